@@ -1,0 +1,42 @@
+# make run    see it work: a stand-in Instagram and a sidecar in one process (needs only Go)
+# make test   install what is missing (redis-server, redis-sentinel), then run every test with the race detector
+# make lint   gofmt, go vet, staticcheck, go.mod tidiness
+# make bench  benchmarks with allocations
+# make fuzz   each fuzz target for FUZZTIME (30s)
+# make build  the binary, ./igproxy
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+FUZZTIME ?= 30s
+
+.PHONY: run test lint bench fuzz build deps
+.DEFAULT_GOAL := build
+
+run:
+	go run ./cmd/igproxy demo
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o igproxy ./cmd/igproxy
+
+deps:
+	tools/deps.sh
+
+test: deps
+	go test -race -count=1 ./...
+
+lint:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+	go mod tidy -diff
+	go tool -modfile=tools/go.mod staticcheck ./...
+
+bench:
+	go test -run='^$$' -bench=. -benchmem ./...
+
+fuzz:
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list='^Fuzz' $$package | grep ^Fuzz || true); do \
+			echo "$$package $$target"; \
+			go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) $$package; \
+		done; \
+	done
