@@ -1,0 +1,97 @@
+package cache
+
+import (
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+// HKDF labels (RFC 5869). A change of any of them makes every remembered entry unreachable.
+const (
+	labelPepper = "igproxy/v1/pepper"
+	labelID     = "igproxy/v1/id"
+	labelSeal   = "igproxy/v1/seal"
+)
+
+// ID names an entry. It is a keyed hash of the token: without the pepper nobody can tell whose it is, so it may be logged and stored.
+type ID [sha256.Size]byte
+
+// String is the ID in hex.
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// KeysOptions say what entries are derived from. Entries of two different Options never meet.
+type KeysOptions struct {
+	// Secret is the client secret, or the content of the key file. Required.
+	Secret []byte
+	// AppID keeps two apps on one Redis apart. May be empty.
+	AppID string
+	// Scope keeps the grants of one app apart. May be empty.
+	Scope string
+}
+
+// Keys derives the keys of entries from tokens.
+type Keys struct{ pepper []byte }
+
+// NewKeys derives the pepper: HKDF of the secret, with app id and scope, each led by its length so that no two pairs read the same.
+func NewKeys(o KeysOptions) (*Keys, error) {
+	if len(o.Secret) == 0 {
+		return nil, errors.New("cache keys: the secret is empty; give the client secret or cache.key_file")
+	}
+	var info []byte
+	for _, part := range []string{labelPepper, o.AppID, o.Scope} {
+		info = binary.BigEndian.AppendUint32(info, uint32(len(part)))
+		info = append(info, part...)
+	}
+	pepper, err := hkdf.Key(sha256.New, o.Secret, nil, string(info), sha256.Size)
+	if err != nil {
+		return nil, fmt.Errorf("cache keys: %w", err)
+	}
+	return &Keys{pepper: pepper}, nil
+}
+
+// Format prints nothing of the pepper.
+func (k *Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[keys]") }
+
+// Key is what one token's entry is found and sealed by. It prints as its ID.
+type Key struct {
+	id  ID
+	prk *prk
+}
+
+// prk is behind a pointer, as a secret's text is: %+v of a struct that holds a Key in an unexported field shows an address.
+type prk struct{ key []byte }
+
+// Derive is a pure function of the pepper and the token. The sealing key is derived only when Redis needs it.
+func (k *Keys) Derive(token string) Key {
+	key, err := hkdf.Extract(sha256.New, []byte(token), k.pepper)
+	if err != nil {
+		panic("cache: " + err.Error()) // SHA-256 is there; FIPS mode allows HKDF with it
+	}
+	id, err := hkdf.Expand(sha256.New, key, labelID, sha256.Size)
+	if err != nil {
+		panic("cache: " + err.Error()) // 32 bytes are within RFC 5869's bound
+	}
+	return Key{id: ID(id), prk: &prk{key: key}}
+}
+
+// ID names the entry.
+func (k Key) ID() ID { return k.id }
+
+// Format prints the ID, whatever the verb.
+func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.id.String()) }
+
+// LogValue is the ID.
+func (k Key) LogValue() slog.Value { return slog.StringValue(k.id.String()) }
+
+// MarshalText is the ID.
+func (k Key) MarshalText() ([]byte, error) { return []byte(k.id.String()), nil }
+
+// sealingKey is the AES-256 key of this entry.
+func (k Key) sealingKey() ([]byte, error) {
+	return hkdf.Expand(sha256.New, k.prk.key, labelSeal, 32)
+}

@@ -1,0 +1,104 @@
+package cache
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// The kinds of faults: a fixed set, for labels and logs. An error's text is never shown, because it can hold stored bytes.
+const (
+	kindRefused     = "refused"
+	kindTimeout     = "timeout"
+	kindPool        = "pool"
+	kindBroken      = "broken"
+	kindResolve     = "resolve"
+	kindTLS         = "tls"
+	kindLoading     = "loading"
+	kindReadOnly    = "readonly"
+	kindOOM         = "oom"
+	kindAuth        = "auth"
+	kindBusy        = "busy"
+	kindMaxClients  = "maxclients"
+	kindClusterDown = "clusterdown"
+	kindTryAgain    = "tryagain"
+	kindMoved       = "moved"
+	kindOpen        = "open"
+	kindBacklog     = "backlog"
+	kindOther       = "other"
+)
+
+// replies are the error replies of Redis, by how they begin.
+var replies = []struct{ prefix, kind string }{
+	{"LOADING", kindLoading}, {"READONLY", kindReadOnly}, {"OOM", kindOOM}, {"NOAUTH", kindAuth}, {"WRONGPASS", kindAuth},
+	{"NOPERM", kindAuth}, {"BUSY", kindBusy}, {"ERR max number of clients", kindMaxClients}, {"CLUSTERDOWN", kindClusterDown},
+	{"MASTERDOWN", kindClusterDown}, {"TRYAGAIN", kindTryAgain}, {"MOVED", kindMoved}, {"ASK", kindMoved},
+	{"ERR AUTH", kindAuth}, {"ERR invalid password", kindAuth},
+}
+
+// kindOf names an error.
+func kindOf(err error) string {
+	var reply redis.Error
+	if errors.As(err, &reply) {
+		for _, r := range replies {
+			if strings.HasPrefix(reply.Error(), r.prefix) {
+				return r.kind
+			}
+		}
+	}
+	var dns *net.DNSError
+	var verification *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	var alert tls.AlertError
+	var unknown x509.UnknownAuthorityError
+	var timeout net.Error
+	switch {
+	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted):
+		return kindPool
+	case errors.As(err, &dns):
+		return kindResolve
+	case errors.As(err, &verification), errors.As(err, &record), errors.As(err, &alert), errors.As(err, &unknown):
+		return kindTLS
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT): // the latter: a Unix socket that is not there
+		return kindRefused
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return kindTimeout
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
+		errors.Is(err, net.ErrClosed), errors.Is(err, redis.ErrClosed):
+		return kindBroken
+	}
+	return kindOther
+}
+
+// harmless kinds say nothing about whether Redis is worth asking: it answers reads, or just this key is on the move.
+func harmless(kind string) bool {
+	return kind == kindReadOnly || kind == kindOOM || kind == kindMoved || kind == kindTryAgain
+}
+
+// advice is the next step for a person.
+func advice(kind string) string {
+	switch kind {
+	case kindRefused:
+		return "nothing listens there; check redis.url and whether Redis runs"
+	case kindTimeout, kindPool, kindBroken:
+		return "it does not answer in time; check the network, and whether Redis hangs or wants TLS (rediss://)"
+	case kindResolve:
+		return "the name does not resolve; check redis.url"
+	case kindTLS:
+		return "the certificate is not believed; check redis.ca_file and the host name"
+	case kindAuth:
+		return "it refuses the user or password, or the user lacks a permission; check redis.username and redis.password_file"
+	case kindLoading:
+		return "it is loading its data; try again"
+	case kindClusterDown:
+		return "the cluster is down; see CLUSTER INFO"
+	}
+	return "see Redis's own log"
+}

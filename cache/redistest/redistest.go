@@ -1,0 +1,194 @@
+// Package redistest runs a real redis-server for tests: on a free loopback port, without persistence, in a folder of the test's. It never
+// touches a server it did not start.
+package redistest
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds the wait for a server to start or stop.
+const patience = 20 * time.Second
+
+// Options of a Server.
+type Options struct {
+	// Password is required of clients. Empty: none.
+	Password string
+	// TLS makes the port speak TLS, with a throw-away certificate for 127.0.0.1.
+	TLS bool
+	// Unix adds a Unix socket.
+	Unix bool
+	// Args are added to the command line.
+	Args []string
+}
+
+// Server is a running redis-server.
+type Server struct {
+	t       testing.TB
+	options Options
+	dir     string
+	port    int
+	cmd     *exec.Cmd
+	exited  chan struct{}
+	ca      *x509.CertPool
+	caPEM   []byte
+}
+
+// Start starts a server that ends with the test.
+func Start(t testing.TB, options ...Options) *Server {
+	t.Helper()
+	s := &Server{t: t, dir: t.TempDir(), port: freePort(t)}
+	for _, o := range options {
+		s.options = o
+	}
+	if s.options.TLS {
+		s.certificate()
+	}
+	s.run()
+	t.Cleanup(s.Kill)
+	return s
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func (s *Server) run() {
+	s.t.Helper()
+	binary, err := exec.LookPath("redis-server")
+	if err != nil {
+		s.t.Fatal("redis-server not found: run `make test`, which installs it")
+	}
+	port, tlsPort := s.port, 0
+	if s.options.TLS {
+		port, tlsPort = 0, s.port
+	}
+	args := []string{"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--save", "", "--appendonly", "no", "--dir", s.dir, "--loglevel", "warning"}
+	if tlsPort != 0 {
+		args = append(args, "--tls-port", strconv.Itoa(tlsPort), "--tls-cert-file", s.file("cert.pem"), "--tls-key-file", s.file("key.pem"),
+			"--tls-ca-cert-file", s.file("cert.pem"), "--tls-auth-clients", "no")
+	}
+	if s.options.Password != "" {
+		args = append(args, "--requirepass", s.options.Password)
+	}
+	if s.options.Unix {
+		args = append(args, "--unixsocket", s.file("redis.sock"))
+	}
+	s.cmd = exec.Command(binary, append(args, s.options.Args...)...)
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.exited = make(chan struct{})
+	go func(cmd *exec.Cmd, exited chan struct{}) { _ = cmd.Wait(); close(exited) }(s.cmd, s.exited) // ends with the process
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		if c, err := s.dial(); err == nil {
+			_, err = c.do("PING")
+			c.close()
+			if err == nil {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("redis-server did not answer within %s", patience)
+		}
+	}
+}
+
+func (s *Server) file(name string) string { return filepath.Join(s.dir, name) }
+
+// Addr is host:port.
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
+// URL for a client, with the password if there is one.
+func (s *Server) URL() string {
+	scheme, user := "redis://", ""
+	if s.options.TLS {
+		scheme = "rediss://"
+	}
+	if s.options.Password != "" {
+		user = ":" + s.options.Password + "@"
+	}
+	return scheme + user + s.Addr() + "/0"
+}
+
+// UnixURL is the URL of the Unix socket.
+func (s *Server) UnixURL() string { return "unix://" + s.file("redis.sock") }
+
+// CA and CAPEM are the authority of a TLS server.
+func (s *Server) CA() *x509.CertPool { return s.ca }
+
+// CAPEM is CA in PEM.
+func (s *Server) CAPEM() []byte { return s.caPEM }
+
+// Pause hangs the server: it keeps its connections and answers nothing.
+func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+
+// Resume ends Pause.
+func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(sig syscall.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.t.Fatalf("signalling redis-server: %v", err)
+	}
+}
+
+// Kill ends the server at once and waits for its end. Harmless when it has ended.
+func (s *Server) Kill() {
+	_ = s.cmd.Process.Kill()
+	<-s.exited
+}
+
+// Restart starts it again on the same port, empty.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.Kill()
+	s.run()
+}
+
+// certificate makes a self-signed one that is its own authority.
+func (s *Server) certificate() {
+	s.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "redistest"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.caPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	s.ca = x509.NewCertPool()
+	s.ca.AppendCertsFromPEM(s.caPEM)
+	for name, text := range map[string][]byte{"cert.pem": s.caPEM, "key.pem": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})} {
+		if err := os.WriteFile(s.file(name), text, 0o600); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}

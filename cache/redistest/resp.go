@@ -1,0 +1,149 @@
+package redistest
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Do sends one command and returns its reply: a string, an int64, a []any or nil. An error ends the test.
+func (s *Server) Do(args ...string) any {
+	s.t.Helper()
+	c, err := s.dial()
+	if err != nil {
+		s.t.Fatalf("dialling redis-server: %v", err)
+	}
+	defer c.close()
+	reply, err := c.do(args...)
+	if err != nil {
+		s.t.Fatalf("redis %s: %v", args[0], err)
+	}
+	return reply
+}
+
+// Keys are all keys, sorted.
+func (s *Server) Keys() []string {
+	s.t.Helper()
+	list, _ := s.Do("KEYS", "*").([]any)
+	keys := make([]string, 0, len(list))
+	for _, k := range list {
+		keys = append(keys, fmt.Sprint(k))
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// Dump is every key with its value, which must be a string.
+func (s *Server) Dump() map[string]string {
+	s.t.Helper()
+	all := map[string]string{}
+	for _, k := range s.Keys() {
+		if v, ok := s.Do("GET", k).(string); ok {
+			all[k] = v
+		}
+	}
+	return all
+}
+
+// TTL of a key; negative when it has none.
+func (s *Server) TTL(key string) time.Duration {
+	s.t.Helper()
+	ms, _ := s.Do("PTTL", key).(int64)
+	return time.Duration(ms) * time.Millisecond
+}
+
+// Set overwrites a value and keeps its TTL.
+func (s *Server) Set(key, value string) {
+	s.t.Helper()
+	s.Do("SET", key, value, "KEEPTTL")
+}
+
+// Shuffle gives every key the value of the next one: a Redis that hands out other users' entries.
+func (s *Server) Shuffle() {
+	s.t.Helper()
+	keys, values := s.Keys(), s.Dump()
+	for i, k := range keys {
+		s.Set(k, values[keys[(i+1)%len(keys)]])
+	}
+}
+
+// conn speaks just enough RESP2: https://redis.io/docs/latest/develop/reference/protocol-spec/.
+type conn struct {
+	net net.Conn
+	in  *bufio.Reader
+}
+
+func (s *Server) dial() (*conn, error) {
+	raw, err := net.DialTimeout("tcp", s.Addr(), time.Second)
+	if err != nil {
+		return nil, err
+	}
+	if s.options.TLS {
+		raw = tls.Client(raw, &tls.Config{RootCAs: s.ca, ServerName: "127.0.0.1"})
+	}
+	_ = raw.SetDeadline(time.Now().Add(patience))
+	c := &conn{raw, bufio.NewReader(raw)}
+	if s.options.Password != "" {
+		if _, err := c.do("AUTH", s.options.Password); err != nil {
+			c.close()
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func (c *conn) close() { _ = c.net.Close() }
+
+func (c *conn) do(args ...string) (any, error) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(args))
+	for _, a := range args {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
+	}
+	if _, err := io.WriteString(c.net, b.String()); err != nil {
+		return nil, err
+	}
+	return c.read()
+}
+
+func (c *conn) read() (any, error) {
+	line, err := c.in.ReadString('\n')
+	if err != nil {
+		return nil, err
+	}
+	kind, text := line[0], strings.TrimRight(line[1:], "\r\n")
+	switch kind {
+	case '+':
+		return text, nil
+	case '-':
+		return nil, errors.New(text)
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case kind == ':':
+		return int64(n), nil
+	case n < 0:
+		return nil, nil
+	case kind == '$':
+		b := make([]byte, n+2)
+		_, err := io.ReadFull(c.in, b)
+		return string(b[:n]), err
+	}
+	list := make([]any, n)
+	for i := range list {
+		if list[i], err = c.read(); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
