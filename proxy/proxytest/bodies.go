@@ -1,0 +1,71 @@
+package proxytest
+
+import (
+	"fmt"
+	"strings"
+)
+
+// extraMembers stand behind the known three and must survive as they are: the number does not fit a float64, the spacing is odd, the
+// escapes are one choice of several.
+const extraMembers = `,"user_id":17841400000000001,"permissions":{ "scopes":[ "instagram_business_basic" ,"caf\u00e9\/"],  "n" : 1.50e2 }`
+
+// body is an answer with status 200 whose body alone is at fault.
+func body(of func(*exchange) string) func(*exchange) {
+	return func(x *exchange) { x.reply(200, jsonType, of(x)) }
+}
+
+// expires is a good answer but for the value of expires_in.
+func expires(value string) func(*exchange) {
+	return body(func(x *exchange) string {
+		long, _ := x.book.issue(x.short)
+		return x.token(long, value, "")
+	})
+}
+
+// page is an answer of Meta's edge, which speaks HTML.
+func page(status int) func(*exchange) {
+	return func(x *exchange) {
+		x.reply(status, htmlType, `<!DOCTYPE html><html lang="en" id="facebook"><head><title>Error</title></head>`+
+			`<body><h1>Sorry, something went wrong.</h1><p>We're working on getting this fixed as soon as we can.</p></body></html>`)
+	}
+}
+
+func (x *exchange) error200() {
+	e := expired
+	e.TraceID = "A" + traceID(22)
+	x.reply(200, jsonType, encoded(map[string]graphError{"error": e}))
+}
+
+func (x *exchange) noExpires() {
+	long, _ := x.book.issue(x.short)
+	x.reply(200, jsonType, fmt.Sprintf(`{"access_token":"%s","token_type":"bearer"}`, long))
+}
+
+func (x *exchange) twoTokens() {
+	second, _ := x.book.issue(x.short)
+	x.reply(200, jsonType, x.success(fmt.Sprintf(`,"access_token":"%s"`, second)))
+}
+
+func (x *exchange) extra() { x.reply(200, jsonType, x.success(extraMembers)) }
+
+// deepMember is deeper than any decoder should go, and small enough to reach it.
+func deepMember() string {
+	const levels = 20_000
+	return `,"deep":` + strings.Repeat("[", levels) + strings.Repeat("]", levels)
+}
+
+func (x *exchange) reflect() {
+	h := x.w.Header()
+	for name, value := range x.reflectingHeaders() {
+		h.Set(name, value)
+	}
+	x.reply(200, jsonType, x.success(`,"you_sent":`+encoded([]string{x.secret, x.short})))
+}
+
+// trap is where a redirect leads. Nobody may follow: the whole first URL, with secret and token, would travel on as Referer.
+const trap = "/__trap"
+
+func (x *exchange) redirect() {
+	x.w.Header().Set("Location", trap)
+	x.reply(302, htmlType, "")
+}

@@ -1,0 +1,109 @@
+package proxytest
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// control answers the endpoints that Instagram does not have, and reports whether the request was for one of them.
+func (i *Instagram) control(w http.ResponseWriter, r *http.Request) bool {
+	endpoint, method := i.endpoint(r.URL.Path)
+	switch {
+	case endpoint == nil:
+		return false
+	case method != "" && r.Method != method:
+		w.Header().Set("Allow", method)
+		say(w, http.StatusMethodNotAllowed, "error", "this takes "+method)
+	default:
+		endpoint(w, r)
+	}
+	return true
+}
+
+// endpoint and the one method it takes; any, if that is empty.
+func (i *Instagram) endpoint(path string) (http.HandlerFunc, string) {
+	switch path {
+	case "/__stats":
+		return i.serveStats, http.MethodGet
+	case "/__faults":
+		return serveFaults, http.MethodGet
+	case "/__fault":
+		return i.serveFault, http.MethodPost
+	case "/__latency":
+		return i.serveLatency, http.MethodPost
+	case "/__reset":
+		return i.serveReset, http.MethodPost
+	case trap:
+		return i.serveTrap, ""
+	}
+	return nil, ""
+}
+
+// say answers with one JSON member and a newline, for people with curl.
+func say(w http.ResponseWriter, status int, name string, value any) {
+	write(w, status, "application/json", encoded(map[string]any{name: value})+"\n")
+}
+
+func write(w http.ResponseWriter, status int, contentType, text string) {
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text)
+}
+
+func (i *Instagram) serveStats(w http.ResponseWriter, _ *http.Request) {
+	write(w, http.StatusOK, "application/json", encoded(i.counters().fullStats())+"\n")
+}
+
+func serveFaults(w http.ResponseWriter, _ *http.Request) {
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, f := range faults {
+		fmt.Fprintf(t, "%s\t%s\n", f.Prefix(), f.Description)
+	}
+	_ = t.Flush() // into memory
+	write(w, http.StatusOK, "text/plain; charset=utf-8", b.String())
+}
+
+func (i *Instagram) serveFault(w http.ResponseWriter, r *http.Request) {
+	mode := strings.TrimSuffix(r.FormValue("mode"), "-")
+	if !r.Form.Has("mode") {
+		say(w, http.StatusBadRequest, "error", "mode is missing: a fault's name, or mode= to end it")
+		return
+	}
+	if err := i.setFault(mode); err != nil {
+		say(w, http.StatusBadRequest, "error", err.Error())
+		return
+	}
+	say(w, http.StatusOK, "fault", mode)
+}
+
+func (i *Instagram) serveLatency(w http.ResponseWriter, r *http.Request) {
+	d, err := time.ParseDuration(r.FormValue("d"))
+	if err != nil || d < 0 {
+		say(w, http.StatusBadRequest, "error", "d must be a duration with a unit, such as 200ms, and not below 0")
+		return
+	}
+	i.SetLatency(d)
+	say(w, http.StatusOK, "latency", d.String())
+}
+
+func (i *Instagram) serveReset(w http.ResponseWriter, _ *http.Request) {
+	i.Reset()
+	say(w, http.StatusOK, "reset", true)
+}
+
+// serveTrap answers with a good-looking token, so that following the redirect shows.
+func (i *Instagram) serveTrap(w http.ResponseWriter, r *http.Request) {
+	b := i.counters()
+	b.trapped()
+	x := exchange{instagram: i, book: b, w: w, r: r, version: defaultVersion}
+	x.reply(http.StatusOK, jsonType, x.token(longToken(b.key, trap, 0), strconv.Itoa(expiresIn(0)), ""))
+}
