@@ -1,0 +1,76 @@
+package proxy
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/igproxy/igproxy/breaker"
+)
+
+// Status is what /readyz tells, and what `igproxy healthcheck` reads.
+type Status struct {
+	Ready        bool          `json:"ready"`
+	Draining     bool          `json:"draining"`
+	ClientSecret string        `json:"client_secret"` // "ok" until Instagram refuses it, then "refused"
+	Breaker      breaker.State `json:"breaker"`
+	Redis        string        `json:"redis"` // ok, degraded, off
+	RedisFault   string        `json:"redis_fault,omitempty"`
+	Flights      int64         `json:"flights"`
+	Entries      int           `json:"entries"`
+}
+
+// Status of now. An open breaker or a dead Redis leave it ready: known tokens are still served. A refused secret does not.
+func (p *Proxy) Status() Status {
+	health := p.carried.cache.Health()
+	s := Status{
+		Draining:     p.draining.Load(),
+		ClientSecret: "ok",
+		Breaker:      p.carried.breaker.State(),
+		Redis:        health.State,
+		RedisFault:   health.Kind,
+		Flights:      p.current.Load().joined.running.Load(),
+		Entries:      p.carried.cache.Len(),
+	}
+	if p.carried.hold.secretRefused(time.Now()) {
+		s.ClientSecret = "refused"
+	}
+	s.Ready = !s.Draining && s.ClientSecret == "ok"
+	return s
+}
+
+// Admin serves the operator: /healthz (the process lives), /readyz (send it traffic) and /metrics. It belongs on a listener of its own.
+// hosts and anyHost are as in Options, for that listener.
+func (p *Proxy) Admin(hosts []string, anyHost bool) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		writeText(w, http.StatusOK, "ok\n")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		s := p.Status()
+		code := http.StatusOK
+		if !s.Ready {
+			code = http.StatusServiceUnavailable
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(code)
+		_ = json.NewEncoder(w).Encode(s)
+	})
+	mux.Handle("GET /metrics", p.carried.metrics.Handler())
+	g := newGate(hosts, anyHost)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if refused := g.check(r); refused != nil {
+			writeText(w, refused.Status, refused.Message+"\n")
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func writeText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text))
+}

@@ -1,0 +1,188 @@
+package proxy
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+const testSecret = "0123456789abcdef0123456789abcdef"
+
+// testEngine decodes and no more.
+func testEngine(t testing.TB) *engine {
+	t.Helper()
+	table := grants(Options{UpstreamURL: &url.URL{Scheme: "https", Host: "graph.instagram.com"}, TTL: time.Hour})
+	a, err := newApp(App{Secret: NewSecret(testSecret)}, table, &hold{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &engine{app: a, grants: table, gate: newGate(nil, false)}
+}
+
+func get(target string) *http.Request { return httptest.NewRequest(http.MethodGet, target, nil) }
+
+func TestDecodeTakesWhatClientsReallySend(t *testing.T) {
+	const token = "IGAAshort-lived_token.1|2"
+	e := testEngine(t)
+	for name, r := range map[string]*http.Request{
+		"as documented":            get("/access_token?grant_type=ig_exchange_token&client_secret=S&access_token=" + token),
+		"without a secret":         get("/access_token?grant_type=ig_exchange_token&access_token=" + token),
+		"any order, empty pairs":   get("/access_token?access_token=" + token + "&&client_secret=S&&grant_type=ig_exchange_token&"),
+		"versioned":                get("/v23.0/access_token?grant_type=ig_exchange_token&access_token=" + token),
+		"trailing slash":           get("/access_token/?grant_type=ig_exchange_token&access_token=" + token),
+		"versioned trailing slash": get("/v22.0/access_token/?grant_type=ig_exchange_token&access_token=" + token),
+		"percent-encoded":          get("/access_token?grant_type=ig%5Fexchange%5Ftoken&access%5Ftoken=" + url.QueryEscape(token)),
+		"unknown ones dropped":     get("/access_token?grant_type=ig_exchange_token&client_id=1&client_id=2&format=json&fields=a&appsecret_proof=x&access_token=" + token),
+		"content type":             with(get("/access_token?grant_type=ig_exchange_token&access_token="+token), "Content-Type", "application/json"),
+		"bearer":                   with(get("/access_token?grant_type=ig_exchange_token"), "Authorization", "bearer  "+token),
+		"bearer beside a query":    with(get("/access_token?grant_type=ig_exchange_token&access_token="+token), "Authorization", "Bearer other"),
+		"basic beside a query":     with(get("/access_token?grant_type=ig_exchange_token&access_token="+token), "Authorization", "Basic Zm9v"),
+	} {
+		c, refused := e.decode(r)
+		if refused != nil {
+			t.Errorf("%s: refused: %s", name, refused.Message)
+			continue
+		}
+		if c.token.Reveal() != token || c.grant.name != "exchange" {
+			t.Errorf("%s: got another token or grant", name)
+		}
+	}
+}
+
+func with(r *http.Request, name, value string) *http.Request {
+	r.Header.Add(name, value)
+	return r
+}
+
+func TestDecodeRefusesWhatIsMalformed(t *testing.T) {
+	const ok = "/access_token?grant_type=ig_exchange_token&access_token=IGAAtoken"
+	body := httptest.NewRequest(http.MethodGet, ok, strings.NewReader("x"))
+	chunked := get(ok)
+	chunked.ContentLength, chunked.TransferEncoding = -1, []string{"chunked"}
+	e := testEngine(t)
+	for name, c := range map[string]struct {
+		r       *http.Request
+		status  int
+		code    int
+		subcode int
+	}{
+		"post":                 {httptest.NewRequest(http.MethodPost, ok, nil), 400, 100, subMethod},
+		"head":                 {httptest.NewRequest(http.MethodHead, ok, nil), 400, 100, subMethod},
+		"strange method":       {httptest.NewRequest("FETCH", ok, nil), 400, 100, subMethod},
+		"root":                 {get("/"), 404, 2500, subPath},
+		"other path":           {get("/me?fields=id"), 404, 2500, subPath},
+		"encoded path":         {get("/access%5Ftoken?grant_type=ig_exchange_token&access_token=t"), 404, 2500, subPath},
+		"dot segments":         {get("/x/../access_token?grant_type=ig_exchange_token&access_token=t"), 404, 2500, subPath},
+		"double slash":         {get("//access_token"), 404, 2500, subPath},
+		"upper case":           {get("/ACCESS_TOKEN"), 404, 2500, subPath},
+		"no version":           {get("/v/access_token"), 404, 2500, subPath},
+		"version in words":     {get("/vx.y/access_token"), 404, 2500, subPath},
+		"two versions":         {get("/v1.0/v2.0/access_token"), 404, 2500, subPath},
+		"body":                 {body, 400, 100, subBody},
+		"chunked body":         {chunked, 400, 100, subBody},
+		"bad escape":           {get("/access_token?grant_type=ig_exchange_token&access_token=t&x=%zz"), 400, 100, subQuery},
+		"no grant type":        {get("/access_token?access_token=IGAAtoken"), 400, 100, subGrantType},
+		"two grant types":      {get(ok + "&grant_type=ig_exchange_token"), 400, 100, subGrantType},
+		"another grant type":   {get("/access_token?grant_type=ig_refresh_token&access_token=t"), 400, 100, subGrantType},
+		"array grant type":     {get("/access_token?grant_type[]=ig_exchange_token&access_token=t"), 400, 100, subQuery},
+		"no token":             {get("/access_token?grant_type=ig_exchange_token"), 400, 2500, subNoToken},
+		"empty token":          {get("/access_token?grant_type=ig_exchange_token&access_token="), 400, 2500, subNoToken},
+		"two tokens":           {get(ok + "&access_token=other"), 400, 100, subTwoTokens},
+		"two encoded tokens":   {get(ok + "&access%5Ftoken=other"), 400, 100, subTwoTokens},
+		"array token":          {get("/access_token?grant_type=ig_exchange_token&access_token[0]=t"), 400, 100, subQuery},
+		"encoded array token":  {get("/access_token?grant_type=ig_exchange_token&access_token%5B%5D=t"), 400, 100, subQuery},
+		"raw plus":             {get("/access_token?grant_type=ig_exchange_token&access_token=a+b"), 400, 100, subTokenCharacters},
+		"control character":    {get("/access_token?grant_type=ig_exchange_token&access_token=a%0d%0ab"), 400, 100, subTokenCharacters},
+		"nul":                  {get("/access_token?grant_type=ig_exchange_token&access_token=a%00"), 400, 100, subTokenCharacters},
+		"not ascii":            {get("/access_token?grant_type=ig_exchange_token&access_token=%C3%A9"), 400, 100, subTokenCharacters},
+		"long token":           {get("/access_token?grant_type=ig_exchange_token&access_token=" + strings.Repeat("a", maxToken+1)), 400, 100, subLongToken},
+		"two bearers":          {with(with(get("/access_token?grant_type=ig_exchange_token"), "Authorization", "Bearer a"), "Authorization", "Bearer b"), 400, 100, subTwoTokens},
+		"basic only":           {with(get("/access_token?grant_type=ig_exchange_token"), "Authorization", "Basic YTpi"), 400, 2500, subNoToken},
+		"bearer with controls": {with(get("/access_token?grant_type=ig_exchange_token"), "Authorization", "Bearer a\tb"), 400, 100, subTokenCharacters},
+	} {
+		_, refused := e.decode(c.r)
+		if refused == nil {
+			t.Errorf("%s: taken, want %d/%d", name, c.status, c.subcode)
+			continue
+		}
+		if refused.Status != c.status || refused.Code != c.code || refused.Subcode != c.subcode {
+			t.Errorf("%s: got %d %d/%d, want %d %d/%d", name, refused.Status, refused.Code, refused.Subcode, c.status, c.code, c.subcode)
+		}
+	}
+}
+
+func TestTheGateRefusesWhatNoServerSends(t *testing.T) {
+	const target = "/access_token?grant_type=ig_exchange_token&access_token=t"
+	at := func(host string) *http.Request {
+		r := get(target)
+		r.Host = host
+		return r
+	}
+	local := at("127.0.0.1:8080")
+	strict, open := newGate([]string{"igproxy.internal", "[2001:db8::1]"}, false), newGate(nil, true)
+	absolute := httptest.NewRequest(http.MethodGet, "http://graph.instagram.com"+target, nil)
+	connect := httptest.NewRequest(http.MethodConnect, "graph.instagram.com:443", nil)
+	for name, c := range map[string]struct {
+		gate gate
+		r    *http.Request
+		want *GraphError
+	}{
+		"loopback":             {strict, local, nil},
+		"other loopback":       {strict, at("127.9.9.9"), nil},
+		"ipv6 loopback":        {strict, at("[::1]:8080"), nil},
+		"localhost":            {strict, at("LocalHost:8080"), nil},
+		"allowed":              {strict, at("IGPROXY.internal:80"), nil},
+		"allowed ipv6":         {strict, at("[2001:db8::1]:80"), nil},
+		"rebound name":         {strict, at("evil.example:8080"), errHost},
+		"localhost lookalike":  {strict, at("localhost.evil.example"), errHost},
+		"no host":              {strict, at(""), errHost},
+		"address of a network": {strict, at("10.0.0.1"), errHost},
+		"any host":             {open, at("evil.example"), nil},
+		"origin":               {open, with(at("127.0.0.1"), "Origin", "https://evil.example"), errBrowser},
+		"null origin":          {open, with(at("127.0.0.1"), "Origin", "null"), errBrowser},
+		"cross-site":           {open, with(at("127.0.0.1"), "Sec-Fetch-Site", "cross-site"), errBrowser},
+		"same-site":            {open, with(at("127.0.0.1"), "Sec-Fetch-Site", "same-site"), errBrowser},
+		"address bar":          {open, with(at("127.0.0.1"), "Sec-Fetch-Site", "none"), nil},
+		"node's fetch":         {strict, with(with(at("127.0.0.1:1"), "Sec-Fetch-Mode", "cors"), "Accept-Language", "*"), nil},
+		"absolute form":        {open, absolute, errProxyRequest},
+		"connect":              {open, connect, errProxyRequest},
+	} {
+		if got := c.gate.check(c.r); got != c.want {
+			t.Errorf("%s: got %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// No query makes decode panic, and what it takes is a token it was really sent, once.
+func FuzzDecode(f *testing.F) {
+	for _, seed := range []string{"", "&&", "grant_type=ig_exchange_token&access_token=IGAA", "grant_type=ig_exchange_token&access_token=a&access_token=b",
+		"access%5ftoken=%41&grant_type=ig_exchange_token", "access_token[]=1", "a=%", "grant_type=ig_exchange_token;access_token=x", "=&=", "access_token=a+b"} {
+		f.Add(seed, "Bearer x")
+	}
+	e := testEngine(f)
+	f.Fuzz(func(t *testing.T, raw, authorization string) {
+		r := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/access_token", RawQuery: raw}, Header: http.Header{}}
+		if authorization != "" {
+			r.Header.Set("Authorization", authorization)
+		}
+		c, refused := e.decode(r)
+		if refused != nil {
+			if refused.Status < 400 || refused.Status > 499 || refused.Message == "" {
+				t.Fatalf("a refusal without a 4xx or a message: %v", refused)
+			}
+			return
+		}
+		token := c.token.Reveal()
+		if token == "" || len(token) > maxToken || !printable(token) {
+			t.Fatalf("took a token that is none: %q", token)
+		}
+		if values, err := url.ParseQuery(raw); err == nil {
+			if v := values["access_token"]; len(v) > 1 || len(v) == 1 && v[0] != token || len(values["grant_type"]) != 1 {
+				t.Fatalf("disagrees with net/url about %q", raw)
+			}
+		}
+	})
+}

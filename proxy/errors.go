@@ -1,0 +1,136 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Our own errors. Each has a stable error_subcode, so that an app or a dashboard can tell them from Instagram's and from each other;
+// README lists them. Types and codes are those Instagram uses for the like. A message ends with the next step, and never repeats
+// what was sent.
+const (
+	subMethod          = 990001
+	subPath            = 990002
+	subProxyRequest    = 990003
+	subHost            = 990004
+	subBrowser         = 990005
+	subBody            = 990006
+	subQuery           = 990007
+	subGrantType       = 990008
+	subNoToken         = 990009
+	subTwoTokens       = 990010
+	subTokenCharacters = 990011
+	subLongToken       = 990012
+	subBreakerOpen     = 990020
+	subOverloaded      = 990021
+	subTimeout         = 990022
+	subUnreachable     = 990023
+	subBadAnswer       = 990024
+	subDraining        = 990025
+	subInternal        = 990026
+)
+
+func requestError(status, code, subcode int, message string) *GraphError {
+	kind := "IGApiException"
+	if code == 2500 {
+		kind = "OAuthException"
+	}
+	return &GraphError{Status: status, Code: code, Subcode: subcode, Type: kind, Message: message, class: classRequest}
+}
+
+// Refusals of decode. They are shared values and never modified.
+var (
+	errPath = requestError(http.StatusNotFound, 2500, subPath,
+		"Unknown path components. igproxy serves GET /access_token; check the path behind the base URL.")
+	errProxyRequest = requestError(http.StatusBadRequest, 100, subProxyRequest,
+		"igproxy is not a forward proxy. Use it as the base URL: GET /access_token.")
+	errHost = requestError(http.StatusMisdirectedRequest, 100, subHost,
+		"This Host name is not served here. Use localhost or a loopback address, or add the name to allowed_hosts.")
+	errBrowser = requestError(http.StatusForbidden, 100, subBrowser,
+		"Requests from web pages are refused: a token exchange belongs on the server. Call igproxy from your server, not from a browser.")
+	errBody = closing(requestError(http.StatusBadRequest, 100, subBody,
+		"This GET announces a body. Send the parameters in the query, and no body."))
+	errQuery = requestError(http.StatusBadRequest, 100, subQuery,
+		"The query string is not well formed: a % is not followed by two hex digits. Percent-encode the parameters.")
+	errArray = requestError(http.StatusBadRequest, 100, subQuery,
+		"grant_type and access_token must be plain parameters. Remove the brackets from the name.")
+	errNoGrantType = requestError(http.StatusBadRequest, 100, subGrantType,
+		"The parameter grant_type is missing. Send grant_type=ig_exchange_token.")
+	errTwoGrantTypes = requestError(http.StatusBadRequest, 100, subGrantType,
+		"The parameter grant_type was sent more than once. Send it once: grant_type=ig_exchange_token.")
+	errGrantType = requestError(http.StatusBadRequest, 100, subGrantType,
+		"Unsupported grant_type. Send grant_type=ig_exchange_token.")
+	errNoToken = requestError(http.StatusBadRequest, 2500, subNoToken,
+		"An active access token must be used to query information about the current user. Send one access_token, the short-lived token.")
+	errTwoTokens = requestError(http.StatusBadRequest, 100, subTwoTokens,
+		"The access token was sent more than once. Send it once.")
+	errBlankToken = requestError(http.StatusBadRequest, 100, subTokenCharacters,
+		"The access token has a blank. A raw + in a query arrives as a blank: percent-encode it as %2B.")
+	errTokenCharacters = requestError(http.StatusBadRequest, 100, subTokenCharacters,
+		"The access token has characters that no token has. Send it as Instagram gave it, percent-encoded.")
+	errLongToken = requestError(http.StatusBadRequest, 100, subLongToken,
+		"The access token is longer than 4096 bytes. Send it as Instagram gave it.")
+)
+
+func closing(e *GraphError) *GraphError {
+	e.close = true
+	return e
+}
+
+// errMethod speaks as Instagram does. The method is repeated only when it is one of HTTP's own.
+func errMethod(method, allowed string) *GraphError {
+	name := "other"
+	switch method {
+	case http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodTrace:
+		name = strings.ToLower(method)
+	}
+	return closing(requestError(http.StatusBadRequest, 100, subMethod, "Unsupported request - method type: "+name+". Send "+allowed+"."))
+}
+
+// ownTransient is the envelope of a failure that may pass: code 2, as Instagram's own outages.
+func ownTransient(status, subcode int, c class, cause, message string, retryAfter time.Duration) *GraphError {
+	yes := true
+	e := &GraphError{Status: status, Code: 2, Subcode: subcode, Type: "OAuthException", Message: message, Transient: &yes, class: c, cause: cause}
+	if retryAfter > 0 {
+		e.RetryAt = time.Now().Add(retryAfter)
+	}
+	return e
+}
+
+func errBreakerOpen(retryAfter time.Duration) *GraphError {
+	return ownTransient(http.StatusServiceUnavailable, subBreakerOpen, classHeld, "breaker open",
+		"Instagram has been failing, so igproxy is not asking it for the moment. Retry after the time in Retry-After.", retryAfter)
+}
+
+func errOverloaded() *GraphError {
+	return ownTransient(http.StatusServiceUnavailable, subOverloaded, classHeld, "too many exchanges at once",
+		"Too many exchanges at once. Retry after the time in Retry-After.", time.Second)
+}
+
+func errTimeout() *GraphError {
+	return ownTransient(http.StatusGatewayTimeout, subTimeout, classTimeout, "timeout",
+		"Instagram did not answer in time. Retry later.", 0)
+}
+
+func errUnreachable(kind string) *GraphError {
+	return ownTransient(http.StatusServiceUnavailable, subUnreachable, classUnreached, kind,
+		"Instagram could not be reached. Retry after the time in Retry-After.", time.Second)
+}
+
+func errBadAnswer(cause string) *GraphError {
+	return ownTransient(http.StatusBadGateway, subBadAnswer, classBroken, cause,
+		"Instagram's answer could not be understood. Retry later.", 0)
+}
+
+func errDraining() *GraphError {
+	e := ownTransient(http.StatusServiceUnavailable, subDraining, classHeld, "draining",
+		"igproxy is shutting down. Retry after the time in Retry-After.", time.Second)
+	return closing(e)
+}
+
+func errInternal(cause string) *GraphError {
+	return &GraphError{Status: http.StatusInternalServerError, Code: 1, Subcode: subInternal, Type: "OAuthException",
+		Message: "An unknown error has occurred inside igproxy. Its log has the details under this X-Request-Id.",
+		class:   classInternal, cause: cause}
+}

@@ -1,0 +1,93 @@
+package proxy
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// GraphError is an error in the envelope of Meta's Graph API, which is the only shape an app ever sees, be it Instagram's own or ours:
+//
+//	{"error":{"message":"...","type":"OAuthException","code":190,"error_subcode":463,"fbtrace_id":"..."}}
+//
+// Source: https://developers.facebook.com/docs/graph-api/guides/error-handling.
+type GraphError struct {
+	Status    int    // HTTP status, never 2xx
+	Message   string // for people; scrubbed of the client secret and the token
+	Type      string // varies, not to be matched on
+	Code      int
+	Subcode   int // 0: none
+	UserTitle string
+	UserMsg   string
+	Transient *bool // nil: not said
+	TraceID   string
+	// RetryAt is when it is worth asking again; zero: not said. It becomes Retry-After, in seconds left.
+	RetryAt time.Time
+
+	class class
+	cause string // for our log only: the kind of a failure, never a text from outside
+	close bool   // answer with Connection: close
+}
+
+// Error names the codes and the kind, and never the message: Instagram writes what it likes there.
+func (e *GraphError) Error() string {
+	s := fmt.Sprintf("graph error %d/%d (status %d, %s)", e.Code, e.Subcode, e.Status, e.class)
+	if e.cause != "" {
+		s += ": " + e.cause
+	}
+	return s
+}
+
+// graphBody is the JSON of the envelope's inside, in the order Instagram writes it.
+type graphBody struct {
+	Message   string `json:"message"`
+	Type      string `json:"type"`
+	Code      *int   `json:"code"`
+	Subcode   int    `json:"error_subcode,omitempty"`
+	Transient *bool  `json:"is_transient,omitempty"`
+	UserTitle string `json:"error_user_title,omitempty"`
+	UserMsg   string `json:"error_user_msg,omitempty"`
+	TraceID   string `json:"fbtrace_id,omitempty"`
+}
+
+type envelope struct {
+	Error graphBody `json:"error"`
+}
+
+// encode is the one writer of the envelope.
+func (e *GraphError) encode() []byte {
+	b := graphBody{Message: e.Message, Type: e.Type, Code: &e.Code, Subcode: e.Subcode, Transient: e.Transient,
+		UserTitle: e.UserTitle, UserMsg: e.UserMsg, TraceID: e.TraceID}
+	var out strings.Builder
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(envelope{b}); err != nil { // strings, numbers and a bool: cannot fail
+		return []byte(`{"error":{"message":"An unknown error has occurred.","type":"OAuthException","code":1}}`)
+	}
+	return []byte(strings.TrimSuffix(out.String(), "\n"))
+}
+
+// maxText bounds each text taken from Instagram's errors, in bytes.
+const maxText = 2 << 10
+
+// decodeGraphError reads an envelope, or reports that there is none. Known fields only; texts are scrubbed and bounded.
+func decodeGraphError(status int, body []byte, scrub func(string) string) (*GraphError, bool) {
+	var env struct {
+		Error *graphBody `json:"error"`
+	}
+	if json.Unmarshal(body, &env) != nil || env.Error == nil || env.Error.Code == nil {
+		return nil, false
+	}
+	text := func(s string) string {
+		if s = scrub(s); len(s) > maxText {
+			s = strings.ToValidUTF8(s[:maxText], "")
+		}
+		return s
+	}
+	b := env.Error
+	e := &GraphError{Status: status, Message: text(b.Message), Type: text(b.Type), Code: *b.Code, Subcode: b.Subcode,
+		Transient: b.Transient, UserTitle: text(b.UserTitle), UserMsg: text(b.UserMsg), TraceID: text(b.TraceID)}
+	e.class = classify(e)
+	return e, true
+}

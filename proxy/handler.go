@@ -1,0 +1,212 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+)
+
+// statusGone is logged when the caller left before its answer; nothing was sent. (499 is nginx's number for it.)
+const statusGone = 499
+
+// ServeHTTP is the walk of one request; see the package comment.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	e := p.current.Load()
+	x := exchange{id: requestID(), grant: "none", app: e.app.label}
+	x.serve(e, r, p.carried.log)
+	x.answer(w)
+	p.carried.metrics.answered(&x, time.Since(start))
+	x.log(r.Context(), p.carried.log, time.Since(start))
+}
+
+// exchange is one request on its way through the steps, from the handler's view.
+type exchange struct {
+	id     string // X-Request-Id
+	grant  string
+	app    string
+	result answer
+	err    *GraphError // nil: result is a definite answer
+	gone   bool        // the caller left
+	status int
+}
+
+// serve runs the steps and keeps what came out. A panic of ours becomes a 500 in the envelope.
+func (x *exchange) serve(e *engine, r *http.Request, log *slog.Logger) {
+	defer func() {
+		if v := recover(); v != nil {
+			x.err = errInternal("panic: " + panicKind(v))
+			log.Error("panic in a request", "request_id", x.id, "panic", panicKind(v), "stack", string(debug.Stack()))
+		}
+	}()
+	if x.err = e.gate.check(r); x.err != nil {
+		return
+	}
+	c, refused := e.decode(r)
+	if refused != nil {
+		x.err = refused
+		return
+	}
+	x.grant = c.grant.name
+	var err error
+	x.result, err = e.first.Exchange(r.Context(), c)
+	switch {
+	case err == nil:
+	case errors.Is(err, errCallerGone):
+		x.gone = true
+	case !errors.As(err, &x.err):
+		x.err = errInternal("an error without an envelope")
+	}
+}
+
+// answer is the step "answer": the only place that writes to an app.
+func (x *exchange) answer(w http.ResponseWriter) {
+	if x.gone {
+		x.status = statusGone
+		return
+	}
+	now := time.Now()
+	h := w.Header()
+	h["Cache-Control"] = []string{"no-store"}
+	h["Content-Type"] = []string{"application/json; charset=UTF-8"}
+	h["X-Content-Type-Options"] = []string{"nosniff"}
+	h["X-Request-Id"] = []string{x.id}
+	if status := x.cacheStatus(); status != "" {
+		h["Cache-Status"] = []string{status}
+	}
+	if u := x.result.usage; u.app != "" {
+		h["X-App-Usage"] = []string{u.app}
+	}
+	if u := x.result.usage; u.businessUseCase != "" {
+		h["X-Business-Use-Case-Usage"] = []string{u.businessUseCase}
+	}
+	var body []byte
+	if e := x.refusal(); e != nil {
+		x.status, body = e.Status, e.encode()
+		if e.RetryAt.After(now) {
+			h["Retry-After"] = []string{strconv.Itoa(int((e.RetryAt.Sub(now) + time.Second - 1) / time.Second))}
+		}
+		if e.close {
+			h["Connection"] = []string{"close"}
+		}
+	} else {
+		x.status, body = http.StatusOK, x.result.token.append(make([]byte, 0, 512), now)
+	}
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	w.WriteHeader(x.status)
+	_, _ = w.Write(body) // an error here is a caller that left
+}
+
+// refusal is the error the app gets, ours or Instagram's; nil when it gets a token.
+func (x *exchange) refusal() *GraphError {
+	if x.err != nil {
+		return x.err
+	}
+	return x.result.refusal
+}
+
+// cacheStatus says how the cache took part, RFC 9211. A request that was never looked up has no such header.
+func (x *exchange) cacheStatus() string {
+	switch {
+	case x.err != nil && x.err.class == classRequest:
+		return ""
+	case x.err != nil && x.err.class == classHeld:
+		return `igproxy; detail="` + x.err.cause + `"`
+	case x.err != nil:
+		return "igproxy; fwd=miss"
+	case x.result.source == sourceHold:
+		return `igproxy; detail="hold"`
+	case x.result.source != sourceUpstream:
+		return "igproxy; hit; ttl=" + strconv.Itoa(int(x.result.left/time.Second))
+	case x.result.joined:
+		return "igproxy; fwd=miss; collapsed"
+	case x.result.stored:
+		return "igproxy; fwd=miss; stored"
+	}
+	return "igproxy; fwd=miss"
+}
+
+// outcome is the fixed word for how a request ended; a metric label and a log field.
+func (x *exchange) outcome() string {
+	if x.gone {
+		return "gone"
+	}
+	e := x.refusal()
+	if e == nil {
+		return "token"
+	}
+	switch e.class {
+	case classRequest:
+		return "rejected"
+	case classAppLimit, classUserLimit:
+		return "limited"
+	case classTimeout:
+		return "timeout"
+	case classInternal:
+		return "failed"
+	case classTransient, classBroken, classUnreached, classHeld:
+		return "unavailable"
+	}
+	return "refused"
+}
+
+// source is where the answer came from; callers who waited for another one's exchange are "joined".
+func (x *exchange) source() string {
+	switch {
+	case x.err != nil || x.gone:
+		return string(sourceNone)
+	case x.result.joined:
+		return "joined"
+	}
+	return string(x.result.source)
+}
+
+// log writes the one line of a request: names and numbers, never a value that came from outside.
+func (x *exchange) log(ctx context.Context, log *slog.Logger, took time.Duration) {
+	level := slog.LevelInfo
+	if x.status >= 500 {
+		level = slog.LevelWarn
+	}
+	if !log.Enabled(ctx, level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 10)
+	attrs = append(attrs, slog.String("outcome", x.outcome()), slog.String("source", x.source()), slog.Int("status", x.status),
+		slog.Float64("duration_ms", float64(took.Microseconds())/1000), slog.String("request_id", x.id), slog.String("grant", x.grant))
+	if e := x.refusal(); e != nil && !x.gone {
+		attrs = append(attrs, slog.Int("code", e.Code), slog.Int("subcode", e.Subcode), slog.String("class", string(e.class)))
+		if e.cause != "" {
+			attrs = append(attrs, slog.String("cause", e.cause))
+		}
+		if advice := e.class.advice(); advice != "" {
+			attrs = append(attrs, slog.String("advice", advice))
+		}
+	}
+	log.LogAttrs(ctx, level, "request", attrs...)
+}
+
+// advice is what an operator should know about a refusal whose message misleads.
+func (c class) advice() string {
+	switch c {
+	case classStanding:
+		return "code 100: the app has no standing with this account (not an accepted tester, app not live, wrong app id and secret pair); see Meta's dashboard"
+	case classSecret:
+		return "Instagram refuses the client secret; compare it with the Instagram app's in Meta's dashboard"
+	}
+	return ""
+}
+
+func requestID() string {
+	const digits = "0123456789abcdef"
+	var b [16]byte
+	for n, i := rand.Uint64(), 0; i < len(b); i++ {
+		b[i] = digits[n&15]
+		n >>= 4
+	}
+	return string(b[:])
+}

@@ -1,0 +1,126 @@
+package proxy
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/igproxy/igproxy/breaker"
+	"github.com/igproxy/igproxy/cache"
+)
+
+// Metrics counts what igproxy does, in a registry of its own. Names and labels are public: README lists them. Every label comes from a
+// fixed set; none holds a value from outside. It is the cache's Observer as well. This file is the only home of the metrics client.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	requests  *prometheus.CounterVec
+	durations *prometheus.HistogramVec
+	upstream  *prometheus.CounterVec
+	waits     *prometheus.HistogramVec
+	lookups   *prometheus.CounterVec
+	stores    *prometheus.CounterVec
+	redisErrs *prometheus.CounterVec
+	redisUp   prometheus.Gauge
+	changes   *prometheus.CounterVec
+}
+
+var _ cache.Observer = (*Metrics)(nil)
+
+// NewMetrics builds an empty set.
+func NewMetrics() *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "igproxy_" + name, Help: help}, labels)
+		m.registry.MustRegister(v)
+		return v
+	}
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "igproxy_" + name, Help: help, Buckets: buckets}, labels)
+		m.registry.MustRegister(v)
+		return v
+	}
+	m.requests = counter("requests_total", "Requests answered.", "app", "grant", "outcome", "source")
+	m.durations = histogram("request_duration_seconds", "From the request's header to the last byte written.",
+		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "grant", "source")
+	m.upstream = counter("upstream_requests_total", "Calls to Instagram, by what came back.", "app", "grant", "result")
+	m.waits = histogram("upstream_duration_seconds", "Calls to Instagram.", []float64{.05, .1, .2, .3, .5, .75, 1, 2, 3, 5, 10}, "grant")
+	m.lookups = counter("cache_lookups_total", "Lookups, by tier and result.", "tier", "result")
+	m.stores = counter("cache_stores_total", "Stores, by tier and result.", "tier", "result")
+	m.redisErrs = counter("redis_errors_total", "Faults of Redis, by operation and kind.", "operation", "kind")
+	m.changes = counter("breaker_changes_total", "Changes of the breaker's state.", "to")
+	m.redisUp = prometheus.NewGauge(prometheus.GaugeOpts{Name: "igproxy_redis_up", Help: "1 while Redis is used, 0 while it is left alone."})
+	m.registry.MustRegister(m.redisUp, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// watch adds the gauges that are read from p when somebody looks.
+func (m *Metrics) watch(p *Proxy) {
+	gauge := func(name, help string, read func() float64, labels prometheus.Labels) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(
+			prometheus.GaugeOpts{Name: "igproxy_" + name, Help: help, ConstLabels: labels}, read))
+	}
+	gauge("flights", "Exchanges in the air.", func() float64 { return float64(p.current.Load().joined.running.Load()) }, nil)
+	gauge("upstream_in_flight", "Calls to Instagram under way.", func() float64 { return float64(p.carried.places.taken()) }, nil)
+	gauge("cache_entries", "Entries in the memory tier.", func() float64 { return float64(p.carried.cache.Len()) }, nil)
+	gauge("ready", "1 when /readyz says so.", func() float64 { return number(p.Status().Ready) }, nil)
+	gauge("client_secret_refused", "1 while Instagram refuses the client secret.",
+		func() float64 { return number(p.carried.hold.secretRefused(time.Now())) }, nil)
+	for _, s := range []breaker.State{breaker.Closed, breaker.Open, breaker.HalfOpen} {
+		gauge("breaker_state", "1 for the state the breaker is in.",
+			func() float64 { return number(p.carried.breaker.State() == s) }, prometheus.Labels{"state": string(s)})
+	}
+}
+
+func number(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// Handler serves the metrics in Prometheus' text format.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// Build publishes what is running, as igproxy_build_info.
+func (m *Metrics) Build(version, commit, goVersion string) {
+	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "igproxy_build_info", Help: "Always 1.",
+		ConstLabels: prometheus.Labels{"version": version, "commit": commit, "go": goVersion}})
+	info.Set(1)
+	m.registry.MustRegister(info)
+}
+
+func (m *Metrics) answered(x *exchange, took time.Duration) {
+	m.requests.WithLabelValues(x.app, x.grant, x.outcome(), x.source()).Inc()
+	m.durations.WithLabelValues(x.grant, x.source()).Observe(took.Seconds())
+}
+
+func (m *Metrics) asked(c call, result class, took time.Duration) {
+	m.upstream.WithLabelValues(c.app.label, c.grant.name, string(result)).Inc()
+	m.waits.WithLabelValues(c.grant.name).Observe(took.Seconds())
+}
+
+func (m *Metrics) breakerChanged(to breaker.State) { m.changes.WithLabelValues(string(to)).Inc() }
+
+// Lookup, Store, RedisError and RedisState make Metrics a cache.Observer.
+func (m *Metrics) Lookup(tier cache.Tier, result string) {
+	m.lookups.WithLabelValues(string(tier), result).Inc()
+}
+
+// Store counts one store.
+func (m *Metrics) Store(tier cache.Tier, result string) {
+	m.stores.WithLabelValues(string(tier), result).Inc()
+}
+
+// RedisError counts one fault of Redis.
+func (m *Metrics) RedisError(operation, kind string) {
+	m.redisErrs.WithLabelValues(operation, kind).Inc()
+}
+
+// RedisState notes whether Redis is used.
+func (m *Metrics) RedisState(ok bool) { m.redisUp.Set(number(ok)) }

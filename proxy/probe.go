@@ -1,0 +1,39 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// probeToken is no token; Instagram checks the client secret before it looks at the token.
+const probeToken = "igproxy-check-this-is-no-token"
+
+// Probe asks Instagram once with a token that is none, past cache, breaker and hold. It proves the way there, TLS and the client
+// secret: nil means that Instagram refused the token and nothing else. The error says what is wrong and what to do.
+func Probe(ctx context.Context, o Options) error {
+	table := grants(o)
+	a, err := newApp(o.App, table, &hold{})
+	if err != nil {
+		return err
+	}
+	transport := newTransport(o)
+	defer transport.CloseIdleConnections()
+	ask := &upstream{transport: transport, timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
+		userAgent: userAgent(o.Version), metrics: NewMetrics()}
+	got, err := ask.Exchange(ctx, call{grant: table[0], app: a, token: NewSecret(probeToken)})
+	var e *GraphError
+	switch {
+	case errors.As(err, &e):
+		return fmt.Errorf("%s (%s); check the network, upstream.url and upstream.ca_file", e.Message, e.cause)
+	case err != nil:
+		return err
+	case got.refusal == nil:
+		return errors.New("the upstream gave a token for one that is none; check that upstream.url is Instagram's")
+	case got.refusal.class == classSecret:
+		return errors.New("Instagram refuses the client secret; compare it with the Instagram app's (not the Facebook app's) in Meta's dashboard")
+	case got.refusal.class == classAppLimit:
+		return errors.New("the app is rate limited, so the client secret could not be proven; try again later")
+	}
+	return nil
+}

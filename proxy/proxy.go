@@ -1,0 +1,199 @@
+// Package proxy is Instagram's token endpoint as igproxy answers it. It holds the client secret, asks Instagram once however many ask at
+// the same time, remembers the answer, and goes on answering what it knows when Redis or Instagram fail. It never follows a redirect,
+// never forwards what an app sent, and never prints a secret or a token. It knows neither Redis nor YAML.
+//
+// # The walk of one request
+//
+// Eight words, the same in code, comments, logs and metrics:
+//
+//		decode   -> recall    -> join      -> claim     -> guard    -> ask         -> remember    -> answer
+//		decode.go   recall.go    dedupe.go    remember.go  guard.go    upstream.go    remember.go    handler.go
+//
+//	  - decode: one grant_type and one access_token are read, strictly; everything else is dropped. What is wrong is said in Instagram's
+//	    style, and Instagram is not asked.
+//	  - recall: the memory tier, without waiting. A hit goes straight to answer.
+//	  - join: one flight per token in this process. It is detached from its caller, has its own budget and recovers its own panics.
+//	  - claim: memory again, then Redis. Any fault of Redis is a miss.
+//	  - guard: a place among the calls under way, the app's hold (rate limit, refused secret), the breaker.
+//	  - ask: the query is built from nothing; the secret is added here and only here. Bounded in time, bytes and tries.
+//	  - remember: tokens for cache.ttl, definite refusals about a token for cache.negative_ttl, nothing doubtful.
+//	  - answer: the one encoder. expires_in is the time really left.
+//
+// HTTP lives at the two ends. Between them there is one verb, Exchange, wrapped as
+//
+//	recalled(deduped(claimed(guarded(upstream))))
+//
+// The flight is outside the shared cache: claim, ask and remember happen as one unit.
+package proxy
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/igproxy/igproxy/breaker"
+	"github.com/igproxy/igproxy/cache"
+)
+
+// Options configure a Proxy. Cache, Breaker, MaxInFlight and Metrics are carried over by Reload; everything else may change.
+type Options struct {
+	// App is the Instagram app whose secret is held. Its Secret is required.
+	App App
+	// UpstreamURL is Instagram's base URL, https://graph.instagram.com. Required.
+	UpstreamURL *url.URL
+	// UpstreamCAs are the only authorities believed for the upstream. Nil: the system's.
+	UpstreamCAs *x509.CertPool
+	// Timeout bounds asking Instagram, all tries and the body together. Required.
+	Timeout time.Duration
+	// MaxResponseBytes bounds an answer of Instagram's, after inflating. Required.
+	MaxResponseBytes int64
+	// MaxInFlight bounds the calls to Instagram under way. Required.
+	MaxInFlight int
+	// Retries after a call that brought no answer: 0 or 1.
+	Retries int
+	// TTL is how long a token is remembered at the most. Required.
+	TTL time.Duration
+	// NegativeTTL is how long a definite refusal is remembered. Zero: not at all.
+	NegativeTTL time.Duration
+	// ClaimBudget is what the cache may take for one claim; it is added to the exchange's budget.
+	ClaimBudget time.Duration
+	// Hosts are the names, without port, that requests may ask for besides loopback's own. Empty with AnyHost.
+	Hosts []string
+	// AnyHost turns the check of the Host name off: right for a Unix socket, or beyond loopback without a list.
+	AnyHost bool
+	// Cache remembers answers. Required; its owner closes it after the Proxy.
+	Cache *cache.Cache
+	// Breaker guards the upstream. OnChange is set by New.
+	Breaker breaker.Options
+	// Metrics are counted here. Nil: counted and shown nowhere.
+	Metrics *Metrics
+	// Logger gets one line a request, after the answer, and one a change of state. Nil: silence.
+	Logger *slog.Logger
+	// Version is said to Instagram in User-Agent. Empty: "dev".
+	Version string
+}
+
+// Proxy answers apps. It is an http.Handler, safe for concurrent use.
+type Proxy struct {
+	current  atomic.Pointer[engine]
+	carried  carried
+	draining atomic.Bool
+}
+
+// carried is what survives a Reload.
+type carried struct {
+	cache   *cache.Cache
+	breaker *breaker.Breaker
+	places  *places
+	hold    *hold
+	metrics *Metrics
+	log     *slog.Logger
+}
+
+// engine is what is built from Options: immutable, and swapped as a whole. A request finishes on the engine it began with.
+type engine struct {
+	app    *app
+	grants []*grant
+	gate   gate
+	first  exchanger // recalled, which leads to all the others
+	joined *deduped
+	idle   func() // closes the idle connections to Instagram
+}
+
+// New builds a Proxy. An error names the option and says what it may be. Nothing is dialled.
+func New(o Options) (*Proxy, error) {
+	if o.Cache == nil {
+		return nil, errors.New("proxy: Cache is nil: build one with cache.New")
+	}
+	if o.MaxInFlight < 1 {
+		return nil, fmt.Errorf("upstream max_in_flight is %d: it must be at least 1", o.MaxInFlight)
+	}
+	p := &Proxy{carried: carried{cache: o.Cache, places: newPlaces(o.MaxInFlight), hold: &hold{}, metrics: o.Metrics, log: o.Logger}}
+	if p.carried.log == nil {
+		p.carried.log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if p.carried.metrics == nil {
+		p.carried.metrics = NewMetrics()
+	}
+	o.Breaker.OnChange = p.breakerChanged
+	var err error
+	if p.carried.breaker, err = breaker.New(o.Breaker); err != nil {
+		return nil, err
+	}
+	if err := p.Reload(o); err != nil {
+		return nil, err
+	}
+	p.carried.metrics.watch(p)
+	return p, nil
+}
+
+// Reload builds everything anew from o and swaps it in, or returns an error and changes nothing. The cache, the breaker's state, the
+// places and the metrics are carried over.
+func (p *Proxy) Reload(o Options) error {
+	next, err := newEngine(o, p.carried)
+	if err != nil {
+		return err
+	}
+	if last := p.current.Swap(next); last != nil {
+		last.idle()
+	}
+	return nil
+}
+
+func newEngine(o Options, c carried) (*engine, error) {
+	switch {
+	case o.UpstreamURL == nil || o.UpstreamURL.Host == "":
+		return nil, errors.New("upstream url is not set: use https://graph.instagram.com")
+	case o.Timeout <= 0:
+		return nil, fmt.Errorf("upstream timeout is %s: it must be more than 0", o.Timeout)
+	case o.MaxResponseBytes < 1:
+		return nil, fmt.Errorf("upstream max_response_bytes is %d: it must be at least 1", o.MaxResponseBytes)
+	case o.Retries < 0 || o.Retries > 1:
+		return nil, fmt.Errorf("upstream retries is %d: it must be 0 or 1", o.Retries)
+	case o.TTL <= 0:
+		return nil, fmt.Errorf("cache ttl is %s: it must be more than 0", o.TTL)
+	}
+	table := grants(o)
+	a, err := newApp(o.App, table, c.hold)
+	if err != nil {
+		return nil, err
+	}
+	transport := newTransport(o)
+	ask := &upstream{transport: transport, timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
+		userAgent: userAgent(o.Version), metrics: c.metrics}
+	guard := &guarded{next: ask, breaker: c.breaker, places: c.places, log: c.log}
+	claim := &claimed{cache: c.cache, negativeTTL: o.NegativeTTL, next: guard}
+	join := &deduped{next: claim, budget: o.Budget(), log: c.log}
+	return &engine{app: a, grants: table, gate: newGate(o.Hosts, o.AnyHost), first: &recalled{cache: c.cache, next: join}, joined: join,
+		idle: transport.CloseIdleConnections}, nil
+}
+
+// Budget is the longest an exchange takes: the claim, then asking Instagram, and a little for ourselves. A server's write time-out
+// must be longer.
+func (o Options) Budget() time.Duration { return o.ClaimBudget + o.Timeout + 100*time.Millisecond }
+
+// Drain turns readiness off; requests go on being answered.
+func (p *Proxy) Drain() { p.draining.Store(true) }
+
+// Close waits until no flight is in the air, bounded by ctx. Call it when the HTTP server has stopped taking requests.
+func (p *Proxy) Close(ctx context.Context) error {
+	p.Drain()
+	e := p.current.Load()
+	defer e.idle()
+	return e.joined.wait(ctx)
+}
+
+func (p *Proxy) breakerChanged(from, to breaker.State) {
+	p.carried.metrics.breakerChanged(to)
+	level := slog.LevelInfo
+	if to == breaker.Open {
+		level = slog.LevelWarn
+	}
+	p.carried.log.Log(context.Background(), level, "breaker changed", "step", "guard", "from", from, "to", to)
+}

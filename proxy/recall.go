@@ -1,0 +1,63 @@
+package proxy
+
+import (
+	"context"
+	"time"
+
+	"github.com/igproxy/igproxy/cache"
+)
+
+// exchanger is the one verb between the two HTTP ends. The steps are wrapped around each other as
+//
+//	recalled(deduped(claimed(guarded(upstream))))
+type exchanger interface {
+	Exchange(context.Context, call) (answer, error)
+}
+
+// source is where an answer came from; a metric label and a log field.
+type source string
+
+const (
+	sourceMemory   source = "memory"
+	sourceRedis    source = "redis"
+	sourceUpstream source = "upstream"
+	sourceHold     source = "hold" // Instagram's last word about the whole app, repeated
+	sourceNone     source = "none"
+)
+
+// answer is a definite word of Instagram's: a token, or a refusal.
+type answer struct {
+	token   Token
+	refusal *GraphError // nil: there is a token
+	source  source
+	joined  bool          // this caller waited for another one's exchange
+	stored  bool          // it was remembered just now
+	left    time.Duration // how long it will still be remembered
+	usage   usage         // only from upstream
+}
+
+// recalled is the step "recall": the memory tier, without waiting. It is a short cut; nothing depends on it for correctness.
+type recalled struct {
+	cache *cache.Cache
+	next  exchanger
+}
+
+func (s *recalled) Exchange(ctx context.Context, c call) (answer, error) {
+	if entry, ok := s.cache.Recall(c.key); ok {
+		if a, ok := remembered(entry, sourceMemory); ok {
+			return a, nil
+		}
+	}
+	return s.next.Exchange(ctx, c)
+}
+
+// remembered reads an entry back; one that is no record of ours, or past its end, is a miss.
+func remembered(entry cache.Entry, from source) (answer, bool) {
+	now := time.Now()
+	a, err := decodeRecord(entry.Value, now)
+	if err != nil {
+		return answer{}, false
+	}
+	a.source, a.left = from, entry.Expires.Sub(now)
+	return a, true
+}

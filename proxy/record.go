@@ -1,0 +1,89 @@
+package proxy
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"time"
+)
+
+// A record is what the cache remembers of an answer: a token or a definite refusal, as bytes, because the cache knows neither.
+//
+//	't' | end of the token, Unix milliseconds, 8 bytes | length of head, 4 bytes | head | tail
+//	'r' | JSON of the refusal
+const (
+	tokenRecord   = 't'
+	refusalRecord = 'r'
+	tokenHeader   = 1 + 8 + 4
+)
+
+var errRecord = errors.New("a remembered value is not a record")
+
+// refusal is the JSON form of a remembered GraphError. Its texts were scrubbed when they were read.
+type refusal struct {
+	Status    int       `json:"status"`
+	Message   string    `json:"message"`
+	Type      string    `json:"type"`
+	Code      int       `json:"code"`
+	Subcode   int       `json:"subcode,omitempty"`
+	UserTitle string    `json:"user_title,omitempty"`
+	UserMsg   string    `json:"user_msg,omitempty"`
+	Transient *bool     `json:"transient,omitempty"`
+	TraceID   string    `json:"trace_id,omitempty"`
+	RetryAt   time.Time `json:"retry_at,omitzero"`
+}
+
+// encodeRecord turns an answer's definite part into bytes.
+func encodeRecord(a answer) []byte {
+	if e := a.refusal; e != nil {
+		text, err := json.Marshal(refusal{e.Status, e.Message, e.Type, e.Code, e.Subcode, e.UserTitle, e.UserMsg, e.Transient, e.TraceID, e.RetryAt})
+		if err != nil { // a year beyond 9999 in RetryAt, which the cap on pauses rules out
+			return nil
+		}
+		return append([]byte{refusalRecord}, text...)
+	}
+	t := a.token
+	b := make([]byte, 0, tokenHeader+len(t.text.head)+len(t.text.tail))
+	b = append(b, tokenRecord)
+	b = binary.BigEndian.AppendUint64(b, uint64(t.Expires.UnixMilli()))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(t.text.head)))
+	b = append(b, t.text.head...)
+	return append(b, t.text.tail...)
+}
+
+// decodeRecord is the inverse. It refuses a token that is past its end, so that none is ever served.
+func decodeRecord(b []byte, now time.Time) (answer, error) {
+	if len(b) == 0 {
+		return answer{}, errRecord
+	}
+	switch b[0] {
+	case tokenRecord:
+		return decodeTokenRecord(b, now)
+	case refusalRecord:
+		return decodeRefusalRecord(b[1:])
+	}
+	return answer{}, errRecord
+}
+
+func decodeTokenRecord(b []byte, now time.Time) (answer, error) {
+	if len(b) < tokenHeader {
+		return answer{}, errRecord
+	}
+	expires := time.UnixMilli(int64(binary.BigEndian.Uint64(b[1:])))
+	head, text := binary.BigEndian.Uint32(b[9:]), b[tokenHeader:]
+	if uint64(head) > uint64(len(text)) || expires.Sub(now) < time.Second {
+		return answer{}, errRecord
+	}
+	return answer{token: Token{text: &splitJSON{head: text[:head:head], tail: text[head:]}, Expires: expires}}, nil
+}
+
+func decodeRefusalRecord(b []byte) (answer, error) {
+	var r refusal
+	if json.Unmarshal(b, &r) != nil || r.Status < 300 || r.Status > 599 {
+		return answer{}, errRecord
+	}
+	e := &GraphError{Status: r.Status, Message: r.Message, Type: r.Type, Code: r.Code, Subcode: r.Subcode,
+		UserTitle: r.UserTitle, UserMsg: r.UserMsg, Transient: r.Transient, TraceID: r.TraceID, RetryAt: r.RetryAt}
+	e.class = classify(e)
+	return answer{refusal: e}, nil
+}

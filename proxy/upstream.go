@@ -1,0 +1,186 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// upstream is the step "ask": it faces Instagram.
+//
+// It speaks through a RoundTripper and never an http.Client: a client's errors print the whole URL, and a redirect hands it on as
+// Referer. The client secret is revealed in this file alone.
+type upstream struct {
+	transport http.RoundTripper
+	timeout   time.Duration // for all tries together, the body included
+	maxBytes  int64         // of an answer, after inflating
+	retries   int
+	userAgent string
+	metrics   *Metrics
+}
+
+// errRepeated cancels a call that the transport would repeat by itself beyond the retries allowed.
+var errRepeated = errors.New("the transport repeated the request too often")
+
+// Exchange asks Instagram. An answer is Instagram's definite word, a token or a refusal; an error is a *GraphError of ours or the
+// transient one Instagram sent. It repeats only where no answer came or Instagram said to, and only within the budget.
+func (u *upstream) Exchange(ctx context.Context, c call) (answer, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, u.timeout, context.DeadlineExceeded)
+	defer cancel()
+	sent := 0 // requests on the wire, the transport's own repetitions included
+	for {
+		a, failure := u.try(ctx, c, &sent)
+		if failure == nil {
+			return a, nil
+		}
+		if sent > u.retries || !failure.repeatable || !pause(ctx) {
+			return answer{}, failure.err
+		}
+	}
+}
+
+// pause waits a little, with jitter so that many sidecars do not come back in step; false when the budget ends first.
+func pause(ctx context.Context) bool {
+	t := time.NewTimer(50*time.Millisecond + rand.N(100*time.Millisecond))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// failure is one try that brought no answer.
+type failure struct {
+	err        *GraphError
+	repeatable bool
+}
+
+// try sends one request and reads its answer.
+func (u *upstream) try(ctx context.Context, c call, sent *int) (answer, *failure) {
+	start := time.Now()
+	a, f := u.roundTrip(ctx, c, sent)
+	switch {
+	case f != nil:
+		u.metrics.asked(c, f.err.class, time.Since(start))
+	case a.refusal != nil:
+		u.metrics.asked(c, a.refusal.class, time.Since(start))
+	default:
+		u.metrics.asked(c, "token", time.Since(start))
+	}
+	return a, f
+}
+
+func (u *upstream) roundTrip(ctx context.Context, c call, sent *int) (answer, *failure) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	res, err := u.transport.RoundTrip(u.request(u.counted(ctx, sent, cancel), c))
+	if err != nil {
+		return answer{}, noAnswer(ctx, err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, u.maxBytes+1))
+	switch {
+	case err != nil:
+		return answer{}, cutShort(ctx, err)
+	case int64(len(body)) > u.maxBytes:
+		return answer{}, &failure{err: errBadAnswer("longer than upstream.max_response_bytes")}
+	}
+	return u.read(c, res, body)
+}
+
+// counted makes *sent count connections used, not calls of RoundTrip: the transport repeats a GET by itself when a kept connection
+// turns out to be dead, and that repetition is our one retry, not an extra.
+func (u *upstream) counted(ctx context.Context, sent *int, cancel context.CancelCauseFunc) context.Context {
+	*sent++
+	first := true
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
+		if first {
+			first = false
+			return
+		}
+		if *sent++; *sent > u.retries+1 {
+			cancel(errRepeated)
+		}
+	}})
+}
+
+// request builds the query from nothing. Nothing the app sent is in it but the token.
+func (u *upstream) request(ctx context.Context, c call) *http.Request {
+	q := url.Values{"grant_type": {c.grant.grantType}, c.grant.param: {c.token.Reveal()}}
+	if c.grant.secret {
+		q.Set("client_secret", c.app.secret.Reveal())
+	}
+	target := *c.grant.base
+	target.Path = strings.TrimSuffix(target.Path, "/") + c.grant.path
+	target.RawQuery = q.Encode()
+	r := &http.Request{Method: c.grant.method, URL: &target, Host: target.Host, Header: http.Header{
+		"Accept":     {"application/json"},
+		"User-Agent": {u.userAgent},
+	}}
+	return r.WithContext(ctx)
+}
+
+// read turns a whole answer into a token, a refusal or a failure.
+func (u *upstream) read(c call, res *http.Response, body []byte) (answer, *failure) {
+	now := time.Now()
+	scrub := c.scrubber()
+	usage := readUsage(res.Header, scrub)
+	if res.StatusCode == http.StatusOK {
+		if strings.Contains(string(body), c.app.secret.Reveal()) {
+			return answer{}, &failure{err: errBadAnswer(errReflected.Error())}
+		}
+		token, err := decodeToken(body, now)
+		if err != nil {
+			return answer{}, &failure{err: errBadAnswer(err.Error())}
+		}
+		return answer{token: token, source: sourceUpstream, usage: usage}, nil
+	}
+	e, ok := decodeGraphError(res.StatusCode, body, scrub)
+	if !ok || res.StatusCode < 400 {
+		return answer{}, &failure{err: strangeStatus(res), repeatable: res.StatusCode == http.StatusInternalServerError}
+	}
+	e.RetryAt = retryAt(e.class, res.Header, now)
+	if e.class.definite() {
+		e.Status = passable(e.Status)
+		return answer{refusal: e, source: sourceUpstream, usage: usage}, nil
+	}
+	e.Status, e.cause = passable(e.Status), "Instagram says so"
+	return answer{}, &failure{err: e, repeatable: res.StatusCode == http.StatusInternalServerError || e.Code == 1 || e.Code == 2}
+}
+
+// passable keeps a 4xx as it came. A 5xx reaches the app as 502, with Instagram's envelope in it: the fault is behind igproxy, not in it.
+func passable(status int) int {
+	if status >= 500 {
+		return http.StatusBadGateway
+	}
+	return status
+}
+
+// strangeStatus is an answer outside the Graph envelope: a redirect, which is never followed, or a page of Meta's edge.
+func strangeStatus(res *http.Response) *GraphError {
+	cause := "status " + http.StatusText(res.StatusCode) + " without a Graph error"
+	if http.StatusText(res.StatusCode) == "" {
+		cause = "a status that HTTP does not know, without a Graph error"
+	}
+	e := errBadAnswer(cause)
+	e.RetryAt = retryAfter(res.Header, time.Now())
+	return e
+}
+
+// scrubber replaces the client secret and the token in texts of Instagram's, also where they are percent-encoded.
+func (c call) scrubber() func(string) string {
+	secret, token := c.app.secret.Reveal(), c.token.Reveal()
+	pairs := []string{secret, "[client secret]", url.QueryEscape(secret), "[client secret]"}
+	if len(token) >= minSecret { // shorter ones are no tokens, and would tear up the sentence
+		pairs = append(pairs, token, "[access token]", url.QueryEscape(token), "[access token]")
+	}
+	return strings.NewReplacer(pairs...).Replace
+}
