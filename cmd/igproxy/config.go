@@ -1,0 +1,362 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/igproxy/igproxy/proxy"
+)
+
+// Config is the whole configuration. What each key means, its unit and its range are told in the table of settings.go.
+type Config struct {
+	Listen           string
+	AllowedHosts     []string
+	AppID            string
+	ClientSecret     proxy.Secret // also when it came from ClientSecretFile
+	ClientSecretFile string
+	Admin            struct{ Listen string }
+	Upstream         struct {
+		URL              string
+		Timeout          time.Duration
+		CAFile           string
+		MaxResponseBytes int64
+		MaxInFlight      int
+		Retries          int
+	}
+	Cache struct {
+		TTL, NegativeTTL time.Duration
+		MaxEntries       int
+		KeyFile          string
+		Key              proxy.Secret // the content of KeyFile
+	}
+	Redis struct {
+		Mode         string       // empty: memory only
+		URL          proxy.Secret // it may hold a password
+		Addrs        []string
+		MasterName   string
+		Username     string
+		PasswordFile string
+		CAFile       string
+		Timeout      time.Duration
+		PoolSize     int
+		Prefix       string
+	}
+	Breaker struct {
+		Failures       int
+		Ratio          float64
+		MinRequests    int
+		Interval, Open time.Duration
+		Probes         int
+	}
+	Server struct {
+		ReadHeaderTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
+		MaxHeaderBytes, MaxConnections                            int
+		Drain                                                     time.Duration
+	}
+	Log struct{ Level, Format string }
+}
+
+// defaults is the only place they are written in; config.example.yaml is made of them.
+func defaults() Config {
+	var c Config
+	c.Listen = "127.0.0.1:8080"
+	c.Admin.Listen = "127.0.0.1:9090"
+	c.Upstream.URL = "https://graph.instagram.com"
+	c.Upstream.Timeout = 10 * time.Second
+	c.Upstream.MaxResponseBytes = 64 << 10
+	c.Upstream.MaxInFlight = 128
+	c.Upstream.Retries = 1
+	c.Cache.TTL = time.Hour // the life of a short-lived token
+	c.Cache.NegativeTTL = time.Minute
+	c.Cache.MaxEntries = 100_000
+	c.Redis.Timeout = 50 * time.Millisecond
+	c.Redis.PoolSize = 32
+	c.Redis.Prefix = "igproxy"
+	c.Breaker.Failures = 5
+	c.Breaker.Ratio = 0.5
+	c.Breaker.MinRequests = 20
+	c.Breaker.Interval = time.Minute
+	c.Breaker.Open = 10 * time.Second
+	c.Breaker.Probes = 1
+	c.Server.ReadHeaderTimeout = 5 * time.Second
+	c.Server.ReadTimeout = 10 * time.Second
+	c.Server.WriteTimeout = 15 * time.Second
+	c.Server.IdleTimeout = 90 * time.Second
+	c.Server.MaxHeaderBytes = 16 << 10
+	c.Server.MaxConnections = 1024
+	c.Server.Drain = 20 * time.Second
+	c.Log.Level = "info"
+	c.Log.Format = "auto"
+	return c
+}
+
+// loadConfig reads the file (none if path is empty), then the environment, which wins, then the files they name, and checks everything. It
+// returns all problems at once, sorted by place; the Config is of use if none of them is an error. For healthcheck, a key without a
+// problem has its value even if others have one.
+func loadConfig(path string, environ []string) (Config, []Problem) {
+	l := &loader{config: defaults(), table: settings(), places: map[string]place{}, bad: map[string]bool{}}
+	if path != "" {
+		l.file(path)
+	}
+	l.environment(environ)
+	l.validate()
+	l.openFiles()
+	return l.config, sorted(l.findings)
+}
+
+// loader collects values and problems.
+type loader struct {
+	config   Config
+	table    []setting
+	places   map[string]place // of each key that was set
+	bad      map[string]bool  // keys whose last value was refused
+	findings []finding
+}
+
+func (l *loader) report(at place, key string, f fault) {
+	l.findings = append(l.findings, finding{at, Problem{Where: at.String(), Key: key, What: f.what, Fix: f.fix}})
+}
+
+func (l *loader) warn(at place, key string, f fault) {
+	l.report(at, key, f)
+	l.findings[len(l.findings)-1].Warning = true
+}
+
+// set gives a key its values. One that is refused leaves the default.
+func (l *loader) set(s setting, at place, values []string) {
+	l.places[s.key] = at
+	f := s.set(&l.config, values)
+	l.bad[s.key] = f != nil
+	if f != nil {
+		l.report(at, s.key, *f)
+	}
+}
+
+// place of a key; byDefault if it was not set.
+func (l *loader) place(key string) place {
+	if at, ok := l.places[key]; ok {
+		return at
+	}
+	return place{source: fromDefaults}
+}
+
+// maxConfig bounds the configuration file, in bytes.
+const maxConfig = 1 << 20
+
+// file reads the YAML file. The library's errors are never shown, since they repeat values; its line is.
+func (l *loader) file(path string) {
+	at := place{file: printable(path)}
+	text, err := readBounded(path, maxConfig)
+	var f *fileError
+	if errors.As(err, &f) {
+		l.report(at, "", f.fault)
+		return
+	}
+	if line := unreadable(text); line > 0 {
+		at.line = line
+		l.report(at, "", fault{"a byte that is not text", "save the file as UTF-8, without control characters"})
+		return
+	}
+	var documents []yaml.Node
+	if err := yaml.Load(text, &documents, yaml.WithAllDocuments()); err != nil {
+		at.line = errorLine(err)
+		l.report(at, "", fault{"not valid YAML here", syntaxHint(text, at.line)})
+		return
+	}
+	if len(documents) > 1 {
+		at.line = documents[1].Line
+		l.report(at, "", fault{"a second YAML document", "keep one: remove the --- line and what does not belong"})
+		return
+	}
+	if len(documents) == 0 || len(documents[0].Content) == 0 || isNull(documents[0].Content[0]) {
+		return // empty, or comments only
+	}
+	root := documents[0].Content[0]
+	at.line = root.Line
+	if f := refuseNode(root); f != nil {
+		l.report(at, "", *f)
+		return
+	}
+	if root.Kind != yaml.MappingNode {
+		l.report(at, "", fault{"not a set of keys", "write lines such as listen: 127.0.0.1:8080; see config.example.yaml"})
+		return
+	}
+	l.mapping(at.file, "", root)
+}
+
+// unreadable returns the line of the first byte that is no text, or 0.
+func unreadable(text []byte) int {
+	line := 1
+	for i := 0; i < len(text); {
+		r, n := utf8.DecodeRune(text[i:])
+		switch {
+		case r == '\n':
+			line++
+		case r == utf8.RuneError && n == 1, r < ' ' && r != '\t' && r != '\r', r >= 0x7f && r < 0xa0 && r != 0x85:
+			return line
+		}
+		i += n
+	}
+	return 0
+}
+
+// errorLine finds where the mistake begins: for the scanner that is where the construct starts, as with a quotation mark never closed.
+func errorLine(err error) int {
+	var e *yaml.LoadError
+	if !errors.As(err, &e) {
+		return 0
+	}
+	if e.Stage == yaml.ScannerStage && e.ContextMark.Line > 0 {
+		return e.ContextMark.Line
+	}
+	return e.Mark.Line
+}
+
+func syntaxHint(text []byte, line int) string {
+	if lines := strings.Split(string(text), "\n"); line > 0 && line <= len(lines) {
+		bare := strings.TrimLeft(lines[line-1], " ")
+		if strings.HasPrefix(bare, "\t") {
+			return "the line is indented with a tab; use blanks"
+		}
+	}
+	return "look at the indentation, and for a missing quotation mark, colon or blank after it"
+}
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
+
+// refuseNode refuses the parts of YAML that make a configuration hard to read, or a small one large.
+func refuseNode(n *yaml.Node) *fault {
+	switch {
+	case n.Kind == yaml.AliasNode, n.Anchor != "":
+		return &fault{"YAML anchors and aliases are not read here", "write the value itself"}
+	case n.Style&yaml.TaggedStyle != 0:
+		return &fault{"YAML tags are not read here", "write the value without the !"}
+	}
+	return nil
+}
+
+// mapping reads the keys of the file (section "") or of one section.
+func (l *loader) mapping(file, section string, n *yaml.Node) {
+	lines := map[string]int{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		at := place{file: file, line: key.Line}
+		if f := refuseKey(key); f != nil {
+			l.report(at, section, *f)
+			continue
+		}
+		if first, twice := lines[key.Value]; twice {
+			l.report(at, naming(join(section, key.Value)), fault{fmt.Sprintf("given twice, first on line %d", first), "keep one"})
+			continue
+		}
+		lines[key.Value] = at.line
+		if strings.Contains(key.Value, ".") || !slices.Contains(l.known(), join(section, key.Value)) {
+			l.unknownKey(at, section, key.Value)
+			continue
+		}
+		l.entry(at, join(section, key.Value), value)
+	}
+}
+
+func join(section, key string) string {
+	if section == "" {
+		return key
+	}
+	return section + "." + key
+}
+
+func refuseKey(key *yaml.Node) *fault {
+	if key.Kind == yaml.ScalarNode && key.ShortTag() == "!!merge" {
+		return &fault{"YAML merge keys are not read here", "write the keys themselves"}
+	}
+	if f := refuseNode(key); f != nil {
+		return f
+	}
+	if key.Kind != yaml.ScalarNode || key.ShortTag() != "!!str" {
+		return &fault{"a key that is not a name", seeExample}
+	}
+	return nil
+}
+
+// unknownKey never shows the value, which may be a secret under a misspelt name.
+func (l *loader) unknownKey(at place, section, key string) {
+	name := join(section, key)
+	f := fault{"unknown key", seeExample}
+	near := nearest(name, l.known())
+	switch {
+	case naming(name) == "":
+		l.report(at, section, fault{"unknown key, not shown because it does not look like one", seeExample})
+		return
+	case near == name:
+		parent, child, _ := strings.Cut(name, ".")
+		f.fix = fmt.Sprintf("write %s: on a line of its own below %s:, indented", child, parent)
+	case near != "":
+		f.fix = "did you mean " + near + "?"
+	}
+	l.report(at, name, f)
+}
+
+// entry reads one known key: a section or a setting.
+func (l *loader) entry(at place, name string, value *yaml.Node) {
+	s, isSetting := l.find(name)
+	f := refuseNode(value)
+	switch {
+	case f != nil:
+		l.report(at, name, *f)
+	case isNull(value): // as if the line were not there
+	case isSetting:
+		l.value(at, s, value)
+	case value.Kind == yaml.MappingNode:
+		l.mapping(at.file, name, value)
+	default:
+		l.report(at, name, fault{"this is a section", "write its keys on the lines below, indented"})
+	}
+}
+
+// value reads a setting as it is written in the file: YAML's own idea of its type, where 010 is eight and 1e3 a number, is not asked.
+func (l *loader) value(at place, s setting, n *yaml.Node) {
+	var values []string
+	switch {
+	case s.kind == kindList && n.Kind == yaml.SequenceNode:
+		for _, item := range n.Content {
+			if f := refuseNode(item); f != nil {
+				l.report(at, s.key, *f)
+				return
+			}
+			if item.Kind != yaml.ScalarNode || isNull(item) {
+				l.report(at, s.key, fault{"an item of this list is not a plain value", "write " + s.key + " as [first, second]"})
+				return
+			}
+			values = append(values, item.Value)
+		}
+	case s.kind == kindList:
+		l.report(at, s.key, fault{"not a list", "write [first, second], or one item a line after a dash"})
+		return
+	case n.Kind != yaml.ScalarNode:
+		l.report(at, s.key, fault{"one value belongs here, not a list or a section", "write it after the colon"})
+		return
+	case n.Value != "":
+		values = []string{n.Value}
+	}
+	if len(values) == 0 {
+		return // empty is the default
+	}
+	l.set(s, at, values)
+	l.warnOfSecret(at, s, values[0])
+}
+
+// warnOfSecret: files are copied, committed and shown around.
+func (l *loader) warnOfSecret(at place, s setting, value string) {
+	switch {
+	case s.key == "client_secret":
+		l.warn(at, s.key, fault{"a secret in the configuration file", "keep secrets out of the file: use client_secret_file or IGPROXY_CLIENT_SECRET"})
+	case s.key == "redis.url" && hasPassword(value):
+		l.warn(at, s.key, fault{"a password in the configuration file", "keep secrets out of the file: use redis.password_file or IGPROXY_REDIS_URL"})
+	}
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/igproxy/igproxy/proxy"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// The demo's own values. The secret is the stand-in's, so it may be in a program.
+const (
+	demoSecret  = "demo-app-secret-not-a-real-one"
+	demoLatency = 200 * time.Millisecond
+	demoOpen    = 2 * time.Second
+	demoBurst   = 50
+)
+
+func demoCommand(env environment) *cli.Command {
+	return &cli.Command{
+		Name:  "demo",
+		Usage: "see it work: a stand-in Instagram and a sidecar in one process, no account, no Redis",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "once", Usage: "exit after the scenes, non-zero if one did not go as told"}},
+		Action: func(c *cli.Context) error {
+			signals := make(chan os.Signal, 2)
+			signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+			defer signal.Stop(signals)
+			return demo(env, c.Bool("once"), signals)
+		},
+	}
+}
+
+func demo(env environment, once bool, signals <-chan os.Signal) error {
+	instagram := proxytest.New(proxytest.Options{Secret: demoSecret, Latency: demoLatency})
+	upstream, err := proxytest.Start(instagram, proxytest.ServerOptions{Addr: "127.0.0.1:0"})
+	if err != nil {
+		return fmt.Errorf("the stand-in Instagram: %w", err)
+	}
+	defer upstream.Close()
+
+	config := defaults()
+	config.Listen, config.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	config.ClientSecret = proxy.NewSecret(demoSecret)
+	config.Upstream.URL = upstream.URL
+	config.Breaker.Open = demoOpen
+	s, err := newSidecar(config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	stop, ended := make(chan os.Signal, 2), make(chan error, 1)
+	go func() { ended <- s.run(stop) }() // ends by the signal below, which is always sent
+	d := &play{stage: newStage(env.stdout), instagram: instagram, upstream: upstream.URL, sidecar: urlOf(s.app.net), admin: urlOf(s.admin.net)}
+	failed := d.perform(signals)
+	if !once && !d.interrupted {
+		d.curtain()
+		<-signals
+	}
+	stop <- syscall.SIGTERM
+	if err := <-ended; err != nil {
+		return err
+	}
+	if failed > 0 {
+		fmt.Fprintf(env.stderr, "igproxy: %s of the demo did not go as told\n", count(failed, "scene"))
+		return errReported
+	}
+	return nil
+}

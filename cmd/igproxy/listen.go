@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// socketMode lets the owner and the group of a Unix socket in, and nobody else.
+const socketMode = 0o660
+
+// listen opens a listener on host:port or unix:/path, for at most that many connections at once. An error is one clear line.
+func listen(key, address string, most int) (net.Listener, error) {
+	network, target := "tcp", address
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, target = "unix", path
+		if err := removeStale(path); err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	l, err := net.Listen(network, target)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%s: %s is in use by another process; stop it or choose another address", key, address)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%s: no permission to listen on %s; choose a port above 1023 or a folder that is yours", key, address)
+	case err != nil:
+		return nil, fmt.Errorf("%s: cannot listen on %s: %w", key, address, err)
+	}
+	if network == "unix" {
+		if err := os.Chmod(target, socketMode); err != nil {
+			_ = l.Close()
+			return nil, fmt.Errorf("%s: cannot set the mode of %s: %w", key, target, err)
+		}
+	}
+	return newBounded(l, most), nil
+}
+
+// removeStale removes the socket a killed process left behind. It touches nothing that is no socket, or that somebody listens on.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode()&fs.ModeSocket == 0 {
+		return fmt.Errorf("%s exists and is no socket; choose another path", path)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	c, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	if err == nil {
+		_ = c.Close()
+		return fmt.Errorf("%s is in use by another process; stop it or choose another path", path)
+	}
+	return os.Remove(path)
+}
+
+// onlyLoopback reports whether an address can be reached from this machine alone, over IP.
+func onlyLoopback(l net.Listener) bool {
+	tcp, ok := l.Addr().(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+// anyHost reports whether the Host name need not be checked: a Unix socket has none worth checking, and beyond loopback the operator
+// decides by allowed_hosts. On loopback it is checked always, against web pages that rebind a DNS name.
+func anyHost(l net.Listener, allowed []string) bool {
+	return !onlyLoopback(l) && len(allowed) == 0
+}
+
+// urlOf is a listener's address as a person would type it.
+func urlOf(l net.Listener) string {
+	if l.Addr().Network() == "unix" {
+		return "unix:" + l.Addr().String()
+	}
+	return "http://" + l.Addr().String()
+}

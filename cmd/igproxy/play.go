@@ -1,0 +1,210 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// play is the demo's story: each scene does what an app would do and checks that it went as told.
+type play struct {
+	stage       *stage
+	instagram   *proxytest.Instagram
+	upstream    string
+	sidecar     string
+	admin       string
+	interrupted bool
+}
+
+// perform plays all scenes and returns how many did not go as told.
+func (d *play) perform(signals <-chan os.Signal) (failed int) {
+	d.stage.title("igproxy demo", fmt.Sprintf("stand-in Instagram %s (answers after %s)  ·  sidecar %s", d.upstream, demoLatency, d.sidecar))
+	for i, scene := range []struct {
+		name string
+		play func() error
+	}{
+		{"A first exchange: the app sends no secret, igproxy adds it", d.firstExchange},
+		{"The same token again: answered from memory", d.hit},
+		{fmt.Sprintf("%d callers at once with one new token: one call to Instagram", demoBurst), d.burst},
+		{"An expired token: Instagram's own error, remembered too", d.expired},
+		{"Instagram fails: the breaker opens, known tokens are still served", d.outage},
+		{"Instagram is back: one probe closes the breaker", d.recovery},
+	} {
+		select {
+		case <-signals:
+			d.interrupted = true
+			return failed
+		default:
+		}
+		d.stage.scene(i+1, scene.name)
+		if err := scene.play(); err != nil {
+			failed++
+			d.stage.wrong(err.Error())
+		}
+	}
+	return failed
+}
+
+// reply is what an app got.
+type reply struct {
+	status      int
+	cacheStatus string
+	retryAfter  string
+	body        string
+	took        time.Duration
+}
+
+// ask is the app: one GET, no secret.
+func (d *play) ask(token string) (reply, error) {
+	start := time.Now()
+	res, err := http.Get(d.sidecar + "/access_token?grant_type=ig_exchange_token&access_token=" + url.QueryEscape(token))
+	if err != nil {
+		return reply{}, fmt.Errorf("the sidecar did not answer: %w", err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
+	return reply{res.StatusCode, res.Header.Get("Cache-Status"), res.Header.Get("Retry-After"), string(body), time.Since(start)}, err
+}
+
+// told asks once, shows the answer, and compares it with what the scene promises.
+func (d *play) told(token string, status int, cacheStatus string) (reply, error) {
+	r, err := d.ask(token)
+	if err != nil {
+		return r, err
+	}
+	d.stage.request(token)
+	d.stage.reply(r)
+	if r.status != status || !strings.HasPrefix(r.cacheStatus, cacheStatus) {
+		return r, fmt.Errorf("expected %d with %q", status, cacheStatus)
+	}
+	return r, nil
+}
+
+func (d *play) firstExchange() error {
+	if _, err := d.told("IGAA-anna", http.StatusOK, "igproxy; fwd=miss; stored"); err != nil {
+		return err
+	}
+	return d.calls("IGAA-anna", 1)
+}
+
+func (d *play) hit() error {
+	if _, err := d.told("IGAA-anna", http.StatusOK, "igproxy; hit"); err != nil {
+		return err
+	}
+	return d.calls("IGAA-anna", 1)
+}
+
+func (d *play) burst() error {
+	const token = "IGAA-berta"
+	replies, errs := make([]reply, demoBurst), make([]error, demoBurst)
+	start := time.Now()
+	var wg sync.WaitGroup
+	for i := range demoBurst {
+		wg.Go(func() { replies[i], errs[i] = d.ask(token) })
+	}
+	wg.Wait()
+	took := time.Since(start)
+	same := 0
+	for i, r := range replies {
+		if errs[i] == nil && r.status == http.StatusOK && longToken(r) == longToken(replies[0]) {
+			same++
+		}
+	}
+	d.stage.request(token)
+	d.stage.say("%d of %d callers got the same long-lived token, the last after %s", same, demoBurst, round(took))
+	if same != demoBurst {
+		return fmt.Errorf("expected all %d to get it", demoBurst)
+	}
+	return d.calls(token, 1)
+}
+
+func (d *play) expired() error {
+	if _, err := d.told("expired-clara", http.StatusBadRequest, "igproxy; fwd=miss; stored"); err != nil {
+		return err
+	}
+	if _, err := d.told("expired-clara", http.StatusBadRequest, "igproxy; hit"); err != nil {
+		return err
+	}
+	return d.calls("expired-clara", 1)
+}
+
+func (d *play) outage() error {
+	d.instagram.SetFault("down")
+	before := d.instagram.Calls()
+	var last reply
+	for i := range 20 {
+		r, err := d.ask(fmt.Sprintf("IGAA-cold-%d", i))
+		if err != nil {
+			return err
+		}
+		if last = r; r.status == http.StatusServiceUnavailable {
+			break
+		}
+	}
+	d.stage.request("IGAA-cold-...")
+	d.stage.reply(last)
+	d.stage.say("the breaker opened after %d failed calls; from now on cold tokens get a quick 503", d.instagram.Calls()-before)
+	if last.status != http.StatusServiceUnavailable || last.retryAfter == "" {
+		return fmt.Errorf("expected a 503 with Retry-After within 20 requests")
+	}
+	_, err := d.told("IGAA-anna", http.StatusOK, "igproxy; hit")
+	return err
+}
+
+func (d *play) recovery() error {
+	d.instagram.SetFault("")
+	d.stage.say("waiting %s, the breaker's open time", demoOpen)
+	time.Sleep(demoOpen + 50*time.Millisecond)
+	_, err := d.told("IGAA-dora", http.StatusOK, "igproxy; fwd=miss; stored")
+	return err
+}
+
+// calls checks with the stand-in how often it was asked for a token.
+func (d *play) calls(token string, want int) error {
+	got := d.instagram.CallsFor(token)
+	if got != want {
+		return fmt.Errorf("Instagram was asked %d times for this token, expected %d", got, want)
+	}
+	d.stage.right(fmt.Sprintf("Instagram was asked %s for this token", times(got)))
+	return nil
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+func longToken(r reply) string {
+	var t struct {
+		AccessToken string `json:"access_token"`
+	}
+	_ = json.Unmarshal([]byte(r.body), &t)
+	return t.AccessToken
+}
+
+// curtain tells what to try while the demo stays up.
+func (d *play) curtain() {
+	d.stage.title("Still running. Try:", "")
+	for _, line := range []string{
+		fmt.Sprintf("curl -i '%s/access_token?grant_type=ig_exchange_token&access_token=IGAA-yours'", d.sidecar),
+		fmt.Sprintf("curl -i '%s/access_token?grant_type=ig_exchange_token&access_token=expired-1'", d.sidecar),
+		fmt.Sprintf("curl -X POST '%s/__fault?mode=down'      # Instagram fails; mode= ends it", d.upstream),
+		fmt.Sprintf("curl '%s/__stats'                        # what Instagram was asked", d.upstream),
+		fmt.Sprintf("curl '%s/readyz'", d.admin),
+		fmt.Sprintf("curl -s '%s/metrics' | grep ^igproxy", d.admin),
+	} {
+		d.stage.say("%s", line)
+	}
+	d.stage.say("")
+	d.stage.say("Ctrl-C ends it.")
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"crypto/x509"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/igproxy/igproxy/proxy"
+)
+
+// Bounds of the files a configuration names, in bytes.
+const (
+	maxSecretFile = 4 << 10
+	minKeyFile    = 32 // 256 bits
+	maxCertFile   = 4 << 20
+)
+
+// minSecret is the shortest client secret believed; Instagram's have 32 characters.
+const minSecret = 8
+
+// fileError is a file that is not as it should be. Its text has no word of the file's content.
+type fileError struct {
+	path string
+	fault
+}
+
+// Error implements error.
+func (e *fileError) Error() string { return printable(e.path) + " " + e.what }
+
+// readSecretFile reads a secret, less one newline at its end, which every editor adds. A link is followed: Kubernetes mounts secrets as
+// links. Its error is a *fileError.
+func readSecretFile(path string) (proxy.Secret, error) {
+	content, err := readSecret(path)
+	if err != nil {
+		return proxy.Secret{}, err
+	}
+	text := trimNewline(string(content))
+	if f := faultOfSecret(text); f != nil {
+		return proxy.Secret{}, &fileError{shownPath(path), *f}
+	}
+	return proxy.NewSecret(text), nil
+}
+
+// readKeyFile reads key material byte for byte, a newline at its end included. Its error is a *fileError.
+func readKeyFile(path string) (proxy.Secret, error) {
+	content, err := readSecret(path)
+	if err != nil {
+		return proxy.Secret{}, err
+	}
+	if len(content) < minKeyFile {
+		return proxy.Secret{}, &fileError{shownPath(path), fault{"holds fewer than 32 bytes", "make one with: head -c 32 /dev/urandom"}}
+	}
+	return proxy.NewSecret(string(content)), nil
+}
+
+// readSecret reads a small regular file. Anything else is refused before it is opened: opening a named pipe would wait for its writer.
+func readSecret(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		f := newFileError(path, err)
+		if f.path = shownPath(path); f.path == hiddenPath {
+			f.fix = "write a path here, beginning with / or ./, and not the secret itself"
+		}
+		return nil, f
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &fileError{shownPath(path), fault{"is not a regular file", "name a file that holds nothing but the secret"}}
+	}
+	content, err := readBounded(path, maxSecretFile)
+	if err != nil {
+		f := newFileError(path, err)
+		f.path = shownPath(path)
+		return nil, f
+	}
+	if len(content) == 0 {
+		return nil, &fileError{shownPath(path), fault{"is empty", "write the secret into it"}}
+	}
+	return content, nil
+}
+
+// shownPath is the path, unless it may be the secret itself, written where its file's path belongs.
+func shownPath(path string) string {
+	for _, start := range []string{"/", "./", "../", "~/"} {
+		if strings.HasPrefix(path, start) {
+			return path
+		}
+	}
+	return hiddenPath
+}
+
+const hiddenPath = "the file named here"
+
+// newFileError puts the system's error into our words: its own repeats the path and names a system call.
+func newFileError(path string, err error) *fileError {
+	var f *fileError
+	switch {
+	case errors.As(err, &f):
+		return &fileError{path, f.fault}
+	case errors.Is(err, fs.ErrNotExist):
+		return &fileError{path, fault{"does not exist", "create it, or correct the path"}}
+	case errors.Is(err, fs.ErrPermission):
+		return &fileError{path, fault{"may not be read by this user", "change its owner or mode"}}
+	}
+	return &fileError{path, fault{"cannot be read", "name a readable file"}}
+}
+
+// readBounded reads a file of at most max bytes. Its error is a *fileError.
+func readBounded(path string, max int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, newFileError(path, err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil, &fileError{path, fault{"is a directory", "name a file"}}
+	}
+	content, err := io.ReadAll(io.LimitReader(f, max+1))
+	if err != nil {
+		return nil, newFileError(path, err)
+	}
+	if int64(len(content)) > max {
+		return nil, &fileError{path, fault{"is larger than " + sizeText(max), "name the right file"}}
+	}
+	return content, nil
+}
+
+// trimNewline cuts one newline off, as \n or \r\n.
+func trimNewline(text string) string {
+	if t, ok := strings.CutSuffix(text, "\r\n"); ok {
+		return t
+	}
+	return strings.TrimSuffix(text, "\n")
+}
+
+// faultOfSecret finds what a copied secret often has and no real one does.
+func faultOfSecret(text string) *fault {
+	switch {
+	case text == "":
+		return &fault{"holds no secret", "write the secret into it"}
+	case strings.ContainsFunc(text, isBlank):
+		return &fault{"holds a blank, a line break or a control character", "it must hold the secret and at most one newline after it"}
+	}
+	return nil
+}
+
+// readableByAll reports whether every user of the machine can read the file.
+func readableByAll(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().Perm()&0o004 != 0
+}
+
+// readCertPool reads authorities in PEM. Its error is a *fileError.
+func readCertPool(path string) (*x509.CertPool, error) {
+	content, err := readBounded(path, maxCertFile)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(content) {
+		return nil, &fileError{path, fault{"holds no certificate in PEM", "name a file with -----BEGIN CERTIFICATE----- in it"}}
+	}
+	return pool, nil
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/igproxy/igproxy/cache"
+)
+
+// configFlag is shared by every command that reads the configuration.
+func configFlag() *cli.StringFlag {
+	return &cli.StringFlag{Name: "config", Aliases: []string{"c"}, EnvVars: []string{"IGPROXY_CONFIG"},
+		Usage: "configuration `FILE` (YAML); every key can also come from the environment, as IGPROXY_SECTION_KEY"}
+}
+
+func serveCommand(env environment) *cli.Command {
+	return &cli.Command{
+		Name:  "serve",
+		Usage: "run the sidecar",
+		Description: "Needs only the client secret, in IGPROXY_CLIENT_SECRET_FILE or IGPROXY_CLIENT_SECRET.\n" +
+			"Listens on 127.0.0.1:8080 for apps and on 127.0.0.1:9090 for /healthz, /readyz and /metrics,\n" +
+			"and asks https://graph.instagram.com. The first SIGTERM or SIGINT drains, the second ends now.",
+		Flags: []cli.Flag{configFlag()},
+		Action: func(c *cli.Context) error {
+			config, problems := loadConfig(c.String("config"), env.environ)
+			log := newLogger(env.stderr, config.Log.Level, config.Log.Format)
+			if err := report(env, problems, log); err != nil {
+				return err
+			}
+			return serve(config, log)
+		},
+	}
+}
+
+// report tells warnings to the log. Errors go to standard error as plain lines: nobody reads JSON at that moment.
+func report(env environment, problems []Problem, log *slog.Logger) error {
+	failed := false
+	for _, p := range problems {
+		if !p.Warning {
+			failed = true
+			fmt.Fprintf(env.stderr, "igproxy: %s\n", p)
+		}
+	}
+	if failed {
+		return errConfiguration
+	}
+	for _, p := range problems {
+		log.Warn("configuration", "where", p.Where, "key", p.Key, "what", p.What, "next_step", p.Fix)
+	}
+	return nil
+}
+
+func serve(config Config, log *slog.Logger) error {
+	slog.SetDefault(log) // package main owns the process; libraries that speak through the default are heard too
+	cache.RouteLogs(log)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	defer signal.Stop(signals)
+	s, err := newSidecar(config, log)
+	if err != nil {
+		return err
+	}
+	return s.run(signals)
+}

@@ -1,0 +1,412 @@
+package main
+
+import (
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy"
+)
+
+// kind is how a value is written.
+type kind string
+
+const (
+	kindText     kind = "text"
+	kindWord     kind = "word" // one of a few
+	kindDuration kind = "duration"
+	kindSize     kind = "size"
+	kindCount    kind = "number"
+	kindRatio    kind = "fraction"
+	kindList     kind = "list"
+)
+
+// setting is one key of the configuration: what the file, the environment, the checks and config.example.yaml know of it is all here.
+type setting struct {
+	key  string
+	kind kind
+	doc  string // one or two sentences
+	// low and high bound a number: nanoseconds for a duration, bytes for a size.
+	low, high float64
+	// words are the values of a kindWord.
+	words []string
+	// check looks at a text, or at each item of a list, and returns nil if it is right.
+	check func(string) *fault
+	// example is shown where there is no default.
+	example string
+	// secret: no message ever repeats the value.
+	secret bool
+	field  func(*Config) any
+}
+
+// settings is the table. Its order is that of config.example.yaml.
+func settings() []setting {
+	const second, minute, hour = float64(time.Second), float64(time.Minute), float64(time.Hour)
+	const ms, million = float64(time.Millisecond), 1_000_000
+	return []setting{
+		{key: "listen", kind: kindText, check: checkListen, field: func(c *Config) any { return &c.Listen },
+			doc: "Where apps reach igproxy: host:port, [::1]:port or unix:/path. Port 0 takes a free one, and the log says which."},
+		{key: "allowed_hosts", kind: kindList, check: checkHost, example: "[igproxy.internal]", field: func(c *Config) any { return &c.AllowedHosts },
+			doc: "Host names, without port, that requests may ask for. On loopback, loopback's own names are always allowed and no others; elsewhere an empty list allows all."},
+		{key: "app_id", kind: kindText, check: checkAppID, example: `"17841400000000002"`, field: func(c *Config) any { return &c.AppID },
+			doc: "The Instagram app's id. It keeps the entries of two apps apart that share one Redis."},
+		{key: "client_secret", kind: kindText, secret: true, check: checkSecret, example: "(better not here)", field: func(c *Config) any { return &c.ClientSecret },
+			doc: "The Instagram app's secret. Keep it out of this file: use client_secret_file or IGPROXY_CLIENT_SECRET."},
+		{key: "client_secret_file", kind: kindText, example: "/run/secrets/instagram", field: func(c *Config) any { return &c.ClientSecretFile },
+			doc: "The file that holds the client secret. One newline at its end is cut off."},
+
+		{key: "admin.listen", kind: kindText, check: checkListen, field: func(c *Config) any { return &c.Admin.Listen },
+			doc: "Where /healthz, /readyz and /metrics are: host:port, [::1]:port or unix:/path."},
+
+		{key: "upstream.url", kind: kindText, check: checkUpstreamURL, field: func(c *Config) any { return &c.Upstream.URL },
+			doc: "Instagram's base URL. Plain http only on loopback, for igproxy mock."},
+		{key: "upstream.timeout", kind: kindDuration, low: 100 * ms, high: minute, field: func(c *Config) any { return &c.Upstream.Timeout },
+			doc: "How long Instagram may take for one exchange, all tries and the whole answer together."},
+		{key: "upstream.ca_file", kind: kindText, example: "/etc/igproxy/upstream-ca.pem", field: func(c *Config) any { return &c.Upstream.CAFile },
+			doc: "The only authorities believed for upstream.url, in PEM. Without it: the system's."},
+		{key: "upstream.max_response_bytes", kind: kindSize, low: 1 << 10, high: 16 << 20, field: func(c *Config) any { return &c.Upstream.MaxResponseBytes },
+			doc: "The largest answer read from Instagram, after inflating. A larger one counts as nonsense."},
+		{key: "upstream.max_in_flight", kind: kindCount, low: 1, high: 100_000, field: func(c *Config) any { return &c.Upstream.MaxInFlight },
+			doc: "How many exchanges may be under way at once. Further ones get 503; tokens in the cache are still served."},
+		{key: "upstream.retries", kind: kindCount, low: 0, high: 1, field: func(c *Config) any { return &c.Upstream.Retries },
+			doc: "How often an exchange that brought no answer is tried again, within upstream.timeout."},
+
+		{key: "cache.ttl", kind: kindDuration, low: second, high: 59 * 24 * hour, field: func(c *Config) any { return &c.Cache.TTL },
+			doc: "How long a token is remembered. One hour is the life of the short-lived token it is found by."},
+		{key: "cache.negative_ttl", kind: kindDuration, low: 0, high: 59 * 24 * hour, field: func(c *Config) any { return &c.Cache.NegativeTTL },
+			doc: "How long Instagram's definite refusal of a token is remembered; at most cache.ttl. 0 turns it off."},
+		{key: "cache.max_entries", kind: kindCount, low: 1, high: 10 * million, field: func(c *Config) any { return &c.Cache.MaxEntries },
+			doc: "How many answers are kept in memory."},
+		{key: "cache.key_file", kind: kindText, example: "/run/secrets/igproxy-cache-key", field: func(c *Config) any { return &c.Cache.KeyFile },
+			doc: "A file of 32 to 4096 random bytes, taken as they are, that cache keys and seals are made of. Entries then survive a change of the client secret, which is used otherwise."},
+
+		{key: "redis.mode", kind: kindWord, words: []string{"single", "sentinel", "cluster"}, example: "single", field: func(c *Config) any { return &c.Redis.Mode },
+			doc: "How Redis is run. Without it the cache is in memory only."},
+		{key: "redis.url", kind: kindText, secret: true, check: checkRedisURL, example: "rediss://redis.internal:6379/0", field: func(c *Config) any { return &c.Redis.URL },
+			doc: "The node of mode single: redis://host:port/db, rediss:// for TLS, or unix:///path. Keep a password out of this file: use redis.password_file or IGPROXY_REDIS_URL."},
+		{key: "redis.addrs", kind: kindList, check: checkAddr, example: "[redis-1:6379, redis-2:6379]", field: func(c *Config) any { return &c.Redis.Addrs },
+			doc: "The sentinels of mode sentinel, some nodes of mode cluster, or the one node of mode single; each as host:port."},
+		{key: "redis.master_name", kind: kindText, check: checkName, example: "mymaster", field: func(c *Config) any { return &c.Redis.MasterName },
+			doc: "The name the sentinels know the master by. For mode sentinel only."},
+		{key: "redis.username", kind: kindText, check: checkName, example: "igproxy", field: func(c *Config) any { return &c.Redis.Username },
+			doc: "The user of Redis's access list. Without it: the default user."},
+		{key: "redis.password_file", kind: kindText, example: "/run/secrets/redis", field: func(c *Config) any { return &c.Redis.PasswordFile },
+			doc: "The file that holds Redis's password. It is read for every new connection, so a rotated one is found."},
+		{key: "redis.ca_file", kind: kindText, example: "/etc/igproxy/redis-ca.pem", field: func(c *Config) any { return &c.Redis.CAFile },
+			doc: "The only authorities believed for Redis, in PEM. With redis.addrs it also turns TLS on."},
+		{key: "redis.timeout", kind: kindDuration, low: ms, high: second, field: func(c *Config) any { return &c.Redis.Timeout },
+			doc: "What Redis may cost one request. Beyond it the exchange goes on without Redis."},
+		{key: "redis.pool_size", kind: kindCount, low: 1, high: 10_000, field: func(c *Config) any { return &c.Redis.PoolSize },
+			doc: "The most connections to each Redis node."},
+		{key: "redis.prefix", kind: kindText, check: checkPrefix, field: func(c *Config) any { return &c.Redis.Prefix },
+			doc: "What every Redis key begins with."},
+
+		{key: "breaker.failures", kind: kindCount, low: 1, high: million, field: func(c *Config) any { return &c.Breaker.Failures },
+			doc: "So many failures in a row open the breaker: Instagram is then left alone for a while."},
+		{key: "breaker.ratio", kind: kindRatio, low: 0, high: 1, field: func(c *Config) any { return &c.Breaker.Ratio },
+			doc: "The share of failures within breaker.interval that opens it too."},
+		{key: "breaker.min_requests", kind: kindCount, low: 1, high: million, field: func(c *Config) any { return &c.Breaker.MinRequests },
+			doc: "breaker.ratio counts only from so many exchanges within breaker.interval."},
+		{key: "breaker.interval", kind: kindDuration, low: 300 * ms, high: hour, field: func(c *Config) any { return &c.Breaker.Interval },
+			doc: "The length of the rolling window failures are counted in; at least three times upstream.timeout."},
+		{key: "breaker.open", kind: kindDuration, low: 100 * ms, high: hour, field: func(c *Config) any { return &c.Breaker.Open },
+			doc: "How long an open breaker refuses before it lets probes through."},
+		{key: "breaker.probes", kind: kindCount, low: 1, high: 100, field: func(c *Config) any { return &c.Breaker.Probes },
+			doc: "How many probes are let through at once; all must succeed to close the breaker."},
+
+		{key: "server.read_header_timeout", kind: kindDuration, low: 100 * ms, high: minute, field: func(c *Config) any { return &c.Server.ReadHeaderTimeout },
+			doc: "How long an app may take to send a request's header."},
+		{key: "server.read_timeout", kind: kindDuration, low: 100 * ms, high: 5 * minute, field: func(c *Config) any { return &c.Server.ReadTimeout },
+			doc: "How long an app may take to send a whole request; at least server.read_header_timeout."},
+		{key: "server.write_timeout", kind: kindDuration, low: second, high: 10 * minute, field: func(c *Config) any { return &c.Server.WriteTimeout },
+			doc: "How long a request may take from its header to the end of its answer; more than upstream.timeout, redis.timeout and one second together."},
+		{key: "server.idle_timeout", kind: kindDuration, low: second, high: hour, field: func(c *Config) any { return &c.Server.IdleTimeout },
+			doc: "How long an idle connection is kept for an app's next request."},
+		{key: "server.max_header_bytes", kind: kindSize, low: 8 << 10, high: 1 << 20, field: func(c *Config) any { return &c.Server.MaxHeaderBytes },
+			doc: "The largest request header read, the request line with the token in it included."},
+		{key: "server.max_connections", kind: kindCount, low: 1, high: million, field: func(c *Config) any { return &c.Server.MaxConnections },
+			doc: "How many connections apps may have open at once. Further ones wait to be accepted."},
+		{key: "server.drain", kind: kindDuration, low: 0, high: 10 * minute, field: func(c *Config) any { return &c.Server.Drain },
+			doc: "How long a stop waits for requests and stores under way."},
+
+		{key: "log.level", kind: kindWord, words: []string{"debug", "info", "warn", "error"}, field: func(c *Config) any { return &c.Log.Level },
+			doc: "The least important lines to log."},
+		{key: "log.format", kind: kindWord, words: []string{"auto", "json", "text"}, field: func(c *Config) any { return &c.Log.Format },
+			doc: "How lines are logged. auto is text when standard error is a terminal, and json otherwise."},
+	}
+}
+
+// envPrefix begins every variable of ours.
+const envPrefix = "IGPROXY_"
+
+// envName is the variable of a key. What has the prefix is a variable already.
+func envName(key string) string {
+	if strings.HasPrefix(key, envPrefix) {
+		return key
+	}
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+// find returns the row of a key.
+func (l *loader) find(key string) (setting, bool) {
+	i := slices.IndexFunc(l.table, func(s setting) bool { return s.key == key })
+	if i < 0 {
+		return setting{}, false
+	}
+	return l.table[i], true
+}
+
+// known are all keys, and the sections they are in.
+func (l *loader) known() []string {
+	var names []string
+	for _, s := range l.table {
+		if section, _, ok := strings.Cut(s.key, "."); ok && !slices.Contains(names, section) {
+			names = append(names, section)
+		}
+		names = append(names, s.key)
+	}
+	return names
+}
+
+func splitList(text string) []string {
+	items := strings.Split(text, ",")
+	for i := range items {
+		items[i] = strings.TrimSpace(items[i])
+	}
+	return items
+}
+
+// maxValue and maxItems bound what a value may be.
+const (
+	maxValue = 4096 // bytes
+	maxItems = 64
+)
+
+// set reads the values, one unless the setting is a list, into its field. What it refuses leaves the field alone.
+func (s setting) set(c *Config, values []string) *fault {
+	if field, ok := s.field(c).(*[]string); ok {
+		return s.setList(field, values)
+	}
+	text := values[0]
+	if s.secret {
+		text = trimNewline(text) // a secret from a Kubernetes Secret or a YAML block often has one
+	}
+	switch field := s.field(c).(type) {
+	case *string:
+		if f := s.checkText(text); f != nil {
+			return f
+		}
+		*field = text
+	case *proxy.Secret:
+		if f := s.checkText(text); f != nil {
+			return f
+		}
+		*field = proxy.NewSecret(text)
+	default:
+		return s.setNumber(field, text)
+	}
+	return nil
+}
+
+func (s setting) setList(field *[]string, values []string) *fault {
+	if len(values) > maxItems {
+		return &fault{"more than " + strconv.Itoa(maxItems) + " items", "keep the ones needed"}
+	}
+	for _, v := range values {
+		if v == "" {
+			return &fault{"an empty item in the list", "remove it"}
+		}
+		if f := s.checkText(v); f != nil {
+			return f
+		}
+	}
+	*field = slices.Clone(values)
+	return nil
+}
+
+func (s setting) checkText(text string) *fault {
+	switch {
+	case len(text) > maxValue:
+		return &fault{"longer than " + sizeText(maxValue), "write a shorter one"}
+	case strings.ContainsFunc(text, isControl):
+		return &fault{"a control character or a line break in it", "remove it"}
+	case s.words != nil && !slices.Contains(s.words, text):
+		return &fault{quote(text) + " is none of its values", "write " + either(s.words)}
+	case s.check != nil:
+		return s.check(text)
+	}
+	return nil
+}
+
+// setNumber reads every kind of number through one float64, exact for what their ranges allow.
+func (s setting) setNumber(field any, text string) *fault {
+	n, f := s.number(text)
+	if f != nil {
+		return f
+	}
+	if outside := n < s.low || n > s.high || s.kind == kindRatio && n <= s.low; outside || math.IsNaN(n) {
+		return &fault{quote(text) + " is out of range", "write " + s.span()}
+	}
+	switch field := field.(type) {
+	case *time.Duration:
+		*field = time.Duration(n)
+	case *int64:
+		*field = int64(n)
+	case *int:
+		*field = int(n)
+	case *float64:
+		*field = n
+	}
+	return nil
+}
+
+var bareNumber = regexp.MustCompile(`^[0-9]{1,9}$`)
+
+func (s setting) number(text string) (float64, *fault) {
+	wrong := &fault{quote(text) + " is not a " + string(s.kind), "write " + s.span()}
+	switch s.kind {
+	case kindDuration:
+		if bareNumber.MatchString(text) && text != "0" {
+			return 0, &fault{quote(text) + " has no unit", "write " + text + "s if seconds are meant"}
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return 0, wrong
+		}
+		return float64(d), nil
+	case kindRatio:
+		n, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return 0, wrong
+		}
+		return n, nil
+	}
+	unit := 1.0
+	if s.kind == kindSize {
+		text, unit = cutUnit(text)
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || strings.TrimLeft(text, "-123456789") == text && text != "0" { // 010 is eight to some readers of YAML
+		return 0, wrong
+	}
+	return float64(n) * unit, nil
+}
+
+// cutUnit cuts KiB or MiB off a size.
+func cutUnit(text string) (number string, unit float64) {
+	if n, ok := strings.CutSuffix(text, "KiB"); ok {
+		return strings.TrimSpace(n), 1 << 10
+	}
+	if n, ok := strings.CutSuffix(text, "MiB"); ok {
+		return strings.TrimSpace(n), 1 << 20
+	}
+	return text, 1
+}
+
+// span is the range in words, as in "write ...".
+func (s setting) span() string {
+	switch s.kind {
+	case kindDuration:
+		return "a duration from " + durationText(time.Duration(s.low)) + " to " + durationText(time.Duration(s.high))
+	case kindSize:
+		return "bytes, KiB or MiB, from " + sizeText(int64(s.low)) + " to " + sizeText(int64(s.high))
+	case kindRatio:
+		return "a fraction above 0 and up to 1, such as 0.5"
+	case kindCount:
+		return "a whole number from " + strconv.FormatInt(int64(s.low), 10) + " to " + strconv.FormatInt(int64(s.high), 10)
+	case kindWord:
+		return either(s.words)
+	}
+	return string(s.kind)
+}
+
+func either(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// durationText is a duration as a person writes it: 1h and not 1h0m0s.
+func durationText(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	if d == 0 {
+		return "0"
+	}
+	return text
+}
+
+func sizeText(n int64) string {
+	switch {
+	case n >= 1<<20 && n%(1<<20) == 0:
+		return strconv.FormatInt(n>>20, 10) + "MiB"
+	case n >= 1<<10 && n%(1<<10) == 0:
+		return strconv.FormatInt(n>>10, 10) + "KiB"
+	}
+	return strconv.FormatInt(n, 10) + " bytes"
+}
+
+// environment reads IGPROXY_SECTION_KEY for section.key. An empty variable is unset.
+func (l *loader) environment(environ []string) {
+	values := map[string]string{}
+	for _, entry := range environ {
+		if name, value, ok := strings.Cut(entry, "="); ok && strings.HasPrefix(name, envPrefix) {
+			values[name] = value // the last one wins, as it does in a shell
+		}
+	}
+	at := place{source: fromEnvironment}
+	for _, s := range l.table {
+		name := envName(s.key)
+		switch value := values[name]; {
+		case value == "":
+		case s.kind == kindList:
+			l.set(s, at, splitList(value))
+		default:
+			l.set(s, at, []string{value})
+		}
+		delete(values, name)
+	}
+	delete(values, envPrefix+"CONFIG") // the --config flag's own
+	var unknown []string
+	for name, value := range values {
+		if value != "" && !injected(name, value) {
+			unknown = append(unknown, name)
+		}
+	}
+	slices.Sort(unknown)
+	for _, name := range unknown {
+		l.unknownVariable(at, name)
+	}
+}
+
+func (l *loader) unknownVariable(at place, name string) {
+	f := fault{"unknown variable, ignored", seeExample}
+	if near := nearest(strings.TrimPrefix(name, envPrefix), l.known()); near != "" {
+		f.fix = "did you mean " + envName(near) + "?"
+	}
+	if naming(name) == "" {
+		f.what, name = "a variable of igproxy's with an unusual name, ignored", ""
+	}
+	l.warn(at, name, f)
+}
+
+// injectedName is what Kubernetes and Docker links add for a Service named igproxy, or igproxy-something.
+var injectedName = regexp.MustCompile(`^IGPROXY_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+
+// injected tells those variables. IGPROXY_PORT=8080 was written by a person who hoped for something: Kubernetes writes tcp://...
+func injected(name, value string) bool {
+	if !injectedName.MatchString(name) {
+		return false
+	}
+	if strings.HasSuffix(name, "_PORT") && !strings.HasSuffix(name, "SERVICE_PORT") && !strings.Contains(name, "_PORT_") {
+		return strings.Contains(value, "://")
+	}
+	return true
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"time"
+)
+
+// stage prints the demo: coloured at a terminal (unless NO_COLOR is set, https://no-color.org), plain when piped.
+type stage struct {
+	out    io.Writer
+	colour bool
+}
+
+func newStage(out io.Writer) *stage {
+	return &stage{out: out, colour: isTerminal(out) && os.Getenv("NO_COLOR") == ""}
+}
+
+// The few styles used, as ANSI SGR codes.
+const (
+	bold  = "1"
+	dim   = "2"
+	red   = "31"
+	green = "32"
+	cyan  = "36"
+)
+
+func (s *stage) paint(style, text string) string {
+	if !s.colour {
+		return text
+	}
+	return "\x1b[" + style + "m" + text + "\x1b[0m"
+}
+
+func (s *stage) title(text, below string) {
+	fmt.Fprintf(s.out, "\n%s\n", s.paint(bold, text))
+	if below != "" {
+		fmt.Fprintln(s.out, s.paint(dim, below))
+	}
+}
+
+func (s *stage) scene(number int, name string) {
+	fmt.Fprintf(s.out, "\n%s %s\n", s.paint(cyan, fmt.Sprintf("%d.", number)), s.paint(bold, name))
+}
+
+func (s *stage) say(format string, args ...any) {
+	if format == "" {
+		fmt.Fprintln(s.out)
+		return
+	}
+	fmt.Fprintf(s.out, "   "+format+"\n", args...)
+}
+
+func (s *stage) request(token string) {
+	s.say("%s GET /access_token?grant_type=ig_exchange_token&access_token=%s", s.paint(dim, ">"), token)
+}
+
+func (s *stage) reply(r reply) {
+	style := green
+	if r.status >= 400 {
+		style = red
+	}
+	retry := ""
+	if r.retryAfter != "" {
+		retry = "  Retry-After: " + r.retryAfter
+	}
+	s.say("%s %s in %s  Cache-Status: %s%s", s.paint(dim, "<"), s.paint(style, fmt.Sprint(r.status)), round(r.took), r.cacheStatus, retry)
+	s.say("%s %s", s.paint(dim, "<"), shorten(r.body))
+}
+
+func (s *stage) right(text string) { s.say("%s %s", s.paint(green, "✓"), text) }
+func (s *stage) wrong(text string) { s.say("%s %s", s.paint(red, "✗ not as told:"), text) }
+
+// longWord is a token in an answer: real enough to be long, and of no use to a reader.
+var longWord = regexp.MustCompile(`[A-Za-z0-9_-]{60,}`)
+
+func shorten(body string) string {
+	return longWord.ReplaceAllStringFunc(body, func(w string) string { return w[:12] + "..." + w[len(w)-4:] })
+}
+
+// round keeps three significant figures or so.
+func round(d time.Duration) time.Duration {
+	switch {
+	case d > 100*time.Millisecond:
+		return d.Round(time.Millisecond)
+	case d > time.Millisecond:
+		return d.Round(10 * time.Microsecond)
+	}
+	return d.Round(time.Microsecond)
+}

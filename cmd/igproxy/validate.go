@@ -1,0 +1,389 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// validate checks what no key can be checked for alone. A contradiction is told at the place of the key that was set, with the reason.
+func (l *loader) validate() {
+	l.validateSecret()
+	l.validateListeners()
+	l.validateTimes()
+	l.validateRedis()
+}
+
+// isSet reports whether a key was given, rightly or not.
+func (l *loader) isSet(key string) bool { _, ok := l.places[key]; return ok }
+
+// contradiction reports a rule between keys under the first one's name. Its place is that of the first key that was set: pointing at a
+// default would help nobody. A key that has been refused already is left in peace.
+func (l *loader) contradiction(f fault, keys ...string) {
+	if l.bad[keys[0]] {
+		return
+	}
+	at := place{source: fromDefaults}
+	for _, key := range keys {
+		if l.isSet(key) {
+			at = l.places[key]
+			break
+		}
+	}
+	l.report(at, keys[0], f)
+}
+
+// says is a key and its duration, for a reason.
+func (l *loader) says(key string, d time.Duration) string {
+	if l.isSet(key) && !l.bad[key] {
+		return key + " (" + durationText(d) + ")"
+	}
+	return key + " (" + durationText(d) + " by default)"
+}
+
+func (l *loader) validateSecret() {
+	switch text, file := l.isSet("client_secret"), l.isSet("client_secret_file"); {
+	case text && file:
+		l.contradiction(fault{fmt.Sprintf("set here, and client_secret_file is set too (%s)", l.place("client_secret_file")), "keep one of the two"},
+			"client_secret")
+	case !text && !file:
+		l.contradiction(fault{"no client secret", "set IGPROXY_CLIENT_SECRET_FILE (or client_secret_file) to a file that holds it, or IGPROXY_CLIENT_SECRET"},
+			"client_secret")
+	}
+}
+
+func (l *loader) validateListeners() {
+	c := &l.config
+	if l.bad["listen"] {
+		return
+	}
+	if sameAddress(c.Listen, c.Admin.Listen) && !l.bad["admin.listen"] {
+		l.contradiction(fault{"the same address as listen", "give each its own port"}, "admin.listen", "listen")
+	}
+	if beyondLoopback(c.Listen) {
+		l.warn(l.place("listen"), "listen", fault{"reachable by other machines: anybody who reaches it can exchange tokens with your secret",
+			"listen on 127.0.0.1 or unix:/path, or keep others out by the network"})
+	}
+}
+
+func (l *loader) validateTimes() {
+	c := &l.config
+	if least := 3 * c.Upstream.Timeout; c.Breaker.Interval < least {
+		l.contradiction(fault{fmt.Sprintf("%s is less than 3 x %s: a failure slower than the window would never be counted",
+			durationText(c.Breaker.Interval), l.says("upstream.timeout", c.Upstream.Timeout)), "write " + durationText(least) + " or more"},
+			"breaker.interval", "upstream.timeout")
+	}
+	budget, parts := c.Upstream.Timeout+time.Second, l.says("upstream.timeout", c.Upstream.Timeout)+" + 1s"
+	if c.Redis.Mode != "" {
+		budget, parts = budget+c.Redis.Timeout, parts+" + "+l.says("redis.timeout", c.Redis.Timeout)
+	}
+	if c.Server.WriteTimeout <= budget {
+		l.contradiction(fault{fmt.Sprintf("%s is not more than what an exchange may take, %s: the answer would be cut off",
+			durationText(c.Server.WriteTimeout), parts), "write more than " + durationText(budget)},
+			"server.write_timeout", "upstream.timeout", "redis.timeout")
+	}
+	if c.Server.ReadTimeout < c.Server.ReadHeaderTimeout {
+		l.contradiction(fault{fmt.Sprintf("%s is less than %s, which it includes", durationText(c.Server.ReadTimeout),
+			l.says("server.read_header_timeout", c.Server.ReadHeaderTimeout)), "write " + durationText(c.Server.ReadHeaderTimeout) + " or more"},
+			"server.read_timeout", "server.read_header_timeout")
+	}
+	if c.Cache.NegativeTTL > c.Cache.TTL {
+		l.contradiction(fault{fmt.Sprintf("%s is more than %s: a refusal would be remembered longer than a token",
+			durationText(c.Cache.NegativeTTL), l.says("cache.ttl", c.Cache.TTL)), "write " + durationText(c.Cache.TTL) + " or less"},
+			"cache.negative_ttl", "cache.ttl")
+	}
+}
+
+// validateRedis checks that the keys fit redis.mode.
+func (l *loader) validateRedis() {
+	c := &l.config.Redis
+	if l.bad["redis.mode"] {
+		return
+	}
+	if c.Mode == "" {
+		for _, key := range []string{"redis.url", "redis.addrs", "redis.master_name", "redis.username", "redis.password_file", "redis.ca_file"} {
+			if l.isSet(key) {
+				l.contradiction(fault{"set, but redis.mode is not, so Redis would not be used", "write redis.mode: single, sentinel or cluster"}, key)
+			}
+		}
+		return
+	}
+	hasURL, hasAddrs := l.isSet("redis.url"), l.isSet("redis.addrs")
+	mode := "mode " + c.Mode
+	switch {
+	case c.Mode == "single" && hasURL && hasAddrs:
+		l.contradiction(fault{"mode single has one node, and redis.url names it already", "keep redis.url or redis.addrs"}, "redis.addrs")
+	case c.Mode == "single" && !hasURL && !hasAddrs:
+		l.contradiction(fault{"mode single needs a node", "set redis.url, or redis.addrs with one address"}, "redis.mode")
+	case c.Mode == "single" && len(c.Addrs) > 1:
+		l.contradiction(fault{fmt.Sprintf("mode single has one node, and here are %d", len(c.Addrs)), "keep one, or set redis.mode to sentinel or cluster"},
+			"redis.addrs")
+	case c.Mode != "single" && !hasAddrs:
+		l.contradiction(fault{mode + " needs addresses", "set redis.addrs"}, "redis.mode")
+	}
+	if c.Mode != "single" && hasURL {
+		l.contradiction(fault{"not for " + mode, "set redis.addrs in its place"}, "redis.url")
+	}
+	if c.Mode == "sentinel" && !l.isSet("redis.master_name") {
+		l.contradiction(fault{"mode sentinel needs the master's name", "set redis.master_name"}, "redis.mode")
+	}
+	if c.Mode != "sentinel" && l.isSet("redis.master_name") {
+		l.contradiction(fault{"not for " + mode + ", which has no sentinels", "remove it, or set redis.mode: sentinel"}, "redis.master_name")
+	}
+	l.validateRedisURL()
+}
+
+// validateRedisURL checks it against the keys that say the same things.
+func (l *loader) validateRedisURL() {
+	u, err := url.Parse(l.config.Redis.URL.Reveal())
+	if err != nil || u.Scheme == "" {
+		return
+	}
+	if _, has := u.User.Password(); has && l.isSet("redis.password_file") {
+		l.contradiction(fault{"set, and redis.url holds a password too", "keep one of the two"}, "redis.password_file")
+	}
+	if u.User.Username() != "" && l.isSet("redis.username") {
+		l.contradiction(fault{"set, and redis.url holds a user name too", "keep one of the two"}, "redis.username")
+	}
+	if u.Scheme != "rediss" && l.isSet("redis.ca_file") {
+		l.contradiction(fault{"set, but redis.url does not ask for TLS", "write rediss:// in redis.url, or remove this"}, "redis.ca_file")
+	}
+}
+
+// openFiles reads the files the configuration names.
+func (l *loader) openFiles() {
+	c := &l.config
+	l.secretFile("client_secret_file", c.ClientSecretFile, func(path string) error {
+		secret, err := readSecretFile(path)
+		if err != nil {
+			return err
+		}
+		if f := checkSecret(secret.Reveal()); f != nil {
+			return &fileError{shownPath(path), *f}
+		}
+		c.ClientSecret = secret
+		return nil
+	})
+	l.secretFile("cache.key_file", c.Cache.KeyFile, func(path string) (err error) {
+		c.Cache.Key, err = readKeyFile(path)
+		return err
+	})
+	l.secretFile("redis.password_file", c.Redis.PasswordFile, func(path string) error {
+		_, err := readSecretFile(path) // whoever connects reads it again
+		return err
+	})
+	l.openFile("upstream.ca_file", c.Upstream.CAFile, func(path string) error { _, err := readCertPool(path); return err })
+	l.openFile("redis.ca_file", c.Redis.CAFile, func(path string) error { _, err := readCertPool(path); return err })
+}
+
+func (l *loader) secretFile(key, path string, read func(string) error) {
+	if l.openFile(key, path, read) && readableByAll(path) {
+		l.warn(l.place(key), key, fault{shownPath(path) + " can be read by every user of this machine", "chmod o-r it (Kubernetes: defaultMode: 0440)"})
+	}
+}
+
+// openFile reports whether there is such a file and it is right.
+func (l *loader) openFile(key, path string, read func(string) error) bool {
+	if path == "" || l.bad[key] {
+		return false
+	}
+	err := read(path)
+	var f *fileError
+	if errors.As(err, &f) {
+		l.report(l.place(key), key, fault{f.Error(), f.fix})
+	}
+	return err == nil
+}
+
+// From here on: what one value may be.
+
+func checkSecret(text string) *fault {
+	if f := faultOfSecret(text); f != nil {
+		return f
+	}
+	if len(text) < minSecret {
+		return &fault{fmt.Sprintf("holds fewer than %d characters, so it cannot be an Instagram app's secret", minSecret), "copy the whole secret from Meta's dashboard"}
+	}
+	return nil
+}
+
+const listenForms = "write host:port, [::1]:port or unix:/path"
+
+// maxSocketPath is the shortest limit among the systems Go runs on (sun_path of the BSDs has 104 bytes, the last one for zero).
+const maxSocketPath = 103
+
+func checkListen(text string) *fault {
+	if path, ok := strings.CutPrefix(text, "unix:"); ok {
+		switch {
+		case !strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/"):
+			return &fault{quote(text) + " names no absolute path", "write unix:/path, as in unix:/run/igproxy/igproxy.sock"}
+		case len(path) > maxSocketPath:
+			return &fault{fmt.Sprintf("the socket's path is longer than %d bytes", maxSocketPath), "choose a shorter one"}
+		}
+		return nil
+	}
+	if isPort(text, 0) {
+		return &fault{quote(text) + " is a port without a host", "write 127.0.0.1:" + text}
+	}
+	host, port, err := net.SplitHostPort(text)
+	if err != nil || host != "" && !isHost(host) {
+		return &fault{quote(text) + " is not an address", listenForms}
+	}
+	if !isPort(port, 0) {
+		return &fault{quote(text) + " has no port between 0 and 65535", listenForms}
+	}
+	return nil
+}
+
+func isPort(text string, least int) bool {
+	n, err := strconv.Atoi(text)
+	return err == nil && n >= least && n <= 65535 && !strings.ContainsAny(text, "+-")
+}
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?$`)
+
+func isHost(text string) bool {
+	_, err := netip.ParseAddr(text)
+	return err == nil || hostName.MatchString(text)
+}
+
+func checkHost(text string) *fault {
+	bare := strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")
+	if isHost(bare) {
+		return nil
+	}
+	if host, _, err := net.SplitHostPort(text); err == nil && isHost(host) {
+		return &fault{quote(text) + " has a port", "write " + host}
+	}
+	return &fault{quote(text) + " is not a host name", "write names such as igproxy.internal, without scheme, port or *"}
+}
+
+func checkAddr(text string) *fault {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil || !isHost(host) || !isPort(port, 1) {
+		return &fault{quote(text) + " is not an address", "write host:port, without redis:// and without a password"}
+	}
+	return nil
+}
+
+var digits = regexp.MustCompile(`^[0-9]{1,32}$`)
+
+// checkAppID does not repeat the value: the dashboard shows id and secret side by side.
+func checkAppID(text string) *fault {
+	if !digits.MatchString(text) {
+		return &fault{"not an app id", "write the number that Meta's dashboard shows as Instagram app ID (and not the secret)"}
+	}
+	return nil
+}
+
+var (
+	name   = regexp.MustCompile(`^[!-~]{1,128}$`)
+	prefix = regexp.MustCompile(`^[A-Za-z0-9:_.-]{1,64}$`)
+)
+
+func checkName(text string) *fault {
+	if !name.MatchString(text) {
+		return &fault{"not a name", "write up to 128 printable characters without blanks"}
+	}
+	return nil
+}
+
+// checkPrefix keeps braces out: they would move the hash tag that keeps an entry's keys in one slot of a cluster.
+func checkPrefix(text string) *fault {
+	if !prefix.MatchString(text) {
+		return &fault{quote(text) + " is not a prefix", "write up to 64 letters, digits and : _ . -"}
+	}
+	return nil
+}
+
+func checkUpstreamURL(text string) *fault {
+	const form = "write https://graph.instagram.com"
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || !isHost(u.Hostname()) || u.Port() != "" && !isPort(u.Port(), 1) || u.RawPath != "":
+		return &fault{quote(text) + " is not an http or https URL", form}
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
+		return &fault{"it has a user, a query or a fragment", form + ", without secrets and parameters"}
+	case strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/access_token"):
+		return &fault{quote(text) + " has the path that igproxy adds", form}
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return &fault{quote(text) + " would send the secret and the tokens unencrypted", "write https:// (plain http is for loopback only)"}
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
+}
+
+// checkRedisURL repeats nothing of the value. Nor does it use net/url's error, which does.
+func checkRedisURL(text string) *fault {
+	wrong := &fault{"not a Redis URL", "write redis://host:port/db, rediss://host:port/db or unix:///path; in a password, write @ : / ? # as %40 %3A %2F %3F %23"}
+	u, err := url.Parse(text)
+	if err != nil || u.Opaque != "" || strings.Contains(text, "#") {
+		return wrong
+	}
+	switch u.Scheme {
+	case "redis", "rediss":
+		database := strings.TrimSuffix(strings.TrimPrefix(u.Path, "/"), "/")
+		if !isHost(u.Hostname()) || u.Port() != "" && !isPort(u.Port(), 1) || database != "" && !digits.MatchString(database) {
+			return wrong
+		}
+	case "unix":
+		if u.Host != "" || len(u.Path) < 2 {
+			return wrong
+		}
+	default:
+		return wrong
+	}
+	if u.RawQuery != "" && !(u.Scheme == "unix" && database.MatchString(u.RawQuery)) {
+		return &fault{"it has parameters, which are not read", "remove them; time-outs, pool and TLS have keys of their own below redis:"}
+	}
+	return nil
+}
+
+// database is the only parameter of a Redis URL, and only of one that has its path taken by a socket.
+var database = regexp.MustCompile(`^db=[0-9]{1,9}$`)
+
+// hasPassword reports whether a Redis URL holds one, as far as can be told.
+func hasPassword(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil {
+		return strings.Contains(text, "@")
+	}
+	_, has := u.User.Password()
+	return has
+}
+
+// sameAddress reports whether two listeners would get in each other's way.
+func sameAddress(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if strings.HasPrefix(a, "unix:") || strings.HasPrefix(b, "unix:") || errA != nil || errB != nil {
+		return a == b || filepath.Clean(a) == filepath.Clean(b)
+	}
+	pa, _ := strconv.Atoi(portA)
+	pb, _ := strconv.Atoi(portB)
+	return pa == pb && pa != 0 && (strings.EqualFold(hostA, hostB) || isEvery(hostA) || isEvery(hostB) ||
+		isLoopback(hostA) && isLoopback(hostB) && (hostA == "localhost" || hostB == "localhost"))
+}
+
+// isEvery reports whether a listener on host gets the connections to every address of the machine.
+func isEvery(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "" || err == nil && ip.IsUnspecified()
+}
+
+// beyondLoopback reports whether other machines may reach a listener. A name is taken to be reachable.
+func beyondLoopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	return err == nil && !strings.HasPrefix(listen, "unix:") && !isLoopback(host)
+}

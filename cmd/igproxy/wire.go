@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/url"
+
+	"github.com/igproxy/igproxy/breaker"
+	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/proxy"
+)
+
+// cacheOptions turns configuration into the cache's Options.
+func cacheOptions(c Config, observer cache.Observer, log *slog.Logger) (cache.Options, error) {
+	o := cache.Options{MaxEntries: c.Cache.MaxEntries, Observer: observer, Logger: log}
+	if c.Redis.Mode == "" {
+		return o, nil
+	}
+	o.Redis = &cache.RedisOptions{
+		Mode: c.Redis.Mode, URL: c.Redis.URL.Reveal(), Addrs: c.Redis.Addrs, MasterName: c.Redis.MasterName,
+		Username: c.Redis.Username, Timeout: c.Redis.Timeout, PoolSize: c.Redis.PoolSize, Prefix: c.Redis.Prefix,
+	}
+	if path := c.Redis.PasswordFile; path != "" {
+		o.Redis.Password = func() (string, error) { // read again at each connection, so that a rotated password is found
+			secret, err := readSecretFile(path)
+			return secret.Reveal(), err
+		}
+	}
+	if c.Redis.CAFile != "" {
+		pool, err := readCertPool(c.Redis.CAFile)
+		if err != nil {
+			return o, fmt.Errorf("redis.ca_file: %w", err)
+		}
+		o.Redis.CA = pool
+	}
+	return o, nil
+}
+
+// proxyOptions turns configuration into the proxy's Options; the cache, the metrics and the logger are the caller's.
+func proxyOptions(c Config) (proxy.Options, error) {
+	base, err := url.Parse(c.Upstream.URL)
+	if err != nil {
+		return proxy.Options{}, fmt.Errorf("upstream.url is not a URL")
+	}
+	o := proxy.Options{
+		App:              proxy.App{ID: c.AppID, Secret: c.ClientSecret, Key: c.Cache.Key},
+		UpstreamURL:      base,
+		Timeout:          c.Upstream.Timeout,
+		MaxResponseBytes: c.Upstream.MaxResponseBytes,
+		MaxInFlight:      c.Upstream.MaxInFlight,
+		Retries:          c.Upstream.Retries,
+		TTL:              c.Cache.TTL,
+		NegativeTTL:      c.Cache.NegativeTTL,
+		Hosts:            c.AllowedHosts,
+		Version:          readBuild().version,
+		Breaker: breaker.Options{
+			Failures: c.Breaker.Failures, Ratio: c.Breaker.Ratio, MinRequests: c.Breaker.MinRequests,
+			Interval: c.Breaker.Interval, Open: c.Breaker.Open, Probes: c.Breaker.Probes,
+		},
+	}
+	if c.Redis.Mode != "" {
+		o.ClaimBudget = c.Redis.Timeout
+	}
+	if c.Upstream.CAFile != "" {
+		if o.UpstreamCAs, err = readCertPool(c.Upstream.CAFile); err != nil {
+			return o, fmt.Errorf("upstream.ca_file: %w", err)
+		}
+	}
+	return o, nil
+}
+
+// cacheWords says in the log which tiers are in use.
+func cacheWords(c Config) string {
+	if c.Redis.Mode == "" {
+		return "memory"
+	}
+	return "memory, redis (" + c.Redis.Mode + ")"
+}
