@@ -1,0 +1,61 @@
+package integration
+
+// Fifty tabs, a double callback, a retrying client: 200 callers of one cold token at once cost one call to Instagram, and all of them
+// get the same token.
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+func TestTwoHundredCallersOneCall(t *testing.T) {
+	const callers = 200
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig.SetLatency(300 * time.Millisecond)
+	p := serve(t, "UPSTREAM_URL="+upstream.URL)
+	var right, collapsed atomic.Int32
+	crowd(callers, func(int) {
+		r, err := p.try(t.Context(), "IGAA-burst")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if issued := ig.Issued("IGAA-burst"); r.status == 200 && len(issued) == 1 && r.token() == issued[0] {
+			right.Add(1)
+		}
+		if r.header.Get("Cache-Status") == "igproxy; fwd=miss; collapsed" {
+			collapsed.Add(1)
+		}
+	})
+	if right.Load() != callers || ig.Calls() != 1 {
+		t.Errorf("%d right answers with %d calls, want %d with 1", right.Load(), ig.Calls(), callers)
+	}
+	if collapsed.Load() == 0 {
+		t.Error("nobody was told to have joined another one's exchange")
+	}
+}
+
+// Different tokens don't wait for each other, and everybody gets their own.
+func TestManyTokensAtOnceEverybodyGetsTheirOwn(t *testing.T) {
+	const tokens, callers = 50, 4
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig.SetLatency(50 * time.Millisecond)
+	p := serve(t, "UPSTREAM_URL="+upstream.URL)
+	crowd(tokens*callers, func(i int) {
+		short := "IGAA-user-" + string(rune('A'+i%tokens))
+		r, err := p.try(t.Context(), short)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if issued := ig.Issued(short); len(issued) != 1 || r.token() != issued[0] {
+			t.Errorf("%s got a token that is not its own", short)
+		}
+	})
+	if ig.Calls() != tokens {
+		t.Errorf("%d calls, want %d", ig.Calls(), tokens)
+	}
+}

@@ -1,0 +1,147 @@
+package integration
+
+// What a person sees at the prompt: one clear line for each mistake, an exit code that scripts can trust, and never a secret.
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+func file(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// without removes a setting from an environment.
+func without(env []string, name string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(s string) bool { return strings.HasPrefix(s, name+"=") })
+}
+
+func TestExitCodesAndOneClearLine(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	bare := without(environ(), "IGPROXY_CLIENT_SECRET")
+	for name, c := range map[string]struct {
+		env  []string
+		args []string
+		code int
+		says string
+	}{
+		"no secret":         {bare, []string{"serve"}, 2, "client_secret"},
+		"unreadable secret": {append(slices.Clone(bare), "IGPROXY_CLIENT_SECRET_FILE=/nonexistent/secret"), []string{"serve"}, 2, "/nonexistent/secret"},
+		"missing config":    {environ(), []string{"serve", "--config", "/nonexistent.yaml"}, 2, "/nonexistent.yaml"},
+		"unknown key":       {environ(), []string{"serve", "--config", file(t, "igproxy.yaml", "upstream:\n  timout: 3s\n")}, 2, "upstream.timeout"},
+		"busy port":         {environ("LISTEN=" + busy.Addr().String()), []string{"serve"}, 1, "in use"},
+		"busy admin port":   {environ("ADMIN_LISTEN=" + busy.Addr().String()), []string{"serve"}, 1, "admin.listen"},
+		"leftover argument": {environ(), []string{"serve", "now"}, 2, "now"},
+		"unknown command":   {environ(), []string{"server"}, 2, "server"},
+		"unknown flag":      {environ(), []string{"serve", "--prot", "1"}, 2, "prot"},
+		"nobody there":      {environ("ADMIN_LISTEN=127.0.0.1:1"), []string{"healthcheck"}, 1, "127.0.0.1:1"},
+		"mock, busy port":   {environ(), []string{"mock", "--listen", busy.Addr().String()}, 1, "listen"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, stdout, stderr := command(t, c.env, c.args...)
+			if code != c.code || !strings.Contains(stderr, c.says) || stdout != "" {
+				t.Errorf("exit code %d, want %d; out %q; says:\n%s", code, c.code, stdout, stderr)
+			}
+			if lines := strings.Count(stderr, "\n"); lines > 2 {
+				t.Errorf("%d lines, want one clear one:\n%s", lines, stderr)
+			}
+			if strings.Contains(stdout+stderr, appSecret) {
+				t.Error("the secret was printed")
+			}
+		})
+	}
+}
+
+func TestCheckTellsAllProblemsAtOnce(t *testing.T) {
+	config := file(t, "igproxy.yaml", "lisen: 127.0.0.1:1\nupstream:\n  timeout: 5\n  url: http://graph.instagram.com\nbreaker:\n  interval: 1s\nlog:\n  level: loud\n")
+	code, stdout, _ := command(t, environ(), "check", "--config", config)
+	if code != 2 {
+		t.Errorf("exit code %d, want 2", code)
+	}
+	for _, says := range []string{"igproxy.yaml:1: lisen", "igproxy.yaml:3: upstream.timeout", "igproxy.yaml:4: upstream.url", "igproxy.yaml:6: breaker.interval",
+		"igproxy.yaml:8: log.level"} {
+		if !strings.Contains(stdout, says) {
+			t.Errorf("does not say %q:\n%s", says, stdout)
+		}
+	}
+	if code, stdout, _ := command(t, environ(), "check"); code != 0 || !strings.Contains(stdout, "ok") {
+		t.Errorf("a good configuration: exit code %d\n%s", code, stdout)
+	}
+}
+
+func TestCheckOnlineProvesEachPart(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{TLS: true})
+	redis := redistest.Start(t)
+	settings := []string{"UPSTREAM_URL=" + upstream.URL, "UPSTREAM_CA_FILE=" + caFile(t, upstream), "REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
+	if code, stdout, stderr := command(t, environ(settings...), "check", "--online"); code != 0 {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+	code, stdout, _ := command(t, environ(append(settings, "CLIENT_SECRET=another-secret-0123")...), "check", "--online")
+	if code != 1 || !strings.Contains(stdout, "client secret") {
+		t.Errorf("a wrong secret: exit code %d\n%s", code, stdout)
+	}
+	redis.Kill()
+	code, stdout, _ = command(t, environ(append(settings[:1:1], "REDIS_MODE=single", "REDIS_URL="+redis.URL())...), "check", "--online")
+	if code != 1 || !strings.Contains(stdout, "error    redis: ") || !strings.Contains(stdout, "error    upstream ") {
+		t.Errorf("no Redis, unknown authority: exit code %d\n%s", code, stdout)
+	}
+}
+
+func TestHealthcheck(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	p := serve(t, "UPSTREAM_URL="+upstream.URL)
+	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.admin, "http://")), "IGPROXY_CLIENT_SECRET")
+	if code, stdout, stderr := command(t, env, "healthcheck"); code != 0 || !strings.HasPrefix(stdout, "ready") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+	if r := p.page(t, "/healthz"); r.status != 200 {
+		t.Errorf("/healthz: %d", r.status)
+	}
+}
+
+func TestHelpVersionAndCompletion(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"help"}, {}, {"serve", "--help"}, {"mock", "--help"}, {"version"}, {"completion", "bash"}, {"completion", "zsh"}, {"completion", "fish"}} {
+		if code, stdout, stderr := command(t, environ(), args...); code != 0 || len(stdout) < 20 || stderr != "" {
+			t.Errorf("%v: exit code %d\n%s%s", args, code, stdout, stderr)
+		}
+	}
+	_, stdout, _ := command(t, environ(), "--generate-bash-completion")
+	for _, name := range []string{"serve", "mock", "demo", "check", "healthcheck", "version", "completion"} {
+		if !strings.Contains(stdout, name) {
+			t.Errorf("completion does not offer %s", name)
+		}
+	}
+}
+
+func TestAUnixSocketServesAsAPortDoes(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	path := filepath.Join(t.TempDir(), "ig.sock")
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, "LISTEN=unix:"+path)
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {
+		t.Errorf("socket: %v %v", info, err)
+	}
+	client := unixClient(path)
+	defer client.CloseIdleConnections()
+	if r, err := fetch(t.Context(), client, "http://igproxy"+exchangePath("IGAA-unix")); err != nil || r.status != 200 {
+		t.Errorf("got %d, %v", r.status, err)
+	}
+	_ = p.cmd.Process.Kill()
+	<-p.exited
+	serve(t, "UPSTREAM_URL="+upstream.URL, "LISTEN=unix:"+path) // a killed process leaves its socket behind
+}

@@ -1,0 +1,49 @@
+package integration
+
+// The first thing a newcomer runs goes as told, on a machine with nothing but Go; and the stand-in works as a process of its own.
+
+import (
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func TestDemoOnce(t *testing.T) {
+	code, stdout, stderr := command(t, []string{"HOME=/nonexistent"}, "demo", "--once")
+	if code != 0 || stderr != "" {
+		t.Errorf("exit code %d\n%s\n%s", code, stdout, stderr)
+	}
+	if strings.Contains(stdout, "\x1b[") {
+		t.Error("colours in a pipe")
+	}
+	for _, says := range []string{"50 of 50 callers", "asked once", `"code":190`, "503", "Cache-Status: igproxy; hit"} {
+		if !strings.Contains(stdout, says) {
+			t.Errorf("does not show %q:\n%s", says, stdout)
+		}
+	}
+}
+
+func TestDemoStaysUpUntilCtrlC(t *testing.T) {
+	p := start(t, nil, "demo")
+	eventually(t, "the demo says what to try", func() bool { return strings.Contains(p.log.String(), "Ctrl-C") })
+	_ = p.cmd.Process.Signal(syscall.SIGINT)
+	if code := p.wait(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestMockAsAProcess(t *testing.T) {
+	ca := t.TempDir() + "/ca.pem"
+	mock := start(t, nil, "mock", "--listen", "127.0.0.1:0", "--tls", "--ca-out", ca, "--secret", appSecret)
+	const listening = "the stand-in Instagram is listening"
+	eventually(t, "the mock listens", func() bool { return len(mock.log.lines(listening)) > 0 })
+	p := serve(t, "UPSTREAM_URL="+mock.log.lines(listening)[0]["url"].(string), "UPSTREAM_CA_FILE="+ca)
+	if r := p.ask(t, "IGAA-mock"); r.status != 200 {
+		t.Errorf("got %d %s", r.status, r.body)
+	}
+	if code := mock.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}

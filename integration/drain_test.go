@@ -1,0 +1,65 @@
+package integration
+
+// SIGTERM drains: readiness goes at once, requests in flight are answered, stores are finished, the exit code is 0. A second signal ends
+// it now.
+
+import (
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+func TestDrainAnswersWhatIsInFlight(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig.SetLatency(time.Second)
+	redis := redistest.Start(t)
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL="+redis.URL())
+	var answered atomic.Int32
+	done := make(chan struct{})
+	go func() {
+		crowd(100, func(i int) {
+			if r, err := p.try(t.Context(), "IGAA-drain-"+string(rune('a'+i%10))); err == nil && r.status == 200 {
+				answered.Add(1)
+			}
+		})
+		close(done)
+	}()
+	eventually(t, "ten exchanges are in flight", func() bool { return ig.Calls() == 10 })
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "readiness is off", func() bool {
+		r, err := fetch(t.Context(), noKeepAlive, p.admin+"/readyz")
+		return err == nil && r.status == 503 && strings.Contains(r.body, `"draining":true`)
+	})
+	<-done
+	if code := p.wait(t); code != 0 || answered.Load() != 100 {
+		t.Errorf("exit code %d with %d of 100 answered", code, answered.Load())
+	}
+	if n := len(redis.Dump()); n != 10 {
+		t.Errorf("%d entries in Redis after the drain, want 10", n)
+	}
+	if len(p.log.lines("stopped")) != 1 {
+		t.Error("the log does not say that it stopped")
+	}
+}
+
+func TestASecondSignalEndsItNow(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	p := serve(t, "UPSTREAM_URL="+upstream.URL)
+	gone := make(chan struct{})
+	go func() { _, _ = p.try(t.Context(), "hang-1"); close(gone) }()
+	eventually(t, "an exchange hangs", func() bool { return ig.Calls() == 1 })
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	eventually(t, "it drains", func() bool { return len(p.log.lines("draining")) == 1 })
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	if code := p.wait(t); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	<-gone
+}

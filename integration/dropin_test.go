@@ -1,0 +1,107 @@
+package integration
+
+// An app changes its base URL and nothing else. Whatever it sent to Instagram it may send to igproxy, with or without the secret; what
+// comes back looks as Instagram's answers look; and Instagram gets the real secret, the token, and not one parameter more.
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+func TestDropIn(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{TLS: true})
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_CA_FILE="+caFile(t, upstream))
+
+	first := p.ask(t, "IGAA-first")
+	if first.status != 200 || !strings.HasPrefix(first.body, `{"access_token":"IGAA`) || !strings.Contains(first.body, `,"token_type":"bearer","expires_in":518`) {
+		t.Fatalf("got %d %s", first.status, first.body)
+	}
+	if issued := ig.Issued("IGAA-first"); len(issued) != 1 || issued[0] != first.token() {
+		t.Errorf("the app did not get the token that Instagram gave")
+	}
+	for name, want := range map[string]string{"Content-Type": "application/json; charset=UTF-8", "Cache-Control": "no-store",
+		"X-Content-Type-Options": "nosniff", "Cache-Status": "igproxy; fwd=miss; stored"} {
+		if got := first.header.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if first.header.Get("X-App-Usage") == "" {
+		t.Error("X-App-Usage was not handed on")
+	}
+
+	t.Run("every way an app writes it", func(t *testing.T) {
+		for _, path := range []string{
+			"/access_token?grant_type=ig_exchange_token&client_secret=anything&access_token=IGAA-first",
+			"/access_token?access_token=IGAA-first&&client_secret=&grant_type=ig_exchange_token",
+			"/v23.0/access_token?grant_type=ig_exchange_token&access_token=IGAA-first",
+			"/access_token/?grant_type=ig_exchange_token&access_token=IGAA-first&client_id=1&format=json&appsecret_proof=x",
+		} {
+			r, err := fetch(t.Context(), http.DefaultClient, p.url+path)
+			if err != nil || r.status != 200 || r.token() != first.token() || !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit; ttl=") {
+				t.Errorf("%s: %d %s %v", path, r.status, r.header.Get("Cache-Status"), err)
+			}
+		}
+		if n := ig.CallsFor("IGAA-first"); n != 1 {
+			t.Errorf("Instagram was asked %d times, want once", n)
+		}
+	})
+
+	t.Run("errors parse as Instagram's do", func(t *testing.T) {
+		r := p.ask(t, "expired-1")
+		if e := r.graphError(t); r.status != 400 || e.Code != 190 || e.Subcode != 463 || e.Type != "OAuthException" || e.TraceID == "" {
+			t.Errorf("got %d %+v", r.status, e)
+		}
+		if r := p.ask(t, "expired-1"); !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") || ig.CallsFor("expired-1") != 1 {
+			t.Errorf("a definite refusal was not remembered: %s", r.header.Get("Cache-Status"))
+		}
+		res, err := http.Post(p.url+exchangePath("IGAA-post"), "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != 400 || ig.CallsFor("IGAA-post") != 0 {
+			t.Errorf("a POST got %d", res.StatusCode)
+		}
+	})
+
+	t.Run("unknown members survive", func(t *testing.T) {
+		if r := p.ask(t, "extra-1"); !strings.Contains(r.body, `"user_id":17841400000000001`) {
+			t.Errorf("got %s", r.body)
+		}
+	})
+
+	if strange := ig.Strange(); len(strange) > 0 {
+		t.Errorf("Instagram got what it should not: %v", strange)
+	}
+}
+
+// The last byte of the chain: TLS is checked, against the authority configured and no other.
+func TestUpstreamTLSIsChecked(t *testing.T) {
+	for name, o := range map[string]proxytest.ServerOptions{
+		"unknown authority": {TLS: true},
+		"expired":           {TLS: true, Expired: true},
+		"wrong name":        {TLS: true, WrongName: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ig, upstream := instagram(t, o)
+			settings := []string{"UPSTREAM_URL=" + upstream.URL}
+			if name != "unknown authority" {
+				settings = append(settings, "UPSTREAM_CA_FILE="+caFile(t, upstream))
+			}
+			p := serve(t, settings...)
+			r := p.ask(t, "IGAA-1")
+			if e := r.graphError(t); r.status != 503 || e.Code != 2 || !e.Transient || r.header.Get("Retry-After") == "" {
+				t.Errorf("got %d %+v", r.status, e)
+			}
+			if ig.Calls() != 0 {
+				t.Error("the secret went to a stranger")
+			}
+			if line := p.log.lines("request")[0]; !strings.HasPrefix(line["cause"].(string), "tls") {
+				t.Errorf("the log does not say why: %v", line)
+			}
+		})
+	}
+}

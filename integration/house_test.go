@@ -1,0 +1,84 @@
+package integration
+
+// The house stays in order: imports go one way, and each library has one home.
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/igproxy/igproxy/"
+
+// mayImport is what each package of ours may use of ours, in code that ships.
+var mayImport = map[string][]string{
+	"cmd/igproxy":     {"proxy", "proxy/proxytest", "cache", "breaker"},
+	"proxy":           {"cache", "breaker"},
+	"proxy/proxytest": {},
+	"cache":           {},
+	"cache/redistest": {},
+	"breaker":         {},
+	"integration":     {},
+}
+
+// homes are the only files that may import a library, as patterns.
+var homes = map[string][]string{
+	"github.com/redis/go-redis/":          {"cache/redis.go", "cache/redis_*.go"},
+	"github.com/maypok86/otter/":          {"cache/memory.go"},
+	"github.com/sony/gobreaker/":          {"breaker/breaker.go"},
+	"golang.org/x/sync/singleflight":      {"proxy/dedupe.go"},
+	"github.com/prometheus/client_golang": {"proxy/metrics.go"},
+	"go.yaml.in/yaml/":                    {"cmd/igproxy/config.go"},
+	"github.com/urfave/cli/":              {"cmd/igproxy/*.go"},
+}
+
+// neverIn are packages a room must not know.
+var neverIn = map[string][]string{
+	"cache":   {"net/http"},
+	"breaker": {"net/http", "github.com/redis/go-redis/"},
+}
+
+func TestImportsGoOneWayAndEachLibraryHasOneHome(t *testing.T) {
+	files := 0
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		files++
+		name := filepath.ToSlash(strings.TrimPrefix(path, "../"))
+		room := filepath.ToSlash(filepath.Dir(name))
+		allowed, known := mayImport[room]
+		if !known {
+			t.Errorf("%s: a package outside the four rooms", name)
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range parsed.Imports {
+			imported, _ := strconv.Unquote(spec.Path.Value)
+			if ours, ok := strings.CutPrefix(imported, module); ok && !slices.Contains(allowed, ours) {
+				t.Errorf("%s imports %s: an arrow turns back", name, ours)
+			}
+			for library, patterns := range homes {
+				if strings.HasPrefix(imported, library) && !slices.ContainsFunc(patterns, func(p string) bool { ok, _ := filepath.Match(p, name); return ok }) {
+					t.Errorf("%s imports %s, whose home is %v", name, imported, patterns)
+				}
+			}
+			for _, never := range neverIn[room] {
+				if strings.HasPrefix(imported, never) {
+					t.Errorf("%s imports %s, which its room must not know", name, imported)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil || files < 30 {
+		t.Fatalf("%d files, %v", files, err)
+	}
+}

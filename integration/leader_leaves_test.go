@@ -1,0 +1,65 @@
+package integration
+
+// The caller that started an exchange hangs up. The exchange is paid for: those who joined it get their answer, and so does whoever
+// comes later, from the cache.
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+func TestTheLeaderLeaves(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig.SetLatency(500 * time.Millisecond)
+	p := serve(t, "UPSTREAM_URL="+upstream.URL)
+
+	leader, leave := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() { _, err := p.try(leader, "IGAA-left"); left <- err }()
+	eventually(t, "the exchange is under way", func() bool { return ig.Calls() == 1 })
+	joined := make(chan reply, 1)
+	go func() { r, _ := p.try(t.Context(), "IGAA-left"); joined <- r }()
+	leave()
+	if err := <-left; err == nil {
+		t.Error("the leader did not leave")
+	}
+	if r := <-joined; r.status != 200 {
+		t.Errorf("the one who joined got %d %s", r.status, r.body)
+	}
+	if r := p.ask(t, "IGAA-left"); r.status != 200 || !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") {
+		t.Errorf("later: %d %s", r.status, r.header.Get("Cache-Status"))
+	}
+	if ig.Calls() != 1 {
+		t.Errorf("%d calls, want 1", ig.Calls())
+	}
+	eventually(t, "the log tells of the leaver", func() bool {
+		for _, line := range p.log.lines("request") {
+			if line["outcome"] == "gone" {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func TestEverybodyLeavesAndTheAnswerIsKept(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig.SetLatency(300 * time.Millisecond)
+	p := serve(t, "UPSTREAM_URL="+upstream.URL)
+	ctx, leave := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { crowd(5, func(int) { _, _ = p.try(ctx, "IGAA-kept") }); close(done) }()
+	eventually(t, "the exchange is under way", func() bool { return ig.Calls() == 1 })
+	leave()
+	<-done
+	if r := p.ask(t, "IGAA-kept"); r.status != 200 || r.token() != ig.Issued("IGAA-kept")[0] {
+		t.Errorf("got %d", r.status)
+	}
+	if ig.Calls() != 1 {
+		t.Errorf("%d calls, want 1: the first was paid for", ig.Calls())
+	}
+}

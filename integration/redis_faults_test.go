@@ -1,0 +1,115 @@
+package integration
+
+// Redis is never needed to answer or to start. Refused, hung or gone in the middle: every request is answered, and when Redis is back it
+// is used again, without a restart.
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+func withRedis(t *testing.T, redis *redistest.Server) (*proxytest.Instagram, *process) {
+	t.Helper()
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	return ig, serve(t, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL="+redis.URL())
+}
+
+// answers asks for n cold tokens, one after another, all of which must be answered.
+func answers(t *testing.T, p *process, prefix string, n int) {
+	t.Helper()
+	for i := range n {
+		if r := p.ask(t, fmt.Sprintf("IGAA-%s-%d", prefix, i)); r.status != 200 {
+			t.Fatalf("%s %d: got %d %s", prefix, i, r.status, r.body)
+		}
+	}
+}
+
+func redisState(t *testing.T, p *process, want string) {
+	t.Helper()
+	eventually(t, "/readyz says redis is "+want, func() bool {
+		return strings.Contains(p.page(t, "/readyz").body, `"redis":"`+want+`"`)
+	})
+}
+
+func TestRedisRefusedAtStartThenThere(t *testing.T) {
+	redis := redistest.Start(t)
+	redis.Kill()
+	_, p := withRedis(t, redis)
+	answers(t, p, "refused", 20)
+	redisState(t, p, "degraded")
+	if r := p.page(t, "/readyz"); r.status != 200 {
+		t.Errorf("a dead Redis made it unready: %s", r.body)
+	}
+	redis.Restart()
+	recovers(t, p, redis)
+}
+
+func TestRedisHangsThenGoesOn(t *testing.T) {
+	redis := redistest.Start(t)
+	_, p := withRedis(t, redis)
+	answers(t, p, "before", 3)
+	redis.Pause()
+	answers(t, p, "hung", 20)
+	redisState(t, p, "degraded")
+	if got := p.page(t, "/metrics").body; !strings.Contains(got, `igproxy_redis_errors_total{kind="timeout",operation="claim"}`) {
+		t.Error("the time-outs were not counted by their kind")
+	}
+	redis.Resume()
+	recovers(t, p, redis)
+}
+
+func TestRedisDiesThenComesBackEmpty(t *testing.T) {
+	redis := redistest.Start(t)
+	ig, p := withRedis(t, redis)
+	answers(t, p, "before", 3)
+	redis.Kill()
+	answers(t, p, "dead", 20)
+	answers(t, p, "before", 3) // from memory
+	if ig.Calls() != 23 {
+		t.Errorf("%d calls, want 23", ig.Calls())
+	}
+	redis.Restart()
+	recovers(t, p, redis)
+}
+
+// recovers proves that Redis is used again, and that one outage was one line to go and one to come back.
+func recovers(t *testing.T, p *process, redis *redistest.Server) {
+	t.Helper()
+	n := 0
+	eventually(t, "entries reach Redis again", func() bool {
+		n++
+		answers(t, p, fmt.Sprintf("back%d", n), 1)
+		return len(redis.Dump()) > 0 && strings.Contains(p.page(t, "/readyz").body, `"redis":"ok"`)
+	})
+	if lost, back := p.log.lines("redis degraded"), p.log.lines("redis back"); len(lost) != 1 || len(back) != 1 {
+		t.Errorf("said lost %d times and back %d times, want once each", len(lost), len(back))
+	}
+}
+
+// Garbage, truncated or swapped values are no answer: the exchange is done again, and everybody gets their own token.
+func TestALyingRedisIsAMiss(t *testing.T) {
+	redis := redistest.Start(t)
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	settings := []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
+	first := serve(t, settings...)
+	for _, token := range []string{"IGAA-a", "IGAA-b", "IGAA-c"} {
+		first.ask(t, token)
+	}
+	first.stop(t)
+	redis.Shuffle()
+	second := serve(t, settings...)
+	for _, token := range []string{"IGAA-a", "IGAA-b", "IGAA-c"} {
+		r := second.ask(t, token)
+		issued := ig.Issued(token)
+		if r.status != 200 || len(issued) != 2 || r.token() != issued[1] {
+			t.Errorf("%s: got %d and a token that is not its own newest", token, r.status)
+		}
+	}
+	if got := second.page(t, "/metrics").body; !strings.Contains(got, `igproxy_cache_lookups_total{result="unsealed",tier="redis"} 3`) {
+		t.Error("values that do not open were not counted")
+	}
+}

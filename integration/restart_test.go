@@ -1,0 +1,54 @@
+package integration
+
+// With Redis a restart forgets nothing: the next process answers what the last one learned, without asking Instagram.
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+func TestARestartKeepsTheCache(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	redis := redistest.Start(t)
+	settings := []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
+
+	first := serve(t, settings...)
+	want := first.ask(t, "IGAA-restart")
+	refused := first.ask(t, "expired-restart")
+	if code := first.stop(t); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+
+	second := serve(t, settings...)
+	got := second.ask(t, "IGAA-restart")
+	if got.status != 200 || got.token() != want.token() || !strings.HasPrefix(got.header.Get("Cache-Status"), "igproxy; hit") {
+		t.Errorf("after the restart: %d %s", got.status, got.header.Get("Cache-Status"))
+	}
+	if again := second.ask(t, "expired-restart"); again.status != 400 || again.body != refused.body {
+		t.Errorf("the refusal came back as %d %s", again.status, again.body)
+	}
+	if ig.Calls() != 2 {
+		t.Errorf("%d calls, want 2", ig.Calls())
+	}
+	eventually(t, "the log says where it came from", func() bool {
+		lines := second.log.lines("request")
+		return len(lines) > 0 && lines[0]["source"] == "redis"
+	})
+}
+
+// Two apps, or one app after a change of its secret, never read each other's entries.
+func TestAnotherSecretFindsNothing(t *testing.T) {
+	redis := redistest.Start(t)
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	settings := []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
+	first := serve(t, settings...)
+	first.ask(t, "IGAA-mine")
+	first.stop(t)
+	other := serve(t, append(settings, "APP_ID=17841400000000002")...)
+	if r := other.ask(t, "IGAA-mine"); r.header.Get("Cache-Status") != "igproxy; fwd=miss; stored" {
+		t.Errorf("another app's entry was found: %s", r.header.Get("Cache-Status"))
+	}
+}

@@ -1,0 +1,152 @@
+package integration
+
+// Instagram fails. A cold token costs a failed call or two, then a quick 503 with Retry-After; a known token costs nothing; and when
+// Instagram is back, one probe opens the way.
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+func TestInstagramDown(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, "BREAKER_OPEN=1s")
+	known := p.ask(t, "IGAA-known")
+
+	ig.SetFault("down")
+	before := ig.Calls()
+	refused := 0
+	for i := range 200 {
+		r := p.ask(t, fmt.Sprintf("IGAA-cold-%d", i))
+		switch e := r.graphError(t); {
+		case r.status == 502 && e.Code == 2 && e.Transient:
+		case r.status == 503 && e.Code == 2 && e.Transient:
+			if seconds, err := strconv.Atoi(r.header.Get("Retry-After")); err != nil || seconds < 1 {
+				t.Fatalf("Retry-After: %q", r.header.Get("Retry-After"))
+			}
+			refused++
+		default:
+			t.Fatalf("got %d %+v", r.status, e)
+		}
+		if i%20 == 0 {
+			if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
+				t.Fatalf("a known token got %d while Instagram was down", r.status)
+			}
+		}
+	}
+	if calls := ig.Calls() - before; calls > 20 || refused == 0 {
+		t.Errorf("200 cold tokens cost %d calls with %d refused at once; want at most 20 calls", calls, refused)
+	}
+	if body := p.page(t, "/readyz"); body.status != 200 {
+		t.Errorf("an open breaker made it unready: %s", body.body)
+	}
+
+	ig.SetFault("")
+	eventually(t, "the breaker closes", func() bool { return p.ask(t, "IGAA-after").status == 200 })
+	var states []string
+	for _, line := range p.log.lines("breaker changed") {
+		states = append(states, line["to"].(string))
+	}
+	if got := strings.Join(states, " "); !strings.HasPrefix(got, "open half-open") || !strings.HasSuffix(got, "closed") {
+		t.Errorf("the log tells %q", got)
+	}
+}
+
+// What the stand-in can do wrong, igproxy answers in the envelope, bounded, and never with a token that is none.
+func TestEveryFaultOfInstagramIsAnsweredInTheEnvelope(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_TIMEOUT=500ms", "BREAKER_FAILURES=1000000", "BREAKER_RATIO=1", "BREAKER_MIN_REQUESTS=1000000")
+	want := map[string]int{
+		"expired": 400, "revoked": 400, "garbage": 400, "longlived": 400, "standing": 400, "permission": 403,
+		"limit17": 403, "limit32": 0, "down": 502, "unknown": 502, "html": 502, "html200": 502, "html403": 502, "empty200": 502,
+		"array200": 502, "null200": 502, "error200": 502, "noexpires": 502, "stringexpires": 502, "zeroexpires": 502,
+		"negativeexpires": 502, "hugeexpires": 502, "notoken": 502, "emptytoken": 502, "dupkeys": 502, "extra": 200, "trailing": 502,
+		"truncated": 502, "badjson": 502, "huge": 502, "endless": 502, "gzipbomb": 502, "deep": 502, "redirect": 502, "hang": 504,
+		"hangbody": 504, "drip": 504, "reset": 503, "close": 503, "garbageline": 502, "hugeheaders": 502, "reflect": 502,
+		"reflecterr": 400, "flaky": 200, "flaky500": 200, "slow": 200,
+	}
+	crowd := 0
+	for _, f := range proxytest.Faults() {
+		if strings.HasPrefix(f.Name, "limit") || f.Name == "wrongsecret" {
+			continue // these hold the whole app: they have a test of their own
+		}
+		status, listed := want[f.Name]
+		if !listed {
+			t.Errorf("%s: a fault this test does not know", f.Name)
+			continue
+		}
+		crowd++
+		r := p.ask(t, f.Name+"-1")
+		if r.status != status {
+			t.Errorf("%s: got %d %s, want %d", f.Name, r.status, r.body, status)
+			continue
+		}
+		if status != 200 {
+			if e := r.graphError(t); e.Message == "" || e.Code == 0 || r.token() != "" {
+				t.Errorf("%s: got %s", f.Name, r.body)
+			}
+		}
+		if strings.Contains(r.body, appSecret) || strings.Contains(fmt.Sprint(r.header), appSecret) {
+			t.Errorf("%s: the secret came back", f.Name)
+		}
+	}
+	if crowd < 30 {
+		t.Errorf("only %d faults", crowd)
+	}
+}
+
+// A rate limit is a pause for all cold tokens of the app, in Instagram's words, and no ill health.
+func TestARateLimitHoldsTheApp(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	p := serve(t, "UPSTREAM_URL="+upstream.URL)
+	known := p.ask(t, "IGAA-known")
+	if r := p.ask(t, "limit4-1"); r.status != 400 || r.graphError(t).Code != 4 || r.header.Get("Retry-After") == "" {
+		t.Fatalf("the limit itself: %d %s", r.status, r.body)
+	}
+	calls := ig.Calls()
+	for i := range 10 {
+		r := p.ask(t, fmt.Sprintf("IGAA-cold-%d", i))
+		if e := r.graphError(t); r.status != 429 || e.Code != 4 || r.header.Get("Retry-After") == "" {
+			t.Fatalf("while held: %d %+v", r.status, e)
+		}
+	}
+	if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
+		t.Errorf("a known token got %d", r.status)
+	}
+	if ig.Calls() != calls {
+		t.Errorf("Instagram was asked %d times during its pause", ig.Calls()-calls)
+	}
+	if body := p.page(t, "/readyz").body; !strings.Contains(body, `"breaker":"closed"`) {
+		t.Errorf("a rate limit changed the breaker: %s", body)
+	}
+}
+
+// A refused client secret is the operator's fault: said once, loudly; readiness goes; tokens are not blamed for it.
+func TestARefusedClientSecret(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, "CLIENT_SECRET=wrong-"+appSecret)
+	for i := range 10 {
+		if r := p.ask(t, fmt.Sprintf("IGAA-%d", i)); r.status != 400 || r.graphError(t).Code != 100 {
+			t.Fatalf("got %d %s", r.status, r.body)
+		}
+	}
+	if ig.Calls() != 1 {
+		t.Errorf("%d calls with a secret known to be wrong, want 1", ig.Calls())
+	}
+	if r := p.page(t, "/readyz"); r.status != 503 || !strings.Contains(r.body, `"client_secret":"refused"`) {
+		t.Errorf("readiness: %d %s", r.status, r.body)
+	}
+	loud := 0
+	for line := range strings.Lines(p.log.String()) {
+		if strings.Contains(line, `"level":"ERROR"`) {
+			loud++
+		}
+	}
+	if loud != 1 {
+		t.Errorf("said %d times, want once", loud)
+	}
+}
