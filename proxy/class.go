@@ -22,10 +22,6 @@ const (
 	classInternal  class = "internal"  // our own fault
 )
 
-// classes is the fixed set, for labels.
-var classes = [...]class{classRequest, classToken, classStanding, classSecret, classRefused, classAppLimit, classUserLimit,
-	classTransient, classBroken, classUnreached, classTimeout, classHeld, classInternal}
-
 // classify reads code, then subcode, then status, in that order: messages are localised and types vary (Meta's error handling guide).
 func classify(e *GraphError) class {
 	switch {

@@ -27,7 +27,6 @@ const (
 	subTimeout         = 990022
 	subUnreachable     = 990023
 	subBadAnswer       = 990024
-	subDraining        = 990025
 	subInternal        = 990026
 )
 
@@ -121,12 +120,6 @@ func errUnreachable(kind string) *GraphError {
 func errBadAnswer(cause string) *GraphError {
 	return ownTransient(http.StatusBadGateway, subBadAnswer, classBroken, cause,
 		"Instagram's answer could not be understood. Retry later.", 0)
-}
-
-func errDraining() *GraphError {
-	e := ownTransient(http.StatusServiceUnavailable, subDraining, classHeld, "draining",
-		"igproxy is shutting down. Retry after the time in Retry-After.", time.Second)
-	return closing(e)
 }
 
 func errInternal(cause string) *GraphError {

@@ -31,7 +31,7 @@ func Probe(ctx context.Context, o Options) error {
 	case got.refusal == nil:
 		return errors.New("the upstream gave a token for one that is none; check that upstream.url is Instagram's")
 	case got.refusal.class == classSecret:
-		return errors.New("Instagram refuses the client secret; compare it with the Instagram app's (not the Facebook app's) in Meta's dashboard")
+		return errors.New("the client secret is refused by Instagram; compare it with the Instagram app's (not the Facebook app's) in Meta's dashboard")
 	case got.refusal.class == classAppLimit:
 		return errors.New("the app is rate limited, so the client secret could not be proven; try again later")
 	}

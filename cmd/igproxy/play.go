@@ -171,7 +171,7 @@ func (d *play) recovery() error {
 func (d *play) calls(token string, want int) error {
 	got := d.instagram.CallsFor(token)
 	if got != want {
-		return fmt.Errorf("Instagram was asked %d times for this token, expected %d", got, want)
+		return fmt.Errorf("expected Instagram to be asked %s for this token, and it was asked %s", times(want), times(got))
 	}
 	d.stage.right(fmt.Sprintf("Instagram was asked %s for this token", times(got)))
 	return nil
