@@ -37,9 +37,11 @@ const (
 type Observer interface {
 	// Lookup is one look into a tier: hit, miss, unsealed (something was there that does not open) or error.
 	Lookup(tier Tier, result string)
-	// Store is one store: stored, error or dropped (too many pending).
+	// Store is one store: stored, lost (to one that was stored first), error or dropped (too many pending).
 	Store(tier Tier, result string)
-	// RedisError is a fault of Redis in one operation (claim, store, ping), by kind.
+	// Claim is how one claim on a token came out. Only with Redis.
+	Claim(Outcome)
+	// RedisError is a fault of Redis in one operation (claim, publish, renew, release, ping), by kind.
 	RedisError(operation, kind string)
 	// RedisState says whether Redis is used (true) or left alone until it answers a PING.
 	RedisState(ok bool)
@@ -49,6 +51,7 @@ type Observer interface {
 type silent struct{}
 
 func (silent) Lookup(Tier, string)       {}
+func (silent) Claim(Outcome)             {}
 func (silent) Store(Tier, string)        {}
 func (silent) RedisError(string, string) {}
 func (silent) RedisState(bool)           {}
@@ -65,17 +68,23 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// maxPending bounds the stores under way to Redis; beyond it a store is dropped, which costs at most an exchange later.
+// maxPending bounds what is under way to Redis off the callers' paths; beyond it a store is dropped, which costs at most an exchange
+// later.
 const maxPending = 256
 
 // Cache is the two tiers together. Safe for concurrent use.
 type Cache struct {
 	memory   *memory
 	redis    *redisTier // nil: memory only
+	shared   shared     // redis, or nothing at all; tests have a model of it
 	observer Observer
+	lease    time.Duration
+	wait     time.Duration
+	patience time.Duration // how long a caller waits for a store, where it waits at all
 
-	mu      sync.Mutex // protects closed, and pending.Add against Close's Wait
+	mu      sync.Mutex // protects closed, and pending's Go against Close's Wait
 	closed  bool
+	closing chan struct{}
 	pending sync.WaitGroup
 	room    chan struct{}
 }
@@ -91,12 +100,13 @@ func New(o Options) (*Cache, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Cache{observer: o.Observer, room: make(chan struct{}, maxPending)}
+	c := &Cache{observer: o.Observer, room: make(chan struct{}, maxPending), closing: make(chan struct{})}
 	var err error
 	if o.Redis != nil {
 		if c.redis, err = newRedisTier(*o.Redis, o.Observer, o.Logger); err != nil {
 			return nil, err
 		}
+		c.shared, c.lease, c.wait, c.patience = c.redis, o.Redis.Lease, o.Redis.Wait, c.redis.options.Timeout
 	}
 	if c.memory, err = newMemory(o.MaxEntries, o.Logger); err != nil {
 		if c.redis != nil {
@@ -121,73 +131,6 @@ func word(hit bool) string {
 	return "miss"
 }
 
-// Claim looks into memory again and then into Redis, within Redis's budget, on a context of its own that the caller's end does not
-// touch. Any fault of Redis is a miss.
-func (c *Cache) Claim(ctx context.Context, k Key) (Entry, Tier, bool) {
-	if e, ok := c.memory.get(k.id); ok {
-		return e, TierMemory, true
-	}
-	if c.redis == nil {
-		return Entry{}, "", false
-	}
-	e, err := c.redis.get(ctx, k)
-	switch {
-	case err == nil:
-		c.observer.Lookup(TierRedis, "hit")
-		c.memory.put(k.id, e)
-		return e, TierRedis, true
-	case errors.Is(err, errAbsent), errors.Is(err, errPast):
-		c.observer.Lookup(TierRedis, "miss")
-	case errors.Is(err, errUnsealed):
-		c.observer.Lookup(TierRedis, "unsealed")
-	default:
-		c.observer.Lookup(TierRedis, "error")
-	}
-	return Entry{}, "", false
-}
-
-// Remember puts an entry into memory at once, and into Redis off the caller's path. Close waits for the latter.
-func (c *Cache) Remember(k Key, e Entry) {
-	if !c.keep(k, e) || c.redis == nil {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return
-	}
-	select {
-	case c.room <- struct{}{}:
-	default:
-		c.observer.Store(TierRedis, "dropped")
-		c.observer.RedisError("store", kindBacklog)
-		return
-	}
-	c.pending.Go(func() { // ends within the store's budget
-		defer func() { <-c.room }()
-		c.observer.Store(TierRedis, stored(c.redis.put(k, e)))
-	})
-}
-
-func stored(err error) string {
-	if err != nil {
-		return "error"
-	}
-	return "stored"
-}
-
-// Keep puts an entry into memory only: for what is true of this process and not of the token.
-func (c *Cache) Keep(k Key, e Entry) { c.keep(k, e) }
-
-func (c *Cache) keep(k Key, e Entry) bool {
-	if !time.Now().Before(e.Expires) {
-		return false
-	}
-	c.memory.put(k.id, e)
-	c.observer.Store(TierMemory, "stored")
-	return true
-}
-
 // Health is Redis's, as seen from here.
 type Health struct {
 	State string    // off (not configured), ok, or degraded (left alone until it answers a PING)
@@ -203,16 +146,49 @@ func (c *Cache) Health() Health {
 	return c.redis.gate.health()
 }
 
-// Ping asks Redis once, past its breaker. The error says which kind of fault it is and what to do, without the library's text.
-func (c *Cache) Ping(ctx context.Context) error {
+// Check asks Redis once for each thing that is needed of it, past its breaker, on a key of no token's. The error says which kind of
+// fault it is and what to do, without the library's text.
+func (c *Cache) Check(ctx context.Context, k Key) error {
 	if c.redis == nil {
 		return errors.New("redis is not configured; set redis.mode")
 	}
-	return c.redis.ask(ctx)
+	return c.redis.check(ctx, k)
 }
 
 // Len is about how many entries the memory tier holds.
 func (c *Cache) Len() int { return c.memory.len() }
+
+// Keep puts an entry into memory only: for what is true of this process and not of the token.
+func (c *Cache) Keep(k Key, e Entry) { c.keep(k, e) }
+
+func (c *Cache) keep(k Key, e Entry) bool {
+	if !time.Now().Before(e.Expires) {
+		return false
+	}
+	c.memory.put(k.id, e)
+	c.observer.Store(TierMemory, "stored")
+	return true
+}
+
+// later runs work off the caller's path. It reports false, and runs nothing, when too much is under way or the cache is closed. The
+// work must end by itself, within the budget of a store or two: Close waits for it.
+func (c *Cache) later(work func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	select {
+	case c.room <- struct{}{}:
+	default:
+		return false
+	}
+	c.pending.Go(func() {
+		defer func() { <-c.room }()
+		work()
+	})
+	return true
+}
 
 // Close waits for pending stores, bounded by ctx, then ends every goroutine and connection. A second call does nothing.
 func (c *Cache) Close(ctx context.Context) error {
@@ -223,6 +199,7 @@ func (c *Cache) Close(ctx context.Context) error {
 	if again {
 		return nil
 	}
+	close(c.closing)
 	done := make(chan struct{})
 	go func() { c.pending.Wait(); close(done) }() // ends within the stores' budget
 	var err error

@@ -2,64 +2,26 @@ package cache
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// The ways Redis is run.
-const (
-	ModeSingle   = "single"
-	ModeSentinel = "sentinel"
-	ModeCluster  = "cluster"
-)
-
-// RedisOptions say which Redis, and how long it may take.
-type RedisOptions struct {
-	// Mode is single, sentinel or cluster. Required.
-	Mode string
-	// URL of a single node: redis://, rediss:// or unix://. It may hold a password, so no error repeats it.
-	URL string
-	// Addrs are host:port of the node (single, instead of URL), of the sentinels, or of some nodes of the cluster.
-	Addrs []string
-	// MasterName is the sentinels' name for the master.
-	MasterName string
-	// Username of Redis's ACL. Empty: the URL's, or the default user.
-	Username string
-	// Password is asked for at each new connection, so that a rotated one is found. Nil: the URL's.
-	Password func() (string, error)
-	// CA is what TLS believes. Nil: the system's authorities. Other than nil it also turns TLS on for Addrs.
-	CA *x509.CertPool
-	// Timeout is the budget of one claim. Zero: 50 ms.
-	Timeout time.Duration
-	// StoreTimeout is the budget of one store, which nobody waits for. Zero: 1 s.
-	StoreTimeout time.Duration
-	// PoolSize bounds the connections to each node. Zero: 32.
-	PoolSize int
-	// Prefix of every key. Empty: igproxy.
-	Prefix string
-}
-
-// errAbsent is a miss.
-var errAbsent = errors.New("not in Redis")
-
-// redisTier is the second tier. It is not trusted: what it holds is sealed, and what it answers must open.
+// redisTier is the second tier, shared by all processes. It is not trusted: what it holds is sealed, and what it answers must open.
 type redisTier struct {
-	client       redis.UniversalClient
-	gate         *gate
-	observer     Observer
-	prefix       string
-	timeout      time.Duration
-	storeTimeout time.Duration
+	client   atomic.Pointer[redis.UniversalClient]
+	options  RedisOptions
+	gate     *gate
+	observer Observer
+	log      *slog.Logger
+	plain    atomic.Bool // scripts are forbidden here: plain commands serve
 }
+
+var _ shared = (*redisTier)(nil)
 
 func newRedisTier(o RedisOptions, observer Observer, log *slog.Logger) (*redisTier, error) {
 	if o.Timeout <= 0 {
@@ -78,173 +40,171 @@ func newRedisTier(o RedisOptions, observer Observer, log *slog.Logger) (*redisTi
 	if err != nil {
 		return nil, err
 	}
-	t := &redisTier{client: client, observer: observer, prefix: o.Prefix, timeout: o.Timeout, storeTimeout: o.StoreTimeout}
+	t := &redisTier{options: o, observer: observer, log: log}
+	t.client.Store(&client)
 	t.gate = newGate(t.ping, observer, log)
 	return t, nil
 }
 
-// newClient builds a client that dials nothing yet.
-//
-// The library's defaults were measured to cost 1.7 s on a refused and 5 s on a hung Redis: it retries commands and dials, waits for a
-// place in its pool, and ends a read on its own time-out only. Here every call has a deadline, and that is the only clock.
-func newClient(o RedisOptions) (redis.UniversalClient, error) {
-	u := &redis.UniversalOptions{
-		Addrs: o.Addrs, MasterName: o.MasterName, Username: o.Username,
-		ContextTimeoutEnabled: true,
-		MaxRetries:            -1,
-		DialerRetries:         1,
-		DialTimeout:           o.StoreTimeout,
-		ReadTimeout:           o.StoreTimeout,
-		WriteTimeout:          o.StoreTimeout,
-		PoolTimeout:           o.StoreTimeout,
-		PoolSize:              o.PoolSize,
-		PipelinePoolSize:      -1,
-		ReadBufferSize:        4 << 10,
-		WriteBufferSize:       4 << 10,
-		DisableIdentity:       true, // one round trip less a connection
-		MaintNotificationsConfig: &maintnotifications.Config{
-			Mode: maintnotifications.ModeDisabled,
-		},
-	}
-	if o.CA != nil {
-		u.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.CA}
-	}
-	if o.URL != "" {
-		if err := applyURL(u, o); err != nil {
-			return nil, err
-		}
-	}
-	if len(u.Addrs) == 0 {
-		return nil, fmt.Errorf("redis: no address for mode %q; set redis.url or redis.addrs", o.Mode)
-	}
-	if o.Password != nil {
-		u.CredentialsProviderContext = func(context.Context) (string, string, error) {
-			password, err := o.Password()
-			return u.Username, password, err
-		}
-	}
-	switch o.Mode {
-	case ModeSingle:
-		return redis.NewClient(u.Simple()), nil
-	case ModeSentinel:
-		if u.MasterName == "" {
-			return nil, errors.New("redis: mode sentinel needs redis.master_name")
-		}
-		return redis.NewFailoverClient(u.Failover()), nil
-	case ModeCluster:
-		return redis.NewClusterClient(u.Cluster()), nil
-	}
-	return nil, fmt.Errorf("redis: mode %q is not single, sentinel or cluster", o.Mode)
+// keys of one entry: value, lease, failure marker. The braces are a hash tag: they sit in one slot of a cluster.
+func (t *redisTier) keys(k Key) (value, lease, failure string) {
+	stem := t.options.Prefix + ":{" + k.id.String() + "}:"
+	return stem + "v", stem + "l", stem + "f"
 }
 
-// applyURL takes address, credentials, database and TLS from the URL, and none of its tuning parameters. The library's error repeats
-// the URL with its password, so it is dropped.
-func applyURL(u *redis.UniversalOptions, o RedisOptions) error {
-	parsed, err := redis.ParseURL(o.URL)
-	if err != nil {
-		return errors.New("redis.url is not of the form redis://[user:password@]host:port/db, rediss://... or unix:///path")
-	}
-	u.Addrs, u.DB, u.Password = []string{parsed.Addr}, parsed.DB, parsed.Password
-	if u.Username == "" {
-		u.Username = parsed.Username
-	}
-	if parsed.TLSConfig != nil {
-		host, _, _ := net.SplitHostPort(parsed.Addr)
-		u.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.CA, ServerName: host}
-	} else {
-		u.TLSConfig = nil
-	}
-	return nil
+// claim is one round trip: the value, or the failure marker, or the lease if nobody has it. A value equal to unusable counts as absent.
+func (t *redisTier) claim(ctx context.Context, k Key, owner string, unusable []byte) (r reply, err error) {
+	err = t.do(ctx, "claim", t.options.Timeout, func(ctx context.Context, c redis.UniversalClient) error {
+		switch {
+		case t.options.Lease <= 0:
+			r, err = t.look(ctx, c, k, unusable)
+		case t.plain.Load():
+			r, err = t.plainClaim(ctx, c, k, owner, unusable)
+		default:
+			r, err = t.scriptedClaim(ctx, c, k, owner, unusable)
+		}
+		return err
+	})
+	return r, err
 }
 
-// key of a value. The braces are a hash tag: all keys of one entry sit in one slot of a cluster.
-func (t *redisTier) key(k Key) string { return t.prefix + ":{" + k.id.String() + "}:v" }
+// publish stores a sealed value unless there is one already, which it returns: the first one stored wins. One that is equal to over is
+// replaced. The owner's lease ends.
+func (t *redisTier) publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte) (winner []byte, err error) {
+	err = t.do(context.Background(), "publish", t.options.StoreTimeout, func(ctx context.Context, c redis.UniversalClient) error {
+		if t.plain.Load() {
+			winner, err = t.plainPublish(ctx, c, k, owner, sealed, ttl, over)
+		} else {
+			winner, err = t.scriptedPublish(ctx, c, k, owner, sealed, ttl, over)
+		}
+		return err
+	})
+	return winner, err
+}
 
-// get reads one value with one command. The caller's leaving does not end it, its own budget does: a plain cancel would not stop a read.
-func (t *redisTier) get(ctx context.Context, k Key) (Entry, error) {
+// renew makes the owner's lease last for its full time again, and takes it anew if it got lost. It reports whether it is the owner's.
+func (t *redisTier) renew(k Key, owner string) (held bool, err error) {
+	budget := min(t.options.StoreTimeout, t.options.Lease/3)
+	err = t.do(context.Background(), "renew", budget, func(ctx context.Context, c redis.UniversalClient) error {
+		if t.plain.Load() {
+			held, err = t.plainRenew(ctx, c, k, owner)
+		} else {
+			held, err = t.scriptedRenew(ctx, c, k, owner)
+		}
+		return err
+	})
+	return held, err
+}
+
+// release ends the owner's lease, and leaves a sealed failure to those who wait for it, if there is one.
+func (t *redisTier) release(k Key, owner string, failure []byte, ttl time.Duration) error {
+	return t.do(context.Background(), "release", t.options.StoreTimeout, func(ctx context.Context, c redis.UniversalClient) error {
+		if t.plain.Load() {
+			return t.plainRelease(ctx, c, k, owner, failure, ttl)
+		}
+		return t.scriptedRelease(ctx, c, k, owner, failure, ttl)
+	})
+}
+
+// do runs one operation within its budget, and tells the gate and the observer how it went. The caller's leaving does not end it: a
+// plain cancel would not stop a read.
+func (t *redisTier) do(ctx context.Context, operation string, budget time.Duration, ask func(context.Context, redis.UniversalClient) error) error {
 	if !t.gate.allow() {
-		t.observer.RedisError("claim", kindOpen)
-		return Entry{}, errGateOpen
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.timeout)
-	defer cancel()
-	sealed, err := t.client.Get(ctx, t.key(k)).Bytes()
-	if errors.Is(err, redis.Nil) {
-		t.gate.report("")
-		return Entry{}, errAbsent
-	}
-	if err != nil {
-		return Entry{}, t.fault("claim", err)
-	}
-	t.gate.report("")
-	return open(k, sealed, time.Now())
-}
-
-// put stores one sealed value, with its end as TTL.
-func (t *redisTier) put(k Key, e Entry) error {
-	if !t.gate.allow() {
-		t.observer.RedisError("store", kindOpen)
+		t.observer.RedisError(operation, kindOpen)
 		return errGateOpen
 	}
-	sealed, err := seal(k, e)
-	if err != nil {
-		return err
-	}
-	ttl := time.Until(e.Expires).Truncate(time.Millisecond)
-	if ttl <= 0 {
-		return errPast
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), t.storeTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), budget)
 	defer cancel()
-	if err := t.client.Set(ctx, t.key(k), sealed, ttl).Err(); err != nil {
-		return t.fault("store", err)
+	client := t.client.Load()
+	err := ask(ctx, *client)
+	if kindOf(err) == kindNoScript && !t.plain.Swap(true) {
+		t.log.Warn("redis forbids scripts: plain commands serve in their place", "operation", operation, "next_step", advice(kindNoScript))
 	}
-	t.gate.report("")
-	return nil
+	if kindOf(err) == kindNoScript {
+		err = ask(ctx, *client) // as plain commands
+	}
+	if err == nil {
+		t.gate.report("")
+		return nil
+	}
+	if errors.Is(err, errDesync) {
+		t.reconnect(client)
+	}
+	kind := t.kindOf(ctx, *client, err)
+	t.observer.RedisError(operation, kind)
+	t.gate.report(kind)
+	return fmt.Errorf("redis %s: %s", operation, kind) // without the error's own text, which can hold stored bytes
+}
+
+// reconnect drops every connection: one of them hands out other questions' answers, and the library does not say which. Operations
+// under way on it fail, which costs them what any fault costs.
+func (t *redisTier) reconnect(broken *redis.UniversalClient) {
+	client, err := newClient(t.options)
+	if err != nil { // it was built from the same options before
+		return
+	}
+	if !t.client.CompareAndSwap(broken, &client) {
+		_ = client.Close()
+		return
+	}
+	_ = (*broken).Close()
+}
+
+// kindOf names an error; where Redis does not say which permission is missing, as it does not for one inside a script, it finds out.
+func (t *redisTier) kindOf(ctx context.Context, c redis.UniversalClient, err error) string {
+	kind := kindOf(err)
+	if kind != kindPermission {
+		return kind
+	}
+	key := t.options.Prefix + ":{check}:l"
+	for _, try := range []func() error{
+		func() error { return c.Get(ctx, key).Err() },
+		func() error { return c.Set(ctx, key, "", time.Second).Err() },
+		func() error { return c.Del(ctx, key).Err() },
+	} {
+		if named := kindOf(try()); isPermission(named) {
+			return named
+		}
+	}
+	return kind
 }
 
 // ping is the probe of an open gate.
 func (t *redisTier) ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, t.storeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, t.options.StoreTimeout)
 	defer cancel()
-	err := t.client.Ping(ctx).Err()
+	client := t.client.Load()
+	err := (*client).Ping(ctx).Err()
 	if err != nil {
 		t.observer.RedisError("ping", kindOf(err))
 	}
 	return err
 }
 
-// ask is ping for a person.
-func (t *redisTier) ask(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, max(t.timeout, t.storeTimeout))
+// check proves for a person that Redis answers and allows all that is needed, on a key of no token's.
+func (t *redisTier) check(ctx context.Context, k Key) error {
+	ctx, cancel := context.WithTimeout(ctx, max(t.options.Timeout, t.options.StoreTimeout))
 	defer cancel()
-	if err := t.client.Ping(ctx).Err(); err != nil {
-		kind := kindOf(err)
-		return fmt.Errorf("%s: %s", kind, advice(kind))
+	client, owner := *t.client.Load(), newOwner()
+	for _, step := range []func() error{
+		func() error { return client.Ping(ctx).Err() },
+		func() error { _, err := t.scriptedClaim(ctx, client, k, owner, nil); return err },
+		func() error { _, err := t.scriptedRenew(ctx, client, k, owner); return err },
+		func() error { return t.scriptedRelease(ctx, client, k, owner, []byte{0}, time.Second) },
+		func() error {
+			_, err := t.scriptedPublish(ctx, client, k, owner, []byte{0}, time.Second, nil)
+			return err
+		},
+	} {
+		if err := step(); err != nil {
+			kind := t.kindOf(ctx, client, err)
+			return fmt.Errorf("%s: %s", kind, advice(kind))
+		}
 	}
 	return nil
 }
 
-// fault counts an error by kind and drops its text, which can hold stored bytes.
-func (t *redisTier) fault(operation string, err error) error {
-	kind := kindOf(err)
-	t.observer.RedisError(operation, kind)
-	t.gate.report(kind)
-	return fmt.Errorf("redis %s: %s", operation, kind)
-}
-
 func (t *redisTier) close() {
-	_ = t.client.Close()
 	t.gate.close()
-}
-
-// RouteLogs sends go-redis's own log, which is global to the process, to log at debug level: the fixed part of each message, because its
-// arguments can hold addresses with credentials, or stored bytes. For the command to call once.
-func RouteLogs(log *slog.Logger) { redis.SetLogger(redisLog{log}) }
-
-type redisLog struct{ log *slog.Logger }
-
-// Printf implements go-redis's logger.
-func (l redisLog) Printf(ctx context.Context, format string, _ ...any) {
-	l.log.DebugContext(ctx, "redis client", "what", strings.TrimSpace(format))
+	_ = (*t.client.Load()).Close()
 }

@@ -25,6 +25,10 @@ const (
 	kindReadOnly    = "readonly"
 	kindOOM         = "oom"
 	kindAuth        = "auth"
+	kindPermission  = "permission" // followed by _get, _set, _del or _keys where it is known which
+	kindNoScript    = "noscript"
+	kindDesync      = "desync"
+	kindNoReplicas  = "noreplicas"
 	kindBusy        = "busy"
 	kindMaxClients  = "maxclients"
 	kindClusterDown = "clusterdown"
@@ -38,7 +42,8 @@ const (
 // replies are the error replies of Redis, by how they begin.
 var replies = []struct{ prefix, kind string }{
 	{"LOADING", kindLoading}, {"READONLY", kindReadOnly}, {"OOM", kindOOM}, {"NOAUTH", kindAuth}, {"WRONGPASS", kindAuth},
-	{"NOPERM", kindAuth}, {"BUSY", kindBusy}, {"ERR max number of clients", kindMaxClients}, {"CLUSTERDOWN", kindClusterDown},
+	{"ERR unknown command 'EVAL", kindNoScript},
+	{"NOPERM", kindPermission}, {"ERR The user executing the script can't", kindPermission}, {"NOREPLICAS", kindNoReplicas}, {"BUSY", kindBusy}, {"ERR max number of clients", kindMaxClients}, {"CLUSTERDOWN", kindClusterDown},
 	{"MASTERDOWN", kindClusterDown}, {"TRYAGAIN", kindTryAgain}, {"MOVED", kindMoved}, {"ASK", kindMoved},
 	{"ERR AUTH", kindAuth}, {"ERR invalid password", kindAuth},
 }
@@ -48,7 +53,13 @@ func kindOf(err error) string {
 	var reply redis.Error
 	if errors.As(err, &reply) {
 		for _, r := range replies {
-			if strings.HasPrefix(reply.Error(), r.prefix) {
+			switch {
+			case !strings.HasPrefix(reply.Error(), r.prefix):
+			case r.kind == kindPermission && strings.Contains(reply.Error(), "'eval"): // or 'evalsha'
+				return kindNoScript
+			case r.kind == kindPermission:
+				return kindPermission + missing(reply.Error())
+			default:
 				return r.kind
 			}
 		}
@@ -60,6 +71,8 @@ func kindOf(err error) string {
 	var unknown x509.UnknownAuthorityError
 	var timeout net.Error
 	switch {
+	case errors.Is(err, errDesync):
+		return kindDesync
 	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted):
 		return kindPool
 	case errors.As(err, &dns):
@@ -77,9 +90,26 @@ func kindOf(err error) string {
 	return kindOther
 }
 
+// missing is the permission that a reply names, as the end of a kind.
+func missing(reply string) string {
+	for word, ending := range map[string]string{"'get'": "_get", "'set'": "_set", "'del'": "_del", "one of the keys": "_keys", "access a key": "_keys"} {
+		if strings.Contains(reply, word) {
+			return ending
+		}
+	}
+	return ""
+}
+
+func isPermission(kind string) bool { return strings.HasPrefix(kind, kindPermission) }
+
+// misconfigured kinds don't pass by themselves: an operator has to act.
+func misconfigured(kind string) bool {
+	return kind == kindAuth || kind == kindTLS || isPermission(kind)
+}
+
 // harmless kinds say nothing about whether Redis is worth asking: it answers reads, or just this key is on the move.
 func harmless(kind string) bool {
-	return kind == kindReadOnly || kind == kindOOM || kind == kindMoved || kind == kindTryAgain
+	return kind == kindReadOnly || kind == kindOOM || kind == kindMoved || kind == kindTryAgain || kind == kindNoReplicas
 }
 
 // advice is the next step for a person.
@@ -94,7 +124,15 @@ func advice(kind string) string {
 	case kindTLS:
 		return "the certificate is not believed; check redis.ca_file and the host name"
 	case kindAuth:
-		return "it refuses the user or password, or the user lacks a permission; check redis.username and redis.password_file"
+		return "it refuses the user or the password; check redis.username and redis.password_file"
+	case kindPermission:
+		return "the user lacks a permission; give it ~PREFIX:* +get +set +del +eval +evalsha +ping"
+	case kindPermission + "_keys":
+		return "the user may not touch these keys; give it ~PREFIX:*, with redis.prefix for PREFIX"
+	case kindPermission + "_get", kindPermission + "_set", kindPermission + "_del":
+		return "the user may not run this command; give it +" + strings.TrimPrefix(kind, kindPermission+"_")
+	case kindNoScript:
+		return "the user may not run scripts; give it +eval +evalsha, which makes a claim one round trip again"
 	case kindLoading:
 		return "it is loading its data; try again"
 	case kindClusterDown:

@@ -12,11 +12,19 @@ import (
 //
 //	version, 1 byte | AES-256-GCM(random nonce, entry's end in Unix milliseconds, 8 bytes | caller's bytes)
 //
-// with version and ID as associated data. The seal is a device of correctness as much as of secrecy: a desynchronised connection to
+// with version, ID and sort as associated data, so that a failure never passes for a value. The seal is a device of correctness as much as of secrecy: a desynchronised connection to
 // Redis hands out other users' replies without an error, and those don't open.
 const (
 	sealVersion = 1
 	sealHeader  = 8
+)
+
+// sort is what is sealed. A value's is empty.
+type sort string
+
+const (
+	sealedValue   sort = ""
+	sealedFailure sort = "failure"
 )
 
 var (
@@ -37,10 +45,10 @@ func (k Key) aead() (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-func (k Key) associated() []byte { return append([]byte{sealVersion}, k.id[:]...) }
+func (k Key) associated(s sort) []byte { return append(append([]byte{sealVersion}, k.id[:]...), s...) }
 
 // seal closes an entry under its key.
-func seal(k Key, e Entry) ([]byte, error) {
+func seal(k Key, s sort, e Entry) ([]byte, error) {
 	aead, err := k.aead()
 	if err != nil {
 		return nil, err
@@ -49,11 +57,11 @@ func seal(k Key, e Entry) ([]byte, error) {
 	plain = append(plain, e.Value...)
 	sealed := make([]byte, 1, 1+aead.Overhead()+len(plain))
 	sealed[0] = sealVersion
-	return aead.Seal(sealed, nil, plain, k.associated()), nil
+	return aead.Seal(sealed, nil, plain, k.associated(s)), nil
 }
 
 // open is the inverse: errUnsealed unless this very key sealed these very bytes, errPast when the entry's end has come.
-func open(k Key, sealed []byte, now time.Time) (Entry, error) {
+func open(k Key, s sort, sealed []byte, now time.Time) (Entry, error) {
 	if len(sealed) == 0 || sealed[0] != sealVersion {
 		return Entry{}, errUnsealed
 	}
@@ -61,7 +69,7 @@ func open(k Key, sealed []byte, now time.Time) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	plain, err := aead.Open(nil, nil, sealed[1:], k.associated())
+	plain, err := aead.Open(nil, nil, sealed[1:], k.associated(s))
 	if err != nil || len(plain) < sealHeader {
 		return Entry{}, errUnsealed
 	}

@@ -4,6 +4,7 @@ package integration
 // it now.
 
 import (
+	"net/http/httptrace"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -19,17 +20,22 @@ func TestDrainAnswersWhatIsInFlight(t *testing.T) {
 	ig.SetLatency(time.Second)
 	redis := redistest.Start(t)
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL="+redis.URL())
-	var answered atomic.Int32
+	var sent, answered atomic.Int32
+	told := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { sent.Add(1) }})
 	done := make(chan struct{})
 	go func() {
 		crowd(100, func(i int) {
-			if r, err := p.try(t.Context(), "IGAA-drain-"+string(rune('a'+i%10))); err == nil && r.status == 200 {
+			if r, err := p.try(told, "IGAA-drain-"+string(rune('a'+i%10))); err == nil && r.status == 200 {
 				answered.Add(1)
 			}
 		})
 		close(done)
 	}()
-	eventually(t, "ten exchanges are in flight", func() bool { return ig.Calls() == 10 })
+	eventually(t, "a hundred requests are sent and ten exchanges in flight", func() bool { return sent.Load() == 100 && ig.Calls() == 10 })
+	// Connections are accepted in order: when a later one is answered, all of them have been.
+	if r, err := fetch(t.Context(), noKeepAlive, p.url+"/"); err != nil || r.status != 404 {
+		t.Fatalf("got %d, %v", r.status, err)
+	}
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

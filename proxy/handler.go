@@ -121,10 +121,10 @@ func (x *exchange) cacheStatus() string {
 		return "igproxy; fwd=miss"
 	case x.result.source == sourceHold:
 		return `igproxy; detail="hold"`
+	case x.result.joined, x.result.source == sourceFleet:
+		return "igproxy; fwd=miss; collapsed"
 	case x.result.source != sourceUpstream:
 		return "igproxy; hit; ttl=" + strconv.Itoa(int(x.result.left/time.Second))
-	case x.result.joined:
-		return "igproxy; fwd=miss; collapsed"
 	case x.result.stored:
 		return "igproxy; fwd=miss; stored"
 	}

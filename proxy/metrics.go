@@ -22,6 +22,7 @@ type Metrics struct {
 	upstream  *prometheus.CounterVec
 	waits     *prometheus.HistogramVec
 	lookups   *prometheus.CounterVec
+	claims    *prometheus.CounterVec
 	stores    *prometheus.CounterVec
 	redisErrs *prometheus.CounterVec
 	redisUp   prometheus.Gauge
@@ -49,6 +50,7 @@ func NewMetrics() *Metrics {
 	m.upstream = counter("upstream_requests_total", "Calls to Instagram, by what came back.", "app", "grant", "result")
 	m.waits = histogram("upstream_duration_seconds", "Calls to Instagram.", []float64{.05, .1, .2, .3, .5, .75, 1, 2, 3, 5, 10}, "grant")
 	m.lookups = counter("cache_lookups_total", "Lookups, by tier and result.", "tier", "result")
+	m.claims = counter("claims_total", "Claims on tokens that memory does not know, by how they came out.", "result")
 	m.stores = counter("cache_stores_total", "Stores, by tier and result.", "tier", "result")
 	m.redisErrs = counter("redis_errors_total", "Faults of Redis, by operation and kind.", "operation", "kind")
 	m.changes = counter("breaker_changes_total", "Changes of the breaker's state.", "to")
@@ -111,6 +113,9 @@ func (m *Metrics) breakerChanged(to breaker.State) { m.changes.WithLabelValues(s
 func (m *Metrics) Lookup(tier cache.Tier, result string) {
 	m.lookups.WithLabelValues(string(tier), result).Inc()
 }
+
+// Claim counts one claim.
+func (m *Metrics) Claim(o cache.Outcome) { m.claims.WithLabelValues(string(o)).Inc() }
 
 // Store counts one store.
 func (m *Metrics) Store(tier cache.Tier, result string) {

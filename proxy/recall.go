@@ -21,7 +21,8 @@ const (
 	sourceMemory   source = "memory"
 	sourceRedis    source = "redis"
 	sourceUpstream source = "upstream"
-	sourceHold     source = "hold" // Instagram's last word about the whole app, repeated
+	sourceFleet    source = "fleet" // another sidecar asked, and this one waited for it
+	sourceHold     source = "hold"  // Instagram's last word about the whole app, repeated
 	sourceNone     source = "none"
 )
 
@@ -35,6 +36,9 @@ type answer struct {
 	left    time.Duration // how long it will still be remembered
 	usage   usage         // only from upstream
 }
+
+// is reports whether the answer is a refusal of this class.
+func (a answer) is(c class) bool { return a.refusal != nil && a.refusal.class == c }
 
 // recalled is the step "recall": the memory tier, without waiting. It is a short cut; nothing depends on it for correctness.
 type recalled struct {

@@ -19,7 +19,7 @@ const (
 
 var errRecord = errors.New("a remembered value is not a record")
 
-// refusal is the JSON form of a remembered GraphError. Its texts were scrubbed when they were read.
+// refusal is the JSON form of a GraphError that is remembered, or told to other sidecars. Its texts were scrubbed when they were read.
 type refusal struct {
 	Status    int       `json:"status"`
 	Message   string    `json:"message"`
@@ -31,12 +31,14 @@ type refusal struct {
 	Transient *bool     `json:"transient,omitempty"`
 	TraceID   string    `json:"trace_id,omitempty"`
 	RetryAt   time.Time `json:"retry_at,omitzero"`
+	Class     class     `json:"class"`
+	Cause     string    `json:"cause,omitempty"`
 }
 
 // encodeRecord turns an answer's definite part into bytes.
 func encodeRecord(a answer) []byte {
 	if e := a.refusal; e != nil {
-		text, err := json.Marshal(refusal{e.Status, e.Message, e.Type, e.Code, e.Subcode, e.UserTitle, e.UserMsg, e.Transient, e.TraceID, e.RetryAt})
+		text, err := json.Marshal(refusal{e.Status, e.Message, e.Type, e.Code, e.Subcode, e.UserTitle, e.UserMsg, e.Transient, e.TraceID, e.RetryAt, e.class, e.cause})
 		if err != nil { // a year beyond 9999 in RetryAt, which the cap on pauses rules out
 			return nil
 		}
@@ -83,7 +85,10 @@ func decodeRefusalRecord(b []byte) (answer, error) {
 		return answer{}, errRecord
 	}
 	e := &GraphError{Status: r.Status, Message: r.Message, Type: r.Type, Code: r.Code, Subcode: r.Subcode,
-		UserTitle: r.UserTitle, UserMsg: r.UserMsg, Transient: r.Transient, TraceID: r.TraceID, RetryAt: r.RetryAt}
-	e.class = classify(e)
+		UserTitle: r.UserTitle, UserMsg: r.UserMsg, Transient: r.Transient, TraceID: r.TraceID, RetryAt: r.RetryAt,
+		class: r.Class, cause: r.Cause}
+	if !e.class.definite() && !e.class.ill() { // none of those that are ever remembered or told
+		return answer{}, errRecord
+	}
 	return answer{refusal: e}, nil
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
@@ -13,7 +14,12 @@ const margin = time.Minute
 // standingTTL is how long "no standing with that account" is remembered: somebody may be mending it in Meta's dashboard right now.
 const standingTTL = 10 * time.Second
 
-// claimed is the steps "claim" and "remember" around the ones between: memory again, then Redis; what Instagram says is remembered.
+// failureTTL is how long other sidecars hear of a failure that their leader met: long enough that those who wait get it, and do not ask
+// one after another.
+const failureTTL = time.Second
+
+// claimed is the steps "claim" and "remember" around the ones between: memory again, then Redis, where one sidecar of the fleet gets the
+// lease on the token and the others wait for its answer; what Instagram says is remembered.
 type claimed struct {
 	cache       *cache.Cache
 	negativeTTL time.Duration
@@ -21,42 +27,106 @@ type claimed struct {
 }
 
 func (s *claimed) Exchange(ctx context.Context, c call) (answer, error) {
-	if entry, tier, ok := s.cache.Claim(ctx, c.key); ok {
-		if a, ok := remembered(entry, source(tier)); ok {
+	claim := s.cache.Claim(ctx, c.key)
+	defer claim.Release() // does nothing once the claim has ended below; ends it when a step panics
+	switch claim.Outcome {
+	case cache.Hit, cache.Followed:
+		if a, ok := remembered(claim.Entry, sourceOf(claim)); ok {
 			return a, nil
+		}
+	case cache.Failed:
+		if a, err, ok := failed(claim.Entry); ok {
+			return a, err
 		}
 	}
 	a, err := s.next.Exchange(ctx, c)
 	if err != nil {
+		fail(claim, err)
 		return a, err
 	}
-	a.left, a.stored = s.remember(c, a)
-	return a, nil
+	return s.remember(c, claim, a), nil
 }
 
-// remember keeps an answer for as long as its class allows.
-func (s *claimed) remember(c call, a answer) (left time.Duration, stored bool) {
+func sourceOf(claim *cache.Claim) source {
+	if claim.Outcome == cache.Followed {
+		return sourceFleet
+	}
+	return source(claim.Tier)
+}
+
+// fail tells the other sidecars of a failure that would meet them as well. One that is this sidecar's own (its breaker is open, it is
+// overloaded, it has a fault) is kept to itself: the next one who asks may do better.
+func fail(claim *cache.Claim, err error) {
+	var e *GraphError
+	if errors.As(err, &e) && e.class.ill() {
+		tell(claim, e)
+	}
+}
+
+func tell(claim *cache.Claim, e *GraphError) {
+	if value := encodeRecord(answer{refusal: e}); value != nil {
+		claim.Fail(cache.Entry{Value: value, Expires: time.Now().Add(failureTTL)})
+	}
+}
+
+// failed reads the failure another sidecar left: an answer, if it is Instagram's definite word, or an error.
+func failed(entry cache.Entry) (a answer, err error, ok bool) {
+	a, ok = remembered(entry, sourceFleet)
+	if !ok || a.refusal == nil {
+		return answer{}, nil, false
+	}
+	if a.refusal.class.definite() {
+		return a, nil, true
+	}
+	return answer{}, a.refusal, true
+}
+
+// remember keeps an answer for as long as its class allows, and returns the one to give: should another sidecar have stored one first,
+// it may be that one.
+func (s *claimed) remember(c call, claim *cache.Claim, a answer) answer {
 	now := time.Now()
-	keep := s.cache.Remember
+	left := s.ttl(c, a, now)
+	entry := cache.Entry{Value: encodeRecord(a), Expires: now.Add(left)}
+	switch {
+	case entry.Value == nil, a.source == sourceHold, a.is(classSecret): // about this sidecar, not about the token
+		return a
+	case a.is(classUserLimit): // a pause of this token's; it is not stored, so that no mistake of ours outlives this process
+		s.cache.Keep(c.key, entry)
+		tell(claim, a.refusal)
+	case left > 0:
+		if winner, lost := claim.Remember(entry, beats(a)); lost {
+			if b, ok := remembered(winner, sourceFleet); ok {
+				return b
+			}
+		}
+	case a.refusal != nil:
+		tell(claim, a.refusal)
+	}
+	a.left, a.stored = left, left > 0
+	return a
+}
+
+// ttl is how long an answer is remembered; 0: not at all.
+func (s *claimed) ttl(c call, a answer, now time.Time) time.Duration {
+	var left time.Duration
 	switch {
 	case a.refusal == nil:
 		left = min(c.grant.ttl, a.token.Expires.Sub(now)-margin)
-	case a.source == sourceHold:
-		return 0, false
-	case a.refusal.class == classToken:
+	case a.is(classToken):
 		left = s.negativeTTL
-	case a.refusal.class == classStanding:
+	case a.is(classStanding):
 		left = min(standingTTL, s.negativeTTL)
-	case a.refusal.class == classUserLimit: // a pause of this token's in this process, not a fact about the token
-		left, keep = a.refusal.RetryAt.Sub(now), s.cache.Keep
+	case a.is(classUserLimit):
+		left = a.refusal.RetryAt.Sub(now)
 	}
-	if left <= 0 {
-		return 0, false
+	return max(left, 0)
+}
+
+// beats says when an answer is better than the one stored first: a token is, than a refusal. What a second exchange of one token
+// brings is not known, so the first token kept wins.
+func beats(a answer) func(cache.Entry) bool {
+	return func(stored cache.Entry) bool {
+		b, ok := remembered(stored, sourceFleet)
+		return !ok || a.refusal == nil && b.refusal != nil
 	}
-	value := encodeRecord(a)
-	if value == nil {
-		return 0, false
-	}
-	keep(c.key, cache.Entry{Value: value, Expires: now.Add(left)})
-	return left, true
 }

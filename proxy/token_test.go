@@ -113,7 +113,7 @@ func TestRecordsOpenToWhatWasRemembered(t *testing.T) {
 	now := time.Now().Truncate(time.Millisecond)
 	yes := true
 	e := &GraphError{Status: 400, Message: "m", Type: "OAuthException", Code: 190, Subcode: 463, UserTitle: "t", UserMsg: "u", Transient: &yes,
-		TraceID: "x", RetryAt: now.Add(time.Minute).UTC()}
+		TraceID: "x", RetryAt: now.Add(time.Minute).UTC(), class: classToken}
 	back, err := decodeRecord(encodeRecord(answer{refusal: e}), now)
 	if err != nil {
 		t.Fatal(err)

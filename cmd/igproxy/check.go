@@ -84,7 +84,11 @@ func checkRedis(ctx context.Context, config Config) error {
 		return err
 	}
 	defer func() { _ = c.Close(ctx) }()
-	return c.Ping(ctx)
+	keys, err := cache.NewKeys(cache.KeysOptions{Secret: []byte("check"), Scope: "check"})
+	if err != nil {
+		return err
+	}
+	return c.Check(ctx, keys.Derive("a token that is none"))
 }
 
 func checkUpstream(ctx context.Context, config Config) error {

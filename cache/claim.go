@@ -1,0 +1,266 @@
+package cache
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	mathrand "math/rand/v2"
+	"time"
+)
+
+// shared is the tier that all processes see. redisTier is the one that ships; the tests have a model of it. It trades in sealed bytes
+// and is not trusted with more.
+type shared interface {
+	claim(ctx context.Context, k Key, owner string, unusable []byte) (reply, error)
+	publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte) (winner []byte, err error)
+	renew(k Key, owner string) (held bool, err error)
+	release(k Key, owner string, failure []byte, ttl time.Duration) error
+}
+
+// reply is what a claim brought: one of the four, or none of them where processes do not wait for each other.
+type reply struct {
+	value, failure   []byte // sealed
+	leader, follower bool
+}
+
+// Outcome is how a claim came out; a fixed set, for labels.
+type Outcome string
+
+// The outcomes.
+const (
+	Hit      Outcome = "hit"      // somebody remembered Entry before
+	Followed Outcome = "followed" // another process was asking; Entry is the answer it brought
+	Failed   Outcome = "failed"   // another process was asking; Entry is the failure it met
+	Leader   Outcome = "leader"   // the caller asks, and others wait for it
+	Alone    Outcome = "alone"    // the caller asks for itself: no Redis, a fault of it, or waited long enough
+)
+
+// A follower polls after at least shortestPoll and a random time more, whose bound grows up to longestPoll: many followers then do not
+// ask in step.
+const (
+	shortestPoll = 20 * time.Millisecond
+	longestPoll  = 100 * time.Millisecond
+)
+
+// Claim is one process's turn at a token that its memory does not know. With Leader and Alone the caller asks, and ends the claim with
+// one of Remember, Fail and Release. A lease is an efficiency lock: losing it costs an exchange, never a right answer.
+type Claim struct {
+	Outcome Outcome
+	Entry   Entry // with Hit, Followed and Failed
+	Tier    Tier  // with Hit
+
+	cache *Cache
+	key   Key
+	owner string
+	lease *lease // nil: none is held
+	over  []byte // the stored value that was seen: should the caller ask all the same, it was of no use and may be replaced
+	late  bool   // others may have asked meanwhile
+	ended bool
+}
+
+// Claim looks into memory again, then into Redis in one round trip: for the entry, for a failure that others met just now, or for the
+// lease on the token. Where another process has that, it waits for the answer, for at most Wait and as long as ctx lasts. Any fault of
+// Redis is Alone.
+func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
+	cl := &Claim{Outcome: Alone, cache: c, key: k, owner: newOwner()}
+	if e, ok := c.memory.get(k.id); ok {
+		cl.Outcome, cl.Entry, cl.Tier = Hit, e, TierMemory
+		return cl
+	}
+	if c.shared == nil {
+		return cl
+	}
+	cl.take(ctx)
+	if cl.Outcome == Hit || cl.Outcome == Followed {
+		c.memory.put(k.id, cl.Entry)
+	}
+	c.observer.Claim(cl.Outcome)
+	return cl
+}
+
+// newOwner names one claim. It is random, so that a lease is never taken for another's.
+func newOwner() string { return rand.Text() }
+
+// take asks until the token is somebody's: once if it is known or free, again and again while another process is asking.
+func (cl *Claim) take(ctx context.Context) {
+	giveUp := time.Now().Add(cl.cache.wait)
+	waited, faults := false, 0
+	for spread := shortestPoll; ; spread = min(2*spread, longestPoll-shortestPoll) {
+		r, err := cl.ask(ctx)
+		switch {
+		case err != nil:
+			if faults++; !waited || faults > 1 { // a follower forgives one: it knows that the answer is on its way
+				cl.late = waited
+				return
+			}
+		case r.follower:
+			waited, faults = true, 0
+		default:
+			cl.settle(r, waited)
+			return
+		}
+		if !pause(ctx, min(shortestPoll+mathrand.N(spread), time.Until(giveUp))) {
+			cl.late = true
+			return
+		}
+	}
+}
+
+// ask is one question to Redis, or two if it has a value that is of no use: then another claim is made over that one.
+func (cl *Claim) ask(ctx context.Context) (reply, error) {
+	for {
+		r, err := cl.cache.shared.claim(ctx, cl.key, cl.owner, cl.over)
+		if err != nil {
+			cl.cache.observer.Lookup(TierRedis, "error")
+			return r, err
+		}
+		if r.value == nil {
+			cl.cache.observer.Lookup(TierRedis, "miss")
+			return r, nil
+		}
+		cl.Entry, err = open(cl.key, sealedValue, r.value, time.Now())
+		if err == nil {
+			cl.cache.observer.Lookup(TierRedis, "hit")
+			return r, nil
+		}
+		cl.cache.observer.Lookup(TierRedis, useless(err))
+		if again := cl.over != nil; again {
+			return reply{}, err
+		}
+		cl.over = r.value
+	}
+}
+
+// useless is what a value is that was there and can't be given.
+func useless(err error) string {
+	if errors.Is(err, errPast) {
+		return "miss"
+	}
+	return "unsealed"
+}
+
+// settle ends the taking with a reply that is no "wait".
+func (cl *Claim) settle(r reply, waited bool) {
+	switch {
+	case r.value != nil && waited:
+		cl.Outcome, cl.over = Followed, r.value
+	case r.value != nil:
+		cl.Outcome, cl.Tier, cl.over = Hit, TierRedis, r.value
+	case r.failure != nil:
+		if e, err := open(cl.key, sealedFailure, r.failure, time.Now()); err == nil {
+			cl.Outcome, cl.Entry = Failed, e
+		}
+	case r.leader:
+		cl.Outcome = Leader
+		cl.lease = cl.cache.hold(cl.key, cl.owner)
+	}
+}
+
+// pause waits, and reports false when the time is over or the caller's has come.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return false
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Remember ends the claim with an entry: into memory at once, into Redis off the caller's path. The first entry stored wins, unless
+// better says that e is better than the stored one. Where others may have asked meanwhile, it waits for Redis's word, within the budget
+// of a question, and returns the winner and that e lost to it; else it returns e.
+func (cl *Claim) Remember(e Entry, better func(stored Entry) bool) (winner Entry, lost bool) {
+	if cl.ended || !cl.cache.keep(cl.key, e) {
+		cl.Release()
+		return e, false
+	}
+	cl.ended = true
+	if cl.cache.shared == nil {
+		return e, false
+	}
+	late := cl.late || cl.lease.lost()
+	won := make(chan Entry, 1)
+	if !cl.cache.later(func() {
+		if stored, lost := cl.publish(e, better); lost {
+			won <- stored
+		}
+		close(won)
+	}) {
+		cl.lease.stop()
+		cl.cache.observer.Store(TierRedis, "dropped")
+		cl.cache.observer.RedisError("publish", kindBacklog)
+		return e, false
+	}
+	if !late {
+		return e, false
+	}
+	patience := time.NewTimer(cl.cache.patience)
+	defer patience.Stop()
+	select {
+	case winner, lost = <-won:
+	case <-patience.C:
+	}
+	if !lost {
+		winner = e
+	}
+	return winner, lost
+}
+
+// publish stores e unless another one is there first, which then goes into memory in its place.
+func (cl *Claim) publish(e Entry, better func(Entry) bool) (winner Entry, lost bool) {
+	cl.lease.stop().wait()
+	sealed, err := seal(cl.key, sealedValue, e)
+	for range 3 { // each round replaces the one value that the last one showed to be of no use
+		ttl := time.Until(e.Expires).Truncate(time.Millisecond)
+		if err != nil || ttl <= 0 {
+			break
+		}
+		var winner []byte
+		if winner, err = cl.cache.shared.publish(cl.key, cl.owner, sealed, ttl, cl.over); err != nil {
+			break
+		}
+		if winner == nil {
+			cl.cache.observer.Store(TierRedis, "stored")
+			return e, false
+		}
+		if stored, err := open(cl.key, sealedValue, winner, time.Now()); err == nil && !better(stored) {
+			cl.cache.observer.Store(TierRedis, "lost")
+			cl.cache.memory.put(cl.key.id, stored)
+			return stored, true
+		}
+		cl.over = winner
+	}
+	cl.cache.observer.Store(TierRedis, "error")
+	return e, false
+}
+
+// Fail ends the claim with a failure, which those who wait get, and whoever asks until it expires.
+func (cl *Claim) Fail(failure Entry) { cl.end(&failure) }
+
+// Release ends the claim without a word: the next one who asks may have the lease. After Remember and Fail it does nothing.
+func (cl *Claim) Release() { cl.end(nil) }
+
+func (cl *Claim) end(failure *Entry) {
+	if cl.ended || cl.lease == nil {
+		return
+	}
+	cl.ended = true
+	if !cl.cache.later(func() {
+		cl.lease.stop().wait()
+		var sealed []byte
+		var ttl time.Duration
+		if failure != nil {
+			if ttl = time.Until(failure.Expires).Truncate(time.Millisecond); ttl > 0 {
+				sealed, _ = seal(cl.key, sealedFailure, *failure) // an error leaves no marker, and the lease just ends
+			}
+		}
+		_ = cl.cache.shared.release(cl.key, cl.owner, sealed, ttl) // counted by the tier; the lease ends by itself
+	}) {
+		cl.lease.stop()
+	}
+}
