@@ -116,7 +116,7 @@ func (cl *Claim) ask(ctx context.Context) (reply, error) {
 		}
 		if r.value == nil {
 			cl.cache.observer.Lookup(TierRedis, "miss")
-			return r, nil
+			return cl.hear(r), nil
 		}
 		cl.Entry, err = open(cl.key, sealedValue, r.value, time.Now())
 		if err == nil {
@@ -129,6 +129,22 @@ func (cl *Claim) ask(ctx context.Context) (reply, error) {
 		}
 		cl.over = r.value
 	}
+}
+
+// hear opens the failure in a reply, if there is one. One that has just passed means to ask again; one that does not open says nothing.
+func (cl *Claim) hear(r reply) reply {
+	if r.failure == nil {
+		return r
+	}
+	var err error
+	cl.Entry, err = open(cl.key, sealedFailure, r.failure, time.Now())
+	switch {
+	case errors.Is(err, errPast):
+		return reply{follower: true}
+	case err != nil:
+		return reply{}
+	}
+	return r
 }
 
 // useless is what a value is that was there and can't be given.
@@ -147,9 +163,7 @@ func (cl *Claim) settle(r reply, waited bool) {
 	case r.value != nil:
 		cl.Outcome, cl.Tier, cl.over = Hit, TierRedis, r.value
 	case r.failure != nil:
-		if e, err := open(cl.key, sealedFailure, r.failure, time.Now()); err == nil {
-			cl.Outcome, cl.Entry = Failed, e
-		}
+		cl.Outcome = Failed
 	case r.leader:
 		cl.Outcome = Leader
 		cl.lease = cl.cache.hold(cl.key, cl.owner)

@@ -1,0 +1,345 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// The lease logic as a state machine against a model of the shared tier, in simulated time: any number of processes come at any time,
+// ask for any time, and succeed, fail, or are killed; the tier is slow, loses replies, has outages and is flushed.
+
+const testLease = 1500 * time.Millisecond
+
+var errModel = errors.New("a fault of the model")
+
+// model is the shared tier as the scripts define it.
+type model struct {
+	random  *rand.Rand
+	slowest time.Duration // a reply takes up to this long
+	lossy   int           // one reply in so many is lost after the work was done; 0: none
+	down    func() bool
+
+	mu      sync.Mutex // protects all below, and random
+	value   []byte
+	holder  string
+	until   time.Time
+	marker  []byte
+	gone    time.Time // the marker's end
+	owners  []string
+	flushed bool
+}
+
+// do runs one script, as Redis does: atomically, with a reply that takes its time or is lost.
+func (m *model) do(script func(now time.Time)) error {
+	if m.down() {
+		return errModel
+	}
+	m.mu.Lock()
+	there, back, lost := m.delay(), m.delay(), m.lossy > 0 && m.random.IntN(m.lossy) == 0
+	m.mu.Unlock()
+	time.Sleep(there)
+	m.mu.Lock()
+	script(time.Now())
+	m.mu.Unlock()
+	time.Sleep(back)
+	if lost {
+		return errModel
+	}
+	return nil
+}
+
+func (m *model) delay() time.Duration {
+	if m.slowest == 0 {
+		return 0
+	}
+	return time.Duration(m.random.Int64N(int64(m.slowest)))
+}
+
+func (m *model) take(now time.Time, owner string) {
+	m.holder, m.until = owner, now.Add(testLease)
+	m.owners = append(m.owners, owner)
+}
+
+func (m *model) free(now time.Time) bool { return m.holder == "" || !now.Before(m.until) }
+
+func (m *model) claim(_ context.Context, _ Key, owner string, unusable []byte) (r reply, err error) {
+	err = m.do(func(now time.Time) {
+		switch {
+		case m.value != nil && !slices.Equal(m.value, unusable):
+			r.value = m.value
+		case m.marker != nil && now.Before(m.gone):
+			r.failure = m.marker
+		case m.free(now):
+			m.take(now, owner)
+			r.leader = true
+		default:
+			r.leader = m.holder == owner
+			r.follower = !r.leader
+		}
+	})
+	if err != nil {
+		return reply{}, err
+	}
+	return r, nil
+}
+
+func (m *model) publish(_ Key, owner string, sealed []byte, _ time.Duration, over []byte) (winner []byte, err error) {
+	err = m.do(func(time.Time) {
+		if m.holder == owner {
+			m.holder = ""
+		}
+		if m.value != nil && !slices.Equal(m.value, over) {
+			winner = m.value
+			return
+		}
+		m.value, m.marker = sealed, nil
+	})
+	return winner, err
+}
+
+func (m *model) renew(_ Key, owner string) (held bool, err error) {
+	err = m.do(func(now time.Time) {
+		if held = m.free(now) || m.holder == owner; held {
+			m.take(now, owner)
+		}
+	})
+	return held, err
+}
+
+func (m *model) release(_ Key, owner string, failure []byte, ttl time.Duration) error {
+	return m.do(func(now time.Time) {
+		if m.holder != owner || m.free(now) {
+			return
+		}
+		m.holder = ""
+		if failure != nil {
+			m.marker, m.gone = failure, now.Add(ttl)
+		}
+	})
+}
+
+func (m *model) flush() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.value, m.holder, m.marker, m.flushed = nil, "", nil, true
+}
+
+// processCache is one process's cache on the model.
+func processCache(t testing.TB, m shared, wait time.Duration) *Cache {
+	t.Helper()
+	c, err := New(Options{MaxEntries: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.shared, c.lease, c.wait, c.patience = m, testLease, wait, 50*time.Millisecond
+	return c
+}
+
+func claimKey(t testing.TB) Key {
+	t.Helper()
+	keys, err := NewKeys(KeysOptions{Secret: []byte("0123456789abcdef")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys.Derive("short")
+}
+
+func anyBetter(Entry) bool { return false }
+
+// part is what one process does in the story.
+type part struct {
+	comes  time.Duration // when
+	asks   time.Duration // how long its exchange takes
+	ending string        // token, fail, release, killed
+}
+
+// story is one run of the state machine.
+type story struct {
+	parts            []part
+	wait             time.Duration
+	slowest          time.Duration
+	lossy            int
+	outageAt, outage time.Duration
+	flushAt          time.Duration // 0: never
+	seed             uint64
+}
+
+func drawStory(r *rapid.T, faults bool) story {
+	ms := func(name string, least, most int) time.Duration {
+		return time.Duration(rapid.IntRange(least, most).Draw(r, name)) * time.Millisecond
+	}
+	s := story{wait: time.Minute, slowest: ms("slowest", 0, 40), seed: rapid.Uint64().Draw(r, "seed")}
+	if faults {
+		s.wait = 5 * time.Second
+		s.lossy = rapid.SampledFrom([]int{0, 0, 3, 10}).Draw(r, "lossy")
+		s.outageAt, s.outage = ms("outage at", 0, 3000), ms("outage", 0, 4000)
+		s.flushAt = ms("flush at", 0, 3000)
+	}
+	for range rapid.IntRange(1, 8).Draw(r, "processes") {
+		s.parts = append(s.parts, part{ms("comes", 0, 2000), ms("asks", 0, 4000),
+			rapid.SampledFrom([]string{"token", "token", "token", "fail", "release", "killed"}).Draw(r, "ending")})
+	}
+	return s
+}
+
+// run is what came of a story.
+type run struct {
+	mu       sync.Mutex // protects all below
+	problems []string
+	asks     int // exchanges that were begun
+	tokens   int // and brought a token
+	believed int // leases that their holders believe in now
+}
+
+func (r *run) problem(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.problems = append(r.problems, fmt.Sprintf(format, args...))
+}
+
+func (s story) play(t *testing.T) *run {
+	out := &run{}
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		m := &model{random: rand.New(rand.NewPCG(s.seed, 1)), slowest: s.slowest, lossy: s.lossy, down: func() bool {
+			since := time.Since(start)
+			return since >= s.outageAt && since < s.outageAt+s.outage
+		}}
+		k := claimKey(t)
+		var wg sync.WaitGroup
+		for i, p := range s.parts {
+			c := processCache(t, m, s.wait)
+			wg.Go(func() {
+				defer func() {
+					if err := c.Close(context.Background()); err != nil {
+						out.problem("close: %v", err)
+					}
+				}()
+				time.Sleep(p.comes)
+				s.act(out, c, k, i, p)
+			})
+		}
+		if s.flushAt > 0 {
+			time.Sleep(s.flushAt)
+			m.flush()
+		}
+		wg.Wait()
+	})
+	return out
+}
+
+// act is one process's part: it claims, and if the token is nobody's it asks and ends the claim as the part says.
+func (s story) act(out *run, c *Cache, k Key, i int, p part) {
+	begin := time.Now()
+	cl := c.Claim(context.Background(), k)
+	took := time.Since(begin)
+	if most := s.wait + time.Second; took > most {
+		out.problem("process %d waited %s, at most %s", i, took, most)
+	}
+	switch cl.Outcome {
+	case Hit, Followed:
+		if string(cl.Entry.Value) != "token" {
+			out.problem("process %d was given %q for a token", i, cl.Entry.Value)
+		}
+		return
+	case Failed:
+		if string(cl.Entry.Value) != "failure" {
+			out.problem("process %d was given %q for a failure", i, cl.Entry.Value)
+		}
+		return
+	}
+	s.ask(out, c, cl, i, p)
+}
+
+func (s story) ask(out *run, c *Cache, cl *Claim, i int, p part) {
+	out.mu.Lock()
+	out.asks++
+	out.mu.Unlock()
+	// While it asks, look now and then whether two processes believe that they hold the lease.
+	for left := p.asks; left > 0; left -= 10 * time.Millisecond {
+		believes := cl.lease != nil && !cl.lease.lost()
+		if believes {
+			out.mu.Lock()
+			if out.believed++; out.believed > 1 && s.flushAt == 0 {
+				out.problems = append(out.problems, fmt.Sprintf("process %d holds a lease that another one holds too", i))
+			}
+			out.mu.Unlock()
+		}
+		time.Sleep(min(left, 10*time.Millisecond))
+		if believes {
+			out.mu.Lock()
+			out.believed--
+			out.mu.Unlock()
+		}
+	}
+	expires := time.Now().Add(time.Hour)
+	switch p.ending {
+	case "token":
+		out.mu.Lock()
+		out.tokens++
+		out.mu.Unlock()
+		e, _ := cl.Remember(Entry{Value: []byte("token"), Expires: expires}, anyBetter)
+		if string(e.Value) != "token" {
+			out.problem("process %d remembered a token and was given %q", i, e.Value)
+		}
+	case "fail":
+		cl.Fail(Entry{Value: []byte("failure"), Expires: time.Now().Add(time.Second)})
+	case "release":
+		cl.Release()
+	case "killed":
+		cl.lease.stop().wait() // nobody renews, nobody releases
+	}
+}
+
+// A marker that ended on its way here left the one who asked without a lease, and so without anybody waiting for it.
+func TestAFailureThatHasJustPassedLeadsToALease(t *testing.T) {
+	s := story{wait: time.Minute, slowest: 2 * time.Millisecond, parts: []part{{0, 18 * time.Millisecond, "fail"}}}
+	for at := 1010 * time.Millisecond; at < 1030*time.Millisecond; at += 500 * time.Microsecond {
+		s.parts = append(s.parts, part{at, time.Second, "token"})
+	}
+	for s.seed = range 50 {
+		if out := s.play(t); out.tokens != 1 || len(out.problems) > 0 {
+			t.Fatalf("seed %d: %d exchanges brought a token, want 1; %v", s.seed, out.tokens, out.problems)
+		}
+	}
+}
+
+func check(t *testing.T, faults bool, more func(story, *run)) {
+	rapid.Check(t, func(r *rapid.T) {
+		s := drawStory(r, faults)
+		out := s.play(t)
+		more(s, out)
+		if len(out.problems) > 0 {
+			r.Fatalf("%v", out.problems)
+		}
+	})
+}
+
+// Whatever happens, nobody waits too long, nobody is given what is not the token's, and no lease has two owners.
+func TestEveryWaiterIsAnsweredAndNoLeaseHasTwoOwners(t *testing.T) {
+	check(t, true, func(story, *run) {})
+}
+
+// While the shared tier works, nobody asks twice for what is known: there are no more exchanges than ended badly, and one.
+func TestOneExchangeWhileTheSharedTierWorks(t *testing.T) {
+	check(t, false, func(s story, out *run) {
+		bad := 0
+		for _, p := range s.parts {
+			if p.ending != "token" {
+				bad++
+			}
+		}
+		if out.asks > bad+1 || out.tokens > 1 {
+			out.problem("%d exchanges of which %d brought a token; %d could end badly", out.asks, out.tokens, bad)
+		}
+	})
+}
