@@ -42,7 +42,7 @@ const (
 // replies are the error replies of Redis, by how they begin.
 var replies = []struct{ prefix, kind string }{
 	{"LOADING", kindLoading}, {"READONLY", kindReadOnly}, {"OOM", kindOOM}, {"NOAUTH", kindAuth}, {"WRONGPASS", kindAuth},
-	{"ERR unknown command 'EVAL", kindNoScript},
+	{"ERR unknown command 'eval", kindNoScript}, {"ERR unknown command 'EVAL", kindNoScript},
 	{"NOPERM", kindPermission}, {"ERR The user executing the script can't", kindPermission}, {"NOREPLICAS", kindNoReplicas}, {"BUSY", kindBusy}, {"ERR max number of clients", kindMaxClients}, {"CLUSTERDOWN", kindClusterDown},
 	{"MASTERDOWN", kindClusterDown}, {"TRYAGAIN", kindTryAgain}, {"MOVED", kindMoved}, {"ASK", kindMoved},
 	{"ERR AUTH", kindAuth}, {"ERR invalid password", kindAuth},

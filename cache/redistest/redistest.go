@@ -33,6 +33,8 @@ type Options struct {
 	Unix bool
 	// Args are added to the command line.
 	Args []string
+
+	port int // 0: a free one
 }
 
 // Server is a running redis-server.
@@ -53,6 +55,9 @@ func Start(t testing.TB, options ...Options) *Server {
 	s := &Server{t: t, dir: t.TempDir(), port: freePort(t)}
 	for _, o := range options {
 		s.options = o
+	}
+	if s.options.port != 0 {
+		s.port = s.options.port
 	}
 	if s.options.TLS {
 		s.certificate()
@@ -156,6 +161,15 @@ func (s *Server) signal(sig syscall.Signal) {
 func (s *Server) Kill() {
 	_ = s.cmd.Process.Kill()
 	<-s.exited
+}
+
+func (s *Server) dead() bool {
+	select {
+	case <-s.exited:
+		return true
+	default:
+		return false
+	}
 }
 
 // Restart starts it again on the same port, empty.

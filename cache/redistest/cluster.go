@@ -1,0 +1,146 @@
+package redistest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// slots of a cluster, shared out among its masters.
+const slots = 16384
+
+// Cluster is three masters with a replica each.
+type Cluster struct {
+	t     testing.TB
+	nodes []*Server // masters, then their replicas in the same order
+	ids   []string
+}
+
+// StartCluster starts it; it ends with the test.
+func StartCluster(t testing.TB, options ...Options) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t}
+	var o Options
+	for _, o = range options {
+	}
+	o.Args = append(slices.Clone(o.Args), "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0")
+	for range 6 {
+		o.port = clusterPort(t)
+		node := Start(t, o)
+		c.nodes = append(c.nodes, node)
+		c.ids = append(c.ids, fmt.Sprint(node.Do("CLUSTER", "MYID")))
+	}
+	for i, node := range c.nodes {
+		if i < 3 {
+			node.Do("CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(i*slots/3), strconv.Itoa((i+1)*slots/3-1))
+		}
+		c.nodes[0].Do("CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(node.port))
+	}
+	eventually(t, "all nodes know each other", func() bool { return c.all(func(n *Server) bool { return c.lines(n) == 6 }) })
+	for i, node := range c.nodes[3:] {
+		node.Do("CLUSTER", "REPLICATE", c.ids[i])
+	}
+	eventually(t, "the cluster is up, with replicas", func() bool {
+		return c.all(func(n *Server) bool {
+			info := fmt.Sprint(n.Do("CLUSTER", "INFO"))
+			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_size:3")
+		}) && strings.Count(fmt.Sprint(c.nodes[0].Do("CLUSTER", "NODES")), "slave") == 3 &&
+			c.all(func(n *Server) bool {
+				return !strings.Contains(fmt.Sprint(n.Do("INFO", "replication")), "master_link_status:down")
+			})
+	})
+	return c
+}
+
+// clusterPort is a port that leaves room for the cluster's own port, 10000 above.
+func clusterPort(t testing.TB) int {
+	t.Helper()
+	for range 100 {
+		port := 20000 + rand.IntN(20000)
+		if free(port) && free(port+10000) {
+			return port
+		}
+	}
+	t.Fatal("no two free ports 10000 apart")
+	return 0
+}
+
+func free(port int) bool {
+	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
+}
+
+func (c *Cluster) all(ok func(*Server) bool) bool {
+	return !slices.ContainsFunc(c.nodes, func(n *Server) bool { return !n.dead() && !ok(n) })
+}
+
+func (c *Cluster) lines(n *Server) int {
+	return strings.Count(strings.TrimSpace(fmt.Sprint(n.Do("CLUSTER", "NODES"))), "\n") + 1
+}
+
+// Addrs are the nodes', comma-separated.
+func (c *Cluster) Addrs() string {
+	var ports []int
+	for _, n := range c.nodes {
+		ports = append(ports, n.port)
+	}
+	return addrs(ports)
+}
+
+// Keys are all keys of all living nodes, sorted, each once.
+func (c *Cluster) Keys() (keys []string) {
+	c.t.Helper()
+	for _, n := range c.nodes {
+		if !n.dead() {
+			keys = append(keys, n.Keys()...)
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// KillMaster kills the i-th of the three masters, and waits until its replica has its place.
+func (c *Cluster) KillMaster(i int) {
+	c.t.Helper()
+	c.nodes[i].Kill()
+	eventually(c.t, "the replica has become a master", func() bool {
+		return strings.Contains(fmt.Sprint(c.nodes[3+i].Do("ROLE")), "master") &&
+			strings.Contains(fmt.Sprint(c.nodes[3+i].Do("CLUSTER", "INFO")), "cluster_state:ok")
+	})
+}
+
+// SlotOf a key.
+func (c *Cluster) SlotOf(key string) int {
+	c.t.Helper()
+	slot, _ := c.nodes[0].Do("CLUSTER", "KEYSLOT", key).(int64)
+	return int(slot)
+}
+
+// Migrate moves a slot with its keys to the next master, as an operator's resharding does. Between takes place while it is half moved.
+func (c *Cluster) Migrate(slot int, between func()) {
+	c.t.Helper()
+	from := slot * 3 / slots
+	for ; from > 0 && slot < from*slots/3; from-- {
+	}
+	for ; from < 2 && slot >= (from+1)*slots/3; from++ {
+	}
+	to := (from + 1) % 3
+	number := strconv.Itoa(slot)
+	c.nodes[to].Do("CLUSTER", "SETSLOT", number, "IMPORTING", c.ids[from])
+	c.nodes[from].Do("CLUSTER", "SETSLOT", number, "MIGRATING", c.ids[to])
+	keys, _ := c.nodes[from].Do("CLUSTER", "GETKEYSINSLOT", number, "1000").([]any)
+	for _, k := range keys {
+		c.nodes[from].Do("MIGRATE", "127.0.0.1", strconv.Itoa(c.nodes[to].port), fmt.Sprint(k), "0", "2000")
+	}
+	between()
+	for _, i := range []int{to, from, 3 - to - from} {
+		c.nodes[i].Do("CLUSTER", "SETSLOT", number, "NODE", c.ids[to])
+	}
+}

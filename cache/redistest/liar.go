@@ -1,0 +1,200 @@
+package redistest
+
+import (
+	"bufio"
+	"io"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// The lies of a Liar.
+const (
+	Truth    = ""
+	Shift    = "shift"    // each reply answers the question before
+	Flip     = "flip"     // a bit of the payload is wrong
+	Truncate = "truncate" // the connection ends in the middle of a reply
+	Replay   = "replay"   // an old reply, which was right for another question
+	Swap     = "swap"     // two questions, of two connections, get each other's reply
+)
+
+// Lies are all of them.
+var Lies = []string{Shift, Flip, Truncate, Replay, Swap}
+
+// Liar stands between clients and a server and spoils replies.
+type Liar struct {
+	net    net.Listener
+	target string
+	lie    atomic.Pointer[string]
+	oneIn  atomic.Int64
+	told   atomic.Int64
+	ends   sync.WaitGroup
+
+	mu    sync.Mutex // protects all below
+	open  map[net.Conn]bool
+	old   [][]byte // replies told before
+	owing []byte   // a reply held back to be swapped
+}
+
+// StartLiar starts one that tells the truth; it ends with the test.
+func StartLiar(t testing.TB, s *Server) *Liar {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	liar := &Liar{net: l, target: s.Addr(), open: map[net.Conn]bool{}}
+	liar.Tell(Truth, 1)
+	liar.ends.Go(liar.accept)
+	t.Cleanup(func() {
+		_ = l.Close()
+		liar.mu.Lock()
+		for c := range liar.open {
+			_ = c.Close()
+		}
+		liar.open = nil
+		liar.mu.Unlock()
+		liar.ends.Wait()
+	})
+	return liar
+}
+
+// URL for a client.
+func (l *Liar) URL() string { return "redis://" + l.net.Addr().String() + "/0" }
+
+// Tell makes one reply in so many a lie of this kind from now on.
+func (l *Liar) Tell(lie string, oneIn int) {
+	l.oneIn.Store(int64(oneIn))
+	l.lie.Store(&lie)
+}
+
+// Told is how many lies were told.
+func (l *Liar) Told() int { return int(l.told.Load()) }
+
+func (l *Liar) accept() {
+	for {
+		client, err := l.net.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", l.target)
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		if !l.keep(client, server) {
+			return
+		}
+		l.ends.Go(func() { _, _ = io.Copy(server, client); _ = server.Close() })
+		l.ends.Go(func() { l.talk(client, server); _ = client.Close(); _ = server.Close() })
+	}
+}
+
+func (l *Liar) keep(conns ...net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range conns {
+		if l.open == nil {
+			_ = c.Close()
+			continue
+		}
+		l.open[c] = true
+	}
+	return l.open != nil
+}
+
+// talk hands replies on, one after another, spoilt or not.
+func (l *Liar) talk(client io.Writer, server io.Reader) {
+	in := bufio.NewReader(server)
+	var held []byte // of a connection that is out of step
+	for {
+		reply, err := readRaw(in)
+		if err != nil {
+			return
+		}
+		lie := *l.lie.Load()
+		if lie != Truth && rand.Int64N(l.oneIn.Load()) == 0 {
+			l.told.Add(1)
+			cut := false
+			if reply, cut = l.spoil(lie, reply, &held); cut {
+				_, _ = client.Write(reply)
+				return
+			}
+		} else if held != nil {
+			reply, held = held, reply
+		}
+		l.remember(reply)
+		if _, err := client.Write(reply); err != nil {
+			return
+		}
+	}
+}
+
+func (l *Liar) spoil(lie string, reply []byte, held *[]byte) (spoilt []byte, cut bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case lie == Shift && *held == nil && len(l.old) > 0:
+		*held = reply
+		return l.old[rand.IntN(len(l.old))], false
+	case lie == Shift && *held != nil:
+		reply, *held = *held, reply
+	case lie == Flip && len(reply) > 40: // longer ones end with a value
+		reply = slices.Clone(reply)
+		reply[len(reply)-3-rand.IntN(30)] ^= 1 << rand.IntN(8)
+	case lie == Truncate:
+		return reply[:rand.IntN(len(reply))], true
+	case lie == Replay && len(l.old) > 0:
+		return l.old[rand.IntN(len(l.old))], false
+	case lie == Swap:
+		if l.owing == nil {
+			l.owing = reply
+			return reply, false
+		}
+		reply, l.owing = l.owing, reply
+	}
+	return reply, false
+}
+
+// remember keeps some replies to replay.
+func (l *Liar) remember(reply []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.old) < 1000 {
+		l.old = append(l.old, reply)
+		return
+	}
+	l.old[rand.IntN(len(l.old))] = reply
+}
+
+// readRaw reads one reply of RESP2 or RESP3, as the bytes it came in.
+func readRaw(in *bufio.Reader) ([]byte, error) {
+	line, err := in.ReadBytes('\n')
+	if err != nil || len(line) < 3 {
+		return line, err
+	}
+	n, err := strconv.Atoi(string(line[1 : len(line)-2]))
+	switch line[0] {
+	case '$', '=', '!':
+		if err == nil && n >= 0 {
+			body := make([]byte, n+2)
+			_, err = io.ReadFull(in, body)
+			return append(line, body...), err
+		}
+	case '%', '|':
+		n *= 2
+		fallthrough
+	case '*', '~', '>':
+		for ; err == nil && n > 0; n-- {
+			var item []byte
+			item, err = readRaw(in)
+			line = append(line, item...)
+		}
+		return line, err
+	}
+	return line, nil
+}

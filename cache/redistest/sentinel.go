@@ -1,0 +1,134 @@
+package redistest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// MasterName is the name the sentinels know the master by.
+const MasterName = "mymaster"
+
+// Sentinels are a master with two replicas, watched by three sentinels.
+type Sentinels struct {
+	t       testing.TB
+	servers []*Server // the first one is the first master
+	ports   []int
+}
+
+// StartSentinels starts them; they end with the test.
+func StartSentinels(t testing.TB) *Sentinels {
+	t.Helper()
+	s := &Sentinels{t: t}
+	master := Start(t)
+	s.servers = append(s.servers, master)
+	for range 2 {
+		s.servers = append(s.servers, Start(t, Options{Args: []string{"--replicaof", "127.0.0.1 " + strconv.Itoa(master.port), "--repl-diskless-sync-delay", "0"}}))
+	}
+	for range 3 {
+		s.watch(master.port)
+	}
+	eventually(t, "the sentinels know two replicas and each other", func() bool {
+		for _, port := range s.ports {
+			m := masterOf(t, port)
+			if m["num-slaves"] != "2" || m["num-other-sentinels"] != "2" || m["flags"] != "master" {
+				return false
+			}
+		}
+		return true
+	})
+	return s
+}
+
+func (s *Sentinels) watch(master int) {
+	s.t.Helper()
+	binary, err := exec.LookPath("redis-sentinel")
+	if err != nil {
+		s.t.Fatal("redis-sentinel not found: run `make test`, which installs it")
+	}
+	dir, port := s.t.TempDir(), freePort(s.t)
+	config := filepath.Join(dir, "sentinel.conf")
+	text := fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\nsentinel monitor %s 127.0.0.1 %d 2\nsentinel down-after-milliseconds %s 500\n"+
+		"sentinel failover-timeout %s 3000\nloglevel warning\nlogfile %s\n", port, dir, MasterName, master, MasterName, MasterName, filepath.Join(dir, "log"))
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	run(s.t, exec.Command(binary, config))
+	s.ports = append(s.ports, port)
+}
+
+// run starts a process that ends with the test.
+func run(t testing.TB, cmd *exec.Cmd) {
+	t.Helper()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+}
+
+// Addrs are the sentinels', comma-separated.
+func (s *Sentinels) Addrs() string { return addrs(s.ports) }
+
+func addrs(ports []int) (list string) {
+	for i, port := range ports {
+		if i > 0 {
+			list += ","
+		}
+		list += "127.0.0.1:" + strconv.Itoa(port)
+	}
+	return list
+}
+
+// Master is the server that the sentinels say is the master now.
+func (s *Sentinels) Master() *Server {
+	s.t.Helper()
+	port := masterOf(s.t, s.ports[0])["port"]
+	for _, server := range s.servers {
+		if strconv.Itoa(server.port) == port {
+			return server
+		}
+	}
+	s.t.Fatalf("the sentinels name a master that was not started: %q", port)
+	return nil
+}
+
+// FailOver kills the master and waits until another one is.
+func (s *Sentinels) FailOver() {
+	s.t.Helper()
+	old := s.Master()
+	old.Kill()
+	eventually(s.t, "another master is chosen", func() bool {
+		m := masterOf(s.t, s.ports[0])
+		return m["port"] != strconv.Itoa(old.port) && m["flags"] == "master"
+	})
+}
+
+// masterOf asks a sentinel for what it knows of the master; empty when it does not answer.
+func masterOf(t testing.TB, port int) map[string]string {
+	known := map[string]string{}
+	c, err := (&Server{t: t, port: port}).dial()
+	if err != nil {
+		return known
+	}
+	defer c.close()
+	reply, err := c.do("SENTINEL", "MASTER", MasterName)
+	if list, ok := reply.([]any); ok && err == nil {
+		for i := 0; i+1 < len(list); i += 2 {
+			known[fmt.Sprint(list[i])] = fmt.Sprint(list[i+1])
+		}
+	}
+	return known
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(2 * patience); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s: %s", 2*patience, what)
+		}
+	}
+}
