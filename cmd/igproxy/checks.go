@@ -66,7 +66,7 @@ func checkHost(text string) *fault {
 	if isHost(bare) {
 		return nil
 	}
-	if host, _, err := net.SplitHostPort(text); err == nil && isHost(host) {
+	if host, port, err := net.SplitHostPort(text); err == nil && isHost(host) && isPort(port, 0) {
 		return &fault{quote(text) + " has a port", "write " + host}
 	}
 	return &fault{quote(text) + " is not a host name", "write names such as igproxy.internal, without scheme, port or *"}

@@ -14,7 +14,7 @@ const (
 	kindWord     kind = "word" // one of a few
 	kindDuration kind = "duration"
 	kindSize     kind = "size"
-	kindCount    kind = "number"
+	kindCount    kind = "whole number"
 	kindRatio    kind = "fraction"
 	kindList     kind = "list"
 )
