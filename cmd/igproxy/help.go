@@ -139,6 +139,11 @@ func helpCommand(env environment, app *cli.App) *cli.Command {
 		Name:      "help",
 		Usage:     "tell about igproxy, or about one command",
 		ArgsUsage: "[COMMAND]",
+		BashComplete: func(*cli.Context) {
+			for _, c := range app.Commands {
+				fmt.Fprintln(env.stdout, c.Name)
+			}
+		},
 		Action: func(c *cli.Context) error {
 			text := app.CustomAppHelpTemplate
 			switch c.Args().Len() {

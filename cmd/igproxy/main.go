@@ -106,6 +106,7 @@ func newApp(env environment) *cli.App {
 		c.CustomHelpTemplate = helpOf(c)
 	}
 	app.CustomAppHelpTemplate = helpOfApp(app)
+	app.Command("help").CustomHelpTemplate = app.CustomAppHelpTemplate
 	app.Flags = append(app.Flags, cli.HelpFlag) // the library adds it only together with its own help command
 	return app
 }

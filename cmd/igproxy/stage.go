@@ -14,7 +14,11 @@ type stage struct {
 }
 
 func newStage(env environment) *stage {
-	return &stage{out: env.stdout, colour: isTerminal(env.stdout) && env.get("NO_COLOR") == "" && env.get("TERM") != "dumb"}
+	return &stage{out: env.stdout, colour: colourful(isTerminal(env.stdout), env)}
+}
+
+func colourful(terminal bool, env environment) bool {
+	return terminal && env.get("NO_COLOR") == "" && env.get("TERM") != "dumb"
 }
 
 // The few styles used, as ANSI SGR codes.
