@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -76,4 +77,46 @@ func TestASecretThatCannotBeReadIsToldWithoutItsContent(t *testing.T) {
 		{name: "a password file that is missing, for Redis", yaml: "redis:\n  mode: single\n  addrs: [a:1]\n  password_file: ./nowhere\n",
 			says: []string{"igproxy.yaml:4: redis.password_file: ./nowhere does not exist; create it, or correct the path"}},
 	})
+}
+
+func TestASecretLosesOneNewlineAndAKeyNone(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for text, want := range map[string]string{canary: canary, canary + "\n": canary, canary + "\r\n": canary} {
+		write(t, "secret", text)
+		if got, err := readSecretFile("./secret"); err != nil || got.Reveal() != want {
+			t.Errorf("%q: got %q, %v", text, got.Reveal(), err)
+		}
+	}
+	for _, text := range []string{canary + "\n\n", "\n" + canary, canary + "\r", "\ufeff " + canary, canary + "\x00", canary + "\u00a0"} {
+		write(t, "secret", text)
+		if got, err := readSecretFile("./secret"); err == nil {
+			t.Errorf("%q was taken, as %q", text, got.Reveal())
+		}
+	}
+	key := strings.Repeat("\x00\n", 16)
+	write(t, "key", key)
+	if got, err := readKeyFile("./key"); err != nil || got.Reveal() != key {
+		t.Errorf("got %q, %v", got.Reveal(), err)
+	}
+}
+
+// Kubernetes mounts a secret as a link to a link, and swaps the inner one.
+func TestALinkedSecretIsFollowed(t *testing.T) {
+	configFiles(t)
+	for link, target := range map[string]string{"..data": ".", "linked": "..data/secret"} {
+		if err := os.Symlink(target, link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := readSecretFile("./linked"); err != nil || got.Reveal() != canary {
+		t.Errorf("got %q, %v", got.Reveal(), err)
+	}
+}
+
+func TestAPathThatMayBeTheSecretIsNotShown(t *testing.T) {
+	for path, want := range map[string]string{"/run/s": "/run/s", "./s": "./s", "../s": "../s", "~/s": "~/s", canary: hiddenPath, "s": hiddenPath, "": hiddenPath} {
+		if got := shownPath(path); got != want {
+			t.Errorf("%q: got %q, want %q", path, got, want)
+		}
+	}
 }
