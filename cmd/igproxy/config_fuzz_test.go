@@ -30,8 +30,8 @@ func FuzzConfig(f *testing.F) {
 	f.Add("a: &a [1]\nb: *a", "? {c: d}\n: !!set {e}", "")
 	f.Add("log: {level: ", "}", "IGPROXY_ALLOWED_HOSTS=a,,b")
 	f.Add("upstream:\n  timeout: 20s\nbreaker:\n  interval: 1m\n  ratio: 1e-3", "---\nlisten: x", "IGPROXY_BREAKER_RATIO=NaN")
+	path := filepath.Join(f.TempDir(), "igproxy.yaml") // one for all: each worker is a process of its own and takes one input after another
 	f.Fuzz(func(t *testing.T, before, after, environment string) {
-		path := filepath.Join(t.TempDir(), "igproxy.yaml")
 		text := before + "\nclient_secret: " + canary + "\n" + after
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
