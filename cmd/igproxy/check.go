@@ -15,34 +15,61 @@ func checkCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "check",
 		Usage: "tell all configuration problems at once",
-		Description: "Reads the configuration as serve would and opens nothing. With --online it also asks Redis, and Instagram\n" +
-			"once with a token that is none, which proves the way there, TLS and the client secret. No secret is printed.",
+		Description: "Reads the configuration as serve would, and listens on nothing. With --online it\n" +
+			"also asks Redis, and Instagram once with a token that is none, which proves the\n" +
+			"way there, TLS and the client secret. No secret is printed.",
 		Flags: []cli.Flag{configFlag(),
 			&cli.BoolFlag{Name: "online", Usage: "also prove Redis, upstream TLS and the client secret"}},
 		Action: func(c *cli.Context) error {
 			config, problems := loadConfig(c.String("config"), env.environ)
-			failed := 0
+			r := &results{stage: newStage(env)}
 			for _, p := range problems {
-				word := "error  "
-				if p.Warning {
-					word = "warning"
-				} else {
-					failed++
-				}
-				fmt.Fprintf(env.stdout, "%s  %s\n", word, p)
+				r.problem(p)
 			}
-			if failed > 0 {
-				fmt.Fprintf(env.stdout, "\n%s to mend.\n", count(failed, "problem"))
+			if r.failed > 0 {
+				r.sum()
 				return errConfiguration
 			}
-			fmt.Fprintln(env.stdout, "ok       configuration")
+			r.ok("configuration", "listen "+config.Listen+", admin "+config.Admin.Listen, "upstream "+config.Upstream.URL, "cache "+cacheWords(config))
 			if !c.Bool("online") {
 				return nil
 			}
-			return checkOnline(c.Context, config, env)
+			return checkOnline(c.Context, config, r)
 		},
 	}
 }
+
+// results prints what was found, one verdict a paragraph, and counts.
+type results struct {
+	stage  *stage
+	failed int
+}
+
+func (r *results) print(style, verdict, text string, below ...string) {
+	fmt.Fprintf(r.stage.out, "%s  %s\n", r.stage.paint(style, fmt.Sprintf("%-7s", verdict)), text)
+	for _, line := range below {
+		fmt.Fprintf(r.stage.out, "         %s\n", line)
+	}
+}
+
+func (r *results) ok(text string, below ...string) { r.print(green, "ok", text, below...) }
+
+// problem prints the next step on a line of its own.
+func (r *results) problem(p Problem) {
+	style, verdict := yellow, "warning"
+	if !p.Warning {
+		style, verdict = red, "error"
+		r.failed++
+	}
+	var below []string
+	if p.Fix != "" {
+		below = append(below, p.Fix)
+	}
+	p.Fix = ""
+	r.print(style, verdict, p.String(), below...)
+}
+
+func (r *results) sum() { fmt.Fprintf(r.stage.out, "\n%s to mend.\n", count(r.failed, "problem")) }
 
 func count(n int, noun string) string {
 	if n == 1 {
@@ -52,22 +79,21 @@ func count(n int, noun string) string {
 }
 
 // checkOnline proves each part by itself, so that one failing does not hide the other.
-func checkOnline(ctx context.Context, config Config, env environment) error {
-	failed := 0
+func checkOnline(ctx context.Context, config Config, r *results) error {
 	say := func(part string, err error) {
 		if err != nil {
-			failed++
-			fmt.Fprintf(env.stdout, "error    %s: %v\n", part, err)
+			r.failed++
+			r.print(red, "error", part+": "+err.Error())
 			return
 		}
-		fmt.Fprintf(env.stdout, "ok       %s\n", part)
+		r.ok(part)
 	}
 	if config.Redis.Mode != "" {
 		say("redis", checkRedis(ctx, config))
 	}
 	say("upstream "+config.Upstream.URL, checkUpstream(ctx, config))
-	if failed > 0 {
-		fmt.Fprintf(env.stdout, "\n%s to mend.\n", count(failed, "problem"))
+	if r.failed > 0 {
+		r.sum()
 		return errReported
 	}
 	return nil

@@ -25,8 +25,10 @@ const (
 func demoCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "demo",
-		Usage: "see it work: a stand-in Instagram and a sidecar in one process, no account, no Redis",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "once", Usage: "exit after the scenes, non-zero if one did not go as told"}},
+		Usage: "see it work, without an account and without Redis",
+		Description: "Starts a stand-in Instagram and a sidecar in this process, plays six scenes,\n" +
+			"and stays up with curl lines to try.",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "once", Usage: "end after the scenes; exit with 1 if one did not go as told"}},
 		Action: func(c *cli.Context) error {
 			signals := make(chan os.Signal, 2)
 			signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
@@ -55,8 +57,11 @@ func demo(env environment, once bool, signals <-chan os.Signal) error {
 	}
 	stop, ended := make(chan os.Signal, 2), make(chan error, 1)
 	go func() { ended <- s.run(stop) }() // ends by the signal below, which is always sent
-	d := &play{stage: newStage(env.stdout), instagram: instagram, upstream: upstream.URL, sidecar: urlOf(s.app.net), admin: urlOf(s.admin.net)}
+	d := &play{stage: newStage(env), instagram: instagram, upstream: upstream.URL, sidecar: urlOf(s.app.net), admin: urlOf(s.admin.net)}
 	failed := d.perform(signals)
+	if failed == 0 && !d.interrupted {
+		d.stage.title("All scenes went as told.", "")
+	}
 	if !once && !d.interrupted {
 		d.curtain()
 		<-signals

@@ -19,10 +19,10 @@ import (
 func healthcheckCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:        "healthcheck",
-		Usage:       "ask a running sidecar whether it is ready (for container health checks)",
-		Description: "Asks /readyz on admin.listen. Exits 0 when ready, 1 when not, and says why.",
+		Usage:       "ask a running sidecar whether it is ready",
+		Description: "For the health checks of containers. Asks /readyz on admin.listen; exits with 0\nwhen ready, with 1 when not, and says why. It does not need the client secret.",
 		Flags: []cli.Flag{configFlag(),
-			&cli.DurationFlag{Name: "timeout", Value: 2 * time.Second, Usage: "how long to wait for the answer"}},
+			&cli.DurationFlag{Name: "timeout", Value: 2 * time.Second, Usage: "wait `TIME` for the answer, at most"}},
 		Action: func(c *cli.Context) error {
 			config, problems := loadConfig(c.String("config"), env.environ)
 			for _, p := range problems { // only what this command needs: it runs without the secret

@@ -25,13 +25,8 @@ func listen(key, address string, most int) (net.Listener, error) {
 		}
 	}
 	l, err := net.Listen(network, target)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%s: %s is in use by another process; stop it or choose another address", key, address)
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%s: no permission to listen on %s; choose a port above 1023 or a folder that is yours", key, address)
-	case err != nil:
-		return nil, fmt.Errorf("%s: cannot listen on %s: %w", key, address, err)
+	if err != nil {
+		return nil, cannotListen(key, address, err)
 	}
 	if network == "unix" {
 		if err := os.Chmod(target, socketMode); err != nil {
@@ -40,6 +35,20 @@ func listen(key, address string, most int) (net.Listener, error) {
 		}
 	}
 	return newBounded(l, most), nil
+}
+
+// cannotListen puts the system's error into one line with a next step.
+func cannotListen(key, address string, err error) error {
+	var system *net.OpError
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%s: %s is in use by another process; stop it or choose another address", key, address)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%s: no permission to listen on %s; choose a port above 1023 or a folder that is yours", key, address)
+	case errors.As(err, &system):
+		err = system.Err // without the network and the address, told already
+	}
+	return fmt.Errorf("%s: cannot listen on %s: %w", key, address, err)
 }
 
 // removeStale removes the socket a killed process left behind. It touches nothing that is no socket, or that somebody listens on.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -28,6 +29,16 @@ func main() {
 type environment struct {
 	stdout, stderr io.Writer
 	environ        []string
+}
+
+// get returns a variable; the last one wins, as it does in a shell.
+func (e environment) get(name string) (value string) {
+	for _, entry := range e.environ {
+		if v, ok := strings.CutPrefix(entry, name+"="); ok {
+			value = v
+		}
+	}
+	return value
 }
 
 // run is main without the process: it returns the exit code.
@@ -65,46 +76,79 @@ func newApp(env environment) *cli.App {
 	app := &cli.App{
 		Name:                 "igproxy",
 		Usage:                "the sidecar that holds the Instagram app secret so that no app has to",
-		Version:              readBuild().version,
-		HideVersion:          true,
+		HideVersion:          true, // ours below looks like the version command
+		HideHelpCommand:      true, // ours reads like the rest
 		EnableBashCompletion: true,
 		Writer:               env.stdout,
 		ErrWriter:            env.stderr,
-		Description: "Point an app's base URL at igproxy and call GET /access_token as you would call Instagram.\n" +
-			"igproxy adds the client secret, joins concurrent exchanges into one, remembers the answer,\n" +
-			"and keeps answering when Redis or Instagram fail.\n\n" +
-			"Start with:  igproxy demo",
-		Commands:       []*cli.Command{serveCommand(env), demoCommand(env), mockCommand(env), checkCommand(env), healthcheckCommand(env), versionCommand(env), completionCommand(env)},
+		Description: "Point an app's base URL at igproxy and call GET /access_token as you would call\n" +
+			"Instagram. igproxy adds the client secret, joins concurrent exchanges into one,\n" +
+			"remembers the answer, and keeps answering when Redis or Instagram fail.\n\n" +
+			"To see it work:  igproxy demo",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "version", Usage: "print the version"}},
+		Commands: []*cli.Command{serveCommand(env), demoCommand(env), mockCommand(env), checkCommand(env), healthcheckCommand(env), versionCommand(env),
+			completionCommand(env)},
 		ExitErrHandler: func(*cli.Context, error) {}, // exiting is main's
-		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return &usageError{fmt.Sprintf("unknown command %q; see igproxy --help", c.Args().First())}
-			}
-			return cli.ShowAppHelp(c)
-		},
-		OnUsageError: usage,
+		OnUsageError:   usage,
 	}
+	app.Action = func(c *cli.Context) error {
+		switch {
+		case c.Args().Present():
+			return unknownCommand(app, c.Args().First())
+		case c.Bool("version"):
+			return printVersion(env)
+		}
+		return cli.ShowAppHelp(c)
+	}
+	app.Commands = append(app.Commands, helpCommand(env, app))
 	for _, c := range app.Commands {
 		strict(c)
+		c.CustomHelpTemplate = helpOf(c)
 	}
+	app.CustomAppHelpTemplate = helpOfApp(app)
+	app.Command("help").CustomHelpTemplate = app.CustomAppHelpTemplate
+	app.Flags = append(app.Flags, cli.HelpFlag) // the library adds it only together with its own help command
 	return app
 }
 
-func usage(_ *cli.Context, err error, _ bool) error {
-	return &usageError{err.Error() + "; see --help"}
+// usage puts the library's words into ours.
+func usage(c *cli.Context, err error, _ bool) error {
+	command := c.Command.HelpName
+	if command == "" {
+		command = "igproxy"
+	}
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: "); ok {
+		text = "unknown option " + dashed(name)
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: "); ok {
+		text = dashed(name) + " needs a value"
+	}
+	if value, rest, ok := strings.Cut(text, " for flag "); ok {
+		name, _, _ := strings.Cut(rest, ":")
+		text = dashed(name) + ": " + value
+	}
+	return &usageError{text + "; see " + command + " --help"}
+}
+
+// dashed writes an option as people do: --config and -c. The library has one dash for both.
+func dashed(name string) string {
+	name = strings.TrimLeft(name, "-")
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
 }
 
 // strict makes leftover arguments an error: urfave/cli would swallow every flag that follows one.
 func strict(c *cli.Command) {
-	action, args := c.Action, c.ArgsUsage
+	action := c.Action
 	c.OnUsageError = usage
+	c.HideHelpCommand = true
 	c.Action = func(ctx *cli.Context) error {
-		if args == "" && ctx.Args().Present() {
-			return &usageError{fmt.Sprintf("%s takes no argument, got %q; flags need -- in front", c.Name, ctx.Args().First())}
+		if c.ArgsUsage == "" && ctx.Args().Present() {
+			return &usageError{fmt.Sprintf("%s takes no argument, got %q; see igproxy %s --help", c.Name, ctx.Args().First(), c.Name)}
 		}
 		return action(ctx)
-	}
-	if args == "" {
-		c.ArgsUsage = " "
 	}
 }

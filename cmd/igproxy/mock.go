@@ -1,12 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 
@@ -16,17 +16,22 @@ import (
 func mockCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "mock",
-		Usage: "run a stand-in Instagram: real envelopes, counters and faults, no account needed",
-		Description: "Meta has no sandbox for tokens; this is one. Any token is good unless its prefix names a fault,\n" +
-			"as in access_token=expired-1. Counters: GET /__stats, POST /__reset. Faults for every token:\n" +
-			"POST /__fault?mode=down (empty mode ends it), POST /__latency?d=200ms. GET /__faults lists them.\n\n" +
-			faultList(),
+		Usage: "run a stand-in Instagram, with faults and counters",
+		Description: "Meta has no sandbox for tokens; this is one. Every token is good, unless its\n" +
+			"prefix names a fault: access_token=expired-1.\n\n" +
+			"Over HTTP:\n" + columns([][2]string{
+			{"GET  /__stats", "what was asked, token by token"},
+			{"POST /__reset", "forget it"},
+			{"POST /__fault?mode=down", "a fault for every token; mode= ends it"},
+			{"POST /__latency?d=200ms", "wait before each answer"},
+			{"GET  /__faults", "the list below"},
+		}) + "\nFaults, by the token's prefix or as mode:\n" + strings.TrimRight(columns(faultRows()), "\n"),
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8081", Usage: "`ADDRESS` to listen on; port 0 takes a free one"},
-			&cli.DurationFlag{Name: "latency", Usage: "wait this long before each answer"},
+			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8081", Usage: "listen on `ADDRESS`; port 0 takes a free one"},
+			&cli.DurationFlag{Name: "latency", Usage: "wait `TIME` before each answer, as in 200ms"},
 			&cli.BoolFlag{Name: "tls", Usage: "speak TLS with a throw-away certificate"},
-			&cli.StringFlag{Name: "ca-out", Usage: "with --tls, write the authority to `FILE`, for upstream.ca_file"},
-			&cli.StringFlag{Name: "secret", Usage: "accept this client secret only (a made-up one: command lines can be read by others); default: any"},
+			&cli.StringFlag{Name: "ca-out", Usage: "with --tls: write the authority to `FILE`, for upstream.ca_file"},
+			&cli.StringFlag{Name: "secret", Usage: "accept the client secret `TEXT` only; a made-up one, since other users can read command lines"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.String("ca-out") != "" && !c.Bool("tls") {
@@ -37,15 +42,12 @@ func mockCommand(env environment) *cli.Command {
 	}
 }
 
-func faultList() string {
-	var b strings.Builder
-	b.WriteString("Faults by token prefix:\n")
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+func faultRows() [][2]string {
+	var rows [][2]string
 	for _, f := range proxytest.Faults() {
-		fmt.Fprintf(w, "  %s-\t%s\n", f.Name, f.Description)
+		rows = append(rows, [2]string{f.Name + "-", f.Description})
 	}
-	_ = w.Flush()
-	return strings.TrimRight(b.String(), "\n")
+	return rows
 }
 
 func mock(c *cli.Context, env environment) error {
@@ -56,12 +58,12 @@ func mock(c *cli.Context, env environment) error {
 	defer signal.Stop(signals)
 	server, err := proxytest.Start(instagram, proxytest.ServerOptions{Addr: c.String("listen"), TLS: c.Bool("tls")})
 	if err != nil {
-		return fmt.Errorf("cannot listen on %s: %w", c.String("listen"), err)
+		return cannotListen("--listen", c.String("listen"), err)
 	}
 	defer server.Close()
 	if path := c.String("ca-out"); path != "" {
 		if err := os.WriteFile(path, server.CAPEM, 0o644); err != nil {
-			return fmt.Errorf("--ca-out: %w", err)
+			return fmt.Errorf("--ca-out: cannot write %s: %w", path, errors.Unwrap(err))
 		}
 	}
 	log.Info("the stand-in Instagram is listening", "url", server.URL, "try", server.URL+"/__stats")

@@ -155,16 +155,22 @@ func (d *play) outage() error {
 	if last.status != http.StatusServiceUnavailable || last.retryAfter == "" {
 		return fmt.Errorf("expected a 503 with Retry-After within 20 requests")
 	}
-	_, err := d.told("IGAA-anna", http.StatusOK, "igproxy; hit")
-	return err
+	if _, err := d.told("IGAA-anna", http.StatusOK, "igproxy; hit"); err != nil {
+		return err
+	}
+	d.stage.right("cold tokens are told when to come back, known ones are served")
+	return nil
 }
 
 func (d *play) recovery() error {
 	d.instagram.SetFault("")
 	d.stage.say("waiting %s, the breaker's open time", demoOpen)
 	time.Sleep(demoOpen + 50*time.Millisecond)
-	_, err := d.told("IGAA-dora", http.StatusOK, "igproxy; fwd=miss; stored")
-	return err
+	if _, err := d.told("IGAA-dora", http.StatusOK, "igproxy; fwd=miss; stored"); err != nil {
+		return err
+	}
+	d.stage.right("the breaker is closed")
+	return nil
 }
 
 // calls checks with the stand-in how often it was asked for a token.

@@ -149,12 +149,21 @@ func printable(path string) string {
 // keyLike is what a key may look like to be repeated. Anything else may be a value that slipped into a key's place.
 var keyLike = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,47}$`)
 
+// maxDigits is more than a misspelt key has, and fewer than a secret.
+const maxDigits = 4
+
 // naming returns an unknown key as it may be shown; empty: not at all.
 func naming(key string) string {
-	if keyLike.MatchString(key) {
-		return key
+	figures := 0
+	for _, r := range key {
+		if r >= '0' && r <= '9' {
+			figures++
+		}
 	}
-	return ""
+	if figures > maxDigits || !keyLike.MatchString(key) {
+		return ""
+	}
+	return key
 }
 
 // nearest returns the known name most like this one, or "" when none is.

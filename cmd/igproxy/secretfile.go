@@ -152,8 +152,11 @@ func readableByAll(path string) bool {
 	return err == nil && info.Mode().Perm()&0o004 != 0
 }
 
-// readCertPool reads authorities in PEM. Its error is a *fileError.
+// readCertPool reads authorities in PEM. Its error is a *fileError. As with a secret, a named pipe is refused before it is opened.
 func readCertPool(path string) (*x509.CertPool, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return nil, &fileError{path, fault{"is not a regular file", "name a file with -----BEGIN CERTIFICATE----- in it"}}
+	}
 	content, err := readBounded(path, maxCertFile)
 	if err != nil {
 		return nil, err

@@ -15,16 +15,18 @@ import (
 // configFlag is shared by every command that reads the configuration.
 func configFlag() *cli.StringFlag {
 	return &cli.StringFlag{Name: "config", Aliases: []string{"c"}, EnvVars: []string{"IGPROXY_CONFIG"},
-		Usage: "configuration `FILE` (YAML); every key can also come from the environment, as IGPROXY_SECTION_KEY"}
+		Usage: "read the configuration from `FILE` (YAML)"}
 }
 
 func serveCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "serve",
 		Usage: "run the sidecar",
-		Description: "Needs only the client secret, in IGPROXY_CLIENT_SECRET_FILE or IGPROXY_CLIENT_SECRET.\n" +
-			"Listens on 127.0.0.1:8080 for apps and on 127.0.0.1:9090 for /healthz, /readyz and /metrics,\n" +
-			"and asks https://graph.instagram.com. The first SIGTERM or SIGINT drains, the second ends now.",
+		Description: "Needs the client secret, in IGPROXY_CLIENT_SECRET_FILE or IGPROXY_CLIENT_SECRET;\n" +
+			"all else has a default. A key a.b of the configuration file is IGPROXY_A_B in\n" +
+			"the environment, which wins. config.example.yaml documents every key.\n\n" +
+			"Listens on 127.0.0.1:8080 for apps, and on 127.0.0.1:9090 for /healthz, /readyz\n" +
+			"and /metrics. The first SIGTERM or SIGINT drains, the second ends now.",
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
 			config, problems := loadConfig(c.String("config"), env.environ)

@@ -1,14 +1,9 @@
 package main
 
 import (
-	"math"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/igproxy/igproxy/proxy"
 )
 
 // kind is how a value is written.
@@ -19,7 +14,7 @@ const (
 	kindWord     kind = "word" // one of a few
 	kindDuration kind = "duration"
 	kindSize     kind = "size"
-	kindCount    kind = "number"
+	kindCount    kind = "whole number"
 	kindRatio    kind = "fraction"
 	kindList     kind = "list"
 )
@@ -139,17 +134,6 @@ func settings() []setting {
 	}
 }
 
-// envPrefix begins every variable of ours.
-const envPrefix = "IGPROXY_"
-
-// envName is the variable of a key. What has the prefix is a variable already.
-func envName(key string) string {
-	if strings.HasPrefix(key, envPrefix) {
-		return key
-	}
-	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
-}
-
 // find returns the row of a key.
 func (l *loader) find(key string) (setting, bool) {
 	i := slices.IndexFunc(l.table, func(s setting) bool { return s.key == key })
@@ -169,244 +153,4 @@ func (l *loader) known() []string {
 		names = append(names, s.key)
 	}
 	return names
-}
-
-func splitList(text string) []string {
-	items := strings.Split(text, ",")
-	for i := range items {
-		items[i] = strings.TrimSpace(items[i])
-	}
-	return items
-}
-
-// maxValue and maxItems bound what a value may be.
-const (
-	maxValue = 4096 // bytes
-	maxItems = 64
-)
-
-// set reads the values, one unless the setting is a list, into its field. What it refuses leaves the field alone.
-func (s setting) set(c *Config, values []string) *fault {
-	if field, ok := s.field(c).(*[]string); ok {
-		return s.setList(field, values)
-	}
-	text := values[0]
-	if s.secret {
-		text = trimNewline(text) // a secret from a Kubernetes Secret or a YAML block often has one
-	}
-	switch field := s.field(c).(type) {
-	case *string:
-		if f := s.checkText(text); f != nil {
-			return f
-		}
-		*field = text
-	case *proxy.Secret:
-		if f := s.checkText(text); f != nil {
-			return f
-		}
-		*field = proxy.NewSecret(text)
-	default:
-		return s.setNumber(field, text)
-	}
-	return nil
-}
-
-func (s setting) setList(field *[]string, values []string) *fault {
-	if len(values) > maxItems {
-		return &fault{"more than " + strconv.Itoa(maxItems) + " items", "keep the ones needed"}
-	}
-	for _, v := range values {
-		if v == "" {
-			return &fault{"an empty item in the list", "remove it"}
-		}
-		if f := s.checkText(v); f != nil {
-			return f
-		}
-	}
-	*field = slices.Clone(values)
-	return nil
-}
-
-func (s setting) checkText(text string) *fault {
-	switch {
-	case len(text) > maxValue:
-		return &fault{"longer than " + sizeText(maxValue), "write a shorter one"}
-	case strings.ContainsFunc(text, isControl):
-		return &fault{"a control character or a line break in it", "remove it"}
-	case s.words != nil && !slices.Contains(s.words, text):
-		return &fault{quote(text) + " is none of its values", "write " + either(s.words)}
-	case s.check != nil:
-		return s.check(text)
-	}
-	return nil
-}
-
-// setNumber reads every kind of number through one float64, exact for what their ranges allow.
-func (s setting) setNumber(field any, text string) *fault {
-	n, f := s.number(text)
-	if f != nil {
-		return f
-	}
-	if outside := n < s.low || n > s.high || s.kind == kindRatio && n <= s.low; outside || math.IsNaN(n) {
-		return &fault{quote(text) + " is out of range", "write " + s.span()}
-	}
-	switch field := field.(type) {
-	case *time.Duration:
-		*field = time.Duration(n)
-	case *int64:
-		*field = int64(n)
-	case *int:
-		*field = int(n)
-	case *float64:
-		*field = n
-	}
-	return nil
-}
-
-var bareNumber = regexp.MustCompile(`^[0-9]{1,9}$`)
-
-func (s setting) number(text string) (float64, *fault) {
-	wrong := &fault{quote(text) + " is not a " + string(s.kind), "write " + s.span()}
-	switch s.kind {
-	case kindDuration:
-		if bareNumber.MatchString(text) && text != "0" {
-			return 0, &fault{quote(text) + " has no unit", "write " + text + "s if seconds are meant"}
-		}
-		d, err := time.ParseDuration(text)
-		if err != nil {
-			return 0, wrong
-		}
-		return float64(d), nil
-	case kindRatio:
-		n, err := strconv.ParseFloat(text, 64)
-		if err != nil {
-			return 0, wrong
-		}
-		return n, nil
-	}
-	unit := 1.0
-	if s.kind == kindSize {
-		text, unit = cutUnit(text)
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || strings.TrimLeft(text, "-123456789") == text && text != "0" { // 010 is eight to some readers of YAML
-		return 0, wrong
-	}
-	return float64(n) * unit, nil
-}
-
-// cutUnit cuts KiB or MiB off a size.
-func cutUnit(text string) (number string, unit float64) {
-	if n, ok := strings.CutSuffix(text, "KiB"); ok {
-		return strings.TrimSpace(n), 1 << 10
-	}
-	if n, ok := strings.CutSuffix(text, "MiB"); ok {
-		return strings.TrimSpace(n), 1 << 20
-	}
-	return text, 1
-}
-
-// span is the range in words, as in "write ...".
-func (s setting) span() string {
-	switch s.kind {
-	case kindDuration:
-		return "a duration from " + durationText(time.Duration(s.low)) + " to " + durationText(time.Duration(s.high))
-	case kindSize:
-		return "bytes, KiB or MiB, from " + sizeText(int64(s.low)) + " to " + sizeText(int64(s.high))
-	case kindRatio:
-		return "a fraction above 0 and up to 1, such as 0.5"
-	case kindCount:
-		return "a whole number from " + strconv.FormatInt(int64(s.low), 10) + " to " + strconv.FormatInt(int64(s.high), 10)
-	case kindWord:
-		return either(s.words)
-	}
-	return string(s.kind)
-}
-
-func either(words []string) string {
-	last := len(words) - 1
-	return strings.Join(words[:last], ", ") + " or " + words[last]
-}
-
-// durationText is a duration as a person writes it: 1h and not 1h0m0s.
-func durationText(d time.Duration) string {
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	if d == 0 {
-		return "0"
-	}
-	return text
-}
-
-func sizeText(n int64) string {
-	switch {
-	case n >= 1<<20 && n%(1<<20) == 0:
-		return strconv.FormatInt(n>>20, 10) + "MiB"
-	case n >= 1<<10 && n%(1<<10) == 0:
-		return strconv.FormatInt(n>>10, 10) + "KiB"
-	}
-	return strconv.FormatInt(n, 10) + " bytes"
-}
-
-// environment reads IGPROXY_SECTION_KEY for section.key. An empty variable is unset.
-func (l *loader) environment(environ []string) {
-	values := map[string]string{}
-	for _, entry := range environ {
-		if name, value, ok := strings.Cut(entry, "="); ok && strings.HasPrefix(name, envPrefix) {
-			values[name] = value // the last one wins, as it does in a shell
-		}
-	}
-	at := place{source: fromEnvironment}
-	for _, s := range l.table {
-		name := envName(s.key)
-		switch value := values[name]; {
-		case value == "":
-		case s.kind == kindList:
-			l.set(s, at, splitList(value))
-		default:
-			l.set(s, at, []string{value})
-		}
-		delete(values, name)
-	}
-	delete(values, envPrefix+"CONFIG") // the --config flag's own
-	var unknown []string
-	for name, value := range values {
-		if value != "" && !injected(name, value) {
-			unknown = append(unknown, name)
-		}
-	}
-	slices.Sort(unknown)
-	for _, name := range unknown {
-		l.unknownVariable(at, name)
-	}
-}
-
-func (l *loader) unknownVariable(at place, name string) {
-	f := fault{"unknown variable, ignored", seeExample}
-	if near := nearest(strings.TrimPrefix(name, envPrefix), l.known()); near != "" {
-		f.fix = "did you mean " + envName(near) + "?"
-	}
-	if naming(name) == "" {
-		f.what, name = "a variable of igproxy's with an unusual name, ignored", ""
-	}
-	l.warn(at, name, f)
-}
-
-// injectedName is what Kubernetes and Docker links add for a Service named igproxy, or igproxy-something.
-var injectedName = regexp.MustCompile(`^IGPROXY_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
-
-// injected tells those variables. IGPROXY_PORT=8080 was written by a person who hoped for something: Kubernetes writes tcp://...
-func injected(name, value string) bool {
-	if !injectedName.MatchString(name) {
-		return false
-	}
-	if strings.HasSuffix(name, "_PORT") && !strings.HasSuffix(name, "SERVICE_PORT") && !strings.Contains(name, "_PORT_") {
-		return strings.Contains(value, "://")
-	}
-	return true
 }

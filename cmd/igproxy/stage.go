@@ -3,28 +3,32 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"time"
 )
 
-// stage prints the demo: coloured at a terminal (unless NO_COLOR is set, https://no-color.org), plain when piped.
+// stage prints for a person: coloured at a terminal (unless NO_COLOR is set, https://no-color.org), plain when piped.
 type stage struct {
 	out    io.Writer
 	colour bool
 }
 
-func newStage(out io.Writer) *stage {
-	return &stage{out: out, colour: isTerminal(out) && os.Getenv("NO_COLOR") == ""}
+func newStage(env environment) *stage {
+	return &stage{out: env.stdout, colour: colourful(isTerminal(env.stdout), env)}
+}
+
+func colourful(terminal bool, env environment) bool {
+	return terminal && env.get("NO_COLOR") == "" && env.get("TERM") != "dumb"
 }
 
 // The few styles used, as ANSI SGR codes.
 const (
-	bold  = "1"
-	dim   = "2"
-	red   = "31"
-	green = "32"
-	cyan  = "36"
+	bold   = "1"
+	dim    = "2"
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	cyan   = "36"
 )
 
 func (s *stage) paint(style, text string) string {

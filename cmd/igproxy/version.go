@@ -30,12 +30,14 @@ func readBuild() build {
 
 func versionCommand(env environment) *cli.Command {
 	return &cli.Command{
-		Name:  "version",
-		Usage: "print version, commit and Go version",
-		Action: func(*cli.Context) error {
-			b := readBuild()
-			_, err := fmt.Fprintf(env.stdout, "igproxy %s\ncommit  %s\ngo      %s\n", b.version, b.commit, b.goVersion)
-			return err
-		},
+		Name:   "version",
+		Usage:  "print the version, the commit and Go's version",
+		Action: func(*cli.Context) error { return printVersion(env) },
 	}
+}
+
+func printVersion(env environment) error {
+	b := readBuild()
+	_, err := fmt.Fprintf(env.stdout, "igproxy %s\ncommit  %s\ngo      %s\n", b.version, b.commit, b.goVersion)
+	return err
 }

@@ -1,0 +1,219 @@
+package main
+
+// config.example.yaml is made of the table of settings and of defaults(), so that what is documented is what is true.
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy"
+)
+
+var update = flag.Bool("update", false, "write config.example.yaml anew")
+
+const (
+	examplePath   = "../../config.example.yaml"
+	exampleSecret = "an-app-secret-of-nobody"
+	exampleHeader = `# igproxy's configuration: every key there is, with its default.
+#
+#   igproxy check --config igproxy.yaml    tells all problems at once
+#   igproxy serve --config igproxy.yaml    runs the sidecar
+#
+# Nothing here is needed but the client secret, and that is better kept outside:
+#
+#   export IGPROXY_CLIENT_SECRET_FILE=/run/secrets/instagram
+#
+# So copy only the lines you change. A key without a default is commented out and
+# shows an example. An unknown key is an error, so a misspelt one is found.
+#
+# The environment wins over this file: listen is IGPROXY_LISTEN, upstream.timeout is
+# IGPROXY_UPSTREAM_TIMEOUT. A list is written there as a,b,c. An empty variable is
+# as good as none.
+#
+# Durations have a unit: 250ms, 10s, 5m, 1h30m. Sizes: 65536 (bytes), 64KiB, 1MiB.
+`
+)
+
+// sectionDocs open each section of the file.
+var sectionDocs = map[string]string{
+	"":         "The sidecar itself.",
+	"admin":    "For operators and orchestrators. It needs no secret and shows none; keep it where only they reach it.",
+	"upstream": "Instagram, and how patient to be with it.",
+	"cache":    "What is remembered, and for how long.",
+	"redis":    "A second tier that several sidecars share and that outlives a restart. Values are sealed. igproxy never needs Redis to answer or to start.",
+	"breaker":  "When Instagram fails, it is left alone for a while: cold tokens get a quick 503, known ones are still served.",
+	"server":   "The bounds of what apps may ask of the sidecar.",
+	"log":      "One line a request, on standard error, without secrets and tokens.",
+}
+
+// exampleYAML writes the file.
+func exampleYAML(t *testing.T) string {
+	c := defaults()
+	var b strings.Builder
+	b.WriteString(exampleHeader)
+	section := "none"
+	for _, s := range settings() {
+		parent, key, nested := strings.Cut(s.key, ".")
+		if !nested {
+			parent, key = "", s.key
+		}
+		indent := strings.Repeat(" ", min(2*len(parent), 2))
+		if parent != section {
+			section = parent
+			if sectionDocs[section] == "" {
+				t.Fatalf("sectionDocs has no sentence for %q", section)
+			}
+			fmt.Fprintf(&b, "\n# %s\n", strings.Repeat("-", 78))
+			comment(&b, "", sectionDocs[section])
+			if section != "" {
+				fmt.Fprintf(&b, "%s:\n", section)
+			}
+		}
+		if nested && !strings.HasSuffix(b.String(), section+":\n") || !nested {
+			b.WriteString("\n")
+		}
+		comment(&b, indent, s.doc)
+		if s.kind != kindText && s.kind != kindList {
+			span := s.span()
+			if s.kind == kindWord {
+				span = "one of " + span
+			}
+			comment(&b, indent, strings.ToUpper(span[:1])+span[1:]+".")
+		}
+		if value := valueText(s, &c); value != "" {
+			fmt.Fprintf(&b, "%s%s: %s\n", indent, key, value)
+		} else {
+			fmt.Fprintf(&b, "%s# %s: %s\n", indent, key, s.example)
+		}
+	}
+	return b.String()
+}
+
+func comment(b *strings.Builder, indent, text string) {
+	for _, line := range wrap(text, 78-len(indent)) {
+		fmt.Fprintf(b, "%s# %s\n", indent, line)
+	}
+}
+
+// valueText is the value of a setting as a file has it; empty: none.
+func valueText(s setting, c *Config) string {
+	switch field := s.field(c).(type) {
+	case *string:
+		return *field
+	case *time.Duration:
+		return durationText(*field)
+	case *int64:
+		return valueSize(*field)
+	case *int:
+		if s.kind == kindSize {
+			return valueSize(int64(*field))
+		}
+		return strconv.Itoa(*field)
+	case *float64:
+		return strconv.FormatFloat(*field, 'g', -1, 64)
+	}
+	return ""
+}
+
+func valueSize(n int64) string { return strings.TrimSuffix(sizeText(n), " bytes") }
+
+func TestExampleIsMadeOfTheTable(t *testing.T) {
+	want := exampleYAML(t)
+	if *update {
+		if err := os.WriteFile(examplePath, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(examplePath)
+	if err != nil || string(got) != want {
+		t.Errorf("config.example.yaml is not what the table says (%v); run: go test ./cmd/igproxy -run TestExample -update", err)
+	}
+	for i, line := range strings.Split(string(got), "\n") {
+		if len(line) > 84 {
+			t.Errorf("line %d has %d columns: %s", i+1, len(line), line)
+		}
+	}
+}
+
+func TestExampleLoadedAsItIsGivesTheDefaults(t *testing.T) {
+	got, problems := loadConfig(examplePath, []string{"IGPROXY_CLIENT_SECRET=" + exampleSecret})
+	if len(problems) > 0 {
+		t.Errorf("problems: %v", problems)
+	}
+	want := defaults()
+	want.ClientSecret = proxy.NewSecret(exampleSecret)
+	if got.ClientSecret.Reveal() != exampleSecret {
+		t.Error("the secret of the environment was not taken")
+	}
+	got.ClientSecret = want.ClientSecret
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", got, want)
+	}
+}
+
+// A person uncomments an example and changes it: as it stands it must be right, or at least say what is missing.
+func TestExampleValuesAreRightWhenUncommented(t *testing.T) {
+	for _, s := range settings() {
+		c := defaults()
+		if value := valueText(s, &c); (value == "") != (s.example != "") {
+			t.Errorf("%s: default %q, example %q; want one of the two", s.key, value, s.example)
+		}
+		if s.example == "" || s.key == "client_secret" { // its example says that it belongs elsewhere
+			continue
+		}
+		section, key, nested := strings.Cut(s.key, ".")
+		text := key + ": " + s.example + "\n"
+		if nested {
+			text = section + ":\n  " + text
+		} else {
+			text = s.key + ": " + s.example + "\n"
+		}
+		path := filepath.Join(t.TempDir(), "igproxy.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l := &loader{config: defaults(), table: settings(), places: map[string]place{}, bad: map[string]bool{}}
+		l.file(path)
+		if len(l.findings) > 0 || !l.isSet(s.key) {
+			t.Errorf("%s: %v", text, sorted(l.findings))
+		}
+	}
+}
+
+func TestExampleHasEveryKeyOfTheConfig(t *testing.T) {
+	var keys []string
+	c := defaults()
+	fields := map[any]string{}
+	for _, s := range settings() {
+		if slices.Contains(keys, s.key) {
+			t.Errorf("%s is in the table twice", s.key)
+		}
+		keys = append(keys, s.key)
+		if other, twice := fields[s.field(&c)]; twice {
+			t.Errorf("%s and %s share a field", s.key, other)
+		}
+		fields[s.field(&c)] = s.key
+	}
+	var missing func(v reflect.Value, name string)
+	missing = func(v reflect.Value, name string) {
+		if _, known := fields[v.Addr().Interface()]; known || name == "Config.Cache.Key" { // the content of cache.key_file
+			return
+		}
+		if v.Kind() != reflect.Struct || v.Type() == reflect.TypeFor[proxy.Secret]() {
+			t.Errorf("%s has no row in the table", name)
+			return
+		}
+		for i := range v.NumField() {
+			missing(v.Field(i), name+"."+v.Type().Field(i).Name)
+		}
+	}
+	missing(reflect.ValueOf(&c).Elem(), "Config")
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestAListenerOnEveryAddressIsAskedOnLoopback(t *testing.T) {
+	for address, want := range map[string]string{"127.0.0.1:1": "127.0.0.1:1", ":1": "localhost:1", "0.0.0.0:1": "localhost:1", "[::]:1": "localhost:1",
+		"[::1]:1": "[::1]:1", "host:1": "host:1", "nonsense": "nonsense"} {
+		if got := dialable(address); got != want {
+			t.Errorf("%s: got %s, want %s", address, got, want)
+		}
+	}
+}
+
+func TestAHealthcheckSaysWhyNot(t *testing.T) {
+	for answer, c := range map[string]struct {
+		status int
+		code   int
+		says   string
+	}{
+		`{"ready":true,"client_secret":"ok","breaker":"closed","redis":"up"}`: {200, 0, "ready (breaker closed, redis up)\n"},
+		`{"ready":false,"draining":true,"client_secret":"ok"}`:                {503, 1, "igproxy: not ready: draining\n"},
+		`{"ready":false,"client_secret":"refused"}`:                           {503, 1, "igproxy: not ready: Instagram refuses the client secret\n"},
+		`{"ready":false,"client_secret":"ok"}`:                                {503, 1, "igproxy: not ready: see /readyz\n"},
+		`{"ready":true,"client_secret":"ok"}`:                                 {503, 1, "igproxy: not ready: see /readyz\n"},
+		`<html>another program</html>`:                                        {200, 1, " answered, but not as igproxy does; check admin.listen\n"},
+		`[` + strings.Repeat(" ", 100<<10) + `{"ready":true}]`:                {200, 1, " answered, but not as igproxy does; check admin.listen\n"},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/readyz" {
+				t.Errorf("asked for %s", r.URL)
+			}
+			w.WriteHeader(c.status)
+			_, _ = w.Write([]byte(answer))
+		}))
+		code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + s.Listener.Addr().String()}, "healthcheck")
+		s.Close()
+		if code != c.code || !strings.HasSuffix(stdout+stderr, c.says) || strings.Count(stdout+stderr, "\n") != 1 {
+			t.Errorf("%.60s: exit code %d, want %d\n%s%s", answer, code, c.code, stdout, stderr)
+		}
+	}
+}
+
+func TestAHealthcheckAsksASocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"ready":true,"client_secret":"ok","breaker":"open","redis":"off"}`))
+	})}}
+	s.Start()
+	defer s.Close()
+	if code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=unix:" + path}, "healthcheck"); code != 0 || stdout != "ready (breaker open, redis off)\n" {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+func TestAHealthcheckWaitsNoLongerThanItsTimeout(t *testing.T) {
+	l := loopback(t) // accepts in the system's queue, and never answers
+	var b bytes.Buffer
+	start := time.Now()
+	code := run(t.Context(), []string{"igproxy", "healthcheck", "--timeout", "50ms"}, environment{stdout: &b, stderr: &b, environ: []string{"IGPROXY_ADMIN_LISTEN=" + l.Addr().String()}})
+	if want := "no answer from " + l.Addr().String(); code != exitFailed || !strings.Contains(b.String(), want) || time.Since(start) > 30*time.Second {
+		t.Errorf("exit code %d after %s\n%s", code, time.Since(start), b.String())
+	}
+}
+
+func TestAHealthcheckNeedsNothingButTheAddress(t *testing.T) {
+	configFiles(t)
+	write(t, "igproxy.yaml", "admin:\n  listen: nonsense\nupstream:\n  timeout: 5\n")
+	code, _, stderr := command(t, nil, "healthcheck", "-c", "igproxy.yaml")
+	if want := "igproxy: igproxy.yaml:2: admin.listen: \"nonsense\" is not an address; " + listenForms + "\n"; code != exitUsage || stderr != want {
+		t.Errorf("exit code %d\n%s", code, stderr)
+	}
+}

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+func TestALogIsJSONUnlessATerminalOrTheOperatorSaysText(t *testing.T) {
+	for format, isJSON := range map[string]bool{"auto": true, "json": true, "text": false} { // a buffer is no terminal
+		var b bytes.Buffer
+		newLogger(&b, "info", format).Info("hello", "key", "value")
+		if json.Valid(b.Bytes()) != isJSON || strings.Count(b.String(), "\n") != 1 {
+			t.Errorf("%s: %s", format, b.String())
+		}
+	}
+}
+
+func TestALogLevelHidesWhatIsLessImportant(t *testing.T) {
+	for level, lines := range map[string]int{"debug": 4, "info": 3, "warn": 2, "error": 1} {
+		var b bytes.Buffer
+		log := newLogger(&b, level, "json")
+		log.Debug("d")
+		log.Info("i")
+		log.Warn("w")
+		log.Error("e")
+		if got := strings.Count(b.String(), "\n"); got != lines {
+			t.Errorf("%s: %d lines, want %d", level, got, lines)
+		}
+	}
+}
