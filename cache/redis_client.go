@@ -36,8 +36,10 @@ type RedisOptions struct {
 	Username string
 	// Password is asked for at each new connection, so that a rotated one is found. Nil: the URL's.
 	Password func() (string, error)
-	// SentinelUsername and SentinelPassword are for the sentinels themselves. Empty: they ask for none.
-	SentinelUsername, SentinelPassword string
+	// SentinelUsername is the user of the sentinels themselves. Empty: the default one.
+	SentinelUsername string
+	// SentinelPassword is asked for when the client is built. Nil: the sentinels want none.
+	SentinelPassword func() (string, error)
 	// TLS turns TLS on for Addrs; a rediss:// URL has it on.
 	TLS bool
 	// CA is what TLS believes. Nil: the system's authorities.
@@ -66,7 +68,7 @@ type RedisOptions struct {
 func newClient(o RedisOptions) (redis.UniversalClient, error) {
 	u := &redis.UniversalOptions{
 		Addrs: o.Addrs, MasterName: o.MasterName, Username: o.Username,
-		SentinelUsername: o.SentinelUsername, SentinelPassword: o.SentinelPassword,
+		SentinelUsername:      o.SentinelUsername,
 		ContextTimeoutEnabled: true,
 		MaxRetries:            -1,
 		DialerRetries:         1,
@@ -93,6 +95,13 @@ func newClient(o RedisOptions) (redis.UniversalClient, error) {
 	}
 	if len(u.Addrs) == 0 {
 		return nil, fmt.Errorf("redis: no address for mode %q; set redis.url or redis.addrs", o.Mode)
+	}
+	if o.SentinelPassword != nil {
+		password, err := o.SentinelPassword()
+		if err != nil {
+			return nil, fmt.Errorf("redis: the sentinels' password: %w", err)
+		}
+		u.SentinelPassword = password
 	}
 	if o.Password != nil {
 		u.CredentialsProviderContext = func(context.Context) (string, string, error) {

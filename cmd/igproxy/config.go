@@ -36,16 +36,21 @@ type Config struct {
 		Key              proxy.Secret // the content of KeyFile
 	}
 	Redis struct {
-		Mode         string       // empty: memory only
-		URL          proxy.Secret // it may hold a password
-		Addrs        []string
-		MasterName   string
-		Username     string
-		PasswordFile string
-		CAFile       string
-		Timeout      time.Duration
-		PoolSize     int
-		Prefix       string
+		Mode                                   string       // empty: memory only
+		URL                                    proxy.Secret // it may hold a password
+		Addrs                                  []string
+		MasterName                             string
+		Username, PasswordFile                 string
+		SentinelUsername, SentinelPasswordFile string
+		TLS                                    bool
+		CAFile, CertFile, KeyFile              string
+		Timeout                                time.Duration
+		PoolSize                               int
+		Prefix                                 string
+	}
+	Coalesce struct {
+		Enabled     bool
+		Lease, Wait time.Duration
 	}
 	Breaker struct {
 		Failures       int
@@ -78,6 +83,9 @@ func defaults() Config {
 	c.Redis.Timeout = 50 * time.Millisecond
 	c.Redis.PoolSize = 32
 	c.Redis.Prefix = "igproxy"
+	c.Coalesce.Enabled = true
+	c.Coalesce.Lease = 1500 * time.Millisecond
+	c.Coalesce.Wait = 5 * time.Second
 	c.Breaker.Failures = 5
 	c.Breaker.Ratio = 0.5
 	c.Breaker.MinRequests = 20
@@ -86,7 +94,7 @@ func defaults() Config {
 	c.Breaker.Probes = 1
 	c.Server.ReadHeaderTimeout = 5 * time.Second
 	c.Server.ReadTimeout = 10 * time.Second
-	c.Server.WriteTimeout = 15 * time.Second
+	c.Server.WriteTimeout = 20 * time.Second
 	c.Server.IdleTimeout = 90 * time.Second
 	c.Server.MaxHeaderBytes = 16 << 10
 	c.Server.MaxConnections = 1024

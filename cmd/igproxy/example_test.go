@@ -49,6 +49,7 @@ var sectionDocs = map[string]string{
 	"upstream": "Instagram, and how patient to be with it.",
 	"cache":    "What is remembered, and for how long.",
 	"redis":    "A second tier that several sidecars share and that outlives a restart. Values are sealed. igproxy never needs Redis to answer or to start.",
+	"coalesce": "How the sidecars on one Redis share one exchange. Without redis.mode, exchanges are joined within this process only.",
 	"breaker":  "When Instagram fails, it is left alone for a while: cold tokens get a quick 503, known ones are still served.",
 	"server":   "The bounds of what apps may ask of the sidecar.",
 	"log":      "One line a request, on standard error, without secrets and tokens.",
@@ -108,6 +109,8 @@ func valueText(s setting, c *Config) string {
 	switch field := s.field(c).(type) {
 	case *string:
 		return *field
+	case *bool:
+		return strconv.FormatBool(*field)
 	case *time.Duration:
 		return durationText(*field)
 	case *int64:

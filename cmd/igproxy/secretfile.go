@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
@@ -166,4 +167,21 @@ func readCertPool(path string) (*x509.CertPool, error) {
 		return nil, &fileError{path, fault{"holds no certificate in PEM", "name a file with -----BEGIN CERTIFICATE----- in it"}}
 	}
 	return pool, nil
+}
+
+// readKeyPair reads a certificate and its key in PEM. Its error is a *fileError.
+func readKeyPair(certPath, keyPath string) (*tls.Certificate, error) {
+	cert, err := readBounded(certPath, maxCertFile)
+	if err != nil {
+		return nil, err
+	}
+	key, err := readBounded(keyPath, maxCertFile)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil { // its text is not shown: it may repeat what a PEM block is named
+		return nil, &fileError{keyPath, fault{"is not the key of " + printable(certPath) + ", or one of them is not PEM", "name a certificate and its own key"}}
+	}
+	return &pair, nil
 }

@@ -17,6 +17,7 @@ const (
 	kindCount    kind = "whole number"
 	kindRatio    kind = "fraction"
 	kindList     kind = "list"
+	kindSwitch   kind = "switch"
 )
 
 // setting is one key of the configuration: what the file, the environment, the checks and config.example.yaml know of it is all here.
@@ -90,14 +91,31 @@ func settings() []setting {
 			doc: "The user of Redis's access list. Without it: the default user."},
 		{key: "redis.password_file", kind: kindText, example: "/run/secrets/redis", field: func(c *Config) any { return &c.Redis.PasswordFile },
 			doc: "The file that holds Redis's password. It is read for every new connection, so a rotated one is found."},
+		{key: "redis.sentinel_username", kind: kindText, check: checkName, example: "sentinel", field: func(c *Config) any { return &c.Redis.SentinelUsername },
+			doc: "The user the sentinels themselves know igproxy by, if they ask."},
+		{key: "redis.sentinel_password_file", kind: kindText, example: "/run/secrets/sentinel", field: func(c *Config) any { return &c.Redis.SentinelPasswordFile },
+			doc: "The file that holds the sentinels' own password, if they have one."},
+		{key: "redis.tls", kind: kindSwitch, field: func(c *Config) any { return &c.Redis.TLS },
+			doc: "TLS to redis.addrs, sentinels included. With redis.url, write rediss:// instead."},
 		{key: "redis.ca_file", kind: kindText, example: "/etc/igproxy/redis-ca.pem", field: func(c *Config) any { return &c.Redis.CAFile },
-			doc: "The only authorities believed for Redis, in PEM. With redis.addrs it also turns TLS on."},
+			doc: "The only authorities believed for Redis, in PEM. Without it: the system's."},
+		{key: "redis.cert_file", kind: kindText, example: "/etc/igproxy/redis-client.pem", field: func(c *Config) any { return &c.Redis.CertFile },
+			doc: "igproxy's own certificate for Redis, in PEM, where Redis asks for one. Read for every new connection."},
+		{key: "redis.key_file", kind: kindText, example: "/run/secrets/redis-client-key.pem", field: func(c *Config) any { return &c.Redis.KeyFile },
+			doc: "The key of redis.cert_file, in PEM."},
 		{key: "redis.timeout", kind: kindDuration, low: ms, high: second, field: func(c *Config) any { return &c.Redis.Timeout },
 			doc: "What Redis may cost one request. Beyond it the exchange goes on without Redis."},
 		{key: "redis.pool_size", kind: kindCount, low: 1, high: 10_000, field: func(c *Config) any { return &c.Redis.PoolSize },
 			doc: "The most connections to each Redis node."},
 		{key: "redis.prefix", kind: kindText, check: checkPrefix, field: func(c *Config) any { return &c.Redis.Prefix },
 			doc: "What every Redis key begins with."},
+
+		{key: "coalesce.enabled", kind: kindSwitch, field: func(c *Config) any { return &c.Coalesce.Enabled },
+			doc: "Whether the sidecars on one Redis join their exchanges: one asks, the others wait for its answer."},
+		{key: "coalesce.lease", kind: kindDuration, low: 200 * ms, high: minute, field: func(c *Config) any { return &c.Coalesce.Lease },
+			doc: "How long the others wait for a sidecar that has died. A living one renews its lease every third of this; at least six times redis.timeout."},
+		{key: "coalesce.wait", kind: kindDuration, low: 100 * ms, high: minute, field: func(c *Config) any { return &c.Coalesce.Wait },
+			doc: "How long a sidecar waits for another one's answer before it asks Instagram itself."},
 
 		{key: "breaker.failures", kind: kindCount, low: 1, high: million, field: func(c *Config) any { return &c.Breaker.Failures },
 			doc: "So many failures in a row open the breaker: Instagram is then left alone for a while."},
@@ -117,7 +135,7 @@ func settings() []setting {
 		{key: "server.read_timeout", kind: kindDuration, low: 100 * ms, high: 5 * minute, field: func(c *Config) any { return &c.Server.ReadTimeout },
 			doc: "How long an app may take to send a whole request; at least server.read_header_timeout."},
 		{key: "server.write_timeout", kind: kindDuration, low: second, high: 10 * minute, field: func(c *Config) any { return &c.Server.WriteTimeout },
-			doc: "How long a request may take from its header to the end of its answer; more than upstream.timeout, redis.timeout and one second together."},
+			doc: "How long a request may take from its header to the end of its answer; more than upstream.timeout, redis.timeout, coalesce.wait and one second together."},
 		{key: "server.idle_timeout", kind: kindDuration, low: second, high: hour, field: func(c *Config) any { return &c.Server.IdleTimeout },
 			doc: "How long an idle connection is kept for an app's next request."},
 		{key: "server.max_header_bytes", kind: kindSize, low: 8 << 10, high: 1 << 20, field: func(c *Config) any { return &c.Server.MaxHeaderBytes },

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -77,11 +78,19 @@ func (l *loader) validateTimes() {
 	budget, parts := c.Upstream.Timeout+time.Second, l.says("upstream.timeout", c.Upstream.Timeout)+" + 1s"
 	if c.Redis.Mode != "" {
 		budget, parts = budget+c.Redis.Timeout, parts+" + "+l.says("redis.timeout", c.Redis.Timeout)
+		if c.Coalesce.Enabled {
+			budget, parts = budget+c.Coalesce.Wait, parts+" + "+l.says("coalesce.wait", c.Coalesce.Wait)
+		}
+		if least := 6 * c.Redis.Timeout; c.Coalesce.Lease < least {
+			l.contradiction(fault{fmt.Sprintf("%s is less than 6 x %s: a renewal that Redis answers late would come too late",
+				durationText(c.Coalesce.Lease), l.says("redis.timeout", c.Redis.Timeout)), "write " + durationText(least) + " or more"},
+				"coalesce.lease", "redis.timeout")
+		}
 	}
 	if c.Server.WriteTimeout <= budget {
 		l.contradiction(fault{fmt.Sprintf("%s is not more than what an exchange may take, %s: the answer would be cut off",
 			durationText(c.Server.WriteTimeout), parts), "write more than " + durationText(budget)},
-			"server.write_timeout", "upstream.timeout", "redis.timeout")
+			"server.write_timeout", "upstream.timeout", "redis.timeout", "coalesce.wait")
 	}
 	if c.Server.ReadTimeout < c.Server.ReadHeaderTimeout {
 		l.contradiction(fault{fmt.Sprintf("%s is less than %s, which it includes", durationText(c.Server.ReadTimeout),
@@ -102,8 +111,9 @@ func (l *loader) validateRedis() {
 		return
 	}
 	if c.Mode == "" {
-		for _, key := range []string{"redis.url", "redis.addrs", "redis.master_name", "redis.username", "redis.password_file", "redis.ca_file"} {
-			if l.isSet(key) {
+		for _, key := range []string{"redis.url", "redis.addrs", "redis.master_name", "redis.username", "redis.password_file", "redis.sentinel_username",
+			"redis.sentinel_password_file", "redis.tls", "redis.ca_file", "redis.cert_file", "redis.key_file"} {
+			if l.isSet(key) && (key != "redis.tls" || c.TLS) {
 				l.contradiction(fault{"set, but redis.mode is not, so Redis would not be used", "write redis.mode: single, sentinel or cluster"}, key)
 			}
 		}
@@ -132,6 +142,32 @@ func (l *loader) validateRedis() {
 		l.contradiction(fault{"not for " + mode + ", which has no sentinels", "remove it, or set redis.mode: sentinel"}, "redis.master_name")
 	}
 	l.validateRedisURL()
+	l.validateRedisTLS()
+}
+
+// validateRedisTLS checks that what TLS needs is whole, and that TLS is on.
+func (l *loader) validateRedisTLS() {
+	c := &l.config.Redis
+	if !c.TLS && l.isSet("redis.addrs") {
+		for _, key := range []string{"redis.ca_file", "redis.cert_file"} {
+			if l.isSet(key) {
+				l.contradiction(fault{"set, but TLS is off", "write redis.tls: true, or remove this"}, key)
+			}
+		}
+	}
+	if c.TLS && strings.HasPrefix(c.URL.Reveal(), "redis://") {
+		l.contradiction(fault{"set, but redis.url says redis://", "write rediss:// in redis.url, and remove this"}, "redis.tls")
+	}
+	for _, pair := range [][2]string{{"redis.cert_file", "redis.key_file"}, {"redis.key_file", "redis.cert_file"}} {
+		if l.isSet(pair[0]) && !l.isSet(pair[1]) {
+			l.contradiction(fault{"set without " + pair[1], "set both or none"}, pair[0])
+		}
+	}
+	for _, key := range []string{"redis.sentinel_username", "redis.sentinel_password_file"} {
+		if c.Mode != "sentinel" && l.isSet(key) {
+			l.contradiction(fault{"not for mode " + c.Mode + ", which has no sentinels", "remove it, or set redis.mode: sentinel"}, key)
+		}
+	}
 }
 
 // validateRedisURL checks it against the keys that say the same things.
@@ -146,8 +182,10 @@ func (l *loader) validateRedisURL() {
 	if u.User.Username() != "" && l.isSet("redis.username") {
 		l.contradiction(fault{"set, and redis.url holds a user name too", "keep one of the two"}, "redis.username")
 	}
-	if u.Scheme != "rediss" && l.isSet("redis.ca_file") {
-		l.contradiction(fault{"set, but redis.url does not ask for TLS", "write rediss:// in redis.url, or remove this"}, "redis.ca_file")
+	for _, key := range []string{"redis.ca_file", "redis.cert_file"} {
+		if u.Scheme != "rediss" && l.isSet(key) {
+			l.contradiction(fault{"set, but redis.url does not ask for TLS", "write rediss:// in redis.url, or remove this"}, key)
+		}
 	}
 }
 
@@ -173,6 +211,13 @@ func (l *loader) openFiles() {
 		_, err := readSecretFile(path) // whoever connects reads it again
 		return err
 	})
+	l.secretFile("redis.sentinel_password_file", c.Redis.SentinelPasswordFile, func(path string) error {
+		_, err := readSecretFile(path)
+		return err
+	})
+	if c.Redis.CertFile != "" && c.Redis.KeyFile != "" {
+		l.secretFile("redis.key_file", c.Redis.KeyFile, func(path string) error { _, err := readKeyPair(c.Redis.CertFile, path); return err })
+	}
 	l.openFile("upstream.ca_file", c.Upstream.CAFile, func(path string) error { _, err := readCertPool(path); return err })
 	l.openFile("redis.ca_file", c.Redis.CAFile, func(path string) error { _, err := readCertPool(path); return err })
 }

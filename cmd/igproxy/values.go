@@ -32,6 +32,8 @@ func (s setting) set(c *Config, values []string) *fault {
 			return f
 		}
 		*field = text
+	case *bool:
+		return s.setSwitch(field, text)
 	case *proxy.Secret:
 		if f := s.checkText(text); f != nil {
 			return f
@@ -56,6 +58,15 @@ func (s setting) setList(field *[]string, values []string) *fault {
 		}
 	}
 	*field = slices.Clone(values)
+	return nil
+}
+
+// setSwitch takes true and false, and not the yes, on and 1 that only some readers of YAML understand.
+func (s setting) setSwitch(field *bool, text string) *fault {
+	if text != "true" && text != "false" {
+		return &fault{quote(text) + " is neither true nor false", "write " + s.span()}
+	}
+	*field = text == "true"
 	return nil
 }
 
@@ -151,6 +162,8 @@ func (s setting) span() string {
 		return "a whole number from " + strconv.FormatInt(int64(s.low), 10) + " to " + strconv.FormatInt(int64(s.high), 10)
 	case kindWord:
 		return either(s.words)
+	case kindSwitch:
+		return "true or false"
 	}
 	return string(s.kind)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -18,13 +19,16 @@ func cacheOptions(c Config, observer cache.Observer, log *slog.Logger) (cache.Op
 	}
 	o.Redis = &cache.RedisOptions{
 		Mode: c.Redis.Mode, URL: c.Redis.URL.Reveal(), Addrs: c.Redis.Addrs, MasterName: c.Redis.MasterName,
-		Username: c.Redis.Username, Timeout: c.Redis.Timeout, PoolSize: c.Redis.PoolSize, Prefix: c.Redis.Prefix,
+		Username: c.Redis.Username, SentinelUsername: c.Redis.SentinelUsername, TLS: c.Redis.TLS, Timeout: c.Redis.Timeout,
+		PoolSize: c.Redis.PoolSize, Prefix: c.Redis.Prefix, Wait: c.Coalesce.Wait,
 	}
-	if path := c.Redis.PasswordFile; path != "" {
-		o.Redis.Password = func() (string, error) { // read again at each connection, so that a rotated password is found
-			secret, err := readSecretFile(path)
-			return secret.Reveal(), err
-		}
+	if c.Coalesce.Enabled {
+		o.Redis.Lease = c.Coalesce.Lease
+	}
+	o.Redis.Password = passwordIn(c.Redis.PasswordFile)
+	o.Redis.SentinelPassword = passwordIn(c.Redis.SentinelPasswordFile)
+	if cert, key := c.Redis.CertFile, c.Redis.KeyFile; cert != "" {
+		o.Redis.Certificate = func() (*tls.Certificate, error) { return readKeyPair(cert, key) }
 	}
 	if c.Redis.CAFile != "" {
 		pool, err := readCertPool(c.Redis.CAFile)
@@ -34,6 +38,17 @@ func cacheOptions(c Config, observer cache.Observer, log *slog.Logger) (cache.Op
 		o.Redis.CA = pool
 	}
 	return o, nil
+}
+
+// passwordIn reads a password file when it is asked: again for each connection, so that a rotated password is found.
+func passwordIn(path string) func() (string, error) {
+	if path == "" {
+		return nil
+	}
+	return func() (string, error) {
+		secret, err := readSecretFile(path)
+		return secret.Reveal(), err
+	}
 }
 
 // proxyOptions turns configuration into the proxy's Options; the cache, the metrics and the logger are the caller's.
@@ -60,6 +75,9 @@ func proxyOptions(c Config) (proxy.Options, error) {
 	}
 	if c.Redis.Mode != "" {
 		o.ClaimBudget = c.Redis.Timeout
+		if c.Coalesce.Enabled {
+			o.ClaimBudget += c.Coalesce.Wait
+		}
 	}
 	if c.Upstream.CAFile != "" {
 		if o.UpstreamCAs, err = readCertPool(c.Upstream.CAFile); err != nil {
