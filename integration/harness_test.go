@@ -134,6 +134,13 @@ func environ(settings ...string) []string {
 func serve(t *testing.T, settings ...string) *process {
 	t.Helper()
 	p := start(t, environ(settings...), "serve")
+	p.listening(t)
+	return p
+}
+
+// listening waits until it listens, and takes the addresses from its log.
+func (p *process) listening(t *testing.T) {
+	t.Helper()
 	eventually(t, "igproxy listens", func() bool {
 		select {
 		case <-p.exited:
@@ -144,7 +151,6 @@ func serve(t *testing.T, settings ...string) *process {
 	})
 	line := p.log.lines("listening")[0]
 	p.url, p.admin = line["url"].(string), line["admin"].(string)
-	return p
 }
 
 // start starts the binary with its output in log.

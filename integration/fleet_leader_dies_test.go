@@ -1,0 +1,108 @@
+package integration
+
+// The leader of a fleet's exchange dies, is slow, or Redis forgets that there is one. Those who wait get their answer soon, and Instagram
+// is asked once more at the most.
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+const lease = 1500 * time.Millisecond // coalesce.lease by default
+
+// waiting starts a caller at each sidecar and returns their answers.
+func waiting(t *testing.T, all []*process, short string) <-chan reply {
+	answers := make(chan reply, len(all))
+	for _, p := range all {
+		go func() { // ends with its answer
+			r, _ := p.try(t.Context(), short)
+			answers <- r
+		}()
+	}
+	return answers
+}
+
+func TestTheLeaderIsKilledInTheMiddle(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig.SetLatency(time.Minute)
+	redis := redistest.Start(t)
+	all := fleet(t, 4, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
+	leader := all[0]
+	gone := make(chan struct{})
+	go func() { _, _ = leader.try(t.Context(), "IGAA-killed"); close(gone) }()
+	eventually(t, "the leader asks", func() bool { return ig.Calls() == 1 })
+	answers := waiting(t, all[1:], "IGAA-killed")
+	ig.SetLatency(0)
+	killed := time.Now()
+	_ = leader.cmd.Process.Signal(syscall.SIGKILL)
+	<-gone
+	for range all[1:] {
+		if r := <-answers; r.status != 200 || !contains(ig.Issued("IGAA-killed"), r.token()) {
+			t.Errorf("a waiter got %d %s", r.status, r.body)
+		}
+	}
+	// The lease may have been renewed at the last moment. The machine is allowed a second of its own.
+	if took := time.Since(killed); took > lease+300*time.Millisecond+time.Second {
+		t.Errorf("the last waiter was answered after %s, want about %s", took, lease+300*time.Millisecond)
+	} else {
+		t.Logf("the last waiter was answered %s after the leader's death (lease %s)", took.Round(time.Millisecond), lease)
+	}
+	if ig.Calls() > 2 {
+		t.Errorf("%d calls, want at most 2", ig.Calls())
+	}
+}
+
+func TestASlowExchangeKeepsItsLease(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig.SetLatency(2 * lease)
+	redis := redistest.Start(t)
+	all := fleet(t, 4, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
+	answers := waiting(t, all, "IGAA-slow")
+	for range all {
+		if r := <-answers; r.status != 200 {
+			t.Errorf("got %d %s", r.status, r.body)
+		}
+	}
+	if ig.Calls() != 1 {
+		t.Errorf("%d calls for an exchange of %s, want 1", ig.Calls(), 2*lease)
+	}
+}
+
+func TestRedisIsFlushedInTheMiddle(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig.SetLatency(time.Second)
+	redis := redistest.Start(t)
+	all := fleet(t, 4, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
+	answers := waiting(t, all, "IGAA-flushed")
+	eventually(t, "the exchange is under way", func() bool { return ig.Calls() == 1 })
+	redis.Do("FLUSHALL")
+	for range all {
+		if r := <-answers; r.status != 200 || !contains(ig.Issued("IGAA-flushed"), r.token()) {
+			t.Errorf("got %d %s", r.status, r.body)
+		}
+	}
+	if ig.Calls() > 2 {
+		t.Errorf("%d calls, want at most 2", ig.Calls())
+	}
+}
+
+// A sidecar that waits long enough asks for itself.
+func TestAWaitIsBounded(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig.SetLatency(3 * time.Second)
+	redis := redistest.Start(t)
+	all := fleet(t, 2, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis, "COALESCE_WAIT=500ms")...)
+	answers := waiting(t, all, "IGAA-bounded")
+	for range all {
+		if r := <-answers; r.status != 200 {
+			t.Errorf("got %d %s", r.status, r.body)
+		}
+	}
+	if ig.Calls() != 2 {
+		t.Errorf("%d calls, want 2: the second sidecar waits for 500ms and then asks", ig.Calls())
+	}
+}

@@ -1,0 +1,154 @@
+package integration
+
+// Many sidecars on one Redis are one: however many processes see the same short-lived token at the same moment, Instagram is asked once,
+// and everybody gets the same answer.
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// patientRedis widens what Redis may take: these tests are about how often Instagram is asked, on a machine that is busy with eight
+// sidecars. How much a slow Redis costs is another test's.
+const patientRedis = "REDIS_TIMEOUT=250ms"
+
+// fleet starts n sidecars at once, with the same settings.
+func fleet(t *testing.T, n int, settings ...string) []*process {
+	t.Helper()
+	all := make([]*process, n)
+	for i := range all {
+		all[i] = start(t, environ(settings...), "serve")
+	}
+	for _, p := range all {
+		p.listening(t)
+	}
+	return all
+}
+
+func singleRedis(redis *redistest.Server) []string {
+	return []string{"REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
+}
+
+// tally counts what a crowd got.
+type tally struct{ right, wrong, failed atomic.Int64 }
+
+func (c *tally) String() string {
+	return fmt.Sprintf("%d right, %d wrong, %d failed", c.right.Load(), c.wrong.Load(), c.failed.Load())
+}
+
+// count one reply to a request for a token that Instagram has given at least one answer for.
+func (c *tally) count(ig *proxytest.Instagram, short string, r reply, err error) {
+	switch issued := ig.Issued(short); {
+	case err != nil || r.status != 200:
+		c.failed.Add(1)
+	case !contains(issued, r.token()):
+		c.wrong.Add(1)
+	default:
+		c.right.Add(1)
+	}
+}
+
+func contains(list []string, s string) bool {
+	for _, item := range list {
+		if item == s {
+			return true
+		}
+	}
+	return false
+}
+
+func TestEightSidecarsAHundredCallersEachOneCall(t *testing.T) {
+	const sidecars, callers = 8, 100
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig.SetLatency(300 * time.Millisecond)
+	redis := redistest.Start(t)
+	all := fleet(t, sidecars, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
+	var got tally
+	var tokens sync.Map
+	crowd(sidecars*callers, func(i int) {
+		r, err := all[i%sidecars].try(t.Context(), "IGAA-fleet")
+		got.count(ig, "IGAA-fleet", r, err)
+		tokens.Store(r.token(), true)
+	})
+	different := 0
+	tokens.Range(func(any, any) bool { different++; return true })
+	if got.right.Load() != sidecars*callers || ig.Calls() != 1 || different != 1 {
+		t.Errorf("%s, %d different tokens, %d calls; want %d right ones, all the same, with 1 call", &got, different, ig.Calls(), sidecars*callers)
+	}
+}
+
+func TestEightSidecarsAThousandTokens(t *testing.T) {
+	const sidecars, tokens = 8, 1000
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig.SetLatency(50 * time.Millisecond)
+	redis := redistest.Start(t)
+	all := fleet(t, sidecars, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
+	var got tally
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range 64 { // so many callers at once
+		wg.Go(func() {
+			for i := range next {
+				short := fmt.Sprintf("IGAA-many-%d", i/sidecars)
+				r, err := all[i%sidecars].try(t.Context(), short)
+				got.count(ig, short, r, err)
+			}
+		})
+	}
+	for i := range sidecars * tokens {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	if got.right.Load() != sidecars*tokens {
+		t.Errorf("%s, want %d right ones", &got, sidecars*tokens)
+	}
+	if perToken := float64(ig.Calls()) / tokens; perToken > 1.02 {
+		t.Errorf("%.3f calls a token, want at most 1.02", perToken)
+	}
+}
+
+// The leader's failure is everybody's: the others do not ask one after another.
+func TestFollowersGetTheLeadersFailure(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig.SetLatency(300 * time.Millisecond)
+	redis := redistest.Start(t)
+	all := fleet(t, 8, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis, "UPSTREAM_RETRIES=0")...)
+	for fault, want := range map[string]struct{ status, code int }{"down-fleet": {502, 2}, "permission-fleet": {403, 10}, "expired-fleet": {400, 190}} {
+		var same atomic.Int32
+		crowd(80, func(i int) {
+			r, err := all[i%8].try(t.Context(), fault)
+			if err == nil && r.status == want.status && r.graphError(t).Code == want.code {
+				same.Add(1)
+			}
+		})
+		if calls := ig.CallsFor(fault); same.Load() != 80 || calls != 1 {
+			t.Errorf("%s: %d of 80 got %d, with %d calls; want all of them with 1", fault, same.Load(), want.status, calls)
+		}
+	}
+}
+
+func TestCoalescingCanBeTurnedOff(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig.SetLatency(300 * time.Millisecond)
+	redis := redistest.Start(t)
+	all := fleet(t, 4, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis, "COALESCE_ENABLED=false")...)
+	crowd(4, func(i int) {
+		if r, err := all[i].try(t.Context(), "IGAA-each"); err != nil || r.status != 200 {
+			t.Errorf("got %d, %v", r.status, err)
+		}
+	})
+	if ig.Calls() != 4 {
+		t.Errorf("%d calls, want one for each of 4 sidecars", ig.Calls())
+	}
+	eventually(t, "what was stored is found by a fifth", func() bool {
+		r := fleet(t, 1, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL)...)[0].ask(t, "IGAA-each")
+		return r.header.Get("Cache-Status") != "igproxy; fwd=miss; stored"
+	})
+}
