@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,7 @@ type redisTier struct {
 	observer Observer
 	log      *slog.Logger
 	plain    atomic.Bool // scripts are forbidden here: plain commands serve
+	said     sync.Map    // kinds of faults that were complained of
 }
 
 var _ shared = (*redisTier)(nil)
@@ -133,7 +135,17 @@ func (t *redisTier) do(ctx context.Context, operation string, budget time.Durati
 	kind := t.kindOf(ctx, *client, err)
 	t.observer.RedisError(operation, kind)
 	t.gate.report(kind)
+	if misconfigured(kind) {
+		t.complain(operation, kind)
+	}
 	return fmt.Errorf("redis %s: %s", operation, kind) // without the error's own text, which can hold stored bytes
+}
+
+// complain says each fault of the configuration loudly, once: it does not pass by itself, and may not open the gate either.
+func (t *redisTier) complain(operation, kind string) {
+	if _, again := t.said.LoadOrStore(kind, true); !again {
+		t.log.Error("redis refuses igproxy", "operation", operation, "kind", kind, "next_step", advice(kind))
+	}
 }
 
 // reconnect drops every connection: one of them hands out other questions' answers, and the library does not say which. Operations

@@ -65,11 +65,7 @@ func (g *gate) report(kind string) {
 	switch lost, back, after := g.turn(kind); {
 	case lost:
 		g.observer.RedisState(false)
-		level := slog.LevelWarn
-		if misconfigured(kind) {
-			level = slog.LevelError
-		}
-		g.log.Log(g.stopped, level, "redis degraded", "kind", kind, "next_step", advice(kind))
+		g.log.Warn("redis degraded", "kind", kind, "next_step", advice(kind))
 	case back:
 		g.observer.RedisState(true)
 		g.log.Info("redis back", "after_ms", after.Milliseconds())

@@ -25,7 +25,8 @@ func StartCluster(t testing.TB, options ...Options) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}
 	var o Options
-	for _, o = range options {
+	if len(options) > 0 {
+		o = options[0]
 	}
 	o.Args = append(slices.Clone(o.Args), "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0")
 	for range 6 {
@@ -92,6 +93,16 @@ func (c *Cluster) Addrs() string {
 		ports = append(ports, n.port)
 	}
 	return addrs(ports)
+}
+
+// Do sends one command to every living node.
+func (c *Cluster) Do(args ...string) {
+	c.t.Helper()
+	for _, n := range c.nodes {
+		if !n.dead() {
+			n.Do(args...)
+		}
+	}
 }
 
 // Keys are all keys of all living nodes, sorted, each once.

@@ -144,6 +144,16 @@ func (s *Server) CA() *x509.CertPool { return s.ca }
 // CAPEM is CA in PEM.
 func (s *Server) CAPEM() []byte { return s.caPEM }
 
+// CertPEM is a certificate, with its key, that a TLS server believes of its clients: its own.
+func (s *Server) CertPEM() (cert, key []byte) {
+	s.t.Helper()
+	key, err := os.ReadFile(s.file("key.pem"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return s.caPEM, key
+}
+
 // Pause hangs the server: it keeps its connections and answers nothing.
 func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
 
@@ -188,7 +198,7 @@ func (s *Server) certificate() {
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "redistest"}, NotBefore: time.Now().Add(-time.Hour),
 		NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		s.t.Fatal(err)

@@ -86,7 +86,11 @@ func (s *Server) dial() (*conn, error) {
 		return nil, err
 	}
 	if s.options.TLS {
-		raw = tls.Client(raw, &tls.Config{RootCAs: s.ca, ServerName: "127.0.0.1"})
+		own, err := tls.LoadX509KeyPair(s.file("cert.pem"), s.file("key.pem"))
+		if err != nil {
+			return nil, err
+		}
+		raw = tls.Client(raw, &tls.Config{RootCAs: s.ca, ServerName: "127.0.0.1", Certificates: []tls.Certificate{own}})
 	}
 	_ = raw.SetDeadline(time.Now().Add(patience))
 	c := &conn{raw, bufio.NewReader(raw)}

@@ -1,0 +1,213 @@
+package integration
+
+// The Redis that people operate: sentinels that fail over, a cluster that loses a node or moves a slot, TLS with client certificates and
+// a user with the least permissions. Under load none of it fails a request.
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// underLoad keeps callers busy at all sidecars with new and known tokens while something happens, and a little longer.
+func underLoad(t *testing.T, ig *proxytest.Instagram, all []*process, happens func()) *tally {
+	t.Helper()
+	var got tally
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for caller := range 16 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				short := fmt.Sprintf("IGAA-load-%d", i/3) // each three times over, and by all callers
+				r, err := all[(caller+i)%len(all)].try(t.Context(), short)
+				got.count(ig, short, r, err)
+				time.Sleep(2 * time.Millisecond) // a pace, so that the machine has time for Redis too
+			}
+		})
+	}
+	answered := func(n int64) {
+		eventually(t, fmt.Sprintf("%d requests are answered", n), func() bool { return got.right.Load()+got.failed.Load()+got.wrong.Load() >= n })
+	}
+	answered(200)
+	happens()
+	answered(got.right.Load() + 500)
+	close(stop)
+	wg.Wait()
+	return &got
+}
+
+func wantNoFailure(t *testing.T, got *tally) {
+	t.Helper()
+	if got.failed.Load() > 0 || got.wrong.Load() > 0 {
+		t.Errorf("%s; want all of them right", got)
+	}
+	t.Log(got)
+}
+
+// sharing proves that all sidecars use Redis, and each the same: what one learns, another one knows.
+func sharing(t *testing.T, all []*process, token string) {
+	t.Helper()
+	n := 0
+	eventually(t, "what one sidecar learns another one knows", func() bool {
+		n++
+		short := fmt.Sprintf("IGAA-%s-%d", token, n)
+		all[0].ask(t, short)
+		knows := func() bool {
+			return strings.HasPrefix(all[1].ask(t, short).header.Get("Cache-Status"), "igproxy; hit")
+		}
+		return knows()
+	})
+}
+
+func TestSentinelFailsOverUnderLoad(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	redis := redistest.StartSentinels(t)
+	all := fleet(t, 2, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=sentinel", "REDIS_ADDRS="+redis.Addrs(), "REDIS_MASTER_NAME="+redistest.MasterName)
+	sharing(t, all, "before")
+	wantNoFailure(t, underLoad(t, ig, all, redis.FailOver))
+	sharing(t, all, "after")
+}
+
+func TestAClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	redis := redistest.StartCluster(t)
+	redis.Do(append([]string{"ACL", "SETUSER", "igproxy", "on", ">" + redisPassword}, strings.Fields(documentedACL(t)+documentedClusterACL(t))...)...)
+	password := file(t, "password", redisPassword)
+	all := fleet(t, 2, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=cluster", "REDIS_ADDRS="+redis.Addrs(), "REDIS_USERNAME=igproxy", "REDIS_PASSWORD_FILE="+password)
+	sharing(t, all, "before")
+	if line := fmt.Sprint(all[0].log.lines("redis degraded")); line != "[]" {
+		t.Errorf("the documented permissions are not enough in a cluster: %s", line)
+	}
+	keys := redis.Keys()
+	if len(keys) == 0 {
+		t.Fatal("nothing is in the cluster")
+	}
+	wantNoFailure(t, underLoad(t, ig, all, func() {
+		redis.Migrate(redis.SlotOf(keys[0]), func() {
+			for i := range 50 { // while the slot is half moved
+				all[i%2].ask(t, fmt.Sprintf("IGAA-half-%d", i))
+			}
+		})
+	}))
+	sharing(t, all, "moved")
+	wantNoFailure(t, underLoad(t, ig, all, func() { redis.KillMaster(1) }))
+	sharing(t, all, "after")
+}
+
+// The documented permissions, over TLS with a client certificate, are enough for everything.
+func TestTLSAndTheLeastPermissions(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	redis := redistest.Start(t, redistest.Options{TLS: true, Args: []string{"--tls-auth-clients", "yes"}})
+	redis.Do(append([]string{"ACL", "SETUSER", "igproxy", "on", ">" + redisPassword}, strings.Fields(documentedACL(t))...)...)
+	dir := t.TempDir()
+	cert, key := redis.CertPEM()
+	for name, text := range map[string][]byte{"ca.pem": redis.CAPEM(), "cert.pem": cert, "key.pem": key, "password": []byte(redisPassword + "\n")} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settings := []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_ADDRS=" + redis.Addr(), "REDIS_TLS=true",
+		"REDIS_CA_FILE=" + filepath.Join(dir, "ca.pem"), "REDIS_CERT_FILE=" + filepath.Join(dir, "cert.pem"), "REDIS_KEY_FILE=" + filepath.Join(dir, "key.pem"),
+		"REDIS_USERNAME=igproxy", "REDIS_PASSWORD_FILE=" + filepath.Join(dir, "password"), patientRedis}
+	all := fleet(t, 2, settings...)
+	ig.SetLatency(200 * time.Millisecond)
+	answers := waiting(t, all, "IGAA-tls")
+	for range all {
+		if r := <-answers; r.status != 200 {
+			t.Errorf("got %d %s", r.status, r.body)
+		}
+	}
+	if ig.Calls() != 1 {
+		t.Errorf("%d calls, want 1", ig.Calls())
+	}
+	ig.SetLatency(0)
+	sharing(t, all, "tls")
+	for _, p := range all {
+		if p.log.String() == "" || len(p.log.lines("redis degraded"))+len(p.log.lines("redis forbids scripts: plain commands serve in their place")) > 0 {
+			t.Errorf("not everything was permitted:\n%s", p.log)
+		}
+	}
+	if code, stdout, stderr := command(t, environ(settings...), "check", "--online"); code != 0 {
+		t.Errorf("check --online: exit code %d\n%s%s", code, stdout, stderr)
+	}
+
+	// A password that is changed is read again for the next connection.
+	redis.Do("ACL", "SETUSER", "igproxy", "resetpass", ">"+redisPassword+"2")
+	if err := os.WriteFile(filepath.Join(dir, "password"), []byte(redisPassword+"2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	redis.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+	sharing(t, all, "rotated")
+}
+
+const redisPassword = "canary-redis-password"
+
+// documentedACL is the line that README tells operators to write, and documentedClusterACL the one for a cluster.
+func documentedACL(t *testing.T) string {
+	return inReadme(t, "ACL SETUSER igproxy on >PASSWORD ", "\n")
+}
+
+func documentedClusterACL(t *testing.T) string {
+	return " +cluster" + inReadme(t, "ACL SETUSER igproxy +cluster", "#")
+}
+
+// inReadme is what stands between two texts.
+func inReadme(t *testing.T, before, after string) string {
+	t.Helper()
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, found := strings.Cut(string(readme), before)
+	text, _, ended := strings.Cut(text, after)
+	if !found || !ended {
+		t.Fatalf("README has no line %q", before)
+	}
+	return text
+}
+
+// One permission less: every request is answered all the same, and the log says which permission is missing.
+func TestOnePermissionLessFailsOpenAndSaysWhich(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	redis := redistest.Start(t)
+	permissions := strings.Fields(documentedACL(t))
+	for _, missing := range []string{"+get", "+set", "+del", "~igproxy:*", "+eval", "+evalsha"} {
+		user := "without-" + strings.Trim(missing, "+~:*")
+		args := []string{"ACL", "SETUSER", user, "on", ">" + redisPassword}
+		for _, p := range permissions {
+			if p != missing {
+				args = append(args, p)
+			}
+		}
+		redis.Do(args...)
+		p := serve(t, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL=redis://"+user+":"+redisPassword+"@"+redis.Addr()+"/0", patientRedis)
+		answers(t, p, user, 10)
+		scripts := strings.HasPrefix(missing, "+eval")
+		eventually(t, missing+" is named in the log", func() bool {
+			if scripts {
+				return len(p.log.lines("redis forbids scripts: plain commands serve in their place")) == 1
+			}
+			lines := p.log.lines("redis refuses igproxy")
+			return len(lines) == 1 && lines[0]["level"] == "ERROR" && strings.HasPrefix(fmt.Sprint(lines[0]["kind"]), "permission_") &&
+				strings.Contains(fmt.Sprint(lines[0]["next_step"]), strings.Trim(missing, "~igproxy:*"))
+		})
+		if strings.Contains(p.log.String(), redisPassword) {
+			t.Error("the log holds Redis's password")
+		}
+		if scripts {
+			redisState(t, p, "ok")
+		}
+	}
+}
