@@ -7,7 +7,9 @@ import (
 	"go.uber.org/goleak"
 )
 
+var silence = slog.New(slog.DiscardHandler)
+
 func TestMain(m *testing.M) {
-	RouteLogs(slog.New(slog.DiscardHandler)) // the client's own log is global, and many tests here want it to fail
+	RouteLogs(silence) // the client's own log is global, and many tests here want it to fail
 	goleak.VerifyTestMain(m)
 }

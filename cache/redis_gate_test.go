@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -19,9 +21,11 @@ type probed struct {
 	*recorder
 	alive   atomic.Bool
 	hangs   atomic.Bool // a PING lasts until its context ends
-	pinged  []time.Time // by one goroutine at a time, which is what is tested
 	atOnce  atomic.Int32
 	lasting time.Duration
+
+	mu     sync.Mutex // protects pinged
+	pinged []time.Time
 }
 
 func newProbed(t *testing.T) *probed {
@@ -36,7 +40,9 @@ func (p *probed) ping(ctx context.Context) error {
 		panic("two probes at once")
 	}
 	defer p.atOnce.Add(-1)
+	p.mu.Lock()
 	p.pinged = append(p.pinged, time.Now())
+	p.mu.Unlock()
 	if p.hangs.Load() {
 		<-ctx.Done()
 		return ctx.Err()
@@ -46,6 +52,13 @@ func (p *probed) ping(ctx context.Context) error {
 		return nil
 	}
 	return errDead
+}
+
+// probes are the times of all PINGs so far.
+func (p *probed) probes() []time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.pinged)
 }
 
 func (p *probed) reports(kinds ...string) {
@@ -201,15 +214,15 @@ func TestProbesGrowRarerAndAreJittered(t *testing.T) {
 			p.lose()
 			time.Sleep(time.Minute)
 			p.gate.close()
-			first[p.pinged[0].Sub(last)] = true
+			first[p.probes()[0].Sub(last)] = true
 			delay := firstProbe
-			for i, at := range p.pinged {
+			for i, at := range p.probes() {
 				if gap := at.Sub(last); gap < delay/2 || gap >= delay/2+delay {
 					t.Errorf("probe %d came after %v, want %v to %v", i, gap, delay/2, delay/2+delay)
 				}
 				last, delay = at.Add(p.lasting), min(2*delay, lastProbe)
 			}
-			if n := len(p.pinged); n < 60/3 {
+			if n := len(p.probes()); n < 60/3 {
 				t.Errorf("%d probes in a minute", n)
 			}
 		})
@@ -226,12 +239,12 @@ func TestFailedTrialsGrowRarer(t *testing.T) {
 		p.alive.Store(true)
 		p.lose()
 		for delay := firstProbe; delay < lastProbe; delay *= 2 {
-			began, before := time.Now(), len(p.pinged)
+			began, before := time.Now(), len(p.probes())
 			for !p.allow() {
 				time.Sleep(time.Millisecond)
 			}
-			if took := time.Since(began); took < delay/2 || len(p.pinged) != before+1 {
-				t.Errorf("on trial after %v and %d probes, want at least %v and 1", took, len(p.pinged)-before, delay/2)
+			if took := time.Since(began); took < delay/2 || len(p.probes()) != before+1 {
+				t.Errorf("on trial after %v and %d probes, want at least %v and 1", took, len(p.probes())-before, delay/2)
 			}
 			p.reports(kindOther)
 		}
@@ -249,7 +262,7 @@ func TestCloseEndsTheProbe(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newProbed(t)
 				set(p)
-				began, probes := time.Now(), len(p.pinged)
+				began, probes := time.Now(), len(p.probes())
 				p.gate.close()
 				p.gate.close()
 				if took := time.Since(began); took != 0 {
@@ -257,8 +270,8 @@ func TestCloseEndsTheProbe(t *testing.T) {
 				}
 				p.lose() // what ends after it starts no probe
 				time.Sleep(time.Minute)
-				if len(p.pinged) != probes {
-					t.Errorf("%d probes after it was closed", len(p.pinged)-probes)
+				if len(p.probes()) != probes {
+					t.Errorf("%d probes after it was closed", len(p.probes())-probes)
 				}
 			})
 		})
