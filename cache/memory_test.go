@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/igproxy/igproxy/cache/redistest"
 )
 
 func newCache(t testing.TB, o Options) *Cache {
@@ -78,6 +80,42 @@ func TestALongerEntryReplacesAShorterOneAndTheOtherWayRound(t *testing.T) {
 			t.Errorf("the longer life of the one before kept it: %q", e.Value)
 		}
 	})
+}
+
+// The tier looks at the end itself, too: a timer of the library's that is late must not serve what is past.
+func TestALateTimerServesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, k := newCache(t, Options{}), keyOf(t, "token")
+		c.Keep(k, Entry{Value: []byte("value"), Expires: time.Now().Add(time.Second)})
+		c.memory.entries.SetExpiresAfter(k.id, time.Hour)
+		time.Sleep(time.Second)
+		if _, late := c.memory.entries.GetIfPresent(k.id); !late {
+			t.Fatal("the timer is not late")
+		}
+		if e, ok := c.Recall(k); ok {
+			t.Errorf("past its end got %q", e.Value)
+		}
+	})
+}
+
+func TestWhatHasEndedTakesNoRoomAndIsNotCounted(t *testing.T) {
+	r := &recorder{}
+	c := newCache(t, Options{Observer: r})
+	c.Keep(keyOf(t, "kept"), Entry{Value: []byte("value"), Expires: time.Now()})
+	c.Remember(keyOf(t, "remembered"), Entry{Value: []byte("value"), Expires: time.Now().Add(-time.Hour)})
+	if c.Len() != 0 || len(r.all()) != 0 {
+		t.Errorf("%d entries, counted %v", c.Len(), r.all())
+	}
+}
+
+func TestKeepStaysOutOfRedis(t *testing.T) {
+	server := redistest.Start(t)
+	c, r := over(t, patiently(server))
+	c.Keep(keyOf(t, "token"), lasting("value"))
+	c.pending.Wait()
+	if names := server.Keys(); len(names) != 0 || r.of("store memory stored") != 1 {
+		t.Errorf("in Redis there are %q; counted %v", names, r.all())
+	}
 }
 
 func TestMemoryIsBounded(t *testing.T) {

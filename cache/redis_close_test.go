@@ -86,6 +86,11 @@ func TestAStoreBeyondTheBoundIsDroppedAndCounted(t *testing.T) {
 	if n := len(server.Keys()); n != maxPending {
 		t.Errorf("%d entries are in Redis, want %d", n, maxPending)
 	}
+	c.Remember(keyOf(t, "later"), lasting("value"))
+	c.pending.Wait()
+	if n := len(server.Keys()); n != maxPending+1 {
+		t.Errorf("with room again, %d entries are in Redis, want %d", n, maxPending+1)
+	}
 }
 
 func TestAfterCloseNothingIsStored(t *testing.T) {
@@ -93,8 +98,9 @@ func TestAfterCloseNothingIsStored(t *testing.T) {
 	c, r := over(t, patiently(server))
 	closeCache(t, c)
 	remember(t, c, 3)
-	if keys := server.Keys(); len(keys) != 0 || r.of("store redis stored") != 0 {
-		t.Errorf("in Redis there are %q: %v", keys, r.all())
+	c.pending.Wait()
+	if keys := server.Keys(); len(keys) != 0 || r.of("store redis stored")+r.of("store redis error") != 0 {
+		t.Errorf("in Redis there are %q, and it was tried: %v", keys, r.all())
 	}
 	misses(t, c, "closed", 3)
 	closeCache(t, c)
