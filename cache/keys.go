@@ -34,8 +34,14 @@ type KeysOptions struct {
 	Scope string
 }
 
+// material is what nobody may see. It is behind a pointer, as a secret's text is, so that a struct which holds it in an unexported field
+// shows an address; and it is a string, because fmt follows a pointer to a struct or a slice after all when a verb does not fit.
+type material *string
+
+func hide(b []byte) material { s := string(b); return &s }
+
 // Keys derives the keys of entries from tokens.
-type Keys struct{ pepper []byte }
+type Keys struct{ pepper material }
 
 // NewKeys derives the pepper: HKDF of the secret, with app id and scope, each led by its length so that no two pairs read the same.
 func NewKeys(o KeysOptions) (*Keys, error) {
@@ -51,24 +57,21 @@ func NewKeys(o KeysOptions) (*Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cache keys: %w", err)
 	}
-	return &Keys{pepper: pepper}, nil
+	return &Keys{pepper: hide(pepper)}, nil
 }
 
 // Format prints nothing of the pepper.
-func (k *Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[keys]") }
+func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[keys]") }
 
 // Key is what one token's entry is found and sealed by. It prints as its ID.
 type Key struct {
 	id  ID
-	prk *prk
+	prk material
 }
-
-// prk is behind a pointer, as a secret's text is: %+v of a struct that holds a Key in an unexported field shows an address.
-type prk struct{ key []byte }
 
 // Derive is a pure function of the pepper and the token. The sealing key is derived only when Redis needs it.
 func (k *Keys) Derive(token string) Key {
-	key, err := hkdf.Extract(sha256.New, []byte(token), k.pepper)
+	key, err := hkdf.Extract(sha256.New, []byte(token), []byte(*k.pepper))
 	if err != nil {
 		panic("cache: " + err.Error()) // SHA-256 is there; FIPS mode allows HKDF with it
 	}
@@ -76,7 +79,7 @@ func (k *Keys) Derive(token string) Key {
 	if err != nil {
 		panic("cache: " + err.Error()) // 32 bytes are within RFC 5869's bound
 	}
-	return Key{id: ID(id), prk: &prk{key: key}}
+	return Key{id: ID(id), prk: hide(key)}
 }
 
 // ID names the entry.
@@ -93,5 +96,5 @@ func (k Key) MarshalText() ([]byte, error) { return []byte(k.id.String()), nil }
 
 // sealingKey is the AES-256 key of this entry.
 func (k Key) sealingKey() ([]byte, error) {
-	return hkdf.Expand(sha256.New, k.prk.key, labelSeal, 32)
+	return hkdf.Expand(sha256.New, []byte(*k.prk), labelSeal, 32)
 }

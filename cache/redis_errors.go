@@ -45,7 +45,7 @@ var replies = []struct{ prefix, kind string }{
 	{"ERR unknown command 'eval", kindNoScript}, {"ERR unknown command 'EVAL", kindNoScript},
 	{"NOPERM", kindPermission}, {"ERR The user executing the script can't", kindPermission}, {"NOREPLICAS", kindNoReplicas}, {"BUSY", kindBusy}, {"ERR max number of clients", kindMaxClients}, {"CLUSTERDOWN", kindClusterDown},
 	{"MASTERDOWN", kindClusterDown}, {"TRYAGAIN", kindTryAgain}, {"MOVED", kindMoved}, {"ASK", kindMoved},
-	{"ERR AUTH", kindAuth}, {"ERR invalid password", kindAuth},
+	{"ERR AUTH", kindAuth}, {"ERR invalid password", kindAuth}, {"DENIED", kindAuth}, // the last is protected mode
 }
 
 // kindOf names an error.
@@ -67,7 +67,7 @@ func kindOf(err error) string {
 	var dns *net.DNSError
 	var verification *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
-	var alert tls.AlertError
+	var op *net.OpError
 	var unknown x509.UnknownAuthorityError
 	var timeout net.Error
 	switch {
@@ -77,7 +77,8 @@ func kindOf(err error) string {
 		return kindPool
 	case errors.As(err, &dns):
 		return kindResolve
-	case errors.As(err, &verification), errors.As(err, &record), errors.As(err, &alert), errors.As(err, &unknown):
+	case errors.As(err, &verification), errors.As(err, &record), errors.As(err, &unknown),
+		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"): // a TLS alert; its own type is for QUIC only
 		return kindTLS
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT): // the latter: a Unix socket that is not there
 		return kindRefused
@@ -117,12 +118,14 @@ func advice(kind string) string {
 	switch kind {
 	case kindRefused:
 		return "nothing listens there; check redis.url and whether Redis runs"
-	case kindTimeout, kindPool, kindBroken:
-		return "it does not answer in time; check the network, and whether Redis hangs or wants TLS (rediss://)"
+	case kindTimeout, kindBroken:
+		return "it does not answer in time; check the network, whether Redis hangs, and which of redis:// and rediss:// (TLS) it wants"
+	case kindPool:
+		return "no connection is free; raise redis.pool_size, or see why Redis is slow"
 	case kindResolve:
 		return "the name does not resolve; check redis.url"
 	case kindTLS:
-		return "the certificate is not believed; check redis.ca_file and the host name"
+		return "the TLS handshake fails; check redis.ca_file, the host name, and whether Redis wants a client certificate (tls-auth-clients)"
 	case kindAuth:
 		return "it refuses the user or the password; check redis.username and redis.password_file"
 	case kindPermission:
@@ -135,8 +138,18 @@ func advice(kind string) string {
 		return "the user may not run scripts; give it +eval +evalsha, which makes a claim one round trip again"
 	case kindLoading:
 		return "it is loading its data; try again"
+	case kindReadOnly:
+		return "it is a replica, which stores nothing; point redis.url at the master, or set redis.mode to sentinel"
+	case kindOOM:
+		return "its memory is full; raise maxmemory, or set maxmemory-policy to evict"
+	case kindBusy:
+		return "a script of somebody's holds it up; see SCRIPT KILL"
+	case kindMaxClients:
+		return "it has no connection left; raise maxclients, or check who holds them (CLIENT LIST)"
 	case kindClusterDown:
 		return "the cluster is down; see CLUSTER INFO"
+	case kindTryAgain, kindMoved:
+		return "it is part of a cluster; set redis.mode to cluster, or wait for its slots to settle"
 	}
 	return "see Redis's own log"
 }

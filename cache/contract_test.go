@@ -1,0 +1,169 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+)
+
+// patient is a budget that no noise of the machine uses up.
+const patient = 20 * time.Second
+
+// tier is one of the two, as the contract sees it.
+type tier struct {
+	store  func(Key, Entry)
+	settle func() // returns when everything stored so far can be found
+	find   func(Key) (Entry, bool)
+}
+
+// Both tiers keep one contract.
+func TestContractOfMemory(t *testing.T) {
+	contract(t, func(t *testing.T) tier {
+		c := newCache(t, Options{})
+		return tier{store: c.Remember, settle: func() {}, find: func(k Key) (Entry, bool) {
+			recalled, ok := c.Recall(k)
+			claimed, from, found := c.Claim(context.Background(), k)
+			if ok != found || !bytes.Equal(recalled.Value, claimed.Value) || (found && from != TierMemory) {
+				t.Errorf("Recall has %q, %v; Claim has %q from %q, %v", recalled.Value, ok, claimed.Value, from, found)
+			}
+			return claimed, found
+		}}
+	})
+}
+
+func TestContractOfRedis(t *testing.T) {
+	for _, v := range []struct {
+		name   string
+		server redistest.Options
+		client func(*redistest.Server) RedisOptions
+	}{
+		{"TCP", redistest.Options{}, func(s *redistest.Server) RedisOptions { return RedisOptions{URL: s.URL()} }},
+		{"unix", redistest.Options{Unix: true}, func(s *redistest.Server) RedisOptions { return RedisOptions{URL: s.UnixURL()} }},
+		{"TLS", redistest.Options{TLS: true}, func(s *redistest.Server) RedisOptions { return RedisOptions{URL: s.URL(), CA: s.CA()} }},
+		{"TLS by address", redistest.Options{TLS: true}, func(s *redistest.Server) RedisOptions {
+			return RedisOptions{Addrs: []string{s.Addr()}, CA: s.CA()}
+		}},
+		{"password", redistest.Options{Password: "p@ss"}, func(s *redistest.Server) RedisOptions {
+			return RedisOptions{Addrs: []string{s.Addr()}, Password: func() (string, error) { return "p@ss", nil }}
+		}},
+		{"password in the URL", redistest.Options{Password: "secret"}, func(s *redistest.Server) RedisOptions { return RedisOptions{URL: s.URL()} }},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			server := redistest.Start(t, v.server)
+			o := v.client(server)
+			o.Mode, o.Timeout, o.StoreTimeout = ModeSingle, patient, patient
+			contract(t, func(t *testing.T) tier { return throughRedis(t, o) })
+		})
+	}
+}
+
+// throughRedis stores with one cache and finds with others, whose memory is cold.
+func throughRedis(t *testing.T, o RedisOptions) tier {
+	writer := newCache(t, Options{Redis: &o})
+	return tier{store: writer.Remember, settle: writer.pending.Wait, find: func(k Key) (Entry, bool) {
+		cold := newCache(t, Options{Redis: &o})
+		defer closeCache(t, cold)
+		if e, ok := cold.Recall(k); ok {
+			t.Errorf("a cold memory has %q", e.Value)
+		}
+		e, from, ok := cold.Claim(context.Background(), k)
+		if ok != (from == TierRedis) {
+			t.Errorf("found %v, but from %q", ok, from)
+		}
+		if again, from, warm := cold.Claim(context.Background(), k); warm != ok || !bytes.Equal(again.Value, e.Value) || (warm && from != TierMemory) {
+			t.Errorf("a second claim has %q from %q, %v; the first had %q, %v", again.Value, from, warm, e.Value, ok)
+		}
+		return e, ok
+	}}
+}
+
+// contract is run on a fresh tier for each promise. Servers are shared, so every promise has tokens of its own.
+func contract(t *testing.T, fresh func(*testing.T) tier) {
+	keys := keysOf(t, "secret", "app", "scope")
+	in := func(life time.Duration) time.Time { return time.Now().Add(life) }
+
+	t.Run("what is stored is found with the same bytes and end", func(t *testing.T) {
+		tier := fresh(t)
+		for i, value := range []string{"", "value", "\x00\r\n$-1\r\n\xff", string(make([]byte, 64<<10))} {
+			k, e := keys.Derive(fmt.Sprint("same", i)), Entry{Value: []byte(value), Expires: in(time.Hour + time.Duration(i)*time.Microsecond)}
+			tier.store(k, e)
+			tier.settle()
+			tier.has(t, k, e)
+		}
+	})
+	t.Run("what was never stored is a miss", func(t *testing.T) {
+		fresh(t).lacks(t, keys.Derive("unknown"))
+	})
+	t.Run("from its end on it is a miss", func(t *testing.T) {
+		tier, k, e := fresh(t), keys.Derive("ends"), Entry{Value: []byte("value"), Expires: in(50 * time.Millisecond)}
+		tier.store(k, e)
+		tier.settle()
+		time.Sleep(time.Until(e.Expires))
+		tier.lacks(t, k)
+	})
+	t.Run("what has ended is not stored", func(t *testing.T) {
+		tier := fresh(t)
+		for i, life := range []time.Duration{0, -time.Nanosecond, -time.Hour} {
+			k := keys.Derive(fmt.Sprint("ended", i))
+			tier.store(k, Entry{Value: []byte("value"), Expires: in(life)})
+			tier.settle()
+			tier.lacks(t, k)
+		}
+	})
+	t.Run("another key's is a miss", func(t *testing.T) {
+		tier := fresh(t)
+		tier.store(keys.Derive("mine"), Entry{Value: []byte("value"), Expires: in(time.Hour)})
+		tier.settle()
+		for _, other := range []Key{
+			keys.Derive("min"), keys.Derive("mine "), keysOf(t, "secret", "app2", "scope").Derive("mine"),
+			keysOf(t, "secret", "app", "scope2").Derive("mine"), keysOf(t, "secret2", "app", "scope").Derive("mine"),
+		} {
+			tier.lacks(t, other)
+		}
+	})
+	t.Run("a newer store overwrites", func(t *testing.T) {
+		tier, k := fresh(t), keys.Derive("overwritten")
+		for i, life := range []time.Duration{time.Hour, 2 * time.Hour, time.Minute} {
+			e := Entry{Value: []byte(fmt.Sprint("value ", i)), Expires: in(life)}
+			tier.store(k, e)
+			tier.settle()
+			tier.has(t, k, e)
+		}
+	})
+	t.Run("a hundred at once each get their own", func(t *testing.T) {
+		tier, end := fresh(t), in(time.Hour)
+		each := func(do func(Key, Entry)) {
+			var all sync.WaitGroup
+			for i := range 100 {
+				all.Go(func() {
+					name := fmt.Sprint("crowd", i)
+					do(keys.Derive(name), Entry{Value: []byte(name), Expires: end})
+				})
+			}
+			all.Wait()
+		}
+		each(tier.store)
+		tier.settle()
+		each(func(k Key, e Entry) { tier.has(t, k, e) })
+	})
+}
+
+func (tier tier) has(t *testing.T, k Key, want Entry) {
+	t.Helper()
+	got, ok := tier.find(k)
+	if !ok || !bytes.Equal(got.Value, want.Value) || got.Expires.UnixMilli() != want.Expires.UnixMilli() {
+		t.Errorf("got %.40q until %v, %v; want %.40q until %v", got.Value, got.Expires, ok, want.Value, want.Expires)
+	}
+}
+
+func (tier tier) lacks(t *testing.T, k Key) {
+	t.Helper()
+	if e, ok := tier.find(k); ok || e.Value != nil {
+		t.Errorf("got %.40q until %v; want a miss", e.Value, e.Expires)
+	}
+}

@@ -1,0 +1,44 @@
+package cache_test
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/igproxy/igproxy/cache"
+)
+
+// One token's life in the cache: unknown, remembered, found.
+func Example() {
+	keys, err := cache.NewKeys(cache.KeysOptions{Secret: []byte("the client secret"), AppID: "1234567890"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	c, err := cache.New(cache.Options{MaxEntries: 1000}) // memory only; set Redis for a second tier
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close(context.Background())
+
+	k := keys.Derive("the short-lived token")
+	if _, ok := c.Recall(k); !ok {
+		fmt.Println("recall: a miss")
+	}
+	if _, _, ok := c.Claim(context.Background(), k); !ok {
+		fmt.Println("claim: a miss, so ask Instagram")
+	}
+	c.Remember(k, cache.Entry{Value: []byte("the long-lived token"), Expires: time.Now().Add(time.Hour)})
+	if e, ok := c.Recall(k); ok {
+		fmt.Printf("recall: %s\n", e.Value)
+	}
+	if _, tier, ok := c.Claim(context.Background(), k); ok {
+		fmt.Println("claim: from", tier)
+	}
+	// Output:
+	// recall: a miss
+	// claim: a miss, so ask Instagram
+	// recall: the long-lived token
+	// claim: from memory
+}

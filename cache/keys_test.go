@@ -1,0 +1,177 @@
+package cache
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+)
+
+func keysOf(t testing.TB, secret, app, scope string) *Keys {
+	t.Helper()
+	k, err := NewKeys(KeysOptions{Secret: []byte(secret), AppID: app, Scope: scope})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func keyOf(t testing.TB, token string) Key { return keysOf(t, "secret", "app", "scope").Derive(token) }
+
+func sealingKeyOf(t testing.TB, k Key) string {
+	t.Helper()
+	b, err := k.sealingKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hex.EncodeToString(b)
+}
+
+func TestDerivationIsPure(t *testing.T) {
+	a, b := keysOf(t, "secret", "app", "scope"), keysOf(t, "secret", "app", "scope")
+	first, again, other := a.Derive("token"), a.Derive("token"), b.Derive("token")
+	if first.ID() != again.ID() || first.ID() != other.ID() {
+		t.Errorf("one token has several ids: %v, %v, %v", first, again, other)
+	}
+	if s := sealingKeyOf(t, first); s != sealingKeyOf(t, again) || s != sealingKeyOf(t, other) {
+		t.Error("one token has several sealing keys")
+	}
+	if first.ID().String() == sealingKeyOf(t, first) {
+		t.Error("the id gives the sealing key away")
+	}
+}
+
+// Pairs that read the same when they are merely strung together must not meet either.
+func TestKeysOfDifferentOptionsOrTokensNeverMeet(t *testing.T) {
+	type origin struct{ secret, app, scope, token string }
+	seen := map[string]origin{}
+	for _, o := range []origin{
+		{"secret", "app", "scope", "token"},
+		{"secret", "app", "scope", "token2"},
+		{"secret", "app", "scope", ""},
+		{"secret", "app", "", "token"},
+		{"secret", "app", "", "scopetoken"},
+		{"secret", "", "app", "token"},
+		{"secret", "", "", "token"},
+		{"secret", "ab", "c", "token"},
+		{"secret", "a", "bc", "token"},
+		{"secret", "abc", "", "token"},
+		{"secret", "", "abc", "token"},
+		{"secret", "a\x00\x00\x00\x01b", "", "token"},
+		{"secret", "a", "b", "token"},
+		{"secret", "a\x00", "b", "token"},
+		{"secret", "a", "\x00b", "token"},
+		{"secret2", "app", "scope", "token"},
+		{"token", "app", "scope", "secret"},
+		{"secre", "tapp", "scope", "token"},
+	} {
+		k := keysOf(t, o.secret, o.app, o.scope).Derive(o.token)
+		for _, name := range []string{k.ID().String(), sealingKeyOf(t, k)} {
+			if before, met := seen[name]; met {
+				t.Errorf("%q and %q meet", before, o)
+			}
+			seen[name] = o
+		}
+	}
+}
+
+// An accidental change of a label or of the encoding would make every entry in every Redis unreachable. The figures were computed with
+// Python's hmac and struct alone, written from RFC 5869:
+//
+//	H = lambda k, m: hmac.new(k, m, sha256).digest()
+//	info = b"".join(pack(">I", len(p)) + p for p in (b"igproxy/v1/pepper", app, scope))
+//	pepper = H(H(b"\0" * 32, secret), info + b"\x01"); prk = H(pepper, token)
+//	id = H(prk, b"igproxy/v1/id\x01"); seal = H(prk, b"igproxy/v1/seal\x01")
+func TestDerivationStaysAsItWas(t *testing.T) {
+	k := keysOf(t, "known-answer-secret", "1234567890", "ig_exchange_token").Derive("IGAA-known-answer-token")
+	for _, c := range []struct{ what, got, want string }{
+		{"id", k.ID().String(), "144446d56c8b7fe0430add4174a5e0fb0b442a8750207f7e779dfefb2317a415"},
+		{"sealing key", sealingKeyOf(t, k), "911581de79907d046196e69db134077b00dacea4720b77df4742a06ee2571c60"},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: got %s, want %s", c.what, c.got, c.want)
+		}
+	}
+}
+
+func TestKeysNeedASecret(t *testing.T) {
+	for _, secret := range [][]byte{nil, {}} {
+		if k, err := NewKeys(KeysOptions{Secret: secret, AppID: "app"}); err == nil || k != nil || !strings.Contains(err.Error(), "cache.key_file") {
+			t.Errorf("got %v, %v; want an error that names what to give", k, err)
+		}
+	}
+}
+
+func TestNothingPrintsKeyMaterial(t *testing.T) {
+	keys := keysOf(t, "canary-secret", "app", "scope")
+	key := keys.Derive("canary-token")
+	type holder struct {
+		Key    Key
+		Keys   *Keys
+		Value  Keys
+		hidden Key
+		behind *Key
+		keys   *Keys
+		value  Keys
+		list   []Key
+		byName map[string]Key
+	}
+	h := holder{key, keys, *keys, key, &key, keys, *keys, []Key{key}, map[string]Key{"a": key}}
+	var out bytes.Buffer
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%b", "%c", "%U", "%e", "%t", "%p", "%T"} {
+		for _, v := range []any{key, &key, keys, *keys, h, &h, []Key{key}, map[ID]Key{key.ID(): key}, []Keys{*keys}, errors.Join(fmt.Errorf("with %v", key))} {
+			fmt.Fprintf(&out, verb+"\n", v)
+		}
+	}
+	for _, handler := range []slog.Handler{slog.NewJSONHandler(&out, nil), slog.NewTextHandler(&out, nil)} {
+		slog.New(handler).Info("x", "key", key, "pointer", &key, "keys", keys, "value", *keys, "holder", h, "behind", &h, "group", slog.GroupValue(slog.Any("key", key)))
+	}
+	for _, v := range []any{key, &key, keys, *keys, h, []any{key, keys}, map[string]any{"key": key, "keys": keys}} {
+		if err := json.NewEncoder(&out).Encode(v); err != nil {
+			t.Errorf("JSON of a %T: %v", v, err)
+		}
+	}
+
+	seal, err := key.sealingKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed := out.String()
+	for name, material := range map[string][]byte{
+		"secret": []byte("canary-secret"), "token": []byte("canary-token"), "pepper": []byte(*keys.pepper), "prk": []byte(*key.prk), "sealing key": seal,
+	} {
+		for _, form := range forms(material) {
+			if strings.Contains(printed, form) {
+				t.Errorf("the %s got out as %q", name, form)
+			}
+		}
+	}
+	if want := key.ID().String(); fmt.Sprint(key) != want || !strings.Contains(printed, `"key":"`+want+`"`) {
+		t.Errorf("a Key prints as %v and logs otherwise; want its id, %s", key, want)
+	}
+}
+
+// forms are the first bytes of material as the fmt verbs and JSON would show them.
+func forms(material []byte) []string {
+	head := material[:8]
+	all := []string{string(head), strings.Trim(fmt.Sprintf("%q", head), `"`)}
+	for _, verb := range []string{"%x", "%X", "% x", "%v", "%o", "%b", "%c", "%U"} {
+		all = append(all, strings.Trim(fmt.Sprintf(verb, head), "[]"))
+	}
+	all = append(all, strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%#v", head), "[]byte{"), "}"))
+	base64, _ := json.Marshal(head[:6]) // whole groups of three
+	return append(all, strings.Trim(string(base64), `"`))
+}
+
+func BenchmarkDerive(b *testing.B) {
+	keys := keysOf(b, "secret", "app", "scope")
+	token := strings.Repeat("IGAA", 45)
+	b.ReportAllocs()
+	for b.Loop() {
+		keys.Derive(token)
+	}
+}

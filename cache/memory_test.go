@@ -1,0 +1,190 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+)
+
+func newCache(t testing.TB, o Options) *Cache {
+	t.Helper()
+	if o.MaxEntries == 0 {
+		o.MaxEntries = 1000
+	}
+	c, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeCache(t, c) })
+	return c
+}
+
+// closeCache waits for pending stores, too. A second call does nothing.
+func closeCache(t testing.TB, c *Cache) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := c.Close(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// eventually waits for what happens off the caller's path.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
+}
+
+func TestAnEntryIsGoneFromItsEndOnToTheInstant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, k := newCache(t, Options{}), keyOf(t, "token")
+		for _, life := range []time.Duration{time.Nanosecond, time.Millisecond, 1500 * time.Millisecond, 24 * time.Hour} {
+			c.Remember(k, Entry{Value: []byte("value"), Expires: time.Now().Add(life)})
+			time.Sleep(life - time.Nanosecond)
+			if e, ok := c.Recall(k); !ok || string(e.Value) != "value" {
+				t.Errorf("life %v: a nanosecond before its end got %q, %v", life, e.Value, ok)
+			}
+			time.Sleep(time.Nanosecond)
+			if e, ok := c.Recall(k); ok {
+				t.Errorf("life %v: at its end it is still there: %q", life, e.Value)
+			}
+		}
+	})
+}
+
+func TestALongerEntryReplacesAShorterOneAndTheOtherWayRound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, k := newCache(t, Options{}), keyOf(t, "token")
+		put := func(value string, life time.Duration) {
+			c.Keep(k, Entry{Value: []byte(value), Expires: time.Now().Add(life)})
+		}
+		put("short", time.Second)
+		put("long", time.Hour)
+		time.Sleep(time.Minute)
+		if e, ok := c.Recall(k); !ok || string(e.Value) != "long" {
+			t.Errorf("the first one's end took the second along: %q, %v", e.Value, ok)
+		}
+		put("short again", time.Second)
+		time.Sleep(time.Second)
+		if e, ok := c.Recall(k); ok {
+			t.Errorf("the longer life of the one before kept it: %q", e.Value)
+		}
+	})
+}
+
+// The tier looks at the end itself, too: a timer of the library's that is late must not serve what is past.
+func TestALateTimerServesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, k := newCache(t, Options{}), keyOf(t, "token")
+		c.Keep(k, Entry{Value: []byte("value"), Expires: time.Now().Add(time.Second)})
+		c.memory.entries.SetExpiresAfter(k.id, time.Hour)
+		time.Sleep(time.Second)
+		if _, late := c.memory.entries.GetIfPresent(k.id); !late {
+			t.Fatal("the timer is not late")
+		}
+		if e, ok := c.Recall(k); ok {
+			t.Errorf("past its end got %q", e.Value)
+		}
+	})
+}
+
+func TestWhatHasEndedTakesNoRoomAndIsNotCounted(t *testing.T) {
+	r := &recorder{}
+	c := newCache(t, Options{Observer: r})
+	c.Keep(keyOf(t, "kept"), Entry{Value: []byte("value"), Expires: time.Now()})
+	c.Remember(keyOf(t, "remembered"), Entry{Value: []byte("value"), Expires: time.Now().Add(-time.Hour)})
+	if c.Len() != 0 || len(r.all()) != 0 {
+		t.Errorf("%d entries, counted %v", c.Len(), r.all())
+	}
+}
+
+func TestKeepStaysOutOfRedis(t *testing.T) {
+	server := redistest.Start(t)
+	c, r := over(t, patiently(server))
+	c.Keep(keyOf(t, "token"), lasting("value"))
+	c.pending.Wait()
+	if names := server.Keys(); len(names) != 0 || r.of("store memory stored") != 1 {
+		t.Errorf("in Redis there are %q; counted %v", names, r.all())
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	const bound = 100
+	c, keys := newCache(t, Options{MaxEntries: bound}), keysOf(t, "secret", "app", "scope")
+	for i := range 50 * bound {
+		c.Keep(keys.Derive(fmt.Sprint(i)), Entry{Value: []byte("value"), Expires: time.Now().Add(time.Hour)})
+	}
+	eventually(t, fmt.Sprintf("at most %d entries are held", bound), func() bool { return c.Len() <= bound })
+	found := 0
+	for i := range 50 * bound {
+		if _, ok := c.Recall(keys.Derive(fmt.Sprint(i))); ok {
+			found++
+		}
+	}
+	if found == 0 || found > bound {
+		t.Errorf("%d entries are still found, want 1 to %d", found, bound)
+	}
+}
+
+func TestEntriesThatEndedMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, keys := newCache(t, Options{}), keysOf(t, "secret", "app", "scope")
+		for i := range 100 {
+			c.Keep(keys.Derive(fmt.Sprint(i)), Entry{Value: []byte("value"), Expires: time.Now().Add(time.Second)})
+		}
+		time.Sleep(time.Minute) // otter sweeps about once a second
+		synctest.Wait()
+		if n := c.Len(); n != 0 {
+			t.Errorf("a minute after the end of all %d entries are held", n)
+		}
+	})
+}
+
+func TestCloseLeavesNoGoroutine(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	c, err := New(Options{MaxEntries: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := keyOf(t, "token")
+	c.Remember(k, Entry{Value: []byte("value"), Expires: time.Now().Add(time.Hour)})
+	for range 2 {
+		closeCache(t, c)
+	}
+	goleak.VerifyNone(t, before)
+	if _, ok := c.Recall(k); ok {
+		t.Error("a closed cache still holds its entries")
+	}
+}
+
+func TestMaxEntriesMustBePositive(t *testing.T) {
+	for _, n := range []int{0, -1} {
+		if c, err := New(Options{MaxEntries: n}); err == nil || c != nil {
+			t.Errorf("max_entries %d: got %v, %v; want an error", n, c, err)
+		}
+	}
+}
+
+func BenchmarkRecallHit(b *testing.B) {
+	c, k := newCache(b, Options{}), keyOf(b, "token")
+	c.Keep(k, Entry{Value: make([]byte, 256), Expires: time.Now().Add(time.Hour)})
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, ok := c.Recall(k); !ok {
+				b.Error("a miss")
+				return
+			}
+		}
+	})
+}

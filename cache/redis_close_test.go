@@ -1,0 +1,107 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+)
+
+// hung is a cache over a Redis that keeps its connections and answers nothing.
+func hung(t *testing.T) (*redistest.Server, *Cache, *recorder) {
+	server := redistest.Start(t)
+	c, r := over(t, patiently(server))
+	if err := c.Ping(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	server.Pause()
+	return server, c, r
+}
+
+func remember(t *testing.T, c *Cache, n int) {
+	t.Helper()
+	keys := keysOf(t, "secret", "app", "scope")
+	for i := range n {
+		c.Remember(keys.Derive(fmt.Sprint("pending", i)), lasting("value"))
+	}
+}
+
+func TestCloseWaitsForPendingStores(t *testing.T) {
+	server, c, r := hung(t)
+	remember(t, c, 10)
+	done := make(chan error, 1)
+	go func() { done <- c.Close(context.Background()) }()
+	select {
+	case err := <-done:
+		t.Errorf("it did not wait: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	server.Resume()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if n := len(server.Keys()); n != 10 || r.of("store redis stored") != 10 {
+		t.Errorf("%d of 10 entries are in Redis: %v", n, r.all())
+	}
+}
+
+func TestCloseWaitsNoLongerThanItMay(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	server, c, r := hung(t)
+	remember(t, c, 10)
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	err := c.Close(ctx)
+	if took := time.Since(began); took > patient/2 {
+		t.Errorf("it took %v on a budget of 50 ms", took)
+	}
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "10 entries") {
+		t.Errorf("got %v, want how many entries were lost", err)
+	}
+	if got := r.of("store redis error"); got != 10 {
+		t.Errorf("%d lost stores were counted, want 10: %v", got, r.all())
+	}
+	server.Kill()
+	goleak.VerifyNone(t, before)
+}
+
+func TestAStoreBeyondTheBoundIsDroppedAndCounted(t *testing.T) {
+	server, c, r := hung(t)
+	remember(t, c, maxPending+10)
+	if got := r.of("store redis dropped"); got != 10 || r.of("fault store backlog") != 10 {
+		t.Errorf("%d were dropped, want 10: %v", got, r.all())
+	}
+	if got := r.of("store memory stored"); got != maxPending+10 {
+		t.Errorf("memory took %d, want all %d", got, maxPending+10)
+	}
+	server.Resume()
+	c.pending.Wait()
+	if n := len(server.Keys()); n != maxPending {
+		t.Errorf("%d entries are in Redis, want %d", n, maxPending)
+	}
+	c.Remember(keyOf(t, "later"), lasting("value"))
+	c.pending.Wait()
+	if n := len(server.Keys()); n != maxPending+1 {
+		t.Errorf("with room again, %d entries are in Redis, want %d", n, maxPending+1)
+	}
+}
+
+func TestAfterCloseNothingIsStored(t *testing.T) {
+	server := redistest.Start(t)
+	c, r := over(t, patiently(server))
+	closeCache(t, c)
+	remember(t, c, 3)
+	c.pending.Wait()
+	if keys := server.Keys(); len(keys) != 0 || r.of("store redis stored")+r.of("store redis error") != 0 {
+		t.Errorf("in Redis there are %q, and it was tried: %v", keys, r.all())
+	}
+	misses(t, c, "closed", 3)
+	closeCache(t, c)
+}

@@ -1,0 +1,240 @@
+package cache
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+)
+
+func clientOf(t *testing.T, o RedisOptions) redis.UniversalClient {
+	t.Helper()
+	o.Mode = ModeSingle
+	if o.StoreTimeout == 0 {
+		o.StoreTimeout = patient
+	}
+	if o.PoolSize == 0 {
+		o.PoolSize = 4
+	}
+	client, err := newClient(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// fails asks for a key through the real client, and wants a fault of this kind.
+func fails(t *testing.T, o RedisOptions, budget time.Duration, want string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), budget)
+	defer cancel()
+	err := clientOf(t, o).Get(ctx, "k").Err()
+	if err == nil {
+		t.Fatalf("no error, want %s", want)
+	}
+	if got := kindOf(err); got != want {
+		t.Errorf("kind %s, want %s, of %T: %v", got, want, err, err)
+	}
+	if got := kindOf(fmt.Errorf("wrapped: %w", err)); got != want {
+		t.Errorf("wrapped, its kind is %s, want %s", got, want)
+	}
+}
+
+// The texts are Redis's own (src/server.c, src/cluster.c, src/networking.c, src/acl.c).
+func TestKindsOfReplies(t *testing.T) {
+	for _, c := range []struct{ reply, want string }{
+		{"LOADING Redis is loading the dataset in memory", kindLoading},
+		{"READONLY You can't write against a read only replica.", kindReadOnly},
+		{"OOM command not allowed when used memory > 'maxmemory'.", kindOOM},
+		{"NOAUTH Authentication required.", kindAuth},
+		{"WRONGPASS invalid username-password pair or user is disabled.", kindAuth},
+		{"NOPERM this user has no permissions to access one of the keys used as arguments", kindAuth},
+		{"NOPERM this user has no permissions to run the 'get' command", kindAuth},
+		{"ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?", kindAuth},
+		{"ERR invalid password", kindAuth},
+		{"DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user.", kindAuth},
+		{"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.", kindBusy},
+		{"ERR max number of clients reached", kindMaxClients},
+		{"ERR max number of clients + cluster connections reached", kindMaxClients},
+		{"CLUSTERDOWN The cluster is down", kindClusterDown},
+		{"CLUSTERDOWN Hash slot not served", kindClusterDown},
+		{"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", kindClusterDown},
+		{"TRYAGAIN Multiple keys request during rehashing of slot", kindTryAgain},
+		{"MOVED 3999 127.0.0.1:6381", kindMoved},
+		{"ASK 3999 127.0.0.1:6381", kindMoved},
+		{"WRONGTYPE Operation against a key holding the wrong kind of value", kindOther},
+		{"ERR unknown command 'GET'", kindOther},
+		{"", kindOther},
+	} {
+		t.Run(c.reply, func(t *testing.T) {
+			fails(t, RedisOptions{Addrs: []string{fakeRedis(t, always("-"+c.reply+"\r\n"))}}, patient, c.want)
+		})
+	}
+}
+
+func TestKindsOfConnections(t *testing.T) {
+	t.Run("refused", func(t *testing.T) {
+		s := redistest.Start(t)
+		s.Kill()
+		fails(t, RedisOptions{URL: s.URL()}, patient, kindRefused)
+	})
+	t.Run("no such Unix socket", func(t *testing.T) {
+		fails(t, RedisOptions{URL: "unix://" + t.TempDir() + "/redis.sock"}, patient, kindRefused)
+	})
+	t.Run("hung", func(t *testing.T) {
+		s := redistest.Start(t)
+		s.Pause()
+		defer s.Resume()
+		fails(t, RedisOptions{URL: s.URL()}, 20*time.Millisecond, kindTimeout)
+		fails(t, RedisOptions{URL: s.URL(), StoreTimeout: 20 * time.Millisecond}, patient, kindTimeout)
+	})
+	t.Run("no free connection", func(t *testing.T) {
+		o := RedisOptions{Addrs: []string{fakeRedis(t, always("+PONG\r\n"))}, PoolSize: 1, StoreTimeout: 200 * time.Millisecond}
+		client := clientOf(t, o)
+		held := client.(*redis.Client).Conn()
+		defer held.Close()
+		eventually(t, "a connection is held", func() bool { return held.Ping(context.Background()).Err() == nil })
+		if err := client.Get(context.Background(), "k").Err(); kindOf(err) != kindPool {
+			t.Errorf("kind %s, want %s, of %v", kindOf(err), kindPool, err)
+		}
+	})
+	t.Run("closed without an answer", func(t *testing.T) {
+		fails(t, RedisOptions{Addrs: []string{fakeRedis(t, func([]string) string { return "" })}}, patient, kindBroken)
+	})
+	t.Run("broken off in mid-reply", func(t *testing.T) {
+		for _, part := range []string{"$", "$10\r", "$10\r\nfoo", "$3\r\nfoo\r"} {
+			fails(t, RedisOptions{Addrs: []string{fakeRedis(t, always(part))}}, patient, kindBroken)
+		}
+	})
+	t.Run("reset", func(t *testing.T) {
+		fails(t, RedisOptions{Addrs: []string{fakeRedis(t, always(hangUp))}}, patient, kindBroken)
+	})
+	t.Run("closed by us", func(t *testing.T) {
+		client := clientOf(t, RedisOptions{Addrs: []string{"127.0.0.1:1"}})
+		_ = client.Close()
+		if err := client.Get(context.Background(), "k").Err(); kindOf(err) != kindBroken {
+			t.Errorf("kind %s, want %s, of %v", kindOf(err), kindBroken, err)
+		}
+	})
+	t.Run("a name that does not resolve", func(t *testing.T) { // an empty label: no server needs to be asked
+		fails(t, RedisOptions{URL: "redis://redis..invalid:6379"}, patient, kindResolve)
+	})
+	t.Run("no Redis at all", func(t *testing.T) {
+		fails(t, RedisOptions{Addrs: []string{fakeRedis(t, always("HTTP/1.1 400 Bad Request\r\n"))}}, patient, kindOther)
+	})
+}
+
+func TestKindsOfTLS(t *testing.T) {
+	plain, secure, stranger := redistest.Start(t), redistest.Start(t, redistest.Options{TLS: true}), redistest.Start(t, redistest.Options{TLS: true})
+	t.Run("an unknown authority", func(t *testing.T) {
+		fails(t, RedisOptions{URL: secure.URL(), CA: stranger.CA()}, patient, kindTLS)
+		fails(t, RedisOptions{URL: secure.URL()}, patient, kindTLS)
+		fails(t, RedisOptions{URL: secure.URL(), CA: x509.NewCertPool()}, patient, kindTLS)
+	})
+	t.Run("another name", func(t *testing.T) {
+		_, port, _ := net.SplitHostPort(secure.Addr())
+		fails(t, RedisOptions{URL: "rediss://localhost:" + port, CA: secure.CA()}, patient, kindTLS)
+	})
+	t.Run("TLS to a plain port", func(t *testing.T) { // where Redis waits for the end of a line
+		fails(t, RedisOptions{URL: strings.Replace(plain.URL(), "redis:", "rediss:", 1)}, 200*time.Millisecond, kindTimeout)
+	})
+	t.Run("TLS to what greets in plain text", func(t *testing.T) {
+		fails(t, RedisOptions{URL: "rediss://" + greets(t, "-ERR max number of clients reached\r\n")}, patient, kindTLS)
+	})
+	t.Run("plain to a TLS port", func(t *testing.T) { // which it hangs up on; the advice for that mentions rediss://
+		fails(t, RedisOptions{URL: strings.Replace(secure.URL(), "rediss:", "redis:", 1)}, patient, kindBroken)
+	})
+	t.Run("refused by an alert", func(t *testing.T) {
+		secure.Do("CONFIG", "SET", "tls-auth-clients", "yes")
+		fails(t, RedisOptions{URL: secure.URL(), CA: secure.CA()}, patient, kindTLS)
+	})
+	t.Run("no common version", func(t *testing.T) {
+		stranger.Do("CONFIG", "SET", "tls-protocols", "TLSv1.3")
+		client := clientOf(t, RedisOptions{URL: stranger.URL(), CA: stranger.CA()})
+		client.(*redis.Client).Options().TLSConfig.MaxVersion = tls.VersionTLS12
+		if err := client.Ping(context.Background()).Err(); kindOf(err) != kindTLS {
+			t.Errorf("kind %s, want %s, of %v", kindOf(err), kindTLS, err)
+		}
+	})
+}
+
+// greets writes before it reads, as Redis does when it is full.
+func greets(t *testing.T, text string) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { // ends with the listener
+		defer close(done)
+		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+			_, _ = io.WriteString(c, text)
+			_, _ = io.Copy(io.Discard, c) // until the client has read the greeting and hung up
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	return l.Addr().String()
+}
+
+var kinds = []string{
+	kindRefused, kindTimeout, kindPool, kindBroken, kindResolve, kindTLS, kindLoading, kindReadOnly, kindOOM, kindAuth, kindBusy, kindMaxClients,
+	kindClusterDown, kindTryAgain, kindMoved, kindOther,
+}
+
+// Every kind tells a person what to do, and only what has no name of its own falls back to Redis's log.
+func TestEveryKindHasANextStep(t *testing.T) {
+	for _, kind := range kinds {
+		step := advice(kind)
+		named := false
+		for _, verb := range []string{"check ", "see ", "try ", "raise ", "point ", "set ", "wait "} {
+			named = named || strings.Contains(step, verb)
+		}
+		if !named {
+			t.Errorf("%s: %q names no next step", kind, step)
+		}
+		if fallback := step == advice(kindOther); fallback != (kind == kindOther) {
+			t.Errorf("%s: %q; want advice of its own", kind, step)
+		}
+	}
+}
+
+func TestHarmlessKindsAreThoseOfARedisThatAnswers(t *testing.T) {
+	want := map[string]bool{kindReadOnly: true, kindOOM: true, kindMoved: true, kindTryAgain: true}
+	for _, kind := range append(kinds, "") {
+		if harmless(kind) != want[kind] {
+			t.Errorf("%q: harmless %v, want %v", kind, harmless(kind), want[kind])
+		}
+	}
+}
+
+// What goes on to callers and logs is the kind; the text of Redis's reply can hold stored bytes.
+func TestAFaultKeepsNothingOfTheText(t *testing.T) {
+	r := &recorder{}
+	tier, err := newRedisTier(RedisOptions{Mode: ModeSingle, Addrs: []string{fakeRedis(t, always("-ERR canary\r\n"))}, Timeout: patient, StoreTimeout: patient}, r, r.logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tier.close()
+	_, err = tier.get(context.Background(), keyOf(t, "token"))
+	for what, err := range map[string]error{"claim": err, "ask": tier.ask(context.Background()), "fault": tier.fault("store", errors.New("canary"))} {
+		if err == nil || strings.Contains(err.Error(), "canary") || !strings.Contains(err.Error(), kindOther) || errors.Unwrap(err) != nil {
+			t.Errorf("%s: got %v, want the kind alone", what, err)
+		}
+	}
+	if log := strings.Join(r.lines(), "\n"); strings.Contains(log, "canary") {
+		t.Errorf("the log holds it: %s", log)
+	}
+}

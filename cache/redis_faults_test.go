@@ -1,0 +1,169 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+)
+
+// soon is far beyond every budget here, and far below what the client's own defaults cost.
+const soon = time.Second
+
+func TestADeadRedisIsAMissAtOnce(t *testing.T) {
+	server := redistest.Start(t)
+	server.Kill()
+	c, r := over(t, RedisOptions{URL: server.URL()})
+	if took := misses(t, c, "dead", 50); took > soon {
+		t.Errorf("50 claims took %v", took)
+	}
+	k, began := keyOf(t, "token"), time.Now()
+	c.Remember(k, lasting("value"))
+	if took := time.Since(began); took > soon {
+		t.Errorf("Remember took %v", took)
+	}
+	if e, ok := c.Recall(k); !ok || string(e.Value) != "value" {
+		t.Errorf("memory has %q, %v", e.Value, ok)
+	}
+	c.pending.Wait()
+	if r.of("fault claim refused") != faultsToOpen || r.of("fault claim open") != 50-faultsToOpen || r.of("lookup redis error") != 50 || r.of("store redis error") != 1 {
+		t.Errorf("counted %v", r.all())
+	}
+	if err := c.Ping(context.Background()); err == nil || !strings.HasPrefix(err.Error(), "refused: ") || !strings.Contains(err.Error(), "redis.url") {
+		t.Errorf("Ping says %v, want the kind and the next step", err)
+	}
+}
+
+func TestAHungRedisCostsThreeBudgetsAndIsThenLeftAlone(t *testing.T) {
+	server := redistest.Start(t)
+	c, r := over(t, RedisOptions{URL: server.URL(), Timeout: 50 * time.Millisecond, StoreTimeout: patient})
+	if err := c.Ping(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	server.Pause()
+	for i := range faultsToOpen {
+		if took := misses(t, c, fmt.Sprint("hung", i), 1); took > soon {
+			t.Errorf("claim %d took %v on a budget of 50 ms", i, took)
+		}
+	}
+	if took := misses(t, c, "alone", 1000); took > soon {
+		t.Errorf("1000 claims of a Redis that is left alone took %v", took)
+	}
+	if r.of("fault claim timeout") != faultsToOpen || r.of("fault claim open") != 1000 {
+		t.Errorf("counted %v", r.all())
+	}
+	server.Resume()
+	if stats := fmt.Sprint(server.Do("INFO", "commandstats")); count(stats, "cmdstat_get") > faultsToOpen {
+		t.Errorf("more than %d calls reached it: %s", faultsToOpen, stats)
+	}
+	eventually(t, "Redis is used again", func() bool {
+		misses(t, c, "back", 1)
+		return c.Health().State == "ok"
+	})
+	if lines := r.lines(); len(lines) != 2 || !strings.Contains(lines[0], "kind=timeout") || !strings.Contains(lines[1], "redis back") {
+		t.Errorf("the log says %q", lines)
+	}
+}
+
+// count is how often INFO commandstats says a command was called.
+func count(stats, command string) (calls int) {
+	if _, rest, found := strings.Cut(stats, command+":calls="); found {
+		_, _ = fmt.Sscan(strings.Split(rest, ",")[0], &calls)
+	}
+	return calls
+}
+
+func TestAWrongPasswordIsOneLoudLine(t *testing.T) {
+	server := redistest.Start(t, redistest.Options{Password: "right"})
+	var password atomic.Value
+	password.Store("canary-wrong")
+	o := RedisOptions{Addrs: []string{server.Addr()}, Timeout: patient, StoreTimeout: patient, Password: func() (string, error) { return password.Load().(string), nil }}
+	c, r := over(t, o)
+	misses(t, c, "refused", 20)
+	lines := r.lines()
+	if len(lines) != 1 || !strings.Contains(lines[0], "level=WARN") || !strings.Contains(lines[0], "kind=auth") || !strings.Contains(lines[0], "redis.password_file") {
+		t.Errorf("the log says %q, want one warning with kind and next step", lines)
+	}
+	if r.of("fault claim auth") != faultsToOpen || c.Health().Kind != kindAuth {
+		t.Errorf("counted %v, health %+v", r.all(), c.Health())
+	}
+
+	password.Store("right") // a rotated password is found without a restart
+	eventually(t, "Redis is used again", func() bool {
+		misses(t, c, "rotated", 1)
+		return c.Health().State == "ok"
+	})
+	if all := strings.Join(r.lines(), "\n"); strings.Contains(all, "canary") {
+		t.Errorf("the log holds the password: %s", all)
+	}
+}
+
+func TestAnUnreadablePasswordFileIsAFaultAndItsTextStaysHere(t *testing.T) {
+	server := redistest.Start(t)
+	c, r := over(t, RedisOptions{Addrs: []string{server.Addr()}, Timeout: patient, Password: func() (string, error) { return "", errors.New("canary") }})
+	misses(t, c, "unreadable", 5)
+	if all := strings.Join(r.lines(), "\n"); !strings.Contains(all, "redis degraded") || strings.Contains(all, "canary") {
+		t.Errorf("the log says %q", all)
+	}
+}
+
+func TestAUserWithoutPermissionIsKindAuth(t *testing.T) {
+	server := redistest.Start(t)
+	server.Do("ACL", "SETUSER", "limited", "on", ">pw", "~other:*", "+@all")
+	c, r := over(t, RedisOptions{Addrs: []string{server.Addr()}, Username: "limited", Password: func() (string, error) { return "pw", nil }, Timeout: patient, StoreTimeout: patient})
+	misses(t, c, "forbidden", 1)
+	c.Remember(keyOf(t, "token"), lasting("value"))
+	c.pending.Wait()
+	if r.of("fault claim auth") != 1 || r.of("fault store auth") != 1 {
+		t.Errorf("counted %v", r.all())
+	}
+}
+
+// A replica and a full Redis refuse stores and answer claims: they are used for what they can do.
+func TestARedisThatOnlyReadsIsStillRead(t *testing.T) {
+	for kind, refuse := range map[string]func(*redistest.Server){
+		kindReadOnly: func(s *redistest.Server) { s.Do("REPLICAOF", "127.0.0.1", "1") },
+		kindOOM:      func(s *redistest.Server) { s.Do("CONFIG", "SET", "maxmemory", "1") },
+	} {
+		t.Run(kind, func(t *testing.T) {
+			server := redistest.Start(t)
+			writer, _ := over(t, patiently(server))
+			k := keyOf(t, "token")
+			writer.Remember(k, lasting("value"))
+			writer.pending.Wait()
+			refuse(server)
+			c, r := over(t, patiently(server))
+			for i := range 5 {
+				c.Remember(keyOf(t, fmt.Sprint("refused", i)), lasting("value"))
+				c.pending.Wait()
+			}
+			if _, tier, ok := c.Claim(context.Background(), k); !ok || tier != TierRedis {
+				t.Errorf("got it from %q, %v; want it from Redis", tier, ok)
+			}
+			if r.of("fault store "+kind) != 5 || len(r.lines()) != 0 {
+				t.Errorf("counted %v, logged %q", r.all(), r.lines())
+			}
+		})
+	}
+}
+
+// What the client library logs of its own is kept, at debug level, without its arguments.
+func TestTheClientsLogGoesOnWithoutItsArguments(t *testing.T) {
+	r := &recorder{}
+	RouteLogs(r.logger())
+	defer RouteLogs(silence)
+	server := redistest.Start(t)
+	server.Kill()
+	c, _ := over(t, RedisOptions{URL: server.URL()})
+	misses(t, c, "dead", 1)
+	_, port, _ := strings.Cut(server.Addr(), ":")
+	all := strings.Join(r.lines(), "\n")
+	if !strings.Contains(all, `level=DEBUG msg="redis client" what="redis: connection pool: failed to dial`) || strings.Contains(all, port) {
+		t.Errorf("the log says %q, want the library's complaint without the address", all)
+	}
+}

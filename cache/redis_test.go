@@ -1,0 +1,201 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+)
+
+// over is a cache over a Redis, with what it tells.
+func over(t testing.TB, o RedisOptions) (*Cache, *recorder) {
+	t.Helper()
+	r := &recorder{}
+	o.Mode = ModeSingle
+	return newCache(t, Options{Redis: &o, Observer: r, Logger: r.logger()}), r
+}
+
+func patiently(s *redistest.Server) RedisOptions {
+	return RedisOptions{URL: s.URL(), Timeout: patient, StoreTimeout: patient}
+}
+
+func lasting(value string) Entry {
+	return Entry{Value: []byte(value), Expires: time.Now().Add(time.Hour)}
+}
+
+// misses claims n keys and wants a miss of each, and the time all took.
+func misses(t *testing.T, c *Cache, name string, n int) time.Duration {
+	t.Helper()
+	began, keys := time.Now(), keysOf(t, "secret", "app", "scope")
+	for i := range n {
+		if e, tier, ok := c.Claim(context.Background(), keys.Derive(fmt.Sprint(name, i))); ok || tier != "" {
+			t.Errorf("%s %d: got %q from %q", name, i, e.Value, tier)
+		}
+	}
+	return time.Since(began)
+}
+
+func TestWhatIsInRedisIsNamedBoundedAndUnreadable(t *testing.T) {
+	server := redistest.Start(t)
+	o := patiently(server)
+	o.Prefix = "house"
+	c, _ := over(t, o)
+	k := keysOf(t, "canary-secret", "canary-app", "canary-scope").Derive("canary-token")
+	c.Remember(k, lasting("canary-value"))
+	c.Remember(keyOf(t, "another"), lasting("canary-value"))
+	c.pending.Wait()
+
+	names := server.Keys()
+	if len(names) != 2 || !slices.Contains(names, "house:{"+k.ID().String()+"}:v") {
+		t.Errorf("keys %q, want two, one of them the id's", names)
+	}
+	form := regexp.MustCompile(`^house:\{[0-9a-f]{64}\}:v$`)
+	for name, value := range server.Dump() {
+		if !form.MatchString(name) {
+			t.Errorf("key %q, want the form %s", name, form)
+		}
+		if ttl := server.TTL(name); ttl <= 0 || ttl > time.Hour {
+			t.Errorf("%s has a TTL of %v, want at most the entry's life", name, ttl)
+		}
+		if strings.Contains(name+value, "canary") {
+			t.Errorf("readable in Redis: %q = %q", name, value)
+		}
+	}
+}
+
+func TestThePrefixIsIgproxyUnlessGiven(t *testing.T) {
+	server := redistest.Start(t)
+	c, _ := over(t, patiently(server))
+	c.Remember(keyOf(t, "token"), lasting("value"))
+	c.pending.Wait()
+	if names := server.Keys(); len(names) != 1 || !strings.HasPrefix(names[0], "igproxy:{") {
+		t.Errorf("keys %q", names)
+	}
+}
+
+// A desynchronised connection, or a hostile Redis, answers with other users' entries.
+func TestASwappedValueIsAMissAndIsOverwritten(t *testing.T) {
+	server := redistest.Start(t)
+	writer, _ := over(t, patiently(server))
+	a, b := keyOf(t, "a"), keyOf(t, "b")
+	writer.Remember(a, lasting("of a"))
+	writer.Remember(b, lasting("of b"))
+	writer.pending.Wait()
+	server.Shuffle()
+
+	c, r := over(t, patiently(server))
+	unsealed := func(want int) {
+		t.Helper()
+		for _, k := range []Key{a, b} {
+			if e, _, ok := c.Claim(context.Background(), k); ok {
+				t.Errorf("got %q", e.Value)
+			}
+		}
+		if got := r.of("lookup redis unsealed"); got != want {
+			t.Errorf("%d unsealed, want %d: %v", got, want, r.all())
+		}
+	}
+	unsealed(2)
+	for _, name := range server.Keys() {
+		server.Set(name, "no seal at all")
+	}
+	unsealed(4)
+	for _, name := range server.Keys() {
+		server.Set(name, "")
+	}
+	unsealed(6)
+	if h := c.Health(); h.State != "ok" {
+		t.Errorf("an answer that does not open is no fault of Redis's: %+v", h)
+	}
+	c.Remember(a, lasting("of a again"))
+	c.pending.Wait()
+	cold, _ := over(t, patiently(server))
+	if e, tier, ok := cold.Claim(context.Background(), a); !ok || tier != TierRedis || string(e.Value) != "of a again" {
+		t.Errorf("after the next store got %q from %q, %v", e.Value, tier, ok)
+	}
+}
+
+// The end inside the seal holds, whatever Redis does to the TTL.
+func TestAnEntryWhoseTTLWasLostEndsAllTheSame(t *testing.T) {
+	server := redistest.Start(t)
+	c, r := over(t, patiently(server))
+	k := keyOf(t, "token")
+	server.Do("SET", "igproxy:{"+k.ID().String()+"}:v", string(sealed(t, k, Entry{Value: []byte("value"), Expires: time.Now()})))
+	if e, tier, ok := c.Claim(context.Background(), k); ok {
+		t.Errorf("past its end got %q from %q", e.Value, tier)
+	}
+	if r.of("lookup redis miss") != 1 || c.Health().State != "ok" {
+		t.Errorf("want it counted as a miss: %v, %+v", r.all(), c.Health())
+	}
+}
+
+func TestAClaimOutlivesItsCaller(t *testing.T) {
+	server := redistest.Start(t)
+	writer, _ := over(t, patiently(server))
+	k := keyOf(t, "token")
+	writer.Remember(k, lasting("value"))
+	writer.pending.Wait()
+	c, _ := over(t, patiently(server))
+	gone, leave := context.WithCancel(context.Background())
+	leave()
+	if e, tier, ok := c.Claim(gone, k); !ok || tier != TierRedis {
+		t.Errorf("got %q from %q, %v; want it, the caller gone or not", e.Value, tier, ok)
+	}
+}
+
+func TestWithoutRedisThereIsMemory(t *testing.T) {
+	c := newCache(t, Options{})
+	misses(t, c, "cold", 1)
+	k := keyOf(t, "token")
+	c.Remember(k, lasting("value"))
+	if e, tier, ok := c.Claim(context.Background(), k); !ok || tier != TierMemory || string(e.Value) != "value" {
+		t.Errorf("got %q from %q, %v", e.Value, tier, ok)
+	}
+	if h := c.Health(); h.State != "off" {
+		t.Errorf("health %+v", h)
+	}
+	if err := c.Ping(context.Background()); err == nil || !strings.Contains(err.Error(), "redis.mode") {
+		t.Errorf("Ping says %v, want it to name redis.mode", err)
+	}
+}
+
+// What is wrong with the options is said at once, and never with the password.
+func TestWrongRedisOptionsAreRefused(t *testing.T) {
+	for _, c := range []struct {
+		o    RedisOptions
+		want string
+	}{
+		{RedisOptions{Mode: ModeSingle}, "redis.url or redis.addrs"},
+		{RedisOptions{Mode: "", Addrs: []string{"127.0.0.1:1"}}, `mode ""`},
+		{RedisOptions{Mode: "Single", Addrs: []string{"127.0.0.1:1"}}, `mode "Single"`},
+		{RedisOptions{Mode: ModeSentinel, Addrs: []string{"127.0.0.1:1"}}, "redis.master_name"},
+		{RedisOptions{Mode: ModeSingle, URL: "http://:canary@127.0.0.1"}, "redis.url"},
+		{RedisOptions{Mode: ModeSingle, URL: "redis://:canary@127.0.0.1:1/no-number"}, "redis.url"},
+		{RedisOptions{Mode: ModeSingle, URL: "redis://:canary@127.0.0.1:1\x7f"}, "redis.url"},
+	} {
+		cache, err := New(Options{MaxEntries: 1, Redis: &c.o})
+		if err == nil || cache != nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%+v: got %v, want an error with %q", c.o, err, c.want)
+		}
+	}
+}
+
+func BenchmarkClaimRedisHit(b *testing.B) {
+	server := redistest.Start(b)
+	c, _ := over(b, patiently(server))
+	k := keyOf(b, "token")
+	c.Remember(k, Entry{Value: make([]byte, 256), Expires: time.Now().Add(time.Hour)})
+	c.pending.Wait()
+	b.ReportAllocs()
+	for b.Loop() {
+		c.memory.entries.Invalidate(k.id)
+		if _, tier, _ := c.Claim(context.Background(), k); tier != TierRedis {
+			b.Fatalf("from %q", tier)
+		}
+	}
+}

@@ -1,0 +1,195 @@
+package cache
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// noon is a whole millisecond, which is what a seal keeps of a time.
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 123e6, time.UTC)
+
+func sealed(t testing.TB, k Key, e Entry) []byte {
+	t.Helper()
+	b, err := seal(k, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// refuses wants errUnsealed, and nothing of the entry with it.
+func refuses(t testing.TB, what string, k Key, b []byte) {
+	t.Helper()
+	e, err := open(k, b, noon)
+	if !errors.Is(err, errUnsealed) || e.Value != nil || !e.Expires.IsZero() {
+		t.Errorf("%s: got %q until %v, %v; want %v", what, e.Value, e.Expires, err, errUnsealed)
+	}
+}
+
+func TestWhatIsSealedOpens(t *testing.T) {
+	k := keyOf(t, "token")
+	for _, value := range []string{"", "x", `{"access_token":"IGAA"}`, strings.Repeat("long", 4096), "\x00\xff\x00"} {
+		in := Entry{Value: []byte(value), Expires: noon.Add(time.Hour)}
+		out, err := open(k, sealed(t, k, in), noon)
+		if err != nil || string(out.Value) != value || !out.Expires.Equal(in.Expires) {
+			t.Errorf("got %.20q until %v, %v; want %.20q until %v", out.Value, out.Expires, err, value, in.Expires)
+		}
+	}
+}
+
+func TestTheSameEntryNeverSealsTheSame(t *testing.T) {
+	k, e := keyOf(t, "token"), Entry{Value: []byte("value"), Expires: noon}
+	seen := map[string]bool{}
+	for range 100 {
+		seen[string(sealed(t, k, e))] = true
+	}
+	if len(seen) != 100 {
+		t.Errorf("100 seals are %d different values", len(seen))
+	}
+}
+
+func TestNothingReadableIsInASeal(t *testing.T) {
+	k, e := keyOf(t, "token"), Entry{Value: []byte("canary-value"), Expires: noon}
+	b := sealed(t, k, e)
+	id := k.ID()
+	end := binary.BigEndian.AppendUint64(nil, uint64(noon.UnixMilli()))
+	for _, readable := range [][]byte{e.Value[:6], id[:8], end} {
+		if bytes.Contains(b, readable) {
+			t.Errorf("%q is readable in the seal", readable)
+		}
+	}
+}
+
+func TestEveryFlippedBitRefuses(t *testing.T) {
+	k := keyOf(t, "token")
+	b := sealed(t, k, Entry{Value: []byte(`{"access_token":"IGAA"}`), Expires: noon.Add(time.Hour)})
+	for bit := range 8 * len(b) {
+		changed := slices.Clone(b)
+		changed[bit/8] ^= 1 << (bit % 8)
+		refuses(t, fmt.Sprintf("bit %d", bit), k, changed)
+	}
+}
+
+func TestAnotherLengthRefuses(t *testing.T) {
+	k := keyOf(t, "token")
+	b := sealed(t, k, Entry{Value: []byte("value"), Expires: noon.Add(time.Hour)})
+	for n := range b {
+		refuses(t, fmt.Sprintf("the first %d of %d bytes", n, len(b)), k, b[:n])
+		refuses(t, fmt.Sprintf("without the first %d bytes", n+1), k, b[n+1:])
+	}
+	refuses(t, "a byte more", k, append(slices.Clone(b), 0))
+	refuses(t, "twice", k, append(slices.Clone(b), b...))
+	refuses(t, "nothing", k, nil)
+}
+
+func TestAnotherVersionRefuses(t *testing.T) {
+	k := keyOf(t, "token")
+	b := sealed(t, k, Entry{Value: []byte("value"), Expires: noon.Add(time.Hour)})
+	if b[0] != sealVersion {
+		t.Fatalf("a seal begins with %d, want its version, %d", b[0], sealVersion)
+	}
+	for v := range 256 {
+		if b[0] = byte(v); v != sealVersion {
+			refuses(t, fmt.Sprintf("version %d", v), k, b)
+		}
+	}
+}
+
+func TestAnotherKeyRefuses(t *testing.T) {
+	k := keyOf(t, "token")
+	b := sealed(t, k, Entry{Value: []byte("value"), Expires: noon.Add(time.Hour)})
+	refuses(t, "another token", keyOf(t, "token2"), b)
+	refuses(t, "another app", keysOf(t, "secret", "app2", "scope").Derive("token"), b)
+	refuses(t, "another scope", keysOf(t, "secret", "app", "scope2").Derive("token"), b)
+	refuses(t, "another secret", keysOf(t, "secret2", "app", "scope").Derive("token"), b)
+	refuses(t, "the id of another entry with the right sealing key", Key{id: keyOf(t, "token2").id, prk: k.prk}, b)
+	refuses(t, "the right id with another sealing key", Key{id: k.id, prk: keyOf(t, "token2").prk}, b)
+}
+
+// What this key did seal, but too short to hold an end, is as foreign as any other.
+func TestASealWithoutItsEndRefuses(t *testing.T) {
+	k := keyOf(t, "token")
+	aead, err := k.aead()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range sealHeader {
+		refuses(t, fmt.Sprintf("%d bytes inside", n), k, aead.Seal([]byte{sealVersion}, nil, make([]byte, n), k.associated()))
+	}
+}
+
+func TestAnEntryIsPastFromItsEndOn(t *testing.T) {
+	k := keyOf(t, "token")
+	b := sealed(t, k, Entry{Value: []byte("value"), Expires: noon})
+	for _, c := range []struct {
+		now  time.Time
+		want error
+	}{
+		{noon.Add(-time.Hour), nil}, {noon.Add(-time.Nanosecond), nil}, {noon, errPast}, {noon.Add(time.Nanosecond), errPast}, {noon.Add(time.Hour), errPast},
+	} {
+		e, err := open(k, b, c.now)
+		if !errors.Is(err, c.want) || (c.want != nil) != (e.Value == nil) {
+			t.Errorf("%v before its end: got %q, %v; want %v", noon.Sub(c.now), e.Value, err, c.want)
+		}
+	}
+}
+
+// Laws: what is sealed opens to the same bytes and end; one changed bit refuses; arbitrary bytes never open, and never panic.
+func FuzzSealOpen(f *testing.F) {
+	f.Add("IGAA-token", []byte(`{"access_token":"IGAA"}`), int64(3600_000), uint(0))
+	f.Add("", []byte{}, int64(1), uint(77))
+	f.Add("t", []byte{sealVersion}, int64(0), uint(8))
+	f.Add("t", bytes.Repeat([]byte{sealVersion, 0}, 40), int64(-1), uint(1<<20))
+	f.Add("t", []byte("far"), int64(1)<<62, uint(9))
+	keys := keysOf(f, "secret", "app", "scope")
+	f.Fuzz(func(t *testing.T, token string, value []byte, left int64, bit uint) {
+		k := keys.Derive(token)
+		refuses(t, "arbitrary bytes", k, value)
+
+		in := Entry{Value: value, Expires: time.UnixMilli(noon.UnixMilli() + left)}
+		b := sealed(t, k, in)
+		out, err := open(k, b, noon)
+		switch {
+		case !noon.Before(in.Expires):
+			if !errors.Is(err, errPast) {
+				t.Errorf("ended %v ago: got %v, want %v", noon.Sub(in.Expires), err, errPast)
+			}
+		case err != nil || !bytes.Equal(out.Value, value) || !out.Expires.Equal(in.Expires):
+			t.Errorf("got %q until %v, %v; want %q until %v", out.Value, out.Expires, err, value, in.Expires)
+		}
+		refuses(t, "another token's key", keys.Derive(token+"x"), b)
+		b[bit/8%uint(len(b))] ^= 1 << (bit % 8)
+		refuses(t, "a flipped bit", k, b)
+	})
+}
+
+func benchmarkEntry(b *testing.B) (Key, Entry) {
+	return keyOf(b, strings.Repeat("IGAA", 45)), Entry{Value: bytes.Repeat([]byte("x"), 256), Expires: noon.Add(time.Hour)}
+}
+
+func BenchmarkSeal(b *testing.B) {
+	k, e := benchmarkEntry(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := seal(k, e); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	k, e := benchmarkEntry(b)
+	in := sealed(b, k, e)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := open(k, in, noon); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
