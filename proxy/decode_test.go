@@ -124,6 +124,7 @@ func TestTheGateRefusesWhatNoServerSends(t *testing.T) {
 	local := at("127.0.0.1:8080")
 	strict, open := newGate([]string{"igproxy.internal", "[2001:db8::1]"}, false), newGate(nil, true)
 	absolute := httptest.NewRequest(http.MethodGet, "http://graph.instagram.com"+target, nil)
+	ours := httptest.NewRequest(http.MethodGet, "http://[::1]:8080"+target, nil)
 	connect := httptest.NewRequest(http.MethodConnect, "graph.instagram.com:443", nil)
 	for name, c := range map[string]struct {
 		gate gate
@@ -148,6 +149,17 @@ func TestTheGateRefusesWhatNoServerSends(t *testing.T) {
 		"address bar":          {open, with(at("127.0.0.1"), "Sec-Fetch-Site", "none"), nil},
 		"node's fetch":         {strict, with(with(at("127.0.0.1:1"), "Sec-Fetch-Mode", "cors"), "Accept-Language", "*"), nil},
 		"absolute form":        {open, absolute, errProxyRequest},
+		"absolute, ours":       {strict, ours, nil},
+		"absolute, with user":  {strict, httptest.NewRequest(http.MethodGet, "http://u@localhost"+target, nil), errProxyRequest},
+		"absolute, over tls":   {strict, httptest.NewRequest(http.MethodGet, "https://localhost"+target, nil), errProxyRequest},
+		"empty port":           {strict, at("localhost:"), nil},
+		"port of letters":      {strict, at("127.0.0.1:80.evil.example"), errHost},
+		"port too high":        {strict, at("127.0.0.1:65536"), errHost},
+		"open bracket":         {strict, at("[::1"), errHost},
+		"two brackets":         {strict, at("[[::1]]"), errHost},
+		"name in brackets":     {strict, at("[localhost]"), errHost},
+		"no brackets":          {strict, at("::1"), errHost},
+		"tail behind brackets": {strict, at("[::1]80"), errHost},
 		"connect":              {open, connect, errProxyRequest},
 	} {
 		if got := c.gate.check(c.r); got != c.want {
