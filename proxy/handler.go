@@ -23,6 +23,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.answer(w)
 	p.carried.metrics.answered(&x, time.Since(start))
 	x.log(r.Context(), p.carried.log, time.Since(start))
+	if x.gone {
+		panic(http.ErrAbortHandler) // net/http would write 200 and no body, which a caller that ended only its half would read
+	}
 }
 
 // exchange is one request on its way through the steps, from the handler's view.
