@@ -51,7 +51,7 @@ func (e *engine) route(r *http.Request) (*grant, *GraphError) {
 		if r.Method != g.method {
 			return nil, errMethod(r.Method, g.method)
 		}
-		if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
+		if announcesBody(r) {
 			return nil, errBody
 		}
 		return g, nil

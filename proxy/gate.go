@@ -74,3 +74,16 @@ func fromWebPage(h http.Header) bool {
 	}
 	return false
 }
+
+// announcesBody reports whether something follows the header that is no request. Nobody here reads bodies.
+func announcesBody(r *http.Request) bool { return r.ContentLength != 0 || len(r.TransferEncoding) > 0 }
+
+// last reports whether the connection must end with the answer, because what follows may be no request though net/http would read it as
+// one, or because net/http would hold the answer until it came:
+//   - a body, of which we read nothing;
+//   - what a client sends into the tunnel it hoped for;
+//   - a body that only the client knows of: net/http drops Transfer-Encoding of an HTTP/1.0 request unseen, where RFC 9112, section 6.1,
+//     says that the framing is faulty.
+func last(r *http.Request) bool {
+	return announcesBody(r) || r.Method == http.MethodConnect || !r.ProtoAtLeast(1, 1)
+}
