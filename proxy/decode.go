@@ -86,6 +86,9 @@ type query struct {
 
 // readQuery walks a raw query without building a map. Empty pairs (Meta's own sample has one) and unknown names are passed over.
 func readQuery(raw, param string) (q query, refused *GraphError) {
+	if strings.Contains(raw, "#") { // no request target has a fragment: RFC 9112, section 3.2
+		return q, errFragment
+	}
 	for raw != "" {
 		var pair string
 		pair, raw, _ = strings.Cut(raw, "&")

@@ -62,6 +62,8 @@ func TestDecodeRefusesWhatIsMalformed(t *testing.T) {
 	body := httptest.NewRequest(http.MethodGet, ok, strings.NewReader("x"))
 	chunked := get(ok)
 	chunked.ContentLength, chunked.TransferEncoding = -1, []string{"chunked"}
+	fragment := get(ok)
+	fragment.URL.RawQuery += "#_" // as net/http leaves it
 	e := testEngine(t)
 	for name, c := range map[string]struct {
 		r       *http.Request
@@ -84,6 +86,7 @@ func TestDecodeRefusesWhatIsMalformed(t *testing.T) {
 		"body":                 {body, 400, 100, subBody},
 		"chunked body":         {chunked, 400, 100, subBody},
 		"bad escape":           {get("/access_token?grant_type=ig_exchange_token&access_token=t&x=%zz"), 400, 100, subQuery},
+		"raw fragment":         {fragment, 400, 100, subQuery},
 		"no grant type":        {get("/access_token?access_token=IGAAtoken"), 400, 100, subGrantType},
 		"two grant types":      {get(ok + "&grant_type=ig_exchange_token"), 400, 100, subGrantType},
 		"another grant type":   {get("/access_token?grant_type=ig_refresh_token&access_token=t"), 400, 100, subGrantType},

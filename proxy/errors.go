@@ -52,6 +52,8 @@ var (
 		"This GET announces a body. Send the parameters in the query, and no body.")
 	errQuery = requestError(http.StatusBadRequest, 100, subQuery,
 		"The query string is not well formed: a % is not followed by two hex digits. Percent-encode the parameters.")
+	errFragment = requestError(http.StatusBadRequest, 100, subQuery,
+		"The request target has a raw #, which ends a query for some readers and not for others. Percent-encode it as %23, or leave it out.")
 	errArray = requestError(http.StatusBadRequest, 100, subQuery,
 		"grant_type and access_token must be plain parameters. Remove the brackets from the name.")
 	errNoGrantType = requestError(http.StatusBadRequest, 100, subGrantType,
