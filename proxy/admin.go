@@ -61,6 +61,9 @@ func (p *Proxy) Admin(hosts []string, anyHost bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if last(r) {
+			w.Header().Set("Connection", "close")
+		}
 		if refused := g.check(r); refused != nil {
 			writeText(w, refused.Status, refused.Message+"\n")
 			return

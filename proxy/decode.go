@@ -51,7 +51,7 @@ func (e *engine) route(r *http.Request) (*grant, *GraphError) {
 		if r.Method != g.method {
 			return nil, errMethod(r.Method, g.method)
 		}
-		if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
+		if announcesBody(r) {
 			return nil, errBody
 		}
 		return g, nil
@@ -86,6 +86,9 @@ type query struct {
 
 // readQuery walks a raw query without building a map. Empty pairs (Meta's own sample has one) and unknown names are passed over.
 func readQuery(raw, param string) (q query, refused *GraphError) {
+	if strings.Contains(raw, "#") { // no request target has a fragment: RFC 9112, section 3.2
+		return q, errFragment
+	}
 	for raw != "" {
 		var pair string
 		pair, raw, _ = strings.Cut(raw, "&")

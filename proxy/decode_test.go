@@ -62,6 +62,8 @@ func TestDecodeRefusesWhatIsMalformed(t *testing.T) {
 	body := httptest.NewRequest(http.MethodGet, ok, strings.NewReader("x"))
 	chunked := get(ok)
 	chunked.ContentLength, chunked.TransferEncoding = -1, []string{"chunked"}
+	fragment := get(ok)
+	fragment.URL.RawQuery += "#_" // as net/http leaves it
 	e := testEngine(t)
 	for name, c := range map[string]struct {
 		r       *http.Request
@@ -84,6 +86,7 @@ func TestDecodeRefusesWhatIsMalformed(t *testing.T) {
 		"body":                 {body, 400, 100, subBody},
 		"chunked body":         {chunked, 400, 100, subBody},
 		"bad escape":           {get("/access_token?grant_type=ig_exchange_token&access_token=t&x=%zz"), 400, 100, subQuery},
+		"raw fragment":         {fragment, 400, 100, subQuery},
 		"no grant type":        {get("/access_token?access_token=IGAAtoken"), 400, 100, subGrantType},
 		"two grant types":      {get(ok + "&grant_type=ig_exchange_token"), 400, 100, subGrantType},
 		"another grant type":   {get("/access_token?grant_type=ig_refresh_token&access_token=t"), 400, 100, subGrantType},
@@ -124,6 +127,7 @@ func TestTheGateRefusesWhatNoServerSends(t *testing.T) {
 	local := at("127.0.0.1:8080")
 	strict, open := newGate([]string{"igproxy.internal", "[2001:db8::1]"}, false), newGate(nil, true)
 	absolute := httptest.NewRequest(http.MethodGet, "http://graph.instagram.com"+target, nil)
+	ours := httptest.NewRequest(http.MethodGet, "http://[::1]:8080"+target, nil)
 	connect := httptest.NewRequest(http.MethodConnect, "graph.instagram.com:443", nil)
 	for name, c := range map[string]struct {
 		gate gate
@@ -148,6 +152,17 @@ func TestTheGateRefusesWhatNoServerSends(t *testing.T) {
 		"address bar":          {open, with(at("127.0.0.1"), "Sec-Fetch-Site", "none"), nil},
 		"node's fetch":         {strict, with(with(at("127.0.0.1:1"), "Sec-Fetch-Mode", "cors"), "Accept-Language", "*"), nil},
 		"absolute form":        {open, absolute, errProxyRequest},
+		"absolute, ours":       {strict, ours, nil},
+		"absolute, with user":  {strict, httptest.NewRequest(http.MethodGet, "http://u@localhost"+target, nil), errProxyRequest},
+		"absolute, over tls":   {strict, httptest.NewRequest(http.MethodGet, "https://localhost"+target, nil), errProxyRequest},
+		"empty port":           {strict, at("localhost:"), nil},
+		"port of letters":      {strict, at("127.0.0.1:80.evil.example"), errHost},
+		"port too high":        {strict, at("127.0.0.1:65536"), errHost},
+		"open bracket":         {strict, at("[::1"), errHost},
+		"two brackets":         {strict, at("[[::1]]"), errHost},
+		"name in brackets":     {strict, at("[localhost]"), errHost},
+		"no brackets":          {strict, at("::1"), errHost},
+		"tail behind brackets": {strict, at("[::1]80"), errHost},
 		"connect":              {open, connect, errProxyRequest},
 	} {
 		if got := c.gate.check(c.r); got != c.want {

@@ -48,10 +48,12 @@ var (
 		"This Host name is not served here. Use localhost or a loopback address, or add the name to allowed_hosts.")
 	errBrowser = requestError(http.StatusForbidden, 100, subBrowser,
 		"Requests from web pages are refused: a token exchange belongs on the server. Call igproxy from your server, not from a browser.")
-	errBody = closing(requestError(http.StatusBadRequest, 100, subBody,
-		"This GET announces a body. Send the parameters in the query, and no body."))
+	errBody = requestError(http.StatusBadRequest, 100, subBody,
+		"This GET announces a body. Send the parameters in the query, and no body.")
 	errQuery = requestError(http.StatusBadRequest, 100, subQuery,
 		"The query string is not well formed: a % is not followed by two hex digits. Percent-encode the parameters.")
+	errFragment = requestError(http.StatusBadRequest, 100, subQuery,
+		"The request target has a raw #, which ends a query for some readers and not for others. Percent-encode it as %23, or leave it out.")
 	errArray = requestError(http.StatusBadRequest, 100, subQuery,
 		"grant_type and access_token must be plain parameters. Remove the brackets from the name.")
 	errNoGrantType = requestError(http.StatusBadRequest, 100, subGrantType,
@@ -72,11 +74,6 @@ var (
 		"The access token is longer than 4096 bytes. Send it as Instagram gave it.")
 )
 
-func closing(e *GraphError) *GraphError {
-	e.close = true
-	return e
-}
-
 // errMethod speaks as Instagram does. The method is repeated only when it is one of HTTP's own.
 func errMethod(method, allowed string) *GraphError {
 	name := "other"
@@ -84,7 +81,7 @@ func errMethod(method, allowed string) *GraphError {
 	case http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodTrace:
 		name = strings.ToLower(method)
 	}
-	return closing(requestError(http.StatusBadRequest, 100, subMethod, "Unsupported request - method type: "+name+". Send "+allowed+"."))
+	return requestError(http.StatusBadRequest, 100, subMethod, "Unsupported request - method type: "+name+". Send "+allowed+".")
 }
 
 // ownTransient is the envelope of a failure that may pass: code 2, as Instagram's own outages.

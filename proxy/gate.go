@@ -3,6 +3,8 @@ package proxy
 import (
 	"net"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -24,7 +26,7 @@ func newGate(hosts []string, anyHost bool) gate {
 // check returns what is wrong with the request, or nil.
 func (g gate) check(r *http.Request) *GraphError {
 	switch {
-	case r.Method == http.MethodConnect, r.URL.IsAbs(), !strings.HasPrefix(r.RequestURI, "/"):
+	case r.Method == http.MethodConnect, !strings.HasPrefix(r.RequestURI, "/") && !g.absolute(r.URL):
 		return errProxyRequest
 	case !g.any && !g.serves(r.Host):
 		return errHost
@@ -34,13 +36,26 @@ func (g gate) check(r *http.Request) *GraphError {
 	return nil
 }
 
-func (g gate) serves(host string) bool {
-	name := host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		name = h
+// absolute reports whether a target in absolute form is ours: RFC 9112, section 3.2.2, wants it served, and net/http has put its authority
+// in the place of Host. What may be anybody's, where any Host name goes, is a forward-proxy request.
+func (g gate) absolute(u *url.URL) bool {
+	return u.Scheme == "http" && u.User == nil && g.serves(u.Host)
+}
+
+// serves reports whether an authority is ours, written as RFC 3986 has it: a name or an IPv4 address, or an IPv6 address in brackets.
+// The port may be any, because containers publish ours under another, but it must be one.
+func (g gate) serves(authority string) bool {
+	name, port, _ := strings.Cut(authority, ":")
+	if rest, ok := strings.CutPrefix(authority, "["); ok {
+		if name, port, ok = strings.Cut(rest, "]"); !ok || !strings.Contains(name, ":") || port != "" && port[0] != ':' {
+			return false
+		}
+		port = strings.TrimPrefix(port, ":")
 	}
-	name = strings.ToLower(strings.Trim(name, "[]"))
-	if g.hosts[name] {
+	if _, err := strconv.ParseUint(port, 10, 16); port != "" && err != nil {
+		return false
+	}
+	if g.hosts[strings.ToLower(name)] {
 		return true
 	}
 	ip := net.ParseIP(name)
@@ -58,4 +73,17 @@ func fromWebPage(h http.Header) bool {
 		}
 	}
 	return false
+}
+
+// announcesBody reports whether something follows the header that is no request. Nobody here reads bodies.
+func announcesBody(r *http.Request) bool { return r.ContentLength != 0 || len(r.TransferEncoding) > 0 }
+
+// last reports whether the connection must end with the answer, because what follows may be no request though net/http would read it as
+// one, or because net/http would hold the answer until it came:
+//   - a body, of which we read nothing;
+//   - what a client sends into the tunnel it hoped for;
+//   - a body that only the client knows of: net/http drops Transfer-Encoding of an HTTP/1.0 request unseen, where RFC 9112, section 6.1,
+//     says that the framing is faulty.
+func last(r *http.Request) bool {
+	return announcesBody(r) || r.Method == http.MethodConnect || !r.ProtoAtLeast(1, 1)
 }

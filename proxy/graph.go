@@ -27,7 +27,6 @@ type GraphError struct {
 
 	class class
 	cause string // for our log only: the kind of a failure, never a text from outside
-	close bool   // answer with Connection: close
 }
 
 // Error names the codes and the kind, and never the message: Instagram writes what it likes there.

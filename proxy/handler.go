@@ -18,11 +18,14 @@ const statusGone = 499
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	e := p.current.Load()
-	x := exchange{id: requestID(), grant: "none", app: e.app.label}
+	x := exchange{id: requestID(), grant: "none", app: e.app.label, last: last(r)}
 	x.serve(e, r, p.carried.log)
 	x.answer(w)
 	p.carried.metrics.answered(&x, time.Since(start))
 	x.log(r.Context(), p.carried.log, time.Since(start))
+	if x.gone {
+		panic(http.ErrAbortHandler) // net/http would write 200 and no body, which a caller that ended only its half would read
+	}
 }
 
 // exchange is one request on its way through the steps, from the handler's view.
@@ -33,6 +36,7 @@ type exchange struct {
 	result answer
 	err    *GraphError // nil: result is a definite answer
 	gone   bool        // the caller left
+	last   bool        // the connection ends with the answer
 	status int
 }
 
@@ -91,11 +95,11 @@ func (x *exchange) answer(w http.ResponseWriter) {
 		if e.RetryAt.After(now) {
 			h["Retry-After"] = []string{strconv.Itoa(int((e.RetryAt.Sub(now) + time.Second - 1) / time.Second))}
 		}
-		if e.close {
-			h["Connection"] = []string{"close"}
-		}
 	} else {
 		x.status, body = http.StatusOK, x.result.token.append(make([]byte, 0, 512), now)
+	}
+	if x.last {
+		h["Connection"] = []string{"close"}
 	}
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(x.status)

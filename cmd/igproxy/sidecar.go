@@ -157,6 +157,8 @@ func newListener(l net.Listener, config Config, log *slog.Logger) *listener {
 		IdleTimeout:       config.Server.IdleTimeout,
 		MaxHeaderBytes:    config.Server.MaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.With("from", "net/http").Handler(), slog.LevelWarn),
+		// net/http answers OPTIONS * by itself, to any Host, and waits for an announced body; the gate does better.
+		DisableGeneralOptionsHandler: true,
 	}}
 }
 

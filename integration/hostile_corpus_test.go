@@ -1,0 +1,304 @@
+package integration
+
+// The corpus of hostile requests: testdata/hostile/*.txt, one file a family, one line an entry.
+//
+//	# a comment: why the answer is what it is
+//	frame: GET {entry} HTTP/1.1\r\nHost: {host}\r\n\r\n
+//	name of the entry | answers; remarks | what stands in the frame's {entry}
+//	    a line that begins with a blank continues the one above, without the blanks
+//
+// A frame holds until the next one. In frames and entries \r \n \t \\ and \xNN are escapes, {text*5000} is a run, and these stand for
+// something: {host} and {port} of igproxy, {warm} a token in its cache, {exchange} the path up to the token, {ok} the path with the warm
+// token, {second} a whole good request. {ok*3} is three times what {ok} stands for.
+//
+// Answers are joined by " + ", and the connection must bring these and no more:
+//
+//	200          a token
+//	400 990007   igproxy's refusal: the Graph envelope with this error_subcode
+//	400 plain    net/http's own answer, for what is not HTTP
+//	200 x10      ten of them
+//	... head     the answer to a HEAD: a header that announces a body, and none
+//	none         no answer at all
+//
+// Remarks: "close", the last answer ends the connection; "eof", the client sends its end at once and waits for answers; "pieces", it sends
+// few bytes at a time; "asks 2", so many questions reach Instagram.
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// canary is in every entry: no log line and no answer may hold it.
+const canary = "canary"
+
+const (
+	leastHostile = 300
+	mostRun      = 2 << 20 // bytes of one {text*count}
+)
+
+type hostileEntry struct {
+	name               string // family/name
+	wire               string // with escapes and placeholders
+	answers            []hostileAnswer
+	close, eof, pieces bool
+	asks               int
+}
+
+type hostileAnswer struct {
+	status, subcode int // subcode 0 and not plain: a token
+	plain, head     bool
+}
+
+// readHostile reads the whole corpus, and refuses one that shrank.
+func readHostile(t *testing.T) (all []hostileEntry) {
+	t.Helper()
+	files, err := filepath.Glob("testdata/hostile/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		family := strings.TrimSuffix(filepath.Base(file), ".txt")
+		entries, err := parseHostile(family, string(text))
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		all = append(all, entries...)
+	}
+	wires := map[string]string{}
+	for _, e := range all {
+		if first, ok := wires[e.wire]; ok {
+			t.Errorf("%s sends the same as %s", e.name, first)
+		}
+		wires[e.wire] = e.name
+	}
+	if len(all) < leastHostile {
+		t.Errorf("%d entries, want at least %d", len(all), leastHostile)
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+	return all
+}
+
+func parseHostile(family, text string) (entries []hostileEntry, err error) {
+	frame, names := "", map[string]bool{}
+	for n, line := range joinLines(text) {
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if f, ok := strings.CutPrefix(line, "frame: "); ok {
+			if frame = f; strings.Count(frame, "{entry}") != 1 {
+				return nil, fmt.Errorf("line %d: a frame without one {entry}", n+1)
+			}
+			continue
+		}
+		e, err := parseEntry(line, frame)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", n+1, err)
+		}
+		if names[e.name] {
+			return nil, fmt.Errorf("line %d: a second %q", n+1, e.name)
+		}
+		names[e.name] = true
+		e.name = family + "/" + e.name
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// joinLines appends a line that begins with a blank to the last one that does not, and leaves it empty, so that line numbers stay.
+func joinLines(text string) []string {
+	lines := strings.Split(text, "\n")
+	last := 0
+	for i, line := range lines {
+		if rest := strings.TrimLeft(line, " \t"); rest != line && i > 0 {
+			lines[last] += rest
+			lines[i] = ""
+		} else {
+			last = i
+		}
+	}
+	return lines
+}
+
+var entryName = regexp.MustCompile(`^[a-z0-9][a-z0-9 .,'/:_-]*$`)
+
+func parseEntry(line, frame string) (e hostileEntry, err error) {
+	parts := strings.SplitN(line, "|", 3)
+	if len(parts) != 3 {
+		return e, errors.New("not name | answers | entry")
+	}
+	name, want, data := strings.TrimSpace(parts[0]), strings.TrimSpace(parts[1]), strings.TrimSpace(parts[2])
+	switch {
+	case !entryName.MatchString(name):
+		return e, fmt.Errorf("the name %q", name)
+	case frame == "":
+		return e, errors.New("an entry before the first frame")
+	case data == "":
+		return e, errors.New("an empty entry")
+	}
+	e.name, e.wire = name, strings.Replace(frame, "{entry}", data, 1)
+	answers, remarks, _ := strings.Cut(want, ";")
+	if e.answers, err = parseAnswers(answers); err != nil {
+		return e, err
+	}
+	for _, remark := range strings.Fields(strings.ReplaceAll(remarks, "asks ", "asks=")) {
+		if err := e.remark(strings.Trim(remark, ",")); err != nil {
+			return e, err
+		}
+	}
+	sent, err := expand(e.wire, placeholders("127.0.0.1:1"))
+	if err != nil {
+		return e, err
+	}
+	if !strings.Contains(strings.ToLower(sent), canary) {
+		return e, errors.New("no canary in it")
+	}
+	return e, nil
+}
+
+func (e *hostileEntry) remark(word string) (err error) {
+	count, asks := strings.CutPrefix(word, "asks=")
+	switch {
+	case word == "close":
+		e.close = true
+	case word == "eof":
+		e.eof = true
+	case word == "pieces":
+		e.pieces = true
+	case asks:
+		e.asks, err = strconv.Atoi(count)
+	default:
+		err = fmt.Errorf("the remark %q", word)
+	}
+	return err
+}
+
+var answerForm = regexp.MustCompile(`^([1-5][0-9][0-9])( plain| 9900[0-9][0-9])?( head)?( x[0-9]+)?$`)
+
+func parseAnswers(text string) (list []hostileAnswer, err error) {
+	if text == "none" {
+		return nil, nil
+	}
+	for _, part := range strings.Split(text, " + ") {
+		m := answerForm.FindStringSubmatch(part)
+		if m == nil {
+			return nil, fmt.Errorf("the answer %q", part)
+		}
+		a := hostileAnswer{plain: m[2] == " plain", head: m[3] != ""}
+		a.status, _ = strconv.Atoi(m[1])
+		if !a.plain && m[2] != "" {
+			a.subcode, _ = strconv.Atoi(m[2][1:])
+		}
+		times := 1
+		if m[4] != "" {
+			times, _ = strconv.Atoi(m[4][2:])
+		}
+		switch {
+		case a.status >= 500 && a.status != 501 && a.status != 505:
+			return nil, fmt.Errorf("no request deserves a %d", a.status)
+		case a.subcode == 0 && !a.plain && a.status != 200, a.subcode != 0 && a.status < 400:
+			return nil, fmt.Errorf("the answer %q is neither a token, nor an envelope, nor plain", part)
+		}
+		for range times {
+			list = append(list, a)
+		}
+	}
+	return list, nil
+}
+
+// placeholders are what stands for something.
+func placeholders(host string) map[string]string {
+	const warm, exchange = "IGAA-canary-warm", "/access_token?grant_type=ig_exchange_token"
+	ok := exchange + "&access_token=" + warm
+	_, port, _ := strings.Cut(host, ":")
+	return map[string]string{"host": host, "port": port, "warm": warm, "exchange": exchange, "ok": ok,
+		"second": "GET " + ok + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n"}
+}
+
+var (
+	escape = regexp.MustCompile(`\\(x[0-9a-fA-F]{2}|[rnt\\]|)`)
+	brace  = regexp.MustCompile(`\{([^{}]*)\}|[{}]`)
+)
+
+// expand makes bytes of the notation.
+func expand(text string, values map[string]string) (string, error) {
+	var wrong error
+	text = brace.ReplaceAllStringFunc(text, func(found string) string {
+		inside := strings.Trim(found, "{}")
+		at := strings.LastIndex(inside, "*")
+		if value, ok := values[inside]; ok && at < 0 {
+			return value
+		}
+		count, err := strconv.Atoi(inside[at+1:])
+		if at < 1 || err != nil || count < 1 || count*at > mostRun {
+			wrong = fmt.Errorf("the notation %q", found)
+			return ""
+		}
+		if value, ok := values[inside[:at]]; ok {
+			return strings.Repeat(value, count)
+		}
+		return strings.Repeat(inside[:at], count)
+	})
+	text = escape.ReplaceAllStringFunc(text, func(found string) string {
+		s, err := strconv.Unquote(`"` + found + `"`)
+		if err != nil {
+			wrong = fmt.Errorf("the escape %q", found)
+		}
+		return s
+	})
+	return text, wrong
+}
+
+func TestTheHostileCorpusIsReadStrictly(t *testing.T) {
+	const frame = "frame: GET {entry} HTTP/1.1\\r\\n\\r\\n\n"
+	good, err := parseHostile("f", "# why\n"+frame+"a | 200 + 400 990007 head x2; close, asks 2 | /{canary*2}\\x00\n  \\\\{ok}\n")
+	if err != nil || len(good) != 1 {
+		t.Fatalf("got %v, %v", good, err)
+	}
+	sent, err := expand(good[0].wire, placeholders("h:1"))
+	e := good[0]
+	if want := "GET /canarycanary\x00\\" + placeholders("h:1")["ok"] + " HTTP/1.1\r\n\r\n"; sent != want || err != nil {
+		t.Errorf("sends %q, want %q", sent, want)
+	}
+	if last := (hostileAnswer{status: 400, subcode: 990007, head: true}); e.name != "f/a" || len(e.answers) != 3 || e.answers[2] != last || !e.close || e.asks != 2 {
+		t.Errorf("got %+v", e)
+	}
+	for name, text := range map[string]string{
+		"no frame":           "a | 200 | /canary",
+		"frame of nothing":   "frame: GET / HTTP/1.1\n",
+		"two parts":          frame + "a | /canary",
+		"no name":            frame + "| 200 | /canary",
+		"empty":              frame + "a | 200 | ",
+		"no answer":          frame + "a | | /canary",
+		"unknown answer":     frame + "a | ok | /canary",
+		"refused by whom":    frame + "a | 400 | /canary",
+		"a 500":              frame + "a | 500 plain | /canary",
+		"unknown remark":     frame + "a | 200; slowly | /canary",
+		"asks how often":     frame + "a | 200; asks many | /canary",
+		"unknown escape":     frame + "a | 200 | /canary\\q",
+		"half an escape":     frame + "a | 200 | /canary\\x0",
+		"unknown stand-in":   frame + "a | 200 | /canary{okay}",
+		"open brace":         frame + "a | 200 | /canary{ok",
+		"endless run":        frame + "a | 200 | /canary{a*9999999}",
+		"no canary":          frame + "a | 200 | /x",
+		"the same name":      frame + "a | 200 | /canary\na | 200 | /canary2",
+		"half a 200":         frame + "a | 200 990001 | /canary",
+		"negative run":       frame + "a | 200 | /canary{a*-1}",
+		"answer with a typo": frame + "a | 200 +400 plain | /canary",
+	} {
+		if got, err := parseHostile("f", text); err == nil {
+			t.Errorf("%s: read as %+v", name, got)
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package proxy
+
+// What net/http makes of an answer, seen from a raw connection.
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// wireServer serves a Proxy whose exchanges are given.
+func wireServer(t *testing.T, exchange exchangeFunc) string {
+	t.Helper()
+	e := testEngine(t)
+	e.first = exchange
+	p := &Proxy{carried: carried{metrics: NewMetrics(), log: slog.New(slog.DiscardHandler)}}
+	p.current.Store(e)
+	s := httptest.NewServer(p)
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
+}
+
+// sent writes a request and returns all that comes until the server ends the connection. Ours ends first, after the request, if half.
+func sent(t *testing.T, addr, request string, half bool) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // only a held answer takes so long
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	if half {
+		_ = conn.(*net.TCPConn).CloseWrite()
+	}
+	got, err := io.ReadAll(conn)
+	if err != nil {
+		t.Errorf("after %q: %v", got, err)
+	}
+	return string(got)
+}
+
+const wireOK = "/access_token?grant_type=ig_exchange_token&access_token=t"
+
+// net/http writes 200 and an empty body for a handler that returns without a word. A client that only ended its half reads it.
+func TestACallerThatLeftGetsNoEmpty200(t *testing.T) {
+	addr := wireServer(t, func(ctx context.Context, _ call) (answer, error) {
+		<-ctx.Done()
+		return answer{}, errCallerGone
+	})
+	if got := sent(t, addr, "GET "+wireOK+" HTTP/1.1\r\nHost: localhost\r\n\r\n", true); got != "" {
+		t.Errorf("got %q, want nothing", got)
+	}
+}
+
+// What net/http would read as the next request may be the body of the last one.
+func TestNothingBehindABodyIsARequest(t *testing.T) {
+	addr := wireServer(t, func(context.Context, call) (answer, error) { return refusalAnswer(190, 0, "m"), nil })
+	const host, second = " HTTP/1.1\r\nHost: localhost\r\n", "GET " + wireOK + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	for name, request := range map[string]string{
+		"another path":     "GET /x" + host + "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + second,
+		"foreign host":     "GET " + wireOK + " HTTP/1.1\r\nHost: evil.example\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + second,
+		"web page":         "GET " + wireOK + host + "Origin: null\r\nContent-Length: 1\r\n\r\nx" + second,
+		"connect":          "CONNECT localhost:80" + host + "\r\n" + second,
+		"http/1.0, chunks": "GET " + wireOK + " HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n" + second,
+	} {
+		got := sent(t, addr, request, true)
+		if n := strings.Count(got, "HTTP/1."); n != 1 || !strings.Contains(got, "\r\nConnection: close\r\n") {
+			t.Errorf("%s: %d answers, want one that ends the connection: %s", name, n, got)
+		}
+	}
+}
+
+// An announced body that never comes holds no answer.
+func TestNoAnswerWaitsForABody(t *testing.T) {
+	app := wireServer(t, nil)
+	admin := httptest.NewServer((&Proxy{carried: carried{metrics: NewMetrics()}}).Admin(nil, false))
+	defer admin.Close()
+	for _, c := range []struct{ addr, head, status string }{
+		{app, "GET /x HTTP/1.1\r\nHost: localhost", "404"},
+		{app, "GET " + wireOK + " HTTP/1.1\r\nHost: localhost", "400"},
+		{app, "PUT " + wireOK + " HTTP/1.1\r\nHost: localhost", "400"},
+		{app, "GET " + wireOK + " HTTP/1.1\r\nHost: evil.example", "421"},
+		{app, "POST " + wireOK + " HTTP/1.1\r\nHost: localhost\r\nOrigin: null", "403"},
+		{app, "POST http://evil.example/ HTTP/1.1\r\nHost: localhost", "400"},
+		{admin.Listener.Addr().String(), "GET /healthz HTTP/1.1\r\nHost: localhost", "200"},
+		{admin.Listener.Addr().String(), "POST /healthz HTTP/1.1\r\nHost: evil.example", "421"},
+	} {
+		for _, framing := range []string{"Content-Length: 5", "Transfer-Encoding: chunked"} {
+			conn, err := net.Dial("tcp", c.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // only a held answer takes so long
+			_, _ = io.WriteString(conn, c.head+"\r\n"+framing+"\r\n\r\n")
+			if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 "+c.status) {
+				t.Errorf("%s, %s: got %q, %v", c.head, framing, line, err)
+			}
+			conn.Close()
+		}
+	}
+}
