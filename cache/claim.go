@@ -54,6 +54,7 @@ type Claim struct {
 	owner string
 	lease *lease // nil: none is held
 	over  []byte // the stored value that was seen: should the caller ask all the same, it was of no use and may be replaced
+	seen  bool   // Redis has said something
 	late  bool   // others may have asked meanwhile
 	ended bool
 }
@@ -111,23 +112,31 @@ func (cl *Claim) ask(ctx context.Context) (reply, error) {
 	for {
 		r, err := cl.cache.shared.claim(ctx, cl.key, cl.owner, cl.over)
 		if err != nil {
-			cl.cache.observer.Lookup(TierRedis, "error")
+			cl.saw("error")
 			return r, err
 		}
 		if r.value == nil {
-			cl.cache.observer.Lookup(TierRedis, "miss")
+			cl.saw("miss")
 			return cl.hear(r), nil
 		}
 		cl.Entry, err = open(cl.key, sealedValue, r.value, time.Now())
 		if err == nil {
-			cl.cache.observer.Lookup(TierRedis, "hit")
+			cl.saw("hit")
 			return r, nil
 		}
-		cl.cache.observer.Lookup(TierRedis, useless(err))
+		cl.saw(useless(err))
 		if again := cl.over != nil; again {
 			return reply{}, err
 		}
 		cl.over = r.value
+	}
+}
+
+// saw counts what the first question brought; polls are no lookups.
+func (cl *Claim) saw(result string) {
+	if !cl.seen {
+		cl.seen = true
+		cl.cache.observer.Lookup(TierRedis, result)
 	}
 }
 
@@ -186,7 +195,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // Remember ends the claim with an entry: into memory at once, into Redis off the caller's path. The first entry stored wins, unless
-// better says that e is better than the stored one. Where others may have asked meanwhile, it waits for Redis's word, within the budget
+// better says that e is better than the stored one (nil: it never is). Where others may have asked meanwhile, it waits for Redis's word, within the budget
 // of a question, and returns the winner and that e lost to it; else it returns e.
 func (cl *Claim) Remember(e Entry, better func(stored Entry) bool) (winner Entry, lost bool) {
 	if cl.ended || !cl.cache.keep(cl.key, e) {
@@ -242,7 +251,7 @@ func (cl *Claim) publish(e Entry, better func(Entry) bool) (winner Entry, lost b
 			cl.cache.observer.Store(TierRedis, "stored")
 			return e, false
 		}
-		if stored, err := open(cl.key, sealedValue, winner, time.Now()); err == nil && !better(stored) {
+		if stored, err := open(cl.key, sealedValue, winner, time.Now()); err == nil && (better == nil || !better(stored)) {
 			cl.cache.observer.Store(TierRedis, "lost")
 			cl.cache.memory.put(cl.key.id, stored)
 			return stored, true

@@ -60,7 +60,7 @@ func leadAndFollow(t *testing.T, o RedisOptions, k Key) {
 		})
 	}
 	time.Sleep(1200 * time.Millisecond) // longer than the lease: real Redis has real time
-	leader.Remember(want, anyBetter)
+	leader.Remember(want, nil)
 	wg.Wait()
 	late := fleet(t, o, nil).Claim(t.Context(), k)
 	wantOutcome(t, "the late one", late, Hit)
@@ -82,15 +82,6 @@ func failAndTell(t *testing.T, o RedisOptions, k Key) {
 	wantOutcome(t, "the next while the failure is fresh", next, Failed)
 }
 
-func keyNamed(t *testing.T, name string) Key {
-	t.Helper()
-	keys, err := NewKeys(KeysOptions{Secret: []byte("0123456789abcdef")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keys.Derive(name)
-}
-
 func TestOneLeadsAndTheOthersGetItsAnswer(t *testing.T) {
 	server := redistest.Start(t)
 	sentinels := redistest.StartSentinels(t)
@@ -103,8 +94,8 @@ func TestOneLeadsAndTheOthersGetItsAnswer(t *testing.T) {
 		"cluster":         {Mode: ModeCluster, Addrs: strings.Split(cluster.Addrs(), ",")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Run("answer", func(t *testing.T) { leadAndFollow(t, o, keyNamed(t, "answer")) })
-			t.Run("failure", func(t *testing.T) { failAndTell(t, o, keyNamed(t, "failure")) })
+			t.Run("answer", func(t *testing.T) { leadAndFollow(t, o, keyOf(t, "answer")) })
+			t.Run("failure", func(t *testing.T) { failAndTell(t, o, keyOf(t, "failure")) })
 		})
 	}
 }
@@ -113,7 +104,7 @@ func TestScriptsAreLoadedAgainAfterAFlush(t *testing.T) {
 	server := redistest.Start(t)
 	c := fleet(t, single(server), nil)
 	for _, name := range []string{"before", "after"} {
-		cl := c.Claim(t.Context(), keyNamed(t, name))
+		cl := c.Claim(t.Context(), keyOf(t, name))
 		wantOutcome(t, name, cl, Leader)
 		cl.Release()
 		server.Do("SCRIPT", "FLUSH")
@@ -122,10 +113,10 @@ func TestScriptsAreLoadedAgainAfterAFlush(t *testing.T) {
 
 func TestAWarmHitIsOneCommand(t *testing.T) {
 	server := redistest.Start(t)
-	k := keyNamed(t, "warm")
-	fleet(t, single(server), nil).Claim(t.Context(), k).Remember(Entry{Value: []byte("token"), Expires: time.Now().Add(time.Hour)}, anyBetter)
+	k := keyOf(t, "warm")
+	fleet(t, single(server), nil).Claim(t.Context(), k).Remember(Entry{Value: []byte("token"), Expires: time.Now().Add(time.Hour)}, nil)
 	reader := fleet(t, single(server), nil)
-	wantOutcome(t, "another key, for the connection", reader.Claim(t.Context(), keyNamed(t, "cold")), Leader)
+	wantOutcome(t, "another key, for the connection", reader.Claim(t.Context(), keyOf(t, "cold")), Leader)
 	eventually(t, "the value is stored", func() bool { return server.TTL("igproxy:{"+k.ID().String()+"}:v") > 0 })
 	server.Do("CONFIG", "RESETSTAT")
 	wantOutcome(t, "a warm one", reader.Claim(t.Context(), k), Hit)
@@ -137,7 +128,7 @@ func TestAWarmHitIsOneCommand(t *testing.T) {
 
 func TestALeaseEndsWithoutItsOwner(t *testing.T) {
 	server := redistest.Start(t)
-	k := keyNamed(t, "killed")
+	k := keyOf(t, "killed")
 	killed := fleet(t, single(server), nil).Claim(t.Context(), k)
 	killed.lease.stop().wait() // nobody renews it
 	start := time.Now()
@@ -146,8 +137,8 @@ func TestALeaseEndsWithoutItsOwner(t *testing.T) {
 	if took := time.Since(start); took < 500*time.Millisecond {
 		t.Errorf("the lease of 1s ended after %s", took)
 	}
-	killed.Remember(Entry{Value: []byte("late"), Expires: time.Now().Add(time.Hour)}, anyBetter)
-	if winner, lost := next.Remember(Entry{Value: []byte("later"), Expires: time.Now().Add(time.Hour)}, anyBetter); lost {
+	killed.Remember(Entry{Value: []byte("late"), Expires: time.Now().Add(time.Hour)}, nil)
+	if winner, lost := next.Remember(Entry{Value: []byte("later"), Expires: time.Now().Add(time.Hour)}, nil); lost {
 		t.Logf("adopted %q", winner.Value) // only where its lease was lost as well
 	}
 	eventually(t, "the first one stored wins", func() bool {
@@ -159,17 +150,17 @@ func TestALeaseEndsWithoutItsOwner(t *testing.T) {
 // A leader whose lease was lost gives the answer that was stored first, not its own.
 func TestALateLeaderAdoptsTheFirstAnswer(t *testing.T) {
 	server := redistest.Start(t)
-	k := keyNamed(t, "late")
+	k := keyOf(t, "late")
 	late := fleet(t, single(server), nil).Claim(t.Context(), k)
 	late.lease.gone.Store(true)
 	server.Do("FLUSHALL")
 	first := fleet(t, single(server), nil).Claim(t.Context(), k)
 	wantOutcome(t, "the first", first, Leader)
-	first.Remember(Entry{Value: []byte("first"), Expires: time.Now().Add(time.Hour)}, anyBetter)
+	first.Remember(Entry{Value: []byte("first"), Expires: time.Now().Add(time.Hour)}, nil)
 	eventually(t, "it is stored", func() bool { return server.TTL("igproxy:{"+k.ID().String()+"}:v") > 0 })
 	mine := Entry{Value: []byte("mine"), Expires: time.Now().Add(time.Hour)}
 	late.cache.patience = 10 * time.Second
-	if winner, lost := late.Remember(mine, anyBetter); !lost || string(winner.Value) != "first" {
+	if winner, lost := late.Remember(mine, nil); !lost || string(winner.Value) != "first" {
 		t.Errorf("got %q, want the one stored first", winner.Value)
 	}
 	if e, ok := late.cache.Recall(k); !ok || string(e.Value) != "first" {
@@ -180,11 +171,11 @@ func TestALateLeaderAdoptsTheFirstAnswer(t *testing.T) {
 // A token beats a refusal that was stored first.
 func TestABetterEntryReplacesTheFirst(t *testing.T) {
 	server := redistest.Start(t)
-	k := keyNamed(t, "better")
+	k := keyOf(t, "better")
 	first, second := fleet(t, single(server), nil), fleet(t, single(server), nil)
 	late := second.Claim(t.Context(), k)
 	server.Do("FLUSHALL")
-	first.Claim(t.Context(), k).Remember(Entry{Value: []byte("refusal"), Expires: time.Now().Add(time.Hour)}, anyBetter)
+	first.Claim(t.Context(), k).Remember(Entry{Value: []byte("refusal"), Expires: time.Now().Add(time.Hour)}, nil)
 	eventually(t, "the refusal is stored", func() bool { return server.TTL("igproxy:{"+k.ID().String()+"}:v") > 0 })
 	late.Remember(Entry{Value: []byte("token"), Expires: time.Now().Add(time.Hour)}, func(stored Entry) bool { return string(stored.Value) == "refusal" })
 	eventually(t, "the token has replaced it", func() bool {
@@ -207,29 +198,29 @@ func TestAMissingPermissionIsNamed(t *testing.T) {
 			var log safeBuilder
 			cache := fleet(t, RedisOptions{Mode: ModeSingle, URL: "redis://" + user + ":pw@" + server.Addr()}, slog.New(slog.NewTextHandler(&log, nil)))
 			for i := range 10 {
-				cl := cache.Claim(t.Context(), keyNamed(t, fmt.Sprint(i)))
-				cl.Remember(Entry{Value: []byte("token"), Expires: time.Now().Add(time.Hour)}, anyBetter)
+				cl := cache.Claim(t.Context(), keyOf(t, fmt.Sprint(i)))
+				cl.Remember(Entry{Value: []byte("token"), Expires: time.Now().Add(time.Hour)}, nil)
 			}
 			eventually(t, "it is complained of", func() bool { return strings.Contains(log.String(), "level=ERROR") })
 			if text := log.String(); strings.Count(text, "level=ERROR") != 1 || !strings.Contains(text, "kind="+c.kind) {
 				t.Errorf("the log:\n%s", text)
 			}
-			if err := cache.Check(t.Context(), keyNamed(t, "check")); err == nil || !strings.HasPrefix(err.Error(), c.kind+": ") {
+			if err := cache.Check(t.Context(), keyOf(t, "check")); err == nil || !strings.HasPrefix(err.Error(), c.kind+": ") {
 				t.Errorf("check says %v, want %s", err, c.kind)
 			}
 		})
 	}
 	server.Do("ACL", "SETUSER", "enough", "on", ">pw", "~igproxy:*", "+get", "+set", "+del", "+eval", "+evalsha", "+ping")
 	enough := RedisOptions{Mode: ModeSingle, URL: "redis://enough:pw@" + server.Addr()}
-	leadAndFollow(t, enough, keyNamed(t, "enough"))
-	if err := fleet(t, enough, nil).Check(t.Context(), keyNamed(t, "check")); err != nil {
+	leadAndFollow(t, enough, keyOf(t, "enough"))
+	if err := fleet(t, enough, nil).Check(t.Context(), keyOf(t, "check")); err != nil {
 		t.Errorf("check with the documented permissions: %v", err)
 	}
 	server.Do("ACL", "SETUSER", "noeval", "on", ">pw", "~igproxy:*", "+get", "+set", "+del", "+ping")
 	var log safeBuilder
 	plain := fleet(t, RedisOptions{Mode: ModeSingle, URL: "redis://noeval:pw@" + server.Addr()}, slog.New(slog.NewTextHandler(&log, nil)))
 	for i := range 5 {
-		wantOutcome(t, "without scripts", plain.Claim(t.Context(), keyNamed(t, fmt.Sprint("plain", i))), Leader)
+		wantOutcome(t, "without scripts", plain.Claim(t.Context(), keyOf(t, fmt.Sprint("plain", i))), Leader)
 	}
 	if n := strings.Count(log.String(), "redis forbids scripts"); n != 1 {
 		t.Errorf("said %d times that scripts are forbidden, want once:\n%s", n, log.String())
@@ -254,33 +245,24 @@ func (b *safeBuilder) String() string {
 	return b.text.String()
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20s: %s", what)
-		}
-	}
-}
-
 // A connection that hands out other questions' answers is found out, and all connections are made anew.
 func TestAConnectionOutOfStepIsDropped(t *testing.T) {
 	server := redistest.Start(t)
 	liar := redistest.StartLiar(t, server)
 	c := fleet(t, RedisOptions{Mode: ModeSingle, URL: liar.URL()}, nil)
 	for i := range 20 {
-		cl := c.Claim(t.Context(), keyNamed(t, fmt.Sprint("before", i)))
+		cl := c.Claim(t.Context(), keyOf(t, fmt.Sprint("before", i)))
 		wantOutcome(t, "while it is in step", cl, Leader)
 		cl.Release()
 	}
 	before := c.redis.client.Load()
 	liar.Tell(redistest.Shift, 1)
-	_ = c.Claim(t.Context(), keyNamed(t, "shifted"))
+	_ = c.Claim(t.Context(), keyOf(t, "shifted"))
 	liar.Tell(redistest.Truth, 1)
 	if c.redis.client.Load() == before {
 		t.Error("the connections were kept")
 	}
-	cl := c.Claim(t.Context(), keyNamed(t, "after"))
+	cl := c.Claim(t.Context(), keyOf(t, "after"))
 	wantOutcome(t, "in step again", cl, Leader)
 	_, _, err := c.redis.run(t.Context(), *c.redis.client.Load(), releaseScript, cl.key, "another", "", 0)
 	if errors.Is(err, errDesync) {

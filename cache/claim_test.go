@@ -144,17 +144,6 @@ func processCache(t testing.TB, m shared, wait time.Duration) *Cache {
 	return c
 }
 
-func claimKey(t testing.TB) Key {
-	t.Helper()
-	keys, err := NewKeys(KeysOptions{Secret: []byte("0123456789abcdef")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keys.Derive("short")
-}
-
-func anyBetter(Entry) bool { return false }
-
 // part is what one process does in the story.
 type part struct {
 	comes  time.Duration // when
@@ -214,7 +203,7 @@ func (s story) play(t *testing.T) *run {
 			since := time.Since(start)
 			return since >= s.outageAt && since < s.outageAt+s.outage
 		}}
-		k := claimKey(t)
+		k := keyOf(t, "short")
 		var wg sync.WaitGroup
 		for i, p := range s.parts {
 			c := processCache(t, m, s.wait)
@@ -287,7 +276,7 @@ func (s story) ask(out *run, c *Cache, cl *Claim, i int, p part) {
 		out.mu.Lock()
 		out.tokens++
 		out.mu.Unlock()
-		e, _ := cl.Remember(Entry{Value: []byte("token"), Expires: expires}, anyBetter)
+		e, _ := cl.Remember(Entry{Value: []byte("token"), Expires: expires}, nil)
 		if string(e.Value) != "token" {
 			out.problem("process %d remembered a token and was given %q", i, e.Value)
 		}

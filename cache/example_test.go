@@ -26,19 +26,17 @@ func Example() {
 	if _, ok := c.Recall(k); !ok {
 		fmt.Println("recall: a miss")
 	}
-	if _, _, ok := c.Claim(context.Background(), k); !ok {
-		fmt.Println("claim: a miss, so ask Instagram")
-	}
-	c.Remember(k, cache.Entry{Value: []byte("the long-lived token"), Expires: time.Now().Add(time.Hour)})
+	claim := c.Claim(context.Background(), k)
+	fmt.Println("claim:", claim.Outcome, "so ask Instagram")
+	claim.Remember(cache.Entry{Value: []byte("the long-lived token"), Expires: time.Now().Add(time.Hour)}, nil)
 	if e, ok := c.Recall(k); ok {
 		fmt.Printf("recall: %s\n", e.Value)
 	}
-	if _, tier, ok := c.Claim(context.Background(), k); ok {
-		fmt.Println("claim: from", tier)
-	}
+	claim = c.Claim(context.Background(), k)
+	fmt.Println("claim:", claim.Outcome, "from", claim.Tier)
 	// Output:
 	// recall: a miss
-	// claim: a miss, so ask Instagram
+	// claim: alone so ask Instagram
 	// recall: the long-lived token
-	// claim: from memory
+	// claim: hit from memory
 }

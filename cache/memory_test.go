@@ -45,11 +45,24 @@ func eventually(t testing.TB, what string, is func() bool) {
 	}
 }
 
+// remember stores without having claimed: as a process does that goes alone.
+func remember(c *Cache, k Key, e Entry) {
+	cl := &Claim{Outcome: Alone, cache: c, key: k, owner: newOwner()}
+	cl.Remember(e, nil)
+}
+
+// look claims, and gives back at once what it does not find.
+func look(ctx context.Context, c *Cache, k Key) (Entry, Tier, bool) {
+	cl := c.Claim(ctx, k)
+	cl.Release()
+	return cl.Entry, cl.Tier, cl.Outcome == Hit
+}
+
 func TestAnEntryIsGoneFromItsEndOnToTheInstant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, k := newCache(t, Options{}), keyOf(t, "token")
 		for _, life := range []time.Duration{time.Nanosecond, time.Millisecond, 1500 * time.Millisecond, 24 * time.Hour} {
-			c.Remember(k, Entry{Value: []byte("value"), Expires: time.Now().Add(life)})
+			remember(c, k, Entry{Value: []byte("value"), Expires: time.Now().Add(life)})
 			time.Sleep(life - time.Nanosecond)
 			if e, ok := c.Recall(k); !ok || string(e.Value) != "value" {
 				t.Errorf("life %v: a nanosecond before its end got %q, %v", life, e.Value, ok)
@@ -102,7 +115,7 @@ func TestWhatHasEndedTakesNoRoomAndIsNotCounted(t *testing.T) {
 	r := &recorder{}
 	c := newCache(t, Options{Observer: r})
 	c.Keep(keyOf(t, "kept"), Entry{Value: []byte("value"), Expires: time.Now()})
-	c.Remember(keyOf(t, "remembered"), Entry{Value: []byte("value"), Expires: time.Now().Add(-time.Hour)})
+	remember(c, keyOf(t, "remembered"), Entry{Value: []byte("value"), Expires: time.Now().Add(-time.Hour)})
 	if c.Len() != 0 || len(r.all()) != 0 {
 		t.Errorf("%d entries, counted %v", c.Len(), r.all())
 	}
@@ -157,7 +170,7 @@ func TestCloseLeavesNoGoroutine(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := keyOf(t, "token")
-	c.Remember(k, Entry{Value: []byte("value"), Expires: time.Now().Add(time.Hour)})
+	remember(c, k, Entry{Value: []byte("value"), Expires: time.Now().Add(time.Hour)})
 	for range 2 {
 		closeCache(t, c)
 	}

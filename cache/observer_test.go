@@ -18,6 +18,7 @@ type recorder struct {
 }
 
 func (r *recorder) Lookup(tier Tier, result string) { r.count("lookup", tier, result) }
+func (r *recorder) Claim(o Outcome)                 { r.count("claim", o) }
 func (r *recorder) Store(tier Tier, result string)  { r.count("store", tier, result) }
 func (r *recorder) RedisError(op, kind string)      { r.count("fault", op, kind) }
 

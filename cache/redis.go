@@ -207,6 +207,10 @@ func (t *redisTier) check(ctx context.Context, k Key) error {
 			_, err := t.scriptedPublish(ctx, client, k, owner, []byte{0}, time.Second, nil)
 			return err
 		},
+		func() error {
+			value, _, _ := t.keys(k)
+			return client.Del(ctx, value).Err()
+		},
 	} {
 		if err := step(); err != nil {
 			kind := t.kindOf(ctx, client, err)

@@ -17,24 +17,24 @@ import (
 func hung(t *testing.T) (*redistest.Server, *Cache, *recorder) {
 	server := redistest.Start(t)
 	c, r := over(t, patiently(server))
-	if err := c.Ping(context.Background()); err != nil {
+	if err := c.Check(context.Background(), keyOf(t, "check")); err != nil {
 		t.Fatal(err)
 	}
 	server.Pause()
 	return server, c, r
 }
 
-func remember(t *testing.T, c *Cache, n int) {
+func rememberMany(t *testing.T, c *Cache, n int) {
 	t.Helper()
 	keys := keysOf(t, "secret", "app", "scope")
 	for i := range n {
-		c.Remember(keys.Derive(fmt.Sprint("pending", i)), lasting("value"))
+		remember(c, keys.Derive(fmt.Sprint("pending", i)), lasting("value"))
 	}
 }
 
 func TestCloseWaitsForPendingStores(t *testing.T) {
 	server, c, r := hung(t)
-	remember(t, c, 10)
+	rememberMany(t, c, 10)
 	done := make(chan error, 1)
 	go func() { done <- c.Close(context.Background()) }()
 	select {
@@ -54,7 +54,7 @@ func TestCloseWaitsForPendingStores(t *testing.T) {
 func TestCloseWaitsNoLongerThanItMay(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	server, c, r := hung(t)
-	remember(t, c, 10)
+	rememberMany(t, c, 10)
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()
@@ -74,8 +74,8 @@ func TestCloseWaitsNoLongerThanItMay(t *testing.T) {
 
 func TestAStoreBeyondTheBoundIsDroppedAndCounted(t *testing.T) {
 	server, c, r := hung(t)
-	remember(t, c, maxPending+10)
-	if got := r.of("store redis dropped"); got != 10 || r.of("fault store backlog") != 10 {
+	rememberMany(t, c, maxPending+10)
+	if got := r.of("store redis dropped"); got != 10 || r.of("fault publish backlog") != 10 {
 		t.Errorf("%d were dropped, want 10: %v", got, r.all())
 	}
 	if got := r.of("store memory stored"); got != maxPending+10 {
@@ -86,7 +86,7 @@ func TestAStoreBeyondTheBoundIsDroppedAndCounted(t *testing.T) {
 	if n := len(server.Keys()); n != maxPending {
 		t.Errorf("%d entries are in Redis, want %d", n, maxPending)
 	}
-	c.Remember(keyOf(t, "later"), lasting("value"))
+	remember(c, keyOf(t, "later"), lasting("value"))
 	c.pending.Wait()
 	if n := len(server.Keys()); n != maxPending+1 {
 		t.Errorf("with room again, %d entries are in Redis, want %d", n, maxPending+1)
@@ -97,7 +97,7 @@ func TestAfterCloseNothingIsStored(t *testing.T) {
 	server := redistest.Start(t)
 	c, r := over(t, patiently(server))
 	closeCache(t, c)
-	remember(t, c, 3)
+	rememberMany(t, c, 3)
 	c.pending.Wait()
 	if keys := server.Keys(); len(keys) != 0 || r.of("store redis stored")+r.of("store redis error") != 0 {
 		t.Errorf("in Redis there are %q, and it was tried: %v", keys, r.all())

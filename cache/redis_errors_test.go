@@ -59,8 +59,14 @@ func TestKindsOfReplies(t *testing.T) {
 		{"OOM command not allowed when used memory > 'maxmemory'.", kindOOM},
 		{"NOAUTH Authentication required.", kindAuth},
 		{"WRONGPASS invalid username-password pair or user is disabled.", kindAuth},
-		{"NOPERM this user has no permissions to access one of the keys used as arguments", kindAuth},
-		{"NOPERM this user has no permissions to run the 'get' command", kindAuth},
+		{"NOPERM this user has no permissions to access one of the keys used as arguments", "permission_keys"},
+		{"NOPERM this user has no permissions to run the 'get' command", "permission_get"},
+		{"NOPERM User igproxy has no permissions to run the 'set' command", "permission_set"},
+		{"NOPERM No permissions to access a key", "permission_keys"},
+		{"NOPERM this user has no permissions to run the 'evalsha' command", kindNoScript},
+		{"ERR unknown command 'eval', with args beginning with: 'return 1' ", kindNoScript},
+		{"ERR The user executing the script can't run this command or subcommand script: 872b, on @user_script:1.", kindPermission},
+		{"NOREPLICAS Not enough good replicas to write.", kindNoReplicas},
 		{"ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?", kindAuth},
 		{"ERR invalid password", kindAuth},
 		{"DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user.", kindAuth},
@@ -212,7 +218,7 @@ func TestEveryKindHasANextStep(t *testing.T) {
 }
 
 func TestHarmlessKindsAreThoseOfARedisThatAnswers(t *testing.T) {
-	want := map[string]bool{kindReadOnly: true, kindOOM: true, kindMoved: true, kindTryAgain: true}
+	want := map[string]bool{kindReadOnly: true, kindOOM: true, kindMoved: true, kindTryAgain: true, kindNoReplicas: true}
 	for _, kind := range append(kinds, "") {
 		if harmless(kind) != want[kind] {
 			t.Errorf("%q: harmless %v, want %v", kind, harmless(kind), want[kind])
@@ -228,8 +234,9 @@ func TestAFaultKeepsNothingOfTheText(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tier.close()
-	_, err = tier.get(context.Background(), keyOf(t, "token"))
-	for what, err := range map[string]error{"claim": err, "ask": tier.ask(context.Background()), "fault": tier.fault("store", errors.New("canary"))} {
+	_, claim := tier.claim(context.Background(), keyOf(t, "token"), "owner", nil)
+	_, publish := tier.publish(keyOf(t, "token"), "owner", []byte("sealed"), time.Minute, nil)
+	for what, err := range map[string]error{"claim": claim, "publish": publish, "check": tier.check(context.Background(), keyOf(t, "token"))} {
 		if err == nil || strings.Contains(err.Error(), "canary") || !strings.Contains(err.Error(), kindOther) || errors.Unwrap(err) != nil {
 			t.Errorf("%s: got %v, want the kind alone", what, err)
 		}

@@ -23,7 +23,7 @@ func TestADeadRedisIsAMissAtOnce(t *testing.T) {
 		t.Errorf("50 claims took %v", took)
 	}
 	k, began := keyOf(t, "token"), time.Now()
-	c.Remember(k, lasting("value"))
+	remember(c, k, lasting("value"))
 	if took := time.Since(began); took > soon {
 		t.Errorf("Remember took %v", took)
 	}
@@ -34,7 +34,7 @@ func TestADeadRedisIsAMissAtOnce(t *testing.T) {
 	if r.of("fault claim refused") != faultsToOpen || r.of("fault claim open") != 50-faultsToOpen || r.of("lookup redis error") != 50 || r.of("store redis error") != 1 {
 		t.Errorf("counted %v", r.all())
 	}
-	if err := c.Ping(context.Background()); err == nil || !strings.HasPrefix(err.Error(), "refused: ") || !strings.Contains(err.Error(), "redis.url") {
+	if err := c.Check(context.Background(), keyOf(t, "check")); err == nil || !strings.HasPrefix(err.Error(), "refused: ") || !strings.Contains(err.Error(), "redis.url") {
 		t.Errorf("Ping says %v, want the kind and the next step", err)
 	}
 }
@@ -42,9 +42,8 @@ func TestADeadRedisIsAMissAtOnce(t *testing.T) {
 func TestAHungRedisCostsThreeBudgetsAndIsThenLeftAlone(t *testing.T) {
 	server := redistest.Start(t)
 	c, r := over(t, RedisOptions{URL: server.URL(), Timeout: 50 * time.Millisecond, StoreTimeout: patient})
-	if err := c.Ping(context.Background()); err != nil {
-		t.Fatal(err)
-	}
+	misses(t, c, "warm", 1)
+	server.Do("CONFIG", "RESETSTAT")
 	server.Pause()
 	for i := range faultsToOpen {
 		if took := misses(t, c, fmt.Sprint("hung", i), 1); took > soon {
@@ -86,8 +85,9 @@ func TestAWrongPasswordIsOneLoudLine(t *testing.T) {
 	c, r := over(t, o)
 	misses(t, c, "refused", 20)
 	lines := r.lines()
-	if len(lines) != 1 || !strings.Contains(lines[0], "level=WARN") || !strings.Contains(lines[0], "kind=auth") || !strings.Contains(lines[0], "redis.password_file") {
-		t.Errorf("the log says %q, want one warning with kind and next step", lines)
+	if len(lines) != 2 || !strings.Contains(lines[0], "level=ERROR") || !strings.Contains(lines[0], "kind=auth") || !strings.Contains(lines[0], "redis.password_file") ||
+		!strings.Contains(lines[1], "redis degraded") {
+		t.Errorf("the log says %q, want one complaint with kind and next step, and that Redis is left alone", lines)
 	}
 	if r.of("fault claim auth") != faultsToOpen || c.Health().Kind != kindAuth {
 		t.Errorf("counted %v, health %+v", r.all(), c.Health())
@@ -112,14 +112,14 @@ func TestAnUnreadablePasswordFileIsAFaultAndItsTextStaysHere(t *testing.T) {
 	}
 }
 
-func TestAUserWithoutPermissionIsKindAuth(t *testing.T) {
+func TestAUserWithoutPermissionIsAKindOfItsOwn(t *testing.T) {
 	server := redistest.Start(t)
 	server.Do("ACL", "SETUSER", "limited", "on", ">pw", "~other:*", "+@all")
 	c, r := over(t, RedisOptions{Addrs: []string{server.Addr()}, Username: "limited", Password: func() (string, error) { return "pw", nil }, Timeout: patient, StoreTimeout: patient})
 	misses(t, c, "forbidden", 1)
-	c.Remember(keyOf(t, "token"), lasting("value"))
+	remember(c, keyOf(t, "token"), lasting("value"))
 	c.pending.Wait()
-	if r.of("fault claim auth") != 1 || r.of("fault store auth") != 1 {
+	if r.of("fault claim permission_keys") != 1 || r.of("fault publish permission_keys") != 1 {
 		t.Errorf("counted %v", r.all())
 	}
 }
@@ -134,18 +134,18 @@ func TestARedisThatOnlyReadsIsStillRead(t *testing.T) {
 			server := redistest.Start(t)
 			writer, _ := over(t, patiently(server))
 			k := keyOf(t, "token")
-			writer.Remember(k, lasting("value"))
+			remember(writer, k, lasting("value"))
 			writer.pending.Wait()
 			refuse(server)
 			c, r := over(t, patiently(server))
 			for i := range 5 {
-				c.Remember(keyOf(t, fmt.Sprint("refused", i)), lasting("value"))
+				remember(c, keyOf(t, fmt.Sprint("refused", i)), lasting("value"))
 				c.pending.Wait()
 			}
-			if _, tier, ok := c.Claim(context.Background(), k); !ok || tier != TierRedis {
+			if _, tier, ok := look(context.Background(), c, k); !ok || tier != TierRedis {
 				t.Errorf("got it from %q, %v; want it from Redis", tier, ok)
 			}
-			if r.of("fault store "+kind) != 5 || len(r.lines()) != 0 {
+			if r.of("fault publish "+kind) != 5 || len(r.lines()) != 0 {
 				t.Errorf("counted %v, logged %q", r.all(), r.lines())
 			}
 		})

@@ -16,7 +16,7 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 123e6, time.UTC)
 
 func sealed(t testing.TB, k Key, e Entry) []byte {
 	t.Helper()
-	b, err := seal(k, e)
+	b, err := seal(k, sealedValue, e)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +26,7 @@ func sealed(t testing.TB, k Key, e Entry) []byte {
 // refuses wants errUnsealed, and nothing of the entry with it.
 func refuses(t testing.TB, what string, k Key, b []byte) {
 	t.Helper()
-	e, err := open(k, b, noon)
+	e, err := open(k, sealedValue, b, noon)
 	if !errors.Is(err, errUnsealed) || e.Value != nil || !e.Expires.IsZero() {
 		t.Errorf("%s: got %q until %v, %v; want %v", what, e.Value, e.Expires, err, errUnsealed)
 	}
@@ -36,7 +36,7 @@ func TestWhatIsSealedOpens(t *testing.T) {
 	k := keyOf(t, "token")
 	for _, value := range []string{"", "x", `{"access_token":"IGAA"}`, strings.Repeat("long", 4096), "\x00\xff\x00"} {
 		in := Entry{Value: []byte(value), Expires: noon.Add(time.Hour)}
-		out, err := open(k, sealed(t, k, in), noon)
+		out, err := open(k, sealedValue, sealed(t, k, in), noon)
 		if err != nil || string(out.Value) != value || !out.Expires.Equal(in.Expires) {
 			t.Errorf("got %.20q until %v, %v; want %.20q until %v", out.Value, out.Expires, err, value, in.Expires)
 		}
@@ -120,7 +120,7 @@ func TestASealWithoutItsEndRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range sealHeader {
-		refuses(t, fmt.Sprintf("%d bytes inside", n), k, aead.Seal([]byte{sealVersion}, nil, make([]byte, n), k.associated()))
+		refuses(t, fmt.Sprintf("%d bytes inside", n), k, aead.Seal([]byte{sealVersion}, nil, make([]byte, n), k.associated(sealedValue)))
 	}
 }
 
@@ -133,7 +133,7 @@ func TestAnEntryIsPastFromItsEndOn(t *testing.T) {
 	}{
 		{noon.Add(-time.Hour), nil}, {noon.Add(-time.Nanosecond), nil}, {noon, errPast}, {noon.Add(time.Nanosecond), errPast}, {noon.Add(time.Hour), errPast},
 	} {
-		e, err := open(k, b, c.now)
+		e, err := open(k, sealedValue, b, c.now)
 		if !errors.Is(err, c.want) || (c.want != nil) != (e.Value == nil) {
 			t.Errorf("%v before its end: got %q, %v; want %v", noon.Sub(c.now), e.Value, err, c.want)
 		}
@@ -154,7 +154,7 @@ func FuzzSealOpen(f *testing.F) {
 
 		in := Entry{Value: value, Expires: time.UnixMilli(noon.UnixMilli() + left)}
 		b := sealed(t, k, in)
-		out, err := open(k, b, noon)
+		out, err := open(k, sealedValue, b, noon)
 		switch {
 		case !noon.Before(in.Expires):
 			if !errors.Is(err, errPast) {
@@ -177,7 +177,7 @@ func BenchmarkSeal(b *testing.B) {
 	k, e := benchmarkEntry(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := seal(k, e); err != nil {
+		if _, err := seal(k, sealedValue, e); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -188,7 +188,7 @@ func BenchmarkOpen(b *testing.B) {
 	in := sealed(b, k, e)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := open(k, in, noon); err != nil {
+		if _, err := open(k, sealedValue, in, noon); err != nil {
 			b.Fatal(err)
 		}
 	}
