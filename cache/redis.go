@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -129,12 +128,14 @@ func (t *redisTier) do(ctx context.Context, operation string, budget time.Durati
 		t.gate.report("")
 		return nil
 	}
-	if errors.Is(err, errDesync) {
-		t.reconnect(client)
-	}
 	kind := t.kindOf(ctx, *client, err)
 	t.observer.RedisError(operation, kind)
-	t.gate.report(kind)
+	if t.client.Load() == client { // else it ended with the connections that reconnect dropped
+		t.gate.report(kind)
+	}
+	if kind == kindDesync {
+		t.reconnect(client)
+	}
 	if misconfigured(kind) {
 		t.complain(operation, kind)
 	}

@@ -31,6 +31,21 @@ func fleet(t *testing.T, n int, settings ...string) []*process {
 	return all
 }
 
+// fast is a fleet without the race detector.
+func fast(t *testing.T, n int, settings ...string) []*process {
+	t.Helper()
+	path, err := plain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make([]*process, n)
+	for i := range all {
+		all[i] = startBinary(t, path, environ(settings...), "serve")
+		all[i].listening(t)
+	}
+	return all
+}
+
 func singleRedis(redis *redistest.Server) []string {
 	return []string{"REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
 }

@@ -52,6 +52,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// plain is igproxy without the race detector, for tests of many requests; built when the first one needs it.
+var plain = sync.OnceValues(func() (string, error) {
+	path := binary + "-plain"
+	out, err := exec.Command("go", "build", "-o", path, "../cmd/igproxy").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("building igproxy: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
 // patience bounds every wait for a condition; nothing waits that long on a healthy machine.
 const patience = 20 * time.Second
 
@@ -155,6 +165,11 @@ func (p *process) listening(t *testing.T) {
 
 // start starts the binary with its output in log.
 func start(t *testing.T, env []string, args ...string) *process {
+	t.Helper()
+	return startBinary(t, binary, env, args...)
+}
+
+func startBinary(t *testing.T, binary string, env []string, args ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command(binary, args...), log: &buffer{}, exited: make(chan struct{})}
 	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = env, p.log, p.log

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 )
 
@@ -26,6 +27,43 @@ func (s *Server) Do(args ...string) any {
 		s.t.Fatalf("redis %s: %v", args[0], err)
 	}
 	return reply
+}
+
+// Hold keeps a connection open until the end of the test.
+func (s *Server) Hold(t testing.TB) {
+	t.Helper()
+	c, err := s.dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.close)
+}
+
+// Answer is a server for one connection that greets as Redis does and then gives the same reply to everything; an empty one ends the
+// connection. It returns when the client has left.
+func Answer(c net.Conn, reply string) {
+	defer c.Close()
+	in := &conn{c, bufio.NewReader(c)}
+	for {
+		question, err := in.read()
+		list, _ := question.([]any)
+		if err != nil || len(list) == 0 {
+			return
+		}
+		text := reply
+		switch strings.ToUpper(fmt.Sprint(list[0])) {
+		case "HELLO":
+			text = "-ERR unknown command 'HELLO'"
+		case "SELECT", "CLIENT":
+			text = "+OK"
+		}
+		if text == "" {
+			return
+		}
+		if _, err := io.WriteString(c, text+"\r\n"); err != nil {
+			return
+		}
+	}
 }
 
 // Keys are all keys, sorted.

@@ -1,0 +1,125 @@
+package integration
+
+// Every way in which a Redis in operation fails has its kind, in the metric and in the log: one line a change of state, not one a
+// request. No app sees any of them.
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+func TestEveryKindOfFaultIsAnsweredAndCounted(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	for name, c := range map[string]struct {
+		options redistest.Options
+		url     func(*redistest.Server) string // nil: the server's own
+		breaks  func(*redistest.Server)
+		alone   bool // Redis is left alone; else it is used for what it still does
+	}{
+		"refused":    {breaks: (*redistest.Server).Kill, alone: true},
+		"timeout":    {breaks: (*redistest.Server).Pause, alone: true},
+		"readonly":   {breaks: func(s *redistest.Server) { s.Do("REPLICAOF", "127.0.0.1", "1") }},
+		"oom":        {breaks: func(s *redistest.Server) { s.Do("CONFIG", "SET", "maxmemory", "1") }},
+		"noreplicas": {breaks: func(s *redistest.Server) { s.Do("CONFIG", "SET", "min-replicas-to-write", "1") }},
+		"auth":       {options: redistest.Options{Password: "right"}, url: func(s *redistest.Server) string { return "redis://:" + redisPassword + "@" + s.Addr() }, alone: true},
+		"permission_keys": {url: func(s *redistest.Server) string {
+			s.Do("ACL", "SETUSER", "other", "on", ">"+redisPassword, "~other:*", "+@all")
+			return "redis://other:" + redisPassword + "@" + s.Addr()
+		}, alone: true},
+		"maxclients": {url: func(*redistest.Server) string { return scripted(t, "-ERR max number of clients reached") }, alone: true},
+		"broken, as a full Redis looks to the client": {url: func(s *redistest.Server) string {
+			s.Do("CONFIG", "SET", "maxclients", "1")
+			s.Hold(t)
+			return s.URL()
+		}, alone: true},
+		"loading":     {url: func(*redistest.Server) string { return scripted(t, "-LOADING Redis is loading the dataset in memory") }, alone: true},
+		"busy":        {url: func(*redistest.Server) string { return scripted(t, "-BUSY Redis is busy running a script") }, alone: true},
+		"clusterdown": {url: func(*redistest.Server) string { return scripted(t, "-CLUSTERDOWN Hash slot not served") }, alone: true},
+		"tryagain": {url: func(*redistest.Server) string {
+			return scripted(t, "-TRYAGAIN Multiple keys request during rehashing of slot")
+		}},
+		"moved":   {url: func(*redistest.Server) string { return scripted(t, "-MOVED 1 127.0.0.1:1") }},
+		"broken":  {url: func(*redistest.Server) string { return scripted(t, "") }, alone: true},
+		"desync":  {url: func(*redistest.Server) string { return scripted(t, "+somebody else's answer") }, alone: true},
+		"tls":     {url: func(s *redistest.Server) string { return "rediss://" + s.Addr() }, options: redistest.Options{TLS: true}, alone: true},
+		"resolve": {url: func(*redistest.Server) string { return "redis://no-such-host.invalid:6379" }, alone: true},
+		"other":   {url: func(*redistest.Server) string { return scripted(t, "-ERR "+redisPassword) }, alone: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			kind, _, _ := strings.Cut(name, ",")
+			redis := redistest.Start(t, c.options)
+			target := redis.URL()
+			if c.url != nil {
+				target = c.url(redis)
+			}
+			p := serve(t, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL="+target)
+			if c.breaks != nil {
+				answers(t, p, kind+"-before", 2)
+				c.breaks(redis)
+			}
+			answers(t, p, kind, 20)
+			eventually(t, "it is counted as "+kind, func() bool {
+				return strings.Contains(p.page(t, "/metrics").body, fmt.Sprintf(`igproxy_redis_errors_total{kind="%s",operation="`, kind))
+			})
+			if c.alone {
+				redisState(t, p, "degraded")
+			}
+			if lines := p.log.lines("redis degraded"); len(lines) > 1 || !c.alone && len(lines) > 0 {
+				t.Errorf("said %d times that Redis is left alone", len(lines))
+			}
+			if strings.Contains(p.log.String(), redisPassword) {
+				t.Error("the log holds what Redis, or its password, said")
+			}
+		})
+	}
+}
+
+// scripted is a Redis that greets as one does and then gives the same reply to everything ("" ends the connection).
+func scripted(t *testing.T, reply string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	go func() { // ends with the listener; its connections end with their clients
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go redistest.Answer(c, reply)
+		}
+	}()
+	return "redis://" + l.Addr().String()
+}
+
+// Hung by its own commands and cut in mid-reply, not by signals: the same promise.
+func TestRedisPausedBlockedOrCutIsAnswered(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	redis := redistest.Start(t, redistest.Options{Args: []string{"--enable-debug-command", "yes"}})
+	liar := redistest.StartLiar(t, redis)
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL="+liar.URL())
+	answers(t, p, "before", 5)
+	redis.Do("CLIENT", "PAUSE", "1000", "ALL")
+	answers(t, p, "paused", 20)
+	recovers(t, p, redis)
+	var asleep sync.WaitGroup
+	asleep.Go(func() { redis.Do("DEBUG", "SLEEP", "1") })
+	answers(t, p, "asleep", 20)
+	asleep.Wait()
+	liar.Tell(redistest.Truncate, 1)
+	answers(t, p, "cut", 20)
+	liar.Tell(redistest.Truth, 1)
+	if ig.Calls() < 65 {
+		t.Errorf("%d calls for 65 cold tokens", ig.Calls())
+	}
+}

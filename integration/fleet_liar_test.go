@@ -1,0 +1,55 @@
+package integration
+
+// A Redis that lies: replies shifted by one, flipped, cut off, replayed, swapped between users. An app never sees an error because of it,
+// and never another user's token. This is what the seal is for: a desynchronised connection hands out other users' replies without an
+// error.
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+func TestALyingRedisNeverGivesAnotherUsersToken(t *testing.T) {
+	const requests, tokens, callers = 100_000, 500, 32
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	redis := redistest.Start(t)
+	liar := redistest.StartLiar(t, redis)
+	// A memory of one entry, so that nearly every request asks Redis; two sidecars, so that each reads what the other one wrote.
+	all := fast(t, 2, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL="+liar.URL(), "CACHE_MAX_ENTRIES=1", "LOG_LEVEL=info",
+		"UPSTREAM_MAX_IN_FLIGHT=1000", patientRedis)
+	var got tally
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for i := range next {
+				short := fmt.Sprintf("IGAA-lied-%d", i*7919%tokens)
+				r, err := all[i%2].try(t.Context(), short)
+				got.count(ig, short, r, err)
+			}
+		})
+	}
+	part := requests / (len(redistest.Lies) + 1)
+	for i := range requests {
+		if i%part == 0 && i/part < len(redistest.Lies) {
+			liar.Tell(redistest.Lies[i/part], 50)
+		} else if i == part*len(redistest.Lies) {
+			liar.Tell(redistest.Truth, 1)
+		}
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	if got.right.Load() != requests {
+		t.Errorf("%s, of %d", &got, requests)
+	}
+	if liar.Told() < 1000 {
+		t.Errorf("only %d lies were told", liar.Told())
+	}
+	t.Logf("%s with %d lies told and %d calls to Instagram", &got, liar.Told(), ig.Calls())
+	sharing(t, all, "after")
+}
