@@ -15,7 +15,7 @@ import (
 // upstream is the step "ask": it faces Instagram.
 //
 // It speaks through a RoundTripper and never an http.Client: a client's errors print the whole URL, and a redirect hands it on as
-// Referer. The client secret is revealed in this file alone.
+// Referer. The client secret is sent from this file alone.
 type upstream struct {
 	transport http.RoundTripper
 	timeout   time.Duration // for all tries together, the body included
@@ -134,7 +134,7 @@ func (u *upstream) read(c call, res *http.Response, body []byte) (answer, *failu
 	scrub := c.scrubber()
 	usage := readUsage(res.Header, scrub)
 	if res.StatusCode == http.StatusOK {
-		if strings.Contains(string(body), c.app.secret.Reveal()) {
+		if spells(string(body), c.app.secret.Reveal()) {
 			return answer{}, &failure{err: errBadAnswer(errReflected.Error())}
 		}
 		token, err := decodeToken(body, now)
@@ -173,14 +173,4 @@ func strangeStatus(res *http.Response) *GraphError {
 	e := errBadAnswer(cause)
 	e.RetryAt = retryAfter(res.Header, time.Now())
 	return e
-}
-
-// scrubber replaces the client secret and the token in texts of Instagram's, also where they are percent-encoded.
-func (c call) scrubber() func(string) string {
-	secret, token := c.app.secret.Reveal(), c.token.Reveal()
-	pairs := []string{secret, "[client secret]", url.QueryEscape(secret), "[client secret]"}
-	if len(token) >= minSecret { // shorter ones are no tokens, and would tear up the sentence
-		pairs = append(pairs, token, "[access token]", url.QueryEscape(token), "[access token]")
-	}
-	return strings.NewReplacer(pairs...).Replace
 }
