@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -86,6 +88,9 @@ func (u *upstream) roundTrip(ctx context.Context, c call, sent *int) (answer, *f
 		return answer{}, noAnswer(ctx, err)
 	}
 	defer res.Body.Close()
+	if res.StatusCode == http.StatusSwitchingProtocols { // its body is the bare connection, which no time-out ends
+		return answer{}, &failure{err: strangeStatus(res)}
+	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, u.maxBytes+1))
 	switch {
 	case err != nil:
@@ -101,15 +106,24 @@ func (u *upstream) roundTrip(ctx context.Context, c call, sent *int) (answer, *f
 func (u *upstream) counted(ctx context.Context, sent *int, cancel context.CancelCauseFunc) context.Context {
 	*sent++
 	first := true
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
 		if first {
 			first = false
 			return
 		}
 		if *sent++; *sent > u.retries+1 {
 			cancel(errRepeated)
+			if !sharedConn(got.Conn) {
+				_ = got.Conn.Close() // HTTP/1 writes the request while it notices that it is cancelled
+			}
 		}
 	}})
+}
+
+// sharedConn reports whether other calls use the connection too, as those of HTTP/2 do. HTTP/2 looks at the context before it writes.
+func sharedConn(c net.Conn) bool {
+	over, ok := c.(*tls.Conn)
+	return ok && over.ConnectionState().NegotiatedProtocol == "h2"
 }
 
 // request builds the query from nothing. Nothing the app sent is in it but the token.
