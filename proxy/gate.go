@@ -16,7 +16,7 @@ type gate struct {
 func newGate(hosts []string, anyHost bool) gate {
 	g := gate{any: anyHost, hosts: map[string]bool{"localhost": true}}
 	for _, h := range hosts {
-		g.hosts[strings.ToLower(strings.Trim(h, "[]"))] = true
+		g.hosts[strings.TrimSuffix(strings.ToLower(strings.Trim(h, "[]")), ".")] = true
 	}
 	return g
 }
@@ -39,7 +39,7 @@ func (g gate) serves(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		name = h
 	}
-	name = strings.ToLower(strings.Trim(name, "[]"))
+	name = strings.TrimSuffix(strings.ToLower(strings.Trim(name, "[]")), ".") // a dot at the end is the same name, from the root
 	if g.hosts[name] {
 		return true
 	}
