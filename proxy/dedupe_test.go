@@ -14,7 +14,7 @@ import (
 )
 
 func newDeduped(budget time.Duration, next exchangeFunc) *deduped {
-	return &deduped{next: next, budget: budget, log: slog.New(slog.DiscardHandler)}
+	return &deduped{next: next, budget: budget, log: slog.New(slog.DiscardHandler), flights: &flights{}}
 }
 
 func TestManyCallersOfOneTokenAreOneFlight(t *testing.T) {
@@ -89,10 +89,10 @@ func TestEverybodyLeavesAndCloseWaitsForTheFlight(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, _ = d.Exchange(ctx, callFor(t, "short"))
-		if err := d.wait(ctx); err == nil || !strings.Contains(err.Error(), "1 flights") {
+		if err := d.flights.wait(ctx); err == nil || !strings.Contains(err.Error(), "1 flights") {
 			t.Errorf("an ended context got %v, want the number of flights", err)
 		}
-		if err := d.wait(t.Context()); err != nil || !landed.Load() {
+		if err := d.flights.wait(t.Context()); err != nil || !landed.Load() {
 			t.Errorf("wait: %v, landed: %v", err, landed.Load())
 		}
 	})
@@ -149,6 +149,6 @@ func TestAFlightBeyondItsBudgetIsA504(t *testing.T) {
 			t.Errorf("got %v after %s", err, time.Since(start))
 		}
 		close(stuck)
-		_ = d.wait(t.Context())
+		_ = d.flights.wait(t.Context())
 	})
 }

@@ -54,7 +54,12 @@ func refusalAnswer(code, subcode int, message string) answer {
 
 func newCache(t testing.TB) *cache.Cache {
 	t.Helper()
-	c, err := cache.New(cache.Options{MaxEntries: 1000})
+	return newCacheWatchedBy(t, nil)
+}
+
+func newCacheWatchedBy(t testing.TB, o cache.Observer) *cache.Cache {
+	t.Helper()
+	c, err := cache.New(cache.Options{MaxEntries: 1000, Observer: o})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,10 +17,9 @@ func Probe(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	transport := newTransport(o)
-	defer transport.CloseIdleConnections()
-	ask := &upstream{transport: transport, timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
+	ask := &upstream{transport: newTransport(o), timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
 		userAgent: userAgent(o.Version), metrics: NewMetrics()}
+	defer ask.retire()
 	got, err := ask.Exchange(ctx, call{grant: table[0], app: a, token: NewSecret(probeToken)})
 	var e *GraphError
 	switch {

@@ -11,15 +11,17 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
 // upstream is the step "ask": it faces Instagram.
 //
-// It speaks through a RoundTripper and never an http.Client: a client's errors print the whole URL, and a redirect hands it on as
+// It speaks through a transport and never an http.Client: a client's errors print the whole URL, and a redirect hands it on as
 // Referer. The client secret is sent from this file alone.
 type upstream struct {
-	transport http.RoundTripper
+	transport *http.Transport
+	retired   atomic.Bool   // connections are of no more use once their call has ended
 	timeout   time.Duration // for all tries together, the body included
 	maxBytes  int64         // of an answer, after inflating
 	retries   int
@@ -33,6 +35,7 @@ var errRepeated = errors.New("the transport repeated the request too often")
 // Exchange asks Instagram. An answer is Instagram's definite word, a token or a refusal; an error is a *GraphError of ours or the
 // transient one Instagram sent. It repeats only where no answer came or Instagram said to, and only within the budget.
 func (u *upstream) Exchange(ctx context.Context, c call) (answer, error) {
+	defer u.sweep()
 	ctx, cancel := context.WithTimeoutCause(ctx, u.timeout, context.DeadlineExceeded)
 	defer cancel()
 	sent := 0 // requests on the wire, the transport's own repetitions included
@@ -44,6 +47,19 @@ func (u *upstream) Exchange(ctx context.Context, c call) (answer, error) {
 		if sent > u.retries || !failure.repeatable || !pause(ctx) {
 			return answer{}, failure.err
 		}
+	}
+}
+
+// retire closes idle connections now, and those of calls under way as each call ends.
+func (u *upstream) retire() {
+	u.retired.Store(true)
+	u.transport.CloseIdleConnections()
+}
+
+// sweep follows every call: its connection was idle before retired is read, so that either retire or sweep finds it.
+func (u *upstream) sweep() {
+	if u.retired.Load() {
+		u.transport.CloseIdleConnections()
 	}
 }
 

@@ -198,7 +198,7 @@ func TestTheTransportsOwnRepetitionIsTheRetry(t *testing.T) {
 			if e := errorIn(t, w.Body.Bytes()); w.Code != 503 || e.Subcode != subUnreachable {
 				t.Errorf("got %d/%d", w.Code, e.Subcode)
 			}
-			p.current.Load().idle()
+			p.current.Load().ask.retire()
 			if got := count() - kept; got != want {
 				t.Fatalf("%d retries: sent %d times, want %d", retries, got, want)
 			}
