@@ -2,12 +2,15 @@ package proxy
 
 import (
 	"bufio"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -146,50 +149,52 @@ func TestCloseWaitsForFlightsFromBeforeTheReload(t *testing.T) {
 	}
 }
 
-// Connections to where nobody will ask any more are closed: the idle ones at once, that of a call under way when the call ends.
+// Connections to where nobody will ask any more are closed: the idle ones at once, that of a call under way when the call ends. HTTP/2's
+// would else stay open until it times out: net/http remembers that they are unwanted for HTTP/1 only.
 func TestTheOldEnginesConnectionsAreClosed(t *testing.T) {
-	var open sync.WaitGroup
-	came, gate := make(chan struct{}, 1), make(chan struct{})
-	base := rawUpstream(t, func(_ int, c net.Conn, r *bufio.Reader) {
-		open.Add(1)
-		defer open.Done()
-		for {
-			req, err := http.ReadRequest(r)
-			if err != nil {
-				return
-			}
-			if req.URL.Query().Get("access_token") == "IGAAslow" {
+	for _, http2 := range []bool{false, true} {
+		var open atomic.Int32
+		came, gate := make(chan struct{}, 1), make(chan struct{})
+		old := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("access_token") == "IGAAslow" {
 				came <- struct{}{}
 				<-gate
 			}
-			_, _ = io.WriteString(c, reply(200, goodToken))
+			_, _ = io.WriteString(w, goodToken)
+		}))
+		old.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+			switch s {
+			case http.StateNew:
+				open.Add(1)
+			case http.StateClosed:
+				open.Add(-1)
+			}
 		}
-	})
-	_, s := newInstagram(t, overTLS)
-	o := optionsFor(t, base, nil)
-	o.Cache = newCache(t)
-	p := newProxy(t, o)
-	slow := make(chan int)
-	go func() { slow <- ask(p, get(target("IGAAslow"))).Code }()
-	<-came
-	if w := ask(p, get(target("IGAAquick"))); w.Code != 200 {
-		t.Fatal(w.Code)
-	}
-	next := optionsFor(t, s.URL, s.CA())
-	next.Cache = o.Cache
-	if err := p.Reload(next); err != nil {
-		t.Fatal(err)
-	}
-	close(gate)
-	if code := <-slow; code != 200 {
-		t.Errorf("the slow one got %d", code)
-	}
-	closed := make(chan struct{})
-	go func() { open.Wait(); close(closed) }()
-	select {
-	case <-closed:
-	case <-time.After(20 * time.Second): // kept ones would be closed after 90
-		t.Error("connections of the old engine are still open")
+		old.EnableHTTP2 = http2
+		old.StartTLS()
+		ca := x509.NewCertPool()
+		ca.AddCert(old.Certificate())
+		_, s := newInstagram(t, overTLS)
+		o := optionsFor(t, old.URL, ca)
+		o.Cache = newCache(t)
+		p := newProxy(t, o)
+		slow := make(chan int)
+		go func() { slow <- ask(p, get(target("IGAAslow"))).Code }()
+		<-came
+		if w := ask(p, get(target("IGAAquick"))); w.Code != 200 {
+			t.Fatal(w.Code)
+		}
+		next := optionsFor(t, s.URL, s.CA())
+		next.Cache = o.Cache
+		if err := p.Reload(next); err != nil {
+			t.Fatal(err)
+		}
+		close(gate)
+		if code := <-slow; code != 200 {
+			t.Errorf("the slow one got %d", code)
+		}
+		waitFor(t, "the old engine's connections to close", func() bool { return open.Load() == 0 })
+		old.Close()
 	}
 }
 
