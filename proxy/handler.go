@@ -23,6 +23,10 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.answer(w)
 	p.carried.metrics.answered(&x, time.Since(start))
 	x.log(r.Context(), p.carried.log, time.Since(start))
+	if x.gone {
+		// A caller that closed only its sending half still reads. Returning would send it an empty 200; this closes the connection.
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // exchange is one request on its way through the steps, from the handler's view.
