@@ -192,7 +192,7 @@ func TestUpstreamResultsComeFromAFixedSet(t *testing.T) {
 	for _, c := range allClasses {
 		known[c] = c != classRequest && c != classHeld && c != classInternal
 	}
-	for code := -10; code < 100_000; code += 1 {
+	for code := -10; code < 100_000; code++ {
 		for _, status := range []int{400, 403, 429, 500, 503} {
 			if c := classify(&GraphError{Code: code, Status: status, Message: "x"}); !known[c] {
 				t.Fatalf("code %d, status %d is %q", code, status, c)

@@ -41,8 +41,8 @@ func Probe(ctx context.Context, o Options) error {
 	case classAppLimit, classUserLimit:
 		return errors.New("the app is rate limited, so the client secret could not be proven; try again later")
 	case classStanding:
-		return fmt.Errorf("Instagram answers with %w; %s", refusal, refusal.class.advice())
+		return fmt.Errorf("the upstream answers with %w; %s", refusal, refusal.class.advice())
 	default:
-		return fmt.Errorf("Instagram answers with %w, not with a refusal of the token; check upstream.url, its path above all", refusal)
+		return fmt.Errorf("the upstream answers with %w, not with a refusal of the token; check upstream.url, its path above all", refusal)
 	}
 }
