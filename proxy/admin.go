@@ -29,7 +29,7 @@ func (p *Proxy) Status() Status {
 		Breaker:      p.carried.breaker.State(),
 		Redis:        health.State,
 		RedisFault:   health.Kind,
-		Flights:      p.current.Load().joined.running.Load(),
+		Flights:      p.carried.flights.running.Load(),
 		Entries:      p.carried.cache.Len(),
 	}
 	if p.carried.hold.secretRefused(time.Now()) {

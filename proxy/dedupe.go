@@ -23,6 +23,12 @@ type deduped struct {
 	next    exchanger
 	budget  time.Duration
 	log     *slog.Logger
+	flights *flights
+}
+
+// flights are those in the air. A reload carries them over: a token's second caller joins the first one's flight, whichever engine it began
+// on, and Close waits for all of them.
+type flights struct {
 	group   singleflight.Group
 	waits   sync.WaitGroup // callers that wait, and leavers' flights: Close waits for them
 	running atomic.Int64
@@ -36,9 +42,9 @@ var errCallerGone = errors.New("the caller left")
 
 func (s *deduped) Exchange(ctx context.Context, c call) (answer, error) {
 	led := false // written by this caller's own flight, read after its result came: ordered by the channel
-	s.waits.Add(1)
+	s.flights.waits.Add(1)
 	id := c.key.ID()
-	results := s.group.DoChan(string(id[:]), func() (any, error) {
+	results := s.flights.group.DoChan(string(id[:]), func() (any, error) {
 		led = true
 		return s.fly(context.WithoutCancel(ctx), c)
 	})
@@ -46,7 +52,7 @@ func (s *deduped) Exchange(ctx context.Context, c call) (answer, error) {
 	defer patience.Stop()
 	select {
 	case r := <-results:
-		s.waits.Done()
+		s.flights.waits.Done()
 		a, _ := r.Val.(answer)
 		a.joined = !led
 		return a, r.Err
@@ -63,14 +69,14 @@ func (s *deduped) Exchange(ctx context.Context, c call) (answer, error) {
 func (s *deduped) leave(results <-chan singleflight.Result) {
 	go func() { // ends with the flight, which ends with its budget
 		<-results
-		s.waits.Done()
+		s.flights.waits.Done()
 	}()
 }
 
 // fly runs the steps behind join once, under the flight's own budget.
 func (s *deduped) fly(ctx context.Context, c call) (a answer, err error) {
-	s.running.Add(1)
-	defer s.running.Add(-1)
+	s.flights.running.Add(1)
+	defer s.flights.running.Add(-1)
 	ctx, cancel := context.WithTimeout(ctx, s.budget)
 	defer cancel()
 	defer func() {
@@ -91,13 +97,13 @@ func panicKind(v any) string {
 }
 
 // wait returns when no caller waits and no flight runs. New calls must have ended before.
-func (s *deduped) wait(ctx context.Context) error {
+func (f *flights) wait(ctx context.Context) error {
 	done := make(chan struct{})
-	go func() { s.waits.Wait(); close(done) }() // ends when the last flight's budget does
+	go func() { f.waits.Wait(); close(done) }() // ends when the last flight's budget does
 	select {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%d flights still in the air: %w", s.running.Load(), ctx.Err())
+		return fmt.Errorf("%d flights still in the air: %w", f.running.Load(), ctx.Err())
 	}
 }

@@ -18,7 +18,7 @@ type gate struct {
 func newGate(hosts []string, anyHost bool) gate {
 	g := gate{any: anyHost, hosts: map[string]bool{"localhost": true}}
 	for _, h := range hosts {
-		g.hosts[strings.ToLower(strings.Trim(h, "[]"))] = true
+		g.hosts[strings.TrimSuffix(strings.ToLower(strings.Trim(h, "[]")), ".")] = true
 	}
 	return g
 }
@@ -55,7 +55,8 @@ func (g gate) serves(authority string) bool {
 	if _, err := strconv.ParseUint(port, 10, 16); port != "" && err != nil {
 		return false
 	}
-	if g.hosts[strings.ToLower(name)] {
+	name = strings.TrimSuffix(strings.ToLower(name), ".") // a dot at the end is the same name, from the root
+	if g.hosts[name] {
 		return true
 	}
 	ip := net.ParseIP(name)

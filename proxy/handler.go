@@ -24,7 +24,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.carried.metrics.answered(&x, time.Since(start))
 	x.log(r.Context(), p.carried.log, time.Since(start))
 	if x.gone {
-		panic(http.ErrAbortHandler) // net/http would write 200 and no body, which a caller that ended only its half would read
+		// A caller that closed only its sending half still reads. Returning would send it an empty 200; this closes the connection.
+		panic(http.ErrAbortHandler)
 	}
 }
 

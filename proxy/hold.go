@@ -44,12 +44,25 @@ func (h *hold) hear(e *GraphError, now time.Time) (refused, restored bool) {
 		h.refused = time.Time{}
 		return false, was
 	case e.class == classSecret:
-		h.until, h.word, h.refused = now.Add(secretHold), e, now
+		if until := now.Add(secretHold); until.After(h.until) {
+			h.until, h.word = until, e
+		}
+		h.refused = now
 		return !was, false
 	case e.class == classAppLimit && e.RetryAt.After(h.until):
 		h.until, h.word = e.RetryAt, e
 	}
 	return false, false
+}
+
+// forgetSecret forgets what was said of a client secret that is no longer in use. A rate limit stays.
+func (h *hold) forgetSecret() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.refused = time.Time{}
+	if h.word != nil && h.word.class == classSecret {
+		h.until, h.word = time.Time{}, nil
+	}
 }
 
 // secretRefused reports whether an operator has to see to the client secret.

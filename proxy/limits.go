@@ -50,11 +50,12 @@ func retryAt(c class, h http.Header, now time.Time) time.Time {
 	return at
 }
 
-// retryAfter reads Retry-After, RFC 9110 section 10.2.3: seconds or a date.
+// retryAfter reads Retry-After, RFC 9110 section 10.2.3: seconds or a date. No time at all says nothing: a rate limit is no invitation to
+// ask again at once.
 func retryAfter(h http.Header, now time.Time) time.Time {
 	v := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(v, 10, 31); err == nil {
-		return now.Add(min(time.Duration(seconds)*time.Second, maxPause))
+	if seconds, err := strconv.ParseUint(v, 10, 64); err == nil && seconds > 0 {
+		return now.Add(time.Duration(min(seconds, uint64(maxPause/time.Second))) * time.Second)
 	}
 	if at, err := http.ParseTime(v); err == nil && at.After(now) {
 		return minTime(at, now.Add(maxPause))

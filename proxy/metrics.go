@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
@@ -59,13 +60,15 @@ func NewMetrics() *Metrics {
 	return m
 }
 
-// watch adds the gauges that are read from p when somebody looks.
-func (m *Metrics) watch(p *Proxy) {
+// watch adds the gauges that are read from p when somebody looks. It fails for a second Proxy.
+func (m *Metrics) watch(p *Proxy) (err error) {
 	gauge := func(name, help string, read func() float64, labels prometheus.Labels) {
-		m.registry.MustRegister(prometheus.NewGaugeFunc(
-			prometheus.GaugeOpts{Name: "igproxy_" + name, Help: help, ConstLabels: labels}, read))
+		g := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "igproxy_" + name, Help: help, ConstLabels: labels}, read)
+		if err == nil && m.registry.Register(g) != nil {
+			err = errors.New("proxy: these Metrics belong to another Proxy: build each its own with NewMetrics")
+		}
 	}
-	gauge("flights", "Exchanges in the air.", func() float64 { return float64(p.current.Load().joined.running.Load()) }, nil)
+	gauge("flights", "Exchanges in the air.", func() float64 { return float64(p.carried.flights.running.Load()) }, nil)
 	gauge("upstream_in_flight", "Calls to Instagram under way.", func() float64 { return float64(p.carried.places.taken()) }, nil)
 	gauge("cache_entries", "Entries in the memory tier.", func() float64 { return float64(p.carried.cache.Len()) }, nil)
 	gauge("ready", "1 when /readyz says so.", func() float64 { return number(p.Status().Ready) }, nil)
@@ -75,6 +78,7 @@ func (m *Metrics) watch(p *Proxy) {
 		gauge("breaker_state", "1 for the state the breaker is in.",
 			func() float64 { return number(p.carried.breaker.State() == s) }, prometheus.Labels{"state": string(s)})
 	}
+	return err
 }
 
 func number(yes bool) float64 {

@@ -12,15 +12,17 @@ const probeToken = "igproxy-check-this-is-no-token"
 // Probe asks Instagram once with a token that is none, past cache, breaker and hold. It proves the way there, TLS and the client
 // secret: nil means that Instagram refused the token and nothing else. The error says what is wrong and what to do.
 func Probe(ctx context.Context, o Options) error {
+	if err := o.check(); err != nil {
+		return err
+	}
 	table := grants(o)
 	a, err := newApp(o.App, table, &hold{})
 	if err != nil {
 		return err
 	}
-	transport := newTransport(o)
-	defer transport.CloseIdleConnections()
-	ask := &upstream{transport: transport, timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
+	ask := &upstream{transport: newTransport(o), timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
 		userAgent: userAgent(o.Version), metrics: NewMetrics()}
+	defer ask.retire()
 	got, err := ask.Exchange(ctx, call{grant: table[0], app: a, token: NewSecret(probeToken)})
 	var e *GraphError
 	switch {
@@ -30,10 +32,17 @@ func Probe(ctx context.Context, o Options) error {
 		return err
 	case got.refusal == nil:
 		return errors.New("the upstream gave a token for one that is none; check that upstream.url is Instagram's")
-	case got.refusal.class == classSecret:
-		return errors.New("the client secret is refused by Instagram; compare it with the Instagram app's (not the Facebook app's) in Meta's dashboard")
-	case got.refusal.class == classAppLimit:
-		return errors.New("the app is rate limited, so the client secret could not be proven; try again later")
 	}
-	return nil
+	switch refusal := got.refusal; refusal.class {
+	case classToken:
+		return nil
+	case classSecret:
+		return errors.New("the client secret is refused by Instagram; compare it with the Instagram app's (not the Facebook app's) in Meta's dashboard")
+	case classAppLimit, classUserLimit:
+		return errors.New("the app is rate limited, so the client secret could not be proven; try again later")
+	case classStanding:
+		return fmt.Errorf("the upstream answers with %w; %s", refusal, refusal.class.advice())
+	default:
+		return fmt.Errorf("the upstream answers with %w, not with a refusal of the token; check upstream.url, its path above all", refusal)
+	}
 }

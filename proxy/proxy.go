@@ -41,7 +41,7 @@ import (
 	"github.com/igproxy/igproxy/cache"
 )
 
-// Options configure a Proxy. Cache, Breaker, MaxInFlight and Metrics are carried over by Reload; everything else may change.
+// Options configure a Proxy. Cache, Breaker, MaxInFlight, Metrics and Logger are carried over by Reload; everything else may change.
 type Options struct {
 	// App is the Instagram app whose secret is held. Its Secret is required.
 	App App
@@ -90,6 +90,7 @@ type Proxy struct {
 type carried struct {
 	cache   *cache.Cache
 	breaker *breaker.Breaker
+	flights *flights
 	places  *places
 	hold    *hold
 	metrics *Metrics
@@ -102,8 +103,7 @@ type engine struct {
 	grants []*grant
 	gate   gate
 	first  exchanger // recalled, which leads to all the others
-	joined *deduped
-	idle   func() // closes the idle connections to Instagram
+	ask    *upstream
 }
 
 // New builds a Proxy. An error names the option and says what it may be. Nothing is dialled.
@@ -114,7 +114,7 @@ func New(o Options) (*Proxy, error) {
 	if o.MaxInFlight < 1 {
 		return nil, fmt.Errorf("upstream max_in_flight is %d: it must be at least 1", o.MaxInFlight)
 	}
-	p := &Proxy{carried: carried{cache: o.Cache, places: newPlaces(o.MaxInFlight), hold: &hold{}, metrics: o.Metrics, log: o.Logger}}
+	p := &Proxy{carried: carried{cache: o.Cache, flights: &flights{}, places: newPlaces(o.MaxInFlight), hold: &hold{}, metrics: o.Metrics, log: o.Logger}}
 	if p.carried.log == nil {
 		p.carried.log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -129,49 +129,65 @@ func New(o Options) (*Proxy, error) {
 	if err := p.Reload(o); err != nil {
 		return nil, err
 	}
-	p.carried.metrics.watch(p)
+	if err := p.carried.metrics.watch(p); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 
 // Reload builds everything anew from o and swaps it in, or returns an error and changes nothing. The cache, the breaker's state, the
-// places and the metrics are carried over.
+// places, the flights and the metrics are carried over. A request finishes on the engine it began with.
 func (p *Proxy) Reload(o Options) error {
 	next, err := newEngine(o, p.carried)
 	if err != nil {
 		return err
 	}
 	if last := p.current.Swap(next); last != nil {
-		last.idle()
+		last.ask.retire()
+		if last.app.secret.Reveal() != next.app.secret.Reveal() {
+			p.carried.hold.forgetSecret()
+		}
+	}
+	return nil
+}
+
+// maxAnswer bounds upstream.max_response_bytes: no answer of Instagram's has a thousandth of it.
+const maxAnswer = 1 << 30
+
+// check looks at what engine and Probe are built from; the App is looked at by newApp.
+func (o Options) check() error {
+	switch {
+	case o.UpstreamURL == nil || o.UpstreamURL.Host == "":
+		return errors.New("upstream url is not set: use https://graph.instagram.com")
+	case o.UpstreamURL.Scheme != "https" && o.UpstreamURL.Scheme != "http":
+		return errors.New("upstream url is neither https nor http: use https://graph.instagram.com")
+	case o.Timeout <= 0:
+		return fmt.Errorf("upstream timeout is %s: it must be more than 0", o.Timeout)
+	case o.MaxResponseBytes < 1 || o.MaxResponseBytes > maxAnswer:
+		return fmt.Errorf("upstream max_response_bytes is %d: it must be at least 1 and at most %d", o.MaxResponseBytes, maxAnswer)
+	case o.Retries < 0 || o.Retries > 1:
+		return fmt.Errorf("upstream retries is %d: it must be 0 or 1", o.Retries)
+	case o.TTL <= 0:
+		return fmt.Errorf("cache ttl is %s: it must be more than 0", o.TTL)
 	}
 	return nil
 }
 
 func newEngine(o Options, c carried) (*engine, error) {
-	switch {
-	case o.UpstreamURL == nil || o.UpstreamURL.Host == "":
-		return nil, errors.New("upstream url is not set: use https://graph.instagram.com")
-	case o.Timeout <= 0:
-		return nil, fmt.Errorf("upstream timeout is %s: it must be more than 0", o.Timeout)
-	case o.MaxResponseBytes < 1:
-		return nil, fmt.Errorf("upstream max_response_bytes is %d: it must be at least 1", o.MaxResponseBytes)
-	case o.Retries < 0 || o.Retries > 1:
-		return nil, fmt.Errorf("upstream retries is %d: it must be 0 or 1", o.Retries)
-	case o.TTL <= 0:
-		return nil, fmt.Errorf("cache ttl is %s: it must be more than 0", o.TTL)
+	if err := o.check(); err != nil {
+		return nil, err
 	}
 	table := grants(o)
 	a, err := newApp(o.App, table, c.hold)
 	if err != nil {
 		return nil, err
 	}
-	transport := newTransport(o)
-	ask := &upstream{transport: transport, timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
+	ask := &upstream{transport: newTransport(o), timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
 		userAgent: userAgent(o.Version), metrics: c.metrics}
 	guard := &guarded{next: ask, breaker: c.breaker, places: c.places, log: c.log}
 	claim := &claimed{cache: c.cache, negativeTTL: o.NegativeTTL, next: guard}
-	join := &deduped{next: claim, budget: o.Budget(), log: c.log}
-	return &engine{app: a, grants: table, gate: newGate(o.Hosts, o.AnyHost), first: &recalled{cache: c.cache, next: join}, joined: join,
-		idle: transport.CloseIdleConnections}, nil
+	join := &deduped{next: claim, budget: o.Budget(), log: c.log, flights: c.flights}
+	return &engine{app: a, grants: table, gate: newGate(o.Hosts, o.AnyHost), first: &recalled{cache: c.cache, next: join}, ask: ask}, nil
 }
 
 // Budget is the longest an exchange takes: the claim, then asking Instagram, and a little for ourselves. A server's write time-out
@@ -184,9 +200,8 @@ func (p *Proxy) Drain() { p.draining.Store(true) }
 // Close waits until no flight is in the air, bounded by ctx. Call it when the HTTP server has stopped taking requests.
 func (p *Proxy) Close(ctx context.Context) error {
 	p.Drain()
-	e := p.current.Load()
-	defer e.idle()
-	return e.joined.wait(ctx)
+	defer p.current.Load().ask.retire()
+	return p.carried.flights.wait(ctx)
 }
 
 func (p *Proxy) breakerChanged(from, to breaker.State) {

@@ -2,22 +2,26 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
 // upstream is the step "ask": it faces Instagram.
 //
-// It speaks through a RoundTripper and never an http.Client: a client's errors print the whole URL, and a redirect hands it on as
-// Referer. The client secret is revealed in this file alone.
+// It speaks through a transport and never an http.Client: a client's errors print the whole URL, and a redirect hands it on as
+// Referer. The client secret is sent from this file alone.
 type upstream struct {
-	transport http.RoundTripper
+	transport *http.Transport
+	retired   atomic.Bool   // connections are of no more use once their call has ended
 	timeout   time.Duration // for all tries together, the body included
 	maxBytes  int64         // of an answer, after inflating
 	retries   int
@@ -31,6 +35,7 @@ var errRepeated = errors.New("the transport repeated the request too often")
 // Exchange asks Instagram. An answer is Instagram's definite word, a token or a refusal; an error is a *GraphError of ours or the
 // transient one Instagram sent. It repeats only where no answer came or Instagram said to, and only within the budget.
 func (u *upstream) Exchange(ctx context.Context, c call) (answer, error) {
+	defer u.sweep()
 	ctx, cancel := context.WithTimeoutCause(ctx, u.timeout, context.DeadlineExceeded)
 	defer cancel()
 	sent := 0 // requests on the wire, the transport's own repetitions included
@@ -42,6 +47,19 @@ func (u *upstream) Exchange(ctx context.Context, c call) (answer, error) {
 		if sent > u.retries || !failure.repeatable || !pause(ctx) {
 			return answer{}, failure.err
 		}
+	}
+}
+
+// retire closes idle connections now, and those of calls under way as each call ends.
+func (u *upstream) retire() {
+	u.retired.Store(true)
+	u.transport.CloseIdleConnections()
+}
+
+// sweep follows every call: its connection was idle before retired is read, so that either retire or sweep finds it.
+func (u *upstream) sweep() {
+	if u.retired.Load() {
+		u.transport.CloseIdleConnections()
 	}
 }
 
@@ -86,6 +104,9 @@ func (u *upstream) roundTrip(ctx context.Context, c call, sent *int) (answer, *f
 		return answer{}, noAnswer(ctx, err)
 	}
 	defer res.Body.Close()
+	if res.StatusCode == http.StatusSwitchingProtocols { // its body is the bare connection, which no time-out ends
+		return answer{}, &failure{err: strangeStatus(res)}
+	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, u.maxBytes+1))
 	switch {
 	case err != nil:
@@ -101,15 +122,24 @@ func (u *upstream) roundTrip(ctx context.Context, c call, sent *int) (answer, *f
 func (u *upstream) counted(ctx context.Context, sent *int, cancel context.CancelCauseFunc) context.Context {
 	*sent++
 	first := true
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
 		if first {
 			first = false
 			return
 		}
 		if *sent++; *sent > u.retries+1 {
 			cancel(errRepeated)
+			if !sharedConn(got.Conn) {
+				_ = got.Conn.Close() // HTTP/1 writes the request while it notices that it is cancelled
+			}
 		}
 	}})
+}
+
+// sharedConn reports whether other calls use the connection too, as those of HTTP/2 do. HTTP/2 looks at the context before it writes.
+func sharedConn(c net.Conn) bool {
+	over, ok := c.(*tls.Conn)
+	return ok && over.ConnectionState().NegotiatedProtocol == "h2"
 }
 
 // request builds the query from nothing. Nothing the app sent is in it but the token.
@@ -134,7 +164,7 @@ func (u *upstream) read(c call, res *http.Response, body []byte) (answer, *failu
 	scrub := c.scrubber()
 	usage := readUsage(res.Header, scrub)
 	if res.StatusCode == http.StatusOK {
-		if strings.Contains(string(body), c.app.secret.Reveal()) {
+		if spells(string(body), c.app.secret.Reveal()) {
 			return answer{}, &failure{err: errBadAnswer(errReflected.Error())}
 		}
 		token, err := decodeToken(body, now)
@@ -173,14 +203,4 @@ func strangeStatus(res *http.Response) *GraphError {
 	e := errBadAnswer(cause)
 	e.RetryAt = retryAfter(res.Header, time.Now())
 	return e
-}
-
-// scrubber replaces the client secret and the token in texts of Instagram's, also where they are percent-encoded.
-func (c call) scrubber() func(string) string {
-	secret, token := c.app.secret.Reveal(), c.token.Reveal()
-	pairs := []string{secret, "[client secret]", url.QueryEscape(secret), "[client secret]"}
-	if len(token) >= minSecret { // shorter ones are no tokens, and would tear up the sentence
-		pairs = append(pairs, token, "[access token]", url.QueryEscape(token), "[access token]")
-	}
-	return strings.NewReplacer(pairs...).Replace
 }

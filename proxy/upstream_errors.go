@@ -51,7 +51,7 @@ func failureKind(err error) string {
 	var invalid x509.CertificateInvalidError
 	var verification *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
-	var alert tls.AlertError
+	var remote *net.OpError
 	switch {
 	case errors.As(err, &dns):
 		return "resolve"
@@ -61,7 +61,8 @@ func failureKind(err error) string {
 		return "tls: wrong name"
 	case errors.As(err, &invalid):
 		return "tls: invalid certificate"
-	case errors.As(err, &verification), errors.As(err, &record), errors.As(err, &alert):
+	case errors.As(err, &verification), errors.As(err, &record), errors.As(err, &remote) && remote.Op == "remote error",
+		strings.Contains(err.Error(), "tls: "): // an alert of the other side, or a handshake that cannot be
 		return "tls"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "refused"
@@ -70,8 +71,9 @@ func failureKind(err error) string {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "server closed"),
 		strings.Contains(err.Error(), "GOAWAY"):
 		return "closed"
-	case strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "exceeded MaxResponseHeaderBytes"),
-		strings.Contains(err.Error(), "server response headers exceeded"):
+	case strings.Contains(err.Error(), "transport connection broken"), // around HTTP/1's malformed heads
+		strings.Contains(err.Error(), "response headers exceeded"), strings.Contains(err.Error(), "response header list larger"),
+		strings.Contains(err.Error(), "connection error: "): // HTTP/2 out of its own rules, too large a head among it
 		return "malformed"
 	}
 	return "other"

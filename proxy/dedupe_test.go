@@ -1,0 +1,154 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func newDeduped(budget time.Duration, next exchangeFunc) *deduped {
+	return &deduped{next: next, budget: budget, log: slog.New(slog.DiscardHandler), flights: &flights{}}
+}
+
+func TestManyCallersOfOneTokenAreOneFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int32
+		want := tokenAnswer(t, "long", time.Hour)
+		d := newDeduped(time.Minute, func(context.Context, call) (answer, error) {
+			asked.Add(1)
+			time.Sleep(time.Second)
+			return want, nil
+		})
+		c := callFor(t, "short")
+		var joined atomic.Int32
+		var wg sync.WaitGroup
+		for range 200 {
+			wg.Go(func() {
+				a, err := d.Exchange(t.Context(), c)
+				if err != nil || a.token != want.token {
+					t.Errorf("got %v, %v", a.token, err)
+				}
+				if a.joined {
+					joined.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if asked.Load() != 1 || joined.Load() != 199 {
+			t.Errorf("asked %d times and %d joined, want 1 and 199", asked.Load(), joined.Load())
+		}
+	})
+}
+
+func TestTheLeaderLeavesAndTheFlightGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var landed atomic.Bool
+		d := newDeduped(time.Minute, func(ctx context.Context, _ call) (answer, error) {
+			time.Sleep(time.Second)
+			landed.Store(ctx.Err() == nil)
+			return tokenAnswer(t, "long", time.Hour), nil
+		})
+		c := callFor(t, "short")
+		leader, leave := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := d.Exchange(leader, c); !errors.Is(err, errCallerGone) {
+				t.Errorf("the leader got %v, want errCallerGone", err)
+			}
+		})
+		synctest.Wait()
+		wg.Go(func() {
+			if a, err := d.Exchange(t.Context(), c); err != nil || !a.joined {
+				t.Errorf("the follower got joined=%v, %v", a.joined, err)
+			}
+		})
+		synctest.Wait()
+		leave()
+		wg.Wait()
+		if !landed.Load() {
+			t.Error("the flight ended with its leader")
+		}
+	})
+}
+
+func TestEverybodyLeavesAndCloseWaitsForTheFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var landed atomic.Bool
+		d := newDeduped(time.Minute, func(context.Context, call) (answer, error) {
+			time.Sleep(5 * time.Second)
+			landed.Store(true)
+			return tokenAnswer(t, "long", time.Hour), nil
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, _ = d.Exchange(ctx, callFor(t, "short"))
+		if err := d.flights.wait(ctx); err == nil || !strings.Contains(err.Error(), "1 flights") {
+			t.Errorf("an ended context got %v, want the number of flights", err)
+		}
+		if err := d.flights.wait(t.Context()); err != nil || !landed.Load() {
+			t.Errorf("wait: %v, landed: %v", err, landed.Load())
+		}
+	})
+}
+
+func TestOneSlowFlightHoldsNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := callFor(t, "slow")
+		d := newDeduped(time.Minute, func(_ context.Context, c call) (answer, error) {
+			if c.token.Reveal() == "slow" {
+				time.Sleep(30 * time.Second)
+			}
+			return tokenAnswer(t, "long", time.Hour), nil
+		})
+		go func() { _, _ = d.Exchange(context.Background(), slow) }()
+		synctest.Wait()
+		start := time.Now()
+		if _, err := d.Exchange(t.Context(), callFor(t, "fast")); err != nil || time.Since(start) > 0 {
+			t.Errorf("the fast one took %s, %v", time.Since(start), err)
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+func TestAPanicInAFlightIsA500ForEveryMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDeduped(time.Minute, func(context.Context, call) (answer, error) {
+			time.Sleep(time.Second)
+			panic("canary-secret")
+		})
+		c := callFor(t, "short")
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() {
+				_, err := d.Exchange(t.Context(), c)
+				var e *GraphError
+				if !errors.As(err, &e) || e.Status != 500 || strings.Contains(fmt.Sprintf("%+v", *e), "canary") {
+					t.Errorf("got %v, want a 500 without the panic's value", err)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+func TestAFlightBeyondItsBudgetIsA504(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := make(chan struct{})
+		d := newDeduped(time.Second, func(context.Context, call) (answer, error) { <-stuck; return answer{}, errTimeout() })
+		start := time.Now()
+		_, err := d.Exchange(t.Context(), callFor(t, "short"))
+		var e *GraphError
+		if !errors.As(err, &e) || e.Status != 504 || time.Since(start) != time.Second+grace {
+			t.Errorf("got %v after %s", err, time.Since(start))
+		}
+		close(stuck)
+		_ = d.flights.wait(t.Context())
+	})
+}

@@ -1,0 +1,122 @@
+package proxy
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// ownErrors are all errors of our own, by subcode; a subcode can have several messages.
+func ownErrors() map[int][]*GraphError {
+	all := map[int][]*GraphError{}
+	for _, e := range []*GraphError{errPath, errProxyRequest, errHost, errBrowser, errBody, errQuery, errArray, errNoGrantType, errTwoGrantTypes,
+		errGrantType, errNoToken, errTwoTokens, errBlankToken, errTokenCharacters, errLongToken, errMethod("POST", "GET"), errMethod("CANARY", "GET"),
+		errBreakerOpen(time.Second), errOverloaded(), errTimeout(), errUnreachable("refused"), errBadAnswer("x"), errInternal("x")} {
+		all[e.Subcode] = append(all[e.Subcode], e)
+	}
+	return all
+}
+
+// subcodes reads the constants from errors.go, so that a new one cannot be forgotten here.
+func subcodes(t *testing.T) map[int]string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "errors.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[int]string{}
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok || !strings.HasPrefix(spec.Names[0].Name, "sub") {
+			return true
+		}
+		value, err := strconv.Atoi(spec.Values[0].(*ast.BasicLit).Value)
+		if err != nil || found[value] != "" {
+			t.Errorf("%s is no number, or one that %s has", spec.Names[0].Name, found[value])
+		}
+		found[value] = spec.Names[0].Name
+		return true
+	})
+	return found
+}
+
+func TestEachOwnErrorHasItsRowInREADME(t *testing.T) {
+	row := regexp.MustCompile(`^\| (\d{3}) \| (\d+) / (\d+) \| ([^|]+) \| ([^|]+) \|$`)
+	errs, names := ownErrors(), subcodes(t)
+	documented := map[int]bool{}
+	for _, line := range readmeTable(t, "| status | code / subcode | meaning | retry? |") {
+		m := row.FindStringSubmatch(line)
+		if m == nil {
+			t.Errorf("a row that does not read: %s", line)
+			continue
+		}
+		status, _ := strconv.Atoi(m[1])
+		code, _ := strconv.Atoi(m[2])
+		subcode, _ := strconv.Atoi(m[3])
+		documented[subcode] = true
+		if names[subcode] == "" || len(errs[subcode]) == 0 {
+			t.Errorf("README has %d, which igproxy never says", subcode)
+		}
+		for _, e := range errs[subcode] {
+			if e.Status != status || e.Code != code {
+				t.Errorf("%s is %d with code %d, README says %d and %d", names[subcode], e.Status, e.Code, status, code)
+			}
+			if promised := m[5] == "after `Retry-After`"; promised != !e.RetryAt.IsZero() {
+				t.Errorf("%s: RetryAt %v, README says %q", names[subcode], e.RetryAt, m[5])
+			}
+			if transient := e.Transient != nil && *e.Transient; transient != (e.Code == 2) || m[5] == "no" && e.Status >= 500 {
+				t.Errorf("%s: is_transient %v with code %d, README says %q", names[subcode], transient, e.Code, m[5])
+			}
+		}
+	}
+	for subcode, name := range names {
+		if !documented[subcode] {
+			t.Errorf("%s (%d) has no row in README", name, subcode)
+		}
+		if len(errs[subcode]) == 0 {
+			t.Errorf("%s (%d) has no error in this test", name, subcode)
+		}
+	}
+}
+
+func TestOwnErrorsParseAsInstagramsDo(t *testing.T) {
+	for subcode, list := range ownErrors() {
+		for _, e := range list {
+			back, ok := decodeGraphError(e.Status, e.encode(), func(s string) string { return s })
+			if !ok || back.Code != e.Code || back.Subcode != subcode || back.Message != e.Message || back.Type != e.Type || e.Status < 400 {
+				t.Errorf("%d: %s", subcode, e.encode())
+			}
+			if !strings.HasSuffix(e.Message, ".") || strings.Contains(e.Message, "CANARY") || strings.Contains(e.Message, "canary") {
+				t.Errorf("%d: %q is no sentence of ours", subcode, e.Message)
+			}
+		}
+	}
+}
+
+// A body that nobody reads ends the connection, and the answer says so; a wrong method alone does not.
+func TestABodyClosesTheConnection(t *testing.T) {
+	p := proxyOf(t, nil, nil)
+	for want, r := range map[string]*http.Request{"": postRequest(), "close": withBody()} {
+		if got := ask(p, r).Header().Get("Connection"); got != want {
+			t.Errorf("%s: Connection is %q, want %q", r.Method, got, want)
+		}
+	}
+}
+
+func postRequest() *http.Request {
+	r := get(target("IGAAshort"))
+	r.Method = http.MethodPost
+	return r
+}
+
+func withBody() *http.Request {
+	r := get(target("IGAAshort"))
+	r.ContentLength = 5
+	return r
+}

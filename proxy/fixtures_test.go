@@ -1,0 +1,209 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/breaker"
+	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// exchangeFunc is a step made of a function.
+type exchangeFunc func(context.Context, call) (answer, error)
+
+func (f exchangeFunc) Exchange(ctx context.Context, c call) (answer, error) { return f(ctx, c) }
+
+// callFor is a decoded request for a token.
+func callFor(t testing.TB, token string) call {
+	t.Helper()
+	e := testEngine(t)
+	return call{grant: e.grants[0], app: e.app, token: NewSecret(token), key: e.app.keys["exchange"].Derive(token)}
+}
+
+func tokenAnswer(t testing.TB, long string, life time.Duration) answer {
+	t.Helper()
+	tok, err := decodeToken(fmt.Appendf(nil, `{"access_token":%q,"token_type":"bearer","expires_in":%d}`, long, int(life.Seconds())), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer{token: tok, source: sourceUpstream}
+}
+
+func refusalAnswer(code, subcode int, message string) answer {
+	e := &GraphError{Status: 400, Type: "OAuthException", Code: code, Subcode: subcode, Message: message}
+	e.class = classify(e)
+	return answer{refusal: e, source: sourceUpstream}
+}
+
+func newCache(t testing.TB) *cache.Cache {
+	t.Helper()
+	return newCacheWatchedBy(t, nil)
+}
+
+func newCacheWatchedBy(t testing.TB, o cache.Observer) *cache.Cache {
+	t.Helper()
+	c, err := cache.New(cache.Options{MaxEntries: 1000, Observer: o})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(context.Background()); err != nil {
+			t.Errorf("closing the cache: %v", err)
+		}
+	})
+	return c
+}
+
+// newInstagram is the stand-in on a real socket, over TLS and HTTP/2 unless o says otherwise; it ends with the test.
+func newInstagram(t testing.TB, o proxytest.ServerOptions) (*proxytest.Instagram, *proxytest.Server) {
+	t.Helper()
+	i := proxytest.New(proxytest.Options{Secret: testSecret})
+	s, err := proxytest.Start(i, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		i.Close()
+		s.Close()
+	})
+	return i, s
+}
+
+var overTLS = proxytest.ServerOptions{TLS: true}
+
+// optionsFor are good Options for an upstream at this URL; without ca, one of the system's. The time-out is beyond what a noisy machine
+// needs: tests of time-outs set their own.
+func optionsFor(t testing.TB, base string, ca *x509.CertPool) Options {
+	t.Helper()
+	u, err := url.Parse(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Options{App: App{Secret: NewSecret(testSecret)}, UpstreamURL: u, UpstreamCAs: ca, Timeout: 30 * time.Second, MaxResponseBytes: 64 << 10,
+		MaxInFlight: 64, Retries: 1, TTL: time.Hour, NegativeTTL: time.Minute,
+		Breaker: breaker.Options{Failures: 1000, Ratio: 1, MinRequests: 1000, Interval: 2 * time.Minute, Open: 10 * time.Second, Probes: 1}}
+}
+
+// newProxy builds a Proxy, with a cache of its own if o has none, and closes it with the test.
+func newProxy(t testing.TB, o Options) *Proxy {
+	t.Helper()
+	if o.Cache == nil {
+		o.Cache = newCache(t)
+	}
+	p, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(context.Background()); err != nil {
+			t.Errorf("closing the proxy: %v", err)
+		}
+	})
+	return p
+}
+
+// target is what an app asks for a token.
+func target(short string) string {
+	return "/access_token?grant_type=ig_exchange_token&access_token=" + url.QueryEscape(short)
+}
+
+// ask sends one request through a handler, as to a loopback address.
+func ask(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
+	r.Host = "127.0.0.1:8080"
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// errorIn is the envelope's inside, whole.
+func errorIn(t testing.TB, body []byte) graphBody {
+	t.Helper()
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	var e envelope
+	if err := dec.Decode(&e); err != nil || e.Error.Code == nil || e.Error.Message == "" || e.Error.Type == "" {
+		t.Fatalf("no envelope: %s (%v)", body, err)
+	}
+	return e.Error
+}
+
+// rawUpstream is an upstream without TLS that a test speaks for byte by byte. Each connection is handed to serve with its number, from 1,
+// and closed behind it; the returned URL is its base.
+func rawUpstream(t testing.TB, serve func(n int, c net.Conn, r *bufio.Reader)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for n := 1; ; n++ {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer context.AfterFunc(ctx, func() { _ = c.Close() })()
+				defer c.Close()
+				serve(n, c, bufio.NewReader(c))
+			})
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		_ = l.Close()
+		wg.Wait()
+	})
+	return "http://" + l.Addr().String()
+}
+
+// saying is an upstream that answers every request on every connection with these bytes, and counts them.
+func saying(t testing.TB, answer string) (base string, requests *atomic.Int32) {
+	t.Helper()
+	requests = new(atomic.Int32)
+	return rawUpstream(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		for {
+			if _, err := http.ReadRequest(r); err != nil {
+				return
+			}
+			requests.Add(1)
+			if _, err := io.WriteString(c, answer); err != nil {
+				return
+			}
+		}
+	}), requests
+}
+
+// reply is an HTTP/1.1 answer, whole. Headers are full lines.
+func reply(status int, body string, headers ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "HTTP/1.1 %d X\r\nContent-Length: %d\r\n", status, len(body))
+	for _, h := range headers {
+		b.WriteString(h + "\r\n")
+	}
+	return b.String() + "\r\n" + body
+}
+
+const goodToken = `{"access_token":"IGAAlong","token_type":"bearer","expires_in":5183944}`
+
+func textLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+
+func discardLog() *log.Logger { return slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) }

@@ -1,0 +1,82 @@
+package proxy
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+)
+
+func TestHostsThatAreServed(t *testing.T) {
+	g := newGate([]string{"igproxy.internal", "IGProxy.Svc.", "[2001:db8::1]", "10.0.0.7"}, false)
+	for host, want := range map[string]bool{
+		"127.0.0.1": true, "127.0.0.1:8080": true, "127.0.0.2": true, "127.255.255.254:1": true, "[::1]": true, "[::1]:8080": true,
+		"[0:0:0:0:0:0:0:1]": true, "[::ffff:127.0.0.1]": true, "localhost": true, "LOCALHOST:8080": true, "localhost.": true, "localhost.:8080": true,
+		"igproxy.internal": true, "IGPROXY.Internal.:443": true, "igproxy.svc": true, "igproxy.svc.:80": true, "[2001:DB8::1]:80": true, "10.0.0.7:80": true,
+
+		"::1": false, "": false, ".": false, ":": false, ":8080": false, "evil.example": false, "localhost.evil.example": false, "evil.localhost": false,
+		"localhost..": false, "igproxy.internal.evil.example": false, "xigproxy.internal": false, "10.0.0.1": false, "0.0.0.0": false, "[::]": false,
+		"2130706433": false, "0x7f000001": false, "0177.0.0.1": false, "127.1": false, "127.0.0.1.evil.example": false, "127.0.0.1:80:80": false,
+		"[::1%25lo]": false, "[fe80::1]": false, "localhost%00": false, "user@localhost": false, "localhost/x": false, "[2001:db8::2]": false,
+	} {
+		r := get(target("IGAAshort"))
+		r.Host = host
+		if got := g.check(r); (got == nil) != want {
+			t.Errorf("%q: got %v, want served: %v", host, got, want)
+		}
+		if newGate(nil, true).check(r) != nil {
+			t.Errorf("%q: refused with every host allowed", host)
+		}
+	}
+}
+
+func TestBrowsersAreToldApartFromNodesFetch(t *testing.T) {
+	g := newGate(nil, false)
+	for name, c := range map[string]struct {
+		header http.Header
+		want   *GraphError
+	}{
+		"node's fetch": {http.Header{"Sec-Fetch-Mode": {"cors"}, "Accept-Language": {"*"}, "Accept": {"*/*"}, "User-Agent": {"node"},
+			"Accept-Encoding": {"gzip, deflate"}}, nil},
+		"a page's fetch":        {http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-Site": {"cross-site"}}, errBrowser},
+		"a page's image":        {http.Header{"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"no-cors"}}, errBrowser},
+		"a sandboxed frame":     {http.Header{"Origin": {"null"}}, errBrowser},
+		"an empty origin":       {http.Header{"Origin": {""}}, errBrowser},
+		"our own origin":        {http.Header{"Origin": {"http://127.0.0.1:8080"}}, errBrowser},
+		"another port's page":   {http.Header{"Sec-Fetch-Site": {"same-site"}}, errBrowser},
+		"an unknown site":       {http.Header{"Sec-Fetch-Site": {"other"}}, errBrowser},
+		"an empty site":         {http.Header{"Sec-Fetch-Site": {""}}, errBrowser},
+		"one of two":            {http.Header{"Sec-Fetch-Site": {"none", "cross-site"}}, errBrowser},
+		"the address bar":       {http.Header{"Sec-Fetch-Site": {"none"}, "Sec-Fetch-Mode": {"navigate"}}, nil},
+		"a reload":              {http.Header{"Sec-Fetch-Site": {"same-origin"}}, nil},
+		"no browser at all":     {http.Header{}, nil},
+		"a referer says little": {http.Header{"Referer": {"https://app.example/"}}, nil},
+	} {
+		r := get(target("IGAAshort"))
+		r.Host, r.Header = "localhost:8080", c.header
+		if got := g.check(r); got != c.want {
+			t.Errorf("%s: got %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// What the gate refuses does not reach Instagram, and never names a token.
+func TestTheGateStandsBeforeEverything(t *testing.T) {
+	i, s := newInstagram(t, overTLS)
+	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
+	foreign := get(target("IGAAshort"))
+	foreign.Host = "evil.example"
+	proxied := httptest.NewRequest(http.MethodGet, "http://graph.instagram.com"+target("IGAAshort"), nil)
+	for subcode, r := range map[int]*http.Request{subHost: foreign, subProxyRequest: proxied} {
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, r)
+		if e := errorIn(t, w.Body.Bytes()); e.Subcode != subcode || w.Header().Get("Cache-Status") != "" {
+			t.Errorf("got %d, %v; want subcode %d", e.Subcode, w.Header(), subcode)
+		}
+	}
+	if w := ask(p, with(get(target("IGAAshort")), "Origin", "https://evil.example")); w.Code != 403 || w.Header().Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("from a web page: %d, %v", w.Code, w.Header())
+	}
+	if i.Calls() != 0 {
+		t.Errorf("Instagram was asked %d times", i.Calls())
+	}
+}

@@ -1,0 +1,180 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/igproxy/igproxy/breaker"
+)
+
+func newGuarded(t *testing.T, places int, next exchangeFunc) *guarded {
+	t.Helper()
+	b, err := breaker.New(breaker.Options{Failures: 3, Ratio: 0.5, MinRequests: 20, Interval: time.Minute, Open: 10 * time.Second, Probes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &guarded{next: next, breaker: b, places: newPlaces(places), log: slog.New(slog.DiscardHandler)}
+}
+
+func TestIllHealthOpensTheBreakerAndRefusalsDoNot(t *testing.T) {
+	for name, c := range map[string]struct {
+		give func() (answer, error)
+		want breaker.State
+	}{
+		"transient":   {func() (answer, error) { return answer{}, &GraphError{Status: 502, Code: 2, class: classTransient} }, breaker.Open},
+		"unreachable": {func() (answer, error) { return answer{}, errUnreachable("refused") }, breaker.Open},
+		"timeout":     {func() (answer, error) { return answer{}, errTimeout() }, breaker.Open},
+		"nonsense":    {func() (answer, error) { return answer{}, errBadAnswer("x") }, breaker.Open},
+		"expired":     {func() (answer, error) { return refusalAnswer(190, 463, "m"), nil }, breaker.Closed},
+		"rate limit":  {func() (answer, error) { return refusalAnswer(17, 0, "m"), nil }, breaker.Closed},
+		"our own bug": {func() (answer, error) { return answer{}, errInternal("x") }, breaker.Closed},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGuarded(t, 10, func(context.Context, call) (answer, error) { return c.give() })
+			for range 10 {
+				_, _ = g.Exchange(t.Context(), callFor(t, "short"))
+			}
+			if got := g.breaker.State(); got != c.want {
+				t.Errorf("%s: breaker %s, want %s", name, got, c.want)
+			}
+		})
+	}
+}
+
+func TestAnOpenBreakerIsAQuick503WithTheTimeLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		g := newGuarded(t, 10, func(context.Context, call) (answer, error) { asked++; return answer{}, errTimeout() })
+		for range 100 {
+			_, _ = g.Exchange(t.Context(), callFor(t, "short"))
+		}
+		time.Sleep(4 * time.Second)
+		_, err := g.Exchange(t.Context(), callFor(t, "short"))
+		var e *GraphError
+		if !errors.As(err, &e) || e.Status != 503 || e.Code != 2 || !*e.Transient || time.Until(e.RetryAt) != 6*time.Second {
+			t.Errorf("got %v", err)
+		}
+		if asked != 3 {
+			t.Errorf("asked %d times, want 3", asked)
+		}
+	})
+}
+
+func TestAnAppLimitHoldsAllTokensForItsTimeAndNoLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		g := newGuarded(t, 10, nil)
+		c := callFor(t, "short")
+		g.next = exchangeFunc(func(context.Context, call) (answer, error) {
+			if asked++; asked > 1 {
+				return tokenAnswer(t, "long", time.Hour), nil
+			}
+			a := refusalAnswer(4, 0, "Application request limit reached")
+			a.refusal.Status, a.refusal.RetryAt = http.StatusForbidden, time.Now().Add(5*time.Minute)
+			return a, nil
+		})
+		if a, _ := g.Exchange(t.Context(), c); a.refusal.Status != http.StatusForbidden {
+			t.Errorf("the first answer has status %d, want Instagram's own 403", a.refusal.Status)
+		}
+		time.Sleep(2 * time.Minute)
+		other := c
+		other.token = NewSecret("other")
+		a, err := g.Exchange(t.Context(), other)
+		if err != nil || a.source != sourceHold || a.refusal.Status != 429 || time.Until(a.refusal.RetryAt) != 3*time.Minute {
+			t.Errorf("while held: %+v, %v", a.refusal, err)
+		}
+		time.Sleep(3 * time.Minute)
+		if a, err := g.Exchange(t.Context(), other); err != nil || a.refusal != nil || asked != 2 {
+			t.Errorf("after the hold: %v, %v, asked %d", a.refusal, err, asked)
+		}
+	})
+}
+
+func TestARefusedSecretHoldsForSecondsAndIsForgottenOnceProven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		asked, wrong := 0, true
+		g := newGuarded(t, 10, nil)
+		g.log = slog.New(slog.NewTextHandler(&log, nil))
+		c := callFor(t, "short")
+		g.next = exchangeFunc(func(context.Context, call) (answer, error) {
+			if asked++; wrong {
+				return refusalAnswer(100, 0, "Error validating client secret."), nil
+			}
+			return refusalAnswer(190, 463, "expired"), nil
+		})
+		for range 10 {
+			a, err := g.Exchange(t.Context(), c)
+			if err != nil || a.refusal.class != classSecret || a.refusal.Status != 400 {
+				t.Fatalf("got %+v, %v", a.refusal, err)
+			}
+		}
+		if asked != 1 || !c.app.hold.secretRefused(time.Now()) {
+			t.Errorf("asked %d times, refused %v; want 1, true", asked, c.app.hold.secretRefused(time.Now()))
+		}
+		time.Sleep(secretHold)
+		_, _ = g.Exchange(t.Context(), c)
+		time.Sleep(secretHold)
+		if n := strings.Count(log.String(), "refuses the client secret"); n != 1 {
+			t.Errorf("said %d times, want once:\n%s", n, log.String())
+		}
+		wrong = false
+		_, _ = g.Exchange(t.Context(), c)
+		if c.app.hold.secretRefused(time.Now()) || !strings.Contains(log.String(), "accepts the client secret again") {
+			t.Errorf("a 190 proves the secret, but it is still held to be refused:\n%s", log.String())
+		}
+	})
+}
+
+// Readiness that never came back would keep every request away that could prove the secret.
+func TestARefusedSecretIsDoubtedAfterAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hold{}
+		h.hear(refusalAnswer(100, 0, "Error validating client secret.").refusal, time.Now())
+		time.Sleep(secretDoubt)
+		if h.secretRefused(time.Now()) {
+			t.Error("still refused after the time of doubt")
+		}
+	})
+}
+
+func TestCallsUnderWayAreBoundedAndSoIsTheirQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var now, most atomic.Int32
+		g := newGuarded(t, 2, func(context.Context, call) (answer, error) {
+			most.Store(max(most.Load(), now.Add(1)))
+			time.Sleep(time.Second)
+			now.Add(-1)
+			return refusalAnswer(190, 0, "m"), nil
+		})
+		c := callFor(t, "short")
+		var overloaded, answered atomic.Int32
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				_, err := g.Exchange(t.Context(), c)
+				var e *GraphError
+				switch {
+				case err == nil:
+					answered.Add(1)
+				case errors.As(err, &e) && e.Status == 503 && e.Subcode == subOverloaded && !e.RetryAt.IsZero():
+					overloaded.Add(1)
+				default:
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if most.Load() != 2 || answered.Load() != 2+2*waitersPerPlace || overloaded.Load() != 100-answered.Load() {
+			t.Errorf("most %d, answered %d, overloaded %d", most.Load(), answered.Load(), overloaded.Load())
+		}
+	})
+}

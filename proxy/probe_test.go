@@ -1,0 +1,75 @@
+package proxy
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+func TestProbeSaysWhatIsWrongAndWhatToDo(t *testing.T) {
+	i, s := newInstagram(t, overTLS)
+	_, stranger := newInstagram(t, overTLS)
+	_, expired := newInstagram(t, proxytest.ServerOptions{TLS: true, Expired: true})
+	envelope := func(status, code int, message string) string {
+		e := GraphError{Status: status, Code: code, Message: message, Type: "OAuthException"}
+		return reply(status, string(e.encode()))
+	}
+	said := func(answer string) string { base, _ := saying(t, answer); return base }
+	for name, c := range map[string]struct {
+		base  string
+		spoil func(*Options)
+		want  string // "": all is well
+	}{
+		"ok":               {s.URL, nil, ""},
+		"wrong secret":     {s.URL, func(o *Options) { o.App.Secret = NewSecret("canary-of-a-secret") }, "client secret is refused"},
+		"no secret":        {s.URL, func(o *Options) { o.App.Secret = Secret{} }, "client secret"},
+		"unknown CA":       {s.URL, func(o *Options) { o.UpstreamCAs = stranger.CA() }, "tls: unknown authority"},
+		"expired":          {expired.URL, func(o *Options) { o.UpstreamCAs = expired.CA() }, "tls: invalid certificate"},
+		"nobody there":     {nobody(t), nil, "refused"},
+		"no time":          {mute(t), func(o *Options) { o.Timeout = 50 * time.Millisecond }, "did not answer in time"},
+		"wrong path":       {s.URL + "/v23.0/x", nil, "upstream.url"},
+		"no URL":           {"", nil, "upstream url"},
+		"no time-out":      {s.URL, func(o *Options) { o.Timeout = 0 }, "upstream timeout"},
+		"app limit":        {said(envelope(403, 4, "m")), nil, "rate limited"},
+		"user limit":       {said(envelope(400, 17, "m")), nil, "rate limited"},
+		"no standing":      {said(envelope(400, 100, "Unsupported request - method type: get")), nil, "no standing"},
+		"a permission":     {said(envelope(403, 10, "m")), nil, "10/0"},
+		"a token for none": {said(reply(200, goodToken)), nil, "Instagram's"},
+		"Instagram down":   {said(envelope(500, 2, "m")), nil, "Instagram says so"},
+		"a web page":       {said(reply(http.StatusOK, "<html>")), nil, "not one JSON object"},
+	} {
+		o := optionsFor(t, c.base, s.CA())
+		if c.base == "" {
+			o.UpstreamURL = nil
+		}
+		if c.spoil != nil {
+			c.spoil(&o)
+		}
+		err := Probe(t.Context(), o)
+		switch {
+		case c.want == "" && err != nil:
+			t.Errorf("%s: %v", name, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s: got %v, want it to say %q", name, err, c.want)
+		case err != nil && (strings.Contains(err.Error(), testSecret) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), probeToken)):
+			t.Errorf("%s: shows a secret: %v", name, err)
+		}
+	}
+	if strange := i.Strange(); len(strange) != 1 { // the wrong path, on purpose
+		t.Errorf("strange requests: %v", strange)
+	}
+}
+
+func TestProbeEndsWithItsContext(t *testing.T) {
+	ctx, cancel := withEnded(t)
+	defer cancel()
+	err := Probe(ctx, optionsFor(t, mute(t), nil))
+	var e *GraphError
+	if err == nil || errors.As(err, &e) {
+		t.Errorf("got %v, want an error for people", err)
+	}
+}

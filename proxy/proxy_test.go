@@ -1,0 +1,113 @@
+package proxy
+
+import (
+	"context"
+	"math"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+// badOptions spoil good ones. A name is what the error must name; "carried" ones are not looked at again by Reload.
+func badOptions() map[string]func(*Options) {
+	return map[string]func(*Options){
+		"carried: Cache":                  func(o *Options) { o.Cache = nil },
+		"carried: max_in_flight":          func(o *Options) { o.MaxInFlight = 0 },
+		"carried: breaker failures":       func(o *Options) { o.Breaker.Failures = 0 },
+		"carried: breaker interval":       func(o *Options) { o.Breaker.Interval = 0 },
+		"client secret":                   func(o *Options) { o.App.Secret = Secret{} },
+		"client secret, short":            func(o *Options) { o.App.Secret = NewSecret("canary1") },
+		"upstream url":                    func(o *Options) { o.UpstreamURL = nil },
+		"upstream url, without a host":    func(o *Options) { o.UpstreamURL = &url.URL{Scheme: "https", Path: "/canary"} },
+		"upstream url, of another scheme": func(o *Options) { o.UpstreamURL = &url.URL{Scheme: "ftp", Host: "canary.example"} },
+		"upstream url, without a scheme":  func(o *Options) { o.UpstreamURL = &url.URL{Host: "canary.example"} },
+		"upstream timeout":                func(o *Options) { o.Timeout = 0 },
+		"upstream timeout, negative":      func(o *Options) { o.Timeout = -time.Second },
+		"max_response_bytes":              func(o *Options) { o.MaxResponseBytes = 0 },
+		"max_response_bytes, boundless":   func(o *Options) { o.MaxResponseBytes = math.MaxInt64 },
+		"retries":                         func(o *Options) { o.Retries = -1 },
+		"retries, many":                   func(o *Options) { o.Retries = 2 },
+		"cache ttl":                       func(o *Options) { o.TTL = 0 },
+	}
+}
+
+func TestNewRefusesEachBadOptionAndNamesIt(t *testing.T) {
+	for name, spoil := range badOptions() {
+		o := optionsFor(t, "https://127.0.0.1:1", nil)
+		o.Cache = newCache(t)
+		spoil(&o)
+		_, err := New(o)
+		word, _, _ := strings.Cut(strings.TrimPrefix(name, "carried: "), ",")
+		if err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("%s: got %v, want an error that names it", name, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "canary1") {
+			t.Errorf("%s: the error shows the secret: %v", name, err)
+		}
+	}
+}
+
+// One set of metrics cannot tell two proxies apart: an error, and no panic.
+func TestMetricsBelongToOneProxy(t *testing.T) {
+	o := optionsFor(t, "https://127.0.0.1:1", nil)
+	o.Cache, o.Metrics = newCache(t), NewMetrics()
+	newProxy(t, o)
+	if _, err := New(o); err == nil || !strings.Contains(err.Error(), "Metrics") {
+		t.Errorf("got %v, want an error that names Metrics", err)
+	}
+}
+
+func TestTheBudgetIsTheSumOfItsParts(t *testing.T) {
+	o := Options{ClaimBudget: 50 * time.Millisecond, Timeout: 10 * time.Second}
+	if got := o.Budget(); got != 10150*time.Millisecond {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestCloseWaitsForFlightsWhoseCallersLeft(t *testing.T) {
+	base, arrived, open := gated(t)
+	defer open()
+	o := optionsFor(t, base, nil)
+	o.Cache = newCache(t)
+	p := newProxy(t, o)
+	ctx, leave := context.WithCancel(t.Context())
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		c, _ := p.current.Load().decode(get(target("IGAAshort")))
+		_, _ = p.current.Load().first.Exchange(ctx, c)
+	}()
+	<-arrived
+	leave()
+	<-gone
+	ended, cancel := withEnded(t)
+	defer cancel()
+	if err := p.Close(ended); err == nil || p.Status().Ready {
+		t.Errorf("Close without time: %v, ready %v", err, p.Status().Ready)
+	}
+	open()
+	if err := p.Close(t.Context()); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	if o.Cache.Len() != 1 {
+		t.Error("the flight's answer was not remembered")
+	}
+}
+
+// withEnded is a context that is over.
+func withEnded(t testing.TB) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx, cancel
+}
+
+// waitFor polls, for things that happen soon and tell nobody.
+func waitFor(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}

@@ -1,0 +1,266 @@
+package proxy
+
+import (
+	"bufio"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/breaker"
+)
+
+// gated is an upstream whose answers wait until open is called. arrived gets one value a request.
+func gated(t *testing.T) (base string, arrived <-chan struct{}, open func()) {
+	came, gate := make(chan struct{}, 100), make(chan struct{})
+	return rawUpstream(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		for {
+			if _, err := http.ReadRequest(r); err != nil {
+				return
+			}
+			came <- struct{}{}
+			<-gate
+			_, _ = io.WriteString(c, reply(200, goodToken))
+		}
+	}), came, sync.OnceFunc(func() { close(gate) })
+}
+
+func TestReloadSwapsWholeOrNotAtAll(t *testing.T) {
+	i, s := newInstagram(t, overTLS)
+	good := optionsFor(t, s.URL, s.CA())
+	p := newProxy(t, good)
+	before := p.current.Load()
+	for name, spoil := range badOptions() {
+		if strings.HasPrefix(name, "carried") {
+			continue
+		}
+		o := good
+		spoil(&o)
+		if err := p.Reload(o); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+		if p.current.Load() != before {
+			t.Fatalf("%s: swapped in spite of the error", name)
+		}
+	}
+	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || i.Calls() != 1 {
+		t.Errorf("after refused reloads: %d, asked %d times", w.Code, i.Calls())
+	}
+	hosts := good
+	hosts.Hosts = []string{"new.example"}
+	if err := p.Reload(hosts); err != nil {
+		t.Fatal(err)
+	}
+	r := get(target("IGAAshort"))
+	r.Host = "new.example"
+	if got := p.current.Load().gate.check(r); got != nil {
+		t.Errorf("the new Host name is refused: %v", got)
+	}
+}
+
+func TestARequestFinishesOnTheEngineItBeganWith(t *testing.T) {
+	old, arrived, open := gated(t)
+	defer open()
+	i, s := newInstagram(t, overTLS)
+	o := optionsFor(t, old, nil)
+	o.Cache = newCache(t)
+	p := newProxy(t, o)
+	done := make(chan int)
+	go func() { done <- ask(p, get(target("IGAAold"))).Code }()
+	<-arrived
+	next := optionsFor(t, s.URL, s.CA())
+	next.Cache = o.Cache
+	if err := p.Reload(next); err != nil {
+		t.Fatal(err)
+	}
+	if w := ask(p, get(target("IGAAnew"))); w.Code != 200 || i.CallsFor("IGAAnew") != 1 {
+		t.Errorf("on the new engine: %d", w.Code)
+	}
+	if got := p.Status().Flights; got != 1 {
+		t.Errorf("%d flights, want the old one", got)
+	}
+	open()
+	if code := <-done; code != 200 || i.CallsFor("IGAAold") != 0 {
+		t.Errorf("on the old engine: %d, and the new upstream was asked %d times", code, i.CallsFor("IGAAold"))
+	}
+}
+
+// Once per process is a promise that a reload does not end.
+func TestATokensSecondCallerJoinsTheFlightFromBeforeTheReload(t *testing.T) {
+	old, arrived, open := gated(t)
+	defer open()
+	i, s := newInstagram(t, overTLS)
+	o := optionsFor(t, old, nil)
+	o.Metrics = NewMetrics()
+	o.Cache = newCacheWatchedBy(t, o.Metrics)
+	p := newProxy(t, o)
+	codes := make(chan string, 2)
+	call := func() { w := ask(p, get(target("IGAAshort"))); codes <- fmt.Sprint(w.Code, w.Body) }
+	go call()
+	<-arrived
+	next := optionsFor(t, s.URL, s.CA())
+	next.Cache = o.Cache
+	if err := p.Reload(next); err != nil {
+		t.Fatal(err)
+	}
+	go call()
+	waitFor(t, "the second caller to be past recall", func() bool { return i.Calls() > 0 || counted(t, o.Metrics, "igproxy_cache_lookups_total") >= 2 })
+	open()
+	for range 2 {
+		if got := <-codes; !strings.HasPrefix(got, "200") || !strings.Contains(got, "IGAAlong") {
+			t.Errorf("got %s, want the first flight's answer", got)
+		}
+	}
+	if i.Calls() != 0 {
+		t.Errorf("the token was exchanged once more")
+	}
+}
+
+func TestCloseWaitsForFlightsFromBeforeTheReload(t *testing.T) {
+	old, arrived, open := gated(t)
+	defer open()
+	o := optionsFor(t, old, nil)
+	o.Cache = newCache(t)
+	p := newProxy(t, o)
+	answered := make(chan int, 1)
+	go func() { answered <- ask(p, get(target("IGAAshort"))).Code }()
+	<-arrived
+	if err := p.Reload(o); err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := withEnded(t)
+	defer cancel()
+	if err := p.Close(ended); err == nil || !strings.Contains(err.Error(), "1 flights") {
+		t.Errorf("Close did not see the flight: %v", err)
+	}
+	open()
+	if err := p.Close(t.Context()); err != nil || len(p.carried.places.free) != 0 {
+		t.Errorf("Close: %v, %d places taken", err, len(p.carried.places.free))
+	}
+	if code := <-answered; code != 200 {
+		t.Errorf("the caller got %d", code)
+	}
+}
+
+// Connections to where nobody will ask any more are closed: the idle ones at once, that of a call under way when the call ends. HTTP/2's
+// would else stay open until it times out: net/http remembers that they are unwanted for HTTP/1 only.
+func TestTheOldEnginesConnectionsAreClosed(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		var open atomic.Int32
+		came, gate := make(chan struct{}, 1), make(chan struct{})
+		old := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("access_token") == "IGAAslow" {
+				came <- struct{}{}
+				<-gate
+			}
+			_, _ = io.WriteString(w, goodToken)
+		}))
+		old.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+			switch s {
+			case http.StateNew:
+				open.Add(1)
+			case http.StateClosed:
+				open.Add(-1)
+			}
+		}
+		old.EnableHTTP2 = http2
+		old.StartTLS()
+		ca := x509.NewCertPool()
+		ca.AddCert(old.Certificate())
+		_, s := newInstagram(t, overTLS)
+		o := optionsFor(t, old.URL, ca)
+		o.Cache = newCache(t)
+		p := newProxy(t, o)
+		slow := make(chan int)
+		go func() { slow <- ask(p, get(target("IGAAslow"))).Code }()
+		<-came
+		if w := ask(p, get(target("IGAAquick"))); w.Code != 200 {
+			t.Fatal(w.Code)
+		}
+		next := optionsFor(t, s.URL, s.CA())
+		next.Cache = o.Cache
+		if err := p.Reload(next); err != nil {
+			t.Fatal(err)
+		}
+		close(gate)
+		if code := <-slow; code != 200 {
+			t.Errorf("the slow one got %d", code)
+		}
+		waitFor(t, "the old engine's connections to close", func() bool { return open.Load() == 0 })
+		old.Close()
+	}
+}
+
+func TestWhatIsKnownSurvivesAReload(t *testing.T) {
+	i, s := newInstagram(t, overTLS)
+	o := optionsFor(t, s.URL, s.CA())
+	o.Cache, o.Metrics = newCache(t), NewMetrics()
+	o.Breaker.Failures = 1
+	p := newProxy(t, o)
+	_ = ask(p, get(target("IGAAknown")))
+	_ = ask(p, get(target("limit4-1")))
+	if err := p.Reload(o); err != nil {
+		t.Fatal(err)
+	}
+	if w := ask(p, get(target("IGAAknown"))); w.Code != 200 || !strings.Contains(w.Header().Get("Cache-Status"), "hit") {
+		t.Errorf("the cache was lost: %d, %s", w.Code, w.Header().Get("Cache-Status"))
+	}
+	if w := ask(p, get(target("IGAAcold"))); w.Code != 429 || i.CallsFor("IGAAcold") != 0 {
+		t.Errorf("the app's pause was lost: %d", w.Code)
+	}
+	if n := counted(t, o.Metrics, "igproxy_upstream_requests_total"); n != 2 {
+		t.Errorf("the metrics were lost: %v upstream calls, want 2", n)
+	}
+	p.carried.hold.until = time.Time{}
+	if w := ask(p, get(target("down-1"))); w.Code != 502 || p.Status().Breaker != breaker.Open {
+		t.Fatalf("down: %d, breaker %s", w.Code, p.Status().Breaker)
+	}
+	if err := p.Reload(o); err != nil || p.Status().Breaker != breaker.Open {
+		t.Errorf("the breaker's state was lost: %s, %v", p.Status().Breaker, err)
+	}
+}
+
+// The operator's way out of a refused secret is a new one: what Instagram said of the old one says nothing about it.
+func TestANewSecretIsNotHeldToBeRefused(t *testing.T) {
+	i, s := newInstagram(t, overTLS)
+	o := optionsFor(t, s.URL, s.CA())
+	o.Cache, o.App.Secret = newCache(t), NewSecret("a-secret-that-is-wrong")
+	p := newProxy(t, o)
+	if w := ask(p, get(target("IGAAshort"))); w.Code != 400 || p.Status().Ready {
+		t.Fatalf("the wrong secret: %d, ready %v", w.Code, p.Status().Ready)
+	}
+	if err := p.Reload(o); err != nil || p.Status().Ready {
+		t.Errorf("the same secret again: %v, ready %v", err, p.Status().Ready)
+	}
+	o.App.Secret = NewSecret(testSecret)
+	if err := p.Reload(o); err != nil || !p.Status().Ready {
+		t.Errorf("the right secret: %v, ready %v", err, p.Status().Ready)
+	}
+	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || i.Calls() != 2 {
+		t.Errorf("got %d after %d calls", w.Code, i.Calls())
+	}
+}
+
+// A new secret is no way around a rate limit.
+func TestANewSecretEndsNoRateLimit(t *testing.T) {
+	h := &hold{}
+	now := time.Now()
+	limit := refusalAnswer(4, 0, "m").refusal
+	limit.RetryAt = now.Add(time.Hour)
+	h.hear(limit, now)
+	h.hear(refusalAnswer(100, 0, "Error validating client secret.").refusal, now)
+	if word := h.check(now.Add(secretHold)); word == nil || word.Code != 4 {
+		t.Errorf("a refused secret cut the limit's pause short: %v", word)
+	}
+	h.forgetSecret()
+	if word := h.check(now.Add(time.Minute)); word == nil || word.Code != 4 || h.secretRefused(now) {
+		t.Errorf("got %v, refused %v; want the limit alone", word, h.secretRefused(now))
+	}
+}

@@ -1,0 +1,141 @@
+package proxy
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// nobody is where no one listens.
+func nobody(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return "http://" + l.Addr().String()
+}
+
+// oldTLS speaks no version that igproxy does, and says so in an alert.
+func oldTLS(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.TLS = &tls.Config{MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}
+	s.Config.ErrorLog = discardLog()
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// hangingUp closes each connection behind the request, with FIN or with RST.
+func hangingUp(t *testing.T, linger int) string {
+	return rawUpstream(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		_, _ = http.ReadRequest(r)
+		_ = c.(*net.TCPConn).SetLinger(linger)
+	})
+}
+
+func TestEachWayToFailHasItsKind(t *testing.T) {
+	_, good := newInstagram(t, overTLS)
+	_, expired := newInstagram(t, proxytest.ServerOptions{TLS: true, Expired: true})
+	_, elsewhere := newInstagram(t, proxytest.ServerOptions{TLS: true, WrongName: true})
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	said := func(text string) string { base, _ := saying(t, text); return base }
+	for name, c := range map[string]struct {
+		base string
+		ca   *proxytest.Server
+		want string
+	}{
+		"unknown authority":      {good.URL, expired, "tls: unknown authority"},
+		"expired certificate":    {expired.URL, expired, "tls: invalid certificate"},
+		"another's certificate":  {elsewhere.URL, elsewhere, "tls: wrong name"},
+		"no TLS there":           {"https" + strings.TrimPrefix(plain.URL, "http"), nil, "tls"},
+		"a version too old":      {oldTLS(t), nil, "tls"},
+		"nobody listens":         {nobody(t), nil, "refused"},
+		"reset":                  {hangingUp(t, 0), nil, "reset"},
+		"closed":                 {hangingUp(t, 1), nil, "closed"},
+		"no status line":         {said("SORRY\r\n\r\n"), nil, "malformed"},
+		"a status of letters":    {said("HTTP/1.1 abc\r\n\r\n"), nil, "malformed"},
+		"a header without colon": {said("HTTP/1.1 200 OK\r\nno colon\r\n\r\n"), nil, "malformed"},
+		"a length of letters":    {said("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"), nil, "malformed"},
+		"an endless head":        {said("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n"), nil, "malformed"},
+	} {
+		o := optionsFor(t, c.base, nil)
+		if c.ca != nil {
+			o.UpstreamCAs = c.ca.CA()
+		}
+		transport := newTransport(o)
+		defer transport.CloseIdleConnections()
+		u, _ := url.Parse(c.base + "/")
+		res, err := transport.RoundTrip(&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}})
+		if err == nil {
+			res.Body.Close()
+			t.Errorf("%s: answered", name)
+			continue
+		}
+		if got := failureKind(err); got != c.want {
+			t.Errorf("%s: kind %q, want %q (%v)", name, got, c.want, err)
+		}
+	}
+	if got := failureKind(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}); got != "resolve" {
+		t.Errorf("no such name is %q, want resolve", got)
+	}
+	if got := failureKind(errors.New("canary")); got != "other" {
+		t.Errorf("an unknown error is %q, want other", got)
+	}
+}
+
+// A kind says which answer the app gets and whether asking again is worth it; the texts of errors reach nobody.
+func TestAFailuresTextReachesNobody(t *testing.T) {
+	const canary = "canary-of-the-other-side"
+	base, _ := saying(t, canary+" "+testSecret+"\r\n\r\n")
+	var log strings.Builder
+	o := optionsFor(t, base, nil)
+	o.Logger = textLogger(&log)
+	w := ask(newProxy(t, o), get(target("IGAAshort")))
+	all := w.Body.String() + log.String()
+	if w.Code != 502 || strings.Contains(all, "canary") || strings.Contains(all, testSecret) || !strings.Contains(log.String(), "malformed") {
+		t.Errorf("got %d, %s", w.Code, all)
+	}
+}
+
+// A certificate will be as bad a second later; a refused connection may not be.
+func TestOnlyWhatMayPassIsRepeated(t *testing.T) {
+	_, expired := newInstagram(t, proxytest.ServerOptions{TLS: true, Expired: true})
+	var handshakes, connections atomic.Int32
+	counting := rawUpstream(t, func(n int, c net.Conn, r *bufio.Reader) {
+		handshakes.Store(int32(n))
+		_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") // what a plain server says to a client hello
+	})
+	closing := rawUpstream(t, func(n int, _ net.Conn, r *bufio.Reader) {
+		connections.Store(int32(n))
+		_, _ = http.ReadRequest(r)
+	})
+	for base, want := range map[string]string{expired.URL: "tls: invalid certificate", "https" + strings.TrimPrefix(counting, "http"): "tls", closing: "closed"} {
+		o := optionsFor(t, base, expired.CA())
+		o.Timeout = 20 * time.Second
+		p := newProxy(t, o)
+		c, _ := p.current.Load().decode(get(target("IGAAshort")))
+		_, err := p.current.Load().first.Exchange(t.Context(), c)
+		var e *GraphError
+		if !errors.As(err, &e) || e.Status != 503 || e.cause != want || e.RetryAt.IsZero() {
+			t.Errorf("%s: got %v", want, err)
+		}
+	}
+	if handshakes.Load() != 1 || connections.Load() != 2 {
+		t.Errorf("%d handshakes and %d closed connections, want 1 and 2", handshakes.Load(), connections.Load())
+	}
+}

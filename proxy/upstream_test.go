@@ -1,0 +1,274 @@
+package proxy
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// recorded is an upstream that keeps each request as it came, and answers with a token.
+func recorded(t *testing.T) (base string, requests func() []*http.Request) {
+	var mu sync.Mutex
+	var seen []*http.Request
+	base = rawUpstream(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		for {
+			req, err := http.ReadRequest(r)
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			seen = append(seen, req)
+			mu.Unlock()
+			_, _ = io.WriteString(c, reply(200, goodToken))
+		}
+	})
+	return base, func() []*http.Request {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(seen)
+	}
+}
+
+func TestTheQueryIsBuiltFromNothing(t *testing.T) {
+	base, requests := recorded(t)
+	o := optionsFor(t, base+"/edge/", nil)
+	o.Version = "1.2.3"
+	p := newProxy(t, o)
+	r := get("/v23.0/access_token?client_secret=other&fields=id&grant_type=ig_exchange_token&&client_id=7&access_token=IGAAshort%2B1&format=json")
+	for _, name := range []string{"Authorization", "Cookie", "Referer", "X-Forwarded-For", "Forwarded", "Accept-Language", "If-None-Match", "Traceparent",
+		"Content-Type", "X-Request-Id"} {
+		r.Header.Set(name, "from the app")
+	}
+	if w := ask(p, r); w.Code != 200 {
+		t.Fatalf("got %d: %s", w.Code, w.Body)
+	}
+	seen := requests()
+	if len(seen) != 1 {
+		t.Fatalf("asked %d times, want once", len(seen))
+	}
+	got := seen[0]
+	want := url.Values{"grant_type": {"ig_exchange_token"}, "client_secret": {testSecret}, "access_token": {"IGAAshort+1"}}.Encode()
+	if got.Method != http.MethodGet || got.RequestURI != "/edge/access_token?"+want {
+		t.Errorf("asked for %s %s, want /edge/access_token?%s", got.Method, got.RequestURI, want)
+	}
+	headers := http.Header{"Accept": {"application/json"}, "User-Agent": {"igproxy/1.2.3"}, "Accept-Encoding": {"gzip"}} // the last is net/http's
+	if fmt.Sprint(got.Header) != fmt.Sprint(headers) || got.ContentLength != 0 || got.Host != strings.TrimPrefix(base, "http://") {
+		t.Errorf("headers %v, body %d, host %s; want %v", got.Header, got.ContentLength, got.Host, headers)
+	}
+}
+
+func TestTheStandInFindsNothingStrangeOverHTTP2(t *testing.T) {
+	i, s := newInstagram(t, overTLS)
+	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
+	w := ask(p, with(get(target("IGAAshort")+"&client_secret=mine&x=1"), "Cookie", "a=b"))
+	if w.Code != 200 || i.Calls() != 1 || len(i.Strange()) != 0 {
+		t.Errorf("status %d, asked %d times, strange: %v", w.Code, i.Calls(), i.Strange())
+	}
+}
+
+func TestRedirectsAreNeverFollowed(t *testing.T) {
+	trap, trapped := saying(t, reply(200, goodToken))
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		base, asked := saying(t, reply(status, "", "Location: "+trap+"/access_token"))
+		w := ask(newProxy(t, optionsFor(t, base, nil)), get(target("IGAAshort")))
+		if e := errorIn(t, w.Body.Bytes()); w.Code != 502 || e.Subcode != subBadAnswer || asked.Load() != 1 || w.Header().Get("Location") != "" {
+			t.Errorf("%d: got %d/%d after %d calls, headers %v", status, w.Code, e.Subcode, asked.Load(), w.Header())
+		}
+	}
+	i, s := newInstagram(t, overTLS)
+	if w := ask(newProxy(t, optionsFor(t, s.URL, s.CA())), get(target("redirect-1"))); w.Code != 502 || i.Calls() != 1 {
+		t.Errorf("over HTTP/2: got %d after %d calls", w.Code, i.Calls())
+	}
+	if n := trapped.Load(); n != 0 {
+		t.Errorf("followed %d times: the trap has seen secret and token", n)
+	}
+}
+
+func TestARefusedAnswerIsRepeatedOnceAndNeverMore(t *testing.T) {
+	envelope := func(code int, more string) string {
+		return fmt.Sprintf(`{"error":{"message":"m","type":"OAuthException","code":%d%s}}`, code, more)
+	}
+	for name, c := range map[string]struct {
+		answer       string
+		status, want int // of the app's answer; calls with a retry
+	}{
+		"500 without an envelope": {reply(500, "<html>"), 502, 2},
+		"500, code 2":             {reply(500, envelope(2, `,"is_transient":true`)), 502, 2},
+		"400, code 1":             {reply(400, envelope(1, "")), 400, 2},
+		"503, code 2":             {reply(503, envelope(2, "")), 502, 2},
+		"503 without an envelope": {reply(503, "<html>"), 502, 1},
+		"503, transient":          {reply(503, envelope(999, `,"is_transient":true`)), 502, 1},
+		"500, code 2500":          {reply(500, envelope(2500, "")), 502, 1},
+		"400, code 190":           {reply(400, envelope(190, "")), 400, 1},
+		"401, code 190":           {reply(401, envelope(190, "")), 401, 1},
+		"403 without an envelope": {reply(403, "<html>"), 502, 1},
+		"200, nonsense":           {reply(200, "<html>"), 502, 1},
+		"no HTTP":                 {"SORRY\r\n\r\n", 502, 1},
+	} {
+		for retries, want := range []int{1, c.want} {
+			base, asked := saying(t, c.answer)
+			o := optionsFor(t, base, nil)
+			o.Retries = retries
+			if w := ask(newProxy(t, o), get(target("IGAAshort"))); w.Code != c.status || int(asked.Load()) != want {
+				t.Errorf("%s, %d retries: got %d after %d calls, want %d after %d", name, retries, w.Code, asked.Load(), c.status, want)
+			}
+		}
+	}
+}
+
+func TestNoAnswerIsRepeatedOnce(t *testing.T) {
+	i, s := newInstagram(t, overTLS)
+	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
+	for token, want := range map[string]struct{ status, subcode, calls int }{
+		"close-1":    {503, subUnreachable, 2},
+		"flaky-1":    {200, 0, 2},
+		"flaky500-1": {200, 0, 2},
+	} {
+		w := ask(p, get(target(token)))
+		subcode := 0
+		if w.Code != 200 {
+			subcode = errorIn(t, w.Body.Bytes()).Subcode
+		}
+		if got := i.CallsFor(token); w.Code != want.status || subcode != want.subcode || got != want.calls {
+			t.Errorf("%s: %d/%d after %d calls, want %v", token, w.Code, subcode, got, want)
+		}
+	}
+}
+
+// keptThenDead answers the first request of each connection, once all have come, and dies on the second without a byte. count waits for the
+// connections to end.
+func keptThenDead(t *testing.T, connections int) (base string, count func() int32) {
+	var requests atomic.Int32
+	var together, open sync.WaitGroup
+	together.Add(connections)
+	open.Add(connections)
+	base = rawUpstream(t, func(n int, c net.Conn, r *bufio.Reader) {
+		if n <= connections {
+			defer open.Done()
+		}
+		for first := true; ; first = false {
+			if _, err := http.ReadRequest(r); err != nil {
+				return
+			}
+			requests.Add(1)
+			if !first || n > connections {
+				return
+			}
+			together.Done()
+			together.Wait()
+			_, _ = io.WriteString(c, reply(200, goodToken))
+		}
+	})
+	return base, func() int32 {
+		open.Wait()
+		return requests.Load()
+	}
+}
+
+// Go's transport repeats a GET by itself, as often as it finds kept connections that turn out to be dead.
+func TestTheTransportsOwnRepetitionIsTheRetry(t *testing.T) {
+	const kept = 4
+	for retries, want := range []int32{1, 2} {
+		for range 10 { // what must not be sent would be sent in a race
+			base, count := keptThenDead(t, kept)
+			o := optionsFor(t, base, nil)
+			o.Retries = retries
+			p := newProxy(t, o)
+			var wg sync.WaitGroup
+			for n := range kept {
+				wg.Go(func() {
+					if w := ask(p, get(target(fmt.Sprintf("IGAAwarm%d", n)))); w.Code != 200 {
+						t.Errorf("warming up: %d %s", w.Code, w.Body)
+					}
+				})
+			}
+			wg.Wait()
+			w := ask(p, get(target("IGAAshort")))
+			if e := errorIn(t, w.Body.Bytes()); w.Code != 503 || e.Subcode != subUnreachable {
+				t.Errorf("got %d/%d", w.Code, e.Subcode)
+			}
+			p.current.Load().ask.retire()
+			if got := count() - kept; got != want {
+				t.Fatalf("%d retries: sent %d times, want %d", retries, got, want)
+			}
+		}
+	}
+}
+
+func TestAnAnswerCutShortIsNotRepeated(t *testing.T) {
+	i, s := newInstagram(t, overTLS)
+	if w := ask(newProxy(t, optionsFor(t, s.URL, s.CA())), get(target("truncated-1"))); w.Code != 502 || i.CallsFor("truncated-1") != 1 {
+		t.Errorf("HTTP/2: got %d after %d calls, want 502 after 1", w.Code, i.CallsFor("truncated-1"))
+	}
+	i, s = newInstagram(t, proxytest.ServerOptions{})
+	if w := ask(newProxy(t, optionsFor(t, s.URL, nil)), get(target("truncated-1"))); w.Code != 502 || i.CallsFor("truncated-1") != 1 {
+		t.Errorf("HTTP/1.1: got %d after %d calls, want 502 after 1", w.Code, i.CallsFor("truncated-1"))
+	}
+}
+
+func TestAnswersAreBoundedAfterInflating(t *testing.T) {
+	_, s := newInstagram(t, overTLS)
+	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
+	for _, fault := range []string{"huge", "endless", "gzipbomb", "hugeheaders", "deep"} {
+		w := ask(p, get(target(fault+"-1")))
+		if e := errorIn(t, w.Body.Bytes()); w.Code != 502 || e.Subcode != subBadAnswer {
+			t.Errorf("%s: got %d/%d, want 502/%d", fault, w.Code, e.Subcode, subBadAnswer)
+		}
+	}
+	padded := goodToken[:len(goodToken)-1] + `,"x":"` + strings.Repeat("x", 1000) + `"}`
+	for bound, want := range map[int64]int{int64(len(padded)): 200, int64(len(padded)) - 1: 502} {
+		base, _ := saying(t, reply(200, padded))
+		o := optionsFor(t, base, nil)
+		o.MaxResponseBytes = bound
+		if w := ask(newProxy(t, o), get(target("IGAAshort"))); w.Code != want {
+			t.Errorf("%d bytes within %d: got %d, want %d", len(padded), bound, w.Code, want)
+		}
+	}
+}
+
+// Whatever the upstream does not do, the total time-out ends it, body included, and no place is lost.
+func TestTheTimeOutCoversEverything(t *testing.T) {
+	i, s := newInstagram(t, overTLS)
+	switching := "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+	silent, _ := saying(t, switching)
+	for name, c := range map[string]struct {
+		base, token string
+		status      int
+	}{
+		"no answer":    {s.URL, "hang-1", 504},
+		"no body":      {s.URL, "hangbody-1", 504},
+		"a slow body":  {s.URL, "drip-1", 504},
+		"switched":     {silent, "IGAAshort", 502},
+		"no handshake": {mute(t), "IGAAshort", 504},
+	} {
+		o := optionsFor(t, c.base, s.CA())
+		o.Timeout = 400 * time.Millisecond
+		p := newProxy(t, o)
+		w := ask(p, get(target(c.token)))
+		if w.Code != c.status {
+			t.Errorf("%s: got %d %s, want %d", name, w.Code, w.Body, c.status)
+		}
+		if n := p.carried.places.taken(); n != 0 {
+			t.Errorf("%s: %d places are still taken", name, n)
+		}
+		if n := i.CallsFor(c.token); n > 1 {
+			t.Errorf("%s: asked %d times beyond the budget", name, n)
+		}
+	}
+}
+
+// mute accepts TLS connections and never says a word.
+func mute(t *testing.T) string {
+	return "https" + strings.TrimPrefix(rawUpstream(t, func(_ int, _ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) }), "http")
+}
