@@ -1,5 +1,5 @@
 # make run    see it work: a stand-in Instagram and a sidecar in one process (needs only Go)
-# make test   install what is missing (redis-server, redis-sentinel), then run every test with the race detector
+# make test   install what is missing (redis-server, redis-sentinel, ...), then run every test with the race detector
 # make lint   gofmt, go vet, staticcheck, go.mod tidiness
 # make bench  benchmarks with allocations
 # make fuzz   each fuzz target for FUZZTIME (30s)
