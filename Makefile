@@ -2,6 +2,7 @@
 # make test   install what is missing (redis-server, redis-sentinel, ...), then run every test with the race detector
 # make lint   gofmt, go vet, staticcheck, go.mod tidiness
 # make bench  benchmarks with allocations
+# make bench-fleet  many sidecars on one Redis: calls, commands and latencies
 # make fuzz   each fuzz target for FUZZTIME (30s)
 # make build  the binary, ./igproxy
 
@@ -9,7 +10,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 FUZZTIME ?= 30s
 
-.PHONY: run test lint bench fuzz build deps
+.PHONY: run test lint bench bench-fleet fuzz build deps
 .DEFAULT_GOAL := build
 
 run:
@@ -32,6 +33,9 @@ lint:
 
 bench:
 	go test -run='^$$' -bench=. -benchmem ./...
+
+bench-fleet:
+	go test -run='^$$' -bench=Fleet -benchtime=1x ./integration
 
 fuzz:
 	@for package in $$(go list ./...); do \
