@@ -91,6 +91,7 @@ func exercised(t *testing.T) *Metrics {
 	o.Metrics, o.Cache = m, newCacheWatchedBy(t, m)
 	p := newProxy(t, o)
 	_ = ask(p, get(target("IGAAshort")))
+	_ = ask(p, get(target("flaky-1")))
 	m.RedisError("claim", "timeout")
 	m.RedisState(true)
 	p.breakerChanged(breaker.Closed, breaker.Open)
