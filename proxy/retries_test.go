@@ -141,22 +141,9 @@ func TestACallIsNotRepeated(t *testing.T) {
 }
 
 // retried reads igproxy_upstream_retries_total for a result.
-func retried(t *testing.T, m *Metrics, result string) (n float64) {
+func retried(t *testing.T, m *Metrics, result string) float64 {
 	t.Helper()
-	families, err := m.registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		for _, one := range f.GetMetric() {
-			for _, l := range one.GetLabel() {
-				if f.GetName() == "igproxy_upstream_retries_total" && l.GetName() == "result" && l.GetValue() == result {
-					n += one.GetCounter().GetValue()
-				}
-			}
-		}
-	}
-	return n
+	return countedAs(t, m, "igproxy_upstream_retries_total", result)
 }
 
 // The transport repeats by itself, past every pause: it is held to the same budget.
