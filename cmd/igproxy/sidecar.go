@@ -20,6 +20,7 @@ type sidecar struct {
 	log        *slog.Logger
 	cache      *cache.Cache
 	proxy      *proxy.Proxy
+	metrics    *proxy.Metrics
 	app, admin *listener
 }
 
@@ -32,6 +33,7 @@ func newSidecar(config Config, log *slog.Logger) (s *sidecar, err error) {
 		}
 	}()
 	metrics := proxy.NewMetrics()
+	s.metrics = metrics
 	b := readBuild()
 	metrics.Build(b.version, b.commit, b.goVersion)
 	co, err := cacheOptions(config, metrics, log)
