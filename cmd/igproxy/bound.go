@@ -54,11 +54,11 @@ func newBounded(l net.Listener, most int) *bounded {
 // Accept waits for a connection, then finds it a place.
 func (b *bounded) Accept() (net.Conn, error) {
 	c, err := b.Listener.Accept()
+	for (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)) && b.endIdle() { // out of descriptors, but for that one's
+		c, err = b.Listener.Accept()
+	}
 	if err != nil {
-		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-			b.endIdle() // and net/http tries again soon
-		}
-		return nil, err
+		return nil, err // net/http tries again, more and more slowly
 	}
 	for {
 		select {
