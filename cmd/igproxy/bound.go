@@ -41,6 +41,10 @@ type bounded struct {
 // passing is how long a connection on a spare place may take for its one request.
 const passing = time.Second
 
+// unread bounds what the system keeps of answers that a client does not read, in bytes; its own bound is megabytes for each. Answers are
+// below one KiB, the metrics some ten.
+const unread = 64 << 10
+
 // spareOf is how many spare places go with so many places.
 func spareOf(most int) int { return max(16, most/8) }
 
@@ -59,6 +63,9 @@ func (b *bounded) Accept() (net.Conn, error) {
 	}
 	if err != nil {
 		return nil, err // net/http tries again, more and more slowly
+	}
+	if buffered, ok := c.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		_ = buffered.SetWriteBuffer(unread)
 	}
 	for {
 		select {
