@@ -171,8 +171,17 @@ func start(t testing.TB, env []string, args ...string) *process {
 
 func startBinary(t testing.TB, binary string, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(binary, args...), log: &buffer{}, exited: make(chan struct{})}
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = env, p.log, p.log
+	return startCommand(t, env, exec.Command(binary, args...))
+}
+
+// startCommand starts a command that becomes igproxy, with its output in log unless its standard error goes elsewhere.
+func startCommand(t testing.TB, env []string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, log: &buffer{}, exited: make(chan struct{})}
+	p.cmd.Env, p.cmd.Stdout = env, p.log
+	if p.cmd.Stderr == nil {
+		p.cmd.Stderr = p.log
+	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
