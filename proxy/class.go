@@ -1,6 +1,9 @@
 package proxy
 
-import "strings"
+import (
+	"net/http"
+	"strings"
+)
 
 // class is what an error of Instagram's, or of ours, means for the steps: who has to act, whether it is remembered, whether it is ill
 // health. It is also a metric label, from this fixed set.
@@ -66,4 +69,16 @@ func (c class) definite() bool {
 		return true
 	}
 	return false
+}
+
+// classifyFlat reads an error of the code exchange. Its code repeats the status and its messages vary, so all that is definite is the
+// status: a code that is used up, unknown, or for another redirect_uri. None of them is remembered.
+func classifyFlat(e *GraphError) class {
+	switch {
+	case e.Status == http.StatusTooManyRequests:
+		return classAppLimit
+	case e.Status >= 500:
+		return classTransient
+	}
+	return classRefused
 }

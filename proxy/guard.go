@@ -13,10 +13,10 @@ import (
 // guarded is the step "guard": it decides whether Instagram may be asked. In order: a place among the calls under way, the app's hold,
 // the breaker.
 type guarded struct {
-	next    exchanger
-	breaker *breaker.Breaker
-	places  *places
-	log     *slog.Logger
+	next     exchanger
+	breakers map[string]*breaker.Breaker // by upstream
+	places   *places
+	log      *slog.Logger
 }
 
 func (s *guarded) Exchange(ctx context.Context, c call) (a answer, err error) {
@@ -27,7 +27,7 @@ func (s *guarded) Exchange(ctx context.Context, c call) (a answer, err error) {
 	if word := c.app.hold.check(time.Now()); word != nil {
 		return answer{refusal: word, source: sourceHold}, nil
 	}
-	refused := s.breaker.Do(func() breaker.Verdict {
+	refused := s.breakers[c.grant.upstream].Do(func() breaker.Verdict {
 		a, err = s.next.Exchange(ctx, c)
 		return verdict(err)
 	})
@@ -54,7 +54,7 @@ func verdict(err error) breaker.Verdict {
 }
 
 func (s *guarded) hear(c call, a answer) {
-	switch refused, restored := c.app.hold.hear(a.refusal, time.Now()); {
+	switch refused, restored := c.app.hold.hear(a.refusal, c.grant.secret, time.Now()); {
 	case refused:
 		s.log.Error("Instagram refuses the client secret: no exchange can work until it is right", "app", c.app.label,
 			"next_step", "compare the secret with the Instagram app's (not the Facebook app's) in Meta's dashboard, then restart")

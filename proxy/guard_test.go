@@ -21,7 +21,7 @@ func newGuarded(t *testing.T, places int, next exchangeFunc) *guarded {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &guarded{next: next, breaker: b, places: newPlaces(places), log: slog.New(slog.DiscardHandler)}
+	return &guarded{next: next, breakers: map[string]*breaker.Breaker{upstreamGraph: b}, places: newPlaces(places), log: slog.New(slog.DiscardHandler)}
 }
 
 func TestIllHealthOpensTheBreakerAndRefusalsDoNot(t *testing.T) {
@@ -42,7 +42,7 @@ func TestIllHealthOpensTheBreakerAndRefusalsDoNot(t *testing.T) {
 			for range 10 {
 				_, _ = g.Exchange(t.Context(), callFor(t, "short"))
 			}
-			if got := g.breaker.State(); got != c.want {
+			if got := g.breakers[upstreamGraph].State(); got != c.want {
 				t.Errorf("%s: breaker %s, want %s", name, got, c.want)
 			}
 		})
@@ -138,7 +138,7 @@ func TestARefusedSecretHoldsForSecondsAndIsForgottenOnceProven(t *testing.T) {
 func TestARefusedSecretIsDoubtedAfterAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &hold{}
-		h.hear(refusalAnswer(100, 0, "Error validating client secret.").refusal, time.Now())
+		h.hear(refusalAnswer(100, 0, "Error validating client secret.").refusal, true, time.Now())
 		time.Sleep(secretDoubt)
 		if h.secretRefused(time.Now()) {
 			t.Error("still refused after the time of doubt")

@@ -57,7 +57,7 @@ func NewMetrics() *Metrics {
 	m.claims = counter("claims_total", "Claims on tokens that memory does not know, by how they came out.", "result")
 	m.stores = counter("cache_stores_total", "Stores, by tier and result.", "tier", "result")
 	m.redisErrs = counter("redis_errors_total", "Faults of Redis, by operation and kind.", "operation", "kind")
-	m.changes = counter("breaker_changes_total", "Changes of the breaker's state.", "to")
+	m.changes = counter("breaker_changes_total", "Changes of a breaker's state.", "upstream", "to")
 	m.redisUp = prometheus.NewGauge(prometheus.GaugeOpts{Name: "igproxy_redis_up", Help: "1 while Redis is used, 0 while it is left alone."})
 	m.peers = prometheus.NewCounter(prometheus.CounterOpts{Name: "igproxy_peers_refused_total", Help: "Connections to a Unix socket by users it is not for."})
 	m.registry.MustRegister(m.redisUp, m.peers, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -77,10 +77,12 @@ func (m *Metrics) watch(p *Proxy) (err error) {
 	gauge("cache_entries", "Entries in the memory tier.", func() float64 { return float64(p.carried.cache.Len()) }, nil)
 	gauge("ready", "1 when /readyz says so.", func() float64 { return number(p.Status().Ready) }, nil)
 	gauge("client_secret_refused", "1 while Instagram refuses the client secret.",
-		func() float64 { return number(p.carried.hold.secretRefused(time.Now())) }, nil)
-	for _, s := range []breaker.State{breaker.Closed, breaker.Open, breaker.HalfOpen} {
-		gauge("breaker_state", "1 for the state the breaker is in.",
-			func() float64 { return number(p.carried.breaker.State() == s) }, prometheus.Labels{"state": string(s)})
+		func() float64 { return number(p.carried.holds.secretRefused(time.Now())) }, nil)
+	for name, b := range p.carried.breakers {
+		for _, s := range []breaker.State{breaker.Closed, breaker.Open, breaker.HalfOpen} {
+			gauge("breaker_state", "1 for the state an upstream's breaker is in.",
+				func() float64 { return number(b.State() == s) }, prometheus.Labels{"upstream": name, "state": string(s)})
+		}
 	}
 	return err
 }
@@ -125,7 +127,9 @@ func (m *Metrics) repeated(c call, result string) {
 	m.retries.WithLabelValues(c.app.label, c.grant.name, result).Inc()
 }
 
-func (m *Metrics) breakerChanged(to breaker.State) { m.changes.WithLabelValues(string(to)).Inc() }
+func (m *Metrics) breakerChanged(upstream string, to breaker.State) {
+	m.changes.WithLabelValues(upstream, string(to)).Inc()
+}
 
 // PeerRefused counts a connection that was closed because of whose it is.
 func (m *Metrics) PeerRefused() { m.peers.Inc() }

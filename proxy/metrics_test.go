@@ -113,7 +113,7 @@ func exercised(t *testing.T) *Metrics {
 	_ = ask(p, get(target("flaky-1")))
 	m.RedisError("claim", "timeout")
 	m.RedisState(true)
-	p.breakerChanged(breaker.Closed, breaker.Open)
+	p.breakerChanged(upstreamGraph, breaker.Closed, breaker.Open)
 	m.Lookup(cache.TierRedis, "unsealed")
 	m.Claim(cache.Leader)
 	return m

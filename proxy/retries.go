@@ -94,7 +94,9 @@ func (u *upstream) permit(c call) string {
 }
 
 // held reports whether Instagram is left alone by now: a call that began before may end, and asks no more.
-func (u *upstream) held(c call) bool { return u.left() || c.app.hold.check(time.Now()) != nil }
+func (u *upstream) held(c call) bool {
+	return u.left(c.grant.upstream) || c.app.hold.check(time.Now()) != nil
+}
 
 // retryPause is the longest pause before a repetition. It is fully jittered, so that many calls that failed at once, and many sidecars,
 // do not come back at once: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter. There is one repetition, so

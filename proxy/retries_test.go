@@ -103,12 +103,12 @@ func TestACallIsNotRepeated(t *testing.T) {
 		"against the app's pause": {spoil: func(_ *upstream, c call) {
 			limit := refusalAnswer(4, 0, "m").refusal
 			limit.RetryAt = time.Now().Add(time.Hour)
-			c.app.hold.hear(limit, time.Now())
+			c.app.hold.hear(limit, true, time.Now())
 		}, result: retryHeld},
-		"against an open breaker": {spoil: func(u *upstream, _ call) { u.left = func() bool { return true } }, result: retryHeld},
+		"against an open breaker": {spoil: func(u *upstream, _ call) { u.left = func(string) bool { return true } }, result: retryHeld},
 		"against a breaker that opens in the pause before": {spoil: func(u *upstream, _ call) {
 			looked := 0
-			u.left = func() bool { looked++; return looked > 1 }
+			u.left = func(string) bool { looked++; return looked > 1 }
 		}, result: retryHeld},
 		"beyond the budget":             {spoil: func(u *upstream, _ call) { u.budget.spare = -1000 }, result: retryDenied},
 		"beyond its time":               {spoil: func(u *upstream, _ call) { u.timeout = time.Nanosecond }},

@@ -20,12 +20,12 @@ import (
 // Referer. The client secret is sent from this file alone.
 type upstream struct {
 	transport *http.Transport
-	retired   atomic.Bool   // connections are of no more use once their call has ended
-	timeout   time.Duration // for all tries together, the body included
-	maxBytes  int64         // of an answer, after inflating
-	retries   int           // a call, where the grant may be repeated
-	budget    *retryBudget  // over all calls
-	left      func() bool   // whether Instagram is left alone: the breaker is open
+	retired   atomic.Bool                // connections are of no more use once their call has ended
+	timeout   time.Duration              // for all tries together, the body included
+	maxBytes  int64                      // of an answer, after inflating
+	retries   int                        // a call, where the grant may be repeated
+	budget    *retryBudget               // over all calls
+	left      func(upstream string) bool // whether it is left alone: its breaker is open
 	userAgent string
 	metrics   *Metrics
 }
@@ -126,6 +126,9 @@ func (u *upstream) counted(ctx context.Context, c call, sent *int, cancel contex
 			first = false
 			return
 		}
+		if !c.grant.repeatable { // the transport repeats a POST only where nothing of it was written
+			return
+		}
 		if *sent++; *sent > u.repetitions(c)+1 || !u.atOnce(c) {
 			cancel(errRepeated)
 			if !sharedConn(got.Conn) {
@@ -141,19 +144,27 @@ func sharedConn(c net.Conn) bool {
 	return ok && over.ConnectionState().NegotiatedProtocol == "h2"
 }
 
-// request builds the query from nothing. Nothing the app sent is in it but the token.
+// request builds the query or the form from nothing. Nothing the app sent is in it but the token, or the code and its redirect_uri.
 func (u *upstream) request(ctx context.Context, c call) *http.Request {
-	q := url.Values{"grant_type": {c.grant.grantType}, c.grant.param: {c.token.Reveal()}}
+	q := url.Values{"grant_type": {c.grant.grantType}, paramNames[c.grant.subject.param]: {c.token.Reveal()}}
 	if c.grant.secret {
 		q.Set("client_secret", c.app.secret.Reveal())
 	}
 	target := *c.grant.base
 	target.Path = strings.TrimSuffix(target.Path, "/") + c.grant.path
-	target.RawQuery = q.Encode()
 	r := &http.Request{Method: c.grant.method, URL: &target, Host: target.Host, Header: http.Header{
 		"Accept":     {"application/json"},
 		"User-Agent": {u.userAgent},
 	}}
+	if !c.grant.form {
+		target.RawQuery = q.Encode()
+		return r.WithContext(ctx)
+	}
+	q.Set("client_id", c.app.ID)
+	q.Set("redirect_uri", c.redirect)
+	form := q.Encode()
+	r.Header["Content-Type"] = []string{"application/x-www-form-urlencoded"}
+	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(form)), int64(len(form)) // without GetBody: the transport can't send it twice
 	return r.WithContext(ctx)
 }
 
@@ -166,7 +177,7 @@ func (u *upstream) read(c call, res *http.Response, body []byte) (answer, *failu
 		if spells(string(body), c.app.secret.Reveal()) {
 			return answer{}, &failure{err: errBadAnswer(errReflected.Error())}
 		}
-		token, err := decodeToken(body, now)
+		token, err := c.grant.read(body, now)
 		if err != nil {
 			return answer{}, &failure{err: errBadAnswer(err.Error())}
 		}
