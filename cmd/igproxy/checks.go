@@ -80,6 +80,15 @@ func checkAddr(text string) *fault {
 	return nil
 }
 
+// checkRedirect takes what may be compared byte for byte with what an app sends.
+func checkRedirect(text string) *fault {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme == "" || u.Host == "" && u.Opaque == "" && u.Path == "" || strings.Contains(text, "#") || strings.ContainsAny(text, " \"<>") {
+		return &fault{quote(text) + " is not a redirect URI", "write it as it stands in Meta's dashboard, as in https://app.example/callback"}
+	}
+	return nil
+}
+
 var digits = regexp.MustCompile(`^[0-9]{1,32}$`)
 
 // checkAppID does not repeat the value: the dashboard shows id and secret side by side.
