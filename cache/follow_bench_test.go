@@ -12,7 +12,16 @@ import (
 )
 
 // How soon do 50 followers, each a process's cache of its own, have the answer after it was stored, and what does it cost Redis? Polling
-// alone, against polling with the hint.
+// alone, against polling with the hint. Measured on 2 cores that all 51 caches and Redis share:
+//
+//	exchange of  way   p50 late  p99 late  commands a follower  connections
+//	200 ms       poll  33 ms     90 ms      5.7                  50
+//	200 ms       hint   3 ms      8 ms      5.1                  98
+//	1 s          poll  34 ms     94 ms     19.0                  50
+//	1 s          hint   3 ms      7 ms     10.7                  98
+//
+// So the hint is kept: the answer comes ten times as soon, for fewer commands, because a follower who will be told polls more rarely.
+// Its price is a connection a process, while there are followers and for half a minute after.
 //
 // go test ./cache -run '^$' -bench Follow -benchtime 20x
 func BenchmarkFollow(b *testing.B) {

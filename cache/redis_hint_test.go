@@ -129,7 +129,7 @@ func TestFollowersBeyondTheBoundPoll(t *testing.T) {
 }
 
 // The connection is cut, Redis restarts: followers poll meanwhile, and hear again soon after.
-func TestABrokenSubscriptionIsMade(t *testing.T) {
+func TestABrokenSubscriptionIsMadeAnew(t *testing.T) {
 	server := redistest.Start(t)
 	leader := fleet(t, single(server), nil)
 	c, r := over(t, patiently(server))
