@@ -3,13 +3,16 @@
 # make lint   gofmt, go vet, staticcheck, go.mod tidiness
 # make bench  benchmarks with allocations
 # make fuzz   each fuzz target for FUZZTIME (30s)
+# make soak   all faults shuffled, under load, for SOAK (10m); SEED repeats a run's choices
 # make build  the binary, ./igproxy
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 FUZZTIME ?= 30s
+SOAK ?= 10m
+SEED ?=
 
-.PHONY: run test lint bench fuzz build deps
+.PHONY: run test lint bench fuzz soak build deps
 .DEFAULT_GOAL := build
 
 run:
@@ -40,3 +43,6 @@ fuzz:
 			go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=10x $$package; \
 		done; \
 	done
+
+soak: deps
+	IGPROXY_SOAK=$(SOAK) IGPROXY_SOAK_SEED=$(SEED) go test -race -count=1 -timeout=0 -v -run='^TestASoakOfAllFaultsShuffled$$' ./integration
