@@ -87,7 +87,7 @@ func TestAClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
 	password := file(t, "password", redisPassword)
 	all := fleet(t, 2, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=cluster", "REDIS_ADDRS="+redis.Addrs(), "REDIS_USERNAME=igproxy", "REDIS_PASSWORD_FILE="+password)
 	sharing(t, all, "before")
-	if line := fmt.Sprint(all[0].log.lines("redis degraded")); line != "[]" {
+	if line := fmt.Sprint(all[0].settled(t).lines("redis degraded")); line != "[]" {
 		t.Errorf("the documented permissions are not enough in a cluster: %s", line)
 	}
 	keys := redis.Keys()
@@ -135,7 +135,7 @@ func TestTLSAndTheLeastPermissions(t *testing.T) {
 	ig.SetLatency(0)
 	sharing(t, all, "tls")
 	for _, p := range all {
-		if p.log.String() == "" || len(p.log.lines("redis degraded"))+len(p.log.lines("redis forbids scripts: plain commands serve in their place"))+len(p.log.lines(noHint)) > 0 {
+		if p.settled(t).String() == "" || len(p.log.lines("redis degraded"))+len(p.log.lines("redis forbids scripts: plain commands serve in their place"))+len(p.log.lines(noHint)) > 0 {
 			t.Errorf("not everything was permitted:\n%s", p.log)
 		}
 	}
@@ -207,7 +207,7 @@ func TestOnePermissionLessFailsOpenAndSaysWhich(t *testing.T) {
 			return len(lines) == 1 && lines[0]["level"] == "ERROR" && strings.HasPrefix(fmt.Sprint(lines[0]["kind"]), "permission_") &&
 				strings.Contains(fmt.Sprint(lines[0]["next_step"]), strings.Trim(missing, "~igproxy:*"))
 		})
-		if strings.Contains(p.log.String(), redisPassword) {
+		if strings.Contains(p.settled(t).String(), redisPassword) {
 			t.Error("the log holds Redis's password")
 		}
 		if scripts {

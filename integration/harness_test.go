@@ -163,6 +163,18 @@ func (p *process) listening(t testing.TB) {
 	p.url, p.admin = line["url"].(string), line["admin"].(string)
 }
 
+// settled waits until the log holds all that was logged before: lines come after their answers. It adds one line, of a refused request.
+func (p *process) settled(t testing.TB) *buffer {
+	t.Helper()
+	r, err := fetch(t.Context(), noKeepAlive, p.url+"/settled")
+	id := r.header.Get("X-Request-Id")
+	if err != nil || id == "" {
+		t.Fatalf("got %d, %v", r.status, err)
+	}
+	eventually(t, "the log has settled", func() bool { return strings.Contains(p.log.String(), id) })
+	return p.log
+}
+
 // start starts the binary with its output in log.
 func start(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
@@ -171,8 +183,17 @@ func start(t testing.TB, env []string, args ...string) *process {
 
 func startBinary(t testing.TB, binary string, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(binary, args...), log: &buffer{}, exited: make(chan struct{})}
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = env, p.log, p.log
+	return startCommand(t, env, exec.Command(binary, args...))
+}
+
+// startCommand starts a command that becomes igproxy, with its output in log unless its standard error goes elsewhere.
+func startCommand(t testing.TB, env []string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, log: &buffer{}, exited: make(chan struct{})}
+	p.cmd.Env, p.cmd.Stdout = env, p.log
+	if p.cmd.Stderr == nil {
+		p.cmd.Stderr = p.log
+	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
