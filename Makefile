@@ -4,13 +4,16 @@
 # make bench  benchmarks with allocations
 # make bench-fleet  many sidecars on one Redis: calls, commands and latencies
 # make fuzz   each fuzz target for FUZZTIME (30s)
+# make soak   all faults shuffled, under load, for SOAK (10m); SEED repeats a run's choices
 # make build  the binary, ./igproxy
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 FUZZTIME ?= 30s
+SOAK ?= 10m
+SEED ?=
 
-.PHONY: run test lint bench bench-fleet fuzz build deps
+.PHONY: run test lint bench bench-fleet fuzz soak build deps
 .DEFAULT_GOAL := build
 
 run:
@@ -44,3 +47,6 @@ fuzz:
 			go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=10x $$package; \
 		done; \
 	done
+
+soak: deps
+	IGPROXY_SOAK=$(SOAK) IGPROXY_SOAK_SEED=$(SEED) go test -race -count=1 -timeout=0 -v -run='^TestASoakOfAllFaultsShuffled$$' ./integration

@@ -163,6 +163,18 @@ func (p *process) listening(t testing.TB) {
 	p.url, p.admin = line["url"].(string), line["admin"].(string)
 }
 
+// settled waits until the log holds all that was logged before: lines come after their answers. It adds one line, of a refused request.
+func (p *process) settled(t testing.TB) *buffer {
+	t.Helper()
+	r, err := fetch(t.Context(), noKeepAlive, p.url+"/settled")
+	id := r.header.Get("X-Request-Id")
+	if err != nil || id == "" {
+		t.Fatalf("got %d, %v", r.status, err)
+	}
+	eventually(t, "the log has settled", func() bool { return strings.Contains(p.log.String(), id) })
+	return p.log
+}
+
 // start starts the binary with its output in log.
 func start(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
