@@ -45,7 +45,7 @@ func (e *engine) decode(r *http.Request, t destination) (call, *GraphError) {
 	if refused != nil {
 		return c, refused
 	}
-	fit, refused := p.grants(t.rows)
+	fit, refused := p.grants(t.rows, e.grants)
 	if refused != nil {
 		return c, refused
 	}

@@ -93,6 +93,10 @@ func grantTypeError(sentence string, rows []*grant) *GraphError {
 	return requestError(http.StatusBadRequest, 100, subGrantType, sentence+strings.Join(types, " or ")+".")
 }
 
+func errElsewhere(g *grant) *GraphError {
+	return requestError(http.StatusBadRequest, 100, subGrantType, "This grant_type belongs to another call: "+g.method+" "+g.path+".")
+}
+
 func errNoGrantType(rows []*grant) *GraphError {
 	return grantTypeError("The parameter grant_type is missing. Send grant_type=", rows)
 }

@@ -16,7 +16,7 @@ import (
 func ownErrors() map[int][]*GraphError {
 	all := map[int][]*GraphError{}
 	for _, e := range []*GraphError{errPath, errProxyRequest, errHost, errBrowser, errBody, errQuery, errArray, errNoGrantType(nil), errTwoGrantTypes(nil),
-		errGrantType(nil), errNoToken, tokenSubject.twice, tokenSubject.blank, tokenSubject.characters, tokenSubject.long, tokenSubject.kind,
+		errGrantType(nil), errElsewhere(&grant{}), errNoToken, tokenSubject.twice, tokenSubject.blank, tokenSubject.characters, tokenSubject.long, tokenSubject.kind,
 		codeSubject.twice, codeSubject.blank, codeSubject.characters, codeSubject.long, codeSubject.kind, errStranger, errFormType, errForm, errBothPlaces,
 		errWhichApp, errNoCodes, errOneRedirect, errRedirect, errTooLarge, errMethod("POST", "GET"), errMethod("CANARY", "GET"),
 		errBreakerOpen(time.Second), errOverloaded(), errTimeout(), errUnreachable("refused"), errBadAnswer("x"), errInternal("x")} {

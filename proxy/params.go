@@ -139,8 +139,8 @@ func (p *params) readParts(parts *multipart.Reader) *GraphError {
 	}
 }
 
-// grant picks the row by grant_type among those of the path.
-func (p *params) grants(rows []*grant) (fit []*grant, refused *GraphError) {
+// grants picks the rows by grant_type among those of the path.
+func (p *params) grants(rows, table []*grant) (fit []*grant, refused *GraphError) {
 	switch {
 	case p.array:
 		return nil, errArray
@@ -154,10 +154,15 @@ func (p *params) grants(rows []*grant) (fit []*grant, refused *GraphError) {
 			fit = append(fit, g)
 		}
 	}
-	if len(fit) == 0 {
-		return nil, errGrantType(rows)
+	if len(fit) > 0 {
+		return fit, nil
 	}
-	return fit, nil
+	for _, g := range table {
+		if g.grantType == p.value[paramGrantType] {
+			return nil, errElsewhere(g)
+		}
+	}
+	return nil, errGrantType(rows)
 }
 
 // pick takes the call's token or code; a token also from Authorization: Bearer (RFC 6750, section 2.1) when there is none else. Any other
