@@ -29,10 +29,14 @@ func serveCommand(env environment) *cli.Command {
 			"and /metrics. The first SIGTERM or SIGINT drains, the second ends now.",
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
+			dumps := noCoreDumps() // before there is a secret
 			config, problems := loadConfig(c.String("config"), env.environ)
 			log := newLogger(env.stderr, config.Log.Level, config.Log.Format)
 			if err := report(env, problems, log); err != nil {
 				return err
+			}
+			if dumps != nil {
+				log.Warn(dumps.Error())
 			}
 			return serve(config, log)
 		},
