@@ -84,7 +84,7 @@ func appListener(config Config, metrics *proxy.Metrics, log *slog.Logger) (*list
 		return nil, err
 	}
 	app := newListener(newBounded(newPeers(l, config.Auth.UIDs, metrics.PeerRefused, log), config.Server.MaxConnections), config, log)
-	app.server.TLSConfig = secure
+	app.secure, app.server.TLSConfig = secure != nil, secure
 	return app, nil
 }
 
@@ -167,6 +167,7 @@ const adminConnections = 64
 type listener struct {
 	net    net.Listener
 	server *http.Server
+	secure bool // speaks TLS; server.TLSConfig cannot tell, because net/http sets it while it serves
 	done   chan struct{}
 }
 
@@ -188,7 +189,7 @@ func (l *listener) serve(failed chan<- error) {
 	go func() {
 		defer close(l.done)
 		serve := l.server.Serve
-		if l.server.TLSConfig != nil {
+		if l.secure {
 			serve = func(n net.Listener) error { return l.server.ServeTLS(n, "", "") } // the certificate is TLSConfig's
 		}
 		if err := serve(l.net); !errors.Is(err, http.ErrServerClosed) {
@@ -197,6 +198,6 @@ func (l *listener) serve(failed chan<- error) {
 	}()
 }
 
-func (l *listener) url() string { return urlOf(l.net, l.server.TLSConfig != nil) }
+func (l *listener) url() string { return urlOf(l.net, l.secure) }
 
 func (l *listener) wait() { <-l.done }
