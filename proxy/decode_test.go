@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -128,6 +129,13 @@ func TestTheGateRefusesWhatNoServerSends(t *testing.T) {
 	strict, open := newGate([]string{"igproxy.internal", "[2001:db8::1]"}, false), newGate(nil, true)
 	absolute := httptest.NewRequest(http.MethodGet, "http://graph.instagram.com"+target, nil)
 	ours := httptest.NewRequest(http.MethodGet, "http://[::1]:8080"+target, nil)
+	secure := func(target string) *http.Request { // came over TLS
+		r := httptest.NewRequest(http.MethodGet, target, nil)
+		r.TLS = &tls.ConnectionState{}
+		return r
+	}
+	plain := secure("https://localhost" + target)
+	plain.TLS = nil
 	connect := httptest.NewRequest(http.MethodConnect, "graph.instagram.com:443", nil)
 	for name, c := range map[string]struct {
 		gate gate
@@ -154,7 +162,10 @@ func TestTheGateRefusesWhatNoServerSends(t *testing.T) {
 		"absolute form":        {open, absolute, errProxyRequest},
 		"absolute, ours":       {strict, ours, nil},
 		"absolute, with user":  {strict, httptest.NewRequest(http.MethodGet, "http://u@localhost"+target, nil), errProxyRequest},
-		"absolute, over tls":   {strict, httptest.NewRequest(http.MethodGet, "https://localhost"+target, nil), errProxyRequest},
+		"absolute, over tls":   {strict, secure("https://localhost" + target), nil},
+		"https, not over tls":  {strict, plain, errProxyRequest},
+		"http, over tls":       {strict, secure("http://localhost" + target), errProxyRequest},
+		"theirs, over tls":     {strict, secure("https://graph.instagram.com" + target), errProxyRequest},
 		"empty port":           {strict, at("localhost:"), nil},
 		"port of letters":      {strict, at("127.0.0.1:80.evil.example"), errHost},
 		"port too high":        {strict, at("127.0.0.1:65536"), errHost},

@@ -22,6 +22,7 @@ const (
 	subTwoTokens       = 990010
 	subTokenCharacters = 990011
 	subLongToken       = 990012
+	subStranger        = 990013
 	subBreakerOpen     = 990020
 	subOverloaded      = 990021
 	subTimeout         = 990022
@@ -73,6 +74,10 @@ var (
 	errLongToken = requestError(http.StatusBadRequest, 100, subLongToken,
 		"The access token is longer than 4096 bytes. Send it as Instagram gave it.")
 )
+
+// errStranger has code 100 as its neighbours do, and not the 190 that a 401 suggests: apps take 190 for a user's token that has died.
+var errStranger = requestError(http.StatusUnauthorized, 100, subStranger,
+	"igproxy asks for a token of its own here. Send the one of its auth.bearer_file as X-Igproxy-Token, or as the password of the base URL: http://igproxy:TOKEN@host.")
 
 // errMethod speaks as Instagram does. The method is repeated only when it is one of HTTP's own.
 func errMethod(method, allowed string) *GraphError {

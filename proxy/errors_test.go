@@ -16,7 +16,7 @@ import (
 func ownErrors() map[int][]*GraphError {
 	all := map[int][]*GraphError{}
 	for _, e := range []*GraphError{errPath, errProxyRequest, errHost, errBrowser, errBody, errQuery, errArray, errNoGrantType, errTwoGrantTypes,
-		errGrantType, errNoToken, errTwoTokens, errBlankToken, errTokenCharacters, errLongToken, errMethod("POST", "GET"), errMethod("CANARY", "GET"),
+		errGrantType, errNoToken, errTwoTokens, errBlankToken, errTokenCharacters, errLongToken, errStranger, errMethod("POST", "GET"), errMethod("CANARY", "GET"),
 		errBreakerOpen(time.Second), errOverloaded(), errTimeout(), errUnreachable("refused"), errBadAnswer("x"), errInternal("x")} {
 		all[e.Subcode] = append(all[e.Subcode], e)
 	}

@@ -3,7 +3,6 @@ package proxy
 import (
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 )
@@ -26,7 +25,7 @@ func newGate(hosts []string, anyHost bool) gate {
 // check returns what is wrong with the request, or nil.
 func (g gate) check(r *http.Request) *GraphError {
 	switch {
-	case r.Method == http.MethodConnect, !strings.HasPrefix(r.RequestURI, "/") && !g.absolute(r.URL):
+	case r.Method == http.MethodConnect, !strings.HasPrefix(r.RequestURI, "/") && !g.absolute(r):
 		return errProxyRequest
 	case !g.any && !g.serves(r.Host):
 		return errHost
@@ -38,8 +37,12 @@ func (g gate) check(r *http.Request) *GraphError {
 
 // absolute reports whether a target in absolute form is ours: RFC 9112, section 3.2.2, wants it served, and net/http has put its authority
 // in the place of Host. What may be anybody's, where any Host name goes, is a forward-proxy request.
-func (g gate) absolute(u *url.URL) bool {
-	return u.Scheme == "http" && u.User == nil && g.serves(u.Host)
+func (g gate) absolute(r *http.Request) bool {
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	return r.URL.Scheme == scheme && r.URL.User == nil && g.serves(r.URL.Host)
 }
 
 // serves reports whether an authority is ours, written as RFC 3986 has it: a name or an IPv4 address, or an IPv6 address in brackets.

@@ -52,6 +52,9 @@ func (x *exchange) serve(e *engine, r *http.Request, log *slog.Logger) {
 	if x.err = e.gate.check(r); x.err != nil {
 		return
 	}
+	if x.err = e.trust.check(r); x.err != nil { // before decode: a stranger learns nothing about tokens
+		return
+	}
 	c, refused := e.decode(r)
 	if refused != nil {
 		x.err = refused
@@ -98,6 +101,9 @@ func (x *exchange) answer(w http.ResponseWriter) {
 		}
 	} else {
 		x.status, body = http.StatusOK, x.result.token.append(make([]byte, 0, 512), now)
+	}
+	if x.err == errStranger {
+		h["Www-Authenticate"] = []string{challenge}
 	}
 	if x.last {
 		h["Connection"] = []string{"close"}

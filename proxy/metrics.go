@@ -28,6 +28,7 @@ type Metrics struct {
 	redisErrs *prometheus.CounterVec
 	redisUp   prometheus.Gauge
 	changes   *prometheus.CounterVec
+	peers     prometheus.Counter
 }
 
 var _ cache.Observer = (*Metrics)(nil)
@@ -56,7 +57,8 @@ func NewMetrics() *Metrics {
 	m.redisErrs = counter("redis_errors_total", "Faults of Redis, by operation and kind.", "operation", "kind")
 	m.changes = counter("breaker_changes_total", "Changes of the breaker's state.", "to")
 	m.redisUp = prometheus.NewGauge(prometheus.GaugeOpts{Name: "igproxy_redis_up", Help: "1 while Redis is used, 0 while it is left alone."})
-	m.registry.MustRegister(m.redisUp, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.peers = prometheus.NewCounter(prometheus.CounterOpts{Name: "igproxy_peers_refused_total", Help: "Connections to a Unix socket by users it is not for."})
+	m.registry.MustRegister(m.redisUp, m.peers, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -118,6 +120,9 @@ func (m *Metrics) asked(c call, result class, took time.Duration) {
 }
 
 func (m *Metrics) breakerChanged(to breaker.State) { m.changes.WithLabelValues(string(to)).Inc() }
+
+// PeerRefused counts a connection that was closed because of whose it is.
+func (m *Metrics) PeerRefused() { m.peers.Inc() }
 
 // Lookup, Store, RedisError and RedisState make Metrics a cache.Observer.
 func (m *Metrics) Lookup(tier cache.Tier, result string) {

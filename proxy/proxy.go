@@ -28,6 +28,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -67,6 +68,8 @@ type Options struct {
 	Hosts []string
 	// AnyHost turns the check of the Host name off: right for a Unix socket, or beyond loopback without a list.
 	AnyHost bool
+	// Bearer is the SHA-256 of the token that every request must show, asked anew for each; see trust. Nil: none is asked for.
+	Bearer func() [sha256.Size]byte
 	// Cache remembers answers. Required; its owner closes it after the Proxy.
 	Cache *cache.Cache
 	// Breaker guards the upstream. OnChange is set by New.
@@ -102,6 +105,7 @@ type engine struct {
 	app    *app
 	grants []*grant
 	gate   gate
+	trust  trust
 	first  exchanger // recalled, which leads to all the others
 	ask    *upstream
 }
@@ -187,7 +191,8 @@ func newEngine(o Options, c carried) (*engine, error) {
 	guard := &guarded{next: ask, breaker: c.breaker, places: c.places, log: c.log}
 	claim := &claimed{cache: c.cache, negativeTTL: o.NegativeTTL, next: guard}
 	join := &deduped{next: claim, budget: o.Budget(), log: c.log, flights: c.flights}
-	return &engine{app: a, grants: table, gate: newGate(o.Hosts, o.AnyHost), first: &recalled{cache: c.cache, next: join}, ask: ask}, nil
+	return &engine{app: a, grants: table, gate: newGate(o.Hosts, o.AnyHost), trust: trust{o.Bearer},
+		first: &recalled{cache: c.cache, next: join}, ask: ask}, nil
 }
 
 // Budget is the longest an exchange takes: the claim, then asking Instagram, and a little for ourselves. A server's write time-out

@@ -20,8 +20,14 @@ type Config struct {
 	AppID            string
 	ClientSecret     proxy.Secret // also when it came from ClientSecretFile
 	ClientSecretFile string
-	Admin            struct{ Listen string }
-	Upstream         struct {
+	Auth             struct {
+		BearerFile, ClientCA string
+		UIDs                 []string
+		None                 bool
+	}
+	TLS      struct{ CertFile, KeyFile string }
+	Admin    struct{ Listen string }
+	Upstream struct {
 		URL              string
 		Timeout          time.Duration
 		CAFile           string
@@ -63,6 +69,7 @@ type Config struct {
 		ReadHeaderTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
 		MaxHeaderBytes, MaxConnections                            int
 		Drain                                                     time.Duration
+		SocketMode                                                string // octal
 	}
 	Log struct{ Level, Format string }
 }
@@ -99,6 +106,7 @@ func defaults() Config {
 	c.Server.MaxHeaderBytes = 16 << 10
 	c.Server.MaxConnections = 1024
 	c.Server.Drain = 20 * time.Second
+	c.Server.SocketMode = "0660" // the owner and the group, and nobody else
 	c.Log.Level = "info"
 	c.Log.Format = "auto"
 	return c

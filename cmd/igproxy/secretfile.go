@@ -153,12 +153,17 @@ func readableByAll(path string) bool {
 	return err == nil && info.Mode().Perm()&0o004 != 0
 }
 
-// readCertPool reads authorities in PEM. Its error is a *fileError. As with a secret, a named pipe is refused before it is opened.
-func readCertPool(path string) (*x509.CertPool, error) {
+// readPEM reads a file of PEM blocks. As with a secret, a named pipe is refused before it is opened.
+func readPEM(path string) ([]byte, error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
-		return nil, &fileError{path, fault{"is not a regular file", "name a file with -----BEGIN CERTIFICATE----- in it"}}
+		return nil, &fileError{path, fault{"is not a regular file", "name a file with -----BEGIN in it"}}
 	}
-	content, err := readBounded(path, maxCertFile)
+	return readBounded(path, maxCertFile)
+}
+
+// readCertPool reads authorities in PEM. Its error is a *fileError.
+func readCertPool(path string) (*x509.CertPool, error) {
+	content, err := readPEM(path)
 	if err != nil {
 		return nil, err
 	}
@@ -171,11 +176,11 @@ func readCertPool(path string) (*x509.CertPool, error) {
 
 // readKeyPair reads a certificate and its key in PEM. Its error is a *fileError.
 func readKeyPair(certPath, keyPath string) (*tls.Certificate, error) {
-	cert, err := readBounded(certPath, maxCertFile)
+	cert, err := readPEM(certPath)
 	if err != nil {
 		return nil, err
 	}
-	key, err := readBounded(keyPath, maxCertFile)
+	key, err := readPEM(keyPath)
 	if err != nil {
 		return nil, err
 	}

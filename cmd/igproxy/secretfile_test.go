@@ -8,8 +8,18 @@ import (
 	"time"
 )
 
-// Opening a named pipe waits for its writer: serve, check and healthcheck hung at upstream.ca_file: ./fifo.
-func TestANamedPipeInPlaceOfAnAuthorityIsRefusedAndNotWaitedFor(t *testing.T) {
+// Opening a named pipe waits for its writer: serve, check and healthcheck hung at upstream.ca_file: ./fifo, and at redis.key_file: ./fifo.
+func TestANamedPipeInPlaceOfPEMIsRefusedAndNotWaitedFor(t *testing.T) {
+	t.Run("an authority", func(t *testing.T) {
+		refusesPipe(t, func() error { _, err := readCertPool("fifo"); return err })
+	})
+	t.Run("a certificate", func(t *testing.T) {
+		refusesPipe(t, func() error { _, err := readKeyPair("fifo", "nowhere"); return err })
+	})
+}
+
+func refusesPipe(t *testing.T, read func() error) {
+	t.Helper()
 	t.Chdir(t.TempDir())
 	if err := syscall.Mkfifo("fifo", 0o600); err != nil {
 		t.Fatal(err)
@@ -19,7 +29,7 @@ func TestANamedPipeInPlaceOfAnAuthorityIsRefusedAndNotWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { _, err := readCertPool("fifo"); done <- err }() // ends when the pipe is closed, at the latest
+	go func() { done <- read() }() // ends when the pipe is closed, at the latest
 	select {
 	case err = <-done:
 		_ = writer.Close()
@@ -73,7 +83,7 @@ func TestASecretThatCannotBeReadIsToldWithoutItsContent(t *testing.T) {
 		{name: "an authority that is a directory", yaml: "upstream:\n  ca_file: ./folder\n",
 			says: []string{"igproxy.yaml:2: upstream.ca_file: ./folder is a directory; name a file"}},
 		{name: "an authority that is a named pipe", yaml: "upstream:\n  ca_file: ./fifo\n",
-			says: []string{"igproxy.yaml:2: upstream.ca_file: ./fifo is not a regular file; name a file with -----BEGIN CERTIFICATE----- in it"}},
+			says: []string{"igproxy.yaml:2: upstream.ca_file: ./fifo is not a regular file; name a file with -----BEGIN in it"}},
 		{name: "a password file that is missing, for Redis", yaml: "redis:\n  mode: single\n  addrs: [a:1]\n  password_file: ./nowhere\n",
 			says: []string{"igproxy.yaml:4: redis.password_file: ./nowhere does not exist; create it, or correct the path"}},
 	})

@@ -1,0 +1,161 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+const ownToken = "sidecar:own/token+0123456789" // with a colon, which ends only a user's name
+
+func basic(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+func TestTheSidecarsTokenComesInOneOfTwoForms(t *testing.T) {
+	digest := sha256.Sum256([]byte(ownToken))
+	asks, open := trust{func() [sha256.Size]byte { return digest }}, trust{}
+	for name, c := range map[string]struct {
+		fields []string // name, value, ...
+		right  bool
+	}{
+		"its own header":               {[]string{"X-Igproxy-Token", ownToken}, true},
+		"a base URL's password":        {[]string{"Authorization", basic("igproxy", ownToken)}, true},
+		"whatever the user":            {[]string{"Authorization", basic("", ownToken)}, true},
+		"basic in lower case":          {[]string{"Authorization", strings.Replace(basic("u", ownToken), "B", "b", 1)}, true},
+		"beside Instagram's bearer":    {[]string{"X-Igproxy-Token", ownToken, "Authorization", "Bearer IGAA"}, true},
+		"beside another's basic":       {[]string{"X-Igproxy-Token", ownToken, "Authorization", basic("u", "p")}, true},
+		"nothing":                      {nil, false},
+		"empty":                        {[]string{"X-Igproxy-Token", ""}, false},
+		"wrong":                        {[]string{"X-Igproxy-Token", ownToken + "x"}, false},
+		"cut short":                    {[]string{"X-Igproxy-Token", ownToken[:len(ownToken)-1]}, false},
+		"its digest":                   {[]string{"X-Igproxy-Token", string(digest[:])}, false},
+		"twice":                        {[]string{"X-Igproxy-Token", ownToken, "X-Igproxy-Token", ownToken}, false},
+		"right and wrong":              {[]string{"X-Igproxy-Token", ownToken, "X-Igproxy-Token", "x"}, false},
+		"a wrong header, right basic":  {[]string{"X-Igproxy-Token", "x", "Authorization", basic("u", ownToken)}, false},
+		"as the user":                  {[]string{"Authorization", basic(ownToken, "")}, false},
+		"a wrong password":             {[]string{"Authorization", basic("igproxy", "x")}, false},
+		"two of them":                  {[]string{"Authorization", basic("u", ownToken), "Authorization", basic("u", ownToken)}, false},
+		"basic that is none":           {[]string{"Authorization", "Basic " + ownToken}, false},
+		"bearer, which is Instagram's": {[]string{"Authorization", "Bearer " + ownToken}, false},
+		"for a proxy":                  {[]string{"Proxy-Authorization", "Bearer " + ownToken}, false},
+		"in a cookie":                  {[]string{"Cookie", "X-Igproxy-Token=" + ownToken}, false},
+	} {
+		r := get(wireOK)
+		for i := 0; i < len(c.fields); i += 2 {
+			r.Header.Add(c.fields[i], c.fields[i+1])
+		}
+		if got := asks.check(r); (got == nil) != c.right || got != nil && got != errStranger {
+			t.Errorf("%s: got %v, let in should be %v", name, got, c.right)
+		}
+		if got := open.check(r); got != nil {
+			t.Errorf("%s: refused where no token is asked for", name)
+		}
+	}
+}
+
+// trusted serves a Proxy that asks for the token, and what it logs and counts.
+func trusted(t *testing.T, digest *atomic.Pointer[[sha256.Size]byte], exchange exchangeFunc) (*httptest.Server, *bytes.Buffer, *Metrics) {
+	t.Helper()
+	e := testEngine(t)
+	e.first, e.trust = exchange, trust{func() [sha256.Size]byte { return *digest.Load() }}
+	var log bytes.Buffer
+	p := &Proxy{carried: carried{metrics: NewMetrics(), log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}}
+	p.current.Store(e)
+	s := httptest.NewServer(p)
+	t.Cleanup(s.Close)
+	return s, &log, p.carried.metrics
+}
+
+func TestAStrangerIsRefusedInTheEnvelopeAndLearnsNothing(t *testing.T) {
+	digest := sha256.Sum256([]byte(ownToken))
+	var current atomic.Pointer[[sha256.Size]byte]
+	current.Store(&digest)
+	s, log, metrics := trusted(t, &current, func(context.Context, call) (answer, error) {
+		t.Error("a stranger's exchange went on")
+		return answer{}, errCallerGone
+	})
+	const guess = "a-guess-of-somebody"
+	targets := []string{wireOK, "/access_token", "/nowhere", "/access_token?grant_type=ig_exchange_token&access_token=a&access_token=b"}
+	for _, target := range targets {
+		r, err := http.NewRequest(http.MethodGet, s.URL+target, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set(trustHeader, guess)
+		res, err := s.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		var env struct{ Error graphBody }
+		if err := json.Unmarshal(body, &env); err != nil || env.Error.Code == nil || *env.Error.Code != 100 || env.Error.Subcode != subStranger {
+			t.Errorf("%s: got %s, %v", target, body, err)
+		}
+		if res.StatusCode != 401 || res.Header.Get("WWW-Authenticate") != challenge || res.Header.Get("Cache-Status") != "" || res.Close {
+			t.Errorf("%s: got %d %v", target, res.StatusCode, res.Header)
+		}
+	}
+	rec := httptest.NewRecorder()
+	metrics.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if want := `igproxy_requests_total{app="default",grant="none",outcome="rejected",source="none"} 4`; !strings.Contains(rec.Body.String(), want) {
+		t.Errorf("the metrics do not say %s", want)
+	}
+	s.Close() // the last line is written after the answer
+	if got := strings.Count(log.String(), "outcome=rejected"); got != len(targets) || strings.Contains(log.String(), guess) {
+		t.Errorf("%d lines of %d, or the guess among them:\n%s", got, len(targets), log)
+	}
+}
+
+func TestARefusalOfAStrangerWithABodyEndsTheConnection(t *testing.T) {
+	var current atomic.Pointer[[sha256.Size]byte]
+	current.Store(&[sha256.Size]byte{})
+	s, _, _ := trusted(t, &current, nil)
+	request := "POST " + wireOK + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n" + "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	got := sent(t, s.Listener.Addr().String(), request, true)
+	if n := strings.Count(got, "HTTP/1.1 401 "); n != 1 || !strings.Contains(got, "\r\nConnection: close\r\n") {
+		t.Errorf("%d answers, want one that ends the connection: %s", n, got)
+	}
+}
+
+func TestATokenThatChangesCountsForTheNextRequest(t *testing.T) {
+	old, next := sha256.Sum256([]byte(ownToken)), sha256.Sum256([]byte("the next one"))
+	var current atomic.Pointer[[sha256.Size]byte]
+	current.Store(&old)
+	s, _, _ := trusted(t, &current, func(_ context.Context, c call) (answer, error) {
+		if got := c.token.Reveal(); got != "t" {
+			t.Errorf("the token exchanged is %q", got)
+		}
+		return tokenAnswer(t, "long", time.Hour), nil
+	})
+	ask := func(token string) int {
+		r, err := http.NewRequest(http.MethodGet, strings.Replace(s.URL, "://", "://igproxy:"+token+"@", 1)+wireOK, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := s.Client().Do(r) // a plain client makes Basic of the URL
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		return res.StatusCode
+	}
+	if before, stranger := ask("sidecar:own%2Ftoken+0123456789"), ask("the%20next%20one"); before != 200 || stranger != 401 {
+		t.Errorf("got %d and %d, want 200 and 401", before, stranger)
+	}
+	current.Store(&next)
+	if before, now := ask("sidecar:own%2Ftoken+0123456789"), ask("the%20next%20one"); before != 401 || now != 200 {
+		t.Errorf("after the change: got %d and %d, want 401 and 200", before, now)
+	}
+}
