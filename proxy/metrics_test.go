@@ -106,6 +106,7 @@ func exercised(t *testing.T) *Metrics {
 	_, s := newInstagram(t, overTLS)
 	m := NewMetrics()
 	m.Build("v1", "abc", "go1")
+	m.LogLinesDropped(func() int { return 1 })
 	o := optionsFor(t, s.URL, s.CA())
 	o.Metrics, o.Cache = m, newCacheWatchedBy(t, m)
 	p := newProxy(t, o)

@@ -89,6 +89,21 @@ func checkRedirect(text string) *fault {
 	return nil
 }
 
+// checkUID takes a number of a user; the last one of 32 bits is no user's.
+func checkUID(text string) *fault {
+	if uid, err := strconv.ParseUint(text, 10, 32); err != nil || uid == 1<<32-1 || strconv.FormatUint(uid, 10) != text {
+		return &fault{quote(text) + " is not the number of a user", "write numbers as id -u tells them"}
+	}
+	return nil
+}
+
+func checkMode(text string) *fault {
+	if _, err := socketMode(text); err != nil || len(text) != 4 || text[0] != '0' {
+		return &fault{quote(text) + " is not a mode", `write four octal digits in quotes, such as "0660"`}
+	}
+	return nil
+}
+
 var digits = regexp.MustCompile(`^[0-9]{1,32}$`)
 
 // checkAppID does not repeat the value: the dashboard shows id and secret side by side.

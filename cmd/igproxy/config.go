@@ -22,7 +22,13 @@ type Config struct {
 	ClientSecretFile string
 	RedirectURIs     []string
 	Apps             []AppConfig // in place of the four above
-	Threads          struct {
+	Auth             struct {
+		BearerFile, ClientCA string
+		UIDs                 []string
+		None                 bool
+	}
+	TLS     struct{ CertFile, KeyFile string }
+	Threads struct {
 		URL              string
 		AppID            string
 		ClientSecret     proxy.Secret // also when it came from ClientSecretFile
@@ -81,6 +87,7 @@ type Config struct {
 		ReadHeaderTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
 		MaxHeaderBytes, MaxConnections                            int
 		Drain                                                     time.Duration
+		SocketMode                                                string // octal
 	}
 	Log struct{ Level, Format string }
 }
@@ -124,6 +131,7 @@ func defaults() Config {
 	c.Server.MaxHeaderBytes = 16 << 10
 	c.Server.MaxConnections = 1024
 	c.Server.Drain = 20 * time.Second
+	c.Server.SocketMode = "0660" // the owner and the group, and nobody else
 	c.Log.Level = "info"
 	c.Log.Format = "auto"
 	return c

@@ -23,9 +23,11 @@ const canary = "s3cr3t-canary-0123456789"
 func configFiles(t *testing.T) {
 	t.Helper()
 	t.Chdir(t.TempDir())
+	pair, other := newPair(t, "igproxy"), newPair(t, "other")
 	for name, text := range map[string]string{
 		"secret": canary + "\n", "public": canary, "empty": "", "newline": "\n", "blanks": canary + " " + canary, "short": "short",
-		"large": strings.Repeat(canary, 400), "ca.pem": authority(t),
+		"large": strings.Repeat(canary, 400), "ca.pem": authority(t), "token": canary, "umlaut": "ä" + canary,
+		"tls.crt": pair.cert, "tls.key": pair.key, "other.key": other.key,
 	} {
 		write(t, name, text)
 	}

@@ -45,6 +45,8 @@ const (
 // sectionDocs open each section of the file.
 var sectionDocs = map[string]string{
 	"":            "The sidecar itself.",
+	"auth":        "Who is answered. Unless a key here says otherwise, that is all of this machine; a listener that other machines reach refuses to start until bearer_file, client_ca or none is set.",
+	"tls":         "TLS for apps. Without it igproxy speaks plain HTTP.",
 	"admin":       "For operators and orchestrators. It needs no secret and shows none; keep it where only they reach it.",
 	"upstream":    "Instagram, and how patient to be with it.",
 	"threads":     "Threads has the same calls at the same paths, with an app id and a secret of its own.",
@@ -131,6 +133,9 @@ func comment(b *strings.Builder, indent, text string) {
 func valueText(s setting, c *Config) string {
 	switch field := s.field(c).(type) {
 	case *string:
+		if digits.MatchString(*field) { // a mode: other readers of YAML would make a number of it
+			return strconv.Quote(*field)
+		}
 		return *field
 	case *bool:
 		return strconv.FormatBool(*field)

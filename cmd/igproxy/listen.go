@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// socketMode lets the owner and the group of a Unix socket in, and nobody else.
-const socketMode = 0o660
+// adminSocketMode lets the owner and the group of the admin handlers' Unix socket in, and nobody else.
+const adminSocketMode = 0o660
 
-// listen opens a listener on host:port or unix:/path, for at most that many connections at once. An error is one clear line.
-func listen(key, address string, most int) (net.Listener, error) {
+// listen opens a listener on host:port or unix:/path; the mode is the socket's. An error is one clear line.
+func listen(key, address string, mode fs.FileMode) (l net.Listener, err error) {
 	network, target := "tcp", address
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, target = "unix", path
@@ -24,17 +24,21 @@ func listen(key, address string, most int) (net.Listener, error) {
 			return nil, fmt.Errorf("%s: %w", key, err)
 		}
 	}
-	l, err := net.Listen(network, target)
+	if network == "unix" {
+		withMode(mode, func() { l, err = net.Listen(network, target) })
+	} else {
+		l, err = net.Listen(network, target)
+	}
 	if err != nil {
 		return nil, cannotListen(key, address, err)
 	}
 	if network == "unix" {
-		if err := os.Chmod(target, socketMode); err != nil {
+		if err := os.Chmod(target, mode); err != nil {
 			_ = l.Close()
 			return nil, fmt.Errorf("%s: cannot set the mode of %s: %w", key, target, err)
 		}
 	}
-	return newBounded(l, most), nil
+	return l, nil
 }
 
 // cannotListen puts the system's error into one line with a next step.
@@ -86,9 +90,12 @@ func anyHost(l net.Listener, allowed []string) bool {
 }
 
 // urlOf is a listener's address as a person would type it.
-func urlOf(l net.Listener) string {
-	if l.Addr().Network() == "unix" {
+func urlOf(l net.Listener, secure bool) string {
+	switch {
+	case l.Addr().Network() == "unix":
 		return "unix:" + l.Addr().String()
+	case secure:
+		return "https://" + l.Addr().String()
 	}
 	return "http://" + l.Addr().String()
 }

@@ -11,7 +11,7 @@ import (
 // refused listens and expects one line.
 func refused(t *testing.T, key, address, want string) {
 	t.Helper()
-	l, err := listen(key, address, 1)
+	l, err := listen(key, address, 0o660)
 	if err == nil {
 		_ = l.Close()
 		t.Fatalf("listens on %s, want: %s", address, want)
@@ -32,7 +32,7 @@ func TestAnAddressThatIsNotOursIsToldWithoutTheSystemCall(t *testing.T) {
 
 func TestASocketOfAnotherProcessIsLeftAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	first, err := listen("listen", "unix:"+path, 1)
+	first, err := listen("listen", "unix:"+path, 0o640)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,13 +53,13 @@ func TestAStaleSocketIsReplaced(t *testing.T) {
 	}
 	killed.SetUnlinkOnClose(false) // as SIGKILL leaves it
 	_ = killed.Close()
-	l, err := listen("listen", "unix:"+path, 1)
+	l, err := listen("listen", "unix:"+path, 0o640)
 	if err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm() != socketMode {
-		t.Errorf("got mode %v, %v; want %o", info, err, socketMode)
+	if err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("got mode %v, %v; want %o", info, err, 0o640)
 	}
 	_ = l.Close()
 	if _, err := os.Lstat(path); !os.IsNotExist(err) {
@@ -108,7 +108,10 @@ func TestHostNamesAreCheckedOnLoopbackAlways(t *testing.T) {
 		if got := anyHost(c.l, c.allowed); got != c.any {
 			t.Errorf("%v with %v: any host %v, want %v", c.l.Addr(), c.allowed, got, c.any)
 		}
-		if got := urlOf(c.l); got != c.url {
+		if got := urlOf(c.l, true); got != strings.Replace(c.url, "http:", "https:", 1) {
+			t.Errorf("with TLS: got %s, want %s", got, c.url)
+		}
+		if got := urlOf(c.l, false); got != c.url {
 			t.Errorf("got %s, want %s", got, c.url)
 		}
 	}

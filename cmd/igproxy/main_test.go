@@ -88,7 +88,7 @@ func TestWhatFailsWhileRunningExitsWithOne(t *testing.T) {
 }
 
 func TestAWrongConfigurationIsOneLineAProblem(t *testing.T) {
-	environ := []string{"IGPROXY_LOG_LEVEL=loud", "IGPROXY_LOG_FORMAT=xml", "IGPROXY_LISTEN=0.0.0.0:1"}
+	environ := []string{"IGPROXY_LOG_LEVEL=loud", "IGPROXY_LOG_FORMAT=xml", "IGPROXY_ADMIN_LISTEN=0.0.0.0:1"} // the last one brings a warning only
 	code, stdout, stderr := command(t, environ, "serve")
 	want := `igproxy: environment: IGPROXY_LOG_FORMAT: "xml" is none of its values; write auto, json or text
 igproxy: environment: IGPROXY_LOG_LEVEL: "loud" is none of its values; write debug, info, warn or error
@@ -118,6 +118,7 @@ error    igproxy.yaml:4: log.level: "loud" is none of its values
 	code, stdout, stderr = command(t, withSecret, "check")
 	want = `ok       configuration
          listen 127.0.0.1:8080, admin 127.0.0.1:9090
+         answers this machine
          upstream https://graph.instagram.com
          cache memory
 `

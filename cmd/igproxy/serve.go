@@ -29,8 +29,12 @@ func serveCommand(env environment) *cli.Command {
 			"and /metrics. The first SIGTERM or SIGINT drains, the second ends now.",
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
+			dumps := noCoreDumps() // before there is a secret
 			config, problems := loadConfig(c.String("config"), env.environ)
 			log, lines := newServeLog(env.stderr, config.Log.Level, config.Log.Format)
+			if dumps != nil {
+				log.Warn(dumps.Error())
+			}
 			err := report(env, problems, log)
 			if err == nil {
 				err = serve(config, log, lines, isTerminal(env.stderr))

@@ -68,6 +68,20 @@ func settings() []setting {
 		{key: "threads.url", kind: kindText, check: checkUpstreamURL, field: func(c *Config) any { return &c.Threads.URL },
 			doc: "The base URL of Threads. Plain http only on loopback."},
 
+		{key: "auth.bearer_file", kind: kindText, example: "/run/secrets/igproxy-token", field: func(c *Config) any { return &c.Auth.BearerFile },
+			doc: "A file with one token of 16 characters or more that every app must send: as X-Igproxy-Token, or as the password of its base URL, http://igproxy:TOKEN@host. Read again when it changes."},
+		{key: "auth.client_ca", kind: kindText, example: "/etc/igproxy/clients-ca.pem", field: func(c *Config) any { return &c.Auth.ClientCA },
+			doc: "The authorities, in PEM, one of which must have signed an app's client certificate. Needs tls.cert_file. With auth.bearer_file, both are asked for. Read again when it changes."},
+		{key: "auth.uids", kind: kindList, check: checkUID, example: "[1000, 1001]", field: func(c *Config) any { return &c.Auth.UIDs },
+			doc: "The numbers of the users that may connect to a Unix socket, on Linux. Without it: all that server.socket_mode lets in."},
+		{key: "auth.none", kind: kindSwitch, field: func(c *Config) any { return &c.Auth.None },
+			doc: "Whether everybody who reaches listen is answered, from other machines too. Write true only where the network keeps others out."},
+
+		{key: "tls.cert_file", kind: kindText, example: "/etc/igproxy/tls.crt", field: func(c *Config) any { return &c.TLS.CertFile },
+			doc: "The certificate igproxy shows to apps, with its chain, in PEM. Read again when it changes."},
+		{key: "tls.key_file", kind: kindText, example: "/run/secrets/tls.key", field: func(c *Config) any { return &c.TLS.KeyFile },
+			doc: "The key of tls.cert_file, in PEM."},
+
 		{key: "admin.listen", kind: kindText, check: checkListen, field: func(c *Config) any { return &c.Admin.Listen },
 			doc: "Where /healthz, /readyz and /metrics are: host:port, [::1]:port or unix:/path."},
 
@@ -174,6 +188,8 @@ func settings() []setting {
 			doc: "How many connections apps may have open at once. Further ones get what memory knows, or 503."},
 		{key: "server.drain", kind: kindDuration, low: 0, high: 10 * minute, field: func(c *Config) any { return &c.Server.Drain },
 			doc: "How long a stop waits for requests and stores under way."},
+		{key: "server.socket_mode", kind: kindText, check: checkMode, field: func(c *Config) any { return &c.Server.SocketMode },
+			doc: "The mode of the Unix socket in listen, in octal. Whoever may write to it may connect."},
 
 		{key: "log.level", kind: kindWord, words: []string{"debug", "info", "warn", "error"}, field: func(c *Config) any { return &c.Log.Level },
 			doc: "The least important lines to log."},

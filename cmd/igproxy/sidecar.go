@@ -43,27 +43,51 @@ func newSidecar(config Config, log *slog.Logger) (s *sidecar, err error) {
 	if s.cache, err = cache.New(co); err != nil {
 		return s, err
 	}
-	appListener, err := listen("listen", config.Listen, config.Server.MaxConnections)
+	if s.app, err = appListener(config, metrics, log); err != nil {
+		return s, err
+	}
+	adminNet, err := listen("admin.listen", config.Admin.Listen, adminSocketMode)
 	if err != nil {
 		return s, err
 	}
-	s.app = newListener(appListener, config, log)
-	adminListener, err := listen("admin.listen", config.Admin.Listen, adminConnections)
-	if err != nil {
-		return s, err
-	}
-	s.admin = newListener(adminListener, config, log)
+	s.admin = newListener(newBounded(adminNet, adminConnections), config, log)
 	po, err := proxyOptions(config)
 	if err != nil {
 		return s, err
 	}
-	po.Cache, po.Metrics, po.Logger, po.AnyHost = s.cache, metrics, log, anyHost(appListener, config.AllowedHosts)
+	if po.Bearer, err = bearerOf(config, log); err != nil {
+		return s, err
+	}
+	po.Cache, po.Metrics, po.Logger, po.AnyHost = s.cache, metrics, log, anyHost(s.app.net, config.AllowedHosts)
 	if s.proxy, err = proxy.New(po); err != nil {
 		return s, err
 	}
 	s.app.server.Handler = s.proxy
-	s.admin.server.Handler = s.proxy.Admin(config.AllowedHosts, anyHost(adminListener, config.AllowedHosts))
+	s.admin.server.Handler = s.proxy.Admin(config.AllowedHosts, anyHost(adminNet, config.AllowedHosts))
 	return s, nil
+}
+
+// appListener opens the app's side: who may connect, how many, and in TLS or not.
+func appListener(config Config, metrics *proxy.Metrics, log *slog.Logger) (*listener, error) {
+	secure, err := serverTLS(config, log)
+	if err != nil {
+		return nil, err
+	}
+	mode, err := socketMode(config.Server.SocketMode)
+	if err != nil {
+		return nil, err
+	}
+	l, err := listen("listen", config.Listen, mode)
+	if err != nil {
+		return nil, err
+	}
+	if err := refuseStrangers(l, config); err != nil {
+		_ = l.Close()
+		return nil, err
+	}
+	app := newListener(newBounded(newPeers(l, config.Auth.UIDs, metrics.PeerRefused, log), config.Server.MaxConnections), config, log)
+	app.secure, app.server.TLSConfig = secure != nil, secure
+	return app, nil
 }
 
 // abandon closes what newSidecar opened before it failed.
@@ -96,11 +120,8 @@ func (s *sidecar) run(signals <-chan os.Signal) error {
 
 func (s *sidecar) started() {
 	b := readBuild()
-	s.log.Info("listening", "url", urlOf(s.app.net), "admin", urlOf(s.admin.net), "upstream", s.config.Upstream.URL,
-		"cache", cacheWords(s.config), "version", b.version, "go", b.goVersion)
-	if !onlyLoopback(s.app.net) && s.app.net.Addr().Network() == "tcp" {
-		s.log.Warn("reachable beyond this machine: whoever reaches it can exchange tokens with your secret", "listen", s.app.net.Addr().String())
-	}
+	s.log.Info("listening", "url", s.app.url(), "admin", s.admin.url(), "upstream", s.config.Upstream.URL,
+		"answers", trustWords(s.config), "cache", cacheWords(s.config), "version", b.version, "go", b.goVersion)
 }
 
 // drain ends in order: readiness goes, the app's listener stops and its requests are answered, flights land, stores finish, and the
@@ -148,6 +169,7 @@ const adminConnections = 64
 type listener struct {
 	net    net.Listener
 	server *http.Server
+	secure bool // speaks TLS; server.TLSConfig cannot tell, because net/http sets it while it serves
 	done   chan struct{}
 }
 
@@ -170,10 +192,16 @@ func newListener(l net.Listener, config Config, log *slog.Logger) *listener {
 func (l *listener) serve(failed chan<- error) {
 	go func() {
 		defer close(l.done)
-		if err := l.server.Serve(l.net); !errors.Is(err, http.ErrServerClosed) {
+		serve := l.server.Serve
+		if l.secure {
+			serve = func(n net.Listener) error { return l.server.ServeTLS(n, "", "") } // the certificate is TLSConfig's
+		}
+		if err := serve(l.net); !errors.Is(err, http.ErrServerClosed) {
 			failed <- err
 		}
 	}()
 }
+
+func (l *listener) url() string { return urlOf(l.net, l.secure) }
 
 func (l *listener) wait() { <-l.done }

@@ -12,6 +12,7 @@ import (
 func (l *loader) validate() {
 	l.validateApps()
 	l.validateListeners()
+	l.validateTrust(tellsPeers)
 	l.validateTimes()
 	l.validateRedis()
 }
@@ -51,9 +52,9 @@ func (l *loader) validateListeners() {
 	if sameAddress(c.Listen, c.Admin.Listen) && !l.bad["admin.listen"] {
 		l.contradiction(fault{"the same address as listen", "give each its own port"}, "admin.listen", "listen")
 	}
-	if beyondLoopback(c.Listen) {
-		l.warn(l.place("listen"), "listen", fault{"reachable by other machines: anybody who reaches it can exchange tokens with your secret",
-			"listen on 127.0.0.1 or unix:/path, or keep others out by the network"})
+	if beyondLoopback(c.Admin.Listen) {
+		l.warn(l.place("admin.listen"), "admin.listen", fault{"reachable by other machines, and it asks nobody who they are; it shows figures and no secret",
+			"listen on 127.0.0.1 or unix:/path, or let only your monitoring reach it"})
 	}
 }
 
@@ -151,14 +152,18 @@ func (l *loader) validateRedisTLS() {
 	if c.TLS && strings.HasPrefix(c.URL.Reveal(), "redis://") {
 		l.contradiction(fault{"set, but redis.url says redis://", "write rediss:// in redis.url, and remove this"}, "redis.tls")
 	}
-	for _, pair := range [][2]string{{"redis.cert_file", "redis.key_file"}, {"redis.key_file", "redis.cert_file"}} {
-		if l.isSet(pair[0]) && !l.isSet(pair[1]) {
-			l.contradiction(fault{"set without " + pair[1], "set both or none"}, pair[0])
-		}
-	}
+	l.bothOrNone("redis.cert_file", "redis.key_file")
 	for _, key := range []string{"redis.sentinel_username", "redis.sentinel_password_file"} {
 		if c.Mode != "sentinel" && l.isSet(key) {
 			l.contradiction(fault{"not for mode " + c.Mode + ", which has no sentinels", "remove it, or set redis.mode: sentinel"}, key)
+		}
+	}
+}
+
+func (l *loader) bothOrNone(a, b string) {
+	for _, pair := range [][2]string{{a, b}, {b, a}} {
+		if l.isSet(pair[0]) && !l.isSet(pair[1]) {
+			l.contradiction(fault{"set without " + pair[1], "set both or none"}, pair[0])
 		}
 	}
 }
@@ -190,6 +195,11 @@ func (l *loader) openFiles() {
 		c.Cache.Key, err = readKeyFile(path)
 		return err
 	})
+	l.secretFile("auth.bearer_file", c.Auth.BearerFile, func(path string) error { _, err := readBearer(path); return err })
+	l.openFile("auth.client_ca", c.Auth.ClientCA, func(path string) error { _, err := readCertPool(path); return err })
+	if c.TLS.CertFile != "" && c.TLS.KeyFile != "" {
+		l.secretFile("tls.key_file", c.TLS.KeyFile, func(path string) error { _, err := readKeyPair(c.TLS.CertFile, path); return err })
+	}
 	l.secretFile("redis.password_file", c.Redis.PasswordFile, func(path string) error {
 		_, err := readSecretFile(path) // whoever connects reads it again
 		return err

@@ -8,8 +8,6 @@ func TestAContradictionIsToldWithItsReason(t *testing.T) {
 			says: []string{"igproxy.yaml:3: admin.listen: the same address as listen; give each its own port"}},
 		{name: "two listeners, one on every address", yaml: "listen: 127.0.0.1:9090\n",
 			says: []string{"igproxy.yaml:1: admin.listen: the same address as listen; give each its own port"}},
-		{name: "a listener beyond loopback", yaml: "listen: 0.0.0.0:8080\n",
-			says: []string{"warning: igproxy.yaml:1: listen: reachable by other machines: anybody who reaches it can exchange tokens with your secret; listen on 127.0.0.1 or unix:/path, or keep others out by the network"}},
 		{name: "a window too short for the time-out", yaml: "upstream:\n  timeout: 10s\nbreaker:\n  interval: 20s\n",
 			says: []string{"igproxy.yaml:4: breaker.interval: 20s is less than 3 x upstream.timeout (10s): a failure slower than the window would never be counted; write 30s or more"}},
 		{name: "a time-out too long for the window by default", yaml: "upstream:\n  timeout: 25s\nserver:\n  write_timeout: 1m\n",

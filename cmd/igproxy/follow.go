@@ -1,0 +1,111 @@
+package main
+
+import (
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// lookEvery is how often files are looked at, at the most, and only while somebody asks for what they hold.
+const lookEvery = time.Second
+
+// settleTime is how old a file must be for its time to tell it from a later one: a second write within the same tick of the file
+// system's clock changes neither time nor size. (Git calls such entries racy.)
+const settleTime = 2 * time.Second
+
+// followed is a value made of files, and made anew when they change: written in place, replaced, or swapped behind a link, as Kubernetes
+// does with a mounted secret. What cannot be read leaves the value of before.
+type followed[T any] struct {
+	key   string // for the log
+	paths []string
+	read  func() (T, error)
+	log   *slog.Logger
+	began time.Time
+
+	value atomic.Pointer[T]
+	next  atomic.Int64 // when to look again, since began
+
+	looking sync.Mutex // protects what follows
+	seen    []fs.FileInfo
+	settled bool
+	faults  int // reads in a row that failed
+}
+
+// follow reads the files for the first time. Its error is read's.
+func follow[T any](key string, log *slog.Logger, read func() (T, error), paths ...string) (*followed[T], error) {
+	f := &followed[T]{key: key, paths: paths, read: read, log: log, began: time.Now()}
+	seen := f.stat()
+	value, err := read()
+	if err != nil {
+		return nil, err
+	}
+	f.value.Store(&value)
+	f.keep(seen)
+	f.next.Store(int64(lookEvery))
+	return f, nil
+}
+
+// get returns the value of now. One caller a second looks at the files; the others don't wait for it.
+func (f *followed[T]) get() T {
+	now := int64(time.Since(f.began))
+	if next := f.next.Load(); now >= next && f.next.CompareAndSwap(next, now+int64(lookEvery)) && f.looking.TryLock() {
+		f.look()
+		f.looking.Unlock()
+	}
+	return *f.value.Load()
+}
+
+// look reads the files if they have changed since they were read. They are stamped first: what changes meanwhile is found the next time.
+//
+// A fault is told when it is there the second time: between a certificate and its key, written one after the other, there is always a
+// moment when they don't fit.
+func (f *followed[T]) look() {
+	seen := f.stat()
+	changed := !same(seen, f.seen)
+	if !changed && f.settled && f.faults == 0 {
+		return
+	}
+	value, err := f.read()
+	if err != nil {
+		if f.faults++; f.faults == 2 {
+			f.log.Warn("a changed file cannot be used; what it held before goes on", "key", f.key, "error", err.Error())
+		}
+		return
+	}
+	f.value.Store(&value)
+	f.keep(seen)
+	f.faults = 0
+	if changed {
+		f.log.Info("a changed file was read", "key", f.key)
+	}
+}
+
+func (f *followed[T]) keep(seen []fs.FileInfo) {
+	f.seen, f.settled = seen, true
+	for _, info := range seen {
+		f.settled = f.settled && info != nil && time.Since(info.ModTime()) > settleTime
+	}
+}
+
+// stat looks at each file behind its links; nil is one that is not there.
+func (f *followed[T]) stat() []fs.FileInfo {
+	seen := make([]fs.FileInfo, len(f.paths))
+	for i, path := range f.paths {
+		if info, err := os.Stat(path); err == nil {
+			seen[i] = info
+		}
+	}
+	return seen
+}
+
+func same(a, b []fs.FileInfo) bool {
+	for i := range a {
+		if a[i] == nil || b[i] == nil || !os.SameFile(a[i], b[i]) || !a[i].ModTime().Equal(b[i].ModTime()) || a[i].Size() != b[i].Size() {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,339 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// pemPair is a certificate that is its own authority, and its key.
+type pemPair struct{ cert, key string }
+
+func newPair(t *testing.T, name string) pemPair {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"},
+		NotBefore: time.Unix(0, 0), NotAfter: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC), IsCA: true, BasicConstraintsValid: true} // simulated time begins in 2000
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pemPair{string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}))}
+}
+
+func (p pemPair) certificate(t *testing.T) tls.Certificate {
+	t.Helper()
+	c, err := tls.X509KeyPair([]byte(p.cert), []byte(p.key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// shake does a handshake through a pipe and returns whose certificate the server showed. An error is the client's, which in TLS 1.3
+// hears of a refusal with its first read.
+func shake(t *testing.T, server *tls.Config, client *tls.Config) (name, protocol string, err error) {
+	t.Helper()
+	here, there := net.Pipe()
+	done := make(chan struct{})
+	go func() { // ends with the pipe
+		defer close(done)
+		s := tls.Server(there, server)
+		if s.Handshake() == nil {
+			_, _ = s.Write([]byte{1})
+		}
+		_ = there.Close()
+	}()
+	c := tls.Client(here, client)
+	if err = c.Handshake(); err == nil {
+		name, protocol = c.ConnectionState().PeerCertificates[0].Subject.CommonName, c.ConnectionState().NegotiatedProtocol
+		_, err = io.ReadFull(c, make([]byte, 1))
+	}
+	_ = here.Close()
+	<-done
+	return name, protocol, err
+}
+
+func tlsConfig(t *testing.T, ca string, log io.Writer) *tls.Config {
+	t.Helper()
+	c := defaults()
+	c.TLS.CertFile, c.TLS.KeyFile, c.Auth.ClientCA = "tls.crt", "tls.key", ca
+	config, err := serverTLS(c, slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+func TestACertificateIsReadAgainAndABrokenOneIsNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		one, two := newPair(t, "one"), newPair(t, "two")
+		write(t, "tls.crt", one.cert)
+		write(t, "tls.key", one.key)
+		var log bytes.Buffer
+		config := tlsConfig(t, "", &log)
+		shows := func(want string) {
+			t.Helper()
+			if got, _, err := shake(t, config, &tls.Config{InsecureSkipVerify: true}); err != nil || got != want {
+				t.Errorf("got the certificate of %q, %v; want %s", got, err, want)
+			}
+		}
+		shows("one")
+		write(t, "tls.crt", two.cert) // and its key is still to come
+		time.Sleep(lookEvery)
+		shows("one")
+		write(t, "tls.key", two.key)
+		time.Sleep(lookEvery)
+		shows("two")
+		if strings.Contains(log.String(), "level=WARN") {
+			t.Errorf("a change in two steps was told as a fault: %s", log.String())
+		}
+		write(t, "tls.key", "-----BEGIN NONSENSE-----")
+		for range 3 {
+			time.Sleep(lookEvery)
+			shows("two")
+		}
+		if got := strings.Count(log.String(), "level=WARN"); got != 1 || strings.Contains(log.String(), "NONSENSE") {
+			t.Errorf("want one warning without the file's text: %s", log.String())
+		}
+	})
+}
+
+func TestTLSIsModernAndOffersHTTP2(t *testing.T) {
+	configFiles(t)
+	for _, ca := range []string{"", "ca.pem"} {
+		config := tlsConfig(t, ca, io.Discard)
+		if _, _, err := shake(t, config, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil {
+			t.Error("TLS 1.1 was taken")
+		}
+	}
+	config := tlsConfig(t, "", io.Discard)
+	for offer, want := range map[string]string{"h2": "h2", "http/1.1": "http/1.1"} {
+		if _, got, err := shake(t, config, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{offer}}); err != nil || got != want {
+			t.Errorf("offered %s: got %q, %v", offer, got, err)
+		}
+	}
+}
+
+func TestClientCertificatesAreThoseOfTheAuthoritiesOfNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		server, ours, theirs := newPair(t, "server"), newPair(t, "ours"), newPair(t, "theirs")
+		write(t, "tls.crt", server.cert)
+		write(t, "tls.key", server.key)
+		write(t, "clients.pem", ours.cert)
+		config := tlsConfig(t, "clients.pem", io.Discard)
+		sessions := tls.NewLRUClientSessionCache(4)
+		ask := func(p *pemPair) error {
+			client := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", ClientSessionCache: sessions}
+			if p != nil {
+				own := p.certificate(t)
+				client.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil }
+			}
+			_, _, err := shake(t, config, client)
+			return err
+		}
+		if right, wrong, none := ask(&ours), ask(&theirs), ask(nil); right != nil || wrong == nil || none == nil {
+			t.Errorf("got %v, %v and %v; want only the first to be let in", right, wrong, none)
+		}
+		write(t, "clients.pem", theirs.cert)
+		time.Sleep(lookEvery)
+		if before, now := ask(&ours), ask(&theirs); before == nil || now != nil {
+			t.Errorf("after the change: got %v and %v; want only the second to be let in", before, now)
+		}
+		if before := ask(nil); before == nil {
+			t.Error("a session of before was resumed without a certificate")
+		}
+	})
+}
+
+func TestATokenFileIsReadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		write(t, "token", "the-first-token-0123\n")
+		c := defaults()
+		if f, err := bearerOf(c, nil); f != nil || err != nil {
+			t.Error("a token is asked for, and none was set")
+		}
+		c.Auth.BearerFile = "./token"
+		var log bytes.Buffer
+		digest, err := bearerOf(c, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := digest()
+		write(t, "token", "short")
+		for range 3 {
+			time.Sleep(lookEvery)
+			if digest() != first {
+				t.Error("a token too short was taken")
+			}
+		}
+		write(t, "token", "the-second-token-0123")
+		time.Sleep(lookEvery)
+		second := digest()
+		write(t, "token", "the-second-token-0123\n") // an editor's newline is none of it
+		time.Sleep(lookEvery)
+		if second == first || digest() != second {
+			t.Error("the second token was not taken, or its newline was")
+		}
+		if got := strings.Count(log.String(), "level=WARN"); got != 1 || strings.Contains(log.String(), "-token-") {
+			t.Errorf("want one warning, and no token: %s", log.String())
+		}
+		c.Auth.BearerFile = "./nowhere"
+		if _, err := bearerOf(c, nil); err == nil || err.Error() != "auth.bearer_file: ./nowhere does not exist" {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// The configuration says a name, and the name says another address: the address counts.
+func TestTheAddressReallyListenedOnIsLookedAt(t *testing.T) {
+	l := loopback(t)
+	beyond := &addressed{l, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80}}
+	c := defaults()
+	if err := refuseStrangers(l, c); err != nil {
+		t.Errorf("loopback: %v", err)
+	}
+	if err := refuseStrangers(&addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}, c); err != nil {
+		t.Errorf("a socket: %v", err)
+	}
+	want := "listen: 10.0.0.1:80 is reachable by other machines, and nothing asks them who they are" + choices
+	if err := refuseStrangers(beyond, c); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	for name, choose := range map[string]func(*Config){"none": func(c *Config) { c.Auth.None = true }, "token": func(c *Config) { c.Auth.BearerFile = "t" },
+		"certificate": func(c *Config) { c.Auth.ClientCA = "c" }} {
+		c := defaults()
+		choose(&c)
+		if err := refuseStrangers(beyond, c); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestASocketHasItsModeFromItsFirstMomentAndTheUmaskIsGivenBack(t *testing.T) {
+	t.Chdir(t.TempDir())
+	plain := func(name string) os.FileMode {
+		if err := os.WriteFile(name, nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Mode()
+	}
+	before := plain("before")
+	for _, mode := range []os.FileMode{0o600, 0o660, 0o666} {
+		withMode(mode, func() {
+			l, err := net.Listen("unix", "s")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			if info, err := os.Stat("s"); err != nil || info.Mode().Perm() != mode {
+				t.Errorf("got %v, %v; want %v", info.Mode(), err, mode)
+			}
+		})
+	}
+	after := plain("after")
+	if after != before {
+		t.Errorf("a file made afterwards has mode %v, one of before %v", after, before)
+	}
+}
+
+func TestASocketIsForItsUsersOnly(t *testing.T) {
+	t.Chdir(t.TempDir())
+	own := uint32(os.Getuid())
+	for name, c := range map[string]struct {
+		uids []uint32
+		in   bool
+	}{"ours": {[]uint32{own + 1, own}, true}, "another's": {[]uint32{own + 1}, false}} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("unix", name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var log bytes.Buffer
+			refused := 0
+			server := &http.Server{Handler: http.NotFoundHandler()}
+			served := make(chan struct{})
+			go func() { // ends with the server
+				defer close(served)
+				_ = server.Serve(&peers{Listener: l, uids: c.uids, refused: func() { refused++ }, log: slog.New(slog.NewTextHandler(&log, nil))})
+			}()
+			const tries = 5
+			for range tries {
+				conn, err := net.Dial("unix", name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _ = io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n")
+				answer, _ := io.ReadAll(conn)
+				_ = conn.Close()
+				if got := len(answer) > 0; got != c.in {
+					t.Errorf("answered: %v, want %v", got, c.in)
+				}
+			}
+			_ = server.Close()
+			<-served
+			if want := map[bool]int{true: 0, false: tries}[c.in]; refused != want {
+				t.Errorf("%d counted, want %d", refused, want)
+			}
+			if told := strings.Contains(log.String(), "auth.uids"); told == c.in {
+				t.Errorf("told: %v; log: %s", told, log.String())
+			}
+		})
+	}
+}
+
+func TestRefusedConnectionsDontFillTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		counted := 0
+		p := &peers{refused: func() { counted++ }, log: slog.New(slog.NewTextHandler(&log, nil))}
+		for range 30 {
+			p.refuse(1000, nil)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if got := strings.Count(log.String(), "uid=1000"); got != 3 || counted != 30 {
+			t.Errorf("%d lines and %d counted in 3 s, want 3 and 30", got, counted)
+		}
+	})
+}
+
+func TestWhoseAConnectionIsFailsClosed(t *testing.T) {
+	here, there := net.Pipe()
+	defer here.Close()
+	defer there.Close()
+	if uid, err := peerUID(here); err == nil {
+		t.Errorf("got uid %d for a connection without one", uid)
+	}
+	if l := loopback(t); newPeers(l, nil, nil, nil) != l {
+		t.Error("a listener for all was wrapped")
+	}
+}

@@ -1,0 +1,145 @@
+package integration
+
+// Who else is on the machine: users at a Unix socket, and whoever finds what a dead process leaves behind.
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// reachable is a folder that other users can walk through, unlike a test's own.
+func reachable(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "igproxy-trust")
+	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	must(t, os.Chmod(dir, 0o711))
+	return dir
+}
+
+// knocks runs igproxy's own healthcheck at the app's socket as another user, and reports whether it got an answer. (It is no health: the
+// app's side answers that it knows no such path.)
+func knocks(t *testing.T, path string, uid int) bool {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), binary, "healthcheck", "--timeout", patience.String())
+	cmd.Env = []string{"IGPROXY_ADMIN_LISTEN=unix:" + path}
+	cmd.Dir = "/"
+	if uid != os.Getuid() {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
+	}
+	out, err := cmd.CombinedOutput()
+	switch text := string(out); {
+	case strings.Contains(text, "igproxy: no answer from unix:"+path):
+		return false
+	case strings.Contains(text, "igproxy: not ready"):
+		return true
+	}
+	t.Fatalf("healthcheck of %s as %d: %v\n%s", path, uid, err, out)
+	return false
+}
+
+// strangers are other users' numbers that this test can be; only root can be another.
+func strangers() []int {
+	if os.Getuid() == 0 {
+		return []int{65533, 65534}
+	}
+	return nil
+}
+
+func TestASocketIsForTheUsersListed(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	must(t, os.Chmod(filepath.Dir(binary), 0o711)) // the other users run it too
+	dir, own := reachable(t), os.Getuid()
+	open := func(name string, uids string) (*process, string) {
+		path := filepath.Join(dir, name)
+		return serve(t, "UPSTREAM_URL="+upstream.URL, "LISTEN=unix:"+path, "SERVER_SOCKET_MODE=0666", "AUTH_UIDS="+uids), path
+	}
+	_, ours := open("ours", fmt.Sprint(own))
+	theirs, other := open("theirs", "65534")
+	client := unixClient(ours)
+	defer client.CloseIdleConnections()
+	if r, err := fetch(t.Context(), client, "http://igproxy"+exchangePath("IGAA-peer")); err != nil || r.status != 200 {
+		t.Errorf("a user listed: got %d, %v", r.status, err)
+	}
+	if !knocks(t, ours, own) || knocks(t, other, own) {
+		t.Error("want our user let in where it is listed, and not where it is not")
+	}
+	for _, uid := range strangers() {
+		if knocks(t, ours, uid) {
+			t.Errorf("user %d was let in where only %d is", uid, own)
+		}
+		if got, want := knocks(t, other, uid), uid == 65534; got != want {
+			t.Errorf("user %d at the socket of 65534: let in %v, want %v", uid, got, want)
+		}
+	}
+	lines := theirs.log.lines("a connection was closed: its user is not in auth.uids")
+	if len(lines) == 0 || lines[0]["uid"] != float64(own) {
+		t.Errorf("the log tells %v, want the user's number", lines)
+	}
+	if m := theirs.page(t, "/metrics").body; !strings.Contains(m, "\nigproxy_peers_refused_total ") || strings.Contains(m, "\nigproxy_peers_refused_total 0\n") {
+		t.Error("the refused connection was not counted")
+	}
+}
+
+func TestASocketHasTheModeThatWasChosen(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	must(t, os.Chmod(filepath.Dir(binary), 0o711))
+	dir := reachable(t)
+	for text, c := range map[string]struct {
+		mode os.FileMode
+		all  bool
+	}{"0600": {0o600, false}, "0666": {0o666, true}} {
+		path := filepath.Join(dir, text)
+		serve(t, "UPSTREAM_URL="+upstream.URL, "LISTEN=unix:"+path, "SERVER_SOCKET_MODE="+text)
+		info, err := os.Stat(path)
+		must(t, err)
+		if info.Mode().Perm() != c.mode {
+			t.Errorf("got mode %v, want %v", info.Mode().Perm(), c.mode)
+		}
+		for _, uid := range strangers() {
+			if got := knocks(t, path, uid); got != c.all {
+				t.Errorf("mode %s: user %d let in %v, want %v", text, uid, got, c.all)
+			}
+		}
+	}
+}
+
+// What dies leaves no memory on the disk. The rest of /proc/PID stays as readable as it was.
+func TestTheProcessDumpsNoCore(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	var before syscall.Rlimit
+	must(t, syscall.Getrlimit(syscall.RLIMIT_CORE, &before))
+	must(t, syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{Cur: before.Max, Max: before.Max})) // a shell's own 0 would prove nothing
+	defer func() { must(t, syscall.Setrlimit(syscall.RLIMIT_CORE, &before)) }()
+	p := start(t, append(environ("UPSTREAM_URL="+upstream.URL), "GOTRACEBACK=crash"), "serve")
+	p.listening(t)
+	read := func(name string) string {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.cmd.Process.Pid, name))
+		must(t, err)
+		return string(text)
+	}
+	var core []string
+	for line := range strings.Lines(read("limits")) {
+		if strings.HasPrefix(line, "Max core file size") {
+			core = strings.Fields(line)
+		}
+	}
+	if got := strings.Join(core, " "); got != "Max core file size 0 0 bytes" {
+		t.Errorf("/proc/PID/limits says %q", got)
+	}
+	if got := strings.TrimSpace(read("coredump_filter")); strings.Trim(got, "0") != "" {
+		t.Errorf("a program that is handed the core gets memory of kinds %s", got)
+	}
+	must(t, p.cmd.Process.Signal(syscall.SIGQUIT)) // with GOTRACEBACK=crash it ends by SIGABRT, which dumps where that is allowed
+	p.wait(t)
+	if status := p.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGABRT || status.CoreDump() {
+		t.Errorf("it ended with %v, core dumped: %v", status.Signal(), status.CoreDump())
+	}
+}

@@ -1,0 +1,133 @@
+package integration
+
+// Who is answered: everybody on this machine; from other machines only who shows a token or a client certificate, or everybody where the
+// operator says so in plain words. Without such a choice igproxy does not start.
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+func TestAListenerBeyondLoopbackNeedsAChoice(t *testing.T) {
+	for _, args := range [][]string{{"serve"}, {"check"}} {
+		code, stdout, stderr := command(t, environ("LISTEN=0.0.0.0:0"), args...)
+		said := strings.ReplaceAll(stdout+stderr, "\n         ", "; ")
+		if code != 2 || !strings.Contains(said, "IGPROXY_LISTEN: reachable by other machines, and nothing asks them who they are; set auth.bearer_file, or auth.client_ca ") {
+			t.Errorf("%v: exit code %d\n%s", args, code, said)
+		}
+		if args[0] == "serve" && strings.Count(said, "\n") != 1 {
+			t.Errorf("want one line:\n%s", said)
+		}
+	}
+	code, stdout, _ := command(t, environ("LISTEN=0.0.0.0:0", "AUTH_NONE=true"), "check")
+	if code != 0 || !strings.Contains(stdout, "warning") || !strings.Contains(stdout, "answers everybody\n") {
+		t.Errorf("none, chosen: exit code %d\n%s", code, stdout)
+	}
+	code, _, stderr := command(t, environ("LISTEN=0.0.0.0:0", "AUTH_NONE=true", "AUTH_BEARER_FILE="+file(t, "token", ownToken)), "serve")
+	if code != 2 || !strings.Contains(stderr, "IGPROXY_AUTH_NONE: true, and auth.bearer_file is set too") {
+		t.Errorf("none and a token: exit code %d\n%s", code, stderr)
+	}
+}
+
+const (
+	ownToken  = "canary-of-the-sidecar-0123456789"
+	nextToken = "canary-of-the-next-one-987654321"
+)
+
+// showing asks with header fields (name, value, ...).
+func showing(t *testing.T, target string, fields ...string) reply {
+	t.Helper()
+	r, err := fetchWith(t.Context(), http.DefaultClient, target, fields...)
+	if err != nil {
+		t.Fatalf("asking igproxy: %v", err)
+	}
+	return r
+}
+
+func fetchWith(ctx context.Context, client *http.Client, target string, fields ...string) (reply, error) {
+	dressed := *client
+	if dressed.Transport == nil {
+		dressed.Transport = http.DefaultTransport
+	}
+	dressed.Transport = dresser{dressed.Transport, fields}
+	return fetch(ctx, &dressed, target)
+}
+
+// dresser adds header fields to each request.
+type dresser struct {
+	next   http.RoundTripper
+	fields []string
+}
+
+func (d dresser) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	for i := 0; i < len(d.fields); i += 2 {
+		r.Header.Add(d.fields[i], d.fields[i+1])
+	}
+	return d.next.RoundTrip(r)
+}
+
+func TestATokenOfTheSidecarsOwnIsAskedFor(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	path := file(t, "token", ownToken+"\n")
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, "AUTH_BEARER_FILE="+path)
+	target, bare := p.url+exchangePath("IGAA-own"), p.url+"/access_token?grant_type=ig_exchange_token"
+	by := func(token string) string {
+		return strings.Replace(target, "://", "://igproxy:"+token+"@", 1)
+	}
+	for name, r := range map[string]reply{
+		"missing":                    showing(t, target),
+		"wrong":                      showing(t, target, "X-Igproxy-Token", nextToken),
+		"wrong in the base URL":      showing(t, by(nextToken)),
+		"as Instagram's":             showing(t, target, "Authorization", "Bearer "+ownToken),
+		"as Instagram's, and no one": showing(t, bare, "Authorization", "Bearer "+ownToken),
+		"on a path that is none":     showing(t, p.url+"/me", "X-Igproxy-Token", nextToken),
+	} {
+		if e := r.graphError(t); r.status != 401 || e.Code != 100 || e.Subcode != 990013 || !strings.HasPrefix(r.header.Get("WWW-Authenticate"), "Basic ") {
+			t.Errorf("%s: got %d %s", name, r.status, r.body)
+		}
+	}
+	if ig.Calls() != 0 {
+		t.Fatal("Instagram was asked for a stranger")
+	}
+	for name, r := range map[string]reply{
+		"in its header":             showing(t, target, "X-Igproxy-Token", ownToken),
+		"in the base URL":           showing(t, by(ownToken)),
+		"beside Instagram's bearer": showing(t, bare, "X-Igproxy-Token", ownToken, "Authorization", "Bearer IGAA-own"),
+	} {
+		if r.status != 200 {
+			t.Errorf("%s: got %d %s", name, r.status, r.body)
+		}
+	}
+	if ig.Calls() != 1 || ig.CallsFor("IGAA-own") != 1 || len(ig.Strange()) > 0 {
+		t.Errorf("Instagram was asked %d times, strange: %v", ig.Calls(), ig.Strange())
+	}
+	if err := os.WriteFile(path, []byte(nextToken), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the next token is taken", func() bool { return showing(t, by(nextToken)).status == 200 })
+	if r := showing(t, by(ownToken)); r.status != 401 {
+		t.Errorf("the token of before: got %d", r.status)
+	}
+	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.admin, "http://")), "IGPROXY_CLIENT_SECRET")
+	if code, _, stderr := command(t, env, "healthcheck"); code != 0 {
+		t.Errorf("healthcheck: exit code %d\n%s", code, stderr)
+	}
+	metrics := p.page(t, "/metrics").body
+	if !strings.Contains(metrics, `outcome="rejected"`) {
+		t.Error("the strangers are not counted as rejected")
+	}
+	p.stop(t)
+	for _, canary := range []string{ownToken, nextToken} {
+		for form, needle := range forms(canary) {
+			if strings.Contains(p.log.String()+metrics, needle) {
+				t.Errorf("the log or the metrics hold a token as %s", form)
+			}
+		}
+	}
+}
