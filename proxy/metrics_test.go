@@ -75,13 +75,18 @@ func documented(t *testing.T) map[string][]string {
 // readmeTable is the rows of the table in README that has this head.
 func readmeTable(t *testing.T, head string) (rows []string) {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
+	return tableIn(t, "../README.md", head)
+}
+
+func tableIn(t *testing.T, path, head string) (rows []string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, rest, ok := strings.Cut(string(text), "\n"+head)
 	if !ok {
-		t.Fatalf("README has no table %q", head)
+		t.Fatalf("%s has no table %q", path, head)
 	}
 	for _, line := range strings.Split(rest, "\n")[2:] {
 		if !strings.HasPrefix(line, "|") {
@@ -184,6 +189,7 @@ func TestOutcomesAndSourcesAreThoseOfREADME(t *testing.T) {
 		count(exchange{result: answer{source: from, joined: true}})
 	}
 	count(exchange{gone: true})
+	count(exchange{past: &passage{}})
 	for label, got := range map[string]map[string]bool{"outcome": outcomes, "source": sources} {
 		want := valuesOf(t, label)
 		slices.Sort(want)
