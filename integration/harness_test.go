@@ -166,7 +166,7 @@ func (p *process) listening(t testing.TB) {
 // settled waits until the log holds all that was logged before: lines come after their answers. It adds one line, of a refused request.
 func (p *process) settled(t testing.TB) *buffer {
 	t.Helper()
-	r, err := fetch(t.Context(), noKeepAlive, p.url+"/settled")
+	r, err := fetch(t.Context(), noKeepAlive, p.url+"/access_token") // refused
 	id := r.header.Get("X-Request-Id")
 	if err != nil || id == "" {
 		t.Fatalf("got %d, %v", r.status, err)

@@ -29,7 +29,7 @@ const heldTimeout = 15 * time.Second
 func TestHostileRequests(t *testing.T) {
 	corpus := readHostile(t)
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
-	p := serve(t, "UPSTREAM_URL="+upstream.URL, "SERVER_READ_HEADER_TIMEOUT=60s", "SERVER_READ_TIMEOUT=60s")
+	p := serve(t, "PASSTHROUGH_ENABLED=false", "UPSTREAM_URL="+upstream.URL, "SERVER_READ_HEADER_TIMEOUT=60s", "SERVER_READ_TIMEOUT=60s")
 	host := strings.TrimPrefix(p.url, "http://")
 	values := placeholders(host)
 	var answered, asked atomic.Int64 // by igproxy itself, and of Instagram

@@ -70,7 +70,9 @@ func TestNoLeaks(t *testing.T) {
 		if err != nil || r.status < 400 {
 			t.Fatalf("%s: %d %v", path, r.status, err)
 		}
-		fmt.Fprintln(&seen, r.body, r.header)
+		if strings.HasPrefix(path, "/access_token") { // else it is Instagram's own answer, passed through to the app that asked
+			fmt.Fprintln(&seen, r.body, r.header)
+		}
 	}
 	bearer, err := http.NewRequest(http.MethodPost, p.url+"/access_token", strings.NewReader("access_token="+short))
 	if err != nil {
