@@ -28,6 +28,7 @@ func show(w io.Writer, rows []row, got results, colours bool, took time.Duration
 	for _, r := range rows {
 		faults, sees, costs = max(faults, width(r.fault)), max(sees, width(r.sees)), max(costs, width(r.cost))
 	}
+	fmt.Fprintf(w, "%s\n", paint(dim, fmt.Sprintf("      #  %s  %s  %s    time", pad("fault", faults), pad("the app sees", sees), pad("calls", costs))))
 	group := ""
 	for _, r := range rows {
 		if r.group != group {
@@ -51,7 +52,7 @@ func show(w io.Writer, rows []row, got results, colours bool, took time.Duration
 		colour = red
 	}
 	fmt.Fprintf(w, "\n%s  %s\n", paint(colour, fmt.Sprintf("%d of %d hold", held, len(rows))),
-		paint(dim, fmt.Sprintf("(what the app sees, upstream calls at the most, time of the test; all in %s)", took.Round(time.Second))))
+		paint(dim, "in "+took.Round(time.Second).String()))
 	return held
 }
 
