@@ -1,16 +1,20 @@
 # make run    see it work: a stand-in Instagram and a sidecar in one process (needs only Go)
-# make test   install what is missing (redis-server, redis-sentinel), then run every test with the race detector
+# make test   install what is missing (redis-server, redis-sentinel, ...), then run every test with the race detector
 # make faults run what proves docs/faults.md, and print its table with a tick for each row that holds
 # make lint   gofmt, go vet, staticcheck, go.mod tidiness
 # make bench  benchmarks with allocations
+# make bench-fleet  many sidecars on one Redis: calls, commands and latencies
 # make fuzz   each fuzz target for FUZZTIME (30s)
+# make soak   all faults shuffled, under load, for SOAK (10m); SEED repeats a run's choices
 # make build  the binary, ./igproxy
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 FUZZTIME ?= 30s
+SOAK ?= 10m
+SEED ?=
 
-.PHONY: run test faults lint bench fuzz build deps
+.PHONY: run test faults lint bench bench-fleet fuzz soak build deps
 .DEFAULT_GOAL := build
 
 run:
@@ -38,6 +42,9 @@ lint:
 bench:
 	go test -run='^$$' -bench=. -benchmem ./...
 
+bench-fleet:
+	go test -run='^$$' -bench=Fleet -benchtime=1x ./integration
+
 fuzz:
 	@for package in $$(go list ./...); do \
 		for target in $$(go test -list='^Fuzz' $$package | grep ^Fuzz || true); do \
@@ -45,3 +52,6 @@ fuzz:
 			go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=10x $$package; \
 		done; \
 	done
+
+soak: deps
+	IGPROXY_SOAK=$(SOAK) IGPROXY_SOAK_SEED=$(SEED) go test -race -count=1 -timeout=0 -v -run='^TestASoakOfAllFaultsShuffled$$' ./integration

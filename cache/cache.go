@@ -41,7 +41,7 @@ type Observer interface {
 	Store(tier Tier, result string)
 	// Claim is how one claim on a token came out. Only with Redis.
 	Claim(Outcome)
-	// RedisError is a fault of Redis in one operation (claim, publish, renew, release, ping), by kind.
+	// RedisError is a fault of Redis in one operation (claim, publish, renew, release, ping, subscribe), by kind.
 	RedisError(operation, kind string)
 	// RedisState says whether Redis is used (true) or left alone until it answers a PING.
 	RedisState(ok bool)

@@ -15,6 +15,9 @@ type shared interface {
 	publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte) (winner []byte, err error)
 	renew(k Key, owner string) (held bool, err error)
 	release(k Key, owner string, failure []byte, ttl time.Duration) error
+	// wake gives a channel that has something whenever it may be worth asking again, until cancel: at first as soon as what happens
+	// from then on will be heard. Nothing is sure to come, and a nil channel is no fault.
+	wake(k Key) (hint <-chan struct{}, cancel func())
 }
 
 // reply is what a claim brought: one of the four, or none of them where processes do not wait for each other.
@@ -36,10 +39,14 @@ const (
 )
 
 // A follower polls after at least shortestPoll and a random time more, whose bound grows up to longestPoll: many followers then do not
-// ask in step.
+// ask in step. Once it has had a hint it is likely to have the next one, too, and polls after longestPoll to nearly twice that,
+// which is how late it is if that one gets lost. It heeds mostHints: more than a few are noise.
+//
+// BenchmarkFollow is why there are hints, and what they cost.
 const (
 	shortestPoll = 20 * time.Millisecond
 	longestPoll  = 100 * time.Millisecond
+	mostHints    = 8
 )
 
 // Claim is one process's turn at a token that its memory does not know. With Leader and Alone the caller asks, and ends the claim with
@@ -85,8 +92,9 @@ func newOwner() string { return rand.Text() }
 // take asks until the token is somebody's: once if it is known or free, again and again while another process is asking.
 func (cl *Claim) take(ctx context.Context) {
 	giveUp := time.Now().Add(cl.cache.wait)
-	waited, faults := false, 0
-	for spread := shortestPoll; ; spread = min(2*spread, longestPoll-shortestPoll) {
+	waited, faults, hints := false, 0, 0
+	var hint <-chan struct{}
+	for shortest, spread := shortestPoll, shortestPoll; ; spread = min(2*spread, longestPoll-shortestPoll) {
 		r, err := cl.ask(ctx)
 		switch {
 		case err != nil:
@@ -95,14 +103,26 @@ func (cl *Claim) take(ctx context.Context) {
 				return
 			}
 		case r.follower:
+			if !waited {
+				var cancel func()
+				hint, cancel = cl.cache.shared.wake(cl.key)
+				defer cancel()
+			}
 			waited, faults = true, 0
 		default:
 			cl.settle(r, waited)
 			return
 		}
-		if !pause(ctx, min(shortestPoll+mathrand.N(spread), time.Until(giveUp))) {
+		hinted, ok := pause(ctx, min(shortest+mathrand.N(spread), time.Until(giveUp)), hint)
+		if !ok {
 			cl.late = true
 			return
+		}
+		if hinted {
+			shortest, spread = longestPoll, longestPoll
+			if hints++; hints == mostHints {
+				hint = nil
+			}
 		}
 	}
 }
@@ -179,18 +199,20 @@ func (cl *Claim) settle(r reply, waited bool) {
 	}
 }
 
-// pause waits, and reports false when the time is over or the caller's has come.
-func pause(ctx context.Context, d time.Duration) bool {
+// pause waits, at most for a hint, and is not ok when the time is over or the caller's has come.
+func pause(ctx context.Context, d time.Duration, hint <-chan struct{}) (hinted, ok bool) {
 	if d <= 0 {
-		return false
+		return false, false
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return true
+		return false, true
+	case <-hint:
+		return true, true
 	case <-ctx.Done():
-		return false
+		return false, false
 	}
 }
 

@@ -96,6 +96,7 @@ func TestOneLeadsAndTheOthersGetItsAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Run("answer", func(t *testing.T) { leadAndFollow(t, o, keyOf(t, "answer")) })
 			t.Run("failure", func(t *testing.T) { failAndTell(t, o, keyOf(t, "failure")) })
+			t.Run("hint", func(t *testing.T) { hintAndTell(t, o) })
 		})
 	}
 }

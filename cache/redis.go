@@ -20,6 +20,7 @@ type redisTier struct {
 	log      *slog.Logger
 	plain    atomic.Bool // scripts are forbidden here: plain commands serve
 	said     sync.Map    // kinds of faults that were complained of
+	hints    *hints
 }
 
 var _ shared = (*redisTier)(nil)
@@ -43,7 +44,7 @@ func newRedisTier(o RedisOptions, observer Observer, log *slog.Logger) (*redisTi
 	}
 	t := &redisTier{options: o, observer: observer, log: log}
 	t.client.Store(&client)
-	t.gate = newGate(t.ping, observer, log)
+	t.gate, t.hints = newGate(t.ping, observer, log), newHints(t)
 	return t, nil
 }
 
@@ -51,6 +52,13 @@ func newRedisTier(o RedisOptions, observer Observer, log *slog.Logger) (*redisTi
 func (t *redisTier) keys(k Key) (value, lease, failure string) {
 	stem := t.options.Prefix + ":{" + k.id.String() + "}:"
 	return stem + "v", stem + "l", stem + "f"
+}
+
+// channel is where followers of an entry are told to ask again. It tells no more than the keys do.
+func (t *redisTier) channel(k Key) string { return t.options.Prefix + ":{" + k.id.String() + "}:c" }
+
+func (t *redisTier) wake(k Key) (hint <-chan struct{}, cancel func()) {
+	return t.hints.wake(t.channel(k))
 }
 
 // claim is one round trip: the value, or the failure marker, or the lease if nobody has it. A value equal to unusable counts as absent.
@@ -149,6 +157,13 @@ func (t *redisTier) complain(operation, kind string) {
 	}
 }
 
+// mute says, once, that a permission for the hint is missing. It is no fault that matters: followers poll.
+func (t *redisTier) mute(kind string) {
+	if _, again := t.said.LoadOrStore("mute", true); !again {
+		t.log.Warn("redis does not permit the hint: followers poll", "kind", kind, "next_step", advice(kind))
+	}
+}
+
 // reconnect drops every connection: one of them hands out other questions' answers, and the library does not say which. Operations
 // under way on it fail, which costs them what any fault costs.
 func (t *redisTier) reconnect(broken *redis.UniversalClient) {
@@ -222,6 +237,7 @@ func (t *redisTier) check(ctx context.Context, k Key) error {
 }
 
 func (t *redisTier) close() {
+	t.hints.close()
 	t.gate.close()
 	_ = (*t.client.Load()).Close()
 }

@@ -25,7 +25,7 @@ const (
 	kindReadOnly    = "readonly"
 	kindOOM         = "oom"
 	kindAuth        = "auth"
-	kindPermission  = "permission" // followed by _get, _set, _del or _keys where it is known which
+	kindPermission  = "permission" // followed by _get, _set, _del, _keys, _publish, _subscribe, _unsubscribe or _channels where it is known which
 	kindNoScript    = "noscript"
 	kindDesync      = "desync"
 	kindNoReplicas  = "noreplicas"
@@ -43,6 +43,7 @@ const (
 var replies = []struct{ prefix, kind string }{
 	{"LOADING", kindLoading}, {"READONLY", kindReadOnly}, {"OOM", kindOOM}, {"NOAUTH", kindAuth}, {"WRONGPASS", kindAuth},
 	{"ERR unknown command 'eval", kindNoScript}, {"ERR unknown command 'EVAL", kindNoScript},
+	{"ERR unknown command 'subscribe", kindPermission}, {"ERR unknown command 'unsubscribe", kindPermission}, {"ERR unknown command 'publish", kindPermission},
 	{"NOPERM", kindPermission}, {"ERR The user executing the script can't", kindPermission}, {"NOREPLICAS", kindNoReplicas}, {"BUSY", kindBusy}, {"ERR max number of clients", kindMaxClients}, {"CLUSTERDOWN", kindClusterDown},
 	{"MASTERDOWN", kindClusterDown}, {"TRYAGAIN", kindTryAgain}, {"MOVED", kindMoved}, {"ASK", kindMoved},
 	{"ERR AUTH", kindAuth}, {"ERR invalid password", kindAuth}, {"DENIED", kindAuth}, // the last is protected mode
@@ -93,7 +94,8 @@ func kindOf(err error) string {
 
 // missing is the permission that a reply names, as the end of a kind.
 func missing(reply string) string {
-	for word, ending := range map[string]string{"'get'": "_get", "'set'": "_set", "'del'": "_del", "one of the keys": "_keys", "access a key": "_keys"} {
+	for word, ending := range map[string]string{"'get'": "_get", "'set'": "_set", "'del'": "_del", "one of the keys": "_keys", "access a key": "_keys",
+		"'publish'": "_publish", "'subscribe'": "_subscribe", "'unsubscribe'": "_unsubscribe", "channel": "_channels"} {
 		if strings.Contains(reply, word) {
 			return ending
 		}
@@ -129,11 +131,13 @@ func advice(kind string) string {
 	case kindAuth:
 		return "it refuses the user or the password; check redis.username and redis.password_file"
 	case kindPermission:
-		return "the user lacks a permission; give it ~PREFIX:* +get +set +del +eval +evalsha +ping"
+		return "the user lacks a permission; give it ~PREFIX:* +get +set +del +eval +evalsha +ping, and for the hint &PREFIX:* +publish +subscribe +unsubscribe"
 	case kindPermission + "_keys":
 		return "the user may not touch these keys; give it ~PREFIX:*, with redis.prefix for PREFIX"
 	case kindPermission + "_get", kindPermission + "_set", kindPermission + "_del":
 		return "the user may not run this command; give it +" + strings.TrimPrefix(kind, kindPermission+"_")
+	case kindPermission + "_publish", kindPermission + "_subscribe", kindPermission + "_unsubscribe", kindPermission + "_channels":
+		return "give the user &PREFIX:* +publish +subscribe +unsubscribe, with redis.prefix for PREFIX; followers then have their answer sooner"
 	case kindNoScript:
 		return "the user may not run scripts; give it +eval +evalsha, which makes a claim one round trip again"
 	case kindLoading:

@@ -106,5 +106,11 @@ func (t *redisTier) plainRelease(ctx context.Context, c redis.UniversalClient, k
 			return err
 		}
 	}
-	return c.Del(ctx, lease).Err()
+	if err := c.Del(ctx, lease).Err(); err != nil {
+		return err
+	}
+	if kind := kindOf(c.Publish(ctx, t.channel(k), "").Err()); isPermission(kind) { // another fault of it is none: followers poll
+		t.mute(kind)
+	}
+	return nil
 }

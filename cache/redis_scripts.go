@@ -10,7 +10,15 @@ import (
 )
 
 // The scripts. KEYS are value, lease, failure marker; ARGV[1] is the owner, which each reply repeats: an answer to another question,
-// which a connection out of step hands out, is found out at once. Replies are {owner, word, what goes with the word}.
+// which a connection out of step hands out, is found out at once. Replies are {owner, word, what goes with the word, mute}, of which
+// the last is whether followers could not be told.
+const (
+	// tell wakes those who follow. A user that may not PUBLISH stores all the same.
+	tell = `
+local told = redis.pcall('PUBLISH', string.sub(KEYS[1], 1, -2) .. 'c', '')
+local mute = type(told) == 'table' and 'mute' or ''`
+)
+
 var (
 	// claim: ARGV[2] lease in ms, ARGV[3] a value that does not open and counts as absent (or empty).
 	claimScript = redis.NewScript(`
@@ -28,8 +36,8 @@ if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 local v = redis.call('GET', KEYS[1])
 if v and v ~= ARGV[4] then return {ARGV[1], 'lost', v} end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-redis.call('DEL', KEYS[3])
-return {ARGV[1], 'stored'}`)
+redis.call('DEL', KEYS[3])` + tell + `
+return {ARGV[1], 'stored', '', mute}`)
 
 	// renew: ARGV[2] lease in ms. A lease that got lost (a flush, a fail-over) is taken anew.
 	renewScript = redis.NewScript(`
@@ -42,8 +50,8 @@ return {ARGV[1], 'held'}`)
 	releaseScript = redis.NewScript(`
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return {ARGV[1], 'gone'} end
 redis.call('DEL', KEYS[2])
-if ARGV[2] ~= '' then redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3]) end
-return {ARGV[1], 'done'}`)
+if ARGV[2] ~= '' then redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3]) end` + tell + `
+return {ARGV[1], 'done', '', mute}`)
 )
 
 // errDesync is a reply to somebody else's question, or none that a script of ours gives.
@@ -64,6 +72,9 @@ func (t *redisTier) run(ctx context.Context, c redis.UniversalClient, s *redis.S
 	if len(list) > 2 {
 		text, _ := list[2].(string)
 		rest = []byte(text)
+	}
+	if len(list) > 3 && list[3] == "mute" {
+		t.mute(kindPermission + "_publish")
 	}
 	return word, rest, nil
 }

@@ -97,9 +97,9 @@ func TestCheckOnlineProvesEachPart(t *testing.T) {
 		t.Errorf("a wrong secret: exit code %d\n%s", code, stdout)
 	}
 	redis.Kill()
-	code, stdout, _ = command(t, environ(append(settings[:1:1], "REDIS_MODE=single", "REDIS_URL="+redis.URL())...), "check", "--online")
-	if code != 1 || !strings.Contains(stdout, "error    redis: ") || !strings.Contains(stdout, "error    upstream ") {
-		t.Errorf("no Redis, unknown authority: exit code %d\n%s", code, stdout)
+	code, stdout, stderr := command(t, environ(append(settings[:1:1], "REDIS_MODE=single", "REDIS_URL="+redis.URL())...), "check", "--online")
+	if code != 1 || stderr != "" || !strings.Contains(stdout, "error    redis: ") || !strings.Contains(stdout, "error    upstream ") {
+		t.Errorf("no Redis, unknown authority: exit code %d\n%s%s", code, stdout, stderr)
 	}
 }
 

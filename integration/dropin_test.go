@@ -99,8 +99,7 @@ func TestUpstreamTLSIsChecked(t *testing.T) {
 			if ig.Calls() != 0 {
 				t.Error("the secret went to a stranger")
 			}
-			eventually(t, "the line of the request", func() bool { return len(p.log.lines("request")) > 0 }) // it is written behind the answer
-			if line := p.log.lines("request")[0]; !strings.HasPrefix(line["cause"].(string), "tls") {
+			if line := p.settled(t).lines("request")[0]; !strings.HasPrefix(line["cause"].(string), "tls") {
 				t.Errorf("the log does not say why: %v", line)
 			}
 		})

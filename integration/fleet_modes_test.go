@@ -87,7 +87,7 @@ func TestAClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
 	password := file(t, "password", redisPassword)
 	all := fleet(t, 2, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=cluster", "REDIS_ADDRS="+redis.Addrs(), "REDIS_USERNAME=igproxy", "REDIS_PASSWORD_FILE="+password)
 	sharing(t, all, "before")
-	if line := fmt.Sprint(all[0].log.lines("redis degraded")); line != "[]" {
+	if line := fmt.Sprint(all[0].settled(t).lines("redis degraded")); line != "[]" {
 		t.Errorf("the documented permissions are not enough in a cluster: %s", line)
 	}
 	keys := redis.Keys()
@@ -135,7 +135,7 @@ func TestTLSAndTheLeastPermissions(t *testing.T) {
 	ig.SetLatency(0)
 	sharing(t, all, "tls")
 	for _, p := range all {
-		if p.log.String() == "" || len(p.log.lines("redis degraded"))+len(p.log.lines("redis forbids scripts: plain commands serve in their place")) > 0 {
+		if p.settled(t).String() == "" || len(p.log.lines("redis degraded"))+len(p.log.lines("redis forbids scripts: plain commands serve in their place"))+len(p.log.lines(noHint)) > 0 {
 			t.Errorf("not everything was permitted:\n%s", p.log)
 		}
 	}
@@ -151,6 +151,9 @@ func TestTLSAndTheLeastPermissions(t *testing.T) {
 	redis.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 	sharing(t, all, "rotated")
 }
+
+// noHint is the log line of a sidecar whose followers only poll.
+const noHint = "redis does not permit the hint: followers poll"
 
 const redisPassword = "canary-redis-password"
 
@@ -204,11 +207,58 @@ func TestOnePermissionLessFailsOpenAndSaysWhich(t *testing.T) {
 			return len(lines) == 1 && lines[0]["level"] == "ERROR" && strings.HasPrefix(fmt.Sprint(lines[0]["kind"]), "permission_") &&
 				strings.Contains(fmt.Sprint(lines[0]["next_step"]), strings.Trim(missing, "~igproxy:*"))
 		})
-		if strings.Contains(p.log.String(), redisPassword) {
+		if strings.Contains(p.settled(t).String(), redisPassword) {
 			t.Error("the log holds Redis's password")
 		}
 		if scripts {
 			redisState(t, p, "ok")
+		}
+	}
+}
+
+// Without one of the hint's permissions the fleet is one all the same, and the log says, once, what to give.
+func TestOnePermissionOfTheHintLessAndFollowersPoll(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig.SetLatency(300 * time.Millisecond)
+	redis := redistest.Start(t)
+	permissions := strings.Fields(documentedACL(t))
+	for i, missing := range []string{"+publish", "+subscribe", "&igproxy:*"} {
+		user := "without-" + strings.Trim(missing, "+&:*")
+		args := []string{"ACL", "SETUSER", user, "on", ">" + redisPassword, "resetchannels"}
+		for _, p := range permissions {
+			if p != missing {
+				args = append(args, p)
+			}
+		}
+		redis.Do(args...)
+		all := fleet(t, 3, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL=redis://"+user+":"+redisPassword+"@"+redis.Addr()+"/0", patientRedis)
+		answers := waiting(t, all, "IGAA-"+user)
+		for range all {
+			if r := <-answers; r.status != 200 {
+				t.Errorf("%s is missing: got %d %s", missing, r.status, r.body)
+			}
+		}
+		if ig.Calls() != i+1 {
+			t.Errorf("%s is missing: %d calls, want one a token", missing, ig.Calls()-i)
+		}
+		said := func() (lines []map[string]any) {
+			for _, p := range all {
+				lines = append(lines, p.log.lines(noHint)...)
+			}
+			return lines
+		}
+		eventually(t, missing+" is named in the log", func() bool { return len(said()) > 0 })
+		for _, line := range said() {
+			if line["level"] != "WARN" || !strings.Contains(fmt.Sprint(line["next_step"]), strings.Trim(missing, "&igproxy:*")) {
+				t.Errorf("%s is missing; the log says %v", missing, line)
+			}
+		}
+		for _, p := range all {
+			if n := len(p.log.lines(noHint)); n > 1 || len(p.log.lines("redis refuses igproxy")) > 0 {
+				t.Errorf("%s is missing; the log:\n%s", missing, p.log)
+			}
+			redisState(t, p, "ok")
+			p.stop(t)
 		}
 	}
 }

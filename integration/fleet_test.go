@@ -32,7 +32,7 @@ func fleet(t *testing.T, n int, settings ...string) []*process {
 }
 
 // fast is a fleet without the race detector.
-func fast(t *testing.T, n int, settings ...string) []*process {
+func fast(t testing.TB, n int, settings ...string) []*process {
 	t.Helper()
 	path, err := plain()
 	if err != nil {

@@ -66,7 +66,7 @@ var plain = sync.OnceValues(func() (string, error) {
 const patience = 20 * time.Second
 
 // eventually waits for a condition of the outside world.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); {
 		if time.Now().After(deadline) {
@@ -77,7 +77,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 // instagram starts the stand-in on loopback; it ends with the test.
-func instagram(t *testing.T, o proxytest.ServerOptions) (*proxytest.Instagram, *proxytest.Server) {
+func instagram(t testing.TB, o proxytest.ServerOptions) (*proxytest.Instagram, *proxytest.Server) {
 	t.Helper()
 	i := proxytest.New(proxytest.Options{Secret: appSecret})
 	if o.Addr == "" {
@@ -141,7 +141,7 @@ func environ(settings ...string) []string {
 }
 
 // serve starts `igproxy serve` and waits until it listens. It is killed at the end of the test if it still runs.
-func serve(t *testing.T, settings ...string) *process {
+func serve(t testing.TB, settings ...string) *process {
 	t.Helper()
 	p := start(t, environ(settings...), "serve")
 	p.listening(t)
@@ -149,7 +149,7 @@ func serve(t *testing.T, settings ...string) *process {
 }
 
 // listening waits until it listens, and takes the addresses from its log.
-func (p *process) listening(t *testing.T) {
+func (p *process) listening(t testing.TB) {
 	t.Helper()
 	eventually(t, "igproxy listens", func() bool {
 		select {
@@ -163,16 +163,37 @@ func (p *process) listening(t *testing.T) {
 	p.url, p.admin = line["url"].(string), line["admin"].(string)
 }
 
+// settled waits until the log holds all that was logged before: lines come after their answers. It adds one line, of a refused request.
+func (p *process) settled(t testing.TB) *buffer {
+	t.Helper()
+	r, err := fetch(t.Context(), noKeepAlive, p.url+"/settled")
+	id := r.header.Get("X-Request-Id")
+	if err != nil || id == "" {
+		t.Fatalf("got %d, %v", r.status, err)
+	}
+	eventually(t, "the log has settled", func() bool { return strings.Contains(p.log.String(), id) })
+	return p.log
+}
+
 // start starts the binary with its output in log.
-func start(t *testing.T, env []string, args ...string) *process {
+func start(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
 	return startBinary(t, binary, env, args...)
 }
 
-func startBinary(t *testing.T, binary string, env []string, args ...string) *process {
+func startBinary(t testing.TB, binary string, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(binary, args...), log: &buffer{}, exited: make(chan struct{})}
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = env, p.log, p.log
+	return startCommand(t, env, exec.Command(binary, args...))
+}
+
+// startCommand starts a command that becomes igproxy, with its output in log unless its standard error goes elsewhere.
+func startCommand(t testing.TB, env []string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, log: &buffer{}, exited: make(chan struct{})}
+	p.cmd.Env, p.cmd.Stdout = env, p.log
+	if p.cmd.Stderr == nil {
+		p.cmd.Stderr = p.log
+	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +212,7 @@ func startBinary(t *testing.T, binary string, env []string, args ...string) *pro
 }
 
 // stop sends SIGTERM and returns the exit code.
-func (p *process) stop(t *testing.T) int {
+func (p *process) stop(t testing.TB) int {
 	t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -199,7 +220,7 @@ func (p *process) stop(t *testing.T) int {
 	return p.wait(t)
 }
 
-func (p *process) wait(t *testing.T) int {
+func (p *process) wait(t testing.TB) int {
 	t.Helper()
 	select {
 	case <-p.exited:
@@ -210,7 +231,7 @@ func (p *process) wait(t *testing.T) int {
 }
 
 // command runs the binary to its end.
-func command(t *testing.T, env []string, args ...string) (code int, stdout, stderr string) {
+func command(t testing.TB, env []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -251,7 +272,7 @@ type graphError struct {
 	TraceID   string `json:"fbtrace_id"`
 }
 
-func (r reply) graphError(t *testing.T) graphError {
+func (r reply) graphError(t testing.TB) graphError {
 	t.Helper()
 	var env struct {
 		Error *graphError `json:"error"`
@@ -268,7 +289,7 @@ func exchangePath(token string) string {
 }
 
 // ask is an app: one GET.
-func (p *process) ask(t *testing.T, token string) reply {
+func (p *process) ask(t testing.TB, token string) reply {
 	t.Helper()
 	r, err := p.try(t.Context(), token)
 	if err != nil {
@@ -307,7 +328,7 @@ func unixClient(path string) *http.Client {
 }
 
 // caFile writes the stand-in's authority to a file.
-func caFile(t *testing.T, s *proxytest.Server) string {
+func caFile(t testing.TB, s *proxytest.Server) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(path, s.CAPEM, 0o600); err != nil {
@@ -317,7 +338,7 @@ func caFile(t *testing.T, s *proxytest.Server) string {
 }
 
 // page reads an admin page.
-func (p *process) page(t *testing.T, path string) reply {
+func (p *process) page(t testing.TB, path string) reply {
 	t.Helper()
 	r, err := fetch(t.Context(), http.DefaultClient, p.admin+path)
 	if err != nil {

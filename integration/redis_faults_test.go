@@ -85,7 +85,7 @@ func recovers(t *testing.T, p *process, redis *redistest.Server) {
 		answers(t, p, fmt.Sprintf("back%d", n), 1)
 		return len(redis.Dump()) > 0 && strings.Contains(p.page(t, "/readyz").body, `"redis":"ok"`)
 	})
-	if lost, back := p.log.lines("redis degraded"), p.log.lines("redis back"); len(lost) != 1 || len(back) != 1 {
+	if lost, back := p.settled(t).lines("redis degraded"), p.log.lines("redis back"); len(lost) != 1 || len(back) != 1 {
 		t.Errorf("said lost %d times and back %d times, want once each", len(lost), len(back))
 	}
 }

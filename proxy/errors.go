@@ -104,6 +104,16 @@ func errOverloaded() *GraphError {
 		"Too many exchanges at once. Retry after the time in Retry-After.", time.Second)
 }
 
+func errResources() *GraphError {
+	return ownTransient(http.StatusServiceUnavailable, subOverloaded, classHeld, outOfResources,
+		"igproxy has run out of descriptors or memory. Retry after the time in Retry-After.", time.Second)
+}
+
+func errCrowded() *GraphError {
+	return ownTransient(http.StatusServiceUnavailable, subOverloaded, classHeld, "too many connections",
+		"Too many connections to igproxy. Retry after the time in Retry-After, over few connections that are kept.", time.Second)
+}
+
 func errTimeout() *GraphError {
 	return ownTransient(http.StatusGatewayTimeout, subTimeout, classTimeout, "timeout",
 		"Instagram did not answer in time. Retry later.", 0)

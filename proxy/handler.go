@@ -18,7 +18,7 @@ const statusGone = 499
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	e := p.current.Load()
-	x := exchange{id: requestID(), grant: "none", app: e.app.label, last: last(r)}
+	x := exchange{id: requestID(), grant: "none", app: e.app.label, last: last(r) || inPassing(r.Context())}
 	x.serve(e, r, p.carried.log)
 	x.answer(w)
 	p.carried.metrics.answered(&x, time.Since(start))

@@ -103,6 +103,12 @@ func (m *Metrics) Build(version, commit, goVersion string) {
 	m.registry.MustRegister(info)
 }
 
+// LogLinesDropped publishes how many lines the log has lost, which read tells.
+func (m *Metrics) LogLinesDropped(read func() int) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "igproxy_log_lines_dropped_total",
+		Help: "Lines of the log that standard error did not take in time."}, func() float64 { return float64(read()) }))
+}
+
 func (m *Metrics) answered(x *exchange, took time.Duration) {
 	m.requests.WithLabelValues(x.app, x.grant, x.outcome(), x.source()).Inc()
 	m.durations.WithLabelValues(x.grant, x.source()).Observe(took.Seconds())

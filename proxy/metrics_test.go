@@ -115,6 +115,7 @@ func exercised(t *testing.T) *Metrics {
 	m.RedisState(true)
 	p.breakerChanged(breaker.Closed, breaker.Open)
 	m.Lookup(cache.TierRedis, "unsealed")
+	m.Claim(cache.Leader)
 	return m
 }
 
@@ -177,7 +178,7 @@ func TestOutcomesAndSourcesAreThoseOfREADME(t *testing.T) {
 			count(exchange{result: answer{refusal: e, source: from}})
 		}
 	}
-	for _, from := range []source{sourceMemory, sourceRedis, sourceUpstream} {
+	for _, from := range []source{sourceMemory, sourceRedis, sourceFleet, sourceUpstream} {
 		count(exchange{result: answer{source: from}})
 		count(exchange{result: answer{source: from, joined: true}})
 	}

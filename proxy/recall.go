@@ -52,6 +52,9 @@ func (s *recalled) Exchange(ctx context.Context, c call) (answer, error) {
 			return a, nil
 		}
 	}
+	if inPassing(ctx) {
+		return answer{}, errCrowded()
+	}
 	return s.next.Exchange(ctx, c)
 }
 

@@ -22,6 +22,8 @@ func noAnswer(ctx context.Context, err error) *failure {
 	switch kind := failureKind(err); kind {
 	case "malformed":
 		return &failure{err: errBadAnswer(kind)}
+	case outOfResources:
+		return &failure{err: errResources()}
 	default:
 		return &failure{err: errUnreachable(kind), repeatable: repeatable[kind]}
 	}
@@ -43,6 +45,9 @@ func timedOut(ctx context.Context, err error) bool {
 // repeatable kinds are those of a moment; a certificate will be as bad a second later.
 var repeatable = map[string]bool{"resolve": true, "refused": true, "reset": true, "closed": true}
 
+// outOfResources is our own machine's fault and says nothing about Instagram: the breaker must not open for it.
+const outOfResources = "out of descriptors or memory"
+
 // failureKind names a transport error from a fixed set. Its text is never used: it can hold what the other side sent.
 func failureKind(err error) string {
 	var dns *net.DNSError
@@ -53,6 +58,9 @@ func failureKind(err error) string {
 	var record tls.RecordHeaderError
 	var remote *net.OpError
 	switch {
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM),
+		errors.As(err, &dns) && strings.Contains(dns.Err, syscall.EMFILE.Error()): // the resolver keeps nothing but the text
+		return outOfResources
 	case errors.As(err, &dns):
 		return "resolve"
 	case errors.As(err, &unknown):

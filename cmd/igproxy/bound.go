@@ -1,39 +1,131 @@
 package main
 
 import (
+	"context"
+	"crypto/tls"
+	"errors"
 	"net"
+	"net/http"
 	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy"
 )
 
-// bounded lets at most cap(places) connections be open at once; further ones wait in the system's queue. golang.org/x/net/netutil has the
-// like, but its connections hide CloseWrite, which net/http needs: without it an answer to a request that was not read to its end (431,
-// a refused body) is lost in a reset.
+// bounded bounds the connections that are open at once. Whoever comes when all places are taken is not left to wait in the system's queue,
+// where nothing tells them why. In order:
+//
+//  1. A kept connection on which nothing happens is ended, and its place is free: HTTP lets a server end one at any time, and clients
+//     expect it (RFC 9112, section 9.3.1). nginx does the same.
+//  2. Else the connection gets one of a few spare places, and is served in passing: one request, whose header must come within
+//     passing, and which is answered with what memory knows, or else with 503 and Retry-After.
+//  3. Else it waits in the system's queue, and soon gets one: those of spare are given back after passing at the latest.
+//
+// net/http serves the spare ones too, rather than a few lines of ours that write 503 into the socket: it reads a request before it answers,
+// ends a connection without losing the answer in a reset, and speaks TLS where that is spoken.
+//
+// golang.org/x/net/netutil has a bound, but its connections hide CloseWrite, which net/http needs: without it an answer to a request that
+// was not read to its end (431, a refused body) is lost in a reset.
 type bounded struct {
 	net.Listener
-	places chan struct{}
-	closed chan struct{}
-	close  func()
+	places, spare chan struct{}
+	closed        chan struct{}
+	close         func()
+
+	mu   sync.Mutex       // protects open
+	open map[*placed]bool // those on places
 }
 
+// passing is how long a connection on a spare place may take for its one request.
+const passing = time.Second
+
+// unread bounds what the system keeps of answers that a client does not read, in bytes; its own bound is megabytes for each. Answers are
+// below one KiB, the metrics some ten.
+const unread = 64 << 10
+
+// spareOf is how many spare places go with so many places.
+func spareOf(most int) int { return max(16, most/8) }
+
 func newBounded(l net.Listener, most int) *bounded {
-	b := &bounded{Listener: l, places: make(chan struct{}, most), closed: make(chan struct{})}
+	b := &bounded{Listener: l, places: make(chan struct{}, most), spare: make(chan struct{}, spareOf(most)), closed: make(chan struct{}),
+		open: map[*placed]bool{}}
 	b.close = sync.OnceFunc(func() { close(b.closed) })
 	return b
 }
 
-// Accept waits for a place, then for a connection.
+// Accept waits for a connection, then finds it a place.
 func (b *bounded) Accept() (net.Conn, error) {
+	c, err := b.Listener.Accept()
+	for (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)) && b.endIdle() { // out of descriptors, but for that one's
+		c, err = b.Listener.Accept()
+	}
+	if err != nil {
+		return nil, err // net/http tries again, more and more slowly
+	}
+	if buffered, ok := c.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		_ = buffered.SetWriteBuffer(unread)
+	}
+	for {
+		select {
+		case b.places <- struct{}{}:
+			return b.seat(c), nil
+		default:
+		}
+		if !b.endIdle() {
+			break
+		}
+	}
 	select {
 	case b.places <- struct{}{}:
+		return b.seat(c), nil
+	case b.spare <- struct{}{}:
+		return &placed{Conn: c, end: time.Now().Add(passing), leave: sync.OnceFunc(func() { <-b.spare })}, nil
 	case <-b.closed:
+		_ = c.Close()
 		return nil, net.ErrClosed
 	}
-	c, err := b.Listener.Accept()
-	if err != nil {
+}
+
+func (b *bounded) seat(c net.Conn) *placed {
+	p := &placed{Conn: c}
+	p.leave = sync.OnceFunc(func() {
+		b.mu.Lock()
+		delete(b.open, p)
+		b.mu.Unlock()
 		<-b.places
-		return nil, err
+	})
+	b.mu.Lock()
+	b.open[p] = true
+	b.mu.Unlock()
+	return p
+}
+
+// sample bounds the search for an idle connection.
+const sample = 1000
+
+// endIdle ends the one of a sample of kept connections that has been idle for longest, and reports whether there was one. A request that
+// comes on it at this very moment is lost, as when server.idle_timeout ends it; clients ask again.
+func (b *bounded) endIdle() bool {
+	var longest *placed
+	var since int64
+	b.mu.Lock()
+	seen := 0
+	for p := range b.open {
+		if idle := p.idle.Load(); idle != 0 && (longest == nil || idle < since) {
+			longest, since = p, idle
+		}
+		if seen++; seen == sample {
+			break
+		}
 	}
-	return &placed{Conn: c, leave: sync.OnceFunc(func() { <-b.places })}, nil
+	b.mu.Unlock()
+	if longest == nil {
+		return false
+	}
+	_ = longest.Close()
+	return true
 }
 
 // Close ends an Accept that waits, too.
@@ -46,6 +138,8 @@ func (b *bounded) Close() error {
 type placed struct {
 	net.Conn
 	leave func()
+	idle  atomic.Int64 // since when it is kept for a next request, in Unix nanoseconds; 0: it is not
+	end   time.Time    // of a connection in passing; zero: it may stay
 }
 
 func (c *placed) Close() error {
@@ -59,4 +153,46 @@ func (c *placed) CloseWrite() error {
 		return half.CloseWrite()
 	}
 	return nil
+}
+
+// SetReadDeadline and SetDeadline leave a connection in passing no longer than it has.
+func (c *placed) SetReadDeadline(t time.Time) error { return c.Conn.SetReadDeadline(c.atMost(t)) }
+
+// SetDeadline is for both directions.
+func (c *placed) SetDeadline(t time.Time) error { return c.Conn.SetDeadline(c.atMost(t)) }
+
+func (c *placed) atMost(t time.Time) time.Time {
+	if !c.end.IsZero() && (t.IsZero() || t.After(c.end)) {
+		return c.end
+	}
+	return t
+}
+
+// placedUnder is the bound's connection under what net/http was given.
+func placedUnder(c net.Conn) *placed {
+	if secure, ok := c.(*tls.Conn); ok {
+		c = secure.NetConn()
+	}
+	p, _ := c.(*placed)
+	return p
+}
+
+// watch tells the bound of a server's connections which are idle, and the proxy which are in passing.
+func watch(server *http.Server) {
+	server.ConnState = func(c net.Conn, state http.ConnState) {
+		p := placedUnder(c)
+		switch {
+		case p == nil:
+		case state == http.StateIdle:
+			p.idle.Store(time.Now().UnixNano())
+		default:
+			p.idle.Store(0)
+		}
+	}
+	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if p := placedUnder(c); p != nil && !p.end.IsZero() {
+			return proxy.InPassing(ctx)
+		}
+		return ctx
+	}
 }

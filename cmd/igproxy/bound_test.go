@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -55,10 +57,11 @@ func TestA431IsAnsweredInFullThroughTheBound(t *testing.T) {
 	<-sent
 }
 
-func TestTheBoundLetsTheNextInWhenOneLeaves(t *testing.T) {
-	b := newBounded(loopback(t), 1)
-	accepted := make(chan net.Conn, 2)
-	ended := make(chan struct{})
+// accepting accepts in the background until the bound is closed.
+func accepting(t *testing.T, b *bounded) <-chan *placed {
+	t.Helper()
+	accepted := make(chan *placed)
+	ended, stop := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		for {
@@ -66,24 +69,125 @@ func TestTheBoundLetsTheNextInWhenOneLeaves(t *testing.T) {
 			if err != nil {
 				return
 			}
-			accepted <- c
+			select {
+			case accepted <- c.(*placed):
+			case <-stop:
+				_ = c.Close()
+				return
+			}
 		}
 	}()
-	dial(t, b)
-	first := <-accepted
+	t.Cleanup(func() { close(stop); _ = b.Close(); <-ended }) // ends an Accept that waits for a place, too
+	return accepted
+}
+
+func next(t *testing.T, b *bounded, accepted <-chan *placed) *placed {
+	t.Helper()
 	dial(t, b)
 	select {
-	case <-accepted:
-		t.Error("a second connection was let in beyond the bound of 1")
-	case <-time.After(50 * time.Millisecond):
+	case p := <-accepted:
+		t.Cleanup(func() { _ = p.Close() })
+		return p
+	case <-time.After(10 * time.Second):
+		t.Fatal("a connection was not accepted")
+		return nil
+	}
+}
+
+func TestBeyondTheBoundThereIsASpareConnectionInPassing(t *testing.T) {
+	b := newBounded(loopback(t), 2)
+	accepted := accepting(t, b)
+	first, second, third := next(t, b, accepted), next(t, b, accepted), next(t, b, accepted)
+	if !first.end.IsZero() || !second.end.IsZero() || third.end.IsZero() {
+		t.Errorf("in passing: %v %v %v, want the third only", first.end, second.end, third.end)
 	}
 	_ = first.Close()
 	_ = first.Close() // gives one place back, not two
-	second := <-accepted
-	if got := len(b.places); got != 1 && got != 2 { // the second's, and perhaps that of the Accept that waits
-		t.Errorf("%d places taken", got)
+	if fourth, fifth := next(t, b, accepted), next(t, b, accepted); !fourth.end.IsZero() || fifth.end.IsZero() {
+		t.Error("one left, so the fourth stays and the fifth is in passing")
 	}
-	_ = b.Close() // an Accept that waits for a place ends
-	<-ended
-	_ = second.Close()
+	if len(b.places) != 2 || len(b.spare) != 2 || len(b.open) != 2 {
+		t.Errorf("%d places, %d spare, %d watched", len(b.places), len(b.spare), len(b.open))
+	}
+}
+
+func TestBeyondTheSpareConnectionsTheNextWaitsUntilOneLeaves(t *testing.T) {
+	b := newBounded(loopback(t), 1)
+	accepted := accepting(t, b)
+	next(t, b, accepted)
+	var last *placed
+	for range spareOf(1) {
+		last = next(t, b, accepted)
+	}
+	dial(t, b)
+	select {
+	case <-accepted:
+		t.Error("one was let in beyond all bounds")
+	case <-time.After(50 * time.Millisecond):
+	}
+	_ = last.Close()
+	(<-accepted).leave()
+}
+
+func TestAnIdleConnectionMakesRoomAndTheLongestIdleFirst(t *testing.T) {
+	b := newBounded(loopback(t), 3)
+	accepted := accepting(t, b)
+	busy, lately, longest := next(t, b, accepted), next(t, b, accepted), next(t, b, accepted)
+	lately.idle.Store(2000)
+	longest.idle.Store(1000)
+	closed := func(p *placed) bool {
+		_ = p.Conn.SetReadDeadline(time.Now().Add(time.Millisecond)) // below the bound
+		_, err := p.Conn.Read(make([]byte, 1))
+		return errors.Is(err, net.ErrClosed)
+	}
+	for i, want := range [][3]bool{{false, false, true}, {false, true, true}, {false, true, true}} {
+		p := next(t, b, accepted)
+		if got := [3]bool{closed(busy), closed(lately), closed(longest)}; got != want || p.end.IsZero() == (i == 2) {
+			t.Errorf("connection %d: closed %v, want %v; in passing: %v", 4+i, got, want, !p.end.IsZero())
+		}
+	}
+}
+
+func TestAConnectionInPassingIsNotWaitedForLong(t *testing.T) {
+	l := loopback(t)
+	b := newBounded(l, 1)
+	server := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: time.Hour}
+	watch(server)
+	served := make(chan struct{})
+	go func() { defer close(served); _ = server.Serve(b) }() // ends with server.Close
+	defer func() { _ = server.Close(); <-served }()
+	dial(t, l)
+	silent := dial(t, l)
+	if n, err := silent.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("got %d bytes, %v; want an end", n, err)
+	}
+}
+
+func TestTheServersStatesReachTheBoundThroughTLSToo(t *testing.T) {
+	for _, wrap := range []func(net.Conn) net.Conn{
+		func(c net.Conn) net.Conn { return c },
+		func(c net.Conn) net.Conn { return tls.Server(c, &tls.Config{}) }, // never shaken hands with
+	} {
+		server := &http.Server{}
+		watch(server)
+		a, z := net.Pipe()
+		p := &placed{Conn: a, leave: func() {}}
+		c := wrap(p)
+		server.ConnState(c, http.StateIdle)
+		if p.idle.Load() == 0 {
+			t.Error("idle is not noted")
+		}
+		server.ConnState(c, http.StateActive)
+		if p.idle.Load() != 0 {
+			t.Error("not idle is not noted")
+		}
+		if server.ConnContext(t.Context(), c) != t.Context() {
+			t.Error("a connection on a place was marked")
+		}
+		p.end = time.Now()
+		if server.ConnContext(t.Context(), c) == t.Context() {
+			t.Error("a connection in passing was not marked")
+		}
+		_, _ = a.Close(), z.Close()
+	}
 }

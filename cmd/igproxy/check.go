@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -105,6 +106,7 @@ func checkRedis(ctx context.Context, config Config) error {
 		return err
 	}
 	o.Redis.Timeout = max(o.Redis.Timeout, 2*time.Second) // a person waits here, not a request
+	cache.RouteLogs(slog.New(slog.DiscardHandler))        // what there is to say is said below
 	c, err := cache.New(o)
 	if err != nil {
 		return err

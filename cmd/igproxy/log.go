@@ -8,6 +8,16 @@ import (
 	"golang.org/x/term"
 )
 
+// newServeLog builds the logger of a process that answers requests, and the queue behind it, which its owner closes.
+func newServeLog(w io.Writer, level, format string) (*slog.Logger, *lines) {
+	l := newLines(w)
+	log := newLogger(l, level, format)
+	l.tell = func(dropped int) {
+		log.Warn("log lines were dropped: standard error did not take them in time", "lines", dropped)
+	}
+	return log, l
+}
+
 // newLogger builds the one logger: JSON, or text for a person at a terminal.
 func newLogger(w io.Writer, level, format string) *slog.Logger {
 	var l slog.Level
@@ -22,6 +32,9 @@ func newLogger(w io.Writer, level, format string) *slog.Logger {
 }
 
 func isTerminal(w io.Writer) bool {
+	if l, ok := w.(*lines); ok {
+		w = l.to
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -30,11 +30,15 @@ func serveCommand(env environment) *cli.Command {
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
 			config, problems := loadConfig(c.String("config"), env.environ)
-			log := newLogger(env.stderr, config.Log.Level, config.Log.Format)
-			if err := report(env, problems, log); err != nil {
-				return err
+			log, lines := newServeLog(env.stderr, config.Log.Level, config.Log.Format)
+			err := report(env, problems, log)
+			if err == nil {
+				err = serve(config, log, lines, isTerminal(env.stderr))
 			}
-			return serve(config, log)
+			if !lines.close(lastLines) && err != nil {
+				return errReported // main would wait for standard error for ever
+			}
+			return err
 		},
 	}
 }
@@ -57,15 +61,22 @@ func report(env environment, problems []Problem, log *slog.Logger) error {
 	return nil
 }
 
-func serve(config Config, log *slog.Logger) error {
+func serve(config Config, log *slog.Logger, lines *lines, terminal bool) error {
 	slog.SetDefault(log) // package main owns the process; libraries that speak through the default are heard too
 	cache.RouteLogs(log)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
 	defer signal.Stop(signals)
+	// A log whose reader has gone is no reason to stop, as Go would have it for standard error; nor is a stray SIGHUP, but when it says
+	// that the terminal has gone.
+	signal.Ignore(syscall.SIGPIPE)
+	if !terminal {
+		signal.Ignore(syscall.SIGHUP)
+	}
 	s, err := newSidecar(config, log)
 	if err != nil {
 		return err
 	}
+	s.metrics.LogLinesDropped(lines.Dropped)
 	return s.run(signals)
 }

@@ -141,7 +141,7 @@ func settings() []setting {
 		{key: "server.max_header_bytes", kind: kindSize, low: 8 << 10, high: 1 << 20, field: func(c *Config) any { return &c.Server.MaxHeaderBytes },
 			doc: "The largest request header read, the request line with the token in it included."},
 		{key: "server.max_connections", kind: kindCount, low: 1, high: million, field: func(c *Config) any { return &c.Server.MaxConnections },
-			doc: "How many connections apps may have open at once. Further ones wait to be accepted."},
+			doc: "How many connections apps may have open at once. Further ones get what memory knows, or 503."},
 		{key: "server.drain", kind: kindDuration, low: 0, high: 10 * minute, field: func(c *Config) any { return &c.Server.Drain },
 			doc: "How long a stop waits for requests and stores under way."},
 

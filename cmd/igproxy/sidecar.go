@@ -20,6 +20,7 @@ type sidecar struct {
 	log        *slog.Logger
 	cache      *cache.Cache
 	proxy      *proxy.Proxy
+	metrics    *proxy.Metrics
 	app, admin *listener
 }
 
@@ -32,6 +33,7 @@ func newSidecar(config Config, log *slog.Logger) (s *sidecar, err error) {
 		}
 	}()
 	metrics := proxy.NewMetrics()
+	s.metrics = metrics
 	b := readBuild()
 	metrics.Build(b.version, b.commit, b.goVersion)
 	co, err := cacheOptions(config, metrics, log)
@@ -150,7 +152,7 @@ type listener struct {
 }
 
 func newListener(l net.Listener, config Config, log *slog.Logger) *listener {
-	return &listener{net: l, done: make(chan struct{}), server: &http.Server{
+	server := &http.Server{
 		ReadHeaderTimeout: config.Server.ReadHeaderTimeout,
 		ReadTimeout:       config.Server.ReadTimeout,
 		WriteTimeout:      config.Server.WriteTimeout,
@@ -159,7 +161,9 @@ func newListener(l net.Listener, config Config, log *slog.Logger) *listener {
 		ErrorLog:          slog.NewLogLogger(log.With("from", "net/http").Handler(), slog.LevelWarn),
 		// net/http answers OPTIONS * by itself, to any Host, and waits for an announced body; the gate does better.
 		DisableGeneralOptionsHandler: true,
-	}}
+	}
+	watch(server)
+	return &listener{net: l, done: make(chan struct{}), server: server}
 }
 
 // serve accepts connections in a goroutine that ends when the server is closed.

@@ -1,0 +1,58 @@
+package cache
+
+// The wall clock can jump: an administrator sets it, or the machine sleeps, and the clock that only ever goes on stands still meanwhile.
+// An entry is gone as soon as either says so. Time-outs go by the second one alone, as everything of context's and net's does.
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+// jumped is t on a machine whose wall clock was set by d since the other clock's reading in t was taken. There is no other way to make one:
+// time.Time moves both.
+func jumped(t time.Time, d time.Duration) time.Time {
+	inside := (*struct {
+		wall uint64 // a flag, 33 bits of seconds, 30 of nanoseconds
+		ext  int64  // the other clock
+	})(unsafe.Pointer(&t))
+	inside.wall += uint64(d/time.Second) << 30
+	return t
+}
+
+func TestAJumpIsMadeAsMeant(t *testing.T) {
+	now := time.Now()
+	later := jumped(now, time.Hour)
+	if got := later.Sub(now); got != 0 {
+		t.Errorf("by the clock that goes on: %s later, want 0", got)
+	}
+	if got := later.Round(0).Sub(now.Round(0)); got != time.Hour {
+		t.Errorf("by the wall clock: %s later, want 1h", got)
+	}
+}
+
+func TestAClockThatJumpsServesNothingPastItsEnd(t *testing.T) {
+	m, err := newMemory(10, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.close()
+	now := time.Now()
+	for name, c := range map[string]struct {
+		expires time.Time
+		want    bool
+	}{
+		"no jump": {now.Add(time.Hour), true},
+		"ahead, past the end (or the machine slept)":  {jumped(now.Add(time.Hour), -2*time.Hour), false}, // the end as it looks after the jump
+		"back, and the end is long past by the other": {jumped(now.Add(-time.Second), 24*time.Hour), false},
+		"ahead, but not past the end":                 {jumped(now.Add(2*time.Hour), -time.Hour), true},
+		"from Redis: by the wall clock only":          {now.Add(time.Hour).Round(0), true},
+	} {
+		k := keyOf(t, name)
+		m.put(k.id, Entry{Value: []byte("v"), Expires: c.expires})
+		if _, got := m.get(k.id); got != c.want {
+			t.Errorf("%s: served %v, want %v", name, got, c.want)
+		}
+	}
+}

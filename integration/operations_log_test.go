@@ -1,0 +1,224 @@
+package integration
+
+// Whoever reads the log holds nobody who asks. A pipe that nobody reads, a reader that has gone, a full disk: answers go on, lines are
+// dropped and counted, and when the log moves again it says how many. A stop is not held either.
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// serveInto starts a sidecar whose standard error is a file. Its addresses are chosen before, since its log may never be read.
+func serveInto(t *testing.T, stderr *os.File, settings ...string) *process {
+	t.Helper()
+	app, admin := freeAddress(t), freeAddress(t)
+	cmd := exec.Command(binary, "serve")
+	cmd.Stderr = stderr
+	p := startCommand(t, environ(append(settings, "LISTEN="+app, "ADMIN_LISTEN="+admin)...), cmd)
+	p.url, p.admin = "http://"+app, "http://"+admin
+	eventually(t, "it answers", func() bool {
+		r, err := fetch(t.Context(), noKeepAlive, p.admin+"/healthz")
+		return err == nil && r.status == 200
+	})
+	return p
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// metric reads one sample of /metrics; 0 when it is not there.
+func (p *process) metric(t *testing.T, sample string) float64 {
+	t.Helper()
+	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(sample) + ` (\S+)$`).FindStringSubmatch(p.page(t, "/metrics").body)
+	if m == nil {
+		return 0
+	}
+	v, err := strconv.ParseFloat(m[1], 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// chatter makes a process write n lines of log, fast: many requests over one connection, whose answers are read as they come.
+func (p *process) chatter(t *testing.T, n int) {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	in := bufio.NewReader(conn)
+	const atOnce = 100
+	for i := 0; i < n; i += atOnce {
+		if _, err := io.WriteString(conn, strings.Repeat("GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n", atOnce)); err != nil {
+			t.Fatal(err)
+		}
+		for range atOnce {
+			res, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatalf("an answer was held: %v", err)
+			}
+			if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != 404 {
+				t.Fatalf("got %d, %v", res.StatusCode, err)
+			}
+		}
+	}
+}
+
+const droppedLines = "igproxy_log_lines_dropped_total"
+
+func TestALogThatNobodyReadsHoldsNobody(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	p := serveInto(t, w, "UPSTREAM_URL="+upstream.URL)
+	_ = w.Close() // ours; it has its own
+	start := time.Now()
+	asked := 0
+	for ; p.metric(t, droppedLines) == 0; asked += 2000 {
+		if p.chatter(t, 2000); asked > 100_000 {
+			t.Fatal("100,000 lines went into a pipe that nobody reads")
+		}
+	}
+	if r := p.ask(t, "IGAA-unheard"); r.status != 200 {
+		t.Errorf("got %d", r.status)
+	}
+	t.Logf("%d requests answered in %s, %.0f lines dropped", asked, time.Since(start).Round(time.Millisecond), p.metric(t, droppedLines))
+
+	// Somebody reads again: all that was kept, in order, and then how much was lost.
+	lines := make(chan string, 1)
+	go func() { // ends with the pipe, which ends with the process
+		defer close(lines)
+		for s := bufio.NewScanner(r); s.Scan(); {
+			if line := s.Text(); strings.Contains(line, "were dropped") || strings.Contains(line, `"stopped"`) {
+				lines <- line
+			}
+		}
+	}()
+	dropped := p.metric(t, droppedLines)
+	select {
+	case line := <-lines:
+		if !strings.Contains(line, fmt.Sprintf(`"lines":%.0f`, dropped)) {
+			t.Errorf("got %s, want %.0f lines", line, dropped)
+		}
+	case <-time.After(patience):
+		t.Fatal("the log did not say how many lines it lost")
+	}
+	if code := p.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if line := <-lines; !strings.Contains(line, `"stopped"`) {
+		t.Errorf("the last line is not there: %s", line)
+	}
+}
+
+func TestALogThatNobodyReadsDoesNotHoldAStop(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	for name, want := range map[string]int{"a drain": 0, "a second signal": 1} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		p := serveInto(t, w, "UPSTREAM_URL="+upstream.URL)
+		_ = w.Close()
+		p.chatter(t, 1000) // more than a pipe holds
+		gone := make(chan struct{})
+		if close(gone); want == 1 {
+			gone = make(chan struct{})
+			calls := ig.Calls()
+			go func() { _, _ = p.try(t.Context(), "hang-1"); close(gone) }()
+			eventually(t, "an exchange hangs", func() bool { return ig.Calls() > calls })
+			_ = p.cmd.Process.Signal(syscall.SIGTERM)
+			eventually(t, "it drains", func() bool {
+				r, err := fetch(t.Context(), noKeepAlive, p.admin+"/readyz")
+				return err == nil && r.status == 503
+			})
+		}
+		start := time.Now()
+		if code := p.stop(t); code != want {
+			t.Errorf("%s: exit code %d, want %d", name, code, want)
+		}
+		t.Logf("%s took %s", name, time.Since(start).Round(time.Millisecond))
+		<-gone
+	}
+}
+
+func TestALogWithoutAReaderOrOnAFullDiskHoldsNobody(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = r.Close()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, stderr := range map[string]*os.File{"the reader has gone": w, "the disk is full": full} {
+		p := serveInto(t, stderr, "UPSTREAM_URL="+upstream.URL)
+		_ = stderr.Close()
+		answers(t, p, "unlogged", 20)
+		eventually(t, "dropped lines are counted", func() bool { return p.metric(t, droppedLines) >= 20 })
+		if code := p.stop(t); code != 0 {
+			t.Errorf("%s: exit code %d", name, code)
+		}
+	}
+}
+
+func TestASidecarThatIsReadLosesNoLine(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	p := serve(t, "UPSTREAM_URL="+upstream.URL)
+	const n = 5000
+	p.chatter(t, n)
+	if lost := p.metric(t, droppedLines); lost != 0 {
+		t.Errorf("%.0f lines dropped", lost)
+	}
+	if code := p.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if got := len(p.log.lines("request")); got != n {
+		t.Errorf("%d lines for %d requests", got, n)
+	}
+	text := strings.TrimSpace(p.log.String())
+	if last := text[strings.LastIndex(text, "\n")+1:]; !strings.Contains(last, `"stopped"`) {
+		t.Errorf("the last line is %s", last)
+	}
+}
+
+func TestAStraySIGHUPIsNoStop(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	p := serve(t, "UPSTREAM_URL="+upstream.URL)
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	answers(t, p, "hup", 3)
+	if code := p.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}

@@ -1,0 +1,187 @@
+package integration
+
+// What an operator fears: the process killed in the middle of everything, a flood of tokens that nobody sees twice, and the moment when
+// everything that was dead comes back at once.
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+func TestKilledInTheMiddleNothingHalfDoneIsEverServed(t *testing.T) {
+	const rounds, tokens = 3, 20
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig.SetLatency(20 * time.Millisecond)
+	redis := redistest.Start(t)
+	settings := append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)
+	for round := range rounds {
+		p := serve(t, settings...)
+		var answered, ended atomic.Int32
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			crowd(tokens, func(i int) {
+				for n := 0; ; n++ { // old tokens and new ones, until the connection ends
+					r, err := p.try(t.Context(), fmt.Sprintf("IGAA-killed-%d-%d", n%(round+2), i))
+					if err != nil {
+						ended.Add(1)
+						return
+					}
+					if answered.Add(1); r.status != 200 {
+						t.Errorf("before its end: got %d %s", r.status, r.body)
+					}
+				}
+			})
+		}()
+		eventually(t, "it is busy", func() bool { return answered.Load() > int32(tokens*(round+1)/2) })
+		killed := time.Now()
+		_ = p.cmd.Process.Signal(syscall.SIGKILL)
+		<-stopped
+		if took := time.Since(killed); ended.Load() != tokens || took > patience/2 {
+			t.Errorf("%d of %d callers saw their connection end, after %s", ended.Load(), tokens, took)
+		}
+		<-p.exited
+
+		again := serve(t, settings...)
+		var got tally
+		crowd(tokens*(round+2), func(i int) {
+			short := fmt.Sprintf("IGAA-killed-%d-%d", i/tokens, i%tokens)
+			r, err := again.try(t.Context(), short)
+			got.count(ig, short, r, err)
+		})
+		if got.right.Load() != tokens*int64(round+2) {
+			t.Errorf("after the restart: %s; want all of them right", &got)
+		}
+		if unsealed := again.metric(t, `igproxy_cache_lookups_total{result="unsealed",tier="redis"}`); unsealed > 0 {
+			t.Errorf("%.0f values in Redis do not open", unsealed)
+		}
+		_ = again.cmd.Process.Kill()
+		<-again.exited
+	}
+}
+
+// memory is what the process holds in RAM, in bytes.
+func (p *process) memory(t *testing.T) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	m := regexp.MustCompile(`VmRSS:\s+(\d+) kB`).FindSubmatch(status)
+	if err != nil || m == nil {
+		t.Fatalf("no VmRSS: %v", err)
+	}
+	kib, _ := strconv.Atoi(string(m[1]))
+	return kib << 10
+}
+
+func TestAFloodOfTokensDoesNotGrowTheMemory(t *testing.T) {
+	const entries, flood = 500, 8000
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, fmt.Sprintf("CACHE_MAX_ENTRIES=%d", entries), "LOG_LEVEL=info")
+	var wrong atomic.Int32
+	ask := func(from, to int) {
+		next := make(chan int)
+		var wg sync.WaitGroup
+		for range 16 {
+			wg.Go(func() {
+				for i := range next {
+					if r, err := p.try(t.Context(), fmt.Sprintf("IGAA-flood-%d", i)); err != nil || r.status != 200 {
+						wrong.Add(1)
+					}
+				}
+			})
+		}
+		for i := from; i < to; i++ {
+			next <- i
+		}
+		close(next)
+		wg.Wait()
+	}
+	ask(0, 4*entries) // the cache is full, and everything has been used once
+	before, most := p.memory(t), 0.0
+	for i := 1; i <= 8; i++ {
+		ask(i*flood/8+4*entries, (i+1)*flood/8+4*entries)
+		most = max(most, p.metric(t, "igproxy_cache_entries"))
+	}
+	after := p.memory(t)
+	t.Logf("%d MiB before and %d MiB after %d tokens, at most %.0f entries", before>>20, after>>20, flood, most)
+	if grown := after - before; grown > 48<<20 || most > 1.1*entries { // with the race detector's own
+		t.Errorf("grown by %d MiB, %.0f entries for cache.max_entries %d", grown>>20, most, entries)
+	}
+	if wrong.Load() > 0 {
+		t.Errorf("%d were not answered", wrong.Load())
+	}
+}
+
+func TestAfterAnOutageOfEverythingThereIsNoStorm(t *testing.T) {
+	const callers, tokens, bound = 200, 100, 8
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	redis := redistest.Start(t)
+	p := serve(t, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, fmt.Sprintf("UPSTREAM_MAX_IN_FLIGHT=%d", bound), "BREAKER_OPEN=500ms",
+		"LOG_LEVEL=info")...)
+	answers(t, p, "before", 3)
+	upstream.Close()
+	redis.Kill()
+	ig.SetLatency(50 * time.Millisecond)
+
+	var got tally
+	var patient sync.WaitGroup
+	for i := range callers {
+		patient.Go(func() { // asks until there is an answer
+			short := fmt.Sprintf("IGAA-storm-%d", i%tokens)
+			for deadline := time.Now().Add(2 * patience); time.Now().Before(deadline); {
+				r, err := p.try(t.Context(), short)
+				if err == nil && r.status == 200 {
+					got.count(ig, short, r, err)
+					return
+				}
+				if err != nil || r.status/100 != 5 {
+					t.Errorf("during the outage: got %d %s, %v", r.status, r.body, err)
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			got.failed.Add(1)
+		})
+	}
+	eventually(t, "both are missed", func() bool {
+		ready := p.page(t, "/readyz")
+		return regexp.MustCompile(`"breaker":"(open|half-open)".*"redis":"degraded"`).MatchString(ready.body)
+	})
+	answers(t, p, "before", 3) // known ones are answered all the while
+	ig.Reset()
+	redis.Restart()
+	again, err := proxytest.Start(ig, proxytest.ServerOptions{Addr: upstream.Addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	start := time.Now()
+	patient.Wait()
+	took := time.Since(start)
+
+	var stats struct {
+		Total       int `json:"total"`
+		MaxInFlight int `json:"max_in_flight"`
+	}
+	r, err := fetch(t.Context(), http.DefaultClient, again.URL+"/__stats")
+	if err != nil || json.Unmarshal([]byte(r.body), &stats) != nil {
+		t.Fatalf("no stats: %v", err)
+	}
+	t.Logf("%s, %s after both were back; %d calls for %d tokens, at most %d in flight", &got, took.Round(time.Millisecond), stats.Total, tokens, stats.MaxInFlight)
+	if got.right.Load() != callers {
+		t.Errorf("%s; want all %d right in the end", &got, callers)
+	}
+	if stats.MaxInFlight > bound || stats.Total > tokens+tokens/10 {
+		t.Errorf("at most %d calls in flight and %d in all; want %d and about one for each of %d tokens", stats.MaxInFlight, stats.Total, bound, tokens)
+	}
+}

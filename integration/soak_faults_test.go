@@ -1,0 +1,205 @@
+package integration
+
+// What happens during a soak, what is looked at meanwhile, and what must be left when it is over.
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+)
+
+// disturbances are all that can happen, by name. Each ends what it began, some only at the next calm.
+var disturbances = []struct {
+	name string
+	does func(*soak)
+}{
+	{"redis hangs", func(s *soak) { s.redis.Pause(); s.while(); s.redis.Resume() }},
+	{"redis dies", func(s *soak) { s.redis.Kill(); s.while(); s.redis.Restart() }},
+	{"redis forgets", func(s *soak) { s.redis.Do("FLUSHALL") }},
+	{"redis mixes up", func(s *soak) { s.redis.Shuffle() }},
+	{"redis lies", func(s *soak) {
+		s.liar.Tell(redistest.Lies[s.rng.IntN(len(redistest.Lies))], 3)
+		s.while()
+		s.liar.Tell(redistest.Truth, 1)
+	}},
+	{"instagram fails", func(s *soak) {
+		faults := []string{"down", "unknown", "html", "hang", "hangbody", "reset", "close", "garbageline", "badjson", "truncated", "slow", "expired", "limit17"}
+		s.ig.SetFault(faults[s.rng.IntN(len(faults))])
+		s.while()
+		s.ig.SetFault("")
+	}},
+	{"instagram is slow", func(s *soak) {
+		s.ig.SetLatency(time.Duration(s.rng.IntN(300)) * time.Millisecond)
+		s.while()
+		s.ig.SetLatency(0)
+	}},
+	{"clients hang", (*soak).hang},
+	{"a SIGHUP", func(s *soak) {
+		_ = s.sidecars[s.rng.IntN(len(s.sidecars))].process.Load().cmd.Process.Signal(syscall.SIGHUP)
+	}},
+	{"a restart", func(s *soak) { s.restart(syscall.SIGTERM) }},
+	{"a death", func(s *soak) { s.restart(syscall.SIGKILL) }},
+}
+
+// disturb lets one thing happen, chosen by the seed, each once before any comes again.
+func (s *soak) disturb() {
+	fewest := -1
+	var due []int
+	for i, d := range disturbances {
+		switch n := s.happened[d.name]; {
+		case fewest < 0 || n < fewest:
+			fewest, due = n, []int{i}
+		case n == fewest:
+			due = append(due, i)
+		}
+	}
+	d := disturbances[due[s.rng.IntN(len(due))]]
+	s.happened[d.name]++
+	d.does(s)
+	s.while()
+}
+
+func (s *soak) while() { time.Sleep(time.Duration(50+s.rng.IntN(250)) * time.Millisecond) }
+
+// hang opens connections that send half a request, or ask much and read nothing.
+func (s *soak) hang() {
+	p := s.sidecars[s.rng.IntN(len(s.sidecars))].process.Load()
+	for i := range 60 {
+		c, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		if err != nil {
+			s.t.Errorf("a connection was refused: %v", err)
+			return
+		}
+		s.strays = append(s.strays, c)
+		text := "GET /access_token?grant"
+		if i%10 == 0 {
+			text = strings.Repeat(rawExchange(s.token(i)), 20)
+		}
+		_ = c.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = io.WriteString(c, text)
+	}
+}
+
+// restart ends any sidecar but the first, whose growth is measured, and starts another.
+func (s *soak) restart(by syscall.Signal) {
+	seat := s.sidecars[1+s.rng.IntN(len(s.sidecars)-1)]
+	p := seat.process.Load()
+	seat.epoch.Add(1)
+	_ = p.cmd.Process.Signal(by)
+	if code := p.wait(s.t); by == syscall.SIGTERM && code != 0 {
+		s.t.Errorf("exit code %d after SIGTERM", code)
+	}
+	s.searchIn("the log", p.log.take())
+	seat.process.Store(s.start())
+	seat.epoch.Add(1)
+}
+
+// take returns the whole lines of a log and forgets them.
+func (b *buffer) take() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	text := b.text.String()
+	whole := strings.LastIndexByte(text, '\n') + 1
+	b.text.Reset()
+	b.text.WriteString(text[whole:])
+	return text[:whole]
+}
+
+// search looks for what must be nowhere, in the logs, the metrics and Redis.
+func (s *soak) search() {
+	for _, seat := range s.sidecars {
+		s.searchIn("the log", seat.process.Load().log.take())
+		s.searchIn("/metrics", seat.process.Load().page(s.t, "/metrics").body)
+	}
+	var stored strings.Builder
+	for k, v := range s.redis.Dump() {
+		fmt.Fprintln(&stored, k, v)
+	}
+	s.searchIn("redis", stored.String())
+}
+
+func (s *soak) searchIn(place, text string) {
+	for _, what := range s.found(text) {
+		s.t.Errorf("%s holds %s", place, what)
+	}
+}
+
+func (s *soak) found(text string) (what []string) {
+	for name, needle := range s.needles {
+		if i := strings.Index(text, needle); i >= 0 {
+			what = append(what, fmt.Sprintf("%s: %.300q", name, text[max(0, i-100):]))
+		}
+	}
+	if s.long.MatchString(text) {
+		what = append(what, "a long-lived token")
+	}
+	return what
+}
+
+// calm ends all faults and waits until everybody is well.
+func (s *soak) calm() {
+	for _, c := range s.strays {
+		_ = c.Close()
+	}
+	s.strays = nil
+	n := 0
+	for i, seat := range s.sidecars {
+		p := seat.process.Load()
+		eventually(s.t, "all is well", func() bool {
+			n++
+			r, err := fetch(s.t.Context(), s.client, p.url+exchangePath(fmt.Sprintf("IGAA-%s-calm-%d-%d", soakCanary, i, n)))
+			ready := p.page(s.t, "/readyz").body
+			return err == nil && r.status == 200 && strings.Contains(ready, `"breaker":"closed"`) && strings.Contains(ready, `"redis":"ok"`)
+		})
+	}
+}
+
+// usage is what a sidecar uses when nobody asks.
+type usage struct {
+	goroutines  float64
+	descriptors int
+	memory      int
+}
+
+// measure waits for the end of what our own connections cost, if quiet.
+func (s *soak) measure(p *process, quiet bool) (u usage) {
+	if quiet {
+		s.client.CloseIdleConnections()
+		eventually(s.t, "no flight is in the air", func() bool {
+			return p.metric(s.t, "igproxy_flights") == 0 && p.metric(s.t, "igproxy_upstream_in_flight") == 0
+		})
+	}
+	return usage{p.metric(s.t, "go_goroutines"), p.descriptors(s.t), p.memory(s.t)}
+}
+
+// afterwards proves that everybody answers everything right, and that nothing has grown.
+func (s *soak) afterwards(before usage) {
+	s.t.Helper()
+	failed := s.refusals.Load()
+	s.burst("after")
+	if failed = s.refusals.Load() - failed; failed > 0 {
+		s.t.Errorf("when it was over, %d of %d were refused", failed, 64*len(s.sidecars))
+	}
+	s.search()
+	var after usage
+	for i, seat := range s.sidecars {
+		p := seat.process.Load()
+		s.client.CloseIdleConnections()
+		eventually(s.t, fmt.Sprintf("sidecar %d is back to about %+v; it is %+v", i, before, s.measure(p, true)), func() bool {
+			after = s.measure(p, false)
+			return after.goroutines <= before.goroutines+10 && after.descriptors <= before.descriptors+soakPool
+		})
+		s.t.Logf("sidecar %d: before %+v, after %+v", i, before, after)
+		if grown := after.memory - before.memory; grown > 96<<20 { // with the race detector's own, which is some eight times as much
+			s.t.Errorf("sidecar %d has grown by %d MiB", i, grown>>20)
+		}
+		if i == 0 && p.cmd.ProcessState != nil {
+			s.t.Error("the first sidecar has ended")
+		}
+	}
+}

@@ -1,0 +1,213 @@
+package integration
+
+// All faults at once, shuffled, under load, on several sidecars: nobody ever gets a token that is not their own, every answer is one that
+// an app understands, nothing leaks, and when it is over everything is back to where it began: connections, goroutines, memory.
+//
+// It lasts for some seconds, or as long as IGPROXY_SOAK says (make soak SOAK=10m). IGPROXY_SOAK_SEED repeats the choices of another run,
+// as far as a machine can.
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// soak is the stage: sidecars, what they lean on, and what must never happen.
+type soak struct {
+	t        *testing.T
+	rng      *rand.Rand // of the faults
+	settings []string
+	ig       *proxytest.Instagram
+	redis    *redistest.Server
+	liar     *redistest.Liar
+	sidecars []*seat
+	strays   []net.Conn // of clients that hang
+	client   *http.Client
+
+	needles map[string]string // form of a canary by what it is
+	long    *regexp.Regexp
+
+	got      tally // tokens
+	refusals atomic.Int64
+	left     atomic.Int64
+	excused  atomic.Int64 // met a restart
+	statuses sync.Map     // of answers that nobody should get
+	happened map[string]int
+}
+
+// seat is the place of a sidecar, which others take when it is restarted.
+type seat struct {
+	process atomic.Pointer[process]
+	epoch   atomic.Int64 // odd while there is nobody
+}
+
+const (
+	soakCallers = 24
+	soakTokens  = 300
+	soakPool    = 12 // kept connections to Redis are no leak
+	soakCanary  = "s0akc4nary"
+)
+
+func TestASoakOfAllFaultsShuffled(t *testing.T) {
+	length, seed := 12*time.Second, rand.Uint64()
+	var err error
+	if v := os.Getenv("IGPROXY_SOAK"); v != "" {
+		if length, err = time.ParseDuration(v); err != nil {
+			t.Fatalf("IGPROXY_SOAK: %v", err)
+		}
+	}
+	if v := os.Getenv("IGPROXY_SOAK_SEED"); v != "" {
+		if seed, err = strconv.ParseUint(v, 10, 64); err != nil {
+			t.Fatalf("IGPROXY_SOAK_SEED: %v", err)
+		}
+	}
+	t.Logf("for %s, IGPROXY_SOAK_SEED=%d", length, seed)
+	s := newSoak(t, seed, 3)
+	s.burst("warm") // every pool is as large as it gets
+	before := s.measure(s.sidecars[0].process.Load(), true)
+
+	issued := s.ig.Issued("IGAA-" + soakCanary + "-warm-0")
+	for _, text := range append(issued, appSecret, s.token(7), forms(s.token(50))["hex"], "WARNING: DATA RACE") { // the search must be able to find
+		if len(s.found("x"+text+"x")) == 0 || len(issued) == 0 {
+			t.Errorf("the search does not find %.20s...", text)
+		}
+	}
+
+	stop := make(chan struct{})
+	var callers sync.WaitGroup
+	for i := range soakCallers {
+		callers.Go(func() { s.call(rand.New(rand.NewPCG(seed, uint64(i))), stop) })
+	}
+	for end := time.Now().Add(length); time.Now().Before(end); {
+		s.disturb()
+		s.search()
+	}
+	close(stop)
+	callers.Wait()
+	s.calm()
+	s.afterwards(before)
+	t.Logf("tokens: %s; %d refusals, %d callers left, %d met a restart; %v", &s.got, s.refusals.Load(), s.left.Load(), s.excused.Load(), s.happened)
+	if s.got.wrong.Load() > 0 || s.got.failed.Load() > 0 || s.got.right.Load() < 1000 || s.refusals.Load() == 0 {
+		t.Errorf("%s, %d refusals; want no wrong one, no failure, and many of both", &s.got, s.refusals.Load())
+	}
+	s.statuses.Range(func(what, _ any) bool { t.Errorf("an app got %v", what); return true })
+	if strange := s.ig.Strange(); len(strange) > 0 {
+		t.Errorf("Instagram was sent %v", strange[0])
+	}
+}
+
+func newSoak(t *testing.T, seed uint64, n int) *soak {
+	t.Helper()
+	s := &soak{t: t, rng: rand.New(rand.NewPCG(seed, seed)), happened: map[string]int{}, needles: map[string]string{}}
+	var upstream *proxytest.Server
+	s.ig, upstream = instagram(t, proxytest.ServerOptions{})
+	s.redis = redistest.Start(t)
+	s.liar = redistest.StartLiar(t, s.redis)
+	s.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: soakCallers}, Timeout: patience}
+	t.Cleanup(s.client.CloseIdleConnections)
+	s.settings = []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=" + s.liar.URL(), "UPSTREAM_TIMEOUT=800ms", "COALESCE_WAIT=1s",
+		"BREAKER_OPEN=200ms", "BREAKER_INTERVAL=3s", "CACHE_TTL=2s", "CACHE_NEGATIVE_TTL=1s", "CACHE_MAX_ENTRIES=200", "UPSTREAM_MAX_IN_FLIGHT=32", fmt.Sprintf("REDIS_POOL_SIZE=%d", soakPool),
+		"SERVER_READ_HEADER_TIMEOUT=1s", "SERVER_WRITE_TIMEOUT=4s", "SERVER_MAX_CONNECTIONS=100"}
+	for range n {
+		seat := &seat{}
+		seat.process.Store(s.start())
+		s.sidecars = append(s.sidecars, seat)
+	}
+	for i := range 4 { // of the other tokens, the raw form is searched for by what they have in common
+		for form, needle := range forms(s.token(i * 50)) {
+			s.needles[fmt.Sprintf("token %d as %s", i*50, form)] = needle
+		}
+	}
+	for form, needle := range forms(appSecret) {
+		s.needles["the client secret as "+form] = needle
+	}
+	s.needles["a short-lived token"] = soakCanary
+	s.needles["a race"] = "DATA RACE"
+	s.needles["a panic"] = `"msg":"panic`
+	s.long = regexp.MustCompile(`IGAA[0-9A-Za-z]{30}`)
+	return s
+}
+
+// start starts a sidecar; one with the race detector would sleep for a second before its end.
+func (s *soak) start() *process {
+	s.t.Helper()
+	p := start(s.t, append(environ(s.settings...), "GORACE=atexit_sleep_ms=0"), "serve")
+	p.listening(s.t)
+	return p
+}
+
+// token is the i-th: every fourth meets a fault of Instagram's, but for those that hold the whole app for a minute.
+func (s *soak) token(i int) string {
+	faults := slices.DeleteFunc(proxytest.Faults(), func(f proxytest.Fault) bool {
+		return f.Name == "wrongsecret" || f.Name == "limit4" || f.Name == "limit613" || f.Name == "limit429" || f.Name == "endless" || f.Name == "gzipbomb"
+	})
+	if i%4 == 3 {
+		return fmt.Sprintf("%s-%s-%d", faults[i/4%len(faults)].Name, soakCanary, i)
+	}
+	return fmt.Sprintf("IGAA-%s-%d", soakCanary, i)
+}
+
+// call is one app that asks and asks.
+func (s *soak) call(rng *rand.Rand, stop <-chan struct{}) {
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(time.Duration(rng.IntN(10)) * time.Millisecond):
+		}
+		seat := s.sidecars[rng.IntN(len(s.sidecars))]
+		epoch := seat.epoch.Load()
+		if epoch%2 == 1 {
+			continue
+		}
+		ctx, cancel := context.WithCancel(s.t.Context())
+		leaves := rng.IntN(10) == 0
+		if leaves {
+			time.AfterFunc(time.Duration(rng.IntN(30))*time.Millisecond, cancel)
+		}
+		short := s.token(rng.IntN(soakTokens))
+		r, err := fetch(ctx, s.client, seat.process.Load().url+exchangePath(short))
+		s.judge(short, r, err, leaves, seat.epoch.Load() != epoch)
+		cancel()
+	}
+}
+
+func (s *soak) judge(short string, r reply, err error, left, restarted bool) {
+	switch {
+	case err != nil && left:
+		s.left.Add(1)
+	case err != nil && restarted:
+		s.excused.Add(1)
+	case err != nil:
+		s.statuses.Store(strings.ReplaceAll(err.Error(), short, "TOKEN"), true)
+	case r.status == 200:
+		s.got.count(s.ig, short, r, nil)
+	case slices.Contains([]int{400, 403, 429, 502, 503, 504}, r.status) && strings.HasPrefix(r.body, `{"error":{"message":`):
+		s.refusals.Add(1)
+	default:
+		s.statuses.Store(fmt.Sprintf("%d %.80s", r.status, r.body), true)
+	}
+}
+
+// burst asks for many new tokens at once, at all sidecars.
+func (s *soak) burst(name string) {
+	crowd(64*len(s.sidecars), func(i int) {
+		short := fmt.Sprintf("IGAA-%s-%s-%d", soakCanary, name, i)
+		r, err := fetch(s.t.Context(), s.client, s.sidecars[i%len(s.sidecars)].process.Load().url+exchangePath(short))
+		s.judge(short, r, err, false, false)
+	})
+}
