@@ -8,7 +8,7 @@ type class string
 
 const (
 	classRequest   class = "request"   // the app sent something that igproxy does not take; Instagram was not asked
-	classToken     class = "token"     // the user's token is no good: remembered
+	classToken     class = "bad_token" // the user's token is no good: remembered. Not "token": that is how good answers are counted
 	classStanding  class = "standing"  // the app has no standing with that account: remembered for seconds, an operator must act
 	classSecret    class = "secret"    // the client secret is refused: an operator must act
 	classRefused   class = "refused"   // any other definite refusal: passed on, not remembered

@@ -17,6 +17,9 @@ type grant struct {
 	secret    bool          // whether the client secret is added
 	base      *url.URL      // the upstream it is asked of
 	ttl       time.Duration // how long a token answer is remembered at the most
+
+	// repeatable says that asking twice does no harm: an exchange uses nothing up, as the exchange of a code does.
+	repeatable bool
 }
 
 // grants builds the table. The exchange is documented by Meta at
@@ -31,5 +34,7 @@ func grants(o Options) []*grant {
 		secret:    true,
 		base:      o.UpstreamURL,
 		ttl:       o.TTL,
+
+		repeatable: true,
 	}}
 }

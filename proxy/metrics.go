@@ -21,6 +21,7 @@ type Metrics struct {
 	requests  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
 	upstream  *prometheus.CounterVec
+	retries   *prometheus.CounterVec
 	waits     *prometheus.HistogramVec
 	lookups   *prometheus.CounterVec
 	claims    *prometheus.CounterVec
@@ -50,6 +51,7 @@ func NewMetrics() *Metrics {
 	m.durations = histogram("request_duration_seconds", "From the request's header to the last byte written.",
 		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "grant", "source")
 	m.upstream = counter("upstream_requests_total", "Calls to Instagram, by what came back.", "app", "grant", "result")
+	m.retries = counter("upstream_retries_total", "Repetitions that calls to Instagram needed, by what became of them.", "app", "grant", "result")
 	m.waits = histogram("upstream_duration_seconds", "Calls to Instagram.", []float64{.05, .1, .2, .3, .5, .75, 1, 2, 3, 5, 10}, "grant")
 	m.lookups = counter("cache_lookups_total", "Lookups, by tier and result.", "tier", "result")
 	m.claims = counter("claims_total", "Claims on tokens that memory does not know, by how they came out.", "result")
@@ -117,6 +119,10 @@ func (m *Metrics) answered(x *exchange, took time.Duration) {
 func (m *Metrics) asked(c call, result class, took time.Duration) {
 	m.upstream.WithLabelValues(c.app.label, c.grant.name, string(result)).Inc()
 	m.waits.WithLabelValues(c.grant.name).Observe(took.Seconds())
+}
+
+func (m *Metrics) repeated(c call, result string) {
+	m.retries.WithLabelValues(c.app.label, c.grant.name, result).Inc()
 }
 
 func (m *Metrics) breakerChanged(to breaker.State) { m.changes.WithLabelValues(string(to)).Inc() }

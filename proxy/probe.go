@@ -21,7 +21,7 @@ func Probe(ctx context.Context, o Options) error {
 		return err
 	}
 	ask := &upstream{transport: newTransport(o), timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
-		userAgent: userAgent(o.Version), metrics: NewMetrics()}
+		budget: newRetryBudget(), left: func() bool { return false }, userAgent: userAgent(o.Version), metrics: NewMetrics()}
 	defer ask.retire()
 	got, err := ask.Exchange(ctx, call{grant: table[0], app: a, token: NewSecret(probeToken)})
 	var e *GraphError

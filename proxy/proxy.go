@@ -96,6 +96,7 @@ type carried struct {
 	flights *flights
 	places  *places
 	hold    *hold
+	retries *retryBudget
 	metrics *Metrics
 	log     *slog.Logger
 }
@@ -118,7 +119,8 @@ func New(o Options) (*Proxy, error) {
 	if o.MaxInFlight < 1 {
 		return nil, fmt.Errorf("upstream max_in_flight is %d: it must be at least 1", o.MaxInFlight)
 	}
-	p := &Proxy{carried: carried{cache: o.Cache, flights: &flights{}, places: newPlaces(o.MaxInFlight), hold: &hold{}, metrics: o.Metrics, log: o.Logger}}
+	p := &Proxy{carried: carried{cache: o.Cache, flights: &flights{}, places: newPlaces(o.MaxInFlight), hold: &hold{},
+		retries: newRetryBudget(), metrics: o.Metrics, log: o.Logger}}
 	if p.carried.log == nil {
 		p.carried.log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -140,7 +142,7 @@ func New(o Options) (*Proxy, error) {
 }
 
 // Reload builds everything anew from o and swaps it in, or returns an error and changes nothing. The cache, the breaker's state, the
-// places, the flights and the metrics are carried over. A request finishes on the engine it began with.
+// places, the flights, the retry budget and the metrics are carried over. A request finishes on the engine it began with.
 func (p *Proxy) Reload(o Options) error {
 	next, err := newEngine(o, p.carried)
 	if err != nil {
@@ -187,7 +189,9 @@ func newEngine(o Options, c carried) (*engine, error) {
 		return nil, err
 	}
 	ask := &upstream{transport: newTransport(o), timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
-		userAgent: userAgent(o.Version), metrics: c.metrics}
+		budget: c.retries, userAgent: userAgent(o.Version), metrics: c.metrics,
+		// Half-open is not left alone: the one probe may meet a kept connection that died during the outage.
+		left: func() bool { return c.breaker.State() == breaker.Open }}
 	guard := &guarded{next: ask, breaker: c.breaker, places: c.places, log: c.log}
 	claim := &claimed{cache: c.cache, negativeTTL: o.NegativeTTL, next: guard}
 	join := &deduped{next: claim, budget: o.Budget(), log: c.log, flights: c.flights}
