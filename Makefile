@@ -1,5 +1,6 @@
 # make run    see it work: a stand-in Instagram and a sidecar in one process (needs only Go)
 # make test   install what is missing (redis-server, redis-sentinel, ...), then run every test with the race detector
+# make faults run what proves docs/faults.md, and print its table with a tick for each row that holds
 # make lint   gofmt, go vet, staticcheck, go.mod tidiness
 # make bench  benchmarks with allocations
 # make bench-fleet  many sidecars on one Redis: calls, commands and latencies
@@ -13,7 +14,7 @@ FUZZTIME ?= 30s
 SOAK ?= 10m
 SEED ?=
 
-.PHONY: run test lint bench bench-fleet fuzz soak build deps
+.PHONY: run test faults lint bench bench-fleet fuzz soak build deps
 .DEFAULT_GOAL := build
 
 run:
@@ -28,11 +29,15 @@ deps:
 test: deps
 	go test -race -count=1 ./...
 
+faults: deps
+	@go run -C tools ./faults
+
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go vet ./...
 	go mod tidy -diff
 	go tool -modfile=tools/go.mod staticcheck ./...
+	cd tools && go vet ./faults && go tool staticcheck ./faults
 
 bench:
 	go test -run='^$$' -bench=. -benchmem ./...

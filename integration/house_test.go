@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"cache/redistest": {},
 	"breaker":         {},
 	"integration":     {},
+	"tools/faults":    {},
 }
 
 // homes are the only files that may import a library, as patterns.
