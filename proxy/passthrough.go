@@ -29,11 +29,12 @@ type PassthroughOptions struct {
 
 // passthrough is the way past the steps: a reverse proxy that streams. The token calls can't be reached on it.
 type passthrough struct {
-	options PassthroughOptions
-	bases   map[Service]*url.URL
-	proxy   *httputil.ReverseProxy
-	maxJSON int64
-	paging  map[Service]*regexp.Regexp // the name and the base of a paging URL
+	options   PassthroughOptions
+	bases     map[Service]*url.URL
+	proxy     *httputil.ReverseProxy
+	transport *http.Transport
+	maxJSON   int64
+	paging    map[Service]*regexp.Regexp // the name and the base of a paging URL
 }
 
 // passage is one request on that way.
@@ -61,6 +62,7 @@ func newPassthrough(o Options, log *slog.Logger) *passthrough {
 	}
 	transport := newTransport(o)
 	transport.DisableCompression = true // what the app did not ask for is not added
+	past.transport = transport
 	past.proxy = &httputil.ReverseProxy{
 		Transport:      transport,
 		Rewrite:        past.rewrite,

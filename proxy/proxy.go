@@ -164,7 +164,7 @@ func (p *Proxy) Reload(o Options) error {
 		return err
 	}
 	if last := p.current.Swap(next); last != nil {
-		last.ask.retire()
+		last.retire()
 		for _, a := range next.apps {
 			if old := last.appNamed(a.label); old != nil && old.secret.Reveal() != a.secret.Reveal() {
 				a.hold.forgetSecret()
@@ -237,9 +237,26 @@ func newEngine(o Options, c carried) (*engine, error) {
 	return e, nil
 }
 
+// retire ends the connections of an engine that is no longer the current one.
+func (e *engine) retire() {
+	e.ask.retire()
+	if e.past != nil {
+		e.past.transport.CloseIdleConnections() // those of calls under way end with their idle time-out
+	}
+}
+
 // Budget is the longest an exchange takes: the claim, then asking Instagram, and a little for ourselves. A server's write time-out
 // must be longer.
 func (o Options) Budget() time.Duration { return o.ClaimBudget + o.Timeout + 100*time.Millisecond }
+
+// EndIdle ends the kept connections to Instagram that no call uses now: they hold descriptors, which may have run out.
+func (p *Proxy) EndIdle() {
+	e := p.current.Load()
+	e.ask.transport.CloseIdleConnections()
+	if e.past != nil {
+		e.past.transport.CloseIdleConnections()
+	}
+}
 
 // Drain turns readiness off; requests go on being answered.
 func (p *Proxy) Drain() { p.draining.Store(true) }
@@ -247,7 +264,7 @@ func (p *Proxy) Drain() { p.draining.Store(true) }
 // Close waits until no flight is in the air, bounded by ctx. Call it when the HTTP server has stopped taking requests.
 func (p *Proxy) Close(ctx context.Context) error {
 	p.Drain()
-	defer p.current.Load().ask.retire()
+	defer p.current.Load().retire()
 	return p.carried.flights.wait(ctx)
 }
 
