@@ -7,7 +7,7 @@ import (
 )
 
 // The code exchange's refusals, as published. Nobody has published which of them a wrong secret gets for sure; most who saw
-// "Error validating verification code" had one. The fault wrongsecret- has the other wording.
+// "Error validating verification code" had one. The fault wrongsecret- has the other wording. That of an expired code is made up.
 var (
 	codeUsed       = codeError("This authorization code has been used")
 	codeExpired    = codeError("This authorization code has expired")
