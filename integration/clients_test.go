@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -74,13 +75,21 @@ type got struct {
 func TestClientsThatOthersWrote(t *testing.T) {
 	dir := installClients(t)
 	ig, upstream := standIn(t)
-	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_LOGIN_URL="+upstream.URL, "APP_ID="+appID, "REDIRECT_URIS="+redirectURI)
-	for i, c := range clients {
-		t.Run(c.name, func(t *testing.T) {
+	to := []string{"UPSTREAM_URL=" + upstream.URL, "UPSTREAM_LOGIN_URL=" + upstream.URL}
+	alone := serve(t, append(to, "APP_ID="+appID, "REDIRECT_URIS="+redirectURI)...)
+	several := start(t, slices.DeleteFunc(environ(to...), func(s string) bool { return strings.HasPrefix(s, "IGPROXY_CLIENT_SECRET=") }),
+		"serve", "--config", severalApps(t))
+	several.listening(t)
+	for i, c := range slices.Concat(clients, clients) {
+		name, base := c.name, alone.url
+		if i >= len(clients) {
+			name, base = c.name+", one app of several", several.url+"/apps/shop"
+		}
+		t.Run(name, func(t *testing.T) {
 			ig.Reset()
 			n := string(rune('a' + i))
 			code, short := ig.Code(appID, redirectURI), "IGAA-short-"+n
-			g := c.run(t, dir, told(t, p.url, code, "SHORT="+short, "BAD_CODE=expired-code-"+n, "BAD_TOKEN=expired-token-"+n))
+			g := c.run(t, dir, told(t, base, code, "SHORT="+short, "BAD_CODE=expired-code-"+n, "BAD_TOKEN=expired-token-"+n))
 			if !c.reads {
 				if issued := ig.Issued(code); len(issued) != 1 || g.Short != issued[0] {
 					t.Errorf("the code was exchanged %d times, and the client has another token", len(issued))
@@ -116,9 +125,20 @@ func TestClientsThatOthersWrote(t *testing.T) {
 			t.Errorf("%v, %s", err, stderr)
 		}
 	})
-	if strings.Contains(p.settled(t).String(), appSecret) {
-		t.Error("the secret is in the log")
+	for _, p := range []*process{alone, several} {
+		if strings.Contains(p.settled(t).String(), appSecret) {
+			t.Error("the secret is in the log")
+		}
 	}
+}
+
+// severalApps is a configuration with the app and another one.
+func severalApps(t *testing.T) (path string) {
+	t.Helper()
+	return file(t, "several.yaml", fmt.Sprintf(`apps:
+  - {name: club, app_id: "17841400000000009", client_secret_file: %s, redirect_uris: [https://club.example/callback]}
+  - {name: shop, app_id: %q, client_secret_file: %s, redirect_uris: [%s]}
+`, file(t, "club", "the-secret-of-another-app"), appID, file(t, "shop", appSecret), redirectURI))
 }
 
 // told is all that a client is told.

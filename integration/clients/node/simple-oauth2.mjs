@@ -1,10 +1,11 @@
-// simple-oauth2: tokenHost is an option. Its client secret must be a text, and may be an empty one.
+// simple-oauth2: tokenHost and tokenPath are options; a path in tokenHost is lost. Its client secret must be a text, and may be empty.
 import { AuthorizationCode } from 'simple-oauth2';
 import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, tell, refused } from './told.mjs';
 
+const { origin, pathname } = new URL(`${IGPROXY}/oauth/access_token`);
 const login = new AuthorizationCode({
   client: { id: CLIENT_ID, secret: '' },
-  auth: { tokenHost: IGPROXY, tokenPath: '/oauth/access_token', authorizeHost: 'https://www.instagram.com' },
+  auth: { tokenHost: origin, tokenPath: pathname, authorizeHost: 'https://www.instagram.com' },
 });
 
 const { token } = await login.getToken({ code: CODE, redirect_uri: REDIRECT_URI });

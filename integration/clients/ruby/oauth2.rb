@@ -1,11 +1,12 @@
-# The gem oauth2: site is an option. The second client is what strategies for OmniAuth make for long-lived tokens.
+# The gem oauth2: every URL is an option or an argument; a path in its option site is lost. The second client is what strategies for
+# OmniAuth make for long-lived tokens.
 require 'json'
 require 'oauth2'
 
 base = ENV.fetch('IGPROXY')
 id = ENV.fetch('CLIENT_ID')
-login = OAuth2::Client.new(id, nil, site: base, token_url: '/oauth/access_token')
-exchange = OAuth2::Client.new(id, nil, site: base, token_url: '/access_token', token_method: :get)
+login = OAuth2::Client.new(id, nil, token_url: "#{base}/oauth/access_token")
+exchange = OAuth2::Client.new(id, nil, token_url: "#{base}/access_token", token_method: :get)
 
 def refused
   yield
@@ -16,7 +17,7 @@ end
 
 short = login.auth_code.get_token(ENV.fetch('CODE'), redirect_uri: ENV.fetch('REDIRECT_URI'))
 long = exchange.get_token(grant_type: 'ig_exchange_token', access_token: short.token)
-me = long.get('/me', params: { fields: 'id,username' }).parsed
+me = long.get("#{base}/me", params: { fields: 'id,username' }).parsed
 
 code_error = refused { login.auth_code.get_token(ENV.fetch('BAD_CODE'), redirect_uri: ENV.fetch('REDIRECT_URI')) }
 token_error = refused { exchange.get_token(grant_type: 'ig_exchange_token', access_token: ENV.fetch('BAD_TOKEN')) }

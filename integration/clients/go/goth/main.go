@@ -21,7 +21,7 @@ type detour struct{ base *url.URL }
 func (d detour) RoundTrip(r *http.Request) (*http.Response, error) {
 	if host := r.URL.Host; host == "api.instagram.com" || host == "graph.instagram.com" {
 		r = r.Clone(r.Context())
-		r.URL.Scheme, r.URL.Host, r.Host = d.base.Scheme, d.base.Host, ""
+		r.URL.Scheme, r.URL.Host, r.URL.Path, r.Host = d.base.Scheme, d.base.Host, d.base.Path+r.URL.Path, ""
 	}
 	return http.DefaultTransport.RoundTrip(r)
 }
