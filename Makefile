@@ -6,6 +6,7 @@
 # make bench-fleet  many sidecars on one Redis: calls, commands and latencies
 # make fuzz   each fuzz target for FUZZTIME (30s)
 # make soak   all faults shuffled, under load, for SOAK (10m); SEED repeats a run's choices
+# make load   a live load on loopback, LOAD (10) seconds by wrk and by vegeta, and the sidecar's own figures of it
 # make build  the binary, ./igproxy
 
 SHELL := /bin/bash
@@ -13,8 +14,9 @@ SHELL := /bin/bash
 FUZZTIME ?= 30s
 SOAK ?= 10m
 SEED ?=
+LOAD ?= 10
 
-.PHONY: run test faults lint bench bench-fleet fuzz soak build deps
+.PHONY: run test faults lint bench bench-fleet fuzz soak load build deps
 .DEFAULT_GOAL := build
 
 run:
@@ -55,3 +57,6 @@ fuzz:
 
 soak: deps
 	IGPROXY_SOAK=$(SOAK) IGPROXY_SOAK_SEED=$(SEED) go test -race -count=1 -timeout=0 -v -run='^TestASoakOfAllFaultsShuffled$$' ./integration
+
+load: deps
+	LOAD=$(LOAD) integration/load/live.sh

@@ -138,11 +138,11 @@ samples:
 	return sum
 }
 
-// breaker is the breaker's state.
+// breaker is the state of the breaker that guards the exchange.
 func (p *process) breaker(t *testing.T) string {
 	t.Helper()
 	for _, state := range []string{"closed", "open", "half-open"} {
-		if p.sum(t, "igproxy_breaker_state", `state="`+state+`"`) == 1 {
+		if p.sum(t, "igproxy_breaker_state", `state="`+state+`"`, `upstream="instagram"`) == 1 {
 			return state
 		}
 	}

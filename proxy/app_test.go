@@ -71,6 +71,20 @@ func TestOneAppTakesAnyClientID(t *testing.T) {
 	}
 }
 
+// OAuth libraries send the id in Authorization: Basic by default. It says which app is meant; the secret beside it is dropped.
+func TestTheIDOfBasicSaysWhichApp(t *testing.T) {
+	p, graph := newShops(t)
+	graph.say(200, codeAnswer)
+	form := codeForm("CODE")
+	form.Del("client_id")
+	r := httptest.NewRequest("POST", "/oauth/access_token", strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.SetBasicAuth("22", "whatever")
+	if w := ask(p, r); w.Code != 200 || !strings.Contains(graph.asked()[0], "client_id=22&client_secret=secret-of-the-club&") {
+		t.Errorf("got %d %s, asked %v", w.Code, w.Body, graph.asked())
+	}
+}
+
 func TestNothingCrossesBetweenApps(t *testing.T) {
 	p, graph := newShops(t)
 	ask(p, get("/apps/shop/access_token?grant_type=ig_exchange_token&access_token=A"))

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -14,7 +15,7 @@ const codeLife = time.Hour
 //	{"access_token":"...","user_id":17841400000000001,"permissions":["a","b"]}
 //
 // Generic OAuth libraries fail on the first and apps written to the documentation on the second, so the answer has both: the flat members
-// and the same under data. Values stay as they came, byte for byte: a user_id above 2^53 would else be another user's.
+// and the same under data, and the token_type that RFC 6749, section 5.1, demands and Meta leaves out. Values stay as they came, byte for byte: a user_id above 2^53 would else be another user's.
 func decodeCode(body []byte, now time.Time) (Token, error) {
 	members, err := objectMembers(body)
 	if err != nil {
@@ -51,6 +52,9 @@ func decodeCode(body []byte, now time.Time) (Token, error) {
 	}
 	flat := text[1:]
 	answer := append([]byte{'{'}, flat...)
+	if !slices.ContainsFunc(members, func(m member) bool { return m.name == "token_type" }) {
+		answer = append(answer, `,"token_type":"bearer"`...)
+	}
 	answer = append(append(append(answer, `,"data":[{`...), flat...), `}]}`...)
 	return Token{text: &splitJSON{head: answer, whole: true}, Expires: now.Add(codeLife)}, nil
 }

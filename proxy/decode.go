@@ -80,7 +80,11 @@ func (g *grant) params(r *http.Request) (p params, refused *GraphError) {
 	case g.form && p.any():
 		return p, errBothPlaces
 	case g.form:
-		return readForm(r)
+		p, refused = readForm(r)
+		if id, _, ok := r.BasicAuth(); ok && p.count[paramClientID] == 0 { // RFC 6749, section 2.3.1: where OAuth libraries put it by default
+			p.add(paramNames[paramClientID], id)
+		}
+		return p, refused
 	}
 	return p, nil
 }

@@ -117,7 +117,7 @@ var errStranger = requestError(http.StatusUnauthorized, 100, subStranger,
 func errMethod(method, allowed string) *GraphError {
 	name := "other"
 	switch method {
-	case http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodTrace:
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodTrace:
 		name = strings.ToLower(method)
 	}
 	return requestError(http.StatusBadRequest, 100, subMethod, "Unsupported request - method type: "+name+". Send "+allowed+".")

@@ -160,11 +160,12 @@ func TestEachGrantAsksItsOwnUpstreamForItsOwn(t *testing.T) {
 // The answers of a code have the flat members and data alike, whichever shape came, numbers byte for byte.
 func TestACodesAnswerHasBothShapes(t *testing.T) {
 	for in, want := range map[string]string{
-		codeAnswer: `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"],` +
+		codeAnswer: `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"],"token_type":"bearer",` +
 			`"data":[{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"]}]}`,
-		`{"data":[{"access_token":"IGAAshort","user_id":"17841400000000001","permissions":"a,b"}]}`: `{"access_token":"IGAAshort","user_id":"17841400000000001","permissions":"a,b",` +
+		`{"data":[{"access_token":"IGAAshort","user_id":"17841400000000001","permissions":"a,b"}]}`: `{"access_token":"IGAAshort","user_id":"17841400000000001","permissions":"a,b","token_type":"bearer",` +
 			`"data":[{"access_token":"IGAAshort","user_id":"17841400000000001","permissions":"a,b"}]}`,
-		`{"access_token":"THQ"}`: `{"access_token":"THQ","data":[{"access_token":"THQ"}]}`,
+		`{"access_token":"THQ"}`:                      `{"access_token":"THQ","token_type":"bearer","data":[{"access_token":"THQ"}]}`,
+		`{"access_token":"THQ","token_type":"other"}`: `{"access_token":"THQ","token_type":"other","data":[{"access_token":"THQ","token_type":"other"}]}`,
 	} {
 		tok, err := decodeCode([]byte(in), time.Now())
 		if err != nil {
