@@ -27,7 +27,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	p.carried.metrics.answered(&x, time.Since(start))
 	x.log(r.Context(), p.carried.log, time.Since(start))
-	if x.gone {
+	if x.gone || x.cut {
 		// A caller that closed only its sending half still reads. Returning would send it an empty 200; this closes the connection.
 		panic(http.ErrAbortHandler)
 	}
@@ -43,6 +43,7 @@ type exchange struct {
 	gone   bool        // the caller left
 	flat   bool        // errors are in the shape of the code exchange
 	last   bool        // the connection ends with the answer
+	cut    bool        // the answer broke off on its way
 	past   *passage    // the request goes past the steps
 	status int
 }

@@ -43,6 +43,7 @@ type passage struct {
 	app     *app
 	path    string // escaped, behind /apps/NAME
 	base    string // the sidecar's own, as the app sees it
+	basic   bool   // Authorization holds the sidecar's own token
 	failed  *GraphError
 }
 
@@ -103,7 +104,8 @@ func (e *engine) pass(r *http.Request, t destination) (*passage, *GraphError) {
 	if r.TLS != nil {
 		base = "https://" + r.Host
 	}
-	return &passage{through: e.past, app: a, path: t.path, base: base + strings.TrimSuffix(r.URL.EscapedPath(), t.path)}, nil
+	return &passage{through: e.past, app: a, path: t.path, base: base + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
+		basic: e.trust.inBasic(r)}, nil
 }
 
 // reachable reports whether a path may be passed on: not if any reader could take it for one of the token calls, whatever it makes of
@@ -145,23 +147,39 @@ func (x *exchange) handOver(w http.ResponseWriter, r *http.Request) {
 	out.Header = r.Header.Clone()
 	out.Header.Del("Upgrade") // no other protocol than HTTP goes through
 	out.Header.Del(trustHeader)
+	if x.past.basic {
+		out.Header.Del("Authorization")
+	}
 	if r.ContentLength != 0 {
 		out.Body = http.MaxBytesReader(w, r.Body, past.options.MaxBodyBytes)
 	}
 	recorded := &notedStatus{ResponseWriter: w}
-	past.proxy.ServeHTTP(recorded, out)
+	x.cut = past.stream(recorded, out)
 	x.status = recorded.status
-	if x.err = x.past.failed; x.err == nil {
-		return
-	}
-	switch {
-	case r.Context().Err() != nil:
+	switch x.err = x.past.failed; {
+	case (x.cut || x.err != nil) && r.Context().Err() != nil:
 		x.err, x.gone = nil, true
-	case recorded.status == 0:
+	case x.cut:
+		x.err = errBadAnswer("cut short in passing")
+	case x.err != nil && recorded.status == 0:
 		x.past = nil
 		x.last = true
 		x.answer(w)
 	}
+}
+
+// stream reports whether the answer broke off when a part of it was out already. ReverseProxy then panics, so that net/http cuts the
+// connection; ServeHTTP does that when the request is counted and logged.
+func (past *passthrough) stream(w http.ResponseWriter, r *http.Request) (cut bool) {
+	defer func() {
+		if v := recover(); v != nil && v != http.ErrAbortHandler {
+			panic(v)
+		} else if v != nil {
+			cut = true
+		}
+	}()
+	past.proxy.ServeHTTP(w, r)
+	return false
 }
 
 // notedStatus notes the status.

@@ -3,8 +3,10 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -60,6 +62,57 @@ func TestAnyOtherCallGoesOnAsItCameAndComesBackAsItWas(t *testing.T) {
 	}
 	if n := len(w.login.asked()) + len(w.threads.asked()); n != 0 {
 		t.Errorf("%d others were asked", n)
+	}
+}
+
+// The sidecar's own token, shown as the password of the base URL, went on to Instagram.
+func TestTheSidecarsOwnTokenIsNotPassedOn(t *testing.T) {
+	w := newWorld(t)
+	o := optionsFor(t, w.graph.url.String(), nil)
+	o.Cache, o.Passthrough = newCache(t), &PassthroughOptions{}
+	o.Bearer = func() [sha256.Size]byte { return sha256.Sum256([]byte("the-sidecars-own-token")) }
+	p := newProxy(t, o)
+	basic := get("/me")
+	basic.SetBasicAuth("igproxy", "the-sidecars-own-token")
+	own := get("/me")
+	own.Header.Set(trustHeader, "the-sidecars-own-token")
+	own.Header.Set("Authorization", "Bearer IGAAlong")
+	for name, r := range map[string]*http.Request{"as the password of the base URL": basic, "in a header of its own": own} {
+		if got := ask(p, r); got.Code != 200 {
+			t.Errorf("%s: %d %s", name, got.Code, got.Body)
+		}
+		last := w.graph.head[len(w.graph.head)-1]
+		if got, want := last.Get("Authorization"), map[bool]string{true: "Bearer IGAAlong"}[r == own]; got != want || last.Get(trustHeader) != "" {
+			t.Errorf("%s: Instagram got Authorization %q and %s %q", name, got, trustHeader, last.Get(trustHeader))
+		}
+	}
+}
+
+// An answer that breaks off on its way is a line in the log and a request in the metrics, as all are.
+func TestAnAnswerThatBreaksOffIsCountedAndCutsTheConnection(t *testing.T) {
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		_, _ = io.WriteString(w, "half")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}))
+	defer upstream.Close()
+	var log strings.Builder
+	o := optionsFor(t, upstream.URL, nil)
+	o.Cache, o.Passthrough, o.Logger = newCache(t), &PassthroughOptions{}, slog.New(slog.NewTextHandler(&log, nil))
+	p := newProxy(t, o)
+	s := overHTTP(t, p)
+	res, err := http.Get(s.URL + "/me")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(res.Body); err == nil {
+		t.Error("half an answer passed for a whole one")
+	}
+	_ = res.Body.Close()
+	s.Close() // waits for the handler
+	if !strings.Contains(log.String(), "outcome=unavailable") || !strings.Contains(log.String(), "grant=passthrough") {
+		t.Errorf("the log: %s", log.String())
 	}
 }
 
