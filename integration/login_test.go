@@ -257,3 +257,27 @@ func TestSeveralAppsInOneSidecar(t *testing.T) {
 		}
 	}
 }
+
+// A sidecar that has waited long enough for another one's exchange of a code does not send it once more: the code may be used up, and the
+// answer on its way. The app asks again, and gets it.
+func TestACodeIsNotSentAgainWhileAnotherSidecarAsks(t *testing.T) {
+	m, settings := startMeta(t)
+	m.login.SetLatency(2 * time.Second)
+	all := fleet(t, 2, append(append(settings, singleRedis(redistest.Start(t))...), patientRedis, "COALESCE_WAIT=300ms")...)
+	code := m.login.Code(appID, callback)
+	first := make(chan reply, 1)
+	go func() { r, _ := callBack(t.Context(), all[0], appID, code); first <- r }()
+	eventually(t, "the first one asks", func() bool { return m.login.CallsTo("code") == 1 })
+	second, err := callBack(t.Context(), all[1], appID, code)
+	if err != nil || second.status != 503 || second.header.Get("Retry-After") == "" || second.flatError(t).Subcode != 990021 {
+		t.Errorf("the second got %d %s, %v", second.status, second.body, err)
+	}
+	got := <-first
+	eventually(t, "the second one gets the answer", func() bool {
+		again, err := callBack(t.Context(), all[1], appID, code)
+		return err == nil && again.status == 200 && again.body == got.body
+	})
+	if n := m.login.CallsTo("code"); n != 1 {
+		t.Errorf("the code was sent %d times", n)
+	}
+}

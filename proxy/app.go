@@ -105,6 +105,11 @@ func (e *engine) appNamed(label string) *app {
 	return nil
 }
 
+// hasID reports whether an app has this id.
+func (e *engine) hasID(id string) bool {
+	return slices.ContainsFunc(e.apps, func(a *app) bool { return a.ID == id })
+}
+
 // choose finds the app that a call belongs to, and its row: by the path prefix, else by client_id, else by Host, else it is the only one.
 // A client_id that is nobody's here is passed over while there is but one app, as it always was.
 func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params) (*app, *grant, *GraphError) {
@@ -124,10 +129,27 @@ func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params)
 			candidates = slices.DeleteFunc(candidates, func(a *app) bool { return !slices.Contains(a.Hosts, host) })
 		}
 	}
-	if len(candidates) == 0 || len(candidates) > 1 && fit[0].secret {
+	if len(candidates) != 1 {
 		return nil, nil, errWhichApp
 	}
 	return candidates[0], rowOf(fit, candidates[0]), nil
+}
+
+// likely is the app of a call that needs no secret, for its service's sake: by client_id, else by Host, else the first one.
+func (e *engine) likely(r *http.Request) *app {
+	p, refused := readQuery(r.URL.RawQuery)
+	host := hostName(r.Host)
+	for _, fits := range []func(*app) bool{
+		func(a *app) bool {
+			return refused == nil && p.count[paramClientID] > 0 && a.ID == p.value[paramClientID]
+		},
+		func(a *app) bool { return slices.Contains(a.Hosts, host) },
+	} {
+		if i := slices.IndexFunc(e.apps, fits); i >= 0 {
+			return e.apps[i]
+		}
+	}
+	return e.apps[0]
 }
 
 // rowOf is the row that an app may use; nil if there is none.

@@ -58,8 +58,8 @@ func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 	if len(graph.asked()) != 0 {
 		t.Error("Instagram was asked for nobody")
 	}
-	if w := ask(p, get("/refresh_access_token?grant_type=ig_refresh_token&access_token=A")); w.Code != 200 {
-		t.Errorf("a refresh needs no secret and so no app: %d %s", w.Code, w.Body)
+	if w := ask(p, get("/refresh_access_token?grant_type=ig_refresh_token&access_token=A")); w.Code != 400 {
+		t.Errorf("a refresh for nobody, whose rate limit would hold somebody: %d %s", w.Code, w.Body)
 	}
 }
 
@@ -100,8 +100,10 @@ func TestNothingCrossesBetweenApps(t *testing.T) {
 	if w := ask(p, get("/apps/club/access_token?grant_type=ig_exchange_token&access_token=C")); w.Code != 200 {
 		t.Errorf("the other app was held too: %d %s", w.Code, w.Body)
 	}
-	if w := ask(p, get("/apps/nobody/access_token?grant_type=ig_exchange_token&access_token=C")); w.Code != 404 {
-		t.Errorf("an unknown app: %d", w.Code)
+	for _, path := range []string{"/access_token?grant_type=ig_exchange_token&access_token=C", "/me?access_token=C"} {
+		if w := ask(p, get("/apps/nobody"+path)); w.Code != 404 {
+			t.Errorf("an unknown app's %s: %d", path, w.Code)
+		}
 	}
 }
 

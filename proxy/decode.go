@@ -18,9 +18,10 @@ type call struct {
 
 // destination is where a request goes: to rows of the table, or past it.
 type destination struct {
-	named *app     // by the path /apps/NAME/
-	path  string   // behind that, as it came
-	rows  []*grant // none: it is none of the table's calls
+	named   *app     // by the path /apps/NAME/
+	unknown bool     // that NAME is nobody's
+	path    string   // behind that, as it came
+	rows    []*grant // none: it is none of the table's calls
 }
 
 // route finds the rows of a path.
@@ -28,9 +29,11 @@ func (e *engine) route(r *http.Request) destination {
 	t := destination{path: r.URL.EscapedPath()}
 	if rest, ok := strings.CutPrefix(t.path, "/apps/"); ok {
 		name, rest, _ := strings.Cut(rest, "/")
-		if t.named = e.appNamed(name); t.named != nil {
-			t.path = "/" + rest
+		if t.named = e.appNamed(name); t.named == nil {
+			t.unknown = true
+			return t
 		}
+		t.path = "/" + rest
 	}
 	t.rows = at(e.grants, unversioned(strings.TrimSuffix(t.path, "/")))
 	return t
@@ -41,7 +44,7 @@ func (e *engine) route(r *http.Request) destination {
 // the secret), not forwarded. A refused call has its row where that is known, for the shape of the error.
 func (e *engine) decode(r *http.Request, t destination) (call, *GraphError) {
 	c := call{grant: t.rows[0]}
-	p, refused := c.grant.params(r)
+	p, refused := e.params(r, c.grant)
 	if refused != nil {
 		return c, refused
 	}
@@ -67,7 +70,7 @@ func (e *engine) decode(r *http.Request, t destination) (call, *GraphError) {
 }
 
 // params reads a request's parameters where the row has them, and nowhere else.
-func (g *grant) params(r *http.Request) (p params, refused *GraphError) {
+func (e *engine) params(r *http.Request, g *grant) (p params, refused *GraphError) {
 	if r.Method != g.method {
 		return p, errMethod(r.Method, g.method)
 	}
@@ -81,7 +84,8 @@ func (g *grant) params(r *http.Request) (p params, refused *GraphError) {
 		return p, errBothPlaces
 	case g.form:
 		p, refused = readForm(r)
-		if id, _, ok := r.BasicAuth(); ok && p.count[paramClientID] == 0 { // RFC 6749, section 2.3.1: where OAuth libraries put it by default
+		// RFC 6749, section 2.3.1: where OAuth libraries put it by default. Else it is the user of a base URL.
+		if id, _, ok := r.BasicAuth(); ok && p.count[paramClientID] == 0 && e.hasID(id) {
 			p.add(paramNames[paramClientID], id)
 		}
 		return p, refused

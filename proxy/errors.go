@@ -48,7 +48,7 @@ func requestError(status, code, subcode int, message string) *GraphError {
 // Refusals of decode. They are shared values and never modified.
 var (
 	errPath = requestError(http.StatusNotFound, 2500, subPath,
-		"Unknown path components. igproxy serves GET /access_token; check the path behind the base URL.")
+		"Unknown path components. Nothing is passed through on this path; check it behind the base URL, as in GET /access_token.")
 	errProxyRequest = requestError(http.StatusBadRequest, 100, subProxyRequest,
 		"igproxy is not a forward proxy. Use it as the base URL: GET /access_token.")
 	errHost = requestError(http.StatusMisdirectedRequest, 100, subHost,
@@ -151,6 +151,11 @@ func errResources() *GraphError {
 func errCrowded() *GraphError {
 	return ownTransient(http.StatusServiceUnavailable, subOverloaded, classHeld, "too many connections",
 		"Too many connections to igproxy. Retry after the time in Retry-After, over few connections that are kept.", time.Second)
+}
+
+func errElsewhereNow() *GraphError {
+	return ownTransient(http.StatusServiceUnavailable, subOverloaded, classHeld, "another sidecar is asking",
+		"Another sidecar is exchanging this code just now. Retry after the time in Retry-After, for its answer.", time.Second)
 }
 
 func errTimeout() *GraphError {

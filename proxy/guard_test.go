@@ -146,6 +146,38 @@ func TestARefusedSecretIsDoubtedAfterAMinute(t *testing.T) {
 	})
 }
 
+// A flight that spent its budget in our own queue says nothing of Instagram: it must not open the breaker.
+func TestATimeOutOfOurOwnQueuesIsNoFailureOfInstagrams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuarded(t, 1, func(ctx context.Context, _ call) (answer, error) {
+			select {
+			case <-time.After(7 * time.Second):
+				return refusalAnswer(190, 0, "m"), nil
+			case <-ctx.Done():
+				return answer{}, errTimeout()
+			}
+		})
+		g.timeout = 10 * time.Second
+		var overloaded atomic.Int32
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				_, err := g.Exchange(ctx, callFor(t, "short"))
+				var e *GraphError
+				if errors.As(err, &e) && e.Subcode == subOverloaded {
+					overloaded.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if got := g.breakers[upstreamGraph].State(); got != breaker.Closed || overloaded.Load() != 7 {
+			t.Errorf("breaker %s, %d overloaded of 7", got, overloaded.Load())
+		}
+	})
+}
+
 func TestCallsUnderWayAreBoundedAndSoIsTheirQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var now, most atomic.Int32

@@ -137,7 +137,7 @@ func (x *exchange) refusal() *GraphError {
 // cacheStatus says how the cache took part, RFC 9211. A request that was never looked up has no such header.
 func (x *exchange) cacheStatus() string {
 	switch {
-	case x.err != nil && x.err.class == classRequest:
+	case x.past != nil, x.err != nil && x.err.class == classRequest:
 		return ""
 	case x.err != nil && x.err.class == classHeld:
 		return `igproxy; detail="` + x.err.cause + `"`

@@ -43,7 +43,6 @@ type passage struct {
 	app     *app
 	path    string // escaped, behind /apps/NAME
 	base    string // the sidecar's own, as the app sees it
-	basic   bool   // Authorization holds the sidecar's own token
 	failed  *GraphError
 }
 
@@ -84,28 +83,20 @@ func pagingOf(base *url.URL, canonical string) *regexp.Regexp {
 // pass decides whether a request may go past the steps.
 func (e *engine) pass(r *http.Request, t destination) (*passage, *GraphError) {
 	switch {
-	case e.past == nil || !reachable(t.path):
+	case e.past == nil || t.unknown || !reachable(t.path):
 		return nil, errPath
 	case inPassing(r.Context()):
 		return nil, errOverloaded()
 	}
 	a := t.named
 	if a == nil {
-		host := hostName(r.Host)
-		a = e.apps[0]
-		for _, other := range e.apps {
-			if slices.Contains(other.Hosts, host) {
-				a = other
-				break
-			}
-		}
+		a = e.likely(r)
 	}
 	base := "http://" + r.Host
 	if r.TLS != nil {
 		base = "https://" + r.Host
 	}
-	return &passage{through: e.past, app: a, path: t.path, base: base + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
-		basic: e.trust.inBasic(r)}, nil
+	return &passage{through: e.past, app: a, path: t.path, base: base + strings.TrimSuffix(r.URL.EscapedPath(), t.path)}, nil
 }
 
 // reachable reports whether a path may be passed on: not if any reader could take it for one of the token calls, whatever it makes of
@@ -139,16 +130,21 @@ func (x *exchange) handOver(w http.ResponseWriter, r *http.Request) {
 	x.grant, x.app = "passthrough", x.past.app.label
 	deadline := time.Now().Add(past.options.Timeout)
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(deadline) // the server's own are for small requests; where there is none to set, the context bounds all
-	_ = control.SetWriteDeadline(deadline.Add(time.Second))
+	if r.ContentLength != 0 { // the server's own is for small requests; later than the call's, which ends in an answer
+		_ = control.SetReadDeadline(deadline.Add(time.Second))
+	}
+	_ = control.SetWriteDeadline(deadline.Add(2 * time.Second))
 	ctx, cancel := context.WithDeadline(context.WithValue(r.Context(), passageKey{}, x.past), deadline)
 	defer cancel()
 	out := r.WithContext(ctx)
 	out.Header = r.Header.Clone()
 	out.Header.Del("Upgrade") // no other protocol than HTTP goes through
 	out.Header.Del(trustHeader)
-	if x.past.basic {
+	if _, _, basic := r.BasicAuth(); basic { // the sidecar's own token, as the password of a base URL; Instagram knows no Basic
 		out.Header.Del("Authorization")
+	}
+	if !r.ProtoAtLeast(1, 1) { // see last: what follows such a request may be no request
+		w.Header().Set("Connection", "close")
 	}
 	if r.ContentLength != 0 {
 		out.Body = http.MaxBytesReader(w, r.Body, past.options.MaxBodyBytes)
@@ -158,11 +154,10 @@ func (x *exchange) handOver(w http.ResponseWriter, r *http.Request) {
 	x.status = recorded.status
 	switch x.err = x.past.failed; {
 	case (x.cut || x.err != nil) && r.Context().Err() != nil:
-		x.err, x.gone = nil, true
+		x.err, x.gone, x.status = nil, true, statusGone
 	case x.cut:
 		x.err = errBadAnswer("cut short in passing")
 	case x.err != nil && recorded.status == 0:
-		x.past = nil
 		x.last = true
 		x.answer(w)
 	}
@@ -198,8 +193,8 @@ func (w *notedStatus) WriteHeader(status int) {
 // Unwrap serves http.ResponseController.
 func (w *notedStatus) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// rewrite makes the outgoing request the app's own, byte for byte where HTTP allows: ReverseProxy has taken the hop-by-hop headers away and
-// what proxies add (Forwarded, X-Forwarded-*), and adds nothing.
+// rewrite makes the outgoing request the app's own: ReverseProxy has taken away the hop-by-hop headers and what proxies add (Forwarded,
+// X-Forwarded-*), and adds nothing. Path and query go out byte for byte.
 func (past *passthrough) rewrite(p *httputil.ProxyRequest) {
 	on := p.In.Context().Value(passageKey{}).(*passage)
 	target := *past.bases[on.app.Service]
@@ -208,11 +203,19 @@ func (past *passthrough) rewrite(p *httputil.ProxyRequest) {
 	target.RawPath = path
 	target.RawQuery, target.ForceQuery = p.In.URL.RawQuery, p.In.URL.ForceQuery
 	p.Out.URL, p.Out.Host = &target, target.Host
+	if past.options.RewritePaging {
+		p.Out.Header.Set("Accept-Encoding", "identity") // a compressed answer can't be rewritten
+	}
 }
 
 // modify bounds the answer, and lets paging stay here if that is wanted.
 func (past *passthrough) modify(res *http.Response) error {
-	if res.ContentLength > past.options.MaxBodyBytes {
+	switch {
+	case res.StatusCode == http.StatusSwitchingProtocols: // nobody asked for it, and its body is the bare connection
+		return errSwitching
+	case res.Request.Method == http.MethodHead: // its length is that of a body which does not come
+		return nil
+	case res.ContentLength > past.options.MaxBodyBytes:
 		return errTooLong
 	}
 	res.Body = &boundedBody{ReadCloser: res.Body, left: past.options.MaxBodyBytes}
@@ -222,7 +225,11 @@ func (past *passthrough) modify(res *http.Response) error {
 	return nil
 }
 
-var errTooLong = errors.New("an answer longer than passthrough.max_body_bytes")
+// Answers that are not handed on.
+var (
+	errTooLong   = errors.New("an answer longer than passthrough.max_body_bytes")
+	errSwitching = errors.New("another protocol")
+)
 
 // boundedBody ends with an error where the bound is passed; a header is out by then, so the connection is cut.
 type boundedBody struct {
@@ -273,8 +280,8 @@ func (past *passthrough) fail(r *http.Request, err error) {
 	switch {
 	case errors.As(err, &large):
 		on.failed = errTooLarge
-	case errors.Is(err, errTooLong):
-		on.failed = errBadAnswer(errTooLong.Error())
+	case errors.Is(err, errTooLong), errors.Is(err, errSwitching):
+		on.failed = errBadAnswer(err.Error())
 	case timedOut(r.Context(), err):
 		on.failed = errTimeout()
 	default:

@@ -226,7 +226,7 @@ func newEngine(o Options, c carried) (*engine, error) {
 		budget: c.retries, userAgent: userAgent(o.Version), metrics: c.metrics,
 		// Half-open is not left alone: the one probe may meet a kept connection that died during the outage.
 		left: func(name string) bool { return c.breakers[name].State() == breaker.Open }}
-	guard := &guarded{next: ask, breakers: c.breakers, places: c.places, log: c.log}
+	guard := &guarded{next: ask, breakers: c.breakers, places: c.places, timeout: o.Timeout, log: c.log}
 	claim := &claimed{cache: c.cache, negativeTTL: o.NegativeTTL, next: guard}
 	join := &deduped{next: claim, budget: o.Budget(), log: c.log, flights: c.flights}
 	e := &engine{apps: apps, grants: table, gate: newGate(hosts, o.AnyHost), trust: trust{o.Bearer},

@@ -43,11 +43,6 @@ func (t trust) check(r *http.Request) *GraphError {
 	return nil
 }
 
-// inBasic reports whether Authorization holds the sidecar's own token: then it is for nobody else.
-func (t trust) inBasic(r *http.Request) bool {
-	return t.digest != nil && len(r.Header[trustHeader]) == 0
-}
-
 // shownToken is the token that the request shows for the sidecar.
 func shownToken(r *http.Request) (token string, ok bool) {
 	if own := r.Header[trustHeader]; len(own) > 0 {
