@@ -170,34 +170,40 @@ func TestNoLeaks(t *testing.T) {
 		"check": " to mend", "check --online": "error    upstream", "serve that does not start": "igproxy: ", "healthcheck": "ready", "other commands": "igproxy"})
 }
 
-// endings are the ways in which a sidecar ends: told twice to stop in mid-exchange, and with SIGQUIT, which dumps every goroutine.
-func (l *leaks) endings(stopped, dumped *process) {
+// endings are the ways in which a sidecar ends: told once to stop, told twice in mid-exchange, and with SIGQUIT, which dumps every goroutine.
+func (l *leaks) endings(ended ...*process) {
 	t := l.t
-	for _, p := range []*process{stopped, dumped} {
-		hanging := l.short("hang-")
-		gone := make(chan struct{})
+	patient := []string{"REDIS_MODE=single", "REDIS_URL=" + l.redis.URL(), "UPSTREAM_TIMEOUT=1m", "SERVER_WRITE_TIMEOUT=2m", "SERVER_DRAIN=2m"}
+	told, dumped := l.sidecar(patient...), l.sidecar(patient...)
+	gone := make(chan struct{}, 2)
+	for _, p := range []*process{told, dumped} {
+		short, hanging := l.short("IGAA"), l.short("hang-")
+		l.answered(short, p.ask(t, short))
 		go func() { // ends with the process
-			defer close(gone)
-			_, _ = fetchWith(t.Context(), noKeepAlive, p.url+exchangePath(hanging), "X-Igproxy-Token", l.bearer)
+			_, _ = p.try(t.Context(), hanging)
+			gone <- struct{}{}
 		}()
 		eventually(t, "an exchange hangs", func() bool { return l.ig.CallsFor(hanging) > 0 })
 		l.pages(p)
-		if p == dumped {
-			_ = p.cmd.Process.Signal(syscall.SIGQUIT)
-			p.wait(t)
-			_, dump, _ := strings.Cut(p.log.String(), "SIGQUIT: quit")
-			l.saw("a dump of all goroutines", dump)
-		} else {
-			_ = p.cmd.Process.Signal(syscall.SIGTERM)
-			eventually(t, "it drains", func() bool { return len(p.log.lines("draining")) == 1 })
-			r := p.page(t, "/readyz")
-			l.saw("admin /readyz", r.body, r.header)
-			_ = p.cmd.Process.Signal(syscall.SIGTERM)
-			p.wait(t)
-		}
-		<-gone
+	}
+	_ = told.cmd.Process.Signal(syscall.SIGTERM)
+	eventually(t, "it drains", func() bool { return len(told.log.lines("draining")) == 1 })
+	r, err := fetch(t.Context(), noKeepAlive, told.admin+"/readyz")
+	must(t, err)
+	l.saw("admin /readyz", r.body, r.header)
+	_ = told.cmd.Process.Signal(syscall.SIGTERM)
+	_ = dumped.cmd.Process.Signal(syscall.SIGQUIT)
+	for _, p := range ended {
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	}
+	for _, p := range append(ended, told, dumped) {
+		p.wait(t)
 		l.saw("the log", p.log)
 	}
+	<-gone
+	<-gone
+	_, dump, _ := strings.Cut(dumped.log.String(), "SIGQUIT: quit")
+	l.saw("a dump of all goroutines", dump)
 }
 
 // monitor has Redis tell of every command it gets, until the function it returns is called.
