@@ -95,6 +95,7 @@ func (cl *Claim) take(ctx context.Context) {
 	waited, faults, hints := false, 0, 0
 	var hint <-chan struct{}
 	for shortest, spread := shortestPoll, shortestPoll; ; spread = min(2*spread, longestPoll-shortestPoll) {
+		asked := time.Now()
 		r, err := cl.ask(ctx)
 		switch {
 		case err != nil:
@@ -110,7 +111,7 @@ func (cl *Claim) take(ctx context.Context) {
 			}
 			waited, faults = true, 0
 		default:
-			cl.settle(r, waited)
+			cl.settle(r, waited, asked)
 			return
 		}
 		hinted, ok := pause(ctx, min(shortest+mathrand.N(spread), time.Until(giveUp)), hint)
@@ -185,7 +186,7 @@ func useless(err error) string {
 }
 
 // settle ends the taking with a reply that is no "wait".
-func (cl *Claim) settle(r reply, waited bool) {
+func (cl *Claim) settle(r reply, waited bool, asked time.Time) {
 	switch {
 	case r.value != nil && waited:
 		cl.Outcome, cl.over = Followed, r.value
@@ -195,9 +196,12 @@ func (cl *Claim) settle(r reply, waited bool) {
 		cl.Outcome = Failed
 	case r.leader:
 		cl.Outcome = Leader
-		cl.lease = cl.cache.hold(cl.key, cl.owner)
+		cl.lease = cl.cache.hold(cl.key, cl.owner, asked)
 	}
 }
+
+// Late reports whether the claim waited for another process and then gave up: that one may be asking still, or have asked.
+func (cl *Claim) Late() bool { return cl.late }
 
 // pause waits, at most for a hint, and is not ok when the time is over or the caller's has come.
 func pause(ctx context.Context, d time.Duration, hint <-chan struct{}) (hinted, ok bool) {

@@ -15,11 +15,11 @@ type lease struct {
 	ended chan struct{}
 }
 
-// hold keeps a lease that was just taken, until it is stopped or the cache is closed.
-func (c *Cache) hold(k Key, owner string) *lease {
+// hold keeps a lease that was asked for at a time and given, until it is stopped or the cache is closed.
+func (c *Cache) hold(k Key, owner string, asked time.Time) *lease {
 	ending := make(chan struct{})
 	l := &lease{end: sync.OnceFunc(func() { close(ending) }), ended: make(chan struct{})}
-	l.until.Store(time.Now().Add(c.lease).UnixNano())
+	l.until.Store(asked.Add(c.lease).UnixNano())
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {

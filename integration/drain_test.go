@@ -33,7 +33,7 @@ func TestDrainAnswersWhatIsInFlight(t *testing.T) {
 	}()
 	eventually(t, "a hundred requests are sent and ten exchanges in flight", func() bool { return sent.Load() == 100 && ig.Calls() == 10 })
 	// Connections are accepted in order: when a later one is answered, all of them have been.
-	if r, err := fetch(t.Context(), noKeepAlive, p.url+"/"); err != nil || r.status != 404 {
+	if r, err := fetch(t.Context(), noKeepAlive, p.url+"/access_token"); err != nil || r.status != 400 {
 		t.Fatalf("got %d, %v", r.status, err)
 	}
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {

@@ -166,7 +166,7 @@ func (p *process) listening(t testing.TB) {
 // settled waits until the log holds all that was logged before: lines come after their answers. It adds one line, of a refused request.
 func (p *process) settled(t testing.TB) *buffer {
 	t.Helper()
-	r, err := fetch(t.Context(), noKeepAlive, p.url+"/settled")
+	r, err := fetch(t.Context(), noKeepAlive, p.url+"/access_token") // refused
 	id := r.header.Get("X-Request-Id")
 	if err != nil || id == "" {
 		t.Fatalf("got %d, %v", r.status, err)
@@ -277,10 +277,29 @@ func (r reply) graphError(t testing.TB) graphError {
 	var env struct {
 		Error *graphError `json:"error"`
 	}
-	if err := json.Unmarshal([]byte(r.body), &env); err != nil || env.Error == nil {
+	err := json.Unmarshal([]byte(r.body), &env)
+	if err == nil && env.Error == nil && strings.HasPrefix(r.body, `{"error_type":`) { // of the code exchange
+		return r.flatError(t)
+	}
+	if err != nil || env.Error == nil {
 		t.Fatalf("no Graph envelope in %d %q", r.status, r.body)
 	}
 	return *env.Error
+}
+
+// flatError is an error in the shape of the code exchange.
+func (r reply) flatError(t testing.TB) graphError {
+	t.Helper()
+	var flat struct {
+		Type    string `json:"error_type"`
+		Message string `json:"error_message"`
+		graphError
+	}
+	if err := json.Unmarshal([]byte(r.body), &flat); err != nil || flat.Type == "" {
+		t.Fatalf("no error of the code exchange in %d %q", r.status, r.body)
+	}
+	flat.graphError.Type, flat.graphError.Message = flat.Type, flat.Message
+	return flat.graphError
 }
 
 // path of an exchange.

@@ -5,8 +5,8 @@ package integration
 // values and channels, what check, healthcheck and the other commands print, a dump of all goroutines, nor the command line; neither as
 // they are nor in any form of leaks_search_test.go.
 //
-// One exception: a long-lived token in the access_token of the answer to the app that showed the short-lived token it was given for. It is
-// taken out of the answer before the rest of it is searched.
+// Two exceptions: a long-lived token in the access_token of the answer to the app that showed the short-lived token it was given for; and
+// what an app put into a path that is passed through, which Instagram repeats to it. They are taken out before the rest is searched.
 //
 // /proc/PID/environ is not searched: it is what the operator put there, and as readable as the process's memory.
 

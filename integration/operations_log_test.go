@@ -72,7 +72,7 @@ func (p *process) chatter(t *testing.T, n int) {
 	in := bufio.NewReader(conn)
 	const atOnce = 100
 	for i := 0; i < n; i += atOnce {
-		if _, err := io.WriteString(conn, strings.Repeat("GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n", atOnce)); err != nil {
+		if _, err := io.WriteString(conn, strings.Repeat("GET /access_token HTTP/1.1\r\nHost: localhost\r\n\r\n", atOnce)); err != nil {
 			t.Fatal(err)
 		}
 		for range atOnce {
@@ -80,7 +80,7 @@ func (p *process) chatter(t *testing.T, n int) {
 			if err != nil {
 				t.Fatalf("an answer was held: %v", err)
 			}
-			if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != 404 {
+			if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != 400 {
 				t.Fatalf("got %d, %v", res.StatusCode, err)
 			}
 		}

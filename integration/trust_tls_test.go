@@ -45,15 +45,15 @@ func newAuthority(t *testing.T) authority {
 	return a
 }
 
-// sign makes a certificate for 127.0.0.1 and its key, in PEM; the first one is its own authority.
-func (a authority) sign(t *testing.T, name string) (cert, key string) {
+// sign makes a certificate for 127.0.0.1 and these hosts, and its key, in PEM; the first one is its own authority.
+func (a authority) sign(t *testing.T, name string, hosts ...string) (cert, key string) {
 	t.Helper()
 	fresh, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+		NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: hosts}
 	parent, signer := a.cert, a.key
 	if parent == nil {
 		template.IsCA, template.BasicConstraintsValid = true, true

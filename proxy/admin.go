@@ -13,8 +13,8 @@ type Status struct {
 	Ready        bool          `json:"ready"`
 	Draining     bool          `json:"draining"`
 	ClientSecret string        `json:"client_secret"` // "ok" until Instagram refuses it, then "refused"
-	Breaker      breaker.State `json:"breaker"`
-	Redis        string        `json:"redis"` // ok, degraded, off
+	Breaker      breaker.State `json:"breaker"`       // the worst of all upstreams' breakers
+	Redis        string        `json:"redis"`         // ok, degraded, off
 	RedisFault   string        `json:"redis_fault,omitempty"`
 	Flights      int64         `json:"flights"`
 	Entries      int           `json:"entries"`
@@ -26,17 +26,29 @@ func (p *Proxy) Status() Status {
 	s := Status{
 		Draining:     p.draining.Load(),
 		ClientSecret: "ok",
-		Breaker:      p.carried.breaker.State(),
+		Breaker:      p.worstBreaker(),
 		Redis:        health.State,
 		RedisFault:   health.Kind,
 		Flights:      p.carried.flights.running.Load(),
 		Entries:      p.carried.cache.Len(),
 	}
-	if p.carried.hold.secretRefused(time.Now()) {
+	if p.carried.holds.secretRefused(time.Now()) {
 		s.ClientSecret = "refused"
 	}
 	s.Ready = !s.Draining && s.ClientSecret == "ok"
 	return s
+}
+
+// worstBreaker is open before half-open before closed.
+func (p *Proxy) worstBreaker() breaker.State {
+	worst := breaker.Closed
+	for _, b := range p.carried.breakers {
+		switch s := b.State(); {
+		case s == breaker.Open, s == breaker.HalfOpen && worst == breaker.Closed:
+			worst = s
+		}
+	}
+	return worst
 }
 
 // Admin serves the operator: /healthz (the process lives), /readyz (send it traffic) and /metrics. It belongs on a listener of its own.

@@ -51,7 +51,7 @@ func TestReadyzTellsEachState(t *testing.T) {
 	}
 
 	wrong := optionsFor(t, s.URL, s.CA())
-	wrong.App.Secret = NewSecret("canary-of-a-secret")
+	wrong.Apps[0].Secret = NewSecret("canary-of-a-secret")
 	p = newProxy(t, wrong)
 	admin = p.Admin(nil, false)
 	_ = ask(p, get(target("IGAAshort")))

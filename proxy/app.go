@@ -1,7 +1,11 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/igproxy/igproxy/cache"
 )
@@ -10,37 +14,52 @@ import (
 // them up.
 const minSecret = 8
 
-// App is one Instagram app: everything that depends on which app a request belongs to travels together.
+// App is one app: everything that depends on which app a request belongs to travels together.
 type App struct {
-	// Label names the app in metrics. Empty: "default".
+	// Label names the app in metrics and in the path prefix /apps/LABEL/. Empty: "default".
 	Label string
-	// ID is the Instagram app id. It is mixed into the cache keys, so that two apps on one Redis never meet. May be empty.
+	// Service is whose app it is. Empty: Instagram.
+	Service Service
+	// ID is the app id (client_id). It is mixed into the cache keys, so that two apps on one Redis never meet. May be empty with one app
+	// and without RedirectURIs.
 	ID string
 	// Secret is the client secret that is added to each exchange. At least 8 bytes.
 	Secret Secret
 	// Key is what cache keys are derived from instead of Secret, so that entries survive a change of the secret. Zero: Secret.
 	Key Secret
+	// RedirectURIs are those that a code may be exchanged with, byte for byte. Empty: codes are not exchanged.
+	RedirectURIs []string
+	// Hosts are the Host names that mean this app.
+	Hosts []string
 }
 
-// app is an App made ready: its keys by grant, and the hold that Instagram's answers about the whole app bring.
+// app is an App made ready: its keys by grant, and the hold that the answers about the whole app bring.
 type app struct {
-	label  string
+	App
 	secret Secret
+	label  string
 	keys   map[string]*cache.Keys
 	hold   *hold
 }
 
 func newApp(a App, table []*grant, h *hold) (*app, error) {
-	if len(a.Secret.Reveal()) < minSecret {
-		return nil, fmt.Errorf("client secret: it has fewer than %d characters, so it cannot be an Instagram app's", minSecret)
-	}
 	if a.Label == "" {
 		a.Label = "default"
+	}
+	if a.Service == "" {
+		a.Service = Instagram
 	}
 	if a.Key.IsZero() {
 		a.Key = a.Secret
 	}
-	ready := &app{label: a.Label, secret: a.Secret, keys: make(map[string]*cache.Keys, len(table)), hold: h}
+	switch {
+	case len(a.Secret.Reveal()) < minSecret:
+		return nil, fmt.Errorf("client secret: it has fewer than %d characters, so it cannot be an Instagram app's", minSecret)
+	case len(a.RedirectURIs) > 0 && a.ID == "":
+		return nil, errors.New("redirect_uris without an app_id: a code is exchanged with the app's id")
+	}
+	a.Hosts = slices.Clone(a.Hosts)
+	ready := &app{App: a, label: a.Label, secret: a.Secret, keys: make(map[string]*cache.Keys, len(table)), hold: h}
 	for _, g := range table {
 		keys, err := cache.NewKeys(cache.KeysOptions{Secret: []byte(a.Key.Reveal()), AppID: a.ID, Scope: g.name})
 		if err != nil {
@@ -49,4 +68,120 @@ func newApp(a App, table []*grant, h *hold) (*app, error) {
 		ready.keys[g.name] = keys
 	}
 	return ready, nil
+}
+
+// newApps makes all apps ready, and returns the Host names that requests may ask for.
+func newApps(o Options, table []*grant, h *holds) (apps []*app, hosts []string, err error) {
+	hosts = slices.Clone(o.Hosts)
+	for i, one := range o.Apps {
+		a, err := newApp(one, table, nil)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, other := range apps {
+			if other.label == a.label {
+				return nil, nil, fmt.Errorf("apps: two are named %q; give each a name of its own", a.label)
+			}
+			if other.Service == a.Service && other.ID == a.ID {
+				return nil, nil, fmt.Errorf("apps: %q and %q have one app_id, or none; give each its own", other.label, a.label)
+			}
+		}
+		a.hold = h.of(a.label)
+		for j := range a.Hosts {
+			a.Hosts[j] = strings.ToLower(strings.TrimSuffix(a.Hosts[j], "."))
+		}
+		apps, hosts = append(apps, a), append(hosts, o.Apps[i].Hosts...)
+	}
+	return apps, hosts, nil
+}
+
+// appNamed finds an app by its label; nil if there is none.
+func (e *engine) appNamed(label string) *app {
+	for _, a := range e.apps {
+		if a.label == label {
+			return a
+		}
+	}
+	return nil
+}
+
+// hasID reports whether an app has this id.
+func (e *engine) hasID(id string) bool {
+	return slices.ContainsFunc(e.apps, func(a *app) bool { return a.ID == id })
+}
+
+// choose finds the app that a call belongs to, and its row: by the path prefix, else by client_id, else by Host, else it is the only one.
+// A client_id that is nobody's here is passed over while there is but one app, as it always was.
+func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params) (*app, *grant, *GraphError) {
+	var candidates []*app
+	for _, a := range e.apps {
+		if (t.named == nil || t.named == a) && rowOf(fit, a) != nil {
+			candidates = append(candidates, a)
+		}
+	}
+	if len(candidates) == 0 {
+		return nil, nil, errGrantType(slices.DeleteFunc(slices.Clone(t.rows), func(g *grant) bool { return g.service != t.named.Service }))
+	}
+	if t.named == nil && len(candidates) > 1 {
+		if id := p.value[paramClientID]; p.count[paramClientID] > 0 {
+			candidates = slices.DeleteFunc(candidates, func(a *app) bool { return a.ID != id })
+		} else if host := hostName(r.Host); slices.ContainsFunc(candidates, func(a *app) bool { return slices.Contains(a.Hosts, host) }) {
+			candidates = slices.DeleteFunc(candidates, func(a *app) bool { return !slices.Contains(a.Hosts, host) })
+		}
+	}
+	if len(candidates) != 1 {
+		return nil, nil, errWhichApp
+	}
+	return candidates[0], rowOf(fit, candidates[0]), nil
+}
+
+// likely is the app of a call that needs no secret, for its service's sake: by client_id, else by Host, else the first one.
+func (e *engine) likely(r *http.Request) *app {
+	p, refused := readQuery(r.URL.RawQuery)
+	host := hostName(r.Host)
+	for _, fits := range []func(*app) bool{
+		func(a *app) bool {
+			return refused == nil && p.count[paramClientID] > 0 && a.ID == p.value[paramClientID]
+		},
+		func(a *app) bool { return slices.Contains(a.Hosts, host) },
+	} {
+		if i := slices.IndexFunc(e.apps, fits); i >= 0 {
+			return e.apps[i]
+		}
+	}
+	return e.apps[0]
+}
+
+// rowOf is the row that an app may use; nil if there is none.
+func rowOf(rows []*grant, a *app) *grant {
+	for _, g := range rows {
+		if g.service == a.Service {
+			return g
+		}
+	}
+	return nil
+}
+
+// redirect takes the redirect_uri of a code's form, which must be on the app's list: the sidecar would else exchange codes that somebody
+// got for a page of their own.
+func (a *app) redirect(p *params) (string, *GraphError) {
+	uri := p.value[paramRedirect]
+	switch {
+	case len(a.RedirectURIs) == 0:
+		return "", errNoCodes
+	case p.count[paramRedirect] != 1:
+		return "", errOneRedirect
+	case !slices.Contains(a.RedirectURIs, uri):
+		return "", errRedirect
+	}
+	return uri, nil
+}
+
+// hostName is a Host header's name, in small letters and without port, brackets and the root's dot.
+func hostName(authority string) string {
+	name, _, _ := strings.Cut(authority, ":")
+	if rest, ok := strings.CutPrefix(authority, "["); ok {
+		name, _, _ = strings.Cut(rest, "]")
+	}
+	return strings.TrimSuffix(strings.ToLower(name), ".")
 }

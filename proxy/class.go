@@ -1,6 +1,9 @@
 package proxy
 
-import "strings"
+import (
+	"net/http"
+	"strings"
+)
 
 // class is what an error of Instagram's, or of ours, means for the steps: who has to act, whether it is remembered, whether it is ill
 // health. It is also a metric label, from this fixed set.
@@ -8,7 +11,7 @@ type class string
 
 const (
 	classRequest   class = "request"   // the app sent something that igproxy does not take; Instagram was not asked
-	classToken     class = "token"     // the user's token is no good: remembered
+	classToken     class = "bad_token" // the user's token is no good: remembered. Not "token": that is how good answers are counted
 	classStanding  class = "standing"  // the app has no standing with that account: remembered for seconds, an operator must act
 	classSecret    class = "secret"    // the client secret is refused: an operator must act
 	classRefused   class = "refused"   // any other definite refusal: passed on, not remembered
@@ -66,4 +69,16 @@ func (c class) definite() bool {
 		return true
 	}
 	return false
+}
+
+// classifyFlat reads an error of the code exchange. Its code repeats the status and its messages vary, so all that is definite is the
+// status: a code that is used up, unknown, or for another redirect_uri. None of them is remembered.
+func classifyFlat(e *GraphError) class {
+	switch {
+	case e.Status == http.StatusTooManyRequests:
+		return classAppLimit
+	case e.Status >= 500:
+		return classTransient
+	}
+	return classRefused
 }

@@ -15,12 +15,22 @@ const testSecret = "0123456789abcdef0123456789abcdef"
 // testEngine decodes and no more.
 func testEngine(t testing.TB) *engine {
 	t.Helper()
-	table := grants(Options{UpstreamURL: &url.URL{Scheme: "https", Host: "graph.instagram.com"}, TTL: time.Hour})
-	a, err := newApp(App{Secret: NewSecret(testSecret)}, table, &hold{})
+	o := Options{Apps: []App{{Secret: NewSecret(testSecret)}}, UpstreamURL: &url.URL{Scheme: "https", Host: "graph.instagram.com"}, TTL: time.Hour}.withDefaults()
+	table := offered(grants(o), o.Apps)
+	apps, _, err := newApps(o, table, &holds{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &engine{app: a, grants: table, gate: newGate(nil, false)}
+	return &engine{apps: apps, grants: table, gate: newGate(nil, false)}
+}
+
+// decoded is decode behind route, as serve has it.
+func decoded(e *engine, r *http.Request) (call, *GraphError) {
+	to := e.route(r)
+	if len(to.rows) == 0 {
+		return call{}, errPath
+	}
+	return e.decode(r, to)
 }
 
 func get(target string) *http.Request { return httptest.NewRequest(http.MethodGet, target, nil) }
@@ -42,7 +52,7 @@ func TestDecodeTakesWhatClientsReallySend(t *testing.T) {
 		"bearer beside a query":    with(get("/access_token?grant_type=ig_exchange_token&access_token="+token), "Authorization", "Bearer other"),
 		"basic beside a query":     with(get("/access_token?grant_type=ig_exchange_token&access_token="+token), "Authorization", "Basic Zm9v"),
 	} {
-		c, refused := e.decode(r)
+		c, refused := decoded(e, r)
 		if refused != nil {
 			t.Errorf("%s: refused: %s", name, refused.Message)
 			continue
@@ -107,7 +117,7 @@ func TestDecodeRefusesWhatIsMalformed(t *testing.T) {
 		"basic only":           {with(get("/access_token?grant_type=ig_exchange_token"), "Authorization", "Basic YTpi"), 400, 2500, subNoToken},
 		"bearer with controls": {with(get("/access_token?grant_type=ig_exchange_token"), "Authorization", "Bearer a\tb"), 400, 100, subTokenCharacters},
 	} {
-		_, refused := e.decode(c.r)
+		_, refused := decoded(e, c.r)
 		if refused == nil {
 			t.Errorf("%s: taken, want %d/%d", name, c.status, c.subcode)
 			continue
@@ -194,7 +204,7 @@ func FuzzDecode(f *testing.F) {
 		if authorization != "" {
 			r.Header.Set("Authorization", authorization)
 		}
-		c, refused := e.decode(r)
+		c, refused := decoded(e, r)
 		if refused != nil {
 			if refused.Status < 400 || refused.Status > 499 || refused.Message == "" {
 				t.Fatalf("a refusal without a 4xx or a message: %v", refused)

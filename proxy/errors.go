@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,6 +24,11 @@ const (
 	subTokenCharacters = 990011
 	subLongToken       = 990012
 	subStranger        = 990013
+	subKind            = 990014
+	subForm            = 990015
+	subApp             = 990016
+	subRedirect        = 990017
+	subTooLarge        = 990018
 	subBreakerOpen     = 990020
 	subOverloaded      = 990021
 	subTimeout         = 990022
@@ -42,7 +48,7 @@ func requestError(status, code, subcode int, message string) *GraphError {
 // Refusals of decode. They are shared values and never modified.
 var (
 	errPath = requestError(http.StatusNotFound, 2500, subPath,
-		"Unknown path components. igproxy serves GET /access_token; check the path behind the base URL.")
+		"Unknown path components. Nothing is passed through on this path; check it behind the base URL, as in GET /access_token.")
 	errProxyRequest = requestError(http.StatusBadRequest, 100, subProxyRequest,
 		"igproxy is not a forward proxy. Use it as the base URL: GET /access_token.")
 	errHost = requestError(http.StatusMisdirectedRequest, 100, subHost,
@@ -56,24 +62,52 @@ var (
 	errFragment = requestError(http.StatusBadRequest, 100, subQuery,
 		"The request target has a raw #, which ends a query for some readers and not for others. Percent-encode it as %23, or leave it out.")
 	errArray = requestError(http.StatusBadRequest, 100, subQuery,
-		"grant_type and access_token must be plain parameters. Remove the brackets from the name.")
-	errNoGrantType = requestError(http.StatusBadRequest, 100, subGrantType,
-		"The parameter grant_type is missing. Send grant_type=ig_exchange_token.")
-	errTwoGrantTypes = requestError(http.StatusBadRequest, 100, subGrantType,
-		"The parameter grant_type was sent more than once. Send it once: grant_type=ig_exchange_token.")
-	errGrantType = requestError(http.StatusBadRequest, 100, subGrantType,
-		"Unsupported grant_type. Send grant_type=ig_exchange_token.")
+		"grant_type, access_token and the like must be plain parameters. Remove the brackets from the name.")
 	errNoToken = requestError(http.StatusBadRequest, 2500, subNoToken,
 		"An active access token must be used to query information about the current user. Send one access_token, the short-lived token.")
-	errTwoTokens = requestError(http.StatusBadRequest, 100, subTwoTokens,
-		"The access token was sent more than once. Send it once.")
-	errBlankToken = requestError(http.StatusBadRequest, 100, subTokenCharacters,
-		"The access token has a blank. A raw + in a query arrives as a blank: percent-encode it as %2B.")
-	errTokenCharacters = requestError(http.StatusBadRequest, 100, subTokenCharacters,
-		"The access token has characters that no token has. Send it as Instagram gave it, percent-encoded.")
-	errLongToken = requestError(http.StatusBadRequest, 100, subLongToken,
-		"The access token is longer than 4096 bytes. Send it as Instagram gave it.")
+	errFormType = requestError(http.StatusBadRequest, 100, subForm,
+		"This call takes a form. Send application/x-www-form-urlencoded or multipart/form-data, and say so in Content-Type.")
+	errForm = requestError(http.StatusBadRequest, 100, subForm,
+		"The form is not well formed, or larger than 64 KiB. Send client_id, grant_type, redirect_uri and code, percent-encoded.")
+	errBothPlaces = requestError(http.StatusBadRequest, 100, subForm,
+		"This call takes its parameters in the form, and some are in the query. Send them in the body only.")
+	errWhichApp = requestError(http.StatusBadRequest, 100, subApp,
+		"This sidecar serves several apps. Send the client_id of one of them, or call /apps/NAME/... as its configuration names it.")
+	errNoCodes = requestError(http.StatusBadRequest, 100, subRedirect,
+		"Codes are not exchanged for this app. Add its redirect_uri to redirect_uris in igproxy's configuration.")
+	errOneRedirect = requestError(http.StatusBadRequest, 100, subRedirect,
+		"The parameter redirect_uri must be sent once: the one the code was issued for, byte for byte.")
+	errRedirect = requestError(http.StatusBadRequest, 100, subRedirect,
+		"This redirect_uri is not allowed here. Send the one the code was issued for, and add it to redirect_uris in igproxy's configuration.")
+	errTooLarge = requestError(http.StatusRequestEntityTooLarge, 100, subTooLarge,
+		"The body is larger than igproxy passes on. Send less, or raise passthrough.max_body_bytes.")
 )
+
+func grantTypeError(sentence string, rows []*grant) *GraphError {
+	var types []string
+	for _, g := range rows {
+		if !slices.Contains(types, g.grantType) {
+			types = append(types, g.grantType)
+		}
+	}
+	return requestError(http.StatusBadRequest, 100, subGrantType, sentence+strings.Join(types, " or ")+".")
+}
+
+func errElsewhere(g *grant) *GraphError {
+	return requestError(http.StatusBadRequest, 100, subGrantType, "This grant_type belongs to another call: "+g.method+" "+g.path+".")
+}
+
+func errNoGrantType(rows []*grant) *GraphError {
+	return grantTypeError("The parameter grant_type is missing. Send grant_type=", rows)
+}
+
+func errTwoGrantTypes(rows []*grant) *GraphError {
+	return grantTypeError("The parameter grant_type was sent more than once. Send it once: grant_type=", rows)
+}
+
+func errGrantType(rows []*grant) *GraphError {
+	return grantTypeError("Unsupported grant_type. Send grant_type=", rows)
+}
 
 // errStranger has code 100 as its neighbours do, and not the 190 that a 401 suggests: apps take 190 for a user's token that has died.
 var errStranger = requestError(http.StatusUnauthorized, 100, subStranger,
@@ -83,7 +117,7 @@ var errStranger = requestError(http.StatusUnauthorized, 100, subStranger,
 func errMethod(method, allowed string) *GraphError {
 	name := "other"
 	switch method {
-	case http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodTrace:
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodTrace:
 		name = strings.ToLower(method)
 	}
 	return requestError(http.StatusBadRequest, 100, subMethod, "Unsupported request - method type: "+name+". Send "+allowed+".")
@@ -117,6 +151,11 @@ func errResources() *GraphError {
 func errCrowded() *GraphError {
 	return ownTransient(http.StatusServiceUnavailable, subOverloaded, classHeld, "too many connections",
 		"Too many connections to igproxy. Retry after the time in Retry-After, over few connections that are kept.", time.Second)
+}
+
+func errElsewhereNow() *GraphError {
+	return ownTransient(http.StatusServiceUnavailable, subOverloaded, classHeld, "another sidecar is asking",
+		"Another sidecar is exchanging this code just now. Retry after the time in Retry-After, for its answer.", time.Second)
 }
 
 func errTimeout() *GraphError {

@@ -15,8 +15,10 @@ import (
 // ownErrors are all errors of our own, by subcode; a subcode can have several messages.
 func ownErrors() map[int][]*GraphError {
 	all := map[int][]*GraphError{}
-	for _, e := range []*GraphError{errPath, errProxyRequest, errHost, errBrowser, errBody, errQuery, errArray, errNoGrantType, errTwoGrantTypes,
-		errGrantType, errNoToken, errTwoTokens, errBlankToken, errTokenCharacters, errLongToken, errStranger, errMethod("POST", "GET"), errMethod("CANARY", "GET"),
+	for _, e := range []*GraphError{errPath, errProxyRequest, errHost, errBrowser, errBody, errQuery, errArray, errNoGrantType(nil), errTwoGrantTypes(nil),
+		errGrantType(nil), errElsewhere(&grant{}), errNoToken, tokenSubject.twice, tokenSubject.blank, tokenSubject.characters, tokenSubject.long, tokenSubject.kind,
+		codeSubject.twice, codeSubject.blank, codeSubject.characters, codeSubject.long, codeSubject.kind, errStranger, errFormType, errForm, errBothPlaces,
+		errWhichApp, errNoCodes, errOneRedirect, errRedirect, errTooLarge, errMethod("POST", "GET"), errMethod("CANARY", "GET"),
 		errBreakerOpen(time.Second), errOverloaded(), errTimeout(), errUnreachable("refused"), errBadAnswer("x"), errInternal("x")} {
 		all[e.Subcode] = append(all[e.Subcode], e)
 	}
@@ -46,11 +48,11 @@ func subcodes(t *testing.T) map[int]string {
 	return found
 }
 
-func TestEachOwnErrorHasItsRowInREADME(t *testing.T) {
+func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
 	row := regexp.MustCompile(`^\| (\d{3}) \| (\d+) / (\d+) \| ([^|]+) \| ([^|]+) \|$`)
 	errs, names := ownErrors(), subcodes(t)
 	documented := map[int]bool{}
-	for _, line := range readmeTable(t, "| status | code / subcode | meaning | retry? |") {
+	for _, line := range tableIn(t, "../docs/errors.md", "| status | code / subcode | meaning | retry? |") {
 		m := row.FindStringSubmatch(line)
 		if m == nil {
 			t.Errorf("a row that does not read: %s", line)
@@ -61,23 +63,23 @@ func TestEachOwnErrorHasItsRowInREADME(t *testing.T) {
 		subcode, _ := strconv.Atoi(m[3])
 		documented[subcode] = true
 		if names[subcode] == "" || len(errs[subcode]) == 0 {
-			t.Errorf("README has %d, which igproxy never says", subcode)
+			t.Errorf("docs/errors.md has %d, which igproxy never says", subcode)
 		}
 		for _, e := range errs[subcode] {
 			if e.Status != status || e.Code != code {
-				t.Errorf("%s is %d with code %d, README says %d and %d", names[subcode], e.Status, e.Code, status, code)
+				t.Errorf("%s is %d with code %d, docs/errors.md says %d and %d", names[subcode], e.Status, e.Code, status, code)
 			}
 			if promised := m[5] == "after `Retry-After`"; promised != !e.RetryAt.IsZero() {
-				t.Errorf("%s: RetryAt %v, README says %q", names[subcode], e.RetryAt, m[5])
+				t.Errorf("%s: RetryAt %v, docs/errors.md says %q", names[subcode], e.RetryAt, m[5])
 			}
 			if transient := e.Transient != nil && *e.Transient; transient != (e.Code == 2) || m[5] == "no" && e.Status >= 500 {
-				t.Errorf("%s: is_transient %v with code %d, README says %q", names[subcode], transient, e.Code, m[5])
+				t.Errorf("%s: is_transient %v with code %d, docs/errors.md says %q", names[subcode], transient, e.Code, m[5])
 			}
 		}
 	}
 	for subcode, name := range names {
 		if !documented[subcode] {
-			t.Errorf("%s (%d) has no row in README", name, subcode)
+			t.Errorf("%s (%d) has no row in docs/errors.md", name, subcode)
 		}
 		if len(errs[subcode]) == 0 {
 			t.Errorf("%s (%d) has no error in this test", name, subcode)

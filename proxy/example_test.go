@@ -34,7 +34,7 @@ func ExampleNew() {
 	defer remembered.Close(context.Background())
 
 	p, err := proxy.New(proxy.Options{
-		App:              proxy.App{Secret: proxy.NewSecret("the-apps-client-secret")},
+		Apps:             []proxy.App{{Secret: proxy.NewSecret("the-apps-client-secret")}},
 		UpstreamURL:      base,
 		UpstreamCAs:      upstream.CA(),
 		Timeout:          10 * time.Second,

@@ -34,7 +34,7 @@ func (f exchangeFunc) Exchange(ctx context.Context, c call) (answer, error) { re
 func callFor(t testing.TB, token string) call {
 	t.Helper()
 	e := testEngine(t)
-	return call{grant: e.grants[0], app: e.app, token: NewSecret(token), key: e.app.keys["exchange"].Derive(token)}
+	return call{grant: e.grants[0], app: e.apps[0], token: NewSecret(token), key: e.apps[0].keys["exchange"].Derive(token)}
 }
 
 func tokenAnswer(t testing.TB, long string, life time.Duration) answer {
@@ -96,7 +96,7 @@ func optionsFor(t testing.TB, base string, ca *x509.CertPool) Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Options{App: App{Secret: NewSecret(testSecret)}, UpstreamURL: u, UpstreamCAs: ca, Timeout: 30 * time.Second, MaxResponseBytes: 64 << 10,
+	return Options{Apps: []App{{Secret: NewSecret(testSecret)}}, UpstreamURL: u, UpstreamCAs: ca, Timeout: 30 * time.Second, MaxResponseBytes: 64 << 10,
 		MaxInFlight: 64, Retries: 1, TTL: time.Hour, NegativeTTL: time.Minute,
 		Breaker: breaker.Options{Failures: 1000, Ratio: 1, MinRequests: 1000, Interval: 2 * time.Minute, Open: 10 * time.Second, Probes: 1}}
 }

@@ -25,6 +25,7 @@ type GraphError struct {
 	// RetryAt is when it is worth asking again; zero: not said. It becomes Retry-After, in seconds left.
 	RetryAt time.Time
 
+	flat  bool // in the shape of OAuth's code exchange
 	class class
 	cause string // for our log only: the kind of a failure, never a text from outside
 }
@@ -54,17 +55,42 @@ type envelope struct {
 	Error graphBody `json:"error"`
 }
 
-// encode is the one writer of the envelope.
+// flatBody is an error of the code exchange, as Instagram writes it; the members behind the first three are ours.
+//
+//	{"error_type":"OAuthException","code":400,"error_message":"..."}
+type flatBody struct {
+	Type      string `json:"error_type"`
+	Code      int    `json:"code"`
+	Message   string `json:"error_message"`
+	Subcode   int    `json:"error_subcode,omitempty"`
+	Transient *bool  `json:"is_transient,omitempty"`
+}
+
+// as is the error in the shape that a call's answers have.
+func (e *GraphError) as(flat bool) *GraphError {
+	if e == nil || flat == e.flat {
+		return e
+	}
+	c := *e
+	if !flat { // a rate limit heard in a code exchange, told to other calls
+		c.flat, c.Code = false, 4
+		return &c
+	}
+	c.flat, c.Code = true, e.Status // the code exchange repeats the status there
+	if e.Type == "IGApiException" {
+		c.Type = "OAuthException"
+	}
+	return &c
+}
+
+// encode is the one writer of both shapes.
 func (e *GraphError) encode() []byte {
+	if e.flat {
+		return quotedValue(flatBody{e.Type, e.Code, e.Message, e.Subcode, e.Transient})
+	}
 	b := graphBody{Message: e.Message, Type: e.Type, Code: &e.Code, Subcode: e.Subcode, Transient: e.Transient,
 		UserTitle: e.UserTitle, UserMsg: e.UserMsg, TraceID: e.TraceID}
-	var out strings.Builder
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(envelope{b}); err != nil { // strings, numbers and a bool: cannot fail
-		return []byte(`{"error":{"message":"An unknown error has occurred.","type":"OAuthException","code":1}}`)
-	}
-	return []byte(strings.TrimSuffix(out.String(), "\n"))
+	return quotedValue(envelope{b})
 }
 
 // maxText bounds each text taken from Instagram's errors, in bytes.
@@ -74,8 +100,9 @@ const maxText = 2 << 10
 func decodeGraphError(status int, body []byte, scrub func(string) string) (*GraphError, bool) {
 	var env struct {
 		Error *graphBody `json:"error"`
+		flatBody
 	}
-	if json.Unmarshal(body, &env) != nil || env.Error == nil || env.Error.Code == nil {
+	if json.Unmarshal(body, &env) != nil {
 		return nil, false
 	}
 	text := func(s string) string {
@@ -85,6 +112,14 @@ func decodeGraphError(status int, body []byte, scrub func(string) string) (*Grap
 		return s
 	}
 	b := env.Error
+	if f := env.flatBody; b == nil && f.Type != "" && f.Message != "" { // the status says more than its code, which repeats it
+		e := &GraphError{Status: status, Message: text(f.Message), Type: text(f.Type), Code: f.Code, Transient: f.Transient, flat: true}
+		e.class = classifyFlat(e)
+		return e, true
+	}
+	if b == nil || b.Code == nil {
+		return nil, false
+	}
 	e := &GraphError{Status: status, Message: text(b.Message), Type: text(b.Type), Code: *b.Code, Subcode: b.Subcode,
 		Transient: b.Transient, UserTitle: text(b.UserTitle), UserMsg: text(b.UserMsg), TraceID: text(b.TraceID)}
 	e.class = classify(e)

@@ -13,10 +13,11 @@ import (
 // guarded is the step "guard": it decides whether Instagram may be asked. In order: a place among the calls under way, the app's hold,
 // the breaker.
 type guarded struct {
-	next    exchanger
-	breaker *breaker.Breaker
-	places  *places
-	log     *slog.Logger
+	next     exchanger
+	breakers map[string]*breaker.Breaker // by upstream
+	places   *places
+	timeout  time.Duration // what a call may take; one that began with less says nothing of Instagram
+	log      *slog.Logger
 }
 
 func (s *guarded) Exchange(ctx context.Context, c call) (a answer, err error) {
@@ -27,8 +28,12 @@ func (s *guarded) Exchange(ctx context.Context, c call) (a answer, err error) {
 	if word := c.app.hold.check(time.Now()); word != nil {
 		return answer{refusal: word, source: sourceHold}, nil
 	}
-	refused := s.breaker.Do(func() breaker.Verdict {
+	whole := s.hasTime(ctx)
+	refused := s.breakers[c.grant.upstream].Do(func() breaker.Verdict {
 		a, err = s.next.Exchange(ctx, c)
+		if !whole && isTimeout(err) {
+			err = errOverloaded()
+		}
 		return verdict(err)
 	})
 	var open *breaker.OpenError
@@ -39,6 +44,17 @@ func (s *guarded) Exchange(ctx context.Context, c call) (a answer, err error) {
 		s.hear(c, a)
 	}
 	return a, err
+}
+
+// hasTime reports whether a call that begins now has all the time it may take: a flight that waited for a place may not.
+func (s *guarded) hasTime(ctx context.Context) bool {
+	end, bounded := ctx.Deadline()
+	return !bounded || time.Until(end) >= s.timeout
+}
+
+func isTimeout(err error) bool {
+	var e *GraphError
+	return errors.As(err, &e) && e.class == classTimeout
 }
 
 // verdict of a call: a definite word, be it a refusal or a rate limit, shows that Instagram is well.
@@ -54,7 +70,7 @@ func verdict(err error) breaker.Verdict {
 }
 
 func (s *guarded) hear(c call, a answer) {
-	switch refused, restored := c.app.hold.hear(a.refusal, time.Now()); {
+	switch refused, restored := c.app.hold.hear(a.refusal, c.grant.secret, time.Now()); {
 	case refused:
 		s.log.Error("Instagram refuses the client secret: no exchange can work until it is right", "app", c.app.label,
 			"next_step", "compare the secret with the Instagram app's (not the Facebook app's) in Meta's dashboard, then restart")

@@ -21,7 +21,7 @@ func newGuarded(t *testing.T, places int, next exchangeFunc) *guarded {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &guarded{next: next, breaker: b, places: newPlaces(places), log: slog.New(slog.DiscardHandler)}
+	return &guarded{next: next, breakers: map[string]*breaker.Breaker{upstreamGraph: b}, places: newPlaces(places), log: slog.New(slog.DiscardHandler)}
 }
 
 func TestIllHealthOpensTheBreakerAndRefusalsDoNot(t *testing.T) {
@@ -42,7 +42,7 @@ func TestIllHealthOpensTheBreakerAndRefusalsDoNot(t *testing.T) {
 			for range 10 {
 				_, _ = g.Exchange(t.Context(), callFor(t, "short"))
 			}
-			if got := g.breaker.State(); got != c.want {
+			if got := g.breakers[upstreamGraph].State(); got != c.want {
 				t.Errorf("%s: breaker %s, want %s", name, got, c.want)
 			}
 		})
@@ -138,10 +138,42 @@ func TestARefusedSecretHoldsForSecondsAndIsForgottenOnceProven(t *testing.T) {
 func TestARefusedSecretIsDoubtedAfterAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &hold{}
-		h.hear(refusalAnswer(100, 0, "Error validating client secret.").refusal, time.Now())
+		h.hear(refusalAnswer(100, 0, "Error validating client secret.").refusal, true, time.Now())
 		time.Sleep(secretDoubt)
 		if h.secretRefused(time.Now()) {
 			t.Error("still refused after the time of doubt")
+		}
+	})
+}
+
+// A flight that spent its budget in our own queue says nothing of Instagram: it must not open the breaker.
+func TestATimeOutOfOurOwnQueuesIsNoFailureOfInstagrams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuarded(t, 1, func(ctx context.Context, _ call) (answer, error) {
+			select {
+			case <-time.After(7 * time.Second):
+				return refusalAnswer(190, 0, "m"), nil
+			case <-ctx.Done():
+				return answer{}, errTimeout()
+			}
+		})
+		g.timeout = 10 * time.Second
+		var overloaded atomic.Int32
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				_, err := g.Exchange(ctx, callFor(t, "short"))
+				var e *GraphError
+				if errors.As(err, &e) && e.Subcode == subOverloaded {
+					overloaded.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if got := g.breakers[upstreamGraph].State(); got != breaker.Closed || overloaded.Load() != 7 {
+			t.Errorf("breaker %s, %d overloaded of 7", got, overloaded.Load())
 		}
 	})
 }

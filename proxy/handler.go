@@ -18,12 +18,16 @@ const statusGone = 499
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	e := p.current.Load()
-	x := exchange{id: requestID(), grant: "none", app: e.app.label, last: last(r) || inPassing(r.Context())}
+	x := exchange{id: requestID(), grant: "none", app: e.apps[0].label, last: last(r) || inPassing(r.Context())}
 	x.serve(e, r, p.carried.log)
-	x.answer(w)
+	if x.past != nil {
+		x.handOver(w, r)
+	} else {
+		x.answer(w)
+	}
 	p.carried.metrics.answered(&x, time.Since(start))
 	x.log(r.Context(), p.carried.log, time.Since(start))
-	if x.gone {
+	if x.gone || x.cut {
 		// A caller that closed only its sending half still reads. Returning would send it an empty 200; this closes the connection.
 		panic(http.ErrAbortHandler)
 	}
@@ -37,7 +41,10 @@ type exchange struct {
 	result answer
 	err    *GraphError // nil: result is a definite answer
 	gone   bool        // the caller left
+	flat   bool        // errors are in the shape of the code exchange
 	last   bool        // the connection ends with the answer
+	cut    bool        // the answer broke off on its way
+	past   *passage    // the request goes past the steps
 	status int
 }
 
@@ -55,12 +62,18 @@ func (x *exchange) serve(e *engine, r *http.Request, log *slog.Logger) {
 	if x.err = e.trust.check(r); x.err != nil { // before decode: a stranger learns nothing about tokens
 		return
 	}
-	c, refused := e.decode(r)
+	t := e.route(r)
+	if len(t.rows) == 0 {
+		x.past, x.err = e.pass(r, t)
+		return
+	}
+	c, refused := e.decode(r, t)
+	x.flat = c.grant.form
 	if refused != nil {
 		x.err = refused
 		return
 	}
-	x.grant = c.grant.name
+	x.grant, x.app = c.grant.name, c.app.label
 	var err error
 	x.result, err = e.first.Exchange(r.Context(), c)
 	switch {
@@ -116,15 +129,15 @@ func (x *exchange) answer(w http.ResponseWriter) {
 // refusal is the error the app gets, ours or Instagram's; nil when it gets a token.
 func (x *exchange) refusal() *GraphError {
 	if x.err != nil {
-		return x.err
+		return x.err.as(x.flat)
 	}
-	return x.result.refusal
+	return x.result.refusal.as(x.flat)
 }
 
 // cacheStatus says how the cache took part, RFC 9211. A request that was never looked up has no such header.
 func (x *exchange) cacheStatus() string {
 	switch {
-	case x.err != nil && x.err.class == classRequest:
+	case x.past != nil, x.err != nil && x.err.class == classRequest:
 		return ""
 	case x.err != nil && x.err.class == classHeld:
 		return `igproxy; detail="` + x.err.cause + `"`
@@ -148,6 +161,9 @@ func (x *exchange) outcome() string {
 		return "gone"
 	}
 	e := x.refusal()
+	if e == nil && x.past != nil {
+		return "passed"
+	}
 	if e == nil {
 		return "token"
 	}
@@ -171,6 +187,8 @@ func (x *exchange) source() string {
 	switch {
 	case x.err != nil || x.gone:
 		return string(sourceNone)
+	case x.past != nil:
+		return string(sourceUpstream)
 	case x.result.joined:
 		return "joined"
 	}

@@ -35,11 +35,12 @@ func (h *hold) check(now time.Time) *GraphError {
 	return &word
 }
 
-// hear takes note of an answer about the app. It reports whether the client secret has just become refused, or right again.
-func (h *hold) hear(e *GraphError, now time.Time) (refused, restored bool) {
+// hear takes note of an answer about the app; proves says that the call carried the client secret. It reports whether the client secret has just become refused, or right again.
+func (h *hold) hear(e *GraphError, proves bool, now time.Time) (refused, restored bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch was := !h.refused.IsZero(); {
+	case !proves && (e == nil || e.class != classAppLimit):
 	case e == nil, e.class == classToken: // proves the secret: Instagram checks it before the token
 		h.refused = time.Time{}
 		return false, was
@@ -70,4 +71,34 @@ func (h *hold) secretRefused(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return !h.refused.IsZero() && now.Sub(h.refused) < secretDoubt
+}
+
+// holds keeps each app's hold, by its label, over a reload.
+type holds struct {
+	mu  sync.Mutex // protects all
+	all map[string]*hold
+}
+
+func (h *holds) of(label string) *hold {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.all == nil {
+		h.all = map[string]*hold{}
+	}
+	if h.all[label] == nil {
+		h.all[label] = &hold{}
+	}
+	return h.all[label]
+}
+
+// secretRefused reports whether it is so for any app.
+func (h *holds) secretRefused(now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, one := range h.all {
+		if one.secretRefused(now) {
+			return true
+		}
+	}
+	return false
 }

@@ -21,6 +21,7 @@ type Metrics struct {
 	requests  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
 	upstream  *prometheus.CounterVec
+	retries   *prometheus.CounterVec
 	waits     *prometheus.HistogramVec
 	lookups   *prometheus.CounterVec
 	claims    *prometheus.CounterVec
@@ -50,12 +51,13 @@ func NewMetrics() *Metrics {
 	m.durations = histogram("request_duration_seconds", "From the request's header to the last byte written.",
 		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "grant", "source")
 	m.upstream = counter("upstream_requests_total", "Calls to Instagram, by what came back.", "app", "grant", "result")
+	m.retries = counter("upstream_retries_total", "Repetitions that calls to Instagram needed, by what became of them.", "app", "grant", "result")
 	m.waits = histogram("upstream_duration_seconds", "Calls to Instagram.", []float64{.05, .1, .2, .3, .5, .75, 1, 2, 3, 5, 10}, "grant")
 	m.lookups = counter("cache_lookups_total", "Lookups, by tier and result.", "tier", "result")
 	m.claims = counter("claims_total", "Claims on tokens that memory does not know, by how they came out.", "result")
 	m.stores = counter("cache_stores_total", "Stores, by tier and result.", "tier", "result")
 	m.redisErrs = counter("redis_errors_total", "Faults of Redis, by operation and kind.", "operation", "kind")
-	m.changes = counter("breaker_changes_total", "Changes of the breaker's state.", "to")
+	m.changes = counter("breaker_changes_total", "Changes of a breaker's state.", "upstream", "to")
 	m.redisUp = prometheus.NewGauge(prometheus.GaugeOpts{Name: "igproxy_redis_up", Help: "1 while Redis is used, 0 while it is left alone."})
 	m.peers = prometheus.NewCounter(prometheus.CounterOpts{Name: "igproxy_peers_refused_total", Help: "Connections to a Unix socket by users it is not for."})
 	m.registry.MustRegister(m.redisUp, m.peers, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -75,10 +77,12 @@ func (m *Metrics) watch(p *Proxy) (err error) {
 	gauge("cache_entries", "Entries in the memory tier.", func() float64 { return float64(p.carried.cache.Len()) }, nil)
 	gauge("ready", "1 when /readyz says so.", func() float64 { return number(p.Status().Ready) }, nil)
 	gauge("client_secret_refused", "1 while Instagram refuses the client secret.",
-		func() float64 { return number(p.carried.hold.secretRefused(time.Now())) }, nil)
-	for _, s := range []breaker.State{breaker.Closed, breaker.Open, breaker.HalfOpen} {
-		gauge("breaker_state", "1 for the state the breaker is in.",
-			func() float64 { return number(p.carried.breaker.State() == s) }, prometheus.Labels{"state": string(s)})
+		func() float64 { return number(p.carried.holds.secretRefused(time.Now())) }, nil)
+	for name, b := range p.carried.breakers {
+		for _, s := range []breaker.State{breaker.Closed, breaker.Open, breaker.HalfOpen} {
+			gauge("breaker_state", "1 for the state an upstream's breaker is in.",
+				func() float64 { return number(b.State() == s) }, prometheus.Labels{"upstream": name, "state": string(s)})
+		}
 	}
 	return err
 }
@@ -119,7 +123,13 @@ func (m *Metrics) asked(c call, result class, took time.Duration) {
 	m.waits.WithLabelValues(c.grant.name).Observe(took.Seconds())
 }
 
-func (m *Metrics) breakerChanged(to breaker.State) { m.changes.WithLabelValues(string(to)).Inc() }
+func (m *Metrics) repeated(c call, result string) {
+	m.retries.WithLabelValues(c.app.label, c.grant.name, result).Inc()
+}
+
+func (m *Metrics) breakerChanged(upstream string, to breaker.State) {
+	m.changes.WithLabelValues(upstream, string(to)).Inc()
+}
 
 // PeerRefused counts a connection that was closed because of whose it is.
 func (m *Metrics) PeerRefused() { m.peers.Inc() }

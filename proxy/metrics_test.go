@@ -29,6 +29,25 @@ func counted(t testing.TB, m *Metrics, name string) (sum float64) {
 	return sum
 }
 
+// countedAs is the sum of a counter over the samples with this result.
+func countedAs(t testing.TB, m *Metrics, name, result string) (sum float64) {
+	t.Helper()
+	families, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, one := range f.GetMetric() {
+			for _, l := range one.GetLabel() {
+				if f.GetName() == name && l.GetName() == "result" && l.GetValue() == result {
+					sum += one.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return sum
+}
+
 // documented reads README's metric table: the names, and the labels of each. Where a row has several names, their labels are set apart by a
 // semicolon; words in parentheses are values.
 func documented(t *testing.T) map[string][]string {
@@ -56,13 +75,18 @@ func documented(t *testing.T) map[string][]string {
 // readmeTable is the rows of the table in README that has this head.
 func readmeTable(t *testing.T, head string) (rows []string) {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
+	return tableIn(t, "../README.md", head)
+}
+
+func tableIn(t *testing.T, path, head string) (rows []string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, rest, ok := strings.Cut(string(text), "\n"+head)
 	if !ok {
-		t.Fatalf("README has no table %q", head)
+		t.Fatalf("%s has no table %q", path, head)
 	}
 	for _, line := range strings.Split(rest, "\n")[2:] {
 		if !strings.HasPrefix(line, "|") {
@@ -92,9 +116,10 @@ func exercised(t *testing.T) *Metrics {
 	o.Metrics, o.Cache = m, newCacheWatchedBy(t, m)
 	p := newProxy(t, o)
 	_ = ask(p, get(target("IGAAshort")))
+	_ = ask(p, get(target("flaky-1")))
 	m.RedisError("claim", "timeout")
 	m.RedisState(true)
-	p.breakerChanged(breaker.Closed, breaker.Open)
+	p.breakerChanged(upstreamGraph, breaker.Closed, breaker.Open)
 	m.Lookup(cache.TierRedis, "unsealed")
 	m.Claim(cache.Leader)
 	return m
@@ -164,6 +189,7 @@ func TestOutcomesAndSourcesAreThoseOfREADME(t *testing.T) {
 		count(exchange{result: answer{source: from, joined: true}})
 	}
 	count(exchange{gone: true})
+	count(exchange{past: &passage{}})
 	for label, got := range map[string]map[string]bool{"outcome": outcomes, "source": sources} {
 		want := valuesOf(t, label)
 		slices.Sort(want)
@@ -185,6 +211,21 @@ func TestEveryClassIsKnownHere(t *testing.T) {
 	found := regexp.MustCompile(`class\s*= "([a-z_]+)"|class\w+\s+(?:class\s+)?= "([a-z_]+)"`).FindAllStringSubmatch(string(text), -1)
 	if len(found) != len(allClasses) {
 		t.Errorf("class.go has %d classes, this test knows %d", len(found), len(allClasses))
+	}
+}
+
+// An operator sees that tokens are refused.
+func TestATokenAndARefusalOfOneAreCountedApart(t *testing.T) {
+	_, s := newInstagram(t, overTLS)
+	o := optionsFor(t, s.URL, s.CA())
+	o.Metrics = NewMetrics()
+	p := newProxy(t, o)
+	_ = ask(p, get(target("IGAAshort")))
+	_ = ask(p, get(target("expired-1")))
+	_ = ask(p, get(target("revoked-1")))
+	good, bad := countedAs(t, o.Metrics, "igproxy_upstream_requests_total", "token"), countedAs(t, o.Metrics, "igproxy_upstream_requests_total", "bad_token")
+	if good != 1 || bad != 2 {
+		t.Errorf("one token and two refusals are counted as %v and %v", good, bad)
 	}
 }
 

@@ -12,18 +12,30 @@ const probeToken = "igproxy-check-this-is-no-token"
 // Probe asks Instagram once with a token that is none, past cache, breaker and hold. It proves the way there, TLS and the client
 // secret: nil means that Instagram refused the token and nothing else. The error says what is wrong and what to do.
 func Probe(ctx context.Context, o Options) error {
+	o = o.withDefaults()
 	if err := o.check(); err != nil {
 		return err
 	}
-	table := grants(o)
-	a, err := newApp(o.App, table, &hold{})
+	table := offered(grants(o), o.Apps)
+	apps, _, err := newApps(o, table, &holds{})
 	if err != nil {
 		return err
 	}
 	ask := &upstream{transport: newTransport(o), timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
-		userAgent: userAgent(o.Version), metrics: NewMetrics()}
+		budget: newRetryBudget(), left: func(string) bool { return false }, userAgent: userAgent(o.Version), metrics: NewMetrics()}
 	defer ask.retire()
-	got, err := ask.Exchange(ctx, call{grant: table[0], app: a, token: NewSecret(probeToken)})
+	for _, a := range apps {
+		if err := probe(ctx, ask, a, rowOf(at(table, exchangePath), a)); err != nil && len(apps) > 1 {
+			return fmt.Errorf("app %s: %w", a.label, err)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func probe(ctx context.Context, ask *upstream, a *app, g *grant) error {
+	got, err := ask.Exchange(ctx, call{grant: g, app: a, token: NewSecret(probeToken)})
 	var e *GraphError
 	switch {
 	case errors.As(err, &e):

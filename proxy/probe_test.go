@@ -25,8 +25,8 @@ func TestProbeSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		want  string // "": all is well
 	}{
 		"ok":               {s.URL, nil, ""},
-		"wrong secret":     {s.URL, func(o *Options) { o.App.Secret = NewSecret("canary-of-a-secret") }, "client secret is refused"},
-		"no secret":        {s.URL, func(o *Options) { o.App.Secret = Secret{} }, "client secret"},
+		"wrong secret":     {s.URL, func(o *Options) { o.Apps[0].Secret = NewSecret("canary-of-a-secret") }, "client secret is refused"},
+		"no secret":        {s.URL, func(o *Options) { o.Apps[0].Secret = Secret{} }, "client secret"},
 		"unknown CA":       {s.URL, func(o *Options) { o.UpstreamCAs = stranger.CA() }, "tls: unknown authority"},
 		"expired":          {expired.URL, func(o *Options) { o.UpstreamCAs = expired.CA() }, "tls: invalid certificate"},
 		"nobody there":     {nobody(t), nil, "refused"},

@@ -27,6 +27,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -44,10 +45,14 @@ import (
 
 // Options configure a Proxy. Cache, Breaker, MaxInFlight, Metrics and Logger are carried over by Reload; everything else may change.
 type Options struct {
-	// App is the Instagram app whose secret is held. Its Secret is required.
-	App App
+	// Apps are those whose secrets are held; at least one. Labels are unique, and so are ids among apps of one service.
+	Apps []App
 	// UpstreamURL is Instagram's base URL, https://graph.instagram.com. Required.
 	UpstreamURL *url.URL
+	// LoginURL is where Instagram's codes are exchanged. Nil: https://api.instagram.com.
+	LoginURL *url.URL
+	// ThreadsURL is the base URL of Threads. Nil: https://graph.threads.net.
+	ThreadsURL *url.URL
 	// UpstreamCAs are the only authorities believed for the upstream. Nil: the system's.
 	UpstreamCAs *x509.CertPool
 	// Timeout bounds asking Instagram, all tries and the body together. Required.
@@ -60,6 +65,10 @@ type Options struct {
 	Retries int
 	// TTL is how long a token is remembered at the most. Required.
 	TTL time.Duration
+	// RefreshTTL is how long a refreshed token is remembered, so that many processes that refresh one token cost one call. Zero: 5 min.
+	RefreshTTL time.Duration
+	// CodeTTL is how long the answer to a code is remembered: a code works once, and double callbacks get the first answer. Zero: 2 min.
+	CodeTTL time.Duration
 	// NegativeTTL is how long a definite refusal is remembered. Zero: not at all.
 	NegativeTTL time.Duration
 	// ClaimBudget is what the cache may take for one claim; it is added to the exchange's budget.
@@ -70,6 +79,8 @@ type Options struct {
 	AnyHost bool
 	// Bearer is the SHA-256 of the token that every request must show, asked anew for each; see trust. Nil: none is asked for.
 	Bearer func() [sha256.Size]byte
+	// Passthrough says what becomes of every other path. Nil: it is refused.
+	Passthrough *PassthroughOptions
 	// Cache remembers answers. Required; its owner closes it after the Proxy.
 	Cache *cache.Cache
 	// Breaker guards the upstream. OnChange is set by New.
@@ -91,23 +102,25 @@ type Proxy struct {
 
 // carried is what survives a Reload.
 type carried struct {
-	cache   *cache.Cache
-	breaker *breaker.Breaker
-	flights *flights
-	places  *places
-	hold    *hold
-	metrics *Metrics
-	log     *slog.Logger
+	cache    *cache.Cache
+	breakers map[string]*breaker.Breaker // by upstream
+	flights  *flights
+	places   *places
+	holds    *holds
+	retries  *retryBudget
+	metrics  *Metrics
+	log      *slog.Logger
 }
 
 // engine is what is built from Options: immutable, and swapped as a whole. A request finishes on the engine it began with.
 type engine struct {
-	app    *app
+	apps   []*app
 	grants []*grant
 	gate   gate
 	trust  trust
 	first  exchanger // recalled, which leads to all the others
 	ask    *upstream
+	past   *passthrough // nil: what is none of the grants' is refused
 }
 
 // New builds a Proxy. An error names the option and says what it may be. Nothing is dialled.
@@ -118,17 +131,21 @@ func New(o Options) (*Proxy, error) {
 	if o.MaxInFlight < 1 {
 		return nil, fmt.Errorf("upstream max_in_flight is %d: it must be at least 1", o.MaxInFlight)
 	}
-	p := &Proxy{carried: carried{cache: o.Cache, flights: &flights{}, places: newPlaces(o.MaxInFlight), hold: &hold{}, metrics: o.Metrics, log: o.Logger}}
+	p := &Proxy{carried: carried{cache: o.Cache, breakers: map[string]*breaker.Breaker{}, flights: &flights{}, places: newPlaces(o.MaxInFlight), holds: &holds{},
+		retries: newRetryBudget(), metrics: o.Metrics, log: o.Logger}}
 	if p.carried.log == nil {
 		p.carried.log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	if p.carried.metrics == nil {
 		p.carried.metrics = NewMetrics()
 	}
-	o.Breaker.OnChange = p.breakerChanged
-	var err error
-	if p.carried.breaker, err = breaker.New(o.Breaker); err != nil {
-		return nil, err
+	for _, name := range upstreams {
+		o.Breaker.OnChange = func(from, to breaker.State) { p.breakerChanged(name, from, to) }
+		b, err := breaker.New(o.Breaker)
+		if err != nil {
+			return nil, err
+		}
+		p.carried.breakers[name] = b
 	}
 	if err := p.Reload(o); err != nil {
 		return nil, err
@@ -140,16 +157,18 @@ func New(o Options) (*Proxy, error) {
 }
 
 // Reload builds everything anew from o and swaps it in, or returns an error and changes nothing. The cache, the breaker's state, the
-// places, the flights and the metrics are carried over. A request finishes on the engine it began with.
+// places, the flights, the retry budget and the metrics are carried over. A request finishes on the engine it began with.
 func (p *Proxy) Reload(o Options) error {
 	next, err := newEngine(o, p.carried)
 	if err != nil {
 		return err
 	}
 	if last := p.current.Swap(next); last != nil {
-		last.ask.retire()
-		if last.app.secret.Reveal() != next.app.secret.Reveal() {
-			p.carried.hold.forgetSecret()
+		last.retire()
+		for _, a := range next.apps {
+			if old := last.appNamed(a.label); old != nil && old.secret.Reveal() != a.secret.Reveal() {
+				a.hold.forgetSecret()
+			}
 		}
 	}
 	return nil
@@ -158,13 +177,29 @@ func (p *Proxy) Reload(o Options) error {
 // maxAnswer bounds upstream.max_response_bytes: no answer of Instagram's has a thousandth of it.
 const maxAnswer = 1 << 30
 
-// check looks at what engine and Probe are built from; the App is looked at by newApp.
+// withDefaults fills in what may be left out.
+func (o Options) withDefaults() Options {
+	o.LoginURL = cmp.Or(o.LoginURL, &url.URL{Scheme: "https", Host: "api.instagram.com"})
+	o.ThreadsURL = cmp.Or(o.ThreadsURL, &url.URL{Scheme: "https", Host: "graph.threads.net"})
+	o.RefreshTTL = cmp.Or(o.RefreshTTL, 5*time.Minute)
+	o.CodeTTL = cmp.Or(o.CodeTTL, 2*time.Minute)
+	return o
+}
+
+// check looks at what engine and Probe are built from; each App is looked at by newApp.
 func (o Options) check() error {
-	switch {
-	case o.UpstreamURL == nil || o.UpstreamURL.Host == "":
+	if len(o.Apps) == 0 {
+		return errors.New("apps: there is none, and so no client secret")
+	}
+	if o.UpstreamURL == nil || o.UpstreamURL.Host == "" {
 		return errors.New("upstream url is not set: use https://graph.instagram.com")
-	case o.UpstreamURL.Scheme != "https" && o.UpstreamURL.Scheme != "http":
-		return errors.New("upstream url is neither https nor http: use https://graph.instagram.com")
+	}
+	for name, u := range map[string]*url.URL{"upstream url": o.UpstreamURL, "upstream login_url": o.LoginURL, "threads url": o.ThreadsURL} {
+		if u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+			return fmt.Errorf("%s is neither https nor http: leave it out, or use https://graph.instagram.com and the like", name)
+		}
+	}
+	switch {
 	case o.Timeout <= 0:
 		return fmt.Errorf("upstream timeout is %s: it must be more than 0", o.Timeout)
 	case o.MaxResponseBytes < 1 || o.MaxResponseBytes > maxAnswer:
@@ -178,26 +213,50 @@ func (o Options) check() error {
 }
 
 func newEngine(o Options, c carried) (*engine, error) {
+	o = o.withDefaults()
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	table := grants(o)
-	a, err := newApp(o.App, table, c.hold)
+	table := offered(grants(o), o.Apps)
+	apps, hosts, err := newApps(o, table, c.holds)
 	if err != nil {
 		return nil, err
 	}
 	ask := &upstream{transport: newTransport(o), timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
-		userAgent: userAgent(o.Version), metrics: c.metrics}
-	guard := &guarded{next: ask, breaker: c.breaker, places: c.places, log: c.log}
+		budget: c.retries, userAgent: userAgent(o.Version), metrics: c.metrics,
+		// Half-open is not left alone: the one probe may meet a kept connection that died during the outage.
+		left: func(name string) bool { return c.breakers[name].State() == breaker.Open }}
+	guard := &guarded{next: ask, breakers: c.breakers, places: c.places, timeout: o.Timeout, log: c.log}
 	claim := &claimed{cache: c.cache, negativeTTL: o.NegativeTTL, next: guard}
 	join := &deduped{next: claim, budget: o.Budget(), log: c.log, flights: c.flights}
-	return &engine{app: a, grants: table, gate: newGate(o.Hosts, o.AnyHost), trust: trust{o.Bearer},
-		first: &recalled{cache: c.cache, next: join}, ask: ask}, nil
+	e := &engine{apps: apps, grants: table, gate: newGate(hosts, o.AnyHost), trust: trust{o.Bearer},
+		first: &recalled{cache: c.cache, next: join}, ask: ask}
+	if o.Passthrough != nil {
+		e.past = newPassthrough(o, c.log)
+	}
+	return e, nil
+}
+
+// retire ends the connections of an engine that is no longer the current one.
+func (e *engine) retire() {
+	e.ask.retire()
+	if e.past != nil {
+		e.past.transport.CloseIdleConnections() // those of calls under way end with their idle time-out
+	}
 }
 
 // Budget is the longest an exchange takes: the claim, then asking Instagram, and a little for ourselves. A server's write time-out
 // must be longer.
 func (o Options) Budget() time.Duration { return o.ClaimBudget + o.Timeout + 100*time.Millisecond }
+
+// EndIdle ends the kept connections to Instagram that no call uses now: they hold descriptors, which may have run out.
+func (p *Proxy) EndIdle() {
+	e := p.current.Load()
+	e.ask.transport.CloseIdleConnections()
+	if e.past != nil {
+		e.past.transport.CloseIdleConnections()
+	}
+}
 
 // Drain turns readiness off; requests go on being answered.
 func (p *Proxy) Drain() { p.draining.Store(true) }
@@ -205,15 +264,15 @@ func (p *Proxy) Drain() { p.draining.Store(true) }
 // Close waits until no flight is in the air, bounded by ctx. Call it when the HTTP server has stopped taking requests.
 func (p *Proxy) Close(ctx context.Context) error {
 	p.Drain()
-	defer p.current.Load().ask.retire()
+	defer p.current.Load().retire()
 	return p.carried.flights.wait(ctx)
 }
 
-func (p *Proxy) breakerChanged(from, to breaker.State) {
-	p.carried.metrics.breakerChanged(to)
+func (p *Proxy) breakerChanged(name string, from, to breaker.State) {
+	p.carried.metrics.breakerChanged(name, to)
 	level := slog.LevelInfo
 	if to == breaker.Open {
 		level = slog.LevelWarn
 	}
-	p.carried.log.Log(context.Background(), level, "breaker changed", "step", "guard", "from", from, "to", to)
+	p.carried.log.Log(context.Background(), level, "breaker changed", "step", "guard", "upstream", name, "from", from, "to", to)
 }

@@ -16,8 +16,8 @@ func badOptions() map[string]func(*Options) {
 		"carried: max_in_flight":          func(o *Options) { o.MaxInFlight = 0 },
 		"carried: breaker failures":       func(o *Options) { o.Breaker.Failures = 0 },
 		"carried: breaker interval":       func(o *Options) { o.Breaker.Interval = 0 },
-		"client secret":                   func(o *Options) { o.App.Secret = Secret{} },
-		"client secret, short":            func(o *Options) { o.App.Secret = NewSecret("canary1") },
+		"client secret":                   func(o *Options) { o.Apps[0].Secret = Secret{} },
+		"client secret, short":            func(o *Options) { o.Apps[0].Secret = NewSecret("canary1") },
 		"upstream url":                    func(o *Options) { o.UpstreamURL = nil },
 		"upstream url, without a host":    func(o *Options) { o.UpstreamURL = &url.URL{Scheme: "https", Path: "/canary"} },
 		"upstream url, of another scheme": func(o *Options) { o.UpstreamURL = &url.URL{Scheme: "ftp", Host: "canary.example"} },
@@ -75,7 +75,7 @@ func TestCloseWaitsForFlightsWhoseCallersLeft(t *testing.T) {
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
-		c, _ := p.current.Load().decode(get(target("IGAAshort")))
+		c, _ := decoded(p.current.Load(), get(target("IGAAshort")))
 		_, _ = p.current.Load().first.Exchange(ctx, c)
 	}()
 	<-arrived

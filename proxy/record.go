@@ -9,12 +9,15 @@ import (
 
 // A record is what the cache remembers of an answer: a token or a definite refusal, as bytes, because the cache knows neither.
 //
+//	'c' | end of the token, Unix milliseconds, 8 bytes | the whole answer, which has no expires_in
 //	't' | end of the token, Unix milliseconds, 8 bytes | length of head, 4 bytes | head | tail
 //	'r' | JSON of the refusal
 const (
+	codeRecord    = 'c'
 	tokenRecord   = 't'
 	refusalRecord = 'r'
-	tokenHeader   = 1 + 8 + 4
+	codeHeader    = 1 + 8
+	tokenHeader   = codeHeader + 4
 )
 
 var errRecord = errors.New("a remembered value is not a record")
@@ -33,18 +36,22 @@ type refusal struct {
 	RetryAt   time.Time `json:"retry_at,omitzero"`
 	Class     class     `json:"class"`
 	Cause     string    `json:"cause,omitempty"`
+	Flat      bool      `json:"flat,omitempty"`
 }
 
 // encodeRecord turns an answer's definite part into bytes.
 func encodeRecord(a answer) []byte {
 	if e := a.refusal; e != nil {
-		text, err := json.Marshal(refusal{e.Status, e.Message, e.Type, e.Code, e.Subcode, e.UserTitle, e.UserMsg, e.Transient, e.TraceID, e.RetryAt, e.class, e.cause})
+		text, err := json.Marshal(refusal{e.Status, e.Message, e.Type, e.Code, e.Subcode, e.UserTitle, e.UserMsg, e.Transient, e.TraceID, e.RetryAt, e.class, e.cause, e.flat})
 		if err != nil { // a year beyond 9999 in RetryAt, which the cap on pauses rules out
 			return nil
 		}
 		return append([]byte{refusalRecord}, text...)
 	}
 	t := a.token
+	if t.text.whole {
+		return append(binary.BigEndian.AppendUint64([]byte{codeRecord}, uint64(t.Expires.UnixMilli())), t.text.head...)
+	}
 	b := make([]byte, 0, tokenHeader+len(t.text.head)+len(t.text.tail))
 	b = append(b, tokenRecord)
 	b = binary.BigEndian.AppendUint64(b, uint64(t.Expires.UnixMilli()))
@@ -59,12 +66,25 @@ func decodeRecord(b []byte, now time.Time) (answer, error) {
 		return answer{}, errRecord
 	}
 	switch b[0] {
+	case codeRecord:
+		return decodeCodeRecord(b, now)
 	case tokenRecord:
 		return decodeTokenRecord(b, now)
 	case refusalRecord:
 		return decodeRefusalRecord(b[1:])
 	}
 	return answer{}, errRecord
+}
+
+func decodeCodeRecord(b []byte, now time.Time) (answer, error) {
+	if len(b) < codeHeader {
+		return answer{}, errRecord
+	}
+	expires := time.UnixMilli(int64(binary.BigEndian.Uint64(b[1:])))
+	if !now.Before(expires) {
+		return answer{}, errRecord
+	}
+	return answer{token: Token{text: &splitJSON{head: b[codeHeader:], whole: true}, Expires: expires}}, nil
 }
 
 func decodeTokenRecord(b []byte, now time.Time) (answer, error) {
@@ -86,7 +106,7 @@ func decodeRefusalRecord(b []byte) (answer, error) {
 	}
 	e := &GraphError{Status: r.Status, Message: r.Message, Type: r.Type, Code: r.Code, Subcode: r.Subcode,
 		UserTitle: r.UserTitle, UserMsg: r.UserMsg, Transient: r.Transient, TraceID: r.TraceID, RetryAt: r.RetryAt,
-		class: r.Class, cause: r.Cause}
+		class: r.Class, cause: r.Cause, flat: r.Flat}
 	if !e.class.definite() && !e.class.ill() { // none of those that are ever remembered or told
 		return answer{}, errRecord
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,6 +43,7 @@ func TestReloadSwapsWholeOrNotAtAll(t *testing.T) {
 			continue
 		}
 		o := good
+		o.Apps = slices.Clone(good.Apps)
 		spoil(&o)
 		if err := p.Reload(o); err == nil {
 			t.Errorf("%s: taken", name)
@@ -218,7 +220,7 @@ func TestWhatIsKnownSurvivesAReload(t *testing.T) {
 	if n := counted(t, o.Metrics, "igproxy_upstream_requests_total"); n != 2 {
 		t.Errorf("the metrics were lost: %v upstream calls, want 2", n)
 	}
-	p.carried.hold.until = time.Time{}
+	p.carried.holds.of("default").until = time.Time{}
 	if w := ask(p, get(target("down-1"))); w.Code != 502 || p.Status().Breaker != breaker.Open {
 		t.Fatalf("down: %d, breaker %s", w.Code, p.Status().Breaker)
 	}
@@ -231,7 +233,7 @@ func TestWhatIsKnownSurvivesAReload(t *testing.T) {
 func TestANewSecretIsNotHeldToBeRefused(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
-	o.Cache, o.App.Secret = newCache(t), NewSecret("a-secret-that-is-wrong")
+	o.Cache, o.Apps[0].Secret = newCache(t), NewSecret("a-secret-that-is-wrong")
 	p := newProxy(t, o)
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 400 || p.Status().Ready {
 		t.Fatalf("the wrong secret: %d, ready %v", w.Code, p.Status().Ready)
@@ -239,7 +241,7 @@ func TestANewSecretIsNotHeldToBeRefused(t *testing.T) {
 	if err := p.Reload(o); err != nil || p.Status().Ready {
 		t.Errorf("the same secret again: %v, ready %v", err, p.Status().Ready)
 	}
-	o.App.Secret = NewSecret(testSecret)
+	o.Apps[0].Secret = NewSecret(testSecret)
 	if err := p.Reload(o); err != nil || !p.Status().Ready {
 		t.Errorf("the right secret: %v, ready %v", err, p.Status().Ready)
 	}
@@ -254,8 +256,8 @@ func TestANewSecretEndsNoRateLimit(t *testing.T) {
 	now := time.Now()
 	limit := refusalAnswer(4, 0, "m").refusal
 	limit.RetryAt = now.Add(time.Hour)
-	h.hear(limit, now)
-	h.hear(refusalAnswer(100, 0, "Error validating client secret.").refusal, now)
+	h.hear(limit, true, now)
+	h.hear(refusalAnswer(100, 0, "Error validating client secret.").refusal, true, now)
 	if word := h.check(now.Add(secretHold)); word == nil || word.Code != 4 {
 		t.Errorf("a refused secret cut the limit's pause short: %v", word)
 	}

@@ -39,6 +39,9 @@ func (s *claimed) Exchange(ctx context.Context, c call) (answer, error) {
 			return a, err
 		}
 	}
+	if claim.Late() && !c.grant.repeatable { // it may be used up by now, and the answer on its way
+		return answer{}, errElsewhereNow()
+	}
 	a, err := s.next.Exchange(ctx, c)
 	if err != nil {
 		fail(claim, err)

@@ -21,8 +21,11 @@ type Token struct {
 	Expires time.Time // the end of the token itself
 }
 
-// splitJSON is the answer's JSON before and behind the digits of expires_in.
-type splitJSON struct{ head, tail []byte }
+// splitJSON is the answer's JSON before and behind the digits of expires_in; whole, if it has none.
+type splitJSON struct {
+	head, tail []byte
+	whole      bool
+}
 
 // Format prints no text, whatever the verb.
 func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
@@ -30,6 +33,9 @@ func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) 
 // append writes the answer for an app that asks now.
 func (t Token) append(to []byte, now time.Time) []byte {
 	to = append(to, t.text.head...)
+	if t.text.whole {
+		return to
+	}
 	to = strconv.AppendInt(to, int64(t.Expires.Sub(now)/time.Second), 10)
 	return append(to, t.text.tail...)
 }
@@ -125,11 +131,14 @@ func objectMembers(body []byte) ([]member, error) {
 	return members, nil
 }
 
-// quoted is s as a JSON string, without HTML escapes: tokens and names stay as Instagram writes them.
-func quoted(s string) []byte {
+// quoted is s as a JSON string.
+func quoted(s string) []byte { return quotedValue(s) }
+
+// quotedValue is JSON without HTML escapes: tokens and names stay as Instagram writes them.
+func quotedValue(v any) []byte {
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(s) // a string cannot fail
+	_ = enc.Encode(v) // only strings, numbers and bools of ours, which cannot fail
 	return []byte(strings.TrimSuffix(b.String(), "\n"))
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -21,10 +20,12 @@ import (
 // Referer. The client secret is sent from this file alone.
 type upstream struct {
 	transport *http.Transport
-	retired   atomic.Bool   // connections are of no more use once their call has ended
-	timeout   time.Duration // for all tries together, the body included
-	maxBytes  int64         // of an answer, after inflating
-	retries   int
+	retired   atomic.Bool                // connections are of no more use once their call has ended
+	timeout   time.Duration              // for all tries together, the body included
+	maxBytes  int64                      // of an answer, after inflating
+	retries   int                        // a call, where the grant may be repeated
+	budget    *retryBudget               // over all calls
+	left      func(upstream string) bool // whether it is left alone: its breaker is open
 	userAgent string
 	metrics   *Metrics
 }
@@ -33,18 +34,20 @@ type upstream struct {
 var errRepeated = errors.New("the transport repeated the request too often")
 
 // Exchange asks Instagram. An answer is Instagram's definite word, a token or a refusal; an error is a *GraphError of ours or the
-// transient one Instagram sent. It repeats only where no answer came or Instagram said to, and only within the budget.
+// transient one Instagram sent. It repeats only where no answer came or Instagram said to, where the grant allows it, and within the
+// budgets of time and of retries.
 func (u *upstream) Exchange(ctx context.Context, c call) (answer, error) {
 	defer u.sweep()
 	ctx, cancel := context.WithTimeoutCause(ctx, u.timeout, context.DeadlineExceeded)
 	defer cancel()
+	u.budget.earn()
 	sent := 0 // requests on the wire, the transport's own repetitions included
 	for {
 		a, failure := u.try(ctx, c, &sent)
 		if failure == nil {
 			return a, nil
 		}
-		if sent > u.retries || !failure.repeatable || !pause(ctx) {
+		if sent > u.repetitions(c) || !failure.repeatable || !u.again(ctx, c) {
 			return answer{}, failure.err
 		}
 	}
@@ -63,16 +66,12 @@ func (u *upstream) sweep() {
 	}
 }
 
-// pause waits a little, with jitter so that many sidecars do not come back in step; false when the budget ends first.
-func pause(ctx context.Context) bool {
-	t := time.NewTimer(50*time.Millisecond + rand.N(100*time.Millisecond))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
+// repetitions are how many a call may have.
+func (u *upstream) repetitions(c call) int {
+	if !c.grant.repeatable {
+		return 0
 	}
+	return u.retries
 }
 
 // failure is one try that brought no answer.
@@ -99,7 +98,7 @@ func (u *upstream) try(ctx context.Context, c call, sent *int) (answer, *failure
 func (u *upstream) roundTrip(ctx context.Context, c call, sent *int) (answer, *failure) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	res, err := u.transport.RoundTrip(u.request(u.counted(ctx, sent, cancel), c))
+	res, err := u.transport.RoundTrip(u.request(u.counted(ctx, c, sent, cancel), c))
 	if err != nil {
 		return answer{}, noAnswer(ctx, err)
 	}
@@ -118,8 +117,8 @@ func (u *upstream) roundTrip(ctx context.Context, c call, sent *int) (answer, *f
 }
 
 // counted makes *sent count connections used, not calls of RoundTrip: the transport repeats a GET by itself when a kept connection
-// turns out to be dead, and that repetition is our one retry, not an extra.
-func (u *upstream) counted(ctx context.Context, sent *int, cancel context.CancelCauseFunc) context.Context {
+// turns out to be dead, and that repetition is our one retry, not an extra. It is paid for out of the same budget.
+func (u *upstream) counted(ctx context.Context, c call, sent *int, cancel context.CancelCauseFunc) context.Context {
 	*sent++
 	first := true
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
@@ -127,7 +126,10 @@ func (u *upstream) counted(ctx context.Context, sent *int, cancel context.Cancel
 			first = false
 			return
 		}
-		if *sent++; *sent > u.retries+1 {
+		if !c.grant.repeatable { // the transport repeats a POST only where nothing of it was written
+			return
+		}
+		if *sent++; *sent > u.repetitions(c)+1 || !u.atOnce(c) {
 			cancel(errRepeated)
 			if !sharedConn(got.Conn) {
 				_ = got.Conn.Close() // HTTP/1 writes the request while it notices that it is cancelled
@@ -142,19 +144,27 @@ func sharedConn(c net.Conn) bool {
 	return ok && over.ConnectionState().NegotiatedProtocol == "h2"
 }
 
-// request builds the query from nothing. Nothing the app sent is in it but the token.
+// request builds the query or the form from nothing. Nothing the app sent is in it but the token, or the code and its redirect_uri.
 func (u *upstream) request(ctx context.Context, c call) *http.Request {
-	q := url.Values{"grant_type": {c.grant.grantType}, c.grant.param: {c.token.Reveal()}}
+	q := url.Values{"grant_type": {c.grant.grantType}, paramNames[c.grant.subject.param]: {c.token.Reveal()}}
 	if c.grant.secret {
 		q.Set("client_secret", c.app.secret.Reveal())
 	}
 	target := *c.grant.base
 	target.Path = strings.TrimSuffix(target.Path, "/") + c.grant.path
-	target.RawQuery = q.Encode()
 	r := &http.Request{Method: c.grant.method, URL: &target, Host: target.Host, Header: http.Header{
 		"Accept":     {"application/json"},
 		"User-Agent": {u.userAgent},
 	}}
+	if !c.grant.form {
+		target.RawQuery = q.Encode()
+		return r.WithContext(ctx)
+	}
+	q.Set("client_id", c.app.ID)
+	q.Set("redirect_uri", c.redirect)
+	form := q.Encode()
+	r.Header["Content-Type"] = []string{"application/x-www-form-urlencoded"}
+	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(form)), int64(len(form)) // without GetBody: the transport can't send it twice
 	return r.WithContext(ctx)
 }
 
@@ -167,7 +177,7 @@ func (u *upstream) read(c call, res *http.Response, body []byte) (answer, *failu
 		if spells(string(body), c.app.secret.Reveal()) {
 			return answer{}, &failure{err: errBadAnswer(errReflected.Error())}
 		}
-		token, err := decodeToken(body, now)
+		token, err := c.grant.read(body, now)
 		if err != nil {
 			return answer{}, &failure{err: errBadAnswer(err.Error())}
 		}
@@ -175,7 +185,8 @@ func (u *upstream) read(c call, res *http.Response, body []byte) (answer, *failu
 	}
 	e, ok := decodeGraphError(res.StatusCode, body, scrub)
 	if !ok || res.StatusCode < 400 {
-		return answer{}, &failure{err: strangeStatus(res), repeatable: res.StatusCode == http.StatusInternalServerError}
+		e := strangeStatus(res)
+		return answer{}, &failure{err: e, repeatable: res.StatusCode == http.StatusInternalServerError && e.RetryAt.IsZero()}
 	}
 	e.RetryAt = retryAt(e.class, res.Header, now)
 	if e.class.definite() {
@@ -183,7 +194,8 @@ func (u *upstream) read(c call, res *http.Response, body []byte) (answer, *failu
 		return answer{refusal: e, source: sourceUpstream, usage: usage}, nil
 	}
 	e.Status, e.cause = passable(e.Status), "Instagram says so"
-	return answer{}, &failure{err: e, repeatable: res.StatusCode == http.StatusInternalServerError || e.Code == 1 || e.Code == 2}
+	again := res.StatusCode == http.StatusInternalServerError || e.Code == 1 || e.Code == 2
+	return answer{}, &failure{err: e, repeatable: again && e.RetryAt.IsZero()} // with Retry-After Instagram says when
 }
 
 // passable keeps a 4xx as it came. A 5xx reaches the app as 502, with Instagram's envelope in it: the fault is behind igproxy, not in it.

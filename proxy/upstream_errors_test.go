@@ -128,7 +128,7 @@ func TestOnlyWhatMayPassIsRepeated(t *testing.T) {
 		o := optionsFor(t, base, expired.CA())
 		o.Timeout = 20 * time.Second
 		p := newProxy(t, o)
-		c, _ := p.current.Load().decode(get(target("IGAAshort")))
+		c, _ := decoded(p.current.Load(), get(target("IGAAshort")))
 		_, err := p.current.Load().first.Exchange(t.Context(), c)
 		var e *GraphError
 		if !errors.As(err, &e) || e.Status != 503 || e.cause != want || e.RetryAt.IsZero() {

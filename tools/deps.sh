@@ -2,18 +2,37 @@
 # Installs what the tests need and the machine lacks, through the system's package manager. Nothing is started.
 set -euo pipefail
 
-missing=()
-command -v cc >/dev/null || command -v gcc >/dev/null || missing+=("a C compiler")
-for binary in redis-server redis-sentinel curl python3 node; do
-  command -v "$binary" >/dev/null || missing+=("$binary")
-done
-[ "${#missing[@]}" -gt 0 ] || exit 0
+has() { command -v "$1" >/dev/null; }
+module() { "$1" -c "import $2" 2>/dev/null; } # the system's python3 need not be the first in PATH
+
+# missing sets names, of what the machine lacks, and debian, of the packages that have it.
+missing() {
+  names=() debian=()
+  need() { names+=("$1"); debian+=("${@:2}"); }
+  has cc || has gcc || need "a C compiler" gcc libc6-dev
+  has redis-server || need redis-server redis-server
+  has redis-sentinel || need redis-sentinel redis-sentinel
+  has curl || need curl curl ca-certificates
+  has node || need node nodejs
+  has npm || need npm npm
+  # Clients that others wrote: integration/clients.
+  module python3 requests_oauthlib || module /usr/bin/python3 requests_oauthlib || need "Python's requests-oauthlib" python3 python3-requests-oauthlib
+  perl -MNet::OAuth2 -e1 2>/dev/null || need "Perl's Net::OAuth2" libnet-oauth2-perl
+  ruby -e 'require "oauth2"' 2>/dev/null || need "Ruby's oauth2" ruby ruby-oauth2
+  # Load: integration/load.
+  has wrk || need wrk wrk
+  has hey || need hey hey
+  has ab || need ab apache2-utils
+}
+
+missing
+[ "${#names[@]}" -gt 0 ] || exit 0
 
 sudo=""
 [ "$(id -u)" -eq 0 ] || sudo="sudo"
 
-printf "installing:"; printf " %s" "${missing[@]}"; echo
-if command -v apt-get >/dev/null; then
+printf "installing:"; printf " %s" "${names[@]}"; echo
+if has apt-get; then
   # A policy of 101 keeps the package from starting a service: the tests start their own servers, on free ports.
   policy=/usr/sbin/policy-rc.d
   if [ ! -e "$policy" ]; then
@@ -22,15 +41,19 @@ if command -v apt-get >/dev/null; then
     trap '$sudo rm -f "$policy"' EXIT
   fi
   $sudo apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends redis-server redis-sentinel gcc libc6-dev \
-    curl ca-certificates python3-minimal nodejs >/dev/null
-elif command -v dnf >/dev/null; then
-  $sudo dnf install -y -q redis gcc curl python3 nodejs
-elif command -v apk >/dev/null; then
-  $sudo apk add --quiet redis build-base curl python3 nodejs
-elif command -v brew >/dev/null; then
-  brew install --quiet redis python node
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${debian[@]}" >/dev/null
+elif has dnf; then
+  $sudo dnf install -y -q redis gcc curl python3-requests-oauthlib nodejs npm perl ruby wrk httpd-tools
+elif has apk; then
+  $sudo apk add --quiet redis build-base curl python3 nodejs npm perl ruby wrk apache2-utils hey
+elif has brew; then
+  brew install --quiet redis python node perl ruby wrk hey
 else
-  echo "no known package manager: install redis-server and redis-sentinel (Redis 7 or later) and try again" >&2
+  echo "no known package manager" >&2
+fi
+
+missing
+if [ "${#names[@]}" -gt 0 ]; then
+  printf "still missing; install them by hand and try again:" >&2; printf " %s," "${names[@]}" >&2; echo >&2
   exit 1
 fi

@@ -33,6 +33,7 @@ type bounded struct {
 	places, spare chan struct{}
 	closed        chan struct{}
 	close         func()
+	relief        func() // ends idle connections elsewhere
 
 	mu   sync.Mutex       // protects open
 	open map[*placed]bool // those on places
@@ -50,7 +51,7 @@ func spareOf(most int) int { return max(16, most/8) }
 
 func newBounded(l net.Listener, most int) *bounded {
 	b := &bounded{Listener: l, places: make(chan struct{}, most), spare: make(chan struct{}, spareOf(most)), closed: make(chan struct{}),
-		open: map[*placed]bool{}}
+		open: map[*placed]bool{}, relief: func() {}}
 	b.close = sync.OnceFunc(func() { close(b.closed) })
 	return b
 }
@@ -58,8 +59,15 @@ func newBounded(l net.Listener, most int) *bounded {
 // Accept waits for a connection, then finds it a place.
 func (b *bounded) Accept() (net.Conn, error) {
 	c, err := b.Listener.Accept()
-	for (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)) && b.endIdle() { // out of descriptors, but for that one's
-		c, err = b.Listener.Accept()
+	for relieved := false; errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE); c, err = b.Listener.Accept() {
+		if b.endIdle() { // out of descriptors, but for that one's
+			continue
+		}
+		if relieved {
+			break
+		}
+		relieved = true
+		b.relief() // those to Instagram can be all there are, and nobody's request would ever use them
 	}
 	if err != nil {
 		return nil, err // net/http tries again, more and more slowly

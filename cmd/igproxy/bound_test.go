@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -190,4 +191,33 @@ func TestTheServersStatesReachTheBoundThroughTLSToo(t *testing.T) {
 		}
 		_, _ = a.Close(), z.Close()
 	}
+}
+
+// short is a listener of a process that is out of descriptors until somebody ends a connection.
+type short struct {
+	net.Listener
+	out bool
+}
+
+func (l *short) Accept() (net.Conn, error) {
+	if l.out {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return l.Listener.Accept()
+}
+
+// Kept connections to Instagram held the last descriptors for 90 s, and nobody could come in to use them.
+func TestOutOfDescriptorsConnectionsElsewhereAreEnded(t *testing.T) {
+	l := &short{Listener: loopback(t), out: true}
+	b := newBounded(l, 4)
+	if _, err := b.Accept(); !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("with nothing to end: %v", err)
+	}
+	b.relief = func() { l.out = false }
+	dial(t, l)
+	c, err := b.Accept()
+	if err != nil {
+		t.Fatalf("after the others were ended: %v", err)
+	}
+	_ = c.Close()
 }

@@ -80,6 +80,15 @@ func checkAddr(text string) *fault {
 	return nil
 }
 
+// checkRedirect takes what may be compared byte for byte with what an app sends.
+func checkRedirect(text string) *fault {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme == "" || u.Host == "" && u.Opaque == "" && u.Path == "" || strings.Contains(text, "#") || strings.ContainsAny(text, " \"<>") {
+		return &fault{quote(text) + " is not a redirect URI", "write it as it stands in Meta's dashboard, as in https://app.example/callback"}
+	}
+	return nil
+}
+
 // checkUID takes a number of a user; the last one of 32 bits is no user's.
 func checkUID(text string) *fault {
 	if uid, err := strconv.ParseUint(text, 10, 32); err != nil || uid == 1<<32-1 || strconv.FormatUint(uid, 10) != text {

@@ -20,15 +20,25 @@ type Config struct {
 	AppID            string
 	ClientSecret     proxy.Secret // also when it came from ClientSecretFile
 	ClientSecretFile string
+	RedirectURIs     []string
+	Apps             []AppConfig // in place of the four above
 	Auth             struct {
 		BearerFile, ClientCA string
 		UIDs                 []string
 		None                 bool
 	}
-	TLS      struct{ CertFile, KeyFile string }
+	TLS     struct{ CertFile, KeyFile string }
+	Threads struct {
+		URL              string
+		AppID            string
+		ClientSecret     proxy.Secret // also when it came from ClientSecretFile
+		ClientSecretFile string
+		RedirectURIs     []string
+	}
 	Admin    struct{ Listen string }
 	Upstream struct {
 		URL              string
+		LoginURL         string
 		Timeout          time.Duration
 		CAFile           string
 		MaxResponseBytes int64
@@ -40,6 +50,14 @@ type Config struct {
 		MaxEntries       int
 		KeyFile          string
 		Key              proxy.Secret // the content of KeyFile
+	}
+	Refresh     struct{ TTL time.Duration }
+	Code        struct{ TTL time.Duration }
+	Passthrough struct {
+		Enabled       bool
+		Timeout       time.Duration
+		MaxBodyBytes  int64
+		RewritePaging bool
 	}
 	Redis struct {
 		Mode                                   string       // empty: memory only
@@ -80,6 +98,13 @@ func defaults() Config {
 	c.Listen = "127.0.0.1:8080"
 	c.Admin.Listen = "127.0.0.1:9090"
 	c.Upstream.URL = "https://graph.instagram.com"
+	c.Upstream.LoginURL = "https://api.instagram.com"
+	c.Threads.URL = "https://graph.threads.net"
+	c.Refresh.TTL = 5 * time.Minute
+	c.Code.TTL = 2 * time.Minute
+	c.Passthrough.Enabled = true
+	c.Passthrough.Timeout = time.Minute
+	c.Passthrough.MaxBodyBytes = 64 << 20
 	c.Upstream.Timeout = 10 * time.Second
 	c.Upstream.MaxResponseBytes = 64 << 10
 	c.Upstream.MaxInFlight = 128
@@ -328,10 +353,37 @@ func (l *loader) entry(at place, name string, value *yaml.Node) {
 	case isNull(value): // as if the line were not there
 	case isSetting:
 		l.value(at, s, value)
+	case name == appsKey:
+		l.apps(at, value)
 	case value.Kind == yaml.MappingNode:
 		l.mapping(at.file, name, value)
 	default:
 		l.report(at, name, fault{"this is a section", "write its keys on the lines below, indented"})
+	}
+}
+
+// apps reads the list of apps: each item is a section of its own.
+func (l *loader) apps(at place, n *yaml.Node) {
+	if n.Kind != yaml.SequenceNode {
+		l.report(at, appsKey, fault{"not a list of apps", "write one app after a dash: - name: main"})
+		return
+	}
+	if len(n.Content) > maxItems {
+		l.report(at, appsKey, fault{fmt.Sprintf("more than %d apps", maxItems), "run a second sidecar"})
+		return
+	}
+	l.config.Apps = make([]AppConfig, len(n.Content))
+	for i, item := range n.Content {
+		l.table = append(l.table, appSettings(i)...)
+		here := place{file: at.file, line: item.Line}
+		if f := refuseNode(item); f != nil {
+			l.report(here, appsKey, *f)
+		} else if item.Kind != yaml.MappingNode {
+			l.report(here, appsKey, fault{"an item of this list is no app", "write name:, app_id: and client_secret_file: below the dash"})
+		} else {
+			l.places[appKey(i)] = here
+			l.mapping(at.file, appKey(i), item)
+		}
 	}
 }
 
@@ -370,7 +422,7 @@ func (l *loader) value(at place, s setting, n *yaml.Node) {
 // warnOfSecret: files are copied, committed and shown around.
 func (l *loader) warnOfSecret(at place, s setting, value string) {
 	switch {
-	case s.key == "client_secret":
+	case s.key == "client_secret" || strings.HasSuffix(s.key, ".client_secret"):
 		l.warn(at, s.key, fault{"a secret in the configuration file", "keep secrets out of the file: use client_secret_file or IGPROXY_CLIENT_SECRET"})
 	case s.key == "redis.url" && hasPassword(value):
 		l.warn(at, s.key, fault{"a password in the configuration file", "keep secrets out of the file: use redis.password_file or IGPROXY_REDIS_URL"})

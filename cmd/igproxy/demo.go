@@ -16,10 +16,12 @@ import (
 
 // The demo's own values. The secret is the stand-in's, so it may be in a program.
 const (
-	demoSecret  = "demo-app-secret-not-a-real-one"
-	demoLatency = 200 * time.Millisecond
-	demoOpen    = 2 * time.Second
-	demoBurst   = 50
+	demoSecret   = "demo-app-secret-not-a-real-one"
+	demoAppID    = "17841400000000002"
+	demoCallback = "https://app.example/callback"
+	demoLatency  = 200 * time.Millisecond
+	demoOpen     = 2 * time.Second
+	demoBurst    = 50
 )
 
 func demoCommand(env environment) *cli.Command {
@@ -49,7 +51,8 @@ func demo(env environment, once bool, signals <-chan os.Signal) error {
 	config := defaults()
 	config.Listen, config.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
 	config.ClientSecret = proxy.NewSecret(demoSecret)
-	config.Upstream.URL = upstream.URL
+	config.Upstream.URL, config.Upstream.LoginURL = upstream.URL, upstream.URL
+	config.AppID, config.RedirectURIs = demoAppID, []string{demoCallback}
 	config.Breaker.Open = demoOpen
 	s, err := newSidecar(config, slog.New(slog.DiscardHandler))
 	if err != nil {

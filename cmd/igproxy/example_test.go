@@ -44,18 +44,40 @@ const (
 
 // sectionDocs open each section of the file.
 var sectionDocs = map[string]string{
-	"":         "The sidecar itself.",
-	"auth":     "Who is answered. Unless a key here says otherwise, that is all of this machine; a listener that other machines reach refuses to start until bearer_file, client_ca or none is set.",
-	"tls":      "TLS for apps. Without it igproxy speaks plain HTTP.",
-	"admin":    "For operators and orchestrators. It needs no secret and shows none; keep it where only they reach it.",
-	"upstream": "Instagram, and how patient to be with it.",
-	"cache":    "What is remembered, and for how long.",
-	"redis":    "A second tier that several sidecars share and that outlives a restart. Values are sealed. igproxy never needs Redis to answer or to start.",
-	"coalesce": "How the sidecars on one Redis share one exchange. Without redis.mode, exchanges are joined within this process only.",
-	"breaker":  "When Instagram fails, it is left alone for a while: cold tokens get a quick 503, known ones are still served.",
-	"server":   "The bounds of what apps may ask of the sidecar.",
-	"log":      "One line a request, on standard error, without secrets and tokens.",
+	"":            "The sidecar itself.",
+	"auth":        "Who is answered. Unless a key here says otherwise, that is all of this machine; a listener that other machines reach refuses to start until bearer_file, client_ca or none is set.",
+	"tls":         "TLS for apps. Without it igproxy speaks plain HTTP.",
+	"admin":       "For operators and orchestrators. It needs no secret and shows none; keep it where only they reach it.",
+	"upstream":    "Instagram, and how patient to be with it.",
+	"threads":     "Threads has the same calls at the same paths, with an app id and a secret of its own.",
+	"refresh":     "GET /refresh_access_token.",
+	"code":        "POST /oauth/access_token: what the login brings is exchanged here, without a secret in the app.",
+	"passthrough": "Every other call of an app goes to Instagram as it came, so that an app has one base URL.",
+	"cache":       "What is remembered, and for how long.",
+	"redis":       "A second tier that several sidecars share and that outlives a restart. Values are sealed. igproxy never needs Redis to answer or to start.",
+	"coalesce":    "How the sidecars on one Redis share one exchange. Without redis.mode, exchanges are joined within this process only.",
+	"breaker":     "When Instagram fails, it is left alone for a while: cold tokens get a quick 503, known ones are still served.",
+	"server":      "The bounds of what apps may ask of the sidecar.",
+	"log":         "One line a request, on standard error, without secrets and tokens.",
 }
+
+// exampleApps ends the file: apps are a list, so the table has no row for them.
+const exampleApps = `
+# ------------------------------------------------------------------------------
+# Several apps in one sidecar, in place of app_id, client_secret, client_secret_file
+# and redirect_uris. A call belongs to the app of its path, as in /apps/shop/..., or
+# of its client_id, or of its Host. Nothing crosses from one to the other.
+# apps:
+#   - name: shop                # in the path, and in metrics
+#     app_id: "17841400000000004"
+#     client_secret_file: /run/secrets/shop
+#     redirect_uris: [https://shop.example/callback]
+#     hosts: [shop.igproxy.internal]
+#   - name: club
+#     service: threads          # instagram or threads; instagram by default
+#     app_id: "17841400000000005"
+#     client_secret_file: /run/secrets/club
+`
 
 // exampleYAML writes the file.
 func exampleYAML(t *testing.T) string {
@@ -97,6 +119,7 @@ func exampleYAML(t *testing.T) string {
 			fmt.Fprintf(&b, "%s# %s: %s\n", indent, key, s.example)
 		}
 	}
+	b.WriteString(exampleApps)
 	return b.String()
 }
 
@@ -174,7 +197,7 @@ func TestExampleValuesAreRightWhenUncommented(t *testing.T) {
 		if value := valueText(s, &c); (value == "") != (s.example != "") {
 			t.Errorf("%s: default %q, example %q; want one of the two", s.key, value, s.example)
 		}
-		if s.example == "" || s.key == "client_secret" { // its example says that it belongs elsewhere
+		if s.example == "" || strings.HasSuffix(s.key, "client_secret") { // its example says that it belongs elsewhere
 			continue
 		}
 		section, key, nested := strings.Cut(s.key, ".")
@@ -212,7 +235,7 @@ func TestExampleHasEveryKeyOfTheConfig(t *testing.T) {
 	}
 	var missing func(v reflect.Value, name string)
 	missing = func(v reflect.Value, name string) {
-		if _, known := fields[v.Addr().Interface()]; known || name == "Config.Cache.Key" { // the content of cache.key_file
+		if _, known := fields[v.Addr().Interface()]; known || name == "Config.Cache.Key" || name == "Config.Apps" { // the content of cache.key_file; rows of its own, made for each app
 			return
 		}
 		if v.Kind() != reflect.Struct || v.Type() == reflect.TypeFor[proxy.Secret]() {

@@ -35,6 +35,7 @@ func (d *play) perform(signals <-chan os.Signal) (failed int) {
 		{"The same token again: answered from memory", d.hit},
 		{fmt.Sprintf("%d callers at once with one new token: one call to Instagram", demoBurst), d.burst},
 		{"An expired token: Instagram's own error, remembered too", d.expired},
+		{"A whole login: from the code of the redirect to a profile, with no secret in the app", d.login},
 		{"Instagram fails: the breaker opens, known tokens are still served", d.outage},
 		{"Instagram is back: one probe closes the breaker", d.recovery},
 	} {
@@ -64,8 +65,15 @@ type reply struct {
 
 // ask is the app: one GET, no secret.
 func (d *play) ask(token string) (reply, error) {
+	return read(func() (*http.Response, error) {
+		return http.Get(d.sidecar + "/access_token?grant_type=ig_exchange_token&access_token=" + url.QueryEscape(token))
+	})
+}
+
+// read takes what a call brought.
+func read(call func() (*http.Response, error)) (reply, error) {
 	start := time.Now()
-	res, err := http.Get(d.sidecar + "/access_token?grant_type=ig_exchange_token&access_token=" + url.QueryEscape(token))
+	res, err := call()
 	if err != nil {
 		return reply{}, fmt.Errorf("the sidecar did not answer: %w", err)
 	}
@@ -134,6 +142,47 @@ func (d *play) expired() error {
 		return err
 	}
 	return d.calls("expired-clara", 1)
+}
+
+// login is what an app does after the redirect: it knows its id and the code, and no secret.
+func (d *play) login() error {
+	code := d.instagram.Code(demoAppID, demoCallback)
+	form := url.Values{"client_id": {demoAppID}, "grant_type": {"authorization_code"}, "redirect_uri": {demoCallback}, "code": {code}}
+	post := func() (reply, error) {
+		return read(func() (*http.Response, error) { return http.PostForm(d.sidecar+"/oauth/access_token", form) })
+	}
+	d.stage.say("%s POST /oauth/access_token  client_id=%s&grant_type=authorization_code&redirect_uri=%s&code=%s", d.stage.paint(dim, ">"), demoAppID, demoCallback, code[:12]+"...")
+	first, err := post()
+	if err != nil {
+		return err
+	}
+	d.stage.reply(first)
+	again, err := post()
+	if err != nil {
+		return err
+	}
+	if first.status != http.StatusOK || again.body != first.body {
+		return fmt.Errorf("expected the code's token, and the same for a double callback")
+	}
+	d.stage.right("a double callback gets the same answer: the code was sent once")
+	short := longToken(first)
+	long, err := d.told(short, http.StatusOK, "igproxy; fwd=miss; stored")
+	if err != nil {
+		return err
+	}
+	me, err := read(func() (*http.Response, error) {
+		return http.Get(d.sidecar + "/me?fields=user_id,username&access_token=" + url.QueryEscape(longToken(long)))
+	})
+	if err != nil {
+		return err
+	}
+	d.stage.say("%s GET /me?fields=user_id,username&access_token=%s", d.stage.paint(dim, ">"), shorten(longToken(long)))
+	d.stage.reply(me)
+	if me.status != http.StatusOK {
+		return fmt.Errorf("expected the profile, passed through")
+	}
+	d.stage.right("code, short-lived token, long-lived token, profile: the app never had the secret")
+	return nil
 }
 
 func (d *play) outage() error {

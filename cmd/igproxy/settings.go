@@ -54,6 +54,20 @@ func settings() []setting {
 		{key: "client_secret_file", kind: kindText, example: "/run/secrets/instagram", field: func(c *Config) any { return &c.ClientSecretFile },
 			doc: "The file that holds the client secret. One newline at its end is cut off."},
 
+		{key: "redirect_uris", kind: kindList, check: checkRedirect, example: "[https://app.example/callback]", field: func(c *Config) any { return &c.RedirectURIs },
+			doc: "The redirect URIs that a code may be exchanged with, byte for byte. Without any, POST /oauth/access_token is refused: the sidecar would else exchange anybody's codes."},
+
+		{key: "threads.app_id", kind: kindText, check: checkAppID, example: `"17841400000000003"`, field: func(c *Config) any { return &c.Threads.AppID },
+			doc: "The Threads app's id."},
+		{key: "threads.client_secret", kind: kindText, secret: true, check: checkSecret, example: "(better not here)", field: func(c *Config) any { return &c.Threads.ClientSecret },
+			doc: "The Threads app's secret. Keep it out of this file: use threads.client_secret_file or IGPROXY_THREADS_CLIENT_SECRET."},
+		{key: "threads.client_secret_file", kind: kindText, example: "/run/secrets/threads", field: func(c *Config) any { return &c.Threads.ClientSecretFile },
+			doc: "The file that holds the Threads app's secret."},
+		{key: "threads.redirect_uris", kind: kindList, check: checkRedirect, example: "[https://app.example/threads]", field: func(c *Config) any { return &c.Threads.RedirectURIs },
+			doc: "As redirect_uris, for Threads."},
+		{key: "threads.url", kind: kindText, check: checkUpstreamURL, field: func(c *Config) any { return &c.Threads.URL },
+			doc: "The base URL of Threads. Plain http only on loopback."},
+
 		{key: "auth.bearer_file", kind: kindText, example: "/run/secrets/igproxy-token", field: func(c *Config) any { return &c.Auth.BearerFile },
 			doc: "A file with one token of 16 characters or more that every app must send: as X-Igproxy-Token, or as the password of its base URL, http://igproxy:TOKEN@host. Read again when it changes."},
 		{key: "auth.client_ca", kind: kindText, example: "/etc/igproxy/clients-ca.pem", field: func(c *Config) any { return &c.Auth.ClientCA },
@@ -73,6 +87,8 @@ func settings() []setting {
 
 		{key: "upstream.url", kind: kindText, check: checkUpstreamURL, field: func(c *Config) any { return &c.Upstream.URL },
 			doc: "Instagram's base URL. Plain http only on loopback, for igproxy mock."},
+		{key: "upstream.login_url", kind: kindText, check: checkUpstreamURL, field: func(c *Config) any { return &c.Upstream.LoginURL },
+			doc: "Where Instagram's codes are exchanged. Plain http only on loopback."},
 		{key: "upstream.timeout", kind: kindDuration, low: 100 * ms, high: minute, field: func(c *Config) any { return &c.Upstream.Timeout },
 			doc: "How long Instagram may take for one exchange, all tries and the whole answer together."},
 		{key: "upstream.ca_file", kind: kindText, example: "/etc/igproxy/upstream-ca.pem", field: func(c *Config) any { return &c.Upstream.CAFile },
@@ -92,6 +108,20 @@ func settings() []setting {
 			doc: "How many answers are kept in memory."},
 		{key: "cache.key_file", kind: kindText, example: "/run/secrets/igproxy-cache-key", field: func(c *Config) any { return &c.Cache.KeyFile },
 			doc: "A file of 32 to 4096 random bytes, taken as they are, that cache keys and seals are made of. Entries then survive a change of the client secret, which is used otherwise."},
+
+		{key: "refresh.ttl", kind: kindDuration, low: second, high: hour, field: func(c *Config) any { return &c.Refresh.TTL },
+			doc: "How long a refreshed token is remembered, so that many processes that refresh one token cost one call."},
+		{key: "code.ttl", kind: kindDuration, low: second, high: 50 * minute, field: func(c *Config) any { return &c.Code.TTL },
+			doc: "How long the answer to a code is remembered. A code works once; a double callback gets the first one's answer."},
+
+		{key: "passthrough.enabled", kind: kindSwitch, field: func(c *Config) any { return &c.Passthrough.Enabled },
+			doc: "Whether every other path (/me, /{id}/media, uploads, paging) goes to Instagram as it came. false: it is a 404."},
+		{key: "passthrough.timeout", kind: kindDuration, low: second, high: hour, field: func(c *Config) any { return &c.Passthrough.Timeout },
+			doc: "How long one such call may take, bodies included."},
+		{key: "passthrough.max_body_bytes", kind: kindSize, low: 1 << 10, high: 1 << 40, field: func(c *Config) any { return &c.Passthrough.MaxBodyBytes },
+			doc: "The largest body passed on, of a request or of an answer."},
+		{key: "passthrough.rewrite_paging", kind: kindSwitch, field: func(c *Config) any { return &c.Passthrough.RewritePaging },
+			doc: "Whether paging.next and paging.previous in answers are made to point at the sidecar. They name Instagram's host and carry the user's token."},
 
 		{key: "redis.mode", kind: kindWord, words: []string{"single", "sentinel", "cluster"}, example: "single", field: func(c *Config) any { return &c.Redis.Mode },
 			doc: "How Redis is run. Without it the cache is in memory only."},
@@ -179,7 +209,7 @@ func (l *loader) find(key string) (setting, bool) {
 
 // known are all keys, and the sections they are in.
 func (l *loader) known() []string {
-	var names []string
+	names := []string{appsKey}
 	for _, s := range l.table {
 		if section, _, ok := strings.Cut(s.key, "."); ok && !slices.Contains(names, section) {
 			names = append(names, section)

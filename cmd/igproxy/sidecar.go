@@ -62,6 +62,7 @@ func newSidecar(config Config, log *slog.Logger) (s *sidecar, err error) {
 	if s.proxy, err = proxy.New(po); err != nil {
 		return s, err
 	}
+	s.app.bound.relief = s.proxy.EndIdle // before the first Accept
 	s.app.server.Handler = s.proxy
 	s.admin.server.Handler = s.proxy.Admin(config.AllowedHosts, anyHost(adminNet, config.AllowedHosts))
 	return s, nil
@@ -85,7 +86,9 @@ func appListener(config Config, metrics *proxy.Metrics, log *slog.Logger) (*list
 		_ = l.Close()
 		return nil, err
 	}
-	app := newListener(newBounded(newPeers(l, config.Auth.UIDs, metrics.PeerRefused, log), config.Server.MaxConnections), config, log)
+	bound := newBounded(newPeers(l, config.Auth.UIDs, metrics.PeerRefused, log), config.Server.MaxConnections)
+	app := newListener(bound, config, log)
+	app.bound = bound
 	app.secure, app.server.TLSConfig = secure != nil, secure
 	return app, nil
 }
@@ -168,6 +171,7 @@ const adminConnections = 64
 // listener is an HTTP server and what it listens on.
 type listener struct {
 	net    net.Listener
+	bound  *bounded // of the app's listener
 	server *http.Server
 	secure bool // speaks TLS; server.TLSConfig cannot tell, because net/http sets it while it serves
 	done   chan struct{}

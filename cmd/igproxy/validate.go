@@ -10,7 +10,7 @@ import (
 
 // validate checks what no key can be checked for alone. A contradiction is told at the place of the key that was set, with the reason.
 func (l *loader) validate() {
-	l.validateSecret()
+	l.validateApps()
 	l.validateListeners()
 	l.validateTrust(tellsPeers)
 	l.validateTimes()
@@ -42,17 +42,6 @@ func (l *loader) says(key string, d time.Duration) string {
 		return key + " (" + durationText(d) + ")"
 	}
 	return key + " (" + durationText(d) + " by default)"
-}
-
-func (l *loader) validateSecret() {
-	switch text, file := l.isSet("client_secret"), l.isSet("client_secret_file"); {
-	case text && file:
-		l.contradiction(fault{fmt.Sprintf("set here, and client_secret_file is set too (%s)", l.place("client_secret_file")), "keep one of the two"},
-			"client_secret")
-	case !text && !file:
-		l.contradiction(fault{"no client secret", "set IGPROXY_CLIENT_SECRET_FILE (or client_secret_file) to a file that holds it, or IGPROXY_CLIENT_SECRET"},
-			"client_secret")
-	}
 }
 
 func (l *loader) validateListeners() {
@@ -97,6 +86,10 @@ func (l *loader) validateTimes() {
 		l.contradiction(fault{fmt.Sprintf("%s is less than %s, which it includes", durationText(c.Server.ReadTimeout),
 			l.says("server.read_header_timeout", c.Server.ReadHeaderTimeout)), "write " + durationText(c.Server.ReadHeaderTimeout) + " or more"},
 			"server.read_timeout", "server.read_header_timeout")
+	}
+	if c.Passthrough.Enabled && c.Passthrough.Timeout < c.Upstream.Timeout {
+		l.contradiction(fault{fmt.Sprintf("%s is less than %s", durationText(c.Passthrough.Timeout), l.says("upstream.timeout", c.Upstream.Timeout)),
+			"write " + durationText(c.Upstream.Timeout) + " or more"}, "passthrough.timeout", "upstream.timeout")
 	}
 	if c.Cache.NegativeTTL > c.Cache.TTL {
 		l.contradiction(fault{fmt.Sprintf("%s is more than %s: a refusal would be remembered longer than a token",
@@ -197,17 +190,7 @@ func (l *loader) validateRedisURL() {
 // openFiles reads the files the configuration names.
 func (l *loader) openFiles() {
 	c := &l.config
-	l.secretFile("client_secret_file", c.ClientSecretFile, func(path string) error {
-		secret, err := readSecretFile(path)
-		if err != nil {
-			return err
-		}
-		if f := checkSecret(secret.Reveal()); f != nil {
-			return &fileError{shownPath(path), *f}
-		}
-		c.ClientSecret = secret
-		return nil
-	})
+	l.secretFiles()
 	l.secretFile("cache.key_file", c.Cache.KeyFile, func(path string) (err error) {
 		c.Cache.Key, err = readKeyFile(path)
 		return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -54,12 +55,18 @@ func passwordIn(path string) func() (string, error) {
 // proxyOptions turns configuration into the proxy's Options; the cache, the metrics and the logger are the caller's.
 func proxyOptions(c Config) (proxy.Options, error) {
 	base, err := url.Parse(c.Upstream.URL)
-	if err != nil {
-		return proxy.Options{}, fmt.Errorf("upstream.url is not a URL")
+	login, errLogin := url.Parse(c.Upstream.LoginURL)
+	threads, errThreads := url.Parse(c.Threads.URL)
+	if errors.Join(err, errLogin, errThreads) != nil { // loadConfig has refused those already
+		return proxy.Options{}, errors.New("upstream.url, upstream.login_url or threads.url is not a URL")
 	}
 	o := proxy.Options{
-		App:              proxy.App{ID: c.AppID, Secret: c.ClientSecret, Key: c.Cache.Key},
+		Apps:             appsOf(c),
 		UpstreamURL:      base,
+		LoginURL:         login,
+		ThreadsURL:       threads,
+		RefreshTTL:       c.Refresh.TTL,
+		CodeTTL:          c.Code.TTL,
 		Timeout:          c.Upstream.Timeout,
 		MaxResponseBytes: c.Upstream.MaxResponseBytes,
 		MaxInFlight:      c.Upstream.MaxInFlight,
@@ -72,6 +79,9 @@ func proxyOptions(c Config) (proxy.Options, error) {
 			Failures: c.Breaker.Failures, Ratio: c.Breaker.Ratio, MinRequests: c.Breaker.MinRequests,
 			Interval: c.Breaker.Interval, Open: c.Breaker.Open, Probes: c.Breaker.Probes,
 		},
+	}
+	if p := c.Passthrough; p.Enabled {
+		o.Passthrough = &proxy.PassthroughOptions{Timeout: p.Timeout, MaxBodyBytes: p.MaxBodyBytes, RewritePaging: p.RewritePaging}
 	}
 	if c.Redis.Mode != "" {
 		o.ClaimBudget = c.Redis.Timeout

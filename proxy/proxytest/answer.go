@@ -35,9 +35,11 @@ var (
 	wrongSecret = graphError{status: 400, Message: "Error validating client secret.", Type: "OAuthException", Code: 100}
 	noToken     = graphError{status: 400, Message: "An active access token must be used to query information about the current user.",
 		Type: "OAuthException", Code: 2500}
-	wrongGrant = graphError{status: 400, Message: "(#100) Param grant_type must be one of {" + grantType + "}",
-		Type: "OAuthException", Code: 100}
 )
+
+func wrongGrant(want string) *graphError {
+	return &graphError{status: 400, Message: "(#100) Param grant_type must be one of {" + want + "}", Type: "OAuthException", Code: 100}
+}
 
 func unsupported(method string) graphError {
 	return graphError{status: 400, Message: "Unsupported request - method type: " + strings.ToLower(method), Type: "IGApiException", Code: 100}
@@ -47,17 +49,25 @@ func unknownPath(path string) graphError {
 	return graphError{status: 500, Message: "Unknown path components: " + path, Type: "IGApiException", Code: 2500}
 }
 
-// refuse sends an error in the envelope.
+// refuse sends an error.
 func (x *exchange) refuse(e graphError) {
 	h := x.w.Header()
 	for name, value := range e.header {
 		h.Set(name, value)
 	}
-	if e.status == http.StatusBadRequest {
+	if e.status == http.StatusBadRequest && !x.endpoint.codes {
 		h.Set("WWW-Authenticate", fmt.Sprintf(`OAuth "Facebook Platform" "%s" "%s"`, kind(e.Code), e.Message))
 	}
+	x.reply(e.status, jsonType, x.envelope(e))
+}
+
+// envelope is an error's body in the endpoint's shape.
+func (x *exchange) envelope(e graphError) string {
+	if x.endpoint.codes {
+		return codeEnvelope(e)
+	}
 	e.TraceID = "A" + traceID(22)
-	x.reply(e.status, jsonType, encoded(map[string]graphError{"error": e}))
+	return encoded(map[string]graphError{"error": e})
 }
 
 // kind is the middle word of WWW-Authenticate.
@@ -69,21 +79,21 @@ func kind(code int) string {
 }
 
 // succeed sends the true answer.
-func (x *exchange) succeed() { x.reply(http.StatusOK, jsonType, x.success("")) }
+func (x *exchange) succeed() { x.endpoint.succeed(x) }
 
-// success is the true answer's body. Members, if any, start with a comma and stand behind the three.
+func (x *exchange) sendSuccess() { x.reply(http.StatusOK, jsonType, x.success("")) }
+
+// success is the true answer's body. Members, if any, start with a comma and stand behind its own.
 func (x *exchange) success(members string) string {
-	long, seconds := x.book.issue(x.short)
-	return x.token(long, strconv.Itoa(seconds), members)
+	token, expires := x.endpoint.issue(x)
+	return x.endpoint.body(x, token, expires, members)
 }
 
-// token is an answer's body of any parts, expires_in as written.
-func (x *exchange) token(long, expires, members string) string {
-	return fmt.Sprintf(`{"access_token":"%s","token_type":"bearer","expires_in":%s%s}`, long, expires, members)
-}
-
-// reply sends a whole answer.
+// reply sends a whole answer. One that is no success leaves a code good.
 func (x *exchange) reply(status int, contentType, body string) {
+	if x.took && status != http.StatusOK {
+		x.instagram.ledger.giveBack(x.short)
+	}
 	h := x.w.Header()
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	x.head(status, contentType)
@@ -105,8 +115,8 @@ func (x *exchange) head(status int, contentType string) {
 			h.Set(name, value)
 		}
 	}
-	if x.r.ContentLength != 0 {
-		h.Set("Connection", "close") // nobody here reads bodies
+	if x.r.ContentLength != 0 && !x.endpoint.bodied {
+		h.Set("Connection", "close") // nobody reads the body
 	}
 	x.status = status
 	x.w.WriteHeader(status)

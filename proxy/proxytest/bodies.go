@@ -17,8 +17,8 @@ func body(of func(*exchange) string) func(*exchange) {
 // expires is a good answer but for the value of expires_in.
 func expires(value string) func(*exchange) {
 	return body(func(x *exchange) string {
-		long, _ := x.book.issue(x.short)
-		return x.token(long, value, "")
+		token, _ := x.endpoint.issue(x)
+		return x.endpoint.body(x, token, value, "")
 	})
 }
 
@@ -31,22 +31,26 @@ func page(status int) func(*exchange) {
 }
 
 func (x *exchange) error200() {
-	e := expired
-	e.TraceID = "A" + traceID(22)
-	x.reply(200, jsonType, encoded(map[string]graphError{"error": e}))
+	x.reply(200, jsonType, x.envelope(expired))
 }
 
 func (x *exchange) noExpires() {
-	long, _ := x.book.issue(x.short)
-	x.reply(200, jsonType, fmt.Sprintf(`{"access_token":"%s","token_type":"bearer"}`, long))
+	token, _ := x.endpoint.issue(x)
+	x.reply(200, jsonType, x.endpoint.body(x, token, "", ""))
 }
 
 func (x *exchange) twoTokens() {
-	second, _ := x.book.issue(x.short)
+	second, _ := x.endpoint.issue(x)
 	x.reply(200, jsonType, x.success(fmt.Sprintf(`,"access_token":"%s"`, second)))
 }
 
-func (x *exchange) extra() { x.reply(200, jsonType, x.success(extraMembers)) }
+func (x *exchange) extra() {
+	members := extraMembers
+	if x.endpoint.codes || x.endpoint.open { // their answers have members of these names
+		members = strings.NewReplacer("user_id", "owner_id", "permissions", "granted").Replace(members)
+	}
+	x.reply(200, jsonType, x.success(members))
+}
 
 // deepMember is deeper than any decoder should go, and small enough to reach it.
 func deepMember() string {

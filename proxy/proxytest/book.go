@@ -13,14 +13,14 @@ import (
 // maxStrange bounds the list of strange requests; beyond it nobody reads on.
 const maxStrange = 1000
 
-// book is one set of counters. Tokens are kept by hash only: long-lived ones are made again when Issued asks for them.
+// book is one set of counters. Tokens are kept by hash only: those issued are made again when Issued asks for them.
 type book struct {
-	key []byte // of the long-lived tokens; random, so that no two books make the same
+	key []byte // of the tokens issued; random, so that no two books make the same
 
 	mu     sync.Mutex // protects what follows
 	sums   stats
-	tokens map[string]*tokenCount // by hash of the short-lived token
-	serial int                    // long-lived tokens made for all of them
+	tokens map[string]*tokenCount // by hash of the token or code that came
+	serial int                    // tokens made for all of them
 }
 
 // stats is the JSON of /__stats.
@@ -30,6 +30,8 @@ type stats struct {
 	MaxInFlight int                   `json:"max_in_flight"`
 	Strange     []string              `json:"strange"`
 	Trapped     int                   `json:"trapped"`
+	BodyBytes   int64                 `json:"body_bytes"` // of code exchanges and writes
+	Endpoints   map[string]int        `json:"endpoints"`
 	Tokens      map[string]tokenStats `json:"tokens"`
 	Faults      map[string]int        `json:"faults"`
 }
@@ -42,14 +44,14 @@ type tokenStats struct {
 type tokenCount struct {
 	tokenStats
 	concurrent int
-	issued     int
-	failedOnce bool // a fault of the first call only has had its turn
+	issued     []string // how the tokens begin that were made for it
+	failedOnce bool     // a fault of the first call only has had its turn
 }
 
 func newBook() *book {
 	key := make([]byte, sha256.Size)
 	_, _ = rand.Read(key) // never fails: it ends the process rather
-	return &book{key: key, tokens: map[string]*tokenCount{}, sums: stats{Strange: []string{}, Faults: map[string]int{}}}
+	return &book{key: key, tokens: map[string]*tokenCount{}, sums: stats{Strange: []string{}, Endpoints: map[string]int{}, Faults: map[string]int{}}}
 }
 
 // hashOf names a token where it may be read.
@@ -58,23 +60,45 @@ func hashOf(token string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// arrive counts a request in. An empty hash means that it carries no token.
-func (b *book) arrive(hash string, strange []string) {
+// carried is what a request carries. An empty hash means that there is no token.
+type carried struct {
+	endpoint string
+	hash     string
+	strange  []string
+}
+
+// arrive counts a request in, and what it carries, if that is known without its body.
+func (b *book) arrive(c *carried) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.sums.Total++
 	b.sums.InFlight++
 	b.sums.MaxInFlight = max(b.sums.MaxInFlight, b.sums.InFlight)
-	if len(strange) > 0 && len(b.sums.Strange) < maxStrange {
-		b.sums.Strange = append(b.sums.Strange, strings.Join(strange, ", "))
+	if c != nil {
+		b.count(c)
 	}
-	if hash == "" {
+}
+
+// carry is for what becomes known later.
+func (b *book) carry(c *carried) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.count(c)
+}
+
+// count is called under the lock.
+func (b *book) count(c *carried) {
+	b.sums.Endpoints[c.endpoint]++
+	if len(c.strange) > 0 && len(b.sums.Strange) < maxStrange {
+		b.sums.Strange = append(b.sums.Strange, strings.Join(c.strange, ", "))
+	}
+	if c.hash == "" {
 		return
 	}
-	t := b.tokens[hash]
+	t := b.tokens[c.hash]
 	if t == nil {
 		t = &tokenCount{}
-		b.tokens[hash] = t
+		b.tokens[c.hash] = t
 	}
 	t.Calls++
 	t.concurrent++
@@ -97,6 +121,12 @@ func (b *book) faulty(name string) {
 	b.sums.Faults[name]++
 }
 
+func (b *book) uploaded(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sums.BodyBytes += int64(n)
+}
+
 func (b *book) trapped() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -113,30 +143,30 @@ func (b *book) first(hash string) bool {
 	return due
 }
 
-// issue makes the next long-lived token for a token that arrived, and its seconds to live.
-func (b *book) issue(short string) (long string, expires int) {
+// issue makes the next token for a token or code that arrived, and the seconds a long-lived one lives.
+func (b *book) issue(short, prefix string) (token string, expires int) {
 	b.mu.Lock()
 	t := b.tokens[hashOf(short)]
-	n, serial := t.issued, b.serial
-	t.issued++
+	n, serial := len(t.issued), b.serial
+	t.issued = append(t.issued, prefix)
 	b.serial++
 	b.mu.Unlock()
-	return longToken(b.key, short, n), expiresIn(serial)
+	return newToken(b.key, short, prefix, n), expiresIn(serial)
 }
 
 func (b *book) issued(short string) []string {
 	b.mu.Lock()
 	t := b.tokens[hashOf(short)]
-	n := 0
+	var prefixes []string
 	if t != nil {
-		n = t.issued
+		prefixes = slices.Clone(t.issued)
 	}
 	b.mu.Unlock()
-	longs := make([]string, n)
-	for i := range longs {
-		longs[i] = longToken(b.key, short, i)
+	tokens := make([]string, len(prefixes))
+	for n, prefix := range prefixes {
+		tokens[n] = newToken(b.key, short, prefix, n)
 	}
-	return longs
+	return tokens
 }
 
 func (b *book) token(short string) tokenStats {
@@ -153,7 +183,7 @@ func (b *book) stats() stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.sums
-	s.Strange, s.Faults = slices.Clone(s.Strange), maps.Clone(s.Faults)
+	s.Strange, s.Faults, s.Endpoints = slices.Clone(s.Strange), maps.Clone(s.Faults), maps.Clone(s.Endpoints)
 	return s
 }
 

@@ -12,21 +12,21 @@ import (
 
 // control answers the endpoints that Instagram does not have, and reports whether the request was for one of them.
 func (i *Instagram) control(w http.ResponseWriter, r *http.Request) bool {
-	endpoint, method := i.endpoint(r.URL.Path)
+	serve, method := i.controlAt(r.URL.Path)
 	switch {
-	case endpoint == nil:
+	case serve == nil:
 		return false
 	case method != "" && r.Method != method:
 		w.Header().Set("Allow", method)
 		say(w, http.StatusMethodNotAllowed, "error", "this takes "+method)
 	default:
-		endpoint(w, r)
+		serve(w, r)
 	}
 	return true
 }
 
-// endpoint and the one method it takes; any, if that is empty.
-func (i *Instagram) endpoint(path string) (http.HandlerFunc, string) {
+// controlAt is an endpoint and the one method it takes; any, if that is empty.
+func (i *Instagram) controlAt(path string) (http.HandlerFunc, string) {
 	switch path {
 	case "/__stats":
 		return i.serveStats, http.MethodGet
@@ -36,6 +36,12 @@ func (i *Instagram) endpoint(path string) (http.HandlerFunc, string) {
 		return i.serveFault, http.MethodPost
 	case "/__latency":
 		return i.serveLatency, http.MethodPost
+	case "/__age":
+		return i.serveAge, http.MethodPost
+	case "/__code":
+		return i.serveCode, http.MethodPost
+	case "/__shape":
+		return i.serveShape, http.MethodPost
 	case "/__reset":
 		return i.serveReset, http.MethodPost
 	case trap:
@@ -95,6 +101,29 @@ func (i *Instagram) serveLatency(w http.ResponseWriter, r *http.Request) {
 	say(w, http.StatusOK, "latency", d.String())
 }
 
+func (i *Instagram) serveAge(w http.ResponseWriter, r *http.Request) {
+	d, err := time.ParseDuration(r.FormValue("d"))
+	if err != nil || d < 0 {
+		say(w, http.StatusBadRequest, "error", "d must be a duration with a unit, such as 25h, and not below 0")
+		return
+	}
+	i.Age(d)
+	say(w, http.StatusOK, "older_by", d.String())
+}
+
+func (i *Instagram) serveCode(w http.ResponseWriter, r *http.Request) {
+	say(w, http.StatusOK, "code", i.Code(r.FormValue("client_id"), r.FormValue("redirect_uri")))
+}
+
+func (i *Instagram) serveShape(w http.ResponseWriter, r *http.Request) {
+	mode := r.FormValue("mode")
+	if err := i.setShape(mode); err != nil {
+		say(w, http.StatusBadRequest, "error", err.Error())
+		return
+	}
+	say(w, http.StatusOK, "shape", mode)
+}
+
 func (i *Instagram) serveReset(w http.ResponseWriter, _ *http.Request) {
 	i.Reset()
 	say(w, http.StatusOK, "reset", true)
@@ -104,6 +133,6 @@ func (i *Instagram) serveReset(w http.ResponseWriter, _ *http.Request) {
 func (i *Instagram) serveTrap(w http.ResponseWriter, r *http.Request) {
 	b := i.counters()
 	b.trapped()
-	x := exchange{instagram: i, book: b, w: w, r: r, version: defaultVersion}
-	x.reply(http.StatusOK, jsonType, x.token(longToken(b.key, trap, 0), strconv.Itoa(expiresIn(0)), ""))
+	x := exchange{instagram: i, book: b, w: w, r: r, endpoint: exchangeEndpoint, version: defaultVersion}
+	x.reply(http.StatusOK, jsonType, x.tokenBody(newToken(b.key, trap, "IGAA", 0), strconv.Itoa(expiresIn(0)), ""))
 }

@@ -11,7 +11,7 @@ import (
 
 func TestStatsTellEverythingByHash(t *testing.T) {
 	s := newStand(t, ServerOptions{})
-	const empty = `{"total":0,"in_flight":0,"max_in_flight":0,"strange":[],"trapped":0,"tokens":{},"faults":{}}` + "\n"
+	const empty = `{"total":0,"in_flight":0,"max_in_flight":0,"strange":[],"trapped":0,"body_bytes":0,"endpoints":{},"tokens":{},"faults":{}}` + "\n"
 	if got := s.get(t, "/__stats").body; got != empty {
 		t.Errorf("at the start: got %s want %s", got, empty)
 	}
@@ -24,7 +24,7 @@ func TestStatsTellEverythingByHash(t *testing.T) {
 		t.Errorf("the trap looks like one: %d %s", trapped.status, trapped.body)
 	}
 	text := strings.NewReplacer("FIRST", hashOf("IGAA-1"), "SECOND", hashOf("expired-1"), "THIRD", hashOf("redirect-1")).Replace(
-		`{"total":4,"in_flight":0,"max_in_flight":1,"strange":["parameter x"],"trapped":1,"tokens":{"FIRST":{"calls":2,"max_concurrent":1},` +
+		`{"total":4,"in_flight":0,"max_in_flight":1,"strange":["parameter x"],"trapped":1,"body_bytes":0,"endpoints":{"exchange":4},"tokens":{"FIRST":{"calls":2,"max_concurrent":1},` +
 			`"SECOND":{"calls":1,"max_concurrent":1},"THIRD":{"calls":1,"max_concurrent":1}},"faults":{"expired":1,"redirect":1}}`)
 	var got, want any
 	a := s.get(t, "/__stats")
@@ -91,7 +91,7 @@ func TestControlsTakeOneMethod(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	other := map[string]string{"GET": "POST", "POST": "GET"}
 	for target, allowed := range map[string]string{"/__stats": "GET", "/__faults": "GET", "/__reset": "POST",
-		"/__fault?mode=down": "POST", "/__latency?d=1s": "POST"} {
+		"/__fault?mode=down": "POST", "/__latency?d=1s": "POST", "/__age?d=25h": "POST", "/__code": "POST", "/__shape?mode=flat": "POST"} {
 		a := s.send(t, other[allowed], target, nil, nil)
 		if a.status != 405 || a.header.Get("Allow") != allowed {
 			t.Errorf("%s: got %d, Allow %q", target, a.status, a.header.Get("Allow"))

@@ -9,8 +9,6 @@ import (
 	"time"
 )
 
-const grantType = "ig_exchange_token"
-
 // exchange is one request under way, from its arrival to its answer.
 type exchange struct {
 	instagram *Instagram
@@ -19,37 +17,82 @@ type exchange struct {
 	r         *http.Request
 	began     time.Time
 	latency   time.Duration
-	known     bool // the path is the exchange's
+	record    *Request
+	endpoint  *endpoint
+	family    *family // nil while the body comes
 	version   string
+	node      string // and edge: of a read or a write
+	edge      string
+	query     url.Values
+	form      url.Values // of the body, if the endpoint has one
+	malformed bool       // the query
+	badForm   bool
 	grant     string
-	short     string // short-lived token and client secret as sent: never to be logged
-	secret    string
+	client    string // the app's id
+	short     string // the token it is about, short-lived unless it is to be refreshed, or the code; and the client secret, both as sent:
+	secret    string // never to be logged
 	hash      string // names the token; "" when there is none
+	forAll    *Fault // the one of every token
 	fault     *Fault
+	took      bool // the code was used up by this request
 	strange   []string
 	status    int // of the answer; 0: none was given
 }
 
-// begin reads a request and counts it in. Of a parameter sent twice the last counts, as in PHP.
+// begin reads a request's head and counts it in.
 func (i *Instagram) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	b, fault, latency := i.settings()
-	q, err := url.ParseQuery(r.URL.RawQuery)
-	last := func(name string) string {
-		if values := q[name]; len(values) > 0 {
-			return values[len(values)-1]
-		}
-		return ""
+	x := &exchange{instagram: i, book: b, w: w, r: r, began: time.Now(), latency: latency, forAll: fault, record: i.requests.add(r)}
+	x.find()
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	x.query, x.malformed = query, err != nil
+	if x.endpoint.bodied {
+		b.arrive(nil)
+		return x
 	}
-	x := &exchange{instagram: i, book: b, w: w, r: r, began: time.Now(), latency: latency,
-		grant: last("grant_type"), short: last("access_token"), secret: last("client_secret")}
-	x.version, x.known = readPath(r.URL.Path)
+	x.settle()
+	b.arrive(x.carried())
+	return x
+}
+
+// settle finds out what a request is about, once all of it is there.
+func (x *exchange) settle() {
+	parameters, token := x.query, "access_token"
+	if x.endpoint.codes {
+		parameters, token = x.form, "code"
+	}
+	x.grant, x.client = last(parameters, "grant_type"), last(parameters, "client_id")
+	x.short, x.secret = last(parameters, token), last(parameters, "client_secret")
+	if x.endpoint.open && x.short == "" {
+		x.short = last(x.form, token)
+	}
+	if x.endpoint.open && x.short == "" {
+		x.short = bearer(x.r.Header.Get("Authorization"))
+	}
+	x.family = x.chooseFamily()
 	if x.short != "" {
 		x.hash = hashOf(x.short)
-		x.fault = chooseFault(fault, x.short)
+		x.fault = chooseFault(x.forAll, x.short)
 	}
-	x.strange = strangeIn(r, x.known, q, err != nil)
-	b.arrive(x.hash, x.strange)
-	return x
+	x.strange = x.strangeness()
+}
+
+func bearer(authorization string) string {
+	kind, token, _ := strings.Cut(authorization, " ")
+	if !strings.EqualFold(kind, "Bearer") {
+		return ""
+	}
+	return token
+}
+
+// name is the endpoint's, as in CallsTo.
+func (x *exchange) name() string { return x.family.prefix + x.endpoint.name }
+
+// carried is what the counters are told.
+func (x *exchange) carried() *carried {
+	c := &carried{x.name(), x.hash, x.strange}
+	x.instagram.requests.update(func() { x.record.Endpoint = c.endpoint })
+	return c
 }
 
 // end counts it out and writes its one line.
@@ -58,6 +101,9 @@ func (x *exchange) end() {
 	attrs := []slog.Attr{slog.Duration("took", time.Since(x.began))}
 	if x.status != 0 {
 		attrs = append(attrs, slog.Int("status", x.status))
+	}
+	if x.family != nil {
+		attrs = append(attrs, slog.String("endpoint", x.name()))
 	}
 	if x.hash != "" {
 		attrs = append(attrs, slog.String("token", x.hash)) // as in /__stats
@@ -71,26 +117,27 @@ func (x *exchange) end() {
 	x.instagram.log.LogAttrs(x.r.Context(), slog.LevelInfo, "asked", attrs...)
 }
 
-// answer checks in Instagram's order: method, path, secret, and only then the token.
+// answer checks in Instagram's order: method, path, the endpoint's own order, then the faults, and at last what is known of the token.
 func (x *exchange) answer() {
 	x.wait(x.latency)
-	switch {
-	case x.r.Method != http.MethodGet:
+	if !slices.Contains(x.endpoint.methods, x.r.Method) {
 		x.refuse(unsupported(x.r.Method))
-	case !x.known:
-		x.refuse(unknownPath(x.r.URL.Path))
-	case !x.instagram.accepts(x.secret):
-		x.refuse(wrongSecret)
-	case x.short == "":
-		x.refuse(noToken)
-	case x.grant != grantType:
-		x.refuse(wrongGrant)
-	case x.fault != nil:
+		return
+	}
+	if e := x.endpoint.refusal(x); e != nil {
+		x.refuse(*e)
+		return
+	}
+	if x.fault != nil {
 		x.book.faulty(x.fault.Name)
 		x.fault.play(x)
-	default:
-		x.succeed()
+		return
 	}
+	if e := x.endpoint.verdict(x); e != nil {
+		x.refuse(*e)
+		return
+	}
+	x.succeed()
 }
 
 // wait lets time pass, or ends the request without an answer when the client leaves or the stand-in closes.
@@ -116,58 +163,3 @@ func (x *exchange) until(event <-chan time.Time) {
 
 // abort ends the request without an answer, or without the rest of one: the connection is closed, an HTTP/2 stream reset.
 func (x *exchange) abort() { panic(http.ErrAbortHandler) }
-
-// readPath knows /access_token and the same behind a version, which it returns.
-func readPath(path string) (version string, known bool) {
-	rest, versioned := strings.CutPrefix(path, "/v")
-	if !versioned {
-		return defaultVersion, path == "/access_token"
-	}
-	version, rest, _ = strings.Cut(rest, "/")
-	major, minor, _ := strings.Cut(version, ".")
-	if !digits(major) || !digits(minor) {
-		return defaultVersion, false
-	}
-	return "v" + version, rest == "access_token"
-}
-
-func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
-
-// Headers that igproxy has no reason to send, because they hand on what an app sent, or where it came from.
-var handedOn = []string{"Authorization", "Cookie", "Forwarded", "Origin", "Referer", "X-Forwarded-For", "X-Forwarded-Host"}
-
-// strangeIn names what is in a request besides exactly one of each of the three parameters.
-func strangeIn(r *http.Request, known bool, q url.Values, malformed bool) (names []string) {
-	add := func(when bool, name string) {
-		if when {
-			names = append(names, name)
-		}
-	}
-	add(r.Method != http.MethodGet, "method")
-	add(!known, "path")
-	add(malformed, "malformed query")
-	for _, name := range []string{"grant_type", "client_secret", "access_token"} {
-		add(len(q[name]) == 0, "no "+name)
-		add(len(q[name]) > 1, "repeated "+name)
-		delete(q, name)
-	}
-	var others []string
-	for name := range q {
-		others = append(others, "parameter "+printable(name))
-	}
-	slices.Sort(others)
-	names = append(names, others...)
-	for _, name := range handedOn {
-		add(len(r.Header[name]) > 0, "header "+name)
-	}
-	add(r.ContentLength != 0, "body") // -1: of unknown length
-	return names
-}
-
-// printable is a parameter's name, if it looks like one: a token in the place of a name is not printed.
-func printable(name string) string {
-	if name == "" || len(name) > 30 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
-		return "of an odd name"
-	}
-	return name
-}

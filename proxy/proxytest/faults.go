@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// Fault is one thing that can go wrong. A short-lived token that starts with its name and a hyphen (expired-1) meets it; so does every
-// token after SetFault.
+// Fault is one thing that can go wrong. A token or code that starts with its name and a hyphen (expired-1) meets it, whatever it is sent
+// to; so does every one after SetFault. Where a fault speaks of something that an answer does not have, as expires_in in that to a code,
+// the answer is good.
 type Fault struct {
 	Name        string
 	Description string // one line, for help texts
@@ -14,7 +15,7 @@ type Fault struct {
 	play func(*exchange)
 }
 
-// Prefix is what a short-lived token must start with to meet the fault.
+// Prefix is what a token or code must start with to meet the fault.
 func (f Fault) Prefix() string { return f.Name + "-" }
 
 // Faults lists all faults, those of one kind together.
@@ -53,7 +54,7 @@ var faults = []Fault{
 	{"negativeexpires", "200 with expires_in -1", expires("-1")},
 	{"hugeexpires", "200 with expires_in 9223372036854775807", expires("9223372036854775807")},
 	{"notoken", "200 without access_token", body(func(*exchange) string { return `{"token_type":"bearer","expires_in":5183944}` })},
-	{"emptytoken", "200 with an empty access_token", body(func(x *exchange) string { return x.token("", "5183944", "") })},
+	{"emptytoken", "200 with an empty access_token", body(func(x *exchange) string { return x.endpoint.body(x, "", "5183944", "") })},
 	{"dupkeys", "200 with two different access_token members", (*exchange).twoTokens},
 	{"extra", "200 with unknown members, oddly spaced, one a number above 2^53", (*exchange).extra},
 	{"trailing", "200 with two JSON objects", body(func(x *exchange) string { return x.success("") + x.success("") })},

@@ -1,17 +1,19 @@
-// Package proxytest is a stand-in for Instagram's token endpoint, because Meta offers no sandbox for tokens: the real answers and
-// errors byte for byte, counters that show how often it was asked, and every fault that an Instagram, or the network before it, can have.
+// Package proxytest is a stand-in for Instagram and Threads, because Meta offers no sandbox for tokens: the exchange, the refresh, the
+// code exchange, and enough of reading and writing; the real answers and errors byte for byte, counters that show how often it was
+// asked, and every fault that an Instagram, or the network before it, can have.
 //
-// It promises that any token is good unless its prefix names a fault (Faults), that a long-lived token says nothing of the short-lived
-// one and is new at every call, and that it prints neither tokens nor secrets: not in a log line, not in its counters. It imports
-// nothing of igproxy's, so that it cannot share a mistake with it.
+// It promises that any token can be exchanged unless its prefix names a fault (Faults) or something is known against it, that a code
+// works once, that a new token says nothing of the one or the code it was made for and is new at every call, and that it prints neither
+// tokens nor secrets: not in a log line, not in its counters. It imports nothing of igproxy's, so that it cannot share a mistake with it.
 //
-// The answers follow what Meta documents (https://developers.facebook.com/docs/instagram-platform/reference/access_token) and what
-// people published of the wire.
+// The answers follow what Meta documents (https://developers.facebook.com/docs/instagram-platform/reference/access_token and its
+// neighbours) and what people published of the wire. Where nobody published anything a comment says so.
 package proxytest
 
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -22,30 +24,65 @@ import (
 
 // Options configure an Instagram.
 type Options struct {
-	// Secret is the one client secret accepted. Empty: any that is not empty.
-	Secret string
+	// AppID and Secret are the one client_id and the one client secret accepted. Empty: any that is not empty.
+	AppID, Secret string
+	// Threads has the same of a Threads app. On a listener for all hosts its AppID tells its code exchanges from Instagram's.
+	Threads App
+	// Host is the one of Meta's hosts that is played: graph.instagram.com, api.instagram.com or graph.threads.net. Every path of the
+	// others is unknown then. Empty: all at once.
+	Host string
+	// PagingBase is scheme and host of the addresses in paging.next and paging.previous. Empty: what the request came to.
+	PagingBase string
+	// FlatCodes answers code exchanges in the flat shape seen on the wire, not in the one documented. SetShape changes it.
+	FlatCodes bool
 	// Latency before each answer but the control endpoints'. 0: none.
 	Latency time.Duration
 	// Logger gets one line a request. Nil: silence.
 	Logger *slog.Logger
 }
 
+// App is one of the two things in Meta's dashboard. Empty members mean any that is not empty.
+type App struct{ AppID, Secret string }
+
+// app is an App as an Instagram keeps it.
+type app struct {
+	id      string
+	accepts func(secret string) bool
+}
+
 // Instagram is the stand-in. It is an http.Handler; Start serves it on a real listener. Safe for concurrent use.
 type Instagram struct {
-	accepts func(secret string) bool
-	log     *slog.Logger
-	closed  chan struct{}
-	close   func()
+	apps       map[*family]app
+	host       host
+	pagingBase string
+	log        *slog.Logger
+	ledger     *ledger
+	requests   *requests
+	closed     chan struct{}
+	close      func()
 
-	mu      sync.Mutex // protects latency, fault and book
+	mu      sync.Mutex // protects what follows
+	shape   string     // of the answers to codes
 	latency time.Duration
 	fault   *Fault // of every token; nil: by prefix
 	book    *book
 }
 
-// New builds an Instagram with empty counters.
+// New builds an Instagram with empty counters. It panics on a Host that is none.
 func New(o Options) *Instagram {
-	i := &Instagram{accepts: accepting(o.Secret), log: o.Logger, latency: o.Latency, closed: make(chan struct{}), book: newBook()}
+	h, known := hosts[o.Host]
+	if !known {
+		panic("proxytest: unknown host " + o.Host)
+	}
+	i := &Instagram{host: h, pagingBase: o.PagingBase, log: o.Logger, latency: o.Latency, ledger: newLedger(), requests: &requests{},
+		closed: make(chan struct{}), book: newBook(), shape: dataShape}
+	i.apps = map[*family]app{
+		instagramFamily: {o.AppID, accepting(o.Secret)},
+		threadsFamily:   {o.Threads.AppID, accepting(o.Threads.Secret)},
+	}
+	if o.FlatCodes {
+		i.shape = flatShape
+	}
 	i.close = sync.OnceFunc(func() { close(i.closed) })
 	if i.log == nil {
 		i.log = slog.New(slog.DiscardHandler)
@@ -73,6 +110,7 @@ func (i *Instagram) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	x := i.begin(w, r)
 	defer x.end()
+	x.read()
 	x.answer()
 }
 
@@ -113,8 +151,10 @@ func (i *Instagram) settings() (*book, *Fault, time.Duration) {
 	return i.book, i.fault, i.latency
 }
 
-// Reset zeroes the counters. Fault and latency stay. A request under way is counted where it began, and nowhere now.
+// Reset zeroes the counters and forgets the Requests. Fault and latency stay, and so does what is known of tokens and codes: one used
+// stays used. A request under way is counted where it began, and nowhere now.
 func (i *Instagram) Reset() {
+	i.requests.forget()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.book = newBook()
@@ -125,17 +165,39 @@ func (i *Instagram) counters() *book {
 	return b
 }
 
-// Calls is how many requests came, whatever they asked for, but for the control endpoints.
-func (i *Instagram) Calls() int { return i.counters().stats().Total }
+// Age makes every token and code issued so far that much older.
+func (i *Instagram) Age(d time.Duration) { i.ledger.age(d) }
 
-// CallsFor is how many requests carried this short-lived token.
-func (i *Instagram) CallsFor(short string) int { return i.counters().token(short).Calls }
+// Code issues a code that works once, within an hour, for this app id and this redirect_uri; an empty one means any.
+func (i *Instagram) Code(clientID, redirectURI string) string {
+	return i.ledger.newCode(clientID, redirectURI)
+}
 
-// MaxConcurrent is how many requests with this short-lived token were under way at once, at most.
-func (i *Instagram) MaxConcurrent(short string) int { return i.counters().token(short).MaxConcurrent }
+// The two shapes of an answer to a code.
+const (
+	dataShape = "data" // documented: a list with one object of texts
+	flatShape = "flat" // seen on the wire: one object, its user_id a number above 2^53
+)
 
-// Issued are the long-lived tokens made for this short-lived one, in order, those in broken answers included.
-func (i *Instagram) Issued(short string) []string { return i.counters().issued(short) }
+// SetShape changes the shape of the answers to Instagram's codes: data or flat. It panics on another, as SetFault does.
+func (i *Instagram) SetShape(shape string) {
+	if err := i.setShape(shape); err != nil {
+		panic("proxytest: " + err.Error())
+	}
+}
 
-// Strange names what igproxy must not send and did, one text a request; values are never in it.
-func (i *Instagram) Strange() []string { return i.counters().stats().Strange }
+func (i *Instagram) setShape(shape string) error {
+	if shape != dataShape && shape != flatShape {
+		return errors.New("mode must be data or flat")
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.shape = shape
+	return nil
+}
+
+func (i *Instagram) flat() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.shape == flatShape
+}

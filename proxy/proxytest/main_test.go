@@ -2,9 +2,11 @@ package proxytest
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,7 +29,12 @@ type stand struct {
 
 func newStand(t *testing.T, o ServerOptions) *stand {
 	t.Helper()
-	i := New(Options{Secret: testSecret})
+	return newStandOf(t, Options{Secret: testSecret}, o)
+}
+
+func newStandOf(t *testing.T, of Options, o ServerOptions) *stand {
+	t.Helper()
+	i := New(of)
 	server, err := Start(i, o)
 	if err != nil {
 		t.Fatal(err)
@@ -66,6 +73,66 @@ func query(token string) string {
 func (s *stand) exchange(t *testing.T, token string) answer {
 	t.Helper()
 	return s.get(t, "/access_token?"+query(token))
+}
+
+// refresh is what igproxy sends for a long-lived token.
+func (s *stand) refresh(t *testing.T, token string) answer {
+	t.Helper()
+	return s.get(t, "/refresh_access_token?grant_type=ig_refresh_token&access_token="+url.QueryEscape(token))
+}
+
+const (
+	testApp      = "990602627938098"
+	testRedirect = "https://app.example/callback?x=1"
+	urlencoded   = "application/x-www-form-urlencoded"
+)
+
+// loginForm is what igproxy sends for a code, changed by pairs of name and value.
+func loginForm(code string, changes ...string) url.Values {
+	form := url.Values{"client_id": {testApp}, "client_secret": {testSecret}, "grant_type": {"authorization_code"},
+		"redirect_uri": {testRedirect}, "code": {code}}
+	for n := 0; n < len(changes); n += 2 {
+		form.Set(changes[n], changes[n+1])
+	}
+	return form
+}
+
+func (s *stand) login(t *testing.T, form url.Values) answer {
+	t.Helper()
+	return s.post(t, "/oauth/access_token", urlencoded, form.Encode())
+}
+
+func (s *stand) post(t *testing.T, target, contentType, body string) answer {
+	t.Helper()
+	return s.send(t, http.MethodPost, target, strings.NewReader(body), http.Header{"Content-Type": {contentType}})
+}
+
+// wantCode checks that an answer is a refusal with this code and subcode.
+func wantCode(t *testing.T, what string, a answer, status, code, subcode int) {
+	t.Helper()
+	var env struct{ Error graphError }
+	err := json.Unmarshal([]byte(a.body), &env)
+	if a.err != nil || err != nil || a.status != status || env.Error.Code != code || env.Error.Subcode != subcode {
+		t.Errorf("%s: got %d %.300s %v, want %d, code %d/%d", what, a.status, a.body, a.err, status, code, subcode)
+	}
+}
+
+// tokenOf is the access_token of an answer, which must be a success.
+func tokenOf(t *testing.T, a answer) string {
+	t.Helper()
+	var members struct {
+		Token string `json:"access_token"`
+		Data  []struct {
+			Token string `json:"access_token"`
+		}
+	}
+	if err := json.Unmarshal([]byte(a.body), &members); err != nil || a.status != 200 {
+		t.Fatalf("got %d %.300s %v, want a token", a.status, a.body, a.err)
+	}
+	for _, d := range members.Data {
+		return d.Token
+	}
+	return members.Token
 }
 
 func (s *stand) get(t *testing.T, target string) answer {

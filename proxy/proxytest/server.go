@@ -16,7 +16,7 @@ type ServerOptions struct {
 	// Addr to listen on. Empty: 127.0.0.1:0, a free port on loopback.
 	Addr string
 	// TLS with HTTP/2 and a throw-away authority, made at the start. The certificate is for 127.0.0.1, ::1, localhost,
-	// graph.instagram.com, and the name and address that Addr stands for.
+	// the hosts that Options.Host knows, and the name and address that Addr stands for.
 	TLS bool
 	// Expired makes the certificate one that has expired. Needs TLS.
 	Expired bool

@@ -10,25 +10,25 @@ import (
 	"strings"
 )
 
-// longLength is how long a long-lived token is.
-const longLength = 180
+// tokenLength is how long a token is.
+const tokenLength = 180
 
 // Instagram writes the two odd characters of base64url as letters.
 var letters = strings.NewReplacer("-", "ZA", "_", "ZD")
 
-// longToken makes the nth long-lived token for a short-lived one. It looks real and never contains the short one, unless that is so
-// short that it is in every text (under 5 characters).
-func longToken(key []byte, short string, n int) string {
+// newToken makes the nth token for a token or code that came. It looks real and never contains the other, unless that is so short that
+// it is in every text (under 5 characters).
+func newToken(key []byte, short, prefix string, n int) string {
 	mac := hmac.New(sha256.New, key)
 	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(n)))
 	mac.Write([]byte(short))
 	stream := mathrand.NewChaCha8([sha256.Size]byte(mac.Sum(nil)))
-	raw := make([]byte, longLength)
+	raw := make([]byte, tokenLength)
 	for {
 		_, _ = stream.Read(raw) // never fails
-		long := ("IGAA" + letters.Replace(base64.RawURLEncoding.EncodeToString(raw)))[:longLength]
-		if len(short) < 5 || !strings.Contains(long, short) {
-			return long
+		token := (prefix + letters.Replace(base64.RawURLEncoding.EncodeToString(raw)))[:tokenLength]
+		if len(short) < 5 || !strings.Contains(token, short) {
+			return token
 		}
 	}
 }

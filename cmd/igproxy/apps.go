@@ -1,0 +1,149 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/igproxy/igproxy/proxy"
+)
+
+// AppConfig is one of several apps in one sidecar.
+type AppConfig struct {
+	Name             string
+	Service          string // empty: instagram
+	AppID            string
+	ClientSecret     proxy.Secret // also when it came from ClientSecretFile
+	ClientSecretFile string
+	RedirectURIs     []string
+	Hosts            []string
+}
+
+// appsKey is the list; appKey(i) is the section of its i-th item.
+const appsKey = "apps"
+
+func appKey(i int) string { return appsKey + "." + strconv.Itoa(i) }
+
+// appSettings are the rows of the i-th app, so that the file, the environment and the checks know them as they know all others.
+func appSettings(i int) []setting {
+	key := func(name string) string { return appKey(i) + "." + name }
+	return []setting{
+		{key: key("name"), kind: kindText, check: checkAppName, field: func(c *Config) any { return &c.Apps[i].Name }},
+		{key: key("service"), kind: kindWord, words: []string{"instagram", "threads"}, field: func(c *Config) any { return &c.Apps[i].Service }},
+		{key: key("app_id"), kind: kindText, check: checkAppID, field: func(c *Config) any { return &c.Apps[i].AppID }},
+		{key: key("client_secret"), kind: kindText, secret: true, check: checkSecret, field: func(c *Config) any { return &c.Apps[i].ClientSecret }},
+		{key: key("client_secret_file"), kind: kindText, field: func(c *Config) any { return &c.Apps[i].ClientSecretFile }},
+		{key: key("redirect_uris"), kind: kindList, check: checkRedirect, field: func(c *Config) any { return &c.Apps[i].RedirectURIs }},
+		{key: key("hosts"), kind: kindList, check: checkHost, field: func(c *Config) any { return &c.Apps[i].Hosts }},
+	}
+}
+
+var appName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
+
+func checkAppName(text string) *fault {
+	if !appName.MatchString(text) {
+		return &fault{quote(text) + " is not a name", "write up to 32 small letters, digits, _ and -, beginning with a letter"}
+	}
+	return nil
+}
+
+// validateApps checks what the apps need, and that no two are the same.
+func (l *loader) validateApps() {
+	c := &l.config
+	l.validateSecret("client_secret", "client_secret_file", len(c.Apps) == 0 && !l.isSet("threads.client_secret") && !l.isSet("threads.client_secret_file"))
+	l.validateSecret("threads.client_secret", "threads.client_secret_file", l.isSet("threads.app_id") || l.isSet("threads.redirect_uris"))
+	l.needsID("redirect_uris", "app_id")
+	l.needsID("threads.redirect_uris", "threads.app_id")
+	if len(c.Apps) == 0 {
+		return
+	}
+	for _, key := range []string{"app_id", "client_secret", "client_secret_file", "redirect_uris"} {
+		if l.isSet(key) {
+			l.contradiction(fault{"set, and apps are listed too", "put it below one of the apps"}, key)
+		}
+	}
+	names, ids := map[string]bool{"threads": l.isSet("threads.client_secret") || l.isSet("threads.client_secret_file")}, map[string]bool{}
+	for i, a := range c.Apps {
+		key := appKey(i)
+		if !l.isSet(key) { // it could not be read
+			continue
+		}
+		for name, value := range map[string]string{"name": a.Name, "app_id": a.AppID} {
+			if value == "" && !l.bad[key+"."+name] {
+				l.contradiction(fault{"this app has none", "write " + name + ": below it; several apps are told apart by it"}, key+"."+name, key)
+			}
+		}
+		if a.Name != "" && names[a.Name] {
+			l.contradiction(fault{"the name of another app", "give each app its own"}, key+".name")
+		}
+		id := cmp.Or(a.Service, "instagram") + "/" + a.AppID
+		if a.AppID != "" && ids[id] {
+			l.contradiction(fault{"the id of another app", "give each app its own"}, key+".app_id")
+		}
+		names[a.Name], ids[id] = true, true
+		l.validateSecret(key+".client_secret", key+".client_secret_file", true)
+	}
+}
+
+// needsID: a code is exchanged with the app's id.
+func (l *loader) needsID(redirects, id string) {
+	if l.isSet(redirects) && !l.isSet(id) {
+		l.contradiction(fault{"set without " + id, "set it: a code is exchanged with the app's id"}, redirects)
+	}
+}
+
+// validateSecret wants a secret from one of the two, if it is needed, and never from both.
+func (l *loader) validateSecret(text, file string, needed bool) {
+	switch inText, inFile := l.isSet(text), l.isSet(file); {
+	case inText && inFile:
+		l.contradiction(fault{fmt.Sprintf("set here, and %s is set too (%s)", file, l.place(file)), "keep one of the two"}, text)
+	case needed && !inText && !inFile:
+		fix := "set " + envName(file) + " (or " + file + ") to a file that holds it, or " + envName(text)
+		if strings.HasPrefix(text, appsKey+".") {
+			fix = "set client_secret_file below it to a file that holds it"
+		}
+		l.contradiction(fault{"no client secret", fix}, text)
+	}
+}
+
+// secretFiles are the files that hold client secrets.
+func (l *loader) secretFiles() {
+	c := &l.config
+	l.clientSecret("client_secret_file", c.ClientSecretFile, &c.ClientSecret)
+	l.clientSecret("threads.client_secret_file", c.Threads.ClientSecretFile, &c.Threads.ClientSecret)
+	for i := range c.Apps {
+		l.clientSecret(appKey(i)+".client_secret_file", c.Apps[i].ClientSecretFile, &c.Apps[i].ClientSecret)
+	}
+}
+
+func (l *loader) clientSecret(key, path string, to *proxy.Secret) {
+	l.secretFile(key, path, func(path string) error {
+		secret, err := readSecretFile(path)
+		if err != nil {
+			return err
+		}
+		if f := checkSecret(secret.Reveal()); f != nil {
+			return &fileError{shownPath(path), *f}
+		}
+		*to = secret
+		return nil
+	})
+}
+
+// appsOf are the proxy's apps.
+func appsOf(c Config) (apps []proxy.App) {
+	for _, a := range c.Apps {
+		apps = append(apps, proxy.App{Label: a.Name, Service: proxy.Service(a.Service), ID: a.AppID, Secret: a.ClientSecret, Key: c.Cache.Key,
+			RedirectURIs: a.RedirectURIs, Hosts: a.Hosts})
+	}
+	if !c.ClientSecret.IsZero() {
+		apps = append(apps, proxy.App{ID: c.AppID, Secret: c.ClientSecret, Key: c.Cache.Key, RedirectURIs: c.RedirectURIs})
+	}
+	if !c.Threads.ClientSecret.IsZero() {
+		apps = append(apps, proxy.App{Label: "threads", Service: proxy.Threads, ID: c.Threads.AppID, Secret: c.Threads.ClientSecret, Key: c.Cache.Key,
+			RedirectURIs: c.Threads.RedirectURIs})
+	}
+	return apps
+}

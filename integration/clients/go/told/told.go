@@ -1,0 +1,69 @@
+// Package told is what the clients here share: what they were told, and how they tell what they got.
+package told
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+)
+
+// Got is what a client got, for clients_test.go.
+type Got struct {
+	Short      string `json:"short,omitempty"`
+	Long       string `json:"long"`
+	ExpiresIn  int    `json:"expires_in"`
+	Username   string `json:"username"`
+	CodeError  string `json:"code_error,omitempty"`
+	TokenError string `json:"token_error"`
+	Note       string `json:"note,omitempty"`
+}
+
+// Env is a variable that the test sets.
+func Env(name string) string { return os.Getenv(name) }
+
+// Must ends the program at an error.
+func Must(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// Tell prints what was got.
+func (g Got) Tell() { Must(json.NewEncoder(os.Stdout).Encode(g)) }
+
+// Get reads JSON with a client that adds the token itself, and returns the status.
+func Get(client *http.Client, base, path string, query url.Values, into any) int {
+	res, err := client.Get(base + path + "?" + query.Encode())
+	Must(err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	Must(err)
+	Must(json.Unmarshal(body, into))
+	return res.StatusCode
+}
+
+// Rest goes through what follows a login, with clients that add the user's token themselves: the exchange, a read, and an error.
+func (g *Got) Rest(base string, as func(token string) *http.Client) {
+	exchange := url.Values{"grant_type": {"ig_exchange_token"}}
+	var long struct {
+		AccessToken string `json:"access_token"`
+		ExpiresIn   int    `json:"expires_in"`
+	}
+	Get(as(g.Short), base, "/access_token", exchange, &long)
+	g.Long, g.ExpiresIn = long.AccessToken, long.ExpiresIn
+	var me struct{ Username string }
+	Get(as(g.Long), base, "/me", url.Values{"fields": {"id,username"}}, &me)
+	g.Username = me.Username
+	var failed struct {
+		Error struct {
+			Code    int
+			Subcode int `json:"error_subcode"`
+		}
+	}
+	status := Get(as(Env("BAD_TOKEN")), base, "/access_token", exchange, &failed)
+	g.TokenError = fmt.Sprint(status, " ", failed.Error.Code, " ", failed.Error.Subcode)
+}

@@ -1,0 +1,14 @@
+// What every client here shares: what it was told, and how it tells what it got.
+export const { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, SHORT, BAD_CODE, BAD_TOKEN } = process.env;
+
+export const tell = (got) => console.log(JSON.stringify(got));
+
+// refused runs what must fail and returns its error.
+export const refused = async (call) => {
+  try {
+    await call();
+  } catch (error) {
+    return error;
+  }
+  throw new Error('it did not fail');
+};

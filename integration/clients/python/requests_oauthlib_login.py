@@ -1,0 +1,42 @@
+"""requests-oauthlib: every URL is an argument. Over plain HTTP it wants OAUTHLIB_INSECURE_TRANSPORT in the environment."""
+
+import json
+import os
+
+import oauthlib.oauth2
+from requests_oauthlib import OAuth2Session
+from requests_oauthlib.compliance_fixes import instagram_compliance_fix
+
+base = os.environ["IGPROXY"]
+app = dict(client_id=os.environ["CLIENT_ID"], redirect_uri=os.environ["REDIRECT_URI"])
+
+# The fix is the library's own for Instagram: the token goes into the query.
+session = instagram_compliance_fix(OAuth2Session(**app))
+short = session.fetch_token(base + "/oauth/access_token", code=os.environ["CODE"])
+long = session.get(base + "/access_token", params={"grant_type": "ig_exchange_token"}).json()
+
+session = OAuth2Session(app["client_id"], token=long)  # and without it, as a bearer's
+me = session.get(base + "/me", params={"fields": "id,username"}).json()
+
+try:
+    OAuth2Session(**app).fetch_token(base + "/oauth/access_token", code=os.environ["BAD_CODE"])
+    raise SystemExit("it did not fail")
+except oauthlib.oauth2.OAuth2Error as error:
+    code_error = f"{type(error).__name__} {error}"
+
+expired = OAuth2Session(app["client_id"], token={"access_token": os.environ["BAD_TOKEN"], "token_type": "bearer"})
+answer = expired.get(base + "/access_token", params={"grant_type": "ig_exchange_token"})
+error = answer.json()["error"]
+
+print(
+    json.dumps(
+        {
+            "short": short["access_token"],
+            "long": long["access_token"],
+            "expires_in": long["expires_in"],
+            "username": me["username"],
+            "code_error": code_error,
+            "token_error": f"{answer.status_code} {error['code']} {error['error_subcode']}",
+        }
+    )
+)

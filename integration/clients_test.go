@@ -1,0 +1,316 @@
+package integration
+
+// Clients that nobody here wrote, from three package registries, log a user in through igproxy: a code, a long-lived token for it, a read
+// with that, and errors that arrive as each client's own. Each was given igproxy's address and no secret; what it needed besides is in
+// docs/clients.md. The programs are in clients/, one for each.
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// client is a program and what it must tell.
+type client struct {
+	name       string
+	command    []string // the last is in clients/, or was built from there
+	reads      bool     // it has nothing for codes, and begins with a short-lived token
+	codeError  string   // how its error about a code begins
+	tokenError string   // how its error about a token begins
+	note       string   // what else it tells
+	strange    []string // what the stand-in finds strange in its calls
+}
+
+var clients = []client{
+	{name: "golang.org/x/oauth2", command: []string{"bin/oauth2"}, note: "instagram_business_basic,instagram_business_content_publish",
+		codeError: `*oauth2.RetrieveError 400 {"error_type":"OAuthException"`, tokenError: "400 190 463"},
+	{name: "github.com/markbates/goth", command: []string{"bin/goth"}, codeError: `*oauth2.RetrieveError 400 {"error_type":"OAuthException"`,
+		tokenError: "400 190 463", note: "FetchUser: instagram responded with a 500 trying to fetch user information",
+		strange: []string{"path, no grant_type, no client_secret"}}, // the closed API, passed on as it came
+	{name: "axios", command: []string{"node", "node/axios.mjs"}, reads: true, tokenError: "AxiosError 400 190 463"},
+	{name: "instagram-graph-api", command: []string{"node", "node/instagram-graph-api.mjs"}, reads: true, tokenError: "OAuthException 190 463"},
+	{name: "oauth4webapi", command: []string{"node", "node/oauth4webapi.mjs"}, note: "bearer",
+		codeError: "OperationProcessingError 400 This authorization code has expired", tokenError: "OAuthException 190 463"},
+	{name: "passport-instagram", command: []string{"node", "node/passport-instagram.mjs"},
+		codeError: `InternalOAuthError 400 {"error_type":"OAuthException"`, tokenError: "400 190 463"},
+	{name: "simple-oauth2", command: []string{"node", "node/simple-oauth2.mjs"},
+		codeError: "400 OAuthException This authorization code has expired", tokenError: "OAuthException 190 463"},
+	{name: "libnet-oauth2-perl", command: []string{"perl", "perl/net_oauth2.pl"},
+		codeError: "failed oauth call access token: received error: 400 Bad Request", tokenError: "400 190 463"},
+	{name: "python3-requests-oauthlib", command: []string{"python3", "python/requests_oauthlib_login.py"},
+		codeError: "MissingTokenError (missing_token) Missing access token parameter.", tokenError: "400 190 463"},
+	{name: "ruby-oauth2", command: []string{"ruby", "ruby/oauth2.rb"},
+		codeError: "OAuth2::Error 400 This authorization code has expired", tokenError: "OAuth2::Error 400 190 463"},
+}
+
+// got is what a client tells on its standard output.
+type got struct {
+	Short      string
+	Long       string
+	ExpiresIn  int `json:"expires_in"`
+	Username   string
+	CodeError  string `json:"code_error"`
+	TokenError string `json:"token_error"`
+	Note       string
+}
+
+func TestClientsThatOthersWrote(t *testing.T) {
+	dir := installClients(t)
+	ig, upstream := standIn(t)
+	to := []string{"UPSTREAM_URL=" + upstream.URL, "UPSTREAM_LOGIN_URL=" + upstream.URL}
+	alone := serve(t, append(to, "APP_ID="+appID, "REDIRECT_URIS="+callback)...)
+	several := start(t, slices.DeleteFunc(environ(to...), func(s string) bool { return strings.HasPrefix(s, "IGPROXY_CLIENT_SECRET=") }),
+		"serve", "--config", severalApps(t))
+	several.listening(t)
+	for i, c := range slices.Concat(clients, clients) {
+		name, base := c.name, alone.url
+		if i >= len(clients) {
+			name, base = c.name+", one app of several", several.url+"/apps/shop"
+		}
+		t.Run(name, func(t *testing.T) {
+			ig.Reset()
+			n := string(rune('a' + i))
+			code, short := ig.Code(appID, callback), "IGAA-short-"+n
+			g := c.run(t, dir, told(t, base, code, "SHORT="+short, "BAD_CODE=expired-code-"+n, "BAD_TOKEN=expired-token-"+n))
+			if !c.reads {
+				if issued := ig.Issued(code); len(issued) != 1 || g.Short != issued[0] {
+					t.Errorf("the code was exchanged %d times, and the client has another token", len(issued))
+				}
+				short = g.Short
+			}
+			if issued := ig.Issued(short); len(issued) != 1 || g.Long != issued[0] || g.ExpiresIn < 5183000 {
+				t.Errorf("the token was exchanged %d times, and the client has another one, or its expires_in is %d", len(issued), g.ExpiresIn)
+			}
+			if g.Username != "anna.photos" {
+				t.Errorf("it read the user %q", g.Username)
+			}
+			if !strings.HasPrefix(g.CodeError, c.codeError) || !strings.HasPrefix(g.TokenError, c.tokenError) || g.Note != c.note {
+				t.Errorf("its errors are %q and %q, and its note %q", g.CodeError, g.TokenError, g.Note)
+			}
+			if strange := ig.Strange(); !slices.Equal(strange, c.strange) {
+				t.Errorf("Instagram got what it should not: %q", strange)
+			}
+			secretWhereItBelongs(t, ig, !c.reads)
+		})
+	}
+	t.Run("straight to Instagram the documented answer to a code fails them", func(t *testing.T) {
+		i := slices.IndexFunc(clients, func(c client) bool { return c.name == "passport-instagram" })
+		anySecret := proxytest.New(proxytest.Options{})
+		s, err := proxytest.Start(anySecret, proxytest.ServerOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		code := anySecret.Code(appID, callback)
+		_, stderr, err := clients[i].start(t, "node", dir, told(t, s.URL, code))
+		if err == nil || len(anySecret.Issued(code)) != 1 || !strings.Contains(stderr, "Error: Failed to obtain access token") {
+			t.Errorf("%v, %s", err, stderr)
+		}
+	})
+	for _, p := range []*process{alone, several} {
+		if strings.Contains(p.settled(t).String(), appSecret) {
+			t.Error("the secret is in the log")
+		}
+	}
+}
+
+// severalApps is a configuration with the app and another one.
+func severalApps(t *testing.T) (path string) {
+	t.Helper()
+	return file(t, "several.yaml", fmt.Sprintf(`apps:
+  - {name: club, app_id: "17841400000000009", client_secret_file: %s, redirect_uris: [https://club.example/callback]}
+  - {name: shop, app_id: %q, client_secret_file: %s, redirect_uris: [%s]}
+`, file(t, "club", "the-secret-of-another-app"), appID, file(t, "shop", appSecret), callback))
+}
+
+// told is all that a client is told.
+func told(t *testing.T, base, code string, more ...string) []string {
+	t.Helper()
+	return append(more, "PATH="+os.Getenv("PATH"), "HOME="+t.TempDir(), "IGPROXY="+base, "CLIENT_ID="+appID, "REDIRECT_URI="+callback, "CODE="+code,
+		"OAUTHLIB_INSECURE_TRANSPORT=1") // plain HTTP to loopback, for requests-oauthlib
+}
+
+// standIn is an instagram that knows the one app.
+func standIn(t *testing.T) (*proxytest.Instagram, *proxytest.Server) {
+	t.Helper()
+	ig := proxytest.New(proxytest.Options{AppID: appID, Secret: appSecret})
+	s, err := proxytest.Start(ig, proxytest.ServerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return ig, s
+}
+
+// run runs the program to its end. It has no secret: not in its environment, its arguments or what it prints.
+func (c client) run(t *testing.T, dir string, env []string) (g got) {
+	t.Helper()
+	program := c.command[0]
+	if program == "python3" {
+		program = pythonWith(t, "requests_oauthlib")
+	}
+	stdout, stderr, err := c.start(t, program, dir, env)
+	if err != nil {
+		t.Fatalf("%v: %v (if a program or a library is missing, run make test)\n%s%s", c.command, err, stdout, stderr)
+	}
+	for _, text := range append(slices.Concat(env, c.command), stdout, stderr) {
+		if strings.Contains(text, appSecret) {
+			t.Error("the client knows the secret")
+		}
+	}
+	if err := json.Unmarshal([]byte(stdout), &g); err != nil {
+		t.Fatalf("it told %q: %v", stdout, err)
+	}
+	return g
+}
+
+func (c client) start(t *testing.T, program, dir string, env []string) (stdout, stderr string, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, c.command[1:]...)
+	if strings.HasPrefix(program, "bin/") {
+		cmd.Path = filepath.Join(dir, program)
+	}
+	var out, errs bytes.Buffer
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, env, &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
+}
+
+// pythonWith finds an interpreter that has a module: the first one in PATH need not be the system's.
+func pythonWith(t *testing.T, module string) string {
+	t.Helper()
+	for _, python := range []string{"python3", "/usr/bin/python3"} {
+		if exec.CommandContext(t.Context(), python, "-c", "import "+module).Run() == nil {
+			return python
+		}
+	}
+	t.Fatalf("no python3 has the module %s: run make test, which installs it", module)
+	return ""
+}
+
+// installClients puts the programs and their libraries into a folder.
+func installClients(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("clients")); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	install := func(in, program string, args ...string) {
+		cmd := exec.CommandContext(ctx, program, args...)
+		cmd.Dir = filepath.Join(dir, in)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s %v: %v (if it is missing, run make test)\n%s", program, args, err, out)
+		}
+	}
+	crowd(2, func(i int) {
+		if i == 0 {
+			install("go", "go", "build", "-o", filepath.Join(dir, "bin")+"/", "./oauth2", "./goth")
+		} else {
+			install("node", "npm", "ci", "--ignore-scripts")
+		}
+	})
+	if t.Failed() {
+		t.FailNow()
+	}
+	return dir
+}
+
+// secretWhereItBelongs checks that Instagram got the real secret with the calls that need it, and with no other.
+func secretWhereItBelongs(t *testing.T, ig *proxytest.Instagram, codes bool) {
+	t.Helper()
+	seen := map[string]int{}
+	for _, r := range ig.Requests() {
+		seen[r.Endpoint]++
+		from := r.RawQuery
+		if r.Endpoint == "code" {
+			from = string(r.Body)
+		}
+		values, err := url.ParseQuery(from)
+		want := []string{appSecret}
+		if r.Endpoint == "read" || r.Endpoint == "other" {
+			want = nil
+		}
+		if err != nil || !slices.Equal(values["client_secret"], want) || r.Header.Get("Authorization") != "" && want != nil {
+			t.Errorf("a call of the kind %s, %v: not the right secret, or one in a header", r.Endpoint, err)
+		}
+	}
+	if seen["exchange"] != 2 || seen["read"] != 1 || codes && seen["code"] != 2 {
+		t.Errorf("Instagram got %v", seen)
+	}
+}
+
+// A program whose URLs can't be changed is led to igproxy by its resolver, and igproxy shows a certificate for Instagram's name.
+func TestAClientWithoutABaseURL(t *testing.T) {
+	ig, upstream := standIn(t)
+	a := newAuthority(t)
+	cert, key := a.sign(t, "igproxy", "graph.instagram.com")
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, "TLS_CERT_FILE="+file(t, "cert.pem", cert), "TLS_KEY_FILE="+file(t, "key.pem", key),
+		"ALLOWED_HOSTS=graph.instagram.com")
+	here, _ := url.Parse(p.url)
+	curl := func(path string) string {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		out, err := exec.CommandContext(ctx, "curl", "-sS", "--noproxy", "*", "--cacert", a.file, "--connect-to", "graph.instagram.com:443:"+here.Host,
+			"https://graph.instagram.com"+path).CombinedOutput()
+		if err != nil {
+			t.Fatalf("curl: %v\n%s", err, out)
+		}
+		return string(out)
+	}
+	long := reply{status: http.StatusOK, body: curl(exchangePath("IGAA-fixed"))}.token()
+	if issued := ig.Issued("IGAA-fixed"); len(issued) != 1 || long != issued[0] {
+		t.Error("no token, or another one")
+	}
+	if me := curl("/me?fields=username&access_token=" + long); !strings.Contains(me, `"username":"anna.photos"`) {
+		t.Errorf("read %s", me)
+	}
+	if strange := ig.Strange(); len(strange) > 0 {
+		t.Errorf("Instagram got what it should not: %q", strange)
+	}
+}
+
+// The table of clients is of what the test runs, and says the versions that it runs.
+func TestTheTableOfClientsIsTrue(t *testing.T) {
+	table := slurp(t, "../docs/clients.md")
+	pinned := slurp(t, "clients/go/go.mod") + slurp(t, "clients/node/package.json")
+	for _, c := range clients {
+		row := regexp.MustCompile(`(?m)^\| ` + regexp.QuoteMeta(c.name) + ` +\| ([^ |]+) +\|.*$`).FindStringSubmatch(table)
+		if row == nil {
+			t.Errorf("docs/clients.md has no row for %s", c.name)
+			continue
+		}
+		version := regexp.MustCompile(regexp.QuoteMeta(c.name) + `"?:? "?v?([0-9.]+)`).FindStringSubmatch(pinned)
+		if version != nil && version[1] != row[1] {
+			t.Errorf("docs/clients.md says %s of %s, which is at %s", row[1], c.name, version[1])
+		}
+		if version == nil && !strings.HasPrefix(c.command[0], "p") && c.command[0] != "ruby" {
+			t.Errorf("%s is pinned nowhere", c.name)
+		}
+	}
+}
+
+func slurp(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

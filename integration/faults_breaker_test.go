@@ -1,0 +1,204 @@
+package integration
+
+// The breaker: an outage costs a few calls and everybody else a quick 503; half-open it lets through what it must and no herd; a probe
+// that hangs ends; and what is no ill health never trips it.
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+func percentile(all []time.Duration, p float64) time.Duration {
+	slices.Sort(all)
+	return all[int(float64(len(all)-1)*p)]
+}
+
+func TestAThousandRequestsAgainst500sCostTwentyCalls(t *testing.T) {
+	const requests, callers, most = 1000, 4, 20 // five failures with a retry each open it, and three more may be under way
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	p := fast(t, 1, "UPSTREAM_URL="+upstream.URL, "BREAKER_OPEN=1m", "LOG_LEVEL=info")[0]
+	known := p.ask(t, "IGAA-known")
+	ig.SetFault("down")
+	before := ig.Calls()
+	var mu sync.Mutex // protects the three below
+	var refusals, hits []time.Duration
+	paid := 0
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for i := range next {
+				cold, err := p.try(t.Context(), fmt.Sprintf("IGAA-cold-%d", i))
+				hit, err2 := p.try(t.Context(), "IGAA-known") // in between, so that both are measured in the same noise
+				if err != nil || err2 != nil || hit.status != 200 || hit.token() != known.token() {
+					t.Errorf("a known token got %d (%v, %v)", hit.status, err, err2)
+					continue
+				}
+				e := cold.graphError(t)
+				if !e.Transient || e.Code != 2 {
+					t.Errorf("got %d %s", cold.status, cold.body)
+				}
+				mu.Lock()
+				hits = append(hits, hit.took)
+				if e.Subcode == 990020 && cold.status == 503 && within(cold.header.Get("Retry-After"), time.Minute) {
+					refusals = append(refusals, cold.took)
+				} else {
+					paid++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for i := range requests {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	calls := ig.Calls() - before
+	if calls > most || paid > most || len(refusals) < requests-most {
+		t.Fatalf("%d calls, %d requests that waited for one, %d refused at once; want at most %d calls", calls, paid, len(refusals), most)
+	}
+	refusal, hit := percentile(refusals, .99), percentile(hits, .99)
+	t.Logf("%d calls for %d requests; p99 of a refusal %s, of a hit %s", calls, requests, refusal, hit)
+	if refusal > 10*time.Millisecond && refusal > 5*hit { // a machine that is slow is slow with hits too
+		t.Errorf("p99 of a refusal is %s and of a hit %s; want less than 10ms, or at least not much more than a hit", refusal, hit)
+	}
+}
+
+// halfOpen trips the breaker of a sidecar at this edge, and waits until it would let a probe through.
+func halfOpen(t *testing.T, ig *edge, settings ...string) *process {
+	t.Helper()
+	p := serve(t, append(settings, "UPSTREAM_URL="+ig.URL, "BREAKER_OPEN=1s", "BREAKER_FAILURES=1", "UPSTREAM_RETRIES=0")...)
+	if r := p.ask(t, "down-1"); r.status != 502 {
+		t.Fatalf("got %d %s", r.status, r.body)
+	}
+	eventually(t, "the breaker is half-open", func() bool { return p.breaker(t) == "half-open" })
+	return p
+}
+
+func TestHalfOpenLetsNoHerdThrough(t *testing.T) {
+	const callers = 200
+	gate := make(chan struct{})
+	ig := newEdge(t, map[string]http.HandlerFunc{"cold": func(w http.ResponseWriter, r *http.Request) {
+		<-gate
+		says(200, "application/json", goodAnswer)(w, r)
+	}})
+	release := sync.OnceFunc(func() { close(gate) })
+	defer release()
+	p := halfOpen(t, ig, "UPSTREAM_TIMEOUT=15s")
+	before := ig.asked("")
+	var refused, answered, others atomic.Int32
+	done := make(chan struct{})
+	go func() { // ends with its callers
+		defer close(done)
+		crowd(callers, func(i int) {
+			r, err := p.try(t.Context(), fmt.Sprintf("cold-%d", i))
+			switch {
+			case err == nil && r.status == 200:
+				answered.Add(1)
+			case err == nil && r.status == 503 && r.graphError(t).Subcode == 990020 && within(r.header.Get("Retry-After"), time.Second):
+				refused.Add(1)
+			default:
+				others.Add(1)
+			}
+		})
+	}()
+	eventually(t, "all but the probe are refused", func() bool { return refused.Load() == callers-1 })
+	if n := ig.asked("") - before; n != 1 {
+		t.Errorf("%d calls while half-open, want the one probe", n)
+	}
+	release()
+	<-done
+	if answered.Load() != 1 || others.Load() != 0 {
+		t.Errorf("%d answered and %d otherwise, want the probe alone", answered.Load(), others.Load())
+	}
+	if r := p.ask(t, "IGAA-after"); r.status != 200 || p.breaker(t) != "closed" {
+		t.Errorf("after the probe: %d, the breaker is %s", r.status, p.breaker(t))
+	}
+}
+
+// A probe that hangs would keep a half-open breaker from ever deciding.
+func TestAProbeThatHangsEnds(t *testing.T) {
+	const timeout = 500 * time.Millisecond
+	ig := newEdge(t, nil)
+	p := halfOpen(t, ig, "UPSTREAM_TIMEOUT="+timeout.String())
+	before := ig.asked("")
+	ig.SetFault("hang")
+	if r := p.ask(t, "IGAA-probe"); r.status != 504 || r.took > timeout+noise {
+		t.Errorf("the probe: %d after %s", r.status, r.took)
+	}
+	if r := p.ask(t, "IGAA-behind"); r.graphError(t).Subcode != 990020 && r.status != 504 {
+		t.Errorf("behind the probe: %d %s", r.status, r.body)
+	}
+	ig.SetFault("")
+	hung := ig.asked("") - before
+	eventually(t, "the breaker closes", func() bool { return p.ask(t, "IGAA-after").status == 200 })
+	if hung > 2 || p.breaker(t) != "closed" {
+		t.Errorf("%d calls hung; the breaker is %s", hung, p.breaker(t))
+	}
+	eventually(t, "the log tells of both times it was open", func() bool {
+		var states []string
+		for _, line := range p.log.lines("breaker changed") {
+			states = append(states, line["to"].(string))
+		}
+		got := strings.Join(states, " ")
+		return strings.HasPrefix(got, "open half-open open half-open") && strings.HasSuffix(got, "closed")
+	})
+}
+
+func TestWhatIsNoIllHealthNeverTripsTheBreaker(t *testing.T) {
+	ig := newEdge(t, map[string]http.HandlerFunc{})
+	p := serve(t, "UPSTREAM_URL="+ig.URL, "BREAKER_FAILURES=1", "BREAKER_RATIO=0.01", "BREAKER_MIN_REQUESTS=1")
+	closed := func(t *testing.T) {
+		t.Helper()
+		if changes := p.sum(t, "igproxy_breaker_changes_total"); changes > 0 || p.breaker(t) != "closed" {
+			t.Errorf("the breaker is %s, and has changed %v times", p.breaker(t), changes)
+		}
+	}
+	t.Run("refusals", func(t *testing.T) {
+		for i := range 20 {
+			for _, fault := range []string{"expired", "revoked", "garbage", "longlived", "standing", "permission", "limit17"} {
+				if r := p.ask(t, fmt.Sprintf("%s-%d", fault, i)); r.status != 400 && r.status != 403 {
+					t.Fatalf("%s: got %d %s", fault, r.status, r.body)
+				}
+			}
+		}
+		closed(t)
+	})
+	t.Run("leavers", func(t *testing.T) {
+		ig.SetLatency(200 * time.Millisecond)
+		defer ig.SetLatency(0)
+		before := ig.asked("")
+		ctx, leave := context.WithCancel(t.Context())
+		var left atomic.Int32
+		done := make(chan struct{})
+		go func() { // ends when they leave
+			defer close(done)
+			crowd(50, func(i int) {
+				if _, err := p.try(ctx, fmt.Sprintf("IGAA-left-%d", i)); err != nil {
+					left.Add(1)
+				}
+			})
+		}()
+		eventually(t, "an exchange is under way", func() bool { return ig.asked("") > before })
+		leave()
+		<-done
+		eventually(t, "what they left behind has landed", func() bool { return p.sum(t, "igproxy_flights") == 0 })
+		if left.Load() == 0 {
+			t.Error("nobody left")
+		}
+		closed(t)
+	})
+	if r := p.ask(t, "IGAA-after"); r.status != 200 {
+		t.Errorf("got %d", r.status)
+	}
+}

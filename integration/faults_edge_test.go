@@ -1,0 +1,151 @@
+package integration
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// edge is the stand-in Instagram behind an edge that can do what Instagram itself does not. A token that starts with the name of a script
+// and a hyphen meets it; all others reach the stand-in. It counts, by token, what came.
+type edge struct {
+	*proxytest.Instagram
+	URL string
+
+	mu      sync.Mutex // protects the two below
+	scripts map[string]http.HandlerFunc
+	calls   map[string]int
+}
+
+func newEdge(t *testing.T, scripts map[string]http.HandlerFunc) *edge {
+	t.Helper()
+	e := &edge{Instagram: proxytest.New(proxytest.Options{Secret: appSecret}), scripts: scripts, calls: map[string]int{}}
+	s := httptest.NewServer(e)
+	e.URL = s.URL
+	t.Cleanup(func() {
+		e.Close() // ends what hangs
+		s.CloseClientConnections()
+		s.Close()
+	})
+	return e
+}
+
+func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	token := r.URL.Query().Get("access_token")
+	name, _, _ := strings.Cut(token, "-")
+	e.mu.Lock()
+	e.calls[token]++
+	script := e.scripts[name]
+	e.mu.Unlock()
+	if script == nil {
+		e.Instagram.ServeHTTP(w, r)
+		return
+	}
+	script(w, r)
+}
+
+func (e *edge) script(name string, script http.HandlerFunc) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.scripts[name] = script
+}
+
+// asked is how many calls came with this token; all of them, without one.
+func (e *edge) asked(token string) (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for t, calls := range e.calls {
+		if token == "" || t == token {
+			n += calls
+		}
+	}
+	return n
+}
+
+// says answers with these bytes.
+func says(status int, contentType, body string, headers ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		for i := 0; i < len(headers); i += 2 {
+			w.Header().Set(headers[i], headers[i+1])
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// refuses answers in Instagram's envelope.
+func refuses(status, code int, headers ...string) http.HandlerFunc {
+	return says(status, "application/json", fmt.Sprintf(`{"error":{"message":"m","type":"OAuthException","code":%d}}`, code), headers...)
+}
+
+const goodAnswer = `{"access_token":"IGAAlong","token_type":"bearer","expires_in":5183944}`
+
+// chunkCut ends in the middle of a chunked body.
+func chunkCut(w http.ResponseWriter, _ *http.Request) {
+	_, _ = io.WriteString(w, goodAnswer[:30])
+	_ = http.NewResponseController(w).Flush()
+	panic(http.ErrAbortHandler)
+}
+
+// dripHead sends a head that never ends, always alive.
+func dripHead(w http.ResponseWriter, r *http.Request) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	defer conn.Close()
+	_, err = io.WriteString(conn, "HTTP/1.1 200 OK\r\nX-Fb-Debug: ")
+	for range 1000 { // ends when its client leaves, and after 100 s at the latest
+		if err != nil {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+		_, err = io.WriteString(conn, "x")
+	}
+}
+
+// sum adds up the samples of a metric whose labels have all of these texts.
+func (p *process) sum(t *testing.T, name string, labels ...string) (sum float64) {
+	t.Helper()
+	s := bufio.NewScanner(strings.NewReader(p.page(t, "/metrics").body))
+samples:
+	for s.Scan() {
+		sample, value, _ := strings.Cut(s.Text(), " ")
+		if metric, _, _ := strings.Cut(sample, "{"); metric != name {
+			continue
+		}
+		for _, l := range labels {
+			if !strings.Contains(sample, l) {
+				continue samples
+			}
+		}
+		n, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			t.Fatalf("%s: %v", s.Text(), err)
+		}
+		sum += n
+	}
+	return sum
+}
+
+// breaker is the state of the breaker that guards the exchange.
+func (p *process) breaker(t *testing.T) string {
+	t.Helper()
+	for _, state := range []string{"closed", "open", "half-open"} {
+		if p.sum(t, "igproxy_breaker_state", `state="`+state+`"`, `upstream="instagram"`) == 1 {
+			return state
+		}
+	}
+	t.Fatal("the breaker is in no state")
+	return ""
+}

@@ -1,0 +1,91 @@
+package integration
+
+// Flights do not wait for each other, and there is a bound on how many are in the air: past it a quick 503, and known tokens go on.
+
+import (
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+func TestOneSlowFlightAmongFastOnes(t *testing.T) {
+	const timeout = 5 * time.Second
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_TIMEOUT="+timeout.String())
+	slow := make(chan reply, 1)
+	go func() { r, _ := p.try(t.Context(), "hang-1"); slow <- r }() // ends with its time-out
+	eventually(t, "the slow one is in the air", func() bool { return ig.CallsFor("hang-1") == 1 })
+	var right atomic.Int32
+	crowd(100, func(i int) {
+		if r, err := p.try(t.Context(), fmt.Sprintf("IGAA-fast-%d", i)); err == nil && r.status == 200 {
+			right.Add(1)
+		}
+	})
+	select {
+	case r := <-slow:
+		t.Errorf("the fast ones were answered after the slow one, which got %d", r.status)
+	default:
+		r := <-slow
+		if r.status != 504 || r.took > timeout+noise {
+			t.Errorf("the slow one got %d after %s", r.status, r.took)
+		}
+	}
+	if right.Load() != 100 {
+		t.Errorf("%d of 100 fast ones were answered", right.Load())
+	}
+}
+
+// With two places and eight waiters a place, the others are refused at once.
+func TestTooManyExchangesAtOnceAreAQuick503(t *testing.T) {
+	const places, waiting, callers = 2, 16, 100
+	gate := make(chan struct{})
+	ig := newEdge(t, map[string]http.HandlerFunc{"cold": func(w http.ResponseWriter, r *http.Request) {
+		<-gate
+		says(200, "application/json", goodAnswer)(w, r)
+	}})
+	open := make(chan struct{})
+	release := func() {
+		select {
+		case <-open:
+		default:
+			close(open)
+			close(gate)
+		}
+	}
+	defer release()
+	p := serve(t, "UPSTREAM_URL="+ig.URL, fmt.Sprintf("UPSTREAM_MAX_IN_FLIGHT=%d", places), "UPSTREAM_TIMEOUT=15s")
+	known := p.ask(t, "IGAA-known")
+	before := ig.asked("")
+	var answered, refused, others atomic.Int32
+	done := make(chan struct{})
+	go func() { // ends with its callers
+		defer close(done)
+		crowd(callers, func(i int) {
+			r, err := p.try(t.Context(), fmt.Sprintf("cold-%d", i))
+			switch {
+			case err == nil && r.status == 200:
+				answered.Add(1)
+			case err == nil && r.status == 503 && r.graphError(t).Subcode == 990021 && within(r.header.Get("Retry-After"), time.Second):
+				refused.Add(1)
+			default:
+				others.Add(1)
+			}
+		})
+	}()
+	eventually(t, "those beyond the bound are refused", func() bool { return refused.Load() == callers-places-waiting })
+	if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
+		t.Errorf("a known token got %d", r.status)
+	}
+	if n := ig.asked("") - before; n != places {
+		t.Errorf("%d calls at once, want %d", n, places)
+	}
+	release()
+	<-done
+	if answered.Load() != places+waiting || others.Load() != 0 {
+		t.Errorf("%d answered, %d otherwise; want %d and 0", answered.Load(), others.Load(), places+waiting)
+	}
+}

@@ -1,0 +1,104 @@
+package integration
+
+// A rate limit, in whichever status it comes, is a pause of the length Instagram says, and no ill health: for all cold tokens of the app
+// (codes 4 and 613), or for the one token (17 and 32). Known tokens are served meanwhile, and Instagram is not asked.
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestARateLimitIsAPauseAndNoFailure(t *testing.T) {
+	const pause = 2 * time.Second // Retry-After has no fractions, and a pause of one second is over before a busy machine has looked
+	for name, code := range map[string]int{"code 4": 4, "code 613": 613, "code 17": 17, "code 32": 32} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // they do little but wait
+			ig := newEdge(t, map[string]http.HandlerFunc{})
+			p := serve(t, "UPSTREAM_URL="+ig.URL, "BREAKER_FAILURES=1")
+			known := p.ask(t, "IGAA-known")
+			for _, status := range []int{429, 400, 403} {
+				wholeApp := code == 4 || code == 613
+				limited := fmt.Sprintf("limited%d-%d", code, status)
+				ig.script(fmt.Sprintf("limited%d", code), refuses(status, code, "Retry-After", strconv.Itoa(int(pause.Seconds()))))
+				r := p.ask(t, limited)
+				from := time.Now() // the pause has begun, and ends at most this much later
+				if e := r.graphError(t); r.status != status || e.Code != code || !within(r.header.Get("Retry-After"), pause) {
+					t.Fatalf("%d: got %d %+v, Retry-After %q", status, r.status, e, r.header.Get("Retry-After"))
+				}
+				ig.script(fmt.Sprintf("limited%d", code), nil)
+				calls := ig.asked("")
+				inPause := 0
+				for i := range 5 {
+					token := limited
+					if wholeApp {
+						token = fmt.Sprintf("IGAA-cold%d-%d-%d", code, status, i)
+					}
+					r := p.ask(t, token)
+					if time.Since(from) > pause-100*time.Millisecond {
+						break // the machine was slow: what follows may be behind the pause
+					}
+					inPause++
+					// Of the whole app's pause every token is told in the one status for that; a token's own word is repeated as it came.
+					want := status
+					if wholeApp {
+						want = 429
+					}
+					if e := r.graphError(t); r.status != want || e.Code != code || !within(r.header.Get("Retry-After"), pause) || ig.asked("") != calls {
+						t.Fatalf("%d, in the pause: got %d %+v, Retry-After %q, %d calls", status, r.status, e, r.header.Get("Retry-After"), ig.asked("")-calls)
+					}
+				}
+				if inPause == 0 {
+					t.Errorf("%d: nothing was asked in the pause", status)
+				}
+				if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
+					t.Errorf("%d: a known token got %d", status, r.status)
+				}
+				if !wholeApp {
+					if r := p.ask(t, fmt.Sprintf("IGAA-other%d-%d", code, status)); r.status != 200 {
+						t.Errorf("%d: one user's limit holds another: %d", status, r.status)
+					}
+				}
+				eventually(t, "the pause ends", func() bool { return p.ask(t, limited).status == 200 })
+			}
+			if changes := p.sum(t, "igproxy_breaker_changes_total"); changes > 0 || p.breaker(t) != "closed" {
+				t.Errorf("a rate limit changed the breaker %v times", changes)
+			}
+		})
+	}
+}
+
+// within reports whether a Retry-After is at least a second and at most this long.
+func within(header string, most time.Duration) bool {
+	seconds, err := strconv.Atoi(header)
+	return err == nil && seconds >= 1 && time.Duration(seconds)*time.Second <= most
+}
+
+// Nobody asks during the pause, and the first call after it comes when Instagram said, not before.
+func TestAPauseIsAsLongAsInstagramSays(t *testing.T) {
+	const pause = 2 * time.Second
+	var said, next atomic.Int64
+	ig := newEdge(t, map[string]http.HandlerFunc{
+		"limit": func(w http.ResponseWriter, r *http.Request) {
+			said.Store(time.Now().UnixNano())
+			refuses(400, 4, "Retry-After", strconv.Itoa(int(pause.Seconds())))(w, r)
+		},
+		"cold": func(w http.ResponseWriter, r *http.Request) {
+			next.CompareAndSwap(0, time.Now().UnixNano())
+			says(200, "application/json", goodAnswer)(w, r)
+		},
+	})
+	p := serve(t, "UPSTREAM_URL="+ig.URL)
+	p.ask(t, "limit-1")
+	n := 0
+	eventually(t, "the pause ends", func() bool {
+		n++
+		return p.ask(t, fmt.Sprintf("cold-%d", n)).status == 200
+	})
+	if waited := time.Duration(next.Load() - said.Load()); waited < pause || waited > pause+noise {
+		t.Errorf("asked again %s after a Retry-After of %s", waited, pause)
+	}
+}

@@ -1,0 +1,51 @@
+package integration
+
+// Instagram is nowhere: nobody listens, or its name does not resolve. Cold tokens get a quick 503, known ones are served, and when it is
+// there, it is used, without a restart.
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+func TestNobodyListensAndThenInstagramIsThere(t *testing.T) {
+	const timeout = 2 * time.Second
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	p := serve(t, "UPSTREAM_URL=http://"+addr, "UPSTREAM_TIMEOUT="+timeout.String(), "BREAKER_FAILURES=1", "BREAKER_OPEN=100ms")
+	r := p.ask(t, "IGAA-1")
+	if e := r.graphError(t); r.status != 503 || e.Code != 2 || e.Subcode != unreachable || !e.Transient || r.header.Get("Retry-After") == "" || r.took > timeout+noise {
+		t.Errorf("got %d %+v after %s", r.status, e, r.took)
+	}
+	if p.breaker(t) == "closed" {
+		t.Error("the breaker did not count it")
+	}
+	ig, _ := instagram(t, proxytest.ServerOptions{Addr: addr})
+	eventually(t, "Instagram is used", func() bool { return p.ask(t, "IGAA-1").status == 200 })
+	if n := ig.CallsFor("IGAA-1"); n != 1 {
+		t.Errorf("%d calls, want 1", n)
+	}
+}
+
+// The names under .invalid never resolve, RFC 6761. That such a name resolves later cannot be played from outside a process: package proxy
+// has the test with a name server of its own.
+func TestANameThatDoesNotResolve(t *testing.T) {
+	const timeout = 2 * time.Second
+	p := serve(t, "UPSTREAM_URL=https://instagram.invalid", "UPSTREAM_TIMEOUT="+timeout.String(), "BREAKER_FAILURES=1")
+	r := p.ask(t, "IGAA-1")
+	e := r.graphError(t)
+	resolved := r.status == 503 && e.Subcode == unreachable
+	if late := r.status == 504 && e.Subcode == tooLate; !resolved && !late || e.Code != 2 || !e.Transient || r.took > timeout+noise {
+		t.Errorf("got %d %+v after %s", r.status, e, r.took) // a machine without a name server waits for one
+	}
+	if p.breaker(t) == "closed" {
+		t.Error("the breaker did not count it")
+	}
+}

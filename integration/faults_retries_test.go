@@ -1,0 +1,75 @@
+package integration
+
+// Instagram loses the first call for every token. One retry each would answer everybody, and double the load of an Instagram that is ill:
+// retries are a tenth of the calls, and a few that time brings. The few failures of an Instagram in good health are all retried.
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+func TestRetriesAreATenthOfTheCalls(t *testing.T) {
+	const tokens, callers, saved, second = 500, 8, 10, 1
+	for _, fault := range []string{"flaky", "flaky500"} {
+		t.Run(fault, func(t *testing.T) {
+			ig, upstream := instagram(t, proxytest.ServerOptions{})
+			p := serve(t, "UPSTREAM_URL="+upstream.URL, "BREAKER_FAILURES=1000000", "BREAKER_RATIO=1", "BREAKER_MIN_REQUESTS=1000000")
+			start := time.Now()
+			var right, lost atomic.Int32
+			next := make(chan int)
+			var wg sync.WaitGroup
+			for range callers {
+				wg.Go(func() {
+					for i := range next {
+						r, err := p.try(t.Context(), fmt.Sprintf("%s-%d", fault, i))
+						switch {
+						case err == nil && r.status == 200:
+							right.Add(1)
+						case err == nil && (r.status == 503 || r.status == 502) && r.graphError(t).Code == 2:
+							lost.Add(1)
+						}
+					}
+				})
+			}
+			for i := range tokens {
+				next <- i
+			}
+			close(next)
+			wg.Wait()
+			retries := ig.Calls() - tokens
+			most := tokens/10 + saved + second*int(time.Since(start).Seconds()+1)
+			t.Logf("%d calls for %d tokens, %d retries within %s, at most %d", ig.Calls(), tokens, retries, time.Since(start).Round(time.Millisecond), most)
+			if retries > most || retries < tokens/10 {
+				t.Errorf("%d retries of %d calls, want at least %d and at most %d", retries, tokens, tokens/10, most)
+			}
+			if int(right.Load()) != retries || int(lost.Load()) != tokens-retries {
+				t.Errorf("%d answered and %d lost; want each retry to answer one", right.Load(), lost.Load())
+			}
+			spent, denied := p.sum(t, "igproxy_upstream_retries_total", `result="spent"`), p.sum(t, "igproxy_upstream_retries_total", `result="denied"`)
+			if int(spent) != retries || int(denied) != tokens-retries {
+				t.Errorf("counted %v as spent and %v as denied, want %d and %d", spent, denied, retries, tokens-retries)
+			}
+		})
+	}
+	t.Run("in good health", func(t *testing.T) {
+		ig, upstream := instagram(t, proxytest.ServerOptions{})
+		p := serve(t, "UPSTREAM_URL="+upstream.URL)
+		for i := range 400 {
+			token := fmt.Sprintf("IGAA-%d", i)
+			if i%20 == 0 {
+				token = fmt.Sprintf("flaky500-%d", i)
+			}
+			if r := p.ask(t, token); r.status != 200 {
+				t.Fatalf("%s: got %d %s", token, r.status, r.body)
+			}
+		}
+		if ig.Calls() != 420 {
+			t.Errorf("%d calls, want 420", ig.Calls())
+		}
+	})
+}

@@ -1,0 +1,43 @@
+# Makes a table of igproxy's /metrics: requests by outcome and source, and the quantiles of their durations by source, interpolated within
+# the histogram's buckets as Prometheus does.
+function label(name,  at) {
+  at = index($0, name "=\"")
+  if (!at) return ""
+  at = substr($0, at + length(name) + 2)
+  return substr(at, 1, index(at, "\"") - 1)
+}
+
+# quantile of a source, in milliseconds.
+function quantile(source, q,  want, i, below, lower) {
+  want = q * count[source, buckets[source]]
+  for (i = 1; i <= buckets[source]; i++) {
+    if (count[source, i] >= want) {
+      if (bound[source, i] == "+Inf") return sprintf("> %.2f", 1000 * lower)
+      return sprintf("%.2f", 1000 * (lower + (bound[source, i] - lower) * (want - below) / (count[source, i] - below)))
+    }
+    below = count[source, i]
+    lower = bound[source, i]
+  }
+}
+
+/^igproxy_requests_total\{/ {
+  n = ++rows
+  outcome[n] = label("outcome"); from[n] = label("source"); grant[n] = label("grant"); requests[n] = $NF
+}
+
+/^igproxy_request_duration_seconds_bucket\{/ {
+  key = label("grant") " " label("source")
+  i = ++buckets[key]
+  bound[key, i] = label("le"); count[key, i] = $NF
+}
+
+/^igproxy_upstream_requests_total\{/ { asked += $NF }
+
+END {
+  printf "%-12s %-10s %-10s %10s %10s %10s\n", "grant", "outcome", "source", "requests", "p50 ms", "p99 ms"
+  for (n = 1; n <= rows; n++) {
+    key = grant[n] " " from[n]
+    printf "%-12s %-10s %-10s %10d %10s %10s\n", grant[n], outcome[n], from[n], requests[n], quantile(key, .5), quantile(key, .99)
+  }
+  printf "Instagram was asked %d times.\n", asked
+}

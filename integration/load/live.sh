@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# A live load, all on this machine: starts a stand-in Instagram that takes 50 ms for an answer and a sidecar before it, lets wrk and vegeta
+# ask for LOAD seconds each and hey once, prints what the sidecar itself has counted, and ends both.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+dir=$(mktemp -d)
+started=()
+end() {
+  kill "${started[@]}" 2>/dev/null || true
+  wait
+  rm -rf "$dir"
+}
+trap end EXIT
+trap 'exit 130' INT TERM
+
+igproxy=$dir/igproxy
+go -C "$here/../.." build -o "$igproxy" ./cmd/igproxy
+
+# listening waits for a line in a log and takes a member of it.
+listening() {
+  for _ in $(seq 200); do
+    if value=$(sed -n "s/.*listening.*\"$2\":\"\([^\"]*\)\".*/\1/p" "$dir/$1.log" | head -n1) && [ -n "$value" ]; then
+      echo "$value"
+      return
+    fi
+    sleep 0.05
+  done
+  cat "$dir/$1.log" >&2
+  return 1
+}
+
+"$igproxy" mock --listen 127.0.0.1:0 --latency 50ms 2>"$dir/mock.log" &
+started+=($!)
+upstream=$(listening mock url)
+
+env IGPROXY_UPSTREAM_URL="$upstream" IGPROXY_CLIENT_SECRET=made-up-for-the-load IGPROXY_LISTEN=127.0.0.1:0 IGPROXY_ADMIN_LISTEN=127.0.0.1:0 \
+  IGPROXY_LOG_LEVEL=info IGPROXY_LOG_FORMAT=json "$igproxy" serve 2>"$dir/serve.log" &
+started+=($!)
+export IGPROXY
+IGPROXY=$(listening serve url)
+admin=$(listening serve admin)
+
+for recipe in "wrk.sh hit" "hey.sh burst" "vegeta.sh miss"; do
+  printf '\n== %s\n' "$recipe"
+  "$here"/$recipe
+done
+printf '\n== what the sidecar counted\n'
+curl -sS --noproxy '*' "$admin/metrics" | awk -f "$here/figures.awk"

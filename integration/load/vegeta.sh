@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# vegeta: a rate that stays the same, however slow the answers are. go.mod here pins it; Go builds it at the first use.
+#   vegeta.sh hit    2,000 requests a second (RATE) for one token, which igproxy knows after the first
+#   vegeta.sh miss   200 requests a second (RATE), each for a new token: each is an exchange
+. "$(dirname "$0")/recipe.sh"
+vegeta() { go -C "$here" tool vegeta "$@"; }
+# attack sends the targets on standard input, in a circle.
+attack() { vegeta attack -rate="$1" -duration="${seconds}s" -workers="$connections" | vegeta report; }
+case ${1-} in
+  hit) url "IGAA-vegeta-$run" | sed 's/^/GET /' | attack "${RATE:-2000}" ;;
+  miss) rate=${RATE:-200}; seq -f "GET $(url "IGAA-vegeta-$run")-%.0f" "$((rate * seconds))" | attack "$rate" ;;
+  *) usage "hit|miss" ;;
+esac

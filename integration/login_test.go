@@ -1,0 +1,283 @@
+package integration
+
+// The whole login of an app that holds no secret: the code of the redirect becomes a short-lived token, that a long-lived one, which is
+// refreshed and used, all at one base URL. Each call reaches the host of Meta's that it is for, with the secret that is right there, and a
+// code that works once is sent once, however many callbacks there are in however many sidecars.
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+const (
+	appID         = "17841400000000002"
+	threadsID     = "17841400000000003"
+	threadsSecret = "7hreads5ecret0123456789abcdef"
+	callback      = "https://app.example/callback"
+)
+
+// meta are Meta's three hosts, each a stand-in of its own.
+type meta struct{ graph, login, threads *proxytest.Instagram }
+
+// startMeta starts them and returns the settings of a sidecar between an app and them.
+func startMeta(t *testing.T) (*meta, []string) {
+	t.Helper()
+	var settings []string
+	start := func(key, host string) *proxytest.Instagram {
+		i := proxytest.New(proxytest.Options{Host: host, AppID: appID, Secret: appSecret, Threads: proxytest.App{AppID: threadsID, Secret: threadsSecret}})
+		s, err := proxytest.Start(i, proxytest.ServerOptions{Addr: "127.0.0.1:0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+		settings = append(settings, key+"="+s.URL)
+		return i
+	}
+	m := &meta{start("UPSTREAM_URL", "graph.instagram.com"), start("UPSTREAM_LOGIN_URL", "api.instagram.com"), start("THREADS_URL", "graph.threads.net")}
+	return m, append(settings, "APP_ID="+appID, "REDIRECT_URIS="+callback,
+		"THREADS_APP_ID="+threadsID, "THREADS_CLIENT_SECRET="+threadsSecret, "THREADS_REDIRECT_URIS="+callback)
+}
+
+// strange is what any of them got and should not have.
+func (m *meta) strange() []string {
+	return append(append(append([]string(nil), m.graph.Strange()...), m.login.Strange()...), m.threads.Strange()...)
+}
+
+// callBack is the app's callback: it sends the code, and no secret.
+func callBack(ctx context.Context, p *process, id, code string) (reply, error) {
+	form := url.Values{"client_id": {id}, "grant_type": {"authorization_code"}, "redirect_uri": {callback}, "code": {code}}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+"/oauth/access_token", strings.NewReader(form.Encode()))
+	if err != nil {
+		return reply{}, err
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	start := time.Now()
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return reply{}, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return reply{res.StatusCode, res.Header, string(body), time.Since(start)}, err
+}
+
+func (p *process) fetch(t *testing.T, path string) reply {
+	t.Helper()
+	r, err := fetch(t.Context(), http.DefaultClient, p.url+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestALoginWithoutASecretInTheApp(t *testing.T) {
+	m, settings := startMeta(t)
+	p := serve(t, settings...)
+	for _, shape := range []string{"data", "flat"} {
+		m.login.SetShape(shape)
+		code := m.login.Code(appID, callback)
+		r, err := callBack(t.Context(), p, appID, code+"#_")
+		if err != nil || r.status != 200 {
+			t.Fatalf("%s: the code got %d %s, %v", shape, r.status, r.body, err)
+		}
+		var answer struct {
+			AccessToken string          `json:"access_token"`
+			UserID      json.RawMessage `json:"user_id"`
+			Data        []struct {
+				AccessToken string          `json:"access_token"`
+				UserID      json.RawMessage `json:"user_id"`
+			} `json:"data"`
+		}
+		if err := json.Unmarshal([]byte(r.body), &answer); err != nil || len(answer.Data) != 1 || answer.Data[0].AccessToken != answer.AccessToken ||
+			string(answer.Data[0].UserID) != string(answer.UserID) || !strings.Contains(string(answer.UserID), "1784140") {
+			t.Fatalf("%s: not both shapes: %s", shape, r.body)
+		}
+		long := p.ask(t, answer.AccessToken)
+		if long.status != 200 || long.token() == "" {
+			t.Fatalf("%s: the exchange got %d %s", shape, long.status, long.body)
+		}
+		if young := p.fetch(t, "/refresh_access_token?grant_type=ig_refresh_token&access_token="+long.token()); young.status != 400 {
+			t.Errorf("%s: a token that is not a day old was refreshed: %d", shape, young.status)
+		}
+		if me := p.fetch(t, "/v23.0/me?fields=id,username&access_token="+long.token()); me.status != 200 || me.header.Get("Cache-Status") != "" {
+			t.Errorf("%s: /me got %d %s", shape, me.status, me.body)
+		}
+	}
+	used := m.login.Code(appID, callback)
+	first, _ := callBack(t.Context(), p, appID, used)
+	if again, _ := callBack(t.Context(), p, appID, used); again.status != 200 || again.body != first.body || !strings.HasPrefix(again.header.Get("Cache-Status"), "igproxy; hit") {
+		t.Errorf("a double callback got %d %s", again.status, again.body)
+	}
+	if spent, _ := callBack(t.Context(), p, appID, "expired-code"); spent.status < 400 || !strings.HasPrefix(spent.body, `{"error_type":"OAuthException","code":4`) {
+		t.Errorf("a bad code got %d %s", spent.status, spent.body)
+	}
+	if s := m.strange(); len(s) > 0 {
+		t.Errorf("Meta got what it should not: %v", s)
+	}
+	if m.graph.CallsTo("code") != 0 || m.login.CallsTo("exchange") != 0 || m.threads.Calls() != 0 {
+		t.Error("a call went to the wrong host")
+	}
+	if strings.Contains(p.settled(t).String(), used) || strings.Contains(p.log.String(), first.token()) {
+		t.Error("the log holds a code or a token")
+	}
+}
+
+func TestThreadsIsTheSameAtItsOwnHost(t *testing.T) {
+	m, settings := startMeta(t)
+	p := serve(t, settings...)
+	r, err := callBack(t.Context(), p, threadsID, m.threads.Code(threadsID, callback))
+	if err != nil || r.status != 200 {
+		t.Fatalf("the code got %d %s, %v", r.status, r.body, err)
+	}
+	long := p.fetch(t, "/access_token?grant_type=th_exchange_token&access_token="+url.QueryEscape(r.token()))
+	if long.status != 200 {
+		t.Fatalf("the exchange got %d %s", long.status, long.body)
+	}
+	m.threads.Age(25 * time.Hour)
+	refreshed := p.fetch(t, "/refresh_access_token?grant_type=th_refresh_token&access_token="+long.token())
+	again := p.fetch(t, "/refresh_access_token?grant_type=th_refresh_token&access_token="+long.token())
+	if refreshed.status != 200 || again.token() != refreshed.token() || m.threads.CallsTo("threads_refresh") != 1 {
+		t.Errorf("two refreshes got %d and %d with %d calls", refreshed.status, again.status, m.threads.CallsTo("threads_refresh"))
+	}
+	if me := p.fetch(t, "/apps/threads/v1.0/me?fields=id&access_token="+refreshed.token()); me.status != 200 {
+		t.Errorf("/me got %d %s", me.status, me.body)
+	}
+	if n := m.graph.Calls() + m.login.Calls(); n != 0 || len(m.strange()) > 0 {
+		t.Errorf("%d calls went to Instagram; strange: %v", n, m.strange())
+	}
+}
+
+// Two browser tabs, a retrying load balancer, two sidecars: one code, one call, one answer.
+func TestACodeIsSentOnceByAWholeFleet(t *testing.T) {
+	m, settings := startMeta(t)
+	m.login.SetLatency(300 * time.Millisecond)
+	all := fleet(t, 4, append(append(settings, singleRedis(redistest.Start(t))...), patientRedis)...)
+	code := m.login.Code(appID, callback)
+	var right atomic.Int32
+	var first atomic.Value
+	crowd(40, func(i int) {
+		r, err := callBack(t.Context(), all[i%4], appID, code)
+		if first.CompareAndSwap(nil, r.body); err == nil && r.status == 200 && r.body == first.Load() {
+			right.Add(1)
+		}
+	})
+	if right.Load() != 40 || m.login.CallsTo("code") != 1 {
+		t.Errorf("%d of 40 got the answer, with %d calls; want all with 1", right.Load(), m.login.CallsTo("code"))
+	}
+}
+
+// A code that was sent and whose answer was lost is not sent again: it may be used up.
+func TestACodeWhoseAnswerWasLostIsNotSentAgain(t *testing.T) {
+	m, settings := startMeta(t)
+	p := serve(t, settings...)
+	for i, fault := range []string{"reset", "close", "down", "truncated", "html"} {
+		before := m.login.CallsTo("code")
+		r, err := callBack(t.Context(), p, appID, fmt.Sprintf("%s-code-%d", fault, i))
+		if err != nil || r.status < 500 || m.login.CallsTo("code") != before+1 {
+			t.Errorf("%s: %d %s after %d calls, %v", fault, r.status, r.body, m.login.CallsTo("code")-before, err)
+		}
+	}
+}
+
+// What is passed through arrives as it was sent.
+func TestAPassedCallArrivesAsItWasSent(t *testing.T) {
+	m, settings := startMeta(t)
+	p := serve(t, settings...)
+	const path = "/v23.0/17841400000000001/media?image_url=https%3A%2F%2Fa.example%2Fx.jpg&caption=a+b%20c&access_token=IGAAlong-lived-token-0123456789"
+	r, err := http.NewRequest(http.MethodPost, p.url+path, strings.NewReader(`{"is_carousel_item":true}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("User-Agent", "an-app/1.0")
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	res.Body.Close()
+	seen := m.graph.Requests()
+	if len(seen) != 1 {
+		t.Fatalf("%d requests arrived", len(seen))
+	}
+	got := seen[0]
+	if got.Method != http.MethodPost || got.URI != path || got.Header.Get("User-Agent") != "an-app/1.0" {
+		t.Errorf("arrived as %s %s?%s", got.Method, got.Path, got.RawQuery)
+	}
+	for name := range got.Header {
+		switch name {
+		case "Content-Type", "User-Agent", "Content-Length", "Accept-Encoding":
+		default:
+			t.Errorf("a header of ours: %s", name)
+		}
+	}
+	if stream := p.fetch(t, "/__stream?bytes=3000000"); stream.status != 200 || len(stream.body) != 3_000_000 {
+		t.Errorf("a large answer: %d, %d bytes", stream.status, len(stream.body))
+	}
+	closed := serve(t, append(settings, "PASSTHROUGH_ENABLED=false")...)
+	if r := closed.fetch(t, path); r.status != 404 || r.graphError(t).Subcode != 990002 {
+		t.Errorf("closed: %d %s", r.status, r.body)
+	}
+}
+
+// Several apps in one sidecar, each with its own secret.
+func TestSeveralAppsInOneSidecar(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	secret := file(t, "shop", appSecret)
+	wrong := file(t, "club", "another-secret-0123456789")
+	config := file(t, "igproxy.yaml", fmt.Sprintf("apps:\n  - name: shop\n    app_id: \"1\"\n    client_secret_file: %s\n  - name: club\n    app_id: \"2\"\n    client_secret_file: %s\n", secret, wrong))
+	p := start(t, without(environ("UPSTREAM_URL="+upstream.URL), "IGPROXY_CLIENT_SECRET"), "serve", "--config", config)
+	p.listening(t)
+	if r := p.fetch(t, "/apps/shop/access_token?grant_type=ig_exchange_token&access_token=IGAA-1"); r.status != 200 {
+		t.Errorf("the shop: %d %s", r.status, r.body)
+	}
+	if r := p.fetch(t, "/access_token?grant_type=ig_exchange_token&access_token=IGAA-1&client_id=2"); r.status != 400 || r.graphError(t).Code != 100 {
+		t.Errorf("the club, whose secret is wrong: %d %s", r.status, r.body)
+	}
+	if r := p.fetch(t, "/access_token?grant_type=ig_exchange_token&access_token=IGAA-1"); r.status != 400 || r.graphError(t).Subcode != 990016 {
+		t.Errorf("nobody's call: %d %s", r.status, r.body)
+	}
+	if ig.Calls() != 2 {
+		t.Errorf("%d calls, want 2", ig.Calls())
+	}
+	for _, label := range []string{`app="shop"`, `app="club"`} {
+		if !strings.Contains(p.page(t, "/metrics").body, `igproxy_requests_total{`+label) {
+			t.Errorf("no metric of %s", label)
+		}
+	}
+}
+
+// A sidecar that has waited long enough for another one's exchange of a code does not send it once more: the code may be used up, and the
+// answer on its way. The app asks again, and gets it.
+func TestACodeIsNotSentAgainWhileAnotherSidecarAsks(t *testing.T) {
+	m, settings := startMeta(t)
+	m.login.SetLatency(2 * time.Second)
+	all := fleet(t, 2, append(append(settings, singleRedis(redistest.Start(t))...), patientRedis, "COALESCE_WAIT=300ms")...)
+	code := m.login.Code(appID, callback)
+	first := make(chan reply, 1)
+	go func() { r, _ := callBack(t.Context(), all[0], appID, code); first <- r }()
+	eventually(t, "the first one asks", func() bool { return m.login.CallsTo("code") == 1 })
+	second, err := callBack(t.Context(), all[1], appID, code)
+	if err != nil || second.status != 503 || second.header.Get("Retry-After") == "" || second.flatError(t).Subcode != 990021 {
+		t.Errorf("the second got %d %s, %v", second.status, second.body, err)
+	}
+	got := <-first
+	eventually(t, "the second one gets the answer", func() bool {
+		again, err := callBack(t.Context(), all[1], appID, code)
+		return err == nil && again.status == 200 && again.body == got.body
+	})
+	if n := m.login.CallsTo("code"); n != 1 {
+		t.Errorf("the code was sent %d times", n)
+	}
+}

@@ -1,0 +1,149 @@
+package proxy
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/igproxy/igproxy/breaker"
+)
+
+func shops() []App {
+	return []App{
+		{Label: "shop", ID: "21", Secret: NewSecret("secret-of-the-shop"), Hosts: []string{"Shop.internal"}, RedirectURIs: []string{callback}},
+		{Label: "club", ID: "22", Secret: NewSecret("secret-of-the-club"), Hosts: []string{"club.internal"}, RedirectURIs: []string{callback}},
+	}
+}
+
+// newShops is a proxy with two apps of one service.
+func newShops(t *testing.T) (*Proxy, *service) {
+	t.Helper()
+	graph := newService(t)
+	o := optionsFor(t, graph.url.String(), nil)
+	o.Cache, o.Apps, o.LoginURL, o.Passthrough = newCache(t), shops(), graph.url, &PassthroughOptions{}
+	return newProxy(t, o), graph
+}
+
+// askAt asks by a Host name.
+func askAt(p *Proxy, host, path string) *httptest.ResponseRecorder {
+	r, w := get(path), httptest.NewRecorder()
+	r.Host = host
+	p.ServeHTTP(w, r)
+	return w
+}
+
+func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
+	for name, c := range map[string]struct{ path, host, secret string }{
+		"path":             {"/apps/club/access_token?grant_type=ig_exchange_token&access_token=A", "localhost", "secret-of-the-club"},
+		"path and version": {"/apps/shop/v23.0/access_token/?grant_type=ig_exchange_token&access_token=A", "localhost", "secret-of-the-shop"},
+		"id":               {"/access_token?grant_type=ig_exchange_token&access_token=A&client_id=22", "localhost", "secret-of-the-club"},
+		"host":             {"/access_token?grant_type=ig_exchange_token&access_token=A", "SHOP.internal:8080", "secret-of-the-shop"},
+		"path before all":  {"/apps/club/access_token?grant_type=ig_exchange_token&access_token=A&client_id=21", "shop.internal", "secret-of-the-club"},
+		"id before host":   {"/access_token?grant_type=ig_exchange_token&access_token=A&client_id=22", "shop.internal", "secret-of-the-club"},
+	} {
+		p, graph := newShops(t)
+		if w := askAt(p, c.host, c.path); w.Code != 200 || !strings.Contains(graph.asked()[0], "client_secret="+c.secret+"&") {
+			t.Errorf("%s: %d %s, asked %v", name, w.Code, w.Body, graph.asked())
+		}
+	}
+	p, graph := newShops(t)
+	for name, path := range map[string]string{
+		"nothing says which": "/access_token?grant_type=ig_exchange_token&access_token=A",
+		"nobody's id":        "/access_token?grant_type=ig_exchange_token&access_token=A&client_id=23",
+	} {
+		if w := ask(p, get(path)); w.Code != 400 || !strings.Contains(w.Body.String(), `"error_subcode":990016`) {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+	if len(graph.asked()) != 0 {
+		t.Error("Instagram was asked for nobody")
+	}
+	if w := ask(p, get("/refresh_access_token?grant_type=ig_refresh_token&access_token=A")); w.Code != 400 {
+		t.Errorf("a refresh for nobody, whose rate limit would hold somebody: %d %s", w.Code, w.Body)
+	}
+}
+
+// With one app, a client_id is passed over as it always was: apps send whatever their library sends.
+func TestOneAppTakesAnyClientID(t *testing.T) {
+	w := newWorld(t)
+	if r := w.get("/access_token?grant_type=ig_exchange_token&access_token=A&client_id=whatever"); r.Code != 200 {
+		t.Errorf("got %d %s", r.Code, r.Body)
+	}
+}
+
+// OAuth libraries send the id in Authorization: Basic by default. It says which app is meant; the secret beside it is dropped.
+func TestTheIDOfBasicSaysWhichApp(t *testing.T) {
+	p, graph := newShops(t)
+	graph.say(200, codeAnswer)
+	form := codeForm("CODE")
+	form.Del("client_id")
+	r := httptest.NewRequest("POST", "/oauth/access_token", strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.SetBasicAuth("22", "whatever")
+	if w := ask(p, r); w.Code != 200 || !strings.Contains(graph.asked()[0], "client_id=22&client_secret=secret-of-the-club&") {
+		t.Errorf("got %d %s, asked %v", w.Code, w.Body, graph.asked())
+	}
+}
+
+func TestNothingCrossesBetweenApps(t *testing.T) {
+	p, graph := newShops(t)
+	ask(p, get("/apps/shop/access_token?grant_type=ig_exchange_token&access_token=A"))
+	if w := ask(p, get("/apps/club/access_token?grant_type=ig_exchange_token&access_token=A")); w.Code != 200 || len(graph.asked()) != 2 {
+		t.Errorf("one app was given the other's answer: asked %d times", len(graph.asked()))
+	}
+	graph.say(400, `{"error":{"message":"Application request limit reached","type":"OAuthException","code":4}}`)
+	ask(p, get("/apps/shop/access_token?grant_type=ig_exchange_token&access_token=B"))
+	graph.say(200, `{"access_token":"IGAAlong","token_type":"bearer","expires_in":60000}`)
+	if w := ask(p, get("/apps/shop/access_token?grant_type=ig_exchange_token&access_token=C")); w.Code != 429 {
+		t.Errorf("the app's own pause: %d", w.Code)
+	}
+	if w := ask(p, get("/apps/club/access_token?grant_type=ig_exchange_token&access_token=C")); w.Code != 200 {
+		t.Errorf("the other app was held too: %d %s", w.Code, w.Body)
+	}
+	for _, path := range []string{"/access_token?grant_type=ig_exchange_token&access_token=C", "/me?access_token=C"} {
+		if w := ask(p, get("/apps/nobody"+path)); w.Code != 404 {
+			t.Errorf("an unknown app's %s: %d", path, w.Code)
+		}
+	}
+}
+
+// Instagram's login host may be down while its graph host is well.
+func TestEachUpstreamHasItsOwnBreaker(t *testing.T) {
+	w := newWorld(t)
+	w.login.say(500, `{"error_type":"OAuthException","code":500,"error_message":"down"}`)
+	for i := range 10 {
+		w.post("/oauth/access_token", codeForm(strings.Repeat("c", i+1)))
+	}
+	if got := w.p.carried.breakers[upstreamLogin].State(); got != breaker.Open {
+		t.Errorf("login's breaker is %s", got)
+	}
+	if r := w.get("/access_token?grant_type=ig_exchange_token&access_token=A"); r.Code != 200 {
+		t.Errorf("the exchange is held too: %d", r.Code)
+	}
+	if got := w.p.Status().Breaker; got != breaker.Open {
+		t.Errorf("/readyz says %s, want the worst", got)
+	}
+}
+
+func TestAppsThatCannotBeToldApartAreRefused(t *testing.T) {
+	for name, spoil := range map[string]func([]App) []App{
+		"none":         func([]App) []App { return nil },
+		"one name":     func(a []App) []App { a[1].Label = "shop"; return a },
+		"one id":       func(a []App) []App { a[1].ID = "21"; return a },
+		"no secret":    func(a []App) []App { a[1].Secret = Secret{}; return a },
+		"codes, no id": func(a []App) []App { a[0].ID = ""; return a },
+	} {
+		o := optionsFor(t, "http://127.0.0.1:1", nil)
+		o.Cache, o.Apps = newCache(t), spoil(shops())
+		if _, err := New(o); err == nil || strings.Contains(err.Error(), "secret-of") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestAHostOfNobodysIsNotServed(t *testing.T) {
+	p, _ := newShops(t)
+	if w := askAt(p, "elsewhere.internal", "/access_token?grant_type=ig_exchange_token&access_token=A"); w.Code != 421 {
+		t.Errorf("got %d", w.Code)
+	}
+}

@@ -1,0 +1,60 @@
+package proxy
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+)
+
+// codeLife is how long the short-lived token lives that a code brings.
+const codeLife = time.Hour
+
+// decodeCode reads the success of a code exchange, strictly. Meta documents one shape and sends another:
+//
+//	{"data":[{"access_token":"...","user_id":"...","permissions":"a,b"}]}
+//	{"access_token":"...","user_id":17841400000000001,"permissions":["a","b"]}
+//
+// Generic OAuth libraries fail on the first and apps written to the documentation on the second, so the answer has both: the flat members
+// and the same under data, and the token_type that RFC 6749, section 5.1, demands and Meta leaves out. Values stay as they came, byte for byte: a user_id above 2^53 would else be another user's.
+func decodeCode(body []byte, now time.Time) (Token, error) {
+	members, err := objectMembers(body)
+	if err != nil {
+		return Token{}, err
+	}
+	for _, m := range members {
+		if m.name != "data" {
+			continue
+		}
+		var list []json.RawMessage
+		if len(members) != 1 || json.Unmarshal(m.value, &list) != nil || len(list) != 1 {
+			return Token{}, errNotJSON
+		}
+		if members, err = objectMembers(list[0]); err != nil {
+			return Token{}, err
+		}
+		break
+	}
+	var access string
+	var text []byte
+	for _, m := range members {
+		switch m.name {
+		case "access_token":
+			if json.Unmarshal(m.value, &access) != nil || access == "" || len(access) > maxToken || !printable(access) {
+				return Token{}, errNoTokenIn
+			}
+		case "error", "error_type", "data":
+			return Token{}, errErrorMember
+		}
+		text = append(append(append(append(text, ','), quoted(m.name)...), ':'), m.value...)
+	}
+	if access == "" {
+		return Token{}, errNoTokenIn
+	}
+	flat := text[1:]
+	answer := append([]byte{'{'}, flat...)
+	if !slices.ContainsFunc(members, func(m member) bool { return m.name == "token_type" }) {
+		answer = append(answer, `,"token_type":"bearer"`...)
+	}
+	answer = append(append(append(answer, `,"data":[{`...), flat...), `}]}`...)
+	return Token{text: &splitJSON{head: answer, whole: true}, Expires: now.Add(codeLife)}, nil
+}

@@ -1,0 +1,334 @@
+package proxy
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// service is an upstream that notes what it was asked and says what it is told to.
+type service struct {
+	url  *url.URL
+	mu   sync.Mutex // protects all below
+	says func(r *http.Request, form url.Values) (status int, body string)
+	seen []string // METHOD path?query|form
+	head []http.Header
+}
+
+func newService(t *testing.T) *service {
+	t.Helper()
+	s := &service{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		form, _ := url.ParseQuery(string(body))
+		s.mu.Lock()
+		s.seen = append(s.seen, r.Method+" "+r.URL.RequestURI()+"|"+string(body))
+		s.head = append(s.head, r.Header.Clone())
+		says := s.says
+		s.mu.Unlock()
+		status, text := says(r, form)
+		w.Header().Set("Content-Type", "application/json; charset=UTF-8")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, text)
+	}))
+	t.Cleanup(server.Close)
+	s.url, _ = url.Parse(server.URL)
+	s.says = func(*http.Request, url.Values) (int, string) {
+		return 200, `{"access_token":"IGAAlong","token_type":"bearer","expires_in":5183944}`
+	}
+	return s
+}
+
+func (s *service) asked() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.seen...)
+}
+
+func (s *service) say(status int, body string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.says = func(*http.Request, url.Values) (int, string) { return status, body }
+}
+
+const (
+	callback = "https://app.example/callback?x=1&y=%20"
+	shopID   = "1784"
+	clubID   = "1785"
+)
+
+// world is a proxy with an Instagram app and a Threads app, and the three upstreams apart.
+type world struct {
+	p                      *Proxy
+	graph, login, threads  *service
+	igSecret, threadSecret string
+}
+
+func newWorld(t *testing.T, more ...App) *world {
+	t.Helper()
+	w := &world{graph: newService(t), login: newService(t), threads: newService(t), igSecret: testSecret, threadSecret: "threads-secret-0123456789"}
+	o := optionsFor(t, w.graph.url.String(), nil)
+	o.Cache = newCache(t)
+	o.LoginURL, o.ThreadsURL = w.login.url, w.threads.url
+	o.Apps = append([]App{
+		{ID: shopID, Secret: NewSecret(w.igSecret), RedirectURIs: []string{callback}},
+		{Label: "threads", Service: Threads, ID: clubID, Secret: NewSecret(w.threadSecret), RedirectURIs: []string{callback}},
+	}, more...)
+	o.Passthrough = &PassthroughOptions{}
+	o.Breaker.Failures = 5
+	w.p = newProxy(t, o)
+	return w
+}
+
+func (w *world) get(path string) *httptest.ResponseRecorder { return ask(w.p, get(path)) }
+
+func (w *world) post(path string, form url.Values) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(form.Encode()))
+	r.Host = "localhost"
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return ask(w.p, r)
+}
+
+func codeForm(code string) url.Values {
+	return url.Values{"client_id": {shopID}, "client_secret": {"dropped"}, "grant_type": {"authorization_code"}, "redirect_uri": {callback}, "code": {code}}
+}
+
+const codeAnswer = `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"]}`
+
+// Each row of the table asks the upstream that is its own, with what it needs and nothing more.
+func TestEachGrantAsksItsOwnUpstreamForItsOwn(t *testing.T) {
+	w := newWorld(t)
+	w.login.say(200, codeAnswer)
+	long := `{"access_token":"THAAlong","token_type":"bearer","expires_in":5183944}`
+	w.threads.says = func(r *http.Request, _ url.Values) (int, string) {
+		if r.Method == http.MethodPost {
+			return 200, `{"access_token":"THQshort","user_id":17841400000000001}`
+		}
+		return 200, long
+	}
+	form := codeForm("CODE")
+	form.Set("client_id", clubID)
+	for name, c := range map[string]struct {
+		ask  func() *httptest.ResponseRecorder
+		of   *service
+		want string
+	}{
+		"exchange": {func() *httptest.ResponseRecorder {
+			return w.get("/access_token?grant_type=ig_exchange_token&access_token=A")
+		}, w.graph,
+			"GET /access_token?access_token=A&client_secret=" + testSecret + "&grant_type=ig_exchange_token|"},
+		"refresh": {func() *httptest.ResponseRecorder {
+			return w.get("/v23.0/refresh_access_token?grant_type=ig_refresh_token&access_token=B&client_secret=x")
+		}, w.graph,
+			"GET /refresh_access_token?access_token=B&grant_type=ig_refresh_token|"},
+		"code": {func() *httptest.ResponseRecorder { return w.post("/oauth/access_token", codeForm("CODE#_")) }, w.login,
+			"POST /oauth/access_token|client_id=" + shopID + "&client_secret=" + testSecret + "&code=CODE&grant_type=authorization_code&redirect_uri=" + url.QueryEscape(callback)},
+		"threads exchange": {func() *httptest.ResponseRecorder {
+			return w.get("/access_token?grant_type=th_exchange_token&access_token=A")
+		}, w.threads,
+			"GET /access_token?access_token=A&client_secret=" + w.threadSecret + "&grant_type=th_exchange_token|"},
+		"threads refresh": {func() *httptest.ResponseRecorder {
+			return w.get("/refresh_access_token?grant_type=th_refresh_token&access_token=B")
+		}, w.threads,
+			"GET /refresh_access_token?access_token=B&grant_type=th_refresh_token|"},
+		"threads code": {func() *httptest.ResponseRecorder { return w.post("/oauth/access_token/", form) }, w.threads,
+			"POST /oauth/access_token|client_id=" + clubID + "&client_secret=" + w.threadSecret + "&code=CODE&grant_type=authorization_code&redirect_uri=" + url.QueryEscape(callback)},
+	} {
+		others := len(w.graph.asked()) + len(w.login.asked()) + len(w.threads.asked()) - len(c.of.asked())
+		before := len(c.of.asked())
+		first, again := c.ask(), c.ask()
+		if first.Code != 200 || again.Code != 200 || first.Body.String() != again.Body.String() || !strings.HasPrefix(again.Header().Get("Cache-Status"), "igproxy; hit") {
+			t.Errorf("%s: %d %s, then %d %s", name, first.Code, first.Body, again.Code, again.Header().Get("Cache-Status"))
+		}
+		seen := c.of.asked()
+		if len(seen) != before+1 || seen[before] != c.want {
+			t.Errorf("%s: asked %v, want once\n%s", name, seen[before:], c.want)
+		}
+		if now := len(w.graph.asked()) + len(w.login.asked()) + len(w.threads.asked()) - len(c.of.asked()); now != others {
+			t.Errorf("%s: another upstream was asked", name)
+		}
+	}
+}
+
+// The answers of a code have the flat members and data alike, whichever shape came, numbers byte for byte.
+func TestACodesAnswerHasBothShapes(t *testing.T) {
+	for in, want := range map[string]string{
+		codeAnswer: `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"],"token_type":"bearer",` +
+			`"data":[{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"]}]}`,
+		`{"data":[{"access_token":"IGAAshort","user_id":"17841400000000001","permissions":"a,b"}]}`: `{"access_token":"IGAAshort","user_id":"17841400000000001","permissions":"a,b","token_type":"bearer",` +
+			`"data":[{"access_token":"IGAAshort","user_id":"17841400000000001","permissions":"a,b"}]}`,
+		`{"access_token":"THQ"}`:                      `{"access_token":"THQ","token_type":"bearer","data":[{"access_token":"THQ"}]}`,
+		`{"access_token":"THQ","token_type":"other"}`: `{"access_token":"THQ","token_type":"other","data":[{"access_token":"THQ","token_type":"other"}]}`,
+	} {
+		tok, err := decodeCode([]byte(in), time.Now())
+		if err != nil {
+			t.Errorf("%s: %v", in, err)
+			continue
+		}
+		if got := string(tok.append(nil, time.Now())); got != want || !json.Valid([]byte(got)) {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		back, err := decodeRecord(encodeRecord(answer{token: tok}), time.Now())
+		if err != nil || string(back.token.append(nil, time.Now())) != want {
+			t.Errorf("the record opens to something else: %v", err)
+		}
+	}
+	for _, in := range []string{``, `{}`, `[]`, `{"data":[]}`, `{"data":{}}`, `{"data":[{"access_token":"a"},{"access_token":"b"}]}`, `{"data":[{}]}`,
+		`{"data":[{"access_token":"a"}],"access_token":"b"}`, `{"access_token":""}`, `{"access_token":1}`, `{"access_token":"a","access_token":"b"}`,
+		`{"access_token":"a","error_type":"x"}`, `{"access_token":"a b"}`, codeAnswer + `x`} {
+		if _, err := decodeCode([]byte(in), time.Now()); err == nil {
+			t.Errorf("%s: taken", in)
+		}
+	}
+}
+
+// A code works once: a double callback gets the first one's answer, and nothing is repeated that was sent.
+func TestADoubleCallbackGetsTheFirstAnswerAndNothingIsSentTwice(t *testing.T) {
+	w := newWorld(t)
+	used := false
+	w.login.says = func(*http.Request, url.Values) (int, string) {
+		if used {
+			return 400, `{"error_type":"OAuthException","code":400,"error_message":"This authorization code has been used"}`
+		}
+		used = true
+		return 200, codeAnswer
+	}
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if r := w.post("/oauth/access_token", codeForm("twice")); r.Code != 200 || !strings.Contains(r.Body.String(), `"access_token":"IGAAshort"`) {
+				t.Errorf("got %d %s", r.Code, r.Body)
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(w.login.asked()); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+	for status, body := range map[int]string{500: `{"error_type":"OAuthException","code":500,"error_message":"try later"}`, 503: "<html>"} {
+		w.login.say(status, body)
+		before := len(w.login.asked())
+		r := w.post("/oauth/access_token", codeForm(fmt.Sprint("down", status)))
+		if n := len(w.login.asked()) - before; r.Code != 502 || n != 1 || !strings.HasPrefix(r.Body.String(), `{"error_type":"`) {
+			t.Errorf("%d: got %d %s after %d calls, want 502 in the flat shape after 1", status, r.Code, r.Body, n)
+		}
+	}
+}
+
+func TestErrorsOfACodeAreMirroredInTheirShape(t *testing.T) {
+	w := newWorld(t)
+	const used = `{"error_type":"OAuthException","code":400,"error_message":"This authorization code has been used"}`
+	w.login.say(400, used)
+	if r := w.post("/oauth/access_token", codeForm("used")); r.Code != 400 || r.Body.String() != used {
+		t.Errorf("got %d %s", r.Code, r.Body)
+	}
+	w.login.say(400, `{"error_type":"OAuthException","code":400,"error_message":"`+testSecret+` and CODEcanary"}`)
+	if r := w.post("/oauth/access_token", codeForm("CODEcanary")); strings.Contains(r.Body.String(), testSecret) || strings.Contains(r.Body.String(), "CODEcanary") {
+		t.Errorf("the error repeats what is secret: %s", r.Body)
+	}
+	for name, spoil := range map[string]func(url.Values){
+		"no code":               func(f url.Values) { f.Del("code") },
+		"two codes":             func(f url.Values) { f.Add("code", "second") },
+		"a blank":               func(f url.Values) { f.Set("code", "a b") },
+		"no redirect":           func(f url.Values) { f.Del("redirect_uri") },
+		"a stranger's redirect": func(f url.Values) { f.Set("redirect_uri", "https://evil.example/") },
+		"nearly the redirect":   func(f url.Values) { f.Set("redirect_uri", callback+"/") },
+		"a token":               func(f url.Values) { f.Set("access_token", "IGAA") },
+		"another grant":         func(f url.Values) { f.Set("grant_type", "ig_exchange_token") },
+		"nobody's id":           func(f url.Values) { f.Set("client_id", "999") },
+		"array":                 func(f url.Values) { f.Set("code[]", "x") },
+	} {
+		before := len(w.login.asked()) + len(w.threads.asked())
+		form := codeForm("good-" + name)
+		form.Set("code", "good")
+		spoil(form)
+		r := w.post("/oauth/access_token", form)
+		var flat struct {
+			Type    string `json:"error_type"`
+			Code    int    `json:"code"`
+			Message string `json:"error_message"`
+			Subcode int    `json:"error_subcode"`
+		}
+		if err := json.Unmarshal(r.Body.Bytes(), &flat); err != nil || r.Code != 400 || flat.Code != 400 || flat.Subcode < 990000 || flat.Type == "" {
+			t.Errorf("%s: got %d %s", name, r.Code, r.Body)
+		}
+		if len(w.login.asked())+len(w.threads.asked()) != before {
+			t.Errorf("%s: asked all the same", name)
+		}
+	}
+}
+
+func TestFormsAreReadStrictly(t *testing.T) {
+	w := newWorld(t)
+	w.login.say(200, codeAnswer)
+	post := func(kind, body, query string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodPost, "/oauth/access_token"+query, strings.NewReader(body))
+		r.Host = "localhost"
+		if kind != "" {
+			r.Header.Set("Content-Type", kind)
+		}
+		r.Header.Set("Authorization", "Basic Y2xpZW50OnNlY3JldA==")
+		return ask(w.p, r)
+	}
+	multi := "--b\r\nContent-Disposition: form-data; name=\"grant_type\"\r\n\r\nauthorization_code\r\n--b\r\nContent-Disposition: form-data; name=\"code\"\r\n\r\nmulti#_\r\n" +
+		"--b\r\nContent-Disposition: form-data; name=\"client_id\"\r\n\r\n" + shopID + "\r\n" +
+		"--b\r\nContent-Disposition: form-data; name=\"redirect_uri\"\r\n\r\n" + callback + "\r\n--b--\r\n"
+	if r := post("multipart/form-data; boundary=b", multi, ""); r.Code != 200 {
+		t.Errorf("multipart: %d %s", r.Code, r.Body)
+	}
+	if r := post("application/x-www-form-urlencoded; charset=utf-8", codeForm("urlencoded").Encode(), ""); r.Code != 200 {
+		t.Errorf("urlencoded with a charset, and Basic: %d %s", r.Code, r.Body)
+	}
+	for _, head := range w.login.head {
+		if head.Get("Authorization") != "" {
+			t.Error("Authorization was handed on")
+		}
+	}
+	n := len(w.login.asked())
+	for name, r := range map[string]*httptest.ResponseRecorder{
+		"JSON":               post("application/json", `{"code":"x"}`, ""),
+		"no type":            post("", codeForm("x").Encode(), ""),
+		"bad escape":         post("application/x-www-form-urlencoded", "code=%zz", ""),
+		"no boundary":        post("multipart/form-data", multi, ""),
+		"cut multipart":      post("multipart/form-data; boundary=b", multi[:100], ""),
+		"a file":             post("multipart/form-data; boundary=b", strings.ReplaceAll(multi, `name="code"`, `name="code"; filename="x"`), ""),
+		"too large":          post("application/x-www-form-urlencoded", codeForm("x").Encode()+"&pad="+strings.Repeat("a", maxForm), ""),
+		"parameters in both": post("application/x-www-form-urlencoded", codeForm("x").Encode(), "?code=y"),
+		"in the query only":  post("application/x-www-form-urlencoded", "", "?"+codeForm("x").Encode()),
+		"GET":                w.get("/oauth/access_token?" + codeForm("x").Encode()),
+	} {
+		if r.Code != 400 || !strings.Contains(r.Body.String(), `"error_subcode":9900`) || !strings.HasPrefix(r.Body.String(), `{"error_type"`) {
+			t.Errorf("%s: %d %s", name, r.Code, r.Body)
+		}
+	}
+	if len(w.login.asked()) != n {
+		t.Error("Instagram was asked with a mangled form")
+	}
+}
+
+// A token or a grant on the wrong call is told where it belongs, and nobody is asked.
+func TestTheWrongCallIsToldWhereToGo(t *testing.T) {
+	w := newWorld(t)
+	for path, says := range map[string]string{
+		"/access_token?grant_type=ig_exchange_token&code=abc":                      "POST /oauth/access_token",
+		"/access_token?grant_type=ig_refresh_token&access_token=abc":               "GET /refresh_access_token.",
+		"/refresh_access_token?grant_type=ig_exchange_token&access_token=abc":      "GET /access_token.",
+		"/refresh_access_token?grant_type=ig_refresh_token":                        "access_token",
+		"/access_token?grant_type=fb_exchange_token&access_token=abc":              "grant_type=ig_exchange_token or th_exchange_token",
+		"/apps/threads/access_token?grant_type=ig_exchange_token&access_token=abc": "Send grant_type=th_exchange_token.",
+	} {
+		if r := w.get(path); r.Code != 400 || !strings.Contains(r.Body.String(), says) {
+			t.Errorf("%s: %d %s, want it to say %q", path, r.Code, r.Body, says)
+		}
+	}
+	if n := len(w.graph.asked()) + len(w.threads.asked()); n != 0 {
+		t.Errorf("asked %d times", n)
+	}
+}

@@ -1,0 +1,331 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+// overHTTP serves a proxy on a real listener: streams, bounds and hop-by-hop headers are net/http's.
+func overHTTP(t *testing.T, p *Proxy) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(p)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestAnyOtherCallGoesOnAsItCameAndComesBackAsItWas(t *testing.T) {
+	w := newWorld(t)
+	w.graph.says = func(*http.Request, url.Values) (int, string) { return 201, `{"id":"17841400000000001"}` }
+	s := overHTTP(t, w.p)
+	r, _ := http.NewRequest(http.MethodPost, s.URL+"/v23.0/1784/media%2Fx?fields=id,name&fields=a;b&access_token=IGAA%7C1&&x=%zz", strings.NewReader(`{"caption":"é"}`))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "Bearer IGAAlong")
+	r.Header.Set("X-Of-The-App", "1")
+	r.Header.Set("Connection", "X-Hop")
+	r.Header.Set("X-Hop", "1")
+	r.Header.Set("X-Forwarded-For", "10.0.0.1")
+	r.Header.Set("User-Agent", "")
+	r.Header.Set(trustHeader, "the sidecar's own")
+	res, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(res.Body)
+	_ = res.Body.Close()
+	if res.StatusCode != 201 || string(body) != `{"id":"17841400000000001"}` {
+		t.Errorf("got %d %s", res.StatusCode, body)
+	}
+	if got, want := w.graph.asked()[0], `POST /v23.0/1784/media%2Fx?fields=id,name&fields=a;b&access_token=IGAA%7C1&&x=%zz|{"caption":"é"}`; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	head := w.graph.head[0]
+	for name, want := range map[string]string{"Authorization": "Bearer IGAAlong", "X-Of-The-App": "1", "Content-Type": "application/json", "X-Hop": "",
+		"X-Forwarded-For": "", "X-Forwarded-Host": "", "Forwarded": "", "Via": "", "User-Agent": "", trustHeader: ""} {
+		if got := head.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	for _, name := range []string{"Cache-Status", "X-Request-Id", "Cache-Control", "X-Content-Type-Options"} {
+		if got := res.Header.Get(name); got != "" {
+			t.Errorf("the answer has %s: %s of ours", name, got)
+		}
+	}
+	if n := len(w.login.asked()) + len(w.threads.asked()); n != 0 {
+		t.Errorf("%d others were asked", n)
+	}
+}
+
+// The sidecar's own token, shown as the password of the base URL, went on to Instagram.
+func TestTheSidecarsOwnTokenIsNotPassedOn(t *testing.T) {
+	w := newWorld(t)
+	o := optionsFor(t, w.graph.url.String(), nil)
+	o.Cache, o.Passthrough = newCache(t), &PassthroughOptions{}
+	o.Bearer = func() [sha256.Size]byte { return sha256.Sum256([]byte("the-sidecars-own-token")) }
+	p := newProxy(t, o)
+	basic := get("/me")
+	basic.SetBasicAuth("igproxy", "the-sidecars-own-token")
+	own := get("/me")
+	own.Header.Set(trustHeader, "the-sidecars-own-token")
+	own.Header.Set("Authorization", "Bearer IGAAlong")
+	for name, r := range map[string]*http.Request{"as the password of the base URL": basic, "in a header of its own": own} {
+		if got := ask(p, r); got.Code != 200 {
+			t.Errorf("%s: %d %s", name, got.Code, got.Body)
+		}
+		last := w.graph.head[len(w.graph.head)-1]
+		if got, want := last.Get("Authorization"), map[bool]string{true: "Bearer IGAAlong"}[r == own]; got != want || last.Get(trustHeader) != "" {
+			t.Errorf("%s: Instagram got Authorization %q and %s %q", name, got, trustHeader, last.Get(trustHeader))
+		}
+	}
+}
+
+// An answer that breaks off on its way is a line in the log and a request in the metrics, as all are.
+func TestAnAnswerThatBreaksOffIsCountedAndCutsTheConnection(t *testing.T) {
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		_, _ = io.WriteString(w, "half")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}))
+	defer upstream.Close()
+	var log strings.Builder
+	o := optionsFor(t, upstream.URL, nil)
+	o.Cache, o.Passthrough, o.Logger = newCache(t), &PassthroughOptions{}, slog.New(slog.NewTextHandler(&log, nil))
+	p := newProxy(t, o)
+	s := overHTTP(t, p)
+	res, err := http.Get(s.URL + "/me")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(res.Body); err == nil {
+		t.Error("half an answer passed for a whole one")
+	}
+	_ = res.Body.Close()
+	s.Close() // waits for the handler
+	if !strings.Contains(log.String(), "outcome=unavailable") || !strings.Contains(log.String(), "grant=passthrough") {
+		t.Errorf("the log: %s", log.String())
+	}
+}
+
+func TestThePathOfAnAppPassesThrough(t *testing.T) {
+	w := newWorld(t)
+	s := overHTTP(t, w.p)
+	res, err := http.Get(s.URL + "/apps/threads/v1.0/me?fields=id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != 200 || len(w.threads.asked()) != 1 || w.threads.asked()[0] != "GET /v1.0/me?fields=id|" {
+		t.Errorf("got %d, asked %v", res.StatusCode, w.threads.asked())
+	}
+}
+
+func TestAnswersAreStreamed(t *testing.T) {
+	next := make(chan struct{})
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for range 2 {
+			_, _ = io.WriteString(w, "line\n")
+			_ = http.NewResponseController(w).Flush()
+			<-next
+		}
+	}))
+	defer upstream.Close()
+	o := optionsFor(t, upstream.URL, nil)
+	o.Cache, o.Passthrough = newCache(t), &PassthroughOptions{}
+	s := overHTTP(t, newProxy(t, o))
+	res, err := http.Get(s.URL + "/stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	lines := bufio.NewReader(res.Body)
+	for range 2 { // the second line is not written before the first has arrived
+		if line, err := lines.ReadString('\n'); line != "line\n" {
+			t.Fatalf("got %q, %v", line, err)
+		}
+		next <- struct{}{}
+	}
+}
+
+func TestBodiesAreBounded(t *testing.T) {
+	w := newWorld(t)
+	o := optionsFor(t, w.graph.url.String(), nil)
+	o.Cache, o.Passthrough = newCache(t), &PassthroughOptions{MaxBodyBytes: 1000}
+	s := overHTTP(t, newProxy(t, o))
+	res, err := http.Post(s.URL+"/media", "text/plain", bytes.NewReader(make([]byte, 5000)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(res.Body)
+	_ = res.Body.Close()
+	if res.StatusCode != 413 || !strings.Contains(string(body), `"error_subcode":990018`) {
+		t.Errorf("a large request: %d %s", res.StatusCode, body)
+	}
+	w.graph.say(200, strings.Repeat("x", 5000))
+	res, err = http.Get(s.URL + "/large")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err = io.ReadAll(res.Body)
+	_ = res.Body.Close()
+	if res.StatusCode != 502 && err == nil || len(body) > 1500 {
+		t.Errorf("a large answer: %d, %d bytes, %v", res.StatusCode, len(body), err)
+	}
+}
+
+func TestAPassedCallThatFailsIsAnsweredInTheEnvelope(t *testing.T) {
+	o := optionsFor(t, nobody(t), nil)
+	o.Cache, o.Passthrough = newCache(t), &PassthroughOptions{}
+	p := newProxy(t, o)
+	if r := ask(p, get("/me")); r.Code != 503 || !strings.Contains(r.Body.String(), `"error_subcode":990023`) {
+		t.Errorf("nobody there: %d %s", r.Code, r.Body)
+	}
+	hangs := make(chan struct{})
+	upstream := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hangs }))
+	defer upstream.Close()
+	defer close(hangs)
+	o = optionsFor(t, upstream.URL, nil)
+	o.Cache, o.Passthrough = newCache(t), &PassthroughOptions{Timeout: 50 * time.Millisecond}
+	s := overHTTP(t, newProxy(t, o))
+	for range 20 { // the connection's deadline and the call's were the same instant, and mostly the connection was cut
+		res, err := http.Get(s.URL + "/me")
+		if err != nil {
+			t.Fatalf("a hang: %v", err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if res.StatusCode != 504 || !strings.Contains(string(body), `"error_subcode":990022`) || res.Header.Get("Cache-Status") != "" {
+			t.Errorf("a hang: %d %s %v", res.StatusCode, body, res.Header)
+		}
+	}
+}
+
+// net/http drops Transfer-Encoding of HTTP/1.0 unseen: what follows the header would be read as the next request.
+func TestNothingBehindAnHTTP10RequestIsReadAsARequest(t *testing.T) {
+	w := newWorld(t)
+	s := overHTTP(t, w.p)
+	c, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "POST /me HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	answers, err := io.ReadAll(c)
+	if n := strings.Count(string(answers), "HTTP/1."); err != nil || n != 1 || strings.Contains(strings.Join(w.graph.asked(), " "), "smuggled") {
+		t.Errorf("%d answers, asked %v, %v", n, w.graph.asked(), err)
+	}
+}
+
+func TestA101OfTheUpstreamIsNoAnswer(t *testing.T) {
+	base, _ := saying(t, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+	o := optionsFor(t, base, nil)
+	o.Cache, o.Passthrough = newCache(t), &PassthroughOptions{}
+	if r := ask(newProxy(t, o), get("/me")); r.Code != 502 || !strings.Contains(r.Body.String(), `"error_subcode":990024`) {
+		t.Errorf("got %d %s", r.Code, r.Body)
+	}
+}
+
+func TestPassThroughCanBeClosed(t *testing.T) {
+	w := newWorld(t)
+	o := optionsFor(t, w.graph.url.String(), nil)
+	o.Cache = newCache(t)
+	if r := ask(newProxy(t, o), get("/me")); r.Code != 404 || !strings.Contains(r.Body.String(), `"error_subcode":990002`) || len(w.graph.asked()) != 0 {
+		t.Errorf("got %d %s", r.Code, r.Body)
+	}
+}
+
+func TestNoOtherProtocolGoesThrough(t *testing.T) {
+	w := newWorld(t)
+	s := overHTTP(t, w.p)
+	r, _ := http.NewRequest(http.MethodGet, s.URL+"/me", nil)
+	r.Header.Set("Connection", "Upgrade")
+	r.Header.Set("Upgrade", "websocket")
+	res, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != 200 || w.graph.head[0].Get("Upgrade") != "" {
+		t.Errorf("got %d, Upgrade %q", res.StatusCode, w.graph.head[0].Get("Upgrade"))
+	}
+}
+
+func TestPagingCanBeKeptHere(t *testing.T) {
+	w := newWorld(t)
+	base := w.graph.url.String()
+	const page = `{"data":[{"caption":"see https://graph.instagram.com/x"}],"paging":{"next":"%[1]s\/v23.0\/1\/media?access_token=IGAA&after=Q","previous" : "https://graph.instagram.com/1"}}`
+	w.graph.say(200, fmt.Sprintf(page, strings.ReplaceAll(base, "/", `\/`)))
+	if r := w.get("/1/media"); !strings.Contains(r.Body.String(), strings.ReplaceAll(base, "/", `\/`)) {
+		t.Errorf("rewritten though nobody asked for it: %s", r.Body)
+	}
+	o := optionsFor(t, base, nil)
+	o.Cache, o.Passthrough = newCache(t), &PassthroughOptions{RewritePaging: true}
+	asks := get("/apps/default/1/media")
+	asks.Header.Set("Accept-Encoding", "gzip") // as most clients do
+	got := ask(newProxy(t, o), asks)
+	if sent := w.graph.head[len(w.graph.head)-1].Get("Accept-Encoding"); sent != "identity" {
+		t.Errorf("Accept-Encoding %q: a compressed answer can't be rewritten", sent)
+	}
+	want := `{"data":[{"caption":"see https://graph.instagram.com/x"}],"paging":{"next":"http:\/\/127.0.0.1:8080\/apps\/default\/v23.0\/1\/media?access_token=IGAA&after=Q","previous" : "http://127.0.0.1:8080/apps/default/1"}}`
+	if got.Body.String() != want {
+		t.Errorf("got  %s\nwant %s", got.Body, want)
+	}
+}
+
+// The calls that carry the secret can't be reached past the steps, however they are spelled.
+func TestTheTokenCallsCannotBeReachedPastTheSteps(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"/x/access_token", "//access_token", "/./access_token", "/x/../access_token", "/ACCESS_TOKEN", "/access%5Ftoken", "/%61ccess_token",
+		"/access_token%2f", "/access_token;x=1", "/v23/access_token", "/v23.0/v23.0/access_token", "/oauth//access_token", "/oauth/access_token/x/..", "/%2561ccess_token",
+		"/x%2faccess_token", "/x%5caccess_token", "/refresh_access_token/.", "/Refresh_Access_Token", "/apps/default/x/access_token", "/apps/none/access_token",
+		"/access_token%00", "/access_token%20", "/access_token.", "/oauth/access_token%09"} {
+		r := get("/")
+		parsed, err := url.Parse("http://localhost" + path + "?grant_type=ig_exchange_token&access_token=A")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.URL.Path, r.URL.RawPath, r.URL.RawQuery = parsed.Path, parsed.RawPath, parsed.RawQuery
+		if got := ask(w.p, r); got.Code != 404 {
+			t.Errorf("%s: got %d %s", path, got.Code, got.Body)
+		}
+	}
+	if n := len(w.graph.asked()) + len(w.login.asked()); n != 0 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
+// Whatever a path makes of its letters: what is passed on reads as none of the token calls, to a reader that decodes as often as it likes,
+// resolves dots and slashes, and does not care for case or a version.
+func FuzzReachable(f *testing.F) {
+	for _, seed := range []string{"/me", "/access_token", "/a/../access%5ftoken", "/%2561ccess_token", "//x//ACCESS_token/", "/v23.0/oauth/access_token", "/access_token;a=b", "/x%5caccess_token"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		if !reachable(path) {
+			return
+		}
+		for range 10 {
+			bare := strings.ToLower(strings.ReplaceAll(path, "\\", "/"))
+			for _, segment := range strings.Split(bare, "/") {
+				if s := strings.Trim(segment, " .\t"); s == "access_token" || s == "refresh_access_token" {
+					t.Fatalf("%q passes, and reads as %q", path, bare)
+				}
+			}
+			plain, err := url.PathUnescape(path)
+			if err != nil || plain == path {
+				return
+			}
+			path = plain
+		}
+	})
+}

@@ -1,0 +1,74 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// nameServer answers every query over UDP: with "no such name", or with 127.0.0.1 once there is true. The question is sent back as it came.
+func nameServer(t *testing.T, there *atomic.Bool) *net.Resolver {
+	t.Helper()
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	t.Cleanup(func() { _ = c.Close(); <-done })
+	go func() { // ends with its socket
+		defer close(done)
+		query := make([]byte, 1500)
+		for {
+			n, from, err := c.ReadFrom(query)
+			if err != nil {
+				return
+			}
+			_, _ = c.WriteTo(nameReply(query[:n], there.Load()), from)
+		}
+	}()
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "udp", c.LocalAddr().String())
+	}}
+}
+
+// nameReply is RFC 1035, section 4.1: a header of 12 bytes, the question, and for a question of type A one answer.
+func nameReply(query []byte, there bool) []byte {
+	end := 12
+	for query[end] != 0 {
+		end += int(query[end]) + 1
+	}
+	question := query[12 : end+5] // the root label, type and class
+	isA := query[end+2] == 1
+	reply := append([]byte{query[0], query[1], 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}, question...)
+	switch {
+	case !there:
+		reply[3] |= 3 // no such name
+	case isA:
+		reply[7] = 1
+		reply = append(reply, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 127, 0, 0, 1) // TTL 0
+	}
+	return reply
+}
+
+func TestANameThatDoesNotResolveAndThenDoes(t *testing.T) {
+	base, asked := saying(t, reply(200, goodToken))
+	_, port, _ := strings.Cut(strings.TrimPrefix(base, "http://"), ":")
+	var there atomic.Bool
+	o := optionsFor(t, "http://instagram.example:"+port, nil)
+	var log strings.Builder
+	o.Logger = textLogger(&log)
+	p := newProxy(t, o)
+	transport := p.current.Load().ask.transport
+	transport.Proxy = nil // which would resolve the name itself
+	transport.DialContext = (&net.Dialer{Resolver: nameServer(t, &there)}).DialContext
+	w := ask(p, get(target("IGAAshort")))
+	if e := errorIn(t, w.Body.Bytes()); w.Code != 503 || e.Subcode != subUnreachable || w.Header().Get("Retry-After") == "" || !strings.Contains(log.String(), "resolve") {
+		t.Errorf("without the name: got %d/%d\n%s", w.Code, e.Subcode, log.String())
+	}
+	there.Store(true)
+	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || asked.Load() != 1 {
+		t.Errorf("with the name: got %d after %d calls", w.Code, asked.Load())
+	}
+}

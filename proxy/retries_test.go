@@ -1,0 +1,184 @@
+package proxy
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// When every call fails, retries stay a tenth of the calls over any time, and the few that time brings.
+func TestRetriesAreATenthOfTheCallsAndAFewThatTimeBrings(t *testing.T) {
+	for calls, pace := range map[int]time.Duration{100_000: time.Millisecond, 10_000: 10 * time.Millisecond, 1000: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newRetryBudget()
+			spent := 0
+			for range calls {
+				b.earn()
+				if b.spend(time.Now()) {
+					spent++
+				}
+				time.Sleep(pace)
+			}
+			seconds := (time.Duration(calls) * pace).Seconds()
+			want := retryShare*float64(calls) + retryRate*seconds + retrySpare
+			if got := float64(spent); got > want || got < want-2 {
+				t.Errorf("%d calls within %.0f s: %v retries, want %v", calls, seconds, got, want)
+			}
+		})
+	}
+}
+
+func TestAQuietSidecarCanRetryEveryCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRetryBudget()
+		for n := range 1000 {
+			b.earn()
+			if !b.spend(time.Now()) {
+				t.Fatalf("call %d, one a second: no retry", n)
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
+
+// However long all was well, what was saved up for is bounded.
+func TestRetriesAreNotSavedWithoutBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRetryBudget()
+		for range 100_000 {
+			b.earn()
+		}
+		time.Sleep(24 * time.Hour)
+		spent := 0
+		for b.spend(time.Now()) {
+			spent++
+		}
+		if spent != retryEarned+retrySpare {
+			t.Errorf("%d retries at once, want %d", spent, retryEarned+retrySpare)
+		}
+		if b.spend(time.Now().Add(-time.Hour)) {
+			t.Error("a clock set back brought a retry")
+		}
+	})
+}
+
+func TestThePauseBeforeARetryIsFullyJittered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var all []time.Duration
+		var sum time.Duration
+		for range 2000 {
+			start := time.Now()
+			if !pause(t.Context()) {
+				t.Fatal("no pause")
+			}
+			all = append(all, time.Since(start))
+			sum += time.Since(start)
+		}
+		mean := sum / time.Duration(len(all))
+		if least, most := slices.Min(all), slices.Max(all); least > retryPause/20 || most < retryPause*19/20 || most >= retryPause ||
+			mean < retryPause*4/10 || mean > retryPause*6/10 {
+			t.Errorf("pauses from %s to %s, %s on average; want all between 0 and %s alike", least, most, mean, retryPause)
+		}
+	})
+}
+
+// asking is a step "ask" whose upstream says 500, code 2 to everything, a call for it, and how often it was asked.
+func asking(t *testing.T, headers ...string) (u *upstream, c call, asked func() int) {
+	t.Helper()
+	base, requests := saying(t, reply(500, `{"error":{"message":"m","type":"OAuthException","code":2,"is_transient":true}}`, headers...))
+	o := optionsFor(t, base, nil)
+	c = callFor(t, "IGAAshort")
+	c.grant.base = o.UpstreamURL
+	return newProxy(t, o).current.Load().ask, c, func() int { return int(requests.Load()) }
+}
+
+func TestACallIsNotRepeated(t *testing.T) {
+	for name, c := range map[string]struct {
+		headers []string
+		spoil   func(*upstream, call)
+		result  string // "": a retry was not even asked for
+	}{
+		"against the app's pause": {spoil: func(_ *upstream, c call) {
+			limit := refusalAnswer(4, 0, "m").refusal
+			limit.RetryAt = time.Now().Add(time.Hour)
+			c.app.hold.hear(limit, true, time.Now())
+		}, result: retryHeld},
+		"against an open breaker": {spoil: func(u *upstream, _ call) { u.left = func(string) bool { return true } }, result: retryHeld},
+		"against a breaker that opens in the pause before": {spoil: func(u *upstream, _ call) {
+			looked := 0
+			u.left = func(string) bool { looked++; return looked > 1 }
+		}, result: retryHeld},
+		"beyond the budget":             {spoil: func(u *upstream, _ call) { u.budget.spare = -1000 }, result: retryDenied},
+		"beyond its time":               {spoil: func(u *upstream, _ call) { u.timeout = time.Nanosecond }},
+		"when its grant forbids it":     {spoil: func(_ *upstream, c call) { c.grant.repeatable = false }},
+		"when Instagram says how long":  {headers: []string{"Retry-After: 30"}, spoil: func(*upstream, call) {}},
+		"when the operator forbids it":  {spoil: func(u *upstream, _ call) { u.retries = 0 }},
+		"else it is, and this can fail": {spoil: func(*upstream, call) {}, result: retrySpent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u, one, asked := asking(t, c.headers...)
+			c.spoil(u, one)
+			_, err := u.Exchange(t.Context(), one)
+			want := 1
+			switch {
+			case c.result == retrySpent:
+				want = 2
+			case u.timeout == time.Nanosecond:
+				want = 0
+			}
+			if err == nil || asked() != want {
+				t.Errorf("asked %d times, want %d (%v)", asked(), want, err)
+			}
+			for _, result := range []string{retrySpent, retryDenied, retryHeld, retryLate} {
+				if got := retried(t, u.metrics, result); (got == 1) != (result == c.result) {
+					t.Errorf("counted as %s: %v times, want it as %q", result, got, c.result)
+				}
+			}
+		})
+	}
+}
+
+// retried reads igproxy_upstream_retries_total for a result.
+func retried(t *testing.T, m *Metrics, result string) float64 {
+	t.Helper()
+	return countedAs(t, m, "igproxy_upstream_retries_total", result)
+}
+
+// The transport repeats by itself, past every pause: it is held to the same budget.
+func TestTheTransportsOwnRepetitionIsPaidForAsWell(t *testing.T) {
+	base, count := keptThenDead(t, 1)
+	p := newProxy(t, optionsFor(t, base, nil))
+	if w := ask(p, get(target("IGAAwarm"))); w.Code != 200 {
+		t.Fatal(w.Code)
+	}
+	p.carried.retries.spare = -1000
+	if w := ask(p, get(target("IGAAshort"))); w.Code != 503 {
+		t.Errorf("got %d", w.Code)
+	}
+	p.current.Load().ask.retire()
+	if got := count(); got != 2 {
+		t.Errorf("sent %d times without a budget, want 2: one for each token", got)
+	}
+	if got := retried(t, p.carried.metrics, retryDenied); got == 0 {
+		t.Error("not counted as denied")
+	}
+}
+
+func TestTheRetryBudgetSurvivesAReload(t *testing.T) {
+	i, s := newInstagram(t, overTLS)
+	o := optionsFor(t, s.URL, s.CA())
+	o.Cache, o.Metrics = newCache(t), NewMetrics()
+	p := newProxy(t, o)
+	p.carried.retries.spare = -1000
+	if err := p.Reload(o); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 5 {
+		token := fmt.Sprintf("flaky500-%d", n)
+		if w := ask(p, get(target(token))); w.Code != 502 || i.CallsFor(token) != 1 {
+			t.Errorf("got %d after %d calls, want 502 after 1", w.Code, i.CallsFor(token))
+		}
+	}
+}

@@ -1,0 +1,118 @@
+// Command faults proves docs/faults.md: it runs the tests that the table cites and prints the table with a tick for each row that holds
+// by this very run. A row holds when each of its tests ran, none of it was skipped, and all passed.
+//
+//	go run -C tools ./faults            in the repository, as make faults does
+//	go run -C tools ./faults -from FILE reads what go test -json wrote, and runs nothing
+//
+// The exit code is 0 when every row holds, 1 when one does not, and 2 when there is no table to prove.
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+func main() {
+	root := flag.String("root", "..", "the repository")
+	from := flag.String("from", "", "a `file` of go test -json's to read, instead of running the tests")
+	flag.Parse()
+	code, err := prove(*root, *from)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "faults:", err)
+	}
+	os.Exit(code)
+}
+
+func prove(root, from string) (code int, err error) {
+	text, err := os.ReadFile(filepath.Join(root, "docs", "faults.md"))
+	if err != nil {
+		return 2, err
+	}
+	rows, err := parse(string(text))
+	if err != nil {
+		return 2, err
+	}
+	start := time.Now()
+	var got results
+	if from != "" {
+		recorded, err := os.ReadFile(from)
+		if err != nil {
+			return 2, err
+		}
+		got = read(bytes.NewReader(recorded), func(int) {})
+	} else if got, err = run(root, rows); err != nil {
+		return 2, err
+	}
+	held := show(os.Stdout, rows, got, colourful(os.Stdout), time.Since(start))
+	if held < len(rows) {
+		explain(os.Stderr, rows, got)
+		return 1, nil
+	}
+	return 0, nil
+}
+
+// run runs the cited tests, one package after another so that they do not disturb each other's clocks.
+func run(root string, rows []row) (results, error) {
+	var names, packages []string
+	for _, r := range rows {
+		for _, c := range r.tests {
+			names = append(names, regexp.QuoteMeta(c.top()))
+			packages = append(packages, "./"+c.room)
+		}
+	}
+	slices.Sort(names)
+	slices.Sort(packages)
+	args := []string{"test", "-json", "-count=1", "-p=1", "-timeout=30m", "-run=^(" + strings.Join(slices.Compact(names), "|") + ")$"}
+	cmd := exec.Command("go", append(args, slices.Compact(packages)...)...)
+	cmd.Dir, cmd.Stderr = root, os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return results{}, err
+	}
+	if err := cmd.Start(); err != nil {
+		return results{}, err
+	}
+	progress := func(int) {}
+	if terminal(os.Stderr) {
+		progress = func(passed int) { fmt.Fprintf(os.Stderr, "\r%d tests have passed ", passed) }
+	}
+	got := read(out, progress)
+	if terminal(os.Stderr) {
+		fmt.Fprint(os.Stderr, "\r\x1b[K")
+	}
+	_ = cmd.Wait() // that a test failed is in what was read
+	return got, nil
+}
+
+func terminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// colourful is the custom of https://no-color.org.
+func colourful(f *os.File) bool {
+	return terminal(f) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+// explain prints the output of the tests that failed.
+func explain(w io.Writer, rows []row, got results) {
+	told := map[string]bool{}
+	for _, r := range rows {
+		for _, c := range r.tests {
+			if key := c.room + "." + c.top(); got.ended[c.key()] == "fail" && !told[key] {
+				told[key] = true
+				fmt.Fprintf(w, "\n--- %s\n%s", key, got.output[key])
+			}
+		}
+	}
+	fmt.Fprint(w, got.build.String())
+}

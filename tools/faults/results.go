@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"strings"
+)
+
+// results are what a run of go test -json says, by room and test.
+type results struct {
+	ended   map[string]string // pass, fail or skip
+	seconds map[string]float64
+	output  map[string]string // of top tests, their cases included; igproxy's own log left out
+	build   strings.Builder   // what the compiler says
+}
+
+type event struct {
+	Action, Package, Test, Output string
+	Elapsed                       float64
+}
+
+const module = "github.com/igproxy/igproxy/"
+
+// read reads a run to its end. A line that is no event ends it: what is behind it did not run.
+func read(r io.Reader, progress func(passed int)) results {
+	got := results{ended: map[string]string{}, seconds: map[string]float64{}, output: map[string]string{}}
+	passed := 0
+	for events := json.NewDecoder(r); ; {
+		var e event
+		if events.Decode(&e) != nil {
+			return got
+		}
+		if e.Action == "build-output" {
+			got.build.WriteString(e.Output)
+		}
+		if e.Test == "" { // about a whole package
+			continue
+		}
+		room := strings.TrimPrefix(e.Package, module)
+		key := room + "." + e.Test
+		switch e.Action {
+		case "output":
+			name, _, _ := strings.Cut(e.Test, "/")
+			if top := room + "." + name; !strings.HasPrefix(strings.TrimSpace(e.Output), "{") && len(got.output[top]) < 4<<10 {
+				got.output[top] += e.Output
+			}
+		case "pass", "fail", "skip":
+			got.ended[key], got.seconds[key] = e.Action, e.Elapsed
+			if e.Action == "pass" {
+				passed++
+				progress(passed)
+			}
+		}
+	}
+}
+
+// why says why a row does not hold; "" when it does.
+func (got results) why(r row) string {
+	if len(r.tests) == 0 {
+		return "no test is cited"
+	}
+	for _, c := range r.tests {
+		switch got.ended[c.key()] {
+		case "pass":
+		case "fail":
+			return c.key() + " failed"
+		case "skip":
+			return c.key() + " was skipped"
+		default:
+			return c.key() + " did not run"
+		}
+		for key, end := range got.ended {
+			if end == "skip" && strings.HasPrefix(key, c.key()+"/") {
+				return key + " was skipped"
+			}
+		}
+	}
+	return ""
+}
+
+// took is the time of a row's longest test.
+func (got results) took(r row) (seconds float64) {
+	for _, c := range r.tests {
+		seconds = max(seconds, got.seconds[c.key()])
+	}
+	return seconds
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// row is one fault of docs/faults.md.
+type row struct {
+	group             string
+	number            int
+	fault, sees, cost string
+	tests             []citation
+}
+
+// citation names a test: `TestX/a case` of integration, or `proxy.TestX` of another room.
+type citation struct{ room, test string }
+
+// key is as in what go test -json says: blanks of a case's name are underscores there.
+func (c citation) key() string { return c.room + "." + strings.ReplaceAll(c.test, " ", "_") }
+
+func (c citation) top() string {
+	top, _, _ := strings.Cut(c.test, "/")
+	return top
+}
+
+const home = "integration"
+
+var cited = regexp.MustCompile("`(?:([a-z]+(?:/[a-z]+)*)\\.)?(Test[^`]+)`")
+
+// parse reads the rows: lines that begin with a bar and a number, under headings of the second level.
+func parse(text string) (rows []row, err error) {
+	group := ""
+	for n, line := range strings.Split(text, "\n") {
+		if heading, ok := strings.CutPrefix(line, "## "); ok {
+			group = heading
+		}
+		cells := strings.Split(line, "|")
+		if len(cells) < 2 {
+			continue
+		}
+		number, bad := strconv.Atoi(strings.TrimSpace(cells[1]))
+		if bad != nil {
+			continue
+		}
+		if len(cells) != 8 {
+			return nil, fmt.Errorf("docs/faults.md:%d: a row has six cells: number, fault, how, app, calls, test", n+1)
+		}
+		plain := func(i int) string { return strings.ReplaceAll(strings.TrimSpace(cells[i]), "`", "") }
+		r := row{group: group, number: number, fault: plain(2), sees: plain(4), cost: plain(5)}
+		for _, m := range cited.FindAllStringSubmatch(cells[6], -1) {
+			c := citation{m[1], m[2]}
+			if c.room == "" {
+				c.room = home
+			}
+			r.tests = append(r.tests, c)
+		}
+		rows = append(rows, r)
+	}
+	if len(rows) == 0 {
+		return nil, errors.New("docs/faults.md has no rows")
+	}
+	return rows, nil
+}
