@@ -49,8 +49,15 @@ func (t *redisTier) plainClaim(ctx context.Context, c redis.UniversalClient, k K
 	if r.failure, err = get(ctx, c, marker); err != nil || r.failure != nil {
 		return r, err
 	}
-	if r.leader, err = setNew(ctx, c, lease, owner, t.options.Lease); err != nil || r.leader {
+	if r.leader, err = setNew(ctx, c, lease, owner, t.options.Lease); err != nil {
 		return r, err
+	}
+	if r.leader { // the leader before may have published and left since the look above
+		again, err := t.look(ctx, c, k, unusable)
+		if err != nil || again.value == nil {
+			return r, err
+		}
+		return again, t.plainRelease(ctx, c, k, owner, nil, 0)
 	}
 	r.leader, err = t.plainOwns(ctx, c, lease, owner)
 	r.follower = !r.leader

@@ -1,120 +1,277 @@
 package integration
 
-// The client secret and the tokens get out nowhere: not in the log at debug level, not in metrics or admin pages, not in an error's body
-// or header, not in Redis, not on the command line; neither as they are nor encoded.
+// The client secret, the cache key, Redis's password, the sidecar's own token, users' short-lived tokens and the long-lived ones that
+// Instagram gives for them get out nowhere: not in logs at debug level, metrics, admin pages, answers and their headers, Redis's keys,
+// values and channels, what check, healthcheck and the other commands print, a dump of all goroutines, nor the command line; neither as
+// they are nor in any form of leaks_search_test.go.
+//
+// Two exceptions: a long-lived token in the access_token of the answer to the app that showed the short-lived token it was given for; and
+// what an app put into a path that is passed through, which Instagram repeats to it. They are taken out before the rest is searched.
+//
+// /proc/PID/environ is not searched: it is what the operator put there, and as readable as the process's memory.
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
+	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"net/http"
-	"net/url"
+	"io"
+	"maps"
+	"net"
 	"os"
-	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/igproxy/igproxy/cache/redistest"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
-// forms of a canary that would betray it.
-func forms(canary string) map[string]string {
-	sum := sha256.Sum256([]byte(canary))
-	return map[string]string{
-		"raw":        canary,
-		"url":        url.QueryEscape(canary),
-		"base64":     base64.StdEncoding.EncodeToString([]byte(canary))[:4*(len(canary)/3)],
-		"base64url":  base64.URLEncoding.EncodeToString([]byte(canary))[:4*(len(canary)/3)],
-		"hex":        hex.EncodeToString([]byte(canary)),
-		"HEX":        strings.ToUpper(hex.EncodeToString([]byte(canary))),
-		"json":       strings.Trim(strconv.Quote(canary), `"`),
-		"sha256":     hex.EncodeToString(sum[:]),
-		"sha256 raw": string(sum[:]),
-		"sha256 b64": base64.StdEncoding.EncodeToString(sum[:]),
+// configured is how many secrets the sidecars have.
+const configured = 7
+
+// leaks is one run with known secrets: what must stay hidden, and all that was seen.
+type leaks struct {
+	t        *testing.T
+	ig       *proxytest.Instagram
+	upstream *proxytest.Server
+	redis    *redistest.Server
+	liar     *redistest.Liar
+
+	secret, otherSecret, key, password, poorPassword, wrongPassword, bearer string
+
+	mu     sync.Mutex // protects all below
+	hidden []hidden
+	shorts map[string]int // short-lived token -> where its random part begins
+	places map[string]*strings.Builder
+}
+
+// hide makes a secret that nothing else can look like.
+func (l *leaks) hide(name string) string {
+	text := hex.EncodeToString([]byte(rand.Text()))[:8] + rand.Text()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hidden = append(l.hidden, hidden{name, text, 0})
+	return text
+}
+
+// short is a short-lived token that begins so, with characters that are written in several ways.
+func (l *leaks) short(prefix string) string {
+	text := prefix + rand.Text()[:14] + "+/" + rand.Text()[:12] + "="
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.shorts[text] = len(prefix)
+	return text
+}
+
+// saw keeps what was seen at a place.
+func (l *leaks) saw(place string, parts ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.places[place] == nil {
+		l.places[place] = &strings.Builder{}
+	}
+	fmt.Fprintln(l.places[place], parts...)
+}
+
+// answered keeps an answer to an app that showed this token, less the app's own long-lived token.
+func (l *leaks) answered(short string, r reply) {
+	if r.status == 200 {
+		long := r.token()
+		if !slices.Contains(l.ig.Issued(short), long) {
+			l.t.Errorf("an answer with a token that was not given for the one shown")
+		}
+		r.body = strings.Replace(r.body, `{"access_token":"`+long+`",`, `{"access_token":"","`, 1)
+	}
+	l.saw("answers", r.status, r.body, r.header)
+}
+
+// sidecar starts one with the settings all have in common, and a way to Instagram over TLS.
+func (l *leaks) sidecar(settings ...string) *process {
+	all := append([]string{"UPSTREAM_URL=" + l.upstream.URL, "UPSTREAM_CA_FILE=" + caFile(l.t, l.upstream), "UPSTREAM_TIMEOUT=2s",
+		"CLIENT_SECRET=" + l.secret, "CACHE_KEY_FILE=" + file(l.t, "key", l.key), "BREAKER_FAILURES=1000000", "BREAKER_RATIO=1",
+		"BREAKER_MIN_REQUESTS=1000000", "BREAKER_INTERVAL=10m"}, settings...)
+	p := start(l.t, append(environ(all...), "GOTRACEBACK=crash"), "serve")
+	if slices.Contains(settings, "LOG_FORMAT=text") {
+		var at []string
+		eventually(l.t, "igproxy listens", func() bool { at = listening.FindStringSubmatch(p.log.String()); return at != nil })
+		p.url, p.admin = at[1], at[2]
+	} else {
+		p.listening(l.t)
+	}
+	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.cmd.Process.Pid))
+	must(l.t, err)
+	l.saw("the command line", string(cmdline))
+	return p
+}
+
+var listening = regexp.MustCompile(`msg=listening url=(\S+) admin=(\S+)`)
+
+// pages reads what the admin listener shows, as healthcheck does.
+func (l *leaks) pages(p *process) {
+	_, stdout, stderr := command(l.t, environ("CLIENT_SECRET="+l.secret, "ADMIN_LISTEN="+strings.TrimPrefix(p.admin, "http://")), "healthcheck")
+	l.saw("healthcheck", stdout, stderr)
+	for _, path := range []string{"/metrics", "/readyz", "/healthz", "/", "/debug/pprof/", "/debug/vars"} {
+		r := p.page(l.t, path)
+		l.saw("admin "+path, r.status, r.body, r.header)
 	}
 }
 
 func TestNoLeaks(t *testing.T) {
-	const short = "IGAAcanary+short/1234567890"
-	ig, upstream := instagram(t, proxytest.ServerOptions{TLS: true})
-	redis := redistest.Start(t)
-	keyFile := filepath.Join(t.TempDir(), "key")
-	const key = "canary-key-file-0123456789abcdef0123456789"
-	if err := os.WriteFile(keyFile, []byte(key), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_CA_FILE="+caFile(t, upstream), "REDIS_MODE=single", "REDIS_URL="+redis.URL(),
-		"CACHE_KEY_FILE="+keyFile, "UPSTREAM_TIMEOUT=1s", "BREAKER_FAILURES=1000", "BREAKER_MIN_REQUESTS=1000")
+	l := &leaks{t: t, shorts: map[string]int{}, places: map[string]*strings.Builder{}}
+	l.secret, l.otherSecret, l.key = l.hide("the client secret"), l.hide("a refused client secret"), l.hide("the cache key")
+	l.password, l.poorPassword, l.wrongPassword = l.hide("Redis's password"), l.hide("a poor user's password"), l.hide("a wrong password")
+	l.bearer = l.hide("the sidecar's own token")
+	l.ig = proxytest.New(proxytest.Options{Secret: l.secret})
+	server, err := proxytest.Start(l.ig, proxytest.ServerOptions{TLS: true})
+	must(t, err)
+	t.Cleanup(func() { server.Close() })
+	l.upstream = server
+	l.redis = redistest.Start(t, redistest.Options{Password: l.password})
+	l.redis.Do("ACL", "SETUSER", "poor", "on", ">"+l.poorPassword, "~igproxy:*", "+get", "+ping")
+	l.liar = redistest.StartLiar(t, l.redis)
+	watched := l.monitor()
 
-	shorts := []string{short, "reflect-canary-123456", "reflecterr-canary-12345", "expired-canary-123456", "html-canary-1234567", "badjson-canary-12345",
-		"reset-canary-1234567", "garbageline-canary-12", "redirect-canary-1234", "hang-canary-12345678"}
-	var seen strings.Builder // everything an app sees, but the long-lived token in its own answer
-	for _, s := range shorts {
-		r := p.ask(t, s)
-		if r.status != 200 {
-			fmt.Fprintln(&seen, r.body)
-		}
-		fmt.Fprintln(&seen, r.header)
-	}
-	for _, path := range []string{
-		"/access_token?access_token=" + short + "&client_secret=" + appSecret, // a raw + is refused
-		"/access_token?grant_type=ig_exchange_token&access_token=" + url.QueryEscape(short) + "&access_token=2",
-		"/" + url.PathEscape(short),
-		"/access_token?grant_type=" + url.QueryEscape(short) + "&access_token=1",
-		"/access_token?grant_type=ig_exchange_token&x=%zz&access_token=" + url.QueryEscape(short),
+	l.commands()
+	guarded := l.sidecar("AUTH_BEARER_FILE="+file(t, "bearer", l.bearer+"\n"), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
+	l.faults(guarded)
+	l.strangers(guarded)
+	open := l.sidecar("REDIS_MODE=single", "REDIS_URL="+l.liar.URL(), "REDIS_PASSWORD_FILE="+file(t, "password", l.password), "CACHE_MAX_ENTRIES=1")
+	l.misplaced(open)
+	l.hostile(open)
+	l.redisFails(open)
+	for fault, settings := range map[string][]string{ // these hold the whole app, so each has a sidecar of its own
+		"limit4-":      {"REDIS_MODE=single", "REDIS_ADDRS=" + l.redis.Addr(), "REDIS_PASSWORD_FILE=" + file(t, "password", l.wrongPassword)},
+		"limit613-":    {"REDIS_MODE=single", "REDIS_ADDRS=" + l.redis.Addr(), "REDIS_USERNAME=poor", "REDIS_PASSWORD_FILE=" + file(t, "password", l.poorPassword)},
+		"limit429-":    {"REDIS_MODE=single", "REDIS_URL=redis://:" + l.password + "@127.0.0.1:1", "LOG_FORMAT=text"},
+		"wrongsecret-": {"CLIENT_SECRET=" + l.otherSecret, "COALESCE_ENABLED=false"},
 	} {
-		r, err := fetch(t.Context(), http.DefaultClient, p.url+path)
-		if err != nil || r.status < 400 {
-			t.Fatalf("%s: %d %v", path, r.status, err)
+		p := l.sidecar(settings...)
+		for _, prefix := range []string{fault, "IGAA"} { // the second one is held
+			short := l.short(prefix)
+			l.answered(short, p.ask(t, short))
 		}
-		if strings.HasPrefix(path, "/access_token") { // else it is Instagram's own answer, passed through to the app that asked
-			fmt.Fprintln(&seen, r.body, r.header)
+		l.pages(p)
+		l.saw("the log", p.settled(t))
+		if code := p.stop(t); code != 0 {
+			t.Errorf("exit code %d", code)
 		}
 	}
-	bearer, err := http.NewRequest(http.MethodPost, p.url+"/access_token", strings.NewReader("access_token="+short))
-	if err != nil {
-		t.Fatal(err)
-	}
-	bearer.Header.Set("Authorization", "Bearer "+short)
-	if res, err := http.DefaultClient.Do(bearer); err == nil {
-		res.Body.Close()
-	}
-	eventually(t, "the entry is in Redis", func() bool { return len(redis.Dump()) >= 2 })
+	l.endings(guarded, open)
+	l.saw("redis, all", l.redis.Dump())
+	watched()
 
-	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var stored strings.Builder
-	for k, v := range redis.Dump() {
-		fmt.Fprintln(&stored, k, v)
-	}
-	places := map[string]string{"an answer": seen.String(), "the command line": string(cmdline), "redis": stored.String(),
-		"/metrics": p.page(t, "/metrics").body, "/readyz": p.page(t, "/readyz").body, "/healthz": p.page(t, "/healthz").body}
-	_, check, _ := command(t, environ("UPSTREAM_URL="+upstream.URL), "check")
-	places["check"] = check
-	p.stop(t)
-	places["the log"] = p.log.String()
+	l.judge(map[string]string{"answers": `"error"`, "raw answers": "HTTP/1.1 400", "the command line": "serve", "admin /metrics": "igproxy_requests_total",
+		"admin /readyz": `"draining":true`, "admin /healthz": "ok", "admin /": "404", "admin /debug/pprof/": "404", "admin /debug/vars": "404",
+		"the log": `"outcome":"token"`, "a dump of all goroutines": "goroutine 1 gp=", "redis, watched": `"evalsha" `, "redis, all": "igproxy:{",
+		"check": " to mend", "check --online": "error    upstream", "serve that does not start": "igproxy: ", "healthcheck": "ready", "other commands": "igproxy"})
+}
 
-	canaries := append([]string{appSecret, key}, shorts...)
-	canaries = append(canaries, ig.Issued(short)...)
-	for place, text := range places {
-		for _, canary := range canaries {
-			for form, needle := range forms(canary) {
-				if strings.Contains(text, needle) {
-					t.Errorf("%s holds %s as %s", place, canary[:8]+"...", form)
-				}
+// endings are the ways in which a sidecar ends: told once to stop, told twice in mid-exchange, and with SIGQUIT, which dumps every goroutine.
+func (l *leaks) endings(ended ...*process) {
+	t := l.t
+	patient := []string{"REDIS_MODE=single", "REDIS_URL=" + l.redis.URL(), "UPSTREAM_TIMEOUT=1m", "SERVER_WRITE_TIMEOUT=2m", "SERVER_DRAIN=2m"}
+	told, dumped := l.sidecar(patient...), l.sidecar(patient...)
+	gone := make(chan struct{}, 2)
+	for _, p := range []*process{told, dumped} {
+		short, hanging := l.short("IGAA"), l.short("hang-")
+		l.answered(short, p.ask(t, short))
+		go func() { // ends with the process
+			_, _ = p.try(t.Context(), hanging)
+			gone <- struct{}{}
+		}()
+		eventually(t, "an exchange hangs", func() bool { return l.ig.CallsFor(hanging) > 0 })
+		l.pages(p)
+	}
+	_ = told.cmd.Process.Signal(syscall.SIGTERM)
+	eventually(t, "it drains", func() bool { return len(told.log.lines("draining")) == 1 })
+	r, err := fetch(t.Context(), noKeepAlive, told.admin+"/readyz")
+	must(t, err)
+	l.saw("admin /readyz", r.body, r.header)
+	_ = told.cmd.Process.Signal(syscall.SIGTERM)
+	_ = dumped.cmd.Process.Signal(syscall.SIGQUIT)
+	for _, p := range ended {
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	}
+	for _, p := range append(ended, told, dumped) {
+		p.wait(t)
+		l.saw("the log", p.log)
+	}
+	<-gone
+	<-gone
+	_, dump, _ := strings.Cut(dumped.log.String(), "SIGQUIT: quit")
+	l.saw("a dump of all goroutines", dump)
+}
+
+// monitor has Redis tell of every command it gets, until the function it returns is called.
+func (l *leaks) monitor() (end func()) {
+	conn, err := net.Dial("tcp", l.redis.Addr())
+	must(l.t, err)
+	_, err = fmt.Fprintf(conn, "AUTH %s\r\nMONITOR\r\n", l.password)
+	must(l.t, err)
+	done := make(chan struct{})
+	var told buffer
+	go func() { // ends with the connection
+		defer close(done)
+		_, _ = io.Copy(&told, conn)
+	}()
+	eventually(l.t, "Redis tells of commands", func() bool { l.redis.Do("PING"); return strings.Contains(told.String(), `"PING"`) })
+	return func() {
+		_ = conn.Close()
+		<-done
+		l.saw("redis, watched", told.String())
+		l.saw("redis, watched", plainBytes(told.String())) // as the commands were, too
+	}
+}
+
+// judge searches every place. A place without what is always there was not looked at.
+func (l *leaks) judge(always map[string]string) {
+	t := l.t
+	issued := 0
+	for short, from := range l.shorts {
+		l.hidden = append(l.hidden, hidden{"a short-lived token " + short[:from] + "...", short, from})
+		for _, long := range l.ig.Issued(short) {
+			issued++
+			l.hidden = append(l.hidden, hidden{"a long-lived token for " + short[:from] + "...", long, len("IGAA")})
+		}
+	}
+	if issued < 30 {
+		t.Errorf("only %d long-lived tokens were given", issued)
+	}
+	s := newSearch(l.hidden)
+	for _, place := range slices.Sorted(maps.Keys(l.places)) {
+		text := l.places[place].String()
+		t.Logf("%s: %d bytes", place, len(text))
+		for _, found := range s.in(text) {
+			t.Errorf("%s: %s", place, found)
+		}
+		if sign, known := always[place]; !known || !strings.Contains(text, sign) {
+			t.Errorf("%s: this test looked at the wrong thing:\n%.2000s", place, text)
+		}
+		for _, c := range l.hidden[:configured] {
+			if unseen := s.plant(text, c); len(unseen) > 0 {
+				t.Errorf("%s: %s could be there unseen: %v", place, c.name, unseen)
 			}
 		}
-		if text == "" {
-			t.Errorf("%s is empty: this test looked at nothing", place)
+	}
+	for place := range always {
+		if l.places[place] == nil {
+			t.Errorf("nothing was seen of %s", place)
 		}
 	}
-	// The search itself must be able to find.
-	if !strings.Contains(fmt.Sprint(canaries), forms(appSecret)["raw"]) || len(ig.Issued(short)) != 1 {
-		t.Error("the canaries were not in use")
-	}
+}
+
+var redisEscape = regexp.MustCompile(`\\(x[0-9a-f]{2}|.)`)
+
+// plainBytes undoes the escapes in what Redis tells.
+func plainBytes(text string) string {
+	return redisEscape.ReplaceAllStringFunc(text, func(found string) string {
+		if plain, err := strconv.Unquote(`"` + found + `"`); err == nil {
+			return plain
+		}
+		return found
+	})
 }

@@ -30,8 +30,28 @@ type deduped struct {
 // on, and Close waits for all of them.
 type flights struct {
 	group   singleflight.Group
-	waits   sync.WaitGroup // callers that wait, and leavers' flights: Close waits for them
 	running atomic.Int64
+
+	mu    sync.Mutex    // protects all below
+	waits int           // callers that wait, and leavers' flights: Close waits for them
+	none  chan struct{} // closed when waits is 0 again; nil: nobody waits for that
+}
+
+// arrive counts a caller in. A sync.WaitGroup would not do: when a drain is cut short, callers still come while Close waits.
+func (f *flights) arrive() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.waits++
+}
+
+// depart counts it out.
+func (f *flights) depart() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.waits--; f.waits == 0 && f.none != nil {
+		close(f.none)
+		f.none = nil
+	}
 }
 
 // grace is how much longer than the flight's budget a caller waits, should a step not keep to the budget.
@@ -42,7 +62,7 @@ var errCallerGone = errors.New("the caller left")
 
 func (s *deduped) Exchange(ctx context.Context, c call) (answer, error) {
 	led := false // written by this caller's own flight, read after its result came: ordered by the channel
-	s.flights.waits.Add(1)
+	s.flights.arrive()
 	id := c.key.ID()
 	results := s.flights.group.DoChan(string(id[:]), func() (any, error) {
 		led = true
@@ -52,7 +72,7 @@ func (s *deduped) Exchange(ctx context.Context, c call) (answer, error) {
 	defer patience.Stop()
 	select {
 	case r := <-results:
-		s.flights.waits.Done()
+		s.flights.depart()
 		a, _ := r.Val.(answer)
 		a.joined = !led
 		return a, r.Err
@@ -69,7 +89,7 @@ func (s *deduped) Exchange(ctx context.Context, c call) (answer, error) {
 func (s *deduped) leave(results <-chan singleflight.Result) {
 	go func() { // ends with the flight, which ends with its budget
 		<-results
-		s.flights.waits.Done()
+		s.flights.depart()
 	}()
 }
 
@@ -96,12 +116,20 @@ func panicKind(v any) string {
 	return fmt.Sprintf("%T", v)
 }
 
-// wait returns when no caller waits and no flight runs. New calls must have ended before.
+// wait returns when no caller waits and no flight runs.
 func (f *flights) wait(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() { f.waits.Wait(); close(done) }() // ends when the last flight's budget does
+	f.mu.Lock()
+	if f.waits == 0 {
+		f.mu.Unlock()
+		return nil
+	}
+	if f.none == nil {
+		f.none = make(chan struct{})
+	}
+	none := f.none
+	f.mu.Unlock()
 	select {
-	case <-done:
+	case <-none:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("%d flights still in the air: %w", f.running.Load(), ctx.Err())

@@ -98,6 +98,26 @@ func TestEverybodyLeavesAndCloseWaitsForTheFlight(t *testing.T) {
 	})
 }
 
+// A second signal cuts a drain short: then callers may still come while Close waits. The race detector watches.
+func TestCallersMayComeWhileCloseWaits(t *testing.T) {
+	d := newDeduped(time.Minute, func(context.Context, call) (answer, error) { return tokenAnswer(t, "long", time.Hour), nil })
+	var all sync.WaitGroup
+	for i := range 8 {
+		c := callFor(t, fmt.Sprintf("short-%d", i))
+		all.Go(func() {
+			for range 100 {
+				if _, err := d.Exchange(t.Context(), c); err != nil {
+					t.Errorf("got %v", err)
+				}
+				if err := d.flights.wait(t.Context()); err != nil {
+					t.Errorf("wait: %v", err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
 func TestOneSlowFlightHoldsNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := callFor(t, "slow")

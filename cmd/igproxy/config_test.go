@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -168,5 +169,26 @@ func TestNoMessageHoldsASecret(t *testing.T) {
 				t.Error("no line at all")
 			}
 		})
+	}
+}
+
+// A secret on the wrong line, where the value that is wrong would be repeated.
+func TestASecretInThePlaceOfAnyValueIsNotRepeated(t *testing.T) {
+	for _, key := range settings() {
+		if key.key == "client_secret" {
+			continue
+		}
+		for _, secret := range []string{"5ec2e7ca9a2y0123456789abcdef0123", "IGAA0canary1canary2canary3canary4", "0123456789012345678901234567890a"} {
+			t.Chdir(t.TempDir())
+			in := input{env: []string{envName(key.key) + "=" + secret, "IGPROXY_REDIS_MODE=single"}}
+			if _, lines := in.load(t); strings.Contains(strings.Join(lines, "\n"), secret[:12]) {
+				t.Errorf("%s: %q", key.key, lines)
+			}
+		}
+	}
+	for _, harmless := range []string{"127.0.0.1:8080", "redis-1.redis.default.svc.cluster.local:6379", "1h30m", "10.0.0.1:123456789", "ip-10-20-30-40.eu-central-1.internal:1", "unix:run/igproxy.sock"} {
+		if quote(harmless) != strconv.Quote(harmless) {
+			t.Errorf("%q is not repeated", harmless)
+		}
 	}
 }

@@ -115,9 +115,10 @@ func sorted(findings []finding) []Problem {
 const maxQuoted = 60
 
 // quote repeats a wrong value, escaped and bounded. It stops at a blank, where a quotation mark that was not closed has swallowed the
-// lines below, a secret perhaps among them; and it repeats nothing that looks like a URL with credentials or parameters.
+// lines below, a secret perhaps among them; and it repeats nothing that looks like a URL with credentials or parameters, or like a secret
+// on the wrong line.
 func quote(value string) string {
-	if strings.ContainsAny(value, "@?") {
+	if strings.ContainsAny(value, "@?") || mayBeSecret(value) {
 		return "this value"
 	}
 	shown := value
@@ -138,8 +139,32 @@ func isControl(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x
 
 func isBlank(r rune) bool { return r == ' ' || r == 0xa0 || isControl(r) }
 
-// printable is a path as the operator wrote it, escaped where it would disturb the line.
+// mayBeSecret reports whether there is a run of letters and digits in a value as long as secrets have and addresses, durations and names
+// don't: 20 or more, one of each among them.
+func mayBeSecret(value string) bool {
+	run, letters, digits := 0, 0, 0
+	for _, r := range value {
+		switch {
+		case r >= '0' && r <= '9':
+			digits++
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z':
+			letters++
+		default:
+			run, letters, digits = -1, 0, 0
+		}
+		if run++; run >= 20 && letters > 0 && digits > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// printable is a path as the operator wrote it, escaped where it would disturb the line; and not at all if it may be a secret in the place
+// of a path.
 func printable(path string) string {
+	if mayBeSecret(path) && shownPath(path) == hiddenPath {
+		return hiddenPath
+	}
 	if quoted := strconv.Quote(path); quoted != `"`+path+`"` {
 		return quoted
 	}

@@ -1,0 +1,103 @@
+package integration
+
+// What the commands print, above all when a secret stands where none belongs.
+
+import (
+	"crypto/rand"
+	"strconv"
+	"strings"
+)
+
+// wrongFiles are configurations with a secret, §, in a wrong place.
+var wrongFiles = []string{
+	"§: x\n", "? §\n: 1\n", "§\n", "- §\n", "*§\n", "&§ a\n", "!§ x\n", "%§\n", "\"§\n", "'§\n", "{§\n", "[§, §\n", "a: b: §\n", "\t§\n", "§: [\n",
+	"client_secret: \"§\n", "client_secret: § §\n", "client_secret:\n  - §\n", "client_secret: {§: x}\n", "client_secret: {x: §}\n", "client_secret: §\n x: 1\n",
+	"client_secret: §\nclient_secret: §\n", "client_secret: &a §\nlisten: *b\n", "client-secret: §\n", "clientsecret: §\n", "secret: §\n", "CLIENT_SECRET=§\n",
+	"upstream:\n  client_secret: §\n", "upstream: §\n", "client_secret_file: §\n", "client_secret_file: [§]\n", "cache:\n  key_file: §\n", "cache:\n  key: §\n",
+	"redis:\n  mode: single\n  password: §\n", "redis:\n  mode: single\n  password_file: §\n", "redis:\n  mode: single\n  url: §\n",
+	"redis:\n  mode: single\n  url: redis://:§@127.0.0.1:99999\n", "redis:\n  mode: single\n  url: \"redis://:§@ x:1\"\n", "redis:\n  mode: single\n  url: redis://u:§%zz@h:1\n",
+	"redis:\n  mode: single\n  url: http://u:§@h:1\n", "redis:\n  mode: single\n  url: \"redis://h:1?password=§\"\n", "redis:\n  mode: single\n  addrs: [\"redis://:§@h:1\"]\n",
+	"redis:\n  mode: single\n  addrs: [§]\n", "redis:\n  mode: §\n", "auth:\n  bearer_file: §\n", "auth:\n  bearer: §\n", "auth:\n  uids: [§]\n", "auth:\n  none: §\n",
+	"upstream:\n  url: https://user:§@graph.instagram.com\n", "upstream:\n  url: https://graph.instagram.com/?client_secret=§\n",
+	"upstream:\n  url: §\n", "upstream:\n  url: \"https://graph.instagram.com#§\"\n", "upstream:\n  timeout: §\n", "upstream:\n  max_in_flight: §\n",
+	"log:\n  level: §\n", "log: §\n", "listen: §\n", "admin:\n  listen: §\n", "server:\n  max_header_bytes: §\n", "server:\n  socket_mode: §\n",
+	"breaker:\n  ratio: §\n", "tls:\n  cert_file: §\n  key_file: §\n", "upstream:\n  ca_file: §\n", "auth:\n  client_ca: §\n",
+}
+
+// wrongVariables are the same in the environment, after IGPROXY_.
+var wrongVariables = []string{
+	"§=1", "CLIENT_SECRET_FILE_§=1", "CLIENT_SECERT=§", "CLIENTSECRET=§", "CLIENT_SECRET=§ §", "CLIENT_SECRET=§\t§", "CLIENT_SECRET_FILE=§", "CACHE_KEY_FILE=§",
+	"AUTH_BEARER_FILE=§", "AUTH_BEARER=§", "REDIS_PASSWORD=§", "REDIS_PASSWORD_FILE=§", "REDIS_URL=redis://:§@127.0.0.1:99999", "REDIS_URL=§", "REDIS_MODE=§",
+	"UPSTREAM_URL=https://x:§@h", "UPSTREAM_URL=§", "UPSTREAM_TIMEOUT=§", "LOG_LEVEL=§", "LISTEN=§", "ADMIN_LISTEN=§", "ALLOWED_HOSTS=§ §", "CONFIG=§", "TLS_CERT_FILE=§",
+	"SERVER_DRAIN=§", "AUTH_UIDS=§", "SERVER_MAX_CONNECTIONS=§",
+}
+
+// commands runs every command, right and wrong.
+func (l *leaks) commands() {
+	var wrong [][2]string // file, variable
+	for _, text := range wrongFiles {
+		wrong = append(wrong, [2]string{text, ""})
+	}
+	for _, text := range wrongVariables {
+		wrong = append(wrong, [2]string{"", text})
+	}
+	crowd(3, func(i int) {
+		for n := i; n < len(wrong); n += 3 {
+			l.wrong(wrong[n][0], wrong[n][1])
+		}
+	})
+	l.online()
+	for _, args := range [][]string{{"version"}, {"--version"}, {"--help"}, {"serve", "--help"}, {"check", "--help"}, {"mock", "--help"}, {"completion", "bash"},
+		{"serve", "--client-secret=" + l.secret}, {"serve", "--client-secret", l.secret}} {
+		_, stdout, stderr := command(l.t, environ("CLIENT_SECRET="+l.secret), args...)
+		l.saw("other commands", stdout, stderr)
+	}
+}
+
+// wrong runs check, and serve, with a secret in a wrong place.
+func (l *leaks) wrong(text, variable string) {
+	secret := l.hide("a secret in " + strconv.Quote(text+variable))
+	text, variable = strings.ReplaceAll(text, "§", secret), strings.ReplaceAll(variable, "§", secret)
+	settings := []string{"CLIENT_SECRET=" + l.secret}
+	if text != "" {
+		settings = append(settings, "CONFIG="+file(l.t, "igproxy.yaml", text))
+	}
+	if variable != "" {
+		settings = append(settings, variable)
+	}
+	code, stdout, stderr := command(l.t, environ(settings...), "check")
+	l.saw("check", stdout, stderr)
+	if code != 0 {
+		_, stdout, stderr = command(l.t, environ(settings...), "serve")
+		l.saw("serve that does not start", stdout, stderr)
+	}
+}
+
+// online runs check --online against parts that fail in every way, and healthcheck.
+func (l *leaks) online() {
+	t := l.t
+	good := []string{"UPSTREAM_URL=" + l.upstream.URL, "UPSTREAM_CA_FILE=" + caFile(t, l.upstream), "UPSTREAM_TIMEOUT=500ms", "CLIENT_SECRET=" + l.secret,
+		"REDIS_MODE=single", "REDIS_ADDRS=" + l.redis.Addr(), "REDIS_PASSWORD_FILE=" + file(t, "password", l.password)}
+	check := func(settings ...string) {
+		_, stdout, stderr := command(t, environ(append(good[:len(good):len(good)], settings...)...), "check", "--online")
+		l.saw("check --online", stdout, stderr)
+	}
+	check()
+	for _, fault := range []string{"reflect", "reflecterr", "html", "garbageline", "redirect", "hang", "reset", "standing", "limit4", "badjson"} {
+		l.ig.SetFault(fault)
+		check()
+	}
+	l.ig.SetFault("")
+	check("CLIENT_SECRET=" + l.otherSecret)
+	check("REDIS_PASSWORD_FILE=" + file(t, "password", l.wrongPassword))
+	check("REDIS_USERNAME=poor", "REDIS_PASSWORD_FILE="+file(t, "password", l.poorPassword))
+	check("UPSTREAM_CA_FILE=")
+	for _, reply := range []string{"-ERR " + l.password, "+" + l.password, "-NOPERM " + l.password, "-WRONGPASS " + l.password, "$5\r\n" + l.password, ""} {
+		check("REDIS_ADDRS=" + strings.TrimPrefix(scripted(t, reply), "redis://"))
+	}
+	check("REDIS_ADDRS=127.0.0.1:1")
+	for _, admin := range []string{"127.0.0.1:1", "unix:/nonexistent/" + rand.Text(), l.redis.Addr(), l.upstream.Addr} {
+		_, stdout, stderr := command(t, environ("CLIENT_SECRET="+l.secret, "ADMIN_LISTEN="+admin), "healthcheck", "--timeout", "1s")
+		l.saw("healthcheck", stdout, stderr)
+	}
+}

@@ -1,0 +1,208 @@
+package integration
+
+// What a sidecar is put through while secrets are looked for.
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// faults shows a token for every fault of Instagram's, twice: the second answer may come from memory.
+func (l *leaks) faults(p *process) {
+	t := l.t
+	prefixes := []string{"IGAA"}
+	for _, f := range proxytest.Faults() {
+		if !strings.HasPrefix(f.Name, "limit4") && f.Name != "limit613" && f.Name != "wrongsecret" {
+			prefixes = append(prefixes, f.Prefix())
+		}
+	}
+	crowd(len(prefixes), func(i int) {
+		short := l.short(prefixes[i])
+		for range 2 {
+			r, err := fetchWith(t.Context(), noKeepAlive, p.url+exchangePath(short), "X-Igproxy-Token", l.bearer)
+			if err != nil {
+				t.Errorf("%s: %v", prefixes[i], err)
+				return
+			}
+			l.answered(short, r)
+		}
+		if l.ig.CallsFor(short) == 0 {
+			t.Errorf("%s was never met: does another fault hold the app?", prefixes[i])
+		}
+	})
+	l.pages(p)
+}
+
+// strangers show a token that is almost the sidecar's own, or the right one in the wrong place.
+func (l *leaks) strangers(p *process) {
+	short := l.short("IGAA")
+	for _, fields := range [][]string{
+		{},
+		{"X-Igproxy-Token", l.bearer + "x"},
+		{"X-Igproxy-Token", l.bearer, "X-Igproxy-Token", l.bearer},
+		{"Authorization", "Bearer " + l.bearer},
+		{"Authorization", "Basic " + l.bearer},
+		{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte(l.bearer+":x"))},
+		{"Proxy-Authorization", "Bearer " + l.bearer},
+		{"Cookie", "token=" + l.bearer},
+	} {
+		r, err := fetchWith(l.t.Context(), http.DefaultClient, p.url+exchangePath(short), fields...)
+		if err != nil || r.status != 401 {
+			l.t.Errorf("%d fields: got %d, %v", len(fields)/2, r.status, err)
+		}
+		l.answered(short, r)
+	}
+}
+
+// misplaced puts each secret wherever a request has room for one.
+func (l *leaks) misplaced(p *process) {
+	host := strings.TrimPrefix(p.url, "http://")
+	short := l.short("IGAA")
+	for _, c := range append(slices.Clone(l.hidden[:configured]), hidden{text: short}) {
+		raw, escaped := c.text, url.QueryEscape(c.text)
+		const good = "grant_type=ig_exchange_token"
+		for _, request := range []string{
+			"GET /" + escaped + " HTTP/1.1\r\nHost: " + host,
+			"GET /" + raw + "%zz HTTP/1.1\r\nHost: " + host,
+			"GET /access_token/" + escaped + "?" + good + " HTTP/1.1\r\nHost: " + host,
+			"GET /access_token?" + good + "&access_token=" + escaped + "%20x&client_secret=" + escaped + " HTTP/1.1\r\nHost: " + host,
+			"GET /access_token?" + good + "&access_token=1&access_token=" + escaped + " HTTP/1.1\r\nHost: " + host,
+			"GET /access_token?" + good + "&access_token[" + escaped + "]=1 HTTP/1.1\r\nHost: " + host,
+			"GET /access_token?" + good + "&" + escaped + "=%zz HTTP/1.1\r\nHost: " + host,
+			"GET /access_token?grant_type=" + escaped + "&access_token=1 HTTP/1.1\r\nHost: " + host,
+			"GET /access_token?" + good + "#" + escaped + " HTTP/1.1\r\nHost: " + host,
+			"GET /access_token?" + good + "&access_token=" + strings.Repeat(escaped, 200) + " HTTP/1.1\r\nHost: " + host,
+			"GET /access_token?" + good + "&access_token=" + strings.Repeat(escaped, 2000) + " HTTP/1.1\r\nHost: " + host,
+			"GET http://" + escaped + ".example/access_token HTTP/1.1\r\nHost: " + host,
+			"CONNECT " + escaped + ":443 HTTP/1.1\r\nHost: " + host,
+			"POST /access_token HTTP/1.1\r\nHost: " + host + fmt.Sprintf("\r\nContent-Length: %d\r\n\r\n", len(raw)) + raw,
+			strings.Map(letter, raw) + " /access_token HTTP/1.1\r\nHost: " + host,
+			"GET /access_token " + raw + "\r\nHost: " + host,
+			"GET /access_token HTTP/1.1\r\nHost: " + strings.Map(letter, raw) + ".example",
+			"GET /access_token HTTP/1.1\r\nHost: " + host + "\r\nOrigin: https://" + raw,
+			"GET /access_token HTTP/1.1\r\nHost: " + host + "\r\n" + raw + " : x",
+			"GET /access_token HTTP/1.1\r\nHost: " + host + "\r\nContent-Length: " + raw,
+			"GET /access_token HTTP/1.1\r\nHost: " + host + "\r\nTransfer-Encoding: " + raw,
+			"GET /access_token?" + good + " HTTP/1.1\r\nHost: " + host + "\r\nAuthorization: Bearer " + raw + " " + raw + "\r\nX-Request-Id: " + raw + "\r\nCookie: " + raw,
+			raw,
+		} {
+			l.send(host, request+"\r\n\r\n", "", c.text)
+		}
+	}
+}
+
+// letter keeps what may stand in a method or a host name.
+func letter(r rune) rune {
+	if r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
+		return r
+	}
+	return -1
+}
+
+// hostile sends a slice of the corpus, with a token that is searched for as the one in igproxy's cache.
+func (l *leaks) hostile(p *process) {
+	host := strings.TrimPrefix(p.url, "http://")
+	values, warm := placeholders(host), l.short("IGAA")
+	for name, value := range values {
+		values[name] = strings.ReplaceAll(value, values["warm"], url.QueryEscape(warm))
+	}
+	l.answered(warm, p.ask(l.t, warm))
+	corpus := readHostile(l.t)
+	const slice = 5 // every so many
+	crowd(8, func(i int) {
+		for n := i * slice; n < len(corpus); n += 8 * slice {
+			wire, err := expand(corpus[n].wire, values)
+			if err != nil {
+				l.t.Errorf("%s: %v", corpus[n].name, err)
+				return
+			}
+			l.send(host, wire, warm, warm)
+		}
+	})
+	l.pages(p)
+}
+
+var ownToken200 = regexp.MustCompile(`\{"access_token":"([^"]*)",`)
+
+// passed is in every answer of the stand-in's that was passed through, and in none of igproxy's own.
+var passed = regexp.MustCompile(`(?m)^X-Fb-Trace-Id: `)
+
+// send writes bytes and keeps what comes back, less the long-lived tokens of the token shown, and less what the app itself put into a path
+// that is passed through, where Instagram repeats it to this very app.
+func (l *leaks) send(host, wire, shown, own string) {
+	c, err := net.Dial("tcp", host)
+	if err != nil {
+		l.t.Error(err)
+		return
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(heldTimeout))
+	written := make(chan struct{})
+	go func() { // ends with the connection
+		defer close(written)
+		_, _ = io.WriteString(c, wire)
+		_ = c.(*net.TCPConn).CloseWrite()
+	}()
+	answer, _ := io.ReadAll(c) // a reset after the answer is none of our business here
+	<-written
+	if passed.Match(answer) {
+		for _, spelled := range []string{own, url.QueryEscape(own), url.PathEscape(own)} {
+			answer = bytes.ReplaceAll(answer, []byte(`"Unknown path components: /`+spelled), []byte(`"Unknown path components: /`))
+			answer = bytes.ReplaceAll(answer, []byte(`"Unknown path components: /access_token/`+spelled), []byte(`"Unknown path components: /`))
+		}
+	}
+	l.saw("raw answers", ownToken200.ReplaceAllStringFunc(string(answer), func(found string) string {
+		if shown != "" && slices.Contains(l.ig.Issued(shown), ownToken200.FindStringSubmatch(found)[1]) {
+			return `{"access_token":"",`
+		}
+		return found
+	}))
+}
+
+// redisFails takes the sidecar through a Redis that lies, hangs, is full, and dies, and comes back.
+func (l *leaks) redisFails(p *process) {
+	t := l.t
+	ask := func(n int) {
+		crowd(n, func(int) {
+			short := l.short("IGAA")
+			for range 2 {
+				r, err := p.try(t.Context(), short)
+				if err != nil || r.status != 200 {
+					t.Errorf("got %d, %v", r.status, err)
+					return
+				}
+				l.answered(short, r)
+			}
+		})
+		l.saw("redis, all", l.redis.Dump())
+	}
+	ask(10)
+	for _, lie := range redistest.Lies {
+		l.liar.Tell(lie, 2)
+		ask(10)
+	}
+	l.liar.Tell(redistest.Truth, 1)
+	l.redis.Do("CONFIG", "SET", "maxmemory", "1")
+	ask(10)
+	l.redis.Do("CONFIG", "SET", "maxmemory", "0")
+	l.redis.Pause()
+	for range 10 {
+		short := l.short("IGAA")
+		l.answered(short, p.ask(t, short))
+	}
+	l.pages(p)
+	l.redis.Resume()
+	ask(10)
+}

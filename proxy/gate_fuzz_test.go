@@ -1,0 +1,64 @@
+package proxy
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// Whatever the authority: no panic, and what is served is this machine, or a name that was allowed, as net/url reads it, too.
+func FuzzHost(f *testing.F) {
+	for _, seed := range []string{"", "localhost", "LOCALHOST.:8080", "127.0.0.1:1", "[::1]:8080", "[::ffff:127.0.0.1]", "igproxy.internal", "evil.example", "127.0.0.1.evil.example",
+		"localhost:80@evil.example", "[::1", "::1", "127.1", "0x7f000001", "[::1%25lo]", "localhost:", ":", "[", "[]:", "localhost\x00"} {
+		f.Add(seed)
+	}
+	g := newGate([]string{"igproxy.internal"}, false)
+	f.Fuzz(func(t *testing.T, authority string) {
+		r := &http.Request{Method: http.MethodGet, Host: authority, RequestURI: wireOK, URL: &url.URL{Path: "/access_token"}, Header: http.Header{}}
+		if g.check(r) != nil {
+			return
+		}
+		u, err := url.Parse("http://" + authority + "/")
+		if err != nil || u.Path != "/" || u.User != nil {
+			t.Fatalf("served %q, which is no authority: %v", authority, err)
+		}
+		name := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+		if ip := net.ParseIP(name); name != "localhost" && name != "igproxy.internal" && (ip == nil || !ip.IsLoopback()) {
+			t.Fatalf("served %q, which is elsewhere", authority)
+		}
+	})
+}
+
+// Whatever the header fields: no panic, and only the very token lets in, once, in its own field or, without that, as a password.
+func FuzzOwnToken(f *testing.F) {
+	const token = "0123456789abcdef"
+	basic := func(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }
+	for _, seed := range [][2]string{{"", ""}, {token, ""}, {"", basic("igproxy:" + token)}, {"wrong", basic("igproxy:" + token)}, {token + "\n" + token, ""},
+		{"", "Bearer " + token}, {"", "basic " + token}, {"", basic(token)}, {"", basic(token + ":")}, {" " + token, basic(":" + token)}, {"", "Basic ===="}} {
+		f.Add(seed[0], seed[1])
+	}
+	digest := sha256.Sum256([]byte(token))
+	asks := trust{digest: func() [sha256.Size]byte { return digest }}
+	f.Fuzz(func(t *testing.T, own, authorization string) { // each line a field
+		r := &http.Request{Header: http.Header{}}
+		if own != "" {
+			r.Header[trustHeader] = strings.Split(own, "\n")
+		}
+		if authorization != "" {
+			r.Header["Authorization"] = strings.Split(authorization, "\n")
+		}
+		want := own == token
+		if scheme, coded, _ := strings.Cut(authorization, " "); own == "" && strings.EqualFold(scheme, "basic") {
+			plain, err := base64.StdEncoding.DecodeString(coded)
+			_, password, colon := strings.Cut(string(plain), ":")
+			want = err == nil && colon && password == token && !strings.Contains(authorization, "\n")
+		}
+		if got := asks.check(r) == nil; got != want {
+			t.Fatalf("%q, %q: let in %v, want %v", own, authorization, got, want)
+		}
+	})
+}
