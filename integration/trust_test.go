@@ -25,7 +25,7 @@ func TestAListenerBeyondLoopbackNeedsAChoice(t *testing.T) {
 		}
 	}
 	code, stdout, _ := command(t, environ("LISTEN=0.0.0.0:0", "AUTH_NONE=true"), "check")
-	if code != 0 || !strings.Contains(stdout, "warning") || !strings.Contains(stdout, "answers everybody\n") {
+	if code != 0 || !strings.Contains(stdout, "warning") || !strings.Contains(stdout, "open to everybody who reaches it\n") {
 		t.Errorf("none, chosen: exit code %d\n%s", code, stdout)
 	}
 	code, _, stderr := command(t, environ("LISTEN=0.0.0.0:0", "AUTH_NONE=true", "AUTH_BEARER_FILE="+file(t, "token", ownToken)), "serve")

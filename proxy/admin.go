@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/igproxy/igproxy/breaker"
@@ -12,7 +13,7 @@ import (
 type Status struct {
 	Ready        bool          `json:"ready"`
 	Draining     bool          `json:"draining"`
-	ClientSecret string        `json:"client_secret"` // "ok" until Instagram refuses it, then "refused"
+	ClientSecret string        `json:"client_secret"` // "ok", or "refused" and, of several apps, which
 	Breaker      breaker.State `json:"breaker"`       // the worst of all upstreams' breakers
 	Redis        string        `json:"redis"`         // ok, degraded, off
 	RedisFault   string        `json:"redis_fault,omitempty"`
@@ -20,7 +21,8 @@ type Status struct {
 	Entries      int           `json:"entries"`
 }
 
-// Status of now. An open breaker or a dead Redis leave it ready: known tokens are still served. A refused secret does not.
+// Status of now. An open breaker or a dead Redis leave it ready: known tokens are still served. A refused
+// secret does not, when it is that of every app.
 func (p *Proxy) Status() Status {
 	health := p.carried.cache.Health()
 	s := Status{
@@ -32,11 +34,26 @@ func (p *Proxy) Status() Status {
 		Flights:      p.carried.flights.running.Load(),
 		Entries:      p.carried.cache.Len(),
 	}
-	if p.carried.holds.secretRefused(time.Now()) {
+	apps, refused := p.current.Load().apps, p.refusedApps()
+	switch {
+	case len(refused) > 0 && len(apps) == 1:
 		s.ClientSecret = "refused"
+	case len(refused) > 0:
+		s.ClientSecret = "refused: " + strings.Join(refused, ", ")
 	}
-	s.Ready = !s.Draining && s.ClientSecret == "ok"
+	s.Ready = !s.Draining && len(refused) < len(apps)
 	return s
+}
+
+// refusedApps are the apps whose client secret is refused. While one app is well the sidecar is of use.
+func (p *Proxy) refusedApps() (labels []string) {
+	now := time.Now()
+	for _, a := range p.current.Load().apps {
+		if a.hold.secretRefused(now) {
+			labels = append(labels, a.label)
+		}
+	}
+	return labels
 }
 
 // worstBreaker is open before half-open before closed.

@@ -107,6 +107,20 @@ func TestNothingCrossesBetweenApps(t *testing.T) {
 	}
 }
 
+// One app's wrong secret was the whole sidecar's: it got no traffic for the others any more.
+func TestOneAppsRefusedSecretLeavesTheSidecarReady(t *testing.T) {
+	p, graph := newShops(t)
+	graph.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":100}}`)
+	ask(p, get("/apps/club/access_token?grant_type=ig_exchange_token&access_token=A"))
+	if s := p.Status(); !s.Ready || s.ClientSecret != "refused: club" {
+		t.Errorf("with one of two refused: %+v", s)
+	}
+	ask(p, get("/apps/shop/access_token?grant_type=ig_exchange_token&access_token=A"))
+	if s := p.Status(); s.Ready || s.ClientSecret != "refused: shop, club" {
+		t.Errorf("with both refused: %+v", s)
+	}
+}
+
 // Instagram's login host may be down while its graph host is well.
 func TestEachUpstreamHasItsOwnBreaker(t *testing.T) {
 	w := newWorld(t)

@@ -204,9 +204,9 @@ func (x *exchange) log(ctx context.Context, log *slog.Logger, took time.Duration
 	if !log.Enabled(ctx, level) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 10)
+	attrs := make([]slog.Attr, 0, 12)
 	attrs = append(attrs, slog.String("outcome", x.outcome()), slog.String("source", x.source()), slog.Int("status", x.status),
-		slog.Float64("duration_ms", float64(took.Microseconds())/1000), slog.String("request_id", x.id), slog.String("grant", x.grant))
+		slog.Float64("duration_ms", float64(took.Microseconds())/1000), slog.String("request_id", x.id), slog.String("app", x.app), slog.String("grant", x.grant))
 	if e := x.refusal(); e != nil && !x.gone {
 		attrs = append(attrs, slog.Int("code", e.Code), slog.Int("subcode", e.Subcode), slog.String("class", string(e.class)))
 		if e.cause != "" {

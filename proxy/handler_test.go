@@ -192,7 +192,7 @@ func checkLog(t *testing.T, name, log string, c ending, id string) {
 			t.Errorf("%s: %s is %v, want %v", name, field, line[field], value)
 		}
 	}
-	known := []string{"time", "level", "msg", "outcome", "source", "status", "duration_ms", "request_id", "grant", "code", "subcode", "class", "cause", "advice"}
+	known := []string{"time", "level", "msg", "outcome", "source", "status", "duration_ms", "request_id", "app", "grant", "code", "subcode", "class", "cause", "advice"}
 	for field := range line {
 		if !slices.Contains(known, field) {
 			t.Errorf("%s: unknown field %s", name, field)

@@ -90,15 +90,3 @@ func (h *holds) of(label string) *hold {
 	}
 	return h.all[label]
 }
-
-// secretRefused reports whether it is so for any app.
-func (h *holds) secretRefused(now time.Time) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, one := range h.all {
-		if one.secretRefused(now) {
-			return true
-		}
-	}
-	return false
-}

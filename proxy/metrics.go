@@ -76,8 +76,11 @@ func (m *Metrics) watch(p *Proxy) (err error) {
 	gauge("upstream_in_flight", "Calls to Instagram under way.", func() float64 { return float64(p.carried.places.taken()) }, nil)
 	gauge("cache_entries", "Entries in the memory tier.", func() float64 { return float64(p.carried.cache.Len()) }, nil)
 	gauge("ready", "1 when /readyz says so.", func() float64 { return number(p.Status().Ready) }, nil)
-	gauge("client_secret_refused", "1 while Instagram refuses the client secret.",
-		func() float64 { return number(p.carried.holds.secretRefused(time.Now())) }, nil)
+	for _, a := range p.current.Load().apps {
+		hold := p.carried.holds.of(a.label)
+		gauge("client_secret_refused", "1 while Instagram refuses the app's client secret.",
+			func() float64 { return number(hold.secretRefused(time.Now())) }, prometheus.Labels{"app": a.label})
+	}
 	for name, b := range p.carried.breakers {
 		for _, s := range []breaker.State{breaker.Closed, breaker.Open, breaker.HalfOpen} {
 			gauge("breaker_state", "1 for the state an upstream's breaker is in.",

@@ -9,43 +9,59 @@ import (
 // probeToken is no token; Instagram checks the client secret before it looks at the token.
 const probeToken = "igproxy-check-this-is-no-token"
 
-// Probe asks Instagram once with a token that is none, past cache, breaker and hold. It proves the way there, TLS and the client
-// secret: nil means that Instagram refused the token and nothing else. The error says what is wrong and what to do.
-func Probe(ctx context.Context, o Options) error {
+// Proof is what Probe found out about one part.
+type Proof struct {
+	Part string // such as "upstream https://graph.instagram.com"
+	Err  error  // nil: it is right; else what is wrong and what to do
+}
+
+// Probe asks once for each app with a token that is none, and once with a code that is none where codes are exchanged; past cache, breaker
+// and hold. It proves the way there and TLS, and for tokens the client secret: a part is right when the token or the code was refused,
+// and nothing else. The error is for Options that can't work.
+func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 	o = o.withDefaults()
 	if err := o.check(); err != nil {
-		return err
+		return nil, err
 	}
 	table := offered(grants(o), o.Apps)
 	apps, _, err := newApps(o, table, &holds{})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ask := &upstream{transport: newTransport(o), timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
 		budget: newRetryBudget(), left: func(string) bool { return false }, userAgent: userAgent(o.Version), metrics: NewMetrics()}
 	defer ask.retire()
 	for _, a := range apps {
-		if err := probe(ctx, ask, a, rowOf(at(table, exchangePath), a)); err != nil && len(apps) > 1 {
-			return fmt.Errorf("app %s: %w", a.label, err)
-		} else if err != nil {
-			return err
+		of := ""
+		if len(apps) > 1 {
+			of = " of app " + a.label
+		}
+		g := rowOf(at(table, exchangePath), a)
+		proofs = append(proofs, Proof{"upstream " + g.base.String() + of, probe(ctx, ask, call{grant: g, app: a, token: NewSecret(probeToken)})})
+		if g = rowOf(at(table, codePath), a); len(a.RedirectURIs) > 0 {
+			c := call{grant: g, app: a, token: NewSecret(probeToken), redirect: a.RedirectURIs[0]}
+			proofs = append(proofs, Proof{"codes at " + g.base.String() + of, probe(ctx, ask, c)})
 		}
 	}
-	return nil
+	return proofs, nil
 }
 
-func probe(ctx context.Context, ask *upstream, a *app, g *grant) error {
-	got, err := ask.Exchange(ctx, call{grant: g, app: a, token: NewSecret(probeToken)})
+func probe(ctx context.Context, ask *upstream, c call) error {
+	got, err := ask.Exchange(ctx, c)
 	var e *GraphError
 	switch {
 	case errors.As(err, &e):
-		return fmt.Errorf("%s (%s); check the network, upstream.url and upstream.ca_file", e.Message, e.cause)
+		return fmt.Errorf("%s (%s); check the network, the URL and upstream.ca_file", e.Message, e.cause)
 	case err != nil:
 		return err
 	case got.refusal == nil:
 		return errors.New("the upstream gave a token for one that is none; check that upstream.url is Instagram's")
 	}
-	switch refusal := got.refusal; refusal.class {
+	refusal := got.refusal
+	if c.grant.form && refusal.flat && refusal.class == classRefused { // it tells the code from nothing else
+		return nil
+	}
+	switch refusal.class {
 	case classToken:
 		return nil
 	case classSecret:

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +50,7 @@ func TestProbeSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		if c.spoil != nil {
 			c.spoil(&o)
 		}
-		err := Probe(t.Context(), o)
+		err := firstProblem(Probe(t.Context(), o))
 		switch {
 		case c.want == "" && err != nil:
 			t.Errorf("%s: %v", name, err)
@@ -67,9 +68,45 @@ func TestProbeSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 func TestProbeEndsWithItsContext(t *testing.T) {
 	ctx, cancel := withEnded(t)
 	defer cancel()
-	err := Probe(ctx, optionsFor(t, mute(t), nil))
+	err := firstProblem(Probe(ctx, optionsFor(t, mute(t), nil)))
 	var e *GraphError
 	if err == nil || errors.As(err, &e) {
 		t.Errorf("got %v, want an error for people", err)
+	}
+}
+
+// firstProblem is the first thing that Probe found wrong.
+func firstProblem(proofs []Proof, err error) error {
+	for _, p := range proofs {
+		if err == nil {
+			err = p.Err
+		}
+	}
+	return err
+}
+
+// Each app is proven, and the host that takes codes; one that is wrong does not hide the others.
+func TestProbeProvesEveryAppAndTheHostOfCodes(t *testing.T) {
+	w := newWorld(t)
+	w.graph.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":100}}`)
+	w.login.say(400, `{"error_type":"OAuthException","code":400,"error_message":"Matching code was not found or was already used"}`)
+	w.threads.says = func(r *http.Request, _ url.Values) (int, string) {
+		if r.Method == http.MethodPost {
+			return 500, "<html>"
+		}
+		return 400, `{"error":{"message":"m","type":"OAuthException","code":190}}`
+	}
+	o := optionsFor(t, w.graph.url.String(), nil)
+	o.LoginURL, o.ThreadsURL, o.Retries = w.login.url, w.threads.url, 0
+	o.Apps = []App{{ID: shopID, Secret: NewSecret(w.igSecret), RedirectURIs: []string{callback}},
+		{Label: "threads", Service: Threads, ID: clubID, Secret: NewSecret(w.threadSecret), RedirectURIs: []string{callback}}}
+	proofs, err := Probe(t.Context(), o)
+	if err != nil || len(proofs) != 4 {
+		t.Fatalf("got %v, %v", proofs, err)
+	}
+	for i, want := range []bool{false, true, true, false} {
+		if (proofs[i].Err == nil) != want || !strings.Contains(proofs[i].Part, " of app ") {
+			t.Errorf("%s: %v, want right: %v", proofs[i].Part, proofs[i].Err, want)
+		}
 	}
 }

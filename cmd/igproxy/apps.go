@@ -147,3 +147,19 @@ func appsOf(c Config) (apps []proxy.App) {
 	}
 	return apps
 }
+
+// appWords says in check which apps there are, and for which of them codes are exchanged.
+func appWords(c Config) string {
+	var words []string
+	for _, a := range appsOf(c) {
+		word := cmp.Or(a.Label, "default")
+		if a.Service == proxy.Threads {
+			word += " (Threads)"
+		}
+		if len(a.RedirectURIs) > 0 {
+			word += " with codes"
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, ", ")
+}

@@ -31,7 +31,7 @@ func checkCommand(env environment) *cli.Command {
 				r.sum()
 				return errConfiguration
 			}
-			r.ok("configuration", "listen "+config.Listen+", admin "+config.Admin.Listen, "answers "+trustWords(config), "upstream "+config.Upstream.URL, "cache "+cacheWords(config))
+			r.ok("configuration", "listen "+config.Listen+", admin "+config.Admin.Listen, "open to "+trustWords(config), "apps "+appWords(config), "upstream "+config.Upstream.URL, "cache "+cacheWords(config))
 			if !c.Bool("online") {
 				return nil
 			}
@@ -92,7 +92,13 @@ func checkOnline(ctx context.Context, config Config, r *results) error {
 	if config.Redis.Mode != "" {
 		say("redis", checkRedis(ctx, config))
 	}
-	say("upstream "+config.Upstream.URL, checkUpstream(ctx, config))
+	proofs, err := checkUpstream(ctx, config)
+	if err != nil {
+		say("upstream "+config.Upstream.URL, err)
+	}
+	for _, p := range proofs {
+		say(p.Part, p.Err)
+	}
 	if r.failed > 0 {
 		r.sum()
 		return errReported
@@ -119,10 +125,10 @@ func checkRedis(ctx context.Context, config Config) error {
 	return c.Check(ctx, keys.Derive("a token that is none"))
 }
 
-func checkUpstream(ctx context.Context, config Config) error {
+func checkUpstream(ctx context.Context, config Config) ([]proxy.Proof, error) {
 	o, err := proxyOptions(config)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	return proxy.Probe(ctx, o)
 }

@@ -28,7 +28,7 @@ func demoCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "demo",
 		Usage: "see it work, without an account and without Redis",
-		Description: "Starts a stand-in Instagram and a sidecar in this process, plays six scenes,\n" +
+		Description: "Starts a stand-in Instagram and a sidecar in this process, plays a story,\n" +
 			"and stays up with curl lines to try.",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "once", Usage: "end after the scenes; exit with 1 if one did not go as told"}},
 		Action: func(c *cli.Context) error {

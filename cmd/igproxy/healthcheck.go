@@ -24,6 +24,9 @@ func healthcheckCommand(env environment) *cli.Command {
 		Flags: []cli.Flag{configFlag(),
 			&cli.DurationFlag{Name: "timeout", Value: 2 * time.Second, Usage: "wait `TIME` for the answer, at most"}},
 		Action: func(c *cli.Context) error {
+			if c.Duration("timeout") <= 0 {
+				return &usageError{"--timeout: write a time above 0, such as 2s"}
+			}
 			config, problems := loadConfig(c.String("config"), env.environ)
 			for _, p := range problems { // only what this command needs: it runs without the secret
 				if !p.Warning && (p.Key == "admin.listen" || p.Key == "") {

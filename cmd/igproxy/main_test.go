@@ -118,7 +118,8 @@ error    igproxy.yaml:4: log.level: "loud" is none of its values
 	code, stdout, stderr = command(t, withSecret, "check")
 	want = `ok       configuration
          listen 127.0.0.1:8080, admin 127.0.0.1:9090
-         answers this machine
+         open to every program on this machine
+         apps default
          upstream https://graph.instagram.com
          cache memory
 `

@@ -48,6 +48,9 @@ func mockCommand(env environment) *cli.Command {
 			&cli.StringFlag{Name: "host", Usage: "play one `HOST` alone: " + hostNames()},
 		},
 		Action: func(c *cli.Context) error {
+			if c.Duration("latency") < 0 {
+				return &usageError{"--latency: write a time of 0 or more, such as 200ms"}
+			}
 			if c.String("ca-out") != "" && !c.Bool("tls") {
 				return &usageError{"--ca-out needs --tls"}
 			}

@@ -164,7 +164,10 @@ func (d *play) login() error {
 	if first.status != http.StatusOK || again.body != first.body {
 		return fmt.Errorf("expected the code's token, and the same for a double callback")
 	}
-	d.stage.right("a double callback gets the same answer: the code was sent once")
+	if n := d.instagram.CallsFor(code); n != 1 {
+		return fmt.Errorf("expected the code to be sent once, and it was sent %s", times(n))
+	}
+	d.stage.right("a double callback gets the same answer: Instagram was asked once for this code")
 	short := longToken(first)
 	long, err := d.told(short, http.StatusOK, "igproxy; fwd=miss; stored")
 	if err != nil {

@@ -124,7 +124,7 @@ func (s *sidecar) run(signals <-chan os.Signal) error {
 func (s *sidecar) started() {
 	b := readBuild()
 	s.log.Info("listening", "url", s.app.url(), "admin", s.admin.url(), "upstream", s.config.Upstream.URL,
-		"answers", trustWords(s.config), "cache", cacheWords(s.config), "version", b.version, "go", b.goVersion)
+		"open_to", trustWords(s.config), "cache", cacheWords(s.config), "version", b.version, "go", b.goVersion)
 }
 
 // drain ends in order: readiness goes, the app's listener stops and its requests are answered, flights land, stores finish, and the

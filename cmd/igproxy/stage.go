@@ -58,7 +58,7 @@ func (s *stage) say(format string, args ...any) {
 }
 
 func (s *stage) request(token string) {
-	s.say("%s GET /access_token?grant_type=ig_exchange_token&access_token=%s", s.paint(dim, ">"), token)
+	s.say("%s GET /access_token?grant_type=ig_exchange_token&access_token=%s", s.paint(dim, ">"), shorten(token))
 }
 
 func (s *stage) reply(r reply) {
@@ -70,7 +70,11 @@ func (s *stage) reply(r reply) {
 	if r.retryAfter != "" {
 		retry = "  Retry-After: " + r.retryAfter
 	}
-	s.say("%s %s in %s  Cache-Status: %s%s", s.paint(dim, "<"), s.paint(style, fmt.Sprint(r.status)), round(r.took), r.cacheStatus, retry)
+	cached := ""
+	if r.cacheStatus != "" {
+		cached = "  Cache-Status: " + r.cacheStatus
+	}
+	s.say("%s %s in %s%s%s", s.paint(dim, "<"), s.paint(style, fmt.Sprint(r.status)), round(r.took), cached, retry)
 	s.say("%s %s", s.paint(dim, "<"), shorten(r.body))
 }
 

@@ -99,14 +99,14 @@ const trustChoices = "set auth.bearer_file, or auth.client_ca with tls.cert_file
 
 // trustWords says in the log and in check who is answered.
 func trustWords(c Config) string {
-	who := "this machine"
+	who := "every program on this machine"
 	switch {
 	case len(c.Auth.UIDs) > 0:
 		who = "the users " + strings.Join(c.Auth.UIDs, ", ")
 	case strings.HasPrefix(c.Listen, "unix:"):
 		who = "the users that mode " + c.Server.SocketMode + " lets in"
 	case beyondLoopback(c.Listen):
-		who = "everybody"
+		who = "everybody who reaches it"
 	}
 	switch bearer, certificate := c.Auth.BearerFile != "", c.Auth.ClientCA != ""; {
 	case bearer && certificate:

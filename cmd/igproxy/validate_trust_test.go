@@ -94,11 +94,11 @@ func TestUsersOfASocketAreAnErrorWhereTheSystemDoesNotTellThem(t *testing.T) {
 
 func TestTheLogSaysWhoIsAnswered(t *testing.T) {
 	for environ, want := range map[string]string{
-		"":                                     "this machine",
-		"LISTEN=0.0.0.0:1":                     "everybody",
-		"LISTEN=0.0.0.0:1 AUTH_BEARER_FILE=/t": "everybody with a token",
-		"LISTEN=10.0.0.1:1 AUTH_BEARER_FILE=/t AUTH_CLIENT_CA=/c": "everybody with a token and a client certificate",
-		"AUTH_CLIENT_CA=/c": "this machine with a client certificate",
+		"":                                     "every program on this machine",
+		"LISTEN=0.0.0.0:1":                     "everybody who reaches it",
+		"LISTEN=0.0.0.0:1 AUTH_BEARER_FILE=/t": "everybody who reaches it with a token",
+		"LISTEN=10.0.0.1:1 AUTH_BEARER_FILE=/t AUTH_CLIENT_CA=/c": "everybody who reaches it with a token and a client certificate",
+		"AUTH_CLIENT_CA=/c": "every program on this machine with a client certificate",
 		"LISTEN=unix:/s":    "the users that mode 0660 lets in",
 		"LISTEN=unix:/s AUTH_UIDS=0,1000 AUTH_BEARER_FILE=/t": "the users 0, 1000 with a token",
 	} {

@@ -98,7 +98,7 @@ func (x *exchange) carried() *carried {
 // end counts it out and writes its one line.
 func (x *exchange) end() {
 	x.book.leave(x.hash)
-	attrs := []slog.Attr{slog.Duration("took", time.Since(x.began))}
+	attrs := []slog.Attr{slog.Float64("duration_ms", float64(time.Since(x.began).Microseconds())/1000)}
 	if x.status != 0 {
 		attrs = append(attrs, slog.Int("status", x.status))
 	}
