@@ -274,3 +274,21 @@ func TestAConnectionOutOfStepIsDropped(t *testing.T) {
 		t.Errorf("a reply to this question was refused: %v", err)
 	}
 }
+
+// Scripts that were forbidden for a while were never tried again.
+func TestScriptsAreTriedAgainAfterAWhile(t *testing.T) {
+	server := redistest.Start(t)
+	server.Do("ACL", "SETUSER", "some", "on", ">pw", "~igproxy:*", "+get", "+set", "+del", "+ping")
+	c := fleet(t, RedisOptions{Mode: ModeSingle, URL: "redis://some:pw@" + server.Addr()}, nil)
+	c.Claim(t.Context(), keyOf(t, "forbidden")).Release()
+	if !c.redis.plain() {
+		t.Fatal("plain commands do not serve")
+	}
+	server.Do("ACL", "SETUSER", "some", "+eval", "+evalsha")
+	c.redis.plainTo.Store(time.Now().UnixNano()) // the while is over
+	server.Do("CONFIG", "RESETSTAT")
+	wantOutcome(t, "allowed again", c.Claim(t.Context(), keyOf(t, "allowed")), Leader)
+	if stats := fmt.Sprint(server.Do("INFO", "commandstats")); c.redis.plain() || count(stats, "cmdstat_evalsha") == 0 {
+		t.Errorf("scripts are not used:\n%s", stats)
+	}
+}

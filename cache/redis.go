@@ -18,8 +18,8 @@ type redisTier struct {
 	gate     *gate
 	observer Observer
 	log      *slog.Logger
-	plain    atomic.Bool // scripts are forbidden here: plain commands serve
-	said     sync.Map    // kinds of faults that were complained of
+	plainTo  atomic.Int64 // until then scripts are taken to be forbidden, and plain commands serve; Unix nanoseconds
+	said     sync.Map     // kinds of faults that were complained of
 	hints    *hints
 }
 
@@ -67,7 +67,7 @@ func (t *redisTier) claim(ctx context.Context, k Key, owner string, unusable []b
 		switch {
 		case t.options.Lease <= 0:
 			r, err = t.look(ctx, c, k, unusable)
-		case t.plain.Load():
+		case t.plain():
 			r, err = t.plainClaim(ctx, c, k, owner, unusable)
 		default:
 			r, err = t.scriptedClaim(ctx, c, k, owner, unusable)
@@ -81,7 +81,7 @@ func (t *redisTier) claim(ctx context.Context, k Key, owner string, unusable []b
 // replaced. The owner's lease ends.
 func (t *redisTier) publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte) (winner []byte, err error) {
 	err = t.do(context.Background(), "publish", t.options.StoreTimeout, func(ctx context.Context, c redis.UniversalClient) error {
-		if t.plain.Load() {
+		if t.plain() {
 			winner, err = t.plainPublish(ctx, c, k, owner, sealed, ttl, over)
 		} else {
 			winner, err = t.scriptedPublish(ctx, c, k, owner, sealed, ttl, over)
@@ -95,7 +95,7 @@ func (t *redisTier) publish(k Key, owner string, sealed []byte, ttl time.Duratio
 func (t *redisTier) renew(k Key, owner string) (held bool, err error) {
 	budget := min(t.options.StoreTimeout, t.options.Lease/3)
 	err = t.do(context.Background(), "renew", budget, func(ctx context.Context, c redis.UniversalClient) error {
-		if t.plain.Load() {
+		if t.plain() {
 			held, err = t.plainRenew(ctx, c, k, owner)
 		} else {
 			held, err = t.scriptedRenew(ctx, c, k, owner)
@@ -108,7 +108,7 @@ func (t *redisTier) renew(k Key, owner string) (held bool, err error) {
 // release ends the owner's lease, and leaves a sealed failure to those who wait for it, if there is one.
 func (t *redisTier) release(k Key, owner string, failure []byte, ttl time.Duration) error {
 	return t.do(context.Background(), "release", t.options.StoreTimeout, func(ctx context.Context, c redis.UniversalClient) error {
-		if t.plain.Load() {
+		if t.plain() {
 			return t.plainRelease(ctx, c, k, owner, failure, ttl)
 		}
 		return t.scriptedRelease(ctx, c, k, owner, failure, ttl)
@@ -126,10 +126,11 @@ func (t *redisTier) do(ctx context.Context, operation string, budget time.Durati
 	defer cancel()
 	client := t.client.Load()
 	err := ask(ctx, *client)
-	if kindOf(err) == kindNoScript && !t.plain.Swap(true) {
-		t.log.Warn("redis forbids scripts: plain commands serve in their place", "operation", operation, "next_step", advice(kindNoScript))
-	}
 	if kindOf(err) == kindNoScript {
+		t.plainTo.Store(time.Now().Add(plainFor).UnixNano())
+		if t.firstTime(kindNoScript) {
+			t.log.Warn("redis forbids scripts: plain commands serve in their place", "operation", operation, "next_step", advice(kindNoScript))
+		}
 		err = ask(ctx, *client) // as plain commands
 	}
 	if err == nil {
@@ -152,7 +153,7 @@ func (t *redisTier) do(ctx context.Context, operation string, budget time.Durati
 
 // complain says each fault of the configuration loudly, once: it does not pass by itself, and may not open the gate either.
 func (t *redisTier) complain(operation, kind string) {
-	if _, again := t.said.LoadOrStore(kind, true); !again {
+	if t.firstTime(kind) {
 		t.log.Error("redis refuses igproxy", "operation", operation, "kind", kind, "next_step", advice(kind))
 	}
 }
@@ -163,6 +164,17 @@ func (t *redisTier) mute(kind string) {
 		t.log.Warn("redis does not permit the hint: followers poll", "kind", kind, "next_step", advice(kind))
 	}
 }
+
+func (t *redisTier) firstTime(kind string) bool {
+	_, again := t.said.LoadOrStore(kind, true)
+	return !again
+}
+
+// plainFor is how long plain commands serve before a script is tried again: what was forbidden for a moment (access lists that are loaded
+// anew, another node after a fail-over) may be allowed by then.
+const plainFor = time.Minute
+
+func (t *redisTier) plain() bool { return time.Now().UnixNano() < t.plainTo.Load() }
 
 // reconnect drops every connection: one of them hands out other questions' answers, and the library does not say which. Operations
 // under way on it fail, which costs them what any fault costs.
