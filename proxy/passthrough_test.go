@@ -172,14 +172,13 @@ func TestBodiesAreBounded(t *testing.T) {
 		t.Errorf("a large request: %d %s", res.StatusCode, body)
 	}
 	w.graph.say(200, strings.Repeat("x", 5000))
-	res, err = http.Get(s.URL + "/large")
-	if err != nil {
-		t.Fatal(err)
+	body = nil
+	if res, err = http.Get(s.URL + "/large"); err == nil { // else the connection was cut before its head was out
+		body, err = io.ReadAll(res.Body)
+		_ = res.Body.Close()
 	}
-	body, err = io.ReadAll(res.Body)
-	_ = res.Body.Close()
-	if res.StatusCode != 502 && err == nil || len(body) > 1500 {
-		t.Errorf("a large answer: %d, %d bytes, %v", res.StatusCode, len(body), err)
+	if err == nil && res.StatusCode != 502 || len(body) > 1500 {
+		t.Errorf("a large answer: %d bytes, %v", len(body), err)
 	}
 }
 
