@@ -55,10 +55,10 @@ func typed(t *testing.T, code, program string, args ...string) string {
 
 func TestReadmesFirstCommand(t *testing.T) {
 	lines := strings.Fields(readme(t)[strings.Index(readme(t), "    make run"):])
-	if strings.Join(lines[:8], " ") != "make run # or: go run ./cmd/igproxy demo" || lines[8] != "--once" {
+	if strings.Join(lines[:8], " ") != "make run # or: go run ./cmd/igproxy demo" || lines[8] != "--once," {
 		t.Fatalf("README's first command is %q", lines[:9])
 	}
-	if out := typed(t, strings.Join(lines[4:9], " "), "sh"); !strings.Contains(out, "50 of 50 callers") {
+	if out := typed(t, strings.TrimSuffix(strings.Join(lines[4:9], " "), ","), "sh"); !strings.Contains(out, "50 of 50 callers") {
 		t.Errorf("it shows\n%s", out)
 	}
 	makefile, err := os.ReadFile("../Makefile")
