@@ -94,6 +94,10 @@ func TestReadmesWayToInstagram(t *testing.T) {
 	if !found || !ended {
 		t.Fatal("README does not say how to run it against Instagram")
 	}
+	build, block, _ := strings.Cut(block, "\n") // the binary is built already, with the race detector
+	if !strings.HasPrefix(strings.TrimSpace(build), "make build ") {
+		t.Fatalf("the first line is %q", build)
+	}
 	_, upstream := instagram(t, proxytest.ServerOptions{TLS: true})
 	redis := redistest.Start(t)
 	block = strings.NewReplacer("/run/secrets/instagram", file(t, "secret", appSecret+"\n"), "redis://localhost:6379/0", redis.URL()).Replace(block)
