@@ -50,7 +50,7 @@ var (
 	errPath = requestError(http.StatusNotFound, 2500, subPath,
 		"Unknown path components. Nothing is passed through on this path; check it behind the base URL, as in GET /access_token.")
 	errProxyRequest = requestError(http.StatusBadRequest, 100, subProxyRequest,
-		"igproxy is not a forward proxy. Use it as the base URL: GET /access_token.")
+		"igproxy is not a forward proxy. Use it as the base URL of the app's calls.")
 	errHost = requestError(http.StatusMisdirectedRequest, 100, subHost,
 		"This Host name is not served here. Use localhost or a loopback address, or add the name to allowed_hosts.")
 	errBrowser = requestError(http.StatusForbidden, 100, subBrowser,

@@ -85,7 +85,7 @@ func (x *exchange) serve(e *engine, r *http.Request, log *slog.Logger) {
 	}
 }
 
-// answer is the step "answer": the only place that writes to an app.
+// answer is the step "answer": the only place that writes to an app, but for what is passed through.
 func (x *exchange) answer(w http.ResponseWriter) {
 	if x.gone {
 		x.status = statusGone

@@ -1,6 +1,7 @@
-// Package proxy is Instagram's token endpoint as igproxy answers it. It holds the client secret, asks Instagram once however many ask at
-// the same time, remembers the answer, and goes on answering what it knows when Redis or Instagram fail. It never follows a redirect,
-// never forwards what an app sent, and never prints a secret or a token. It knows neither Redis nor YAML.
+// Package proxy is the token calls of Instagram and Threads as igproxy answers them. It holds the client secret, asks once however many ask
+// at the same time, remembers the answer, and goes on answering what it knows when Redis or Instagram fail. A token call forwards nothing
+// of what an app sent but the token or the code; every other call is passed through as it came (passthrough.go). It never follows a
+// redirect, and never prints a secret or a token. It knows neither Redis nor YAML.
 //
 // # The walk of one request
 //
@@ -9,7 +10,7 @@
 //		decode   -> recall    -> join      -> claim     -> guard    -> ask         -> remember    -> answer
 //		decode.go   recall.go    dedupe.go    remember.go  guard.go    upstream.go    remember.go    handler.go
 //
-//	  - decode: one grant_type and one access_token are read, strictly; everything else is dropped. What is wrong is said in Instagram's
+//	  - decode: the row of the table (grant.go) and the app are found; grant_type and token or code are read, strictly; all else is dropped. What is wrong is said in Instagram's
 //	    style, and Instagram is not asked.
 //	  - recall: the memory tier, without waiting. A hit goes straight to answer.
 //	  - join: one flight per token in this process. It is detached from its caller, has its own budget and recovers its own panics.
