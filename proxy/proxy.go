@@ -10,11 +10,11 @@
 //		decode   -> recall    -> join      -> claim     -> guard    -> ask         -> remember    -> answer
 //		decode.go   recall.go    dedupe.go    remember.go  guard.go    upstream.go    remember.go    handler.go
 //
-//	  - decode: the row of the table (grant.go) and the app are found; grant_type and token or code are read, strictly; all else is dropped. What is wrong is said in Instagram's
-//	    style, and Instagram is not asked.
+//	  - decode: the row of the table (grant.go) and the app are found; grant_type and the token or code are read, strictly; all else is
+//	    dropped. What is wrong is said in Instagram's style, and Instagram is not asked.
 //	  - recall: the memory tier, without waiting. A hit goes straight to answer.
 //	  - join: one flight per token in this process. It is detached from its caller, has its own budget and recovers its own panics.
-//	  - claim: memory again, then Redis. Any fault of Redis is a miss.
+//	  - claim: memory again, then Redis, where one sidecar of a fleet gets the lease and the others wait. Any fault of Redis: go on alone.
 //	  - guard: a place among the calls under way, the app's hold (rate limit, refused secret), the breaker.
 //	  - ask: the query is built from nothing; the secret is added here and only here. Bounded in time, bytes and tries.
 //	  - remember: tokens for cache.ttl, definite refusals about a token for cache.negative_ttl, nothing doubtful.
