@@ -125,7 +125,7 @@ func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params)
 	if t.named == nil && len(candidates) > 1 {
 		if id := p.value[paramClientID]; p.count[paramClientID] > 0 {
 			candidates = slices.DeleteFunc(candidates, func(a *app) bool { return a.ID != id })
-		} else if host := hostName(r.Host); slices.ContainsFunc(candidates, func(a *app) bool { return slices.Contains(a.Hosts, host) }) {
+		} else if host, _ := hostName(r.Host); slices.ContainsFunc(candidates, func(a *app) bool { return slices.Contains(a.Hosts, host) }) {
 			candidates = slices.DeleteFunc(candidates, func(a *app) bool { return !slices.Contains(a.Hosts, host) })
 		}
 	}
@@ -138,7 +138,7 @@ func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params)
 // likely is the app of a call that needs no secret, for its service's sake: by client_id, else by Host, else the first one.
 func (e *engine) likely(r *http.Request) *app {
 	p, refused := readQuery(r.URL.RawQuery)
-	host := hostName(r.Host)
+	host, _ := hostName(r.Host)
 	for _, fits := range []func(*app) bool{
 		func(a *app) bool {
 			return refused == nil && p.count[paramClientID] > 0 && a.ID == p.value[paramClientID]
@@ -175,13 +175,4 @@ func (a *app) redirect(p *params) (string, *GraphError) {
 		return "", errRedirect
 	}
 	return uri, nil
-}
-
-// hostName is a Host header's name, in small letters and without port, brackets and the root's dot.
-func hostName(authority string) string {
-	name, _, _ := strings.Cut(authority, ":")
-	if rest, ok := strings.CutPrefix(authority, "["); ok {
-		name, _, _ = strings.Cut(rest, "]")
-	}
-	return strings.TrimSuffix(strings.ToLower(name), ".")
 }

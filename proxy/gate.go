@@ -48,22 +48,27 @@ func (g gate) absolute(r *http.Request) bool {
 // serves reports whether an authority is ours, written as RFC 3986 has it: a name or an IPv4 address, or an IPv6 address in brackets.
 // The port may be any, because containers publish ours under another, but it must be one.
 func (g gate) serves(authority string) bool {
+	name, ok := hostName(authority)
+	if !ok || g.hosts[name] {
+		return ok
+	}
+	ip := net.ParseIP(name)
+	return ip != nil && ip.IsLoopback()
+}
+
+// hostName is an authority's name, in small letters and without port, brackets and the root's dot; not ok where it is written wrongly.
+func hostName(authority string) (name string, ok bool) {
 	name, port, _ := strings.Cut(authority, ":")
-	if rest, ok := strings.CutPrefix(authority, "["); ok {
+	if rest, bracketed := strings.CutPrefix(authority, "["); bracketed {
 		if name, port, ok = strings.Cut(rest, "]"); !ok || !strings.Contains(name, ":") || port != "" && port[0] != ':' {
-			return false
+			return "", false
 		}
 		port = strings.TrimPrefix(port, ":")
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); port != "" && err != nil {
-		return false
+		return "", false
 	}
-	name = strings.TrimSuffix(strings.ToLower(name), ".") // a dot at the end is the same name, from the root
-	if g.hosts[name] {
-		return true
-	}
-	ip := net.ParseIP(name)
-	return ip != nil && ip.IsLoopback()
+	return strings.TrimSuffix(strings.ToLower(name), "."), true // a dot at the end is the same name, from the root
 }
 
 // fromWebPage looks at Origin and Sec-Fetch-Site (W3C Fetch Metadata). Node's own fetch sends sec-fetch-mode: cors and neither of these.
