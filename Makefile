@@ -51,12 +51,7 @@ bench-fleet:
 	go test -run='^$$' -bench=Fleet -benchtime=1x ./integration
 
 fuzz:
-	@for package in $$(go list ./...); do \
-		for target in $$(go test -list='^Fuzz' $$package | grep ^Fuzz || true); do \
-			echo "$$package $$target"; \
-			go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=10x $$package; \
-		done; \
-	done
+	tools/fuzz.sh $(FUZZTIME)
 
 soak: deps
 	IGPROXY_SOAK=$(SOAK) IGPROXY_SOAK_SEED=$(SEED) go test -race -count=1 -timeout=0 -v -run='^TestASoakOfAllFaultsShuffled$$' ./integration
