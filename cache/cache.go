@@ -118,8 +118,11 @@ func New(o Options) (*Cache, error) {
 }
 
 // Recall looks into the memory tier. It never waits.
-func (c *Cache) Recall(k Key) (Entry, bool) {
-	e, ok := c.memory.get(k.id)
+func (c *Cache) Recall(k Key) (Entry, bool) { return c.RecallID(k.id) }
+
+// RecallID is Recall where only the ID is known.
+func (c *Cache) RecallID(id ID) (Entry, bool) {
+	e, ok := c.memory.get(id)
 	c.observer.Lookup(TierMemory, word(ok))
 	return e, ok
 }

@@ -2,6 +2,9 @@ package cache
 
 import (
 	"bytes"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -98,6 +101,40 @@ func TestDerivationStaysAsItWas(t *testing.T) {
 	}
 }
 
+func pepperOf(t *testing.T, secret, app, scope string) []byte {
+	t.Helper()
+	var info []byte
+	for _, part := range []string{labelPepper, app, scope} {
+		info = append(binary.BigEndian.AppendUint32(info, uint32(len(part))), part...)
+	}
+	pepper, err := hkdf.Key(sha256.New, []byte(secret), nil, string(info), sha256.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pepper
+}
+
+// The prepared derivation is HKDF and nothing else, whatever the token, and whatever the one before left behind.
+func TestThePreparedDerivationIsHKDF(t *testing.T) {
+	keys := keysOf(t, "secret", "app", "scope")
+	pepper := pepperOf(t, "secret", "app", "scope")
+	for n := range 300 {
+		token := strings.Repeat("x", n) + strings.Repeat("IGAA", n%7)
+		prk, err := hkdf.Extract(sha256.New, []byte(token), pepper)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := hkdf.Expand(sha256.New, prk, labelID, sha256.Size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := keys.Derive(token)
+		if id := key.ID(); string(id[:]) != string(want) || keys.ID([]byte(token)) != id || *key.prk != string(prk) {
+			t.Fatalf("a token of %d bytes: got id %s and %s, want %x", len(token), id, keys.ID([]byte(token)), want)
+		}
+	}
+}
+
 func TestKeysNeedASecret(t *testing.T) {
 	for _, secret := range [][]byte{nil, {}} {
 		if k, err := NewKeys(KeysOptions{Secret: secret, AppID: "app"}); err == nil || k != nil || !strings.Contains(err.Error(), "cache.key_file") {
@@ -142,7 +179,7 @@ func TestNothingPrintsKeyMaterial(t *testing.T) {
 	}
 	printed := out.String()
 	for name, material := range map[string][]byte{
-		"secret": []byte("canary-secret"), "token": []byte("canary-token"), "pepper": []byte(*keys.pepper), "prk": []byte(*key.prk), "sealing key": seal,
+		"secret": []byte("canary-secret"), "token": []byte("canary-token"), "pepper": pepperOf(t, "canary-secret", "app", "scope"), "prk": []byte(*key.prk), "sealing key": seal,
 	} {
 		for _, form := range forms(material) {
 			if strings.Contains(printed, form) {
@@ -173,5 +210,14 @@ func BenchmarkDerive(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		keys.Derive(token)
+	}
+}
+
+func BenchmarkID(b *testing.B) {
+	keys := keysOf(b, "secret", "app", "scope")
+	token := []byte(strings.Repeat("IGAA", 45))
+	b.ReportAllocs()
+	for b.Loop() {
+		keys.ID(token)
 	}
 }
