@@ -118,21 +118,28 @@ func New(o Options) (*Cache, error) {
 }
 
 // Recall looks into the memory tier. It never waits.
-func (c *Cache) Recall(k Key) (Entry, bool) { return c.RecallID(k.id) }
-
-// RecallID is Recall where only the ID is known.
-func (c *Cache) RecallID(id ID) (Entry, bool) {
-	e, ok := c.memory.get(id)
-	c.observer.Lookup(TierMemory, word(ok))
+func (c *Cache) Recall(k Key) (Entry, bool) {
+	e, ok := c.Peek(k.id)
+	if !ok {
+		c.observer.Lookup(TierMemory, Missed)
+	}
 	return e, ok
 }
 
-func word(hit bool) string {
-	if hit {
-		return "hit"
+// Peek is Recall for who asks again by Recall after a miss: the Observer is told of a hit only.
+func (c *Cache) Peek(id ID) (Entry, bool) {
+	e, ok := c.memory.get(id)
+	if ok {
+		c.observer.Lookup(TierMemory, Found)
 	}
-	return "miss"
+	return e, ok
 }
+
+// The results of a lookup that went well.
+const (
+	Found  = "hit"
+	Missed = "miss"
+)
 
 // Health is Redis's, as seen from here.
 type Health struct {

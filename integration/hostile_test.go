@@ -26,10 +26,19 @@ import (
 // a request: a held answer cannot look like a slow one.
 const heldTimeout = 15 * time.Second
 
-func TestHostileRequests(t *testing.T) {
+func TestHostileRequests(t *testing.T) { hostile(t, false) }
+
+// The lane steps in when a connection waits for its next request.
+func TestHostileRequestsBehindAHit(t *testing.T) { hostile(t, true) }
+
+func TestHostileRequestsWithoutTheFastLane(t *testing.T) { hostile(t, false, "SERVER_FAST_LANE=false") }
+
+// hostile sends the corpus, each entry on a connection of its own, behind a hit or not.
+func hostile(t *testing.T, behindAHit bool, settings ...string) {
 	corpus := readHostile(t)
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
-	p := serve(t, "PASSTHROUGH_ENABLED=false", "UPSTREAM_URL="+upstream.URL, "SERVER_READ_HEADER_TIMEOUT=60s", "SERVER_READ_TIMEOUT=60s")
+	p := serve(t, append(settings, "PASSTHROUGH_ENABLED=false", "UPSTREAM_URL="+upstream.URL, "SERVER_READ_HEADER_TIMEOUT=60s", "SERVER_READ_TIMEOUT=60s",
+		"LOG_HITS=1000000")...)
 	host := strings.TrimPrefix(p.url, "http://")
 	values := placeholders(host)
 	var answered, asked atomic.Int64 // by igproxy itself, and of Instagram
@@ -42,6 +51,10 @@ func TestHostileRequests(t *testing.T) {
 	}
 	alive(t)
 	asked.Add(1)
+	hit := ""
+	if behindAHit {
+		hit = "GET " + values["ok"] + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n"
+	}
 
 	t.Run("corpus", func(t *testing.T) {
 		for _, e := range corpus {
@@ -52,7 +65,7 @@ func TestHostileRequests(t *testing.T) {
 					t.Fatal(err)
 				}
 				asked.Add(int64(e.asks))
-				answered.Add(int64(e.check(t, host, wire)))
+				answered.Add(int64(e.check(t, host, hit, wire)))
 				alive(t)
 			})
 		}
@@ -81,8 +94,8 @@ func TestHostileRequests(t *testing.T) {
 	}
 }
 
-// check sends an entry, compares what comes back, and returns how many answers were igproxy's own.
-func (e hostileEntry) check(t *testing.T, host, wire string) (own int) {
+// check sends an entry, behind a hit if there is one, compares what comes back, and returns how many answers were igproxy's own.
+func (e hostileEntry) check(t *testing.T, host, hit, wire string) (own int) {
 	c, err := net.Dial("tcp", host)
 	if err != nil {
 		t.Fatal(err)
@@ -90,12 +103,21 @@ func (e hostileEntry) check(t *testing.T, host, wire string) (own int) {
 	conn := c.(*net.TCPConn)
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(heldTimeout))
+	r := bufio.NewReader(conn)
+	if hit != "" {
+		_, _ = io.WriteString(conn, hit)
+		res, err := http.ReadResponse(r, nil)
+		if err != nil || res.StatusCode != http.StatusOK {
+			t.Fatalf("the hit in front: %v, %v", res, err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		own++
+	}
 	written := make(chan struct{})
 	go func() { // ends with the connection
 		defer close(written)
 		e.write(conn, wire)
 	}()
-	r := bufio.NewReader(conn)
 	var last *http.Response
 	for i, want := range e.answers {
 		method := http.MethodGet

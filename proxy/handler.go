@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
@@ -26,7 +25,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.answer(w)
 	}
 	p.carried.metrics.answered(&x, time.Since(start))
-	x.log(r.Context(), p.carried.log, time.Since(start))
+	x.log(e.lines, p.carried.log, time.Since(start))
 	if x.gone || x.cut {
 		// A caller that closed only its sending half still reads. Returning would send it an empty 200; this closes the connection.
 		panic(http.ErrAbortHandler)
@@ -85,6 +84,19 @@ func (x *exchange) serve(e *engine, r *http.Request, log *slog.Logger) {
 	}
 }
 
+// What every answer carries, in lists that are made once and that nobody changes.
+const (
+	valueNoStore = "no-store"
+	valueJSON    = "application/json; charset=UTF-8"
+	valueNoSniff = "nosniff"
+)
+
+var (
+	headerNoStore = []string{valueNoStore}
+	headerJSON    = []string{valueJSON}
+	headerNoSniff = []string{valueNoSniff}
+)
+
 // answer is the step "answer": the only place that writes to an app, but for what is passed through.
 func (x *exchange) answer(w http.ResponseWriter) {
 	if x.gone {
@@ -93,9 +105,7 @@ func (x *exchange) answer(w http.ResponseWriter) {
 	}
 	now := time.Now()
 	h := w.Header()
-	h["Cache-Control"] = []string{"no-store"}
-	h["Content-Type"] = []string{"application/json; charset=UTF-8"}
-	h["X-Content-Type-Options"] = []string{"nosniff"}
+	h["Cache-Control"], h["Content-Type"], h["X-Content-Type-Options"] = headerNoStore, headerJSON, headerNoSniff
 	h["X-Request-Id"] = []string{x.id}
 	if status := x.cacheStatus(); status != "" {
 		h["Cache-Status"] = []string{status}
@@ -148,11 +158,16 @@ func (x *exchange) cacheStatus() string {
 	case x.result.joined, x.result.source == sourceFleet:
 		return "igproxy; fwd=miss; collapsed"
 	case x.result.source != sourceUpstream:
-		return "igproxy; hit; ttl=" + strconv.Itoa(int(x.result.left/time.Second))
+		return string(appendHit(make([]byte, 0, 32), x.result.left))
 	case x.result.stored:
 		return "igproxy; fwd=miss; stored"
 	}
 	return "igproxy; fwd=miss"
+}
+
+// appendHit writes the Cache-Status of a hit, RFC 9211.
+func appendHit(to []byte, left time.Duration) []byte {
+	return strconv.AppendInt(append(to, "igproxy; hit; ttl="...), int64(left/time.Second), 10)
 }
 
 // outcome is the fixed word for how a request ended; a metric label and a log field.
@@ -195,47 +210,18 @@ func (x *exchange) source() string {
 	return string(x.result.source)
 }
 
-// log writes the one line of a request: names and numbers, never a value that came from outside.
-func (x *exchange) log(ctx context.Context, log *slog.Logger, took time.Duration) {
-	level := slog.LevelInfo
-	if x.status >= 500 {
-		level = slog.LevelWarn
-	}
-	if !log.Enabled(ctx, level) {
-		return
-	}
-	attrs := make([]slog.Attr, 0, 12)
-	attrs = append(attrs, slog.String("outcome", x.outcome()), slog.String("source", x.source()), slog.Int("status", x.status),
-		slog.Float64("duration_ms", float64(took.Microseconds())/1000), slog.String("request_id", x.id), slog.String("app", x.app), slog.String("grant", x.grant))
-	if e := x.refusal(); e != nil && !x.gone {
-		attrs = append(attrs, slog.Int("code", e.Code), slog.Int("subcode", e.Subcode), slog.String("class", string(e.class)))
-		if e.cause != "" {
-			attrs = append(attrs, slog.String("cause", e.cause))
-		}
-		if advice := e.class.advice(); advice != "" {
-			attrs = append(attrs, slog.String("advice", advice))
-		}
-	}
-	log.LogAttrs(ctx, level, "request", attrs...)
-}
+const requestIDLength = 16
 
-// advice is what an operator should know about a refusal whose message misleads.
-func (c class) advice() string {
-	switch c {
-	case classStanding:
-		return "code 100: the app has no standing with this account (not an accepted tester, app not live, wrong app id and secret pair); see Meta's dashboard"
-	case classSecret:
-		return "Instagram refuses the client secret; compare it with the Instagram app's in Meta's dashboard"
-	}
-	return ""
-}
-
-func requestID() string {
+func newRequestID(b *[requestIDLength]byte) {
 	const digits = "0123456789abcdef"
-	var b [16]byte
 	for n, i := rand.Uint64(), 0; i < len(b); i++ {
 		b[i] = digits[n&15]
 		n >>= 4
 	}
+}
+
+func requestID() string {
+	var b [requestIDLength]byte
+	newRequestID(&b)
 	return string(b[:])
 }

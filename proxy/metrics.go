@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,6 +31,8 @@ type Metrics struct {
 	redisUp   prometheus.Gauge
 	changes   *prometheus.CounterVec
 	peers     prometheus.Counter
+
+	memoryHits func() prometheus.Counter // of lookups, found once
 }
 
 var _ cache.Observer = (*Metrics)(nil)
@@ -54,6 +57,7 @@ func NewMetrics() *Metrics {
 	m.retries = counter("upstream_retries_total", "Repetitions that calls to Instagram needed, by what became of them.", "app", "grant", "result")
 	m.waits = histogram("upstream_duration_seconds", "Calls to Instagram.", []float64{.05, .1, .2, .3, .5, .75, 1, 2, 3, 5, 10}, "grant")
 	m.lookups = counter("cache_lookups_total", "Lookups, by tier and result.", "tier", "result")
+	m.memoryHits = sync.OnceValue(func() prometheus.Counter { return m.lookups.WithLabelValues(string(cache.TierMemory), cache.Found) })
 	m.claims = counter("claims_total", "Claims on tokens that memory does not know, by how they came out.", "result")
 	m.stores = counter("cache_stores_total", "Stores, by tier and result.", "tier", "result")
 	m.redisErrs = counter("redis_errors_total", "Faults of Redis, by operation and kind.", "operation", "kind")
@@ -121,6 +125,21 @@ func (m *Metrics) answered(x *exchange, took time.Duration) {
 	m.durations.WithLabelValues(x.grant, x.source()).Observe(took.Seconds())
 }
 
+// hitCounters count the hits in memory of one app's grant, found once.
+type hitCounters struct {
+	requests prometheus.Counter
+	duration prometheus.Observer
+}
+
+func (m *Metrics) hits(app, grant string) hitCounters {
+	return hitCounters{m.requests.WithLabelValues(app, grant, "token", string(sourceMemory)), m.durations.WithLabelValues(grant, string(sourceMemory))}
+}
+
+func (h hitCounters) answered(took time.Duration) {
+	h.requests.Inc()
+	h.duration.Observe(took.Seconds())
+}
+
 func (m *Metrics) asked(c call, result class, took time.Duration) {
 	m.upstream.WithLabelValues(c.app.label, c.grant.name, string(result)).Inc()
 	m.waits.WithLabelValues(c.grant.name).Observe(took.Seconds())
@@ -139,6 +158,10 @@ func (m *Metrics) PeerRefused() { m.peers.Inc() }
 
 // Lookup, Store, RedisError and RedisState make Metrics a cache.Observer.
 func (m *Metrics) Lookup(tier cache.Tier, result string) {
+	if tier == cache.TierMemory && result == cache.Found {
+		m.memoryHits().Inc()
+		return
+	}
 	m.lookups.WithLabelValues(string(tier), result).Inc()
 }
 

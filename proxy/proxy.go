@@ -90,6 +90,8 @@ type Options struct {
 	Metrics *Metrics
 	// Logger gets one line a request, after the answer, and one a change of state. Nil: silence.
 	Logger *slog.Logger
+	// HitLines is how many lines a second the Logger gets about hits in memory; the next line says how many had none. Zero: all have one.
+	HitLines int
 	// Version is said to Instagram in User-Agent. Empty: "dev".
 	Version string
 }
@@ -122,6 +124,9 @@ type engine struct {
 	first  exchanger // recalled, which leads to all the others
 	ask    *upstream
 	past   *passthrough // nil: what is none of the grants' is refused
+
+	lines    *hitLines
+	shortcut *shortcut // nil: the lane answers nothing
 }
 
 // New builds a Proxy. An error names the option and says what it may be. Nothing is dialled.
@@ -230,11 +235,12 @@ func newEngine(o Options, c carried) (*engine, error) {
 	guard := &guarded{next: ask, breakers: c.breakers, places: c.places, timeout: o.Timeout, log: c.log}
 	claim := &claimed{cache: c.cache, negativeTTL: o.NegativeTTL, next: guard}
 	join := &deduped{next: claim, budget: o.Budget(), log: c.log, flights: c.flights}
-	e := &engine{apps: apps, grants: table, gate: newGate(hosts, o.AnyHost), trust: trust{o.Bearer},
+	e := &engine{apps: apps, grants: table, gate: newGate(hosts, o.AnyHost), trust: trust{o.Bearer}, lines: &hitLines{most: int64(o.HitLines)},
 		first: &recalled{cache: c.cache, next: join}, ask: ask}
 	if o.Passthrough != nil {
 		e.past = newPassthrough(o, c.log)
 	}
+	e.shortcut = shortcutOf(e, c.metrics)
 	return e, nil
 }
 

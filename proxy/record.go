@@ -13,11 +13,11 @@ import (
 //	't' | end of the token, Unix milliseconds, 8 bytes | length of head, 4 bytes | head | tail
 //	'r' | JSON of the refusal
 const (
-	codeRecord    = 'c'
-	tokenRecord   = 't'
-	refusalRecord = 'r'
-	codeHeader    = 1 + 8
-	tokenHeader   = codeHeader + 4
+	codeKind    = 'c'
+	tokenKind   = 't'
+	refusalKind = 'r'
+	codeHeader  = 1 + 8
+	tokenHeader = codeHeader + 4
 )
 
 var errRecord = errors.New("a remembered value is not a record")
@@ -46,14 +46,14 @@ func encodeRecord(a answer) []byte {
 		if err != nil { // a year beyond 9999 in RetryAt, which the cap on pauses rules out
 			return nil
 		}
-		return append([]byte{refusalRecord}, text...)
+		return append([]byte{refusalKind}, text...)
 	}
 	t := a.token
 	if t.text.whole {
-		return append(binary.BigEndian.AppendUint64([]byte{codeRecord}, uint64(t.Expires.UnixMilli())), t.text.head...)
+		return append(binary.BigEndian.AppendUint64([]byte{codeKind}, uint64(t.Expires.UnixMilli())), t.text.head...)
 	}
 	b := make([]byte, 0, tokenHeader+len(t.text.head)+len(t.text.tail))
-	b = append(b, tokenRecord)
+	b = append(b, tokenKind)
 	b = binary.BigEndian.AppendUint64(b, uint64(t.Expires.UnixMilli()))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(t.text.head)))
 	b = append(b, t.text.head...)
@@ -66,11 +66,11 @@ func decodeRecord(b []byte, now time.Time) (answer, error) {
 		return answer{}, errRecord
 	}
 	switch b[0] {
-	case codeRecord:
+	case codeKind:
 		return decodeCodeRecord(b, now)
-	case tokenRecord:
+	case tokenKind:
 		return decodeTokenRecord(b, now)
-	case refusalRecord:
+	case refusalKind:
 		return decodeRefusalRecord(b[1:])
 	}
 	return answer{}, errRecord
@@ -88,15 +88,31 @@ func decodeCodeRecord(b []byte, now time.Time) (answer, error) {
 }
 
 func decodeTokenRecord(b []byte, now time.Time) (answer, error) {
-	if len(b) < tokenHeader {
-		return answer{}, errRecord
+	t, err := readTokenRecord(b, now)
+	if err != nil {
+		return answer{}, err
 	}
-	expires := time.UnixMilli(int64(binary.BigEndian.Uint64(b[1:])))
+	return answer{token: Token{text: &splitJSON{head: t.head, tail: t.tail}, Expires: t.expires}}, nil
+}
+
+// tokenRecord is a record with a token in it.
+type tokenRecord struct {
+	head, tail []byte
+	expires    time.Time
+}
+
+// readTokenRecord reads a token's record where it lies; anything else is errRecord.
+func readTokenRecord(b []byte, now time.Time) (t tokenRecord, err error) {
+	if len(b) < tokenHeader || b[0] != tokenKind {
+		return t, errRecord
+	}
+	t.expires = time.UnixMilli(int64(binary.BigEndian.Uint64(b[1:])))
 	head, text := binary.BigEndian.Uint32(b[9:]), b[tokenHeader:]
-	if uint64(head) > uint64(len(text)) || expires.Sub(now) < time.Second {
-		return answer{}, errRecord
+	if uint64(head) > uint64(len(text)) || t.expires.Sub(now) < time.Second {
+		return t, errRecord
 	}
-	return answer{token: Token{text: &splitJSON{head: text[:head:head], tail: text[head:]}, Expires: expires}}, nil
+	t.head, t.tail = text[:head:head], text[head:]
+	return t, nil
 }
 
 func decodeRefusalRecord(b []byte) (answer, error) {

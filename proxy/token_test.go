@@ -135,7 +135,7 @@ func FuzzRecord(f *testing.F) {
 	tok, _ := decodeToken([]byte(`{"access_token":"t","expires_in":60}`), time.Now())
 	f.Add(encodeRecord(answer{token: tok}))
 	f.Add(encodeRecord(answer{refusal: &GraphError{Status: 400, Code: 190}}))
-	f.Add([]byte{tokenRecord})
+	f.Add([]byte{tokenKind})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if a, err := decodeRecord(b, time.Unix(0, 0)); err == nil && a.refusal == nil {
 			_ = a.token.append(nil, time.Unix(0, 0))

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -33,7 +32,8 @@ type bounded struct {
 	places, spare chan struct{}
 	closed        chan struct{}
 	close         func()
-	relief        func() // ends idle connections elsewhere
+	relief        func()                  // ends idle connections elsewhere
+	over          func(net.Conn) net.Conn // what a seated connection is served through
 
 	mu   sync.Mutex       // protects open
 	open map[*placed]bool // those on places
@@ -51,7 +51,7 @@ func spareOf(most int) int { return max(16, most/8) }
 
 func newBounded(l net.Listener, most int) *bounded {
 	b := &bounded{Listener: l, places: make(chan struct{}, most), spare: make(chan struct{}, spareOf(most)), closed: make(chan struct{}),
-		open: map[*placed]bool{}, relief: func() {}}
+		open: map[*placed]bool{}, relief: func() {}, over: func(c net.Conn) net.Conn { return c }}
 	b.close = sync.OnceFunc(func() { close(b.closed) })
 	return b
 }
@@ -96,8 +96,9 @@ func (b *bounded) Accept() (net.Conn, error) {
 	}
 }
 
-func (b *bounded) seat(c net.Conn) *placed {
+func (b *bounded) seat(c net.Conn) net.Conn {
 	p := &placed{Conn: c}
+	p.top = b.over(p)
 	p.leave = sync.OnceFunc(func() {
 		b.mu.Lock()
 		delete(b.open, p)
@@ -107,7 +108,7 @@ func (b *bounded) seat(c net.Conn) *placed {
 	b.mu.Lock()
 	b.open[p] = true
 	b.mu.Unlock()
-	return p
+	return p.top
 }
 
 // sample bounds the search for an idle connection.
@@ -132,7 +133,8 @@ func (b *bounded) endIdle() bool {
 	if longest == nil {
 		return false
 	}
-	_ = longest.Close()
+	longest.idle.Store(0) // not found again while it ends
+	_ = longest.top.Close()
 	return true
 }
 
@@ -145,6 +147,7 @@ func (b *bounded) Close() error {
 // placed is a connection that gives its place back when it is closed.
 type placed struct {
 	net.Conn
+	top   net.Conn // what is over it, or itself; nil in passing
 	leave func()
 	idle  atomic.Int64 // since when it is kept for a next request, in Unix nanoseconds; 0: it is not
 	end   time.Time    // of a connection in passing; zero: it may stay
@@ -176,23 +179,29 @@ func (c *placed) atMost(t time.Time) time.Time {
 	return t
 }
 
+// Idle notes since when the connection waits for its next request.
+func (c *placed) Idle(since time.Time) { c.idle.Store(since.UnixNano()) }
+
 // placedUnder is the bound's connection under what net/http was given.
 func placedUnder(c net.Conn) *placed {
-	if secure, ok := c.(*tls.Conn); ok {
-		c = secure.NetConn()
+	if over, ok := c.(interface{ NetConn() net.Conn }); ok { // TLS, or the lane
+		c = over.NetConn()
 	}
 	p, _ := c.(*placed)
 	return p
 }
 
-// watch tells the bound of a server's connections which are idle, and the proxy which are in passing.
+// watch tells the bound of a server's connections which are idle, the lane what net/http does, and the proxy which are in passing.
 func watch(server *http.Server) {
 	server.ConnState = func(c net.Conn, state http.ConnState) {
+		if l, ok := c.(*proxy.LaneConn); ok {
+			l.State(state)
+		}
 		p := placedUnder(c)
 		switch {
 		case p == nil:
 		case state == http.StateIdle:
-			p.idle.Store(time.Now().UnixNano())
+			p.Idle(time.Now())
 		default:
 			p.idle.Store(0)
 		}

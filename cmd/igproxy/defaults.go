@@ -81,8 +81,12 @@ type Config struct {
 		MaxHeaderBytes, MaxConnections                            int
 		Drain                                                     time.Duration
 		SocketMode                                                string // octal
+		FastLane                                                  bool
 	}
-	Log struct{ Level, Format string }
+	Log struct {
+		Level, Format string
+		Hits          int // lines a second
+	}
 }
 
 // defaults is the only place they are written in; config.example.yaml is made of them.
@@ -125,7 +129,9 @@ func defaults() Config {
 	c.Server.MaxConnections = 1024
 	c.Server.Drain = 20 * time.Second
 	c.Server.SocketMode = "0660" // the owner and the group, and nobody else
+	c.Server.FastLane = true
 	c.Log.Level = "info"
+	c.Log.Hits = 100
 	c.Log.Format = "auto"
 	return c
 }

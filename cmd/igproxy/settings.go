@@ -186,6 +186,8 @@ func settings() []setting {
 			doc: "The largest request header read, the request line with the token in it included."},
 		{key: "server.max_connections", kind: kindCount, low: 1, high: million, field: func(c *Config) any { return &c.Server.MaxConnections },
 			doc: "How many connections apps may have open at once. Further ones get what memory knows, or 503."},
+		{key: "server.fast_lane", kind: kindSwitch, field: func(c *Config) any { return &c.Server.FastLane },
+			doc: "Whether plain hits in memory are answered below net/http, at half the cost. The answers are the same."},
 		{key: "server.drain", kind: kindDuration, low: 0, high: 10 * minute, field: func(c *Config) any { return &c.Server.Drain },
 			doc: "How long a stop waits for requests and stores under way."},
 		{key: "server.socket_mode", kind: kindText, check: checkMode, field: func(c *Config) any { return &c.Server.SocketMode },
@@ -193,6 +195,8 @@ func settings() []setting {
 
 		{key: "log.level", kind: kindWord, words: []string{"debug", "info", "warn", "error"}, field: func(c *Config) any { return &c.Log.Level },
 			doc: "The least important lines to log."},
+		{key: "log.hits", kind: kindCount, low: 1, high: million, field: func(c *Config) any { return &c.Log.Hits },
+			doc: "How many lines a second are logged of hits in memory. The next line says how many had none; the metrics count all."},
 		{key: "log.format", kind: kindWord, words: []string{"auto", "json", "text"}, field: func(c *Config) any { return &c.Log.Format },
 			doc: "How lines are logged. auto is text when standard error is a terminal, and json otherwise."},
 	}

@@ -63,6 +63,10 @@ func newSidecar(config Config, log *slog.Logger) (s *sidecar, err error) {
 		return s, err
 	}
 	s.app.bound.relief = s.proxy.EndIdle // before the first Accept
+	if config.Server.FastLane && !s.app.secure {
+		lane := s.proxy.NewLane(proxy.LaneOptions{IdleTimeout: config.Server.IdleTimeout, WriteTimeout: config.Server.WriteTimeout})
+		s.app.bound.over = func(c net.Conn) net.Conn { return lane.Conn(c) }
+	}
 	s.app.server.Handler = s.proxy
 	s.admin.server.Handler = s.proxy.Admin(config.AllowedHosts, anyHost(adminNet, config.AllowedHosts))
 	return s, nil

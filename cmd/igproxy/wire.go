@@ -74,6 +74,7 @@ func proxyOptions(c Config) (proxy.Options, error) {
 		TTL:              c.Cache.TTL,
 		NegativeTTL:      c.Cache.NegativeTTL,
 		Hosts:            c.AllowedHosts,
+		HitLines:         c.Log.Hits,
 		Version:          readBuild().version,
 		Breaker: breaker.Options{
 			Failures: c.Breaker.Failures, Ratio: c.Breaker.Ratio, MinRequests: c.Breaker.MinRequests,

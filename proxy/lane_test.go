@@ -1,0 +1,419 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/igproxy/igproxy/cache"
+)
+
+// laneServer is an http.Server in the form the command gives it, on connections in memory, with the lane or without it.
+type laneServer struct {
+	*http.Server
+	pipes *pipes
+}
+
+const (
+	laneIdle   = 90 * time.Second
+	laneWrite  = 20 * time.Second
+	laneHeader = 5 * time.Second
+)
+
+func newLaneServer(t testing.TB, p *Proxy, on bool) *laneServer {
+	t.Helper()
+	s := &laneServer{pipes: &pipes{come: make(chan net.Conn), closed: make(chan struct{}), wrap: func(c net.Conn) net.Conn { return c }},
+		Server: &http.Server{Handler: p, IdleTimeout: laneIdle, WriteTimeout: laneWrite, ReadHeaderTimeout: laneHeader, ReadTimeout: 10 * time.Second,
+			ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), DisableGeneralOptionsHandler: true}}
+	if on {
+		lane := p.NewLane(LaneOptions{IdleTimeout: laneIdle, WriteTimeout: laneWrite})
+		s.pipes.wrap = func(c net.Conn) net.Conn { return lane.Conn(c) }
+		s.ConnState = func(c net.Conn, state http.ConnState) { c.(*LaneConn).State(state) }
+	}
+	done := make(chan struct{})
+	go func() { // ends with the server
+		defer close(done)
+		_ = s.Serve(s.pipes)
+	}()
+	t.Cleanup(func() {
+		_ = s.Close()
+		<-done
+	})
+	return s
+}
+
+// pipes is a listener of connections in memory.
+type pipes struct {
+	come   chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+	wrap   func(net.Conn) net.Conn
+}
+
+func (l *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.come:
+		return l.wrap(c), nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+func (l *pipes) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
+func (l *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
+func (s *laneServer) dial(t testing.TB) net.Conn {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	s.pipes.come <- theirs
+	t.Cleanup(func() { _ = ours.Close() })
+	return ours
+}
+
+const (
+	warmToken  = "IGAA-warm"
+	laneHost   = "Host: 127.0.0.1:8080\r\n"
+	hitRequest = "GET /access_token?grant_type=ig_exchange_token&access_token=" + warmToken + " HTTP/1.1\r\n" + laneHost + "\r\n"
+)
+
+// laneProxy knows one token and has no Instagram.
+func laneProxy(t testing.TB, o Options) *Proxy {
+	t.Helper()
+	p := newProxy(t, o)
+	e := *p.current.Load()
+	e.first = &recalled{cache: p.carried.cache, next: exchangeFunc(func(context.Context, call) (answer, error) {
+		return answer{}, errCrowded()
+	})}
+	p.current.Store(&e)
+	a := tokenAnswer(t, "IGAA-long", 60*24*time.Hour)
+	p.carried.cache.Keep(e.shortcut.keys.Derive(warmToken), cache.Entry{Value: encodeRecord(a), Expires: time.Now().Add(time.Hour)})
+	return p
+}
+
+// roundTrip writes a request and reads its answer.
+func roundTrip(t testing.TB, c net.Conn, r *bufio.Reader, request string) (*http.Response, string) {
+	t.Helper()
+	written := make(chan error, 1)
+	go func() { _, err := io.WriteString(c, request); written <- err }() // a pipe has no buffer
+	res, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatalf("%.60q: %v", request, err)
+	}
+	body, err := io.ReadAll(res.Body)
+	if err := errors.Join(err, <-written); err != nil {
+		t.Fatal(err)
+	}
+	return res, string(body)
+}
+
+// activations counts the requests that net/http heard of.
+func activations(s *laneServer) *int {
+	n := new(int)
+	next := s.ConnState
+	s.ConnState = func(c net.Conn, state http.ConnState) {
+		if state == http.StateActive {
+			*n++
+		}
+		next(c, state)
+	}
+	return n
+}
+
+func TestTheLaneAnswersHitsAndNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
+		s := newLaneServer(t, p, true)
+		active := activations(s)
+		c := s.dial(t)
+		r := bufio.NewReader(c)
+		other := strings.Replace(hitRequest, warmToken, "IGAA-cold", 1)
+		for i, one := range []struct {
+			request       string
+			status, heard int // by net/http, so far
+		}{
+			{hitRequest, 200, 1}, {hitRequest, 200, 1}, {hitRequest, 200, 1},
+			{other, 503, 2}, {hitRequest, 200, 2}, {strings.ReplaceAll(hitRequest, "\r\n\r\n", "\r\nX-Own: 1\r\n\r\n"), 200, 3}, {hitRequest, 200, 3},
+		} {
+			res, body := roundTrip(t, c, r, one.request)
+			synctest.Wait()
+			if res.StatusCode != one.status || *active != one.heard {
+				t.Errorf("request %d: %d %s, and net/http heard of %d; want %d and %d", i, res.StatusCode, body, *active, one.status, one.heard)
+			}
+		}
+	})
+}
+
+// What follows such a request could be read in two ways, so the connection is never the lane's again.
+func TestTheLaneLeavesAConnectionWhoseRequestsItCannotTellApart(t *testing.T) {
+	for name, first := range map[string]string{"a trailer": strings.Replace(hitRequest, "\r\n\r\n", "\r\nTrailer: x\r\n\r\n", 1), "two at once": hitRequest + hitRequest, "half a request": hitRequest[:20]} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
+				s := newLaneServer(t, p, true)
+				active := activations(s)
+				c := s.dial(t)
+				r := bufio.NewReader(c)
+				if name == "half a request" {
+					_, _ = io.WriteString(c, first)
+					synctest.Wait()
+					first = hitRequest[20:]
+				}
+				if name == "two at once" {
+					roundTrip(t, c, r, first)
+					if _, err := http.ReadResponse(r, nil); err != nil { // its body is in the buffer of r
+						t.Fatal(err)
+					}
+					_, _ = r.Discard(r.Buffered())
+				} else {
+					roundTrip(t, c, r, first)
+				}
+				synctest.Wait()
+				before := *active
+				roundTrip(t, c, r, hitRequest)
+				synctest.Wait()
+				if *active != before+1 {
+					t.Errorf("net/http heard of %d requests, want %d", *active, before+1)
+				}
+			})
+		})
+	}
+}
+
+func TestPipelinedHitsAreAnsweredInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
+		s := newLaneServer(t, p, true)
+		c := s.dial(t)
+		r := bufio.NewReader(c)
+		roundTrip(t, c, r, hitRequest)
+		cold := strings.Replace(hitRequest, warmToken, "IGAA-cold", 1)
+		go func() { _, _ = io.WriteString(c, strings.Repeat(hitRequest, 3)+cold+hitRequest+cold[:50]) }()
+		for i, want := range []int{200, 200, 200, 503, 200} {
+			res, err := http.ReadResponse(r, nil)
+			if err != nil || res.StatusCode != want {
+				t.Fatalf("answer %d: %v, %v; want %d", i, res, err, want)
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+		}
+	})
+}
+
+func TestAConnectionOfTheLaneEndsWhenItIsIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
+		s := newLaneServer(t, p, true)
+		c := s.dial(t)
+		r := bufio.NewReader(c)
+		for range 5 { // each begins the time anew
+			roundTrip(t, c, r, hitRequest)
+			time.Sleep(laneIdle - 2*time.Second)
+		}
+		roundTrip(t, c, r, hitRequest)
+		start := time.Now()
+		if _, err := r.ReadByte(); err != io.EOF {
+			t.Fatalf("got %v, want the end", err)
+		}
+		if took := time.Since(start); took < laneIdle-time.Second || took > laneIdle {
+			t.Errorf("it ended after %s, want %s, and a second less at the most", took, laneIdle)
+		}
+	})
+}
+
+func TestHalfARequestHasItsTimeInTheLaneToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
+		s := newLaneServer(t, p, true)
+		c := s.dial(t)
+		r := bufio.NewReader(c)
+		roundTrip(t, c, r, hitRequest)
+		roundTrip(t, c, r, hitRequest)
+		time.Sleep(laneIdle / 2)
+		_, _ = io.WriteString(c, hitRequest[:30])
+		start := time.Now()
+		if _, err := io.ReadAll(r); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took < laneHeader || took > laneHeader+time.Second { // net/http lingers a moment
+			t.Errorf("it ended after %s, want %s", took, laneHeader)
+		}
+	})
+}
+
+func TestAClientThatDoesNotReadEndsInTheLaneToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
+		s := newLaneServer(t, p, true)
+		c := s.dial(t)
+		r := bufio.NewReader(c)
+		roundTrip(t, c, r, hitRequest)
+		time.Sleep(laneWrite + time.Second) // net/http's own time for the last answer is over
+		roundTrip(t, c, r, hitRequest)
+		_, _ = io.WriteString(c, hitRequest)
+		start := time.Now()
+		time.Sleep(laneWrite + time.Second)
+		if _, err := io.ReadAll(r); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took > laneWrite+time.Second {
+			t.Errorf("it ended after %s, want %s at the most", took, laneWrite)
+		}
+	})
+}
+
+// net.Pipe has no buffer, so an answer that nobody reads yet is one that is being written.
+func TestAnAnswerOfTheLaneIsNotCutByADrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
+		s := newLaneServer(t, p, true)
+		c := s.dial(t)
+		r := bufio.NewReader(c)
+		roundTrip(t, c, r, hitRequest)
+		_, _ = io.WriteString(c, hitRequest)
+		synctest.Wait()
+		p.Drain()
+		done := make(chan error, 1)
+		go func() { done <- s.Shutdown(t.Context()) }()
+		time.Sleep(time.Second)
+		res, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(body), "IGAA-long") {
+			t.Errorf("got %s, %v", body, err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if _, err := r.ReadByte(); err != io.EOF {
+			t.Errorf("got %v, want the end", err)
+		}
+	})
+}
+
+func TestADrainingProxyLeavesEverythingToNetHTTP(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
+		s := newLaneServer(t, p, true)
+		active := activations(s)
+		c := s.dial(t)
+		r := bufio.NewReader(c)
+		roundTrip(t, c, r, hitRequest)
+		p.Drain()
+		roundTrip(t, c, r, hitRequest)
+		synctest.Wait()
+		if *active != 2 {
+			t.Errorf("net/http heard of %d requests, want 2", *active)
+		}
+	})
+}
+
+// Where a request must show a token, or could be another app's, there is more to decide than the lane decides.
+func TestNoShortcutWhereThereIsMoreToDecide(t *testing.T) {
+	two := optionsFor(t, "https://graph.instagram.com", nil)
+	two.Apps = []App{{Label: "a", ID: "1", Secret: NewSecret(testSecret)}, {Label: "b", ID: "2", Secret: NewSecret(testSecret)}}
+	bearer := optionsFor(t, "https://graph.instagram.com", nil)
+	bearer.Bearer = func() [sha256.Size]byte { return sha256.Sum256([]byte(ownToken)) }
+	threads := optionsFor(t, "https://graph.instagram.com", nil)
+	threads.Apps = append(threads.Apps, App{Label: "threads", Service: Threads, ID: "3", Secret: NewSecret(testSecret)})
+	for name, c := range map[string]struct {
+		o    Options
+		want bool
+	}{"one app": {optionsFor(t, "https://graph.instagram.com", nil), true}, "and Threads": {threads, true}, "two apps": {two, false}, "a token": {bearer, false}} {
+		if got := newProxy(t, c.o).current.Load().shortcut != nil; got != c.want {
+			t.Errorf("%s: a shortcut is %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+var unequal = regexp.MustCompile(`(Date|X-Request-Id): [^\r]*`)
+
+// bothWays is what net/http alone and the lane answer to the same bytes behind a hit, written in two parts, but for Date and request id. It is
+// called in a bubble, where the time-outs end what waits for more.
+func bothWays(t testing.TB, p *Proxy, behind []byte, cut int) (plain, lane string) {
+	t.Helper()
+	var out [2]string
+	var wg sync.WaitGroup // both at the same time, which the answers tell
+	for i, on := range []bool{false, true} {
+		s := newLaneServer(t, p, on)
+		c := s.dial(t)
+		r := bufio.NewReader(c)
+		roundTrip(t, c, r, hitRequest)
+		wg.Go(func() {
+			for _, part := range [][]byte{behind[:cut], behind[cut:]} {
+				if _, err := c.Write(part); err != nil {
+					return
+				}
+				time.Sleep(time.Millisecond)
+			}
+		})
+		wg.Go(func() {
+			got, err := io.ReadAll(r)
+			if err != nil {
+				t.Error(err)
+			}
+			out[i] = string(unequal.ReplaceAll(got, []byte("$1")))
+		})
+	}
+	wg.Wait()
+	return out[0], out[1]
+}
+
+func TestTheLanesAnswerIsNetHTTPsToTheByte(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
+		plain, lane := bothWays(t, p, []byte(hitRequest), 0)
+		if plain != lane || !strings.Contains(lane, "IGAA-long") {
+			t.Errorf("net/http:\n%s\nthe lane:\n%s", plain, lane)
+		}
+	})
+}
+
+// FuzzLane is the promise that the lane is no second opinion: whatever comes, in whatever pieces, is answered as net/http alone does.
+func FuzzLane(f *testing.F) {
+	for _, seed := range laneSeeds {
+		f.Add([]byte(seed), uint(0))
+		f.Add([]byte(seed), uint(len(seed)/2))
+		f.Add([]byte(hitRequest+seed), uint(len(hitRequest)))
+		f.Add([]byte(seed+hitRequest), uint(3))
+	}
+	f.Fuzz(func(t *testing.T, behind []byte, cut uint) {
+		if len(behind) > 1<<14 {
+			return
+		}
+		synctest.Test(t, func(t *testing.T) {
+			p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
+			if plain, lane := bothWays(t, p, behind, int(cut%uint(len(behind)+1))); plain != lane {
+				t.Errorf("%q:\nnet/http:\n%s\nthe lane:\n%s", behind, plain, lane)
+			}
+		})
+	})
+}
+
+var laneSeeds = func() (all []string) {
+	all = []string{hitRequest, "GET /access_token?access_token=" + warmToken + "&client_secret=x&grant_type=ig_exchange_token HTTP/1.1\r\n" + laneHost + "\r\n"}
+	for _, change := range [][2]string{
+		{warmToken, "IGAA-cold"}, {warmToken, ""}, {warmToken, warmToken + "%2e"}, {warmToken, warmToken + "&access_token=" + warmToken}, {"access_token=I", "access_token=%49"},
+		{"ig_exchange_token", "ig_exchange_tokens"}, {"ig_exchange_token", "ig_refresh_token"}, {"GET", "HEAD"}, {"GET", "get"}, {"GET", "GET "}, {"/access", "//access"},
+		{" HTTP/1.1", " HTTP/1.0"}, {" HTTP/1.1", "  HTTP/1.1"}, {" HTTP/1.1", "#x HTTP/1.1"}, {"\r\n", "\n"}, {"Host", "host"}, {"Host:", "Host :"}, {"Host: ", "Host:"},
+		{"127.0.0.1:8080", "evil.example"}, {"127.0.0.1:8080", "localhost"}, {"127.0.0.1:8080", "127.0.0.1:99999"}, {"127.0.0.1:8080", "127.0.0.1:"}, {"127.0.0.1:8080", ""},
+		{laneHost, laneHost + laneHost}, {laneHost, ""}, {laneHost, laneHost + " folded: yes\r\n"}, {laneHost, laneHost + "Origin: https://evil.example\r\n"},
+		{laneHost, laneHost + "Connection: close\r\n"}, {laneHost, laneHost + "Connection: keep-alive\r\n"}, {laneHost, laneHost + "Connection: Upgrade\r\nUpgrade: h2c\r\n"},
+		{laneHost, laneHost + "Content-Length: 5\r\n"}, {laneHost, laneHost + "Content-Length: 0\r\n"}, {laneHost, laneHost + "Transfer-Encoding: chunked\r\n"}, {laneHost, laneHost + "Expect: 100-continue\r\n"},
+		{laneHost, laneHost + "Accept: */*\r\nUser-Agent: curl/8\r\nAccept-Encoding: gzip\r\nsec-fetch-mode: cors\r\nAccept-Language: *\r\n"},
+		{laneHost, laneHost + "Accept: a\x00b\r\n"}, {laneHost, laneHost + "Accept: \xff\r\n"}, {laneHost, laneHost + "X-Long: " + strings.Repeat("x", 5000) + "\r\n"},
+		{laneHost, laneHost + "Authorization: Bearer other\r\n"}, {laneHost, laneHost + "Sec-Fetch-Site: cross-site\r\n"},
+	} {
+		all = append(all, strings.Replace(hitRequest, change[0], change[1], 1))
+	}
+	return all
+}()
