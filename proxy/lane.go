@@ -1,9 +1,12 @@
 package proxy
 
 import (
+	"io"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -14,11 +17,18 @@ import (
 // twice. What the lane answers is, byte for byte but for Date and request id, what net/http would have: FuzzLane holds it to that.
 //
 // The lane must know that it stands between two requests. It does as long as all that net/http was ever given are whole requests that
-// cannot have a body, and nothing came while one was served; after anything else the connection is net/http's for good.
+// cannot have a body, one by one; after anything else the connection is net/http's for good.
+//
+// A connection on which nothing comes for a while is taken from net/http and parked (lane_park.go), because there it costs four times the
+// memory. It comes back by Accept: a Lane is a listener, too, and its server serves both.
 type Lane struct {
 	proxy       *Proxy
 	idle, write time.Duration
+	patience    time.Duration // how long a connection waits before it is parked
 	date        atomic.Pointer[date]
+	back        chan *LaneConn
+	closed      chan struct{}
+	close       func()
 }
 
 // LaneOptions are the time-outs of the http.Server whose connections the lane serves.
@@ -31,7 +41,9 @@ type LaneOptions struct {
 
 // NewLane builds the lane of a proxy.
 func (p *Proxy) NewLane(o LaneOptions) *Lane {
-	return &Lane{proxy: p, idle: o.IdleTimeout, write: o.WriteTimeout}
+	l := &Lane{proxy: p, idle: o.IdleTimeout, write: o.WriteTimeout, patience: patience, back: make(chan *LaneConn), closed: make(chan struct{})}
+	l.close = sync.OnceFunc(func() { close(l.closed) })
+	return l
 }
 
 // LaneConn is a connection with the lane on it. An http.Server reads from it, and tells it each http.ConnState, from the same goroutine.
@@ -44,20 +56,25 @@ type LaneConn struct {
 	square bool // all it was given are whole requests
 	known  host // the Host that was served last
 
-	armed, wrote time.Time // when the time-outs were set
-	ending       atomic.Int32
+	armed, wrote time.Time       // when the time-outs were set
+	last         time.Time       // when it began to wait
+	socket       syscall.RawConn // nil: it cannot be parked
+	state        atomic.Int32
 }
 
-// Who ends a connection: Close while the lane answers leaves it to the lane, so that no answer is cut.
+// Who may close the connection below: whoever gets state from quiet to closing, or from parked. Close while the lane answers leaves it to
+// the lane, so that no answer is cut; net/http's Close of one that leaves it parks it.
 const (
 	quiet int32 = iota
 	answering
+	leaving
+	parked
 	closing
 )
 
 // Conn puts the lane on a connection.
 func (l *Lane) Conn(c net.Conn) *LaneConn {
-	return &LaneConn{Conn: c, lane: l, fresh: true, square: true}
+	return &LaneConn{Conn: c, lane: l, fresh: true, square: true, socket: socketOf(c)}
 }
 
 // NetConn is the connection below, as tls.Conn has it.
@@ -70,7 +87,7 @@ func (c *LaneConn) State(s http.ConnState) {
 	case !c.square, s > http.StateIdle:
 		return
 	case s == http.StateIdle:
-		c.armed, c.wrote = time.Now(), time.Time{} // net/http sets the one itself, and left the other as it was
+		c.last, c.armed, c.wrote = time.Now(), time.Time{}, time.Time{}
 	}
 	c.waits, c.fresh = s == http.StateIdle, s != http.StateActive
 }
@@ -85,9 +102,21 @@ func (c *LaneConn) Read(p []byte) (int, error) {
 		return c.Conn.Read(p)
 	case c.waits && c.fresh && len(p) >= leastRead:
 		return c.serve(p)
+	case !c.fresh && c.socket != nil:
+		return c.aside(p)
 	}
 	n, err := c.Conn.Read(p)
 	return c.give(p[:n]), err
+}
+
+// aside is the read that net/http does beside a handler, to learn of a client that leaves. It takes nothing of a request that comes early,
+// as one does when an answer is read before net/http has noticed that it is written: with one byte of it there, the connection would be lost
+// for the lane. It ends with the connection, or when net/http sets a deadline in the past, which it does before it waits for a request.
+func (c *LaneConn) aside(p []byte) (int, error) {
+	if err := awaitEnd(c.socket); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
 }
 
 // give notes what net/http is given.
@@ -102,15 +131,19 @@ func (c *LaneConn) give(b []byte) int {
 // serve answers plain hits until something else comes.
 func (c *LaneConn) serve(p []byte) (int, error) {
 	for {
+		c.await()
 		n, err := c.Conn.Read(p)
 		if n == 0 || err != nil {
+			if c.leaves(err) {
+				err = io.EOF
+			}
 			return c.give(p[:n]), err
 		}
-		if !c.ending.CompareAndSwap(quiet, answering) {
+		if !c.state.CompareAndSwap(quiet, answering) {
 			return 0, net.ErrClosed
 		}
 		used, err := c.lane.answer(c, p, n)
-		if !c.ending.CompareAndSwap(answering, quiet) {
+		if !c.state.CompareAndSwap(answering, quiet) {
 			_ = c.Conn.Close()
 			return 0, net.ErrClosed
 		}
@@ -123,9 +156,13 @@ func (c *LaneConn) serve(p []byte) (int, error) {
 	}
 }
 
-// Close ends the connection; when the lane is answering on it, as soon as it has.
+// Close ends the connection; when the lane is answering on it, as soon as it has; when net/http lets one go that is to be parked, not at all.
 func (c *LaneConn) Close() error {
-	if c.ending.Swap(closing) != quiet {
+	if c.state.CompareAndSwap(leaving, parked) {
+		go c.park() // ends with the time-out or the next request
+		return nil
+	}
+	if s := c.state.Swap(closing); s != quiet && s != parked {
 		return nil
 	}
 	return c.Conn.Close()
@@ -142,21 +179,33 @@ func (c *LaneConn) CloseWrite() error {
 // idler is a connection that wants to know since when it waits.
 type idler interface{ Idle(since time.Time) }
 
-// rest notes that an answer is written, and gives the next request its time. Setting a time-out costs as much as looking a token up; so it is done
-// once a second at the most, and for short time-outs once in a sixteenth of them.
+// rest notes that an answer is written.
 func (c *LaneConn) rest(now time.Time) {
+	c.last = now
 	if i, ok := c.Conn.(idler); ok {
 		i.Idle(now)
 	}
-	if idle := c.lane.idle; idle > 0 && now.Sub(c.armed) >= min(time.Second, idle/16) {
-		_ = c.Conn.SetReadDeadline(now.Add(idle))
-		c.armed = now
+}
+
+// often is how often a time-out is set anew: that costs as much as looking a token up, so it is done once a second at the most, and for short
+// time-outs once in a sixteenth of them.
+func often(timeout time.Duration) time.Duration { return min(time.Second, timeout/16) }
+
+// await gives the next request its time.
+func (c *LaneConn) await() {
+	wait := c.lane.idle
+	if c.socket != nil && (wait == 0 || c.lane.patience < wait) {
+		wait = c.lane.patience
+	}
+	if wait > 0 && c.last.Sub(c.armed) >= often(wait) {
+		_ = c.Conn.SetReadDeadline(c.last.Add(wait))
+		c.armed = c.last
 	}
 }
 
 // hurry gives the answer its time.
 func (c *LaneConn) hurry(now time.Time) {
-	if write := c.lane.write; write > 0 && now.Sub(c.wrote) >= min(time.Second, write/16) {
+	if write := c.lane.write; write > 0 && now.Sub(c.wrote) >= often(write) {
 		_ = c.Conn.SetWriteDeadline(now.Add(write))
 		c.wrote = now
 	}

@@ -417,3 +417,58 @@ var laneSeeds = func() (all []string) {
 	}
 	return all
 }()
+
+// A real socket, because a pipe cannot be peeked into.
+func TestAQuietConnectionIsParkedAndComesBack(t *testing.T) {
+	p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
+	lane := p.NewLane(LaneOptions{IdleTimeout: time.Hour, WriteTimeout: laneWrite})
+	lane.patience = 10 * time.Millisecond
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed, fresh := make(chan struct{}, 100), make(chan struct{}, 100)
+	s := &http.Server{Handler: p, ReadHeaderTimeout: time.Minute, ConnState: func(c net.Conn, state http.ConnState) {
+		c.(*LaneConn).State(state)
+		switch state {
+		case http.StateNew:
+			fresh <- struct{}{}
+		case http.StateClosed:
+			closed <- struct{}{}
+		}
+	}}
+	var served sync.WaitGroup
+	served.Go(func() { _ = s.Serve(over{l, lane}) })
+	served.Go(func() { _ = s.Serve(lane) })
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(c)
+	for range 3 {
+		for range 3 {
+			if res, body := roundTrip(t, c, r, hitRequest); res.StatusCode != 200 || !strings.Contains(body, "IGAA-long") {
+				t.Fatalf("got %d %s", res.StatusCode, body)
+			}
+		}
+		<-fresh
+		<-closed // for net/http it has ended
+	}
+	_ = c.Close()
+	_ = s.Close()
+	served.Wait()
+}
+
+// over puts the lane on what a listener accepts.
+type over struct {
+	net.Listener
+	lane *Lane
+}
+
+func (l over) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return l.lane.Conn(c), nil
+}

@@ -138,6 +138,21 @@ func (b *bounded) endIdle() bool {
 	return true
 }
 
+// endAllIdle ends every kept connection, the parked ones among them.
+func (b *bounded) endAllIdle() {
+	b.mu.Lock()
+	var idle []net.Conn
+	for p := range b.open {
+		if p.idle.Load() != 0 {
+			idle = append(idle, p.top)
+		}
+	}
+	b.mu.Unlock()
+	for _, c := range idle {
+		_ = c.Close()
+	}
+}
+
 // Close ends an Accept that waits, too.
 func (b *bounded) Close() error {
 	b.close()
@@ -157,6 +172,9 @@ func (c *placed) Close() error {
 	defer c.leave()
 	return c.Conn.Close()
 }
+
+// NetConn is the connection below, as tls.Conn has it.
+func (c *placed) NetConn() net.Conn { return c.Conn }
 
 // CloseWrite ends our half: TCP and Unix connections have it.
 func (c *placed) CloseWrite() error {
@@ -184,11 +202,16 @@ func (c *placed) Idle(since time.Time) { c.idle.Store(since.UnixNano()) }
 
 // placedUnder is the bound's connection under what net/http was given.
 func placedUnder(c net.Conn) *placed {
-	if over, ok := c.(interface{ NetConn() net.Conn }); ok { // TLS, or the lane
+	for {
+		if p, ok := c.(*placed); ok {
+			return p
+		}
+		over, ok := c.(interface{ NetConn() net.Conn }) // TLS, or the lane
+		if !ok {
+			return nil
+		}
 		c = over.NetConn()
 	}
-	p, _ := c.(*placed)
-	return p
 }
 
 // watch tells the bound of a server's connections which are idle, the lane what net/http does, and the proxy which are in passing.
@@ -199,7 +222,7 @@ func watch(server *http.Server) {
 		}
 		p := placedUnder(c)
 		switch {
-		case p == nil:
+		case p == nil, state == http.StateClosed: // it may be parked
 		case state == http.StateIdle:
 			p.Idle(time.Now())
 		default:

@@ -65,7 +65,8 @@ func newSidecar(config Config, log *slog.Logger) (s *sidecar, err error) {
 	s.app.bound.relief = s.proxy.EndIdle // before the first Accept
 	if config.Server.FastLane && !s.app.secure {
 		lane := s.proxy.NewLane(proxy.LaneOptions{IdleTimeout: config.Server.IdleTimeout, WriteTimeout: config.Server.WriteTimeout})
-		s.app.bound.over = func(c net.Conn) net.Conn { return lane.Conn(c) }
+		s.app.bound.over, s.app.parked = func(c net.Conn) net.Conn { return lane.Conn(c) }, lane
+		s.app.server.RegisterOnShutdown(s.app.bound.endAllIdle)
 	}
 	s.app.server.Handler = s.proxy
 	s.admin.server.Handler = s.proxy.Admin(config.AllowedHosts, anyHost(adminNet, config.AllowedHosts))
@@ -161,6 +162,7 @@ func (s *sidecar) drain(signals <-chan os.Signal) error {
 // end closes whatever is still open; harmless after a drain.
 func (s *sidecar) end() {
 	_ = s.app.server.Close()
+	s.app.bound.endAllIdle()
 	_ = s.admin.server.Close()
 	s.app.wait()
 	s.admin.wait()
@@ -175,7 +177,8 @@ const adminConnections = 64
 // listener is an HTTP server and what it listens on.
 type listener struct {
 	net    net.Listener
-	bound  *bounded // of the app's listener
+	bound  *bounded     // of the app's listener
+	parked net.Listener // connections that come back; nil: none are parked
 	server *http.Server
 	secure bool // speaks TLS; server.TLSConfig cannot tell, because net/http sets it while it serves
 	done   chan struct{}
@@ -198,6 +201,9 @@ func newListener(l net.Listener, config Config, log *slog.Logger) *listener {
 
 // serve accepts connections in a goroutine that ends when the server is closed.
 func (l *listener) serve(failed chan<- error) {
+	if l.parked != nil {
+		go func() { _ = l.server.Serve(l.parked) }() // ends when the server is closed
+	}
 	go func() {
 		defer close(l.done)
 		serve := l.server.Serve
