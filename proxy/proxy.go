@@ -233,7 +233,7 @@ func newEngine(o Options, c carried) (*engine, error) {
 	e := &engine{apps: apps, grants: table, gate: newGate(hosts, o.AnyHost), trust: trust{o.Bearer},
 		first: &recalled{cache: c.cache, next: join}, ask: ask}
 	if o.Passthrough != nil {
-		e.past = newPassthrough(o, c.log)
+		e.past = newPassthrough(o)
 	}
 	return e, nil
 }
