@@ -25,7 +25,7 @@ func utters(text string) http.HandlerFunc {
 }
 
 func TestWhatIsSentOutOfTurnIsNotQuotedInTheLog(t *testing.T) {
-	l := &leaks{t: t, shorts: map[string]int{}}
+	l := &leaks{t: t}
 	var told []string
 	secret := func(name string) string { told = append(told, l.hide(name)); return told[len(told)-1] }
 	long, second := secret("a long-lived token"), secret("a long-lived token nobody asked for")
