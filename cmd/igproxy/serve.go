@@ -79,6 +79,7 @@ func serve(config Config, log *slog.Logger, lines *lines, terminal bool) error {
 	if !terminal {
 		signal.Ignore(syscall.SIGHUP)
 	}
+	keepToMemory(os.DirFS("/"), log)
 	s, err := newSidecar(config, log)
 	if err != nil {
 		return err
