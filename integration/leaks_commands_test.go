@@ -21,6 +21,14 @@ var wrongFiles = []string{
 	"upstream:\n  url: https://user:§@graph.instagram.com\n", "upstream:\n  url: https://graph.instagram.com/?client_secret=§\n",
 	"upstream:\n  url: §\n", "upstream:\n  url: \"https://graph.instagram.com#§\"\n", "upstream:\n  timeout: §\n", "upstream:\n  max_in_flight: §\n",
 	"log:\n  level: §\n", "log: §\n", "listen: §\n", "admin:\n  listen: §\n", "server:\n  max_header_bytes: §\n", "server:\n  socket_mode: §\n",
+	"app_id: §\n", "redirect_uris: [§]\n", "redirect_uris: §\n", "redirect_uris: [\"https://app.example/?code=§\"]\n", "redirect_uris: [\"https://u:§@app.example/\"]\n",
+	"threads:\n  client_secret: § §\n", "threads:\n  client_secret: [§]\n", "threads:\n  client_secret_file: §\n", "threads:\n  app_id: §\n", "threads:\n  §: x\n",
+	"threads: §\n", "threads:\n  url: §\n", "threads:\n  redirect_uris: [§]\n", "threads:\n  client_secret: §\n  client_secret_file: §\n",
+	"apps: §\n", "apps: [§]\n", "apps:\n  - §: x\n", "apps:\n  §: x\n", "apps:\n  - name: §\n", "apps:\n  - name: shop\n    app_id: §\n",
+	"apps:\n  - name: shop\n    client_secret: § §\n", "apps:\n  - name: shop\n    client_secret: §\n", "apps:\n  - name: shop\n    client_secret_file: §\n",
+	"apps:\n  - name: shop\n    secret: §\n", "apps:\n  - name: shop\n    service: §\n", "apps:\n  - name: shop\n    hosts: [§]\n",
+	"apps:\n  - name: shop\n    redirect_uris: [§]\n", "apps:\n  - {name: shop, client_secret: §\n", "client_secret: §\napps:\n  - name: shop\n    client_secret: §\n",
+	"passthrough:\n  timeout: §\n", "code:\n  ttl: §\n", "refresh: §\n",
 	"breaker:\n  ratio: §\n", "tls:\n  cert_file: §\n  key_file: §\n", "upstream:\n  ca_file: §\n", "auth:\n  client_ca: §\n",
 }
 
@@ -29,6 +37,8 @@ var wrongVariables = []string{
 	"§=1", "CLIENT_SECRET_FILE_§=1", "CLIENT_SECERT=§", "CLIENTSECRET=§", "CLIENT_SECRET=§ §", "CLIENT_SECRET=§\t§", "CLIENT_SECRET_FILE=§", "CACHE_KEY_FILE=§",
 	"AUTH_BEARER_FILE=§", "AUTH_BEARER=§", "REDIS_PASSWORD=§", "REDIS_PASSWORD_FILE=§", "REDIS_URL=redis://:§@127.0.0.1:99999", "REDIS_URL=§", "REDIS_MODE=§",
 	"UPSTREAM_URL=https://x:§@h", "UPSTREAM_URL=§", "UPSTREAM_TIMEOUT=§", "LOG_LEVEL=§", "LISTEN=§", "ADMIN_LISTEN=§", "ALLOWED_HOSTS=§ §", "CONFIG=§", "TLS_CERT_FILE=§",
+	"THREADS_CLIENT_SECRET=§ §", "THREADS_CLIENT_SECRET_FILE=§", "THREADS_APP_ID=§", "THREADS_REDIRECT_URIS=§", "THREADS_URL=§", "THREADS_SECRET=§", "APP_ID=§", "REDIRECT_URIS=§ §",
+	"APPS=§", "APPS_0_CLIENT_SECRET=§", "UPSTREAM_LOGIN_URL=https://x:§@h", "CODE_TTL=§", "PASSTHROUGH_MAX_BODY_BYTES=§",
 	"SERVER_DRAIN=§", "AUTH_UIDS=§", "SERVER_MAX_CONNECTIONS=§",
 }
 
@@ -100,4 +110,19 @@ func (l *leaks) online() {
 		_, stdout, stderr := command(t, environ("CLIENT_SECRET="+l.secret, "ADMIN_LISTEN="+admin), "healthcheck", "--timeout", "1s")
 		l.saw("healthcheck", stdout, stderr)
 	}
+}
+
+// appsOnline lets check ask with each of several apps' secrets.
+func (l *leaks) appsOnline() {
+	setAll := func(fault string) {
+		for _, ig := range l.meta {
+			ig.SetFault(fault)
+		}
+	}
+	for _, fault := range []string{"", "wrongsecret", "reflect", "reflecterr", "redirect", "html", "garbageline", "badjson", "down", "reset", "hang"} {
+		setAll(fault)
+		_, stdout, stderr := command(l.t, environ(append(l.hosts, "UPSTREAM_TIMEOUT=500ms")...), "check", "--online")
+		l.saw("check --online", stdout, stderr)
+	}
+	setAll("")
 }

@@ -164,7 +164,7 @@ func (l *leaks) send(host, wire, shown, own string) {
 		}
 	}
 	l.saw("raw answers", ownToken200.ReplaceAllStringFunc(string(answer), func(found string) string {
-		if shown != "" && slices.Contains(l.ig.Issued(shown), ownToken200.FindStringSubmatch(found)[1]) {
+		if shown != "" && slices.Contains(l.issued(shown), ownToken200.FindStringSubmatch(found)[1]) {
 			return `{"access_token":"",`
 		}
 		return found

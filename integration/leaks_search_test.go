@@ -39,7 +39,7 @@ func spellings(text string) map[string]string {
 	each := func(format, between string) string {
 		parts := make([]string, len(text))
 		for i := range parts {
-			parts[i] = fmt.Sprintf(format, text[i])
+			parts[i] = written[format][text[i]]
 		}
 		return strings.Join(parts, between)
 	}
@@ -74,6 +74,18 @@ func spellings(text string) map[string]string {
 	}
 	return all
 }
+
+// written is each byte by each format of spellings: they are needed millions of times.
+var written = func() map[string]*[256]string {
+	all := map[string]*[256]string{}
+	for _, format := range []string{"%%%02X", "%%%02x", `\u00%02x`, `\u00%02X`, "%02x", "%02X", `\x%02x`, "%d", "0x%x"} {
+		all[format] = &[256]string{}
+		for b := range 256 {
+			all[format][b] = fmt.Sprintf(format, b)
+		}
+	}
+	return all
+}()
 
 // inBase64 is what is sure to stand in a base64 in which the text begins at a place that leaves this rest by 3: the letters that depend on
 // the text alone.

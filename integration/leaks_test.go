@@ -1,12 +1,13 @@
 package integration
 
-// The client secret, the cache key, Redis's password, the sidecar's own token, users' short-lived tokens and the long-lived ones that
-// Instagram gives for them get out nowhere: not in logs at debug level, metrics, admin pages, answers and their headers, Redis's keys,
+// The client secrets of all apps, the cache key, Redis's password, the sidecar's own token, login codes, users' short-lived tokens and the
+// long-lived ones that Instagram and Threads give for them, or for one another, get out nowhere: not in logs at debug level, metrics, admin pages, answers and their headers, Redis's keys,
 // values and channels, what check, healthcheck and the other commands print, a dump of all goroutines, nor the command line; neither as
 // they are nor in any form of leaks_search_test.go.
 //
-// Two exceptions: a long-lived token in the access_token of the answer to the app that showed the short-lived token it was given for; and
-// what an app put into a path that is passed through, which Instagram repeats to it. They are taken out before the rest is searched.
+// Two exceptions: a token in the access_token of the answer to the app that showed the token or code it was given for; and what an app put
+// into a call that is passed through, or the token it has refreshed, where Instagram repeats it to this app in its answer. They are taken
+// out before the rest is searched.
 //
 // /proc/PID/environ is not searched: it is what the operator put there, and as readable as the process's memory.
 
@@ -14,13 +15,9 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"io"
-	"maps"
-	"net"
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,7 +28,7 @@ import (
 )
 
 // configured is how many secrets the sidecars have.
-const configured = 7
+const configured = 11
 
 // leaks is one run with known secrets: what must stay hidden, and all that was seen.
 type leaks struct {
@@ -41,12 +38,22 @@ type leaks struct {
 	redis    *redistest.Server
 	liar     *redistest.Liar
 
+	meta  []*proxytest.Instagram // the hosts of the apps in leaks_apps_test.go, and how to reach them:
+	hosts []string
+
 	secret, otherSecret, key, password, poorPassword, wrongPassword, bearer string
+	shop, club, circle, threads                                             string // secrets of apps in one sidecar
 
 	mu     sync.Mutex // protects all below
 	hidden []hidden
-	shorts map[string]int // short-lived token -> where its random part begins
+	shown  map[string]shown // tokens and codes
 	places map[string]*strings.Builder
+}
+
+// shown is what is known of a token or code that apps show.
+type shown struct {
+	kind string
+	from int // where its random part begins
 }
 
 // hide makes a secret that nothing else can look like.
@@ -58,13 +65,24 @@ func (l *leaks) hide(name string) string {
 	return text
 }
 
-// short is a short-lived token that begins so, with characters that are written in several ways.
-func (l *leaks) short(prefix string) string {
+// short is a short-lived token that begins so.
+func (l *leaks) short(prefix string) string { return l.show("a short-lived token", prefix) }
+
+// show makes a token or a code that begins so, with characters that are written in several ways.
+func (l *leaks) show(kind, prefix string) string {
 	text := prefix + rand.Text()[:14] + "+/" + rand.Text()[:12] + "="
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.shorts[text] = len(prefix)
+	l.shown[text] = shown{kind, len(prefix)}
 	return text
+}
+
+// issued are the tokens that were made for one shown, or for a code.
+func (l *leaks) issued(shown string) (all []string) {
+	for _, ig := range l.meta {
+		all = append(all, ig.Issued(shown)...)
+	}
+	return append(all, l.ig.Issued(shown)...)
 }
 
 // saw keeps what was seen at a place.
@@ -77,14 +95,17 @@ func (l *leaks) saw(place string, parts ...any) {
 	fmt.Fprintln(l.places[place], parts...)
 }
 
-// answered keeps an answer to an app that showed this token, less the app's own long-lived token.
+// answered keeps an answer to an app that showed this token or code, less the app's own new token. That of a code stands in its answer
+// twice: flat, and under data.
 func (l *leaks) answered(short string, r reply) {
 	if r.status == 200 {
 		long := r.token()
-		if !slices.Contains(l.ig.Issued(short), long) {
+		if !slices.Contains(l.issued(short), long) {
 			l.t.Errorf("an answer with a token that was not given for the one shown")
 		}
-		r.body = strings.Replace(r.body, `{"access_token":"`+long+`",`, `{"access_token":"","`, 1)
+		own, none := `{"access_token":"`+long+`",`, `{"access_token":"",`
+		r.body = strings.Replace(strings.Replace(r.body, own, none, 1), `"data":[`+own, `"data":[`+none, 1)
+		r.body = strings.Replace(r.body, `"you_sent":["","`+short+`"]`, "", 1) // of a refresh, which sends no secret
 	}
 	l.saw("answers", r.status, r.body, r.header)
 }
@@ -121,10 +142,11 @@ func (l *leaks) pages(p *process) {
 }
 
 func TestNoLeaks(t *testing.T) {
-	l := &leaks{t: t, shorts: map[string]int{}, places: map[string]*strings.Builder{}}
+	l := &leaks{t: t, shown: map[string]shown{}, places: map[string]*strings.Builder{}}
 	l.secret, l.otherSecret, l.key = l.hide("the client secret"), l.hide("a refused client secret"), l.hide("the cache key")
 	l.password, l.poorPassword, l.wrongPassword = l.hide("Redis's password"), l.hide("a poor user's password"), l.hide("a wrong password")
 	l.bearer = l.hide("the sidecar's own token")
+	l.shop, l.club, l.circle, l.threads = l.hide("the shop's secret"), l.hide("the club's secret"), l.hide("the circle's secret"), l.hide("the Threads secret")
 	l.ig = proxytest.New(proxytest.Options{Secret: l.secret})
 	server, err := proxytest.Start(l.ig, proxytest.ServerOptions{TLS: true})
 	must(t, err)
@@ -133,9 +155,11 @@ func TestNoLeaks(t *testing.T) {
 	l.redis = redistest.Start(t, redistest.Options{Password: l.password})
 	l.redis.Do("ACL", "SETUSER", "poor", "on", ">"+l.poorPassword, "~igproxy:*", "+get", "+ping")
 	l.liar = redistest.StartLiar(t, l.redis)
+	l.startMeta()
 	watched := l.monitor()
 
 	l.commands()
+	l.apps()
 	guarded := l.sidecar("AUTH_BEARER_FILE="+file(t, "bearer", l.bearer+"\n"), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
 	l.faults(guarded)
 	l.strangers(guarded)
@@ -164,7 +188,7 @@ func TestNoLeaks(t *testing.T) {
 	l.saw("redis, all", l.redis.Dump())
 	watched()
 
-	l.judge(map[string]string{"answers": `"error"`, "raw answers": "HTTP/1.1 400", "the command line": "serve", "admin /metrics": "igproxy_requests_total",
+	l.judge(map[string]string{"answers": `"error"`, "passed answers": "X-Fb-Trace-Id", gotInPassing: "GET /v23.0/me/media?", "raw answers": "HTTP/1.1 400", "the command line": "serve", "admin /metrics": "igproxy_requests_total",
 		"admin /readyz": `"draining":true`, "admin /healthz": "ok", "admin /": "404", "admin /debug/pprof/": "404", "admin /debug/vars": "404",
 		"the log": `"outcome":"token"`, "a dump of all goroutines": "goroutine 1 gp=", "redis, watched": `"evalsha" `, "redis, all": "igproxy:{",
 		"check": " to mend", "check --online": "error    upstream", "serve that does not start": "igproxy: ", "healthcheck": "ready", "other commands": "igproxy"})
@@ -204,74 +228,4 @@ func (l *leaks) endings(ended ...*process) {
 	<-gone
 	_, dump, _ := strings.Cut(dumped.log.String(), "SIGQUIT: quit")
 	l.saw("a dump of all goroutines", dump)
-}
-
-// monitor has Redis tell of every command it gets, until the function it returns is called.
-func (l *leaks) monitor() (end func()) {
-	conn, err := net.Dial("tcp", l.redis.Addr())
-	must(l.t, err)
-	_, err = fmt.Fprintf(conn, "AUTH %s\r\nMONITOR\r\n", l.password)
-	must(l.t, err)
-	done := make(chan struct{})
-	var told buffer
-	go func() { // ends with the connection
-		defer close(done)
-		_, _ = io.Copy(&told, conn)
-	}()
-	eventually(l.t, "Redis tells of commands", func() bool { l.redis.Do("PING"); return strings.Contains(told.String(), `"PING"`) })
-	return func() {
-		_ = conn.Close()
-		<-done
-		l.saw("redis, watched", told.String())
-		l.saw("redis, watched", plainBytes(told.String())) // as the commands were, too
-	}
-}
-
-// judge searches every place. A place without what is always there was not looked at.
-func (l *leaks) judge(always map[string]string) {
-	t := l.t
-	issued := 0
-	for short, from := range l.shorts {
-		l.hidden = append(l.hidden, hidden{"a short-lived token " + short[:from] + "...", short, from})
-		for _, long := range l.ig.Issued(short) {
-			issued++
-			l.hidden = append(l.hidden, hidden{"a long-lived token for " + short[:from] + "...", long, len("IGAA")})
-		}
-	}
-	if issued < 30 {
-		t.Errorf("only %d long-lived tokens were given", issued)
-	}
-	s := newSearch(l.hidden)
-	for _, place := range slices.Sorted(maps.Keys(l.places)) {
-		text := l.places[place].String()
-		t.Logf("%s: %d bytes", place, len(text))
-		for _, found := range s.in(text) {
-			t.Errorf("%s: %s", place, found)
-		}
-		if sign, known := always[place]; !known || !strings.Contains(text, sign) {
-			t.Errorf("%s: this test looked at the wrong thing:\n%.2000s", place, text)
-		}
-		for _, c := range l.hidden[:configured] {
-			if unseen := s.plant(text, c); len(unseen) > 0 {
-				t.Errorf("%s: %s could be there unseen: %v", place, c.name, unseen)
-			}
-		}
-	}
-	for place := range always {
-		if l.places[place] == nil {
-			t.Errorf("nothing was seen of %s", place)
-		}
-	}
-}
-
-var redisEscape = regexp.MustCompile(`\\(x[0-9a-f]{2}|.)`)
-
-// plainBytes undoes the escapes in what Redis tells.
-func plainBytes(text string) string {
-	return redisEscape.ReplaceAllStringFunc(text, func(found string) string {
-		if plain, err := strconv.Unquote(`"` + found + `"`); err == nil {
-			return plain
-		}
-		return found
-	})
 }

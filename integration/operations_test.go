@@ -73,12 +73,15 @@ func TestKilledInTheMiddleNothingHalfDoneIsEverServed(t *testing.T) {
 }
 
 // memory is what the process holds in RAM, in bytes.
-func (p *process) memory(t *testing.T) int {
+func (p *process) memory(t *testing.T) int { return p.inRAM(t, "VmRSS") }
+
+// inRAM is the same: VmRSS now, VmHWM at the most so far.
+func (p *process) inRAM(t *testing.T, which string) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	m := regexp.MustCompile(`VmRSS:\s+(\d+) kB`).FindSubmatch(status)
+	m := regexp.MustCompile(which + `:\s+(\d+) kB`).FindSubmatch(status)
 	if err != nil || m == nil {
-		t.Fatalf("no VmRSS: %v", err)
+		t.Fatalf("no %s: %v", which, err)
 	}
 	kib, _ := strconv.Atoi(string(m[1]))
 	return kib << 10

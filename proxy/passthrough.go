@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
+	"log"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -48,7 +48,7 @@ type passage struct {
 
 type passageKey struct{}
 
-func newPassthrough(o Options, log *slog.Logger) *passthrough {
+func newPassthrough(o Options) *passthrough {
 	past := &passthrough{options: *o.Passthrough, bases: map[Service]*url.URL{Instagram: o.UpstreamURL, Threads: o.ThreadsURL}, maxJSON: o.MaxResponseBytes}
 	if past.options.Timeout <= 0 {
 		past.options.Timeout = time.Minute
@@ -68,7 +68,7 @@ func newPassthrough(o Options, log *slog.Logger) *passthrough {
 		Rewrite:        past.rewrite,
 		ModifyResponse: past.modify,
 		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { past.fail(r, err) },
-		ErrorLog:       slog.NewLogLogger(log.With("from", "passthrough").Handler(), slog.LevelDebug),
+		ErrorLog:       log.New(io.Discard, "", 0), // the request's own line tells it, without quoting a trailer that is none
 		FlushInterval:  -1,
 	}
 	return past

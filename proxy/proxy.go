@@ -238,7 +238,7 @@ func newEngine(o Options, c carried) (*engine, error) {
 	e := &engine{apps: apps, grants: table, gate: newGate(hosts, o.AnyHost), trust: trust{o.Bearer}, lines: &hitLines{most: int64(o.HitLines)},
 		first: &recalled{cache: c.cache, next: join}, ask: ask}
 	if o.Passthrough != nil {
-		e.past = newPassthrough(o, c.log)
+		e.past = newPassthrough(o)
 	}
 	e.shortcut = shortcutOf(e, c.metrics)
 	return e, nil

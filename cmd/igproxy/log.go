@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"io"
+	stdlog "log"
 	"log/slog"
 	"os"
 
@@ -37,4 +39,24 @@ func isTerminal(w io.Writer) bool {
 	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// unquoted is a log for net/http, which speaks through package log. It quotes what came on a connection that speaks out of turn: an answer
+// that nobody asked for, with its token, or a greeting that is none. So a message ends here at its first quotation mark.
+func unquoted(log *slog.Logger, level slog.Level) *stdlog.Logger {
+	to := slog.NewLogLogger(log.With("from", "net/http").Handler(), level)
+	return stdlog.New(cutter{to.Writer()}, "", 0)
+}
+
+type cutter struct{ to io.Writer }
+
+func (c cutter) Write(line []byte) (int, error) {
+	said, _, quotes := bytes.Cut(line, []byte{'"'})
+	if quotes {
+		said = append(bytes.Clone(said), "..."...)
+	}
+	if _, err := c.to.Write(said); err != nil {
+		return 0, err
+	}
+	return len(line), nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
 	"strings"
 	"testing"
 )
@@ -27,6 +28,21 @@ func TestALogLevelHidesWhatIsLessImportant(t *testing.T) {
 		log.Error("e")
 		if got := strings.Count(b.String(), "\n"); got != lines {
 			t.Errorf("%s: %d lines, want %d", level, got, lines)
+		}
+	}
+}
+
+func TestWhatNetHTTPQuotesIsNotLogged(t *testing.T) {
+	for said, want := range map[string]string{
+		`Unsolicited response received on idle HTTP channel starting with "HTTP/1.1 200 OK\r\n\r\nIGAA"; err=<nil>`: "Unsolicited response received on idle HTTP channel starting with ...",
+		"http: Accept error: too many open files; retrying in 5ms":                                                  "http: Accept error: too many open files; retrying in 5ms",
+		`"IGAA`: "...",
+	} {
+		var b bytes.Buffer
+		unquoted(newLogger(&b, "info", "json"), slog.LevelWarn).Print(said)
+		var line map[string]string
+		if err := json.Unmarshal(b.Bytes(), &line); err != nil || line["msg"] != want || line["level"] != "WARN" || line["from"] != "net/http" {
+			t.Errorf("got %s, %v; want %s", b.String(), err, want)
 		}
 	}
 }

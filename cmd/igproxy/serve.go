@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	stdlog "log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -67,6 +68,7 @@ func report(env environment, problems []Problem, log *slog.Logger) error {
 
 func serve(config Config, log *slog.Logger, lines *lines, terminal bool) error {
 	slog.SetDefault(log) // package main owns the process; libraries that speak through the default are heard too
+	stdlog.SetOutput(unquoted(log, slog.LevelInfo).Writer())
 	cache.RouteLogs(log)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
@@ -77,6 +79,7 @@ func serve(config Config, log *slog.Logger, lines *lines, terminal bool) error {
 	if !terminal {
 		signal.Ignore(syscall.SIGHUP)
 	}
+	keepToMemory(os.DirFS("/"), log)
 	s, err := newSidecar(config, log)
 	if err != nil {
 		return err

@@ -191,7 +191,7 @@ func newListener(l net.Listener, config Config, log *slog.Logger) *listener {
 		WriteTimeout:      config.Server.WriteTimeout,
 		IdleTimeout:       config.Server.IdleTimeout,
 		MaxHeaderBytes:    config.Server.MaxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(log.With("from", "net/http").Handler(), slog.LevelWarn),
+		ErrorLog:          unquoted(log, slog.LevelWarn),
 		// net/http answers OPTIONS * by itself, to any Host, and waits for an announced body; the gate does better.
 		DisableGeneralOptionsHandler: true,
 	}

@@ -1,0 +1,249 @@
+package integration
+
+// Several apps in one sidecar, two of Instagram's and two of Threads', each with its own secret: their login codes, exchanges and
+// refreshes, good ones, refused ones, those that an upstream fails, and those whose answer repeats what was sent.
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// way is a token call of one of the apps.
+type way struct {
+	name  string // of the app
+	kind  string // of what it shows
+	good  string // how that begins when nothing is wrong with it
+	path  string
+	grant string // grant_type; "" of a code
+	id    string // client_id
+}
+
+// ways of all apps. Some are named by their path, some by their id.
+var ways = []way{
+	{"shop", "a code of the shop's", "AQ", "/apps/shop/oauth/access_token", "", "101"},
+	{"club", "a code of the club's", "AQ", "/v23.0/oauth/access_token", "", "102"},
+	{"circle", "a code of the circle's", "AQ", "/apps/circle/oauth/access_token", "", "103"},
+	{"threads", "a code of Threads'", "AQ", "/oauth/access_token", "", threadsID},
+	{"club", "a token to exchange of the club's", "IGAA", "/access_token", "ig_exchange_token", "102"},
+	{"threads", "a token to exchange of Threads'", "THQV", "/apps/threads/access_token", "th_exchange_token", ""},
+	{"shop", "a token to refresh of the shop's", "IGAA", "/apps/shop/refresh_access_token", "ig_refresh_token", ""},
+	{"circle", "a token to refresh of the circle's", "THAA", "/v1.0/refresh_access_token", "th_refresh_token", "103"},
+}
+
+// leastGiven is how many tokens there must be for each kind shown: else nothing was driven.
+var leastGiven = func() map[string]int {
+	least := map[string]int{"a short-lived token": 30}
+	for _, w := range ways {
+		least[w.kind] = 10
+	}
+	least["one given for "+ways[0].kind], least["one given for one given for "+ways[0].kind] = 1, 1
+	return least
+}()
+
+// startMeta starts Meta's three hosts, which take any secret: it is there to be repeated.
+func (l *leaks) startMeta() {
+	authorities := ""
+	for _, c := range [][2]string{{"UPSTREAM_URL", "graph.instagram.com"}, {"UPSTREAM_LOGIN_URL", "api.instagram.com"}, {"THREADS_URL", "graph.threads.net"}} {
+		ig := proxytest.New(proxytest.Options{Host: c[1]})
+		s, err := proxytest.Start(ig, proxytest.ServerOptions{TLS: true})
+		must(l.t, err)
+		l.t.Cleanup(s.Close)
+		l.meta, l.hosts = append(l.meta, ig), append(l.hosts, c[0]+"="+s.URL)
+		authorities += string(s.CAPEM)
+	}
+	config := fmt.Sprintf("apps:\n  - {name: shop, app_id: \"101\", redirect_uris: [%[1]q], client_secret_file: %[2]q}\n"+
+		"  - {name: club, app_id: \"102\", redirect_uris: [%[1]q], client_secret: %[3]s, hosts: [club.example]}\n"+
+		"  - {name: circle, app_id: \"103\", service: threads, redirect_uris: [%[1]q], client_secret_file: %[4]q}\n",
+		callback, file(l.t, "shop", l.shop+"\n"), l.club, file(l.t, "circle", l.circle))
+	l.hosts = append(l.hosts, "UPSTREAM_CA_FILE="+file(l.t, "ca.pem", authorities), "CLIENT_SECRET=", "CONFIG="+file(l.t, "apps.yaml", config),
+		"THREADS_APP_ID="+threadsID, "THREADS_CLIENT_SECRET="+l.threads, "THREADS_REDIRECT_URIS="+callback, "PASSTHROUGH_TIMEOUT=2s", "PASSTHROUGH_MAX_BODY_BYTES=1MiB",
+		"AUTH_BEARER_FILE="+file(l.t, "bearer", l.bearer), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
+}
+
+// apps drives them through a good sidecar, one whose upstreams are gone, and check.
+func (l *leaks) apps() {
+	p := l.sidecar(l.hosts...)
+	l.logins(p)
+	l.troubles(p)
+	l.passes(p)
+	l.misplacedForms(p)
+	l.held(p)
+	l.pages(p)
+
+	nowhere := "=https://127.0.0.1:1"
+	gone := l.sidecar(append(l.hosts, "UPSTREAM_URL"+nowhere, "UPSTREAM_LOGIN_URL"+nowhere, "THREADS_URL"+nowhere, "LOG_FORMAT=text")...)
+	for _, w := range ways {
+		if r := l.goes(gone, w, w.good); r.status != 503 {
+			l.t.Errorf("%s, and nobody listens: got %d", w.kind, r.status)
+		}
+	}
+	for _, c := range passing {
+		if r := l.pass(gone, c, "IGAA"); r.status != 503 {
+			l.t.Errorf("%s, and nobody listens: got %d", c.kind, r.status)
+		}
+	}
+	l.pages(gone)
+	l.appsOnline()
+	l.quit(p, gone)
+}
+
+// show asks by a way with a token or a code.
+func (w way) show(ctx context.Context, p *process, text, bearer string) (reply, error) {
+	if w.grant == "" {
+		form := url.Values{"client_id": {w.id}, "grant_type": {"authorization_code"}, "redirect_uri": {callback}, "code": {text}}
+		return sends(ctx, "POST", p.url+w.path, form.Encode(), "X-Igproxy-Token", bearer, "Content-Type", "application/x-www-form-urlencoded")
+	}
+	query := url.Values{"grant_type": {w.grant}, "access_token": {text}, "client_id": {w.id}}
+	return sends(ctx, "GET", p.url+w.path+"?"+query.Encode(), "", "X-Igproxy-Token", bearer)
+}
+
+// sends is one request over a connection of its own. What comes compressed is left so.
+func sends(ctx context.Context, method, target, body string, fields ...string) (reply, error) {
+	r, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(body))
+	if err != nil {
+		return reply{}, err
+	}
+	r.Header.Set("Accept-Encoding", "gzip")
+	for i := 0; i < len(fields); i += 2 {
+		r.Header.Add(fields[i], fields[i+1])
+	}
+	start := time.Now()
+	res, err := noKeepAlive.Do(r)
+	if err != nil {
+		return reply{}, err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	return reply{res.StatusCode, res.Header, string(text), time.Since(start)}, err
+}
+
+// goes a way, twice, with a new token or code that begins so: the second answer may come from memory. One that came too late is not waited
+// for again.
+func (l *leaks) goes(p *process, w way, prefix string) (first reply) {
+	text := l.show(w.kind, prefix)
+	for i := range 2 {
+		r, err := w.show(l.t.Context(), p, text, l.bearer)
+		if err != nil {
+			l.t.Errorf("%s, %s: %v", w.kind, prefix, err)
+			return r
+		}
+		if l.answered(text, r); i == 0 {
+			first = r
+		}
+		if r.status == http.StatusGatewayTimeout {
+			break
+		}
+	}
+	return first
+}
+
+// logins go from a code to a refreshed token.
+func (l *leaks) logins(p *process) {
+	for name, family := range map[string]string{"shop": "ig_", "club": "ig_", "circle": "th_", "threads": "th_"} {
+		code := slices.IndexFunc(ways, func(w way) bool { return w.name == name && w.grant == "" })
+		text := l.show(ways[code].kind, ways[code].good)
+		base := "/apps/" + name
+		for _, w := range []way{ways[code], {path: base + "/access_token", grant: family + "exchange_token"}, {path: base + "/refresh_access_token", grant: family + "refresh_token"}} {
+			r, err := w.show(l.t.Context(), p, text, l.bearer)
+			if err != nil || r.status != 200 {
+				l.t.Fatalf("%s: %s got %d %s, %v", name, w.path, r.status, r.body, err)
+			}
+			l.answered(text, r)
+			if text = r.token(); w.grant != "" {
+				for _, ig := range l.meta {
+					ig.Age(25 * time.Hour) // a day must pass before the next
+				}
+			}
+		}
+	}
+}
+
+// holding are the faults that hold a whole app.
+var holding = []string{"wrongsecret-", "limit4-", "limit613-", "limit429-"}
+
+// alone is the fault that ends a connection and every other call on it.
+const alone = "hugeheaders-"
+
+// prefixes of tokens: a good one's, and those of all faults that disturb nobody else.
+func prefixes(good string) []string {
+	all := []string{good}
+	for _, f := range proxytest.Faults() {
+		if f.Prefix() != alone && !slices.Contains(holding, f.Prefix()) {
+			all = append(all, f.Prefix())
+		}
+	}
+	return all
+}
+
+// troubles go each way into every fault, two ways at once: upstream.max_in_flight bounds them.
+func (l *leaks) troubles(p *process) {
+	for n := 0; n < len(ways); n += 2 {
+		crowd(2, func(i int) {
+			w := ways[n+i]
+			all := prefixes(w.good)
+			crowd(len(all), func(i int) { l.goes(p, w, all[i]) })
+		})
+	}
+	for _, w := range ways {
+		l.goes(p, w, alone)
+	}
+}
+
+// held are the apps at last, each by another fault. An error of the code exchange has no code that tells a limit.
+func (l *leaks) held(p *process) {
+	for i, w := range ways {
+		all := []string{holding[i%len(holding)], w.good}
+		if w.grant == "" {
+			all = holding[1:]
+		}
+		for _, prefix := range all {
+			if r := l.goes(p, w, prefix); r.status < 400 {
+				l.t.Errorf("%s, %s: got %d", w.kind, prefix, r.status)
+			}
+		}
+	}
+}
+
+// quit ends them with SIGQUIT while a code, a refresh, a read and an upload wait.
+func (l *leaks) quit(all ...*process) {
+	gone := make(chan struct{})
+	waits := func(text string, ask func() (reply, error)) {
+		go func() { // ends with the process
+			_, _ = ask()
+			gone <- struct{}{}
+		}()
+		eventually(l.t, "it hangs", func() bool {
+			return slices.ContainsFunc(l.meta, func(ig *proxytest.Instagram) bool { return ig.CallsFor(text) > 0 })
+		})
+	}
+	asks := 0
+	for _, w := range []way{ways[2], ways[7]} {
+		text := l.show(w.kind, "hang-")
+		waits(text, func() (reply, error) { return w.show(l.t.Context(), all[0], text, l.bearer) })
+		asks++
+	}
+	for _, c := range passing {
+		text := l.show(c.kind, "hang-")
+		waits(text, func() (reply, error) { return c.ask(l.t.Context(), all[0], text, l.bearer) })
+		asks++
+	}
+	for _, p := range all {
+		_ = p.cmd.Process.Signal(syscall.SIGQUIT)
+		p.wait(l.t)
+		log, dump, _ := strings.Cut(p.log.String(), "SIGQUIT: quit")
+		l.saw("the log", log)
+		l.saw("a dump of all goroutines", dump)
+	}
+	for range asks {
+		<-gone
+	}
+}

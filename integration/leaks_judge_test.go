@@ -1,0 +1,105 @@
+package integration
+
+// What of a run is searched, and for what.
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// monitor has Redis tell of every command it gets, until the function it returns is called.
+func (l *leaks) monitor() (end func()) {
+	conn, err := net.Dial("tcp", l.redis.Addr())
+	must(l.t, err)
+	_, err = fmt.Fprintf(conn, "AUTH %s\r\nMONITOR\r\n", l.password)
+	must(l.t, err)
+	done := make(chan struct{})
+	var told buffer
+	go func() { // ends with the connection
+		defer close(done)
+		_, _ = io.Copy(&told, conn)
+	}()
+	eventually(l.t, "Redis tells of commands", func() bool { l.redis.Do("PING"); return strings.Contains(told.String(), `"PING"`) })
+	return func() {
+		_ = conn.Close()
+		<-done
+		l.saw("redis, watched", told.String())
+		l.saw("redis, watched", plainBytes(told.String())) // as the commands were, too
+	}
+}
+
+// judge searches every place. A place without what is always there was not looked at.
+func (l *leaks) judge(always map[string]string) {
+	t := l.t
+	samples := l.gather()
+	all, ours := newSearch(l.hidden), newSearch(l.hidden[:configured])
+	for _, place := range slices.Sorted(maps.Keys(l.places)) {
+		text, s, samples := l.places[place].String(), all, samples
+		if place == gotInPassing {
+			s, samples = ours, samples[:configured]
+		}
+		t.Logf("%s: %d bytes", place, len(text))
+		for _, found := range s.in(text) {
+			t.Errorf("%s: %s", place, found)
+		}
+		if sign, known := always[place]; !known || !strings.Contains(text, sign) {
+			t.Errorf("%s: this test looked at the wrong thing:\n%.2000s", place, text)
+		}
+		for _, c := range samples {
+			if unseen := s.plant(text, c); len(unseen) > 0 {
+				t.Errorf("%s: %s could be there unseen: %v", place, c.name, unseen)
+			}
+		}
+	}
+	for place := range always {
+		if l.places[place] == nil {
+			t.Errorf("nothing was seen of %s", place)
+		}
+	}
+}
+
+// gather adds the tokens and codes to what is hidden, and returns one secret of each kind.
+func (l *leaks) gather() (samples []hidden) {
+	samples = slices.Clone(l.hidden[:configured])
+	given := map[string]int{}
+	var add func(kind, name, text string, from int)
+	add = func(kind, name, text string, from int) {
+		h := hidden{name, text, from}
+		l.hidden = append(l.hidden, h)
+		if _, known := given[kind]; !known {
+			given[kind], samples = 0, append(samples, h)
+		}
+		for _, token := range l.issued(text) { // for a code a short-lived one, for that a long-lived one, for that the next
+			given[kind]++
+			add("one given for "+kind, "a token for "+name, token, len("IGAA"))
+		}
+	}
+	for text, s := range l.shown {
+		add(s.kind, s.kind+" "+text[:s.from]+"...", text, s.from)
+	}
+	for kind, least := range leastGiven {
+		if given[kind] < least {
+			l.t.Errorf("for %s only %d tokens were given", kind, given[kind])
+		}
+	}
+	l.t.Logf("given: %v", given)
+	return samples
+}
+
+var redisEscape = regexp.MustCompile(`\\(x[0-9a-f]{2}|.)`)
+
+// plainBytes undoes the escapes in what Redis tells.
+func plainBytes(text string) string {
+	return redisEscape.ReplaceAllStringFunc(text, func(found string) string {
+		if plain, err := strconv.Unquote(`"` + found + `"`); err == nil {
+			return plain
+		}
+		return found
+	})
+}

@@ -1,0 +1,143 @@
+package integration
+
+// Calls that are passed through, with the token in the query, as a bearer's and in a form, with a secret that the app sends of itself, and
+// with the sidecar's own token beside; and forms with each secret where none belongs.
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// passedCall is none of the calls of the table.
+type passedCall struct {
+	kind   string // of what it shows
+	method string
+	path   string
+	where  string // the token is: query, bearer, form
+}
+
+var passing = []passedCall{
+	{"a token passed in the query", "GET", "/v23.0/me/media", "query"},
+	{"a token passed as a bearer's", "GET", "/me", "bearer"},
+	{"a token passed in a form", "POST", "/me/media", "form"},
+	{"a token passed to Threads", "GET", "/apps/threads/v1.0/me", "query"},
+}
+
+// gotInPassing is a place with the apps' own tokens, and nothing of the sidecar's.
+const gotInPassing = "what Instagram got in passing"
+
+// ask makes the call. The sidecar's own token comes with it, as a field or, where that is free, as the password of Basic.
+func (c passedCall) ask(ctx context.Context, p *process, text, bearer string) (reply, error) {
+	target, token := p.url+c.path, url.Values{"access_token": {text}, "fields": {"id,username"}}.Encode()
+	switch c.where {
+	case "query":
+		own := base64.StdEncoding.EncodeToString([]byte("igproxy:" + bearer))
+		return sends(ctx, c.method, target+"?"+token, "", "Authorization", "Basic "+own)
+	case "form":
+		return sends(ctx, c.method, target, token, "X-Igproxy-Token", bearer, "Content-Type", "application/x-www-form-urlencoded")
+	}
+	return sends(ctx, c.method, target, "", "X-Igproxy-Token", bearer, "Authorization", "Bearer "+text)
+}
+
+// pass makes the call with a new token that begins so, and keeps the answer, less the token where Instagram repeats it.
+func (l *leaks) pass(p *process, c passedCall, prefix string) reply {
+	text := l.show(c.kind, prefix)
+	r, err := c.ask(l.t.Context(), p, text, l.bearer)
+	if err != nil && r.status == 0 { // an answer may be cut short in passing
+		l.t.Errorf("%s, %s: %v", c.kind, prefix, err)
+	}
+	answer := fmt.Sprint(r.status, r.body, r.header)
+	if r.header.Get("X-Fb-Trace-Id") != "" { // Instagram's
+		for _, spelled := range []string{text, url.QueryEscape(text), strings.ReplaceAll(text, "/", `\/`)} {
+			answer = strings.ReplaceAll(answer, spelled, "")
+		}
+	}
+	l.saw("passed answers", answer)
+	return r
+}
+
+// passes make every call into every fault. What reaches Instagram is the app's alone.
+func (l *leaks) passes(p *process) {
+	for _, c := range passing {
+		good := "IGAA"
+		if strings.HasPrefix(c.path, "/apps/threads") {
+			good = "THAA"
+		}
+		if r := l.pass(p, c, good); r.status != 200 {
+			l.t.Errorf("%s: got %d %s", c.kind, r.status, r.body)
+		}
+		all := append(prefixes(good), holding...)
+		crowd(len(all), func(i int) { l.pass(p, c, all[i]) })
+		l.pass(p, c, alone)
+		reached := 0
+		for _, ig := range l.meta {
+			for _, r := range ig.Requests() {
+				if !strings.HasSuffix(r.Endpoint, "read") && !strings.HasSuffix(r.Endpoint, "write") {
+					continue
+				}
+				reached++
+				l.saw(gotInPassing, r.Method, r.URI, r.Header, string(r.Body))
+			}
+		}
+		if reached < len(all) {
+			l.t.Errorf("%s: %d of %d reached Instagram", c.kind, reached, len(all))
+		}
+	}
+	// An app that still has a secret, and sends it where none belongs.
+	secret, text := l.hide("a secret an app sends of itself"), l.show(passing[0].kind, "reflecterr-")
+	r, err := fetchWith(l.t.Context(), http.DefaultClient, p.url+"/me?"+url.Values{"access_token": {text}, "client_secret": {secret}}.Encode(), "X-Igproxy-Token", l.bearer)
+	if err != nil || r.status != 400 || !strings.Contains(r.body, secret) {
+		l.t.Errorf("passed with a secret: got %d %s, %v", r.status, r.body, err)
+	}
+}
+
+// misplacedForms puts each secret wherever a form, and what goes with it, has room for one.
+func (l *leaks) misplacedForms(p *process) {
+	host := strings.TrimPrefix(p.url, "http://")
+	const good = "client_id=101&grant_type=authorization_code&redirect_uri=https%3A%2F%2Fapp.example%2Fcallback"
+	post := func(target, kind, body string) string {
+		return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nX-Igproxy-Token: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
+			target, host, l.bearer, kind, len(body), body)
+	}
+	get := func(target string, fields ...string) string {
+		return fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nX-Igproxy-Token: %s\r\nConnection: close\r\n%s\r\n", target, host, l.bearer, strings.Join(fields, ""))
+	}
+	const path, form = "/oauth/access_token", "application/x-www-form-urlencoded"
+	own := hidden{text: l.show(ways[0].kind, ways[0].good)}
+	for _, c := range append(append([]hidden(nil), l.hidden[:configured]...), own) {
+		raw, escaped := c.text, url.QueryEscape(c.text)
+		part := "--b\r\nContent-Disposition: form-data; name=%q%s\r\n\r\n%s\r\n--b--\r\n"
+		for _, request := range []string{
+			post(path, form, good+"&code="+escaped+"%20x"),
+			post(path, form, good+"&code="+escaped+"&code="+escaped),
+			post(path, form, good+"&code["+escaped+"]=1&"+escaped+"=%zz"),
+			post(path, form, good+"&client_secret="+escaped),
+			post(path, form, good+"&access_token="+escaped),
+			post(path, form, good+"%2F"+escaped+"&code=1"),
+			post(path, form, "client_id="+escaped+"&grant_type=authorization_code&code=1"),
+			post(path, form, "client_id=101&code=1&grant_type="+escaped),
+			post(path, form, good+"&code="+strings.Repeat(escaped, 200)),
+			post(path, form, good+"&code="+strings.Repeat(escaped, 3000)),
+			post(path+"?code="+escaped, form, good),
+			post(path, escaped, good),
+			post(path, "multipart/form-data; boundary="+strings.Map(letter, raw), good+"&code="+escaped),
+			post(path, "multipart/form-data; boundary=b", fmt.Sprintf(part, escaped, "", raw)),
+			post(path, "multipart/form-data; boundary=b", fmt.Sprintf(part, "code", `; filename="`+escaped+`"`, raw)),
+			post("/apps/"+escaped+path, form, good),
+			get("/apps/" + escaped + "/access_token?grant_type=ig_exchange_token&access_token=" + escaped),
+			get("/access_token?grant_type=ig_exchange_token&client_id=" + escaped + "&access_token=" + escaped),
+			get("/access_token?grant_type=ig_exchange_token&access_token=" + escaped), // whose of several apps?
+			get("/refresh_access_token?grant_type=" + escaped),
+			get("/apps/shop/refresh_access_token?grant_type=ig_refresh_token&access_token=" + escaped + "&access_token=1"),
+			get("/apps/shop/refresh_access_token?grant_type=th_refresh_token&access_token=" + escaped),
+			get("/apps/shop/..%2faccess_token?access_token=" + escaped),
+			get("/me", "Authorization: Basic ", base64.StdEncoding.EncodeToString([]byte("x:"+raw)), "\r\n", "Upgrade: ", raw, "\r\n"),
+		} {
+			l.send(host, request, "", c.text)
+		}
+	}
+}

@@ -1,0 +1,82 @@
+package integration
+
+// What net/http itself has to say of a connection that speaks out of turn: it quotes the bytes, and among them are tokens.
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// utters writes these bytes as they are, and closes.
+func utters(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, text)
+	}
+}
+
+func TestWhatIsSentOutOfTurnIsNotQuotedInTheLog(t *testing.T) {
+	l := &leaks{t: t}
+	var told []string
+	secret := func(name string) string { told = append(told, l.hide(name)); return told[len(told)-1] }
+	long, second := secret("a long-lived token"), secret("a long-lived token nobody asked for")
+	answer := func(token string) string {
+		body := fmt.Sprintf(`{"access_token":"%s","token_type":"bearer","expires_in":5183944}`, token)
+		return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	}
+	chunked := "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nTrailer: X-A\r\n\r\n2\r\n{}\r\n"
+	ig := newEdge(t, map[string]http.HandlerFunc{
+		"twice":   utters(answer(long) + answer(second)),
+		"trailer": utters(chunked + "0\r\n" + secret("a trailer") + "\r\n\r\n"),
+		"chunk":   utters(chunked + secret("a chunk's length") + "\r\n"),
+		"status":  utters(secret("a status line") + " \r\n\r\n"),
+		"code":    utters("HTTP/1.1 " + secret("a status") + " OK\r\n\r\n"),
+		"header":  utters("HTTP/1.1 200 OK\r\n" + secret("a header line") + "\r\n\r\n"),
+		"length":  utters("HTTP/1.1 200 OK\r\nContent-Length: " + secret("a length") + "\r\n\r\n"),
+		"coding":  utters("HTTP/1.1 200 OK\r\nTransfer-Encoding: " + secret("a coding") + "\r\n\r\n"),
+	})
+	a := newAuthority(t)
+	certificate, key := a.sign(t, "igproxy")
+	p := serve(t, "UPSTREAM_URL="+ig.URL, "TLS_CERT_FILE="+file(t, "tls.crt", certificate), "TLS_KEY_FILE="+file(t, "tls.key", key),
+		"BREAKER_FAILURES=1000", "BREAKER_MIN_REQUESTS=1000")
+	secure := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	defer secure.CloseIdleConnections()
+	for name := range ig.scripts {
+		for _, path := range []string{exchangePath(name + "-1"), "/me?access_token=" + name + "-2"} {
+			r, err := fetch(t.Context(), secure, p.url+path)
+			wants := name == "twice" || path[:3] == "/me" && (name == "trailer" || name == "chunk")
+			if wants != (r.status == 200) || err != nil && !wants {
+				t.Errorf("%s: %s got %d, %v", name, path[:3], r.status, err)
+			}
+		}
+	}
+	// A client that was offered HTTP/2, took it, and speaks another protocol.
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(p.url, "https://"), &tls.Config{NextProtos: []string{"h2"}, InsecureSkipVerify: true})
+	must(t, err)
+	_, _ = io.WriteString(conn, "GET /"+secret("a greeting")+"\r\n\r\n")
+	_, _ = io.Copy(io.Discard, conn)
+	_ = conn.Close()
+
+	for _, sign := range []string{"Unsolicited response", "error reading preface"} { // it is said, without the bytes
+		eventually(t, sign, func() bool { return strings.Contains(p.log.String(), sign) })
+	}
+	if code := p.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	s := newSearch(l.hidden)
+	for _, found := range s.in(p.log.String()) {
+		t.Errorf("the log: %s", found)
+	}
+	if n := len(slices.Compact(slices.Sorted(slices.Values(told)))); n != len(l.hidden) || n < 10 {
+		t.Errorf("%d of %d were told", n, len(l.hidden))
+	}
+}

@@ -1,0 +1,120 @@
+package integration
+
+// A machine, or a container, with little memory. What takes most of it is a flood of tokens with large answers, and very many connections.
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// large answers with a token that is the app's own, and as many more bytes as upstream.max_response_bytes leaves room for.
+func large(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = fmt.Fprintf(w, `{"access_token":"%s","token_type":"bearer","expires_in":5183944,"padding":"%s"}`,
+		largeToken(r.URL.Query().Get("access_token")), strings.Repeat("x", 60<<10))
+}
+
+func largeToken(short string) string { return "IGAA" + strings.Repeat(short, 4) }
+
+// confined is one way to have little memory.
+type confined struct {
+	before string // in the shell that becomes igproxy
+	env    string
+	limit  int // that Go keeps to, in bytes
+}
+
+func TestWithLittleMemoryItLivesAndAnswersRight(t *testing.T) {
+	path, err := plain()
+	must(t, err)
+	for name, c := range map[string]confined{
+		"GOMEMLIMIT":  {":", "GOMEMLIMIT=40MiB", 40 << 20},
+		"RLIMIT_DATA": {"ulimit -d 262144", "GOMEMLIMIT=40MiB", 40 << 20}, // KiB of address space, of which Go takes half at its start
+		"a container": container(t, 64<<20),
+	} {
+		t.Run(name, func(t *testing.T) {
+			ig := newEdge(t, map[string]http.HandlerFunc{"large": large})
+			env := append(environ("UPSTREAM_URL="+ig.URL, "LOG_LEVEL=info", "CACHE_MAX_ENTRIES=300"), c.env)
+			p := startCommand(t, env, exec.Command("sh", "-c", c.before+` && exec "$0" serve`, path))
+			p.listening(t)
+			if got := p.metric(t, "go_gc_gomemlimit_bytes"); got != float64(c.limit) {
+				t.Errorf("Go keeps to %.0f bytes, want %d", got, c.limit)
+			}
+			flood(t, p)
+			most := p.inRAM(t, "VmHWM")
+			t.Logf("at most %d MiB in RAM, where Go keeps to %d MiB", most>>20, c.limit>>20)
+			if most > c.limit+40<<20 { // the program's own text, and what is none of Go's
+				t.Errorf("it took %d MiB", most>>20)
+			}
+			if code := p.stop(t); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+		})
+	}
+}
+
+// flood asks for ever new tokens with large answers, 240 MiB in all, and between them for known ones, among connections that say nothing.
+func flood(t *testing.T, p *process) {
+	t.Helper()
+	const cold, known, callers, silent = 4000, 50, 16, 500
+	for range silent {
+		p.dialApp(t)
+	}
+	remembered := map[string]string{}
+	for i := range known {
+		short := fmt.Sprintf("IGAA-known-%d", i)
+		remembered[short] = p.ask(t, short).token()
+	}
+	var right, hits atomic.Int64
+	crowd(callers, func(n int) {
+		for i := n; i < cold; i += callers {
+			short := fmt.Sprintf("large-%d", i)
+			if r, err := p.try(t.Context(), short); err == nil && r.status == 200 && r.token() == largeToken(short) && len(r.body) > 60<<10 {
+				right.Add(1)
+			}
+			short = fmt.Sprintf("IGAA-known-%d", i%known)
+			if r, err := p.try(t.Context(), short); err == nil && r.status == 200 && r.token() == remembered[short] {
+				hits.Add(1)
+			}
+		}
+	})
+	if right.Load() != cold || hits.Load() != cold {
+		t.Errorf("of %d each, %d new tokens and %d known ones were answered right", cold, right.Load(), hits.Load())
+	}
+}
+
+// container confines to a memory cgroup, where this machine lets one be made, and igproxy must find it there by itself. Elsewhere it is told
+// what it would find.
+func container(t *testing.T, limit int) confined {
+	t.Helper()
+	tenths := limit / 10 * 9
+	groups, _ := os.ReadFile("/proc/self/cgroup")
+	for _, c := range []struct{ line, mount, file string }{
+		{`(?m)^\d+:memory:(.*)$`, "/sys/fs/cgroup/memory", "memory.limit_in_bytes"},
+		{`(?m)^0::(.*)$`, "/sys/fs/cgroup", "memory.max"},
+	} {
+		own := regexp.MustCompile(c.line).FindSubmatch(groups)
+		if own == nil {
+			continue
+		}
+		for _, parent := range []string{string(own[1]), "/"} {
+			group := filepath.Join(c.mount, parent, fmt.Sprintf("igproxy-test-%d", os.Getpid()))
+			if os.Mkdir(group, 0o700) != nil {
+				continue
+			}
+			t.Cleanup(func() { _ = os.Remove(group) })
+			limited := os.WriteFile(filepath.Join(group, c.file), fmt.Append(nil, limit), 0)
+			if joined := exec.Command("sh", "-c", "echo $$ > "+group+"/cgroup.procs").Run(); limited == nil && joined == nil {
+				return confined{"echo $$ > " + group + "/cgroup.procs", "GOMEMLIMIT=", tenths}
+			}
+		}
+	}
+	t.Log("no memory cgroup can be made here")
+	return confined{":", fmt.Sprintf("GOMEMLIMIT=%d", tenths), tenths}
+}
