@@ -18,12 +18,18 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	e := p.current.Load()
 	x := exchange{id: requestID(), grant: "none", app: e.apps[0].label, last: last(r) || inPassing(r.Context())}
+	var spans *walk
+	if t := p.carried.tracing; t != nil {
+		spans, r = t.begin(e, r)
+	}
 	x.serve(e, r, p.carried.log)
+	spans.decided(&x)
 	if x.past != nil {
 		x.handOver(w, r)
 	} else {
 		x.answer(w)
 	}
+	spans.finish(&x)
 	p.carried.metrics.answered(&x, time.Since(start))
 	x.log(e.lines, p.carried.log, time.Since(start))
 	if x.gone || x.cut {

@@ -140,6 +140,9 @@ func (x *exchange) handOver(w http.ResponseWriter, r *http.Request) {
 	out.Header = r.Header.Clone()
 	out.Header.Del("Upgrade") // no other protocol than HTTP goes through
 	out.Header.Del(trustHeader)
+	for _, name := range traceHeaders {
+		out.Header.Del(name)
+	}
 	if _, _, basic := r.BasicAuth(); basic { // the sidecar's own token, as the password of a base URL; Instagram knows no Basic
 		out.Header.Del("Authorization")
 	}

@@ -44,7 +44,7 @@ import (
 	"github.com/igproxy/igproxy/cache"
 )
 
-// Options configure a Proxy. Cache, Breaker, MaxInFlight, Metrics and Logger are carried over by Reload; everything else may change.
+// Options configure a Proxy. Cache, Breaker, MaxInFlight, Metrics, Logger and Tracer are carried over by Reload; everything else may change.
 type Options struct {
 	// Apps are those whose secrets are held; at least one. Labels are unique, and so are ids among apps of one service.
 	Apps []App
@@ -92,6 +92,8 @@ type Options struct {
 	Logger *slog.Logger
 	// HitLines is how many lines a second the Logger gets about hits in memory; the next line says how many had none. Zero: all have one.
 	HitLines int
+	// Tracer makes spans of each request and its steps; the lane is then off, so that every hit has them. Nil: none.
+	Tracer Tracer
 	// Version is said to Instagram in User-Agent. Empty: "dev".
 	Version string
 }
@@ -113,6 +115,7 @@ type carried struct {
 	retries  *retryBudget
 	metrics  *Metrics
 	log      *slog.Logger
+	tracing  *tracing
 }
 
 // engine is what is built from Options: immutable, and swapped as a whole. A request finishes on the engine it began with.
@@ -138,7 +141,7 @@ func New(o Options) (*Proxy, error) {
 		return nil, fmt.Errorf("upstream max_in_flight is %d: it must be at least 1", o.MaxInFlight)
 	}
 	p := &Proxy{carried: carried{cache: o.Cache, breakers: map[string]*breaker.Breaker{}, flights: &flights{}, places: newPlaces(o.MaxInFlight), holds: &holds{},
-		retries: newRetryBudget(), metrics: o.Metrics, log: o.Logger}}
+		retries: newRetryBudget(), metrics: o.Metrics, log: o.Logger, tracing: newTracing(o.Tracer)}}
 	if p.carried.log == nil {
 		p.carried.log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -232,15 +235,17 @@ func newEngine(o Options, c carried) (*engine, error) {
 		budget: c.retries, userAgent: userAgent(o.Version), metrics: c.metrics,
 		// Half-open is not left alone: the one probe may meet a kept connection that died during the outage.
 		left: func(name string) bool { return c.breakers[name].State() == breaker.Open }}
-	guard := &guarded{next: ask, breakers: c.breakers, places: c.places, timeout: o.Timeout, log: c.log}
-	claim := &claimed{cache: c.cache, negativeTTL: o.NegativeTTL, next: guard}
-	join := &deduped{next: claim, budget: o.Budget(), log: c.log, flights: c.flights}
+	guard := &guarded{next: c.tracing.asked(ask), breakers: c.breakers, places: c.places, timeout: o.Timeout, log: c.log}
+	claim := &claimed{cache: c.cache, negativeTTL: o.NegativeTTL, next: c.tracing.guarded(guard)}
+	join := &deduped{next: c.tracing.claimed(claim), budget: o.Budget(), log: c.log, flights: c.flights}
 	e := &engine{apps: apps, grants: table, gate: newGate(hosts, o.AnyHost), trust: trust{o.Bearer}, lines: &hitLines{most: int64(o.HitLines)},
-		first: &recalled{cache: c.cache, next: join}, ask: ask}
+		first: c.tracing.recalled(&recalled{cache: c.cache, next: c.tracing.deduped(join)}), ask: ask}
 	if o.Passthrough != nil {
 		e.past = newPassthrough(o)
 	}
-	e.shortcut = shortcutOf(e, c.metrics)
+	if c.tracing == nil { // the lane makes no spans
+		e.shortcut = shortcutOf(e, c.metrics)
+	}
 	return e, nil
 }
 

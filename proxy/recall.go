@@ -35,6 +35,7 @@ type answer struct {
 	stored  bool          // it was remembered just now
 	left    time.Duration // how long it will still be remembered
 	usage   usage         // only from upstream
+	flight  *flightSpan   // that brought it, where there are traces
 }
 
 // is reports whether the answer is a refusal of this class.

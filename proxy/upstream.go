@@ -99,6 +99,7 @@ func (u *upstream) roundTrip(ctx context.Context, c call, sent *int) (answer, *f
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	res, err := u.transport.RoundTrip(u.request(u.counted(ctx, c, sent, cancel), c))
+	walkOf(ctx).heard(res, *sent)
 	if err != nil {
 		return answer{}, noAnswer(ctx, err)
 	}

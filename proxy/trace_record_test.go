@@ -1,0 +1,116 @@
+package proxy
+
+// How the spans of a test are recorded and told.
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.opentelemetry.io/otel/codes"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// recording makes o's proxy record its spans.
+func recording(o *Options) *tracetest.SpanRecorder {
+	r := tracetest.NewSpanRecorder()
+	o.Tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r)).Tracer("igproxy")
+	return r
+}
+
+// tracedProxy has the stand-in as Instagram.
+func tracedProxy(t *testing.T) (*Proxy, *tracetest.SpanRecorder) {
+	t.Helper()
+	_, s := newInstagram(t, overTLS)
+	o := optionsFor(t, s.URL, s.CA())
+	o.Passthrough = &PassthroughOptions{}
+	r := recording(&o)
+	return newProxy(t, o), r
+}
+
+// servers are the server spans, in the order of their ends.
+func servers(r *tracetest.SpanRecorder) (found []sdktrace.ReadOnlySpan) {
+	for _, s := range r.Ended() {
+		if s.SpanKind() == trace.SpanKindServer {
+			found = append(found, s)
+		}
+	}
+	return found
+}
+
+// under are the spans below one, children of children too, in the order in which they began.
+func under(r *tracetest.SpanRecorder, top sdktrace.ReadOnlySpan) (found []sdktrace.ReadOnlySpan) {
+	ids := []trace.SpanID{top.SpanContext().SpanID()}
+	for _, s := range r.Started() {
+		if s.SpanContext().TraceID() == top.SpanContext().TraceID() && slices.Contains(ids, s.Parent().SpanID()) {
+			ids, found = append(ids, s.SpanContext().SpanID()), append(found, s)
+		}
+	}
+	return found
+}
+
+// told is a span in a line: name, status and what of its attributes is the same in each run, sorted.
+func told(s sdktrace.ReadOnlySpan) string {
+	var attrs []string
+	for _, kv := range s.Attributes() {
+		switch kv.Key {
+		case "server.port", "igproxy.request_id":
+		default:
+			attrs = append(attrs, string(kv.Key)+"="+kv.Value.Emit())
+		}
+	}
+	slices.Sort(attrs)
+	line := s.Name()
+	if st := s.Status(); st.Code != codes.Unset {
+		line += " " + st.Code.String() + ":" + st.Description
+	}
+	return strings.Join(append([]string{line}, attrs...), " ")
+}
+
+func tellAll(spans []sdktrace.ReadOnlySpan) (lines []string) {
+	for _, s := range spans {
+		lines = append(lines, told(s))
+	}
+	return lines
+}
+
+// traceOf is what one request leaves: its server span, then those below.
+func traceOf(t *testing.T, r *tracetest.SpanRecorder, h http.Handler, req *http.Request) []string {
+	t.Helper()
+	r.Reset()
+	ask(h, req)
+	s := servers(r)
+	if len(s) != 1 {
+		t.Fatalf("%d server spans", len(s))
+	}
+	if started, ended := len(r.Started()), len(r.Ended()); started != ended {
+		t.Errorf("%d spans began and %d ended", started, ended)
+	}
+	return append([]string{told(s[0])}, tellAll(under(r, s[0]))...)
+}
+
+func wantTrace(t *testing.T, name string, got []string, want ...string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s:\ngot  %s\nwant %s", name, strings.Join(got, "\n     "), strings.Join(want, "\n     "))
+	}
+}
+
+// dumped is all that the spans hold.
+func dumped(t *testing.T, r *tracetest.SpanRecorder) string {
+	t.Helper()
+	text, err := json.Marshal(tracetest.SpanStubsFromReadOnlySpans(r.Ended()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, s := range r.Ended() {
+		fmt.Fprintf(&b, "%s %+v %+v %+v %v %v\n", s.Name(), s.Attributes(), s.Events(), s.Links(), s.Status(), s.SpanContext().TraceState())
+	}
+	return string(text) + b.String()
+}

@@ -1,0 +1,322 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/igproxy/igproxy/cache"
+)
+
+const (
+	inServer  = "http.request.method=GET http.response.status_code=%d http.route=/access_token igproxy.app=default igproxy.grant=exchange igproxy.outcome=%s igproxy.source=%s url.scheme=http"
+	inRecall  = "recall igproxy.hit=false igproxy.tier=memory"
+	inClaim   = "claim igproxy.app=default igproxy.claim=alone igproxy.grant=exchange"
+	inGuard   = "guard igproxy.upstream=instagram"
+	inAskFrom = " http.request.method=GET%s igproxy.app=default igproxy.grant=exchange server.address=127.0.0.1"
+)
+
+func TestEachStepOfARequestHasItsSpan(t *testing.T) {
+	p, r := tracedProxy(t)
+	wantTrace(t, "a cold token", traceOf(t, r, p, get("/v23.0"+target("IGAAshort"))),
+		"GET /access_token "+fmt.Sprintf(inServer, 200, "token", "upstream"),
+		"decode", inRecall, "join igproxy.joined=false", inClaim, inGuard,
+		"ask"+fmt.Sprintf(inAskFrom, " http.response.status_code=200"), "remember igproxy.stored=true", "answer")
+	spans := under(r, servers(r)[0])
+	join := spans[2]
+	for i, s := range spans {
+		parent := servers(r)[0]
+		if i >= 3 && i <= 6 { // claim, guard, ask, remember
+			parent = join
+		}
+		if s.Parent().SpanID() != parent.SpanContext().SpanID() {
+			t.Errorf("%s is no child of %s", s.Name(), parent.Name())
+		}
+		if kind := s.SpanKind(); (kind == trace.SpanKindClient) != (s.Name() == "ask") {
+			t.Errorf("%s is of kind %s", s.Name(), kind)
+		}
+		if i > 0 && s.Name() != "claim" && s.Name() != "answer" && s.StartTime().Before(spans[i-1].EndTime()) {
+			t.Errorf("%s began before %s had ended", s.Name(), spans[i-1].Name())
+		}
+	}
+	wantTrace(t, "a hit", traceOf(t, r, p, get(target("IGAAshort"))),
+		"GET /access_token "+fmt.Sprintf(inServer, 200, "token", "memory"),
+		"decode", "recall igproxy.hit=true igproxy.tier=memory", "answer")
+	wantTrace(t, "a call passed on", traceOf(t, r, p, get("/me?access_token=IGAAshort")),
+		"GET http.request.method=GET http.response.status_code=200 igproxy.app=default igproxy.grant=passthrough igproxy.outcome=passed igproxy.source=upstream url.scheme=http",
+		"decode", "ask http.response.status_code=200 server.address=127.0.0.1")
+}
+
+func TestWhatGoesWrongIsToldByTheWordOfItsClass(t *testing.T) {
+	p, r := tracedProxy(t)
+	refused := func(outcome, source, class string) string {
+		return "GET /access_token error.type=" + class + " " + fmt.Sprintf(inServer, 400, outcome, source)
+	}
+	wantTrace(t, "not decoded", traceOf(t, r, p, get("/access_token?grant_type=x")),
+		strings.Replace(refused("rejected", "none", "request"), "grant=exchange", "grant=none", 1), "decode Error:request error.type=request", "answer")
+	wantTrace(t, "an unknown method", traceOf(t, r, p, httptest.NewRequest("IGAASECRET", target("IGAA"), nil)),
+		strings.NewReplacer("grant=exchange", "grant=none", "method=GET", "method=_OTHER", "GET /", "HTTP /").Replace(refused("rejected", "none", "request")),
+		"decode Error:request error.type=request", "answer")
+	wantTrace(t, "an expired token", traceOf(t, r, p, get(target("expired-1"))),
+		refused("refused", "upstream", "bad_token"), "decode", inRecall, "join igproxy.joined=false", inClaim, inGuard,
+		"ask Error:bad_token error.type=bad_token"+fmt.Sprintf(inAskFrom, " http.response.status_code=400"), "remember igproxy.stored=true", "answer")
+	wantTrace(t, "Instagram is down", traceOf(t, r, p, get(target("down-1"))),
+		"GET /access_token Error:transient error.type=transient "+fmt.Sprintf(inServer, 502, "unavailable", "none"),
+		"decode", inRecall, "join Error:transient error.type=transient igproxy.joined=false", inClaim, inGuard,
+		"ask Error:transient error.type=transient http.request.method=GET http.request.resend_count=1 http.response.status_code=500"+
+			" igproxy.app=default igproxy.grant=exchange server.address=127.0.0.1", "answer")
+	wantTrace(t, "no answer at all", traceOf(t, r, p, get(target("close-1"))),
+		"GET /access_token Error:unreached error.type=unreached "+fmt.Sprintf(inServer, 503, "unavailable", "none"),
+		"decode", inRecall, "join Error:unreached error.type=unreached igproxy.joined=false", inClaim, inGuard,
+		"ask Error:unreached error.type=unreached http.request.method=GET http.request.resend_count=1"+
+			" igproxy.app=default igproxy.grant=exchange server.address=127.0.0.1", "answer")
+	ask(p, get(target("limit4-1")))
+	wantTrace(t, "held", traceOf(t, r, p, get(target("IGAAheld"))),
+		strings.Replace(refused("limited", "hold", "app_limit"), "code=400", "code=429", 1), "decode", inRecall, "join igproxy.joined=false", inClaim,
+		"guard Error:app_limit error.type=app_limit igproxy.upstream=instagram", "remember igproxy.stored=false", "answer")
+}
+
+// A panic's value may hold anything.
+func TestAPanicEndsItsSpansWithoutItsValue(t *testing.T) {
+	o := optionsFor(t, "https://127.0.0.1:1", nil)
+	r := recording(&o)
+	p := newProxy(t, o)
+	e := *p.current.Load()
+	tr := p.carried.tracing
+	e.first = tr.recalled(&recalled{cache: p.carried.cache, next: tr.deduped(newDeduped(time.Minute, func(ctx context.Context, c call) (answer, error) {
+		return tr.claimed(exchangeFunc(func(context.Context, call) (answer, error) { panic("IGAA-the-value") })).Exchange(ctx, c)
+	}))})
+	p.current.Store(&e)
+	wantTrace(t, "a panic", traceOf(t, r, p, get(target("IGAAshort"))),
+		"GET /access_token Error:internal error.type=internal "+fmt.Sprintf(inServer, 500, "failed", "none"),
+		"decode", inRecall, "join Error:internal error.type=internal igproxy.joined=false",
+		"claim Error:internal error.type=internal igproxy.app=default igproxy.grant=exchange", "answer")
+	if text := dumped(t, r); strings.Contains(text, "the-value") {
+		t.Errorf("the panic's value is in a span: %s", text)
+	}
+}
+
+func TestCallersOfOneFlightHaveALinkToTheJoinThatBeganIt(t *testing.T) {
+	release := make(chan struct{})
+	base := rawUpstream(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		if _, err := http.ReadRequest(r); err == nil {
+			<-release
+			_, _ = io.WriteString(c, reply(200, goodToken))
+		}
+	})
+	o := optionsFor(t, base, nil)
+	r := recording(&o)
+	p := newProxy(t, o)
+	waiting := func(n int) {
+		for done := false; !done; time.Sleep(time.Millisecond) {
+			p.carried.flights.mu.Lock()
+			done = p.carried.flights.waits == n
+			p.carried.flights.mu.Unlock()
+		}
+	}
+	call := func(ctx context.Context) {
+		defer func() { _ = recover() }() // who left gets no answer
+		ask(p, get(target("IGAAshort")).WithContext(ctx))
+	}
+	var wg sync.WaitGroup
+	leaves, leave := context.WithCancel(t.Context())
+	wg.Go(func() { call(leaves) }) // begins the flight
+	waiting(1)
+	also, alsoLeave := context.WithCancel(t.Context())
+	left := make(chan struct{})
+	wg.Go(func() { defer close(left); call(also) })
+	for range 3 {
+		wg.Go(func() { call(t.Context()) })
+	}
+	waiting(5)
+	leave()
+	alsoLeave()
+	<-left
+	close(release)
+	wg.Wait()
+	if err := p.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var began, joined []sdktrace.ReadOnlySpan
+	for _, s := range r.Ended() {
+		switch {
+		case s.Name() == "join" && len(s.Links()) == 0:
+			began = append(began, s)
+		case s.Name() == "join":
+			joined = append(joined, s)
+		}
+	}
+	if len(began) != 1 || len(joined) != 4 {
+		t.Fatalf("%d joins without a link and %d with one, want 1 and 4", len(began), len(joined))
+	}
+	for _, s := range joined {
+		if got := s.Links()[0].SpanContext; len(s.Links()) != 1 || !got.Equal(began[0].SpanContext()) || !strings.Contains(told(s), "igproxy.joined=true") {
+			t.Errorf("%s has a link to %v", told(s), got)
+		}
+	}
+	var flight []string
+	for _, s := range r.Ended() {
+		if s.Parent().SpanID() == began[0].SpanContext().SpanID() {
+			flight = append(flight, s.Name())
+		}
+	}
+	if got := fmt.Sprint(flight); got != "[claim guard ask remember]" {
+		t.Errorf("in the trace of who began the flight, and left: %s", got)
+	}
+	noted := 0
+	p.carried.tracing.flights.Range(func(any, any) bool { noted++; return true })
+	if noted > 0 {
+		t.Errorf("%d flights are still noted", noted)
+	}
+}
+
+func TestTheAppsTraceparentIsTheParentAndNothingElseIsRead(t *testing.T) {
+	p, r := tracedProxy(t)
+	req := get(target("IGAAshort"))
+	req.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	req.Header.Set("Tracestate", "vendor=canary")
+	req.Header.Set("Baggage", "user=canary")
+	ask(p, req)
+	s := servers(r)[0]
+	if s.Parent().SpanID().String() != "b7ad6b7169203331" || s.SpanContext().TraceID().String() != "0af7651916cd43dd8448eb211c80319c" || !s.Parent().IsRemote() {
+		t.Errorf("the parent is %v", s.Parent())
+	}
+	if text := dumped(t, r); strings.Contains(text, "canary") {
+		t.Errorf("tracestate or baggage: %s", text)
+	}
+	for _, wrong := range []string{"", "x", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"} {
+		r.Reset()
+		req.Header.Set("Traceparent", wrong)
+		ask(p, req)
+		if s := servers(r)[0]; s.Parent().IsValid() {
+			t.Errorf("%q is a parent: %v", wrong, s.Parent())
+		}
+	}
+	r.Reset()
+	req.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")
+	ask(p, req)
+	if n := len(r.Ended()); n != 0 {
+		t.Errorf("the app does not sample, and %d spans were recorded", n)
+	}
+}
+
+func TestTraceHeadersAreNotPassedOn(t *testing.T) {
+	w := newWorld(t)
+	req := get("/me")
+	for _, name := range traceHeaders {
+		req.Header.Set(name, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	}
+	req.Header.Set("X-Of-The-App", "1")
+	ask(w.p, req)
+	head := w.graph.head[0]
+	for _, name := range traceHeaders {
+		if head.Get(name) != "" || head.Get("X-Of-The-App") != "1" {
+			t.Errorf("Instagram got %v", head)
+		}
+	}
+}
+
+func TestSpansHoldNothingThatWasSentOrIsSecret(t *testing.T) {
+	p, r := tracedProxy(t)
+	send := func(method, path string, body string) {
+		req := httptest.NewRequest(method, path, strings.NewReader(body))
+		for _, name := range []string{"User-Agent", "Authorization", "Tracestate", "Baggage", "Cookie", "X-Request-Id", "X-Forwarded-For", "Forwarded", "Referer", "X-Canary-Name"} {
+			req.Header.Set(name, "canary=header")
+		}
+		if strings.HasPrefix(body, "grant") {
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}
+		ask(p, req)
+	}
+	for _, fault := range []string{"", "expired-", "reflecterr-", "reflect-", "down-", "html-", "close-", "redirect-", "limit17-", "badjson-"} {
+		for range 2 {
+			send("GET", target(fault+"canary-token"), "")
+		}
+	}
+	send("GET", "/access_token?canary=1&access_token=canary&client_secret=canary", "")
+	send("GET", "/access_token/canary?canary=1", "")
+	send("GET", "/apps/canary/access_token?access_token=canary", "")
+	send("GET", "/v23.0/canary/media?access_token=canary", "canary-body")
+	send("CANARY", "/access_token", "")
+	send("POST", "/oauth/access_token", "grant_type=authorization_code&code=canary&redirect_uri=https://canary.example")
+	text := dumped(t, r)
+	if len(servers(r)) != 26 || !strings.Contains(text, "resend_count") || !strings.Contains(text, "passthrough") {
+		t.Errorf("%d requests: this test looked at the wrong thing", len(servers(r)))
+	}
+	for _, hidden := range []string{"canary", testSecret, "IGAA", "Canary", "CANARY"} {
+		if i := strings.Index(text, hidden); i >= 0 {
+			t.Errorf("%s is in a span: ...%s", hidden, text[max(0, i-200):min(len(text), i+100)])
+		}
+	}
+}
+
+// With a tracer each hit has its span, so net/http must see it.
+func TestWithATracerTheLaneIsOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := optionsFor(t, "http://127.0.0.1:1", nil)
+		r := recording(&o)
+		p := newProxy(t, o)
+		e := p.current.Load()
+		if e.shortcut != nil {
+			t.Fatal("the lane answers")
+		}
+		k := e.apps[0].keys["exchange"].Derive(warmToken)
+		p.carried.cache.Keep(k, cache.Entry{Value: encodeRecord(tokenAnswer(t, "IGAA-long", 60*24*time.Hour)), Expires: time.Now().Add(time.Hour)})
+		s := newLaneServer(t, p, true)
+		c := s.dial(t)
+		in := bufio.NewReader(c)
+		for range 3 {
+			if res, _ := roundTrip(t, c, in, hitRequest); res.StatusCode != 200 {
+				t.Fatalf("got %d", res.StatusCode)
+			}
+		}
+		synctest.Wait()
+		if n := len(servers(r)); n != 3 {
+			t.Errorf("3 hits and %d spans", n)
+		}
+	})
+}
+
+// Without a tracer the steps are not wrapped, and what is left on a hit's way costs nothing.
+func TestWithoutATracerTracingIsFree(t *testing.T) {
+	p := newProxy(t, optionsFor(t, "http://127.0.0.1:1", nil))
+	e := p.current.Load()
+	recall, ok := e.first.(*recalled)
+	if !ok {
+		t.Fatalf("recall is wrapped: %T", e.first)
+	}
+	join, ok := recall.next.(*deduped)
+	if !ok {
+		t.Fatalf("join is wrapped: %T", recall.next)
+	}
+	claim, ok := join.next.(*claimed)
+	if !ok {
+		t.Fatalf("claim is wrapped: %T", join.next)
+	}
+	if guard, ok := claim.next.(*guarded); !ok || guard.next != e.ask {
+		t.Fatalf("guard or ask is wrapped: %T", claim.next)
+	}
+	if p.carried.tracing != nil || e.shortcut == nil {
+		t.Error("it traces, or the lane is off")
+	}
+	x := exchange{status: 200}
+	if n := testing.AllocsPerRun(100, func() {
+		var spans *walk
+		spans.decided(&x)
+		spans.finish(&x)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
