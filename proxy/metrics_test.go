@@ -105,6 +105,8 @@ func cells(row string) (all []string, first, second string) {
 	return all, all[0], all[1]
 }
 
+func one() int64 { return 1 }
+
 // exercised is a Metrics in which each metric has been touched.
 func exercised(t *testing.T) *Metrics {
 	t.Helper()
@@ -112,6 +114,7 @@ func exercised(t *testing.T) *Metrics {
 	m := NewMetrics()
 	m.Build("v1", "abc", "go1")
 	m.LogLinesDropped(func() int { return 1 })
+	m.TraceSpans(one, one, one)
 	o := optionsFor(t, s.URL, s.CA())
 	o.Metrics, o.Cache = m, newCacheWatchedBy(t, m)
 	p := newProxy(t, o)

@@ -31,7 +31,7 @@ func checkCommand(env environment) *cli.Command {
 				r.sum()
 				return errConfiguration
 			}
-			r.ok("configuration", "listen "+config.Listen+", admin "+config.Admin.Listen, "open to "+trustWords(config), "apps "+appWords(config), "upstream "+config.Upstream.URL, "cache "+cacheWords(config))
+			r.ok("configuration", "listen "+config.Listen+", admin "+config.Admin.Listen, "open to "+trustWords(config), "apps "+appWords(config), "upstream "+config.Upstream.URL, "cache "+cacheWords(config), "traces "+traceWords(config))
 			if !c.Bool("online") {
 				return nil
 			}

@@ -19,6 +19,7 @@ func loadConfig(path string, environ []string) (Config, []Problem) {
 		l.file(path)
 	}
 	l.environment(environ)
+	l.traces(environ)
 	l.validate()
 	l.openFiles()
 	return l.config, sorted(l.findings)

@@ -122,6 +122,7 @@ error    igproxy.yaml:4: log.level: "loud" is none of its values
          apps default
          upstream https://graph.instagram.com
          cache memory
+         traces off
 `
 	if code != exitOK || stdout != want || stderr != "" {
 		t.Errorf("exit code %d\ngot\n%s%swant\n%s", code, stdout, stderr, want)

@@ -21,6 +21,7 @@ type sidecar struct {
 	cache      *cache.Cache
 	proxy      *proxy.Proxy
 	metrics    *proxy.Metrics
+	traces     *traces
 	app, admin *listener
 }
 
@@ -57,6 +58,12 @@ func newSidecar(config Config, log *slog.Logger) (s *sidecar, err error) {
 	}
 	if po.Bearer, err = bearerOf(config, log); err != nil {
 		return s, err
+	}
+	if s.traces, err = newTraces(config, log); err != nil {
+		return s, err
+	}
+	if po.Tracer = s.traces.tracer(); po.Tracer != nil {
+		metrics.TraceSpans(s.traces.tally.sent.Load, s.traces.tally.failed.Load, s.traces.tally.dropped.Load)
 	}
 	po.Cache, po.Metrics, po.Logger, po.AnyHost = s.cache, metrics, log, anyHost(s.app.net, config.AllowedHosts)
 	if s.proxy, err = proxy.New(po); err != nil {
@@ -108,6 +115,7 @@ func (s *sidecar) abandon() {
 	if s.cache != nil {
 		_ = s.cache.Close(context.Background())
 	}
+	s.traces.close(context.Background())
 }
 
 // run serves until a signal comes, then drains. A second signal ends it at once, with an error.
@@ -132,7 +140,7 @@ func (s *sidecar) started() {
 		"open_to", trustWords(s.config), "cache", cacheWords(s.config), "version", b.version, "go", b.goVersion)
 }
 
-// drain ends in order: readiness goes, the app's listener stops and its requests are answered, flights land, stores finish, and the
+// drain ends in order: readiness goes, the app's listener stops and its requests are answered, flights land, stores finish, spans are sent, and the
 // admin listener goes last, so that an orchestrator can watch.
 func (s *sidecar) drain(signals <-chan os.Signal) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Server.Drain)
@@ -141,7 +149,9 @@ func (s *sidecar) drain(signals <-chan os.Signal) error {
 	start := time.Now()
 	done := make(chan error, 1)
 	go func() { // ends when drained, or soon after ctx
-		done <- errors.Join(s.app.server.Shutdown(ctx), s.proxy.Close(ctx), s.cache.Close(ctx), s.admin.server.Shutdown(ctx))
+		err := errors.Join(s.app.server.Shutdown(ctx), s.proxy.Close(ctx), s.cache.Close(ctx))
+		s.traces.close(ctx) // before the metrics go that count them; lost ones are no failure
+		done <- errors.Join(err, s.admin.server.Shutdown(ctx))
 	}()
 	select {
 	case err := <-done:
@@ -169,6 +179,7 @@ func (s *sidecar) end() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = s.cache.Close(ctx)
+	s.traces.close(ctx)
 }
 
 // adminConnections bounds the admin listener.
