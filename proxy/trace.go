@@ -54,10 +54,10 @@ func walkOf(ctx context.Context) *walk {
 	return w
 }
 
-func (t *tracing) walk(parent context.Context, server trace.Span) *walk {
+func (t *tracing) walk(parent context.Context, server trace.Span) (context.Context, *walk) {
 	w := &walk{tracer: t.tracer, server: server}
 	w.ctx = context.WithValue(parent, walkKey{}, w)
-	return w
+	return w.ctx, w
 }
 
 // traceparent is the only header read of what the app's own trace says: https://www.w3.org/TR/trace-context. Its tracestate is free text,
@@ -92,15 +92,15 @@ func (t *tracing) begin(e *engine, r *http.Request) (*walk, *http.Request) {
 	}
 	ctx := propagation.TraceContext{}.Extract(r.Context(), traceparent{propagation.HeaderCarrier(r.Header)})
 	ctx, server := t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attrs...))
-	w := t.walk(ctx, server)
-	w.step("decode")
-	return w, r.WithContext(w.ctx)
+	ctx, w := t.walk(ctx, server)
+	w.step(ctx, "decode")
+	return w, r.WithContext(ctx)
 }
 
-// step ends the one before and starts the next, to which the context leads.
-func (w *walk) step(name string, o ...trace.SpanStartOption) context.Context {
+// step ends the one before and starts the next, to which the context returned leads.
+func (w *walk) step(ctx context.Context, name string, o ...trace.SpanStartOption) context.Context {
 	w.end()
-	ctx, span := w.tracer.Start(w.ctx, name, o...)
+	ctx, span := w.tracer.Start(ctx, name, o...)
 	w.name, w.span = name, span
 	return ctx
 }
@@ -142,10 +142,10 @@ func (w *walk) decided(x *exchange) {
 func (w *walk) afterSteps(x *exchange) {
 	w.fail(x.err) // of decode: any other step has ended
 	if x.past != nil {
-		w.step("ask", asClient(x.past.through.bases[x.past.app.Service])...)
+		w.step(w.ctx, "ask", asClient(x.past.through.bases[x.past.app.Service])...)
 		return
 	}
-	w.step("answer")
+	w.step(w.ctx, "answer")
 }
 
 // finish ends the request's spans.

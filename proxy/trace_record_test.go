@@ -61,7 +61,7 @@ func told(s sdktrace.ReadOnlySpan) string {
 		switch kv.Key {
 		case "server.port", "igproxy.request_id":
 		default:
-			attrs = append(attrs, string(kv.Key)+"="+kv.Value.Emit())
+			attrs = append(attrs, string(kv.Key)+"="+kv.Value.String())
 		}
 	}
 	slices.Sort(attrs)

@@ -44,7 +44,7 @@ func (s *traced) Exchange(ctx context.Context, c call) (answer, error) {
 }
 
 func recallSpan(ctx context.Context, w *walk, c call, next exchanger) (answer, error) {
-	w.step("recall", trace.WithAttributes(attribute.String("igproxy.tier", string(cache.TierMemory))))
+	w.step(ctx, "recall", trace.WithAttributes(attribute.String("igproxy.tier", string(cache.TierMemory))))
 	a, err := next.Exchange(ctx, c)
 	if w.name == "recall" { // it went no further
 		w.note(attribute.Bool("igproxy.hit", err == nil))
@@ -54,9 +54,9 @@ func recallSpan(ctx context.Context, w *walk, c call, next exchanger) (answer, e
 	return a, err
 }
 
-func (t *tracing) joinSpan(_ context.Context, w *walk, c call, next exchanger) (answer, error) {
+func (t *tracing) joinSpan(ctx context.Context, w *walk, c call, next exchanger) (answer, error) {
 	w.note(attribute.Bool("igproxy.hit", false)) // of recall
-	a, err := next.Exchange(w.step("join"), c)
+	a, err := next.Exchange(w.step(ctx, "join"), c)
 	flight, joined := a.flight, a.joined
 	if flight == nil { // the caller left before it landed
 		flight = t.flight(c.key)
@@ -75,8 +75,8 @@ func (t *tracing) joinSpan(_ context.Context, w *walk, c call, next exchanger) (
 func (t *tracing) claimSpan(ctx context.Context, _ *walk, c call, next exchanger) (a answer, err error) {
 	join, land := t.began(ctx, c.key)
 	defer land()
-	w := t.walk(ctx, nil)
-	w.step("claim", trace.WithAttributes(ofCall(c)...))
+	ctx, w := t.walk(ctx, nil)
+	w.step(ctx, "claim", trace.WithAttributes(ofCall(c)...))
 	whole := false
 	defer func() {
 		if !whole { // a panic; who recovers it says more
@@ -84,7 +84,7 @@ func (t *tracing) claimSpan(ctx context.Context, _ *walk, c call, next exchanger
 			w.end()
 		}
 	}()
-	a, err = next.Exchange(w.ctx, c)
+	a, err = next.Exchange(ctx, c)
 	whole = true
 	switch w.name {
 	case "claim":
@@ -109,7 +109,7 @@ func (w *walk) claimed(claim *cache.Claim) {
 }
 
 func guardSpan(ctx context.Context, w *walk, c call, next exchanger) (answer, error) {
-	w.step("guard", trace.WithAttributes(attribute.String("igproxy.upstream", c.grant.upstream)))
+	w.step(ctx, "guard", trace.WithAttributes(attribute.String("igproxy.upstream", c.grant.upstream)))
 	a, err := next.Exchange(ctx, c)
 	if w.name == "guard" { // Instagram was not asked
 		w.refused(a, err)
@@ -120,7 +120,7 @@ func guardSpan(ctx context.Context, w *walk, c call, next exchanger) (answer, er
 
 func askSpan(ctx context.Context, w *walk, c call, next exchanger) (answer, error) {
 	attrs := append(ofCall(c), attribute.String("http.request.method", c.grant.method))
-	w.step("ask", append(asClient(c.grant.base), trace.WithAttributes(attrs...))...)
+	w.step(ctx, "ask", append(asClient(c.grant.base), trace.WithAttributes(attrs...))...)
 	a, err := next.Exchange(ctx, c)
 	if w.status > 0 {
 		w.note(attribute.Int("http.response.status_code", w.status))
@@ -147,7 +147,7 @@ func (w *walk) heard(res *http.Response, sent int) {
 // remembering begins the step remember.
 func (w *walk) remembering() {
 	if w != nil {
-		w.step("remember")
+		w.step(w.ctx, "remember")
 	}
 }
 

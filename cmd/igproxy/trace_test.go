@@ -127,11 +127,13 @@ func TestWhatACollectorDoesNotTakeIsCountedAndToldByItsKind(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }))
 	defer elsewhere.Close()
 	for want, answer := range map[string]http.HandlerFunc{
-		`"status 401"`: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "CANARY", 401) },
-		`"status 307"`: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL+"/CANARY", 307) },
+		`"status 401"`: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "CANARY", http.StatusUnauthorized) },
+		`"status 307"`: func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL+"/CANARY", http.StatusTemporaryRedirect)
+		},
 		"busy": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "3600")
-			http.Error(w, "CANARY", 503)
+			http.Error(w, "CANARY", http.StatusServiceUnavailable)
 		},
 	} {
 		collector := httptest.NewServer(answer)

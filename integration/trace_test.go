@@ -1,0 +1,245 @@
+package integration
+
+// Traces, by OpenTelemetry's standard variables: a collector gets a span of each request and of each of its steps, in the app's own trace
+// where it has one, and in all of them no secret, no token and nothing else that was sent. A collector that is dead, hung or unwilling
+// costs no app an answer, and a stop no more than a few seconds.
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// collector takes spans over OTLP/HTTP.
+type collector struct {
+	*httptest.Server
+	mu     sync.Mutex // protects all below
+	spans  []*tracepb.Span
+	text   strings.Builder // all that came, as bytes and as JSON
+	header http.Header     // of the last batch
+}
+
+func newCollector(t *testing.T) *collector {
+	t.Helper()
+	c := &collector{}
+	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		var batch coltracepb.ExportTraceServiceRequest
+		if err != nil || r.URL.Path != "/v1/traces" || proto.Unmarshal(body, &batch) != nil {
+			t.Errorf("no batch of spans on %s: %v", r.URL.Path, err)
+			return
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.header = r.Header
+		fmt.Fprintf(&c.text, "%s\n%s\n", body, protojson.Format(&batch))
+		for _, of := range batch.ResourceSpans {
+			for _, scope := range of.ScopeSpans {
+				c.spans = append(c.spans, scope.Spans...)
+			}
+		}
+	}))
+	t.Cleanup(c.Close)
+	return c
+}
+
+// named are the spans of this name.
+func (c *collector) named(name string) (found []*tracepb.Span) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.spans {
+		if s.Name == name {
+			found = append(found, s)
+		}
+	}
+	return found
+}
+
+// tracing is a sidecar with OTEL_ variables ("TRACES_EXPORTER=otlp").
+func tracing(t *testing.T, upstream string, settings, variables []string) *process {
+	t.Helper()
+	env := environ(append(slices.Clone(settings), "UPSTREAM_URL="+upstream)...)
+	for _, v := range variables {
+		env = append(env, "OTEL_"+v)
+	}
+	p := start(t, env, "serve")
+	p.listening(t)
+	return p
+}
+
+func attributes(s *tracepb.Span) map[string]string {
+	all := map[string]string{}
+	for _, kv := range s.Attributes {
+		all[kv.Key] = strings.Trim(fmt.Sprint(kv.Value.GetStringValue(), kv.Value.GetIntValue()), " 0")
+	}
+	return all
+}
+
+func TestACollectorGetsEachStepInTheAppsOwnTrace(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	c := newCollector(t)
+	p := tracing(t, upstream.URL, nil, []string{"EXPORTER_OTLP_ENDPOINT=" + c.URL, "RESOURCE_ATTRIBUTES=deployment.environment.name=test", "EXPORTER_OTLP_COMPRESSION=none"})
+	r, err := fetchWith(t.Context(), http.DefaultClient, p.url+exchangePath("IGAA-1"), "Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Tracestate", "a=b")
+	must(t, err)
+	for range 3 { // hits: the fast lane makes no spans, so it must be off
+		if r := p.ask(t, "IGAA-1"); r.status != 200 {
+			t.Errorf("got %d", r.status)
+		}
+	}
+	page := p.page(t, "/metrics").body
+	if code := p.stop(t); code != 0 || r.status != 200 || ig.CallsFor("IGAA-1") != 1 {
+		t.Errorf("exit code %d, answer %d", code, r.status)
+	}
+	servers := c.named("GET /access_token")
+	if len(servers) != 4 {
+		t.Fatalf("%d server spans of 4 requests", len(servers))
+	}
+	first := servers[slices.IndexFunc(servers, func(s *tracepb.Span) bool { return len(s.ParentSpanId) > 0 })]
+	if got := fmt.Sprintf("%x-%x", first.TraceId, first.ParentSpanId); got != "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331" {
+		t.Errorf("the app's trace is not the parent: %s", got)
+	}
+	if a := attributes(first); a["igproxy.request_id"] != r.header.Get("X-Request-Id") || a["igproxy.outcome"] != "token" || a["http.route"] != "/access_token" {
+		t.Errorf("got %v", a)
+	}
+	for _, step := range []string{"decode", "recall", "join", "claim", "guard", "ask", "remember", "answer"} {
+		i := slices.IndexFunc(c.named(step), func(s *tracepb.Span) bool { return string(s.TraceId) == string(first.TraceId) })
+		if i < 0 {
+			t.Errorf("no span of %s in the first request's trace", step)
+		}
+	}
+	for _, want := range []string{`"igproxy"`, `"deployment.environment.name"`} {
+		if !strings.Contains(c.text.String(), want) {
+			t.Errorf("the resource has no %s", want)
+		}
+	}
+	if !strings.Contains(page, `igproxy_trace_spans_total{result="dropped"} 0`) {
+		t.Error("spans are not counted")
+	}
+}
+
+func TestSpansHoldNoSecretNoTokenAndNothingThatWasSent(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	c := newCollector(t)
+	all := []hidden{{"the client secret", appSecret, 0}}
+	hide := func(name string) string {
+		text := rand.Text()
+		all = append(all, hidden{name, text, 0})
+		return text
+	}
+	credential, sent := hide("the collector's credential"), hide("what an app sent")
+	p := tracing(t, upstream.URL, nil, []string{"EXPORTER_OTLP_ENDPOINT=" + c.URL, "EXPORTER_OTLP_HEADERS=api-key=" + credential})
+	var answers []string
+	send := func(method, path string) {
+		req, err := http.NewRequestWithContext(t.Context(), method, p.url+path, nil)
+		must(t, err)
+		for _, name := range []string{"User-Agent", "Authorization", "Tracestate", "Baggage", "Cookie", "X-Forwarded-For", "Referer"} {
+			req.Header.Set(name, "x="+sent)
+		}
+		res, err := http.DefaultClient.Do(req)
+		must(t, err)
+		body, err := io.ReadAll(res.Body)
+		must(t, err)
+		_ = res.Body.Close()
+		answers = append(answers, string(body))
+	}
+	requests := 0
+	for _, fault := range []string{"IGAA", "expired-", "reflecterr-", "reflect-", "down-", "html-", "reset-", "redirect-", "badjson-", "standing-", "limit17-"} {
+		token := fault + rand.Text()
+		all = append(all, hidden{"a short-lived token", token, len(fault)})
+		for range 2 {
+			send("GET", exchangePath(token)+"&client_secret="+sent)
+			requests++
+		}
+	}
+	for _, path := range []string{"/access_token?" + sent, "/access_token/" + sent, "/apps/" + sent + "/access_token", "/v23.0/" + sent + "?access_token=" + sent, "/?" + sent} {
+		send("GET", path)
+		send(sent, path)
+		requests += 2
+	}
+	for _, body := range answers {
+		if long := (reply{body: body}).token(); long != "" {
+			all = append(all, hidden{"a long-lived token", long, len("IGAA")})
+		}
+	}
+	log := p.settled(t)
+	requests++
+	if code := p.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	servers := 0
+	for _, s := range c.spans {
+		if s.Kind == tracepb.Span_SPAN_KIND_SERVER {
+			servers++
+		}
+	}
+	if servers != requests || len(all) < 15 || c.header.Get("Api-Key") != credential {
+		t.Errorf("%d spans of %d requests, %d secrets, headers %v: this test looked at the wrong thing", servers, requests, len(all), c.header)
+	}
+	s := newSearch(all)
+	for place, text := range map[string]string{"the spans": c.text.String(), "the log": log.String()} {
+		for _, found := range s.in(text) {
+			t.Errorf("%s: %s", place, found)
+		}
+		for _, h := range all[:3] {
+			if unseen := s.plant(text, h); len(unseen) > 0 {
+				t.Errorf("%s: %s could be there unseen: %v", place, h.name, unseen)
+			}
+		}
+	}
+	_, shown, errs := command(t, append(environ(), "OTEL_EXPORTER_OTLP_ENDPOINT="+c.URL, "OTEL_EXPORTER_OTLP_HEADERS=api-key="+credential), "check")
+	if found := s.in(shown + errs); len(found) > 0 || !strings.Contains(shown, "traces on, to "+strings.TrimPrefix(c.URL, "http://")+"\n") {
+		t.Errorf("check says %s%s: %v", shown, errs, found)
+	}
+}
+
+func TestADeadCollectorCostsNoAnswerAndAStopLittle(t *testing.T) {
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	refused := gone.Addr().String()
+	must(t, gone.Close())
+	hung, err := net.Listen("tcp", "127.0.0.1:0") // the system takes connections, and nobody reads from them
+	must(t, err)
+	defer hung.Close()
+	unwilling := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	defer unwilling.Close()
+	for name, at := range map[string]string{"refused": "http://" + refused, "hung": "http://" + hung.Addr().String(), "unwilling": unwilling.URL} {
+		_, upstream := instagram(t, proxytest.ServerOptions{})
+		p := tracing(t, upstream.URL, []string{"LOG_HITS=1"}, []string{"EXPORTER_OTLP_ENDPOINT=" + at, "BSP_MAX_QUEUE_SIZE=64", "BSP_SCHEDULE_DELAY=20"})
+		for i := range 100 { // some 500 spans
+			if r := p.ask(t, fmt.Sprintf("IGAA-%d", i/5)); r.status != 200 {
+				t.Errorf("%s: got %d %s", name, r.status, r.body)
+			}
+		}
+		lost := func() float64 {
+			return p.metric(t, `igproxy_trace_spans_total{result="failed"}`) + p.metric(t, `igproxy_trace_spans_total{result="dropped"}`)
+		}
+		eventually(t, name+": lost spans are counted", func() bool { return lost() > 0 })
+		begun := time.Now()
+		if code := p.stop(t); code != 0 {
+			t.Errorf("%s: exit code %d", name, code)
+		}
+		if took := time.Since(begun); took > 15*time.Second {
+			t.Errorf("%s: the stop took %s", name, took)
+		}
+		if lines := p.log.lines("traces were not delivered; nothing else is touched by that"); len(lines) > 2 || name != "hung" && len(lines) == 0 {
+			t.Errorf("%s: told %d times", name, len(lines))
+		}
+	}
+}
