@@ -26,6 +26,8 @@ type Lane struct {
 	idle, write time.Duration
 	patience    time.Duration // how long a connection waits before it is parked
 	date        atomic.Pointer[date]
+	parked      atomic.Int64 // how many, in all
+	tidied      atomic.Int64 // when, in Unix seconds
 	back        chan *LaneConn
 	closed      chan struct{}
 	close       func()
