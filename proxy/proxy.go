@@ -90,7 +90,7 @@ type Options struct {
 	Metrics *Metrics
 	// Logger gets one line a request, after the answer, and one a change of state. Nil: silence.
 	Logger *slog.Logger
-	// HitLines is how many lines a second the Logger gets about hits in memory; the next line says how many had none. Zero: all have one.
+	// HitLines is how many lines a second the Logger gets about hits; the next line says how many had none. Zero: all have one.
 	HitLines int
 	// Version is said to Instagram in User-Agent. Empty: "dev".
 	Version string

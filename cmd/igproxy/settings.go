@@ -196,7 +196,7 @@ func settings() []setting {
 		{key: "log.level", kind: kindWord, words: []string{"debug", "info", "warn", "error"}, field: func(c *Config) any { return &c.Log.Level },
 			doc: "The least important lines to log."},
 		{key: "log.hits", kind: kindCount, low: 1, high: million, field: func(c *Config) any { return &c.Log.Hits },
-			doc: "How many lines a second are logged of hits in memory. The next line says how many had none; the metrics count all."},
+			doc: "How many lines a second are logged of hits, in memory and in Redis. The next line says how many had none; the metrics count all."},
 		{key: "log.format", kind: kindWord, words: []string{"auto", "json", "text"}, field: func(c *Config) any { return &c.Log.Format },
 			doc: "How lines are logged. auto is text when standard error is a terminal, and json otherwise."},
 	}
