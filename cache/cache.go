@@ -158,6 +158,9 @@ func (c *Cache) Check(ctx context.Context, k Key) error {
 // Len is about how many entries the memory tier holds.
 func (c *Cache) Len() int { return c.memory.len() }
 
+// Resize changes the bound of the memory tier; what is beyond it goes, the least used first.
+func (c *Cache) Resize(maxEntries int) { c.memory.entries.SetMaximum(uint64(max(maxEntries, 1))) }
+
 // Keep puts an entry into memory only: for what is true of this process and not of the token.
 func (c *Cache) Keep(k Key, e Entry) { c.keep(k, e) }
 
