@@ -112,7 +112,9 @@ func TestSIGHUPUnderLoadTakesWhatIsRightAndRefusesWhatIsNot(t *testing.T) {
 		refusals++
 		must(t, os.WriteFile(config, []byte("cache:\n  ttl: 30\nlisen: 1\n"), 0o600))
 		hangup(t, p)
-		eventually(t, "it is refused", func() bool { return len(p.log.lines("the configuration was not reloaded; the one of before goes on")) >= refusals })
+		eventually(t, "it is refused", func() bool {
+			return len(p.log.lines("the configuration was not reloaded; the one of before goes on")) >= refusals
+		})
 		load.more()
 		if got := p.metric(t, "igproxy_config_last_reload_successful"); got != 0 {
 			t.Errorf("after a refused reload the metric says %v", got)
