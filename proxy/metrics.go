@@ -95,15 +95,24 @@ func (m *Metrics) watch(p *Proxy) (err error) {
 // appGauges are those of each app there is now: a reload may bring some and take some away.
 type appGauges struct{ p *Proxy }
 
+var inUseDesc = prometheus.NewDesc("igproxy_client_secret_in_use", "1 for the app's client secret that is used first.", []string{"app", "which"}, nil)
+
 var refusedDesc = prometheus.NewDesc("igproxy_client_secret_refused", "1 while Instagram refuses the app's client secret.", []string{"app"}, nil)
 
 // Describe implements prometheus.Collector.
-func (g appGauges) Describe(to chan<- *prometheus.Desc) { to <- refusedDesc }
+func (g appGauges) Describe(to chan<- *prometheus.Desc) {
+	to <- refusedDesc
+	to <- inUseDesc
+}
 
 // Collect implements prometheus.Collector.
 func (g appGauges) Collect(to chan<- prometheus.Metric) {
 	for _, a := range g.p.current.Load().apps {
 		to <- prometheus.MustNewConstMetric(refusedDesc, prometheus.GaugeValue, number(a.hold.secretRefused(time.Now())), a.label)
+		inUse, of := a.hold.state()
+		for i := range of {
+			to <- prometheus.MustNewConstMetric(inUseDesc, prometheus.GaugeValue, number(i == inUse), a.label, secretNames[i])
+		}
 	}
 }
 

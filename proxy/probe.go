@@ -32,6 +32,7 @@ func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 		budget: newRetryBudget(), left: func(string) bool { return false }, userAgent: userAgent(o.Version), metrics: NewMetrics()}
 	defer ask.retire()
 	for _, a := range apps {
+		a.hold.use(a.secrets)
 		of := ""
 		if len(apps) > 1 {
 			of = " of app " + a.label

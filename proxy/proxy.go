@@ -166,11 +166,6 @@ func (p *Proxy) Reload(o Options) error {
 	}
 	if last := p.current.Swap(next); last != nil {
 		last.retire()
-		for _, a := range next.apps {
-			if old := last.appNamed(a.label); old != nil && old.secret.Reveal() != a.secret.Reveal() {
-				a.hold.forgetSecret()
-			}
-		}
 	}
 	return nil
 }
@@ -234,6 +229,9 @@ func newEngine(o Options, c carried) (*engine, error) {
 		first: &recalled{cache: c.cache, next: join}, ask: ask}
 	if o.Passthrough != nil {
 		e.past = newPassthrough(o, c.log)
+	}
+	for _, a := range apps { // nothing can fail any more
+		a.hold.use(a.secrets)
 	}
 	return e, nil
 }

@@ -62,7 +62,7 @@ type Instagram struct {
 
 	mu      sync.Mutex // protects what follows
 	apps    map[*family]app
-	shape   string     // of the answers to codes
+	shape   string // of the answers to codes
 	latency time.Duration
 	fault   *Fault // of every token; nil: by prefix
 	book    *book
