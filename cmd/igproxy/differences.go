@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/igproxy/igproxy/proxy"
 )
 
 // needsRestart are the keys, or sections with their dot, whose values are built into what runs: listeners, servers, connections to Redis,
@@ -35,8 +37,14 @@ func differences(running, next loaded) (keys []string) {
 			keys = append(keys, s.key)
 		}
 	}
-	if !reflect.DeepEqual(a.Cache.Key, b.Cache.Key) && a.Cache.KeyFile == b.Cache.KeyFile {
-		keys = append(keys, "cache.key_file")
+	for _, f := range []struct {
+		key  string
+		a, b proxy.Secret // what only a file holds
+	}{{"client_secret_file", a.PreviousSecret, b.PreviousSecret}, {"threads.client_secret_file", a.Threads.PreviousSecret, b.Threads.PreviousSecret},
+		{"cache.key_file", a.Cache.Key, b.Cache.Key}} {
+		if !reflect.DeepEqual(f.a, f.b) && !slices.Contains(keys, f.key) {
+			keys = append(keys, f.key)
+		}
 	}
 	for _, f := range b.plainFiles() {
 		if running.digests[f.key] != next.digests[f.key] && !slices.Contains(keys, f.key) {
