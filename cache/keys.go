@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 )
 
 // HKDF labels (RFC 5869). A change of any of them makes every remembered entry unreachable.
@@ -32,6 +33,8 @@ type KeysOptions struct {
 	AppID string
 	// Scope keeps the grants of one app apart. May be empty.
 	Scope string
+	// Epoch is what was purged of the app. Nil: nothing ever is.
+	Epoch *Epoch
 }
 
 // material is what nobody may see. It is behind a pointer, as a secret's text is, so that a struct which holds it in an unexported field
@@ -41,7 +44,17 @@ type material *string
 func hide(b []byte) material { s := string(b); return &s }
 
 // Keys derives the keys of entries from tokens.
-type Keys struct{ pepper material }
+type Keys struct {
+	pepper material // before any purge
+	epoch  *Epoch
+	now    *atomic.Pointer[dated]
+}
+
+// dated is the pepper of an epoch.
+type dated struct {
+	pepper material
+	number uint64
+}
 
 // NewKeys derives the pepper: HKDF of the secret, with app id and scope, each led by its length so that no two pairs read the same.
 func NewKeys(o KeysOptions) (*Keys, error) {
@@ -57,7 +70,9 @@ func NewKeys(o KeysOptions) (*Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cache keys: %w", err)
 	}
-	return &Keys{pepper: hide(pepper)}, nil
+	k := &Keys{pepper: hide(pepper), epoch: o.Epoch, now: new(atomic.Pointer[dated])}
+	k.now.Store(&dated{pepper: k.pepper})
+	return k, nil
 }
 
 // Format prints nothing of the pepper.
@@ -65,13 +80,35 @@ func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[keys]") }
 
 // Key is what one token's entry is found and sealed by. It prints as its ID.
 type Key struct {
-	id  ID
-	prk material
+	id     ID
+	prk    material
+	of     *Epoch // nil: never purged
+	number uint64 // of that epoch
 }
 
-// Derive is a pure function of the pepper and the token. The sealing key is derived only when Redis needs it.
+// dated is the pepper of now.
+func (k *Keys) dated() *dated {
+	d := k.now.Load()
+	if k.epoch == nil {
+		return d
+	}
+	number := k.epoch.number.Load()
+	if number == d.number {
+		return d
+	}
+	pepper, err := k.epoch.pepper(k.pepper, number)
+	if err != nil {
+		panic("cache: " + err.Error()) // as in Derive
+	}
+	d = &dated{pepper, number}
+	k.now.Store(d) // should another one of an older number come later, it is made anew
+	return d
+}
+
+// Derive is a pure function of the pepper, the epoch and the token. The sealing key is derived only when Redis needs it.
 func (k *Keys) Derive(token string) Key {
-	key, err := hkdf.Extract(sha256.New, []byte(token), []byte(*k.pepper))
+	now := k.dated()
+	key, err := hkdf.Extract(sha256.New, []byte(token), []byte(*now.pepper))
 	if err != nil {
 		panic("cache: " + err.Error()) // SHA-256 is there; FIPS mode allows HKDF with it
 	}
@@ -79,7 +116,7 @@ func (k *Keys) Derive(token string) Key {
 	if err != nil {
 		panic("cache: " + err.Error()) // 32 bytes are within RFC 5869's bound
 	}
-	return Key{id: ID(id), prk: hide(key)}
+	return Key{id: ID(id), prk: hide(key), of: k.epoch, number: now.number}
 }
 
 // ID names the entry.
