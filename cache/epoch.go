@@ -104,7 +104,7 @@ func (e *Epoch) prune(now time.Time) {
 	}
 }
 
-var errJournal = errors.New("not a journal")
+var errJournal = errors.New("the journal in Redis is of another version of igproxy")
 
 // merge takes in a journal, and returns what it was new to: a later epoch, or tokens' entries. more says that it lacks something.
 func (e *Epoch) merge(journal []byte, now time.Time) (later bool, ids []ID, more bool, err error) {

@@ -3,7 +3,9 @@ package cache
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -35,6 +37,13 @@ func (c *Cache) Epoch(o KeysOptions) (*Epoch, error) {
 	}
 	c.epochs[e.key.id] = e
 	return e, nil
+}
+
+// Retain lets go of all epochs but these, when a reload has changed what keys are made of.
+func (c *Cache) Retain(these []*Epoch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.epochs, func(_ ID, e *Epoch) bool { return !slices.Contains(these, e) })
 }
 
 // PurgeAll makes everything of an epoch unknown: here at once, and in the other processes once they look at the journal. An error says
@@ -84,8 +93,8 @@ func (c *Cache) Learn(ctx context.Context) {
 	}
 	c.mu.Unlock()
 	for _, e := range all {
-		if _, err := c.look(ctx, e); err != nil {
-			return
+		if _, err := c.look(ctx, e); err != nil && !errors.Is(err, errJournal) {
+			return // the others would wait for the same Redis
 		}
 	}
 }
@@ -117,8 +126,8 @@ func (c *Cache) look(ctx context.Context, e *Epoch) (whole bool, err error) {
 		known = entry.Value
 	}
 	later, ids, more, err := e.merge(known, time.Now())
-	if err != nil {
-		return false, nil // one of a version to come; it is left alone
+	if err != nil { // one of a version to come; it is left alone
+		return false, err
 	}
 	if later {
 		c.memory.drop(e)

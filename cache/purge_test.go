@@ -73,6 +73,15 @@ func TestAPurgeOfAllForgetsOneAppAndNoOther(t *testing.T) {
 	}
 }
 
+func TestEpochsOfNobodyAreLetGo(t *testing.T) {
+	c := newCache(t, Options{})
+	one, other := purgeableApp(t, c, "secret", "1"), purgeableApp(t, c, "secret", "2")
+	c.Retain([]*Epoch{one.epoch})
+	if len(c.epochs) != 1 || purgeableApp(t, c, "secret", "1").epoch != one.epoch || purgeableApp(t, c, "secret", "2").epoch == other.epoch {
+		t.Errorf("%d epochs are kept", len(c.epochs))
+	}
+}
+
 func TestAPurgeOfOneTokenForgetsThatOne(t *testing.T) {
 	c := newCache(t, Options{})
 	p := purgeableApp(t, c, "secret", "1")

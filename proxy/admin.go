@@ -86,7 +86,7 @@ func (p *Proxy) Admin(hosts []string, anyHost bool, operations ...Operation) htt
 		_ = json.NewEncoder(w).Encode(s)
 	})
 	mux.Handle("GET /metrics", p.carried.metrics.Handler())
-	for _, o := range operations {
+	for _, o := range append([]Operation{p.purgeOperation()}, operations...) {
 		mux.Handle("POST /"+o.Name, o)
 	}
 	g := newGate(hosts, anyHost)

@@ -43,10 +43,12 @@ type app struct {
 	secrets []Secret // one or two
 	label   string
 	keys    map[string]*cache.Keys
+	epoch   *cache.Epoch // of its keys
 	hold    *hold
 }
 
-func newApp(a App, table []*grant, h *hold) (*app, error) {
+// newApp makes an app ready. Without a cache, as for a Probe, nothing of it can be purged.
+func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 	if a.Label == "" {
 		a.Label = "default"
 	}
@@ -67,9 +69,18 @@ func newApp(a App, table []*grant, h *hold) (*app, error) {
 		return nil, errors.New("redirect_uris without an app_id: a code is exchanged with the app's id")
 	}
 	a.Hosts = slices.Clone(a.Hosts)
-	ready := &app{App: a, label: a.Label, secrets: secrets, keys: make(map[string]*cache.Keys, len(table)), hold: h}
+	ready := &app{App: a, label: a.Label, secrets: secrets, keys: make(map[string]*cache.Keys, len(table))}
+	options := cache.KeysOptions{Secret: []byte(a.Key.Reveal()), AppID: a.ID}
+	if c != nil {
+		epoch, err := c.Epoch(options)
+		if err != nil {
+			return nil, fmt.Errorf("cache keys of the app: %w", err)
+		}
+		ready.epoch, options.Epoch = epoch, epoch
+	}
 	for _, g := range table {
-		keys, err := cache.NewKeys(cache.KeysOptions{Secret: []byte(a.Key.Reveal()), AppID: a.ID, Scope: g.name})
+		options.Scope = g.name
+		keys, err := cache.NewKeys(options)
 		if err != nil {
 			return nil, fmt.Errorf("cache keys of the app: %w", err)
 		}
@@ -82,7 +93,7 @@ func newApp(a App, table []*grant, h *hold) (*app, error) {
 func newApps(o Options, table []*grant, h *holds) (apps []*app, hosts []string, err error) {
 	hosts = slices.Clone(o.Hosts)
 	for i, one := range o.Apps {
-		a, err := newApp(one, table, nil)
+		a, err := newApp(one, table, o.Cache)
 		if err != nil {
 			return nil, nil, err
 		}

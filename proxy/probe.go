@@ -23,6 +23,7 @@ func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	o.Cache = nil
 	table := offered(grants(o), o.Apps)
 	apps, _, err := newApps(o, table, &holds{})
 	if err != nil {

@@ -122,6 +122,8 @@ type engine struct {
 	first  exchanger // recalled, which leads to all the others
 	ask    *upstream
 	past   *passthrough // nil: what is none of the grants' is refused
+
+	longest time.Duration // that anything is remembered
 }
 
 // New builds a Proxy. An error names the option and says what it may be. Nothing is dialled.
@@ -167,6 +169,11 @@ func (p *Proxy) Reload(o Options) error {
 	if last := p.current.Swap(next); last != nil {
 		last.retire()
 	}
+	var epochs []*cache.Epoch
+	for _, a := range next.apps {
+		epochs = append(epochs, a.epoch)
+	}
+	p.carried.cache.Retain(epochs)
 	return nil
 }
 
@@ -213,6 +220,7 @@ func newEngine(o Options, c carried) (*engine, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	o.Cache = c.cache
 	table := offered(grants(o), o.Apps)
 	apps, hosts, err := newApps(o, table, c.holds)
 	if err != nil {
@@ -226,7 +234,8 @@ func newEngine(o Options, c carried) (*engine, error) {
 	claim := &claimed{cache: c.cache, negativeTTL: o.NegativeTTL, next: guard}
 	join := &deduped{next: claim, budget: o.Budget(), log: c.log, flights: c.flights}
 	e := &engine{apps: apps, grants: table, gate: newGate(hosts, o.AnyHost), trust: trust{o.Bearer},
-		first: &recalled{cache: c.cache, next: join}, ask: ask}
+		first: &recalled{cache: c.cache, next: join}, ask: ask,
+		longest: max(o.TTL, o.RefreshTTL, o.CodeTTL, o.NegativeTTL, maxPause)}
 	if o.Passthrough != nil {
 		e.past = newPassthrough(o, c.log)
 	}

@@ -115,6 +115,7 @@ func (s *sidecar) abandon() {
 
 // run serves until a signal comes, then drains. A second signal ends it at once, with an error.
 func (s *sidecar) run(signals <-chan os.Signal) error {
+	s.learn()
 	failed := make(chan error, 2)
 	s.app.serve(failed)
 	s.admin.serve(failed)
@@ -131,6 +132,15 @@ func (s *sidecar) run(signals <-chan os.Signal) error {
 		s.log.Info("draining", "signal", sig.String(), "at_most", s.config.Server.Drain.String())
 		return s.drain(signals)
 	}
+}
+
+// learnTime is how long a start may wait to hear what was purged. A Redis that does not answer keeps nobody from starting.
+const learnTime = 250 * time.Millisecond
+
+func (s *sidecar) learn() {
+	ctx, cancel := context.WithTimeout(context.Background(), learnTime)
+	defer cancel()
+	s.cache.Learn(ctx)
 }
 
 func (s *sidecar) started() {
