@@ -81,7 +81,7 @@ func (l *Lane) hit(c *LaneConn, b []byte, now time.Time) (h laneHit, length int)
 	if !ok || !c.known.is(e, r.host) {
 		return h, 0
 	}
-	entry, ok := l.proxy.carried.cache.Peek(e.shortcut.keys.ID(r.token))
+	entry, ok := l.proxy.carried.cache.Peek(e.shortcut.keys.Glance(r.token))
 	if !ok {
 		return h, 0
 	}

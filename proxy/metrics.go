@@ -31,6 +31,8 @@ type Metrics struct {
 	redisUp   prometheus.Gauge
 	changes   *prometheus.CounterVec
 	peers     prometheus.Counter
+	reloaded  prometheus.Gauge
+	reloadAt  prometheus.Gauge
 
 	memoryHits func() prometheus.Counter // of lookups, found once
 }
@@ -64,7 +66,9 @@ func NewMetrics() *Metrics {
 	m.changes = counter("breaker_changes_total", "Changes of a breaker's state.", "upstream", "to")
 	m.redisUp = prometheus.NewGauge(prometheus.GaugeOpts{Name: "igproxy_redis_up", Help: "1 while Redis is used, 0 while it is left alone."})
 	m.peers = prometheus.NewCounter(prometheus.CounterOpts{Name: "igproxy_peers_refused_total", Help: "Connections to a Unix socket by users it is not for."})
-	m.registry.MustRegister(m.redisUp, m.peers, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "igproxy_config_last_reload_successful", Help: "1 unless the last reload of the configuration was refused."})
+	m.reloadAt = prometheus.NewGauge(prometheus.GaugeOpts{Name: "igproxy_config_last_reload_success_timestamp_seconds", Help: "When the configuration was last read and used."})
+	m.registry.MustRegister(m.redisUp, m.peers, m.reloaded, m.reloadAt, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -80,10 +84,8 @@ func (m *Metrics) watch(p *Proxy) (err error) {
 	gauge("upstream_in_flight", "Calls to Instagram under way.", func() float64 { return float64(p.carried.places.taken()) }, nil)
 	gauge("cache_entries", "Entries in the memory tier.", func() float64 { return float64(p.carried.cache.Len()) }, nil)
 	gauge("ready", "1 when /readyz says so.", func() float64 { return number(p.Status().Ready) }, nil)
-	for _, a := range p.current.Load().apps {
-		hold := p.carried.holds.of(a.label)
-		gauge("client_secret_refused", "1 while Instagram refuses the app's client secret.",
-			func() float64 { return number(hold.secretRefused(time.Now())) }, prometheus.Labels{"app": a.label})
+	if err == nil {
+		m.registry.MustRegister(appGauges{p})
 	}
 	for name, b := range p.carried.breakers {
 		for _, s := range []breaker.State{breaker.Closed, breaker.Open, breaker.HalfOpen} {
@@ -92,6 +94,30 @@ func (m *Metrics) watch(p *Proxy) (err error) {
 		}
 	}
 	return err
+}
+
+// appGauges are those of each app there is now: a reload may bring some and take some away.
+type appGauges struct{ p *Proxy }
+
+var inUseDesc = prometheus.NewDesc("igproxy_client_secret_in_use", "1 for the app's client secret that is used first.", []string{"app", "which"}, nil)
+
+var refusedDesc = prometheus.NewDesc("igproxy_client_secret_refused", "1 while Instagram refuses the app's client secret.", []string{"app"}, nil)
+
+// Describe implements prometheus.Collector.
+func (g appGauges) Describe(to chan<- *prometheus.Desc) {
+	to <- refusedDesc
+	to <- inUseDesc
+}
+
+// Collect implements prometheus.Collector.
+func (g appGauges) Collect(to chan<- prometheus.Metric) {
+	for _, a := range g.p.current.Load().apps {
+		to <- prometheus.MustNewConstMetric(refusedDesc, prometheus.GaugeValue, number(a.hold.secretRefused(time.Now())), a.label)
+		inUse, of := a.hold.state()
+		for i := range of {
+			to <- prometheus.MustNewConstMetric(inUseDesc, prometheus.GaugeValue, number(i == inUse), a.label, secretNames[i])
+		}
+	}
 }
 
 func number(yes bool) float64 {
@@ -155,6 +181,14 @@ func (m *Metrics) breakerChanged(upstream string, to breaker.State) {
 
 // PeerRefused counts a connection that was closed because of whose it is.
 func (m *Metrics) PeerRefused() { m.peers.Inc() }
+
+// Reloaded notes whether a configuration could be used.
+func (m *Metrics) Reloaded(ok bool) {
+	m.reloaded.Set(number(ok))
+	if ok {
+		m.reloadAt.SetToCurrentTime()
+	}
+}
 
 // Lookup, Store, RedisError and RedisState make Metrics a cache.Observer.
 func (m *Metrics) Lookup(tier cache.Tier, result string) {

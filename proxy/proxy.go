@@ -126,7 +126,8 @@ type engine struct {
 	past   *passthrough // nil: what is none of the grants' is refused
 
 	lines    *hitLines
-	shortcut *shortcut // nil: the lane answers nothing
+	shortcut *shortcut     // nil: the lane answers nothing
+	longest  time.Duration // that anything is remembered
 }
 
 // New builds a Proxy. An error names the option and says what it may be. Nothing is dialled.
@@ -171,12 +172,12 @@ func (p *Proxy) Reload(o Options) error {
 	}
 	if last := p.current.Swap(next); last != nil {
 		last.retire()
-		for _, a := range next.apps {
-			if old := last.appNamed(a.label); old != nil && old.secret.Reveal() != a.secret.Reveal() {
-				a.hold.forgetSecret()
-			}
-		}
 	}
+	var epochs []*cache.Epoch
+	for _, a := range next.apps {
+		epochs = append(epochs, a.epoch)
+	}
+	p.carried.cache.Retain(epochs)
 	return nil
 }
 
@@ -223,6 +224,7 @@ func newEngine(o Options, c carried) (*engine, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	o.Cache = c.cache
 	table := offered(grants(o), o.Apps)
 	apps, hosts, err := newApps(o, table, c.holds)
 	if err != nil {
@@ -236,11 +238,15 @@ func newEngine(o Options, c carried) (*engine, error) {
 	claim := &claimed{cache: c.cache, negativeTTL: o.NegativeTTL, next: guard}
 	join := &deduped{next: claim, budget: o.Budget(), log: c.log, flights: c.flights}
 	e := &engine{apps: apps, grants: table, gate: newGate(hosts, o.AnyHost), trust: trust{o.Bearer}, lines: &hitLines{most: int64(o.HitLines)},
-		first: &recalled{cache: c.cache, next: join}, ask: ask}
+		first: &recalled{cache: c.cache, next: join}, ask: ask,
+		longest: max(o.TTL, o.RefreshTTL, o.CodeTTL, o.NegativeTTL, maxPause)}
 	if o.Passthrough != nil {
 		e.past = newPassthrough(o)
 	}
 	e.shortcut = shortcutOf(e, c.metrics)
+	for _, a := range apps { // nothing can fail any more
+		a.hold.use(a.secrets)
+	}
 	return e, nil
 }
 

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
@@ -22,10 +24,14 @@ type sidecar struct {
 	proxy      *proxy.Proxy
 	metrics    *proxy.Metrics
 	app, admin *listener
+	level      *slog.LevelVar // of log; nil: it stays as it is
+	secure     atomic.Pointer[tls.Config]
+	operator   atomic.Pointer[http.Handler] // the admin handlers
+	reloads    *reloader
 }
 
 // newSidecar builds and opens everything, or nothing: on an error what was opened is closed again.
-func newSidecar(config Config, log *slog.Logger) (s *sidecar, err error) {
+func newSidecar(config Config, from origin, log *slog.Logger) (s *sidecar, err error) {
 	s = &sidecar{config: config, log: log}
 	defer func() {
 		if err != nil {
@@ -43,7 +49,7 @@ func newSidecar(config Config, log *slog.Logger) (s *sidecar, err error) {
 	if s.cache, err = cache.New(co); err != nil {
 		return s, err
 	}
-	if s.app, err = appListener(config, metrics, log); err != nil {
+	if s.app, err = s.appListener(config, metrics, log); err != nil {
 		return s, err
 	}
 	adminNet, err := listen("admin.listen", config.Admin.Listen, adminSocketMode)
@@ -51,14 +57,10 @@ func newSidecar(config Config, log *slog.Logger) (s *sidecar, err error) {
 		return s, err
 	}
 	s.admin = newListener(newBounded(adminNet, adminConnections), config, log)
-	po, err := proxyOptions(config)
+	po, err := s.proxyOptions(config)
 	if err != nil {
 		return s, err
 	}
-	if po.Bearer, err = bearerOf(config, log); err != nil {
-		return s, err
-	}
-	po.Cache, po.Metrics, po.Logger, po.AnyHost = s.cache, metrics, log, anyHost(s.app.net, config.AllowedHosts)
 	if s.proxy, err = proxy.New(po); err != nil {
 		return s, err
 	}
@@ -69,16 +71,20 @@ func newSidecar(config Config, log *slog.Logger) (s *sidecar, err error) {
 		s.app.server.RegisterOnShutdown(s.app.bound.endAllIdle)
 	}
 	s.app.server.Handler = s.proxy
-	s.admin.server.Handler = s.proxy.Admin(config.AllowedHosts, anyHost(adminNet, config.AllowedHosts))
+	s.reloads = newReloader(config, from, metrics, log)
+	s.reloads.apply = s.apply
+	s.serveOperator(config)
+	s.admin.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.operator.Load()).ServeHTTP(w, r) })
 	return s, nil
 }
 
 // appListener opens the app's side: who may connect, how many, and in TLS or not.
-func appListener(config Config, metrics *proxy.Metrics, log *slog.Logger) (*listener, error) {
+func (s *sidecar) appListener(config Config, metrics *proxy.Metrics, log *slog.Logger) (*listener, error) {
 	secure, err := serverTLS(config, log)
 	if err != nil {
 		return nil, err
 	}
+	s.secure.Store(secure)
 	mode, err := socketMode(config.Server.SocketMode)
 	if err != nil {
 		return nil, err
@@ -94,7 +100,9 @@ func appListener(config Config, metrics *proxy.Metrics, log *slog.Logger) (*list
 	bound := newBounded(newPeers(l, config.Auth.UIDs, metrics.PeerRefused, log), config.Server.MaxConnections)
 	app := newListener(bound, config, log)
 	app.bound = bound
-	app.secure, app.server.TLSConfig = secure != nil, secure
+	if app.secure = secure != nil; app.secure {
+		app.server.TLSConfig = s.tlsOfNow()
+	}
 	return app, nil
 }
 
@@ -112,18 +120,32 @@ func (s *sidecar) abandon() {
 
 // run serves until a signal comes, then drains. A second signal ends it at once, with an error.
 func (s *sidecar) run(signals <-chan os.Signal) error {
+	s.learn()
 	failed := make(chan error, 2)
 	s.app.serve(failed)
 	s.admin.serve(failed)
 	s.started()
+	stopReloads := s.reloads.start()
+	defer stopReloads()
 	select {
 	case err := <-failed:
 		s.end()
 		return fmt.Errorf("serving failed: %w", err)
 	case sig := <-signals:
+		stopReloads() // what drains is not built anew
+		s.config = s.reloads.config()
 		s.log.Info("draining", "signal", sig.String(), "at_most", s.config.Server.Drain.String())
 		return s.drain(signals)
 	}
+}
+
+// learnTime is how long a start may wait to hear what was purged. A Redis that does not answer keeps nobody from starting.
+const learnTime = 250 * time.Millisecond
+
+func (s *sidecar) learn() {
+	ctx, cancel := context.WithTimeout(context.Background(), learnTime)
+	defer cancel()
+	s.cache.Learn(ctx)
 }
 
 func (s *sidecar) started() {
