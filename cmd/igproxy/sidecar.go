@@ -136,7 +136,7 @@ func (s *sidecar) drain(signals <-chan os.Signal) error {
 	start := time.Now()
 	done := make(chan error, 1)
 	go func() { // ends when drained, or soon after ctx
-		done <- errors.Join(s.app.server.Shutdown(ctx), s.proxy.Close(ctx), s.cache.Close(ctx), s.admin.server.Shutdown(ctx))
+		done <- errors.Join(s.app.shutdown(ctx), s.proxy.Close(ctx), s.cache.Close(ctx), s.admin.server.Shutdown(ctx))
 	}()
 	select {
 	case err := <-done:
@@ -171,6 +171,7 @@ const adminConnections = 64
 // listener is an HTTP server and what it listens on.
 type listener struct {
 	net    net.Listener
+	door   *door    // net's outermost
 	bound  *bounded // of the app's listener
 	server *http.Server
 	secure bool // speaks TLS; server.TLSConfig cannot tell, because net/http sets it while it serves
@@ -189,7 +190,8 @@ func newListener(l net.Listener, config Config, log *slog.Logger) *listener {
 		DisableGeneralOptionsHandler: true,
 	}
 	watch(server)
-	return &listener{net: l, done: make(chan struct{}), server: server}
+	door := newDoor(l)
+	return &listener{net: door, door: door, done: make(chan struct{}), server: server}
 }
 
 // serve accepts connections in a goroutine that ends when the server is closed.
