@@ -43,13 +43,19 @@ func newSidecar(config Config, log *slog.Logger) (s *sidecar, err error) {
 	if s.cache, err = cache.New(co); err != nil {
 		return s, err
 	}
-	if s.app, err = appListener(config, metrics, log); err != nil {
-		return s, err
-	}
-	adminNet, err := listen("admin.listen", config.Admin.Listen, adminSocketMode)
+	sockets, err := inherited()
 	if err != nil {
 		return s, err
 	}
+	defer closeAll(sockets) // those nobody took
+	if s.app, err = appListener(&config, sockets, metrics, log); err != nil {
+		return s, err
+	}
+	adminNet, err := open(sockets, "admin", "admin.listen", &config.Admin.Listen, adminSocketMode, log)
+	if err != nil {
+		return s, err
+	}
+	s.config = config
 	s.admin = newListener(newBounded(adminNet, adminConnections), config, log)
 	po, err := proxyOptions(config)
 	if err != nil {
@@ -69,8 +75,8 @@ func newSidecar(config Config, log *slog.Logger) (s *sidecar, err error) {
 }
 
 // appListener opens the app's side: who may connect, how many, and in TLS or not.
-func appListener(config Config, metrics *proxy.Metrics, log *slog.Logger) (*listener, error) {
-	secure, err := serverTLS(config, log)
+func appListener(config *Config, sockets map[string]net.Listener, metrics *proxy.Metrics, log *slog.Logger) (*listener, error) {
+	secure, err := serverTLS(*config, log)
 	if err != nil {
 		return nil, err
 	}
@@ -78,16 +84,16 @@ func appListener(config Config, metrics *proxy.Metrics, log *slog.Logger) (*list
 	if err != nil {
 		return nil, err
 	}
-	l, err := listen("listen", config.Listen, mode)
+	l, err := open(sockets, "app", "listen", &config.Listen, mode, log)
 	if err != nil {
 		return nil, err
 	}
-	if err := refuseStrangers(l, config); err != nil {
+	if err := refuseStrangers(l, *config); err != nil {
 		_ = l.Close()
 		return nil, err
 	}
 	bound := newBounded(newPeers(l, config.Auth.UIDs, metrics.PeerRefused, log), config.Server.MaxConnections)
-	app := newListener(bound, config, log)
+	app := newListener(bound, *config, log)
 	app.bound = bound
 	app.secure, app.server.TLSConfig = secure != nil, secure
 	return app, nil
@@ -111,6 +117,7 @@ func (s *sidecar) run(signals <-chan os.Signal) error {
 	s.app.serve(failed)
 	s.admin.serve(failed)
 	s.started()
+	defer watchdog(s.log, s.alive)()
 	select {
 	case err := <-failed:
 		s.end()
@@ -125,6 +132,7 @@ func (s *sidecar) started() {
 	b := readBuild()
 	s.log.Info("listening", "url", s.app.url(), "admin", s.admin.url(), "upstream", s.config.Upstream.URL,
 		"open_to", trustWords(s.config), "cache", cacheWords(s.config), "version", b.version, "go", b.goVersion)
+	notifyReady(s.log, "answering on "+s.app.url())
 }
 
 // drain ends in order: readiness goes, the app's listener stops and its requests are answered, flights land, stores finish, and the
@@ -133,6 +141,7 @@ func (s *sidecar) drain(signals <-chan os.Signal) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Server.Drain)
 	defer cancel()
 	s.proxy.Drain()
+	notifyStopping(s.log)
 	start := time.Now()
 	done := make(chan error, 1)
 	go func() { // ends when drained, or soon after ctx
@@ -185,7 +194,7 @@ func newListener(l net.Listener, config Config, log *slog.Logger) *listener {
 		WriteTimeout:      config.Server.WriteTimeout,
 		IdleTimeout:       config.Server.IdleTimeout,
 		MaxHeaderBytes:    config.Server.MaxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(log.With("from", "net/http").Handler(), slog.LevelWarn),
+		ErrorLog:          slog.NewLogLogger(errorLog(log), slog.LevelWarn),
 		// net/http answers OPTIONS * by itself, to any Host, and waits for an announced body; the gate does better.
 		DisableGeneralOptionsHandler: true,
 	}
