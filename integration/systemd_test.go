@@ -140,6 +140,8 @@ func TestTheWatchdogHearsOfItOnlyWhileItAnswers(t *testing.T) {
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
 	}
+	unseen := n.count("WATCHDOG=1\n") // systemd holds the socket where the service cannot see it: no restart would help, and none comes
+	eventually(t, "pings still come", func() bool { return n.count("WATCHDOG=1\n") > unseen+2 })
 	held(t, "unix", path) // accepts nothing
 	eventually(t, "the sidecar finds that nobody answers", func() bool {
 		return len(p.log.lines("the app's listener does not answer: systemd's watchdog is not told")) == 1

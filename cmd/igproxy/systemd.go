@@ -135,13 +135,18 @@ func watchdog(log *slog.Logger, alive func(context.Context) error) (stop func())
 	return func() { cancel(); ended.Wait() }
 }
 
-// alive is what the watchdog asks. A drain, which closes the listener, has its own bound.
+// alive is what the watchdog asks: does the app's listener answer? In its place the admin listener is asked where auth.uids would count and
+// log us as a stranger, and where the app's socket is one of systemd's that this service may not enter or see: a restart would not change
+// that. A drain, which closes the listener, has its own bound.
 func (s *sidecar) alive(ctx context.Context) error {
-	asked := s.app
+	app, admin := s.app.net.Addr(), s.admin.net.Addr()
 	if uids := s.config.Auth.UIDs; len(uids) > 0 && !slices.Contains(uids, strconv.Itoa(os.Getuid())) {
-		asked = s.admin // the app's would count and log us as a stranger
+		app = admin
 	}
-	err := answers(ctx, asked.net.Addr())
+	err := answers(ctx, app)
+	if app.Network() == "unix" && (errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist)) {
+		err = answers(ctx, admin)
+	}
 	if s.proxy.Status().Draining {
 		return nil
 	}
