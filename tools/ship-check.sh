@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Judges what people deploy by other people's code: tools/ship says whose. Needs Debian's dpkg, and root for the chroot (or sudo). The network
-# is asked for Go modules only. What the tests can tell without all that is in integration/deploy_test.go.
+# Judges what people deploy by other people's code: tools/ship says whose. Needs Debian's dpkg, systemd-analyze, strace, and root for the
+# chroot (or sudo). The network is asked for Go modules only. What the tests can tell without all that is in integration/deploy_test.go.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -18,6 +18,8 @@ say workflows "read by actionlint"
 tools/reproducible.sh "$work/igproxy"
 go vet -C tools/ship .
 go run -C tools/ship . "$root" "$work/igproxy" "$work/igproxy.deb"
+
+say syscalls "$(tools/ship-syscalls.sh "$work/igproxy")"
 
 # The package: unpacked by dpkg into a folder, where everything must be as the repository has it.
 mkdir -p "$work/deb/var/lib/dpkg/updates" "$work/deb/var/lib/dpkg/info"
