@@ -8,6 +8,7 @@
 # make soak   all faults shuffled, under load, for SOAK (10m); SEED repeats a run's choices
 # make load   a live load on loopback, LOAD (10) seconds by wrk and by vegeta, and the sidecar's own figures of it
 # make build  the binary, ./igproxy
+# make ship-check  what people deploy, judged by other people's code; two builds of one commit compared; a Debian package unpacked
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -16,7 +17,7 @@ SOAK ?= 10m
 SEED ?=
 LOAD ?= 10
 
-.PHONY: run test faults lint bench bench-fleet fuzz soak load build deps
+.PHONY: run test faults lint bench bench-fleet fuzz soak load build deps ship-check
 .DEFAULT_GOAL := build
 
 run:
@@ -58,3 +59,6 @@ soak: deps
 
 load: deps
 	LOAD=$(LOAD) integration/load/live.sh
+
+ship-check:
+	tools/ship-check.sh

@@ -51,12 +51,14 @@ func (l *Lane) answer(c *LaneConn, p []byte, n int) (used int, err error) {
 			break
 		}
 		used += length
+		c.tell(time.Time{})
 		c.hurry(start)
 		_, err = c.Conn.Write(l.reply(p[n:n], &h, start))
 		took := time.Since(start)
 		h.counters.answered(took)
 		h.log(l.proxy.carried.log, start, took)
-		c.rest(start)
+		c.last = start
+		c.tell(start)
 	}
 	return used, err
 }

@@ -23,6 +23,8 @@ missing() {
   has wrk || need wrk wrk
   has hey || need hey hey
   has ab || need ab apache2-utils
+  # What systemd thinks of deploy/systemd; nothing of it is started.
+  [ "$(uname)" != Linux ] || ! has apt-get || has systemd-analyze || need systemd-analyze systemd
 }
 
 missing

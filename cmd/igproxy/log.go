@@ -53,7 +53,8 @@ func isTerminal(w io.Writer) bool {
 }
 
 // unquoted is a log for net/http, which speaks through package log. It quotes what came on a connection that speaks out of turn: an answer
-// that nobody asked for, with its token, or a greeting that is none. So a message ends here at its first quotation mark.
+// that nobody asked for, with its token, or a greeting that is none. So a message ends here at its first quotation mark. And a connection
+// that ends before its TLS handshake, as a watchdog's and a load balancer's do, is not worth a line.
 func unquoted(log *slog.Logger, level slog.Level) *stdlog.Logger {
 	to := slog.NewLogLogger(log.With("from", "net/http").Handler(), level)
 	return stdlog.New(cutter{to.Writer()}, "", 0)
@@ -62,6 +63,9 @@ func unquoted(log *slog.Logger, level slog.Level) *stdlog.Logger {
 type cutter struct{ to io.Writer }
 
 func (c cutter) Write(line []byte) (int, error) {
+	if bytes.HasPrefix(line, []byte("http: TLS handshake error from ")) && bytes.HasSuffix(bytes.TrimSpace(line), []byte(": EOF")) {
+		return len(line), nil
+	}
 	said, _, quotes := bytes.Cut(line, []byte{'"'})
 	if quotes {
 		said = append(bytes.Clone(said), "..."...)

@@ -33,6 +33,7 @@ type sidecar struct {
 // newSidecar builds and opens everything, or nothing: on an error what was opened is closed again.
 func newSidecar(config Config, from origin, log *slog.Logger) (s *sidecar, err error) {
 	s = &sidecar{config: config, log: log}
+	asked := config // systemd's sockets have addresses of their own
 	defer func() {
 		if err != nil {
 			s.abandon()
@@ -49,13 +50,19 @@ func newSidecar(config Config, from origin, log *slog.Logger) (s *sidecar, err e
 	if s.cache, err = cache.New(co); err != nil {
 		return s, err
 	}
-	if s.app, err = s.appListener(config, metrics, log); err != nil {
-		return s, err
-	}
-	adminNet, err := listen("admin.listen", config.Admin.Listen, adminSocketMode)
+	sockets, err := inherited()
 	if err != nil {
 		return s, err
 	}
+	defer closeAll(sockets) // those nobody took
+	if s.app, err = s.appListener(&config, sockets, metrics, log); err != nil {
+		return s, err
+	}
+	adminNet, err := open(sockets, "admin", "admin.listen", &config.Admin.Listen, adminSocketMode, log)
+	if err != nil {
+		return s, err
+	}
+	s.config = config
 	s.admin = newListener(newBounded(adminNet, adminConnections), config, log)
 	po, err := s.proxyOptions(config)
 	if err != nil {
@@ -71,16 +78,20 @@ func newSidecar(config Config, from origin, log *slog.Logger) (s *sidecar, err e
 		s.app.server.RegisterOnShutdown(s.app.bound.endAllIdle)
 	}
 	s.app.server.Handler = s.proxy
-	s.reloads = newReloader(config, from, metrics, log)
-	s.reloads.apply = s.apply
+	s.reloads = newReloader(asked, from, metrics, log)
+	s.reloads.apply = func(config Config) error {
+		notifyReloading(log)
+		defer s.ready()
+		return s.apply(config)
+	}
 	s.serveOperator(config)
 	s.admin.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.operator.Load()).ServeHTTP(w, r) })
 	return s, nil
 }
 
 // appListener opens the app's side: who may connect, how many, and in TLS or not.
-func (s *sidecar) appListener(config Config, metrics *proxy.Metrics, log *slog.Logger) (*listener, error) {
-	secure, err := serverTLS(config, log)
+func (s *sidecar) appListener(config *Config, sockets map[string]net.Listener, metrics *proxy.Metrics, log *slog.Logger) (*listener, error) {
+	secure, err := serverTLS(*config, log)
 	if err != nil {
 		return nil, err
 	}
@@ -89,16 +100,16 @@ func (s *sidecar) appListener(config Config, metrics *proxy.Metrics, log *slog.L
 	if err != nil {
 		return nil, err
 	}
-	l, err := listen("listen", config.Listen, mode)
+	l, err := open(sockets, "app", "listen", &config.Listen, mode, log)
 	if err != nil {
 		return nil, err
 	}
-	if err := refuseStrangers(l, config); err != nil {
+	if err := refuseStrangers(l, *config); err != nil {
 		_ = l.Close()
 		return nil, err
 	}
 	bound := newBounded(newPeers(l, config.Auth.UIDs, metrics.PeerRefused, log), config.Server.MaxConnections)
-	app := newListener(bound, config, log)
+	app := newListener(bound, *config, log)
 	app.bound = bound
 	if app.secure = secure != nil; app.secure {
 		app.server.TLSConfig = s.tlsOfNow()
@@ -127,6 +138,7 @@ func (s *sidecar) run(signals <-chan os.Signal) error {
 	s.started()
 	stopReloads := s.reloads.start()
 	defer stopReloads()
+	defer watchdog(s.log, s.alive)()
 	select {
 	case err := <-failed:
 		s.end()
@@ -152,7 +164,11 @@ func (s *sidecar) started() {
 	b := readBuild()
 	s.log.Info("listening", "url", s.app.url(), "admin", s.admin.url(), "upstream", s.config.Upstream.URL,
 		"open_to", trustWords(s.config), "cache", cacheWords(s.config), "version", b.version, "go", b.goVersion)
+	s.ready()
 }
+
+// ready tells systemd.
+func (s *sidecar) ready() { notifyReady(s.log, "answering on "+s.app.url()) }
 
 // drain ends in order: readiness goes, the app's listener stops and its requests are answered, flights land, stores finish, and the
 // admin listener goes last, so that an orchestrator can watch.
@@ -160,10 +176,11 @@ func (s *sidecar) drain(signals <-chan os.Signal) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Server.Drain)
 	defer cancel()
 	s.proxy.Drain()
+	notifyStopping(s.log)
 	start := time.Now()
 	done := make(chan error, 1)
 	go func() { // ends when drained, or soon after ctx
-		done <- errors.Join(s.app.server.Shutdown(ctx), s.proxy.Close(ctx), s.cache.Close(ctx), s.admin.server.Shutdown(ctx))
+		done <- errors.Join(s.app.shutdown(ctx), s.proxy.Close(ctx), s.cache.Close(ctx), s.admin.server.Shutdown(ctx))
 	}()
 	select {
 	case err := <-done:
@@ -199,6 +216,7 @@ const adminConnections = 64
 // listener is an HTTP server and what it listens on.
 type listener struct {
 	net    net.Listener
+	door   *door        // net's outermost
 	bound  *bounded     // of the app's listener
 	parked net.Listener // connections that come back; nil: none are parked
 	server *http.Server
@@ -218,7 +236,8 @@ func newListener(l net.Listener, config Config, log *slog.Logger) *listener {
 		DisableGeneralOptionsHandler: true,
 	}
 	watch(server)
-	return &listener{net: l, done: make(chan struct{}), server: server}
+	door := newDoor(l)
+	return &listener{net: door, door: door, done: make(chan struct{}), server: server}
 }
 
 // serve accepts connections in a goroutine that ends when the server is closed.
