@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// redisHits are tokens known to Redis only: memory holds one entry, and the load walks over many.
+func (b *bench) redisHits() error {
+	origin, err := b.origin("0s")
+	if err != nil {
+		return err
+	}
+	mock, ca, err := b.instagram("0s")
+	if err != nil {
+		return err
+	}
+	redis, err := b.redis()
+	if err != nil {
+		return err
+	}
+	nginx, err := b.nginx(origin)
+	if err != nil {
+		return err
+	}
+	sidecar, err := b.sidecar("igproxy", mock.url, ca, "REDIS_MODE=single", "REDIS_URL="+redis.url+"/0", "CACHE_MAX_ENTRIES=1")
+	if err != nil {
+		return err
+	}
+	for _, s := range []*server{nginx, sidecar} {
+		if _, err := warm(s, 0, manyTokens); err != nil {
+			return err
+		}
+	}
+	if err := b.until("all is stored in Redis", func() bool {
+		said, err := redis.command("DBSIZE")
+		return err == nil && said == strconv.Itoa(manyTokens)
+	}); err != nil {
+		return err
+	}
+	cpu, rps, p99, sent := figures{}, figures{}, figures{}, figures{}
+	for range b.rounds {
+		for _, s := range []*server{nginx, sidecar} {
+			if _, err := redis.command("CONFIG RESETSTAT"); err != nil {
+				return err
+			}
+			r, err := b.load(s, manyTokens, busy, b.seconds)
+			if err != nil {
+				return err
+			}
+			cpu.add(s.name, r.cpu)
+			rps.add(s.name, r.rps)
+			p99.add(s.name, r.p99)
+			if s == sidecar {
+				n, err := redis.commands()
+				if err != nil {
+					return err
+				}
+				sent.add(s.name, float64(int(n/r.requests*100+0.5))/100) // those under way when wrk ended are no hits of its own
+			}
+		}
+	}
+	b.report.add("redis.cpu", "CPU for a million hits in Redis; nginx: in its cache", "s", cpu, atMost(2.5, nginxName))
+	b.report.add("redis.rps", "hits in Redis a second", "/s", rps, atLeast(25_000))
+	b.report.add("redis.p99", "p99 of a hit in Redis", "ms", p99, nil)
+	b.report.add("redis.commands", "commands to Redis for a hit", "", sent, exactly(1))
+	return nil
+}
+
+// command sends one in Redis's inline form and returns the answer.
+func (s *server) command(line string) (string, error) {
+	c, err := net.DialTimeout("tcp", strings.TrimPrefix(s.url, "redis://"), time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(c, line+"\r\n"); err != nil {
+		return "", err
+	}
+	r := bufio.NewReader(c)
+	head, err := r.ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	head = strings.TrimSpace(head)
+	switch head[0] {
+	case '+', ':':
+		return head[1:], nil
+	case '$':
+		n, err := strconv.Atoi(head[1:])
+		if err != nil || n < 0 {
+			return "", fmt.Errorf("redis said %s", head)
+		}
+		text := make([]byte, n)
+		_, err = io.ReadFull(r, text)
+		return string(text), err
+	}
+	return "", errors.New("redis said " + head)
+}
+
+// commands is how many clients have sent, but for this program's. Redis counts what a script calls too, and a script that hits calls one
+// GET: so many are no client's.
+func (s *server) commands() (sent float64, err error) {
+	text, err := s.command("INFO commandstats")
+	scripts := 0.0
+	for line := range strings.Lines(text) {
+		name, rest, _ := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":calls=")
+		calls, _, _ := strings.Cut(rest, ",")
+		n, e := strconv.ParseFloat(calls, 64)
+		if e != nil || strings.HasPrefix(name, "config") || name == "info" {
+			continue
+		}
+		sent += n
+		if name == "evalsha" || name == "eval" {
+			scripts += n
+		}
+	}
+	return sent - scripts, err
+}
