@@ -86,12 +86,18 @@ func (s *server) stop() error {
 	return fmt.Errorf("%s had to be killed", s.name)
 }
 
+// stopLast ends what was started last.
+func (b *bench) stopLast() error {
+	s := b.running[len(b.running)-1]
+	b.running = b.running[:len(b.running)-1]
+	return s.stop()
+}
+
 // stopAll ends what was started last first.
 func (b *bench) stopAll() (err error) {
-	for i := len(b.running) - 1; i >= 0; i-- {
-		err = errors.Join(err, b.running[i].stop())
+	for len(b.running) > 0 {
+		err = errors.Join(err, b.stopLast())
 	}
-	b.running = nil
 	return err
 }
 

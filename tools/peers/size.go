@@ -10,10 +10,9 @@ const (
 	manyConnections = 10_000
 	rememberedMany  = 100_000
 	settle          = 2 * time.Second // after which memory is looked at
-	mib             = 1 << 20
 )
 
-// sizes are memory, the start and the binary.
+// sizes are memory, the start and the binary. One igproxy runs at a time: pages of the program that two have would count half.
 func (b *bench) sizes() error {
 	info, err := os.Stat(b.igproxy)
 	if err != nil {
@@ -23,60 +22,45 @@ func (b *bench) sizes() error {
 	if err != nil {
 		return err
 	}
+	sidecar := func(settings ...string) func() (*server, error) {
+		return func() (*server, error) { return b.sidecar(sidecarName, origin.url, "", settings...) }
+	}
+	nginx := func() (*server, error) { return b.nginx(origin) }
+	idlePSS := func(s *server) (float64, error) { return s.pss() / 1e6, nil }
 	idle, perToken, perConnection, starts := figures{}, figures{}, figures{}, figures{}
 	for range b.rounds {
-		nginx, err := b.nginx(origin)
-		if err != nil {
-			return err
-		}
-		varnish, err := b.varnish(origin)
-		if err != nil {
-			return err
-		}
-		sidecar, err := b.sidecar("igproxy", origin.url, "")
-		if err != nil {
-			return err
-		}
-		tokens, err := b.sidecar("igproxy-tokens", origin.url, "", fmt.Sprint("CACHE_MAX_ENTRIES=", 2*rememberedMany))
-		if err != nil {
-			return err
-		}
-		connections, err := b.sidecar("igproxy-connections", origin.url, "", fmt.Sprint("SERVER_MAX_CONNECTIONS=", manyConnections+1000))
-		if err != nil {
-			return err
-		}
-		b.pause(settle)
-		for _, s := range []*server{nginx, varnish, sidecar} {
-			idle.add(s.name, s.pss()/mib)
-		}
-		each, err := b.bytesPerToken(tokens)
-		if err != nil {
-			return err
-		}
-		perToken.add(sidecarName, each)
-		for _, s := range []*server{nginx, connections} {
-			each, err := b.bytesPerConnection(s)
+		for _, of := range []struct {
+			start   func() (*server, error)
+			to      figures
+			measure func(*server) (float64, error)
+		}{
+			{nginx, idle, idlePSS},
+			{func() (*server, error) { return b.varnish(origin) }, idle, idlePSS},
+			{sidecar(), idle, idlePSS},
+			{sidecar(fmt.Sprint("CACHE_MAX_ENTRIES=", 2*rememberedMany)), perToken, b.bytesPerToken},
+			{nginx, perConnection, b.bytesPerConnection},
+			{sidecar(fmt.Sprint("SERVER_MAX_CONNECTIONS=", manyConnections+1000)), perConnection, b.bytesPerConnection},
+		} {
+			s, err := of.start()
 			if err != nil {
 				return err
 			}
-			name := nginxName
-			if s == connections {
-				name = sidecarName
+			b.pause(settle)
+			value, err := of.measure(s)
+			if err != nil {
+				return err
 			}
-			perConnection.add(name, each/1024)
-		}
-		for _, s := range []*server{nginx, varnish, sidecar, tokens, connections} {
-			if err := s.stop(); err != nil {
+			of.to.add(s.name, value)
+			if err := b.stopLast(); err != nil {
 				return err
 			}
 		}
-		b.running = b.running[:1] // the origin
 		if err := b.starts(origin, starts); err != nil {
 			return err
 		}
-		b.say("idle %.1f MiB, a token %.0f bytes, a connection %.1f KiB", last(idle, sidecarName), last(perToken, sidecarName), last(perConnection, sidecarName))
+		b.say("idle %.1f MB, a token %.0f bytes, a connection %.1f KiB", last(idle), last(perToken), last(perConnection))
 	}
-	b.report.add("idle", "idle: PSS", "MiB", idle, atMost(15))
+	b.report.add("idle", "idle: PSS", "MB", idle, atMost(15))
 	b.report.add("token", "a remembered token, beyond the answer's own bytes", "bytes", perToken, atMost(1024))
 	b.report.add("connection", "a kept idle connection", "KiB", perConnection, atMost(12))
 	b.report.add("start", "start to first answer", "ms", starts, atMost(50))
@@ -84,7 +68,7 @@ func (b *bench) sizes() error {
 	return nil
 }
 
-func last(f figures, server string) float64 { return f[server][len(f[server])-1] }
+func last(f figures) float64 { return f[sidecarName][len(f[sidecarName])-1] }
 
 // bytesPerToken is what the process grew by, the garbage collector's headroom included, less the bytes of the answers themselves.
 func (b *bench) bytesPerToken(s *server) (float64, error) {
@@ -97,7 +81,7 @@ func (b *bench) bytesPerToken(s *server) (float64, error) {
 	return (s.pss()-before)/rememberedMany - float64(length), nil
 }
 
-// bytesPerConnection is what the process grew by; the kernel's own bytes are not in it.
+// bytesPerConnection is what the process grew by, in KiB; the kernel's own bytes are not in it.
 func (b *bench) bytesPerConnection(s *server) (float64, error) {
 	before := s.pss()
 	release, err := hold(s, manyConnections)
@@ -106,7 +90,7 @@ func (b *bench) bytesPerConnection(s *server) (float64, error) {
 	}
 	defer release()
 	b.pause(settle)
-	return (s.pss() - before) / manyConnections, nil
+	return (s.pss() - before) / manyConnections / 1024, nil
 }
 
 // starts measures from the program's start to the first 200.
@@ -142,10 +126,9 @@ func (b *bench) starts(origin *server, to figures) error {
 				time.Sleep(200 * time.Microsecond)
 			}
 			to.add(name, float64(time.Since(begun))/float64(time.Millisecond))
-			if err := s.stop(); err != nil {
+			if err := b.stopLast(); err != nil {
 				return err
 			}
-			b.running = b.running[:len(b.running)-1]
 		}
 	}
 	return nil
