@@ -1,0 +1,87 @@
+package proxy
+
+// What a known token may allocate on its way, counted and not timed, so that a busy machine changes nothing. The numbers are budgets: whoever
+// needs fewer lowers them, whoever needs more says why.
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// budget is the exact number; the race detector's hooks keep some functions from being inlined, and so some values from the stack.
+type budget struct{ plain, raced float64 }
+
+var (
+	hitBudget    = budget{38, 40} // a hit through the whole handler, its line in the log included
+	decodeBudget = budget{23, 24} // reading the request, the id of its token included
+	recallBudget = budget{1, 1}   // the step "recall", a hit
+	answerBudget = budget{10, 10} // the step "answer"
+)
+
+func TestWhatAHitAllocates(t *testing.T) {
+	_, s := newInstagram(t, overTLS)
+	o := optionsFor(t, s.URL, s.CA())
+	o.Logger = slog.New(slog.NewJSONHandler(io.Discard, nil))
+	p := newProxy(t, o)
+	r := get(target("IGAAshort"))
+	r.Host = "127.0.0.1:8080"
+	if got := serve(p, r); got != http.StatusOK {
+		t.Fatalf("got %d", got)
+	}
+	w := &statusWriter{header: http.Header{}}
+	atMost(t, "a hit", hitBudget, func() {
+		clear(w.header)
+		p.ServeHTTP(w, r)
+	})
+	if got := w.header.Get("Cache-Status"); w.status != http.StatusOK || !strings.HasPrefix(got, "igproxy; hit") {
+		t.Fatalf("got %d, Cache-Status %q; want a hit", w.status, got)
+	}
+	e := p.current.Load()
+	c, refused := e.decode(r, e.route(r))
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	atMost(t, "decode", decodeBudget, func() { _, refused = e.decode(r, e.route(r)) })
+	var a answer
+	var err error
+	atMost(t, "recall", recallBudget, func() { a, err = e.first.Exchange(t.Context(), c) })
+	if err != nil || a.source != sourceMemory {
+		t.Fatalf("got it from %q, %v; want memory", a.source, err)
+	}
+	x := exchange{id: "0123456789abcdef", grant: "exchange", result: a}
+	atMost(t, "answer", answerBudget, func() {
+		clear(w.header)
+		x.answer(w)
+	})
+}
+
+// atMost holds the fewest allocations of many runs to a budget: under the race detector sync.Pool forgets at random, and other goroutines
+// allocate now and then.
+func atMost(t *testing.T, what string, b budget, f func()) {
+	t.Helper()
+	most := b.plain
+	if raced(t) {
+		most = b.raced
+	}
+	fewest := testing.AllocsPerRun(1, f)
+	for range 300 {
+		fewest = min(fewest, testing.AllocsPerRun(1, f))
+	}
+	if fewest > most {
+		t.Errorf("%s allocates %v times, and may %v times", what, fewest, most)
+	}
+	t.Logf("%s: %v of %v", what, fewest, most)
+}
+
+func raced(t *testing.T) bool {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		t.Fatal("the test does not know how it was built")
+	}
+	return slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}
