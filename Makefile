@@ -3,6 +3,7 @@
 # make faults run what proves docs/faults.md, and print its table with a tick for each row that holds
 # make lint   gofmt, go vet, staticcheck, the security linters of .golangci.yml, go.mod tidiness
 # make bench  benchmarks with allocations, compared with tools/bench/baseline.txt; COUNT (6) runs of each
+# make bench-baseline  writes that file anew; times are of one machine, allocations of all
 # make bench-peers  igproxy beside nginx and Varnish, for docs/performance.md (needs Linux and 2 cores); PEERS=-quick is shorter
 # make bench-fleet  many sidecars on one Redis: calls, commands and latencies
 # make fuzz   each fuzz target for FUZZTIME (30s, or 5000x for a number of inputs); make test runs their seeds and kept corpora
@@ -47,8 +48,16 @@ lint:
 	go tool -modfile=tools/golangci/go.mod golangci-lint run ./...
 	cd tools && go vet ./... && go tool staticcheck ./...
 
+BENCH = go test -run='^$$' -bench=. -benchmem -benchtime=0.5s -count=$(COUNT) ./breaker ./cache ./proxy
+
 bench:
-	go test -run='^$$' -bench=. -benchmem ./...
+	@mkdir -p tools/bin
+	$(BENCH) | tee tools/bin/bench.txt
+	go tool -modfile=tools/go.mod benchstat tools/bench/baseline.txt tools/bin/bench.txt
+
+bench-baseline:
+	@mkdir -p tools/bench
+	$(BENCH) | tee tools/bench/baseline.txt
 
 bench-peers: build
 	tools/deps.sh peers
