@@ -50,6 +50,9 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	r, err := measure(ctx, *root, *quick, *only)
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
 	stop()
 	if err != nil {
 		fail(err)
@@ -100,6 +103,7 @@ func measure(ctx context.Context, root string, quick bool, only string) (*report
 	for _, name := range strings.FieldsFunc(only, func(r rune) bool { return r == ',' }) {
 		wanted[name] = true
 	}
+	meter := newMeter()
 	for _, p := range parts {
 		if only != "" && !wanted[p.name] {
 			continue
@@ -110,6 +114,7 @@ func measure(ctx context.Context, root string, quick bool, only string) (*report
 			return nil, fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
+	b.report.Others = meter.others()
 	for name := range wanted {
 		return nil, fmt.Errorf("-only: there is no part %q; there are %s", name, partNames())
 	}

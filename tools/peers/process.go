@@ -15,11 +15,12 @@ import (
 
 // server is a process, with its children, that answers on loopback.
 type server struct {
-	name string
-	url  string
-	log  string // its standard error
-	cmd  *exec.Cmd
-	done chan struct{}
+	name   string
+	url    string
+	health string // a page that answers 200; igproxy's is on its admin listener
+	log    string // its standard error
+	cmd    *exec.Cmd
+	done   chan struct{}
 }
 
 const patience = 20 * time.Second // for a start or an end
@@ -30,6 +31,7 @@ func (b *bench) start(name, core, url, health string, env []string, args ...stri
 	if err != nil {
 		return nil, err
 	}
+	s.health = health
 	for end := time.Now().Add(patience); time.Now().Before(end) && b.ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
 		if answers(health) {
 			return s, nil

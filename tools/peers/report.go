@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 )
 
 // report is a run: docs/performance.json.
@@ -16,6 +17,7 @@ type report struct {
 	Machine  machine           `json:"machine"`
 	Versions map[string]string `json:"versions"`
 	Loader   float64           `json:"busiest_wrk"` // the share of its core, at the most
+	Others   float64           `json:"others"`      // the share of both cores that other programs had
 	Rows     []row             `json:"rows"`
 }
 
@@ -113,6 +115,13 @@ func readReport(docs string) (*report, error) {
 
 // write makes the three files anew; of the page, what stands between the marks.
 func (r *report) write(docs string) error {
+	for _, row := range r.Rows {
+		for _, values := range row.Rounds {
+			for i, v := range values { // what is beyond five digits was not measured
+				values[i], _ = strconv.ParseFloat(strconv.FormatFloat(v, 'g', 5, 64), 64)
+			}
+		}
+	}
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err

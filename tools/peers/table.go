@@ -23,6 +23,9 @@ func between(page, text string) (string, error) {
 	return before + beginMark + text + endMark + after, nil
 }
 
+// quiet is the share of the cores that others may have before the table says so.
+const quiet = 0.05
+
 // columns are the servers, in the order of the table.
 var columns = []struct{ key, head string }{
 	{sidecarName, "igproxy"}, {nginxName, "nginx"}, {"varnish", "Varnish"}, {"bare", "net/http"}, {"direct", "no sidecar"},
@@ -38,7 +41,12 @@ func (r *report) markdown() string {
 	if r.Quick {
 		quick = ", a quick run"
 	}
-	fmt.Fprintf(&w, "Medians of %d rounds of %d s each%s; wrk had at most %.0f %% of its core.\n\n", r.Rounds, r.Seconds, quick, 100*r.Loader)
+	fmt.Fprintf(&w, "Medians of %d rounds of %d s each%s; wrk had at most %.0f %% of its core, and other programs %.0f %% of both.\n", r.Rounds, r.Seconds,
+		quick, 100*r.Loader, 100*r.Others)
+	if r.Others > quiet {
+		w.WriteString("**The machine was not quiet**: times are too long, and most of all p99. Believe the ratios, the counts and the sizes.\n")
+	}
+	w.WriteString("\n")
 	w.WriteString("| |")
 	for _, c := range columns {
 		w.WriteString(" " + c.head + " |")

@@ -73,10 +73,22 @@ func (b *bench) load(s *server, tokens, connections, seconds int) (r round, err 
 	if told.Requests == 0 || told.Errors > 0 {
 		return r, fmt.Errorf("%s: %.0f requests, %.0f errors", s.name, told.Requests, told.Errors)
 	}
+	b.calm(s)
 	b.loader(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime(), told.US)
 	r = round{cpu: spent / told.Requests * 1e6, rps: told.Requests / told.US * 1e6, p50: told.P50 / 1000, p99: told.P99 / 1000, requests: told.Requests}
 	b.say("%-8s %7d tokens %5d connections: %6.2f s/million, %7.0f/s, p99 %.2f ms", s.name, tokens, connections, r.cpu, r.rps, r.p99)
 	return r, nil
+}
+
+// calm waits until the server has done with what wrk left under way when it ended, which is not the next round's.
+func (b *bench) calm(s *server) {
+	for end, spent := time.Now().Add(patience), -1.0; time.Now().Before(end); b.pause(100 * time.Millisecond) {
+		now := s.cpu()
+		if now-spent < 2.0/ticks || b.ctx.Err() != nil {
+			return
+		}
+		spent = now
+	}
 }
 
 // loader notes when it was wrk that could not do more, for then a server's requests a second are wrk's.
