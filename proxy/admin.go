@@ -68,7 +68,8 @@ func (p *Proxy) worstBreaker() breaker.State {
 	return worst
 }
 
-// Admin serves the operator: /healthz (the process lives), /readyz (send it traffic) and /metrics. It belongs on a listener of its own.
+// Admin serves the operator: /healthz (the process lives), /readyz (send it traffic), /metrics, and
+// /status with the page that shows it. It belongs on a listener of its own.
 // hosts and anyHost are as in Options, for that listener.
 func (p *Proxy) Admin(hosts []string, anyHost bool) http.Handler {
 	mux := http.NewServeMux()
@@ -86,6 +87,8 @@ func (p *Proxy) Admin(hosts []string, anyHost bool) http.Handler {
 		_ = json.NewEncoder(w).Encode(s)
 	})
 	mux.Handle("GET /metrics", p.carried.metrics.Handler())
+	mux.HandleFunc("GET /status", p.board.serve)
+	mux.HandleFunc("GET /status/events", p.board.stream)
 	g := newGate(hosts, anyHost)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"maps"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -122,6 +123,7 @@ func exercised(t *testing.T) *Metrics {
 	p.breakerChanged(upstreamGraph, breaker.Closed, breaker.Open)
 	m.Lookup(cache.TierRedis, "unsealed")
 	m.Claim(cache.Leader)
+	m.limits("default", http.Header{"X-App-Usage": {`{"call_count":1}`}})
 	return m
 }
 

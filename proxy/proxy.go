@@ -99,6 +99,7 @@ type Proxy struct {
 	current  atomic.Pointer[engine]
 	carried  carried
 	draining atomic.Bool
+	board    *board
 }
 
 // carried is what survives a Reload.
@@ -154,6 +155,7 @@ func New(o Options) (*Proxy, error) {
 	if err := p.carried.metrics.watch(p); err != nil {
 		return nil, err
 	}
+	p.board = newBoard(p)
 	return p, nil
 }
 
@@ -233,7 +235,7 @@ func newEngine(o Options, c carried) (*engine, error) {
 	e := &engine{apps: apps, grants: table, gate: newGate(hosts, o.AnyHost), trust: trust{o.Bearer},
 		first: &recalled{cache: c.cache, next: join}, ask: ask}
 	if o.Passthrough != nil {
-		e.past = newPassthrough(o, c.log)
+		e.past = newPassthrough(o, c.metrics, c.log)
 	}
 	return e, nil
 }

@@ -22,6 +22,7 @@ type sidecar struct {
 	proxy      *proxy.Proxy
 	metrics    *proxy.Metrics
 	app, admin *listener
+	unwatch    func() // ends the admin page's history and streams
 }
 
 // newSidecar builds and opens everything, or nothing: on an error what was opened is closed again.
@@ -64,6 +65,7 @@ func newSidecar(config Config, log *slog.Logger) (s *sidecar, err error) {
 	}
 	s.app.bound.relief = s.proxy.EndIdle // before the first Accept
 	s.app.server.Handler = s.proxy
+	s.proxy.Describe(proxy.About{Version: b.version, Commit: b.commit, Go: b.goVersion, RedisMode: config.Redis.Mode, Configuration: effective(config)})
 	s.admin.server.Handler = s.proxy.Admin(config.AllowedHosts, anyHost(adminNet, config.AllowedHosts))
 	return s, nil
 }
@@ -108,6 +110,8 @@ func (s *sidecar) abandon() {
 // run serves until a signal comes, then drains. A second signal ends it at once, with an error.
 func (s *sidecar) run(signals <-chan os.Signal) error {
 	failed := make(chan error, 2)
+	s.unwatch = s.proxy.Watch()
+	s.admin.server.RegisterOnShutdown(s.unwatch) // Shutdown would wait for a stream that nobody ends
 	s.app.serve(failed)
 	s.admin.serve(failed)
 	s.started()
@@ -156,6 +160,7 @@ func (s *sidecar) drain(signals <-chan os.Signal) error {
 
 // end closes whatever is still open; harmless after a drain.
 func (s *sidecar) end() {
+	s.unwatch()
 	_ = s.app.server.Close()
 	_ = s.admin.server.Close()
 	s.app.wait()
