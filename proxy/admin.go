@@ -87,6 +87,7 @@ func (p *Proxy) Admin(hosts []string, anyHost bool) http.Handler {
 		_ = json.NewEncoder(w).Encode(s)
 	})
 	mux.Handle("GET /metrics", p.carried.metrics.Handler())
+	mux.HandleFunc("GET /{$}", newPage().serve)
 	mux.HandleFunc("GET /status", p.board.serve)
 	mux.HandleFunc("GET /status/events", p.board.stream)
 	g := newGate(hosts, anyHost)
