@@ -27,11 +27,9 @@ func healthcheckCommand(env environment) *cli.Command {
 			if c.Duration("timeout") <= 0 {
 				return &usageError{"--timeout: write a time above 0, such as 2s"}
 			}
-			config, problems := loadConfig(c.String("config"), env.environ)
-			for _, p := range problems { // only what this command needs: it runs without the secret
-				if !p.Warning && (p.Key == "admin.listen" || p.Key == "") {
-					return &usageError{p.String()}
-				}
+			config, err := onlyAdmin(c, env)
+			if err != nil {
+				return err
 			}
 			ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
 			defer cancel()
@@ -41,19 +39,9 @@ func healthcheckCommand(env environment) *cli.Command {
 }
 
 func healthcheck(ctx context.Context, address string, out io.Writer) error {
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		if path, ok := strings.CutPrefix(address, "unix:"); ok {
-			return (&net.Dialer{}).DialContext(ctx, "unix", path)
-		}
-		return (&net.Dialer{}).DialContext(ctx, "tcp", dialable(address))
-	}}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/readyz", nil)
+	res, err := askAdmin(ctx, address, http.MethodGet, "/readyz")
 	if err != nil {
 		return err
-	}
-	res, err := transport.RoundTrip(r)
-	if err != nil {
-		return fmt.Errorf("no answer from %s; is igproxy serve running, with this admin.listen?", address)
 	}
 	defer res.Body.Close()
 	var s proxy.Status
@@ -65,6 +53,25 @@ func healthcheck(ctx context.Context, address string, out io.Writer) error {
 	}
 	_, err = fmt.Fprintf(out, "ready (breaker %s, redis %s)\n", s.Breaker, s.Redis)
 	return err
+}
+
+// askAdmin asks a running sidecar's admin listener, over TCP or its Unix socket. Its error says what to look at.
+func askAdmin(ctx context.Context, address, method, path string) (*http.Response, error) {
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		if path, ok := strings.CutPrefix(address, "unix:"); ok {
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		}
+		return (&net.Dialer{}).DialContext(ctx, "tcp", dialable(address))
+	}}
+	r, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := transport.RoundTrip(r)
+	if err != nil {
+		return nil, fmt.Errorf("no answer from %s; is igproxy serve running, with this admin.listen?", address)
+	}
+	return res, nil
 }
 
 func why(s proxy.Status) string {
