@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cache"
 )
 
-// Metrics counts what igproxy does, in a registry of its own. Names and labels are public: README lists them. Every label comes from a
+// Metrics counts what igproxy does, in a registry of its own. Names and labels are public: docs/metrics.md lists them. Every label comes from a
 // fixed set; none holds a value from outside. It is the cache's Observer as well. This file is the only home of the metrics client.
 type Metrics struct {
 	registry *prometheus.Registry // ours
