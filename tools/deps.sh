@@ -23,6 +23,9 @@ missing() {
   has wrk || need wrk wrk
   has hey || need hey hey
   has ab || need ab apache2-utils
+  # The admin listener's page, and the alerts: integration/status_*.
+  has chromium || need chromium chromium
+  has promtool || need promtool prometheus
 }
 
 missing
@@ -43,11 +46,11 @@ if has apt-get; then
   $sudo apt-get update -qq
   DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${debian[@]}" >/dev/null
 elif has dnf; then
-  $sudo dnf install -y -q redis gcc curl python3-requests-oauthlib nodejs npm perl ruby wrk httpd-tools
+  $sudo dnf install -y -q redis gcc curl python3-requests-oauthlib nodejs npm perl ruby wrk httpd-tools chromium golang-github-prometheus
 elif has apk; then
-  $sudo apk add --quiet redis build-base curl python3 nodejs npm perl ruby wrk apache2-utils hey
+  $sudo apk add --quiet redis build-base curl python3 nodejs npm perl ruby wrk apache2-utils hey chromium prometheus
 elif has brew; then
-  brew install --quiet redis python node perl ruby wrk hey
+  brew install --quiet redis python node perl ruby wrk hey chromium prometheus
 else
   echo "no known package manager" >&2
 fi

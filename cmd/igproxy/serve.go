@@ -25,8 +25,8 @@ func serveCommand(env environment) *cli.Command {
 		Description: "Needs the client secret, in IGPROXY_CLIENT_SECRET_FILE or IGPROXY_CLIENT_SECRET;\n" +
 			"all else has a default. A key a.b of the configuration file is IGPROXY_A_B in\n" +
 			"the environment, which wins. config.example.yaml documents every key.\n\n" +
-			"Listens on 127.0.0.1:8080 for apps, and on 127.0.0.1:9090 for /healthz, /readyz\n" +
-			"and /metrics. The first SIGTERM or SIGINT drains, the second ends now.",
+			"Listens on 127.0.0.1:8080 for apps, and on 127.0.0.1:9090 for /healthz, /readyz,\n" +
+			"/metrics and a page at /. The first SIGTERM or SIGINT drains, the second ends\nnow.",
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
 			dumps := noCoreDumps() // before there is a secret
