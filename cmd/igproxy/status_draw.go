@@ -108,7 +108,7 @@ func spark(p proxy.Picture) string {
 		case n == 0:
 			line[i] = bars[0]
 		default:
-			line[i] = bars[min(len(bars)-1, 1+int(n*uint64(len(bars)-1)/(highest+1)))]
+			line[i] = bars[min(len(bars)-1, 1+int(float64(n)/float64(highest+1)*float64(len(bars)-1)))]
 		}
 	}
 	return string(line)
