@@ -5,6 +5,7 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"fmt"
 	"net/http"
@@ -42,14 +43,21 @@ func flow(p *process) (end func()) {
 		for i := 0; ; i++ {
 			token := fmt.Sprintf("IGAA-known-%d", i%7)
 			switch {
-			case i%9 == 8:
+			case i%9 == 8, i%40 == 39:
 				token = fmt.Sprintf("IGAA-new-%d", i)
 			case i%31 == 30:
 				token = fmt.Sprintf("expired-%d", i)
 			}
-			if r, err := http.Get(p.url + exchangePath(token)); err == nil {
-				_ = r.Body.Close()
+			callers, path := 1, exchangePath(token)
+			switch {
+			case i%40 == 39:
+				callers = 4 // at once, for one new token
+			case i%23 == 22:
+				path = "/me?access_token=" + token
 			}
+			crowd(callers, func(int) {
+				_, _ = fetch(context.Background(), http.DefaultClient, p.url+path) // how it went is the page's to show
+			})
 			select {
 			case <-stop:
 				return
@@ -140,6 +148,9 @@ func takePictures(t *testing.T, c *chromium, upstream string, redis *redistest.S
 		if err != nil {
 			t.Fatal(err)
 		}
+		_ = r.Body.Close()
+	}
+	if r, err := http.Post(upstream+"/__latency?d=90ms", "", nil); err == nil {
 		_ = r.Body.Close()
 	}
 	sleep := func(part float64) { time.Sleep(time.Duration(float64(*pictureOf) * part)) }

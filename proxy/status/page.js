@@ -161,6 +161,7 @@
     }));
   }
 
+  const opened = new Set(); // upstreams whose earlier changes are shown
   const level = { closed: "ok", "half-open": "warn", open: "bad" };
 
   function instagram(p) {
@@ -170,10 +171,17 @@
       at("breakers").replaceChildren(...p.upstream.breakers.map(b => {
         const box = make("div", undefined, { class: "breaker", "data-upstream": b.upstream }), line = make("p", undefined, { class: "state" });
         line.append(make("span", undefined, { class: "mark", "data-level": level[b.state] }), make("span", `${b.upstream}: breaker ${b.state}`));
-        const list = make("ol", undefined, { "aria-label": `Last changes of ${b.upstream}` });
-        list.append(...(b.changes || []).slice(0, 20).map(c => make("li", `${clock(c.at)} ${c.to}`)));
+        const changes = (b.changes || []).map(c => make("li", `${clock(c.at)} ${c.to}`));
+        const list = (name, items) => { const l = make("ol", undefined, { "aria-label": name }); l.append(...items); return l; };
         box.append(line);
-        if (list.children.length) box.append(list);
+        if (changes.length) box.append(list(`Last changes of ${b.upstream}`, changes.slice(0, 4)));
+        if (changes.length > 4) {
+          const more = make("details");
+          more.open = opened.has(b.upstream);
+          more.addEventListener("toggle", () => more.open ? opened.add(b.upstream) : opened.delete(b.upstream));
+          more.append(make("summary", `${changes.length - 4} earlier`), list(`Earlier changes of ${b.upstream}`, changes.slice(4)));
+          box.append(more);
+        }
         return box;
       }));
     }
