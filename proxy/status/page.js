@@ -71,23 +71,27 @@
     say(at("flights-more"), `${p.upstream.in_flight} of ${p.upstream.most} calls, ${whole(p.state.entries)} cached`);
   }
 
-  // column of a bucket, counted from the left; the live one is the last.
-  const column = (bucket, now) => slots - 1 - Math.round((now - bucket.t) / stepMs);
+  // place gives each bucket its column, counted from the left; the live one is the last. A late one does not lie on its neighbour.
+  function place(all) {
+    const now = all[all.length - 1].t;
+    let next = slots;
+    for (const b of [...all].reverse()) b.x = next = Math.min(next - 1, slots - 1 - Math.round((now - b.t) / stepMs));
+    return all;
+  }
 
   function chart(p) {
-    const svg = at("chart"), all = [...buckets, live(p)], now = all[all.length - 1].t;
+    const svg = at("chart"), all = place([...buckets, live(p)]);
     const per = b => b.counts.map(n => n / Math.max(1, b.seconds));
     const top = nice(Math.max(1, ...all.map(b => per(b).reduce((a, n) => a + n, 0))));
     const paths = outcomes.map(() => "");
     for (const b of all) {
-      const x = column(b, now);
-      if (x < 0) continue;
+      if (b.x < 0) continue;
       let y = 100;
       per(b).forEach((n, i) => {
         if (!n) return;
         const h = n / top * 100;
         y -= h;
-        paths[i] += `M${x + .06} ${y.toFixed(3)}h.88v${h.toFixed(3)}h-.88z`;
+        paths[i] += `M${b.x + .06} ${y.toFixed(3)}h.88v${h.toFixed(3)}h-.88z`;
       });
     }
     outcomes.forEach((word, i) => {
@@ -116,7 +120,7 @@
       item.toggleAttribute("data-none", !totals[word]);
       say(item.lastChild, whole(totals[word] || 0));
     });
-    moment(all, now);
+    moment(all);
     if (at("minutes").closest("details").open) minutes(all);
   }
 
@@ -124,8 +128,8 @@
   const live = p => ({ t: Date.parse(p.live.at), seconds: p.live.seconds, counts: p.live.counts });
   const words = counts => outcomes.map((w, i) => counts[i] ? `${counts[i]} ${w}` : "").filter(Boolean).join(", ") || "no request";
 
-  function moment(all, now) {
-    const x = +at("moment").value, b = all.find(b => column(b, now) === x);
+  function moment(all) {
+    const x = +at("moment").value, b = all.find(b => b.x === x);
     const text = b ? `${clock(b.t)}: ${words(b.counts)}` : "before this sidecar began";
     say(at("moment-text"), text);
     at("moment").setAttribute("aria-valuetext", text);
