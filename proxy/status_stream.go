@@ -34,7 +34,6 @@ func (b *board) stream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Time{}) // the server's own would end the request's context; a writer without deadlines has none to end it
 	w.Header().Set("Content-Type", "text/event-stream")
 	send := func(p Picture) bool {
 		_ = control.SetWriteDeadline(time.Now().Add(streamGrace))
