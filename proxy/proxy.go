@@ -101,6 +101,7 @@ type Proxy struct {
 	current  atomic.Pointer[engine]
 	carried  carried
 	draining atomic.Bool
+	board    *board
 }
 
 // carried is what survives a Reload.
@@ -160,6 +161,7 @@ func New(o Options) (*Proxy, error) {
 	if err := p.carried.metrics.watch(p); err != nil {
 		return nil, err
 	}
+	p.board = newBoard(p)
 	return p, nil
 }
 
@@ -241,7 +243,7 @@ func newEngine(o Options, c carried) (*engine, error) {
 		first: &recalled{cache: c.cache, next: join}, ask: ask,
 		longest: max(o.TTL, o.RefreshTTL, o.CodeTTL, o.NegativeTTL, maxPause)}
 	if o.Passthrough != nil {
-		e.past = newPassthrough(o)
+		e.past = newPassthrough(o, c.metrics)
 	}
 	e.shortcut = shortcutOf(e, c.metrics)
 	for _, a := range apps { // nothing can fail any more

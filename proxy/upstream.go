@@ -203,6 +203,7 @@ func (u *upstream) read(c call, res *http.Response, body []byte) (answer, *failu
 	now := time.Now()
 	scrub := c.scrubber()
 	usage := readUsage(res.Header, scrub)
+	u.metrics.limits(c.app.label, res.Header)
 	if res.StatusCode == http.StatusOK {
 		if c.repeatsSecret(string(body)) {
 			return answer{}, &failure{err: errBadAnswer(errReflected.Error())}

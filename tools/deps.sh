@@ -36,6 +36,9 @@ missing() {
   has ab || need ab apache2-utils
   # What systemd thinks of deploy/systemd; nothing of it is started.
   [ "$(uname)" != Linux ] || ! has apt-get || has systemd-analyze || need systemd-analyze systemd
+  # The admin listener's page, and the alerts: integration/status_*.
+  has chromium || need chromium chromium
+  has promtool || need promtool prometheus
 }
 
 missing
@@ -58,13 +61,13 @@ if has apt-get; then
 elif has dnf && [ "$what" = peers ]; then
   $sudo dnf install -y -q redis gcc nginx varnish wrk util-linux
 elif has dnf; then
-  $sudo dnf install -y -q redis gcc curl python3-requests-oauthlib nodejs npm perl ruby wrk httpd-tools
+  $sudo dnf install -y -q redis gcc curl python3-requests-oauthlib nodejs npm perl ruby wrk httpd-tools chromium golang-github-prometheus
 elif has apk && [ "$what" = peers ]; then
   $sudo apk add --quiet redis build-base nginx varnish wrk util-linux
 elif has apk; then
-  $sudo apk add --quiet redis build-base curl python3 nodejs npm perl ruby wrk apache2-utils hey
+  $sudo apk add --quiet redis build-base curl python3 nodejs npm perl ruby wrk apache2-utils hey chromium prometheus
 elif has brew; then
-  brew install --quiet redis python node perl ruby wrk hey
+  brew install --quiet redis python node perl ruby wrk hey chromium prometheus
 else
   echo "no known package manager" >&2
 fi

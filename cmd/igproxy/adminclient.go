@@ -33,6 +33,9 @@ func adminAddress(c *cli.Context, env environment) (string, error) {
 	return config.Admin.Listen, nil
 }
 
+// maxReply bounds what a sidecar may answer, in bytes.
+const maxReply = 1 << 20
+
 // askAdmin asks a running sidecar and reads its JSON.
 func askAdmin(ctx context.Context, address, method, path, form string, into any) (status int, err error) {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -53,7 +56,7 @@ func askAdmin(ctx context.Context, address, method, path, form string, into any)
 		return 0, fmt.Errorf("no answer from %s; is igproxy serve running, with this admin.listen?", address)
 	}
 	defer res.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(res.Body, 64<<10)).Decode(into); err != nil {
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxReply)).Decode(into); err != nil {
 		return 0, fmt.Errorf("%s answered, but not as igproxy does; check admin.listen", address)
 	}
 	return res.StatusCode, nil

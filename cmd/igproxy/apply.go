@@ -39,6 +39,7 @@ func (s *sidecar) apply(config Config) error {
 	}
 	s.secure.Store(secure)
 	s.serveOperator(config)
+	s.describe(config)
 	s.cache.Resize(config.Cache.MaxEntries)
 	if s.level != nil {
 		s.level.Set(levelOf(config.Log.Level))

@@ -87,7 +87,8 @@ func newApp(env environment) *cli.App {
 			"remembers the answer, and keeps answering when Redis or Instagram fail.\n\n" +
 			"To see it work:  igproxy demo",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "version", Usage: "print the version"}},
-		Commands: []*cli.Command{serveCommand(env), demoCommand(env), mockCommand(env), checkCommand(env), healthcheckCommand(env), reloadCommand(env), purgeCommand(env), versionCommand(env),
+		Commands: []*cli.Command{serveCommand(env), demoCommand(env), mockCommand(env), checkCommand(env), healthcheckCommand(env),
+			statusCommand(env), reloadCommand(env), purgeCommand(env), versionCommand(env),
 			completionCommand(env)},
 		ExitErrHandler: func(*cli.Context, error) {}, // exiting is main's
 		OnUsageError:   usage,

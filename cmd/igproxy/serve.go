@@ -27,9 +27,9 @@ func serveCommand(env environment) *cli.Command {
 		Description: "Needs the client secret, in IGPROXY_CLIENT_SECRET_FILE or IGPROXY_CLIENT_SECRET;\n" +
 			"all else has a default. A key a.b of the configuration file is IGPROXY_A_B in\n" +
 			"the environment, which wins. config.example.yaml documents every key.\n\n" +
-			"Listens on 127.0.0.1:8080 for apps, and on 127.0.0.1:9090 for /healthz, /readyz\n" +
-			"and /metrics. The first SIGTERM or SIGINT drains, the second ends now. SIGHUP\n" +
-			"reads the configuration again; a changed file is found without it.",
+			"Listens on 127.0.0.1:8080 for apps, and on 127.0.0.1:9090 for /healthz, /readyz,\n" +
+			"/metrics and a page at /. The first SIGTERM or SIGINT drains, the second ends\nnow. " +
+			"SIGHUP reads the configuration again; a changed file is found without it.",
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
 			dumps := noCoreDumps() // before there is a secret

@@ -83,7 +83,7 @@ func settings() []setting {
 			doc: "The key of tls.cert_file, in PEM."},
 
 		{key: "admin.listen", kind: kindText, check: checkListen, field: func(c *Config) any { return &c.Admin.Listen },
-			doc: "Where /healthz, /readyz and /metrics are: host:port, [::1]:port or unix:/path."},
+			doc: "Where /healthz, /readyz, /metrics and the page at / are: host:port, [::1]:port or unix:/path."},
 
 		{key: "upstream.url", kind: kindText, check: checkUpstreamURL, field: func(c *Config) any { return &c.Upstream.URL },
 			doc: "Instagram's base URL. Plain http only on loopback, for igproxy mock."},

@@ -28,6 +28,7 @@ type sidecar struct {
 	secure     atomic.Pointer[tls.Config]
 	operator   atomic.Pointer[http.Handler] // the admin handlers
 	reloads    *reloader
+	unwatch    func() // ends the admin page's history and streams
 }
 
 // newSidecar builds and opens everything, or nothing: on an error what was opened is closed again.
@@ -86,6 +87,7 @@ func newSidecar(config Config, from origin, log *slog.Logger) (s *sidecar, err e
 	}
 	s.serveOperator(config)
 	s.admin.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.operator.Load()).ServeHTTP(w, r) })
+	s.describe(config)
 	return s, nil
 }
 
@@ -133,6 +135,8 @@ func (s *sidecar) abandon() {
 func (s *sidecar) run(signals <-chan os.Signal) error {
 	s.learn()
 	failed := make(chan error, 2)
+	s.unwatch = s.proxy.Watch()
+	s.admin.server.RegisterOnShutdown(s.unwatch) // Shutdown would wait for a stream that nobody ends
 	s.app.serve(failed)
 	s.admin.serve(failed)
 	s.started()
@@ -165,6 +169,12 @@ func (s *sidecar) started() {
 	s.log.Info("listening", "url", s.app.url(), "admin", s.admin.url(), "upstream", s.config.Upstream.URL,
 		"open_to", trustWords(s.config), "cache", cacheWords(s.config), "version", b.version, "go", b.goVersion)
 	s.ready()
+}
+
+// describe tells the page what runs.
+func (s *sidecar) describe(config Config) {
+	b := readBuild()
+	s.proxy.Describe(proxy.About{Version: b.version, Commit: b.commit, Go: b.goVersion, RedisMode: config.Redis.Mode, Configuration: effective(config)})
 }
 
 // ready tells systemd.
@@ -200,6 +210,7 @@ func (s *sidecar) drain(signals <-chan os.Signal) error {
 
 // end closes whatever is still open; harmless after a drain.
 func (s *sidecar) end() {
+	s.unwatch()
 	_ = s.app.server.Close()
 	s.app.bound.endAllIdle()
 	_ = s.admin.server.Close()
