@@ -38,6 +38,7 @@ var homes = map[string][]string{
 	"go.opentelemetry.io/":                {"proxy/trace.go", "proxy/trace_steps.go", "cmd/igproxy/trace.go"},
 	"go.yaml.in/yaml/":                    {"cmd/igproxy/config.go"},
 	"github.com/urfave/cli/":              {"cmd/igproxy/*.go"},
+	"github.com/coreos/go-systemd/":       {"cmd/igproxy/systemd.go"},
 }
 
 // neverIn are packages a room must not know.

@@ -44,6 +44,8 @@ type walk struct {
 	name   string          // of the step under way; empty: none is
 	span   trace.Span      // its span
 	status int             // of the last answer of Instagram's, in the step ask
+	before int             // requests sent with a client secret that was refused
+	sent   int             // and since
 }
 
 type walkKey struct{}

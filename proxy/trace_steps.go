@@ -130,7 +130,7 @@ func askSpan(ctx context.Context, w *walk, c call, next exchanger) (answer, erro
 	return a, err
 }
 
-// heard notes one try: what came back, if anything did, and how many requests were sent so far.
+// heard notes one try: what came back, if anything did, and how many requests were sent so far; the count begins again with another secret.
 func (w *walk) heard(res *http.Response, sent int) {
 	if w == nil {
 		return
@@ -139,8 +139,12 @@ func (w *walk) heard(res *http.Response, sent int) {
 	if res != nil {
 		w.status = res.StatusCode
 	}
-	if sent > 1 {
-		w.note(attribute.Int("http.request.resend_count", sent-1))
+	if sent <= w.sent {
+		w.before += w.sent
+	}
+	w.sent = sent
+	if n := w.before + w.sent; n > 1 {
+		w.note(attribute.Int("http.request.resend_count", n-1))
 	}
 }
 

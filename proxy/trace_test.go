@@ -88,6 +88,18 @@ func TestWhatGoesWrongIsToldByTheWordOfItsClass(t *testing.T) {
 		"guard Error:app_limit error.type=app_limit igproxy.upstream=instagram", "remember igproxy.stored=false", "answer")
 }
 
+// Instagram refuses one client secret and takes the other: that is one more request of the same ask.
+func TestAskCountsWhatWasSentWithEitherSecret(t *testing.T) {
+	_, s := newInstagram(t, overTLS)
+	o := optionsFor(t, s.URL, s.CA())
+	o.Apps[0].Secret, o.Apps[0].Previous = NewSecret(newSecret), NewSecret(oldSecret)
+	r := recording(&o)
+	got := traceOf(t, r, newProxy(t, o), get(target("IGAAshort")))
+	if want := "ask http.request.method=GET http.request.resend_count=1 http.response.status_code=200"; len(got) < 7 || !strings.HasPrefix(got[6], want) {
+		t.Errorf("got  %s\nwant %s", strings.Join(got, "\n     "), want)
+	}
+}
+
 // A panic's value may hold anything.
 func TestAPanicEndsItsSpansWithoutItsValue(t *testing.T) {
 	o := optionsFor(t, "https://127.0.0.1:1", nil)

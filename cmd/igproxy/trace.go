@@ -34,7 +34,7 @@ type traces struct {
 }
 
 // newTraces reads the rest of OTEL_* through the library: sampler, batches, headers, resource. Nothing is dialled.
-func newTraces(config Config, log *slog.Logger) (*traces, error) {
+func newTraces(config Config, metrics *proxy.Metrics, log *slog.Logger) (*traces, error) {
 	if config.Traces.URL == "" {
 		return &traces{}, nil
 	}
@@ -56,6 +56,7 @@ func newTraces(config Config, log *slog.Logger) (*traces, error) {
 		t.tell("the library", 0)
 	}
 	queue := sdktrace.NewBatchSpanProcessor(&delivery{exporter, t}, sdktrace.WithMaxQueueSize(config.Traces.Queue))
+	metrics.TraceSpans(t.sent.Load, t.failed.Load, t.dropped.Load)
 	log.Info("traces", "to", config.Traces.To)
 	return &traces{tally: t, client: client, provider: sdktrace.NewTracerProvider(sdktrace.WithResource(about), sdktrace.WithSpanProcessor(&admission{queue, t}),
 		sdktrace.WithoutPanicRecording())}, nil // a panic's value may hold anything

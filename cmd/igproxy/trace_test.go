@@ -19,6 +19,8 @@ import (
 	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/igproxy/igproxy/proxy"
 )
 
 func TestTracesAreOnByTheStandardVariables(t *testing.T) {
@@ -101,7 +103,7 @@ func tracesTo(t *testing.T, log io.Writer, variables ...string) *traces {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	tr, err := newTraces(config, slog.New(slog.NewTextHandler(log, nil)))
+	tr, err := newTraces(config, proxy.NewMetrics(), slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +118,7 @@ func spans(tr *traces, n int) {
 }
 
 func TestWithTracesOffThereIsNoTracer(t *testing.T) {
-	tr, err := newTraces(Config{}, slog.New(slog.DiscardHandler))
+	tr, err := newTraces(Config{}, proxy.NewMetrics(), slog.New(slog.DiscardHandler))
 	if err != nil || tr.tracer() != nil {
 		t.Errorf("%v, %v", tr.tracer(), err)
 	}
