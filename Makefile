@@ -2,12 +2,15 @@
 # make test   install what is missing (redis-server, redis-sentinel, ...), then run every test with the race detector
 # make faults run what proves docs/faults.md, and print its table with a tick for each row that holds
 # make lint   gofmt, go vet, staticcheck, the security linters of .golangci.yml, go.mod tidiness
-# make bench  benchmarks with allocations
+# make bench  benchmarks with allocations, compared with tools/bench/baseline.txt; COUNT (6) runs of each
+# make bench-baseline  writes that file anew; times are of one machine, allocations of all
+# make bench-peers  igproxy beside nginx and Varnish, for docs/performance.md (needs Linux and 2 cores); PEERS=-quick is shorter
 # make bench-fleet  many sidecars on one Redis: calls, commands and latencies
 # make fuzz   each fuzz target for FUZZTIME (30s, or 5000x for a number of inputs); make test runs their seeds and kept corpora
 # make soak   all faults shuffled, under load, for SOAK (10m); SEED repeats a run's choices
 # make load   a live load on loopback, LOAD (10) seconds by wrk and by vegeta, and the sidecar's own figures of it
 # make build  the binary, ./igproxy
+# make ship-check  what people deploy, judged by other people's code; two builds of one commit compared; a Debian package unpacked
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -15,8 +18,10 @@ FUZZTIME ?= 30s
 SOAK ?= 10m
 SEED ?=
 LOAD ?= 10
+COUNT ?= 6
+PEERS ?=
 
-.PHONY: run test faults lint bench bench-fleet fuzz soak load build deps
+.PHONY: run test faults lint bench bench-baseline bench-peers bench-fleet fuzz soak load build deps ship-check
 .DEFAULT_GOAL := build
 
 run:
@@ -42,10 +47,22 @@ lint:
 	go mod tidy -diff
 	go tool -modfile=tools/go.mod staticcheck ./...
 	go tool -modfile=tools/golangci/go.mod golangci-lint run ./...
-	cd tools && go vet ./faults && go tool staticcheck ./faults
+	cd tools && go vet ./... && go tool staticcheck ./...
+
+BENCH = go test -run='^$$' -bench=. -benchmem -benchtime=0.5s -count=$(COUNT) ./breaker ./cache ./proxy
 
 bench:
-	go test -run='^$$' -bench=. -benchmem ./...
+	@mkdir -p tools/bin
+	$(BENCH) | tee tools/bin/bench.txt
+	go tool -modfile=tools/go.mod benchstat tools/bench/baseline.txt tools/bin/bench.txt
+
+bench-baseline:
+	@mkdir -p tools/bench
+	$(BENCH) | tee tools/bench/baseline.txt
+
+bench-peers: build
+	tools/deps.sh peers
+	@go build -C tools -o bin/peers ./peers && cd tools && bin/peers $(PEERS)
 
 bench-fleet:
 	go test -run='^$$' -bench=Fleet -benchtime=1x ./integration
@@ -58,3 +75,6 @@ soak: deps
 
 load: deps
 	LOAD=$(LOAD) integration/load/live.sh
+
+ship-check:
+	tools/ship-check.sh

@@ -41,7 +41,7 @@ type Observer interface {
 	Store(tier Tier, result string)
 	// Claim is how one claim on a token came out. Only with Redis.
 	Claim(Outcome)
-	// RedisError is a fault of Redis in one operation (claim, publish, renew, release, ping, subscribe), by kind.
+	// RedisError is a fault of Redis in one operation (claim, publish, renew, release, ping, subscribe, purge), by kind.
 	RedisError(operation, kind string)
 	// RedisState says whether Redis is used (true) or left alone until it answers a PING.
 	RedisState(ok bool)
@@ -82,8 +82,9 @@ type Cache struct {
 	wait     time.Duration
 	patience time.Duration // how long a caller waits for a store, where it waits at all
 
-	mu      sync.Mutex // protects closed, and pending's Go against Close's Wait
+	mu      sync.Mutex // protects closed and epochs, and pending's Go against Close's Wait
 	closed  bool
+	epochs  map[ID]*Epoch // by the ID of their journal
 	closing chan struct{}
 	pending sync.WaitGroup
 	room    chan struct{}
@@ -119,7 +120,7 @@ func New(o Options) (*Cache, error) {
 
 // Recall looks into the memory tier. It never waits.
 func (c *Cache) Recall(k Key) (Entry, bool) {
-	e, ok := c.Peek(k.id)
+	e, ok := c.Peek(k)
 	if !ok {
 		c.observer.Lookup(TierMemory, Missed)
 	}
@@ -127,8 +128,8 @@ func (c *Cache) Recall(k Key) (Entry, bool) {
 }
 
 // Peek is Recall for who asks again by Recall after a miss: the Observer is told of a hit only.
-func (c *Cache) Peek(id ID) (Entry, bool) {
-	e, ok := c.memory.get(id)
+func (c *Cache) Peek(k Key) (Entry, bool) {
+	e, ok := c.memory.get(k)
 	if ok {
 		c.observer.Lookup(TierMemory, Found)
 	}
@@ -168,14 +169,17 @@ func (c *Cache) Check(ctx context.Context, k Key) error {
 // Len is about how many entries the memory tier holds.
 func (c *Cache) Len() int { return c.memory.len() }
 
+// Resize changes the bound of the memory tier; what is beyond it goes, the least used first.
+func (c *Cache) Resize(maxEntries int) { c.memory.entries.SetMaximum(uint64(max(maxEntries, 1))) }
+
 // Keep puts an entry into memory only: for what is true of this process and not of the token.
 func (c *Cache) Keep(k Key, e Entry) { c.keep(k, e) }
 
 func (c *Cache) keep(k Key, e Entry) bool {
-	if !time.Now().Before(e.Expires) {
+	if !time.Now().Before(e.Expires) || k.over() { // what was purged while it was asked for is not remembered, in Redis neither
 		return false
 	}
-	c.memory.put(k.id, e)
+	c.memory.put(k, e)
 	c.observer.Store(TierMemory, "stored")
 	return true
 }

@@ -71,16 +71,16 @@ type Claim struct {
 // Redis is Alone.
 func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
 	cl := &Claim{Outcome: Alone, cache: c, key: k, owner: newOwner()}
-	if e, ok := c.memory.get(k.id); ok {
+	if e, ok := c.memory.get(k); ok {
 		cl.Outcome, cl.Entry, cl.Tier = Hit, e, TierMemory
 		return cl
 	}
-	if c.shared == nil {
+	if c.shared == nil || k.over() {
 		return cl
 	}
 	cl.take(ctx)
 	if cl.Outcome == Hit || cl.Outcome == Followed {
-		c.memory.put(k.id, cl.Entry)
+		c.memory.put(k, cl.Entry)
 	}
 	c.observer.Claim(cl.Outcome)
 	return cl
@@ -279,7 +279,7 @@ func (cl *Claim) publish(e Entry, better func(Entry) bool) (winner Entry, lost b
 		}
 		if stored, err := open(cl.key, sealedValue, winner, time.Now()); err == nil && (better == nil || !better(stored)) {
 			cl.cache.observer.Store(TierRedis, "lost")
-			cl.cache.memory.put(cl.key.id, stored)
+			cl.cache.memory.put(cl.key, stored)
 			return stored, true
 		}
 		cl.over = winner

@@ -50,8 +50,8 @@ func TestAClockThatJumpsServesNothingPastItsEnd(t *testing.T) {
 		"from Redis: by the wall clock only":          {now.Add(time.Hour).Round(0), true},
 	} {
 		k := keyOf(t, name)
-		m.put(k.id, Entry{Value: []byte("v"), Expires: c.expires})
-		if _, got := m.get(k.id); got != c.want {
+		m.put(k, Entry{Value: []byte("v"), Expires: c.expires})
+		if _, got := m.get(k); got != c.want {
 			t.Errorf("%s: served %v, want %v", name, got, c.want)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 )
 
 // HKDF labels (RFC 5869). A change of any of them makes every remembered entry unreachable.
@@ -35,6 +36,8 @@ type KeysOptions struct {
 	AppID string
 	// Scope keeps the grants of one app apart. May be empty.
 	Scope string
+	// Epoch is what was purged of the app. Nil: nothing ever is.
+	Epoch *Epoch
 }
 
 // material is what nobody may see. It is behind a pointer, as a secret's text is, so that a struct which holds it in an unexported field
@@ -45,7 +48,15 @@ func hide(b []byte) material { s := string(b); return &s }
 
 // Keys derives the keys of entries from tokens. Safe for concurrent use.
 type Keys struct {
-	pool *sync.Pool // of *derivation
+	pepper material // before any purge
+	epoch  *Epoch
+	now    *atomic.Pointer[dated]
+}
+
+// dated is the pepper of an epoch, ready for use.
+type dated struct {
+	pool   *sync.Pool // of *derivation
+	number uint64
 }
 
 // NewKeys derives the pepper: HKDF of the secret, with app id and scope, each led by its length so that no two pairs read the same.
@@ -62,7 +73,9 @@ func NewKeys(o KeysOptions) (*Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cache keys: %w", err)
 	}
-	return &Keys{pool: &sync.Pool{New: func() any { return newDerivation(pepper) }}}, nil
+	k := &Keys{pepper: hide(pepper), epoch: o.Epoch, now: new(atomic.Pointer[dated])}
+	k.now.Store(newDated(k.pepper, 0))
+	return k, nil
 }
 
 // Format prints nothing of the pepper.
@@ -70,34 +83,59 @@ func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[keys]") }
 
 // Key is what one token's entry is found and sealed by. It prints as its ID.
 type Key struct {
-	id  ID
-	prk material
+	id     ID
+	prk    material
+	of     *Epoch // nil: never purged
+	number uint64 // of that epoch
 }
 
-// Derive is a pure function of the pepper and the token. The sealing key is derived only when Redis needs it.
+// dated is the pepper of now.
+func (k *Keys) dated() *dated {
+	d := k.now.Load()
+	if k.epoch == nil {
+		return d
+	}
+	number := k.epoch.number.Load()
+	if number == d.number {
+		return d
+	}
+	pepper, err := k.epoch.pepper(k.pepper, number)
+	if err != nil {
+		panic("cache: " + err.Error()) // as in Derive
+	}
+	d = newDated(pepper, number)
+	k.now.Store(d) // should another one of an older number come later, it is made anew
+	return d
+}
+
+// Derive is a pure function of the pepper, the epoch and the token. The sealing key is derived only when Redis needs it.
 func (k *Keys) Derive(token string) Key {
-	d := k.pool.Get().(*derivation)
+	now := k.dated()
+	d := now.pool.Get().(*derivation)
+	defer now.release(d)
 	prk := d.extract([]byte(token))
-	key := Key{id: d.expand(), prk: hide(prk[:])}
-	k.release(d)
-	return key
+	return Key{id: d.expand(), prk: hide(prk[:]), of: k.epoch, number: now.number}
 }
 
-// ID is the ID of a token's Key, without allocating: all that the memory tier needs.
-func (k *Keys) ID(token []byte) ID {
-	d := k.pool.Get().(*derivation)
+// Glance derives what Peek needs, and nothing that seals, without allocating.
+func (k *Keys) Glance(token []byte) Key {
+	now := k.dated()
+	d := now.pool.Get().(*derivation)
+	defer now.release(d)
 	d.extract(token)
-	id := d.expand()
-	k.release(d)
-	return id
+	return Key{id: d.expand(), of: k.epoch, number: now.number}
+}
+
+func newDated(pepper material, number uint64) *dated {
+	return &dated{&sync.Pool{New: func() any { return newDerivation([]byte(*pepper)) }}, number}
 }
 
 // release leaves nothing of a token behind.
-func (k *Keys) release(d *derivation) {
-	clear(d.prk[:])
-	clear(d.inner[:sha256.BlockSize])
-	clear(d.outer[:])
-	k.pool.Put(d)
+func (d *dated) release(used *derivation) {
+	clear(used.prk[:])
+	clear(used.inner[:sha256.BlockSize])
+	clear(used.outer[:])
+	d.pool.Put(used)
 }
 
 // derivation is HKDF (RFC 5869) with what does not change prepared: the HMAC that is keyed with the pepper, and the label. crypto/hkdf

@@ -129,8 +129,8 @@ func TestThePreparedDerivationIsHKDF(t *testing.T) {
 			t.Fatal(err)
 		}
 		key := keys.Derive(token)
-		if id := key.ID(); string(id[:]) != string(want) || keys.ID([]byte(token)) != id || *key.prk != string(prk) {
-			t.Fatalf("a token of %d bytes: got id %s and %s, want %x", len(token), id, keys.ID([]byte(token)), want)
+		if id := key.ID(); string(id[:]) != string(want) || keys.Glance([]byte(token)).ID() != id || *key.prk != string(prk) {
+			t.Fatalf("a token of %d bytes: got id %s and %s, want %x", len(token), id, keys.Glance([]byte(token)).ID(), want)
 		}
 	}
 }
@@ -213,11 +213,11 @@ func BenchmarkDerive(b *testing.B) {
 	}
 }
 
-func BenchmarkID(b *testing.B) {
+func BenchmarkGlance(b *testing.B) {
 	keys := keysOf(b, "secret", "app", "scope")
 	token := []byte(strings.Repeat("IGAA", 45))
 	b.ReportAllocs()
 	for b.Loop() {
-		keys.ID(token)
+		keys.Glance(token)
 	}
 }

@@ -9,12 +9,19 @@ import (
 )
 
 // memory is the memory tier, bounded in entries. This file is the only home of otter.
-type memory struct{ entries *otter.Cache[ID, Entry] }
+type memory struct{ entries *otter.Cache[ID, kept] }
+
+// kept is an entry, and whose it is.
+type kept struct {
+	Entry
+	of     *Epoch
+	number uint64
+}
 
 func newMemory(maxEntries int, log *slog.Logger) (*memory, error) {
-	entries, err := otter.New(&otter.Options[ID, Entry]{
+	entries, err := otter.New(&otter.Options[ID, kept]{
 		MaximumSize: maxEntries,
-		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[ID, Entry]) time.Duration {
+		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[ID, kept]) time.Duration {
 			return time.Until(e.Value.Expires)
 		}),
 		Logger: otterLog{log}, // otter's own default is slog's global one
@@ -26,12 +33,12 @@ func newMemory(maxEntries int, log *slog.Logger) (*memory, error) {
 }
 
 // get checks the end itself too: a clock that jumps, or a timer that is coarse, must not serve a past entry.
-func (m *memory) get(id ID) (Entry, bool) {
-	e, ok := m.entries.GetIfPresent(id)
-	if !ok || past(e.Expires, time.Now()) {
+func (m *memory) get(k Key) (Entry, bool) {
+	e, ok := m.entries.GetIfPresent(k.id)
+	if !ok || k.over() || past(e.Expires, time.Now()) {
 		return Entry{}, false
 	}
-	return e, true
+	return e.Entry, true
 }
 
 // past goes by both clocks. The one that only goes on, which Before takes where it can, stands still while a machine sleeps, and does not
@@ -40,7 +47,22 @@ func past(end, now time.Time) bool {
 	return !now.Before(end) || !now.Round(0).Before(end.Round(0))
 }
 
-func (m *memory) put(id ID, e Entry) { m.entries.Set(id, e) }
+// put keeps nothing of an epoch that has ended. One that ends at this moment leaves an entry that nobody finds.
+func (m *memory) put(k Key, e Entry) {
+	if !k.over() {
+		m.entries.Set(k.id, kept{e, k.of, k.number})
+	}
+}
+
+// drop gives the room of what an epoch's end has made unknown back.
+func (m *memory) drop(e *Epoch) {
+	now := e.number.Load()
+	for id, entry := range m.entries.All() {
+		if entry.of == e && entry.number != now {
+			m.entries.Invalidate(id)
+		}
+	}
+}
 
 func (m *memory) len() int { return m.entries.EstimatedSize() }
 

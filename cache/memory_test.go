@@ -201,3 +201,19 @@ func BenchmarkRecallHit(b *testing.B) {
 		}
 	})
 }
+
+func TestTheBoundOfMemoryCanBeChanged(t *testing.T) {
+	c := newCache(t, Options{MaxEntries: 1000})
+	fill := func(from, n int) {
+		for i := range n {
+			c.Keep(keyOf(t, fmt.Sprint(from+i)), Entry{Value: []byte("v"), Expires: time.Now().Add(time.Hour)})
+		}
+	}
+	fill(0, 500)
+	c.Resize(100)
+	fill(1000, 200)
+	eventually(t, "what is beyond the bound is gone", func() bool { return c.Len() <= 100 })
+	c.Resize(1000)
+	fill(2000, 500)
+	eventually(t, "there is room again", func() bool { return c.Len() > 400 })
+}

@@ -122,7 +122,7 @@ func TestHelpVersionAndCompletion(t *testing.T) {
 		}
 	}
 	_, stdout, _ := command(t, environ(), "--generate-bash-completion")
-	for _, name := range []string{"serve", "mock", "demo", "check", "healthcheck", "version", "completion", "man"} {
+	for _, name := range []string{"serve", "mock", "demo", "check", "healthcheck", "status", "reload", "purge", "version", "completion", "man"} {
 		if !strings.Contains(stdout, name) {
 			t.Errorf("completion does not offer %s", name)
 		}

@@ -4,6 +4,10 @@ package integration
 // it now.
 
 import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
 	"net/http/httptrace"
 	"strings"
 	"sync/atomic"
@@ -52,6 +56,43 @@ func TestDrainAnswersWhatIsInFlight(t *testing.T) {
 	}
 	if len(p.log.lines("stopped")) != 1 {
 		t.Error("the log does not say that it stopped")
+	}
+}
+
+// A connection that was accepted is answered, even if its request comes only after the signal.
+func TestDrainAnswersWhoConnectedBeforeItAndAsksDuringIt(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	p := serve(t, "UPSTREAM_URL="+upstream.URL)
+	c, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	// Connections are accepted in order: when a later one is answered, this one has been accepted.
+	if r, err := fetch(t.Context(), noKeepAlive, p.url+"/access_token"); err != nil || r.status != 400 {
+		t.Fatalf("got %d, %v", r.status, err)
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "nobody new is let in", func() bool {
+		late, err := net.Dial("tcp", c.RemoteAddr().String())
+		if err == nil {
+			_ = late.Close()
+		}
+		return err != nil
+	})
+	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", exchangePath("IGAA-drain-late"))
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatalf("a request on an accepted connection was dropped: %v", err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != 200 || !res.Close {
+		t.Errorf("got %d, Connection: close %v; want 200 and the connection's end", res.StatusCode, res.Close)
+	}
+	if code := p.wait(t); code != 0 {
+		t.Errorf("exit code %d", code)
 	}
 }
 

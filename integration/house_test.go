@@ -37,6 +37,7 @@ var homes = map[string][]string{
 	"github.com/prometheus/client_golang": {"proxy/metrics.go"},
 	"go.yaml.in/yaml/":                    {"cmd/igproxy/config.go"},
 	"github.com/urfave/cli/":              {"cmd/igproxy/*.go"},
+	"github.com/coreos/go-systemd/":       {"cmd/igproxy/systemd.go"},
 }
 
 // neverIn are packages a room must not know.

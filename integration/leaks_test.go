@@ -135,7 +135,7 @@ var listening = regexp.MustCompile(`msg=listening url=(\S+) admin=(\S+)`)
 func (l *leaks) pages(p *process) {
 	_, stdout, stderr := command(l.t, environ("CLIENT_SECRET="+l.secret, "ADMIN_LISTEN="+strings.TrimPrefix(p.admin, "http://")), "healthcheck")
 	l.saw("healthcheck", stdout, stderr)
-	for _, path := range []string{"/metrics", "/readyz", "/healthz", "/", "/debug/pprof/", "/debug/vars"} {
+	for _, path := range []string{"/metrics", "/readyz", "/healthz", "/", "/status", "/debug/pprof/", "/debug/vars"} {
 		r := p.page(l.t, path)
 		l.saw("admin "+path, r.status, r.body, r.header)
 	}
@@ -189,7 +189,7 @@ func TestNoLeaks(t *testing.T) {
 	watched()
 
 	l.judge(map[string]string{"answers": `"error"`, "passed answers": "X-Fb-Trace-Id", gotInPassing: "GET /v23.0/me/media?", "raw answers": "HTTP/1.1 400", "the command line": "serve", "admin /metrics": "igproxy_requests_total",
-		"admin /readyz": `"draining":true`, "admin /healthz": "ok", "admin /": "404", "admin /debug/pprof/": "404", "admin /debug/vars": "404",
+		"admin /readyz": `"draining":true`, "admin /healthz": "ok", "admin /": "<title>igproxy", "admin /status": `"configuration":`, "admin /debug/pprof/": "404", "admin /debug/vars": "404",
 		"the log": `"outcome":"token"`, "a dump of all goroutines": "goroutine 1 gp=", "redis, watched": `"evalsha" `, "redis, all": "igproxy:{",
 		"check": " to mend", "check --online": "error    upstream", "serve that does not start": "igproxy: ", "healthcheck": "ready", "other commands": "igproxy"})
 }

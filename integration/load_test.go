@@ -67,7 +67,7 @@ Instagram was asked (\d+) times\.$`).FindStringSubmatch(out)
 }
 
 func TestLoadGoesToLoopbackOnly(t *testing.T) {
-	for _, name := range []string{"wrk.sh", "hey.sh", "ab.sh", "vegeta.sh"} {
+	for _, name := range []string{"wrk.sh", "hey.sh", "ab.sh", "vegeta.sh", "k6.sh"} {
 		cmd := exec.CommandContext(t.Context(), "load/"+name, "hit")
 		cmd.Env = append(os.Environ(), "IGPROXY=https://graph.instagram.com", "LOAD=1")
 		out, err := cmd.CombinedOutput()

@@ -68,9 +68,10 @@ func (p *Proxy) worstBreaker() breaker.State {
 	return worst
 }
 
-// Admin serves the operator: /healthz (the process lives), /readyz (send it traffic) and /metrics. It belongs on a listener of its own.
-// hosts and anyHost are as in Options, for that listener.
-func (p *Proxy) Admin(hosts []string, anyHost bool) http.Handler {
+// Admin serves the operator: /healthz (the process lives), /readyz (send it traffic), /metrics, and /status with the page that shows it. It
+// belongs on a listener of its own. hosts and anyHost are as in Options, for that listener. Besides these it takes the operations, from this
+// machine only.
+func (p *Proxy) Admin(hosts []string, anyHost bool, operations ...Operation) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		writeText(w, http.StatusOK, "ok\n")
@@ -86,6 +87,12 @@ func (p *Proxy) Admin(hosts []string, anyHost bool) http.Handler {
 		_ = json.NewEncoder(w).Encode(s)
 	})
 	mux.Handle("GET /metrics", p.carried.metrics.Handler())
+	for _, o := range append([]Operation{p.purgeOperation()}, operations...) {
+		mux.Handle("POST /"+o.Name, o)
+	}
+	mux.HandleFunc("GET /{$}", newPage().serve)
+	mux.HandleFunc("GET /status", p.board.serve)
+	mux.HandleFunc("GET /status/events", p.board.stream)
 	g := newGate(hosts, anyHost)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")

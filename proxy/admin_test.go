@@ -71,7 +71,7 @@ func TestReadyzTellsEachState(t *testing.T) {
 	<-done
 }
 
-func TestAdminServesItsThreePathsAndNothingElse(t *testing.T) {
+func TestAdminServesItsPathsAndNothingElse(t *testing.T) {
 	_, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
 	o.Metrics = NewMetrics()
@@ -90,7 +90,12 @@ func TestAdminServesItsThreePathsAndNothingElse(t *testing.T) {
 		{"POST", "/healthz", 405, ""},
 		{"DELETE", "/readyz", 405, ""},
 		{"PUT", "/metrics", 405, ""},
-		{"GET", "/", 404, ""},
+		{"GET", "/status", 200, `"outcomes":["token"`},
+		{"GET", "/", 200, "<title>igproxy</title>"},
+		{"POST", "/", 405, ""},
+		{"POST", "/status", 405, ""},
+		{"GET", "/status/", 404, ""},
+		{"GET", "/status/page.js", 404, ""},
 		{"GET", "/access_token", 404, ""},
 		{"GET", "/debug/pprof/", 404, ""},
 	} {

@@ -25,7 +25,11 @@ type App struct {
 	ID string
 	// Secret is the client secret that is added to each exchange. At least 8 bytes.
 	Secret Secret
-	// Key is what cache keys are derived from instead of Secret, so that entries survive a change of the secret. Zero: Secret.
+	// Previous is the client secret of before, while it is being changed: Instagram takes the one or the other, and whichever it took last is
+	// sent first. Zero: there is none.
+	Previous Secret
+	// Key is what cache keys are derived from instead of a client secret, so that entries survive a change of it. Zero: Previous, or Secret
+	// if there is none, so that entries survive until Previous is taken away.
 	Key Secret
 	// RedirectURIs are those that a code may be exchanged with, byte for byte. Empty: codes are not exchanged.
 	RedirectURIs []string
@@ -36,32 +40,47 @@ type App struct {
 // app is an App made ready: its keys by grant, and the hold that the answers about the whole app bring.
 type app struct {
 	App
-	secret Secret
-	label  string
-	keys   map[string]*cache.Keys
-	hold   *hold
+	secrets []Secret // one or two
+	label   string
+	keys    map[string]*cache.Keys
+	epoch   *cache.Epoch // of its keys
+	hold    *hold
 }
 
-func newApp(a App, table []*grant, h *hold) (*app, error) {
+// newApp makes an app ready. Without a cache, as for a Probe, nothing of it can be purged.
+func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 	if a.Label == "" {
 		a.Label = "default"
 	}
 	if a.Service == "" {
 		a.Service = Instagram
 	}
+	secrets := []Secret{a.Secret}
+	if !a.Previous.IsZero() && a.Previous.Reveal() != a.Secret.Reveal() {
+		secrets = append(secrets, a.Previous)
+	}
 	if a.Key.IsZero() {
-		a.Key = a.Secret
+		a.Key = secrets[len(secrets)-1]
 	}
 	switch {
-	case len(a.Secret.Reveal()) < minSecret:
+	case slices.ContainsFunc(secrets, func(s Secret) bool { return len(s.Reveal()) < minSecret }):
 		return nil, fmt.Errorf("client secret: it has fewer than %d characters, so it cannot be an Instagram app's", minSecret)
 	case len(a.RedirectURIs) > 0 && a.ID == "":
 		return nil, errors.New("redirect_uris without an app_id: a code is exchanged with the app's id")
 	}
 	a.Hosts = slices.Clone(a.Hosts)
-	ready := &app{App: a, label: a.Label, secret: a.Secret, keys: make(map[string]*cache.Keys, len(table)), hold: h}
+	ready := &app{App: a, label: a.Label, secrets: secrets, keys: make(map[string]*cache.Keys, len(table))}
+	options := cache.KeysOptions{Secret: []byte(a.Key.Reveal()), AppID: a.ID}
+	if c != nil {
+		epoch, err := c.Epoch(options)
+		if err != nil {
+			return nil, fmt.Errorf("cache keys of the app: %w", err)
+		}
+		ready.epoch, options.Epoch = epoch, epoch
+	}
 	for _, g := range table {
-		keys, err := cache.NewKeys(cache.KeysOptions{Secret: []byte(a.Key.Reveal()), AppID: a.ID, Scope: g.name})
+		options.Scope = g.name
+		keys, err := cache.NewKeys(options)
 		if err != nil {
 			return nil, fmt.Errorf("cache keys of the app: %w", err)
 		}
@@ -74,7 +93,7 @@ func newApp(a App, table []*grant, h *hold) (*app, error) {
 func newApps(o Options, table []*grant, h *holds) (apps []*app, hosts []string, err error) {
 	hosts = slices.Clone(o.Hosts)
 	for i, one := range o.Apps {
-		a, err := newApp(one, table, nil)
+		a, err := newApp(one, table, o.Cache)
 		if err != nil {
 			return nil, nil, err
 		}

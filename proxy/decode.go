@@ -14,6 +14,7 @@ type call struct {
 	token    Secret // or the code
 	redirect string // of a form: on the app's list
 	key      cache.Key
+	secret   Secret // the client secret to send; chosen by ask
 }
 
 // destination is where a request goes: to rows of the table, or past it.

@@ -21,6 +21,9 @@ func testEngine(t testing.TB) *engine {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, a := range apps {
+		a.hold.use(a.secrets)
+	}
 	return &engine{apps: apps, grants: table, gate: newGate(nil, false)}
 }
 

@@ -70,12 +70,15 @@ func verdict(err error) breaker.Verdict {
 }
 
 func (s *guarded) hear(c call, a answer) {
-	switch refused, restored := c.app.hold.hear(a.refusal, c.grant.secret, time.Now()); {
+	switch refused, restored := c.app.hold.hear(a, c.grant.secret, time.Now()); {
 	case refused:
 		s.log.Error("Instagram refuses the client secret: no exchange can work until it is right", "app", c.app.label,
-			"next_step", "compare the secret with the Instagram app's (not the Facebook app's) in Meta's dashboard, then restart")
+			"next_step", "compare the secret with the Instagram app's (not the Facebook app's) in Meta's dashboard; a changed file is read by itself")
 	case restored:
 		s.log.Info("Instagram accepts the client secret again", "app", c.app.label)
+	}
+	if which, changed := c.app.hold.settle(a); changed {
+		s.log.Warn("another client secret is in use: Instagram refuses the one of before", "app", c.app.label, "which", which)
 	}
 }
 

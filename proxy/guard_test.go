@@ -138,7 +138,7 @@ func TestARefusedSecretHoldsForSecondsAndIsForgottenOnceProven(t *testing.T) {
 func TestARefusedSecretIsDoubtedAfterAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &hold{}
-		h.hear(refusalAnswer(100, 0, "Error validating client secret.").refusal, true, time.Now())
+		h.hear(refusalAnswer(100, 0, "Error validating client secret."), true, time.Now())
 		time.Sleep(secretDoubt)
 		if h.secretRefused(time.Now()) {
 			t.Error("still refused after the time of doubt")

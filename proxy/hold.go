@@ -14,7 +14,8 @@ const (
 // hold is Instagram's last word about the whole app: a rate limit, or a refused client secret. While it lasts Instagram is not asked,
 // and the word is repeated. It is no ill health, so the breaker knows nothing of it.
 type hold struct {
-	mu      sync.Mutex // protects the three below
+	mu      sync.Mutex // protects all below
+	secrets secrets
 	until   time.Time
 	word    *GraphError
 	refused time.Time // when the client secret was last refused; zero: it was not, or has proved right since
@@ -35,31 +36,36 @@ func (h *hold) check(now time.Time) *GraphError {
 	return &word
 }
 
-// hear takes note of an answer about the app; proves says that the call carried the client secret. It reports whether the client secret has just become refused, or right again.
-func (h *hold) hear(e *GraphError, proves bool, now time.Time) (refused, restored bool) {
+// hear takes note of an answer about the app; proves says that the call carried the client secret. It reports whether the client secret has
+// just become refused, or right again. A word about a secret that is none of the app's any more, or while there is another to try, is none
+// about the app.
+func (h *hold) hear(a answer, proves bool, now time.Time) (refused, restored bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch was := !h.refused.IsZero(); {
-	case !proves && (e == nil || e.class != classAppLimit):
-	case e == nil, e.class == classToken: // proves the secret: Instagram checks it before the token
+	case a.is(classAppLimit):
+		if e := a.refusal; e.RetryAt.After(h.until) {
+			h.until, h.word = e.RetryAt, e
+		}
+	case !proves || !h.secrets.knows(a.with):
+	case a.provesSecret():
 		h.refused = time.Time{}
 		return false, was
-	case e.class == classSecret:
+	case a.is(classSecret) && h.secrets.allRefused(a):
 		if until := now.Add(secretHold); until.After(h.until) {
-			h.until, h.word = until, e
+			h.until, h.word = until, a.refusal
 		}
 		h.refused = now
 		return !was, false
-	case e.class == classAppLimit && e.RetryAt.After(h.until):
-		h.until, h.word = e.RetryAt, e
 	}
 	return false, false
 }
 
-// forgetSecret forgets what was said of a client secret that is no longer in use. A rate limit stays.
+// provesSecret: Instagram checks it before the token.
+func (a answer) provesSecret() bool { return a.refusal == nil || a.is(classToken) }
+
+// forgetSecret forgets what was said of client secrets that are no longer those in use. A rate limit stays. It is called with mu held.
 func (h *hold) forgetSecret() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.refused = time.Time{}
 	if h.word != nil && h.word.class == classSecret {
 		h.until, h.word = time.Time{}, nil

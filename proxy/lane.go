@@ -26,6 +26,8 @@ type Lane struct {
 	idle, write time.Duration
 	patience    time.Duration // how long a connection waits before it is parked
 	date        atomic.Pointer[date]
+	parked      atomic.Int64 // how many, in all
+	tidied      atomic.Int64 // when, in Unix seconds
 	back        chan *LaneConn
 	closed      chan struct{}
 	close       func()
@@ -176,14 +178,13 @@ func (c *LaneConn) CloseWrite() error {
 	return nil
 }
 
-// idler is a connection that wants to know since when it waits.
+// idler is a connection that wants to know since when it waits; the zero time: it does not.
 type idler interface{ Idle(since time.Time) }
 
-// rest notes that an answer is written.
-func (c *LaneConn) rest(now time.Time) {
-	c.last = now
+// tell passes that on.
+func (c *LaneConn) tell(since time.Time) {
 	if i, ok := c.Conn.(idler); ok {
-		i.Idle(now)
+		i.Idle(since)
 	}
 }
 

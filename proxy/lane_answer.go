@@ -51,12 +51,14 @@ func (l *Lane) answer(c *LaneConn, p []byte, n int) (used int, err error) {
 			break
 		}
 		used += length
+		c.tell(time.Time{})
 		c.hurry(start)
 		_, err = c.Conn.Write(l.reply(p[n:n], &h, start))
 		took := time.Since(start)
 		h.counters.answered(took)
 		h.log(l.proxy.carried.log, start, took)
-		c.rest(start)
+		c.last = start
+		c.tell(start)
 	}
 	return used, err
 }
@@ -81,7 +83,7 @@ func (l *Lane) hit(c *LaneConn, b []byte, now time.Time) (h laneHit, length int)
 	if !ok || !c.known.is(e, r.host) {
 		return h, 0
 	}
-	entry, ok := l.proxy.carried.cache.Peek(e.shortcut.keys.ID(r.token))
+	entry, ok := l.proxy.carried.cache.Peek(e.shortcut.keys.Glance(r.token))
 	if !ok {
 		return h, 0
 	}

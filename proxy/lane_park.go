@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"syscall"
 	"time"
 )
@@ -49,6 +51,7 @@ func (c *LaneConn) park() {
 		end = c.last.Add(idle)
 	}
 	_ = c.Conn.SetReadDeadline(end)
+	c.lane.tidy()
 	if c.lane.proxy.draining.Load() || !awaitReadable(c.socket) || !c.state.CompareAndSwap(parked, quiet) {
 		_ = c.Close()
 		return
@@ -57,6 +60,27 @@ func (c *LaneConn) park() {
 	case c.lane.back <- c:
 	case <-c.lane.closed:
 		_ = c.Close()
+	}
+}
+
+// Parked connections leave buffers and stacks behind. Go would find them with its next collection, which in a process that rests comes within
+// two minutes, and two more until the system has the memory back; a crowd is worth asking sooner, but not often.
+const (
+	crowd    = 512
+	tidyOnce = time.Minute
+)
+
+// tidy gives memory back after a crowd was parked.
+func (l *Lane) tidy() {
+	if l.parked.Add(1)%crowd != 0 {
+		return
+	}
+	now, last := time.Now().Unix(), l.tidied.Load()
+	if now-last >= int64(tidyOnce/time.Second) && l.tidied.CompareAndSwap(last, now) {
+		time.AfterFunc(patience, func() { // by then, the rest of the crowd is here
+			runtime.GC() // net/http's buffers are in a pool, which gives up what was there at the last collection, too
+			debug.FreeOSMemory()
+		})
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// hitLines bounds the lines about hits in memory, a second: a flood of hits is no news, and a line costs as much as a hit. What was left
+// hitLines bounds the lines about hits, a second: a flood of hits is no news, and a line costs as much as a hit. What was left
 // out is told by the next line, and counted in the metrics like all the rest.
 type hitLines struct {
 	most   int64 // zero: all
@@ -71,9 +71,10 @@ func (x *exchange) write(log *slog.Logger, took time.Duration, unsaid int64) {
 	log.LogAttrs(context.Background(), x.level(), "request", attrs...)
 }
 
-// hit reports whether memory knew the token.
+// hit reports whether memory or Redis knew the token.
 func (x *exchange) hit() bool {
-	return x.err == nil && !x.gone && x.past == nil && x.result.refusal == nil && !x.result.joined && x.result.source == sourceMemory
+	s := x.result.source
+	return x.err == nil && !x.gone && x.past == nil && x.result.refusal == nil && !x.result.joined && (s == sourceMemory || s == sourceRedis)
 }
 
 // advice is what an operator should know about a refusal whose message misleads.

@@ -14,10 +14,12 @@ import (
 	"github.com/igproxy/igproxy/cache"
 )
 
-// Metrics counts what igproxy does, in a registry of its own. Names and labels are public: README lists them. Every label comes from a
+// Metrics counts what igproxy does, in a registry of its own. Names and labels are public: docs/metrics.md lists them. Every label comes from a
 // fixed set; none holds a value from outside. It is the cache's Observer as well. This file is the only home of the metrics client.
 type Metrics struct {
-	registry *prometheus.Registry
+	registry *prometheus.Registry // ours
+	runtime  *prometheus.Registry // Go's and the process's
+	history  history
 
 	requests  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
@@ -31,6 +33,9 @@ type Metrics struct {
 	redisUp   prometheus.Gauge
 	changes   *prometheus.CounterVec
 	peers     prometheus.Counter
+	reloaded  prometheus.Gauge
+	reloadAt  prometheus.Gauge
+	usage     *prometheus.GaugeVec
 
 	memoryHits func() prometheus.Counter // of lookups, found once
 }
@@ -39,7 +44,7 @@ var _ cache.Observer = (*Metrics)(nil)
 
 // NewMetrics builds an empty set.
 func NewMetrics() *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry()}
+	m := &Metrics{registry: prometheus.NewRegistry(), runtime: prometheus.NewRegistry()}
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "igproxy_" + name, Help: help}, labels)
 		m.registry.MustRegister(v)
@@ -64,7 +69,12 @@ func NewMetrics() *Metrics {
 	m.changes = counter("breaker_changes_total", "Changes of a breaker's state.", "upstream", "to")
 	m.redisUp = prometheus.NewGauge(prometheus.GaugeOpts{Name: "igproxy_redis_up", Help: "1 while Redis is used, 0 while it is left alone."})
 	m.peers = prometheus.NewCounter(prometheus.CounterOpts{Name: "igproxy_peers_refused_total", Help: "Connections to a Unix socket by users it is not for."})
-	m.registry.MustRegister(m.redisUp, m.peers, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "igproxy_config_last_reload_successful", Help: "1 unless the last reload of the configuration was refused."})
+	m.reloadAt = prometheus.NewGauge(prometheus.GaugeOpts{Name: "igproxy_config_last_reload_success_timestamp_seconds", Help: "When the configuration was last read and used."})
+	m.usage = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "igproxy_upstream_usage_ratio", Help: "What Instagram last said of a rate limit: 1 is all."},
+		[]string{"app", "limit", "kind"})
+	m.registry.MustRegister(m.redisUp, m.peers, m.reloaded, m.reloadAt, m.usage)
+	m.runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -80,10 +90,8 @@ func (m *Metrics) watch(p *Proxy) (err error) {
 	gauge("upstream_in_flight", "Calls to Instagram under way.", func() float64 { return float64(p.carried.places.taken()) }, nil)
 	gauge("cache_entries", "Entries in the memory tier.", func() float64 { return float64(p.carried.cache.Len()) }, nil)
 	gauge("ready", "1 when /readyz says so.", func() float64 { return number(p.Status().Ready) }, nil)
-	for _, a := range p.current.Load().apps {
-		hold := p.carried.holds.of(a.label)
-		gauge("client_secret_refused", "1 while Instagram refuses the app's client secret.",
-			func() float64 { return number(hold.secretRefused(time.Now())) }, prometheus.Labels{"app": a.label})
+	if err == nil {
+		m.registry.MustRegister(appGauges{p})
 	}
 	for name, b := range p.carried.breakers {
 		for _, s := range []breaker.State{breaker.Closed, breaker.Open, breaker.HalfOpen} {
@@ -92,6 +100,65 @@ func (m *Metrics) watch(p *Proxy) (err error) {
 		}
 	}
 	return err
+}
+
+// appGauges are those of each app there is now: a reload may bring some and take some away.
+type appGauges struct{ p *Proxy }
+
+var inUseDesc = prometheus.NewDesc("igproxy_client_secret_in_use", "1 for the app's client secret that is used first.", []string{"app", "which"}, nil)
+
+var refusedDesc = prometheus.NewDesc("igproxy_client_secret_refused", "1 while Instagram refuses the app's client secret.", []string{"app"}, nil)
+
+// Describe implements prometheus.Collector.
+func (g appGauges) Describe(to chan<- *prometheus.Desc) {
+	to <- refusedDesc
+	to <- inUseDesc
+}
+
+// Collect implements prometheus.Collector.
+func (g appGauges) Collect(to chan<- prometheus.Metric) {
+	for _, a := range g.p.current.Load().apps {
+		to <- prometheus.MustNewConstMetric(refusedDesc, prometheus.GaugeValue, number(a.hold.secretRefused(time.Now())), a.label)
+		inUse, of := a.hold.state()
+		for i := range of {
+			to <- prometheus.MustNewConstMetric(inUseDesc, prometheus.GaugeValue, number(i == inUse), a.label, secretNames[i])
+		}
+	}
+}
+
+// reading is one sample of a counter or a histogram.
+type reading struct {
+	count     uint64
+	histogram histogram
+}
+
+// read hands each sample of the metrics named to its function, together with what tells its labels.
+func (m *Metrics) read(visit map[string]func(labels func(name string) string, r reading)) {
+	families, _ := m.registry.Gather() // what one collector cannot tell does not keep the others from it
+	for _, f := range families {
+		tell := visit[f.GetName()]
+		if tell == nil {
+			continue
+		}
+		for _, one := range f.GetMetric() {
+			r := reading{count: uint64(one.GetCounter().GetValue())}
+			if h := one.GetHistogram(); h != nil {
+				r.histogram.all = h.GetSampleCount()
+				for _, b := range h.GetBucket() {
+					r.histogram.bounds = append(r.histogram.bounds, b.GetUpperBound())
+					r.histogram.counts = append(r.histogram.counts, b.GetCumulativeCount())
+				}
+			}
+			tell(func(name string) string {
+				for _, l := range one.GetLabel() {
+					if l.GetName() == name {
+						return l.GetValue()
+					}
+				}
+				return ""
+			}, r)
+		}
+	}
 }
 
 func number(yes bool) float64 {
@@ -103,7 +170,7 @@ func number(yes bool) float64 {
 
 // Handler serves the metrics in Prometheus' text format.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	return promhttp.HandlerFor(prometheus.Gatherers{m.registry, m.runtime}, promhttp.HandlerOpts{})
 }
 
 // Build publishes what is running, as igproxy_build_info.
@@ -151,10 +218,33 @@ func (m *Metrics) repeated(c call, result string) {
 
 func (m *Metrics) breakerChanged(upstream string, to breaker.State) {
 	m.changes.WithLabelValues(upstream, string(to)).Inc()
+	m.history.changed(upstream, to, time.Now())
+}
+
+// limits notes what an answer of Instagram's says of the app's rate limits.
+func (m *Metrics) limits(app string, h http.Header) {
+	l, ok := readLimits(app, h, time.Now())
+	if !ok {
+		return
+	}
+	m.history.said(l)
+	for limit, usage := range map[string]map[string]float64{"app": l.Usage, "business": l.Business} {
+		for kind, percent := range usage {
+			m.usage.WithLabelValues(app, limit, kind).Set(percent / 100)
+		}
+	}
 }
 
 // PeerRefused counts a connection that was closed because of whose it is.
 func (m *Metrics) PeerRefused() { m.peers.Inc() }
+
+// Reloaded notes whether a configuration could be used.
+func (m *Metrics) Reloaded(ok bool) {
+	m.reloaded.Set(number(ok))
+	if ok {
+		m.reloadAt.SetToCurrentTime()
+	}
+}
 
 // Lookup, Store, RedisError and RedisState make Metrics a cache.Observer.
 func (m *Metrics) Lookup(tier cache.Tier, result string) {

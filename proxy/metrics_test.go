@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"maps"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -48,26 +49,29 @@ func countedAs(t testing.TB, m *Metrics, name, result string) (sum float64) {
 	return sum
 }
 
-// documented reads README's metric table: the names, and the labels of each. Where a row has several names, their labels are set apart by a
-// semicolon; words in parentheses are values.
-func documented(t *testing.T) map[string][]string {
+// metricRow is a row of docs/metrics.md: the type, and each label with its values; none, if they are free.
+type metricRow struct {
+	kind   string
+	labels map[string][]string
+}
+
+// documented reads docs/metrics.md.
+func documented(t *testing.T) map[string]metricRow {
 	t.Helper()
-	code := regexp.MustCompile("`([a-z_]+)`")
-	words := func(s string) (found []string) {
-		for _, m := range code.FindAllStringSubmatch(s, -1) {
-			found = append(found, m[1])
+	label, table := regexp.MustCompile("`([a-z_]+)`(?: \\(([^)]*)\\))?"), map[string]metricRow{}
+	for _, line := range tableIn(t, "../docs/metrics.md", "| metric | type | labels (values) | tells | what to do |") {
+		all, name, kind := cells(line)
+		row := metricRow{kind, map[string][]string{}}
+		for _, m := range label.FindAllStringSubmatch(all[2], -1) {
+			row.labels[m[1]] = nil
+			if m[2] != "" {
+				row.labels[m[1]] = strings.Split(m[2], ", ")
+			}
 		}
-		slices.Sort(found)
-		return found
-	}
-	table := map[string][]string{}
-	for _, line := range readmeTable(t, "| metric | labels |") {
-		_, names, labels := cells(line)
-		labels = regexp.MustCompile(`\([^)]*\)`).ReplaceAllString(labels, "")
-		sets := strings.Split(labels, ";")
-		for i, name := range code.FindAllStringSubmatch(names, -1) {
-			table[name[1]] = words(sets[min(i, len(sets)-1)])
+		if len(all) != 5 || all[3] == "" || all[4] == "" && name != "`igproxy_build_info`" {
+			t.Errorf("%s: the row does not say what it tells and what to do", name)
 		}
+		table[strings.Trim(name, "`")] = row
 	}
 	return table
 }
@@ -122,59 +126,104 @@ func exercised(t *testing.T) *Metrics {
 	p.breakerChanged(upstreamGraph, breaker.Closed, breaker.Open)
 	m.Lookup(cache.TierRedis, "unsealed")
 	m.Claim(cache.Leader)
+	m.limits("default", http.Header{"X-App-Usage": {`{"call_count":1}`}})
 	return m
 }
 
-func TestExportedMetricsAreThoseOfREADME(t *testing.T) {
+// free are labels whose values only the operator and the build know.
+var free = []string{"app", "version", "commit", "go"}
+
+func TestExportedMetricsAreThoseDocumented(t *testing.T) {
 	want := documented(t)
 	families, err := exercised(t).registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := map[string][]string{}
+	exported := map[string]bool{}
 	for _, f := range families {
-		name := f.GetName()
-		if strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_") {
+		exported[f.GetName()] = true
+		doc, ok := want[f.GetName()]
+		if kind := strings.ToLower(f.GetType().String()); !ok || doc.kind != kind {
+			t.Errorf("%s, a %s, is in docs/metrics.md as %q", f.GetName(), kind, doc.kind)
 			continue
 		}
-		labels := map[string]bool{}
 		for _, one := range f.GetMetric() {
+			var names []string
 			for _, l := range one.GetLabel() {
-				labels[l.GetName()] = true
+				names = append(names, l.GetName())
+				if values := doc.labels[l.GetName()]; !slices.Contains(free, l.GetName()) && !slices.Contains(values, l.GetValue()) {
+					t.Errorf("%s has %s %q, docs/metrics.md says %q", f.GetName(), l.GetName(), l.GetValue(), values)
+				}
 			}
-		}
-		got[name] = slices.Sorted(maps.Keys(labels))
-	}
-	for name, labels := range got {
-		if doc, ok := want[name]; !ok {
-			t.Errorf("%s is exported and not in README", name)
-		} else if !slices.Equal(doc, labels) {
-			t.Errorf("%s has labels %v, README says %v", name, labels, doc)
+			if said := slices.Sorted(maps.Keys(doc.labels)); !slices.Equal(said, names) {
+				t.Errorf("%s has labels %v, docs/metrics.md says %v", f.GetName(), names, said)
+			}
 		}
 	}
 	for name := range want {
-		if _, ok := got[name]; !ok {
-			t.Errorf("README has %s, which is not exported", name)
+		if !exported[name] {
+			t.Errorf("docs/metrics.md has %s, which is not exported", name)
+		}
+	}
+	for _, row := range readmeTable(t, "| metric | tells |") {
+		for _, name := range regexp.MustCompile("`(igproxy_[a-z_]+)`").FindAllStringSubmatch(row, -1) {
+			if !exported[name[1]] {
+				t.Errorf("README has %s, which is not exported", name[1])
+			}
 		}
 	}
 }
 
-// valuesOf reads the fixed set that README gives for a label of igproxy_requests_total.
-func valuesOf(t *testing.T, label string) []string {
-	t.Helper()
-	row := readmeTable(t, "| metric | labels |")[0]
-	m := regexp.MustCompile("`" + label + "` \\(([^)]*)\\)").FindStringSubmatch(row)
-	if m == nil {
-		t.Fatalf("README gives no values for %s in %s", label, row)
+// What the code can say is what the table says, also where no test here makes it happen.
+func TestTheDocumentedValuesAreAllThereAre(t *testing.T) {
+	want := documented(t)
+	kinds := []string{}
+	text, err := os.ReadFile("../cache/redis_errors.go")
+	if err != nil {
+		t.Fatal(err)
 	}
-	return strings.Split(m[1], ", ")
+	for _, m := range regexp.MustCompile(`(?m)^\tkind[A-Z]\w*\s+= "([a-z]+)"`).FindAllStringSubmatch(string(text), -1) {
+		kinds = append(kinds, m[1])
+	}
+	said := slices.DeleteFunc(slices.Clone(want["igproxy_redis_errors_total"].labels["kind"]), func(k string) bool { return strings.HasPrefix(k, "permission_") })
+	if slices.Sort(kinds); len(kinds) < 20 || !slices.Equal(kinds, sortedWords(said)) {
+		t.Errorf("kinds of Redis's faults: %v, docs/metrics.md says %v", kinds, said)
+	}
+	results := []string{"token"}
+	for _, c := range allClasses {
+		if c != classRequest && c != classHeld && c != classInternal {
+			results = append(results, string(c))
+		}
+	}
+	if said := want["igproxy_upstream_requests_total"].labels["result"]; !slices.Equal(sortedWords(results), sortedWords(said)) {
+		t.Errorf("results of calls: %v, docs/metrics.md says %v", results, said)
+	}
+	names := []string{passthroughGrant, "none"}
+	for _, g := range grants(Options{}.withDefaults()) {
+		names = append(names, g.name)
+	}
+	for metric, all := range map[string][]string{"igproxy_requests_total": names, "igproxy_request_duration_seconds": names, "igproxy_upstream_requests_total": names[2:],
+		"igproxy_upstream_retries_total": names[2:], "igproxy_upstream_duration_seconds": names[2:]} {
+		if said := want[metric].labels["grant"]; !slices.Equal(sortedWords(all), sortedWords(said)) {
+			t.Errorf("grants of %s: %v, docs/metrics.md says %v", metric, all, said)
+		}
+	}
+	if said := want["igproxy_upstream_usage_ratio"].labels["kind"]; !slices.Equal(sortedWords(usageKinds), sortedWords(said)) {
+		t.Errorf("kinds of usage: %v, docs/metrics.md says %v", usageKinds, said)
+	}
 }
 
-// Each way a request can end is counted under words that README knows, and every word of README's has its way.
-func TestOutcomesAndSourcesAreThoseOfREADME(t *testing.T) {
-	outcomes, sources := map[string]bool{}, map[string]bool{}
+func sortedWords(words []string) []string {
+	words = slices.Clone(words)
+	slices.Sort(words)
+	return words
+}
+
+// Each way a request can end is counted under words that the table knows, and every word of the table's has its way.
+func TestOutcomesAndSourcesAreThoseDocumented(t *testing.T) {
+	outcomeSet, sources := map[string]bool{}, map[string]bool{}
 	count := func(x exchange) {
-		outcomes[x.outcome()] = true
+		outcomeSet[x.outcome()] = true
 		sources[x.source()] = true
 	}
 	for _, c := range allClasses {
@@ -190,11 +239,13 @@ func TestOutcomesAndSourcesAreThoseOfREADME(t *testing.T) {
 	}
 	count(exchange{gone: true})
 	count(exchange{past: &passage{}})
-	for label, got := range map[string]map[string]bool{"outcome": outcomes, "source": sources} {
-		want := valuesOf(t, label)
-		slices.Sort(want)
+	if have := slices.Sorted(maps.Keys(outcomeSet)); !slices.Equal(have, sortedWords(outcomes[:])) {
+		t.Errorf("outcomes %v, and the picture knows %v", have, outcomes)
+	}
+	for label, got := range map[string]map[string]bool{"outcome": outcomeSet, "source": sources} {
+		want := sortedWords(documented(t)["igproxy_requests_total"].labels[label])
 		if have := slices.Sorted(maps.Keys(got)); !slices.Equal(have, want) {
-			t.Errorf("%s: %v, README says %v", label, have, want)
+			t.Errorf("%s: %v, docs/metrics.md says %v", label, have, want)
 		}
 	}
 }

@@ -34,6 +34,7 @@ type passthrough struct {
 	proxy     *httputil.ReverseProxy
 	transport *http.Transport
 	maxJSON   int64
+	metrics   *Metrics
 	paging    map[Service]*regexp.Regexp // the name and the base of a paging URL
 }
 
@@ -48,8 +49,11 @@ type passage struct {
 
 type passageKey struct{}
 
-func newPassthrough(o Options) *passthrough {
-	past := &passthrough{options: *o.Passthrough, bases: map[Service]*url.URL{Instagram: o.UpstreamURL, Threads: o.ThreadsURL}, maxJSON: o.MaxResponseBytes}
+// passthroughGrant stands in logs and metrics where a token call has its grant's name.
+const passthroughGrant = "passthrough"
+
+func newPassthrough(o Options, metrics *Metrics) *passthrough {
+	past := &passthrough{metrics: metrics, options: *o.Passthrough, bases: map[Service]*url.URL{Instagram: o.UpstreamURL, Threads: o.ThreadsURL}, maxJSON: o.MaxResponseBytes}
 	if past.options.Timeout <= 0 {
 		past.options.Timeout = time.Minute
 	}
@@ -127,7 +131,7 @@ func reachable(escaped string) bool {
 // handOver streams the call, both ways.
 func (x *exchange) handOver(w http.ResponseWriter, r *http.Request) {
 	past := x.past.through
-	x.grant, x.app = "passthrough", x.past.app.label
+	x.grant, x.app = passthroughGrant, x.past.app.label
 	deadline := time.Now().Add(past.options.Timeout)
 	control := http.NewResponseController(w)
 	if r.ContentLength != 0 { // the server's own is for small requests; later than the call's, which ends in an answer
@@ -218,6 +222,7 @@ func (past *passthrough) modify(res *http.Response) error {
 	case res.ContentLength > past.options.MaxBodyBytes:
 		return errTooLong
 	}
+	past.metrics.limits(res.Request.Context().Value(passageKey{}).(*passage).app.label, res.Header)
 	res.Body = &boundedBody{ReadCloser: res.Body, left: past.options.MaxBodyBytes}
 	if past.options.RewritePaging && strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") && res.Header.Get("Content-Encoding") == "" {
 		return past.keepPaging(res)

@@ -23,6 +23,7 @@ func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	o.Cache = nil
 	table := offered(grants(o), o.Apps)
 	apps, _, err := newApps(o, table, &holds{})
 	if err != nil {
@@ -32,6 +33,7 @@ func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 		budget: newRetryBudget(), left: func(string) bool { return false }, userAgent: userAgent(o.Version), metrics: NewMetrics()}
 	defer ask.retire()
 	for _, a := range apps {
+		a.hold.use(a.secrets)
 		of := ""
 		if len(apps) > 1 {
 			of = " of app " + a.label

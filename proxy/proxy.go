@@ -90,7 +90,7 @@ type Options struct {
 	Metrics *Metrics
 	// Logger gets one line a request, after the answer, and one a change of state. Nil: silence.
 	Logger *slog.Logger
-	// HitLines is how many lines a second the Logger gets about hits in memory; the next line says how many had none. Zero: all have one.
+	// HitLines is how many lines a second the Logger gets about hits; the next line says how many had none. Zero: all have one.
 	HitLines int
 	// Version is said to Instagram in User-Agent. Empty: "dev".
 	Version string
@@ -101,6 +101,7 @@ type Proxy struct {
 	current  atomic.Pointer[engine]
 	carried  carried
 	draining atomic.Bool
+	board    *board
 }
 
 // carried is what survives a Reload.
@@ -126,7 +127,8 @@ type engine struct {
 	past   *passthrough // nil: what is none of the grants' is refused
 
 	lines    *hitLines
-	shortcut *shortcut // nil: the lane answers nothing
+	shortcut *shortcut     // nil: the lane answers nothing
+	longest  time.Duration // that anything is remembered
 }
 
 // New builds a Proxy. An error names the option and says what it may be. Nothing is dialled.
@@ -159,6 +161,7 @@ func New(o Options) (*Proxy, error) {
 	if err := p.carried.metrics.watch(p); err != nil {
 		return nil, err
 	}
+	p.board = newBoard(p)
 	return p, nil
 }
 
@@ -171,12 +174,12 @@ func (p *Proxy) Reload(o Options) error {
 	}
 	if last := p.current.Swap(next); last != nil {
 		last.retire()
-		for _, a := range next.apps {
-			if old := last.appNamed(a.label); old != nil && old.secret.Reveal() != a.secret.Reveal() {
-				a.hold.forgetSecret()
-			}
-		}
 	}
+	var epochs []*cache.Epoch
+	for _, a := range next.apps {
+		epochs = append(epochs, a.epoch)
+	}
+	p.carried.cache.Retain(epochs)
 	return nil
 }
 
@@ -223,6 +226,7 @@ func newEngine(o Options, c carried) (*engine, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	o.Cache = c.cache
 	table := offered(grants(o), o.Apps)
 	apps, hosts, err := newApps(o, table, c.holds)
 	if err != nil {
@@ -236,11 +240,15 @@ func newEngine(o Options, c carried) (*engine, error) {
 	claim := &claimed{cache: c.cache, negativeTTL: o.NegativeTTL, next: guard}
 	join := &deduped{next: claim, budget: o.Budget(), log: c.log, flights: c.flights}
 	e := &engine{apps: apps, grants: table, gate: newGate(hosts, o.AnyHost), trust: trust{o.Bearer}, lines: &hitLines{most: int64(o.HitLines)},
-		first: &recalled{cache: c.cache, next: join}, ask: ask}
+		first: &recalled{cache: c.cache, next: join}, ask: ask,
+		longest: max(o.TTL, o.RefreshTTL, o.CodeTTL, o.NegativeTTL, maxPause)}
 	if o.Passthrough != nil {
-		e.past = newPassthrough(o)
+		e.past = newPassthrough(o, c.metrics)
 	}
 	e.shortcut = shortcutOf(e, c.metrics)
+	for _, a := range apps { // nothing can fail any more
+		a.hold.use(a.secrets)
+	}
 	return e, nil
 }
 

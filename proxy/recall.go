@@ -35,6 +35,8 @@ type answer struct {
 	stored  bool          // it was remembered just now
 	left    time.Duration // how long it will still be remembered
 	usage   usage         // only from upstream
+	with    Secret        // the client secret it was got with, from upstream where one is sent
+	without Secret        // one that Instagram had refused for the same call
 }
 
 // is reports whether the answer is a refusal of this class.

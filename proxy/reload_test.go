@@ -256,8 +256,8 @@ func TestANewSecretEndsNoRateLimit(t *testing.T) {
 	now := time.Now()
 	limit := refusalAnswer(4, 0, "m").refusal
 	limit.RetryAt = now.Add(time.Hour)
-	h.hear(limit, true, now)
-	h.hear(refusalAnswer(100, 0, "Error validating client secret.").refusal, true, now)
+	h.hear(answer{refusal: limit}, true, now)
+	h.hear(refusalAnswer(100, 0, "Error validating client secret."), true, now)
 	if word := h.check(now.Add(secretHold)); word == nil || word.Code != 4 {
 		t.Errorf("a refused secret cut the limit's pause short: %v", word)
 	}

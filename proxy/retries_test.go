@@ -103,7 +103,7 @@ func TestACallIsNotRepeated(t *testing.T) {
 		"against the app's pause": {spoil: func(_ *upstream, c call) {
 			limit := refusalAnswer(4, 0, "m").refusal
 			limit.RetryAt = time.Now().Add(time.Hour)
-			c.app.hold.hear(limit, true, time.Now())
+			c.app.hold.hear(answer{refusal: limit}, true, time.Now())
 		}, result: retryHeld},
 		"against an open breaker": {spoil: func(u *upstream, _ call) { u.left = func(string) bool { return true } }, result: retryHeld},
 		"against a breaker that opens in the pause before": {spoil: func(u *upstream, _ call) {

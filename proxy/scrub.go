@@ -8,12 +8,27 @@ import (
 // maxLayers is how often over a letter is looked for as encoded: Instagram may put an encoded URL into JSON inside a text.
 const maxLayers = 3
 
-// scrubber replaces the client secret and the token in texts of Instagram's, however they are spelled there. The secret goes first and by
-// itself: a token that ends as the secret begins could else take a piece of it away and leave the rest standing.
+// secretsToHide are those that an answer could repeat: the app's, and the one sent, which may be newer.
+func (c call) secretsToHide() []Secret {
+	if c.secret.IsZero() {
+		return c.app.secrets
+	}
+	return append([]Secret{c.secret}, c.app.secrets...)
+}
+
+// repeatsSecret reports whether a text spells a client secret.
+func (c call) repeatsSecret(text string) bool {
+	return slices.ContainsFunc(c.secretsToHide(), func(s Secret) bool { return spells(text, s.Reveal()) })
+}
+
+// scrubber replaces the client secrets and the token in texts of Instagram's, however they are spelled there. Secrets go first and by
+// themselves: a token that ends as the secret begins could else take a piece of it away and leave the rest standing.
 func (c call) scrubber() func(string) string {
-	secret, token := c.app.secret.Reveal(), c.token.Reveal()
+	secrets, token := c.secretsToHide(), c.token.Reveal()
 	return func(text string) string {
-		text = cutOut(text, secret, "[client secret]")
+		for _, s := range secrets {
+			text = cutOut(text, s.Reveal(), "[client secret]")
+		}
 		if len(token) >= minSecret { // shorter ones are no tokens, and would tear up the sentence
 			text = cutOut(text, token, "[access token]")
 		}

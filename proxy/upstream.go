@@ -34,13 +34,43 @@ type upstream struct {
 var errRepeated = errors.New("the transport repeated the request too often")
 
 // Exchange asks Instagram. An answer is Instagram's definite word, a token or a refusal; an error is a *GraphError of ours or the
-// transient one Instagram sent. It repeats only where no answer came or Instagram said to, where the grant allows it, and within the
-// budgets of time and of retries.
+// transient one Instagram sent. Where Instagram refuses the client secret and the app has another, it asks once more with that one.
 func (u *upstream) Exchange(ctx context.Context, c call) (answer, error) {
 	defer u.sweep()
 	ctx, cancel := context.WithTimeoutCause(ctx, u.timeout, context.DeadlineExceeded)
 	defer cancel()
 	u.budget.earn()
+	if !c.grant.secret {
+		return u.repeatedly(ctx, c)
+	}
+	c.secret = c.app.hold.secret()
+	first, err := u.repeatedly(ctx, c)
+	first.with = c.secret
+	if err != nil || !first.mayBeSecret(c) || u.held(c) {
+		return first, err
+	}
+	other, ok := c.app.hold.another(c.secret)
+	if !ok {
+		return first, nil
+	}
+	c.secret = other
+	second, err := u.repeatedly(ctx, c)
+	if err == nil && second.refusal != nil && !first.is(classSecret) {
+		return first, nil // the refusal had another reason
+	}
+	second.with, second.without = other, first.with
+	return second, err
+}
+
+// mayBeSecret reports whether the client secret may be what was refused. Such a call had no effect, so it may be repeated whatever is said
+// of retries. The code exchange does not say which of its parameters it refuses; what it has refused is not used up.
+func (a answer) mayBeSecret(c call) bool {
+	return a.is(classSecret) || c.grant.form && a.is(classRefused)
+}
+
+// repeatedly asks with one client secret. It repeats only where no answer came or Instagram said to, where the grant allows it, and within
+// the budgets of time and of retries.
+func (u *upstream) repeatedly(ctx context.Context, c call) (answer, error) {
 	sent := 0 // requests on the wire, the transport's own repetitions included
 	for {
 		a, failure := u.try(ctx, c, &sent)
@@ -148,7 +178,7 @@ func sharedConn(c net.Conn) bool {
 func (u *upstream) request(ctx context.Context, c call) *http.Request {
 	q := url.Values{"grant_type": {c.grant.grantType}, paramNames[c.grant.subject.param]: {c.token.Reveal()}}
 	if c.grant.secret {
-		q.Set("client_secret", c.app.secret.Reveal())
+		q.Set("client_secret", c.secret.Reveal())
 	}
 	target := *c.grant.base
 	target.Path = strings.TrimSuffix(target.Path, "/") + c.grant.path
@@ -173,8 +203,9 @@ func (u *upstream) read(c call, res *http.Response, body []byte) (answer, *failu
 	now := time.Now()
 	scrub := c.scrubber()
 	usage := readUsage(res.Header, scrub)
+	u.metrics.limits(c.app.label, res.Header)
 	if res.StatusCode == http.StatusOK {
-		if spells(string(body), c.app.secret.Reveal()) {
+		if c.repeatsSecret(string(body)) {
 			return answer{}, &failure{err: errBadAnswer(errReflected.Error())}
 		}
 		token, err := c.grant.read(body, now)

@@ -17,6 +17,7 @@ type AppConfig struct {
 	AppID            string
 	ClientSecret     proxy.Secret // also when it came from ClientSecretFile
 	ClientSecretFile string
+	PreviousSecret   proxy.Secret // the second line of ClientSecretFile
 	RedirectURIs     []string
 	Hosts            []string
 }
@@ -118,39 +119,37 @@ func (l *loader) validateSecret(text, file string, needed bool) {
 // secretFiles are the files that hold client secrets.
 func (l *loader) secretFiles() {
 	c := &l.config
-	l.clientSecret("client_secret_file", c.ClientSecretFile, &c.ClientSecret)
-	l.clientSecret("threads.client_secret_file", c.Threads.ClientSecretFile, &c.Threads.ClientSecret)
+	l.clientSecret("client_secret_file", c.ClientSecretFile, &c.ClientSecret, &c.PreviousSecret)
+	l.clientSecret("threads.client_secret_file", c.Threads.ClientSecretFile, &c.Threads.ClientSecret, &c.Threads.PreviousSecret)
 	for i := range c.Apps {
-		l.clientSecret(appKey(i)+".client_secret_file", c.Apps[i].ClientSecretFile, &c.Apps[i].ClientSecret)
+		a := &c.Apps[i]
+		l.clientSecret(appKey(i)+".client_secret_file", a.ClientSecretFile, &a.ClientSecret, &a.PreviousSecret)
 	}
 }
 
-func (l *loader) clientSecret(key, path string, to *proxy.Secret) {
+func (l *loader) clientSecret(key, path string, to, previous *proxy.Secret) {
 	l.secretFile(key, path, func(path string) error {
-		secret, err := readSecretFile(path)
-		if err != nil {
-			return err
+		current, before, err := readClientSecrets(path)
+		if err == nil {
+			*to, *previous = current, before
 		}
-		if f := checkSecret(secret.Reveal()); f != nil {
-			return &fileError{shownPath(path), *f}
-		}
-		*to = secret
-		return nil
+		return err
 	})
 }
 
 // appsOf are the proxy's apps.
 func appsOf(c Config) (apps []proxy.App) {
 	for _, a := range c.Apps {
-		apps = append(apps, proxy.App{Label: a.Name, Service: proxy.Service(a.Service), ID: a.AppID, Secret: a.ClientSecret, Key: c.Cache.Key,
+		apps = append(apps, proxy.App{Label: a.Name, Service: proxy.Service(a.Service), ID: a.AppID, Secret: a.ClientSecret, Previous: a.PreviousSecret, Key: c.Cache.Key,
 			RedirectURIs: a.RedirectURIs, Hosts: a.Hosts})
 	}
 	if !c.ClientSecret.IsZero() {
-		apps = append(apps, proxy.App{ID: c.AppID, Secret: c.ClientSecret, Key: c.Cache.Key, RedirectURIs: c.RedirectURIs})
+		apps = append(apps, proxy.App{ID: c.AppID, Secret: c.ClientSecret, Previous: c.PreviousSecret, Key: c.Cache.Key,
+			RedirectURIs: c.RedirectURIs})
 	}
 	if !c.Threads.ClientSecret.IsZero() {
-		apps = append(apps, proxy.App{Label: "threads", Service: proxy.Threads, ID: c.Threads.AppID, Secret: c.Threads.ClientSecret, Key: c.Cache.Key,
-			RedirectURIs: c.Threads.RedirectURIs})
+		apps = append(apps, proxy.App{Label: "threads", Service: proxy.Threads, ID: c.Threads.AppID, Secret: c.Threads.ClientSecret, Previous: c.Threads.PreviousSecret,
+			Key: c.Cache.Key, RedirectURIs: c.Threads.RedirectURIs})
 	}
 	return apps
 }
@@ -165,6 +164,9 @@ func appWords(c Config) string {
 		}
 		if len(a.RedirectURIs) > 0 {
 			word += " with codes"
+		}
+		if !a.Previous.IsZero() {
+			word += " with a previous secret"
 		}
 		words = append(words, word)
 	}

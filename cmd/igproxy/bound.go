@@ -197,8 +197,14 @@ func (c *placed) atMost(t time.Time) time.Time {
 	return t
 }
 
-// Idle notes since when the connection waits for its next request.
-func (c *placed) Idle(since time.Time) { c.idle.Store(since.UnixNano()) }
+// Idle notes since when the connection waits for its next request; the zero time: it does not.
+func (c *placed) Idle(since time.Time) {
+	if since.IsZero() {
+		c.idle.Store(0)
+		return
+	}
+	c.idle.Store(since.UnixNano())
+}
 
 // placedUnder is the bound's connection under what net/http was given.
 func placedUnder(c net.Conn) *placed {

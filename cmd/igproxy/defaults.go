@@ -13,6 +13,7 @@ type Config struct {
 	AppID            string
 	ClientSecret     proxy.Secret // also when it came from ClientSecretFile
 	ClientSecretFile string
+	PreviousSecret   proxy.Secret // the second line of ClientSecretFile
 	RedirectURIs     []string
 	Apps             []AppConfig // in place of the four above
 	Auth             struct {
@@ -26,6 +27,7 @@ type Config struct {
 		AppID            string
 		ClientSecret     proxy.Secret // also when it came from ClientSecretFile
 		ClientSecretFile string
+		PreviousSecret   proxy.Secret
 		RedirectURIs     []string
 	}
 	Admin    struct{ Listen string }

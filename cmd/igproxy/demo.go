@@ -54,7 +54,7 @@ func demo(env environment, once bool, signals <-chan os.Signal) error {
 	config.Upstream.URL, config.Upstream.LoginURL = upstream.URL, upstream.URL
 	config.AppID, config.RedirectURIs = demoAppID, []string{demoCallback}
 	config.Breaker.Open = demoOpen
-	s, err := newSidecar(config, slog.New(slog.DiscardHandler))
+	s, err := newSidecar(config, origin{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

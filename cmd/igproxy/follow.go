@@ -1,9 +1,7 @@
 package main
 
 import (
-	"io/fs"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +27,7 @@ type followed[T any] struct {
 	next  atomic.Int64 // when to look again, since began
 
 	looking sync.Mutex // protects what follows
-	seen    []fs.FileInfo
+	seen    stamps
 	settled bool
 	faults  int // reads in a row that failed
 }
@@ -37,7 +35,7 @@ type followed[T any] struct {
 // follow reads the files for the first time. Its error is read's.
 func follow[T any](key string, log *slog.Logger, read func() (T, error), paths ...string) (*followed[T], error) {
 	f := &followed[T]{key: key, paths: paths, read: read, log: log, began: time.Now()}
-	seen := f.stat()
+	seen := stampsOf(f.paths)
 	value, err := read()
 	if err != nil {
 		return nil, err
@@ -63,7 +61,7 @@ func (f *followed[T]) get() T {
 // A fault is told when it is there the second time: between a certificate and its key, written one after the other, there is always a
 // moment when they don't fit.
 func (f *followed[T]) look() {
-	seen := f.stat()
+	seen := stampsOf(f.paths)
 	changed := !same(seen, f.seen)
 	if !changed && f.settled && f.faults == 0 {
 		return
@@ -83,29 +81,4 @@ func (f *followed[T]) look() {
 	}
 }
 
-func (f *followed[T]) keep(seen []fs.FileInfo) {
-	f.seen, f.settled = seen, true
-	for _, info := range seen {
-		f.settled = f.settled && info != nil && time.Since(info.ModTime()) > settleTime
-	}
-}
-
-// stat looks at each file behind its links; nil is one that is not there.
-func (f *followed[T]) stat() []fs.FileInfo {
-	seen := make([]fs.FileInfo, len(f.paths))
-	for i, path := range f.paths {
-		if info, err := os.Stat(path); err == nil {
-			seen[i] = info
-		}
-	}
-	return seen
-}
-
-func same(a, b []fs.FileInfo) bool {
-	for i := range a {
-		if a[i] == nil || b[i] == nil || !os.SameFile(a[i], b[i]) || !a[i].ModTime().Equal(b[i].ModTime()) || a[i].Size() != b[i].Size() {
-			return false
-		}
-	}
-	return true
-}
+func (f *followed[T]) keep(seen stamps) { f.seen, f.settled = seen, seen.settled() }

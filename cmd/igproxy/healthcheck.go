@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -21,46 +18,26 @@ func healthcheckCommand(env environment) *cli.Command {
 		Name:        "healthcheck",
 		Usage:       "ask a running sidecar whether it is ready",
 		Description: "For the health checks of containers. Asks /readyz on admin.listen; exits with 0\nwhen ready, with 1 when not, and says why. It does not need the client secret.",
-		Flags: []cli.Flag{configFlag(),
-			&cli.DurationFlag{Name: "timeout", Value: 2 * time.Second, Usage: "wait `TIME` for the answer, at most"}},
+		Flags:       []cli.Flag{configFlag(), timeoutFlag(2 * time.Second)},
 		Action: func(c *cli.Context) error {
-			if c.Duration("timeout") <= 0 {
-				return &usageError{"--timeout: write a time above 0, such as 2s"}
-			}
-			config, problems := loadConfig(c.String("config"), env.environ)
-			for _, p := range problems { // only what this command needs: it runs without the secret
-				if !p.Warning && (p.Key == "admin.listen" || p.Key == "") {
-					return &usageError{p.String()}
-				}
+			address, err := adminAddress(c, env)
+			if err != nil {
+				return err
 			}
 			ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
 			defer cancel()
-			return healthcheck(ctx, config.Admin.Listen, env.stdout)
+			return healthcheck(ctx, address, env.stdout)
 		},
 	}
 }
 
 func healthcheck(ctx context.Context, address string, out io.Writer) error {
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		if path, ok := strings.CutPrefix(address, "unix:"); ok {
-			return (&net.Dialer{}).DialContext(ctx, "unix", path)
-		}
-		return (&net.Dialer{}).DialContext(ctx, "tcp", dialable(address))
-	}}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/readyz", nil)
+	var s proxy.Status
+	status, err := askAdmin(ctx, address, http.MethodGet, "/readyz", "", &s)
 	if err != nil {
 		return err
 	}
-	res, err := transport.RoundTrip(r)
-	if err != nil {
-		return fmt.Errorf("no answer from %s; is igproxy serve running, with this admin.listen?", address)
-	}
-	defer res.Body.Close()
-	var s proxy.Status
-	if err := json.NewDecoder(io.LimitReader(res.Body, 64<<10)).Decode(&s); err != nil {
-		return fmt.Errorf("%s answered, but not as igproxy does; check admin.listen", address)
-	}
-	if !s.Ready || res.StatusCode != http.StatusOK {
+	if !s.Ready || status != http.StatusOK {
 		return errors.New("not ready: " + why(s))
 	}
 	_, err = fmt.Fprintf(out, "ready (breaker %s, redis %s)\n", s.Breaker, s.Redis)
@@ -75,16 +52,4 @@ func why(s proxy.Status) string {
 		return "Instagram refuses the client secret"
 	}
 	return "see /readyz"
-}
-
-// dialable turns a listen address into one to dial: a listener on every address is asked on loopback.
-func dialable(address string) string {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return address
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
-	return net.JoinHostPort(host, port)
 }

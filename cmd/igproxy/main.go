@@ -22,11 +22,12 @@ const (
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args, environment{stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()}))
+	os.Exit(run(context.Background(), os.Args, environment{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()}))
 }
 
 // environment is what a command sees of the world, so that tests can stand in for it.
 type environment struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	environ        []string
 }
@@ -86,7 +87,8 @@ func newApp(env environment) *cli.App {
 			"remembers the answer, and keeps answering when Redis or Instagram fail.\n\n" +
 			"To see it work:  igproxy demo",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "version", Usage: "print the version"}},
-		Commands: []*cli.Command{serveCommand(env), demoCommand(env), mockCommand(env), checkCommand(env), healthcheckCommand(env), versionCommand(env),
+		Commands: []*cli.Command{serveCommand(env), demoCommand(env), mockCommand(env), checkCommand(env), healthcheckCommand(env),
+			statusCommand(env), reloadCommand(env), purgeCommand(env), versionCommand(env),
 			completionCommand(env)},
 		ExitErrHandler: func(*cli.Context, error) {}, // exiting is main's
 		OnUsageError:   usage,

@@ -78,7 +78,7 @@ var (
 	}
 	manSignals = [][2]string{
 		{"SIGTERM, SIGINT", "The first one drains: requests and stores under way are finished, for server.drain at the most. The second one ends igproxy now."},
-		{"SIGHUP", "Ends igproxy at a terminal that has gone, and is ignored elsewhere."},
+		{"SIGHUP", "Reads the configuration again, as igproxy reload does. From a terminal that has gone it ends igproxy."},
 	}
 )
 
@@ -181,6 +181,9 @@ func (p *page) setting(s setting, c *Config) {
 	text := s.doc
 	if s.kind != kindText && s.kind != kindList {
 		text += " " + s.spanSentence()
+	}
+	if waitsForRestart(s.key) {
+		text += " A change needs a restart."
 	}
 	p.terms([][2]string{{title, text}})
 }

@@ -31,6 +31,7 @@ func mockCommand(env environment) *cli.Command {
 			{"POST /__fault?mode=down", "a fault for every token and code; mode= ends it"},
 			{"POST /__latency?d=200ms", "wait before each answer"},
 			{"POST /__code", "a new code; client_id= and redirect_uri= bind it"},
+			{"POST /__secret", "accept these alone: secret= once or more, in the body"},
 			{"POST /__shape?mode=flat", "codes' answers as on the wire; data: as documented"},
 			{"POST /__age?d=25h", "make all tokens and codes older"},
 			{"GET  /__stream?bytes=9000", "a download of any size"},

@@ -17,7 +17,7 @@ func TestMockTakesAHostOfMetasOnly(t *testing.T) {
 func TestMocksHelpNamesEveryEndpoint(t *testing.T) {
 	_, stdout, _ := command(t, nil, "mock", "--help")
 	for _, want := range []string{"/access_token", "/refresh_access_token", "/oauth/access_token", "/me/media", "/__stats", "/__reset", "/__fault?",
-		"/__latency", "/__code", "/__shape", "/__age", "/__stream", "/__faults", "--threads-secret TEXT", "--threads-app-id ID", "--app-id ID"} {
+		"/__latency", "/__code", "/__secret", "/__shape", "/__age", "/__stream", "/__faults", "--threads-secret TEXT", "--threads-app-id ID", "--app-id ID"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("%s is not in the help", want)
 		}

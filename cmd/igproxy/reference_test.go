@@ -21,6 +21,8 @@ the same as a file to copy from.
 - **Durations** have a unit: 250ms, 10s, 1h30m. **Sizes** are bytes, or have one: 65536, 64KiB, 1MiB. **Switches** are true or false. **Lists**
   are [a, b] or one item a line in the file, and a,b in the environment; at most 64 items. A **text** has at most 4096 bytes.
 - ` + "`igproxy check`" + ` tells every problem at once, with file and line; ` + "`igproxy check --online`" + ` also proves Redis, the way to Instagram and the client secret.
+- **Changes**: what is live takes effect when the file, or a file that it names, has changed; what says restart waits for one, and so do all
+  variables, and TLS that is turned on or off. The log, and ` + "`igproxy reload`" + `, say which keys wait. [operations.md](operations.md) has more.
 - **Editors** that know JSON Schema complete and check the file by [config.schema.json](config.schema.json), if this is its first line:
   ` + "`# yaml-language-server: $schema=PATH`" + `. The schema takes what igproxy takes, but for a text that
   looks like a number and has no quotation marks; igproxy looks closer, and at what keys mean together.
@@ -54,7 +56,7 @@ func referenceMD() string {
 }
 
 func referenceSection(b *strings.Builder, title, doc string) {
-	fmt.Fprintf(b, "\n## %s\n\n%s\n\n| key | variable | value | default | what it does |\n|---|---|---|---|---|\n", title, doc)
+	fmt.Fprintf(b, "\n## %s\n\n%s\n\n| key | variable | value | default | changes | what it does |\n|---|---|---|---|---|---|\n", title, doc)
 }
 
 func referenceRow(b *strings.Builder, s setting, c *Config) {
@@ -68,8 +70,12 @@ func referenceRow(b *strings.Builder, s setting, c *Config) {
 	if s.example != "" && s.kind != kindWord && !strings.HasPrefix(s.example, "(") {
 		value += ", as in `" + s.example + "`"
 	}
+	changes := "live"
+	if waitsForRestart(s.key) {
+		changes = "restart"
+	}
 	key := strings.Replace(s.key, appKey(0)+".", "", 1)
-	fmt.Fprintf(b, "| `%s` | `%s` | %s | %s | %s |\n", key, envName(s.key), value, byDefault, strings.ReplaceAll(s.doc, "|", `\|`))
+	fmt.Fprintf(b, "| `%s` | `%s` | %s | %s | %s | %s |\n", key, envName(s.key), value, byDefault, changes, strings.ReplaceAll(s.doc, "|", `\|`))
 }
 
 func TestExampleAndReferenceTellTheSame(t *testing.T) {

@@ -45,6 +45,28 @@ func readSecretFile(path string) (proxy.Secret, error) {
 	return proxy.NewSecret(text), nil
 }
 
+// readClientSecrets reads a client secret, and the previous one if there is a second line: while it is being changed, Instagram takes the
+// one or the other. Its error is a *fileError.
+func readClientSecrets(path string) (current, previous proxy.Secret, err error) {
+	content, err := readSecret(path)
+	if err != nil {
+		return current, previous, err
+	}
+	lines := strings.Split(trimNewline(string(content)), "\n")
+	if len(lines) > 2 {
+		return current, previous, &fileError{shownPath(path), fault{"holds more than two lines", "keep the current secret, and below it at most the previous one"}}
+	}
+	secrets := make([]proxy.Secret, 2)
+	for i, line := range lines {
+		line = strings.TrimSuffix(line, "\r")
+		if f := checkSecret(line); f != nil {
+			return current, previous, &fileError{shownPath(path), *f}
+		}
+		secrets[i] = proxy.NewSecret(line)
+	}
+	return secrets[0], secrets[1], nil
+}
+
 // readKeyFile reads key material byte for byte, a newline at its end included. Its error is a *fileError.
 func readKeyFile(path string) (proxy.Secret, error) {
 	content, err := readSecret(path)

@@ -130,3 +130,40 @@ func TestAPathThatMayBeTheSecretIsNotShown(t *testing.T) {
 		}
 	}
 }
+
+func TestAClientSecretMayHaveThePreviousOneBelowIt(t *testing.T) {
+	t.Chdir(t.TempDir())
+	const before = "a-secret-of-before"
+	for text, want := range map[string][2]string{canary: {canary, ""}, canary + "\n": {canary, ""}, canary + "\n" + before: {canary, before},
+		canary + "\r\n" + before + "\r\n": {canary, before}} {
+		write(t, "secret", text)
+		current, previous, err := readClientSecrets("./secret")
+		if err != nil || current.Reveal() != want[0] || previous.Reveal() != want[1] {
+			t.Errorf("%q: got %q, %q, %v", text, current.Reveal(), previous.Reveal(), err)
+		}
+	}
+	for text, want := range map[string]string{
+		canary + "\n\n":                    "holds no secret",
+		"\n" + canary:                      "holds no secret",
+		canary + "\n" + before + "\nthird": "holds more than two lines",
+		canary + "\nshort":                 "holds fewer than 8 characters",
+		canary + "\nwith a blank":          "holds a blank",
+		canary + "\r" + before:             "holds a blank, a line break",
+	} {
+		write(t, "secret", text)
+		_, _, err := readClientSecrets("./secret")
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), canary) {
+			t.Errorf("%q: got %v, want %q", text, err, want)
+		}
+	}
+	write(t, "secret", canary+"\n"+before)
+	c, problems := loadConfig("", []string{"IGPROXY_CLIENT_SECRET_FILE=./secret"})
+	if apps := appsOf(c); len(apps) != 1 || apps[0].Previous.Reveal() != before || !strings.Contains(appWords(c), "with a previous secret") {
+		t.Errorf("got %v, %v", apps, problems)
+	}
+	next := c
+	next.PreviousSecret = c.ClientSecret
+	if got := differences(loaded{config: c}, loaded{config: next}); len(got) != 1 || got[0] != "client_secret_file" {
+		t.Errorf("another previous secret: %v", got)
+	}
+}

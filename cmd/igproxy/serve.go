@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	stdlog "log"
 	"log/slog"
 	"os"
@@ -26,19 +27,21 @@ func serveCommand(env environment) *cli.Command {
 		Description: "Needs the client secret, in IGPROXY_CLIENT_SECRET_FILE or IGPROXY_CLIENT_SECRET;\n" +
 			"all else has a default. A key a.b of the configuration file is IGPROXY_A_B in\n" +
 			"the environment, which wins. config.example.yaml documents every key.\n\n" +
-			"Listens on 127.0.0.1:8080 for apps, and on 127.0.0.1:9090 for /healthz, /readyz\n" +
-			"and /metrics. The first SIGTERM or SIGINT drains, the second ends now.",
+			"Listens on 127.0.0.1:8080 for apps, and on 127.0.0.1:9090 for /healthz, /readyz,\n" +
+			"/metrics and a page at /. The first SIGTERM or SIGINT drains, the second ends\nnow. " +
+			"SIGHUP reads the configuration again; a changed file is found without it.",
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
 			dumps := noCoreDumps() // before there is a secret
-			config, problems := loadConfig(c.String("config"), env.environ)
-			log, lines := newServeLog(env.stderr, config.Log.Level, config.Log.Format)
+			load := func() (Config, []Problem) { return loadConfig(c.String("config"), env.environ) }
+			config, problems := load()
+			log, level, lines := newServeLog(env.stderr, config.Log.Level, config.Log.Format)
 			if dumps != nil {
 				log.Warn(dumps.Error())
 			}
 			err := report(env, problems, log)
 			if err == nil {
-				err = serve(config, log, lines, isTerminal(env.stderr))
+				err = serve(config, origin{path: c.String("config"), load: load}, log, level, lines, env.stderr)
 			}
 			if !lines.close(lastLines) && err != nil {
 				return errReported // main would wait for standard error for ever
@@ -66,24 +69,49 @@ func report(env environment, problems []Problem, log *slog.Logger) error {
 	return nil
 }
 
-func serve(config Config, log *slog.Logger, lines *lines, terminal bool) error {
+func serve(config Config, from origin, log *slog.Logger, level *slog.LevelVar, lines *lines, stderr io.Writer) error {
 	slog.SetDefault(log) // package main owns the process; libraries that speak through the default are heard too
 	stdlog.SetOutput(unquoted(log, slog.LevelInfo).Writer())
 	cache.RouteLogs(log)
-	signals := make(chan os.Signal, 2)
+	signals, hangups, reloads := make(chan os.Signal, 2), make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
 	defer signal.Stop(signals)
-	// A log whose reader has gone is no reason to stop, as Go would have it for standard error; nor is a stray SIGHUP, but when it says
-	// that the terminal has gone.
-	signal.Ignore(syscall.SIGPIPE)
-	if !terminal {
-		signal.Ignore(syscall.SIGHUP)
-	}
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	signal.Ignore(syscall.SIGPIPE) // a log whose reader has gone is no reason to stop, as Go would have it for standard error
+	defer tellHangups(isTerminal(stderr), func() bool { return isTerminal(stderr) }, hangups, signals, reloads)()
+	from.hangup = reloads
 	keepToMemory(os.DirFS("/"), log)
-	s, err := newSidecar(config, log)
+	s, err := newSidecar(config, from, log)
 	if err != nil {
 		return err
 	}
+	s.level = level
 	s.metrics.LogLinesDropped(lines.Dropped)
 	return s.run(signals)
+}
+
+// tellHangups tells the two meanings of SIGHUP apart until stop: the terminal that igproxy was started at has gone, which ends it; and
+// everywhere else, read the configuration again.
+func tellHangups(atTerminal bool, there func() bool, hangups <-chan os.Signal, ends, reloads chan<- os.Signal) (stop func()) {
+	ending, ended := make(chan struct{}), make(chan struct{})
+	go func() { // ends with stop
+		defer close(ended)
+		for {
+			select {
+			case sig := <-hangups:
+				to := reloads
+				if atTerminal && !there() {
+					to = ends
+				}
+				select {
+				case to <- sig:
+				default: // one is on its way already
+				}
+			case <-ending:
+				return
+			}
+		}
+	}()
+	return func() { close(ending); <-ended }
 }

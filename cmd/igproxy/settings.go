@@ -52,7 +52,7 @@ func settings() []setting {
 		{key: "client_secret", kind: kindText, secret: true, check: checkSecret, example: "(better not here)", field: func(c *Config) any { return &c.ClientSecret },
 			doc: "The Instagram app's secret. Keep it out of this file: use client_secret_file or IGPROXY_CLIENT_SECRET."},
 		{key: "client_secret_file", kind: kindText, example: "/run/secrets/instagram", field: func(c *Config) any { return &c.ClientSecretFile },
-			doc: "The file that holds the client secret. One newline at its end is cut off."},
+			doc: "The file that holds the client secret; on a second line, while it is being changed, the previous one. One newline at its end is cut off. Read again when it changes."},
 
 		{key: "redirect_uris", kind: kindList, check: checkRedirect, example: "[https://app.example/callback]", field: func(c *Config) any { return &c.RedirectURIs },
 			doc: "The redirect URIs that a code may be exchanged with, byte for byte. Without any, POST /oauth/access_token is refused: the sidecar would else exchange anybody's codes."},
@@ -62,7 +62,7 @@ func settings() []setting {
 		{key: "threads.client_secret", kind: kindText, secret: true, check: checkSecret, example: "(better not here)", field: func(c *Config) any { return &c.Threads.ClientSecret },
 			doc: "The Threads app's secret. Keep it out of this file: use threads.client_secret_file or IGPROXY_THREADS_CLIENT_SECRET."},
 		{key: "threads.client_secret_file", kind: kindText, example: "/run/secrets/threads", field: func(c *Config) any { return &c.Threads.ClientSecretFile },
-			doc: "The file that holds the Threads app's secret."},
+			doc: "The file that holds the Threads app's secret, and maybe the previous one."},
 		{key: "threads.redirect_uris", kind: kindList, check: checkRedirect, example: "[https://app.example/threads]", field: func(c *Config) any { return &c.Threads.RedirectURIs },
 			doc: "As redirect_uris, for Threads."},
 		{key: "threads.url", kind: kindText, check: checkUpstreamURL, field: func(c *Config) any { return &c.Threads.URL },
@@ -83,7 +83,7 @@ func settings() []setting {
 			doc: "The key of tls.cert_file, in PEM."},
 
 		{key: "admin.listen", kind: kindText, check: checkListen, field: func(c *Config) any { return &c.Admin.Listen },
-			doc: "Where /healthz, /readyz and /metrics are: host:port, [::1]:port or unix:/path."},
+			doc: "Where /healthz, /readyz, /metrics and the page at / are: host:port, [::1]:port or unix:/path."},
 
 		{key: "upstream.url", kind: kindText, check: checkUpstreamURL, field: func(c *Config) any { return &c.Upstream.URL },
 			doc: "Instagram's base URL. Plain http only on loopback, for igproxy mock."},
@@ -107,7 +107,7 @@ func settings() []setting {
 		{key: "cache.max_entries", kind: kindCount, low: 1, high: 10 * million, field: func(c *Config) any { return &c.Cache.MaxEntries },
 			doc: "How many answers are kept in memory."},
 		{key: "cache.key_file", kind: kindText, example: "/run/secrets/igproxy-cache-key", field: func(c *Config) any { return &c.Cache.KeyFile },
-			doc: "A file of 32 to 4096 random bytes, taken as they are, that cache keys and seals are made of. Entries then survive a change of the client secret, which is used otherwise."},
+			doc: "A file of 32 to 4096 random bytes, taken as they are, that cache keys and seals are made of. Entries then survive a change of the client secret, which is used otherwise (of two, the previous one)."},
 
 		{key: "refresh.ttl", kind: kindDuration, low: second, high: hour, field: func(c *Config) any { return &c.Refresh.TTL },
 			doc: "How long a refreshed token is remembered, so that many processes that refresh one token cost one call."},
@@ -196,7 +196,7 @@ func settings() []setting {
 		{key: "log.level", kind: kindWord, words: []string{"debug", "info", "warn", "error"}, field: func(c *Config) any { return &c.Log.Level },
 			doc: "The least important lines to log."},
 		{key: "log.hits", kind: kindCount, low: 1, high: million, field: func(c *Config) any { return &c.Log.Hits },
-			doc: "How many lines a second are logged of hits in memory. The next line says how many had none; the metrics count all."},
+			doc: "How many lines a second are logged of hits, in memory and in Redis. The next line says how many had none; the metrics count all."},
 		{key: "log.format", kind: kindWord, words: []string{"auto", "json", "text"}, field: func(c *Config) any { return &c.Log.Format },
 			doc: "How lines are logged. auto is text when standard error is a terminal, and json otherwise."},
 	}

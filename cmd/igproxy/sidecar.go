@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
@@ -22,11 +24,17 @@ type sidecar struct {
 	proxy      *proxy.Proxy
 	metrics    *proxy.Metrics
 	app, admin *listener
+	level      *slog.LevelVar // of log; nil: it stays as it is
+	secure     atomic.Pointer[tls.Config]
+	operator   atomic.Pointer[http.Handler] // the admin handlers
+	reloads    *reloader
+	unwatch    func() // ends the admin page's history and streams
 }
 
 // newSidecar builds and opens everything, or nothing: on an error what was opened is closed again.
-func newSidecar(config Config, log *slog.Logger) (s *sidecar, err error) {
+func newSidecar(config Config, from origin, log *slog.Logger) (s *sidecar, err error) {
 	s = &sidecar{config: config, log: log}
+	asked := config // systemd's sockets have addresses of their own
 	defer func() {
 		if err != nil {
 			s.abandon()
@@ -43,22 +51,24 @@ func newSidecar(config Config, log *slog.Logger) (s *sidecar, err error) {
 	if s.cache, err = cache.New(co); err != nil {
 		return s, err
 	}
-	if s.app, err = appListener(config, metrics, log); err != nil {
-		return s, err
-	}
-	adminNet, err := listen("admin.listen", config.Admin.Listen, adminSocketMode)
+	sockets, err := inherited()
 	if err != nil {
 		return s, err
 	}
+	defer closeAll(sockets) // those nobody took
+	if s.app, err = s.appListener(&config, sockets, metrics, log); err != nil {
+		return s, err
+	}
+	adminNet, err := open(sockets, "admin", "admin.listen", &config.Admin.Listen, adminSocketMode, log)
+	if err != nil {
+		return s, err
+	}
+	s.config = config
 	s.admin = newListener(newBounded(adminNet, adminConnections), config, log)
-	po, err := proxyOptions(config)
+	po, err := s.proxyOptions(config)
 	if err != nil {
 		return s, err
 	}
-	if po.Bearer, err = bearerOf(config, log); err != nil {
-		return s, err
-	}
-	po.Cache, po.Metrics, po.Logger, po.AnyHost = s.cache, metrics, log, anyHost(s.app.net, config.AllowedHosts)
 	if s.proxy, err = proxy.New(po); err != nil {
 		return s, err
 	}
@@ -69,32 +79,43 @@ func newSidecar(config Config, log *slog.Logger) (s *sidecar, err error) {
 		s.app.server.RegisterOnShutdown(s.app.bound.endAllIdle)
 	}
 	s.app.server.Handler = s.proxy
-	s.admin.server.Handler = s.proxy.Admin(config.AllowedHosts, anyHost(adminNet, config.AllowedHosts))
+	s.reloads = newReloader(asked, from, metrics, log)
+	s.reloads.apply = func(config Config) error {
+		notifyReloading(log)
+		defer s.ready()
+		return s.apply(config)
+	}
+	s.serveOperator(config)
+	s.admin.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.operator.Load()).ServeHTTP(w, r) })
+	s.describe(config)
 	return s, nil
 }
 
 // appListener opens the app's side: who may connect, how many, and in TLS or not.
-func appListener(config Config, metrics *proxy.Metrics, log *slog.Logger) (*listener, error) {
-	secure, err := serverTLS(config, log)
+func (s *sidecar) appListener(config *Config, sockets map[string]net.Listener, metrics *proxy.Metrics, log *slog.Logger) (*listener, error) {
+	secure, err := serverTLS(*config, log)
 	if err != nil {
 		return nil, err
 	}
+	s.secure.Store(secure)
 	mode, err := socketMode(config.Server.SocketMode)
 	if err != nil {
 		return nil, err
 	}
-	l, err := listen("listen", config.Listen, mode)
+	l, err := open(sockets, "app", "listen", &config.Listen, mode, log)
 	if err != nil {
 		return nil, err
 	}
-	if err := refuseStrangers(l, config); err != nil {
+	if err := refuseStrangers(l, *config); err != nil {
 		_ = l.Close()
 		return nil, err
 	}
 	bound := newBounded(newPeers(l, config.Auth.UIDs, metrics.PeerRefused, log), config.Server.MaxConnections)
-	app := newListener(bound, config, log)
+	app := newListener(bound, *config, log)
 	app.bound = bound
-	app.secure, app.server.TLSConfig = secure != nil, secure
+	if app.secure = secure != nil; app.secure {
+		app.server.TLSConfig = s.tlsOfNow()
+	}
 	return app, nil
 }
 
@@ -112,25 +133,52 @@ func (s *sidecar) abandon() {
 
 // run serves until a signal comes, then drains. A second signal ends it at once, with an error.
 func (s *sidecar) run(signals <-chan os.Signal) error {
+	s.learn()
 	failed := make(chan error, 2)
+	s.unwatch = s.proxy.Watch()
+	s.admin.server.RegisterOnShutdown(s.unwatch) // Shutdown would wait for a stream that nobody ends
 	s.app.serve(failed)
 	s.admin.serve(failed)
 	s.started()
+	stopReloads := s.reloads.start()
+	defer stopReloads()
+	defer watchdog(s.log, s.alive)()
 	select {
 	case err := <-failed:
 		s.end()
 		return fmt.Errorf("serving failed: %w", err)
 	case sig := <-signals:
+		stopReloads() // what drains is not built anew
+		s.config = s.reloads.config()
 		s.log.Info("draining", "signal", sig.String(), "at_most", s.config.Server.Drain.String())
 		return s.drain(signals)
 	}
+}
+
+// learnTime is how long a start may wait to hear what was purged. A Redis that does not answer keeps nobody from starting.
+const learnTime = 250 * time.Millisecond
+
+func (s *sidecar) learn() {
+	ctx, cancel := context.WithTimeout(context.Background(), learnTime)
+	defer cancel()
+	s.cache.Learn(ctx)
 }
 
 func (s *sidecar) started() {
 	b := readBuild()
 	s.log.Info("listening", "url", s.app.url(), "admin", s.admin.url(), "upstream", s.config.Upstream.URL,
 		"open_to", trustWords(s.config), "cache", cacheWords(s.config), "version", b.version, "go", b.goVersion)
+	s.ready()
 }
+
+// describe tells the page what runs.
+func (s *sidecar) describe(config Config) {
+	b := readBuild()
+	s.proxy.Describe(proxy.About{Version: b.version, Commit: b.commit, Go: b.goVersion, RedisMode: config.Redis.Mode, Configuration: effective(config)})
+}
+
+// ready tells systemd.
+func (s *sidecar) ready() { notifyReady(s.log, "answering on "+s.app.url()) }
 
 // drain ends in order: readiness goes, the app's listener stops and its requests are answered, flights land, stores finish, and the
 // admin listener goes last, so that an orchestrator can watch.
@@ -138,10 +186,11 @@ func (s *sidecar) drain(signals <-chan os.Signal) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Server.Drain)
 	defer cancel()
 	s.proxy.Drain()
+	notifyStopping(s.log)
 	start := time.Now()
 	done := make(chan error, 1)
 	go func() { // ends when drained, or soon after ctx
-		done <- errors.Join(s.app.server.Shutdown(ctx), s.proxy.Close(ctx), s.cache.Close(ctx), s.admin.server.Shutdown(ctx))
+		done <- errors.Join(s.app.shutdown(ctx), s.proxy.Close(ctx), s.cache.Close(ctx), s.admin.server.Shutdown(ctx))
 	}()
 	select {
 	case err := <-done:
@@ -161,6 +210,7 @@ func (s *sidecar) drain(signals <-chan os.Signal) error {
 
 // end closes whatever is still open; harmless after a drain.
 func (s *sidecar) end() {
+	s.unwatch()
 	_ = s.app.server.Close()
 	s.app.bound.endAllIdle()
 	_ = s.admin.server.Close()
@@ -177,6 +227,7 @@ const adminConnections = 64
 // listener is an HTTP server and what it listens on.
 type listener struct {
 	net    net.Listener
+	door   *door        // net's outermost
 	bound  *bounded     // of the app's listener
 	parked net.Listener // connections that come back; nil: none are parked
 	server *http.Server
@@ -196,7 +247,8 @@ func newListener(l net.Listener, config Config, log *slog.Logger) *listener {
 		DisableGeneralOptionsHandler: true,
 	}
 	watch(server)
-	return &listener{net: l, done: make(chan struct{}), server: server}
+	door := newDoor(l)
+	return &listener{net: door, door: door, done: make(chan struct{}), server: server}
 }
 
 // serve accepts connections in a goroutine that ends when the server is closed.

@@ -40,6 +40,8 @@ func (i *Instagram) controlAt(path string) (http.HandlerFunc, string) {
 		return i.serveAge, http.MethodPost
 	case "/__code":
 		return i.serveCode, http.MethodPost
+	case "/__secret":
+		return i.serveSecret, http.MethodPost
 	case "/__shape":
 		return i.serveShape, http.MethodPost
 	case "/__reset":
@@ -122,6 +124,22 @@ func (i *Instagram) serveShape(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	say(w, http.StatusOK, "shape", mode)
+}
+
+// serveSecret takes the secrets from the body only: an address may be written down on the way.
+func (i *Instagram) serveSecret(w http.ResponseWriter, r *http.Request) {
+	if err := r.ParseForm(); err != nil || r.URL.RawQuery != "" {
+		say(w, http.StatusBadRequest, "error", "write the secrets into the body, as a form: secret=..., once or more; app=threads for the Threads app's")
+		return
+	}
+	f, known := map[string]*family{"": instagramFamily, "instagram": instagramFamily, "threads": threadsFamily}[r.PostForm.Get("app")]
+	if !known {
+		say(w, http.StatusBadRequest, "error", "app is instagram or threads")
+		return
+	}
+	secrets := r.PostForm["secret"]
+	i.setSecrets(f, secrets)
+	say(w, http.StatusOK, "secrets", len(secrets))
 }
 
 func (i *Instagram) serveReset(w http.ResponseWriter, _ *http.Request) {

@@ -91,7 +91,7 @@ func TestControlsTakeOneMethod(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	other := map[string]string{"GET": "POST", "POST": "GET"}
 	for target, allowed := range map[string]string{"/__stats": "GET", "/__faults": "GET", "/__reset": "POST",
-		"/__fault?mode=down": "POST", "/__latency?d=1s": "POST", "/__age?d=25h": "POST", "/__code": "POST", "/__shape?mode=flat": "POST"} {
+		"/__fault?mode=down": "POST", "/__latency?d=1s": "POST", "/__age?d=25h": "POST", "/__code": "POST", "/__shape?mode=flat": "POST", "/__secret": "POST"} {
 		a := s.send(t, other[allowed], target, nil, nil)
 		if a.status != 405 || a.header.Get("Allow") != allowed {
 			t.Errorf("%s: got %d, Allow %q", target, a.status, a.header.Get("Allow"))
@@ -115,5 +115,38 @@ func TestFaultsAreListedWithTheirPrefix(t *testing.T) {
 	}
 	if s.Calls() != 0 {
 		t.Error("a control endpoint was counted as a call")
+	}
+}
+
+func TestSecretsByControl(t *testing.T) {
+	s := newStand(t, ServerOptions{})
+	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	for _, c := range []struct {
+		target, body string
+		status       int
+		accepted     []string
+		refused      []string
+	}{
+		{"/__secret", "secret=one-secret", 200, []string{"one-secret"}, []string{"another-one", ""}},
+		{"/__secret", "secret=one-secret&secret=another-one", 200, []string{"one-secret", "another-one"}, []string{"a-third"}},
+		{"/__secret", "app=threads&secret=a-third", 200, []string{"one-secret", "another-one"}, []string{"a-third"}},
+		{"/__secret?secret=a-third", "", 400, []string{"one-secret"}, []string{"a-third"}},
+		{"/__secret", "app=facebook&secret=a-third", 400, []string{"one-secret"}, []string{"a-third"}},
+		{"/__secret", "", 200, []string{"one-secret", "a-third"}, []string{""}},
+	} {
+		if a := s.send(t, "POST", c.target, strings.NewReader(c.body), form); a.status != c.status || strings.Contains(a.body, "one") {
+			t.Errorf("%s %s: got %d %s", c.target, c.body, a.status, a.body)
+		}
+		accepts := s.Instagram.app(instagramFamily).accepts
+		for _, secret := range c.accepted {
+			if !accepts(secret) {
+				t.Errorf("after %s %s: %q is refused", c.target, c.body, secret)
+			}
+		}
+		for _, secret := range c.refused {
+			if accepts(secret) {
+				t.Errorf("after %s %s: %q is accepted", c.target, c.body, secret)
+			}
+		}
 	}
 }

@@ -66,7 +66,7 @@ func (h host) serves(e *endpoint) bool {
 
 // family is whose request it is: the host's; else the grant type tells it, the app id of a code exchange, or the token's look.
 func (x *exchange) chooseFamily() *family {
-	id := x.instagram.apps[threadsFamily].id
+	id := x.instagram.app(threadsFamily).id
 	switch {
 	case x.instagram.host.family != nil:
 		return x.instagram.host.family

@@ -52,7 +52,6 @@ type app struct {
 
 // Instagram is the stand-in. It is an http.Handler; Start serves it on a real listener. Safe for concurrent use.
 type Instagram struct {
-	apps       map[*family]app
 	host       host
 	pagingBase string
 	log        *slog.Logger
@@ -62,7 +61,8 @@ type Instagram struct {
 	close      func()
 
 	mu      sync.Mutex // protects what follows
-	shape   string     // of the answers to codes
+	apps    map[*family]app
+	shape   string // of the answers to codes
 	latency time.Duration
 	fault   *Fault // of every token; nil: by prefix
 	book    *book
@@ -90,16 +90,39 @@ func New(o Options) *Instagram {
 	return i
 }
 
-// accepting keeps a digest of the secret, so that no dump of an Instagram can show it.
-func accepting(secret string) func(string) bool {
-	if secret == "" {
+// accepting keeps digests of the secrets, so that no dump of an Instagram can show one. None, or an empty one: any that is not empty.
+func accepting(secrets ...string) func(string) bool {
+	var wanted [][sha256.Size]byte
+	for _, s := range secrets {
+		if s != "" {
+			wanted = append(wanted, sha256.Sum256([]byte(s)))
+		}
+	}
+	if len(wanted) == 0 {
 		return func(given string) bool { return given != "" }
 	}
-	want := sha256.Sum256([]byte(secret))
 	return func(given string) bool {
-		got := sha256.Sum256([]byte(given))
-		return subtle.ConstantTimeCompare(got[:], want[:]) == 1
+		got, found := sha256.Sum256([]byte(given)), 0
+		for _, want := range wanted {
+			found |= subtle.ConstantTimeCompare(got[:], want[:])
+		}
+		return found == 1
 	}
+}
+
+// SetSecrets changes which client secrets of the Instagram app are accepted from now on, as the dashboard's "Reset" does; none: any.
+func (i *Instagram) SetSecrets(secrets ...string) { i.setSecrets(instagramFamily, secrets) }
+
+func (i *Instagram) setSecrets(f *family, secrets []string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.apps[f] = app{i.apps[f].id, accepting(secrets...)}
+}
+
+func (i *Instagram) app(f *family) app {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.apps[f]
 }
 
 // ServeHTTP answers the control endpoints at once and everything else as Instagram does. Faults that cut an answer short take over the

@@ -32,7 +32,7 @@ func (x *exchange) refuseCode() *graphError {
 			return &e
 		}
 	}
-	app, redirect := x.instagram.apps[x.family], last(x.form, "redirect_uri")
+	app, redirect := x.instagram.app(x.family), last(x.form, "redirect_uri")
 	switch u, err := url.Parse(redirect); {
 	case app.id != "" && x.client != app.id:
 		return &unknownApp

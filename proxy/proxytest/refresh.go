@@ -13,7 +13,7 @@ var tooYoung = graphError{status: 400, Type: "OAuthException", Code: 190,
 // refuseExchange checks in Instagram's order: secret, then token.
 func (x *exchange) refuseExchange() *graphError {
 	switch {
-	case !x.instagram.apps[x.family].accepts(x.secret):
+	case !x.instagram.app(x.family).accepts(x.secret):
 		return &wrongSecret
 	case x.short == "":
 		return &noToken

@@ -1,0 +1,18 @@
+package breaker_test
+
+import (
+	"testing"
+
+	"github.com/igproxy/igproxy/breaker"
+)
+
+// Counted and not timed; see proxy/allocs_test.go.
+func TestACallThroughTheBreakerAllocatesOnce(t *testing.T) {
+	g, err := breaker.New(options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := testing.AllocsPerRun(500, func() { err = g.Do(saying(breaker.Success)) }); got > 1 || err != nil {
+		t.Errorf("%v allocations, want 1 at the most (%v)", got, err)
+	}
+}

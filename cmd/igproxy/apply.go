@@ -1,0 +1,77 @@
+package main
+
+import (
+	"crypto/tls"
+	"net/http"
+
+	"github.com/igproxy/igproxy/proxy"
+)
+
+// proxyOptions are the proxy's, with what the sidecar has for it.
+func (s *sidecar) proxyOptions(config Config) (proxy.Options, error) {
+	o, err := proxyOptions(config)
+	if err != nil {
+		return o, err
+	}
+	if o.Bearer, err = bearerOf(config, s.log); err != nil {
+		return o, err
+	}
+	o.Cache, o.Metrics, o.Logger, o.AnyHost = s.cache, s.metrics, s.log, anyHost(s.app.net, config.AllowedHosts)
+	return o, nil
+}
+
+// apply makes a configuration take effect that the listeners, the servers and Redis's client need no change for. Everything that can fail
+// is built first, and then all of it is swapped.
+func (s *sidecar) apply(config Config) error {
+	o, err := s.proxyOptions(config)
+	if err != nil {
+		return err
+	}
+	secure, err := serverTLS(config, s.log)
+	if err != nil {
+		return err
+	}
+	if err := refuseStrangers(s.app.net, config); err != nil { // the listener is the one of the start, whatever listen says now
+		return err
+	}
+	if err := s.proxy.Reload(o); err != nil {
+		return err
+	}
+	s.secure.Store(secure)
+	s.serveOperator(config)
+	s.describe(config)
+	s.cache.Resize(config.Cache.MaxEntries)
+	if s.level != nil {
+		s.level.Set(levelOf(config.Log.Level))
+	}
+	return nil
+}
+
+// tlsOfNow is how the app's listener speaks TLS: each handshake finds what the last reload left.
+func (s *sidecar) tlsOfNow() *tls.Config {
+	first := s.secure.Load()
+	return &tls.Config{
+		MinVersion: first.MinVersion,
+		NextProtos: first.NextProtos,
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			now := s.secure.Load()
+			if now.GetConfigForClient != nil {
+				return now.GetConfigForClient(hello)
+			}
+			return now, nil
+		},
+	}
+}
+
+// serveOperator builds the admin handlers.
+func (s *sidecar) serveOperator(config Config) {
+	var operations []proxy.Operation
+	if s.reloads.load != nil {
+		operations = append(operations, proxy.Operation{Name: "reload", Run: func(*http.Request) (any, bool) {
+			reply := s.reloads.reload()
+			return reply, reply.Reloaded
+		}})
+	}
+	h := s.proxy.Admin(config.AllowedHosts, anyHost(s.admin.net, config.AllowedHosts), operations...)
+	s.operator.Store(&h)
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy"
+)
+
+// effective is every setting with the value in force, for the admin listener's page. A secret, and whatever may hold one, is "set".
+func effective(c Config) (pairs [][2]string) {
+	rows := settings()
+	for i := range c.Apps {
+		rows = append(rows, appSettings(i)...)
+	}
+	for _, s := range rows {
+		pairs = append(pairs, [2]string{s.key, s.shown(&c)})
+	}
+	return pairs
+}
+
+// shown is the value as a person writes it.
+func (s setting) shown(c *Config) string {
+	switch v := s.field(c).(type) {
+	case *proxy.Secret:
+		if v.IsZero() {
+			return ""
+		}
+		return "set"
+	case *string:
+		return *v
+	case *[]string:
+		return strings.Join(*v, ", ")
+	case *bool:
+		return strconv.FormatBool(*v)
+	case *time.Duration:
+		return durationText(*v)
+	case *int64:
+		return sizeText(*v)
+	case *int:
+		if s.kind == kindSize {
+			return sizeText(int64(*v))
+		}
+		return strconv.Itoa(*v)
+	case *float64:
+		return strconv.FormatFloat(*v, 'g', -1, 64)
+	}
+	return fmt.Sprintf("a value of a kind not shown here (%s)", s.kind)
+}

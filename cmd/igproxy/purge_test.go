@@ -1,0 +1,49 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/igproxy/igproxy/proxy"
+)
+
+func TestATokenToPurgeComesFromStandardInputAndIsOne(t *testing.T) {
+	for text, want := range map[string]string{"IGAAshort": "IGAAshort", "IGAAshort\n": "IGAAshort", " IGAAshort \r\n": "IGAAshort"} {
+		if got, err := tokenFrom(strings.NewReader(text)); err != nil || got != want {
+			t.Errorf("%q: got %q, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "\n", "one two", "one\ntwo", strings.Repeat("a", maxStdin+1)} {
+		if got, err := tokenFrom(strings.NewReader(text)); err == nil {
+			t.Errorf("%.20q was taken as %.20q", text, got)
+		}
+	}
+	var out, errs bytes.Buffer
+	code := run(context.Background(), []string{"igproxy", "purge", "IGAA-in-the-process-list"}, environment{stdout: &out, stderr: &errs, environ: withSecret})
+	if code != exitUsage || !strings.Contains(errs.String(), "purge takes no argument") {
+		t.Errorf("a token as an argument: exit code %d: %s", code, errs.String())
+	}
+}
+
+func TestWhatAPurgeReachedIsToldAsItIs(t *testing.T) {
+	for want, reply := range map[string]proxy.PurgeReply{
+		"purged: everything of one, two; the other sidecars on this Redis forget within seconds\n": {Purged: "all", Apps: []string{"one", "two"}, Fleet: "told"},
+		"purged: the token of one\n": {Purged: "token", Apps: []string{"one"}, Fleet: "none"},
+	} {
+		var out bytes.Buffer
+		if err := purged(reply, environment{stdout: &out}); err != nil || out.String() != want {
+			t.Errorf("got %q, %v, want %q", out.String(), err, want)
+		}
+	}
+	for want, reply := range map[string]proxy.PurgeReply{
+		"nothing was purged: there is no app of this name": {Purged: "nothing", Problem: "there is no app of this name"},
+		"in this sidecar only":                             {Purged: "all", Apps: []string{"one"}, Fleet: "not told", Problem: "redis: refused"},
+	} {
+		var out bytes.Buffer
+		if err := purged(reply, environment{stdout: &out}); err == nil || !strings.Contains(err.Error(), want) || out.Len() > 0 {
+			t.Errorf("got %v and %q, want %q", err, out.String(), want)
+		}
+	}
+}

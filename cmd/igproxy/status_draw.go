@@ -1,0 +1,181 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy"
+)
+
+// drawn is the picture in text, at most helpWidth wide but for long names.
+func drawn(p proxy.Picture) string {
+	var b strings.Builder
+	row := func(name, format string, values ...any) {
+		fmt.Fprintf(&b, "%-11s %s\n", name, fmt.Sprintf(format, values...))
+	}
+	row("igproxy", "%s, %s, up %s", p.Version, readiness(p.State), age(p.Process.UptimeSeconds))
+	for _, w := range warnings(p) {
+		row("  !", "%s", w)
+	}
+	b.WriteString("\n")
+	row("requests", "%s  %.1f/s, %d in 15 min", spark(p), p.Requests.PerSecond, p.Requests.Window)
+	row("", "%s", counts(p.Requests.ByOutcome, "none"))
+	row("hit ratio", "%s", share(p.HitRatio))
+	row("hits", "p50 %s, p99 %s", millis(p.Latency.Hits.P50), millis(p.Latency.Hits.P99))
+	row("exchanges", "p50 %s, p99 %s, %d of them", millis(p.Latency.Exchanges.P50), millis(p.Latency.Exchanges.P99), p.Latency.Exchanges.Count)
+	row("calls saved", "%d by the cache, %d by joining", p.Saved.Cache, p.Saved.Coalescing)
+	row("under way", "%d flights, %d of %d calls; %d entries in memory", p.State.Flights, p.Upstream.InFlight, p.Upstream.Most, p.State.Entries)
+	b.WriteString("\n")
+	row("calls", "%s", counts(p.Upstream.Results, "none"))
+	for _, u := range p.Upstream.Breakers {
+		changed := ""
+		if len(u.Changes) > 0 {
+			changed = ", since " + clock(u.Changes[0].At)
+		}
+		row("breaker", "%-10s %s%s", u.Upstream, u.State, changed)
+	}
+	row("redis", "%s", redisLine(p.Redis))
+	for _, l := range p.Limits {
+		row("limits", "%s: %s", l.App, limitLine(l))
+	}
+	b.WriteString("\n")
+	row("process", "%d goroutines, heap %s, %s in all", p.Process.Goroutines, mebi(p.Process.HeapBytes), mebi(p.Process.MemoryBytes))
+	return b.String()
+}
+
+func readiness(s proxy.Status) string {
+	switch {
+	case s.Draining:
+		return "draining"
+	case s.Ready:
+		return "ready"
+	}
+	return "not ready"
+}
+
+// warnings are what a person on call should read first.
+func warnings(p proxy.Picture) (list []string) {
+	if p.State.ClientSecret != "ok" {
+		list = append(list, "Instagram refuses the client secret ("+p.State.ClientSecret+")")
+	}
+	for _, b := range p.Upstream.Breakers {
+		if b.State != "closed" {
+			list = append(list, "the breaker of "+b.Upstream+" is "+b.State+"; known tokens are still served")
+		}
+	}
+	if p.Redis.State == "degraded" {
+		list = append(list, "Redis is left alone ("+p.Redis.Fault+"); memory serves")
+	}
+	for _, l := range p.Limits {
+		if l.Regain > 0 {
+			list = append(list, fmt.Sprintf("the rate limit of %s is used up, for %v min", l.App, l.Regain))
+		}
+	}
+	return list
+}
+
+// bars are the heights of a sparkline.
+var bars = []rune("▁▂▃▄▅▆▇█")
+
+// sparks is how many columns it has: of 15 minutes, 30 s each.
+const sparks = 30
+
+// spark draws the requests of the last 15 minutes, scaled to the highest; a stretch before the start is blank.
+func spark(p proxy.Picture) string {
+	var sums [sparks]uint64
+	var known [sparks]bool
+	width := max(1, time.Duration(p.WindowSeconds/sparks*1e9))
+	for _, b := range append(slices.Clone(p.Buckets), p.Live) {
+		middle := b.At.Add(time.Duration(b.Seconds * 5e8))
+		if i := sparks - 1 - int(p.Now.Sub(middle)/width); i >= 0 && i < sparks {
+			known[i] = true
+			for _, n := range b.Counts {
+				sums[i] += n
+			}
+		}
+	}
+	highest := max(1, slices.Max(sums[:]))
+	line := make([]rune, sparks)
+	for i, n := range sums {
+		switch {
+		case !known[i]:
+			line[i] = ' '
+		case n == 0:
+			line[i] = bars[0]
+		default:
+			line[i] = bars[min(len(bars)-1, 1+int(float64(n)/float64(highest+1)*float64(len(bars)-1)))]
+		}
+	}
+	return string(line)
+}
+
+// counts are words with numbers, the largest first.
+func counts(of map[string]uint64, none string) string {
+	words := slices.SortedFunc(maps.Keys(of), func(a, b string) int { return cmp.Or(cmp.Compare(of[b], of[a]), cmp.Compare(a, b)) })
+	for i, w := range words {
+		words[i] = w + " " + strconv.FormatUint(of[w], 10)
+	}
+	return cmp.Or(strings.Join(words, ", "), none)
+}
+
+func redisLine(r proxy.RedisView) string {
+	line := r.State
+	if r.Mode != "" {
+		line += " (" + r.Mode + ")"
+	}
+	if r.Since != nil {
+		line += ", since " + clock(*r.Since)
+	}
+	faults := map[string]uint64{}
+	for _, e := range r.Errors {
+		if e.Window > 0 {
+			faults[e.Operation+" "+e.Kind] = e.Window
+		}
+	}
+	if len(faults) > 0 {
+		line += "; faults: " + counts(faults, "")
+	}
+	return line
+}
+
+func limitLine(l proxy.Limits) string {
+	var parts []string
+	for _, usage := range []map[string]float64{l.Usage, l.Business} {
+		for _, kind := range slices.Sorted(maps.Keys(usage)) {
+			parts = append(parts, fmt.Sprintf("%s %.4g %%", strings.ReplaceAll(kind, "_", " "), usage[kind]))
+		}
+	}
+	return strings.Join(parts, ", ") + ", at " + clock(l.At)
+}
+
+func share(ratio *float64) string {
+	if ratio == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f %%", *ratio*100)
+}
+
+func millis(ms *float64) string {
+	if ms == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.3g ms", *ms)
+}
+
+func mebi(bytes uint64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
+
+func clock(t time.Time) string { return t.Local().Format(time.TimeOnly) }
+
+func age(seconds float64) string {
+	return (time.Duration(seconds) * time.Second).String()
+}
+
+// onScreen overwrites what the screen shows, without a flash between.
+func onScreen(text string) string {
+	return toTheTop + strings.ReplaceAll(text, "\n", blankLine) + blankRest
+}

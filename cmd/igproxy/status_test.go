@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/breaker"
+	"github.com/igproxy/igproxy/proxy"
+)
+
+// samplePicture is one of a bad quarter of an hour.
+func samplePicture() proxy.Picture {
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.Local)
+	p50, p99, ratio := .16, 4.5, .845
+	p := proxy.Picture{Now: now, Started: now.Add(-90 * time.Second), Version: "v1.0.0", WindowSeconds: 900, BucketSeconds: 5,
+		Outcomes: []string{"token", "passed", "refused", "limited", "rejected", "unavailable", "timeout", "failed", "gone"},
+		State:    proxy.Status{Ready: true, ClientSecret: "ok", Flights: 2, Entries: 62}, HitRatio: &ratio,
+		Requests: proxy.Requests{Window: 503, PerSecond: 16.9, ByOutcome: map[string]uint64{"token": 476, "unavailable": 15, "refused": 12}},
+		Saved:    proxy.Saved{Cache: 426, Coalescing: 3}, Process: proxy.Process{UptimeSeconds: 90, Goroutines: 21, HeapBytes: 1 << 20, MemoryBytes: 13 << 20}}
+	p.Latency.Hits, p.Latency.Exchanges = proxy.Latency{Count: 426, P50: &p50, P99: &p99}, proxy.Latency{}
+	for i := range 18 {
+		b := proxy.Bucket{At: now.Add(time.Duration(i-18) * 5 * time.Second), Seconds: 5}
+		b.Counts[0] = uint64(10 * (i / 6))
+		p.Buckets = append(p.Buckets, b)
+	}
+	p.Live = proxy.Bucket{At: now}
+	p.Upstream = proxy.Upstreams{InFlight: 1, Most: 128, Results: map[string]uint64{"token": 50, "transient": 3},
+		Breakers: []proxy.BreakerView{{Upstream: "instagram", State: "open", Changes: []proxy.Change{{At: now, To: breaker.Open}}}, {Upstream: "login", State: "closed"}}}
+	p.Redis = proxy.RedisView{State: "degraded", Mode: "single", Fault: "refused", Since: &now, Errors: []proxy.RedisError{{Operation: "claim", Kind: "refused", Window: 3, Total: 9}}}
+	p.Limits = []proxy.Limits{{App: "default", At: now, Usage: map[string]float64{"call_count": 12}, Regain: 5}}
+	return p
+}
+
+func TestStatusTellsThePictureInText(t *testing.T) {
+	want := `igproxy     v1.0.0, ready, up 1m30s
+  !         the breaker of instagram is open; known tokens are still served
+  !         Redis is left alone (refused); memory serves
+  !         the rate limit of default is used up, for 5 min
+
+requests                               ▁▅█  16.9/s, 503 in 15 min
+            token 476, unavailable 15, refused 12
+hit ratio   84.5 %
+hits        p50 0.16 ms, p99 4.5 ms
+exchanges   p50 -, p99 -, 0 of them
+calls saved 426 by the cache, 3 by joining
+under way   2 flights, 1 of 128 calls; 62 entries in memory
+
+calls       token 50, transient 3
+breaker     instagram  open, since 12:00:00
+breaker     login      closed
+redis       degraded (single), since 12:00:00; faults: claim refused 3
+limits      default: call count 12 %, at 12:00:00
+
+process     21 goroutines, heap 1.0 MiB, 13.0 MiB in all
+`
+	if got := drawn(samplePicture()); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := drawn(proxy.Picture{}); !strings.Contains(got, "hit ratio   -") {
+		t.Errorf("of nothing: %s", got)
+	}
+}
+
+// pictured answers /status with p, and counts.
+func pictured(t *testing.T, p proxy.Picture) (environ []string, asked *atomic.Int64) {
+	t.Helper()
+	asked = &atomic.Int64{}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1); r.URL.Path != "/status" {
+			t.Errorf("asked for %s", r.URL)
+		}
+		_ = json.NewEncoder(w).Encode(p)
+	}))
+	t.Cleanup(s.Close)
+	return []string{"IGPROXY_ADMIN_LISTEN=" + s.Listener.Addr().String()}, asked
+}
+
+func TestStatusAsksTheAdminListener(t *testing.T) {
+	p := samplePicture()
+	p.Version = "v1\x1b[2J\a"
+	environ, _ := pictured(t, p)
+	code, stdout, stderr := command(t, environ, "status")
+	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "igproxy     v1[2J, ready") || strings.ContainsAny(stdout, "\x1b\a") {
+		t.Errorf("exit code %d, %q %s", code, stdout, stderr)
+	}
+	code, stdout, _ = command(t, environ, "status", "--json")
+	var got proxy.Picture
+	if err := json.Unmarshal([]byte(stdout), &got); code != 0 || err != nil || got.Requests.Window != 503 {
+		t.Errorf("--json: exit code %d, %v\n%s", code, err, stdout)
+	}
+	for _, bad := range [][]string{{"status", "--timeout", "0s"}, {"status", "--every", "-1s"}} {
+		if code, _, _ := command(t, environ, bad...); code != exitUsage {
+			t.Errorf("%v: exit code %d", bad, code)
+		}
+	}
+	if code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=127.0.0.1:1"}, "status"); code != exitFailed || stdout != "" || !strings.Contains(stderr, "no answer from 127.0.0.1:1") {
+		t.Errorf("nobody there: exit code %d\n%s%s", code, stdout, stderr)
+	}
+	other, _ := pictured(t, proxy.Picture{})
+	if code, _, stderr := command(t, other, "status"); code != exitFailed || !strings.Contains(stderr, "not as igproxy does") {
+		t.Errorf("another program: exit code %d\n%s", code, stderr)
+	}
+}
+
+// At a terminal it takes the other screen and gives it back; elsewhere it says it again. It goes on while nobody answers.
+func TestWatchShowsItAgainAndAgain(t *testing.T) {
+	for _, terminal := range []bool{true, false} {
+		environ, asked := pictured(t, samplePicture())
+		_, address, _ := strings.Cut(environ[0], "=")
+		ctx, cancel := context.WithCancel(t.Context())
+		var out bytes.Buffer
+		done := make(chan error, 1)
+		s := statusReader{address: address, timeout: 20 * time.Second, out: &out}
+		go func() { done <- s.watch(ctx, time.Millisecond, terminal) }()
+		for asked.Load() < 4 {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		text := out.String()
+		if n := strings.Count(text, "hit ratio   84.5 %"); n < 3 {
+			t.Errorf("terminal %v: shown %d times", terminal, n)
+		}
+		if got := strings.HasPrefix(text, otherScreen) && strings.HasSuffix(text, firstScreen); got != terminal || strings.Contains(text, "\x1b") != terminal {
+			t.Errorf("terminal %v: %q", terminal, text)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var out atWrite = func(text string) {
+		if strings.Contains(text, "no answer from 127.0.0.1:1") {
+			cancel()
+		}
+	}
+	if err := (statusReader{address: "127.0.0.1:1", timeout: 20 * time.Second, out: out}).watch(ctx, time.Millisecond, false); err != nil {
+		t.Errorf("nobody there: %v", err)
+	}
+}
+
+// atWrite is called for each write.
+type atWrite func(text string)
+
+func (w atWrite) Write(p []byte) (int, error) { w(string(p)); return len(p), nil }

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A server that hangs still has connections made to it, by the system. That alone must not count as an answer.
+func TestAServerThatTakesNoConnectionsDoesNotAnswer(t *testing.T) {
+	l := loopback(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := answers(ctx, l.Addr()); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("nobody accepts, and the watchdog saw %v", err)
+	}
+	_ = l.Close()
+	if err := answers(t.Context(), l.Addr()); err == nil {
+		t.Error("nobody listens, and the watchdog saw no error")
+	}
+}
+
+func TestTheWatchdogsQuestionLeavesNoTrace(t *testing.T) {
+	for name, secure := range map[string]*tls.Config{"plain": nil, "TLS": {}} {
+		t.Run(name, func(t *testing.T) {
+			var text bytes.Buffer
+			log := slog.New(slog.NewTextHandler(&text, nil))
+			asked := false
+			l := newListener(loopback(t), Config{}, log)
+			l.server.Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true })
+			l.secure, l.server.TLSConfig = secure != nil, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("none") }}
+			l.serve(make(chan error, 1))
+			if err := answers(t.Context(), l.net.Addr()); err != nil {
+				t.Errorf("it answers, and the watchdog saw %v", err)
+			}
+			if l.secure { // another failure of a handshake is told
+				c, err := net.Dial("tcp", l.net.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _ = c.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
+				_, _ = c.Read(make([]byte, 1))
+				_ = c.Close()
+			}
+			_ = l.server.Shutdown(t.Context()) // waits for both connections' ends
+			l.wait()
+			if got := strings.Count(text.String(), "\n"); asked || l.secure != (got == 1) {
+				t.Errorf("a request: %v; logged:\n%s", asked, text.String())
+			}
+		})
+	}
+}
+
+func TestSystemdIsToldOfAReloadFromItsBeginToItsEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	t.Setenv("NOTIFY_SOCKET", path)
+	var text bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&text, nil))
+	notifyReloading(log)
+	notifyReady(log, "all new")
+	for _, want := range []string{"RELOADING=1\nSTATUS=reading the configuration", "READY=1\nSTATUS=all new"} {
+		b := make([]byte, 256)
+		if n, err := c.Read(b); err != nil || string(b[:n]) != want {
+			t.Errorf("systemd was told %q, %v; want %q", b[:n], err, want)
+		}
+	}
+	_ = c.Close()
+	notifyReloading(log) // to nobody
+	if got := strings.Count(text.String(), "\n"); got != 1 {
+		t.Errorf("logged:\n%s", text.String())
+	}
+}
+
+func TestWithoutSystemdNothingIsInherited(t *testing.T) {
+	sockets, err := inherited()
+	if err != nil || len(sockets) != 0 {
+		t.Errorf("got %v, %v", sockets, err)
+	}
+	watchdog(slog.Default(), func(context.Context) error { t.Error("asked"); return nil })()
+}
+
+func TestAWatchdogTimeThatIsNoneIsTold(t *testing.T) {
+	t.Setenv("WATCHDOG_USEC", "soon")
+	var text bytes.Buffer
+	watchdog(slog.New(slog.NewTextHandler(&text, nil)), func(context.Context) error { t.Error("asked"); return nil })()
+	if !strings.Contains(text.String(), "WATCHDOG_USEC=soon") {
+		t.Errorf("logged: %s", text.String())
+	}
+}

@@ -1,0 +1,272 @@
+package integration
+
+// What people deploy is a file of this repository: every setting it names exists, igproxy accepts its configuration, and what else it says
+// is true as far as a machine without a cluster and an engine can tell. `make ship-check` looks further, with other people's code.
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// deployed reads a file of the repository.
+func deployed(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// parsed reads the YAML of one.
+func parsed[T any](t *testing.T, path string) (v T) {
+	t.Helper()
+	if err := yaml.Unmarshal([]byte(deployed(t, path)), &v); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return v
+}
+
+func TestDeployFilesNameOnlySettingsThatExist(t *testing.T) {
+	const placeholder = "deploy-test"
+	named := map[string][]string{}
+	look := func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, name := range regexp.MustCompile(`IGPROXY_[A-Z0-9_]*[A-Z0-9]`).FindAllString(string(text), -1) {
+			named[name] = append(named[name], path)
+		}
+		return err
+	}
+	for _, root := range []string{"../deploy", "../.github"} {
+		if err := filepath.WalkDir(root, look); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(named) < 4 {
+		t.Fatalf("only %v are named", named)
+	}
+	env := without(environ(), "IGPROXY_CLIENT_SECRET")
+	for name := range named {
+		env = append(env, name+"="+placeholder)
+	}
+	_, out, errs := command(t, append(env, "IGPROXY_NO_SUCH_SETTING="+placeholder, "IGPROXY_CONFIG="), "check")
+	said := out + errs
+	for name, paths := range named {
+		if name != "IGPROXY_CONFIG" && regexp.MustCompile(name+`: unknown variable`).MatchString(said) {
+			t.Errorf("%s names %s, which is no setting", strings.Join(paths, ", "), name)
+		}
+	}
+	if !strings.Contains(said, "IGPROXY_NO_SUCH_SETTING: unknown variable") {
+		t.Errorf("check does not tell of unknown settings, so this test proves nothing:\n%s", said)
+	}
+}
+
+// accepted runs `igproxy check` on a configuration file with an environment, its secrets' paths replaced by such files. It must warn of
+// these things and of no others.
+func accepted(t *testing.T, config string, env []string, secrets map[string]string, warnings ...string) {
+	t.Helper()
+	clean := []string{"PATH=" + os.Getenv("PATH")}
+	replace := func(text string) string {
+		for path, content := range secrets {
+			if strings.Contains(text, path) {
+				text = strings.ReplaceAll(text, path, file(t, filepath.Base(path), content))
+			}
+		}
+		return text
+	}
+	for _, e := range env {
+		clean = append(clean, replace(e))
+	}
+	args := []string{"check"}
+	if config != "" {
+		args = append(args, "--config", file(t, "igproxy.yaml", replace(deployed(t, config))))
+	}
+	code, out, errs := command(t, clean, args...)
+	for _, w := range warnings {
+		if !strings.Contains(out, w) {
+			t.Errorf("%s: check does not warn of %q", config, w)
+		}
+	}
+	if code != 0 || strings.Count(errs+out, "warning ") != len(warnings) {
+		t.Errorf("%s: check exits with %d and says\n%s%s", config, code, out, errs)
+	}
+}
+
+func TestDeploySystemdsConfigurationIsAccepted(t *testing.T) {
+	var env []string
+	for _, line := range strings.Split(deployed(t, "deploy/systemd/igproxy.service"), "\n") {
+		if value, ok := strings.CutPrefix(line, "Environment="); ok {
+			env = append(env, value)
+		}
+	}
+	if !slices.Contains(env, "IGPROXY_CLIENT_SECRET_FILE=%d/client-secret") {
+		t.Fatalf("the service sets %v", env)
+	}
+	accepted(t, "deploy/systemd/igproxy.yaml", env, map[string]string{"%d/client-secret": appSecret})
+	listen := regexp.MustCompile(`(?m)^ListenStream=(.*)$`).FindStringSubmatch(deployed(t, "deploy/systemd/igproxy.socket"))
+	if config := parsed[struct{ Listen string }](t, "deploy/systemd/igproxy.yaml"); listen == nil || listen[1] != config.Listen {
+		t.Errorf("the socket listens on %v, the configuration says %s", listen, config.Listen)
+	}
+}
+
+type composed struct {
+	Services map[string]struct {
+		Image       string
+		Environment map[string]string
+		Command     []string
+		Healthcheck struct{ Test []string }
+		ReadOnly    bool     `yaml:"read_only"`
+		CapDrop     []string `yaml:"cap_drop"`
+		SecurityOpt []string `yaml:"security_opt"`
+		NetworkMode string   `yaml:"network_mode"`
+		Secrets     []string
+	}
+}
+
+func TestDeployComposesConfigurationIsAcceptedAndNobodyHasPrivileges(t *testing.T) {
+	c := parsed[composed](t, "deploy/compose/compose.yaml")
+	var env []string
+	for name, value := range c.Services["igproxy"].Environment {
+		env = append(env, name+"="+value)
+	}
+	accepted(t, "", env, map[string]string{"/run/secrets/instagram": appSecret, "/run/secrets/redis": redisPassword})
+	if got := c.Services["igproxy"].Healthcheck.Test; !slices.Equal(got, []string{"CMD", "/igproxy", "healthcheck"}) || c.Services["igproxy"].NetworkMode != "service:app" {
+		t.Errorf("igproxy's health check is %q, its network %q", got, c.Services["igproxy"].NetworkMode)
+	}
+	for name, s := range c.Services {
+		if !s.ReadOnly || !slices.Contains(s.CapDrop, "ALL") || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
+			t.Errorf("%s has privileges", name)
+		}
+		if _, tag, ok := strings.Cut(s.Image, ":"); !ok || tag == "latest" {
+			t.Errorf("%s: the image %s has no version", name, s.Image)
+		}
+	}
+	if slices.Contains(c.Services["app"].Secrets, "instagram") {
+		t.Error("the app sees the secret")
+	}
+}
+
+// The Redis of the compose file, and igproxy with it, as that file has them.
+func TestDeployComposesRedisKeepsOthersOutAndLetsIgproxyIn(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	_ = l.Close()
+	secret := file(t, "redis", redisPassword)
+	here := strings.NewReplacer("$$", "$", "/run/secrets/redis", secret, "6379", port, "/tmp", t.TempDir(), "--appendonly", "--bind 127.0.0.1 --appendonly").Replace
+	r := parsed[composed](t, "deploy/compose/compose.yaml").Services["redis"]
+	server := exec.Command(r.Command[0], r.Command[1], here(r.Command[2]))
+	var log buffer
+	server.Stdout, server.Stderr = &log, &log
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { // the shell has become Redis, so a container's stop reaches it
+		if err := errors.Join(server.Process.Signal(syscall.SIGTERM), server.Wait()); err != nil {
+			t.Errorf("Redis' end: %v\n%s", err, log.String())
+		}
+	}()
+	eventually(t, "the health check passes", func() bool {
+		return exec.CommandContext(t.Context(), "/bin/sh", "-c", here(r.Healthcheck.Test[1])).Run() == nil
+	})
+	if out, err := exec.CommandContext(t.Context(), "redis-cli", "-p", port, "ping").CombinedOutput(); !strings.Contains(string(out), "NOAUTH") {
+		t.Errorf("without the password: %s %v", out, err)
+	}
+	if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", server.Process.Pid)); err == nil && strings.Contains(string(args), redisPassword) {
+		t.Error("the password is in the list of processes")
+	}
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL=redis://127.0.0.1:"+port+"/0", "REDIS_PASSWORD_FILE="+secret)
+	if got := p.ask(t, "IGAA-composed"); got.status != 200 {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+	eventually(t, "the answer is in Redis", func() bool {
+		return strings.Contains(p.page(t, "/metrics").body, `igproxy_cache_stores_total{result="stored",tier="redis"} 1`)
+	})
+	p.stop(t)
+}
+
+func TestDeployKubernetesConfigurationIsAcceptedAndTheAppSeesNoSecret(t *testing.T) {
+	accepted(t, "deploy/kubernetes/igproxy.yaml", nil, map[string]string{"/run/secrets/igproxy/client-secret": appSecret},
+		"admin.listen: reachable by other machines") // by those that networkpolicy.yaml lets in
+	type container struct {
+		Name, Image   string
+		Args          []string
+		RestartPolicy string `yaml:"restartPolicy"`
+		Mounts        []any  `yaml:"volumeMounts"`
+	}
+	d := parsed[struct {
+		Spec struct {
+			Template struct {
+				Spec struct {
+					Sidecars   []container `yaml:"initContainers"`
+					Containers []container
+				}
+			}
+		}
+	}](t, "deploy/kubernetes/app.yaml")
+	pod := d.Spec.Template.Spec
+	if len(pod.Containers) != 1 || len(pod.Sidecars) != 1 || pod.Sidecars[0].RestartPolicy != "Always" {
+		t.Fatalf("no native sidecar in %+v", pod.Sidecars)
+	}
+	if code, _, errs := command(t, environ(), append(slices.Clone(pod.Sidecars[0].Args[:1]), "--help")...); code != 0 {
+		t.Errorf("%v is no command: %s", pod.Sidecars[0].Args, errs)
+	}
+	for _, c := range pod.Containers {
+		if len(c.Mounts) > 0 {
+			t.Errorf("the app's container %s mounts %v", c.Name, c.Mounts)
+		}
+	}
+}
+
+func TestDeployFilesAreInReadmesTable(t *testing.T) {
+	for _, path := range []string{"deploy/systemd/", "deploy/docker/Dockerfile", "deploy/compose/compose.yaml", "deploy/kubernetes/"} {
+		if !strings.Contains(readme(t), "("+path+")") {
+			t.Errorf("README does not mention %s", path)
+		}
+		if _, err := os.Stat(filepath.Join("..", path)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Whoever can change a tag of somebody's action would else run code with our token.
+func TestWorkflowsPinEveryActionToACommit(t *testing.T) {
+	paths, err := filepath.Glob("../.github/workflows/*.yml")
+	if err != nil || len(paths) < 2 {
+		t.Fatalf("%v, %v", paths, err)
+	}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(string(text), "\n") {
+			if strings.Contains(line, "uses:") && !strings.Contains(line, "uses: ./") && !regexp.MustCompile(`uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`).MatchString(line) {
+				t.Errorf("%s: %s", path, strings.TrimSpace(line))
+			}
+		}
+		if !strings.Contains(string(text), "\npermissions:") {
+			t.Errorf("%s takes all permissions", path)
+		}
+	}
+}

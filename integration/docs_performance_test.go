@@ -1,0 +1,38 @@
+package integration
+
+// docs/performance.md tells what was measured: its table and its picture are made of docs/performance.json, and of nothing else. What the
+// figures are is no test's business.
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+func TestThePagesOfPerformanceAreMadeOfWhatWasMeasured(t *testing.T) {
+	pages := []string{"performance.json", "performance.md", "performance.svg"}
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "docs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range pages {
+		text, err := os.ReadFile(filepath.Join("../docs", name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(root, "docs", name), text, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := exec.CommandContext(t.Context(), "go", "run", "-C", "../tools", "./peers", "-render", "-root", root).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, name := range pages {
+		was, _ := os.ReadFile(filepath.Join("../docs", name))
+		is, err := os.ReadFile(filepath.Join(root, "docs", name))
+		if err != nil || string(is) != string(was) {
+			t.Errorf("docs/%s is not what the data say (%v); run: go run -C tools ./peers -render", name, err)
+		}
+	}
+}

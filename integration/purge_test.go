@@ -1,0 +1,134 @@
+package integration
+
+// What is remembered can be taken back: everything, or what one token was answered with, here and in every sidecar on the same Redis, and
+// nobody else's.
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// hits reports whether a sidecar answers a token without anybody being asked.
+func (p *process) hits(t *testing.T, token string) bool {
+	t.Helper()
+	return strings.HasPrefix(p.ask(t, token).header.Get("Cache-Status"), "igproxy; hit")
+}
+
+func TestAPurgeReachesEverySidecarOnTheRedis(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	redis := redistest.Start(t)
+	// The least that README lets igproxy's user do is enough, and nothing looks for keys.
+	redis.Do("ACL", "SETUSER", "igproxy", "on", ">0123456789abcdef", "~igproxy:*", "&igproxy:*", "+get", "+set", "+del", "+eval", "+evalsha", "+ping",
+		"+publish", "+subscribe", "+unsubscribe")
+	password := file(t, "password", "0123456789abcdef")
+	settings := append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, "REDIS_USERNAME=igproxy", "REDIS_PASSWORD_FILE="+password, patientRedis)
+	ours := fleet(t, 2, append(settings, "APP_ID=17841400000000001")...)
+	theirs := fleet(t, 1, append(settings, "APP_ID=17841400000000002")...)[0]
+	fill := func() {
+		t.Helper()
+		for _, token := range []string{"IGAA-one", "IGAA-two"} {
+			for _, p := range append(ours, theirs) {
+				eventually(t, "it is remembered", func() bool { return p.hits(t, token) })
+			}
+		}
+	}
+	fill()
+	calls := ig.Calls()
+	if calls != 4 {
+		t.Errorf("%d calls for two tokens and two apps", calls)
+	}
+
+	// One token.
+	cmd := exec.CommandContext(t.Context(), binary, "purge", "--token-stdin")
+	cmd.Env = []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(ours[0].admin, "http://")}
+	cmd.Stdin = strings.NewReader("IGAA-one\n")
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "purged: the token of default; the other sidecars on this Redis forget within seconds\n" {
+		t.Fatalf("%v: %s", err, out)
+	}
+	eventually(t, "the other sidecar has forgotten it", func() bool { return len(ours[1].log.lines("purged: another sidecar was asked to")) == 1 })
+	before := ig.CallsFor("IGAA-one")
+	if ours[1].hits(t, "IGAA-one") || ig.CallsFor("IGAA-one") != before+1 || !ours[0].hits(t, "IGAA-two") || !ours[1].hits(t, "IGAA-two") {
+		t.Errorf("one token was purged, and not exactly that one is exchanged again")
+	}
+	fill()
+
+	// Everything.
+	if code, out, errs := ours[1].operate(t, "purge"); code != 0 || out != "purged: everything of default; the other sidecars on this Redis forget within seconds\n" {
+		t.Fatalf("exit code %d: %s%s", code, out, errs)
+	}
+	eventually(t, "the other sidecar has forgotten all", func() bool { return len(ours[0].log.lines("purged: another sidecar was asked to")) == 1 })
+	before = ig.Calls()
+	for _, token := range []string{"IGAA-one", "IGAA-two"} {
+		if ours[0].hits(t, token) {
+			t.Errorf("%s is still known", token)
+		}
+		if !theirs.hits(t, token) {
+			t.Errorf("another app's %s was purged", token)
+		}
+	}
+	if ig.Calls() != before+2 {
+		t.Errorf("%d calls after the purge, want 2", ig.Calls()-before)
+	}
+	late := fleet(t, 1, append(settings, "APP_ID=17841400000000001")...)[0]
+	eventually(t, "one that starts later finds what is remembered since", func() bool { return late.hits(t, "IGAA-one") })
+	if ig.Calls() != before+2 {
+		t.Error("it asked again")
+	}
+	for i, p := range append(ours, theirs, late) {
+		if log := p.settled(t).String(); strings.Contains(log, "IGAA-one") {
+			t.Errorf("sidecar %d logs a token", i)
+		}
+		if got := p.metric(t, `igproxy_redis_errors_total{kind="permission",operation="purge"}`); got != 0 {
+			t.Errorf("sidecar %d lacks a permission", i)
+		}
+	}
+}
+
+// Who is cut off from Redis keeps what its memory has, and hears of the purge as soon as Redis is back.
+func TestAPurgeWithoutRedisIsToldWhenItIsBack(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	redis := redistest.Start(t)
+	all := fleet(t, 2, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
+	for _, p := range all {
+		eventually(t, "it is remembered", func() bool { return p.hits(t, "IGAA-one") })
+	}
+	redis.Kill()
+	code, out, errs := all[0].operate(t, "purge")
+	if code != 1 || out != "" || !strings.Contains(errs, "in this sidecar only") {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+	if all[0].hits(t, "IGAA-one") || !all[1].hits(t, "IGAA-one") {
+		t.Error("want it forgotten here at once, and known there")
+	}
+	redis.Restart()
+	eventually(t, "the other one hears of it", func() bool { return len(all[1].log.lines("purged: another sidecar was asked to")) == 1 })
+}
+
+func TestAPurgeInAClusterNeedsNoSearch(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	cluster := redistest.StartCluster(t)
+	all := fleet(t, 2, "REDIS_MODE=cluster", "REDIS_ADDRS="+cluster.Addrs(), "UPSTREAM_URL="+upstream.URL, patientRedis)
+	for i := range 20 { // in many slots
+		for _, p := range all {
+			eventually(t, "it is remembered", func() bool { return p.hits(t, fmt.Sprintf("IGAA-%d", i)) })
+		}
+	}
+	if code, out, errs := all[0].operate(t, "purge"); code != 0 {
+		t.Fatalf("exit code %d: %s%s", code, out, errs)
+	}
+	eventually(t, "the other one hears of it", func() bool { return len(all[1].log.lines("purged: another sidecar was asked to")) == 1 })
+	before := ig.Calls()
+	for i := range 20 {
+		if all[1].hits(t, fmt.Sprintf("IGAA-%d", i)) {
+			t.Errorf("%d is still known", i)
+		}
+	}
+	if ig.Calls() != before+20 {
+		t.Errorf("%d calls, want 20", ig.Calls()-before)
+	}
+}

@@ -1,0 +1,237 @@
+package integration
+
+// What an operator changes takes effect without a restart and without a failed request; what is broken changes nothing.
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// pressure is a crowd of apps that ask for known and for new tokens until it ends. Nobody may get anything but a token.
+type pressure struct {
+	t        *testing.T
+	answered atomic.Int64
+	end      context.CancelFunc
+	stopped  chan struct{}
+}
+
+func press(t *testing.T, all ...*process) *pressure {
+	load, cancel := context.WithCancel(t.Context())
+	l := &pressure{t: t, end: cancel, stopped: make(chan struct{})}
+	go func() { // ends with load
+		defer close(l.stopped)
+		crowd(6, func(i int) {
+			for n := 0; load.Err() == nil; n++ {
+				r, err := all[(i+n)%len(all)].try(context.Background(), fmt.Sprintf("IGAA-load-%d-%d", i, n/2))
+				if err != nil || r.status != 200 {
+					t.Errorf("caller %d: got %d %s, %v", i, r.status, r.body, err)
+					return
+				}
+				l.answered.Add(1)
+			}
+		})
+	}()
+	t.Cleanup(func() { l.stop() })
+	return l
+}
+
+// more waits until a good many more are answered.
+func (l *pressure) more() {
+	l.t.Helper()
+	before := l.answered.Load()
+	eventually(l.t, "requests go on being answered", func() bool { return l.answered.Load() >= before+40 || l.t.Failed() })
+}
+
+func (l *pressure) stop() int64 {
+	l.end()
+	<-l.stopped
+	return l.answered.Load()
+}
+
+// operate runs a command at the sidecar of p.
+func (p *process) operate(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	return command(t, []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(p.admin, "http://")}, args...)
+}
+
+func hangup(t *testing.T, p *process) {
+	t.Helper()
+	must(t, p.cmd.Process.Signal(syscall.SIGHUP))
+}
+
+// post sends a form, with headers as name and value in turn.
+func post(t *testing.T, target, form string, fields ...string) reply {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, strings.NewReader(form))
+	must(t, err)
+	if form != "" {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for i := 0; i < len(fields); i += 2 {
+		r.Header.Set(fields[i], fields[i+1])
+	}
+	res, err := noKeepAlive.Do(r)
+	must(t, err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	must(t, err)
+	return reply{status: res.StatusCode, header: res.Header, body: string(body)}
+}
+
+func TestSIGHUPUnderLoadTakesWhatIsRightAndRefusesWhatIsNot(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	config := file(t, "igproxy.yaml", "passthrough:\n  enabled: true\n")
+	p := serve(t, "CONFIG="+config, "UPSTREAM_URL="+upstream.URL, "LOG_LEVEL=info")
+	load := press(t, p)
+	load.more()
+	reloads, refusals := 0, 0
+	for i := range 3 {
+		reloads++
+		must(t, os.WriteFile(config, fmt.Appendf(nil, "passthrough:\n  enabled: %v\ncache:\n  ttl: %dm\n", i%2 == 1, 30+i), 0o600))
+		hangup(t, p)
+		eventually(t, "it is in use", func() bool { return len(p.log.lines("configuration reloaded")) >= reloads })
+		load.more()
+		want := map[bool]int{true: 200, false: 404}[i%2 == 1]
+		if r, err := fetch(t.Context(), noKeepAlive, p.url+"/me?access_token=IGAA-x"); err != nil || r.status != want {
+			t.Errorf("after reload %d: /me got %d, want %d, %v", i, r.status, want, err)
+		}
+
+		refusals++
+		must(t, os.WriteFile(config, []byte("cache:\n  ttl: 30\nlisen: 1\n"), 0o600))
+		hangup(t, p)
+		eventually(t, "it is refused", func() bool {
+			return len(p.log.lines("the configuration was not reloaded; the one of before goes on")) >= refusals
+		})
+		load.more()
+		if got := p.metric(t, "igproxy_config_last_reload_successful"); got != 0 {
+			t.Errorf("after a refused reload the metric says %v", got)
+		}
+	}
+	var told []string
+	for _, line := range p.log.lines("configuration") {
+		told = append(told, fmt.Sprint(line["where"], " ", line["key"]))
+	}
+	if !slices.Contains(told, config+":2 cache.ttl") || !slices.Contains(told, config+":3 lisen") {
+		t.Errorf("the log does not tell file and line of each problem: %q", told)
+	}
+	if load.stop() == 0 {
+		t.Error("nobody asked")
+	}
+	if got := p.metric(t, "igproxy_config_last_reload_success_timestamp_seconds"); time.Since(time.Unix(int64(got), 0)) > time.Hour {
+		t.Errorf("the time of the last reload is %v", got)
+	}
+}
+
+// As Kubernetes swaps a mounted ConfigMap or Secret, behind a link. Nobody sends a signal.
+func TestAFileSwappedBehindALinkIsFoundByItself(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	dir := t.TempDir()
+	put := func(version, config, secret string) {
+		t.Helper()
+		must(t, os.Mkdir(filepath.Join(dir, version), 0o700))
+		must(t, os.WriteFile(filepath.Join(dir, version, "igproxy.yaml"), []byte(config), 0o600))
+		must(t, os.WriteFile(filepath.Join(dir, version, "secret"), []byte(secret+"\n"), 0o600))
+		must(t, os.Symlink(version, filepath.Join(dir, "..next")))
+		must(t, os.Rename(filepath.Join(dir, "..next"), filepath.Join(dir, "..data")))
+	}
+	secretFile := "client_secret_file: " + filepath.Join(dir, "secret") + "\n"
+	put("v1", secretFile, "a-secret-that-is-wrong")
+	for _, name := range []string{"igproxy.yaml", "secret"} {
+		must(t, os.Symlink("..data/"+name, filepath.Join(dir, name)))
+	}
+	env := without(environ("CONFIG="+filepath.Join(dir, "igproxy.yaml"), "UPSTREAM_URL="+upstream.URL), "IGPROXY_CLIENT_SECRET")
+	p := start(t, env, "serve")
+	p.listening(t)
+	if r := p.ask(t, "IGAA-early"); r.status != 400 {
+		t.Fatalf("with a wrong secret: %d", r.status)
+	}
+	put("v2", secretFile, appSecret)
+	eventually(t, "the right secret is in use", func() bool { return p.ask(t, "IGAA-late").status == 200 })
+	if p.page(t, "/readyz").status != 200 {
+		t.Error("not ready, though the secret is right now")
+	}
+	put("v3", secretFile+"passthrough:\n  enabled: false\n", appSecret)
+	eventually(t, "the new file is in use", func() bool {
+		r, err := fetch(t.Context(), noKeepAlive, p.url+"/me?access_token=IGAA-x")
+		return err == nil && r.status == 404
+	})
+	put("v4", "client_secret_file: "+filepath.Join(dir, "nowhere")+"\n", appSecret)
+	eventually(t, "the broken one is told", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 0 })
+	if r := p.ask(t, "IGAA-meanwhile"); r.status != 200 || ig.CallsFor("IGAA-meanwhile") != 1 {
+		t.Errorf("with a broken configuration the one of before does not go on: %d", r.status)
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "nowhere"), []byte(appSecret), 0o600))
+	eventually(t, "the file that was missing is found", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 1 })
+	if got := len(p.log.lines("the configuration was not reloaded; the one of before goes on")); got != 1 {
+		t.Errorf("one broken configuration was told %d times", got)
+	}
+}
+
+func TestTheReloadCommandSaysWhatChangedAndWhatNeedsARestart(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	config := file(t, "igproxy.yaml", "upstream:\n  max_in_flight: 7\n")
+	p := serve(t, "CONFIG="+config, "UPSTREAM_URL="+upstream.URL)
+	if code, out, errs := p.operate(t, "reload"); code != 0 || out != "reloaded: nothing has changed\n" {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+	must(t, os.WriteFile(config, []byte("upstream:\n  max_in_flight: 8\n  retries: 0\nredis:\n  timeout: 40ms\n"), 0o600))
+	code, out, errs := p.operate(t, "reload")
+	if want := "reloaded: upstream.retries; needs a restart: upstream.max_in_flight, redis.timeout\n"; code != 0 || out != want {
+		t.Errorf("exit code %d: %s%s, want %s", code, out, errs, want)
+	}
+	if len(p.log.lines("needs a restart: upstream.max_in_flight, redis.timeout")) == 0 {
+		t.Error("the log does not say what needs a restart")
+	}
+	must(t, os.WriteFile(config, []byte("upstream:\n  retries: 7\n"), 0o600))
+	code, out, errs = p.operate(t, "reload")
+	if code != 1 || out != "" || !strings.Contains(errs, "igproxy.yaml:2: upstream.retries: \"7\" is out of range") {
+		t.Errorf("a broken one: exit code %d: %s%s", code, out, errs)
+	}
+	var reply struct {
+		Reloaded                        bool
+		Changed, NeedsRestart, Problems []string
+	}
+	r := post(t, p.admin+"/reload", "")
+	if err := json.Unmarshal([]byte(r.body), &reply); err != nil || r.status != 422 || reply.Reloaded || len(reply.Problems) != 1 {
+		t.Errorf("POST /reload: %d %s", r.status, r.body)
+	}
+	if got := p.page(t, "/reload").status; got != 405 {
+		t.Errorf("GET /reload: %d", got)
+	}
+	if r := post(t, p.admin+"/reload", "", "Origin", "https://evil.example"); r.status != 403 {
+		t.Errorf("from a web page: %d", r.status)
+	}
+}
+
+// The listener stays the one of the start, whatever the file says now: a reload must not take away who guards it.
+func TestAReloadLeavesNoListenerOpenToEverybody(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	token := file(t, "token", "0123456789abcdef0123")
+	config := file(t, "igproxy.yaml", "listen: 0.0.0.0:0\nauth:\n  bearer_file: "+token+"\n")
+	env := without(environ("CONFIG="+config, "UPSTREAM_URL="+upstream.URL), "IGPROXY_LISTEN")
+	p := start(t, env, "serve")
+	p.listening(t)
+	must(t, os.WriteFile(config, []byte("listen: 127.0.0.1:0\n"), 0o600))
+	code, _, errs := p.operate(t, "reload")
+	if code != 1 || !strings.Contains(errs, "is reachable by other machines") {
+		t.Errorf("exit code %d: %s", code, errs)
+	}
+	p.url = strings.Replace(p.url, "[::]", "127.0.0.1", 1)
+	p.url = strings.Replace(p.url, "0.0.0.0", "127.0.0.1", 1)
+	if r := p.ask(t, "IGAA-stranger"); r.status != 401 {
+		t.Errorf("a stranger got %d", r.status)
+	}
+}

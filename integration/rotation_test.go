@@ -1,0 +1,129 @@
+package integration
+
+// The client secret is changed in Meta's dashboard while apps ask, and nobody of them sees a failed request: the file has both secrets for
+// a while, and igproxy finds out which one Instagram takes.
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+const nextSecret = "7d3e1f90ab5c4826937fd0c1b2a3e4f5" // a canary, too
+
+// inUse is which secret the metric says is used first.
+func (p *process) inUse(t *testing.T) string {
+	t.Helper()
+	for _, which := range []string{"current", "previous"} {
+		if p.metric(t, fmt.Sprintf(`igproxy_client_secret_in_use{app="default",which=%q}`, which)) == 1 {
+			return which
+		}
+	}
+	return ""
+}
+
+func TestASecretIsRotatedUnderLoadWithoutAFailedRequest(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	redis := redistest.Start(t)
+	dir := t.TempDir()
+	put := func(lines ...string) {
+		t.Helper()
+		next := filepath.Join(dir, "next")
+		must(t, os.WriteFile(next, []byte(strings.Join(lines, "\n")+"\n"), 0o600))
+		must(t, os.Rename(next, filepath.Join(dir, "secret")))
+	}
+	put(appSecret)
+	key := file(t, "key", strings.Repeat("k", 32))
+	settings := append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, "CLIENT_SECRET_FILE="+filepath.Join(dir, "secret"), "CACHE_KEY_FILE="+key, "LOG_LEVEL=info", patientRedis)
+	var all []*process
+	for range 2 {
+		p := start(t, without(environ(settings...), "IGPROXY_CLIENT_SECRET"), "serve")
+		p.listening(t)
+		all = append(all, p)
+	}
+	early := all[0].ask(t, "IGAA-early").token()
+	load := press(t, all...)
+	load.more()
+	each := func(what, which string, reloads int) {
+		t.Helper()
+		for i, p := range all {
+			eventually(t, fmt.Sprintf("sidecar %d: %s", i, what), func() bool {
+				return p.inUse(t) == which && len(p.log.lines("configuration reloaded")) == reloads
+			})
+		}
+		load.more()
+	}
+	each("before", "current", 0)
+	put(nextSecret, appSecret) // 1. the new one above, the old one below
+	each("the old one stays in use", "previous", 1)
+	ig.SetSecrets(nextSecret) // 2. "Reset" in the dashboard: the old one ends that very moment
+	each("the new one is in use", "current", 1)
+	put(nextSecret) // 3. the old one is taken away
+	each("the new one stays in use", "current", 2)
+	if n := load.stop(); n < 100 {
+		t.Errorf("only %d requests were answered", n)
+	}
+	if r := all[1].ask(t, "IGAA-early"); r.token() != early || ig.CallsFor("IGAA-early") != 1 {
+		t.Errorf("the cache was lost: %d calls for a known token", ig.CallsFor("IGAA-early"))
+	}
+	for i, p := range all {
+		text := p.settled(t).String()
+		if strings.Contains(text, appSecret) || strings.Contains(text, nextSecret) {
+			t.Errorf("sidecar %d: a secret is in the log", i)
+		}
+		if got := len(p.log.lines("another client secret is in use: Instagram refuses the one of before")); got != 1 {
+			t.Errorf("sidecar %d: the log tells %d times of another secret in use, want once", i, got)
+		}
+		if len(p.log.lines("Instagram refuses the client secret: no exchange can work until it is right")) > 0 {
+			t.Errorf("sidecar %d: the secret was held to be refused", i)
+		}
+	}
+}
+
+// Without cache.key_file, what is remembered survives until the line of the previous secret is taken away.
+func TestWithoutAKeyOfItsOwnTheCacheSurvivesUntilTheOldLineGoes(t *testing.T) {
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig.SetSecrets(appSecret, nextSecret)
+	secret := file(t, "secret", appSecret+"\n")
+	env := without(environ("UPSTREAM_URL="+upstream.URL, "CLIENT_SECRET_FILE="+secret), "IGPROXY_CLIENT_SECRET")
+	p := start(t, env, "serve")
+	p.listening(t)
+	for _, c := range []struct {
+		lines string
+		calls int
+	}{{appSecret, 1}, {nextSecret + "\n" + appSecret, 1}, {nextSecret, 2}} {
+		must(t, os.WriteFile(secret, []byte(c.lines+"\n"), 0o600))
+		if code, _, errs := p.operate(t, "reload"); code != 0 {
+			t.Fatal(errs)
+		}
+		if r := p.ask(t, "IGAA-kept"); r.status != 200 || ig.CallsFor("IGAA-kept") != c.calls {
+			t.Errorf("got %d after %d calls, want %d", r.status, ig.CallsFor("IGAA-kept"), c.calls)
+		}
+	}
+}
+
+// The stand-in changes its mind on the command line, too: what docs/operations.md rehearses.
+func TestTheMockTakesANewSecret(t *testing.T) {
+	mock := start(t, environ(), "mock", "--listen", "127.0.0.1:0", "--secret", appSecret)
+	eventually(t, "the mock listens", func() bool { return len(mock.log.lines("the stand-in Instagram is listening")) > 0 })
+	base := mock.log.lines("the stand-in Instagram is listening")[0]["url"].(string)
+	p := serve(t, "UPSTREAM_URL="+base)
+	if r := p.ask(t, "IGAA-1"); r.status != 200 {
+		t.Fatalf("got %d", r.status)
+	}
+	if r := post(t, base+"/__secret", url.Values{"secret": {nextSecret}}.Encode()); r.status != 200 || strings.Contains(r.body, nextSecret) {
+		t.Errorf("got %d %s", r.status, r.body)
+	}
+	if r := p.ask(t, "IGAA-2"); r.status != 400 || r.graphError(t).Code != 100 {
+		t.Errorf("got %d %s", r.status, r.body)
+	}
+	if strings.Contains(mock.log.String(), nextSecret) {
+		t.Error("the mock logs a secret")
+	}
+}

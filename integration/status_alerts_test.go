@@ -1,0 +1,180 @@
+package integration
+
+// Alerts, dashboard, runbook and metrics belong together: what an alert or a panel reads is exported, with the labels and values it asks
+// for; each alert has its section in the runbook; and Prometheus' own tool shows when each fires and when not.
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// documentedMetrics are those of docs/metrics.md, each with its labels and their values; none, if they are free.
+func documentedMetrics(t *testing.T) map[string]map[string][]string {
+	t.Helper()
+	metrics := map[string]map[string][]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(igproxy_\\w+)` \\| (?:counter|gauge|histogram) \\|([^|]*)\\|").FindAllStringSubmatch(read(t, "../docs/metrics.md"), -1) {
+		labels := map[string][]string{}
+		for _, l := range regexp.MustCompile("`(\\w+)`(?: \\(([^)]*)\\))?").FindAllStringSubmatch(row[2], -1) {
+			labels[l[1]] = nil
+			if l[2] != "" {
+				labels[l[1]] = strings.Split(l[2], ", ")
+			}
+		}
+		metrics[row[1]] = labels
+	}
+	if len(metrics) < 15 {
+		t.Fatalf("docs/metrics.md has %d metrics", len(metrics))
+	}
+	return metrics
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+var (
+	metricUsed   = regexp.MustCompile(`igproxy_\w+(?:\{[^}]*\})?`)
+	labelUsed    = regexp.MustCompile(`(\w+)(?:=~|!~|!=|=)"([^"]*)"`)
+	grouped      = regexp.MustCompile(`\b(?:by|on) \(([^)]*)\)`)
+	ofAHistogram = regexp.MustCompile(`_(?:bucket|sum|count)$`)
+)
+
+// judge finds what an expression asks for in vain.
+func judge(metrics map[string]map[string][]string, expression string) (wrong []string) {
+	known := []string{"job", "instance", "le"} // Prometheus' own
+	for _, use := range metricUsed.FindAllString(expression, -1) {
+		name, matchers, _ := strings.Cut(use, "{")
+		labels, ok := metrics[name]
+		if !ok {
+			labels, ok = metrics[ofAHistogram.ReplaceAllString(name, "")]
+		}
+		if !ok {
+			wrong = append(wrong, name+" is not exported")
+			continue
+		}
+		for l := range labels {
+			known = append(known, l)
+		}
+		for _, m := range labelUsed.FindAllStringSubmatch(matchers, -1) {
+			values, ok := labels[m[1]]
+			if !ok && !slices.Contains(known[:3], m[1]) {
+				wrong = append(wrong, name+" has no label "+m[1])
+			}
+			for v := range strings.SplitSeq(m[2], "|") {
+				if values != nil && !slices.Contains(values, v) {
+					wrong = append(wrong, name+" has no "+m[1]+" "+v)
+				}
+			}
+		}
+	}
+	for _, g := range grouped.FindAllStringSubmatch(expression, -1) {
+		for l := range strings.SplitSeq(g[1], ", ") {
+			if !slices.Contains(known, l) {
+				wrong = append(wrong, "there is no label "+l)
+			}
+		}
+	}
+	return wrong
+}
+
+func TestAlertsReadWhatIsExportedAndHaveARunbook(t *testing.T) {
+	text, runbook, metrics := read(t, "../deploy/prometheus/alerts.yml"), read(t, "../docs/operations.md"), documentedMetrics(t)
+	if got := judge(metrics, `sum by (colour) (igproxy_nothing) + igproxy_requests_total{outcome="lost", source=~"memory|disk", colour="red"}`); len(got) != 5 {
+		t.Fatalf("this test finds %q", got)
+	}
+	for _, wrong := range judge(metrics, text) {
+		t.Error(wrong)
+	}
+	var alerts, sections []string
+	for _, rule := range strings.Split(text, "- alert: ")[1:] {
+		name := regexp.MustCompile(`^\w+`).FindString(rule)
+		alerts = append(alerts, name)
+		if want := "\n          runbook_url: https://github.com/igproxy/igproxy/blob/main/docs/operations.md#" + strings.ToLower(name) + "\n"; !strings.Contains(rule, want) {
+			t.Errorf("%s does not point at its section", name)
+		}
+		if strings.Count(read(t, "../deploy/prometheus/alerts_test.yml"), "alertname: "+name+"\n") != 2 {
+			t.Errorf("%s is not shown to fire once and to stay calm once", name)
+		}
+	}
+	for _, h := range regexp.MustCompile(`(?m)^## (Igproxy\w+)$`).FindAllStringSubmatch(runbook, -1) {
+		sections = append(sections, h[1])
+	}
+	if !slices.Equal(alerts, sections) || len(alerts) < 10 {
+		t.Errorf("alerts  %v\nsections %v", alerts, sections)
+	}
+	for _, m := range regexp.MustCompile("`(igproxy_\\w+)").FindAllStringSubmatch(runbook, -1) {
+		if metrics[m[1]] == nil {
+			t.Errorf("docs/operations.md has %s, which is not exported", m[1])
+		}
+	}
+}
+
+func TestAlertsFireWhenTheyShouldAndStayCalmElse(t *testing.T) {
+	for _, args := range [][]string{{"check", "rules", "alerts.yml"}, {"test", "rules", "alerts_test.yml"}} {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "promtool", args...)
+		var out bytes.Buffer
+		cmd.Dir, cmd.Stdout, cmd.Stderr = "../deploy/prometheus", &out, &out
+		if err := cmd.Run(); err != nil || !strings.Contains(out.String(), "SUCCESS") {
+			t.Errorf("promtool %v: %v (if it is missing, run make test)\n%s", args, err, out.String())
+		}
+	}
+}
+
+func TestTheDashboardReadsWhatIsExported(t *testing.T) {
+	var dashboard struct {
+		UID    string
+		Panels []struct {
+			ID          int
+			Type, Title string
+			GridPos     struct{ X, Y, W, H int }
+			Targets     []struct{ Expr, LegendFormat string }
+		}
+	}
+	if err := json.Unmarshal([]byte(read(t, "../deploy/grafana/igproxy.json")), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	metrics, shown, ids := documentedMetrics(t), "", map[int]bool{}
+	for i, p := range dashboard.Panels {
+		if p.Title == "" || len(p.Targets) == 0 || ids[p.ID] || p.GridPos.X+p.GridPos.W > 24 {
+			t.Errorf("panel %d, %q, is not whole", i, p.Title)
+		}
+		ids[p.ID] = true
+		for _, target := range p.Targets {
+			shown += target.Expr + "\n"
+			expression := strings.NewReplacer(`"$job"`, `""`, `"$instance"`, `""`).Replace(target.Expr)
+			for _, wrong := range judge(metrics, expression) {
+				t.Errorf("%s: %s", p.Title, wrong)
+			}
+			for _, l := range regexp.MustCompile(`\{\{(\w+)\}\}`).FindAllStringSubmatch(target.LegendFormat, -1) {
+				if !strings.Contains(target.Expr, l[1]) && l[1] != "instance" {
+					t.Errorf("%s: the legend has %s, which is summed away", p.Title, l[1])
+				}
+			}
+		}
+		for _, q := range dashboard.Panels[:i] {
+			a, b := p.GridPos, q.GridPos
+			if a.X < b.X+b.W && b.X < a.X+a.W && a.Y < b.Y+b.H && b.Y < a.Y+a.H {
+				t.Errorf("%q lies over %q", p.Title, q.Title)
+			}
+		}
+	}
+	for _, name := range []string{"igproxy_requests_total", "igproxy_breaker_state", "igproxy_redis_up", "igproxy_upstream_usage_ratio"} {
+		if !strings.Contains(shown, name) {
+			t.Errorf("the dashboard does not show %s", name)
+		}
+	}
+}

@@ -1,0 +1,217 @@
+package integration
+
+import (
+	"bufio"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// chromium is a headless Chromium with one page, told what to do over its DevTools protocol: JSON messages with a zero byte behind each, on
+// descriptors 3 and 4. That needs no library and no open port.
+type chromium struct {
+	t       *testing.T
+	to      *os.File
+	session string
+
+	mu       sync.Mutex // protects all below
+	last     int
+	answers  map[int]chan json.RawMessage
+	troubles []string // what the console, the network and the policy complained of
+}
+
+// message is one of the protocol's, of either direction.
+type message struct {
+	ID        int             `json:"id,omitempty"`
+	SessionID string          `json:"sessionId,omitempty"`
+	Method    string          `json:"method,omitempty"`
+	Params    json.RawMessage `json:"params,omitempty"`
+	Result    json.RawMessage `json:"result,omitempty"`
+	Error     json.RawMessage `json:"error,omitempty"`
+}
+
+// openChromium starts it with an empty page; it ends with the test.
+func openChromium(t *testing.T) *chromium {
+	t.Helper()
+	program, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatalf("%v: run make test, which installs it", err)
+	}
+	theirs, to, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, ours, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	home, err := os.MkdirTemp("", "chromium")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+		"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--user-data-dir="+home, "--remote-debugging-pipe", "about:blank")
+	cmd.ExtraFiles, cmd.SysProcAttr = []*os.File{theirs, ours}, &syscall.SysProcAttr{Setpgid: true}
+	cmd.Env = append(os.Environ(), "HOME="+home)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = theirs.Close()
+	_ = ours.Close()
+	c := &chromium{t: t, to: to, answers: map[int]chan json.RawMessage{}}
+	read := make(chan struct{})
+	go func() { defer close(read); c.read(from) }() // ends with the browser
+	t.Cleanup(func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its group: it is many processes
+		_ = cmd.Wait()
+		_ = to.Close()
+		_ = from.Close()
+		<-read
+		for start := time.Now(); os.RemoveAll(home) != nil && time.Since(start) < patience; { // the last of its processes may still write
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
+	var target struct{ TargetID string }
+	c.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
+	var attached struct{ SessionID string }
+	c.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
+	c.session = attached.SessionID
+	for _, domain := range []string{"Page", "Runtime", "Log", "Network"} {
+		c.call(domain+".enable", nil, nil)
+	}
+	return c
+}
+
+func (c *chromium) read(from *os.File) {
+	r := bufio.NewReaderSize(from, 1<<20)
+	for {
+		text, err := r.ReadBytes(0)
+		if err != nil {
+			return
+		}
+		var m message
+		if json.Unmarshal(text[:len(text)-1], &m) != nil {
+			continue
+		}
+		c.mu.Lock()
+		switch answer := c.answers[m.ID]; {
+		case answer != nil:
+			delete(c.answers, m.ID)
+			if m.Error != nil {
+				c.troubles = append(c.troubles, "the protocol: "+string(m.Error))
+			}
+			answer <- m.Result
+		case m.Method == "Runtime.exceptionThrown", m.Method == "Log.entryAdded", m.Method == "Runtime.consoleAPICalled":
+			c.troubles = append(c.troubles, m.Method+": "+string(m.Params))
+		}
+		c.mu.Unlock()
+	}
+}
+
+// call sends a command and reads its result.
+func (c *chromium) call(method string, params any, result any) {
+	c.t.Helper()
+	answer := make(chan json.RawMessage, 1)
+	c.mu.Lock()
+	c.last++
+	m := message{ID: c.last, SessionID: c.session, Method: method}
+	c.answers[m.ID] = answer
+	c.mu.Unlock()
+	if params != nil {
+		m.Params, _ = json.Marshal(params)
+	}
+	text, _ := json.Marshal(m)
+	if _, err := c.to.Write(append(text, 0)); err != nil {
+		c.t.Fatalf("telling Chromium %s: %v", method, err)
+	}
+	select {
+	case got := <-answer:
+		if result != nil {
+			if err := json.Unmarshal(got, result); err != nil {
+				c.t.Fatalf("%s: %v in %s", method, err, got)
+			}
+		}
+	case <-time.After(patience):
+		c.t.Fatalf("Chromium does not answer %s", method)
+	}
+}
+
+// eval evaluates an expression in the page, as text.
+func (c *chromium) eval(expression string) string {
+	c.t.Helper()
+	var got struct {
+		Result           struct{ Value any }
+		ExceptionDetails json.RawMessage
+	}
+	c.call("Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true, "awaitPromise": true}, &got)
+	if got.ExceptionDetails != nil {
+		c.t.Fatalf("%s: %s", expression, got.ExceptionDetails)
+	}
+	return fmt.Sprint(got.Result.Value)
+}
+
+// shows waits until an expression is true.
+func (c *chromium) shows(what, expression string) {
+	c.t.Helper()
+	for deadline := time.Now().Add(patience); c.eval(expression) != "true"; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			c.t.Fatalf("the page does not show %s; it says\n%s", what, c.eval("document.body.innerText"))
+		}
+	}
+}
+
+// text is an expression for the text of what has this id.
+func text(id string) string { return fmt.Sprintf("document.getElementById(%q)?.textContent", id) }
+
+func (c *chromium) open(url string) { c.call("Page.navigate", map[string]any{"url": url}, nil) }
+
+// width makes the window so wide, in CSS pixels.
+func (c *chromium) width(w int) {
+	c.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": w, "height": 900, "deviceScaleFactor": 1, "mobile": false}, nil)
+}
+
+// scheme is light or dark.
+func (c *chromium) scheme(name string) {
+	c.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": name}, {"name": "prefers-reduced-motion", "value": "reduce"}}}, nil)
+}
+
+func (c *chromium) tab() {
+	for _, kind := range []string{"keyDown", "keyUp"} {
+		c.call("Input.dispatchKeyEvent", map[string]any{"type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}, nil)
+	}
+}
+
+// picture is the whole page as PNG.
+func (c *chromium) picture() []byte {
+	c.t.Helper()
+	var size struct {
+		CSSContentSize struct{ Width, Height float64 }
+	}
+	c.call("Page.getLayoutMetrics", nil, &size)
+	var shot struct{ Data string }
+	c.call("Page.captureScreenshot", map[string]any{"format": "png", "captureBeyondViewport": true, "optimizeForSpeed": false,
+		"clip": map[string]any{"x": 0, "y": 0, "width": size.CSSContentSize.Width, "height": size.CSSContentSize.Height, "scale": 1}}, &shot)
+	png, err := base64.StdEncoding.DecodeString(shot.Data)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return png
+}
+
+// quiet fails if the page has complained of anything so far.
+func (c *chromium) quiet() {
+	c.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.troubles) > 0 {
+		c.t.Errorf("the page complains:\n%s", strings.Join(c.troubles, "\n"))
+		c.troubles = nil
+	}
+}

@@ -1,0 +1,178 @@
+package integration
+
+// The person on call opens the admin listener's page: it shows requests as they come, says when Redis has gone and when the breaker is open,
+// and when it hears nothing any more. It fits a phone, and needs no mouse.
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+)
+
+var (
+	updatePictures = flag.Bool("update", false, "write docs/status-light.png and docs/status-dark.png anew")
+	pictureOf      = flag.Duration("of", 20*time.Second, "how much traffic those pictures show")
+)
+
+// mock starts `igproxy mock`.
+func mock(t *testing.T, args ...string) (p *process, url string) {
+	t.Helper()
+	p = start(t, environ(), append([]string{"mock", "--listen", "127.0.0.1:0", "--secret", appSecret}, args...)...)
+	eventually(t, "the mock listens", func() bool {
+		url = regexp.MustCompile(`http://127\.0\.0\.1:\d+\b`).FindString(p.log.String())
+		return url != "" && strings.Contains(p.log.String(), "\n")
+	})
+	return p, url
+}
+
+// flow sends requests until it is ended: most for tokens that are known, some for new ones, a few that are refused.
+func flow(p *process) (end func()) {
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 0; ; i++ {
+			token := fmt.Sprintf("IGAA-known-%d", i%7)
+			switch {
+			case i%9 == 8, i%40 == 39:
+				token = fmt.Sprintf("IGAA-new-%d", i)
+			case i%31 == 30:
+				token = fmt.Sprintf("expired-%d", i)
+			}
+			callers, path := 1, exchangePath(token)
+			switch {
+			case i%40 == 39:
+				callers = 4 // at once, for one new token
+			case i%23 == 22:
+				path = "/me?access_token=" + token
+			}
+			crowd(callers, func(int) {
+				_, _ = fetch(context.Background(), http.DefaultClient, p.url+path) // how it went is the page's to show
+			})
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Duration(20+15*(i/150%4)) * time.Millisecond):
+			}
+		}
+	}()
+	return sync.OnceFunc(func() { close(stop); <-done })
+}
+
+func TestThePageShowsWhatHappens(t *testing.T) {
+	instagram, upstream := mock(t)
+	redis := redistest.Start(t)
+	p := serve(t, "UPSTREAM_URL="+upstream, "UPSTREAM_RETRIES=0", "REDIS_MODE=single", "REDIS_URL="+redis.URL(), "BREAKER_FAILURES=3", "BREAKER_OPEN=5s", "LOG_LEVEL=info")
+	c := openChromium(t)
+	c.width(1280)
+	c.scheme("light")
+	c.open(p.admin + "/")
+	c.shows("that it hears the sidecar", text("link")+` === "live"`)
+	end := flow(p)
+	defer end()
+	c.shows("requests as they come", `+`+text("rate")+` > 0 && document.querySelector("#chart path").getAttribute("d") !== ""`)
+	c.shows("hits", `parseFloat(`+text("ratio")+`) > 50 && `+text("hit")+` !== "–" && `+text("exchange")+` !== "–" && parseInt(`+text("saved")+`) > 3`)
+	c.shows("that all is well", text("concerns")+` === "All is well." && `+text("redis-state")+` === "in use" && `+text("ready")+` === "ready"`)
+	c.shows("the configuration, and no secret", `document.getElementById("configuration").textContent.includes("cache.ttl") && !document.documentElement.outerHTML.includes(`+fmt.Sprintf("%q", appSecret)+`)`)
+	if *updatePictures {
+		takePictures(t, c, upstream, redis)
+	}
+	fitsAPhoneAndNeedsNoMouse(t, c)
+
+	redis.Kill()
+	c.shows("that Redis has gone", text("concerns")+`.includes("Redis is left alone") && `+text("redis-state")+`.startsWith("left alone") && `+text("redis-errors")+` !== "none"`)
+	_ = instagram.cmd.Process.Kill()
+	c.shows("the open breaker", text("concerns")+`.includes("The breaker of instagram is open") && document.querySelector("[data-upstream=instagram]").innerText.includes("breaker open")`)
+	c.shows("when it opened", `/\d\d:\d\d:\d\d open/.test(document.querySelector("[data-upstream=instagram] ol").textContent)`)
+	c.shows("that it is still ready", text("ready")+` === "ready"`)
+	c.quiet()
+
+	end()
+	if code := p.stop(t); code != 0 { // a stream that is open does not keep it
+		t.Errorf("exit code %d", code)
+	}
+	c.shows("that nothing is heard any more", text("link")+` === "connection lost"`)
+}
+
+// fitsAPhoneAndNeedsNoMouse looks at the page at 360 pixels, and walks it by the Tab key.
+func fitsAPhoneAndNeedsNoMouse(t *testing.T, c *chromium) {
+	t.Helper()
+	for _, w := range []int{360, 768, 1280} {
+		c.width(w)
+		c.eval(`for (const d of document.querySelectorAll("details")) d.open = true`)
+		if got := c.eval("document.documentElement.scrollWidth"); got != fmt.Sprint(w) {
+			t.Errorf("at %d pixels the page is %s wide", w, got)
+		}
+	}
+	controls := c.eval(`document.querySelectorAll("a, input, summary, [tabindex='0']").length`)
+	c.eval(`window.reached = new Set(); window.unseen = []; document.addEventListener("focusin", e => {
+		reached.add(e.target);
+		if (getComputedStyle(e.target).outlineStyle === "none") unseen.push(e.target.outerHTML);
+	}); document.activeElement.blur()`)
+	for range 20 {
+		c.tab()
+	}
+	if got := c.eval(`[...document.querySelectorAll("a, input, summary, [tabindex='0']")].filter(e => reached.has(e)).length`); got != controls {
+		t.Errorf("Tab reaches %s of %s controls", got, controls)
+	}
+	if got := c.eval(`unseen.join("\n")`); got != "" {
+		t.Errorf("the focus is not seen on %s", got)
+	}
+	for what, expression := range map[string]string{
+		"one main and one h1":           `document.querySelectorAll("main").length === 1 && document.querySelectorAll("h1").length === 1`,
+		"a name for each section":       `[...document.querySelectorAll("section")].every(s => document.getElementById(s.getAttribute("aria-labelledby")).textContent)`,
+		"the chart in words":            `/\d+ token/.test(document.getElementById("chart").getAttribute("aria-label"))`,
+		"the chart as a table":          `document.querySelectorAll("#minutes tr").length > 0 && document.querySelectorAll("#minutes-head th[scope=col]").length === 10`,
+		"the chart's moment in words":   `/token|no request/.test(document.getElementById("moment").getAttribute("aria-valuetext"))`,
+		"news in live regions":          `document.getElementById("concerns").getAttribute("aria-live") === "polite" && document.getElementById("link").getAttribute("aria-live") === "polite"`,
+		"nothing that moves, if wanted": `getComputedStyle(document.getElementById("link"), "::before").animationName === "none"`,
+	} {
+		c.shows(what, expression)
+	}
+}
+
+// takePictures are those of the documentation: traffic with an outage of Instagram's and one of Redis's, both over.
+func takePictures(t *testing.T, c *chromium, upstream string, redis *redistest.Server) {
+	t.Helper()
+	fault := func(mode string) {
+		r, err := http.Post(upstream+"/__fault?mode="+mode, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = r.Body.Close()
+	}
+	if r, err := http.Post(upstream+"/__latency?d=90ms", "", nil); err == nil {
+		_ = r.Body.Close()
+	}
+	sleep := func(part float64) { time.Sleep(time.Duration(float64(*pictureOf) * part)) }
+	sleep(.4)
+	fault("down")
+	sleep(.06)
+	fault("")
+	sleep(.2)
+	redis.Kill()
+	sleep(.05)
+	redis.Restart()
+	sleep(.29)
+	c.shows("that all is well again", text("concerns")+` === "All is well."`)
+	for _, scheme := range []string{"light", "dark"} {
+		c.scheme(scheme)
+		png := c.picture()
+		if len(png) > 200<<10 || !bytes.HasPrefix(png, []byte("\x89PNG")) {
+			t.Errorf("the %s picture has %d bytes", scheme, len(png))
+		}
+		if err := os.WriteFile("../docs/status-"+scheme+".png", png, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.scheme("light")
+}

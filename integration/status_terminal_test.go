@@ -1,0 +1,40 @@
+package integration
+
+// In a terminal `igproxy status` tells what the page shows, without the secret; --watch goes on until a signal ends it.
+
+import (
+	"encoding/json"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+func TestStatusInATerminal(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	p := serve(t, "UPSTREAM_URL="+upstream.URL)
+	for range 4 {
+		_ = p.ask(t, "IGAA-short")
+	}
+	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.admin, "http://")), "IGPROXY_CLIENT_SECRET")
+	eventually(t, "the picture has the requests", func() bool {
+		code, stdout, stderr := command(t, env, "status")
+		if code != 0 || stderr != "" {
+			t.Fatalf("exit code %d: %s%s", code, stdout, stderr)
+		}
+		return strings.Contains(stdout, "token 4") && strings.Contains(stdout, "75.0 %") && strings.Contains(stdout, "3 by the cache")
+	})
+	var got struct{ State struct{ Ready bool } }
+	if code, stdout, _ := command(t, env, "status", "--json"); code != 0 || json.Unmarshal([]byte(stdout), &got) != nil || !got.State.Ready || strings.Contains(stdout, appSecret) {
+		t.Errorf("--json: exit code %d\n%s", code, stdout)
+	}
+	w := start(t, env, "status", "--watch", "--every", "50ms")
+	eventually(t, "it is shown again", func() bool { return strings.Count(w.log.String(), "hit ratio") > 2 })
+	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := w.wait(t); code != 0 || strings.Contains(w.log.String(), "\x1b") {
+		t.Errorf("exit code %d\n%s", code, w.log)
+	}
+}

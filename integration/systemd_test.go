@@ -1,0 +1,220 @@
+package integration
+
+// Under systemd: it holds the sockets, so that a restart drops nobody; it is told when the sidecar answers and when it drains; and its
+// watchdog hears of a sidecar only while that answers. The tests play systemd.
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// notices is a NOTIFY_SOCKET and what came on it.
+type notices struct {
+	path string
+	text buffer
+}
+
+func newNotices(t *testing.T) *notices {
+	t.Helper()
+	n := &notices{path: filepath.Join(t.TempDir(), "notify")}
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: n.path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { // ends with the socket
+		defer close(ended)
+		for b := make([]byte, 4096); ; {
+			size, err := c.Read(b)
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(&n.text, "%s\n", b[:size])
+		}
+	}()
+	t.Cleanup(func() { _ = c.Close(); <-ended })
+	return n
+}
+
+func (n *notices) count(what string) int { return strings.Count(n.text.String(), what) }
+
+// activated starts igproxy as systemd does: the sockets from descriptor 3 on, and LISTEN_PID the process's own.
+func activated(t *testing.T, n *notices, names string, sockets []*os.File, settings ...string) *process {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" serve`, binary)
+	cmd.ExtraFiles = sockets
+	env := append(environ(settings...), "NOTIFY_SOCKET="+n.path, "LISTEN_FDNAMES="+names, fmt.Sprintf("LISTEN_FDS=%d", len(sockets)))
+	for _, s := range settings {
+		if e, ok := strings.CutPrefix(s, "="); ok { // one of systemd's own
+			env = append(env, e)
+		}
+	}
+	return startCommand(t, env, cmd)
+}
+
+// held is a socket that the test keeps open, as systemd does, and its address.
+func held(t *testing.T, network, address string) (*os.File, string) {
+	t.Helper()
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := l.(interface{ File() (*os.File, error) }).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u, ok := l.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(false)
+	}
+	_ = l.Close() // f is the same socket; this process never accepts
+	t.Cleanup(func() { _ = f.Close() })
+	return f, l.Addr().String()
+}
+
+func TestSystemdIsToldWhenItAnswersAndWhenItDrains(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	app, address := held(t, "tcp", "127.0.0.1:0")
+	admin, adminAddress := held(t, "tcp", "127.0.0.1:0")
+	n := newNotices(t)
+	p := activated(t, n, "app:admin", []*os.File{app, admin}, "UPSTREAM_URL="+upstream.URL, "LISTEN=127.0.0.1:1", "ADMIN_LISTEN=127.0.0.1:2") // nobody may listen there
+	eventually(t, "it is ready", func() bool { return n.count("READY=1\n") == 1 })
+	if !strings.Contains(n.text.String(), "STATUS=answering on http://"+address+"\n") {
+		t.Errorf("systemd was told\n%s", n.text.String())
+	}
+	p.listening(t)
+	if p.url != "http://"+address || p.admin != "http://"+adminAddress {
+		t.Errorf("it listens on %s and %s, want systemd's %s and %s", p.url, p.admin, address, adminAddress)
+	}
+	if r := p.ask(t, "IGAA-ready"); r.status != 200 {
+		t.Errorf("after READY=1: got %d %s", r.status, r.body)
+	}
+	if r := p.page(t, "/readyz"); r.status != 200 || n.count("STOPPING=1") != 0 {
+		t.Errorf("readyz: %d; told\n%s", r.status, n.text.String())
+	}
+	if code := p.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	eventually(t, "it said that it stops", func() bool { return n.count("STOPPING=1\nSTATUS=draining\n") == 1 })
+}
+
+func TestASidecarThatCannotStartIsNeverReady(t *testing.T) {
+	for names, want := range map[string]string{
+		"igproxy.socket": "is named igproxy.socket; write FileDescriptorName=app",
+		"app:app":        "two sockets from systemd are named app",
+	} {
+		app, _ := held(t, "tcp", "127.0.0.1:0")
+		other, _ := held(t, "tcp", "127.0.0.1:0")
+		n := newNotices(t)
+		p := activated(t, n, names, []*os.File{app, other}[:1+strings.Count(names, ":")])
+		if code := p.wait(t); code != 1 || !strings.Contains(p.log.String(), want) || n.count("READY") != 0 {
+			t.Errorf("%s: exit code %d, told %q, said\n%s", names, code, n.text.String(), p.log)
+		}
+	}
+	open, _ := held(t, "tcp", "0.0.0.0:0") // as a socket unit with a bare port would; nobody connects
+	n := newNotices(t)
+	p := activated(t, n, "app", []*os.File{open})
+	if code := p.wait(t); code == 0 || !strings.Contains(p.log.String(), "reachable by other machines") || n.count("READY") != 0 {
+		t.Errorf("beyond loopback: exit code %d, told %q, said\n%s", code, n.text.String(), p.log)
+	}
+}
+
+// Somebody takes the socket's path away and answers nothing there: to apps the sidecar is gone, although it lives. Back in its place, all is well.
+func TestTheWatchdogHearsOfItOnlyWhileItAnswers(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	path := filepath.Join(t.TempDir(), "app.sock")
+	app, _ := held(t, "unix", path)
+	n := newNotices(t)
+	p := activated(t, n, "app", []*os.File{app}, "UPSTREAM_URL="+upstream.URL, "=WATCHDOG_USEC=600000")
+	eventually(t, "pings come", func() bool { return n.count("WATCHDOG=1\n") >= 3 })
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	unseen := n.count("WATCHDOG=1\n") // systemd holds the socket where the service cannot see it: no restart would help, and none comes
+	eventually(t, "pings still come", func() bool { return n.count("WATCHDOG=1\n") > unseen+2 })
+	held(t, "unix", path) // accepts nothing
+	eventually(t, "the sidecar finds that nobody answers", func() bool {
+		return len(p.log.lines("the app's listener does not answer: systemd's watchdog is not told")) == 1
+	})
+	before := n.count("WATCHDOG=1\n")
+	time.Sleep(time.Second) // longer than systemd would wait
+	if after := n.count("WATCHDOG=1\n"); after != before {
+		t.Errorf("%d pings from a sidecar that does not answer", after-before)
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "pings come again", func() bool { return n.count("WATCHDOG=1\n") > before+2 })
+	if r, err := fetch(t.Context(), unixClient(path), "http://localhost"+exchangePath("IGAA-watched")); err != nil || r.status != 200 {
+		t.Errorf("got %d, %v", r.status, err)
+	}
+	if code := p.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if got := len(p.log.lines("request")); got != 1 {
+		t.Errorf("%d requests are logged for one and the watchdog's questions", got)
+	}
+}
+
+func TestARestartUnderLoadDropsNobody(t *testing.T) {
+	const callers, restarts = 20, 3
+	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig.SetLatency(20 * time.Millisecond)
+	app, address := held(t, "tcp", "127.0.0.1:0")
+	n := newNotices(t)
+	run := func() *process { return activated(t, n, "app", []*os.File{app}, "UPSTREAM_URL="+upstream.URL) }
+	p := run()
+	var asked atomic.Int64
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		crowd(callers, func(i int) {
+			kept := &http.Client{Transport: &http.Transport{}}
+			defer kept.CloseIdleConnections()
+			client := kept
+			if i%2 == 0 {
+				client = noKeepAlive
+			}
+			for k := 0; ; k++ {
+				select {
+				case <-end:
+					return
+				default:
+				}
+				r, err := fetch(t.Context(), client, "http://"+address+exchangePath(fmt.Sprintf("IGAA-restart-%d-%d", i, k/4)))
+				if err != nil || r.status != 200 {
+					t.Errorf("caller %d, request %d: got %d %s, %v", i, k, r.status, r.body, err)
+					return
+				}
+				asked.Add(1)
+			}
+		})
+	}()
+	for i := range restarts {
+		eventually(t, "it is ready", func() bool { return n.count("READY=1\n") == i+1 })
+		before := asked.Load()
+		eventually(t, "it is under load", func() bool { return asked.Load() > before+10*callers || t.Failed() })
+		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if code := p.wait(t); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		p = run()
+	}
+	last := asked.Load()
+	eventually(t, "the last one is under load", func() bool { return asked.Load() > last+10*callers || t.Failed() })
+	close(end)
+	<-ended
+	t.Logf("%d requests over %d restarts, each answered 200", asked.Load(), restarts)
+}

@@ -1,0 +1,47 @@
+package proxy
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+)
+
+// Operation is something that the operator can have done: POST /NAME on the admin listener. It is taken from this machine only, wherever
+// that listener can be reached from: metrics are for others, too, but a reload or a purge is for whoever could restart igproxy as well.
+type Operation struct {
+	Name string
+	// Run answers in JSON. Not ok: it could not be done, and the reply says why.
+	Run func(*http.Request) (reply any, ok bool)
+}
+
+// ServeHTTP implements http.Handler, behind the gate of Admin.
+func (o Operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !fromThisMachine(r) {
+		writeText(w, http.StatusForbidden, "this is taken from igproxy's own machine only: use igproxy "+o.Name+" there\n")
+		return
+	}
+	reply, ok := o.Run(r)
+	code := http.StatusOK
+	if !ok {
+		code = http.StatusUnprocessableEntity
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(reply)
+}
+
+// fromThisMachine goes by the connection: a Unix socket, loopback, or an address of ours that was dialled from itself. What proxies say of
+// their clients in headers is anybody's word.
+func fromThisMachine(r *http.Request) bool {
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if local == nil {
+		return false
+	}
+	if local.Network() == "unix" {
+		return true
+	}
+	to, _ := local.(*net.TCPAddr)
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	from := net.ParseIP(host)
+	return err == nil && to != nil && from != nil && (from.IsLoopback() || from.Equal(to.IP))
+}

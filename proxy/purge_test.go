@@ -1,0 +1,105 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// purge posts a form to the admin handlers, as from this machine.
+func purge(t *testing.T, p *Proxy, target string, form url.Values) (int, PurgeReply) {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodPost, target, strings.NewReader(form.Encode()))
+	r.Host, r.RemoteAddr = "localhost", "127.0.0.1:4711"
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9090}))
+	w := httptest.NewRecorder()
+	p.Admin(nil, false).ServeHTTP(w, r)
+	var reply PurgeReply
+	if err := json.Unmarshal(w.Body.Bytes(), &reply); err != nil {
+		t.Fatalf("%d %s: %v", w.Code, w.Body, err)
+	}
+	return w.Code, reply
+}
+
+func TestAPurgeIsOfAnAppOrOfATokenUnderEachGrant(t *testing.T) {
+	i, s := newInstagram(t, overTLS)
+	o := optionsFor(t, s.URL, s.CA())
+	var log bytes.Buffer
+	o.Cache, o.Logger = newCache(t), textLogger(&log)
+	o.Apps = []App{{Label: "one", ID: "1", Secret: NewSecret(testSecret)}, {Label: "two", ID: "2", Secret: NewSecret(testSecret)}}
+	p := newProxy(t, o)
+	known := func(app, token string) bool {
+		t.Helper()
+		before := i.Calls()
+		for _, path := range []string{target(token), "/refresh_access_token?grant_type=ig_refresh_token&access_token=" + token} {
+			if w := askAt(p, "localhost", "/apps/"+app+path); w.Code != 200 && w.Code != 400 {
+				t.Fatalf("%s %s: %d", app, token, w.Code)
+			}
+		}
+		return i.Calls() == before
+	}
+	fill := func() {
+		for _, app := range []string{"one", "two"} {
+			for _, token := range []string{"IGAA-a", "IGAA-b"} {
+				known(app, token)
+			}
+		}
+	}
+	fill()
+	code, reply := purge(t, p, "/purge", url.Values{"access_token": {"IGAA-a"}, "app": {"one"}})
+	if code != 200 || reply.Purged != "token" || len(reply.Apps) != 1 || reply.Fleet != "none" {
+		t.Errorf("got %d %+v", code, reply)
+	}
+	if known("one", "IGAA-a") || !known("one", "IGAA-b") || !known("two", "IGAA-a") {
+		t.Error("a token's purge is not of that token and app alone")
+	}
+	if code, reply = purge(t, p, "/purge", url.Values{"access_token": {"IGAA-a"}}); code != 200 || len(reply.Apps) != 2 || known("two", "IGAA-a") {
+		t.Errorf("a token's purge without an app is not of all apps: %d %+v", code, reply)
+	}
+	fill()
+	if code, reply = purge(t, p, "/purge", url.Values{"app": {"two"}}); code != 200 || reply.Purged != "all" || known("two", "IGAA-b") || !known("one", "IGAA-b") {
+		t.Errorf("an app's purge: %d %+v", code, reply)
+	}
+	fill()
+	if code, _ = purge(t, p, "/purge", nil); code != 200 || known("one", "IGAA-b") || known("two", "IGAA-b") {
+		t.Errorf("a purge of all: %d", code)
+	}
+	if err := p.Reload(o); err != nil || !known("one", "IGAA-b") {
+		t.Errorf("what was remembered since is lost by a reload: %v", err)
+	}
+	if strings.Contains(log.String(), "IGAA") {
+		t.Errorf("a token is in the log: %s", log.String())
+	}
+}
+
+func TestAPurgeThatIsNotClearPurgesNothing(t *testing.T) {
+	i, s := newInstagram(t, overTLS)
+	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
+	_ = ask(p, get(target("IGAA-a")))
+	for name, c := range map[string]struct {
+		target string
+		form   url.Values
+	}{
+		"the token in the address": {"/purge?access_token=IGAA-a", nil},
+		"the app in the address":   {"/purge?app=default", nil},
+		"an empty token":           {"/purge", url.Values{"access_token": {""}}},
+		"a blank for a token":      {"/purge", url.Values{"access_token": {" "}}},
+		"a token that is too long": {"/purge", url.Values{"access_token": {strings.Repeat("a", maxToken+1)}}},
+		"a form that is too long":  {"/purge", url.Values{"x": {strings.Repeat("a", maxPurge)}}},
+		"an app of nobody's":       {"/purge", url.Values{"app": {"nobody"}}},
+	} {
+		if code, reply := purge(t, p, c.target, c.form); code != 422 || reply.Purged != "nothing" || reply.Problem == "" {
+			t.Errorf("%s: got %d %+v", name, code, reply)
+		}
+		if w := ask(p, get(target("IGAA-a"))); w.Code != 200 || i.Calls() != 1 {
+			t.Errorf("%s: it was purged", name)
+		}
+	}
+}

@@ -1,0 +1,287 @@
+package proxy
+
+import (
+	"bytes"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+const (
+	newSecret = "9b7e0c51d2f84a6e8d3f1a2b4c5d6e7f" // made up
+	oldSecret = testSecret
+)
+
+// rotating is a Proxy with both secrets, before an Instagram that takes the old one.
+func rotating(t *testing.T) (*Proxy, Options, *proxytest.Instagram, *bytes.Buffer) {
+	t.Helper()
+	i, s := newInstagram(t, overTLS)
+	o := optionsFor(t, s.URL, s.CA())
+	var log bytes.Buffer
+	o.Cache, o.Metrics, o.Logger = newCache(t), NewMetrics(), textLogger(&log)
+	o.Apps[0].Secret, o.Apps[0].Previous = NewSecret(newSecret), NewSecret(oldSecret)
+	return newProxy(t, o), o, i, &log
+}
+
+// inUse is what the metric says.
+func inUse(t *testing.T, m *Metrics) (which string) {
+	t.Helper()
+	families, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "igproxy_client_secret_in_use" {
+			continue
+		}
+		for _, sample := range f.GetMetric() {
+			if sample.GetGauge().GetValue() == 1 {
+				which += sample.GetLabel()[1].GetValue()
+			}
+		}
+	}
+	return which
+}
+
+func TestARefusedSecretIsRepeatedOnceWithTheOtherWhichIsThenUsedFirst(t *testing.T) {
+	p, o, i, log := rotating(t)
+	o.Retries = 0 // not a retry: the refused call had no effect
+	if err := p.Reload(o); err != nil {
+		t.Fatal(err)
+	}
+	step := func(name, token string, calls int, which string) {
+		t.Helper()
+		if w := ask(p, get(target(token))); w.Code != 200 || i.CallsFor(token) != calls || inUse(t, o.Metrics) != which || !p.Status().Ready {
+			t.Errorf("%s: got %d after %d calls, want 200 after %d; in use is %s, want %s", name, w.Code, i.CallsFor(token), calls, inUse(t, o.Metrics), which)
+		}
+	}
+	if got := inUse(t, o.Metrics); got != "current" {
+		t.Errorf("at the start %s is used first", got)
+	}
+	step("the dashboard has the old one still", "IGAA-1", 2, "previous")
+	step("and from then on", "IGAA-2", 1, "previous")
+	i.SetSecrets(newSecret)
+	step("the dashboard has the new one", "IGAA-3", 2, "current")
+	step("and from then on", "IGAA-4", 1, "current")
+	if got := strings.Count(log.String(), "another client secret is in use"); got != 2 || strings.Contains(log.String(), oldSecret) || strings.Contains(log.String(), newSecret) {
+		t.Errorf("told %d times, want 2: %s", got, log)
+	}
+}
+
+// The one that works stays in use over a reload that adds another, or takes the other away.
+func TestTheSecretInUseStaysInUseOverAReload(t *testing.T) {
+	i, s := newInstagram(t, overTLS)
+	o := optionsFor(t, s.URL, s.CA())
+	o.Cache, o.Metrics = newCache(t), NewMetrics()
+	p := newProxy(t, o)
+	for n, c := range []struct {
+		current, previous, which string
+		accepted                 string
+		calls                    int
+	}{
+		{oldSecret, "", "current", oldSecret, 1},
+		{newSecret, oldSecret, "previous", oldSecret, 1},
+		{newSecret, oldSecret, "current", newSecret, 2},
+		{newSecret, "", "current", newSecret, 1},
+		{newSecret, newSecret, "current", newSecret, 1}, // twice the same is one
+	} {
+		o.Apps[0].Secret, o.Apps[0].Previous = NewSecret(c.current), Secret{}
+		if c.previous != "" {
+			o.Apps[0].Previous = NewSecret(c.previous)
+		}
+		i.SetSecrets(c.accepted)
+		if err := p.Reload(o); err != nil {
+			t.Fatal(err)
+		}
+		token := "IGAA-" + string(rune('a'+n))
+		if w := ask(p, get(target(token))); w.Code != 200 || i.CallsFor(token) != c.calls || inUse(t, o.Metrics) != c.which {
+			t.Errorf("%d: got %d after %d calls, want %d; in use is %s, want %s", n, w.Code, i.CallsFor(token), c.calls, inUse(t, o.Metrics), c.which)
+		}
+	}
+}
+
+func TestBothRefusedIsTheSecretsFaultAndNamesNeither(t *testing.T) {
+	p, o, i, log := rotating(t)
+	i.SetSecrets("something-else-altogether")
+	w := ask(p, get(target("IGAA-1")))
+	if w.Code != 400 || i.Calls() != 2 || p.Status().Ready || inUse(t, o.Metrics) != "current" {
+		t.Errorf("got %d after %d calls, ready %v, in use %s", w.Code, i.Calls(), p.Status().Ready, inUse(t, o.Metrics))
+	}
+	if w := ask(p, get(target("IGAA-2"))); w.Code != 400 || i.Calls() != 2 {
+		t.Errorf("the app is not held: %d after %d calls", w.Code, i.Calls())
+	}
+	if strings.Contains(log.String()+w.Body.String(), oldSecret) || strings.Contains(log.String()+w.Body.String(), newSecret) {
+		t.Error("a secret was printed")
+	}
+}
+
+// A call that was under way when the secret was replaced says nothing about the new one: it neither holds the app nor turns readiness off.
+func TestAnExchangeWithTheOldSecretInFlightDoesNotHoldTheNewOne(t *testing.T) {
+	came, gate := make(chan string, 10), make(chan struct{})
+	upstream := newService(t)
+	upstream.says = func(r *http.Request, _ url.Values) (int, string) {
+		secret := r.URL.Query().Get("client_secret")
+		came <- secret
+		if r.URL.Query().Get("access_token") == "IGAA-slow" && secret == oldSecret {
+			<-gate
+		}
+		if secret != newSecret {
+			return 400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":100}}`
+		}
+		return 200, goodToken
+	}
+	o := optionsFor(t, upstream.url.String(), nil)
+	o.Cache, o.Metrics = newCache(t), NewMetrics()
+	p := newProxy(t, o)
+	slow := make(chan int, 1)
+	go func() { slow <- ask(p, get(target("IGAA-slow"))).Code }()
+	<-came
+	o.Apps = []App{{Secret: NewSecret(newSecret)}}
+	if err := p.Reload(o); err != nil {
+		t.Fatal(err)
+	}
+	close(gate)
+	if code := <-slow; code != 200 { // it is repeated with the secret of now
+		t.Errorf("the call under way got %d", code)
+	}
+	if w := ask(p, get(target("IGAA-next"))); w.Code != 200 || !p.Status().Ready {
+		t.Errorf("the next one got %d, ready %v", w.Code, p.Status().Ready)
+	}
+}
+
+// The same, told to the hold itself: neither a refusal nor a success of a secret that has gone changes anything.
+func TestAWordAboutASecretThatHasGoneIsNotHeard(t *testing.T) {
+	h := &hold{}
+	gone, now, next := NewSecret("gone"), NewSecret("now"), NewSecret("next")
+	h.use([]Secret{next, now})
+	refused := refusalAnswer(100, 0, "Error validating client secret.")
+	for name, c := range map[string]struct {
+		with, without Secret
+		hears         bool
+	}{"gone": {gone, Secret{}, false}, "gone, then one of two": {next, gone, false}, "one of two": {next, Secret{}, false}, "both": {next, now, true}, "both, the other way round": {now, next, true}} {
+		h.forgetSecret()
+		a := refused
+		a.with, a.without = c.with, c.without
+		if heard, _ := h.hear(a, true, time.Now()); heard != c.hears || h.secretRefused(time.Now()) != c.hears {
+			t.Errorf("%s: heard %v, want %v", name, heard, c.hears)
+		}
+	}
+	a := tokenAnswer(t, "IGAAlong", 60*24*time.Hour)
+	a.with, a.without = gone, now
+	both := refused
+	both.with, both.without = now, next
+	h.hear(both, true, time.Now())
+	if _, restored := h.hear(a, true, time.Now()); restored || !h.secretRefused(time.Now()) {
+		t.Error("a token got with a secret that has gone proved the others")
+	}
+	if _, changed := h.settle(a); changed {
+		t.Error("a secret that has gone was put in use")
+	}
+}
+
+// A late answer to a call with the secret of before does not put it back in use.
+func TestALateAnswerDoesNotTurnTheSecretBack(t *testing.T) {
+	h := &hold{}
+	one, two := NewSecret("one"), NewSecret("two")
+	h.use([]Secret{two, one})
+	a := tokenAnswer(t, "IGAAlong", 60*24*time.Hour)
+	a.with, a.without = one, two
+	if which, changed := h.settle(a); !changed || which != "previous" {
+		t.Errorf("got %s, %v", which, changed)
+	}
+	a.with, a.without = two, Secret{}
+	if _, changed := h.settle(a); changed || h.secret().Reveal() != "one" {
+		t.Error("turned back")
+	}
+}
+
+// The code exchange does not say what it refuses, so a refused code is tried with the other secret; if that is refused too, the first word
+// stands, and nothing is concluded.
+func TestARefusedCodeIsTriedWithTheOtherSecret(t *testing.T) {
+	var mu sync.Mutex
+	right := oldSecret
+	upstream := newService(t)
+	upstream.says = func(r *http.Request, form url.Values) (int, string) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case form.Get("code") == "used":
+			return 400, `{"error_type":"OAuthException","code":400,"error_message":"This authorization code has been used"}`
+		case form.Get("client_secret") != right:
+			return 400, `{"error_type":"OAuthException","code":400,"error_message":"Error validating verification code"}`
+		}
+		return 200, codeAnswer
+	}
+	o := optionsFor(t, upstream.url.String(), nil)
+	o.LoginURL = upstream.url
+	o.Metrics = NewMetrics()
+	o.Apps = []App{{ID: shopID, Secret: NewSecret(newSecret), Previous: NewSecret(oldSecret), RedirectURIs: []string{callback}}}
+	w := &world{p: newProxy(t, o)}
+	if r := w.post("/oauth/access_token", codeForm("used")); r.Code != 400 || len(upstream.asked()) != 2 || inUse(t, o.Metrics) != "current" {
+		t.Errorf("a used code: %d after %d calls, in use %s", r.Code, len(upstream.asked()), inUse(t, o.Metrics))
+	}
+	if r := w.post("/oauth/access_token", codeForm("good")); r.Code != 200 || len(upstream.asked()) != 4 || inUse(t, o.Metrics) != "previous" {
+		t.Errorf("a good code: %d after %d calls, in use %s", r.Code, len(upstream.asked()), inUse(t, o.Metrics))
+	}
+	if r := w.post("/oauth/access_token", codeForm("better")); r.Code != 200 || len(upstream.asked()) != 5 {
+		t.Errorf("and from then on: %d after %d calls", r.Code, len(upstream.asked()))
+	}
+	o.Apps[0].Previous = Secret{}
+	if err := w.p.Reload(o); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.post("/oauth/access_token", codeForm("once")); r.Code != 400 || len(upstream.asked()) != 6 {
+		t.Errorf("with one secret a code is sent once: %d after %d calls", r.Code, len(upstream.asked()))
+	}
+}
+
+func TestNeitherSecretIsHandedOn(t *testing.T) {
+	for _, repeated := range []string{newSecret, oldSecret} {
+		upstream := newService(t)
+		upstream.say(400, `{"error":{"message":"see `+repeated+`","type":"OAuthException","code":190}}`)
+		o := optionsFor(t, upstream.url.String(), nil)
+		o.Apps[0].Secret, o.Apps[0].Previous = NewSecret(newSecret), NewSecret(oldSecret)
+		p := newProxy(t, o)
+		if w := ask(p, get(target("IGAA-1"))); w.Code != 400 || !strings.Contains(w.Body.String(), "see [client secret]") {
+			t.Errorf("got %d %s", w.Code, w.Body)
+		}
+		upstream.say(200, `{"access_token":"IGAAlong","token_type":"bearer","expires_in":5183944,"x":"`+repeated+`"}`)
+		if w := ask(p, get(target("IGAA-2"))); w.Code != 502 {
+			t.Errorf("a success that repeats a secret: %d %s", w.Code, w.Body)
+		}
+	}
+}
+
+// What is remembered survives as long as the line of the previous secret is there, and with a key of its own for good.
+func TestWhatIsRememberedSurvivesUntilThePreviousSecretIsTakenAway(t *testing.T) {
+	idOf := func(a App) string {
+		ready, err := newApp(a, grants(optionsFor(t, "https://graph.instagram.com", nil).withDefaults()), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ready.keys["exchange"].Derive("IGAAshort").ID().String()
+	}
+	one, two, key := NewSecret(oldSecret), NewSecret(newSecret), NewSecret(strings.Repeat("k", 32))
+	before, during, after := idOf(App{Secret: one}), idOf(App{Secret: two, Previous: one}), idOf(App{Secret: two})
+	if before != during || during == after {
+		t.Errorf("before and during the same: %v; during and after: %v", before == during, during == after)
+	}
+	all := []string{idOf(App{Secret: one, Key: key}), idOf(App{Secret: two, Previous: one, Key: key}), idOf(App{Secret: two, Key: key})}
+	if len(slices.Compact(all)) != 1 {
+		t.Error("with a key of its own the cache was lost")
+	}
+}
+
+func TestATooShortPreviousSecretIsRefused(t *testing.T) {
+	o := optionsFor(t, "https://graph.instagram.com", nil)
+	o.Cache, o.Apps[0].Previous = newCache(t), NewSecret("short")
+	if _, err := New(o); err == nil || strings.Contains(err.Error(), "short") {
+		t.Errorf("got %v", err)
+	}
+}

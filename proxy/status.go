@@ -1,0 +1,288 @@
+package proxy
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// The picture covers the last 15 minutes, in 180 buckets.
+const (
+	bucketTime = 5 * time.Second
+	buckets    = 180
+)
+
+// board keeps what /status shows: a ring of samples of the counters, taken by one goroutine while Watch runs. Requests know nothing of it.
+type board struct {
+	proxy   *Proxy
+	started time.Time
+	about   atomic.Pointer[About]
+	streams chan struct{} // places of /status/events
+	ended   chan struct{} // closed when Watch ends, and with it all streams
+	end     func()
+
+	mu      sync.Mutex // protects the rest; the counters are read outside it
+	samples []sample   // the oldest first; each begins a bucket
+	live    sample     // the latest one, which begins none
+}
+
+// About is what the picture tells of the process, which only the command knows.
+type About struct {
+	Version, Commit, Go string
+	// RedisMode is single, sentinel, cluster or empty.
+	RedisMode string
+	// Configuration is each setting's name and value, in order. Who shows it has put a word in the place of every secret.
+	Configuration [][2]string
+}
+
+func newBoard(p *Proxy) *board {
+	b := &board{proxy: p, started: time.Now(), streams: make(chan struct{}, maxStreams), ended: make(chan struct{})}
+	b.end = sync.OnceFunc(func() { close(b.ended) })
+	b.about.Store(&About{})
+	b.live = p.carried.metrics.sample(b.started)
+	b.samples = append(b.samples, b.live)
+	return b
+}
+
+// Describe says what the picture tells of the process. After a reload it is called again.
+func (p *Proxy) Describe(a About) { p.board.about.Store(&a) }
+
+// Watch begins the picture's history. It goes on until end is called, which also ends the streams of /status/events and waits for its
+// goroutine; a second call does nothing.
+func (p *Proxy) Watch() (end func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(bucketTime)
+		defer tick.Stop()
+		for {
+			select {
+			case <-p.board.ended:
+				return
+			case <-tick.C:
+				p.board.turn(time.Now())
+			}
+		}
+	}()
+	return func() { p.board.end(); <-done }
+}
+
+// turn begins a bucket.
+func (b *board) turn(now time.Time) {
+	s := b.proxy.carried.metrics.sample(now)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.samples = append(b.samples, s)
+	b.samples = slices.Delete(b.samples, 0, max(0, len(b.samples)-buckets)) // with the live one, 180 stretches between them
+	b.live = s
+}
+
+// fresh bounds how often the counters are read, however many look.
+const fresh = 500 * time.Millisecond
+
+// look returns the ring and a sample of now.
+func (b *board) look(now time.Time) (ring []sample, live sample) {
+	b.mu.Lock()
+	ring, live = slices.Clone(b.samples), b.live
+	b.mu.Unlock()
+	if now.Sub(live.at) < fresh {
+		return ring, live
+	}
+	s := b.proxy.carried.metrics.sample(now)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s.at.After(b.live.at) {
+		b.live = s
+	}
+	return slices.Clone(b.samples), b.live
+}
+
+// Picture is what /status tells, and what `igproxy status` reads. Its numbers are of the last 15 minutes, where they are not of now.
+type Picture struct {
+	Now           time.Time   `json:"now"`
+	Started       time.Time   `json:"started"`
+	Version       string      `json:"version"`
+	Commit        string      `json:"commit,omitempty"`
+	Go            string      `json:"go,omitempty"`
+	State         Status      `json:"state"` // as /readyz tells it
+	WindowSeconds float64     `json:"window_seconds"`
+	BucketSeconds float64     `json:"bucket_seconds"`
+	Outcomes      []string    `json:"outcomes"`          // the columns of the buckets
+	Buckets       []Bucket    `json:"buckets,omitempty"` // the oldest first
+	Live          Bucket      `json:"live"`              // the one that is not over
+	Requests      Requests    `json:"requests"`
+	HitRatio      *float64    `json:"hit_ratio"` // of the requests for a token that were taken up, those answered out of memory or Redis
+	Saved         Saved       `json:"saved"`
+	Latency       Latencies   `json:"latency"`
+	Upstream      Upstreams   `json:"upstream"`
+	Redis         RedisView   `json:"redis"`
+	Limits        []Limits    `json:"rate_limits"`
+	Process       Process     `json:"process"`
+	Configuration [][2]string `json:"configuration,omitempty"`
+}
+
+// Bucket counts the requests of a stretch of time by outcome.
+type Bucket struct {
+	At      time.Time             `json:"at"`
+	Seconds float64               `json:"seconds"`
+	Counts  [len(outcomes)]uint64 `json:"counts"`
+}
+
+// Requests are those of the window, and all since the start.
+type Requests struct {
+	Total     uint64            `json:"total"`
+	Window    uint64            `json:"window"`
+	PerSecond float64           `json:"per_second"` // over the last bucket and the live one
+	ByOutcome map[string]uint64 `json:"by_outcome"`
+	BySource  map[string]uint64 `json:"by_source"`
+}
+
+// Saved are calls to Instagram that were not needed, in the window and since the start.
+type Saved struct {
+	Cache           uint64 `json:"cache"`
+	Coalescing      uint64 `json:"coalescing"` // joined in this process, or another sidecar's answer
+	CacheTotal      uint64 `json:"cache_total"`
+	CoalescingTotal uint64 `json:"coalescing_total"`
+}
+
+// Latencies are of hits, of requests that asked Instagram, and of the calls to Instagram alone.
+type Latencies struct {
+	Hits      Latency `json:"hits"`
+	Exchanges Latency `json:"exchanges"`
+	Upstream  Latency `json:"upstream"`
+}
+
+// Latency is in milliseconds; null, of nothing.
+type Latency struct {
+	Count uint64   `json:"count"`
+	P50   *float64 `json:"p50_ms"`
+	P99   *float64 `json:"p99_ms"`
+}
+
+// Upstreams are Instagram's sides.
+type Upstreams struct {
+	InFlight int               `json:"in_flight"`
+	Most     int               `json:"most"` // upstream.max_in_flight
+	Results  map[string]uint64 `json:"results"`
+	Breakers []BreakerView     `json:"breakers"`
+}
+
+// BreakerView is one breaker, with its last changes, the latest first.
+type BreakerView struct {
+	Upstream string   `json:"upstream"`
+	State    string   `json:"state"`
+	Changes  []Change `json:"changes"`
+}
+
+// RedisView is Redis as seen from here.
+type RedisView struct {
+	State  string       `json:"state"` // off, ok or degraded
+	Mode   string       `json:"mode,omitempty"`
+	Fault  string       `json:"fault,omitempty"`
+	Since  *time.Time   `json:"since,omitempty"`
+	Errors []RedisError `json:"errors"`
+}
+
+// RedisError counts the faults of one kind in one operation.
+type RedisError struct {
+	Operation string `json:"operation"`
+	Kind      string `json:"kind"`
+	Window    uint64 `json:"window"`
+	Total     uint64 `json:"total"`
+}
+
+// picture draws everything.
+func (b *board) picture(now time.Time) Picture {
+	ring, live := b.look(now)
+	first, state, about := ring[0], b.proxy.Status(), *b.about.Load()
+	p := Picture{Now: now, Started: b.started, Version: cmp.Or(about.Version, "dev"), Commit: about.Commit, Go: about.Go, State: state,
+		WindowSeconds: (buckets * bucketTime).Seconds(), BucketSeconds: bucketTime.Seconds(), Outcomes: outcomes[:], Configuration: about.Configuration,
+		Limits: b.proxy.carried.metrics.history.all(), Process: readProcess(now.Sub(b.started))}
+	for i := 1; i < len(ring); i++ {
+		p.Buckets = append(p.Buckets, bucketOf(ring[i-1], ring[i]))
+	}
+	p.Live = bucketOf(ring[len(ring)-1], live)
+	p.Requests = requestsOf(p, first, live)
+	sources := grew(live.sources, first.sources)
+	p.Requests.BySource = sources
+	if asked := live.asked - first.asked; asked > 0 {
+		ratio := float64(sources[string(sourceMemory)]+sources[string(sourceRedis)]) / float64(asked)
+		p.HitRatio = &ratio
+	}
+	p.Saved.Cache, p.Saved.Coalescing = saved(sources)
+	p.Saved.CacheTotal, p.Saved.CoalescingTotal = saved(live.sources)
+	p.Latency = Latencies{latencyOf(live.hits.less(first.hits)), latencyOf(live.exchanges.less(first.exchanges)), latencyOf(live.upstream.less(first.upstream))}
+	p.Upstream = b.upstreams(grew(live.results, first.results))
+	p.Redis = b.redis(about.RedisMode, live, first)
+	return p
+}
+
+func bucketOf(from, to sample) Bucket {
+	b := Bucket{At: from.at, Seconds: to.at.Sub(from.at).Seconds()}
+	for i := range outcomes {
+		b.Counts[i] = to.outcomes[i] - from.outcomes[i]
+	}
+	return b
+}
+
+func requestsOf(p Picture, first, live sample) Requests {
+	r := Requests{ByOutcome: map[string]uint64{}}
+	for i, word := range outcomes {
+		r.Total += live.outcomes[i]
+		if n := live.outcomes[i] - first.outcomes[i]; n > 0 {
+			r.Window += n
+			r.ByOutcome[word] = n
+		}
+	}
+	recent, seconds := uint64(0), 0.0
+	for _, b := range append(slices.Clone(p.Buckets[max(0, len(p.Buckets)-1):]), p.Live) {
+		seconds += b.Seconds
+		for _, n := range b.Counts {
+			recent += n
+		}
+	}
+	if seconds > 0 {
+		r.PerSecond = float64(recent) / seconds
+	}
+	return r
+}
+
+func saved(sources map[string]uint64) (byCache, byCoalescing uint64) {
+	return sources[string(sourceMemory)] + sources[string(sourceRedis)], sources["joined"] + sources[string(sourceFleet)]
+}
+
+func latencyOf(h histogram) Latency {
+	l := Latency{Count: h.all, P50: h.quantile(.5), P99: h.quantile(.99)}
+	for _, v := range []*float64{l.P50, l.P99} {
+		if v != nil {
+			*v *= 1000
+		}
+	}
+	return l
+}
+
+func (b *board) upstreams(results map[string]uint64) Upstreams {
+	c := b.proxy.carried
+	u := Upstreams{InFlight: c.places.taken(), Most: cap(c.places.free), Results: results}
+	for _, name := range upstreams {
+		u.Breakers = append(u.Breakers, BreakerView{name, string(c.breakers[name].State()), c.metrics.history.of(name)})
+	}
+	return u
+}
+
+func (b *board) redis(mode string, live, first sample) RedisView {
+	health := b.proxy.carried.cache.Health()
+	v := RedisView{State: health.State, Mode: mode, Fault: health.Kind}
+	if !health.Since.IsZero() && health.State != "ok" {
+		v.Since = &health.Since
+	}
+	for _, f := range slices.SortedFunc(maps.Keys(live.faults), func(a, b fault) int {
+		return cmp.Or(cmp.Compare(a.operation, b.operation), cmp.Compare(a.kind, b.kind))
+	}) {
+		v.Errors = append(v.Errors, RedisError{f.operation, f.kind, live.faults[f] - first.faults[f], live.faults[f]})
+	}
+	return v
+}

@@ -1,0 +1,289 @@
+
+"use strict";
+(() => {
+  const slots = 180, stepMs = 5000;
+  const at = id => document.getElementById(id);
+  let buckets = [], outcomes = [], lost = true, heard = 0, source, last;
+
+  // say changes a text only where it differs, so that a live region speaks only of news.
+  const say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+  const make = (name, text, attributes = {}) => {
+    const node = document.createElement(name);
+    if (text !== undefined) node.textContent = text;
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    return node;
+  };
+  const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+  const whole = n => number.format(Math.round(n));
+  const clock = when => new Date(when).toLocaleTimeString([], { hour12: false });
+  const span = s => s < 60 ? `${Math.floor(s)} s` : s < 3600 ? `${Math.floor(s / 60)} min` : s < 86400 ? `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min` : `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`;
+  const time = ms => ms === null ? "–" : ms < 1 ? `${Math.round(ms * 1000)} µs` : ms < 1000 ? `${number.format(ms)} ms` : `${number.format(ms / 1000)} s`;
+  const bytes = n => n < 1 << 20 ? `${whole(n / 1024)} KiB` : `${number.format(n / (1 << 20))} MiB`;
+  const percent = r => r === null ? "–" : `${number.format(Math.floor(r * 1000) / 10)} %`;
+  const colour = word => `var(--${word})`;
+
+  // concerns are what a person on call should know first, the worst on top.
+  function concerns(p) {
+    const list = [];
+    if (p.state.client_secret !== "ok") list.push(["bad", `Instagram refuses the client secret (${p.state.client_secret}). Compare it with the app's in Meta's dashboard.`]);
+    if (p.state.draining) list.push(["warn", "Draining: requests under way are answered, then the process ends."]);
+    for (const b of p.upstream.breakers) {
+      if (b.state === "open") list.push(["bad", `The breaker of ${b.upstream} is open${b.changes.length ? " since " + clock(b.changes[0].at) : ""}: Instagram fails. Known tokens are still served.`]);
+      if (b.state === "half-open") list.push(["warn", `The breaker of ${b.upstream} is half-open: a probe decides whether Instagram is asked again.`]);
+    }
+    if (p.redis.state === "degraded") list.push(["warn", `Redis is left alone (${p.redis.fault})${p.redis.since ? " since " + clock(p.redis.since) : ""}: memory serves, and each sidecar asks for itself.`]);
+    for (const l of p.rate_limits || []) {
+      const worst = Math.max(0, ...Object.values(l.usage || {}), ...Object.values(l.business_use || {}));
+      if (l.regain_minutes) list.push(["bad", `Instagram has cut off ${l.app} for ${l.regain_minutes} min: its rate limit is used up.`]);
+      else if (worst >= 80) list.push(["warn", `${l.app} has used ${whole(worst)} % of its rate limit.`]);
+    }
+    return list;
+  }
+
+  function head(p) {
+    const ready = p.state.ready, text = ready ? "ready" : p.state.draining ? "draining" : "not ready";
+    say(at("ready"), text);
+    at("ready").dataset.level = ready ? "ok" : p.state.draining ? "warn" : "bad";
+    say(at("version"), p.version);
+    say(at("uptime"), `up ${span(p.process.uptime_seconds)}`);
+    const list = concerns(p), lines = list.length ? list.map(c => c[1]) : ["All is well."];
+    at("verdict").dataset.level = list.some(c => c[0] === "bad") ? "bad" : list.length ? "warn" : "ok";
+    if (JSON.stringify(lines) !== at("concerns").dataset.said) {
+      at("concerns").dataset.said = JSON.stringify(lines);
+      at("concerns").replaceChildren(...lines.map(l => make("li", l)));
+    }
+    document.title = (list.length ? `(${list.length}) ` : "") + `igproxy ${text}`;
+  }
+
+  function tiles(p) {
+    const { hits, exchanges } = p.latency, s = p.saved;
+    say(at("rate"), number.format(p.requests.per_second));
+    say(at("rate-more"), `${whole(p.requests.window)} in 15 min`);
+    say(at("ratio"), percent(p.hit_ratio));
+    say(at("ratio-more"), p.hit_ratio === null ? "no request for a token" : "of requests for a token");
+    say(at("hit"), time(hits.p50_ms));
+    say(at("hit-more"), `p99 ${time(hits.p99_ms)}`);
+    say(at("exchange"), time(exchanges.p50_ms));
+    say(at("exchange-more"), `p99 ${time(exchanges.p99_ms)}, ${whole(exchanges.count)} of them`);
+    say(at("saved"), whole(s.cache + s.coalescing));
+    say(at("saved-more"), `${whole(s.cache)} cache, ${whole(s.coalescing)} joined`);
+    say(at("flights"), whole(p.state.flights));
+    say(at("flights-more"), `${p.upstream.in_flight} of ${p.upstream.most} calls, ${whole(p.state.entries)} cached`);
+  }
+
+  // place gives each bucket its column, counted from the left; the live one is the last. A late one does not lie on its neighbour.
+  function place(all) {
+    const now = all[all.length - 1].t;
+    let next = slots;
+    for (const b of [...all].reverse()) b.x = next = Math.min(next - 1, slots - 1 - Math.round((now - b.t) / stepMs));
+    return all;
+  }
+
+  function chart(p) {
+    const svg = at("chart"), all = place([...buckets, live(p)]);
+    const per = b => b.counts.map(n => n / Math.max(1, b.seconds));
+    const top = nice(Math.max(1, ...all.map(b => per(b).reduce((a, n) => a + n, 0))));
+    const paths = outcomes.map(() => "");
+    for (const b of all) {
+      if (b.x < 0) continue;
+      let y = 100;
+      per(b).forEach((n, i) => {
+        if (!n) return;
+        const h = n / top * 100;
+        y -= h;
+        paths[i] += `M${b.x + .06} ${y.toFixed(3)}h.88v${h.toFixed(3)}h-.88z`;
+      });
+    }
+    outcomes.forEach((word, i) => {
+      let path = svg.children[i];
+      if (!path) {
+        path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+        path.style.fill = colour(word);
+        svg.append(path);
+      }
+      path.setAttribute("d", paths[i]);
+    });
+    say(at("tick-top"), `${number.format(top)}/s`);
+    say(at("tick-half"), `${number.format(top / 2)}/s`);
+    const totals = p.requests.by_outcome;
+    const told = outcomes.filter(w => totals[w]).map(w => `${totals[w]} ${w}`).join(", ") || "none";
+    svg.setAttribute("aria-label", `Requests over the last 15 minutes: ${told}`);
+    outcomes.forEach((word, i) => {
+      let item = at("legend").children[i];
+      if (!item) {
+        item = make("li");
+        const mark = make("i");
+        mark.style.background = colour(word);
+        item.append(mark, make("span", word), make("b"));
+        at("legend").append(item);
+      }
+      item.toggleAttribute("data-none", !totals[word]);
+      say(item.lastChild, whole(totals[word] || 0));
+    });
+    moment(all);
+    if (at("minutes").closest("details").open) minutes(all);
+  }
+
+  const nice = n => { const p = 10 ** Math.floor(Math.log10(n)); return [1, 2, 5, 10].find(m => m * p >= n) * p; };
+  const live = p => ({ t: Date.parse(p.live.at), seconds: p.live.seconds, counts: p.live.counts });
+  const words = counts => outcomes.map((w, i) => counts[i] ? `${counts[i]} ${w}` : "").filter(Boolean).join(", ") || "no request";
+
+  function moment(all) {
+    const x = +at("moment").value, b = all.find(b => b.x === x);
+    const text = b ? `${clock(b.t)}: ${words(b.counts)}` : "before this sidecar began";
+    say(at("moment-text"), text);
+    at("moment").setAttribute("aria-valuetext", text);
+  }
+
+  function minutes(all) {
+    if (!at("minutes-head").firstChild) {
+      const row = make("tr");
+      row.append(make("th", "from", { scope: "col" }), ...outcomes.map(w => make("th", w, { scope: "col" })));
+      at("minutes-head").append(row);
+    }
+    const rows = new Map();
+    for (const b of all) {
+      const minute = Math.floor(b.t / 60000) * 60000, sums = rows.get(minute) || outcomes.map(() => 0);
+      rows.set(minute, sums.map((n, i) => n + b.counts[i]));
+    }
+    at("minutes").replaceChildren(...[...rows].reverse().map(([minute, sums]) => {
+      const row = make("tr");
+      row.append(make("th", clock(minute), { scope: "row" }), ...sums.map(n => make("td", whole(n))));
+      return row;
+    }));
+  }
+
+  // rows fills a list of names and numbers.
+  function rows(id, pairs, none) {
+    const text = JSON.stringify(pairs);
+    if (at(id).dataset.said === text) return;
+    at(id).dataset.said = text;
+    at(id).replaceChildren(...(pairs.length ? pairs : [[none, ""]]).map(([name, value]) => {
+      const row = make("div");
+      row.append(make("dt", name), make("dd", value));
+      return row;
+    }));
+  }
+
+  const opened = new Set(); // upstreams whose earlier changes are shown
+  const level = { closed: "ok", "half-open": "warn", open: "bad" };
+
+  function instagram(p) {
+    const text = JSON.stringify(p.upstream.breakers);
+    if (at("breakers").dataset.said !== text) {
+      at("breakers").dataset.said = text;
+      at("breakers").replaceChildren(...p.upstream.breakers.map(b => {
+        const box = make("div", undefined, { class: "breaker", "data-upstream": b.upstream }), line = make("p", undefined, { class: "state" });
+        line.append(make("span", undefined, { class: "mark", "data-level": level[b.state] }), make("span", `${b.upstream}: breaker ${b.state}`));
+        const changes = (b.changes || []).map(c => make("li", `${clock(c.at)} ${c.to}`));
+        const list = (name, items) => { const l = make("ol", undefined, { "aria-label": name }); l.append(...items); return l; };
+        box.append(line);
+        if (changes.length) box.append(list(`Last changes of ${b.upstream}`, changes.slice(0, 4)));
+        if (changes.length > 4) {
+          const more = make("details");
+          more.open = opened.has(b.upstream);
+          more.addEventListener("toggle", () => more.open ? opened.add(b.upstream) : opened.delete(b.upstream));
+          more.append(make("summary", `${changes.length - 4} earlier`), list(`Earlier changes of ${b.upstream}`, changes.slice(4)));
+          box.append(more);
+        }
+        return box;
+      }));
+    }
+    rows("results", Object.entries(p.upstream.results).sort((a, b) => b[1] - a[1]).map(([k, n]) => [k.replace("_", " "), whole(n)]), "no call in 15 min");
+  }
+
+  function redis(p) {
+    const r = p.redis, off = r.state === "off";
+    at("redis-mark").dataset.level = off ? "off" : r.state === "ok" ? "ok" : "bad";
+    say(at("redis-state"), off ? "not configured" : r.state === "ok" ? "in use" : `left alone: ${r.fault}`);
+    say(at("redis-more"), off ? "The cache is in memory only." : `mode ${r.mode || "single"}${r.since ? ", since " + clock(r.since) : ""}`);
+    rows("redis-errors", (r.errors || []).filter(e => e.window || e.total).map(e => [`${e.operation}: ${e.kind}`, `${whole(e.window)} of ${whole(e.total)}`]), "none");
+  }
+
+  function limits(p) {
+    const text = JSON.stringify(p.rate_limits);
+    if (at("limits").dataset.said === text) return;
+    at("limits").dataset.said = text;
+    const bars = [];
+    for (const l of p.rate_limits || []) {
+      for (const [kind, usage] of [["app", l.usage], ["business use", l.business_use]]) {
+        for (const [name, n] of Object.entries(usage || {})) {
+          const box = make("div", undefined, { class: "limit" }), line = make("p"), title = `${l.app}, ${kind}: ${name.replace("_", " ")}`;
+          const bar = make("div", undefined, { class: "bar", role: "meter", "aria-label": title, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.min(n, 100), "data-level": n >= 95 ? "bad" : n >= 80 ? "warn" : "ok" });
+          const fill = make("i");
+          fill.style.width = `${Math.min(n, 100)}%`;
+          bar.append(fill);
+          line.append(make("span", title), make("b", `${number.format(n)} %`));
+          box.append(line, bar);
+          bars.push(box);
+        }
+      }
+      bars.push(make("p", `at ${clock(l.at)}${l.regain_minutes ? `, access comes back in ${l.regain_minutes} min` : ""}`, { class: "small" }));
+    }
+    at("limits").replaceChildren(...(bars.length ? bars : [make("p", "nothing yet", { class: "small" })]));
+  }
+
+  function draw(p) {
+    outcomes = p.outcomes;
+    for (const b of p.buckets || []) {
+      const t = Date.parse(b.at);
+      if (!buckets.length || t > buckets[buckets.length - 1].t) buckets.push({ t, seconds: b.seconds, counts: b.counts });
+    }
+    buckets = buckets.slice(1 - slots);
+    last = p;
+    head(p); tiles(p); chart(p); instagram(p); redis(p); limits(p);
+    rows("process", [["version", p.version], ["commit", (p.commit || "unknown").slice(0, 12)], ["Go", (p.go || "").replace("go", "")], ["goroutines", whole(p.process.goroutines)],
+      ["heap", bytes(p.process.heap_bytes)], ["memory of the runtime", bytes(p.process.memory_bytes)], ["processors", whole(p.process.processors)], ["since", new Date(p.started).toLocaleString()]], "");
+    if (p.configuration) {
+      at("configuration").replaceChildren(...p.configuration.map(([key, value]) => {
+        const row = make("tr"), name = make("th", undefined, { scope: "row" });
+        name.append(make("code", key));
+        row.append(name, make("td", value || "not set"));
+        return row;
+      }));
+    }
+  }
+
+  function link(state, text) {
+    lost = state !== "live";
+    at("link").dataset.state = state;
+    say(at("link"), text);
+    document.body.classList.toggle("stale", state === "lost");
+  }
+
+  // listen opens the stream. The browser opens it again by itself where it broke off, and gives up where it was refused: then we do.
+  function listen() {
+    source = new EventSource("status/events");
+    let first = true;
+    source.onopen = () => { first = true; };
+    source.onmessage = e => {
+      const p = JSON.parse(e.data);
+      if (first) buckets = [];
+      first = false;
+      heard = Date.now();
+      draw(p);
+      link("live", "live");
+    };
+    source.onerror = () => {
+      link("lost", "connection lost");
+      if (source.readyState === EventSource.CLOSED) setTimeout(listen, 2000);
+    };
+  }
+
+  at("moment").addEventListener("input", () => last && chart(last));
+  at("chart").addEventListener("pointermove", e => {
+    const box = at("chart").getBoundingClientRect();
+    at("moment").value = Math.floor((e.clientX - box.left) / box.width * slots);
+    if (last) chart(last);
+  });
+  at("chart").addEventListener("pointerleave", () => { at("moment").value = slots - 1; if (last) chart(last); });
+  at("minutes").closest("details").addEventListener("toggle", () => last && chart(last));
+  setInterval(() => { // a connection that hangs says nothing
+    if (heard && !lost && Date.now() - heard > 8000) {
+      link("lost", "connection lost");
+      source.close();
+      listen();
+    }
+  }, 1000);
+  listen();
+})();

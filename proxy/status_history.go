@@ -1,0 +1,121 @@
+package proxy
+
+import (
+	"encoding/json"
+	"math"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/igproxy/igproxy/breaker"
+)
+
+// history is what no counter tells: when the breakers changed, and what Instagram said of the rate limits.
+type history struct {
+	mu      sync.Mutex // protects all below; nothing is called while it is held
+	changes map[string][]Change
+	limits  map[string]Limits
+}
+
+// maxChanges bounds what is kept of each breaker.
+const maxChanges = 20
+
+// Change is one of a breaker's.
+type Change struct {
+	At time.Time     `json:"at"`
+	To breaker.State `json:"to"`
+}
+
+// Limits are what Instagram last said of an app's rate limits: numbers, and none of the ids they came with. All but the minutes are per
+// cent of what the app may use.
+type Limits struct {
+	App      string             `json:"app"`
+	At       time.Time          `json:"at"`
+	Usage    map[string]float64 `json:"usage,omitempty"`          // X-App-Usage
+	Business map[string]float64 `json:"business_use,omitempty"`   // X-Business-Use-Case-Usage: the highest of its cases
+	Regain   float64            `json:"regain_minutes,omitempty"` // until access comes back
+}
+
+// usageKinds are the members believed, of both headers.
+var usageKinds = []string{"call_count", "call_volume", "total_cputime", "cpu_time", "total_time"}
+
+func (h *history) changed(upstream string, to breaker.State, at time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.changes == nil {
+		h.changes = map[string][]Change{}
+	}
+	list := append(h.changes[upstream], Change{at, to})
+	h.changes[upstream] = list[max(0, len(list)-maxChanges):]
+}
+
+// of are an upstream's changes, the latest first.
+func (h *history) of(upstream string) []Change {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	list := slices.Clone(h.changes[upstream])
+	slices.Reverse(list)
+	return list
+}
+
+func (h *history) said(l Limits) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.limits == nil {
+		h.limits = map[string]Limits{}
+	}
+	h.limits[l.App] = l
+}
+
+// all are each app's limits, by the apps' names.
+func (h *history) all() (list []Limits) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, l := range h.limits {
+		list = append(list, l)
+	}
+	slices.SortFunc(list, func(a, b Limits) int {
+		if a.App < b.App {
+			return -1
+		}
+		return 1
+	})
+	return list
+}
+
+// readLimits reads both headers; not ok, where there are no numbers in them.
+func readLimits(app string, h http.Header, now time.Time) (l Limits, ok bool) {
+	l = Limits{App: app, At: now}
+	if text := h.Get("X-App-Usage"); text != "" && len(text) <= maxUsage {
+		var members map[string]any
+		_ = json.Unmarshal([]byte(text), &members) // what is no JSON has no numbers
+		l.Usage = highest(nil, members)
+	}
+	if text := h.Get("X-Business-Use-Case-Usage"); text != "" && len(text) <= maxUsage {
+		var cases map[string][]map[string]any
+		_ = json.Unmarshal([]byte(text), &cases)
+		for _, list := range cases {
+			for _, members := range list {
+				l.Business = highest(l.Business, members)
+			}
+		}
+		l.Regain = math.Ceil(regainAccess(text).Minutes())
+	}
+	return l, l.Usage != nil || l.Business != nil || l.Regain > 0
+}
+
+// highest keeps the larger of each number.
+func highest(have map[string]float64, members map[string]any) map[string]float64 {
+	for _, kind := range usageKinds {
+		n, ok := members[kind].(float64)
+		if !ok || n < 0 {
+			continue
+		}
+		if have == nil {
+			have = map[string]float64{}
+		}
+		have[kind] = max(have[kind], min(n, 1e6))
+	}
+	return have
+}

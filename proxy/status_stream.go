@@ -1,0 +1,65 @@
+package proxy
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+)
+
+const (
+	maxStreams  = 8                // of /status/events at once
+	streamPause = time.Second      // between two events
+	streamGrace = 10 * time.Second // what a reader may take for one
+)
+
+// serve answers /status.
+func (b *board) serve(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(b.picture(time.Now()))
+}
+
+// stream answers /status/events, as server-sent events: the whole picture first, then every second what has changed, with the last whole
+// bucket and the live one. It ends with its reader, or with Watch.
+func (b *board) stream(w http.ResponseWriter, r *http.Request) {
+	select {
+	case b.streams <- struct{}{}:
+		defer func() { <-b.streams }()
+	default:
+		w.Header().Set("Retry-After", "10")
+		writeText(w, http.StatusServiceUnavailable, "enough streams are open; /status has the same\n")
+		return
+	}
+	if inPassing(r.Context()) {
+		writeText(w, http.StatusServiceUnavailable, "too many connections\n")
+		return
+	}
+	control := http.NewResponseController(w)
+	w.Header().Set("Content-Type", "text/event-stream")
+	send := func(p Picture) bool {
+		_ = control.SetWriteDeadline(time.Now().Add(streamGrace))
+		text, err := json.Marshal(p)
+		if err != nil {
+			return false
+		}
+		_, err = w.Write(append(append([]byte("data: "), text...), "\n\n"...))
+		return err == nil && control.Flush() == nil
+	}
+	tick := time.NewTicker(streamPause)
+	defer tick.Stop()
+	for p := b.picture(time.Now()); send(p); p = b.news(time.Now()) {
+		select {
+		case <-tick.C:
+		case <-b.ended:
+			return
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// news is the picture without what its reader has already.
+func (b *board) news(now time.Time) Picture {
+	p := b.picture(now)
+	p.Buckets, p.Configuration = p.Buckets[max(0, len(p.Buckets)-1):], nil
+	return p
+}

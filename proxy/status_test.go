@@ -1,0 +1,186 @@
+package proxy
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/igproxy/igproxy/breaker"
+)
+
+// picture asks the admin handlers for /status, strictly read.
+func picture(t *testing.T, p *Proxy) (pic Picture) {
+	t.Helper()
+	w := ask(p.Admin(nil, false), get("/status"))
+	dec := json.NewDecoder(w.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&pic); err != nil || w.Code != 200 || w.Header().Get("Content-Type") != "application/json" {
+		t.Fatalf("status: %d %v, %v", w.Code, err, w.Header())
+	}
+	return pic
+}
+
+func TestThePictureTellsWhatHappened(t *testing.T) {
+	_, s := newInstagram(t, overTLS)
+	o := optionsFor(t, s.URL, s.CA())
+	o.Metrics = NewMetrics()
+	o.Breaker.Failures, o.Retries = 1, 0
+	p := newProxy(t, o)
+	p.Describe(About{Version: "v1.2.3", Commit: "abc", Go: "go1", RedisMode: "single", Configuration: [][2]string{{"cache.ttl", "1h"}}})
+	for _, short := range []string{"IGAAone", "IGAAone", "IGAAone", "IGAAone", "expired-1", "down-1", "IGAAtwo"} {
+		_ = ask(p, get(target(short)))
+	}
+	_ = ask(p, get("/access_token"))
+	o.Metrics.RedisError("claim", "timeout")
+	time.Sleep(fresh) // or the picture is that of the start
+	got := picture(t, p)
+	if want := map[string]uint64{"token": 4, "refused": 1, "unavailable": 2, "rejected": 1}; !maps.Equal(got.Requests.ByOutcome, want) || got.Requests.Window != 8 || got.Requests.Total != 8 {
+		t.Errorf("requests: %+v, want %v", got.Requests, want)
+	}
+	if want := map[string]uint64{"memory": 3, "upstream": 2}; !maps.Equal(got.Requests.BySource, want) || got.Requests.PerSecond <= 0 {
+		t.Errorf("requests: %+v, want %v", got.Requests, want)
+	}
+	if got.HitRatio == nil || *got.HitRatio != 3./7 || got.Saved != (Saved{Cache: 3, CacheTotal: 3}) {
+		t.Errorf("hit ratio %v, saved %+v", got.HitRatio, got.Saved)
+	}
+	if l := got.Latency; l.Hits.Count != 3 || l.Exchanges.Count != 2 || l.Upstream.Count != 3 || *l.Hits.P50 > *l.Hits.P99 || *l.Exchanges.P99 <= 0 {
+		t.Errorf("latency %+v", l)
+	}
+	if want := map[string]uint64{"token": 1, "bad_token": 1, "transient": 1}; !maps.Equal(got.Upstream.Results, want) || got.Upstream.Most != 64 || got.Upstream.InFlight != 0 {
+		t.Errorf("upstream: %+v, want %v", got.Upstream, want)
+	}
+	b := got.Upstream.Breakers
+	if len(b) != 3 || b[0].Upstream != "instagram" || b[0].State != "open" || len(b[0].Changes) != 1 || b[0].Changes[0].To != breaker.Open || b[1].State != "closed" || len(b[1].Changes) != 0 {
+		t.Errorf("breakers: %+v", b)
+	}
+	if r := got.Redis; r.State != "off" || r.Mode != "single" || !slices.Equal(r.Errors, []RedisError{{"claim", "timeout", 1, 1}}) {
+		t.Errorf("redis: %+v", r)
+	}
+	if !got.State.Ready || got.State.Breaker != breaker.Open || got.Process.Goroutines == 0 || got.Process.MemoryBytes < got.Process.HeapBytes || got.Process.UptimeSeconds <= 0 {
+		t.Errorf("state %+v, process %+v", got.State, got.Process)
+	}
+	if got.Version != "v1.2.3" || got.WindowSeconds != 900 || got.BucketSeconds != 5 || !slices.Equal(got.Configuration, [][2]string{{"cache.ttl", "1h"}}) {
+		t.Errorf("%s, %v s of %v s, %v", got.Version, got.WindowSeconds, got.BucketSeconds, got.Configuration)
+	}
+}
+
+func TestThePictureForgetsAfterFifteenMinutes(t *testing.T) {
+	p := newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil))
+	m, now := p.carried.metrics, p.board.started
+	bucket := func() { now = now.Add(bucketTime); p.board.turn(now) }
+	m.requests.WithLabelValues("default", "exchange", "token", "memory").Add(10)
+	m.durations.WithLabelValues("exchange", "memory").Observe(.0002)
+	bucket()
+	m.requests.WithLabelValues("default", "exchange", "token", "fleet").Add(5)
+	for range buckets - 2 {
+		bucket()
+	}
+	got := p.board.picture(now)
+	if got.Requests.Window != 15 || len(got.Buckets) != buckets-1 || got.Buckets[0].Counts[0] != 10 || got.Buckets[1].Counts[0] != 5 || got.Latency.Hits.Count != 1 {
+		t.Errorf("%d requests in %d buckets, %d and %d in the first; %d hits", got.Requests.Window, len(got.Buckets), got.Buckets[0].Counts[0], got.Buckets[1].Counts[0], got.Latency.Hits.Count)
+	}
+	if at := got.Live.At.Sub(got.Buckets[0].At); at != (buckets-1)*bucketTime {
+		t.Errorf("the first bucket is %s old", at)
+	}
+	bucket()
+	if got = p.board.picture(now); got.Requests.Window != 5 || got.Requests.Total != 15 || got.Saved != (Saved{0, 5, 10, 5}) || got.Latency.Hits.P50 != nil || *got.HitRatio != 0 {
+		t.Errorf("after one bucket more: %+v, saved %+v, hits %+v", got.Requests, got.Saved, got.Latency.Hits)
+	}
+	bucket()
+	if got = p.board.picture(now); got.Requests.Window != 0 || got.HitRatio != nil || len(got.Buckets) != buckets-1 {
+		t.Errorf("after two: %+v, hit ratio %v", got.Requests, got.HitRatio)
+	}
+}
+
+func TestWatchBeginsABucketEveryFiveSecondsUntilItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil))
+		end := p.Watch()
+		time.Sleep(3*bucketTime + time.Second)
+		if got := p.board.picture(time.Now()); len(got.Buckets) != 3 || got.Live.Seconds != 1 {
+			t.Errorf("%d buckets and %v s, want 3 and 1 s", len(got.Buckets), got.Live.Seconds)
+		}
+		end()
+		end()
+	})
+}
+
+// A quantile lies in the bucket where it belongs.
+func TestQuantilesAreThoseOfPrometheus(t *testing.T) {
+	h := histogram{bounds: []float64{1, 2, 4}, counts: []uint64{10, 10, 30}, all: 40}
+	for q, want := range map[float64]float64{.1: .4, .25: 1, .5: 3, .75: 4, .99: 4} {
+		if got := h.quantile(q); got == nil || *got < want-1e-9 || *got > want+1e-9 {
+			t.Errorf("%v: %v, want %v", q, *got, want)
+		}
+	}
+	if (histogram{}).quantile(.5) != nil {
+		t.Error("a quantile of nothing")
+	}
+}
+
+func TestTheLastTwentyChangesOfEachBreakerAreKept(t *testing.T) {
+	var h history
+	start := time.Now()
+	for i := range 25 {
+		h.changed("instagram", breaker.Open, start.Add(time.Duration(i)*time.Second))
+	}
+	h.changed("threads", breaker.HalfOpen, start)
+	got := h.of("instagram")
+	if len(got) != maxChanges || !got[0].At.Equal(start.Add(24*time.Second)) || !got[19].At.Equal(start.Add(5*time.Second)) || len(h.of("threads")) != 1 || len(h.of("login")) != 0 {
+		t.Errorf("%d changes, from %v to %v", len(got), got[0], got[len(got)-1])
+	}
+}
+
+// Of what Instagram says of its limits the picture has numbers, and no id or word that came with them.
+func TestLimitsAreNumbersOnly(t *testing.T) {
+	now := time.Now()
+	h := http.Header{}
+	h.Set("X-App-Usage", `{"call_volume":28,"cpu_time":15.5,"total_time":"secret","canary":1,"call_count":-1}`)
+	h.Set("X-Business-Use-Case-Usage", `{"17841400000000001":[{"type":"canary","call_count":3,"total_time":9,"estimated_time_to_regain_access":4.2},{"call_count":70}],"2":[{"call_count":12}]}`)
+	l, ok := readLimits("shop", h, now)
+	if !ok || !maps.Equal(l.Usage, map[string]float64{"call_volume": 28, "cpu_time": 15.5}) || !maps.Equal(l.Business, map[string]float64{"call_count": 70, "total_time": 9}) || l.Regain != 5 {
+		t.Errorf("got %+v", l)
+	}
+	text, _ := json.Marshal(l)
+	for _, word := range []string{"canary", "secret", "17841400000000001"} {
+		if strings.Contains(string(text), word) {
+			t.Errorf("%s is in %s", word, text)
+		}
+	}
+	for _, nothing := range []string{"", "soon", "[1]", `{"x":{}}`, `{"call_count":null}`} {
+		if l, ok := readLimits("shop", http.Header{"X-App-Usage": {nothing}, "X-Business-Use-Case-Usage": {nothing}}, now); ok {
+			t.Errorf("%q is read as %+v", nothing, l)
+		}
+	}
+}
+
+// The limits are noted of token calls and of those passed through, for the app they are of.
+func TestLimitsOfEveryCallAreNoted(t *testing.T) {
+	used := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-App-Usage", <-used)
+		_, _ = io.WriteString(w, `{"access_token":"IGAAlong","token_type":"bearer","expires_in":5183944}`)
+	}))
+	t.Cleanup(server.Close)
+	o := optionsFor(t, server.URL, nil)
+	o.Metrics, o.Passthrough = NewMetrics(), &PassthroughOptions{}
+	p := newProxy(t, o)
+	for path, percent := range map[string]float64{target("IGAAshort"): 10, "/me?access_token=IGAAlong": 90} {
+		used <- fmt.Sprintf(`{"call_count":%v}`, percent)
+		if w := ask(p, get(path)); w.Code != 200 {
+			t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+		}
+		got := o.Metrics.history.all()
+		if len(got) != 1 || got[0].Usage["call_count"] != percent || got[0].App != "default" || counted(t, o.Metrics, "igproxy_upstream_usage_ratio") != percent/100 {
+			t.Errorf("%s: %+v, want %v", path, got, percent)
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// The server under test has core 0 for itself; all else, this program with its load, Redis and the stand-in Instagram, shares core 1. It
+// is the same on machines with more cores, so that figures can be compared.
+const (
+	serverCore = "0"
+	loadCore   = "1"
+)
+
+// bench is one run.
+type bench struct {
+	ctx     context.Context
+	root    string
+	dir     string // of configurations, logs and nginx's cache
+	self    string // this program, which is origin and bare handler too
+	igproxy string // the binary, as make build makes it
+	rounds  int
+	seconds int // of one round of wrk
+	running []*server
+	report  report
+}
+
+func newBench(ctx context.Context, root string, quick bool) (*bench, error) {
+	b := &bench{ctx: ctx, rounds: 5, seconds: 8}
+	if quick {
+		b.rounds, b.seconds = 3, 3
+	}
+	for _, path := range []struct {
+		to   *string
+		from string
+	}{{&b.root, root}, {&b.igproxy, filepath.Join(root, "igproxy")}} {
+		absolute, err := filepath.Abs(path.from)
+		if err != nil {
+			return nil, err
+		}
+		*path.to = absolute
+	}
+	if _, err := os.Stat(b.igproxy); err != nil {
+		return nil, fmt.Errorf("no binary: run make build (%w)", err)
+	}
+	var err error
+	if b.self, err = os.Executable(); err != nil {
+		return nil, err
+	}
+	if b.dir, err = os.MkdirTemp("", "peers"); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(b.dir, 0o755); err != nil { // nginx's workers are another user
+		return nil, err
+	}
+	b.report = report{When: time.Now().UTC().Format("2006-01-02"), Quick: quick, Rounds: b.rounds, Seconds: b.seconds, Machine: thisMachine(), Versions: b.versions()}
+	return b, moreFiles()
+}
+
+func (b *bench) close() {
+	_ = b.stopAll()
+	_ = os.RemoveAll(b.dir)
+}
+
+// path is a file or folder of the run's own.
+func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
+
+func (b *bench) say(format string, args ...any) { fmt.Fprintf(os.Stderr, "   "+format+"\n", args...) }
+
+// pause waits, unless the run is to end.
+func (b *bench) pause(d time.Duration) {
+	select {
+	case <-b.ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// open files: 10,000 connections have two ends in at most two processes.
+const wantFiles = 65536
+
+func moreFiles() error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	if limit.Max < wantFiles { // root may; others keep what they have
+		_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: wantFiles, Max: wantFiles})
+		_ = syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
+	}
+	if limit.Max < manyConnections+1000 {
+		return fmt.Errorf("a process may open %d files only, and 10,000 connections need more: raise ulimit -Hn", limit.Max)
+	}
+	limit.Cur = limit.Max
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit) // explicitly, so that what is started has it too
+}
+
+// pinSelf begins anew on the core of the load, if this program is not there already: what it starts inherits that.
+func pinSelf() error {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return fmt.Errorf("this needs Linux: %w", err)
+	}
+	if strings.Contains(string(status), "\nCpus_allowed_list:\t"+loadCore+"\n") {
+		return nil
+	}
+	taskset, err := find("taskset")
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(taskset, slices.Concat([]string{"taskset", "-c", loadCore, self}, os.Args[1:]), os.Environ())
+}
+
+func median(all []float64) float64 {
+	s := slices.Sorted(slices.Values(all))
+	if len(s) == 0 {
+		return 0
+	}
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}

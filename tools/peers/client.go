@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// conn is a kept connection that speaks just enough HTTP: it shares its core with all else that makes load, so it must cost little.
+type conn struct {
+	net.Conn
+	host string
+	buf  [4 << 10]byte
+}
+
+func dial(url string) (*conn, error) {
+	host := strings.TrimPrefix(url, "http://")
+	c, err := net.DialTimeout("tcp", host, patience)
+	return &conn{Conn: c, host: host}, err
+}
+
+func (c *conn) send(n int) error {
+	_, err := io.WriteString(c.Conn, "GET "+target(n)+" HTTP/1.1\r\nHost: "+c.host+"\r\n\r\n")
+	return err
+}
+
+// receive reads one answer, which must be 200, and returns the length of its body.
+func (c *conn) receive() (int, error) {
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	have := 0
+	for {
+		n, err := c.Read(c.buf[have:])
+		have += n
+		head, body, found := bytes.Cut(c.buf[:have], []byte("\r\n\r\n"))
+		if !found {
+			if err != nil || have == len(c.buf) {
+				return 0, fmt.Errorf("no whole answer: %q, %w", c.buf[:min(have, 80)], err)
+			}
+			continue
+		}
+		if !bytes.HasPrefix(head, []byte("HTTP/1.1 200 ")) {
+			return 0, fmt.Errorf("answered %q", head[:min(len(head), 80)])
+		}
+		length, err := contentLength(head)
+		if err != nil {
+			return 0, err
+		}
+		if len(body) >= length {
+			return length, nil
+		}
+		if have == len(c.buf) {
+			return 0, errors.New("the answer is too long")
+		}
+	}
+}
+
+func contentLength(head []byte) (int, error) {
+	_, rest, found := bytes.Cut(head, []byte("\r\nContent-Length: "))
+	if !found {
+		return 0, fmt.Errorf("no Content-Length in %q", head)
+	}
+	value, _, _ := bytes.Cut(rest, []byte("\r\n"))
+	return strconv.Atoi(string(value))
+}
+
+// warm asks once for each of the tokens [from, to) and returns the length of the last answer's body.
+func warm(s *server, from, to int) (length int, err error) {
+	const callers = 64
+	var next, last atomic.Int64
+	next.Store(int64(from))
+	failures := make([]error, callers)
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			c, err := dial(s.url)
+			if err != nil {
+				failures[i] = err
+				return
+			}
+			defer c.Close()
+			for n := int(next.Add(1)) - 1; n < to && failures[i] == nil; n = int(next.Add(1)) - 1 {
+				failures[i] = c.send(n)
+				if failures[i] == nil {
+					length, err := c.receive()
+					failures[i] = err
+					last.Store(int64(length))
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(failures...); err != nil {
+		return 0, fmt.Errorf("warming %s: %w", s.name, err)
+	}
+	return int(last.Load()), nil
+}
+
+// hold opens connections and asks one thing on each, so that they are idle ones that are kept.
+func hold(s *server, connections int) (release func(), err error) {
+	var all []*conn
+	release = func() {
+		for _, c := range all {
+			_ = c.Close()
+		}
+	}
+	for range connections {
+		c, err := dial(s.url)
+		if err == nil {
+			all = append(all, c)
+			if err = c.send(0); err == nil {
+				_, err = c.receive()
+			}
+		}
+		if err != nil {
+			release()
+			return nil, fmt.Errorf("connection %d to %s: %w", len(all)+1, s.name, err)
+		}
+	}
+	return release, nil
+}
+
+// quick is a client for questions aside. It believes every certificate: all are of this run, on loopback.
+var quick = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+	Proxy: nil, DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+
+func answers(url string) bool {
+	_, err := page(url)
+	return err == nil
+}
+
+func page(url string) (string, error) { return ask(http.MethodGet, url) }
+
+func ask(method, url string) (string, error) {
+	r, err := http.NewRequest(method, url, nil)
+	if err != nil {
+		return "", err
+	}
+	res, err := quick.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode/100 != 2 {
+		err = fmt.Errorf("%s: %s", url, res.Status)
+	}
+	return string(text), err
+}

@@ -1,0 +1,73 @@
+package main
+
+// hits are known tokens, one and many, out of memory: each server in turn, so that what the machine does meanwhile meets all.
+func (b *bench) hits() error {
+	all, err := b.fourServers()
+	if err != nil {
+		return err
+	}
+	for _, tokens := range []int{1, manyTokens} {
+		for _, s := range all {
+			if _, err := warm(s, 0, tokens); err != nil {
+				return err
+			}
+		}
+		cpu, rps, p99 := figures{}, figures{}, figures{}
+		for i := range b.rounds + 1 {
+			for _, s := range all {
+				seconds := b.seconds
+				if i == 0 { // not counted: connections, heap and branch predictors begin
+					seconds = 1
+				}
+				r, err := b.load(s, tokens, busy, seconds)
+				if err != nil {
+					return err
+				}
+				if i > 0 {
+					cpu.add(s.name, r.cpu)
+					rps.add(s.name, r.rps)
+					p99.add(s.name, r.p99)
+				}
+			}
+		}
+		what, key := "1 token", "hit1"
+		if tokens > 1 {
+			what, key = "10,000 tokens", "hit10k"
+		}
+		b.report.add(key+".cpu", "CPU for a million hits, "+what, "s", cpu, atMost(0.65, nginxName))
+		b.report.add(key+".rps", "hits a second, "+what, "/s", rps, atLeast(1.5, nginxName))
+		b.report.add(key+".p99", "p99 of a hit, "+what, "ms", p99, atMost(1, nginxName))
+	}
+	return nil
+}
+
+const (
+	busy       = 64 // connections of wrk's
+	manyTokens = 10_000
+	nginxName  = "nginx"
+)
+
+func (b *bench) fourServers() ([]*server, error) {
+	origin, err := b.origin("0s")
+	if err != nil {
+		return nil, err
+	}
+	mock, ca, err := b.instagram("0s")
+	if err != nil {
+		return nil, err
+	}
+	nginx, err := b.nginx(origin)
+	if err != nil {
+		return nil, err
+	}
+	sidecar, err := b.sidecar("igproxy", mock.url, ca)
+	if err != nil {
+		return nil, err
+	}
+	varnish, err := b.varnish(origin)
+	if err != nil {
+		return nil, err
+	}
+	bare, err := b.bare()
+	return []*server{nginx, sidecar, varnish, bare}, err
+}

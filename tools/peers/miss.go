@@ -1,0 +1,130 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"time"
+)
+
+const firstMiss = 3_000_000 // tokens from here on are nobody's yet
+
+// misses are exchanges, one after another: through igproxy, and straight to the stand-in Instagram over TLS, by one that keeps its
+// connection and by one that opens a new one each time, as apps do that start anew for each login. They take turns.
+func (b *bench) misses() error {
+	mock, ca, err := b.instagram("0s")
+	if err != nil {
+		return err
+	}
+	sidecar, err := b.sidecar("igproxy", mock.url, ca)
+	if err != nil {
+		return err
+	}
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	transport := func(keep bool) *http.Transport {
+		return &http.Transport{DisableKeepAlives: !keep, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots}}
+	}
+	through := &misser{base: sidecar.url, client: transport(true)}
+	kept := &misser{base: mock.url, client: transport(true), secret: true}
+	fresh := &misser{base: mock.url, client: transport(false), secret: true}
+	n := firstMiss
+	added50, added99, at0, at20 := figures{}, figures{}, figures{}, figures{}
+	for range b.rounds {
+		through.reset(kept, fresh)
+		for range b.seconds * 500 {
+			if n, err = inTurn(n, through, kept); err != nil {
+				return err
+			}
+		}
+		a50, a99 := through.at(50)-kept.at(50), through.at(99)-kept.at(99)
+		added50.add(sidecarName, a50*1000)
+		added99.add(sidecarName, a99)
+		b.say("at 0 ms: igproxy p50 %.3f ms, kept connection %.3f ms; p99 %.3f, %.3f", through.at(50), kept.at(50), through.at(99), kept.at(99))
+		for _, of := range []struct {
+			latency string
+			to      figures
+		}{{"20ms", at20}, {"0s", at0}} {
+			if _, err := ask(http.MethodPost, mock.url+"/__latency?d="+of.latency); err != nil {
+				return err
+			}
+			through.reset(fresh)
+			for range b.seconds * 15 {
+				if n, err = inTurn(n, through, fresh); err != nil {
+					return err
+				}
+			}
+			of.to.add(sidecarName, through.at(50))
+			of.to.add("direct", fresh.at(50))
+			b.say("at %s: igproxy p50 %.3f ms, a new connection each %.3f ms", of.latency, through.at(50), fresh.at(50))
+		}
+	}
+	b.report.add("miss.p50", "a miss: p50 added to a call on a kept TLS connection", "µs", added50, atMost(150))
+	b.report.add("miss.p99", "a miss: p99 added", "ms", added99, atMost(1))
+	b.report.add("fresh0", "a miss, upstream 0 ms; no sidecar: a new TLS connection each call; p50", "ms", at0, atMost(1, "direct"))
+	b.report.add("fresh20", "the same, upstream 20 ms", "ms", at20, atMost(1, "direct"))
+	return nil
+}
+
+// misser asks for tokens that nobody knows.
+type misser struct {
+	base   string
+	client *http.Transport
+	secret bool // it has to send the client secret itself
+	took   []float64
+}
+
+// inTurn lets each ask for a token of its own.
+func inTurn(n int, all ...*misser) (int, error) {
+	for _, m := range all {
+		n++
+		if err := m.ask(n); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (m *misser) ask(n int) error {
+	url := m.base + target(n)
+	if m.secret {
+		url += "&client_secret=" + madeUpSecret
+	}
+	r, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	res, err := m.client.RoundTrip(r)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, res.Body)
+	m.took = append(m.took, float64(time.Since(start))/float64(time.Millisecond))
+	_ = res.Body.Close()
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s answered %s", m.base, res.Status)
+	}
+	return err
+}
+
+// reset forgets what was measured. The first of a connection's calls has opened it, and is no p50 or p99 of hundreds.
+func (m *misser) reset(others ...*misser) {
+	for _, m := range append(others, m) {
+		m.took = m.took[:0]
+	}
+}
+
+// at is a percentile, in milliseconds.
+func (m *misser) at(percent int) float64 {
+	s := slices.Sorted(slices.Values(m.took))
+	return s[len(s)*percent/100]
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// server is a process, with its children, that answers on loopback.
+type server struct {
+	name   string
+	url    string
+	health string // a page that answers 200; igproxy's is on its admin listener
+	log    string // its standard error
+	cmd    *exec.Cmd
+	done   chan struct{}
+}
+
+const patience = 20 * time.Second // for a start or an end
+
+// start runs a program on one core and waits until health answers 200.
+func (b *bench) start(name, core, url, health string, env []string, args ...string) (*server, error) {
+	s, err := b.spawn(name, core, url, env, args...)
+	if err != nil {
+		return nil, err
+	}
+	s.health = health
+	for end := time.Now().Add(patience); time.Now().Before(end) && b.ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+		if answers(health) {
+			return s, nil
+		}
+		select {
+		case <-s.done:
+			return nil, s.failed("ended at once")
+		default:
+		}
+	}
+	return nil, s.failed("does not answer")
+}
+
+// spawn runs a program on one core.
+func (b *bench) spawn(name, core, url string, env []string, args ...string) (*server, error) {
+	s := &server{name: name, url: url, log: b.path(name + ".log"), done: make(chan struct{})}
+	taskset, err := find("taskset")
+	if err != nil {
+		return nil, err
+	}
+	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	s.cmd = exec.Command(taskset, append([]string{"-c", core}, args...)...)
+	s.cmd.Dir, s.cmd.Stderr = b.dir, log
+	s.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + b.dir}, env...)
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	b.running = append(b.running, s)
+	go func() {
+		_ = s.cmd.Wait()
+		close(s.done)
+	}()
+	return s, nil
+}
+
+func (s *server) failed(how string) error {
+	said, _ := os.ReadFile(s.log)
+	return fmt.Errorf("%s %s; it said\n%s", s.name, how, said[max(0, len(said)-2000):])
+}
+
+func (s *server) stop() error {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.done:
+		return nil
+	case <-time.After(patience):
+	}
+	_ = s.cmd.Process.Kill()
+	<-s.done
+	return fmt.Errorf("%s had to be killed", s.name)
+}
+
+// stopLast ends what was started last.
+func (b *bench) stopLast() error {
+	s := b.running[len(b.running)-1]
+	b.running = b.running[:len(b.running)-1]
+	return s.stop()
+}
+
+// stopAll ends what was started last first.
+func (b *bench) stopAll() (err error) {
+	for len(b.running) > 0 {
+		err = errors.Join(err, b.stopLast())
+	}
+	return err
+}
+
+// tree are the numbers of the process and all below it.
+func (s *server) tree() []int {
+	all := []int{s.cmd.Process.Pid}
+	for i := 0; i < len(all); i++ {
+		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", all[i]))
+		for _, list := range lists {
+			text, _ := os.ReadFile(list)
+			for _, pid := range strings.Fields(string(text)) {
+				if n, err := strconv.Atoi(pid); err == nil {
+					all = append(all, n)
+				}
+			}
+		}
+	}
+	return all
+}
+
+const ticks = 100 // a second; USER_HZ, the same on every architecture Go runs on
+
+// cpu is what the whole tree has spent so far, in its own code and in the kernel, in seconds; those of it that have ended included.
+func (s *server) cpu() (seconds float64) {
+	for _, pid := range s.tree() {
+		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		_, rest, _ := bytes.Cut(stat, []byte(") ")) // the name before may hold blanks
+		fields := strings.Fields(string(rest))
+		if len(fields) < 15 {
+			continue
+		}
+		for _, field := range fields[11:15] { // utime, stime, cutime, cstime: proc(5)
+			n, _ := strconv.Atoi(field)
+			seconds += float64(n) / ticks
+		}
+	}
+	return seconds
+}
+
+// pss is the tree's memory in bytes, a page that several share counted once.
+func (s *server) pss() (bytes float64) {
+	for _, pid := range s.tree() {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		for line := range strings.Lines(string(text)) {
+			if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "Pss:" {
+				n, _ := strconv.Atoi(fields[1])
+				bytes += float64(n) * 1024
+			}
+		}
+	}
+	return bytes
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// redisHits are tokens known to Redis only: memory holds one entry, and the load walks over many.
+func (b *bench) redisHits() error {
+	origin, err := b.origin("0s")
+	if err != nil {
+		return err
+	}
+	mock, ca, err := b.instagram("0s")
+	if err != nil {
+		return err
+	}
+	redis, err := b.redis()
+	if err != nil {
+		return err
+	}
+	nginx, err := b.nginx(origin)
+	if err != nil {
+		return err
+	}
+	sidecar, err := b.sidecar("igproxy", mock.url, ca, "REDIS_MODE=single", "REDIS_URL="+redis.url+"/0", "CACHE_MAX_ENTRIES=1")
+	if err != nil {
+		return err
+	}
+	for _, s := range []*server{nginx, sidecar} {
+		if _, err := warm(s, 0, manyTokens); err != nil {
+			return err
+		}
+	}
+	if err := b.allStored(redis, sidecar); err != nil {
+		return err
+	}
+	cpu, rps, p99, sent := figures{}, figures{}, figures{}, figures{}
+	for range b.rounds {
+		for _, s := range []*server{nginx, sidecar} {
+			if _, err := redis.command("CONFIG RESETSTAT"); err != nil {
+				return err
+			}
+			before, err := sidecar.answered("redis")
+			if err != nil {
+				return err
+			}
+			r, err := b.load(s, manyTokens, busy, b.seconds)
+			if err != nil {
+				return err
+			}
+			cpu.add(s.name, r.cpu)
+			rps.add(s.name, r.rps)
+			p99.add(s.name, r.p99)
+			if s == sidecar {
+				n, err := redis.commands()
+				if err != nil {
+					return err
+				}
+				after, err := sidecar.answered("redis")
+				if err != nil {
+					return err
+				}
+				// Not by wrk's count: where Redis gets no time to answer, igproxy leaves it alone for a while, and asks Instagram.
+				sent.add(s.name, math.Round(n/(after-before)*100)/100)
+				b.say("%.1f %% of the answers are from Redis", (after-before)/r.requests*100)
+			}
+		}
+	}
+	b.report.add("redis.cpu", "CPU for a million hits in Redis; nginx: in its cache", "s", cpu, atMost(2.5, nginxName))
+	b.report.add("redis.rps", "hits in Redis a second", "/s", rps, atLeast(25_000))
+	b.report.add("redis.p99", "p99 of a hit in Redis", "ms", p99, nil)
+	b.report.add("redis.commands", "commands to Redis for a hit", "", sent, exactly(1))
+	return nil
+}
+
+// allStored asks for all tokens again until Redis has them: on a busy machine some stores come too late, and are dropped.
+func (b *bench) allStored(redis, sidecar *server) error {
+	const tries = 20
+	for range tries {
+		b.pause(500 * time.Millisecond)
+		if n, err := redis.command("DBSIZE"); err != nil || n == strconv.Itoa(manyTokens) {
+			return err
+		}
+		if _, err := warm(sidecar, 0, manyTokens); err != nil {
+			return err
+		}
+	}
+	return errors.New("redis gets no time to store what is exchanged")
+}
+
+// answered is how many answers an igproxy had from this source, by its own count.
+func (s *server) answered(source string) (sum float64, err error) {
+	text, err := page(strings.TrimSuffix(s.health, healthPath) + "/metrics")
+	for _, found := range regexp.MustCompile(`(?m)^igproxy_requests_total\{.*source="`+source+`".*\} (\S+)$`).FindAllStringSubmatch(text, -1) {
+		n, e := strconv.ParseFloat(found[1], 64)
+		sum, err = sum+n, errors.Join(err, e)
+	}
+	return sum, err
+}
+
+// command sends one in Redis's inline form and returns the answer.
+func (s *server) command(line string) (string, error) {
+	c, err := net.DialTimeout("tcp", strings.TrimPrefix(s.url, "redis://"), time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(c, line+"\r\n"); err != nil {
+		return "", err
+	}
+	r := bufio.NewReader(c)
+	head, err := r.ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	head = strings.TrimSpace(head)
+	switch head[0] {
+	case '+', ':':
+		return head[1:], nil
+	case '$':
+		n, err := strconv.Atoi(head[1:])
+		if err != nil || n < 0 {
+			return "", fmt.Errorf("redis said %s", head)
+		}
+		text := make([]byte, n)
+		_, err = io.ReadFull(r, text)
+		return string(text), err
+	}
+	return "", errors.New("redis said " + head)
+}
+
+// commands is how many clients have sent, but for this program's. Redis counts what a script calls too, and a script that hits calls one
+// GET: so many are no client's.
+func (s *server) commands() (sent float64, err error) {
+	text, err := s.command("INFO commandstats")
+	scripts := 0.0
+	for line := range strings.Lines(text) {
+		name, rest, _ := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":calls=")
+		calls, _, _ := strings.Cut(rest, ",")
+		n, e := strconv.ParseFloat(calls, 64)
+		if e != nil || strings.HasPrefix(name, "config") || name == "info" {
+			continue
+		}
+		sent += n
+		if name == "evalsha" || name == "eval" {
+			scripts += n
+		}
+	}
+	return sent - scripts, err
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// report is a run: docs/performance.json.
+type report struct {
+	When     string            `json:"when"`
+	Quick    bool              `json:"quick"`
+	Rounds   int               `json:"rounds"`
+	Seconds  int               `json:"seconds_a_round"`
+	Machine  machine           `json:"machine"`
+	Versions map[string]string `json:"versions"`
+	Loader   float64           `json:"busiest_wrk"` // the share of its core, at the most
+	Others   float64           `json:"others"`      // the share of both cores that other programs had
+	Rows     []row             `json:"rows"`
+}
+
+// row is one thing measured. Rounds has a value for each round and server; the medians are what is shown.
+type row struct {
+	Key    string  `json:"key"`
+	What   string  `json:"what"`
+	Unit   string  `json:"unit"`
+	Rounds figures `json:"rounds"`
+	Goal   *goal   `json:"goal,omitempty"`
+}
+
+// figures are values by server, one a round.
+type figures map[string][]float64
+
+func (f figures) add(server string, value float64) { f[server] = append(f[server], value) }
+
+const sidecarName = "igproxy"
+
+// goal is what igproxy's median is held to: a value, or a multiple of another server's median of the same run.
+type goal struct {
+	Bound string  `json:"bound"` // most, least or exactly
+	Value float64 `json:"value"`
+	Times string  `json:"times,omitempty"`
+}
+
+func atMost(v float64, of ...string) *goal  { return newGoal("most", v, of) }
+func atLeast(v float64, of ...string) *goal { return newGoal("least", v, of) }
+func exactly(v float64) *goal               { return newGoal("exactly", v, nil) }
+
+func newGoal(bound string, v float64, of []string) *goal {
+	g := &goal{Bound: bound, Value: v}
+	if len(of) > 0 {
+		g.Times = of[0]
+	}
+	return g
+}
+
+func (r *report) add(key, what, unit string, f figures, g *goal) {
+	r.Rows = append(r.Rows, row{key, what, unit, f, g})
+}
+
+func (r *report) row(key string) (row, bool) {
+	for _, row := range r.Rows {
+		if row.Key == key {
+			return row, true
+		}
+	}
+	return row{}, false
+}
+
+// median of a server; false where it was not measured.
+func (r row) median(server string) (float64, bool) {
+	all := r.Rounds[server]
+	return median(all), len(all) > 0
+}
+
+// ratio is igproxy's median to nginx's.
+func (r row) ratio() (float64, bool) {
+	ours, ok := r.median(sidecarName)
+	theirs, also := r.median(nginxName)
+	if !ok || !also || theirs == 0 {
+		return 0, false
+	}
+	return ours / theirs, true
+}
+
+// met reports whether igproxy's median keeps the goal.
+func (r row) met() bool {
+	ours, ok := r.median(sidecarName)
+	bound := r.Goal.Value
+	if r.Goal.Times != "" {
+		theirs, also := r.median(r.Goal.Times)
+		bound, ok = bound*theirs, ok && also
+	}
+	switch r.Goal.Bound {
+	case "most":
+		return ok && ours <= bound
+	case "least":
+		return ok && ours >= bound
+	}
+	return ok && ours == bound
+}
+
+const dataFile, pageFile, pictureFile = "performance.json", "performance.md", "performance.svg"
+
+func readReport(docs string) (*report, error) {
+	text, err := os.ReadFile(filepath.Join(docs, dataFile))
+	if err != nil {
+		return nil, err
+	}
+	r := &report{}
+	return r, json.Unmarshal(text, r)
+}
+
+// write makes the three files anew; of the page, what stands between the marks.
+func (r *report) write(docs string) error {
+	for _, row := range r.Rows {
+		for _, values := range row.Rounds {
+			for i, v := range values { // what is beyond five digits was not measured
+				values[i], _ = strconv.ParseFloat(strconv.FormatFloat(v, 'g', 5, 64), 64)
+			}
+		}
+	}
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	page, err := os.ReadFile(filepath.Join(docs, pageFile))
+	if err != nil {
+		return err
+	}
+	text, err := between(string(page), r.markdown())
+	if err != nil {
+		return fmt.Errorf("%s: %w", pageFile, err)
+	}
+	for name, content := range map[string]string{dataFile: shortLists(string(data)) + "\n", pageFile: text, pictureFile: r.picture()} {
+		if err := os.WriteFile(filepath.Join(docs, name), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package main
+
+import "fmt"
+
+const million = 1_000_000
+
+// scale is what a hit costs among many tokens, and among many connections, against one alone. Each has an igproxy of its own, and they
+// take turns. All three know all that they are asked, from the origin, which is quicker than the stand-in.
+func (b *bench) scale() error {
+	origin, err := b.origin("0s")
+	if err != nil {
+		return err
+	}
+	var all [3]*server
+	for i, name := range []string{"one", "tokens", "open"} {
+		if all[i], err = b.sidecar("igproxy-"+name, origin.url, "", fmt.Sprint("CACHE_MAX_ENTRIES=", 2*million),
+			fmt.Sprint("SERVER_MAX_CONNECTIONS=", manyConnections+1000)); err != nil {
+			return err
+		}
+	}
+	one, tokens, open := all[0], all[1], all[2]
+	for s, n := range map[*server]int{one: 1, tokens: million, open: 1} {
+		if _, err := warm(s, 0, n); err != nil {
+			return err
+		}
+	}
+	release, err := hold(open, manyConnections)
+	if err != nil {
+		return err
+	}
+	defer release()
+	b.pause(settle)
+	alone, amongTokens, amongOpen, allBusy := figures{}, figures{}, figures{}, figures{}
+	for i := range b.rounds + 1 {
+		for _, of := range []struct {
+			s                            *server
+			tokens, connections, seconds int
+			to                           figures
+		}{
+			{one, 1, busy, b.seconds, alone},
+			{tokens, million, busy, b.seconds, amongTokens},
+			{open, 1, busy, b.seconds, amongOpen},
+			{one, 1, manyConnections, 3 * b.seconds, allBusy}, // so that opening them is the smaller part
+		} {
+			r, err := b.load(of.s, of.tokens, of.connections, of.seconds)
+			if err != nil {
+				return err
+			}
+			if i > 0 {
+				of.to.add(sidecarName, r.cpu)
+			}
+		}
+	}
+	b.report.add("scale.one", "CPU for a million hits: 1 token, 64 connections", "s", alone, nil)
+	b.report.add("scale.tokens", "the same among 1,000,000 remembered tokens, against 1", "×", growth(amongTokens, alone), atMost(1.3))
+	b.report.add("scale.open", "the same with 10,000 more connections open, against none", "×", growth(amongOpen, alone), atMost(1.3))
+	b.report.add("scale.busy", "the same with 10,000 connections that all ask at once, against 64", "×", growth(allBusy, alone), atMost(1.3))
+	return nil
+}
+
+// growth is each round's value against that of the same round.
+func growth(f, base figures) figures {
+	g := figures{}
+	for i, v := range f[sidecarName] {
+		g.add(sidecarName, v/base[sidecarName][i])
+	}
+	return g
+}

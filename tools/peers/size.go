@@ -1,0 +1,135 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+)
+
+const (
+	manyConnections = 10_000
+	rememberedMany  = 100_000
+	settle          = 2 * time.Second // after which memory is looked at
+)
+
+// sizes are memory, the start and the binary. One igproxy runs at a time: pages of the program that two have would count half.
+func (b *bench) sizes() error {
+	info, err := os.Stat(b.igproxy)
+	if err != nil {
+		return err
+	}
+	origin, err := b.origin("0s")
+	if err != nil {
+		return err
+	}
+	sidecar := func(settings ...string) func() (*server, error) {
+		return func() (*server, error) { return b.sidecar(sidecarName, origin.url, "", settings...) }
+	}
+	nginx := func() (*server, error) { return b.nginx(origin) }
+	idlePSS := func(s *server) (float64, error) { return s.pss() / 1e6, nil }
+	idle, perToken, perConnection, starts := figures{}, figures{}, figures{}, figures{}
+	for range b.rounds {
+		for _, of := range []struct {
+			start   func() (*server, error)
+			to      figures
+			measure func(*server) (float64, error)
+		}{
+			{nginx, idle, idlePSS},
+			{func() (*server, error) { return b.varnish(origin) }, idle, idlePSS},
+			{sidecar(), idle, idlePSS},
+			{sidecar(fmt.Sprint("CACHE_MAX_ENTRIES=", 2*rememberedMany)), perToken, b.bytesPerToken},
+			{nginx, perConnection, b.bytesPerConnection},
+			{sidecar(fmt.Sprint("SERVER_MAX_CONNECTIONS=", manyConnections+1000)), perConnection, b.bytesPerConnection},
+		} {
+			s, err := of.start()
+			if err != nil {
+				return err
+			}
+			b.pause(settle)
+			value, err := of.measure(s)
+			if err != nil {
+				return err
+			}
+			of.to.add(s.name, value)
+			if err := b.stopLast(); err != nil {
+				return err
+			}
+		}
+		if err := b.starts(origin, starts); err != nil {
+			return err
+		}
+		b.say("idle %.1f MB, a token %.0f bytes, a connection %.1f KiB", last(idle), last(perToken), last(perConnection))
+	}
+	b.report.add("idle", "idle: PSS", "MB", idle, atMost(15))
+	b.report.add("token", "a remembered token, beyond the answer's own bytes", "bytes", perToken, atMost(1024))
+	b.report.add("connection", "a kept idle connection", "KiB", perConnection, atMost(12))
+	b.report.add("start", "start to first answer", "ms", starts, atMost(50))
+	b.report.add("binary", "the binary, stripped", "MB", figures{sidecarName: {float64(info.Size()) / 1e6}}, atMost(20))
+	return nil
+}
+
+func last(f figures) float64 { return f[sidecarName][len(f[sidecarName])-1] }
+
+// bytesPerToken is what the process grew by, the garbage collector's headroom included, less the bytes of the answers themselves.
+func (b *bench) bytesPerToken(s *server) (float64, error) {
+	before := s.pss()
+	length, err := warm(s, 0, rememberedMany)
+	if err != nil {
+		return 0, err
+	}
+	b.pause(settle)
+	return (s.pss()-before)/rememberedMany - float64(length), nil
+}
+
+// bytesPerConnection is what the process grew by, in KiB; the kernel's own bytes are not in it.
+func (b *bench) bytesPerConnection(s *server) (float64, error) {
+	before := s.pss()
+	release, err := hold(s, manyConnections)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	b.pause(settle)
+	return (s.pss() - before) / manyConnections / 1024, nil
+}
+
+// starts measures from the program's start to the first 200.
+func (b *bench) starts(origin *server, to figures) error {
+	for range 5 {
+		for _, name := range []string{nginxName, sidecarName, "varnish"} {
+			addr, err := free()
+			if err != nil {
+				return err
+			}
+			url := "http://" + addr
+			health, args, env := url+healthPath, []string{b.igproxy, "serve"}, []string(nil)
+			switch name {
+			case nginxName:
+				args, err = b.nginxArgs(addr, origin)
+			case "varnish":
+				args, err = b.varnishArgs(addr, origin)
+			default:
+				env, url, health, err = b.sidecarEnv(origin.url, "")
+			}
+			if err != nil {
+				return err
+			}
+			begun := time.Now()
+			s, err := b.spawn(name+"-start", serverCore, url, env, args...)
+			if err != nil {
+				return err
+			}
+			for !answers(health) {
+				if time.Since(begun) > patience || b.ctx.Err() != nil {
+					return s.failed("does not answer")
+				}
+				time.Sleep(200 * time.Microsecond)
+			}
+			to.add(name, float64(time.Since(begun))/float64(time.Millisecond))
+			if err := b.stopLast(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

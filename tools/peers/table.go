@@ -1,0 +1,144 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+const (
+	beginMark = "<!-- measured: make bench-peers writes what is between these marks -->\n"
+	endMark   = "<!-- end -->"
+)
+
+// between puts a text between the marks of a page.
+func between(page, text string) (string, error) {
+	before, rest, begun := strings.Cut(page, beginMark)
+	_, after, ended := strings.Cut(rest, endMark)
+	if !begun || !ended {
+		return "", errors.New("the marks are not there")
+	}
+	return before + beginMark + text + endMark + after, nil
+}
+
+// quiet is the share of the cores that others may have before the table says so.
+const quiet = 0.05
+
+// columns are the servers, in the order of the table.
+var columns = []struct{ key, head string }{
+	{sidecarName, "igproxy"}, {nginxName, "nginx"}, {"varnish", "Varnish"}, {"bare", "net/http"}, {"direct", "no sidecar"},
+}
+
+// markdown is the table, with what it was measured on.
+func (r *report) markdown() string {
+	var w strings.Builder
+	m, v := r.Machine, r.Versions
+	fmt.Fprintf(&w, "%s, %s, %d cores, %s, Linux %s. igproxy %s (Go %s), nginx %s, Varnish %s, Redis %s, wrk %s.\n", r.When, m.CPU, m.Cores, m.Memory, m.Kernel,
+		v["igproxy"], v["go"], v["nginx"], v["varnish"], v["redis"], v["wrk"])
+	quick := ""
+	if r.Quick {
+		quick = ", a quick run"
+	}
+	fmt.Fprintf(&w, "Medians of %d rounds of %d s each%s; wrk had at most %.0f %% of its core, and other programs %.0f %% of both.\n", r.Rounds, r.Seconds,
+		quick, 100*r.Loader, 100*r.Others)
+	if r.Others > quiet {
+		w.WriteString("**The machine was not quiet**: rates and p99 say little, met or missed, and times are too long. CPU beside nginx's, counts and sizes do say something.\n")
+	}
+	w.WriteString("\n")
+	w.WriteString("| |")
+	for _, c := range columns {
+		w.WriteString(" " + c.head + " |")
+	}
+	w.WriteString(" to nginx | goal | |\n|---|" + strings.Repeat("--:|", len(columns)+1) + "---|---|\n")
+	goals, met := 0, 0
+	for _, row := range r.Rows {
+		fmt.Fprintf(&w, "| %s |", row.What)
+		for _, c := range columns {
+			text := ""
+			if value, ok := row.median(c.key); ok {
+				text = number(value) + unit(row.Unit)
+			}
+			fmt.Fprintf(&w, " %s |", text)
+		}
+		ratio := ""
+		if value, ok := row.ratio(); ok {
+			ratio = number(value) + " ×"
+		}
+		fmt.Fprintf(&w, " %s | %s | %s |\n", ratio, row.Goal.text(row.Unit), row.verdict())
+		if row.Goal != nil {
+			goals++
+			if row.met() {
+				met++
+			}
+		}
+	}
+	fmt.Fprintf(&w, "\n%d of %d goals met.\n", met, goals)
+	return w.String()
+}
+
+func (r row) verdict() string {
+	switch {
+	case r.Goal == nil:
+		return ""
+	case r.met():
+		return "met"
+	}
+	return "**missed**"
+}
+
+func (g *goal) text(u string) string {
+	if g == nil {
+		return ""
+	}
+	sign := map[string]string{"most": "≤ ", "least": "≥ "}[g.Bound]
+	if g.Times != "" {
+		return sign + number(g.Value) + " × " + headOf(g.Times)
+	}
+	return sign + number(g.Value) + unit(u)
+}
+
+func headOf(key string) string {
+	for _, c := range columns {
+		if c.key == key {
+			return c.head
+		}
+	}
+	return key
+}
+
+func unit(u string) string {
+	if u == "" || u == "/s" {
+		return u
+	}
+	return " " + u
+}
+
+// number has three significant digits, or all that stand before the point, in groups.
+func number(v float64) string {
+	switch {
+	case v < 0:
+		return "-" + number(-v)
+	case v >= 1000:
+		s := strconv.FormatFloat(v, 'f', 0, 64)
+		for i := len(s) - 3; i > 0; i -= 3 {
+			s = s[:i] + "," + s[i:]
+		}
+		return s
+	case v >= 100 || v == float64(int(v)):
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case v >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 2, 64)
+}
+
+// shortLists puts a list of numbers on one line.
+func shortLists(text string) string {
+	list := regexp.MustCompile(`\[\s+([-\d.e+,\s]+?)\s+\]`)
+	blank := regexp.MustCompile(`\s+`)
+	return list.ReplaceAllStringFunc(text, func(s string) string {
+		return "[" + blank.ReplaceAllString(list.FindStringSubmatch(s)[1], " ") + "]"
+	})
+}

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// dockerfile parses and lints the Dockerfile as BuildKit does.
+func dockerfile(root string) (string, error) {
+	f, err := os.Open(filepath.Join(root, "deploy/docker/Dockerfile"))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	parsed, err := parser.Parse(f)
+	if err != nil {
+		return "", err
+	}
+	var found []error
+	lint := linter.New(&linter.Config{Warn: func(rule, description, _, message string, at []parser.Range) {
+		found = append(found, fmt.Errorf("%s: %s (%s) at %v", rule, message, description, at))
+	}})
+	stages, _, err := instructions.Parse(parsed.AST, lint)
+	if err != nil {
+		return "", err
+	}
+	if last := stages[len(stages)-1]; last.BaseName != "scratch" {
+		found = append(found, fmt.Errorf("the image is made from %s", last.BaseName))
+	}
+	return fmt.Sprintf("parsed and linted by BuildKit's own code, %d stages", len(stages)), errors.Join(found...)
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+)
+
+// kubernetes builds deploy/kubernetes, decodes every object into its own type, unknown fields refused, and holds the pods to "restricted".
+func kubernetes(root string) (string, error) {
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(root, "deploy/kubernetes"))
+	if err != nil {
+		return "", err
+	}
+	var deployments []appsv1.Deployment
+	var policies []networkingv1.NetworkPolicy
+	configs := map[string]bool{}
+	for _, r := range built.Resources() {
+		text, err := r.AsYAML()
+		if err != nil {
+			return "", err
+		}
+		switch r.GetKind() {
+		case "Deployment":
+			var d appsv1.Deployment
+			err = yaml.UnmarshalStrict(text, &d)
+			deployments = append(deployments, d)
+		case "NetworkPolicy":
+			var p networkingv1.NetworkPolicy
+			err = yaml.UnmarshalStrict(text, &p)
+			policies = append(policies, p)
+		case "ConfigMap":
+			var c corev1.ConfigMap
+			err = yaml.UnmarshalStrict(text, &c)
+			configs[c.Name] = true
+		default:
+			err = fmt.Errorf("no check for a %s", r.GetKind())
+		}
+		if err != nil {
+			return "", fmt.Errorf("%s %s: %w", r.GetKind(), r.GetName(), err)
+		}
+	}
+	if len(deployments) != 1 || len(policies) != 1 || len(configs) != 1 {
+		return "", fmt.Errorf("built %d deployments, %d policies, %d configurations", len(deployments), len(policies), len(configs))
+	}
+	pod := deployments[0].Spec.Template
+	for _, selects := range []*metav1.LabelSelector{deployments[0].Spec.Selector, &policies[0].Spec.PodSelector} {
+		selector, err := metav1.LabelSelectorAsSelector(selects)
+		if err != nil || selector.Empty() || !selector.Matches(labels.Set(pod.Labels)) {
+			return "", fmt.Errorf("a selector does not find the pods: %v %v", selector, err)
+		}
+	}
+	if err := mounted(pod.Spec, configs); err != nil {
+		return "", err
+	}
+	return "built, decoded strictly, \"restricted\"", restricted(pod)
+}
+
+// restricted asks the code of Kubernetes' own admission.
+func restricted(pod corev1.PodTemplateSpec) error {
+	judge, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		return err
+	}
+	verdict := policy.AggregateCheckResults(judge.EvaluatePod(api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}, &pod.ObjectMeta, &pod.Spec))
+	if !verdict.Allowed {
+		return fmt.Errorf("not \"restricted\": %s (%s)", verdict.ForbiddenReason(), verdict.ForbiddenDetail())
+	}
+	return nil
+}
+
+// mounted proves that every mount has its volume, that the configuration's is the one built here, and that the sidecar alone sees the secret.
+func mounted(pod corev1.PodSpec, configs map[string]bool) error {
+	volumes := map[string]corev1.Volume{}
+	for _, v := range pod.Volumes {
+		volumes[v.Name] = v
+		if v.ConfigMap != nil && !configs[v.ConfigMap.Name] {
+			return fmt.Errorf("the volume %s wants the configuration %s, which nothing makes", v.Name, v.ConfigMap.Name)
+		}
+	}
+	for i, c := range append(pod.InitContainers[:len(pod.InitContainers):len(pod.InitContainers)], pod.Containers...) {
+		sidecar := i < len(pod.InitContainers)
+		if sidecar && (c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways || c.StartupProbe == nil || c.LivenessProbe == nil) {
+			return fmt.Errorf("%s is no sidecar with probes", c.Name)
+		}
+		for _, m := range c.VolumeMounts {
+			v, ok := volumes[m.Name]
+			if !ok || v.Secret != nil && !sidecar {
+				return fmt.Errorf("%s mounts %s, which it must not or cannot", c.Name, m.Name)
+			}
+		}
+	}
+	return nil
+}
