@@ -1,6 +1,6 @@
 package integration
 
-// The figures of README's "Running a fleet", measured on the built binary with real Redis on loopback:
+// The figures of docs/fleet.md, measured on the built binary with real Redis on loopback:
 //
 //	make bench-fleet
 

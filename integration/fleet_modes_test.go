@@ -156,26 +156,26 @@ const noHint = "redis does not permit the hint: followers poll"
 
 const redisPassword = "canary-redis-password"
 
-// documentedACL is the line that README tells operators to write, and documentedClusterACL the one for a cluster.
+// documentedACL is the line that docs/fleet.md tells operators to write, and documentedClusterACL the one for a cluster.
 func documentedACL(t *testing.T) string {
-	return inReadme(t, "ACL SETUSER igproxy on >PASSWORD ", "\n")
+	return inFleet(t, "ACL SETUSER igproxy on >PASSWORD ", "\n")
 }
 
 func documentedClusterACL(t *testing.T) string {
-	return " +cluster" + inReadme(t, "ACL SETUSER igproxy +cluster", "#")
+	return " +cluster" + inFleet(t, "ACL SETUSER igproxy +cluster", "#")
 }
 
-// inReadme is what stands between two texts.
-func inReadme(t *testing.T, before, after string) string {
+// inFleet is what stands between two texts.
+func inFleet(t *testing.T, before, after string) string {
 	t.Helper()
-	readme, err := os.ReadFile("../README.md")
+	page, err := os.ReadFile("../docs/fleet.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, text, found := strings.Cut(string(readme), before)
+	_, text, found := strings.Cut(string(page), before)
 	text, _, ended := strings.Cut(text, after)
 	if !found || !ended {
-		t.Fatalf("README has no line %q", before)
+		t.Fatalf("docs/fleet.md has no line %q", before)
 	}
 	return text
 }

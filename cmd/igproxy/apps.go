@@ -31,13 +31,20 @@ func appKey(i int) string { return appsKey + "." + strconv.Itoa(i) }
 func appSettings(i int) []setting {
 	key := func(name string) string { return appKey(i) + "." + name }
 	return []setting{
-		{key: key("name"), kind: kindText, check: checkAppName, field: func(c *Config) any { return &c.Apps[i].Name }},
-		{key: key("service"), kind: kindWord, words: []string{"instagram", "threads"}, field: func(c *Config) any { return &c.Apps[i].Service }},
-		{key: key("app_id"), kind: kindText, check: checkAppID, field: func(c *Config) any { return &c.Apps[i].AppID }},
-		{key: key("client_secret"), kind: kindText, secret: true, check: checkSecret, field: func(c *Config) any { return &c.Apps[i].ClientSecret }},
-		{key: key("client_secret_file"), kind: kindText, field: func(c *Config) any { return &c.Apps[i].ClientSecretFile }},
-		{key: key("redirect_uris"), kind: kindList, check: checkRedirect, field: func(c *Config) any { return &c.Apps[i].RedirectURIs }},
-		{key: key("hosts"), kind: kindList, check: checkHost, field: func(c *Config) any { return &c.Apps[i].Hosts }},
+		{key: key("name"), kind: kindText, check: checkAppName, example: "shop", field: func(c *Config) any { return &c.Apps[i].Name },
+			doc: "What the app is called: in the path /apps/NAME/ and in metrics."},
+		{key: key("service"), kind: kindWord, words: []string{"instagram", "threads"}, example: "threads", field: func(c *Config) any { return &c.Apps[i].Service },
+			doc: "Whose app it is; instagram by default."},
+		{key: key("app_id"), kind: kindText, check: checkAppID, example: `"17841400000000004"`, field: func(c *Config) any { return &c.Apps[i].AppID },
+			doc: "The app's id."},
+		{key: key("client_secret"), kind: kindText, secret: true, check: checkSecret, example: "(better not here)", field: func(c *Config) any { return &c.Apps[i].ClientSecret },
+			doc: "The app's secret. Keep it out of this file: use client_secret_file."},
+		{key: key("client_secret_file"), kind: kindText, example: "/run/secrets/shop", field: func(c *Config) any { return &c.Apps[i].ClientSecretFile },
+			doc: "The file that holds the app's secret."},
+		{key: key("redirect_uris"), kind: kindList, check: checkRedirect, example: "[https://shop.example/callback]", field: func(c *Config) any { return &c.Apps[i].RedirectURIs },
+			doc: "The redirect URIs that a code of this app may be exchanged with, byte for byte. Without any, its codes are refused."},
+		{key: key("hosts"), kind: kindList, check: checkHost, example: "[shop.igproxy.internal]", field: func(c *Config) any { return &c.Apps[i].Hosts },
+			doc: "Host names, without port, whose requests are this app's. They are allowed as those in allowed_hosts are."},
 	}
 }
 

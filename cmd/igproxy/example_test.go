@@ -9,20 +9,20 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/igproxy/igproxy/proxy"
 )
 
-var update = flag.Bool("update", false, "write config.example.yaml anew")
+var update = flag.Bool("update", false, "write config.example.yaml, docs/configuration.md and docs/config.schema.json anew")
 
 const (
 	examplePath   = "../../config.example.yaml"
 	exampleSecret = "an-app-secret-of-nobody"
-	exampleHeader = `# igproxy's configuration: every key there is, with its default.
+	exampleHeader = `# yaml-language-server: $schema=docs/config.schema.json
+#
+# igproxy's configuration: every key there is, with its default.
 #
 #   igproxy check --config igproxy.yaml    tells all problems at once
 #   igproxy serve --config igproxy.yaml    runs the sidecar
@@ -41,25 +41,6 @@ const (
 # Durations have a unit: 250ms, 10s, 5m, 1h30m. Sizes: 65536 (bytes), 64KiB, 1MiB.
 `
 )
-
-// sectionDocs open each section of the file.
-var sectionDocs = map[string]string{
-	"":            "The sidecar itself.",
-	"auth":        "Who is answered. Unless a key here says otherwise, that is all of this machine; a listener that other machines reach refuses to start until bearer_file, client_ca or none is set.",
-	"tls":         "TLS for apps. Without it igproxy speaks plain HTTP.",
-	"admin":       "For operators and orchestrators. It needs no secret and shows none; keep it where only they reach it.",
-	"upstream":    "Instagram, and how patient to be with it.",
-	"threads":     "Threads has the same calls at the same paths, with an app id and a secret of its own.",
-	"refresh":     "GET /refresh_access_token.",
-	"code":        "POST /oauth/access_token: what the login brings is exchanged here, without a secret in the app.",
-	"passthrough": "Every other call of an app goes to Instagram as it came, so that an app has one base URL.",
-	"cache":       "What is remembered, and for how long.",
-	"redis":       "A second tier that several sidecars share and that outlives a restart. Values are sealed. igproxy never needs Redis to answer or to start.",
-	"coalesce":    "How the sidecars on one Redis share one exchange. Without redis.mode, exchanges are joined within this process only.",
-	"breaker":     "When Instagram fails, it is left alone for a while: cold tokens get a quick 503, known ones are still served.",
-	"server":      "The bounds of what apps may ask of the sidecar.",
-	"log":         "One line a request, on standard error, without secrets and tokens.",
-}
 
 // exampleApps ends the file: apps are a list, so the table has no row for them.
 const exampleApps = `
@@ -86,10 +67,8 @@ func exampleYAML(t *testing.T) string {
 	b.WriteString(exampleHeader)
 	section := "none"
 	for _, s := range settings() {
-		parent, key, nested := strings.Cut(s.key, ".")
-		if !nested {
-			parent, key = "", s.key
-		}
+		parent, key := s.sectionOf()
+		nested := parent != ""
 		indent := strings.Repeat(" ", min(2*len(parent), 2))
 		if parent != section {
 			section = parent
@@ -107,11 +86,7 @@ func exampleYAML(t *testing.T) string {
 		}
 		comment(&b, indent, s.doc)
 		if s.kind != kindText && s.kind != kindList {
-			span := s.span()
-			if s.kind == kindWord {
-				span = "one of " + span
-			}
-			comment(&b, indent, strings.ToUpper(span[:1])+span[1:]+".")
+			comment(&b, indent, s.spanSentence())
 		}
 		if value := valueText(s, &c); value != "" {
 			fmt.Fprintf(&b, "%s%s: %s\n", indent, key, value)
@@ -129,45 +104,23 @@ func comment(b *strings.Builder, indent, text string) {
 	}
 }
 
-// valueText is the value of a setting as a file has it; empty: none.
-func valueText(s setting, c *Config) string {
-	switch field := s.field(c).(type) {
-	case *string:
-		if digits.MatchString(*field) { // a mode: other readers of YAML would make a number of it
-			return strconv.Quote(*field)
-		}
-		return *field
-	case *bool:
-		return strconv.FormatBool(*field)
-	case *time.Duration:
-		return durationText(*field)
-	case *int64:
-		return valueSize(*field)
-	case *int:
-		if s.kind == kindSize {
-			return valueSize(int64(*field))
-		}
-		return strconv.Itoa(*field)
-	case *float64:
-		return strconv.FormatFloat(*field, 'g', -1, 64)
-	}
-	return ""
-}
-
-func valueSize(n int64) string { return strings.TrimSuffix(sizeText(n), " bytes") }
-
-func TestExampleIsMadeOfTheTable(t *testing.T) {
-	want := exampleYAML(t)
+// madeOf holds a file to what the table makes of it.
+func madeOf(t *testing.T, path, want string) {
+	t.Helper()
 	if *update {
-		if err := os.WriteFile(examplePath, []byte(want), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := os.ReadFile(examplePath)
-	if err != nil || string(got) != want {
-		t.Errorf("config.example.yaml is not what the table says (%v); run: go test ./cmd/igproxy -run TestExample -update", err)
+	if got, err := os.ReadFile(path); err != nil || string(got) != want {
+		t.Errorf("%s is not what the table says (%v); run: go test ./cmd/igproxy -run TestExample -update", path, err)
 	}
-	for i, line := range strings.Split(string(got), "\n") {
+}
+
+func TestExampleIsMadeOfTheTable(t *testing.T) {
+	text := exampleYAML(t)
+	madeOf(t, examplePath, text)
+	for i, line := range strings.Split(text, "\n") {
 		if len(line) > 84 {
 			t.Errorf("line %d has %d columns: %s", i+1, len(line), line)
 		}

@@ -102,7 +102,7 @@ func newApp(env environment) *cli.App {
 		}
 		return cli.ShowAppHelp(c)
 	}
-	app.Commands = append(app.Commands, helpCommand(env, app))
+	app.Commands = append(app.Commands, manCommand(env, app), helpCommand(env, app))
 	for _, c := range app.Commands {
 		strict(c)
 		c.CustomHelpTemplate = helpOf(c)

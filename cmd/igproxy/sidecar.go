@@ -154,10 +154,10 @@ func (s *sidecar) run(signals <-chan os.Signal) error {
 		s.end()
 		return fmt.Errorf("serving failed: %w", err)
 	case sig := <-signals:
-		stopReloads() // what drains is not built anew
-		s.config = s.reloads.config()
-		s.log.Info("draining", "signal", sig.String(), "at_most", s.config.Server.Drain.String())
-		return s.drain(signals)
+		stopReloads()                             // what drains is not built anew
+		within := s.reloads.config().Server.Drain // a reload may have changed it
+		s.log.Info("draining", "signal", sig.String(), "at_most", within.String())
+		return s.drain(signals, within)
 	}
 }
 
@@ -188,8 +188,8 @@ func (s *sidecar) ready() { notifyReady(s.log, "answering on "+s.app.url()) }
 
 // drain ends in order: readiness goes, the app's listener stops and its requests are answered, flights land, stores finish, spans are sent, and the
 // admin listener goes last, so that an orchestrator can watch.
-func (s *sidecar) drain(signals <-chan os.Signal) error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.config.Server.Drain)
+func (s *sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	s.proxy.Drain()
 	notifyStopping(s.log)
@@ -204,7 +204,7 @@ func (s *sidecar) drain(signals <-chan os.Signal) error {
 	case err := <-done:
 		s.end()
 		if err != nil {
-			return fmt.Errorf("not everything was finished within server.drain (%s): %w", s.config.Server.Drain, err)
+			return fmt.Errorf("not everything was finished within server.drain (%s): %w", within, err)
 		}
 		s.log.Info("stopped", "drained_ms", time.Since(start).Milliseconds())
 		return nil

@@ -1,0 +1,341 @@
+package main
+
+// docs/config.schema.json is made of the table of settings, for editors. It takes what igproxy takes, and tells the common mistakes while
+// they are typed: a misspelt key, a duration without a unit, a word that is none of the values. The rest is for igproxy check.
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v4"
+)
+
+const schemaPath = "../../docs/config.schema.json"
+
+// schemaPatterns are the forms of texts, and of items of lists, by the end of the key: never narrower than the check of the same row.
+var schemaPatterns = map[string]string{
+	"listen":                       `unix:/.*[^/]|.*:[0-9]+`,
+	"allowed_hosts":                `\[?[A-Za-z0-9_.:-]+(%.+)?\]?`,
+	"hosts":                        `\[?[A-Za-z0-9_.:-]+(%.+)?\]?`,
+	"app_id":                       unanchored(digits),
+	"client_secret":                `\S{8,}\n?`,
+	"redirect_uris":                `[A-Za-z][A-Za-z0-9+.-]*:[^# "<>]+`,
+	"threads.url":                  `https?://[^?#]+`,
+	"upstream.url":                 `https?://[^?#]+`,
+	"upstream.login_url":           `https?://[^?#]+`,
+	"redis.url":                    `(rediss?://|unix:/)[^#]+`,
+	"redis.addrs":                  `.+:[0-9]+`,
+	"uids":                         `0|[1-9][0-9]{0,9}`,
+	"socket_mode":                  `0[0-7]{3}`,
+	"master_name":                  unanchored(name),
+	"redis.username":               unanchored(name),
+	"sentinel_username":            unanchored(name),
+	"prefix":                       unanchored(prefix),
+	appKey(0) + ".name":            unanchored(appName),
+	"kind:" + string(kindDuration): `\+?0|\+?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+`,
+	"kind:" + string(kindSize):     `[1-9][0-9]*(\s*[KM]iB)?`,
+	"kind:" + string(kindCount):    `0|[1-9][0-9]*`,
+	"kind:" + string(kindRatio):    `\+?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?`,
+	"kind:" + string(kindSwitch):   `true|false`,
+}
+
+func unanchored(r *regexp.Regexp) string { return strings.Trim(r.String(), "^$") }
+
+// patternOf a value that is written as text. An empty one is as good as none, but not in a list.
+func patternOf(s setting) string {
+	form, ok := schemaPatterns["kind:"+string(s.kind)]
+	for end, pattern := range schemaPatterns {
+		if s.key == end || strings.HasSuffix(s.key, "."+end) {
+			form, ok = pattern, true
+		}
+	}
+	switch {
+	case s.words != nil:
+		form = strings.Join(s.words, "|")
+	case !ok:
+		return ""
+	}
+	if s.kind == kindList {
+		return "^(" + form + ")$"
+	}
+	return "^(|" + form + ")$"
+}
+
+type object = map[string]any
+
+// schemaOf one setting.
+func schemaOf(s setting, c *Config) object {
+	o := object{"description": s.doc}
+	if s.kind != kindText && s.kind != kindList {
+		o["description"] = s.doc + "\n" + s.spanSentence()
+	}
+	text := object{"type": "string", "maxLength": maxValue}
+	if pattern := patternOf(s); pattern != "" {
+		text["pattern"] = pattern
+	}
+	if strings.HasSuffix(s.key, "app_id") || s.key == "auth.uids" { // a number to a reader of YAML, a text to igproxy
+		text["type"] = []string{"string", "integer"}
+	}
+	number := object{"type": "integer", "minimum": s.low, "maximum": s.high}
+	switch s.kind {
+	case kindList:
+		text["minLength"] = 1
+		o["type"], o["items"], o["maxItems"] = []string{"array", "null"}, text, maxItems
+	case kindWord:
+		o["enum"] = append([]any{nil, ""}, anys(s.words)...)
+	case kindSwitch:
+		o["enum"] = []any{true, false, "true", "false", "", nil}
+	case kindDuration:
+		o["anyOf"] = []any{text, object{"type": "null"}}
+		if s.low == 0 {
+			o["anyOf"] = append(o["anyOf"].([]any), object{"const": 0})
+		}
+	case kindSize, kindCount:
+		o["anyOf"] = []any{number, text, object{"type": "null"}}
+	case kindRatio:
+		o["anyOf"] = []any{object{"type": "number", "exclusiveMinimum": s.low, "maximum": s.high}, text, object{"type": "null"}}
+	default:
+		maps.Copy(o, text)
+		if kinds, several := text["type"].([]string); several {
+			o["type"] = append(kinds, "null")
+		} else {
+			o["type"] = []string{"string", "null"}
+		}
+	}
+	if value := valueText(s, c); value != "" {
+		o["default"] = parsed(value)
+	} else if !s.secret || s.key == "redis.url" {
+		o["examples"] = []any{parsed(s.example)}
+	}
+	return o
+}
+
+func anys(words []string) (all []any) {
+	for _, w := range words {
+		all = append(all, w)
+	}
+	return all
+}
+
+// parsed is a value as a reader of YAML sees it.
+func parsed(text string) (v any) {
+	if err := yaml.Load([]byte(text), &v); err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// schemaJSON writes the file.
+func schemaJSON(t *testing.T) string {
+	c := defaults()
+	root := object{}
+	section := func(in object, key, doc string) object {
+		if in[key] == nil {
+			in[key] = object{"type": []string{"object", "null"}, "description": doc, "additionalProperties": false, "properties": object{}}
+		}
+		return in[key].(object)["properties"].(object)
+	}
+	for _, s := range settings() {
+		in := root
+		parent, key := s.sectionOf()
+		if parent != "" {
+			in = section(root, parent, sectionDocs[parent])
+		}
+		in[key] = schemaOf(s, &c)
+	}
+	c.Apps = make([]AppConfig, 1)
+	app := object{}
+	for _, s := range appSettings(0) {
+		app[strings.TrimPrefix(s.key, appKey(0)+".")] = schemaOf(s, &c)
+	}
+	root[appsKey] = object{"type": []string{"array", "null"}, "description": appsDoc, "maxItems": maxItems,
+		"items": object{"type": "object", "additionalProperties": false, "required": []string{"name", "app_id"}, "properties": app}}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(object{"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "igproxy's configuration",
+		"description": "Made from the table that igproxy itself reads. Durations have a unit (250ms, 1h30m), sizes may have one (64KiB).",
+		"type":        []string{"object", "null"}, "additionalProperties": false, "properties": root}); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestExampleAndSchemaTellTheSame(t *testing.T) { madeOf(t, schemaPath, schemaJSON(t)) }
+
+// compiled is the schema as a validator that others wrote reads it.
+func compiled(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	s, err := jsonschema.NewCompiler().Compile(schemaPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// schemaTakes validates YAML as an editor does.
+func schemaTakes(schema *jsonschema.Schema, text string) error {
+	var v any
+	if err := yaml.Load([]byte(text), &v); err != nil {
+		return err
+	}
+	return schema.Validate(v)
+}
+
+// igproxyTakes reads the keys one by one, without what they mean together.
+func igproxyTakes(t *testing.T, text string) []finding {
+	t.Helper()
+	var documents []yaml.Node
+	if err := yaml.Load([]byte(text), &documents, yaml.WithAllDocuments()); err != nil {
+		t.Fatal(err)
+	}
+	l := &loader{config: defaults(), table: settings(), places: map[string]place{}, bad: map[string]bool{}}
+	l.mapping("igproxy.yaml", "", documents[0].Content[0])
+	return slices.DeleteFunc(l.findings, func(f finding) bool { return f.Warning })
+}
+
+// inYAML is a document with one key, in a list of apps if it is one of theirs.
+func inYAML(key, value string) string {
+	if app, ok := strings.CutPrefix(key, appKey(0)+"."); ok {
+		text := "apps:\n  - name: shop\n    app_id: \"1\"\n"
+		if app == "name" || app == "app_id" {
+			text = strings.ReplaceAll(text, app+": ", "hosts: []\n    "+app+": "+value+" #")
+			return strings.Replace(text, "- hosts: []\n    ", "- ", 1)
+		}
+		return text + "    " + app + ": " + value + "\n"
+	}
+	section, key, nested := strings.Cut(key, ".")
+	if nested {
+		return section + ":\n  " + key + ": " + value + "\n"
+	}
+	return section + ": " + value + "\n"
+}
+
+// schemaValues are what people write, right in some places and wrong in others.
+var schemaValues = []string{
+	"", "~", "0", "1", "5", "10", "128", "1000", "100000", "1000000000", "-1", "010", "1.5", "0.5", "0.0", "1e3", ".5",
+	"true", "false", "yes", "on", "True", "10s", "1m30s", "1.5s", "250ms", ".5s", "1h", "100h", "10 s", "10sec", "1d", "+5s", "-5s", "0s",
+	"64KiB", "64 KiB", "16MiB", "64kb", "1GiB", "65536", "0660", "0999", "660", "127.0.0.1:8080", `"[::1]:8080"`, `":8080"`, "8080",
+	"localhost:http", "unix:/run/igproxy.sock", "unix:run/", "igproxy.internal", "fe80::1%eth0", "[::1]", "a b", `"a b"`, `"a\nb"`,
+	"https://graph.instagram.com", "http://127.0.0.1:8081/", "ftp://x", "https://x/?a=b", "https://app.example/callback", "app:callback",
+	"redis://redis:6379/0", "rediss://u:p@redis:6379/0", "unix:///run/redis.sock", "http://redis:6379", "redis:6379", "single", "cluster", "Single",
+	"debug", "info", "json", "verbose", "instagram", "threads", "shop", "Shop", "17841400000000002", `"17841400000000002"`, "[]", "{}", "[a, b]",
+	"[1000, 1001]", `["1000"]`, "[-1]", "[redis-1:6379, redis-2:6379]", "[https://app.example/callback]", `[""]`, "[~]", "[[a]]", "{a: b}", "/run/secrets/x",
+	"an-app-secret-of-nobody", "short", strings.Repeat("a", maxValue), strings.Repeat("a", maxValue+1),
+}
+
+// wantsQuotes reports a text that YAML reads as something else: igproxy takes it as it is written, and the schema asks for quotation marks,
+// but for an app's id.
+func wantsQuotes(s setting, form string) bool {
+	if s.kind != kindText && s.kind != kindList || strings.HasSuffix(s.key, "app_id") {
+		return false
+	}
+	values, isList := parsed(form).([]any)
+	if !isList {
+		values = []any{parsed(form)}
+	}
+	return slices.ContainsFunc(values, func(v any) bool { _, isText := v.(string); return v != nil && !isText })
+}
+
+func TestTheSchemaRefusesNothingThatIgproxyTakes(t *testing.T) {
+	schema := compiled(t)
+	both, refused := 0, 0
+	for _, s := range append(settings(), appSettings(0)...) {
+		for _, value := range schemaValues {
+			forms := []string{value}
+			if !strings.ContainsAny(value, `"[{~\`) {
+				forms = append(forms, `"`+value+`"`)
+			}
+			for _, form := range forms {
+				text := inYAML(s.key, form)
+				says, findings := schemaTakes(schema, text), igproxyTakes(t, text)
+				switch {
+				case says != nil && len(findings) == 0 && !wantsQuotes(s, form):
+					t.Errorf("igproxy takes %s, the schema does not: %v", text, says)
+				case says == nil && len(findings) > 0:
+					refused++
+				default:
+					both++
+				}
+			}
+		}
+	}
+	if both < 15*refused {
+		t.Errorf("of all values igproxy and the schema agree on %d only, and on %d the schema sees no mistake", both, refused)
+	}
+}
+
+func TestTheSchemaTellsMistakesWhileTheyAreTyped(t *testing.T) {
+	schema := compiled(t)
+	for _, text := range []string{
+		"lisen: 127.0.0.1:8080\n", "upstream:\n  time_out: 10s\n", "listen: 8080\n", "upstream:\n  timeout: 10\n", "upstream:\n  timeout: 10 seconds\n",
+		"cache:\n  max_entries: 0\n", "cache:\n  max_entries: lots\n", "breaker:\n  ratio: 1.5\n", "breaker:\n  ratio: 0\n", "log:\n  level: verbose\n",
+		"passthrough:\n  enabled: yes please\n", "upstream:\n  max_response_bytes: 64KB\n", "upstream:\n  max_response_bytes: 17000000\n", "upstream:\n  url: graph.instagram.com\n",
+		"redis:\n  mode: standalone\n", "redis:\n  addrs: redis:6379\n", "redis:\n  url: http://redis:6379\n", "app_id: abc\n", "upstream: https://graph.instagram.com\n",
+		"server:\n  socket_mode: \"660\"\n", "apps:\n  - name: shop\n", "apps:\n  - name: Shop!\n    app_id: 1\n", "apps:\n  shop:\n    app_id: 1\n", "- listen\n", "upstream.timeout: 10s\n",
+	} {
+		if schemaTakes(schema, text) == nil {
+			t.Errorf("it takes\n%s", text)
+		}
+	}
+}
+
+// configKeys are the keys at the top of a configuration: a YAML file with none of them is something else.
+func configKeys() []string {
+	keys := []string{appsKey}
+	for _, s := range settings() {
+		section, _, _ := strings.Cut(s.key, ".")
+		keys = append(keys, section)
+	}
+	return keys
+}
+
+var yamlBlock = regexp.MustCompile("(?s)\n *```ya?ml\n(.*?)\n *```")
+
+func TestEveryConfigurationInTheRepositoryIsRightByTheSchema(t *testing.T) {
+	schema, keys, found := compiled(t), configKeys(), 0
+	look := func(name, text string) {
+		var v map[string]any
+		if yaml.Load([]byte(text), &v) != nil || !slices.ContainsFunc(keys, func(k string) bool { _, ok := v[k]; return ok }) {
+			return
+		}
+		found++
+		if err := schemaTakes(schema, text); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, root := range []string{examplePath, "../../README.md", "../../docs", "../../deploy"} {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if os.IsNotExist(err) || err == nil && d.IsDir() {
+				return nil
+			}
+			text, err := os.ReadFile(path)
+			switch filepath.Ext(path) {
+			case ".yaml", ".yml":
+				look(path, string(text))
+			case ".md":
+				for i, block := range yamlBlock.FindAllStringSubmatch(string(text), -1) {
+					look(fmt.Sprintf("%s, block %d", path, i+1), block[1])
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found == 0 {
+		t.Error("no configuration was found, not even the example")
+	}
+}
