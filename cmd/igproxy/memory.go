@@ -8,6 +8,7 @@ import (
 	"math"
 	"path"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -22,6 +23,18 @@ func keepToMemory(root fs.FS, log *slog.Logger) {
 	}
 	debug.SetMemoryLimit(limit / 10 * 9)
 	log.Info("memory", "limit_bytes", limit/10*9, "container_bytes", limit)
+}
+
+// ballast is memory that nobody touches, so that it is none of the machine's. Go collects garbage when the heap has doubled, and a sidecar's is
+// so small that some hundred exchanges double it; with this it counts as 8 MiB larger than it is, and collections, which took a tenth of a
+// hit in Redis, come a third as often. Where memory is short, or the operator has set GOGC, there is none.
+func ballast(environ []string) []byte {
+	const size, least = 8 << 20, 256 << 20
+	tuned := slices.ContainsFunc(environ, func(v string) bool { return strings.HasPrefix(v, "GOGC=") })
+	if tuned || debug.SetMemoryLimit(-1) < least {
+		return nil
+	}
+	return make([]byte, size)
 }
 
 // containerMemory is the least limit of the cgroups that this process is in, version 1 or 2, in bytes; math.MaxInt64: none. Each one above

@@ -66,3 +66,23 @@ func TestGoKeepsToTheContainersMemoryUnlessTheOperatorSaysOtherwise(t *testing.T
 		t.Errorf("without a container: got %d", got)
 	}
 }
+
+func TestThereIsNoBallastWhereMemoryIsShortOrTuned(t *testing.T) {
+	before := debug.SetMemoryLimit(-1)
+	defer debug.SetMemoryLimit(before)
+	for _, c := range []struct {
+		limit   int64
+		environ []string
+		want    int
+	}{
+		{math.MaxInt64, []string{"HOME=/"}, 8 << 20},
+		{256 << 20, nil, 8 << 20},
+		{255 << 20, nil, 0},
+		{math.MaxInt64, []string{"GOGC=50"}, 0},
+	} {
+		debug.SetMemoryLimit(c.limit)
+		if got := len(ballast(c.environ)); got != c.want {
+			t.Errorf("a limit of %d and %q: %d bytes, want %d", c.limit, c.environ, got, c.want)
+		}
+	}
+}

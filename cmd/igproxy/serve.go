@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -82,6 +83,8 @@ func serve(config Config, from origin, log *slog.Logger, level *slog.LevelVar, l
 	defer tellHangups(isTerminal(stderr), func() bool { return isTerminal(stderr) }, hangups, signals, reloads)()
 	from.hangup = reloads
 	keepToMemory(os.DirFS("/"), log)
+	weight := ballast(os.Environ())
+	defer runtime.KeepAlive(weight)
 	s, err := newSidecar(config, from, log)
 	if err != nil {
 		return err

@@ -81,6 +81,9 @@ func (b *bench) bytesPerToken(s *server) (float64, error) {
 	return (s.pss()-before)/rememberedMany - float64(length), nil
 }
 
+// rest is how long connections are left alone before they are weighed: igproxy parks one after 5 s, and gives the memory back 5 s later.
+const rest = 15 * time.Second
+
 // bytesPerConnection is what the process grew by, in KiB; the kernel's own bytes are not in it.
 func (b *bench) bytesPerConnection(s *server) (float64, error) {
 	before := s.pss()
@@ -89,7 +92,7 @@ func (b *bench) bytesPerConnection(s *server) (float64, error) {
 		return 0, err
 	}
 	defer release()
-	b.pause(settle)
+	b.pause(rest)
 	return (s.pss() - before) / manyConnections / 1024, nil
 }
 
