@@ -10,7 +10,7 @@ import (
 // that listener can be reached from: metrics are for others, too, but a reload or a purge is for whoever could restart igproxy as well.
 type Operation struct {
 	Name string
-	// Run answers in JSON. Not ok: it could not be done, and the reply says why.
+	// Run answers in JSON. Not ok: it could not be done, and the reply says why. The status is 422 then, or what a reply with code says.
 	Run func(*http.Request) (reply any, ok bool)
 }
 
@@ -24,6 +24,9 @@ func (o Operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	code := http.StatusOK
 	if !ok {
 		code = http.StatusUnprocessableEntity
+		if own, is := reply.(interface{ code() int }); is {
+			code = own.code()
+		}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
