@@ -33,8 +33,8 @@ func (o Operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(reply)
 }
 
-// fromThisMachine goes by the connection: a Unix socket, loopback, or an address of ours that was dialled from itself. What proxies say of
-// their clients in headers is anybody's word.
+// fromThisMachine goes by the connection: a Unix socket, loopback at both ends, or an address of ours that was dialled from itself. A mesh's
+// proxy (Istio: from 127.0.0.6) dials the pod's address for whoever asks it. What proxies say of their clients in headers is anybody's word.
 func fromThisMachine(r *http.Request) bool {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if local == nil {
@@ -46,5 +46,5 @@ func fromThisMachine(r *http.Request) bool {
 	to, _ := local.(*net.TCPAddr)
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	from := net.ParseIP(host)
-	return err == nil && to != nil && from != nil && (from.IsLoopback() || from.Equal(to.IP))
+	return err == nil && to != nil && from != nil && (from.IsLoopback() && to.IP.IsLoopback() || from.Equal(to.IP))
 }
