@@ -90,6 +90,32 @@ func TestAStreamSendsThePictureThenItsNewsAndEndsWithTheServer(t *testing.T) {
 	}
 }
 
+func TestAStreamTellsTheConfigurationAgainAfterAReload(t *testing.T) {
+	p := newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil))
+	p.Describe(About{Configuration: [][2]string{{"cache.ttl", "1h"}}})
+	r := streamOf(t, adminServer(t, p, 0))
+	defer func() { _ = r.res.Body.Close() }()
+	if first, ok := r.next(); !ok || first.Configuration[0][1] != "1h" {
+		t.Fatalf("%v, %v first", ok, first.Configuration)
+	}
+	p.Describe(About{Configuration: [][2]string{{"cache.ttl", "2h"}}})
+	for { // one picture may have been on its way
+		news, ok := r.next()
+		if !ok {
+			t.Fatal("the stream ended")
+		}
+		if news.Configuration != nil {
+			if got := news.Configuration[0][1]; got != "2h" {
+				t.Errorf("got %s", got)
+			}
+			break
+		}
+	}
+	if news, ok := r.next(); !ok || news.Configuration != nil {
+		t.Errorf("%v, told once more: %v", ok, news.Configuration)
+	}
+}
+
 func TestStreamsAreFewAndTheirPlacesAreGivenBack(t *testing.T) {
 	p := newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil))
 	s := adminServer(t, p, 0)
