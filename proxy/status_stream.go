@@ -33,8 +33,11 @@ func (b *board) stream(w http.ResponseWriter, r *http.Request) {
 		writeText(w, http.StatusServiceUnavailable, "too many connections\n")
 		return
 	}
-	control := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "text/event-stream")
+	if r.Method == http.MethodHead { // which has no end to wait for
+		return
+	}
+	control := http.NewResponseController(w)
 	send := func(p Picture) bool {
 		_ = control.SetWriteDeadline(time.Now().Add(streamGrace))
 		text, err := json.Marshal(p)

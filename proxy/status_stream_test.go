@@ -116,6 +116,26 @@ func TestAStreamTellsTheConfigurationAgainAfterAReload(t *testing.T) {
 	}
 }
 
+func TestAHeadOfTheStreamEnds(t *testing.T) {
+	p := newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil))
+	s := adminServer(t, p, 0)
+	for range maxStreams + 1 {
+		res, err := s.Client().Head(s.URL + "/status/events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
+			t.Fatalf("got %d %v", res.StatusCode, res.Header)
+		}
+	}
+	for start := time.Now(); len(p.board.streams) > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Since(start) > 20*time.Second {
+			t.Fatalf("%d streams are open", len(p.board.streams))
+		}
+	}
+}
+
 func TestStreamsAreFewAndTheirPlacesAreGivenBack(t *testing.T) {
 	p := newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil))
 	s := adminServer(t, p, 0)
