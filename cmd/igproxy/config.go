@@ -15,12 +15,12 @@ import (
 // problem has its value even if others have one.
 func loadConfig(path string, environ []string) (Config, []Problem) {
 	l := &loader{config: defaults(), table: settings(), places: map[string]place{}, bad: map[string]bool{}}
-	if path != "" {
-		l.file(path)
-	}
+	whole := path == "" || l.file(path)
 	l.environment(environ)
 	l.traces(environ)
-	l.validate()
+	if whole { // else what seems to be missing, or to contradict, may be in the part that could not be read
+		l.validate()
+	}
 	l.openFiles()
 	return l.config, sorted(l.findings)
 }
@@ -64,45 +64,47 @@ func (l *loader) place(key string) place {
 // maxConfig bounds the configuration file, in bytes.
 const maxConfig = 1 << 20
 
-// file reads the YAML file. The library's errors are never shown, since they repeat values; its line is.
-func (l *loader) file(path string) {
+// file reads the YAML file, and reports whether its keys could be read. The library's errors are never shown, since they repeat values; its
+// line is.
+func (l *loader) file(path string) bool {
 	at := place{file: printable(path)}
 	text, err := readBounded(path, maxConfig)
 	var f *fileError
 	if errors.As(err, &f) {
 		l.report(at, "", f.fault)
-		return
+		return false
 	}
 	if line := unreadable(text); line > 0 {
 		at.line = line
 		l.report(at, "", fault{"a byte that is not text", "save the file as UTF-8, without control characters"})
-		return
+		return false
 	}
 	var documents []yaml.Node
 	if err := yaml.Load(text, &documents, yaml.WithAllDocuments()); err != nil {
 		at.line = errorLine(err)
 		l.report(at, "", fault{"not valid YAML here", syntaxHint(text, at.line)})
-		return
+		return false
 	}
 	if len(documents) > 1 {
 		at.line = documents[1].Line
 		l.report(at, "", fault{"a second YAML document", "keep one: remove the --- line and what does not belong"})
-		return
+		return false
 	}
 	if len(documents) == 0 || len(documents[0].Content) == 0 || isNull(documents[0].Content[0]) {
-		return // empty, or comments only
+		return true // empty, or comments only
 	}
 	root := documents[0].Content[0]
 	at.line = root.Line
 	if f := refuseNode(root); f != nil {
 		l.report(at, "", *f)
-		return
+		return false
 	}
 	if root.Kind != yaml.MappingNode {
 		l.report(at, "", fault{"not a set of keys", "write lines such as listen: 127.0.0.1:8080; see config.example.yaml"})
-		return
+		return false
 	}
 	l.mapping(at.file, "", root)
+	return true
 }
 
 // unreadable returns the line of the first byte that is no text, or 0.

@@ -61,3 +61,19 @@ func TestWhatAFileMustNotHoldIsToldWithItsLine(t *testing.T) {
 			says: []string{"igproxy.yaml:2: a byte that is not text; save the file as UTF-8, without control characters"}},
 	})
 }
+
+// Of a file that cannot be read nobody knows what it says: that something is missing would be a guess, and sends people the wrong way.
+func TestAFileThatCannotBeReadBringsNoSecondProblem(t *testing.T) {
+	bare := func(name, yaml, says string) input {
+		return input{name: name, yaml: yaml, noSecret: true, env: []string{"IGPROXY_REDIS_URL=redis://127.0.0.1:1"}, says: []string{"igproxy.yaml:" + says}}
+	}
+	expect(t, []input{
+		bare("a quotation mark never closed", "client_secret_file: ./secret\nlisten: \"127.0.0.1:1\n",
+			"2: not valid YAML here; look at the indentation, and for a missing quotation mark, colon or blank after it"),
+		bare("a second document", "listen: 127.0.0.1:1\n---\nclient_secret_file: ./secret\n", "2: a second YAML document; keep one: remove the --- line and what does not belong"),
+		bare("a byte that is no text", "client_secret_file: ./secret\nlog: \x01\n", "2: a byte that is not text; save the file as UTF-8, without control characters"),
+		{name: "a value that is wrong is told with what is missing", yaml: "listen: nonsense\n", noSecret: true, says: []string{
+			"igproxy.yaml:1: listen: \"nonsense\" is not an address; " + listenForms,
+			"client_secret: no client secret; set IGPROXY_CLIENT_SECRET_FILE (or client_secret_file) to a file that holds it, or IGPROXY_CLIENT_SECRET"}},
+	})
+}
