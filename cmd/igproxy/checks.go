@@ -15,6 +15,9 @@ func checkSecret(text string) *fault {
 	if f := faultOfSecret(text); f != nil {
 		return f
 	}
+	if strings.ContainsFunc(text, func(r rune) bool { return r > '~' }) {
+		return &fault{"is not plain ASCII, perhaps a byte order mark", "write it without"}
+	}
 	if len(text) < minSecret {
 		return &fault{fmt.Sprintf("holds fewer than %d characters, so it cannot be an Instagram app's secret", minSecret), "copy the whole secret from Meta's dashboard"}
 	}

@@ -27,7 +27,7 @@ func configFiles(t *testing.T) {
 	pair, other := newPair(t, "igproxy"), newPair(t, "other")
 	for name, text := range map[string]string{
 		"secret": canary + "\n", "public": canary, "empty": "", "newline": "\n", "blanks": canary + " " + canary, "short": "short",
-		"large": strings.Repeat(canary, 400), "ca.pem": authority(t), "token": canary, "umlaut": "ä" + canary,
+		"large": strings.Repeat(canary, 400), "ca.pem": authority(t), "token": canary, "umlaut": "ä" + canary, "marked": "\ufeff" + canary + "\n", "rotated": canary + "\n\ufeff" + canary + "\n",
 		"tls.crt": pair.cert, "tls.key": pair.key, "other.key": other.key,
 	} {
 		write(t, name, text)
