@@ -59,7 +59,7 @@ func NewMetrics() *Metrics {
 		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "grant", "source")
 	m.upstream = counter("upstream_requests_total", "Calls to Instagram, by what came back.", "app", "grant", "result")
 	m.retries = counter("upstream_retries_total", "Repetitions that calls to Instagram needed, by what became of them.", "app", "grant", "result")
-	m.waits = histogram("upstream_duration_seconds", "Calls to Instagram.", []float64{.05, .1, .2, .3, .5, .75, 1, 2, 3, 5, 10}, "grant")
+	m.waits = histogram("upstream_duration_seconds", "Calls to Instagram.", []float64{.005, .01, .025, .05, .1, .2, .3, .5, .75, 1, 2, 3, 5, 10}, "grant")
 	m.lookups = counter("cache_lookups_total", "Lookups, by tier and result.", "tier", "result")
 	m.memoryHits = sync.OnceValue(func() prometheus.Counter { return m.lookups.WithLabelValues(string(cache.TierMemory), cache.Found) })
 	m.claims = counter("claims_total", "Claims on tokens that memory does not know, by how they came out.", "result")
