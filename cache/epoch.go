@@ -70,12 +70,16 @@ func (e *Epoch) next(now time.Time) {
 	e.number.Store(max(e.number.Load()+1, uint64(now.UnixMilli())))
 }
 
-// mark notes purged tokens' entries.
+// mark notes purged tokens' entries. Their time is never before what is known already, by whatever clock: it would not be heard.
 func (e *Epoch) mark(keys []Key, now, until time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, k := range keys {
-		e.purged[k.id] = mark{uint64(now.UnixMilli()), uint64(until.UnixMilli())}
+		at, known := max(uint64(now.UnixMilli()), e.number.Load()), e.purged[k.id]
+		if known.at > 0 {
+			at = max(at, known.at+1)
+		}
+		e.purged[k.id] = mark{at, max(uint64(until.UnixMilli()), known.until, at+uint64(until.Sub(now).Milliseconds()))}
 	}
 }
 

@@ -249,6 +249,7 @@ func (m *Metrics) PeerRefused() { m.peers.Inc() }
 // Reloaded notes whether a configuration could be used.
 func (m *Metrics) Reloaded(ok bool) {
 	m.reloaded.Set(number(ok))
+	m.history.refused.Store(!ok)
 	if ok {
 		m.reloadAt.SetToCurrentTime()
 	}

@@ -10,7 +10,7 @@ import (
 // that listener can be reached from: metrics are for others, too, but a reload or a purge is for whoever could restart igproxy as well.
 type Operation struct {
 	Name string
-	// Run answers in JSON. Not ok: it could not be done, and the reply says why.
+	// Run answers in JSON. Not ok: it could not be done, and the reply says why. The status is 422 then, or what a reply with code says.
 	Run func(*http.Request) (reply any, ok bool)
 }
 
@@ -24,14 +24,17 @@ func (o Operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	code := http.StatusOK
 	if !ok {
 		code = http.StatusUnprocessableEntity
+		if own, is := reply.(interface{ code() int }); is {
+			code = own.code()
+		}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(reply)
 }
 
-// fromThisMachine goes by the connection: a Unix socket, loopback, or an address of ours that was dialled from itself. What proxies say of
-// their clients in headers is anybody's word.
+// fromThisMachine goes by the connection: a Unix socket, loopback at both ends, or an address of ours that was dialled from itself. A mesh's
+// proxy (Istio: from 127.0.0.6) dials the pod's address for whoever asks it. What proxies say of their clients in headers is anybody's word.
 func fromThisMachine(r *http.Request) bool {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if local == nil {
@@ -43,5 +46,5 @@ func fromThisMachine(r *http.Request) bool {
 	to, _ := local.(*net.TCPAddr)
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	from := net.ParseIP(host)
-	return err == nil && to != nil && from != nil && (from.IsLoopback() || from.Equal(to.IP))
+	return err == nil && to != nil && from != nil && (from.IsLoopback() && to.IP.IsLoopback() || from.Equal(to.IP))
 }

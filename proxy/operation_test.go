@@ -15,15 +15,17 @@ func TestOperationsAreTakenFromThisMachineOnly(t *testing.T) {
 		from  string
 		want  int
 	}{
-		"loopback":                          {tcp("127.0.0.1"), "127.0.0.1:4711", 200},
-		"loopback, of IPv6":                 {tcp("::1"), "[::1]:4711", 200},
-		"an address of its own":             {tcp("10.0.0.5"), "10.0.0.5:4711", 200},
-		"a Unix socket":                     {&net.UnixAddr{Name: "/a", Net: "unix"}, "@", 200},
-		"another machine":                   {tcp("10.0.0.5"), "10.0.0.6:4711", 403},
-		"another machine, over IPv6":        {tcp("fd00::5"), "[fd00::6]:4711", 403},
-		"an address that cannot be read":    {tcp("127.0.0.1"), "nonsense", 403},
-		"a name in the place of an address": {tcp("127.0.0.1"), "localhost:1", 403},
-		"nothing is known":                  {nil, "127.0.0.1:4711", 403},
+		"loopback":                                     {tcp("127.0.0.1"), "127.0.0.1:4711", 200},
+		"loopback, of IPv6":                            {tcp("::1"), "[::1]:4711", 200},
+		"an address of its own":                        {tcp("10.0.0.5"), "10.0.0.5:4711", 200},
+		"a Unix socket":                                {&net.UnixAddr{Name: "/a", Net: "unix"}, "@", 200},
+		"loopback, by another of its addresses":        {tcp("127.0.0.1"), "127.0.0.6:4711", 200},
+		"a proxy in the same pod, for another machine": {tcp("10.0.0.5"), "127.0.0.6:4711", 403},
+		"another machine":                              {tcp("10.0.0.5"), "10.0.0.6:4711", 403},
+		"another machine, over IPv6":                   {tcp("fd00::5"), "[fd00::6]:4711", 403},
+		"an address that cannot be read":               {tcp("127.0.0.1"), "nonsense", 403},
+		"a name in the place of an address":            {tcp("127.0.0.1"), "localhost:1", 403},
+		"nothing is known":                             {nil, "127.0.0.1:4711", 403},
 	} {
 		ran := false
 		o := Operation{Name: "reload", Run: func(*http.Request) (any, bool) { ran = true; return "done", true }}

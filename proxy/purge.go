@@ -2,7 +2,10 @@ package proxy
 
 import (
 	"context"
+	"io"
+	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/igproxy/igproxy/cache"
@@ -62,17 +65,55 @@ func (p *Proxy) purge(ctx context.Context, e *engine, a *app, token Secret) erro
 	return p.carried.cache.PurgeKeys(ctx, a.epoch, keys, e.longest)
 }
 
+// notUnderstood is a purge that was not asked for as it has to be. Nothing is guessed then: what was left out would purge everything.
+type notUnderstood struct{ PurgeReply }
+
+func (notUnderstood) code() int { return http.StatusBadRequest }
+
 // purgeOperation is POST /purge. The token comes in the body, as a form: an address is written down here and there on its way.
 func (p *Proxy) purgeOperation() Operation {
 	return Operation{Name: "purge", Run: func(r *http.Request) (any, bool) {
-		r.Body = http.MaxBytesReader(nil, r.Body, maxPurge)
-		if err := r.ParseForm(); err != nil || r.URL.RawQuery != "" {
-			return PurgeReply{Purged: "nothing", Apps: []string{}, Fleet: "none", Problem: "write access_token and app, or neither, into the body, as a form"}, false
+		app, token, problem := purgeForm(r)
+		if problem != "" {
+			return notUnderstood{PurgeReply{Purged: "nothing", Apps: []string{}, Fleet: "none", Problem: problem}}, false
 		}
-		token := strings.TrimSuffix(strings.TrimSpace(r.PostForm.Get(paramNames[paramToken])), "#_") // which browsers put behind a code
-		if r.PostForm.Has(paramNames[paramToken]) && (token == "" || len(token) > maxToken) {
-			return PurgeReply{Purged: "nothing", Apps: []string{}, Fleet: "none", Problem: "access_token is no token; leave it out to purge everything"}, false
-		}
-		return p.Purge(r.Context(), r.PostForm.Get("app"), NewSecret(token))
+		return p.Purge(r.Context(), app, token)
 	}}
+}
+
+// purgeForm reads what is to be purged. No body is everything; a body is a form, of fields that are known, each once and not empty.
+func purgeForm(r *http.Request) (app string, token Secret, problem string) {
+	const form = "application/x-www-form-urlencoded"
+	if r.URL.RawQuery != "" {
+		return "", token, "write access_token and app, or neither, into the body, not into the address"
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxPurge))
+	if err != nil {
+		return "", token, "the body is too long, or broke off"
+	}
+	if len(body) == 0 {
+		return "", token, ""
+	}
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != form {
+		return "", token, "the body is not a form: write access_token and app, or no body to purge everything, with Content-Type: " + form
+	}
+	fields, err := url.ParseQuery(string(body))
+	if err != nil {
+		return "", token, "the form cannot be read: write access_token=TOKEN, app=NAME, or both with an & between"
+	}
+	for name, values := range fields {
+		switch {
+		case name != paramNames[paramToken] && name != "app": // what it is called instead is not repeated: it may be the token
+			return "", token, "the form has a field that is neither access_token nor app"
+		case len(values) > 1:
+			return "", token, name + " is there more than once"
+		case values[0] == "":
+			return "", token, name + " is empty; leave it out, if all are meant"
+		}
+	}
+	text := strings.TrimSuffix(strings.TrimSpace(fields.Get(paramNames[paramToken])), "#_") // which browsers put behind a code
+	if fields.Has(paramNames[paramToken]) && (text == "" || len(text) > maxToken) {
+		return "", token, "access_token is no token; leave it out to purge everything"
+	}
+	return fields.Get("app"), NewSecret(text), ""
 }

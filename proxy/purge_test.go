@@ -15,9 +15,14 @@ import (
 // purge posts a form to the admin handlers, as from this machine.
 func purge(t *testing.T, p *Proxy, target string, form url.Values) (int, PurgeReply) {
 	t.Helper()
-	r := httptest.NewRequest(http.MethodPost, target, strings.NewReader(form.Encode()))
+	return purgeBody(t, p, target, "application/x-www-form-urlencoded", form.Encode())
+}
+
+func purgeBody(t *testing.T, p *Proxy, target, kind, body string) (int, PurgeReply) {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodPost, target, strings.NewReader(body))
 	r.Host, r.RemoteAddr = "localhost", "127.0.0.1:4711"
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Content-Type", kind)
 	r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9090}))
 	w := httptest.NewRecorder()
 	p.Admin(nil, false).ServeHTTP(w, r)
@@ -83,20 +88,37 @@ func TestAPurgeThatIsNotClearPurgesNothing(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 	_ = ask(p, get(target("IGAA-a")))
+	const form = "application/x-www-form-urlencoded"
+	long := strings.Repeat("a", maxToken+1)
 	for name, c := range map[string]struct {
-		target string
-		form   url.Values
+		target, kind, body string
+		want               int
 	}{
-		"the token in the address": {"/purge?access_token=IGAA-a", nil},
-		"the app in the address":   {"/purge?app=default", nil},
-		"an empty token":           {"/purge", url.Values{"access_token": {""}}},
-		"a blank for a token":      {"/purge", url.Values{"access_token": {" "}}},
-		"a token that is too long": {"/purge", url.Values{"access_token": {strings.Repeat("a", maxToken+1)}}},
-		"a form that is too long":  {"/purge", url.Values{"x": {strings.Repeat("a", maxPurge)}}},
-		"an app of nobody's":       {"/purge", url.Values{"app": {"nobody"}}},
+		"the token in the address":      {"/purge?access_token=IGAA-a", form, "", 400},
+		"the app in the address":        {"/purge?app=default", form, "", 400},
+		"an empty token":                {"/purge", form, "access_token=", 400},
+		"a token without its sign":      {"/purge", form, "access_token", 400},
+		"a blank for a token":           {"/purge", form, "access_token=+", 400},
+		"a token that is too long":      {"/purge", form, "access_token=" + long, 400},
+		"two tokens":                    {"/purge", form, "access_token=IGAA-a&access_token=IGAA-b", 400},
+		"an empty app":                  {"/purge", form, "app=", 400},
+		"an empty app beside a token":   {"/purge", form, "access_token=IGAA-a&app=", 400},
+		"two apps":                      {"/purge", form, "app=default&app=other", 400},
+		"a misspelt token":              {"/purge", form, "acces_token=IGAA-b", 400},
+		"a misspelt app":                {"/purge", form, "apps=other", 400},
+		"a known field and another":     {"/purge", form, "app=default&token=IGAA-b", 400},
+		"a form that cannot be read":    {"/purge", form, "access_token=%zz", 400},
+		"a form that is too long":       {"/purge", form, "x=" + strings.Repeat("a", maxPurge), 400},
+		"JSON":                          {"/purge", "application/json", `{"access_token":"IGAA-b"}`, 400},
+		"JSON that says it is a form":   {"/purge", form, `{"access_token":"IGAA-b"}`, 400},
+		"parts":                         {"/purge", "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"app\"\r\n\r\nother\r\n--x--\r\n", 400},
+		"a form that says it is text":   {"/purge", "text/plain", "app=other", 400},
+		"a form that does not say what": {"/purge", "", "app=other", 400},
+		"an app of nobody's":            {"/purge", form, "app=nobody", 422},
 	} {
-		if code, reply := purge(t, p, c.target, c.form); code != 422 || reply.Purged != "nothing" || reply.Problem == "" {
-			t.Errorf("%s: got %d %+v", name, code, reply)
+		code, reply := purgeBody(t, p, c.target, c.kind, c.body)
+		if code != c.want || reply.Purged != "nothing" || reply.Problem == "" || strings.Contains(reply.Problem, "IGAA") {
+			t.Errorf("%s: got %d %+v, want %d", name, code, reply, c.want)
 		}
 		if w := ask(p, get(target("IGAA-a"))); w.Code != 200 || i.Calls() != 1 {
 			t.Errorf("%s: it was purged", name)

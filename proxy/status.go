@@ -121,6 +121,7 @@ type Picture struct {
 	Redis         RedisView   `json:"redis"`
 	Limits        []Limits    `json:"rate_limits"`
 	Process       Process     `json:"process"`
+	ReloadRefused bool        `json:"reload_refused"` // the configuration is the one of before the last change
 	Configuration [][2]string `json:"configuration,omitempty"`
 }
 
@@ -200,7 +201,7 @@ func (b *board) picture(now time.Time) Picture {
 	first, state, about := ring[0], b.proxy.Status(), *b.about.Load()
 	p := Picture{Now: now, Started: b.started, Version: cmp.Or(about.Version, "dev"), Commit: about.Commit, Go: about.Go, State: state,
 		WindowSeconds: (buckets * bucketTime).Seconds(), BucketSeconds: bucketTime.Seconds(), Outcomes: outcomes[:], Configuration: about.Configuration,
-		Limits: b.proxy.carried.metrics.history.all(), Process: readProcess(now.Sub(b.started))}
+		ReloadRefused: b.proxy.carried.metrics.history.refused.Load(), Limits: b.proxy.carried.metrics.history.all(), Process: readProcess(now.Sub(b.started))}
 	for i := 1; i < len(ring); i++ {
 		p.Buckets = append(p.Buckets, bucketOf(ring[i-1], ring[i]))
 	}

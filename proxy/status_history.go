@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/igproxy/igproxy/breaker"
@@ -13,7 +14,9 @@ import (
 
 // history is what no counter tells: when the breakers changed, and what Instagram said of the rate limits.
 type history struct {
-	mu      sync.Mutex // protects all below; nothing is called while it is held
+	refused atomic.Bool // the last reload
+
+	mu      sync.Mutex // protects what is below; nothing is called while it is held
 	changes map[string][]Change
 	limits  map[string]Limits
 }

@@ -72,6 +72,16 @@ func TestThePictureTellsWhatHappened(t *testing.T) {
 	}
 }
 
+func TestARefusedReloadIsInThePictureUntilOneIsNot(t *testing.T) {
+	p := newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil))
+	for _, ok := range []bool{true, false, false, true} {
+		p.carried.metrics.Reloaded(ok)
+		if got := picture(t, p); got.ReloadRefused == ok {
+			t.Errorf("reloaded: %v, and the picture says refused: %v", ok, got.ReloadRefused)
+		}
+	}
+}
+
 func TestThePictureForgetsAfterFifteenMinutes(t *testing.T) {
 	p := newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil))
 	m, now := p.carried.metrics, p.board.started

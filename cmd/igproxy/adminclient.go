@@ -15,19 +15,25 @@ import (
 
 // timeoutFlag is shared by the commands that ask a running sidecar.
 func timeoutFlag(value time.Duration) *cli.DurationFlag {
-	return &cli.DurationFlag{Name: "timeout", Value: value, Usage: "wait `TIME` for the answer, at most"}
+	return &cli.DurationFlag{Name: "timeout", Value: value, Usage: "wait `TIME` for the answer, at most", Action: func(_ *cli.Context, d time.Duration) error {
+		if d <= 0 {
+			return &usageError{"--timeout: write a time above 0, such as 2s"}
+		}
+		return nil
+	}}
 }
 
-// adminAddress is where the sidecar of this configuration has its admin listener. These commands run without the secret, so that only what
-// they need must be right.
+// adminAddress is where the sidecar of this configuration has its admin listener. These commands run without the secret, and beside a sidecar
+// that goes on with what it read before: a file that cannot be read is told, and then the environment's address is asked, or the default.
 func adminAddress(c *cli.Context, env environment) (string, error) {
-	if c.Duration("timeout") <= 0 {
-		return "", &usageError{"--timeout: write a time above 0, such as 2s"}
-	}
 	config, problems := loadConfig(c.String("config"), env.environ)
 	for _, p := range problems {
-		if !p.Warning && (p.Key == "admin.listen" || p.Key == "") {
+		switch {
+		case p.Warning:
+		case p.Key == "admin.listen":
 			return "", &usageError{p.String()}
+		case p.Key == "" && p.Where != "": // of the file as a whole
+			fmt.Fprintf(env.stderr, "igproxy: warning: %s; asking the sidecar at %s all the same\n", p, config.Admin.Listen)
 		}
 	}
 	return config.Admin.Listen, nil

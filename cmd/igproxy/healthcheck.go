@@ -22,7 +22,7 @@ func healthcheckCommand(env environment) *cli.Command {
 		Action: func(c *cli.Context) error {
 			address, err := adminAddress(c, env)
 			if err != nil {
-				return err
+				return errors.New(err.Error()) // exits with 1: Docker keeps 2 for itself
 			}
 			ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
 			defer cancel()

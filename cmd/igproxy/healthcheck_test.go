@@ -79,7 +79,41 @@ func TestAHealthcheckNeedsNothingButTheAddress(t *testing.T) {
 	configFiles(t)
 	write(t, "igproxy.yaml", "admin:\n  listen: nonsense\nupstream:\n  timeout: 5\n")
 	code, _, stderr := command(t, nil, "healthcheck", "-c", "igproxy.yaml")
-	if want := "igproxy: igproxy.yaml:2: admin.listen: \"nonsense\" is not an address; " + listenForms + "\n"; code != exitUsage || stderr != want {
+	if want := "igproxy: igproxy.yaml:2: admin.listen: \"nonsense\" is not an address; " + listenForms + "\n"; code != exitFailed || stderr != want {
+		t.Errorf("exit code %d\n%s", code, stderr)
+	}
+}
+
+// A sidecar goes on with the configuration it has when its file is broken, and so do those who ask it: else a slip of an editor would have
+// containers restarted that serve well.
+func TestAFileThatCannotBeReadKeepsNobodyFromAskingTheSidecar(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(map[string]string{"/readyz": `{"ready":true,"client_secret":"ok"}`, "/reload": `{"reloaded":true}`,
+			"/purge": `{"purged":"all","apps":["one"],"fleet":"none"}`, "/status": `{"outcomes":[]}`}[r.URL.Path]))
+	}))
+	defer s.Close()
+	configFiles(t)
+	write(t, "broken.yaml", "listen: \"127.0.0.1:1\nadmin:\n")
+	write(t, "two.yaml", "listen: 127.0.0.1:1\n---\nlisten: 127.0.0.1:1\n")
+	address := s.Listener.Addr().String()
+	for file, says := range map[string]string{"broken.yaml": "broken.yaml:1: not valid YAML here", "two.yaml": "two.yaml:2: a second YAML document",
+		"none.yaml": "none.yaml: does not exist", ".": ".: is a directory"} {
+		for _, args := range [][]string{{"healthcheck"}, {"reload"}, {"purge"}} {
+			code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + address}, append(args, "-c", file)...)
+			if code != exitOK || stdout == "" || !strings.HasPrefix(stderr, "igproxy: warning: "+says) || !strings.HasSuffix(stderr, "; asking the sidecar at "+address+" all the same\n") {
+				t.Errorf("%s with %s: exit code %d\n%s%s", args, file, code, stdout, stderr)
+			}
+		}
+	}
+}
+
+func TestAHealthcheckExitsWith2ForAWrongCommandLineOnly(t *testing.T) {
+	for _, args := range [][]string{{"--timeout", "0s"}, {"--timeout", "soon"}, {"--nonsense"}, {"nonsense"}} {
+		if code, _, stderr := command(t, nil, append([]string{"healthcheck"}, args...)...); code != exitUsage {
+			t.Errorf("%s: exit code %d\n%s", args, code, stderr)
+		}
+	}
+	if code, _, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=nonsense"}, "healthcheck"); code != exitFailed {
 		t.Errorf("exit code %d\n%s", code, stderr)
 	}
 }

@@ -33,7 +33,13 @@ func purgeCommand(env environment) *cli.Command {
 			if err != nil {
 				return err
 			}
-			form := url.Values{"app": {c.String("app")}}
+			form := url.Values{}
+			if c.IsSet("app") {
+				if c.String("app") == "" { // a variable that is not set, and would purge all apps
+					return &usageError{"--app: write the app's name, or leave --app out to purge all apps"}
+				}
+				form.Set("app", c.String("app"))
+			}
 			if c.Bool("token-stdin") {
 				token, err := tokenFrom(env.stdin)
 				if err != nil {

@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -44,6 +47,28 @@ func TestWhatAPurgeReachedIsToldAsItIs(t *testing.T) {
 		var out bytes.Buffer
 		if err := purged(reply, environment{stdout: &out}); err == nil || !strings.Contains(err.Error(), want) || out.Len() > 0 {
 			t.Errorf("got %v and %q, want %q", err, out.String(), want)
+		}
+	}
+}
+
+func TestAPurgeOfAnAppWithoutANameAsksNobody(t *testing.T) {
+	var asked []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		asked = append(asked, string(body))
+		_, _ = w.Write([]byte(`{"purged":"all","apps":["one"],"fleet":"none"}`))
+	}))
+	defer s.Close()
+	at := []string{"IGPROXY_ADMIN_LISTEN=" + s.Listener.Addr().String()}
+	for _, args := range [][]string{{"purge", "--app", ""}, {"purge", "--app="}} {
+		if code, _, errs := command(t, at, args...); code != exitUsage || !strings.Contains(errs, "--app: write the app's name") || len(asked) > 0 {
+			t.Errorf("%q: exit code %d, asked %q\n%s", args, code, asked, errs)
+		}
+	}
+	for want, args := range map[string][]string{"": {"purge"}, "app=one": {"purge", "--app", "one"}} {
+		asked = nil
+		if code, _, errs := command(t, at, args...); code != 0 || len(asked) != 1 || asked[0] != want {
+			t.Errorf("%q: exit code %d, asked %q\n%s", args, code, asked, errs)
 		}
 	}
 }

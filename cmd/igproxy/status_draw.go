@@ -63,6 +63,9 @@ func warnings(p proxy.Picture) (list []string) {
 	if p.State.ClientSecret != "ok" {
 		list = append(list, "Instagram refuses the client secret ("+p.State.ClientSecret+")")
 	}
+	if p.ReloadRefused {
+		list = append(list, "a changed configuration was refused, the one of before goes on; igproxy reload says why")
+	}
 	for _, b := range p.Upstream.Breakers {
 		if b.State != "closed" {
 			list = append(list, "the breaker of "+b.Upstream+" is "+b.State+"; known tokens are still served")

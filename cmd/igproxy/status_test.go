@@ -34,12 +34,14 @@ func samplePicture() proxy.Picture {
 	p.Upstream = proxy.Upstreams{InFlight: 1, Most: 128, Results: map[string]uint64{"token": 50, "transient": 3},
 		Breakers: []proxy.BreakerView{{Upstream: "instagram", State: "open", Changes: []proxy.Change{{At: now, To: breaker.Open}}}, {Upstream: "login", State: "closed"}}}
 	p.Redis = proxy.RedisView{State: "degraded", Mode: "single", Fault: "refused", Since: &now, Errors: []proxy.RedisError{{Operation: "claim", Kind: "refused", Window: 3, Total: 9}}}
+	p.ReloadRefused = true
 	p.Limits = []proxy.Limits{{App: "default", At: now, Usage: map[string]float64{"call_count": 12}, Regain: 5}}
 	return p
 }
 
 func TestStatusTellsThePictureInText(t *testing.T) {
 	want := `igproxy     v1.0.0, ready, up 1m30s
+  !         a changed configuration was refused, the one of before goes on; igproxy reload says why
   !         the breaker of instagram is open; known tokens are still served
   !         Redis is left alone (refused); memory serves
   !         the rate limit of default is used up, for 5 min

@@ -27,6 +27,7 @@
     const list = [];
     if (p.state.client_secret !== "ok") list.push(["bad", `Instagram refuses the client secret (${p.state.client_secret}). Compare it with the app's in Meta's dashboard.`]);
     if (p.state.draining) list.push(["warn", "Draining: requests under way are answered, then the process ends."]);
+    if (p.reload_refused) list.push(["warn", "A changed configuration was refused, the one of before goes on. The log and igproxy reload say why."]);
     for (const b of p.upstream.breakers) {
       if (b.state === "open") list.push(["bad", `The breaker of ${b.upstream} is open${b.changes.length ? " since " + clock(b.changes[0].at) : ""}: Instagram fails. Known tokens are still served.`]);
       if (b.state === "half-open") list.push(["warn", `The breaker of ${b.upstream} is half-open: a probe decides whether Instagram is asked again.`]);
