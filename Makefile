@@ -34,7 +34,7 @@ deps:
 	tools/deps.sh
 
 test: deps
-	go test -race -count=1 -timeout=30m ./...
+	go test -race -count=1 -timeout=30m ./integration ./...
 
 faults: deps
 	@go run -C tools ./faults
