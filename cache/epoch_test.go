@@ -1,6 +1,8 @@
 package cache
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 )
@@ -80,5 +82,21 @@ func TestATokensPurgeRightAfterOneOfAllIsKept(t *testing.T) {
 	b.mark([]Key{keys.Derive("IGAA-a")}, now, now.Add(time.Hour))
 	if got := hears(t, c, b, now); got != 1 {
 		t.Errorf("c heard of %d tokens, want 1", got)
+	}
+}
+
+func TestAPurgeThatRedisCannotBeToldOfSaysWhyOnce(t *testing.T) {
+	addr := fakeRedis(t, always("-NOAUTH Authentication required.\r\n"))
+	p := purgeableApp(t, fleet(t, RedisOptions{Mode: ModeSingle, Addrs: []string{addr}}, nil), "secret", "1")
+	err := p.PurgeKeys(t.Context(), p.epoch, []Key{p.keys.Derive("IGAA-a")}, time.Hour)
+	if err == nil || strings.Count(err.Error(), "redis: ") != 1 || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v", err)
+	}
+	one, other := errors.New("one"), errors.New("other")
+	if got := both(one, other); got.Error() != "one; other" || !errors.Is(got, one) || !errors.Is(got, other) {
+		t.Errorf("two causes: %v", got)
+	}
+	if both(one, nil) != one || both(nil, other) != other || both(nil, nil) != nil {
+		t.Error("one cause is not told as it is")
 	}
 }

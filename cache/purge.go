@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -65,7 +66,18 @@ func (c *Cache) PurgeKeys(ctx context.Context, e *Epoch, keys []Key, keep time.D
 	for _, k := range keys {
 		c.memory.entries.Invalidate(k.id)
 	}
-	return errors.Join(err, c.tell(ctx, e))
+	return both(err, c.tell(ctx, e))
+}
+
+// both are one line, and once what has one cause.
+func both(a, b error) error {
+	switch {
+	case a == nil || b != nil && a.Error() == b.Error():
+		return b
+	case b == nil:
+		return a
+	}
+	return fmt.Errorf("%w; %w", a, b)
 }
 
 // tell writes the journal and reads it again, until it is there.

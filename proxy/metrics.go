@@ -35,7 +35,6 @@ type Metrics struct {
 	peers     prometheus.Counter
 	reloaded  prometheus.Gauge
 	reloadAt  prometheus.Gauge
-	usage     *prometheus.GaugeVec
 
 	memoryHits func() prometheus.Counter // of lookups, found once
 }
@@ -71,9 +70,7 @@ func NewMetrics() *Metrics {
 	m.peers = prometheus.NewCounter(prometheus.CounterOpts{Name: "igproxy_peers_refused_total", Help: "Connections to a Unix socket by users it is not for."})
 	m.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "igproxy_config_last_reload_successful", Help: "1 unless the last reload of the configuration was refused."})
 	m.reloadAt = prometheus.NewGauge(prometheus.GaugeOpts{Name: "igproxy_config_last_reload_success_timestamp_seconds", Help: "When the configuration was last read and used."})
-	m.usage = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "igproxy_upstream_usage_ratio", Help: "What Instagram last said of a rate limit: 1 is all."},
-		[]string{"app", "limit", "kind"})
-	m.registry.MustRegister(m.redisUp, m.peers, m.reloaded, m.reloadAt, m.usage)
+	m.registry.MustRegister(m.redisUp, m.peers, m.reloaded, m.reloadAt, usageGauges{&m.history})
 	m.runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -122,6 +119,25 @@ func (g appGauges) Collect(to chan<- prometheus.Metric) {
 		inUse, of := a.hold.state()
 		for i := range of {
 			to <- prometheus.MustNewConstMetric(inUseDesc, prometheus.GaugeValue, number(i == inUse), a.label, secretNames[i])
+		}
+	}
+}
+
+// usageGauges are what was said of each app's rate limits, as long as it is believed.
+type usageGauges struct{ history *history }
+
+var usageDesc = prometheus.NewDesc("igproxy_upstream_usage_ratio", "What Instagram said of a rate limit within the hour: 1 is all.", []string{"app", "limit", "kind"}, nil)
+
+// Describe implements prometheus.Collector.
+func (g usageGauges) Describe(to chan<- *prometheus.Desc) { to <- usageDesc }
+
+// Collect implements prometheus.Collector.
+func (g usageGauges) Collect(to chan<- prometheus.Metric) {
+	for _, l := range g.history.all(time.Now()) {
+		for limit, usage := range map[string]map[string]float64{"app": l.Usage, "business": l.Business} {
+			for kind, percent := range usage {
+				to <- prometheus.MustNewConstMetric(usageDesc, prometheus.GaugeValue, percent/100, l.App, limit, kind)
+			}
 		}
 	}
 }
@@ -231,15 +247,8 @@ func (m *Metrics) breakerChanged(upstream string, to breaker.State) {
 
 // limits notes what an answer of Instagram's says of the app's rate limits.
 func (m *Metrics) limits(app string, h http.Header) {
-	l, ok := readLimits(app, h, time.Now())
-	if !ok {
-		return
-	}
-	m.history.said(l)
-	for limit, usage := range map[string]map[string]float64{"app": l.Usage, "business": l.Business} {
-		for kind, percent := range usage {
-			m.usage.WithLabelValues(app, limit, kind).Set(percent / 100)
-		}
+	if l, ok := readLimits(app, h, time.Now()); ok {
+		m.history.said(l)
 	}
 }
 

@@ -37,6 +37,7 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -175,15 +176,38 @@ func (p *Proxy) Reload(o Options) error {
 	if err != nil {
 		return err
 	}
+	epochs := epochsOf(next)
+	if last := p.current.Load(); last != nil {
+		p.learn(epochsOf(last), epochs)
+	}
+	for _, a := range next.apps { // nothing can fail any more
+		a.hold.use(a.secrets)
+	}
 	if last := p.current.Swap(next); last != nil {
 		last.retire()
 	}
-	var epochs []*cache.Epoch
-	for _, a := range next.apps {
-		epochs = append(epochs, a.epoch)
-	}
 	p.carried.cache.Retain(epochs)
 	return nil
+}
+
+func epochsOf(e *engine) (epochs []*cache.Epoch) {
+	for _, a := range e.apps {
+		epochs = append(epochs, a.epoch)
+	}
+	return epochs
+}
+
+// learnTime is how long a reload may wait to hear what was purged.
+const learnTime = 250 * time.Millisecond
+
+// learn hears what the fleet has purged of the keys that a reload brings, before anybody is answered out of what they find.
+func (p *Proxy) learn(known, now []*cache.Epoch) {
+	if !slices.ContainsFunc(now, func(e *cache.Epoch) bool { return !slices.Contains(known, e) }) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), learnTime)
+	defer cancel()
+	p.carried.cache.Learn(ctx)
 }
 
 // maxAnswer bounds upstream.max_response_bytes: no answer of Instagram's has a thousandth of it.
@@ -250,9 +274,6 @@ func newEngine(o Options, c carried) (*engine, error) {
 	}
 	if c.tracing == nil { // the lane makes no spans
 		e.shortcut = shortcutOf(e, c.metrics)
-	}
-	for _, a := range apps { // nothing can fail any more
-		a.hold.use(a.secrets)
 	}
 	return e, nil
 }

@@ -10,6 +10,10 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/cache/redistest"
 )
 
 // purge posts a form to the admin handlers, as from this machine.
@@ -123,5 +127,52 @@ func TestAPurgeThatIsNotClearPurgesNothing(t *testing.T) {
 		if w := ask(p, get(target("IGAA-a"))); w.Code != 200 || i.Calls() != 1 {
 			t.Errorf("%s: it was purged", name)
 		}
+	}
+}
+
+// An app that a reload brings has been purged by the others: what they purged is not served, not even at first.
+func TestWhatWasPurgedIsNotServedAfterAReloadThatBringsItsApp(t *testing.T) {
+	i, s := newInstagram(t, overTLS)
+	redis := redistest.Start(t)
+	options := func() Options {
+		o := optionsFor(t, s.URL, s.CA())
+		c, err := cache.New(cache.Options{MaxEntries: 100, Redis: &cache.RedisOptions{Mode: cache.ModeSingle, URL: redis.URL(), Timeout: time.Second}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close(context.Background()) })
+		o.Cache, o.ClaimBudget = c, 10*time.Second
+		o.Apps = []App{{Label: "one", ID: "1", Secret: NewSecret(testSecret)}, {Label: "two", ID: "2", Secret: NewSecret(testSecret)}}
+		return o
+	}
+	other := newProxy(t, options())
+	both := options()
+	one := both
+	one.Apps = both.Apps[:1]
+	p := newProxy(t, one)
+	if w := askAt(other, "localhost", "/apps/two"+target("IGAA-a")); w.Code != 200 {
+		t.Fatal(w.Code)
+	}
+	for start := time.Now(); len(redis.Keys()) == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Since(start) > 20*time.Second {
+			t.Fatal("it is not stored")
+		}
+	}
+	if reply, ok := other.Purge(t.Context(), "two", Secret{}); !ok || reply.Fleet != "told" {
+		t.Fatalf("got %+v", reply)
+	}
+	for range 50 { // unless Redis answered too late, on a busy machine
+		start := time.Now()
+		if err := p.Reload(both); err != nil {
+			t.Fatal(err)
+		}
+		if time.Since(start) < learnTime {
+			break
+		}
+		_ = p.Reload(one)
+	}
+	before := i.Calls()
+	if w := askAt(p, "localhost", "/apps/two"+target("IGAA-a")); w.Code != 200 || i.Calls() != before+1 {
+		t.Errorf("got %d after %d calls: %v", w.Code, i.Calls()-before, w.Header()["Cache-Status"])
 	}
 }

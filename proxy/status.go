@@ -201,7 +201,7 @@ func (b *board) picture(now time.Time) Picture {
 	first, state, about := ring[0], b.proxy.Status(), *b.about.Load()
 	p := Picture{Now: now, Started: b.started, Version: cmp.Or(about.Version, "dev"), Commit: about.Commit, Go: about.Go, State: state,
 		WindowSeconds: (buckets * bucketTime).Seconds(), BucketSeconds: bucketTime.Seconds(), Outcomes: outcomes[:], Configuration: about.Configuration,
-		ReloadRefused: b.proxy.carried.metrics.history.refused.Load(), Limits: b.proxy.carried.metrics.history.all(), Process: readProcess(now.Sub(b.started))}
+		ReloadRefused: b.proxy.carried.metrics.history.refused.Load(), Limits: b.proxy.carried.metrics.history.all(now), Process: readProcess(now.Sub(b.started))}
 	for i := 1; i < len(ring); i++ {
 		p.Buckets = append(p.Buckets, bucketOf(ring[i-1], ring[i]))
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,7 +19,7 @@ type history struct {
 
 	mu      sync.Mutex // protects what is below; nothing is called while it is held
 	changes map[string][]Change
-	limits  map[string]Limits
+	limits  map[string]saidOf
 }
 
 // maxChanges bounds what is kept of each breaker.
@@ -30,14 +31,14 @@ type Change struct {
 	To breaker.State `json:"to"`
 }
 
-// Limits are what Instagram last said of an app's rate limits: numbers, and none of the ids they came with. All but the minutes are per
+// Limits are what Instagram said of an app's rate limits within the hour: numbers, and none of the ids they came with. All but the minutes are per
 // cent of what the app may use.
 type Limits struct {
 	App      string             `json:"app"`
 	At       time.Time          `json:"at"`
 	Usage    map[string]float64 `json:"usage,omitempty"`          // X-App-Usage
 	Business map[string]float64 `json:"business_use,omitempty"`   // X-Business-Use-Case-Usage: the highest of its cases
-	Regain   float64            `json:"regain_minutes,omitempty"` // until access comes back
+	Regain   float64            `json:"regain_minutes,omitempty"` // from now until access comes back
 }
 
 // usageKinds are the members believed, of both headers.
@@ -62,28 +63,54 @@ func (h *history) of(upstream string) []Change {
 	return list
 }
 
+// maxUsageAge is how long what was said of a limit is believed: they are all of rolling hours.
+const maxUsageAge = time.Hour
+
+// saidOf is what was said last of an app's limits; each header is of its own, and comes without the other.
+type saidOf struct{ usage, business Limits }
+
 func (h *history) said(l Limits) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.limits == nil {
-		h.limits = map[string]Limits{}
+		h.limits = map[string]saidOf{}
 	}
-	h.limits[l.App] = l
+	all := h.limits[l.App]
+	if l.Usage != nil {
+		all.usage = Limits{App: l.App, At: l.At, Usage: l.Usage}
+	}
+	if l.Business != nil || l.Regain > 0 {
+		all.business = Limits{App: l.App, At: l.At, Business: l.Business, Regain: l.Regain}
+	}
+	h.limits[l.App] = all
+}
+
+// at is what is true of them now: nothing of long ago, and the minutes that are left.
+func (s saidOf) at(now time.Time) (l Limits, ok bool) {
+	if now.Sub(s.usage.At) < maxUsageAge {
+		l, ok = s.usage, true
+	}
+	if age := now.Sub(s.business.At); age < maxUsageAge {
+		l.App, l.Business, l.Regain = s.business.App, s.business.Business, math.Ceil(max(0, s.business.Regain-age.Minutes()))
+		if ok = true; s.business.At.After(l.At) {
+			l.At = s.business.At
+		}
+	}
+	return l, ok
 }
 
 // all are each app's limits, by the apps' names.
-func (h *history) all() (list []Limits) {
+func (h *history) all(now time.Time) (list []Limits) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, l := range h.limits {
-		list = append(list, l)
-	}
-	slices.SortFunc(list, func(a, b Limits) int {
-		if a.App < b.App {
-			return -1
+	for app, said := range h.limits {
+		if l, ok := said.at(now); ok {
+			list = append(list, l)
+		} else {
+			delete(h.limits, app)
 		}
-		return 1
-	})
+	}
+	slices.SortFunc(list, func(a, b Limits) int { return strings.Compare(a.App, b.App) })
 	return list
 }
 

@@ -18,7 +18,7 @@ func (b *board) serve(w http.ResponseWriter, _ *http.Request) {
 	_ = json.NewEncoder(w).Encode(b.picture(time.Now()))
 }
 
-// stream answers /status/events, as server-sent events: the whole picture first, then every second what has changed, with the last whole
+// stream answers /status/events, as server-sent events: the whole picture first, then every second what has changed (of the configuration, after a reload), with the last whole
 // bucket and the live one. It ends with its reader, or with Watch.
 func (b *board) stream(w http.ResponseWriter, r *http.Request) {
 	select {
@@ -33,8 +33,11 @@ func (b *board) stream(w http.ResponseWriter, r *http.Request) {
 		writeText(w, http.StatusServiceUnavailable, "too many connections\n")
 		return
 	}
-	control := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "text/event-stream")
+	if r.Method == http.MethodHead { // which has no end to wait for
+		return
+	}
+	control := http.NewResponseController(w)
 	send := func(p Picture) bool {
 		_ = control.SetWriteDeadline(time.Now().Add(streamGrace))
 		text, err := json.Marshal(p)
@@ -46,7 +49,8 @@ func (b *board) stream(w http.ResponseWriter, r *http.Request) {
 	}
 	tick := time.NewTicker(streamPause)
 	defer tick.Stop()
-	for p := b.picture(time.Now()); send(p); p = b.news(time.Now()) {
+	known := b.about.Load()
+	for p := b.picture(time.Now()); send(p); known, p = b.news(known, time.Now()) {
 		select {
 		case <-tick.C:
 		case <-b.ended:
@@ -57,9 +61,11 @@ func (b *board) stream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// news is the picture without what its reader has already.
-func (b *board) news(now time.Time) Picture {
-	p := b.picture(now)
-	p.Buckets, p.Configuration = p.Buckets[max(0, len(p.Buckets)-1):], nil
-	return p
+// news is the picture without what its reader has already: the configuration is among it again after a reload.
+func (b *board) news(known *About, now time.Time) (*About, Picture) {
+	about, p := b.about.Load(), b.picture(now)
+	if p.Buckets = p.Buckets[max(0, len(p.Buckets)-1):]; about == known {
+		p.Configuration = nil
+	}
+	return about, p
 }

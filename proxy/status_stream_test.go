@@ -90,6 +90,52 @@ func TestAStreamSendsThePictureThenItsNewsAndEndsWithTheServer(t *testing.T) {
 	}
 }
 
+func TestAStreamTellsTheConfigurationAgainAfterAReload(t *testing.T) {
+	p := newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil))
+	p.Describe(About{Configuration: [][2]string{{"cache.ttl", "1h"}}})
+	r := streamOf(t, adminServer(t, p, 0))
+	defer func() { _ = r.res.Body.Close() }()
+	if first, ok := r.next(); !ok || first.Configuration[0][1] != "1h" {
+		t.Fatalf("%v, %v first", ok, first.Configuration)
+	}
+	p.Describe(About{Configuration: [][2]string{{"cache.ttl", "2h"}}})
+	for { // one picture may have been on its way
+		news, ok := r.next()
+		if !ok {
+			t.Fatal("the stream ended")
+		}
+		if news.Configuration != nil {
+			if got := news.Configuration[0][1]; got != "2h" {
+				t.Errorf("got %s", got)
+			}
+			break
+		}
+	}
+	if news, ok := r.next(); !ok || news.Configuration != nil {
+		t.Errorf("%v, told once more: %v", ok, news.Configuration)
+	}
+}
+
+func TestAHeadOfTheStreamEnds(t *testing.T) {
+	p := newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil))
+	s := adminServer(t, p, 0)
+	for range maxStreams + 1 {
+		res, err := s.Client().Head(s.URL + "/status/events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
+			t.Fatalf("got %d %v", res.StatusCode, res.Header)
+		}
+	}
+	for start := time.Now(); len(p.board.streams) > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Since(start) > 20*time.Second {
+			t.Fatalf("%d streams are open", len(p.board.streams))
+		}
+	}
+}
+
 func TestStreamsAreFewAndTheirPlacesAreGivenBack(t *testing.T) {
 	p := newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil))
 	s := adminServer(t, p, 0)

@@ -188,7 +188,7 @@ func TestLimitsOfEveryCallAreNoted(t *testing.T) {
 		if w := ask(p, get(path)); w.Code != 200 {
 			t.Fatalf("%s: %d %s", path, w.Code, w.Body)
 		}
-		got := o.Metrics.history.all()
+		got := o.Metrics.history.all(time.Now())
 		if len(got) != 1 || got[0].Usage["call_count"] != percent || got[0].App != "default" || counted(t, o.Metrics, "igproxy_upstream_usage_ratio") != percent/100 {
 			t.Errorf("%s: %+v, want %v", path, got, percent)
 		}

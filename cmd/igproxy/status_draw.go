@@ -76,7 +76,7 @@ func warnings(p proxy.Picture) (list []string) {
 	}
 	for _, l := range p.Limits {
 		if l.Regain > 0 {
-			list = append(list, fmt.Sprintf("the rate limit of %s is used up, for %v min", l.App, l.Regain))
+			list = append(list, fmt.Sprintf("the rate limit of %s is used up, for %v min more", l.App, l.Regain))
 		}
 	}
 	return list

@@ -44,7 +44,7 @@ func TestStatusTellsThePictureInText(t *testing.T) {
   !         a changed configuration was refused, the one of before goes on; igproxy reload says why
   !         the breaker of instagram is open; known tokens are still served
   !         Redis is left alone (refused); memory serves
-  !         the rate limit of default is used up, for 5 min
+  !         the rate limit of default is used up, for 5 min more
 
 requests                               ▁▅█  16.9/s, 503 in 15 min
             token 476, unavailable 15, refused 12

@@ -35,7 +35,7 @@
     if (p.redis.state === "degraded") list.push(["warn", `Redis is left alone (${p.redis.fault})${p.redis.since ? " since " + clock(p.redis.since) : ""}: memory serves, and each sidecar asks for itself.`]);
     for (const l of p.rate_limits || []) {
       const worst = Math.max(0, ...Object.values(l.usage || {}), ...Object.values(l.business_use || {}));
-      if (l.regain_minutes) list.push(["bad", `Instagram has cut off ${l.app} for ${l.regain_minutes} min: its rate limit is used up.`]);
+      if (l.regain_minutes) list.push(["bad", `Instagram has cut off ${l.app}, for ${l.regain_minutes} min more: its rate limit is used up.`]);
       else if (worst >= 80) list.push(["warn", `${l.app} has used ${whole(worst)} % of its rate limit.`]);
     }
     return list;
