@@ -79,7 +79,7 @@ func (e *Epoch) mark(keys []Key, now, until time.Time) {
 		if known.at > 0 {
 			at = max(at, known.at+1)
 		}
-		e.purged[k.id] = mark{at, max(uint64(until.UnixMilli()), known.until, at+uint64(until.Sub(now).Milliseconds()))}
+		e.purged[k.id] = mark{at, max(uint64(until.UnixMilli()), known.until, at+uint64(until.UnixMilli())-uint64(now.UnixMilli()))}
 	}
 }
 

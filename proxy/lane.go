@@ -26,8 +26,9 @@ type Lane struct {
 	idle, write time.Duration
 	patience    time.Duration // how long a connection waits before it is parked
 	date        atomic.Pointer[date]
-	parked      atomic.Int64 // how many, in all
-	tidied      atomic.Int64 // when, in Unix seconds
+	parked      atomic.Int64 // connections
+	tidied      atomic.Int64 // how many of them memory was given back for
+	tidying     atomic.Bool
 	back        chan *LaneConn
 	closed      chan struct{}
 	close       func()
@@ -48,7 +49,7 @@ func (p *Proxy) NewLane(o LaneOptions) *Lane {
 	return l
 }
 
-// LaneConn is a connection with the lane on it. An http.Server reads from it, and tells it each http.ConnState, from the same goroutine.
+// LaneConn is a connection with the lane on it. An http.Server reads from it, and tells it each http.ConnState.
 type LaneConn struct {
 	net.Conn
 	lane *Lane
@@ -86,7 +87,7 @@ func (c *LaneConn) NetConn() net.Conn { return c.Conn }
 // a square connection, and a read on the side has ended.
 func (c *LaneConn) State(s http.ConnState) {
 	switch {
-	case !c.square, s > http.StateIdle:
+	case s > http.StateIdle, !c.square:
 		return
 	case s == http.StateIdle:
 		c.last, c.armed, c.wrote = time.Now(), time.Time{}, time.Time{}
@@ -130,6 +131,17 @@ func (c *LaneConn) give(b []byte) int {
 	return len(b)
 }
 
+// firstRead is how many bytes net/http waits for while it lets a connection be idle.
+const firstRead = 4
+
+// end is when the connection has been idle for too long; the zero time: never.
+func (c *LaneConn) end() time.Time {
+	if c.lane.idle <= 0 {
+		return time.Time{}
+	}
+	return c.last.Add(c.lane.idle)
+}
+
 // serve answers plain hits until something else comes.
 func (c *LaneConn) serve(p []byte) (int, error) {
 	for {
@@ -153,6 +165,9 @@ func (c *LaneConn) serve(p []byte) (int, error) {
 			return 0, err // net/http ends the connection
 		}
 		if used < n {
+			if n-used < firstRead && c.socket != nil {
+				_ = c.Conn.SetReadDeadline(c.end())
+			}
 			return c.give(p[:copy(p, p[used:n])]), nil
 		}
 	}

@@ -57,8 +57,8 @@ func (l *Lane) answer(c *LaneConn, p []byte, n int) (used int, err error) {
 		took := time.Since(start)
 		h.counters.answered(took)
 		h.log(l.proxy.carried.log, start, took)
-		c.last = start
-		c.tell(start)
+		c.last = start.Add(took)
+		c.tell(c.last)
 	}
 	return used, err
 }

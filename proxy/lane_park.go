@@ -46,16 +46,14 @@ func (c *LaneConn) leaves(err error) bool {
 
 // park waits for the next request, then hands the connection back.
 func (c *LaneConn) park() {
-	var end time.Time
-	if idle := c.lane.idle; idle > 0 {
-		end = c.last.Add(idle)
-	}
-	_ = c.Conn.SetReadDeadline(end)
-	c.lane.tidy()
+	_ = c.Conn.SetReadDeadline(c.end())
+	c.lane.arrived()
+	defer c.lane.departed()
 	if c.lane.proxy.draining.Load() || !awaitReadable(c.socket) || !c.state.CompareAndSwap(parked, quiet) {
 		_ = c.Close()
 		return
 	}
+	c.tell(time.Time{}) // a drain waits for it from now on, and the bound does not choose it
 	select {
 	case c.lane.back <- c:
 	case <-c.lane.closed:
@@ -64,23 +62,26 @@ func (c *LaneConn) park() {
 }
 
 // Parked connections leave buffers and stacks behind. Go would find them with its next collection, which in a process that rests comes within
-// two minutes, and two more until the system has the memory back; a crowd is worth asking sooner, but not often.
-const (
-	crowd    = 512
-	tidyOnce = time.Minute
-)
+// two minutes, and two more until the system has the memory back; for a crowd that is asked sooner.
+const crowd = 512
 
-// tidy gives memory back after a crowd was parked.
-func (l *Lane) tidy() {
-	if l.parked.Add(1)%crowd != 0 {
+// arrived counts a parked connection. After a crowd memory is given back, a little later, when the rest of the crowd is here.
+func (l *Lane) arrived() {
+	if n := l.parked.Add(1); n < l.tidied.Load()+crowd || !l.tidying.CompareAndSwap(false, true) {
 		return
 	}
-	now, last := time.Now().Unix(), l.tidied.Load()
-	if now-last >= int64(tidyOnce/time.Second) && l.tidied.CompareAndSwap(last, now) {
-		time.AfterFunc(patience, func() { // by then, the rest of the crowd is here
-			runtime.GC() // net/http's buffers are in a pool, which gives up what was there at the last collection, too
-			debug.FreeOSMemory()
-		})
+	time.AfterFunc(patience, func() {
+		l.tidied.Store(l.parked.Load())
+		l.tidying.Store(false)
+		runtime.GC() // net/http's buffers are in a pool, which gives up what was there at the last collection, too
+		debug.FreeOSMemory()
+	})
+}
+
+// departed counts it out.
+func (l *Lane) departed() {
+	if n := l.parked.Add(-1); n < l.tidied.Load()-crowd {
+		l.tidied.Store(n) // they leave buffers behind once more when they come back
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -33,11 +32,16 @@ const (
 
 func newLaneServer(t testing.TB, p *Proxy, on bool) *laneServer {
 	t.Helper()
+	return newLaneServerOf(t, p, on, laneIdle)
+}
+
+func newLaneServerOf(t testing.TB, p *Proxy, on bool, idle time.Duration) *laneServer {
+	t.Helper()
 	s := &laneServer{pipes: &pipes{come: make(chan net.Conn), closed: make(chan struct{}), wrap: func(c net.Conn) net.Conn { return c }},
-		Server: &http.Server{Handler: p, IdleTimeout: laneIdle, WriteTimeout: laneWrite, ReadHeaderTimeout: laneHeader, ReadTimeout: 10 * time.Second,
+		Server: &http.Server{Handler: p, IdleTimeout: idle, WriteTimeout: laneWrite, ReadHeaderTimeout: laneHeader, ReadTimeout: 10 * time.Second,
 			ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), DisableGeneralOptionsHandler: true}}
 	if on {
-		lane := p.NewLane(LaneOptions{IdleTimeout: laneIdle, WriteTimeout: laneWrite})
+		lane := p.NewLane(LaneOptions{IdleTimeout: idle, WriteTimeout: laneWrite})
 		s.pipes.wrap = func(c net.Conn) net.Conn { return lane.Conn(c) }
 		s.ConnState = func(c net.Conn, state http.ConnState) { c.(*LaneConn).State(state) }
 	}
@@ -333,142 +337,4 @@ func TestNoShortcutWhereThereIsMoreToDecide(t *testing.T) {
 			t.Errorf("%s: a shortcut is %v, want %v", name, got, c.want)
 		}
 	}
-}
-
-var unequal = regexp.MustCompile(`(Date|X-Request-Id): [^\r]*`)
-
-// bothWays is what net/http alone and the lane answer to the same bytes behind a hit, written in two parts, but for Date and request id. It is
-// called in a bubble, where the time-outs end what waits for more.
-func bothWays(t testing.TB, p *Proxy, behind []byte, cut int) (plain, lane string) {
-	t.Helper()
-	var out [2]string
-	var wg sync.WaitGroup // both at the same time, which the answers tell
-	for i, on := range []bool{false, true} {
-		s := newLaneServer(t, p, on)
-		c := s.dial(t)
-		r := bufio.NewReader(c)
-		roundTrip(t, c, r, hitRequest)
-		wg.Go(func() {
-			for _, part := range [][]byte{behind[:cut], behind[cut:]} {
-				if _, err := c.Write(part); err != nil {
-					return
-				}
-				time.Sleep(time.Millisecond)
-			}
-		})
-		wg.Go(func() {
-			got, err := io.ReadAll(r)
-			if err != nil {
-				t.Error(err)
-			}
-			out[i] = string(unequal.ReplaceAll(got, []byte("$1")))
-		})
-	}
-	wg.Wait()
-	return out[0], out[1]
-}
-
-func TestTheLanesAnswerIsNetHTTPsToTheByte(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
-		plain, lane := bothWays(t, p, []byte(hitRequest), 0)
-		if plain != lane || !strings.Contains(lane, "IGAA-long") {
-			t.Errorf("net/http:\n%s\nthe lane:\n%s", plain, lane)
-		}
-	})
-}
-
-// FuzzLane is the promise that the lane is no second opinion: whatever comes, in whatever pieces, is answered as net/http alone does.
-func FuzzLane(f *testing.F) {
-	for _, seed := range laneSeeds {
-		f.Add([]byte(seed), uint(0))
-		f.Add([]byte(seed), uint(len(seed)/2))
-		f.Add([]byte(hitRequest+seed), uint(len(hitRequest)))
-		f.Add([]byte(seed+hitRequest), uint(3))
-	}
-	f.Fuzz(func(t *testing.T, behind []byte, cut uint) {
-		if len(behind) > 1<<14 {
-			return
-		}
-		synctest.Test(t, func(t *testing.T) {
-			p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
-			if plain, lane := bothWays(t, p, behind, int(cut%uint(len(behind)+1))); plain != lane {
-				t.Errorf("%q:\nnet/http:\n%s\nthe lane:\n%s", behind, plain, lane)
-			}
-		})
-	})
-}
-
-var laneSeeds = func() (all []string) {
-	all = []string{hitRequest, "GET /access_token?access_token=" + warmToken + "&client_secret=x&grant_type=ig_exchange_token HTTP/1.1\r\n" + laneHost + "\r\n"}
-	for _, change := range [][2]string{
-		{warmToken, "IGAA-cold"}, {warmToken, ""}, {warmToken, warmToken + "%2e"}, {warmToken, warmToken + "&access_token=" + warmToken}, {"access_token=I", "access_token=%49"},
-		{"ig_exchange_token", "ig_exchange_tokens"}, {"ig_exchange_token", "ig_refresh_token"}, {"GET", "HEAD"}, {"GET", "get"}, {"GET", "GET "}, {"/access", "//access"},
-		{" HTTP/1.1", " HTTP/1.0"}, {" HTTP/1.1", "  HTTP/1.1"}, {" HTTP/1.1", "#x HTTP/1.1"}, {"\r\n", "\n"}, {"Host", "host"}, {"Host:", "Host :"}, {"Host: ", "Host:"},
-		{"127.0.0.1:8080", "evil.example"}, {"127.0.0.1:8080", "localhost"}, {"127.0.0.1:8080", "127.0.0.1:99999"}, {"127.0.0.1:8080", "127.0.0.1:"}, {"127.0.0.1:8080", ""},
-		{laneHost, laneHost + laneHost}, {laneHost, ""}, {laneHost, laneHost + " folded: yes\r\n"}, {laneHost, laneHost + "Origin: https://evil.example\r\n"},
-		{laneHost, laneHost + "Connection: close\r\n"}, {laneHost, laneHost + "Connection: keep-alive\r\n"}, {laneHost, laneHost + "Connection: Upgrade\r\nUpgrade: h2c\r\n"},
-		{laneHost, laneHost + "Content-Length: 5\r\n"}, {laneHost, laneHost + "Content-Length: 0\r\n"}, {laneHost, laneHost + "Transfer-Encoding: chunked\r\n"}, {laneHost, laneHost + "Expect: 100-continue\r\n"},
-		{laneHost, laneHost + "Accept: */*\r\nUser-Agent: curl/8\r\nAccept-Encoding: gzip\r\nsec-fetch-mode: cors\r\nAccept-Language: *\r\n"},
-		{laneHost, laneHost + "Accept: a\x00b\r\n"}, {laneHost, laneHost + "Accept: \xff\r\n"}, {laneHost, laneHost + "X-Long: " + strings.Repeat("x", 5000) + "\r\n"},
-		{laneHost, laneHost + "Authorization: Bearer other\r\n"}, {laneHost, laneHost + "Sec-Fetch-Site: cross-site\r\n"},
-	} {
-		all = append(all, strings.Replace(hitRequest, change[0], change[1], 1))
-	}
-	return all
-}()
-
-// A real socket, because a pipe cannot be peeked into.
-func TestAQuietConnectionIsParkedAndComesBack(t *testing.T) {
-	p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
-	lane := p.NewLane(LaneOptions{IdleTimeout: time.Hour, WriteTimeout: laneWrite})
-	lane.patience = 10 * time.Millisecond
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed, fresh := make(chan struct{}, 100), make(chan struct{}, 100)
-	s := &http.Server{Handler: p, ReadHeaderTimeout: time.Minute, ConnState: func(c net.Conn, state http.ConnState) {
-		c.(*LaneConn).State(state)
-		switch state {
-		case http.StateNew:
-			fresh <- struct{}{}
-		case http.StateClosed:
-			closed <- struct{}{}
-		}
-	}}
-	var served sync.WaitGroup
-	served.Go(func() { _ = s.Serve(over{l, lane}) })
-	served.Go(func() { _ = s.Serve(lane) })
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := bufio.NewReader(c)
-	for range 3 {
-		for range 3 {
-			if res, body := roundTrip(t, c, r, hitRequest); res.StatusCode != 200 || !strings.Contains(body, "IGAA-long") {
-				t.Fatalf("got %d %s", res.StatusCode, body)
-			}
-		}
-		<-fresh
-		<-closed // for net/http it has ended
-	}
-	_ = c.Close()
-	_ = s.Close()
-	served.Wait()
-}
-
-// over puts the lane on what a listener accepts.
-type over struct {
-	net.Listener
-	lane *Lane
-}
-
-func (l over) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return l.lane.Conn(c), nil
 }

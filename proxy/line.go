@@ -21,7 +21,8 @@ func (h *hitLines) next(now time.Time) (unsaid int64, ok bool) {
 	if h.most == 0 {
 		return 0, true
 	}
-	if second := now.Unix(); h.second.Swap(second) != second {
+	second, old := now.Unix(), h.second.Load()
+	if (second > old || second < old-60) && h.second.CompareAndSwap(old, second) { // a late one does not begin a second anew; a clock set back does
 		h.lines.Store(0)
 	}
 	if h.lines.Add(1) > h.most {

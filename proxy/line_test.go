@@ -43,6 +43,19 @@ func TestAFloodOfHitsIsNoFloodOfLines(t *testing.T) {
 	})
 }
 
+// Who read the clock before the second ended, and comes after it, begins no second anew.
+func TestALateHitBeginsNoSecondAnew(t *testing.T) {
+	h, now := hitLines{most: 1}, time.Unix(1000, 0)
+	for i, c := range []struct {
+		at   time.Duration
+		want bool
+	}{{0, true}, {time.Second, true}, {0, false}, {time.Second, false}, {2 * time.Second, true}, {-time.Hour, true}, {-time.Hour, false}} { // a clock set back does
+		if _, ok := h.next(now.Add(c.at)); ok != c.want {
+			t.Errorf("hit %d, at %s: a line is %v, want %v", i, c.at, ok, c.want)
+		}
+	}
+}
+
 var requestIDs = regexp.MustCompile(`"request_id":"[0-9a-f]{16}",`)
 
 func TestTheLaneCountsAndLogsAsNetHTTPDoes(t *testing.T) {

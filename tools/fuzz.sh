@@ -15,7 +15,9 @@ fuzz() {
   local package=$1 target=$2 out="$work/$2"
   if go test -run='^$' -fuzz="^$target\$" -fuzztime="$FUZZTIME" -fuzzminimizetime=10x -parallel=1 "$package" >"$out" 2>&1 ||
     { grep -qx ' *context deadline exceeded' "$out" && ! grep -q 'Failing input' "$out"; }; then
-    echo "$target: $(grep -o 'execs: [0-9]*' "$out" | tail -1) in $FUZZTIME ($package)"
+    local inputs
+    inputs=$(grep -o 'execs: [0-9]*' "$out" | tail -1 || true)
+    echo "$target: ${inputs:-the kept inputs} in $FUZZTIME ($package)"
   else
     echo "$target failed ($package):" && cat "$out" && return 1
   fi

@@ -8,7 +8,7 @@ trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 
 build() { # FOLDER OUT
   git clone --quiet --no-hardlinks . "$1"
-  (cd "$1" && CGO_ENABLED=0 GOFLAGS= go build -trimpath -buildvcs=true -ldflags='-s -w' -o "$2" ./cmd/igproxy)
+  (cd "$1" && CGO_ENABLED=0 GOFLAGS= go build -tags=urfave_cli_no_docs -trimpath -buildvcs=true -ldflags='-s -w' -o "$2" ./cmd/igproxy)
 }
 build "$work/one" "$work/first"
 GOCACHE="$work/cache" build "$work/another/folder" "$work/second"

@@ -13,7 +13,7 @@ import (
 //  1. No connection is accepted any more. Who comes now waits in the socket's queue if systemd holds it, and is refused if not.
 //  2. Idle connections end, and every answer says Connection: close.
 //  3. Those that were accepted send their request and get its answer.
-//  4. Shutdown waits for what takes longer, and for HTTP/2, which has a goodbye of its own.
+//  4. Shutdown waits for what takes longer, and for HTTP/2, which has a goodbye of its own. Parked connections end here.
 
 // unspoken is how long step 3 waits for requests; net/http gives a new connection as long.
 const unspoken = 5 * time.Second
@@ -24,13 +24,23 @@ func (l *listener) shutdown(ctx context.Context) error {
 	l.server.SetKeepAlivesEnabled(false)
 	bounded, cancel := context.WithTimeout(ctx, unspoken)
 	defer cancel()
-	for l.bound.busy() && bounded.Err() == nil {
+	_ = l.bound.rest(bounded)
+	if err := l.server.Shutdown(ctx); err != nil {
+		return err
+	}
+	return l.bound.rest(ctx) // an answer that the fast lane still writes is none of the server's
+}
+
+// rest waits until no connection is busy, or for the end of ctx.
+func (b *bounded) rest(ctx context.Context) error {
+	for b.busy() {
 		select {
 		case <-time.After(5 * time.Millisecond):
-		case <-bounded.Done():
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
-	return l.server.Shutdown(ctx)
+	return nil
 }
 
 // busy reports whether a connection is neither idle nor gone.

@@ -4,12 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
-	"regexp"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -18,7 +14,6 @@ import (
 	"github.com/go-logr/logr"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
@@ -30,10 +25,10 @@ import (
 type traces struct {
 	provider *sdktrace.TracerProvider // nil: traces are off
 	tally    *spanTally
-	client   *http.Client
+	exporter *exporter
 }
 
-// newTraces reads the rest of OTEL_* through the library: sampler, batches, headers, resource. Nothing is dialled.
+// newTraces reads the rest of OTEL_* through the library: sampler, batches, resource. Nothing is dialled.
 func newTraces(config Config, metrics *proxy.Metrics, log *slog.Logger) (*traces, error) {
 	if config.Traces.URL == "" {
 		return &traces{}, nil
@@ -41,16 +36,11 @@ func newTraces(config Config, metrics *proxy.Metrics, log *slog.Logger) (*traces
 	t := &spanTally{most: int64(config.Traces.Queue), log: log.With("to", config.Traces.To)}
 	otel.SetLogger(logr.Discard()) // it quotes variables, those with credentials, too
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) { t.tell("the library", 0) }))
-	client, err := collectorClient(config.Traces)
+	exporter, err := newExporter(config.Traces)
 	if err != nil {
 		return nil, err
 	}
-	ctx := context.Background()
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(config.Traces.URL), otlptracehttp.WithHTTPClient(client))
-	if err != nil { // its text may hold what the variables do
-		return nil, errors.New("traces: the OTEL_EXPORTER_OTLP_ variables contradict each other; compare them with docs/tracing.md")
-	}
-	about, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(attribute.String("service.name", "igproxy"),
+	about, err := resource.New(context.Background(), resource.WithTelemetrySDK(), resource.WithAttributes(attribute.String("service.name", "igproxy"),
 		attribute.String("service.version", readBuild().version)), resource.WithFromEnv()) // what comes last wins
 	if err != nil {
 		t.tell("the library", 0)
@@ -58,29 +48,8 @@ func newTraces(config Config, metrics *proxy.Metrics, log *slog.Logger) (*traces
 	queue := sdktrace.NewBatchSpanProcessor(&delivery{exporter, t}, sdktrace.WithMaxQueueSize(config.Traces.Queue))
 	metrics.TraceSpans(t.sent.Load, t.failed.Load, t.dropped.Load)
 	log.Info("traces", "to", config.Traces.To)
-	return &traces{tally: t, client: client, provider: sdktrace.NewTracerProvider(sdktrace.WithResource(about), sdktrace.WithSpanProcessor(&admission{queue, t}),
+	return &traces{tally: t, exporter: exporter, provider: sdktrace.NewTracerProvider(sdktrace.WithResource(about), sdktrace.WithSpanProcessor(&admission{queue, t}),
 		sdktrace.WithoutPanicRecording())}, nil // a panic's value may hold anything
-}
-
-// collectorClient follows no redirect: the exporter's own client would, with the headers of the variables.
-func collectorClient(c TraceConfig) (*http.Client, error) {
-	secure := &tls.Config{MinVersion: tls.VersionTLS12}
-	if c.CAFile != "" {
-		pool, err := readCertPool(c.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("traces: the collector's authorities: %w", err)
-		}
-		secure.RootCAs = pool
-	}
-	if c.CertFile != "" {
-		pair, err := readKeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("traces: the certificate for the collector: %w", err)
-		}
-		secure.Certificates = []tls.Certificate{*pair}
-	}
-	return &http.Client{Timeout: c.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: secure, ForceAttemptHTTP2: true, MaxIdleConns: 1, IdleConnTimeout: 90 * time.Second}}, nil
 }
 
 // tracer is nil when traces are off.
@@ -101,8 +70,8 @@ func (t *traces) close(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, lastSpans)
 	defer cancel()
+	t.exporter.stop()
 	_ = t.provider.Shutdown(ctx) // what was lost is counted and told
-	t.client.CloseIdleConnections()
 }
 
 // spanTally counts spans on both sides of the library's queue, which tells nobody what it drops. With no more in it than it holds, it drops
@@ -149,12 +118,18 @@ func (d *delivery) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 
 func (t *spanTally) delivered(n int, err error) {
 	t.held.Add(int64(-n))
-	if err == nil {
-		t.sent.Add(int64(n))
-		return
+	lost := n
+	var part *partError
+	if errors.As(err, &part) {
+		lost = int(min(part.rejected, int64(n)))
+	} else if err == nil {
+		lost = 0
 	}
-	t.failed.Add(int64(n))
-	t.tell(failureOf(err), n)
+	t.sent.Add(int64(n - lost))
+	if lost > 0 {
+		t.failed.Add(int64(lost))
+		t.tell(failureOf(err), lost)
+	}
 }
 
 // often is how often the log hears that spans are lost, at the most.
@@ -174,15 +149,21 @@ func (t *spanTally) tell(kind string, lost int) {
 	t.log.Warn("traces were not delivered; nothing else is touched by that", "kind", kind, "spans", lost)
 }
 
-// statusIn finds the status in the exporter's error, which has no type and quotes the collector's answer.
-var statusIn = regexp.MustCompile(`failed to send to \S+: ([1-5][0-9][0-9]) `)
-
-// failureOf is the kind of an exporter's error. Its text may hold a URL, a header, or what the collector said.
+// failureOf is the kind of an exporter's error. The text of one from net/http may hold anything.
 func failureOf(err error) string {
 	var timeout net.Error
 	var name *net.DNSError
 	var certificate *tls.CertificateVerificationError
-	switch text := err.Error(); {
+	var status statusError
+	var busy *busyError
+	var part *partError
+	switch {
+	case errors.As(err, &status):
+		return status.Error()
+	case errors.As(err, &busy):
+		return "busy"
+	case errors.As(err, &part):
+		return "taken in part"
 	case errors.As(err, &name):
 		return "no such host"
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -193,12 +174,6 @@ func failureOf(err error) string {
 		return "timeout"
 	case errors.Is(err, context.Canceled):
 		return "stopped"
-	case statusIn.MatchString(text):
-		return "status " + statusIn.FindStringSubmatch(text)[1]
-	case strings.Contains(text, "retry-able"):
-		return "busy"
-	case strings.Contains(text, "partial success"):
-		return "taken in part"
 	}
 	return "other"
 }

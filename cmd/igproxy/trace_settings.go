@@ -2,11 +2,14 @@ package main
 
 import (
 	"errors"
+	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+
+	"github.com/igproxy/igproxy/proxy"
 )
 
 // TraceConfig is what OpenTelemetry's own variables say. They are standard, and set for many programs at once, so they have no IGPROXY_
@@ -16,7 +19,9 @@ type TraceConfig struct {
 	To      string // its host
 	Queue   int    // spans that may wait
 	Timeout time.Duration
-	CAFile  string // the only authorities believed for it; empty: the system's
+	Gzip    bool
+	Headers proxy.Secret // as the variable has them; a credential is one of them
+	CAFile  string       // the only authorities believed for it; empty: the system's
 
 	CertFile, KeyFile string // igproxy's own, where it asks for one
 }
@@ -71,7 +76,7 @@ func (l *loader) traces(environ []string) {
 	l.traceExporter(e, to)
 	l.traceNumbers(e)
 	l.traceSampler(e)
-	if f := pairsFault(e["OTEL_RESOURCE_ATTRIBUTES"]); f != nil {
+	if _, f := pairs(e["OTEL_RESOURCE_ATTRIBUTES"]); f != nil {
 		l.warnOfVariable("OTEL_RESOURCE_ATTRIBUTES", *f)
 	}
 }
@@ -106,14 +111,16 @@ func endpointOf(name, endpoint string) (*url.URL, *fault) {
 
 // traceExporter checks the settings of the connection.
 func (l *loader) traceExporter(e otelEnvironment, to *url.URL) {
-	if name, protocol := e.exporter("PROTOCOL"); protocol != "" && protocol != "http/protobuf" {
-		l.reportVariable(name, fault{"igproxy speaks http/protobuf only", "write http/protobuf, and the collector's port for it, which mostly is 4318"})
+	if name, protocol := e.exporter("PROTOCOL"); protocol != "" && protocol != "http/json" {
+		l.reportVariable(name, fault{"igproxy speaks http/json only", "write http/json, and the collector's port for HTTP, which mostly is 4318"})
 	}
-	if name, compression := e.exporter("COMPRESSION"); compression != "" && compression != "gzip" && compression != "none" {
+	name, compression := e.exporter("COMPRESSION")
+	if l.config.Traces.Gzip = compression == "gzip"; compression != "" && compression != "gzip" && compression != "none" {
 		l.reportVariable(name, fault{"not a compression", "write gzip or none"})
 	}
 	name, headers := e.exporter("HEADERS")
-	if f := pairsFault(headers); f != nil {
+	l.config.Traces.Headers = proxy.NewSecret(headers)
+	if _, f := pairs(headers); f != nil {
 		l.reportVariable(name, *f)
 	} else if headers != "" && to.Scheme == "http" && !isLoopback(to.Hostname()) {
 		l.warnOfVariable(name, fault{"a credential in it would travel unencrypted", "use a collector at https://, or one on this machine"})
@@ -184,20 +191,27 @@ func (l *loader) traceSampler(e otelEnvironment) {
 	}
 }
 
-var pairName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
-
-// pairsFault looks at a list of name=value with commas between, values percent-encoded.
-func pairsFault(list string) *fault {
+// pairs reads a list of name=value with commas between, values percent-encoded.
+func pairs(list string) (http.Header, *fault) {
+	all := http.Header{}
 	if list == "" {
-		return nil
+		return all, nil
 	}
 	for pair := range strings.SplitSeq(list, ",") {
 		name, value, ok := strings.Cut(pair, "=")
-		if _, err := url.PathUnescape(value); !ok || err != nil || !pairName.MatchString(strings.TrimSpace(name)) {
-			return &fault{"not a list of name=value", "write name=value,name=value; in values, write a comma as %2C and a % as %25"}
+		name = strings.TrimSpace(name)
+		value, err := url.PathUnescape(strings.TrimSpace(value))
+		if !ok || err != nil || name == "" || strings.ContainsFunc(name, notOfAName) || strings.ContainsFunc(value, unicode.IsControl) {
+			return nil, &fault{"not a list of name=value", "write name=value,name=value; in values, write a comma as %2C and a % as %25"}
 		}
+		all.Set(name, value)
 	}
-	return nil
+	return all, nil
+}
+
+// notOfAName is what the name of a header cannot have: RFC 9110, section 5.6.2.
+func notOfAName(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
 }
 
 // traceWords says in check where traces go.

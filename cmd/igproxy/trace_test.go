@@ -29,16 +29,16 @@ func TestTracesAreOnByTheStandardVariables(t *testing.T) {
 		"OTEL_SERVICE_NAME=shop":       "off",
 		"OTEL_TRACES_EXPORTER=otlp":    "on, to localhost:4318 by http://localhost:4318/v1/traces",
 		"OTEL_EXPORTER_OTLP_ENDPOINT=": "off",
-		"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318":                                                                                "on, to c:4318 by http://c:4318/v1/traces",
-		"OTEL_EXPORTER_OTLP_ENDPOINT=https://c/at/":                                                                                "on, to c by https://c/at/v1/traces",
-		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=https://c/at":                                                                          "on, to c by https://c/at",
-		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=https://c":                                                                             "on, to c by https://c/",
-		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://t:1/x OTEL_EXPORTER_OTLP_ENDPOINT=http://c:2":                                   "on, to t:1 by http://t:1/x",
-		"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318 OTEL_TRACES_EXPORTER=none":                                                      "off",
-		"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318 OTEL_SDK_DISABLED=TRUE":                                                         "off",
-		"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318 OTEL_SDK_DISABLED=false OTEL_TRACES_EXPORTER=otlp":                              "on, to c:4318 by http://c:4318/v1/traces",
-		"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=http://c:4318":                                                                        "off",
-		"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:1 OTEL_EXPORTER_OTLP_PROTOCOL=grpc OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf": "on, to c:1 by http://c:1/v1/traces",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318":                                                                            "on, to c:4318 by http://c:4318/v1/traces",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=https://c/at/":                                                                            "on, to c by https://c/at/v1/traces",
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=https://c/at":                                                                      "on, to c by https://c/at",
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=https://c":                                                                         "on, to c by https://c/",
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://t:1/x OTEL_EXPORTER_OTLP_ENDPOINT=http://c:2":                               "on, to t:1 by http://t:1/x",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318 OTEL_TRACES_EXPORTER=none":                                                  "off",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318 OTEL_SDK_DISABLED=TRUE":                                                     "off",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318 OTEL_SDK_DISABLED=false OTEL_TRACES_EXPORTER=otlp":                          "on, to c:4318 by http://c:4318/v1/traces",
+		"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=http://c:4318":                                                                    "off",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:1 OTEL_EXPORTER_OTLP_PROTOCOL=grpc OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/json": "on, to c:1 by http://c:1/v1/traces",
 	} {
 		config, problems := loadConfig("", append(slices.Clone(withSecret), strings.Fields(variables)...))
 		got := traceWords(config)
@@ -57,11 +57,12 @@ func TestAWrongTraceVariableIsToldWithoutItsValue(t *testing.T) {
 		"OTEL_EXPORTER_OTLP_ENDPOINT=CANARY:4318":                                    "environment: OTEL_EXPORTER_OTLP_ENDPOINT: not an http or https URL; write the collector's, such as http://localhost:4318",
 		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=unix:///CANARY":                          "environment: OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: not an http or https URL; write the collector's, such as http://localhost:4318",
 		"OTEL_EXPORTER_OTLP_ENDPOINT=http://u:CANARY@c":                              "environment: OTEL_EXPORTER_OTLP_ENDPOINT: it has a user, a query or a fragment; write credentials in OTEL_EXPORTER_OTLP_HEADERS",
-		on + " OTEL_EXPORTER_OTLP_PROTOCOL=grpc":                                     "environment: OTEL_EXPORTER_OTLP_PROTOCOL: igproxy speaks http/protobuf only; write http/protobuf, and the collector's port for it, which mostly is 4318",
-		on + " OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/json":                         "environment: OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: igproxy speaks http/protobuf only; write http/protobuf, and the collector's port for it, which mostly is 4318",
+		on + " OTEL_EXPORTER_OTLP_PROTOCOL=grpc":                                     "environment: OTEL_EXPORTER_OTLP_PROTOCOL: igproxy speaks http/json only; write http/json, and the collector's port for HTTP, which mostly is 4318",
+		on + " OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf":                     "environment: OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: igproxy speaks http/json only; write http/json, and the collector's port for HTTP, which mostly is 4318",
 		on + " OTEL_EXPORTER_OTLP_COMPRESSION=CANARY":                                "environment: OTEL_EXPORTER_OTLP_COMPRESSION: not a compression; write gzip or none",
 		on + " OTEL_EXPORTER_OTLP_HEADERS=CANARY":                                    "environment: OTEL_EXPORTER_OTLP_HEADERS: not a list of name=value; write name=value,name=value; in values, write a comma as %2C and a % as %25",
 		on + " OTEL_EXPORTER_OTLP_HEADERS=a=CANARY%":                                 "environment: OTEL_EXPORTER_OTLP_HEADERS: not a list of name=value; write name=value,name=value; in values, write a comma as %2C and a % as %25",
+		on + " OTEL_EXPORTER_OTLP_HEADERS=a=CANARY%0a":                               "environment: OTEL_EXPORTER_OTLP_HEADERS: not a list of name=value; write name=value,name=value; in values, write a comma as %2C and a % as %25",
 		on + " OTEL_EXPORTER_OTLP_HEADERS=a=CANARY":                                  "warning: environment: OTEL_EXPORTER_OTLP_HEADERS: a credential in it would travel unencrypted; use a collector at https://, or one on this machine",
 		on + " OTEL_EXPORTER_OTLP_CERTIFICATE=/none":                                 "environment: OTEL_EXPORTER_OTLP_CERTIFICATE: set, but the collector is not asked over TLS; write https:// in its URL, or remove this",
 		on + " OTEL_EXPORTER_OTLP_CLIENT_KEY=/none":                                  "environment: OTEL_EXPORTER_OTLP_CLIENT_KEY: set without its certificate; set OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE too",
@@ -87,7 +88,7 @@ func TestAWrongTraceVariableIsToldWithoutItsValue(t *testing.T) {
 		}
 	}
 	code, _, stderr := command(t, append(slices.Clone(withSecret), on, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"), "serve")
-	if code != exitUsage || !strings.Contains(stderr, "http/protobuf only") {
+	if code != exitUsage || !strings.Contains(stderr, "http/json only") {
 		t.Errorf("serve with grpc: %d %s", code, stderr)
 	}
 }
@@ -154,7 +155,7 @@ func TestWhatACollectorDoesNotTakeIsCountedAndToldByItsKind(t *testing.T) {
 		"certificate":   fmt.Errorf("x: %w", &tls.CertificateVerificationError{Err: errors.New("CANARY")}),
 		"timeout":       fmt.Errorf("x: %w", context.DeadlineExceeded),
 		"stopped":       fmt.Errorf("x: %w", context.Canceled),
-		"taken in part": errors.New("OTLP partial success: CANARY (1 spans rejected)"),
+		"taken in part": &partError{1},
 		"other":         errors.New("CANARY"),
 	} {
 		if got := failureOf(err); got != want {
@@ -191,7 +192,7 @@ func TestSpansBeyondTheQueueAreDroppedAndCountedAndNobodyWaits(t *testing.T) {
 	tally := &spanTally{most: most, log: slog.New(slog.DiscardHandler)}
 	b := &blocked{make(chan struct{})}
 	queue := sdktrace.NewBatchSpanProcessor(&delivery{b, tally}, sdktrace.WithMaxQueueSize(most), sdktrace.WithMaxExportBatchSize(3))
-	tr := &traces{tally: tally, client: &http.Client{}, provider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(&admission{queue, tally}))}
+	tr := &traces{tally: tally, exporter: &exporter{stop: func() {}}, provider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(&admission{queue, tally}))}
 	spans(tr, 100)
 	if tally.dropped.Load() != 80 || tally.sent.Load() != 0 {
 		t.Errorf("%d dropped and %d sent, want 80 and 0", tally.dropped.Load(), tally.sent.Load())

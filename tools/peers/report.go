@@ -102,7 +102,7 @@ func (r row) met() bool {
 	return ok && ours == bound
 }
 
-const dataFile, pageFile, pictureFile = "performance.json", "performance.md", "performance.svg"
+const dataFile, pageFile, pictureFile, readmeFile = "performance.json", "performance.md", "performance.svg", "../README.md"
 
 func readReport(docs string) (*report, error) {
 	text, err := os.ReadFile(filepath.Join(docs, dataFile))
@@ -126,15 +126,17 @@ func (r *report) write(docs string) error {
 	if err != nil {
 		return err
 	}
-	page, err := os.ReadFile(filepath.Join(docs, pageFile))
-	if err != nil {
-		return err
+	contents := map[string]string{dataFile: shortLists(string(data)) + "\n", pictureFile: r.picture()}
+	for name, table := range map[string]string{pageFile: r.markdown(), readmeFile: r.short()} {
+		page, err := os.ReadFile(filepath.Join(docs, name))
+		if err != nil {
+			return err
+		}
+		if contents[name], err = between(string(page), table); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 	}
-	text, err := between(string(page), r.markdown())
-	if err != nil {
-		return fmt.Errorf("%s: %w", pageFile, err)
-	}
-	for name, content := range map[string]string{dataFile: shortLists(string(data)) + "\n", pageFile: text, pictureFile: r.picture()} {
+	for name, content := range contents {
 		if err := os.WriteFile(filepath.Join(docs, name), []byte(content), 0o644); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -47,26 +48,50 @@ func (r *report) markdown() string {
 		w.WriteString("**The machine was not quiet**: rates and p99 say little, met or missed, and times are too long. CPU beside nginx's, counts and sizes do say something.\n")
 	}
 	w.WriteString("\n")
+	goals, met := r.table(&w, r.Rows)
+	fmt.Fprintf(&w, "\n%d of %d goals met.\n", met, goals)
+	return w.String()
+}
+
+// face are the rows that README has.
+var face = []string{"hit1.cpu", "hit1.rps", "hit1.p99", "hit10k.cpu", "hit10k.rps", "redis.cpu", "redis.rps", "burst500.last", "burst5000.last", "miss.p50", "miss.p99",
+	"fresh20", "idle", "connection", "start", "binary"}
+
+// short is the table for README.
+func (r *report) short() string {
+	var w strings.Builder
+	var rows []row
+	for _, row := range r.Rows {
+		if slices.Contains(face, row.Key) {
+			rows = append(rows, row)
+		}
+	}
+	r.table(&w, rows)
+	fmt.Fprintf(&w, "\n%s, %s, %d cores, one of them for the server and one for all else; igproxy %s.\n", r.When, r.Machine.CPU, r.Machine.Cores, r.Versions["igproxy"])
+	return w.String()
+}
+
+// table writes rows, and counts their goals.
+func (r *report) table(w *strings.Builder, rows []row) (goals, met int) {
 	w.WriteString("| |")
 	for _, c := range columns {
 		w.WriteString(" " + c.head + " |")
 	}
 	w.WriteString(" to nginx | goal | |\n|---|" + strings.Repeat("--:|", len(columns)+1) + "---|---|\n")
-	goals, met := 0, 0
-	for _, row := range r.Rows {
-		fmt.Fprintf(&w, "| %s |", row.What)
+	for _, row := range rows {
+		fmt.Fprintf(w, "| %s |", row.What)
 		for _, c := range columns {
 			text := ""
 			if value, ok := row.median(c.key); ok {
 				text = number(value) + unit(row.Unit)
 			}
-			fmt.Fprintf(&w, " %s |", text)
+			fmt.Fprintf(w, " %s |", text)
 		}
 		ratio := ""
 		if value, ok := row.ratio(); ok {
 			ratio = number(value) + " ×"
 		}
-		fmt.Fprintf(&w, " %s | %s | %s |\n", ratio, row.Goal.text(row.Unit), row.verdict())
+		fmt.Fprintf(w, " %s | %s | %s |\n", ratio, row.Goal.text(row.Unit), row.verdict())
 		if row.Goal != nil {
 			goals++
 			if row.met() {
@@ -74,8 +99,7 @@ func (r *report) markdown() string {
 			}
 		}
 	}
-	fmt.Fprintf(&w, "\n%d of %d goals met.\n", met, goals)
-	return w.String()
+	return goals, met
 }
 
 func (r row) verdict() string {

@@ -1,0 +1,58 @@
+package integration
+
+// A sidecar stands beside every app, so what is in its binary is paid for many times: what is known to be heavy stays out of it, and everything
+// that ships is built in the same way.
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// tag leaves out urfave/cli's own manual pages, with a Markdown parser.
+const tag = "urfave_cli_no_docs"
+
+func TestWhatIsHeavyStaysOutOfTheBinary(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-tags="+tag, "../cmd/igproxy").Output()
+	must(t, err)
+	packages := strings.Fields(string(out))
+	for _, p := range packages {
+		for _, heavy := range []string{"google.golang.org/grpc", "google.golang.org/genproto", "github.com/grpc-ecosystem/", "golang.org/x/net/",
+			"github.com/russross/blackfriday", "github.com/cpuguy83/go-md2man", "html/template", "net/http/pprof", "testing"} {
+			if strings.HasPrefix(p, heavy) {
+				t.Errorf("%s is in the binary; go mod why -m says who brings it", p)
+			}
+		}
+	}
+	if len(packages) < 200 {
+		t.Errorf("%d packages: this test looked at the wrong thing", len(packages))
+	}
+}
+
+func TestWhatShipsIsBuiltInTheSameWay(t *testing.T) {
+	line := regexp.MustCompile(`go build .*-o \S+ \./cmd/igproxy`)
+	for _, file := range []string{"Makefile", "deploy/docker/Dockerfile", "tools/reproducible.sh"} {
+		text, err := os.ReadFile("../" + file)
+		must(t, err)
+		builds := line.FindAllString(string(text), -1)
+		if len(builds) != 1 {
+			t.Errorf("%s: %d builds, want 1", file, len(builds))
+		}
+		for _, build := range builds {
+			for _, want := range []string{"-tags=" + tag + " ", "-trimpath ", "-ldflags='-s -w' "} {
+				if !strings.Contains(build, want) {
+					t.Errorf("%s: no %s in %s", file, want, build)
+				}
+			}
+		}
+	}
+	text, err := os.ReadFile("../.goreleaser.yaml")
+	must(t, err)
+	for _, want := range []string{"tags: [" + tag + "]", "flags: [-trimpath,", `ldflags: ["-s -w"]`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf(".goreleaser.yaml: no %s", want)
+		}
+	}
+}
