@@ -72,6 +72,7 @@ func (t *traces) close(ctx context.Context) {
 	defer cancel()
 	t.exporter.stop()
 	_ = t.provider.Shutdown(ctx) // what was lost is counted and told
+	t.tally.end()
 }
 
 // spanTally counts spans on both sides of the library's queue, which tells nobody what it drops. With no more in it than it holds, it drops
@@ -147,6 +148,19 @@ func (t *spanTally) tell(kind string, lost int) {
 	lost, t.untold, t.told = t.untold, 0, now
 	t.mu.Unlock()
 	t.log.Warn("traces were not delivered; nothing else is touched by that", "kind", kind, "spans", lost)
+}
+
+// end counts what nobody took in time, and tells of all that the log has not heard of yet.
+func (t *spanTally) end() {
+	late := max(0, t.held.Swap(0))
+	t.failed.Add(late)
+	t.mu.Lock()
+	lost := t.untold + int(late)
+	t.untold = 0
+	t.mu.Unlock()
+	if lost > 0 {
+		t.log.Warn("traces were not delivered before the end; nothing else is touched by that", "kind", "stopped", "spans", lost)
+	}
 }
 
 // failureOf is the kind of an exporter's error. The text of one from net/http may hold anything.

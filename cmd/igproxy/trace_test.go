@@ -203,3 +203,33 @@ func TestSpansBeyondTheQueueAreDroppedAndCountedAndNobodyWaits(t *testing.T) {
 		t.Errorf("%d sent, %d failed, %d held, want 20, 0, 0", tally.sent.Load(), tally.failed.Load(), tally.held.Load())
 	}
 }
+
+func TestSpansThatAreLostAtAStopAreCountedAndTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		tally := &spanTally{most: 20, log: slog.New(slog.NewTextHandler(&log, nil))}
+		b := &blocked{make(chan struct{})}
+		queue := sdktrace.NewBatchSpanProcessor(&delivery{b, tally}, sdktrace.WithMaxExportBatchSize(3))
+		tr := &traces{tally: tally, exporter: &exporter{stop: func() {}}, provider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(&admission{queue, tally}))}
+		spans(tr, 5)
+		start := time.Now()
+		tr.close(t.Context())
+		if text := log.String(); time.Since(start) != lastSpans || tally.failed.Load() != 5 || strings.Count(text, "\n") != 1 || !strings.Contains(text, "kind=stopped spans=5") {
+			t.Errorf("after %s: %d failed: %s", time.Since(start), tally.failed.Load(), text)
+		}
+		close(b.release)
+	})
+}
+
+func TestAStopTellsOfTheSpansThatWaitedForTheirMinute(t *testing.T) {
+	var log bytes.Buffer
+	tally := &spanTally{most: 10, log: slog.New(slog.NewTextHandler(&log, nil))}
+	for range 3 {
+		tally.delivered(2, context.DeadlineExceeded)
+	}
+	tally.end()
+	tally.end()
+	if text := log.String(); strings.Count(text, "\n") != 2 || !strings.Contains(text, "kind=timeout spans=2") || !strings.Contains(text, "kind=stopped spans=4") {
+		t.Errorf("got %s", text)
+	}
+}
