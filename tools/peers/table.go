@@ -54,7 +54,7 @@ func (r *report) markdown() string {
 }
 
 // face are the rows that README has.
-var face = []string{"hit1.cpu", "hit1.rps", "hit1.p99", "hit10k.cpu", "hit10k.rps", "redis.cpu", "redis.rps", "burst500.last", "burst5000.last", "miss.p50", "miss.p99",
+var face = []string{"hit1.cpu", "hit1.rps", "hit1.p99", "hit10k.cpu", "hit10k.rps", "redis.cpu", "redis.rps", "burst500.last", "burst5000.last", "miss.p50", "miss.p99", "fresh0",
 	"fresh20", "idle", "connection", "start", "binary"}
 
 // short is the table for README.
