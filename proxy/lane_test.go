@@ -84,6 +84,13 @@ func (s *laneServer) dial(t testing.TB) net.Conn {
 	return ours
 }
 
+// laneClient is a client of a server with the lane on.
+func laneClient(t testing.TB) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	c := newLaneServer(t, laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil)), true).dial(t)
+	return c, bufio.NewReader(c)
+}
+
 const (
 	warmToken  = "IGAA-warm"
 	laneHost   = "Host: 127.0.0.1:8080\r\n"
@@ -195,10 +202,7 @@ func TestTheLaneLeavesAConnectionWhoseRequestsItCannotTellApart(t *testing.T) {
 
 func TestPipelinedHitsAreAnsweredInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
-		s := newLaneServer(t, p, true)
-		c := s.dial(t)
-		r := bufio.NewReader(c)
+		c, r := laneClient(t)
 		roundTrip(t, c, r, hitRequest)
 		cold := strings.Replace(hitRequest, warmToken, "IGAA-cold", 1)
 		go func() { _, _ = io.WriteString(c, strings.Repeat(hitRequest, 3)+cold+hitRequest+cold[:50]) }()
@@ -214,10 +218,7 @@ func TestPipelinedHitsAreAnsweredInOrder(t *testing.T) {
 
 func TestAConnectionOfTheLaneEndsWhenItIsIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
-		s := newLaneServer(t, p, true)
-		c := s.dial(t)
-		r := bufio.NewReader(c)
+		c, r := laneClient(t)
 		for range 5 { // each begins the time anew
 			roundTrip(t, c, r, hitRequest)
 			time.Sleep(laneIdle - 2*time.Second)
@@ -235,10 +236,7 @@ func TestAConnectionOfTheLaneEndsWhenItIsIdle(t *testing.T) {
 
 func TestHalfARequestHasItsTimeInTheLaneToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
-		s := newLaneServer(t, p, true)
-		c := s.dial(t)
-		r := bufio.NewReader(c)
+		c, r := laneClient(t)
 		roundTrip(t, c, r, hitRequest)
 		roundTrip(t, c, r, hitRequest)
 		time.Sleep(laneIdle / 2)
@@ -255,10 +253,7 @@ func TestHalfARequestHasItsTimeInTheLaneToo(t *testing.T) {
 
 func TestAClientThatDoesNotReadEndsInTheLaneToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
-		s := newLaneServer(t, p, true)
-		c := s.dial(t)
-		r := bufio.NewReader(c)
+		c, r := laneClient(t)
 		roundTrip(t, c, r, hitRequest)
 		time.Sleep(laneWrite + time.Second) // net/http's own time for the last answer is over
 		roundTrip(t, c, r, hitRequest)
