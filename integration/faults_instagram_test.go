@@ -60,9 +60,10 @@ var upstreamFaults = []upstreamFault{
 	{"huge", 502, 2, badAnswer, 1, "broken"}, {"endless", 502, 2, badAnswer, 1, "broken"}, {"hugeheaders", 502, 2, badAnswer, 1, "broken"},
 	{"gzipbomb", 502, 2, badAnswer, 1, "broken"}, {"gzipbroken", 502, 2, badAnswer, 1, "broken"}, {"deep", 502, 2, badAnswer, 1, "broken"},
 	// The connection and the clock.
-	{"reset", 503, 2, unreachable, 2, "unreached"}, {"close", 503, 2, unreachable, 2, "unreached"},
+	// On a kept connection: the repetition on a new one is free, and its failure may be retried.
+	{"reset", 503, 2, unreachable, 3, "unreached"}, {"close", 503, 2, unreachable, 3, "unreached"},
 	{"garbageline", 502, 2, badAnswer, 1, "broken"}, {"truncated", 502, 2, badAnswer, 1, "broken"}, {"chunkcut", 502, 2, badAnswer, 1, "broken"},
-	{"hang", 504, 2, tooLate, 1, "timeout"}, {"driphead", 504, 2, tooLate, 1, "timeout"}, {"hangbody", 504, 2, tooLate, 1, "timeout"},
+	{"hang", 504, 2, tooLate, 1, "silent"}, {"driphead", 504, 2, tooLate, 1, "timeout"}, {"hangbody", 504, 2, tooLate, 1, "timeout"},
 	{"drip", 504, 2, tooLate, 1, "timeout"}, {"slow", 200, 0, 0, 1, "token"}, {"flaky", 200, 0, 0, 2, "token"}, {"flaky500", 200, 0, 0, 2, "token"},
 }
 

@@ -5,6 +5,7 @@ package integration
 
 import (
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -146,6 +147,42 @@ func TestFollowersGetTheLeadersFailure(t *testing.T) {
 		if calls := ig.CallsFor(fault); same.Load() != 80 || calls != 1 {
 			t.Errorf("%s: %d of 80 got %d, with %d calls; want all of them with 1", fault, same.Load(), want.status, calls)
 		}
+	}
+}
+
+// A sidecar that cannot reach Meta must not fail the callers of the others.
+func TestASidecarsOwnTroubleStaysItsOwn(t *testing.T) {
+	_, upstream := instagram(t, proxytest.ServerOptions{})
+	nowhere, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrived := make(chan struct{}, 10)
+	go func() { // ends with its listener
+		for {
+			c, err := nowhere.Accept()
+			if err != nil {
+				return
+			}
+			arrived <- struct{}{}
+			time.AfterFunc(300*time.Millisecond, func() { c.Close() })
+		}
+	}()
+	t.Cleanup(func() { nowhere.Close() })
+	settings := append(singleRedis(redistest.Start(t)), patientRedis, "UPSTREAM_RETRIES=0")
+	cutOff := serve(t, append(settings, "UPSTREAM_URL=http://"+nowhere.Addr().String())...)
+	healthy := serve(t, append(settings, "UPSTREAM_URL="+upstream.URL)...)
+	done := make(chan reply, 1)
+	go func() { // ends with its answer
+		r, _ := cutOff.try(t.Context(), "IGAA-1")
+		done <- r
+	}()
+	<-arrived // it leads
+	if r := healthy.ask(t, "IGAA-1"); r.status != 200 {
+		t.Errorf("the healthy sidecar answers %d %s", r.status, r.body)
+	}
+	if r := <-done; r.status != 503 {
+		t.Errorf("the sidecar that is cut off answers %d %s", r.status, r.body)
 	}
 }
 

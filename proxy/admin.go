@@ -28,7 +28,7 @@ func (p *Proxy) Status() Status {
 	s := Status{
 		Draining:     p.draining.Load(),
 		ClientSecret: "ok",
-		Breaker:      p.worstBreaker(),
+		Breaker:      p.carried.circuits.worst(""),
 		Redis:        health.State,
 		RedisFault:   health.Kind,
 		Flights:      p.carried.flights.running.Load(),
@@ -54,18 +54,6 @@ func (p *Proxy) refusedApps() (labels []string) {
 		}
 	}
 	return labels
-}
-
-// worstBreaker is open before half-open before closed.
-func (p *Proxy) worstBreaker() breaker.State {
-	worst := breaker.Closed
-	for _, b := range p.carried.breakers {
-		switch s := b.State(); {
-		case s == breaker.Open, s == breaker.HalfOpen && worst == breaker.Closed:
-			worst = s
-		}
-	}
-	return worst
 }
 
 // Admin serves the operator: /healthz (the process lives), /readyz (send it traffic), /metrics, and /status with the page that shows it. It

@@ -128,7 +128,7 @@ func TestEachUpstreamHasItsOwnBreaker(t *testing.T) {
 	for i := range 10 {
 		w.post("/oauth/access_token", codeForm(strings.Repeat("c", i+1)))
 	}
-	if got := w.p.carried.breakers[upstreamLogin].State(); got != breaker.Open {
+	if got := w.p.carried.circuits.worst(upstreamLogin); got != breaker.Open {
 		t.Errorf("login's breaker is %s", got)
 	}
 	if r := w.get("/access_token?grant_type=ig_exchange_token&access_token=A"); r.Code != 200 {

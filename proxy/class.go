@@ -21,6 +21,7 @@ const (
 	classBroken    class = "broken"    // the answer is nonsense: counted by the breaker
 	classUnreached class = "unreached" // no answer: counted by the breaker
 	classTimeout   class = "timeout"   // no answer in time: counted by the breaker
+	classSilent    class = "silent"    // no byte in time on a kept connection, which may be dead: it says nothing about Meta
 	classHeld      class = "held"      // not asked: breaker open, hold, or too much at once
 	classInternal  class = "internal"  // our own fault
 )

@@ -163,6 +163,12 @@ func errTimeout() *GraphError {
 		"Instagram did not answer in time. Retry later.", 0)
 }
 
+func errSilent() *GraphError {
+	e := errTimeout()
+	e.class, e.cause = classSilent, "a kept connection stayed silent"
+	return e
+}
+
 func errUnreachable(kind string) *GraphError {
 	return ownTransient(http.StatusServiceUnavailable, subUnreachable, classUnreached, kind,
 		"Instagram could not be reached. Retry after the time in Retry-After.", time.Second)

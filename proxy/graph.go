@@ -27,7 +27,9 @@ type GraphError struct {
 
 	flat  bool // in the shape of OAuth's code exchange
 	class class
-	cause string // for our log only: the kind of a failure, never a text from outside
+	// repeated says that Meta was not asked: the token failed a moment ago, and this is that failure.
+	repeated bool
+	cause    string // for our log only: the kind of a failure, never a text from outside
 }
 
 // Error names the codes and the kind, and never the message: Instagram writes what it likes there.

@@ -10,38 +10,59 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// guarded is the step "guard": it decides whether Instagram may be asked. In order: a place among the calls under way, the app's hold,
-// the breaker.
+// guarded is the step "guard": it decides whether Meta may be asked. In order: a place among the calls in flight to this upstream, the
+// app's pause, the token's own pause, the breaker of the circuit.
 type guarded struct {
 	next     exchanger
-	breakers map[string]*breaker.Breaker // by upstream
-	places   *places
-	timeout  time.Duration // what a call may take; one that began with less says nothing of Instagram
+	circuits *circuits
+	failures *failures
+	places   map[string]*places // by upstream: a host that hangs does not use up the places of the others
+	timeout  time.Duration      // what a call may take; one that began with less says nothing of Instagram
 	log      *slog.Logger
 }
 
-func (s *guarded) Exchange(ctx context.Context, c call) (a answer, err error) {
-	if !s.places.take(ctx) {
+func (s *guarded) Exchange(ctx context.Context, c call) (answer, error) {
+	places := s.places[c.grant.upstream]
+	if !places.take(ctx) {
 		return answer{}, errOverloaded()
 	}
-	defer s.places.give()
+	defer places.give()
 	if word := c.app.hold.check(time.Now()); word != nil {
 		return answer{refusal: word, source: sourceHold}, nil
 	}
+	id, now, b := c.key.ID(), time.Now(), s.circuits.of(c)
+	last, failedBefore := s.failures.last(id, now)
+	if failedBefore {
+		if e := last.repeated(now); e != nil {
+			return answer{}, e
+		}
+		if b.State() == breaker.HalfOpen && !last.mayProbe(now) {
+			return answer{}, errBreakerOpen(last.at.Add(2 * last.pause).Sub(now))
+		}
+	}
+	return s.ask(ctx, c, b, failedBefore)
+}
+
+// ask asks through the breaker and notes what came of it.
+func (s *guarded) ask(ctx context.Context, c call, b *breaker.Breaker, failedBefore bool) (a answer, err error) {
 	whole := s.hasTime(ctx)
-	refused := s.breakers[c.grant.upstream].Do(func() breaker.Verdict {
+	refused := b.Do(func() breaker.Verdict {
 		a, err = s.next.Exchange(ctx, c)
 		if !whole && isTimeout(err) {
 			err = errOverloaded()
 		}
-		return verdict(err)
+		return verdict(err, failedBefore)
 	})
 	var open *breaker.OpenError
-	if errors.As(refused, &open) {
+	var e *GraphError
+	switch {
+	case errors.As(refused, &open):
 		return answer{}, errBreakerOpen(open.RetryAfter)
-	}
-	if err == nil {
+	case err == nil:
+		s.failures.forget(c.key.ID())
 		s.hear(c, a)
+	case errors.As(err, &e) && e.isOfToken():
+		err = s.failures.note(c.key.ID(), e, time.Now())
 	}
 	return a, err
 }
@@ -54,16 +75,17 @@ func (s *guarded) hasTime(ctx context.Context) bool {
 
 func isTimeout(err error) bool {
 	var e *GraphError
-	return errors.As(err, &e) && e.class == classTimeout
+	return errors.As(err, &e) && (e.class == classTimeout || e.class == classSilent)
 }
 
-// verdict of a call: a definite word, be it a refusal or a rate limit, shows that Instagram is well.
-func verdict(err error) breaker.Verdict {
+// verdict returns what a call says about Meta's health. An answer, be it a refusal or a rate limit, is a success. A failure of a token
+// that had failed before was counted then.
+func verdict(err error, failedBefore bool) breaker.Verdict {
 	var e *GraphError
 	switch {
 	case err == nil:
 		return breaker.Success
-	case errors.As(err, &e) && e.class.ill():
+	case errors.As(err, &e) && e.class.ill() && !(failedBefore && e.isOfToken()):
 		return breaker.Failure
 	}
 	return breaker.Ignored
@@ -91,7 +113,14 @@ type places struct {
 // waitersPerPlace bounds the queue: beyond it the wait would outlast the budget anyway.
 const waitersPerPlace = 8
 
-func newPlaces(n int) *places { return &places{free: make(chan struct{}, n)} }
+// placesOf returns n places for each upstream.
+func placesOf(n int) map[string]*places {
+	of := map[string]*places{}
+	for _, name := range upstreams {
+		of[name] = &places{free: make(chan struct{}, n)}
+	}
+	return of
+}
 
 // take waits for a place, bounded by the flight's budget and by the length of the queue.
 func (p *places) take(ctx context.Context) bool {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -17,11 +18,12 @@ import (
 
 func newGuarded(t *testing.T, places int, next exchangeFunc) *guarded {
 	t.Helper()
-	b, err := breaker.New(breaker.Options{Failures: 3, Ratio: 0.5, MinRequests: 20, Interval: time.Minute, Open: 10 * time.Second, Probes: 1})
+	o := breaker.Options{Failures: 3, Ratio: 0.5, MinRequests: 20, Interval: time.Minute, Open: 10 * time.Second, Probes: 1}
+	breakers, err := newCircuits(o, func(circuit, string, breaker.State, breaker.State, breaker.State) {})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &guarded{next: next, breakers: map[string]*breaker.Breaker{upstreamGraph: b}, places: newPlaces(places), log: slog.New(slog.DiscardHandler)}
+	return &guarded{next: next, circuits: breakers, failures: newFailures(o.Interval), places: placesOf(places), log: slog.New(slog.DiscardHandler)}
 }
 
 func TestIllHealthOpensTheBreakerAndRefusalsDoNot(t *testing.T) {
@@ -39,10 +41,10 @@ func TestIllHealthOpensTheBreakerAndRefusalsDoNot(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			g := newGuarded(t, 10, func(context.Context, call) (answer, error) { return c.give() })
-			for range 10 {
-				_, _ = g.Exchange(t.Context(), callFor(t, "short"))
+			for n := range 10 {
+				_, _ = g.Exchange(t.Context(), callFor(t, fmt.Sprint("short-", n)))
 			}
-			if got := g.breakers[upstreamGraph].State(); got != c.want {
+			if got := g.circuits.worst(upstreamGraph); got != c.want {
 				t.Errorf("%s: breaker %s, want %s", name, got, c.want)
 			}
 		})
@@ -53,11 +55,11 @@ func TestAnOpenBreakerIsAQuick503WithTheTimeLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		g := newGuarded(t, 10, func(context.Context, call) (answer, error) { asked++; return answer{}, errTimeout() })
-		for range 100 {
-			_, _ = g.Exchange(t.Context(), callFor(t, "short"))
+		for n := range 100 {
+			_, _ = g.Exchange(t.Context(), callFor(t, fmt.Sprint("short-", n)))
 		}
 		time.Sleep(4 * time.Second)
-		_, err := g.Exchange(t.Context(), callFor(t, "short"))
+		_, err := g.Exchange(t.Context(), callFor(t, "another"))
 		var e *GraphError
 		if !errors.As(err, &e) || e.Status != 503 || e.Code != 2 || !*e.Transient || time.Until(e.RetryAt) != 6*time.Second {
 			t.Errorf("got %v", err)
@@ -172,7 +174,7 @@ func TestATimeOutOfOurOwnQueuesIsNoFailureOfInstagrams(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if got := g.breakers[upstreamGraph].State(); got != breaker.Closed || overloaded.Load() != 7 {
+		if got := g.circuits.worst(upstreamGraph); got != breaker.Closed || overloaded.Load() != 7 {
 			t.Errorf("breaker %s, %d overloaded of 7", got, overloaded.Load())
 		}
 	})

@@ -157,6 +157,8 @@ func (x *exchange) cacheStatus() string {
 		return ""
 	case x.err != nil && x.err.class == classHeld:
 		return `igproxy; detail="` + x.err.cause + `"`
+	case x.err != nil && x.err.repeated:
+		return `igproxy; detail="failed a moment ago"`
 	case x.err != nil:
 		return "igproxy; fwd=miss"
 	case x.result.source == sourceHold:
@@ -193,7 +195,7 @@ func (x *exchange) outcome() string {
 		return "rejected"
 	case classAppLimit, classUserLimit:
 		return "limited"
-	case classTimeout:
+	case classTimeout, classSilent:
 		return "timeout"
 	case classInternal:
 		return "failed"

@@ -62,6 +62,9 @@ func (x *exchange) write(log *slog.Logger, took time.Duration, unsaid int64) {
 		if e.cause != "" {
 			attrs = append(attrs, slog.String("cause", e.cause))
 		}
+		if e.repeated {
+			attrs = append(attrs, slog.Bool("repeated", true))
+		}
 		if advice := e.class.advice(); advice != "" {
 			attrs = append(attrs, slog.String("advice", advice))
 		}

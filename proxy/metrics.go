@@ -32,6 +32,7 @@ type Metrics struct {
 	redisErrs *prometheus.CounterVec
 	redisUp   prometheus.Gauge
 	changes   *prometheus.CounterVec
+	silent    *prometheus.CounterVec
 	peers     prometheus.Counter
 	reloaded  prometheus.Gauge
 	reloadAt  prometheus.Gauge
@@ -66,6 +67,7 @@ func NewMetrics() *Metrics {
 	m.stores = counter("cache_stores_total", "Stores, by tier and result.", "tier", "result")
 	m.redisErrs = counter("redis_errors_total", "Faults of Redis, by operation and kind.", "operation", "kind")
 	m.changes = counter("breaker_changes_total", "Changes of a breaker's state.", "upstream", "to")
+	m.silent = counter("upstream_silent_connections_total", "Kept connections to Meta that stayed silent, so that the idle ones were closed.", "pool")
 	m.redisUp = prometheus.NewGauge(prometheus.GaugeOpts{Name: "igproxy_redis_up", Help: "1 while Redis is used, 0 while it is left alone."})
 	m.peers = prometheus.NewCounter(prometheus.CounterOpts{Name: "igproxy_peers_refused_total", Help: "Connections to a Unix socket by users it is not for."})
 	m.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "igproxy_config_last_reload_successful", Help: "1 unless the last reload of the configuration was refused."})
@@ -84,16 +86,22 @@ func (m *Metrics) watch(p *Proxy) (err error) {
 		}
 	}
 	gauge("flights", "Exchanges in the air.", func() float64 { return float64(p.carried.flights.running.Load()) }, nil)
-	gauge("upstream_in_flight", "Calls to Instagram under way.", func() float64 { return float64(p.carried.places.taken()) }, nil)
+	gauge("upstream_in_flight", "Calls to Instagram under way.", func() float64 {
+		taken := 0
+		for _, of := range p.carried.places {
+			taken += of.taken()
+		}
+		return float64(taken)
+	}, nil)
 	gauge("cache_entries", "Entries in the memory tier.", func() float64 { return float64(p.carried.cache.Len()) }, nil)
 	gauge("ready", "1 when /readyz says so.", func() float64 { return number(p.Status().Ready) }, nil)
 	if err == nil {
 		m.registry.MustRegister(appGauges{p})
 	}
-	for name, b := range p.carried.breakers {
+	for _, name := range upstreams {
 		for _, s := range []breaker.State{breaker.Closed, breaker.Open, breaker.HalfOpen} {
-			gauge("breaker_state", "1 for the state an upstream's breaker is in.",
-				func() float64 { return number(b.State() == s) }, prometheus.Labels{"upstream": name, "state": string(s)})
+			gauge("breaker_state", "1 for the worst state that a breaker of the upstream is in.",
+				func() float64 { return number(p.carried.circuits.worst(name) == s) }, prometheus.Labels{"upstream": name, "state": string(s)})
 		}
 	}
 	return err
@@ -240,10 +248,13 @@ func (m *Metrics) repeated(c call, result string) {
 	m.retries.WithLabelValues(c.app.label, c.grant.name, result).Inc()
 }
 
-func (m *Metrics) breakerChanged(upstream string, to breaker.State) {
+func (m *Metrics) breakerChanged(upstream string, to, worst breaker.State) {
 	m.changes.WithLabelValues(upstream, string(to)).Inc()
-	m.history.changed(upstream, to, time.Now())
+	m.history.changed(upstream, worst, time.Now())
 }
+
+func (m *Metrics) silentTokens()      { m.silent.WithLabelValues("tokens").Inc() }
+func (m *Metrics) silentPassthrough() { m.silent.WithLabelValues("passthrough").Inc() }
 
 // limits notes what an answer of Instagram's says of the app's rate limits.
 func (m *Metrics) limits(app string, h http.Header) {

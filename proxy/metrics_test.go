@@ -124,10 +124,12 @@ func exercised(t *testing.T) *Metrics {
 	o.Metrics, o.Cache = m, newCacheWatchedBy(t, m)
 	p := newProxy(t, o)
 	_ = ask(p, get(target("IGAAshort")))
-	_ = ask(p, get(target("flaky-1")))
+	_ = ask(p, get(target("flaky500-1")))
 	m.RedisError("claim", "timeout")
 	m.RedisState(true)
-	p.breakerChanged(upstreamGraph, breaker.Closed, breaker.Open)
+	p.breakerChanged(circuit{"default", "exchange", ""}, upstreamGraph, breaker.Closed, breaker.Open, breaker.Open)
+	m.silentTokens()
+	m.silentPassthrough()
 	m.Lookup(cache.TierRedis, "unsealed")
 	m.Claim(cache.Leader)
 	m.limits("default", http.Header{"X-App-Usage": {`{"call_count":1}`}})
@@ -255,7 +257,7 @@ func TestOutcomesAndSourcesAreThoseDocumented(t *testing.T) {
 }
 
 var allClasses = []class{classRequest, classToken, classStanding, classSecret, classRefused, classAppLimit, classUserLimit, classTransient,
-	classBroken, classUnreached, classTimeout, classHeld, classInternal}
+	classBroken, classUnreached, classTimeout, classSilent, classHeld, classInternal}
 
 // allClasses is whole: class.go is read for constants that it lacks.
 func TestEveryClassIsKnownHere(t *testing.T) {

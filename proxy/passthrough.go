@@ -29,13 +29,13 @@ type PassthroughOptions struct {
 
 // passthrough is the way past the steps: a reverse proxy that streams. The token calls can't be reached on it.
 type passthrough struct {
-	options   PassthroughOptions
-	bases     map[Service]*url.URL
-	proxy     *httputil.ReverseProxy
-	transport *http.Transport
-	maxJSON   int64
-	metrics   *Metrics
-	paging    map[Service]*regexp.Regexp // the name and the base of a paging URL
+	options PassthroughOptions
+	bases   map[Service]*url.URL
+	proxy   *httputil.ReverseProxy
+	out     *outbound
+	maxJSON int64
+	metrics *Metrics
+	paging  map[Service]*regexp.Regexp // the name and the base of a paging URL
 }
 
 // passage is one request on that way.
@@ -64,11 +64,10 @@ func newPassthrough(o Options, metrics *Metrics) *passthrough {
 		Instagram: pagingOf(past.bases[Instagram], "https://graph.instagram.com"),
 		Threads:   pagingOf(past.bases[Threads], "https://graph.threads.net"),
 	}
-	transport := newTransport(o)
-	transport.DisableCompression = true // what the app did not ask for is not added
-	past.transport = transport
+	past.out = newOutbound(o, metrics.silentPassthrough)
+	past.out.configure(func(t *http.Transport) { t.DisableCompression = true }) // what the app did not ask for is not added
 	past.proxy = &httputil.ReverseProxy{
-		Transport:      transport,
+		Transport:      past.out,
 		Rewrite:        past.rewrite,
 		ModifyResponse: past.modify,
 		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { past.fail(r, err) },
@@ -290,8 +289,6 @@ func (past *passthrough) fail(r *http.Request, err error) {
 		on.failed = errTooLarge
 	case errors.Is(err, errTooLong), errors.Is(err, errSwitching):
 		on.failed = errBadAnswer(err.Error())
-	case timedOut(r.Context(), err):
-		on.failed = errTimeout()
 	default:
 		on.failed = noAnswer(r.Context(), err).err
 	}

@@ -29,9 +29,9 @@ func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 	if err != nil {
 		return nil, err
 	}
-	ask := &upstream{transport: newTransport(o), timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
-		budget: newRetryBudget(), left: func(string) bool { return false }, userAgent: userAgent(o.Version), metrics: NewMetrics()}
-	defer ask.retire()
+	ask := &upstream{out: newOutbound(o, func() {}), timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
+		budget: newRetryBudget(), open: func(call) bool { return false }, userAgent: userAgent(o.Version), metrics: NewMetrics()}
+	defer ask.out.CloseIdleConnections()
 	for _, a := range apps {
 		a.hold.use(a.secrets)
 		of := ""

@@ -61,7 +61,7 @@ type Options struct {
 	Timeout time.Duration
 	// MaxResponseBytes bounds an answer of Instagram's, after inflating. Required.
 	MaxResponseBytes int64
-	// MaxInFlight bounds the calls to Instagram under way. Required.
+	// MaxInFlight bounds the calls in flight to each of Meta's hosts. Required.
 	MaxInFlight int
 	// Retries after a call that brought no answer: 0 or 1.
 	Retries int
@@ -110,9 +110,10 @@ type Proxy struct {
 // carried is what survives a Reload.
 type carried struct {
 	cache    *cache.Cache
-	breakers map[string]*breaker.Breaker // by upstream
+	circuits *circuits
+	failures *failures
 	flights  *flights
-	places   *places
+	places   map[string]*places // by upstream
 	holds    *holds
 	retries  *retryBudget
 	metrics  *Metrics
@@ -143,21 +144,17 @@ func New(o Options) (*Proxy, error) {
 	if o.MaxInFlight < 1 {
 		return nil, fmt.Errorf("upstream max_in_flight is %d: it must be at least 1", o.MaxInFlight)
 	}
-	p := &Proxy{carried: carried{cache: o.Cache, breakers: map[string]*breaker.Breaker{}, flights: &flights{}, places: newPlaces(o.MaxInFlight), holds: &holds{},
-		retries: newRetryBudget(), metrics: o.Metrics, log: o.Logger, tracing: newTracing(o.Tracer)}}
+	p := &Proxy{carried: carried{cache: o.Cache, failures: newFailures(o.Breaker.Interval), flights: &flights{}, places: placesOf(o.MaxInFlight),
+		holds: &holds{}, retries: newRetryBudget(), metrics: o.Metrics, log: o.Logger, tracing: newTracing(o.Tracer)}}
 	if p.carried.log == nil {
 		p.carried.log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	if p.carried.metrics == nil {
 		p.carried.metrics = NewMetrics()
 	}
-	for _, name := range upstreams {
-		o.Breaker.OnChange = func(from, to breaker.State) { p.breakerChanged(name, from, to) }
-		b, err := breaker.New(o.Breaker)
-		if err != nil {
-			return nil, err
-		}
-		p.carried.breakers[name] = b
+	var err error
+	if p.carried.circuits, err = newCircuits(o.Breaker, p.breakerChanged); err != nil {
+		return nil, err
 	}
 	if err := p.Reload(o); err != nil {
 		return nil, err
@@ -184,9 +181,10 @@ func (p *Proxy) Reload(o Options) error {
 		a.hold.use(a.secrets)
 	}
 	if last := p.current.Swap(next); last != nil {
-		last.retire()
+		last.closeIdle()
 	}
 	p.carried.cache.Retain(epochs)
+	p.carried.circuits.retain(next.apps)
 	return nil
 }
 
@@ -259,11 +257,9 @@ func newEngine(o Options, c carried) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	ask := &upstream{transport: newTransport(o), timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
-		budget: c.retries, userAgent: userAgent(o.Version), metrics: c.metrics,
-		// Half-open is not left alone: the one probe may meet a kept connection that died during the outage.
-		left: func(name string) bool { return c.breakers[name].State() == breaker.Open }}
-	guard := &guarded{next: c.tracing.asked(ask), breakers: c.breakers, places: c.places, timeout: o.Timeout, log: c.log}
+	ask := &upstream{out: newOutbound(o, c.metrics.silentTokens), timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
+		budget: c.retries, userAgent: userAgent(o.Version), metrics: c.metrics, open: c.circuits.isOpen}
+	guard := &guarded{next: c.tracing.asked(ask), circuits: c.circuits, failures: c.failures, places: c.places, timeout: o.Timeout, log: c.log}
 	claim := &claimed{cache: c.cache, negativeTTL: o.NegativeTTL, next: c.tracing.guarded(guard)}
 	join := &deduped{next: c.tracing.claimed(claim), budget: o.Budget(), log: c.log, flights: c.flights}
 	e := &engine{apps: apps, grants: table, gate: newGate(hosts, o.AnyHost), trust: trust{o.Bearer}, lines: &hitLines{most: int64(o.HitLines)},
@@ -278,11 +274,12 @@ func newEngine(o Options, c carried) (*engine, error) {
 	return e, nil
 }
 
-// retire ends the connections of an engine that is no longer the current one.
-func (e *engine) retire() {
-	e.ask.retire()
+// closeIdle closes the kept connections to Meta that no call uses now. Those of calls in flight are closed when the call ends, unless
+// another call begins first.
+func (e *engine) closeIdle() {
+	e.ask.out.CloseIdleConnections()
 	if e.past != nil {
-		e.past.transport.CloseIdleConnections() // those of calls under way end with their idle time-out
+		e.past.out.CloseIdleConnections()
 	}
 }
 
@@ -291,13 +288,7 @@ func (e *engine) retire() {
 func (o Options) Budget() time.Duration { return o.ClaimBudget + o.Timeout + 100*time.Millisecond }
 
 // EndIdle ends the kept connections to Instagram that no call uses now: they hold descriptors, which may have run out.
-func (p *Proxy) EndIdle() {
-	e := p.current.Load()
-	e.ask.transport.CloseIdleConnections()
-	if e.past != nil {
-		e.past.transport.CloseIdleConnections()
-	}
-}
+func (p *Proxy) EndIdle() { p.current.Load().closeIdle() }
 
 // Drain turns readiness off; requests go on being answered.
 func (p *Proxy) Drain() { p.draining.Store(true) }
@@ -305,15 +296,16 @@ func (p *Proxy) Drain() { p.draining.Store(true) }
 // Close waits until no flight is in the air, bounded by ctx. Call it when the HTTP server has stopped taking requests.
 func (p *Proxy) Close(ctx context.Context) error {
 	p.Drain()
-	defer p.current.Load().retire()
+	defer p.current.Load().closeIdle()
 	return p.carried.flights.wait(ctx)
 }
 
-func (p *Proxy) breakerChanged(name string, from, to breaker.State) {
-	p.carried.metrics.breakerChanged(name, to)
+func (p *Proxy) breakerChanged(of circuit, upstream string, from, to, worst breaker.State) {
+	p.carried.metrics.breakerChanged(upstream, to, worst)
 	level := slog.LevelInfo
 	if to == breaker.Open {
 		level = slog.LevelWarn
 	}
-	p.carried.log.Log(context.Background(), level, "breaker changed", "step", "guard", "upstream", name, "from", from, "to", to)
+	p.carried.log.Log(context.Background(), level, "breaker changed", "step", "guard", "upstream", upstream, "app", of.app, "grant", of.grant,
+		"from", from, "to", to)
 }

@@ -59,11 +59,11 @@ func sourceOf(claim *cache.Claim) source {
 	return source(claim.Tier)
 }
 
-// fail tells the other sidecars of a failure that would meet them as well. One that is this sidecar's own (its breaker is open, it is
-// overloaded, it has a fault) is kept to itself: the next one who asks may do better.
+// fail shares a failure with the other sidecars if Meta said it. Any other failure is this sidecar's own (Meta is out of its reach, its
+// breaker is open, it is overloaded): the lease is freed, and the next sidecar may do better.
 func fail(claim *cache.Claim, err error) {
 	var e *GraphError
-	if errors.As(err, &e) && e.class.ill() {
+	if errors.As(err, &e) && (e.class == classTransient || e.class == classBroken) {
 		tell(claim, e)
 	}
 }

@@ -3,13 +3,15 @@ package proxy
 import (
 	"context"
 	"net"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
 )
 
-// nameServer answers every query over UDP: with "no such name", or with 127.0.0.1 once there is true. The question is sent back as it came.
-func nameServer(t *testing.T, there *atomic.Bool) *net.Resolver {
+// nameServer answers every query over UDP but the first ones, which it drops: with "no such name", or with 127.0.0.1 once there is true. The
+// question is sent back as it came.
+func nameServer(t *testing.T, there *atomic.Bool, drop int) *net.Resolver {
 	t.Helper()
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -24,6 +26,10 @@ func nameServer(t *testing.T, there *atomic.Bool) *net.Resolver {
 			n, from, err := c.ReadFrom(query)
 			if err != nil {
 				return
+			}
+			if drop > 0 {
+				drop--
+				continue
 			}
 			_, _ = c.WriteTo(nameReply(query[:n], there.Load()), from)
 		}
@@ -52,6 +58,11 @@ func nameReply(query []byte, there bool) []byte {
 	return reply
 }
 
+// withoutProxy ignores HTTPS_PROXY and its siblings: a proxy would resolve the name itself.
+func withoutProxy(p *Proxy) {
+	p.current.Load().ask.out.configure(func(transport *http.Transport) { transport.Proxy = nil })
+}
+
 func TestANameThatDoesNotResolveAndThenDoes(t *testing.T) {
 	base, asked := saying(t, reply(200, goodToken))
 	_, port, _ := strings.Cut(strings.TrimPrefix(base, "http://"), ":")
@@ -60,9 +71,8 @@ func TestANameThatDoesNotResolveAndThenDoes(t *testing.T) {
 	var log strings.Builder
 	o.Logger = textLogger(&log)
 	p := newProxy(t, o)
-	transport := p.current.Load().ask.transport
-	transport.Proxy = nil // which would resolve the name itself
-	transport.DialContext = (&net.Dialer{Resolver: nameServer(t, &there)}).DialContext
+	withoutProxy(p)
+	p.current.Load().ask.out.dialer.Resolver = nameServer(t, &there, 0)
 	w := ask(p, get(target("IGAAshort")))
 	if e := errorIn(t, w.Body.Bytes()); w.Code != 503 || e.Subcode != subUnreachable || w.Header().Get("Retry-After") == "" || !strings.Contains(log.String(), "resolve") {
 		t.Errorf("without the name: got %d/%d\n%s", w.Code, e.Subcode, log.String())
@@ -70,5 +80,20 @@ func TestANameThatDoesNotResolveAndThenDoes(t *testing.T) {
 	there.Store(true)
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || asked.Load() != 1 {
 		t.Errorf("with the name: got %d after %d calls", w.Code, asked.Load())
+	}
+}
+
+// A lost packet costs its retransmission (5 s by default, resolv.conf(5)) and not the call.
+func TestALostDNSPacketCostsItsRetransmission(t *testing.T) {
+	t.Parallel() // it waits for the resolver
+	base, asked := saying(t, reply(200, goodToken))
+	_, port, _ := strings.Cut(strings.TrimPrefix(base, "http://"), ":")
+	var there atomic.Bool
+	there.Store(true)
+	p := newProxy(t, optionsFor(t, "http://instagram.example:"+port, nil))
+	withoutProxy(p)
+	p.current.Load().ask.out.dialer.Resolver = nameServer(t, &there, 2) // the queries for A and AAAA
+	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || asked.Load() != 1 {
+		t.Errorf("got %d %s after %d calls", w.Code, w.Body, asked.Load())
 	}
 }

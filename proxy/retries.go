@@ -76,13 +76,6 @@ func (u *upstream) again(ctx context.Context, c call) bool {
 	return result == retrySpent
 }
 
-// atOnce is again for the transport, which repeats without a pause.
-func (u *upstream) atOnce(c call) bool {
-	result := u.permit(c)
-	u.metrics.repeated(c, result)
-	return result == retrySpent
-}
-
 func (u *upstream) permit(c call) string {
 	switch {
 	case u.held(c):
@@ -95,7 +88,7 @@ func (u *upstream) permit(c call) string {
 
 // held reports whether Instagram is left alone by now: a call that began before may end, and asks no more.
 func (u *upstream) held(c call) bool {
-	return u.left(c.grant.upstream) || c.app.hold.check(time.Now()) != nil
+	return u.open(c) || c.app.hold.check(time.Now()) != nil
 }
 
 // retryPause is the longest pause before a repetition. It is fully jittered, so that many calls that failed at once, and many sidecars,

@@ -105,10 +105,10 @@ func TestACallIsNotRepeated(t *testing.T) {
 			limit.RetryAt = time.Now().Add(time.Hour)
 			c.app.hold.hear(answer{refusal: limit}, true, time.Now())
 		}, result: retryHeld},
-		"against an open breaker": {spoil: func(u *upstream, _ call) { u.left = func(string) bool { return true } }, result: retryHeld},
+		"against an open breaker": {spoil: func(u *upstream, _ call) { u.open = func(call) bool { return true } }, result: retryHeld},
 		"against a breaker that opens in the pause before": {spoil: func(u *upstream, _ call) {
 			looked := 0
-			u.left = func(string) bool { looked++; return looked > 1 }
+			u.open = func(call) bool { looked++; return looked > 1 }
 		}, result: retryHeld},
 		"beyond the budget":             {spoil: func(u *upstream, _ call) { u.budget.spare = -1000 }, result: retryDenied},
 		"beyond its time":               {spoil: func(u *upstream, _ call) { u.timeout = time.Nanosecond }},
@@ -144,26 +144,6 @@ func TestACallIsNotRepeated(t *testing.T) {
 func retried(t *testing.T, m *Metrics, result string) float64 {
 	t.Helper()
 	return countedAs(t, m, "igproxy_upstream_retries_total", result)
-}
-
-// The transport repeats by itself, past every pause: it is held to the same budget.
-func TestTheTransportsOwnRepetitionIsPaidForAsWell(t *testing.T) {
-	base, count := keptThenDead(t, 1)
-	p := newProxy(t, optionsFor(t, base, nil))
-	if w := ask(p, get(target("IGAAwarm"))); w.Code != 200 {
-		t.Fatal(w.Code)
-	}
-	p.carried.retries.spare = -1000
-	if w := ask(p, get(target("IGAAshort"))); w.Code != 503 {
-		t.Errorf("got %d", w.Code)
-	}
-	p.current.Load().ask.retire()
-	if got := count(); got != 2 {
-		t.Errorf("sent %d times without a budget, want 2: one for each token", got)
-	}
-	if got := retried(t, p.carried.metrics, retryDenied); got == 0 {
-		t.Error("not counted as denied")
-	}
 }
 
 func TestTheRetryBudgetSurvivesAReload(t *testing.T) {

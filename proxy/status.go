@@ -267,9 +267,10 @@ func latencyOf(h histogram) Latency {
 
 func (b *board) upstreams(results map[string]uint64) Upstreams {
 	c := b.proxy.carried
-	u := Upstreams{InFlight: c.places.taken(), Most: cap(c.places.free), Results: results}
+	u := Upstreams{Results: results}
 	for _, name := range upstreams {
-		u.Breakers = append(u.Breakers, BreakerView{name, string(c.breakers[name].State()), c.metrics.history.of(name)})
+		u.InFlight, u.Most = u.InFlight+c.places[name].taken(), cap(c.places[name].free)
+		u.Breakers = append(u.Breakers, BreakerView{name, string(c.circuits.worst(name)), c.metrics.history.of(name)})
 	}
 	return u
 }

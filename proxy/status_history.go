@@ -50,7 +50,11 @@ func (h *history) changed(upstream string, to breaker.State, at time.Time) {
 	if h.changes == nil {
 		h.changes = map[string][]Change{}
 	}
-	list := append(h.changes[upstream], Change{at, to})
+	list := h.changes[upstream]
+	if len(list) > 0 && list[len(list)-1].To == to { // another breaker of the upstream is worse
+		return
+	}
+	list = append(list, Change{at, to})
 	h.changes[upstream] = list[max(0, len(list)-maxChanges):]
 }
 

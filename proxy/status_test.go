@@ -143,7 +143,9 @@ func TestTheLastTwentyChangesOfEachBreakerAreKept(t *testing.T) {
 	var h history
 	start := time.Now()
 	for i := range 25 {
-		h.changed("instagram", breaker.Open, start.Add(time.Duration(i)*time.Second))
+		to := []breaker.State{breaker.Open, breaker.HalfOpen}[i%2]
+		h.changed("instagram", to, start.Add(time.Duration(i)*time.Second))
+		h.changed("instagram", to, start.Add(time.Duration(i)*time.Second+1)) // another breaker, which changes nothing
 	}
 	h.changed("threads", breaker.HalfOpen, start)
 	got := h.of("instagram")

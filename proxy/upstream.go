@@ -2,15 +2,10 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -19,24 +14,19 @@ import (
 // It speaks through a transport and never an http.Client: a client's errors print the whole URL, and a redirect hands it on as
 // Referer. The client secret is sent from this file alone.
 type upstream struct {
-	transport *http.Transport
-	retired   atomic.Bool                // connections are of no more use once their call has ended
-	timeout   time.Duration              // for all tries together, the body included
-	maxBytes  int64                      // of an answer, after inflating
-	retries   int                        // a call, where the grant may be repeated
-	budget    *retryBudget               // over all calls
-	left      func(upstream string) bool // whether it is left alone: its breaker is open
+	out       *outbound
+	timeout   time.Duration   // for all tries together, the body included
+	maxBytes  int64           // of an answer, after inflating
+	retries   int             // a call, where the grant may be repeated
+	budget    *retryBudget    // over all calls
+	open      func(call) bool // reports whether the breaker of the call's circuit is open
 	userAgent string
 	metrics   *Metrics
 }
 
-// errRepeated cancels a call that the transport would repeat by itself beyond the retries allowed.
-var errRepeated = errors.New("the transport repeated the request too often")
-
 // Exchange asks Instagram. An answer is Instagram's definite word, a token or a refusal; an error is a *GraphError of ours or the
 // transient one Instagram sent. Where Instagram refuses the client secret and the app has another, it asks once more with that one.
 func (u *upstream) Exchange(ctx context.Context, c call) (answer, error) {
-	defer u.sweep()
 	ctx, cancel := context.WithTimeoutCause(ctx, u.timeout, context.DeadlineExceeded)
 	defer cancel()
 	u.budget.earn()
@@ -71,28 +61,14 @@ func (a answer) mayBeSecret(c call) bool {
 // repeatedly asks with one client secret. It repeats only where no answer came or Instagram said to, where the grant allows it, and within
 // the budgets of time and of retries.
 func (u *upstream) repeatedly(ctx context.Context, c call) (answer, error) {
-	sent := 0 // requests on the wire, the transport's own repetitions included
-	for {
-		a, failure := u.try(ctx, c, &sent)
+	for tries := 1; ; tries++ {
+		a, failure := u.try(ctx, c, tries)
 		if failure == nil {
 			return a, nil
 		}
-		if sent > u.repetitions(c) || !failure.repeatable || !u.again(ctx, c) {
+		if tries > u.repetitions(c) || !failure.repeatable || !u.again(ctx, c) {
 			return answer{}, failure.err
 		}
-	}
-}
-
-// retire closes idle connections now, and those of calls under way as each call ends.
-func (u *upstream) retire() {
-	u.retired.Store(true)
-	u.transport.CloseIdleConnections()
-}
-
-// sweep follows every call: its connection was idle before retired is read, so that either retire or sweep finds it.
-func (u *upstream) sweep() {
-	if u.retired.Load() {
-		u.transport.CloseIdleConnections()
 	}
 }
 
@@ -110,10 +86,10 @@ type failure struct {
 	repeatable bool
 }
 
-// try sends one request and reads its answer.
-func (u *upstream) try(ctx context.Context, c call, sent *int) (answer, *failure) {
+// try sends one request, the call's nth, and reads its answer.
+func (u *upstream) try(ctx context.Context, c call, n int) (answer, *failure) {
 	start := time.Now()
-	a, f := u.roundTrip(ctx, c, sent)
+	a, f := u.roundTrip(ctx, c, n)
 	switch {
 	case f != nil:
 		u.metrics.asked(c, f.err.class, time.Since(start))
@@ -125,11 +101,11 @@ func (u *upstream) try(ctx context.Context, c call, sent *int) (answer, *failure
 	return a, f
 }
 
-func (u *upstream) roundTrip(ctx context.Context, c call, sent *int) (answer, *failure) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	res, err := u.transport.RoundTrip(u.request(u.counted(ctx, c, sent, cancel), c))
-	walkOf(ctx).heard(res, *sent)
+func (u *upstream) roundTrip(ctx context.Context, c call, n int) (answer, *failure) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	res, err := u.out.RoundTrip(u.request(ctx, c))
+	walkOf(ctx).heard(res, n)
 	if err != nil {
 		return answer{}, noAnswer(ctx, err)
 	}
@@ -145,34 +121,6 @@ func (u *upstream) roundTrip(ctx context.Context, c call, sent *int) (answer, *f
 		return answer{}, &failure{err: errBadAnswer("longer than upstream.max_response_bytes")}
 	}
 	return u.read(c, res, body)
-}
-
-// counted makes *sent count connections used, not calls of RoundTrip: the transport repeats a GET by itself when a kept connection
-// turns out to be dead, and that repetition is our one retry, not an extra. It is paid for out of the same budget.
-func (u *upstream) counted(ctx context.Context, c call, sent *int, cancel context.CancelCauseFunc) context.Context {
-	*sent++
-	first := true
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
-		if first {
-			first = false
-			return
-		}
-		if !c.grant.repeatable { // the transport repeats a POST only where nothing of it was written
-			return
-		}
-		if *sent++; *sent > u.repetitions(c)+1 || !u.atOnce(c) {
-			cancel(errRepeated)
-			if !sharedConn(got.Conn) {
-				_ = got.Conn.Close() // HTTP/1 writes the request while it notices that it is cancelled
-			}
-		}
-	}})
-}
-
-// sharedConn reports whether other calls use the connection too, as those of HTTP/2 do. HTTP/2 looks at the context before it writes.
-func sharedConn(c net.Conn) bool {
-	over, ok := c.(*tls.Conn)
-	return ok && over.ConnectionState().NegotiatedProtocol == "h2"
 }
 
 // request builds the query or the form from nothing. Nothing the app sent is in it but the token, or the code and its redirect_uri.
@@ -195,7 +143,7 @@ func (u *upstream) request(ctx context.Context, c call) *http.Request {
 	q.Set("redirect_uri", c.redirect)
 	form := q.Encode()
 	r.Header["Content-Type"] = []string{"application/x-www-form-urlencoded"}
-	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(form)), int64(len(form)) // without GetBody: the transport can't send it twice
+	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(form)), int64(len(form))
 	return r.WithContext(ctx)
 }
 

@@ -14,8 +14,8 @@ import (
 // noAnswer says how a call ended before an answer's first byte.
 func noAnswer(ctx context.Context, err error) *failure {
 	switch {
-	case errors.Is(context.Cause(ctx), errRepeated):
-		return &failure{err: errUnreachable("closed")}
+	case isSilent(err):
+		return &failure{err: errSilent()}
 	case timedOut(ctx, err):
 		return &failure{err: errTimeout()}
 	}

@@ -77,10 +77,10 @@ func TestEachWayToFailHasItsKind(t *testing.T) {
 		if c.ca != nil {
 			o.UpstreamCAs = c.ca.CA()
 		}
-		transport := newTransport(o)
-		defer transport.CloseIdleConnections()
+		out := newOutbound(o, func() {})
+		defer out.CloseIdleConnections()
 		u, _ := url.Parse(c.base + "/")
-		res, err := transport.RoundTrip(&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}})
+		res, err := out.RoundTrip(&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}})
 		if err == nil {
 			res.Body.Close()
 			t.Errorf("%s: answered", name)

@@ -146,63 +146,72 @@ func TestNoAnswerIsRepeatedOnce(t *testing.T) {
 	}
 }
 
-// keptThenDead answers the first request of each connection, once all have come, and dies on the second without a byte. count waits for the
-// connections to end.
+// keptThenDead answers the first request of each connection, once all have come, and closes the connection on the second without a byte.
+// It returns the number of requests read.
 func keptThenDead(t *testing.T, connections int) (base string, count func() int32) {
 	var requests atomic.Int32
-	var together, open sync.WaitGroup
+	var together sync.WaitGroup
 	together.Add(connections)
-	open.Add(connections)
 	base = rawUpstream(t, func(n int, c net.Conn, r *bufio.Reader) {
-		if n <= connections {
-			defer open.Done()
-		}
 		for first := true; ; first = false {
 			if _, err := http.ReadRequest(r); err != nil {
 				return
 			}
 			requests.Add(1)
-			if !first || n > connections {
+			if !first {
 				return
 			}
-			together.Done()
-			together.Wait()
+			if n <= connections {
+				together.Done()
+				together.Wait()
+			}
 			_, _ = io.WriteString(c, reply(200, goodToken))
 		}
 	})
-	return base, func() int32 {
-		open.Wait()
-		return requests.Load()
+	return base, requests.Load
+}
+
+// A kept connection that turns out to be dead costs the call nothing: it goes out again on a new connection, whatever retries are allowed,
+// and no second kept connection is tried.
+func TestADeadKeptConnectionCostsNoCall(t *testing.T) {
+	const kept = 4
+	for retries := range 2 {
+		base, count := keptThenDead(t, kept)
+		o := optionsFor(t, base, nil)
+		o.Retries = retries
+		p := newProxy(t, o)
+		p.carried.retries.spare = -1000 // there is no budget for a retry
+		var wg sync.WaitGroup
+		for n := range kept {
+			wg.Go(func() {
+				if w := ask(p, get(target(fmt.Sprintf("IGAAwarm%d", n)))); w.Code != 200 {
+					t.Errorf("warming up: %d %s", w.Code, w.Body)
+				}
+			})
+		}
+		wg.Wait()
+		if w := ask(p, get(target("IGAAshort"))); w.Code != 200 {
+			t.Errorf("%d retries: got %d %s, want 200", retries, w.Code, w.Body)
+		}
+		if got := count() - kept; got != 2 {
+			t.Errorf("%d retries: the call was sent %d times, want 2: on a dead connection and on a new one", retries, got)
+		}
 	}
 }
 
-// Go's transport repeats a GET by itself, as often as it finds kept connections that turn out to be dead.
-func TestTheTransportsOwnRepetitionIsTheRetry(t *testing.T) {
-	const kept = 4
-	for retries, want := range []int32{1, 2} {
-		for range 10 { // what must not be sent would be sent in a race
-			base, count := keptThenDead(t, kept)
-			o := optionsFor(t, base, nil)
-			o.Retries = retries
-			p := newProxy(t, o)
-			var wg sync.WaitGroup
-			for n := range kept {
-				wg.Go(func() {
-					if w := ask(p, get(target(fmt.Sprintf("IGAAwarm%d", n)))); w.Code != 200 {
-						t.Errorf("warming up: %d %s", w.Code, w.Body)
-					}
-				})
-			}
-			wg.Wait()
-			w := ask(p, get(target("IGAAshort")))
-			if e := errorIn(t, w.Body.Bytes()); w.Code != 503 || e.Subcode != subUnreachable {
-				t.Errorf("got %d/%d", w.Code, e.Subcode)
-			}
-			p.current.Load().ask.retire()
-			if got := count() - kept; got != want {
-				t.Fatalf("%d retries: sent %d times, want %d", retries, got, want)
-			}
+// A code works once, so whether a dead connection lost it before or after it was used must never be in question.
+func TestACodeNeverRidesOnAKeptConnection(t *testing.T) {
+	base, count := keptThenDead(t, 1)
+	o := optionsFor(t, base, nil)
+	o.Apps[0].ID, o.Apps[0].RedirectURIs, o.LoginURL = shopID, []string{callback}, o.UpstreamURL
+	w := &world{p: newProxy(t, o)}
+	for n := range 4 {
+		if r := w.post("/oauth/access_token", codeForm(fmt.Sprintf("code-%d", n))); r.Code != 200 {
+			t.Errorf("code %d: got %d %s", n, r.Code, r.Body)
 		}
+	}
+	if got := count(); got != 4 {
+		t.Errorf("4 codes were sent %d times", got)
 	}
 }
 
@@ -259,7 +268,7 @@ func TestTheTimeOutCoversEverything(t *testing.T) {
 		if w.Code != c.status {
 			t.Errorf("%s: got %d %s, want %d", name, w.Code, w.Body, c.status)
 		}
-		if n := p.carried.places.taken(); n != 0 {
+		if n := p.carried.places[upstreamGraph].taken(); n != 0 {
 			t.Errorf("%s: %d places are still taken", name, n)
 		}
 		if n := i.CallsFor(c.token); n > 1 {

@@ -23,6 +23,7 @@ missing() {
     return
   fi
   has redis-sentinel || need redis-sentinel redis-sentinel
+  has nginx || need nginx nginx-light # an edge that ends connections: integration/faults_dead_connections_test.go
   has curl || need curl curl ca-certificates
   has node || need node nodejs
   has npm || need npm npm
@@ -61,13 +62,13 @@ if has apt-get; then
 elif has dnf && [ "$what" = peers ]; then
   $sudo dnf install -y -q redis gcc nginx varnish wrk util-linux
 elif has dnf; then
-  $sudo dnf install -y -q redis gcc curl python3-requests-oauthlib nodejs npm perl ruby wrk httpd-tools chromium golang-github-prometheus
+  $sudo dnf install -y -q redis gcc nginx curl python3-requests-oauthlib nodejs npm perl ruby wrk httpd-tools chromium golang-github-prometheus
 elif has apk && [ "$what" = peers ]; then
   $sudo apk add --quiet redis build-base nginx varnish wrk util-linux
 elif has apk; then
-  $sudo apk add --quiet redis build-base curl python3 nodejs npm perl ruby wrk apache2-utils hey chromium prometheus
+  $sudo apk add --quiet redis build-base nginx curl python3 nodejs npm perl ruby wrk apache2-utils hey chromium prometheus
 elif has brew; then
-  brew install --quiet redis python node perl ruby wrk hey chromium prometheus
+  brew install --quiet redis nginx python node perl ruby wrk hey chromium prometheus
 else
   echo "no known package manager" >&2
 fi

@@ -96,7 +96,7 @@ func settings() []setting {
 		{key: "upstream.max_response_bytes", kind: kindSize, low: 1 << 10, high: 16 << 20, field: func(c *Config) any { return &c.Upstream.MaxResponseBytes },
 			doc: "The largest answer read from Instagram, after inflating. A larger one counts as nonsense."},
 		{key: "upstream.max_in_flight", kind: kindCount, low: 1, high: 100_000, field: func(c *Config) any { return &c.Upstream.MaxInFlight },
-			doc: "How many exchanges may be under way at once. Further ones get 503; tokens in the cache are still served."},
+			doc: "How many exchanges may be in flight to each of Meta's hosts. Further ones get 503; tokens in the cache are still served."},
 		{key: "upstream.retries", kind: kindCount, low: 0, high: 1, field: func(c *Config) any { return &c.Upstream.Retries },
 			doc: "How often an exchange that brought no answer is tried again, within upstream.timeout."},
 
@@ -162,7 +162,7 @@ func settings() []setting {
 			doc: "How long a sidecar waits for another one's answer before it asks Instagram itself."},
 
 		{key: "breaker.failures", kind: kindCount, low: 1, high: million, field: func(c *Config) any { return &c.Breaker.Failures },
-			doc: "So many failures in a row open the breaker: Instagram is then left alone for a while."},
+			doc: "The number of failures in a row that opens a breaker: Instagram is then not asked for a while. Each app, grant and redirect_uri has a breaker of its own, and a token counts once."},
 		{key: "breaker.ratio", kind: kindRatio, low: 0, high: 1, field: func(c *Config) any { return &c.Breaker.Ratio },
 			doc: "The share of failures within breaker.interval that opens it too."},
 		{key: "breaker.min_requests", kind: kindCount, low: 1, high: million, field: func(c *Config) any { return &c.Breaker.MinRequests },

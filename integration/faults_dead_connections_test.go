@@ -1,0 +1,279 @@
+package integration
+
+// Connections to Meta that die without a word (a NAT device or a firewall loses its state; no FIN comes, new connections work), and an
+// edge that ends connections after any number of requests or allows one stream. Neither may become an outage.
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// nginxPath finds nginx, which some distributions keep out of a user's PATH.
+func nginxPath(t *testing.T) string {
+	t.Helper()
+	for _, path := range []string{"nginx", "/usr/sbin/nginx", "/usr/local/sbin/nginx", "/opt/homebrew/bin/nginx"} {
+		if found, err := exec.LookPath(path); err == nil {
+			return found
+		}
+	}
+	t.Fatal("nginx is not installed: run make deps")
+	return ""
+}
+
+const nginxEdgeConf = `daemon off;
+worker_processes 1;
+pid DIR/nginx.pid;
+error_log DIR/error.log warn;
+events { worker_connections 2048; }
+http {
+  access_log off;
+  client_body_temp_path DIR/body;
+  proxy_temp_path DIR/proxy;
+  fastcgi_temp_path DIR/fastcgi;
+  uwsgi_temp_path DIR/uwsgi;
+  scgi_temp_path DIR/scgi;
+  keepalive_requests REQUESTS;
+  http2_max_concurrent_streams STREAMS;
+  upstream standin { server TARGET; keepalive 64; }
+  server {
+    listen ADDR ssl http2;
+    ssl_certificate CERT;
+    ssl_certificate_key KEY;
+    location / { proxy_pass http://standin; proxy_http_version 1.1; proxy_set_header Connection ""; }
+  }
+}
+`
+
+// nginxEdge starts nginx, with TLS and HTTP/2, in front of the stand-in. It ends with the test.
+func nginxEdge(t *testing.T, target string, requests, streams int) (base, caFile string) {
+	t.Helper()
+	dir := t.TempDir()
+	authority := newAuthority(t)
+	certPEM, keyPEM := authority.sign(t, "edge", "localhost")
+	cert, key := file(t, "edge.pem", certPEM), file(t, "edge-key.pem", keyPEM)
+	addr := freeAddress(t)
+	conf := filepath.Join(dir, "nginx.conf")
+	text := strings.NewReplacer("DIR", dir, "REQUESTS", fmt.Sprint(requests), "STREAMS", fmt.Sprint(streams), "TARGET", target, "ADDR", addr,
+		"CERT", cert, "KEY", key).Replace(nginxEdgeConf)
+	must(t, os.WriteFile(conf, []byte(text), 0o600))
+	cmd := exec.Command(nginxPath(t), "-c", conf, "-e", filepath.Join(dir, "error.log"))
+	must(t, cmd.Start())
+	exited := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(exited) }() // ends with the process
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-exited
+		if t.Failed() {
+			log, _ := os.ReadFile(filepath.Join(dir, "error.log"))
+			t.Logf("nginx: %s", log)
+		}
+	})
+	client := authority.client(t, nil, false)
+	eventually(t, "nginx listens", func() bool {
+		_, err := fetch(t.Context(), client, "https://"+addr+"/nothing")
+		return err == nil
+	})
+	return "https://" + addr, authority.file
+}
+
+// results counts answers by status.
+type results struct {
+	mu  sync.Mutex
+	all map[int]int
+}
+
+func (r *results) add(status int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.all == nil {
+		r.all = map[int]int{}
+	}
+	r.all[status]++
+}
+
+// An edge that ends a connection after N requests, or lets one stream be open at a time, as nginx does by default after 1,000.
+func TestAnEdgeThatEndsConnectionsGracefullyCostsNoCall(t *testing.T) {
+	const callers = 60
+	for _, c := range []struct{ requests, streams, tokens int }{{1, 128, 600}, {2, 1, 600}, {10, 2, 900}, {1000, 128, 2400}} {
+		t.Run(fmt.Sprintf("%d requests, %d streams", c.requests, c.streams), func(t *testing.T) {
+			ig, upstream := instagram(t, proxytest.ServerOptions{})
+			ig.SetLatency(20 * time.Millisecond)
+			edge, ca := nginxEdge(t, upstream.Addr, c.requests, c.streams)
+			p := fast(t, 1, "UPSTREAM_URL="+edge, "UPSTREAM_LOGIN_URL="+edge, "UPSTREAM_CA_FILE="+ca, "LOG_LEVEL=info", "APP_ID="+appID,
+				"REDIRECT_URIS="+callback, "UPSTREAM_RETRIES=0")[0]
+			var exchanges, codes results
+			next := make(chan int)
+			var all sync.WaitGroup
+			for range callers {
+				all.Go(func() {
+					for i := range next {
+						if i%10 == 0 {
+							if r, err := callBack(t.Context(), p, appID, fmt.Sprintf("AQ-code-%d", i)); err == nil {
+								codes.add(r.status)
+							}
+							continue
+						}
+						if r, err := p.try(t.Context(), fmt.Sprintf("IGAA-%d", i)); err == nil {
+							exchanges.add(r.status)
+						}
+					}
+				})
+			}
+			for i := range c.tokens {
+				next <- i
+			}
+			close(next)
+			all.Wait()
+			if exchanges.all[200] != c.tokens*9/10 || codes.all[200] != c.tokens/10 {
+				t.Errorf("exchanges %v, codes %v; want all %d good", exchanges.all, codes.all, c.tokens)
+			}
+			if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
+				t.Errorf("the breaker changed %v times", changes)
+			}
+		})
+	}
+}
+
+// Each connection that died may cost one call. Calls that begin a few seconds later are good, whatever the kind; a code is never lost.
+func TestConnectionsToMetaThatDieSilentlyCostAtMostACallEach(t *testing.T) {
+	const kept = 12
+	ig, upstream := instagram(t, proxytest.ServerOptions{TLS: true})
+	way := newRelay(t, upstream.Addr)
+	base := "https://" + way.addr
+	p := serve(t, "UPSTREAM_URL="+base, "UPSTREAM_LOGIN_URL="+base, "UPSTREAM_CA_FILE="+caFile(t, upstream), "UPSTREAM_TIMEOUT=2s",
+		"PASSTHROUGH_TIMEOUT=2s", "APP_ID="+appID, "REDIRECT_URIS="+callback)
+	long := p.ask(t, "IGAA-profile").token()
+	kinds := map[string]func(n int) (int, error){
+		"exchange": func(n int) (int, error) {
+			r, err := p.try(t.Context(), fmt.Sprintf("IGAA-%d", n))
+			return r.status, err
+		},
+		"code": func(n int) (int, error) {
+			r, err := callBack(t.Context(), p, appID, fmt.Sprintf("AQ-code-%d", n))
+			return r.status, err
+		},
+		"passed through": func(int) (int, error) {
+			r, err := fetch(t.Context(), http.DefaultClient, p.url+"/me?fields=user_id&access_token="+long)
+			return r.status, err
+		},
+	}
+	for _, kind := range []string{"exchange", "code", "passed through"} {
+		call := kinds[kind]
+		t.Run(kind, func(t *testing.T) {
+			ig.SetLatency(200 * time.Millisecond) // so that each caller gets a connection of its own
+			crowd(kept, func(i int) {
+				if status, err := call(1000 + i); err != nil || status != 200 {
+					t.Errorf("warming up: %d, %v", status, err)
+				}
+			})
+			ig.SetLatency(0)
+			way.freeze()
+			var lost, late atomic.Int32
+			var all sync.WaitGroup
+			start := time.Now()
+			for n := range 40 { // ten a second
+				all.Go(func() {
+					began := time.Since(start)
+					status, err := call(2000 + n)
+					if err != nil || status != 200 {
+						if lost.Add(1); began > 3*time.Second { // patience is a second
+							late.Add(1)
+						}
+					}
+				})
+				pauseFor(t.Context(), 100*time.Millisecond)
+			}
+			all.Wait()
+			t.Logf("%d calls lost with %d dead connections", lost.Load(), kept)
+			if n := lost.Load(); n > kept || late.Load() > 0 || kind == "code" && n > 0 {
+				t.Errorf("%d calls lost, %d of them late", n, late.Load())
+			}
+		})
+	}
+	if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
+		t.Errorf("the breaker changed %v times", changes)
+	}
+	for _, pool := range []string{"tokens", "passthrough"} {
+		if p.sum(t, "igproxy_upstream_silent_connections_total", `pool="`+pool+`"`) == 0 {
+			t.Errorf("no silent connection of %s is counted", pool)
+		}
+	}
+	causes := 0
+	for _, line := range p.settled(t).lines("request") {
+		if line["cause"] == "a kept connection stayed silent" {
+			causes++
+		}
+	}
+	if causes == 0 {
+		t.Error("the log does not name the cause")
+	}
+}
+
+// A Meta that hangs is still found out: the calls on kept connections say nothing, and those that follow do.
+func TestAMetaThatHangsOpensTheBreaker(t *testing.T) {
+	ig := newEdge(t, nil)
+	p := serve(t, "UPSTREAM_URL="+ig.URL, "UPSTREAM_TIMEOUT=500ms", "BREAKER_FAILURES=5")
+	crowd(4, func(i int) { _, _ = p.try(t.Context(), fmt.Sprintf("IGAA-warm-%d", i)) })
+	ig.SetFault("hang")
+	before := ig.asked("")
+	for i := 0; p.breaker(t) == "closed"; i++ {
+		if i > 20 {
+			t.Fatal("the breaker is closed after 20 calls")
+		}
+		if r := p.ask(t, fmt.Sprintf("IGAA-%d", i)); r.status != 504 {
+			t.Errorf("got %d %s", r.status, r.body)
+		}
+	}
+	if calls := ig.asked("") - before; calls > 5+4 {
+		t.Errorf("%d calls before the breaker opened", calls)
+	}
+}
+
+// A worker keeps asking for one token that Meta fails whatever its health is. Nobody else may notice.
+func TestATokenThatMetaAlwaysFailsIsItsOwnTrouble(t *testing.T) {
+	ig := newEdge(t, nil)
+	p := serve(t, "UPSTREAM_URL="+ig.URL, "BREAKER_OPEN=1s")
+	var repeated, asked int
+	for i := range 60 {
+		r := p.ask(t, "down-1")
+		if e := r.graphError(t); r.status != 502 || e.Code != 2 || !within(r.header.Get("Retry-After"), 30*time.Second) {
+			t.Fatalf("the bad token: %d %s, Retry-After %q", r.status, r.body, r.header.Get("Retry-After"))
+		}
+		if strings.Contains(r.header.Get("Cache-Status"), "failed a moment ago") {
+			repeated++
+		} else {
+			asked++
+		}
+		if i%20 == 10 {
+			if healthy := p.ask(t, fmt.Sprintf("IGAA-%d", i)); healthy.status != 200 {
+				t.Errorf("another user got %d %s", healthy.status, healthy.body)
+			}
+		}
+		pauseFor(t.Context(), 50*time.Millisecond)
+	}
+	if calls := ig.asked("down-1"); asked > 3 || calls > 6 || repeated == 0 {
+		t.Errorf("asked %d times in 3 s, a second time each: %d calls; %d failures were repeated", asked, calls, repeated)
+	}
+	if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
+		t.Errorf("the breaker changed %v times", changes)
+	}
+}
+
+// pauseFor spaces requests out, as an app's users are.
+func pauseFor(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}

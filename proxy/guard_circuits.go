@@ -1,0 +1,85 @@
+package proxy
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/igproxy/igproxy/breaker"
+)
+
+// A circuit is one way of asking Meta: an app's grant and, for a code, its redirect_uri. Each circuit has a breaker of its own, so that an
+// app, a grant or a redirect_uri that Meta always fails takes nothing from the others. All three come from the configuration, which bounds
+// the number of circuits.
+type circuit struct{ app, grant, redirect string }
+
+func circuitOf(c call) circuit { return circuit{c.app.label, c.grant.name, c.redirect} }
+
+// circuits are the breakers, each made when its circuit is first used. Reloads carry them over.
+type circuits struct {
+	options breaker.Options // checked by newCircuits
+	// onChange is called after each change of a breaker: the circuit, its upstream, and the worst state of that upstream's breakers.
+	onChange func(of circuit, upstream string, from, to, worst breaker.State)
+
+	mu  sync.Mutex // protects all
+	all map[circuit]*guardedCircuit
+}
+
+type guardedCircuit struct {
+	*breaker.Breaker
+	upstream string
+}
+
+// newCircuits checks the options, of which OnChange is not used.
+func newCircuits(o breaker.Options, onChange func(of circuit, upstream string, from, to, worst breaker.State)) (*circuits, error) {
+	if _, err := breaker.New(o); err != nil {
+		return nil, err
+	}
+	return &circuits{options: o, onChange: onChange, all: map[circuit]*guardedCircuit{}}, nil
+}
+
+// of returns the breaker of a call's circuit.
+func (s *circuits) of(c call) *breaker.Breaker {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := circuitOf(c)
+	if s.all[key] == nil {
+		o, upstream := s.options, c.grant.upstream
+		o.OnChange = func(from, to breaker.State) { s.onChange(key, upstream, from, to, s.worst(upstream)) }
+		b, _ := breaker.New(o) // the options were checked
+		s.all[key] = &guardedCircuit{b, upstream}
+	}
+	return s.all[key].Breaker
+}
+
+// isOpen reports whether the breaker of a call's circuit refuses calls. A half-open breaker does not.
+func (s *circuits) isOpen(c call) bool { return s.of(c).State() == breaker.Open }
+
+// worst returns the worst state of the breakers of an upstream: open before half-open before closed. An empty name means all upstreams.
+func (s *circuits) worst(upstream string) breaker.State {
+	s.mu.Lock()
+	all := slices.Collect(maps.Values(s.all))
+	s.mu.Unlock()
+	worst := breaker.Closed
+	for _, b := range all { // State may call onChange, so the lock is not held
+		if upstream != "" && b.upstream != upstream {
+			continue
+		}
+		switch state := b.State(); {
+		case state == breaker.Open, state == breaker.HalfOpen && worst == breaker.Closed:
+			worst = state
+		}
+	}
+	return worst
+}
+
+// retain forgets the circuits of apps and redirect_uris that the configuration no longer has.
+func (s *circuits) retain(apps []*app) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.all, func(key circuit, _ *guardedCircuit) bool {
+		return !slices.ContainsFunc(apps, func(a *app) bool {
+			return a.label == key.app && (key.redirect == "" || slices.Contains(a.RedirectURIs, key.redirect))
+		})
+	})
+}

@@ -1,0 +1,106 @@
+package proxy
+
+import (
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/igproxy/igproxy/cache"
+)
+
+// failures remembers which tokens and codes failed lately, so that one of them cannot pass for an outage of Meta: a worker that keeps
+// asking for a token that Meta always fails would otherwise open the breaker for everybody.
+//
+//   - A token that failed is not asked for again during a pause that doubles with each failure; its failure is repeated meanwhile.
+//   - The breaker counts its first failure only, until it succeeds or has not been asked for in breaker.interval.
+//   - It is not a probe of a half-open breaker until twice its pause has passed. The breaker then learns from other tokens first.
+type failures struct {
+	interval time.Duration // of the breaker
+
+	mu  sync.Mutex // protects all
+	all map[cache.ID]tokenFailure
+}
+
+// tokenFailure is the last failure of a token.
+type tokenFailure struct {
+	err   *GraphError
+	at    time.Time
+	pause time.Duration // from at on
+}
+
+const (
+	firstPause = time.Second      // after a token's first failure; each further one doubles it
+	lastPause  = 30 * time.Second // the longest
+	// maxFailed bounds the tokens remembered. Far fewer fail before a breaker opens. Beyond the bound a failure is counted and forgotten.
+	maxFailed = 4096
+)
+
+func newFailures(interval time.Duration) *failures {
+	return &failures{interval: interval, all: map[cache.ID]tokenFailure{}}
+}
+
+// last returns a token's last failure; not ok if there is none to be remembered.
+func (s *failures) last(id cache.ID, now time.Time) (f tokenFailure, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, ok = s.all[id]
+	return f, ok && !s.isOver(f, now)
+}
+
+// isOver reports whether a failure has been forgotten.
+func (s *failures) isOver(f tokenFailure, now time.Time) bool {
+	return now.Sub(f.at) >= max(s.interval, 2*f.pause)
+}
+
+// note remembers a failure and returns it with the time of the next attempt, for the caller.
+func (s *failures) note(id cache.ID, e *GraphError, now time.Time) *GraphError {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pause := firstPause
+	if f, ok := s.all[id]; ok && !s.isOver(f, now) {
+		pause = min(2*f.pause, lastPause)
+	}
+	said := *e
+	if said.RetryAt.Before(now.Add(pause)) {
+		said.RetryAt = now.Add(pause)
+	}
+	if len(s.all) >= maxFailed {
+		maps.DeleteFunc(s.all, func(_ cache.ID, f tokenFailure) bool { return s.isOver(f, now) })
+	}
+	if _, known := s.all[id]; known || len(s.all) < maxFailed {
+		s.all[id] = tokenFailure{err: &said, at: now, pause: pause}
+	}
+	return &said
+}
+
+// forget is for a token that Meta has answered.
+func (s *failures) forget(id cache.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.all, id)
+}
+
+// repeated returns the error to repeat while the token's pause lasts, or nil.
+func (f tokenFailure) repeated(now time.Time) *GraphError {
+	if now.Sub(f.at) >= f.pause {
+		return nil
+	}
+	e := *f.err
+	e.repeated = true
+	return &e
+}
+
+// mayProbe reports whether the token may be the probe of a half-open breaker.
+func (f tokenFailure) mayProbe(now time.Time) bool { return now.Sub(f.at) >= 2*f.pause }
+
+// isOfToken reports whether a failure may be due to the token that was asked for: Meta answered, or at least had received the request. A
+// host that cannot be reached fails every token alike.
+func (e *GraphError) isOfToken() bool {
+	switch e.class {
+	case classTransient, classBroken, classTimeout:
+		return true
+	case classUnreached:
+		return e.cause == "reset" || e.cause == "closed"
+	}
+	return false
+}

@@ -1,0 +1,240 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/igproxy/igproxy/breaker"
+	"github.com/igproxy/igproxy/cache"
+)
+
+// metaSays is a step "ask" that fails the calls that match with code 2 and answers all others, and counts the failed ones.
+func metaSays(fails func(call) bool, calls *int) exchangeFunc {
+	return func(_ context.Context, c call) (answer, error) {
+		if fails(c) {
+			*calls++
+			yes := true
+			return answer{}, &GraphError{Status: 502, Code: 2, Transient: &yes, class: classTransient, cause: "Instagram says so"}
+		}
+		return refusalAnswer(190, 463, "expired"), nil
+	}
+}
+
+func withToken(c call, token string) call {
+	c.token, c.key = NewSecret(token), c.app.keys[c.grant.name].Derive(token)
+	return c
+}
+
+// A worker asks once a second for a token that Meta always fails, for an hour, beside two other users a minute.
+func TestATokenThatMetaAlwaysFailsTakesNothingFromOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		g := newGuarded(t, 10, nil)
+		c := callFor(t, "bad")
+		bad := c.key.ID()
+		g.next = metaSays(func(c call) bool { return c.key.ID() == bad }, &calls)
+		repeated := 0
+		for second := range 3600 {
+			_, err := g.Exchange(t.Context(), c)
+			var e *GraphError
+			if !errors.As(err, &e) || e.Code != 2 || !e.RetryAt.After(time.Now()) {
+				t.Fatalf("the bad token: %v, Retry-After %v", err, e.RetryAt)
+			}
+			if e.repeated {
+				repeated++
+			}
+			if second%30 == 7 {
+				if a, err := g.Exchange(t.Context(), withToken(c, fmt.Sprint("user-", second))); err != nil {
+					t.Fatalf("a healthy user after %d s: %v, %v", second, a, err)
+				}
+			}
+			time.Sleep(time.Second)
+		}
+		if state := g.circuits.worst(""); state != breaker.Closed {
+			t.Errorf("the breaker is %s", state)
+		}
+		if calls > 5+3600/30 || calls+repeated != 3600 {
+			t.Errorf("Meta was asked %d times for the bad token, and %d failures were repeated, of 3600", calls, repeated)
+		}
+	})
+}
+
+// The pause of a token grows: 1, 2, 4, 8, 16, 30, 30 seconds. A success ends it.
+func TestATokenThatFailedIsAskedForAgainAfterAPauseThatGrows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls, down := 0, true
+		g := newGuarded(t, 10, nil)
+		g.next = metaSays(func(call) bool { return down }, &calls)
+		c := callFor(t, "bad")
+		var pauses []int
+		for n, last := 0, -1; len(pauses) < 6; n++ {
+			before := calls
+			_, _ = g.Exchange(t.Context(), c)
+			if calls > before {
+				if last >= 0 {
+					pauses = append(pauses, n-last)
+				}
+				last = n
+			}
+			time.Sleep(time.Second)
+		}
+		if got := fmt.Sprint(pauses); got != "[1 2 4 8 16 30]" {
+			t.Errorf("asked again after %s seconds", got)
+		}
+		down = false
+		time.Sleep(lastPause)
+		if _, err := g.Exchange(t.Context(), c); err != nil {
+			t.Errorf("after the pause: %v", err)
+		}
+		if _, ok := g.failures.last(c.key.ID(), time.Now()); ok {
+			t.Error("the failure is remembered after a success")
+		}
+	})
+}
+
+// After an outage the first probe must not be the token that fails whatever Meta's health is.
+func TestTheProbeIsNeverATokenThatFailedLately(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls, down := 0, true
+		g := newGuarded(t, 10, nil)
+		c := callFor(t, "bad")
+		bad := c.key.ID()
+		g.next = metaSays(func(c call) bool { return down || c.key.ID() == bad }, &calls)
+		for range 70 { // it has failed for a while, and pauses for 30 s
+			_, _ = g.Exchange(t.Context(), c)
+			time.Sleep(time.Second)
+		}
+		for n := range 3 {
+			_, _ = g.Exchange(t.Context(), withToken(c, fmt.Sprint("user-", n)))
+		}
+		if state := g.circuits.worst(""); state != breaker.Open {
+			t.Fatalf("the breaker is %s in an outage", state)
+		}
+		down = false
+		time.Sleep(25 * time.Second) // the breaker is half-open, and the bad token's pause is over
+		before := calls
+		if _, err := g.Exchange(t.Context(), c); err == nil || calls != before {
+			t.Errorf("the bad token was the probe: %v", err)
+		}
+		if _, err := g.Exchange(t.Context(), withToken(c, "healthy")); err != nil || g.circuits.worst("") != breaker.Closed {
+			t.Errorf("a healthy token: %v, the breaker is %s", err, g.circuits.worst(""))
+		}
+	})
+}
+
+// A token that failed once in an outage may be the one that ends it.
+func TestATokenThatFailedInAnOutageMayEndIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls, down := 0, true
+		g := newGuarded(t, 10, nil)
+		g.next = metaSays(func(call) bool { return down }, &calls)
+		c := callFor(t, "user")
+		for n := range 3 {
+			_, _ = g.Exchange(t.Context(), withToken(c, fmt.Sprint("user-", n)))
+		}
+		down = false
+		time.Sleep(10*time.Second + 1)
+		if _, err := g.Exchange(t.Context(), withToken(c, "user-0")); err != nil || g.circuits.worst("") != breaker.Closed {
+			t.Errorf("got %v, the breaker is %s", err, g.circuits.worst(""))
+		}
+	})
+}
+
+// An app, a grant or a redirect_uri that Meta always fails has a breaker of its own.
+func TestWhatMetaAlwaysFailsHasABreakerOfItsOwn(t *testing.T) {
+	other := func(c call, change func(*call)) call {
+		app, grant := *c.app, *c.grant
+		c.app, c.grant = &app, &grant
+		change(&c)
+		return c
+	}
+	for name, change := range map[string]func(*call){
+		"an app":         func(c *call) { c.app.label = "other" },
+		"a grant":        func(c *call) { c.grant.name = "other" },
+		"a redirect_uri": func(c *call) { c.redirect = "https://app.example/other" },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			calls := 0
+			g := newGuarded(t, 10, nil)
+			well := callFor(t, "short")
+			ill := other(well, change)
+			g.next = metaSays(func(c call) bool { return circuitOf(c) == circuitOf(ill) }, &calls)
+			for n := range 10 {
+				id := withToken(well, fmt.Sprint("user-", n))
+				ill.key = id.key
+				_, _ = g.Exchange(t.Context(), ill)
+				if _, err := g.Exchange(t.Context(), withToken(well, fmt.Sprint("other-", n))); err != nil {
+					t.Errorf("%s: another user got %v", name, err)
+				}
+			}
+			if state := g.circuits.worst(""); state != breaker.Open || calls != 3 {
+				t.Errorf("%s: its own breaker is %s after %d calls", name, state, calls)
+			}
+		})
+	}
+}
+
+// A host that hangs uses up its own places and no other host's.
+func TestAHostThatHangsTakesNoPlaceFromTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		g := newGuarded(t, 2, func(ctx context.Context, c call) (answer, error) {
+			if c.grant.upstream == upstreamLogin {
+				<-end
+			}
+			return refusalAnswer(190, 0, "m"), nil
+		})
+		c := callFor(t, "short")
+		grant := *c.grant
+		grant.upstream = upstreamLogin
+		hung := c
+		hung.grant = &grant
+		for range 50 {
+			go func() { _, _ = g.Exchange(t.Context(), hung) }() // ends with the test
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := g.Exchange(ctx, c); err != nil {
+			t.Errorf("beside a login host that hangs: %v", err)
+		}
+		close(end)
+		synctest.Wait()
+	})
+}
+
+// The memory of failures is bounded; a failure beyond the bound is counted and forgotten.
+func TestTheFailuresRememberedAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFailures(time.Minute)
+		id := func(n int) (id cache.ID) { id[0], id[1], id[2] = byte(n), byte(n>>8), byte(n>>16); return id }
+		e := errBadAnswer("x")
+		for n := range 3 * maxFailed {
+			s.note(id(n), e, time.Now())
+		}
+		if len(s.all) != maxFailed {
+			t.Errorf("%d remembered, want %d", len(s.all), maxFailed)
+		}
+		time.Sleep(time.Minute)
+		s.note(id(0), e, time.Now())
+		if len(s.all) != 1 {
+			t.Errorf("%d remembered after their time, want 1", len(s.all))
+		}
+	})
+}
+
+// Before the request was received, no token can be the reason.
+func TestAHostOutOfReachIsNotATokensFailure(t *testing.T) {
+	for kind, want := range map[string]bool{"reset": true, "closed": true, "refused": false, "resolve": false, "tls": false, "other": false} {
+		if got := errUnreachable(kind).isOfToken(); got != want {
+			t.Errorf("%s: %v, want %v", kind, got, want)
+		}
+	}
+	if errSilent().isOfToken() || !errTimeout().isOfToken() || !errBadAnswer("x").isOfToken() || errOverloaded().isOfToken() {
+		t.Error("classes are mixed up")
+	}
+}
