@@ -35,7 +35,7 @@ var homes = map[string][]string{
 	"github.com/sony/gobreaker/":          {"breaker/breaker.go"},
 	"golang.org/x/sync/singleflight":      {"proxy/dedupe.go"},
 	"github.com/prometheus/client_golang": {"proxy/metrics.go"},
-	"go.opentelemetry.io/":                {"proxy/trace.go", "proxy/trace_steps.go", "cmd/igproxy/trace.go", "cmd/igproxy/trace_export*.go"},
+	"go.opentelemetry.io/":                {"proxy/tracing.go", "cmd/igproxy/trace.go", "cmd/igproxy/trace_export*.go"},
 	"go.yaml.in/yaml/":                    {"cmd/igproxy/config.go"},
 	"github.com/urfave/cli/":              {"cmd/igproxy/*.go"},
 	"github.com/coreos/go-systemd/":       {"cmd/igproxy/systemd.go"},

@@ -129,7 +129,7 @@ func TestACollectorGetsEachStepInTheAppsOwnTrace(t *testing.T) {
 	if a := attributes(first); a["igproxy.request_id"] != r.header.Get("X-Request-Id") || a["igproxy.outcome"] != "token" || a["http.route"] != "/access_token" {
 		t.Errorf("got %v", a)
 	}
-	for _, step := range []string{"decode", "recall", "join", "claim", "guard", "ask", "remember", "answer"} {
+	for _, step := range []string{"recall", "join", "claim", "guard", "ask"} {
 		i := slices.IndexFunc(c.named(step), func(s *otlpSpan) bool { return s.TraceID == first.TraceID })
 		if i < 0 {
 			t.Errorf("no span of %s in the first request's trace", step)

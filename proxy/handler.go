@@ -18,18 +18,16 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	e := p.current.Load()
 	x := exchange{id: requestID(), grant: "none", app: e.apps[0].label, last: last(r) || inPassing(r.Context())}
-	var spans *walk
-	if t := p.carried.tracing; t != nil {
-		spans, r = t.begin(e, r)
-	}
+	spans, r := p.carried.tracing.begin(e, r)
 	x.serve(e, r, p.carried.log)
-	spans.decided(&x)
 	if x.past != nil {
+		end := spans.passed(r.Context(), &x)
 		x.handOver(w, r)
+		end()
 	} else {
 		x.answer(w)
 	}
-	spans.finish(&x)
+	spans.end(&x)
 	p.carried.metrics.answered(&x, time.Since(start))
 	x.log(e.lines, p.carried.log, time.Since(start))
 	if x.gone || x.cut {

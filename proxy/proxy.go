@@ -259,11 +259,11 @@ func newEngine(o Options, c carried) (*engine, error) {
 	}
 	ask := &upstream{out: newOutbound(o, c.metrics.silentTokens), timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
 		budget: c.retries, userAgent: userAgent(o.Version), metrics: c.metrics, open: c.circuits.isOpen}
-	guard := &guarded{next: c.tracing.asked(ask), circuits: c.circuits, failures: c.failures, places: c.places, timeout: o.Timeout, log: c.log}
-	claim := &claimed{cache: c.cache, negativeTTL: o.NegativeTTL, next: c.tracing.guarded(guard)}
-	join := &deduped{next: c.tracing.claimed(claim), budget: o.Budget(), log: c.log, flights: c.flights}
+	guard := &guarded{next: c.tracing.step("ask", ask), circuits: c.circuits, failures: c.failures, places: c.places, timeout: o.Timeout, log: c.log}
+	claim := &claimed{cache: c.cache, negativeTTL: o.NegativeTTL, next: c.tracing.step("guard", guard)}
+	join := &deduped{next: c.tracing.step("claim", claim), budget: o.Budget(), log: c.log, flights: c.flights}
 	e := &engine{apps: apps, grants: table, gate: newGate(hosts, o.AnyHost), trust: trust{o.Bearer}, lines: &hitLines{most: int64(o.HitLines)},
-		first: c.tracing.recalled(&recalled{cache: c.cache, next: c.tracing.deduped(join)}), ask: ask,
+		first: c.tracing.step("recall", &recalled{cache: c.cache, next: c.tracing.step("join", join)}), ask: ask,
 		longest: max(o.TTL, o.RefreshTTL, o.CodeTTL, o.NegativeTTL, maxPause)}
 	if o.Passthrough != nil {
 		e.past = newPassthrough(o, c.metrics)

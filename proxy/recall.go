@@ -37,7 +37,7 @@ type answer struct {
 	usage   usage         // only from upstream
 	with    Secret        // the client secret it was got with, from upstream where one is sent
 	without Secret        // one that Instagram had refused for the same call
-	flight  *flightSpan   // that brought it, where there are traces
+	flight  flightID      // of the flight that brought it, where there are traces
 }
 
 // is reports whether the answer is a refusal of this class.

@@ -29,7 +29,6 @@ type claimed struct {
 func (s *claimed) Exchange(ctx context.Context, c call) (answer, error) {
 	claim := s.cache.Claim(ctx, c.key)
 	defer claim.Release() // does nothing once the claim has ended below; ends it when a step panics
-	walkOf(ctx).claimed(claim)
 	switch claim.Outcome {
 	case cache.Hit, cache.Followed:
 		if a, ok := remembered(claim.Entry, sourceOf(claim)); ok {
@@ -48,7 +47,6 @@ func (s *claimed) Exchange(ctx context.Context, c call) (answer, error) {
 		fail(claim, err)
 		return a, err
 	}
-	walkOf(ctx).remembering()
 	return s.remember(c, claim, a), nil
 }
 

@@ -105,7 +105,7 @@ func (u *upstream) roundTrip(ctx context.Context, c call, n int) (answer, *failu
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	res, err := u.out.RoundTrip(u.request(ctx, c))
-	walkOf(ctx).heard(res, n)
+	noteReply(ctx, res, n)
 	if err != nil {
 		return answer{}, noAnswer(ctx, err)
 	}

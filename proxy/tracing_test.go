@@ -21,83 +21,77 @@ import (
 )
 
 const (
-	inServer  = "http.request.method=GET http.response.status_code=%d http.route=/access_token igproxy.app=default igproxy.grant=exchange igproxy.outcome=%s igproxy.source=%s url.scheme=http"
-	inRecall  = "recall igproxy.hit=false igproxy.tier=memory"
-	inClaim   = "claim igproxy.app=default igproxy.claim=alone igproxy.grant=exchange"
-	inGuard   = "guard igproxy.upstream=instagram"
-	inAskFrom = " http.request.method=GET%s igproxy.app=default igproxy.grant=exchange server.address=127.0.0.1"
+	inServer = "http.request.method=GET http.response.status_code=%d http.route=/access_token igproxy.app=default igproxy.grant=exchange igproxy.outcome=%s igproxy.source=%s url.scheme=http"
+	ofApp    = "igproxy.app=default igproxy.grant=exchange"
 )
 
-func TestEachStepOfARequestHasItsSpan(t *testing.T) {
-	p, r := tracedProxy(t)
-	wantTrace(t, "a cold token", traceOf(t, r, p, get("/v23.0"+target("IGAAshort"))),
-		"GET /access_token "+fmt.Sprintf(inServer, 200, "token", "upstream"),
-		"decode", inRecall, "join igproxy.joined=false", inClaim, inGuard,
-		"ask"+fmt.Sprintf(inAskFrom, " http.response.status_code=200"), "remember igproxy.stored=true", "answer")
-	spans := under(r, servers(r)[0])
-	join := spans[2]
-	for i, s := range spans {
-		parent := servers(r)[0]
-		if i >= 3 && i <= 6 { // claim, guard, ask, remember
-			parent = join
+// nested are the lines of the spans from recall to the last step, which all ended with the same error and source.
+func nested(last, failure, source, ask string) (lines []string) {
+	for _, step := range []string{"recall", "join", "claim", "guard", "ask"} {
+		line := step + failure
+		if step == "ask" {
+			line += ask
 		}
+		line += " " + ofApp
+		if step == "join" {
+			line += " igproxy.joined=false"
+		}
+		if source != "" {
+			line += " igproxy.source=" + source
+		}
+		if step == "ask" {
+			line += " server.address=127.0.0.1"
+		}
+		if lines = append(lines, line); step == last {
+			break
+		}
+	}
+	return lines
+}
+
+func TestEachStepHasASpanInsideTheOneBefore(t *testing.T) {
+	p, r := tracedProxy(t)
+	want := append([]string{"GET /access_token " + fmt.Sprintf(inServer, 200, "token", "upstream")},
+		nested("ask", "", "upstream", " http.request.method=GET http.response.status_code=200")...)
+	wantTrace(t, "a cold token", traceOf(t, r, p, get("/v23.0"+target("IGAAshort"))), want...)
+	parent := servers(r)[0]
+	for _, s := range under(r, parent) {
 		if s.Parent().SpanID() != parent.SpanContext().SpanID() {
-			t.Errorf("%s is no child of %s", s.Name(), parent.Name())
+			t.Errorf("%s is not a child of %s", s.Name(), parent.Name())
 		}
 		if kind := s.SpanKind(); (kind == trace.SpanKindClient) != (s.Name() == "ask") {
 			t.Errorf("%s is of kind %s", s.Name(), kind)
 		}
-		if i > 0 && s.Name() != "claim" && s.Name() != "answer" && s.StartTime().Before(spans[i-1].EndTime()) {
-			t.Errorf("%s began before %s had ended", s.Name(), spans[i-1].Name())
-		}
+		parent = s
 	}
-	wantTrace(t, "a hit", traceOf(t, r, p, get(target("IGAAshort"))),
-		"GET /access_token "+fmt.Sprintf(inServer, 200, "token", "memory"),
-		"decode", "recall igproxy.hit=true igproxy.tier=memory", "answer")
+	wantTrace(t, "a hit", traceOf(t, r, p, get(target("IGAAshort"))), append([]string{"GET /access_token " + fmt.Sprintf(inServer, 200, "token", "memory")},
+		nested("recall", "", "memory", "")...)...)
 	wantTrace(t, "a call passed on", traceOf(t, r, p, get("/me?access_token=IGAAshort")),
 		"GET http.request.method=GET http.response.status_code=200 igproxy.app=default igproxy.grant=passthrough igproxy.outcome=passed igproxy.source=upstream url.scheme=http",
-		"decode", "ask http.response.status_code=200 server.address=127.0.0.1")
+		"ask http.response.status_code=200 server.address=127.0.0.1")
 }
 
-func TestWhatGoesWrongIsToldByTheWordOfItsClass(t *testing.T) {
+func TestAFailureIsNamedByItsClass(t *testing.T) {
 	p, r := tracedProxy(t)
-	refused := func(outcome, source, class string) string {
-		return "GET /access_token error.type=" + class + " " + fmt.Sprintf(inServer, 400, outcome, source)
+	refused := func(status int, outcome, source, class string) string {
+		return "GET /access_token error.type=" + class + " " + fmt.Sprintf(inServer, status, outcome, source)
 	}
+	failure := func(class string) string { return " Error:" + class + " error.type=" + class }
 	wantTrace(t, "not decoded", traceOf(t, r, p, get("/access_token?grant_type=x")),
-		strings.Replace(refused("rejected", "none", "request"), "grant=exchange", "grant=none", 1), "decode Error:request error.type=request", "answer")
+		strings.Replace(refused(400, "rejected", "none", "request"), "grant=exchange", "grant=none", 1))
 	wantTrace(t, "an unknown method", traceOf(t, r, p, httptest.NewRequest("IGAASECRET", target("IGAA"), nil)),
-		strings.NewReplacer("grant=exchange", "grant=none", "method=GET", "method=_OTHER", "GET /", "HTTP /").Replace(refused("rejected", "none", "request")),
-		"decode Error:request error.type=request", "answer")
-	wantTrace(t, "an expired token", traceOf(t, r, p, get(target("expired-1"))),
-		refused("refused", "upstream", "bad_token"), "decode", inRecall, "join igproxy.joined=false", inClaim, inGuard,
-		"ask Error:bad_token error.type=bad_token"+fmt.Sprintf(inAskFrom, " http.response.status_code=400"), "remember igproxy.stored=true", "answer")
+		strings.NewReplacer("grant=exchange", "grant=none", "method=GET", "method=_OTHER", "GET /", "HTTP /").Replace(refused(400, "rejected", "none", "request")))
+	wantTrace(t, "an expired token", traceOf(t, r, p, get(target("expired-1"))), append([]string{refused(400, "refused", "upstream", "bad_token")},
+		nested("ask", failure("bad_token"), "upstream", " http.request.method=GET http.response.status_code=400")...)...)
 	wantTrace(t, "Instagram is down", traceOf(t, r, p, get(target("down-1"))),
-		"GET /access_token Error:transient error.type=transient "+fmt.Sprintf(inServer, 502, "unavailable", "none"),
-		"decode", inRecall, "join Error:transient error.type=transient igproxy.joined=false", inClaim, inGuard,
-		"ask Error:transient error.type=transient http.request.method=GET http.request.resend_count=1 http.response.status_code=500"+
-			" igproxy.app=default igproxy.grant=exchange server.address=127.0.0.1", "answer")
+		append([]string{"GET /access_token Error:transient error.type=transient " + fmt.Sprintf(inServer, 502, "unavailable", "none")},
+			nested("ask", failure("transient"), "", " http.request.method=GET http.request.resend_count=1 http.response.status_code=500")...)...)
 	wantTrace(t, "no answer at all", traceOf(t, r, p, get(target("close-1"))),
-		"GET /access_token Error:unreached error.type=unreached "+fmt.Sprintf(inServer, 503, "unavailable", "none"),
-		"decode", inRecall, "join Error:unreached error.type=unreached igproxy.joined=false", inClaim, inGuard,
-		"ask Error:unreached error.type=unreached http.request.method=GET http.request.resend_count=1"+
-			" igproxy.app=default igproxy.grant=exchange server.address=127.0.0.1", "answer")
+		append([]string{"GET /access_token Error:unreached error.type=unreached " + fmt.Sprintf(inServer, 503, "unavailable", "none")},
+			nested("ask", failure("unreached"), "", " http.request.method=GET http.request.resend_count=1")...)...)
 	ask(p, get(target("limit4-1")))
-	wantTrace(t, "held", traceOf(t, r, p, get(target("IGAAheld"))),
-		strings.Replace(refused("limited", "hold", "app_limit"), "code=400", "code=429", 1), "decode", inRecall, "join igproxy.joined=false", inClaim,
-		"guard Error:app_limit error.type=app_limit igproxy.upstream=instagram", "remember igproxy.stored=false", "answer")
-}
-
-// Instagram refuses one client secret and takes the other: that is one more request of the same ask.
-func TestAskCountsWhatWasSentWithEitherSecret(t *testing.T) {
-	_, s := newInstagram(t, overTLS)
-	o := optionsFor(t, s.URL, s.CA())
-	o.Apps[0].Secret, o.Apps[0].Previous = NewSecret(newSecret), NewSecret(oldSecret)
-	r := recording(&o)
-	got := traceOf(t, r, newProxy(t, o), get(target("IGAAshort")))
-	if want := "ask http.request.method=GET http.request.resend_count=1 http.response.status_code=200"; len(got) < 7 || !strings.HasPrefix(got[6], want) {
-		t.Errorf("got  %s\nwant %s", strings.Join(got, "\n     "), want)
-	}
+	wantTrace(t, "held", traceOf(t, r, p, get(target("IGAAheld"))), append([]string{refused(429, "limited", "hold", "app_limit")},
+		nested("guard", failure("app_limit"), "hold", "")...)...)
 }
 
 // A panic's value may hold anything.
@@ -107,14 +101,14 @@ func TestAPanicEndsItsSpansWithoutItsValue(t *testing.T) {
 	p := newProxy(t, o)
 	e := *p.current.Load()
 	tr := p.carried.tracing
-	e.first = tr.recalled(&recalled{cache: p.carried.cache, next: tr.deduped(newDeduped(time.Minute, func(ctx context.Context, c call) (answer, error) {
-		return tr.claimed(exchangeFunc(func(context.Context, call) (answer, error) { panic("IGAA-the-value") })).Exchange(ctx, c)
+	e.first = tr.step("recall", &recalled{cache: p.carried.cache, next: tr.step("join", newDeduped(time.Minute, func(ctx context.Context, c call) (answer, error) {
+		return tr.step("claim", exchangeFunc(func(context.Context, call) (answer, error) { panic("IGAA-the-value") })).Exchange(ctx, c)
 	}))})
 	p.current.Store(&e)
+	internal := " Error:internal error.type=internal "
 	wantTrace(t, "a panic", traceOf(t, r, p, get(target("IGAAshort"))),
-		"GET /access_token Error:internal error.type=internal "+fmt.Sprintf(inServer, 500, "failed", "none"),
-		"decode", inRecall, "join Error:internal error.type=internal igproxy.joined=false",
-		"claim Error:internal error.type=internal igproxy.app=default igproxy.grant=exchange", "answer")
+		"GET /access_token"+internal+fmt.Sprintf(inServer, 500, "failed", "none"),
+		"recall"+internal+ofApp, "join"+internal+ofApp+" igproxy.joined=false", "claim "+ofApp)
 	if text := dumped(t, r); strings.Contains(text, "the-value") {
 		t.Errorf("the panic's value is in a span: %s", text)
 	}
@@ -161,36 +155,23 @@ func TestCallersOfOneFlightHaveALinkToTheJoinThatBeganIt(t *testing.T) {
 	if err := p.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	var began, joined []sdktrace.ReadOnlySpan
+	var flights []trace.SpanID // the parents of claim
+	var linked []sdktrace.ReadOnlySpan
 	for _, s := range r.Ended() {
 		switch {
-		case s.Name() == "join" && len(s.Links()) == 0:
-			began = append(began, s)
-		case s.Name() == "join":
-			joined = append(joined, s)
+		case s.Name() == "claim":
+			flights = append(flights, s.Parent().SpanID())
+		case s.Name() == "join" && len(s.Links()) > 0:
+			linked = append(linked, s)
 		}
 	}
-	if len(began) != 1 || len(joined) != 4 {
-		t.Fatalf("%d joins without a link and %d with one, want 1 and 4", len(began), len(joined))
+	if len(flights) != 1 || len(linked) != 3 {
+		t.Fatalf("%d flights and %d joins with a link, want 1 and the 3 that stayed", len(flights), len(linked))
 	}
-	for _, s := range joined {
-		if got := s.Links()[0].SpanContext; len(s.Links()) != 1 || !got.Equal(began[0].SpanContext()) || !strings.Contains(told(s), "igproxy.joined=true") {
+	for _, s := range linked {
+		if got := s.Links()[0].SpanContext; len(s.Links()) != 1 || got.SpanID() != flights[0] || !strings.Contains(told(s), "igproxy.joined=true") {
 			t.Errorf("%s has a link to %v", told(s), got)
 		}
-	}
-	var flight []string
-	for _, s := range r.Ended() {
-		if s.Parent().SpanID() == began[0].SpanContext().SpanID() {
-			flight = append(flight, s.Name())
-		}
-	}
-	if got := fmt.Sprint(flight); got != "[claim guard ask remember]" {
-		t.Errorf("in the trace of who began the flight, and left: %s", got)
-	}
-	noted := 0
-	p.carried.tracing.flights.Range(func(any, any) bool { noted++; return true })
-	if noted > 0 {
-		t.Errorf("%d flights are still noted", noted)
 	}
 }
 
@@ -325,9 +306,9 @@ func TestWithoutATracerTracingIsFree(t *testing.T) {
 	}
 	x := exchange{status: 200}
 	if n := testing.AllocsPerRun(100, func() {
-		var spans *walk
-		spans.decided(&x)
-		spans.finish(&x)
+		var spans *requestSpans
+		spans.passed(t.Context(), &x)()
+		spans.end(&x)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
