@@ -33,7 +33,7 @@ var homes = map[string][]string{
 	"github.com/redis/go-redis/":          {"cache/redis.go", "cache/redis_*.go"},
 	"github.com/maypok86/otter/":          {"cache/memory.go"},
 	"github.com/sony/gobreaker/":          {"breaker/breaker.go"},
-	"golang.org/x/sync/singleflight":      {"proxy/dedupe.go"},
+	"golang.org/x/sync/singleflight":      {"proxy/join.go"},
 	"github.com/prometheus/client_golang": {"proxy/metrics.go"},
 	"go.opentelemetry.io/":                {"proxy/tracing.go", "cmd/igproxy/trace.go", "cmd/igproxy/trace_export*.go"},
 	"go.yaml.in/yaml/":                    {"cmd/igproxy/config.go"},

@@ -8,7 +8,7 @@
 // Eight words, the same in code, comments, logs and metrics:
 //
 //		decode   -> recall    -> join      -> claim     -> guard    -> ask         -> remember    -> answer
-//		decode.go   recall.go    dedupe.go    remember.go  guard.go    upstream.go    remember.go    handler.go
+//		decode.go   recall.go    join.go      remember.go  guard.go    ask.go         remember.go    handler.go
 //
 //	  - decode: the row of the table (grant.go) and the app are found; grant_type and the token or code are read, strictly; all else is
 //	    dropped. What is wrong is said in Instagram's style, and Instagram is not asked.
