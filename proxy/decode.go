@@ -3,19 +3,7 @@ package proxy
 import (
 	"net/http"
 	"strings"
-
-	"github.com/igproxy/igproxy/cache"
 )
-
-// call is one decoded request: everything the steps after decode need, and nothing of the request itself.
-type call struct {
-	grant    *grant
-	app      *app
-	token    Secret // or the code
-	redirect string // of a form: on the app's list
-	key      cache.Key
-	secret   Secret // the client secret to send; chosen by ask
-}
 
 // destination is where a request goes: to rows of the table, or past it.
 type destination struct {

@@ -1,0 +1,135 @@
+package proxy
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// What every answer carries, in lists that are made once and that nobody changes.
+const (
+	valueNoStore = "no-store"
+	valueJSON    = "application/json; charset=UTF-8"
+	valueNoSniff = "nosniff"
+)
+
+var (
+	headerNoStore = []string{valueNoStore}
+	headerJSON    = []string{valueJSON}
+	headerNoSniff = []string{valueNoSniff}
+)
+
+// answer is the step "answer": the only place that writes to an app, but for what is passed through.
+func (x *exchange) answer(w http.ResponseWriter) {
+	if x.gone {
+		x.status = statusGone
+		return
+	}
+	now := time.Now()
+	h := w.Header()
+	h["Cache-Control"], h["Content-Type"], h["X-Content-Type-Options"] = headerNoStore, headerJSON, headerNoSniff
+	h["X-Request-Id"] = []string{x.id}
+	if status := x.cacheStatus(); status != "" {
+		h["Cache-Status"] = []string{status}
+	}
+	if u := x.result.usage; u.app != "" {
+		h["X-App-Usage"] = []string{u.app}
+	}
+	if u := x.result.usage; u.businessUseCase != "" {
+		h["X-Business-Use-Case-Usage"] = []string{u.businessUseCase}
+	}
+	var body []byte
+	if e := x.refusal(); e != nil {
+		x.status, body = e.Status, e.encode()
+		if e.RetryAt.After(now) {
+			h["Retry-After"] = []string{strconv.Itoa(int((e.RetryAt.Sub(now) + time.Second - 1) / time.Second))}
+		}
+	} else {
+		x.status, body = http.StatusOK, x.result.token.append(make([]byte, 0, 512), now)
+	}
+	if x.err == errStranger {
+		h["Www-Authenticate"] = []string{challenge}
+	}
+	if x.last {
+		h["Connection"] = []string{"close"}
+	}
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	w.WriteHeader(x.status)
+	_, _ = w.Write(body) // an error here is a caller that left
+}
+
+// refusal is the error the app gets, ours or Instagram's; nil when it gets a token.
+func (x *exchange) refusal() *GraphError {
+	if x.err != nil {
+		return x.err.as(x.flat)
+	}
+	return x.result.refusal.as(x.flat)
+}
+
+// cacheStatus says how the cache took part, RFC 9211. A request that was never looked up has no such header.
+func (x *exchange) cacheStatus() string {
+	switch {
+	case x.past != nil, x.err != nil && x.err.class == classRequest:
+		return ""
+	case x.err != nil && x.err.class == classHeld:
+		return `igproxy; detail="` + x.err.cause + `"`
+	case x.err != nil && x.err.repeated:
+		return `igproxy; detail="failed a moment ago"`
+	case x.err != nil:
+		return "igproxy; fwd=miss"
+	case x.result.source == sourceHold:
+		return `igproxy; detail="hold"`
+	case x.result.joined, x.result.source == sourceFleet:
+		return "igproxy; fwd=miss; collapsed"
+	case x.result.source != sourceUpstream:
+		return string(appendHit(make([]byte, 0, 32), x.result.left))
+	case x.result.stored:
+		return "igproxy; fwd=miss; stored"
+	}
+	return "igproxy; fwd=miss"
+}
+
+// appendHit writes the Cache-Status of a hit, RFC 9211.
+func appendHit(to []byte, left time.Duration) []byte {
+	return strconv.AppendInt(append(to, "igproxy; hit; ttl="...), int64(left/time.Second), 10)
+}
+
+// outcome is the fixed word for how a request ended; a metric label and a log field.
+func (x *exchange) outcome() string {
+	if x.gone {
+		return "gone"
+	}
+	e := x.refusal()
+	if e == nil && x.past != nil {
+		return "passed"
+	}
+	if e == nil {
+		return "token"
+	}
+	switch e.class {
+	case classRequest:
+		return "rejected"
+	case classAppLimit, classUserLimit:
+		return "limited"
+	case classTimeout, classSilent:
+		return "timeout"
+	case classInternal:
+		return "failed"
+	case classTransient, classBroken, classUnreached, classHeld:
+		return "unavailable"
+	}
+	return "refused"
+}
+
+// source is where the answer came from; callers who waited for another one's exchange are "joined".
+func (x *exchange) source() string {
+	switch {
+	case x.err != nil || x.gone:
+		return string(sourceNone)
+	case x.past != nil:
+		return string(sourceUpstream)
+	case x.result.joined:
+		return "joined"
+	}
+	return string(x.result.source)
+}
