@@ -49,7 +49,7 @@ func (p *Proxy) Status() Status {
 func (p *Proxy) refusedApps() (labels []string) {
 	now := time.Now()
 	for _, a := range p.current.Load().apps {
-		if a.hold.secretRefused(now) {
+		if a.state.secrets.areRefused(now) {
 			labels = append(labels, a.label)
 		}
 	}

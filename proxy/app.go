@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/igproxy/igproxy/cache"
 )
@@ -37,14 +39,14 @@ type App struct {
 	Hosts []string
 }
 
-// app is an App made ready: its keys by grant, and the hold that the answers about the whole app bring.
+// app is an App made ready: its keys by grant, and what Meta has said about the whole app.
 type app struct {
 	App
 	secrets []Secret // one or two
 	label   string
 	keys    map[string]*cache.Keys
 	epoch   *cache.Epoch // of its keys
-	hold    *hold
+	state   *appState
 }
 
 // newApp makes an app ready. Without a cache, as for a Probe, nothing of it can be purged.
@@ -90,7 +92,7 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 }
 
 // newApps makes all apps ready, and returns the Host names that requests may ask for.
-func newApps(o Options, table []*grant, h *holds) (apps []*app, hosts []string, err error) {
+func newApps(o Options, table []*grant, states *appStates) (apps []*app, hosts []string, err error) {
 	hosts = slices.Clone(o.Hosts)
 	for i, one := range o.Apps {
 		a, err := newApp(one, table, o.Cache)
@@ -105,13 +107,46 @@ func newApps(o Options, table []*grant, h *holds) (apps []*app, hosts []string, 
 				return nil, nil, fmt.Errorf("apps: %q and %q have one app_id, or none; give each its own", other.label, a.label)
 			}
 		}
-		a.hold = h.of(a.label)
+		a.state = states.of(a.label)
 		for j := range a.Hosts {
 			a.Hosts[j] = strings.ToLower(strings.TrimSuffix(a.Hosts[j], "."))
 		}
 		apps, hosts = append(apps, a), append(hosts, o.Apps[i].Hosts...)
 	}
 	return apps, hosts, nil
+}
+
+// appState is what Meta has said about an app as a whole. It outlives reloads.
+type appState struct {
+	limit   pause
+	secrets clientSecrets
+}
+
+// paused returns the refusal to repeat instead of asking Meta for the app, or nil.
+func (a *app) paused(now time.Time) *GraphError {
+	if e := a.state.limit.check(now); e != nil {
+		return e
+	}
+	return a.state.secrets.check(now)
+}
+
+// appStates are the states of all apps, by label.
+type appStates struct {
+	mu  sync.Mutex // protects all
+	all map[string]*appState
+}
+
+// of returns the state of an app, which is new if there is none.
+func (s *appStates) of(label string) *appState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil {
+		s.all = map[string]*appState{}
+	}
+	if s.all[label] == nil {
+		s.all[label] = &appState{}
+	}
+	return s.all[label]
 }
 
 // appNamed finds an app by its label; nil if there is none.

@@ -33,13 +33,13 @@ func (u *upstream) Exchange(ctx context.Context, c call) (answer, error) {
 	if !c.grant.secret {
 		return u.repeatedly(ctx, c)
 	}
-	c.secret = c.app.hold.secret()
+	c.secret = c.app.state.secrets.first()
 	first, err := u.repeatedly(ctx, c)
 	first.with = c.secret
 	if err != nil || !first.mayBeSecret(c) || u.held(c) {
 		return first, err
 	}
-	other, ok := c.app.hold.another(c.secret)
+	other, ok := c.app.state.secrets.another(c.secret)
 	if !ok {
 		return first, nil
 	}

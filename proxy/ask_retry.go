@@ -66,7 +66,7 @@ func (u *upstream) again(ctx context.Context, c call) bool {
 	result := u.permit(c)
 	if result == retrySpent {
 		switch {
-		case !pause(ctx):
+		case !waitForRetry(ctx):
 			result = retryLate
 		case u.held(c): // by what other calls heard in the meantime
 			result = retryHeld
@@ -88,7 +88,7 @@ func (u *upstream) permit(c call) string {
 
 // held reports whether Instagram is left alone by now: a call that began before may end, and asks no more.
 func (u *upstream) held(c call) bool {
-	return u.open(c) || c.app.hold.check(time.Now()) != nil
+	return u.open(c) || c.app.paused(time.Now()) != nil
 }
 
 // retryPause is the longest pause before a repetition. It is fully jittered, so that many calls that failed at once, and many sidecars,
@@ -96,8 +96,8 @@ func (u *upstream) held(c call) bool {
 // nothing grows.
 const retryPause = 200 * time.Millisecond
 
-// pause is false when the call's time ends first.
-func pause(ctx context.Context) bool {
+// waitForRetry reports false when the call's time ends first.
+func waitForRetry(ctx context.Context) bool {
 	t := time.NewTimer(rand.N(retryPause))
 	defer t.Stop()
 	select {

@@ -70,7 +70,7 @@ func TestThePauseBeforeARetryIsFullyJittered(t *testing.T) {
 		var sum time.Duration
 		for range 2000 {
 			start := time.Now()
-			if !pause(t.Context()) {
+			if !waitForRetry(t.Context()) {
 				t.Fatal("no pause")
 			}
 			all = append(all, time.Since(start))
@@ -103,7 +103,7 @@ func TestACallIsNotRepeated(t *testing.T) {
 		"against the app's pause": {spoil: func(_ *upstream, c call) {
 			limit := refusalAnswer(4, 0, "m").refusal
 			limit.RetryAt = time.Now().Add(time.Hour)
-			c.app.hold.hear(answer{refusal: limit}, true, time.Now())
+			c.app.state.limit.begin(limit)
 		}, result: retryHeld},
 		"against an open breaker": {spoil: func(u *upstream, _ call) { u.open = func(call) bool { return true } }, result: retryHeld},
 		"against a breaker that opens in the pause before": {spoil: func(u *upstream, _ call) {

@@ -17,12 +17,12 @@ func testEngine(t testing.TB) *engine {
 	t.Helper()
 	o := Options{Apps: []App{{Secret: NewSecret(testSecret)}}, UpstreamURL: &url.URL{Scheme: "https", Host: "graph.instagram.com"}, TTL: time.Hour}.withDefaults()
 	table := offered(grants(o), o.Apps)
-	apps, _, err := newApps(o, table, &holds{})
+	apps, _, err := newApps(o, table, &appStates{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, a := range apps {
-		a.hold.use(a.secrets)
+		a.state.secrets.use(a.secrets)
 	}
 	return &engine{apps: apps, grants: table, gate: newGate(nil, false)}
 }

@@ -14,7 +14,7 @@ type carried struct {
 	failures *failures
 	flights  *flights
 	places   map[string]*places // by upstream
-	holds    *holds
+	states   *appStates
 	retries  *retryBudget
 	metrics  *Metrics
 	log      *slog.Logger
@@ -43,7 +43,7 @@ func newEngine(o Options, c carried) (*engine, error) {
 	}
 	o.Cache = c.cache
 	table := offered(grants(o), o.Apps)
-	apps, hosts, err := newApps(o, table, c.holds)
+	apps, hosts, err := newApps(o, table, c.states)
 	if err != nil {
 		return nil, err
 	}

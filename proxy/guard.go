@@ -27,8 +27,8 @@ func (s *guarded) Exchange(ctx context.Context, c call) (answer, error) {
 		return answer{}, errOverloaded()
 	}
 	defer places.give()
-	if word := c.app.hold.check(time.Now()); word != nil {
-		return answer{refusal: word, source: sourceHold}, nil
+	if e := c.app.paused(time.Now()); e != nil {
+		return answer{refusal: e, source: sourceHold}, nil
 	}
 	id, now, b := c.key.ID(), time.Now(), s.circuits.of(c)
 	last, failedBefore := s.failures.last(id, now)
@@ -60,7 +60,7 @@ func (s *guarded) ask(ctx context.Context, c call, b *breaker.Breaker, failedBef
 		return answer{}, errBreakerOpen(open.RetryAfter)
 	case err == nil:
 		s.failures.forget(c.key.ID())
-		s.hear(c, a)
+		s.note(c, a)
 	case errors.As(err, &e) && e.isOfToken():
 		err = s.failures.note(c.key.ID(), e, time.Now())
 	}
@@ -91,16 +91,24 @@ func verdict(err error, failedBefore bool) breaker.Verdict {
 	return breaker.Ignored
 }
 
-func (s *guarded) hear(c call, a answer) {
-	switch refused, restored := c.app.hold.hear(a, c.grant.secret, time.Now()); {
-	case refused:
+// note takes what an answer says about the whole app.
+func (s *guarded) note(c call, a answer) {
+	if a.is(classAppLimit) {
+		c.app.state.limit.begin(a.refusal)
+	}
+	if !c.grant.secret {
+		return
+	}
+	n := c.app.state.secrets.note(a, time.Now())
+	switch {
+	case n.refused:
 		s.log.Error("Instagram refuses the client secret: no exchange can work until it is right", "app", c.app.label,
 			"next_step", "compare the secret with the Instagram app's (not the Facebook app's) in Meta's dashboard; a changed file is read by itself")
-	case restored:
+	case n.accepted:
 		s.log.Info("Instagram accepts the client secret again", "app", c.app.label)
 	}
-	if which, changed := c.app.hold.settle(a); changed {
-		s.log.Warn("another client secret is in use: Instagram refuses the one of before", "app", c.app.label, "which", which)
+	if n.inUse != "" {
+		s.log.Warn("another client secret is in use: Instagram refuses the one of before", "app", c.app.label, "which", n.inUse)
 	}
 }
 

@@ -1,83 +1,126 @@
 package proxy
 
-import "slices"
+import (
+	"slices"
+	"sync"
+	"time"
+)
 
-// secrets are an app's client secrets: one, or during a rotation two. The one that worked last is used first; should Instagram refuse it,
-// the call is repeated once with the other one. The hold's lock protects them, because they and what Instagram says of them change
-// together.
-type secrets struct {
-	list  []Secret // as configured: the current one, then the previous one
-	inUse int      // of the list
+const (
+	refusedPause = 5 * time.Second // how long Meta is not asked after it refused every secret of an app
+	refusedDoubt = time.Minute     // how long that keeps readiness off; then a request may prove a secret
+)
+
+// clientSecrets are an app's client secrets: one, or two while it is being changed. The one that worked last is sent first. If Meta refuses
+// it, the call is repeated once with the other. The zero value has none; use sets them.
+type clientSecrets struct {
+	mu      sync.Mutex
+	list    []Secret    // protected by mu, as all below: the current one, then the previous one
+	inUse   int         // index in list
+	refused time.Time   // when all of them were last refused; zero if they were not, or one was accepted since
+	refusal *GraphError // as Meta reported it
 }
 
-// names of the two, for the metric and the log.
+// secretNames are the names of the two for the metric and the log, by index.
 var secretNames = []string{"current", "previous"}
 
-func (s secrets) index(one Secret) int {
-	return slices.IndexFunc(s.list, func(other Secret) bool { return other.Reveal() == one.Reveal() })
-}
-
-// knows reports whether an answer got with this secret says something about the app's. Zero is the answer of a step that tells no secret.
-func (s secrets) knows(one Secret) bool { return one.IsZero() || s.index(one) >= 0 }
-
-// allRefused reports whether an answer that refuses the secret leaves none to try. One that was got with a secret of before a reload, by a
-// call that was under way, says nothing about the new one.
-func (s secrets) allRefused(a answer) bool {
-	return a.with.IsZero() || !slices.ContainsFunc(s.list, func(one Secret) bool {
-		return one.Reveal() != a.with.Reveal() && one.Reveal() != a.without.Reveal()
-	})
-}
-
-// use makes these the app's secrets. What was said of others is forgotten; the one in use stays in use, unless it was refused.
-func (h *hold) use(list []Secret) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if slices.EqualFunc(h.secrets.list, list, func(a, b Secret) bool { return a.Reveal() == b.Reveal() }) {
+// use makes list the app's secrets. What is known about other secrets is forgotten. The one in use stays in use unless it was refused.
+func (s *clientSecrets) use(list []Secret) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.EqualFunc(s.list, list, Secret.equal) {
 		return
 	}
-	next := secrets{list: list}
-	if len(h.secrets.list) > 0 && h.refused.IsZero() {
-		next.inUse = max(0, next.index(h.secrets.list[h.secrets.inUse]))
+	inUse := 0
+	if len(s.list) > 0 && s.refused.IsZero() {
+		inUse = max(0, indexOf(list, s.list[s.inUse]))
 	}
-	h.secrets = next
-	h.forgetSecret()
+	s.list, s.inUse, s.refused, s.refusal = list, inUse, time.Time{}, nil
 }
 
-// secret is the one to ask with.
-func (h *hold) secret() Secret {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.secrets.list[h.secrets.inUse]
+// first returns the secret to ask with.
+func (s *clientSecrets) first() Secret {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.list[s.inUse]
 }
 
-// another is the one to ask with when this one was refused, if there is one. It may be new since the call began.
-func (h *hold) another(refused Secret) (Secret, bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	s := h.secrets
+// another returns the secret to ask with after this one was refused; not ok if there is no other. It may be new since the call began.
+func (s *clientSecrets) another(refused Secret) (other Secret, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, one := range append([]Secret{s.list[s.inUse]}, s.list...) {
-		if one.Reveal() != refused.Reveal() {
+		if !one.equal(refused) {
 			return one, true
 		}
 	}
 	return Secret{}, false
 }
 
-// settle puts the secret in use that worked where the one in use was refused, and reports which one that is.
-func (h *hold) settle(a answer) (which string, changed bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	s := &h.secrets
-	if worked := s.index(a.with); worked >= 0 && worked != s.inUse && a.provesSecret() && s.index(a.without) == s.inUse {
-		s.inUse = worked
-		return secretNames[worked], true
+// check returns the refusal to repeat while Meta is not asked because it refused every secret, or nil.
+func (s *clientSecrets) check(now time.Time) *GraphError {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	until := s.refused.Add(refusedPause)
+	if s.refusal == nil || !now.Before(until) {
+		return nil
 	}
-	return "", false
+	repeated := *s.refusal
+	repeated.RetryAt = until
+	return &repeated
 }
 
-// state is how many secrets there are, and which is in use.
-func (h *hold) state() (inUse, of int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.secrets.inUse, len(h.secrets.list)
+// areRefused reports whether an operator has to see to the client secret.
+func (s *clientSecrets) areRefused(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.refused.IsZero() && now.Sub(s.refused) < refusedDoubt
 }
+
+// noted is what an answer changed: whether all secrets are refused now, whether one is accepted again, and which one is in use instead of a
+// refused one, if that changed.
+type noted struct {
+	refused, accepted bool
+	inUse             string
+}
+
+// note takes what an answer to a call that carried a secret says about it. An answer got with a secret that a reload has replaced says
+// nothing.
+func (s *clientSecrets) note(a answer, now time.Time) (n noted) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	worked := indexOf(s.list, a.with)
+	if worked < 0 && !a.with.IsZero() { // zero: the answer of a step that does not name a secret
+		return n
+	}
+	switch wasRefused := !s.refused.IsZero(); {
+	case a.provesSecret():
+		s.refused, s.refusal = time.Time{}, nil
+		n.accepted = wasRefused
+		if worked >= 0 && worked != s.inUse && indexOf(s.list, a.without) == s.inUse {
+			s.inUse = worked
+			n.inUse = secretNames[worked]
+		}
+	case a.is(classSecret) && s.refusesAll(a):
+		s.refused, s.refusal = now, a.refusal
+		n.refused = !wasRefused
+	}
+	return n
+}
+
+// refusesAll reports whether an answer that refuses the secret leaves none to try. It is called with mu held.
+func (s *clientSecrets) refusesAll(a answer) bool {
+	return a.with.IsZero() || !slices.ContainsFunc(s.list, func(one Secret) bool { return !one.equal(a.with) && !one.equal(a.without) })
+}
+
+// state returns the index of the secret in use and the number of secrets.
+func (s *clientSecrets) state() (inUse, of int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.inUse, len(s.list)
+}
+
+// provesSecret reports whether an answer shows that the client secret is right: Meta checks it before the token.
+func (a answer) provesSecret() bool { return a.refusal == nil || a.is(classToken) }
+
+func indexOf(list []Secret, one Secret) int { return slices.IndexFunc(list, one.equal) }

@@ -155,49 +155,47 @@ func TestAnExchangeWithTheOldSecretInFlightDoesNotHoldTheNewOne(t *testing.T) {
 	}
 }
 
-// The same, told to the hold itself: neither a refusal nor a success of a secret that has gone changes anything.
-func TestAWordAboutASecretThatHasGoneIsNotHeard(t *testing.T) {
-	h := &hold{}
+// Neither a refusal nor a success of a secret that has gone changes anything.
+func TestAnAnswerAboutASecretThatHasGoneIsIgnored(t *testing.T) {
 	gone, now, next := NewSecret("gone"), NewSecret("now"), NewSecret("next")
-	h.use([]Secret{next, now})
 	refused := refusalAnswer(100, 0, "Error validating client secret.")
 	for name, c := range map[string]struct {
 		with, without Secret
-		hears         bool
+		want          bool
 	}{"gone": {gone, Secret{}, false}, "gone, then one of two": {next, gone, false}, "one of two": {next, Secret{}, false}, "both": {next, now, true}, "both, the other way round": {now, next, true}} {
-		h.forgetSecret()
+		s := &clientSecrets{}
+		s.use([]Secret{next, now})
 		a := refused
 		a.with, a.without = c.with, c.without
-		if heard, _ := h.hear(a, true, time.Now()); heard != c.hears || h.secretRefused(time.Now()) != c.hears {
-			t.Errorf("%s: heard %v, want %v", name, heard, c.hears)
+		if n := s.note(a, time.Now()); n.refused != c.want || s.areRefused(time.Now()) != c.want {
+			t.Errorf("%s: got %+v, want refused to be %v", name, n, c.want)
 		}
 	}
-	a := tokenAnswer(t, "IGAAlong", 60*24*time.Hour)
-	a.with, a.without = gone, now
+	s := &clientSecrets{}
+	s.use([]Secret{next, now})
 	both := refused
 	both.with, both.without = now, next
-	h.hear(both, true, time.Now())
-	if _, restored := h.hear(a, true, time.Now()); restored || !h.secretRefused(time.Now()) {
-		t.Error("a token got with a secret that has gone proved the others")
-	}
-	if _, changed := h.settle(a); changed {
-		t.Error("a secret that has gone was put in use")
+	s.note(both, time.Now())
+	a := tokenAnswer(t, "IGAAlong", 60*24*time.Hour)
+	a.with, a.without = gone, now
+	if n := s.note(a, time.Now()); n != (noted{}) || !s.areRefused(time.Now()) {
+		t.Errorf("a token got with a secret that has gone changed %+v", n)
 	}
 }
 
-// A late answer to a call with the secret of before does not put it back in use.
+// A late answer to a call with the previous secret does not put it back in use.
 func TestALateAnswerDoesNotTurnTheSecretBack(t *testing.T) {
-	h := &hold{}
+	s := &clientSecrets{}
 	one, two := NewSecret("one"), NewSecret("two")
-	h.use([]Secret{two, one})
+	s.use([]Secret{two, one})
 	a := tokenAnswer(t, "IGAAlong", 60*24*time.Hour)
 	a.with, a.without = one, two
-	if which, changed := h.settle(a); !changed || which != "previous" {
-		t.Errorf("got %s, %v", which, changed)
+	if n := s.note(a, time.Now()); n.inUse != "previous" {
+		t.Errorf("got %+v", n)
 	}
 	a.with, a.without = two, Secret{}
-	if _, changed := h.settle(a); changed || h.secret().Reveal() != "one" {
-		t.Error("turned back")
+	if n := s.note(a, time.Now()); n.inUse != "" || !s.first().equal(one) {
+		t.Errorf("turned back: %+v", n)
 	}
 }
 

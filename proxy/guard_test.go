@@ -119,18 +119,18 @@ func TestARefusedSecretHoldsForSecondsAndIsForgottenOnceProven(t *testing.T) {
 				t.Fatalf("got %+v, %v", a.refusal, err)
 			}
 		}
-		if asked != 1 || !c.app.hold.secretRefused(time.Now()) {
-			t.Errorf("asked %d times, refused %v; want 1, true", asked, c.app.hold.secretRefused(time.Now()))
+		if asked != 1 || !c.app.state.secrets.areRefused(time.Now()) {
+			t.Errorf("asked %d times, refused %v; want 1, true", asked, c.app.state.secrets.areRefused(time.Now()))
 		}
-		time.Sleep(secretHold)
+		time.Sleep(refusedPause)
 		_, _ = g.Exchange(t.Context(), c)
-		time.Sleep(secretHold)
+		time.Sleep(refusedPause)
 		if n := strings.Count(log.String(), "refuses the client secret"); n != 1 {
 			t.Errorf("said %d times, want once:\n%s", n, log.String())
 		}
 		wrong = false
 		_, _ = g.Exchange(t.Context(), c)
-		if c.app.hold.secretRefused(time.Now()) || !strings.Contains(log.String(), "accepts the client secret again") {
+		if c.app.state.secrets.areRefused(time.Now()) || !strings.Contains(log.String(), "accepts the client secret again") {
 			t.Errorf("a 190 proves the secret, but it is still held to be refused:\n%s", log.String())
 		}
 	})
@@ -139,10 +139,10 @@ func TestARefusedSecretHoldsForSecondsAndIsForgottenOnceProven(t *testing.T) {
 // Readiness that never came back would keep every request away that could prove the secret.
 func TestARefusedSecretIsDoubtedAfterAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := &hold{}
-		h.hear(refusalAnswer(100, 0, "Error validating client secret."), true, time.Now())
-		time.Sleep(secretDoubt)
-		if h.secretRefused(time.Now()) {
+		s := &clientSecrets{}
+		s.note(refusalAnswer(100, 0, "Error validating client secret."), time.Now())
+		time.Sleep(refusedDoubt)
+		if s.areRefused(time.Now()) {
 			t.Error("still refused after the time of doubt")
 		}
 	})

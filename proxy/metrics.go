@@ -123,8 +123,8 @@ func (g appGauges) Describe(to chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (g appGauges) Collect(to chan<- prometheus.Metric) {
 	for _, a := range g.p.current.Load().apps {
-		to <- prometheus.MustNewConstMetric(refusedDesc, prometheus.GaugeValue, number(a.hold.secretRefused(time.Now())), a.label)
-		inUse, of := a.hold.state()
+		to <- prometheus.MustNewConstMetric(refusedDesc, prometheus.GaugeValue, number(a.state.secrets.areRefused(time.Now())), a.label)
+		inUse, of := a.state.secrets.state()
 		for i := range of {
 			to <- prometheus.MustNewConstMetric(inUseDesc, prometheus.GaugeValue, number(i == inUse), a.label, secretNames[i])
 		}

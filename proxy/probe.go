@@ -25,7 +25,7 @@ func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 	}
 	o.Cache = nil
 	table := offered(grants(o), o.Apps)
-	apps, _, err := newApps(o, table, &holds{})
+	apps, _, err := newApps(o, table, &appStates{})
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +33,7 @@ func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 		budget: newRetryBudget(), open: func(call) bool { return false }, userAgent: userAgent(o.Version), metrics: NewMetrics()}
 	defer ask.out.CloseIdleConnections()
 	for _, a := range apps {
-		a.hold.use(a.secrets)
+		a.state.secrets.use(a.secrets)
 		of := ""
 		if len(apps) > 1 {
 			of = " of app " + a.label

@@ -58,7 +58,7 @@ func New(o Options) (*Proxy, error) {
 		return nil, fmt.Errorf("upstream max_in_flight is %d: it must be at least 1", o.MaxInFlight)
 	}
 	p := &Proxy{carried: carried{cache: o.Cache, failures: newFailures(o.Breaker.Interval), flights: &flights{}, places: placesOf(o.MaxInFlight),
-		holds: &holds{}, retries: newRetryBudget(), metrics: o.Metrics, log: o.Logger, tracing: newTracing(o.Tracer)}}
+		states: &appStates{}, retries: newRetryBudget(), metrics: o.Metrics, log: o.Logger, tracing: newTracing(o.Tracer)}}
 	if p.carried.log == nil {
 		p.carried.log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -91,7 +91,7 @@ func (p *Proxy) Reload(o Options) error {
 		p.learn(epochsOf(last), epochs)
 	}
 	for _, a := range next.apps { // nothing can fail any more
-		a.hold.use(a.secrets)
+		a.state.secrets.use(a.secrets)
 	}
 	if last := p.current.Swap(next); last != nil {
 		last.closeIdle()

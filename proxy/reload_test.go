@@ -220,7 +220,7 @@ func TestWhatIsKnownSurvivesAReload(t *testing.T) {
 	if n := counted(t, o.Metrics, "igproxy_upstream_requests_total"); n != 2 {
 		t.Errorf("the metrics were lost: %v upstream calls, want 2", n)
 	}
-	p.carried.holds.of("default").until = time.Time{}
+	p.carried.states.of("default").limit.until = time.Time{}
 	if w := ask(p, get(target("down-1"))); w.Code != 502 || p.Status().Breaker != breaker.Open {
 		t.Fatalf("down: %d, breaker %s", w.Code, p.Status().Breaker)
 	}
@@ -252,17 +252,19 @@ func TestANewSecretIsNotHeldToBeRefused(t *testing.T) {
 
 // A new secret is no way around a rate limit.
 func TestANewSecretEndsNoRateLimit(t *testing.T) {
-	h := &hold{}
+	var a app
+	a.state = &appState{}
+	a.state.secrets.use([]Secret{NewSecret("old")})
 	now := time.Now()
 	limit := refusalAnswer(4, 0, "m").refusal
 	limit.RetryAt = now.Add(time.Hour)
-	h.hear(answer{refusal: limit}, true, now)
-	h.hear(refusalAnswer(100, 0, "Error validating client secret."), true, now)
-	if word := h.check(now.Add(secretHold)); word == nil || word.Code != 4 {
-		t.Errorf("a refused secret cut the limit's pause short: %v", word)
+	a.state.limit.begin(limit)
+	a.state.secrets.note(refusalAnswer(100, 0, "Error validating client secret."), now)
+	if e := a.paused(now.Add(refusedPause)); e == nil || e.Code != 4 {
+		t.Errorf("a refused secret cut the limit's pause short: %v", e)
 	}
-	h.forgetSecret()
-	if word := h.check(now.Add(time.Minute)); word == nil || word.Code != 4 || h.secretRefused(now) {
-		t.Errorf("got %v, refused %v; want the limit alone", word, h.secretRefused(now))
+	a.state.secrets.use([]Secret{NewSecret("new")})
+	if e := a.paused(now.Add(time.Minute)); e == nil || e.Code != 4 || a.state.secrets.areRefused(now) {
+		t.Errorf("got %v, refused %v; want the limit alone", e, a.state.secrets.areRefused(now))
 	}
 }

@@ -46,7 +46,7 @@ func spelled(word string) map[string]string {
 func appWith(t testing.TB, secret, token string) call {
 	t.Helper()
 	c := callFor(t, token)
-	c.app = &app{label: "default", secrets: []Secret{NewSecret(secret)}, keys: c.app.keys, hold: &hold{}}
+	c.app = &app{label: "default", secrets: []Secret{NewSecret(secret)}, keys: c.app.keys, state: &appState{}}
 	return c
 }
 
