@@ -9,24 +9,23 @@ import (
 	"time"
 )
 
-// upstream is the step "ask": it faces Instagram.
+// askStep is the step "ask": it faces Instagram.
 //
 // It speaks through a transport and never an http.Client: a client's errors print the whole URL, and a redirect hands it on as
 // Referer. The client secret is sent from this file alone.
-type upstream struct {
+type askStep struct {
 	out       *outbound
-	timeout   time.Duration   // for all tries together, the body included
-	maxBytes  int64           // of an answer, after inflating
-	retries   int             // a call, where the grant may be repeated
-	budget    *retryBudget    // over all calls
-	open      func(call) bool // reports whether the breaker of the call's circuit is open
+	timeout   time.Duration // for all tries together, the body included
+	maxBytes  int64         // of an answer, after inflating
+	retries   int           // a call, where the grant may be repeated
+	budget    *retryBudget  // over all calls
 	userAgent string
 	metrics   *Metrics
 }
 
 // Exchange asks Instagram. An answer is Instagram's definite word, a token or a refusal; an error is a *GraphError of ours or the
 // transient one Instagram sent. Where Instagram refuses the client secret and the app has another, it asks once more with that one.
-func (u *upstream) Exchange(ctx context.Context, c call) (answer, error) {
+func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, u.timeout, context.DeadlineExceeded)
 	defer cancel()
 	u.budget.earn()
@@ -60,7 +59,7 @@ func (a answer) mayBeSecret(c call) bool {
 
 // repeatedly asks with one client secret. It repeats only where no answer came or Instagram said to, where the grant allows it, and within
 // the budgets of time and of retries.
-func (u *upstream) repeatedly(ctx context.Context, c call) (answer, error) {
+func (u *askStep) repeatedly(ctx context.Context, c call) (answer, error) {
 	for tries := 1; ; tries++ {
 		a, failure := u.try(ctx, c, tries)
 		if failure == nil {
@@ -73,7 +72,7 @@ func (u *upstream) repeatedly(ctx context.Context, c call) (answer, error) {
 }
 
 // repetitions are how many a call may have.
-func (u *upstream) repetitions(c call) int {
+func (u *askStep) repetitions(c call) int {
 	if !c.grant.repeatable {
 		return 0
 	}
@@ -87,7 +86,7 @@ type failure struct {
 }
 
 // try sends one request, the call's nth, and reads its answer.
-func (u *upstream) try(ctx context.Context, c call, n int) (answer, *failure) {
+func (u *askStep) try(ctx context.Context, c call, n int) (answer, *failure) {
 	start := time.Now()
 	a, f := u.roundTrip(ctx, c, n)
 	switch {
@@ -101,7 +100,7 @@ func (u *upstream) try(ctx context.Context, c call, n int) (answer, *failure) {
 	return a, f
 }
 
-func (u *upstream) roundTrip(ctx context.Context, c call, n int) (answer, *failure) {
+func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failure) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	res, err := u.out.RoundTrip(u.request(ctx, c))
@@ -124,7 +123,7 @@ func (u *upstream) roundTrip(ctx context.Context, c call, n int) (answer, *failu
 }
 
 // request builds the query or the form from nothing. Nothing the app sent is in it but the token, or the code and its redirect_uri.
-func (u *upstream) request(ctx context.Context, c call) *http.Request {
+func (u *askStep) request(ctx context.Context, c call) *http.Request {
 	q := url.Values{"grant_type": {c.grant.grantType}, paramNames[c.grant.subject.param]: {c.token.Reveal()}}
 	if c.grant.secret {
 		q.Set("client_secret", c.secret.Reveal())
@@ -148,7 +147,7 @@ func (u *upstream) request(ctx context.Context, c call) *http.Request {
 }
 
 // read turns a whole answer into a token, a refusal or a failure.
-func (u *upstream) read(c call, res *http.Response, body []byte) (answer, *failure) {
+func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failure) {
 	now := time.Now()
 	scrub := c.scrubber()
 	usage := readUsage(res.Header, scrub)

@@ -62,7 +62,7 @@ const (
 )
 
 // again waits for the moment of a repetition. False: there is none.
-func (u *upstream) again(ctx context.Context, c call) bool {
+func (u *askStep) again(ctx context.Context, c call) bool {
 	result := u.permit(c)
 	if result == retrySpent {
 		switch {
@@ -76,7 +76,7 @@ func (u *upstream) again(ctx context.Context, c call) bool {
 	return result == retrySpent
 }
 
-func (u *upstream) permit(c call) string {
+func (u *askStep) permit(c call) string {
 	switch {
 	case u.held(c):
 		return retryHeld
@@ -86,9 +86,9 @@ func (u *upstream) permit(c call) string {
 	return retrySpent
 }
 
-// held reports whether Instagram is left alone by now: a call that began before may end, and asks no more.
-func (u *upstream) held(c call) bool {
-	return u.open(c) || c.app.paused(time.Now()) != nil
+// held reports whether guard would no longer let the call through.
+func (u *askStep) held(c call) bool {
+	return c.mayRetry != nil && !c.mayRetry()
 }
 
 // retryPause is the longest pause before a repetition. It is fully jittered, so that many calls that failed at once, and many sidecars,

@@ -85,41 +85,43 @@ func TestThePauseBeforeARetryIsFullyJittered(t *testing.T) {
 }
 
 // asking is a step "ask" whose upstream says 500, code 2 to everything, a call for it, and how often it was asked.
-func asking(t *testing.T, headers ...string) (u *upstream, c call, asked func() int) {
+func asking(t *testing.T, headers ...string) (u *askStep, c call, asked func() int) {
 	t.Helper()
 	base, requests := saying(t, reply(500, `{"error":{"message":"m","type":"OAuthException","code":2,"is_transient":true}}`, headers...))
 	o := optionsFor(t, base, nil)
 	c = callFor(t, "IGAAshort")
 	c.grant.base = o.UpstreamURL
-	return newProxy(t, o).current.Load().ask, c, func() int { return int(requests.Load()) }
+	p := newProxy(t, o)
+	return steps{o, p.carried, p.current.Load().out}.newAsk(), c, func() int { return int(requests.Load()) }
 }
 
 func TestACallIsNotRepeated(t *testing.T) {
 	for name, c := range map[string]struct {
 		headers []string
-		spoil   func(*upstream, call)
+		spoil   func(*askStep, *call)
 		result  string // "": a retry was not even asked for
 	}{
-		"against the app's pause": {spoil: func(_ *upstream, c call) {
+		"against the app's pause": {spoil: func(_ *askStep, c *call) {
 			limit := refusalAnswer(4, 0, "m").refusal
 			limit.RetryAt = time.Now().Add(time.Hour)
 			c.app.state.limit.begin(limit)
+			c.mayRetry = func() bool { return c.app.paused(time.Now()) == nil }
 		}, result: retryHeld},
-		"against an open breaker": {spoil: func(u *upstream, _ call) { u.open = func(call) bool { return true } }, result: retryHeld},
-		"against a breaker that opens in the pause before": {spoil: func(u *upstream, _ call) {
+		"against an open breaker": {spoil: func(_ *askStep, c *call) { c.mayRetry = func() bool { return false } }, result: retryHeld},
+		"against a breaker that opens in the pause before": {spoil: func(_ *askStep, c *call) {
 			looked := 0
-			u.open = func(call) bool { looked++; return looked > 1 }
+			c.mayRetry = func() bool { looked++; return looked == 1 }
 		}, result: retryHeld},
-		"beyond the budget":             {spoil: func(u *upstream, _ call) { u.budget.spare = -1000 }, result: retryDenied},
-		"beyond its time":               {spoil: func(u *upstream, _ call) { u.timeout = time.Nanosecond }},
-		"when its grant forbids it":     {spoil: func(_ *upstream, c call) { c.grant.repeatable = false }},
-		"when Instagram says how long":  {headers: []string{"Retry-After: 30"}, spoil: func(*upstream, call) {}},
-		"when the operator forbids it":  {spoil: func(u *upstream, _ call) { u.retries = 0 }},
-		"else it is, and this can fail": {spoil: func(*upstream, call) {}, result: retrySpent},
+		"beyond the budget":             {spoil: func(u *askStep, _ *call) { u.budget.spare = -1000 }, result: retryDenied},
+		"beyond its time":               {spoil: func(u *askStep, _ *call) { u.timeout = time.Nanosecond }},
+		"when its grant forbids it":     {spoil: func(_ *askStep, c *call) { c.grant.repeatable = false }},
+		"when Instagram says how long":  {headers: []string{"Retry-After: 30"}, spoil: func(*askStep, *call) {}},
+		"when the operator forbids it":  {spoil: func(u *askStep, _ *call) { u.retries = 0 }},
+		"else it is, and this can fail": {spoil: func(*askStep, *call) {}, result: retrySpent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u, one, asked := asking(t, c.headers...)
-			c.spoil(u, one)
+			c.spoil(u, &one)
 			_, err := u.Exchange(t.Context(), one)
 			want := 1
 			switch {

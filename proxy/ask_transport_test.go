@@ -60,7 +60,7 @@ func nameReply(query []byte, there bool) []byte {
 
 // withoutProxy ignores HTTPS_PROXY and its siblings: a proxy would resolve the name itself.
 func withoutProxy(p *Proxy) {
-	p.current.Load().ask.out.configure(func(transport *http.Transport) { transport.Proxy = nil })
+	p.current.Load().out.configure(func(transport *http.Transport) { transport.Proxy = nil })
 }
 
 func TestANameThatDoesNotResolveAndThenDoes(t *testing.T) {
@@ -72,7 +72,7 @@ func TestANameThatDoesNotResolveAndThenDoes(t *testing.T) {
 	o.Logger = textLogger(&log)
 	p := newProxy(t, o)
 	withoutProxy(p)
-	p.current.Load().ask.out.dialer.Resolver = nameServer(t, &there, 0)
+	p.current.Load().out.dialer.Resolver = nameServer(t, &there, 0)
 	w := ask(p, get(target("IGAAshort")))
 	if e := errorIn(t, w.Body.Bytes()); w.Code != 503 || e.Subcode != subUnreachable || w.Header().Get("Retry-After") == "" || !strings.Contains(log.String(), "resolve") {
 		t.Errorf("without the name: got %d/%d\n%s", w.Code, e.Subcode, log.String())
@@ -92,7 +92,7 @@ func TestALostDNSPacketCostsItsRetransmission(t *testing.T) {
 	there.Store(true)
 	p := newProxy(t, optionsFor(t, "http://instagram.example:"+port, nil))
 	withoutProxy(p)
-	p.current.Load().ask.out.dialer.Resolver = nameServer(t, &there, 2) // the queries for A and AAAA
+	p.current.Load().out.dialer.Resolver = nameServer(t, &there, 2) // the queries for A and AAAA
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || asked.Load() != 1 {
 		t.Errorf("got %d %s after %d calls", w.Code, w.Body, asked.Load())
 	}

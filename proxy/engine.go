@@ -27,13 +27,44 @@ type engine struct {
 	grants []*grant
 	gate   gate
 	trust  trust
-	first  exchanger // recalled, which leads to all the others
-	ask    *upstream
+	first  exchanger    // recall, which leads to all the other steps
+	out    *outbound    // of ask
 	past   *passthrough // nil: what is none of the grants' is refused
 
 	lines    *hitLines
 	shortcut *shortcut     // nil: the lane answers nothing
 	longest  time.Duration // that anything is remembered
+}
+
+// steps builds the steps between decode and answer. Each method returns its step, which leads to next; where requests are traced, inside a
+// span.
+type steps struct {
+	Options
+	carried
+	out *outbound
+}
+
+func (s steps) recall(next exchanger) exchanger {
+	return s.tracing.step("recall", &recallStep{cache: s.cache, next: next})
+}
+
+func (s steps) join(next exchanger) exchanger {
+	return s.tracing.step("join", &joinStep{next: next, budget: s.Budget(), log: s.log, flights: s.flights})
+}
+
+func (s steps) claim(next exchanger) exchanger {
+	return s.tracing.step("claim", &claimStep{cache: s.cache, negativeTTL: s.NegativeTTL, next: next})
+}
+
+func (s steps) guard(next exchanger) exchanger {
+	return s.tracing.step("guard", &guardStep{next: next, circuits: s.circuits, failures: s.failures, places: s.places, timeout: s.Timeout, log: s.log})
+}
+
+func (s steps) ask() exchanger { return s.tracing.step("ask", s.newAsk()) }
+
+func (s steps) newAsk() *askStep {
+	return &askStep{out: s.out, timeout: s.Timeout, maxBytes: s.MaxResponseBytes, retries: s.Retries, budget: s.carried.retries,
+		userAgent: userAgent(s.Version), metrics: s.metrics}
 }
 
 func newEngine(o Options, c carried) (*engine, error) {
@@ -47,13 +78,9 @@ func newEngine(o Options, c carried) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	ask := &upstream{out: newOutbound(o, c.metrics.silentTokens), timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
-		budget: c.retries, userAgent: userAgent(o.Version), metrics: c.metrics, open: c.circuits.isOpen}
-	guard := &guarded{next: c.tracing.step("ask", ask), circuits: c.circuits, failures: c.failures, places: c.places, timeout: o.Timeout, log: c.log}
-	claim := &claimed{cache: c.cache, negativeTTL: o.NegativeTTL, next: c.tracing.step("guard", guard)}
-	join := &deduped{next: c.tracing.step("claim", claim), budget: o.Budget(), log: c.log, flights: c.flights}
+	s := steps{o, c, newOutbound(o, c.metrics.silentTokens)}
 	e := &engine{apps: apps, grants: table, gate: newGate(hosts, o.AnyHost), trust: trust{o.Bearer}, lines: &hitLines{most: int64(o.HitLines)},
-		first: c.tracing.step("recall", &recalled{cache: c.cache, next: c.tracing.step("join", join)}), ask: ask,
+		first: s.recall(s.join(s.claim(s.guard(s.ask())))), out: s.out,
 		longest: max(o.TTL, o.RefreshTTL, o.CodeTTL, o.NegativeTTL, maxPause)}
 	if o.Passthrough != nil {
 		e.past = newPassthrough(o, c.metrics)
@@ -67,7 +94,7 @@ func newEngine(o Options, c carried) (*engine, error) {
 // closeIdle closes the kept connections to Meta that no call uses now. Those of calls in flight are closed when the call ends, unless
 // another call begins first.
 func (e *engine) closeIdle() {
-	e.ask.out.CloseIdleConnections()
+	e.out.CloseIdleConnections()
 	if e.past != nil {
 		e.past.out.CloseIdleConnections()
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// guarded is the step "guard": it decides whether Meta may be asked. In order: a place among the calls in flight to this upstream, the
+// guardStep is the step "guard": it decides whether Meta may be asked. In order: a place among the calls in flight to this upstream, the
 // app's pause, the token's own pause, the breaker of the circuit.
-type guarded struct {
+type guardStep struct {
 	next     exchanger
 	circuits *circuits
 	failures *failures
@@ -21,7 +21,7 @@ type guarded struct {
 	log      *slog.Logger
 }
 
-func (s *guarded) Exchange(ctx context.Context, c call) (answer, error) {
+func (s *guardStep) Exchange(ctx context.Context, c call) (answer, error) {
 	places := s.places[c.grant.upstream]
 	if !places.take(ctx) {
 		return answer{}, errOverloaded()
@@ -44,8 +44,10 @@ func (s *guarded) Exchange(ctx context.Context, c call) (answer, error) {
 }
 
 // ask asks through the breaker and notes what came of it.
-func (s *guarded) ask(ctx context.Context, c call, b *breaker.Breaker, failedBefore bool) (a answer, err error) {
+func (s *guardStep) ask(ctx context.Context, c call, b *breaker.Breaker, failedBefore bool) (a answer, err error) {
 	whole := s.hasTime(ctx)
+	// A half-open breaker does not keep its probe from a retry.
+	c.mayRetry = func() bool { return b.State() != breaker.Open && c.app.paused(time.Now()) == nil }
 	refused := b.Do(func() breaker.Verdict {
 		a, err = s.next.Exchange(ctx, c)
 		if !whole && isTimeout(err) {
@@ -68,7 +70,7 @@ func (s *guarded) ask(ctx context.Context, c call, b *breaker.Breaker, failedBef
 }
 
 // hasTime reports whether a call that begins now has all the time it may take: a flight that waited for a place may not.
-func (s *guarded) hasTime(ctx context.Context) bool {
+func (s *guardStep) hasTime(ctx context.Context) bool {
 	end, bounded := ctx.Deadline()
 	return !bounded || time.Until(end) >= s.timeout
 }
@@ -92,7 +94,7 @@ func verdict(err error, failedBefore bool) breaker.Verdict {
 }
 
 // note takes what an answer says about the whole app.
-func (s *guarded) note(c call, a answer) {
+func (s *guardStep) note(c call, a answer) {
 	if a.is(classAppLimit) {
 		c.app.state.limit.begin(a.refusal)
 	}

@@ -52,9 +52,6 @@ func (s *circuits) of(c call) *breaker.Breaker {
 	return s.all[key].Breaker
 }
 
-// isOpen reports whether the breaker of a call's circuit refuses calls. A half-open breaker does not.
-func (s *circuits) isOpen(c call) bool { return s.of(c).State() == breaker.Open }
-
 // worst returns the worst state of the breakers of an upstream: open before half-open before closed. An empty name means all upstreams.
 func (s *circuits) worst(upstream string) breaker.State {
 	s.mu.Lock()

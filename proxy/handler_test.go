@@ -207,13 +207,13 @@ func TestExpiresInIsTheTimeReallyLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		store := newCache(t)
-		claim := &claimed{cache: store, negativeTTL: time.Minute, next: exchangeFunc(func(context.Context, call) (answer, error) {
+		claim := &claimStep{cache: store, negativeTTL: time.Minute, next: exchangeFunc(func(context.Context, call) (answer, error) {
 			asked++
 			return tokenAnswer(t, "IGAAlong", 60*24*time.Hour), nil
 		})}
 		p := proxyOf(t, nil, nil)
 		e := *p.current.Load()
-		e.first = &recalled{cache: store, next: claim}
+		e.first = &recallStep{cache: store, next: claim}
 		p.current.Store(&e)
 		left := func() int {
 			var got struct {

@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// deduped is the step "join": one flight per token in this process, however many callers ask at once. This file is the only home of
+// joinStep is the step "join": one flight per token in this process, however many callers ask at once. This file is the only home of
 // singleflight.
 //
 // A flight is detached from the caller that started it and has its own budget: when the caller leaves, the flight goes on, because the
 // exchange may be paid for already, and its answer is remembered. It recovers its own panics, which would else end the process.
-type deduped struct {
+type joinStep struct {
 	next    exchanger
 	budget  time.Duration
 	log     *slog.Logger
@@ -60,7 +60,7 @@ const grace = 250 * time.Millisecond
 // errCallerGone is the end of a caller's wait, not of the flight.
 var errCallerGone = errors.New("the caller left")
 
-func (s *deduped) Exchange(ctx context.Context, c call) (answer, error) {
+func (s *joinStep) Exchange(ctx context.Context, c call) (answer, error) {
 	led := false // written by this caller's own flight, read after its result came: ordered by the channel
 	s.flights.arrive()
 	id := c.key.ID()
@@ -98,7 +98,7 @@ func deepen() (n byte) {
 }
 
 // leave lets the caller go and keeps count of the flight it leaves behind.
-func (s *deduped) leave(results <-chan singleflight.Result) {
+func (s *joinStep) leave(results <-chan singleflight.Result) {
 	go func() { // ends with the flight, which ends with its budget
 		<-results
 		s.flights.depart()
@@ -106,7 +106,7 @@ func (s *deduped) leave(results <-chan singleflight.Result) {
 }
 
 // fly runs the steps behind join once, under the flight's own budget.
-func (s *deduped) fly(ctx context.Context, c call) (a answer, err error) {
+func (s *joinStep) fly(ctx context.Context, c call) (a answer, err error) {
 	s.flights.running.Add(1)
 	defer s.flights.running.Add(-1)
 	ctx, cancel := context.WithTimeout(ctx, s.budget)

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-func newDeduped(budget time.Duration, next exchangeFunc) *deduped {
-	return &deduped{next: next, budget: budget, log: slog.New(slog.DiscardHandler), flights: &flights{}}
+func newDeduped(budget time.Duration, next exchangeFunc) *joinStep {
+	return &joinStep{next: next, budget: budget, log: slog.New(slog.DiscardHandler), flights: &flights{}}
 }
 
 func TestManyCallersOfOneTokenAreOneFlight(t *testing.T) {

@@ -102,7 +102,7 @@ func laneProxy(t testing.TB, o Options) *Proxy {
 	t.Helper()
 	p := newProxy(t, o)
 	e := *p.current.Load()
-	e.first = &recalled{cache: p.carried.cache, next: exchangeFunc(func(context.Context, call) (answer, error) {
+	e.first = &recallStep{cache: p.carried.cache, next: exchangeFunc(func(context.Context, call) (answer, error) {
 		return answer{}, errCrowded()
 	})}
 	p.current.Store(&e)

@@ -14,11 +14,11 @@ import (
 func TestAConnectionTooManyGetsWhatMemoryKnowsAndElseAQuick503(t *testing.T) {
 	store := newCache(t)
 	asked := 0
-	remember := &claimed{cache: store, negativeTTL: time.Minute, next: exchangeFunc(func(context.Context, call) (answer, error) {
+	remember := &claimStep{cache: store, negativeTTL: time.Minute, next: exchangeFunc(func(context.Context, call) (answer, error) {
 		asked++
 		return tokenAnswer(t, "long", time.Hour), nil
 	})}
-	s := &recalled{cache: store, next: remember}
+	s := &recallStep{cache: store, next: remember}
 	if _, err := s.Exchange(t.Context(), callFor(t, "known")); err != nil {
 		t.Fatal(err)
 	}

@@ -29,8 +29,7 @@ func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 	if err != nil {
 		return nil, err
 	}
-	ask := &upstream{out: newOutbound(o, func() {}), timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries,
-		budget: newRetryBudget(), open: func(call) bool { return false }, userAgent: userAgent(o.Version), metrics: NewMetrics()}
+	ask := steps{o, carried{retries: newRetryBudget(), metrics: NewMetrics()}, newOutbound(o, func() {})}.newAsk()
 	defer ask.out.CloseIdleConnections()
 	for _, a := range apps {
 		a.state.secrets.use(a.secrets)
@@ -48,7 +47,7 @@ func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 	return proofs, nil
 }
 
-func probe(ctx context.Context, ask *upstream, c call) error {
+func probe(ctx context.Context, ask *askStep, c call) error {
 	got, err := ask.Exchange(ctx, c)
 	var e *GraphError
 	switch {

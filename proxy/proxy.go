@@ -22,7 +22,7 @@
 //
 // HTTP lives at the two ends. Between them there is one verb, Exchange, wrapped as
 //
-//	recalled(deduped(claimed(guarded(upstream))))
+//	recall(join(claim(guard(ask))))
 //
 // The flight is outside the shared cache: claim, ask and remember happen as one unit.
 package proxy

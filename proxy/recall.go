@@ -7,13 +7,13 @@ import (
 	"github.com/igproxy/igproxy/cache"
 )
 
-// recalled is the step "recall": the memory tier, without waiting. It is a short cut; nothing depends on it for correctness.
-type recalled struct {
+// recallStep is the step "recall": the memory tier, without waiting. It is a short cut; nothing depends on it for correctness.
+type recallStep struct {
 	cache *cache.Cache
 	next  exchanger
 }
 
-func (s *recalled) Exchange(ctx context.Context, c call) (answer, error) {
+func (s *recallStep) Exchange(ctx context.Context, c call) (answer, error) {
 	if entry, ok := s.cache.Recall(c.key); ok {
 		if a, ok := remembered(entry, sourceMemory); ok {
 			return a, nil

@@ -18,15 +18,15 @@ const standingTTL = 10 * time.Second
 // one after another.
 const failureTTL = time.Second
 
-// claimed is the steps "claim" and "remember" around the ones between: memory again, then Redis, where one sidecar of the fleet gets the
+// claimStep is the steps "claim" and "remember" around the ones between: memory again, then Redis, where one sidecar of the fleet gets the
 // lease on the token and the others wait for its answer; what Instagram says is remembered.
-type claimed struct {
+type claimStep struct {
 	cache       *cache.Cache
 	negativeTTL time.Duration
 	next        exchanger
 }
 
-func (s *claimed) Exchange(ctx context.Context, c call) (answer, error) {
+func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
 	claim := s.cache.Claim(ctx, c.key)
 	defer claim.Release() // does nothing once the claim has ended below; ends it when a step panics
 	switch claim.Outcome {
@@ -86,7 +86,7 @@ func failed(entry cache.Entry) (a answer, err error, ok bool) {
 
 // remember keeps an answer for as long as its class allows, and returns the one to give: should another sidecar have stored one first,
 // it may be that one.
-func (s *claimed) remember(c call, claim *cache.Claim, a answer) answer {
+func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 	now := time.Now()
 	left := s.ttl(c, a, now)
 	entry := cache.Entry{Value: encodeRecord(a), Expires: now.Add(left)}
@@ -110,7 +110,7 @@ func (s *claimed) remember(c call, claim *cache.Claim, a answer) answer {
 }
 
 // ttl is how long an answer is remembered; 0: not at all.
-func (s *claimed) ttl(c call, a answer, now time.Time) time.Duration {
+func (s *claimStep) ttl(c call, a answer, now time.Time) time.Duration {
 	var left time.Duration
 	switch {
 	case a.refusal == nil:

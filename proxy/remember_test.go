@@ -34,7 +34,7 @@ func TestRememberByClass(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := newCache(t)
 				asked := 0
-				s := &claimed{cache: store, negativeTTL: time.Minute, next: exchangeFunc(func(context.Context, call) (answer, error) {
+				s := &claimStep{cache: store, negativeTTL: time.Minute, next: exchangeFunc(func(context.Context, call) (answer, error) {
 					asked++
 					return c.answer(t), nil
 				})}
@@ -61,7 +61,7 @@ func TestRememberByClass(t *testing.T) {
 func TestDoubtfulAnswersAreNeverRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newCache(t)
-		s := &claimed{cache: store, negativeTTL: time.Minute, next: exchangeFunc(func(context.Context, call) (answer, error) {
+		s := &claimStep{cache: store, negativeTTL: time.Minute, next: exchangeFunc(func(context.Context, call) (answer, error) {
 			return answer{}, errBadAnswer("test")
 		})}
 		for range 2 {

@@ -101,7 +101,7 @@ func TestAPanicEndsItsSpansWithoutItsValue(t *testing.T) {
 	p := newProxy(t, o)
 	e := *p.current.Load()
 	tr := p.carried.tracing
-	e.first = tr.step("recall", &recalled{cache: p.carried.cache, next: tr.step("join", newDeduped(time.Minute, func(ctx context.Context, c call) (answer, error) {
+	e.first = tr.step("recall", &recallStep{cache: p.carried.cache, next: tr.step("join", newDeduped(time.Minute, func(ctx context.Context, c call) (answer, error) {
 		return tr.step("claim", exchangeFunc(func(context.Context, call) (answer, error) { panic("IGAA-the-value") })).Exchange(ctx, c)
 	}))})
 	p.current.Store(&e)
@@ -286,20 +286,24 @@ func TestWithATracerTheLaneIsOff(t *testing.T) {
 func TestWithoutATracerTracingIsFree(t *testing.T) {
 	p := newProxy(t, optionsFor(t, "http://127.0.0.1:1", nil))
 	e := p.current.Load()
-	recall, ok := e.first.(*recalled)
+	recall, ok := e.first.(*recallStep)
 	if !ok {
 		t.Fatalf("recall is wrapped: %T", e.first)
 	}
-	join, ok := recall.next.(*deduped)
+	join, ok := recall.next.(*joinStep)
 	if !ok {
 		t.Fatalf("join is wrapped: %T", recall.next)
 	}
-	claim, ok := join.next.(*claimed)
+	claim, ok := join.next.(*claimStep)
 	if !ok {
 		t.Fatalf("claim is wrapped: %T", join.next)
 	}
-	if guard, ok := claim.next.(*guarded); !ok || guard.next != e.ask {
-		t.Fatalf("guard or ask is wrapped: %T", claim.next)
+	guard, ok := claim.next.(*guardStep)
+	if !ok {
+		t.Fatalf("guard is wrapped: %T", claim.next)
+	}
+	if _, ok := guard.next.(*askStep); !ok {
+		t.Fatalf("ask is wrapped: %T", guard.next)
 	}
 	if p.carried.tracing != nil || e.shortcut == nil {
 		t.Error("it traces, or the lane is off")

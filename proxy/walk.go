@@ -15,11 +15,13 @@ type call struct {
 	redirect string // of a form: on the app's list
 	key      cache.Key
 	secret   Secret // the client secret to send; chosen by ask
+	// mayRetry reports whether guard would still let the call through. Nil means that it would.
+	mayRetry func() bool
 }
 
 // exchanger is the one verb between the two HTTP ends. The steps are wrapped around each other as
 //
-//	recalled(deduped(claimed(guarded(upstream))))
+//	recall(join(claim(guard(ask))))
 type exchanger interface {
 	Exchange(context.Context, call) (answer, error)
 }
