@@ -35,18 +35,19 @@ func (f upstreamFault) remembered() bool {
 	return map[string]bool{"token": true, "bad_token": true, "standing": true, "user_limit": true}[f.result]
 }
 
-const badAnswer, tooLate, unreachable = 990024, 990022, 990023
+const badAnswer, tooLate, unreachable, unreadable = 990024, 990022, 990023, 990025
 
 var upstreamFaults = []upstreamFault{
 	// Definite refusals: Instagram is well.
 	{"expired", 400, 190, 463, 1, "bad_token"}, {"revoked", 400, 190, 460, 1, "bad_token"}, {"garbage", 400, 190, 0, 1, "bad_token"},
 	{"longlived", 400, 452, 4279019, 1, "bad_token"}, {"standing", 400, 100, 0, 1, "standing"}, {"permission", 403, 10, 0, 1, "refused"},
 	{"limit17", 403, 17, 0, 1, "user_limit"}, {"limit32", 400, 32, 0, 1, "user_limit"}, {"reflecterr", 400, 190, 0, 1, "bad_token"},
+	{"invite", 400, 1349245, 0, 1, "refused"}, {"html403", 403, 100, unreadable, 1, "refused"},
 	// Instagram says that it is ill, or its edge does.
 	{"down", 502, 2, 0, 2, "transient"}, {"unknown", 502, 1, 0, 2, "transient"}, {"down502", 502, 2, 0, 2, "transient"},
 	{"down503", 502, 2, 0, 2, "transient"}, {"down504", 502, 2, 0, 2, "transient"}, {"down400", 400, 2, 0, 2, "transient"},
 	{"patience", 502, 2, 0, 1, "transient"}, {"html500", 502, 2, badAnswer, 2, "broken"}, {"html502", 502, 2, badAnswer, 1, "broken"},
-	{"html", 502, 2, badAnswer, 1, "broken"}, {"html504", 502, 2, badAnswer, 1, "broken"}, {"html403", 502, 2, badAnswer, 1, "broken"},
+	{"html", 502, 2, badAnswer, 1, "broken"}, {"html504", 502, 2, badAnswer, 1, "broken"},
 	{"html429", 502, 2, badAnswer, 1, "broken"},
 	// 200, and no token.
 	{"html200", 502, 2, badAnswer, 1, "broken"}, {"empty200", 502, 2, badAnswer, 1, "broken"}, {"array200", 502, 2, badAnswer, 1, "broken"},
@@ -55,6 +56,7 @@ var upstreamFaults = []upstreamFault{
 	{"badjson", 502, 2, badAnswer, 1, "broken"}, {"noexpires", 502, 2, badAnswer, 1, "broken"}, {"stringexpires", 502, 2, badAnswer, 1, "broken"},
 	{"floatexpires", 502, 2, badAnswer, 1, "broken"}, {"zeroexpires", 502, 2, badAnswer, 1, "broken"},
 	{"negativeexpires", 502, 2, badAnswer, 1, "broken"}, {"hugeexpires", 502, 2, badAnswer, 1, "broken"}, {"extra", 200, 0, 0, 1, "token"},
+	{"lettercase", 200, 0, 0, 1, "token"},
 	{"reflect", 502, 2, badAnswer, 1, "broken"}, {"redirect", 502, 2, badAnswer, 1, "broken"},
 	// Sizes.
 	{"huge", 502, 2, badAnswer, 1, "broken"}, {"endless", 502, 2, badAnswer, 1, "broken"}, {"hugeheaders", 502, 2, badAnswer, 1, "broken"},
@@ -109,7 +111,7 @@ func TestFaultsOfInstagram(t *testing.T) {
 				if e.Code != f.code || e.Subcode != f.subcode || e.Message == "" || r.token() != "" {
 					t.Errorf("got %s, want code %d, subcode %d and no token", r.body, f.code, f.subcode)
 				}
-				if ours := f.subcode/10_000 == 99; ours && !e.Transient || f.result == "bad_token" && e.Transient {
+				if ours := f.subcode/10_000 == 99; ours && e.Transient != (f.ill() || f.result == "silent") || f.result == "bad_token" && e.Transient {
 					t.Errorf("is_transient is %v", e.Transient)
 				}
 			}

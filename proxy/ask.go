@@ -116,6 +116,8 @@ func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failur
 	switch {
 	case err != nil:
 		return answer{}, cutShort(ctx, err)
+	case int64(len(body)) > u.maxBytes && refusesAlone(res.StatusCode):
+		body = nil // a long page: the status is the answer
 	case int64(len(body)) > u.maxBytes:
 		return answer{}, &failure{err: errBadAnswer("longer than upstream.max_response_bytes")}
 	}
@@ -163,6 +165,9 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 		return answer{token: token, source: sourceUpstream, usage: usage}, nil
 	}
 	e, ok := decodeGraphError(res.StatusCode, body, scrub)
+	if !ok && refusesAlone(res.StatusCode) {
+		e, ok = errUnreadable(res.StatusCode), true
+	}
 	if !ok || res.StatusCode < 400 {
 		e := strangeStatus(res)
 		return answer{}, &failure{err: e, repeatable: res.StatusCode == http.StatusInternalServerError && e.RetryAt.IsZero()}
@@ -185,13 +190,18 @@ func passable(status int) int {
 	return status
 }
 
-// strangeStatus is an answer outside the Graph envelope: a redirect, which is never followed, or a page of Meta's edge.
+// strangeStatus is the error for an answer that is neither a token nor a refusal: a redirect, which is never followed, or a page of a
+// host in trouble.
 func strangeStatus(res *http.Response) *GraphError {
-	cause := "status " + http.StatusText(res.StatusCode) + " without a Graph error"
-	if http.StatusText(res.StatusCode) == "" {
-		cause = "a status that HTTP does not know, without a Graph error"
-	}
-	e := errBadAnswer(cause)
+	e := errBadAnswer(statusCause(res.StatusCode))
 	e.RetryAt = retryAfter(res.Header, time.Now())
 	return e
+}
+
+// statusCause names an answer without an error that igproxy can read.
+func statusCause(status int) string {
+	if http.StatusText(status) == "" {
+		return "a status that HTTP does not know, without a Graph error"
+	}
+	return "status " + http.StatusText(status) + " without a Graph error"
 }

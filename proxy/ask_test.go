@@ -112,7 +112,8 @@ func TestARefusedAnswerIsRepeatedOnceAndNeverMore(t *testing.T) {
 		"500, code 2500":          {reply(500, envelope(2500, "")), 502, 1},
 		"400, code 190":           {reply(400, envelope(190, "")), 400, 1},
 		"401, code 190":           {reply(401, envelope(190, "")), 401, 1},
-		"403 without an envelope": {reply(403, "<html>"), 502, 1},
+		"403 without an envelope": {reply(403, "<html>"), 403, 1},
+		"429 without an envelope": {reply(429, "<html>"), 502, 1},
 		"200, nonsense":           {reply(200, "<html>"), 502, 1},
 		"no HTTP":                 {"SORRY\r\n\r\n", 502, 1},
 	} {
@@ -233,6 +234,12 @@ func TestAnswersAreBoundedAfterInflating(t *testing.T) {
 		w := ask(p, get(target(fault+"-1")))
 		if e := errorIn(t, w.Body.Bytes()); w.Code != 502 || e.Subcode != subBadAnswer {
 			t.Errorf("%s: got %d/%d, want 502/%d", fault, w.Code, e.Subcode, subBadAnswer)
+		}
+	}
+	for status, want := range map[int]int{400: 400, 403: 403, 429: 502, 500: 502} { // a page that long says no less than a short one
+		base, _ := saying(t, reply(status, strings.Repeat("<p>", 40<<10)))
+		if w := ask(newProxy(t, optionsFor(t, base, nil)), get(target("IGAAshort"))); w.Code != want {
+			t.Errorf("a page of 120 KiB as %d: got %d, want %d", status, w.Code, want)
 		}
 	}
 	padded := goodToken[:len(goodToken)-1] + `,"x":"` + strings.Repeat("x", 1000) + `"}`

@@ -26,24 +26,27 @@ const (
 	classInternal  class = "internal"  // our own fault
 )
 
-// classify reads code, then subcode, then status, in that order: messages are localised and types vary (Meta's error handling guide).
+// classify reads code, then subcode, then status, in that order: messages are localised and types vary
+// (Meta's error handling guide). An error without a code is classified by what else it says. It is
+// never classStanding, which is what Meta's own code 100 means.
 func classify(e *GraphError) class {
+	code := e.metaCode()
 	switch {
-	case e.Code == 4, e.Code == 341, e.Code == 368, e.Code == 613, e.Code >= 80000 && e.Code <= 80099:
+	case code == 4, code == 341, code == 368, code == 613, code >= 80000 && code <= 80099:
 		return classAppLimit
-	case e.Code == 17, e.Code == 32:
+	case code == 17, code == 32:
 		return classUserLimit
-	case e.Code == 190, e.Code == 452:
+	case code == 190, code == 452:
 		return classToken
 	case saysSecret(e):
 		return classSecret
-	case e.Code == 1, e.Code == 2, e.Transient != nil && *e.Transient:
+	case code == 1, code == 2, e.Transient != nil && *e.Transient:
 		return classTransient
-	case e.Code == 100:
+	case code == 100 && e.Subcode != subUnreadable: // that one is of another igproxy
 		return classStanding
-	case e.Code == 3, e.Code == 10, e.Code == 102, e.Code == 2500, e.Code >= 200 && e.Code <= 299:
+	case code == 3, code == 10, code == 102, code == 2500, code >= 200 && code <= 299:
 		return classRefused
-	case e.Status == 429:
+	case e.Status == http.StatusTooManyRequests:
 		return classAppLimit
 	case e.Status >= 500:
 		return classTransient
@@ -52,10 +55,21 @@ func classify(e *GraphError) class {
 }
 
 // saysSecret is the one place that looks at a message, because nothing else tells "Error validating client secret." (100, or 1 as on
-// graph.facebook.com) from the standing error (100). Should Meta reword or translate it, the error is still passed on as it came; only
-// the alarm to the operator is lost.
+// graph.facebook.com; in an envelope without a code too) from the standing error (100). Should Meta reword or translate it, the error
+// is still passed on as it came; only the alarm to the operator is lost.
 func saysSecret(e *GraphError) bool {
-	return (e.Code == 100 || e.Code == 1) && strings.Contains(strings.ToLower(e.Message), "client secret")
+	code := e.metaCode()
+	return (code == 100 || code == 1 || code == 0 && !e.flat) && strings.Contains(strings.ToLower(e.Message), "client secret")
+}
+
+// refusesAlone reports whether a status is Instagram's definite word about the call, whatever the body
+// says: the 4xx are, but for those that mean "later".
+func refusesAlone(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return status >= 400 && status < 500
 }
 
 // ill reports whether the class counts as a failure of Instagram's for the breaker.
@@ -70,16 +84,4 @@ func (c class) definite() bool {
 		return true
 	}
 	return false
-}
-
-// classifyFlat reads an error of the code exchange. Its code repeats the status and its messages vary, so all that is definite is the
-// status: a code that is used up, unknown, or for another redirect_uri. None of them is remembered.
-func classifyFlat(e *GraphError) class {
-	switch {
-	case e.Status == http.StatusTooManyRequests:
-		return classAppLimit
-	case e.Status >= 500:
-		return classTransient
-	}
-	return classRefused
 }

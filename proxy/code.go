@@ -14,8 +14,10 @@ const codeLife = time.Hour
 //	{"data":[{"access_token":"...","user_id":"...","permissions":"a,b"}]}
 //	{"access_token":"...","user_id":17841400000000001,"permissions":["a","b"]}
 //
-// Generic OAuth libraries fail on the first and apps written to the documentation on the second, so the answer has both: the flat members
-// and the same under data, and the token_type that RFC 6749, section 5.1, demands and Meta leaves out. Values stay as they came, byte for byte: a user_id above 2^53 would else be another user's.
+// Generic OAuth libraries fail on the first and apps written to the documentation on the second, so the
+// answer has both: the flat members and the same under data, and the token_type that RFC 6749, section
+// 5.1, demands and Meta leaves out. Values stay as they came, byte for byte: a user_id above 2^53 would
+// otherwise be another user's. Lookalikes of known names are dropped, at the top and inside data.
 func decodeCode(body []byte, now time.Time) (Token, error) {
 	members, err := objectMembers(body)
 	if err != nil {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -34,6 +35,7 @@ const (
 	subTimeout         = 990022
 	subUnreachable     = 990023
 	subBadAnswer       = 990024
+	subUnreadable      = 990025
 	subInternal        = 990026
 )
 
@@ -177,6 +179,18 @@ func errUnreachable(kind string) *GraphError {
 func errBadAnswer(cause string) *GraphError {
 	return ownTransient(http.StatusBadGateway, subBadAnswer, classBroken, cause,
 		"Instagram's answer could not be understood. Retry later.", 0)
+}
+
+// errUnreadable is a refusal of Instagram's of which the status is all that is known. It has code 100 as
+// Instagram's own refusals of a request do.
+func errUnreadable(status int) *GraphError {
+	no := false
+	return &GraphError{Status: status, Code: 100, Subcode: subUnreadable, Type: "OAuthException",
+		Message: statusMessage(status, "without an error that igproxy can read"), Transient: &no, class: classRefused, cause: statusCause(status)}
+}
+
+func statusMessage(status int, how string) string {
+	return fmt.Sprintf("Instagram refused this call (status %d) %s.", status, how)
 }
 
 func errInternal(cause string) *GraphError {

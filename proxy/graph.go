@@ -1,9 +1,7 @@
 package proxy
 
 import (
-	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -74,13 +72,15 @@ func (e *GraphError) as(flat bool) *GraphError {
 		return e
 	}
 	c := *e
-	if !flat { // a rate limit heard in a code exchange, told to other calls
-		c.flat, c.Code = false, 4
-		return &c
-	}
-	c.flat, c.Code = true, e.Status // the code exchange repeats the status there
-	if e.Type == "IGApiException" {
-		c.Type = "OAuthException"
+	c.flat = flat
+	switch {
+	case flat: // the code exchange repeats the status there
+		c.Code = e.Status
+		if e.Type == "IGApiException" {
+			c.Type = "OAuthException"
+		}
+	case e.metaCode() == 0:
+		c.fillCode(false)
 	}
 	return &c
 }
@@ -93,37 +93,4 @@ func (e *GraphError) encode() []byte {
 	b := graphBody{Message: e.Message, Type: e.Type, Code: &e.Code, Subcode: e.Subcode, Transient: e.Transient,
 		UserTitle: e.UserTitle, UserMsg: e.UserMsg, TraceID: e.TraceID}
 	return quotedValue(envelope{b})
-}
-
-// maxText bounds each text taken from Instagram's errors, in bytes.
-const maxText = 2 << 10
-
-// decodeGraphError reads an envelope, or reports that there is none. Known fields only; texts are scrubbed and bounded.
-func decodeGraphError(status int, body []byte, scrub func(string) string) (*GraphError, bool) {
-	var env struct {
-		Error *graphBody `json:"error"`
-		flatBody
-	}
-	if json.Unmarshal(body, &env) != nil {
-		return nil, false
-	}
-	text := func(s string) string {
-		if s = scrub(s); len(s) > maxText {
-			s = strings.ToValidUTF8(s[:maxText], "")
-		}
-		return s
-	}
-	b := env.Error
-	if f := env.flatBody; b == nil && f.Type != "" && f.Message != "" { // the status says more than its code, which repeats it
-		e := &GraphError{Status: status, Message: text(f.Message), Type: text(f.Type), Code: f.Code, Transient: f.Transient, flat: true}
-		e.class = classifyFlat(e)
-		return e, true
-	}
-	if b == nil || b.Code == nil {
-		return nil, false
-	}
-	e := &GraphError{Status: status, Message: text(b.Message), Type: text(b.Type), Code: *b.Code, Subcode: b.Subcode,
-		Transient: b.Transient, UserTitle: text(b.UserTitle), UserMsg: text(b.UserMsg), TraceID: text(b.TraceID)}
-	e.class = classify(e)
-	return e, true
 }

@@ -59,7 +59,7 @@ func probe(ctx context.Context, ask *askStep, c call) error {
 		return errors.New("the upstream gave a token for one that is none; check that upstream.url is Instagram's")
 	}
 	refusal := got.refusal
-	if c.grant.form && refusal.flat && refusal.class == classRefused { // it tells the code from nothing else
+	if c.grant.form && refusal.flat && refusal.Subcode == 0 && refusal.class == classRefused { // it tells the code from nothing else
 		return nil
 	}
 	switch refusal.class {

@@ -85,6 +85,29 @@ func firstProblem(proofs []Proof, err error) error {
 	return err
 }
 
+// Any server can say {"error":"..."}: that is no proof that codes are exchanged there.
+func TestProbeWantsTheCodeExchangesOwnRefusal(t *testing.T) {
+	w := newWorld(t)
+	w.graph.say(400, `{"error":{"message":"m","type":"OAuthException","code":190}}`)
+	o := optionsFor(t, w.graph.url.String(), nil)
+	o.LoginURL, o.ThreadsURL = w.login.url, w.threads.url
+	o.Apps = []App{{ID: shopID, Secret: NewSecret(w.igSecret), RedirectURIs: []string{callback}}}
+	for body, right := range map[string]bool{
+		`{"error_type":"OAuthException","code":400,"error_message":"m"}`: true,
+		`{"error_type":"OAuthException","error_message":"m"}`:            true,
+		`{"error_message":"m","error_code":1349245}`:                     true,
+		`{"error":"Not found"}`:                                          false,
+		`{"message":"Not found","code":404}`:                             false,
+		`{"error":{"message":"m"}}`:                                      false,
+		`<html>`:                                                         false,
+	} {
+		w.login.say(404, body)
+		if err := firstProblem(Probe(t.Context(), o)); (err == nil) != right || err != nil && !strings.Contains(err.Error(), "990025") {
+			t.Errorf("%s: got %v, want right: %v", body, err, right)
+		}
+	}
+}
+
 // Each app is proven, and the host that takes codes; one that is wrong does not hide the others.
 func TestProbeProvesEveryAppAndTheHostOfCodes(t *testing.T) {
 	w := newWorld(t)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -115,10 +116,17 @@ func TestUsageHeadersThatReflectAreDropped(t *testing.T) {
 	}
 }
 
-// Whatever Instagram writes into an error, in whatever spelling: no panic, valid JSON comes out, and nobody can read secret or token in it.
+// Whatever Instagram writes into an error, in whatever spelling and shape: no panic, valid JSON comes out, nobody can read secret or
+// token in it, our own reader reads the same in it, and a 4xx is a failure or the app's standing only where it says so.
 func FuzzGraphError(f *testing.F) {
 	for name, text := range spelled(testSecret) {
 		f.Add(`{"error":{"message":"`+name, text, `","type":"OAuthException","code":190,"is_transient":false}}`, 400)
+		f.Add(`{"error_code":10,"error_message":"`+name, text, `"}`, 400)
+	}
+	for _, s := range shapes {
+		if len(s.body) < 1000 {
+			f.Add(s.body, "", "", s.status)
+		}
 	}
 	f.Add(`{"error":{"message":"m","type":"`, testSecret[:16], testSecret[16:]+`","code":4}}`, 403)
 	f.Add(`{"error":{"code":100,"message":"%25`, "%2530", `","error_user_title":"t","error_user_msg":"u","fbtrace_id":"x"}}`, 500)
@@ -130,9 +138,15 @@ func FuzzGraphError(f *testing.F) {
 		if !ok {
 			return
 		}
-		out := e.encode()
-		if !json.Valid(out) {
-			t.Fatalf("not JSON: %s", out)
+		for _, flat := range []bool{false, true} {
+			out := e.as(flat).encode()
+			if !json.Valid(out) {
+				t.Fatalf("not JSON: %s", out)
+			}
+			back, ok := decodeGraphError(status, out, asItIs)
+			if !ok || !bytes.Equal(back.as(flat).encode(), out) {
+				t.Fatalf("%s reads as %v", out, back)
+			}
 		}
 		for _, text := range []string{e.Message, e.Type, e.UserTitle, e.UserMsg, e.TraceID} {
 			if readable(text, testSecret) || readable(text, token) {
@@ -141,6 +155,13 @@ func FuzzGraphError(f *testing.F) {
 			if len(text) > maxText {
 				t.Fatalf("%d bytes of text, want at most %d", len(text), maxText)
 			}
+		}
+		said := e.Code == 1 || e.Code == 2 || e.Transient != nil && *e.Transient
+		if status >= 400 && status < 500 && (e.class.ill() && !said || !e.class.ill() && !e.class.definite()) {
+			t.Fatalf("%d is %s: %s", status, e.class, e.encode())
+		}
+		if e.class == classStanding && e.metaCode() != 100 {
+			t.Fatalf("code %d is %s: %s", e.Code, e.class, e.encode())
 		}
 		_ = e.Error()
 	})

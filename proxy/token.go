@@ -1,13 +1,11 @@
 package proxy
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -42,8 +40,6 @@ func (t Token) append(to []byte, now time.Time) []byte {
 
 // The ways in which a 200 can be no token; fixed texts, so that they can be logged.
 var (
-	errNotJSON     = errors.New("not one JSON object")
-	errDuplicate   = errors.New("a member appears twice")
 	errNoTokenIn   = errors.New("no usable access_token")
 	errBadExpires  = errors.New("no usable expires_in")
 	errBadType     = errors.New("token_type is not a string")
@@ -51,8 +47,9 @@ var (
 	errReflected   = errors.New("repeats the client secret")
 )
 
-// decodeToken reads Instagram's success strictly: one JSON object, no member twice, a non-empty access_token, a whole and sane number
-// of seconds. Unknown members are kept byte for byte and handed on behind the three known ones.
+// decodeToken reads Instagram's success strictly: one JSON object, no member twice, a non-empty
+// access_token, a whole and sane number of seconds. Unknown members are kept byte for byte and
+// follow the three known ones, but for lookalikes of known names, which objectMembers drops.
 func decodeToken(body []byte, now time.Time) (Token, error) {
 	members, err := objectMembers(body)
 	if err != nil {
@@ -91,54 +88,4 @@ func decodeToken(body []byte, now time.Time) (Token, error) {
 	}
 	head := fmt.Appendf(nil, `{"access_token":%s,"token_type":%s,"expires_in":`, quoted(token), quoted(kind))
 	return Token{text: &splitJSON{head: head, tail: append(extra, '}')}, Expires: now.Add(time.Duration(seconds) * time.Second)}, nil
-}
-
-type member struct {
-	name  string
-	value json.RawMessage
-}
-
-// objectMembers splits one JSON object, refusing repeated names at the top and anything behind the object.
-func objectMembers(body []byte) ([]member, error) {
-	dec := json.NewDecoder(bytes.NewReader(body))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return nil, errNotJSON
-	}
-	var members []member
-	for dec.More() {
-		t, err := dec.Token()
-		name, ok := t.(string)
-		if err != nil || !ok {
-			return nil, errNotJSON
-		}
-		var value json.RawMessage
-		if dec.Decode(&value) != nil {
-			return nil, errNotJSON
-		}
-		for _, m := range members {
-			if m.name == name {
-				return nil, errDuplicate
-			}
-		}
-		members = append(members, member{name, value})
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, errNotJSON
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, errNotJSON
-	}
-	return members, nil
-}
-
-// quoted is s as a JSON string.
-func quoted(s string) []byte { return quotedValue(s) }
-
-// quotedValue is JSON without HTML escapes: tokens and names stay as Instagram writes them.
-func quotedValue(v any) []byte {
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // only strings, numbers and bools of ours, which cannot fail
-	return []byte(strings.TrimSuffix(b.String(), "\n"))
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -41,29 +42,33 @@ func TestNonsenseIsNoToken(t *testing.T) {
 		`{"access_token":"t","expires_in":60`:   errNotJSON,
 		`{"access_token":"t","expires_in":60}x`: errNotJSON,
 		`{"access_token":"t","expires_in":60}{"access_token":"u","expires_in":60}`: errNotJSON,
-		`<html>`:                                                                errNotJSON,
-		`{}`:                                                                    errNoTokenIn,
-		`{"access_token":"","expires_in":60}`:                                   errNoTokenIn,
-		`{"access_token":null,"expires_in":60}`:                                 errNoTokenIn,
-		`{"access_token":7,"expires_in":60}`:                                    errNoTokenIn,
-		`{"access_token":"a b","expires_in":60}`:                                errNoTokenIn,
-		`{"access_token":"a\u0000","expires_in":60}`:                            errNoTokenIn,
-		`{"access_token":"t"}`:                                                  errBadExpires,
-		`{"access_token":"t","expires_in":0}`:                                   errBadExpires,
-		`{"access_token":"t","expires_in":-5}`:                                  errBadExpires,
-		`{"access_token":"t","expires_in":"60"}`:                                errBadExpires,
-		`{"access_token":"t","expires_in":60.5}`:                                errBadExpires,
-		`{"access_token":"t","expires_in":6e1}`:                                 errBadExpires,
-		`{"access_token":"t","expires_in":99999999999999999999}`:                errBadExpires,
-		`{"access_token":"t","expires_in":9223372036854775807}`:                 errBadExpires,
-		`{"access_token":"t","expires_in":null}`:                                errBadExpires,
-		`{"access_token":"t","expires_in":60,"token_type":1}`:                   errBadType,
-		`{"access_token":"t","expires_in":60,"access_token":"u"}`:               errDuplicate,
-		`{"access_token":"t","expires_in":60,"access\u005ftoken":"u"}`:          errDuplicate,
-		`{"access_token":"t","expires_in":60,"x":1,"x":1}`:                      errDuplicate,
-		`{"access_token":"t","expires_in":60,"error":{"code":190}}`:             errErrorMember,
-		`{"error":{"message":"m","type":"OAuthException","code":190}}`:          errErrorMember,
-		`{"access_token":"t","expires_in":60,"x":` + strings.Repeat("[", 20000): errNotJSON,
+		`<html>`:                                                                 errNotJSON,
+		`{}`:                                                                     errNoTokenIn,
+		`{"access_token":"","expires_in":60}`:                                    errNoTokenIn,
+		`{"access_token":null,"expires_in":60}`:                                  errNoTokenIn,
+		`{"access_token":7,"expires_in":60}`:                                     errNoTokenIn,
+		`{"access_token":"a b","expires_in":60}`:                                 errNoTokenIn,
+		`{"access_token":"a\u0000","expires_in":60}`:                             errNoTokenIn,
+		`{"access_token":"t"}`:                                                   errBadExpires,
+		`{"access_token":"t","expires_in":0}`:                                    errBadExpires,
+		`{"access_token":"t","expires_in":-5}`:                                   errBadExpires,
+		`{"access_token":"t","expires_in":"60"}`:                                 errBadExpires,
+		`{"access_token":"t","expires_in":60.5}`:                                 errBadExpires,
+		`{"access_token":"t","expires_in":6e1}`:                                  errBadExpires,
+		`{"access_token":"t","expires_in":99999999999999999999}`:                 errBadExpires,
+		`{"access_token":"t","expires_in":9223372036854775807}`:                  errBadExpires,
+		`{"access_token":"t","expires_in":null}`:                                 errBadExpires,
+		`{"access_token":"t","expires_in":60,"token_type":1}`:                    errBadType,
+		`{"access_token":"t","expires_in":60,"access_token":"u"}`:                errDuplicate,
+		`{"access_token":"t","expires_in":60,"access\u005ftoken":"u"}`:           errDuplicate,
+		`{"access_token":"t","expires_in":60,"x":1,"x":1}`:                       errDuplicate,
+		`{"access_token":"t","expires_in":60,"error":{"code":190}}`:              errErrorMember,
+		`{"error":{"message":"m","type":"OAuthException","code":190}}`:           errErrorMember,
+		`{"access_token":"t","expires_in":60,"x":` + strings.Repeat("[", 20000):  errNotJSON,
+		`{"access_token":"t","expires_in":60` + smallMembers(maxMembers-1) + `}`: errTooMany,
+		`{"access_token":"t","expires_in":60,"X":1,"X":1,"ACCESS_TOKEN":1}`:      errDuplicate,
+		`{"access_token":"t","expires_in":60,"ACCESS_TOKEN":1,"ACCESS_TOKEN":1}`: errDuplicate,
+		`{"ACCESS_TOKEN":"t","expires_in":60}`:                                   errNoTokenIn,
 	} {
 		if _, err := decodeToken([]byte(body), time.Now()); !errors.Is(err, want) {
 			t.Errorf("%.80s: got %v, want %v", body, err, want)
@@ -71,11 +76,102 @@ func TestNonsenseIsNoToken(t *testing.T) {
 	}
 }
 
-// Whatever Instagram sends: no panic; and what is taken is answered as one JSON object with exactly one token, and opens again from
-// its record to the same bytes.
+// written returns what an app gets now of a decoded answer, or the error.
+func written(now time.Time) func(Token, error) string {
+	return func(tok Token, err error) string {
+		if err != nil {
+			return err.Error()
+		}
+		return string(tok.append(nil, now))
+	}
+}
+
+// smallMembers are n different members, each after a comma.
+func smallMembers(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,"m%d":1`, i)
+	}
+	return b.String()
+}
+
+func TestAsManyMembersAsAreAllowedAreTaken(t *testing.T) {
+	extra, now := smallMembers(maxMembers-2), time.Now()
+	if got := written(now)(decodeToken([]byte(`{"access_token":"t","expires_in":60`+extra+`}`), now)); !strings.HasSuffix(got, extra+"}") {
+		t.Errorf("%d members: got %.200s", maxMembers, got)
+	}
+}
+
+// Names were compared with all names before: this took 13 seconds.
+func TestAMebibyteOfSmallMembersIsRefusedEarly(t *testing.T) {
+	body := []byte(`{"access_token":"t","expires_in":60` + smallMembers(100_000) + `}`)
+	start := time.Now()
+	if _, err := decodeToken(body, start); !errors.Is(err, errTooMany) {
+		t.Errorf("got %v, want %v", err, errTooMany)
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("%d bytes took %s", len(body), took)
+	}
+}
+
+// An app that decodes without regard to case must not read another member than the one it asks for.
+func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
+	now := time.Now()
+	const good = `{"access_token":"t","token_type":"bearer","expires_in":60}`
+	for _, extra := range []string{`"ACCESS_TOKEN":"u"`, `"Access_Token":7`, `"acceſſ_token":"u"`, `"acce\u017f\u017f_to\u212aen":"u"`, `"acceſs_toKen":"u"`,
+		`"Token_Type":"mac"`, `"toKen_type":"mac"`, `"EXPIRES_IN":1`, `"expireſ_in":1`, `"Error":{"code":190}`, `"User_Id":"7"`, `"ACCESS_TOKEN":"u","Access_token":"v"`} {
+		for name, body := range map[string]string{
+			"behind": `{"access_token":"t","token_type":"bearer","expires_in":60,` + extra + `}`,
+			"before": `{` + extra + `,"access_token":"t","token_type":"bearer","expires_in":60}`,
+		} {
+			if got := written(now)(decodeToken([]byte(body), now)); got != good {
+				t.Errorf("%s %s: got %s, want %s", extra, name, got, good)
+			}
+		}
+	}
+	const code = `{"access_token":"t","user_id":1,"token_type":"bearer","data":[{"access_token":"t","user_id":1}]}`
+	for _, body := range []string{
+		`{"access_token":"t","user_id":1,"ACCESS_TOKEN":"u","User_ID":2,"Data":[{"access_token":"u"}],"Token_type":"mac","CODE":400,"Permissions":[],"Error_Type":"x","Error_Message":"x"}`,
+		`{"data":[{"access_token":"t","user_id":1}],"DATA":[{"access_token":"u"}]}`,
+		`{"data":[{"Access_Token":"u","access_token":"t","uſer_id":2,"user_id":1,"Data":[]}]}`,
+	} {
+		if got := written(now)(decodeCode([]byte(body), now)); got != code {
+			t.Errorf("%s: got %s, want %s", body, got, code)
+		}
+	}
+	for _, extra := range []string{`"access-token":"u"`, `"AccessToken":"u"`, `"expires":1`, `"X":1,"x":2`, `"ſ":1`} { // others than known names
+		if got := written(now)(decodeToken([]byte(`{"access_token":"t","expires_in":60,`+extra+`}`), now)); !strings.HasSuffix(got, ","+extra+"}") {
+			t.Errorf("%s: got %s", extra, got)
+		}
+	}
+}
+
+// readsTheSame fails when an app that decodes without regard to case reads something else in an object than one that does not.
+func readsTheSame(t *testing.T, object []byte) {
+	t.Helper()
+	var loose struct {
+		AccessToken json.RawMessage `json:"access_token"`
+		TokenType   json.RawMessage `json:"token_type"`
+		ExpiresIn   json.RawMessage `json:"expires_in"`
+	}
+	var exact map[string]json.RawMessage
+	if json.Unmarshal(object, &loose) != nil || json.Unmarshal(object, &exact) != nil {
+		t.Fatalf("no object: %s", object)
+	}
+	for name, value := range map[string]json.RawMessage{"access_token": loose.AccessToken, "token_type": loose.TokenType, "expires_in": loose.ExpiresIn} {
+		if !bytes.Equal(value, exact[name]) {
+			t.Fatalf("%s reads as %s without regard to case, and is %s: %s", name, value, exact[name], object)
+		}
+	}
+}
+
+// Whatever Instagram sends: no panic; and what is taken is answered as one JSON object with exactly one token, reads the same with and
+// without regard to case, and opens again from its record to the same bytes.
 func FuzzUpstreamReply(f *testing.F) {
 	for _, seed := range []string{`{"access_token":"IGAA","token_type":"bearer","expires_in":5183944}`, `{"access_token":"a","expires_in":1,"é":"\ud800"}`,
-		`{"error":{"message":"m","type":"OAuthException","code":190,"error_subcode":463,"fbtrace_id":"x"}}`, `[]`, `{"error":null}`, "\xff"} {
+		`{"error":{"message":"m","type":"OAuthException","code":190,"error_subcode":463,"fbtrace_id":"x"}}`, `[]`, `{"error":null}`, "\xff",
+		`{"access_token":"a","expires_in":1,"ACCESS_TOKEN":"b","acceſs_toKen":"c","Expires_In":2}`, `{"TOKEN_TYPE":"mac","access_token":"a","expires_in":1}`,
+		`{"data":[{"access_token":"a","user_id":"1","Access_Token":"b"}],"DATA":[]}`, `{"access_token":"a","user_id":1,"Data":[{"access_token":"b"}]}`} {
 		f.Add(seed, 200)
 	}
 	scrub := strings.NewReplacer(testSecret, "[client secret]").Replace
@@ -87,11 +183,23 @@ func FuzzUpstreamReply(f *testing.F) {
 		if e, ok := decodeGraphError(status, []byte(body), scrub); ok && !json.Valid(e.encode()) {
 			t.Fatalf("not JSON: %s", e.encode())
 		}
+		if tok, err := decodeCode([]byte(body), now); err == nil {
+			var inside struct {
+				Data []json.RawMessage `json:"data"`
+			}
+			got := tok.append(nil, now)
+			readsTheSame(t, got)
+			if err := json.Unmarshal(got, &inside); err != nil || len(inside.Data) != 1 {
+				t.Fatalf("data is no list of one: %s (%v)", got, err)
+			}
+			readsTheSame(t, inside.Data[0])
+		}
 		tok, err := decodeToken([]byte(body), now)
 		if err != nil {
 			return
 		}
 		got := tok.append(nil, now)
+		readsTheSame(t, got)
 		var parsed struct {
 			AccessToken string `json:"access_token"`
 			ExpiresIn   int64  `json:"expires_in"`

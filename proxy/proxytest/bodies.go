@@ -30,6 +30,16 @@ func page(status int) func(*exchange) {
 	}
 }
 
+// invite is a refusal in the shape of Threads' login, as its users report it.
+func (x *exchange) invite() {
+	x.reply(400, jsonType, `{"error_message":"Invalid Request: The user has not accepted the invite to test the app","error_code":1349245}`)
+}
+
+// letterCase tempts clients that decode without regard to case.
+func (x *exchange) letterCase() {
+	x.reply(200, jsonType, x.success(`,"ACCESS_TOKEN":"IGAAother","Token_Type":"other","eXpires_in":1`))
+}
+
 func (x *exchange) error200() {
 	x.reply(200, jsonType, x.envelope(expired))
 }

@@ -40,7 +40,8 @@ var faults = []Fault{
 	{"unknown", "500, code 1: an unknown error", refusing(unknown)},
 	{"reflecterr", "400, code 190, with client secret and token in message, title, text and headers", (*exchange).reflectError},
 
-	// Pages and answers that are no token, or more than one: bodies.go.
+	// Pages, refusals without an envelope, and answers that are no token, or more than one: bodies.go.
+	{"invite", "400 without an envelope, error_code 1349245: a tester who has not accepted the invite", (*exchange).invite},
 	{"html", "503 with an HTML page", page(503)},
 	{"html200", "200 with an HTML page", page(200)},
 	{"html403", "403 with an HTML page, as of Meta's edge", page(403)},
@@ -57,6 +58,7 @@ var faults = []Fault{
 	{"emptytoken", "200 with an empty access_token", body(func(x *exchange) string { return x.endpoint.body(x, "", "5183944", "") })},
 	{"dupkeys", "200 with two different access_token members", (*exchange).twoTokens},
 	{"extra", "200 with unknown members, oddly spaced, one a number above 2^53", (*exchange).extra},
+	{"lettercase", "200 with ACCESS_TOKEN, Token_Type and eXpires_in behind the true members", (*exchange).letterCase},
 	{"trailing", "200 with two JSON objects", body(func(x *exchange) string { return x.success("") + x.success("") })},
 	{"badjson", "200 with half a JSON object", body(func(x *exchange) string { s := x.success(""); return s[:len(s)-12] })},
 	{"deep", "200 with an unknown member of 20,000 nested arrays", body(func(x *exchange) string { return x.success(deepMember()) })},

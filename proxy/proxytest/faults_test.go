@@ -59,11 +59,12 @@ var wantBodies = map[string]string{
 		`"permissions":{ "scopes":[ "instagram_business_basic" ,"caf\u00e9\/"],  "n" : 1.50e2 }}`,
 	"deep": `{"access_token":"LONG","token_type":"bearer","expires_in":SECONDS,"deep":` +
 		strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`,
-	"slow": `{"access_token":"LONG","token_type":"bearer","expires_in":SECONDS}`,
+	"lettercase": `{"access_token":"LONG","token_type":"bearer","expires_in":SECONDS,"ACCESS_TOKEN":"IGAAother","Token_Type":"other","eXpires_in":1}`,
+	"slow":       `{"access_token":"LONG","token_type":"bearer","expires_in":SECONDS}`,
 }
 
 // The others have a test of their own: here, or in wire_test.go.
-var wantElsewhere = strings.Fields("reflecterr html html200 html403 error200 redirect huge endless gzipbomb hugeheaders " +
+var wantElsewhere = strings.Fields("reflecterr invite html html200 html403 error200 redirect huge endless gzipbomb hugeheaders " +
 	"truncated hang hangbody drip reset close garbageline flaky flaky500")
 
 func TestEveryFaultIsListedOnceDescribedAndTested(t *testing.T) {
@@ -172,6 +173,16 @@ func TestPages(t *testing.T) {
 	res.Body.Close()
 	if got := s.counters().stats().Trapped; got != 1 {
 		t.Errorf("a client that follows was trapped %d times, want once", got)
+	}
+}
+
+func TestTheInviteIsRefusedWithoutAnEnvelope(t *testing.T) {
+	s := newStand(t, ServerOptions{})
+	const want = `{"error_message":"Invalid Request: The user has not accepted the invite to test the app","error_code":1349245}`
+	for _, a := range []answer{s.exchange(t, "invite-1"), s.login(t, loginForm("invite-1"))} {
+		if a.err != nil || a.status != 400 || a.body != want || a.header.Get("Content-Type") != jsonType {
+			t.Errorf("got %d %s %v", a.status, a.body, a.err)
+		}
 	}
 }
 

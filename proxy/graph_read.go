@@ -1,0 +1,220 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// maxText bounds each text taken from Instagram's errors, in bytes.
+const maxText = 2 << 10
+
+// decodeGraphError reads an error of Meta's in any shape that its hosts have used:
+//
+//	{"error":{"message":"...","type":"...","code":190,"error_subcode":463}}     the Graph envelope
+//	{"error":{"error":{...}}}                                                   nested once more
+//	{"error_type":"OAuthException","code":400,"error_message":"..."}            the code exchange
+//	{"meta":{"error_type":"...","code":400,"error_message":"..."}}              Instagram before 2018
+//	{"error_message":"...","error_code":1349245}                                Threads
+//	{"error":"invalid_grant","error_description":"..."}, {"error":"..."}        RFC 6749, section 5.2
+//	{"error_code":100,"error_msg":"..."}                                        the REST API
+//	{"message":"...","status":"fail","error_type":"..."}, {"message":"...","code":1}
+//	{"errors":[{"message":"...","code":1675002,"summary":"..."}]}               GraphQL
+//	{"debug_info":{"retriable":false,"type":"...","message":"..."}}             uploads
+//	for (;;);{"error":1357004,"errorSummary":"...","errorDescription":"..."}    web pages' own calls
+//
+// Each may be the first element of an array; numbers and booleans may be strings; any member may be
+// missing. Names are exact, letter case included. The last of members with one name counts. It takes
+// linear time and looks no deeper than these shapes go; an object of more than maxMembers members is
+// not read. Texts are scrubbed and bounded, and a code that was not said is filled in.
+//
+// It reports false where there is no error to be read. A 5xx is read in the first and the third shape
+// alone: there an unknown shape is a host in trouble, and no word about the call.
+func decodeGraphError(status int, body []byte, scrub func(string) string) (*GraphError, bool) {
+	s := readSaid(body)
+	if s.none() || status >= 500 && !s.usual {
+		return nil, false
+	}
+	text := func(s string) string {
+		if s = scrub(s); len(s) > maxText {
+			s = strings.ToValidUTF8(s[:maxText], "")
+		}
+		return s
+	}
+	e := &GraphError{Status: status, Message: text(s.message), Type: text(s.kind), Code: s.code, Subcode: s.subcode, Transient: s.transient,
+		UserTitle: text(s.userTitle), UserMsg: text(s.userMsg), TraceID: text(s.traceID), flat: s.flat}
+	e.class = classify(e)
+	if e.metaCode() == 0 {
+		e.fillCode(s.usual)
+	}
+	if e.Message == "" {
+		e.Message = statusMessage(status, "without a message")
+	}
+	if e.Type == "" {
+		e.Type = "OAuthException"
+	}
+	return e, true
+}
+
+// fillCode sets the code that was not said. In the flat shape that is the status, which the code
+// exchange repeats there; in the envelope it is what the class means. The subcode tells that it is
+// ours, unless the code exchange had no more to say.
+func (e *GraphError) fillCode(usual bool) {
+	switch {
+	case e.flat && e.Code == 0:
+		e.Code = e.Status
+	case e.flat:
+	case e.class == classAppLimit:
+		e.Code = 4
+	case e.class == classTransient:
+		e.Code = 2
+	default:
+		e.Code = 100
+	}
+	if e.Subcode == 0 && !(e.flat && usual) && e.class != classAppLimit && e.class != classTransient {
+		e.Subcode = subUnreadable
+	}
+}
+
+// metaCode is the code in the sense of Meta's error handling guide; 0 when none was said. In the flat
+// shape a code that is an HTTP status repeats the status, and nothing else is definite about a 5xx.
+func (e *GraphError) metaCode() int {
+	if e.flat && (e.Status >= 500 || e.Code >= 400 && http.StatusText(e.Code) != "") {
+		return 0
+	}
+	return e.Code
+}
+
+// said is what can be read of an error. Zero values were not said.
+type said struct {
+	message, kind, userTitle, userMsg, traceID string
+	code, subcode                              int
+	transient                                  *bool
+	flat                                       bool // beside error_type or the like, and in no envelope
+	usual                                      bool // in the envelope or in the code exchange's shape, complete
+}
+
+func (s said) none() bool { return s.message == "" && s.kind == "" && s.code == 0 }
+
+// readSaid looks for an error in each of the places where Meta's hosts put one.
+func readSaid(body []byte) said {
+	top := fieldsOf(body)
+	plain := top != nil
+	if !plain {
+		body = bytes.TrimPrefix(body, []byte("for (;;);")) // it keeps other sites' scripts from reading an answer
+		if !json.Valid(body) {
+			return said{}
+		}
+		top = fieldsOf(firstOf(body))
+	}
+	inside := fieldsOf(top["error"])
+	for i, f := range []fields{inside, fieldsOf(inside["error"]), fieldsOf(firstOf(top["errors"])), fieldsOf(top["debug_info"])} {
+		if s := f.said(); !s.none() {
+			s.usual = plain && i == 0 && s.code != 0
+			return s
+		}
+	}
+	for _, f := range []fields{top, fieldsOf(top["meta"])} {
+		if s := f.said(); !s.none() {
+			s.flat = true
+			s.usual = plain && top.text("error_type") != "" && top.text("error_message") != ""
+			return s
+		}
+	}
+	return said{message: text(firstOf(top["errors"]))}
+}
+
+// fields are the members of an object; of those with one name, the last.
+type fields map[string]json.RawMessage
+
+// fieldsOf returns the members of a JSON value, and none of what is not an object.
+func fieldsOf(value json.RawMessage) fields {
+	members, err := splitObject(value)
+	if err != nil {
+		return nil
+	}
+	f := make(fields, len(members))
+	for _, m := range members {
+		f[m.name] = m.value
+	}
+	return f
+}
+
+// firstOf returns the first element of an array, and any other value as it is.
+func firstOf(value json.RawMessage) json.RawMessage {
+	dec := json.NewDecoder(bytes.NewReader(value))
+	if t, err := dec.Token(); err != nil || t != json.Delim('[') || !dec.More() {
+		return value
+	}
+	var first json.RawMessage
+	_ = dec.Decode(&first) // of valid JSON
+	return first
+}
+
+// said reads an object whose own members are an error's.
+func (f fields) said() said {
+	s := said{
+		message:   f.text("message", "error_message", "error_msg", "error_description", "errorDescription", "errorSummary"),
+		kind:      f.text("type", "error_type"),
+		userTitle: f.text("error_user_title"),
+		userMsg:   f.text("error_user_msg"),
+		traceID:   f.text("fbtrace_id"),
+		code:      f.number("error_code", "code"),
+		subcode:   f.number("error_subcode"),
+		transient: f.truth("is_transient"),
+	}
+	word := f.text("error")
+	if n := f.number("error"); s.code == 0 && word == "" && n != 1 { // 1 is how some say true
+		s.code = n
+	}
+	switch {
+	case s.message == "":
+		s.message = word
+	case s.kind == "": // RFC 6749 names the kind there and describes it elsewhere
+		s.kind = word
+	}
+	return s
+}
+
+// text returns the first of these members that is a string with something in it.
+func (f fields) text(names ...string) string {
+	for _, name := range names {
+		if s := text(f[name]); s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+func text(value json.RawMessage) (s string) {
+	if len(value) > 0 && value[0] == '"' {
+		_ = json.Unmarshal(value, &s) // of valid JSON
+	}
+	return s
+}
+
+// number returns the first of these members that is a whole number other than zero, or a string of
+// one; 0 when there is none.
+func (f fields) number(names ...string) int {
+	for _, name := range names {
+		if n, err := strconv.Atoi(strings.Trim(string(f[name]), `" `)); err == nil && n != 0 {
+			return n
+		}
+	}
+	return 0
+}
+
+// truth returns a boolean, which may also be 0, 1 or a string; nil for anything else.
+func (f fields) truth(name string) *bool {
+	var is bool
+	switch strings.Trim(string(f[name]), `" `) {
+	case "true", "1":
+		is = true
+	case "false", "0":
+	default:
+		return nil
+	}
+	return &is
+}

@@ -1,0 +1,99 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+)
+
+// maxMembers bounds the members of one JSON object. Meta's have about ten.
+const maxMembers = 256
+
+// Causes for our log; none quotes what was read.
+var (
+	errNotJSON   = errors.New("not one JSON object")
+	errDuplicate = errors.New("a member appears twice")
+	errTooMany   = errors.New("more than 256 members")
+)
+
+// member is one name and value of a JSON object. The value keeps its bytes, without the space around it.
+type member struct {
+	name  string
+	value json.RawMessage
+}
+
+// splitObject splits one JSON object into its members, in linear time. Anything after the object is
+// errNotJSON, and more than maxMembers members are errTooMany.
+func splitObject(body []byte) ([]member, error) {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return nil, errNotJSON
+	}
+	var members []member
+	for dec.More() {
+		if len(members) == maxMembers {
+			return nil, errTooMany
+		}
+		t, err := dec.Token()
+		name, ok := t.(string)
+		if err != nil || !ok {
+			return nil, errNotJSON
+		}
+		var value json.RawMessage
+		if dec.Decode(&value) != nil {
+			return nil, errNotJSON
+		}
+		members = append(members, member{name, value})
+	}
+	if _, err := dec.Token(); err != nil {
+		return nil, errNotJSON
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, errNotJSON
+	}
+	return members, nil
+}
+
+// objectMembers splits the JSON object of a success, in linear time. It refuses what splitObject
+// refuses and a name that appears twice, and it drops lookalikes.
+func objectMembers(body []byte) ([]member, error) {
+	members, err := splitObject(body)
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[string]bool, len(members))
+	for _, m := range members {
+		if seen[m.name] {
+			return nil, errDuplicate
+		}
+		seen[m.name] = true
+	}
+	return slices.DeleteFunc(members, func(m member) bool { return lookalike(m.name) }), nil
+}
+
+// known are the names of a success, or of an error, that an app reads.
+var known = []string{"access_token", "token_type", "expires_in", "user_id", "permissions", "data",
+	"error", "error_type", "error_message", "code"}
+
+// lookalike reports whether a name differs from a known one by letter case alone. An app that
+// decodes without regard to case, as Go's encoding/json does, would read that member instead of, or
+// as if it were, the one it asked for. EqualFold folds as encoding/json does, K and ſ included.
+func lookalike(name string) bool {
+	return !slices.Contains(known, name) &&
+		slices.ContainsFunc(known, func(k string) bool { return strings.EqualFold(name, k) })
+}
+
+// quoted is s as a JSON string.
+func quoted(s string) []byte { return quotedValue(s) }
+
+// quotedValue is JSON without HTML escapes: tokens and names stay as Instagram writes them.
+func quotedValue(v any) []byte {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v) // only strings, numbers and bools of ours, which cannot fail
+	return []byte(strings.TrimSuffix(b.String(), "\n"))
+}
