@@ -19,7 +19,8 @@ const module = "github.com/igproxy/igproxy/"
 // mayImport is what each package of ours may use of ours, in code that ships.
 var mayImport = map[string][]string{
 	"cmd/igproxy":     {"proxy", "proxy/proxytest", "cache", "breaker"},
-	"proxy":           {"cache", "breaker"},
+	"proxy":           {"proxy/graph", "cache", "breaker"},
+	"proxy/graph":     {},
 	"proxy/proxytest": {},
 	"cache":           {},
 	"cache/redistest": {},

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // What every answer carries, in lists that are made once and that nobody changes.
@@ -32,20 +34,20 @@ func (x *exchange) answer(w http.ResponseWriter) {
 	if status := x.cacheStatus(); status != "" {
 		h["Cache-Status"] = []string{status}
 	}
-	if u := x.result.usage; u.app != "" {
-		h["X-App-Usage"] = []string{u.app}
+	if u := x.result.usage; u.App != "" {
+		h["X-App-Usage"] = []string{u.App}
 	}
-	if u := x.result.usage; u.businessUseCase != "" {
-		h["X-Business-Use-Case-Usage"] = []string{u.businessUseCase}
+	if u := x.result.usage; u.BusinessUseCase != "" {
+		h["X-Business-Use-Case-Usage"] = []string{u.BusinessUseCase}
 	}
 	var body []byte
 	if e := x.refusal(); e != nil {
-		x.status, body = e.Status, e.encode()
+		x.status, body = e.Status, e.Encode()
 		if e.RetryAt.After(now) {
 			h["Retry-After"] = []string{strconv.Itoa(int((e.RetryAt.Sub(now) + time.Second - 1) / time.Second))}
 		}
 	} else {
-		x.status, body = http.StatusOK, x.result.token.append(make([]byte, 0, 512), now)
+		x.status, body = http.StatusOK, x.result.token.Append(make([]byte, 0, 512), now)
 	}
 	if x.err == errStranger {
 		h["Www-Authenticate"] = []string{challenge}
@@ -59,21 +61,21 @@ func (x *exchange) answer(w http.ResponseWriter) {
 }
 
 // refusal is the error the app gets, ours or Instagram's; nil when it gets a token.
-func (x *exchange) refusal() *GraphError {
+func (x *exchange) refusal() *graph.Error {
 	if x.err != nil {
-		return x.err.as(x.flat)
+		return x.err.InShape(x.flat)
 	}
-	return x.result.refusal.as(x.flat)
+	return x.result.refusal.InShape(x.flat)
 }
 
 // cacheStatus says how the cache took part, RFC 9211. A request that was never looked up has no such header.
 func (x *exchange) cacheStatus() string {
 	switch {
-	case x.past != nil, x.err != nil && x.err.class == classRequest:
+	case x.past != nil, x.err != nil && x.err.Class == graph.ClassRequest:
 		return ""
-	case x.err != nil && x.err.class == classHeld:
-		return `igproxy; detail="` + x.err.cause + `"`
-	case x.err != nil && x.err.repeated:
+	case x.err != nil && x.err.Class == graph.ClassHeld:
+		return `igproxy; detail="` + x.err.Cause + `"`
+	case x.err != nil && x.err.Repeated:
 		return `igproxy; detail="failed a moment ago"`
 	case x.err != nil:
 		return "igproxy; fwd=miss"
@@ -106,16 +108,16 @@ func (x *exchange) outcome() string {
 	if e == nil {
 		return "token"
 	}
-	switch e.class {
-	case classRequest:
+	switch e.Class {
+	case graph.ClassRequest:
 		return "rejected"
-	case classAppLimit, classUserLimit:
+	case graph.ClassAppLimit, graph.ClassUserLimit:
 		return "limited"
-	case classTimeout, classSilent:
+	case graph.ClassTimeout, graph.ClassSilent:
 		return "timeout"
-	case classInternal:
+	case graph.ClassInternal:
 		return "failed"
-	case classTransient, classBroken, classUnreached, classHeld:
+	case graph.ClassTransient, graph.ClassBroken, graph.ClassUnreached, graph.ClassHeld:
 		return "unavailable"
 	}
 	return "refused"

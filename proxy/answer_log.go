@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // hitLines bounds the lines about hits, a second: a flood of hits is no news, and a line costs as much as a hit. What was left
@@ -58,14 +60,14 @@ func (x *exchange) write(log *slog.Logger, took time.Duration, unsaid int64) {
 	attrs = append(attrs, slog.String("outcome", x.outcome()), slog.String("source", x.source()), slog.Int("status", x.status),
 		slog.Float64("duration_ms", float64(took.Microseconds())/1000), slog.String("request_id", x.id), slog.String("app", x.app), slog.String("grant", x.grant))
 	if e := x.refusal(); e != nil && !x.gone {
-		attrs = append(attrs, slog.Int("code", e.Code), slog.Int("subcode", e.Subcode), slog.String("class", string(e.class)))
-		if e.cause != "" {
-			attrs = append(attrs, slog.String("cause", e.cause))
+		attrs = append(attrs, slog.Int("code", e.Code), slog.Int("subcode", e.Subcode), slog.String("class", string(e.Class)))
+		if e.Cause != "" {
+			attrs = append(attrs, slog.String("cause", e.Cause))
 		}
-		if e.repeated {
+		if e.Repeated {
 			attrs = append(attrs, slog.Bool("repeated", true))
 		}
-		if advice := e.class.advice(); advice != "" {
+		if advice := advice(e.Class); advice != "" {
 			attrs = append(attrs, slog.String("advice", advice))
 		}
 	}
@@ -82,11 +84,11 @@ func (x *exchange) hit() bool {
 }
 
 // advice is what an operator should know about a refusal whose message misleads.
-func (c class) advice() string {
+func advice(c graph.Class) string {
 	switch c {
-	case classStanding:
+	case graph.ClassStanding:
 		return "code 100: the app has no standing with this account (not an accepted tester, app not live, wrong app id and secret pair); see Meta's dashboard"
-	case classSecret:
+	case graph.ClassSecret:
 		return "Instagram refuses the client secret; compare it with the Instagram app's in Meta's dashboard"
 	}
 	return ""

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // minSecret is the shortest client secret believed, in bytes. Real ones have 32; scrubbing a very short one out of texts would tear
@@ -123,7 +124,7 @@ type appState struct {
 }
 
 // paused returns the refusal to repeat instead of asking Meta for the app, or nil.
-func (a *app) paused(now time.Time) *GraphError {
+func (a *app) paused(now time.Time) *graph.Error {
 	if e := a.state.limit.check(now); e != nil {
 		return e
 	}
@@ -166,7 +167,7 @@ func (e *engine) hasID(id string) bool {
 
 // choose finds the app that a call belongs to, and its row: by the path prefix, else by client_id, else by Host, else it is the only one.
 // A client_id that is nobody's here is passed over while there is but one app, as it always was.
-func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params) (*app, *grant, *GraphError) {
+func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params) (*app, *grant, *graph.Error) {
 	var candidates []*app
 	for _, a := range e.apps {
 		if (t.named == nil || t.named == a) && rowOf(fit, a) != nil {
@@ -218,7 +219,7 @@ func rowOf(rows []*grant, a *app) *grant {
 
 // redirect takes the redirect_uri of a code's form, which must be on the app's list: the sidecar would else exchange codes that somebody
 // got for a page of their own.
-func (a *app) redirect(p *params) (string, *GraphError) {
+func (a *app) redirect(p *params) (string, *graph.Error) {
 	uri := p.value[paramRedirect]
 	switch {
 	case len(a.RedirectURIs) == 0:

@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // askStep is the step "ask": it faces Instagram.
@@ -23,7 +25,7 @@ type askStep struct {
 	metrics   *Metrics
 }
 
-// Exchange asks Instagram. An answer is Instagram's definite word, a token or a refusal; an error is a *GraphError of ours or the
+// Exchange asks Instagram. An answer is Instagram's definite word, a token or a refusal; an error is a *graph.Error of ours or the
 // transient one Instagram sent. Where Instagram refuses the client secret and the app has another, it asks once more with that one.
 func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, u.timeout, context.DeadlineExceeded)
@@ -44,7 +46,7 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	}
 	c.secret = other
 	second, err := u.repeatedly(ctx, c)
-	if err == nil && second.refusal != nil && !first.is(classSecret) {
+	if err == nil && second.refusal != nil && !first.is(graph.ClassSecret) {
 		return first, nil // the refusal had another reason
 	}
 	second.with, second.without = other, first.with
@@ -54,7 +56,7 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 // mayBeSecret reports whether the client secret may be what was refused. Such a call had no effect, so it may be repeated whatever is said
 // of retries. The code exchange does not say which of its parameters it refuses; what it has refused is not used up.
 func (a answer) mayBeSecret(c call) bool {
-	return a.is(classSecret) || c.grant.form && a.is(classRefused)
+	return a.is(graph.ClassSecret) || c.grant.form && a.is(graph.ClassRefused)
 }
 
 // repeatedly asks with one client secret. It repeats only where no answer came or Instagram said to, where the grant allows it, and within
@@ -81,7 +83,7 @@ func (u *askStep) repetitions(c call) int {
 
 // failure is one try that brought no answer.
 type failure struct {
-	err        *GraphError
+	err        *graph.Error
 	repeatable bool
 }
 
@@ -91,9 +93,9 @@ func (u *askStep) try(ctx context.Context, c call, n int) (answer, *failure) {
 	a, f := u.roundTrip(ctx, c, n)
 	switch {
 	case f != nil:
-		u.metrics.asked(c, f.err.class, time.Since(start))
+		u.metrics.asked(c, f.err.Class, time.Since(start))
 	case a.refusal != nil:
-		u.metrics.asked(c, a.refusal.class, time.Since(start))
+		u.metrics.asked(c, a.refusal.Class, time.Since(start))
 	default:
 		u.metrics.asked(c, "token", time.Since(start))
 	}
@@ -116,7 +118,7 @@ func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failur
 	switch {
 	case err != nil:
 		return answer{}, cutShort(ctx, err)
-	case int64(len(body)) > u.maxBytes && refusesAlone(res.StatusCode):
+	case int64(len(body)) > u.maxBytes && graph.IsRefusal(res.StatusCode):
 		body = nil // a long page: the status is the answer
 	case int64(len(body)) > u.maxBytes:
 		return answer{}, &failure{err: errBadAnswer("longer than upstream.max_response_bytes")}
@@ -152,11 +154,11 @@ func (u *askStep) request(ctx context.Context, c call) *http.Request {
 func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failure) {
 	now := time.Now()
 	scrub := c.scrubber()
-	usage := readUsage(res.Header, scrub)
+	usage := graph.ReadUsage(res.Header, scrub)
 	u.metrics.limits(c.app.label, res.Header)
 	if res.StatusCode == http.StatusOK {
 		if c.repeatsSecret(string(body)) {
-			return answer{}, &failure{err: errBadAnswer(errReflected.Error())}
+			return answer{}, &failure{err: errBadAnswer(graph.ErrReflected.Error())}
 		}
 		token, err := c.grant.read(body, now)
 		if err != nil {
@@ -164,20 +166,20 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 		}
 		return answer{token: token, source: sourceUpstream, usage: usage}, nil
 	}
-	e, ok := decodeGraphError(res.StatusCode, body, scrub)
-	if !ok && refusesAlone(res.StatusCode) {
-		e, ok = errUnreadable(res.StatusCode), true
+	e, ok := graph.ReadError(res.StatusCode, body, scrub)
+	if !ok && graph.IsRefusal(res.StatusCode) {
+		e, ok = graph.Unreadable(res.StatusCode), true
 	}
 	if !ok || res.StatusCode < 400 {
 		e := strangeStatus(res)
 		return answer{}, &failure{err: e, repeatable: res.StatusCode == http.StatusInternalServerError && e.RetryAt.IsZero()}
 	}
-	e.RetryAt = retryAt(e.class, res.Header, now)
-	if e.class.definite() {
+	e.RetryAt = graph.RetryAt(e.Class, res.Header, now)
+	if e.Class.IsDefinite() {
 		e.Status = passable(e.Status)
 		return answer{refusal: e, source: sourceUpstream, usage: usage}, nil
 	}
-	e.Status, e.cause = passable(e.Status), "Instagram says so"
+	e.Status, e.Cause = passable(e.Status), "Instagram says so"
 	again := res.StatusCode == http.StatusInternalServerError || e.Code == 1 || e.Code == 2
 	return answer{}, &failure{err: e, repeatable: again && e.RetryAt.IsZero()} // with Retry-After Instagram says when
 }
@@ -192,16 +194,8 @@ func passable(status int) int {
 
 // strangeStatus is the error for an answer that is neither a token nor a refusal: a redirect, which is never followed, or a page of a
 // host in trouble.
-func strangeStatus(res *http.Response) *GraphError {
-	e := errBadAnswer(statusCause(res.StatusCode))
-	e.RetryAt = retryAfter(res.Header, time.Now())
+func strangeStatus(res *http.Response) *graph.Error {
+	e := errBadAnswer(graph.StatusCause(res.StatusCode))
+	e.RetryAt = graph.RetryAfter(res.Header, time.Now())
 	return e
-}
-
-// statusCause names an answer without an error that igproxy can read.
-func statusCause(status int) string {
-	if http.StatusText(status) == "" {
-		return "a status that HTTP does not know, without a Graph error"
-	}
-	return "status " + http.StatusText(status) + " without a Graph error"
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/igproxy/igproxy/proxy/graph"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
@@ -130,8 +131,8 @@ func TestOnlyWhatMayPassIsRepeated(t *testing.T) {
 		p := newProxy(t, o)
 		c, _ := decoded(p.current.Load(), get(target("IGAAshort")))
 		_, err := p.current.Load().first.Exchange(t.Context(), c)
-		var e *GraphError
-		if !errors.As(err, &e) || e.Status != 503 || e.cause != want || e.RetryAt.IsZero() {
+		var e *graph.Error
+		if !errors.As(err, &e) || e.Status != 503 || e.Cause != want || e.RetryAt.IsZero() {
 			t.Errorf("%s: got %v", want, err)
 		}
 	}

@@ -130,12 +130,12 @@ func TestARefusedAnswerIsRepeatedOnceAndNeverMore(t *testing.T) {
 
 func TestNoAnswerIsRepeatedOnce(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
-	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 	for token, want := range map[string]struct{ status, subcode, calls int }{
 		"close-1":    {503, subUnreachable, 2},
 		"flaky-1":    {200, 0, 2},
 		"flaky500-1": {200, 0, 2},
 	} {
+		p := newProxy(t, optionsFor(t, s.URL, s.CA())) // without a kept connection, whose death costs nothing
 		w := ask(p, get(target(token)))
 		subcode := 0
 		if w.Code != 200 {

@@ -3,6 +3,8 @@ package proxy
 import (
 	"net/http"
 	"strings"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // destination is where a request goes: to rows of the table, or past it.
@@ -31,7 +33,7 @@ func (e *engine) route(r *http.Request) destination {
 // decode reads a request strictly and turns it into a call, or says in Instagram's style what is wrong. It keeps a few parameters and
 // the bearer token; everything else, an inbound client_secret above all, is dropped here: not compared (that would be an oracle for
 // the secret), not forwarded. A refused call has its row where that is known, for the shape of the error.
-func (e *engine) decode(r *http.Request, t destination) (call, *GraphError) {
+func (e *engine) decode(r *http.Request, t destination) (call, *graph.Error) {
 	c := call{grant: t.rows[0]}
 	p, refused := e.params(r, c.grant)
 	if refused != nil {
@@ -59,7 +61,7 @@ func (e *engine) decode(r *http.Request, t destination) (call, *GraphError) {
 }
 
 // params reads a request's parameters where the row has them, and nowhere else.
-func (e *engine) params(r *http.Request, g *grant) (p params, refused *GraphError) {
+func (e *engine) params(r *http.Request, g *grant) (p params, refused *graph.Error) {
 	if r.Method != g.method {
 		return p, errMethod(r.Method, g.method)
 	}

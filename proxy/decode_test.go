@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 const testSecret = "0123456789abcdef0123456789abcdef"
@@ -28,7 +30,7 @@ func testEngine(t testing.TB) *engine {
 }
 
 // decoded is decode behind route, as serve has it.
-func decoded(e *engine, r *http.Request) (call, *GraphError) {
+func decoded(e *engine, r *http.Request) (call, *graph.Error) {
 	to := e.route(r)
 	if len(to.rows) == 0 {
 		return call{}, errPath
@@ -115,7 +117,7 @@ func TestDecodeRefusesWhatIsMalformed(t *testing.T) {
 		"control character":    {get("/access_token?grant_type=ig_exchange_token&access_token=a%0d%0ab"), 400, 100, subTokenCharacters},
 		"nul":                  {get("/access_token?grant_type=ig_exchange_token&access_token=a%00"), 400, 100, subTokenCharacters},
 		"not ascii":            {get("/access_token?grant_type=ig_exchange_token&access_token=%C3%A9"), 400, 100, subTokenCharacters},
-		"long token":           {get("/access_token?grant_type=ig_exchange_token&access_token=" + strings.Repeat("a", maxToken+1)), 400, 100, subLongToken},
+		"long token":           {get("/access_token?grant_type=ig_exchange_token&access_token=" + strings.Repeat("a", graph.MaxToken+1)), 400, 100, subLongToken},
 		"two bearers":          {with(with(get("/access_token?grant_type=ig_exchange_token"), "Authorization", "Bearer a"), "Authorization", "Bearer b"), 400, 100, subTwoTokens},
 		"basic only":           {with(get("/access_token?grant_type=ig_exchange_token"), "Authorization", "Basic YTpi"), 400, 2500, subNoToken},
 		"bearer with controls": {with(get("/access_token?grant_type=ig_exchange_token"), "Authorization", "Bearer a\tb"), 400, 100, subTokenCharacters},
@@ -153,7 +155,7 @@ func TestTheGateRefusesWhatNoServerSends(t *testing.T) {
 	for name, c := range map[string]struct {
 		gate gate
 		r    *http.Request
-		want *GraphError
+		want *graph.Error
 	}{
 		"loopback":             {strict, local, nil},
 		"other loopback":       {strict, at("127.9.9.9"), nil},
@@ -215,7 +217,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		token := c.token.Reveal()
-		if token == "" || len(token) > maxToken || !printable(token) {
+		if token == "" || len(token) > graph.MaxToken || !graph.IsPrintable(token) {
 			t.Fatalf("took a token that is none: %q", token)
 		}
 		if values, err := url.ParseQuery(raw); err == nil {

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // trust asks each request for the sidecar's own token, where the operator has chosen one. It comes in one of two forms:
@@ -31,7 +33,7 @@ const trustHeader = "X-Igproxy-Token"
 const challenge = `Basic realm="igproxy", charset="UTF-8"`
 
 // check returns what is wrong with the request, or nil. Missing, wrong and twice are the same refusal.
-func (t trust) check(r *http.Request) *GraphError {
+func (t trust) check(r *http.Request) *graph.Error {
 	if t.digest == nil {
 		return nil
 	}

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // gate refuses requests that no server-side app sends: to a Host name that is not ours (a web page that rebinds its DNS name to
@@ -23,7 +25,7 @@ func newGate(hosts []string, anyHost bool) gate {
 }
 
 // check returns what is wrong with the request, or nil.
-func (g gate) check(r *http.Request) *GraphError {
+func (g gate) check(r *http.Request) *graph.Error {
 	switch {
 	case r.Method == http.MethodConnect, !strings.HasPrefix(r.RequestURI, "/") && !g.absolute(r):
 		return errProxyRequest

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 func TestHostsThatAreServed(t *testing.T) {
@@ -33,7 +35,7 @@ func TestBrowsersAreToldApartFromNodesFetch(t *testing.T) {
 	g := newGate(nil, false)
 	for name, c := range map[string]struct {
 		header http.Header
-		want   *GraphError
+		want   *graph.Error
 	}{
 		"node's fetch": {http.Header{"Sec-Fetch-Mode": {"cors"}, "Accept-Language": {"*"}, "Accept": {"*/*"}, "User-Agent": {"node"},
 			"Accept-Encoding": {"gzip, deflate"}}, nil},

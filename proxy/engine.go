@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // carried is what survives a Reload.
@@ -81,7 +82,7 @@ func newEngine(o Options, c carried) (*engine, error) {
 	s := steps{o, c, newOutbound(o, c.metrics.silentTokens)}
 	e := &engine{apps: apps, grants: table, gate: newGate(hosts, o.AnyHost), trust: trust{o.Bearer}, lines: &hitLines{most: int64(o.HitLines)},
 		first: s.recall(s.join(s.claim(s.guard(s.ask())))), out: s.out,
-		longest: max(o.TTL, o.RefreshTTL, o.CodeTTL, o.NegativeTTL, maxPause)}
+		longest: max(o.TTL, o.RefreshTTL, o.CodeTTL, o.NegativeTTL, graph.MaxPause)}
 	if o.Passthrough != nil {
 		e.past = newPassthrough(o, c.metrics)
 	}

@@ -1,11 +1,12 @@
 package proxy
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // Our own errors. Each has a stable error_subcode, so that an app or a dashboard can tell them from Instagram's and from each other;
@@ -35,16 +36,15 @@ const (
 	subTimeout         = 990022
 	subUnreachable     = 990023
 	subBadAnswer       = 990024
-	subUnreadable      = 990025
 	subInternal        = 990026
 )
 
-func requestError(status, code, subcode int, message string) *GraphError {
+func requestError(status, code, subcode int, message string) *graph.Error {
 	kind := "IGApiException"
 	if code == 2500 {
 		kind = "OAuthException"
 	}
-	return &GraphError{Status: status, Code: code, Subcode: subcode, Type: kind, Message: message, class: classRequest}
+	return &graph.Error{Status: status, Code: code, Subcode: subcode, Type: kind, Message: message, Class: graph.ClassRequest}
 }
 
 // Refusals of decode. They are shared values and never modified.
@@ -85,7 +85,7 @@ var (
 		"The body is larger than igproxy passes on. Send less, or raise passthrough.max_body_bytes.")
 )
 
-func grantTypeError(sentence string, rows []*grant) *GraphError {
+func grantTypeError(sentence string, rows []*grant) *graph.Error {
 	var types []string
 	for _, g := range rows {
 		if !slices.Contains(types, g.grantType) {
@@ -95,19 +95,19 @@ func grantTypeError(sentence string, rows []*grant) *GraphError {
 	return requestError(http.StatusBadRequest, 100, subGrantType, sentence+strings.Join(types, " or ")+".")
 }
 
-func errElsewhere(g *grant) *GraphError {
+func errElsewhere(g *grant) *graph.Error {
 	return requestError(http.StatusBadRequest, 100, subGrantType, "This grant_type belongs to another call: "+g.method+" "+g.path+".")
 }
 
-func errNoGrantType(rows []*grant) *GraphError {
+func errNoGrantType(rows []*grant) *graph.Error {
 	return grantTypeError("The parameter grant_type is missing. Send grant_type=", rows)
 }
 
-func errTwoGrantTypes(rows []*grant) *GraphError {
+func errTwoGrantTypes(rows []*grant) *graph.Error {
 	return grantTypeError("The parameter grant_type was sent more than once. Send it once: grant_type=", rows)
 }
 
-func errGrantType(rows []*grant) *GraphError {
+func errGrantType(rows []*grant) *graph.Error {
 	return grantTypeError("Unsupported grant_type. Send grant_type=", rows)
 }
 
@@ -116,7 +116,7 @@ var errStranger = requestError(http.StatusUnauthorized, 100, subStranger,
 	"igproxy asks for a token of its own here. Send the one of its auth.bearer_file as X-Igproxy-Token, or as the password of the base URL: http://igproxy:TOKEN@host.")
 
 // errMethod speaks as Instagram does. The method is repeated only when it is one of HTTP's own.
-func errMethod(method, allowed string) *GraphError {
+func errMethod(method, allowed string) *graph.Error {
 	name := "other"
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodTrace:
@@ -126,75 +126,63 @@ func errMethod(method, allowed string) *GraphError {
 }
 
 // ownTransient is the envelope of a failure that may pass: code 2, as Instagram's own outages.
-func ownTransient(status, subcode int, c class, cause, message string, retryAfter time.Duration) *GraphError {
+func ownTransient(status, subcode int, c graph.Class, cause, message string, retryAfter time.Duration) *graph.Error {
 	yes := true
-	e := &GraphError{Status: status, Code: 2, Subcode: subcode, Type: "OAuthException", Message: message, Transient: &yes, class: c, cause: cause}
+	e := &graph.Error{Status: status, Code: 2, Subcode: subcode, Type: "OAuthException", Message: message, Transient: &yes, Class: c, Cause: cause}
 	if retryAfter > 0 {
 		e.RetryAt = time.Now().Add(retryAfter)
 	}
 	return e
 }
 
-func errBreakerOpen(retryAfter time.Duration) *GraphError {
-	return ownTransient(http.StatusServiceUnavailable, subBreakerOpen, classHeld, "breaker open",
+func errBreakerOpen(retryAfter time.Duration) *graph.Error {
+	return ownTransient(http.StatusServiceUnavailable, subBreakerOpen, graph.ClassHeld, "breaker open",
 		"Instagram has been failing, so igproxy is not asking it for the moment. Retry after the time in Retry-After.", retryAfter)
 }
 
-func errOverloaded() *GraphError {
-	return ownTransient(http.StatusServiceUnavailable, subOverloaded, classHeld, "too many exchanges at once",
+func errOverloaded() *graph.Error {
+	return ownTransient(http.StatusServiceUnavailable, subOverloaded, graph.ClassHeld, "too many exchanges at once",
 		"Too many exchanges at once. Retry after the time in Retry-After.", time.Second)
 }
 
-func errResources() *GraphError {
-	return ownTransient(http.StatusServiceUnavailable, subOverloaded, classHeld, outOfResources,
+func errResources() *graph.Error {
+	return ownTransient(http.StatusServiceUnavailable, subOverloaded, graph.ClassHeld, outOfResources,
 		"igproxy has run out of descriptors or memory. Retry after the time in Retry-After.", time.Second)
 }
 
-func errCrowded() *GraphError {
-	return ownTransient(http.StatusServiceUnavailable, subOverloaded, classHeld, "too many connections",
+func errCrowded() *graph.Error {
+	return ownTransient(http.StatusServiceUnavailable, subOverloaded, graph.ClassHeld, "too many connections",
 		"Too many connections to igproxy. Retry after the time in Retry-After, over few connections that are kept.", time.Second)
 }
 
-func errElsewhereNow() *GraphError {
-	return ownTransient(http.StatusServiceUnavailable, subOverloaded, classHeld, "another sidecar is asking",
+func errElsewhereNow() *graph.Error {
+	return ownTransient(http.StatusServiceUnavailable, subOverloaded, graph.ClassHeld, "another sidecar is asking",
 		"Another sidecar is exchanging this code just now. Retry after the time in Retry-After, for its answer.", time.Second)
 }
 
-func errTimeout() *GraphError {
-	return ownTransient(http.StatusGatewayTimeout, subTimeout, classTimeout, "timeout",
+func errTimeout() *graph.Error {
+	return ownTransient(http.StatusGatewayTimeout, subTimeout, graph.ClassTimeout, "timeout",
 		"Instagram did not answer in time. Retry later.", 0)
 }
 
-func errSilent() *GraphError {
+func errSilent() *graph.Error {
 	e := errTimeout()
-	e.class, e.cause = classSilent, "a kept connection stayed silent"
+	e.Class, e.Cause = graph.ClassSilent, "a kept connection stayed silent"
 	return e
 }
 
-func errUnreachable(kind string) *GraphError {
-	return ownTransient(http.StatusServiceUnavailable, subUnreachable, classUnreached, kind,
+func errUnreachable(kind string) *graph.Error {
+	return ownTransient(http.StatusServiceUnavailable, subUnreachable, graph.ClassUnreached, kind,
 		"Instagram could not be reached. Retry after the time in Retry-After.", time.Second)
 }
 
-func errBadAnswer(cause string) *GraphError {
-	return ownTransient(http.StatusBadGateway, subBadAnswer, classBroken, cause,
+func errBadAnswer(cause string) *graph.Error {
+	return ownTransient(http.StatusBadGateway, subBadAnswer, graph.ClassBroken, cause,
 		"Instagram's answer could not be understood. Retry later.", 0)
 }
 
-// errUnreadable is a refusal of Instagram's of which the status is all that is known. It has code 100 as
-// Instagram's own refusals of a request do.
-func errUnreadable(status int) *GraphError {
-	no := false
-	return &GraphError{Status: status, Code: 100, Subcode: subUnreadable, Type: "OAuthException",
-		Message: statusMessage(status, "without an error that igproxy can read"), Transient: &no, class: classRefused, cause: statusCause(status)}
-}
-
-func statusMessage(status int, how string) string {
-	return fmt.Sprintf("Instagram refused this call (status %d) %s.", status, how)
-}
-
-func errInternal(cause string) *GraphError {
-	return &GraphError{Status: http.StatusInternalServerError, Code: 1, Subcode: subInternal, Type: "OAuthException",
+func errInternal(cause string) *graph.Error {
+	return &graph.Error{Status: http.StatusInternalServerError, Code: 1, Subcode: subInternal, Type: "OAuthException",
 		Message: "An unknown error has occurred inside igproxy. Its log has the details under this X-Request-Id.",
-		class:   classInternal, cause: cause}
+		Class:   graph.ClassInternal, Cause: cause}
 }

@@ -10,16 +10,18 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // ownErrors are all errors of our own, by subcode; a subcode can have several messages.
-func ownErrors() map[int][]*GraphError {
-	all := map[int][]*GraphError{}
-	for _, e := range []*GraphError{errPath, errProxyRequest, errHost, errBrowser, errBody, errQuery, errArray, errNoGrantType(nil), errTwoGrantTypes(nil),
+func ownErrors() map[int][]*graph.Error {
+	all := map[int][]*graph.Error{}
+	for _, e := range []*graph.Error{errPath, errProxyRequest, errHost, errBrowser, errBody, errQuery, errArray, errNoGrantType(nil), errTwoGrantTypes(nil),
 		errGrantType(nil), errElsewhere(&grant{}), errNoToken, tokenSubject.twice, tokenSubject.blank, tokenSubject.characters, tokenSubject.long, tokenSubject.kind,
 		codeSubject.twice, codeSubject.blank, codeSubject.characters, codeSubject.long, codeSubject.kind, errStranger, errFormType, errForm, errBothPlaces,
 		errWhichApp, errNoCodes, errOneRedirect, errRedirect, errTooLarge, errMethod("POST", "GET"), errMethod("CANARY", "GET"),
-		errBreakerOpen(time.Second), errOverloaded(), errTimeout(), errUnreachable("refused"), errBadAnswer("x"), errUnreadable(400), errUnreadable(499), errInternal("x")} {
+		errBreakerOpen(time.Second), errOverloaded(), errTimeout(), errUnreachable("refused"), errBadAnswer("x"), graph.Unreadable(400), graph.Unreadable(499), errInternal("x")} {
 		all[e.Subcode] = append(all[e.Subcode], e)
 	}
 	return all
@@ -45,6 +47,7 @@ func subcodes(t *testing.T) map[int]string {
 		found[value] = spec.Names[0].Name
 		return true
 	})
+	found[graph.SubcodeUnreadable] = "graph.SubcodeUnreadable"
 	return found
 }
 
@@ -90,9 +93,9 @@ func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
 func TestOwnErrorsParseAsInstagramsDo(t *testing.T) {
 	for subcode, list := range ownErrors() {
 		for _, e := range list {
-			back, ok := decodeGraphError(e.Status, e.encode(), func(s string) string { return s })
+			back, ok := graph.ReadError(e.Status, e.Encode(), func(s string) string { return s })
 			if !ok || back.Code != e.Code || back.Subcode != subcode || back.Message != e.Message || back.Type != e.Type || e.Status < 400 {
-				t.Errorf("%d: %s", subcode, e.encode())
+				t.Errorf("%d: %s", subcode, e.Encode())
 			}
 			if !strings.HasSuffix(e.Message, ".") || strings.Contains(e.Message, "CANARY") || strings.Contains(e.Message, "canary") {
 				t.Errorf("%d: %q is no sentence of ours", subcode, e.Message)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/proxy/graph"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
@@ -39,7 +40,7 @@ func callFor(t testing.TB, token string) call {
 
 func tokenAnswer(t testing.TB, long string, life time.Duration) answer {
 	t.Helper()
-	tok, err := decodeToken(fmt.Appendf(nil, `{"access_token":%q,"token_type":"bearer","expires_in":%d}`, long, int(life.Seconds())), time.Now())
+	tok, err := graph.ReadToken(fmt.Appendf(nil, `{"access_token":%q,"token_type":"bearer","expires_in":%d}`, long, int(life.Seconds())), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,9 +48,9 @@ func tokenAnswer(t testing.TB, long string, life time.Duration) answer {
 }
 
 func refusalAnswer(code, subcode int, message string) answer {
-	e := &GraphError{Status: 400, Type: "OAuthException", Code: code, Subcode: subcode, Message: message}
-	e.class = classify(e)
-	return answer{refusal: e, source: sourceUpstream}
+	e := &graph.Error{Status: 400, Type: "OAuthException", Code: code, Subcode: subcode, Message: message}
+	read, _ := graph.ReadError(e.Status, e.Encode(), func(s string) string { return s }) // which classifies it
+	return answer{refusal: read, source: sourceUpstream}
 }
 
 func newCache(t testing.TB) *cache.Cache {
@@ -132,12 +133,26 @@ func ask(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
+// graphBody is the inside of the envelope.
+type graphBody struct {
+	Message   string `json:"message"`
+	Type      string `json:"type"`
+	Code      *int   `json:"code"`
+	Subcode   int    `json:"error_subcode"`
+	Transient *bool  `json:"is_transient"`
+	UserTitle string `json:"error_user_title"`
+	UserMsg   string `json:"error_user_msg"`
+	TraceID   string `json:"fbtrace_id"`
+}
+
 // errorIn is the envelope's inside, whole.
 func errorIn(t testing.TB, body []byte) graphBody {
 	t.Helper()
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
-	var e envelope
+	var e struct {
+		Error graphBody `json:"error"`
+	}
 	if err := dec.Decode(&e); err != nil || e.Error.Code == nil || e.Error.Message == "" || e.Error.Type == "" {
 		t.Fatalf("no envelope: %s (%v)", body, err)
 	}

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // Service is whose API an app belongs to.
@@ -40,7 +42,7 @@ type grant struct {
 }
 
 // reader turns the body of a success into what is answered.
-type reader func(body []byte, now time.Time) (Token, error)
+type reader func(body []byte, now time.Time) (graph.Token, error)
 
 // The upstreams, by the names that metrics and logs use.
 const (
@@ -66,17 +68,17 @@ func grants(o Options) []*grant {
 	ig, th := o.UpstreamURL, o.ThreadsURL
 	return []*grant{
 		{name: "exchange", service: Instagram, method: http.MethodGet, path: exchangePath, grantType: "ig_exchange_token", subject: tokenSubject,
-			secret: true, upstream: upstreamGraph, base: ig, ttl: o.TTL, read: decodeToken, repeatable: true},
+			secret: true, upstream: upstreamGraph, base: ig, ttl: o.TTL, read: graph.ReadToken, repeatable: true},
 		{name: "refresh", service: Instagram, method: http.MethodGet, path: refreshPath, grantType: "ig_refresh_token", subject: tokenSubject,
-			upstream: upstreamGraph, base: ig, ttl: o.RefreshTTL, read: decodeToken, repeatable: true},
+			upstream: upstreamGraph, base: ig, ttl: o.RefreshTTL, read: graph.ReadToken, repeatable: true},
 		{name: "code", service: Instagram, method: http.MethodPost, path: codePath, grantType: "authorization_code", subject: codeSubject,
-			secret: true, upstream: upstreamLogin, base: o.LoginURL, ttl: o.CodeTTL, read: decodeCode, form: true},
+			secret: true, upstream: upstreamLogin, base: o.LoginURL, ttl: o.CodeTTL, read: graph.ReadCode, form: true},
 		{name: "threads_exchange", service: Threads, method: http.MethodGet, path: exchangePath, grantType: "th_exchange_token", subject: tokenSubject,
-			secret: true, upstream: upstreamThreads, base: th, ttl: o.TTL, read: decodeToken, repeatable: true},
+			secret: true, upstream: upstreamThreads, base: th, ttl: o.TTL, read: graph.ReadToken, repeatable: true},
 		{name: "threads_refresh", service: Threads, method: http.MethodGet, path: refreshPath, grantType: "th_refresh_token", subject: tokenSubject,
-			upstream: upstreamThreads, base: th, ttl: o.RefreshTTL, read: decodeToken, repeatable: true},
+			upstream: upstreamThreads, base: th, ttl: o.RefreshTTL, read: graph.ReadToken, repeatable: true},
 		{name: "threads_code", service: Threads, method: http.MethodPost, path: codePath, grantType: "authorization_code", subject: codeSubject,
-			secret: true, upstream: upstreamThreads, base: th, ttl: o.CodeTTL, read: decodeCode, form: true},
+			secret: true, upstream: upstreamThreads, base: th, ttl: o.CodeTTL, read: graph.ReadCode, form: true},
 	}
 }
 

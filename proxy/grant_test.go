@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // service is an upstream that notes what it was asked and says what it is told to.
@@ -167,23 +169,23 @@ func TestACodesAnswerHasBothShapes(t *testing.T) {
 		`{"access_token":"THQ"}`:                      `{"access_token":"THQ","token_type":"bearer","data":[{"access_token":"THQ"}]}`,
 		`{"access_token":"THQ","token_type":"other"}`: `{"access_token":"THQ","token_type":"other","data":[{"access_token":"THQ","token_type":"other"}]}`,
 	} {
-		tok, err := decodeCode([]byte(in), time.Now())
+		tok, err := graph.ReadCode([]byte(in), time.Now())
 		if err != nil {
 			t.Errorf("%s: %v", in, err)
 			continue
 		}
-		if got := string(tok.append(nil, time.Now())); got != want || !json.Valid([]byte(got)) {
+		if got := string(tok.Append(nil, time.Now())); got != want || !json.Valid([]byte(got)) {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 		back, err := decodeRecord(encodeRecord(answer{token: tok}), time.Now())
-		if err != nil || string(back.token.append(nil, time.Now())) != want {
+		if err != nil || string(back.token.Append(nil, time.Now())) != want {
 			t.Errorf("the record opens to something else: %v", err)
 		}
 	}
 	for _, in := range []string{``, `{}`, `[]`, `{"data":[]}`, `{"data":{}}`, `{"data":[{"access_token":"a"},{"access_token":"b"}]}`, `{"data":[{}]}`,
 		`{"data":[{"access_token":"a"}],"access_token":"b"}`, `{"access_token":""}`, `{"access_token":1}`, `{"access_token":"a","access_token":"b"}`,
 		`{"access_token":"a","error_type":"x"}`, `{"access_token":"a b"}`, codeAnswer + `x`} {
-		if _, err := decodeCode([]byte(in), time.Now()); err == nil {
+		if _, err := graph.ReadCode([]byte(in), time.Now()); err == nil {
 			t.Errorf("%s: taken", in)
 		}
 	}

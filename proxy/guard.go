@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/breaker"
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // guardStep is the step "guard": it decides whether Meta may be asked. In order: a place among the calls in flight to this upstream, the
@@ -56,14 +57,14 @@ func (s *guardStep) ask(ctx context.Context, c call, b *breaker.Breaker, failedB
 		return verdict(err, failedBefore)
 	})
 	var open *breaker.OpenError
-	var e *GraphError
+	var e *graph.Error
 	switch {
 	case errors.As(refused, &open):
 		return answer{}, errBreakerOpen(open.RetryAfter)
 	case err == nil:
 		s.failures.forget(c.key.ID())
 		s.note(c, a)
-	case errors.As(err, &e) && e.isOfToken():
+	case errors.As(err, &e) && isOfToken(e):
 		err = s.failures.note(c.key.ID(), e, time.Now())
 	}
 	return a, err
@@ -76,18 +77,18 @@ func (s *guardStep) hasTime(ctx context.Context) bool {
 }
 
 func isTimeout(err error) bool {
-	var e *GraphError
-	return errors.As(err, &e) && (e.class == classTimeout || e.class == classSilent)
+	var e *graph.Error
+	return errors.As(err, &e) && (e.Class == graph.ClassTimeout || e.Class == graph.ClassSilent)
 }
 
 // verdict returns what a call says about Meta's health. An answer, be it a refusal or a rate limit, is a success. A failure of a token
 // that had failed before was counted then.
 func verdict(err error, failedBefore bool) breaker.Verdict {
-	var e *GraphError
+	var e *graph.Error
 	switch {
 	case err == nil:
 		return breaker.Success
-	case errors.As(err, &e) && e.class.ill() && !(failedBefore && e.isOfToken()):
+	case errors.As(err, &e) && e.Class.IsFailure() && !(failedBefore && isOfToken(e)):
 		return breaker.Failure
 	}
 	return breaker.Ignored
@@ -95,7 +96,7 @@ func verdict(err error, failedBefore bool) breaker.Verdict {
 
 // note takes what an answer says about the whole app.
 func (s *guardStep) note(c call, a answer) {
-	if a.is(classAppLimit) {
+	if a.is(graph.ClassAppLimit) {
 		c.app.state.limit.begin(a.refusal)
 	}
 	if !c.grant.secret {

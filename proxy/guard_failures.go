@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // failures remembers which tokens and codes failed lately, so that one of them cannot pass for an outage of Meta: a worker that keeps
@@ -23,7 +24,7 @@ type failures struct {
 
 // tokenFailure is the last failure of a token.
 type tokenFailure struct {
-	err   *GraphError
+	err   *graph.Error
 	at    time.Time
 	pause time.Duration // from at on
 }
@@ -53,7 +54,7 @@ func (s *failures) isOver(f tokenFailure, now time.Time) bool {
 }
 
 // note remembers a failure and returns it with the time of the next attempt, for the caller.
-func (s *failures) note(id cache.ID, e *GraphError, now time.Time) *GraphError {
+func (s *failures) note(id cache.ID, e *graph.Error, now time.Time) *graph.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	pause := firstPause
@@ -81,12 +82,12 @@ func (s *failures) forget(id cache.ID) {
 }
 
 // repeated returns the error to repeat while the token's pause lasts, or nil.
-func (f tokenFailure) repeated(now time.Time) *GraphError {
+func (f tokenFailure) repeated(now time.Time) *graph.Error {
 	if now.Sub(f.at) >= f.pause {
 		return nil
 	}
 	e := *f.err
-	e.repeated = true
+	e.Repeated = true
 	return &e
 }
 
@@ -95,12 +96,12 @@ func (f tokenFailure) mayProbe(now time.Time) bool { return now.Sub(f.at) >= 2*f
 
 // isOfToken reports whether a failure may be due to the token that was asked for: Meta answered, or at least had received the request. A
 // host that cannot be reached fails every token alike.
-func (e *GraphError) isOfToken() bool {
-	switch e.class {
-	case classTransient, classBroken, classTimeout:
+func isOfToken(e *graph.Error) bool {
+	switch e.Class {
+	case graph.ClassTransient, graph.ClassBroken, graph.ClassTimeout:
 		return true
-	case classUnreached:
-		return e.cause == "reset" || e.cause == "closed"
+	case graph.ClassUnreached:
+		return e.Cause == "reset" || e.Cause == "closed"
 	}
 	return false
 }

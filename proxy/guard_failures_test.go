@@ -10,6 +10,7 @@ import (
 
 	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // metaSays is a step "ask" that fails the calls that match with code 2 and answers all others, and counts the failed ones.
@@ -18,7 +19,7 @@ func metaSays(fails func(call) bool, calls *int) exchangeFunc {
 		if fails(c) {
 			*calls++
 			yes := true
-			return answer{}, &GraphError{Status: 502, Code: 2, Transient: &yes, class: classTransient, cause: "Instagram says so"}
+			return answer{}, &graph.Error{Status: 502, Code: 2, Transient: &yes, Class: graph.ClassTransient, Cause: "Instagram says so"}
 		}
 		return refusalAnswer(190, 463, "expired"), nil
 	}
@@ -40,11 +41,11 @@ func TestATokenThatMetaAlwaysFailsTakesNothingFromOthers(t *testing.T) {
 		repeated := 0
 		for second := range 3600 {
 			_, err := g.Exchange(t.Context(), c)
-			var e *GraphError
+			var e *graph.Error
 			if !errors.As(err, &e) || e.Code != 2 || !e.RetryAt.After(time.Now()) {
 				t.Fatalf("the bad token: %v, Retry-After %v", err, e.RetryAt)
 			}
-			if e.repeated {
+			if e.Repeated {
 				repeated++
 			}
 			if second%30 == 7 {
@@ -230,11 +231,11 @@ func TestTheFailuresRememberedAreBounded(t *testing.T) {
 // Before the request was received, no token can be the reason.
 func TestAHostOutOfReachIsNotATokensFailure(t *testing.T) {
 	for kind, want := range map[string]bool{"reset": true, "closed": true, "refused": false, "resolve": false, "tls": false, "other": false} {
-		if got := errUnreachable(kind).isOfToken(); got != want {
+		if got := isOfToken(errUnreachable(kind)); got != want {
 			t.Errorf("%s: %v, want %v", kind, got, want)
 		}
 	}
-	if errSilent().isOfToken() || !errTimeout().isOfToken() || !errBadAnswer("x").isOfToken() || errOverloaded().isOfToken() {
+	if isOfToken(errSilent()) || !isOfToken(errTimeout()) || !isOfToken(errBadAnswer("x")) || isOfToken(errOverloaded()) {
 		t.Error("classes are mixed up")
 	}
 }

@@ -4,18 +4,20 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // pause is a rate limit on a whole app. While it lasts Meta is not asked for the app's cold tokens, and the limit is repeated. A rate limit
 // is not a failure, so it never reaches the breaker. The zero value is an app without a limit.
 type pause struct {
-	mu    sync.Mutex  // protects both below
-	limit *GraphError // as Meta reported it
+	mu    sync.Mutex   // protects both below
+	limit *graph.Error // as Meta reported it
 	until time.Time
 }
 
 // begin starts a pause, or extends the one that lasts.
-func (p *pause) begin(limit *GraphError) {
+func (p *pause) begin(limit *graph.Error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if limit.RetryAt.After(p.until) {
@@ -24,7 +26,7 @@ func (p *pause) begin(limit *GraphError) {
 }
 
 // check returns the limit to repeat, with status 429, or nil when Meta may be asked.
-func (p *pause) check(now time.Time) *GraphError {
+func (p *pause) check(now time.Time) *graph.Error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.limit == nil || !now.Before(p.until) {

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 const (
@@ -15,10 +17,10 @@ const (
 // it, the call is repeated once with the other. The zero value has none; use sets them.
 type clientSecrets struct {
 	mu      sync.Mutex
-	list    []Secret    // protected by mu, as all below: the current one, then the previous one
-	inUse   int         // index in list
-	refused time.Time   // when all of them were last refused; zero if they were not, or one was accepted since
-	refusal *GraphError // as Meta reported it
+	list    []Secret     // protected by mu, as all below: the current one, then the previous one
+	inUse   int          // index in list
+	refused time.Time    // when all of them were last refused; zero if they were not, or one was accepted since
+	refusal *graph.Error // as Meta reported it
 }
 
 // secretNames are the names of the two for the metric and the log, by index.
@@ -58,7 +60,7 @@ func (s *clientSecrets) another(refused Secret) (other Secret, ok bool) {
 }
 
 // check returns the refusal to repeat while Meta is not asked because it refused every secret, or nil.
-func (s *clientSecrets) check(now time.Time) *GraphError {
+func (s *clientSecrets) check(now time.Time) *graph.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	until := s.refused.Add(refusedPause)
@@ -101,7 +103,7 @@ func (s *clientSecrets) note(a answer, now time.Time) (n noted) {
 			s.inUse = worked
 			n.inUse = secretNames[worked]
 		}
-	case a.is(classSecret) && s.refusesAll(a):
+	case a.is(graph.ClassSecret) && s.refusesAll(a):
 		s.refused, s.refusal = now, a.refusal
 		n.refused = !wasRefused
 	}
@@ -121,6 +123,6 @@ func (s *clientSecrets) state() (inUse, of int) {
 }
 
 // provesSecret reports whether an answer shows that the client secret is right: Meta checks it before the token.
-func (a answer) provesSecret() bool { return a.refusal == nil || a.is(classToken) }
+func (a answer) provesSecret() bool { return a.refusal == nil || a.is(graph.ClassToken) }
 
 func indexOf(list []Secret, one Secret) int { return slices.IndexFunc(list, one.equal) }

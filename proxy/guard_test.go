@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/breaker"
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 func newGuarded(t *testing.T, places int, next exchangeFunc) *guardStep {
@@ -31,7 +32,9 @@ func TestIllHealthOpensTheBreakerAndRefusalsDoNot(t *testing.T) {
 		give func() (answer, error)
 		want breaker.State
 	}{
-		"transient":   {func() (answer, error) { return answer{}, &GraphError{Status: 502, Code: 2, class: classTransient} }, breaker.Open},
+		"transient": {func() (answer, error) {
+			return answer{}, &graph.Error{Status: 502, Code: 2, Class: graph.ClassTransient}
+		}, breaker.Open},
 		"unreachable": {func() (answer, error) { return answer{}, errUnreachable("refused") }, breaker.Open},
 		"timeout":     {func() (answer, error) { return answer{}, errTimeout() }, breaker.Open},
 		"nonsense":    {func() (answer, error) { return answer{}, errBadAnswer("x") }, breaker.Open},
@@ -60,7 +63,7 @@ func TestAnOpenBreakerIsAQuick503WithTheTimeLeft(t *testing.T) {
 		}
 		time.Sleep(4 * time.Second)
 		_, err := g.Exchange(t.Context(), callFor(t, "another"))
-		var e *GraphError
+		var e *graph.Error
 		if !errors.As(err, &e) || e.Status != 503 || e.Code != 2 || !*e.Transient || time.Until(e.RetryAt) != 6*time.Second {
 			t.Errorf("got %v", err)
 		}
@@ -115,7 +118,7 @@ func TestARefusedSecretHoldsForSecondsAndIsForgottenOnceProven(t *testing.T) {
 		})
 		for range 10 {
 			a, err := g.Exchange(t.Context(), c)
-			if err != nil || a.refusal.class != classSecret || a.refusal.Status != 400 {
+			if err != nil || a.refusal.Class != graph.ClassSecret || a.refusal.Status != 400 {
 				t.Fatalf("got %+v, %v", a.refusal, err)
 			}
 		}
@@ -167,7 +170,7 @@ func TestATimeOutOfOurOwnQueuesIsNoFailureOfInstagrams(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 				defer cancel()
 				_, err := g.Exchange(ctx, callFor(t, "short"))
-				var e *GraphError
+				var e *graph.Error
 				if errors.As(err, &e) && e.Subcode == subOverloaded {
 					overloaded.Add(1)
 				}
@@ -195,7 +198,7 @@ func TestCallsUnderWayAreBoundedAndSoIsTheirQueue(t *testing.T) {
 		for range 100 {
 			wg.Go(func() {
 				_, err := g.Exchange(t.Context(), c)
-				var e *GraphError
+				var e *graph.Error
 				switch {
 				case err == nil:
 					answered.Add(1)

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"runtime/debug"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // statusGone is logged when the caller left before its answer; nothing was sent. (499 is nginx's number for it.)
@@ -41,12 +43,12 @@ type exchange struct {
 	grant  string
 	app    string
 	result answer
-	err    *GraphError // nil: result is a definite answer
-	gone   bool        // the caller left
-	flat   bool        // errors are in the shape of the code exchange
-	last   bool        // the connection ends with the answer
-	cut    bool        // the answer broke off on its way
-	past   *passage    // the request goes past the steps
+	err    *graph.Error // nil: result is a definite answer
+	gone   bool         // the caller left
+	flat   bool         // errors are in the shape of the code exchange
+	last   bool         // the connection ends with the answer
+	cut    bool         // the answer broke off on its way
+	past   *passage     // the request goes past the steps
 	status int
 }
 

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // proxyOf is a Proxy whose steps behind decode are one function.
@@ -79,7 +81,7 @@ func endings(t *testing.T) map[string]ending {
 			return a, nil
 		}
 	}
-	fails := func(e *GraphError) func() (answer, error) { return func() (answer, error) { return answer{}, e } }
+	fails := func(e *graph.Error) func() (answer, error) { return func() (answer, error) { return answer{}, e } }
 	from := func(s source) func(*answer) {
 		return func(a *answer) { a.source, a.left = s, 90*time.Second+time.Millisecond }
 	}
@@ -101,7 +103,7 @@ func endings(t *testing.T) map[string]ending {
 		"no answer":          {fails(errUnreachable("refused")), 503, "unavailable", "none", "fwd=miss"},
 		"too late":           {fails(errTimeout()), 504, "timeout", "none", "fwd=miss"},
 		"nonsense":           {fails(errBadAnswer("x")), 502, "unavailable", "none", "fwd=miss"},
-		"Instagram is down":  {fails(&GraphError{Status: 502, Code: 2, Message: "m", Type: "t", class: classTransient}), 502, "unavailable", "none", "fwd=miss"},
+		"Instagram is down":  {fails(&graph.Error{Status: 502, Code: 2, Message: "m", Type: "t", Class: graph.ClassTransient}), 502, "unavailable", "none", "fwd=miss"},
 		"a bug":              {func() (answer, error) { panic(testSecret) }, 500, "failed", "none", "fwd=miss"},
 		"an unknown error":   {func() (answer, error) { return answer{}, io.ErrUnexpectedEOF }, 500, "failed", "none", "fwd=miss"},
 		"what decode refuse": {nil, 400, "rejected", "none", "-"},

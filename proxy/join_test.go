@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 func newDeduped(budget time.Duration, next exchangeFunc) *joinStep {
@@ -148,7 +150,7 @@ func TestAPanicInAFlightIsA500ForEveryMember(t *testing.T) {
 		for range 10 {
 			wg.Go(func() {
 				_, err := d.Exchange(t.Context(), c)
-				var e *GraphError
+				var e *graph.Error
 				if !errors.As(err, &e) || e.Status != 500 || strings.Contains(fmt.Sprintf("%+v", *e), "canary") {
 					t.Errorf("got %v, want a 500 without the panic's value", err)
 				}
@@ -164,7 +166,7 @@ func TestAFlightBeyondItsBudgetIsA504(t *testing.T) {
 		d := newDeduped(time.Second, func(context.Context, call) (answer, error) { <-stuck; return answer{}, errTimeout() })
 		start := time.Now()
 		_, err := d.Exchange(t.Context(), callFor(t, "short"))
-		var e *GraphError
+		var e *graph.Error
 		if !errors.As(err, &e) || e.Status != 504 || time.Since(start) != time.Second+grace {
 			t.Errorf("got %v after %s", err, time.Since(start))
 		}

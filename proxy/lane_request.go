@@ -1,6 +1,10 @@
 package proxy
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/igproxy/igproxy/proxy/graph"
+)
 
 // plainGrantType is the grant type that the lane knows.
 const plainGrantType = "ig_exchange_token"
@@ -68,7 +72,7 @@ func plainQuery(b []byte) (token, rest []byte, ok bool) {
 		case '&':
 			b = b[1:]
 		case ' ':
-			return token, b[1:], grant && len(token) > 0 && len(token) <= maxToken
+			return token, b[1:], grant && len(token) > 0 && len(token) <= graph.MaxToken
 		default:
 			return nil, nil, false
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // Metrics counts what igproxy does, in a registry of its own. Names and labels are public: docs/metrics.md lists them. Every label comes from a
@@ -239,7 +240,7 @@ func (h hitCounters) answered(took time.Duration) {
 	h.duration.Observe(took.Seconds())
 }
 
-func (m *Metrics) asked(c call, result class, took time.Duration) {
+func (m *Metrics) asked(c call, result graph.Class, took time.Duration) {
 	m.upstream.WithLabelValues(c.app.label, c.grant.name, string(result)).Inc()
 	m.waits.WithLabelValues(c.grant.name).Observe(took.Seconds())
 }

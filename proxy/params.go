@@ -7,12 +7,14 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // subject is what a call exchanges, and how to say what is wrong with it.
 type subject struct {
 	param                                      param
-	none, twice, blank, characters, long, kind *GraphError
+	none, twice, blank, characters, long, kind *graph.Error
 }
 
 // The two subjects.
@@ -24,8 +26,8 @@ var (
 		"This call takes a code and no access_token. Exchange a token with GET /access_token.")
 )
 
-func newSubject(p param, noun string, none *GraphError, kind string) *subject {
-	wrong := func(subcode int, message string) *GraphError {
+func newSubject(p param, noun string, none *graph.Error, kind string) *subject {
+	wrong := func(subcode int, message string) *graph.Error {
 		return requestError(http.StatusBadRequest, 100, subcode, "The "+noun+message)
 	}
 	return &subject{
@@ -75,14 +77,14 @@ func (p *params) add(name, value string) {
 func (p *params) any() bool { return p.count != [paramCount]int{} || p.array }
 
 // readQuery walks a raw query without building a map. Empty pairs (Meta's own sample has one) and unknown names are passed over.
-func readQuery(raw string) (p params, refused *GraphError) {
+func readQuery(raw string) (p params, refused *graph.Error) {
 	if strings.Contains(raw, "#") { // no request target has a fragment: RFC 9112, section 3.2
 		return p, errFragment
 	}
 	return p, p.read(raw, errQuery)
 }
 
-func (p *params) read(raw string, malformed *GraphError) *GraphError {
+func (p *params) read(raw string, malformed *graph.Error) *graph.Error {
 	for raw != "" {
 		var pair string
 		pair, raw, _ = strings.Cut(raw, "&")
@@ -103,7 +105,7 @@ func (p *params) read(raw string, malformed *GraphError) *GraphError {
 const maxForm = 64 << 10
 
 // readForm reads the body of a request: urlencoded as RFC 6749 has it, or multipart as Meta's documentation does with curl -F.
-func readForm(r *http.Request) (p params, refused *GraphError) {
+func readForm(r *http.Request) (p params, refused *graph.Error) {
 	kind, options, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || len(r.Header["Content-Type"]) != 1 {
 		return p, errFormType
@@ -122,7 +124,7 @@ func readForm(r *http.Request) (p params, refused *GraphError) {
 	return p, errFormType
 }
 
-func (p *params) readParts(parts *multipart.Reader) *GraphError {
+func (p *params) readParts(parts *multipart.Reader) *graph.Error {
 	for {
 		part, err := parts.NextPart()
 		if err == io.EOF {
@@ -140,7 +142,7 @@ func (p *params) readParts(parts *multipart.Reader) *GraphError {
 }
 
 // grants picks the rows by grant_type among those of the path.
-func (p *params) grants(rows, table []*grant) (fit []*grant, refused *GraphError) {
+func (p *params) grants(rows, table []*grant) (fit []*grant, refused *graph.Error) {
 	switch {
 	case p.array:
 		return nil, errArray
@@ -167,7 +169,7 @@ func (p *params) grants(rows, table []*grant) (fit []*grant, refused *GraphError
 
 // pick takes the call's token or code; a token also from Authorization: Bearer (RFC 6750, section 2.1) when there is none else. Any other
 // Authorization is dropped: OAuth libraries try Basic with the client's secret first.
-func (p *params) pick(s *subject, authorization []string) (Secret, *GraphError) {
+func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error) {
 	n, text := p.count[s.param], p.value[s.param]
 	other := paramToken + paramCode - s.param
 	switch {
@@ -187,25 +189,12 @@ func (p *params) pick(s *subject, authorization []string) (Secret, *GraphError) 
 	switch {
 	case text == "":
 		return Secret{}, s.none
-	case len(text) > maxToken:
+	case len(text) > graph.MaxToken:
 		return Secret{}, s.long
 	case strings.Contains(text, " "):
 		return Secret{}, s.blank
-	case !printable(text):
+	case !graph.IsPrintable(text):
 		return Secret{}, s.characters
 	}
 	return NewSecret(text), nil
-}
-
-// maxToken is the longest token or code accepted, in bytes after decoding. Real ones have about 180 characters.
-const maxToken = 4 << 10
-
-// printable reports whether s is visible ASCII throughout, as every token of Instagram's is.
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 func TestAConnectionTooManyGetsWhatMemoryKnowsAndElseAQuick503(t *testing.T) {
@@ -27,8 +29,8 @@ func TestAConnectionTooManyGetsWhatMemoryKnowsAndElseAQuick503(t *testing.T) {
 		t.Errorf("a known token: %v from %s", err, a.source)
 	}
 	_, err := s.Exchange(passing, callFor(t, "unknown"))
-	var e *GraphError
-	if !errors.As(err, &e) || e.Status != http.StatusServiceUnavailable || e.Code != 2 || !e.RetryAt.After(time.Now()) || e.class.ill() {
+	var e *graph.Error
+	if !errors.As(err, &e) || e.Status != http.StatusServiceUnavailable || e.Code != 2 || !e.RetryAt.After(time.Now()) || e.Class.IsFailure() {
 		t.Errorf("an unknown token: %v", err)
 	}
 	if asked != 1 {

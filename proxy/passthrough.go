@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // PassthroughOptions say how every other call of an app goes to its service: reads, uploads, paging. Nothing of ours is added to them, and
@@ -44,7 +46,7 @@ type passage struct {
 	app     *app
 	path    string // escaped, behind /apps/NAME
 	base    string // the sidecar's own, as the app sees it
-	failed  *GraphError
+	failed  *graph.Error
 }
 
 type passageKey struct{}
@@ -84,7 +86,7 @@ func pagingOf(base *url.URL, canonical string) *regexp.Regexp {
 }
 
 // pass decides whether a request may go past the steps.
-func (e *engine) pass(r *http.Request, t destination) (*passage, *GraphError) {
+func (e *engine) pass(r *http.Request, t destination) (*passage, *graph.Error) {
 	switch {
 	case e.past == nil || t.unknown || !reachable(t.path):
 		return nil, errPath
@@ -107,7 +109,7 @@ func (e *engine) pass(r *http.Request, t destination) (*passage, *GraphError) {
 // but an app that does send its own would bypass the sidecar without anybody noticing.
 func reachable(escaped string) bool {
 	path := strings.ToLower(escaped)
-	for range maxLayers {
+	for range graph.MaxLayers {
 		plain, err := url.PathUnescape(path)
 		if err != nil {
 			return false

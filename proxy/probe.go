@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // probeToken is no token; Instagram checks the client secret before it looks at the token.
@@ -49,28 +51,28 @@ func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 
 func probe(ctx context.Context, ask *askStep, c call) error {
 	got, err := ask.Exchange(ctx, c)
-	var e *GraphError
+	var e *graph.Error
 	switch {
 	case errors.As(err, &e):
-		return fmt.Errorf("%s (%s); check the network, the URL and upstream.ca_file", e.Message, e.cause)
+		return fmt.Errorf("%s (%s); check the network, the URL and upstream.ca_file", e.Message, e.Cause)
 	case err != nil:
 		return err
 	case got.refusal == nil:
 		return errors.New("the upstream gave a token for one that is none; check that upstream.url is Instagram's")
 	}
 	refusal := got.refusal
-	if c.grant.form && refusal.flat && refusal.Subcode == 0 && refusal.class == classRefused { // it tells the code from nothing else
+	if c.grant.form && refusal.Flat && refusal.Subcode == 0 && refusal.Class == graph.ClassRefused { // it tells the code from nothing else
 		return nil
 	}
-	switch refusal.class {
-	case classToken:
+	switch refusal.Class {
+	case graph.ClassToken:
 		return nil
-	case classSecret:
+	case graph.ClassSecret:
 		return errors.New("the client secret is refused by Instagram; compare it with the Instagram app's (not the Facebook app's) in Meta's dashboard")
-	case classAppLimit, classUserLimit:
+	case graph.ClassAppLimit, graph.ClassUserLimit:
 		return errors.New("the app is rate limited, so the client secret could not be proven; try again later")
-	case classStanding:
-		return fmt.Errorf("the upstream answers with %w; %s", refusal, refusal.class.advice())
+	case graph.ClassStanding:
+		return fmt.Errorf("the upstream answers with %w; %s", refusal, advice(refusal.Class))
 	default:
 		return fmt.Errorf("the upstream answers with %w, not with a refusal of the token; check upstream.url, its path above all", refusal)
 	}

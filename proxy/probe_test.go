@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/igproxy/igproxy/proxy/graph"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
@@ -16,8 +17,8 @@ func TestProbeSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	_, stranger := newInstagram(t, overTLS)
 	_, expired := newInstagram(t, proxytest.ServerOptions{TLS: true, Expired: true})
 	envelope := func(status, code int, message string) string {
-		e := GraphError{Status: status, Code: code, Message: message, Type: "OAuthException"}
-		return reply(status, string(e.encode()))
+		e := graph.Error{Status: status, Code: code, Message: message, Type: "OAuthException"}
+		return reply(status, string(e.Encode()))
 	}
 	said := func(answer string) string { base, _ := saying(t, answer); return base }
 	for name, c := range map[string]struct {
@@ -69,7 +70,7 @@ func TestProbeEndsWithItsContext(t *testing.T) {
 	ctx, cancel := withEnded(t)
 	defer cancel()
 	err := firstProblem(Probe(ctx, optionsFor(t, mute(t), nil)))
-	var e *GraphError
+	var e *graph.Error
 	if err == nil || errors.As(err, &e) {
 		t.Errorf("got %v, want an error for people", err)
 	}

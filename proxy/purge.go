@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // PurgeReply is what POST /purge answers.
@@ -21,7 +22,7 @@ type PurgeReply struct {
 }
 
 // maxPurge bounds the form of POST /purge, in bytes.
-const maxPurge = 4 * maxToken
+const maxPurge = 4 * graph.MaxToken
 
 // Purge forgets what is remembered of an app, or of all apps if the label is empty: everything, or what a token or code was answered with,
 // under each grant. It is forgotten here in any case, and in the fleet once Redis has been told.
@@ -112,7 +113,7 @@ func purgeForm(r *http.Request) (app string, token Secret, problem string) {
 		}
 	}
 	text := strings.TrimSuffix(strings.TrimSpace(fields.Get(paramNames[paramToken])), "#_") // which browsers put behind a code
-	if fields.Has(paramNames[paramToken]) && (text == "" || len(text) > maxToken) {
+	if fields.Has(paramNames[paramToken]) && (text == "" || len(text) > graph.MaxToken) {
 		return "", token, "access_token is no token; leave it out to purge everything"
 	}
 	return fields.Get("app"), NewSecret(text), ""

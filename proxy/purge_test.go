@@ -14,6 +14,7 @@ import (
 
 	"github.com/igproxy/igproxy/cache"
 	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // purge posts a form to the admin handlers, as from this machine.
@@ -93,7 +94,7 @@ func TestAPurgeThatIsNotClearPurgesNothing(t *testing.T) {
 	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 	_ = ask(p, get(target("IGAA-a")))
 	const form = "application/x-www-form-urlencoded"
-	long := strings.Repeat("a", maxToken+1)
+	long := strings.Repeat("a", graph.MaxToken+1)
 	for name, c := range map[string]struct {
 		target, kind, body string
 		want               int

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // margin is how long before a token's own end it is no longer remembered, so that an app never gets one that ends on the way.
@@ -60,13 +61,13 @@ func sourceOf(claim *cache.Claim) source {
 // fail shares a failure with the other sidecars if Meta said it. Any other failure is this sidecar's own (Meta is out of its reach, its
 // breaker is open, it is overloaded): the lease is freed, and the next sidecar may do better.
 func fail(claim *cache.Claim, err error) {
-	var e *GraphError
-	if errors.As(err, &e) && (e.class == classTransient || e.class == classBroken) {
+	var e *graph.Error
+	if errors.As(err, &e) && (e.Class == graph.ClassTransient || e.Class == graph.ClassBroken) {
 		tell(claim, e)
 	}
 }
 
-func tell(claim *cache.Claim, e *GraphError) {
+func tell(claim *cache.Claim, e *graph.Error) {
 	if value := encodeRecord(answer{refusal: e}); value != nil {
 		claim.Fail(cache.Entry{Value: value, Expires: time.Now().Add(failureTTL)})
 	}
@@ -78,7 +79,7 @@ func failed(entry cache.Entry) (a answer, err error, ok bool) {
 	if !ok || a.refusal == nil {
 		return answer{}, nil, false
 	}
-	if a.refusal.class.definite() {
+	if a.refusal.Class.IsDefinite() {
 		return a, nil, true
 	}
 	return answer{}, a.refusal, true
@@ -91,9 +92,9 @@ func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 	left := s.ttl(c, a, now)
 	entry := cache.Entry{Value: encodeRecord(a), Expires: now.Add(left)}
 	switch {
-	case entry.Value == nil, a.source == sourceHold, a.is(classSecret): // about this sidecar, not about the token
+	case entry.Value == nil, a.source == sourceHold, a.is(graph.ClassSecret): // about this sidecar, not about the token
 		return a
-	case a.is(classUserLimit): // a pause of this token's; it is not stored, so that no mistake of ours outlives this process
+	case a.is(graph.ClassUserLimit): // a pause of this token's; it is not stored, so that no mistake of ours outlives this process
 		s.cache.Keep(c.key, entry)
 		tell(claim, a.refusal)
 	case left > 0:
@@ -115,11 +116,11 @@ func (s *claimStep) ttl(c call, a answer, now time.Time) time.Duration {
 	switch {
 	case a.refusal == nil:
 		left = min(c.grant.ttl, a.token.Expires.Sub(now)-margin)
-	case a.is(classToken):
+	case a.is(graph.ClassToken):
 		left = s.negativeTTL
-	case a.is(classStanding):
+	case a.is(graph.ClassStanding):
 		left = min(standingTTL, s.negativeTTL)
-	case a.is(classUserLimit):
+	case a.is(graph.ClassUserLimit):
 		left = a.refusal.RetryAt.Sub(now)
 	}
 	return max(left, 0)

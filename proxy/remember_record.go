@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // A record is what the cache remembers of an answer: a token or a definite refusal, as bytes, because the cache knows neither.
@@ -22,42 +24,43 @@ const (
 
 var errRecord = errors.New("a remembered value is not a record")
 
-// refusal is the JSON form of a GraphError that is remembered, or told to other sidecars. Its texts were scrubbed when they were read.
+// refusal is the JSON form of a graph.Error that is remembered, or told to other sidecars. Its texts were scrubbed when they were read.
 type refusal struct {
-	Status    int       `json:"status"`
-	Message   string    `json:"message"`
-	Type      string    `json:"type"`
-	Code      int       `json:"code"`
-	Subcode   int       `json:"subcode,omitempty"`
-	UserTitle string    `json:"user_title,omitempty"`
-	UserMsg   string    `json:"user_msg,omitempty"`
-	Transient *bool     `json:"transient,omitempty"`
-	TraceID   string    `json:"trace_id,omitempty"`
-	RetryAt   time.Time `json:"retry_at,omitzero"`
-	Class     class     `json:"class"`
-	Cause     string    `json:"cause,omitempty"`
-	Flat      bool      `json:"flat,omitempty"`
+	Status    int         `json:"status"`
+	Message   string      `json:"message"`
+	Type      string      `json:"type"`
+	Code      int         `json:"code"`
+	Subcode   int         `json:"subcode,omitempty"`
+	UserTitle string      `json:"user_title,omitempty"`
+	UserMsg   string      `json:"user_msg,omitempty"`
+	Transient *bool       `json:"transient,omitempty"`
+	TraceID   string      `json:"trace_id,omitempty"`
+	RetryAt   time.Time   `json:"retry_at,omitzero"`
+	Class     graph.Class `json:"class"`
+	Cause     string      `json:"cause,omitempty"`
+	Flat      bool        `json:"flat,omitempty"`
 }
 
 // encodeRecord turns an answer's definite part into bytes.
 func encodeRecord(a answer) []byte {
 	if e := a.refusal; e != nil {
-		text, err := json.Marshal(refusal{e.Status, e.Message, e.Type, e.Code, e.Subcode, e.UserTitle, e.UserMsg, e.Transient, e.TraceID, e.RetryAt, e.class, e.cause, e.flat})
+		text, err := json.Marshal(refusal{e.Status, e.Message, e.Type, e.Code, e.Subcode, e.UserTitle, e.UserMsg, e.Transient, e.TraceID, e.RetryAt, e.Class, e.Cause, e.Flat})
 		if err != nil { // a year beyond 9999 in RetryAt, which the cap on pauses rules out
 			return nil
 		}
 		return append([]byte{refusalKind}, text...)
 	}
-	t := a.token
-	if t.text.whole {
-		return append(binary.BigEndian.AppendUint64([]byte{codeKind}, uint64(t.Expires.UnixMilli())), t.text.head...)
+	head, tail, whole := a.token.Parts()
+	expires := uint64(a.token.Expires.UnixMilli())
+	if whole {
+		return append(binary.BigEndian.AppendUint64([]byte{codeKind}, expires), head...)
 	}
-	b := make([]byte, 0, tokenHeader+len(t.text.head)+len(t.text.tail))
+	b := make([]byte, 0, tokenHeader+len(head)+len(tail))
 	b = append(b, tokenKind)
-	b = binary.BigEndian.AppendUint64(b, uint64(t.Expires.UnixMilli()))
-	b = binary.BigEndian.AppendUint32(b, uint32(len(t.text.head)))
-	b = append(b, t.text.head...)
-	return append(b, t.text.tail...)
+	b = binary.BigEndian.AppendUint64(b, expires)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(head)))
+	b = append(b, head...)
+	return append(b, tail...)
 }
 
 // decodeRecord is the inverse. It refuses a token that is past its end, so that none is ever served.
@@ -84,7 +87,7 @@ func decodeCodeRecord(b []byte, now time.Time) (answer, error) {
 	if !now.Before(expires) {
 		return answer{}, errRecord
 	}
-	return answer{token: Token{text: &splitJSON{head: b[codeHeader:], whole: true}, Expires: expires}}, nil
+	return answer{token: graph.NewToken(b[codeHeader:], nil, true, expires)}, nil
 }
 
 func decodeTokenRecord(b []byte, now time.Time) (answer, error) {
@@ -92,7 +95,7 @@ func decodeTokenRecord(b []byte, now time.Time) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{token: Token{text: &splitJSON{head: t.head, tail: t.tail}, Expires: t.expires}}, nil
+	return answer{token: graph.NewToken(t.head, t.tail, false, t.expires)}, nil
 }
 
 // tokenRecord is a record with a token in it.
@@ -120,10 +123,10 @@ func decodeRefusalRecord(b []byte) (answer, error) {
 	if json.Unmarshal(b, &r) != nil || r.Status < 300 || r.Status > 599 {
 		return answer{}, errRecord
 	}
-	e := &GraphError{Status: r.Status, Message: r.Message, Type: r.Type, Code: r.Code, Subcode: r.Subcode,
+	e := &graph.Error{Status: r.Status, Message: r.Message, Type: r.Type, Code: r.Code, Subcode: r.Subcode,
 		UserTitle: r.UserTitle, UserMsg: r.UserMsg, Transient: r.Transient, TraceID: r.TraceID, RetryAt: r.RetryAt,
-		class: r.Class, cause: r.Cause, flat: r.Flat}
-	if !e.class.definite() && !e.class.ill() { // none of those that are ever remembered or told
+		Class: r.Class, Cause: r.Cause, Flat: r.Flat}
+	if !e.Class.IsDefinite() && !e.Class.IsFailure() { // none of those that are ever remembered or told
 		return answer{}, errRecord
 	}
 	return answer{refusal: e}, nil

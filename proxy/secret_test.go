@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // No verb, logger or encoder prints a Secret or a Token, not even from an unexported field.
@@ -18,10 +20,10 @@ func TestNothingPrintsASecret(t *testing.T) {
 		Open   Secret
 		hidden Secret
 		ptr    *Secret
-		token  Token
+		token  graph.Token
 	}
 	s := NewSecret(text)
-	tok, err := decodeToken([]byte(`{"access_token":"`+text+`","token_type":"bearer","expires_in":60}`), time.Now())
+	tok, err := graph.ReadToken([]byte(`{"access_token":"`+text+`","token_type":"bearer","expires_in":60}`), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/breaker"
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // history is what no counter tells: when the breakers changed, and what Instagram said of the rate limits.
@@ -121,12 +122,12 @@ func (h *history) all(now time.Time) (list []Limits) {
 // readLimits reads both headers; not ok, where there are no numbers in them.
 func readLimits(app string, h http.Header, now time.Time) (l Limits, ok bool) {
 	l = Limits{App: app, At: now}
-	if text := h.Get("X-App-Usage"); text != "" && len(text) <= maxUsage {
+	if text := h.Get("X-App-Usage"); text != "" && len(text) <= graph.MaxUsage {
 		var members map[string]any
 		_ = json.Unmarshal([]byte(text), &members) // what is no JSON has no numbers
 		l.Usage = highest(nil, members)
 	}
-	if text := h.Get("X-Business-Use-Case-Usage"); text != "" && len(text) <= maxUsage {
+	if text := h.Get("X-Business-Use-Case-Usage"); text != "" && len(text) <= graph.MaxUsage {
 		var cases map[string][]map[string]any
 		_ = json.Unmarshal([]byte(text), &cases)
 		for _, list := range cases {
@@ -134,7 +135,7 @@ func readLimits(app string, h http.Header, now time.Time) (l Limits, ok bool) {
 				l.Business = highest(l.Business, members)
 			}
 		}
-		l.Regain = math.Ceil(regainAccess(text).Minutes())
+		l.Regain = math.Ceil(graph.RegainAccess(text).Minutes())
 	}
 	return l, l.Usage != nil || l.Business != nil || l.Regain > 0
 }

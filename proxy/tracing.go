@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"github.com/igproxy/igproxy/proxy/graph"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
@@ -65,11 +66,11 @@ func (s *tracedStep) Exchange(ctx context.Context, c call) (a answer, err error)
 	if a.source != "" {
 		span.SetAttributes(attribute.String("igproxy.source", string(a.source)))
 	}
-	var e *GraphError
+	var e *graph.Error
 	if errors.As(err, &e) {
-		markError(span, e.class)
+		markError(span, e.Class)
 	} else if a.refusal != nil {
-		markError(span, a.refusal.class)
+		markError(span, a.refusal.Class)
 	}
 	return a, err
 }
@@ -110,7 +111,7 @@ func noteReply(ctx context.Context, res *http.Response, n int) {
 	}
 }
 
-func markError(span trace.Span, c class) {
+func markError(span trace.Span, c graph.Class) {
 	span.SetAttributes(attribute.String("error.type", string(c)))
 	span.SetStatus(codes.Error, string(c))
 }
@@ -167,7 +168,7 @@ func (s *requestSpans) passed(ctx context.Context, x *exchange) (end func()) {
 	_, span := s.tracer.Start(ctx, "ask", asClient(x.past.through.bases[x.past.app.Service])...)
 	return func() {
 		if e := x.refusal(); e != nil {
-			markError(span, e.class)
+			markError(span, e.Class)
 		} else if !x.gone {
 			span.SetAttributes(attribute.Int("http.response.status_code", x.status))
 		}
@@ -190,9 +191,9 @@ func (s *requestSpans) end(x *exchange) {
 	switch e := x.refusal(); {
 	case e == nil:
 	case x.status >= http.StatusInternalServerError:
-		markError(s.server, e.class)
+		markError(s.server, e.Class)
 	default: // the app's fault or the token's: HTTP's conventions do not call that an error of the server
-		s.server.SetAttributes(attribute.String("error.type", string(e.class)))
+		s.server.SetAttributes(attribute.String("error.type", string(e.Class)))
 	}
 }
 

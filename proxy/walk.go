@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // call is one decoded request: everything the steps after decode need, and nothing of the request itself.
@@ -40,17 +41,17 @@ const (
 
 // answer is a definite word of Instagram's: a token, or a refusal.
 type answer struct {
-	token   Token
-	refusal *GraphError // nil: there is a token
+	token   graph.Token
+	refusal *graph.Error // nil: there is a token
 	source  source
 	joined  bool          // this caller waited for another one's exchange
 	stored  bool          // it was remembered just now
 	left    time.Duration // how long it will still be remembered
-	usage   usage         // only from upstream
+	usage   graph.Usage   // only from upstream
 	with    Secret        // the client secret it was got with, from upstream where one is sent
 	without Secret        // one that Instagram had refused for the same call
 	flight  flightID      // of the flight that brought it, where there are traces
 }
 
 // is reports whether the answer is a refusal of this class.
-func (a answer) is(c class) bool { return a.refusal != nil && a.refusal.class == c }
+func (a answer) is(c graph.Class) bool { return a.refusal != nil && a.refusal.Class == c }

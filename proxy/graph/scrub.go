@@ -1,43 +1,15 @@
-package proxy
+package graph
 
 import (
 	"slices"
 	"strings"
 )
 
-// maxLayers is how often over a letter is looked for as encoded: Instagram may put an encoded URL into JSON inside a text.
-const maxLayers = 3
+// MaxLayers is how often over a letter is looked for as encoded: Instagram may put an encoded URL into JSON inside a text.
+const MaxLayers = 3
 
-// secretsToHide are those that an answer could repeat: the app's, and the one sent, which may be newer.
-func (c call) secretsToHide() []Secret {
-	if c.secret.IsZero() {
-		return c.app.secrets
-	}
-	return append([]Secret{c.secret}, c.app.secrets...)
-}
-
-// repeatsSecret reports whether a text spells a client secret.
-func (c call) repeatsSecret(text string) bool {
-	return slices.ContainsFunc(c.secretsToHide(), func(s Secret) bool { return spells(text, s.Reveal()) })
-}
-
-// scrubber replaces the client secrets and the token in texts of Instagram's, however they are spelled there. Secrets go first and by
-// themselves: a token that ends as the secret begins could else take a piece of it away and leave the rest standing.
-func (c call) scrubber() func(string) string {
-	secrets, token := c.secretsToHide(), c.token.Reveal()
-	return func(text string) string {
-		for _, s := range secrets {
-			text = cutOut(text, s.Reveal(), "[client secret]")
-		}
-		if len(token) >= minSecret { // shorter ones are no tokens, and would tear up the sentence
-			text = cutOut(text, token, "[access token]")
-		}
-		return text
-	}
-}
-
-// cutOut replaces a word in all its spellings.
-func cutOut(text, word, mark string) string {
+// Replace replaces a word in all its spellings.
+func Replace(text, word, mark string) string {
 	var b strings.Builder
 	kept := 0
 	for {
@@ -56,8 +28,8 @@ func cutOut(text, word, mark string) string {
 	return b.String()
 }
 
-// spells reports whether a word is in a text in any spelling.
-func spells(text, word string) bool {
+// Contains reports whether a word is in a text in any spelling.
+func Contains(text, word string) bool {
 	from, _ := find(text, 0, word)
 	return from >= 0
 }
@@ -70,7 +42,7 @@ func find(text string, at int, word string) (from, to int) {
 		}
 		places := []int{at}
 		for i := 0; i < len(word) && len(places) > 0; i++ {
-			places = follow(text, places, word[i:i+1], maxLayers)
+			places = follow(text, places, word[i:i+1], MaxLayers)
 		}
 		if len(places) > 0 {
 			return at, slices.Max(places)

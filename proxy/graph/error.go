@@ -1,40 +1,46 @@
-package proxy
+// Package graph is Meta's vocabulary on the wire: errors in every shape that its hosts write, what an error means, tokens, rate limits, and
+// secrets in texts. It is pure: it reads and writes bytes and headers, asks no one and knows nothing of igproxy. Its readers take linear
+// time and bounded memory, and never panic.
+package graph
 
 import (
 	"fmt"
 	"time"
 )
 
-// GraphError is an error in the envelope of Meta's Graph API, which is the only shape an app ever sees, be it Instagram's own or ours:
+// Error is an error in the envelope of Meta's Graph API, which is the only shape an app ever sees, whether Meta or igproxy wrote it:
 //
 //	{"error":{"message":"...","type":"OAuthException","code":190,"error_subcode":463,"fbtrace_id":"..."}}
 //
 // Source: https://developers.facebook.com/docs/graph-api/guides/error-handling.
-type GraphError struct {
+type Error struct {
 	Status    int    // HTTP status, never 2xx
 	Message   string // for people; scrubbed of the client secret and the token
-	Type      string // varies, not to be matched on
+	Type      string // varies: never to be matched on
 	Code      int
-	Subcode   int // 0: none
+	Subcode   int // 0 if there is none
 	UserTitle string
 	UserMsg   string
-	Transient *bool // nil: not said
+	Transient *bool // nil if it is not known
 	TraceID   string
-	// RetryAt is when it is worth asking again; zero: not said. It becomes Retry-After, in seconds left.
+	// RetryAt is when it is worth asking again, or zero. It becomes Retry-After, in seconds left.
 	RetryAt time.Time
 
-	flat  bool // in the shape of OAuth's code exchange
-	class class
-	// repeated says that Meta was not asked: the token failed a moment ago, and this is that failure.
-	repeated bool
-	cause    string // for our log only: the kind of a failure, never a text from outside
+	// Class is what the error means for igproxy.
+	Class Class
+	// Flat says that the error has the shape of the code exchange.
+	Flat bool
+	// Repeated says that Meta was not asked: the token failed a moment ago, and this is that failure.
+	Repeated bool
+	// Cause is the kind of a failure, for the log alone. It is never a text from outside.
+	Cause string
 }
 
 // Error names the codes and the kind, and never the message: Instagram writes what it likes there.
-func (e *GraphError) Error() string {
-	s := fmt.Sprintf("graph error %d/%d (status %d, %s)", e.Code, e.Subcode, e.Status, e.class)
-	if e.cause != "" {
-		s += ": " + e.cause
+func (e *Error) Error() string {
+	s := fmt.Sprintf("graph error %d/%d (status %d, %s)", e.Code, e.Subcode, e.Status, e.Class)
+	if e.Cause != "" {
+		s += ": " + e.Cause
 	}
 	return s
 }
@@ -66,13 +72,13 @@ type flatBody struct {
 	Transient *bool  `json:"is_transient,omitempty"`
 }
 
-// as is the error in the shape that a call's answers have.
-func (e *GraphError) as(flat bool) *GraphError {
-	if e == nil || flat == e.flat {
+// InShape returns the error in the shape of the code exchange (flat) or in the Graph envelope.
+func (e *Error) InShape(flat bool) *Error {
+	if e == nil || flat == e.Flat {
 		return e
 	}
 	c := *e
-	c.flat = flat
+	c.Flat = flat
 	switch {
 	case flat: // the code exchange repeats the status there
 		c.Code = e.Status
@@ -85,9 +91,9 @@ func (e *GraphError) as(flat bool) *GraphError {
 	return &c
 }
 
-// encode is the one writer of both shapes.
-func (e *GraphError) encode() []byte {
-	if e.flat {
+// Encode returns the JSON of the error in its shape.
+func (e *Error) Encode() []byte {
+	if e.Flat {
 		return quotedValue(flatBody{e.Type, e.Code, e.Message, e.Subcode, e.Transient})
 	}
 	b := graphBody{Message: e.Message, Type: e.Type, Code: &e.Code, Subcode: e.Subcode, Transient: e.Transient,

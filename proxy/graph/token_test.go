@@ -1,4 +1,4 @@
-package proxy
+package graph
 
 import (
 	"bytes"
@@ -12,11 +12,11 @@ import (
 
 func TestTokenIsAnsweredInInstagramsOrderWithTheTimeLeft(t *testing.T) {
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	tok, err := decodeToken([]byte("  {\"expires_in\": 5183944 ,\"token_type\":\"bearer\",\n\"access_token\":\"IGAAlong\"}\n"), now)
+	tok, err := ReadToken([]byte("  {\"expires_in\": 5183944 ,\"token_type\":\"bearer\",\n\"access_token\":\"IGAAlong\"}\n"), now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := string(tok.append(nil, now.Add(90*time.Minute+time.Millisecond)))
+	got := string(tok.Append(nil, now.Add(90*time.Minute+time.Millisecond)))
 	if want := `{"access_token":"IGAAlong","token_type":"bearer","expires_in":5178543}`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -24,11 +24,11 @@ func TestTokenIsAnsweredInInstagramsOrderWithTheTimeLeft(t *testing.T) {
 
 func TestUnknownMembersSurviveByteForByte(t *testing.T) {
 	extra := `"user_id":17841400000000001,"permissions":[ "a" ,"b\u0041"],"nested":{"x" : 1e400,"<&>":"<é>"}`
-	tok, err := decodeToken([]byte(`{"access_token":"t","token_type":"bearer","expires_in":60,`+extra+`}`), time.Now())
+	tok, err := ReadToken([]byte(`{"access_token":"t","token_type":"bearer","expires_in":60,`+extra+`}`), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := string(tok.append(nil, time.Now())); !strings.HasSuffix(got, ","+extra+"}") {
+	if got := string(tok.Append(nil, time.Now())); !strings.HasSuffix(got, ","+extra+"}") {
 		t.Errorf("got %s, want it to end with %s", got, extra)
 	}
 }
@@ -70,7 +70,7 @@ func TestNonsenseIsNoToken(t *testing.T) {
 		`{"access_token":"t","expires_in":60,"ACCESS_TOKEN":1,"ACCESS_TOKEN":1}`: errDuplicate,
 		`{"ACCESS_TOKEN":"t","expires_in":60}`:                                   errNoTokenIn,
 	} {
-		if _, err := decodeToken([]byte(body), time.Now()); !errors.Is(err, want) {
+		if _, err := ReadToken([]byte(body), time.Now()); !errors.Is(err, want) {
 			t.Errorf("%.80s: got %v, want %v", body, err, want)
 		}
 	}
@@ -82,7 +82,7 @@ func written(now time.Time) func(Token, error) string {
 		if err != nil {
 			return err.Error()
 		}
-		return string(tok.append(nil, now))
+		return string(tok.Append(nil, now))
 	}
 }
 
@@ -97,7 +97,7 @@ func smallMembers(n int) string {
 
 func TestAsManyMembersAsAreAllowedAreTaken(t *testing.T) {
 	extra, now := smallMembers(maxMembers-2), time.Now()
-	if got := written(now)(decodeToken([]byte(`{"access_token":"t","expires_in":60`+extra+`}`), now)); !strings.HasSuffix(got, extra+"}") {
+	if got := written(now)(ReadToken([]byte(`{"access_token":"t","expires_in":60`+extra+`}`), now)); !strings.HasSuffix(got, extra+"}") {
 		t.Errorf("%d members: got %.200s", maxMembers, got)
 	}
 }
@@ -106,7 +106,7 @@ func TestAsManyMembersAsAreAllowedAreTaken(t *testing.T) {
 func TestAMebibyteOfSmallMembersIsRefusedEarly(t *testing.T) {
 	body := []byte(`{"access_token":"t","expires_in":60` + smallMembers(100_000) + `}`)
 	start := time.Now()
-	if _, err := decodeToken(body, start); !errors.Is(err, errTooMany) {
+	if _, err := ReadToken(body, start); !errors.Is(err, errTooMany) {
 		t.Errorf("got %v, want %v", err, errTooMany)
 	}
 	if took := time.Since(start); took > time.Second {
@@ -124,7 +124,7 @@ func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 			"behind": `{"access_token":"t","token_type":"bearer","expires_in":60,` + extra + `}`,
 			"before": `{` + extra + `,"access_token":"t","token_type":"bearer","expires_in":60}`,
 		} {
-			if got := written(now)(decodeToken([]byte(body), now)); got != good {
+			if got := written(now)(ReadToken([]byte(body), now)); got != good {
 				t.Errorf("%s %s: got %s, want %s", extra, name, got, good)
 			}
 		}
@@ -135,12 +135,12 @@ func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 		`{"data":[{"access_token":"t","user_id":1}],"DATA":[{"access_token":"u"}]}`,
 		`{"data":[{"Access_Token":"u","access_token":"t","uſer_id":2,"user_id":1,"Data":[]}]}`,
 	} {
-		if got := written(now)(decodeCode([]byte(body), now)); got != code {
+		if got := written(now)(ReadCode([]byte(body), now)); got != code {
 			t.Errorf("%s: got %s, want %s", body, got, code)
 		}
 	}
 	for _, extra := range []string{`"access-token":"u"`, `"AccessToken":"u"`, `"expires":1`, `"X":1,"x":2`, `"ſ":1`} { // others than known names
-		if got := written(now)(decodeToken([]byte(`{"access_token":"t","expires_in":60,`+extra+`}`), now)); !strings.HasSuffix(got, ","+extra+"}") {
+		if got := written(now)(ReadToken([]byte(`{"access_token":"t","expires_in":60,`+extra+`}`), now)); !strings.HasSuffix(got, ","+extra+"}") {
 			t.Errorf("%s: got %s", extra, got)
 		}
 	}
@@ -166,7 +166,7 @@ func readsTheSame(t *testing.T, object []byte) {
 }
 
 // Whatever Instagram sends: no panic; and what is taken is answered as one JSON object with exactly one token, reads the same with and
-// without regard to case, and opens again from its record to the same bytes.
+// without regard to case.
 func FuzzUpstreamReply(f *testing.F) {
 	for _, seed := range []string{`{"access_token":"IGAA","token_type":"bearer","expires_in":5183944}`, `{"access_token":"a","expires_in":1,"é":"\ud800"}`,
 		`{"error":{"message":"m","type":"OAuthException","code":190,"error_subcode":463,"fbtrace_id":"x"}}`, `[]`, `{"error":null}`, "\xff",
@@ -177,28 +177,28 @@ func FuzzUpstreamReply(f *testing.F) {
 	scrub := strings.NewReplacer(testSecret, "[client secret]").Replace
 	f.Fuzz(func(t *testing.T, body string, status int) {
 		now := time.Unix(1_800_000_000, 0)
-		if e, ok := decodeGraphError(status, []byte(body+testSecret), scrub); ok && bytes.Contains(e.encode(), []byte(testSecret)) {
+		if e, ok := ReadError(status, []byte(body+testSecret), scrub); ok && bytes.Contains(e.Encode(), []byte(testSecret)) {
 			t.Fatal("the secret got through the scrubbing")
 		}
-		if e, ok := decodeGraphError(status, []byte(body), scrub); ok && !json.Valid(e.encode()) {
-			t.Fatalf("not JSON: %s", e.encode())
+		if e, ok := ReadError(status, []byte(body), scrub); ok && !json.Valid(e.Encode()) {
+			t.Fatalf("not JSON: %s", e.Encode())
 		}
-		if tok, err := decodeCode([]byte(body), now); err == nil {
+		if tok, err := ReadCode([]byte(body), now); err == nil {
 			var inside struct {
 				Data []json.RawMessage `json:"data"`
 			}
-			got := tok.append(nil, now)
+			got := tok.Append(nil, now)
 			readsTheSame(t, got)
 			if err := json.Unmarshal(got, &inside); err != nil || len(inside.Data) != 1 {
 				t.Fatalf("data is no list of one: %s (%v)", got, err)
 			}
 			readsTheSame(t, inside.Data[0])
 		}
-		tok, err := decodeToken([]byte(body), now)
+		tok, err := ReadToken([]byte(body), now)
 		if err != nil {
 			return
 		}
-		got := tok.append(nil, now)
+		got := tok.Append(nil, now)
 		readsTheSame(t, got)
 		var parsed struct {
 			AccessToken string `json:"access_token"`
@@ -206,47 +206,6 @@ func FuzzUpstreamReply(f *testing.F) {
 		}
 		if err := json.Unmarshal(got, &parsed); err != nil || parsed.AccessToken == "" || parsed.ExpiresIn < 1 {
 			t.Fatalf("answer is no token: %s (%v)", got, err)
-		}
-		back, err := decodeRecord(encodeRecord(answer{token: tok}), now)
-		if tok.Expires.Sub(now) >= time.Second && err != nil {
-			t.Fatalf("the record does not open: %v", err)
-		}
-		if err == nil && !bytes.Equal(back.token.append(nil, now), got) {
-			t.Fatal("the record opens to something else")
-		}
-	})
-}
-
-func TestRecordsOpenToWhatWasRemembered(t *testing.T) {
-	now := time.Now().Truncate(time.Millisecond)
-	yes := true
-	e := &GraphError{Status: 400, Message: "m", Type: "OAuthException", Code: 190, Subcode: 463, UserTitle: "t", UserMsg: "u", Transient: &yes,
-		TraceID: "x", RetryAt: now.Add(time.Minute).UTC(), class: classToken}
-	back, err := decodeRecord(encodeRecord(answer{refusal: e}), now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(back.refusal.encode(), e.encode()) || !back.refusal.RetryAt.Equal(e.RetryAt) || back.refusal.class != classToken {
-		t.Errorf("got %s, want %s", back.refusal.encode(), e.encode())
-	}
-	tok, _ := decodeToken([]byte(`{"access_token":"t","expires_in":60,"user_id":1}`), now)
-	record := encodeRecord(answer{token: tok})
-	if back, err = decodeRecord(record, now.Add(30*time.Second)); err != nil || !back.token.Expires.Equal(tok.Expires) {
-		t.Errorf("got %v, %v; want the same token", back.token.Expires, err)
-	}
-	if _, err = decodeRecord(record, now.Add(60*time.Second)); err == nil {
-		t.Error("a token past its end was served")
-	}
-}
-
-func FuzzRecord(f *testing.F) {
-	tok, _ := decodeToken([]byte(`{"access_token":"t","expires_in":60}`), time.Now())
-	f.Add(encodeRecord(answer{token: tok}))
-	f.Add(encodeRecord(answer{refusal: &GraphError{Status: 400, Code: 190}}))
-	f.Add([]byte{tokenKind})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if a, err := decodeRecord(b, time.Unix(0, 0)); err == nil && a.refusal == nil {
-			_ = a.token.append(nil, time.Unix(0, 0))
 		}
 	})
 }

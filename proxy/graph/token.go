@@ -1,4 +1,4 @@
-package proxy
+package graph
 
 import (
 	"encoding/json"
@@ -25,11 +25,19 @@ type splitJSON struct {
 	whole      bool
 }
 
-// Format prints no text, whatever the verb.
-func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+// NewToken builds a token from the parts that Parts returned.
+func NewToken(head, tail []byte, whole bool, expires time.Time) Token {
+	return Token{text: &splitJSON{head, tail, whole}, Expires: expires}
+}
 
-// append writes the answer for an app that asks now.
-func (t Token) append(to []byte, now time.Time) []byte {
+// Parts returns the JSON before and after the digits of expires_in. It is whole if it has none: then there is only head.
+func (t Token) Parts() (head, tail []byte, whole bool) { return t.text.head, t.text.tail, t.text.whole }
+
+// Format prints no text, whatever the verb.
+func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[token]") }
+
+// Append appends the reply for an app that asks now.
+func (t Token) Append(to []byte, now time.Time) []byte {
 	to = append(to, t.text.head...)
 	if t.text.whole {
 		return to
@@ -38,19 +46,21 @@ func (t Token) append(to []byte, now time.Time) []byte {
 	return append(to, t.text.tail...)
 }
 
-// The ways in which a 200 can be no token; fixed texts, so that they can be logged.
+// ErrReflected says that a success repeats the client secret.
+var ErrReflected = errors.New("repeats the client secret")
+
+// The ways in which a 200 can be malformed. The texts are fixed, so they can be logged.
 var (
 	errNoTokenIn   = errors.New("no usable access_token")
 	errBadExpires  = errors.New("no usable expires_in")
 	errBadType     = errors.New("token_type is not a string")
 	errErrorMember = errors.New("an error under a status of success")
-	errReflected   = errors.New("repeats the client secret")
 )
 
-// decodeToken reads Instagram's success strictly: one JSON object, no member twice, a non-empty
+// ReadToken reads Instagram's success strictly: one JSON object, no member twice, a non-empty
 // access_token, a whole and sane number of seconds. Unknown members are kept byte for byte and
 // follow the three known ones, but for lookalikes of known names, which objectMembers drops.
-func decodeToken(body []byte, now time.Time) (Token, error) {
+func ReadToken(body []byte, now time.Time) (Token, error) {
 	members, err := objectMembers(body)
 	if err != nil {
 		return Token{}, err
@@ -62,7 +72,7 @@ func decodeToken(body []byte, now time.Time) (Token, error) {
 	for _, m := range members {
 		switch m.name {
 		case "access_token":
-			if json.Unmarshal(m.value, &token) != nil || token == "" || len(token) > maxToken || !printable(token) {
+			if json.Unmarshal(m.value, &token) != nil || token == "" || len(token) > MaxToken || !IsPrintable(token) {
 				return Token{}, errNoTokenIn
 			}
 		case "token_type":
@@ -88,4 +98,17 @@ func decodeToken(body []byte, now time.Time) (Token, error) {
 	}
 	head := fmt.Appendf(nil, `{"access_token":%s,"token_type":%s,"expires_in":`, quoted(token), quoted(kind))
 	return Token{text: &splitJSON{head: head, tail: append(extra, '}')}, Expires: now.Add(time.Duration(seconds) * time.Second)}, nil
+}
+
+// MaxToken is the longest token or code accepted, in bytes after decoding. Real ones have about 180 characters.
+const MaxToken = 4 << 10
+
+// IsPrintable reports whether s is visible ASCII throughout, as every token of Meta's is.
+func IsPrintable(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }

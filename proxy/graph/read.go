@@ -1,8 +1,9 @@
-package proxy
+package graph
 
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -11,7 +12,7 @@ import (
 // maxText bounds each text taken from Instagram's errors, in bytes.
 const maxText = 2 << 10
 
-// decodeGraphError reads an error of Meta's in any shape that its hosts have used:
+// ReadError reads an error of Meta in any shape that its hosts have used:
 //
 //	{"error":{"message":"...","type":"...","code":190,"error_subcode":463}}     the Graph envelope
 //	{"error":{"error":{...}}}                                                   nested once more
@@ -32,7 +33,7 @@ const maxText = 2 << 10
 //
 // It reports false where there is no error to be read. A 5xx is read in the first and the third shape
 // alone: there an unknown shape is a host in trouble, and no word about the call.
-func decodeGraphError(status int, body []byte, scrub func(string) string) (*GraphError, bool) {
+func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool) {
 	s := readSaid(body)
 	if s.none() || status >= 500 && !s.usual {
 		return nil, false
@@ -43,9 +44,9 @@ func decodeGraphError(status int, body []byte, scrub func(string) string) (*Grap
 		}
 		return s
 	}
-	e := &GraphError{Status: status, Message: text(s.message), Type: text(s.kind), Code: s.code, Subcode: s.subcode, Transient: s.transient,
-		UserTitle: text(s.userTitle), UserMsg: text(s.userMsg), TraceID: text(s.traceID), flat: s.flat}
-	e.class = classify(e)
+	e := &Error{Status: status, Message: text(s.message), Type: text(s.kind), Code: s.code, Subcode: s.subcode, Transient: s.transient,
+		UserTitle: text(s.userTitle), UserMsg: text(s.userMsg), TraceID: text(s.traceID), Flat: s.flat}
+	e.Class = classify(e)
 	if e.metaCode() == 0 {
 		e.fillCode(s.usual)
 	}
@@ -61,27 +62,27 @@ func decodeGraphError(status int, body []byte, scrub func(string) string) (*Grap
 // fillCode sets the code that was not said. In the flat shape that is the status, which the code
 // exchange repeats there; in the envelope it is what the class means. The subcode tells that it is
 // ours, unless the code exchange had no more to say.
-func (e *GraphError) fillCode(usual bool) {
+func (e *Error) fillCode(usual bool) {
 	switch {
-	case e.flat && e.Code == 0:
+	case e.Flat && e.Code == 0:
 		e.Code = e.Status
-	case e.flat:
-	case e.class == classAppLimit:
+	case e.Flat:
+	case e.Class == ClassAppLimit:
 		e.Code = 4
-	case e.class == classTransient:
+	case e.Class == ClassTransient:
 		e.Code = 2
 	default:
 		e.Code = 100
 	}
-	if e.Subcode == 0 && !(e.flat && usual) && e.class != classAppLimit && e.class != classTransient {
-		e.Subcode = subUnreadable
+	if e.Subcode == 0 && !(e.Flat && usual) && e.Class != ClassAppLimit && e.Class != ClassTransient {
+		e.Subcode = SubcodeUnreadable
 	}
 }
 
 // metaCode is the code in the sense of Meta's error handling guide; 0 when none was said. In the flat
 // shape a code that is an HTTP status repeats the status, and nothing else is definite about a 5xx.
-func (e *GraphError) metaCode() int {
-	if e.flat && (e.Status >= 500 || e.Code >= 400 && http.StatusText(e.Code) != "") {
+func (e *Error) metaCode() int {
+	if e.Flat && (e.Status >= 500 || e.Code >= 400 && http.StatusText(e.Code) != "") {
 		return 0
 	}
 	return e.Code
@@ -217,4 +218,26 @@ func (f fields) truth(name string) *bool {
 		return nil
 	}
 	return &is
+}
+
+// SubcodeUnreadable is igproxy's own error_subcode for a refusal of which no code can be read.
+const SubcodeUnreadable = 990025
+
+// Unreadable is a refusal of which the status is all that is known. It has code 100, as Meta's own refusals of a request do.
+func Unreadable(status int) *Error {
+	no := false
+	return &Error{Status: status, Code: 100, Subcode: SubcodeUnreadable, Type: "OAuthException",
+		Message: statusMessage(status, "without an error that igproxy can read"), Transient: &no, Class: ClassRefused, Cause: StatusCause(status)}
+}
+
+func statusMessage(status int, how string) string {
+	return fmt.Sprintf("Instagram refused this call (status %d) %s.", status, how)
+}
+
+// StatusCause names an answer without an error that igproxy can read.
+func StatusCause(status int) string {
+	if http.StatusText(status) == "" {
+		return "a status that HTTP does not know, without a Graph error"
+	}
+	return "status " + http.StatusText(status) + " without a Graph error"
 }

@@ -1,7 +1,6 @@
-package proxy
+package graph
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -43,14 +42,6 @@ func spelled(word string) map[string]string {
 	}
 }
 
-// appWith is a call of an app with this secret.
-func appWith(t testing.TB, secret, token string) call {
-	t.Helper()
-	c := callFor(t, token)
-	c.app = &app{label: "default", secrets: []Secret{NewSecret(secret)}, keys: c.app.keys, state: &appState{}}
-	return c
-}
-
 // readable reports whether somebody finds the word who reads the text as it is, as a URL or as JSON.
 func readable(text, word string) bool {
 	unescaped, _ := url.PathUnescape(text)
@@ -61,13 +52,12 @@ func readable(text, word string) bool {
 
 func TestNoSpellingOfSecretOrTokenGetsThrough(t *testing.T) {
 	for _, pair := range [][2]string{{testSecret, "IGAAshort-lived_token"}, {oddSecret, oddToken}, {"a secret of words", "IGAAshort"}} {
-		c := appWith(t, pair[0], pair[1])
-		scrub := c.scrubber()
+		scrub := scrubber(pair[0], pair[1])
 		for name, text := range spelled(pair[0]) {
 			if got := scrub("before " + text + " and " + text + "."); got != "before [client secret] and [client secret]." {
 				t.Errorf("client secret, %s: got %q", name, got)
 			}
-			if !spells(`{"x":"`+text+`"}`, pair[0]) {
+			if !Contains(`{"x":"`+text+`"}`, pair[0]) {
 				t.Errorf("client secret, %s: not seen in a body", name)
 			}
 		}
@@ -81,88 +71,41 @@ func TestNoSpellingOfSecretOrTokenGetsThrough(t *testing.T) {
 
 // The app chooses its token: one that ends as the secret begins must not take the secret's start away and leave the rest readable.
 func TestATokenThatOverlapsTheSecretHidesNothingOfIt(t *testing.T) {
-	c := appWith(t, testSecret, "client_secret="+testSecret[:4])
-	got := c.scrubber()("The URL was /access_token?client_secret=" + testSecret + "&x=1")
+	got := scrubber(testSecret, "client_secret="+testSecret[:4])("The URL was /access_token?client_secret=" + testSecret + "&x=1")
 	if want := "The URL was /access_token?client_secret=[client secret]&x=1"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
 func TestScrubbingLeavesOtherTextsAlone(t *testing.T) {
-	scrub := appWith(t, testSecret, "IGAAshort").scrubber()
+	scrub := scrubber(testSecret, "IGAAshort")
 	for _, text := range []string{"", "%", "100% of it", `a\`, `\u00`, `\u00e9 %zz %4`, "Session has expired on Sunday", testSecret[:31], "IGAAshor t"} {
 		if got := scrub(text); got != text {
 			t.Errorf("%q became %q", text, got)
 		}
 	}
-	if got := appWith(t, testSecret, "the").scrubber()("the token"); got != "the token" {
-		t.Errorf("a token too short to be one tore the sentence up: %q", got)
+}
+
+const testSecret = "0123456789abcdef0123456789abcdef" // made up
+
+// scrubber hides a secret and a token, in that order.
+func scrubber(secret, token string) func(string) string {
+	return func(text string) string {
+		return Replace(Replace(text, secret, "[client secret]"), token, "[access token]")
 	}
 }
 
 // A header that repeats either of the two, in whatever spelling, is not handed on.
 func TestUsageHeadersThatReflectAreDropped(t *testing.T) {
-	c := appWith(t, oddSecret, oddToken)
 	for _, word := range []string{oddSecret, oddToken} {
 		for name, text := range spelled(word) {
 			if !json.Valid([]byte(`"` + text + `"`)) {
 				continue // and so it is dropped for that
 			}
 			h := http.Header{"X-App-Usage": {`{"call_count":"` + text + `"}`}, "X-Business-Use-Case-Usage": {`{"` + text + `":[]}`}}
-			if got := readUsage(h, c.scrubber()); got != (usage{}) {
+			if got := ReadUsage(h, scrubber(oddSecret, oddToken)); got != (Usage{}) {
 				t.Errorf("%s: handed on: %v", name, got)
 			}
 		}
 	}
-}
-
-// Whatever Instagram writes into an error, in whatever spelling and shape: no panic, valid JSON comes out, nobody can read secret or
-// token in it, our own reader reads the same in it, and a 4xx is a failure or the app's standing only where it says so.
-func FuzzGraphError(f *testing.F) {
-	for name, text := range spelled(testSecret) {
-		f.Add(`{"error":{"message":"`+name, text, `","type":"OAuthException","code":190,"is_transient":false}}`, 400)
-		f.Add(`{"error_code":10,"error_message":"`+name, text, `"}`, 400)
-	}
-	for _, s := range shapes {
-		if len(s.body) < 1000 {
-			f.Add(s.body, "", "", s.status)
-		}
-	}
-	f.Add(`{"error":{"message":"m","type":"`, testSecret[:16], testSecret[16:]+`","code":4}}`, 403)
-	f.Add(`{"error":{"code":100,"message":"%25`, "%2530", `","error_user_title":"t","error_user_msg":"u","fbtrace_id":"x"}}`, 500)
-	f.Add(`[{"error":`, "\xff", `null}]`, 200)
-	const token = "IGAAshort-lived_token"
-	scrub := appWith(f, testSecret, token).scrubber()
-	f.Fuzz(func(t *testing.T, head, middle, tail string, status int) {
-		e, ok := decodeGraphError(status, []byte(head+middle+tail), scrub)
-		if !ok {
-			return
-		}
-		for _, flat := range []bool{false, true} {
-			out := e.as(flat).encode()
-			if !json.Valid(out) {
-				t.Fatalf("not JSON: %s", out)
-			}
-			back, ok := decodeGraphError(status, out, asItIs)
-			if !ok || !bytes.Equal(back.as(flat).encode(), out) {
-				t.Fatalf("%s reads as %v", out, back)
-			}
-		}
-		for _, text := range []string{e.Message, e.Type, e.UserTitle, e.UserMsg, e.TraceID} {
-			if readable(text, testSecret) || readable(text, token) {
-				t.Fatalf("readable in %q", text)
-			}
-			if len(text) > maxText {
-				t.Fatalf("%d bytes of text, want at most %d", len(text), maxText)
-			}
-		}
-		said := e.Code == 1 || e.Code == 2 || e.Transient != nil && *e.Transient
-		if status >= 400 && status < 500 && (e.class.ill() && !said || !e.class.ill() && !e.class.definite()) {
-			t.Fatalf("%d is %s: %s", status, e.class, e.encode())
-		}
-		if e.class == classStanding && e.metaCode() != 100 {
-			t.Fatalf("code %d is %s: %s", e.Code, e.class, e.encode())
-		}
-		_ = e.Error()
-	})
 }

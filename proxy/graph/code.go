@@ -1,4 +1,4 @@
-package proxy
+package graph
 
 import (
 	"encoding/json"
@@ -9,7 +9,7 @@ import (
 // codeLife is how long the short-lived token lives that a code brings.
 const codeLife = time.Hour
 
-// decodeCode reads the success of a code exchange, strictly. Meta documents one shape and sends another:
+// ReadCode reads the success of a code exchange, strictly. Meta documents one shape and sends another:
 //
 //	{"data":[{"access_token":"...","user_id":"...","permissions":"a,b"}]}
 //	{"access_token":"...","user_id":17841400000000001,"permissions":["a","b"]}
@@ -18,7 +18,7 @@ const codeLife = time.Hour
 // answer has both: the flat members and the same under data, and the token_type that RFC 6749, section
 // 5.1, demands and Meta leaves out. Values stay as they came, byte for byte: a user_id above 2^53 would
 // otherwise be another user's. Lookalikes of known names are dropped, at the top and inside data.
-func decodeCode(body []byte, now time.Time) (Token, error) {
+func ReadCode(body []byte, now time.Time) (Token, error) {
 	members, err := objectMembers(body)
 	if err != nil {
 		return Token{}, err
@@ -41,7 +41,7 @@ func decodeCode(body []byte, now time.Time) (Token, error) {
 	for _, m := range members {
 		switch m.name {
 		case "access_token":
-			if json.Unmarshal(m.value, &access) != nil || access == "" || len(access) > maxToken || !printable(access) {
+			if json.Unmarshal(m.value, &access) != nil || access == "" || len(access) > MaxToken || !IsPrintable(access) {
 				return Token{}, errNoTokenIn
 			}
 		case "error", "error_type", "data":

@@ -1,0 +1,42 @@
+package proxy
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/igproxy/igproxy/breaker"
+)
+
+// Through the whole step: a page with a 4xx is an answer with its status and no failure, but for those that say or mean "later".
+func TestA4xxIsAnAnswerWhateverItsBodySays(t *testing.T) {
+	for _, form := range []bool{false, true} {
+		w := newWorld(t)
+		n := 0
+		ask := func(status int, body string) (code int, text string) {
+			n++
+			if form {
+				w.login.say(status, body)
+				r := w.post("/oauth/access_token", codeForm(fmt.Sprint("code", n)))
+				return r.Code, r.Body.String()
+			}
+			w.graph.say(status, body)
+			r := w.get(target(fmt.Sprint("IGAA", n)))
+			return r.Code, r.Body.String()
+		}
+		for _, status := range []int{400, 401, 402, 404, 405, 406, 407, 409, 410, 415, 420, 422, 426, 431, 451, 499} {
+			if got, text := ask(status, "<html>"); got != status || !strings.Contains(text, `"error_subcode":990025,"is_transient":false`) {
+				t.Errorf("%d as a page, codes %v: got %d %s", status, form, got, text)
+			}
+		}
+		which := map[bool]string{false: upstreamGraph, true: upstreamLogin}[form]
+		if state := w.p.carried.circuits.worst(which); state != breaker.Closed { // it opens at five failures
+			t.Errorf("the breaker is %s, codes %v", state, form)
+		}
+		for _, status := range []int{408, 425, 429} {
+			if got, text := ask(status, "<html>"); got != 502 || !strings.Contains(text, `"error_subcode":990024,"is_transient":true`) {
+				t.Errorf("%d as a page, codes %v: got %d %s", status, form, got, text)
+			}
+		}
+	}
+}

@@ -1,0 +1,28 @@
+package proxy
+
+import (
+	"testing"
+)
+
+// appWith is a call of an app with this secret.
+func appWith(t testing.TB, secret, token string) call {
+	t.Helper()
+	c := callFor(t, token)
+	c.app = &app{label: "default", secrets: []Secret{NewSecret(secret)}, keys: c.app.keys, state: &appState{}}
+	return c
+}
+
+// The client secrets go first: a token that ends as a secret begins must not leave a part of it readable. A token too short to be one is
+// left alone.
+func TestSecretsAndTheTokenAreHiddenInMetasTexts(t *testing.T) {
+	c := appWith(t, testSecret, "IGAAshort-lived")
+	if got := c.scrubber()("see " + testSecret + " and IGAAshort-lived"); got != "see [client secret] and [access token]" {
+		t.Errorf("got %q", got)
+	}
+	if got := appWith(t, testSecret, "the").scrubber()("the token"); got != "the token" {
+		t.Errorf("a token too short to be one tore the sentence up: %q", got)
+	}
+	if !c.repeatsSecret(`{"x":"`+testSecret+`"}`) || c.repeatsSecret("nothing") {
+		t.Error("a body that repeats the secret is not found")
+	}
+}

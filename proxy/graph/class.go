@@ -1,0 +1,88 @@
+package graph
+
+import (
+	"net/http"
+	"strings"
+)
+
+// Class is what an error means for igproxy: who has to act, whether it is remembered, and whether it counts as a failure of Meta's. It is
+// also a metric label and a log field.
+type Class string
+
+// The classes.
+const (
+	ClassRequest   Class = "request"    // the app sent something that igproxy does not accept; Meta was not asked
+	ClassToken     Class = "bad_token"  // the user's token is invalid: remembered
+	ClassStanding  Class = "standing"   // the app has no standing with that account: remembered for seconds, an operator must act
+	ClassSecret    Class = "secret"     // the client secret is refused: an operator must act
+	ClassRefused   Class = "refused"    // any other definite refusal: passed on, not remembered
+	ClassAppLimit  Class = "app_limit"  // a rate limit on the app: all its cold tokens wait
+	ClassUserLimit Class = "user_limit" // a rate limit on a user or page: that token waits
+	ClassTransient Class = "transient"  // Meta reports a failure of its own: counted by the breaker
+	ClassBroken    Class = "broken"     // the reply is malformed: counted by the breaker
+	ClassUnreached Class = "unreached"  // there was no reply: counted by the breaker
+	ClassTimeout   Class = "timeout"    // there was no reply in time: counted by the breaker
+	ClassSilent    Class = "silent"     // not a byte in time on a kept connection, which may be dead: it says nothing about Meta
+	ClassHeld      Class = "held"       // Meta was not asked: the breaker is open, or there are too many calls at once
+	ClassInternal  Class = "internal"   // a fault of igproxy
+)
+
+// classify reads code, then subcode, then status, in that order: messages are localised and types vary
+// (Meta's error handling guide). An error without a code is classified by what else it says. It is
+// never ClassStanding, which is what Meta's own code 100 means.
+func classify(e *Error) Class {
+	code := e.metaCode()
+	switch {
+	case code == 4, code == 341, code == 368, code == 613, code >= 80000 && code <= 80099:
+		return ClassAppLimit
+	case code == 17, code == 32:
+		return ClassUserLimit
+	case code == 190, code == 452:
+		return ClassToken
+	case saysSecret(e):
+		return ClassSecret
+	case code == 1, code == 2, e.Transient != nil && *e.Transient:
+		return ClassTransient
+	case code == 100 && e.Subcode != SubcodeUnreadable: // that one is of another igproxy
+		return ClassStanding
+	case code == 3, code == 10, code == 102, code == 2500, code >= 200 && code <= 299:
+		return ClassRefused
+	case e.Status == http.StatusTooManyRequests:
+		return ClassAppLimit
+	case e.Status >= 500:
+		return ClassTransient
+	}
+	return ClassRefused
+}
+
+// saysSecret is the one place that looks at a message, because nothing else tells "Error validating client secret." (100, or 1 as on
+// graph.facebook.com; in an envelope without a code too) from the standing error (100). Should Meta reword or translate it, the error
+// is still passed on as it came; only the alarm to the operator is lost.
+func saysSecret(e *Error) bool {
+	code := e.metaCode()
+	return (code == 100 || code == 1 || code == 0 && !e.Flat) && strings.Contains(strings.ToLower(e.Message), "client secret")
+}
+
+// IsRefusal reports whether a status is Instagram's definite word about the call, whatever the body
+// says: the 4xx are, but for those that mean "later".
+func IsRefusal(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return status >= 400 && status < 500
+}
+
+// IsFailure reports whether the class counts as a failure of Meta for the breaker.
+func (c Class) IsFailure() bool {
+	return c == ClassTransient || c == ClassBroken || c == ClassUnreached || c == ClassTimeout
+}
+
+// IsDefinite reports whether Meta has decided about this call: such a refusal is an answer, not a failure.
+func (c Class) IsDefinite() bool {
+	switch c {
+	case ClassToken, ClassStanding, ClassSecret, ClassRefused, ClassAppLimit, ClassUserLimit:
+		return true
+	}
+	return false
+}

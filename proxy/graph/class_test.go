@@ -1,0 +1,18 @@
+package graph
+
+import (
+	"slices"
+	"testing"
+)
+
+// Whatever Meta's error says, its class is one of those that can come of asking.
+func TestEveryErrorOfMetaHasAClassOfItsOwn(t *testing.T) {
+	all := []Class{ClassToken, ClassStanding, ClassSecret, ClassRefused, ClassAppLimit, ClassUserLimit, ClassTransient}
+	for code := -10; code < 100_000; code++ {
+		for _, status := range []int{400, 403, 429, 500, 503} {
+			if c := classify(&Error{Code: code, Status: status, Message: "x"}); !slices.Contains(all, c) {
+				t.Fatalf("code %d, status %d is %q", code, status, c)
+			}
+		}
+	}
+}

@@ -1,0 +1,43 @@
+package proxy
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
+)
+
+func TestRecordsOpenToWhatWasRemembered(t *testing.T) {
+	now := time.Now().Truncate(time.Millisecond)
+	yes := true
+	e := &graph.Error{Status: 400, Message: "m", Type: "OAuthException", Code: 190, Subcode: 463, UserTitle: "t", UserMsg: "u", Transient: &yes,
+		TraceID: "x", RetryAt: now.Add(time.Minute).UTC(), Class: graph.ClassToken}
+	back, err := decodeRecord(encodeRecord(answer{refusal: e}), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(back.refusal.Encode(), e.Encode()) || !back.refusal.RetryAt.Equal(e.RetryAt) || back.refusal.Class != graph.ClassToken {
+		t.Errorf("got %s, want %s", back.refusal.Encode(), e.Encode())
+	}
+	tok, _ := graph.ReadToken([]byte(`{"access_token":"t","expires_in":60,"user_id":1}`), now)
+	record := encodeRecord(answer{token: tok})
+	if back, err = decodeRecord(record, now.Add(30*time.Second)); err != nil || !back.token.Expires.Equal(tok.Expires) {
+		t.Errorf("got %v, %v; want the same token", back.token.Expires, err)
+	}
+	if _, err = decodeRecord(record, now.Add(60*time.Second)); err == nil {
+		t.Error("a token past its end was served")
+	}
+}
+
+func FuzzRecord(f *testing.F) {
+	tok, _ := graph.ReadToken([]byte(`{"access_token":"t","expires_in":60}`), time.Now())
+	f.Add(encodeRecord(answer{token: tok}))
+	f.Add(encodeRecord(answer{refusal: &graph.Error{Status: 400, Code: 190}}))
+	f.Add([]byte{tokenKind})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if a, err := decodeRecord(b, time.Unix(0, 0)); err == nil && a.refusal == nil {
+			_ = a.token.Append(nil, time.Unix(0, 0))
+		}
+	})
+}
