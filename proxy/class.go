@@ -41,7 +41,7 @@ func classify(e *GraphError) class {
 		return classSecret
 	case code == 1, code == 2, e.Transient != nil && *e.Transient:
 		return classTransient
-	case code == 100 && e.Subcode != subUnreadable: // that one is of another igproxy
+	case code == 100 && e.Subcode != subUnreadable: // which another igproxy wrote
 		return classStanding
 	case code == 3, code == 10, code == 102, code == 2500, code >= 200 && code <= 299:
 		return classRefused
@@ -61,8 +61,8 @@ func saysSecret(e *GraphError) bool {
 	return (code == 100 || code == 1 || code == 0 && !e.flat) && strings.Contains(strings.ToLower(e.Message), "client secret")
 }
 
-// refusesAlone reports whether a status is Instagram's definite word about the call, whatever the body
-// says: the 4xx are, but for those that mean "later".
+// refusesAlone reports whether a status is an answer about the call whatever the body says. All 4xx
+// are, except those that mean "later".
 func refusesAlone(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:

@@ -175,7 +175,7 @@ func errBadAnswer(cause string) *GraphError {
 		"Instagram's answer could not be understood. Retry later.", 0)
 }
 
-// errUnreadable is a refusal of Instagram's of which the status is all that is known. It has code 100 as
+// errUnreadable is a refusal by Instagram of which only the status is known. It has code 100, as
 // Instagram's own refusals of a request do.
 func errUnreadable(status int) *GraphError {
 	no := false
