@@ -74,16 +74,16 @@ func objectMembers(body []byte) ([]member, error) {
 	return slices.DeleteFunc(members, func(m member) bool { return lookalike(m.name) }), nil
 }
 
-// known are the names of a success, or of an error, that an app reads.
-var known = []string{"access_token", "token_type", "expires_in", "user_id", "permissions", "data",
+// knownMembers are the names of members that an app reads in a success or in an error.
+var knownMembers = []string{"access_token", "token_type", "expires_in", "user_id", "permissions", "data",
 	"error", "error_type", "error_message", "code"}
 
 // lookalike reports whether a name differs from a known one by letter case alone. An app that
 // decodes without regard to case, as Go's encoding/json does, would read that member instead of, or
 // as if it were, the one it asked for. EqualFold folds as encoding/json does, K and ſ included.
 func lookalike(name string) bool {
-	return !slices.Contains(known, name) &&
-		slices.ContainsFunc(known, func(k string) bool { return strings.EqualFold(name, k) })
+	return !slices.Contains(knownMembers, name) &&
+		slices.ContainsFunc(knownMembers, func(k string) bool { return strings.EqualFold(name, k) })
 }
 
 // quoted is s as a JSON string.

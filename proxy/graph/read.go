@@ -32,7 +32,7 @@ const maxText = 2 << 10
 // not read. Texts are scrubbed and bounded, and a code that was not said is filled in.
 //
 // It reports false where there is no error to be read. A 5xx is read in the first and the third shape
-// alone: there an unknown shape is a host in trouble, and no word about the call.
+// alone: another shape there is a sign of a host in trouble, and not an answer about the call.
 func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool) {
 	s := readSaid(body)
 	if s.none() || status >= 500 && !s.usual {
@@ -59,9 +59,9 @@ func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool
 	return e, true
 }
 
-// fillCode sets the code that was not said. In the flat shape that is the status, which the code
-// exchange repeats there; in the envelope it is what the class means. The subcode tells that it is
-// ours, unless the code exchange had no more to say.
+// fillCode sets a code that Instagram did not give. In the flat shape it is the status, which the code
+// exchange repeats there; in the envelope it follows from the class. SubcodeUnreadable marks it as ours,
+// except in a usual error of the code exchange, which never has one of Meta's codes.
 func (e *Error) fillCode(usual bool) {
 	switch {
 	case e.Flat && e.Code == 0:
@@ -79,8 +79,8 @@ func (e *Error) fillCode(usual bool) {
 	}
 }
 
-// metaCode is the code in the sense of Meta's error handling guide; 0 when none was said. In the flat
-// shape a code that is an HTTP status repeats the status, and nothing else is definite about a 5xx.
+// metaCode returns the code in the sense of Meta's error handling guide, or 0. In the flat shape a code
+// that is an HTTP status only repeats the status, and of a 5xx no code is believed.
 func (e *Error) metaCode() int {
 	if e.Flat && (e.Status >= 500 || e.Code >= 400 && http.StatusText(e.Code) != "") {
 		return 0
@@ -88,13 +88,13 @@ func (e *Error) metaCode() int {
 	return e.Code
 }
 
-// said is what can be read of an error. Zero values were not said.
+// said is what can be read of an error. A zero value means that it was not there.
 type said struct {
 	message, kind, userTitle, userMsg, traceID string
 	code, subcode                              int
 	transient                                  *bool
-	flat                                       bool // beside error_type or the like, and in no envelope
-	usual                                      bool // in the envelope or in the code exchange's shape, complete
+	flat                                       bool // at the top or in meta, as the code exchange writes it
+	usual                                      bool // the envelope with a code, or the code exchange's shape with type and message
 }
 
 func (s said) none() bool { return s.message == "" && s.kind == "" && s.code == 0 }
@@ -124,13 +124,13 @@ func readSaid(body []byte) said {
 			return s
 		}
 	}
-	return said{message: text(firstOf(top["errors"]))}
+	return said{message: textOf(firstOf(top["errors"]))}
 }
 
 // fields are the members of an object; of those with one name, the last.
 type fields map[string]json.RawMessage
 
-// fieldsOf returns the members of a JSON value, and none of what is not an object.
+// fieldsOf returns the members of a JSON object, and nil for any other value.
 func fieldsOf(value json.RawMessage) fields {
 	members, err := splitObject(value)
 	if err != nil {
@@ -182,14 +182,14 @@ func (f fields) said() said {
 // text returns the first of these members that is a string with something in it.
 func (f fields) text(names ...string) string {
 	for _, name := range names {
-		if s := text(f[name]); s != "" {
+		if s := textOf(f[name]); s != "" {
 			return s
 		}
 	}
 	return ""
 }
 
-func text(value json.RawMessage) (s string) {
+func textOf(value json.RawMessage) (s string) {
 	if len(value) > 0 && value[0] == '"' {
 		_ = json.Unmarshal(value, &s) // of valid JSON
 	}

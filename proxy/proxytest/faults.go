@@ -58,7 +58,7 @@ var faults = []Fault{
 	{"emptytoken", "200 with an empty access_token", body(func(x *exchange) string { return x.endpoint.body(x, "", "5183944", "") })},
 	{"dupkeys", "200 with two different access_token members", (*exchange).twoTokens},
 	{"extra", "200 with unknown members, oddly spaced, one a number above 2^53", (*exchange).extra},
-	{"lettercase", "200 with ACCESS_TOKEN, Token_Type and eXpires_in behind the true members", (*exchange).letterCase},
+	{"lettercase", "200 with ACCESS_TOKEN, Token_Type and eXpires_in after the true members", (*exchange).letterCase},
 	{"trailing", "200 with two JSON objects", body(func(x *exchange) string { return x.success("") + x.success("") })},
 	{"badjson", "200 with half a JSON object", body(func(x *exchange) string { s := x.success(""); return s[:len(s)-12] })},
 	{"deep", "200 with an unknown member of 20,000 nested arrays", body(func(x *exchange) string { return x.success(deepMember()) })},
