@@ -18,7 +18,10 @@ const module = "github.com/igproxy/igproxy/"
 
 // mayImport is what each package of ours may use of ours, in code that ships.
 var mayImport = map[string][]string{
-	"cmd/igproxy":     {"proxy", "proxy/proxytest", "cache", "breaker"},
+	"cmd/igproxy":     {"proxy", "proxy/proxytest", "cache", "breaker", "cmd/igproxy/internal/tracing"},
+
+	"cmd/igproxy/internal/tracing": {},
+
 	"proxy":           {"cache", "breaker"},
 	"proxy/proxytest": {},
 	"cache":           {},
@@ -35,7 +38,7 @@ var homes = map[string][]string{
 	"github.com/sony/gobreaker/":          {"breaker/breaker.go"},
 	"golang.org/x/sync/singleflight":      {"proxy/dedupe.go"},
 	"github.com/prometheus/client_golang": {"proxy/metrics.go"},
-	"go.opentelemetry.io/":                {"proxy/trace.go", "proxy/trace_steps.go", "cmd/igproxy/trace.go", "cmd/igproxy/trace_export*.go"},
+	"go.opentelemetry.io/":                {"proxy/trace.go", "proxy/trace_steps.go", "cmd/igproxy/internal/tracing/*.go"},
 	"go.yaml.in/yaml/":                    {"cmd/igproxy/config.go"},
 	"github.com/urfave/cli/":              {"cmd/igproxy/*.go"},
 	"github.com/coreos/go-systemd/":       {"cmd/igproxy/systemd.go"},

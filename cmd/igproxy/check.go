@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/tracing"
 	"github.com/igproxy/igproxy/proxy"
 )
 
@@ -31,7 +32,16 @@ func checkCommand(env environment) *cli.Command {
 				r.sum()
 				return errConfiguration
 			}
-			r.ok("configuration", "listen "+config.Listen+", admin "+config.Admin.Listen, "open to "+trustWords(config), "apps "+appWords(config), "upstream "+config.Upstream.URL, "cache "+cacheWords(config), "traces "+traceWords(config))
+			collector, warnings := tracing.Collector(env.get)
+			for _, w := range warnings {
+				r.print(yellow, "warning", inEnvironment+": "+w)
+			}
+			if collector == "" {
+				collector = "off"
+			} else {
+				collector = "on, to " + collector
+			}
+			r.ok("configuration", "listen "+config.Listen+", admin "+config.Admin.Listen, "open to "+trustWords(config), "apps "+appWords(config), "upstream "+config.Upstream.URL, "cache "+cacheWords(config), "traces "+collector)
 			if !c.Bool("online") {
 				return nil
 			}

@@ -17,7 +17,6 @@ func loadConfig(path string, environ []string) (Config, []Problem) {
 	l := &loader{config: defaults(), table: settings(), places: map[string]place{}, bad: map[string]bool{}}
 	whole := path == "" || l.file(path)
 	l.environment(environ)
-	l.traces(environ)
 	if whole { // else what seems to be missing, or to contradict, may be in the part that could not be read
 		l.validate()
 	}

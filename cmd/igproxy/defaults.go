@@ -89,7 +89,6 @@ type Config struct {
 		Level, Format string
 		Hits          int // lines a second
 	}
-	Traces TraceConfig // from variables that are not ours
 }
 
 // defaults is the only place they are written in; config.example.yaml is made of them.

@@ -188,7 +188,7 @@ func TestExampleHasEveryKeyOfTheConfig(t *testing.T) {
 	}
 	var missing func(v reflect.Value, name string)
 	missing = func(v reflect.Value, name string) {
-		if _, known := fields[v.Addr().Interface()]; known || name == "Config.Apps" || name == "Config.Traces" || // rows of its own, made for each app; OTEL_*
+		if _, known := fields[v.Addr().Interface()]; known || name == "Config.Apps" || // rows of its own, made for each app
 			slices.Contains([]string{"Config.Cache.Key", "Config.PreviousSecret", "Config.Threads.PreviousSecret"}, name) { // what files hold
 			return
 		}

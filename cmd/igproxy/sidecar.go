@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/tracing"
 	"github.com/igproxy/igproxy/proxy"
 )
 
@@ -23,7 +24,7 @@ type sidecar struct {
 	cache      *cache.Cache
 	proxy      *proxy.Proxy
 	metrics    *proxy.Metrics
-	traces     *traces
+	endTracing func(context.Context)
 	app, admin *listener
 	level      *slog.LevelVar // of log; nil: it stays as it is
 	secure     atomic.Pointer[tls.Config]
@@ -70,11 +71,9 @@ func newSidecar(config Config, from origin, log *slog.Logger) (s *sidecar, err e
 	if err != nil {
 		return s, err
 	}
-	if s.traces, err = newTraces(config, metrics, log); err != nil {
-		return s, err
-	}
-	po.Tracer = s.traces.tracer()
+	po.Tracer, s.endTracing = tracing.Start(tracing.Options{Version: b.version, Logger: log})
 	if s.proxy, err = proxy.New(po); err != nil {
+		s.endTracing(context.Background())
 		return s, err
 	}
 	s.app.bound.relief = s.proxy.EndIdle // before the first Accept
@@ -134,7 +133,6 @@ func (s *sidecar) abandon() {
 	if s.cache != nil {
 		_ = s.cache.Close(context.Background())
 	}
-	s.traces.close(context.Background())
 }
 
 // run serves until a signal comes, then drains. A second signal ends it at once, with an error.
@@ -197,7 +195,7 @@ func (s *sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 	done := make(chan error, 1)
 	go func() { // ends when drained, or soon after ctx
 		err := errors.Join(s.app.shutdown(ctx), s.proxy.Close(ctx), s.cache.Close(ctx))
-		s.traces.close(ctx) // before the metrics go that count them; lost ones are no failure
+		s.endTracing(ctx) // lost spans are not a failure
 		done <- errors.Join(err, s.admin.server.Shutdown(ctx))
 	}()
 	select {
@@ -227,7 +225,7 @@ func (s *sidecar) end() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = s.cache.Close(ctx)
-	s.traces.close(ctx)
+	s.endTracing(ctx)
 }
 
 // adminConnections bounds the admin listener.
