@@ -18,7 +18,7 @@ const module = "github.com/igproxy/igproxy/"
 
 // mayImport is what each package of ours may use of ours, in code that ships.
 var mayImport = map[string][]string{
-	"cmd/igproxy":     {"proxy", "proxy/proxytest", "cache", "breaker", "cmd/igproxy/internal/tracing"},
+	"cmd/igproxy": {"proxy", "proxy/proxytest", "cache", "breaker", "cmd/igproxy/internal/tracing"},
 
 	"cmd/igproxy/internal/tracing": {},
 
@@ -42,6 +42,7 @@ var homes = map[string][]string{
 	"go.yaml.in/yaml/":                    {"cmd/igproxy/config.go"},
 	"github.com/urfave/cli/":              {"cmd/igproxy/*.go"},
 	"github.com/coreos/go-systemd/":       {"cmd/igproxy/systemd.go"},
+	"github.com/KimMachineGun/":           {"cmd/igproxy/memory.go"},
 }
 
 // neverIn are packages a room must not know.

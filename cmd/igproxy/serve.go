@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -82,9 +81,7 @@ func serve(config Config, from origin, log *slog.Logger, level *slog.LevelVar, l
 	signal.Ignore(syscall.SIGPIPE) // a log whose reader has gone is no reason to stop, as Go would have it for standard error
 	defer tellHangups(isTerminal(stderr), func() bool { return isTerminal(stderr) }, hangups, signals, reloads)()
 	from.hangup = reloads
-	keepToMemory(os.DirFS("/"), log)
-	weight := ballast(os.Environ())
-	defer runtime.KeepAlive(weight)
+	tuneMemory(log)
 	s, err := newSidecar(config, from, log)
 	if err != nil {
 		return err
