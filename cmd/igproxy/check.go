@@ -21,7 +21,7 @@ func checkCommand(env environment) *cli.Command {
 			"also asks Redis, and Instagram once with a token that is none, which proves the\n" +
 			"way there, TLS and the client secret. No secret is printed.",
 		Flags: []cli.Flag{configFlag(),
-			&cli.BoolFlag{Name: "online", Usage: "also prove Redis, upstream TLS and the client secret"}},
+			&cli.BoolFlag{Name: "online", Usage: "also prove Redis, upstream TLS and the client secret", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
 			config, problems := loadConfig(c.String("config"), env.environ)
 			r := &results{stage: newStage(env)}

@@ -30,7 +30,7 @@ func demoCommand(env environment) *cli.Command {
 		Usage: "see it work, without an account and without Redis",
 		Description: "Starts a stand-in Instagram and a sidecar in this process, plays a story,\n" +
 			"and stays up with curl lines to try.",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "once", Usage: "end after the scenes; exit with 1 if one did not go as told"}},
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "once", Usage: "end after the scenes; exit with 1 if one did not go as told", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
 			signals := make(chan os.Signal, 2)
 			signal.Notify(signals, syscall.SIGTERM, os.Interrupt)

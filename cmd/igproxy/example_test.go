@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/igproxy/igproxy/proxy"
 )
@@ -102,6 +103,22 @@ func comment(b *strings.Builder, indent, text string) {
 	for _, line := range wrap(text, 78-len(indent)) {
 		fmt.Fprintf(b, "%s# %s\n", indent, line)
 	}
+}
+
+// wrap breaks a text at its spaces into lines of at most width characters; a longer word has a line of its own.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+			lines, line = append(lines, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
 }
 
 // madeOf holds a file to what the table makes of it.

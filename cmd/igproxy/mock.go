@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 
@@ -40,7 +41,7 @@ func mockCommand(env environment) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8081", Usage: "listen on `ADDRESS`; port 0 takes a free one"},
 			&cli.DurationFlag{Name: "latency", Usage: "wait `TIME` before each answer, as in 200ms"},
-			&cli.BoolFlag{Name: "tls", Usage: "speak TLS with a throw-away certificate"},
+			&cli.BoolFlag{Name: "tls", Usage: "speak TLS with a throw-away certificate", DisableDefaultText: true},
 			&cli.StringFlag{Name: "ca-out", Usage: "with --tls: write the authority to `FILE`, for upstream.ca_file"},
 			&cli.StringFlag{Name: "secret", Usage: "accept the client secret `TEXT` only; a made-up one, since other users can read command lines"},
 			&cli.StringFlag{Name: "app-id", Usage: "accept codes from the app `ID` only"},
@@ -67,6 +68,17 @@ func hostNames() string {
 	names := proxytest.Hosts()
 	last := len(names) - 1
 	return strings.Join(names[:last], ", ") + " or " + names[last]
+}
+
+// columns sets two columns, indented.
+func columns(rows [][2]string) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, r := range rows {
+		fmt.Fprintf(w, "  %s\t%s\n", r[0], r[1])
+	}
+	_ = w.Flush()
+	return b.String()
 }
 
 func faultRows() [][2]string {

@@ -27,7 +27,7 @@ func purgeCommand(env environment) *cli.Command {
 			"Redis could not be told. What apps ask for then is exchanged once more.",
 		Flags: []cli.Flag{configFlag(), timeoutFlag(10 * time.Second),
 			&cli.StringFlag{Name: "app", Usage: "of several apps, only the one called `NAME`"},
-			&cli.BoolFlag{Name: "token-stdin", Usage: "only the token read from standard input"}},
+			&cli.BoolFlag{Name: "token-stdin", Usage: "only the token read from standard input", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
 			address, err := adminAddress(c, env)
 			if err != nil {

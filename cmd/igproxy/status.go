@@ -24,9 +24,9 @@ func statusCommand(env environment) *cli.Command {
 		Description: "Asks /status on admin.listen, which has a page of the same at /, and shows\n" +
 			"requests, hits, times, breakers, Redis and rate limits. It does not need the\nclient secret.",
 		Flags: []cli.Flag{configFlag(),
-			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "show it again and again, until a signal comes"},
+			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "show it again and again, until a signal comes", DisableDefaultText: true},
 			&cli.DurationFlag{Name: "every", Value: 2 * time.Second, Usage: "with --watch: every `TIME`"},
-			&cli.BoolFlag{Name: "json", Usage: "print the answer of /status as it is"},
+			&cli.BoolFlag{Name: "json", Usage: "print the answer of /status as it is", DisableDefaultText: true},
 			timeoutFlag(2 * time.Second)},
 		Action: func(c *cli.Context) error {
 			if c.Duration("every") <= 0 {
