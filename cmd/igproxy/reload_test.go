@@ -4,11 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -138,28 +135,5 @@ func TestTheContentOfAnAuthorityIsAChange(t *testing.T) {
 	}
 	if reply := n.reload(); len(reply.Changed) > 0 {
 		t.Errorf("once more: %+v", reply)
-	}
-}
-
-func TestAHangupEndsOnlyWhenItsTerminalHasGone(t *testing.T) {
-	for name, c := range map[string]struct {
-		atTerminal, there, ends bool
-	}{"without a terminal": {false, false, false}, "at a terminal that is there": {true, true, false}, "at one that has gone": {true, false, true}} {
-		var there atomic.Bool
-		there.Store(c.there)
-		hangups, ends, reloads := make(chan os.Signal, 1), make(chan os.Signal, 1), make(chan os.Signal, 1)
-		stop := tellHangups(c.atTerminal, there.Load, hangups, ends, reloads)
-		hangups <- syscall.SIGHUP
-		select {
-		case <-ends:
-			if !c.ends {
-				t.Errorf("%s: it ends", name)
-			}
-		case <-reloads:
-			if c.ends {
-				t.Errorf("%s: it reloads", name)
-			}
-		}
-		stop()
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	stdlog "log"
 	"log/slog"
 	"os"
@@ -41,7 +40,7 @@ func serveCommand(env environment) *cli.Command {
 			}
 			err := report(env, problems, log)
 			if err == nil {
-				err = serve(config, origin{path: c.String("config"), load: load}, log, level, lines, env.stderr)
+				err = serve(config, origin{path: c.String("config"), load: load}, log, level, lines)
 			}
 			if !lines.close(lastLines) && err != nil {
 				return errReported // main would wait for standard error for ever
@@ -69,17 +68,16 @@ func report(env environment, problems []Problem, log *slog.Logger) error {
 	return nil
 }
 
-func serve(config Config, from origin, log *slog.Logger, level *slog.LevelVar, lines *lines, stderr io.Writer) error {
+func serve(config Config, from origin, log *slog.Logger, level *slog.LevelVar, lines *lines) error {
 	slog.SetDefault(log) // package main owns the process; libraries that speak through the default are heard too
 	stdlog.SetOutput(unquoted(log, slog.LevelInfo).Writer())
 	cache.RouteLogs(log)
-	signals, hangups, reloads := make(chan os.Signal, 2), make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signals, reloads := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
 	defer signal.Stop(signals)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
+	signal.Notify(reloads, syscall.SIGHUP)
+	defer signal.Stop(reloads)
 	signal.Ignore(syscall.SIGPIPE) // a log whose reader has gone is no reason to stop, as Go would have it for standard error
-	defer tellHangups(isTerminal(stderr), func() bool { return isTerminal(stderr) }, hangups, signals, reloads)()
 	from.hangup = reloads
 	tuneMemory(log)
 	s, err := newSidecar(config, from, log)
@@ -89,29 +87,4 @@ func serve(config Config, from origin, log *slog.Logger, level *slog.LevelVar, l
 	s.level = level
 	s.metrics.LogLinesDropped(lines.Dropped)
 	return s.run(signals)
-}
-
-// tellHangups tells the two meanings of SIGHUP apart until stop: the terminal that igproxy was started at has gone, which ends it; and
-// everywhere else, read the configuration again.
-func tellHangups(atTerminal bool, there func() bool, hangups <-chan os.Signal, ends, reloads chan<- os.Signal) (stop func()) {
-	ending, ended := make(chan struct{}), make(chan struct{})
-	go func() { // ends with stop
-		defer close(ended)
-		for {
-			select {
-			case sig := <-hangups:
-				to := reloads
-				if atTerminal && !there() {
-					to = ends
-				}
-				select {
-				case to <- sig:
-				default: // one is on its way already
-				}
-			case <-ending:
-				return
-			}
-		}
-	}()
-	return func() { close(ending); <-ended }
 }
