@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -47,10 +48,10 @@ func appSettings(i int) []setting {
 	}
 }
 
-var appName = pattern(`^[a-z][a-z0-9_-]{0,31}$`)
+var appName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
 
 func checkAppName(text string) *fault {
-	if !appName().MatchString(text) {
+	if !appName.MatchString(text) {
 		return &fault{quote(text) + " is not a name", "write up to 32 small letters, digits, _ and -, beginning with a letter"}
 	}
 	return nil

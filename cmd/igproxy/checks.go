@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 )
 
 func checkSecret(text string) *fault {
@@ -58,17 +57,11 @@ func isPort(text string, least int) bool {
 	return err == nil && n >= least && n <= 65535 && !strings.ContainsAny(text, "+-")
 }
 
-// pattern compiles a regular expression when it is first asked for: a run needs few of them, and one with {1,128} in it is 128 times as
-// large as one with +.
-func pattern(text string) func() *regexp.Regexp {
-	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
-}
-
-var hostName = pattern(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$`)
+var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$`)
 
 func isHost(text string) bool {
 	_, err := netip.ParseAddr(text)
-	return err == nil || len(text) <= 254 && hostName().MatchString(text)
+	return err == nil || len(text) <= 254 && hostName.MatchString(text)
 }
 
 func checkHost(text string) *fault {
@@ -114,23 +107,23 @@ func checkMode(text string) *fault {
 	return nil
 }
 
-var digits = pattern(`^[0-9]{1,32}$`)
+var digits = regexp.MustCompile(`^[0-9]{1,32}$`)
 
 // checkAppID does not repeat the value: the dashboard shows id and secret side by side.
 func checkAppID(text string) *fault {
-	if !digits().MatchString(text) {
+	if !digits.MatchString(text) {
 		return &fault{"not an app id", "write the number that Meta's dashboard shows as Instagram app ID (and not the secret)"}
 	}
 	return nil
 }
 
 var (
-	name   = pattern(`^[!-~]{1,128}$`)
-	prefix = pattern(`^[A-Za-z0-9:_.-]{1,64}$`)
+	name   = regexp.MustCompile(`^[!-~]{1,128}$`)
+	prefix = regexp.MustCompile(`^[A-Za-z0-9:_.-]{1,64}$`)
 )
 
 func checkName(text string) *fault {
-	if !name().MatchString(text) {
+	if !name.MatchString(text) {
 		return &fault{"not a name", "write up to 128 printable characters without blanks"}
 	}
 	return nil
@@ -138,7 +131,7 @@ func checkName(text string) *fault {
 
 // checkPrefix keeps braces out: they would move the hash tag that keeps an entry's keys in one slot of a cluster.
 func checkPrefix(text string) *fault {
-	if !prefix().MatchString(text) {
+	if !prefix.MatchString(text) {
 		return &fault{quote(text) + " is not a prefix", "write up to 64 letters, digits and : _ . -"}
 	}
 	return nil
@@ -175,7 +168,7 @@ func checkRedisURL(text string) *fault {
 	switch u.Scheme {
 	case "redis", "rediss":
 		database := strings.TrimSuffix(strings.TrimPrefix(u.Path, "/"), "/")
-		if !isHost(u.Hostname()) || u.Port() != "" && !isPort(u.Port(), 1) || database != "" && !digits().MatchString(database) {
+		if !isHost(u.Hostname()) || u.Port() != "" && !isPort(u.Port(), 1) || database != "" && !digits.MatchString(database) {
 			return wrong
 		}
 	case "unix":
@@ -185,14 +178,14 @@ func checkRedisURL(text string) *fault {
 	default:
 		return wrong
 	}
-	if u.RawQuery != "" && !(u.Scheme == "unix" && database().MatchString(u.RawQuery)) {
+	if u.RawQuery != "" && !(u.Scheme == "unix" && database.MatchString(u.RawQuery)) {
 		return &fault{"it has parameters, which are not read", "remove them; time-outs, pool and TLS have keys of their own below redis:"}
 	}
 	return nil
 }
 
 // database is the only parameter of a Redis URL, and only of one that has its path taken by a socket.
-var database = pattern(`^db=[0-9]{1,9}$`)
+var database = regexp.MustCompile(`^db=[0-9]{1,9}$`)
 
 // hasPassword reports whether a Redis URL holds one, as far as can be told.
 func hasPassword(text string) bool {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -61,11 +62,11 @@ func (l *loader) unknownVariable(at place, name string) {
 }
 
 // injectedName is what Kubernetes and Docker links add for a Service named igproxy, or igproxy-something.
-var injectedName = pattern(`^IGPROXY_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+var injectedName = regexp.MustCompile(`^IGPROXY_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 
 // injected tells those variables. IGPROXY_PORT=8080 was written by a person who hoped for something: Kubernetes writes tcp://...
 func injected(name, value string) bool {
-	if !injectedName().MatchString(name) {
+	if !injectedName.MatchString(name) {
 		return false
 	}
 	if strings.HasSuffix(name, "_PORT") && !strings.HasSuffix(name, "SERVICE_PORT") && !strings.Contains(name, "_PORT_") {

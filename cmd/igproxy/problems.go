@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -171,7 +172,7 @@ func printable(path string) string {
 }
 
 // keyLike is what a key may look like to be repeated. Anything else may be a value that slipped into a key's place.
-var keyLike = pattern(`^[A-Za-z][A-Za-z0-9_.-]*$`)
+var keyLike = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]*$`)
 
 // maxDigits is more than a misspelt key has, and fewer than a secret.
 const maxDigits = 4
@@ -184,7 +185,7 @@ func naming(key string) string {
 			figures++
 		}
 	}
-	if figures > maxDigits || len(key) > 48 || !keyLike().MatchString(key) {
+	if figures > maxDigits || len(key) > 48 || !keyLike.MatchString(key) {
 		return ""
 	}
 	return key

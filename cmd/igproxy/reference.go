@@ -52,7 +52,7 @@ func (s setting) spanSentence() string {
 func valueText(s setting, c *Config) string {
 	switch field := s.field(c).(type) {
 	case *string:
-		if digits().MatchString(*field) { // a mode: other readers of YAML would make a number of it
+		if digits.MatchString(*field) { // a mode: other readers of YAML would make a number of it
 			return strconv.Quote(*field)
 		}
 		return *field

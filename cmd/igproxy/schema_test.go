@@ -49,7 +49,7 @@ var schemaPatterns = map[string]string{
 	"kind:" + string(kindSwitch):   `true|false`,
 }
 
-func unanchored(r func() *regexp.Regexp) string { return strings.Trim(r().String(), "^$") }
+func unanchored(r *regexp.Regexp) string { return strings.Trim(r.String(), "^$") }
 
 // patternOf a value that is written as text. An empty one is as good as none, but not in a list.
 func patternOf(s setting) string {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -105,13 +106,13 @@ func (s setting) setNumber(field any, text string) *fault {
 	return nil
 }
 
-var bareNumber = pattern(`^[0-9]{1,9}$`)
+var bareNumber = regexp.MustCompile(`^[0-9]{1,9}$`)
 
 func (s setting) number(text string) (float64, *fault) {
 	wrong := &fault{quote(text) + " is not a " + string(s.kind), "write " + s.span()}
 	switch s.kind {
 	case kindDuration:
-		if bareNumber().MatchString(text) && text != "0" {
+		if bareNumber.MatchString(text) && text != "0" {
 			return 0, &fault{quote(text) + " has no unit", "write " + text + "s if seconds are meant"}
 		}
 		d, err := time.ParseDuration(text)
