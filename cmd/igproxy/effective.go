@@ -16,13 +16,13 @@ func effective(c Config) (pairs [][2]string) {
 		rows = append(rows, appSettings(i)...)
 	}
 	for _, s := range rows {
-		pairs = append(pairs, [2]string{s.key, s.shown(&c)})
+		pairs = append(pairs, [2]string{s.key, s.text(&c)})
 	}
 	return pairs
 }
 
-// shown is the value as a person writes it.
-func (s setting) shown(c *Config) string {
+// text is the value as a person writes it; a secret is "set" or empty.
+func (s setting) text(c *Config) string {
 	switch v := s.field(c).(type) {
 	case *proxy.Secret:
 		if v.IsZero() {

@@ -1,14 +1,32 @@
 package main
 
+// config.example.yaml, docs/configuration.md and docs/config.schema.json are generated from the table of
+// settings and the defaults. This file has what all three use besides the table.
+
 import (
+	"flag"
+	"os"
 	"strconv"
 	"strings"
-	"time"
+	"testing"
 )
 
-// What config.example.yaml, docs/configuration.md, docs/config.schema.json and the man page tell of the settings, besides the table itself.
+var update = flag.Bool("update", false, "write config.example.yaml, docs/configuration.md and docs/config.schema.json")
 
-// sectionDocs open each section of config.example.yaml, of docs/configuration.md and of the man page.
+func TestGeneratedFilesAreUpToDate(t *testing.T) {
+	for path, want := range map[string]string{examplePath: exampleYAML(t), referencePath: referenceMD(), schemaPath: schemaJSON(t)} {
+		if *update {
+			if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != want {
+			t.Errorf("%s is not up to date (%v); run: go test ./cmd/igproxy -run TestGenerated -update", path, err)
+		}
+	}
+}
+
+// sectionDocs introduce each section.
 var sectionDocs = map[string]string{
 	"":            "The sidecar itself.",
 	"auth":        "Who is answered. Unless a key here says otherwise, that is all of this machine; a listener that other machines reach refuses to start until bearer_file, client_ca or none is set.",
@@ -48,29 +66,11 @@ func (s setting) spanSentence() string {
 	return strings.ToUpper(span[:1]) + span[1:] + "."
 }
 
-// valueText is the value of a setting as a file has it; empty: it has none by default.
-func valueText(s setting, c *Config) string {
-	switch field := s.field(c).(type) {
-	case *string:
-		if digits.MatchString(*field) { // a mode: other readers of YAML would make a number of it
-			return strconv.Quote(*field)
-		}
-		return *field
-	case *bool:
-		return strconv.FormatBool(*field)
-	case *time.Duration:
-		return durationText(*field)
-	case *int64:
-		return valueSize(*field)
-	case *int:
-		if s.kind == kindSize {
-			return valueSize(int64(*field))
-		}
-		return strconv.Itoa(*field)
-	case *float64:
-		return strconv.FormatFloat(*field, 'g', -1, 64)
+// defaultText is the default of a setting as YAML has it; empty: it has none.
+func defaultText(s setting, c *Config) string {
+	text := s.text(c)
+	if s.kind == kindText && digits.MatchString(text) { // a mode: other readers of YAML would make a number of it
+		return strconv.Quote(text)
 	}
-	return ""
+	return text
 }
-
-func valueSize(n int64) string { return strings.TrimSuffix(sizeText(n), " bytes") }

@@ -1,9 +1,6 @@
 package main
 
-// config.example.yaml is made of the table of settings and of defaults(), so that what is documented is what is true.
-
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,8 +12,6 @@ import (
 
 	"github.com/igproxy/igproxy/proxy"
 )
-
-var update = flag.Bool("update", false, "write config.example.yaml, docs/configuration.md and docs/config.schema.json anew")
 
 const (
 	examplePath   = "../../config.example.yaml"
@@ -89,7 +84,7 @@ func exampleYAML(t *testing.T) string {
 		if s.kind != kindText && s.kind != kindList {
 			comment(&b, indent, s.spanSentence())
 		}
-		if value := valueText(s, &c); value != "" {
+		if value := defaultText(s, &c); value != "" {
 			fmt.Fprintf(&b, "%s%s: %s\n", indent, key, value)
 		} else {
 			fmt.Fprintf(&b, "%s# %s: %s\n", indent, key, s.example)
@@ -121,29 +116,6 @@ func wrap(text string, width int) []string {
 	return append(lines, line)
 }
 
-// madeOf holds a file to what the table makes of it.
-func madeOf(t *testing.T, path, want string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got, err := os.ReadFile(path); err != nil || string(got) != want {
-		t.Errorf("%s is not what the table says (%v); run: go test ./cmd/igproxy -run TestExample -update", path, err)
-	}
-}
-
-func TestExampleIsMadeOfTheTable(t *testing.T) {
-	text := exampleYAML(t)
-	madeOf(t, examplePath, text)
-	for i, line := range strings.Split(text, "\n") {
-		if len(line) > 84 {
-			t.Errorf("line %d has %d columns: %s", i+1, len(line), line)
-		}
-	}
-}
-
 func TestExampleLoadedAsItIsGivesTheDefaults(t *testing.T) {
 	got, problems := loadConfig(examplePath, []string{"IGPROXY_CLIENT_SECRET=" + exampleSecret})
 	if len(problems) > 0 {
@@ -164,7 +136,7 @@ func TestExampleLoadedAsItIsGivesTheDefaults(t *testing.T) {
 func TestExampleValuesAreRightWhenUncommented(t *testing.T) {
 	for _, s := range settings() {
 		c := defaults()
-		if value := valueText(s, &c); (value == "") != (s.example != "") {
+		if value := defaultText(s, &c); (value == "") != (s.example != "") {
 			t.Errorf("%s: default %q, example %q; want one of the two", s.key, value, s.example)
 		}
 		if s.example == "" || strings.HasSuffix(s.key, "client_secret") { // its example says that it belongs elsewhere
