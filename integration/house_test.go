@@ -18,8 +18,9 @@ const module = "github.com/igproxy/igproxy/"
 
 // mayImport is what each package of ours may use of ours, in code that ships.
 var mayImport = map[string][]string{
-	"cmd/igproxy": {"proxy", "proxy/proxytest", "cache", "breaker", "cmd/igproxy/internal/tracing"},
+	"cmd/igproxy": {"proxy", "proxy/proxytest", "cache", "breaker", "cmd/igproxy/internal/logging", "cmd/igproxy/internal/tracing"},
 
+	"cmd/igproxy/internal/logging": {},
 	"cmd/igproxy/internal/tracing": {},
 
 	"proxy":           {"cache", "breaker"},
@@ -67,7 +68,7 @@ func TestImportsGoOneWayAndEachLibraryHasOneHome(t *testing.T) {
 		room := filepath.ToSlash(filepath.Dir(name))
 		allowed, known := mayImport[room]
 		if !known {
-			t.Errorf("%s: a package outside the four rooms", name)
+			t.Errorf("%s: a package without a row in mayImport", name)
 		}
 		parsed, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
 		if err != nil {

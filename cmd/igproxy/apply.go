@@ -41,8 +41,8 @@ func (s *sidecar) apply(config Config) error {
 	s.serveOperator(config)
 	s.describe(config)
 	s.cache.Resize(config.Cache.MaxEntries)
-	if s.level != nil {
-		s.level.Set(levelOf(config.Log.Level))
+	if s.setLevel != nil {
+		s.setLevel(config.Log.Level)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
@@ -90,7 +91,7 @@ func faultRows() [][2]string {
 }
 
 func mock(c *cli.Context, env environment) error {
-	log := newLogger(env.stderr, "info", "auto")
+	log := logging.New(env.stderr, "info", "auto")
 	instagram := proxytest.New(proxytest.Options{
 		AppID: c.String("app-id"), Secret: c.String("secret"),
 		Threads: proxytest.App{AppID: c.String("threads-app-id"), Secret: c.String("threads-secret")},

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 )
 
 // configFlag is shared by every command that reads the configuration.
@@ -34,15 +35,15 @@ func serveCommand(env environment) *cli.Command {
 			dumps := noCoreDumps() // before there is a secret
 			load := func() (Config, []Problem) { return loadConfig(c.String("config"), env.environ) }
 			config, problems := load()
-			log, level, lines := newServeLog(env.stderr, config.Log.Level, config.Log.Format)
+			log := logging.Start(env.stderr, config.Log.Level, config.Log.Format)
 			if dumps != nil {
-				log.Warn(dumps.Error())
+				log.Logger.Warn(dumps.Error())
 			}
-			err := report(env, problems, log)
+			err := report(env, problems, log.Logger)
 			if err == nil {
-				err = serve(config, origin{path: c.String("config"), load: load}, log, level, lines)
+				err = serve(config, origin{path: c.String("config"), load: load}, log)
 			}
-			if !lines.close(lastLines) && err != nil {
+			if !log.Close() && err != nil {
 				return errReported // main would wait for standard error for ever
 			}
 			return err
@@ -68,9 +69,10 @@ func report(env environment, problems []Problem, log *slog.Logger) error {
 	return nil
 }
 
-func serve(config Config, from origin, log *slog.Logger, level *slog.LevelVar, lines *lines) error {
+func serve(config Config, from origin, lines *logging.Log) error {
+	log := lines.Logger
 	slog.SetDefault(log) // package main owns the process; libraries that speak through the default are heard too
-	stdlog.SetOutput(unquoted(log, slog.LevelInfo).Writer())
+	stdlog.SetOutput(logging.ForNetHTTP(log, slog.LevelInfo).Writer())
 	cache.RouteLogs(log)
 	signals, reloads := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
@@ -84,7 +86,7 @@ func serve(config Config, from origin, log *slog.Logger, level *slog.LevelVar, l
 	if err != nil {
 		return err
 	}
-	s.level = level
+	s.setLevel = lines.SetLevel
 	s.metrics.LogLinesDropped(lines.Dropped)
 	return s.run(signals)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/tracing"
 	"github.com/igproxy/igproxy/proxy"
 )
@@ -26,7 +27,7 @@ type sidecar struct {
 	metrics    *proxy.Metrics
 	endTracing func(context.Context)
 	app, admin *listener
-	level      *slog.LevelVar // of log; nil: it stays as it is
+	setLevel   func(string) // of log; nil: it stays as it is
 	secure     atomic.Pointer[tls.Config]
 	operator   atomic.Pointer[http.Handler] // the admin handlers
 	reloads    *reloader
@@ -249,7 +250,7 @@ func newListener(l net.Listener, config Config, log *slog.Logger) *listener {
 		WriteTimeout:      config.Server.WriteTimeout,
 		IdleTimeout:       config.Server.IdleTimeout,
 		MaxHeaderBytes:    config.Server.MaxHeaderBytes,
-		ErrorLog:          unquoted(log, slog.LevelWarn),
+		ErrorLog:          logging.ForNetHTTP(log, slog.LevelWarn),
 		// net/http answers OPTIONS * by itself, to any Host, and waits for an announced body; the gate does better.
 		DisableGeneralOptionsHandler: true,
 	}

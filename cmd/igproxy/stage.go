@@ -5,6 +5,8 @@ import (
 	"io"
 	"regexp"
 	"time"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 )
 
 // stage prints for a person: coloured at a terminal (unless NO_COLOR is set, https://no-color.org), plain when piped.
@@ -14,7 +16,7 @@ type stage struct {
 }
 
 func newStage(env environment) *stage {
-	return &stage{out: env.stdout, colour: colourful(isTerminal(env.stdout), env)}
+	return &stage{out: env.stdout, colour: colourful(logging.IsTerminal(env.stdout), env)}
 }
 
 func colourful(terminal bool, env environment) bool {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 	"github.com/igproxy/igproxy/proxy"
 )
 
@@ -42,7 +43,7 @@ func statusCommand(env environment) *cli.Command {
 			}
 			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			return s.watch(ctx, c.Duration("every"), isTerminal(env.stdout) && !s.json)
+			return s.watch(ctx, c.Duration("every"), logging.IsTerminal(env.stdout) && !s.json)
 		},
 	}
 }

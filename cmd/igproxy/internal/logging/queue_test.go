@@ -1,4 +1,4 @@
-package main
+package logging
 
 import (
 	"bytes"
@@ -37,7 +37,7 @@ func (p *tap) fill(full bool) {
 func TestNoLineIsLostAndNoneOvertakesAnother(t *testing.T) {
 	const writers, each = 8, 2000
 	var to tap
-	l := newLines(&to)
+	l := newQueue(&to)
 	var wg sync.WaitGroup
 	for w := range writers {
 		wg.Go(func() {
@@ -63,8 +63,8 @@ func TestNoLineIsLostAndNoneOvertakesAnother(t *testing.T) {
 			t.Errorf("writer %d: %d lines, want %d", w, n, each)
 		}
 	}
-	if l.Dropped() != 0 {
-		t.Errorf("%d dropped", l.Dropped())
+	if l.droppedSoFar() != 0 {
+		t.Errorf("%d dropped", l.droppedSoFar())
 	}
 }
 
@@ -79,8 +79,8 @@ func (s *stuck) Write(b []byte) (int, error) { <-s.open; return s.tap.Write(b) }
 func TestAStuckLogHoldsNobodyAndSaysWhatItLostWhenItMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := &stuck{open: make(chan struct{})}
-		l := newLines(to)
-		l.tell = func(n int) { fmt.Fprintf(l, "lost %d\n", n) }
+		l := newQueue(to)
+		l.report = func(n int) { fmt.Fprintf(l, "lost %d\n", n) }
 		fmt.Fprintln(l, "first")
 		synctest.Wait() // it is in the pipe
 		line := []byte(strings.Repeat("x", 1023) + "\n")
@@ -89,8 +89,8 @@ func TestAStuckLogHoldsNobodyAndSaysWhatItLostWhenItMoves(t *testing.T) {
 				t.Fatalf("got %d, %v", n, err)
 			}
 		}
-		if l.Dropped() != 7 {
-			t.Errorf("%d dropped, want the 7 beyond the bound", l.Dropped())
+		if l.droppedSoFar() != 7 {
+			t.Errorf("%d dropped, want the 7 beyond the bound", l.droppedSoFar())
 		}
 		close(to.open)
 		synctest.Wait()
@@ -108,8 +108,8 @@ func TestAStuckLogHoldsNobodyAndSaysWhatItLostWhenItMoves(t *testing.T) {
 func TestAFullDiskDropsLinesAndTearsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var to tap
-		l := newLines(&to)
-		l.tell = func(n int) { fmt.Fprintf(l, "lost %d\n", n) }
+		l := newQueue(&to)
+		l.report = func(n int) { fmt.Fprintf(l, "lost %d\n", n) }
 		fmt.Fprintln(l, "good")
 		synctest.Wait()
 		to.fill(true)
@@ -122,8 +122,8 @@ func TestAFullDiskDropsLinesAndTearsNone(t *testing.T) {
 		synctest.Wait()
 		l.close(time.Second)
 		got := strings.Split(strings.TrimSuffix(to.text.String(), "\n"), "\n")
-		if l.Dropped() != 5 || got[0] != "good" || got[len(got)-2] != "good again" || got[len(got)-1] != "lost 5" {
-			t.Errorf("%d dropped, got %q", l.Dropped(), got)
+		if l.droppedSoFar() != 5 || got[0] != "good" || got[len(got)-2] != "good again" || got[len(got)-1] != "lost 5" {
+			t.Errorf("%d dropped, got %q", l.droppedSoFar(), got)
 		}
 	})
 }
@@ -131,10 +131,10 @@ func TestAFullDiskDropsLinesAndTearsNone(t *testing.T) {
 func TestAStuckLogDoesNotHoldAStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := &stuck{open: make(chan struct{})}
-		l := newLines(to)
+		l := newQueue(to)
 		fmt.Fprintln(l, "first")
 		start := time.Now()
-		if l.close(lastLines) || time.Since(start) != lastLines {
+		if l.close(closeTimeout) || time.Since(start) != closeTimeout {
 			t.Errorf("ended after %s", time.Since(start))
 		}
 		close(to.open)

@@ -1,4 +1,4 @@
-package main
+package logging_test
 
 import (
 	"bytes"
@@ -6,12 +6,14 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 )
 
 func TestALogIsJSONUnlessATerminalOrTheOperatorSaysText(t *testing.T) {
 	for format, isJSON := range map[string]bool{"auto": true, "json": true, "text": false} { // a buffer is no terminal
 		var b bytes.Buffer
-		newLogger(&b, "info", format).Info("hello", "key", "value")
+		logging.New(&b, "info", format).Info("hello", "key", "value")
 		if json.Valid(b.Bytes()) != isJSON || strings.Count(b.String(), "\n") != 1 {
 			t.Errorf("%s: %s", format, b.String())
 		}
@@ -21,7 +23,7 @@ func TestALogIsJSONUnlessATerminalOrTheOperatorSaysText(t *testing.T) {
 func TestALogLevelHidesWhatIsLessImportant(t *testing.T) {
 	for level, lines := range map[string]int{"debug": 4, "info": 3, "warn": 2, "error": 1} {
 		var b bytes.Buffer
-		log := newLogger(&b, level, "json")
+		log := logging.New(&b, level, "json")
 		log.Debug("d")
 		log.Info("i")
 		log.Warn("w")
@@ -39,7 +41,7 @@ func TestWhatNetHTTPQuotesIsNotLogged(t *testing.T) {
 		`"IGAA`: "...",
 	} {
 		var b bytes.Buffer
-		unquoted(newLogger(&b, "info", "json"), slog.LevelWarn).Print(said)
+		logging.ForNetHTTP(logging.New(&b, "info", "json"), slog.LevelWarn).Print(said)
 		var line map[string]string
 		if err := json.Unmarshal(b.Bytes(), &line); err != nil || line["msg"] != want || line["level"] != "WARN" || line["from"] != "net/http" {
 			t.Errorf("got %s, %v; want %s", b.String(), err, want)
