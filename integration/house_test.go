@@ -18,10 +18,11 @@ const module = "github.com/igproxy/igproxy/"
 
 // mayImport is what each package of ours may use of ours, in code that ships.
 var mayImport = map[string][]string{
-	"cmd/igproxy": {"proxy", "proxy/proxytest", "cache", "breaker", "cmd/igproxy/internal/logging", "cmd/igproxy/internal/tracing"},
+	"cmd/igproxy": {"proxy", "proxy/proxytest", "cache", "breaker", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/logging", "cmd/igproxy/internal/tracing"},
 
-	"cmd/igproxy/internal/logging": {},
-	"cmd/igproxy/internal/tracing": {},
+	"cmd/igproxy/internal/listener": {"cmd/igproxy/internal/logging"},
+	"cmd/igproxy/internal/logging":  {},
+	"cmd/igproxy/internal/tracing":  {},
 
 	"proxy":           {"cache", "breaker"},
 	"proxy/proxytest": {},

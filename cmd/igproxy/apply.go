@@ -16,7 +16,7 @@ func (s *sidecar) proxyOptions(config Config) (proxy.Options, error) {
 	if o.Bearer, err = bearerOf(config, s.log); err != nil {
 		return o, err
 	}
-	o.Cache, o.Metrics, o.Logger, o.AnyHost = s.cache, s.metrics, s.log, anyHost(s.app.net, config.AllowedHosts)
+	o.Cache, o.Metrics, o.Logger, o.AnyHost = s.cache, s.metrics, s.log, anyHost(s.appNet, config.AllowedHosts)
 	return o, nil
 }
 
@@ -31,7 +31,7 @@ func (s *sidecar) apply(config Config) error {
 	if err != nil {
 		return err
 	}
-	if err := refuseStrangers(s.app.net, config); err != nil { // the listener is the one of the start, whatever listen says now
+	if err := refuseStrangers(s.appNet, config); err != nil { // the listener is the one of the start, whatever listen says now
 		return err
 	}
 	if err := s.proxy.Reload(o); err != nil {
@@ -47,8 +47,8 @@ func (s *sidecar) apply(config Config) error {
 	return nil
 }
 
-// tlsOfNow is how the app's listener speaks TLS: each handshake finds what the last reload left.
-func (s *sidecar) tlsOfNow() *tls.Config {
+// currentTLS returns how the app's listener speaks TLS: each handshake finds what the last reload left.
+func (s *sidecar) currentTLS() *tls.Config {
 	first := s.secure.Load()
 	return &tls.Config{
 		MinVersion: first.MinVersion,
@@ -72,6 +72,6 @@ func (s *sidecar) serveOperator(config Config) {
 			return reply, reply.Reloaded
 		}})
 	}
-	h := s.proxy.Admin(config.AllowedHosts, anyHost(s.admin.net, config.AllowedHosts), operations...)
+	h := s.proxy.Admin(config.AllowedHosts, anyHost(s.adminNet, config.AllowedHosts), operations...)
 	s.operator.Store(&h)
 }

@@ -60,7 +60,7 @@ func demo(env environment, once bool, signals <-chan os.Signal) error {
 	}
 	stop, ended := make(chan os.Signal, 2), make(chan error, 1)
 	go func() { ended <- s.run(stop) }() // ends by the signal below, which is always sent
-	d := &play{stage: newStage(env), instagram: instagram, upstream: upstream.URL, sidecar: s.app.url(), admin: s.admin.url()}
+	d := &play{stage: newStage(env), instagram: instagram, upstream: upstream.URL, sidecar: s.app.URL(), admin: s.admin.URL()}
 	failed := d.perform(signals)
 	if failed == 0 && !d.interrupted {
 		d.stage.title("All scenes went as told.", "")

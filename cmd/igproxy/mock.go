@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
@@ -102,7 +103,7 @@ func mock(c *cli.Context, env environment) error {
 	defer signal.Stop(signals)
 	server, err := proxytest.Start(instagram, proxytest.ServerOptions{Addr: c.String("listen"), TLS: c.Bool("tls")})
 	if err != nil {
-		return cannotListen("--listen", c.String("listen"), err)
+		return listener.Explain("--listen", c.String("listen"), err)
 	}
 	defer server.Close()
 	if path := c.String("ca-out"); path != "" {

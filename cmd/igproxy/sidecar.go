@@ -9,11 +9,12 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
-	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/tracing"
 	"github.com/igproxy/igproxy/proxy"
 )
@@ -26,7 +27,9 @@ type sidecar struct {
 	proxy      *proxy.Proxy
 	metrics    *proxy.Metrics
 	endTracing func(context.Context)
-	app, admin *listener
+	app, admin *listener.Server
+	appNet     net.Listener
+	adminNet   net.Listener
 	setLevel   func(string) // of log; nil: it stays as it is
 	secure     atomic.Pointer[tls.Config]
 	operator   atomic.Pointer[http.Handler] // the admin handlers
@@ -36,104 +39,107 @@ type sidecar struct {
 
 // newSidecar builds and opens everything, or nothing: on an error what was opened is closed again.
 func newSidecar(config Config, from origin, log *slog.Logger) (s *sidecar, err error) {
-	s = &sidecar{config: config, log: log}
+	s = &sidecar{config: config, log: log, unwatch: func() {}}
 	asked := config // systemd's sockets have addresses of their own
+	var undo []func()
 	defer func() {
 		if err != nil {
-			s.abandon()
+			for _, f := range slices.Backward(undo) {
+				f()
+			}
 		}
 	}()
-	metrics := proxy.NewMetrics()
-	s.metrics = metrics
+	s.metrics = proxy.NewMetrics()
 	b := readBuild()
-	metrics.Build(b.version, b.commit, b.goVersion)
-	co, err := cacheOptions(config, metrics, log)
+	s.metrics.Build(b.version, b.commit, b.goVersion)
+	co, err := cacheOptions(config, s.metrics, log)
 	if err != nil {
 		return s, err
 	}
 	if s.cache, err = cache.New(co); err != nil {
 		return s, err
 	}
+	undo = append(undo, func() { _ = s.cache.Close(context.Background()) })
 	sockets, err := inherited()
 	if err != nil {
 		return s, err
 	}
 	defer closeAll(sockets) // those nobody took
-	if s.app, err = s.appListener(&config, sockets, metrics, log); err != nil {
+	secure, err := serverTLS(config, log)
+	if err != nil {
+		return s, err
+	}
+	mode, err := socketMode(config.Server.SocketMode)
+	if err != nil {
+		return s, err
+	}
+	appNet, err := open(sockets, "app", "listen", &config.Listen, mode, log)
+	if err != nil {
+		return s, err
+	}
+	undo = append(undo, func() { _ = appNet.Close() })
+	if err := refuseStrangers(appNet, config); err != nil {
 		return s, err
 	}
 	adminNet, err := open(sockets, "admin", "admin.listen", &config.Admin.Listen, adminSocketMode, log)
 	if err != nil {
 		return s, err
 	}
-	s.config = config
-	s.admin = newListener(newBounded(adminNet, adminConnections), config, log)
+	undo = append(undo, func() { _ = adminNet.Close() })
+	s.config, s.appNet, s.adminNet = config, appNet, adminNet
 	po, err := s.proxyOptions(config)
 	if err != nil {
 		return s, err
 	}
 	po.Tracer, s.endTracing = tracing.Start(tracing.Options{Version: b.version, Logger: log})
+	undo = append(undo, func() { s.endTracing(context.Background()) })
 	if s.proxy, err = proxy.New(po); err != nil {
-		s.endTracing(context.Background())
 		return s, err
 	}
-	s.app.bound.relief = s.proxy.EndIdle // before the first Accept
-	if config.Server.FastLane && !s.app.secure {
-		lane := s.proxy.NewLane(proxy.LaneOptions{IdleTimeout: config.Server.IdleTimeout, WriteTimeout: config.Server.WriteTimeout})
-		s.app.bound.over, s.app.parked = func(c net.Conn) net.Conn { return lane.Conn(c) }, lane
-		s.app.server.RegisterOnShutdown(s.app.bound.endAllIdle)
-	}
-	s.app.server.Handler = s.proxy
-	s.reloads = newReloader(asked, from, metrics, log)
+	s.serve(config, secure)
+	s.reloads = newReloader(asked, from, s.metrics, log)
 	s.reloads.apply = func(config Config) error {
 		notifyReloading(log)
 		defer s.ready()
 		return s.apply(config)
 	}
 	s.serveOperator(config)
-	s.admin.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.operator.Load()).ServeHTTP(w, r) })
 	s.describe(config)
 	return s, nil
 }
 
-// appListener opens the app's side: who may connect, how many, and in TLS or not.
-func (s *sidecar) appListener(config *Config, sockets map[string]net.Listener, metrics *proxy.Metrics, log *slog.Logger) (*listener, error) {
-	secure, err := serverTLS(*config, log)
-	if err != nil {
-		return nil, err
+// serve builds the two servers.
+func (s *sidecar) serve(config Config, secure *tls.Config) {
+	o := listener.Options{
+		ReadHeaderTimeout: config.Server.ReadHeaderTimeout,
+		ReadTimeout:       config.Server.ReadTimeout,
+		WriteTimeout:      config.Server.WriteTimeout,
+		IdleTimeout:       config.Server.IdleTimeout,
+		MaxHeaderBytes:    config.Server.MaxHeaderBytes,
+		Logger:            s.log,
 	}
-	s.secure.Store(secure)
-	mode, err := socketMode(config.Server.SocketMode)
-	if err != nil {
-		return nil, err
-	}
-	l, err := open(sockets, "app", "listen", &config.Listen, mode, log)
-	if err != nil {
-		return nil, err
-	}
-	if err := refuseStrangers(l, *config); err != nil {
-		_ = l.Close()
-		return nil, err
-	}
-	bound := newBounded(newPeers(l, config.Auth.UIDs, metrics.PeerRefused, log), config.Server.MaxConnections)
-	app := newListener(bound, *config, log)
-	app.bound = bound
-	if app.secure = secure != nil; app.secure {
-		app.server.TLSConfig = s.tlsOfNow()
-	}
-	return app, nil
-}
+	admin := o
+	admin.Listener, admin.MaxConnections = s.adminNet, adminConnections
+	admin.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.operator.Load()).ServeHTTP(w, r) })
+	admin.OnShutdown = func() { s.unwatch() } // a drain would wait for the page's stream, which nothing ends
+	s.admin = listener.New(admin)
 
-// abandon closes what newSidecar opened before it failed.
-func (s *sidecar) abandon() {
-	for _, l := range []*listener{s.app, s.admin} {
-		if l != nil {
-			_ = l.net.Close()
+	o.Listener, o.Handler, o.MaxConnections = s.appNet, s.proxy, config.Server.MaxConnections
+	o.UIDs, o.PeerRefused = config.Auth.UIDs, s.metrics.PeerRefused
+	o.Relieve, o.Passing = s.proxy.EndIdle, proxy.InPassing
+	if s.secure.Store(secure); secure != nil {
+		o.TLS = s.currentTLS()
+	}
+	if config.Server.FastLane && secure == nil {
+		lane := s.proxy.NewLane(proxy.LaneOptions{IdleTimeout: config.Server.IdleTimeout, WriteTimeout: config.Server.WriteTimeout})
+		o.Wrap, o.Parked = func(c net.Conn) net.Conn { return lane.Conn(c) }, lane
+		o.ConnState = func(c net.Conn, state http.ConnState) {
+			if l, ok := c.(*proxy.LaneConn); ok {
+				l.State(state)
+			}
 		}
 	}
-	if s.cache != nil {
-		_ = s.cache.Close(context.Background())
-	}
+	s.app = listener.New(o)
 }
 
 // run serves until a signal comes, then drains. A second signal ends it at once, with an error.
@@ -141,9 +147,8 @@ func (s *sidecar) run(signals <-chan os.Signal) error {
 	s.learn()
 	failed := make(chan error, 2)
 	s.unwatch = s.proxy.Watch()
-	s.admin.server.RegisterOnShutdown(s.unwatch) // Shutdown would wait for a stream that nobody ends
-	s.app.serve(failed)
-	s.admin.serve(failed)
+	s.app.Serve(failed)
+	s.admin.Serve(failed)
 	s.started()
 	stopReloads := s.reloads.start()
 	defer stopReloads()
@@ -171,7 +176,7 @@ func (s *sidecar) learn() {
 
 func (s *sidecar) started() {
 	b := readBuild()
-	s.log.Info("listening", "url", s.app.url(), "admin", s.admin.url(), "upstream", s.config.Upstream.URL,
+	s.log.Info("listening", "url", s.app.URL(), "admin", s.admin.URL(), "upstream", s.config.Upstream.URL,
 		"open_to", trustWords(s.config), "cache", cacheWords(s.config), "version", b.version, "go", b.goVersion)
 	s.ready()
 }
@@ -183,7 +188,7 @@ func (s *sidecar) describe(config Config) {
 }
 
 // ready tells systemd.
-func (s *sidecar) ready() { notifyReady(s.log, "answering on "+s.app.url()) }
+func (s *sidecar) ready() { notifyReady(s.log, "answering on "+s.app.URL()) }
 
 // drain ends in order: readiness goes, the app's listener stops and its requests are answered, flights land, stores finish, spans are sent, and the
 // admin listener goes last, so that an orchestrator can watch.
@@ -195,9 +200,9 @@ func (s *sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 	start := time.Now()
 	done := make(chan error, 1)
 	go func() { // ends when drained, or soon after ctx
-		err := errors.Join(s.app.shutdown(ctx), s.proxy.Close(ctx), s.cache.Close(ctx))
+		err := errors.Join(s.app.Shutdown(ctx), s.proxy.Close(ctx), s.cache.Close(ctx))
 		s.endTracing(ctx) // lost spans are not a failure
-		done <- errors.Join(err, s.admin.server.Shutdown(ctx))
+		done <- errors.Join(err, s.admin.Shutdown(ctx))
 	}()
 	select {
 	case err := <-done:
@@ -218,11 +223,8 @@ func (s *sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 // end closes whatever is still open; harmless after a drain.
 func (s *sidecar) end() {
 	s.unwatch()
-	_ = s.app.server.Close()
-	s.app.bound.endAllIdle()
-	_ = s.admin.server.Close()
-	s.app.wait()
-	s.admin.wait()
+	s.app.Close()
+	s.admin.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = s.cache.Close(ctx)
@@ -232,50 +234,11 @@ func (s *sidecar) end() {
 // adminConnections bounds the admin listener.
 const adminConnections = 64
 
-// listener is an HTTP server and what it listens on.
-type listener struct {
-	net    net.Listener
-	door   *door        // net's outermost
-	bound  *bounded     // of the app's listener
-	parked net.Listener // connections that come back; nil: none are parked
-	server *http.Server
-	secure bool // speaks TLS; server.TLSConfig cannot tell, because net/http sets it while it serves
-	done   chan struct{}
+// adminSocketMode lets the owner and the group of the admin handlers' Unix socket in.
+const adminSocketMode = 0o660
+
+// anyHost reports whether the Host name need not be checked: a Unix socket has none worth checking, and beyond loopback the operator
+// decides by allowed_hosts. On loopback it is always checked, against web pages that rebind a DNS name.
+func anyHost(l net.Listener, allowed []string) bool {
+	return !listener.OnlyLoopback(l) && len(allowed) == 0
 }
-
-func newListener(l net.Listener, config Config, log *slog.Logger) *listener {
-	server := &http.Server{
-		ReadHeaderTimeout: config.Server.ReadHeaderTimeout,
-		ReadTimeout:       config.Server.ReadTimeout,
-		WriteTimeout:      config.Server.WriteTimeout,
-		IdleTimeout:       config.Server.IdleTimeout,
-		MaxHeaderBytes:    config.Server.MaxHeaderBytes,
-		ErrorLog:          logging.ForNetHTTP(log, slog.LevelWarn),
-		// net/http answers OPTIONS * by itself, to any Host, and waits for an announced body; the gate does better.
-		DisableGeneralOptionsHandler: true,
-	}
-	watch(server)
-	door := newDoor(l)
-	return &listener{net: door, door: door, done: make(chan struct{}), server: server}
-}
-
-// serve accepts connections in a goroutine that ends when the server is closed.
-func (l *listener) serve(failed chan<- error) {
-	if l.parked != nil {
-		go func() { _ = l.server.Serve(l.parked) }() // ends when the server is closed
-	}
-	go func() {
-		defer close(l.done)
-		serve := l.server.Serve
-		if l.secure {
-			serve = func(n net.Listener) error { return l.server.ServeTLS(n, "", "") } // the certificate is TLSConfig's
-		}
-		if err := serve(l.net); !errors.Is(err, http.ErrServerClosed) {
-			failed <- err
-		}
-	}()
-}
-
-func (l *listener) url() string { return urlOf(l.net, l.secure) }
-
-func (l *listener) wait() { <-l.done }

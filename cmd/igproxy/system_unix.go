@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"runtime"
 	"syscall"
@@ -30,12 +29,4 @@ func noCoreDumps() error {
 		return fmt.Errorf("core dumps handed to a program stay possible: %w", err)
 	}
 	return nil
-}
-
-// withMode runs bind so that a socket made in it has the mode from its first moment on, and not only from the chmod that follows. The
-// umask is the whole process's: this is for its start, when nothing else makes files.
-func withMode(mode fs.FileMode, bind func()) {
-	before := syscall.Umask(0o777 &^ int(mode.Perm()))
-	defer syscall.Umask(before)
-	bind()
 }

@@ -17,6 +17,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
 
 // What igproxy and systemd tell each other: sockets that systemd holds (sd_listen_fds(3)), how the sidecar is (sd_notify(3)), and that it
@@ -67,7 +69,7 @@ func closeAll(sockets map[string]net.Listener) {
 func open(sockets map[string]net.Listener, name, key string, address *string, mode fs.FileMode, log *slog.Logger) (net.Listener, error) {
 	l, ok := sockets[name]
 	if !ok {
-		return listen(key, *address, mode)
+		return listener.Open(key, *address, mode)
 	}
 	delete(sockets, name)
 	*address = l.Addr().String()
@@ -139,7 +141,7 @@ func watchdog(log *slog.Logger, alive func(context.Context) error) (stop func())
 // log us as a stranger, and where the app's socket is one of systemd's that this service may not enter or see: a restart would not change
 // that. A drain, which closes the listener, has its own bound.
 func (s *sidecar) alive(ctx context.Context) error {
-	app, admin := s.app.net.Addr(), s.admin.net.Addr()
+	app, admin := s.app.Addr(), s.admin.Addr()
 	if uids := s.config.Auth.UIDs; len(uids) > 0 && !slices.Contains(uids, strconv.Itoa(os.Getuid())) {
 		app = admin
 	}

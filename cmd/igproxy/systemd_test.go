@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
 
 // A server that hangs still has connections made to it, by the system. That alone must not count as an answer.
@@ -30,20 +32,19 @@ func TestAServerThatTakesNoConnectionsDoesNotAnswer(t *testing.T) {
 }
 
 func TestTheWatchdogsQuestionLeavesNoTrace(t *testing.T) {
-	for name, secure := range map[string]*tls.Config{"plain": nil, "TLS": {}} {
+	for name, secure := range map[string]*tls.Config{"plain": nil, "TLS": {GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("none") }}} {
 		t.Run(name, func(t *testing.T) {
 			var text bytes.Buffer
 			log := slog.New(slog.NewTextHandler(&text, nil))
 			asked := false
-			l := newListener(loopback(t), Config{}, log)
-			l.server.Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true })
-			l.secure, l.server.TLSConfig = secure != nil, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("none") }}
-			l.serve(make(chan error, 1))
-			if err := answers(t.Context(), l.net.Addr()); err != nil {
+			l := listener.New(listener.Options{Listener: loopback(t), MaxConnections: 9, Logger: log, TLS: secure,
+				Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true })})
+			l.Serve(make(chan error, 1))
+			if err := answers(t.Context(), l.Addr()); err != nil {
 				t.Errorf("it answers, and the watchdog saw %v", err)
 			}
-			if l.secure { // another failure of a handshake is told
-				c, err := net.Dial("tcp", l.net.Addr().String())
+			if secure != nil { // another failure of a handshake is told
+				c, err := net.Dial("tcp", l.Addr().String())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -51,9 +52,9 @@ func TestTheWatchdogsQuestionLeavesNoTrace(t *testing.T) {
 				_, _ = c.Read(make([]byte, 1))
 				_ = c.Close()
 			}
-			_ = l.server.Shutdown(t.Context()) // waits for both connections' ends
-			l.wait()
-			if got := strings.Count(text.String(), "\n"); asked || l.secure != (got == 1) {
+			_ = l.Shutdown(t.Context()) // waits for both connections' ends
+			l.Close()
+			if got := strings.Count(text.String(), "\n"); asked || (secure != nil) != (got == 1) {
 				t.Errorf("a request: %v; logged:\n%s", asked, text.String())
 			}
 		})

@@ -11,6 +11,8 @@ import (
 	"net"
 	"strconv"
 	"strings"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
 
 // minBearer is the shortest token of the sidecar's own that is believed, in characters.
@@ -89,7 +91,7 @@ func (c Config) asksWho() bool { return c.Auth.BearerFile != "" || c.Auth.Client
 
 // refuseStrangers is the last look, at the address really listened on: a name in the configuration may stand for any.
 func refuseStrangers(l net.Listener, c Config) error {
-	if l.Addr().Network() == "unix" || onlyLoopback(l) || c.asksWho() || c.Auth.None {
+	if l.Addr().Network() == "unix" || listener.OnlyLoopback(l) || c.asksWho() || c.Auth.None {
 		return nil
 	}
 	return fmt.Errorf("listen: %s is reachable by other machines, and nothing asks them who they are; %s", l.Addr(), trustChoices)

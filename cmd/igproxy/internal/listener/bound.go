@@ -1,16 +1,12 @@
-package main
+package listener
 
 import (
-	"context"
 	"errors"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/igproxy/igproxy/proxy"
 )
 
 // bounded bounds the connections that are open at once. Whoever comes when all places are taken is not left to wait in the system's queue,
@@ -217,28 +213,5 @@ func placedUnder(c net.Conn) *placed {
 			return nil
 		}
 		c = over.NetConn()
-	}
-}
-
-// watch tells the bound of a server's connections which are idle, the lane what net/http does, and the proxy which are in passing.
-func watch(server *http.Server) {
-	server.ConnState = func(c net.Conn, state http.ConnState) {
-		if l, ok := c.(*proxy.LaneConn); ok {
-			l.State(state)
-		}
-		p := placedUnder(c)
-		switch {
-		case p == nil, state == http.StateClosed: // it may be parked
-		case state == http.StateIdle:
-			p.Idle(time.Now())
-		default:
-			p.idle.Store(0)
-		}
-	}
-	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		if p := placedUnder(c); p != nil && !p.end.IsZero() {
-			return proxy.InPassing(ctx)
-		}
-		return ctx
 	}
 }

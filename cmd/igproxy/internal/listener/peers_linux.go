@@ -1,13 +1,10 @@
-package main
+package listener
 
 import (
 	"fmt"
 	"net"
 	"syscall"
 )
-
-// tellsPeers: this system says whose a Unix socket's connection is.
-const tellsPeers = true
 
 // peerUID is the user that connected: SO_PEERCRED, see unix(7).
 func peerUID(c net.Conn) (uint32, error) {

@@ -1,4 +1,4 @@
-package main
+package listener
 
 import (
 	"context"
@@ -18,17 +18,18 @@ import (
 // unspoken is how long step 3 waits for requests; net/http gives a new connection as long.
 const unspoken = 5 * time.Second
 
-// shutdown ends a listener without dropping anybody who got in.
-func (l *listener) shutdown(ctx context.Context) error {
-	l.door.refuse(ctx)
-	l.server.SetKeepAlivesEnabled(false)
+// Shutdown ends the server without dropping a client that got in, within ctx.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.door.refuse(ctx)
+	s.onShutdown()
+	s.http.SetKeepAlivesEnabled(false)
 	bounded, cancel := context.WithTimeout(ctx, unspoken)
 	defer cancel()
-	_ = l.bound.rest(bounded)
-	if err := l.server.Shutdown(ctx); err != nil {
+	_ = s.bound.rest(bounded)
+	if err := s.http.Shutdown(ctx); err != nil {
 		return err
 	}
-	return l.bound.rest(ctx) // an answer that the fast lane still writes is none of the server's
+	return s.bound.rest(ctx) // net/http does not know of an answer that the lane still writes
 }
 
 // rest waits until no connection is busy, or for the end of ctx.

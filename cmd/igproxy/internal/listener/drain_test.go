@@ -1,4 +1,4 @@
-package main
+package listener
 
 import (
 	"context"
@@ -17,11 +17,11 @@ func TestADrainWaitsForWhatTheFastLaneStillWrites(t *testing.T) {
 		bound.open[&placed{}] = true // not idle
 		door := newDoor(bound)
 		door.empty <- struct{}{} // nobody accepts
-		app := &listener{net: door, door: door, bound: bound, server: &http.Server{}}
+		app := &Server{door: door, bound: bound, http: &http.Server{}, onShutdown: func() {}}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		start := time.Now()
-		if err := app.shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 20*time.Second {
+		if err := app.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 20*time.Second {
 			t.Errorf("it ended with %v after %s, want the drain's time-out", err, time.Since(start))
 		}
 	})

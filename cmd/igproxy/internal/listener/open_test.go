@@ -1,17 +1,16 @@
-package main
+package listener
 
 import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
 // refused listens and expects one line.
 func refused(t *testing.T, key, address, want string) {
 	t.Helper()
-	l, err := listen(key, address, 0o660)
+	l, err := Open(key, address, 0o660)
 	if err == nil {
 		_ = l.Close()
 		t.Fatalf("listens on %s, want: %s", address, want)
@@ -32,7 +31,7 @@ func TestAnAddressThatIsNotOursIsToldWithoutTheSystemCall(t *testing.T) {
 
 func TestASocketOfAnotherProcessIsLeftAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	first, err := listen("listen", "unix:"+path, 0o640)
+	first, err := Open("listen", "unix:"+path, 0o640)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +52,7 @@ func TestAStaleSocketIsReplaced(t *testing.T) {
 	}
 	killed.SetUnlinkOnClose(false) // as SIGKILL leaves it
 	_ = killed.Close()
-	l, err := listen("listen", "unix:"+path, 0o640)
+	l, err := Open("listen", "unix:"+path, 0o640)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +68,9 @@ func TestAStaleSocketIsReplaced(t *testing.T) {
 
 func TestAFileThatIsNoSocketIsNeverRemoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "precious")
-	write(t, path, "data")
+	if err := os.WriteFile(path, []byte("data"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	link := path + "-link"
 	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)
@@ -86,37 +87,6 @@ func TestASocketInAFolderThatIsMissing(t *testing.T) {
 	refused(t, "listen", "unix:"+path, "listen: cannot listen on unix:"+path+": bind: no such file or directory")
 }
 
-func TestHostNamesAreCheckedOnLoopbackAlways(t *testing.T) {
-	tcp := loopback(t)
-	every, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer every.Close()
-	beyond := &addressed{every, &net.TCPAddr{IP: net.IPv4zero, Port: 80}}
-	socket := &addressed{every, &net.UnixAddr{Name: "/s", Net: "unix"}}
-	for _, c := range []struct {
-		l       net.Listener
-		allowed []string
-		any     bool
-		url     string
-	}{
-		{tcp, nil, false, "http://" + tcp.Addr().String()}, {tcp, []string{"a"}, false, "http://" + tcp.Addr().String()},
-		{beyond, nil, true, "http://0.0.0.0:80"}, {beyond, []string{"a"}, false, "http://0.0.0.0:80"},
-		{socket, nil, true, "unix:/s"}, {socket, []string{"a"}, false, "unix:/s"},
-	} {
-		if got := anyHost(c.l, c.allowed); got != c.any {
-			t.Errorf("%v with %v: any host %v, want %v", c.l.Addr(), c.allowed, got, c.any)
-		}
-		if got := urlOf(c.l, true); got != strings.Replace(c.url, "http:", "https:", 1) {
-			t.Errorf("with TLS: got %s, want %s", got, c.url)
-		}
-		if got := urlOf(c.l, false); got != c.url {
-			t.Errorf("got %s, want %s", got, c.url)
-		}
-	}
-}
-
 // addressed is a listener that claims another address.
 type addressed struct {
 	net.Listener
@@ -125,24 +95,12 @@ type addressed struct {
 
 func (a *addressed) Addr() net.Addr { return a.addr }
 
-func TestAWarningGoesWithEveryAddressThatOthersReach(t *testing.T) {
-	for address, want := range map[string]bool{"127.0.0.1:1": false, "localhost:1": false, "[::1]:1": false, "[::ffff:127.0.0.1]:1": false, "unix:/s": false,
-		":1": true, "0.0.0.0:1": true, "[::]:1": true, "10.0.0.1:1": true, "igproxy.internal:1": true} {
-		if got := beyondLoopback(address); got != want {
-			t.Errorf("%s: got %v, want %v", address, got, want)
-		}
-	}
-}
-
-func TestTwoListenersInEachOthersWay(t *testing.T) {
-	for pair, want := range map[string]bool{
-		"127.0.0.1:1 127.0.0.1:1": true, "localhost:1 127.0.0.1:1": true, "127.0.0.1:1 [::1]:1": false, ":1 127.0.0.1:1": true, "0.0.0.0:1 10.0.0.1:1": true,
-		"127.0.0.1:1 127.0.0.1:2": false, "127.0.0.1:0 127.0.0.1:0": false, "127.0.0.1:01 127.0.0.1:1": true, "unix:/s unix:/s": true, "unix:/a/../s unix:/s": true,
-		"unix:/s 127.0.0.1:1": false, "a:1 A:1": true,
-	} {
-		a, b, _ := strings.Cut(pair, " ")
-		if sameAddress(a, b) != want || sameAddress(b, a) != want {
-			t.Errorf("%s: got %v and %v, want %v", pair, sameAddress(a, b), sameAddress(b, a), want)
+func TestAURLIsWhatAPersonTypes(t *testing.T) {
+	l := loopback(t)
+	socket := &addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}
+	for got, want := range map[string]string{urlOf(l, false): "http://" + l.Addr().String(), urlOf(l, true): "https://" + l.Addr().String(), urlOf(socket, true): "unix:/s"} {
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
 		}
 	}
 }

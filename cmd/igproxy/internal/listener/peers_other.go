@@ -1,13 +1,10 @@
 //go:build !linux
 
-package main
+package listener
 
 import (
 	"errors"
 	"net"
 )
-
-// tellsPeers: auth.uids is an error of the configuration here.
-const tellsPeers = false
 
 func peerUID(net.Conn) (uint32, error) { return 0, errors.ErrUnsupported }

@@ -1,4 +1,4 @@
-package main
+package listener
 
 import (
 	"context"
@@ -12,11 +12,8 @@ import (
 	"time"
 )
 
-// adminSocketMode lets the owner and the group of the admin handlers' Unix socket in, and nobody else.
-const adminSocketMode = 0o660
-
-// listen opens a listener on host:port or unix:/path; the mode is the socket's. An error is one clear line.
-func listen(key, address string, mode fs.FileMode) (l net.Listener, err error) {
+// Open opens a listener on host:port or unix:/path; the mode is the socket's. An error is one clear line.
+func Open(key, address string, mode fs.FileMode) (l net.Listener, err error) {
 	network, target := "tcp", address
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, target = "unix", path
@@ -30,7 +27,7 @@ func listen(key, address string, mode fs.FileMode) (l net.Listener, err error) {
 		l, err = net.Listen(network, target)
 	}
 	if err != nil {
-		return nil, cannotListen(key, address, err)
+		return nil, Explain(key, address, err)
 	}
 	if network == "unix" {
 		if err := os.Chmod(target, mode); err != nil {
@@ -41,8 +38,8 @@ func listen(key, address string, mode fs.FileMode) (l net.Listener, err error) {
 	return l, nil
 }
 
-// cannotListen puts the system's error into one line with a next step.
-func cannotListen(key, address string, err error) error {
+// Explain puts the system's error into one line with a next step.
+func Explain(key, address string, err error) error {
 	var system *net.OpError
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -77,16 +74,10 @@ func removeStale(path string) error {
 	return os.Remove(path)
 }
 
-// onlyLoopback reports whether an address can be reached from this machine alone, over IP.
-func onlyLoopback(l net.Listener) bool {
+// OnlyLoopback reports whether an address can be reached from this machine alone, over IP.
+func OnlyLoopback(l net.Listener) bool {
 	tcp, ok := l.Addr().(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()
-}
-
-// anyHost reports whether the Host name need not be checked: a Unix socket has none worth checking, and beyond loopback the operator
-// decides by allowed_hosts. On loopback it is checked always, against web pages that rebind a DNS name.
-func anyHost(l net.Listener, allowed []string) bool {
-	return !onlyLoopback(l) && len(allowed) == 0
 }
 
 // urlOf is a listener's address as a person would type it.
