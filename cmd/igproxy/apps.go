@@ -137,38 +137,29 @@ func (l *loader) clientSecret(key, path string, to, previous *proxy.Secret) {
 	})
 }
 
-// appsOf are the proxy's apps.
-func appsOf(c Config) (apps []proxy.App) {
+// AppNames says which apps there are, and for which of them codes are exchanged.
+func (c Config) AppNames() string {
+	var words []string
+	add := func(name string, threads, codes bool, previous proxy.Secret) {
+		if threads {
+			name += " (Threads)"
+		}
+		if codes {
+			name += " with codes"
+		}
+		if !previous.IsZero() {
+			name += " with a previous secret"
+		}
+		words = append(words, name)
+	}
 	for _, a := range c.Apps {
-		apps = append(apps, proxy.App{Label: a.Name, Service: proxy.Service(a.Service), ID: a.AppID, Secret: a.ClientSecret, Previous: a.PreviousSecret, Key: c.Cache.Key,
-			RedirectURIs: a.RedirectURIs, Hosts: a.Hosts})
+		add(a.Name, a.Service == string(proxy.Threads), len(a.RedirectURIs) > 0, a.PreviousSecret)
 	}
 	if !c.ClientSecret.IsZero() {
-		apps = append(apps, proxy.App{ID: c.AppID, Secret: c.ClientSecret, Previous: c.PreviousSecret, Key: c.Cache.Key,
-			RedirectURIs: c.RedirectURIs})
+		add("default", false, len(c.RedirectURIs) > 0, c.PreviousSecret)
 	}
 	if !c.Threads.ClientSecret.IsZero() {
-		apps = append(apps, proxy.App{Label: "threads", Service: proxy.Threads, ID: c.Threads.AppID, Secret: c.Threads.ClientSecret, Previous: c.Threads.PreviousSecret,
-			Key: c.Cache.Key, RedirectURIs: c.Threads.RedirectURIs})
-	}
-	return apps
-}
-
-// appWords says in check which apps there are, and for which of them codes are exchanged.
-func appWords(c Config) string {
-	var words []string
-	for _, a := range appsOf(c) {
-		word := cmp.Or(a.Label, "default")
-		if a.Service == proxy.Threads {
-			word += " (Threads)"
-		}
-		if len(a.RedirectURIs) > 0 {
-			word += " with codes"
-		}
-		if !a.Previous.IsZero() {
-			word += " with a previous secret"
-		}
-		words = append(words, word)
+		add("threads", true, len(c.Threads.RedirectURIs) > 0, c.Threads.PreviousSecret)
 	}
 	return strings.Join(words, ", ")
 }

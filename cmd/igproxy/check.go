@@ -34,14 +34,14 @@ func checkCommand(env environment) *cli.Command {
 			}
 			collector, warnings := tracing.Collector(env.get)
 			for _, w := range warnings {
-				r.print(yellow, "warning", inEnvironment+": "+w)
+				r.print(yellow, "warning", "environment: "+w)
 			}
 			if collector == "" {
 				collector = "off"
 			} else {
 				collector = "on, to " + collector
 			}
-			r.ok("configuration", "listen "+config.Listen+", admin "+config.Admin.Listen, "open to "+trustWords(config), "apps "+appWords(config), "upstream "+config.Upstream.URL, "cache "+cacheWords(config), "traces "+collector)
+			r.ok("configuration", "listen "+config.Listen+", admin "+config.Admin.Listen, "open to "+config.OpenTo(), "apps "+config.AppNames(), "upstream "+config.Upstream.URL, "cache "+config.CacheTiers(), "traces "+collector)
 			if !c.Bool("online") {
 				return nil
 			}

@@ -44,10 +44,10 @@ func TestADifferenceOfEveryKeyIsFoundAndWhatWaitsIsKept(t *testing.T) {
 		default:
 			t.Fatalf("%s has a type that this test does not know", s.key)
 		}
-		if got := differences(loaded{config: running}, loaded{config: next}); !slices.Equal(got, []string{s.key}) {
+		if got := differences(Snapshot{Config: running}, Snapshot{Config: next}); !slices.Equal(got, []string{s.key}) {
 			t.Errorf("%s: got %v", s.key, got)
 		}
-		held := next.hold(running)
+		held := next.keep(running)
 		switch wants := waitsForRestart(s.key) || s.key == "tls.cert_file"; {
 		case wants != slices.Contains(held, s.key), wants != s.same(&running, &next):
 			t.Errorf("%s: held %v, as before %v; want %v", s.key, held, s.same(&running, &next), wants)
@@ -59,13 +59,13 @@ func TestANewTimeoutWaitsWithWhatItMustFit(t *testing.T) {
 	running, next := defaults(), defaults()
 	next.Upstream.Timeout, next.Breaker.Interval, next.Passthrough.Timeout = 30*time.Second, 2*time.Minute, 90*time.Second
 	next.Server.WriteTimeout = time.Minute
-	held := next.hold(running)
+	held := next.keep(running)
 	if !slices.Contains(held, "upstream.timeout") || next.Upstream.Timeout != running.Upstream.Timeout || len(next.contradictions()) > 0 {
 		t.Errorf("held %v, and upstream.timeout is %s", held, next.Upstream.Timeout)
 	}
 	fits := defaults()
 	fits.Upstream.Timeout = 9 * time.Second
-	if held := fits.hold(running); held != nil || fits.Upstream.Timeout != 9*time.Second {
+	if held := fits.keep(running); held != nil || fits.Upstream.Timeout != 9*time.Second {
 		t.Errorf("held %v", held)
 	}
 }
@@ -74,13 +74,13 @@ func TestANewTimeoutWaitsWithWhatItMustFit(t *testing.T) {
 func TestClientAuthoritiesWaitWithTheTLSTheyNeed(t *testing.T) {
 	running, next := defaults(), defaults()
 	next.TLS.CertFile, next.TLS.KeyFile, next.Auth.ClientCA = "/c", "/k", "/ca"
-	if held := next.hold(running); len(held) != 3 || next.asksWho() {
+	if held := next.keep(running); len(held) != 3 || next.asksWho() {
 		t.Errorf("held %v, asks who: %v", held, next.asksWho())
 	}
 	running.TLS.CertFile, running.TLS.KeyFile = "/c", "/k"
 	next = running
 	next.Auth.ClientCA = "/ca"
-	if held := next.hold(running); held != nil || next.Auth.ClientCA != "/ca" {
+	if held := next.keep(running); held != nil || next.Auth.ClientCA != "/ca" {
 		t.Errorf("with TLS on: held %v", held)
 	}
 }

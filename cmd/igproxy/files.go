@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// stamps are files as they were when somebody looked: what stood behind their links, and when it was written.
-type stamps []fs.FileInfo
+// Stamps tell whether files changed: what stood behind their links, and when it was written.
+type Stamps []fs.FileInfo
 
-// stampsOf looks at each file behind its links; nil is one that is not there.
-func stampsOf(paths []string) stamps {
-	seen := make(stamps, len(paths))
+// Stamp looks at each file behind its links; nil is one that is not there.
+func Stamp(paths []string) Stamps {
+	seen := make(Stamps, len(paths))
 	for i, path := range paths {
 		if info, err := os.Stat(path); err == nil {
 			seen[i] = info
@@ -21,8 +21,8 @@ func stampsOf(paths []string) stamps {
 	return seen
 }
 
-// settled reports whether all are there and old enough for their time to tell them from a later write; see settleTime.
-func (s stamps) settled() bool {
+// Settled reports whether all are there and old enough for their time to tell them from a later write; see settleTime.
+func (s Stamps) Settled() bool {
 	for _, info := range s {
 		if info == nil || time.Since(info.ModTime()) <= settleTime {
 			return false
@@ -31,7 +31,8 @@ func (s stamps) settled() bool {
 	return true
 }
 
-func same(a, b stamps) bool {
+// Same reports whether no file changed.
+func (a Stamps) Same(b Stamps) bool {
 	if len(a) != len(b) {
 		return false
 	}

@@ -27,7 +27,7 @@ type followed[T any] struct {
 	next  atomic.Int64 // when to look again, since began
 
 	looking sync.Mutex // protects what follows
-	seen    stamps
+	seen    Stamps
 	settled bool
 	faults  int // reads in a row that failed
 }
@@ -35,7 +35,7 @@ type followed[T any] struct {
 // follow reads the files for the first time. Its error is read's.
 func follow[T any](key string, log *slog.Logger, read func() (T, error), paths ...string) (*followed[T], error) {
 	f := &followed[T]{key: key, paths: paths, read: read, log: log, began: time.Now()}
-	seen := stampsOf(f.paths)
+	seen := Stamp(f.paths)
 	value, err := read()
 	if err != nil {
 		return nil, err
@@ -61,8 +61,8 @@ func (f *followed[T]) get() T {
 // A fault is told when it is there the second time: between a certificate and its key, written one after the other, there is always a
 // moment when they don't fit.
 func (f *followed[T]) look() {
-	seen := stampsOf(f.paths)
-	changed := !same(seen, f.seen)
+	seen := Stamp(f.paths)
+	changed := !seen.Same(f.seen)
 	if !changed && f.settled && f.faults == 0 {
 		return
 	}
@@ -81,4 +81,4 @@ func (f *followed[T]) look() {
 	}
 }
 
-func (f *followed[T]) keep(seen stamps) { f.seen, f.settled = seen, seen.settled() }
+func (f *followed[T]) keep(seen Stamps) { f.seen, f.settled = seen, seen.Settled() }

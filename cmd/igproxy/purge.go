@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/urfave/cli/v2"
 
@@ -65,7 +66,7 @@ func tokenFrom(in io.Reader) (string, error) {
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("--token-stdin: standard input cannot be read")
-	case token == "" || len(text) > maxStdin || strings.ContainsFunc(token, isBlank):
+	case token == "" || len(text) > maxStdin || strings.ContainsFunc(token, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
 		return "", &usageError{"--token-stdin: write one token to standard input"}
 	}
 	return token, nil

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"crypto/sha256"
 	"log/slog"
-	"maps"
 	"os"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -26,13 +23,13 @@ type reloader struct {
 	log     *slog.Logger
 
 	mu      sync.Mutex // protects all below: one reload at a time
-	running loaded     // what is in use
-	read    loaded     // what was read last: in use, refused, or waiting for a restart
+	running Snapshot   // what is in use
+	read    Snapshot   // what was read last: in use, refused, or waiting for a restart
 	failing bool
 	told    []string // the problems that the log knows
-	seen    stamps   // when that was read
+	seen    Stamps   // when that was read
 	settled bool     // and whether it could not have been written again within the same tick
-	now     stamps   // at the last look
+	now     Stamps   // at the last look
 }
 
 // origin is where a configuration comes from, and what asks for it anew.
@@ -40,13 +37,6 @@ type origin struct {
 	path   string                     // of the file; empty: there is none
 	load   func() (Config, []Problem) // the file and the environment; nil: never anew
 	hangup <-chan os.Signal           // SIGHUP
-}
-
-// loaded is a configuration as it was read.
-type loaded struct {
-	config   Config
-	problems []string                     // that are no warnings
-	digests  map[string][sha256.Size]byte // of the files whose content config does not hold
 }
 
 // reloadReply is what POST /reload answers. Keys are named, never their values.
@@ -60,10 +50,10 @@ type reloadReply struct {
 func newReloader(config Config, from origin, metrics *proxy.Metrics, log *slog.Logger) *reloader {
 	metrics.Reloaded(true)
 	r := &reloader{origin: from, metrics: metrics, log: log}
-	r.running = loaded{config: config, digests: config.digests()}
+	r.running = Snap(config, nil)
 	r.read = r.running
 	r.seen = r.look()
-	r.settled = r.seen.settled() // if not, it is read again soon: it may have changed since it was loaded
+	r.settled = r.seen.Settled() // if not, it is read again soon: it may have changed since it was loaded
 	return r
 }
 
@@ -71,7 +61,7 @@ func newReloader(config Config, from origin, metrics *proxy.Metrics, log *slog.L
 func (r *reloader) config() Config {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.running.config
+	return r.running.Config
 }
 
 // start follows the files and the signal until stop, which waits for a reload under way.
@@ -96,14 +86,12 @@ func (r *reloader) start() (stop func()) {
 }
 
 // look stamps the files that matter: the configuration's own, and those that it named when it was read last.
-func (r *reloader) look() stamps {
-	var paths []string
-	for _, f := range append([]namedFile{{path: r.path}}, r.read.config.namedFiles()...) {
-		if f.path != "" {
-			paths = append(paths, f.path)
-		}
+func (r *reloader) look() Stamps {
+	paths := r.read.Files()
+	if r.path != "" {
+		paths = append(paths, r.path)
 	}
-	return stampsOf(paths)
+	return Stamp(paths)
 }
 
 // follow reads what has changed, once it has stopped changing: a file that is being written is left alone until the next look.
@@ -112,7 +100,7 @@ func (r *reloader) follow() {
 	defer r.mu.Unlock()
 	before := r.now
 	r.now = r.look()
-	if (r.failing || !r.settled || !same(r.now, r.seen)) && same(r.now, before) {
+	if (r.failing || !r.settled || !r.now.Same(r.seen)) && r.now.Same(before) {
 		r.turn(false)
 	}
 }
@@ -127,33 +115,26 @@ func (r *reloader) reload() reloadReply {
 // turn is one reload. Unless it was asked for, it does nothing when what it reads is what was read before.
 func (r *reloader) turn(asked bool) reloadReply {
 	seen := r.look()
-	config, problems := r.load()
-	next := loaded{config, failures(problems), config.digests()}
-	again := reflect.DeepEqual(next, r.read) // behind the pointers of Secrets, too
-	r.read, r.seen, r.settled = next, seen, seen.settled()
+	read := Snap(r.load())
+	again := read.Same(r.read)
+	r.read, r.seen, r.settled = read, seen, seen.Settled()
 	if now := r.look(); len(now) != len(seen) { // it names other files than before
 		r.seen, r.settled = now, false
 	}
 	switch {
 	case again && !asked && !r.failing:
 		return reloadReply{}
-	case len(next.problems) > 0:
-		return r.refuse(asked, problems)
+	case len(read.Failures()) > 0:
+		return r.refuse(asked, read)
 	}
-	held := config.hold(r.running.config)
-	reply := reloadReply{Reloaded: true, Problems: []string{}, NeedsRestart: []string{}, Changed: []string{}}
-	for _, key := range differences(r.running, next) {
-		if slices.Contains(held, key) || waitsForRestart(key) {
-			reply.NeedsRestart = append(reply.NeedsRestart, key)
-		} else {
-			reply.Changed = append(reply.Changed, key)
-		}
+	next, changed, needsRestart := Merge(r.running, read)
+	if err := r.apply(next.Config); err != nil {
+		return r.refuse(asked, Snapshot{Problems: []Problem{{What: err.Error()}}})
 	}
-	if err := r.apply(config); err != nil {
-		return r.refuse(asked, []Problem{{What: err.Error()}})
-	}
-	r.use(config, next.digests)
-	for _, p := range problems {
+	r.running, r.failing, r.told = next, false, nil
+	r.metrics.Reloaded(true)
+	reply := reloadReply{Reloaded: true, Problems: []string{}, NeedsRestart: append([]string{}, needsRestart...), Changed: append([]string{}, changed...)}
+	for _, p := range read.Problems {
 		r.log.Warn("configuration", "where", p.Where, "key", p.Key, "what", p.What, "next_step", p.Fix)
 	}
 	r.log.Info("configuration reloaded", "changed", reply.Changed)
@@ -163,36 +144,14 @@ func (r *reloader) turn(asked bool) reloadReply {
 	return reply
 }
 
-// use notes what is in use now. Of a file that waits for a restart it is still what it was.
-func (r *reloader) use(config Config, digests map[string][sha256.Size]byte) {
-	digests = maps.Clone(digests)
-	for _, f := range config.plainFiles() {
-		if was, ok := r.running.digests[f.key]; ok && waitsForRestart(f.key) {
-			digests[f.key] = was
-		}
-	}
-	r.running, r.failing, r.told = loaded{config: config, digests: digests}, false, nil
-	r.metrics.Reloaded(true)
-}
-
-// failures are the problems that are no warnings.
-func failures(problems []Problem) (told []string) {
-	for _, p := range problems {
-		if !p.Warning {
-			told = append(told, p.String())
-		}
-	}
-	return told
-}
-
 // refuse says what is wrong, each with its line, and leaves everything as it was. What is tried again by itself is told once.
-func (r *reloader) refuse(asked bool, problems []Problem) reloadReply {
-	told := failures(problems)
+func (r *reloader) refuse(asked bool, read Snapshot) reloadReply {
+	told := read.Failures()
 	known := slices.Equal(told, r.told)
 	r.failing, r.told = true, told
 	r.metrics.Reloaded(false)
 	if asked || !known {
-		for _, p := range problems {
+		for _, p := range read.Problems {
 			if !p.Warning {
 				r.log.Error("configuration", "where", p.Where, "key", p.Key, "what", p.What, "next_step", p.Fix)
 			}

@@ -164,12 +164,12 @@ func TestAClientSecretMayHaveThePreviousOneBelowIt(t *testing.T) {
 	}
 	write(t, "secret", canary+"\n"+before)
 	c, problems := loadConfig("", []string{"IGPROXY_CLIENT_SECRET_FILE=./secret"})
-	if apps := appsOf(c); len(apps) != 1 || apps[0].Previous.Reveal() != before || !strings.Contains(appWords(c), "with a previous secret") {
+	if apps := appsOf(c); len(apps) != 1 || apps[0].Previous.Reveal() != before || !strings.Contains(c.AppNames(), "with a previous secret") {
 		t.Errorf("got %v, %v", apps, problems)
 	}
 	next := c
 	next.PreviousSecret = c.ClientSecret
-	if got := differences(loaded{config: c}, loaded{config: next}); len(got) != 1 || got[0] != "client_secret_file" {
+	if got := differences(Snapshot{Config: c}, Snapshot{Config: next}); len(got) != 1 || got[0] != "client_secret_file" {
 		t.Errorf("another previous secret: %v", got)
 	}
 }

@@ -69,11 +69,7 @@ func newSidecar(config Config, from origin, log *slog.Logger) (s *sidecar, err e
 	if err != nil {
 		return s, err
 	}
-	mode, err := socketMode(config.Server.SocketMode)
-	if err != nil {
-		return s, err
-	}
-	appNet, err := open(sockets, "app", "listen", &config.Listen, mode, log)
+	appNet, err := open(sockets, "app", "listen", &config.Listen, config.SocketMode(), log)
 	if err != nil {
 		return s, err
 	}
@@ -177,7 +173,7 @@ func (s *sidecar) learn() {
 func (s *sidecar) started() {
 	b := readBuild()
 	s.log.Info("listening", "url", s.app.URL(), "admin", s.admin.URL(), "upstream", s.config.Upstream.URL,
-		"open_to", trustWords(s.config), "cache", cacheWords(s.config), "version", b.version, "go", b.goVersion)
+		"open_to", s.config.OpenTo(), "cache", s.config.CacheTiers(), "version", b.version, "go", b.goVersion)
 	s.ready()
 }
 

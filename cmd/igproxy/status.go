@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/urfave/cli/v2"
 
@@ -124,7 +125,7 @@ func (s statusReader) read(ctx context.Context) (string, error) {
 		return string(text) + "\n", nil
 	}
 	return strings.Map(func(r rune) rune { // whatever answered there: nothing of it steers a terminal
-		if isControl(r) && r != '\n' {
+		if !unicode.IsGraphic(r) && r != '\n' {
 			return -1
 		}
 		return r

@@ -4,35 +4,12 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
-	"strconv"
-	"strings"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
-
-// minBearer is the shortest token of the sidecar's own that is believed, in characters.
-const minBearer = 16
-
-// readBearer reads the token apps must show, and keeps its SHA-256 only. Its error is a *fileError.
-func readBearer(path string) (digest [sha256.Size]byte, err error) {
-	token, err := readSecretFile(path)
-	if err != nil {
-		return digest, err
-	}
-	text := token.Reveal()
-	switch {
-	case len(text) < minBearer:
-		return digest, &fileError{shownPath(path), fault{fmt.Sprintf("holds fewer than %d characters", minBearer), "make one with: openssl rand -hex 32"}}
-	case strings.ContainsFunc(text, func(r rune) bool { return r > '~' }):
-		return digest, &fileError{shownPath(path), fault{"holds a character that is not ASCII, which no header can carry", "make one with: openssl rand -hex 32"}}
-	}
-	return sha256.Sum256([]byte(text)), nil
-}
 
 // bearerOf is what proxy.Options wants; nil: no token is asked for.
 func bearerOf(c Config, log *slog.Logger) (func() [sha256.Size]byte, error) {
@@ -86,46 +63,10 @@ func askingFor(pool *x509.CertPool, config *tls.Config) *tls.Config {
 	return asking
 }
 
-// asksWho reports whether apps must show who they are, over any network.
-func (c Config) asksWho() bool { return c.Auth.BearerFile != "" || c.Auth.ClientCA != "" }
-
 // refuseStrangers is the last look, at the address really listened on: a name in the configuration may stand for any.
 func refuseStrangers(l net.Listener, c Config) error {
 	if l.Addr().Network() == "unix" || listener.OnlyLoopback(l) || c.asksWho() || c.Auth.None {
 		return nil
 	}
 	return fmt.Errorf("listen: %s is reachable by other machines, and nothing asks them who they are; %s", l.Addr(), trustChoices)
-}
-
-const trustChoices = "set auth.bearer_file, or auth.client_ca with tls.cert_file and tls.key_file, or auth.none: true if the network keeps others out; or listen on 127.0.0.1 or unix:/path"
-
-// trustWords says in the log and in check who is answered.
-func trustWords(c Config) string {
-	who := "every program on this machine"
-	switch {
-	case len(c.Auth.UIDs) > 0:
-		who = "the users " + strings.Join(c.Auth.UIDs, ", ")
-	case strings.HasPrefix(c.Listen, "unix:"):
-		who = "the users that mode " + c.Server.SocketMode + " lets in"
-	case beyondLoopback(c.Listen):
-		who = "everybody who reaches it"
-	}
-	switch bearer, certificate := c.Auth.BearerFile != "", c.Auth.ClientCA != ""; {
-	case bearer && certificate:
-		return who + " with a token and a client certificate"
-	case bearer:
-		return who + " with a token"
-	case certificate:
-		return who + " with a client certificate"
-	}
-	return who
-}
-
-// socketMode reads server.socket_mode.
-func socketMode(text string) (fs.FileMode, error) {
-	mode, err := strconv.ParseUint(text, 8, 32)
-	if err != nil || mode > 0o777 {
-		return 0, errors.New("server.socket_mode is not a mode")
-	}
-	return fs.FileMode(mode), nil
 }

@@ -108,7 +108,7 @@ func TestTheLogSaysWhoIsAnswered(t *testing.T) {
 			env = append(env, envPrefix+s)
 		}
 		l.environment(env)
-		if got := trustWords(l.config); got != want {
+		if got := l.config.OpenTo(); got != want {
 			t.Errorf("%s: got %q, want %q", environ, got, want)
 		}
 	}

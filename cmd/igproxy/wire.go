@@ -98,10 +98,19 @@ func proxyOptions(c Config) (proxy.Options, error) {
 	return o, nil
 }
 
-// cacheWords says in the log which tiers are in use.
-func cacheWords(c Config) string {
-	if c.Redis.Mode == "" {
-		return "memory"
+// appsOf are the proxy's apps.
+func appsOf(c Config) (apps []proxy.App) {
+	for _, a := range c.Apps {
+		apps = append(apps, proxy.App{Label: a.Name, Service: proxy.Service(a.Service), ID: a.AppID, Secret: a.ClientSecret, Previous: a.PreviousSecret, Key: c.Cache.Key,
+			RedirectURIs: a.RedirectURIs, Hosts: a.Hosts})
 	}
-	return "memory, redis (" + c.Redis.Mode + ")"
+	if !c.ClientSecret.IsZero() {
+		apps = append(apps, proxy.App{ID: c.AppID, Secret: c.ClientSecret, Previous: c.PreviousSecret, Key: c.Cache.Key,
+			RedirectURIs: c.RedirectURIs})
+	}
+	if !c.Threads.ClientSecret.IsZero() {
+		apps = append(apps, proxy.App{Label: "threads", Service: proxy.Threads, ID: c.Threads.AppID, Secret: c.Threads.ClientSecret, Previous: c.Threads.PreviousSecret,
+			Key: c.Cache.Key, RedirectURIs: c.Threads.RedirectURIs})
+	}
+	return apps
 }
