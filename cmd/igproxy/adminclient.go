@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
 // timeoutFlag is shared by the commands that ask a running sidecar.
@@ -26,17 +28,17 @@ func timeoutFlag(value time.Duration) *cli.DurationFlag {
 // adminAddress is where the sidecar of this configuration has its admin listener. These commands run without the secret, and beside a sidecar
 // that goes on with what it read before: a file that cannot be read is told, and then the environment's address is asked, or the default.
 func adminAddress(c *cli.Context, env environment) (string, error) {
-	config, problems := loadConfig(c.String("config"), env.environ)
+	conf, problems := config.Load(c.String("config"), env.environ)
 	for _, p := range problems {
 		switch {
 		case p.Warning:
 		case p.Key == "admin.listen":
 			return "", &usageError{p.String()}
 		case p.Key == "" && p.Where != "": // of the file as a whole
-			fmt.Fprintf(env.stderr, "igproxy: warning: %s; asking the sidecar at %s all the same\n", p, config.Admin.Listen)
+			fmt.Fprintf(env.stderr, "igproxy: warning: %s; asking the sidecar at %s all the same\n", p, conf.Admin.Listen)
 		}
 	}
-	return config.Admin.Listen, nil
+	return conf.Admin.Listen, nil
 }
 
 // maxReply bounds what a sidecar may answer, in bytes.

@@ -4,45 +4,46 @@ import (
 	"crypto/tls"
 	"net/http"
 
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/proxy"
 )
 
 // proxyOptions are the proxy's, with what the sidecar has for it.
-func (s *sidecar) proxyOptions(config Config) (proxy.Options, error) {
-	o, err := proxyOptions(config)
+func (s *sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
+	o, err := proxyOptions(conf)
 	if err != nil {
 		return o, err
 	}
-	if o.Bearer, err = bearerOf(config, s.log); err != nil {
+	if o.Bearer, err = bearerOf(conf, s.log); err != nil {
 		return o, err
 	}
-	o.Cache, o.Metrics, o.Logger, o.AnyHost = s.cache, s.metrics, s.log, anyHost(s.appNet, config.AllowedHosts)
+	o.Cache, o.Metrics, o.Logger, o.AnyHost = s.cache, s.metrics, s.log, anyHost(s.appNet, conf.AllowedHosts)
 	return o, nil
 }
 
 // apply makes a configuration take effect that the listeners, the servers and Redis's client need no change for. Everything that can fail
 // is built first, and then all of it is swapped.
-func (s *sidecar) apply(config Config) error {
-	o, err := s.proxyOptions(config)
+func (s *sidecar) apply(conf config.Config) error {
+	o, err := s.proxyOptions(conf)
 	if err != nil {
 		return err
 	}
-	secure, err := serverTLS(config, s.log)
+	secure, err := serverTLS(conf, s.log)
 	if err != nil {
 		return err
 	}
-	if err := refuseStrangers(s.appNet, config); err != nil { // the listener is the one of the start, whatever listen says now
+	if err := refuseStrangers(s.appNet, conf); err != nil { // the listener is the one of the start, whatever listen says now
 		return err
 	}
 	if err := s.proxy.Reload(o); err != nil {
 		return err
 	}
 	s.secure.Store(secure)
-	s.serveOperator(config)
-	s.describe(config)
-	s.cache.Resize(config.Cache.MaxEntries)
+	s.serveOperator(conf)
+	s.describe(conf)
+	s.cache.Resize(conf.Cache.MaxEntries)
 	if s.setLevel != nil {
-		s.setLevel(config.Log.Level)
+		s.setLevel(conf.Log.Level)
 	}
 	return nil
 }
@@ -64,7 +65,7 @@ func (s *sidecar) currentTLS() *tls.Config {
 }
 
 // serveOperator builds the admin handlers.
-func (s *sidecar) serveOperator(config Config) {
+func (s *sidecar) serveOperator(conf config.Config) {
 	var operations []proxy.Operation
 	if s.reloads.load != nil {
 		operations = append(operations, proxy.Operation{Name: "reload", Run: func(*http.Request) (any, bool) {
@@ -72,6 +73,6 @@ func (s *sidecar) serveOperator(config Config) {
 			return reply, reply.Reloaded
 		}})
 	}
-	h := s.proxy.Admin(config.AllowedHosts, anyHost(s.adminNet, config.AllowedHosts), operations...)
+	h := s.proxy.Admin(conf.AllowedHosts, anyHost(s.adminNet, conf.AllowedHosts), operations...)
 	s.operator.Store(&h)
 }

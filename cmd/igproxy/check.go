@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/tracing"
 	"github.com/igproxy/igproxy/proxy"
 )
@@ -23,7 +24,7 @@ func checkCommand(env environment) *cli.Command {
 		Flags: []cli.Flag{configFlag(),
 			&cli.BoolFlag{Name: "online", Usage: "also prove Redis, upstream TLS and the client secret", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
-			config, problems := loadConfig(c.String("config"), env.environ)
+			conf, problems := config.Load(c.String("config"), env.environ)
 			r := &results{stage: newStage(env)}
 			for _, p := range problems {
 				r.problem(p)
@@ -41,11 +42,11 @@ func checkCommand(env environment) *cli.Command {
 			} else {
 				collector = "on, to " + collector
 			}
-			r.ok("configuration", "listen "+config.Listen+", admin "+config.Admin.Listen, "open to "+config.OpenTo(), "apps "+config.AppNames(), "upstream "+config.Upstream.URL, "cache "+config.CacheTiers(), "traces "+collector)
+			r.ok("configuration", "listen "+conf.Listen+", admin "+conf.Admin.Listen, "open to "+conf.OpenTo(), "apps "+conf.AppNames(), "upstream "+conf.Upstream.URL, "cache "+conf.CacheTiers(), "traces "+collector)
 			if !c.Bool("online") {
 				return nil
 			}
-			return checkOnline(c.Context, config, r)
+			return checkOnline(c.Context, conf, r)
 		},
 	}
 }
@@ -66,7 +67,7 @@ func (r *results) print(style, verdict, text string, below ...string) {
 func (r *results) ok(text string, below ...string) { r.print(green, "ok", text, below...) }
 
 // problem prints the next step on a line of its own.
-func (r *results) problem(p Problem) {
+func (r *results) problem(p config.Problem) {
 	style, verdict := yellow, "warning"
 	if !p.Warning {
 		style, verdict = red, "error"
@@ -90,7 +91,7 @@ func count(n int, noun string) string {
 }
 
 // checkOnline proves each part by itself, so that one failing does not hide the other.
-func checkOnline(ctx context.Context, config Config, r *results) error {
+func checkOnline(ctx context.Context, conf config.Config, r *results) error {
 	say := func(part string, err error) {
 		if err != nil {
 			r.failed++
@@ -99,12 +100,12 @@ func checkOnline(ctx context.Context, config Config, r *results) error {
 		}
 		r.ok(part)
 	}
-	if config.Redis.Mode != "" {
-		say("redis", checkRedis(ctx, config))
+	if conf.Redis.Mode != "" {
+		say("redis", checkRedis(ctx, conf))
 	}
-	proofs, err := checkUpstream(ctx, config)
+	proofs, err := checkUpstream(ctx, conf)
 	if err != nil {
-		say("upstream "+config.Upstream.URL, err)
+		say("upstream "+conf.Upstream.URL, err)
 	}
 	for _, p := range proofs {
 		say(p.Part, p.Err)
@@ -116,8 +117,8 @@ func checkOnline(ctx context.Context, config Config, r *results) error {
 	return nil
 }
 
-func checkRedis(ctx context.Context, config Config) error {
-	o, err := cacheOptions(config, nil, nil)
+func checkRedis(ctx context.Context, conf config.Config) error {
+	o, err := cacheOptions(conf, nil, nil)
 	if err != nil {
 		return err
 	}
@@ -135,8 +136,8 @@ func checkRedis(ctx context.Context, config Config) error {
 	return c.Check(ctx, keys.Derive("a token that is none"))
 }
 
-func checkUpstream(ctx context.Context, config Config) ([]proxy.Proof, error) {
-	o, err := proxyOptions(config)
+func checkUpstream(ctx context.Context, conf config.Config) ([]proxy.Proof, error) {
+	o, err := proxyOptions(conf)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/proxy"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
@@ -48,13 +49,13 @@ func demo(env environment, once bool, signals <-chan os.Signal) error {
 	}
 	defer upstream.Close()
 
-	config := defaults()
-	config.Listen, config.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
-	config.ClientSecret = proxy.NewSecret(demoSecret)
-	config.Upstream.URL, config.Upstream.LoginURL = upstream.URL, upstream.URL
-	config.AppID, config.RedirectURIs = demoAppID, []string{demoCallback}
-	config.Breaker.Open = demoOpen
-	s, err := newSidecar(config, origin{}, slog.New(slog.DiscardHandler))
+	conf := config.Default()
+	conf.Listen, conf.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	conf.ClientSecret = proxy.NewSecret(demoSecret)
+	conf.Upstream.URL, conf.Upstream.LoginURL = upstream.URL, upstream.URL
+	conf.AppID, conf.RedirectURIs = demoAppID, []string{demoCallback}
+	conf.Breaker.Open = demoOpen
+	s, err := newSidecar(conf, origin{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -23,6 +24,16 @@ func command(t *testing.T, environ []string, args ...string) (code int, stdout, 
 		t.Errorf("%v printed the secret:\n%s%s", args, out.String(), err.String())
 	}
 	return code, out.String(), err.String()
+}
+
+// canary is the client secret of these tests. No output may have it.
+const canary = "s3cr3t-canary-0123456789"
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 var withSecret = []string{"IGPROXY_CLIENT_SECRET=" + canary}
@@ -83,7 +94,7 @@ igproxy: client_secret: no client secret; set IGPROXY_CLIENT_SECRET_FILE (or cli
 }
 
 func TestCheckTellsEachNextStepOnItsOwnLine(t *testing.T) {
-	configFiles(t)
+	t.Chdir(t.TempDir())
 	write(t, "igproxy.yaml", "lisen: x\nclient_secret: "+canary+"\nlog:\n  level: loud\n")
 	code, stdout, stderr := command(t, nil, "check", "--config", "igproxy.yaml")
 	want := `error    igproxy.yaml:1: lisen: unknown key

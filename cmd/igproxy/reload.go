@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/proxy"
 )
 
@@ -18,25 +19,25 @@ import (
 // the files are looked at until they are right.
 type reloader struct {
 	origin
-	apply   func(Config) error // makes it take effect as a whole, or not at all
+	apply   func(config.Config) error // makes it take effect as a whole, or not at all
 	metrics *proxy.Metrics
 	log     *slog.Logger
 
-	mu      sync.Mutex // protects all below: one reload at a time
-	running Snapshot   // what is in use
-	read    Snapshot   // what was read last: in use, refused, or waiting for a restart
+	mu      sync.Mutex      // protects all below: one reload at a time
+	running config.Snapshot // what is in use
+	read    config.Snapshot // what was read last: in use, refused, or waiting for a restart
 	failing bool
-	told    []string // the problems that the log knows
-	seen    Stamps   // when that was read
-	settled bool     // and whether it could not have been written again within the same tick
-	now     Stamps   // at the last look
+	told    []string      // the problems that the log knows
+	seen    config.Stamps // when that was read
+	settled bool          // and whether it could not have been written again within the same tick
+	now     config.Stamps // at the last look
 }
 
 // origin is where a configuration comes from, and what asks for it anew.
 type origin struct {
-	path   string                     // of the file; empty: there is none
-	load   func() (Config, []Problem) // the file and the environment; nil: never anew
-	hangup <-chan os.Signal           // SIGHUP
+	path   string                                   // of the file; empty: there is none
+	load   func() (config.Config, []config.Problem) // the file and the environment; nil: never anew
+	hangup <-chan os.Signal                         // SIGHUP
 }
 
 // reloadReply is what POST /reload answers. Keys are named, never their values.
@@ -47,18 +48,18 @@ type reloadReply struct {
 	Problems     []string `json:"problems"`
 }
 
-func newReloader(config Config, from origin, metrics *proxy.Metrics, log *slog.Logger) *reloader {
+func newReloader(conf config.Config, from origin, metrics *proxy.Metrics, log *slog.Logger) *reloader {
 	metrics.Reloaded(true)
 	r := &reloader{origin: from, metrics: metrics, log: log}
-	r.running = Snap(config, nil)
+	r.running = config.Snap(conf, nil)
 	r.read = r.running
 	r.seen = r.look()
 	r.settled = r.seen.Settled() // if not, it is read again soon: it may have changed since it was loaded
 	return r
 }
 
-// config in use.
-func (r *reloader) config() Config {
+// conf in use.
+func (r *reloader) conf() config.Config {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.running.Config
@@ -69,7 +70,7 @@ func (r *reloader) start() (stop func()) {
 	ending, ended := make(chan struct{}), make(chan struct{})
 	go func() { // ends with stop
 		defer close(ended)
-		tick := time.NewTicker(lookEvery)
+		tick := time.NewTicker(config.LookEvery)
 		defer tick.Stop()
 		for {
 			select {
@@ -86,12 +87,12 @@ func (r *reloader) start() (stop func()) {
 }
 
 // look stamps the files that matter: the configuration's own, and those that it named when it was read last.
-func (r *reloader) look() Stamps {
+func (r *reloader) look() config.Stamps {
 	paths := r.read.Files()
 	if r.path != "" {
 		paths = append(paths, r.path)
 	}
-	return Stamp(paths)
+	return config.Stamp(paths)
 }
 
 // follow reads what has changed, once it has stopped changing: a file that is being written is left alone until the next look.
@@ -115,7 +116,7 @@ func (r *reloader) reload() reloadReply {
 // turn is one reload. Unless it was asked for, it does nothing when what it reads is what was read before.
 func (r *reloader) turn(asked bool) reloadReply {
 	seen := r.look()
-	read := Snap(r.load())
+	read := config.Snap(r.load())
 	again := read.Same(r.read)
 	r.read, r.seen, r.settled = read, seen, seen.Settled()
 	if now := r.look(); len(now) != len(seen) { // it names other files than before
@@ -127,9 +128,9 @@ func (r *reloader) turn(asked bool) reloadReply {
 	case len(read.Failures()) > 0:
 		return r.refuse(asked, read)
 	}
-	next, changed, needsRestart := Merge(r.running, read)
+	next, changed, needsRestart := config.Merge(r.running, read)
 	if err := r.apply(next.Config); err != nil {
-		return r.refuse(asked, Snapshot{Problems: []Problem{{What: err.Error()}}})
+		return r.refuse(asked, config.Snapshot{Problems: []config.Problem{{What: err.Error()}}})
 	}
 	r.running, r.failing, r.told = next, false, nil
 	r.metrics.Reloaded(true)
@@ -145,7 +146,7 @@ func (r *reloader) turn(asked bool) reloadReply {
 }
 
 // refuse says what is wrong, each with its line, and leaves everything as it was. What is tried again by itself is told once.
-func (r *reloader) refuse(asked bool, read Snapshot) reloadReply {
+func (r *reloader) refuse(asked bool, read config.Snapshot) reloadReply {
 	told := read.Failures()
 	known := slices.Equal(told, r.told)
 	r.failing, r.told = true, told

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/proxy"
 )
 
@@ -17,20 +19,20 @@ import (
 type reloading struct {
 	*reloader
 	log     bytes.Buffer
-	applied []Config
+	applied []config.Config
 	refuse  error
 }
 
 func newReloading(t *testing.T, path string) *reloading {
 	t.Helper()
 	n := &reloading{}
-	load := func() (Config, []Problem) { return loadConfig(path, withSecret) }
-	config, problems := load()
+	load := func() (config.Config, []config.Problem) { return config.Load(path, withSecret) }
+	conf, problems := load()
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	n.reloader = newReloader(config, origin{path: path, load: load}, proxy.NewMetrics(), slog.New(slog.NewTextHandler(&n.log, nil)))
-	n.apply = func(c Config) error {
+	n.reloader = newReloader(conf, origin{path: path, load: load}, proxy.NewMetrics(), slog.New(slog.NewTextHandler(&n.log, nil)))
+	n.apply = func(c config.Config) error {
 		if n.refuse == nil {
 			n.applied = append(n.applied, c)
 		}
@@ -39,10 +41,20 @@ func newReloading(t *testing.T, path string) *reloading {
 	return n
 }
 
+// put writes a file that seems to have been written some time ago.
+func put(t *testing.T, path, text string, ago time.Duration) {
+	t.Helper()
+	write(t, path, text)
+	at := time.Now().Add(-ago)
+	if err := os.Chtimes(path, at, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // pass lets n looks go by.
 func (n *reloading) pass(looks int) {
 	for range looks {
-		time.Sleep(lookEvery)
+		time.Sleep(config.LookEvery)
 		n.follow()
 	}
 }
@@ -64,14 +76,14 @@ func TestAChangedFileIsReadOnceItHasStoppedChanging(t *testing.T) {
 			t.Error("a file that was being written was applied")
 		}
 		n.pass(1)
-		if len(n.applied) != 1 || n.applied[0].Cache.TTL != 20*time.Minute || n.config().Cache.TTL != 20*time.Minute {
-			t.Errorf("applied %d times, in use: %s", len(n.applied), n.config().Cache.TTL)
+		if len(n.applied) != 1 || n.applied[0].Cache.TTL != 20*time.Minute || n.conf().Cache.TTL != 20*time.Minute {
+			t.Errorf("applied %d times, in use: %s", len(n.applied), n.conf().Cache.TTL)
 		}
 		put(t, "c", "cache:\n  ttl: 30m\n"+strings.Repeat("#", 2), 2*time.Second) // the same size, and within the same tick as when it was read
 		n.pass(1)
 		n.pass(1)
-		if n.config().Cache.TTL != 30*time.Minute {
-			t.Errorf("in use: %s", n.config().Cache.TTL)
+		if n.conf().Cache.TTL != 30*time.Minute {
+			t.Errorf("in use: %s", n.conf().Cache.TTL)
 		}
 		n.pass(10)
 		if len(n.applied) != 2 || strings.Count(n.log.String(), "configuration reloaded") != 2 {
@@ -98,8 +110,8 @@ func TestABrokenFileIsToldOnceAndLookedAtUntilItIsRight(t *testing.T) {
 		}
 		n.refuse = nil // though the file is the same
 		n.pass(2)
-		if len(n.applied) != 1 || n.config().Cache.TTL != 10*time.Minute {
-			t.Errorf("applied %d times, in use: %s", len(n.applied), n.config().Cache.TTL)
+		if len(n.applied) != 1 || n.conf().Cache.TTL != 10*time.Minute {
+			t.Errorf("applied %d times, in use: %s", len(n.applied), n.conf().Cache.TTL)
 		}
 	})
 }
@@ -115,7 +127,7 @@ func TestWhatWaitsForARestartIsNamedAtEachReloadUntilThen(t *testing.T) {
 			t.Errorf("reload %d: %+v", i+1, reply)
 		}
 	}
-	if c := n.config(); c.Server.MaxConnections != 10 || c.Server.Drain != 7*time.Second {
+	if c := n.conf(); c.Server.MaxConnections != 10 || c.Server.Drain != 7*time.Second {
 		t.Errorf("in use: %d, %s", c.Server.MaxConnections, c.Server.Drain)
 	}
 	write(t, "c", "server:\n  max_connections: 10\n  drain: 7s\n")

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 )
 
@@ -33,15 +34,15 @@ func serveCommand(env environment) *cli.Command {
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
 			dumps := noCoreDumps() // before there is a secret
-			load := func() (Config, []Problem) { return loadConfig(c.String("config"), env.environ) }
-			config, problems := load()
-			log := logging.Start(env.stderr, config.Log.Level, config.Log.Format)
+			load := func() (config.Config, []config.Problem) { return config.Load(c.String("config"), env.environ) }
+			conf, problems := load()
+			log := logging.Start(env.stderr, conf.Log.Level, conf.Log.Format)
 			if dumps != nil {
 				log.Logger.Warn(dumps.Error())
 			}
 			err := report(env, problems, log.Logger)
 			if err == nil {
-				err = serve(config, origin{path: c.String("config"), load: load}, log)
+				err = serve(conf, origin{path: c.String("config"), load: load}, log)
 			}
 			if !log.Close() && err != nil {
 				return errReported // main would wait for standard error for ever
@@ -52,7 +53,7 @@ func serveCommand(env environment) *cli.Command {
 }
 
 // report tells warnings to the log. Errors go to standard error as plain lines: nobody reads JSON at that moment.
-func report(env environment, problems []Problem, log *slog.Logger) error {
+func report(env environment, problems []config.Problem, log *slog.Logger) error {
 	failed := false
 	for _, p := range problems {
 		if !p.Warning {
@@ -69,7 +70,7 @@ func report(env environment, problems []Problem, log *slog.Logger) error {
 	return nil
 }
 
-func serve(config Config, from origin, lines *logging.Log) error {
+func serve(conf config.Config, from origin, lines *logging.Log) error {
 	log := lines.Logger
 	slog.SetDefault(log) // package main owns the process; libraries that speak through the default are heard too
 	stdlog.SetOutput(logging.ForNetHTTP(log, slog.LevelInfo).Writer())
@@ -82,7 +83,7 @@ func serve(config Config, from origin, lines *logging.Log) error {
 	signal.Ignore(syscall.SIGPIPE) // a log whose reader has gone is no reason to stop, as Go would have it for standard error
 	from.hangup = reloads
 	tuneMemory(log)
-	s, err := newSidecar(config, from, log)
+	s, err := newSidecar(conf, from, log)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/tracing"
 	"github.com/igproxy/igproxy/proxy"
@@ -21,7 +22,7 @@ import (
 
 // sidecar is a running igproxy: the proxy on its listener, the admin handlers on theirs, and the cache behind.
 type sidecar struct {
-	config     Config
+	conf       config.Config
 	log        *slog.Logger
 	cache      *cache.Cache
 	proxy      *proxy.Proxy
@@ -38,9 +39,9 @@ type sidecar struct {
 }
 
 // newSidecar builds and opens everything, or nothing: on an error what was opened is closed again.
-func newSidecar(config Config, from origin, log *slog.Logger) (s *sidecar, err error) {
-	s = &sidecar{config: config, log: log, unwatch: func() {}}
-	asked := config // systemd's sockets have addresses of their own
+func newSidecar(conf config.Config, from origin, log *slog.Logger) (s *sidecar, err error) {
+	s = &sidecar{conf: conf, log: log, unwatch: func() {}}
+	asked := conf // systemd's sockets have addresses of their own
 	var undo []func()
 	defer func() {
 		if err != nil {
@@ -52,7 +53,7 @@ func newSidecar(config Config, from origin, log *slog.Logger) (s *sidecar, err e
 	s.metrics = proxy.NewMetrics()
 	b := readBuild()
 	s.metrics.Build(b.version, b.commit, b.goVersion)
-	co, err := cacheOptions(config, s.metrics, log)
+	co, err := cacheOptions(conf, s.metrics, log)
 	if err != nil {
 		return s, err
 	}
@@ -65,25 +66,25 @@ func newSidecar(config Config, from origin, log *slog.Logger) (s *sidecar, err e
 		return s, err
 	}
 	defer closeAll(sockets) // those nobody took
-	secure, err := serverTLS(config, log)
+	secure, err := serverTLS(conf, log)
 	if err != nil {
 		return s, err
 	}
-	appNet, err := open(sockets, "app", "listen", &config.Listen, config.SocketMode(), log)
+	appNet, err := open(sockets, "app", "listen", &conf.Listen, conf.SocketMode(), log)
 	if err != nil {
 		return s, err
 	}
 	undo = append(undo, func() { _ = appNet.Close() })
-	if err := refuseStrangers(appNet, config); err != nil {
+	if err := refuseStrangers(appNet, conf); err != nil {
 		return s, err
 	}
-	adminNet, err := open(sockets, "admin", "admin.listen", &config.Admin.Listen, adminSocketMode, log)
+	adminNet, err := open(sockets, "admin", "admin.listen", &conf.Admin.Listen, adminSocketMode, log)
 	if err != nil {
 		return s, err
 	}
 	undo = append(undo, func() { _ = adminNet.Close() })
-	s.config, s.appNet, s.adminNet = config, appNet, adminNet
-	po, err := s.proxyOptions(config)
+	s.conf, s.appNet, s.adminNet = conf, appNet, adminNet
+	po, err := s.proxyOptions(conf)
 	if err != nil {
 		return s, err
 	}
@@ -92,26 +93,26 @@ func newSidecar(config Config, from origin, log *slog.Logger) (s *sidecar, err e
 	if s.proxy, err = proxy.New(po); err != nil {
 		return s, err
 	}
-	s.serve(config, secure)
+	s.serve(conf, secure)
 	s.reloads = newReloader(asked, from, s.metrics, log)
-	s.reloads.apply = func(config Config) error {
+	s.reloads.apply = func(conf config.Config) error {
 		notifyReloading(log)
 		defer s.ready()
-		return s.apply(config)
+		return s.apply(conf)
 	}
-	s.serveOperator(config)
-	s.describe(config)
+	s.serveOperator(conf)
+	s.describe(conf)
 	return s, nil
 }
 
 // serve builds the two servers.
-func (s *sidecar) serve(config Config, secure *tls.Config) {
+func (s *sidecar) serve(conf config.Config, secure *tls.Config) {
 	o := listener.Options{
-		ReadHeaderTimeout: config.Server.ReadHeaderTimeout,
-		ReadTimeout:       config.Server.ReadTimeout,
-		WriteTimeout:      config.Server.WriteTimeout,
-		IdleTimeout:       config.Server.IdleTimeout,
-		MaxHeaderBytes:    config.Server.MaxHeaderBytes,
+		ReadHeaderTimeout: conf.Server.ReadHeaderTimeout,
+		ReadTimeout:       conf.Server.ReadTimeout,
+		WriteTimeout:      conf.Server.WriteTimeout,
+		IdleTimeout:       conf.Server.IdleTimeout,
+		MaxHeaderBytes:    conf.Server.MaxHeaderBytes,
 		Logger:            s.log,
 	}
 	admin := o
@@ -120,14 +121,14 @@ func (s *sidecar) serve(config Config, secure *tls.Config) {
 	admin.OnShutdown = func() { s.unwatch() } // a drain would wait for the page's stream, which nothing ends
 	s.admin = listener.New(admin)
 
-	o.Listener, o.Handler, o.MaxConnections = s.appNet, s.proxy, config.Server.MaxConnections
-	o.UIDs, o.PeerRefused = config.Auth.UIDs, s.metrics.PeerRefused
+	o.Listener, o.Handler, o.MaxConnections = s.appNet, s.proxy, conf.Server.MaxConnections
+	o.UIDs, o.PeerRefused = conf.Auth.UIDs, s.metrics.PeerRefused
 	o.Relieve, o.Passing = s.proxy.EndIdle, proxy.InPassing
 	if s.secure.Store(secure); secure != nil {
 		o.TLS = s.currentTLS()
 	}
-	if config.Server.FastLane && secure == nil {
-		lane := s.proxy.NewLane(proxy.LaneOptions{IdleTimeout: config.Server.IdleTimeout, WriteTimeout: config.Server.WriteTimeout})
+	if conf.Server.FastLane && secure == nil {
+		lane := s.proxy.NewLane(proxy.LaneOptions{IdleTimeout: conf.Server.IdleTimeout, WriteTimeout: conf.Server.WriteTimeout})
 		o.Wrap, o.Parked = func(c net.Conn) net.Conn { return lane.Conn(c) }, lane
 		o.ConnState = func(c net.Conn, state http.ConnState) {
 			if l, ok := c.(*proxy.LaneConn); ok {
@@ -154,8 +155,8 @@ func (s *sidecar) run(signals <-chan os.Signal) error {
 		s.end()
 		return fmt.Errorf("serving failed: %w", err)
 	case sig := <-signals:
-		stopReloads()                             // what drains is not built anew
-		within := s.reloads.config().Server.Drain // a reload may have changed it
+		stopReloads()                           // what drains is not built anew
+		within := s.reloads.conf().Server.Drain // a reload may have changed it
 		s.log.Info("draining", "signal", sig.String(), "at_most", within.String())
 		return s.drain(signals, within)
 	}
@@ -172,15 +173,15 @@ func (s *sidecar) learn() {
 
 func (s *sidecar) started() {
 	b := readBuild()
-	s.log.Info("listening", "url", s.app.URL(), "admin", s.admin.URL(), "upstream", s.config.Upstream.URL,
-		"open_to", s.config.OpenTo(), "cache", s.config.CacheTiers(), "version", b.version, "go", b.goVersion)
+	s.log.Info("listening", "url", s.app.URL(), "admin", s.admin.URL(), "upstream", s.conf.Upstream.URL,
+		"open_to", s.conf.OpenTo(), "cache", s.conf.CacheTiers(), "version", b.version, "go", b.goVersion)
 	s.ready()
 }
 
 // describe tells the page what runs.
-func (s *sidecar) describe(config Config) {
+func (s *sidecar) describe(conf config.Config) {
 	b := readBuild()
-	s.proxy.Describe(proxy.About{Version: b.version, Commit: b.commit, Go: b.goVersion, RedisMode: config.Redis.Mode, Configuration: effective(config)})
+	s.proxy.Describe(proxy.About{Version: b.version, Commit: b.commit, Go: b.goVersion, RedisMode: conf.Redis.Mode, Configuration: config.Effective(conf)})
 }
 
 // ready tells systemd.

@@ -45,7 +45,7 @@ func inherited() (sockets map[string]net.Listener, err error) {
 	for _, f := range files {
 		switch _, twice := sockets[f.Name()]; {
 		case !slices.Contains(socketNames, f.Name()):
-			return sockets, fmt.Errorf("a socket from systemd is named %s; write FileDescriptorName=app or FileDescriptorName=admin into its socket unit", printable(f.Name()))
+			return sockets, fmt.Errorf("a socket from systemd is named %q; write FileDescriptorName=app or FileDescriptorName=admin into its socket unit", f.Name())
 		case twice:
 			return sockets, fmt.Errorf("two sockets from systemd are named %s; keep one ListenStream= in its socket unit", f.Name())
 		}
@@ -142,7 +142,7 @@ func watchdog(log *slog.Logger, alive func(context.Context) error) (stop func())
 // that. A drain, which closes the listener, has its own bound.
 func (s *sidecar) alive(ctx context.Context) error {
 	app, admin := s.app.Addr(), s.admin.Addr()
-	if uids := s.config.Auth.UIDs; len(uids) > 0 && !slices.Contains(uids, strconv.Itoa(os.Getuid())) {
+	if uids := s.conf.Auth.UIDs; len(uids) > 0 && !slices.Contains(uids, strconv.Itoa(os.Getuid())) {
 		app = admin
 	}
 	err := answers(ctx, app)

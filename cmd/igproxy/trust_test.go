@@ -17,6 +17,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
 // pemPair is a certificate that is its own authority, and its key.
@@ -76,13 +78,13 @@ func shake(t *testing.T, server *tls.Config, client *tls.Config) (name, protocol
 
 func tlsConfig(t *testing.T, ca string, log io.Writer) *tls.Config {
 	t.Helper()
-	c := defaults()
+	c := config.Default()
 	c.TLS.CertFile, c.TLS.KeyFile, c.Auth.ClientCA = "tls.crt", "tls.key", ca
-	config, err := serverTLS(c, slog.New(slog.NewTextHandler(log, nil)))
+	conf, err := serverTLS(c, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return config
+	return conf
 }
 
 func TestACertificateIsReadAgainAndABrokenOneIsNotTaken(t *testing.T) {
@@ -92,26 +94,26 @@ func TestACertificateIsReadAgainAndABrokenOneIsNotTaken(t *testing.T) {
 		write(t, "tls.crt", one.cert)
 		write(t, "tls.key", one.key)
 		var log bytes.Buffer
-		config := tlsConfig(t, "", &log)
+		conf := tlsConfig(t, "", &log)
 		shows := func(want string) {
 			t.Helper()
-			if got, _, err := shake(t, config, &tls.Config{InsecureSkipVerify: true}); err != nil || got != want {
+			if got, _, err := shake(t, conf, &tls.Config{InsecureSkipVerify: true}); err != nil || got != want {
 				t.Errorf("got the certificate of %q, %v; want %s", got, err, want)
 			}
 		}
 		shows("one")
 		write(t, "tls.crt", two.cert) // and its key is still to come
-		time.Sleep(lookEvery)
+		time.Sleep(config.LookEvery)
 		shows("one")
 		write(t, "tls.key", two.key)
-		time.Sleep(lookEvery)
+		time.Sleep(config.LookEvery)
 		shows("two")
 		if strings.Contains(log.String(), "level=WARN") {
 			t.Errorf("a change in two steps was told as a fault: %s", log.String())
 		}
 		write(t, "tls.key", "-----BEGIN NONSENSE-----")
 		for range 3 {
-			time.Sleep(lookEvery)
+			time.Sleep(config.LookEvery)
 			shows("two")
 		}
 		if got := strings.Count(log.String(), "level=WARN"); got != 1 || strings.Contains(log.String(), "NONSENSE") {
@@ -121,16 +123,20 @@ func TestACertificateIsReadAgainAndABrokenOneIsNotTaken(t *testing.T) {
 }
 
 func TestTLSIsModernAndOffersHTTP2(t *testing.T) {
-	configFiles(t)
+	t.Chdir(t.TempDir())
+	pair := newPair(t, "igproxy")
+	write(t, "tls.crt", pair.cert)
+	write(t, "tls.key", pair.key)
+	write(t, "ca.pem", pair.cert)
 	for _, ca := range []string{"", "ca.pem"} {
-		config := tlsConfig(t, ca, io.Discard)
-		if _, _, err := shake(t, config, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil {
+		conf := tlsConfig(t, ca, io.Discard)
+		if _, _, err := shake(t, conf, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil {
 			t.Error("TLS 1.1 was taken")
 		}
 	}
-	config := tlsConfig(t, "", io.Discard)
+	conf := tlsConfig(t, "", io.Discard)
 	for offer, want := range map[string]string{"h2": "h2", "http/1.1": "http/1.1"} {
-		if _, got, err := shake(t, config, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{offer}}); err != nil || got != want {
+		if _, got, err := shake(t, conf, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{offer}}); err != nil || got != want {
 			t.Errorf("offered %s: got %q, %v", offer, got, err)
 		}
 	}
@@ -143,7 +149,7 @@ func TestClientCertificatesAreThoseOfTheAuthoritiesOfNow(t *testing.T) {
 		write(t, "tls.crt", server.cert)
 		write(t, "tls.key", server.key)
 		write(t, "clients.pem", ours.cert)
-		config := tlsConfig(t, "clients.pem", io.Discard)
+		conf := tlsConfig(t, "clients.pem", io.Discard)
 		sessions := tls.NewLRUClientSessionCache(4)
 		ask := func(p *pemPair) error {
 			client := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", ClientSessionCache: sessions}
@@ -151,14 +157,14 @@ func TestClientCertificatesAreThoseOfTheAuthoritiesOfNow(t *testing.T) {
 				own := p.certificate(t)
 				client.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil }
 			}
-			_, _, err := shake(t, config, client)
+			_, _, err := shake(t, conf, client)
 			return err
 		}
 		if right, wrong, none := ask(&ours), ask(&theirs), ask(nil); right != nil || wrong == nil || none == nil {
 			t.Errorf("got %v, %v and %v; want only the first to be let in", right, wrong, none)
 		}
 		write(t, "clients.pem", theirs.cert)
-		time.Sleep(lookEvery)
+		time.Sleep(config.LookEvery)
 		if before, now := ask(&ours), ask(&theirs); before == nil || now != nil {
 			t.Errorf("after the change: got %v and %v; want only the second to be let in", before, now)
 		}
@@ -172,7 +178,7 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Chdir(t.TempDir())
 		write(t, "token", "the-first-token-0123\n")
-		c := defaults()
+		c := config.Default()
 		if f, err := bearerOf(c, nil); f != nil || err != nil {
 			t.Error("a token is asked for, and none was set")
 		}
@@ -185,16 +191,16 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 		first := digest()
 		write(t, "token", "short")
 		for range 3 {
-			time.Sleep(lookEvery)
+			time.Sleep(config.LookEvery)
 			if digest() != first {
 				t.Error("a token too short was taken")
 			}
 		}
 		write(t, "token", "the-second-token-0123")
-		time.Sleep(lookEvery)
+		time.Sleep(config.LookEvery)
 		second := digest()
 		write(t, "token", "the-second-token-0123\n") // an editor's newline is none of it
-		time.Sleep(lookEvery)
+		time.Sleep(config.LookEvery)
 		if second == first || digest() != second {
 			t.Error("the second token was not taken, or its newline was")
 		}
@@ -212,20 +218,20 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 func TestTheAddressReallyListenedOnIsLookedAt(t *testing.T) {
 	l := loopback(t)
 	beyond := &addressed{l, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80}}
-	c := defaults()
+	c := config.Default()
 	if err := refuseStrangers(l, c); err != nil {
 		t.Errorf("loopback: %v", err)
 	}
 	if err := refuseStrangers(&addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}, c); err != nil {
 		t.Errorf("a socket: %v", err)
 	}
-	want := "listen: 10.0.0.1:80 is reachable by other machines, and nothing asks them who they are" + choices
+	want := "listen: 10.0.0.1:80 is reachable by other machines, and nothing asks them who they are; " + config.TrustChoices
 	if err := refuseStrangers(beyond, c); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
-	for name, choose := range map[string]func(*Config){"none": func(c *Config) { c.Auth.None = true }, "token": func(c *Config) { c.Auth.BearerFile = "t" },
-		"certificate": func(c *Config) { c.Auth.ClientCA = "c" }} {
-		c := defaults()
+	for name, choose := range map[string]func(*config.Config){"none": func(c *config.Config) { c.Auth.None = true }, "token": func(c *config.Config) { c.Auth.BearerFile = "t" },
+		"certificate": func(c *config.Config) { c.Auth.ClientCA = "c" }} {
+		c := config.Default()
 		choose(&c)
 		if err := refuseStrangers(beyond, c); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -9,11 +9,12 @@ import (
 
 	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/proxy"
 )
 
 // cacheOptions turns configuration into the cache's Options.
-func cacheOptions(c Config, observer cache.Observer, log *slog.Logger) (cache.Options, error) {
+func cacheOptions(c config.Config, observer cache.Observer, log *slog.Logger) (cache.Options, error) {
 	o := cache.Options{MaxEntries: c.Cache.MaxEntries, Observer: observer, Logger: log}
 	if c.Redis.Mode == "" {
 		return o, nil
@@ -29,10 +30,10 @@ func cacheOptions(c Config, observer cache.Observer, log *slog.Logger) (cache.Op
 	o.Redis.Password = passwordIn(c.Redis.PasswordFile)
 	o.Redis.SentinelPassword = passwordIn(c.Redis.SentinelPasswordFile)
 	if cert, key := c.Redis.CertFile, c.Redis.KeyFile; cert != "" {
-		o.Redis.Certificate = func() (*tls.Certificate, error) { return readKeyPair(cert, key) }
+		o.Redis.Certificate = func() (*tls.Certificate, error) { return config.ReadKeyPair(cert, key) }
 	}
 	if c.Redis.CAFile != "" {
-		pool, err := readCertPool(c.Redis.CAFile)
+		pool, err := config.ReadCertPool(c.Redis.CAFile)
 		if err != nil {
 			return o, fmt.Errorf("redis.ca_file: %w", err)
 		}
@@ -47,13 +48,13 @@ func passwordIn(path string) func() (string, error) {
 		return nil
 	}
 	return func() (string, error) {
-		secret, err := readSecretFile(path)
+		secret, err := config.ReadSecret(path)
 		return secret.Reveal(), err
 	}
 }
 
 // proxyOptions turns configuration into the proxy's Options; the cache, the metrics and the logger are the caller's.
-func proxyOptions(c Config) (proxy.Options, error) {
+func proxyOptions(c config.Config) (proxy.Options, error) {
 	base, err := url.Parse(c.Upstream.URL)
 	login, errLogin := url.Parse(c.Upstream.LoginURL)
 	threads, errThreads := url.Parse(c.Threads.URL)
@@ -91,7 +92,7 @@ func proxyOptions(c Config) (proxy.Options, error) {
 		}
 	}
 	if c.Upstream.CAFile != "" {
-		if o.UpstreamCAs, err = readCertPool(c.Upstream.CAFile); err != nil {
+		if o.UpstreamCAs, err = config.ReadCertPool(c.Upstream.CAFile); err != nil {
 			return o, fmt.Errorf("upstream.ca_file: %w", err)
 		}
 	}
@@ -99,7 +100,7 @@ func proxyOptions(c Config) (proxy.Options, error) {
 }
 
 // appsOf are the proxy's apps.
-func appsOf(c Config) (apps []proxy.App) {
+func appsOf(c config.Config) (apps []proxy.App) {
 	for _, a := range c.Apps {
 		apps = append(apps, proxy.App{Label: a.Name, Service: proxy.Service(a.Service), ID: a.AppID, Secret: a.ClientSecret, Previous: a.PreviousSecret, Key: c.Cache.Key,
 			RedirectURIs: a.RedirectURIs, Hosts: a.Hosts})
