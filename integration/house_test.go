@@ -18,8 +18,9 @@ const module = "github.com/igproxy/igproxy/"
 
 // mayImport is what each package of ours may use of ours, in code that ships.
 var mayImport = map[string][]string{
-	"cmd/igproxy": {"proxy", "proxy/proxytest", "cache", "breaker", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/logging", "cmd/igproxy/internal/tracing"},
-
+	"cmd/igproxy": {"proxy", "proxy/proxytest", "cache", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/logging",
+		"cmd/igproxy/internal/sidecar", "cmd/igproxy/internal/tracing"},
+	"cmd/igproxy/internal/sidecar":  {"proxy", "cache", "breaker", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/tracing"},
 	"cmd/igproxy/internal/config":   {"proxy"},
 	"cmd/igproxy/internal/listener": {"cmd/igproxy/internal/logging"},
 	"cmd/igproxy/internal/logging":  {},
@@ -44,8 +45,8 @@ var homes = map[string][]string{
 	"go.opentelemetry.io/":                {"proxy/trace.go", "proxy/trace_steps.go", "cmd/igproxy/internal/tracing/*.go"},
 	"go.yaml.in/yaml/":                    {"cmd/igproxy/internal/config/config.go"},
 	"github.com/urfave/cli/":              {"cmd/igproxy/*.go"},
-	"github.com/coreos/go-systemd/":       {"cmd/igproxy/systemd.go"},
-	"github.com/KimMachineGun/":           {"cmd/igproxy/memory.go"},
+	"github.com/coreos/go-systemd/":       {"cmd/igproxy/internal/sidecar/systemd.go"},
+	"github.com/KimMachineGun/":           {"cmd/igproxy/internal/sidecar/memory.go"},
 }
 
 // neverIn are packages a room must not know.

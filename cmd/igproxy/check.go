@@ -3,15 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/igproxy/igproxy/cache"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/tracing"
-	"github.com/igproxy/igproxy/proxy"
 )
 
 func checkCommand(env environment) *cli.Command {
@@ -101,9 +98,9 @@ func checkOnline(ctx context.Context, conf config.Config, r *results) error {
 		r.ok(part)
 	}
 	if conf.Redis.Mode != "" {
-		say("redis", checkRedis(ctx, conf))
+		say("redis", sidecar.CheckRedis(ctx, conf))
 	}
-	proofs, err := checkUpstream(ctx, conf)
+	proofs, err := sidecar.CheckUpstream(ctx, conf, readBuild().Version)
 	if err != nil {
 		say("upstream "+conf.Upstream.URL, err)
 	}
@@ -115,31 +112,4 @@ func checkOnline(ctx context.Context, conf config.Config, r *results) error {
 		return errReported
 	}
 	return nil
-}
-
-func checkRedis(ctx context.Context, conf config.Config) error {
-	o, err := cacheOptions(conf, nil, nil)
-	if err != nil {
-		return err
-	}
-	o.Redis.Timeout = max(o.Redis.Timeout, 2*time.Second) // a person waits here, not a request
-	cache.RouteLogs(slog.New(slog.DiscardHandler))        // what there is to say is said below
-	c, err := cache.New(o)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close(ctx) }()
-	keys, err := cache.NewKeys(cache.KeysOptions{Secret: []byte("check"), Scope: "check"})
-	if err != nil {
-		return err
-	}
-	return c.Check(ctx, keys.Derive("a token that is none"))
-}
-
-func checkUpstream(ctx context.Context, conf config.Config) ([]proxy.Proof, error) {
-	o, err := proxyOptions(conf)
-	if err != nil {
-		return nil, err
-	}
-	return proxy.Probe(ctx, o)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
 	"github.com/igproxy/igproxy/proxy"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
@@ -55,13 +56,13 @@ func demo(env environment, once bool, signals <-chan os.Signal) error {
 	conf.Upstream.URL, conf.Upstream.LoginURL = upstream.URL, upstream.URL
 	conf.AppID, conf.RedirectURIs = demoAppID, []string{demoCallback}
 	conf.Breaker.Open = demoOpen
-	s, err := newSidecar(conf, origin{}, slog.New(slog.DiscardHandler))
+	s, err := sidecar.New(sidecar.Options{Config: conf, Logger: slog.New(slog.DiscardHandler), Build: readBuild()})
 	if err != nil {
 		return err
 	}
 	stop, ended := make(chan os.Signal, 2), make(chan error, 1)
-	go func() { ended <- s.run(stop) }() // ends by the signal below, which is always sent
-	d := &play{stage: newStage(env), instagram: instagram, upstream: upstream.URL, sidecar: s.app.URL(), admin: s.admin.URL()}
+	go func() { ended <- s.Run(stop) }() // ends by the signal below, which is always sent
+	d := &play{stage: newStage(env), instagram: instagram, upstream: upstream.URL, sidecar: s.URL(), admin: s.AdminURL()}
 	failed := d.perform(signals)
 	if failed == 0 && !d.interrupted {
 		d.stage.title("All scenes went as told.", "")

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
 )
 
 func reloadCommand(env environment) *cli.Command {
@@ -26,7 +28,7 @@ func reloadCommand(env environment) *cli.Command {
 			}
 			ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
 			defer cancel()
-			var reply reloadReply
+			var reply sidecar.ReloadReply
 			if _, err := askAdmin(ctx, address, http.MethodPost, "/reload", "", &reply); err != nil {
 				return err
 			}
@@ -36,14 +38,14 @@ func reloadCommand(env environment) *cli.Command {
 				}
 				return errReported
 			}
-			fmt.Fprintln(env.stdout, "reloaded: "+reply.words())
+			fmt.Fprintln(env.stdout, "reloaded: "+words(reply))
 			return nil
 		},
 	}
 }
 
 // words say what has changed, and what waits.
-func (r reloadReply) words() string {
+func words(r sidecar.ReloadReply) string {
 	words := "nothing has changed"
 	if len(r.Changed) > 0 {
 		words = strings.Join(r.Changed, ", ")

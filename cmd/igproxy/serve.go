@@ -13,6 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cache"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
 )
 
 // configFlag is shared by every command that reads the configuration.
@@ -33,7 +34,7 @@ func serveCommand(env environment) *cli.Command {
 			"SIGHUP reads the configuration again; a changed file is found without it.",
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
-			dumps := noCoreDumps() // before there is a secret
+			dumps := sidecar.NoCoreDumps() // before there is a secret
 			load := func() (config.Config, []config.Problem) { return config.Load(c.String("config"), env.environ) }
 			conf, problems := load()
 			log := logging.Start(env.stderr, conf.Log.Level, conf.Log.Format)
@@ -42,7 +43,7 @@ func serveCommand(env environment) *cli.Command {
 			}
 			err := report(env, problems, log.Logger)
 			if err == nil {
-				err = serve(conf, origin{path: c.String("config"), load: load}, log)
+				err = serve(sidecar.Options{Config: conf, Path: c.String("config"), Load: load, Build: readBuild()}, log)
 			}
 			if !log.Close() && err != nil {
 				return errReported // main would wait for standard error for ever
@@ -70,7 +71,7 @@ func report(env environment, problems []config.Problem, log *slog.Logger) error 
 	return nil
 }
 
-func serve(conf config.Config, from origin, lines *logging.Log) error {
+func serve(o sidecar.Options, lines *logging.Log) error {
 	log := lines.Logger
 	slog.SetDefault(log) // package main owns the process; libraries that speak through the default are heard too
 	stdlog.SetOutput(logging.ForNetHTTP(log, slog.LevelInfo).Writer())
@@ -81,13 +82,11 @@ func serve(conf config.Config, from origin, lines *logging.Log) error {
 	signal.Notify(reloads, syscall.SIGHUP)
 	defer signal.Stop(reloads)
 	signal.Ignore(syscall.SIGPIPE) // a log whose reader has gone is no reason to stop, as Go would have it for standard error
-	from.hangup = reloads
-	tuneMemory(log)
-	s, err := newSidecar(conf, from, log)
+	sidecar.TuneMemory(log)
+	o.Reloads, o.Logger, o.SetLevel, o.LinesDropped = reloads, log, lines.SetLevel, lines.Dropped
+	s, err := sidecar.New(o)
 	if err != nil {
 		return err
 	}
-	s.setLevel = lines.SetLevel
-	s.metrics.LogLinesDropped(lines.Dropped)
-	return s.run(signals)
+	return s.Run(signals)
 }

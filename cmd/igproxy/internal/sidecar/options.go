@@ -1,4 +1,4 @@
-package main
+package sidecar
 
 import (
 	"crypto/tls"
@@ -54,7 +54,7 @@ func passwordIn(path string) func() (string, error) {
 }
 
 // proxyOptions turns configuration into the proxy's Options; the cache, the metrics and the logger are the caller's.
-func proxyOptions(c config.Config) (proxy.Options, error) {
+func proxyOptions(c config.Config, version string) (proxy.Options, error) {
 	base, err := url.Parse(c.Upstream.URL)
 	login, errLogin := url.Parse(c.Upstream.LoginURL)
 	threads, errThreads := url.Parse(c.Threads.URL)
@@ -76,7 +76,7 @@ func proxyOptions(c config.Config) (proxy.Options, error) {
 		NegativeTTL:      c.Cache.NegativeTTL,
 		Hosts:            c.AllowedHosts,
 		HitLines:         c.Log.Hits,
-		Version:          readBuild().version,
+		Version:          version,
 		Breaker: breaker.Options{
 			Failures: c.Breaker.Failures, Ratio: c.Breaker.Ratio, MinRequests: c.Breaker.MinRequests,
 			Interval: c.Breaker.Interval, Open: c.Breaker.Open, Probes: c.Breaker.Probes,

@@ -1,4 +1,4 @@
-package main
+package sidecar
 
 import (
 	"log/slog"
@@ -13,9 +13,9 @@ import (
 // Go's default of 100 some hundred exchanges fill it, and collections take a tenth of a hit in Redis.
 const gcPercent = 200
 
-// tuneMemory sets the garbage collector's pace, and limits the heap to nine tenths of the container's
+// TuneMemory sets the garbage collector's pace, and limits the heap to nine tenths of the container's
 // memory; the rest is for what Go does not manage, sockets above all. GOGC and GOMEMLIMIT win.
-func tuneMemory(log *slog.Logger) {
+func TuneMemory(log *slog.Logger) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}

@@ -1,4 +1,4 @@
-package main
+package sidecar
 
 import (
 	"crypto/tls"
@@ -9,8 +9,8 @@ import (
 )
 
 // proxyOptions are the proxy's, with what the sidecar has for it.
-func (s *sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
-	o, err := proxyOptions(conf)
+func (s *Sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
+	o, err := proxyOptions(conf, s.build.Version)
 	if err != nil {
 		return o, err
 	}
@@ -23,7 +23,7 @@ func (s *sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
 
 // apply makes a configuration take effect that the listeners, the servers and Redis's client need no change for. Everything that can fail
 // is built first, and then all of it is swapped.
-func (s *sidecar) apply(conf config.Config) error {
+func (s *Sidecar) apply(conf config.Config) error {
 	o, err := s.proxyOptions(conf)
 	if err != nil {
 		return err
@@ -42,14 +42,12 @@ func (s *sidecar) apply(conf config.Config) error {
 	s.serveOperator(conf)
 	s.describe(conf)
 	s.cache.Resize(conf.Cache.MaxEntries)
-	if s.setLevel != nil {
-		s.setLevel(conf.Log.Level)
-	}
+	s.setLevel(conf.Log.Level)
 	return nil
 }
 
 // currentTLS returns how the app's listener speaks TLS: each handshake finds what the last reload left.
-func (s *sidecar) currentTLS() *tls.Config {
+func (s *Sidecar) currentTLS() *tls.Config {
 	first := s.secure.Load()
 	return &tls.Config{
 		MinVersion: first.MinVersion,
@@ -65,7 +63,7 @@ func (s *sidecar) currentTLS() *tls.Config {
 }
 
 // serveOperator builds the admin handlers.
-func (s *sidecar) serveOperator(conf config.Config) {
+func (s *Sidecar) serveOperator(conf config.Config) {
 	var operations []proxy.Operation
 	if s.reloads.load != nil {
 		operations = append(operations, proxy.Operation{Name: "reload", Run: func(*http.Request) (any, bool) {

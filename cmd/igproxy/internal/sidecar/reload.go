@@ -1,4 +1,4 @@
-package main
+package sidecar
 
 import (
 	"log/slog"
@@ -40,8 +40,8 @@ type origin struct {
 	hangup <-chan os.Signal                         // SIGHUP
 }
 
-// reloadReply is what POST /reload answers. Keys are named, never their values.
-type reloadReply struct {
+// ReloadReply is what POST /reload answers. Keys are named, never their values.
+type ReloadReply struct {
 	Reloaded     bool     `json:"reloaded"`
 	Changed      []string `json:"changed"`
 	NeedsRestart []string `json:"needs_restart"`
@@ -107,14 +107,14 @@ func (r *reloader) follow() {
 }
 
 // reload reads and applies everything now.
-func (r *reloader) reload() reloadReply {
+func (r *reloader) reload() ReloadReply {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.turn(true)
 }
 
 // turn is one reload. Unless it was asked for, it does nothing when what it reads is what was read before.
-func (r *reloader) turn(asked bool) reloadReply {
+func (r *reloader) turn(asked bool) ReloadReply {
 	seen := r.look()
 	read := config.Snap(r.load())
 	again := read.Same(r.read)
@@ -124,7 +124,7 @@ func (r *reloader) turn(asked bool) reloadReply {
 	}
 	switch {
 	case again && !asked && !r.failing:
-		return reloadReply{}
+		return ReloadReply{}
 	case len(read.Failures()) > 0:
 		return r.refuse(asked, read)
 	}
@@ -134,7 +134,7 @@ func (r *reloader) turn(asked bool) reloadReply {
 	}
 	r.running, r.failing, r.told = next, false, nil
 	r.metrics.Reloaded(true)
-	reply := reloadReply{Reloaded: true, Problems: []string{}, NeedsRestart: append([]string{}, needsRestart...), Changed: append([]string{}, changed...)}
+	reply := ReloadReply{Reloaded: true, Problems: []string{}, NeedsRestart: append([]string{}, needsRestart...), Changed: append([]string{}, changed...)}
 	for _, p := range read.Problems {
 		r.log.Warn("configuration", "where", p.Where, "key", p.Key, "what", p.What, "next_step", p.Fix)
 	}
@@ -146,7 +146,7 @@ func (r *reloader) turn(asked bool) reloadReply {
 }
 
 // refuse says what is wrong, each with its line, and leaves everything as it was. What is tried again by itself is told once.
-func (r *reloader) refuse(asked bool, read config.Snapshot) reloadReply {
+func (r *reloader) refuse(asked bool, read config.Snapshot) ReloadReply {
 	told := read.Failures()
 	known := slices.Equal(told, r.told)
 	r.failing, r.told = true, told
@@ -159,5 +159,5 @@ func (r *reloader) refuse(asked bool, read config.Snapshot) reloadReply {
 		}
 		r.log.Error("the configuration was not reloaded; the one of before goes on", "problems", len(told))
 	}
-	return reloadReply{Changed: []string{}, NeedsRestart: []string{}, Problems: told}
+	return ReloadReply{Changed: []string{}, NeedsRestart: []string{}, Problems: told}
 }

@@ -1,4 +1,4 @@
-package main
+package sidecar
 
 import (
 	"context"
@@ -140,7 +140,7 @@ func watchdog(log *slog.Logger, alive func(context.Context) error) (stop func())
 // alive is what the watchdog asks: does the app's listener answer? In its place the admin listener is asked where auth.uids would count and
 // log us as a stranger, and where the app's socket is one of systemd's that this service may not enter or see: a restart would not change
 // that. A drain, which closes the listener, has its own bound.
-func (s *sidecar) alive(ctx context.Context) error {
+func (s *Sidecar) alive(ctx context.Context) error {
 	app, admin := s.app.Addr(), s.admin.Addr()
 	if uids := s.conf.Auth.UIDs; len(uids) > 0 && !slices.Contains(uids, strconv.Itoa(os.Getuid())) {
 		app = admin

@@ -1,4 +1,4 @@
-package main
+package sidecar
 
 import (
 	"context"
@@ -20,28 +20,55 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// sidecar is a running igproxy: the proxy on its listener, the admin handlers on theirs, and the cache behind.
-type sidecar struct {
+// Options configure New.
+type Options struct {
+	// Config is what runs at first; it has passed config.Load.
+	Config config.Config
+	// Path is the configuration's file, which is watched for changes; empty: there is none.
+	Path string
+	// Load reads the configuration again; nil: it is never reloaded.
+	Load func() (config.Config, []config.Problem)
+	// Reloads asks for a reload; nil: nothing does.
+	Reloads <-chan os.Signal
+	// Logger receives every log line.
+	Logger *slog.Logger
+	// SetLevel changes the level of Logger; nil: it stays.
+	SetLevel func(level string)
+	// LinesDropped counts the lines that Logger lost; nil: it loses none.
+	LinesDropped func() int
+	// Build says which igproxy this is.
+	Build Build
+}
+
+// Build is what the Go toolchain wrote into the binary.
+type Build struct{ Version, Commit, Go string }
+
+// Sidecar is one running igproxy: the proxy on its listener, the admin handlers on theirs, and the cache.
+type Sidecar struct {
 	conf       config.Config
 	log        *slog.Logger
+	build      Build
 	cache      *cache.Cache
 	proxy      *proxy.Proxy
 	metrics    *proxy.Metrics
 	endTracing func(context.Context)
-	app, admin *listener.Server
 	appNet     net.Listener
 	adminNet   net.Listener
-	setLevel   func(string) // of log; nil: it stays as it is
+	app, admin *listener.Server
+	setLevel   func(string)
 	secure     atomic.Pointer[tls.Config]
 	operator   atomic.Pointer[http.Handler] // the admin handlers
 	reloads    *reloader
 	unwatch    func() // ends the admin page's history and streams
 }
 
-// newSidecar builds and opens everything, or nothing: on an error what was opened is closed again.
-func newSidecar(conf config.Config, from origin, log *slog.Logger) (s *sidecar, err error) {
-	s = &sidecar{conf: conf, log: log, unwatch: func() {}}
-	asked := conf // systemd's sockets have addresses of their own
+// New builds and opens everything, or nothing: on an error what was opened is closed again.
+func New(o Options) (s *Sidecar, err error) {
+	conf, log := o.Config, o.Logger
+	s = &Sidecar{conf: conf, log: log, build: o.Build, setLevel: o.SetLevel, unwatch: func() {}}
+	if s.setLevel == nil {
+		s.setLevel = func(string) {}
+	}
 	var undo []func()
 	defer func() {
 		if err != nil {
@@ -51,8 +78,10 @@ func newSidecar(conf config.Config, from origin, log *slog.Logger) (s *sidecar, 
 		}
 	}()
 	s.metrics = proxy.NewMetrics()
-	b := readBuild()
-	s.metrics.Build(b.version, b.commit, b.goVersion)
+	s.metrics.Build(o.Build.Version, o.Build.Commit, o.Build.Go)
+	if o.LinesDropped != nil {
+		s.metrics.LogLinesDropped(o.LinesDropped)
+	}
 	co, err := cacheOptions(conf, s.metrics, log)
 	if err != nil {
 		return s, err
@@ -88,13 +117,13 @@ func newSidecar(conf config.Config, from origin, log *slog.Logger) (s *sidecar, 
 	if err != nil {
 		return s, err
 	}
-	po.Tracer, s.endTracing = tracing.Start(tracing.Options{Version: b.version, Logger: log})
+	po.Tracer, s.endTracing = tracing.Start(tracing.Options{Version: o.Build.Version, Logger: log})
 	undo = append(undo, func() { s.endTracing(context.Background()) })
 	if s.proxy, err = proxy.New(po); err != nil {
 		return s, err
 	}
 	s.serve(conf, secure)
-	s.reloads = newReloader(asked, from, s.metrics, log)
+	s.reloads = newReloader(o.Config, origin{path: o.Path, load: o.Load, hangup: o.Reloads}, s.metrics, log) // systemd's sockets have addresses of their own
 	s.reloads.apply = func(conf config.Config) error {
 		notifyReloading(log)
 		defer s.ready()
@@ -106,7 +135,7 @@ func newSidecar(conf config.Config, from origin, log *slog.Logger) (s *sidecar, 
 }
 
 // serve builds the two servers.
-func (s *sidecar) serve(conf config.Config, secure *tls.Config) {
+func (s *Sidecar) serve(conf config.Config, secure *tls.Config) {
 	o := listener.Options{
 		ReadHeaderTimeout: conf.Server.ReadHeaderTimeout,
 		ReadTimeout:       conf.Server.ReadTimeout,
@@ -139,8 +168,8 @@ func (s *sidecar) serve(conf config.Config, secure *tls.Config) {
 	s.app = listener.New(o)
 }
 
-// run serves until a signal comes, then drains. A second signal ends it at once, with an error.
-func (s *sidecar) run(signals <-chan os.Signal) error {
+// Run serves until a signal comes, then drains. A second signal ends it at once, with an error.
+func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	s.learn()
 	failed := make(chan error, 2)
 	s.unwatch = s.proxy.Watch()
@@ -165,31 +194,29 @@ func (s *sidecar) run(signals <-chan os.Signal) error {
 // learnTime is how long a start may wait to hear what was purged. A Redis that does not answer keeps nobody from starting.
 const learnTime = 250 * time.Millisecond
 
-func (s *sidecar) learn() {
+func (s *Sidecar) learn() {
 	ctx, cancel := context.WithTimeout(context.Background(), learnTime)
 	defer cancel()
 	s.cache.Learn(ctx)
 }
 
-func (s *sidecar) started() {
-	b := readBuild()
-	s.log.Info("listening", "url", s.app.URL(), "admin", s.admin.URL(), "upstream", s.conf.Upstream.URL,
-		"open_to", s.conf.OpenTo(), "cache", s.conf.CacheTiers(), "version", b.version, "go", b.goVersion)
+func (s *Sidecar) started() {
+	s.log.Info("listening", "url", s.URL(), "admin", s.AdminURL(), "upstream", s.conf.Upstream.URL,
+		"open_to", s.conf.OpenTo(), "cache", s.conf.CacheTiers(), "version", s.build.Version, "go", s.build.Go)
 	s.ready()
 }
 
 // describe tells the page what runs.
-func (s *sidecar) describe(conf config.Config) {
-	b := readBuild()
-	s.proxy.Describe(proxy.About{Version: b.version, Commit: b.commit, Go: b.goVersion, RedisMode: conf.Redis.Mode, Configuration: config.Effective(conf)})
+func (s *Sidecar) describe(conf config.Config) {
+	s.proxy.Describe(proxy.About{Version: s.build.Version, Commit: s.build.Commit, Go: s.build.Go, RedisMode: conf.Redis.Mode, Configuration: config.Effective(conf)})
 }
 
 // ready tells systemd.
-func (s *sidecar) ready() { notifyReady(s.log, "answering on "+s.app.URL()) }
+func (s *Sidecar) ready() { notifyReady(s.log, "answering on "+s.URL()) }
 
 // drain ends in order: readiness goes, the app's listener stops and its requests are answered, flights land, stores finish, spans are sent, and the
 // admin listener goes last, so that an orchestrator can watch.
-func (s *sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
+func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	s.proxy.Drain()
@@ -218,7 +245,7 @@ func (s *sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 }
 
 // end closes whatever is still open; harmless after a drain.
-func (s *sidecar) end() {
+func (s *Sidecar) end() {
 	s.unwatch()
 	s.app.Close()
 	s.admin.Close()
@@ -239,3 +266,9 @@ const adminSocketMode = 0o660
 func anyHost(l net.Listener, allowed []string) bool {
 	return !listener.OnlyLoopback(l) && len(allowed) == 0
 }
+
+// URL returns where apps reach the sidecar.
+func (s *Sidecar) URL() string { return s.app.URL() }
+
+// AdminURL returns where operators reach it.
+func (s *Sidecar) AdminURL() string { return s.admin.URL() }
