@@ -43,7 +43,7 @@ var homes = map[string][]string{
 	"golang.org/x/sync/singleflight":      {"proxy/dedupe.go"},
 	"github.com/prometheus/client_golang": {"proxy/metrics.go"},
 	"go.opentelemetry.io/":                {"proxy/trace.go", "proxy/trace_steps.go", "cmd/igproxy/internal/tracing/*.go"},
-	"go.yaml.in/yaml/":                    {"cmd/igproxy/internal/config/config.go"},
+	"go.yaml.in/yaml/":                    {"cmd/igproxy/internal/config/yaml.go"},
 	"github.com/urfave/cli/":              {"cmd/igproxy/*.go"},
 	"github.com/coreos/go-systemd/":       {"cmd/igproxy/internal/sidecar/systemd.go"},
 	"github.com/KimMachineGun/":           {"cmd/igproxy/internal/sidecar/memory.go"},
