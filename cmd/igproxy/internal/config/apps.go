@@ -136,30 +136,3 @@ func (l *loader) clientSecret(key, path string, to, previous *proxy.Secret) {
 		return err
 	})
 }
-
-// AppNames says which apps there are, and for which of them codes are exchanged.
-func (c Config) AppNames() string {
-	var words []string
-	add := func(name string, threads, codes bool, previous proxy.Secret) {
-		if threads {
-			name += " (Threads)"
-		}
-		if codes {
-			name += " with codes"
-		}
-		if !previous.IsZero() {
-			name += " with a previous secret"
-		}
-		words = append(words, name)
-	}
-	for _, a := range c.Apps {
-		add(a.Name, a.Service == string(proxy.Threads), len(a.RedirectURIs) > 0, a.PreviousSecret)
-	}
-	if !c.ClientSecret.IsZero() {
-		add("default", false, len(c.RedirectURIs) > 0, c.PreviousSecret)
-	}
-	if !c.Threads.ClientSecret.IsZero() {
-		add("threads", true, len(c.Threads.RedirectURIs) > 0, c.Threads.PreviousSecret)
-	}
-	return strings.Join(words, ", ")
-}

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"net/url"
@@ -98,6 +100,14 @@ func checkUID(text string) *fault {
 		return &fault{quote(text) + " is not the number of a user", "write numbers as id -u tells them"}
 	}
 	return nil
+}
+
+func socketMode(text string) (fs.FileMode, error) {
+	mode, err := strconv.ParseUint(text, 8, 32)
+	if err != nil || mode > 0o777 {
+		return 0, errors.New("server.socket_mode is not a mode")
+	}
+	return fs.FileMode(mode), nil
 }
 
 func checkMode(text string) *fault {

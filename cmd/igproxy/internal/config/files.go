@@ -1,9 +1,11 @@
 package config
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -211,4 +213,23 @@ func ReadKeyPair(certPath, keyPath string) (*tls.Certificate, error) {
 		return nil, &fileError{keyPath, fault{"is not the key of " + printable(certPath) + ", or one of them is not PEM", "name a certificate and its own key"}}
 	}
 	return &pair, nil
+}
+
+// minBearer is the shortest token of the sidecar's own that is believed, in characters.
+const minBearer = 16
+
+// ReadBearer reads the token apps must show, and keeps its SHA-256 only. Its error is a *fileError.
+func ReadBearer(path string) (digest [sha256.Size]byte, err error) {
+	token, err := ReadSecret(path)
+	if err != nil {
+		return digest, err
+	}
+	text := token.Reveal()
+	switch {
+	case len(text) < minBearer:
+		return digest, &fileError{shownPath(path), fault{fmt.Sprintf("holds fewer than %d characters", minBearer), "make one with: openssl rand -hex 32"}}
+	case strings.ContainsFunc(text, func(r rune) bool { return r > '~' }):
+		return digest, &fileError{shownPath(path), fault{"holds a character that is not ASCII, which no header can carry", "make one with: openssl rand -hex 32"}}
+	}
+	return sha256.Sum256([]byte(text)), nil
 }

@@ -1,36 +1,18 @@
 package config
 
+// What other programs and people are shown of a configuration.
+
 import (
-	"crypto/sha256"
-	"errors"
-	"fmt"
 	"io/fs"
-	"strconv"
 	"strings"
+
+	"github.com/igproxy/igproxy/proxy"
 )
-
-// minBearer is the shortest token of the sidecar's own that is believed, in characters.
-const minBearer = 16
-
-// ReadBearer reads the token apps must show, and keeps its SHA-256 only. Its error is a *fileError.
-func ReadBearer(path string) (digest [sha256.Size]byte, err error) {
-	token, err := ReadSecret(path)
-	if err != nil {
-		return digest, err
-	}
-	text := token.Reveal()
-	switch {
-	case len(text) < minBearer:
-		return digest, &fileError{shownPath(path), fault{fmt.Sprintf("holds fewer than %d characters", minBearer), "make one with: openssl rand -hex 32"}}
-	case strings.ContainsFunc(text, func(r rune) bool { return r > '~' }):
-		return digest, &fileError{shownPath(path), fault{"holds a character that is not ASCII, which no header can carry", "make one with: openssl rand -hex 32"}}
-	}
-	return sha256.Sum256([]byte(text)), nil
-}
 
 // AsksWho reports whether apps must show who they are, over any network.
 func (c Config) AsksWho() bool { return c.Auth.BearerFile != "" || c.Auth.ClientCA != "" }
 
+// TrustChoices are the next step where a listener is reachable and nothing asks who connects.
 const TrustChoices = "set auth.bearer_file, or auth.client_ca with tls.cert_file and tls.key_file, or auth.none: true if the network keeps others out; or listen on 127.0.0.1 or unix:/path"
 
 // OpenTo says who is answered.
@@ -61,18 +43,49 @@ func (c Config) SocketMode() fs.FileMode {
 	return mode
 }
 
-func socketMode(text string) (fs.FileMode, error) {
-	mode, err := strconv.ParseUint(text, 8, 32)
-	if err != nil || mode > 0o777 {
-		return 0, errors.New("server.socket_mode is not a mode")
-	}
-	return fs.FileMode(mode), nil
-}
-
 // CacheTiers says which tiers are in use.
 func (c Config) CacheTiers() string {
 	if c.Redis.Mode == "" {
 		return "memory"
 	}
 	return "memory, redis (" + c.Redis.Mode + ")"
+}
+
+// AppNames says which apps there are, and for which of them codes are exchanged.
+func (c Config) AppNames() string {
+	var words []string
+	add := func(name string, threads, codes bool, previous proxy.Secret) {
+		if threads {
+			name += " (Threads)"
+		}
+		if codes {
+			name += " with codes"
+		}
+		if !previous.IsZero() {
+			name += " with a previous secret"
+		}
+		words = append(words, name)
+	}
+	for _, a := range c.Apps {
+		add(a.Name, a.Service == string(proxy.Threads), len(a.RedirectURIs) > 0, a.PreviousSecret)
+	}
+	if !c.ClientSecret.IsZero() {
+		add("default", false, len(c.RedirectURIs) > 0, c.PreviousSecret)
+	}
+	if !c.Threads.ClientSecret.IsZero() {
+		add("threads", true, len(c.Threads.RedirectURIs) > 0, c.Threads.PreviousSecret)
+	}
+	return strings.Join(words, ", ")
+}
+
+// Effective is every setting with the value in force, for the admin listener's page. A secret, and whatever may hold one, is "set".
+func Effective(c Config) (pairs [][2]string) {
+	rows := settings()
+	for i := range c.Apps {
+		rows = append(rows, appSettings(i)...)
+	}
+	for _, s := range rows {
+		pairs = append(pairs, [2]string{s.key, s.text(&c)})
+	}
+	return pairs
 }

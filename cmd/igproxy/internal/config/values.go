@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"math"
 	"regexp"
 	"slices"
@@ -196,4 +197,33 @@ func sizeText(n int64) string {
 		return strconv.FormatInt(n>>10, 10) + "KiB"
 	}
 	return strconv.FormatInt(n, 10) + " bytes"
+}
+
+// text is the value as a person writes it; a secret is "set" or empty.
+func (s setting) text(c *Config) string {
+	switch v := s.field(c).(type) {
+	case *proxy.Secret:
+		if v.IsZero() {
+			return ""
+		}
+		return "set"
+	case *string:
+		return *v
+	case *[]string:
+		return strings.Join(*v, ", ")
+	case *bool:
+		return strconv.FormatBool(*v)
+	case *time.Duration:
+		return durationText(*v)
+	case *int64:
+		return sizeText(*v)
+	case *int:
+		if s.kind == kindSize {
+			return sizeText(int64(*v))
+		}
+		return strconv.Itoa(*v)
+	case *float64:
+		return strconv.FormatFloat(*v, 'g', -1, 64)
+	}
+	return fmt.Sprintf("a value of a kind not shown here (%s)", s.kind)
 }

@@ -2,48 +2,46 @@ package sidecar
 
 import (
 	"crypto/tls"
+	"net"
 	"net/http"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// proxyOptions are the proxy's, with what the sidecar has for it.
-func (s *Sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
-	o, err := proxyOptions(conf, s.build.Version)
-	if err != nil {
-		return o, err
+// buildServers builds the app's server and the admin one.
+func (s *Sidecar) buildServers(conf config.Config, secure *tls.Config) {
+	o := listener.Options{
+		ReadHeaderTimeout: conf.Server.ReadHeaderTimeout,
+		ReadTimeout:       conf.Server.ReadTimeout,
+		WriteTimeout:      conf.Server.WriteTimeout,
+		IdleTimeout:       conf.Server.IdleTimeout,
+		MaxHeaderBytes:    conf.Server.MaxHeaderBytes,
+		Logger:            s.log,
 	}
-	if o.Bearer, err = bearerOf(conf, s.log); err != nil {
-		return o, err
-	}
-	o.Cache, o.Metrics, o.Logger, o.AnyHost = s.cache, s.metrics, s.log, anyHost(s.appNet, conf.AllowedHosts)
-	return o, nil
-}
+	admin := o
+	admin.Listener, admin.MaxConnections = s.adminNet, adminConnections
+	admin.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.operator.Load()).ServeHTTP(w, r) })
+	admin.OnShutdown = func() { s.unwatch() } // a drain would wait for the page's stream, which nothing ends
+	s.admin = listener.New(admin)
 
-// apply makes a configuration take effect that the listeners, the servers and Redis's client need no change for. Everything that can fail
-// is built first, and then all of it is swapped.
-func (s *Sidecar) apply(conf config.Config) error {
-	o, err := s.proxyOptions(conf)
-	if err != nil {
-		return err
+	o.Listener, o.Handler, o.MaxConnections = s.appNet, s.proxy, conf.Server.MaxConnections
+	o.UIDs, o.PeerRefused = conf.Auth.UIDs, s.metrics.PeerRefused
+	o.Relieve, o.Passing = s.proxy.EndIdle, proxy.InPassing
+	if s.secure.Store(secure); secure != nil {
+		o.TLS = s.currentTLS()
 	}
-	secure, err := serverTLS(conf, s.log)
-	if err != nil {
-		return err
+	if conf.Server.FastLane && secure == nil {
+		lane := s.proxy.NewLane(proxy.LaneOptions{IdleTimeout: conf.Server.IdleTimeout, WriteTimeout: conf.Server.WriteTimeout})
+		o.Wrap, o.Parked = func(c net.Conn) net.Conn { return lane.Conn(c) }, lane
+		o.ConnState = func(c net.Conn, state http.ConnState) {
+			if l, ok := c.(*proxy.LaneConn); ok {
+				l.State(state)
+			}
+		}
 	}
-	if err := refuseStrangers(s.appNet, conf); err != nil { // the listener is the one of the start, whatever listen says now
-		return err
-	}
-	if err := s.proxy.Reload(o); err != nil {
-		return err
-	}
-	s.secure.Store(secure)
-	s.serveOperator(conf)
-	s.describe(conf)
-	s.cache.Resize(conf.Cache.MaxEntries)
-	s.setLevel(conf.Log.Level)
-	return nil
+	s.app = listener.New(o)
 }
 
 // currentTLS returns how the app's listener speaks TLS: each handshake finds what the last reload left.
@@ -73,4 +71,16 @@ func (s *Sidecar) serveOperator(conf config.Config) {
 	}
 	h := s.proxy.Admin(conf.AllowedHosts, anyHost(s.adminNet, conf.AllowedHosts), operations...)
 	s.operator.Store(&h)
+}
+
+// adminConnections bounds the admin listener.
+const adminConnections = 64
+
+// adminSocketMode lets the owner and the group of the admin handlers' Unix socket in.
+const adminSocketMode = 0o660
+
+// anyHost reports whether the Host name need not be checked: a Unix socket has none worth checking, and beyond loopback the operator
+// decides by allowed_hosts. On loopback it is always checked, against web pages that rebind a DNS name.
+func anyHost(l net.Listener, allowed []string) bool {
+	return !listener.OnlyLoopback(l) && len(allowed) == 0
 }

@@ -122,7 +122,7 @@ func New(o Options) (s *Sidecar, err error) {
 	if s.proxy, err = proxy.New(po); err != nil {
 		return s, err
 	}
-	s.serve(conf, secure)
+	s.buildServers(conf, secure)
 	s.reloads = newReloader(o.Config, origin{path: o.Path, load: o.Load, hangup: o.Reloads}, s.metrics, log) // systemd's sockets have addresses of their own
 	s.reloads.apply = func(conf config.Config) error {
 		notifyReloading(log)
@@ -132,40 +132,6 @@ func New(o Options) (s *Sidecar, err error) {
 	s.serveOperator(conf)
 	s.describe(conf)
 	return s, nil
-}
-
-// serve builds the two servers.
-func (s *Sidecar) serve(conf config.Config, secure *tls.Config) {
-	o := listener.Options{
-		ReadHeaderTimeout: conf.Server.ReadHeaderTimeout,
-		ReadTimeout:       conf.Server.ReadTimeout,
-		WriteTimeout:      conf.Server.WriteTimeout,
-		IdleTimeout:       conf.Server.IdleTimeout,
-		MaxHeaderBytes:    conf.Server.MaxHeaderBytes,
-		Logger:            s.log,
-	}
-	admin := o
-	admin.Listener, admin.MaxConnections = s.adminNet, adminConnections
-	admin.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.operator.Load()).ServeHTTP(w, r) })
-	admin.OnShutdown = func() { s.unwatch() } // a drain would wait for the page's stream, which nothing ends
-	s.admin = listener.New(admin)
-
-	o.Listener, o.Handler, o.MaxConnections = s.appNet, s.proxy, conf.Server.MaxConnections
-	o.UIDs, o.PeerRefused = conf.Auth.UIDs, s.metrics.PeerRefused
-	o.Relieve, o.Passing = s.proxy.EndIdle, proxy.InPassing
-	if s.secure.Store(secure); secure != nil {
-		o.TLS = s.currentTLS()
-	}
-	if conf.Server.FastLane && secure == nil {
-		lane := s.proxy.NewLane(proxy.LaneOptions{IdleTimeout: conf.Server.IdleTimeout, WriteTimeout: conf.Server.WriteTimeout})
-		o.Wrap, o.Parked = func(c net.Conn) net.Conn { return lane.Conn(c) }, lane
-		o.ConnState = func(c net.Conn, state http.ConnState) {
-			if l, ok := c.(*proxy.LaneConn); ok {
-				l.State(state)
-			}
-		}
-	}
-	s.app = listener.New(o)
 }
 
 // Run serves until a signal comes, then drains. A second signal ends it at once, with an error.
@@ -253,18 +219,6 @@ func (s *Sidecar) end() {
 	cancel()
 	_ = s.cache.Close(ctx)
 	s.endTracing(ctx)
-}
-
-// adminConnections bounds the admin listener.
-const adminConnections = 64
-
-// adminSocketMode lets the owner and the group of the admin handlers' Unix socket in.
-const adminSocketMode = 0o660
-
-// anyHost reports whether the Host name need not be checked: a Unix socket has none worth checking, and beyond loopback the operator
-// decides by allowed_hosts. On loopback it is always checked, against web pages that rebind a DNS name.
-func anyHost(l net.Listener, allowed []string) bool {
-	return !listener.OnlyLoopback(l) && len(allowed) == 0
 }
 
 // URL returns where apps reach the sidecar.
