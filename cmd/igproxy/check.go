@@ -22,7 +22,7 @@ func checkCommand(env environment) *cli.Command {
 			&cli.BoolFlag{Name: "online", Usage: "also prove Redis, upstream TLS and the client secret", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
 			conf, problems := config.Load(c.String("config"), env.environ)
-			r := &results{stage: newStage(env)}
+			r := &results{printer: newPrinter(env)}
 			for _, p := range problems {
 				r.problem(p)
 			}
@@ -50,14 +50,14 @@ func checkCommand(env environment) *cli.Command {
 
 // results prints what was found, one verdict a paragraph, and counts.
 type results struct {
-	stage  *stage
-	failed int
+	printer *printer
+	failed  int
 }
 
 func (r *results) print(style, verdict, text string, below ...string) {
-	fmt.Fprintf(r.stage.out, "%s  %s\n", r.stage.paint(style, fmt.Sprintf("%-7s", verdict)), text)
+	fmt.Fprintf(r.printer.out, "%s  %s\n", r.printer.paint(style, fmt.Sprintf("%-7s", verdict)), text)
 	for _, line := range below {
-		fmt.Fprintf(r.stage.out, "         %s\n", line)
+		fmt.Fprintf(r.printer.out, "         %s\n", line)
 	}
 }
 
@@ -78,7 +78,7 @@ func (r *results) problem(p config.Problem) {
 	r.print(style, verdict, p.String(), below...)
 }
 
-func (r *results) sum() { fmt.Fprintf(r.stage.out, "\n%s to mend.\n", count(r.failed, "problem")) }
+func (r *results) sum() { fmt.Fprintf(r.printer.out, "\n%s to mend.\n", count(r.failed, "problem")) }
 
 func count(n int, noun string) string {
 	if n == 1 {

@@ -62,13 +62,13 @@ func demo(env environment, once bool, signals <-chan os.Signal) error {
 	}
 	stop, ended := make(chan os.Signal, 2), make(chan error, 1)
 	go func() { ended <- s.Run(stop) }() // ends by the signal below, which is always sent
-	d := &play{stage: newStage(env), instagram: instagram, upstream: upstream.URL, sidecar: s.URL(), admin: s.AdminURL()}
-	failed := d.perform(signals)
+	d := &story{printer: newPrinter(env), instagram: instagram, upstream: upstream.URL, sidecar: s.URL(), admin: s.AdminURL()}
+	failed := d.run(signals)
 	if failed == 0 && !d.interrupted {
-		d.stage.title("All scenes went as told.", "")
+		d.printer.title("All scenes went as told.", "")
 	}
 	if !once && !d.interrupted {
-		d.curtain()
+		d.showHints()
 		<-signals
 	}
 	stop <- syscall.SIGTERM

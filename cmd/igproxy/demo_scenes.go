@@ -14,9 +14,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
-// play is the demo's story: each scene does what an app would do and checks that it went as told.
-type play struct {
-	stage       *stage
+// story is the demo's story: each scene does what an app would do and checks that it went as told.
+type story struct {
+	printer     *printer
 	instagram   *proxytest.Instagram
 	upstream    string
 	sidecar     string
@@ -24,9 +24,9 @@ type play struct {
 	interrupted bool
 }
 
-// perform plays all scenes and returns how many did not go as told.
-func (d *play) perform(signals <-chan os.Signal) (failed int) {
-	d.stage.title("igproxy demo", fmt.Sprintf("stand-in Instagram %s (answers after %s)  ·  sidecar %s", d.upstream, demoLatency, d.sidecar))
+// run plays all scenes and returns how many did not go as told.
+func (d *story) run(signals <-chan os.Signal) (failed int) {
+	d.printer.title("igproxy demo", fmt.Sprintf("stand-in Instagram %s (answers after %s)  ·  sidecar %s", d.upstream, demoLatency, d.sidecar))
 	for i, scene := range []struct {
 		name string
 		play func() error
@@ -45,10 +45,10 @@ func (d *play) perform(signals <-chan os.Signal) (failed int) {
 			return failed
 		default:
 		}
-		d.stage.scene(i+1, scene.name)
+		d.printer.scene(i+1, scene.name)
 		if err := scene.play(); err != nil {
 			failed++
-			d.stage.wrong(err.Error())
+			d.printer.fail(err.Error())
 		}
 	}
 	return failed
@@ -63,15 +63,15 @@ type reply struct {
 	took        time.Duration
 }
 
-// ask is the app: one GET, no secret.
-func (d *play) ask(token string) (reply, error) {
-	return read(func() (*http.Response, error) {
+// exchange is the app: one GET, no secret.
+func (d *story) exchange(token string) (reply, error) {
+	return receive(func() (*http.Response, error) {
 		return http.Get(d.sidecar + "/access_token?grant_type=ig_exchange_token&access_token=" + url.QueryEscape(token))
 	})
 }
 
-// read takes what a call brought.
-func read(call func() (*http.Response, error)) (reply, error) {
+// receive takes what a call brought.
+func receive(call func() (*http.Response, error)) (reply, error) {
 	start := time.Now()
 	res, err := call()
 	if err != nil {
@@ -82,81 +82,81 @@ func read(call func() (*http.Response, error)) (reply, error) {
 	return reply{res.StatusCode, res.Header.Get("Cache-Status"), res.Header.Get("Retry-After"), string(body), time.Since(start)}, err
 }
 
-// told asks once, shows the answer, and compares it with what the scene promises.
-func (d *play) told(token string, status int, cacheStatus string) (reply, error) {
-	r, err := d.ask(token)
+// expect asks once, shows the answer, and compares it with what the scene promises.
+func (d *story) expect(token string, status int, cacheStatus string) (reply, error) {
+	r, err := d.exchange(token)
 	if err != nil {
 		return r, err
 	}
-	d.stage.request(token)
-	d.stage.reply(r)
+	d.printer.request(token)
+	d.printer.reply(r)
 	if r.status != status || !strings.HasPrefix(r.cacheStatus, cacheStatus) {
 		return r, fmt.Errorf("expected %d with %q", status, cacheStatus)
 	}
 	return r, nil
 }
 
-func (d *play) firstExchange() error {
-	if _, err := d.told("IGAA-anna", http.StatusOK, "igproxy; fwd=miss; stored"); err != nil {
+func (d *story) firstExchange() error {
+	if _, err := d.expect("IGAA-anna", http.StatusOK, "igproxy; fwd=miss; stored"); err != nil {
 		return err
 	}
 	return d.calls("IGAA-anna", 1)
 }
 
-func (d *play) hit() error {
-	if _, err := d.told("IGAA-anna", http.StatusOK, "igproxy; hit"); err != nil {
+func (d *story) hit() error {
+	if _, err := d.expect("IGAA-anna", http.StatusOK, "igproxy; hit"); err != nil {
 		return err
 	}
 	return d.calls("IGAA-anna", 1)
 }
 
-func (d *play) burst() error {
+func (d *story) burst() error {
 	const token = "IGAA-berta"
 	replies, errs := make([]reply, demoBurst), make([]error, demoBurst)
 	start := time.Now()
 	var wg sync.WaitGroup
 	for i := range demoBurst {
-		wg.Go(func() { replies[i], errs[i] = d.ask(token) })
+		wg.Go(func() { replies[i], errs[i] = d.exchange(token) })
 	}
 	wg.Wait()
 	took := time.Since(start)
 	same := 0
 	for i, r := range replies {
-		if errs[i] == nil && r.status == http.StatusOK && longToken(r) == longToken(replies[0]) {
+		if errs[i] == nil && r.status == http.StatusOK && accessToken(r) == accessToken(replies[0]) {
 			same++
 		}
 	}
-	d.stage.request(token)
-	d.stage.say("%d of %d callers got the same long-lived token, the last after %s", same, demoBurst, round(took))
+	d.printer.request(token)
+	d.printer.say("%d of %d callers got the same long-lived token, the last after %s", same, demoBurst, round(took))
 	if same != demoBurst {
 		return fmt.Errorf("expected all %d to get it", demoBurst)
 	}
 	return d.calls(token, 1)
 }
 
-func (d *play) expired() error {
-	if _, err := d.told("expired-clara", http.StatusBadRequest, "igproxy; fwd=miss; stored"); err != nil {
+func (d *story) expired() error {
+	if _, err := d.expect("expired-clara", http.StatusBadRequest, "igproxy; fwd=miss; stored"); err != nil {
 		return err
 	}
-	if _, err := d.told("expired-clara", http.StatusBadRequest, "igproxy; hit"); err != nil {
+	if _, err := d.expect("expired-clara", http.StatusBadRequest, "igproxy; hit"); err != nil {
 		return err
 	}
 	return d.calls("expired-clara", 1)
 }
 
 // login is what an app does after the redirect: it knows its id and the code, and no secret.
-func (d *play) login() error {
+func (d *story) login() error {
 	code := d.instagram.Code(demoAppID, demoCallback)
 	form := url.Values{"client_id": {demoAppID}, "grant_type": {"authorization_code"}, "redirect_uri": {demoCallback}, "code": {code}}
 	post := func() (reply, error) {
-		return read(func() (*http.Response, error) { return http.PostForm(d.sidecar+"/oauth/access_token", form) })
+		return receive(func() (*http.Response, error) { return http.PostForm(d.sidecar+"/oauth/access_token", form) })
 	}
-	d.stage.say("%s POST /oauth/access_token  client_id=%s&grant_type=authorization_code&redirect_uri=%s&code=%s", d.stage.paint(dim, ">"), demoAppID, demoCallback, code[:12]+"...")
+	d.printer.say("%s POST /oauth/access_token  client_id=%s&grant_type=authorization_code&redirect_uri=%s&code=%s", d.printer.paint(dim, ">"), demoAppID, demoCallback, code[:12]+"...")
 	first, err := post()
 	if err != nil {
 		return err
 	}
-	d.stage.reply(first)
+	d.printer.reply(first)
 	again, err := post()
 	if err != nil {
 		return err
@@ -167,33 +167,33 @@ func (d *play) login() error {
 	if n := d.instagram.CallsFor(code); n != 1 {
 		return fmt.Errorf("expected the code to be sent once, and it was sent %s", times(n))
 	}
-	d.stage.right("a double callback gets the same answer: Instagram was asked once for this code")
-	short := longToken(first)
-	long, err := d.told(short, http.StatusOK, "igproxy; fwd=miss; stored")
+	d.printer.pass("a double callback gets the same answer: Instagram was asked once for this code")
+	short := accessToken(first)
+	long, err := d.expect(short, http.StatusOK, "igproxy; fwd=miss; stored")
 	if err != nil {
 		return err
 	}
-	me, err := read(func() (*http.Response, error) {
-		return http.Get(d.sidecar + "/me?fields=user_id,username&access_token=" + url.QueryEscape(longToken(long)))
+	me, err := receive(func() (*http.Response, error) {
+		return http.Get(d.sidecar + "/me?fields=user_id,username&access_token=" + url.QueryEscape(accessToken(long)))
 	})
 	if err != nil {
 		return err
 	}
-	d.stage.say("%s GET /me?fields=user_id,username&access_token=%s", d.stage.paint(dim, ">"), shorten(longToken(long)))
-	d.stage.reply(me)
+	d.printer.say("%s GET /me?fields=user_id,username&access_token=%s", d.printer.paint(dim, ">"), shorten(accessToken(long)))
+	d.printer.reply(me)
 	if me.status != http.StatusOK {
 		return fmt.Errorf("expected the profile, passed through")
 	}
-	d.stage.right("code, short-lived token, long-lived token, profile: the app never had the secret")
+	d.printer.pass("code, short-lived token, long-lived token, profile: the app never had the secret")
 	return nil
 }
 
-func (d *play) outage() error {
+func (d *story) outage() error {
 	d.instagram.SetFault("down")
 	before := d.instagram.Calls()
 	var last reply
 	for i := range 20 {
-		r, err := d.ask(fmt.Sprintf("IGAA-cold-%d", i))
+		r, err := d.exchange(fmt.Sprintf("IGAA-cold-%d", i))
 		if err != nil {
 			return err
 		}
@@ -201,37 +201,37 @@ func (d *play) outage() error {
 			break
 		}
 	}
-	d.stage.request("IGAA-cold-...")
-	d.stage.reply(last)
-	d.stage.say("the breaker opened after %d failed calls; from now on cold tokens get a quick 503", d.instagram.Calls()-before)
+	d.printer.request("IGAA-cold-...")
+	d.printer.reply(last)
+	d.printer.say("the breaker opened after %d failed calls; from now on cold tokens get a quick 503", d.instagram.Calls()-before)
 	if last.status != http.StatusServiceUnavailable || last.retryAfter == "" {
 		return fmt.Errorf("expected a 503 with Retry-After within 20 requests")
 	}
-	if _, err := d.told("IGAA-anna", http.StatusOK, "igproxy; hit"); err != nil {
+	if _, err := d.expect("IGAA-anna", http.StatusOK, "igproxy; hit"); err != nil {
 		return err
 	}
-	d.stage.right("cold tokens are told when to come back, known ones are served")
+	d.printer.pass("cold tokens are told when to come back, known ones are served")
 	return nil
 }
 
-func (d *play) recovery() error {
+func (d *story) recovery() error {
 	d.instagram.SetFault("")
-	d.stage.say("waiting %s, the breaker's open time", demoOpen)
+	d.printer.say("waiting %s, the breaker's open time", demoOpen)
 	time.Sleep(demoOpen + 50*time.Millisecond)
-	if _, err := d.told("IGAA-dora", http.StatusOK, "igproxy; fwd=miss; stored"); err != nil {
+	if _, err := d.expect("IGAA-dora", http.StatusOK, "igproxy; fwd=miss; stored"); err != nil {
 		return err
 	}
-	d.stage.right("the breaker is closed")
+	d.printer.pass("the breaker is closed")
 	return nil
 }
 
 // calls checks with the stand-in how often it was asked for a token.
-func (d *play) calls(token string, want int) error {
+func (d *story) calls(token string, want int) error {
 	got := d.instagram.CallsFor(token)
 	if got != want {
 		return fmt.Errorf("expected Instagram to be asked %s for this token, and it was asked %s", times(want), times(got))
 	}
-	d.stage.right(fmt.Sprintf("Instagram was asked %s for this token", times(got)))
+	d.printer.pass(fmt.Sprintf("Instagram was asked %s for this token", times(got)))
 	return nil
 }
 
@@ -242,7 +242,7 @@ func times(n int) string {
 	return fmt.Sprintf("%d times", n)
 }
 
-func longToken(r reply) string {
+func accessToken(r reply) string {
 	var t struct {
 		AccessToken string `json:"access_token"`
 	}
@@ -250,9 +250,9 @@ func longToken(r reply) string {
 	return t.AccessToken
 }
 
-// curtain tells what to try while the demo stays up.
-func (d *play) curtain() {
-	d.stage.title("Still running. Try:", "")
+// showHints tells what to try while the demo stays up.
+func (d *story) showHints() {
+	d.printer.title("Still running. Try:", "")
 	for _, line := range []string{
 		fmt.Sprintf("curl -i '%s/access_token?grant_type=ig_exchange_token&access_token=IGAA-yours'", d.sidecar),
 		fmt.Sprintf("curl -i '%s/access_token?grant_type=ig_exchange_token&access_token=expired-1'", d.sidecar),
@@ -261,8 +261,8 @@ func (d *play) curtain() {
 		fmt.Sprintf("curl '%s/readyz'", d.admin),
 		fmt.Sprintf("curl -s '%s/metrics' | grep ^igproxy", d.admin),
 	} {
-		d.stage.say("%s", line)
+		d.printer.say("%s", line)
 	}
-	d.stage.say("")
-	d.stage.say("Ctrl-C ends it.")
+	d.printer.say("")
+	d.printer.say("Ctrl-C ends it.")
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 )
 
-// stage prints for a person: coloured at a terminal (unless NO_COLOR is set, https://no-color.org), plain when piped.
-type stage struct {
+// printer prints for a person: coloured at a terminal (unless NO_COLOR is set, https://no-color.org), plain when piped.
+type printer struct {
 	out    io.Writer
 	colour bool
 }
 
-func newStage(env environment) *stage {
-	return &stage{out: env.stdout, colour: colourful(logging.IsTerminal(env.stdout), env)}
+func newPrinter(env environment) *printer {
+	return &printer{out: env.stdout, colour: colourful(logging.IsTerminal(env.stdout), env)}
 }
 
 func colourful(terminal bool, env environment) bool {
@@ -33,25 +33,25 @@ const (
 	cyan   = "36"
 )
 
-func (s *stage) paint(style, text string) string {
+func (s *printer) paint(style, text string) string {
 	if !s.colour {
 		return text
 	}
 	return "\x1b[" + style + "m" + text + "\x1b[0m"
 }
 
-func (s *stage) title(text, below string) {
+func (s *printer) title(text, below string) {
 	fmt.Fprintf(s.out, "\n%s\n", s.paint(bold, text))
 	if below != "" {
 		fmt.Fprintln(s.out, s.paint(dim, below))
 	}
 }
 
-func (s *stage) scene(number int, name string) {
+func (s *printer) scene(number int, name string) {
 	fmt.Fprintf(s.out, "\n%s %s\n", s.paint(cyan, fmt.Sprintf("%d.", number)), s.paint(bold, name))
 }
 
-func (s *stage) say(format string, args ...any) {
+func (s *printer) say(format string, args ...any) {
 	if format == "" {
 		fmt.Fprintln(s.out)
 		return
@@ -59,11 +59,11 @@ func (s *stage) say(format string, args ...any) {
 	fmt.Fprintf(s.out, "   "+format+"\n", args...)
 }
 
-func (s *stage) request(token string) {
+func (s *printer) request(token string) {
 	s.say("%s GET /access_token?grant_type=ig_exchange_token&access_token=%s", s.paint(dim, ">"), shorten(token))
 }
 
-func (s *stage) reply(r reply) {
+func (s *printer) reply(r reply) {
 	style := green
 	if r.status >= 400 {
 		style = red
@@ -80,14 +80,14 @@ func (s *stage) reply(r reply) {
 	s.say("%s %s", s.paint(dim, "<"), shorten(r.body))
 }
 
-func (s *stage) right(text string) { s.say("%s %s", s.paint(green, "✓"), text) }
-func (s *stage) wrong(text string) { s.say("%s %s", s.paint(red, "✗ not as told:"), text) }
+func (s *printer) pass(text string) { s.say("%s %s", s.paint(green, "✓"), text) }
+func (s *printer) fail(text string) { s.say("%s %s", s.paint(red, "✗ not as told:"), text) }
 
-// longWord is a token in an answer: real enough to be long, and of no use to a reader.
-var longWord = regexp.MustCompile(`[A-Za-z0-9_-]{60,}`)
+// longToken is a token in an answer: real enough to be long, and of no use to a reader.
+var longToken = regexp.MustCompile(`[A-Za-z0-9_-]{60,}`)
 
 func shorten(body string) string {
-	return longWord.ReplaceAllStringFunc(body, func(w string) string { return w[:12] + "..." + w[len(w)-4:] })
+	return longToken.ReplaceAllStringFunc(body, func(w string) string { return w[:12] + "..." + w[len(w)-4:] })
 }
 
 // round keeps three significant figures or so.

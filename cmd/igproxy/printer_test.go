@@ -21,13 +21,13 @@ func TestTheStageIsPlainUnlessATerminalWantsColour(t *testing.T) {
 			t.Errorf("terminal %v, %q: coloured %v, want %v", c.terminal, c.environ, got, c.want)
 		}
 	}
-	read, write, err := os.Pipe()
+	receive, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer read.Close()
+	defer receive.Close()
 	defer write.Close()
-	if newStage(environment{stdout: write}).colour || newStage(environment{stdout: &bytes.Buffer{}}).colour {
+	if newPrinter(environment{stdout: write}).colour || newPrinter(environment{stdout: &bytes.Buffer{}}).colour {
 		t.Error("coloured into a pipe")
 	}
 }
@@ -35,13 +35,13 @@ func TestTheStageIsPlainUnlessATerminalWantsColour(t *testing.T) {
 func TestTheStageSaysTheSameWithAndWithoutColour(t *testing.T) {
 	said := func(colour bool) string {
 		var b bytes.Buffer
-		s := &stage{out: &b, colour: colour}
+		s := &printer{out: &b, colour: colour}
 		s.title("title", "below")
 		s.scene(1, "scene")
 		s.request("IGAA-a")
 		s.reply(reply{status: 503, cacheStatus: "igproxy", retryAfter: "2", body: `{"access_token":"` + strings.Repeat("x", 70) + `"}`, took: 1234567})
-		s.right("right")
-		s.wrong("wrong")
+		s.pass("right")
+		s.fail("wrong")
 		return b.String()
 	}
 	plain, coloured := said(false), said(true)

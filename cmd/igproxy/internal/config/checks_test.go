@@ -23,7 +23,7 @@ func TestNamesHaveALongestLength(t *testing.T) {
 		{"an app's name", 32, func(s string) bool { return checkAppName(s) == nil }},
 		{"a name", 128, func(s string) bool { return checkName(s) == nil }},
 		{"a prefix", 64, func(s string) bool { return checkPrefix(s) == nil }},
-		{"an unknown key that is repeated", 48, func(s string) bool { return naming(s) != "" }},
+		{"an unknown key that is repeated", 48, func(s string) bool { return shownKey(s) != "" }},
 	} {
 		if !c.taken(long(c.most)) || c.taken(long(c.most+1)) || c.taken("") {
 			t.Errorf("%s: the longest has not %d characters", c.what, c.most)

@@ -40,7 +40,7 @@ func (l *loader) environment(environ []string) {
 	delete(values, envPrefix+"CONFIG") // the --config flag's own
 	var unknown []string
 	for name, value := range values {
-		if value != "" && !injected(name, value) {
+		if value != "" && !injectedByPlatform(name, value) {
 			unknown = append(unknown, name)
 		}
 	}
@@ -55,7 +55,7 @@ func (l *loader) unknownVariable(at place, name string) {
 	if near := nearest(strings.TrimPrefix(name, envPrefix), l.known()); near != "" {
 		f.fix = "did you mean " + envName(near) + "?"
 	}
-	if naming(name) == "" {
+	if shownKey(name) == "" {
 		f.what, name = "a variable of igproxy's with an unusual name, ignored", ""
 	}
 	l.warn(at, name, f)
@@ -64,8 +64,8 @@ func (l *loader) unknownVariable(at place, name string) {
 // injectedName is what Kubernetes and Docker links add for a Service named igproxy, or igproxy-something.
 var injectedName = regexp.MustCompile(`^IGPROXY_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 
-// injected tells those variables. IGPROXY_PORT=8080 was written by a person who hoped for something: Kubernetes writes tcp://...
-func injected(name, value string) bool {
+// injectedByPlatform tells those variables. IGPROXY_PORT=8080 was written by a person who hoped for something: Kubernetes writes tcp://...
+func injectedByPlatform(name, value string) bool {
 	if !injectedName.MatchString(name) {
 		return false
 	}

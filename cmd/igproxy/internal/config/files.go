@@ -165,7 +165,7 @@ func faultOfSecret(text string) *fault {
 	switch {
 	case text == "":
 		return &fault{"holds no secret", "write the secret into it"}
-	case strings.ContainsFunc(text, isBlank):
+	case strings.ContainsFunc(text, isSpace):
 		return &fault{"holds a blank, a line break or a control character", "it must hold the secret and at most one newline after it"}
 	}
 	return nil

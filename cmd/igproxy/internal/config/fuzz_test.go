@@ -51,8 +51,8 @@ func FuzzConfig(f *testing.F) {
 		if strings.Contains(fmt.Sprintf("%+v %#v", config, config), canary) {
 			t.Error("the configuration prints its secret")
 		}
-		if again, same := Load(path, environ); !slices.Equal(problems, same) || !failed && !reflect.DeepEqual(again.Log, config.Log) {
-			t.Errorf("the same input brought\n%v\nand then\n%v", problems, same)
+		if again, equal := Load(path, environ); !slices.Equal(problems, equal) || !failed && !reflect.DeepEqual(again.Log, config.Log) {
+			t.Errorf("the same input brought\n%v\nand then\n%v", problems, equal)
 		}
 		if !failed {
 			inBounds(t, &config)

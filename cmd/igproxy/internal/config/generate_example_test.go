@@ -156,7 +156,7 @@ func TestExampleValuesAreRightWhenUncommented(t *testing.T) {
 		l := &loader{config: Default(), table: settings(), places: map[string]place{}, bad: map[string]bool{}}
 		l.file(path)
 		if len(l.findings) > 0 || !l.isSet(s.key) {
-			t.Errorf("%s: %v", text, sorted(l.findings))
+			t.Errorf("%s: %v", text, sortFindings(l.findings))
 		}
 	}
 }

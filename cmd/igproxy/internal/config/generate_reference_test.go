@@ -57,7 +57,7 @@ func referenceSection(b *strings.Builder, title, doc string) {
 }
 
 func referenceRow(b *strings.Builder, s setting, c *Config) {
-	value, byDefault := s.span(), "none"
+	value, byDefault := s.rangeText(), "none"
 	for _, article := range []string{"a duration ", "a whole number ", "a fraction "} {
 		value = strings.Replace(value, article, article[2:], 1)
 	}
@@ -68,7 +68,7 @@ func referenceRow(b *strings.Builder, s setting, c *Config) {
 		value += ", as in `" + s.example + "`"
 	}
 	changes := "live"
-	if waitsForRestart(s.key) {
+	if needsRestart(s.key) {
 		changes = "restart"
 	}
 	key := strings.Replace(s.key, appKey(0)+".", "", 1)

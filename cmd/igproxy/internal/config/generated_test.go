@@ -59,11 +59,11 @@ func (s setting) sectionOf() (section, name string) {
 
 // spanSentence is the range as a sentence of its own. Texts and lists have none.
 func (s setting) spanSentence() string {
-	span := s.span()
+	rangeText := s.rangeText()
 	if s.kind == kindWord {
-		span = "one of " + span
+		rangeText = "one of " + rangeText
 	}
-	return strings.ToUpper(span[:1]) + span[1:] + "."
+	return strings.ToUpper(rangeText[:1]) + rangeText[1:] + "."
 }
 
 // defaultText is the default of a setting as YAML has it; empty: it has none.

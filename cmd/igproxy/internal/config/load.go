@@ -13,7 +13,7 @@ func Load(path string, environ []string) (Config, []Problem) {
 		l.validate()
 	}
 	l.openFiles()
-	return l.config, sorted(l.findings)
+	return l.config, sortFindings(l.findings)
 }
 
 // loader collects values and problems.

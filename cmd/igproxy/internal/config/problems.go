@@ -94,8 +94,8 @@ type finding struct {
 	Problem
 }
 
-// sorted returns the problems in the order of their places, the file first.
-func sorted(findings []finding) []Problem {
+// sortFindings returns the problems in the order of their places, the file first.
+func sortFindings(findings []finding) []Problem {
 	slices.SortStableFunc(findings, func(a, b finding) int {
 		return cmp.Or(cmp.Compare(a.place.source, b.place.source), cmp.Compare(a.place.line, b.place.line), cmp.Compare(a.Key, b.Key))
 	})
@@ -122,7 +122,7 @@ func quote(value string) string {
 		return "this value"
 	}
 	shown := value
-	if i := strings.IndexFunc(shown, isBlank); i >= 0 {
+	if i := strings.IndexFunc(shown, isSpace); i >= 0 {
 		shown = shown[:i]
 	}
 	if len(shown) > maxQuoted {
@@ -137,7 +137,7 @@ func quote(value string) string {
 // isControl reports a character that has no place in a value: it would end a line, or move a terminal's cursor.
 func isControl(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 }
 
-func isBlank(r rune) bool { return r == ' ' || r == 0xa0 || isControl(r) }
+func isSpace(r rune) bool { return r == ' ' || r == 0xa0 || isControl(r) }
 
 // mayBeSecret reports whether there is a run of letters and digits in a value as long as secrets have and addresses, durations and names
 // don't: 20 or more, one of each among them.
@@ -177,8 +177,8 @@ var keyLike = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]*$`)
 // maxDigits is more than a misspelt key has, and fewer than a secret.
 const maxDigits = 4
 
-// naming returns an unknown key as it may be shown; empty: not at all.
-func naming(key string) string {
+// shownKey returns an unknown key as it may be shown; empty: not at all.
+func shownKey(key string) string {
 	figures := 0
 	for _, r := range key {
 		if r >= '0' && r <= '9' {
@@ -193,7 +193,7 @@ func naming(key string) string {
 
 // nearest returns the known name most like this one, or "" when none is.
 func nearest(name string, known []string) string {
-	if naming(name) == "" {
+	if shownKey(name) == "" {
 		return ""
 	}
 	best, least := "", 2+len(name)/5
@@ -207,11 +207,11 @@ func nearest(name string, known []string) string {
 
 // distance is the number of edits between two names, less where one is the other in the wrong section or without its ending.
 func distance(name, known string) int {
-	n, k := plain(name), plain(known)
+	n, k := normalized(name), normalized(known)
 	switch {
 	case n == k:
 		return 0
-	case leaf(name) == leaf(known), strings.HasPrefix(k, n+"_"):
+	case lastPart(name) == lastPart(known), strings.HasPrefix(k, n+"_"):
 		return 1
 	case strings.HasSuffix(k, "_"+n):
 		return 2
@@ -219,9 +219,9 @@ func distance(name, known string) int {
 	return smetrics.WagnerFischer(n, k, 1, 1, 1)
 }
 
-// plain makes max-in-flight, Max.In.Flight and MAX_IN_FLIGHT the same.
-func plain(name string) string {
+// normalized makes max-in-flight, Max.In.Flight and MAX_IN_FLIGHT the same.
+func normalized(name string) string {
 	return strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToLower(name))
 }
 
-func leaf(key string) string { return key[strings.LastIndex(key, ".")+1:] }
+func lastPart(key string) string { return key[strings.LastIndex(key, ".")+1:] }

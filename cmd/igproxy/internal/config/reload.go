@@ -10,16 +10,16 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// needsRestart are the keys, or sections with their dot, whose values are built into what runs: listeners, servers, connections to Redis,
+// restartKeys are the keys, or sections with their dot, whose values are built into what runs: listeners, servers, connections to Redis,
 // breakers, the bound on calls. A reload leaves them as they are, and says so. What the files of redis.* hold is another matter: a new
 // password or certificate of Redis's is used from the next connection on.
-var needsRestart = []string{"listen", "admin.listen", "auth.uids", "upstream.max_in_flight", "log.format", "server.", "redis.", "coalesce.", "breaker."}
+var restartKeys = []string{"listen", "admin.listen", "auth.uids", "upstream.max_in_flight", "log.format", "server.", "redis.", "coalesce.", "breaker."}
 
-// live is what would fall under those and can be changed all the same.
-const live = "server.drain"
+// liveKey is what would fall under those and can be changed all the same.
+const liveKey = "server.drain"
 
-func waitsForRestart(key string) bool {
-	return key != live && slices.ContainsFunc(needsRestart, func(k string) bool {
+func needsRestart(key string) bool {
+	return key != liveKey && slices.ContainsFunc(restartKeys, func(k string) bool {
 		return key == k || strings.HasSuffix(k, ".") && strings.HasPrefix(key, k)
 	})
 }
@@ -27,7 +27,7 @@ func waitsForRestart(key string) bool {
 // valueOf is a setting's place in a Config.
 func (s setting) valueOf(c *Config) reflect.Value { return reflect.ValueOf(s.field(c)).Elem() }
 
-func (s setting) same(a, b *Config) bool {
+func (s setting) equal(a, b *Config) bool {
 	return reflect.DeepEqual(s.valueOf(a).Interface(), s.valueOf(b).Interface()) // a Secret is looked at behind its pointer
 }
 
@@ -71,29 +71,29 @@ func (s Snapshot) Files() (paths []string) {
 
 // Merge returns what can be used of a snapshot that was read while another one is running: what needs
 // a restart stays as it is running. It names the keys that change and those that wait.
-func Merge(running, read Snapshot) (next Snapshot, changed, needsRestart []string) {
+func Merge(running, read Snapshot) (next Snapshot, changed, waiting []string) {
 	next = Snapshot{Config: read.Config, Problems: read.Problems, digests: maps.Clone(read.digests)}
 	kept := next.Config.keep(running.Config)
 	for _, key := range differences(running, read) {
-		if slices.Contains(kept, key) || waitsForRestart(key) {
-			needsRestart = append(needsRestart, key)
+		if slices.Contains(kept, key) || needsRestart(key) {
+			waiting = append(waiting, key)
 		} else {
 			changed = append(changed, key)
 		}
 	}
 	for _, f := range next.Config.plainFiles() {
-		if was, ok := running.digests[f.key]; ok && waitsForRestart(f.key) {
+		if was, ok := running.digests[f.key]; ok && needsRestart(f.key) {
 			next.digests[f.key] = was
 		}
 	}
-	return next, changed, needsRestart
+	return next, changed, waiting
 }
 
 // differences are the keys whose values differ between what is in use and what was read anew, by name only.
 func differences(running, next Snapshot) (keys []string) {
 	a, b := running.Config, next.Config
 	for _, s := range settings() {
-		if !s.same(&a, &b) {
+		if !s.equal(&a, &b) {
 			keys = append(keys, s.key)
 		}
 	}
@@ -135,7 +135,7 @@ func differentApps(a, b []App) (keys []string) {
 // keep takes the values that need a restart from the running configuration and returns their keys.
 func (next *Config) keep(running Config) (kept []string) {
 	retain := func(s setting) {
-		if !s.same(&running, next) {
+		if !s.equal(&running, next) {
 			s.valueOf(next).Set(s.valueOf(&running))
 			kept = append(kept, s.key)
 		}
@@ -143,7 +143,7 @@ func (next *Config) keep(running Config) (kept []string) {
 	// Whether the listener speaks TLS is the listener's; what it shows and whom it believes are not.
 	flips := (running.TLS.CertFile == "") != (next.TLS.CertFile == "")
 	for _, s := range settings() {
-		if waitsForRestart(s.key) || flips && (strings.HasPrefix(s.key, "tls.") || s.key == "auth.client_ca") {
+		if needsRestart(s.key) || flips && (strings.HasPrefix(s.key, "tls.") || s.key == "auth.client_ca") {
 			retain(s)
 		}
 	}

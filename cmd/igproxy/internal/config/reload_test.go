@@ -11,13 +11,13 @@ import (
 )
 
 func TestKeysThatNeedARestartExist(t *testing.T) {
-	for _, k := range append(slices.Clone(needsRestart), live) {
+	for _, k := range append(slices.Clone(restartKeys), liveKey) {
 		if !slices.ContainsFunc(settings(), func(s setting) bool { return s.key == k || strings.HasSuffix(k, ".") && strings.HasPrefix(s.key, k) }) {
 			t.Errorf("there is no %s", k)
 		}
 	}
 	for key, want := range map[string]bool{"listen": true, "listening": false, "redis.url": true, "server.drain": false, "server.read_timeout": true, "upstream.url": false} {
-		if waitsForRestart(key) != want {
+		if needsRestart(key) != want {
 			t.Errorf("%s needs a restart: %v, want %v", key, !want, want)
 		}
 	}
@@ -48,9 +48,9 @@ func TestADifferenceOfEveryKeyIsFoundAndWhatWaitsIsKept(t *testing.T) {
 			t.Errorf("%s: got %v", s.key, got)
 		}
 		held := next.keep(running)
-		switch wants := waitsForRestart(s.key) || s.key == "tls.cert_file"; {
-		case wants != slices.Contains(held, s.key), wants != s.same(&running, &next):
-			t.Errorf("%s: held %v, as before %v; want %v", s.key, held, s.same(&running, &next), wants)
+		switch wants := needsRestart(s.key) || s.key == "tls.cert_file"; {
+		case wants != slices.Contains(held, s.key), wants != s.equal(&running, &next):
+			t.Errorf("%s: held %v, as before %v; want %v", s.key, held, s.equal(&running, &next), wants)
 		}
 	}
 }

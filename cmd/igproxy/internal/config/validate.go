@@ -37,8 +37,8 @@ func (l *loader) contradiction(f fault, keys ...string) {
 	l.report(at, keys[0], f)
 }
 
-// says is a key and its duration, for a reason.
-func (l *loader) says(key string, d time.Duration) string {
+// withSource is a key and its duration, for a reason.
+func (l *loader) withSource(key string, d time.Duration) string {
 	if l.isSet(key) && !l.bad[key] {
 		return key + " (" + durationText(d) + ")"
 	}
@@ -63,18 +63,18 @@ func (l *loader) validateTimes() {
 	c := &l.config
 	if least := 3 * c.Upstream.Timeout; c.Breaker.Interval < least {
 		l.contradiction(fault{fmt.Sprintf("%s is less than 3 x %s: a failure slower than the window would never be counted",
-			durationText(c.Breaker.Interval), l.says("upstream.timeout", c.Upstream.Timeout)), "write " + durationText(least) + " or more"},
+			durationText(c.Breaker.Interval), l.withSource("upstream.timeout", c.Upstream.Timeout)), "write " + durationText(least) + " or more"},
 			"breaker.interval", "upstream.timeout")
 	}
-	budget, parts := c.Upstream.Timeout+time.Second, l.says("upstream.timeout", c.Upstream.Timeout)+" + 1s"
+	budget, parts := c.Upstream.Timeout+time.Second, l.withSource("upstream.timeout", c.Upstream.Timeout)+" + 1s"
 	if c.Redis.Mode != "" {
-		budget, parts = budget+c.Redis.Timeout, parts+" + "+l.says("redis.timeout", c.Redis.Timeout)
+		budget, parts = budget+c.Redis.Timeout, parts+" + "+l.withSource("redis.timeout", c.Redis.Timeout)
 		if c.Coalesce.Enabled {
-			budget, parts = budget+c.Coalesce.Wait, parts+" + "+l.says("coalesce.wait", c.Coalesce.Wait)
+			budget, parts = budget+c.Coalesce.Wait, parts+" + "+l.withSource("coalesce.wait", c.Coalesce.Wait)
 		}
 		if least := 6 * c.Redis.Timeout; c.Coalesce.Lease < least {
 			l.contradiction(fault{fmt.Sprintf("%s is less than 6 x %s: a renewal that Redis answers late would come too late",
-				durationText(c.Coalesce.Lease), l.says("redis.timeout", c.Redis.Timeout)), "write " + durationText(least) + " or more"},
+				durationText(c.Coalesce.Lease), l.withSource("redis.timeout", c.Redis.Timeout)), "write " + durationText(least) + " or more"},
 				"coalesce.lease", "redis.timeout")
 		}
 	}
@@ -85,16 +85,16 @@ func (l *loader) validateTimes() {
 	}
 	if c.Server.ReadTimeout < c.Server.ReadHeaderTimeout {
 		l.contradiction(fault{fmt.Sprintf("%s is less than %s, which it includes", durationText(c.Server.ReadTimeout),
-			l.says("server.read_header_timeout", c.Server.ReadHeaderTimeout)), "write " + durationText(c.Server.ReadHeaderTimeout) + " or more"},
+			l.withSource("server.read_header_timeout", c.Server.ReadHeaderTimeout)), "write " + durationText(c.Server.ReadHeaderTimeout) + " or more"},
 			"server.read_timeout", "server.read_header_timeout")
 	}
 	if c.Passthrough.Enabled && c.Passthrough.Timeout < c.Upstream.Timeout {
-		l.contradiction(fault{fmt.Sprintf("%s is less than %s", durationText(c.Passthrough.Timeout), l.says("upstream.timeout", c.Upstream.Timeout)),
+		l.contradiction(fault{fmt.Sprintf("%s is less than %s", durationText(c.Passthrough.Timeout), l.withSource("upstream.timeout", c.Upstream.Timeout)),
 			"write " + durationText(c.Upstream.Timeout) + " or more"}, "passthrough.timeout", "upstream.timeout")
 	}
 	if c.Cache.NegativeTTL > c.Cache.TTL {
 		l.contradiction(fault{fmt.Sprintf("%s is more than %s: a refusal would be remembered longer than a token",
-			durationText(c.Cache.NegativeTTL), l.says("cache.ttl", c.Cache.TTL)), "write " + durationText(c.Cache.TTL) + " or less"},
+			durationText(c.Cache.NegativeTTL), l.withSource("cache.ttl", c.Cache.TTL)), "write " + durationText(c.Cache.TTL) + " or less"},
 			"cache.negative_ttl", "cache.ttl")
 	}
 }

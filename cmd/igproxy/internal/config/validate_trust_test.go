@@ -85,7 +85,7 @@ func TestUsersOfASocketAreAnErrorWhereTheSystemDoesNotTellThem(t *testing.T) {
 	l := &loader{config: Default(), table: settings(), places: map[string]place{}, bad: map[string]bool{}}
 	l.environment([]string{"IGPROXY_LISTEN=unix:/s", "IGPROXY_AUTH_UIDS=1000"})
 	l.validateTrust(false)
-	got := sorted(l.findings)
+	got := sortFindings(l.findings)
 	want := "environment: IGPROXY_AUTH_UIDS: this system does not say whose a connection is; Linux does; remove it, and let server.socket_mode decide"
 	if len(got) != 1 || got[0].String() != want {
 		t.Errorf("got %v, want %s", got, want)

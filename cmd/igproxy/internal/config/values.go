@@ -65,7 +65,7 @@ func (s setting) setList(field *[]string, values []string) *fault {
 // setSwitch takes true and false, and not the yes, on and 1 that only some readers of YAML understand.
 func (s setting) setSwitch(field *bool, text string) *fault {
 	if text != "true" && text != "false" {
-		return &fault{quote(text) + " is neither true nor false", "write " + s.span()}
+		return &fault{quote(text) + " is neither true nor false", "write " + s.rangeText()}
 	}
 	*field = text == "true"
 	return nil
@@ -78,7 +78,7 @@ func (s setting) checkText(text string) *fault {
 	case strings.ContainsFunc(text, isControl):
 		return &fault{"a control character or a line break in it", "remove it"}
 	case s.words != nil && !slices.Contains(s.words, text):
-		return &fault{quote(text) + " is none of its values", "write " + either(s.words)}
+		return &fault{quote(text) + " is none of its values", "write " + joinWords(s.words)}
 	case s.check != nil:
 		return s.check(text)
 	}
@@ -92,7 +92,7 @@ func (s setting) setNumber(field any, text string) *fault {
 		return f
 	}
 	if outside := n < s.low || n > s.high || s.kind == kindRatio && n <= s.low; outside || math.IsNaN(n) {
-		return &fault{quote(text) + " is out of range", "write " + s.span()}
+		return &fault{quote(text) + " is out of range", "write " + s.rangeText()}
 	}
 	switch field := field.(type) {
 	case *time.Duration:
@@ -110,7 +110,7 @@ func (s setting) setNumber(field any, text string) *fault {
 var bareNumber = regexp.MustCompile(`^[0-9]{1,9}$`)
 
 func (s setting) number(text string) (float64, *fault) {
-	wrong := &fault{quote(text) + " is not a " + string(s.kind), "write " + s.span()}
+	wrong := &fault{quote(text) + " is not a " + string(s.kind), "write " + s.rangeText()}
 	switch s.kind {
 	case kindDuration:
 		if bareNumber.MatchString(text) && text != "0" {
@@ -150,8 +150,8 @@ func cutUnit(text string) (number string, unit float64) {
 	return text, 1
 }
 
-// span is the range in words, as in "write ...".
-func (s setting) span() string {
+// rangeText is the range in words, as in "write ...".
+func (s setting) rangeText() string {
 	switch s.kind {
 	case kindDuration:
 		return "a duration from " + durationText(time.Duration(s.low)) + " to " + durationText(time.Duration(s.high))
@@ -162,14 +162,14 @@ func (s setting) span() string {
 	case kindCount:
 		return "a whole number from " + strconv.FormatInt(int64(s.low), 10) + " to " + strconv.FormatInt(int64(s.high), 10)
 	case kindWord:
-		return either(s.words)
+		return joinWords(s.words)
 	case kindSwitch:
 		return "true or false"
 	}
 	return string(s.kind)
 }
 
-func either(words []string) string {
+func joinWords(words []string) string {
 	last := len(words) - 1
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }

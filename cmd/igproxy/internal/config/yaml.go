@@ -23,7 +23,7 @@ func (l *loader) file(path string) bool {
 		l.report(at, "", f.fault)
 		return false
 	}
-	if line := unreadable(text); line > 0 {
+	if line := binaryLine(text); line > 0 {
 		at.line = line
 		l.report(at, "", fault{"a byte that is not text", "save the file as UTF-8, without control characters"})
 		return false
@@ -56,8 +56,8 @@ func (l *loader) file(path string) bool {
 	return true
 }
 
-// unreadable returns the line of the first byte that is no text, or 0.
-func unreadable(text []byte) int {
+// binaryLine returns the line of the first byte that is no text, or 0.
+func binaryLine(text []byte) int {
 	line := 1
 	for i := 0; i < len(text); {
 		r, n := utf8.DecodeRune(text[i:])
@@ -118,7 +118,7 @@ func (l *loader) mapping(file, section string, n *yaml.Node) {
 			continue
 		}
 		if first, twice := lines[key.Value]; twice {
-			l.report(at, naming(join(section, key.Value)), fault{fmt.Sprintf("given twice, first on line %d", first), "keep one"})
+			l.report(at, shownKey(join(section, key.Value)), fault{fmt.Sprintf("given twice, first on line %d", first), "keep one"})
 			continue
 		}
 		lines[key.Value] = at.line
@@ -156,7 +156,7 @@ func (l *loader) unknownKey(at place, section, key string) {
 	f := fault{"unknown key", seeExample}
 	near := nearest(name, l.known())
 	switch {
-	case naming(name) == "":
+	case shownKey(name) == "":
 		l.report(at, section, fault{"unknown key, not shown because it does not look like one", seeExample})
 		return
 	case near == name:

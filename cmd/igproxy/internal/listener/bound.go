@@ -25,29 +25,29 @@ import (
 // was not read to its end (431, a refused body) is lost in a reset.
 type bounded struct {
 	net.Listener
-	places, spare chan struct{}
-	closed        chan struct{}
-	close         func()
-	relief        func()                  // ends idle connections elsewhere
-	over          func(net.Conn) net.Conn // what a seated connection is served through
+	slots, spare chan struct{}
+	closed       chan struct{}
+	close        func()
+	relieve      func()                  // ends idle connections elsewhere
+	wrap         func(net.Conn) net.Conn // what a seated connection is served through
 
-	mu   sync.Mutex       // protects open
-	open map[*placed]bool // those on places
+	mu   sync.Mutex          // protects open
+	open map[*boundConn]bool // those on places
 }
 
-// passing is how long a connection on a spare place may take for its one request.
-const passing = time.Second
+// passingTimeout is how long a connection on a spare place may take for its one request.
+const passingTimeout = time.Second
 
-// unread bounds what the system keeps of answers that a client does not read, in bytes; its own bound is megabytes for each. Answers are
+// sendBuffer bounds what the system keeps of answers that a client does not read, in bytes; its own bound is megabytes for each. Answers are
 // below one KiB, the metrics some ten.
-const unread = 64 << 10
+const sendBuffer = 64 << 10
 
-// spareOf is how many spare places go with so many places.
-func spareOf(most int) int { return max(16, most/8) }
+// spareSlots is how many spare places go with so many places.
+func spareSlots(most int) int { return max(16, most/8) }
 
 func newBounded(l net.Listener, most int) *bounded {
-	b := &bounded{Listener: l, places: make(chan struct{}, most), spare: make(chan struct{}, spareOf(most)), closed: make(chan struct{}),
-		open: map[*placed]bool{}, relief: func() {}, over: func(c net.Conn) net.Conn { return c }}
+	b := &bounded{Listener: l, slots: make(chan struct{}, most), spare: make(chan struct{}, spareSlots(most)), closed: make(chan struct{}),
+		open: map[*boundConn]bool{}, relieve: func() {}, wrap: func(c net.Conn) net.Conn { return c }}
 	b.close = sync.OnceFunc(func() { close(b.closed) })
 	return b
 }
@@ -63,18 +63,18 @@ func (b *bounded) Accept() (net.Conn, error) {
 			break
 		}
 		relieved = true
-		b.relief() // those to Instagram can be all there are, and nobody's request would ever use them
+		b.relieve() // those to Instagram can be all there are, and nobody's request would ever use them
 	}
 	if err != nil {
 		return nil, err // net/http tries again, more and more slowly
 	}
 	if buffered, ok := c.(interface{ SetWriteBuffer(bytes int) error }); ok {
-		_ = buffered.SetWriteBuffer(unread)
+		_ = buffered.SetWriteBuffer(sendBuffer)
 	}
 	for {
 		select {
-		case b.places <- struct{}{}:
-			return b.seat(c), nil
+		case b.slots <- struct{}{}:
+			return b.admit(c), nil
 		default:
 		}
 		if !b.endIdle() {
@@ -82,24 +82,24 @@ func (b *bounded) Accept() (net.Conn, error) {
 		}
 	}
 	select {
-	case b.places <- struct{}{}:
-		return b.seat(c), nil
+	case b.slots <- struct{}{}:
+		return b.admit(c), nil
 	case b.spare <- struct{}{}:
-		return &placed{Conn: c, end: time.Now().Add(passing), leave: sync.OnceFunc(func() { <-b.spare })}, nil
+		return &boundConn{Conn: c, end: time.Now().Add(passingTimeout), leave: sync.OnceFunc(func() { <-b.spare })}, nil
 	case <-b.closed:
 		_ = c.Close()
 		return nil, net.ErrClosed
 	}
 }
 
-func (b *bounded) seat(c net.Conn) net.Conn {
-	p := &placed{Conn: c}
-	p.top = b.over(p)
+func (b *bounded) admit(c net.Conn) net.Conn {
+	p := &boundConn{Conn: c}
+	p.top = b.wrap(p)
 	p.leave = sync.OnceFunc(func() {
 		b.mu.Lock()
 		delete(b.open, p)
 		b.mu.Unlock()
-		<-b.places
+		<-b.slots
 	})
 	b.mu.Lock()
 	b.open[p] = true
@@ -107,13 +107,13 @@ func (b *bounded) seat(c net.Conn) net.Conn {
 	return p.top
 }
 
-// sample bounds the search for an idle connection.
-const sample = 1000
+// idleSearchLimit bounds the search for an idle connection.
+const idleSearchLimit = 1000
 
 // endIdle ends the one of a sample of kept connections that has been idle for longest, and reports whether there was one. A request that
 // comes on it at this very moment is lost, as when server.idle_timeout ends it; clients ask again.
 func (b *bounded) endIdle() bool {
-	var longest *placed
+	var longest *boundConn
 	var since int64
 	b.mu.Lock()
 	seen := 0
@@ -121,7 +121,7 @@ func (b *bounded) endIdle() bool {
 		if idle := p.idle.Load(); idle != 0 && (longest == nil || idle < since) {
 			longest, since = p, idle
 		}
-		if seen++; seen == sample {
+		if seen++; seen == idleSearchLimit {
 			break
 		}
 	}
@@ -155,8 +155,8 @@ func (b *bounded) Close() error {
 	return b.Listener.Close()
 }
 
-// placed is a connection that gives its place back when it is closed.
-type placed struct {
+// boundConn is a connection that gives its place back when it is closed.
+type boundConn struct {
 	net.Conn
 	top   net.Conn // what is over it, or itself; nil in passing
 	leave func()
@@ -164,16 +164,16 @@ type placed struct {
 	end   time.Time    // of a connection in passing; zero: it may stay
 }
 
-func (c *placed) Close() error {
+func (c *boundConn) Close() error {
 	defer c.leave()
 	return c.Conn.Close()
 }
 
 // NetConn is the connection below, as tls.Conn has it.
-func (c *placed) NetConn() net.Conn { return c.Conn }
+func (c *boundConn) NetConn() net.Conn { return c.Conn }
 
 // CloseWrite ends our half: TCP and Unix connections have it.
-func (c *placed) CloseWrite() error {
+func (c *boundConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
@@ -181,12 +181,12 @@ func (c *placed) CloseWrite() error {
 }
 
 // SetReadDeadline and SetDeadline leave a connection in passing no longer than it has.
-func (c *placed) SetReadDeadline(t time.Time) error { return c.Conn.SetReadDeadline(c.atMost(t)) }
+func (c *boundConn) SetReadDeadline(t time.Time) error { return c.Conn.SetReadDeadline(c.atMost(t)) }
 
 // SetDeadline is for both directions.
-func (c *placed) SetDeadline(t time.Time) error { return c.Conn.SetDeadline(c.atMost(t)) }
+func (c *boundConn) SetDeadline(t time.Time) error { return c.Conn.SetDeadline(c.atMost(t)) }
 
-func (c *placed) atMost(t time.Time) time.Time {
+func (c *boundConn) atMost(t time.Time) time.Time {
 	if !c.end.IsZero() && (t.IsZero() || t.After(c.end)) {
 		return c.end
 	}
@@ -194,7 +194,7 @@ func (c *placed) atMost(t time.Time) time.Time {
 }
 
 // Idle notes since when the connection waits for its next request; the zero time: it does not.
-func (c *placed) Idle(since time.Time) {
+func (c *boundConn) Idle(since time.Time) {
 	if since.IsZero() {
 		c.idle.Store(0)
 		return
@@ -202,16 +202,16 @@ func (c *placed) Idle(since time.Time) {
 	c.idle.Store(since.UnixNano())
 }
 
-// placedUnder is the bound's connection under what net/http was given.
-func placedUnder(c net.Conn) *placed {
+// boundConnUnder is the bound's connection under what net/http was given.
+func boundConnUnder(c net.Conn) *boundConn {
 	for {
-		if p, ok := c.(*placed); ok {
+		if p, ok := c.(*boundConn); ok {
 			return p
 		}
-		over, ok := c.(interface{ NetConn() net.Conn }) // TLS, or the lane
+		outer, ok := c.(interface{ NetConn() net.Conn }) // TLS, or the lane
 		if !ok {
 			return nil
 		}
-		c = over.NetConn()
+		c = outer.NetConn()
 	}
 }

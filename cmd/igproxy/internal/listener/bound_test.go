@@ -60,9 +60,9 @@ func TestA431IsAnsweredInFullThroughTheBound(t *testing.T) {
 }
 
 // accepting accepts in the background until the bound is closed.
-func accepting(t *testing.T, b *bounded) <-chan *placed {
+func accepting(t *testing.T, b *bounded) <-chan *boundConn {
 	t.Helper()
-	accepted := make(chan *placed)
+	accepted := make(chan *boundConn)
 	ended, stop := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -72,7 +72,7 @@ func accepting(t *testing.T, b *bounded) <-chan *placed {
 				return
 			}
 			select {
-			case accepted <- c.(*placed):
+			case accepted <- c.(*boundConn):
 			case <-stop:
 				_ = c.Close()
 				return
@@ -83,7 +83,7 @@ func accepting(t *testing.T, b *bounded) <-chan *placed {
 	return accepted
 }
 
-func next(t *testing.T, b *bounded, accepted <-chan *placed) *placed {
+func next(t *testing.T, b *bounded, accepted <-chan *boundConn) *boundConn {
 	t.Helper()
 	dial(t, b)
 	select {
@@ -108,8 +108,8 @@ func TestBeyondTheBoundThereIsASpareConnectionInPassing(t *testing.T) {
 	if fourth, fifth := next(t, b, accepted), next(t, b, accepted); !fourth.end.IsZero() || fifth.end.IsZero() {
 		t.Error("one left, so the fourth stays and the fifth is in passing")
 	}
-	if len(b.places) != 2 || len(b.spare) != 2 || len(b.open) != 2 {
-		t.Errorf("%d places, %d spare, %d watched", len(b.places), len(b.spare), len(b.open))
+	if len(b.slots) != 2 || len(b.spare) != 2 || len(b.open) != 2 {
+		t.Errorf("%d places, %d spare, %d watched", len(b.slots), len(b.spare), len(b.open))
 	}
 }
 
@@ -117,8 +117,8 @@ func TestBeyondTheSpareConnectionsTheNextWaitsUntilOneLeaves(t *testing.T) {
 	b := newBounded(loopback(t), 1)
 	accepted := accepting(t, b)
 	next(t, b, accepted)
-	var last *placed
-	for range spareOf(1) {
+	var last *boundConn
+	for range spareSlots(1) {
 		last = next(t, b, accepted)
 	}
 	dial(t, b)
@@ -137,7 +137,7 @@ func TestAnIdleConnectionMakesRoomAndTheLongestIdleFirst(t *testing.T) {
 	busy, lately, longest := next(t, b, accepted), next(t, b, accepted), next(t, b, accepted)
 	lately.idle.Store(2000)
 	longest.idle.Store(1000)
-	closed := func(p *placed) bool {
+	closed := func(p *boundConn) bool {
 		_ = p.Conn.SetReadDeadline(time.Now().Add(time.Millisecond)) // below the bound
 		_, err := p.Conn.Read(make([]byte, 1))
 		return errors.Is(err, net.ErrClosed)
@@ -174,7 +174,7 @@ func TestTheServersStatesReachTheBoundThroughTLSToo(t *testing.T) {
 		server := &http.Server{}
 		watch(server, nil, func(context.Context) context.Context { return marked })
 		a, z := net.Pipe()
-		p := &placed{Conn: a, leave: func() {}}
+		p := &boundConn{Conn: a, leave: func() {}}
 		c := wrap(p)
 		server.ConnState(c, http.StateIdle)
 		if p.idle.Load() == 0 {
@@ -215,7 +215,7 @@ func TestOutOfDescriptorsConnectionsElsewhereAreEnded(t *testing.T) {
 	if _, err := b.Accept(); !errors.Is(err, syscall.EMFILE) {
 		t.Errorf("with nothing to end: %v", err)
 	}
-	b.relief = func() { l.out = false }
+	b.relieve = func() { l.out = false }
 	dial(t, l)
 	c, err := b.Accept()
 	if err != nil {

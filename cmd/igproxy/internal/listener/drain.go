@@ -15,25 +15,25 @@ import (
 //  3. Those that were accepted send their request and get its answer.
 //  4. Shutdown waits for what takes longer, and for HTTP/2, which has a goodbye of its own. Parked connections end here.
 
-// unspoken is how long step 3 waits for requests; net/http gives a new connection as long.
-const unspoken = 5 * time.Second
+// firstRequestTimeout is how long step 3 waits for requests; net/http gives a new connection as long.
+const firstRequestTimeout = 5 * time.Second
 
 // Shutdown ends the server without dropping a client that got in, within ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.door.refuse(ctx)
+	s.door.stopAccepting(ctx)
 	s.onShutdown()
 	s.http.SetKeepAlivesEnabled(false)
-	bounded, cancel := context.WithTimeout(ctx, unspoken)
+	bounded, cancel := context.WithTimeout(ctx, firstRequestTimeout)
 	defer cancel()
-	_ = s.bound.rest(bounded)
+	_ = s.bound.waitUntilQuiet(bounded)
 	if err := s.http.Shutdown(ctx); err != nil {
 		return err
 	}
-	return s.bound.rest(ctx) // net/http does not know of an answer that the lane still writes
+	return s.bound.waitUntilQuiet(ctx) // net/http does not know of an answer that the lane still writes
 }
 
-// rest waits until no connection is busy, or for the end of ctx.
-func (b *bounded) rest(ctx context.Context) error {
+// waitUntilQuiet waits until no connection is busy, or for the end of ctx.
+func (b *bounded) waitUntilQuiet(ctx context.Context) error {
 	for b.busy() {
 		select {
 		case <-time.After(5 * time.Millisecond):
@@ -89,8 +89,8 @@ func (d *door) Accept() (net.Conn, error) {
 	return nil, err
 }
 
-// refuse returns when no connection comes through any more. It has one caller, once.
-func (d *door) refuse(ctx context.Context) {
+// stopAccepting returns when no connection comes through any more. It has one caller, once.
+func (d *door) stopAccepting(ctx context.Context) {
 	close(d.shut)
 	_ = d.lock()
 	select {

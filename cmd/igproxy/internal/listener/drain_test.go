@@ -14,7 +14,7 @@ func TestADrainWaitsForWhatTheFastLaneStillWrites(t *testing.T) {
 	l := loopback(t)
 	synctest.Test(t, func(t *testing.T) {
 		bound := newBounded(l, 1)
-		bound.open[&placed{}] = true // not idle
+		bound.open[&boundConn{}] = true // not idle
 		door := newDoor(bound)
 		door.empty <- struct{}{} // nobody accepts
 		app := &Server{door: door, bound: bound, http: &http.Server{}, onShutdown: func() {}}

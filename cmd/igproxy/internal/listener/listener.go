@@ -63,10 +63,10 @@ type Server struct {
 func New(o Options) *Server {
 	bound := newBounded(newPeers(o.Listener, o.UIDs, o.PeerRefused, o.Logger), o.MaxConnections)
 	if o.Relieve != nil {
-		bound.relief = o.Relieve
+		bound.relieve = o.Relieve
 	}
 	if o.Wrap != nil {
-		bound.over = o.Wrap
+		bound.wrap = o.Wrap
 	}
 	s := &Server{
 		door: newDoor(bound), bound: bound, parked: o.Parked, secure: o.TLS != nil, done: make(chan struct{}),
@@ -93,12 +93,12 @@ func New(o Options) *Server {
 }
 
 // watch reports the state of the server's connections to the bound.
-func watch(server *http.Server, connState func(net.Conn, http.ConnState), passing func(context.Context) context.Context) {
+func watch(server *http.Server, connState func(net.Conn, http.ConnState), passingTimeout func(context.Context) context.Context) {
 	server.ConnState = func(c net.Conn, state http.ConnState) {
 		if connState != nil {
 			connState(c, state)
 		}
-		p := placedUnder(c)
+		p := boundConnUnder(c)
 		switch {
 		case p == nil, state == http.StateClosed: // it may be parked
 		case state == http.StateIdle:
@@ -108,8 +108,8 @@ func watch(server *http.Server, connState func(net.Conn, http.ConnState), passin
 		}
 	}
 	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		if p := placedUnder(c); p != nil && !p.end.IsZero() && passing != nil {
-			return passing(ctx)
+		if p := boundConnUnder(c); p != nil && !p.end.IsZero() && passingTimeout != nil {
+			return passingTimeout(ctx)
 		}
 		return ctx
 	}

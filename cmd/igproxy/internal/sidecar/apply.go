@@ -11,7 +11,7 @@ func (s *Sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
 	if err != nil {
 		return o, err
 	}
-	if o.Bearer, err = bearerOf(conf, s.log); err != nil {
+	if o.Bearer, err = followBearer(conf, s.log); err != nil {
 		return o, err
 	}
 	o.Cache, o.Metrics, o.Logger, o.AnyHost = s.cache, s.metrics, s.log, anyHost(s.appNet, conf.AllowedHosts)
@@ -29,14 +29,14 @@ func (s *Sidecar) apply(conf config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := refuseStrangers(s.appNet, conf); err != nil { // the listener is the one of the start, whatever listen says now
+	if err := requireTrust(s.appNet, conf); err != nil { // the listener is the one of the start, whatever listen says now
 		return err
 	}
 	if err := s.proxy.Reload(o); err != nil {
 		return err
 	}
 	s.secure.Store(secure)
-	s.serveOperator(conf)
+	s.buildAdmin(conf)
 	s.describe(conf)
 	s.cache.Resize(conf.Cache.MaxEntries)
 	s.setLevel(conf.Log.Level)

@@ -23,21 +23,21 @@ type reloader struct {
 	metrics *proxy.Metrics
 	log     *slog.Logger
 
-	mu      sync.Mutex      // protects all below: one reload at a time
-	running config.Snapshot // what is in use
-	read    config.Snapshot // what was read last: in use, refused, or waiting for a restart
-	failing bool
-	told    []string      // the problems that the log knows
-	seen    config.Stamps // when that was read
-	settled bool          // and whether it could not have been written again within the same tick
-	now     config.Stamps // at the last look
+	mu       sync.Mutex      // protects all below: one reload at a time
+	running  config.Snapshot // what is in use
+	read     config.Snapshot // what was read last: in use, refused, or waiting for a restart
+	failing  bool
+	reported []string      // the problems that the log knows
+	seen     config.Stamps // when that was read
+	stable   bool          // and whether it could not have been written again within the same tick
+	now      config.Stamps // at the last look
 }
 
 // origin is where a configuration comes from, and what asks for it anew.
 type origin struct {
-	path   string                                   // of the file; empty: there is none
-	load   func() (config.Config, []config.Problem) // the file and the environment; nil: never anew
-	hangup <-chan os.Signal                         // SIGHUP
+	path    string                                   // of the file; empty: there is none
+	load    func() (config.Config, []config.Problem) // the file and the environment; nil: never anew
+	signals <-chan os.Signal                         // SIGHUP
 }
 
 // ReloadReply is what POST /reload answers. Keys are named, never their values.
@@ -54,7 +54,7 @@ func newReloader(conf config.Config, from origin, metrics *proxy.Metrics, log *s
 	r.running = config.Snap(conf, nil)
 	r.read = r.running
 	r.seen = r.look()
-	r.settled = r.seen.Settled() // if not, it is read again soon: it may have changed since it was loaded
+	r.stable = r.seen.Settled() // if not, it is read again soon: it may have changed since it was loaded
 	return r
 }
 
@@ -76,7 +76,7 @@ func (r *reloader) start() (stop func()) {
 			select {
 			case <-tick.C:
 				r.follow()
-			case <-r.hangup:
+			case <-r.signals:
 				r.reload()
 			case <-ending:
 				return
@@ -101,8 +101,8 @@ func (r *reloader) follow() {
 	defer r.mu.Unlock()
 	before := r.now
 	r.now = r.look()
-	if (r.failing || !r.settled || !r.now.Same(r.seen)) && r.now.Same(before) {
-		r.turn(false)
+	if (r.failing || !r.stable || !r.now.Same(r.seen)) && r.now.Same(before) {
+		r.reloadOnce(false)
 	}
 }
 
@@ -110,29 +110,29 @@ func (r *reloader) follow() {
 func (r *reloader) reload() ReloadReply {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.turn(true)
+	return r.reloadOnce(true)
 }
 
-// turn is one reload. Unless it was asked for, it does nothing when what it reads is what was read before.
-func (r *reloader) turn(asked bool) ReloadReply {
+// reloadOnce is one reload. Unless it was asked for, it does nothing when what it reads is what was read before.
+func (r *reloader) reloadOnce(requested bool) ReloadReply {
 	seen := r.look()
 	read := config.Snap(r.load())
 	again := read.Same(r.read)
-	r.read, r.seen, r.settled = read, seen, seen.Settled()
+	r.read, r.seen, r.stable = read, seen, seen.Settled()
 	if now := r.look(); len(now) != len(seen) { // it names other files than before
-		r.seen, r.settled = now, false
+		r.seen, r.stable = now, false
 	}
 	switch {
-	case again && !asked && !r.failing:
+	case again && !requested && !r.failing:
 		return ReloadReply{}
 	case len(read.Failures()) > 0:
-		return r.refuse(asked, read)
+		return r.refuse(requested, read)
 	}
 	next, changed, needsRestart := config.Merge(r.running, read)
 	if err := r.apply(next.Config); err != nil {
-		return r.refuse(asked, config.Snapshot{Problems: []config.Problem{{What: err.Error()}}})
+		return r.refuse(requested, config.Snapshot{Problems: []config.Problem{{What: err.Error()}}})
 	}
-	r.running, r.failing, r.told = next, false, nil
+	r.running, r.failing, r.reported = next, false, nil
 	r.metrics.Reloaded(true)
 	reply := ReloadReply{Reloaded: true, Problems: []string{}, NeedsRestart: append([]string{}, needsRestart...), Changed: append([]string{}, changed...)}
 	for _, p := range read.Problems {
@@ -146,18 +146,18 @@ func (r *reloader) turn(asked bool) ReloadReply {
 }
 
 // refuse says what is wrong, each with its line, and leaves everything as it was. What is tried again by itself is told once.
-func (r *reloader) refuse(asked bool, read config.Snapshot) ReloadReply {
-	told := read.Failures()
-	known := slices.Equal(told, r.told)
-	r.failing, r.told = true, told
+func (r *reloader) refuse(requested bool, read config.Snapshot) ReloadReply {
+	reported := read.Failures()
+	known := slices.Equal(reported, r.reported)
+	r.failing, r.reported = true, reported
 	r.metrics.Reloaded(false)
-	if asked || !known {
+	if requested || !known {
 		for _, p := range read.Problems {
 			if !p.Warning {
 				r.log.Error("configuration", "where", p.Where, "key", p.Key, "what", p.What, "next_step", p.Fix)
 			}
 		}
-		r.log.Error("the configuration was not reloaded; the one of before goes on", "problems", len(told))
+		r.log.Error("the configuration was not reloaded; the one of before goes on", "problems", len(reported))
 	}
-	return ReloadReply{Changed: []string{}, NeedsRestart: []string{}, Problems: told}
+	return ReloadReply{Changed: []string{}, NeedsRestart: []string{}, Problems: reported}
 }

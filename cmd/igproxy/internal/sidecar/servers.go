@@ -60,8 +60,8 @@ func (s *Sidecar) currentTLS() *tls.Config {
 	}
 }
 
-// serveOperator builds the admin handlers.
-func (s *Sidecar) serveOperator(conf config.Config) {
+// buildAdmin builds the admin handlers.
+func (s *Sidecar) buildAdmin(conf config.Config) {
 	var operations []proxy.Operation
 	if s.reloads.load != nil {
 		operations = append(operations, proxy.Operation{Name: "reload", Run: func(*http.Request) (any, bool) {

@@ -90,24 +90,24 @@ func New(o Options) (s *Sidecar, err error) {
 		return s, err
 	}
 	undo = append(undo, func() { _ = s.cache.Close(context.Background()) })
-	sockets, err := inherited()
+	sockets, err := inheritedListeners()
 	if err != nil {
 		return s, err
 	}
-	defer closeAll(sockets) // those nobody took
+	defer closeSockets(sockets) // those nobody took
 	secure, err := serverTLS(conf, log)
 	if err != nil {
 		return s, err
 	}
-	appNet, err := open(sockets, "app", "listen", &conf.Listen, conf.SocketMode(), log)
+	appNet, err := openListener(sockets, "app", "listen", &conf.Listen, conf.SocketMode(), log)
 	if err != nil {
 		return s, err
 	}
 	undo = append(undo, func() { _ = appNet.Close() })
-	if err := refuseStrangers(appNet, conf); err != nil {
+	if err := requireTrust(appNet, conf); err != nil {
 		return s, err
 	}
-	adminNet, err := open(sockets, "admin", "admin.listen", &conf.Admin.Listen, adminSocketMode, log)
+	adminNet, err := openListener(sockets, "admin", "admin.listen", &conf.Admin.Listen, adminSocketMode, log)
 	if err != nil {
 		return s, err
 	}
@@ -123,20 +123,20 @@ func New(o Options) (s *Sidecar, err error) {
 		return s, err
 	}
 	s.buildServers(conf, secure)
-	s.reloads = newReloader(o.Config, origin{path: o.Path, load: o.Load, hangup: o.Reloads}, s.metrics, log) // systemd's sockets have addresses of their own
+	s.reloads = newReloader(o.Config, origin{path: o.Path, load: o.Load, signals: o.Reloads}, s.metrics, log) // systemd's sockets have addresses of their own
 	s.reloads.apply = func(conf config.Config) error {
 		notifyReloading(log)
 		defer s.ready()
 		return s.apply(conf)
 	}
-	s.serveOperator(conf)
+	s.buildAdmin(conf)
 	s.describe(conf)
 	return s, nil
 }
 
 // Run serves until a signal comes, then drains. A second signal ends it at once, with an error.
 func (s *Sidecar) Run(signals <-chan os.Signal) error {
-	s.learn()
+	s.learnPurges()
 	failed := make(chan error, 2)
 	s.unwatch = s.proxy.Watch()
 	s.app.Serve(failed)
@@ -144,10 +144,10 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	s.started()
 	stopReloads := s.reloads.start()
 	defer stopReloads()
-	defer watchdog(s.log, s.alive)()
+	defer watchdog(s.log, s.checkAlive)()
 	select {
 	case err := <-failed:
-		s.end()
+		s.closeAll()
 		return fmt.Errorf("serving failed: %w", err)
 	case sig := <-signals:
 		stopReloads()                           // what drains is not built anew
@@ -157,11 +157,11 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	}
 }
 
-// learnTime is how long a start may wait to hear what was purged. A Redis that does not answer keeps nobody from starting.
-const learnTime = 250 * time.Millisecond
+// learnTimeout is how long a start may wait to hear what was purged. A Redis that does not answer keeps nobody from starting.
+const learnTimeout = 250 * time.Millisecond
 
-func (s *Sidecar) learn() {
-	ctx, cancel := context.WithTimeout(context.Background(), learnTime)
+func (s *Sidecar) learnPurges() {
+	ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
 	defer cancel()
 	s.cache.Learn(ctx)
 }
@@ -196,7 +196,7 @@ func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 	}()
 	select {
 	case err := <-done:
-		s.end()
+		s.closeAll()
 		if err != nil {
 			return fmt.Errorf("not everything was finished within server.drain (%s): %w", within, err)
 		}
@@ -204,14 +204,14 @@ func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 		return nil
 	case sig := <-signals:
 		cancel()
-		s.end()
+		s.closeAll()
 		<-done
 		return fmt.Errorf("stopped at once by a second signal (%s)", sig)
 	}
 }
 
-// end closes whatever is still open; harmless after a drain.
-func (s *Sidecar) end() {
+// closeAll closes whatever is still open; harmless after a drain.
+func (s *Sidecar) closeAll() {
 	s.unwatch()
 	s.app.Close()
 	s.admin.Close()

@@ -27,13 +27,13 @@ import (
 // socketNames are what FileDescriptorName= in a socket unit may say.
 var socketNames = []string{"app", "admin"}
 
-// inherited are the listeners that systemd has opened already, by name. They outlive this process: whoever connects while one sidecar
+// inheritedListeners are the listeners that systemd has opened already, by name. They outlive this process: whoever connects while one sidecar
 // drains and the next one starts waits in the socket's queue and is not refused.
-func inherited() (sockets map[string]net.Listener, err error) {
+func inheritedListeners() (sockets map[string]net.Listener, err error) {
 	sockets = map[string]net.Listener{}
 	defer func() {
 		if err != nil {
-			closeAll(sockets)
+			closeSockets(sockets)
 		}
 	}()
 	files := activation.Files(true)
@@ -58,15 +58,15 @@ func inherited() (sockets map[string]net.Listener, err error) {
 	return sockets, nil
 }
 
-func closeAll(sockets map[string]net.Listener) {
+func closeSockets(sockets map[string]net.Listener) {
 	for _, l := range sockets {
 		_ = l.Close()
 	}
 }
 
-// open takes systemd's socket of that name, or else listens on the configured address. What was taken has an address of its own, and the
+// openListener takes systemd's socket of that name, or else listens on the configured address. What was taken has an address of its own, and the
 // rest of the sidecar, what it logs and whom it trusts, goes by that one.
-func open(sockets map[string]net.Listener, name, key string, address *string, mode fs.FileMode, log *slog.Logger) (net.Listener, error) {
+func openListener(sockets map[string]net.Listener, name, key string, address *string, mode fs.FileMode, log *slog.Logger) (net.Listener, error) {
 	l, ok := sockets[name]
 	if !ok {
 		return listener.Open(key, *address, mode)
@@ -101,7 +101,7 @@ func notify(log *slog.Logger, lines ...string) {
 
 // watchdog tells systemd every third of WatchdogSec= that all is well, as long as alive says so; if systemd hears nothing it restarts the
 // sidecar. The returned function ends it.
-func watchdog(log *slog.Logger, alive func(context.Context) error) (stop func()) {
+func watchdog(log *slog.Logger, checkAlive func(context.Context) error) (stop func()) {
 	limit, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		log.Warn("no watchdog", "WATCHDOG_USEC", os.Getenv("WATCHDOG_USEC"), "next_step", "it is systemd's to set, by WatchdogSec=")
@@ -116,14 +116,14 @@ func watchdog(log *slog.Logger, alive func(context.Context) error) (stop func())
 		defer ticks.Stop()
 		for well := true; ; {
 			one, done := context.WithTimeout(ctx, limit/4)
-			err := alive(one)
+			err := checkAlive(one)
 			done()
 			switch {
 			case ctx.Err() != nil:
 				return
 			case err == nil:
 				notify(log, daemon.SdNotifyWatchdog)
-			case well: // told once
+			case well: // reported once
 				log.Error("the app's listener does not answer: systemd's watchdog is not told", "restart_after", limit.String(), "error", err.Error())
 			}
 			well = err == nil
@@ -137,17 +137,17 @@ func watchdog(log *slog.Logger, alive func(context.Context) error) (stop func())
 	return func() { cancel(); ended.Wait() }
 }
 
-// alive is what the watchdog asks: does the app's listener answer? In its place the admin listener is asked where auth.uids would count and
+// checkAlive is what the watchdog asks: does the app's listener answer? In its place the admin listener is asked where auth.uids would count and
 // log us as a stranger, and where the app's socket is one of systemd's that this service may not enter or see: a restart would not change
 // that. A drain, which closes the listener, has its own bound.
-func (s *Sidecar) alive(ctx context.Context) error {
+func (s *Sidecar) checkAlive(ctx context.Context) error {
 	app, admin := s.app.Addr(), s.admin.Addr()
 	if uids := s.conf.Auth.UIDs; len(uids) > 0 && !slices.Contains(uids, strconv.Itoa(os.Getuid())) {
 		app = admin
 	}
-	err := answers(ctx, app)
+	err := acceptsConnections(ctx, app)
 	if app.Network() == "unix" && (errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist)) {
-		err = answers(ctx, admin)
+		err = acceptsConnections(ctx, admin)
 	}
 	if s.proxy.Status().Draining {
 		return nil
@@ -155,9 +155,9 @@ func (s *Sidecar) alive(ctx context.Context) error {
 	return err
 }
 
-// answers reports whether who listens there still takes connections and reads them. It connects, says goodbye, and waits for the other side's:
+// acceptsConnections reports whether who listens there still takes connections and reads them. It connects, says goodbye, and waits for the other side's:
 // a server that hangs leaves the connection in the queue, and nothing comes. There is no request, so there is nothing to log or to count.
-func answers(ctx context.Context, address net.Addr) error {
+func acceptsConnections(ctx context.Context, address net.Addr) error {
 	c, err := (&net.Dialer{}).DialContext(ctx, address.Network(), address.String())
 	if err != nil {
 		return err

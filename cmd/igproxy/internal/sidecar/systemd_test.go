@@ -22,11 +22,11 @@ func TestAServerThatTakesNoConnectionsDoesNotAnswer(t *testing.T) {
 	l := loopback(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if err := answers(ctx, l.Addr()); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := acceptsConnections(ctx, l.Addr()); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("nobody accepts, and the watchdog saw %v", err)
 	}
 	_ = l.Close()
-	if err := answers(t.Context(), l.Addr()); err == nil {
+	if err := acceptsConnections(t.Context(), l.Addr()); err == nil {
 		t.Error("nobody listens, and the watchdog saw no error")
 	}
 }
@@ -36,11 +36,11 @@ func TestTheWatchdogsQuestionLeavesNoTrace(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var text bytes.Buffer
 			log := slog.New(slog.NewTextHandler(&text, nil))
-			asked := false
+			requested := false
 			l := listener.New(listener.Options{Listener: loopback(t), MaxConnections: 9, Logger: log, TLS: secure,
-				Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true })})
+				Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requested = true })})
 			l.Serve(make(chan error, 1))
-			if err := answers(t.Context(), l.Addr()); err != nil {
+			if err := acceptsConnections(t.Context(), l.Addr()); err != nil {
 				t.Errorf("it answers, and the watchdog saw %v", err)
 			}
 			if secure != nil { // another failure of a handshake is told
@@ -54,8 +54,8 @@ func TestTheWatchdogsQuestionLeavesNoTrace(t *testing.T) {
 			}
 			_ = l.Shutdown(t.Context()) // waits for both connections' ends
 			l.Close()
-			if got := strings.Count(text.String(), "\n"); asked || (secure != nil) != (got == 1) {
-				t.Errorf("a request: %v; logged:\n%s", asked, text.String())
+			if got := strings.Count(text.String(), "\n"); requested || (secure != nil) != (got == 1) {
+				t.Errorf("a request: %v; logged:\n%s", requested, text.String())
 			}
 		})
 	}
@@ -87,7 +87,7 @@ func TestSystemdIsToldOfAReloadFromItsBeginToItsEnd(t *testing.T) {
 }
 
 func TestWithoutSystemdNothingIsInherited(t *testing.T) {
-	sockets, err := inherited()
+	sockets, err := inheritedListeners()
 	if err != nil || len(sockets) != 0 {
 		t.Errorf("got %v, %v", sockets, err)
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
 
-// bearerOf is what proxy.Options wants; nil: no token is asked for.
-func bearerOf(c config.Config, log *slog.Logger) (func() [sha256.Size]byte, error) {
+// followBearer is what proxy.Options wants; nil: no token is asked for.
+func followBearer(c config.Config, log *slog.Logger) (func() [sha256.Size]byte, error) {
 	path := c.Auth.BearerFile
 	if path == "" {
 		return nil, nil
@@ -46,7 +46,7 @@ func serverTLS(c config.Config, log *slog.Logger) (*tls.Config, error) {
 	}
 	asking, err := config.Follow("auth.client_ca", log, func() (*tls.Config, error) {
 		pool, err := config.ReadCertPool(ca)
-		return askingFor(pool, conf), err
+		return requireClientCert(pool, conf), err
 	}, ca)
 	if err != nil {
 		return nil, fmt.Errorf("auth.client_ca: %w", err)
@@ -56,16 +56,16 @@ func serverTLS(c config.Config, log *slog.Logger) (*tls.Config, error) {
 	return outer, nil
 }
 
-// askingFor is config with client certificates. A resumed session would carry the verdict of authorities that have gone since, so there
+// requireClientCert is config with client certificates. A resumed session would carry the verdict of authorities that have gone since, so there
 // is none: each connection shows its certificate.
-func askingFor(pool *x509.CertPool, conf *tls.Config) *tls.Config {
+func requireClientCert(pool *x509.CertPool, conf *tls.Config) *tls.Config {
 	asking := conf.Clone()
 	asking.ClientCAs, asking.ClientAuth, asking.SessionTicketsDisabled = pool, tls.RequireAndVerifyClientCert, true
 	return asking
 }
 
-// refuseStrangers is the last look, at the address really listened on: a name in the configuration may stand for any.
-func refuseStrangers(l net.Listener, c config.Config) error {
+// requireTrust is the last look, at the address really listened on: a name in the configuration may stand for any.
+func requireTrust(l net.Listener, c config.Config) error {
 	if l.Addr().Network() == "unix" || listener.OnlyLoopback(l) || c.AsksWho() || c.Auth.None {
 		return nil
 	}

@@ -179,12 +179,12 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 		t.Chdir(t.TempDir())
 		write(t, "token", "the-first-token-0123\n")
 		c := config.Default()
-		if f, err := bearerOf(c, nil); f != nil || err != nil {
+		if f, err := followBearer(c, nil); f != nil || err != nil {
 			t.Error("a token is asked for, and none was set")
 		}
 		c.Auth.BearerFile = "./token"
 		var log bytes.Buffer
-		digest, err := bearerOf(c, slog.New(slog.NewTextHandler(&log, nil)))
+		digest, err := followBearer(c, slog.New(slog.NewTextHandler(&log, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -208,7 +208,7 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 			t.Errorf("want one warning, and no token: %s", log.String())
 		}
 		c.Auth.BearerFile = "./nowhere"
-		if _, err := bearerOf(c, nil); err == nil || err.Error() != "auth.bearer_file: ./nowhere does not exist" {
+		if _, err := followBearer(c, nil); err == nil || err.Error() != "auth.bearer_file: ./nowhere does not exist" {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -219,21 +219,21 @@ func TestTheAddressReallyListenedOnIsLookedAt(t *testing.T) {
 	l := loopback(t)
 	beyond := &addressed{l, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80}}
 	c := config.Default()
-	if err := refuseStrangers(l, c); err != nil {
+	if err := requireTrust(l, c); err != nil {
 		t.Errorf("loopback: %v", err)
 	}
-	if err := refuseStrangers(&addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}, c); err != nil {
+	if err := requireTrust(&addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}, c); err != nil {
 		t.Errorf("a socket: %v", err)
 	}
 	want := "listen: 10.0.0.1:80 is reachable by other machines, and nothing asks them who they are; " + config.TrustChoices
-	if err := refuseStrangers(beyond, c); err == nil || err.Error() != want {
+	if err := requireTrust(beyond, c); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	for name, choose := range map[string]func(*config.Config){"none": func(c *config.Config) { c.Auth.None = true }, "token": func(c *config.Config) { c.Auth.BearerFile = "t" },
 		"certificate": func(c *config.Config) { c.Auth.ClientCA = "c" }} {
 		c := config.Default()
 		choose(&c)
-		if err := refuseStrangers(beyond, c); err != nil {
+		if err := requireTrust(beyond, c); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
