@@ -1,14 +1,16 @@
-package config
+package config_test
 
 import (
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
 // configOf loads a configuration, with files for secrets in the folder where it is.
-func configOf(t *testing.T, yaml string, environ ...string) (Config, []Problem) {
+func configOf(t *testing.T, yaml string, environ ...string) (config.Config, []config.Problem) {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"shop", "club"} {
@@ -20,7 +22,7 @@ func configOf(t *testing.T, yaml string, environ ...string) (Config, []Problem) 
 	if err := os.WriteFile(path, []byte(strings.ReplaceAll(yaml, "DIR", dir)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return Load(path, environ)
+	return config.Load(path, environ)
 }
 
 const twoApps = "apps:\n  - name: shop\n    app_id: \"1\"\n    client_secret_file: DIR/shop\n    redirect_uris: [https://shop.example/callback]\n    hosts: [shop.internal]\n" +
@@ -84,8 +86,13 @@ func TestWhatIsWrongWithAppsIsToldAtItsLine(t *testing.T) {
 
 // What the example file shows commented out is right when it is uncommented.
 func TestTheExampleOfAppsIsRight(t *testing.T) {
+	example, err := os.ReadFile("../../../../config.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, apps, _ := strings.Cut(string(example), "\n# apps:")
 	var yaml strings.Builder
-	for line := range strings.Lines(exampleApps) {
+	for line := range strings.Lines("# apps:" + apps) {
 		if text, ok := strings.CutPrefix(line, "# "); ok && (strings.HasPrefix(text, "apps:") || strings.HasPrefix(text, " ")) {
 			yaml.WriteString(text)
 		}

@@ -1,9 +1,11 @@
-package config
+package config_test
 
 import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
 func TestAWrongVariableIsToldByItsName(t *testing.T) {
@@ -44,7 +46,7 @@ func TestAnEmptyVariableIsUnset(t *testing.T) {
 	configFiles(t)
 	in := input{yaml: "upstream:\n  timeout: 5s\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=", "IGPROXY_LISTEN=", "IGPROXY_ALLOWED_HOSTS=", "IGPROXY_NONSENSE="}}
 	c, lines := in.load(t)
-	if c.Upstream.Timeout != 5*time.Second || c.Listen != Default().Listen || c.AllowedHosts != nil || lines != nil {
+	if c.Upstream.Timeout != 5*time.Second || c.Listen != config.Default().Listen || c.AllowedHosts != nil || lines != nil {
 		t.Errorf("got %s, %s, %v, %v", c.Upstream.Timeout, c.Listen, c.AllowedHosts, lines)
 	}
 }

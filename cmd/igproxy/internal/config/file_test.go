@@ -1,4 +1,4 @@
-package config
+package config_test
 
 import "testing"
 
@@ -73,7 +73,7 @@ func TestAFileThatCannotBeReadBringsNoSecondProblem(t *testing.T) {
 		bare("a second document", "listen: 127.0.0.1:1\n---\nclient_secret_file: ./secret\n", "2: a second YAML document; keep one: remove the --- line and what does not belong"),
 		bare("a byte that is no text", "client_secret_file: ./secret\nlog: \x01\n", "2: a byte that is not text; save the file as UTF-8, without control characters"),
 		{name: "a value that is wrong is told with what is missing", yaml: "listen: nonsense\n", noSecret: true, says: []string{
-			"igproxy.yaml:1: listen: \"nonsense\" is not an address; " + listenForms,
+			"igproxy.yaml:1: listen: \"nonsense\" is not an address; write host:port, [::1]:port or unix:/path",
 			"client_secret: no client secret; set IGPROXY_CLIENT_SECRET_FILE (or client_secret_file) to a file that holds it, or IGPROXY_CLIENT_SECRET"}},
 	})
 }

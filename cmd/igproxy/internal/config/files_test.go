@@ -1,20 +1,21 @@
-package config
+package config_test
 
 import (
 	"os"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
 // Opening a named pipe waits for its writer: serve, check and healthcheck hung at upstream.ca_file: ./fifo, and at redis.key_file: ./fifo.
 func TestANamedPipeInPlaceOfPEMIsRefusedAndNotWaitedFor(t *testing.T) {
 	t.Run("an authority", func(t *testing.T) {
-		refusesPipe(t, func() error { _, err := ReadCertPool("fifo"); return err })
+		refusesPipe(t, func() error { _, err := config.ReadCertPool("fifo"); return err })
 	})
 	t.Run("a certificate", func(t *testing.T) {
-		refusesPipe(t, func() error { _, err := ReadKeyPair("fifo", "nowhere"); return err })
+		refusesPipe(t, func() error { _, err := config.ReadKeyPair("fifo", "nowhere"); return err })
 	})
 }
 
@@ -95,27 +96,6 @@ func TestASecretThatCannotBeReadIsToldWithoutItsContent(t *testing.T) {
 	})
 }
 
-func TestASecretLosesOneNewlineAndAKeyNone(t *testing.T) {
-	t.Chdir(t.TempDir())
-	for text, want := range map[string]string{canary: canary, canary + "\n": canary, canary + "\r\n": canary} {
-		write(t, "secret", text)
-		if got, err := ReadSecret("./secret"); err != nil || got.Reveal() != want {
-			t.Errorf("%q: got %q, %v", text, got.Reveal(), err)
-		}
-	}
-	for _, text := range []string{canary + "\n\n", "\n" + canary, canary + "\r", "\ufeff " + canary, canary + "\x00", canary + "\u00a0"} {
-		write(t, "secret", text)
-		if got, err := ReadSecret("./secret"); err == nil {
-			t.Errorf("%q was taken, as %q", text, got.Reveal())
-		}
-	}
-	key := strings.Repeat("\x00\n", 16)
-	write(t, "key", key)
-	if got, err := readKeyFile("./key"); err != nil || got.Reveal() != key {
-		t.Errorf("got %q, %v", got.Reveal(), err)
-	}
-}
-
 // Kubernetes mounts a secret as a link to a link, and swaps the inner one.
 func TestALinkedSecretIsFollowed(t *testing.T) {
 	configFiles(t)
@@ -124,52 +104,7 @@ func TestALinkedSecretIsFollowed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, err := ReadSecret("./linked"); err != nil || got.Reveal() != canary {
+	if got, err := config.ReadSecret("./linked"); err != nil || got.Reveal() != canary {
 		t.Errorf("got %q, %v", got.Reveal(), err)
-	}
-}
-
-func TestAPathThatMayBeTheSecretIsNotShown(t *testing.T) {
-	for path, want := range map[string]string{"/run/s": "/run/s", "./s": "./s", "../s": "../s", "~/s": "~/s", canary: hiddenPath, "s": hiddenPath, "": hiddenPath} {
-		if got := shownPath(path); got != want {
-			t.Errorf("%q: got %q, want %q", path, got, want)
-		}
-	}
-}
-
-func TestAClientSecretMayHaveThePreviousOneBelowIt(t *testing.T) {
-	t.Chdir(t.TempDir())
-	const before = "a-secret-of-before"
-	for text, want := range map[string][2]string{canary: {canary, ""}, canary + "\n": {canary, ""}, canary + "\n" + before: {canary, before},
-		canary + "\r\n" + before + "\r\n": {canary, before}} {
-		write(t, "secret", text)
-		current, previous, err := readClientSecrets("./secret")
-		if err != nil || current.Reveal() != want[0] || previous.Reveal() != want[1] {
-			t.Errorf("%q: got %q, %q, %v", text, current.Reveal(), previous.Reveal(), err)
-		}
-	}
-	for text, want := range map[string]string{
-		canary + "\n\n":                    "holds no secret",
-		"\n" + canary:                      "holds no secret",
-		canary + "\n" + before + "\nthird": "holds more than two lines",
-		canary + "\nshort":                 "holds fewer than 8 characters",
-		canary + "\nwith a blank":          "holds a blank",
-		canary + "\r" + before:             "holds a blank, a line break",
-	} {
-		write(t, "secret", text)
-		_, _, err := readClientSecrets("./secret")
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), canary) {
-			t.Errorf("%q: got %v, want %q", text, err, want)
-		}
-	}
-	write(t, "secret", canary+"\n"+before)
-	c, problems := Load("", []string{"IGPROXY_CLIENT_SECRET_FILE=./secret"})
-	if c.PreviousSecret.Reveal() != before || !strings.Contains(c.AppNames(), "with a previous secret") {
-		t.Errorf("got %s, %v", c.AppNames(), problems)
-	}
-	next := c
-	next.PreviousSecret = c.ClientSecret
-	if got := differences(Snapshot{Config: c}, Snapshot{Config: next}); len(got) != 1 || got[0] != "client_secret_file" {
-		t.Errorf("another previous secret: %v", got)
 	}
 }

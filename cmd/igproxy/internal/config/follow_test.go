@@ -1,4 +1,4 @@
-package config
+package config_test
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
 // notebook is a file that is followed, read as text; "broken" cannot be read.
@@ -17,14 +19,14 @@ type notebook struct {
 	path  string
 	log   bytes.Buffer
 	reads int
-	f     *Followed[string]
+	f     *config.Followed[string]
 }
 
 func newNotebook(t *testing.T, path string) *notebook {
 	t.Helper()
 	n := &notebook{t: t, path: path}
 	var err error
-	n.f, err = Follow("the.key", slog.New(slog.NewTextHandler(&n.log, nil)), func() (string, error) {
+	n.f, err = config.Follow("the.key", slog.New(slog.NewTextHandler(&n.log, nil)), func() (string, error) {
 		n.reads++
 		text, err := os.ReadFile(path)
 		if err == nil && string(text) == "broken" {
@@ -64,7 +66,7 @@ func TestAFileIsReadAgainWhenItChangedAndLookedAtOnceASecond(t *testing.T) {
 		for range 100 {
 			n.holds("one", 1) // within the second
 		}
-		time.Sleep(LookEvery)
+		time.Sleep(config.LookEvery)
 		n.holds("two", 2)
 		time.Sleep(time.Hour)
 		n.holds("two", 2) // nothing changed
@@ -84,9 +86,9 @@ func TestAWriteWithinTheSameTickAsTheReadIsFound(t *testing.T) {
 		if err := os.Chtimes("f", stamp, stamp); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(LookEvery)
+		time.Sleep(config.LookEvery)
 		n.holds("two", 2)
-		time.Sleep(2 * LookEvery)
+		time.Sleep(2 * config.LookEvery)
 		n.holds("two", 3) // the file was fresh at the last read
 		time.Sleep(time.Hour)
 		n.holds("two", 3)
@@ -113,7 +115,7 @@ func TestASwapBehindALinkIsFound(t *testing.T) {
 		if err := os.Rename("..next", "..data"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(LookEvery)
+		time.Sleep(config.LookEvery)
 		n.holds("two", 2)
 	})
 }
@@ -124,25 +126,25 @@ func TestAFileThatBreaksLeavesWhatItHeldAndIsToldOnce(t *testing.T) {
 		put(t, "f", "one", time.Hour)
 		n := newNotebook(t, "f")
 		put(t, "f", "broken", time.Minute)
-		time.Sleep(LookEvery)
+		time.Sleep(config.LookEvery)
 		n.holds("one", 2)
 		if n.log.Len() > 0 {
 			t.Errorf("told at the first look, when it may be half written: %s", n.log.String())
 		}
 		for i := range 5 {
-			time.Sleep(LookEvery)
+			time.Sleep(config.LookEvery)
 			n.holds("one", 3+i)
 		}
 		if err := os.Remove("f"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(LookEvery)
+		time.Sleep(config.LookEvery)
 		n.holds("one", 8)
 		if got := strings.Count(n.log.String(), "level=WARN"); got != 1 || !strings.Contains(n.log.String(), "it is broken") {
 			t.Errorf("want one warning: %s", n.log.String())
 		}
 		put(t, "f", "two", time.Minute)
-		time.Sleep(LookEvery)
+		time.Sleep(config.LookEvery)
 		n.holds("two", 9)
 		if got := strings.Count(n.log.String(), "\n"); got != 2 || !strings.Contains(n.log.String(), "a changed file was read") {
 			t.Errorf("want that it was read again: %s", n.log.String())
@@ -152,7 +154,7 @@ func TestAFileThatBreaksLeavesWhatItHeldAndIsToldOnce(t *testing.T) {
 
 func TestAFileThatCannotBeReadAtFirstIsAnError(t *testing.T) {
 	t.Chdir(t.TempDir())
-	f, err := Follow("k", slog.New(slog.DiscardHandler), func() ([]byte, error) { return os.ReadFile("nowhere") }, "nowhere")
+	f, err := config.Follow("k", slog.New(slog.DiscardHandler), func() ([]byte, error) { return os.ReadFile("nowhere") }, "nowhere")
 	if f != nil || !os.IsNotExist(err) {
 		t.Errorf("got %v, %v", f, err)
 	}
@@ -165,7 +167,7 @@ func TestOnlyOneWaitsForTheFiles(t *testing.T) {
 		put(t, "f", "one", time.Hour)
 		hang := make(chan struct{})
 		first := true
-		f, err := Follow("k", slog.New(slog.DiscardHandler), func() (string, error) {
+		f, err := config.Follow("k", slog.New(slog.DiscardHandler), func() (string, error) {
 			if !first {
 				<-hang
 			}
@@ -177,12 +179,12 @@ func TestOnlyOneWaitsForTheFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		put(t, "f", "two", time.Minute)
-		time.Sleep(LookEvery)
+		time.Sleep(config.LookEvery)
 		looked := make(chan string)
 		go func() { looked <- f.Get() }() // ends when hang is closed
 		synctest.Wait()
 		for range 10 {
-			time.Sleep(LookEvery)
+			time.Sleep(config.LookEvery)
 			if got := f.Get(); got != "one" {
 				t.Errorf("got %q while somebody looks, want what was known", got)
 			}

@@ -1,8 +1,10 @@
-package config
+package config_test
 
 import (
 	"strings"
 	"testing"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
 const choices = "; set auth.bearer_file, or auth.client_ca with tls.cert_file and tls.key_file, or auth.none: true if the network keeps others out; or listen on 127.0.0.1 or unix:/path"
@@ -63,7 +65,7 @@ func TestADecisionThatContradictsItselfIsRefused(t *testing.T) {
 		{name: "users by name", yaml: socket + "auth:\n  uids: [www-data]\n",
 			says: []string{`igproxy.yaml:3: auth.uids: "www-data" is not the number of a user; write numbers as id -u tells them`}},
 		{name: "a listener that is none brings no second line", yaml: "listen: nonsense\nauth:\n  uids: [1]\n",
-			says: []string{`igproxy.yaml:1: listen: "nonsense" is not an address; ` + listenForms}},
+			says: []string{`igproxy.yaml:1: listen: "nonsense" is not an address; ` + "write host:port, [::1]:port or unix:/path"}},
 		{name: "a mode that other readers made a number of", yaml: "server:\n  socket_mode: 432\n",
 			says: []string{`igproxy.yaml:2: server.socket_mode: "432" is not a mode; write four octal digits in quotes, such as "0660"`}},
 		{name: "a token too short", yaml: "auth:\n  bearer_file: ./short\n",
@@ -81,17 +83,6 @@ func TestADecisionThatContradictsItselfIsRefused(t *testing.T) {
 	})
 }
 
-func TestUsersOfASocketAreAnErrorWhereTheSystemDoesNotTellThem(t *testing.T) {
-	l := &loader{config: Default(), table: settings(), places: map[string]place{}, bad: map[string]bool{}}
-	l.environment([]string{"IGPROXY_LISTEN=unix:/s", "IGPROXY_AUTH_UIDS=1000"})
-	l.validateTrust(false)
-	got := sortFindings(l.findings)
-	want := "environment: IGPROXY_AUTH_UIDS: this system does not say whose a connection is; Linux does; remove it, and let server.socket_mode decide"
-	if len(got) != 1 || got[0].String() != want {
-		t.Errorf("got %v, want %s", got, want)
-	}
-}
-
 func TestTheLogSaysWhoIsAnswered(t *testing.T) {
 	for environ, want := range map[string]string{
 		"":                                     "every program on this machine",
@@ -102,13 +93,12 @@ func TestTheLogSaysWhoIsAnswered(t *testing.T) {
 		"LISTEN=unix:/s":    "the users that mode 0660 lets in",
 		"LISTEN=unix:/s AUTH_UIDS=0,1000 AUTH_BEARER_FILE=/t": "the users 0, 1000 with a token",
 	} {
-		l := &loader{config: Default(), table: settings(), places: map[string]place{}, bad: map[string]bool{}}
 		var env []string
 		for _, s := range strings.Fields(environ) {
-			env = append(env, envPrefix+s)
+			env = append(env, "IGPROXY_"+s)
 		}
-		l.environment(env)
-		if got := l.config.OpenTo(); got != want {
+		c, _ := config.Load("", env)
+		if got := c.OpenTo(); got != want {
 			t.Errorf("%s: got %q, want %q", environ, got, want)
 		}
 	}

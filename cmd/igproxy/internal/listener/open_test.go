@@ -1,16 +1,30 @@
-package listener
+package listener_test
 
 import (
+	"crypto/tls"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
+
+func loopback(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
 
 // refused listens and expects one line.
 func refused(t *testing.T, key, address, want string) {
 	t.Helper()
-	l, err := Open(key, address, 0o660)
+	l, err := listener.Open(key, address, 0o660)
 	if err == nil {
 		_ = l.Close()
 		t.Fatalf("listens on %s, want: %s", address, want)
@@ -31,7 +45,7 @@ func TestAnAddressThatIsNotOursIsToldWithoutTheSystemCall(t *testing.T) {
 
 func TestASocketOfAnotherProcessIsLeftAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	first, err := Open("listen", "unix:"+path, 0o640)
+	first, err := listener.Open("listen", "unix:"+path, 0o640)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +66,7 @@ func TestAStaleSocketIsReplaced(t *testing.T) {
 	}
 	killed.SetUnlinkOnClose(false) // as SIGKILL leaves it
 	_ = killed.Close()
-	l, err := Open("listen", "unix:"+path, 0o640)
+	l, err := listener.Open("listen", "unix:"+path, 0o640)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,9 +112,17 @@ func (a *addressed) Addr() net.Addr { return a.addr }
 func TestAURLIsWhatAPersonTypes(t *testing.T) {
 	l := loopback(t)
 	socket := &addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}
-	for got, want := range map[string]string{urlOf(l, false): "http://" + l.Addr().String(), urlOf(l, true): "https://" + l.Addr().String(), urlOf(socket, true): "unix:/s"} {
-		if got != want {
-			t.Errorf("got %s, want %s", got, want)
+	for _, c := range []struct {
+		o    listener.Options
+		want string
+	}{
+		{listener.Options{Listener: l}, "http://" + l.Addr().String()},
+		{listener.Options{Listener: l, TLS: &tls.Config{}}, "https://" + l.Addr().String()},
+		{listener.Options{Listener: socket}, "unix:/s"},
+	} {
+		c.o.MaxConnections, c.o.Logger = 1, slog.New(slog.DiscardHandler)
+		if got := listener.New(c.o).URL(); got != c.want {
+			t.Errorf("got %s, want %s", got, c.want)
 		}
 	}
 }
