@@ -9,7 +9,7 @@
 # make fuzz   each fuzz target for FUZZTIME (30s, or 5000x for a number of inputs); make test runs their seeds and kept corpora
 # make soak   all faults shuffled, under load, for SOAK (10m); SEED repeats a run's choices
 # make load   a live load on loopback, LOAD (10) seconds by wrk and by vegeta, and the sidecar's own figures of it
-# make build  the binary, ./igproxy; the tag leaves out a library's own manual pages (ours are cmd/igproxy/man.go), and changes nothing else
+# make build  the binary, ./igproxy; the tag leaves out a library's manual pages and their Markdown parser, and changes nothing else
 # make ship-check  what people deploy, judged by other people's code; two builds of one commit compared; a Debian package unpacked
 
 SHELL := /bin/bash

@@ -33,11 +33,11 @@ func factsOf(t *testing.T) facts {
 	var schema node
 	must(t, json.Unmarshal(text, &schema))
 	f.keys = schema.keys("")
-	_, manual, _ := command(t, nil, "man")
-	manual = strings.ReplaceAll(manual, `\-`, "-")
-	for _, found := range regexp.MustCompile(`(?s)\n\.SS "igproxy ([a-z]+)(.*?)\n\.S`).FindAllStringSubmatch(strings.ReplaceAll(manual, "\n.SS", "\n.S\n.SS"), -1) {
-		f.commands = append(f.commands, found[1])
-		f.options[found[1]] = found[2] + " --help "
+	_, list, _ := command(t, nil, "--generate-bash-completion")
+	for name := range strings.FieldsSeq(list) {
+		_, help, _ := command(t, nil, "help", name)
+		f.commands = append(f.commands, name)
+		f.options[name] = help
 	}
 	makefile, err := os.ReadFile("../Makefile")
 	must(t, err)

@@ -93,7 +93,7 @@ func flood(t *testing.T, p *process) {
 // what it would find.
 func container(t *testing.T, limit int) confined {
 	t.Helper()
-	tenths := limit / 10 * 9
+	tenths := int(float64(limit) * 0.9)
 	groups, _ := os.ReadFile("/proc/self/cgroup")
 	for _, c := range []struct{ line, mount, file string }{
 		{`(?m)^\d+:memory:(.*)$`, "/sys/fs/cgroup/memory", "memory.limit_in_bytes"},

@@ -110,7 +110,7 @@ func TestSystemdIsToldWhenItAnswersAndWhenItDrains(t *testing.T) {
 
 func TestASidecarThatCannotStartIsNeverReady(t *testing.T) {
 	for names, want := range map[string]string{
-		"igproxy.socket": "is named igproxy.socket; write FileDescriptorName=app",
+		"igproxy.socket": "is named \"igproxy.socket\"; write FileDescriptorName=app",
 		"app:app":        "two sockets from systemd are named app",
 	} {
 		app, _ := held(t, "tcp", "127.0.0.1:0")

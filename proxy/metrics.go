@@ -212,14 +212,6 @@ func (m *Metrics) LogLinesDropped(read func() int) {
 		Help: "Lines of the log that standard error did not take in time."}, func() float64 { return float64(read()) }))
 }
 
-// TraceSpans publishes what became of the spans of traces, by result.
-func (m *Metrics) TraceSpans(sent, failed, dropped func() int64) {
-	for result, read := range map[string]func() int64{"sent": sent, "failed": failed, "dropped": dropped} {
-		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "igproxy_trace_spans_total", Help: "Spans, by what became of them.",
-			ConstLabels: prometheus.Labels{"result": result}}, func() float64 { return float64(read()) }))
-	}
-}
-
 func (m *Metrics) answered(x *exchange, took time.Duration) {
 	m.requests.WithLabelValues(x.app, x.grant, x.outcome(), x.source()).Inc()
 	m.durations.WithLabelValues(x.grant, x.source()).Observe(took.Seconds())

@@ -120,7 +120,6 @@ func exercised(t *testing.T) *Metrics {
 	m := NewMetrics()
 	m.Build("v1", "abc", "go1")
 	m.LogLinesDropped(func() int { return 1 })
-	m.TraceSpans(one, one, one)
 	o := optionsFor(t, s.URL, s.CA())
 	o.Metrics, o.Cache = m, newCacheWatchedBy(t, m)
 	p := newProxy(t, o)

@@ -3,13 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/igproxy/igproxy/cache"
-	"github.com/igproxy/igproxy/proxy"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/tracing"
 )
 
 func checkCommand(env environment) *cli.Command {
@@ -20,10 +19,10 @@ func checkCommand(env environment) *cli.Command {
 			"also asks Redis, and Instagram once with a token that is none, which proves the\n" +
 			"way there, TLS and the client secret. No secret is printed.",
 		Flags: []cli.Flag{configFlag(),
-			&cli.BoolFlag{Name: "online", Usage: "also prove Redis, upstream TLS and the client secret"}},
+			&cli.BoolFlag{Name: "online", Usage: "also prove Redis, upstream TLS and the client secret", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
-			config, problems := loadConfig(c.String("config"), env.environ)
-			r := &results{stage: newStage(env)}
+			conf, problems := config.Load(c.String("config"), env.environ)
+			r := &results{printer: newPrinter(env)}
 			for _, p := range problems {
 				r.problem(p)
 			}
@@ -31,32 +30,41 @@ func checkCommand(env environment) *cli.Command {
 				r.sum()
 				return errConfiguration
 			}
-			r.ok("configuration", "listen "+config.Listen+", admin "+config.Admin.Listen, "open to "+trustWords(config), "apps "+appWords(config), "upstream "+config.Upstream.URL, "cache "+cacheWords(config), "traces "+traceWords(config))
+			collector, warnings := tracing.Collector(env.get)
+			for _, w := range warnings {
+				r.print(yellow, "warning", "environment: "+w)
+			}
+			if collector == "" {
+				collector = "off"
+			} else {
+				collector = "on, to " + collector
+			}
+			r.ok("configuration", "listen "+conf.Listen+", admin "+conf.Admin.Listen, "open to "+conf.OpenTo(), "apps "+conf.AppNames(), "upstream "+conf.Upstream.URL, "cache "+conf.CacheTiers(), "traces "+collector)
 			if !c.Bool("online") {
 				return nil
 			}
-			return checkOnline(c.Context, config, r)
+			return checkOnline(c.Context, conf, r)
 		},
 	}
 }
 
 // results prints what was found, one verdict a paragraph, and counts.
 type results struct {
-	stage  *stage
-	failed int
+	printer *printer
+	failed  int
 }
 
 func (r *results) print(style, verdict, text string, below ...string) {
-	fmt.Fprintf(r.stage.out, "%s  %s\n", r.stage.paint(style, fmt.Sprintf("%-7s", verdict)), text)
+	fmt.Fprintf(r.printer.out, "%s  %s\n", r.printer.paint(style, fmt.Sprintf("%-7s", verdict)), text)
 	for _, line := range below {
-		fmt.Fprintf(r.stage.out, "         %s\n", line)
+		fmt.Fprintf(r.printer.out, "         %s\n", line)
 	}
 }
 
 func (r *results) ok(text string, below ...string) { r.print(green, "ok", text, below...) }
 
 // problem prints the next step on a line of its own.
-func (r *results) problem(p Problem) {
+func (r *results) problem(p config.Problem) {
 	style, verdict := yellow, "warning"
 	if !p.Warning {
 		style, verdict = red, "error"
@@ -70,7 +78,7 @@ func (r *results) problem(p Problem) {
 	r.print(style, verdict, p.String(), below...)
 }
 
-func (r *results) sum() { fmt.Fprintf(r.stage.out, "\n%s to mend.\n", count(r.failed, "problem")) }
+func (r *results) sum() { fmt.Fprintf(r.printer.out, "\n%s to mend.\n", count(r.failed, "problem")) }
 
 func count(n int, noun string) string {
 	if n == 1 {
@@ -80,7 +88,7 @@ func count(n int, noun string) string {
 }
 
 // checkOnline proves each part by itself, so that one failing does not hide the other.
-func checkOnline(ctx context.Context, config Config, r *results) error {
+func checkOnline(ctx context.Context, conf config.Config, r *results) error {
 	say := func(part string, err error) {
 		if err != nil {
 			r.failed++
@@ -89,12 +97,12 @@ func checkOnline(ctx context.Context, config Config, r *results) error {
 		}
 		r.ok(part)
 	}
-	if config.Redis.Mode != "" {
-		say("redis", checkRedis(ctx, config))
+	if conf.Redis.Mode != "" {
+		say("redis", sidecar.CheckRedis(ctx, conf))
 	}
-	proofs, err := checkUpstream(ctx, config)
+	proofs, err := sidecar.CheckUpstream(ctx, conf, readBuild().Version)
 	if err != nil {
-		say("upstream "+config.Upstream.URL, err)
+		say("upstream "+conf.Upstream.URL, err)
 	}
 	for _, p := range proofs {
 		say(p.Part, p.Err)
@@ -104,31 +112,4 @@ func checkOnline(ctx context.Context, config Config, r *results) error {
 		return errReported
 	}
 	return nil
-}
-
-func checkRedis(ctx context.Context, config Config) error {
-	o, err := cacheOptions(config, nil, nil)
-	if err != nil {
-		return err
-	}
-	o.Redis.Timeout = max(o.Redis.Timeout, 2*time.Second) // a person waits here, not a request
-	cache.RouteLogs(slog.New(slog.DiscardHandler))        // what there is to say is said below
-	c, err := cache.New(o)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close(ctx) }()
-	keys, err := cache.NewKeys(cache.KeysOptions{Secret: []byte("check"), Scope: "check"})
-	if err != nil {
-		return err
-	}
-	return c.Check(ctx, keys.Derive("a token that is none"))
-}
-
-func checkUpstream(ctx context.Context, config Config) ([]proxy.Proof, error) {
-	o, err := proxyOptions(config)
-	if err != nil {
-		return nil, err
-	}
-	return proxy.Probe(ctx, o)
 }

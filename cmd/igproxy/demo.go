@@ -10,6 +10,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
 	"github.com/igproxy/igproxy/proxy"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
@@ -30,7 +32,7 @@ func demoCommand(env environment) *cli.Command {
 		Usage: "see it work, without an account and without Redis",
 		Description: "Starts a stand-in Instagram and a sidecar in this process, plays a story,\n" +
 			"and stays up with curl lines to try.",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "once", Usage: "end after the scenes; exit with 1 if one did not go as told"}},
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "once", Usage: "end after the scenes; exit with 1 if one did not go as told", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
 			signals := make(chan os.Signal, 2)
 			signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
@@ -48,25 +50,25 @@ func demo(env environment, once bool, signals <-chan os.Signal) error {
 	}
 	defer upstream.Close()
 
-	config := defaults()
-	config.Listen, config.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
-	config.ClientSecret = proxy.NewSecret(demoSecret)
-	config.Upstream.URL, config.Upstream.LoginURL = upstream.URL, upstream.URL
-	config.AppID, config.RedirectURIs = demoAppID, []string{demoCallback}
-	config.Breaker.Open = demoOpen
-	s, err := newSidecar(config, origin{}, slog.New(slog.DiscardHandler))
+	conf := config.Default()
+	conf.Listen, conf.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	conf.ClientSecret = proxy.NewSecret(demoSecret)
+	conf.Upstream.URL, conf.Upstream.LoginURL = upstream.URL, upstream.URL
+	conf.AppID, conf.RedirectURIs = demoAppID, []string{demoCallback}
+	conf.Breaker.Open = demoOpen
+	s, err := sidecar.New(sidecar.Options{Config: conf, Logger: slog.New(slog.DiscardHandler), Build: readBuild()})
 	if err != nil {
 		return err
 	}
 	stop, ended := make(chan os.Signal, 2), make(chan error, 1)
-	go func() { ended <- s.run(stop) }() // ends by the signal below, which is always sent
-	d := &play{stage: newStage(env), instagram: instagram, upstream: upstream.URL, sidecar: s.app.url(), admin: s.admin.url()}
-	failed := d.perform(signals)
+	go func() { ended <- s.Run(stop) }() // ends by the signal below, which is always sent
+	d := &story{printer: newPrinter(env), instagram: instagram, upstream: upstream.URL, sidecar: s.URL(), admin: s.AdminURL()}
+	failed := d.run(signals)
 	if failed == 0 && !d.interrupted {
-		d.stage.title("All scenes went as told.", "")
+		d.printer.title("All scenes went as told.", "")
 	}
 	if !once && !d.interrupted {
-		d.curtain()
+		d.showHints()
 		<-signals
 	}
 	stop <- syscall.SIGTERM

@@ -46,6 +46,7 @@ func (e environment) get(name string) (value string) {
 func run(ctx context.Context, args []string, env environment) int {
 	err := newApp(env).RunContext(ctx, args)
 	var usage *usageError
+	var library cli.ExitCoder // help for an unknown command
 	switch {
 	case err == nil:
 		return exitOK
@@ -53,7 +54,7 @@ func run(ctx context.Context, args []string, env environment) int {
 		return exitFailed
 	case errors.Is(err, errConfiguration):
 		return exitUsage
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &library):
 		fmt.Fprintf(env.stderr, "igproxy: %v\n", err)
 		return exitUsage
 	}
@@ -77,78 +78,50 @@ func newApp(env environment) *cli.App {
 	app := &cli.App{
 		Name:                 "igproxy",
 		Usage:                "the sidecar that holds the Instagram app secret so that no app has to",
-		HideVersion:          true, // ours below looks like the version command
-		HideHelpCommand:      true, // ours reads like the rest
+		HideVersion:          true, // --version below prints what the version command does
 		EnableBashCompletion: true,
+		Suggest:              true,
 		Writer:               env.stdout,
 		ErrWriter:            env.stderr,
 		Description: "Point an app's base URL at igproxy and call GET /access_token as you would call\n" +
 			"Instagram. igproxy adds the client secret, joins concurrent exchanges into one,\n" +
 			"remembers the answer, and keeps answering when Redis or Instagram fail.\n\n" +
-			"To see it work:  igproxy demo",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "version", Usage: "print the version"}},
+			"To see it work:  igproxy demo\n" +
+			"Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration.",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "version", Usage: "print the version", DisableDefaultText: true}},
 		Commands: []*cli.Command{serveCommand(env), demoCommand(env), mockCommand(env), checkCommand(env), healthcheckCommand(env),
-			statusCommand(env), reloadCommand(env), purgeCommand(env), versionCommand(env),
-			completionCommand(env)},
-		ExitErrHandler: func(*cli.Context, error) {}, // exiting is main's
+			statusCommand(env), reloadCommand(env), purgeCommand(env), versionCommand(env)},
+		ExitErrHandler: func(*cli.Context, error) {}, // run exits
 		OnUsageError:   usage,
 	}
 	app.Action = func(c *cli.Context) error {
 		switch {
 		case c.Args().Present():
-			return unknownCommand(app, c.Args().First())
+			name := c.Args().First()
+			return &usageError{fmt.Sprintf("unknown command %q; see igproxy --help. %s", name, cli.SuggestCommand(app.Commands, name))}
 		case c.Bool("version"):
 			return printVersion(env)
 		}
 		return cli.ShowAppHelp(c)
 	}
-	app.Commands = append(app.Commands, manCommand(env, app), helpCommand(env, app))
 	for _, c := range app.Commands {
 		strict(c)
-		c.CustomHelpTemplate = helpOf(c)
 	}
-	app.CustomAppHelpTemplate = helpOfApp(app)
-	app.Command("help").CustomHelpTemplate = app.CustomAppHelpTemplate
-	app.Flags = append(app.Flags, cli.HelpFlag) // the library adds it only together with its own help command
 	return app
 }
 
-// usage puts the library's words into ours.
+// usage says where the help of the command is.
 func usage(c *cli.Context, err error, _ bool) error {
-	command := c.Command.HelpName
-	if command == "" {
-		command = "igproxy"
-	}
-	text := err.Error()
-	if name, ok := strings.CutPrefix(text, "flag provided but not defined: "); ok {
-		text = "unknown option " + dashed(name)
-	}
-	if name, ok := strings.CutPrefix(text, "flag needs an argument: "); ok {
-		text = dashed(name) + " needs a value"
-	}
-	if value, rest, ok := strings.Cut(text, " for flag "); ok {
-		name, _, _ := strings.Cut(rest, ":")
-		text = dashed(name) + ": " + value
-	}
-	return &usageError{text + "; see " + command + " --help"}
+	return &usageError{fmt.Sprintf("%v; see %s --help", err, c.Command.HelpName)}
 }
 
-// dashed writes an option as people do: --config and -c. The library has one dash for both.
-func dashed(name string) string {
-	name = strings.TrimLeft(name, "-")
-	if len(name) == 1 {
-		return "-" + name
-	}
-	return "--" + name
-}
-
-// strict makes leftover arguments an error: urfave/cli would swallow every flag that follows one.
+// strict makes leftover arguments an error: urfave/cli swallows every flag that follows one.
 func strict(c *cli.Command) {
 	action := c.Action
 	c.OnUsageError = usage
 	c.HideHelpCommand = true
 	c.Action = func(ctx *cli.Context) error {
-		if c.ArgsUsage == "" && ctx.Args().Present() {
+		if ctx.Args().Present() {
 			return &usageError{fmt.Sprintf("%s takes no argument, got %q; see igproxy %s --help", c.Name, ctx.Args().First(), c.Name)}
 		}
 		return action(ctx)

@@ -8,9 +8,12 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
@@ -40,7 +43,7 @@ func mockCommand(env environment) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8081", Usage: "listen on `ADDRESS`; port 0 takes a free one"},
 			&cli.DurationFlag{Name: "latency", Usage: "wait `TIME` before each answer, as in 200ms"},
-			&cli.BoolFlag{Name: "tls", Usage: "speak TLS with a throw-away certificate"},
+			&cli.BoolFlag{Name: "tls", Usage: "speak TLS with a throw-away certificate", DisableDefaultText: true},
 			&cli.StringFlag{Name: "ca-out", Usage: "with --tls: write the authority to `FILE`, for upstream.ca_file"},
 			&cli.StringFlag{Name: "secret", Usage: "accept the client secret `TEXT` only; a made-up one, since other users can read command lines"},
 			&cli.StringFlag{Name: "app-id", Usage: "accept codes from the app `ID` only"},
@@ -69,6 +72,17 @@ func hostNames() string {
 	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
+// columns sets two columns, indented.
+func columns(rows [][2]string) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, r := range rows {
+		fmt.Fprintf(w, "  %s\t%s\n", r[0], r[1])
+	}
+	_ = w.Flush()
+	return b.String()
+}
+
 func faultRows() [][2]string {
 	var rows [][2]string
 	for _, f := range proxytest.Faults() {
@@ -78,7 +92,7 @@ func faultRows() [][2]string {
 }
 
 func mock(c *cli.Context, env environment) error {
-	log := newLogger(env.stderr, "info", "auto")
+	log := logging.New(env.stderr, "info", "auto")
 	instagram := proxytest.New(proxytest.Options{
 		AppID: c.String("app-id"), Secret: c.String("secret"),
 		Threads: proxytest.App{AppID: c.String("threads-app-id"), Secret: c.String("threads-secret")},
@@ -89,7 +103,7 @@ func mock(c *cli.Context, env environment) error {
 	defer signal.Stop(signals)
 	server, err := proxytest.Start(instagram, proxytest.ServerOptions{Addr: c.String("listen"), TLS: c.Bool("tls")})
 	if err != nil {
-		return cannotListen("--listen", c.String("listen"), err)
+		return listener.Explain("--listen", c.String("listen"), err)
 	}
 	defer server.Close()
 	if path := c.String("ca-out"); path != "" {

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/urfave/cli/v2"
 
@@ -27,7 +28,7 @@ func purgeCommand(env environment) *cli.Command {
 			"Redis could not be told. What apps ask for then is exchanged once more.",
 		Flags: []cli.Flag{configFlag(), timeoutFlag(10 * time.Second),
 			&cli.StringFlag{Name: "app", Usage: "of several apps, only the one called `NAME`"},
-			&cli.BoolFlag{Name: "token-stdin", Usage: "only the token read from standard input"}},
+			&cli.BoolFlag{Name: "token-stdin", Usage: "only the token read from standard input", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
 			address, err := adminAddress(c, env)
 			if err != nil {
@@ -65,7 +66,7 @@ func tokenFrom(in io.Reader) (string, error) {
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("--token-stdin: standard input cannot be read")
-	case token == "" || len(text) > maxStdin || strings.ContainsFunc(token, isBlank):
+	case token == "" || len(text) > maxStdin || strings.ContainsFunc(token, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
 		return "", &usageError{"--token-stdin: write one token to standard input"}
 	}
 	return token, nil

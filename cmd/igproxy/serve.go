@@ -2,17 +2,18 @@ package main
 
 import (
 	"fmt"
-	"io"
 	stdlog "log"
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
 )
 
 // configFlag is shared by every command that reads the configuration.
@@ -33,18 +34,18 @@ func serveCommand(env environment) *cli.Command {
 			"SIGHUP reads the configuration again; a changed file is found without it.",
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
-			dumps := noCoreDumps() // before there is a secret
-			load := func() (Config, []Problem) { return loadConfig(c.String("config"), env.environ) }
-			config, problems := load()
-			log, level, lines := newServeLog(env.stderr, config.Log.Level, config.Log.Format)
+			dumps := sidecar.NoCoreDumps() // before there is a secret
+			load := func() (config.Config, []config.Problem) { return config.Load(c.String("config"), env.environ) }
+			conf, problems := load()
+			log := logging.Start(env.stderr, conf.Log.Level, conf.Log.Format)
 			if dumps != nil {
-				log.Warn(dumps.Error())
+				log.Logger.Warn(dumps.Error())
 			}
-			err := report(env, problems, log)
+			err := report(env, problems, log.Logger)
 			if err == nil {
-				err = serve(config, origin{path: c.String("config"), load: load}, log, level, lines, env.stderr)
+				err = serve(sidecar.Options{Config: conf, Path: c.String("config"), Load: load, Build: readBuild()}, log)
 			}
-			if !lines.close(lastLines) && err != nil {
+			if !log.Close() && err != nil {
 				return errReported // main would wait for standard error for ever
 			}
 			return err
@@ -53,7 +54,7 @@ func serveCommand(env environment) *cli.Command {
 }
 
 // report tells warnings to the log. Errors go to standard error as plain lines: nobody reads JSON at that moment.
-func report(env environment, problems []Problem, log *slog.Logger) error {
+func report(env environment, problems []config.Problem, log *slog.Logger) error {
 	failed := false
 	for _, p := range problems {
 		if !p.Warning {
@@ -70,51 +71,22 @@ func report(env environment, problems []Problem, log *slog.Logger) error {
 	return nil
 }
 
-func serve(config Config, from origin, log *slog.Logger, level *slog.LevelVar, lines *lines, stderr io.Writer) error {
+func serve(o sidecar.Options, lines *logging.Log) error {
+	log := lines.Logger
 	slog.SetDefault(log) // package main owns the process; libraries that speak through the default are heard too
-	stdlog.SetOutput(unquoted(log, slog.LevelInfo).Writer())
+	stdlog.SetOutput(logging.ForNetHTTP(log, slog.LevelInfo).Writer())
 	cache.RouteLogs(log)
-	signals, hangups, reloads := make(chan os.Signal, 2), make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signals, reloads := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
 	defer signal.Stop(signals)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
+	signal.Notify(reloads, syscall.SIGHUP)
+	defer signal.Stop(reloads)
 	signal.Ignore(syscall.SIGPIPE) // a log whose reader has gone is no reason to stop, as Go would have it for standard error
-	defer tellHangups(isTerminal(stderr), func() bool { return isTerminal(stderr) }, hangups, signals, reloads)()
-	from.hangup = reloads
-	keepToMemory(os.DirFS("/"), log)
-	weight := ballast(os.Environ())
-	defer runtime.KeepAlive(weight)
-	s, err := newSidecar(config, from, log)
+	sidecar.TuneMemory(log)
+	o.Reloads, o.Logger, o.SetLevel, o.LinesDropped = reloads, log, lines.SetLevel, lines.Dropped
+	s, err := sidecar.New(o)
 	if err != nil {
 		return err
 	}
-	s.level = level
-	s.metrics.LogLinesDropped(lines.Dropped)
-	return s.run(signals)
-}
-
-// tellHangups tells the two meanings of SIGHUP apart until stop: the terminal that igproxy was started at has gone, which ends it; and
-// everywhere else, read the configuration again.
-func tellHangups(atTerminal bool, there func() bool, hangups <-chan os.Signal, ends, reloads chan<- os.Signal) (stop func()) {
-	ending, ended := make(chan struct{}), make(chan struct{})
-	go func() { // ends with stop
-		defer close(ended)
-		for {
-			select {
-			case sig := <-hangups:
-				to := reloads
-				if atTerminal && !there() {
-					to = ends
-				}
-				select {
-				case to <- sig:
-				default: // one is on its way already
-				}
-			case <-ending:
-				return
-			}
-		}
-	}()
-	return func() { close(ending); <-ended }
+	return s.Run(signals)
 }

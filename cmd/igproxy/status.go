@@ -11,9 +11,11 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 	"github.com/igproxy/igproxy/proxy"
 )
 
@@ -24,9 +26,9 @@ func statusCommand(env environment) *cli.Command {
 		Description: "Asks /status on admin.listen, which has a page of the same at /, and shows\n" +
 			"requests, hits, times, breakers, Redis and rate limits. It does not need the\nclient secret.",
 		Flags: []cli.Flag{configFlag(),
-			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "show it again and again, until a signal comes"},
+			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "show it again and again, until a signal comes", DisableDefaultText: true},
 			&cli.DurationFlag{Name: "every", Value: 2 * time.Second, Usage: "with --watch: every `TIME`"},
-			&cli.BoolFlag{Name: "json", Usage: "print the answer of /status as it is"},
+			&cli.BoolFlag{Name: "json", Usage: "print the answer of /status as it is", DisableDefaultText: true},
 			timeoutFlag(2 * time.Second)},
 		Action: func(c *cli.Context) error {
 			if c.Duration("every") <= 0 {
@@ -42,7 +44,7 @@ func statusCommand(env environment) *cli.Command {
 			}
 			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			return s.watch(ctx, c.Duration("every"), isTerminal(env.stdout) && !s.json)
+			return s.watch(ctx, c.Duration("every"), logging.IsTerminal(env.stdout) && !s.json)
 		},
 	}
 }
@@ -123,7 +125,7 @@ func (s statusReader) read(ctx context.Context) (string, error) {
 		return string(text) + "\n", nil
 	}
 	return strings.Map(func(r rune) rune { // whatever answered there: nothing of it steers a terminal
-		if isControl(r) && r != '\n' {
+		if !unicode.IsGraphic(r) && r != '\n' {
 			return -1
 		}
 		return r

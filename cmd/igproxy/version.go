@@ -6,23 +6,22 @@ import (
 	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
 )
 
-// build is what the Go toolchain wrote into the binary.
-type build struct{ version, commit, goVersion string }
-
-func readBuild() build {
-	b := build{version: "dev", commit: "unknown", goVersion: runtime.Version()}
+func readBuild() sidecar.Build {
+	b := sidecar.Build{Version: "dev", Commit: "unknown", Go: runtime.Version()}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
 	}
 	if v := info.Main.Version; v != "" && v != "(devel)" {
-		b.version = v
+		b.Version = v
 	}
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" {
-			b.commit = s.Value
+			b.Commit = s.Value
 		}
 	}
 	return b
@@ -38,6 +37,6 @@ func versionCommand(env environment) *cli.Command {
 
 func printVersion(env environment) error {
 	b := readBuild()
-	_, err := fmt.Fprintf(env.stdout, "igproxy %s\ncommit  %s\ngo      %s\n", b.version, b.commit, b.goVersion)
+	_, err := fmt.Fprintf(env.stdout, "igproxy %s\ncommit  %s\ngo      %s\n", b.Version, b.Commit, b.Go)
 	return err
 }

@@ -1,0 +1,104 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+)
+
+// configOf loads a configuration, with files for secrets in the folder where it is.
+func configOf(t *testing.T, yaml string, environ ...string) (config.Config, []config.Problem) {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{"shop", "club"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("secret-of-"+name+"-0123456789"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, "igproxy.yaml")
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(yaml, "DIR", dir)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return config.Load(path, environ)
+}
+
+const twoApps = "apps:\n  - name: shop\n    app_id: \"1\"\n    client_secret_file: DIR/shop\n    redirect_uris: [https://shop.example/callback]\n    hosts: [shop.internal]\n" +
+	"  - name: club\n    service: threads\n    app_id: \"1\"\n    client_secret_file: DIR/club\n"
+
+func TestSeveralApps(t *testing.T) {
+	c, problems := configOf(t, twoApps)
+	if len(problems) > 0 {
+		t.Fatalf("problems: %v", problems)
+	}
+	if len(c.Apps) != 2 || c.Apps[0].Name != "shop" || c.Apps[1].Service != "threads" || c.Apps[0].ClientSecret.Reveal() != "secret-of-shop-0123456789" ||
+		c.Apps[0].RedirectURIs[0] != "https://shop.example/callback" || c.Apps[0].Hosts[0] != "shop.internal" {
+		t.Errorf("got %+v", c.Apps)
+	}
+	if got, want := c.AppNames(), "shop with codes, club (Threads)"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestOneAppStaysAsSimpleAsItWas(t *testing.T) {
+	c, problems := configOf(t, "app_id: \"7\"\n", "IGPROXY_CLIENT_SECRET=0123456789abcdef", "IGPROXY_REDIRECT_URIS=https://a.example/x,https://b.example/y",
+		"IGPROXY_THREADS_APP_ID=8", "IGPROXY_THREADS_CLIENT_SECRET=threads-0123456789")
+	if len(problems) > 0 {
+		t.Fatalf("problems: %v", problems)
+	}
+	if len(c.RedirectURIs) != 2 || c.Threads.AppID != "8" {
+		t.Errorf("got %+v", c)
+	}
+	if got, want := c.AppNames(), "default with codes, threads (Threads)"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestWhatIsWrongWithAppsIsToldAtItsLine(t *testing.T) {
+	for name, c := range map[string]struct{ yaml, says string }{
+		"no list":               {"apps: shop\n", "igproxy.yaml:1: apps: not a list of apps; write one app after a dash: - name: main"},
+		"an item is no app":     {"apps: [shop]\n", "igproxy.yaml:1: apps: an item of this list is no app"},
+		"unknown key":           {"apps:\n  - nam: shop\n", "igproxy.yaml:2: apps.0.nam: unknown key; did you mean apps.0.name?"},
+		"no name":               {"apps:\n  - app_id: \"1\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:2: apps.0.name: this app has none; write name:"},
+		"no id":                 {"apps:\n  - name: shop\n    client_secret_file: DIR/shop\n", "igproxy.yaml:2: apps.0.app_id: this app has none"},
+		"no secret":             {"apps:\n  - name: shop\n    app_id: \"1\"\n", "apps.0.client_secret: no client secret; set client_secret_file below it"},
+		"a strange name":        {"apps:\n  - name: Shop/1\n", "igproxy.yaml:2: apps.0.name: \"Shop/1\" is not a name"},
+		"a strange service":     {"apps:\n  - service: facebook\n", "igproxy.yaml:2: apps.0.service: \"facebook\" is none of its values; write instagram or threads"},
+		"two of one name":       {twoApps + "  - name: shop\n    app_id: \"9\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:11: apps.2.name: the name of another app"},
+		"two of one id":         {twoApps + "  - name: other\n    service: instagram\n    app_id: \"1\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:13: apps.2.app_id: the id of another app"},
+		"both ways":             {twoApps + "app_id: \"7\"\n", "igproxy.yaml:11: app_id: set, and apps are listed too; put it below one of the apps"},
+		"a fragment":            {"redirect_uris: [\"https://a.example/#_\"]\n", "igproxy.yaml:1: redirect_uris: \"https://a.example/#_\" is not a redirect URI"},
+		"redirects and no id":   {"redirect_uris: [https://a.example/]\nclient_secret_file: DIR/shop\n", "igproxy.yaml:1: redirect_uris: set without app_id; set it"},
+		"Threads and no secret": {"client_secret_file: DIR/shop\nthreads:\n  app_id: \"8\"\n", "threads.client_secret: no client secret; set IGPROXY_THREADS_CLIENT_SECRET_FILE"},
+	} {
+		_, problems := configOf(t, c.yaml)
+		var told []string
+		for _, p := range problems {
+			told = append(told, p.String())
+		}
+		if all := strings.Join(told, "\n"); !strings.Contains(all, c.says) || all == "" {
+			t.Errorf("%s: got\n%s\nwant\n%s", name, all, c.says)
+		}
+	}
+}
+
+// What the example file shows commented out is right when it is uncommented.
+func TestTheExampleOfAppsIsRight(t *testing.T) {
+	example, err := os.ReadFile("../../../../config.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, apps, _ := strings.Cut(string(example), "\n# apps:")
+	var yaml strings.Builder
+	for line := range strings.Lines("# apps:" + apps) {
+		if text, ok := strings.CutPrefix(line, "# "); ok && (strings.HasPrefix(text, "apps:") || strings.HasPrefix(text, " ")) {
+			yaml.WriteString(text)
+		}
+	}
+	c, problems := configOf(t, strings.ReplaceAll(yaml.String(), "/run/secrets/", "DIR/"))
+	if len(problems) > 0 || len(c.Apps) != 2 || c.Apps[1].Service != "threads" {
+		t.Errorf("%v\n%s", problems, yaml.String())
+	}
+}

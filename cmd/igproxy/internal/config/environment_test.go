@@ -1,0 +1,77 @@
+package config_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+)
+
+func TestAWrongVariableIsToldByItsName(t *testing.T) {
+	expect(t, []input{
+		{name: "a wrong variable", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=10"},
+			says: []string{`environment: IGPROXY_UPSTREAM_TIMEOUT: "10" has no unit; write 10s if seconds are meant`}},
+		{name: "a misspelt variable", env: []string{"IGPROXY_UPSTREAM_TIMOUT=10s"},
+			says: []string{"warning: environment: IGPROXY_UPSTREAM_TIMOUT: unknown variable, ignored; did you mean IGPROXY_UPSTREAM_TIMEOUT?"}},
+		{name: "a variable like none", env: []string{"IGPROXY_COLOUR=red"},
+			says: []string{"warning: environment: IGPROXY_COLOUR: unknown variable, ignored; see config.example.yaml for the keys there are"}},
+		{name: "a variable without its section", env: []string{"IGPROXY_MAX_ENTRIES=3"},
+			says: []string{"warning: environment: IGPROXY_MAX_ENTRIES: unknown variable, ignored; did you mean IGPROXY_CACHE_MAX_ENTRIES?"}},
+		{name: "a port as people hope for", env: []string{"IGPROXY_PORT=8080"},
+			says: []string{"warning: environment: IGPROXY_PORT: unknown variable, ignored; see config.example.yaml for the keys there are"}},
+		{name: "a contradiction of file and environment", yaml: "upstream:\n  timeout: 10s\n", env: []string{"IGPROXY_BREAKER_INTERVAL=20s"},
+			says: []string{"environment: IGPROXY_BREAKER_INTERVAL: 20s is less than 3 x upstream.timeout (10s): a failure slower than the window would never be counted; write 30s or more"}},
+		{name: "an empty item of a list in the environment", env: []string{"IGPROXY_ALLOWED_HOSTS=a,,b"},
+			says: []string{"environment: IGPROXY_ALLOWED_HOSTS: an empty item in the list; remove it"}},
+	})
+}
+
+func TestTheEnvironmentWinsOverTheFile(t *testing.T) {
+	configFiles(t)
+	in := input{yaml: "listen: 127.0.0.1:1\nupstream:\n  timeout: 5s\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=3s"}}
+	c, lines := in.load(t)
+	if c.Listen != "127.0.0.1:1" || c.Upstream.Timeout != 3*time.Second || lines != nil {
+		t.Errorf("got %s, %s, %v", c.Listen, c.Upstream.Timeout, lines)
+	}
+}
+
+// The file's mistake is not hidden by the environment: it would come back with the next change.
+func TestAWrongValueInTheFileIsToldEvenIfTheEnvironmentWins(t *testing.T) {
+	expect(t, []input{{name: "both", yaml: "upstream:\n  timeout: 5\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=3s"},
+		says: []string{`igproxy.yaml:2: upstream.timeout: "5" has no unit; write 5s if seconds are meant`}}})
+}
+
+func TestAnEmptyVariableIsUnset(t *testing.T) {
+	configFiles(t)
+	in := input{yaml: "upstream:\n  timeout: 5s\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=", "IGPROXY_LISTEN=", "IGPROXY_ALLOWED_HOSTS=", "IGPROXY_NONSENSE="}}
+	c, lines := in.load(t)
+	if c.Upstream.Timeout != 5*time.Second || c.Listen != config.Default().Listen || c.AllowedHosts != nil || lines != nil {
+		t.Errorf("got %s, %s, %v, %v", c.Upstream.Timeout, c.Listen, c.AllowedHosts, lines)
+	}
+}
+
+func TestAListIsWrittenWithCommasInTheEnvironment(t *testing.T) {
+	configFiles(t)
+	in := input{env: []string{"IGPROXY_ALLOWED_HOSTS=a.internal, b.internal"}}
+	if c, lines := in.load(t); !slices.Equal(c.AllowedHosts, []string{"a.internal", "b.internal"}) || lines != nil {
+		t.Errorf("got %q, %v", c.AllowedHosts, lines)
+	}
+}
+
+// A Service named igproxy, or igproxy-admin, adds these to every pod of its namespace.
+func TestWhatKubernetesAndDockerInjectIsNotComplainedOf(t *testing.T) {
+	expect(t, []input{{name: "injected", env: []string{
+		"IGPROXY_SERVICE_HOST=10.0.0.1", "IGPROXY_SERVICE_PORT=8080", "IGPROXY_SERVICE_PORT_HTTP=8080", "IGPROXY_PORT=tcp://10.0.0.1:8080",
+		"IGPROXY_PORT_8080_TCP=tcp://10.0.0.1:8080", "IGPROXY_PORT_8080_TCP_PROTO=tcp", "IGPROXY_PORT_8080_TCP_PORT=8080", "IGPROXY_PORT_8080_TCP_ADDR=10.0.0.1",
+		"IGPROXY_ADMIN_SERVICE_HOST=10.0.0.2", "IGPROXY_ADMIN_PORT=tcp://10.0.0.2:9090", "IGPROXY_CONFIG=igproxy.yaml", "OTHER=1",
+	}}})
+}
+
+func TestTheLastOfTwoVariablesWins(t *testing.T) {
+	configFiles(t)
+	in := input{env: []string{"IGPROXY_LISTEN=127.0.0.1:1", "IGPROXY_LISTEN=127.0.0.1:2"}}
+	if c, _ := in.load(t); c.Listen != "127.0.0.1:2" {
+		t.Errorf("got %s", c.Listen)
+	}
+}

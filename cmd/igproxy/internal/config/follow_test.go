@@ -1,0 +1,197 @@
+package config_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+)
+
+// notebook is a file that is followed, read as text; "broken" cannot be read.
+type notebook struct {
+	t     *testing.T
+	path  string
+	log   bytes.Buffer
+	reads int
+	f     *config.Followed[string]
+}
+
+func newNotebook(t *testing.T, path string) *notebook {
+	t.Helper()
+	n := &notebook{t: t, path: path}
+	var err error
+	n.f, err = config.Follow("the.key", slog.New(slog.NewTextHandler(&n.log, nil)), func() (string, error) {
+		n.reads++
+		text, err := os.ReadFile(path)
+		if err == nil && string(text) == "broken" {
+			err = fmt.Errorf("it is broken")
+		}
+		return string(text), err
+	}, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// put writes a file as if some time ago, by the simulated clock.
+func put(t *testing.T, path, text string, ago time.Duration) {
+	t.Helper()
+	write(t, path, text)
+	at := time.Now().Add(-ago)
+	if err := os.Chtimes(path, at, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (n *notebook) holds(want string, reads int) {
+	n.t.Helper()
+	if got := n.f.Get(); got != want || n.reads != reads {
+		n.t.Errorf("got %q after %d reads, want %q after %d", got, n.reads, want, reads)
+	}
+}
+
+func TestAFileIsReadAgainWhenItChangedAndLookedAtOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		put(t, "f", "one", time.Hour)
+		n := newNotebook(t, "f")
+		put(t, "f", "two", time.Minute)
+		for range 100 {
+			n.holds("one", 1) // within the second
+		}
+		time.Sleep(config.LookEvery)
+		n.holds("two", 2)
+		time.Sleep(time.Hour)
+		n.holds("two", 2) // nothing changed
+		if got := strings.Count(n.log.String(), "\n"); got != 1 || !strings.Contains(n.log.String(), "key=the.key") {
+			t.Errorf("want one line: %s", n.log.String())
+		}
+	})
+}
+
+func TestAWriteWithinTheSameTickAsTheReadIsFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		put(t, "f", "one", 0)
+		stamp := time.Now()
+		n := newNotebook(t, "f")
+		write(t, "f", "two") // as long, and as old
+		if err := os.Chtimes("f", stamp, stamp); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(config.LookEvery)
+		n.holds("two", 2)
+		time.Sleep(2 * config.LookEvery)
+		n.holds("two", 3) // the file was fresh at the last read
+		time.Sleep(time.Hour)
+		n.holds("two", 3)
+	})
+}
+
+// Kubernetes: f -> ..data/f, ..data -> a folder of now, renamed over.
+func TestASwapBehindALinkIsFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		for _, dir := range []string{"one", "two"} {
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			put(t, dir+"/f", dir, time.Hour) // as long, and as old
+		}
+		for link, target := range map[string]string{"..data": "one", "f": "..data/f", "..next": "two"} {
+			if err := os.Symlink(target, link); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n := newNotebook(t, "f")
+		n.holds("one", 1)
+		if err := os.Rename("..next", "..data"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(config.LookEvery)
+		n.holds("two", 2)
+	})
+}
+
+func TestAFileThatBreaksLeavesWhatItHeldAndIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		put(t, "f", "one", time.Hour)
+		n := newNotebook(t, "f")
+		put(t, "f", "broken", time.Minute)
+		time.Sleep(config.LookEvery)
+		n.holds("one", 2)
+		if n.log.Len() > 0 {
+			t.Errorf("told at the first look, when it may be half written: %s", n.log.String())
+		}
+		for i := range 5 {
+			time.Sleep(config.LookEvery)
+			n.holds("one", 3+i)
+		}
+		if err := os.Remove("f"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(config.LookEvery)
+		n.holds("one", 8)
+		if got := strings.Count(n.log.String(), "level=WARN"); got != 1 || !strings.Contains(n.log.String(), "it is broken") {
+			t.Errorf("want one warning: %s", n.log.String())
+		}
+		put(t, "f", "two", time.Minute)
+		time.Sleep(config.LookEvery)
+		n.holds("two", 9)
+		if got := strings.Count(n.log.String(), "\n"); got != 2 || !strings.Contains(n.log.String(), "a changed file was read") {
+			t.Errorf("want that it was read again: %s", n.log.String())
+		}
+	})
+}
+
+func TestAFileThatCannotBeReadAtFirstIsAnError(t *testing.T) {
+	t.Chdir(t.TempDir())
+	f, err := config.Follow("k", slog.New(slog.DiscardHandler), func() ([]byte, error) { return os.ReadFile("nowhere") }, "nowhere")
+	if f != nil || !os.IsNotExist(err) {
+		t.Errorf("got %v, %v", f, err)
+	}
+}
+
+// A look that hangs, on a network's file system say, holds up the one who looks and nobody else.
+func TestOnlyOneWaitsForTheFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		put(t, "f", "one", time.Hour)
+		hang := make(chan struct{})
+		first := true
+		f, err := config.Follow("k", slog.New(slog.DiscardHandler), func() (string, error) {
+			if !first {
+				<-hang
+			}
+			first = false
+			text, err := os.ReadFile("f")
+			return string(text), err
+		}, "f")
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, "f", "two", time.Minute)
+		time.Sleep(config.LookEvery)
+		looked := make(chan string)
+		go func() { looked <- f.Get() }() // ends when hang is closed
+		synctest.Wait()
+		for range 10 {
+			time.Sleep(config.LookEvery)
+			if got := f.Get(); got != "one" {
+				t.Errorf("got %q while somebody looks, want what was known", got)
+			}
+		}
+		close(hang)
+		if got := <-looked; got != "two" {
+			t.Errorf("got %q, want two", got)
+		}
+	})
+}

@@ -1,0 +1,107 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy"
+)
+
+// FuzzConfig: no text and no environment makes loadConfig panic or repeat a secret; the same input brings the same lines; and what
+// brings no error keeps the bounds that the table promises.
+func FuzzConfig(f *testing.F) {
+	example, err := os.ReadFile(examplePath)
+	if err != nil {
+		f.Fatal(err)
+	}
+	keys := regexp.MustCompile(`(?m)^ *(#.*)?\n`).ReplaceAllString(string(example), "")
+	f.Add("", "", "")
+	f.Add(keys, "", "")
+	f.Add("", keys, "IGPROXY_LISTEN=127.0.0.1:1")
+	f.Add("listen: \"127.0.0.1:1", "\"", "IGPROXY_UPSTREAM_TIMEOUT=10\nIGPROXY_LOG_LEVEL=loud")
+	f.Add("redis:\n  mode: cluster\n  addrs: [a:1, b:2]", "log: {level: debug}", "IGPROXY_REDIS_POOL_SIZE=3\nIGPROXY_NONSENSE=1")
+	f.Add("a: &a [1]\nb: *a", "? {c: d}\n: !!set {e}", "")
+	f.Add("log: {level: ", "}", "IGPROXY_ALLOWED_HOSTS=a,,b")
+	f.Add("upstream:\n  timeout: 20s\nbreaker:\n  interval: 1m\n  ratio: 1e-3", "---\nlisten: x", "IGPROXY_BREAKER_RATIO=NaN")
+	path := filepath.Join(f.TempDir(), "igproxy.yaml") // one for all: each worker is a process of its own and takes one input after another
+	f.Fuzz(func(t *testing.T, before, after, environment string) {
+		text := before + "\nclient_secret: " + canary + "\n" + after
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		environ := append(strings.Split(environment, "\n"), "IGPROXY_REDIS_URL=redis://me:"+canary+"@"+environment, "IGPROXY_SECRET="+canary)
+		config, problems := Load(path, environ)
+		failed := false
+		for _, p := range problems {
+			failed = failed || !p.Warning
+			if line := fmt.Sprint(p, p.Where, p.Key, p.What, p.Fix); strings.Contains(line, canary) {
+				t.Errorf("the secret was printed: %s", line)
+			}
+			if line := p.String(); strings.ContainsFunc(line, isControl) || p.What == "" || p.Fix == "" {
+				t.Errorf("not one clear line with a next step: %q", line)
+			}
+		}
+		if strings.Contains(fmt.Sprintf("%+v %#v", config, config), canary) {
+			t.Error("the configuration prints its secret")
+		}
+		if again, equal := Load(path, environ); !slices.Equal(problems, equal) || !failed && !reflect.DeepEqual(again.Log, config.Log) {
+			t.Errorf("the same input brought\n%v\nand then\n%v", problems, equal)
+		}
+		if !failed {
+			inBounds(t, &config)
+		}
+	})
+}
+
+// inBounds reads each value back and holds it to its row, and the rules between keys to what their reasons say.
+func inBounds(t *testing.T, c *Config) {
+	t.Helper()
+	for _, s := range settings() {
+		var n float64
+		var texts []string
+		switch field := s.field(c).(type) {
+		case *string:
+			texts = []string{*field}
+		case *proxy.Secret:
+			texts = []string{field.Reveal()}
+		case *[]string:
+			texts = *field
+		case *time.Duration:
+			n = float64(*field)
+		case *int64:
+			n = float64(*field)
+		case *int:
+			n = float64(*field)
+		case *float64:
+			n = *field
+		default:
+			t.Fatalf("%s: a field of type %T", s.key, field)
+		}
+		if n < s.low || n > s.high || n != n {
+			t.Errorf("%s is %v, beyond %v to %v", s.key, n, s.low, s.high)
+		}
+		for _, text := range texts {
+			if text != "" && s.checkText(text) != nil {
+				t.Errorf("%s has a value that its own check refuses", s.key)
+			}
+		}
+	}
+	switch {
+	case c.ClientSecret.IsZero():
+		t.Error("no client secret, and no error")
+	case c.Breaker.Interval < 3*c.Upstream.Timeout, c.Server.WriteTimeout <= c.Upstream.Timeout+time.Second, c.Server.ReadTimeout < c.Server.ReadHeaderTimeout,
+		c.Cache.NegativeTTL > c.Cache.TTL:
+		t.Errorf("the times contradict each other: %+v", c)
+	case sameAddress(c.Listen, c.Admin.Listen):
+		t.Errorf("both listeners at %s", c.Listen)
+	case c.Redis.Mode == "sentinel" && (len(c.Redis.Addrs) == 0 || c.Redis.MasterName == ""), c.Redis.Mode == "cluster" && len(c.Redis.Addrs) == 0:
+		t.Errorf("redis.mode %s without what it needs", c.Redis.Mode)
+	}
+}

@@ -1,0 +1,193 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/igproxy/igproxy/proxy"
+)
+
+const (
+	examplePath   = "../../../../config.example.yaml"
+	exampleSecret = "an-app-secret-of-nobody"
+	exampleHeader = `# yaml-language-server: $schema=docs/config.schema.json
+#
+# igproxy's configuration: every key there is, with its default.
+#
+#   igproxy check --config igproxy.yaml    tells all problems at once
+#   igproxy serve --config igproxy.yaml    runs the sidecar
+#
+# Nothing here is needed but the client secret, and that is better kept outside:
+#
+#   export IGPROXY_CLIENT_SECRET_FILE=/run/secrets/instagram
+#
+# So copy only the lines you change. A key without a default is commented out and
+# shows an example. An unknown key is an error, so a misspelt one is found.
+#
+# The environment wins over this file: listen is IGPROXY_LISTEN, upstream.timeout is
+# IGPROXY_UPSTREAM_TIMEOUT. A list is written there as a,b,c. An empty variable is
+# as good as none.
+#
+# Durations have a unit: 250ms, 10s, 5m, 1h30m. Sizes: 65536 (bytes), 64KiB, 1MiB.
+`
+)
+
+// exampleApps ends the file: apps are a list, so the table has no row for them.
+const exampleApps = `
+# ------------------------------------------------------------------------------
+# Several apps in one sidecar, in place of app_id, client_secret, client_secret_file
+# and redirect_uris. A call belongs to the app of its path, as in /apps/shop/..., or
+# of its client_id, or of its Host. Nothing crosses from one to the other.
+# apps:
+#   - name: shop                # in the path, and in metrics
+#     app_id: "17841400000000004"
+#     client_secret_file: /run/secrets/shop
+#     redirect_uris: [https://shop.example/callback]
+#     hosts: [shop.igproxy.internal]
+#   - name: club
+#     service: threads          # instagram or threads; instagram by default
+#     app_id: "17841400000000005"
+#     client_secret_file: /run/secrets/club
+`
+
+// exampleYAML writes the file.
+func exampleYAML(t *testing.T) string {
+	c := Default()
+	var b strings.Builder
+	b.WriteString(exampleHeader)
+	section := "none"
+	for _, s := range settings() {
+		parent, key := s.sectionOf()
+		nested := parent != ""
+		indent := strings.Repeat(" ", min(2*len(parent), 2))
+		if parent != section {
+			section = parent
+			if sectionDocs[section] == "" {
+				t.Fatalf("sectionDocs has no sentence for %q", section)
+			}
+			fmt.Fprintf(&b, "\n# %s\n", strings.Repeat("-", 78))
+			comment(&b, "", sectionDocs[section])
+			if section != "" {
+				fmt.Fprintf(&b, "%s:\n", section)
+			}
+		}
+		if nested && !strings.HasSuffix(b.String(), section+":\n") || !nested {
+			b.WriteString("\n")
+		}
+		comment(&b, indent, s.doc)
+		if s.kind != kindText && s.kind != kindList {
+			comment(&b, indent, s.spanSentence())
+		}
+		if value := defaultText(s, &c); value != "" {
+			fmt.Fprintf(&b, "%s%s: %s\n", indent, key, value)
+		} else {
+			fmt.Fprintf(&b, "%s# %s: %s\n", indent, key, s.example)
+		}
+	}
+	b.WriteString(exampleApps)
+	return b.String()
+}
+
+func comment(b *strings.Builder, indent, text string) {
+	for _, line := range wrap(text, 78-len(indent)) {
+		fmt.Fprintf(b, "%s# %s\n", indent, line)
+	}
+}
+
+// wrap breaks a text at its spaces into lines of at most width characters; a longer word has a line of its own.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+			lines, line = append(lines, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
+}
+
+func TestExampleLoadedAsItIsGivesTheDefaults(t *testing.T) {
+	got, problems := Load(examplePath, []string{"IGPROXY_CLIENT_SECRET=" + exampleSecret})
+	if len(problems) > 0 {
+		t.Errorf("problems: %v", problems)
+	}
+	want := Default()
+	want.ClientSecret = proxy.NewSecret(exampleSecret)
+	if got.ClientSecret.Reveal() != exampleSecret {
+		t.Error("the secret of the environment was not taken")
+	}
+	got.ClientSecret = want.ClientSecret
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", got, want)
+	}
+}
+
+// A person uncomments an example and changes it: as it stands it must be right, or at least say what is missing.
+func TestExampleValuesAreRightWhenUncommented(t *testing.T) {
+	for _, s := range settings() {
+		c := Default()
+		if value := defaultText(s, &c); (value == "") != (s.example != "") {
+			t.Errorf("%s: default %q, example %q; want one of the two", s.key, value, s.example)
+		}
+		if s.example == "" || strings.HasSuffix(s.key, "client_secret") { // its example says that it belongs elsewhere
+			continue
+		}
+		section, key, nested := strings.Cut(s.key, ".")
+		text := key + ": " + s.example + "\n"
+		if nested {
+			text = section + ":\n  " + text
+		} else {
+			text = s.key + ": " + s.example + "\n"
+		}
+		path := filepath.Join(t.TempDir(), "igproxy.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l := &loader{config: Default(), table: settings(), places: map[string]place{}, bad: map[string]bool{}}
+		l.file(path)
+		if len(l.findings) > 0 || !l.isSet(s.key) {
+			t.Errorf("%s: %v", text, sortFindings(l.findings))
+		}
+	}
+}
+
+func TestExampleHasEveryKeyOfTheConfig(t *testing.T) {
+	var keys []string
+	c := Default()
+	fields := map[any]string{}
+	for _, s := range settings() {
+		if slices.Contains(keys, s.key) {
+			t.Errorf("%s is in the table twice", s.key)
+		}
+		keys = append(keys, s.key)
+		if other, twice := fields[s.field(&c)]; twice {
+			t.Errorf("%s and %s share a field", s.key, other)
+		}
+		fields[s.field(&c)] = s.key
+	}
+	var missing func(v reflect.Value, name string)
+	missing = func(v reflect.Value, name string) {
+		if _, known := fields[v.Addr().Interface()]; known || name == "Config.Apps" || // rows of its own, made for each app
+			slices.Contains([]string{"Config.Cache.Key", "Config.PreviousSecret", "Config.Threads.PreviousSecret"}, name) { // what files hold
+			return
+		}
+		if v.Kind() != reflect.Struct || v.Type() == reflect.TypeFor[proxy.Secret]() {
+			t.Errorf("%s has no row in the table", name)
+			return
+		}
+		for i := range v.NumField() {
+			missing(v.Field(i), name+"."+v.Type().Field(i).Name)
+		}
+	}
+	missing(reflect.ValueOf(&c).Elem(), "Config")
+}

@@ -1,0 +1,167 @@
+package config
+
+// docs/config.schema.json is made of the table of settings, for editors. It takes what igproxy takes, and tells the common mistakes while
+// they are typed: a misspelt key, a duration without a unit, a word that is none of the values. The rest is for igproxy check.
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v4"
+)
+
+const schemaPath = "../../../../docs/config.schema.json"
+
+// schemaPatterns are the forms of texts, and of items of lists, by the end of the key: never narrower than the check of the same row.
+var schemaPatterns = map[string]string{
+	"listen":                       `unix:/.*[^/]|.*:[0-9]+`,
+	"allowed_hosts":                `\[?[A-Za-z0-9_.:-]+(%.+)?\]?`,
+	"hosts":                        `\[?[A-Za-z0-9_.:-]+(%.+)?\]?`,
+	"app_id":                       unanchored(digits),
+	"client_secret":                `\S{8,}\n?`,
+	"redirect_uris":                `[A-Za-z][A-Za-z0-9+.-]*:[^# "<>]+`,
+	"threads.url":                  `https?://[^?#]+`,
+	"upstream.url":                 `https?://[^?#]+`,
+	"upstream.login_url":           `https?://[^?#]+`,
+	"redis.url":                    `(rediss?://|unix:/)[^#]+`,
+	"redis.addrs":                  `.+:[0-9]+`,
+	"uids":                         `0|[1-9][0-9]{0,9}`,
+	"socket_mode":                  `0[0-7]{3}`,
+	"master_name":                  unanchored(name),
+	"redis.username":               unanchored(name),
+	"sentinel_username":            unanchored(name),
+	"prefix":                       unanchored(prefix),
+	appKey(0) + ".name":            unanchored(appName),
+	"kind:" + string(kindDuration): `\+?0|\+?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+`,
+	"kind:" + string(kindSize):     `[1-9][0-9]*(\s*[KM]iB)?`,
+	"kind:" + string(kindCount):    `0|[1-9][0-9]*`,
+	"kind:" + string(kindRatio):    `\+?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?`,
+	"kind:" + string(kindSwitch):   `true|false`,
+}
+
+func unanchored(r *regexp.Regexp) string { return strings.Trim(r.String(), "^$") }
+
+// patternOf a value that is written as text. An empty one is as good as none, but not in a list.
+func patternOf(s setting) string {
+	form, ok := schemaPatterns["kind:"+string(s.kind)]
+	for end, pattern := range schemaPatterns {
+		if s.key == end || strings.HasSuffix(s.key, "."+end) {
+			form, ok = pattern, true
+		}
+	}
+	switch {
+	case s.words != nil:
+		form = strings.Join(s.words, "|")
+	case !ok:
+		return ""
+	}
+	if s.kind == kindList {
+		return "^(" + form + ")$"
+	}
+	return "^(|" + form + ")$"
+}
+
+type object = map[string]any
+
+// schemaOf one setting.
+func schemaOf(s setting, c *Config) object {
+	o := object{"description": s.doc}
+	if s.kind != kindText && s.kind != kindList {
+		o["description"] = s.doc + "\n" + s.spanSentence()
+	}
+	text := object{"type": "string", "maxLength": maxValue}
+	if pattern := patternOf(s); pattern != "" {
+		text["pattern"] = pattern
+	}
+	if strings.HasSuffix(s.key, "app_id") || s.key == "auth.uids" { // a number to a reader of YAML, a text to igproxy
+		text["type"] = []string{"string", "integer"}
+	}
+	number := object{"type": "integer", "minimum": s.low, "maximum": s.high}
+	switch s.kind {
+	case kindList:
+		text["minLength"] = 1
+		o["type"], o["items"], o["maxItems"] = []string{"array", "null"}, text, maxItems
+	case kindWord:
+		o["enum"] = append([]any{nil, ""}, anys(s.words)...)
+	case kindSwitch:
+		o["enum"] = []any{true, false, "true", "false", "", nil}
+	case kindDuration:
+		o["anyOf"] = []any{text, object{"type": "null"}}
+		if s.low == 0 {
+			o["anyOf"] = append(o["anyOf"].([]any), object{"const": 0})
+		}
+	case kindSize, kindCount:
+		o["anyOf"] = []any{number, text, object{"type": "null"}}
+	case kindRatio:
+		o["anyOf"] = []any{object{"type": "number", "exclusiveMinimum": s.low, "maximum": s.high}, text, object{"type": "null"}}
+	default:
+		maps.Copy(o, text)
+		if kinds, several := text["type"].([]string); several {
+			o["type"] = append(kinds, "null")
+		} else {
+			o["type"] = []string{"string", "null"}
+		}
+	}
+	if value := defaultText(s, c); value != "" {
+		o["default"] = parsed(value)
+	} else if !s.secret || s.key == "redis.url" {
+		o["examples"] = []any{parsed(s.example)}
+	}
+	return o
+}
+
+func anys(words []string) (all []any) {
+	for _, w := range words {
+		all = append(all, w)
+	}
+	return all
+}
+
+// parsed is a value as a reader of YAML sees it.
+func parsed(text string) (v any) {
+	if err := yaml.Load([]byte(text), &v); err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// schemaJSON writes the file.
+func schemaJSON(t *testing.T) string {
+	c := Default()
+	root := object{}
+	section := func(in object, key, doc string) object {
+		if in[key] == nil {
+			in[key] = object{"type": []string{"object", "null"}, "description": doc, "additionalProperties": false, "properties": object{}}
+		}
+		return in[key].(object)["properties"].(object)
+	}
+	for _, s := range settings() {
+		in := root
+		parent, key := s.sectionOf()
+		if parent != "" {
+			in = section(root, parent, sectionDocs[parent])
+		}
+		in[key] = schemaOf(s, &c)
+	}
+	c.Apps = make([]App, 1)
+	app := object{}
+	for _, s := range appSettings(0) {
+		app[strings.TrimPrefix(s.key, appKey(0)+".")] = schemaOf(s, &c)
+	}
+	root[appsKey] = object{"type": []string{"array", "null"}, "description": appsDoc, "maxItems": maxItems,
+		"items": object{"type": "object", "additionalProperties": false, "required": []string{"name", "app_id"}, "properties": app}}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(object{"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "igproxy's configuration",
+		"description": "Made from the table that igproxy itself reads. Durations have a unit (250ms, 1h30m), sizes may have one (64KiB).",
+		"type":        []string{"object", "null"}, "additionalProperties": false, "properties": root}); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}

@@ -1,0 +1,181 @@
+package config
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v4"
+)
+
+// compiled is the schema as a validator that others wrote reads it.
+func compiled(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	s, err := jsonschema.NewCompiler().Compile(schemaPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// schemaTakes validates YAML as an editor does.
+func schemaTakes(schema *jsonschema.Schema, text string) error {
+	var v any
+	if err := yaml.Load([]byte(text), &v); err != nil {
+		return err
+	}
+	return schema.Validate(v)
+}
+
+// igproxyTakes reads the keys one by one, without what they mean together.
+func igproxyTakes(t *testing.T, text string) []finding {
+	t.Helper()
+	var documents []yaml.Node
+	if err := yaml.Load([]byte(text), &documents, yaml.WithAllDocuments()); err != nil {
+		t.Fatal(err)
+	}
+	l := &loader{config: Default(), table: settings(), places: map[string]place{}, bad: map[string]bool{}}
+	l.mapping("igproxy.yaml", "", documents[0].Content[0])
+	return slices.DeleteFunc(l.findings, func(f finding) bool { return f.Warning })
+}
+
+// inYAML is a document with one key, in a list of apps if it is one of theirs.
+func inYAML(key, value string) string {
+	if app, ok := strings.CutPrefix(key, appKey(0)+"."); ok {
+		text := "apps:\n  - name: shop\n    app_id: \"1\"\n"
+		if app == "name" || app == "app_id" {
+			text = strings.ReplaceAll(text, app+": ", "hosts: []\n    "+app+": "+value+" #")
+			return strings.Replace(text, "- hosts: []\n    ", "- ", 1)
+		}
+		return text + "    " + app + ": " + value + "\n"
+	}
+	section, key, nested := strings.Cut(key, ".")
+	if nested {
+		return section + ":\n  " + key + ": " + value + "\n"
+	}
+	return section + ": " + value + "\n"
+}
+
+// schemaValues are what people write, right in some places and wrong in others.
+var schemaValues = []string{
+	"", "~", "0", "1", "5", "10", "128", "1000", "100000", "1000000000", "-1", "010", "1.5", "0.5", "0.0", "1e3", ".5",
+	"true", "false", "yes", "on", "True", "10s", "1m30s", "1.5s", "250ms", ".5s", "1h", "100h", "10 s", "10sec", "1d", "+5s", "-5s", "0s",
+	"64KiB", "64 KiB", "16MiB", "64kb", "1GiB", "65536", "0660", "0999", "660", "127.0.0.1:8080", `"[::1]:8080"`, `":8080"`, "8080",
+	"localhost:http", "unix:/run/igproxy.sock", "unix:run/", "igproxy.internal", "fe80::1%eth0", "[::1]", "a b", `"a b"`, `"a\nb"`,
+	"https://graph.instagram.com", "http://127.0.0.1:8081/", "ftp://x", "https://x/?a=b", "https://app.example/callback", "app:callback",
+	"redis://redis:6379/0", "rediss://u:p@redis:6379/0", "unix:///run/redis.sock", "http://redis:6379", "redis:6379", "single", "cluster", "Single",
+	"debug", "info", "json", "verbose", "instagram", "threads", "shop", "Shop", "17841400000000002", `"17841400000000002"`, "[]", "{}", "[a, b]",
+	"[1000, 1001]", `["1000"]`, "[-1]", "[redis-1:6379, redis-2:6379]", "[https://app.example/callback]", `[""]`, "[~]", "[[a]]", "{a: b}", "/run/secrets/x",
+	"an-app-secret-of-nobody", "short", strings.Repeat("a", maxValue), strings.Repeat("a", maxValue+1),
+}
+
+// wantsQuotes reports a text that YAML reads as something else: igproxy takes it as it is written, and the schema asks for quotation marks,
+// but for an app's id.
+func wantsQuotes(s setting, form string) bool {
+	if s.kind != kindText && s.kind != kindList || strings.HasSuffix(s.key, "app_id") {
+		return false
+	}
+	values, isList := parsed(form).([]any)
+	if !isList {
+		values = []any{parsed(form)}
+	}
+	return slices.ContainsFunc(values, func(v any) bool { _, isText := v.(string); return v != nil && !isText })
+}
+
+func TestTheSchemaRefusesNothingThatIgproxyTakes(t *testing.T) {
+	schema := compiled(t)
+	both, refused := 0, 0
+	for _, s := range append(settings(), appSettings(0)...) {
+		for _, value := range schemaValues {
+			forms := []string{value}
+			if !strings.ContainsAny(value, `"[{~\`) {
+				forms = append(forms, `"`+value+`"`)
+			}
+			for _, form := range forms {
+				text := inYAML(s.key, form)
+				says, findings := schemaTakes(schema, text), igproxyTakes(t, text)
+				switch {
+				case says != nil && len(findings) == 0 && !wantsQuotes(s, form):
+					t.Errorf("igproxy takes %s, the schema does not: %v", text, says)
+				case says == nil && len(findings) > 0:
+					refused++
+				default:
+					both++
+				}
+			}
+		}
+	}
+	if both < 15*refused {
+		t.Errorf("of all values igproxy and the schema agree on %d only, and on %d the schema sees no mistake", both, refused)
+	}
+}
+
+func TestTheSchemaTellsMistakesWhileTheyAreTyped(t *testing.T) {
+	schema := compiled(t)
+	for _, text := range []string{
+		"lisen: 127.0.0.1:8080\n", "upstream:\n  time_out: 10s\n", "listen: 8080\n", "upstream:\n  timeout: 10\n", "upstream:\n  timeout: 10 seconds\n",
+		"cache:\n  max_entries: 0\n", "cache:\n  max_entries: lots\n", "breaker:\n  ratio: 1.5\n", "breaker:\n  ratio: 0\n", "log:\n  level: verbose\n",
+		"passthrough:\n  enabled: yes please\n", "upstream:\n  max_response_bytes: 64KB\n", "upstream:\n  max_response_bytes: 17000000\n", "upstream:\n  url: graph.instagram.com\n",
+		"redis:\n  mode: standalone\n", "redis:\n  addrs: redis:6379\n", "redis:\n  url: http://redis:6379\n", "app_id: abc\n", "upstream: https://graph.instagram.com\n",
+		"server:\n  socket_mode: \"660\"\n", "apps:\n  - name: shop\n", "apps:\n  - name: Shop!\n    app_id: 1\n", "apps:\n  shop:\n    app_id: 1\n", "- listen\n", "upstream.timeout: 10s\n",
+	} {
+		if schemaTakes(schema, text) == nil {
+			t.Errorf("it takes\n%s", text)
+		}
+	}
+}
+
+// configKeys are the keys at the top of a configuration: a YAML file with none of them is something else.
+func configKeys() []string {
+	keys := []string{appsKey}
+	for _, s := range settings() {
+		section, _, _ := strings.Cut(s.key, ".")
+		keys = append(keys, section)
+	}
+	return keys
+}
+
+var yamlBlock = regexp.MustCompile("(?s)\n *```ya?ml\n(.*?)\n *```")
+
+func TestEveryConfigurationInTheRepositoryIsRightByTheSchema(t *testing.T) {
+	schema, keys, found := compiled(t), configKeys(), 0
+	look := func(name, text string) {
+		var v map[string]any
+		if yaml.Load([]byte(text), &v) != nil || !slices.ContainsFunc(keys, func(k string) bool { _, ok := v[k]; return ok }) {
+			return
+		}
+		found++
+		if err := schemaTakes(schema, text); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, root := range []string{examplePath, "../../../../README.md", "../../../../docs", "../../../../deploy"} {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if os.IsNotExist(err) || err == nil && d.IsDir() {
+				return nil
+			}
+			text, err := os.ReadFile(path)
+			switch filepath.Ext(path) {
+			case ".yaml", ".yml":
+				look(path, string(text))
+			case ".md":
+				for i, block := range yamlBlock.FindAllStringSubmatch(string(text), -1) {
+					look(fmt.Sprintf("%s, block %d", path, i+1), block[1])
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found == 0 {
+		t.Error("no configuration was found, not even the example")
+	}
+}

@@ -1,0 +1,128 @@
+package listener_test
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
+)
+
+func loopback(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// refused listens and expects one line.
+func refused(t *testing.T, key, address, want string) {
+	t.Helper()
+	l, err := listener.Open(key, address, 0o660)
+	if err == nil {
+		_ = l.Close()
+		t.Fatalf("listens on %s, want: %s", address, want)
+	}
+	if err.Error() != want {
+		t.Errorf("got\n  %v\nwant\n  %s", err, want)
+	}
+}
+
+func TestABusyPortIsToldWithItsKey(t *testing.T) {
+	address := loopback(t).Addr().String()
+	refused(t, "admin.listen", address, "admin.listen: "+address+" is in use by another process; stop it or choose another address")
+}
+
+func TestAnAddressThatIsNotOursIsToldWithoutTheSystemCall(t *testing.T) {
+	refused(t, "listen", "192.0.2.1:8080", "listen: cannot listen on 192.0.2.1:8080: bind: cannot assign requested address") // TEST-NET-1, nobody's
+}
+
+func TestASocketOfAnotherProcessIsLeftAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	first, err := listener.Open("listen", "unix:"+path, 0o640)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	refused(t, "listen", "unix:"+path, "listen: "+path+" is in use by another process; stop it or choose another path")
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatalf("the first one's socket is gone: %v", err)
+	}
+	_ = c.Close()
+}
+
+func TestAStaleSocketIsReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	killed, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed.SetUnlinkOnClose(false) // as SIGKILL leaves it
+	_ = killed.Close()
+	l, err := listener.Open("listen", "unix:"+path, 0o640)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("got mode %v, %v; want %o", info, err, 0o640)
+	}
+	_ = l.Close()
+	if _, err := os.Lstat(path); !os.IsNotExist(err) {
+		t.Errorf("the socket is left behind: %v", err)
+	}
+}
+
+func TestAFileThatIsNoSocketIsNeverRemoved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "precious")
+	if err := os.WriteFile(path, []byte("data"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	link := path + "-link"
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, "listen", "unix:"+path, "listen: "+path+" exists and is no socket; choose another path")
+	refused(t, "listen", "unix:"+link, "listen: "+link+" exists and is no socket; choose another path")
+	if got, err := os.ReadFile(path); string(got) != "data" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestASocketInAFolderThatIsMissing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "nowhere", "s")
+	refused(t, "listen", "unix:"+path, "listen: cannot listen on unix:"+path+": bind: no such file or directory")
+}
+
+// addressed is a listener that claims another address.
+type addressed struct {
+	net.Listener
+	addr net.Addr
+}
+
+func (a *addressed) Addr() net.Addr { return a.addr }
+
+func TestAURLIsWhatAPersonTypes(t *testing.T) {
+	l := loopback(t)
+	socket := &addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}
+	for _, c := range []struct {
+		o    listener.Options
+		want string
+	}{
+		{listener.Options{Listener: l}, "http://" + l.Addr().String()},
+		{listener.Options{Listener: l, TLS: &tls.Config{}}, "https://" + l.Addr().String()},
+		{listener.Options{Listener: socket}, "unix:/s"},
+	} {
+		c.o.MaxConnections, c.o.Logger = 1, slog.New(slog.DiscardHandler)
+		if got := listener.New(c.o).URL(); got != c.want {
+			t.Errorf("got %s, want %s", got, c.want)
+		}
+	}
+}

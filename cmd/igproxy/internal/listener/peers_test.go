@@ -1,0 +1,117 @@
+package listener
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestASocketHasItsModeFromItsFirstMomentAndTheUmaskIsGivenBack(t *testing.T) {
+	t.Chdir(t.TempDir())
+	plain := func(name string) os.FileMode {
+		if err := os.WriteFile(name, nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Mode()
+	}
+	before := plain("before")
+	for _, mode := range []os.FileMode{0o600, 0o660, 0o666} {
+		withMode(mode, func() {
+			l, err := net.Listen("unix", "s")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			if info, err := os.Stat("s"); err != nil || info.Mode().Perm() != mode {
+				t.Errorf("got %v, %v; want %v", info.Mode(), err, mode)
+			}
+		})
+	}
+	after := plain("after")
+	if after != before {
+		t.Errorf("a file made afterwards has mode %v, one of before %v", after, before)
+	}
+}
+
+func TestASocketIsForItsUsersOnly(t *testing.T) {
+	t.Chdir(t.TempDir())
+	own := uint32(os.Getuid())
+	for name, c := range map[string]struct {
+		uids []uint32
+		in   bool
+	}{"ours": {[]uint32{own + 1, own}, true}, "another's": {[]uint32{own + 1}, false}} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("unix", name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var log bytes.Buffer
+			refused := 0
+			server := &http.Server{Handler: http.NotFoundHandler()}
+			served := make(chan struct{})
+			go func() { // ends with the server
+				defer close(served)
+				_ = server.Serve(&peers{Listener: l, uids: c.uids, refused: func() { refused++ }, log: slog.New(slog.NewTextHandler(&log, nil))})
+			}()
+			const tries = 5
+			for range tries {
+				conn, err := net.Dial("unix", name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _ = io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n")
+				answer, _ := io.ReadAll(conn)
+				_ = conn.Close()
+				if got := len(answer) > 0; got != c.in {
+					t.Errorf("answered: %v, want %v", got, c.in)
+				}
+			}
+			_ = server.Close()
+			<-served
+			if want := map[bool]int{true: 0, false: tries}[c.in]; refused != want {
+				t.Errorf("%d counted, want %d", refused, want)
+			}
+			if told := strings.Contains(log.String(), "auth.uids"); told == c.in {
+				t.Errorf("told: %v; log: %s", told, log.String())
+			}
+		})
+	}
+}
+
+func TestRefusedConnectionsDontFillTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		counted := 0
+		p := &peers{refused: func() { counted++ }, log: slog.New(slog.NewTextHandler(&log, nil))}
+		for range 30 {
+			p.refuse(1000, nil)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if got := strings.Count(log.String(), "uid=1000"); got != 3 || counted != 30 {
+			t.Errorf("%d lines and %d counted in 3 s, want 3 and 30", got, counted)
+		}
+	})
+}
+
+func TestWhoseAConnectionIsFailsClosed(t *testing.T) {
+	here, there := net.Pipe()
+	defer here.Close()
+	defer there.Close()
+	if uid, err := peerUID(here); err == nil {
+		t.Errorf("got uid %d for a connection without one", uid)
+	}
+	if l := loopback(t); newPeers(l, nil, nil, nil) != l {
+		t.Error("a listener for all was wrapped")
+	}
+}

@@ -1,0 +1,146 @@
+package logging
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// tap is a log's reader that can be shut, or broken, and opened again.
+type tap struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+	full bool // as a full disk: half a write gets through
+}
+
+func (p *tap) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.full {
+		n, _ := p.text.Write(b[:len(b)/2])
+		return n, errors.New("no space left on device")
+	}
+	return p.text.Write(b)
+}
+
+func (p *tap) fill(full bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.full = full
+}
+
+func TestNoLineIsLostAndNoneOvertakesAnother(t *testing.T) {
+	const writers, each = 8, 2000
+	var to tap
+	l := newQueue(&to)
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				fmt.Fprintf(l, "%d %d\n", w, i)
+			}
+		})
+	}
+	wg.Wait()
+	if !l.close(10 * time.Second) {
+		t.Fatal("it did not end")
+	}
+	var next [writers]int
+	for line := range strings.Lines(to.text.String()) {
+		var w, i int
+		if _, err := fmt.Sscanf(line, "%d %d\n", &w, &i); err != nil || i != next[w] {
+			t.Fatalf("got %q, want line %d of writer %d, %v", line, next[w], w, err)
+		}
+		next[w]++
+	}
+	for w, n := range next {
+		if n != each {
+			t.Errorf("writer %d: %d lines, want %d", w, n, each)
+		}
+	}
+	if l.droppedSoFar() != 0 {
+		t.Errorf("%d dropped", l.droppedSoFar())
+	}
+}
+
+// stuck is a pipe that nobody reads, until it is opened.
+type stuck struct {
+	open chan struct{}
+	tap
+}
+
+func (s *stuck) Write(b []byte) (int, error) { <-s.open; return s.tap.Write(b) }
+
+func TestAStuckLogHoldsNobodyAndSaysWhatItLostWhenItMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		to := &stuck{open: make(chan struct{})}
+		l := newQueue(to)
+		l.report = func(n int) { fmt.Fprintf(l, "lost %d\n", n) }
+		fmt.Fprintln(l, "first")
+		synctest.Wait() // it is in the pipe
+		line := []byte(strings.Repeat("x", 1023) + "\n")
+		for range maxLines/len(line) + 7 {
+			if n, err := l.Write(line); n != len(line) || err != nil {
+				t.Fatalf("got %d, %v", n, err)
+			}
+		}
+		if l.droppedSoFar() != 7 {
+			t.Errorf("%d dropped, want the 7 beyond the bound", l.droppedSoFar())
+		}
+		close(to.open)
+		synctest.Wait()
+		fmt.Fprintln(l, "last")
+		if !l.close(time.Second) {
+			t.Fatal("it did not end")
+		}
+		got := to.text.String()
+		if !strings.HasPrefix(got, "first\nxxx") || !strings.HasSuffix(got, "x\nlost 7\nlast\n") || strings.Count(got, "\n") != 3+maxLines/len(line) {
+			t.Errorf("got %d lines, %q ... %q", strings.Count(got, "\n"), got[:20], got[len(got)-30:])
+		}
+	})
+}
+
+func TestAFullDiskDropsLinesAndTearsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var to tap
+		l := newQueue(&to)
+		l.report = func(n int) { fmt.Fprintf(l, "lost %d\n", n) }
+		fmt.Fprintln(l, "good")
+		synctest.Wait()
+		to.fill(true)
+		for i := range 5 {
+			fmt.Fprintf(l, "unlucky %d\n", i)
+			synctest.Wait()
+		}
+		to.fill(false)
+		fmt.Fprintln(l, "good again")
+		synctest.Wait()
+		l.close(time.Second)
+		got := strings.Split(strings.TrimSuffix(to.text.String(), "\n"), "\n")
+		if l.droppedSoFar() != 5 || got[0] != "good" || got[len(got)-2] != "good again" || got[len(got)-1] != "lost 5" {
+			t.Errorf("%d dropped, got %q", l.droppedSoFar(), got)
+		}
+	})
+}
+
+func TestAStuckLogDoesNotHoldAStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		to := &stuck{open: make(chan struct{})}
+		l := newQueue(to)
+		fmt.Fprintln(l, "first")
+		start := time.Now()
+		if l.close(closeTimeout) || time.Since(start) != closeTimeout {
+			t.Errorf("ended after %s", time.Since(start))
+		}
+		close(to.open)
+		<-l.done
+		if to.text.String() != "first\n" {
+			t.Errorf("got %q", to.text.String())
+		}
+	})
+}

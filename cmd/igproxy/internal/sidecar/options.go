@@ -1,0 +1,117 @@
+package sidecar
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+
+	"github.com/igproxy/igproxy/breaker"
+	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+	"github.com/igproxy/igproxy/proxy"
+)
+
+// cacheOptions turns configuration into the cache's Options.
+func cacheOptions(c config.Config, observer cache.Observer, log *slog.Logger) (cache.Options, error) {
+	o := cache.Options{MaxEntries: c.Cache.MaxEntries, Observer: observer, Logger: log}
+	if c.Redis.Mode == "" {
+		return o, nil
+	}
+	o.Redis = &cache.RedisOptions{
+		Mode: c.Redis.Mode, URL: c.Redis.URL.Reveal(), Addrs: c.Redis.Addrs, MasterName: c.Redis.MasterName,
+		Username: c.Redis.Username, SentinelUsername: c.Redis.SentinelUsername, TLS: c.Redis.TLS, Timeout: c.Redis.Timeout,
+		PoolSize: c.Redis.PoolSize, Prefix: c.Redis.Prefix, Wait: c.Coalesce.Wait,
+	}
+	if c.Coalesce.Enabled {
+		o.Redis.Lease = c.Coalesce.Lease
+	}
+	o.Redis.Password = passwordIn(c.Redis.PasswordFile)
+	o.Redis.SentinelPassword = passwordIn(c.Redis.SentinelPasswordFile)
+	if cert, key := c.Redis.CertFile, c.Redis.KeyFile; cert != "" {
+		o.Redis.Certificate = func() (*tls.Certificate, error) { return config.ReadKeyPair(cert, key) }
+	}
+	if c.Redis.CAFile != "" {
+		pool, err := config.ReadCertPool(c.Redis.CAFile)
+		if err != nil {
+			return o, fmt.Errorf("redis.ca_file: %w", err)
+		}
+		o.Redis.CA = pool
+	}
+	return o, nil
+}
+
+// passwordIn reads a password file when it is asked: again for each connection, so that a rotated password is found.
+func passwordIn(path string) func() (string, error) {
+	if path == "" {
+		return nil
+	}
+	return func() (string, error) {
+		secret, err := config.ReadSecret(path)
+		return secret.Reveal(), err
+	}
+}
+
+// proxyOptions turns configuration into the proxy's Options; the cache, the metrics and the logger are the caller's.
+func proxyOptions(c config.Config, version string) (proxy.Options, error) {
+	base, err := url.Parse(c.Upstream.URL)
+	login, errLogin := url.Parse(c.Upstream.LoginURL)
+	threads, errThreads := url.Parse(c.Threads.URL)
+	if errors.Join(err, errLogin, errThreads) != nil { // loadConfig has refused those already
+		return proxy.Options{}, errors.New("upstream.url, upstream.login_url or threads.url is not a URL")
+	}
+	o := proxy.Options{
+		Apps:             appsOf(c),
+		UpstreamURL:      base,
+		LoginURL:         login,
+		ThreadsURL:       threads,
+		RefreshTTL:       c.Refresh.TTL,
+		CodeTTL:          c.Code.TTL,
+		Timeout:          c.Upstream.Timeout,
+		MaxResponseBytes: c.Upstream.MaxResponseBytes,
+		MaxInFlight:      c.Upstream.MaxInFlight,
+		Retries:          c.Upstream.Retries,
+		TTL:              c.Cache.TTL,
+		NegativeTTL:      c.Cache.NegativeTTL,
+		Hosts:            c.AllowedHosts,
+		HitLines:         c.Log.Hits,
+		Version:          version,
+		Breaker: breaker.Options{
+			Failures: c.Breaker.Failures, Ratio: c.Breaker.Ratio, MinRequests: c.Breaker.MinRequests,
+			Interval: c.Breaker.Interval, Open: c.Breaker.Open, Probes: c.Breaker.Probes,
+		},
+	}
+	if p := c.Passthrough; p.Enabled {
+		o.Passthrough = &proxy.PassthroughOptions{Timeout: p.Timeout, MaxBodyBytes: p.MaxBodyBytes, RewritePaging: p.RewritePaging}
+	}
+	if c.Redis.Mode != "" {
+		o.ClaimBudget = c.Redis.Timeout
+		if c.Coalesce.Enabled {
+			o.ClaimBudget += c.Coalesce.Wait
+		}
+	}
+	if c.Upstream.CAFile != "" {
+		if o.UpstreamCAs, err = config.ReadCertPool(c.Upstream.CAFile); err != nil {
+			return o, fmt.Errorf("upstream.ca_file: %w", err)
+		}
+	}
+	return o, nil
+}
+
+// appsOf are the proxy's apps.
+func appsOf(c config.Config) (apps []proxy.App) {
+	for _, a := range c.Apps {
+		apps = append(apps, proxy.App{Label: a.Name, Service: proxy.Service(a.Service), ID: a.AppID, Secret: a.ClientSecret, Previous: a.PreviousSecret, Key: c.Cache.Key,
+			RedirectURIs: a.RedirectURIs, Hosts: a.Hosts})
+	}
+	if !c.ClientSecret.IsZero() {
+		apps = append(apps, proxy.App{ID: c.AppID, Secret: c.ClientSecret, Previous: c.PreviousSecret, Key: c.Cache.Key,
+			RedirectURIs: c.RedirectURIs})
+	}
+	if !c.Threads.ClientSecret.IsZero() {
+		apps = append(apps, proxy.App{Label: "threads", Service: proxy.Threads, ID: c.Threads.AppID, Secret: c.Threads.ClientSecret, Previous: c.Threads.PreviousSecret,
+			Key: c.Cache.Key, RedirectURIs: c.Threads.RedirectURIs})
+	}
+	return apps
+}

@@ -1,0 +1,40 @@
+package sidecar
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+	"github.com/igproxy/igproxy/proxy"
+)
+
+// CheckRedis proves that Redis can be used as configured.
+func CheckRedis(ctx context.Context, conf config.Config) error {
+	o, err := cacheOptions(conf, nil, nil)
+	if err != nil {
+		return err
+	}
+	o.Redis.Timeout = max(o.Redis.Timeout, 2*time.Second) // a person waits here, not a request
+	cache.RouteLogs(slog.New(slog.DiscardHandler))        // what there is to say is said below
+	c, err := cache.New(o)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close(ctx) }()
+	keys, err := cache.NewKeys(cache.KeysOptions{Secret: []byte("check"), Scope: "check"})
+	if err != nil {
+		return err
+	}
+	return c.Check(ctx, keys.Derive("a token that is none"))
+}
+
+// CheckUpstream proves the way to Instagram, TLS, and each app's client secret.
+func CheckUpstream(ctx context.Context, conf config.Config, version string) ([]proxy.Proof, error) {
+	o, err := proxyOptions(conf, version)
+	if err != nil {
+		return nil, err
+	}
+	return proxy.Probe(ctx, o)
+}

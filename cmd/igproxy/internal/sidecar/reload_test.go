@@ -1,0 +1,151 @@
+package sidecar
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+	"github.com/igproxy/igproxy/proxy"
+)
+
+// reloading is a reloader of a file that is read as the real one is.
+type reloading struct {
+	*reloader
+	log     bytes.Buffer
+	applied []config.Config
+	refuse  error
+}
+
+func newReloading(t *testing.T, path string) *reloading {
+	t.Helper()
+	n := &reloading{}
+	load := func() (config.Config, []config.Problem) { return config.Load(path, withSecret) }
+	conf, problems := load()
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	n.reloader = newReloader(conf, origin{path: path, load: load}, proxy.NewMetrics(), slog.New(slog.NewTextHandler(&n.log, nil)))
+	n.apply = func(c config.Config) error {
+		if n.refuse == nil {
+			n.applied = append(n.applied, c)
+		}
+		return n.refuse
+	}
+	return n
+}
+
+// put writes a file that seems to have been written some time ago.
+func put(t *testing.T, path, text string, ago time.Duration) {
+	t.Helper()
+	write(t, path, text)
+	at := time.Now().Add(-ago)
+	if err := os.Chtimes(path, at, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pass lets n looks go by.
+func (n *reloading) pass(looks int) {
+	for range looks {
+		time.Sleep(config.LookEvery)
+		n.follow()
+	}
+}
+
+func TestAChangedFileIsReadOnceItHasStoppedChanging(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		put(t, "c", "cache:\n  ttl: 10m\n", time.Hour)
+		n := newReloading(t, "c")
+		n.pass(10)
+		if len(n.applied) > 0 {
+			t.Error("an unchanged file was applied")
+		}
+		for i := range 3 { // somebody is writing it
+			put(t, "c", "cache:\n  ttl: 20m\n"+strings.Repeat("#", i), 0)
+			n.pass(1)
+		}
+		if len(n.applied) > 0 {
+			t.Error("a file that was being written was applied")
+		}
+		n.pass(1)
+		if len(n.applied) != 1 || n.applied[0].Cache.TTL != 20*time.Minute || n.conf().Cache.TTL != 20*time.Minute {
+			t.Errorf("applied %d times, in use: %s", len(n.applied), n.conf().Cache.TTL)
+		}
+		put(t, "c", "cache:\n  ttl: 30m\n"+strings.Repeat("#", 2), 2*time.Second) // the same size, and within the same tick as when it was read
+		n.pass(1)
+		n.pass(1)
+		if n.conf().Cache.TTL != 30*time.Minute {
+			t.Errorf("in use: %s", n.conf().Cache.TTL)
+		}
+		n.pass(10)
+		if len(n.applied) != 2 || strings.Count(n.log.String(), "configuration reloaded") != 2 {
+			t.Errorf("applied %d times: %s", len(n.applied), n.log.String())
+		}
+	})
+}
+
+func TestABrokenFileIsToldOnceAndLookedAtUntilItIsRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		put(t, "c", "", time.Hour)
+		n := newReloading(t, "c")
+		put(t, "c", "cache:\n  ttl: 10\n", time.Minute)
+		n.pass(20)
+		if len(n.applied) > 0 || strings.Count(n.log.String(), "not reloaded") != 1 || !strings.Contains(n.log.String(), "where=c:2 key=cache.ttl") {
+			t.Errorf("applied %d times: %s", len(n.applied), n.log.String())
+		}
+		n.refuse = errors.New("it cannot be")
+		put(t, "c", "cache:\n  ttl: 10m\n", time.Minute)
+		n.pass(20)
+		if strings.Count(n.log.String(), "not reloaded") != 2 || !strings.Contains(n.log.String(), "it cannot be") {
+			t.Errorf("what cannot be applied: %s", n.log.String())
+		}
+		n.refuse = nil // though the file is the same
+		n.pass(2)
+		if len(n.applied) != 1 || n.conf().Cache.TTL != 10*time.Minute {
+			t.Errorf("applied %d times, in use: %s", len(n.applied), n.conf().Cache.TTL)
+		}
+	})
+}
+
+func TestWhatWaitsForARestartIsNamedAtEachReloadUntilThen(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "c", "server:\n  max_connections: 10\n")
+	n := newReloading(t, "c")
+	write(t, "c", "server:\n  max_connections: 11\n  drain: 7s\n")
+	for i, changed := range [][]string{{"server.drain"}, {}} {
+		reply := n.reload()
+		if !reply.Reloaded || !slices.Equal(reply.Changed, changed) || !slices.Equal(reply.NeedsRestart, []string{"server.max_connections"}) {
+			t.Errorf("reload %d: %+v", i+1, reply)
+		}
+	}
+	if c := n.conf(); c.Server.MaxConnections != 10 || c.Server.Drain != 7*time.Second {
+		t.Errorf("in use: %d, %s", c.Server.MaxConnections, c.Server.Drain)
+	}
+	write(t, "c", "server:\n  max_connections: 10\n  drain: 7s\n")
+	if reply := n.reload(); len(reply.NeedsRestart)+len(reply.Changed) > 0 {
+		t.Errorf("back as it was: %+v", reply)
+	}
+}
+
+func TestTheContentOfAnAuthorityIsAChange(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "ca", newPair(t, "one").cert)
+	write(t, "c", "upstream:\n  ca_file: ./ca\n")
+	n := newReloading(t, "c")
+	write(t, "ca", newPair(t, "two").cert)
+	if reply := n.reload(); !slices.Equal(reply.Changed, []string{"upstream.ca_file"}) || len(n.applied) != 1 {
+		t.Errorf("got %+v", reply)
+	}
+	if reply := n.reload(); len(reply.Changed) > 0 {
+		t.Errorf("once more: %+v", reply)
+	}
+}

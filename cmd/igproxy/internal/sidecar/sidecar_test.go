@@ -1,0 +1,84 @@
+package sidecar_test
+
+import (
+	"bytes"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
+	"github.com/igproxy/igproxy/proxy"
+)
+
+// free is an address that nothing listens on.
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func options(log *bytes.Buffer) sidecar.Options {
+	c := config.Default()
+	c.Listen, c.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	c.ClientSecret = proxy.NewSecret("0123456789abcdef")
+	return sidecar.Options{Config: c, Logger: slog.New(slog.NewTextHandler(log, nil)), Build: sidecar.Build{Version: "v1"}}
+}
+
+func TestAFailedStartLeavesNothingOpen(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	o := options(&bytes.Buffer{})
+	o.Config.Listen, o.Config.Admin.Listen = free(t), busy.Addr().String()
+	if _, err := sidecar.New(o); err == nil || !strings.HasPrefix(err.Error(), "admin.listen: ") {
+		t.Fatalf("got %v, want that admin.listen is in use", err)
+	}
+	l, err := net.Listen("tcp", o.Config.Listen)
+	if err != nil {
+		t.Fatalf("the app's listener is still open: %v", err)
+	}
+	_ = l.Close()
+}
+
+func TestASidecarAnswersUntilASignalAndThenNoMore(t *testing.T) {
+	var log bytes.Buffer
+	s, err := sidecar.New(options(&log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signals, ended := make(chan os.Signal, 1), make(chan error, 1)
+	go func() { ended <- s.Run(signals) }() // ends with the signal
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	for url, want := range map[string]int{s.AdminURL() + "/readyz": http.StatusOK, s.URL() + "/access_token": http.StatusBadRequest} {
+		res, err := client.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("%s: got %d, want %d", url, res.StatusCode, want)
+		}
+	}
+	signals <- syscall.SIGTERM
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if _, err := client.Get(s.AdminURL() + "/readyz"); err == nil {
+		t.Error("it still answers")
+	}
+	if got := strings.Count(log.String(), "msg=stopped"); got != 1 {
+		t.Errorf("the log says %d times that it stopped:\n%s", got, log.String())
+	}
+}

@@ -1,0 +1,240 @@
+package sidecar
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+)
+
+// pemPair is a certificate that is its own authority, and its key.
+type pemPair struct{ cert, key string }
+
+func newPair(t *testing.T, name string) pemPair {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"},
+		NotBefore: time.Unix(0, 0), NotAfter: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC), IsCA: true, BasicConstraintsValid: true} // simulated time begins in 2000
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pemPair{string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}))}
+}
+
+func (p pemPair) certificate(t *testing.T) tls.Certificate {
+	t.Helper()
+	c, err := tls.X509KeyPair([]byte(p.cert), []byte(p.key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// shake does a handshake through a pipe and returns whose certificate the server showed. An error is the client's, which in TLS 1.3
+// hears of a refusal with its first read.
+func shake(t *testing.T, server *tls.Config, client *tls.Config) (name, protocol string, err error) {
+	t.Helper()
+	here, there := net.Pipe()
+	done := make(chan struct{})
+	go func() { // ends with the pipe
+		defer close(done)
+		s := tls.Server(there, server)
+		if s.Handshake() == nil {
+			_, _ = s.Write([]byte{1})
+		}
+		_ = there.Close()
+	}()
+	c := tls.Client(here, client)
+	if err = c.Handshake(); err == nil {
+		name, protocol = c.ConnectionState().PeerCertificates[0].Subject.CommonName, c.ConnectionState().NegotiatedProtocol
+		_, err = io.ReadFull(c, make([]byte, 1))
+	}
+	_ = here.Close()
+	<-done
+	return name, protocol, err
+}
+
+func tlsConfig(t *testing.T, ca string, log io.Writer) *tls.Config {
+	t.Helper()
+	c := config.Default()
+	c.TLS.CertFile, c.TLS.KeyFile, c.Auth.ClientCA = "tls.crt", "tls.key", ca
+	conf, err := serverTLS(c, slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conf
+}
+
+func TestACertificateIsReadAgainAndABrokenOneIsNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		one, two := newPair(t, "one"), newPair(t, "two")
+		write(t, "tls.crt", one.cert)
+		write(t, "tls.key", one.key)
+		var log bytes.Buffer
+		conf := tlsConfig(t, "", &log)
+		shows := func(want string) {
+			t.Helper()
+			if got, _, err := shake(t, conf, &tls.Config{InsecureSkipVerify: true}); err != nil || got != want {
+				t.Errorf("got the certificate of %q, %v; want %s", got, err, want)
+			}
+		}
+		shows("one")
+		write(t, "tls.crt", two.cert) // and its key is still to come
+		time.Sleep(config.LookEvery)
+		shows("one")
+		write(t, "tls.key", two.key)
+		time.Sleep(config.LookEvery)
+		shows("two")
+		if strings.Contains(log.String(), "level=WARN") {
+			t.Errorf("a change in two steps was told as a fault: %s", log.String())
+		}
+		write(t, "tls.key", "-----BEGIN NONSENSE-----")
+		for range 3 {
+			time.Sleep(config.LookEvery)
+			shows("two")
+		}
+		if got := strings.Count(log.String(), "level=WARN"); got != 1 || strings.Contains(log.String(), "NONSENSE") {
+			t.Errorf("want one warning without the file's text: %s", log.String())
+		}
+	})
+}
+
+func TestTLSIsModernAndOffersHTTP2(t *testing.T) {
+	t.Chdir(t.TempDir())
+	pair := newPair(t, "igproxy")
+	write(t, "tls.crt", pair.cert)
+	write(t, "tls.key", pair.key)
+	write(t, "ca.pem", pair.cert)
+	for _, ca := range []string{"", "ca.pem"} {
+		conf := tlsConfig(t, ca, io.Discard)
+		if _, _, err := shake(t, conf, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil {
+			t.Error("TLS 1.1 was taken")
+		}
+	}
+	conf := tlsConfig(t, "", io.Discard)
+	for offer, want := range map[string]string{"h2": "h2", "http/1.1": "http/1.1"} {
+		if _, got, err := shake(t, conf, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{offer}}); err != nil || got != want {
+			t.Errorf("offered %s: got %q, %v", offer, got, err)
+		}
+	}
+}
+
+func TestClientCertificatesAreThoseOfTheAuthoritiesOfNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		server, ours, theirs := newPair(t, "server"), newPair(t, "ours"), newPair(t, "theirs")
+		write(t, "tls.crt", server.cert)
+		write(t, "tls.key", server.key)
+		write(t, "clients.pem", ours.cert)
+		conf := tlsConfig(t, "clients.pem", io.Discard)
+		sessions := tls.NewLRUClientSessionCache(4)
+		ask := func(p *pemPair) error {
+			client := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", ClientSessionCache: sessions}
+			if p != nil {
+				own := p.certificate(t)
+				client.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil }
+			}
+			_, _, err := shake(t, conf, client)
+			return err
+		}
+		if right, wrong, none := ask(&ours), ask(&theirs), ask(nil); right != nil || wrong == nil || none == nil {
+			t.Errorf("got %v, %v and %v; want only the first to be let in", right, wrong, none)
+		}
+		write(t, "clients.pem", theirs.cert)
+		time.Sleep(config.LookEvery)
+		if before, now := ask(&ours), ask(&theirs); before == nil || now != nil {
+			t.Errorf("after the change: got %v and %v; want only the second to be let in", before, now)
+		}
+		if before := ask(nil); before == nil {
+			t.Error("a session of before was resumed without a certificate")
+		}
+	})
+}
+
+func TestATokenFileIsReadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		write(t, "token", "the-first-token-0123\n")
+		c := config.Default()
+		if f, err := followBearer(c, nil); f != nil || err != nil {
+			t.Error("a token is asked for, and none was set")
+		}
+		c.Auth.BearerFile = "./token"
+		var log bytes.Buffer
+		digest, err := followBearer(c, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := digest()
+		write(t, "token", "short")
+		for range 3 {
+			time.Sleep(config.LookEvery)
+			if digest() != first {
+				t.Error("a token too short was taken")
+			}
+		}
+		write(t, "token", "the-second-token-0123")
+		time.Sleep(config.LookEvery)
+		second := digest()
+		write(t, "token", "the-second-token-0123\n") // an editor's newline is none of it
+		time.Sleep(config.LookEvery)
+		if second == first || digest() != second {
+			t.Error("the second token was not taken, or its newline was")
+		}
+		if got := strings.Count(log.String(), "level=WARN"); got != 1 || strings.Contains(log.String(), "-token-") {
+			t.Errorf("want one warning, and no token: %s", log.String())
+		}
+		c.Auth.BearerFile = "./nowhere"
+		if _, err := followBearer(c, nil); err == nil || err.Error() != "auth.bearer_file: ./nowhere does not exist" {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// The configuration says a name, and the name says another address: the address counts.
+func TestTheAddressReallyListenedOnIsLookedAt(t *testing.T) {
+	l := loopback(t)
+	beyond := &addressed{l, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80}}
+	c := config.Default()
+	if err := requireTrust(l, c); err != nil {
+		t.Errorf("loopback: %v", err)
+	}
+	if err := requireTrust(&addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}, c); err != nil {
+		t.Errorf("a socket: %v", err)
+	}
+	want := "listen: 10.0.0.1:80 is reachable by other machines, and nothing asks them who they are; " + config.TrustChoices
+	if err := requireTrust(beyond, c); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	for name, choose := range map[string]func(*config.Config){"none": func(c *config.Config) { c.Auth.None = true }, "token": func(c *config.Config) { c.Auth.BearerFile = "t" },
+		"certificate": func(c *config.Config) { c.Auth.ClientCA = "c" }} {
+		c := config.Default()
+		choose(&c)
+		if err := requireTrust(beyond, c); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

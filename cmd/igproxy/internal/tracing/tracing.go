@@ -1,0 +1,157 @@
+// Package tracing sends spans to an OpenTelemetry collector. The library's OTLP/HTTP exporter reads
+// the standard OTEL_ variables itself; what is wrong with them is a warning and never keeps igproxy
+// from starting.
+package tracing
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Options configure Start.
+type Options struct {
+	// Version of igproxy, for the resource attribute service.version.
+	Version string
+	// Logger receives warnings; none of them holds a variable's value or an error's text.
+	Logger *slog.Logger
+}
+
+// stopTimeout bounds how long a stop waits for the collector.
+const stopTimeout = 3 * time.Second
+
+// Start reads the environment and returns the tracer it asks for; nil means that tracing is off.
+// stop sends what is queued, within ctx and three seconds; it may be called more than once. The
+// library's error handler and logger are global: one process starts tracing once.
+func Start(o Options) (tracer trace.Tracer, stop func(context.Context)) {
+	off := func(context.Context) {}
+	collector, warnings := Collector(os.Getenv)
+	for _, w := range warnings {
+		o.Logger.Warn("tracing", "problem", w)
+	}
+	if collector == "" {
+		return nil, off
+	}
+	provider, err := newProvider(o)
+	if err != nil {
+		o.Logger.Warn("tracing", "problem", "a variable cannot be used, so tracing is off", "kind", kindOf(err))
+		return nil, off
+	}
+	o.Logger.Info("tracing", "collector", collector)
+	return provider.Tracer("github.com/igproxy/igproxy"), func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+		defer cancel()
+		if err := provider.Shutdown(ctx); err != nil {
+			o.Logger.Warn("spans lost at stop", "kind", kindOf(err))
+		}
+	}
+}
+
+// newProvider connects to nothing. It recovers because the library panics on a negative queue size.
+func newProvider(o Options) (provider *sdktrace.TracerProvider, err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("the library panicked")
+		}
+	}()
+	otel.SetLogger(logr.New(messages{o.Logger}))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		o.Logger.Warn("tracing", "problem", "a variable is invalid and ignored", "kind", kindOf(err))
+	}))
+	var destination []otlptracehttp.Option
+	if _, endpoint := endpointOf(os.Getenv); endpoint == "" { // the library's own default is https
+		destination = append(destination, otlptracehttp.WithEndpointURL(defaultEndpoint+"/v1/traces"))
+	}
+	ctx := context.Background()
+	exporter, err := otlptracehttp.New(ctx, destination...)
+	if err != nil {
+		return nil, err
+	}
+	attributes, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(attribute.String("service.name", "igproxy"),
+		attribute.String("service.version", o.Version)), resource.WithFromEnv()) // the last one wins
+	if err != nil {
+		otel.Handle(err)
+	}
+	provider = sdktrace.NewTracerProvider(sdktrace.WithResource(attributes), sdktrace.WithBatcher(exporter),
+		sdktrace.WithoutPanicRecording()) // a panic's value may hold a secret
+	otel.SetErrorHandler(&failures{log: o.Logger})
+	return provider, nil
+}
+
+// warnInterval is the shortest time between two warnings about lost spans.
+const warnInterval = time.Minute
+
+// failures logs that batches were not delivered.
+type failures struct {
+	log *slog.Logger
+
+	mu   sync.Mutex // protects last
+	last time.Time
+}
+
+// Handle implements otel.ErrorHandler. The error's text is never logged: it holds the collector's URL
+// and reply.
+func (f *failures) Handle(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if now := time.Now(); f.last.IsZero() || now.Sub(f.last) >= warnInterval {
+		f.last = now
+		f.log.Warn("spans not delivered", "kind", kindOf(err))
+	}
+}
+
+// kindOf classifies an error in one word.
+func kindOf(err error) string {
+	var timeout net.Error
+	var name *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &name):
+		return "dns"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "refused"
+	case errors.As(err, &certificate):
+		return "certificate"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return "timeout"
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	}
+	return "other"
+}
+
+// messages is a logr.LogSink that keeps the library's fixed messages and drops what comes with them:
+// the values of variables, credentials among them.
+type messages struct{ log *slog.Logger }
+
+func (messages) Init(logr.RuntimeInfo) {}
+
+// Enabled admits errors and warnings.
+func (messages) Enabled(level int) bool { return level <= 1 }
+
+func (m messages) Info(_ int, message string, _ ...any) {
+	m.log.Warn("tracing", "problem", message)
+}
+
+func (m messages) Error(_ error, message string, _ ...any) {
+	m.log.Warn("tracing", "problem", fmt.Sprintf("an OTEL_ variable is ignored: %s", message))
+}
+
+func (m messages) WithValues(...any) logr.LogSink { return m }
+
+func (m messages) WithName(string) logr.LogSink { return m }

@@ -1,0 +1,196 @@
+package tracing_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/tracing"
+)
+
+// environment looks up "NAME=value NAME=value".
+func environment(variables string) func(string) string {
+	return func(name string) (value string) {
+		for entry := range strings.FieldsSeq(variables) {
+			if v, ok := strings.CutPrefix(entry, name+"="); ok {
+				value = v
+			}
+		}
+		return value
+	}
+}
+
+func TestTheStandardVariablesTurnTracingOn(t *testing.T) {
+	for variables, want := range map[string]string{
+		"":                             "",
+		"OTEL_SERVICE_NAME=shop":       "",
+		"OTEL_TRACES_EXPORTER=otlp":    "localhost:4318",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=": "",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318":                                                                              "c:4318",
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=https://t/at OTEL_EXPORTER_OTLP_ENDPOINT=http://c:2":                                 "t",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318 OTEL_TRACES_EXPORTER=none":                                                    "",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318 OTEL_TRACES_EXPORTER=console,otlp":                                            "c:4318",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318 OTEL_SDK_DISABLED=TRUE":                                                       "",
+		"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=http://c:4318":                                                                      "",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:1 OTEL_EXPORTER_OTLP_PROTOCOL=grpc OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/json":   "c:1",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://u:CANARY@c:1 OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_TRACES_SAMPLER=whatever": "c:1",
+	} {
+		if got, warnings := tracing.Collector(environment(variables)); got != want || len(warnings) > 0 {
+			t.Errorf("%q: got %q, want %q; %v", variables, got, want, warnings)
+		}
+	}
+}
+
+func TestAVariableThatCannotBeUsedIsAWarningWithoutItsValue(t *testing.T) {
+	const on = "OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318 "
+	for variables, want := range map[string]string{
+		on + "OTEL_TRACES_EXPORTER=CANARY":               "OTEL_TRACES_EXPORTER: igproxy sends traces by otlp only, so tracing is off",
+		on + "OTEL_EXPORTER_OTLP_PROTOCOL=grpc":          "OTEL_EXPORTER_OTLP_PROTOCOL: igproxy sends traces over HTTP",
+		on + "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=grpc":   "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: igproxy sends traces over HTTP",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=CANARY:4317":        "OTEL_EXPORTER_OTLP_ENDPOINT: not an http or https URL",
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=unix:CANARY": "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: not an http or https URL",
+	} {
+		collector, warnings := tracing.Collector(environment(variables))
+		if collector != "" || len(warnings) != 1 || !strings.HasPrefix(warnings[0], want) || strings.Contains(warnings[0], "CANARY") {
+			t.Errorf("%s: %q, got %q, want %s", variables, collector, warnings, want)
+		}
+	}
+}
+
+// log is a buffer that goroutines may share.
+type log struct {
+	mu   sync.Mutex // protects text
+	text bytes.Buffer
+}
+
+func (l *log) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(line)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// start sets the variables and starts tracing.
+func start(t *testing.T, variables string) (trace.Tracer, func(context.Context), *log) {
+	t.Helper()
+	for entry := range strings.FieldsSeq(variables) {
+		name, value, _ := strings.Cut(entry, "=")
+		t.Setenv(name, value)
+	}
+	l := &log{}
+	tracer, stop := tracing.Start(tracing.Options{Version: "v1", Logger: slog.New(slog.NewTextHandler(l, nil))})
+	return tracer, stop, l
+}
+
+func spans(tracer trace.Tracer, n int) {
+	for range n {
+		_, s := tracer.Start(context.Background(), "a span")
+		s.End()
+	}
+}
+
+func TestWithoutTheVariablesThereIsNoTracerAndStopIsHarmless(t *testing.T) {
+	tracer, stop, l := start(t, "")
+	stop(t.Context())
+	if tracer != nil || l.String() != "" {
+		t.Errorf("got %v, %s", tracer, l)
+	}
+}
+
+// A platform sets these for every program at once: a sidecar that refused to start over one of them
+// would take its app down.
+func TestNoVariableKeepsTheSidecarFromStartingAndNoneIsRepeated(t *testing.T) {
+	for variables, traced := range map[string]bool{
+		"OTEL_EXPORTER_OTLP_PROTOCOL=grpc":                                      false,
+		"OTEL_TRACES_EXPORTER=CANARY":                                           false,
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=CANARY:4317":                        false,
+		"OTEL_BSP_MAX_QUEUE_SIZE=-1":                                            false, // the library panics
+		"OTEL_EXPORTER_OTLP_CERTIFICATE=/CANARY":                                true,
+		"OTEL_EXPORTER_OTLP_CLIENT_KEY=/CANARY":                                 true,
+		"OTEL_EXPORTER_OTLP_HEADERS=CANARY":                                     true,
+		"OTEL_EXPORTER_OTLP_HEADERS=a=CANARY%":                                  true,
+		"OTEL_EXPORTER_OTLP_TIMEOUT=CANARY":                                     true,
+		"OTEL_EXPORTER_OTLP_COMPRESSION=CANARY":                                 true,
+		"OTEL_EXPORTER_OTLP_PROTOCOL=CANARY":                                    true,
+		"OTEL_BSP_SCHEDULE_DELAY=CANARY":                                        true,
+		"OTEL_RESOURCE_ATTRIBUTES=CANARY":                                       true,
+		"OTEL_TRACES_SAMPLER=CANARY":                                            true,
+		"OTEL_TRACES_SAMPLER=traceidratio OTEL_TRACES_SAMPLER_ARG=CANARY":       true,
+		"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=CANARY OTEL_PROPAGATORS=CANARY,CANARY": true,
+	} {
+		t.Run(variables, func(t *testing.T) {
+			tracer, stop, l := start(t, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1 "+variables)
+			if (tracer != nil) != traced || strings.Contains(l.String(), "CANARY") || !traced && !strings.Contains(l.String(), "tracing is off") {
+				t.Errorf("a tracer: %t, want %t; %s", tracer != nil, traced, l)
+			}
+			stop(t.Context())
+		})
+	}
+}
+
+func TestTheCollectorGetsSpansAsTheVariablesSay(t *testing.T) {
+	for protocol, contentType := range map[string]string{"": "application/x-protobuf", "http/json": "application/json"} {
+		var got *http.Request
+		var body []byte
+		collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			got = r
+			body, _ = io.ReadAll(r.Body)
+		}))
+		tracer, stop, _ := start(t, "OTEL_EXPORTER_OTLP_ENDPOINT="+collector.URL+" OTEL_EXPORTER_OTLP_HEADERS=api-key=a%2Cb OTEL_RESOURCE_ATTRIBUTES=zone=x OTEL_EXPORTER_OTLP_PROTOCOL="+protocol)
+		spans(tracer, 1)
+		stop(t.Context())
+		stop(t.Context())
+		collector.Close()
+		if got == nil || got.URL.Path != "/v1/traces" || got.Header.Get("Api-Key") != "a,b" || got.Header.Get("Content-Type") != contentType {
+			t.Errorf("%q: got %+v", protocol, got)
+		}
+		for _, want := range []string{"a span", "igproxy", "v1", "zone"} {
+			if !bytes.Contains(body, []byte(want)) {
+				t.Errorf("%q: no %s in what was sent", protocol, want)
+			}
+		}
+	}
+}
+
+func TestLostSpansAreLoggedOnceAMinuteByTheirKind(t *testing.T) {
+	unwilling := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "CANARY", http.StatusForbidden) }))
+	defer unwilling.Close()
+	for endpoint, kind := range map[string]string{"http://127.0.0.1:1/CANARY": "refused", unwilling.URL + "/CANARY": "other"} {
+		tracer, stop, l := start(t, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE=1 OTEL_EXPORTER_OTLP_HEADERS=api-key=CANARY OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="+endpoint)
+		spans(tracer, 5)
+		stop(t.Context())
+		if text := l.String(); strings.Count(text, `msg="spans not delivered" kind=`+kind) != 1 || strings.Contains(text, "CANARY") {
+			t.Errorf("%s: %s", kind, text)
+		}
+	}
+}
+
+func TestAStopWaitsForNoHungCollector(t *testing.T) {
+	release := make(chan struct{})
+	hung := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer hung.Close()
+	defer close(release)
+	tracer, stop, l := start(t, "OTEL_EXPORTER_OTLP_ENDPOINT="+hung.URL)
+	spans(tracer, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	stop(ctx)
+	if took := time.Since(begun); took > 2*time.Second || !strings.Contains(l.String(), `msg="spans lost at stop" kind=timeout`) {
+		t.Errorf("after %s: %s", took, l)
+	}
+}
