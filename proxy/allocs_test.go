@@ -56,7 +56,7 @@ func TestWhatAHitAllocates(t *testing.T) {
 	if err != nil || a.source != sourceMemory {
 		t.Fatalf("got it from %q, %v; want memory", a.source, err)
 	}
-	x := exchange{id: "0123456789abcdef", grant: "exchange", result: a}
+	x := reply{id: "0123456789abcdef", grant: "exchange", result: a}
 	atMost(t, "answer", answerBudget, func() {
 		clear(w.header)
 		x.answer(w)

@@ -22,7 +22,7 @@ var (
 )
 
 // answer is the step "answer": the only place that writes to an app, but for what is passed through.
-func (x *exchange) answer(w http.ResponseWriter) {
+func (x *reply) answer(w http.ResponseWriter) {
 	if x.gone {
 		x.status = statusGone
 		return
@@ -61,7 +61,7 @@ func (x *exchange) answer(w http.ResponseWriter) {
 }
 
 // refusal is the error the app gets, ours or Instagram's; nil when it gets a token.
-func (x *exchange) refusal() *graph.Error {
+func (x *reply) refusal() *graph.Error {
 	if x.err != nil {
 		return x.err.InShape(x.flat)
 	}
@@ -69,9 +69,9 @@ func (x *exchange) refusal() *graph.Error {
 }
 
 // cacheStatus says how the cache took part, RFC 9211. A request that was never looked up has no such header.
-func (x *exchange) cacheStatus() string {
+func (x *reply) cacheStatus() string {
 	switch {
-	case x.past != nil, x.err != nil && x.err.Class == graph.ClassRequest:
+	case x.passed != nil, x.err != nil && x.err.Class == graph.ClassRequest:
 		return ""
 	case x.err != nil && x.err.Class == graph.ClassHeld:
 		return `igproxy; detail="` + x.err.Cause + `"`
@@ -97,12 +97,12 @@ func appendHit(to []byte, left time.Duration) []byte {
 }
 
 // outcome is the fixed word for how a request ended; a metric label and a log field.
-func (x *exchange) outcome() string {
+func (x *reply) outcome() string {
 	if x.gone {
 		return "gone"
 	}
 	e := x.refusal()
-	if e == nil && x.past != nil {
+	if e == nil && x.passed != nil {
 		return "passed"
 	}
 	if e == nil {
@@ -124,11 +124,11 @@ func (x *exchange) outcome() string {
 }
 
 // source is where the answer came from; callers who waited for another one's exchange are "joined".
-func (x *exchange) source() string {
+func (x *reply) source() string {
 	switch {
 	case x.err != nil || x.gone:
 		return string(sourceNone)
-	case x.past != nil:
+	case x.passed != nil:
 		return string(sourceUpstream)
 	case x.result.joined:
 		return "joined"

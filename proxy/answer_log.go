@@ -35,7 +35,7 @@ func (h *hitLines) next(now time.Time) (unsaid int64, ok bool) {
 }
 
 // log writes the one line of a request: names and numbers, never a value that came from outside.
-func (x *exchange) log(hits *hitLines, log *slog.Logger, took time.Duration) {
+func (x *reply) log(hits *hitLines, log *slog.Logger, took time.Duration) {
 	if !log.Enabled(context.Background(), x.level()) {
 		return
 	}
@@ -48,14 +48,14 @@ func (x *exchange) log(hits *hitLines, log *slog.Logger, took time.Duration) {
 	}
 }
 
-func (x *exchange) level() slog.Level {
+func (x *reply) level() slog.Level {
 	if x.status >= 500 {
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo
 }
 
-func (x *exchange) write(log *slog.Logger, took time.Duration, unsaid int64) {
+func (x *reply) write(log *slog.Logger, took time.Duration, unsaid int64) {
 	attrs := make([]slog.Attr, 0, 12)
 	attrs = append(attrs, slog.String("outcome", x.outcome()), slog.String("source", x.source()), slog.Int("status", x.status),
 		slog.Float64("duration_ms", float64(took.Microseconds())/1000), slog.String("request_id", x.id), slog.String("app", x.app), slog.String("grant", x.grant))
@@ -78,9 +78,9 @@ func (x *exchange) write(log *slog.Logger, took time.Duration, unsaid int64) {
 }
 
 // hit reports whether memory or Redis knew the token.
-func (x *exchange) hit() bool {
+func (x *reply) hit() bool {
 	s := x.result.source
-	return x.err == nil && !x.gone && x.past == nil && x.result.refusal == nil && !x.result.joined && (s == sourceMemory || s == sourceRedis)
+	return x.err == nil && !x.gone && x.passed == nil && x.result.refusal == nil && !x.result.joined && (s == sourceMemory || s == sourceRedis)
 }
 
 // advice is what an operator should know about a refusal whose message misleads.

@@ -48,7 +48,7 @@ func TestLimitsAreToldAndHeld(t *testing.T) {
 
 // A hit in memory has no usage headers: they are of another time.
 func TestUsageIsOfThisExchangeOnly(t *testing.T) {
-	base, _ := saying(t, reply(200, goodToken, `X-App-Usage: {"call_volume":3}`, `X-Business-Use-Case-Usage: not JSON`))
+	base, _ := saying(t, rawReply(200, goodToken, `X-App-Usage: {"call_volume":3}`, `X-Business-Use-Case-Usage: not JSON`))
 	o := optionsFor(t, base, nil)
 	o.Cache = newCache(t)
 	p := newProxy(t, o)

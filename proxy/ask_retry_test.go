@@ -87,7 +87,7 @@ func TestThePauseBeforeARetryIsFullyJittered(t *testing.T) {
 // asking is a step "ask" whose upstream says 500, code 2 to everything, a call for it, and how often it was asked.
 func asking(t *testing.T, headers ...string) (u *askStep, c call, asked func() int) {
 	t.Helper()
-	base, requests := saying(t, reply(500, `{"error":{"message":"m","type":"OAuthException","code":2,"is_transient":true}}`, headers...))
+	base, requests := saying(t, rawReply(500, `{"error":{"message":"m","type":"OAuthException","code":2,"is_transient":true}}`, headers...))
 	o := optionsFor(t, base, nil)
 	c = callFor(t, "IGAAshort")
 	c.grant.base = o.UpstreamURL

@@ -64,7 +64,7 @@ func withoutProxy(p *Proxy) {
 }
 
 func TestANameThatDoesNotResolveAndThenDoes(t *testing.T) {
-	base, asked := saying(t, reply(200, goodToken))
+	base, asked := saying(t, rawReply(200, goodToken))
 	_, port, _ := strings.Cut(strings.TrimPrefix(base, "http://"), ":")
 	var there atomic.Bool
 	o := optionsFor(t, "http://instagram.example:"+port, nil)
@@ -86,7 +86,7 @@ func TestANameThatDoesNotResolveAndThenDoes(t *testing.T) {
 // A lost packet costs its retransmission (5 s by default, resolv.conf(5)) and not the call.
 func TestALostDNSPacketCostsItsRetransmission(t *testing.T) {
 	t.Parallel() // it waits for the resolver
-	base, asked := saying(t, reply(200, goodToken))
+	base, asked := saying(t, rawReply(200, goodToken))
 	_, port, _ := strings.Cut(strings.TrimPrefix(base, "http://"), ":")
 	var there atomic.Bool
 	there.Store(true)

@@ -28,9 +28,9 @@ type engine struct {
 	grants []*grant
 	gate   gate
 	trust  trust
-	first  exchanger    // recall, which leads to all the other steps
-	out    *outbound    // of ask
-	past   *passthrough // nil: what is none of the grants' is refused
+	first  exchanger // recall, which leads to all the other steps
+	out    *outbound // of ask
+	bypass *bypass   // nil: only token calls are answered
 
 	lines    *hitLines
 	shortcut *shortcut     // nil: the lane answers nothing
@@ -84,7 +84,7 @@ func newEngine(o Options, c carried) (*engine, error) {
 		first: s.recall(s.join(s.claim(s.guard(s.ask())))), out: s.out,
 		longest: max(o.TTL, o.RefreshTTL, o.CodeTTL, o.NegativeTTL, graph.MaxPause)}
 	if o.Passthrough != nil {
-		e.past = newPassthrough(o, c.metrics)
+		e.bypass = newBypass(o, c.metrics)
 	}
 	if c.tracing == nil { // the lane makes no spans
 		e.shortcut = shortcutOf(e, c.metrics)
@@ -96,8 +96,8 @@ func newEngine(o Options, c carried) (*engine, error) {
 // another call begins first.
 func (e *engine) closeIdle() {
 	e.out.CloseIdleConnections()
-	if e.past != nil {
-		e.past.out.CloseIdleConnections()
+	if e.bypass != nil {
+		e.bypass.out.CloseIdleConnections()
 	}
 }
 

@@ -207,8 +207,8 @@ func saying(t testing.TB, answer string) (base string, requests *atomic.Int32) {
 	}), requests
 }
 
-// reply is an HTTP/1.1 answer, whole. Headers are full lines.
-func reply(status int, body string, headers ...string) string {
+// rawReply is an HTTP/1.1 answer, whole. Headers are full lines.
+func rawReply(status int, body string, headers ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "HTTP/1.1 %d X\r\nContent-Length: %d\r\n", status, len(body))
 	for _, h := range headers {

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
@@ -18,12 +17,12 @@ const statusGone = 499
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	e := p.current.Load()
-	x := exchange{id: requestID(), grant: "none", app: e.apps[0].label, last: last(r) || inPassing(r.Context())}
+	x := reply{id: requestID(), grant: "none", app: e.apps[0].label, last: last(r) || inPassing(r.Context())}
 	spans, r := p.carried.tracing.begin(e, r)
-	x.serve(e, r, p.carried.log)
-	if x.past != nil {
+	x.serve(e, r, &p.carried)
+	if x.passed != nil {
 		end := spans.passed(r.Context(), &x)
-		x.handOver(w, r)
+		x.stream(w, r)
 		end()
 	} else {
 		x.answer(w)
@@ -37,8 +36,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// exchange is one request on its way through the steps, from the handler's view.
-type exchange struct {
+// reply is one request on its way through the steps, from the handler's view.
+type reply struct {
 	id     string // X-Request-Id
 	grant  string
 	app    string
@@ -48,16 +47,16 @@ type exchange struct {
 	flat   bool         // errors are in the shape of the code exchange
 	last   bool         // the connection ends with the answer
 	cut    bool         // the answer broke off on its way
-	past   *passage     // the request goes past the steps
+	passed *passed      // the request goes around the steps
 	status int
 }
 
 // serve runs the steps and keeps what came out. A panic of ours becomes a 500 in the envelope.
-func (x *exchange) serve(e *engine, r *http.Request, log *slog.Logger) {
+func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 	defer func() {
 		if v := recover(); v != nil {
 			x.err = errInternal("panic: " + panicKind(v))
-			log.Error("panic in a request", "request_id", x.id, "panic", panicKind(v), "stack", string(debug.Stack()))
+			shared.log.Error("panic in a request", "request_id", x.id, "panic", panicKind(v), "stack", string(debug.Stack()))
 		}
 	}()
 	if x.err = e.gate.check(r); x.err != nil {
@@ -68,7 +67,7 @@ func (x *exchange) serve(e *engine, r *http.Request, log *slog.Logger) {
 	}
 	t := e.route(r)
 	if len(t.rows) == 0 {
-		x.past, x.err = e.pass(r, t)
+		x.passed, x.err = e.pass(r, t, shared.metrics)
 		return
 	}
 	c, refused := e.decode(r, t)

@@ -99,7 +99,7 @@ func (l *Lane) hit(c *LaneConn, b []byte, now time.Time) (h laneHit, length int)
 // longestHeader is more than the header of an answer needs, and the digits of its body.
 const longestHeader = 512
 
-// reply is what exchange.answer and net/http make of a hit, in their order.
+// reply is what reply.answer and net/http make of a hit, in their order.
 func (l *Lane) reply(to []byte, h *laneHit, now time.Time) []byte {
 	var digits [20]byte
 	t := &h.token
@@ -155,13 +155,13 @@ func (h *host) is(e *engine, name []byte) bool {
 	return true
 }
 
-// log writes the one line of a request, as exchange.log does.
+// log writes the one line of a request, as reply.log does.
 func (h *laneHit) log(log *slog.Logger, now time.Time, took time.Duration) {
 	if !log.Enabled(context.Background(), slog.LevelInfo) {
 		return
 	}
 	if unsaid, ok := h.lines.next(now); ok {
-		x := exchange{id: string(h.id[:]), grant: h.grant, app: h.app, status: http.StatusOK, result: answer{source: sourceMemory}}
+		x := reply{id: string(h.id[:]), grant: h.grant, app: h.app, status: http.StatusOK, result: answer{source: sourceMemory}}
 		x.write(log, took, unsaid)
 	}
 }

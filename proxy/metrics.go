@@ -212,7 +212,7 @@ func (m *Metrics) LogLinesDropped(read func() int) {
 		Help: "Lines of the log that standard error did not take in time."}, func() float64 { return float64(read()) }))
 }
 
-func (m *Metrics) answered(x *exchange, took time.Duration) {
+func (m *Metrics) answered(x *reply, took time.Duration) {
 	m.requests.WithLabelValues(x.app, x.grant, x.outcome(), x.source()).Inc()
 	m.durations.WithLabelValues(x.grant, x.source()).Observe(took.Seconds())
 }

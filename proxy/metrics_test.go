@@ -228,23 +228,23 @@ func sortedWords(words []string) []string {
 // Each way a request can end is counted under words that the table knows, and every word of the table's has its way.
 func TestOutcomesAndSourcesAreThoseDocumented(t *testing.T) {
 	outcomeSet, sources := map[string]bool{}, map[string]bool{}
-	count := func(x exchange) {
+	count := func(x reply) {
 		outcomeSet[x.outcome()] = true
 		sources[x.source()] = true
 	}
 	for _, c := range allClasses {
 		e := &graph.Error{Class: c}
-		count(exchange{err: e})
+		count(reply{err: e})
 		for _, from := range []source{sourceMemory, sourceRedis, sourceUpstream, sourceHold} {
-			count(exchange{result: answer{refusal: e, source: from}})
+			count(reply{result: answer{refusal: e, source: from}})
 		}
 	}
 	for _, from := range []source{sourceMemory, sourceRedis, sourceFleet, sourceUpstream} {
-		count(exchange{result: answer{source: from}})
-		count(exchange{result: answer{source: from, joined: true}})
+		count(reply{result: answer{source: from}})
+		count(reply{result: answer{source: from, joined: true}})
 	}
-	count(exchange{gone: true})
-	count(exchange{past: &passage{}})
+	count(reply{gone: true})
+	count(reply{passed: &passed{}})
 	if have := slices.Sorted(maps.Keys(outcomeSet)); !slices.Equal(have, sortedWords(outcomes[:])) {
 		t.Errorf("outcomes %v, and the picture knows %v", have, outcomes)
 	}

@@ -18,7 +18,7 @@ func TestProbeSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	_, expired := newInstagram(t, proxytest.ServerOptions{TLS: true, Expired: true})
 	envelope := func(status, code int, message string) string {
 		e := graph.Error{Status: status, Code: code, Message: message, Type: "OAuthException"}
-		return reply(status, string(e.Encode()))
+		return rawReply(status, string(e.Encode()))
 	}
 	said := func(answer string) string { base, _ := saying(t, answer); return base }
 	for name, c := range map[string]struct {
@@ -40,9 +40,9 @@ func TestProbeSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		"user limit":       {said(envelope(400, 17, "m")), nil, "rate limited"},
 		"no standing":      {said(envelope(400, 100, "Unsupported request - method type: get")), nil, "no standing"},
 		"a permission":     {said(envelope(403, 10, "m")), nil, "10/0"},
-		"a token for none": {said(reply(200, goodToken)), nil, "Instagram's"},
+		"a token for none": {said(rawReply(200, goodToken)), nil, "Instagram's"},
 		"Instagram down":   {said(envelope(500, 2, "m")), nil, "Instagram says so"},
-		"a web page":       {said(reply(http.StatusOK, "<html>")), nil, "not one JSON object"},
+		"a web page":       {said(rawReply(http.StatusOK, "<html>")), nil, "not one JSON object"},
 	} {
 		o := optionsFor(t, c.base, s.CA())
 		if c.base == "" {

@@ -161,11 +161,11 @@ func (t *tracing) begin(e *engine, r *http.Request) (*requestSpans, *http.Reques
 }
 
 // passed starts the span of a call that is passed through, whose end is returned.
-func (s *requestSpans) passed(ctx context.Context, x *exchange) (end func()) {
+func (s *requestSpans) passed(ctx context.Context, x *reply) (end func()) {
 	if s == nil {
 		return func() {}
 	}
-	_, span := s.tracer.Start(ctx, "ask", asClient(x.past.through.bases[x.past.app.Service])...)
+	_, span := s.tracer.Start(ctx, "ask", asClient(x.passed.call.Base)...)
 	return func() {
 		if e := x.refusal(); e != nil {
 			markError(span, e.Class)
@@ -177,7 +177,7 @@ func (s *requestSpans) passed(ctx context.Context, x *exchange) (end func()) {
 }
 
 // end ends the server span of a request.
-func (s *requestSpans) end(x *exchange) {
+func (s *requestSpans) end(x *reply) {
 	if s == nil {
 		return
 	}

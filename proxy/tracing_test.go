@@ -119,7 +119,7 @@ func TestCallersOfOneFlightHaveALinkToTheJoinThatBeganIt(t *testing.T) {
 	base := rawUpstream(t, func(_ int, c net.Conn, r *bufio.Reader) {
 		if _, err := http.ReadRequest(r); err == nil {
 			<-release
-			_, _ = io.WriteString(c, reply(200, goodToken))
+			_, _ = io.WriteString(c, rawReply(200, goodToken))
 		}
 	})
 	o := optionsFor(t, base, nil)
@@ -308,7 +308,7 @@ func TestWithoutATracerTracingIsFree(t *testing.T) {
 	if p.carried.tracing != nil || e.shortcut == nil {
 		t.Error("it traces, or the lane is off")
 	}
-	x := exchange{status: 200}
+	x := reply{status: 200}
 	if n := testing.AllocsPerRun(100, func() {
 		var spans *requestSpans
 		spans.passed(t.Context(), &x)()

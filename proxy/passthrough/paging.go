@@ -1,0 +1,44 @@
+package passthrough
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// keepPaging replaces the base of paging URLs in an answer with the sidecar's own. The whole answer is held for that, so a longer one is
+// passed on as it is.
+func (p *Proxy) keepPaging(res *http.Response, c Call) error {
+	text, err := io.ReadAll(io.LimitReader(res.Body, p.options.MaxJSONBytes+1))
+	if err != nil {
+		return err
+	}
+	if int64(len(text)) > p.options.MaxJSONBytes {
+		res.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(text), res.Body), res.Body}
+		return nil
+	}
+	text = pagingURLs(c).ReplaceAllFunc(text, func(found []byte) []byte {
+		name, _, _ := bytes.Cut(found, []byte("http"))
+		own := c.Own
+		if bytes.Contains(found, []byte(`\/`)) { // as PHP writes JSON
+			own = strings.ReplaceAll(own, "/", `\/`)
+		}
+		return append(slices.Clone(name), own...)
+	})
+	_ = res.Body.Close()
+	res.Body, res.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
+	res.Header.Del("Content-Length")
+	return nil
+}
+
+// pagingURLs finds "next":"https://graph.instagram.com in JSON, with slashes escaped or not.
+func pagingURLs(c Call) *regexp.Regexp {
+	bases := regexp.QuoteMeta(strings.TrimSuffix(c.Base.String(), "/")) + "|" + regexp.QuoteMeta(c.Official)
+	return regexp.MustCompile(`"(?:next|previous)"\s*:\s*"(?:` + strings.ReplaceAll(bases, "/", `\\?/`) + `)`)
+}
