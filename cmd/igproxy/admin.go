@@ -25,8 +25,9 @@ func timeoutFlag(value time.Duration) *cli.DurationFlag {
 	}}
 }
 
-// adminAddress is where the sidecar of this configuration has its admin listener. These commands run without the secret, and beside a sidecar
-// that goes on with what it read before: a file that cannot be read is told, and then the environment's address is asked, or the default.
+// adminAddress is where the sidecar of this configuration has its admin listener. These commands
+// run without the secret, and beside a sidecar that goes on with what it read before: a file that
+// cannot be read is told, and then the environment's address is asked, or the default.
 func adminAddress(c *cli.Context, env environment) (string, error) {
 	conf, problems := config.Load(c.String("config"), env.environ)
 	for _, p := range problems {
@@ -70,7 +71,8 @@ func askAdmin(ctx context.Context, address, method, path, form string, into any)
 	return res.StatusCode, nil
 }
 
-// dialable turns a listen address into one to dial: a listener on every address is asked on loopback.
+// dialable turns a listen address into one to dial: a listener on every address is asked on
+// loopback.
 func dialable(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

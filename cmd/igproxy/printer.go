@@ -9,7 +9,8 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 )
 
-// printer prints for a person: coloured at a terminal (unless NO_COLOR is set, https://no-color.org), plain when piped.
+// printer prints for a person: coloured at a terminal (unless NO_COLOR is set,
+// https://no-color.org), plain when piped.
 type printer struct {
 	out    io.Writer
 	colour bool

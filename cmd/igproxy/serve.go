@@ -53,7 +53,8 @@ func serveCommand(env environment) *cli.Command {
 	}
 }
 
-// report tells warnings to the log. Errors go to standard error as plain lines: nobody reads JSON at that moment.
+// report tells warnings to the log. Errors go to standard error as plain lines: nobody reads JSON
+// at that moment.
 func report(env environment, problems []config.Problem, log *slog.Logger) error {
 	failed := false
 	for _, p := range problems {

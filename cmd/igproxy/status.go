@@ -57,7 +57,8 @@ type statusReader struct {
 	out     io.Writer
 }
 
-// What a terminal is told: the other screen and back, without a cursor; to the top left; the rest of a line, and of the screen, is blank.
+// What a terminal is told: the other screen and back, without a cursor; to the top left; the rest
+// of a line, and of the screen, is blank.
 const (
 	otherScreen = "\x1b[?1049h\x1b[?25l"
 	firstScreen = "\x1b[?25h\x1b[?1049l"
@@ -76,8 +77,8 @@ func (s statusReader) show(ctx context.Context) error {
 	return err
 }
 
-// watch shows it until ctx ends. A sidecar that does not answer is no reason to stop: it may be restarting, and whoever watches wants to see
-// it come back.
+// watch shows it until ctx ends. A sidecar that does not answer is no reason to stop: it may be
+// restarting, and whoever watches wants to see it come back.
 func (s statusReader) watch(ctx context.Context, every time.Duration, terminal bool) error {
 	if terminal {
 		_, _ = io.WriteString(s.out, otherScreen)

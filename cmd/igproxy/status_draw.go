@@ -88,7 +88,8 @@ var bars = []rune("▁▂▃▄▅▆▇█")
 // sparks is how many columns it has: of 15 minutes, 30 s each.
 const sparks = 30
 
-// spark draws the requests of the last 15 minutes, scaled to the highest; a stretch before the start is blank.
+// spark draws the requests of the last 15 minutes, scaled to the highest; a stretch before the
+// start is blank.
 func spark(p proxy.Picture) string {
 	var sums [sparks]uint64
 	var known [sparks]bool

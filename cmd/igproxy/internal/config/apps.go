@@ -27,7 +27,8 @@ const appsKey = "apps"
 
 func appKey(i int) string { return appsKey + "." + strconv.Itoa(i) }
 
-// appSettings are the rows of the i-th app, so that the file, the environment and the checks know them as they know all others.
+// appSettings are the rows of the i-th app, so that the file, the environment and the checks know
+// them as they know all others.
 func appSettings(i int) []setting {
 	key := func(name string) string { return appKey(i) + "." + name }
 	return []setting{

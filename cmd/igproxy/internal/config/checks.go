@@ -28,7 +28,8 @@ func checkSecret(text string) *fault {
 
 const listenForms = "write host:port, [::1]:port or unix:/path"
 
-// maxSocketPath is the shortest limit among the systems Go runs on (sun_path of the BSDs has 104 bytes, the last one for zero).
+// maxSocketPath is the shortest limit among the systems Go runs on (sun_path of the BSDs has 104
+// bytes, the last one for zero).
 const maxSocketPath = 103
 
 func checkListen(text string) *fault {
@@ -139,7 +140,8 @@ func checkName(text string) *fault {
 	return nil
 }
 
-// checkPrefix keeps braces out: they would move the hash tag that keeps an entry's keys in one slot of a cluster.
+// checkPrefix keeps braces out: they would move the hash tag that keeps an entry's keys in one slot
+// of a cluster.
 func checkPrefix(text string) *fault {
 	if !prefix.MatchString(text) {
 		return &fault{quote(text) + " is not a prefix", "write up to 64 letters, digits and : _ . -"}
@@ -194,7 +196,8 @@ func checkRedisURL(text string) *fault {
 	return nil
 }
 
-// database is the only parameter of a Redis URL, and only of one that has its path taken by a socket.
+// database is the only parameter of a Redis URL, and only of one that has its path taken by a
+// socket.
 var database = regexp.MustCompile(`^db=[0-9]{1,9}$`)
 
 // hasPassword reports whether a Redis URL holds one, as far as can be told.
@@ -226,7 +229,8 @@ func isEvery(host string) bool {
 	return host == "" || err == nil && ip.IsUnspecified()
 }
 
-// beyondLoopback reports whether other machines may reach a listener. A name is taken to be reachable.
+// beyondLoopback reports whether other machines may reach a listener. A name is taken to be
+// reachable.
 func beyondLoopback(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
 	return err == nil && !strings.HasPrefix(listen, "unix:") && !isLoopback(host)

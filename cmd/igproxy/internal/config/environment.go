@@ -61,10 +61,12 @@ func (l *loader) unknownVariable(at place, name string) {
 	l.warn(at, name, f)
 }
 
-// injectedName is what Kubernetes and Docker links add for a Service named igproxy, or igproxy-something.
+// injectedName is what Kubernetes and Docker links add for a Service named igproxy, or
+// igproxy-something.
 var injectedName = regexp.MustCompile(`^IGPROXY_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 
-// injectedByPlatform tells those variables. IGPROXY_PORT=8080 was written by a person who hoped for something: Kubernetes writes tcp://...
+// injectedByPlatform tells those variables. IGPROXY_PORT=8080 was written by a person who hoped for
+// something: Kubernetes writes tcp://...
 func injectedByPlatform(name, value string) bool {
 	if !injectedName.MatchString(name) {
 		return false

@@ -33,8 +33,8 @@ type fileError struct {
 // Error implements error.
 func (e *fileError) Error() string { return printable(e.path) + " " + e.what }
 
-// ReadSecret reads a secret, less one newline at its end, which every editor adds. A link is followed: Kubernetes mounts secrets as
-// links. Its error is a *fileError.
+// ReadSecret reads a secret, less one newline at its end, which every editor adds. A link is
+// followed: Kubernetes mounts secrets as links. Its error is a *fileError.
 func ReadSecret(path string) (proxy.Secret, error) {
 	content, err := readSecret(path)
 	if err != nil {
@@ -47,8 +47,8 @@ func ReadSecret(path string) (proxy.Secret, error) {
 	return proxy.NewSecret(text), nil
 }
 
-// readClientSecrets reads a client secret, and the previous one if there is a second line: while it is being changed, Instagram takes the
-// one or the other. Its error is a *fileError.
+// readClientSecrets reads a client secret, and the previous one if there is a second line: while it
+// is being changed, Instagram takes the one or the other. Its error is a *fileError.
 func readClientSecrets(path string) (current, previous proxy.Secret, err error) {
 	content, err := readSecret(path)
 	if err != nil {
@@ -69,7 +69,8 @@ func readClientSecrets(path string) (current, previous proxy.Secret, err error) 
 	return secrets[0], secrets[1], nil
 }
 
-// readKeyFile reads key material byte for byte, a newline at its end included. Its error is a *fileError.
+// readKeyFile reads key material byte for byte, a newline at its end included. Its error is a
+// *fileError.
 func readKeyFile(path string) (proxy.Secret, error) {
 	content, err := readSecret(path)
 	if err != nil {
@@ -81,7 +82,8 @@ func readKeyFile(path string) (proxy.Secret, error) {
 	return proxy.NewSecret(string(content)), nil
 }
 
-// readSecret reads a small regular file. Anything else is refused before it is opened: opening a named pipe would wait for its writer.
+// readSecret reads a small regular file. Anything else is refused before it is opened: opening a
+// named pipe would wait for its writer.
 func readSecret(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -118,7 +120,8 @@ func shownPath(path string) string {
 
 const hiddenPath = "the file named here"
 
-// newFileError puts the system's error into our words: its own repeats the path and names a system call.
+// newFileError puts the system's error into our words: its own repeats the path and names a system
+// call.
 func newFileError(path string, err error) *fileError {
 	var f *fileError
 	switch {
@@ -177,7 +180,8 @@ func readableByAll(path string) bool {
 	return err == nil && info.Mode().Perm()&0o004 != 0
 }
 
-// readPEM reads a file of PEM blocks. As with a secret, a named pipe is refused before it is opened.
+// readPEM reads a file of PEM blocks. As with a secret, a named pipe is refused before it is
+// opened.
 func readPEM(path string) ([]byte, error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
 		return nil, &fileError{path, fault{"is not a regular file", "name a file with -----BEGIN in it"}}

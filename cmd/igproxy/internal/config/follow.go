@@ -7,15 +7,18 @@ import (
 	"time"
 )
 
-// LookEvery is how often files are looked at, at the most, and only while somebody asks for what they hold.
+// LookEvery is how often files are looked at, at the most, and only while somebody asks for what
+// they hold.
 const LookEvery = time.Second
 
-// settleTime is how old a file must be for its time to tell it from a later one: a second write within the same tick of the file
-// system's clock changes neither time nor size. (Git calls such entries racy.)
+// settleTime is how old a file must be for its time to tell it from a later one: a second write
+// within the same tick of the file system's clock changes neither time nor size. (Git calls such
+// entries racy.)
 const settleTime = 2 * time.Second
 
-// Followed is a value made of files, and made anew when they change: written in place, replaced, or swapped behind a link, as Kubernetes
-// does with a mounted secret. What cannot be read leaves the value of before.
+// Followed is a value made of files, and made anew when they change: written in place, replaced, or
+// swapped behind a link, as Kubernetes does with a mounted secret. What cannot be read leaves the
+// value of before.
 type Followed[T any] struct {
 	key   string // for the log
 	paths []string
@@ -46,7 +49,8 @@ func Follow[T any](key string, log *slog.Logger, read func() (T, error), paths .
 	return f, nil
 }
 
-// Get returns the value of now. One caller a second looks at the files; the others don't wait for it.
+// Get returns the value of now. One caller a second looks at the files; the others don't wait for
+// it.
 func (f *Followed[T]) Get() T {
 	now := int64(time.Since(f.began))
 	if next := f.next.Load(); now >= next && f.next.CompareAndSwap(next, now+int64(LookEvery)) && f.looking.TryLock() {
@@ -56,10 +60,11 @@ func (f *Followed[T]) Get() T {
 	return *f.value.Load()
 }
 
-// look reads the files if they have changed since they were read. They are stamped first: what changes meanwhile is found the next time.
+// look reads the files if they have changed since they were read. They are stamped first: what
+// changes meanwhile is found the next time.
 //
-// A fault is told when it is there the second time: between a certificate and its key, written one after the other, there is always a
-// moment when they don't fit.
+// A fault is told when it is there the second time: between a certificate and its key, written one
+// after the other, there is always a moment when they don't fit.
 func (f *Followed[T]) look() {
 	seen := Stamp(f.paths)
 	changed := !seen.Same(f.seen)

@@ -14,7 +14,7 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// FuzzConfig: no text and no environment makes loadConfig panic or repeat a secret; the same input brings the same lines; and what
+// FuzzConfig: no text and no environment makes Load panic or repeat a secret; the same input brings the same lines; and what
 // brings no error keeps the bounds that the table promises.
 func FuzzConfig(f *testing.F) {
 	example, err := os.ReadFile(examplePath)

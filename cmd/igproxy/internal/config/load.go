@@ -1,10 +1,11 @@
-// Package config reads what the operator wrote: a table of settings, strict loading from a file and the environment
-// with all problems at once, and what a reload changes.
+// Package config reads what the operator wrote: a table of settings, strict loading from a file and
+// the environment with all problems at once, and what a reload changes.
 package config
 
-// Load reads the file (none if path is empty), then the environment, which wins, then the files they name, and checks everything. It
-// returns all problems at once, sorted by place; the Config is of use if none of them is an error. For healthcheck, a key without a
-// problem has its value even if others have one.
+// Load reads the file (none if path is empty), then the environment, which wins, then the files
+// they name, and checks everything. It returns all problems at once, sorted by place; the Config is
+// of use if none of them is an error. For healthcheck, a key without a problem has its value even
+// if others have one.
 func Load(path string, environ []string) (Config, []Problem) {
 	l := &loader{config: Default(), table: settings(), places: map[string]place{}, bad: map[string]bool{}}
 	whole := path == "" || l.file(path)

@@ -11,12 +11,13 @@ import (
 	"github.com/xrash/smetrics"
 )
 
-// Problem is one thing wrong with the configuration, told so that the next step is clear. It never holds the value of a secret key, nor
-// of a key we do not know: that may be a misspelt secret.
+// Problem is one thing wrong with the configuration, told so that the next step is clear. It never
+// holds the value of a secret key, nor of a key we do not know: that may be a misspelt secret.
 type Problem struct {
 	// Where it is: "igproxy.yaml:7", "environment" or "default".
 	Where string
-	// Key as in the table, "upstream.timeout". An unknown key or variable is named as it was written; empty: the whole file.
+	// Key as in the table, "upstream.timeout". An unknown key or variable is named as it was
+	// written; empty: the whole file.
 	Key string
 	// What is wrong.
 	What string
@@ -114,9 +115,9 @@ func sortFindings(findings []finding) []Problem {
 // maxQuoted bounds a value that is repeated, in bytes.
 const maxQuoted = 60
 
-// quote repeats a wrong value, escaped and bounded. It stops at a blank, where a quotation mark that was not closed has swallowed the
-// lines below, a secret perhaps among them; and it repeats nothing that looks like a URL with credentials or parameters, or like a secret
-// on the wrong line.
+// quote repeats a wrong value, escaped and bounded. It stops at a blank, where a quotation mark
+// that was not closed has swallowed the lines below, a secret perhaps among them; and it repeats
+// nothing that looks like a URL with credentials or parameters, or like a secret on the wrong line.
 func quote(value string) string {
 	if strings.ContainsAny(value, "@?") || mayBeSecret(value) {
 		return "this value"
@@ -134,13 +135,14 @@ func quote(value string) string {
 	return strconv.Quote(shown)
 }
 
-// isControl reports a character that has no place in a value: it would end a line, or move a terminal's cursor.
+// isControl reports a character that has no place in a value: it would end a line, or move a
+// terminal's cursor.
 func isControl(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 }
 
 func isSpace(r rune) bool { return r == ' ' || r == 0xa0 || isControl(r) }
 
-// mayBeSecret reports whether there is a run of letters and digits in a value as long as secrets have and addresses, durations and names
-// don't: 20 or more, one of each among them.
+// mayBeSecret reports whether there is a run of letters and digits in a value as long as secrets
+// have and addresses, durations and names don't: 20 or more, one of each among them.
 func mayBeSecret(value string) bool {
 	run, letters, digits := 0, 0, 0
 	for _, r := range value {
@@ -159,8 +161,8 @@ func mayBeSecret(value string) bool {
 	return false
 }
 
-// printable is a path as the operator wrote it, escaped where it would disturb the line; and not at all if it may be a secret in the place
-// of a path.
+// printable is a path as the operator wrote it, escaped where it would disturb the line; and not at
+// all if it may be a secret in the place of a path.
 func printable(path string) string {
 	if mayBeSecret(path) && shownPath(path) == hiddenPath {
 		return hiddenPath
@@ -171,7 +173,8 @@ func printable(path string) string {
 	return path
 }
 
-// keyLike is what a key may look like to be repeated. Anything else may be a value that slipped into a key's place.
+// keyLike is what a key may look like to be repeated. Anything else may be a value that slipped
+// into a key's place.
 var keyLike = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]*$`)
 
 // maxDigits is more than a misspelt key has, and fewer than a secret.
@@ -205,7 +208,8 @@ func nearest(name string, known []string) string {
 	return best
 }
 
-// distance is the number of edits between two names, less where one is the other in the wrong section or without its ending.
+// distance is the number of edits between two names, less where one is the other in the wrong
+// section or without its ending.
 func distance(name, known string) int {
 	n, k := normalized(name), normalized(known)
 	switch {

@@ -10,9 +10,10 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// restartKeys are the keys, or sections with their dot, whose values are built into what runs: listeners, servers, connections to Redis,
-// breakers, the bound on calls. A reload leaves them as they are, and says so. What the files of redis.* hold is another matter: a new
-// password or certificate of Redis's is used from the next connection on.
+// restartKeys are the keys, or sections with their dot, whose values are built into what runs:
+// listeners, servers, connections to Redis, breakers, the bound on calls. A reload leaves them as
+// they are, and says so. What the files of redis.* hold is another matter: a new password or
+// certificate of Redis's is used from the next connection on.
 var restartKeys = []string{"listen", "admin.listen", "auth.uids", "upstream.max_in_flight", "log.format", "server.", "redis.", "coalesce.", "breaker."}
 
 // liveKey is what would fall under those and can be changed all the same.
@@ -69,8 +70,8 @@ func (s Snapshot) Files() (paths []string) {
 	return paths
 }
 
-// Merge returns what can be used of a snapshot that was read while another one is running: what needs
-// a restart stays as it is running. It names the keys that change and those that wait.
+// Merge returns what can be used of a snapshot that was read while another one is running: what
+// needs a restart stays as it is running. It names the keys that change and those that wait.
 func Merge(running, read Snapshot) (next Snapshot, changed, waiting []string) {
 	next = Snapshot{Config: read.Config, Problems: read.Problems, digests: maps.Clone(read.digests)}
 	kept := next.Config.keep(running.Config)
@@ -89,7 +90,8 @@ func Merge(running, read Snapshot) (next Snapshot, changed, waiting []string) {
 	return next, changed, waiting
 }
 
-// differences are the keys whose values differ between what is in use and what was read anew, by name only.
+// differences are the keys whose values differ between what is in use and what was read anew, by
+// name only.
 func differences(running, next Snapshot) (keys []string) {
 	a, b := running.Config, next.Config
 	for _, s := range settings() {
@@ -140,7 +142,8 @@ func (next *Config) keep(running Config) (kept []string) {
 			kept = append(kept, s.key)
 		}
 	}
-	// Whether the listener speaks TLS is the listener's; what it shows and whom it believes are not.
+	// Whether the listener speaks TLS is the listener's; what it shows and whom it believes are
+	// not.
 	flips := (running.TLS.CertFile == "") != (next.TLS.CertFile == "")
 	for _, s := range settings() {
 		if needsRestart(s.key) || flips && (strings.HasPrefix(s.key, "tls.") || s.key == "auth.client_ca") {

@@ -21,7 +21,8 @@ func Stamp(paths []string) Stamps {
 	return seen
 }
 
-// Settled reports whether all are there and old enough for their time to tell them from a later write; see settleTime.
+// Settled reports whether all are there and old enough for their time to tell them from a later
+// write; see settleTime.
 func (s Stamps) Settled() bool {
 	for _, info := range s {
 		if info == nil || time.Since(info.ModTime()) <= settleTime {
@@ -49,8 +50,9 @@ func (a Stamps) Same(b Stamps) bool {
 // namedFile is a file that the configuration names, by its key.
 type namedFile struct{ key, path string }
 
-// namedFiles are those that are read when the configuration is, and never again by whoever uses them. The token of auth.bearer_file,
-// certificates, keys, client authorities and Redis's password are not among them: these are followed where they are used.
+// namedFiles are those that are read when the configuration is, and never again by whoever uses
+// them. The token of auth.bearer_file, certificates, keys, client authorities and Redis's password
+// are not among them: these are followed where they are used.
 func (c Config) namedFiles() []namedFile {
 	all := []namedFile{{"client_secret_file", c.ClientSecretFile}, {"threads.client_secret_file", c.Threads.ClientSecretFile}, {"cache.key_file", c.Cache.KeyFile}}
 	for i, a := range c.Apps {

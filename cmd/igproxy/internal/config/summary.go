@@ -78,7 +78,8 @@ func (c Config) AppNames() string {
 	return strings.Join(words, ", ")
 }
 
-// Effective is every setting with the value in force, for the admin listener's page. A secret, and whatever may hold one, is "set".
+// Effective is every setting with the value in force, for the admin listener's page. A secret, and
+// whatever may hold one, is "set".
 func Effective(c Config) (pairs [][2]string) {
 	rows := settings()
 	for i := range c.Apps {

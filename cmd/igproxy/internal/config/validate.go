@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// validate checks what no key can be checked for alone. A contradiction is told at the place of the key that was set, with the reason.
+// validate checks what no key can be checked for alone. A contradiction is told at the place of the
+// key that was set, with the reason.
 func (l *loader) validate() {
 	l.validateApps()
 	l.validateListeners()
@@ -21,8 +22,9 @@ func (l *loader) validate() {
 // isSet reports whether a key was given, rightly or not.
 func (l *loader) isSet(key string) bool { _, ok := l.places[key]; return ok }
 
-// contradiction reports a rule between keys under the first one's name. Its place is that of the first key that was set: pointing at a
-// default would help nobody. A key that has been refused already is left in peace.
+// contradiction reports a rule between keys under the first one's name. Its place is that of the
+// first key that was set: pointing at a default would help nobody. A key that has been refused
+// already is left in peace.
 func (l *loader) contradiction(f fault, keys ...string) {
 	if l.bad[keys[0]] {
 		return

@@ -41,7 +41,8 @@ func (l *loader) notFor(what string, keys ...string) {
 	}
 }
 
-// validateOpenDoor is about a listener that other machines reach. A choice that was made and refused has had its line.
+// validateOpenDoor is about a listener that other machines reach. A choice that was made and
+// refused has had its line.
 func (l *loader) validateOpenDoor() {
 	at, bearer, certificates := l.place("listen"), l.isSet("auth.bearer_file"), l.isSet("auth.client_ca")
 	switch {

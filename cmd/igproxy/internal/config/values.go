@@ -18,7 +18,8 @@ const (
 	maxItems = 64
 )
 
-// set reads the values, one unless the setting is a list, into its field. What it refuses leaves the field alone.
+// set reads the values, one unless the setting is a list, into its field. What it refuses leaves
+// the field alone.
 func (s setting) set(c *Config, values []string) *fault {
 	if field, ok := s.field(c).(*[]string); ok {
 		return s.setList(field, values)
@@ -62,7 +63,8 @@ func (s setting) setList(field *[]string, values []string) *fault {
 	return nil
 }
 
-// setSwitch takes true and false, and not the yes, on and 1 that only some readers of YAML understand.
+// setSwitch takes true and false, and not the yes, on and 1 that only some readers of YAML
+// understand.
 func (s setting) setSwitch(field *bool, text string) *fault {
 	if text != "true" && text != "false" {
 		return &fault{quote(text) + " is neither true nor false", "write " + s.rangeText()}

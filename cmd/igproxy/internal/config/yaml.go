@@ -13,8 +13,8 @@ import (
 // maxConfig bounds the configuration file, in bytes.
 const maxConfig = 1 << 20
 
-// file reads the YAML file, and reports whether its keys could be read. The library's errors are never shown, since they repeat values; its
-// line is.
+// file reads the YAML file, and reports whether its keys could be read. The library's errors are
+// never shown, since they repeat values; its line is.
 func (l *loader) file(path string) bool {
 	at := place{file: printable(path)}
 	text, err := readBounded(path, maxConfig)
@@ -72,7 +72,8 @@ func binaryLine(text []byte) int {
 	return 0
 }
 
-// errorLine finds where the mistake begins: for the scanner that is where the construct starts, as with a quotation mark never closed.
+// errorLine finds where the mistake begins: for the scanner that is where the construct starts, as
+// with a quotation mark never closed.
 func errorLine(err error) int {
 	var e *yaml.LoadError
 	if !errors.As(err, &e) {
@@ -96,7 +97,8 @@ func syntaxHint(text []byte, line int) string {
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
-// refuseNode refuses the parts of YAML that make a configuration hard to read, or a small one large.
+// refuseNode refuses the parts of YAML that make a configuration hard to read, or a small one
+// large.
 func refuseNode(n *yaml.Node) *fault {
 	switch {
 	case n.Kind == yaml.AliasNode, n.Anchor != "":
@@ -212,7 +214,8 @@ func (l *loader) apps(at place, n *yaml.Node) {
 	}
 }
 
-// value reads a setting as it is written in the file: YAML's own idea of its type, where 010 is eight and 1e3 a number, is not asked.
+// value reads a setting as it is written in the file: YAML's own idea of its type, where 010 is
+// eight and 1e3 a number, is not asked.
 func (l *loader) value(at place, s setting, n *yaml.Node) {
 	var values []string
 	switch {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// bounded bounds the connections that are open at once. Whoever comes when all places are taken is not left to wait in the system's queue,
-// where nothing tells them why. In order:
+// bounded bounds the connections that are open at once. Whoever comes when all places are taken is
+// not left to wait in the system's queue, where nothing tells them why. In order:
 //
 //  1. A kept connection on which nothing happens is ended, and its place is free: HTTP lets a server end one at any time, and clients
 //     expect it (RFC 9112, section 9.3.1). nginx does the same.
@@ -18,11 +18,13 @@ import (
 //     passing, and which is answered with what memory knows, or else with 503 and Retry-After.
 //  3. Else it waits in the system's queue, and soon gets one: those of spare are given back after passing at the latest.
 //
-// net/http serves the spare ones too, rather than a few lines of ours that write 503 into the socket: it reads a request before it answers,
-// ends a connection without losing the answer in a reset, and speaks TLS where that is spoken.
+// net/http serves the spare ones too, rather than a few lines of ours that write 503 into the
+// socket: it reads a request before it answers, ends a connection without losing the answer in a
+// reset, and speaks TLS where that is spoken.
 //
-// golang.org/x/net/netutil has a bound, but its connections hide CloseWrite, which net/http needs: without it an answer to a request that
-// was not read to its end (431, a refused body) is lost in a reset.
+// golang.org/x/net/netutil has a bound, but its connections hide CloseWrite, which net/http needs:
+// without it an answer to a request that was not read to its end (431, a refused body) is lost in a
+// reset.
 type bounded struct {
 	net.Listener
 	slots, spare chan struct{}
@@ -38,8 +40,8 @@ type bounded struct {
 // passingTimeout is how long a connection on a spare place may take for its one request.
 const passingTimeout = time.Second
 
-// sendBuffer bounds what the system keeps of answers that a client does not read, in bytes; its own bound is megabytes for each. Answers are
-// below one KiB, the metrics some ten.
+// sendBuffer bounds what the system keeps of answers that a client does not read, in bytes; its own
+// bound is megabytes for each. Answers are below one KiB, the metrics some ten.
 const sendBuffer = 64 << 10
 
 // spareSlots is how many spare places go with so many places.
@@ -110,8 +112,9 @@ func (b *bounded) admit(c net.Conn) net.Conn {
 // idleSearchLimit bounds the search for an idle connection.
 const idleSearchLimit = 1000
 
-// endIdle ends the one of a sample of kept connections that has been idle for longest, and reports whether there was one. A request that
-// comes on it at this very moment is lost, as when server.idle_timeout ends it; clients ask again.
+// endIdle ends the one of a sample of kept connections that has been idle for longest, and reports
+// whether there was one. A request that comes on it at this very moment is lost, as when
+// server.idle_timeout ends it; clients ask again.
 func (b *bounded) endIdle() bool {
 	var longest *boundConn
 	var since int64

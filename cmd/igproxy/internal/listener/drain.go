@@ -7,15 +7,17 @@ import (
 	"time"
 )
 
-// net/http's Shutdown drops a request that it reads after it began: it hangs up without an answer, also on a connection it had accepted
-// before. So nothing is left to be read when it is called. In order:
+// net/http's Shutdown drops a request that it reads after it began: it hangs up without an answer,
+// also on a connection it had accepted before. So nothing is left to be read when it is called. In
+// order:
 //
 //  1. No connection is accepted any more. Who comes now waits in the socket's queue if systemd holds it, and is refused if not.
 //  2. Idle connections end, and every answer says Connection: close.
 //  3. Those that were accepted send their request and get its answer.
 //  4. Shutdown waits for what takes longer, and for HTTP/2, which has a goodbye of its own. Parked connections end here.
 
-// firstRequestTimeout is how long step 3 waits for requests; net/http gives a new connection as long.
+// firstRequestTimeout is how long step 3 waits for requests; net/http gives a new connection as
+// long.
 const firstRequestTimeout = 5 * time.Second
 
 // Shutdown ends the server without dropping a client that got in, within ctx.

@@ -1,5 +1,5 @@
-// Package listener serves HTTP on one listener: with a bound on the connections that are open at once, and a
-// drain that loses no request.
+// Package listener serves HTTP on one listener: with a bound on the connections that are open at
+// once, and a drain that loses no request.
 package listener
 
 import (
@@ -38,9 +38,11 @@ type Options struct {
 	Parked net.Listener
 	// ConnState sees each change of a connection's state before the bound does; nil: nothing does.
 	ConnState func(net.Conn, http.ConnState)
-	// Passing marks the context of a connection beyond the bound, which gets one answer; nil: no mark.
+	// Passing marks the context of a connection beyond the bound, which gets one answer; nil: no
+	// mark.
 	Passing func(context.Context) context.Context
-	// Relieve closes idle connections elsewhere when the process has no descriptor left; nil: there are none.
+	// Relieve closes idle connections elsewhere when the process has no descriptor left; nil: there
+	// are none.
 	Relieve func()
 	// OnShutdown ends requests that would otherwise not end; nil: there are none.
 	OnShutdown func()
@@ -115,7 +117,8 @@ func watch(server *http.Server, connState func(net.Conn, http.ConnState), passin
 	}
 }
 
-// Serve accepts connections in goroutines that end with the server; an error that ends it early is sent to failed.
+// Serve accepts connections in goroutines that end with the server; an error that ends it early is
+// sent to failed.
 func (s *Server) Serve(failed chan<- error) {
 	if s.parked != nil {
 		go func() { _ = s.http.Serve(s.parked) }() // ends when the server is closed

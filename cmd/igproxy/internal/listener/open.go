@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// Open opens a listener on host:port or unix:/path; the mode is the socket's. An error is one clear line.
+// Open opens a listener on host:port or unix:/path; the mode is the socket's. An error is one clear
+// line.
 func Open(key, address string, mode fs.FileMode) (l net.Listener, err error) {
 	network, target := "tcp", address
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
@@ -52,7 +53,8 @@ func Explain(key, address string, err error) error {
 	return fmt.Errorf("%s: cannot listen on %s: %w", key, address, err)
 }
 
-// removeStale removes the socket a killed process left behind. It touches nothing that is no socket, or that somebody listens on.
+// removeStale removes the socket a killed process left behind. It touches nothing that is no
+// socket, or that somebody listens on.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {

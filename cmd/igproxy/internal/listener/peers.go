@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// peers lets only some users' processes connect to a Unix socket. The system says whose a connection is; a user of another namespace
-// that has no number in ours is 65534 there. The others' connections are closed unread.
+// peers lets only some users' processes connect to a Unix socket. The system says whose a
+// connection is; a user of another namespace that has no number in ours is 65534 there. The others'
+// connections are closed unread.
 type peers struct {
 	net.Listener
 	uids    []uint32

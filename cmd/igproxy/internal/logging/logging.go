@@ -1,5 +1,5 @@
-// Package logging has a logger that never blocks a request: lines wait in a bounded queue, and a line that does
-// not fit is dropped and counted.
+// Package logging has a logger that never blocks a request: lines wait in a bounded queue, and a
+// line that does not fit is dropped and counted.
 package logging
 
 import (
@@ -13,15 +13,16 @@ import (
 	"golang.org/x/term"
 )
 
-// Log is the logger of a process that answers requests, and the queue between it and standard error.
+// Log is the logger of a process that answers requests, and the queue between it and standard
+// error.
 type Log struct {
 	Logger *slog.Logger
 	level  *slog.LevelVar
 	queue  *queue
 }
 
-// Start returns a Log that writes to w until Close. Levels are debug, info, warn and error; formats are
-// json, text, and auto, which is text at a terminal.
+// Start returns a Log that writes to w until Close. Levels are debug, info, warn and error; formats
+// are json, text, and auto, which is text at a terminal.
 func Start(w io.Writer, level, format string) *Log {
 	l := &Log{level: new(slog.LevelVar), queue: newQueue(w)}
 	l.SetLevel(level)
@@ -74,9 +75,10 @@ func IsTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// ForNetHTTP returns a log for net/http, which speaks through package log. It quotes what came on a connection that speaks out of turn: an answer
-// that nobody asked for, with its token, or a greeting that is none. So a message ends here at its first quotation mark. And a connection
-// that ends before its TLS handshake, as a watchdog's and a load balancer's do, is not worth a line.
+// ForNetHTTP returns a log for net/http, which speaks through package log. It quotes what came on a
+// connection that speaks out of turn: an answer that nobody asked for, with its token, or a
+// greeting that is none. So a message ends here at its first quotation mark. And a connection that
+// ends before its TLS handshake, as a watchdog's and a load balancer's do, is not worth a line.
 func ForNetHTTP(log *slog.Logger, level slog.Level) *stdlog.Logger {
 	to := slog.NewLogLogger(log.With("from", "net/http").Handler(), level)
 	return stdlog.New(cutter{to.Writer()}, "", 0)

@@ -10,10 +10,10 @@ import (
 // maxLines bounds what waits to be logged, in bytes: some 16,000 lines.
 const maxLines = 4 << 20
 
-// queue stands between the log and standard error, because a request must never wait for the reader of
-// the log: a full pipe would hold every answer, and with them the drain. Write queues a line and
-// returns; one goroutine writes what is pending, in order, many lines at once. When the queue or the
-// disk is full, lines are dropped and counted, and the log reports how many as soon as it can.
+// queue stands between the log and standard error, because a request must never wait for the reader
+// of the log: a full pipe would hold every answer, and with them the drain. Write queues a line and
+// returns; one goroutine writes what is pending, in order, many lines at once. When the queue or
+// the disk is full, lines are dropped and counted, and the log reports how many as soon as it can.
 type queue struct {
 	to     io.Writer
 	report func(dropped int) // logs one line; it comes back as a Write
@@ -84,7 +84,8 @@ func (l *queue) run() {
 	}
 }
 
-// write writes a batch and counts what did not get through. A line that a full disk tore in two is ended before the next one begins.
+// write writes a batch and counts what did not get through. A line that a full disk tore in two is
+// ended before the next one begins.
 func (l *queue) write(batch []byte, torn *bool) (ok bool) {
 	if len(batch) == 0 {
 		return true
@@ -105,8 +106,8 @@ func (l *queue) write(batch []byte, torn *bool) (ok bool) {
 	return false
 }
 
-// unreported returns how many lost lines to report: none while the log does not move, because the report
-// would be lost too.
+// unreported returns how many lost lines to report: none while the log does not move, because the
+// report would be lost too.
 func (l *queue) unreported(moves bool) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -118,8 +119,9 @@ func (l *queue) unreported(moves bool) int {
 	return lost
 }
 
-// close writes what is queued and ends the goroutine, and reports whether that was possible in time. If not, the goroutine waits in the
-// system and ends with the process; nothing more can be said there.
+// close writes what is queued and ends the goroutine, and reports whether that was possible in
+// time. If not, the goroutine waits in the system and ends with the process; nothing more can be
+// said there.
 func (l *queue) close(within time.Duration) bool {
 	l.mu.Lock()
 	l.ended = true

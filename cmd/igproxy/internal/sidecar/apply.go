@@ -18,8 +18,8 @@ func (s *Sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
 	return o, nil
 }
 
-// apply makes a configuration take effect that the listeners, the servers and Redis's client need no change for. Everything that can fail
-// is built first, and then all of it is swapped.
+// apply makes a configuration take effect that the listeners, the servers and Redis's client need
+// no change for. Everything that can fail is built first, and then all of it is swapped.
 func (s *Sidecar) apply(conf config.Config) error {
 	o, err := s.proxyOptions(conf)
 	if err != nil {

@@ -9,15 +9,17 @@ import (
 	"syscall"
 )
 
-// NoCoreDumps keeps the secret and the tokens off the disk when the process dies, whatever GOTRACEBACK says. Two things are needed:
+// NoCoreDumps keeps the secret and the tokens off the disk when the process dies, whatever
+// GOTRACEBACK says. Two things are needed:
 //
 //   - RLIMIT_CORE 0, hard, so that no core file is written;
 //   - on Linux, a core filter without any kind of memory, because the limit does not count where cores go to a program (core_pattern
 //     with |, see core(5)): that program then gets registers and a list of mappings, and no memory.
 //
-// PR_SET_DUMPABLE 0 would do both, and is not used: it also gives /proc/PID to root, so that an operator of the same user can see neither
-// limits nor descriptors, and profilers and debuggers don't attach. Whoever may ptrace this process is not kept from its memory anyway;
-// SECURITY.md says so.
+// PR_SET_DUMPABLE 0 would do both, and is not used: it also gives /proc/PID to root, so that an
+// operator of the same user can see neither limits nor descriptors, and profilers and debuggers
+// don't attach. Whoever may ptrace this process is not kept from its memory anyway; SECURITY.md
+// says so.
 func NoCoreDumps() error {
 	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
 		return fmt.Errorf("core dumps stay possible: RLIMIT_CORE: %w", err)

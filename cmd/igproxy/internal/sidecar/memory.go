@@ -10,11 +10,13 @@ import (
 )
 
 // gcPercent lets garbage grow to twice the live heap. A sidecar's live heap is a few MiB, so with
-// Go's default of 100 some hundred exchanges fill it, and collections take a tenth of a hit in Redis.
+// Go's default of 100 some hundred exchanges fill it, and collections take a tenth of a hit in
+// Redis.
 const gcPercent = 200
 
-// TuneMemory sets the garbage collector's pace, and limits the heap to nine tenths of the container's
-// memory; the rest is for what Go does not manage, sockets above all. GOGC and GOMEMLIMIT win.
+// TuneMemory sets the garbage collector's pace, and limits the heap to nine tenths of the
+// container's memory; the rest is for what Go does not manage, sockets above all. GOGC and
+// GOMEMLIMIT win.
 func TuneMemory(log *slog.Logger) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)

@@ -58,7 +58,7 @@ func proxyOptions(c config.Config, version string) (proxy.Options, error) {
 	base, err := url.Parse(c.Upstream.URL)
 	login, errLogin := url.Parse(c.Upstream.LoginURL)
 	threads, errThreads := url.Parse(c.Threads.URL)
-	if errors.Join(err, errLogin, errThreads) != nil { // loadConfig has refused those already
+	if errors.Join(err, errLogin, errThreads) != nil { // config.Load has refused those already
 		return proxy.Options{}, errors.New("upstream.url, upstream.login_url or threads.url is not a URL")
 	}
 	o := proxy.Options{

@@ -12,11 +12,12 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// reloader makes a changed configuration take effect without a restart: on SIGHUP, on POST /reload, and by itself when the configuration
-// file or a file that it names has changed. The environment is that of the process and does not change.
+// reloader makes a changed configuration take effect without a restart: on SIGHUP, on POST /reload,
+// and by itself when the configuration file or a file that it names has changed. The environment is
+// that of the process and does not change.
 //
-// What cannot be used changes nothing: the configuration of before goes on, each problem is logged with its line, a metric says so, and
-// the files are looked at until they are right.
+// What cannot be used changes nothing: the configuration of before goes on, each problem is logged
+// with its line, a metric says so, and the files are looked at until they are right.
 type reloader struct {
 	origin
 	apply   func(config.Config) error // makes it take effect as a whole, or not at all
@@ -86,7 +87,8 @@ func (r *reloader) start() (stop func()) {
 	return sync.OnceFunc(func() { close(ending); <-ended })
 }
 
-// look stamps the files that matter: the configuration's own, and those that it named when it was read last.
+// look stamps the files that matter: the configuration's own, and those that it named when it was
+// read last.
 func (r *reloader) look() config.Stamps {
 	paths := r.read.Files()
 	if r.path != "" {
@@ -95,7 +97,8 @@ func (r *reloader) look() config.Stamps {
 	return config.Stamp(paths)
 }
 
-// follow reads what has changed, once it has stopped changing: a file that is being written is left alone until the next look.
+// follow reads what has changed, once it has stopped changing: a file that is being written is left
+// alone until the next look.
 func (r *reloader) follow() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -113,7 +116,8 @@ func (r *reloader) reload() ReloadReply {
 	return r.reloadOnce(true)
 }
 
-// reloadOnce is one reload. Unless it was asked for, it does nothing when what it reads is what was read before.
+// reloadOnce is one reload. Unless it was asked for, it does nothing when what it reads is what was
+// read before.
 func (r *reloader) reloadOnce(requested bool) ReloadReply {
 	seen := r.look()
 	read := config.Snap(r.load())
@@ -145,7 +149,8 @@ func (r *reloader) reloadOnce(requested bool) ReloadReply {
 	return reply
 }
 
-// refuse says what is wrong, each with its line, and leaves everything as it was. What is tried again by itself is told once.
+// refuse says what is wrong, each with its line, and leaves everything as it was. What is tried
+// again by itself is told once.
 func (r *reloader) refuse(requested bool, read config.Snapshot) ReloadReply {
 	reported := read.Failures()
 	known := slices.Equal(reported, r.reported)

@@ -44,7 +44,8 @@ func (s *Sidecar) buildServers(conf config.Config, secure *tls.Config) {
 	s.app = listener.New(o)
 }
 
-// currentTLS returns how the app's listener speaks TLS: each handshake finds what the last reload left.
+// currentTLS returns how the app's listener speaks TLS: each handshake finds what the last reload
+// left.
 func (s *Sidecar) currentTLS() *tls.Config {
 	first := s.secure.Load()
 	return &tls.Config{
@@ -79,8 +80,9 @@ const adminConnections = 64
 // adminSocketMode lets the owner and the group of the admin handlers' Unix socket in.
 const adminSocketMode = 0o660
 
-// anyHost reports whether the Host name need not be checked: a Unix socket has none worth checking, and beyond loopback the operator
-// decides by allowed_hosts. On loopback it is always checked, against web pages that rebind a DNS name.
+// anyHost reports whether the Host name need not be checked: a Unix socket has none worth checking,
+// and beyond loopback the operator decides by allowed_hosts. On loopback it is always checked,
+// against web pages that rebind a DNS name.
 func anyHost(l net.Listener, allowed []string) bool {
 	return !listener.OnlyLoopback(l) && len(allowed) == 0
 }

@@ -43,7 +43,8 @@ type Options struct {
 // Build is what the Go toolchain wrote into the binary.
 type Build struct{ Version, Commit, Go string }
 
-// Sidecar is one running igproxy: the proxy on its listener, the admin handlers on theirs, and the cache.
+// Sidecar is one running igproxy: the proxy on its listener, the admin handlers on theirs, and the
+// cache.
 type Sidecar struct {
 	conf       config.Config
 	log        *slog.Logger
@@ -157,7 +158,8 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	}
 }
 
-// learnTimeout is how long a start may wait to hear what was purged. A Redis that does not answer keeps nobody from starting.
+// learnTimeout is how long a start may wait to hear what was purged. A Redis that does not answer
+// keeps nobody from starting.
 const learnTimeout = 250 * time.Millisecond
 
 func (s *Sidecar) learnPurges() {
@@ -180,8 +182,9 @@ func (s *Sidecar) describe(conf config.Config) {
 // ready tells systemd.
 func (s *Sidecar) ready() { notifyReady(s.log, "answering on "+s.URL()) }
 
-// drain ends in order: readiness goes, the app's listener stops and its requests are answered, flights land, stores finish, spans are sent, and the
-// admin listener goes last, so that an orchestrator can watch.
+// drain ends in order: readiness goes, the app's listener stops and its requests are answered,
+// flights land, stores finish, spans are sent, and the admin listener goes last, so that an
+// orchestrator can watch.
 func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()

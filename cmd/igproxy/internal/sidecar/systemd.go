@@ -21,14 +21,16 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
 
-// What igproxy and systemd tell each other: sockets that systemd holds (sd_listen_fds(3)), how the sidecar is (sd_notify(3)), and that it
-// still answers (WatchdogSec=). Started by anything else, none of this does anything.
+// What igproxy and systemd tell each other: sockets that systemd holds (sd_listen_fds(3)), how the
+// sidecar is (sd_notify(3)), and that it still answers (WatchdogSec=). Started by anything else,
+// none of this does anything.
 
 // socketNames are what FileDescriptorName= in a socket unit may say.
 var socketNames = []string{"app", "admin"}
 
-// inheritedListeners are the listeners that systemd has opened already, by name. They outlive this process: whoever connects while one sidecar
-// drains and the next one starts waits in the socket's queue and is not refused.
+// inheritedListeners are the listeners that systemd has opened already, by name. They outlive this
+// process: whoever connects while one sidecar drains and the next one starts waits in the socket's
+// queue and is not refused.
 func inheritedListeners() (sockets map[string]net.Listener, err error) {
 	sockets = map[string]net.Listener{}
 	defer func() {
@@ -64,8 +66,9 @@ func closeSockets(sockets map[string]net.Listener) {
 	}
 }
 
-// openListener takes systemd's socket of that name, or else listens on the configured address. What was taken has an address of its own, and the
-// rest of the sidecar, what it logs and whom it trusts, goes by that one.
+// openListener takes systemd's socket of that name, or else listens on the configured address. What
+// was taken has an address of its own, and the rest of the sidecar, what it logs and whom it
+// trusts, goes by that one.
 func openListener(sockets map[string]net.Listener, name, key string, address *string, mode fs.FileMode, log *slog.Logger) (net.Listener, error) {
 	l, ok := sockets[name]
 	if !ok {
@@ -80,12 +83,14 @@ func openListener(sockets map[string]net.Listener, name, key string, address *st
 	return l, nil
 }
 
-// notifyReady says that requests are answered, at the start and after a reload; status is what systemctl status shows.
+// notifyReady says that requests are answered, at the start and after a reload; status is what
+// systemctl status shows.
 func notifyReady(log *slog.Logger, status string) {
 	notify(log, daemon.SdNotifyReady, "STATUS="+status)
 }
 
-// notifyReloading says that the configuration is being read; notifyReady must follow, whatever came of it.
+// notifyReloading says that the configuration is being read; notifyReady must follow, whatever came
+// of it.
 func notifyReloading(log *slog.Logger) {
 	notify(log, daemon.SdNotifyReloading, "STATUS=reading the configuration")
 }
@@ -99,8 +104,8 @@ func notify(log *slog.Logger, lines ...string) {
 	}
 }
 
-// watchdog tells systemd every third of WatchdogSec= that all is well, as long as alive says so; if systemd hears nothing it restarts the
-// sidecar. The returned function ends it.
+// watchdog tells systemd every third of WatchdogSec= that all is well, as long as alive says so; if
+// systemd hears nothing it restarts the sidecar. The returned function ends it.
 func watchdog(log *slog.Logger, checkAlive func(context.Context) error) (stop func()) {
 	limit, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
@@ -137,8 +142,9 @@ func watchdog(log *slog.Logger, checkAlive func(context.Context) error) (stop fu
 	return func() { cancel(); ended.Wait() }
 }
 
-// checkAlive is what the watchdog asks: does the app's listener answer? In its place the admin listener is asked where auth.uids would count and
-// log us as a stranger, and where the app's socket is one of systemd's that this service may not enter or see: a restart would not change
+// checkAlive is what the watchdog asks: does the app's listener answer? In its place the admin
+// listener is asked where auth.uids would count and log us as a stranger, and where the app's
+// socket is one of systemd's that this service may not enter or see: a restart would not change
 // that. A drain, which closes the listener, has its own bound.
 func (s *Sidecar) checkAlive(ctx context.Context) error {
 	app, admin := s.app.Addr(), s.admin.Addr()
@@ -155,8 +161,9 @@ func (s *Sidecar) checkAlive(ctx context.Context) error {
 	return err
 }
 
-// acceptsConnections reports whether who listens there still takes connections and reads them. It connects, says goodbye, and waits for the other side's:
-// a server that hangs leaves the connection in the queue, and nothing comes. There is no request, so there is nothing to log or to count.
+// acceptsConnections reports whether who listens there still takes connections and reads them. It
+// connects, says goodbye, and waits for the other side's: a server that hangs leaves the connection
+// in the queue, and nothing comes. There is no request, so there is nothing to log or to count.
 func acceptsConnections(ctx context.Context, address net.Addr) error {
 	c, err := (&net.Dialer{}).DialContext(ctx, address.Network(), address.String())
 	if err != nil {

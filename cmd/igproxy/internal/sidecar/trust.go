@@ -25,8 +25,8 @@ func followBearer(c config.Config, log *slog.Logger) (func() [sha256.Size]byte, 
 	return f.Get, nil
 }
 
-// serverTLS is how the app's listener speaks TLS; nil: it does not. Certificate, key and client authorities are read again when they
-// change: new connections get the new ones, open ones go on.
+// serverTLS is how the app's listener speaks TLS; nil: it does not. Certificate, key and client
+// authorities are read again when they change: new connections get the new ones, open ones go on.
 func serverTLS(c config.Config, log *slog.Logger) (*tls.Config, error) {
 	cert, key, ca := c.TLS.CertFile, c.TLS.KeyFile, c.Auth.ClientCA
 	if cert == "" {
@@ -56,15 +56,16 @@ func serverTLS(c config.Config, log *slog.Logger) (*tls.Config, error) {
 	return outer, nil
 }
 
-// requireClientCert is config with client certificates. A resumed session would carry the verdict of authorities that have gone since, so there
-// is none: each connection shows its certificate.
+// requireClientCert is config with client certificates. A resumed session would carry the verdict
+// of authorities that have gone since, so there is none: each connection shows its certificate.
 func requireClientCert(pool *x509.CertPool, conf *tls.Config) *tls.Config {
 	asking := conf.Clone()
 	asking.ClientCAs, asking.ClientAuth, asking.SessionTicketsDisabled = pool, tls.RequireAndVerifyClientCert, true
 	return asking
 }
 
-// requireTrust is the last look, at the address really listened on: a name in the configuration may stand for any.
+// requireTrust is the last look, at the address really listened on: a name in the configuration may
+// stand for any.
 func requireTrust(l net.Listener, c config.Config) error {
 	if l.Addr().Network() == "unix" || listener.OnlyLoopback(l) || c.AsksWho() || c.Auth.None {
 		return nil

@@ -104,8 +104,8 @@ type failures struct {
 	last time.Time
 }
 
-// Handle implements otel.ErrorHandler. The error's text is never logged: it holds the collector's URL
-// and reply.
+// Handle implements otel.ErrorHandler. The error's text is never logged: it holds the collector's
+// URL and reply.
 func (f *failures) Handle(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -135,8 +135,8 @@ func kindOf(err error) string {
 	return "other"
 }
 
-// messages is a logr.LogSink that keeps the library's fixed messages and drops what comes with them:
-// the values of variables, credentials among them.
+// messages is a logr.LogSink that keeps the library's fixed messages and drops what comes with
+// them: the values of variables, credentials among them.
 type messages struct{ log *slog.Logger }
 
 func (messages) Init(logr.RuntimeInfo) {}
