@@ -66,7 +66,6 @@ func (s *joinStep) Exchange(ctx context.Context, c call) (answer, error) {
 	id := c.key.ID()
 	results := s.flights.group.DoChan(string(id[:]), func() (any, error) {
 		led = true
-		deepen()
 		return s.fly(context.WithoutCancel(ctx), c)
 	})
 	patience := time.NewTimer(s.budget + grace)
@@ -84,17 +83,6 @@ func (s *joinStep) Exchange(ctx context.Context, c call) (answer, error) {
 		s.leave(results)
 		return answer{}, errCallerGone
 	}
-}
-
-// deepen makes room on a new goroutine's stack for all that a flight calls, at once: else it would be copied at each doubling on the way.
-//
-//go:noinline
-func deepen() (n byte) {
-	var room [12 << 10]byte
-	for i := 0; i < len(room); i += 4 << 10 {
-		n += room[i]
-	}
-	return n
 }
 
 // leave lets the caller go and keeps count of the flight it leaves behind.
