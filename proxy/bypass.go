@@ -39,7 +39,10 @@ const passthroughGrant = "passthrough"
 
 func newBypass(o Options, metrics *Metrics) *bypass {
 	out := newOutbound(o, metrics.silentPassthrough)
-	out.configure(func(t *http.Transport) { t.DisableCompression = true }) // nothing is added that the app did not ask for
+	out.configure(func(t *http.Transport) {
+		t.DisableCompression = true // nothing is added that the app did not ask for
+		t.MaxConnsPerHost = o.MaxInFlight
+	})
 	return &bypass{
 		out: out,
 		hosts: map[Service]metaHost{

@@ -87,13 +87,7 @@ func (m *Metrics) watch(p *Proxy) (err error) {
 		}
 	}
 	gauge("flights", "Exchanges in the air.", func() float64 { return float64(p.carried.flights.running.Load()) }, nil)
-	gauge("upstream_in_flight", "Calls to Instagram under way.", func() float64 {
-		taken := 0
-		for _, of := range p.carried.places {
-			taken += of.taken()
-		}
-		return float64(taken)
-	}, nil)
+	gauge("upstream_in_flight", "Calls to Instagram under way.", func() float64 { return float64(p.carried.circuits.inFlight()) }, nil)
 	gauge("cache_entries", "Entries in the memory tier.", func() float64 { return float64(p.carried.cache.Len()) }, nil)
 	gauge("ready", "1 when /readyz says so.", func() float64 { return number(p.Status().Ready) }, nil)
 	if err == nil {

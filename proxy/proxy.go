@@ -57,7 +57,7 @@ func New(o Options) (*Proxy, error) {
 	if o.MaxInFlight < 1 {
 		return nil, fmt.Errorf("upstream max_in_flight is %d: it must be at least 1", o.MaxInFlight)
 	}
-	p := &Proxy{carried: carried{cache: o.Cache, failures: newFailures(o.Breaker.Interval), flights: &flights{}, places: placesOf(o.MaxInFlight),
+	p := &Proxy{carried: carried{cache: o.Cache, failures: newFailures(o.Breaker.Interval), flights: &flights{},
 		states: &appStates{}, retries: newRetryBudget(), metrics: o.Metrics, log: o.Logger, tracing: newTracing(o.Tracer)}}
 	if p.carried.log == nil {
 		p.carried.log = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -66,7 +66,7 @@ func New(o Options) (*Proxy, error) {
 		p.carried.metrics = NewMetrics()
 	}
 	var err error
-	if p.carried.circuits, err = newCircuits(o.Breaker, p.breakerChanged); err != nil {
+	if p.carried.circuits, err = newCircuits(o.Breaker, o.MaxInFlight, p.breakerChanged); err != nil {
 		return nil, err
 	}
 	if err := p.Reload(o); err != nil {
@@ -80,7 +80,7 @@ func New(o Options) (*Proxy, error) {
 }
 
 // Reload builds everything anew from o and swaps it in, or returns an error and changes nothing. The cache, the breaker's state, the
-// places, the flights, the retry budget and the metrics are carried over. A request finishes on the engine it began with.
+// circuits, the flights, the retry budget and the metrics are carried over. A request finishes on the engine it began with.
 func (p *Proxy) Reload(o Options) error {
 	next, err := newEngine(o, p.carried)
 	if err != nil {

@@ -143,8 +143,8 @@ func TestCloseWaitsForFlightsFromBeforeTheReload(t *testing.T) {
 		t.Errorf("Close did not see the flight: %v", err)
 	}
 	open()
-	if err := p.Close(t.Context()); err != nil || len(p.carried.places[upstreamGraph].free) != 0 {
-		t.Errorf("Close: %v, %d places taken", err, len(p.carried.places[upstreamGraph].free))
+	if err := p.Close(t.Context()); err != nil || p.carried.circuits.inFlight() != 0 {
+		t.Errorf("Close: %v, %d places taken", err, p.carried.circuits.inFlight())
 	}
 	if code := <-answered; code != 200 {
 		t.Errorf("the caller got %d", code)

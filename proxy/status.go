@@ -267,9 +267,8 @@ func latencyOf(h histogram) Latency {
 
 func (b *board) upstreams(results map[string]uint64) Upstreams {
 	c := b.proxy.carried
-	u := Upstreams{Results: results}
+	u := Upstreams{InFlight: c.circuits.inFlight(), Most: c.circuits.places, Results: results}
 	for _, name := range upstreams {
-		u.InFlight, u.Most = u.InFlight+c.places[name].taken(), cap(c.places[name].free)
 		u.Breakers = append(u.Breakers, BreakerView{name, string(c.circuits.worst(name)), c.metrics.history.of(name)})
 	}
 	return u

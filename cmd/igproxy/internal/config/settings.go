@@ -96,7 +96,7 @@ func settings() []setting {
 		{key: "upstream.max_response_bytes", kind: kindSize, low: 1 << 10, high: 16 << 20, field: func(c *Config) any { return &c.Upstream.MaxResponseBytes },
 			doc: "The largest answer read from Instagram, after inflating. A larger one counts as nonsense."},
 		{key: "upstream.max_in_flight", kind: kindCount, low: 1, high: 100_000, field: func(c *Config) any { return &c.Upstream.MaxInFlight },
-			doc: "How many exchanges may be in flight to each of Meta's hosts. Further ones get 503; tokens in the cache are still served."},
+			doc: "How many calls of one app and grant may be in flight. Further ones get 503; tokens in the cache are still served."},
 		{key: "upstream.retries", kind: kindCount, low: 0, high: 1, field: func(c *Config) any { return &c.Upstream.Retries },
 			doc: "How often an exchange that brought no answer is tried again, within upstream.timeout."},
 
