@@ -111,8 +111,6 @@ func cells(row string) (all []string, first, second string) {
 	return all, all[0], all[1]
 }
 
-func one() int64 { return 1 }
-
 // exercised is a Metrics in which each metric has been touched.
 func exercised(t *testing.T) *Metrics {
 	t.Helper()
