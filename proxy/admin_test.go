@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -10,12 +11,12 @@ import (
 )
 
 // readyz asks for the status, strictly read.
-func readyz(t *testing.T, h http.Handler) (int, Status) {
+func readyz(t *testing.T, h http.Handler) (int, Readiness) {
 	t.Helper()
 	w := ask(h, get("/readyz"))
 	dec := json.NewDecoder(w.Body)
 	dec.DisallowUnknownFields()
-	var s Status
+	var s Readiness
 	if err := dec.Decode(&s); err != nil || w.Header().Get("Content-Type") != "application/json" {
 		t.Fatalf("readyz: %v, %v", err, w.Header())
 	}
@@ -28,7 +29,7 @@ func TestReadyzTellsEachState(t *testing.T) {
 	o.Breaker.Failures = 2
 	p := newProxy(t, o)
 	admin := p.Admin(nil, false)
-	want := Status{Ready: true, ClientSecret: "ok", Breaker: breaker.Closed, Redis: "off"}
+	want := Readiness{Ready: true, ClientSecret: "ok", Breaker: breaker.Closed, Redis: "off"}
 	check := func(when string, code int) {
 		t.Helper()
 		if gotCode, got := readyz(t, admin); gotCode != code || got != want {
@@ -55,7 +56,7 @@ func TestReadyzTellsEachState(t *testing.T) {
 	p = newProxy(t, wrong)
 	admin = p.Admin(nil, false)
 	_ = ask(p, get(target("IGAAshort")))
-	want = Status{ClientSecret: "refused", Breaker: breaker.Closed, Redis: "off"}
+	want = Readiness{ClientSecret: "refused", Breaker: breaker.Closed, Redis: "off"}
 	check("with a refused secret", 503)
 
 	base, arrived, open := gated(t)
@@ -65,7 +66,7 @@ func TestReadyzTellsEachState(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = ask(p, get(target("IGAAshort"))) }()
 	<-arrived
-	want = Status{Ready: true, ClientSecret: "ok", Breaker: breaker.Closed, Redis: "off", Flights: 1}
+	want = Readiness{Ready: true, ClientSecret: "ok", Breaker: breaker.Closed, Redis: "off", Flights: 1}
 	check("with a flight in the air", 200)
 	open()
 	<-done
@@ -120,11 +121,13 @@ func TestAdminChecksHostAndBrowser(t *testing.T) {
 	for host, want := range map[string]int{"127.0.0.1:9090": 200, "[::1]:9090": 200, "ops.internal:9090": 200, "evil.example": 421, "igproxy.internal": 421} {
 		r := get("/healthz")
 		r.Host = host
-		if got := serve(p.Admin([]string{"ops.internal"}, false), r); got != want {
-			t.Errorf("%s: %d, want %d", host, got, want)
+		w := httptest.NewRecorder()
+		if p.Admin([]string{"ops.internal"}, false).ServeHTTP(w, r); w.Code != want {
+			t.Errorf("%s: %d, want %d", host, w.Code, want)
 		}
-		if got := serve(p.Admin(nil, true), r); got != 200 {
-			t.Errorf("%s: %d with every host allowed, want 200", host, got)
+		w = httptest.NewRecorder()
+		if p.Admin(nil, true).ServeHTTP(w, r); w.Code != 200 {
+			t.Errorf("%s: %d with every host allowed, want 200", host, w.Code)
 		}
 	}
 	if w := ask(p.Admin(nil, false), with(get("/metrics"), "Origin", "https://evil.example")); w.Code != 403 || strings.Contains(w.Body.String(), "igproxy_") {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/igproxy/igproxy/breaker"
 )
@@ -18,11 +19,12 @@ func circuitOf(c call) circuit { return circuit{c.app.label, c.grant.name, c.red
 // circuits are the breakers, each made when its circuit is first used. Reloads carry them over.
 type circuits struct {
 	options breaker.Options // checked by newCircuits
-	// onChange is called after each change of a breaker: the circuit, its upstream, and the worst state of that upstream's breakers.
-	onChange func(of circuit, upstream string, from, to, worst breaker.State)
+	// onChange is called after each change of a breaker, with its circuit and upstream.
+	onChange func(of circuit, upstream string, from, to breaker.State)
 
-	mu  sync.Mutex // protects all
-	all map[circuit]*guardedCircuit
+	mu      sync.Mutex // protects all and changes
+	all     map[circuit]*guardedCircuit
+	changes map[string][]BreakerChange // by upstream, the oldest first
 }
 
 type guardedCircuit struct {
@@ -31,11 +33,11 @@ type guardedCircuit struct {
 }
 
 // newCircuits checks the options, of which OnChange is not used.
-func newCircuits(o breaker.Options, onChange func(of circuit, upstream string, from, to, worst breaker.State)) (*circuits, error) {
+func newCircuits(o breaker.Options, onChange func(of circuit, upstream string, from, to breaker.State)) (*circuits, error) {
 	if _, err := breaker.New(o); err != nil {
 		return nil, err
 	}
-	return &circuits{options: o, onChange: onChange, all: map[circuit]*guardedCircuit{}}, nil
+	return &circuits{options: o, onChange: onChange, all: map[circuit]*guardedCircuit{}, changes: map[string][]BreakerChange{}}, nil
 }
 
 // of returns the breaker of a call's circuit.
@@ -45,7 +47,10 @@ func (s *circuits) of(c call) *breaker.Breaker {
 	key := circuitOf(c)
 	if s.all[key] == nil {
 		o, upstream := s.options, c.grant.upstream
-		o.OnChange = func(from, to breaker.State) { s.onChange(key, upstream, from, to, s.worst(upstream)) }
+		o.OnChange = func(from, to breaker.State) {
+			s.noteChange(upstream, s.worst(upstream), time.Now())
+			s.onChange(key, upstream, from, to)
+		}
 		b, _ := breaker.New(o) // the options were checked
 		s.all[key] = &guardedCircuit{b, upstream}
 	}

@@ -127,7 +127,7 @@ func exercised(t *testing.T) *Metrics {
 	_ = ask(p, get(target("flaky500-1")))
 	m.RedisError("claim", "timeout")
 	m.RedisState(true)
-	p.breakerChanged(circuit{"default", "exchange", ""}, upstreamGraph, breaker.Closed, breaker.Open, breaker.Open)
+	p.breakerChanged(circuit{"default", "exchange", ""}, upstreamGraph, breaker.Closed, breaker.Open)
 	m.silentTokens()
 	m.silentPassthrough()
 	m.Lookup(cache.TierRedis, "unsealed")

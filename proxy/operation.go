@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"encoding/json"
 	"net"
 	"net/http"
 )
@@ -10,27 +9,18 @@ import (
 // that listener can be reached from: metrics are for others, too, but a reload or a purge is for whoever could restart igproxy as well.
 type Operation struct {
 	Name string
-	// Run answers in JSON. Not ok: it could not be done, and the reply says why. The status is 422 then, or what a reply with code says.
-	Run func(*http.Request) (reply any, ok bool)
+	// Run returns the status and the reply, which is sent as JSON.
+	Run func(*http.Request) (status int, reply any)
 }
 
 // ServeHTTP implements http.Handler, behind the gate of Admin.
 func (o Operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !fromThisMachine(r) {
-		writeText(w, http.StatusForbidden, "this is taken from igproxy's own machine only: use igproxy "+o.Name+" there\n")
+		http.Error(w, "this is taken from igproxy's own machine only: use igproxy "+o.Name+" there", http.StatusForbidden)
 		return
 	}
-	reply, ok := o.Run(r)
-	code := http.StatusOK
-	if !ok {
-		code = http.StatusUnprocessableEntity
-		if own, is := reply.(interface{ code() int }); is {
-			code = own.code()
-		}
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(reply)
+	status, reply := o.Run(r)
+	writeJSON(w, status, reply)
 }
 
 // fromThisMachine goes by the connection: a Unix socket, loopback at both ends, or an address of ours that was dialled from itself. A mesh's

@@ -28,7 +28,7 @@ func TestOperationsAreTakenFromThisMachineOnly(t *testing.T) {
 		"nothing is known":                             {nil, "127.0.0.1:4711", 403},
 	} {
 		ran := false
-		o := Operation{Name: "reload", Run: func(*http.Request) (any, bool) { ran = true; return "done", true }}
+		o := Operation{Name: "reload", Run: func(*http.Request) (int, any) { ran = true; return http.StatusOK, "done" }}
 		r := httptest.NewRequest(http.MethodPost, "/reload", nil)
 		r.RemoteAddr = c.from
 		r.Header.Set("X-Forwarded-For", "127.0.0.1")

@@ -127,8 +127,8 @@ func (p *Proxy) Close(ctx context.Context) error {
 	return p.carried.flights.wait(ctx)
 }
 
-func (p *Proxy) breakerChanged(of circuit, upstream string, from, to, worst breaker.State) {
-	p.carried.metrics.breakerChanged(upstream, to, worst)
+func (p *Proxy) breakerChanged(of circuit, upstream string, from, to breaker.State) {
+	p.carried.metrics.breakerChanged(upstream, to)
 	level := slog.LevelInfo
 	if to == breaker.Open {
 		level = slog.LevelWarn

@@ -107,7 +107,7 @@ type Picture struct {
 	Version       string      `json:"version"`
 	Commit        string      `json:"commit,omitempty"`
 	Go            string      `json:"go,omitempty"`
-	State         Status      `json:"state"` // as /readyz tells it
+	State         Readiness   `json:"state"` // as /readyz tells it
 	WindowSeconds float64     `json:"window_seconds"`
 	BucketSeconds float64     `json:"bucket_seconds"`
 	Outcomes      []string    `json:"outcomes"`          // the columns of the buckets
@@ -119,7 +119,7 @@ type Picture struct {
 	Latency       Latencies   `json:"latency"`
 	Upstream      Upstreams   `json:"upstream"`
 	Redis         RedisView   `json:"redis"`
-	Limits        []Limits    `json:"rate_limits"`
+	Limits        []RateLimit `json:"rate_limits"`
 	Process       Process     `json:"process"`
 	ReloadRefused bool        `json:"reload_refused"` // the configuration is the one of before the last change
 	Configuration [][2]string `json:"configuration,omitempty"`
@@ -173,9 +173,9 @@ type Upstreams struct {
 
 // BreakerView is one breaker, with its last changes, the latest first.
 type BreakerView struct {
-	Upstream string   `json:"upstream"`
-	State    string   `json:"state"`
-	Changes  []Change `json:"changes"`
+	Upstream string          `json:"upstream"`
+	State    string          `json:"state"`
+	Changes  []BreakerChange `json:"changes"`
 }
 
 // RedisView is Redis as seen from here.
@@ -198,10 +198,10 @@ type RedisError struct {
 // picture draws everything.
 func (b *board) picture(now time.Time) Picture {
 	ring, live := b.look(now)
-	first, state, about := ring[0], b.proxy.Status(), *b.about.Load()
+	first, state, about := ring[0], b.proxy.Readiness(), *b.about.Load()
 	p := Picture{Now: now, Started: b.started, Version: cmp.Or(about.Version, "dev"), Commit: about.Commit, Go: about.Go, State: state,
 		WindowSeconds: (buckets * bucketTime).Seconds(), BucketSeconds: bucketTime.Seconds(), Outcomes: outcomes[:], Configuration: about.Configuration,
-		ReloadRefused: b.proxy.carried.metrics.history.refused.Load(), Limits: b.proxy.carried.metrics.history.all(now), Process: readProcess(now.Sub(b.started))}
+		ReloadRefused: live.reloadRefused, Limits: b.proxy.RateLimits(), Process: readProcess(now.Sub(b.started))}
 	for i := 1; i < len(ring); i++ {
 		p.Buckets = append(p.Buckets, bucketOf(ring[i-1], ring[i]))
 	}
@@ -217,7 +217,7 @@ func (b *board) picture(now time.Time) Picture {
 	p.Saved.CacheTotal, p.Saved.CoalescingTotal = saved(live.sources)
 	p.Latency = Latencies{latencyOf(live.hits.less(first.hits)), latencyOf(live.exchanges.less(first.exchanges)), latencyOf(live.upstream.less(first.upstream))}
 	p.Upstream = b.upstreams(grew(live.results, first.results))
-	p.Redis = b.redis(about.RedisMode, live, first)
+	p.Redis = redisView(state, about.RedisMode, live, first)
 	return p
 }
 
@@ -266,20 +266,18 @@ func latencyOf(h histogram) Latency {
 }
 
 func (b *board) upstreams(results map[string]uint64) Upstreams {
-	c := b.proxy.carried
 	u := Upstreams{Results: results}
-	for _, name := range upstreams {
-		u.InFlight, u.Most = u.InFlight+c.places[name].taken(), cap(c.places[name].free)
-		u.Breakers = append(u.Breakers, BreakerView{name, string(c.circuits.worst(name)), c.metrics.history.of(name)})
+	for _, one := range b.proxy.Upstreams() {
+		u.InFlight, u.Most = u.InFlight+one.InFlight, one.MaxInFlight
+		u.Breakers = append(u.Breakers, BreakerView{one.Name, string(one.Breaker), one.Changes})
 	}
 	return u
 }
 
-func (b *board) redis(mode string, live, first sample) RedisView {
-	health := b.proxy.carried.cache.Health()
-	v := RedisView{State: health.State, Mode: mode, Fault: health.Kind}
-	if !health.Since.IsZero() && health.State != "ok" {
-		v.Since = &health.Since
+func redisView(state Readiness, mode string, live, first sample) RedisView {
+	v := RedisView{State: state.Redis, Mode: mode, Fault: state.RedisFault}
+	if !state.RedisSince.IsZero() {
+		v.Since = &state.RedisSince
 	}
 	for _, f := range slices.SortedFunc(maps.Keys(live.faults), func(a, b fault) int {
 		return cmp.Or(cmp.Compare(a.operation, b.operation), cmp.Compare(a.kind, b.kind))

@@ -17,6 +17,8 @@ type sample struct {
 	upstream  histogram         // calls to Instagram alone
 	results   map[string]uint64 // what came of them
 	faults    map[fault]uint64  // of Redis
+
+	reloadRefused bool
 }
 
 type fault struct{ operation, kind string }
@@ -49,8 +51,9 @@ func (m *Metrics) sample(now time.Time) sample {
 				}
 			}
 		},
-		"igproxy_upstream_duration_seconds": func(_ func(string) string, n reading) { s.upstream = s.upstream.plus(n.histogram) },
-		"igproxy_upstream_requests_total":   func(labels func(string) string, n reading) { s.results[labels("result")] += n.count },
+		"igproxy_upstream_duration_seconds":     func(_ func(string) string, n reading) { s.upstream = s.upstream.plus(n.histogram) },
+		"igproxy_upstream_requests_total":       func(labels func(string) string, n reading) { s.results[labels("result")] += n.count },
+		"igproxy_config_last_reload_successful": func(_ func(string) string, n reading) { s.reloadRefused = n.gauge == 0 },
 		"igproxy_redis_errors_total": func(labels func(string) string, n reading) {
 			s.faults[fault{labels("operation"), labels("kind")}] += n.count
 		}})

@@ -14,8 +14,7 @@ const (
 
 // serve answers /status.
 func (b *board) serve(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(b.picture(time.Now()))
+	writeJSON(w, http.StatusOK, b.picture(time.Now()))
 }
 
 // stream answers /status/events, as server-sent events: the whole picture first, then every second what has changed (of the configuration, after a reload), with the last whole
@@ -26,11 +25,7 @@ func (b *board) stream(w http.ResponseWriter, r *http.Request) {
 		defer func() { <-b.streams }()
 	default:
 		w.Header().Set("Retry-After", "10")
-		writeText(w, http.StatusServiceUnavailable, "enough streams are open; /status has the same\n")
-		return
-	}
-	if inPassing(r.Context()) {
-		writeText(w, http.StatusServiceUnavailable, "too many connections\n")
+		http.Error(w, "enough streams are open; /status has the same", http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("Content-Type", "text/event-stream")

@@ -2,14 +2,9 @@ package proxy
 
 import (
 	"encoding/json"
-	"fmt"
-	"io"
 	"maps"
-	"net/http"
-	"net/http/httptest"
 	"runtime"
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,13 +71,16 @@ func TestThePictureTellsWhatHappened(t *testing.T) {
 }
 
 func TestARefusedReloadIsInThePictureUntilOneIsNot(t *testing.T) {
-	p := newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil))
-	for _, ok := range []bool{true, false, false, true} {
-		p.carried.metrics.Reloaded(ok)
-		if got := picture(t, p); got.ReloadRefused == ok {
-			t.Errorf("reloaded: %v, and the picture says refused: %v", ok, got.ReloadRefused)
+	synctest.Test(t, func(t *testing.T) {
+		p := newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil))
+		for _, ok := range []bool{true, false, false, true} {
+			p.carried.metrics.Reloaded(ok)
+			time.Sleep(fresh)
+			if got := picture(t, p); got.ReloadRefused == ok {
+				t.Errorf("reloaded: %v, and the picture says refused: %v", ok, got.ReloadRefused)
+			}
 		}
-	}
+	})
 }
 
 func TestThePictureForgetsAfterFifteenMinutes(t *testing.T) {
@@ -136,66 +134,5 @@ func TestQuantilesAreThoseOfPrometheus(t *testing.T) {
 	}
 	if (histogram{}).quantile(.5) != nil {
 		t.Error("a quantile of nothing")
-	}
-}
-
-func TestTheLastTwentyChangesOfEachBreakerAreKept(t *testing.T) {
-	var h history
-	start := time.Now()
-	for i := range 25 {
-		to := []breaker.State{breaker.Open, breaker.HalfOpen}[i%2]
-		h.changed("instagram", to, start.Add(time.Duration(i)*time.Second))
-		h.changed("instagram", to, start.Add(time.Duration(i)*time.Second+1)) // another breaker, which changes nothing
-	}
-	h.changed("threads", breaker.HalfOpen, start)
-	got := h.of("instagram")
-	if len(got) != maxChanges || !got[0].At.Equal(start.Add(24*time.Second)) || !got[19].At.Equal(start.Add(5*time.Second)) || len(h.of("threads")) != 1 || len(h.of("login")) != 0 {
-		t.Errorf("%d changes, from %v to %v", len(got), got[0], got[len(got)-1])
-	}
-}
-
-// Of what Instagram says of its limits the picture has numbers, and no id or word that came with them.
-func TestLimitsAreNumbersOnly(t *testing.T) {
-	now := time.Now()
-	h := http.Header{}
-	h.Set("X-App-Usage", `{"call_volume":28,"cpu_time":15.5,"total_time":"secret","canary":1,"call_count":-1}`)
-	h.Set("X-Business-Use-Case-Usage", `{"17841400000000001":[{"type":"canary","call_count":3,"total_time":9,"estimated_time_to_regain_access":4.2},{"call_count":70}],"2":[{"call_count":12}]}`)
-	l, ok := readLimits("shop", h, now)
-	if !ok || !maps.Equal(l.Usage, map[string]float64{"call_volume": 28, "cpu_time": 15.5}) || !maps.Equal(l.Business, map[string]float64{"call_count": 70, "total_time": 9}) || l.Regain != 5 {
-		t.Errorf("got %+v", l)
-	}
-	text, _ := json.Marshal(l)
-	for _, word := range []string{"canary", "secret", "17841400000000001"} {
-		if strings.Contains(string(text), word) {
-			t.Errorf("%s is in %s", word, text)
-		}
-	}
-	for _, nothing := range []string{"", "soon", "[1]", `{"x":{}}`, `{"call_count":null}`} {
-		if l, ok := readLimits("shop", http.Header{"X-App-Usage": {nothing}, "X-Business-Use-Case-Usage": {nothing}}, now); ok {
-			t.Errorf("%q is read as %+v", nothing, l)
-		}
-	}
-}
-
-// The limits are noted of token calls and of those passed through, for the app they are of.
-func TestLimitsOfEveryCallAreNoted(t *testing.T) {
-	used := make(chan string, 1)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("X-App-Usage", <-used)
-		_, _ = io.WriteString(w, `{"access_token":"IGAAlong","token_type":"bearer","expires_in":5183944}`)
-	}))
-	t.Cleanup(server.Close)
-	o := optionsFor(t, server.URL, nil)
-	o.Metrics, o.Passthrough = NewMetrics(), &PassthroughOptions{}
-	p := newProxy(t, o)
-	for path, percent := range map[string]float64{target("IGAAshort"): 10, "/me?access_token=IGAAlong": 90} {
-		used <- fmt.Sprintf(`{"call_count":%v}`, percent)
-		if w := ask(p, get(path)); w.Code != 200 {
-			t.Fatalf("%s: %d %s", path, w.Code, w.Body)
-		}
-		got := o.Metrics.history.all(time.Now())
-		if len(got) != 1 || got[0].Usage["call_count"] != percent || got[0].App != "default" || counted(t, o.Metrics, "igproxy_upstream_usage_ratio") != percent/100 {
-			t.Errorf("%s: %+v, want %v", path, got, percent)
-		}
 	}
 }

@@ -48,7 +48,7 @@ func drawn(p proxy.Picture) string {
 	return b.String()
 }
 
-func readiness(s proxy.Status) string {
+func readiness(s proxy.Readiness) string {
 	switch {
 	case s.Draining:
 		return "draining"
@@ -146,7 +146,7 @@ func redisLine(r proxy.RedisView) string {
 	return line
 }
 
-func limitLine(l proxy.Limits) string {
+func limitLine(l proxy.RateLimit) string {
 	var parts []string
 	for _, usage := range []map[string]float64{l.Usage, l.Business} {
 		for _, kind := range slices.Sorted(maps.Keys(usage)) {

@@ -21,7 +21,7 @@ func samplePicture() proxy.Picture {
 	p50, p99, ratio := .16, 4.5, .845
 	p := proxy.Picture{Now: now, Started: now.Add(-90 * time.Second), Version: "v1.0.0", WindowSeconds: 900, BucketSeconds: 5,
 		Outcomes: []string{"token", "passed", "refused", "limited", "rejected", "unavailable", "timeout", "failed", "gone"},
-		State:    proxy.Status{Ready: true, ClientSecret: "ok", Flights: 2, Entries: 62}, HitRatio: &ratio,
+		State:    proxy.Readiness{Ready: true, ClientSecret: "ok", Flights: 2, Entries: 62}, HitRatio: &ratio,
 		Requests: proxy.Requests{Window: 503, PerSecond: 16.9, ByOutcome: map[string]uint64{"token": 476, "unavailable": 15, "refused": 12}},
 		Saved:    proxy.Saved{Cache: 426, Coalescing: 3}, Process: proxy.Process{UptimeSeconds: 90, Goroutines: 21, HeapBytes: 1 << 20, MemoryBytes: 13 << 20}}
 	p.Latency.Hits, p.Latency.Exchanges = proxy.Latency{Count: 426, P50: &p50, P99: &p99}, proxy.Latency{}
@@ -32,10 +32,10 @@ func samplePicture() proxy.Picture {
 	}
 	p.Live = proxy.Bucket{At: now}
 	p.Upstream = proxy.Upstreams{InFlight: 1, Most: 128, Results: map[string]uint64{"token": 50, "transient": 3},
-		Breakers: []proxy.BreakerView{{Upstream: "instagram", State: "open", Changes: []proxy.Change{{At: now, To: breaker.Open}}}, {Upstream: "login", State: "closed"}}}
+		Breakers: []proxy.BreakerView{{Upstream: "instagram", State: "open", Changes: []proxy.BreakerChange{{At: now, To: breaker.Open}}}, {Upstream: "login", State: "closed"}}}
 	p.Redis = proxy.RedisView{State: "degraded", Mode: "single", Fault: "refused", Since: &now, Errors: []proxy.RedisError{{Operation: "claim", Kind: "refused", Window: 3, Total: 9}}}
 	p.ReloadRefused = true
-	p.Limits = []proxy.Limits{{App: "default", At: now, Usage: map[string]float64{"call_count": 12}, Regain: 5}}
+	p.Limits = []proxy.RateLimit{{App: "default", At: now, Usage: map[string]float64{"call_count": 12}, Regain: 5}}
 	return p
 }
 

@@ -64,9 +64,12 @@ func (s *Sidecar) currentTLS() *tls.Config {
 func (s *Sidecar) buildAdmin(conf config.Config) {
 	var operations []proxy.Operation
 	if s.reloads.load != nil {
-		operations = append(operations, proxy.Operation{Name: "reload", Run: func(*http.Request) (any, bool) {
+		operations = append(operations, proxy.Operation{Name: "reload", Run: func(*http.Request) (int, any) {
 			reply := s.reloads.reload()
-			return reply, reply.Reloaded
+			if !reply.Reloaded {
+				return http.StatusUnprocessableEntity, reply
+			}
+			return http.StatusOK, reply
 		}})
 	}
 	h := s.proxy.Admin(conf.AllowedHosts, anyHost(s.adminNet, conf.AllowedHosts), operations...)
