@@ -152,45 +152,6 @@ func (g usageGauges) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// Metrics returns what the Proxy counts in.
-func (p *Proxy) Metrics() *Metrics { return p.carried.metrics }
-
-// reading is one sample of a counter, a gauge or a histogram.
-type reading struct {
-	count     uint64
-	gauge     float64
-	histogram histogram
-}
-
-// read hands each sample of the metrics named to its function, together with what tells its labels.
-func (m *Metrics) read(visit map[string]func(labels func(name string) string, r reading)) {
-	families, _ := m.registry.Gather() // what one collector cannot tell does not keep the others from it
-	for _, f := range families {
-		tell := visit[f.GetName()]
-		if tell == nil {
-			continue
-		}
-		for _, one := range f.GetMetric() {
-			r := reading{count: uint64(one.GetCounter().GetValue()), gauge: one.GetGauge().GetValue()}
-			if h := one.GetHistogram(); h != nil {
-				r.histogram.all = h.GetSampleCount()
-				for _, b := range h.GetBucket() {
-					r.histogram.bounds = append(r.histogram.bounds, b.GetUpperBound())
-					r.histogram.counts = append(r.histogram.counts, b.GetCumulativeCount())
-				}
-			}
-			tell(func(name string) string {
-				for _, l := range one.GetLabel() {
-					if l.GetName() == name {
-						return l.GetValue()
-					}
-				}
-				return ""
-			}, r)
-		}
-	}
-}
-
 func number(yes bool) float64 {
 	if yes {
 		return 1

@@ -16,7 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
-	"github.com/igproxy/igproxy/proxy"
+	"github.com/igproxy/igproxy/proxy/admin"
 )
 
 func statusCommand(env environment) *cli.Command {
@@ -117,7 +117,7 @@ func (s statusReader) read(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var p proxy.Picture
+	var p admin.Picture
 	if status != http.StatusOK || json.Unmarshal(text, &p) != nil || len(p.Outcomes) != len(p.Live.Counts) {
 		return "", fmt.Errorf("%s answered, but not as igproxy does; check admin.listen", s.address)
 	}

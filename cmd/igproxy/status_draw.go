@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/proxy"
+	"github.com/igproxy/igproxy/proxy/admin"
 )
 
 // drawn is the picture in text, at most helpWidth wide but for long names.
-func drawn(p proxy.Picture) string {
+func drawn(p admin.Picture) string {
 	var b strings.Builder
 	row := func(name, format string, values ...any) {
 		fmt.Fprintf(&b, "%-11s %s\n", name, fmt.Sprintf(format, values...))
@@ -59,7 +60,7 @@ func readiness(s proxy.Readiness) string {
 }
 
 // warnings are what a person on call should read first.
-func warnings(p proxy.Picture) (list []string) {
+func warnings(p admin.Picture) (list []string) {
 	if p.State.ClientSecret != "ok" {
 		list = append(list, "Instagram refuses the client secret ("+p.State.ClientSecret+")")
 	}
@@ -89,7 +90,7 @@ var bars = []rune("▁▂▃▄▅▆▇█")
 const sparks = 30
 
 // spark draws the requests of the last 15 minutes, scaled to the highest; a stretch before the start is blank.
-func spark(p proxy.Picture) string {
+func spark(p admin.Picture) string {
 	var sums [sparks]uint64
 	var known [sparks]bool
 	width := max(1, time.Duration(p.WindowSeconds/sparks*1e9))
@@ -126,7 +127,7 @@ func counts(of map[string]uint64, none string) string {
 	return cmp.Or(strings.Join(words, ", "), none)
 }
 
-func redisLine(r proxy.RedisView) string {
+func redisLine(r admin.RedisView) string {
 	line := r.State
 	if r.Mode != "" {
 		line += " (" + r.Mode + ")"

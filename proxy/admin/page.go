@@ -1,4 +1,4 @@
-package proxy
+package admin
 
 import (
 	"crypto/sha256"
@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-//go:embed status/page.html
+//go:embed page.html
 var pageHTML string
 
-//go:embed status/page.css
+//go:embed page.css
 var pageStyle string
 
-//go:embed status/page.js
+//go:embed page.js
 var pageScript string
 
 // page is the page at / of the admin listener, whole in one answer: it asks for nothing but /status/events.

@@ -1,33 +1,13 @@
-package proxy
+package admin
 
 import (
 	"cmp"
 	"maps"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy"
 )
-
-// The picture covers the last 15 minutes, in 180 buckets.
-const (
-	bucketTime = 5 * time.Second
-	buckets    = 180
-)
-
-// board keeps what /status shows: a ring of samples of the counters, taken by one goroutine while Watch runs. Requests know nothing of it.
-type board struct {
-	proxy   *Proxy
-	started time.Time
-	about   atomic.Pointer[About]
-	streams chan struct{} // places of /status/events
-	ended   chan struct{} // closed when Watch ends, and with it all streams
-	end     func()
-
-	mu      sync.Mutex // protects the rest; the counters are read outside it
-	samples []sample   // the oldest first; each begins a bucket
-	live    sample     // the latest one, which begins none
-}
 
 // About is what the picture tells of the process, which only the command knows.
 type About struct {
@@ -38,91 +18,29 @@ type About struct {
 	Configuration [][2]string
 }
 
-func newBoard(p *Proxy) *board {
-	b := &board{proxy: p, started: time.Now(), streams: make(chan struct{}, maxStreams), ended: make(chan struct{})}
-	b.end = sync.OnceFunc(func() { close(b.ended) })
-	b.about.Store(&About{})
-	b.live = p.carried.metrics.sample(b.started)
-	b.samples = append(b.samples, b.live)
-	return b
-}
-
-// Describe says what the picture tells of the process. After a reload it is called again.
-func (p *Proxy) Describe(a About) { p.board.about.Store(&a) }
-
-// Watch begins the picture's history. It goes on until end is called, which also ends the streams of /status/events and waits for its
-// goroutine; a second call does nothing.
-func (p *Proxy) Watch() (end func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(bucketTime)
-		defer tick.Stop()
-		for {
-			select {
-			case <-p.board.ended:
-				return
-			case <-tick.C:
-				p.board.turn(time.Now())
-			}
-		}
-	}()
-	return func() { p.board.end(); <-done }
-}
-
-// turn begins a bucket.
-func (b *board) turn(now time.Time) {
-	s := b.proxy.carried.metrics.sample(now)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.samples = append(b.samples, s)
-	b.samples = slices.Delete(b.samples, 0, max(0, len(b.samples)-buckets)) // with the live one, 180 stretches between them
-	b.live = s
-}
-
-// fresh bounds how often the counters are read, however many look.
-const fresh = 500 * time.Millisecond
-
-// look returns the ring and a sample of now.
-func (b *board) look(now time.Time) (ring []sample, live sample) {
-	b.mu.Lock()
-	ring, live = slices.Clone(b.samples), b.live
-	b.mu.Unlock()
-	if now.Sub(live.at) < fresh {
-		return ring, live
-	}
-	s := b.proxy.carried.metrics.sample(now)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if s.at.After(b.live.at) {
-		b.live = s
-	}
-	return slices.Clone(b.samples), b.live
-}
-
 // Picture is what /status tells, and what `igproxy status` reads. Its numbers are of the last 15 minutes, where they are not of now.
 type Picture struct {
-	Now           time.Time   `json:"now"`
-	Started       time.Time   `json:"started"`
-	Version       string      `json:"version"`
-	Commit        string      `json:"commit,omitempty"`
-	Go            string      `json:"go,omitempty"`
-	State         Readiness   `json:"state"` // as /readyz tells it
-	WindowSeconds float64     `json:"window_seconds"`
-	BucketSeconds float64     `json:"bucket_seconds"`
-	Outcomes      []string    `json:"outcomes"`          // the columns of the buckets
-	Buckets       []Bucket    `json:"buckets,omitempty"` // the oldest first
-	Live          Bucket      `json:"live"`              // the one that is not over
-	Requests      Requests    `json:"requests"`
-	HitRatio      *float64    `json:"hit_ratio"` // of the requests for a token that were taken up, those answered out of memory or Redis
-	Saved         Saved       `json:"saved"`
-	Latency       Latencies   `json:"latency"`
-	Upstream      Upstreams   `json:"upstream"`
-	Redis         RedisView   `json:"redis"`
-	Limits        []RateLimit `json:"rate_limits"`
-	Process       Process     `json:"process"`
-	ReloadRefused bool        `json:"reload_refused"` // the configuration is the one of before the last change
-	Configuration [][2]string `json:"configuration,omitempty"`
+	Now           time.Time         `json:"now"`
+	Started       time.Time         `json:"started"`
+	Version       string            `json:"version"`
+	Commit        string            `json:"commit,omitempty"`
+	Go            string            `json:"go,omitempty"`
+	State         proxy.Readiness   `json:"state"` // as /readyz tells it
+	WindowSeconds float64           `json:"window_seconds"`
+	BucketSeconds float64           `json:"bucket_seconds"`
+	Outcomes      []string          `json:"outcomes"`          // the columns of the buckets
+	Buckets       []Bucket          `json:"buckets,omitempty"` // the oldest first
+	Live          Bucket            `json:"live"`              // the one that is not over
+	Requests      Requests          `json:"requests"`
+	HitRatio      *float64          `json:"hit_ratio"` // of the requests for a token that were taken up, those answered out of memory or Redis
+	Saved         Saved             `json:"saved"`
+	Latency       Latencies         `json:"latency"`
+	Upstream      Upstreams         `json:"upstream"`
+	Redis         RedisView         `json:"redis"`
+	Limits        []proxy.RateLimit `json:"rate_limits"`
+	Process       Process           `json:"process"`
+	ReloadRefused bool              `json:"reload_refused"` // the configuration is the one of before the last change
+	Configuration [][2]string       `json:"configuration,omitempty"`
 }
 
 // Bucket counts the requests of a stretch of time by outcome.
@@ -173,9 +91,9 @@ type Upstreams struct {
 
 // BreakerView is one breaker, with its last changes, the latest first.
 type BreakerView struct {
-	Upstream string          `json:"upstream"`
-	State    string          `json:"state"`
-	Changes  []BreakerChange `json:"changes"`
+	Upstream string                `json:"upstream"`
+	State    string                `json:"state"`
+	Changes  []proxy.BreakerChange `json:"changes"`
 }
 
 // RedisView is Redis as seen from here.
@@ -196,12 +114,12 @@ type RedisError struct {
 }
 
 // picture draws everything.
-func (b *board) picture(now time.Time) Picture {
-	ring, live := b.look(now)
-	first, state, about := ring[0], b.proxy.Readiness(), *b.about.Load()
-	p := Picture{Now: now, Started: b.started, Version: cmp.Or(about.Version, "dev"), Commit: about.Commit, Go: about.Go, State: state,
+func (h *Handler) picture(about About, now time.Time) Picture {
+	ring, live := h.history.window(now)
+	first, state, started := ring[0], h.proxy.Readiness(), h.history.started
+	p := Picture{Now: now, Started: started, Version: cmp.Or(about.Version, "dev"), Commit: about.Commit, Go: about.Go, State: state,
 		WindowSeconds: (buckets * bucketTime).Seconds(), BucketSeconds: bucketTime.Seconds(), Outcomes: outcomes[:], Configuration: about.Configuration,
-		ReloadRefused: live.reloadRefused, Limits: b.proxy.RateLimits(), Process: readProcess(now.Sub(b.started))}
+		ReloadRefused: live.reloadRefused, Limits: h.proxy.RateLimits(), Process: readProcess(now.Sub(started))}
 	for i := 1; i < len(ring); i++ {
 		p.Buckets = append(p.Buckets, bucketOf(ring[i-1], ring[i]))
 	}
@@ -210,13 +128,13 @@ func (b *board) picture(now time.Time) Picture {
 	sources := grew(live.sources, first.sources)
 	p.Requests.BySource = sources
 	if asked := live.asked - first.asked; asked > 0 {
-		ratio := float64(sources[string(sourceMemory)]+sources[string(sourceRedis)]) / float64(asked)
+		ratio := float64(sources["memory"]+sources["redis"]) / float64(asked)
 		p.HitRatio = &ratio
 	}
 	p.Saved.Cache, p.Saved.Coalescing = saved(sources)
 	p.Saved.CacheTotal, p.Saved.CoalescingTotal = saved(live.sources)
 	p.Latency = Latencies{latencyOf(live.hits.less(first.hits)), latencyOf(live.exchanges.less(first.exchanges)), latencyOf(live.upstream.less(first.upstream))}
-	p.Upstream = b.upstreams(grew(live.results, first.results))
+	p.Upstream = h.upstreams(grew(live.results, first.results))
 	p.Redis = redisView(state, about.RedisMode, live, first)
 	return p
 }
@@ -252,7 +170,7 @@ func requestsOf(p Picture, first, live sample) Requests {
 }
 
 func saved(sources map[string]uint64) (byCache, byCoalescing uint64) {
-	return sources[string(sourceMemory)] + sources[string(sourceRedis)], sources["joined"] + sources[string(sourceFleet)]
+	return sources["memory"] + sources["redis"], sources["joined"] + sources["fleet"]
 }
 
 func latencyOf(h histogram) Latency {
@@ -265,16 +183,16 @@ func latencyOf(h histogram) Latency {
 	return l
 }
 
-func (b *board) upstreams(results map[string]uint64) Upstreams {
+func (h *Handler) upstreams(results map[string]uint64) Upstreams {
 	u := Upstreams{Results: results}
-	for _, one := range b.proxy.Upstreams() {
+	for _, one := range h.proxy.Upstreams() {
 		u.InFlight, u.Most = u.InFlight+one.InFlight, one.MaxInFlight
 		u.Breakers = append(u.Breakers, BreakerView{one.Name, string(one.Breaker), one.Changes})
 	}
 	return u
 }
 
-func redisView(state Readiness, mode string, live, first sample) RedisView {
+func redisView(state proxy.Readiness, mode string, live, first sample) RedisView {
 	v := RedisView{State: state.Redis, Mode: mode, Fault: state.RedisFault}
 	if !state.RedisSince.IsZero() {
 		v.Since = &state.RedisSince

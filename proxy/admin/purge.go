@@ -1,4 +1,4 @@
-package proxy
+package admin
 
 import (
 	"io"
@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/igproxy/igproxy/proxy"
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
@@ -23,14 +24,14 @@ type PurgeReply struct {
 const maxPurge = 4 * graph.MaxToken
 
 // purgeOperation returns POST /purge. The token comes in the body, as a form, because addresses are written down on their way.
-func (p *Proxy) purgeOperation() Operation {
+func (h *Handler) purgeOperation() Operation {
 	return Operation{Name: "purge", Run: func(r *http.Request) (int, any) {
 		reply := PurgeReply{Purged: "nothing", Apps: []string{}, Fleet: "none"}
 		app, token, problem := purgeForm(r)
 		if reply.Problem = problem; problem != "" {
 			return http.StatusBadRequest, reply
 		}
-		apps, err := p.Purge(r.Context(), app, token)
+		apps, err := h.proxy.Purge(r.Context(), app, token)
 		if err != nil {
 			reply.Problem = err.Error()
 		}
@@ -44,10 +45,10 @@ func (p *Proxy) purgeOperation() Operation {
 		switch {
 		case err != nil:
 			reply.Fleet = "not told"
-		case p.Readiness().Redis != "off":
+		case h.proxy.Readiness().Redis != "off":
 			reply.Fleet = "told"
 		}
-		p.carried.log.Warn("purged: the operator asked for it", "what", reply.Purged, "apps", reply.Apps, "fleet", reply.Fleet)
+		h.log.Warn("purged: the operator asked for it", "what", reply.Purged, "apps", reply.Apps, "fleet", reply.Fleet)
 		if err != nil {
 			return http.StatusUnprocessableEntity, reply
 		}
@@ -56,7 +57,7 @@ func (p *Proxy) purgeOperation() Operation {
 }
 
 // purgeForm reads what is to be purged. No body is everything; a body is a form, of fields that are known, each once and not empty.
-func purgeForm(r *http.Request) (app string, token Secret, problem string) {
+func purgeForm(r *http.Request) (app string, token proxy.Secret, problem string) {
 	const form = "application/x-www-form-urlencoded"
 	if r.URL.RawQuery != "" {
 		return "", token, "write access_token and app, or neither, into the body, not into the address"
@@ -77,7 +78,7 @@ func purgeForm(r *http.Request) (app string, token Secret, problem string) {
 	}
 	for name, values := range fields {
 		switch {
-		case name != paramNames[paramToken] && name != "app": // what it is called instead is not repeated: it may be the token
+		case name != "access_token" && name != "app": // what it is called instead is not repeated: it may be the token
 			return "", token, "the form has a field that is neither access_token nor app"
 		case len(values) > 1:
 			return "", token, name + " is there more than once"
@@ -85,9 +86,9 @@ func purgeForm(r *http.Request) (app string, token Secret, problem string) {
 			return "", token, name + " is empty; leave it out, if all are meant"
 		}
 	}
-	text := strings.TrimSuffix(strings.TrimSpace(fields.Get(paramNames[paramToken])), "#_") // which browsers put behind a code
-	if fields.Has(paramNames[paramToken]) && (text == "" || len(text) > graph.MaxToken) {
+	text := strings.TrimSuffix(strings.TrimSpace(fields.Get("access_token")), "#_") // which browsers put behind a code
+	if fields.Has("access_token") && (text == "" || len(text) > graph.MaxToken) {
 		return "", token, "access_token is no token; leave it out to purge everything"
 	}
-	return fields.Get("app"), NewSecret(text), ""
+	return fields.Get("app"), proxy.NewSecret(text), ""
 }

@@ -1,4 +1,4 @@
-package proxy
+package admin
 
 import (
 	"encoding/json"
@@ -12,17 +12,16 @@ const (
 	streamGrace = 10 * time.Second // what a reader may take for one
 )
 
-// serve answers /status.
-func (b *board) serve(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, b.picture(time.Now()))
+func (h *Handler) serveStatus(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, h.picture(h.current.Load().about, time.Now()))
 }
 
-// stream answers /status/events, as server-sent events: the whole picture first, then every second what has changed (of the configuration, after a reload), with the last whole
-// bucket and the live one. It ends with its reader, or with Watch.
-func (b *board) stream(w http.ResponseWriter, r *http.Request) {
+// serveEvents answers /status/events with server-sent events: the whole picture first, then every second what has changed, with the last
+// whole bucket and the live one. The configuration is repeated after a reload. The stream ends with its reader, or with Close.
+func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 	select {
-	case b.streams <- struct{}{}:
-		defer func() { <-b.streams }()
+	case h.streams <- struct{}{}:
+		defer func() { <-h.streams }()
 	default:
 		w.Header().Set("Retry-After", "10")
 		http.Error(w, "enough streams are open; /status has the same", http.StatusServiceUnavailable)
@@ -44,11 +43,11 @@ func (b *board) stream(w http.ResponseWriter, r *http.Request) {
 	}
 	tick := time.NewTicker(streamPause)
 	defer tick.Stop()
-	known := b.about.Load()
-	for p := b.picture(time.Now()); send(p); known, p = b.news(known, time.Now()) {
+	known := h.current.Load()
+	for p := h.picture(known.about, time.Now()); send(p); known, p = h.update(known, time.Now()) {
 		select {
 		case <-tick.C:
-		case <-b.ended:
+		case <-h.closed:
 			return
 		case <-r.Context().Done():
 			return
@@ -56,11 +55,13 @@ func (b *board) stream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// news is the picture without what its reader has already: the configuration is among it again after a reload.
-func (b *board) news(known *About, now time.Time) (*About, Picture) {
-	about, p := b.about.Load(), b.picture(now)
-	if p.Buckets = p.Buckets[max(0, len(p.Buckets)-1):]; about == known {
+// update returns the picture without what its reader has already.
+func (h *Handler) update(known *reloadable, now time.Time) (*reloadable, Picture) {
+	current := h.current.Load()
+	p := h.picture(current.about, now)
+	p.Buckets = p.Buckets[max(0, len(p.Buckets)-1):]
+	if current == known {
 		p.Configuration = nil
 	}
-	return about, p
+	return current, p
 }
