@@ -83,7 +83,7 @@ func TestOneHeaderOfLimitsDoesNotTakeTheOthersAway(t *testing.T) {
 	})
 }
 
-// Of what Instagram says of its limits the picture has numbers, and no id or word that came with them.
+// Of what Meta reports of its limits only numbers are kept, without the ids and words that came with them.
 func TestLimitsAreNumbersOnly(t *testing.T) {
 	now := time.Now()
 	h := http.Header{}

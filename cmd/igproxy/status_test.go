@@ -16,11 +16,11 @@ import (
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-// samplePicture is one of a bad quarter of an hour.
-func samplePicture() admin.Picture {
+// sampleStatus is a status with every warning.
+func sampleStatus() admin.Status {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.Local)
 	p50, p99, ratio := .16, 4.5, .845
-	p := admin.Picture{Now: now, Started: now.Add(-90 * time.Second), Version: "v1.0.0", WindowSeconds: 900, BucketSeconds: 5,
+	p := admin.Status{Now: now, Started: now.Add(-90 * time.Second), Version: "v1.0.0", WindowSeconds: 900, BucketSeconds: 5,
 		Outcomes: []string{"token", "passed", "refused", "limited", "rejected", "unavailable", "timeout", "failed", "gone"},
 		State:    proxy.Readiness{Ready: true, ClientSecret: "ok", Flights: 2, Entries: 62}, HitRatio: &ratio,
 		Requests: admin.Requests{Window: 503, PerSecond: 16.9, ByOutcome: map[string]uint64{"token": 476, "unavailable": 15, "refused": 12}},
@@ -32,15 +32,15 @@ func samplePicture() admin.Picture {
 		p.Buckets = append(p.Buckets, b)
 	}
 	p.Live = admin.Bucket{At: now}
-	p.Upstream = admin.Upstreams{InFlight: 1, Most: 128, Results: map[string]uint64{"token": 50, "transient": 3},
-		Breakers: []admin.BreakerView{{Upstream: "instagram", State: "open", Changes: []proxy.BreakerChange{{At: now, To: breaker.Open}}}, {Upstream: "login", State: "closed"}}}
-	p.Redis = admin.RedisView{State: "degraded", Mode: "single", Fault: "refused", Since: &now, Errors: []admin.RedisError{{Operation: "claim", Kind: "refused", Window: 3, Total: 9}}}
+	p.Upstream.InFlight, p.Upstream.Most, p.Upstream.Results = 1, 128, map[string]uint64{"token": 50, "transient": 3}
+	p.Upstream.Breakers = []admin.Breaker{{Upstream: "instagram", State: "open", Changes: []proxy.BreakerChange{{At: now, To: breaker.Open}}}, {Upstream: "login", State: "closed"}}
+	p.Redis = admin.Redis{State: "degraded", Mode: "single", Fault: "refused", Since: &now, Errors: []admin.RedisError{{Operation: "claim", Kind: "refused", Window: 3, Total: 9}}}
 	p.ReloadRefused = true
 	p.Limits = []proxy.RateLimit{{App: "default", At: now, Usage: map[string]float64{"call_count": 12}, Regain: 5}}
 	return p
 }
 
-func TestStatusTellsThePictureInText(t *testing.T) {
+func TestTheStatusIsPrintedAsText(t *testing.T) {
 	want := `igproxy     v1.0.0, ready, up 1m30s
   !         a changed configuration was refused, the one of before goes on; igproxy reload says why
   !         the breaker of instagram is open; known tokens are still served
@@ -63,16 +63,16 @@ limits      default: call count 12 %, at 12:00:00
 
 process     21 goroutines, heap 1.0 MiB, 13.0 MiB in all
 `
-	if got := drawn(samplePicture()); got != want {
+	if got := statusText(sampleStatus()); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	if got := drawn(admin.Picture{}); !strings.Contains(got, "hit ratio   -") {
+	if got := statusText(admin.Status{}); !strings.Contains(got, "hit ratio   -") {
 		t.Errorf("of nothing: %s", got)
 	}
 }
 
-// pictured answers /status with p, and counts.
-func pictured(t *testing.T, p admin.Picture) (environ []string, asked *atomic.Int64) {
+// serveStatus answers /status with p, and counts the requests.
+func serveStatus(t *testing.T, p admin.Status) (environ []string, asked *atomic.Int64) {
 	t.Helper()
 	asked = &atomic.Int64{}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -86,15 +86,15 @@ func pictured(t *testing.T, p admin.Picture) (environ []string, asked *atomic.In
 }
 
 func TestStatusAsksTheAdminListener(t *testing.T) {
-	p := samplePicture()
+	p := sampleStatus()
 	p.Version = "v1\x1b[2J\a"
-	environ, _ := pictured(t, p)
+	environ, _ := serveStatus(t, p)
 	code, stdout, stderr := command(t, environ, "status")
 	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "igproxy     v1[2J, ready") || strings.ContainsAny(stdout, "\x1b\a") {
 		t.Errorf("exit code %d, %q %s", code, stdout, stderr)
 	}
 	code, stdout, _ = command(t, environ, "status", "--json")
-	var got admin.Picture
+	var got admin.Status
 	if err := json.Unmarshal([]byte(stdout), &got); code != 0 || err != nil || got.Requests.Window != 503 {
 		t.Errorf("--json: exit code %d, %v\n%s", code, err, stdout)
 	}
@@ -106,16 +106,16 @@ func TestStatusAsksTheAdminListener(t *testing.T) {
 	if code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=127.0.0.1:1"}, "status"); code != exitFailed || stdout != "" || !strings.Contains(stderr, "no answer from 127.0.0.1:1") {
 		t.Errorf("nobody there: exit code %d\n%s%s", code, stdout, stderr)
 	}
-	other, _ := pictured(t, admin.Picture{})
+	other, _ := serveStatus(t, admin.Status{})
 	if code, _, stderr := command(t, other, "status"); code != exitFailed || !strings.Contains(stderr, "not as igproxy does") {
 		t.Errorf("another program: exit code %d\n%s", code, stderr)
 	}
 }
 
 // At a terminal it takes the other screen and gives it back; elsewhere it says it again. It goes on while nobody answers.
-func TestWatchShowsItAgainAndAgain(t *testing.T) {
+func TestWatchPrintsTheStatusAgainAndAgain(t *testing.T) {
 	for _, terminal := range []bool{true, false} {
-		environ, asked := pictured(t, samplePicture())
+		environ, asked := serveStatus(t, sampleStatus())
 		_, address, _ := strings.Cut(environ[0], "=")
 		ctx, cancel := context.WithCancel(t.Context())
 		var out bytes.Buffer

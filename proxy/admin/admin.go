@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/igproxy/igproxy/proxy"
 )
@@ -62,7 +63,7 @@ func New(o Options) (*Handler, error) {
 	if o.Proxy == nil {
 		return nil, errors.New("admin: Proxy is nil: build one with proxy.New")
 	}
-	h := &Handler{proxy: o.Proxy, log: o.Logger, history: newHistory(o.Proxy.Metrics()), streams: make(chan struct{}, maxStreams), closed: make(chan struct{})}
+	h := &Handler{proxy: o.Proxy, log: o.Logger, history: newHistory(readSample(o.Proxy.Metrics(), time.Now())), streams: make(chan struct{}, maxStreams), closed: make(chan struct{})}
 	h.close = sync.OnceFunc(func() { close(h.closed) })
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
@@ -88,7 +89,10 @@ func (h *Handler) Reload(o Options) {
 }
 
 // Start begins to sample the metrics for the status page's history, until Close.
-func (h *Handler) Start() { h.sampling.Go(func() { h.history.run(h.closed) }) }
+func (h *Handler) Start() {
+	read := func(now time.Time) sample { return readSample(h.proxy.Metrics(), now) }
+	h.sampling.Go(func() { h.history.run(read, h.closed) })
+}
 
 // Close ends the sampling and every stream of /status/events, and waits for the sampling's goroutine. A server that shuts down waits for its
 // streams, so it has to call Close first.

@@ -7,17 +7,13 @@ import (
 )
 
 const (
-	maxStreams  = 8                // of /status/events at once
+	maxStreams  = 8                // open at once
 	streamPause = time.Second      // between two events
-	streamGrace = 10 * time.Second // what a reader may take for one
+	streamGrace = 10 * time.Second // for writing one
 )
 
-func (h *Handler) serveStatus(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, h.picture(h.current.Load().about, time.Now()))
-}
-
-// serveEvents answers /status/events with server-sent events: the whole picture first, then every second what has changed, with the last
-// whole bucket and the live one. The configuration is repeated after a reload. The stream ends with its reader, or with Close.
+// serveEvents answers /status/events with server-sent events: the whole status first, then every second one with only the last whole bucket
+// and the live one. The configuration is sent again after a reload. The stream ends with its reader, or with Close.
 func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 	select {
 	case h.streams <- struct{}{}:
@@ -32,9 +28,9 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	control := http.NewResponseController(w)
-	send := func(p Picture) bool {
+	send := func(s Status) bool {
 		_ = control.SetWriteDeadline(time.Now().Add(streamGrace))
-		text, err := json.Marshal(p)
+		text, err := json.Marshal(s)
 		if err != nil {
 			return false
 		}
@@ -44,7 +40,7 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 	tick := time.NewTicker(streamPause)
 	defer tick.Stop()
 	known := h.current.Load()
-	for p := h.picture(known.about, time.Now()); send(p); known, p = h.update(known, time.Now()) {
+	for s := h.status(known.about); send(s); known, s = h.update(known) {
 		select {
 		case <-tick.C:
 		case <-h.closed:
@@ -55,13 +51,13 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// update returns the picture without what its reader has already.
-func (h *Handler) update(known *reloadable, now time.Time) (*reloadable, Picture) {
-	current := h.current.Load()
-	p := h.picture(current.about, now)
-	p.Buckets = p.Buckets[max(0, len(p.Buckets)-1):]
+// update returns the status without what its reader has already.
+func (h *Handler) update(known *reloadable) (current *reloadable, s Status) {
+	current = h.current.Load()
+	s = h.status(current.about)
+	s.Buckets = s.Buckets[max(0, len(s.Buckets)-1):]
 	if current == known {
-		p.Configuration = nil
+		s.Configuration = nil
 	}
-	return current, p
+	return current, s
 }

@@ -39,7 +39,7 @@ func openStream(t *testing.T, s *httptest.Server) *stream {
 }
 
 // next returns the next event; not ok: the stream ended.
-func (s *stream) next() (p admin.Picture, ok bool) {
+func (s *stream) next() (p admin.Status, ok bool) {
 	for s.scan.Scan() {
 		if text, found := strings.CutPrefix(s.scan.Text(), "data: "); found {
 			if err := json.Unmarshal([]byte(text), &p); err != nil {

@@ -1,13 +1,13 @@
 package admin
 
-// histogram has how many took at most each of bounds, in seconds, and how many there were at all.
+// histogram counts durations: counts[i] took at most bounds[i] seconds, and all is the number of all.
 type histogram struct {
 	bounds []float64
 	counts []uint64
 	all    uint64
 }
 
-// plus and less are of histograms with the same bounds, or of none.
+// plus adds a histogram with the same bounds, or an empty one.
 func (h histogram) plus(o histogram) histogram {
 	if h.bounds == nil {
 		return o
@@ -19,7 +19,8 @@ func (h histogram) plus(o histogram) histogram {
 	return sum
 }
 
-func (h histogram) less(o histogram) histogram {
+// minus subtracts an earlier state of the same histogram.
+func (h histogram) minus(o histogram) histogram {
 	if o.bounds == nil {
 		return h
 	}
@@ -30,8 +31,8 @@ func (h histogram) less(o histogram) histogram {
 	return rest
 }
 
-// quantile is estimated as Prometheus' histogram_quantile does: evenly within a bucket, and no more than the highest bound. It is nil of
-// nothing.
+// quantile estimates a quantile as Prometheus' histogram_quantile does: evenly within a bucket, and at most the highest bound. It returns nil
+// for an empty histogram.
 func (h histogram) quantile(q float64) *float64 {
 	if h.all == 0 {
 		return nil

@@ -3,16 +3,13 @@ package admin
 import (
 	"testing"
 	"time"
-
-	"github.com/igproxy/igproxy/proxy"
 )
 
 func TestTheHistoryForgetsAfterFifteenMinutes(t *testing.T) {
-	h := newHistory(proxy.NewMetrics())
-	now, s := h.started, h.latest
+	s := sample{at: time.Now()}
+	h := newHistory(s)
 	begin := func() {
-		now = now.Add(bucketTime)
-		s.at = now
+		s.at = s.at.Add(bucketTime)
 		h.beginBucket(s)
 	}
 	s.outcomes[0] += 10
@@ -21,31 +18,13 @@ func TestTheHistoryForgetsAfterFifteenMinutes(t *testing.T) {
 	for range buckets - 2 {
 		begin()
 	}
-	samples, latest := h.window(now)
-	first, second := bucketOf(samples[0], samples[1]), bucketOf(samples[1], samples[2])
-	if len(samples) != buckets || first.Counts[0] != 10 || second.Counts[0] != 5 || latest.outcomes[0]-samples[0].outcomes[0] != 15 {
-		t.Errorf("%d samples, %d and %d requests in the first buckets", len(samples), first.Counts[0], second.Counts[0])
+	window := h.window()
+	if n := len(window); n != buckets || window[0].at != h.started || window[1].outcomes[0] != 10 || window[n-1].outcomes[0] != 15 || !window[n-1].at.Equal(s.at) {
+		t.Errorf("%d samples, from %v: %v", n, window[0].at, window)
 	}
-	if age := now.Sub(samples[0].at); age != (buckets-1)*bucketTime {
-		t.Errorf("the first bucket is %s old", age)
-	}
-	for _, want := range []uint64{5, 0} {
-		begin()
-		if samples, latest = h.window(now); len(samples) != buckets || latest.outcomes[0]-samples[0].outcomes[0] != want {
-			t.Errorf("%d samples, %d requests since the first; want %d", len(samples), latest.outcomes[0]-samples[0].outcomes[0], want)
-		}
-	}
-}
-
-func TestCountersAreReadAgainAfterHalfASecond(t *testing.T) {
-	h := newHistory(proxy.NewMetrics())
-	for _, c := range []struct {
-		after time.Duration
-		read  bool
-	}{{maxSampleAge - 1, false}, {maxSampleAge, true}} {
-		now := h.started.Add(c.after)
-		if _, latest := h.window(now); latest.at.Equal(now) != c.read {
-			t.Errorf("after %s: a sample of %s", c.after, latest.at.Sub(h.started))
+	for _, want := range []uint64{10, 15} { // what is left out counts no more
+		if begin(); len(h.window()) != buckets || h.window()[0].outcomes[0] != want {
+			t.Errorf("%d samples from %d requests on, want %d", len(h.window()), h.window()[0].outcomes[0], want)
 		}
 	}
 }
@@ -63,13 +42,12 @@ func TestQuantilesAreThoseOfPrometheus(t *testing.T) {
 	}
 }
 
-// What is over 15 minutes old is in no number of the window, also where it is the whole.
-func TestARatioAndALatencyOfNothingAreNull(t *testing.T) {
+func TestALatencyIsOfTheWindowAndNullWithoutAny(t *testing.T) {
 	h := histogram{bounds: []float64{1}, counts: []uint64{3}, all: 3}
-	if l := latencyOf(h.less(h)); l.Count != 0 || l.P50 != nil || l.P99 != nil {
+	if l := latencyOf(h.minus(h)); l.Count != 0 || l.P50 != nil || l.P99 != nil {
 		t.Errorf("got %+v", l)
 	}
-	if l := latencyOf(h.less(histogram{})); l.Count != 3 || *l.P50 != 500 {
+	if l := latencyOf(h.minus(histogram{})); l.Count != 3 || *l.P50 != 500 {
 		t.Errorf("got %+v", l)
 	}
 }

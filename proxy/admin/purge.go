@@ -11,11 +11,11 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// PurgeReply is what POST /purge answers.
+// PurgeReply is the reply to POST /purge.
 type PurgeReply struct {
 	Purged string   `json:"purged"` // all, token, or nothing
 	Apps   []string `json:"apps"`
-	// Fleet says who else knows: "told" (every sidecar on this Redis forgets within seconds), "none" (there is no Redis), or "not told".
+	// Fleet is "told" (every sidecar on this Redis forgets within seconds), "none" (there is no Redis), or "not told".
 	Fleet   string `json:"fleet"`
 	Problem string `json:"problem,omitempty"`
 }

@@ -7,30 +7,28 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// outcomes are the words of igproxy_requests_total, in the order in which the picture shows them: what went well first.
+// outcomes are the words of igproxy_requests_total, in the order in which the status has them: successes first.
 var outcomes = [...]string{"token", "passed", "refused", "limited", "rejected", "unavailable", "timeout", "failed", "gone"}
 
-// sample is what the counters said at one moment. They only grow, so that the picture of any stretch of time is one sample less another, and
-// a request pays nothing for it.
+// sample is the value of the counters at one moment. Counters only grow, so the count of any stretch of time is one sample minus another.
 type sample struct {
-	at        time.Time
-	outcomes  [len(outcomes)]uint64
-	asked     uint64            // requests for a token that were taken up: not passed on, rejected or given up
-	sources   map[string]uint64 // of those that got Instagram's word, where it came from
-	hits      histogram         // their times, out of memory and Redis
-	exchanges histogram         // their times, where Instagram was asked
-	upstream  histogram         // calls to Instagram alone
-	results   map[string]uint64 // what came of them
-	faults    map[fault]uint64  // of Redis
-
+	at            time.Time
+	outcomes      [len(outcomes)]uint64
+	tokenRequests uint64                // not those that were passed through, rejected or given up
+	sources       map[string]uint64     // of the answers to them
+	hits          histogram             // durations of requests answered from memory and Redis
+	exchanges     histogram             // durations of requests that called Instagram
+	upstream      histogram             // durations of the calls to Instagram alone
+	results       map[string]uint64     // of those calls
+	faults        map[redisFault]uint64 // of Redis
 	reloadRefused bool
 }
 
-type fault struct{ operation, kind string }
+type redisFault struct{ operation, kind string }
 
 // readSample reads the counters.
 func readSample(m *proxy.Metrics, now time.Time) sample {
-	s := sample{at: now, sources: map[string]uint64{}, results: map[string]uint64{}, faults: map[fault]uint64{}}
+	s := sample{at: now, sources: map[string]uint64{}, results: map[string]uint64{}, faults: map[redisFault]uint64{}}
 	families, _ := m.Gatherer().Gather() // an error leaves out one collector's series, not those of the others
 	for _, family := range families {
 		for _, of := range family.GetMetric() {
@@ -68,7 +66,7 @@ func (s *sample) add(metric string, one series) {
 			s.outcomes[i] += one.count
 		}
 		if !passed && outcome != "rejected" && outcome != "gone" {
-			s.asked += one.count
+			s.tokenRequests += one.count
 		}
 		if !passed && source != "none" {
 			s.sources[source] += one.count
@@ -85,15 +83,15 @@ func (s *sample) add(metric string, one series) {
 	case "igproxy_upstream_requests_total":
 		s.results[one.labels["result"]] += one.count
 	case "igproxy_redis_errors_total":
-		s.faults[fault{one.labels["operation"], one.labels["kind"]}] += one.count
+		s.faults[redisFault{one.labels["operation"], one.labels["kind"]}] += one.count
 	case "igproxy_config_last_reload_successful":
 		s.reloadRefused = one.gauge == 0
 	}
 }
 
-// grew is by how much each count has grown since.
-func grew[K comparable](now, then map[K]uint64) map[K]uint64 {
-	by := map[K]uint64{}
+// increase returns by how much each count has grown, without those that have not.
+func increase(now, then map[string]uint64) map[string]uint64 {
+	by := map[string]uint64{}
 	for k, n := range now {
 		if n > then[k] {
 			by[k] = n - then[k]

@@ -3,43 +3,53 @@ package admin
 import (
 	"cmp"
 	"maps"
+	"net/http"
 	"slices"
 	"time"
 
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// About is what the picture tells of the process, which only the command knows.
+// About describes the process; only its command knows this.
 type About struct {
 	Version, Commit, Go string
 	// RedisMode is single, sentinel, cluster or empty.
 	RedisMode string
-	// Configuration is each setting's name and value, in order. Who shows it has put a word in the place of every secret.
+	// Configuration is each setting's name and value, in order. The command has replaced every secret with a word.
 	Configuration [][2]string
 }
 
-// Picture is what /status tells, and what `igproxy status` reads. Its numbers are of the last 15 minutes, where they are not of now.
-type Picture struct {
-	Now           time.Time         `json:"now"`
-	Started       time.Time         `json:"started"`
-	Version       string            `json:"version"`
-	Commit        string            `json:"commit,omitempty"`
-	Go            string            `json:"go,omitempty"`
-	State         proxy.Readiness   `json:"state"` // as /readyz tells it
-	WindowSeconds float64           `json:"window_seconds"`
-	BucketSeconds float64           `json:"bucket_seconds"`
-	Outcomes      []string          `json:"outcomes"`          // the columns of the buckets
-	Buckets       []Bucket          `json:"buckets,omitempty"` // the oldest first
-	Live          Bucket            `json:"live"`              // the one that is not over
-	Requests      Requests          `json:"requests"`
-	HitRatio      *float64          `json:"hit_ratio"` // of the requests for a token that were taken up, those answered out of memory or Redis
-	Saved         Saved             `json:"saved"`
-	Latency       Latencies         `json:"latency"`
-	Upstream      Upstreams         `json:"upstream"`
-	Redis         RedisView         `json:"redis"`
+// Status is what /status answers, and what `igproxy status` reads. Counts are of the window, the last 15 minutes, unless they say otherwise.
+type Status struct {
+	Now           time.Time       `json:"now"`
+	Started       time.Time       `json:"started"`
+	Version       string          `json:"version"`
+	Commit        string          `json:"commit,omitempty"`
+	Go            string          `json:"go,omitempty"`
+	State         proxy.Readiness `json:"state"` // as in /readyz
+	WindowSeconds float64         `json:"window_seconds"`
+	BucketSeconds float64         `json:"bucket_seconds"`
+	Outcomes      []string        `json:"outcomes"`          // the columns of the buckets
+	Buckets       []Bucket        `json:"buckets,omitempty"` // the oldest first
+	Live          Bucket          `json:"live"`              // the one that is not over
+	Requests      Requests        `json:"requests"`
+	HitRatio      *float64        `json:"hit_ratio"` // the share of decoded token requests that memory or Redis answered
+	Saved         Saved           `json:"saved"`
+	Latency       struct {
+		Hits      Latency `json:"hits"`
+		Exchanges Latency `json:"exchanges"` // requests that called Instagram
+		Upstream  Latency `json:"upstream"`  // the calls to Instagram alone
+	} `json:"latency"`
+	Upstream struct {
+		InFlight int               `json:"in_flight"`
+		Most     int               `json:"most"` // upstream.max_in_flight
+		Results  map[string]uint64 `json:"results"`
+		Breakers []Breaker         `json:"breakers"`
+	} `json:"upstream"`
+	Redis         Redis             `json:"redis"`
 	Limits        []proxy.RateLimit `json:"rate_limits"`
 	Process       Process           `json:"process"`
-	ReloadRefused bool              `json:"reload_refused"` // the configuration is the one of before the last change
+	ReloadRefused bool              `json:"reload_refused"` // the last change of the configuration is not in use
 	Configuration [][2]string       `json:"configuration,omitempty"`
 }
 
@@ -50,16 +60,16 @@ type Bucket struct {
 	Counts  [len(outcomes)]uint64 `json:"counts"`
 }
 
-// Requests are those of the window, and all since the start.
+// Requests counts requests.
 type Requests struct {
-	Total     uint64            `json:"total"`
+	Total     uint64            `json:"total"` // since the start
 	Window    uint64            `json:"window"`
-	PerSecond float64           `json:"per_second"` // over the last bucket and the live one
+	PerSecond float64           `json:"per_second"` // in the last bucket and the live one
 	ByOutcome map[string]uint64 `json:"by_outcome"`
 	BySource  map[string]uint64 `json:"by_source"`
 }
 
-// Saved are calls to Instagram that were not needed, in the window and since the start.
+// Saved counts the calls to Instagram that were not needed.
 type Saved struct {
 	Cache           uint64 `json:"cache"`
 	Coalescing      uint64 `json:"coalescing"` // joined in this process, or another sidecar's answer
@@ -67,37 +77,22 @@ type Saved struct {
 	CoalescingTotal uint64 `json:"coalescing_total"`
 }
 
-// Latencies are of hits, of requests that asked Instagram, and of the calls to Instagram alone.
-type Latencies struct {
-	Hits      Latency `json:"hits"`
-	Exchanges Latency `json:"exchanges"`
-	Upstream  Latency `json:"upstream"`
-}
-
-// Latency is in milliseconds; null, of nothing.
+// Latency is in milliseconds, and null when nothing was measured.
 type Latency struct {
 	Count uint64   `json:"count"`
 	P50   *float64 `json:"p50_ms"`
 	P99   *float64 `json:"p99_ms"`
 }
 
-// Upstreams are Instagram's sides.
-type Upstreams struct {
-	InFlight int               `json:"in_flight"`
-	Most     int               `json:"most"` // upstream.max_in_flight
-	Results  map[string]uint64 `json:"results"`
-	Breakers []BreakerView     `json:"breakers"`
-}
-
-// BreakerView is one breaker, with its last changes, the latest first.
-type BreakerView struct {
+// Breaker is the worst state of an upstream's breakers, and its last changes, the newest first.
+type Breaker struct {
 	Upstream string                `json:"upstream"`
 	State    string                `json:"state"`
 	Changes  []proxy.BreakerChange `json:"changes"`
 }
 
-// RedisView is Redis as seen from here.
-type RedisView struct {
+// Redis is the state of Redis for this sidecar.
+type Redis struct {
 	State  string       `json:"state"` // off, ok or degraded
 	Mode   string       `json:"mode,omitempty"`
 	Fault  string       `json:"fault,omitempty"`
@@ -113,30 +108,40 @@ type RedisError struct {
 	Total     uint64 `json:"total"`
 }
 
-// picture draws everything.
-func (h *Handler) picture(about About, now time.Time) Picture {
-	ring, live := h.history.window(now)
-	first, state, started := ring[0], h.proxy.Readiness(), h.history.started
-	p := Picture{Now: now, Started: started, Version: cmp.Or(about.Version, "dev"), Commit: about.Commit, Go: about.Go, State: state,
+func (h *Handler) serveStatus(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, h.status(h.current.Load().about))
+}
+
+// status computes the current status.
+func (h *Handler) status(about About) Status {
+	samples, started := h.history.window(), h.history.started
+	now := time.Now() // after the samples, so that the live bucket does not end before it begins
+	first, last := samples[0], readSample(h.proxy.Metrics(), now)
+	s := Status{Now: now, Started: started, Version: cmp.Or(about.Version, "dev"), Commit: about.Commit, Go: about.Go, State: h.proxy.Readiness(),
 		WindowSeconds: (buckets * bucketTime).Seconds(), BucketSeconds: bucketTime.Seconds(), Outcomes: outcomes[:], Configuration: about.Configuration,
-		ReloadRefused: live.reloadRefused, Limits: h.proxy.RateLimits(), Process: readProcess(now.Sub(started))}
-	for i := 1; i < len(ring); i++ {
-		p.Buckets = append(p.Buckets, bucketOf(ring[i-1], ring[i]))
+		ReloadRefused: last.reloadRefused, Limits: h.proxy.RateLimits(), Process: readProcess(now.Sub(started))}
+	for i := 1; i < len(samples); i++ {
+		s.Buckets = append(s.Buckets, bucketOf(samples[i-1], samples[i]))
 	}
-	p.Live = bucketOf(ring[len(ring)-1], live)
-	p.Requests = requestsOf(p, first, live)
-	sources := grew(live.sources, first.sources)
-	p.Requests.BySource = sources
-	if asked := live.asked - first.asked; asked > 0 {
-		ratio := float64(sources["memory"]+sources["redis"]) / float64(asked)
-		p.HitRatio = &ratio
+	s.Live = bucketOf(samples[len(samples)-1], last)
+	s.Requests = requestsOf(s, first, last)
+	sources := s.Requests.BySource
+	if n := last.tokenRequests - first.tokenRequests; n > 0 {
+		ratio := float64(sources["memory"]+sources["redis"]) / float64(n)
+		s.HitRatio = &ratio
 	}
-	p.Saved.Cache, p.Saved.Coalescing = saved(sources)
-	p.Saved.CacheTotal, p.Saved.CoalescingTotal = saved(live.sources)
-	p.Latency = Latencies{latencyOf(live.hits.less(first.hits)), latencyOf(live.exchanges.less(first.exchanges)), latencyOf(live.upstream.less(first.upstream))}
-	p.Upstream = h.upstreams(grew(live.results, first.results))
-	p.Redis = redisView(state, about.RedisMode, live, first)
-	return p
+	s.Saved.Cache, s.Saved.Coalescing = callsSaved(sources)
+	s.Saved.CacheTotal, s.Saved.CoalescingTotal = callsSaved(last.sources)
+	s.Latency.Hits = latencyOf(last.hits.minus(first.hits))
+	s.Latency.Exchanges = latencyOf(last.exchanges.minus(first.exchanges))
+	s.Latency.Upstream = latencyOf(last.upstream.minus(first.upstream))
+	s.Upstream.Results = increase(last.results, first.results)
+	for _, u := range h.proxy.Upstreams() {
+		s.Upstream.InFlight, s.Upstream.Most = s.Upstream.InFlight+u.InFlight, u.MaxInFlight
+		s.Upstream.Breakers = append(s.Upstream.Breakers, Breaker{u.Name, string(u.Breaker), u.Changes})
+	}
+	s.Redis = redisOf(s.State, about.RedisMode, first, last)
+	return s
 }
 
 func bucketOf(from, to sample) Bucket {
@@ -147,29 +152,27 @@ func bucketOf(from, to sample) Bucket {
 	return b
 }
 
-func requestsOf(p Picture, first, live sample) Requests {
-	r := Requests{ByOutcome: map[string]uint64{}}
+func requestsOf(s Status, first, last sample) Requests {
+	r := Requests{ByOutcome: map[string]uint64{}, BySource: increase(last.sources, first.sources)}
 	for i, word := range outcomes {
-		r.Total += live.outcomes[i]
-		if n := live.outcomes[i] - first.outcomes[i]; n > 0 {
+		r.Total += last.outcomes[i]
+		if n := last.outcomes[i] - first.outcomes[i]; n > 0 {
 			r.Window += n
 			r.ByOutcome[word] = n
 		}
 	}
 	recent, seconds := uint64(0), 0.0
-	for _, b := range append(slices.Clone(p.Buckets[max(0, len(p.Buckets)-1):]), p.Live) {
+	for _, b := range append(slices.Clone(s.Buckets[max(0, len(s.Buckets)-1):]), s.Live) {
 		seconds += b.Seconds
 		for _, n := range b.Counts {
 			recent += n
 		}
 	}
-	if seconds > 0 {
-		r.PerSecond = float64(recent) / seconds
-	}
+	r.PerSecond = float64(recent) / max(1, seconds)
 	return r
 }
 
-func saved(sources map[string]uint64) (byCache, byCoalescing uint64) {
+func callsSaved(sources map[string]uint64) (byCache, byCoalescing uint64) {
 	return sources["memory"] + sources["redis"], sources["joined"] + sources["fleet"]
 }
 
@@ -183,24 +186,15 @@ func latencyOf(h histogram) Latency {
 	return l
 }
 
-func (h *Handler) upstreams(results map[string]uint64) Upstreams {
-	u := Upstreams{Results: results}
-	for _, one := range h.proxy.Upstreams() {
-		u.InFlight, u.Most = u.InFlight+one.InFlight, one.MaxInFlight
-		u.Breakers = append(u.Breakers, BreakerView{one.Name, string(one.Breaker), one.Changes})
-	}
-	return u
-}
-
-func redisView(state proxy.Readiness, mode string, live, first sample) RedisView {
-	v := RedisView{State: state.Redis, Mode: mode, Fault: state.RedisFault}
+func redisOf(state proxy.Readiness, mode string, first, last sample) Redis {
+	r := Redis{State: state.Redis, Mode: mode, Fault: state.RedisFault}
 	if !state.RedisSince.IsZero() {
-		v.Since = &state.RedisSince
+		r.Since = &state.RedisSince
 	}
-	for _, f := range slices.SortedFunc(maps.Keys(live.faults), func(a, b fault) int {
+	for _, f := range slices.SortedFunc(maps.Keys(last.faults), func(a, b redisFault) int {
 		return cmp.Or(cmp.Compare(a.operation, b.operation), cmp.Compare(a.kind, b.kind))
 	}) {
-		v.Errors = append(v.Errors, RedisError{f.operation, f.kind, live.faults[f] - first.faults[f], live.faults[f]})
+		r.Errors = append(r.Errors, RedisError{f.operation, f.kind, last.faults[f] - first.faults[f], last.faults[f]})
 	}
-	return v
+	return r
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // status reads /status.
-func status(t *testing.T, h http.Handler) (s admin.Picture) {
+func status(t *testing.T, h http.Handler) (s admin.Status) {
 	t.Helper()
 	decode(t, get(h, "/status"), &s)
 	return s
@@ -34,9 +34,6 @@ func TestTheStatusReportsWhatHappened(t *testing.T) {
 	_ = get(p, "/access_token")
 	p.Metrics().RedisError("claim", "timeout")
 	got := status(t, h)
-	for start := time.Now(); got.Requests.Total != 8 && time.Since(start) < 10*time.Second; got = status(t, h) {
-		time.Sleep(10 * time.Millisecond) // the sample may be older than the requests
-	}
 	if want := map[string]uint64{"token": 4, "refused": 1, "unavailable": 2, "rejected": 1}; !maps.Equal(got.Requests.ByOutcome, want) || got.Requests.Window != 8 || got.Requests.Total != 8 {
 		t.Errorf("requests: %+v, want %v", got.Requests, want)
 	}
@@ -84,17 +81,14 @@ func TestTheStatusHasEveryOutcomeThatIsDocumented(t *testing.T) {
 }
 
 func TestARefusedReloadIsInTheStatusUntilOneIsNot(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newProxy(t, optionsFor(t, nowhere))
-		h := handlerOf(t, p)
-		for _, ok := range []bool{true, false, false, true} {
-			p.Metrics().Reloaded(ok)
-			time.Sleep(time.Second)
-			if got := status(t, h); got.ReloadRefused == ok {
-				t.Errorf("reloaded: %v, and the status says refused: %v", ok, got.ReloadRefused)
-			}
+	p := newProxy(t, optionsFor(t, nowhere))
+	h := handlerOf(t, p)
+	for _, ok := range []bool{true, false, false, true} {
+		p.Metrics().Reloaded(ok)
+		if got := status(t, h); got.ReloadRefused == ok {
+			t.Errorf("reloaded: %v, and the status says refused: %v", ok, got.ReloadRefused)
 		}
-	})
+	}
 }
 
 func TestABucketBeginsEveryFiveSecondsUntilClose(t *testing.T) {
