@@ -24,6 +24,22 @@ func newGate(hosts []string, anyHost bool) gate {
 	return g
 }
 
+// CheckHosts returns a handler that refuses what the Proxy refuses for its Host name, or because a web page sent it, in plain text, and has
+// next serve everything else. It is for another listener of the same process; hosts and anyHost are as in Options, for that listener.
+func CheckHosts(hosts []string, anyHost bool, next http.Handler) http.Handler {
+	g := newGate(hosts, anyHost)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if last(r) {
+			w.Header().Set("Connection", "close")
+		}
+		if refused := g.check(r); refused != nil {
+			http.Error(w, refused.Message, refused.Status)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // check returns what is wrong with the request, or nil.
 func (g gate) check(r *http.Request) *graph.Error {
 	switch {

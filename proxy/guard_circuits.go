@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/igproxy/igproxy/breaker"
 )
@@ -19,11 +20,12 @@ func circuitOf(c call) circuit { return circuit{c.app.label, c.grant.name, c.red
 type circuits struct {
 	options breaker.Options // checked by newCircuits
 	places  int             // of each circuit
-	// onChange is called after each change of a breaker: the circuit, its upstream, and the worst state of that upstream's breakers.
-	onChange func(of circuit, upstream string, from, to, worst breaker.State)
+	// onChange is called after each change of a breaker, with its circuit and upstream.
+	onChange func(of circuit, upstream string, from, to breaker.State)
 
-	mu  sync.Mutex // protects all
-	all map[circuit]*circuitState
+	mu      sync.Mutex // protects all and changes
+	all     map[circuit]*circuitState
+	changes map[string][]BreakerChange // by upstream, the oldest first
 }
 
 type circuitState struct {
@@ -33,11 +35,11 @@ type circuitState struct {
 }
 
 // newCircuits checks the options, of which OnChange is not used.
-func newCircuits(o breaker.Options, places int, onChange func(of circuit, upstream string, from, to, worst breaker.State)) (*circuits, error) {
+func newCircuits(o breaker.Options, places int, onChange func(of circuit, upstream string, from, to breaker.State)) (*circuits, error) {
 	if _, err := breaker.New(o); err != nil {
 		return nil, err
 	}
-	return &circuits{options: o, places: places, onChange: onChange, all: map[circuit]*circuitState{}}, nil
+	return &circuits{options: o, places: places, onChange: onChange, all: map[circuit]*circuitState{}, changes: map[string][]BreakerChange{}}, nil
 }
 
 // of returns the state of a call's circuit.
@@ -47,7 +49,10 @@ func (s *circuits) of(c call) *circuitState {
 	key := circuitOf(c)
 	if s.all[key] == nil {
 		o, upstream := s.options, c.grant.upstream
-		o.OnChange = func(from, to breaker.State) { s.onChange(key, upstream, from, to, s.worst(upstream)) }
+		o.OnChange = func(from, to breaker.State) {
+			s.noteChange(upstream, s.worst(upstream), time.Now())
+			s.onChange(key, upstream, from, to)
+		}
 		b, _ := breaker.New(o) // the options were checked
 		s.all[key] = &circuitState{b, newPlaces(s.places), upstream}
 	}
@@ -61,10 +66,12 @@ func (s *circuits) states() []*circuitState {
 	return slices.Collect(maps.Values(s.all))
 }
 
-// inFlight returns the number of calls to Meta in flight.
-func (s *circuits) inFlight() (n int) {
+// inFlight returns the number of calls in flight to an upstream. An empty name means all upstreams.
+func (s *circuits) inFlight(upstream string) (n int) {
 	for _, b := range s.states() {
-		n += b.places.taken()
+		if upstream == "" || b.upstream == upstream {
+			n += b.places.taken()
+		}
 	}
 	return n
 }

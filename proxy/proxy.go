@@ -46,7 +46,6 @@ type Proxy struct {
 	current  atomic.Pointer[engine]
 	carried  carried
 	draining atomic.Bool
-	board    *board
 }
 
 // New builds a Proxy. An error names the option and says what it may be. Nothing is dialled.
@@ -75,7 +74,6 @@ func New(o Options) (*Proxy, error) {
 	if err := p.carried.metrics.watch(p); err != nil {
 		return nil, err
 	}
-	p.board = newBoard(p)
 	return p, nil
 }
 
@@ -114,6 +112,9 @@ func (p *Proxy) learn(known, now []*cache.Epoch) {
 	p.carried.cache.Learn(ctx)
 }
 
+// Metrics returns what the Proxy counts in.
+func (p *Proxy) Metrics() *Metrics { return p.carried.metrics }
+
 // EndIdle ends the kept connections to Instagram that no call uses now: they hold descriptors, which may have run out.
 func (p *Proxy) EndIdle() { p.current.Load().closeIdle() }
 
@@ -127,8 +128,8 @@ func (p *Proxy) Close(ctx context.Context) error {
 	return p.carried.flights.wait(ctx)
 }
 
-func (p *Proxy) breakerChanged(of circuit, upstream string, from, to, worst breaker.State) {
-	p.carried.metrics.breakerChanged(upstream, to, worst)
+func (p *Proxy) breakerChanged(of circuit, upstream string, from, to breaker.State) {
+	p.carried.metrics.breakerChanged(upstream, to)
 	level := slog.LevelInfo
 	if to == breaker.Open {
 		level = slog.LevelWarn

@@ -22,8 +22,8 @@ func (s *Sidecar) buildServers(conf config.Config, secure *tls.Config) {
 	}
 	admin := o
 	admin.Listener, admin.MaxConnections = s.adminNet, adminConnections
-	admin.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.operator.Load()).ServeHTTP(w, r) })
-	admin.OnShutdown = func() { s.unwatch() } // a drain would wait for the page's stream, which nothing ends
+	admin.Handler = s.operator
+	admin.OnShutdown = s.operator.Close // a drain would wait for the page's streams
 	s.admin = listener.New(admin)
 
 	o.Listener, o.Handler, o.MaxConnections = s.appNet, s.proxy, conf.Server.MaxConnections
@@ -59,19 +59,6 @@ func (s *Sidecar) currentTLS() *tls.Config {
 			return now, nil
 		},
 	}
-}
-
-// buildAdmin builds the admin handlers.
-func (s *Sidecar) buildAdmin(conf config.Config) {
-	var operations []proxy.Operation
-	if s.reloads.load != nil {
-		operations = append(operations, proxy.Operation{Name: "reload", Run: func(*http.Request) (any, bool) {
-			reply := s.reloads.reload()
-			return reply, reply.Reloaded
-		}})
-	}
-	h := s.proxy.Admin(conf.AllowedHosts, anyHost(s.adminNet, conf.AllowedHosts), operations...)
-	s.operator.Store(&h)
 }
 
 // adminConnections bounds the admin listener.

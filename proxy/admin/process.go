@@ -1,4 +1,4 @@
-package proxy
+package admin
 
 import (
 	"runtime"
@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// Process is the process itself.
+// Process is the state of the Go runtime.
 type Process struct {
 	UptimeSeconds float64 `json:"uptime_seconds"`
 	Goroutines    uint64  `json:"goroutines"`
-	HeapBytes     uint64  `json:"heap_bytes"`   // in use by what lives, and by what waits to be collected
-	MemoryBytes   uint64  `json:"memory_bytes"` // all that the Go runtime has from the system
+	HeapBytes     uint64  `json:"heap_bytes"`   // live objects, and dead ones not yet collected
+	MemoryBytes   uint64  `json:"memory_bytes"` // all that the Go runtime has mapped
 	Processors    int     `json:"processors"`   // GOMAXPROCS
 }
 

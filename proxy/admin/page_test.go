@@ -1,4 +1,4 @@
-package proxy
+package admin_test
 
 import (
 	"regexp"
@@ -8,8 +8,7 @@ import (
 
 // What the page may do is its own style, its own script and its own events: nothing from elsewhere, nothing written into an attribute.
 func TestThePageIsWholeAndItsPolicyStrict(t *testing.T) {
-	p := newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil))
-	w := ask(p.Admin(nil, false), get("/"))
+	w := get(handlerOf(t, newProxy(t, optionsFor(t, nowhere))), "/")
 	text, policy := w.Body.String(), w.Header().Get("Content-Security-Policy")
 	if w.Header().Get("Content-Type") != "text/html; charset=utf-8" || strings.Contains(text, "{{") {
 		t.Errorf("%v, or a part is missing", w.Header())

@@ -1,4 +1,4 @@
-package proxy
+package admin
 
 import (
 	"crypto/sha256"
@@ -8,20 +8,19 @@ import (
 	"strings"
 )
 
-//go:embed status/page.html
+//go:embed page.html
 var pageHTML string
 
-//go:embed status/page.css
+//go:embed page.css
 var pageStyle string
 
-//go:embed status/page.js
+//go:embed page.js
 var pageScript string
 
-// page is the page at / of the admin listener, whole in one answer: it asks for nothing but /status/events.
+// page is the status page, whole in one reply: it requests nothing but /status/events.
 type page struct{ text, policy string }
 
-// newPage puts the parts together. The policy names the one style and the one script by their hashes, so that nothing else runs, whatever
-// got into the page.
+// newPage puts the parts together. The policy allows the one style and the one script by their hashes, so that nothing injected runs.
 func newPage() page {
 	hash := func(text string) string {
 		sum := sha256.Sum256([]byte(text))
