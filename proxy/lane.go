@@ -1,12 +1,10 @@
 package proxy
 
 import (
-	"io"
 	"net"
 	"net/http"
-	"sync"
+	"os"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -18,20 +16,10 @@ import (
 //
 // The lane must know that it stands between two requests. It does as long as all that net/http was ever given are whole requests that
 // cannot have a body, one by one; after anything else the connection is net/http's for good.
-//
-// A connection on which nothing comes for a while is taken from net/http and parked (lane_park.go), because there it costs four times the
-// memory. It comes back by Accept: a Lane is a listener, too, and its server serves both.
 type Lane struct {
 	proxy       *Proxy
 	idle, write time.Duration
-	patience    time.Duration // how long a connection waits before it is parked
 	date        atomic.Pointer[date]
-	parked      atomic.Int64 // connections
-	tidied      atomic.Int64 // how many of them memory was given back for
-	tidying     atomic.Bool
-	back        chan *LaneConn
-	closed      chan struct{}
-	close       func()
 }
 
 // LaneOptions are the time-outs of the http.Server whose connections the lane serves.
@@ -44,9 +32,7 @@ type LaneOptions struct {
 
 // NewLane builds the lane of a proxy.
 func (p *Proxy) NewLane(o LaneOptions) *Lane {
-	l := &Lane{proxy: p, idle: o.IdleTimeout, write: o.WriteTimeout, patience: patience, back: make(chan *LaneConn), closed: make(chan struct{})}
-	l.close = sync.OnceFunc(func() { close(l.closed) })
-	return l
+	return &Lane{proxy: p, idle: o.IdleTimeout, write: o.WriteTimeout}
 }
 
 // LaneConn is a connection with the lane on it. An http.Server reads from it, and tells it each http.ConnState.
@@ -59,25 +45,24 @@ type LaneConn struct {
 	square bool // all it was given are whole requests
 	known  host // the Host that was served last
 
-	armed, wrote time.Time       // when the time-outs were set
-	last         time.Time       // when it began to wait
-	socket       syscall.RawConn // nil: it cannot be parked
+	armed, wrote time.Time // when the timeouts were set
+	last         time.Time // when it began to wait
 	state        atomic.Int32
+
+	early []byte        // the first byte of a request that came while net/http was busy with the previous one
+	abort chan struct{} // net/http ends its read beside a handler
 }
 
-// Who may close the connection below: whoever gets state from quiet to closing, or from parked. Close while the lane answers leaves it to
-// the lane, so that no answer is cut; net/http's Close of one that leaves it parks it.
+// Close while the lane answers leaves closing to the lane, so that no answer is cut.
 const (
 	quiet int32 = iota
 	answering
-	leaving
-	parked
 	closing
 )
 
 // Conn puts the lane on a connection.
 func (l *Lane) Conn(c net.Conn) *LaneConn {
-	return &LaneConn{Conn: c, lane: l, fresh: true, square: true, socket: socketOf(c)}
+	return &LaneConn{Conn: c, lane: l, fresh: true, square: true, abort: make(chan struct{}, 1)}
 }
 
 // NetConn is the connection below, as tls.Conn has it.
@@ -90,7 +75,8 @@ func (c *LaneConn) State(s http.ConnState) {
 	case s > http.StateIdle, !c.square:
 		return
 	case s == http.StateIdle:
-		c.last, c.armed, c.wrote = time.Now(), time.Time{}, time.Time{}
+		c.last = time.Now()
+		c.armed, c.wrote = c.last, time.Time{} // net/http sets the read deadline now, and removes the write deadline
 	}
 	c.waits, c.fresh = s == http.StateIdle, s != http.StateActive
 }
@@ -105,21 +91,53 @@ func (c *LaneConn) Read(p []byte) (int, error) {
 		return c.Conn.Read(p)
 	case c.waits && c.fresh && len(p) >= leastRead:
 		return c.serve(p)
-	case !c.fresh && c.socket != nil:
+	case !c.fresh:
 		return c.aside(p)
 	}
-	n, err := c.Conn.Read(p)
+	n, err := c.read(p)
 	return c.give(p[:n]), err
 }
 
-// aside is the read that net/http does beside a handler, to learn of a client that leaves. It takes nothing of a request that comes early,
-// as one does when an answer is read before net/http has noticed that it is written: with one byte of it there, the connection would be lost
-// for the lane. It ends with the connection, or when net/http sets a deadline in the past, which it does before it waits for a request.
+// read reads from the connection, the early byte first.
+func (c *LaneConn) read(p []byte) (int, error) {
+	early := copy(p, c.early)
+	c.early = c.early[early:]
+	n, err := c.Conn.Read(p[early:])
+	return early + n, err
+}
+
+// aside is net/http's read beside a handler: one byte, to notice a client that leaves. If it is the first byte of the next request, which a
+// client sends when it has read an answer before net/http has noticed that the answer is written, the lane keeps it: net/http would otherwise
+// have half a request, and the lane would lose the connection. Like net/http, the lane then reads no more until net/http ends this read, which
+// it does by a deadline in the past.
 func (c *LaneConn) aside(p []byte) (int, error) {
-	if err := awaitEnd(c.socket); err != nil {
+	select {
+	case <-c.abort: // of an earlier read; one of this read has set the deadline, too
+	default:
+	}
+	n, err := c.Conn.Read(p[:1])
+	if n == 0 {
 		return 0, err
 	}
-	return c.Conn.Read(p)
+	c.early = append(c.early, p[0])
+	<-c.abort
+	return 0, os.ErrDeadlineExceeded
+}
+
+// SetReadDeadline ends a read beside a handler if the deadline has passed.
+func (c *LaneConn) SetReadDeadline(t time.Time) error {
+	err := c.Conn.SetReadDeadline(t)
+	if !t.IsZero() && !t.After(time.Now()) {
+		c.endAside()
+	}
+	return err
+}
+
+func (c *LaneConn) endAside() {
+	select {
+	case c.abort <- struct{}{}:
+	default:
+	}
 }
 
 // give notes what net/http is given.
@@ -131,26 +149,12 @@ func (c *LaneConn) give(b []byte) int {
 	return len(b)
 }
 
-// firstRead is how many bytes net/http waits for while it lets a connection be idle.
-const firstRead = 4
-
-// end is when the connection has been idle for too long; the zero time: never.
-func (c *LaneConn) end() time.Time {
-	if c.lane.idle <= 0 {
-		return time.Time{}
-	}
-	return c.last.Add(c.lane.idle)
-}
-
 // serve answers plain hits until something else comes.
 func (c *LaneConn) serve(p []byte) (int, error) {
 	for {
 		c.await()
-		n, err := c.Conn.Read(p)
+		n, err := c.read(p)
 		if n == 0 || err != nil {
-			if c.leaves(err) {
-				err = io.EOF
-			}
 			return c.give(p[:n]), err
 		}
 		if !c.state.CompareAndSwap(quiet, answering) {
@@ -165,21 +169,15 @@ func (c *LaneConn) serve(p []byte) (int, error) {
 			return 0, err // net/http ends the connection
 		}
 		if used < n {
-			if n-used < firstRead && c.socket != nil {
-				_ = c.Conn.SetReadDeadline(c.end())
-			}
 			return c.give(p[:copy(p, p[used:n])]), nil
 		}
 	}
 }
 
-// Close ends the connection; when the lane is answering on it, as soon as it has; when net/http lets one go that is to be parked, not at all.
+// Close ends the connection; when the lane is answering on it, as soon as the answer is written.
 func (c *LaneConn) Close() error {
-	if c.state.CompareAndSwap(leaving, parked) {
-		go c.park() // ends with the time-out or the next request
-		return nil
-	}
-	if s := c.state.Swap(closing); s != quiet && s != parked {
+	c.endAside()
+	if c.state.Swap(closing) == answering {
 		return nil
 	}
 	return c.Conn.Close()
@@ -209,11 +207,7 @@ func often(timeout time.Duration) time.Duration { return min(time.Second, timeou
 
 // await gives the next request its time.
 func (c *LaneConn) await() {
-	wait := c.lane.idle
-	if c.socket != nil && (wait == 0 || c.lane.patience < wait) {
-		wait = c.lane.patience
-	}
-	if wait > 0 && c.last.Sub(c.armed) >= often(wait) {
+	if wait := c.lane.idle; wait > 0 && c.last.Sub(c.armed) >= often(wait) {
 		_ = c.Conn.SetReadDeadline(c.last.Add(wait))
 		c.armed = c.last
 	}

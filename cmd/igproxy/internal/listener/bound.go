@@ -134,21 +134,6 @@ func (b *bounded) endIdle() bool {
 	return true
 }
 
-// endAllIdle ends every kept connection, the parked ones among them.
-func (b *bounded) endAllIdle() {
-	b.mu.Lock()
-	var idle []net.Conn
-	for p := range b.open {
-		if p.idle.Load() != 0 {
-			idle = append(idle, p.top)
-		}
-	}
-	b.mu.Unlock()
-	for _, c := range idle {
-		_ = c.Close()
-	}
-}
-
 // Close ends an Accept that waits, too.
 func (b *bounded) Close() error {
 	b.close()

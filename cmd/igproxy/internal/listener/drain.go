@@ -13,7 +13,7 @@ import (
 //  1. No connection is accepted any more. Who comes now waits in the socket's queue if systemd holds it, and is refused if not.
 //  2. Idle connections end, and every answer says Connection: close.
 //  3. Those that were accepted send their request and get its answer.
-//  4. Shutdown waits for what takes longer, and for HTTP/2, which has a goodbye of its own. Parked connections end here.
+//  4. Shutdown waits for what takes longer, and for HTTP/2, which has a goodbye of its own.
 
 // firstRequestTimeout is how long step 3 waits for requests; net/http gives a new connection as long.
 const firstRequestTimeout = 5 * time.Second

@@ -34,8 +34,6 @@ type Options struct {
 
 	// Wrap returns what a connection is served through; nil: itself.
 	Wrap func(net.Conn) net.Conn
-	// Parked has connections that Wrap keeps and hands back; nil: none.
-	Parked net.Listener
 	// ConnState sees each change of a connection's state before the bound does; nil: nothing does.
 	ConnState func(net.Conn, http.ConnState)
 	// Passing marks the context of a connection beyond the bound, which gets one answer; nil: no mark.
@@ -53,7 +51,6 @@ type Server struct {
 	http       *http.Server
 	door       *door
 	bound      *bounded
-	parked     net.Listener
 	secure     bool // http.TLSConfig does not tell: net/http sets it while it serves
 	onShutdown func()
 	done       chan struct{}
@@ -69,7 +66,7 @@ func New(o Options) *Server {
 		bound.wrap = o.Wrap
 	}
 	s := &Server{
-		door: newDoor(bound), bound: bound, parked: o.Parked, secure: o.TLS != nil, done: make(chan struct{}),
+		door: newDoor(bound), bound: bound, secure: o.TLS != nil, done: make(chan struct{}),
 		onShutdown: func() {},
 		http: &http.Server{
 			Handler:           o.Handler,
@@ -88,7 +85,6 @@ func New(o Options) *Server {
 		s.onShutdown = o.OnShutdown
 	}
 	watch(s.http, o.ConnState, o.Passing)
-	s.http.RegisterOnShutdown(bound.endAllIdle)
 	return s
 }
 
@@ -100,7 +96,7 @@ func watch(server *http.Server, connState func(net.Conn, http.ConnState), passin
 		}
 		p := boundConnUnder(c)
 		switch {
-		case p == nil, state == http.StateClosed: // it may be parked
+		case p == nil:
 		case state == http.StateIdle:
 			p.Idle(time.Now())
 		default:
@@ -117,9 +113,6 @@ func watch(server *http.Server, connState func(net.Conn, http.ConnState), passin
 
 // Serve accepts connections in goroutines that end with the server; an error that ends it early is sent to failed.
 func (s *Server) Serve(failed chan<- error) {
-	if s.parked != nil {
-		go func() { _ = s.http.Serve(s.parked) }() // ends when the server is closed
-	}
 	go func() {
 		defer close(s.done)
 		serve := s.http.Serve
@@ -135,7 +128,6 @@ func (s *Server) Serve(failed chan<- error) {
 // Close ends every connection now, and waits for Serve. It is harmless after Shutdown.
 func (s *Server) Close() {
 	_ = s.http.Close()
-	s.bound.endAllIdle()
 	<-s.done
 }
 

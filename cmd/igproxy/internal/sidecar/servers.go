@@ -34,7 +34,7 @@ func (s *Sidecar) buildServers(conf config.Config, secure *tls.Config) {
 	}
 	if conf.Server.FastLane && secure == nil {
 		lane := s.proxy.NewLane(proxy.LaneOptions{IdleTimeout: conf.Server.IdleTimeout, WriteTimeout: conf.Server.WriteTimeout})
-		o.Wrap, o.Parked = func(c net.Conn) net.Conn { return lane.Conn(c) }, lane
+		o.Wrap = func(c net.Conn) net.Conn { return lane.Conn(c) }
 		o.ConnState = func(c net.Conn, state http.ConnState) {
 			if l, ok := c.(*proxy.LaneConn); ok {
 				l.State(state)
