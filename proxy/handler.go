@@ -18,7 +18,7 @@ const statusGone = 499
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	e := p.current.Load()
-	x := exchange{id: requestID(), grant: "none", app: e.apps[0].label, last: last(r) || inPassing(r.Context())}
+	x := exchange{id: requestID(), grant: "none", app: e.apps[0].label, last: last(r)}
 	spans, r := p.carried.tracing.begin(e, r)
 	x.serve(e, r, p.carried.log)
 	if x.past != nil {

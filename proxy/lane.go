@@ -38,7 +38,8 @@ func (p *Proxy) NewLane(o LaneOptions) *Lane {
 // LaneConn is a connection with the lane on it. An http.Server reads from it, and tells it each http.ConnState.
 type LaneConn struct {
 	net.Conn
-	lane *Lane
+	lane  *Lane
+	below idler // Conn, or nil
 
 	waits  bool // net/http waits for a request
 	fresh  bool // and was given nothing of it yet
@@ -62,7 +63,8 @@ const (
 
 // Conn puts the lane on a connection.
 func (l *Lane) Conn(c net.Conn) *LaneConn {
-	return &LaneConn{Conn: c, lane: l, fresh: true, square: true, abort: make(chan struct{}, 1)}
+	below, _ := c.(idler)
+	return &LaneConn{Conn: c, lane: l, below: below, fresh: true, square: true, abort: make(chan struct{}, 1)}
 }
 
 // NetConn is the connection below, as tls.Conn has it.
@@ -191,15 +193,8 @@ func (c *LaneConn) CloseWrite() error {
 	return nil
 }
 
-// idler is a connection that wants to know since when it waits; the zero time: it does not.
+// idler is a connection that notes when it begins to wait for a request. What it reads ends that.
 type idler interface{ Idle(since time.Time) }
-
-// tell passes that on.
-func (c *LaneConn) tell(since time.Time) {
-	if i, ok := c.Conn.(idler); ok {
-		i.Idle(since)
-	}
-}
 
 // often is how often a time-out is set anew: that costs as much as looking a token up, so it is done once a second at the most, and for short
 // time-outs once in a sixteenth of them.

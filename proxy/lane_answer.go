@@ -51,14 +51,15 @@ func (l *Lane) answer(c *LaneConn, p []byte, n int) (used int, err error) {
 			break
 		}
 		used += length
-		c.tell(time.Time{})
 		c.hurry(start)
 		_, err = c.Conn.Write(l.reply(p[n:n], &h, start))
 		took := time.Since(start)
 		h.counters.answered(took)
 		h.log(l.proxy.carried.log, start, took)
 		c.last = start.Add(took)
-		c.tell(c.last)
+	}
+	if used == n && c.below != nil {
+		c.below.Idle(c.last)
 	}
 	return used, err
 }

@@ -103,7 +103,7 @@ func laneProxy(t testing.TB, o Options) *Proxy {
 	p := newProxy(t, o)
 	e := *p.current.Load()
 	e.first = &recallStep{cache: p.carried.cache, next: exchangeFunc(func(context.Context, call) (answer, error) {
-		return answer{}, errCrowded()
+		return answer{}, errOverloaded()
 	})}
 	p.current.Store(&e)
 	a := tokenAnswer(t, "IGAA-long", 60*24*time.Hour)

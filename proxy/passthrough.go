@@ -87,11 +87,8 @@ func pagingOf(base *url.URL, canonical string) *regexp.Regexp {
 
 // pass decides whether a request may go past the steps.
 func (e *engine) pass(r *http.Request, t destination) (*passage, *graph.Error) {
-	switch {
-	case e.past == nil || t.unknown || !reachable(t.path):
+	if e.past == nil || t.unknown || !reachable(t.path) {
 		return nil, errPath
-	case inPassing(r.Context()):
-		return nil, errOverloaded()
 	}
 	a := t.named
 	if a == nil {

@@ -29,10 +29,6 @@ func (b *board) stream(w http.ResponseWriter, r *http.Request) {
 		writeText(w, http.StatusServiceUnavailable, "enough streams are open; /status has the same\n")
 		return
 	}
-	if inPassing(r.Context()) {
-		writeText(w, http.StatusServiceUnavailable, "too many connections\n")
-		return
-	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	if r.Method == http.MethodHead { // which has no end to wait for
 		return

@@ -152,9 +152,6 @@ func TestStreamsAreFewAndTheirPlacesAreGivenBack(t *testing.T) {
 			t.Fatal("the place of a reader that left is not given back")
 		}
 	}
-	if w := ask(p.Admin(nil, false), get("/status/events").WithContext(InPassing(t.Context()))); w.Code != 503 {
-		t.Errorf("in passing: %d", w.Code)
-	}
 	for _, r := range open[1:] {
 		_ = r.res.Body.Close()
 	}
@@ -169,7 +166,9 @@ func TestThePictureIsForNoOtherSite(t *testing.T) {
 	p := newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil))
 	for _, path := range []string{"/status", "/status/events"} {
 		for name, value := range map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Host": "evil.example"} {
-			r := with(get(path), name, value).WithContext(InPassing(t.Context())) // should it be served, it ends
+			ended, cancel := context.WithCancel(t.Context())
+			cancel() // should it be served, it ends
+			r := with(get(path), name, value).WithContext(ended)
 			if name == "Host" {
 				r.Host = value
 			}

@@ -28,7 +28,7 @@ func (s *Sidecar) buildServers(conf config.Config, secure *tls.Config) {
 
 	o.Listener, o.Handler, o.MaxConnections = s.appNet, s.proxy, conf.Server.MaxConnections
 	o.UIDs, o.PeerRefused = conf.Auth.UIDs, s.metrics.PeerRefused
-	o.Relieve, o.Passing = s.proxy.EndIdle, proxy.InPassing
+	o.Relieve = s.proxy.EndIdle
 	if s.secure.Store(secure); secure != nil {
 		o.TLS = s.currentTLS()
 	}
