@@ -26,8 +26,9 @@ var mayImport = map[string][]string{
 	"cmd/igproxy/internal/logging":  {},
 	"cmd/igproxy/internal/tracing":  {},
 
-	"proxy":           {"proxy/graph", "cache", "breaker"},
+	"proxy":           {"proxy/graph", "proxy/lane", "cache", "breaker"},
 	"proxy/graph":     {},
+	"proxy/lane":      {},
 	"proxy/proxytest": {},
 	"cache":           {},
 	"cache/redistest": {},

@@ -41,9 +41,8 @@ func newLaneServerOf(t testing.TB, p *Proxy, on bool, idle time.Duration) *laneS
 		Server: &http.Server{Handler: p, IdleTimeout: idle, WriteTimeout: laneWrite, ReadHeaderTimeout: laneHeader, ReadTimeout: 10 * time.Second,
 			ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), DisableGeneralOptionsHandler: true}}
 	if on {
-		lane := p.NewLane(LaneOptions{IdleTimeout: idle, WriteTimeout: laneWrite})
-		s.pipes.wrap = func(c net.Conn) net.Conn { return lane.Conn(c) }
-		s.ConnState = func(c net.Conn, state http.ConnState) { c.(*LaneConn).State(state) }
+		lane := p.NewLane(idle, laneWrite)
+		s.pipes.wrap, s.ConnState = lane.Wrap, lane.ConnState
 	}
 	done := make(chan struct{})
 	go func() { // ends with the server

@@ -33,13 +33,8 @@ func (s *Sidecar) buildServers(conf config.Config, secure *tls.Config) {
 		o.TLS = s.currentTLS()
 	}
 	if conf.Server.FastLane && secure == nil {
-		lane := s.proxy.NewLane(proxy.LaneOptions{IdleTimeout: conf.Server.IdleTimeout, WriteTimeout: conf.Server.WriteTimeout})
-		o.Wrap = func(c net.Conn) net.Conn { return lane.Conn(c) }
-		o.ConnState = func(c net.Conn, state http.ConnState) {
-			if l, ok := c.(*proxy.LaneConn); ok {
-				l.State(state)
-			}
-		}
+		lane := s.proxy.NewLane(conf.Server.IdleTimeout, conf.Server.WriteTimeout)
+		o.Wrap, o.ConnState = lane.Wrap, lane.ConnState
 	}
 	s.app = listener.New(o)
 }
