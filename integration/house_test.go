@@ -26,10 +26,11 @@ var mayImport = map[string][]string{
 	"cmd/igproxy/internal/logging":  {},
 	"cmd/igproxy/internal/tracing":  {},
 
-	"proxy":             {"proxy/graph", "proxy/passthrough", "cache", "breaker"},
+	"proxy":             {"proxy/graph", "proxy/lane", "proxy/passthrough", "cache", "breaker"},
 	"proxy/admin":       {"proxy", "proxy/graph"},
 	"proxy/passthrough": {},
 	"proxy/graph":       {},
+	"proxy/lane":        {},
 	"proxy/proxytest":   {},
 	"cache":             {},
 	"cache/redistest":   {},

@@ -63,11 +63,8 @@ type passed struct {
 
 // pass decides whether a request may go around the steps.
 func (e *engine) pass(r *http.Request, t destination, metrics *Metrics) (*passed, *graph.Error) {
-	switch {
-	case e.bypass == nil || t.unknown || !reachable(t.path):
+	if e.bypass == nil || t.unknown || !reachable(t.path) {
 		return nil, errPath
-	case inPassing(r.Context()):
-		return nil, errOverloaded()
 	}
 	a := t.named
 	if a == nil {

@@ -3,11 +3,9 @@ package sidecar
 import (
 	"crypto/tls"
 	"net"
-	"net/http"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
-	"github.com/igproxy/igproxy/proxy"
 )
 
 // buildServers builds the app's server and the admin one.
@@ -28,18 +26,13 @@ func (s *Sidecar) buildServers(conf config.Config, secure *tls.Config) {
 
 	o.Listener, o.Handler, o.MaxConnections = s.appNet, s.proxy, conf.Server.MaxConnections
 	o.UIDs, o.PeerRefused = conf.Auth.UIDs, s.metrics.PeerRefused
-	o.Relieve, o.Passing = s.proxy.EndIdle, proxy.InPassing
+	o.Relieve = s.proxy.EndIdle
 	if s.secure.Store(secure); secure != nil {
 		o.TLS = s.currentTLS()
 	}
 	if conf.Server.FastLane && secure == nil {
-		lane := s.proxy.NewLane(proxy.LaneOptions{IdleTimeout: conf.Server.IdleTimeout, WriteTimeout: conf.Server.WriteTimeout})
-		o.Wrap, o.Parked = func(c net.Conn) net.Conn { return lane.Conn(c) }, lane
-		o.ConnState = func(c net.Conn, state http.ConnState) {
-			if l, ok := c.(*proxy.LaneConn); ok {
-				l.State(state)
-			}
-		}
+		lane := s.proxy.NewLane(conf.Server.IdleTimeout, conf.Server.WriteTimeout)
+		o.Wrap, o.ConnState = lane.Wrap, lane.ConnState
 	}
 	s.app = listener.New(o)
 }

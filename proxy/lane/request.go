@@ -1,13 +1,6 @@
-package proxy
+package lane
 
-import (
-	"bytes"
-
-	"github.com/igproxy/igproxy/proxy/graph"
-)
-
-// plainGrantType is the grant type that the lane knows.
-const plainGrantType = "ig_exchange_token"
+import "bytes"
 
 // plain is a request in the lane's form.
 type plain struct {
@@ -22,7 +15,7 @@ type plain struct {
 //   - grant_type=ig_exchange_token and access_token once each, client_secret at most once, in any order and nothing else, without escapes;
 //   - Host once, and besides it only headers that nothing here looks at.
 func readPlain(b []byte) (r plain, ok bool) {
-	rest, ok := bytes.CutPrefix(b, []byte("GET "+exchangePath+"?"))
+	rest, ok := bytes.CutPrefix(b, []byte("GET "+Path+"?"))
 	if !ok {
 		return r, false
 	}
@@ -55,7 +48,7 @@ func readPlain(b []byte) (r plain, ok bool) {
 func plainQuery(b []byte) (token, rest []byte, ok bool) {
 	var grant, secret bool
 	for {
-		if after, ok := bytes.CutPrefix(b, []byte("grant_type="+plainGrantType)); ok && !grant {
+		if after, ok := bytes.CutPrefix(b, []byte("grant_type="+GrantType)); ok && !grant {
 			grant, b = true, after
 		} else if after, ok := bytes.CutPrefix(b, []byte("access_token=")); ok && token == nil {
 			token, b = unescaped(after)
@@ -72,7 +65,7 @@ func plainQuery(b []byte) (token, rest []byte, ok bool) {
 		case '&':
 			b = b[1:]
 		case ' ':
-			return token, b[1:], grant && len(token) > 0 && len(token) <= graph.MaxToken
+			return token, b[1:], grant && len(token) > 0
 		default:
 			return nil, nil, false
 		}
