@@ -24,8 +24,9 @@ func newGate(hosts []string, anyHost bool) gate {
 	return g
 }
 
-// CheckHosts returns a handler that refuses what the Proxy refuses for its Host name, or because a web page sent it, in plain text, and has
-// next serve everything else. It is for another listener of the same process; hosts and anyHost are as in Options, for that listener.
+// CheckHosts returns a handler that has next serve a request, unless its Host name is not one of
+// hosts or a web page sent it; those are refused in plain text, as the Proxy refuses them. It is for
+// another listener of the same process. hosts and anyHost are as in Options, for that listener.
 func CheckHosts(hosts []string, anyHost bool, next http.Handler) http.Handler {
 	g := newGate(hosts, anyHost)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

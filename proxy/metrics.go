@@ -211,7 +211,7 @@ func (m *Metrics) breakerChanged(upstream string, to breaker.State) {
 func (m *Metrics) silentTokens()      { m.silent.WithLabelValues("tokens").Inc() }
 func (m *Metrics) silentPassthrough() { m.silent.WithLabelValues("passthrough").Inc() }
 
-// limits notes what an answer of Instagram's says of the app's rate limits.
+// limits notes what the headers of a reply report of the app's rate limits.
 func (m *Metrics) limits(app string, h http.Header) {
 	if l, ok := readRateLimit(app, h, time.Now()); ok {
 		m.usage.note(l)

@@ -12,8 +12,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// RateLimit is what Meta last reported of an app's rate limits, within the hour: numbers only, without the ids they came with. All but the
-// minutes are per cent of what the app may use.
+// RateLimit is what Meta last reported of an app's rate limits, within the hour: numbers only,
+// without the ids they came with. All but the minutes are per cent of what the app may use.
 type RateLimit struct {
 	App      string             `json:"app"`
 	At       time.Time          `json:"at"`
@@ -22,7 +22,8 @@ type RateLimit struct {
 	Regain   float64            `json:"regain_minutes,omitempty"` // until the app has access again
 }
 
-// RateLimits returns the current rate limits of the apps for which Meta reported any, sorted by app.
+// RateLimits returns the current rate limits of the apps for which Meta reported any, sorted by
+// app.
 func (p *Proxy) RateLimits() []RateLimit { return p.carried.metrics.usage.all(time.Now()) }
 
 // usageKinds are the members that are read, of both headers.
@@ -37,7 +38,8 @@ type rateLimits struct {
 	last map[string]usageReport
 }
 
-// usageReport is what each of the two headers last reported; a reply may have one without the other.
+// usageReport is what each of the two headers last reported; a reply may have one without the
+// other.
 type usageReport struct{ usage, business RateLimit }
 
 func (s *rateLimits) note(l RateLimit) {
@@ -56,7 +58,8 @@ func (s *rateLimits) note(l RateLimit) {
 	s.last[l.App] = r
 }
 
-// current returns what of the report is still true, with the minutes that are left; not ok: nothing is.
+// current returns what of the report is still true, with the minutes that are left; not ok: nothing
+// is.
 func (r usageReport) current(now time.Time) (l RateLimit, ok bool) {
 	if now.Sub(r.usage.At) < maxUsageAge {
 		l, ok = r.usage, true

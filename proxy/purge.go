@@ -7,9 +7,10 @@ import (
 	"github.com/igproxy/igproxy/cache"
 )
 
-// Purge forgets what is remembered of the app with this label, or of all apps if the label is empty: everything, or what was answered for
-// one token or code, under each grant. This process forgets it in any case and returns the labels of the apps. The error says why the other
-// sidecars on the same Redis were not told; without apps it says that the label is unknown.
+// Purge forgets what is remembered of the app with this label, or of all apps if the label is
+// empty: everything, or what was answered for one token or code, under each grant. This process
+// forgets it in any case and returns the labels of the apps. The error says why the other sidecars
+// on the same Redis were not told; without apps it says that the label is unknown.
 func (p *Proxy) Purge(ctx context.Context, label string, token Secret) (apps []string, err error) {
 	e := p.current.Load()
 	for _, a := range e.apps {

@@ -7,7 +7,8 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// Readiness says whether a Proxy should get traffic, and why. /readyz answers with it, and `igproxy healthcheck` reads it.
+// Readiness says whether a Proxy should get traffic, and why. /readyz answers with it, and `igproxy
+// healthcheck` reads it.
 type Readiness struct {
 	Ready        bool          `json:"ready"`
 	Draining     bool          `json:"draining"`
@@ -20,8 +21,9 @@ type Readiness struct {
 	Entries      int           `json:"entries"`
 }
 
-// Readiness returns the current readiness. An open breaker or a failed Redis leaves the Proxy ready, because known tokens are still served.
-// A refused client secret does so too, until every app's is refused.
+// Readiness returns the current readiness. An open breaker or a failed Redis leaves the Proxy
+// ready, because known tokens are still served. A refused client secret does so too, until every
+// app's is refused.
 func (p *Proxy) Readiness() Readiness {
 	health := p.carried.cache.Health()
 	r := Readiness{

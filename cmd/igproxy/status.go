@@ -57,8 +57,8 @@ type statusReader struct {
 	out     io.Writer
 }
 
-// Control sequences for a terminal: the alternate screen, without a cursor, and back; to the top left; clear the rest of a line, and of the
-// screen.
+// Control sequences for a terminal: the alternate screen, without a cursor, and back; to the top
+// left; clear the rest of a line, and of the screen.
 const (
 	otherScreen  = "\x1b[?1049h\x1b[?25l"
 	firstScreen  = "\x1b[?25h\x1b[?1049l"
@@ -77,7 +77,8 @@ func (s statusReader) show(ctx context.Context) error {
 	return err
 }
 
-// watch prints the status until ctx ends. It continues when the sidecar does not answer: it may be restarting.
+// watch prints the status until ctx ends. It continues when the sidecar does not answer: it may be
+// restarting.
 func (s statusReader) watch(ctx context.Context, every time.Duration, terminal bool) error {
 	if terminal {
 		_, _ = io.WriteString(s.out, otherScreen)

@@ -89,7 +89,8 @@ var bars = []rune("▁▂▃▄▅▆▇█")
 // sparklineWidth is the width of the sparkline: 15 minutes, 30 s each.
 const sparklineWidth = 30
 
-// sparkline draws the requests of the last 15 minutes, scaled to the highest; a stretch before the start is a space.
+// sparkline draws the requests of the last 15 minutes, scaled to the highest; a stretch before the
+// start is a space.
 func sparkline(s admin.Status) string {
 	var sums [sparklineWidth]uint64
 	var known [sparklineWidth]bool

@@ -1,4 +1,5 @@
-// Package admin is the operator's face of a Proxy: health, metrics, the status page and its JSON, and the operations reload and purge.
+// Package admin is the operator's face of a Proxy: health, metrics, the status page and its JSON,
+// and the operations reload and purge.
 //
 //	GET /healthz         the process answers
 //	GET /readyz          whether it should get traffic, as JSON
@@ -29,7 +30,8 @@ type Options struct {
 	Proxy *proxy.Proxy
 	// Hosts are the names, without port, that requests may ask for besides loopback's own.
 	Hosts []string
-	// AnyHost turns the check of the Host name off: right for a Unix socket, or beyond loopback without a list.
+	// AnyHost turns the check of the Host name off: right for a Unix socket, or beyond loopback
+	// without a list.
 	AnyHost bool
 	// About describes the process on the status page.
 	About About
@@ -94,8 +96,8 @@ func (h *Handler) Start() {
 	h.sampling.Go(func() { h.history.run(read, h.closed) })
 }
 
-// Close ends the sampling and every stream of /status/events, and waits for the sampling's goroutine. A server that shuts down waits for its
-// streams, so it has to call Close first.
+// Close ends the sampling and every stream of /status/events, and waits for the sampling's
+// goroutine. A server that shuts down waits for its streams, so it has to call Close first.
 func (h *Handler) Close() {
 	h.close()
 	h.sampling.Wait()

@@ -12,8 +12,9 @@ const (
 	streamGrace = 10 * time.Second // for writing one
 )
 
-// serveEvents answers /status/events with server-sent events: the whole status first, then every second one with only the last whole bucket
-// and the live one. The configuration is sent again after a reload. The stream ends with its reader, or with Close.
+// serveEvents answers /status/events with server-sent events: the whole status first, then every
+// second one with only the last whole bucket and the live one. The configuration is sent again
+// after a reload. The stream ends with its reader, or with Close.
 func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request) {
 	select {
 	case h.streams <- struct{}{}:

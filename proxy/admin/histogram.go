@@ -1,6 +1,7 @@
 package admin
 
-// histogram counts durations: counts[i] took at most bounds[i] seconds, and all is the number of all.
+// histogram counts durations: counts[i] took at most bounds[i] seconds, and all is the number of
+// all.
 type histogram struct {
 	bounds []float64
 	counts []uint64
@@ -31,8 +32,8 @@ func (h histogram) minus(o histogram) histogram {
 	return rest
 }
 
-// quantile estimates a quantile as Prometheus' histogram_quantile does: evenly within a bucket, and at most the highest bound. It returns nil
-// for an empty histogram.
+// quantile estimates a quantile as Prometheus' histogram_quantile does: evenly within a bucket, and
+// at most the highest bound. It returns nil for an empty histogram.
 func (h histogram) quantile(q float64) *float64 {
 	if h.all == 0 {
 		return nil

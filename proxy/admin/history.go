@@ -45,7 +45,8 @@ func (h *history) beginBucket(s sample) {
 	h.samples = slices.Delete(h.samples, 0, max(0, len(h.samples)-buckets)) // the live bucket is the 180th
 }
 
-// window returns the samples that begin the buckets of the last 15 minutes, the oldest first; there is at least one.
+// window returns the samples that begin the buckets of the last 15 minutes, the oldest first; there
+// is at least one.
 func (h *history) window() []sample {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -5,8 +5,9 @@ import (
 	"net/http"
 )
 
-// Operation is an action that the operator can request: POST /NAME on the admin listener. It is accepted from this machine only, even where
-// other machines can reach the listener: they may read metrics, but a reload or a purge is for those who can restart igproxy as well.
+// Operation is an action that the operator can request: POST /NAME on the admin listener. It is
+// accepted from this machine only, even where other machines can reach the listener: they may read
+// metrics, but a reload or a purge is for those who can restart igproxy as well.
 type Operation struct {
 	Name string
 	// Run returns the status and the reply, which is sent as JSON.
@@ -23,8 +24,9 @@ func (o Operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, status, reply)
 }
 
-// fromThisMachine judges by the connection: a Unix socket, loopback at both ends, or one of our addresses dialled from itself. A mesh's proxy
-// (Istio: from 127.0.0.6) dials the pod's address for any client. What headers say of a proxy's client is not trusted.
+// fromThisMachine judges by the connection: a Unix socket, loopback at both ends, or one of our
+// addresses dialled from itself. A mesh's proxy (Istio: from 127.0.0.6) dials the pod's address for
+// any client. What headers say of a proxy's client is not trusted.
 func fromThisMachine(r *http.Request) bool {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if local == nil {

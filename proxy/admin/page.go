@@ -20,7 +20,8 @@ var pageScript string
 // page is the status page, whole in one reply: it requests nothing but /status/events.
 type page struct{ text, policy string }
 
-// newPage puts the parts together. The policy allows the one style and the one script by their hashes, so that nothing injected runs.
+// newPage puts the parts together. The policy allows the one style and the one script by their
+// hashes, so that nothing injected runs.
 func newPage() page {
 	hash := func(text string) string {
 		sum := sha256.Sum256([]byte(text))

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// What the page may do is its own style, its own script and its own events: nothing from elsewhere, nothing written into an attribute.
+// What the page may do is its own style, its own script and its own events: nothing from elsewhere,
+// nothing written into an attribute.
 func TestThePageIsWholeAndItsPolicyStrict(t *testing.T) {
 	w := get(handlerOf(t, newProxy(t, optionsFor(t, nowhere))), "/")
 	text, policy := w.Body.String(), w.Header().Get("Content-Security-Policy")

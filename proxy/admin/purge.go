@@ -15,7 +15,8 @@ import (
 type PurgeReply struct {
 	Purged string   `json:"purged"` // all, token, or nothing
 	Apps   []string `json:"apps"`
-	// Fleet is "told" (every sidecar on this Redis forgets within seconds), "none" (there is no Redis), or "not told".
+	// Fleet is "told" (every sidecar on this Redis forgets within seconds), "none" (there is no
+	// Redis), or "not told".
 	Fleet   string `json:"fleet"`
 	Problem string `json:"problem,omitempty"`
 }
@@ -23,7 +24,8 @@ type PurgeReply struct {
 // maxPurge bounds the form of POST /purge, in bytes.
 const maxPurge = 4 * graph.MaxToken
 
-// purgeOperation returns POST /purge. The token comes in the body, as a form, because addresses are written down on their way.
+// purgeOperation returns POST /purge. The token comes in the body, as a form, because addresses are
+// written down on their way.
 func (h *Handler) purgeOperation() Operation {
 	return Operation{Name: "purge", Run: func(r *http.Request) (int, any) {
 		reply := PurgeReply{Purged: "nothing", Apps: []string{}, Fleet: "none"}
@@ -56,7 +58,8 @@ func (h *Handler) purgeOperation() Operation {
 	}}
 }
 
-// purgeForm reads what is to be purged. No body is everything; a body is a form, of fields that are known, each once and not empty.
+// purgeForm reads what is to be purged. No body is everything; a body is a form, of fields that are
+// known, each once and not empty.
 func purgeForm(r *http.Request) (app string, token proxy.Secret, problem string) {
 	const form = "application/x-www-form-urlencoded"
 	if r.URL.RawQuery != "" {

@@ -7,10 +7,12 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// outcomes are the words of igproxy_requests_total, in the order in which the status has them: successes first.
+// outcomes are the words of igproxy_requests_total, in the order in which the status has them:
+// successes first.
 var outcomes = [...]string{"token", "passed", "refused", "limited", "rejected", "unavailable", "timeout", "failed", "gone"}
 
-// sample is the value of the counters at one moment. Counters only grow, so the count of any stretch of time is one sample minus another.
+// sample is the value of the counters at one moment. Counters only grow, so the count of any
+// stretch of time is one sample minus another.
 type sample struct {
 	at            time.Time
 	outcomes      [len(outcomes)]uint64

@@ -15,11 +15,13 @@ type About struct {
 	Version, Commit, Go string
 	// RedisMode is single, sentinel, cluster or empty.
 	RedisMode string
-	// Configuration is each setting's name and value, in order. The command has replaced every secret with a word.
+	// Configuration is each setting's name and value, in order. The command has replaced every
+	// secret with a word.
 	Configuration [][2]string
 }
 
-// Status is what /status answers, and what `igproxy status` reads. Counts are of the window, the last 15 minutes, unless they say otherwise.
+// Status is what /status answers, and what `igproxy status` reads. Counts are of the window, the
+// last 15 minutes, unless they say otherwise.
 type Status struct {
 	Now           time.Time       `json:"now"`
 	Started       time.Time       `json:"started"`
