@@ -269,7 +269,7 @@ func TestAConnectionOutOfStepIsDropped(t *testing.T) {
 		defer cl.Release()
 		return cl.Outcome == Leader
 	})
-	_, _, err := c.redis.run(t.Context(), *c.redis.client.Load(), releaseScript, keyOf(t, "after"), "another", "", 0)
+	_, _, err := c.redis.run(t.Context(), c.redis.client.Load(), releaseScript, keyOf(t, "after"), "another", "", 0)
 	if errors.Is(err, errDesync) {
 		t.Errorf("a reply to this question was refused: %v", err)
 	}

@@ -13,7 +13,7 @@ import (
 
 // redisTier is the second tier, shared by all processes. It is not trusted: what it holds is sealed, and what it answers must open.
 type redisTier struct {
-	client   atomic.Pointer[redis.UniversalClient]
+	client   atomic.Pointer[client]
 	options  RedisOptions
 	gate     *gate
 	observer Observer
@@ -21,6 +21,11 @@ type redisTier struct {
 	plainTo  atomic.Int64 // until then scripts are taken to be forbidden, and plain commands serve; Unix nanoseconds
 	said     sync.Map     // kinds of faults that were complained of
 	hints    *hints
+
+	mu        sync.Mutex // protects all below, and retiring's Go against close's Wait
+	closed    bool
+	lingering int // clients that were replaced and whose operations may end
+	retiring  sync.WaitGroup
 }
 
 var _ shared = (*redisTier)(nil)
@@ -35,6 +40,9 @@ func newRedisTier(o RedisOptions, observer Observer, log *slog.Logger) (*redisTi
 	if o.PoolSize <= 0 {
 		o.PoolSize = 32
 	}
+	if o.IdleTimeout <= 0 {
+		o.IdleTimeout = 3 * time.Minute
+	}
 	if o.Prefix == "" {
 		o.Prefix = "igproxy"
 	}
@@ -43,7 +51,7 @@ func newRedisTier(o RedisOptions, observer Observer, log *slog.Logger) (*redisTi
 		return nil, err
 	}
 	t := &redisTier{options: o, observer: observer, log: log}
-	t.client.Store(&client)
+	t.client.Store(client)
 	t.gate, t.hints = newGate(t.ping, observer, log), newHints(t)
 	return t, nil
 }
@@ -122,29 +130,28 @@ func (t *redisTier) do(ctx context.Context, operation string, budget time.Durati
 		t.observer.RedisError(operation, kindOpen)
 		return errGateOpen
 	}
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), budget)
 	defer cancel()
 	client := t.client.Load()
-	err := ask(ctx, *client)
+	err := ask(ctx, client)
 	if kindOf(err) == kindNoScript {
 		t.plainTo.Store(time.Now().Add(plainFor).UnixNano())
 		if t.firstTime(kindNoScript) {
 			t.log.Warn("redis forbids scripts: plain commands serve in their place", "operation", operation, "next_step", advice(kindNoScript))
 		}
-		err = ask(ctx, *client) // as plain commands
+		err = ask(ctx, client) // as plain commands
 	}
 	if err == nil {
-		t.gate.report("")
+		t.gate.report("", began)
 		return nil
 	}
-	kind := t.kindOf(ctx, *client, err)
+	kind := t.kindOf(ctx, client, err)
 	t.observer.RedisError(operation, kind)
-	if t.client.Load() == client { // else it ended with the connections that reconnect dropped
-		t.gate.report(kind)
+	if t.client.Load() == client { // otherwise it says nothing about the connections of its successor
+		t.gate.report(kind, began)
 	}
-	if kind == kindDesync {
-		t.reconnect(client)
-	}
+	t.distrust(client, kind)
 	if misconfigured(kind) {
 		t.complain(operation, kind)
 	}
@@ -176,20 +183,6 @@ const plainFor = time.Minute
 
 func (t *redisTier) plain() bool { return time.Now().UnixNano() < t.plainTo.Load() }
 
-// reconnect drops every connection: one of them hands out other questions' answers, and the library does not say which. Operations
-// under way on it fail, which costs them what any fault costs.
-func (t *redisTier) reconnect(broken *redis.UniversalClient) {
-	client, err := newClient(t.options)
-	if err != nil { // it was built from the same options before
-		return
-	}
-	if !t.client.CompareAndSwap(broken, &client) {
-		_ = client.Close()
-		return
-	}
-	_ = (*broken).Close()
-}
-
 // kindOf names an error; where Redis does not say which permission is missing, as it does not for one inside a script, it finds out.
 func (t *redisTier) kindOf(ctx context.Context, c redis.UniversalClient, err error) string {
 	kind := kindOf(err)
@@ -214,9 +207,11 @@ func (t *redisTier) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, t.options.StoreTimeout)
 	defer cancel()
 	client := t.client.Load()
-	err := (*client).Ping(ctx).Err()
+	err := client.Ping(ctx).Err()
 	if err != nil {
-		t.observer.RedisError("ping", kindOf(err))
+		kind := kindOf(err)
+		t.observer.RedisError("ping", kind)
+		t.distrust(client, kind)
 	}
 	return err
 }
@@ -225,7 +220,7 @@ func (t *redisTier) ping(ctx context.Context) error {
 func (t *redisTier) check(ctx context.Context, k Key) error {
 	ctx, cancel := context.WithTimeout(ctx, max(t.options.Timeout, t.options.StoreTimeout))
 	defer cancel()
-	client, owner := *t.client.Load(), newOwner()
+	client, owner := t.client.Load(), newOwner()
 	for _, step := range []func() error{
 		func() error { return client.Ping(ctx).Err() },
 		func() error { _, err := t.scriptedClaim(ctx, client, k, owner, nil); return err },
@@ -251,5 +246,9 @@ func (t *redisTier) check(ctx context.Context, k Key) error {
 func (t *redisTier) close() {
 	t.hints.close()
 	t.gate.close()
-	_ = (*t.client.Load()).Close()
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	_ = t.client.Load().Close()
+	t.retiring.Wait()
 }

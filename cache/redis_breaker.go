@@ -33,6 +33,7 @@ type gate struct {
 	mu     sync.Mutex // protects all below
 	state  gateState
 	faults int
+	last   time.Time // when the last of them was reported
 	kind   string
 	since  time.Time
 	delay  time.Duration
@@ -60,9 +61,9 @@ func (g *gate) allow() bool {
 	return g.state != gateOpen
 }
 
-// report takes the outcome of a real operation: the kind of its fault, or "" for an answer, a miss included.
-func (g *gate) report(kind string) {
-	switch lost, back, after := g.turn(kind); {
+// report takes the outcome of a real operation and when it began: the kind of its fault, or "" for an answer, a miss included.
+func (g *gate) report(kind string, began time.Time) {
+	switch lost, back, after := g.turn(kind, began); {
 	case lost:
 		g.observer.RedisState(false)
 		g.log.Warn("redis degraded", "kind", kind, "next_step", advice(kind))
@@ -73,7 +74,11 @@ func (g *gate) report(kind string) {
 }
 
 // turn moves the state and says whether Redis was just lost or is back. A trial that fails is not a new loss.
-func (g *gate) turn(kind string) (lost, back bool, after time.Duration) {
+//
+// Faults are in a row if each operation began after the fault before was known. What fails at the same time
+// counts once: a burst of new tokens, of which many wait for a connection until their time is over, or the
+// operations on connections that broke together.
+func (g *gate) turn(kind string, began time.Time) (lost, back bool, after time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
@@ -86,9 +91,11 @@ func (g *gate) turn(kind string) (lost, back bool, after time.Duration) {
 	case g.state == gateTrial:
 		g.kind, g.delay = kind, min(2*g.delay, lastProbe)
 		g.open()
+	case began.Before(g.last):
 	default:
+		g.last = time.Now()
 		if g.faults++; g.faults >= faultsToOpen {
-			g.kind, g.since, g.delay = kind, time.Now(), firstProbe
+			g.kind, g.since, g.delay = kind, g.last, firstProbe
 			g.open()
 			return true, false, 0
 		}

@@ -57,6 +57,8 @@ type RedisOptions struct {
 	StoreTimeout time.Duration
 	// PoolSize bounds the connections to each node. Zero: 32.
 	PoolSize int
+	// IdleTimeout is how long a connection may be idle before it is closed. Zero: 3 minutes.
+	IdleTimeout time.Duration
 	// Prefix of every key. Empty: igproxy.
 	Prefix string
 }
@@ -65,18 +67,20 @@ type RedisOptions struct {
 //
 // The library's defaults were measured to cost 1.7 s on a refused and 5 s on a hung Redis: it retries commands and dials, waits for a
 // place in its pool, and ends a read on its own time-out only. Here every call has a deadline, and that is the only clock.
-func newClient(o RedisOptions) (redis.UniversalClient, error) {
+func newClient(o RedisOptions) (*client, error) {
+	c := &client{}
 	u := &redis.UniversalOptions{
 		Addrs: o.Addrs, MasterName: o.MasterName, Username: o.Username,
 		SentinelUsername:      o.SentinelUsername,
 		ContextTimeoutEnabled: true,
 		MaxRetries:            -1,
 		DialerRetries:         1,
-		DialTimeout:           o.StoreTimeout,
+		DialTimeout:           dialTimeout,
 		ReadTimeout:           o.StoreTimeout,
 		WriteTimeout:          o.StoreTimeout,
 		PoolTimeout:           o.StoreTimeout,
 		PoolSize:              o.PoolSize,
+		ConnMaxIdleTime:       o.IdleTimeout,
 		PipelinePoolSize:      -1,
 		ReadBufferSize:        4 << 10,
 		WriteBufferSize:       4 << 10,
@@ -86,7 +90,7 @@ func newClient(o RedisOptions) (redis.UniversalClient, error) {
 		},
 	}
 	if o.TLS {
-		u.TLSConfig = o.tls("") // go-redis fills the name in from each node's address
+		u.TLSConfig = o.tls("") // crypto/tls fills the name in from each node's address
 	}
 	if o.URL != "" {
 		if err := applyURL(u, o); err != nil {
@@ -109,18 +113,23 @@ func newClient(o RedisOptions) (redis.UniversalClient, error) {
 			return u.Username, password, err
 		}
 	}
+	u.Dialer = c.dialer(u.TLSConfig, o.IdleTimeout)
 	switch o.Mode {
 	case ModeSingle:
-		return redis.NewClient(u.Simple()), nil
+		c.UniversalClient = redis.NewClient(u.Simple())
 	case ModeSentinel:
 		if u.MasterName == "" {
 			return nil, errors.New("redis: mode sentinel needs redis.master_name")
 		}
-		return redis.NewFailoverClient(u.Failover()), nil
+		c.UniversalClient = redis.NewFailoverClient(u.Failover())
 	case ModeCluster:
-		return redis.NewClusterClient(u.Cluster()), nil
+		cluster := u.Cluster()
+		cluster.DisableRoutingPolicies = true // they are for commands without a key, and ask for COMMAND beyond every deadline
+		c.UniversalClient = redis.NewClusterClient(cluster)
+	default:
+		return nil, fmt.Errorf("redis: mode %q is not single, sentinel or cluster", o.Mode)
 	}
-	return nil, fmt.Errorf("redis: mode %q is not single, sentinel or cluster", o.Mode)
+	return c, nil
 }
 
 // applyURL takes address, credentials, database and TLS from the URL, and none of its tuning parameters. The library's error repeats

@@ -34,6 +34,8 @@ const (
 	kindClusterDown = "clusterdown"
 	kindTryAgain    = "tryagain"
 	kindMoved       = "moved"
+	kindWrongType   = "wrongtype"
+	kindMisconf     = "misconf"
 	kindOpen        = "open"
 	kindBacklog     = "backlog"
 	kindOther       = "other"
@@ -45,7 +47,7 @@ var replies = []struct{ prefix, kind string }{
 	{"ERR unknown command 'eval", kindNoScript}, {"ERR unknown command 'EVAL", kindNoScript},
 	{"ERR unknown command 'subscribe", kindPermission}, {"ERR unknown command 'unsubscribe", kindPermission}, {"ERR unknown command 'publish", kindPermission},
 	{"NOPERM", kindPermission}, {"ERR The user executing the script can't", kindPermission}, {"NOREPLICAS", kindNoReplicas}, {"BUSY", kindBusy}, {"ERR max number of clients", kindMaxClients}, {"CLUSTERDOWN", kindClusterDown},
-	{"MASTERDOWN", kindClusterDown}, {"TRYAGAIN", kindTryAgain}, {"MOVED", kindMoved}, {"ASK", kindMoved},
+	{"WRONGTYPE", kindWrongType}, {"MISCONF", kindMisconf}, {"MASTERDOWN", kindClusterDown}, {"TRYAGAIN", kindTryAgain}, {"MOVED", kindMoved}, {"ASK", kindMoved},
 	{"ERR AUTH", kindAuth}, {"ERR invalid password", kindAuth}, {"DENIED", kindAuth}, // the last is protected mode
 }
 
@@ -110,9 +112,15 @@ func misconfigured(kind string) bool {
 	return kind == kindAuth || kind == kindTLS || isPermission(kind)
 }
 
-// harmless kinds say nothing about whether Redis is worth asking: it answers reads, or just this key is on the move.
+// harmless kinds say nothing about whether Redis is worth asking: it answers reads, or the fault is this key's alone.
 func harmless(kind string) bool {
-	return kind == kindReadOnly || kind == kindOOM || kind == kindMoved || kind == kindTryAgain || kind == kindNoReplicas
+	switch kind {
+	case kindReadOnly, kindOOM, kindMisconf, kindNoReplicas: // it stores nothing
+		return true
+	case kindMoved, kindTryAgain, kindWrongType: // this key
+		return true
+	}
+	return false
 }
 
 // advice is the next step for a person.
@@ -146,6 +154,10 @@ func advice(kind string) string {
 		return "it is a replica, which stores nothing; point redis.url at the master, or set redis.mode to sentinel"
 	case kindOOM:
 		return "its memory is full; raise maxmemory, or set maxmemory-policy to evict"
+	case kindMisconf:
+		return "it stores nothing because its last snapshot failed; see its log and its disk, or set stop-writes-on-bgsave-error no"
+	case kindWrongType:
+		return "a key that begins with redis.prefix is not igproxy's; see who wrote it, or set another redis.prefix"
 	case kindBusy:
 		return "a script of somebody's holds it up; see SCRIPT KILL"
 	case kindMaxClients:

@@ -31,7 +31,7 @@ func clientOf(t *testing.T, o RedisOptions) redis.UniversalClient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	return client
+	return client.UniversalClient
 }
 
 // fails asks for a key through the real client, and wants a fault of this kind.
@@ -82,7 +82,8 @@ func TestKindsOfReplies(t *testing.T) {
 		{"TRYAGAIN Multiple keys request during rehashing of slot", kindTryAgain},
 		{"MOVED 3999 127.0.0.1:6381", kindMoved},
 		{"ASK 3999 127.0.0.1:6381", kindMoved},
-		{"WRONGTYPE Operation against a key holding the wrong kind of value", kindOther},
+		{"WRONGTYPE Operation against a key holding the wrong kind of value", kindWrongType},
+		{"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.", kindMisconf},
 		{"ERR unknown command 'GET'", kindOther},
 		{"", kindOther},
 	} {
@@ -200,7 +201,7 @@ func greets(t *testing.T, text string) (addr string) {
 
 var kinds = []string{
 	kindRefused, kindTimeout, kindPool, kindBroken, kindResolve, kindTLS, kindLoading, kindReadOnly, kindOOM, kindAuth, kindBusy, kindMaxClients,
-	kindClusterDown, kindTryAgain, kindMoved, kindOther,
+	kindClusterDown, kindTryAgain, kindMoved, kindWrongType, kindMisconf, kindOther,
 }
 
 // Every kind tells a person what to do, and only what has no name of its own falls back to Redis's log.
@@ -221,7 +222,7 @@ func TestEveryKindHasANextStep(t *testing.T) {
 }
 
 func TestHarmlessKindsAreThoseOfARedisThatAnswers(t *testing.T) {
-	want := map[string]bool{kindReadOnly: true, kindOOM: true, kindMoved: true, kindTryAgain: true, kindNoReplicas: true}
+	want := map[string]bool{kindReadOnly: true, kindOOM: true, kindMoved: true, kindTryAgain: true, kindNoReplicas: true, kindWrongType: true, kindMisconf: true}
 	for _, kind := range append(kinds, "") {
 		if harmless(kind) != want[kind] {
 			t.Errorf("%q: harmless %v, want %v", kind, harmless(kind), want[kind])

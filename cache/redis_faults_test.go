@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -124,11 +125,12 @@ func TestAUserWithoutPermissionIsAKindOfItsOwn(t *testing.T) {
 	}
 }
 
-// A replica and a full Redis refuse stores and answer claims: they are used for what they can do.
+// A replica, a full Redis and one that cannot save refuse stores and answer claims: they are used for what they can do.
 func TestARedisThatOnlyReadsIsStillRead(t *testing.T) {
 	for kind, refuse := range map[string]func(*redistest.Server){
 		kindReadOnly: func(s *redistest.Server) { s.Do("REPLICAOF", "127.0.0.1", "1") },
 		kindOOM:      func(s *redistest.Server) { s.Do("CONFIG", "SET", "maxmemory", "1") },
+		kindMisconf:  (*redistest.Server).FailSnapshot,
 	} {
 		t.Run(kind, func(t *testing.T) {
 			server := redistest.Start(t)
@@ -147,6 +149,54 @@ func TestARedisThatOnlyReadsIsStillRead(t *testing.T) {
 			}
 			if r.of("fault publish "+kind) != 5 || len(r.lines()) != 0 {
 				t.Errorf("counted %v, logged %q", r.all(), r.lines())
+			}
+		})
+	}
+}
+
+// A burst of new tokens that is too large for the pool: most of them wait for a connection until their time is over. Redis
+// was then left alone, and what the others had learned was not stored.
+func TestABurstBeyondThePoolIsNoFaultOfRedis(t *testing.T) {
+	var open atomic.Int32
+	addr := fakeRedis(t, func(command []string) string {
+		if !strings.EqualFold(command[0], "GET") {
+			return unknownCommand
+		}
+		open.Add(1)
+		time.Sleep(20 * time.Millisecond) // as far as a Redis in another zone
+		return "$-1\r\n"
+	})
+	c, r := over(t, RedisOptions{Addrs: []string{addr}, Timeout: 200 * time.Millisecond, StoreTimeout: patient, PoolSize: 2})
+	misses(t, c, "warm", 1)
+	keys := keysOf(t, "secret", "app", "scope")
+	var burst sync.WaitGroup
+	for i := range 100 {
+		burst.Go(func() { look(context.Background(), c, keys.Derive(fmt.Sprint("burst", i))) })
+	}
+	burst.Wait()
+	if r.of("fault claim timeout") < 10 || r.of("lookup redis miss") < 2 {
+		t.Fatalf("it was no such burst: %v", r.all())
+	}
+	if h := c.Health(); h.State != "ok" || r.of("fault claim open") > 0 {
+		t.Errorf("Redis is left alone: %+v, %v", h, r.all())
+	}
+}
+
+// A key that another program wrote is a fault of one token. Redis was left alone for all of them.
+func TestAnErrorAboutOneKeyIsNoFaultOfRedis(t *testing.T) {
+	server := redistest.Start(t)
+	for name, o := range map[string]RedisOptions{"values only": {}, "coalescing": {Lease: time.Second, Wait: time.Second}} {
+		t.Run(name, func(t *testing.T) {
+			o.URL, o.Timeout, o.StoreTimeout = server.URL(), patient, patient
+			c, r := over(t, o)
+			k := keyOf(t, name)
+			value, _, _ := c.redis.keys(k)
+			server.Do("LPUSH", value, "a list")
+			for range 2 * faultsToOpen {
+				c.Claim(t.Context(), k).Release()
+			}
+			if h := c.Health(); h.State != "ok" || r.of("fault claim wrongtype") != 2*faultsToOpen {
+				t.Errorf("%+v, counted %v", h, r.all())
 			}
 		})
 	}

@@ -64,7 +64,7 @@ func (p *probed) probes() []time.Time {
 
 func (p *probed) reports(kinds ...string) {
 	for _, kind := range kinds {
-		p.report(kind)
+		p.report(kind, time.Now())
 	}
 }
 
@@ -124,6 +124,23 @@ func TestThreeFaultsInARowOpenTheGate(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Operations that fail together say as much as one of them.
+func TestFaultsAtTheSameTimeCountOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProbed(t)
+		for wave := range faultsToOpen {
+			began := time.Now()
+			time.Sleep(50 * time.Millisecond)
+			for range 100 {
+				p.report(kindTimeout, began)
+			}
+			if open := !p.allow(); open != (wave == faultsToOpen-1) {
+				t.Errorf("after wave %d open is %v", wave+1, open)
+			}
+		}
+	})
 }
 
 func TestOneOutageIsOneLineToGoAndOneToComeBack(t *testing.T) {

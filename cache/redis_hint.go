@@ -99,14 +99,14 @@ func (h *hints) leave(channel string, mine chan struct{}) {
 func (h *hints) run() {
 	for h.wanted() {
 		client := h.tier.client.Load()
-		err := h.listen(*client)
+		err := h.listen(client)
 		if err == nil || h.stopped.Err() != nil {
 			continue
 		}
 		kind := kindOf(err)
 		switch {
 		case errors.Is(err, errGateOpen): // nothing was asked
-		case h.tier.client.Load() == client: // else it ended with the connections that reconnect dropped
+		case h.tier.client.Load() == client: // otherwise it ended with a client that was replaced
 			h.tier.observer.RedisError("subscribe", kind)
 		}
 		delay := h.backOff()

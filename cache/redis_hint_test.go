@@ -258,7 +258,7 @@ func TestNobodySubscribesWhileRedisIsLeftAlone(t *testing.T) {
 	c, r := over(t, RedisOptions{Addrs: []string{addr}, StoreTimeout: patient})
 	listens(t, c, keyOf(t, "before"))
 	for range faultsToOpen {
-		c.redis.gate.report(kindTimeout)
+		c.redis.gate.report(kindTimeout, time.Now())
 	}
 	hint, cancel := c.shared.wake(keyOf(t, "meanwhile"))
 	defer cancel()

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -40,14 +41,25 @@ func (t *redisTier) remove(ctx context.Context, keys []Key) error {
 	})
 }
 
-// aside runs one of them within the budget of a store. Its error has a kind and a next step, and no text of the library's.
+// aside runs one of them within the budget of a store, and again if it failed on a dead connection. Its error has a kind and a next
+// step, and no text of the library's.
 func (t *redisTier) aside(ctx context.Context, ask func(context.Context, redis.UniversalClient) error) error {
-	ctx, cancel := context.WithTimeout(ctx, t.options.StoreTimeout)
-	defer cancel()
-	if err := ask(ctx, *t.client.Load()); err != nil {
+	for again := false; ; again = true {
+		client := t.client.Load()
+		err := within(ctx, t.options.StoreTimeout, func(ctx context.Context) error { return ask(ctx, client) })
+		if err == nil {
+			return nil
+		}
 		kind := kindOf(err)
 		t.observer.RedisError("purge", kind)
-		return fmt.Errorf("redis: %s: %s", kind, advice(kind))
+		if replaced := t.distrust(client, kind); !replaced || again {
+			return fmt.Errorf("redis: %s: %s", kind, advice(kind))
+		}
 	}
-	return nil
+}
+
+func within(ctx context.Context, budget time.Duration, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, budget)
+	defer cancel()
+	return ask(ctx)
 }

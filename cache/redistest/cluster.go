@@ -95,6 +95,23 @@ func (c *Cluster) Addrs() string {
 	return addrs(ports)
 }
 
+// Announce makes clients reach each node at the port that through returns for its address. The nodes themselves do too.
+func (c *Cluster) Announce(through func(addr string) (port int)) {
+	c.t.Helper()
+	var want []string
+	for _, n := range c.nodes {
+		port := strconv.Itoa(through(n.Addr()))
+		n.Do("CONFIG", "SET", "cluster-announce-bus-port", strconv.Itoa(n.port+10000), "cluster-announce-port", port)
+		want = append(want, port)
+	}
+	eventually(c.t, "all nodes know the announced ports", func() bool {
+		return c.all(func(n *Server) bool {
+			known := fmt.Sprint(n.Do("CLUSTER", "SLOTS"))
+			return !slices.ContainsFunc(want, func(port string) bool { return !strings.Contains(known, "127.0.0.1 "+port+" ") })
+		})
+	})
+}
+
 // Do sends one command to every living node.
 func (c *Cluster) Do(args ...string) {
 	c.t.Helper()

@@ -9,12 +9,14 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -171,6 +173,19 @@ func (s *Server) signal(sig syscall.Signal) {
 func (s *Server) Kill() {
 	_ = s.cmd.Process.Kill()
 	<-s.exited
+}
+
+// FailSnapshot makes Redis refuse to store anything, because it could not save what it has.
+func (s *Server) FailSnapshot() {
+	s.t.Helper()
+	if err := os.RemoveAll(s.dir); err != nil {
+		s.t.Fatal(err)
+	}
+	s.Do("CONFIG", "SET", "save", "3600 1")
+	s.Do("BGSAVE")
+	eventually(s.t, "the snapshot has failed", func() bool {
+		return strings.Contains(fmt.Sprint(s.Do("INFO", "persistence")), "rdb_last_bgsave_status:err")
+	})
 }
 
 func (s *Server) dead() bool {

@@ -30,7 +30,7 @@ func StartSentinels(t testing.TB) *Sentinels {
 		s.servers = append(s.servers, Start(t, Options{Args: []string{"--replicaof", "127.0.0.1 " + strconv.Itoa(master.port), "--repl-diskless-sync-delay", "0"}}))
 	}
 	for range 3 {
-		s.watch(master.port)
+		s.ports = append(s.ports, watch(t, master.port, 2, 500*time.Millisecond))
 	}
 	eventually(t, "the sentinels know two replicas and each other", func() bool {
 		for _, port := range s.ports {
@@ -44,21 +44,31 @@ func StartSentinels(t testing.TB) *Sentinels {
 	return s
 }
 
-func (s *Sentinels) watch(master int) {
-	s.t.Helper()
+// StartSentinel starts one sentinel, which watches a master without replicas at a port of loopback, and returns its address.
+func StartSentinel(t testing.TB, master int) string {
+	t.Helper()
+	port := watch(t, master, 1, time.Minute)
+	eventually(t, "the sentinel knows the master", func() bool { return masterOf(t, port)["flags"] == "master" })
+	return addrs([]int{port})
+}
+
+// watch starts a sentinel and returns its port.
+func watch(t testing.TB, master, quorum int, downAfter time.Duration) int {
+	t.Helper()
 	binary, err := exec.LookPath("redis-sentinel")
 	if err != nil {
-		s.t.Fatal("redis-sentinel not found: run `make test`, which installs it")
+		t.Fatal("redis-sentinel not found: run `make test`, which installs it")
 	}
-	dir, port := s.t.TempDir(), freePort(s.t)
+	dir, port := t.TempDir(), freePort(t)
 	config := filepath.Join(dir, "sentinel.conf")
-	text := fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\nsentinel monitor %s 127.0.0.1 %d 2\nsentinel down-after-milliseconds %s 500\n"+
-		"sentinel failover-timeout %s 3000\nloglevel warning\nlogfile %s\n", port, dir, MasterName, master, MasterName, MasterName, filepath.Join(dir, "log"))
+	text := fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\nsentinel monitor %s 127.0.0.1 %d %d\nsentinel down-after-milliseconds %s %d\n"+
+		"sentinel failover-timeout %s 3000\nloglevel warning\nlogfile %s\n", port, dir, MasterName, master, quorum, MasterName, downAfter.Milliseconds(),
+		MasterName, filepath.Join(dir, "log"))
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
-	run(s.t, exec.Command(binary, config))
-	s.ports = append(s.ports, port)
+	run(t, exec.Command(binary, config))
+	return port
 }
 
 // run starts a process that ends with the test.

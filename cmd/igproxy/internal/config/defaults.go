@@ -65,6 +65,7 @@ type Config struct {
 		CAFile, CertFile, KeyFile              string
 		Timeout                                time.Duration
 		PoolSize                               int
+		IdleTimeout                            time.Duration
 		Prefix                                 string
 	}
 	Coalesce struct {
@@ -113,6 +114,7 @@ func Default() Config {
 	c.Cache.MaxEntries = 100_000
 	c.Redis.Timeout = 50 * time.Millisecond
 	c.Redis.PoolSize = 32
+	c.Redis.IdleTimeout = 3 * time.Minute
 	c.Redis.Prefix = "igproxy"
 	c.Coalesce.Enabled = true
 	c.Coalesce.Lease = 1500 * time.Millisecond

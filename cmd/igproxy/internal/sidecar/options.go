@@ -22,7 +22,7 @@ func cacheOptions(c config.Config, observer cache.Observer, log *slog.Logger) (c
 	o.Redis = &cache.RedisOptions{
 		Mode: c.Redis.Mode, URL: c.Redis.URL.Reveal(), Addrs: c.Redis.Addrs, MasterName: c.Redis.MasterName,
 		Username: c.Redis.Username, SentinelUsername: c.Redis.SentinelUsername, TLS: c.Redis.TLS, Timeout: c.Redis.Timeout,
-		PoolSize: c.Redis.PoolSize, Prefix: c.Redis.Prefix, Wait: c.Coalesce.Wait,
+		PoolSize: c.Redis.PoolSize, IdleTimeout: c.Redis.IdleTimeout, Prefix: c.Redis.Prefix, Wait: c.Coalesce.Wait,
 	}
 	if c.Coalesce.Enabled {
 		o.Redis.Lease = c.Coalesce.Lease
