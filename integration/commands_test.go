@@ -14,20 +14,6 @@ import (
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
-func file(t *testing.T, name, text string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// without removes a setting from an environment.
-func without(env []string, name string) []string {
-	return slices.DeleteFunc(slices.Clone(env), func(s string) bool { return strings.HasPrefix(s, name+"=") })
-}
-
 func TestExitCodesAndOneClearLine(t *testing.T) {
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -106,7 +92,7 @@ func TestCheckOnlineProvesEachPart(t *testing.T) {
 func TestHealthcheck(t *testing.T) {
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
-	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.admin, "http://")), "IGPROXY_CLIENT_SECRET")
+	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.Admin, "http://")), "IGPROXY_CLIENT_SECRET")
 	if code, stdout, stderr := command(t, env, "healthcheck"); code != 0 || !strings.HasPrefix(stdout, "ready") {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
@@ -141,7 +127,7 @@ func TestAUnixSocketServesAsAPortDoes(t *testing.T) {
 	if r, err := fetch(t.Context(), client, "http://igproxy"+exchangePath("IGAA-unix")); err != nil || r.status != 200 {
 		t.Errorf("got %d, %v", r.status, err)
 	}
-	_ = p.cmd.Process.Kill()
-	<-p.exited
+	_ = p.Cmd.Process.Kill()
+	<-p.Exited
 	serve(t, "UPSTREAM_URL="+upstream.URL, "LISTEN=unix:"+path) // a killed process leaves its socket behind
 }

@@ -19,6 +19,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/igproxy/igproxy/integration/harness"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
@@ -175,7 +176,7 @@ func TestDeployComposesRedisKeepsOthersOutAndLetsIgproxyIn(t *testing.T) {
 	here := strings.NewReplacer("$$", "$", "/run/secrets/redis", secret, "6379", port, "/tmp", t.TempDir(), "--appendonly", "--bind 127.0.0.1 --appendonly").Replace
 	r := parsed[composed](t, "deploy/compose/compose.yaml").Services["redis"]
 	server := exec.Command(r.Command[0], r.Command[1], here(r.Command[2]))
-	var log buffer
+	var log harness.Output
 	server.Stdout, server.Stderr = &log, &log
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
@@ -202,7 +203,7 @@ func TestDeployComposesRedisKeepsOthersOutAndLetsIgproxyIn(t *testing.T) {
 	eventually(t, "the answer is in Redis", func() bool {
 		return strings.Contains(p.page(t, "/metrics").body, `igproxy_cache_stores_total{result="stored",tier="redis"} 1`)
 	})
-	p.stop(t)
+	p.Stop(t)
 }
 
 func TestDeployKubernetesConfigurationIsAcceptedAndTheAppSeesNoSecret(t *testing.T) {

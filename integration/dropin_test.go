@@ -39,7 +39,7 @@ func TestDropIn(t *testing.T) {
 			"/v23.0/access_token?grant_type=ig_exchange_token&access_token=IGAA-first",
 			"/access_token/?grant_type=ig_exchange_token&access_token=IGAA-first&client_id=1&format=json&appsecret_proof=x",
 		} {
-			r, err := fetch(t.Context(), http.DefaultClient, p.url+path)
+			r, err := fetch(t.Context(), http.DefaultClient, p.URL+path)
 			if err != nil || r.status != 200 || r.token() != first.token() || !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit; ttl=") {
 				t.Errorf("%s: %d %s %v", path, r.status, r.header.Get("Cache-Status"), err)
 			}
@@ -57,7 +57,7 @@ func TestDropIn(t *testing.T) {
 		if r := p.ask(t, "expired-1"); !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") || ig.CallsFor("expired-1") != 1 {
 			t.Errorf("a definite refusal was not remembered: %s", r.header.Get("Cache-Status"))
 		}
-		res, err := http.Post(p.url+exchangePath("IGAA-post"), "", nil)
+		res, err := http.Post(p.URL+exchangePath("IGAA-post"), "", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +99,7 @@ func TestUpstreamTLSIsChecked(t *testing.T) {
 			if ig.Calls() != 0 {
 				t.Error("the secret went to a stranger")
 			}
-			if line := p.settled(t).lines("request")[0]; !strings.HasPrefix(line["cause"].(string), "tls") {
+			if line := p.settled(t).Lines("request")[0]; !strings.HasPrefix(line["cause"].(string), "tls") {
 				t.Errorf("the log does not say why: %v", line)
 			}
 		})

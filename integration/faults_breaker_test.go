@@ -147,7 +147,7 @@ func TestAProbeThatHangsEnds(t *testing.T) {
 	}
 	eventually(t, "the log tells of both times it was open", func() bool {
 		var states []string
-		for _, line := range p.log.lines("breaker changed") {
+		for _, line := range p.Log.Lines("breaker changed") {
 			states = append(states, line["to"].(string))
 		}
 		got := strings.Join(states, " ")

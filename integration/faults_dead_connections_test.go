@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/igproxy/igproxy/integration/harness"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
@@ -59,10 +60,10 @@ http {
 func nginxEdge(t *testing.T, target string, requests, streams int) (base, caFile string) {
 	t.Helper()
 	dir := t.TempDir()
-	authority := newAuthority(t)
-	certPEM, keyPEM := authority.sign(t, "edge", "localhost")
+	authority := harness.NewAuthority(t)
+	certPEM, keyPEM := authority.Sign(t, "edge", "localhost")
 	cert, key := file(t, "edge.pem", certPEM), file(t, "edge-key.pem", keyPEM)
-	addr := freeAddress(t)
+	addr := harness.Address(t)
 	conf := filepath.Join(dir, "nginx.conf")
 	text := strings.NewReplacer("DIR", dir, "REQUESTS", fmt.Sprint(requests), "STREAMS", fmt.Sprint(streams), "TARGET", target, "ADDR", addr,
 		"CERT", cert, "KEY", key).Replace(nginxEdgeConf)
@@ -79,12 +80,12 @@ func nginxEdge(t *testing.T, target string, requests, streams int) (base, caFile
 			t.Logf("nginx: %s", log)
 		}
 	})
-	client := authority.client(t, nil, false)
+	client := authority.Client(t, nil, false)
 	eventually(t, "nginx listens", func() bool {
 		_, err := fetch(t.Context(), client, "https://"+addr+"/nothing")
 		return err == nil
 	})
-	return "https://" + addr, authority.file
+	return "https://" + addr, authority.File
 }
 
 // results counts answers by status.
@@ -164,7 +165,7 @@ func TestConnectionsToMetaThatDieSilentlyCostAtMostACallEach(t *testing.T) {
 			return r.status, err
 		},
 		"passed through": func(int) (int, error) {
-			r, err := fetch(t.Context(), http.DefaultClient, p.url+"/me?fields=user_id&access_token="+long)
+			r, err := fetch(t.Context(), http.DefaultClient, p.URL+"/me?fields=user_id&access_token="+long)
 			return r.status, err
 		},
 	}
@@ -210,7 +211,7 @@ func TestConnectionsToMetaThatDieSilentlyCostAtMostACallEach(t *testing.T) {
 		}
 	}
 	causes := 0
-	for _, line := range p.settled(t).lines("request") {
+	for _, line := range p.settled(t).Lines("request") {
 		if line["cause"] == "a kept connection stayed silent" {
 			causes++
 		}

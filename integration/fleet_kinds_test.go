@@ -70,10 +70,10 @@ func TestEveryKindOfFaultIsAnsweredAndCounted(t *testing.T) {
 			if c.alone {
 				redisState(t, p, "degraded")
 			}
-			if lines := p.log.lines("redis degraded"); len(lines) > 1 || !c.alone && len(lines) > 0 {
+			if lines := p.Log.Lines("redis degraded"); len(lines) > 1 || !c.alone && len(lines) > 0 {
 				t.Errorf("said %d times that Redis is left alone", len(lines))
 			}
-			if strings.Contains(p.log.String(), redisPassword) {
+			if strings.Contains(p.Log.String(), redisPassword) {
 				t.Error("the log holds what Redis, or its password, said")
 			}
 		})

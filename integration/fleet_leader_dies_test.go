@@ -38,7 +38,7 @@ func TestTheLeaderIsKilledInTheMiddle(t *testing.T) {
 	answers := waiting(t, all[1:], "IGAA-killed")
 	ig.SetLatency(0)
 	killed := time.Now()
-	_ = leader.cmd.Process.Signal(syscall.SIGKILL)
+	_ = leader.Cmd.Process.Signal(syscall.SIGKILL)
 	<-gone
 	for range all[1:] {
 		if r := <-answers; r.status != 200 || !contains(ig.Issued("IGAA-killed"), r.token()) {

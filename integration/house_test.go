@@ -26,15 +26,16 @@ var mayImport = map[string][]string{
 	"cmd/igproxy/internal/logging":  {},
 	"cmd/igproxy/internal/tracing":  {},
 
-	"proxy":             {"proxy/graph", "proxy/passthrough", "cache", "breaker"},
-	"proxy/passthrough": {},
-	"proxy/graph":       {},
-	"proxy/proxytest":   {},
-	"cache":             {},
-	"cache/redistest":   {},
-	"breaker":           {},
-	"integration":       {},
-	"tools/faults":      {},
+	"proxy":               {"proxy/graph", "proxy/passthrough", "cache", "breaker"},
+	"proxy/passthrough":   {},
+	"proxy/graph":         {},
+	"proxy/proxytest":     {},
+	"cache":               {},
+	"cache/redistest":     {},
+	"breaker":             {},
+	"integration":         {},
+	"integration/harness": {"cache/redistest", "proxy/proxytest"},
+	"tools/faults":        {},
 }
 
 // homes are the only files that may import a library, as patterns.

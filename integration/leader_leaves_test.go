@@ -37,7 +37,7 @@ func TestTheLeaderLeaves(t *testing.T) {
 		t.Errorf("%d calls, want 1", ig.Calls())
 	}
 	eventually(t, "the log tells of the leaver", func() bool {
-		for _, line := range p.log.lines("request") {
+		for _, line := range p.Log.Lines("request") {
 			if line["outcome"] == "gone" {
 				return true
 			}

@@ -57,7 +57,7 @@ func (m *meta) strange() []string {
 // callBack is the app's callback: it sends the code, and no secret.
 func callBack(ctx context.Context, p *process, id, code string) (reply, error) {
 	form := url.Values{"client_id": {id}, "grant_type": {"authorization_code"}, "redirect_uri": {callback}, "code": {code}}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+"/oauth/access_token", strings.NewReader(form.Encode()))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.URL+"/oauth/access_token", strings.NewReader(form.Encode()))
 	if err != nil {
 		return reply{}, err
 	}
@@ -74,7 +74,7 @@ func callBack(ctx context.Context, p *process, id, code string) (reply, error) {
 
 func (p *process) fetch(t *testing.T, path string) reply {
 	t.Helper()
-	r, err := fetch(t.Context(), http.DefaultClient, p.url+path)
+	r, err := fetch(t.Context(), http.DefaultClient, p.URL+path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestALoginWithoutASecretInTheApp(t *testing.T) {
 	if m.graph.CallsTo("code") != 0 || m.login.CallsTo("exchange") != 0 || m.threads.Calls() != 0 {
 		t.Error("a call went to the wrong host")
 	}
-	if strings.Contains(p.settled(t).String(), used) || strings.Contains(p.log.String(), first.token()) {
+	if strings.Contains(p.settled(t).String(), used) || strings.Contains(p.Log.String(), first.token()) {
 		t.Error("the log holds a code or a token")
 	}
 }
@@ -195,7 +195,7 @@ func TestAPassedCallArrivesAsItWasSent(t *testing.T) {
 	m, settings := startMeta(t)
 	p := serve(t, settings...)
 	const path = "/v23.0/17841400000000001/media?image_url=https%3A%2F%2Fa.example%2Fx.jpg&caption=a+b%20c&access_token=IGAAlong-lived-token-0123456789"
-	r, err := http.NewRequest(http.MethodPost, p.url+path, strings.NewReader(`{"is_carousel_item":true}`))
+	r, err := http.NewRequest(http.MethodPost, p.URL+path, strings.NewReader(`{"is_carousel_item":true}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func TestSeveralAppsInOneSidecar(t *testing.T) {
 	wrong := file(t, "club", "another-secret-0123456789")
 	config := file(t, "igproxy.yaml", fmt.Sprintf("apps:\n  - name: shop\n    app_id: \"1\"\n    client_secret_file: %s\n  - name: club\n    app_id: \"2\"\n    client_secret_file: %s\n", secret, wrong))
 	p := start(t, without(environ("UPSTREAM_URL="+upstream.URL), "IGPROXY_CLIENT_SECRET"), "serve", "--config", config)
-	p.listening(t)
+	p.Listening(t)
 	if r := p.fetch(t, "/apps/shop/access_token?grant_type=ig_exchange_token&access_token=IGAA-1"); r.status != 200 {
 		t.Errorf("the shop: %d %s", r.status, r.body)
 	}

@@ -18,7 +18,7 @@ func TestARestartKeepsTheCache(t *testing.T) {
 	first := serve(t, settings...)
 	want := first.ask(t, "IGAA-restart")
 	refused := first.ask(t, "expired-restart")
-	if code := first.stop(t); code != 0 {
+	if code := first.Stop(t); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
 
@@ -34,7 +34,7 @@ func TestARestartKeepsTheCache(t *testing.T) {
 		t.Errorf("%d calls, want 2", ig.Calls())
 	}
 	eventually(t, "the log says where it came from", func() bool {
-		lines := second.log.lines("request")
+		lines := second.Log.Lines("request")
 		return len(lines) > 0 && lines[0]["source"] == "redis"
 	})
 }
@@ -46,7 +46,7 @@ func TestAnotherSecretFindsNothing(t *testing.T) {
 	settings := []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
 	first := serve(t, settings...)
 	first.ask(t, "IGAA-mine")
-	first.stop(t)
+	first.Stop(t)
 	other := serve(t, append(settings, "APP_ID=17841400000000002")...)
 	if r := other.ask(t, "IGAA-mine"); r.header.Get("Cache-Status") != "igproxy; fwd=miss; stored" {
 		t.Errorf("another app's entry was found: %s", r.header.Get("Cache-Status"))

@@ -48,7 +48,7 @@ func TestInstagramDown(t *testing.T) {
 	ig.SetFault("")
 	eventually(t, "the breaker closes", func() bool { return p.ask(t, "IGAA-after").status == 200 })
 	var states []string
-	for _, line := range p.settled(t).lines("breaker changed") {
+	for _, line := range p.settled(t).Lines("breaker changed") {
 		states = append(states, line["to"].(string))
 	}
 	if got := strings.Join(states, " "); !strings.HasPrefix(got, "open half-open") || !strings.HasSuffix(got, "closed") {

@@ -50,7 +50,7 @@ func (s *Sentinels) watch(master int) {
 	if err != nil {
 		s.t.Fatal("redis-sentinel not found: run `make test`, which installs it")
 	}
-	dir, port := s.t.TempDir(), freePort(s.t)
+	dir, port := s.t.TempDir(), FreePort(s.t)
 	config := filepath.Join(dir, "sentinel.conf")
 	text := fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\nsentinel monitor %s 127.0.0.1 %d 2\nsentinel down-after-milliseconds %s 500\n"+
 		"sentinel failover-timeout %s 3000\nloglevel warning\nlogfile %s\n", port, dir, MasterName, master, MasterName, MasterName, filepath.Join(dir, "log"))
