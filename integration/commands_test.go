@@ -15,6 +15,7 @@ import (
 )
 
 func TestExitCodesAndOneClearLine(t *testing.T) {
+	t.Parallel()
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -55,6 +56,7 @@ func TestExitCodesAndOneClearLine(t *testing.T) {
 }
 
 func TestCheckTellsAllProblemsAtOnce(t *testing.T) {
+	t.Parallel()
 	config := file(t, "igproxy.yaml", "lisen: 127.0.0.1:1\nupstream:\n  timeout: 5\n  url: http://graph.instagram.com\nbreaker:\n  interval: 1s\nlog:\n  level: loud\n")
 	code, stdout, _ := command(t, environ(), "check", "--config", config)
 	if code != 2 {
@@ -72,6 +74,7 @@ func TestCheckTellsAllProblemsAtOnce(t *testing.T) {
 }
 
 func TestCheckOnlineProvesEachPart(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{TLS: true})
 	redis := redistest.Start(t)
 	settings := []string{"UPSTREAM_URL=" + upstream.URL, "UPSTREAM_CA_FILE=" + caFile(t, upstream), "REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
@@ -90,6 +93,7 @@ func TestCheckOnlineProvesEachPart(t *testing.T) {
 }
 
 func TestHealthcheck(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.Admin, "http://")), "IGPROXY_CLIENT_SECRET")
@@ -102,6 +106,7 @@ func TestHealthcheck(t *testing.T) {
 }
 
 func TestHelpVersionAndCompletion(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{{"--help"}, {"help"}, {}, {"serve", "--help"}, {"mock", "--help"}, {"version"}} {
 		if code, stdout, stderr := command(t, environ(), args...); code != 0 || len(stdout) < 20 || stderr != "" {
 			t.Errorf("%v: exit code %d\n%s%s", args, code, stdout, stderr)
@@ -116,6 +121,7 @@ func TestHelpVersionAndCompletion(t *testing.T) {
 }
 
 func TestAUnixSocketServesAsAPortDoes(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	path := filepath.Join(t.TempDir(), "ig.sock")
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "LISTEN=unix:"+path)

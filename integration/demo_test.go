@@ -10,6 +10,7 @@ import (
 )
 
 func TestDemoOnce(t *testing.T) {
+	t.Parallel()
 	code, stdout, stderr := command(t, []string{"HOME=/nonexistent"}, "demo", "--once")
 	if code != 0 || stderr != "" {
 		t.Errorf("exit code %d\n%s\n%s", code, stdout, stderr)
@@ -25,6 +26,7 @@ func TestDemoOnce(t *testing.T) {
 }
 
 func TestDemoStaysUpUntilCtrlC(t *testing.T) {
+	t.Parallel()
 	p := start(t, nil, "demo")
 	eventually(t, "the demo says what to try", func() bool { return strings.Contains(p.Log.String(), "Ctrl-C") })
 	_ = p.Cmd.Process.Signal(syscall.SIGINT)
@@ -34,6 +36,7 @@ func TestDemoStaysUpUntilCtrlC(t *testing.T) {
 }
 
 func TestMockAsAProcess(t *testing.T) {
+	t.Parallel()
 	ca := t.TempDir() + "/ca.pem"
 	mock := start(t, nil, "mock", "--listen", "127.0.0.1:0", "--tls", "--ca-out", ca, "--secret", appSecret)
 	const listening = "the stand-in Instagram is listening"

@@ -12,6 +12,7 @@ import (
 )
 
 func TestDropIn(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{TLS: true})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_CA_FILE="+caFile(t, upstream))
 
@@ -80,6 +81,7 @@ func TestDropIn(t *testing.T) {
 
 // The last byte of the chain: TLS is checked, against the authority configured and no other.
 func TestUpstreamTLSIsChecked(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]proxytest.ServerOptions{
 		"unknown authority": {TLS: true},
 		"expired":           {TLS: true, Expired: true},

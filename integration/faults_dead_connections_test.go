@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -73,7 +74,7 @@ func nginxEdge(t *testing.T, target string, requests, streams int) (base, caFile
 	exited := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(exited) }() // ends with the process
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
+		_ = cmd.Process.Signal(syscall.SIGTERM) // SIGKILL would leave its worker behind
 		<-exited
 		if t.Failed() {
 			log, _ := os.ReadFile(filepath.Join(dir, "error.log"))
@@ -105,6 +106,7 @@ func (r *results) add(status int) {
 
 // An edge that ends a connection after N requests, or lets one stream be open at a time, as nginx does by default after 1,000.
 func TestAnEdgeThatEndsConnectionsGracefullyCostsNoCall(t *testing.T) {
+	t.Parallel()
 	const callers = 60
 	for _, c := range []struct{ requests, streams, tokens int }{{1, 128, 600}, {2, 1, 600}, {10, 2, 900}, {1000, 128, 2400}} {
 		t.Run(fmt.Sprintf("%d requests, %d streams", c.requests, c.streams), func(t *testing.T) {
@@ -223,6 +225,7 @@ func TestConnectionsToMetaThatDieSilentlyCostAtMostACallEach(t *testing.T) {
 
 // A Meta that hangs is still found out: the calls on kept connections say nothing, and those that follow do.
 func TestAMetaThatHangsOpensTheBreaker(t *testing.T) {
+	t.Parallel()
 	ig := newEdge(t, nil)
 	p := serve(t, "UPSTREAM_URL="+ig.URL, "UPSTREAM_TIMEOUT=500ms", "BREAKER_FAILURES=5")
 	crowd(4, func(i int) { _, _ = p.try(t.Context(), fmt.Sprintf("IGAA-warm-%d", i)) })
@@ -243,6 +246,7 @@ func TestAMetaThatHangsOpensTheBreaker(t *testing.T) {
 
 // A worker keeps asking for one token that Meta fails whatever its health is. Nobody else may notice.
 func TestATokenThatMetaAlwaysFailsIsItsOwnTrouble(t *testing.T) {
+	t.Parallel()
 	ig := newEdge(t, nil)
 	p := serve(t, "UPSTREAM_URL="+ig.URL, "BREAKER_OPEN=1s")
 	var repeated, asked int

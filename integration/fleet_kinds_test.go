@@ -15,6 +15,7 @@ import (
 )
 
 func TestEveryKindOfFaultIsAnsweredAndCounted(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	for name, c := range map[string]struct {
 		options redistest.Options
@@ -104,6 +105,7 @@ func scripted(t *testing.T, reply string) string {
 
 // Hung by its own commands and cut in mid-reply, not by signals: the same promise.
 func TestRedisPausedBlockedOrCutIsAnswered(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redistest.Start(t, redistest.Options{Args: []string{"--enable-debug-command", "yes"}})
 	liar := redistest.StartLiar(t, redis)

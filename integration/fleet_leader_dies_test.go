@@ -57,6 +57,7 @@ func TestTheLeaderIsKilledInTheMiddle(t *testing.T) {
 }
 
 func TestASlowExchangeKeepsItsLease(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(2 * lease)
 	redis := redistest.Start(t)
@@ -73,6 +74,7 @@ func TestASlowExchangeKeepsItsLease(t *testing.T) {
 }
 
 func TestRedisIsFlushedInTheMiddle(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(time.Second)
 	redis := redistest.Start(t)

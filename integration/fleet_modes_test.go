@@ -71,6 +71,7 @@ func sharing(t *testing.T, all []*process, token string) {
 }
 
 func TestSentinelFailsOverUnderLoad(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redistest.StartSentinels(t)
 	all := fleet(t, 2, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=sentinel", "REDIS_ADDRS="+redis.Addrs(), "REDIS_MASTER_NAME="+redistest.MasterName)
@@ -80,6 +81,7 @@ func TestSentinelFailsOverUnderLoad(t *testing.T) {
 }
 
 func TestAClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redistest.StartCluster(t)
 	redis.Do(append([]string{"ACL", "SETUSER", "igproxy", "on", ">" + redisPassword}, strings.Fields(documentedACL(t)+documentedClusterACL(t))...)...)
@@ -107,6 +109,7 @@ func TestAClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
 
 // The documented permissions, over TLS with a client certificate, are enough for everything.
 func TestTLSAndTheLeastPermissions(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redistest.Start(t, redistest.Options{TLS: true, Args: []string{"--tls-auth-clients", "yes"}})
 	redis.Do(append([]string{"ACL", "SETUSER", "igproxy", "on", ">" + redisPassword}, strings.Fields(documentedACL(t))...)...)
@@ -182,6 +185,7 @@ func inFleet(t *testing.T, before, after string) string {
 
 // One permission less: every request is answered all the same, and the log says which permission is missing.
 func TestOnePermissionLessFailsOpenAndSaysWhich(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redistest.Start(t)
 	permissions := strings.Fields(documentedACL(t))
@@ -217,6 +221,7 @@ func TestOnePermissionLessFailsOpenAndSaysWhich(t *testing.T) {
 
 // Without one of the hint's permissions the fleet is one all the same, and the log says, once, what to give.
 func TestOnePermissionOfTheHintLessAndFollowersPoll(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
 	redis := redistest.Start(t)

@@ -103,7 +103,7 @@ func TestEightSidecarsAThousandTokens(t *testing.T) {
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(50 * time.Millisecond)
 	redis := redistest.Start(t)
-	all := fleet(t, sidecars, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, "REDIS_TIMEOUT=1s", "COALESCE_LEASE=6s")...)
+	all := fast(t, sidecars, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, "REDIS_TIMEOUT=1s", "COALESCE_LEASE=6s")...)
 	var got tally
 	next := make(chan int)
 	var wg sync.WaitGroup
@@ -186,6 +186,7 @@ func TestASidecarsOwnTroubleStaysItsOwn(t *testing.T) {
 }
 
 func TestCoalescingCanBeTurnedOff(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
 	redis := redistest.Start(t)

@@ -35,6 +35,7 @@ func TestHostileRequestsWithoutTheFastLane(t *testing.T) { hostile(t, false, "SE
 
 // hostile sends the corpus, each entry on a connection of its own, behind a hit or not.
 func hostile(t *testing.T, behindAHit bool, settings ...string) {
+	t.Parallel()
 	corpus := readHostile(t)
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	p := serve(t, append(settings, "PASSTHROUGH_ENABLED=false", "UPSTREAM_URL="+upstream.URL, "SERVER_READ_HEADER_TIMEOUT=60s", "SERVER_READ_TIMEOUT=60s",

@@ -59,6 +59,7 @@ var neverIn = map[string][]string{
 }
 
 func TestImportsGoOneWayAndEachLibraryHasOneHome(t *testing.T) {
+	t.Parallel()
 	files := 0
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() && path != ".." {

@@ -13,6 +13,7 @@ import (
 )
 
 func TestTheLeaderLeaves(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(500 * time.Millisecond)
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
@@ -47,6 +48,7 @@ func TestTheLeaderLeaves(t *testing.T) {
 }
 
 func TestEverybodyLeavesAndTheAnswerIsKept(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)

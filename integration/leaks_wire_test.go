@@ -27,6 +27,7 @@ func utters(text string) http.HandlerFunc {
 }
 
 func TestWhatIsSentOutOfTurnIsNotQuotedInTheLog(t *testing.T) {
+	t.Parallel()
 	l := &leaks{t: t}
 	var told []string
 	secret := func(name string) string { told = append(told, l.hide(name)); return told[len(told)-1] }

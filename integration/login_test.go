@@ -82,6 +82,7 @@ func (p *process) fetch(t *testing.T, path string) reply {
 }
 
 func TestALoginWithoutASecretInTheApp(t *testing.T) {
+	t.Parallel()
 	m, settings := startMeta(t)
 	p := serve(t, settings...)
 	for _, shape := range []string{"data", "flat"} {
@@ -134,6 +135,7 @@ func TestALoginWithoutASecretInTheApp(t *testing.T) {
 }
 
 func TestThreadsIsTheSameAtItsOwnHost(t *testing.T) {
+	t.Parallel()
 	m, settings := startMeta(t)
 	p := serve(t, settings...)
 	r, err := callBack(t.Context(), p, threadsID, m.threads.Code(threadsID, callback))
@@ -160,6 +162,7 @@ func TestThreadsIsTheSameAtItsOwnHost(t *testing.T) {
 
 // Two browser tabs, a retrying load balancer, two sidecars: one code, one call, one answer.
 func TestACodeIsSentOnceByAWholeFleet(t *testing.T) {
+	t.Parallel()
 	m, settings := startMeta(t)
 	m.login.SetLatency(300 * time.Millisecond)
 	all := fleet(t, 4, append(append(settings, singleRedis(redistest.Start(t))...), patientRedis)...)
@@ -179,6 +182,7 @@ func TestACodeIsSentOnceByAWholeFleet(t *testing.T) {
 
 // A code that was sent and whose answer was lost is not sent again: it may be used up.
 func TestACodeWhoseAnswerWasLostIsNotSentAgain(t *testing.T) {
+	t.Parallel()
 	m, settings := startMeta(t)
 	p := serve(t, settings...)
 	for i, fault := range []string{"reset", "close", "down", "truncated", "html"} {
@@ -192,6 +196,7 @@ func TestACodeWhoseAnswerWasLostIsNotSentAgain(t *testing.T) {
 
 // What is passed through arrives as it was sent.
 func TestAPassedCallArrivesAsItWasSent(t *testing.T) {
+	t.Parallel()
 	m, settings := startMeta(t)
 	p := serve(t, settings...)
 	const path = "/v23.0/17841400000000001/media?image_url=https%3A%2F%2Fa.example%2Fx.jpg&caption=a+b%20c&access_token=IGAAlong-lived-token-0123456789"
@@ -233,6 +238,7 @@ func TestAPassedCallArrivesAsItWasSent(t *testing.T) {
 
 // Several apps in one sidecar, each with its own secret.
 func TestSeveralAppsInOneSidecar(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	secret := file(t, "shop", appSecret)
 	wrong := file(t, "club", "another-secret-0123456789")
@@ -261,6 +267,7 @@ func TestSeveralAppsInOneSidecar(t *testing.T) {
 // A sidecar that has waited long enough for another one's exchange of a code does not send it once more: the code may be used up, and the
 // answer on its way. The app asks again, and gets it.
 func TestACodeIsNotSentAgainWhileAnotherSidecarAsks(t *testing.T) {
+	t.Parallel()
 	m, settings := startMeta(t)
 	m.login.SetLatency(2 * time.Second)
 	all := fleet(t, 2, append(append(settings, singleRedis(redistest.Start(t))...), patientRedis, "COALESCE_WAIT=300ms")...)

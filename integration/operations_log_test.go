@@ -161,6 +161,7 @@ func TestALogThatNobodyReadsDoesNotHoldAStop(t *testing.T) {
 }
 
 func TestALogWithoutAReaderOrOnAFullDiskHoldsNobody(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -183,6 +184,7 @@ func TestALogWithoutAReaderOrOnAFullDiskHoldsNobody(t *testing.T) {
 }
 
 func TestASidecarThatIsReadLosesNoLine(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	const n = 5000
@@ -203,6 +205,7 @@ func TestASidecarThatIsReadLosesNoLine(t *testing.T) {
 }
 
 func TestAStraySIGHUPIsNoStop(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	if err := p.Cmd.Process.Signal(syscall.SIGHUP); err != nil {

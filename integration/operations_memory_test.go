@@ -60,10 +60,10 @@ func TestWithLittleMemoryItLivesAndAnswersRight(t *testing.T) {
 	}
 }
 
-// flood asks for ever new tokens with large answers, 240 MiB in all, and between them for known ones, among connections that say nothing.
+// flood asks for ever new tokens with large answers, 120 MiB in all, and between them for known ones, among connections that say nothing.
 func flood(t *testing.T, p *process) {
 	t.Helper()
-	const cold, known, callers, silent = 4000, 50, 16, 500
+	const cold, known, callers, silent = 2000, 50, 16, 500
 	for range silent {
 		p.dialApp(t)
 	}

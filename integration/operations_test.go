@@ -21,6 +21,7 @@ import (
 )
 
 func TestKilledInTheMiddleNothingHalfDoneIsEverServed(t *testing.T) {
+	t.Parallel()
 	const rounds, tokens = 3, 20
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(20 * time.Millisecond)
@@ -88,7 +89,7 @@ func (p *process) inRAM(t *testing.T, which string) int {
 }
 
 func TestAFloodOfTokensDoesNotGrowTheMemory(t *testing.T) {
-	const entries, flood = 500, 8000
+	const entries, flood = 500, 4000
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, fmt.Sprintf("CACHE_MAX_ENTRIES=%d", entries), "LOG_LEVEL=info")
 	var wrong atomic.Int32

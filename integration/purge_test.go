@@ -21,6 +21,7 @@ func (p *process) hits(t *testing.T, token string) bool {
 }
 
 func TestAPurgeReachesEverySidecarOnTheRedis(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redistest.Start(t)
 	// The least that README lets igproxy's user do is enough, and nothing looks for keys.
@@ -92,6 +93,7 @@ func TestAPurgeReachesEverySidecarOnTheRedis(t *testing.T) {
 
 // Who is cut off from Redis keeps what its memory has, and hears of the purge as soon as Redis is back.
 func TestAPurgeWithoutRedisIsToldWhenItIsBack(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redistest.Start(t)
 	all := fleet(t, 2, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
@@ -111,6 +113,7 @@ func TestAPurgeWithoutRedisIsToldWhenItIsBack(t *testing.T) {
 }
 
 func TestAPurgeInAClusterNeedsNoSearch(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	cluster := redistest.StartCluster(t)
 	all := fleet(t, 2, "REDIS_MODE=cluster", "REDIS_ADDRS="+cluster.Addrs(), "UPSTREAM_URL="+upstream.URL, patientRedis)

@@ -16,18 +16,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
-func readme(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
 // The lines that run it against Instagram, with Redis.
 func TestReadmesWayToInstagram(t *testing.T) {
-	_, block, found := strings.Cut(readme(t), "Against Instagram, with Redis:\n\n")
+	t.Parallel()
+	_, block, found := strings.Cut(read(t, "../README.md"), "Against Instagram, with Redis:\n\n")
 	block, _, ended := strings.Cut(block, "\n\n")
 	if !found || !ended {
 		t.Fatal("README does not say how to run it against Instagram")

@@ -92,6 +92,7 @@ func post(t *testing.T, target, form string, fields ...string) reply {
 }
 
 func TestSIGHUPUnderLoadTakesWhatIsRightAndRefusesWhatIsNot(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	config := file(t, "igproxy.yaml", "passthrough:\n  enabled: true\n")
 	p := serve(t, "CONFIG="+config, "UPSTREAM_URL="+upstream.URL, "LOG_LEVEL=info")
@@ -137,6 +138,7 @@ func TestSIGHUPUnderLoadTakesWhatIsRightAndRefusesWhatIsNot(t *testing.T) {
 
 // As Kubernetes swaps a mounted ConfigMap or Secret, behind a link. Nobody sends a signal.
 func TestAFileSwappedBehindALinkIsFoundByItself(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	dir := t.TempDir()
 	put := func(version, config, secret string) {
@@ -181,6 +183,7 @@ func TestAFileSwappedBehindALinkIsFoundByItself(t *testing.T) {
 }
 
 func TestTheReloadCommandSaysWhatChangedAndWhatNeedsARestart(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	config := file(t, "igproxy.yaml", "upstream:\n  max_in_flight: 7\n")
 	p := serve(t, "CONFIG="+config, "UPSTREAM_URL="+upstream.URL)
@@ -218,6 +221,7 @@ func TestTheReloadCommandSaysWhatChangedAndWhatNeedsARestart(t *testing.T) {
 
 // The listener stays the one of the start, whatever the file says now: a reload must not take away who guards it.
 func TestAReloadLeavesNoListenerOpenToEverybody(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	token := file(t, "token", "0123456789abcdef0123")
 	config := file(t, "igproxy.yaml", "listen: 0.0.0.0:0\nauth:\n  bearer_file: "+token+"\n")

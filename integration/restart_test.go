@@ -11,6 +11,7 @@ import (
 )
 
 func TestARestartKeepsTheCache(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redistest.Start(t)
 	settings := []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
@@ -41,6 +42,7 @@ func TestARestartKeepsTheCache(t *testing.T) {
 
 // Two apps, or one app after a change of its secret, never read each other's entries.
 func TestAnotherSecretFindsNothing(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	settings := []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=" + redis.URL()}

@@ -29,6 +29,7 @@ func (p *process) inUse(t *testing.T) string {
 }
 
 func TestASecretIsRotatedUnderLoadWithoutAFailedRequest(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redistest.Start(t)
 	dir := t.TempDir()
@@ -88,6 +89,7 @@ func TestASecretIsRotatedUnderLoadWithoutAFailedRequest(t *testing.T) {
 
 // Without cache.key_file, what is remembered survives until the line of the previous secret is taken away.
 func TestWithoutAKeyOfItsOwnTheCacheSurvivesUntilTheOldLineGoes(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetSecrets(appSecret, nextSecret)
 	secret := file(t, "secret", appSecret+"\n")
@@ -110,6 +112,7 @@ func TestWithoutAKeyOfItsOwnTheCacheSurvivesUntilTheOldLineGoes(t *testing.T) {
 
 // The stand-in changes its mind on the command line, too: what docs/operations.md rehearses.
 func TestTheMockTakesANewSecret(t *testing.T) {
+	t.Parallel()
 	mock := start(t, environ(), "mock", "--listen", "127.0.0.1:0", "--secret", appSecret)
 	eventually(t, "the mock listens", func() bool { return len(mock.Log.Lines("the stand-in Instagram is listening")) > 0 })
 	base := mock.Log.Lines("the stand-in Instagram is listening")[0]["url"].(string)

@@ -12,6 +12,7 @@ import (
 )
 
 func TestStatusInATerminal(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	for range 4 {

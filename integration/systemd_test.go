@@ -84,6 +84,7 @@ func held(t *testing.T, network, address string) (*os.File, string) {
 }
 
 func TestSystemdIsToldWhenItAnswersAndWhenItDrains(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	app, address := held(t, "tcp", "127.0.0.1:0")
 	admin, adminAddress := held(t, "tcp", "127.0.0.1:0")
@@ -110,6 +111,7 @@ func TestSystemdIsToldWhenItAnswersAndWhenItDrains(t *testing.T) {
 }
 
 func TestASidecarThatCannotStartIsNeverReady(t *testing.T) {
+	t.Parallel()
 	for names, want := range map[string]string{
 		"igproxy.socket": "is named \"igproxy.socket\"; write FileDescriptorName=app",
 		"app:app":        "two sockets from systemd are named app",
@@ -168,6 +170,7 @@ func TestTheWatchdogHearsOfItOnlyWhileItAnswers(t *testing.T) {
 }
 
 func TestARestartUnderLoadDropsNobody(t *testing.T) {
+	t.Parallel()
 	const callers, restarts = 20, 3
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(20 * time.Millisecond)

@@ -104,6 +104,7 @@ func attributes(s *otlpSpan) map[string]string {
 }
 
 func TestACollectorGetsEachStepInTheAppsOwnTrace(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	c := newCollector(t)
 	p := tracing(t, upstream.URL, nil, []string{"EXPORTER_OTLP_ENDPOINT=" + c.URL, "RESOURCE_ATTRIBUTES=deployment.environment.name=test", "EXPORTER_OTLP_COMPRESSION=none"})
@@ -142,6 +143,7 @@ func TestACollectorGetsEachStepInTheAppsOwnTrace(t *testing.T) {
 }
 
 func TestSpansHoldNoSecretNoTokenAndNothingThatWasSent(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	c := newCollector(t)
 	all := []hidden{{"the client secret", appSecret, 0}}
@@ -251,6 +253,7 @@ func TestADeadCollectorCostsNoAnswerAndAStopLittle(t *testing.T) {
 
 // A platform sets these variables for all programs at once.
 func TestTracingVariablesOfAnotherKindNeverKeepTheSidecarFromStarting(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	for _, variables := range [][]string{
 		{"EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317", "EXPORTER_OTLP_PROTOCOL=grpc"},

@@ -55,6 +55,7 @@ func strangers() []int {
 }
 
 func TestASocketIsForTheUsersListed(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711)) // the other users run it too
 	dir, own := reachable(t), os.Getuid()
@@ -90,6 +91,7 @@ func TestASocketIsForTheUsersListed(t *testing.T) {
 }
 
 func TestASocketHasTheModeThatWasChosen(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711))
 	dir := reachable(t)
@@ -114,6 +116,7 @@ func TestASocketHasTheModeThatWasChosen(t *testing.T) {
 
 // What dies leaves no memory on the disk. The rest of /proc/PID stays as readable as it was.
 func TestTheProcessDumpsNoCore(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	var before syscall.Rlimit
 	must(t, syscall.Getrlimit(syscall.RLIMIT_CORE, &before))

@@ -14,6 +14,7 @@ import (
 )
 
 func TestAListenerBeyondLoopbackNeedsAChoice(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{{"serve"}, {"check"}} {
 		code, stdout, stderr := command(t, environ("LISTEN=0.0.0.0:0"), args...)
 		said := strings.ReplaceAll(stdout+stderr, "\n         ", "; ")
@@ -73,6 +74,7 @@ func (d dresser) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func TestATokenOfTheSidecarsOwnIsAskedFor(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	path := file(t, "token", ownToken+"\n")
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "AUTH_BEARER_FILE="+path)

@@ -17,6 +17,7 @@ import (
 )
 
 func TestClientCertificatesAreAskedFor(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	server, apps, others := harness.NewAuthority(t), harness.NewAuthority(t), harness.NewAuthority(t)
 	cert, key := server.Sign(t, "igproxy")
@@ -49,6 +50,7 @@ func TestClientCertificatesAreAskedFor(t *testing.T) {
 // Certificates are renewed while apps ask: as Kubernetes swaps a mounted secret, behind a link. No request fails, on new connections as
 // on old ones.
 func TestCertificatesChangeUnderLoadWithoutAFailedRequest(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	a := harness.NewAuthority(t)
 	dir := t.TempDir()

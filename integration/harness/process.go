@@ -58,7 +58,7 @@ func Start(t testing.TB, env []string, args ...string) *Process {
 func StartCommand(t testing.TB, env []string, cmd *exec.Cmd) *Process {
 	t.Helper()
 	p := &Process{Cmd: cmd, Log: &Output{}, Exited: make(chan struct{})}
-	p.Cmd.Env, p.Cmd.Stdout = env, p.Log
+	p.Cmd.Env, p.Cmd.Stdout = withoutSleep(env), p.Log
 	if p.Cmd.Stderr == nil {
 		p.Cmd.Stderr = p.Log
 	}
@@ -77,6 +77,15 @@ func StartCommand(t testing.TB, env []string, cmd *exec.Cmd) *Process {
 		}
 	})
 	return p
+}
+
+// withoutSleep returns env, or the environment of the test if env is nil, with a setting of the race
+// detector: without it every igproxy sleeps for a second when it ends.
+func withoutSleep(env []string) []string {
+	if env == nil {
+		env = os.Environ()
+	}
+	return append(slices.Clone(env), "GORACE=atexit_sleep_ms=0")
 }
 
 // Listening waits until igproxy listens, and takes URL and Admin from its log.
@@ -121,7 +130,7 @@ func Run(t testing.TB, env []string, args ...string) (code int, stdout, stderr s
 	defer cancel()
 	cmd := exec.CommandContext(ctx, Binary, args...)
 	var out, errs bytes.Buffer
-	cmd.Env, cmd.Stdout, cmd.Stderr = env, &out, &errs
+	cmd.Env, cmd.Stdout, cmd.Stderr = withoutSleep(env), &out, &errs
 	err := cmd.Run()
 	if _, ok := err.(*exec.ExitError); err != nil && !ok {
 		t.Fatal(err)
