@@ -275,6 +275,29 @@ func TestATokenThatMetaAlwaysFailsIsItsOwnTrouble(t *testing.T) {
 	}
 }
 
+// A batch job refreshes more tokens at once than may be in flight, and Meta hangs for it. Logins go on.
+func TestABatchOfRefreshesTakesNoPlaceFromLogins(t *testing.T) {
+	const most = 2
+	ig := newEdge(t, nil)
+	p := serve(t, "UPSTREAM_URL="+ig.URL, "UPSTREAM_TIMEOUT=4s", fmt.Sprintf("UPSTREAM_MAX_IN_FLIGHT=%d", most))
+	ctx, leave := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { // ends when its callers leave
+		defer close(done)
+		crowd(50, func(i int) {
+			_, _ = fetch(ctx, http.DefaultClient, fmt.Sprintf("%s/refresh_access_token?grant_type=ig_refresh_token&access_token=hang-%d", p.URL, i))
+		})
+	}()
+	eventually(t, "the refreshes are in flight", func() bool { return p.sum(t, "igproxy_upstream_in_flight") == most })
+	for i := range 10 {
+		if r := p.ask(t, fmt.Sprintf("IGAA-%d", i)); r.status != 200 || r.took > noise {
+			t.Errorf("a login got %d %s after %s", r.status, r.body, r.took)
+		}
+	}
+	leave()
+	<-done
+}
+
 // pauseFor spaces requests out, as an app's users are.
 func pauseFor(ctx context.Context, d time.Duration) {
 	select {

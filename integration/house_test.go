@@ -18,17 +18,19 @@ const module = "github.com/igproxy/igproxy/"
 
 // mayImport is what each package of ours may use of ours, in code that ships.
 var mayImport = map[string][]string{
-	"cmd/igproxy": {"proxy", "proxy/proxytest", "cache", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/logging",
+	"cmd/igproxy": {"proxy", "proxy/admin", "proxy/proxytest", "cache", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/logging",
 		"cmd/igproxy/internal/sidecar", "cmd/igproxy/internal/tracing"},
-	"cmd/igproxy/internal/sidecar":  {"proxy", "cache", "breaker", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/tracing"},
+	"cmd/igproxy/internal/sidecar":  {"proxy", "proxy/admin", "cache", "breaker", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/tracing"},
 	"cmd/igproxy/internal/config":   {"proxy"},
 	"cmd/igproxy/internal/listener": {"cmd/igproxy/internal/logging"},
 	"cmd/igproxy/internal/logging":  {},
 	"cmd/igproxy/internal/tracing":  {},
 
-	"proxy":               {"proxy/graph", "proxy/passthrough", "cache", "breaker"},
+	"proxy":               {"proxy/graph", "proxy/lane", "proxy/passthrough", "cache", "breaker"},
+	"proxy/admin":         {"proxy", "proxy/graph"},
 	"proxy/passthrough":   {},
 	"proxy/graph":         {},
+	"proxy/lane":          {},
 	"proxy/proxytest":     {},
 	"cache":               {},
 	"cache/redistest":     {},

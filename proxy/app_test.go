@@ -112,11 +112,11 @@ func TestOneAppsRefusedSecretLeavesTheSidecarReady(t *testing.T) {
 	p, graph := newShops(t)
 	graph.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":100}}`)
 	ask(p, get("/apps/club/access_token?grant_type=ig_exchange_token&access_token=A"))
-	if s := p.Status(); !s.Ready || s.ClientSecret != "refused: club" {
+	if s := p.Readiness(); !s.Ready || s.ClientSecret != "refused: club" {
 		t.Errorf("with one of two refused: %+v", s)
 	}
 	ask(p, get("/apps/shop/access_token?grant_type=ig_exchange_token&access_token=A"))
-	if s := p.Status(); s.Ready || s.ClientSecret != "refused: shop, club" {
+	if s := p.Readiness(); s.Ready || s.ClientSecret != "refused: shop, club" {
 		t.Errorf("with both refused: %+v", s)
 	}
 }
@@ -134,7 +134,7 @@ func TestEachUpstreamHasItsOwnBreaker(t *testing.T) {
 	if r := w.get("/access_token?grant_type=ig_exchange_token&access_token=A"); r.Code != 200 {
 		t.Errorf("the exchange is held too: %d", r.Code)
 	}
-	if got := w.p.Status().Breaker; got != breaker.Open {
+	if got := w.p.Readiness().Breaker; got != breaker.Open {
 		t.Errorf("/readyz says %s, want the worst", got)
 	}
 }

@@ -275,7 +275,7 @@ func TestTheTimeOutCoversEverything(t *testing.T) {
 		if w.Code != c.status {
 			t.Errorf("%s: got %d %s, want %d", name, w.Code, w.Body, c.status)
 		}
-		if n := p.carried.places[upstreamGraph].taken(); n != 0 {
+		if n := p.carried.circuits.inFlight(""); n != 0 {
 			t.Errorf("%s: %d places are still taken", name, n)
 		}
 		if n := i.CallsFor(c.token); n > 1 {

@@ -61,7 +61,6 @@ func newOutbound(o Options, silent func()) *outbound {
 		Protocols:              protocols,
 		MaxIdleConns:           o.MaxInFlight,
 		MaxIdleConnsPerHost:    o.MaxInFlight,
-		MaxConnsPerHost:        o.MaxInFlight,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 	}

@@ -39,7 +39,10 @@ const passthroughGrant = "passthrough"
 
 func newBypass(o Options, metrics *Metrics) *bypass {
 	out := newOutbound(o, metrics.silentPassthrough)
-	out.configure(func(t *http.Transport) { t.DisableCompression = true }) // nothing is added that the app did not ask for
+	out.configure(func(t *http.Transport) {
+		t.DisableCompression = true // nothing is added that the app did not ask for
+		t.MaxConnsPerHost = o.MaxInFlight
+	})
 	return &bypass{
 		out: out,
 		hosts: map[Service]metaHost{
@@ -60,11 +63,8 @@ type passed struct {
 
 // pass decides whether a request may go around the steps.
 func (e *engine) pass(r *http.Request, t destination, metrics *Metrics) (*passed, *graph.Error) {
-	switch {
-	case e.bypass == nil || t.unknown || !reachable(t.path):
+	if e.bypass == nil || t.unknown || !reachable(t.path) {
 		return nil, errPath
-	case inPassing(r.Context()):
-		return nil, errOverloaded()
 	}
 	a := t.named
 	if a == nil {

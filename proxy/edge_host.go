@@ -24,6 +24,23 @@ func newGate(hosts []string, anyHost bool) gate {
 	return g
 }
 
+// CheckHosts returns a handler that has next serve a request, unless its Host name is not one of
+// hosts or a web page sent it; those are refused in plain text, as the Proxy refuses them. It is for
+// another listener of the same process. hosts and anyHost are as in Options, for that listener.
+func CheckHosts(hosts []string, anyHost bool, next http.Handler) http.Handler {
+	g := newGate(hosts, anyHost)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if last(r) {
+			w.Header().Set("Connection", "close")
+		}
+		if refused := g.check(r); refused != nil {
+			http.Error(w, refused.Message, refused.Status)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // check returns what is wrong with the request, or nil.
 func (g gate) check(r *http.Request) *graph.Error {
 	switch {

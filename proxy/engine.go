@@ -14,7 +14,6 @@ type carried struct {
 	circuits *circuits
 	failures *failures
 	flights  *flights
-	places   map[string]*places // by upstream
 	states   *appStates
 	retries  *retryBudget
 	metrics  *Metrics
@@ -58,7 +57,7 @@ func (s steps) claim(next exchanger) exchanger {
 }
 
 func (s steps) guard(next exchanger) exchanger {
-	return s.tracing.step("guard", &guardStep{next: next, circuits: s.circuits, failures: s.failures, places: s.places, timeout: s.Timeout, log: s.log})
+	return s.tracing.step("guard", &guardStep{next: next, circuits: s.circuits, failures: s.failures, timeout: s.Timeout, log: s.log})
 }
 
 func (s steps) ask() exchanger { return s.tracing.step("ask", s.newAsk()) }

@@ -150,11 +150,6 @@ func errResources() *graph.Error {
 		"igproxy has run out of descriptors or memory. Retry after the time in Retry-After.", time.Second)
 }
 
-func errCrowded() *graph.Error {
-	return ownTransient(http.StatusServiceUnavailable, subOverloaded, graph.ClassHeld, "too many connections",
-		"Too many connections to igproxy. Retry after the time in Retry-After, over few connections that are kept.", time.Second)
-}
-
 func errElsewhereNow() *graph.Error {
 	return ownTransient(http.StatusServiceUnavailable, subOverloaded, graph.ClassHeld, "another sidecar is asking",
 		"Another sidecar is exchanging this code just now. Retry after the time in Retry-After, for its answer.", time.Second)

@@ -222,3 +222,19 @@ const goodToken = `{"access_token":"IGAAlong","token_type":"bearer","expires_in"
 func textLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
 func discardLog() *log.Logger { return slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) }
+
+func serve(h http.Handler, r *http.Request) int {
+	w := &statusWriter{header: http.Header{}}
+	h.ServeHTTP(w, r)
+	return w.status
+}
+
+// statusWriter is the least a handler needs. It can be used again.
+type statusWriter struct {
+	header http.Header
+	status int
+}
+
+func (w *statusWriter) Header() http.Header         { return w.header }
+func (w *statusWriter) WriteHeader(status int)      { w.status = status }
+func (w *statusWriter) Write(b []byte) (int, error) { return len(b), nil }

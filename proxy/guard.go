@@ -4,34 +4,32 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// guardStep is the step "guard": it decides whether Meta may be asked. In order: a place among the calls in flight to this upstream, the
-// app's pause, the token's own pause, the breaker of the circuit.
+// guardStep is the step "guard": it decides whether Meta may be asked. In order: a place among the calls in flight, the app's
+// pause, the token's own pause, the breaker of the circuit.
 type guardStep struct {
 	next     exchanger
 	circuits *circuits
 	failures *failures
-	places   map[string]*places // by upstream: a host that hangs does not use up the places of the others
-	timeout  time.Duration      // what a call may take; one that began with less says nothing of Instagram
+	timeout  time.Duration // what a call may take; one that began with less says nothing of Instagram
 	log      *slog.Logger
 }
 
 func (s *guardStep) Exchange(ctx context.Context, c call) (answer, error) {
-	places := s.places[c.grant.upstream]
-	if !places.take(ctx) {
+	b := s.circuits.of(c)
+	if !b.places.take(ctx) {
 		return answer{}, errOverloaded()
 	}
-	defer places.give()
+	defer b.places.give()
 	if e := c.app.paused(time.Now()); e != nil {
 		return answer{refusal: e, source: sourceHold}, nil
 	}
-	id, now, b := c.key.ID(), time.Now(), s.circuits.of(c)
+	id, now := c.key.ID(), time.Now()
 	last, failedBefore := s.failures.last(id, now)
 	if failedBefore {
 		if e := last.repeated(now); e != nil {
@@ -45,7 +43,7 @@ func (s *guardStep) Exchange(ctx context.Context, c call) (answer, error) {
 }
 
 // ask asks through the breaker and notes what came of it.
-func (s *guardStep) ask(ctx context.Context, c call, b *breaker.Breaker, failedBefore bool) (a answer, err error) {
+func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefore bool) (a answer, err error) {
 	whole := s.hasTime(ctx)
 	// A half-open breaker does not keep its probe from a retry.
 	c.mayRetry = func() bool { return b.State() != breaker.Open && c.app.paused(time.Now()) == nil }
@@ -114,44 +112,3 @@ func (s *guardStep) note(c call, a answer) {
 		s.log.Warn("another client secret is in use: Instagram refuses the one of before", "app", c.app.label, "which", n.inUse)
 	}
 }
-
-// places bounds the calls under way, and the flights that wait for a place.
-type places struct {
-	free    chan struct{}
-	waiting atomic.Int64
-}
-
-// waitersPerPlace bounds the queue: beyond it the wait would outlast the budget anyway.
-const waitersPerPlace = 8
-
-// placesOf returns n places for each upstream.
-func placesOf(n int) map[string]*places {
-	of := map[string]*places{}
-	for _, name := range upstreams {
-		of[name] = &places{free: make(chan struct{}, n)}
-	}
-	return of
-}
-
-// take waits for a place, bounded by the flight's budget and by the length of the queue.
-func (p *places) take(ctx context.Context) bool {
-	select {
-	case p.free <- struct{}{}:
-		return true
-	default:
-	}
-	defer p.waiting.Add(-1)
-	if p.waiting.Add(1) > int64(waitersPerPlace*cap(p.free)) {
-		return false
-	}
-	select {
-	case p.free <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-func (p *places) give() { <-p.free }
-
-func (p *places) taken() int { return len(p.free) }

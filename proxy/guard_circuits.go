@@ -4,61 +4,82 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// A circuit is one way of asking Meta: an app's grant and, for a code, its redirect_uri. Each circuit has a breaker of its own, so that an
-// app, a grant or a redirect_uri that Meta always fails takes nothing from the others. All three come from the configuration, which bounds
-// the number of circuits.
+// A circuit is one way of asking Meta: an app's grant and, for a code, its redirect_uri. Each circuit has a breaker and places of its own, so
+// that an app, a grant or a redirect_uri that Meta always fails, or that asks for a great many tokens at once, takes nothing from the
+// others. All three come from the configuration, which bounds the number of circuits.
 type circuit struct{ app, grant, redirect string }
 
 func circuitOf(c call) circuit { return circuit{c.app.label, c.grant.name, c.redirect} }
 
-// circuits are the breakers, each made when its circuit is first used. Reloads carry them over.
+// circuits are all circuits, each made when it is first used. Reloads carry them over.
 type circuits struct {
 	options breaker.Options // checked by newCircuits
-	// onChange is called after each change of a breaker: the circuit, its upstream, and the worst state of that upstream's breakers.
-	onChange func(of circuit, upstream string, from, to, worst breaker.State)
+	places  int             // of each circuit
+	// onChange is called after each change of a breaker, with its circuit and upstream.
+	onChange func(of circuit, upstream string, from, to breaker.State)
 
-	mu  sync.Mutex // protects all
-	all map[circuit]*guardedCircuit
+	mu      sync.Mutex // protects all and changes
+	all     map[circuit]*circuitState
+	changes map[string][]BreakerChange // by upstream, the oldest first
 }
 
-type guardedCircuit struct {
+type circuitState struct {
 	*breaker.Breaker
+	places   *places
 	upstream string
 }
 
 // newCircuits checks the options, of which OnChange is not used.
-func newCircuits(o breaker.Options, onChange func(of circuit, upstream string, from, to, worst breaker.State)) (*circuits, error) {
+func newCircuits(o breaker.Options, places int, onChange func(of circuit, upstream string, from, to breaker.State)) (*circuits, error) {
 	if _, err := breaker.New(o); err != nil {
 		return nil, err
 	}
-	return &circuits{options: o, onChange: onChange, all: map[circuit]*guardedCircuit{}}, nil
+	return &circuits{options: o, places: places, onChange: onChange, all: map[circuit]*circuitState{}, changes: map[string][]BreakerChange{}}, nil
 }
 
-// of returns the breaker of a call's circuit.
-func (s *circuits) of(c call) *breaker.Breaker {
+// of returns the state of a call's circuit.
+func (s *circuits) of(c call) *circuitState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := circuitOf(c)
 	if s.all[key] == nil {
 		o, upstream := s.options, c.grant.upstream
-		o.OnChange = func(from, to breaker.State) { s.onChange(key, upstream, from, to, s.worst(upstream)) }
+		o.OnChange = func(from, to breaker.State) {
+			s.noteChange(upstream, s.worst(upstream), time.Now())
+			s.onChange(key, upstream, from, to)
+		}
 		b, _ := breaker.New(o) // the options were checked
-		s.all[key] = &guardedCircuit{b, upstream}
+		s.all[key] = &circuitState{b, newPlaces(s.places), upstream}
 	}
-	return s.all[key].Breaker
+	return s.all[key]
+}
+
+// states returns the states of all circuits.
+func (s *circuits) states() []*circuitState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.all))
+}
+
+// inFlight returns the number of calls in flight to an upstream. An empty name means all upstreams.
+func (s *circuits) inFlight(upstream string) (n int) {
+	for _, b := range s.states() {
+		if upstream == "" || b.upstream == upstream {
+			n += b.places.taken()
+		}
+	}
+	return n
 }
 
 // worst returns the worst state of the breakers of an upstream: open before half-open before closed. An empty name means all upstreams.
 func (s *circuits) worst(upstream string) breaker.State {
-	s.mu.Lock()
-	all := slices.Collect(maps.Values(s.all))
-	s.mu.Unlock()
 	worst := breaker.Closed
-	for _, b := range all { // State may call onChange, so the lock is not held
+	for _, b := range s.states() { // State may call onChange, so the lock is not held
 		if upstream != "" && b.upstream != upstream {
 			continue
 		}
@@ -74,7 +95,7 @@ func (s *circuits) worst(upstream string) breaker.State {
 func (s *circuits) retain(apps []*app) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.all, func(key circuit, _ *guardedCircuit) bool {
+	maps.DeleteFunc(s.all, func(key circuit, _ *circuitState) bool {
 		return !slices.ContainsFunc(apps, func(a *app) bool {
 			return a.label == key.app && (key.redirect == "" || slices.Contains(a.RedirectURIs, key.redirect))
 		})

@@ -179,33 +179,39 @@ func TestWhatMetaAlwaysFailsHasABreakerOfItsOwn(t *testing.T) {
 	}
 }
 
-// A host that hangs uses up its own places and no other host's.
-func TestAHostThatHangsTakesNoPlaceFromTheOthers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		end := make(chan struct{})
-		g := newGuarded(t, 2, func(ctx context.Context, c call) (answer, error) {
-			if c.grant.upstream == upstreamLogin {
-				<-end
+// A host that hangs, or a batch job that refreshes thousands of tokens at once, uses up its own places and no others.
+func TestOneCrowdTakesNoPlaceFromAnother(t *testing.T) {
+	for name, change := range map[string]func(*call){
+		"a host":  func(c *call) { c.grant.name, c.grant.upstream = "code", upstreamLogin },
+		"a grant": func(c *call) { c.grant.name = "refresh" },
+		"an app":  func(c *call) { c.app.label = "other" },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			end := make(chan struct{})
+			c := callFor(t, "short")
+			crowded := c
+			app, grant := *c.app, *c.grant
+			crowded.app, crowded.grant = &app, &grant
+			change(&crowded)
+			g := newGuarded(t, 2, func(_ context.Context, c call) (answer, error) {
+				if circuitOf(c) == circuitOf(crowded) {
+					<-end
+				}
+				return refusalAnswer(190, 0, "m"), nil
+			})
+			for range 50 {
+				go func() { _, _ = g.Exchange(t.Context(), crowded) }() // ends with the test
 			}
-			return refusalAnswer(190, 0, "m"), nil
+			synctest.Wait()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if _, err := g.Exchange(ctx, c); err != nil {
+				t.Errorf("beside %s that is crowded: %v", name, err)
+			}
+			close(end)
+			synctest.Wait()
 		})
-		c := callFor(t, "short")
-		grant := *c.grant
-		grant.upstream = upstreamLogin
-		hung := c
-		hung.grant = &grant
-		for range 50 {
-			go func() { _, _ = g.Exchange(t.Context(), hung) }() // ends with the test
-		}
-		synctest.Wait()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, err := g.Exchange(ctx, c); err != nil {
-			t.Errorf("beside a login host that hangs: %v", err)
-		}
-		close(end)
-		synctest.Wait()
-	})
+	}
 }
 
 // The memory of failures is bounded; a failure beyond the bound is counted and forgotten.

@@ -57,7 +57,7 @@ func TestARefusedSecretIsRepeatedOnceWithTheOtherWhichIsThenUsedFirst(t *testing
 	}
 	step := func(name, token string, calls int, which string) {
 		t.Helper()
-		if w := ask(p, get(target(token))); w.Code != 200 || i.CallsFor(token) != calls || inUse(t, o.Metrics) != which || !p.Status().Ready {
+		if w := ask(p, get(target(token))); w.Code != 200 || i.CallsFor(token) != calls || inUse(t, o.Metrics) != which || !p.Readiness().Ready {
 			t.Errorf("%s: got %d after %d calls, want 200 after %d; in use is %s, want %s", name, w.Code, i.CallsFor(token), calls, inUse(t, o.Metrics), which)
 		}
 	}
@@ -110,8 +110,8 @@ func TestBothRefusedIsTheSecretsFaultAndNamesNeither(t *testing.T) {
 	p, o, i, log := rotating(t)
 	i.SetSecrets("something-else-altogether")
 	w := ask(p, get(target("IGAA-1")))
-	if w.Code != 400 || i.Calls() != 2 || p.Status().Ready || inUse(t, o.Metrics) != "current" {
-		t.Errorf("got %d after %d calls, ready %v, in use %s", w.Code, i.Calls(), p.Status().Ready, inUse(t, o.Metrics))
+	if w.Code != 400 || i.Calls() != 2 || p.Readiness().Ready || inUse(t, o.Metrics) != "current" {
+		t.Errorf("got %d after %d calls, ready %v, in use %s", w.Code, i.Calls(), p.Readiness().Ready, inUse(t, o.Metrics))
 	}
 	if w := ask(p, get(target("IGAA-2"))); w.Code != 400 || i.Calls() != 2 {
 		t.Errorf("the app is not held: %d after %d calls", w.Code, i.Calls())
@@ -150,8 +150,8 @@ func TestAnExchangeWithTheOldSecretInFlightDoesNotHoldTheNewOne(t *testing.T) {
 	if code := <-slow; code != 200 { // it is repeated with the secret of now
 		t.Errorf("the call under way got %d", code)
 	}
-	if w := ask(p, get(target("IGAA-next"))); w.Code != 200 || !p.Status().Ready {
-		t.Errorf("the next one got %d, ready %v", w.Code, p.Status().Ready)
+	if w := ask(p, get(target("IGAA-next"))); w.Code != 200 || !p.Readiness().Ready {
+		t.Errorf("the next one got %d, ready %v", w.Code, p.Readiness().Ready)
 	}
 }
 

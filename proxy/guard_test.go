@@ -20,11 +20,11 @@ import (
 func newGuarded(t *testing.T, places int, next exchangeFunc) *guardStep {
 	t.Helper()
 	o := breaker.Options{Failures: 3, Ratio: 0.5, MinRequests: 20, Interval: time.Minute, Open: 10 * time.Second, Probes: 1}
-	breakers, err := newCircuits(o, func(circuit, string, breaker.State, breaker.State, breaker.State) {})
+	breakers, err := newCircuits(o, places, func(circuit, string, breaker.State, breaker.State) {})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &guardStep{next: next, circuits: breakers, failures: newFailures(o.Interval), places: placesOf(places), log: slog.New(slog.DiscardHandler)}
+	return &guardStep{next: next, circuits: breakers, failures: newFailures(o.Interval), log: slog.New(slog.DiscardHandler)}
 }
 
 func TestIllHealthOpensTheBreakerAndRefusalsDoNot(t *testing.T) {

@@ -17,7 +17,7 @@ const statusGone = 499
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	e := p.current.Load()
-	x := reply{id: requestID(), grant: "none", app: e.apps[0].label, last: last(r) || inPassing(r.Context())}
+	x := reply{id: requestID(), grant: "none", app: e.apps[0].label, last: last(r)}
 	spans, r := p.carried.tracing.begin(e, r)
 	x.serve(e, r, &p.carried)
 	if x.passed != nil {

@@ -41,9 +41,8 @@ func newLaneServerOf(t testing.TB, p *Proxy, on bool, idle time.Duration) *laneS
 		Server: &http.Server{Handler: p, IdleTimeout: idle, WriteTimeout: laneWrite, ReadHeaderTimeout: laneHeader, ReadTimeout: 10 * time.Second,
 			ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), DisableGeneralOptionsHandler: true}}
 	if on {
-		lane := p.NewLane(LaneOptions{IdleTimeout: idle, WriteTimeout: laneWrite})
-		s.pipes.wrap = func(c net.Conn) net.Conn { return lane.Conn(c) }
-		s.ConnState = func(c net.Conn, state http.ConnState) { c.(*LaneConn).State(state) }
+		lane := p.NewLane(idle, laneWrite)
+		s.pipes.wrap, s.ConnState = lane.Wrap, lane.ConnState
 	}
 	done := make(chan struct{})
 	go func() { // ends with the server
@@ -103,7 +102,7 @@ func laneProxy(t testing.TB, o Options) *Proxy {
 	p := newProxy(t, o)
 	e := *p.current.Load()
 	e.first = &recallStep{cache: p.carried.cache, next: exchangeFunc(func(context.Context, call) (answer, error) {
-		return answer{}, errCrowded()
+		return answer{}, errOverloaded()
 	})}
 	p.current.Store(&e)
 	a := tokenAnswer(t, "IGAA-long", 60*24*time.Hour)
@@ -231,6 +230,80 @@ func TestAConnectionOfTheLaneEndsWhenItIsIdle(t *testing.T) {
 		if took := time.Since(start); took < laneIdle-time.Second || took > laneIdle {
 			t.Errorf("it ended after %s, want %s, and a second less at the most", took, laneIdle)
 		}
+	})
+}
+
+func TestIdleTimeBeginsWhenAnAnswerIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
+		s := newLaneServerOf(t, p, true, time.Second)
+		c := s.dial(t)
+		r := bufio.NewReader(c)
+		roundTrip(t, c, r, hitRequest)
+		_, _ = io.WriteString(c, hitRequest)
+		time.Sleep(3 * time.Second) // the client reads late
+		res, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		time.Sleep(time.Second / 2)
+		roundTrip(t, c, r, hitRequest)
+	})
+}
+
+// A client that has read an answer may ask again before net/http has noticed that the answer is written.
+func TestARequestThatComesEarlyIsStillTheLanes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
+		e := *p.current.Load()
+		e.first = exchangeFunc(func(context.Context, call) (answer, error) {
+			time.Sleep(time.Second)
+			return answer{}, errOverloaded()
+		})
+		p.current.Store(&e)
+		s := newLaneServer(t, p, true)
+		active := activations(s)
+		c := s.dial(t)
+		r := bufio.NewReader(c)
+		roundTrip(t, c, r, hitRequest) // by net/http, and slow here
+		for range 3 {
+			cold := strings.Replace(hitRequest, warmToken, "IGAA-cold", 1)
+			go func() {
+				_, _ = io.WriteString(c, cold)
+				time.Sleep(time.Second / 2)
+				_, _ = io.WriteString(c, hitRequest)
+			}()
+			for _, want := range []int{503, 200} {
+				res, err := http.ReadResponse(r, nil)
+				if err != nil || res.StatusCode != want {
+					t.Fatalf("got %v, %v; want %d", res, err, want)
+				}
+				_, _ = io.Copy(io.Discard, res.Body)
+			}
+		}
+		if *active != 1+3 {
+			t.Errorf("net/http got %d requests, want 4", *active)
+		}
+	})
+}
+
+// The early byte does not hide that the client leaves before it has sent one.
+func TestAClientThatLeavesDuringARequestIsNoticedBehindTheLane(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
+		e, gone := *p.current.Load(), make(chan struct{})
+		e.first = exchangeFunc(func(ctx context.Context, _ call) (answer, error) {
+			<-ctx.Done()
+			close(gone)
+			return answer{}, errCallerGone
+		})
+		p.current.Store(&e)
+		c := newLaneServer(t, p, true).dial(t)
+		_, _ = io.WriteString(c, hitRequest)
+		synctest.Wait()
+		_ = c.Close()
+		<-gone
 	})
 }
 

@@ -20,7 +20,7 @@ import (
 type Metrics struct {
 	registry *prometheus.Registry // ours
 	runtime  *prometheus.Registry // Go's and the process's
-	history  history
+	usage    rateLimits
 
 	requests  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
@@ -73,7 +73,8 @@ func NewMetrics() *Metrics {
 	m.peers = prometheus.NewCounter(prometheus.CounterOpts{Name: "igproxy_peers_refused_total", Help: "Connections to a Unix socket by users it is not for."})
 	m.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "igproxy_config_last_reload_successful", Help: "1 unless the last reload of the configuration was refused."})
 	m.reloadAt = prometheus.NewGauge(prometheus.GaugeOpts{Name: "igproxy_config_last_reload_success_timestamp_seconds", Help: "When the configuration was last read and used."})
-	m.registry.MustRegister(m.redisUp, m.peers, m.reloaded, m.reloadAt, usageGauges{&m.history})
+	m.reloaded.Set(1)
+	m.registry.MustRegister(m.redisUp, m.peers, m.reloaded, m.reloadAt, usageGauges{&m.usage})
 	m.runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -87,15 +88,9 @@ func (m *Metrics) watch(p *Proxy) (err error) {
 		}
 	}
 	gauge("flights", "Exchanges in the air.", func() float64 { return float64(p.carried.flights.running.Load()) }, nil)
-	gauge("upstream_in_flight", "Calls to Instagram under way.", func() float64 {
-		taken := 0
-		for _, of := range p.carried.places {
-			taken += of.taken()
-		}
-		return float64(taken)
-	}, nil)
+	gauge("upstream_in_flight", "Calls to Instagram under way.", func() float64 { return float64(p.carried.circuits.inFlight("")) }, nil)
 	gauge("cache_entries", "Entries in the memory tier.", func() float64 { return float64(p.carried.cache.Len()) }, nil)
-	gauge("ready", "1 when /readyz says so.", func() float64 { return number(p.Status().Ready) }, nil)
+	gauge("ready", "1 when /readyz says so.", func() float64 { return number(p.Readiness().Ready) }, nil)
 	if err == nil {
 		m.registry.MustRegister(appGauges{p})
 	}
@@ -132,8 +127,8 @@ func (g appGauges) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// usageGauges are what was said of each app's rate limits, as long as it is believed.
-type usageGauges struct{ history *history }
+// usageGauges are what Meta reported of each app's rate limits within the hour.
+type usageGauges struct{ limits *rateLimits }
 
 var usageDesc = prometheus.NewDesc("igproxy_upstream_usage_ratio", "What Instagram said of a rate limit within the hour: 1 is all.", []string{"app", "limit", "kind"}, nil)
 
@@ -142,46 +137,11 @@ func (g usageGauges) Describe(to chan<- *prometheus.Desc) { to <- usageDesc }
 
 // Collect implements prometheus.Collector.
 func (g usageGauges) Collect(to chan<- prometheus.Metric) {
-	for _, l := range g.history.all(time.Now()) {
+	for _, l := range g.limits.all(time.Now()) {
 		for limit, usage := range map[string]map[string]float64{"app": l.Usage, "business": l.Business} {
 			for kind, percent := range usage {
 				to <- prometheus.MustNewConstMetric(usageDesc, prometheus.GaugeValue, percent/100, l.App, limit, kind)
 			}
-		}
-	}
-}
-
-// reading is one sample of a counter or a histogram.
-type reading struct {
-	count     uint64
-	histogram histogram
-}
-
-// read hands each sample of the metrics named to its function, together with what tells its labels.
-func (m *Metrics) read(visit map[string]func(labels func(name string) string, r reading)) {
-	families, _ := m.registry.Gather() // what one collector cannot tell does not keep the others from it
-	for _, f := range families {
-		tell := visit[f.GetName()]
-		if tell == nil {
-			continue
-		}
-		for _, one := range f.GetMetric() {
-			r := reading{count: uint64(one.GetCounter().GetValue())}
-			if h := one.GetHistogram(); h != nil {
-				r.histogram.all = h.GetSampleCount()
-				for _, b := range h.GetBucket() {
-					r.histogram.bounds = append(r.histogram.bounds, b.GetUpperBound())
-					r.histogram.counts = append(r.histogram.counts, b.GetCumulativeCount())
-				}
-			}
-			tell(func(name string) string {
-				for _, l := range one.GetLabel() {
-					if l.GetName() == name {
-						return l.GetValue()
-					}
-				}
-				return ""
-			}, r)
 		}
 	}
 }
@@ -197,6 +157,9 @@ func number(yes bool) float64 {
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(prometheus.Gatherers{m.registry, m.runtime}, promhttp.HandlerOpts{})
 }
+
+// Gatherer returns igproxy's own metrics, without those of Go and of the process.
+func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
 
 // Build publishes what is running, as igproxy_build_info.
 func (m *Metrics) Build(version, commit, goVersion string) {
@@ -241,18 +204,17 @@ func (m *Metrics) repeated(c call, result string) {
 	m.retries.WithLabelValues(c.app.label, c.grant.name, result).Inc()
 }
 
-func (m *Metrics) breakerChanged(upstream string, to, worst breaker.State) {
+func (m *Metrics) breakerChanged(upstream string, to breaker.State) {
 	m.changes.WithLabelValues(upstream, string(to)).Inc()
-	m.history.changed(upstream, worst, time.Now())
 }
 
 func (m *Metrics) silentTokens()      { m.silent.WithLabelValues("tokens").Inc() }
 func (m *Metrics) silentPassthrough() { m.silent.WithLabelValues("passthrough").Inc() }
 
-// limits notes what an answer of Instagram's says of the app's rate limits.
+// limits notes what the headers of a reply report of the app's rate limits.
 func (m *Metrics) limits(app string, h http.Header) {
-	if l, ok := readLimits(app, h, time.Now()); ok {
-		m.history.said(l)
+	if l, ok := readRateLimit(app, h, time.Now()); ok {
+		m.usage.note(l)
 	}
 }
 
@@ -262,7 +224,6 @@ func (m *Metrics) PeerRefused() { m.peers.Inc() }
 // Reloaded notes whether a configuration could be used.
 func (m *Metrics) Reloaded(ok bool) {
 	m.reloaded.Set(number(ok))
-	m.history.refused.Store(!ok)
 	if ok {
 		m.reloadAt.SetToCurrentTime()
 	}

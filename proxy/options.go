@@ -30,7 +30,7 @@ type Options struct {
 	Timeout time.Duration
 	// MaxResponseBytes bounds an answer of Instagram's, after inflating. Required.
 	MaxResponseBytes int64
-	// MaxInFlight bounds the calls in flight to each of Meta's hosts. Required.
+	// MaxInFlight bounds the calls in flight of each app and grant. Required.
 	MaxInFlight int
 	// Retries after a call that brought no answer: 0 or 1.
 	Retries int

@@ -46,7 +46,6 @@ type Proxy struct {
 	current  atomic.Pointer[engine]
 	carried  carried
 	draining atomic.Bool
-	board    *board
 }
 
 // New builds a Proxy. An error names the option and says what it may be. Nothing is dialled.
@@ -57,7 +56,7 @@ func New(o Options) (*Proxy, error) {
 	if o.MaxInFlight < 1 {
 		return nil, fmt.Errorf("upstream max_in_flight is %d: it must be at least 1", o.MaxInFlight)
 	}
-	p := &Proxy{carried: carried{cache: o.Cache, failures: newFailures(o.Breaker.Interval), flights: &flights{}, places: placesOf(o.MaxInFlight),
+	p := &Proxy{carried: carried{cache: o.Cache, failures: newFailures(o.Breaker.Interval), flights: &flights{},
 		states: &appStates{}, retries: newRetryBudget(), metrics: o.Metrics, log: o.Logger, tracing: newTracing(o.Tracer)}}
 	if p.carried.log == nil {
 		p.carried.log = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -66,7 +65,7 @@ func New(o Options) (*Proxy, error) {
 		p.carried.metrics = NewMetrics()
 	}
 	var err error
-	if p.carried.circuits, err = newCircuits(o.Breaker, p.breakerChanged); err != nil {
+	if p.carried.circuits, err = newCircuits(o.Breaker, o.MaxInFlight, p.breakerChanged); err != nil {
 		return nil, err
 	}
 	if err := p.Reload(o); err != nil {
@@ -75,12 +74,11 @@ func New(o Options) (*Proxy, error) {
 	if err := p.carried.metrics.watch(p); err != nil {
 		return nil, err
 	}
-	p.board = newBoard(p)
 	return p, nil
 }
 
 // Reload builds everything anew from o and swaps it in, or returns an error and changes nothing. The cache, the breaker's state, the
-// places, the flights, the retry budget and the metrics are carried over. A request finishes on the engine it began with.
+// circuits, the flights, the retry budget and the metrics are carried over. A request finishes on the engine it began with.
 func (p *Proxy) Reload(o Options) error {
 	next, err := newEngine(o, p.carried)
 	if err != nil {
@@ -114,6 +112,9 @@ func (p *Proxy) learn(known, now []*cache.Epoch) {
 	p.carried.cache.Learn(ctx)
 }
 
+// Metrics returns what the Proxy counts in.
+func (p *Proxy) Metrics() *Metrics { return p.carried.metrics }
+
 // EndIdle ends the kept connections to Instagram that no call uses now: they hold descriptors, which may have run out.
 func (p *Proxy) EndIdle() { p.current.Load().closeIdle() }
 
@@ -127,8 +128,8 @@ func (p *Proxy) Close(ctx context.Context) error {
 	return p.carried.flights.wait(ctx)
 }
 
-func (p *Proxy) breakerChanged(of circuit, upstream string, from, to, worst breaker.State) {
-	p.carried.metrics.breakerChanged(upstream, to, worst)
+func (p *Proxy) breakerChanged(of circuit, upstream string, from, to breaker.State) {
+	p.carried.metrics.breakerChanged(upstream, to)
 	level := slog.LevelInfo
 	if to == breaker.Open {
 		level = slog.LevelWarn

@@ -83,8 +83,8 @@ func TestCloseWaitsForFlightsWhoseCallersLeft(t *testing.T) {
 	<-gone
 	ended, cancel := withEnded(t)
 	defer cancel()
-	if err := p.Close(ended); err == nil || p.Status().Ready {
-		t.Errorf("Close without time: %v, ready %v", err, p.Status().Ready)
+	if err := p.Close(ended); err == nil || p.Readiness().Ready {
+		t.Errorf("Close without time: %v, ready %v", err, p.Readiness().Ready)
 	}
 	open()
 	if err := p.Close(t.Context()); err != nil {

@@ -19,9 +19,6 @@ func (s *recallStep) Exchange(ctx context.Context, c call) (answer, error) {
 			return a, nil
 		}
 	}
-	if inPassing(ctx) {
-		return answer{}, errCrowded()
-	}
 	return s.next.Exchange(ctx, c)
 }
 

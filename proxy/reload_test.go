@@ -85,7 +85,7 @@ func TestARequestFinishesOnTheEngineItBeganWith(t *testing.T) {
 	if w := ask(p, get(target("IGAAnew"))); w.Code != 200 || i.CallsFor("IGAAnew") != 1 {
 		t.Errorf("on the new engine: %d", w.Code)
 	}
-	if got := p.Status().Flights; got != 1 {
+	if got := p.Readiness().Flights; got != 1 {
 		t.Errorf("%d flights, want the old one", got)
 	}
 	open()
@@ -143,8 +143,8 @@ func TestCloseWaitsForFlightsFromBeforeTheReload(t *testing.T) {
 		t.Errorf("Close did not see the flight: %v", err)
 	}
 	open()
-	if err := p.Close(t.Context()); err != nil || len(p.carried.places[upstreamGraph].free) != 0 {
-		t.Errorf("Close: %v, %d places taken", err, len(p.carried.places[upstreamGraph].free))
+	if err := p.Close(t.Context()); err != nil || p.carried.circuits.inFlight("") != 0 {
+		t.Errorf("Close: %v, %d places taken", err, p.carried.circuits.inFlight(""))
 	}
 	if code := <-answered; code != 200 {
 		t.Errorf("the caller got %d", code)
@@ -221,11 +221,11 @@ func TestWhatIsKnownSurvivesAReload(t *testing.T) {
 		t.Errorf("the metrics were lost: %v upstream calls, want 2", n)
 	}
 	p.carried.states.of("default").limit.until = time.Time{}
-	if w := ask(p, get(target("down-1"))); w.Code != 502 || p.Status().Breaker != breaker.Open {
-		t.Fatalf("down: %d, breaker %s", w.Code, p.Status().Breaker)
+	if w := ask(p, get(target("down-1"))); w.Code != 502 || p.Readiness().Breaker != breaker.Open {
+		t.Fatalf("down: %d, breaker %s", w.Code, p.Readiness().Breaker)
 	}
-	if err := p.Reload(o); err != nil || p.Status().Breaker != breaker.Open {
-		t.Errorf("the breaker's state was lost: %s, %v", p.Status().Breaker, err)
+	if err := p.Reload(o); err != nil || p.Readiness().Breaker != breaker.Open {
+		t.Errorf("the breaker's state was lost: %s, %v", p.Readiness().Breaker, err)
 	}
 }
 
@@ -235,15 +235,15 @@ func TestANewSecretIsNotHeldToBeRefused(t *testing.T) {
 	o := optionsFor(t, s.URL, s.CA())
 	o.Cache, o.Apps[0].Secret = newCache(t), NewSecret("a-secret-that-is-wrong")
 	p := newProxy(t, o)
-	if w := ask(p, get(target("IGAAshort"))); w.Code != 400 || p.Status().Ready {
-		t.Fatalf("the wrong secret: %d, ready %v", w.Code, p.Status().Ready)
+	if w := ask(p, get(target("IGAAshort"))); w.Code != 400 || p.Readiness().Ready {
+		t.Fatalf("the wrong secret: %d, ready %v", w.Code, p.Readiness().Ready)
 	}
-	if err := p.Reload(o); err != nil || p.Status().Ready {
-		t.Errorf("the same secret again: %v, ready %v", err, p.Status().Ready)
+	if err := p.Reload(o); err != nil || p.Readiness().Ready {
+		t.Errorf("the same secret again: %v, ready %v", err, p.Readiness().Ready)
 	}
 	o.Apps[0].Secret = NewSecret(testSecret)
-	if err := p.Reload(o); err != nil || !p.Status().Ready {
-		t.Errorf("the right secret: %v, ready %v", err, p.Status().Ready)
+	if err := p.Reload(o); err != nil || !p.Readiness().Ready {
+		t.Errorf("the right secret: %v, ready %v", err, p.Readiness().Ready)
 	}
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || i.Calls() != 2 {
 		t.Errorf("got %d after %d calls", w.Code, i.Calls())

@@ -32,7 +32,7 @@ func healthcheckCommand(env environment) *cli.Command {
 }
 
 func healthcheck(ctx context.Context, address string, out io.Writer) error {
-	var s proxy.Status
+	var s proxy.Readiness
 	status, err := askAdmin(ctx, address, http.MethodGet, "/readyz", "", &s)
 	if err != nil {
 		return err
@@ -44,7 +44,7 @@ func healthcheck(ctx context.Context, address string, out io.Writer) error {
 	return err
 }
 
-func why(s proxy.Status) string {
+func why(s proxy.Readiness) string {
 	switch {
 	case s.Draining:
 		return "draining"

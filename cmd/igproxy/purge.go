@@ -12,7 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/igproxy/igproxy/proxy"
+	"github.com/igproxy/igproxy/proxy/admin"
 )
 
 // maxStdin bounds what is read from standard input for one token, in bytes.
@@ -50,7 +50,7 @@ func purgeCommand(env environment) *cli.Command {
 			}
 			ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
 			defer cancel()
-			var reply proxy.PurgeReply
+			var reply admin.PurgeReply
 			if _, err := askAdmin(ctx, address, http.MethodPost, "/purge", form.Encode(), &reply); err != nil {
 				return err
 			}
@@ -72,7 +72,7 @@ func tokenFrom(in io.Reader) (string, error) {
 	return token, nil
 }
 
-func purged(reply proxy.PurgeReply, env environment) error {
+func purged(reply admin.PurgeReply, env environment) error {
 	what := map[string]string{"all": "everything", "token": "the token"}[reply.Purged]
 	if what == "" {
 		return fmt.Errorf("nothing was purged: %s", reply.Problem)

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/igproxy/igproxy/proxy"
+	"github.com/igproxy/igproxy/proxy/admin"
 )
 
 func TestATokenToPurgeComesFromStandardInputAndIsOne(t *testing.T) {
@@ -31,7 +31,7 @@ func TestATokenToPurgeComesFromStandardInputAndIsOne(t *testing.T) {
 }
 
 func TestWhatAPurgeReachedIsToldAsItIs(t *testing.T) {
-	for want, reply := range map[string]proxy.PurgeReply{
+	for want, reply := range map[string]admin.PurgeReply{
 		"purged: everything of one, two; the other sidecars on this Redis forget within seconds\n": {Purged: "all", Apps: []string{"one", "two"}, Fleet: "told"},
 		"purged: the token of one\n": {Purged: "token", Apps: []string{"one"}, Fleet: "none"},
 	} {
@@ -40,7 +40,7 @@ func TestWhatAPurgeReachedIsToldAsItIs(t *testing.T) {
 			t.Errorf("got %q, %v, want %q", out.String(), err, want)
 		}
 	}
-	for want, reply := range map[string]proxy.PurgeReply{
+	for want, reply := range map[string]admin.PurgeReply{
 		"nothing was purged: there is no app of this name": {Purged: "nothing", Problem: "there is no app of this name"},
 		"in this sidecar only":                             {Purged: "all", Apps: []string{"one"}, Fleet: "not told", Problem: "redis: refused"},
 	} {

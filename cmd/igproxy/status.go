@@ -16,7 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
-	"github.com/igproxy/igproxy/proxy"
+	"github.com/igproxy/igproxy/proxy/admin"
 )
 
 func statusCommand(env environment) *cli.Command {
@@ -49,7 +49,7 @@ func statusCommand(env environment) *cli.Command {
 	}
 }
 
-// statusReader reads /status and writes it for people, or as it is.
+// statusReader requests /status and prints it as text, or as it came.
 type statusReader struct {
 	address string
 	timeout time.Duration
@@ -57,17 +57,17 @@ type statusReader struct {
 	out     io.Writer
 }
 
-// What a terminal is told: the other screen and back, without a cursor; to the top left; the rest
-// of a line, and of the screen, is blank.
+// Control sequences for a terminal: the alternate screen, without a cursor, and back; to the top
+// left; clear the rest of a line, and of the screen.
 const (
-	otherScreen = "\x1b[?1049h\x1b[?25l"
-	firstScreen = "\x1b[?25h\x1b[?1049l"
-	toTheTop    = "\x1b[H"
-	blankLine   = "\x1b[K\n"
-	blankRest   = "\x1b[J"
+	otherScreen  = "\x1b[?1049h\x1b[?25l"
+	firstScreen  = "\x1b[?25h\x1b[?1049l"
+	toTheTop     = "\x1b[H"
+	restOfLine   = "\x1b[K\n"
+	restOfScreen = "\x1b[J"
 )
 
-// show asks once.
+// show prints the status once.
 func (s statusReader) show(ctx context.Context) error {
 	text, err := s.read(ctx)
 	if err != nil {
@@ -77,8 +77,8 @@ func (s statusReader) show(ctx context.Context) error {
 	return err
 }
 
-// watch shows it until ctx ends. A sidecar that does not answer is no reason to stop: it may be
-// restarting, and whoever watches wants to see it come back.
+// watch prints the status until ctx ends. It continues when the sidecar does not answer: it may be
+// restarting.
 func (s statusReader) watch(ctx context.Context, every time.Duration, terminal bool) error {
 	if terminal {
 		_, _ = io.WriteString(s.out, otherScreen)
@@ -118,17 +118,17 @@ func (s statusReader) read(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var p proxy.Picture
-	if status != http.StatusOK || json.Unmarshal(text, &p) != nil || len(p.Outcomes) != len(p.Live.Counts) {
+	var got admin.Status
+	if status != http.StatusOK || json.Unmarshal(text, &got) != nil || len(got.Outcomes) != len(got.Live.Counts) {
 		return "", fmt.Errorf("%s answered, but not as igproxy does; check admin.listen", s.address)
 	}
 	if s.json {
 		return string(text) + "\n", nil
 	}
-	return strings.Map(func(r rune) rune { // whatever answered there: nothing of it steers a terminal
+	return strings.Map(func(r rune) rune { // whatever answered: none of it may control a terminal
 		if !unicode.IsGraphic(r) && r != '\n' {
 			return -1
 		}
 		return r
-	}, drawn(p)), nil
+	}, statusText(got)), nil
 }

@@ -13,33 +13,34 @@ import (
 
 	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/proxy"
+	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-// samplePicture is one of a bad quarter of an hour.
-func samplePicture() proxy.Picture {
+// sampleStatus is a status with every warning.
+func sampleStatus() admin.Status {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.Local)
 	p50, p99, ratio := .16, 4.5, .845
-	p := proxy.Picture{Now: now, Started: now.Add(-90 * time.Second), Version: "v1.0.0", WindowSeconds: 900, BucketSeconds: 5,
+	p := admin.Status{Now: now, Started: now.Add(-90 * time.Second), Version: "v1.0.0", WindowSeconds: 900, BucketSeconds: 5,
 		Outcomes: []string{"token", "passed", "refused", "limited", "rejected", "unavailable", "timeout", "failed", "gone"},
-		State:    proxy.Status{Ready: true, ClientSecret: "ok", Flights: 2, Entries: 62}, HitRatio: &ratio,
-		Requests: proxy.Requests{Window: 503, PerSecond: 16.9, ByOutcome: map[string]uint64{"token": 476, "unavailable": 15, "refused": 12}},
-		Saved:    proxy.Saved{Cache: 426, Coalescing: 3}, Process: proxy.Process{UptimeSeconds: 90, Goroutines: 21, HeapBytes: 1 << 20, MemoryBytes: 13 << 20}}
-	p.Latency.Hits, p.Latency.Exchanges = proxy.Latency{Count: 426, P50: &p50, P99: &p99}, proxy.Latency{}
+		State:    proxy.Readiness{Ready: true, ClientSecret: "ok", Flights: 2, Entries: 62}, HitRatio: &ratio,
+		Requests: admin.Requests{Window: 503, PerSecond: 16.9, ByOutcome: map[string]uint64{"token": 476, "unavailable": 15, "refused": 12}},
+		Saved:    admin.Saved{Cache: 426, Coalescing: 3}, Process: admin.Process{UptimeSeconds: 90, Goroutines: 21, HeapBytes: 1 << 20, MemoryBytes: 13 << 20}}
+	p.Latency.Hits, p.Latency.Exchanges = admin.Latency{Count: 426, P50: &p50, P99: &p99}, admin.Latency{}
 	for i := range 18 {
-		b := proxy.Bucket{At: now.Add(time.Duration(i-18) * 5 * time.Second), Seconds: 5}
+		b := admin.Bucket{At: now.Add(time.Duration(i-18) * 5 * time.Second), Seconds: 5}
 		b.Counts[0] = uint64(10 * (i / 6))
 		p.Buckets = append(p.Buckets, b)
 	}
-	p.Live = proxy.Bucket{At: now}
-	p.Upstream = proxy.Upstreams{InFlight: 1, Most: 128, Results: map[string]uint64{"token": 50, "transient": 3},
-		Breakers: []proxy.BreakerView{{Upstream: "instagram", State: "open", Changes: []proxy.Change{{At: now, To: breaker.Open}}}, {Upstream: "login", State: "closed"}}}
-	p.Redis = proxy.RedisView{State: "degraded", Mode: "single", Fault: "refused", Since: &now, Errors: []proxy.RedisError{{Operation: "claim", Kind: "refused", Window: 3, Total: 9}}}
+	p.Live = admin.Bucket{At: now}
+	p.Upstream.InFlight, p.Upstream.Most, p.Upstream.Results = 1, 128, map[string]uint64{"token": 50, "transient": 3}
+	p.Upstream.Breakers = []admin.Breaker{{Upstream: "instagram", State: "open", Changes: []proxy.BreakerChange{{At: now, To: breaker.Open}}}, {Upstream: "login", State: "closed"}}
+	p.Redis = admin.Redis{State: "degraded", Mode: "single", Fault: "refused", Since: &now, Errors: []admin.RedisError{{Operation: "claim", Kind: "refused", Window: 3, Total: 9}}}
 	p.ReloadRefused = true
-	p.Limits = []proxy.Limits{{App: "default", At: now, Usage: map[string]float64{"call_count": 12}, Regain: 5}}
+	p.Limits = []proxy.RateLimit{{App: "default", At: now, Usage: map[string]float64{"call_count": 12}, Regain: 5}}
 	return p
 }
 
-func TestStatusTellsThePictureInText(t *testing.T) {
+func TestTheStatusIsPrintedAsText(t *testing.T) {
 	want := `igproxy     v1.0.0, ready, up 1m30s
   !         a changed configuration was refused, the one of before goes on; igproxy reload says why
   !         the breaker of instagram is open; known tokens are still served
@@ -62,16 +63,16 @@ limits      default: call count 12 %, at 12:00:00
 
 process     21 goroutines, heap 1.0 MiB, 13.0 MiB in all
 `
-	if got := drawn(samplePicture()); got != want {
+	if got := statusText(sampleStatus()); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	if got := drawn(proxy.Picture{}); !strings.Contains(got, "hit ratio   -") {
+	if got := statusText(admin.Status{}); !strings.Contains(got, "hit ratio   -") {
 		t.Errorf("of nothing: %s", got)
 	}
 }
 
-// pictured answers /status with p, and counts.
-func pictured(t *testing.T, p proxy.Picture) (environ []string, asked *atomic.Int64) {
+// serveStatus answers /status with p, and counts the requests.
+func serveStatus(t *testing.T, p admin.Status) (environ []string, asked *atomic.Int64) {
 	t.Helper()
 	asked = &atomic.Int64{}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -85,15 +86,15 @@ func pictured(t *testing.T, p proxy.Picture) (environ []string, asked *atomic.In
 }
 
 func TestStatusAsksTheAdminListener(t *testing.T) {
-	p := samplePicture()
+	p := sampleStatus()
 	p.Version = "v1\x1b[2J\a"
-	environ, _ := pictured(t, p)
+	environ, _ := serveStatus(t, p)
 	code, stdout, stderr := command(t, environ, "status")
 	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "igproxy     v1[2J, ready") || strings.ContainsAny(stdout, "\x1b\a") {
 		t.Errorf("exit code %d, %q %s", code, stdout, stderr)
 	}
 	code, stdout, _ = command(t, environ, "status", "--json")
-	var got proxy.Picture
+	var got admin.Status
 	if err := json.Unmarshal([]byte(stdout), &got); code != 0 || err != nil || got.Requests.Window != 503 {
 		t.Errorf("--json: exit code %d, %v\n%s", code, err, stdout)
 	}
@@ -105,16 +106,16 @@ func TestStatusAsksTheAdminListener(t *testing.T) {
 	if code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=127.0.0.1:1"}, "status"); code != exitFailed || stdout != "" || !strings.Contains(stderr, "no answer from 127.0.0.1:1") {
 		t.Errorf("nobody there: exit code %d\n%s%s", code, stdout, stderr)
 	}
-	other, _ := pictured(t, proxy.Picture{})
+	other, _ := serveStatus(t, admin.Status{})
 	if code, _, stderr := command(t, other, "status"); code != exitFailed || !strings.Contains(stderr, "not as igproxy does") {
 		t.Errorf("another program: exit code %d\n%s", code, stderr)
 	}
 }
 
 // At a terminal it takes the other screen and gives it back; elsewhere it says it again. It goes on while nobody answers.
-func TestWatchShowsItAgainAndAgain(t *testing.T) {
+func TestWatchPrintsTheStatusAgainAndAgain(t *testing.T) {
 	for _, terminal := range []bool{true, false} {
-		environ, asked := pictured(t, samplePicture())
+		environ, asked := serveStatus(t, sampleStatus())
 		_, address, _ := strings.Cut(environ[0], "=")
 		ctx, cancel := context.WithCancel(t.Context())
 		var out bytes.Buffer

@@ -81,7 +81,7 @@ func (b *bench) bytesPerToken(s *server) (float64, error) {
 	return (s.pss()-before)/rememberedMany - float64(length), nil
 }
 
-// rest is how long connections are left alone before they are weighed: igproxy parks one after 5 s, and gives the memory back 5 s later.
+// rest is how long connections are left alone before they are weighed.
 const rest = 15 * time.Second
 
 // bytesPerConnection is what the process grew by, in KiB; the kernel's own bytes are not in it.

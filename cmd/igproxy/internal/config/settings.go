@@ -96,7 +96,7 @@ func settings() []setting {
 		{key: "upstream.max_response_bytes", kind: kindSize, low: 1 << 10, high: 16 << 20, field: func(c *Config) any { return &c.Upstream.MaxResponseBytes },
 			doc: "The largest answer read from Instagram, after inflating. A larger one counts as nonsense."},
 		{key: "upstream.max_in_flight", kind: kindCount, low: 1, high: 100_000, field: func(c *Config) any { return &c.Upstream.MaxInFlight },
-			doc: "How many exchanges may be in flight to each of Meta's hosts. Further ones get 503; tokens in the cache are still served."},
+			doc: "How many calls of one app and grant may be in flight. Further ones get 503; tokens in the cache are still served."},
 		{key: "upstream.retries", kind: kindCount, low: 0, high: 1, field: func(c *Config) any { return &c.Upstream.Retries },
 			doc: "How often an exchange that brought no answer is tried again, within upstream.timeout."},
 
@@ -185,7 +185,7 @@ func settings() []setting {
 		{key: "server.max_header_bytes", kind: kindSize, low: 8 << 10, high: 1 << 20, field: func(c *Config) any { return &c.Server.MaxHeaderBytes },
 			doc: "The largest request header read, the request line with the token in it included."},
 		{key: "server.max_connections", kind: kindCount, low: 1, high: million, field: func(c *Config) any { return &c.Server.MaxConnections },
-			doc: "How many connections apps may have open at once. Further ones get what memory knows, or 503."},
+			doc: "How many connections apps may have open at once. Beyond it the longest idle one is closed; if none is idle, a new one waits."},
 		{key: "server.fast_lane", kind: kindSwitch, field: func(c *Config) any { return &c.Server.FastLane },
 			doc: "Whether plain hits in memory are answered below net/http, at half the cost. The answers are the same."},
 		{key: "server.drain", kind: kindDuration, low: 0, high: 10 * minute, field: func(c *Config) any { return &c.Server.Drain },

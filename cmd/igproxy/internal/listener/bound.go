@@ -9,212 +9,202 @@ import (
 	"time"
 )
 
-// bounded bounds the connections that are open at once. Whoever comes when all places are taken is
-// not left to wait in the system's queue, where nothing tells them why. In order:
+// bound limits how many connections are open at once. When all places are taken, the connection that has been idle longest is closed: HTTP
+// lets a server close a kept connection at any time, and clients expect it (RFC 9112, section 9.3.1). If no connection is idle, the next one
+// waits in the system's accept queue.
 //
-//  1. A kept connection on which nothing happens is ended, and its place is free: HTTP lets a server end one at any time, and clients
-//     expect it (RFC 9112, section 9.3.1). nginx does the same.
-//  2. Else the connection gets one of a few spare places, and is served in passing: one request, whose header must come within
-//     passing, and which is answered with what memory knows, or else with 503 and Retry-After.
-//  3. Else it waits in the system's queue, and soon gets one: those of spare are given back after passing at the latest.
-//
-// net/http serves the spare ones too, rather than a few lines of ours that write 503 into the
-// socket: it reads a request before it answers, ends a connection without losing the answer in a
-// reset, and speaks TLS where that is spoken.
-//
-// golang.org/x/net/netutil has a bound, but its connections hide CloseWrite, which net/http needs:
-// without it an answer to a request that was not read to its end (431, a refused body) is lost in a
-// reset.
-type bounded struct {
+// golang.org/x/net/netutil has a limit, but its connections hide CloseWrite, which net/http needs: without it an answer to a request that
+// was not read to its end (431, a refused body) is lost in a reset.
+type bound struct {
 	net.Listener
-	slots, spare chan struct{}
-	closed       chan struct{}
-	close        func()
-	relieve      func()                  // ends idle connections elsewhere
-	wrap         func(net.Conn) net.Conn // what a seated connection is served through
+	limit   int
+	relieve func()                  // closes idle connections elsewhere
+	wrap    func(net.Conn) net.Conn // returns what an accepted connection is served through
+	closed  chan struct{}
+	close   func()
 
-	mu   sync.Mutex          // protects open
-	open map[*boundConn]bool // those on places
+	mu   sync.Mutex // protects open
+	open map[*conn]struct{}
 }
 
-// passingTimeout is how long a connection on a spare place may take for its one request.
-const passingTimeout = time.Second
+const (
+	// pollInterval is the time between two looks at what is waited for: a place, or the end of all requests.
+	pollInterval = 5 * time.Millisecond
+	// silence is how long a new connection may send nothing before it counts as idle.
+	silence = time.Second
+	// sendBuffer bounds what the system keeps of answers that a client does not read, in bytes; its own bound is megabytes for each
+	// connection. Answers are below one KiB, the metrics some ten.
+	sendBuffer = 64 << 10
+	// searchLimit bounds the search for an idle connection.
+	searchLimit = 2000
+)
 
-// sendBuffer bounds what the system keeps of answers that a client does not read, in bytes; its own
-// bound is megabytes for each. Answers are below one KiB, the metrics some ten.
-const sendBuffer = 64 << 10
-
-// spareSlots is how many spare places go with so many places.
-func spareSlots(most int) int { return max(16, most/8) }
-
-func newBounded(l net.Listener, most int) *bounded {
-	b := &bounded{Listener: l, slots: make(chan struct{}, most), spare: make(chan struct{}, spareSlots(most)), closed: make(chan struct{}),
-		open: map[*boundConn]bool{}, relieve: func() {}, wrap: func(c net.Conn) net.Conn { return c }}
+func newBound(l net.Listener, limit int) *bound {
+	b := &bound{Listener: l, limit: limit, closed: make(chan struct{}), open: map[*conn]struct{}{},
+		relieve: func() {}, wrap: func(c net.Conn) net.Conn { return c }}
 	b.close = sync.OnceFunc(func() { close(b.closed) })
 	return b
 }
 
-// Accept waits for a connection, then finds it a place.
-func (b *bounded) Accept() (net.Conn, error) {
+// Accept waits for a place, then for a connection. It has one caller.
+func (b *bound) Accept() (net.Conn, error) {
+	poll(b.closed, func() bool { c, _ := b.longestIdle(); return b.free() || c != nil })
+	accepted, err := b.accept()
+	if err != nil {
+		return nil, err // net/http tries again, more and more slowly
+	}
+	if buffered, ok := accepted.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		_ = buffered.SetWriteBuffer(sendBuffer)
+	}
+	c := &conn{Conn: accepted, bound: b}
+	c.idle.Store(time.Now().Add(silence).UnixNano())
+	// The idle connection may be busy by now. A drain ends the wait: this connection is one too many then, but it is answered.
+	poll(b.closed, func() bool { return b.free() || b.evict() })
+	b.mu.Lock()
+	b.open[c] = struct{}{}
+	b.mu.Unlock()
+	return b.wrap(c), nil
+}
+
+// accept accepts a connection. While the process has no descriptor left for it, it closes idle ones, here and then elsewhere.
+func (b *bound) accept() (net.Conn, error) {
 	c, err := b.Listener.Accept()
 	for relieved := false; errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE); c, err = b.Listener.Accept() {
-		if b.endIdle() { // out of descriptors, but for that one's
+		if b.evict() {
 			continue
 		}
 		if relieved {
 			break
 		}
 		relieved = true
-		b.relieve() // those to Instagram can be all there are, and nobody's request would ever use them
+		b.relieve() // those to Instagram can have all descriptors, and without a request nothing uses them
 	}
-	if err != nil {
-		return nil, err // net/http tries again, more and more slowly
-	}
-	if buffered, ok := c.(interface{ SetWriteBuffer(bytes int) error }); ok {
-		_ = buffered.SetWriteBuffer(sendBuffer)
-	}
-	for {
-		select {
-		case b.slots <- struct{}{}:
-			return b.admit(c), nil
-		default:
-		}
-		if !b.endIdle() {
-			break
-		}
-	}
-	select {
-	case b.slots <- struct{}{}:
-		return b.admit(c), nil
-	case b.spare <- struct{}{}:
-		return &boundConn{Conn: c, end: time.Now().Add(passingTimeout), leave: sync.OnceFunc(func() { <-b.spare })}, nil
-	case <-b.closed:
-		_ = c.Close()
-		return nil, net.ErrClosed
-	}
+	return c, err
 }
 
-func (b *bounded) admit(c net.Conn) net.Conn {
-	p := &boundConn{Conn: c}
-	p.top = b.wrap(p)
-	p.leave = sync.OnceFunc(func() {
-		b.mu.Lock()
-		delete(b.open, p)
-		b.mu.Unlock()
-		<-b.slots
-	})
-	b.mu.Lock()
-	b.open[p] = true
-	b.mu.Unlock()
-	return p.top
-}
-
-// idleSearchLimit bounds the search for an idle connection.
-const idleSearchLimit = 1000
-
-// endIdle ends the one of a sample of kept connections that has been idle for longest, and reports
-// whether there was one. A request that comes on it at this very moment is lost, as when
-// server.idle_timeout ends it; clients ask again.
-func (b *bounded) endIdle() bool {
-	var longest *boundConn
-	var since int64
-	b.mu.Lock()
-	seen := 0
-	for p := range b.open {
-		if idle := p.idle.Load(); idle != 0 && (longest == nil || idle < since) {
-			longest, since = p, idle
-		}
-		if seen++; seen == idleSearchLimit {
-			break
-		}
-	}
-	b.mu.Unlock()
-	if longest == nil {
-		return false
-	}
-	longest.idle.Store(0) // not found again while it ends
-	_ = longest.top.Close()
-	return true
-}
-
-// endAllIdle ends every kept connection, the parked ones among them.
-func (b *bounded) endAllIdle() {
-	b.mu.Lock()
-	var idle []net.Conn
-	for p := range b.open {
-		if p.idle.Load() != 0 {
-			idle = append(idle, p.top)
-		}
-	}
-	b.mu.Unlock()
-	for _, c := range idle {
-		_ = c.Close()
-	}
-}
-
-// Close ends an Accept that waits, too.
-func (b *bounded) Close() error {
+// Close ends a waiting Accept, too.
+func (b *bound) Close() error {
 	b.close()
 	return b.Listener.Close()
 }
 
-// boundConn is a connection that gives its place back when it is closed.
-type boundConn struct {
-	net.Conn
-	top   net.Conn // what is over it, or itself; nil in passing
-	leave func()
-	idle  atomic.Int64 // since when it is kept for a next request, in Unix nanoseconds; 0: it is not
-	end   time.Time    // of a connection in passing; zero: it may stay
+func (b *bound) free() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.open) < b.limit
 }
 
-func (c *boundConn) Close() error {
-	defer c.leave()
+// longestIdle returns the connection that has been idle longest, of at most searchLimit, and since when; nil: none is idle.
+func (b *bound) longestIdle() (longest *conn, since int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	since = time.Now().UnixNano() + 1
+	seen := 0
+	for c := range b.open {
+		if idle := c.idle.Load(); idle > busy && idle < since {
+			longest, since = c, idle
+		}
+		if seen++; seen == searchLimit {
+			break
+		}
+	}
+	return longest, since
+}
+
+// evict closes the connection that has been idle longest, and reports whether there was one.
+func (b *bound) evict() bool {
+	for {
+		c, since := b.longestIdle()
+		switch {
+		case c == nil:
+			return false
+		case unread(c.Conn):
+			c.idle.CompareAndSwap(since, busy) // a request has arrived, and net/http does not know it yet
+		case c.idle.CompareAndSwap(since, evicted):
+			_ = c.Close()
+			return true
+		}
+	}
+}
+
+// quiet reports whether no connection has a request, or is still expected to send its first.
+func (b *bound) quiet() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c := range b.open {
+		if c.idle.Load() == busy || !c.kept.Load() {
+			return false
+		}
+	}
+	return true
+}
+
+// conn is a connection that gives its place back when it is closed.
+type conn struct {
+	net.Conn
+	bound  *bound
+	idle   atomic.Int64 // since when it waits for a request, in Unix nanoseconds; busy; or evicted
+	kept   atomic.Bool  // it is kept for a next request, or was
+	frames atomic.Bool  // it is HTTP/2, where not everything that arrives belongs to a request
+}
+
+const (
+	busy    = 0
+	evicted = -1
+)
+
+// Read ends the connection's idleness when something arrives. After an eviction nothing that arrives is served: no answer could be sent.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n == 0 || c.frames.Load() {
+		return n, err
+	}
+	if since := c.idle.Load(); since > busy {
+		c.idle.CompareAndSwap(since, busy)
+	}
+	if c.idle.Load() == evicted {
+		return 0, net.ErrClosed
+	}
+	return n, err
+}
+
+// Idle notes that the connection waits for its next request.
+func (c *conn) Idle(since time.Time) { c.idle.Store(since.UnixNano()) }
+
+// Close closes the connection and frees its place.
+func (c *conn) Close() error {
+	c.bound.mu.Lock()
+	delete(c.bound.open, c)
+	c.bound.mu.Unlock()
 	return c.Conn.Close()
 }
 
-// NetConn is the connection below, as tls.Conn has it.
-func (c *boundConn) NetConn() net.Conn { return c.Conn }
-
-// CloseWrite ends our half: TCP and Unix connections have it.
-func (c *boundConn) CloseWrite() error {
+// CloseWrite closes the sending half: TCP and Unix connections have it.
+func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
 	return nil
 }
 
-// SetReadDeadline and SetDeadline leave a connection in passing no longer than it has.
-func (c *boundConn) SetReadDeadline(t time.Time) error { return c.Conn.SetReadDeadline(c.atMost(t)) }
-
-// SetDeadline is for both directions.
-func (c *boundConn) SetDeadline(t time.Time) error { return c.Conn.SetDeadline(c.atMost(t)) }
-
-func (c *boundConn) atMost(t time.Time) time.Time {
-	if !c.end.IsZero() && (t.IsZero() || t.After(c.end)) {
-		return c.end
-	}
-	return t
-}
-
-// Idle notes since when the connection waits for its next request; the zero time: it does not.
-func (c *boundConn) Idle(since time.Time) {
-	if since.IsZero() {
-		c.idle.Store(0)
-		return
-	}
-	c.idle.Store(since.UnixNano())
-}
-
-// boundConnUnder is the bound's connection under what net/http was given.
-func boundConnUnder(c net.Conn) *boundConn {
+// under returns the bound's connection under what net/http was given: TLS, the lane, or itself.
+func under(c net.Conn) *conn {
 	for {
-		if p, ok := c.(*boundConn); ok {
-			return p
+		if own, ok := c.(*conn); ok {
+			return own
 		}
-		outer, ok := c.(interface{ NetConn() net.Conn }) // TLS, or the lane
-		if !ok {
-			return nil
-		}
-		c = outer.NetConn()
+		c = c.(interface{ NetConn() net.Conn }).NetConn()
 	}
+}
+
+// poll waits until ok reports true, and returns true, or until done is closed, and returns false.
+func poll(done <-chan struct{}, ok func() bool) bool {
+	for !ok() {
+		select {
+		case <-time.After(pollInterval):
+		case <-done:
+			return false
+		}
+	}
+	return true
 }

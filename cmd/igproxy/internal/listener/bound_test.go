@@ -6,11 +6,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -40,7 +42,7 @@ func TestA431IsAnsweredInFullThroughTheBound(t *testing.T) {
 	l := loopback(t)
 	server := &http.Server{MaxHeaderBytes: 4 << 10, Handler: http.NotFoundHandler()}
 	served := make(chan struct{})
-	go func() { defer close(served); _ = server.Serve(newBounded(l, 4)) }() // ends with server.Close
+	go func() { defer close(served); _ = server.Serve(newBound(l, 4)) }() // ends with server.Close
 	defer func() { _ = server.Close(); <-served }()
 	c := dial(t, l)
 	sent := make(chan struct{})
@@ -60,9 +62,9 @@ func TestA431IsAnsweredInFullThroughTheBound(t *testing.T) {
 }
 
 // accepting accepts in the background until the bound is closed.
-func accepting(t *testing.T, b *bounded) <-chan *boundConn {
+func accepting(t *testing.T, b *bound) <-chan *conn {
 	t.Helper()
-	accepted := make(chan *boundConn)
+	accepted := make(chan *conn)
 	ended, stop := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -72,7 +74,7 @@ func accepting(t *testing.T, b *bounded) <-chan *boundConn {
 				return
 			}
 			select {
-			case accepted <- c.(*boundConn):
+			case accepted <- c.(*conn):
 			case <-stop:
 				_ = c.Close()
 				return
@@ -83,119 +85,230 @@ func accepting(t *testing.T, b *bounded) <-chan *boundConn {
 	return accepted
 }
 
-func next(t *testing.T, b *bounded, accepted <-chan *boundConn) *boundConn {
+// pair is a connection from both ends.
+type pair struct {
+	client net.Conn
+	server *conn
+}
+
+func next(t *testing.T, b *bound, accepted <-chan *conn) pair {
 	t.Helper()
-	dial(t, b)
+	client := dial(t, b)
 	select {
-	case p := <-accepted:
-		t.Cleanup(func() { _ = p.Close() })
-		return p
+	case c := <-accepted:
+		t.Cleanup(func() { _ = c.Close() })
+		return pair{client, c}
 	case <-time.After(10 * time.Second):
 		t.Fatal("a connection was not accepted")
-		return nil
+		return pair{}
 	}
 }
 
-func TestBeyondTheBoundThereIsASpareConnectionInPassing(t *testing.T) {
-	b := newBounded(loopback(t), 2)
-	accepted := accepting(t, b)
-	first, second, third := next(t, b, accepted), next(t, b, accepted), next(t, b, accepted)
-	if !first.end.IsZero() || !second.end.IsZero() || third.end.IsZero() {
-		t.Errorf("in passing: %v %v %v, want the third only", first.end, second.end, third.end)
+// nextBusy accepts one on which a request has arrived.
+func nextBusy(t *testing.T, b *bound, accepted <-chan *conn) pair {
+	t.Helper()
+	p := next(t, b, accepted)
+	_, _ = io.WriteString(p.client, "G")
+	if _, err := io.ReadFull(p.server, make([]byte, 1)); err != nil {
+		t.Fatal(err)
 	}
-	_ = first.Close()
-	_ = first.Close() // gives one place back, not two
-	if fourth, fifth := next(t, b, accepted), next(t, b, accepted); !fourth.end.IsZero() || fifth.end.IsZero() {
-		t.Error("one left, so the fourth stays and the fifth is in passing")
-	}
-	if len(b.slots) != 2 || len(b.spare) != 2 || len(b.open) != 2 {
-		t.Errorf("%d places, %d spare, %d watched", len(b.slots), len(b.spare), len(b.open))
-	}
+	return p
 }
 
-func TestBeyondTheSpareConnectionsTheNextWaitsUntilOneLeaves(t *testing.T) {
-	b := newBounded(loopback(t), 1)
-	accepted := accepting(t, b)
-	next(t, b, accepted)
-	var last *boundConn
-	for range spareSlots(1) {
-		last = next(t, b, accepted)
-	}
-	dial(t, b)
+// isClosed looks at the sidecar's end, below the bound.
+func (p pair) isClosed() bool {
+	_ = p.server.Conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+	_, err := p.server.Conn.Read(make([]byte, 1))
+	return errors.Is(err, net.ErrClosed)
+}
+
+func noneIsAccepted(t *testing.T, accepted <-chan *conn) {
+	t.Helper()
 	select {
 	case <-accepted:
-		t.Error("one was let in beyond all bounds")
-	case <-time.After(50 * time.Millisecond):
+		t.Error("one was accepted beyond the bound")
+	case <-time.After(100 * time.Millisecond):
 	}
-	_ = last.Close()
-	(<-accepted).leave()
 }
 
-func TestAnIdleConnectionMakesRoomAndTheLongestIdleFirst(t *testing.T) {
-	b := newBounded(loopback(t), 3)
+func TestBeyondTheBoundTheNextWaitsUntilOneIsClosed(t *testing.T) {
+	b := newBound(loopback(t), 2)
 	accepted := accepting(t, b)
-	busy, lately, longest := next(t, b, accepted), next(t, b, accepted), next(t, b, accepted)
-	lately.idle.Store(2000)
-	longest.idle.Store(1000)
-	closed := func(p *boundConn) bool {
-		_ = p.Conn.SetReadDeadline(time.Now().Add(time.Millisecond)) // below the bound
-		_, err := p.Conn.Read(make([]byte, 1))
-		return errors.Is(err, net.ErrClosed)
+	first := nextBusy(t, b, accepted)
+	nextBusy(t, b, accepted)
+	dial(t, b)
+	dial(t, b)
+	noneIsAccepted(t, accepted)
+	_ = first.server.Close()
+	_ = first.server.Close() // frees one place, not two
+	c := <-accepted
+	defer c.Close()
+	c.idle.Store(busy)
+	noneIsAccepted(t, accepted)
+}
+
+func TestBeyondTheBoundTheNextWaitsUntilOneIsIdle(t *testing.T) {
+	b := newBound(loopback(t), 1)
+	accepted := accepting(t, b)
+	first := nextBusy(t, b, accepted)
+	dial(t, b)
+	noneIsAccepted(t, accepted)
+	first.server.Idle(time.Now())
+	_ = (<-accepted).Close()
+	if !first.isClosed() {
+		t.Error("the idle one is still open")
 	}
-	for i, want := range [][3]bool{{false, false, true}, {false, true, true}, {false, true, true}} {
-		p := next(t, b, accepted)
-		if got := [3]bool{closed(busy), closed(lately), closed(longest)}; got != want || p.end.IsZero() == (i == 2) {
-			t.Errorf("connection %d: closed %v, want %v; in passing: %v", 4+i, got, want, !p.end.IsZero())
+}
+
+func TestTheLongestIdleConnectionMakesRoomFirst(t *testing.T) {
+	b := newBound(loopback(t), 3)
+	accepted := accepting(t, b)
+	working, lately, longest := nextBusy(t, b, accepted), nextBusy(t, b, accepted), nextBusy(t, b, accepted)
+	lately.server.Idle(time.Unix(2000, 0))
+	longest.server.Idle(time.Unix(1000, 0))
+	for _, want := range [][3]bool{{false, false, true}, {false, true, true}} {
+		nextBusy(t, b, accepted)
+		if got := [3]bool{working.isClosed(), lately.isClosed(), longest.isClosed()}; got != want {
+			t.Errorf("closed: %v, want %v", got, want)
 		}
 	}
+	dial(t, b)
+	noneIsAccepted(t, accepted)
 }
 
-func TestAConnectionInPassingIsNotWaitedForLong(t *testing.T) {
-	l := loopback(t)
-	b := newBounded(l, 1)
-	server := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: time.Hour}
-	watch(server, nil, nil)
-	served := make(chan struct{})
-	go func() { defer close(served); _ = server.Serve(b) }() // ends with server.Close
-	defer func() { _ = server.Close(); <-served }()
-	dial(t, l)
-	silent := dial(t, l)
-	if n, err := silent.Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("got %d bytes, %v; want an end", n, err)
+// A kept connection was closed with the request that had arrived on it.
+func TestAConnectionOnWhichARequestHasBegunToArriveIsNotIdle(t *testing.T) {
+	for name, read := range map[string]bool{"half of its header was read": true, "nothing of it was read": false} {
+		t.Run(name, func(t *testing.T) {
+			b := newBound(loopback(t), 1)
+			accepted := accepting(t, b)
+			first := nextBusy(t, b, accepted)
+			first.server.Idle(time.Now())
+			_, _ = io.WriteString(first.client, "GE")
+			if read {
+				_, _ = io.ReadFull(first.server, make([]byte, 2))
+			} else {
+				for start := time.Now(); !unread(first.server.Conn); time.Sleep(time.Millisecond) {
+					if time.Since(start) > 10*time.Second {
+						t.Fatal("it does not arrive")
+					}
+				}
+			}
+			dial(t, b)
+			noneIsAccepted(t, accepted)
+			if first.isClosed() {
+				t.Error("it was closed")
+			}
+		})
+	}
+}
+
+func TestWhatArrivesAfterAnEvictionIsNotServed(t *testing.T) {
+	here, there := net.Pipe()
+	defer there.Close()
+	b := newBound(loopback(t), 1)
+	c := &conn{Conn: here, bound: b}
+	b.open[c] = struct{}{}
+	c.Idle(time.Now())
+	go func() { _, _ = there.Write([]byte("GET")) }()
+	c.idle.Store(evicted)
+	if n, err := c.Read(make([]byte, 4)); n != 0 || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("got %d bytes, %v", n, err)
+	}
+	_ = here.Close()
+}
+
+func TestASilentConnectionMakesRoomAfterASecond(t *testing.T) {
+	b := newBound(loopback(t), 1)
+	accepted := accepting(t, b)
+	start := time.Now()
+	silent := next(t, b, accepted)
+	next(t, b, accepted)
+	if took := time.Since(start); took < silence || !silent.isClosed() {
+		t.Errorf("after %s the silent one is closed: %v", took, silent.isClosed())
 	}
 }
 
 func TestTheServersStatesReachTheBoundThroughTLSToo(t *testing.T) {
-	marked := context.WithValue(t.Context(), http.ServerContextKey, "marked")
-	for _, wrap := range []func(net.Conn) net.Conn{
-		func(c net.Conn) net.Conn { return c },
-		func(c net.Conn) net.Conn { return tls.Server(c, &tls.Config{}) }, // never shaken hands with
+	for name, wrap := range map[string]func(net.Conn) net.Conn{
+		"plain": func(c net.Conn) net.Conn { return c },
+		"TLS":   func(c net.Conn) net.Conn { return tls.Server(c, &tls.Config{}) }, // without a handshake
 	} {
-		server := &http.Server{}
-		watch(server, nil, func(context.Context) context.Context { return marked })
+		server := New(Options{Listener: loopback(t), MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)}).http
 		a, z := net.Pipe()
-		p := &boundConn{Conn: a, leave: func() {}}
-		c := wrap(p)
+		own := &conn{Conn: a}
+		c := wrap(own)
 		server.ConnState(c, http.StateIdle)
-		if p.idle.Load() == 0 {
-			t.Error("idle is not noted")
+		if own.idle.Load() <= busy {
+			t.Errorf("%s: idle is not noted", name)
 		}
 		server.ConnState(c, http.StateActive)
-		if p.idle.Load() != 0 {
-			t.Error("not idle is not noted")
-		}
-		if server.ConnContext(t.Context(), c) != t.Context() {
-			t.Error("a connection on a place was marked")
-		}
-		p.end = time.Now()
-		if server.ConnContext(t.Context(), c) != marked {
-			t.Error("a connection in passing was not marked")
+		if own.idle.Load() != busy {
+			t.Errorf("%s: busy is not noted", name)
 		}
 		_, _ = a.Close(), z.Close()
 	}
 }
 
-// short is a listener of a process that is out of descriptors until somebody ends a connection.
+// Clients send window updates and pings when they will, and no StateIdle follows.
+func TestAFrameOfHTTP2IsNoRequest(t *testing.T) {
+	here, there := net.Pipe()
+	defer here.Close()
+	defer there.Close()
+	c := &conn{Conn: here}
+	c.frames.Store(true)
+	c.Idle(time.Now())
+	go func() { _, _ = there.Write([]byte("ping")) }()
+	if _, err := c.Read(make([]byte, 4)); err != nil || c.idle.Load() <= busy {
+		t.Errorf("%v, idle since %d", err, c.idle.Load())
+	}
+}
+
+// To net/http, a connection on which the lane answers is idle: its Shutdown does not wait for it.
+func TestADrainWaitsForWhatTheFastLaneStillWrites(t *testing.T) {
+	l := loopback(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Options{Listener: l, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)})
+		s.bound.open[&conn{}] = struct{}{} // busy
+		close(s.accepted)                  // nothing accepts
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		start := time.Now()
+		if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 20*time.Second {
+			t.Errorf("it ended with %v after %s, want the drain's timeout", err, time.Since(start))
+		}
+	})
+}
+
+// A connection that was accepted before a drain and had no place yet is served beyond the bound.
+func TestADrainServesAConnectionThatStillWaitsForAPlace(t *testing.T) {
+	b := newBound(loopback(t), 1)
+	c := &conn{Conn: nil, bound: b}
+	b.open[c] = struct{}{}
+	c.Idle(time.Now()) // it could make room
+	got := make(chan error, 1)
+	go func() {
+		accepted, err := b.Accept()
+		if err == nil {
+			_ = accepted.Close()
+		}
+		got <- err
+	}()
+	time.Sleep(20 * time.Millisecond)
+	c.idle.Store(busy)
+	dial(t, b)
+	select {
+	case err := <-got:
+		t.Fatalf("it has a place: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	_ = b.Close()
+	if err := <-got; err != nil {
+		t.Errorf("it was dropped: %v", err)
+	}
+}
+
+// short is a listener of a process that is out of descriptors until a connection is closed.
 type short struct {
 	net.Listener
 	out bool
@@ -211,7 +324,7 @@ func (l *short) Accept() (net.Conn, error) {
 // Kept connections to Instagram held the last descriptors for 90 s, and nobody could come in to use them.
 func TestOutOfDescriptorsConnectionsElsewhereAreEnded(t *testing.T) {
 	l := &short{Listener: loopback(t), out: true}
-	b := newBounded(l, 4)
+	b := newBound(l, 4)
 	if _, err := b.Accept(); !errors.Is(err, syscall.EMFILE) {
 		t.Errorf("with nothing to end: %v", err)
 	}

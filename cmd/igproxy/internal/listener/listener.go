@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
@@ -32,17 +33,12 @@ type Options struct {
 	ReadHeaderTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
 	MaxHeaderBytes                                            int
 
-	// Wrap returns what a connection is served through; nil: itself.
+	// Wrap returns what a connection is served through, which has a method NetConn that returns the connection; nil: itself.
+	// The connection has a method Idle(since time.Time), for a Wrap that answers requests which net/http does not see.
 	Wrap func(net.Conn) net.Conn
-	// Parked has connections that Wrap keeps and hands back; nil: none.
-	Parked net.Listener
 	// ConnState sees each change of a connection's state before the bound does; nil: nothing does.
 	ConnState func(net.Conn, http.ConnState)
-	// Passing marks the context of a connection beyond the bound, which gets one answer; nil: no
-	// mark.
-	Passing func(context.Context) context.Context
-	// Relieve closes idle connections elsewhere when the process has no descriptor left; nil: there
-	// are none.
+	// Relieve closes idle connections elsewhere when the process has no descriptor left; nil: there are none.
 	Relieve func()
 	// OnShutdown ends requests that would otherwise not end; nil: there are none.
 	OnShutdown func()
@@ -53,26 +49,18 @@ type Options struct {
 // Server is an HTTP server on one listener.
 type Server struct {
 	http       *http.Server
-	door       *door
-	bound      *bounded
-	parked     net.Listener
+	bound      *bound
 	secure     bool // http.TLSConfig does not tell: net/http sets it while it serves
 	onShutdown func()
-	done       chan struct{}
+	ending     atomic.Bool
+	accepted   chan struct{} // closed when net/http has every connection that it will ever have
 }
 
 // New returns a Server that is not serving yet.
 func New(o Options) *Server {
-	bound := newBounded(newPeers(o.Listener, o.UIDs, o.PeerRefused, o.Logger), o.MaxConnections)
-	if o.Relieve != nil {
-		bound.relieve = o.Relieve
-	}
-	if o.Wrap != nil {
-		bound.wrap = o.Wrap
-	}
 	s := &Server{
-		door: newDoor(bound), bound: bound, parked: o.Parked, secure: o.TLS != nil, done: make(chan struct{}),
-		onShutdown: func() {},
+		bound:  newBound(newPeers(o.Listener, o.UIDs, o.PeerRefused, o.Logger), o.MaxConnections),
+		secure: o.TLS != nil, onShutdown: o.OnShutdown, accepted: make(chan struct{}),
 		http: &http.Server{
 			Handler:           o.Handler,
 			TLSConfig:         o.TLS,
@@ -82,68 +70,100 @@ func New(o Options) *Server {
 			IdleTimeout:       o.IdleTimeout,
 			MaxHeaderBytes:    o.MaxHeaderBytes,
 			ErrorLog:          logging.ForNetHTTP(o.Logger, slog.LevelWarn),
+			ConnState: func(c net.Conn, state http.ConnState) {
+				if o.ConnState != nil {
+					o.ConnState(c, state)
+				}
+				noteState(c, state)
+			},
 			// net/http answers OPTIONS * by itself, to any Host, and waits for an announced body.
 			DisableGeneralOptionsHandler: true,
 		},
 	}
-	if o.OnShutdown != nil {
-		s.onShutdown = o.OnShutdown
+	if o.Relieve != nil {
+		s.bound.relieve = o.Relieve
 	}
-	watch(s.http, o.ConnState, o.Passing)
-	s.http.RegisterOnShutdown(bound.endAllIdle)
+	if o.Wrap != nil {
+		s.bound.wrap = o.Wrap
+	}
 	return s
 }
 
-// watch reports the state of the server's connections to the bound.
-func watch(server *http.Server, connState func(net.Conn, http.ConnState), passingTimeout func(context.Context) context.Context) {
-	server.ConnState = func(c net.Conn, state http.ConnState) {
-		if connState != nil {
-			connState(c, state)
+// noteState tells the bound which connections wait for a request.
+func noteState(c net.Conn, state http.ConnState) {
+	own := under(c)
+	switch state {
+	case http.StateActive:
+		own.idle.Store(busy)
+	case http.StateIdle:
+		if secure, ok := c.(*tls.Conn); ok && !own.kept.Load() {
+			own.frames.Store(secure.ConnectionState().NegotiatedProtocol == "h2")
 		}
-		p := boundConnUnder(c)
-		switch {
-		case p == nil, state == http.StateClosed: // it may be parked
-		case state == http.StateIdle:
-			p.Idle(time.Now())
-		default:
-			p.idle.Store(0)
-		}
-	}
-	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		if p := boundConnUnder(c); p != nil && !p.end.IsZero() && passingTimeout != nil {
-			return passingTimeout(ctx)
-		}
-		return ctx
+		own.kept.Store(true)
+		own.Idle(time.Now())
 	}
 }
 
-// Serve accepts connections in goroutines that end with the server; an error that ends it early is
-// sent to failed.
+// Serve accepts connections in a goroutine that ends with the server; an error that ends it early is sent to failed.
 func (s *Server) Serve(failed chan<- error) {
-	if s.parked != nil {
-		go func() { _ = s.http.Serve(s.parked) }() // ends when the server is closed
-	}
 	go func() {
-		defer close(s.done)
+		defer close(s.accepted)
 		serve := s.http.Serve
 		if s.secure {
 			serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") } // the certificate is TLSConfig's
 		}
-		if err := serve(s.door); !errors.Is(err, http.ErrServerClosed) {
+		if err := serve(s.bound); !errors.Is(err, http.ErrServerClosed) && !s.ending.Load() {
 			failed <- err
 		}
 	}()
 }
 
+// firstRequestTimeout is how long a drain waits for requests; net/http gives a new connection as long.
+const firstRequestTimeout = 5 * time.Second
+
+// Shutdown ends the server within ctx, without dropping a request of a connection that was accepted.
+//
+// net/http's Shutdown drops a request that it reads after it began: it hangs up without an answer. So nothing is left to be read when it is
+// called. In order:
+//
+//  1. No connection is accepted any more. A new one waits in the socket's queue if systemd holds it, and is refused otherwise.
+//  2. Idle connections end, and every answer says Connection: close.
+//  3. Those that were accepted send their request and get its answer.
+//  4. Shutdown waits for what takes longer, and for HTTP/2, which has a goodbye of its own. It does not wait for an answer that the lane
+//     still writes.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.ending.Store(true)
+	_ = s.bound.Close()
+	select {
+	case <-s.accepted:
+	case <-ctx.Done():
+	}
+	if s.onShutdown != nil {
+		s.onShutdown()
+	}
+	s.http.SetKeepAlivesEnabled(false)
+	first, cancel := context.WithTimeout(ctx, firstRequestTimeout)
+	defer cancel()
+	poll(first.Done(), s.bound.quiet)
+	if err := s.http.Shutdown(ctx); err != nil {
+		return err
+	}
+	if !poll(ctx.Done(), s.bound.quiet) {
+		return ctx.Err()
+	}
+	return nil
+}
+
 // Close ends every connection now, and waits for Serve. It is harmless after Shutdown.
 func (s *Server) Close() {
+	s.ending.Store(true)
+	_ = s.bound.Close()
 	_ = s.http.Close()
-	s.bound.endAllIdle()
-	<-s.done
+	<-s.accepted
 }
 
 // Addr returns the address listened on.
-func (s *Server) Addr() net.Addr { return s.door.Addr() }
+func (s *Server) Addr() net.Addr { return s.bound.Addr() }
 
 // URL returns the address as a person would type it.
-func (s *Server) URL() string { return urlOf(s.door, s.secure) }
+func (s *Server) URL() string { return urlOf(s.bound, s.secure) }

@@ -36,8 +36,7 @@ func (s *Sidecar) apply(conf config.Config) error {
 		return err
 	}
 	s.secure.Store(secure)
-	s.buildAdmin(conf)
-	s.describe(conf)
+	s.operator.Reload(s.adminOptions(conf))
 	s.cache.Resize(conf.Cache.MaxEntries)
 	s.setLevel(conf.Log.Level)
 	return nil

@@ -3,11 +3,9 @@ package sidecar
 import (
 	"crypto/tls"
 	"net"
-	"net/http"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
-	"github.com/igproxy/igproxy/proxy"
 )
 
 // buildServers builds the app's server and the admin one.
@@ -22,24 +20,19 @@ func (s *Sidecar) buildServers(conf config.Config, secure *tls.Config) {
 	}
 	admin := o
 	admin.Listener, admin.MaxConnections = s.adminNet, adminConnections
-	admin.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.operator.Load()).ServeHTTP(w, r) })
-	admin.OnShutdown = func() { s.unwatch() } // a drain would wait for the page's stream, which nothing ends
+	admin.Handler = s.operator
+	admin.OnShutdown = s.operator.Close // a drain would wait for the page's streams
 	s.admin = listener.New(admin)
 
 	o.Listener, o.Handler, o.MaxConnections = s.appNet, s.proxy, conf.Server.MaxConnections
 	o.UIDs, o.PeerRefused = conf.Auth.UIDs, s.metrics.PeerRefused
-	o.Relieve, o.Passing = s.proxy.EndIdle, proxy.InPassing
+	o.Relieve = s.proxy.EndIdle
 	if s.secure.Store(secure); secure != nil {
 		o.TLS = s.currentTLS()
 	}
 	if conf.Server.FastLane && secure == nil {
-		lane := s.proxy.NewLane(proxy.LaneOptions{IdleTimeout: conf.Server.IdleTimeout, WriteTimeout: conf.Server.WriteTimeout})
-		o.Wrap, o.Parked = func(c net.Conn) net.Conn { return lane.Conn(c) }, lane
-		o.ConnState = func(c net.Conn, state http.ConnState) {
-			if l, ok := c.(*proxy.LaneConn); ok {
-				l.State(state)
-			}
-		}
+		lane := s.proxy.NewLane(conf.Server.IdleTimeout, conf.Server.WriteTimeout)
+		o.Wrap, o.ConnState = lane.Wrap, lane.ConnState
 	}
 	s.app = listener.New(o)
 }
@@ -59,19 +52,6 @@ func (s *Sidecar) currentTLS() *tls.Config {
 			return now, nil
 		},
 	}
-}
-
-// buildAdmin builds the admin handlers.
-func (s *Sidecar) buildAdmin(conf config.Config) {
-	var operations []proxy.Operation
-	if s.reloads.load != nil {
-		operations = append(operations, proxy.Operation{Name: "reload", Run: func(*http.Request) (any, bool) {
-			reply := s.reloads.reload()
-			return reply, reply.Reloaded
-		}})
-	}
-	h := s.proxy.Admin(conf.AllowedHosts, anyHost(s.adminNet, conf.AllowedHosts), operations...)
-	s.operator.Store(&h)
 }
 
 // adminConnections bounds the admin listener.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"slices"
 	"sync/atomic"
@@ -18,6 +17,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/tracing"
 	"github.com/igproxy/igproxy/proxy"
+	"github.com/igproxy/igproxy/proxy/admin"
 )
 
 // Options configure New.
@@ -58,15 +58,14 @@ type Sidecar struct {
 	app, admin *listener.Server
 	setLevel   func(string)
 	secure     atomic.Pointer[tls.Config]
-	operator   atomic.Pointer[http.Handler] // the admin handlers
+	operator   *admin.Handler
 	reloads    *reloader
-	unwatch    func() // ends the admin page's history and streams
 }
 
 // New builds and opens everything, or nothing: on an error what was opened is closed again.
 func New(o Options) (s *Sidecar, err error) {
 	conf, log := o.Config, o.Logger
-	s = &Sidecar{conf: conf, log: log, build: o.Build, setLevel: o.SetLevel, unwatch: func() {}}
+	s = &Sidecar{conf: conf, log: log, build: o.Build, setLevel: o.SetLevel}
 	if s.setLevel == nil {
 		s.setLevel = func(string) {}
 	}
@@ -123,15 +122,16 @@ func New(o Options) (s *Sidecar, err error) {
 	if s.proxy, err = proxy.New(po); err != nil {
 		return s, err
 	}
-	s.buildServers(conf, secure)
 	s.reloads = newReloader(o.Config, origin{path: o.Path, load: o.Load, signals: o.Reloads}, s.metrics, log) // systemd's sockets have addresses of their own
 	s.reloads.apply = func(conf config.Config) error {
 		notifyReloading(log)
 		defer s.ready()
 		return s.apply(conf)
 	}
-	s.buildAdmin(conf)
-	s.describe(conf)
+	if s.operator, err = admin.New(s.adminOptions(conf)); err != nil {
+		return s, err
+	}
+	s.buildServers(conf, secure)
 	return s, nil
 }
 
@@ -139,7 +139,7 @@ func New(o Options) (s *Sidecar, err error) {
 func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	s.learnPurges()
 	failed := make(chan error, 2)
-	s.unwatch = s.proxy.Watch()
+	s.operator.Start()
 	s.app.Serve(failed)
 	s.admin.Serve(failed)
 	s.started()
@@ -172,11 +172,6 @@ func (s *Sidecar) started() {
 	s.log.Info("listening", "url", s.URL(), "admin", s.AdminURL(), "upstream", s.conf.Upstream.URL,
 		"open_to", s.conf.OpenTo(), "cache", s.conf.CacheTiers(), "version", s.build.Version, "go", s.build.Go)
 	s.ready()
-}
-
-// describe tells the page what runs.
-func (s *Sidecar) describe(conf config.Config) {
-	s.proxy.Describe(proxy.About{Version: s.build.Version, Commit: s.build.Commit, Go: s.build.Go, RedisMode: conf.Redis.Mode, Configuration: config.Effective(conf)})
 }
 
 // ready tells systemd.
@@ -215,7 +210,7 @@ func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 
 // closeAll closes whatever is still open; harmless after a drain.
 func (s *Sidecar) closeAll() {
-	s.unwatch()
+	s.operator.Close()
 	s.app.Close()
 	s.admin.Close()
 	ctx, cancel := context.WithCancel(context.Background())

@@ -155,7 +155,7 @@ func (s *Sidecar) checkAlive(ctx context.Context) error {
 	if app.Network() == "unix" && (errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist)) {
 		err = acceptsConnections(ctx, admin)
 	}
-	if s.proxy.Status().Draining {
+	if s.proxy.Readiness().Draining {
 		return nil
 	}
 	return err

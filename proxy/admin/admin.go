@@ -1,0 +1,125 @@
+// Package admin is the operator's face of a Proxy: health, metrics, the status page and its JSON,
+// and the operations reload and purge.
+//
+//	GET /healthz         the process answers
+//	GET /readyz          whether it should get traffic, as JSON
+//	GET /metrics         Prometheus' text format
+//	GET /                the status page, which reads /status/events
+//	GET /status          the last 15 minutes, as JSON
+//	GET /status/events   the same as server-sent events
+//	POST /purge          forget what is remembered; from this machine only
+//	POST /NAME           an Operation of Options; from this machine only
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy"
+)
+
+// Options configure New.
+type Options struct {
+	// Proxy is the one to serve the operator of. Required.
+	Proxy *proxy.Proxy
+	// Hosts are the names, without port, that requests may ask for besides loopback's own.
+	Hosts []string
+	// AnyHost turns the check of the Host name off: right for a Unix socket, or beyond loopback
+	// without a list.
+	AnyHost bool
+	// About describes the process on the status page.
+	About About
+	// Operations are offered besides purge.
+	Operations []Operation
+	// Logger gets one line for each purge. Nil: nothing is logged.
+	Logger *slog.Logger
+}
+
+// Handler serves the operator. It belongs on a listener of its own. It is safe for concurrent use.
+type Handler struct {
+	proxy    *proxy.Proxy
+	log      *slog.Logger
+	history  *history
+	routes   http.Handler
+	current  atomic.Pointer[reloadable]
+	streams  chan struct{} // a place for each open stream of /status/events
+	closed   chan struct{} // closed by Close: streams and sampling end
+	close    func()
+	sampling sync.WaitGroup
+}
+
+// reloadable is what Reload replaces.
+type reloadable struct {
+	checked http.Handler // the routes behind the check of the Host name
+	about   About
+}
+
+// New builds a Handler. It starts nothing; see Start.
+func New(o Options) (*Handler, error) {
+	if o.Proxy == nil {
+		return nil, errors.New("admin: Proxy is nil: build one with proxy.New")
+	}
+	h := &Handler{proxy: o.Proxy, log: o.Logger, history: newHistory(readSample(o.Proxy.Metrics(), time.Now())), streams: make(chan struct{}, maxStreams), closed: make(chan struct{})}
+	h.close = sync.OnceFunc(func() { close(h.closed) })
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", h.serveReadiness)
+	mux.Handle("GET /metrics", o.Proxy.Metrics().Handler())
+	mux.HandleFunc("GET /{$}", newPage().serve)
+	mux.HandleFunc("GET /status", h.serveStatus)
+	mux.HandleFunc("GET /status/events", h.serveEvents)
+	for _, operation := range append([]Operation{h.purgeOperation()}, o.Operations...) {
+		mux.Handle("POST /"+operation.Name, operation)
+	}
+	h.routes = mux
+	h.Reload(o)
+	return h, nil
+}
+
+// Reload makes Hosts, AnyHost and About of o take effect. Everything else in o is ignored.
+func (h *Handler) Reload(o Options) {
+	h.current.Store(&reloadable{checked: proxy.CheckHosts(o.Hosts, o.AnyHost, h.routes), about: o.About})
+}
+
+// Start begins to sample the metrics for the status page's history, until Close.
+func (h *Handler) Start() {
+	read := func(now time.Time) sample { return readSample(h.proxy.Metrics(), now) }
+	h.sampling.Go(func() { h.history.run(read, h.closed) })
+}
+
+// Close ends the sampling and every stream of /status/events, and waits for the sampling's
+// goroutine. A server that shuts down waits for its streams, so it has to call Close first.
+func (h *Handler) Close() {
+	h.close()
+	h.sampling.Wait()
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	h.current.Load().checked.ServeHTTP(w, r)
+}
+
+func (h *Handler) serveReadiness(w http.ResponseWriter, _ *http.Request) {
+	readiness, status := h.proxy.Readiness(), http.StatusOK
+	if !readiness.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	writeJSON(w, status, readiness)
+}
+
+func writeJSON(w http.ResponseWriter, status int, reply any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(reply)
+}

@@ -1,0 +1,125 @@
+package admin_test
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/breaker"
+	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/proxy"
+	"github.com/igproxy/igproxy/proxy/admin"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+const appSecret = "0123456789abcdef0123456789abcdef"
+
+// nowhere is an upstream that refuses every connection.
+const nowhere = "http://127.0.0.1:1"
+
+// newInstagram starts the stand-in for Instagram; it ends with the test.
+func newInstagram(t *testing.T) (i *proxytest.Instagram, base string) {
+	t.Helper()
+	i = proxytest.New(proxytest.Options{Secret: appSecret})
+	s, err := proxytest.Start(i, proxytest.ServerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		i.Close()
+		s.Close()
+	})
+	return i, s.URL
+}
+
+// optionsFor returns good Options for an upstream at this URL.
+func optionsFor(t *testing.T, base string) proxy.Options {
+	t.Helper()
+	u, err := url.Parse(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return proxy.Options{Apps: []proxy.App{{Secret: proxy.NewSecret(appSecret)}}, UpstreamURL: u, Timeout: 30 * time.Second, MaxResponseBytes: 64 << 10,
+		MaxInFlight: 64, TTL: time.Hour, NegativeTTL: time.Minute,
+		Breaker: breaker.Options{Failures: 1000, Ratio: 1, MinRequests: 1000, Interval: 2 * time.Minute, Open: 10 * time.Second, Probes: 1}}
+}
+
+// newProxy builds a Proxy with a cache of its own; both are closed with the test.
+func newProxy(t *testing.T, o proxy.Options) *proxy.Proxy {
+	t.Helper()
+	c, err := cache.New(cache.Options{MaxEntries: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Cache = c
+	p, err := proxy.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(context.Background()); err != nil {
+			t.Errorf("closing the proxy: %v", err)
+		}
+		if err := c.Close(context.Background()); err != nil {
+			t.Errorf("closing the cache: %v", err)
+		}
+	})
+	return p
+}
+
+// newHandler builds a Handler and closes it with the test.
+func newHandler(t *testing.T, o admin.Options) *admin.Handler {
+	t.Helper()
+	h, err := admin.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	return h
+}
+
+// handlerOf serves a Proxy with nothing but defaults.
+func handlerOf(t *testing.T, p *proxy.Proxy) *admin.Handler {
+	t.Helper()
+	return newHandler(t, admin.Options{Proxy: p})
+}
+
+// exchange is the path of a token's exchange.
+func exchange(token string) string {
+	return "/access_token?grant_type=ig_exchange_token&access_token=" + url.QueryEscape(token)
+}
+
+// get sends a GET to a handler, as to a loopback address.
+func get(h http.Handler, target string) *httptest.ResponseRecorder {
+	return send(h, httptest.NewRequest(http.MethodGet, target, nil))
+}
+
+func send(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
+	if r.Host == "example.com" { // httptest's own
+		r.Host = "127.0.0.1:8080"
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// local makes a request one from this machine.
+func local(r *http.Request) *http.Request {
+	r.Host, r.RemoteAddr = "localhost", "127.0.0.1:4711"
+	return r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9090}))
+}
+
+// decode reads a reply strictly.
+func decode(t *testing.T, w *httptest.ResponseRecorder, into any) {
+	t.Helper()
+	d := json.NewDecoder(w.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil || w.Header().Get("Content-Type") != "application/json" {
+		t.Fatalf("%d %v: %v", w.Code, w.Header(), err)
+	}
+}

@@ -1,0 +1,54 @@
+package admin
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// The history covers the last 15 minutes, in 180 buckets.
+const (
+	bucketTime = 5 * time.Second
+	buckets    = 180
+)
+
+// history is a ring of samples of the counters. Requests do not pay for it.
+type history struct {
+	started time.Time
+
+	mu      sync.Mutex // protects samples; the counters are read without it
+	samples []sample   // the oldest first; each begins a bucket
+}
+
+func newHistory(first sample) *history {
+	return &history{started: first.at, samples: []sample{first}}
+}
+
+// run begins a bucket every five seconds, until ended is closed.
+func (h *history) run(read func(now time.Time) sample, ended <-chan struct{}) {
+	tick := time.NewTicker(bucketTime)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-tick.C:
+			h.beginBucket(read(time.Now()))
+		}
+	}
+}
+
+func (h *history) beginBucket(s sample) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.samples = append(h.samples, s)
+	h.samples = slices.Delete(h.samples, 0, max(0, len(h.samples)-buckets)) // the live bucket is the 180th
+}
+
+// window returns the samples that begin the buckets of the last 15 minutes, the oldest first; there
+// is at least one.
+func (h *history) window() []sample {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.samples)
+}

@@ -1,0 +1,112 @@
+package admin_test
+
+import (
+	"bytes"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/igproxy/igproxy/proxy"
+	"github.com/igproxy/igproxy/proxy/admin"
+	"github.com/igproxy/igproxy/proxy/graph"
+)
+
+const form = "application/x-www-form-urlencoded"
+
+// purge posts a body from this machine.
+func purge(t *testing.T, h http.Handler, target, contentType, body string) (status int, reply admin.PurgeReply) {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodPost, target, strings.NewReader(body))
+	r.Header.Set("Content-Type", contentType)
+	w := send(h, local(r))
+	decode(t, w, &reply)
+	return w.Code, reply
+}
+
+func TestAPurgeIsOfTheAppAndTheTokenInItsForm(t *testing.T) {
+	i, base := newInstagram(t)
+	o := optionsFor(t, base)
+	o.Apps = []proxy.App{{Label: "one", ID: "1", Secret: proxy.NewSecret(appSecret)}, {Label: "two", ID: "2", Secret: proxy.NewSecret(appSecret)}}
+	p := newProxy(t, o)
+	var log bytes.Buffer
+	h := newHandler(t, admin.Options{Proxy: p, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	known := func(app, token string) bool {
+		before := i.Calls()
+		_ = get(p, "/apps/"+app+exchange(token))
+		return i.Calls() == before
+	}
+	for _, c := range []struct {
+		body   string
+		purged string
+		apps   []string
+		known  map[string]bool
+	}{
+		{"access_token=IGAA-a&app=one", "token", []string{"one"}, map[string]bool{"one IGAA-a": false, "one IGAA-b": true, "two IGAA-a": true}},
+		{"access_token=IGAA-a%23_", "token", []string{"one", "two"}, map[string]bool{"one IGAA-a": false, "two IGAA-a": false, "two IGAA-b": true}},
+		{"app=two", "all", []string{"two"}, map[string]bool{"one IGAA-b": true, "two IGAA-a": false, "two IGAA-b": false}},
+		{"", "all", []string{"one", "two"}, map[string]bool{"one IGAA-b": false, "two IGAA-b": false}},
+	} {
+		for _, app := range []string{"one", "two"} {
+			known(app, "IGAA-a")
+			known(app, "IGAA-b")
+		}
+		status, reply := purge(t, h, "/purge", form, c.body)
+		if status != 200 || reply.Purged != c.purged || !slices.Equal(reply.Apps, c.apps) || reply.Fleet != "none" || reply.Problem != "" {
+			t.Errorf("%s: got %d %+v", c.body, status, reply)
+		}
+		for of, want := range c.known {
+			if app, token, _ := strings.Cut(of, " "); known(app, token) != want {
+				t.Errorf("%s: %s is known: %v", c.body, of, !want)
+			}
+		}
+	}
+	if n := strings.Count(log.String(), "level=WARN"); n != 4 || strings.Contains(log.String(), "IGAA") {
+		t.Errorf("want a line for each purge, without a token: %s", log.String())
+	}
+}
+
+func TestAPurgeThatIsNotClearPurgesNothing(t *testing.T) {
+	i, base := newInstagram(t)
+	p := newProxy(t, optionsFor(t, base))
+	h := handlerOf(t, p)
+	_ = get(p, exchange("IGAA-a"))
+	const form = "application/x-www-form-urlencoded"
+	long := strings.Repeat("a", graph.MaxToken+1)
+	for name, c := range map[string]struct {
+		target, kind, body string
+		want               int
+	}{
+		"the token in the address":      {"/purge?access_token=IGAA-a", form, "", 400},
+		"the app in the address":        {"/purge?app=default", form, "", 400},
+		"an empty token":                {"/purge", form, "access_token=", 400},
+		"a token without its sign":      {"/purge", form, "access_token", 400},
+		"a space for a token":           {"/purge", form, "access_token=+", 400},
+		"a token that is too long":      {"/purge", form, "access_token=" + long, 400},
+		"two tokens":                    {"/purge", form, "access_token=IGAA-a&access_token=IGAA-b", 400},
+		"an empty app":                  {"/purge", form, "app=", 400},
+		"an empty app beside a token":   {"/purge", form, "access_token=IGAA-a&app=", 400},
+		"two apps":                      {"/purge", form, "app=default&app=other", 400},
+		"a misspelt token":              {"/purge", form, "acces_token=IGAA-b", 400},
+		"a misspelt app":                {"/purge", form, "apps=other", 400},
+		"a known field and another":     {"/purge", form, "app=default&token=IGAA-b", 400},
+		"a form that cannot be read":    {"/purge", form, "access_token=%zz", 400},
+		"a form that is too long":       {"/purge", form, "x=" + strings.Repeat("a", 4*graph.MaxToken), 400},
+		"JSON":                          {"/purge", "application/json", `{"access_token":"IGAA-b"}`, 400},
+		"JSON that says it is a form":   {"/purge", form, `{"access_token":"IGAA-b"}`, 400},
+		"parts":                         {"/purge", "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"app\"\r\n\r\nother\r\n--x--\r\n", 400},
+		"a form that says it is text":   {"/purge", "text/plain", "app=other", 400},
+		"a form that does not say what": {"/purge", "", "app=other", 400},
+		"an unknown app":                {"/purge", form, "app=unknown", 422},
+	} {
+		code, reply := purge(t, h, c.target, c.kind, c.body)
+		if code != c.want || reply.Purged != "nothing" || reply.Problem == "" || strings.Contains(reply.Problem, "IGAA") {
+			t.Errorf("%s: got %d %+v, want %d", name, code, reply, c.want)
+		}
+		if w := get(p, exchange("IGAA-a")); w.Code != 200 || i.Calls() != 1 {
+			t.Errorf("%s: it was purged", name)
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package admin_test
+
+import (
+	"maps"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/igproxy/igproxy/breaker"
+	"github.com/igproxy/igproxy/proxy/admin"
+)
+
+// status reads /status.
+func status(t *testing.T, h http.Handler) (s admin.Status) {
+	t.Helper()
+	decode(t, get(h, "/status"), &s)
+	return s
+}
+
+func TestTheStatusReportsWhatHappened(t *testing.T) {
+	_, base := newInstagram(t)
+	o := optionsFor(t, base)
+	o.Breaker.Failures = 1
+	p := newProxy(t, o)
+	h := newHandler(t, admin.Options{Proxy: p, About: admin.About{Version: "v1.2.3", Commit: "abc", Go: "go1", RedisMode: "single", Configuration: [][2]string{{"cache.ttl", "1h"}}}})
+	for _, token := range []string{"IGAAone", "IGAAone", "IGAAone", "IGAAone", "expired-1", "down-1", "IGAAtwo"} {
+		_ = get(p, exchange(token))
+	}
+	_ = get(p, "/access_token")
+	p.Metrics().RedisError("claim", "timeout")
+	got := status(t, h)
+	if want := map[string]uint64{"token": 4, "refused": 1, "unavailable": 2, "rejected": 1}; !maps.Equal(got.Requests.ByOutcome, want) || got.Requests.Window != 8 || got.Requests.Total != 8 {
+		t.Errorf("requests: %+v, want %v", got.Requests, want)
+	}
+	if want := map[string]uint64{"memory": 3, "upstream": 2}; !maps.Equal(got.Requests.BySource, want) || got.Requests.PerSecond <= 0 {
+		t.Errorf("requests: %+v, want %v", got.Requests, want)
+	}
+	if got.HitRatio == nil || *got.HitRatio != 3./7 || got.Saved != (admin.Saved{Cache: 3, CacheTotal: 3}) {
+		t.Errorf("hit ratio %v, saved %+v", got.HitRatio, got.Saved)
+	}
+	if l := got.Latency; l.Hits.Count != 3 || l.Exchanges.Count != 2 || l.Upstream.Count != 3 || *l.Hits.P50 > *l.Hits.P99 || *l.Exchanges.P99 <= 0 {
+		t.Errorf("latency %+v", l)
+	}
+	if want := map[string]uint64{"token": 1, "bad_token": 1, "transient": 1}; !maps.Equal(got.Upstream.Results, want) || got.Upstream.Most != 64 || got.Upstream.InFlight != 0 {
+		t.Errorf("upstream: %+v, want %v", got.Upstream, want)
+	}
+	b := got.Upstream.Breakers
+	if len(b) != 3 || b[0].Upstream != "instagram" || b[0].State != "open" || len(b[0].Changes) != 1 || b[0].Changes[0].To != breaker.Open || b[1].State != "closed" || len(b[1].Changes) != 0 {
+		t.Errorf("breakers: %+v", b)
+	}
+	if r := got.Redis; r.State != "off" || r.Mode != "single" || !slices.Equal(r.Errors, []admin.RedisError{{Operation: "claim", Kind: "timeout", Window: 1, Total: 1}}) {
+		t.Errorf("redis: %+v", r)
+	}
+	if !got.State.Ready || got.State.Breaker != breaker.Open || got.Process.Goroutines == 0 || got.Process.MemoryBytes < got.Process.HeapBytes || got.Process.UptimeSeconds <= 0 {
+		t.Errorf("state %+v, process %+v", got.State, got.Process)
+	}
+	if got.Version != "v1.2.3" || got.WindowSeconds != 900 || got.BucketSeconds != 5 || !slices.Equal(got.Configuration, [][2]string{{"cache.ttl", "1h"}}) {
+		t.Errorf("%s, %v s of %v s, %v", got.Version, got.WindowSeconds, got.BucketSeconds, got.Configuration)
+	}
+}
+
+func TestTheStatusHasEveryOutcomeThatIsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile("\\| `igproxy_requests_total` \\|.*`outcome` \\(([^)]*)\\)").FindStringSubmatch(string(text))
+	if row == nil {
+		t.Fatal("docs/metrics.md has no outcomes")
+	}
+	want := strings.Split(row[1], ", ")
+	got := status(t, handlerOf(t, newProxy(t, optionsFor(t, nowhere)))).Outcomes
+	if slices.Sort(want); !slices.Equal(slices.Sorted(slices.Values(got)), want) {
+		t.Errorf("got %v, docs/metrics.md has %v", got, want)
+	}
+}
+
+func TestARefusedReloadIsInTheStatusUntilOneIsNot(t *testing.T) {
+	p := newProxy(t, optionsFor(t, nowhere))
+	h := handlerOf(t, p)
+	for _, ok := range []bool{true, false, false, true} {
+		p.Metrics().Reloaded(ok)
+		if got := status(t, h); got.ReloadRefused == ok {
+			t.Errorf("reloaded: %v, and the status says refused: %v", ok, got.ReloadRefused)
+		}
+	}
+}
+
+func TestABucketBeginsEveryFiveSecondsUntilClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProxy(t, optionsFor(t, nowhere))
+		h := handlerOf(t, p)
+		h.Start()
+		time.Sleep(7 * time.Second)
+		_ = get(p, "/access_token")
+		time.Sleep(9 * time.Second)
+		got := status(t, h)
+		if len(got.Buckets) != 3 || got.Live.Seconds != 1 {
+			t.Fatalf("%d buckets and %v s, want 3 and 1 s", len(got.Buckets), got.Live.Seconds)
+		}
+		rejected := slices.Index(got.Outcomes, "rejected")
+		for i, want := range []uint64{0, 1, 0} {
+			if n := got.Buckets[i].Counts[rejected]; n != want {
+				t.Errorf("bucket %d has %d requests, want %d", i, n, want)
+			}
+		}
+		h.Close()
+		h.Close()
+		time.Sleep(time.Minute)
+		if n := len(status(t, h).Buckets); n != 3 {
+			t.Errorf("%d buckets after Close, want 3", n)
+		}
+	})
+}
+
+func TestTheRateLimitsOfAnAppAreInTheStatus(t *testing.T) {
+	_, base := newInstagram(t)
+	p := newProxy(t, optionsFor(t, base))
+	_ = get(p, exchange("limit4-1"))
+	got := status(t, handlerOf(t, p)).Limits
+	if len(got) != 1 || got[0].App != "default" || got[0].Usage["call_count"] != 100 || got[0].Regain <= 0 {
+		t.Errorf("got %+v", got)
+	}
+}

@@ -1,0 +1,130 @@
+package proxy
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const appUsage, businessUsage = "X-App-Usage", "X-Business-Use-Case-Usage"
+
+func TestARateLimitThatWasUsedUpEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMetrics()
+		m.limits("shop", http.Header{businessUsage: {`{"1":[{"call_count":100,"estimated_time_to_regain_access":5}]}`}})
+		for _, c := range []struct {
+			after time.Duration
+			want  float64
+		}{{0, 5}, {90 * time.Second, 4}, {3 * time.Minute, 1}, {time.Minute, 0}, {time.Hour / 2, 0}} {
+			time.Sleep(c.after)
+			if got := m.usage.all(time.Now()); len(got) != 1 || got[0].Regain != c.want || got[0].Business["call_count"] != 100 {
+				t.Errorf("after %s more: %+v, want %v min", c.after, got, c.want)
+			}
+		}
+	})
+}
+
+func TestWhatWasSaidOfALimitIsForgottenAfterAnHour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMetrics()
+		series := func() (n int) {
+			families, err := m.registry.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range families {
+				if f.GetName() == "igproxy_upstream_usage_ratio" {
+					n = len(f.GetMetric())
+				}
+			}
+			return n
+		}
+		m.limits("shop", http.Header{appUsage: {`{"call_count":90,"cpu_time":3}`}})
+		m.limits("other", http.Header{appUsage: {`{"call_count":10}`}})
+		time.Sleep(maxUsageAge - time.Second)
+		if got := m.usage.all(time.Now()); len(got) != 2 || series() != 3 {
+			t.Errorf("within the hour: %+v, %d series", got, series())
+		}
+		m.limits("other", http.Header{appUsage: {`{"call_count":20}`}})
+		time.Sleep(time.Second)
+		if got := m.usage.all(time.Now()); len(got) != 1 || got[0].App != "other" || series() != 1 {
+			t.Errorf("after it: %+v, %d series", got, series())
+		}
+	})
+}
+
+// Answers have the one header or the other; what one says of its limit is no word on the other's.
+func TestOneHeaderOfLimitsDoesNotTakeTheOthersAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMetrics()
+		m.limits("shop", http.Header{businessUsage: {`{"1":[{"call_count":70,"estimated_time_to_regain_access":9}]}`}})
+		time.Sleep(2 * time.Minute)
+		m.limits("shop", http.Header{appUsage: {`{"call_volume":3}`}})
+		got := m.usage.all(time.Now())
+		if len(got) != 1 || got[0].App != "shop" || !got[0].At.Equal(time.Now()) || got[0].Regain != 7 ||
+			!maps.Equal(got[0].Usage, map[string]float64{"call_volume": 3}) || !maps.Equal(got[0].Business, map[string]float64{"call_count": 70}) {
+			t.Errorf("got %+v", got)
+		}
+		time.Sleep(maxUsageAge - time.Minute)
+		if got = m.usage.all(time.Now()); len(got) != 1 || got[0].Usage == nil || got[0].Business != nil || got[0].Regain != 0 {
+			t.Errorf("later: %+v", got)
+		}
+		m.limits("shop", http.Header{businessUsage: {`{"1":[{"call_count":1}]}`}})
+		if got = m.usage.all(time.Now()); len(got) != 1 || got[0].Usage["call_volume"] != 3 || got[0].Business["call_count"] != 1 {
+			t.Errorf("the other first: %+v", got)
+		}
+	})
+}
+
+// Of what Meta reports of its limits only numbers are kept, without the ids and words that came with them.
+func TestLimitsAreNumbersOnly(t *testing.T) {
+	now := time.Now()
+	h := http.Header{}
+	h.Set("X-App-Usage", `{"call_volume":28,"cpu_time":15.5,"total_time":"secret","canary":1,"call_count":-1}`)
+	h.Set("X-Business-Use-Case-Usage", `{"17841400000000001":[{"type":"canary","call_count":3,"total_time":9,"estimated_time_to_regain_access":4.2},{"call_count":70}],"2":[{"call_count":12}]}`)
+	l, ok := readRateLimit("shop", h, now)
+	if !ok || !maps.Equal(l.Usage, map[string]float64{"call_volume": 28, "cpu_time": 15.5}) || !maps.Equal(l.Business, map[string]float64{"call_count": 70, "total_time": 9}) || l.Regain != 5 {
+		t.Errorf("got %+v", l)
+	}
+	text, _ := json.Marshal(l)
+	for _, word := range []string{"canary", "secret", "17841400000000001"} {
+		if strings.Contains(string(text), word) {
+			t.Errorf("%s is in %s", word, text)
+		}
+	}
+	for _, nothing := range []string{"", "soon", "[1]", `{"x":{}}`, `{"call_count":null}`} {
+		if l, ok := readRateLimit("shop", http.Header{"X-App-Usage": {nothing}, "X-Business-Use-Case-Usage": {nothing}}, now); ok {
+			t.Errorf("%q is read as %+v", nothing, l)
+		}
+	}
+}
+
+// The limits are noted of token calls and of those passed through, for the app they are of.
+func TestLimitsOfEveryCallAreNoted(t *testing.T) {
+	used := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-App-Usage", <-used)
+		_, _ = io.WriteString(w, `{"access_token":"IGAAlong","token_type":"bearer","expires_in":5183944}`)
+	}))
+	t.Cleanup(server.Close)
+	o := optionsFor(t, server.URL, nil)
+	o.Metrics, o.Passthrough = NewMetrics(), &PassthroughOptions{}
+	p := newProxy(t, o)
+	for path, percent := range map[string]float64{target("IGAAshort"): 10, "/me?access_token=IGAAlong": 90} {
+		used <- fmt.Sprintf(`{"call_count":%v}`, percent)
+		if w := ask(p, get(path)); w.Code != 200 {
+			t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+		}
+		got := p.RateLimits()
+		if len(got) != 1 || got[0].Usage["call_count"] != percent || got[0].App != "default" || counted(t, o.Metrics, "igproxy_upstream_usage_ratio") != percent/100 {
+			t.Errorf("%s: %+v, want %v", path, got, percent)
+		}
+	}
+}

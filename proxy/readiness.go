@@ -1,0 +1,59 @@
+package proxy
+
+import (
+	"strings"
+	"time"
+
+	"github.com/igproxy/igproxy/breaker"
+)
+
+// Readiness says whether a Proxy should get traffic, and why. /readyz answers with it, and `igproxy
+// healthcheck` reads it.
+type Readiness struct {
+	Ready        bool          `json:"ready"`
+	Draining     bool          `json:"draining"`
+	ClientSecret string        `json:"client_secret"` // "ok", or "refused" and, of several apps, which
+	Breaker      breaker.State `json:"breaker"`       // the worst state of all upstreams' breakers
+	Redis        string        `json:"redis"`         // ok, degraded, off
+	RedisFault   string        `json:"redis_fault,omitempty"`
+	RedisSince   time.Time     `json:"-"` // when Redis was degraded; zero while it is not
+	Flights      int64         `json:"flights"`
+	Entries      int           `json:"entries"`
+}
+
+// Readiness returns the current readiness. An open breaker or a failed Redis leaves the Proxy
+// ready, because known tokens are still served. A refused client secret does so too, until every
+// app's is refused.
+func (p *Proxy) Readiness() Readiness {
+	health := p.carried.cache.Health()
+	r := Readiness{
+		Draining:     p.draining.Load(),
+		ClientSecret: "ok",
+		Breaker:      p.carried.circuits.worst(""),
+		Redis:        health.State,
+		RedisFault:   health.Kind,
+		RedisSince:   health.Since,
+		Flights:      p.carried.flights.running.Load(),
+		Entries:      p.carried.cache.Len(),
+	}
+	apps, refused := p.current.Load().apps, p.refusedApps()
+	switch {
+	case len(refused) > 0 && len(apps) == 1:
+		r.ClientSecret = "refused"
+	case len(refused) > 0:
+		r.ClientSecret = "refused: " + strings.Join(refused, ", ")
+	}
+	r.Ready = !r.Draining && len(refused) < len(apps)
+	return r
+}
+
+// refusedApps returns the labels of the apps whose client secret Instagram refuses.
+func (p *Proxy) refusedApps() (labels []string) {
+	now := time.Now()
+	for _, a := range p.current.Load().apps {
+		if a.state.secrets.areRefused(now) {
+			labels = append(labels, a.label)
+		}
+	}
+	return labels
+}
