@@ -1,5 +1,7 @@
 # make run    see it work: a stand-in Instagram and a sidecar in one process (needs only Go)
-# make test   install what is missing (redis-server, redis-sentinel, ...), then run every test with the race detector
+# make test   install what is missing (a C compiler, Redis, nginx), then run all tests of igproxy itself, from one package to a fleet
+# make test-all  make test, then what is proven with other people's programs: client libraries, a browser, load tools, promtool,
+#             systemd-analyze; it installs them, too
 # make faults run what proves docs/faults.md, and print its table with a tick for each row that holds
 # make lint   gofmt, go vet, staticcheck, the security linters of .golangci.yml, go.mod tidiness
 # make bench  benchmarks with allocations, compared with tools/bench/baseline.txt; COUNT (6) runs of each
@@ -21,11 +23,11 @@ LOAD ?= 10
 COUNT ?= 6
 PEERS ?=
 
-.PHONY: run test faults lint bench bench-baseline bench-peers bench-fleet fuzz soak load build deps ship-check
+.PHONY: run test test-all faults lint bench bench-baseline bench-peers bench-fleet fuzz soak load build deps ship-check
 .DEFAULT_GOAL := build
 
-run:
-	go run ./cmd/igproxy demo
+run: build
+	@if [ -t 0 ]; then set -m; fi; ./igproxy demo; exit $$?
 
 build:
 	CGO_ENABLED=0 go build -tags=urfave_cli_no_docs -trimpath -ldflags='-s -w' -o igproxy ./cmd/igproxy
@@ -33,8 +35,19 @@ build:
 deps:
 	tools/deps.sh
 
+# The tests of ./integration start igproxy as a process, built with the race detector. What needs other people's programs is in the folders
+# below it.
 test: deps
-	go test -race -count=1 -timeout=30m ./integration ./...
+	@echo "== each package, with the race detector"
+	go test -race -count=1 $$(go list ./... | grep -v /integration)
+	@echo "== the built igproxy with real Redis, nginx, TLS and sockets"
+	@go build -C tools -o bin/progress ./progress
+	go test -count=1 -parallel=4 -timeout=15m -json ./integration | tools/bin/progress
+
+test-all: test
+	tools/deps.sh all
+	@echo "== other people's programs: clients, browser, load tools, judges"
+	go test -count=1 -timeout=15m $$(go list ./... | grep '/integration/[^h]')
 
 faults: deps
 	@go run -C tools ./faults
@@ -73,7 +86,8 @@ fuzz:
 soak: deps
 	IGPROXY_SOAK=$(SOAK) IGPROXY_SOAK_SEED=$(SEED) go test -race -count=1 -timeout=0 -v -run='^TestASoakOfAllFaultsShuffled$$' ./integration
 
-load: deps
+load:
+	tools/deps.sh all
 	LOAD=$(LOAD) integration/load/live.sh
 
 ship-check:

@@ -12,6 +12,7 @@ import (
 )
 
 func TestTwoHundredCallersOneCall(t *testing.T) {
+	t.Parallel()
 	const callers = 200
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
@@ -40,6 +41,7 @@ func TestTwoHundredCallersOneCall(t *testing.T) {
 
 // Different tokens don't wait for each other, and everybody gets their own.
 func TestManyTokensAtOnceEverybodyGetsTheirOwn(t *testing.T) {
+	t.Parallel()
 	const tokens, callers = 50, 4
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(50 * time.Millisecond)

@@ -14,21 +14,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
-func file(t *testing.T, name, text string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// without removes a setting from an environment.
-func without(env []string, name string) []string {
-	return slices.DeleteFunc(slices.Clone(env), func(s string) bool { return strings.HasPrefix(s, name+"=") })
-}
-
 func TestExitCodesAndOneClearLine(t *testing.T) {
+	t.Parallel()
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -69,6 +56,7 @@ func TestExitCodesAndOneClearLine(t *testing.T) {
 }
 
 func TestCheckTellsAllProblemsAtOnce(t *testing.T) {
+	t.Parallel()
 	config := file(t, "igproxy.yaml", "lisen: 127.0.0.1:1\nupstream:\n  timeout: 5\n  url: http://graph.instagram.com\nbreaker:\n  interval: 1s\nlog:\n  level: loud\n")
 	code, stdout, _ := command(t, environ(), "check", "--config", config)
 	if code != 2 {
@@ -86,6 +74,7 @@ func TestCheckTellsAllProblemsAtOnce(t *testing.T) {
 }
 
 func TestCheckOnlineProvesEachPart(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{TLS: true})
 	redis := redistest.Start(t)
 	settings := []string{"UPSTREAM_URL=" + upstream.URL, "UPSTREAM_CA_FILE=" + caFile(t, upstream), "REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
@@ -104,9 +93,10 @@ func TestCheckOnlineProvesEachPart(t *testing.T) {
 }
 
 func TestHealthcheck(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
-	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.admin, "http://")), "IGPROXY_CLIENT_SECRET")
+	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.Admin, "http://")), "IGPROXY_CLIENT_SECRET")
 	if code, stdout, stderr := command(t, env, "healthcheck"); code != 0 || !strings.HasPrefix(stdout, "ready") {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
@@ -116,6 +106,7 @@ func TestHealthcheck(t *testing.T) {
 }
 
 func TestHelpVersionAndCompletion(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{{"--help"}, {"help"}, {}, {"serve", "--help"}, {"mock", "--help"}, {"version"}} {
 		if code, stdout, stderr := command(t, environ(), args...); code != 0 || len(stdout) < 20 || stderr != "" {
 			t.Errorf("%v: exit code %d\n%s%s", args, code, stdout, stderr)
@@ -130,6 +121,7 @@ func TestHelpVersionAndCompletion(t *testing.T) {
 }
 
 func TestAUnixSocketServesAsAPortDoes(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	path := filepath.Join(t.TempDir(), "ig.sock")
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "LISTEN=unix:"+path)
@@ -141,7 +133,7 @@ func TestAUnixSocketServesAsAPortDoes(t *testing.T) {
 	if r, err := fetch(t.Context(), client, "http://igproxy"+exchangePath("IGAA-unix")); err != nil || r.status != 200 {
 		t.Errorf("got %d, %v", r.status, err)
 	}
-	_ = p.cmd.Process.Kill()
-	<-p.exited
+	_ = p.Cmd.Process.Kill()
+	<-p.Exited
 	serve(t, "UPSTREAM_URL="+upstream.URL, "LISTEN=unix:"+path) // a killed process leaves its socket behind
 }

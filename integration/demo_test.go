@@ -10,6 +10,7 @@ import (
 )
 
 func TestDemoOnce(t *testing.T) {
+	t.Parallel()
 	code, stdout, stderr := command(t, []string{"HOME=/nonexistent"}, "demo", "--once")
 	if code != 0 || stderr != "" {
 		t.Errorf("exit code %d\n%s\n%s", code, stdout, stderr)
@@ -25,24 +26,26 @@ func TestDemoOnce(t *testing.T) {
 }
 
 func TestDemoStaysUpUntilCtrlC(t *testing.T) {
+	t.Parallel()
 	p := start(t, nil, "demo")
-	eventually(t, "the demo says what to try", func() bool { return strings.Contains(p.log.String(), "Ctrl-C") })
-	_ = p.cmd.Process.Signal(syscall.SIGINT)
-	if code := p.wait(t); code != 0 {
+	eventually(t, "the demo says what to try", func() bool { return strings.Contains(p.Log.String(), "Ctrl-C") })
+	_ = p.Cmd.Process.Signal(syscall.SIGINT)
+	if code := p.Wait(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }
 
 func TestMockAsAProcess(t *testing.T) {
+	t.Parallel()
 	ca := t.TempDir() + "/ca.pem"
 	mock := start(t, nil, "mock", "--listen", "127.0.0.1:0", "--tls", "--ca-out", ca, "--secret", appSecret)
 	const listening = "the stand-in Instagram is listening"
-	eventually(t, "the mock listens", func() bool { return len(mock.log.lines(listening)) > 0 })
-	p := serve(t, "UPSTREAM_URL="+mock.log.lines(listening)[0]["url"].(string), "UPSTREAM_CA_FILE="+ca)
+	eventually(t, "the mock listens", func() bool { return len(mock.Log.Lines(listening)) > 0 })
+	p := serve(t, "UPSTREAM_URL="+mock.Log.Lines(listening)[0]["url"].(string), "UPSTREAM_CA_FILE="+ca)
 	if r := p.ask(t, "IGAA-mock"); r.status != 200 {
 		t.Errorf("got %d %s", r.status, r.body)
 	}
-	if code := mock.stop(t); code != 0 {
+	if code := mock.Stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	http.DefaultClient.CloseIdleConnections()

@@ -19,29 +19,21 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/igproxy/igproxy/integration/harness"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
-
-// deployed reads a file of the repository.
-func deployed(t *testing.T, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", path))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
 
 // parsed reads the YAML of one.
 func parsed[T any](t *testing.T, path string) (v T) {
 	t.Helper()
-	if err := yaml.Unmarshal([]byte(deployed(t, path)), &v); err != nil {
+	if err := yaml.Unmarshal([]byte(read(t, "../"+path)), &v); err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
 	return v
 }
 
 func TestDeployFilesNameOnlySettingsThatExist(t *testing.T) {
+	t.Parallel()
 	const placeholder = "deploy-test"
 	named := map[string][]string{}
 	look := func(path string, d fs.DirEntry, err error) error {
@@ -96,7 +88,7 @@ func accepted(t *testing.T, config string, env []string, secrets map[string]stri
 	}
 	args := []string{"check"}
 	if config != "" {
-		args = append(args, "--config", file(t, "igproxy.yaml", replace(deployed(t, config))))
+		args = append(args, "--config", file(t, "igproxy.yaml", replace(read(t, "../"+config))))
 	}
 	code, out, errs := command(t, clean, args...)
 	for _, w := range warnings {
@@ -110,8 +102,9 @@ func accepted(t *testing.T, config string, env []string, secrets map[string]stri
 }
 
 func TestDeploySystemdsConfigurationIsAccepted(t *testing.T) {
+	t.Parallel()
 	var env []string
-	for _, line := range strings.Split(deployed(t, "deploy/systemd/igproxy.service"), "\n") {
+	for _, line := range strings.Split(read(t, "../deploy/systemd/igproxy.service"), "\n") {
 		if value, ok := strings.CutPrefix(line, "Environment="); ok {
 			env = append(env, value)
 		}
@@ -120,7 +113,7 @@ func TestDeploySystemdsConfigurationIsAccepted(t *testing.T) {
 		t.Fatalf("the service sets %v", env)
 	}
 	accepted(t, "deploy/systemd/igproxy.yaml", env, map[string]string{"%d/client-secret": appSecret})
-	listen := regexp.MustCompile(`(?m)^ListenStream=(.*)$`).FindStringSubmatch(deployed(t, "deploy/systemd/igproxy.socket"))
+	listen := regexp.MustCompile(`(?m)^ListenStream=(.*)$`).FindStringSubmatch(read(t, "../deploy/systemd/igproxy.socket"))
 	if config := parsed[struct{ Listen string }](t, "deploy/systemd/igproxy.yaml"); listen == nil || listen[1] != config.Listen {
 		t.Errorf("the socket listens on %v, the configuration says %s", listen, config.Listen)
 	}
@@ -141,6 +134,7 @@ type composed struct {
 }
 
 func TestDeployComposesConfigurationIsAcceptedAndNobodyHasPrivileges(t *testing.T) {
+	t.Parallel()
 	c := parsed[composed](t, "deploy/compose/compose.yaml")
 	var env []string
 	for name, value := range c.Services["igproxy"].Environment {
@@ -165,6 +159,7 @@ func TestDeployComposesConfigurationIsAcceptedAndNobodyHasPrivileges(t *testing.
 
 // The Redis of the compose file, and igproxy with it, as that file has them.
 func TestDeployComposesRedisKeepsOthersOutAndLetsIgproxyIn(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +170,7 @@ func TestDeployComposesRedisKeepsOthersOutAndLetsIgproxyIn(t *testing.T) {
 	here := strings.NewReplacer("$$", "$", "/run/secrets/redis", secret, "6379", port, "/tmp", t.TempDir(), "--appendonly", "--bind 127.0.0.1 --appendonly").Replace
 	r := parsed[composed](t, "deploy/compose/compose.yaml").Services["redis"]
 	server := exec.Command(r.Command[0], r.Command[1], here(r.Command[2]))
-	var log buffer
+	var log harness.Output
 	server.Stdout, server.Stderr = &log, &log
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
@@ -202,10 +197,11 @@ func TestDeployComposesRedisKeepsOthersOutAndLetsIgproxyIn(t *testing.T) {
 	eventually(t, "the answer is in Redis", func() bool {
 		return strings.Contains(p.page(t, "/metrics").body, `igproxy_cache_stores_total{result="stored",tier="redis"} 1`)
 	})
-	p.stop(t)
+	p.Stop(t)
 }
 
 func TestDeployKubernetesConfigurationIsAcceptedAndTheAppSeesNoSecret(t *testing.T) {
+	t.Parallel()
 	accepted(t, "deploy/kubernetes/igproxy.yaml", nil, map[string]string{"/run/secrets/igproxy/client-secret": appSecret},
 		"admin.listen: reachable by other machines") // by those that networkpolicy.yaml lets in
 	type container struct {
@@ -238,19 +234,9 @@ func TestDeployKubernetesConfigurationIsAcceptedAndTheAppSeesNoSecret(t *testing
 	}
 }
 
-func TestDeployFilesAreInReadmesTable(t *testing.T) {
-	for _, path := range []string{"deploy/systemd/", "deploy/docker/Dockerfile", "deploy/compose/compose.yaml", "deploy/kubernetes/"} {
-		if !strings.Contains(readme(t), "("+path+")") {
-			t.Errorf("README does not mention %s", path)
-		}
-		if _, err := os.Stat(filepath.Join("..", path)); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
 // Whoever can change a tag of somebody's action would else run code with our token.
 func TestWorkflowsPinEveryActionToACommit(t *testing.T) {
+	t.Parallel()
 	paths, err := filepath.Glob("../.github/workflows/*.yml")
 	if err != nil || len(paths) < 2 {
 		t.Fatalf("%v, %v", paths, err)

@@ -55,6 +55,7 @@ func testsIn(t *testing.T, folder string) map[string]map[string]bool {
 }
 
 func TestEveryRowOfTheFaultsIsNumberedAndCitesTestsThatExist(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../docs/faults.md")
 	if err != nil {
 		t.Fatal(err)
@@ -94,6 +95,7 @@ func TestEveryRowOfTheFaultsIsNumberedAndCitesTestsThatExist(t *testing.T) {
 
 // What make faults prints, for runs that are made up.
 func TestTheFaultsTableTicksOnlyWhatThisRunProved(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	program := filepath.Join(dir, "faults")
 	if out, err := exec.Command("go", "build", "-C", "../tools", "-o", program, "./faults").CombinedOutput(); err != nil {

@@ -6,6 +6,7 @@ package integration
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -224,6 +225,7 @@ func (f facts) wrongLinks(path, page string, say func(string, ...any)) {
 }
 
 func TestEverythingThePagesNameExists(t *testing.T) {
+	t.Parallel()
 	f := factsOf(t)
 	pages, err := filepath.Glob("../docs/*.md")
 	must(t, err)
@@ -238,6 +240,7 @@ func TestEverythingThePagesNameExists(t *testing.T) {
 }
 
 func TestWhatAPageInventsIsFound(t *testing.T) {
+	t.Parallel()
 	f := factsOf(t)
 	for page, want := range map[string]string{
 		"Set `cache.tll`.\n":                                "no key cache.tll",
@@ -265,17 +268,53 @@ func TestWhatAPageInventsIsFound(t *testing.T) {
 	}
 }
 
-func TestTheIndexHasALineForEachPage(t *testing.T) {
-	text, err := os.ReadFile("../docs/README.md")
-	must(t, err)
+// Pages and tests are found by their names, so a row without one, or a page without a row, is found here.
+func TestEachThreatNamesATestEachLibraryAReasonAndTheIndexEachPage(t *testing.T) {
+	security, index, mod := read(t, "../SECURITY.md"), read(t, "../docs/README.md"), read(t, "../go.mod")
+	threats := regexp.MustCompile(`(?m)^\| \d+ \|.*$`).FindAllString(security, -1)
+	for _, row := range threats {
+		if !testLike.MatchString(row) {
+			t.Errorf("no test: %s", row)
+		}
+	}
+	libraries := regexp.MustCompile(`(?m)^\t(\S+) v\S+$`).FindAllStringSubmatch(mod, -1) // an indirect one has a comment
+	for _, found := range libraries {
+		if !strings.Contains(security, "\n| `"+found[1]+"` | ") {
+			t.Errorf("SECURITY.md does not say why %s is used", found[1])
+		}
+	}
+	for _, found := range regexp.MustCompile("(?m)^\\| `([^`]+/[^`]+)` \\| ").FindAllStringSubmatch(security, -1) {
+		if !strings.Contains(mod, "\t"+found[1]+" v") {
+			t.Errorf("SECURITY.md has %s, which go.mod has not", found[1])
+		}
+	}
 	pages, err := filepath.Glob("../docs/*.md")
 	must(t, err)
 	for _, path := range pages {
-		if name := filepath.Base(path); name != "README.md" && strings.Count(string(text), "| ["+name+"]("+name+") | ") != 1 {
-			t.Errorf("docs/README.md has not one line for %s", name)
+		if name := filepath.Base(path); name != "README.md" && !strings.Contains(index, "\n| ["+name+"]("+name+") | ") {
+			t.Errorf("docs/README.md does not list %s", name)
 		}
 	}
-	if len(pages) < 8 {
-		t.Errorf("%d pages", len(pages))
+	if len(threats) < 20 || len(libraries) < 10 || len(pages) < 8 {
+		t.Errorf("%d threats, %d libraries, %d pages: this looked at the wrong thing", len(threats), len(libraries), len(pages))
 	}
+}
+
+// testNames are the tests and fuzz targets of the whole repository.
+func testNames(t *testing.T) map[string]bool {
+	t.Helper()
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\([tf] \*testing\.[TF]\)`)
+	names := map[string]bool{}
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, found := range declared.FindAllSubmatch(text, -1) {
+			names[string(found[1])] = true
+		}
+		return err
+	})
+	must(t, err)
+	return names
 }

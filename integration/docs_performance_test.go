@@ -11,6 +11,7 @@ import (
 )
 
 func TestThePagesOfPerformanceAreMadeOfWhatWasMeasured(t *testing.T) {
+	t.Parallel()
 	pages := []string{"performance.json", "performance.md", "performance.svg", "../README.md"}
 	root := t.TempDir()
 	if err := os.Mkdir(filepath.Join(root, "docs"), 0o755); err != nil {

@@ -37,24 +37,24 @@ func TestDrainAnswersWhatIsInFlight(t *testing.T) {
 	}()
 	eventually(t, "a hundred requests are sent and ten exchanges in flight", func() bool { return sent.Load() == 100 && ig.Calls() == 10 })
 	// Connections are accepted in order: when a later one is answered, all of them have been.
-	if r, err := fetch(t.Context(), noKeepAlive, p.url+"/access_token"); err != nil || r.status != 400 {
+	if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token"); err != nil || r.status != 400 {
 		t.Fatalf("got %d, %v", r.status, err)
 	}
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "readiness is off", func() bool {
-		r, err := fetch(t.Context(), noKeepAlive, p.admin+"/readyz")
+		r, err := fetch(t.Context(), noKeepAlive, p.Admin+"/readyz")
 		return err == nil && r.status == 503 && strings.Contains(r.body, `"draining":true`)
 	})
 	<-done
-	if code := p.wait(t); code != 0 || answered.Load() != 100 {
+	if code := p.Wait(t); code != 0 || answered.Load() != 100 {
 		t.Errorf("exit code %d with %d of 100 answered", code, answered.Load())
 	}
 	if n := len(redis.Dump()); n != 10 {
 		t.Errorf("%d entries in Redis after the drain, want 10", n)
 	}
-	if len(p.log.lines("stopped")) != 1 {
+	if len(p.Log.Lines("stopped")) != 1 {
 		t.Error("the log does not say that it stopped")
 	}
 }
@@ -63,16 +63,16 @@ func TestDrainAnswersWhatIsInFlight(t *testing.T) {
 func TestDrainAnswersWhoConnectedBeforeItAndAsksDuringIt(t *testing.T) {
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
-	c, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	c, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	// Connections are accepted in order: when a later one is answered, this one has been accepted.
-	if r, err := fetch(t.Context(), noKeepAlive, p.url+"/access_token"); err != nil || r.status != 400 {
+	if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token"); err != nil || r.status != 400 {
 		t.Fatalf("got %d, %v", r.status, err)
 	}
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "nobody new is let in", func() bool {
@@ -91,7 +91,7 @@ func TestDrainAnswersWhoConnectedBeforeItAndAsksDuringIt(t *testing.T) {
 	if res.StatusCode != 200 || !res.Close {
 		t.Errorf("got %d, Connection: close %v; want 200 and the connection's end", res.StatusCode, res.Close)
 	}
-	if code := p.wait(t); code != 0 {
+	if code := p.Wait(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }
@@ -102,10 +102,10 @@ func TestASecondSignalEndsItNow(t *testing.T) {
 	gone := make(chan struct{})
 	go func() { _, _ = p.try(t.Context(), "hang-1"); close(gone) }()
 	eventually(t, "an exchange hangs", func() bool { return ig.Calls() == 1 })
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	eventually(t, "it drains", func() bool { return len(p.log.lines("draining")) == 1 })
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	if code := p.wait(t); code != 1 {
+	_ = p.Cmd.Process.Signal(syscall.SIGTERM)
+	eventually(t, "it drains", func() bool { return len(p.Log.Lines("draining")) == 1 })
+	_ = p.Cmd.Process.Signal(syscall.SIGTERM)
+	if code := p.Wait(t); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
 	<-gone

@@ -12,6 +12,7 @@ import (
 )
 
 func TestDropIn(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{TLS: true})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_CA_FILE="+caFile(t, upstream))
 
@@ -39,7 +40,7 @@ func TestDropIn(t *testing.T) {
 			"/v23.0/access_token?grant_type=ig_exchange_token&access_token=IGAA-first",
 			"/access_token/?grant_type=ig_exchange_token&access_token=IGAA-first&client_id=1&format=json&appsecret_proof=x",
 		} {
-			r, err := fetch(t.Context(), http.DefaultClient, p.url+path)
+			r, err := fetch(t.Context(), http.DefaultClient, p.URL+path)
 			if err != nil || r.status != 200 || r.token() != first.token() || !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit; ttl=") {
 				t.Errorf("%s: %d %s %v", path, r.status, r.header.Get("Cache-Status"), err)
 			}
@@ -57,7 +58,7 @@ func TestDropIn(t *testing.T) {
 		if r := p.ask(t, "expired-1"); !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") || ig.CallsFor("expired-1") != 1 {
 			t.Errorf("a definite refusal was not remembered: %s", r.header.Get("Cache-Status"))
 		}
-		res, err := http.Post(p.url+exchangePath("IGAA-post"), "", nil)
+		res, err := http.Post(p.URL+exchangePath("IGAA-post"), "", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,6 +81,7 @@ func TestDropIn(t *testing.T) {
 
 // The last byte of the chain: TLS is checked, against the authority configured and no other.
 func TestUpstreamTLSIsChecked(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]proxytest.ServerOptions{
 		"unknown authority": {TLS: true},
 		"expired":           {TLS: true, Expired: true},
@@ -99,7 +101,7 @@ func TestUpstreamTLSIsChecked(t *testing.T) {
 			if ig.Calls() != 0 {
 				t.Error("the secret went to a stranger")
 			}
-			if line := p.settled(t).lines("request")[0]; !strings.HasPrefix(line["cause"].(string), "tls") {
+			if line := p.settled(t).Lines("request")[0]; !strings.HasPrefix(line["cause"].(string), "tls") {
 				t.Errorf("the log does not say why: %v", line)
 			}
 		})

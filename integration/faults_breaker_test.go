@@ -86,6 +86,7 @@ func halfOpen(t *testing.T, ig *edge, settings ...string) *process {
 }
 
 func TestHalfOpenLetsNoHerdThrough(t *testing.T) {
+	t.Parallel()
 	const callers = 200
 	gate := make(chan struct{})
 	ig := newEdge(t, map[string]http.HandlerFunc{"cold": func(w http.ResponseWriter, r *http.Request) {
@@ -147,7 +148,7 @@ func TestAProbeThatHangsEnds(t *testing.T) {
 	}
 	eventually(t, "the log tells of both times it was open", func() bool {
 		var states []string
-		for _, line := range p.log.lines("breaker changed") {
+		for _, line := range p.Log.Lines("breaker changed") {
 			states = append(states, line["to"].(string))
 		}
 		got := strings.Join(states, " ")
@@ -156,6 +157,7 @@ func TestAProbeThatHangsEnds(t *testing.T) {
 }
 
 func TestWhatIsNoIllHealthNeverTripsTheBreaker(t *testing.T) {
+	t.Parallel()
 	ig := newEdge(t, map[string]http.HandlerFunc{})
 	p := serve(t, "UPSTREAM_URL="+ig.URL, "BREAKER_FAILURES=1", "BREAKER_RATIO=0.01", "BREAKER_MIN_REQUESTS=1")
 	closed := func(t *testing.T) {

@@ -13,9 +13,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/igproxy/igproxy/integration/harness"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
@@ -59,10 +61,10 @@ http {
 func nginxEdge(t *testing.T, target string, requests, streams int) (base, caFile string) {
 	t.Helper()
 	dir := t.TempDir()
-	authority := newAuthority(t)
-	certPEM, keyPEM := authority.sign(t, "edge", "localhost")
+	authority := harness.NewAuthority(t)
+	certPEM, keyPEM := authority.Sign(t, "edge", "localhost")
 	cert, key := file(t, "edge.pem", certPEM), file(t, "edge-key.pem", keyPEM)
-	addr := freeAddress(t)
+	addr := harness.Address(t)
 	conf := filepath.Join(dir, "nginx.conf")
 	text := strings.NewReplacer("DIR", dir, "REQUESTS", fmt.Sprint(requests), "STREAMS", fmt.Sprint(streams), "TARGET", target, "ADDR", addr,
 		"CERT", cert, "KEY", key).Replace(nginxEdgeConf)
@@ -72,19 +74,19 @@ func nginxEdge(t *testing.T, target string, requests, streams int) (base, caFile
 	exited := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(exited) }() // ends with the process
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
+		_ = cmd.Process.Signal(syscall.SIGTERM) // SIGKILL would leave its worker behind
 		<-exited
 		if t.Failed() {
 			log, _ := os.ReadFile(filepath.Join(dir, "error.log"))
 			t.Logf("nginx: %s", log)
 		}
 	})
-	client := authority.client(t, nil, false)
+	client := authority.Client(t, nil, false)
 	eventually(t, "nginx listens", func() bool {
 		_, err := fetch(t.Context(), client, "https://"+addr+"/nothing")
 		return err == nil
 	})
-	return "https://" + addr, authority.file
+	return "https://" + addr, authority.File
 }
 
 // results counts answers by status.
@@ -104,6 +106,7 @@ func (r *results) add(status int) {
 
 // An edge that ends a connection after N requests, or lets one stream be open at a time, as nginx does by default after 1,000.
 func TestAnEdgeThatEndsConnectionsGracefullyCostsNoCall(t *testing.T) {
+	t.Parallel()
 	const callers = 60
 	for _, c := range []struct{ requests, streams, tokens int }{{1, 128, 600}, {2, 1, 600}, {10, 2, 900}, {1000, 128, 2400}} {
 		t.Run(fmt.Sprintf("%d requests, %d streams", c.requests, c.streams), func(t *testing.T) {
@@ -164,7 +167,7 @@ func TestConnectionsToMetaThatDieSilentlyCostAtMostACallEach(t *testing.T) {
 			return r.status, err
 		},
 		"passed through": func(int) (int, error) {
-			r, err := fetch(t.Context(), http.DefaultClient, p.url+"/me?fields=user_id&access_token="+long)
+			r, err := fetch(t.Context(), http.DefaultClient, p.URL+"/me?fields=user_id&access_token="+long)
 			return r.status, err
 		},
 	}
@@ -210,7 +213,7 @@ func TestConnectionsToMetaThatDieSilentlyCostAtMostACallEach(t *testing.T) {
 		}
 	}
 	causes := 0
-	for _, line := range p.settled(t).lines("request") {
+	for _, line := range p.settled(t).Lines("request") {
 		if line["cause"] == "a kept connection stayed silent" {
 			causes++
 		}
@@ -222,6 +225,7 @@ func TestConnectionsToMetaThatDieSilentlyCostAtMostACallEach(t *testing.T) {
 
 // A Meta that hangs is still found out: the calls on kept connections say nothing, and those that follow do.
 func TestAMetaThatHangsOpensTheBreaker(t *testing.T) {
+	t.Parallel()
 	ig := newEdge(t, nil)
 	p := serve(t, "UPSTREAM_URL="+ig.URL, "UPSTREAM_TIMEOUT=500ms", "BREAKER_FAILURES=5")
 	crowd(4, func(i int) { _, _ = p.try(t.Context(), fmt.Sprintf("IGAA-warm-%d", i)) })
@@ -242,6 +246,7 @@ func TestAMetaThatHangsOpensTheBreaker(t *testing.T) {
 
 // A worker keeps asking for one token that Meta fails whatever its health is. Nobody else may notice.
 func TestATokenThatMetaAlwaysFailsIsItsOwnTrouble(t *testing.T) {
+	t.Parallel()
 	ig := newEdge(t, nil)
 	p := serve(t, "UPSTREAM_URL="+ig.URL, "BREAKER_OPEN=1s")
 	var repeated, asked int
@@ -280,7 +285,7 @@ func TestABatchOfRefreshesTakesNoPlaceFromLogins(t *testing.T) {
 	go func() { // ends when its callers leave
 		defer close(done)
 		crowd(50, func(i int) {
-			_, _ = fetch(ctx, http.DefaultClient, fmt.Sprintf("%s/refresh_access_token?grant_type=ig_refresh_token&access_token=hang-%d", p.url, i))
+			_, _ = fetch(ctx, http.DefaultClient, fmt.Sprintf("%s/refresh_access_token?grant_type=ig_refresh_token&access_token=hang-%d", p.URL, i))
 		})
 	}()
 	eventually(t, "the refreshes are in flight", func() bool { return p.sum(t, "igproxy_upstream_in_flight") == most })

@@ -13,6 +13,7 @@ import (
 )
 
 func TestARateLimitIsAPauseAndNoFailure(t *testing.T) {
+	t.Parallel()
 	const pause = 2 * time.Second // Retry-After has no fractions, and a pause of one second is over before a busy machine has looked
 	for name, code := range map[string]int{"code 4": 4, "code 613": 613, "code 17": 17, "code 32": 32} {
 		t.Run(name, func(t *testing.T) {
@@ -79,6 +80,7 @@ func within(header string, most time.Duration) bool {
 
 // Nobody asks during the pause, and the first call after it comes when Instagram said, not before.
 func TestAPauseIsAsLongAsInstagramSays(t *testing.T) {
+	t.Parallel()
 	const pause = 2 * time.Second
 	var said, next atomic.Int64
 	ig := newEdge(t, map[string]http.HandlerFunc{

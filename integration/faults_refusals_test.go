@@ -75,6 +75,7 @@ func loginEdge(t *testing.T, scripts map[string]http.HandlerFunc, behind http.Ha
 }
 
 func TestARefusalInAnyShapeIsAnAnswerAndNoOutage(t *testing.T) {
+	t.Parallel()
 	scripts := map[string]http.HandlerFunc{}
 	for name, s := range refusalShapes {
 		scripts[name] = says(s.status, s.contentType, s.body)
@@ -124,6 +125,7 @@ func TestARefusalInAnyShapeIsAnAnswerAndNoOutage(t *testing.T) {
 
 // 408, 425 and 429 mean "later". Without a word of Instagram's they are what they were: transient, and counted.
 func TestA4xxThatMeansLaterIsNoAnswer(t *testing.T) {
+	t.Parallel()
 	scripts := map[string]http.HandlerFunc{}
 	for _, status := range []int{408, 425, 429} {
 		scripts[fmt.Sprint("later", status)] = says(status, inHTML, "<!DOCTYPE html><title>Error</title>")
@@ -146,6 +148,7 @@ func TestA4xxThatMeansLaterIsNoAnswer(t *testing.T) {
 
 // Go's encoding/json takes ACCESS_TOKEN for access_token, and the last one wins.
 func TestMembersThatDifferByLetterCaseReachNoApp(t *testing.T) {
+	t.Parallel()
 	const good = `"access_token":"IGAAlong","token_type":"bearer"`
 	others := `"ACCESS_TOKEN":"IGAAother","acceſs_toKen":"IGAAother","Token_Type":"other","EXPIRES_IN":1,"User_ID":1`
 	scripts := map[string]http.HandlerFunc{

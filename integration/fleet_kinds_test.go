@@ -15,6 +15,7 @@ import (
 )
 
 func TestEveryKindOfFaultIsAnsweredAndCounted(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	for name, c := range map[string]struct {
 		options redistest.Options
@@ -70,10 +71,10 @@ func TestEveryKindOfFaultIsAnsweredAndCounted(t *testing.T) {
 			if c.alone {
 				redisState(t, p, "degraded")
 			}
-			if lines := p.log.lines("redis degraded"); len(lines) > 1 || !c.alone && len(lines) > 0 {
+			if lines := p.Log.Lines("redis degraded"); len(lines) > 1 || !c.alone && len(lines) > 0 {
 				t.Errorf("said %d times that Redis is left alone", len(lines))
 			}
-			if strings.Contains(p.log.String(), redisPassword) {
+			if strings.Contains(p.Log.String(), redisPassword) {
 				t.Error("the log holds what Redis, or its password, said")
 			}
 		})
@@ -104,6 +105,7 @@ func scripted(t *testing.T, reply string) string {
 
 // Hung by its own commands and cut in mid-reply, not by signals: the same promise.
 func TestRedisPausedBlockedOrCutIsAnswered(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redistest.Start(t, redistest.Options{Args: []string{"--enable-debug-command", "yes"}})
 	liar := redistest.StartLiar(t, redis)

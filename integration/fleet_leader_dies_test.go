@@ -38,7 +38,7 @@ func TestTheLeaderIsKilledInTheMiddle(t *testing.T) {
 	answers := waiting(t, all[1:], "IGAA-killed")
 	ig.SetLatency(0)
 	killed := time.Now()
-	_ = leader.cmd.Process.Signal(syscall.SIGKILL)
+	_ = leader.Cmd.Process.Signal(syscall.SIGKILL)
 	<-gone
 	for range all[1:] {
 		if r := <-answers; r.status != 200 || !contains(ig.Issued("IGAA-killed"), r.token()) {
@@ -57,6 +57,7 @@ func TestTheLeaderIsKilledInTheMiddle(t *testing.T) {
 }
 
 func TestASlowExchangeKeepsItsLease(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(2 * lease)
 	redis := redistest.Start(t)
@@ -73,6 +74,7 @@ func TestASlowExchangeKeepsItsLease(t *testing.T) {
 }
 
 func TestRedisIsFlushedInTheMiddle(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(time.Second)
 	redis := redistest.Start(t)

@@ -71,6 +71,7 @@ func sharing(t *testing.T, all []*process, token string) {
 }
 
 func TestSentinelFailsOverUnderLoad(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redistest.StartSentinels(t)
 	all := fleet(t, 2, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=sentinel", "REDIS_ADDRS="+redis.Addrs(), "REDIS_MASTER_NAME="+redistest.MasterName)
@@ -80,13 +81,14 @@ func TestSentinelFailsOverUnderLoad(t *testing.T) {
 }
 
 func TestAClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redistest.StartCluster(t)
 	redis.Do(append([]string{"ACL", "SETUSER", "igproxy", "on", ">" + redisPassword}, strings.Fields(documentedACL(t)+documentedClusterACL(t))...)...)
 	password := file(t, "password", redisPassword)
 	all := fleet(t, 2, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=cluster", "REDIS_ADDRS="+redis.Addrs(), "REDIS_USERNAME=igproxy", "REDIS_PASSWORD_FILE="+password)
 	sharing(t, all, "before")
-	if line := fmt.Sprint(all[0].settled(t).lines("redis degraded")); line != "[]" {
+	if line := fmt.Sprint(all[0].settled(t).Lines("redis degraded")); line != "[]" {
 		t.Errorf("the documented permissions are not enough in a cluster: %s", line)
 	}
 	keys := redis.Keys()
@@ -107,6 +109,7 @@ func TestAClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
 
 // The documented permissions, over TLS with a client certificate, are enough for everything.
 func TestTLSAndTheLeastPermissions(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redistest.Start(t, redistest.Options{TLS: true, Args: []string{"--tls-auth-clients", "yes"}})
 	redis.Do(append([]string{"ACL", "SETUSER", "igproxy", "on", ">" + redisPassword}, strings.Fields(documentedACL(t))...)...)
@@ -134,8 +137,8 @@ func TestTLSAndTheLeastPermissions(t *testing.T) {
 	ig.SetLatency(0)
 	sharing(t, all, "tls")
 	for _, p := range all {
-		if p.settled(t).String() == "" || len(p.log.lines("redis degraded"))+len(p.log.lines("redis forbids scripts: plain commands serve in their place"))+len(p.log.lines(noHint)) > 0 {
-			t.Errorf("not everything was permitted:\n%s", p.log)
+		if p.settled(t).String() == "" || len(p.Log.Lines("redis degraded"))+len(p.Log.Lines("redis forbids scripts: plain commands serve in their place"))+len(p.Log.Lines(noHint)) > 0 {
+			t.Errorf("not everything was permitted:\n%s", p.Log)
 		}
 	}
 	if code, stdout, stderr := command(t, environ(settings...), "check", "--online"); code != 0 {
@@ -182,6 +185,7 @@ func inFleet(t *testing.T, before, after string) string {
 
 // One permission less: every request is answered all the same, and the log says which permission is missing.
 func TestOnePermissionLessFailsOpenAndSaysWhich(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redistest.Start(t)
 	permissions := strings.Fields(documentedACL(t))
@@ -200,9 +204,9 @@ func TestOnePermissionLessFailsOpenAndSaysWhich(t *testing.T) {
 		scripts := strings.HasPrefix(missing, "+eval")
 		eventually(t, missing+" is named in the log", func() bool {
 			if scripts {
-				return len(p.log.lines("redis forbids scripts: plain commands serve in their place")) == 1
+				return len(p.Log.Lines("redis forbids scripts: plain commands serve in their place")) == 1
 			}
-			lines := p.log.lines("redis refuses igproxy")
+			lines := p.Log.Lines("redis refuses igproxy")
 			return len(lines) == 1 && lines[0]["level"] == "ERROR" && strings.HasPrefix(fmt.Sprint(lines[0]["kind"]), "permission_") &&
 				strings.Contains(fmt.Sprint(lines[0]["next_step"]), strings.Trim(missing, "~igproxy:*"))
 		})
@@ -217,6 +221,7 @@ func TestOnePermissionLessFailsOpenAndSaysWhich(t *testing.T) {
 
 // Without one of the hint's permissions the fleet is one all the same, and the log says, once, what to give.
 func TestOnePermissionOfTheHintLessAndFollowersPoll(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
 	redis := redistest.Start(t)
@@ -242,7 +247,7 @@ func TestOnePermissionOfTheHintLessAndFollowersPoll(t *testing.T) {
 		}
 		said := func() (lines []map[string]any) {
 			for _, p := range all {
-				lines = append(lines, p.log.lines(noHint)...)
+				lines = append(lines, p.Log.Lines(noHint)...)
 			}
 			return lines
 		}
@@ -253,11 +258,11 @@ func TestOnePermissionOfTheHintLessAndFollowersPoll(t *testing.T) {
 			}
 		}
 		for _, p := range all {
-			if n := len(p.log.lines(noHint)); n > 1 || len(p.log.lines("redis refuses igproxy")) > 0 {
-				t.Errorf("%s is missing; the log:\n%s", missing, p.log)
+			if n := len(p.Log.Lines(noHint)); n > 1 || len(p.Log.Lines("redis refuses igproxy")) > 0 {
+				t.Errorf("%s is missing; the log:\n%s", missing, p.Log)
 			}
 			redisState(t, p, "ok")
-			p.stop(t)
+			p.Stop(t)
 		}
 	}
 }

@@ -6,12 +6,14 @@ package integration
 import (
 	"fmt"
 	"net"
+	"os/exec"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/integration/harness"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
@@ -27,7 +29,7 @@ func fleet(t *testing.T, n int, settings ...string) []*process {
 		all[i] = start(t, environ(settings...), "serve")
 	}
 	for _, p := range all {
-		p.listening(t)
+		p.Listening(t)
 	}
 	return all
 }
@@ -35,14 +37,11 @@ func fleet(t *testing.T, n int, settings ...string) []*process {
 // fast is a fleet without the race detector.
 func fast(t testing.TB, n int, settings ...string) []*process {
 	t.Helper()
-	path, err := plain()
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := harness.Plain(t)
 	all := make([]*process, n)
 	for i := range all {
-		all[i] = startBinary(t, path, environ(settings...), "serve")
-		all[i].listening(t)
+		all[i] = startCommand(t, environ(settings...), exec.Command(path, "serve"))
+		all[i].Listening(t)
 	}
 	return all
 }
@@ -104,7 +103,7 @@ func TestEightSidecarsAThousandTokens(t *testing.T) {
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(50 * time.Millisecond)
 	redis := redistest.Start(t)
-	all := fleet(t, sidecars, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, "REDIS_TIMEOUT=1s", "COALESCE_LEASE=6s")...)
+	all := fast(t, sidecars, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, "REDIS_TIMEOUT=1s", "COALESCE_LEASE=6s")...)
 	var got tally
 	next := make(chan int)
 	var wg sync.WaitGroup
@@ -187,6 +186,7 @@ func TestASidecarsOwnTroubleStaysItsOwn(t *testing.T) {
 }
 
 func TestCoalescingCanBeTurnedOff(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
 	redis := redistest.Start(t)

@@ -261,6 +261,7 @@ func expand(text string, values map[string]string) (string, error) {
 }
 
 func TestTheHostileCorpusIsReadStrictly(t *testing.T) {
+	t.Parallel()
 	const frame = "frame: GET {entry} HTTP/1.1\\r\\n\\r\\n\n"
 	good, err := parseHostile("f", "# why\n"+frame+"a | 200 + 400 990007 head x2; close, asks 2 | /{canary*2}\\x00\n  \\\\{ok}\n")
 	if err != nil || len(good) != 1 {

@@ -35,15 +35,16 @@ func TestHostileRequestsWithoutTheFastLane(t *testing.T) { hostile(t, false, "SE
 
 // hostile sends the corpus, each entry on a connection of its own, behind a hit or not.
 func hostile(t *testing.T, behindAHit bool, settings ...string) {
+	t.Parallel()
 	corpus := readHostile(t)
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	p := serve(t, append(settings, "PASSTHROUGH_ENABLED=false", "UPSTREAM_URL="+upstream.URL, "SERVER_READ_HEADER_TIMEOUT=60s", "SERVER_READ_TIMEOUT=60s",
 		"LOG_HITS=1000000")...)
-	host := strings.TrimPrefix(p.url, "http://")
+	host := strings.TrimPrefix(p.URL, "http://")
 	values := placeholders(host)
 	var answered, asked atomic.Int64 // by igproxy itself, and of Instagram
 	alive := func(t *testing.T) {
-		r, err := fetch(t.Context(), noKeepAlive, p.url+values["ok"])
+		r, err := fetch(t.Context(), noKeepAlive, p.URL+values["ok"])
 		if err != nil || r.status != http.StatusOK {
 			t.Errorf("an ordinary request afterwards got %d, %v", r.status, err)
 		}
@@ -80,13 +81,13 @@ func hostile(t *testing.T, behindAHit bool, settings ...string) {
 	if page := p.page(t, "/metrics").body; strings.Contains(strings.ToLower(page), canary) {
 		t.Error("/metrics holds what was sent")
 	}
-	if code := p.stop(t); code != 0 {
+	if code := p.Stop(t); code != 0 {
 		t.Errorf("igproxy ended with %d", code)
 	}
-	if n := len(p.log.lines("request")); int64(n) != answered.Load() { // it has ended, so the log is whole
+	if n := len(p.Log.Lines("request")); int64(n) != answered.Load() { // it has ended, so the log is whole
 		t.Errorf("igproxy served %d requests, and %d were answered: the rest was smuggled in", n, answered.Load())
 	}
-	for line := range strings.Lines(p.log.String()) {
+	for line := range strings.Lines(p.Log.String()) {
 		low := strings.ToLower(line)
 		if strings.Contains(low, canary) || strings.Contains(low, "panic") || strings.Contains(low, `"from":"net/http"`) {
 			t.Errorf("in the log: %.500s", line)

@@ -13,6 +13,7 @@ import (
 )
 
 func TestTheLeaderLeaves(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(500 * time.Millisecond)
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
@@ -37,7 +38,7 @@ func TestTheLeaderLeaves(t *testing.T) {
 		t.Errorf("%d calls, want 1", ig.Calls())
 	}
 	eventually(t, "the log tells of the leaver", func() bool {
-		for _, line := range p.log.lines("request") {
+		for _, line := range p.Log.Lines("request") {
 			if line["outcome"] == "gone" {
 				return true
 			}
@@ -47,6 +48,7 @@ func TestTheLeaderLeaves(t *testing.T) {
 }
 
 func TestEverybodyLeavesAndTheAnswerIsKept(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)

@@ -100,10 +100,10 @@ func (l *leaks) apps() {
 func (w way) show(ctx context.Context, p *process, text, bearer string) (reply, error) {
 	if w.grant == "" {
 		form := url.Values{"client_id": {w.id}, "grant_type": {"authorization_code"}, "redirect_uri": {callback}, "code": {text}}
-		return sends(ctx, "POST", p.url+w.path, form.Encode(), "X-Igproxy-Token", bearer, "Content-Type", "application/x-www-form-urlencoded")
+		return sends(ctx, "POST", p.URL+w.path, form.Encode(), "X-Igproxy-Token", bearer, "Content-Type", "application/x-www-form-urlencoded")
 	}
 	query := url.Values{"grant_type": {w.grant}, "access_token": {text}, "client_id": {w.id}}
-	return sends(ctx, "GET", p.url+w.path+"?"+query.Encode(), "", "X-Igproxy-Token", bearer)
+	return sends(ctx, "GET", p.URL+w.path+"?"+query.Encode(), "", "X-Igproxy-Token", bearer)
 }
 
 // sends is one request over a connection of its own. What comes compressed is left so.
@@ -237,9 +237,9 @@ func (l *leaks) quit(all ...*process) {
 		asks++
 	}
 	for _, p := range all {
-		_ = p.cmd.Process.Signal(syscall.SIGQUIT)
-		p.wait(l.t)
-		log, dump, _ := strings.Cut(p.log.String(), "SIGQUIT: quit")
+		_ = p.Cmd.Process.Signal(syscall.SIGQUIT)
+		p.Wait(l.t)
+		log, dump, _ := strings.Cut(p.Log.String(), "SIGQUIT: quit")
 		l.saw("the log", log)
 		l.saw("a dump of all goroutines", dump)
 	}

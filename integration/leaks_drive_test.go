@@ -31,7 +31,7 @@ func (l *leaks) faults(p *process) {
 	crowd(len(prefixes), func(i int) {
 		short := l.short(prefixes[i])
 		for range 2 {
-			r, err := fetchWith(t.Context(), noKeepAlive, p.url+exchangePath(short), "X-Igproxy-Token", l.bearer)
+			r, err := fetchWith(t.Context(), noKeepAlive, p.URL+exchangePath(short), "X-Igproxy-Token", l.bearer)
 			if err != nil {
 				t.Errorf("%s: %v", prefixes[i], err)
 				return
@@ -58,7 +58,7 @@ func (l *leaks) strangers(p *process) {
 		{"Proxy-Authorization", "Bearer " + l.bearer},
 		{"Cookie", "token=" + l.bearer},
 	} {
-		r, err := fetchWith(l.t.Context(), http.DefaultClient, p.url+exchangePath(short), fields...)
+		r, err := fetchWith(l.t.Context(), http.DefaultClient, p.URL+exchangePath(short), fields...)
 		if err != nil || r.status != 401 {
 			l.t.Errorf("%d fields: got %d, %v", len(fields)/2, r.status, err)
 		}
@@ -68,7 +68,7 @@ func (l *leaks) strangers(p *process) {
 
 // misplaced puts each secret wherever a request has room for one.
 func (l *leaks) misplaced(p *process) {
-	host := strings.TrimPrefix(p.url, "http://")
+	host := strings.TrimPrefix(p.URL, "http://")
 	short := l.short("IGAA")
 	for _, c := range append(slices.Clone(l.hidden[:configured]), hidden{text: short}) {
 		raw, escaped := c.text, url.QueryEscape(c.text)
@@ -113,7 +113,7 @@ func letter(r rune) rune {
 
 // hostile sends a slice of the corpus, with a token that is searched for as the one in igproxy's cache.
 func (l *leaks) hostile(p *process) {
-	host := strings.TrimPrefix(p.url, "http://")
+	host := strings.TrimPrefix(p.URL, "http://")
 	values, warm := placeholders(host), l.short("IGAA")
 	for name, value := range values {
 		values[name] = strings.ReplaceAll(value, values["warm"], url.QueryEscape(warm))

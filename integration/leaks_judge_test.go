@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/igproxy/igproxy/integration/harness"
 )
 
 // monitor has Redis tell of every command it gets, until the function it returns is called.
@@ -20,7 +22,7 @@ func (l *leaks) monitor() (end func()) {
 	_, err = fmt.Fprintf(conn, "AUTH %s\r\nMONITOR\r\n", l.password)
 	must(l.t, err)
 	done := make(chan struct{})
-	var told buffer
+	var told harness.Output
 	go func() { // ends with the connection
 		defer close(done)
 		_, _ = io.Copy(&told, conn)

@@ -32,7 +32,7 @@ const gotInPassing = "what Instagram got in passing"
 
 // ask makes the call. The sidecar's own token comes with it, as a field or, where that is free, as the password of Basic.
 func (c passedCall) ask(ctx context.Context, p *process, text, bearer string) (reply, error) {
-	target, token := p.url+c.path, url.Values{"access_token": {text}, "fields": {"id,username"}}.Encode()
+	target, token := p.URL+c.path, url.Values{"access_token": {text}, "fields": {"id,username"}}.Encode()
 	switch c.where {
 	case "query":
 		own := base64.StdEncoding.EncodeToString([]byte("igproxy:" + bearer))
@@ -89,7 +89,7 @@ func (l *leaks) passes(p *process) {
 	}
 	// An app that still has a secret, and sends it where none belongs.
 	secret, text := l.hide("a secret an app sends of itself"), l.show(passing[0].kind, "reflecterr-")
-	r, err := fetchWith(l.t.Context(), http.DefaultClient, p.url+"/me?"+url.Values{"access_token": {text}, "client_secret": {secret}}.Encode(), "X-Igproxy-Token", l.bearer)
+	r, err := fetchWith(l.t.Context(), http.DefaultClient, p.URL+"/me?"+url.Values{"access_token": {text}, "client_secret": {secret}}.Encode(), "X-Igproxy-Token", l.bearer)
 	if err != nil || r.status != 400 || !strings.Contains(r.body, secret) {
 		l.t.Errorf("passed with a secret: got %d %s, %v", r.status, r.body, err)
 	}
@@ -97,7 +97,7 @@ func (l *leaks) passes(p *process) {
 
 // misplacedForms puts each secret wherever a form, and what goes with it, has room for one.
 func (l *leaks) misplacedForms(p *process) {
-	host := strings.TrimPrefix(p.url, "http://")
+	host := strings.TrimPrefix(p.URL, "http://")
 	const good = "client_id=101&grant_type=authorization_code&redirect_uri=https%3A%2F%2Fapp.example%2Fcallback"
 	post := func(target, kind, body string) string {
 		return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nX-Igproxy-Token: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",

@@ -202,6 +202,7 @@ func (s *search) plant(text string, c hidden) (unseen []string) {
 }
 
 func TestTheSearchForLeaksFindsWhatIsPlanted(t *testing.T) {
+	t.Parallel()
 	const secret = `IGAA+a/b"c\d~e&f<g>0123456789`
 	c := hidden{"the canary", "expired-" + secret, len("expired-")}
 	s := newSearch([]hidden{c, {"another", "ZYXWVUTSRQPONMLKJIHGFEDCBA", 0}})

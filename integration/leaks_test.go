@@ -118,12 +118,12 @@ func (l *leaks) sidecar(settings ...string) *process {
 	p := start(l.t, append(environ(all...), "GOTRACEBACK=crash"), "serve")
 	if slices.Contains(settings, "LOG_FORMAT=text") {
 		var at []string
-		eventually(l.t, "igproxy listens", func() bool { at = listening.FindStringSubmatch(p.log.String()); return at != nil })
-		p.url, p.admin = at[1], at[2]
+		eventually(l.t, "igproxy listens", func() bool { at = listening.FindStringSubmatch(p.Log.String()); return at != nil })
+		p.URL, p.Admin = at[1], at[2]
 	} else {
-		p.listening(l.t)
+		p.Listening(l.t)
 	}
-	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.cmd.Process.Pid))
+	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.Cmd.Process.Pid))
 	must(l.t, err)
 	l.saw("the command line", string(cmdline))
 	return p
@@ -133,7 +133,7 @@ var listening = regexp.MustCompile(`msg=listening url=(\S+) admin=(\S+)`)
 
 // pages reads what the admin listener shows, as healthcheck does.
 func (l *leaks) pages(p *process) {
-	_, stdout, stderr := command(l.t, environ("CLIENT_SECRET="+l.secret, "ADMIN_LISTEN="+strings.TrimPrefix(p.admin, "http://")), "healthcheck")
+	_, stdout, stderr := command(l.t, environ("CLIENT_SECRET="+l.secret, "ADMIN_LISTEN="+strings.TrimPrefix(p.Admin, "http://")), "healthcheck")
 	l.saw("healthcheck", stdout, stderr)
 	for _, path := range []string{"/metrics", "/readyz", "/healthz", "/", "/status", "/debug/pprof/", "/debug/vars"} {
 		r := p.page(l.t, path)
@@ -180,7 +180,7 @@ func TestNoLeaks(t *testing.T) {
 		}
 		l.pages(p)
 		l.saw("the log", p.settled(t))
-		if code := p.stop(t); code != 0 {
+		if code := p.Stop(t); code != 0 {
 			t.Errorf("exit code %d", code)
 		}
 	}
@@ -210,22 +210,22 @@ func (l *leaks) endings(ended ...*process) {
 		eventually(t, "an exchange hangs", func() bool { return l.ig.CallsFor(hanging) > 0 })
 		l.pages(p)
 	}
-	_ = told.cmd.Process.Signal(syscall.SIGTERM)
-	eventually(t, "it drains", func() bool { return len(told.log.lines("draining")) == 1 })
-	r, err := fetch(t.Context(), noKeepAlive, told.admin+"/readyz")
+	_ = told.Cmd.Process.Signal(syscall.SIGTERM)
+	eventually(t, "it drains", func() bool { return len(told.Log.Lines("draining")) == 1 })
+	r, err := fetch(t.Context(), noKeepAlive, told.Admin+"/readyz")
 	must(t, err)
 	l.saw("admin /readyz", r.body, r.header)
-	_ = told.cmd.Process.Signal(syscall.SIGTERM)
-	_ = dumped.cmd.Process.Signal(syscall.SIGQUIT)
+	_ = told.Cmd.Process.Signal(syscall.SIGTERM)
+	_ = dumped.Cmd.Process.Signal(syscall.SIGQUIT)
 	for _, p := range ended {
-		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		_ = p.Cmd.Process.Signal(syscall.SIGTERM)
 	}
 	for _, p := range append(ended, told, dumped) {
-		p.wait(t)
-		l.saw("the log", p.log)
+		p.Wait(t)
+		l.saw("the log", p.Log)
 	}
 	<-gone
 	<-gone
-	_, dump, _ := strings.Cut(dumped.log.String(), "SIGQUIT: quit")
+	_, dump, _ := strings.Cut(dumped.Log.String(), "SIGQUIT: quit")
 	l.saw("a dump of all goroutines", dump)
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/igproxy/igproxy/integration/harness"
 )
 
 // utters writes these bytes as they are, and closes.
@@ -25,6 +27,7 @@ func utters(text string) http.HandlerFunc {
 }
 
 func TestWhatIsSentOutOfTurnIsNotQuotedInTheLog(t *testing.T) {
+	t.Parallel()
 	l := &leaks{t: t}
 	var told []string
 	secret := func(name string) string { told = append(told, l.hide(name)); return told[len(told)-1] }
@@ -44,15 +47,15 @@ func TestWhatIsSentOutOfTurnIsNotQuotedInTheLog(t *testing.T) {
 		"length":  utters("HTTP/1.1 200 OK\r\nContent-Length: " + secret("a length") + "\r\n\r\n"),
 		"coding":  utters("HTTP/1.1 200 OK\r\nTransfer-Encoding: " + secret("a coding") + "\r\n\r\n"),
 	})
-	a := newAuthority(t)
-	certificate, key := a.sign(t, "igproxy")
+	a := harness.NewAuthority(t)
+	certificate, key := a.Sign(t, "igproxy")
 	p := serve(t, "UPSTREAM_URL="+ig.URL, "TLS_CERT_FILE="+file(t, "tls.crt", certificate), "TLS_KEY_FILE="+file(t, "tls.key", key),
 		"BREAKER_FAILURES=1000", "BREAKER_MIN_REQUESTS=1000")
 	secure := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	defer secure.CloseIdleConnections()
 	for name := range ig.scripts {
 		for _, path := range []string{exchangePath(name + "-1"), "/me?access_token=" + name + "-2"} {
-			r, err := fetch(t.Context(), secure, p.url+path)
+			r, err := fetch(t.Context(), secure, p.URL+path)
 			wants := name == "twice" || path[:3] == "/me" && (name == "trailer" || name == "chunk")
 			if wants != (r.status == 200) || err != nil && !wants {
 				t.Errorf("%s: %s got %d, %v", name, path[:3], r.status, err)
@@ -60,20 +63,20 @@ func TestWhatIsSentOutOfTurnIsNotQuotedInTheLog(t *testing.T) {
 		}
 	}
 	// A client that was offered HTTP/2, took it, and speaks another protocol.
-	conn, err := tls.Dial("tcp", strings.TrimPrefix(p.url, "https://"), &tls.Config{NextProtos: []string{"h2"}, InsecureSkipVerify: true})
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(p.URL, "https://"), &tls.Config{NextProtos: []string{"h2"}, InsecureSkipVerify: true})
 	must(t, err)
 	_, _ = io.WriteString(conn, "GET /"+secret("a greeting")+"\r\n\r\n")
 	_, _ = io.Copy(io.Discard, conn)
 	_ = conn.Close()
 
 	for _, sign := range []string{"Unsolicited response", "error reading preface"} { // it is said, without the bytes
-		eventually(t, sign, func() bool { return strings.Contains(p.log.String(), sign) })
+		eventually(t, sign, func() bool { return strings.Contains(p.Log.String(), sign) })
 	}
-	if code := p.stop(t); code != 0 {
+	if code := p.Stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	s := newSearch(l.hidden)
-	for _, found := range s.in(p.log.String()) {
+	for _, found := range s.in(p.Log.String()) {
 		t.Errorf("the log: %s", found)
 	}
 	if n := len(slices.Compact(slices.Sorted(slices.Values(told)))); n != len(l.hidden) || n < 10 {

@@ -57,7 +57,7 @@ func (m *meta) strange() []string {
 // callBack is the app's callback: it sends the code, and no secret.
 func callBack(ctx context.Context, p *process, id, code string) (reply, error) {
 	form := url.Values{"client_id": {id}, "grant_type": {"authorization_code"}, "redirect_uri": {callback}, "code": {code}}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+"/oauth/access_token", strings.NewReader(form.Encode()))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.URL+"/oauth/access_token", strings.NewReader(form.Encode()))
 	if err != nil {
 		return reply{}, err
 	}
@@ -74,7 +74,7 @@ func callBack(ctx context.Context, p *process, id, code string) (reply, error) {
 
 func (p *process) fetch(t *testing.T, path string) reply {
 	t.Helper()
-	r, err := fetch(t.Context(), http.DefaultClient, p.url+path)
+	r, err := fetch(t.Context(), http.DefaultClient, p.URL+path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +82,7 @@ func (p *process) fetch(t *testing.T, path string) reply {
 }
 
 func TestALoginWithoutASecretInTheApp(t *testing.T) {
+	t.Parallel()
 	m, settings := startMeta(t)
 	p := serve(t, settings...)
 	for _, shape := range []string{"data", "flat"} {
@@ -128,12 +129,13 @@ func TestALoginWithoutASecretInTheApp(t *testing.T) {
 	if m.graph.CallsTo("code") != 0 || m.login.CallsTo("exchange") != 0 || m.threads.Calls() != 0 {
 		t.Error("a call went to the wrong host")
 	}
-	if strings.Contains(p.settled(t).String(), used) || strings.Contains(p.log.String(), first.token()) {
+	if strings.Contains(p.settled(t).String(), used) || strings.Contains(p.Log.String(), first.token()) {
 		t.Error("the log holds a code or a token")
 	}
 }
 
 func TestThreadsIsTheSameAtItsOwnHost(t *testing.T) {
+	t.Parallel()
 	m, settings := startMeta(t)
 	p := serve(t, settings...)
 	r, err := callBack(t.Context(), p, threadsID, m.threads.Code(threadsID, callback))
@@ -160,6 +162,7 @@ func TestThreadsIsTheSameAtItsOwnHost(t *testing.T) {
 
 // Two browser tabs, a retrying load balancer, two sidecars: one code, one call, one answer.
 func TestACodeIsSentOnceByAWholeFleet(t *testing.T) {
+	t.Parallel()
 	m, settings := startMeta(t)
 	m.login.SetLatency(300 * time.Millisecond)
 	all := fleet(t, 4, append(append(settings, singleRedis(redistest.Start(t))...), patientRedis)...)
@@ -179,6 +182,7 @@ func TestACodeIsSentOnceByAWholeFleet(t *testing.T) {
 
 // A code that was sent and whose answer was lost is not sent again: it may be used up.
 func TestACodeWhoseAnswerWasLostIsNotSentAgain(t *testing.T) {
+	t.Parallel()
 	m, settings := startMeta(t)
 	p := serve(t, settings...)
 	for i, fault := range []string{"reset", "close", "down", "truncated", "html"} {
@@ -192,10 +196,11 @@ func TestACodeWhoseAnswerWasLostIsNotSentAgain(t *testing.T) {
 
 // What is passed through arrives as it was sent.
 func TestAPassedCallArrivesAsItWasSent(t *testing.T) {
+	t.Parallel()
 	m, settings := startMeta(t)
 	p := serve(t, settings...)
 	const path = "/v23.0/17841400000000001/media?image_url=https%3A%2F%2Fa.example%2Fx.jpg&caption=a+b%20c&access_token=IGAAlong-lived-token-0123456789"
-	r, err := http.NewRequest(http.MethodPost, p.url+path, strings.NewReader(`{"is_carousel_item":true}`))
+	r, err := http.NewRequest(http.MethodPost, p.URL+path, strings.NewReader(`{"is_carousel_item":true}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,12 +238,13 @@ func TestAPassedCallArrivesAsItWasSent(t *testing.T) {
 
 // Several apps in one sidecar, each with its own secret.
 func TestSeveralAppsInOneSidecar(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	secret := file(t, "shop", appSecret)
 	wrong := file(t, "club", "another-secret-0123456789")
 	config := file(t, "igproxy.yaml", fmt.Sprintf("apps:\n  - name: shop\n    app_id: \"1\"\n    client_secret_file: %s\n  - name: club\n    app_id: \"2\"\n    client_secret_file: %s\n", secret, wrong))
 	p := start(t, without(environ("UPSTREAM_URL="+upstream.URL), "IGPROXY_CLIENT_SECRET"), "serve", "--config", config)
-	p.listening(t)
+	p.Listening(t)
 	if r := p.fetch(t, "/apps/shop/access_token?grant_type=ig_exchange_token&access_token=IGAA-1"); r.status != 200 {
 		t.Errorf("the shop: %d %s", r.status, r.body)
 	}
@@ -261,6 +267,7 @@ func TestSeveralAppsInOneSidecar(t *testing.T) {
 // A sidecar that has waited long enough for another one's exchange of a code does not send it once more: the code may be used up, and the
 // answer on its way. The app asks again, and gets it.
 func TestACodeIsNotSentAgainWhileAnotherSidecarAsks(t *testing.T) {
+	t.Parallel()
 	m, settings := startMeta(t)
 	m.login.SetLatency(2 * time.Second)
 	all := fleet(t, 2, append(append(settings, singleRedis(redistest.Start(t))...), patientRedis, "COALESCE_WAIT=300ms")...)

@@ -19,13 +19,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/igproxy/igproxy/integration/harness"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
 // dialApp opens a raw connection to the sidecar; it ends with the test at the latest.
 func (p *process) dialApp(t *testing.T) net.Conn {
 	t.Helper()
-	c, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	c, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +41,7 @@ func rawExchange(token string) string {
 // descriptors are how many files and sockets the process has open.
 func (p *process) descriptors(t *testing.T) int {
 	t.Helper()
-	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.Cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,8 +52,8 @@ func TestOutOfDescriptorsItLivesAndRecovers(t *testing.T) {
 	const limit, crowd = 96, 500
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(100 * time.Millisecond)
-	p := startCommand(t, environ("UPSTREAM_URL="+upstream.URL), exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0" serve`, limit), binary))
-	p.listening(t)
+	p := startCommand(t, environ("UPSTREAM_URL="+upstream.URL), exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0" serve`, limit), harness.Binary))
+	p.Listening(t)
 	known := p.ask(t, "IGAA-known")
 	most := 0
 	for range 2 { // what it takes once, it takes again
@@ -68,7 +69,7 @@ func TestOutOfDescriptorsItLivesAndRecovers(t *testing.T) {
 		}
 		gone := time.Now()
 		eventually(t, "a new token is exchanged again", func() bool {
-			r, err := fetch(t.Context(), noKeepAlive, p.url+exchangePath(fmt.Sprint("IGAA-after-", time.Now().UnixNano())))
+			r, err := fetch(t.Context(), noKeepAlive, p.URL+exchangePath(fmt.Sprint("IGAA-after-", time.Now().UnixNano())))
 			return err == nil && r.status == 200
 		})
 		took := time.Since(gone)
@@ -85,7 +86,7 @@ func TestOutOfDescriptorsItLivesAndRecovers(t *testing.T) {
 	} else {
 		t.Logf("said %d times that connections cannot be accepted", n)
 	}
-	if n := len(p.log.lines("breaker changed")); n > 0 {
+	if n := len(p.Log.Lines("breaker changed")); n > 0 {
 		t.Errorf("our own lack of descriptors changed Instagram's breaker %d times", n)
 	}
 }
@@ -148,7 +149,7 @@ func TestInAFloodOfConnectionsIdleOnesGiveWayAndOthersWait(t *testing.T) {
 	answered := make(chan string, bound+waiting)
 	ask := func(token string) {
 		go func() { // ends with its answer
-			r, err := fetch(t.Context(), noKeepAlive, p.url+exchangePath(token))
+			r, err := fetch(t.Context(), noKeepAlive, p.URL+exchangePath(token))
 			switch {
 			case err != nil:
 				answered <- fmt.Sprintf("%s: %v", token, err)
@@ -207,7 +208,7 @@ func TestClientsThatNeverReadAreEnded(t *testing.T) {
 	defer wg.Wait()
 	var ended atomic.Int32
 	for range clients {
-		c, err := deaf.DialContext(t.Context(), "tcp", strings.TrimPrefix(p.url, "http://"))
+		c, err := deaf.DialContext(t.Context(), "tcp", strings.TrimPrefix(p.URL, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,32 +18,23 @@ import (
 	"testing"
 	"time"
 
+	"github.com/igproxy/igproxy/integration/harness"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
 // serveInto starts a sidecar whose standard error is a file. Its addresses are chosen before, since its log may never be read.
 func serveInto(t *testing.T, stderr *os.File, settings ...string) *process {
 	t.Helper()
-	app, admin := freeAddress(t), freeAddress(t)
-	cmd := exec.Command(binary, "serve")
+	app, admin := harness.Address(t), harness.Address(t)
+	cmd := exec.Command(harness.Binary, "serve")
 	cmd.Stderr = stderr
 	p := startCommand(t, environ(append(settings, "LISTEN="+app, "ADMIN_LISTEN="+admin)...), cmd)
-	p.url, p.admin = "http://"+app, "http://"+admin
+	p.URL, p.Admin = "http://"+app, "http://"+admin
 	eventually(t, "it answers", func() bool {
-		r, err := fetch(t.Context(), noKeepAlive, p.admin+"/healthz")
+		r, err := fetch(t.Context(), noKeepAlive, p.Admin+"/healthz")
 		return err == nil && r.status == 200
 	})
 	return p
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // metric reads one sample of /metrics; 0 when it is not there.
@@ -63,7 +54,7 @@ func (p *process) metric(t *testing.T, sample string) float64 {
 // chatter makes a process write n lines of log, fast: many requests over one connection, whose answers are read as they come.
 func (p *process) chatter(t *testing.T, n int) {
 	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +120,7 @@ func TestALogThatNobodyReadsHoldsNobody(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("the log did not say how many lines it lost")
 	}
-	if code := p.stop(t); code != 0 {
+	if code := p.Stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	if line := <-lines; !strings.Contains(line, `"stopped"`) {
@@ -154,14 +145,14 @@ func TestALogThatNobodyReadsDoesNotHoldAStop(t *testing.T) {
 			calls := ig.Calls()
 			go func() { _, _ = p.try(t.Context(), "hang-1"); close(gone) }()
 			eventually(t, "an exchange hangs", func() bool { return ig.Calls() > calls })
-			_ = p.cmd.Process.Signal(syscall.SIGTERM)
+			_ = p.Cmd.Process.Signal(syscall.SIGTERM)
 			eventually(t, "it drains", func() bool {
-				r, err := fetch(t.Context(), noKeepAlive, p.admin+"/readyz")
+				r, err := fetch(t.Context(), noKeepAlive, p.Admin+"/readyz")
 				return err == nil && r.status == 503
 			})
 		}
 		start := time.Now()
-		if code := p.stop(t); code != want {
+		if code := p.Stop(t); code != want {
 			t.Errorf("%s: exit code %d, want %d", name, code, want)
 		}
 		t.Logf("%s took %s", name, time.Since(start).Round(time.Millisecond))
@@ -170,6 +161,7 @@ func TestALogThatNobodyReadsDoesNotHoldAStop(t *testing.T) {
 }
 
 func TestALogWithoutAReaderOrOnAFullDiskHoldsNobody(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -185,13 +177,14 @@ func TestALogWithoutAReaderOrOnAFullDiskHoldsNobody(t *testing.T) {
 		_ = stderr.Close()
 		answers(t, p, "unlogged", 20)
 		eventually(t, "dropped lines are counted", func() bool { return p.metric(t, droppedLines) >= 20 })
-		if code := p.stop(t); code != 0 {
+		if code := p.Stop(t); code != 0 {
 			t.Errorf("%s: exit code %d", name, code)
 		}
 	}
 }
 
 func TestASidecarThatIsReadLosesNoLine(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	const n = 5000
@@ -199,26 +192,27 @@ func TestASidecarThatIsReadLosesNoLine(t *testing.T) {
 	if lost := p.metric(t, droppedLines); lost != 0 {
 		t.Errorf("%.0f lines dropped", lost)
 	}
-	if code := p.stop(t); code != 0 {
+	if code := p.Stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	if got := len(p.log.lines("request")); got != n {
+	if got := len(p.Log.Lines("request")); got != n {
 		t.Errorf("%d lines for %d requests", got, n)
 	}
-	text := strings.TrimSpace(p.log.String())
+	text := strings.TrimSpace(p.Log.String())
 	if last := text[strings.LastIndex(text, "\n")+1:]; !strings.Contains(last, `"stopped"`) {
 		t.Errorf("the last line is %s", last)
 	}
 }
 
 func TestAStraySIGHUPIsNoStop(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
-	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+	if err := p.Cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	answers(t, p, "hup", 3)
-	if code := p.stop(t); code != 0 {
+	if code := p.Stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/igproxy/igproxy/integration/harness"
 )
 
 // large answers with a token that is the app's own, and as many more bytes as upstream.max_response_bytes leaves room for.
@@ -31,8 +33,7 @@ type confined struct {
 }
 
 func TestWithLittleMemoryItLivesAndAnswersRight(t *testing.T) {
-	path, err := plain()
-	must(t, err)
+	path := harness.Plain(t)
 	for name, c := range map[string]confined{
 		"GOMEMLIMIT":  {":", "GOMEMLIMIT=40MiB", 40 << 20},
 		"RLIMIT_DATA": {"ulimit -d 262144", "GOMEMLIMIT=40MiB", 40 << 20}, // KiB of address space, of which Go takes half at its start
@@ -42,7 +43,7 @@ func TestWithLittleMemoryItLivesAndAnswersRight(t *testing.T) {
 			ig := newEdge(t, map[string]http.HandlerFunc{"large": large})
 			env := append(environ("UPSTREAM_URL="+ig.URL, "LOG_LEVEL=info", "CACHE_MAX_ENTRIES=300"), c.env)
 			p := startCommand(t, env, exec.Command("sh", "-c", c.before+` && exec "$0" serve`, path))
-			p.listening(t)
+			p.Listening(t)
 			if got := p.metric(t, "go_gc_gomemlimit_bytes"); got != float64(c.limit) {
 				t.Errorf("Go keeps to %.0f bytes, want %d", got, c.limit)
 			}
@@ -52,17 +53,17 @@ func TestWithLittleMemoryItLivesAndAnswersRight(t *testing.T) {
 			if most > c.limit+40<<20 { // the program's own text, and what is none of Go's
 				t.Errorf("it took %d MiB", most>>20)
 			}
-			if code := p.stop(t); code != 0 {
+			if code := p.Stop(t); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
 		})
 	}
 }
 
-// flood asks for ever new tokens with large answers, 240 MiB in all, and between them for known ones, among connections that say nothing.
+// flood asks for ever new tokens with large answers, 120 MiB in all, and between them for known ones, among connections that say nothing.
 func flood(t *testing.T, p *process) {
 	t.Helper()
-	const cold, known, callers, silent = 4000, 50, 16, 500
+	const cold, known, callers, silent = 2000, 50, 16, 500
 	for range silent {
 		p.dialApp(t)
 	}

@@ -21,6 +21,7 @@ import (
 )
 
 func TestKilledInTheMiddleNothingHalfDoneIsEverServed(t *testing.T) {
+	t.Parallel()
 	const rounds, tokens = 3, 20
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(20 * time.Millisecond)
@@ -47,12 +48,12 @@ func TestKilledInTheMiddleNothingHalfDoneIsEverServed(t *testing.T) {
 		}()
 		eventually(t, "it is busy", func() bool { return answered.Load() > int32(tokens*(round+1)/2) })
 		killed := time.Now()
-		_ = p.cmd.Process.Signal(syscall.SIGKILL)
+		_ = p.Cmd.Process.Signal(syscall.SIGKILL)
 		<-stopped
 		if took := time.Since(killed); ended.Load() != tokens || took > patience/2 {
 			t.Errorf("%d of %d callers saw their connection end, after %s", ended.Load(), tokens, took)
 		}
-		<-p.exited
+		<-p.Exited
 
 		again := serve(t, settings...)
 		var got tally
@@ -67,8 +68,8 @@ func TestKilledInTheMiddleNothingHalfDoneIsEverServed(t *testing.T) {
 		if unsealed := again.metric(t, `igproxy_cache_lookups_total{result="unsealed",tier="redis"}`); unsealed > 0 {
 			t.Errorf("%.0f values in Redis do not open", unsealed)
 		}
-		_ = again.cmd.Process.Kill()
-		<-again.exited
+		_ = again.Cmd.Process.Kill()
+		<-again.Exited
 	}
 }
 
@@ -78,7 +79,7 @@ func (p *process) memory(t *testing.T) int { return p.inRAM(t, "VmRSS") }
 // inRAM is the same: VmRSS now, VmHWM at the most so far.
 func (p *process) inRAM(t *testing.T, which string) int {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Cmd.Process.Pid))
 	m := regexp.MustCompile(which + `:\s+(\d+) kB`).FindSubmatch(status)
 	if err != nil || m == nil {
 		t.Fatalf("no %s: %v", which, err)
@@ -88,7 +89,7 @@ func (p *process) inRAM(t *testing.T, which string) int {
 }
 
 func TestAFloodOfTokensDoesNotGrowTheMemory(t *testing.T) {
-	const entries, flood = 500, 8000
+	const entries, flood = 500, 4000
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, fmt.Sprintf("CACHE_MAX_ENTRIES=%d", entries), "LOG_LEVEL=info")
 	var wrong atomic.Int32

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/integration/harness"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
@@ -20,6 +21,7 @@ func (p *process) hits(t *testing.T, token string) bool {
 }
 
 func TestAPurgeReachesEverySidecarOnTheRedis(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redistest.Start(t)
 	// The least that README lets igproxy's user do is enough, and nothing looks for keys.
@@ -44,13 +46,13 @@ func TestAPurgeReachesEverySidecarOnTheRedis(t *testing.T) {
 	}
 
 	// One token.
-	cmd := exec.CommandContext(t.Context(), binary, "purge", "--token-stdin")
-	cmd.Env = []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(ours[0].admin, "http://")}
+	cmd := exec.CommandContext(t.Context(), harness.Binary, "purge", "--token-stdin")
+	cmd.Env = []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(ours[0].Admin, "http://")}
 	cmd.Stdin = strings.NewReader("IGAA-one\n")
 	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "purged: the token of default; the other sidecars on this Redis forget within seconds\n" {
 		t.Fatalf("%v: %s", err, out)
 	}
-	eventually(t, "the other sidecar has forgotten it", func() bool { return len(ours[1].log.lines("purged: another sidecar was asked to")) == 1 })
+	eventually(t, "the other sidecar has forgotten it", func() bool { return len(ours[1].Log.Lines("purged: another sidecar was asked to")) == 1 })
 	before := ig.CallsFor("IGAA-one")
 	if ours[1].hits(t, "IGAA-one") || ig.CallsFor("IGAA-one") != before+1 || !ours[0].hits(t, "IGAA-two") || !ours[1].hits(t, "IGAA-two") {
 		t.Errorf("one token was purged, and not exactly that one is exchanged again")
@@ -61,7 +63,7 @@ func TestAPurgeReachesEverySidecarOnTheRedis(t *testing.T) {
 	if code, out, errs := ours[1].operate(t, "purge"); code != 0 || out != "purged: everything of default; the other sidecars on this Redis forget within seconds\n" {
 		t.Fatalf("exit code %d: %s%s", code, out, errs)
 	}
-	eventually(t, "the other sidecar has forgotten all", func() bool { return len(ours[0].log.lines("purged: another sidecar was asked to")) == 1 })
+	eventually(t, "the other sidecar has forgotten all", func() bool { return len(ours[0].Log.Lines("purged: another sidecar was asked to")) == 1 })
 	before = ig.Calls()
 	for _, token := range []string{"IGAA-one", "IGAA-two"} {
 		if ours[0].hits(t, token) {
@@ -91,6 +93,7 @@ func TestAPurgeReachesEverySidecarOnTheRedis(t *testing.T) {
 
 // Who is cut off from Redis keeps what its memory has, and hears of the purge as soon as Redis is back.
 func TestAPurgeWithoutRedisIsToldWhenItIsBack(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redistest.Start(t)
 	all := fleet(t, 2, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
@@ -106,10 +109,11 @@ func TestAPurgeWithoutRedisIsToldWhenItIsBack(t *testing.T) {
 		t.Error("want it forgotten here at once, and known there")
 	}
 	redis.Restart()
-	eventually(t, "the other one hears of it", func() bool { return len(all[1].log.lines("purged: another sidecar was asked to")) == 1 })
+	eventually(t, "the other one hears of it", func() bool { return len(all[1].Log.Lines("purged: another sidecar was asked to")) == 1 })
 }
 
 func TestAPurgeInAClusterNeedsNoSearch(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	cluster := redistest.StartCluster(t)
 	all := fleet(t, 2, "REDIS_MODE=cluster", "REDIS_ADDRS="+cluster.Addrs(), "UPSTREAM_URL="+upstream.URL, patientRedis)
@@ -121,7 +125,7 @@ func TestAPurgeInAClusterNeedsNoSearch(t *testing.T) {
 	if code, out, errs := all[0].operate(t, "purge"); code != 0 {
 		t.Fatalf("exit code %d: %s%s", code, out, errs)
 	}
-	eventually(t, "the other one hears of it", func() bool { return len(all[1].log.lines("purged: another sidecar was asked to")) == 1 })
+	eventually(t, "the other one hears of it", func() bool { return len(all[1].Log.Lines("purged: another sidecar was asked to")) == 1 })
 	before := ig.Calls()
 	for i := range 20 {
 		if all[1].hits(t, fmt.Sprintf("IGAA-%d", i)) {

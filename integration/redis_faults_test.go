@@ -85,7 +85,7 @@ func recovers(t *testing.T, p *process, redis *redistest.Server) {
 		answers(t, p, fmt.Sprintf("back%d", n), 1)
 		return len(redis.Dump()) > 0 && strings.Contains(p.page(t, "/readyz").body, `"redis":"ok"`)
 	})
-	if lost, back := p.settled(t).lines("redis degraded"), p.log.lines("redis back"); len(lost) != 1 || len(back) != 1 {
+	if lost, back := p.settled(t).Lines("redis degraded"), p.Log.Lines("redis back"); len(lost) != 1 || len(back) != 1 {
 		t.Errorf("said lost %d times and back %d times, want once each", len(lost), len(back))
 	}
 }
@@ -99,7 +99,7 @@ func TestALyingRedisIsAMiss(t *testing.T) {
 	for _, token := range []string{"IGAA-a", "IGAA-b", "IGAA-c"} {
 		first.ask(t, token)
 	}
-	first.stop(t)
+	first.Stop(t)
 	redis.Shuffle()
 	second := serve(t, settings...)
 	for _, token := range []string{"IGAA-a", "IGAA-b", "IGAA-c"} {

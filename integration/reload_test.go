@@ -64,12 +64,12 @@ func (l *pressure) stop() int64 {
 // operate runs a command at the sidecar of p.
 func (p *process) operate(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	return command(t, []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(p.admin, "http://")}, args...)
+	return command(t, []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(p.Admin, "http://")}, args...)
 }
 
 func hangup(t *testing.T, p *process) {
 	t.Helper()
-	must(t, p.cmd.Process.Signal(syscall.SIGHUP))
+	must(t, p.Cmd.Process.Signal(syscall.SIGHUP))
 }
 
 // post sends a form, with headers as name and value in turn.
@@ -92,6 +92,7 @@ func post(t *testing.T, target, form string, fields ...string) reply {
 }
 
 func TestSIGHUPUnderLoadTakesWhatIsRightAndRefusesWhatIsNot(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	config := file(t, "igproxy.yaml", "passthrough:\n  enabled: true\n")
 	p := serve(t, "CONFIG="+config, "UPSTREAM_URL="+upstream.URL, "LOG_LEVEL=info")
@@ -102,10 +103,10 @@ func TestSIGHUPUnderLoadTakesWhatIsRightAndRefusesWhatIsNot(t *testing.T) {
 		reloads++
 		must(t, os.WriteFile(config, fmt.Appendf(nil, "passthrough:\n  enabled: %v\ncache:\n  ttl: %dm\n", i%2 == 1, 30+i), 0o600))
 		hangup(t, p)
-		eventually(t, "it is in use", func() bool { return len(p.log.lines("configuration reloaded")) >= reloads })
+		eventually(t, "it is in use", func() bool { return len(p.Log.Lines("configuration reloaded")) >= reloads })
 		load.more()
 		want := map[bool]int{true: 200, false: 404}[i%2 == 1]
-		if r, err := fetch(t.Context(), noKeepAlive, p.url+"/me?access_token=IGAA-x"); err != nil || r.status != want {
+		if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/me?access_token=IGAA-x"); err != nil || r.status != want {
 			t.Errorf("after reload %d: /me got %d, want %d, %v", i, r.status, want, err)
 		}
 
@@ -113,7 +114,7 @@ func TestSIGHUPUnderLoadTakesWhatIsRightAndRefusesWhatIsNot(t *testing.T) {
 		must(t, os.WriteFile(config, []byte("cache:\n  ttl: 30\nlisen: 1\n"), 0o600))
 		hangup(t, p)
 		eventually(t, "it is refused", func() bool {
-			return len(p.log.lines("the configuration was not reloaded; the one of before goes on")) >= refusals
+			return len(p.Log.Lines("the configuration was not reloaded; the one of before goes on")) >= refusals
 		})
 		load.more()
 		if got := p.metric(t, "igproxy_config_last_reload_successful"); got != 0 {
@@ -121,7 +122,7 @@ func TestSIGHUPUnderLoadTakesWhatIsRightAndRefusesWhatIsNot(t *testing.T) {
 		}
 	}
 	var told []string
-	for _, line := range p.log.lines("configuration") {
+	for _, line := range p.Log.Lines("configuration") {
 		told = append(told, fmt.Sprint(line["where"], " ", line["key"]))
 	}
 	if !slices.Contains(told, config+":2 cache.ttl") || !slices.Contains(told, config+":3 lisen") {
@@ -137,6 +138,7 @@ func TestSIGHUPUnderLoadTakesWhatIsRightAndRefusesWhatIsNot(t *testing.T) {
 
 // As Kubernetes swaps a mounted ConfigMap or Secret, behind a link. Nobody sends a signal.
 func TestAFileSwappedBehindALinkIsFoundByItself(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	dir := t.TempDir()
 	put := func(version, config, secret string) {
@@ -154,7 +156,7 @@ func TestAFileSwappedBehindALinkIsFoundByItself(t *testing.T) {
 	}
 	env := without(environ("CONFIG="+filepath.Join(dir, "igproxy.yaml"), "UPSTREAM_URL="+upstream.URL), "IGPROXY_CLIENT_SECRET")
 	p := start(t, env, "serve")
-	p.listening(t)
+	p.Listening(t)
 	if r := p.ask(t, "IGAA-early"); r.status != 400 {
 		t.Fatalf("with a wrong secret: %d", r.status)
 	}
@@ -165,7 +167,7 @@ func TestAFileSwappedBehindALinkIsFoundByItself(t *testing.T) {
 	}
 	put("v3", secretFile+"passthrough:\n  enabled: false\n", appSecret)
 	eventually(t, "the new file is in use", func() bool {
-		r, err := fetch(t.Context(), noKeepAlive, p.url+"/me?access_token=IGAA-x")
+		r, err := fetch(t.Context(), noKeepAlive, p.URL+"/me?access_token=IGAA-x")
 		return err == nil && r.status == 404
 	})
 	put("v4", "client_secret_file: "+filepath.Join(dir, "nowhere")+"\n", appSecret)
@@ -175,12 +177,13 @@ func TestAFileSwappedBehindALinkIsFoundByItself(t *testing.T) {
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "nowhere"), []byte(appSecret), 0o600))
 	eventually(t, "the file that was missing is found", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 1 })
-	if got := len(p.log.lines("the configuration was not reloaded; the one of before goes on")); got != 1 {
+	if got := len(p.Log.Lines("the configuration was not reloaded; the one of before goes on")); got != 1 {
 		t.Errorf("one broken configuration was told %d times", got)
 	}
 }
 
 func TestTheReloadCommandSaysWhatChangedAndWhatNeedsARestart(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	config := file(t, "igproxy.yaml", "upstream:\n  max_in_flight: 7\n")
 	p := serve(t, "CONFIG="+config, "UPSTREAM_URL="+upstream.URL)
@@ -192,7 +195,7 @@ func TestTheReloadCommandSaysWhatChangedAndWhatNeedsARestart(t *testing.T) {
 	if want := "reloaded: upstream.retries; needs a restart: upstream.max_in_flight, redis.timeout\n"; code != 0 || out != want {
 		t.Errorf("exit code %d: %s%s, want %s", code, out, errs, want)
 	}
-	if len(p.log.lines("needs a restart: upstream.max_in_flight, redis.timeout")) == 0 {
+	if len(p.Log.Lines("needs a restart: upstream.max_in_flight, redis.timeout")) == 0 {
 		t.Error("the log does not say what needs a restart")
 	}
 	must(t, os.WriteFile(config, []byte("upstream:\n  retries: 7\n"), 0o600))
@@ -204,33 +207,34 @@ func TestTheReloadCommandSaysWhatChangedAndWhatNeedsARestart(t *testing.T) {
 		Reloaded                        bool
 		Changed, NeedsRestart, Problems []string
 	}
-	r := post(t, p.admin+"/reload", "")
+	r := post(t, p.Admin+"/reload", "")
 	if err := json.Unmarshal([]byte(r.body), &reply); err != nil || r.status != 422 || reply.Reloaded || len(reply.Problems) != 1 {
 		t.Errorf("POST /reload: %d %s", r.status, r.body)
 	}
 	if got := p.page(t, "/reload").status; got != 405 {
 		t.Errorf("GET /reload: %d", got)
 	}
-	if r := post(t, p.admin+"/reload", "", "Origin", "https://evil.example"); r.status != 403 {
+	if r := post(t, p.Admin+"/reload", "", "Origin", "https://evil.example"); r.status != 403 {
 		t.Errorf("from a web page: %d", r.status)
 	}
 }
 
 // The listener stays the one of the start, whatever the file says now: a reload must not take away who guards it.
 func TestAReloadLeavesNoListenerOpenToEverybody(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	token := file(t, "token", "0123456789abcdef0123")
 	config := file(t, "igproxy.yaml", "listen: 0.0.0.0:0\nauth:\n  bearer_file: "+token+"\n")
 	env := without(environ("CONFIG="+config, "UPSTREAM_URL="+upstream.URL), "IGPROXY_LISTEN")
 	p := start(t, env, "serve")
-	p.listening(t)
+	p.Listening(t)
 	must(t, os.WriteFile(config, []byte("listen: 127.0.0.1:0\n"), 0o600))
 	code, _, errs := p.operate(t, "reload")
 	if code != 1 || !strings.Contains(errs, "is reachable by other machines") {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
-	p.url = strings.Replace(p.url, "[::]", "127.0.0.1", 1)
-	p.url = strings.Replace(p.url, "0.0.0.0", "127.0.0.1", 1)
+	p.URL = strings.Replace(p.URL, "[::]", "127.0.0.1", 1)
+	p.URL = strings.Replace(p.URL, "0.0.0.0", "127.0.0.1", 1)
 	if r := p.ask(t, "IGAA-stranger"); r.status != 401 {
 		t.Errorf("a stranger got %d", r.status)
 	}

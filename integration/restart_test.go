@@ -11,6 +11,7 @@ import (
 )
 
 func TestARestartKeepsTheCache(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redistest.Start(t)
 	settings := []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
@@ -18,7 +19,7 @@ func TestARestartKeepsTheCache(t *testing.T) {
 	first := serve(t, settings...)
 	want := first.ask(t, "IGAA-restart")
 	refused := first.ask(t, "expired-restart")
-	if code := first.stop(t); code != 0 {
+	if code := first.Stop(t); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
 
@@ -34,19 +35,20 @@ func TestARestartKeepsTheCache(t *testing.T) {
 		t.Errorf("%d calls, want 2", ig.Calls())
 	}
 	eventually(t, "the log says where it came from", func() bool {
-		lines := second.log.lines("request")
+		lines := second.Log.Lines("request")
 		return len(lines) > 0 && lines[0]["source"] == "redis"
 	})
 }
 
 // Two apps, or one app after a change of its secret, never read each other's entries.
 func TestAnotherSecretFindsNothing(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	settings := []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
 	first := serve(t, settings...)
 	first.ask(t, "IGAA-mine")
-	first.stop(t)
+	first.Stop(t)
 	other := serve(t, append(settings, "APP_ID=17841400000000002")...)
 	if r := other.ask(t, "IGAA-mine"); r.header.Get("Cache-Status") != "igproxy; fwd=miss; stored" {
 		t.Errorf("another app's entry was found: %s", r.header.Get("Cache-Status"))

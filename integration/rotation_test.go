@@ -29,6 +29,7 @@ func (p *process) inUse(t *testing.T) string {
 }
 
 func TestASecretIsRotatedUnderLoadWithoutAFailedRequest(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redistest.Start(t)
 	dir := t.TempDir()
@@ -44,7 +45,7 @@ func TestASecretIsRotatedUnderLoadWithoutAFailedRequest(t *testing.T) {
 	var all []*process
 	for range 2 {
 		p := start(t, without(environ(settings...), "IGPROXY_CLIENT_SECRET"), "serve")
-		p.listening(t)
+		p.Listening(t)
 		all = append(all, p)
 	}
 	early := all[0].ask(t, "IGAA-early").token()
@@ -54,7 +55,7 @@ func TestASecretIsRotatedUnderLoadWithoutAFailedRequest(t *testing.T) {
 		t.Helper()
 		for i, p := range all {
 			eventually(t, fmt.Sprintf("sidecar %d: %s", i, what), func() bool {
-				return p.inUse(t) == which && len(p.log.lines("configuration reloaded")) == reloads
+				return p.inUse(t) == which && len(p.Log.Lines("configuration reloaded")) == reloads
 			})
 		}
 		load.more()
@@ -77,10 +78,10 @@ func TestASecretIsRotatedUnderLoadWithoutAFailedRequest(t *testing.T) {
 		if strings.Contains(text, appSecret) || strings.Contains(text, nextSecret) {
 			t.Errorf("sidecar %d: a secret is in the log", i)
 		}
-		if got := len(p.log.lines("another client secret is in use: Instagram refuses the one of before")); got != 1 {
+		if got := len(p.Log.Lines("another client secret is in use: Instagram refuses the one of before")); got != 1 {
 			t.Errorf("sidecar %d: the log tells %d times of another secret in use, want once", i, got)
 		}
-		if len(p.log.lines("Instagram refuses the client secret: no exchange can work until it is right")) > 0 {
+		if len(p.Log.Lines("Instagram refuses the client secret: no exchange can work until it is right")) > 0 {
 			t.Errorf("sidecar %d: the secret was held to be refused", i)
 		}
 	}
@@ -88,12 +89,13 @@ func TestASecretIsRotatedUnderLoadWithoutAFailedRequest(t *testing.T) {
 
 // Without cache.key_file, what is remembered survives until the line of the previous secret is taken away.
 func TestWithoutAKeyOfItsOwnTheCacheSurvivesUntilTheOldLineGoes(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetSecrets(appSecret, nextSecret)
 	secret := file(t, "secret", appSecret+"\n")
 	env := without(environ("UPSTREAM_URL="+upstream.URL, "CLIENT_SECRET_FILE="+secret), "IGPROXY_CLIENT_SECRET")
 	p := start(t, env, "serve")
-	p.listening(t)
+	p.Listening(t)
 	for _, c := range []struct {
 		lines string
 		calls int
@@ -110,9 +112,10 @@ func TestWithoutAKeyOfItsOwnTheCacheSurvivesUntilTheOldLineGoes(t *testing.T) {
 
 // The stand-in changes its mind on the command line, too: what docs/operations.md rehearses.
 func TestTheMockTakesANewSecret(t *testing.T) {
+	t.Parallel()
 	mock := start(t, environ(), "mock", "--listen", "127.0.0.1:0", "--secret", appSecret)
-	eventually(t, "the mock listens", func() bool { return len(mock.log.lines("the stand-in Instagram is listening")) > 0 })
-	base := mock.log.lines("the stand-in Instagram is listening")[0]["url"].(string)
+	eventually(t, "the mock listens", func() bool { return len(mock.Log.Lines("the stand-in Instagram is listening")) > 0 })
+	base := mock.Log.Lines("the stand-in Instagram is listening")[0]["url"].(string)
 	p := serve(t, "UPSTREAM_URL="+base)
 	if r := p.ask(t, "IGAA-1"); r.status != 200 {
 		t.Fatalf("got %d", r.status)
@@ -123,7 +126,7 @@ func TestTheMockTakesANewSecret(t *testing.T) {
 	if r := p.ask(t, "IGAA-2"); r.status != 400 || r.graphError(t).Code != 100 {
 		t.Errorf("got %d %s", r.status, r.body)
 	}
-	if strings.Contains(mock.log.String(), nextSecret) {
+	if strings.Contains(mock.Log.String(), nextSecret) {
 		t.Error("the mock logs a secret")
 	}
 }

@@ -40,7 +40,7 @@ var disturbances = []struct {
 	}},
 	{"clients hang", (*soak).hang},
 	{"a SIGHUP", func(s *soak) {
-		_ = s.sidecars[s.rng.IntN(len(s.sidecars))].process.Load().cmd.Process.Signal(syscall.SIGHUP)
+		_ = s.sidecars[s.rng.IntN(len(s.sidecars))].process.Load().Cmd.Process.Signal(syscall.SIGHUP)
 	}},
 	{"a restart", func(s *soak) { s.restart(syscall.SIGTERM) }},
 	{"a death", func(s *soak) { s.restart(syscall.SIGKILL) }},
@@ -70,7 +70,7 @@ func (s *soak) while() { time.Sleep(time.Duration(50+s.rng.IntN(250)) * time.Mil
 func (s *soak) hang() {
 	p := s.sidecars[s.rng.IntN(len(s.sidecars))].process.Load()
 	for i := range 60 {
-		c, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		c, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
 		if err != nil {
 			s.t.Errorf("a connection was refused: %v", err)
 			return
@@ -90,30 +90,19 @@ func (s *soak) restart(by syscall.Signal) {
 	seat := s.sidecars[1+s.rng.IntN(len(s.sidecars)-1)]
 	p := seat.process.Load()
 	seat.epoch.Add(1)
-	_ = p.cmd.Process.Signal(by)
-	if code := p.wait(s.t); by == syscall.SIGTERM && code != 0 {
+	_ = p.Cmd.Process.Signal(by)
+	if code := p.Wait(s.t); by == syscall.SIGTERM && code != 0 {
 		s.t.Errorf("exit code %d after SIGTERM", code)
 	}
-	s.searchIn("the log", p.log.take())
+	s.searchIn("the log", p.Log.Take())
 	seat.process.Store(s.start())
 	seat.epoch.Add(1)
-}
-
-// take returns the whole lines of a log and forgets them.
-func (b *buffer) take() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	text := b.text.String()
-	whole := strings.LastIndexByte(text, '\n') + 1
-	b.text.Reset()
-	b.text.WriteString(text[whole:])
-	return text[:whole]
 }
 
 // search looks for what must be nowhere, in the logs, the metrics and Redis.
 func (s *soak) search() {
 	for _, seat := range s.sidecars {
-		s.searchIn("the log", seat.process.Load().log.take())
+		s.searchIn("the log", seat.process.Load().Log.Take())
 		s.searchIn("/metrics", seat.process.Load().page(s.t, "/metrics").body)
 	}
 	var stored strings.Builder
@@ -152,7 +141,7 @@ func (s *soak) calm() {
 		p := seat.process.Load()
 		eventually(s.t, "all is well", func() bool {
 			n++
-			r, err := fetch(s.t.Context(), s.client, p.url+exchangePath(fmt.Sprintf("IGAA-%s-calm-%d-%d", soakCanary, i, n)))
+			r, err := fetch(s.t.Context(), s.client, p.URL+exchangePath(fmt.Sprintf("IGAA-%s-calm-%d-%d", soakCanary, i, n)))
 			ready := p.page(s.t, "/readyz").body
 			return err == nil && r.status == 200 && strings.Contains(ready, `"breaker":"closed"`) && strings.Contains(ready, `"redis":"ok"`)
 		})
@@ -199,7 +188,7 @@ func (s *soak) afterwards(before usage) {
 		if grown := after.memory - before.memory; grown > 96<<20 { // with the race detector's own, which is some eight times as much
 			s.t.Errorf("sidecar %d has grown by %d MiB", i, grown>>20)
 		}
-		if i == 0 && p.cmd.ProcessState != nil {
+		if i == 0 && p.Cmd.ProcessState != nil {
 			s.t.Error("the first sidecar has ended")
 		}
 	}

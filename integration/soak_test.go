@@ -147,7 +147,7 @@ func newSoak(t *testing.T, seed uint64, n int) *soak {
 func (s *soak) start() *process {
 	s.t.Helper()
 	p := start(s.t, append(environ(s.settings...), "GORACE=atexit_sleep_ms=0"), "serve")
-	p.listening(s.t)
+	p.Listening(s.t)
 	return p
 }
 
@@ -181,7 +181,7 @@ func (s *soak) call(rng *rand.Rand, stop <-chan struct{}) {
 			time.AfterFunc(time.Duration(rng.IntN(30))*time.Millisecond, cancel)
 		}
 		short := s.token(rng.IntN(soakTokens))
-		r, err := fetch(ctx, s.client, seat.process.Load().url+exchangePath(short))
+		r, err := fetch(ctx, s.client, seat.process.Load().URL+exchangePath(short))
 		s.judge(short, r, err, leaves, seat.epoch.Load() != epoch)
 		cancel()
 	}
@@ -208,7 +208,7 @@ func (s *soak) judge(short string, r reply, err error, left, restarted bool) {
 func (s *soak) burst(name string) {
 	crowd(64*len(s.sidecars), func(i int) {
 		short := fmt.Sprintf("IGAA-%s-%s-%d", soakCanary, name, i)
-		r, err := fetch(s.t.Context(), s.client, s.sidecars[i%len(s.sidecars)].process.Load().url+exchangePath(short))
+		r, err := fetch(s.t.Context(), s.client, s.sidecars[i%len(s.sidecars)].process.Load().URL+exchangePath(short))
 		s.judge(short, r, err, false, false)
 	})
 }

@@ -1,14 +1,11 @@
 package integration
 
-// Alerts, dashboard, runbook and metrics belong together: what an alert or a panel reads is exported, with the labels and values it asks
-// for; each alert has its section in the runbook; and Prometheus' own tool shows when each fires and when not.
+// What an alert or a panel of the dashboard reads is exported, with the labels and values that it asks for, and each alert has its section
+// in the runbook. Prometheus' own tool shows in deploy/ when each alert fires.
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -90,6 +87,7 @@ func judge(metrics map[string]map[string][]string, expression string) (wrong []s
 }
 
 func TestAlertsReadWhatIsExportedAndHaveARunbook(t *testing.T) {
+	t.Parallel()
 	text, runbook, metrics := read(t, "../deploy/prometheus/alerts.yml"), read(t, "../docs/operations.md"), documentedMetrics(t)
 	if got := judge(metrics, `sum by (colour) (igproxy_nothing) + igproxy_requests_total{outcome="lost", source=~"memory|disk", colour="red"}`); len(got) != 5 {
 		t.Fatalf("this test finds %q", got)
@@ -121,60 +119,25 @@ func TestAlertsReadWhatIsExportedAndHaveARunbook(t *testing.T) {
 	}
 }
 
-func TestAlertsFireWhenTheyShouldAndStayCalmElse(t *testing.T) {
-	for _, args := range [][]string{{"check", "rules", "alerts.yml"}, {"test", "rules", "alerts_test.yml"}} {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, "promtool", args...)
-		var out bytes.Buffer
-		cmd.Dir, cmd.Stdout, cmd.Stderr = "../deploy/prometheus", &out, &out
-		if err := cmd.Run(); err != nil || !strings.Contains(out.String(), "SUCCESS") {
-			t.Errorf("promtool %v: %v (if it is missing, run make test)\n%s", args, err, out.String())
-		}
-	}
-}
-
 func TestTheDashboardReadsWhatIsExported(t *testing.T) {
+	t.Parallel()
 	var dashboard struct {
-		UID    string
 		Panels []struct {
-			ID          int
-			Type, Title string
-			GridPos     struct{ X, Y, W, H int }
-			Targets     []struct{ Expr, LegendFormat string }
+			Title   string
+			Targets []struct{ Expr string }
 		}
 	}
-	if err := json.Unmarshal([]byte(read(t, "../deploy/grafana/igproxy.json")), &dashboard); err != nil {
-		t.Fatal(err)
-	}
-	metrics, shown, ids := documentedMetrics(t), "", map[int]bool{}
-	for i, p := range dashboard.Panels {
-		if p.Title == "" || len(p.Targets) == 0 || ids[p.ID] || p.GridPos.X+p.GridPos.W > 24 {
-			t.Errorf("panel %d, %q, is not whole", i, p.Title)
-		}
-		ids[p.ID] = true
+	must(t, json.Unmarshal([]byte(read(t, "../deploy/grafana/igproxy.json")), &dashboard))
+	metrics, expressions := documentedMetrics(t), 0
+	for _, p := range dashboard.Panels {
 		for _, target := range p.Targets {
-			shown += target.Expr + "\n"
-			expression := strings.NewReplacer(`"$job"`, `""`, `"$instance"`, `""`).Replace(target.Expr)
-			for _, wrong := range judge(metrics, expression) {
+			expressions++
+			for _, wrong := range judge(metrics, strings.NewReplacer(`"$job"`, `""`, `"$instance"`, `""`).Replace(target.Expr)) {
 				t.Errorf("%s: %s", p.Title, wrong)
 			}
-			for _, l := range regexp.MustCompile(`\{\{(\w+)\}\}`).FindAllStringSubmatch(target.LegendFormat, -1) {
-				if !strings.Contains(target.Expr, l[1]) && l[1] != "instance" {
-					t.Errorf("%s: the legend has %s, which is summed away", p.Title, l[1])
-				}
-			}
-		}
-		for _, q := range dashboard.Panels[:i] {
-			a, b := p.GridPos, q.GridPos
-			if a.X < b.X+b.W && b.X < a.X+a.W && a.Y < b.Y+b.H && b.Y < a.Y+a.H {
-				t.Errorf("%q lies over %q", p.Title, q.Title)
-			}
 		}
 	}
-	for _, name := range []string{"igproxy_requests_total", "igproxy_breaker_state", "igproxy_redis_up", "igproxy_upstream_usage_ratio"} {
-		if !strings.Contains(shown, name) {
-			t.Errorf("the dashboard does not show %s", name)
-		}
+	if expressions < 10 {
+		t.Errorf("%d expressions: this looked at the wrong thing", expressions)
 	}
 }

@@ -12,12 +12,13 @@ import (
 )
 
 func TestStatusInATerminal(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	for range 4 {
 		_ = p.ask(t, "IGAA-short")
 	}
-	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.admin, "http://")), "IGPROXY_CLIENT_SECRET")
+	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.Admin, "http://")), "IGPROXY_CLIENT_SECRET")
 	eventually(t, "the picture has the requests", func() bool {
 		code, stdout, stderr := command(t, env, "status")
 		if code != 0 || stderr != "" {
@@ -30,11 +31,11 @@ func TestStatusInATerminal(t *testing.T) {
 		t.Errorf("--json: exit code %d\n%s", code, stdout)
 	}
 	w := start(t, env, "status", "--watch", "--every", "50ms")
-	eventually(t, "it is shown again", func() bool { return strings.Count(w.log.String(), "hit ratio") > 2 })
-	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	eventually(t, "it is shown again", func() bool { return strings.Count(w.Log.String(), "hit ratio") > 2 })
+	if err := w.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if code := w.wait(t); code != 0 || strings.Contains(w.log.String(), "\x1b") {
-		t.Errorf("exit code %d\n%s", code, w.log)
+	if code := w.Wait(t); code != 0 || strings.Contains(w.Log.String(), "\x1b") {
+		t.Errorf("exit code %d\n%s", code, w.Log)
 	}
 }

@@ -16,13 +16,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/igproxy/igproxy/integration/harness"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
 // notices is a NOTIFY_SOCKET and what came on it.
 type notices struct {
 	path string
-	text buffer
+	text harness.Output
 }
 
 func newNotices(t *testing.T) *notices {
@@ -52,7 +53,7 @@ func (n *notices) count(what string) int { return strings.Count(n.text.String(),
 // activated starts igproxy as systemd does: the sockets from descriptor 3 on, and LISTEN_PID the process's own.
 func activated(t *testing.T, n *notices, names string, sockets []*os.File, settings ...string) *process {
 	t.Helper()
-	cmd := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" serve`, binary)
+	cmd := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" serve`, harness.Binary)
 	cmd.ExtraFiles = sockets
 	env := append(environ(settings...), "NOTIFY_SOCKET="+n.path, "LISTEN_FDNAMES="+names, fmt.Sprintf("LISTEN_FDS=%d", len(sockets)))
 	for _, s := range settings {
@@ -83,6 +84,7 @@ func held(t *testing.T, network, address string) (*os.File, string) {
 }
 
 func TestSystemdIsToldWhenItAnswersAndWhenItDrains(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	app, address := held(t, "tcp", "127.0.0.1:0")
 	admin, adminAddress := held(t, "tcp", "127.0.0.1:0")
@@ -92,9 +94,9 @@ func TestSystemdIsToldWhenItAnswersAndWhenItDrains(t *testing.T) {
 	if !strings.Contains(n.text.String(), "STATUS=answering on http://"+address+"\n") {
 		t.Errorf("systemd was told\n%s", n.text.String())
 	}
-	p.listening(t)
-	if p.url != "http://"+address || p.admin != "http://"+adminAddress {
-		t.Errorf("it listens on %s and %s, want systemd's %s and %s", p.url, p.admin, address, adminAddress)
+	p.Listening(t)
+	if p.URL != "http://"+address || p.Admin != "http://"+adminAddress {
+		t.Errorf("it listens on %s and %s, want systemd's %s and %s", p.URL, p.Admin, address, adminAddress)
 	}
 	if r := p.ask(t, "IGAA-ready"); r.status != 200 {
 		t.Errorf("after READY=1: got %d %s", r.status, r.body)
@@ -102,13 +104,14 @@ func TestSystemdIsToldWhenItAnswersAndWhenItDrains(t *testing.T) {
 	if r := p.page(t, "/readyz"); r.status != 200 || n.count("STOPPING=1") != 0 {
 		t.Errorf("readyz: %d; told\n%s", r.status, n.text.String())
 	}
-	if code := p.stop(t); code != 0 {
+	if code := p.Stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	eventually(t, "it said that it stops", func() bool { return n.count("STOPPING=1\nSTATUS=draining\n") == 1 })
 }
 
 func TestASidecarThatCannotStartIsNeverReady(t *testing.T) {
+	t.Parallel()
 	for names, want := range map[string]string{
 		"igproxy.socket": "is named \"igproxy.socket\"; write FileDescriptorName=app",
 		"app:app":        "two sockets from systemd are named app",
@@ -117,15 +120,15 @@ func TestASidecarThatCannotStartIsNeverReady(t *testing.T) {
 		other, _ := held(t, "tcp", "127.0.0.1:0")
 		n := newNotices(t)
 		p := activated(t, n, names, []*os.File{app, other}[:1+strings.Count(names, ":")])
-		if code := p.wait(t); code != 1 || !strings.Contains(p.log.String(), want) || n.count("READY") != 0 {
-			t.Errorf("%s: exit code %d, told %q, said\n%s", names, code, n.text.String(), p.log)
+		if code := p.Wait(t); code != 1 || !strings.Contains(p.Log.String(), want) || n.count("READY") != 0 {
+			t.Errorf("%s: exit code %d, told %q, said\n%s", names, code, n.text.String(), p.Log)
 		}
 	}
 	open, _ := held(t, "tcp", "0.0.0.0:0") // as a socket unit with a bare port would; nobody connects
 	n := newNotices(t)
 	p := activated(t, n, "app", []*os.File{open})
-	if code := p.wait(t); code == 0 || !strings.Contains(p.log.String(), "reachable by other machines") || n.count("READY") != 0 {
-		t.Errorf("beyond loopback: exit code %d, told %q, said\n%s", code, n.text.String(), p.log)
+	if code := p.Wait(t); code == 0 || !strings.Contains(p.Log.String(), "reachable by other machines") || n.count("READY") != 0 {
+		t.Errorf("beyond loopback: exit code %d, told %q, said\n%s", code, n.text.String(), p.Log)
 	}
 }
 
@@ -144,7 +147,7 @@ func TestTheWatchdogHearsOfItOnlyWhileItAnswers(t *testing.T) {
 	eventually(t, "pings still come", func() bool { return n.count("WATCHDOG=1\n") > unseen+2 })
 	held(t, "unix", path) // accepts nothing
 	eventually(t, "the sidecar finds that nobody answers", func() bool {
-		return len(p.log.lines("the app's listener does not answer: systemd's watchdog is not told")) == 1
+		return len(p.Log.Lines("the app's listener does not answer: systemd's watchdog is not told")) == 1
 	})
 	before := n.count("WATCHDOG=1\n")
 	time.Sleep(time.Second) // longer than systemd would wait
@@ -158,15 +161,16 @@ func TestTheWatchdogHearsOfItOnlyWhileItAnswers(t *testing.T) {
 	if r, err := fetch(t.Context(), unixClient(path), "http://localhost"+exchangePath("IGAA-watched")); err != nil || r.status != 200 {
 		t.Errorf("got %d, %v", r.status, err)
 	}
-	if code := p.stop(t); code != 0 {
+	if code := p.Stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	if got := len(p.log.lines("request")); got != 1 {
+	if got := len(p.Log.Lines("request")); got != 1 {
 		t.Errorf("%d requests are logged for one and the watchdog's questions", got)
 	}
 }
 
 func TestARestartUnderLoadDropsNobody(t *testing.T) {
+	t.Parallel()
 	const callers, restarts = 20, 3
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	ig.SetLatency(20 * time.Millisecond)
@@ -204,10 +208,10 @@ func TestARestartUnderLoadDropsNobody(t *testing.T) {
 		eventually(t, "it is ready", func() bool { return n.count("READY=1\n") == i+1 })
 		before := asked.Load()
 		eventually(t, "it is under load", func() bool { return asked.Load() > before+10*callers || t.Failed() })
-		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		if code := p.wait(t); code != 0 {
+		if code := p.Wait(t); code != 0 {
 			t.Errorf("exit code %d", code)
 		}
 		p = run()

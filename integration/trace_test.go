@@ -91,7 +91,7 @@ func tracing(t *testing.T, upstream string, settings, variables []string) *proce
 		env = append(env, "OTEL_"+v)
 	}
 	p := start(t, env, "serve")
-	p.listening(t)
+	p.Listening(t)
 	return p
 }
 
@@ -104,17 +104,18 @@ func attributes(s *otlpSpan) map[string]string {
 }
 
 func TestACollectorGetsEachStepInTheAppsOwnTrace(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	c := newCollector(t)
 	p := tracing(t, upstream.URL, nil, []string{"EXPORTER_OTLP_ENDPOINT=" + c.URL, "RESOURCE_ATTRIBUTES=deployment.environment.name=test", "EXPORTER_OTLP_COMPRESSION=none"})
-	r, err := fetchWith(t.Context(), http.DefaultClient, p.url+exchangePath("IGAA-1"), "Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Tracestate", "a=b")
+	r, err := fetchWith(t.Context(), http.DefaultClient, p.URL+exchangePath("IGAA-1"), "Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Tracestate", "a=b")
 	must(t, err)
 	for range 3 { // hits: the fast lane makes no spans, so it must be off
 		if r := p.ask(t, "IGAA-1"); r.status != 200 {
 			t.Errorf("got %d", r.status)
 		}
 	}
-	if code := p.stop(t); code != 0 || r.status != 200 || ig.CallsFor("IGAA-1") != 1 {
+	if code := p.Stop(t); code != 0 || r.status != 200 || ig.CallsFor("IGAA-1") != 1 {
 		t.Errorf("exit code %d, answer %d", code, r.status)
 	}
 	servers := c.named("GET /access_token")
@@ -142,6 +143,7 @@ func TestACollectorGetsEachStepInTheAppsOwnTrace(t *testing.T) {
 }
 
 func TestSpansHoldNoSecretNoTokenAndNothingThatWasSent(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	c := newCollector(t)
 	all := []hidden{{"the client secret", appSecret, 0}}
@@ -154,7 +156,7 @@ func TestSpansHoldNoSecretNoTokenAndNothingThatWasSent(t *testing.T) {
 	p := tracing(t, upstream.URL, nil, []string{"EXPORTER_OTLP_ENDPOINT=" + c.URL, "EXPORTER_OTLP_HEADERS=api-key=" + credential})
 	var answers []string
 	send := func(method, path string) {
-		req, err := http.NewRequestWithContext(t.Context(), method, p.url+path, nil)
+		req, err := http.NewRequestWithContext(t.Context(), method, p.URL+path, nil)
 		must(t, err)
 		for _, name := range []string{"User-Agent", "Authorization", "Tracestate", "Baggage", "Cookie", "X-Forwarded-For", "Referer"} {
 			req.Header.Set(name, "x="+sent)
@@ -187,7 +189,7 @@ func TestSpansHoldNoSecretNoTokenAndNothingThatWasSent(t *testing.T) {
 	}
 	log := p.settled(t)
 	requests++
-	if code := p.stop(t); code != 0 {
+	if code := p.Stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	c.mu.Lock()
@@ -237,13 +239,13 @@ func TestADeadCollectorCostsNoAnswerAndAStopLittle(t *testing.T) {
 			}
 		}
 		begun := time.Now()
-		if code := p.stop(t); code != 0 {
+		if code := p.Stop(t); code != 0 {
 			t.Errorf("%s: exit code %d", name, code)
 		}
 		if took := time.Since(begun); took > 15*time.Second {
 			t.Errorf("%s: the stop took %s", name, took)
 		}
-		if lines := p.log.lines("spans not delivered"); len(lines) > 1 || name != "hung" && len(lines) == 0 {
+		if lines := p.Log.Lines("spans not delivered"); len(lines) > 1 || name != "hung" && len(lines) == 0 {
 			t.Errorf("%s: logged %d times", name, len(lines))
 		}
 	}
@@ -251,6 +253,7 @@ func TestADeadCollectorCostsNoAnswerAndAStopLittle(t *testing.T) {
 
 // A platform sets these variables for all programs at once.
 func TestTracingVariablesOfAnotherKindNeverKeepTheSidecarFromStarting(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	for _, variables := range [][]string{
 		{"EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317", "EXPORTER_OTLP_PROTOCOL=grpc"},
@@ -263,10 +266,10 @@ func TestTracingVariablesOfAnotherKindNeverKeepTheSidecarFromStarting(t *testing
 		if r := p.ask(t, "IGAA-1"); r.status != 200 {
 			t.Errorf("%v: got %d", variables, r.status)
 		}
-		if len(p.log.lines("tracing")) == 0 {
+		if len(p.Log.Lines("tracing")) == 0 {
 			t.Errorf("%v: no warning", variables)
 		}
-		if code := p.stop(t); code != 0 {
+		if code := p.Stop(t); code != 0 {
 			t.Errorf("%v: exit code %d", variables, code)
 		}
 	}

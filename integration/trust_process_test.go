@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/igproxy/igproxy/integration/harness"
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
@@ -28,7 +29,7 @@ func reachable(t *testing.T) string {
 // app's side answers that it knows no such path.)
 func knocks(t *testing.T, path string, uid int) bool {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), binary, "healthcheck", "--timeout", patience.String())
+	cmd := exec.CommandContext(t.Context(), harness.Binary, "healthcheck", "--timeout", patience.String())
 	cmd.Env = []string{"IGPROXY_ADMIN_LISTEN=unix:" + path}
 	cmd.Dir = "/"
 	if uid != os.Getuid() {
@@ -54,8 +55,9 @@ func strangers() []int {
 }
 
 func TestASocketIsForTheUsersListed(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
-	must(t, os.Chmod(filepath.Dir(binary), 0o711)) // the other users run it too
+	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711)) // the other users run it too
 	dir, own := reachable(t), os.Getuid()
 	open := func(name string, uids string) (*process, string) {
 		path := filepath.Join(dir, name)
@@ -79,7 +81,7 @@ func TestASocketIsForTheUsersListed(t *testing.T) {
 			t.Errorf("user %d at the socket of 65534: let in %v, want %v", uid, got, want)
 		}
 	}
-	lines := theirs.log.lines("a connection was closed: its user is not in auth.uids")
+	lines := theirs.Log.Lines("a connection was closed: its user is not in auth.uids")
 	if len(lines) == 0 || lines[0]["uid"] != float64(own) {
 		t.Errorf("the log tells %v, want the user's number", lines)
 	}
@@ -89,8 +91,9 @@ func TestASocketIsForTheUsersListed(t *testing.T) {
 }
 
 func TestASocketHasTheModeThatWasChosen(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
-	must(t, os.Chmod(filepath.Dir(binary), 0o711))
+	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711))
 	dir := reachable(t)
 	for text, c := range map[string]struct {
 		mode os.FileMode
@@ -113,15 +116,16 @@ func TestASocketHasTheModeThatWasChosen(t *testing.T) {
 
 // What dies leaves no memory on the disk. The rest of /proc/PID stays as readable as it was.
 func TestTheProcessDumpsNoCore(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	var before syscall.Rlimit
 	must(t, syscall.Getrlimit(syscall.RLIMIT_CORE, &before))
 	must(t, syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{Cur: before.Max, Max: before.Max})) // a shell's own 0 would prove nothing
 	defer func() { must(t, syscall.Setrlimit(syscall.RLIMIT_CORE, &before)) }()
 	p := start(t, append(environ("UPSTREAM_URL="+upstream.URL), "GOTRACEBACK=crash"), "serve")
-	p.listening(t)
+	p.Listening(t)
 	read := func(name string) string {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.cmd.Process.Pid, name))
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.Cmd.Process.Pid, name))
 		must(t, err)
 		return string(text)
 	}
@@ -137,9 +141,9 @@ func TestTheProcessDumpsNoCore(t *testing.T) {
 	if got := strings.TrimSpace(read("coredump_filter")); strings.Trim(got, "0") != "" {
 		t.Errorf("a program that is handed the core gets memory of kinds %s", got)
 	}
-	must(t, p.cmd.Process.Signal(syscall.SIGQUIT)) // with GOTRACEBACK=crash it ends by SIGABRT, which dumps where that is allowed
-	p.wait(t)
-	if status := p.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGABRT || status.CoreDump() {
+	must(t, p.Cmd.Process.Signal(syscall.SIGQUIT)) // with GOTRACEBACK=crash it ends by SIGABRT, which dumps where that is allowed
+	p.Wait(t)
+	if status := p.Cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGABRT || status.CoreDump() {
 		t.Errorf("it ended with %v, core dumped: %v", status.Signal(), status.CoreDump())
 	}
 }

@@ -14,6 +14,7 @@ import (
 )
 
 func TestAListenerBeyondLoopbackNeedsAChoice(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{{"serve"}, {"check"}} {
 		code, stdout, stderr := command(t, environ("LISTEN=0.0.0.0:0"), args...)
 		said := strings.ReplaceAll(stdout+stderr, "\n         ", "; ")
@@ -73,10 +74,11 @@ func (d dresser) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func TestATokenOfTheSidecarsOwnIsAskedFor(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	path := file(t, "token", ownToken+"\n")
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "AUTH_BEARER_FILE="+path)
-	target, bare := p.url+exchangePath("IGAA-own"), p.url+"/access_token?grant_type=ig_exchange_token"
+	target, bare := p.URL+exchangePath("IGAA-own"), p.URL+"/access_token?grant_type=ig_exchange_token"
 	by := func(token string) string {
 		return strings.Replace(target, "://", "://igproxy:"+token+"@", 1)
 	}
@@ -86,7 +88,7 @@ func TestATokenOfTheSidecarsOwnIsAskedFor(t *testing.T) {
 		"wrong in the base URL":      showing(t, by(nextToken)),
 		"as Instagram's":             showing(t, target, "Authorization", "Bearer "+ownToken),
 		"as Instagram's, and no one": showing(t, bare, "Authorization", "Bearer "+ownToken),
-		"on a path that is none":     showing(t, p.url+"/me", "X-Igproxy-Token", nextToken),
+		"on a path that is none":     showing(t, p.URL+"/me", "X-Igproxy-Token", nextToken),
 	} {
 		if e := r.graphError(t); r.status != 401 || e.Code != 100 || e.Subcode != 990013 || !strings.HasPrefix(r.header.Get("WWW-Authenticate"), "Basic ") {
 			t.Errorf("%s: got %d %s", name, r.status, r.body)
@@ -114,7 +116,7 @@ func TestATokenOfTheSidecarsOwnIsAskedFor(t *testing.T) {
 	if r := showing(t, by(ownToken)); r.status != 401 {
 		t.Errorf("the token of before: got %d", r.status)
 	}
-	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.admin, "http://")), "IGPROXY_CLIENT_SECRET")
+	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.Admin, "http://")), "IGPROXY_CLIENT_SECRET")
 	if code, _, stderr := command(t, env, "healthcheck"); code != 0 {
 		t.Errorf("healthcheck: exit code %d\n%s", code, stderr)
 	}
@@ -122,10 +124,10 @@ func TestATokenOfTheSidecarsOwnIsAskedFor(t *testing.T) {
 	if !strings.Contains(metrics, `outcome="rejected"`) {
 		t.Error("the strangers are not counted as rejected")
 	}
-	p.stop(t)
+	p.Stop(t)
 	for _, canary := range []string{ownToken, nextToken} {
 		for form, needle := range forms(canary) {
-			if strings.Contains(p.log.String()+metrics, needle) {
+			if strings.Contains(p.Log.String()+metrics, needle) {
 				t.Errorf("the log or the metrics hold a token as %s", form)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 )
 
 func TestInstagramDown(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "BREAKER_OPEN=1s")
 	known := p.ask(t, "IGAA-known")
@@ -48,7 +49,7 @@ func TestInstagramDown(t *testing.T) {
 	ig.SetFault("")
 	eventually(t, "the breaker closes", func() bool { return p.ask(t, "IGAA-after").status == 200 })
 	var states []string
-	for _, line := range p.settled(t).lines("breaker changed") {
+	for _, line := range p.settled(t).Lines("breaker changed") {
 		states = append(states, line["to"].(string))
 	}
 	if got := strings.Join(states, " "); !strings.HasPrefix(got, "open half-open") || !strings.HasSuffix(got, "closed") {
@@ -58,6 +59,7 @@ func TestInstagramDown(t *testing.T) {
 
 // A rate limit is a pause for all cold tokens of the app, in Instagram's words, and no ill health.
 func TestARateLimitHoldsTheApp(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	known := p.ask(t, "IGAA-known")
@@ -84,6 +86,7 @@ func TestARateLimitHoldsTheApp(t *testing.T) {
 
 // A refused client secret is the operator's fault: said once, loudly; readiness goes; tokens are not blamed for it.
 func TestARefusedClientSecret(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, proxytest.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "CLIENT_SECRET=wrong-"+appSecret)
 	for i := range 10 {

@@ -15,6 +15,7 @@ import (
 const tag = "urfave_cli_no_docs"
 
 func TestWhatIsHeavyStaysOutOfTheBinary(t *testing.T) {
+	t.Parallel()
 	out, err := exec.Command("go", "list", "-deps", "-tags="+tag, "../cmd/igproxy").Output()
 	must(t, err)
 	packages := strings.Fields(string(out))
@@ -31,6 +32,7 @@ func TestWhatIsHeavyStaysOutOfTheBinary(t *testing.T) {
 }
 
 func TestWhatShipsIsBuiltInTheSameWay(t *testing.T) {
+	t.Parallel()
 	line := regexp.MustCompile(`go build .*-o \S+ \./cmd/igproxy`)
 	for _, file := range []string{"Makefile", "deploy/docker/Dockerfile", "tools/reproducible.sh"} {
 		text, err := os.ReadFile("../" + file)

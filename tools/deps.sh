@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Installs what the tests need and the machine lacks, through the system's package manager. Nothing is started.
-#   deps.sh         what the tests need
+# Installs what the machine lacks, through the system's package manager. Nothing is started.
+#   deps.sh         what make test needs: a C compiler, Redis and nginx
+#   deps.sh all     also what make test-all needs: other people's clients, load tools, browser and judges
 #   deps.sh peers   what make bench-peers needs: igproxy's peers, wrk and Redis
 set -euo pipefail
-what=${1-tests}
-case $what in tests | peers) ;; *) echo "usage: deps.sh [peers]" >&2; exit 2 ;; esac
+what=${1-test}
+case $what in test | all | peers) ;; *) echo "usage: deps.sh [test|all|peers]" >&2; exit 2 ;; esac
 
 has() { PATH=$PATH:/usr/sbin:/usr/local/sbin command -v "$1" >/dev/null; }
 module() { "$1" -c "import $2" 2>/dev/null; } # the system's python3 need not be the first in PATH
@@ -13,65 +14,89 @@ module() { "$1" -c "import $2" 2>/dev/null; } # the system's python3 need not be
 missing() {
   names=() debian=()
   need() { names+=("$1"); debian+=("${@:2}"); }
-  has cc || has gcc || need "a C compiler" gcc libc6-dev # Varnish needs it, too
+  has cc || has gcc || need "a C compiler" gcc libc6-dev # for the race detector, and for Varnish
   has redis-server || need redis-server redis-server
+  has nginx || need nginx nginx-light
   if [ "$what" = peers ]; then
-    has nginx || need nginx nginx-light
     has varnishd || need Varnish varnish
     has wrk || need wrk wrk
     has taskset || need taskset util-linux
     return
   fi
   has redis-sentinel || need redis-sentinel redis-sentinel
-  has nginx || need nginx nginx-light # an edge that ends connections: integration/faults_dead_connections_test.go
+  [ "$what" = all ] || return 0
+
+  # integration/clients
   has curl || need curl curl ca-certificates
   has node || need node nodejs
   has npm || need npm npm
-  # Clients that others wrote: integration/clients.
   module python3 requests_oauthlib || module /usr/bin/python3 requests_oauthlib || need "Python's requests-oauthlib" python3 python3-requests-oauthlib
   perl -MNet::OAuth2 -e1 2>/dev/null || need "Perl's Net::OAuth2" libnet-oauth2-perl
   ruby -e 'require "oauth2"' 2>/dev/null || need "Ruby's oauth2" ruby ruby-oauth2
-  # Load: integration/load.
+  # integration/load
   has wrk || need wrk wrk
   has hey || need hey hey
   has ab || need ab apache2-utils
-  # What systemd thinks of deploy/systemd; nothing of it is started.
+  # integration/deploy
   [ "$(uname)" != Linux ] || ! has apt-get || has systemd-analyze || need systemd-analyze systemd
-  # The admin listener's page, and the alerts: integration/status_*.
-  has chromium || need chromium chromium
   has promtool || need promtool prometheus
+  # integration/browser
+  has chromium || need chromium chromium
 }
 
 missing
 [ "${#names[@]}" -gt 0 ] || exit 0
 
-sudo=""
-[ "$(id -u)" -eq 0 ] || sudo="sudo"
-
-printf "installing:"; printf " %s" "${names[@]}"; echo
+# install is the command; refresh is what some package managers want before it.
+refresh=()
 if has apt-get; then
-  # A policy of 101 keeps the package from starting a service: the tests start their own servers, on free ports.
+  refresh=(apt-get update -qq)
+  install=(apt-get install -y -qq --no-install-recommends "${debian[@]}")
+elif has dnf; then
+  case $what in
+    test) install=(dnf install -y -q gcc redis nginx) ;;
+    all) install=(dnf install -y -q gcc redis nginx curl python3-requests-oauthlib nodejs npm perl ruby wrk httpd-tools chromium golang-github-prometheus) ;;
+    peers) install=(dnf install -y -q gcc redis nginx varnish wrk util-linux) ;;
+  esac
+elif has apk; then
+  case $what in
+    test) install=(apk add --quiet build-base redis nginx) ;;
+    all) install=(apk add --quiet build-base redis nginx curl python3 nodejs npm perl ruby wrk apache2-utils hey chromium prometheus) ;;
+    peers) install=(apk add --quiet build-base redis nginx varnish wrk util-linux) ;;
+  esac
+elif has brew; then
+  case $what in
+    test) install=(brew install --quiet redis nginx) ;;
+    *) install=(brew install --quiet redis nginx python node perl ruby wrk hey chromium prometheus varnish) ;;
+  esac
+else
+  printf "missing, and no known package manager:" >&2; printf " %s," "${names[@]}" >&2; echo >&2
+  exit 1
+fi
+
+sudo=""
+if [ "$(id -u)" -ne 0 ] && [ "${install[0]}" != brew ]; then
+  if ! has sudo || ! { [ -t 0 ] || sudo -n true 2>/dev/null; }; then # sudo asks for a password at a terminal only
+    printf "missing:" >&2; printf " %s," "${names[@]}" >&2; echo " and neither root nor sudo to install it. Ask an administrator to run:" >&2
+    [ "${#refresh[@]}" -eq 0 ] || printf '  %s && %s\n' "${refresh[*]}" "${install[*]}" >&2
+    [ "${#refresh[@]}" -gt 0 ] || printf '  %s\n' "${install[*]}" >&2
+    exit 1
+  fi
+  sudo="sudo"
+fi
+
+printf "installing:"; printf " %s," "${names[@]}"; echo
+if has apt-get; then
+  # A policy of 101 keeps a package from starting a service: the tests start their own servers, on free ports.
   policy=/usr/sbin/policy-rc.d
   if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
-    $sudo chmod +x "$policy"
     trap '$sudo rm -f "$policy"' EXIT
+    $sudo chmod +x "$policy"
   fi
-  $sudo apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${debian[@]}" >/dev/null
-elif has dnf && [ "$what" = peers ]; then
-  $sudo dnf install -y -q redis gcc nginx varnish wrk util-linux
-elif has dnf; then
-  $sudo dnf install -y -q redis gcc nginx curl python3-requests-oauthlib nodejs npm perl ruby wrk httpd-tools chromium golang-github-prometheus
-elif has apk && [ "$what" = peers ]; then
-  $sudo apk add --quiet redis build-base nginx varnish wrk util-linux
-elif has apk; then
-  $sudo apk add --quiet redis build-base nginx curl python3 nodejs npm perl ruby wrk apache2-utils hey chromium prometheus
-elif has brew; then
-  brew install --quiet redis nginx python node perl ruby wrk hey chromium prometheus
-else
-  echo "no known package manager" >&2
 fi
+[ "${#refresh[@]}" -eq 0 ] || $sudo "${refresh[@]}"
+$sudo env DEBIAN_FRONTEND=noninteractive "${install[@]}" >/dev/null
 
 missing
 if [ "${#names[@]}" -gt 0 ]; then

@@ -2,8 +2,6 @@ package redistest
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,7 +28,7 @@ func StartCluster(t testing.TB, options ...Options) *Cluster {
 	}
 	o.Args = append(slices.Clone(o.Args), "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0")
 	for range 6 {
-		o.port = clusterPort(t)
+		o.port = freePort(t, busDistance)
 		node := Start(t, o)
 		c.nodes = append(c.nodes, node)
 		c.ids = append(c.ids, fmt.Sprint(node.Do("CLUSTER", "MYID")))
@@ -55,27 +53,6 @@ func StartCluster(t testing.TB, options ...Options) *Cluster {
 			})
 	})
 	return c
-}
-
-// clusterPort is a port that leaves room for the cluster's own port, 10000 above.
-func clusterPort(t testing.TB) int {
-	t.Helper()
-	for range 100 {
-		port := 20000 + rand.IntN(20000)
-		if free(port) && free(port+10000) {
-			return port
-		}
-	}
-	t.Fatal("no two free ports 10000 apart")
-	return 0
-}
-
-func free(port int) bool {
-	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
-	if err != nil {
-		return false
-	}
-	return l.Close() == nil
 }
 
 func (c *Cluster) all(ok func(*Server) bool) bool {

@@ -54,7 +54,7 @@ type Server struct {
 // Start starts a server that ends with the test.
 func Start(t testing.TB, options ...Options) *Server {
 	t.Helper()
-	s := &Server{t: t, dir: t.TempDir(), port: freePort(t)}
+	s := &Server{t: t, dir: t.TempDir(), port: FreePort(t)}
 	for _, o := range options {
 		s.options = o
 	}
@@ -67,16 +67,6 @@ func Start(t testing.TB, options ...Options) *Server {
 	s.run()
 	t.Cleanup(s.Kill)
 	return s
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func (s *Server) run() {

@@ -59,7 +59,7 @@ func watch(t testing.TB, master, quorum int, downAfter time.Duration) int {
 	if err != nil {
 		t.Fatal("redis-sentinel not found: run `make test`, which installs it")
 	}
-	dir, port := t.TempDir(), freePort(t)
+	dir, port := t.TempDir(), FreePort(t)
 	config := filepath.Join(dir, "sentinel.conf")
 	text := fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\nsentinel monitor %s 127.0.0.1 %d %d\nsentinel down-after-milliseconds %s %d\n"+
 		"sentinel failover-timeout %s 3000\nloglevel warning\nlogfile %s\n", port, dir, MasterName, master, quorum, MasterName, downAfter.Milliseconds(),

@@ -1,4 +1,4 @@
-package integration
+package browser
 
 import (
 	"bufio"
@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/igproxy/igproxy/integration/harness"
 )
 
 // chromium is a headless Chromium with one page, told what to do over its DevTools protocol: JSON messages with a zero byte behind each, on
@@ -42,7 +44,7 @@ func openChromium(t *testing.T) *chromium {
 	t.Helper()
 	program, err := exec.LookPath("chromium")
 	if err != nil {
-		t.Fatalf("%v: run make test, which installs it", err)
+		t.Fatalf("%v: make test-all installs it", err)
 	}
 	theirs, to, err := os.Pipe()
 	if err != nil {
@@ -74,7 +76,7 @@ func openChromium(t *testing.T) *chromium {
 		_ = to.Close()
 		_ = from.Close()
 		<-read
-		for start := time.Now(); os.RemoveAll(home) != nil && time.Since(start) < patience; { // the last of its processes may still write
+		for start := time.Now(); os.RemoveAll(home) != nil && time.Since(start) < harness.Patience; { // the last of its processes may still write
 			time.Sleep(10 * time.Millisecond)
 		}
 	})
@@ -138,7 +140,7 @@ func (c *chromium) call(method string, params any, result any) {
 				c.t.Fatalf("%s: %v in %s", method, err, got)
 			}
 		}
-	case <-time.After(patience):
+	case <-time.After(harness.Patience):
 		c.t.Fatalf("Chromium does not answer %s", method)
 	}
 }
@@ -160,7 +162,7 @@ func (c *chromium) eval(expression string) string {
 // shows waits until an expression is true.
 func (c *chromium) shows(what, expression string) {
 	c.t.Helper()
-	for deadline := time.Now().Add(patience); c.eval(expression) != "true"; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(harness.Patience); c.eval(expression) != "true"; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			c.t.Fatalf("the page does not show %s; it says\n%s", what, c.eval("document.body.innerText"))
 		}

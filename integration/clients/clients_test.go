@@ -1,15 +1,14 @@
-package integration
+package clients
 
 // Clients that nobody here wrote, from three package registries, log a user in through igproxy: a code, a long-lived token for it, a read
 // with that, and errors that arrive as each client's own. Each was given igproxy's address and no secret; what it needed besides is in
-// docs/clients.md. The programs are in clients/, one for each.
+// docs/clients.md. The programs are in the folders here, one for each.
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -20,7 +19,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/igproxy/igproxy/integration/harness"
 	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+const (
+	appID    = "17841400000000002"
+	callback = "https://app.example/callback"
 )
 
 // client is a program and what it must tell.
@@ -69,16 +74,15 @@ type got struct {
 
 func TestClientsThatOthersWrote(t *testing.T) {
 	dir := installClients(t)
-	ig, upstream := standIn(t)
+	ig, upstream := harness.StandIn(t, proxytest.Options{AppID: appID, Secret: harness.AppSecret}, proxytest.ServerOptions{})
 	to := []string{"UPSTREAM_URL=" + upstream.URL, "UPSTREAM_LOGIN_URL=" + upstream.URL}
-	alone := serve(t, append(to, "APP_ID="+appID, "REDIRECT_URIS="+callback)...)
-	several := start(t, slices.DeleteFunc(environ(to...), func(s string) bool { return strings.HasPrefix(s, "IGPROXY_CLIENT_SECRET=") }),
-		"serve", "--config", severalApps(t))
-	several.listening(t)
+	alone := harness.Serve(t, append(to, "APP_ID="+appID, "REDIRECT_URIS="+callback)...)
+	several := harness.Start(t, harness.Without(harness.Environ(to...), "IGPROXY_CLIENT_SECRET"), "serve", "--config", severalApps(t))
+	several.Listening(t)
 	for i, c := range slices.Concat(clients, clients) {
-		name, base := c.name, alone.url
+		name, base := c.name, alone.URL
 		if i >= len(clients) {
-			name, base = c.name+", one app of several", several.url+"/apps/shop"
+			name, base = c.name+", one app of several", several.URL+"/apps/shop"
 		}
 		t.Run(name, func(t *testing.T) {
 			ig.Reset()
@@ -108,21 +112,16 @@ func TestClientsThatOthersWrote(t *testing.T) {
 	}
 	t.Run("straight to Instagram the documented answer to a code fails them", func(t *testing.T) {
 		i := slices.IndexFunc(clients, func(c client) bool { return c.name == "passport-instagram" })
-		anySecret := proxytest.New(proxytest.Options{})
-		s, err := proxytest.Start(anySecret, proxytest.ServerOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
+		anySecret, s := harness.StandIn(t, proxytest.Options{}, proxytest.ServerOptions{})
 		code := anySecret.Code(appID, callback)
 		_, stderr, err := clients[i].start(t, "node", dir, told(t, s.URL, code))
 		if err == nil || len(anySecret.Issued(code)) != 1 || !strings.Contains(stderr, "Error: Failed to obtain access token") {
 			t.Errorf("%v, %s", err, stderr)
 		}
 	})
-	for _, p := range []*process{alone, several} {
-		if strings.Contains(p.settled(t).String(), appSecret) {
-			t.Error("the secret is in the log")
+	for _, p := range []*harness.Process{alone, several} {
+		if code := p.Stop(t); code != 0 || strings.Contains(p.Log.String(), harness.AppSecret) {
+			t.Errorf("exit code %d, or the secret is in the log", code)
 		}
 	}
 }
@@ -130,10 +129,10 @@ func TestClientsThatOthersWrote(t *testing.T) {
 // severalApps is a configuration with the app and another one.
 func severalApps(t *testing.T) (path string) {
 	t.Helper()
-	return file(t, "several.yaml", fmt.Sprintf(`apps:
+	return harness.File(t, "several.yaml", fmt.Sprintf(`apps:
   - {name: club, app_id: "17841400000000009", client_secret_file: %s, redirect_uris: [https://club.example/callback]}
   - {name: shop, app_id: %q, client_secret_file: %s, redirect_uris: [%s]}
-`, file(t, "club", "the-secret-of-another-app"), appID, file(t, "shop", appSecret), callback))
+`, harness.File(t, "club", "the-secret-of-another-app"), appID, harness.File(t, "shop", harness.AppSecret), callback))
 }
 
 // told is all that a client is told.
@@ -141,18 +140,6 @@ func told(t *testing.T, base, code string, more ...string) []string {
 	t.Helper()
 	return append(more, "PATH="+os.Getenv("PATH"), "HOME="+t.TempDir(), "IGPROXY="+base, "CLIENT_ID="+appID, "REDIRECT_URI="+callback, "CODE="+code,
 		"OAUTHLIB_INSECURE_TRANSPORT=1") // plain HTTP to loopback, for requests-oauthlib
-}
-
-// standIn is an instagram that knows the one app.
-func standIn(t *testing.T) (*proxytest.Instagram, *proxytest.Server) {
-	t.Helper()
-	ig := proxytest.New(proxytest.Options{AppID: appID, Secret: appSecret})
-	s, err := proxytest.Start(ig, proxytest.ServerOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return ig, s
 }
 
 // run runs the program to its end. It has no secret: not in its environment, its arguments or what it prints.
@@ -164,10 +151,10 @@ func (c client) run(t *testing.T, dir string, env []string) (g got) {
 	}
 	stdout, stderr, err := c.start(t, program, dir, env)
 	if err != nil {
-		t.Fatalf("%v: %v (if a program or a library is missing, run make test)\n%s%s", c.command, err, stdout, stderr)
+		t.Fatalf("%v: %v (make test-all installs what is missing)\n%s%s", c.command, err, stdout, stderr)
 	}
 	for _, text := range append(slices.Concat(env, c.command), stdout, stderr) {
-		if strings.Contains(text, appSecret) {
+		if strings.Contains(text, harness.AppSecret) {
 			t.Error("the client knows the secret")
 		}
 	}
@@ -199,7 +186,7 @@ func pythonWith(t *testing.T, module string) string {
 			return python
 		}
 	}
-	t.Fatalf("no python3 has the module %s: run make test, which installs it", module)
+	t.Fatalf("no python3 has the module %s: make test-all installs it", module)
 	return ""
 }
 
@@ -207,7 +194,7 @@ func pythonWith(t *testing.T, module string) string {
 func installClients(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS("clients")); err != nil {
+	if err := os.CopyFS(dir, os.DirFS(".")); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -216,10 +203,10 @@ func installClients(t *testing.T) (dir string) {
 		cmd := exec.CommandContext(ctx, program, args...)
 		cmd.Dir = filepath.Join(dir, in)
 		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%s %v: %v (if it is missing, run make test)\n%s", program, args, err, out)
+			t.Errorf("%s %v: %v (make test-all installs what is missing)\n%s", program, args, err, out)
 		}
 	}
-	crowd(2, func(i int) {
+	harness.Crowd(2, func(i int) {
 		if i == 0 {
 			install("go", "go", "build", "-o", filepath.Join(dir, "bin")+"/", "./oauth2", "./goth")
 		} else {
@@ -243,7 +230,7 @@ func secretWhereItBelongs(t *testing.T, ig *proxytest.Instagram, codes bool) {
 			from = string(r.Body)
 		}
 		values, err := url.ParseQuery(from)
-		want := []string{appSecret}
+		want := []string{harness.AppSecret}
 		if r.Endpoint == "read" || r.Endpoint == "other" {
 			want = nil
 		}
@@ -258,27 +245,27 @@ func secretWhereItBelongs(t *testing.T, ig *proxytest.Instagram, codes bool) {
 
 // A program whose URLs can't be changed is led to igproxy by its resolver, and igproxy shows a certificate for Instagram's name.
 func TestAClientWithoutABaseURL(t *testing.T) {
-	ig, upstream := standIn(t)
-	a := newAuthority(t)
-	cert, key := a.sign(t, "igproxy", "graph.instagram.com")
-	p := serve(t, "UPSTREAM_URL="+upstream.URL, "TLS_CERT_FILE="+file(t, "cert.pem", cert), "TLS_KEY_FILE="+file(t, "key.pem", key),
+	ig, upstream := harness.StandIn(t, proxytest.Options{AppID: appID, Secret: harness.AppSecret}, proxytest.ServerOptions{})
+	a := harness.NewAuthority(t)
+	cert, key := a.Sign(t, "igproxy", "graph.instagram.com")
+	p := harness.Serve(t, "UPSTREAM_URL="+upstream.URL, "TLS_CERT_FILE="+harness.File(t, "cert.pem", cert), "TLS_KEY_FILE="+harness.File(t, "key.pem", key),
 		"ALLOWED_HOSTS=graph.instagram.com")
-	here, _ := url.Parse(p.url)
+	here, _ := url.Parse(p.URL)
 	curl := func(path string) string {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
 		defer cancel()
-		out, err := exec.CommandContext(ctx, "curl", "-sS", "--noproxy", "*", "--cacert", a.file, "--connect-to", "graph.instagram.com:443:"+here.Host,
+		out, err := exec.CommandContext(ctx, "curl", "-sS", "--noproxy", "*", "--cacert", a.File, "--connect-to", "graph.instagram.com:443:"+here.Host,
 			"https://graph.instagram.com"+path).CombinedOutput()
 		if err != nil {
 			t.Fatalf("curl: %v\n%s", err, out)
 		}
 		return string(out)
 	}
-	long := reply{status: http.StatusOK, body: curl(exchangePath("IGAA-fixed"))}.token()
-	if issued := ig.Issued("IGAA-fixed"); len(issued) != 1 || long != issued[0] {
-		t.Error("no token, or another one")
+	answer, issued := curl(harness.ExchangePath("IGAA-fixed")), ig.Issued("IGAA-fixed")
+	if len(issued) != 1 || !strings.Contains(answer, `"access_token":"`+issued[0]+`"`) {
+		t.Fatalf("no token, or another one, in %s", answer)
 	}
-	if me := curl("/me?fields=username&access_token=" + long); !strings.Contains(me, `"username":"anna.photos"`) {
+	if me := curl("/me?fields=username&access_token=" + issued[0]); !strings.Contains(me, `"username":"anna.photos"`) {
 		t.Errorf("read %s", me)
 	}
 	if strange := ig.Strange(); len(strange) > 0 {
@@ -288,8 +275,8 @@ func TestAClientWithoutABaseURL(t *testing.T) {
 
 // The table of clients is of what the test runs, and says the versions that it runs.
 func TestTheTableOfClientsIsTrue(t *testing.T) {
-	table := slurp(t, "../docs/clients.md")
-	pinned := slurp(t, "clients/go/go.mod") + slurp(t, "clients/node/package.json")
+	table := slurp(t, "../../docs/clients.md")
+	pinned := slurp(t, "go/go.mod") + slurp(t, "node/package.json")
 	for _, c := range clients {
 		row := regexp.MustCompile(`(?m)^\| ` + regexp.QuoteMeta(c.name) + ` +\| ([^ |]+) +\|.*$`).FindStringSubmatch(table)
 		if row == nil {

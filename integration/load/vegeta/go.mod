@@ -1,4 +1,4 @@
-module github.com/igproxy/igproxy/integration/load
+module github.com/igproxy/igproxy/integration/load/vegeta
 
 go 1.26.0
 

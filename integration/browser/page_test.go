@@ -1,4 +1,4 @@
-package integration
+package browser
 
 // The person on call opens the admin listener's page: it shows requests as they come, says when Redis has gone and when the breaker is open,
 // and when it hears nothing any more. It fits a phone, and needs no mouse.
@@ -10,13 +10,12 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"regexp"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/integration/harness"
 )
 
 var (
@@ -24,19 +23,8 @@ var (
 	pictureOf      = flag.Duration("of", 20*time.Second, "how much traffic those pictures show")
 )
 
-// mock starts `igproxy mock`.
-func mock(t *testing.T, args ...string) (p *process, url string) {
-	t.Helper()
-	p = start(t, environ(), append([]string{"mock", "--listen", "127.0.0.1:0", "--secret", appSecret}, args...)...)
-	eventually(t, "the mock listens", func() bool {
-		url = regexp.MustCompile(`http://127\.0\.0\.1:\d+\b`).FindString(p.log.String())
-		return url != "" && strings.Contains(p.log.String(), "\n")
-	})
-	return p, url
-}
-
 // flow sends requests until it is ended: most for tokens that are known, some for new ones, a few that are refused.
-func flow(p *process) (end func()) {
+func flow(p *harness.Process) (end func()) {
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -48,15 +36,15 @@ func flow(p *process) (end func()) {
 			case i%31 == 30:
 				token = fmt.Sprintf("expired-%d", i)
 			}
-			callers, path := 1, exchangePath(token)
+			callers, path := 1, harness.ExchangePath(token)
 			switch {
 			case i%40 == 39:
 				callers = 4 // at once, for one new token
 			case i%23 == 22:
 				path = "/me?access_token=" + token
 			}
-			crowd(callers, func(int) {
-				_, _ = fetch(context.Background(), http.DefaultClient, p.url+path) // how it went is the page's to show
+			harness.Crowd(callers, func(int) {
+				_, _, _ = harness.Get(context.Background(), p.URL+path) // how it went is the page's to show
 			})
 			select {
 			case <-stop:
@@ -69,20 +57,20 @@ func flow(p *process) (end func()) {
 }
 
 func TestThePageShowsWhatHappens(t *testing.T) {
-	instagram, upstream := mock(t)
+	instagram, upstream := harness.Mock(t, "--secret", harness.AppSecret)
 	redis := redistest.Start(t)
-	p := serve(t, "UPSTREAM_URL="+upstream, "UPSTREAM_RETRIES=0", "REDIS_MODE=single", "REDIS_URL="+redis.URL(), "BREAKER_FAILURES=3", "BREAKER_OPEN=5s", "LOG_LEVEL=info")
+	p := harness.Serve(t, "UPSTREAM_URL="+upstream, "UPSTREAM_RETRIES=0", "REDIS_MODE=single", "REDIS_URL="+redis.URL(), "BREAKER_FAILURES=3", "BREAKER_OPEN=5s", "LOG_LEVEL=info")
 	c := openChromium(t)
 	c.width(1280)
 	c.scheme("light")
-	c.open(p.admin + "/")
+	c.open(p.Admin + "/")
 	c.shows("that it hears the sidecar", text("link")+` === "live"`)
 	end := flow(p)
 	defer end()
 	c.shows("requests as they come", `+`+text("rate")+` > 0 && document.querySelector("#chart path").getAttribute("d") !== ""`)
 	c.shows("hits", `parseFloat(`+text("ratio")+`) > 50 && `+text("hit")+` !== "–" && `+text("exchange")+` !== "–" && parseInt(`+text("saved")+`) > 3`)
 	c.shows("that all is well", text("concerns")+` === "All is well." && `+text("redis-state")+` === "in use" && `+text("ready")+` === "ready"`)
-	c.shows("the configuration, and no secret", `document.getElementById("configuration").textContent.includes("cache.ttl") && !document.documentElement.outerHTML.includes(`+fmt.Sprintf("%q", appSecret)+`)`)
+	c.shows("the configuration, and no secret", `document.getElementById("configuration").textContent.includes("cache.ttl") && !document.documentElement.outerHTML.includes(`+fmt.Sprintf("%q", harness.AppSecret)+`)`)
 	if *updatePictures {
 		takePictures(t, c, upstream, redis)
 	}
@@ -90,14 +78,14 @@ func TestThePageShowsWhatHappens(t *testing.T) {
 
 	redis.Kill()
 	c.shows("that Redis has gone", text("concerns")+`.includes("Redis is left alone") && `+text("redis-state")+`.startsWith("left alone") && `+text("redis-errors")+` !== "none"`)
-	_ = instagram.cmd.Process.Kill()
+	_ = instagram.Cmd.Process.Kill()
 	c.shows("the open breaker", text("concerns")+`.includes("The breaker of instagram is open") && document.querySelector("[data-upstream=instagram]").innerText.includes("breaker open")`)
 	c.shows("when it opened", `/\d\d:\d\d:\d\d open/.test(document.querySelector("[data-upstream=instagram] ol").textContent)`)
 	c.shows("that it is still ready", text("ready")+` === "ready"`)
 	c.quiet()
 
 	end()
-	if code := p.stop(t); code != 0 { // a stream that is open does not keep it
+	if code := p.Stop(t); code != 0 { // a stream that is open does not keep it
 		t.Errorf("exit code %d", code)
 	}
 	c.shows("that nothing is heard any more", text("link")+` === "connection lost"`)
@@ -170,7 +158,7 @@ func takePictures(t *testing.T, c *chromium, upstream string, redis *redistest.S
 		if len(png) > 200<<10 || !bytes.HasPrefix(png, []byte("\x89PNG")) {
 			t.Errorf("the %s picture has %d bytes", scheme, len(png))
 		}
-		if err := os.WriteFile("../docs/status-"+scheme+".png", png, 0o644); err != nil {
+		if err := os.WriteFile("../../docs/status-"+scheme+".png", png, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

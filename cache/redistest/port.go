@@ -1,0 +1,53 @@
+package redistest
+
+import (
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"sync"
+	"testing"
+)
+
+// Ports are taken from below the range that Linux takes ports of outgoing connections from: such a
+// connection cannot take the port of a server that has not started yet, or is being restarted.
+const (
+	lowestPort  = 10000
+	highestPort = 32000
+	busDistance = 10000 // from the port of a cluster's node to that of its bus
+)
+
+var (
+	portsMu sync.Mutex
+	ports   = map[int]bool{} // given out by this process; portsMu protects it
+)
+
+// FreePort returns a loopback port that is free and that this process has not been given before.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	return freePort(t, 0)
+}
+
+// freePort returns a free port; the port at this distance above it is free as well.
+func freePort(t testing.TB, distance int) int {
+	t.Helper()
+	portsMu.Lock()
+	defer portsMu.Unlock()
+	for range 1000 {
+		port := lowestPort + rand.IntN(highestPort-lowestPort-distance)
+		other := port + distance
+		if !ports[port] && !ports[other] && canListen(port) && canListen(other) {
+			ports[port], ports[other] = true, true
+			return port
+		}
+	}
+	t.Fatal("no free port")
+	return 0
+}
+
+func canListen(port int) bool {
+	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
+}

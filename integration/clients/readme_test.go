@@ -1,0 +1,43 @@
+package clients
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/igproxy/igproxy/integration/harness"
+	"github.com/igproxy/igproxy/proxy/proxytest"
+)
+
+// The examples in README work as they are written, except for the port.
+
+// fenced is the first code block of a language.
+func fenced(t *testing.T, language string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(slurp(t, "../../README.md"), "```"+language+"\n")
+	code, _, closed := strings.Cut(rest, "```")
+	if !found || !closed {
+		t.Fatalf("README has no block in %s", language)
+	}
+	return code
+}
+
+func TestReadmesExamples(t *testing.T) {
+	ig, upstream := harness.Instagram(t, proxytest.ServerOptions{})
+	p := harness.Serve(t, "UPSTREAM_URL="+upstream.URL)
+	here := func(code string) string { return strings.ReplaceAll(code, "http://127.0.0.1:8080", p.URL) }
+	answer := harness.Program(t, nil, here(fenced(t, "sh")), "sh")
+	if !regexp.MustCompile(`^\{"access_token":"IGAA[^"]+","token_type":"bearer","expires_in":51\d{5}\}$`).MatchString(strings.TrimSpace(answer)) {
+		t.Errorf("curl printed %s", answer)
+	}
+	long := ig.Issued("SHORT")[0]
+	if got := harness.Program(t, nil, "short = 'SHORT'\n"+here(fenced(t, "python"))+"\nprint(long_lived)\n", "python3", "-"); strings.TrimSpace(got) != long {
+		t.Errorf("Python got %q", got)
+	}
+	if got := harness.Program(t, nil, "const short = 'SHORT';\n"+here(fenced(t, "js"))+"\nconsole.log(access_token);\n", "node", "--input-type=module", "-"); strings.TrimSpace(got) != long {
+		t.Errorf("Node got %q", got)
+	}
+	if ig.Calls() != 1 {
+		t.Errorf("%d calls for one token, want 1", ig.Calls())
+	}
+}

@@ -1,0 +1,26 @@
+package deploy
+
+import (
+	"bytes"
+	"context"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/igproxy/igproxy/integration/harness"
+)
+
+// Prometheus' own tool shows when each alert fires and when it does not.
+
+func TestAlertsFireWhenTheyShouldAndStayCalmElse(t *testing.T) {
+	for _, args := range [][]string{{"check", "rules", "alerts.yml"}, {"test", "rules", "alerts_test.yml"}} {
+		ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "promtool", args...)
+		var out bytes.Buffer
+		cmd.Dir, cmd.Stdout, cmd.Stderr = "../../deploy/prometheus", &out, &out
+		if err := cmd.Run(); err != nil || !strings.Contains(out.String(), "SUCCESS") {
+			t.Errorf("promtool %v: %v (if it is missing, make test-all installs it)\n%s", args, err, out.String())
+		}
+	}
+}

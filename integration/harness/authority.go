@@ -1,0 +1,84 @@
+package harness
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// Authority signs certificates.
+type Authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	File string // its own certificate, in PEM
+}
+
+// NewAuthority makes an authority with a certificate of its own.
+func NewAuthority(t testing.TB) Authority {
+	t.Helper()
+	a := Authority{}
+	cert, key := a.Sign(t, "authority")
+	a.File = File(t, "ca.pem", cert)
+	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.cert, a.key = pair.Leaf, pair.PrivateKey.(*ecdsa.PrivateKey)
+	return a
+}
+
+// Sign makes a certificate for 127.0.0.1 and these hosts, and its key, in PEM. The first certificate
+// is the authority's own.
+func (a Authority) Sign(t testing.TB, name string, hosts ...string) (cert, key string) {
+	t.Helper()
+	fresh, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: hosts}
+	parent, signer := a.cert, a.key
+	if parent == nil {
+		template.IsCA, template.BasicConstraintsValid = true, true
+		parent, signer = template, fresh
+	} else {
+		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &fresh.PublicKey, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}))
+}
+
+// Client trusts this authority. With a signer, it shows a certificate that this one signed.
+func (a Authority) Client(t testing.TB, signer *Authority, keepAlive bool) *http.Client {
+	t.Helper()
+	roots := x509.NewCertPool()
+	roots.AddCert(a.cert)
+	config := &tls.Config{RootCAs: roots}
+	if signer != nil {
+		cert, key := signer.Sign(t, "an app")
+		pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil } // whatever the server asks for
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true, DisableKeepAlives: !keepAlive}}
+	t.Cleanup(client.CloseIdleConnections)
+	return client
+}

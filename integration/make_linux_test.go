@@ -1,0 +1,63 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/igproxy/igproxy/integration/harness"
+)
+
+// At a terminal Ctrl-C reaches the foreground process group, which is igproxy's: make is not interrupted.
+func TestCtrlCEndsMakeRunWithoutAnError(t *testing.T) {
+	t.Parallel()
+	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	must(t, err)
+	defer terminal.Close()
+	var number, unlocked int32
+	ioctl(t, terminal, syscall.TIOCSPTLCK, &unlocked)
+	ioctl(t, terminal, syscall.TIOCGPTN, &number)
+	screen, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
+	must(t, err)
+	cmd := exec.Command("make", "--no-print-directory", "-C", "..", "run")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = screen, screen, screen
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	must(t, cmd.Start())
+	must(t, screen.Close())
+	shown, read, exited := &harness.Output{}, make(chan struct{}), make(chan error, 1)
+	go func() { // ends with the last process that has the terminal
+		defer close(read)
+		for b := make([]byte, 4096); ; {
+			n, err := terminal.Read(b)
+			if err != nil {
+				return
+			}
+			_, _ = shown.Write(b[:n])
+		}
+	}()
+	go func() { exited <- cmd.Wait() }()
+	defer func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); <-read }()
+	eventually(t, "the demo says what to try", func() bool { return strings.Contains(shown.String(), "Ctrl-C ends it.") })
+	_, err = terminal.Write([]byte{3})
+	must(t, err)
+	select {
+	case err := <-exited:
+		if err != nil || strings.Contains(shown.String(), "***") {
+			t.Errorf("%v\n%s", err, shown)
+		}
+	case <-time.After(patience):
+		t.Fatalf("it did not end\n%s", shown)
+	}
+}
+
+func ioctl(t *testing.T, f *os.File, request uintptr, value *int32) {
+	t.Helper()
+	if _, _, err := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), request, uintptr(unsafe.Pointer(value))); err != 0 {
+		t.Fatal(err)
+	}
+}
