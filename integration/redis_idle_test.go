@@ -148,7 +148,7 @@ func TestAPurgeIsHeardOfThoughIdleConnectionsWereCut(t *testing.T) {
 	if code, out, errs := all[1].operate(t, "purge"); code != 0 {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
-	eventually(t, "the other sidecar has forgotten it", func() bool { return len(all[0].Log.lines("purged: another sidecar was asked to")) == 1 })
+	eventually(t, "the other sidecar has forgotten it", func() bool { return len(all[0].Log.Lines("purged: another sidecar was asked to")) == 1 })
 	took := time.Since(cut).Round(time.Millisecond)
 	t.Logf("both sidecars have forgotten it after %s", took)
 	if took > 5*time.Second {
