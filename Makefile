@@ -26,8 +26,10 @@ PEERS ?=
 .PHONY: run test test-all faults lint bench bench-baseline bench-peers bench-fleet fuzz soak load build deps ship-check
 .DEFAULT_GOAL := build
 
-run: build
-	@if [ -t 0 ]; then set -m; fi; ./igproxy demo; exit $$?
+# At a terminal the demo gets a process group of its own, so that Ctrl-C ends it and does not interrupt make.
+run:
+	@go build -C cmd/igproxy -o ../../tools/bin/igproxy
+	@if [ -t 0 ]; then set -m; fi; tools/bin/igproxy demo; exit $$?
 
 build:
 	CGO_ENABLED=0 go build -tags=urfave_cli_no_docs -trimpath -ldflags='-s -w' -o igproxy ./cmd/igproxy

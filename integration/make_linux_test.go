@@ -16,6 +16,7 @@ import (
 // At a terminal Ctrl-C reaches the foreground process group, which is igproxy's: make is not interrupted.
 func TestCtrlCEndsMakeRunWithoutAnError(t *testing.T) {
 	t.Parallel()
+	harness.Plain(t) // make finds the packages compiled
 	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	must(t, err)
 	defer terminal.Close()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Judges what people deploy by other people's code: tools/ship says whose. Needs Debian's dpkg, systemd-analyze, strace, and root for the
-# chroot (or sudo). The network is asked for Go modules only. What the tests can tell without all that is in integration/deploy_test.go.
+# chroot (or sudo). The network is asked for Go modules only. What the tests can tell without all that is in integration/deploy_test.go and integration/deploy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
