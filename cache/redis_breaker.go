@@ -33,7 +33,7 @@ type gate struct {
 	mu     sync.Mutex // protects all below
 	state  gateState
 	faults int
-	last   time.Time // when the last of them was reported
+	last   time.Time // when the last of them was reported, or a PING answered
 	kind   string
 	since  time.Time
 	delay  time.Duration
@@ -75,9 +75,9 @@ func (g *gate) report(kind string, began time.Time) {
 
 // turn moves the state and says whether Redis was just lost or is back. A trial that fails is not a new loss.
 //
-// Faults are in a row if each operation began after the fault before was known. What fails at the same time
-// counts once: a burst of new tokens, of which many wait for a connection until their time is over, or the
-// operations on connections that broke together.
+// Faults are in a row if each operation began after the previous fault was known. Operations that fail at the
+// same time count once: those of a burst of new tokens that wait for a connection until their time is over,
+// and those on connections that broke together. A trial is not ended by an operation from before it.
 func (g *gate) turn(kind string, began time.Time) (lost, back bool, after time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -88,10 +88,10 @@ func (g *gate) turn(kind string, began time.Time) (lost, back bool, after time.D
 		return false, true, after
 	case kind == "":
 		g.faults = 0
+	case began.Before(g.last):
 	case g.state == gateTrial:
 		g.kind, g.delay = kind, min(2*g.delay, lastProbe)
 		g.open()
-	case began.Before(g.last):
 	default:
 		g.last = time.Now()
 		if g.faults++; g.faults >= faultsToOpen {
@@ -123,7 +123,7 @@ func (g *gate) probe(delay time.Duration) {
 		}
 		if g.ping(g.stopped) == nil {
 			g.mu.Lock()
-			g.state, g.delay = gateTrial, delay
+			g.state, g.delay, g.last = gateTrial, delay, time.Now()
 			g.mu.Unlock()
 			return
 		}

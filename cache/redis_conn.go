@@ -13,37 +13,38 @@ import (
 )
 
 const (
-	// dialTimeout bounds the dialling of one connection, so that a lost SYN costs its retransmission after
-	// a second, and not the connection. No caller waits for it: the library dials in a goroutine, and what
-	// is dialled too late for one caller serves the next.
+	// dialTimeout bounds the dialling of one connection. It leaves time for a lost SYN to be sent again,
+	// which TCP does after a second. No caller waits for it: the library dials in a goroutine, and a
+	// connection that comes too late for one caller serves the next.
 	dialTimeout = 3 * time.Second
 
-	// What fails sooner after it was dialled says more about a busy machine than about the network.
+	// newborn is the age below which a failed connection says more about a busy machine than about the
+	// network.
 	newborn = 500 * time.Millisecond
 
-	// An answer that was waited for so long will not come.
+	// longWait is the time after which a missing reply is taken to be lost.
 	longWait = 500 * time.Millisecond
 
-	// longIdle is the shortest time after which idle connections are cut, with some room.
+	// longIdle is the idle time from which on a connection may have been cut. Few limits are below a minute.
 	longIdle = 20 * time.Second
 
-	// mostLingering bounds the clients that were replaced and not closed yet.
+	// mostLingering bounds the replaced clients that stay open for the operations in flight on them.
 	mostLingering = 2
 )
 
-// client is one client of the library and what its connections have shown.
+// client is a client of the library and what is known about its connections.
 //
-// A firewall, a NAT or a managed Redis drops idle connections and says nothing. The library then takes them
-// out of its pool one after another, and each costs its caller a timeout. One that falls silent is therefore
-// the end of all: the client is replaced by one that dials again.
+// A firewall, a NAT or a managed Redis drops idle connections and tells neither end. The library takes the
+// dead connections out of its pool one at a time, and each costs its caller a timeout. So when one of them
+// is found to be dead, the whole client is replaced by one that dials again.
 type client struct {
 	redis.UniversalClient
-	silent atomic.Bool // a connection that had worked brought no answer
-	cut    atomic.Bool // and it was idle for long before, or the answer overdue: it is dead
+	silent atomic.Bool // a connection that had worked got no reply
+	cut    atomic.Bool // the same, after it was idle for longIdle, or for longWait: it is dead
 }
 
-// dialer is the library's own, but for three things: its TLS handshake ends with its context, connections
-// are probed more often by TCP, and each one is watched.
+// dialer replaces the library's own dialer. It differs in three points: the TLS handshake ends with the
+// context, TCP probes an idle connection every 15 s instead of 30 s, and each connection is watched.
 func (c *client) dialer(config *tls.Config, idle time.Duration) func(context.Context, string, string) (net.Conn, error) {
 	plain := &net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	dial := plain.DialContext
@@ -66,15 +67,15 @@ type watched struct {
 	net.Conn
 	of     *client
 	born   time.Time
-	asked  atomic.Int64 // when something was last sent, counted from born
-	heard  atomic.Int64 // when something last came; zero: nothing did
+	asked  atomic.Int64 // when bytes were last sent, in nanoseconds after born
+	heard  atomic.Int64 // when bytes last came, likewise; zero: never
 	idle   time.Duration
 	closer *time.Timer // runs while nothing is read
-	guard  guard       // of who reads
+	guard  guard       // used by Read only
 }
 
-// watch returns raw, watched. What the library finds out about the socket of a plain connection before it
-// uses it, it still finds out.
+// watch wraps a connection. The library checks the socket of a plain connection before each use, so the
+// wrapper has to expose it.
 func (c *client) watch(raw net.Conn, idle time.Duration) net.Conn {
 	w := &watched{Conn: raw, of: c, born: time.Now(), idle: idle + time.Second} // the library stops using it first
 	w.closer = time.AfterFunc(w.idle, func() { _ = raw.Close() })
@@ -117,8 +118,8 @@ func (w *watched) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// reason is the alert by which a TLS server explained that it hung up, if there is one: a refusal of the
-// client's certificate comes after the handshake, and writing fails before it is read.
+// reason returns the TLS alert that explains a failed write, or err if there is none. In TLS 1.3 the server
+// refuses a client certificate after the handshake; the write fails before anybody has read the alert.
 func (w *watched) reason(err error) error {
 	if secure, ok := w.Conn.(*tls.Conn); ok && kindOf(err) == kindBroken { // so reading does not wait
 		if _, why := secure.Read(make([]byte, 1)); kindOf(why) == kindTLS {
@@ -133,7 +134,8 @@ func (w *watched) Close() error {
 	return w.Conn.Close()
 }
 
-// failed notes an error of a connection that had worked. What never answered says nothing about the others.
+// failed records an error of a connection that had worked. One that never got a reply says nothing about
+// the others.
 func (w *watched) failed(err error) {
 	age, asked, heard := time.Since(w.born), time.Duration(w.asked.Load()), time.Duration(w.heard.Load())
 	if heard == 0 || age < newborn || errors.Is(err, net.ErrClosed) {
@@ -145,9 +147,9 @@ func (w *watched) failed(err error) {
 	}
 }
 
-// distrust replaces a client after a fault if the fault shows that others of its connections are dead, or
-// give answers to other questions, and reports whether it has a successor. While the gate is open nobody
-// uses them, so less has to be shown.
+// distrust is called after a fault. It replaces the client if others of its connections are likely to be
+// dead or out of step, and reports whether the client has been replaced, now or before. While the gate is
+// open no operation uses them, so one silent connection is reason enough.
 func (t *redisTier) distrust(c *client, kind string) (replaced bool) {
 	if kind == kindDesync || c.cut.Load() || c.silent.Load() && !t.gate.allow() {
 		t.replace(c)
@@ -155,9 +157,9 @@ func (t *redisTier) distrust(c *client, kind string) (replaced bool) {
 	return t.client.Load() != c
 }
 
-// replace makes all that is asked from now on use new connections. Operations in flight on the old ones may
-// end within their budget. A new client is not replaced before a connection of its own has worked and then
-// failed, so a Redis that is slow or hangs is not dialled more often for it.
+// replace makes all later operations use new connections. Operations in flight on the old client keep their
+// budget. A new client is not replaced before a connection of its own has worked and then failed, so a Redis
+// that is slow or hangs is not dialled again and again.
 func (t *redisTier) replace(old *client) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

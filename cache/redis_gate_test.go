@@ -209,6 +209,24 @@ func TestAFailedTrialReopensWithoutASecondLine(t *testing.T) {
 	})
 }
 
+// A store may take a second, and a PING is answered sooner.
+func TestAnOperationFromBeforeTheTrialDoesNotEndIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProbed(t)
+		began := time.Now()
+		p.lose()
+		p.back()
+		p.report(kindTimeout, began)
+		if !p.allow() {
+			t.Error("it ended the trial")
+		}
+		p.reports(kindTimeout)
+		if p.allow() {
+			t.Error("one that began after it did not")
+		}
+	})
+}
+
 func TestAHarmlessKindEndsNoTrial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProbed(t)

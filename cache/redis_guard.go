@@ -1,23 +1,24 @@
 package cache
 
-// maxReply bounds what one reply makes the library allocate. The largest value that igproxy stores is half
-// of it.
+// maxReply bounds the bytes that one reply makes the library allocate. The largest value that igproxy stores
+// is about half of it (upstream.max_response_bytes is at most 16 MiB).
 const maxReply = 32 << 20
 
-// element is what the library allocates for a member of an array or a map, at the most.
+// element is an upper bound of the bytes that the library allocates for a member of an array or a map.
 const element = 64
 
-// guard reads along what Redis sends (RESP2 and RESP3) and refuses a reply that announces more than
-// maxReply: the library allocates what is announced, before it comes, and Go ends a process that asks for
-// too much. Bodies are skipped, so it looks at the few bytes of each header only.
+// guard parses the headers of what Redis sends (RESP2 and RESP3) and refuses a reply that announces more
+// than maxReply. The library allocates what a header announces before the body comes, and an allocation that
+// the machine cannot serve ends the process. Bodies are skipped, so only headers cost time.
 type guard struct {
-	kind    byte  // of the header that is being read; zero: the next byte begins one
-	length  int64 // what it has announced so far
-	body    int64 // bytes of a string that are still to come, with their end of line
-	members int64 // of arrays and maps, still to come
-	total   int64 // what this reply has announced
+	kind    byte  // of the header that is being read; zero: the next byte begins a header
+	length  int64 // the number in it, as far as it has been read
+	body    int64 // bytes of a string that are still to come, with their CR and LF
+	members int64 // of arrays and maps that are still to come
+	total   int64 // bytes that this reply has announced
 }
 
+// follow takes the next bytes, in the order they came.
 func (g *guard) follow(b []byte) {
 	for len(b) > 0 && !g.refuses() {
 		if g.body > 0 {
@@ -40,12 +41,12 @@ func (g *guard) follow(b []byte) {
 	}
 }
 
-// refuses reports whether a reply was too large. It stays so.
+// refuses reports whether a reply was too large. The connection is then of no use.
 func (g *guard) refuses() bool { return g.total > maxReply }
 
 func (g *guard) begin(kind byte) {
 	g.kind, g.length = kind, 0
-	if g.members--; g.members < 0 { // it is a reply, not a member of one
+	if g.members--; g.members < 0 { // a reply of its own, not a member of one
 		g.members, g.total = 0, 0
 	}
 }

@@ -1,7 +1,7 @@
 package integration
 
-// A firewall, a NAT or a managed Redis drops idle connections without a word; new ones work. That is no
-// outage of Redis, and must not become one.
+// A firewall, a NAT or a managed Redis drops idle connections and tells neither end; new connections work.
+// Redis is healthy, and igproxy must use it.
 
 import (
 	"fmt"
@@ -16,14 +16,14 @@ import (
 	"github.com/igproxy/igproxy/proxy/proxytest"
 )
 
-// behindRelays are a Redis whose every connection goes through relays.
+// behindRelays is a Redis that igproxy reaches through relays only.
 type behindRelays struct {
 	settings []string
 	relays   []*relay
 	keys     func() []string
 }
 
-// redisBehindRelays starts one of a mode.
+// redisBehindRelays starts a Redis of one of the modes.
 func redisBehindRelays(t *testing.T, mode string) behindRelays {
 	t.Helper()
 	b := behindRelays{settings: []string{"REDIS_MODE=" + mode}}
@@ -118,7 +118,7 @@ func usesRedis(t *testing.T, p *process) bool {
 	return p.metric(t, "igproxy_redis_up") == 1
 }
 
-// Connections that were idle for longer than redis.idle_timeout are closed, so nobody finds out that they were cut.
+// Connections that were idle for longer than redis.idle_timeout are closed before a firewall cuts them.
 func TestConnectionsBeyondTheIdleTimeoutAreNotUsed(t *testing.T) {
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redisBehindRelays(t, "single")
@@ -133,8 +133,8 @@ func TestConnectionsBeyondTheIdleTimeoutAreNotUsed(t *testing.T) {
 	}
 }
 
-// Without a call of any app the connections are as dead, and a purge must be heard of all the same. Each read of the
-// journal found one of them.
+// The connections are cut while no app calls. The other sidecar must learn of a purge all the same: each read of the journal
+// took one dead connection from the pool.
 func TestAPurgeIsHeardOfThoughIdleConnectionsWereCut(t *testing.T) {
 	_, upstream := instagram(t, proxytest.ServerOptions{})
 	redis := redisBehindRelays(t, "single")

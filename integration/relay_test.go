@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// relay is a stretch of network between a client and a server that speak any protocol over TCP. It passes bytes on until it is told
-// otherwise, as a firewall or a NAT does that forgets a connection:
+// relay stands between a client and a server that speak any protocol over TCP, and can do what a firewall
+// or a NAT does when it forgets connections:
 //
 //	r := newRelay(t, server)     // clients connect to r.addr
-//	r.freeze()                   // the connections of now are dead, and neither end is told; new ones work
-//	r.hold(5 * time.Millisecond) // from now on, what the server sends comes so much later
-//	r.count()                    // connections that are neither closed nor frozen
+//	r.freeze()                   // kills the connections that exist now and tells neither end; new ones work
+//	r.hold(5 * time.Millisecond) // delays what the server sends from now on
+//	r.count()                    // the number of connections that are neither closed nor frozen
 type relay struct {
 	addr   string
 	target string
@@ -27,11 +27,11 @@ type relay struct {
 	ended bool
 }
 
-// relayed is one connection through a relay: its two halves.
+// relayed is one connection through a relay.
 type relayed struct {
 	client, server net.Conn
 
-	mu     sync.Mutex // held while bytes are passed on: after freeze none are
+	mu     sync.Mutex // held while bytes are passed on, so that none pass after freeze
 	frozen bool
 }
 
@@ -48,7 +48,8 @@ func newRelay(t testing.TB, target string) *relay {
 	return r
 }
 
-// freeze makes every connection of now dead without a word: either end can send, and gets no byte, no FIN and no reset any more.
+// freeze kills every connection that exists now. Both ends can still send, and receive no byte, no FIN and no
+// reset any more.
 func (r *relay) freeze() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -72,7 +73,7 @@ func (r *relay) latency() time.Duration {
 	return r.held
 }
 
-// count is how many connections pass bytes on.
+// count returns the number of connections that pass bytes on.
 func (r *relay) count() (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -108,7 +109,7 @@ func (r *relay) accept() { // ends with the listener
 			halves.Go(func() { l.pass(server, client, func() time.Duration { return 0 }) })
 			halves.Go(func() { l.pass(client, server, r.latency) })
 			halves.Wait()
-			if l.dead() { // no end is told before the test's
+			if l.dead() { // neither end is told before the test ends
 				return
 			}
 			l.close()
@@ -119,7 +120,7 @@ func (r *relay) accept() { // ends with the listener
 	}
 }
 
-// pass copies one direction. An end of the stream is passed on as one, an error as the end of both.
+// pass copies one direction. It passes the end of a stream on as such, and ends both directions on an error.
 func (l *relayed) pass(to, from net.Conn, latency func() time.Duration) {
 	buffer := make([]byte, 32<<10)
 	for {

@@ -152,7 +152,7 @@ func settings() []setting {
 		{key: "redis.pool_size", kind: kindCount, low: 1, high: 10_000, field: func(c *Config) any { return &c.Redis.PoolSize },
 			doc: "The most connections to each Redis node."},
 		{key: "redis.idle_timeout", kind: kindDuration, low: second, high: hour, field: func(c *Config) any { return &c.Redis.IdleTimeout },
-			doc: "How long a connection to Redis may be idle before it is closed. Keep it below what firewalls, NAT and a managed Redis allow on the way, usually 4 to 6 minutes: they drop it without a word."},
+			doc: "How long a connection to Redis may be idle before it is closed. Keep it below what firewalls, NAT and a managed Redis allow on the way, usually 4 to 6 minutes: they drop it silently."},
 		{key: "redis.prefix", kind: kindText, check: checkPrefix, field: func(c *Config) any { return &c.Redis.Prefix },
 			doc: "What every Redis key begins with."},
 
