@@ -34,7 +34,7 @@ func nginxPath(t *testing.T) string {
 }
 
 const nginxEdgeConf = `daemon off;
-worker_processes 1;
+master_process off; # one process, which ends when it is killed
 pid DIR/nginx.pid;
 error_log DIR/error.log warn;
 events { worker_connections 2048; }
