@@ -198,7 +198,7 @@ func TestInAFloodOfConnectionsIdleOnesGiveWayAndOthersWait(t *testing.T) {
 func TestClientsThatNeverReadAreEnded(t *testing.T) {
 	const clients = 20
 	_, upstream := instagram(t, proxytest.ServerOptions{})
-	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_TIMEOUT=300ms", "COALESCE_WAIT=100ms", "SERVER_WRITE_TIMEOUT=2s")
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_TIMEOUT=2s", "COALESCE_WAIT=100ms", "SERVER_WRITE_TIMEOUT=4s")
 	answers(t, p, "known", 1)
 	goroutines := p.metric(t, "go_goroutines")
 	deaf := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
