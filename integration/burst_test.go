@@ -8,13 +8,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func TestTwoHundredCallersOneCall(t *testing.T) {
 	t.Parallel()
 	const callers = 200
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	var right, collapsed atomic.Int32
@@ -43,7 +43,7 @@ func TestTwoHundredCallersOneCall(t *testing.T) {
 func TestManyTokensAtOnceEverybodyGetsTheirOwn(t *testing.T) {
 	t.Parallel()
 	const tokens, callers = 50, 4
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(50 * time.Millisecond)
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	crowd(tokens*callers, func(i int) {

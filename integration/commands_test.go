@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/igproxy/igproxy/cache/redistest"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func TestExitCodesAndOneClearLine(t *testing.T) {
@@ -75,7 +75,7 @@ func TestCheckTellsAllProblemsAtOnce(t *testing.T) {
 
 func TestCheckOnlineProvesEachPart(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{TLS: true})
+	_, upstream := instagram(t, mock.ServerOptions{TLS: true})
 	redis := redistest.Start(t)
 	settings := []string{"UPSTREAM_URL=" + upstream.URL, "UPSTREAM_CA_FILE=" + caFile(t, upstream), "REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
 	if code, stdout, stderr := command(t, environ(settings...), "check", "--online"); code != 0 {
@@ -94,7 +94,7 @@ func TestCheckOnlineProvesEachPart(t *testing.T) {
 
 func TestHealthcheck(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.Admin, "http://")), "IGPROXY_CLIENT_SECRET")
 	if code, stdout, stderr := command(t, env, "healthcheck"); code != 0 || !strings.HasPrefix(stdout, "ready") {
@@ -122,7 +122,7 @@ func TestHelpVersionAndCompletion(t *testing.T) {
 
 func TestAUnixSocketServesAsAPortDoes(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	path := filepath.Join(t.TempDir(), "ig.sock")
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "LISTEN=unix:"+path)
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {

@@ -20,7 +20,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/igproxy/igproxy/integration/harness"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // parsed reads the YAML of one.
@@ -189,7 +189,7 @@ func TestDeployComposesRedisKeepsOthersOutAndLetsIgproxyIn(t *testing.T) {
 	if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", server.Process.Pid)); err == nil && strings.Contains(string(args), redisPassword) {
 		t.Error("the password is in the list of processes")
 	}
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL=redis://127.0.0.1:"+port+"/0", "REDIS_PASSWORD_FILE="+secret)
 	if got := p.ask(t, "IGAA-composed"); got.status != 200 {
 		t.Errorf("got %d %s", got.status, got.body)

@@ -16,11 +16,11 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache/redistest"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func TestDrainAnswersWhatIsInFlight(t *testing.T) {
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(time.Second)
 	redis := redistest.Start(t)
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL="+redis.URL())
@@ -61,7 +61,7 @@ func TestDrainAnswersWhatIsInFlight(t *testing.T) {
 
 // A connection that was accepted is answered, even if its request comes only after the signal.
 func TestDrainAnswersWhoConnectedBeforeItAndAsksDuringIt(t *testing.T) {
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	c, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
 	if err != nil {
@@ -97,7 +97,7 @@ func TestDrainAnswersWhoConnectedBeforeItAndAsksDuringIt(t *testing.T) {
 }
 
 func TestASecondSignalEndsItNow(t *testing.T) {
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	gone := make(chan struct{})
 	go func() { _, _ = p.try(t.Context(), "hang-1"); close(gone) }()

@@ -8,12 +8,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func TestDropIn(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{TLS: true})
+	ig, upstream := instagram(t, mock.ServerOptions{TLS: true})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_CA_FILE="+caFile(t, upstream))
 
 	first := p.ask(t, "IGAA-first")
@@ -82,7 +82,7 @@ func TestDropIn(t *testing.T) {
 // The last byte of the chain: TLS is checked, against the authority configured and no other.
 func TestUpstreamTLSIsChecked(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]proxytest.ServerOptions{
+	for name, o := range map[string]mock.ServerOptions{
 		"unknown authority": {TLS: true},
 		"expired":           {TLS: true, Expired: true},
 		"wrong name":        {TLS: true, WrongName: true},

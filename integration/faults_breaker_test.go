@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func percentile(all []time.Duration, p float64) time.Duration {
@@ -24,7 +24,7 @@ func percentile(all []time.Duration, p float64) time.Duration {
 
 func TestAThousandRequestsAgainst500sCostTwentyCalls(t *testing.T) {
 	const requests, callers, most = 1000, 4, 20 // five failures with a retry each open it, and three more may be under way
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := fast(t, 1, "UPSTREAM_URL="+upstream.URL, "BREAKER_OPEN=1m", "LOG_LEVEL=info")[0]
 	known := p.ask(t, "IGAA-known")
 	ig.SetFault("down")

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/integration/harness"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // nginxPath finds nginx, which some distributions keep out of a user's PATH.
@@ -110,7 +110,7 @@ func TestAnEdgeThatEndsConnectionsGracefullyCostsNoCall(t *testing.T) {
 	const callers = 60
 	for _, c := range []struct{ requests, streams, tokens int }{{1, 128, 600}, {2, 1, 600}, {10, 2, 900}, {1000, 128, 2400}} {
 		t.Run(fmt.Sprintf("%d requests, %d streams", c.requests, c.streams), func(t *testing.T) {
-			ig, upstream := instagram(t, proxytest.ServerOptions{})
+			ig, upstream := instagram(t, mock.ServerOptions{})
 			ig.SetLatency(20 * time.Millisecond)
 			edge, ca := nginxEdge(t, upstream.Addr, c.requests, c.streams)
 			p := fast(t, 1, "UPSTREAM_URL="+edge, "UPSTREAM_LOGIN_URL="+edge, "UPSTREAM_CA_FILE="+ca, "LOG_LEVEL=info", "APP_ID="+appID,
@@ -151,7 +151,7 @@ func TestAnEdgeThatEndsConnectionsGracefullyCostsNoCall(t *testing.T) {
 // Each connection that died may cost one call. Calls that begin a few seconds later are good, whatever the kind; a code is never lost.
 func TestConnectionsToMetaThatDieSilentlyCostAtMostACallEach(t *testing.T) {
 	const kept = 12
-	ig, upstream := instagram(t, proxytest.ServerOptions{TLS: true})
+	ig, upstream := instagram(t, mock.ServerOptions{TLS: true})
 	way := newRelay(t, upstream.Addr)
 	base := "https://" + way.addr
 	p := serve(t, "UPSTREAM_URL="+base, "UPSTREAM_LOGIN_URL="+base, "UPSTREAM_CA_FILE="+caFile(t, upstream), "UPSTREAM_TIMEOUT=2s",

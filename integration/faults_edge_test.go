@@ -12,13 +12,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // edge is the stand-in Instagram behind an edge that can do what Instagram itself does not. A token that starts with the name of a script
 // and a hyphen meets it; all others reach the stand-in. It counts, by token, what came.
 type edge struct {
-	*proxytest.Instagram
+	*mock.Instagram
 	URL string
 
 	mu      sync.Mutex // protects the two below
@@ -28,7 +28,7 @@ type edge struct {
 
 func newEdge(t *testing.T, scripts map[string]http.HandlerFunc) *edge {
 	t.Helper()
-	e := &edge{Instagram: proxytest.New(proxytest.Options{Secret: appSecret}), scripts: scripts, calls: map[string]int{}}
+	e := &edge{Instagram: mock.New(mock.Options{Secret: appSecret}), scripts: scripts, calls: map[string]int{}}
 	s := httptest.NewServer(e)
 	e.URL = s.URL
 	t.Cleanup(func() {

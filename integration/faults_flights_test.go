@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func TestOneSlowFlightAmongFastOnes(t *testing.T) {
 	const timeout = 5 * time.Second
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_TIMEOUT="+timeout.String())
 	slow := make(chan reply, 1)
 	go func() { r, _ := p.try(t.Context(), "hang-1"); slow <- r }() // ends with its time-out

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // noise is what a busy machine may add to any bound on time.
@@ -137,7 +137,7 @@ func TestFaultsOfInstagram(t *testing.T) {
 			works(t)
 		})
 	}
-	for _, f := range proxytest.Faults() {
+	for _, f := range mock.Faults() {
 		if ig.asked(f.Name+"-1") == 0 && !elsewhere[f.Name] {
 			t.Errorf("%s: a fault that no row plays", f.Name)
 		}

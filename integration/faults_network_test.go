@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func TestNobodyListensAndThenInstagramIsThere(t *testing.T) {
@@ -27,7 +27,7 @@ func TestNobodyListensAndThenInstagramIsThere(t *testing.T) {
 	if p.breaker(t) == "closed" {
 		t.Error("the breaker did not count it")
 	}
-	ig, _ := instagram(t, proxytest.ServerOptions{Addr: addr})
+	ig, _ := instagram(t, mock.ServerOptions{Addr: addr})
 	eventually(t, "Instagram is used", func() bool { return p.ask(t, "IGAA-1").status == 200 })
 	if n := ig.CallsFor("IGAA-1"); n != 1 {
 		t.Errorf("%d calls, want 1", n)

@@ -10,14 +10,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func TestRetriesAreATenthOfTheCalls(t *testing.T) {
 	const tokens, callers, saved, second = 500, 8, 10, 1
 	for _, fault := range []string{"flaky500"} {
 		t.Run(fault, func(t *testing.T) {
-			ig, upstream := instagram(t, proxytest.ServerOptions{})
+			ig, upstream := instagram(t, mock.ServerOptions{})
 			p := serve(t, "UPSTREAM_URL="+upstream.URL, "BREAKER_FAILURES=1000000", "BREAKER_RATIO=1", "BREAKER_MIN_REQUESTS=1000000")
 			start := time.Now()
 			var right, lost atomic.Int32
@@ -58,7 +58,7 @@ func TestRetriesAreATenthOfTheCalls(t *testing.T) {
 	}
 	// The first call for each token loses the kept connection it went out on; the second one goes out on a new connection. It is not a retry.
 	t.Run("flaky", func(t *testing.T) {
-		ig, upstream := instagram(t, proxytest.ServerOptions{})
+		ig, upstream := instagram(t, mock.ServerOptions{})
 		p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_RETRIES=0")
 		p.ask(t, "IGAA-warm")
 		for i := range tokens {
@@ -71,7 +71,7 @@ func TestRetriesAreATenthOfTheCalls(t *testing.T) {
 		}
 	})
 	t.Run("in good health", func(t *testing.T) {
-		ig, upstream := instagram(t, proxytest.ServerOptions{})
+		ig, upstream := instagram(t, mock.ServerOptions{})
 		p := serve(t, "UPSTREAM_URL="+upstream.URL)
 		for i := range 400 {
 			token := fmt.Sprintf("IGAA-%d", i)

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache/redistest"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 const benchLatency = 200 * time.Millisecond // Instagram's
@@ -58,7 +58,7 @@ func BenchmarkFleetCold(b *testing.B) {
 	for _, sidecars := range []int{1, 8, 50} {
 		b.Run(fmt.Sprintf("sidecars=%d", sidecars), func(b *testing.B) {
 			const tokens = 20
-			ig, upstream := instagram(b, proxytest.ServerOptions{})
+			ig, upstream := instagram(b, mock.ServerOptions{})
 			ig.SetLatency(benchLatency)
 			redis := redistest.Start(b)
 			all := fast(b, sidecars, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, "LOG_LEVEL=info", patientRedis)...)
@@ -95,7 +95,7 @@ func BenchmarkFleetCold(b *testing.B) {
 // A hit in memory, and one that is read from Redis because memory holds one entry only.
 func BenchmarkFleetHit(b *testing.B) {
 	const tokens = 100
-	_, upstream := instagram(b, proxytest.ServerOptions{})
+	_, upstream := instagram(b, mock.ServerOptions{})
 	redis := redistest.Start(b)
 	for name, entries := range map[string]string{"memory": "1000", "redis": "1"} {
 		b.Run(name, func(b *testing.B) {
@@ -127,7 +127,7 @@ func BenchmarkFleetHit(b *testing.B) {
 // What a Redis that is refused, or hangs, adds to an exchange: to the first ones, and after its breaker opened.
 func BenchmarkFleetRedisDown(b *testing.B) {
 	const first, later = 10, 500
-	_, upstream := instagram(b, proxytest.ServerOptions{})
+	_, upstream := instagram(b, mock.ServerOptions{})
 	for _, down := range []struct {
 		name   string
 		happy  bool

@@ -11,12 +11,12 @@ import (
 	"testing"
 
 	"github.com/igproxy/igproxy/cache/redistest"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func TestEveryKindOfFaultIsAnsweredAndCounted(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	for name, c := range map[string]struct {
 		options redistest.Options
 		url     func(*redistest.Server) string // nil: the server's own
@@ -106,7 +106,7 @@ func scripted(t *testing.T, reply string) string {
 // Hung by its own commands and cut in mid-reply, not by signals: the same promise.
 func TestRedisPausedBlockedOrCutIsAnswered(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t, redistest.Options{Args: []string{"--enable-debug-command", "yes"}})
 	liar := redistest.StartLiar(t, redis)
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL="+liar.URL())

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache/redistest"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 const lease = 1500 * time.Millisecond // coalesce.lease by default
@@ -27,7 +27,7 @@ func waiting(t *testing.T, all []*process, short string) <-chan reply {
 }
 
 func TestTheLeaderIsKilledInTheMiddle(t *testing.T) {
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(time.Minute)
 	redis := redistest.Start(t)
 	all := fleet(t, 4, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
@@ -58,7 +58,7 @@ func TestTheLeaderIsKilledInTheMiddle(t *testing.T) {
 
 func TestASlowExchangeKeepsItsLease(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(2 * lease)
 	redis := redistest.Start(t)
 	all := fleet(t, 4, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
@@ -75,7 +75,7 @@ func TestASlowExchangeKeepsItsLease(t *testing.T) {
 
 func TestRedisIsFlushedInTheMiddle(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(time.Second)
 	redis := redistest.Start(t)
 	all := fleet(t, 4, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
@@ -94,7 +94,7 @@ func TestRedisIsFlushedInTheMiddle(t *testing.T) {
 
 // A sidecar that waits long enough asks for itself.
 func TestAWaitIsBounded(t *testing.T) {
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(3 * time.Second)
 	redis := redistest.Start(t)
 	all := fleet(t, 2, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis, "COALESCE_WAIT=500ms")...)

@@ -10,12 +10,12 @@ import (
 	"testing"
 
 	"github.com/igproxy/igproxy/cache/redistest"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func TestALyingRedisNeverGivesAnotherUsersToken(t *testing.T) {
 	const requests, tokens, callers = 25_000, 500, 32
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
 	liar := redistest.StartLiar(t, redis)
 	// A memory of one entry, so that nearly every request asks Redis; two sidecars, so that each reads what the other one wrote.

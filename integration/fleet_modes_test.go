@@ -13,11 +13,11 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache/redistest"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // underLoad keeps callers busy at all sidecars with new and known tokens while something happens, and a little longer.
-func underLoad(t *testing.T, ig *proxytest.Instagram, all []*process, happens func()) *tally {
+func underLoad(t *testing.T, ig *mock.Instagram, all []*process, happens func()) *tally {
 	t.Helper()
 	var got tally
 	var wg sync.WaitGroup
@@ -72,7 +72,7 @@ func sharing(t *testing.T, all []*process, token string) {
 
 func TestSentinelFailsOverUnderLoad(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.StartSentinels(t)
 	all := fleet(t, 2, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=sentinel", "REDIS_ADDRS="+redis.Addrs(), "REDIS_MASTER_NAME="+redistest.MasterName)
 	sharing(t, all, "before")
@@ -82,7 +82,7 @@ func TestSentinelFailsOverUnderLoad(t *testing.T) {
 
 func TestAClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.StartCluster(t)
 	redis.Do(append([]string{"ACL", "SETUSER", "igproxy", "on", ">" + redisPassword}, strings.Fields(documentedACL(t)+documentedClusterACL(t))...)...)
 	password := file(t, "password", redisPassword)
@@ -110,7 +110,7 @@ func TestAClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
 // The documented permissions, over TLS with a client certificate, are enough for everything.
 func TestTLSAndTheLeastPermissions(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t, redistest.Options{TLS: true, Args: []string{"--tls-auth-clients", "yes"}})
 	redis.Do(append([]string{"ACL", "SETUSER", "igproxy", "on", ">" + redisPassword}, strings.Fields(documentedACL(t))...)...)
 	dir := t.TempDir()
@@ -186,7 +186,7 @@ func inFleet(t *testing.T, before, after string) string {
 // One permission less: every request is answered all the same, and the log says which permission is missing.
 func TestOnePermissionLessFailsOpenAndSaysWhich(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
 	permissions := strings.Fields(documentedACL(t))
 	for _, missing := range []string{"+get", "+set", "+del", "~igproxy:*", "+eval", "+evalsha"} {
@@ -222,7 +222,7 @@ func TestOnePermissionLessFailsOpenAndSaysWhich(t *testing.T) {
 // Without one of the hint's permissions the fleet is one all the same, and the log says, once, what to give.
 func TestOnePermissionOfTheHintLessAndFollowersPoll(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
 	redis := redistest.Start(t)
 	permissions := strings.Fields(documentedACL(t))

@@ -14,7 +14,7 @@ import (
 
 	"github.com/igproxy/igproxy/cache/redistest"
 	"github.com/igproxy/igproxy/integration/harness"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // patientRedis widens what Redis may take: these tests are about how often Instagram is asked, on a machine that is busy with eight
@@ -58,7 +58,7 @@ func (c *tally) String() string {
 }
 
 // count one reply to a request for a token that Instagram has given at least one answer for.
-func (c *tally) count(ig *proxytest.Instagram, short string, r reply, err error) {
+func (c *tally) count(ig *mock.Instagram, short string, r reply, err error) {
 	switch issued := ig.Issued(short); {
 	case err != nil || r.status != 200:
 		c.failed.Add(1)
@@ -80,7 +80,7 @@ func contains(list []string, s string) bool {
 
 func TestEightSidecarsAHundredCallersEachOneCall(t *testing.T) {
 	const sidecars, callers = 8, 100
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
 	redis := redistest.Start(t)
 	all := fleet(t, sidecars, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
@@ -100,7 +100,7 @@ func TestEightSidecarsAHundredCallersEachOneCall(t *testing.T) {
 
 func TestEightSidecarsAThousandTokens(t *testing.T) {
 	const sidecars, tokens = 8, 1000
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(50 * time.Millisecond)
 	redis := redistest.Start(t)
 	all := fast(t, sidecars, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, "REDIS_TIMEOUT=1s", "COALESCE_LEASE=6s")...)
@@ -131,7 +131,7 @@ func TestEightSidecarsAThousandTokens(t *testing.T) {
 
 // The leader's failure is everybody's: the others do not ask one after another.
 func TestFollowersGetTheLeadersFailure(t *testing.T) {
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
 	redis := redistest.Start(t)
 	all := fleet(t, 8, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis, "UPSTREAM_RETRIES=0")...)
@@ -151,7 +151,7 @@ func TestFollowersGetTheLeadersFailure(t *testing.T) {
 
 // A sidecar that cannot reach Meta must not fail the callers of the others.
 func TestASidecarsOwnTroubleStaysItsOwn(t *testing.T) {
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	nowhere, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +187,7 @@ func TestASidecarsOwnTroubleStaysItsOwn(t *testing.T) {
 
 func TestCoalescingCanBeTurnedOff(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
 	redis := redistest.Start(t)
 	all := fleet(t, 4, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis, "COALESCE_ENABLED=false")...)

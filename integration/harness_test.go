@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/integration/harness"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 const (
@@ -165,7 +165,7 @@ func unixClient(path string) *http.Client {
 }
 
 // caFile writes the stand-in's authority to a file.
-func caFile(t testing.TB, s *proxytest.Server) string {
+func caFile(t testing.TB, s *mock.Server) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(path, s.CAPEM, 0o600); err != nil {

@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // heldTimeout is far above what any answer takes on a busy machine, and far below the minute the server is told to wait for the rest of
@@ -37,7 +37,7 @@ func TestHostileRequestsWithoutTheFastLane(t *testing.T) { hostile(t, false, "SE
 func hostile(t *testing.T, behindAHit bool, settings ...string) {
 	t.Parallel()
 	corpus := readHostile(t)
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, append(settings, "PASSTHROUGH_ENABLED=false", "UPSTREAM_URL="+upstream.URL, "SERVER_READ_HEADER_TIMEOUT=60s", "SERVER_READ_TIMEOUT=60s",
 		"LOG_HITS=1000000")...)
 	host := strings.TrimPrefix(p.URL, "http://")

@@ -18,7 +18,7 @@ const module = "github.com/igproxy/igproxy/"
 
 // mayImport is what each package of ours may use of ours, in code that ships.
 var mayImport = map[string][]string{
-	"cmd/igproxy": {"proxy", "proxy/admin", "proxy/proxytest", "cache", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/logging",
+	"cmd/igproxy": {"proxy", "proxy/admin", "proxy/mock", "cache", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/logging",
 		"cmd/igproxy/internal/sidecar", "cmd/igproxy/internal/tracing"},
 	"cmd/igproxy/internal/sidecar":  {"proxy", "proxy/admin", "cache", "breaker", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/tracing"},
 	"cmd/igproxy/internal/config":   {"proxy"},
@@ -31,12 +31,12 @@ var mayImport = map[string][]string{
 	"proxy/passthrough":   {},
 	"proxy/graph":         {},
 	"proxy/lane":          {},
-	"proxy/proxytest":     {},
+	"proxy/mock":          {},
 	"cache":               {},
 	"cache/redistest":     {},
 	"breaker":             {},
 	"integration":         {},
-	"integration/harness": {"cache/redistest", "proxy/proxytest"},
+	"integration/harness": {"cache/redistest", "proxy/mock"},
 	"tools/faults":        {},
 }
 

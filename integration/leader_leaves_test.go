@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func TestTheLeaderLeaves(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(500 * time.Millisecond)
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 
@@ -49,7 +49,7 @@ func TestTheLeaderLeaves(t *testing.T) {
 
 func TestEverybodyLeavesAndTheAnswerIsKept(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	ctx, leave := context.WithCancel(t.Context())

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // way is a token call of one of the apps.
@@ -53,8 +53,8 @@ var leastGiven = func() map[string]int {
 func (l *leaks) startMeta() {
 	authorities := ""
 	for _, c := range [][2]string{{"UPSTREAM_URL", "graph.instagram.com"}, {"UPSTREAM_LOGIN_URL", "api.instagram.com"}, {"THREADS_URL", "graph.threads.net"}} {
-		ig := proxytest.New(proxytest.Options{Host: c[1]})
-		s, err := proxytest.Start(ig, proxytest.ServerOptions{TLS: true})
+		ig := mock.New(mock.Options{Host: c[1]})
+		s, err := mock.Start(ig, mock.ServerOptions{TLS: true})
 		must(l.t, err)
 		l.t.Cleanup(s.Close)
 		l.meta, l.hosts = append(l.meta, ig), append(l.hosts, c[0]+"="+s.URL)
@@ -176,7 +176,7 @@ const alone = "hugeheaders-"
 // prefixes of tokens: a good one's, and those of all faults that disturb nobody else.
 func prefixes(good string) []string {
 	all := []string{good}
-	for _, f := range proxytest.Faults() {
+	for _, f := range mock.Faults() {
 		if f.Prefix() != alone && !slices.Contains(holding, f.Prefix()) {
 			all = append(all, f.Prefix())
 		}
@@ -222,7 +222,7 @@ func (l *leaks) quit(all ...*process) {
 			gone <- struct{}{}
 		}()
 		eventually(l.t, "it hangs", func() bool {
-			return slices.ContainsFunc(l.meta, func(ig *proxytest.Instagram) bool { return ig.CallsFor(text) > 0 })
+			return slices.ContainsFunc(l.meta, func(ig *mock.Instagram) bool { return ig.CallsFor(text) > 0 })
 		})
 	}
 	asks := 0

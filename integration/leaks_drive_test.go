@@ -16,14 +16,14 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache/redistest"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // faults shows a token for every fault of Instagram's, twice: the second answer may come from memory.
 func (l *leaks) faults(p *process) {
 	t := l.t
 	prefixes := []string{"IGAA"}
-	for _, f := range proxytest.Faults() {
+	for _, f := range mock.Faults() {
 		if !strings.HasPrefix(f.Name, "limit4") && f.Name != "limit613" && f.Name != "wrongsecret" {
 			prefixes = append(prefixes, f.Prefix())
 		}

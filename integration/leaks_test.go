@@ -24,7 +24,7 @@ import (
 	"testing"
 
 	"github.com/igproxy/igproxy/cache/redistest"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // configured is how many secrets the sidecars have.
@@ -33,12 +33,12 @@ const configured = 11
 // leaks is one run with known secrets: what must stay hidden, and all that was seen.
 type leaks struct {
 	t        *testing.T
-	ig       *proxytest.Instagram
-	upstream *proxytest.Server
+	ig       *mock.Instagram
+	upstream *mock.Server
 	redis    *redistest.Server
 	liar     *redistest.Liar
 
-	meta  []*proxytest.Instagram // the hosts of the apps in leaks_apps_test.go, and how to reach them:
+	meta  []*mock.Instagram // the hosts of the apps in leaks_apps_test.go, and how to reach them:
 	hosts []string
 
 	secret, otherSecret, key, password, poorPassword, wrongPassword, bearer string
@@ -147,8 +147,8 @@ func TestNoLeaks(t *testing.T) {
 	l.password, l.poorPassword, l.wrongPassword = l.hide("Redis's password"), l.hide("a poor user's password"), l.hide("a wrong password")
 	l.bearer = l.hide("the sidecar's own token")
 	l.shop, l.club, l.circle, l.threads = l.hide("the shop's secret"), l.hide("the club's secret"), l.hide("the circle's secret"), l.hide("the Threads secret")
-	l.ig = proxytest.New(proxytest.Options{Secret: l.secret})
-	server, err := proxytest.Start(l.ig, proxytest.ServerOptions{TLS: true})
+	l.ig = mock.New(mock.Options{Secret: l.secret})
+	server, err := mock.Start(l.ig, mock.ServerOptions{TLS: true})
 	must(t, err)
 	t.Cleanup(func() { server.Close() })
 	l.upstream = server

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache/redistest"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 const (
@@ -28,15 +28,15 @@ const (
 )
 
 // meta are Meta's three hosts, each a stand-in of its own.
-type meta struct{ graph, login, threads *proxytest.Instagram }
+type meta struct{ graph, login, threads *mock.Instagram }
 
 // startMeta starts them and returns the settings of a sidecar between an app and them.
 func startMeta(t *testing.T) (*meta, []string) {
 	t.Helper()
 	var settings []string
-	start := func(key, host string) *proxytest.Instagram {
-		i := proxytest.New(proxytest.Options{Host: host, AppID: appID, Secret: appSecret, Threads: proxytest.App{AppID: threadsID, Secret: threadsSecret}})
-		s, err := proxytest.Start(i, proxytest.ServerOptions{Addr: "127.0.0.1:0"})
+	start := func(key, host string) *mock.Instagram {
+		i := mock.New(mock.Options{Host: host, AppID: appID, Secret: appSecret, Threads: mock.App{AppID: threadsID, Secret: threadsSecret}})
+		s, err := mock.Start(i, mock.ServerOptions{Addr: "127.0.0.1:0"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -239,7 +239,7 @@ func TestAPassedCallArrivesAsItWasSent(t *testing.T) {
 // Several apps in one sidecar, each with its own secret.
 func TestSeveralAppsInOneSidecar(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	secret := file(t, "shop", appSecret)
 	wrong := file(t, "club", "another-secret-0123456789")
 	config := file(t, "igproxy.yaml", fmt.Sprintf("apps:\n  - name: shop\n    app_id: \"1\"\n    client_secret_file: %s\n  - name: club\n    app_id: \"2\"\n    client_secret_file: %s\n", secret, wrong))

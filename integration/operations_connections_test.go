@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/integration/harness"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // dialApp opens a raw connection to the sidecar; it ends with the test at the latest.
@@ -50,7 +50,7 @@ func (p *process) descriptors(t *testing.T) int {
 
 func TestOutOfDescriptorsItLivesAndRecovers(t *testing.T) {
 	const limit, crowd = 96, 500
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(100 * time.Millisecond)
 	p := startCommand(t, environ("UPSTREAM_URL="+upstream.URL), exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0" serve`, limit), harness.Binary))
 	p.Listening(t)
@@ -93,7 +93,7 @@ func TestOutOfDescriptorsItLivesAndRecovers(t *testing.T) {
 
 func TestSlowHeadersAreEndedAndOthersAreAnswered(t *testing.T) {
 	const slow = 300
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "SERVER_READ_HEADER_TIMEOUT=1s")
 	var ended atomic.Int32
 	var wg sync.WaitGroup
@@ -128,7 +128,7 @@ func TestSlowHeadersAreEndedAndOthersAreAnswered(t *testing.T) {
 
 func TestInAFloodOfConnectionsIdleOnesGiveWayAndOthersWait(t *testing.T) {
 	const bound, waiting = 40, 60
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, fmt.Sprintf("SERVER_MAX_CONNECTIONS=%d", bound))
 	known := p.ask(t, "IGAA-known")
 
@@ -197,7 +197,7 @@ func TestInAFloodOfConnectionsIdleOnesGiveWayAndOthersWait(t *testing.T) {
 
 func TestClientsThatNeverReadAreEnded(t *testing.T) {
 	const clients = 20
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_TIMEOUT=2s", "COALESCE_WAIT=100ms", "SERVER_WRITE_TIMEOUT=4s")
 	answers(t, p, "known", 1)
 	goroutines := p.metric(t, "go_goroutines")

@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/integration/harness"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // serveInto starts a sidecar whose standard error is a file. Its addresses are chosen before, since its log may never be read.
@@ -86,7 +86,7 @@ func TestALogThatNobodyReadsHoldsNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serveInto(t, w, "UPSTREAM_URL="+upstream.URL)
 	_ = w.Close() // ours; it has its own
 	start := time.Now()
@@ -129,7 +129,7 @@ func TestALogThatNobodyReadsHoldsNobody(t *testing.T) {
 }
 
 func TestALogThatNobodyReadsDoesNotHoldAStop(t *testing.T) {
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	for name, want := range map[string]int{"a drain": 0, "a second signal": 1} {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -162,7 +162,7 @@ func TestALogThatNobodyReadsDoesNotHoldAStop(t *testing.T) {
 
 func TestALogWithoutAReaderOrOnAFullDiskHoldsNobody(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -185,7 +185,7 @@ func TestALogWithoutAReaderOrOnAFullDiskHoldsNobody(t *testing.T) {
 
 func TestASidecarThatIsReadLosesNoLine(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	const n = 5000
 	p.chatter(t, n)
@@ -206,7 +206,7 @@ func TestASidecarThatIsReadLosesNoLine(t *testing.T) {
 
 func TestAStraySIGHUPIsNoStop(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	if err := p.Cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)

@@ -17,13 +17,13 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache/redistest"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func TestKilledInTheMiddleNothingHalfDoneIsEverServed(t *testing.T) {
 	t.Parallel()
 	const rounds, tokens = 3, 20
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(20 * time.Millisecond)
 	redis := redistest.Start(t)
 	settings := append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)
@@ -90,7 +90,7 @@ func (p *process) inRAM(t *testing.T, which string) int {
 
 func TestAFloodOfTokensDoesNotGrowTheMemory(t *testing.T) {
 	const entries, flood = 500, 4000
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, fmt.Sprintf("CACHE_MAX_ENTRIES=%d", entries), "LOG_LEVEL=info")
 	var wrong atomic.Int32
 	ask := func(from, to int) {
@@ -129,7 +129,7 @@ func TestAFloodOfTokensDoesNotGrowTheMemory(t *testing.T) {
 
 func TestAfterAnOutageOfEverythingThereIsNoStorm(t *testing.T) {
 	const callers, tokens, bound = 200, 100, 8
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
 	p := serve(t, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, fmt.Sprintf("UPSTREAM_MAX_IN_FLIGHT=%d", bound), "BREAKER_OPEN=500ms",
 		"LOG_LEVEL=info")...)
@@ -164,7 +164,7 @@ func TestAfterAnOutageOfEverythingThereIsNoStorm(t *testing.T) {
 	answers(t, p, "before", 3) // known ones are answered all the while
 	ig.Reset()
 	redis.Restart()
-	again, err := proxytest.Start(ig, proxytest.ServerOptions{Addr: upstream.Addr})
+	again, err := mock.Start(ig, mock.ServerOptions{Addr: upstream.Addr})
 	if err != nil {
 		t.Fatal(err)
 	}

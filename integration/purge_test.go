@@ -11,7 +11,7 @@ import (
 
 	"github.com/igproxy/igproxy/cache/redistest"
 	"github.com/igproxy/igproxy/integration/harness"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // hits reports whether a sidecar answers a token without anybody being asked.
@@ -22,7 +22,7 @@ func (p *process) hits(t *testing.T, token string) bool {
 
 func TestAPurgeReachesEverySidecarOnTheRedis(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
 	// The least that README lets igproxy's user do is enough, and nothing looks for keys.
 	redis.Do("ACL", "SETUSER", "igproxy", "on", ">0123456789abcdef", "~igproxy:*", "&igproxy:*", "+get", "+set", "+del", "+eval", "+evalsha", "+ping",
@@ -94,7 +94,7 @@ func TestAPurgeReachesEverySidecarOnTheRedis(t *testing.T) {
 // Who is cut off from Redis keeps what its memory has, and hears of the purge as soon as Redis is back.
 func TestAPurgeWithoutRedisIsToldWhenItIsBack(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
 	all := fleet(t, 2, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
 	for _, p := range all {
@@ -114,7 +114,7 @@ func TestAPurgeWithoutRedisIsToldWhenItIsBack(t *testing.T) {
 
 func TestAPurgeInAClusterNeedsNoSearch(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	cluster := redistest.StartCluster(t)
 	all := fleet(t, 2, "REDIS_MODE=cluster", "REDIS_ADDRS="+cluster.Addrs(), "UPSTREAM_URL="+upstream.URL, patientRedis)
 	for i := range 20 { // in many slots

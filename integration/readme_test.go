@@ -13,7 +13,7 @@ import (
 
 	"github.com/igproxy/igproxy/cache/redistest"
 	"github.com/igproxy/igproxy/integration/harness"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // The lines that run it against Instagram, with Redis.
@@ -28,7 +28,7 @@ func TestReadmesWayToInstagram(t *testing.T) {
 	if !strings.HasPrefix(strings.TrimSpace(build), "make build ") {
 		t.Fatalf("the first line is %q", build)
 	}
-	_, upstream := instagram(t, proxytest.ServerOptions{TLS: true})
+	_, upstream := instagram(t, mock.ServerOptions{TLS: true})
 	redis := redistest.Start(t)
 	block = strings.NewReplacer("/run/secrets/instagram", file(t, "secret", appSecret+"\n"), "redis://localhost:6379/0", redis.URL()).Replace(block)
 	env := without(environ("UPSTREAM_URL="+upstream.URL, "UPSTREAM_CA_FILE="+caFile(t, upstream)), "IGPROXY_CLIENT_SECRET")

@@ -9,12 +9,12 @@ import (
 	"testing"
 
 	"github.com/igproxy/igproxy/cache/redistest"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func withRedis(t *testing.T, redis *redistest.Server) (*proxytest.Instagram, *process) {
+func withRedis(t *testing.T, redis *redistest.Server) (*mock.Instagram, *process) {
 	t.Helper()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	return ig, serve(t, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL="+redis.URL())
 }
 
@@ -93,7 +93,7 @@ func recovers(t *testing.T, p *process, redis *redistest.Server) {
 // Garbage, truncated or swapped values are no answer: the exchange is done again, and everybody gets their own token.
 func TestALyingRedisIsAMiss(t *testing.T) {
 	redis := redistest.Start(t)
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	settings := []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
 	first := serve(t, settings...)
 	for _, token := range []string{"IGAA-a", "IGAA-b", "IGAA-c"} {

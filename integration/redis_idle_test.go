@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache/redistest"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // behindRelays is a Redis that igproxy reaches through relays only.
@@ -87,7 +87,7 @@ func TestIdleConnectionsThatWereCutAreNoOutage(t *testing.T) {
 		"single": {31, 1}, "sentinel": {31, 1}, "cluster": {16, 3},
 	} {
 		t.Run(mode, func(t *testing.T) {
-			_, upstream := instagram(t, proxytest.ServerOptions{})
+			_, upstream := instagram(t, mock.ServerOptions{})
 			redis := redisBehindRelays(t, mode)
 			p := serve(t, append(redis.settings, "UPSTREAM_URL="+upstream.URL, patientRedis)...)
 			redis.fill(t, p, c.connections, c.nodes)
@@ -120,7 +120,7 @@ func usesRedis(t *testing.T, p *process) bool {
 
 // Connections that were idle for longer than redis.idle_timeout are closed before a firewall cuts them.
 func TestConnectionsBeyondTheIdleTimeoutAreNotUsed(t *testing.T) {
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	redis := redisBehindRelays(t, "single")
 	p := serve(t, append(redis.settings, "UPSTREAM_URL="+upstream.URL, "REDIS_IDLE_TIMEOUT=1s", patientRedis)...)
 	redis.fill(t, p, 20, 1)
@@ -136,7 +136,7 @@ func TestConnectionsBeyondTheIdleTimeoutAreNotUsed(t *testing.T) {
 // The connections are cut while no app calls. The other sidecar must learn of a purge all the same: each read of the journal
 // took one dead connection from the pool.
 func TestAPurgeIsHeardOfThoughIdleConnectionsWereCut(t *testing.T) {
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	redis := redisBehindRelays(t, "single")
 	all := fleet(t, 2, append(redis.settings, "UPSTREAM_URL="+upstream.URL, patientRedis)...)
 	eventually(t, "it is remembered", func() bool { return all[0].hits(t, "IGAA-one") })

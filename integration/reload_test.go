@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // pressure is a crowd of apps that ask for known and for new tokens until it ends. Nobody may get anything but a token.
@@ -93,7 +93,7 @@ func post(t *testing.T, target, form string, fields ...string) reply {
 
 func TestSIGHUPUnderLoadTakesWhatIsRightAndRefusesWhatIsNot(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	config := file(t, "igproxy.yaml", "passthrough:\n  enabled: true\n")
 	p := serve(t, "CONFIG="+config, "UPSTREAM_URL="+upstream.URL, "LOG_LEVEL=info")
 	load := press(t, p)
@@ -139,7 +139,7 @@ func TestSIGHUPUnderLoadTakesWhatIsRightAndRefusesWhatIsNot(t *testing.T) {
 // As Kubernetes swaps a mounted ConfigMap or Secret, behind a link. Nobody sends a signal.
 func TestAFileSwappedBehindALinkIsFoundByItself(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	dir := t.TempDir()
 	put := func(version, config, secret string) {
 		t.Helper()
@@ -184,7 +184,7 @@ func TestAFileSwappedBehindALinkIsFoundByItself(t *testing.T) {
 
 func TestTheReloadCommandSaysWhatChangedAndWhatNeedsARestart(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	config := file(t, "igproxy.yaml", "upstream:\n  max_in_flight: 7\n")
 	p := serve(t, "CONFIG="+config, "UPSTREAM_URL="+upstream.URL)
 	if code, out, errs := p.operate(t, "reload"); code != 0 || out != "reloaded: nothing has changed\n" {
@@ -222,7 +222,7 @@ func TestTheReloadCommandSaysWhatChangedAndWhatNeedsARestart(t *testing.T) {
 // The listener stays the one of the start, whatever the file says now: a reload must not take away who guards it.
 func TestAReloadLeavesNoListenerOpenToEverybody(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	token := file(t, "token", "0123456789abcdef0123")
 	config := file(t, "igproxy.yaml", "listen: 0.0.0.0:0\nauth:\n  bearer_file: "+token+"\n")
 	env := without(environ("CONFIG="+config, "UPSTREAM_URL="+upstream.URL), "IGPROXY_LISTEN")

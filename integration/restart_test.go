@@ -7,12 +7,12 @@ import (
 	"testing"
 
 	"github.com/igproxy/igproxy/cache/redistest"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func TestARestartKeepsTheCache(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
 	settings := []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
 
@@ -44,7 +44,7 @@ func TestARestartKeepsTheCache(t *testing.T) {
 func TestAnotherSecretFindsNothing(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	settings := []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
 	first := serve(t, settings...)
 	first.ask(t, "IGAA-mine")

@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/igproxy/igproxy/cache/redistest"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 const nextSecret = "7d3e1f90ab5c4826937fd0c1b2a3e4f5" // a canary, too
@@ -30,7 +30,7 @@ func (p *process) inUse(t *testing.T) string {
 
 func TestASecretIsRotatedUnderLoadWithoutAFailedRequest(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
 	dir := t.TempDir()
 	put := func(lines ...string) {
@@ -90,7 +90,7 @@ func TestASecretIsRotatedUnderLoadWithoutAFailedRequest(t *testing.T) {
 // Without cache.key_file, what is remembered survives until the line of the previous secret is taken away.
 func TestWithoutAKeyOfItsOwnTheCacheSurvivesUntilTheOldLineGoes(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetSecrets(appSecret, nextSecret)
 	secret := file(t, "secret", appSecret+"\n")
 	env := without(environ("UPSTREAM_URL="+upstream.URL, "CLIENT_SECRET_FILE="+secret), "IGPROXY_CLIENT_SECRET")

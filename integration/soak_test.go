@@ -23,7 +23,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache/redistest"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // soak is the stage: sidecars, what they lean on, and what must never happen.
@@ -31,7 +31,7 @@ type soak struct {
 	t        *testing.T
 	rng      *rand.Rand // of the faults
 	settings []string
-	ig       *proxytest.Instagram
+	ig       *mock.Instagram
 	redis    *redistest.Server
 	liar     *redistest.Liar
 	sidecars []*seat
@@ -114,8 +114,8 @@ func TestASoakOfAllFaultsShuffled(t *testing.T) {
 func newSoak(t *testing.T, seed uint64, n int) *soak {
 	t.Helper()
 	s := &soak{t: t, rng: rand.New(rand.NewPCG(seed, seed)), happened: map[string]int{}, needles: map[string]string{}}
-	var upstream *proxytest.Server
-	s.ig, upstream = instagram(t, proxytest.ServerOptions{})
+	var upstream *mock.Server
+	s.ig, upstream = instagram(t, mock.ServerOptions{})
 	s.redis = redistest.Start(t)
 	s.liar = redistest.StartLiar(t, s.redis)
 	s.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: soakCallers}, Timeout: patience}
@@ -153,7 +153,7 @@ func (s *soak) start() *process {
 
 // token is the i-th: every fourth meets a fault of Instagram's, but for those that hold the whole app for a minute.
 func (s *soak) token(i int) string {
-	faults := slices.DeleteFunc(proxytest.Faults(), func(f proxytest.Fault) bool {
+	faults := slices.DeleteFunc(mock.Faults(), func(f mock.Fault) bool {
 		return f.Name == "wrongsecret" || f.Name == "limit4" || f.Name == "limit613" || f.Name == "limit429" || f.Name == "endless" || f.Name == "gzipbomb"
 	})
 	if i%4 == 3 {

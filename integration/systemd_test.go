@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/integration/harness"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // notices is a NOTIFY_SOCKET and what came on it.
@@ -85,7 +85,7 @@ func held(t *testing.T, network, address string) (*os.File, string) {
 
 func TestSystemdIsToldWhenItAnswersAndWhenItDrains(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	app, address := held(t, "tcp", "127.0.0.1:0")
 	admin, adminAddress := held(t, "tcp", "127.0.0.1:0")
 	n := newNotices(t)
@@ -134,7 +134,7 @@ func TestASidecarThatCannotStartIsNeverReady(t *testing.T) {
 
 // Somebody takes the socket's path away and answers nothing there: to apps the sidecar is gone, although it lives. Back in its place, all is well.
 func TestTheWatchdogHearsOfItOnlyWhileItAnswers(t *testing.T) {
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	path := filepath.Join(t.TempDir(), "app.sock")
 	app, _ := held(t, "unix", path)
 	n := newNotices(t)
@@ -172,7 +172,7 @@ func TestTheWatchdogHearsOfItOnlyWhileItAnswers(t *testing.T) {
 func TestARestartUnderLoadDropsNobody(t *testing.T) {
 	t.Parallel()
 	const callers, restarts = 20, 3
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(20 * time.Millisecond)
 	app, address := held(t, "tcp", "127.0.0.1:0")
 	n := newNotices(t)

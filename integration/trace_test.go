@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // otlpSpan is what these tests read of a span: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding.
@@ -105,7 +105,7 @@ func attributes(s *otlpSpan) map[string]string {
 
 func TestACollectorGetsEachStepInTheAppsOwnTrace(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	c := newCollector(t)
 	p := tracing(t, upstream.URL, nil, []string{"EXPORTER_OTLP_ENDPOINT=" + c.URL, "RESOURCE_ATTRIBUTES=deployment.environment.name=test", "EXPORTER_OTLP_COMPRESSION=none"})
 	r, err := fetchWith(t.Context(), http.DefaultClient, p.URL+exchangePath("IGAA-1"), "Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Tracestate", "a=b")
@@ -144,7 +144,7 @@ func TestACollectorGetsEachStepInTheAppsOwnTrace(t *testing.T) {
 
 func TestSpansHoldNoSecretNoTokenAndNothingThatWasSent(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	c := newCollector(t)
 	all := []hidden{{"the client secret", appSecret, 0}}
 	hide := func(name string) string {
@@ -231,7 +231,7 @@ func TestADeadCollectorCostsNoAnswerAndAStopLittle(t *testing.T) {
 	unwilling := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
 	defer unwilling.Close()
 	for name, at := range map[string]string{"refused": "http://" + refused, "hung": "http://" + hung.Addr().String(), "unwilling": unwilling.URL} {
-		_, upstream := instagram(t, proxytest.ServerOptions{})
+		_, upstream := instagram(t, mock.ServerOptions{})
 		p := tracing(t, upstream.URL, []string{"LOG_HITS=1"}, []string{"EXPORTER_OTLP_ENDPOINT=" + at, "BSP_MAX_QUEUE_SIZE=64", "BSP_SCHEDULE_DELAY=20"})
 		for i := range 100 { // some 500 spans
 			if r := p.ask(t, fmt.Sprintf("IGAA-%d", i/5)); r.status != 200 {
@@ -254,7 +254,7 @@ func TestADeadCollectorCostsNoAnswerAndAStopLittle(t *testing.T) {
 // A platform sets these variables for all programs at once.
 func TestTracingVariablesOfAnotherKindNeverKeepTheSidecarFromStarting(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	for _, variables := range [][]string{
 		{"EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317", "EXPORTER_OTLP_PROTOCOL=grpc"},
 		{"EXPORTER_OTLP_ENDPOINT=collector:4317"},

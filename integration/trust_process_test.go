@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/igproxy/igproxy/integration/harness"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // reachable is a folder that other users can walk through, unlike a test's own.
@@ -56,7 +56,7 @@ func strangers() []int {
 
 func TestASocketIsForTheUsersListed(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711)) // the other users run it too
 	dir, own := reachable(t), os.Getuid()
 	open := func(name string, uids string) (*process, string) {
@@ -92,7 +92,7 @@ func TestASocketIsForTheUsersListed(t *testing.T) {
 
 func TestASocketHasTheModeThatWasChosen(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711))
 	dir := reachable(t)
 	for text, c := range map[string]struct {
@@ -117,7 +117,7 @@ func TestASocketHasTheModeThatWasChosen(t *testing.T) {
 // What dies leaves no memory on the disk. The rest of /proc/PID stays as readable as it was.
 func TestTheProcessDumpsNoCore(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	var before syscall.Rlimit
 	must(t, syscall.Getrlimit(syscall.RLIMIT_CORE, &before))
 	must(t, syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{Cur: before.Max, Max: before.Max})) // a shell's own 0 would prove nothing

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func TestAListenerBeyondLoopbackNeedsAChoice(t *testing.T) {
@@ -75,7 +75,7 @@ func (d dresser) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func TestATokenOfTheSidecarsOwnIsAskedFor(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	path := file(t, "token", ownToken+"\n")
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "AUTH_BEARER_FILE="+path)
 	target, bare := p.URL+exchangePath("IGAA-own"), p.URL+"/access_token?grant_type=ig_exchange_token"

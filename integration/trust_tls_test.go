@@ -13,12 +13,12 @@ import (
 	"testing"
 
 	"github.com/igproxy/igproxy/integration/harness"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func TestClientCertificatesAreAskedFor(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	server, apps, others := harness.NewAuthority(t), harness.NewAuthority(t), harness.NewAuthority(t)
 	cert, key := server.Sign(t, "igproxy")
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "TLS_CERT_FILE="+file(t, "tls.crt", cert), "TLS_KEY_FILE="+file(t, "tls.key", key),
@@ -51,7 +51,7 @@ func TestClientCertificatesAreAskedFor(t *testing.T) {
 // on old ones.
 func TestCertificatesChangeUnderLoadWithoutAFailedRequest(t *testing.T) {
 	t.Parallel()
-	_, upstream := instagram(t, proxytest.ServerOptions{})
+	_, upstream := instagram(t, mock.ServerOptions{})
 	a := harness.NewAuthority(t)
 	dir := t.TempDir()
 	put := func(version string) {

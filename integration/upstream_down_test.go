@@ -9,12 +9,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func TestInstagramDown(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "BREAKER_OPEN=1s")
 	known := p.ask(t, "IGAA-known")
 
@@ -60,7 +60,7 @@ func TestInstagramDown(t *testing.T) {
 // A rate limit is a pause for all cold tokens of the app, in Instagram's words, and no ill health.
 func TestARateLimitHoldsTheApp(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	known := p.ask(t, "IGAA-known")
 	if r := p.ask(t, "limit4-1"); r.status != 400 || r.graphError(t).Code != 4 || r.header.Get("Retry-After") == "" {
@@ -87,7 +87,7 @@ func TestARateLimitHoldsTheApp(t *testing.T) {
 // A refused client secret is the operator's fault: said once, loudly; readiness goes; tokens are not blamed for it.
 func TestARefusedClientSecret(t *testing.T) {
 	t.Parallel()
-	ig, upstream := instagram(t, proxytest.ServerOptions{})
+	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "CLIENT_SECRET=wrong-"+appSecret)
 	for i := range 10 {
 		if r := p.ask(t, fmt.Sprintf("IGAA-%d", i)); r.status != 400 || r.graphError(t).Code != 100 {

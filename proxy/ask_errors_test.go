@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/proxy/graph"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // nobody is where no one listens.
@@ -50,14 +50,14 @@ func hangingUp(t *testing.T, linger int) string {
 
 func TestEachWayToFailHasItsKind(t *testing.T) {
 	_, good := newInstagram(t, overTLS)
-	_, expired := newInstagram(t, proxytest.ServerOptions{TLS: true, Expired: true})
-	_, elsewhere := newInstagram(t, proxytest.ServerOptions{TLS: true, WrongName: true})
+	_, expired := newInstagram(t, mock.ServerOptions{TLS: true, Expired: true})
+	_, elsewhere := newInstagram(t, mock.ServerOptions{TLS: true, WrongName: true})
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
 	said := func(text string) string { base, _ := saying(t, text); return base }
 	for name, c := range map[string]struct {
 		base string
-		ca   *proxytest.Server
+		ca   *mock.Server
 		want string
 	}{
 		"unknown authority":      {good.URL, expired, "tls: unknown authority"},
@@ -115,7 +115,7 @@ func TestAFailuresTextReachesNobody(t *testing.T) {
 
 // A certificate will be as bad a second later; a refused connection may not be.
 func TestOnlyWhatMayPassIsRepeated(t *testing.T) {
-	_, expired := newInstagram(t, proxytest.ServerOptions{TLS: true, Expired: true})
+	_, expired := newInstagram(t, mock.ServerOptions{TLS: true, Expired: true})
 	var handshakes, connections atomic.Int32
 	counting := rawUpstream(t, func(n int, c net.Conn, r *bufio.Reader) {
 		handshakes.Store(int32(n))

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // recorded is an upstream that keeps each request as it came, and answers with a token.
@@ -221,7 +221,7 @@ func TestAnAnswerCutShortIsNotRepeated(t *testing.T) {
 	if w := ask(newProxy(t, optionsFor(t, s.URL, s.CA())), get(target("truncated-1"))); w.Code != 502 || i.CallsFor("truncated-1") != 1 {
 		t.Errorf("HTTP/2: got %d after %d calls, want 502 after 1", w.Code, i.CallsFor("truncated-1"))
 	}
-	i, s = newInstagram(t, proxytest.ServerOptions{})
+	i, s = newInstagram(t, mock.ServerOptions{})
 	if w := ask(newProxy(t, optionsFor(t, s.URL, nil)), get(target("truncated-1"))); w.Code != 502 || i.CallsFor("truncated-1") != 1 {
 		t.Errorf("HTTP/1.1: got %d after %d calls, want 502 after 1", w.Code, i.CallsFor("truncated-1"))
 	}

@@ -12,13 +12,13 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/cache"
 	"github.com/igproxy/igproxy/proxy"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // A stand-in Instagram, a Proxy in front of it, and one token asked for twice: the second answer comes from memory.
 func ExampleNew() {
-	instagram := proxytest.New(proxytest.Options{Secret: "the-apps-client-secret"})
-	upstream, err := proxytest.Start(instagram, proxytest.ServerOptions{TLS: true})
+	instagram := mock.New(mock.Options{Secret: "the-apps-client-secret"})
+	upstream, err := mock.Start(instagram, mock.ServerOptions{TLS: true})
 	if err != nil {
 		fmt.Println(err)
 		return

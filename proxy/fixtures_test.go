@@ -23,7 +23,7 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/cache"
 	"github.com/igproxy/igproxy/proxy/graph"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // exchangeFunc is a step made of a function.
@@ -73,10 +73,10 @@ func newCacheWatchedBy(t testing.TB, o cache.Observer) *cache.Cache {
 }
 
 // newInstagram is the stand-in on a real socket, over TLS and HTTP/2 unless o says otherwise; it ends with the test.
-func newInstagram(t testing.TB, o proxytest.ServerOptions) (*proxytest.Instagram, *proxytest.Server) {
+func newInstagram(t testing.TB, o mock.ServerOptions) (*mock.Instagram, *mock.Server) {
 	t.Helper()
-	i := proxytest.New(proxytest.Options{Secret: testSecret})
-	s, err := proxytest.Start(i, o)
+	i := mock.New(mock.Options{Secret: testSecret})
+	s, err := mock.Start(i, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func newInstagram(t testing.TB, o proxytest.ServerOptions) (*proxytest.Instagram
 	return i, s
 }
 
-var overTLS = proxytest.ServerOptions{TLS: true}
+var overTLS = mock.ServerOptions{TLS: true}
 
 // optionsFor are good Options for an upstream at this URL; without ca, one of the system's. The time-out is beyond what a noisy machine
 // needs: tests of time-outs set their own.

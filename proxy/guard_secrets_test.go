@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 const (
@@ -19,7 +19,7 @@ const (
 )
 
 // rotating is a Proxy with both secrets, before an Instagram that takes the old one.
-func rotating(t *testing.T) (*Proxy, Options, *proxytest.Instagram, *bytes.Buffer) {
+func rotating(t *testing.T) (*Proxy, Options, *mock.Instagram, *bytes.Buffer) {
 	t.Helper()
 	i, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())

@@ -9,13 +9,13 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/proxy/graph"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func TestProbeSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	_, stranger := newInstagram(t, overTLS)
-	_, expired := newInstagram(t, proxytest.ServerOptions{TLS: true, Expired: true})
+	_, expired := newInstagram(t, mock.ServerOptions{TLS: true, Expired: true})
 	envelope := func(status, code int, message string) string {
 		e := graph.Error{Status: status, Code: code, Message: message, Type: "OAuthException"}
 		return rawReply(status, string(e.Encode()))

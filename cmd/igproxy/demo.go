@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
 	"github.com/igproxy/igproxy/proxy"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // The demo's own values. The secret is the stand-in's, so it may be in a program.
@@ -43,8 +43,8 @@ func demoCommand(env environment) *cli.Command {
 }
 
 func demo(env environment, once bool, signals <-chan os.Signal) error {
-	instagram := proxytest.New(proxytest.Options{Secret: demoSecret, Latency: demoLatency})
-	upstream, err := proxytest.Start(instagram, proxytest.ServerOptions{Addr: "127.0.0.1:0"})
+	instagram := mock.New(mock.Options{Secret: demoSecret, Latency: demoLatency})
+	upstream, err := mock.Start(instagram, mock.ServerOptions{Addr: "127.0.0.1:0"})
 	if err != nil {
 		return fmt.Errorf("the stand-in Instagram: %w", err)
 	}

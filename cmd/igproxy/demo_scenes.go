@@ -11,13 +11,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // story is the demo's story: each scene does what an app would do and checks that it went as told.
 type story struct {
 	printer     *printer
-	instagram   *proxytest.Instagram
+	instagram   *mock.Instagram
 	upstream    string
 	sidecar     string
 	admin       string

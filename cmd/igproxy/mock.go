@@ -14,7 +14,7 @@ import (
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func mockCommand(env environment) *cli.Command {
@@ -58,16 +58,16 @@ func mockCommand(env environment) *cli.Command {
 			if c.String("ca-out") != "" && !c.Bool("tls") {
 				return &usageError{"--ca-out needs --tls"}
 			}
-			if host := c.String("host"); host != "" && !slices.Contains(proxytest.Hosts(), host) {
+			if host := c.String("host"); host != "" && !slices.Contains(mock.Hosts(), host) {
 				return &usageError{fmt.Sprintf("--host: %q is none of its values; write %s", host, hostNames())}
 			}
-			return mock(c, env)
+			return serveMock(c, env)
 		},
 	}
 }
 
 func hostNames() string {
-	names := proxytest.Hosts()
+	names := mock.Hosts()
 	last := len(names) - 1
 	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
@@ -85,23 +85,23 @@ func columns(rows [][2]string) string {
 
 func faultRows() [][2]string {
 	var rows [][2]string
-	for _, f := range proxytest.Faults() {
+	for _, f := range mock.Faults() {
 		rows = append(rows, [2]string{f.Name + "-", f.Description})
 	}
 	return rows
 }
 
-func mock(c *cli.Context, env environment) error {
+func serveMock(c *cli.Context, env environment) error {
 	log := logging.New(env.stderr, "info", "auto")
-	instagram := proxytest.New(proxytest.Options{
+	instagram := mock.New(mock.Options{
 		AppID: c.String("app-id"), Secret: c.String("secret"),
-		Threads: proxytest.App{AppID: c.String("threads-app-id"), Secret: c.String("threads-secret")},
+		Threads: mock.App{AppID: c.String("threads-app-id"), Secret: c.String("threads-secret")},
 		Host:    c.String("host"), Latency: c.Duration("latency"), Logger: log,
 	})
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
 	defer signal.Stop(signals)
-	server, err := proxytest.Start(instagram, proxytest.ServerOptions{Addr: c.String("listen"), TLS: c.Bool("tls")})
+	server, err := mock.Start(instagram, mock.ServerOptions{Addr: c.String("listen"), TLS: c.Bool("tls")})
 	if err != nil {
 		return listener.Explain("--listen", c.String("listen"), err)
 	}

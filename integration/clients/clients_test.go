@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/integration/harness"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 const (
@@ -74,7 +74,7 @@ type got struct {
 
 func TestClientsThatOthersWrote(t *testing.T) {
 	dir := installClients(t)
-	ig, upstream := harness.StandIn(t, proxytest.Options{AppID: appID, Secret: harness.AppSecret}, proxytest.ServerOptions{})
+	ig, upstream := harness.StandIn(t, mock.Options{AppID: appID, Secret: harness.AppSecret}, mock.ServerOptions{})
 	to := []string{"UPSTREAM_URL=" + upstream.URL, "UPSTREAM_LOGIN_URL=" + upstream.URL}
 	alone := harness.Serve(t, append(to, "APP_ID="+appID, "REDIRECT_URIS="+callback)...)
 	several := harness.Start(t, harness.Without(harness.Environ(to...), "IGPROXY_CLIENT_SECRET"), "serve", "--config", severalApps(t))
@@ -112,7 +112,7 @@ func TestClientsThatOthersWrote(t *testing.T) {
 	}
 	t.Run("straight to Instagram the documented answer to a code fails them", func(t *testing.T) {
 		i := slices.IndexFunc(clients, func(c client) bool { return c.name == "passport-instagram" })
-		anySecret, s := harness.StandIn(t, proxytest.Options{}, proxytest.ServerOptions{})
+		anySecret, s := harness.StandIn(t, mock.Options{}, mock.ServerOptions{})
 		code := anySecret.Code(appID, callback)
 		_, stderr, err := clients[i].start(t, "node", dir, told(t, s.URL, code))
 		if err == nil || len(anySecret.Issued(code)) != 1 || !strings.Contains(stderr, "Error: Failed to obtain access token") {
@@ -220,7 +220,7 @@ func installClients(t *testing.T) (dir string) {
 }
 
 // secretWhereItBelongs checks that Instagram got the real secret with the calls that need it, and with no other.
-func secretWhereItBelongs(t *testing.T, ig *proxytest.Instagram, codes bool) {
+func secretWhereItBelongs(t *testing.T, ig *mock.Instagram, codes bool) {
 	t.Helper()
 	seen := map[string]int{}
 	for _, r := range ig.Requests() {
@@ -245,7 +245,7 @@ func secretWhereItBelongs(t *testing.T, ig *proxytest.Instagram, codes bool) {
 
 // A program whose URLs can't be changed is led to igproxy by its resolver, and igproxy shows a certificate for Instagram's name.
 func TestAClientWithoutABaseURL(t *testing.T) {
-	ig, upstream := harness.StandIn(t, proxytest.Options{AppID: appID, Secret: harness.AppSecret}, proxytest.ServerOptions{})
+	ig, upstream := harness.StandIn(t, mock.Options{AppID: appID, Secret: harness.AppSecret}, mock.ServerOptions{})
 	a := harness.NewAuthority(t)
 	cert, key := a.Sign(t, "igproxy", "graph.instagram.com")
 	p := harness.Serve(t, "UPSTREAM_URL="+upstream.URL, "TLS_CERT_FILE="+harness.File(t, "cert.pem", cert), "TLS_KEY_FILE="+harness.File(t, "key.pem", key),

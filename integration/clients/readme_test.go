@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/igproxy/igproxy/integration/harness"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // The examples in README work as they are written, except for the port.
@@ -23,7 +23,7 @@ func fenced(t *testing.T, language string) string {
 }
 
 func TestReadmesExamples(t *testing.T) {
-	ig, upstream := harness.Instagram(t, proxytest.ServerOptions{})
+	ig, upstream := harness.Instagram(t, mock.ServerOptions{})
 	p := harness.Serve(t, "UPSTREAM_URL="+upstream.URL)
 	here := func(code string) string { return strings.ReplaceAll(code, "http://127.0.0.1:8080", p.URL) }
 	answer := harness.Program(t, nil, here(fenced(t, "sh")), "sh")

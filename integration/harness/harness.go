@@ -18,7 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/igproxy/igproxy/cache/redistest"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // AppSecret is the client secret of every igproxy that Serve starts. No test may find it anywhere but
@@ -98,19 +98,19 @@ func Address(t testing.TB) string {
 }
 
 // Instagram starts the stand-in for Instagram. It ends with the test.
-func Instagram(t testing.TB, o proxytest.ServerOptions) (*proxytest.Instagram, *proxytest.Server) {
+func Instagram(t testing.TB, o mock.ServerOptions) (*mock.Instagram, *mock.Server) {
 	t.Helper()
-	return StandIn(t, proxytest.Options{Secret: AppSecret}, o)
+	return StandIn(t, mock.Options{Secret: AppSecret}, o)
 }
 
 // StandIn starts a stand-in with these options. It ends with the test.
-func StandIn(t testing.TB, options proxytest.Options, o proxytest.ServerOptions) (*proxytest.Instagram, *proxytest.Server) {
+func StandIn(t testing.TB, options mock.Options, o mock.ServerOptions) (*mock.Instagram, *mock.Server) {
 	t.Helper()
 	if o.Addr == "" {
 		o.Addr = Address(t)
 	}
-	i := proxytest.New(options)
-	s, err := proxytest.Start(i, o)
+	i := mock.New(options)
+	s, err := mock.Start(i, o)
 	if err != nil {
 		t.Fatal(err)
 	}

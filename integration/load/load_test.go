@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/igproxy/igproxy/integration/harness"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 func TestLoadRecipes(t *testing.T) {
@@ -28,7 +28,7 @@ func TestLoadRecipes(t *testing.T) {
 		{"vegeta.sh", "miss", `Success +\[ratio\] +100.00%`},
 	} {
 		t.Run(recipe.script+" "+recipe.mode, func(t *testing.T) {
-			ig, upstream := harness.Instagram(t, proxytest.ServerOptions{})
+			ig, upstream := harness.Instagram(t, mock.ServerOptions{})
 			p := harness.StartCommand(t, harness.Environ("UPSTREAM_URL="+upstream.URL, "LOG_LEVEL=info"), exec.Command(fast, "serve"))
 			p.Listening(t)
 			out := harness.Program(t, []string{"IGPROXY=" + p.URL, "LOAD=1"}, "", "./"+recipe.script, recipe.mode)

@@ -14,7 +14,7 @@ import (
 	"github.com/igproxy/igproxy/cache"
 	"github.com/igproxy/igproxy/proxy"
 	"github.com/igproxy/igproxy/proxy/admin"
-	"github.com/igproxy/igproxy/proxy/proxytest"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 const appSecret = "0123456789abcdef0123456789abcdef"
@@ -23,10 +23,10 @@ const appSecret = "0123456789abcdef0123456789abcdef"
 const nowhere = "http://127.0.0.1:1"
 
 // newInstagram starts the stand-in for Instagram; it ends with the test.
-func newInstagram(t *testing.T) (i *proxytest.Instagram, base string) {
+func newInstagram(t *testing.T) (i *mock.Instagram, base string) {
 	t.Helper()
-	i = proxytest.New(proxytest.Options{Secret: appSecret})
-	s, err := proxytest.Start(i, proxytest.ServerOptions{})
+	i = mock.New(mock.Options{Secret: appSecret})
+	s, err := mock.Start(i, mock.ServerOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

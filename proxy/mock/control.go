@@ -1,0 +1,156 @@
+package mock
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// control answers the endpoints that Instagram does not have, and reports whether the request was for one of them.
+func (i *Instagram) control(w http.ResponseWriter, r *http.Request) bool {
+	serve, method := i.controlAt(r.URL.Path)
+	switch {
+	case serve == nil:
+		return false
+	case method != "" && r.Method != method:
+		w.Header().Set("Allow", method)
+		say(w, http.StatusMethodNotAllowed, "error", "this takes "+method)
+	default:
+		serve(w, r)
+	}
+	return true
+}
+
+// controlAt is an endpoint and the one method it takes; any, if that is empty.
+func (i *Instagram) controlAt(path string) (http.HandlerFunc, string) {
+	switch path {
+	case "/__stats":
+		return i.serveStats, http.MethodGet
+	case "/__faults":
+		return serveFaults, http.MethodGet
+	case "/__fault":
+		return i.serveFault, http.MethodPost
+	case "/__latency":
+		return i.serveLatency, http.MethodPost
+	case "/__age":
+		return i.serveAge, http.MethodPost
+	case "/__code":
+		return i.serveCode, http.MethodPost
+	case "/__secret":
+		return i.serveSecret, http.MethodPost
+	case "/__shape":
+		return i.serveShape, http.MethodPost
+	case "/__reset":
+		return i.serveReset, http.MethodPost
+	case trap:
+		return i.serveTrap, ""
+	}
+	return nil, ""
+}
+
+// say answers with one JSON member and a newline, for people with curl.
+func say(w http.ResponseWriter, status int, name string, value any) {
+	write(w, status, "application/json", encoded(map[string]any{name: value})+"\n")
+}
+
+func write(w http.ResponseWriter, status int, contentType, text string) {
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text)
+}
+
+func (i *Instagram) serveStats(w http.ResponseWriter, _ *http.Request) {
+	write(w, http.StatusOK, "application/json", encoded(i.counters().fullStats())+"\n")
+}
+
+func serveFaults(w http.ResponseWriter, _ *http.Request) {
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, f := range faults {
+		fmt.Fprintf(t, "%s\t%s\n", f.Prefix(), f.Description)
+	}
+	_ = t.Flush() // into memory
+	write(w, http.StatusOK, "text/plain; charset=utf-8", b.String())
+}
+
+func (i *Instagram) serveFault(w http.ResponseWriter, r *http.Request) {
+	mode := strings.TrimSuffix(r.FormValue("mode"), "-")
+	if !r.Form.Has("mode") {
+		say(w, http.StatusBadRequest, "error", "mode is missing: a fault's name, or mode= to end it")
+		return
+	}
+	if err := i.setFault(mode); err != nil {
+		say(w, http.StatusBadRequest, "error", err.Error())
+		return
+	}
+	say(w, http.StatusOK, "fault", mode)
+}
+
+func (i *Instagram) serveLatency(w http.ResponseWriter, r *http.Request) {
+	d, err := time.ParseDuration(r.FormValue("d"))
+	if err != nil || d < 0 {
+		say(w, http.StatusBadRequest, "error", "d must be a duration with a unit, such as 200ms, and not below 0")
+		return
+	}
+	i.SetLatency(d)
+	say(w, http.StatusOK, "latency", d.String())
+}
+
+func (i *Instagram) serveAge(w http.ResponseWriter, r *http.Request) {
+	d, err := time.ParseDuration(r.FormValue("d"))
+	if err != nil || d < 0 {
+		say(w, http.StatusBadRequest, "error", "d must be a duration with a unit, such as 25h, and not below 0")
+		return
+	}
+	i.Age(d)
+	say(w, http.StatusOK, "older_by", d.String())
+}
+
+func (i *Instagram) serveCode(w http.ResponseWriter, r *http.Request) {
+	say(w, http.StatusOK, "code", i.Code(r.FormValue("client_id"), r.FormValue("redirect_uri")))
+}
+
+func (i *Instagram) serveShape(w http.ResponseWriter, r *http.Request) {
+	mode := r.FormValue("mode")
+	if err := i.setShape(mode); err != nil {
+		say(w, http.StatusBadRequest, "error", err.Error())
+		return
+	}
+	say(w, http.StatusOK, "shape", mode)
+}
+
+// serveSecret takes the secrets from the body only: an address may be written down on the way.
+func (i *Instagram) serveSecret(w http.ResponseWriter, r *http.Request) {
+	if err := r.ParseForm(); err != nil || r.URL.RawQuery != "" {
+		say(w, http.StatusBadRequest, "error", "write the secrets into the body, as a form: secret=..., once or more; app=threads for the Threads app's")
+		return
+	}
+	f, known := map[string]*family{"": instagramFamily, "instagram": instagramFamily, "threads": threadsFamily}[r.PostForm.Get("app")]
+	if !known {
+		say(w, http.StatusBadRequest, "error", "app is instagram or threads")
+		return
+	}
+	secrets := r.PostForm["secret"]
+	i.setSecrets(f, secrets)
+	say(w, http.StatusOK, "secrets", len(secrets))
+}
+
+func (i *Instagram) serveReset(w http.ResponseWriter, _ *http.Request) {
+	i.Reset()
+	say(w, http.StatusOK, "reset", true)
+}
+
+// serveTrap answers with a good-looking token, so that following the redirect shows.
+func (i *Instagram) serveTrap(w http.ResponseWriter, r *http.Request) {
+	b := i.counters()
+	b.trapped()
+	x := exchange{instagram: i, book: b, w: w, r: r, endpoint: exchangeEndpoint, version: defaultVersion}
+	x.reply(http.StatusOK, jsonType, x.tokenBody(newToken(b.key, trap, "IGAA", 0), strconv.Itoa(expiresIn(0)), ""))
+}

@@ -1,0 +1,138 @@
+package mock
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	threadsSecret = "fedcba9876543210fedcba9876543210"
+	threadsApp    = "1234567890"
+)
+
+var bothApps = Options{AppID: testApp, Secret: testSecret, Threads: App{AppID: threadsApp, Secret: threadsSecret}}
+
+func threadsQuery(token string) string {
+	return "grant_type=th_exchange_token&client_secret=" + threadsSecret + "&access_token=" + url.QueryEscape(token)
+}
+
+func threadsLogin(code string) url.Values {
+	return loginForm(code, "client_id", threadsApp, "client_secret", threadsSecret)
+}
+
+func TestThreadsFromCodeToRefreshOnOneListenerWithInstagram(t *testing.T) {
+	s := newStandOf(t, bothApps, ServerOptions{})
+	a := s.login(t, threadsLogin("AQcode"))
+	if !regexp.MustCompile(`^\{"access_token":"THQV\w{176}","user_id":24000000000000001\}$`).MatchString(a.body) {
+		t.Fatalf("got %d %s", a.status, a.body)
+	}
+	short := tokenOf(t, a)
+	a = s.get(t, "/access_token?"+threadsQuery(short))
+	long := tokenOf(t, a)
+	if a.body != `{"access_token":"`+long+`","token_type":"bearer","expires_in":5183961}` || !strings.HasPrefix(long, "THAA") ||
+		s.Issued(short)[0] != long || s.Issued("AQcode")[0] != short {
+		t.Errorf("got %s", a.body)
+	}
+	refresh := "/refresh_access_token?grant_type=th_refresh_token&access_token=" + long
+	wantCode(t, "young", s.get(t, refresh), 400, 190, 0)
+	s.Age(25 * time.Hour)
+	if a := s.get(t, refresh); !strings.HasPrefix(tokenOf(t, a), "THAA") {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+	if a := s.get(t, "/v1.0/me?fields=username,id&access_token="+long); a.body != `{"username":"anna.threads","id":"24000000000000001"}` {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+	s.exchange(t, "IGAA-anna")
+	for endpoint, want := range map[string]int{"threads_code": 1, "threads_exchange": 1, "threads_refresh": 2, "threads_read": 1, "exchange": 1, "refresh": 0} {
+		if got := s.CallsTo(endpoint); got != want {
+			t.Errorf("%s: %d calls, want %d", endpoint, got, want)
+		}
+	}
+	if strange := s.Strange(); len(strange) > 0 {
+		t.Errorf("strange: %v", strange)
+	}
+}
+
+func TestTheSecretsOfTheTwoAppsAreNotEachOthers(t *testing.T) {
+	s := newStandOf(t, bothApps, ServerOptions{})
+	swapped := strings.NewReplacer(testSecret, threadsSecret, threadsSecret, testSecret)
+	wantCode(t, "Threads' at Instagram", s.get(t, "/access_token?"+swapped.Replace(query("IGAA-1"))), 400, 100, 0)
+	wantCode(t, "Instagram's at Threads", s.get(t, "/access_token?"+swapped.Replace(threadsQuery("THQV1"))), 400, 100, 0)
+	for name, form := range map[string]url.Values{
+		"Threads": loginForm("AQ1", "client_id", threadsApp), "Instagram": loginForm("AQ1", "client_secret", threadsSecret)} {
+		if a := s.login(t, form); a.body != loginError(unverified) {
+			t.Errorf("%s: got %d %s", name, a.status, a.body)
+		}
+	}
+	wantCode(t, "Instagram's token at Threads", s.get(t, "/access_token?"+threadsQuery("IGAA1")), 400, 190, 0)
+	wantCode(t, "Threads' token at Instagram", s.get(t, "/access_token?"+query("THQV1")), 400, 190, 0)
+	if a := s.get(t, "/access_token?"+threadsQuery("any")); a.status != 200 {
+		t.Errorf("any other token: got %d %s", a.status, a.body)
+	}
+}
+
+// One host alone: what belongs to another is an unknown path there, and the wrong grant.
+func TestAHostServesItsOwnAndNothingElse(t *testing.T) {
+	of := bothApps
+	targets := map[string]func(*stand) answer{
+		"exchange":         func(s *stand) answer { return s.get(t, "/access_token?"+query("IGAA1")) },
+		"refresh":          func(s *stand) answer { return s.refresh(t, "IGAA1") },
+		"code":             func(s *stand) answer { return s.login(t, loginForm("AQ1")) },
+		"read":             func(s *stand) answer { return s.get(t, "/me?access_token=IGAA1") },
+		"write":            func(s *stand) answer { return s.post(t, "/me/media?access_token=IGAA1", urlencoded, "") },
+		"threads_exchange": func(s *stand) answer { return s.get(t, "/access_token?"+threadsQuery("THQV1")) },
+		"threads_refresh": func(s *stand) answer {
+			return s.get(t, "/refresh_access_token?grant_type=th_refresh_token&access_token=THAA1")
+		},
+		"threads_code": func(s *stand) answer { return s.login(t, threadsLogin("AQ2")) },
+		"threads_read": func(s *stand) answer { return s.get(t, "/me?access_token=THAA1") },
+	}
+	for name, served := range map[string]string{
+		"": "exchange refresh code read write threads_exchange threads_refresh threads_code threads_read", "graph.instagram.com": "exchange refresh read write",
+		"api.instagram.com": "code", "graph.threads.net": "threads_exchange threads_refresh threads_code threads_read",
+	} {
+		of.Host = name
+		s := newStandOf(t, of, ServerOptions{})
+		for target, send := range targets {
+			want := 0
+			if strings.Contains(" "+served+" ", " "+target+" ") {
+				want = 1
+			}
+			s.Reset()
+			if a := send(s); (a.status == 200) != (want == 1) || a.status == 200 && s.CallsTo(target) != 1 {
+				t.Errorf("%q, %s: got %d %s; %d calls", name, target, a.status, a.body, s.CallsTo(target))
+			}
+		}
+	}
+	of.Host = "api.instagram.com"
+	s := newStandOf(t, of, ServerOptions{})
+	wantCode(t, "an exchange at the login's host", s.exchange(t, "IGAA1"), 500, 2500, 0)
+	if s.CallsTo("other") != 1 {
+		t.Errorf("%d calls to no endpoint, want 1", s.CallsTo("other"))
+	}
+}
+
+func TestHostsAreListed(t *testing.T) {
+	if got := strings.Join(Hosts(), " "); got != "api.instagram.com graph.instagram.com graph.threads.net" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestNamesThatAreNoneAreTypingErrorsInATest(t *testing.T) {
+	for name, f := range map[string]func(){
+		"host":     func() { New(Options{Host: "graph.instagram.org"}) },
+		"endpoint": func() { New(Options{}).CallsTo("exchanges") },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			f()
+		}()
+	}
+}

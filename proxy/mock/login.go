@@ -1,0 +1,84 @@
+package mock
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// The code exchange's refusals, as published. Nobody has published which of them a wrong secret gets for sure; most who saw
+// "Error validating verification code" had one. The fault wrongsecret- has the other wording. That of an expired code is made up.
+var (
+	codeUsed       = codeError("This authorization code has been used")
+	codeExpired    = codeError("This authorization code has expired")
+	codeUnmatched  = codeError("Matching code was not found or was already used")
+	codeUnverified = codeError("Error validating verification code. Please make sure your redirect_uri is identical to the one you used in " +
+		"the OAuth dialog request")
+	unknownApp  = codeError("Invalid platform app")
+	badRedirect = codeError("Invalid redirect_uri")
+	badGrant    = codeError("Invalid grant_type")
+)
+
+func codeError(message string) graphError {
+	return graphError{status: 400, Type: "OAuthException", Message: message}
+}
+
+// refuseCode checks a code exchange and uses the code up. A refusal that follows gives it back (reply): whether a refused attempt costs
+// the code is not published. A broken connection does not: there the app cannot know, and must not ask again.
+func (x *exchange) refuseCode() *graphError {
+	for _, name := range x.endpoint.must {
+		if last(x.form, name) == "" {
+			e := codeError("You must provide a " + name)
+			return &e
+		}
+	}
+	app, redirect := x.instagram.app(x.family), last(x.form, "redirect_uri")
+	switch u, err := url.Parse(redirect); {
+	case app.id != "" && x.client != app.id:
+		return &unknownApp
+	case !app.accepts(x.secret):
+		return &codeUnverified
+	case x.grant != "authorization_code":
+		return &badGrant
+	case err != nil || u.Scheme == "" || u.Host == "":
+		return &badRedirect
+	case strings.Contains(x.short, "#"): // the browser's "#_" is no part of the code, and Instagram knows no code that has it
+		return &codeUnmatched
+	}
+	e := x.instagram.ledger.take(x.short, x.client, redirect)
+	x.took = e == nil
+	return e
+}
+
+// codeEnvelope is an error in the code exchange's shape. What is said of tokens elsewhere is said of codes here.
+func codeEnvelope(e graphError) string {
+	switch e.Message {
+	case expired.Message:
+		e.Message = codeExpired.Message
+	case garbage.Message:
+		e.Message = codeUnmatched.Message
+	}
+	return encoded(struct {
+		Type    string `json:"error_type"`
+		Code    int    `json:"code"`
+		Message string `json:"error_message"`
+	}{e.Type, e.status, e.Message})
+}
+
+func (x *exchange) issueShort() (token, expires string) {
+	token, _ = x.book.issue(x.short, x.family.short)
+	x.instagram.ledger.add(token, shortLife, false)
+	return token, ""
+}
+
+// loginBody is the answer to a code: the documented shape, the flat one seen on the wire, or Threads', which is flat and shorter.
+func (x *exchange) loginBody(token, _, members string) string {
+	if x.family == threadsFamily {
+		return fmt.Sprintf(`{"access_token":"%s","user_id":%s%s}`, token, x.family.user, members)
+	}
+	if x.instagram.flat() {
+		return fmt.Sprintf(`{"access_token":"%s","user_id":%s,"permissions":%s%s}`, token, x.family.user, encoded(x.family.scopes), members)
+	}
+	return fmt.Sprintf(`{"data":[{"access_token":"%s","user_id":"%s","permissions":"%s"}]%s}`,
+		token, x.family.user, strings.Join(x.family.scopes, ","), members)
+}

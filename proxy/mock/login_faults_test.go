@@ -1,0 +1,90 @@
+package mock
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestFaultsOfACode(t *testing.T) {
+	s := newStand(t, ServerOptions{})
+	for name, want := range wantRefusals {
+		var inside graphError
+		if err := json.Unmarshal([]byte("{"+want.inside+"}"), &inside); err != nil {
+			t.Fatal(err)
+		}
+		message := map[string]string{"expired": "This authorization code has expired",
+			"garbage": "Matching code was not found or was already used"}[name]
+		if message == "" {
+			message = inside.Message
+		}
+		for range 2 { // a refusal leaves the code as it was
+			a := s.login(t, loginForm(name+"-1"))
+			if a.status != want.status || a.body != fmt.Sprintf(`{"error_type":%q,"code":%d,"error_message":%q}`, inside.Type, want.status, message) {
+				t.Errorf("%s: got %d %s", name, a.status, a.body)
+			}
+		}
+	}
+	for name, want := range map[string]string{
+		"slow": `^\{"data":\[\{"access_token":"IGAA\w+","user_id":"\d+","permissions":"[\w,]+"\}\]\}$`, "stringexpires": `^\{"data":`,
+		"notoken": `^\{"token_type"`, "emptytoken": `"access_token":""`, "array200": `^\[\{"data".*\]$`, "badjson": `[^}]$`, "empty200": `^$`,
+		"extra": `\}\],"owner_id":17841400000000001,"granted":\{ `, "reflect": `"you_sent":\["` + testSecret + `","reflect-1"\]\}$`,
+		"dupkeys": `\}\],"access_token":"IGAA\w+"\}$`, "html200": `^<!DOCTYPE`, "error200": `^\{"error_type":"OAuthException","code":400,`,
+	} {
+		if a := s.login(t, loginForm(name+"-1")); a.status != 200 || !regexp.MustCompile(want).MatchString(a.body) {
+			t.Errorf("%s: got %d %.200s %v", name, a.status, a.body, a.err)
+		}
+	}
+}
+
+// An answer lost on the way has used the code up: whoever repeats the call, and nobody must, learns so.
+func TestABrokenConnectionCostsTheCode(t *testing.T) {
+	s := newStand(t, ServerOptions{})
+	for _, name := range []string{"reset", "close", "flaky", "truncated", "garbageline"} {
+		if a := s.login(t, loginForm(name+"-1")); a.err == nil {
+			t.Errorf("%s: got %d %s", name, a.status, a.body)
+		}
+		if a := s.login(t, loginForm(name+"-1")); a.body != loginError("This authorization code has been used") {
+			t.Errorf("%s, again: got %d %s %v", name, a.status, a.body, a.err)
+		}
+	}
+	s.SetFault("down")
+	if a := s.login(t, loginForm("AQcode")); a.status != 500 {
+		t.Errorf("down: got %d %s", a.status, a.body)
+	}
+	s.SetFault("")
+	if a := s.login(t, loginForm("AQcode")); a.status != 200 {
+		t.Errorf("up again: got %d %s", a.status, a.body)
+	}
+}
+
+func TestStrangeLogins(t *testing.T) {
+	s := newStand(t, ServerOptions{})
+	good := loginForm("AQcode").Encode()
+	for _, c := range []struct {
+		query, body, contentType, want string
+		header                         http.Header
+	}{
+		{"", good + "&scope=x", urlencoded, "parameter scope", nil},
+		{"", good + "&code=AQ2", urlencoded, "repeated code", nil},
+		{"", good + "&x=%zz", urlencoded, "malformed body", nil},
+		{"", loginForm("a", "code", "").Encode() + "&access_token=IGAA", urlencoded, "parameter access_token", nil},
+		{"?client_secret=" + testSecret, good, urlencoded, "parameter client_secret in the query", nil},
+		{"", good, urlencoded, "header Authorization, header X-Forwarded-For", http.Header{"Authorization": {"Basic eDp5"}, "X-Forwarded-For": {"::1"}}},
+		{"", `{"client_id":"1","client_secret":"2","grant_type":"3","redirect_uri":"4","code":"5"}`, "application/json", "content type", nil},
+	} {
+		s.Reset()
+		h := c.header.Clone()
+		if h == nil {
+			h = http.Header{}
+		}
+		h.Set("Content-Type", c.contentType)
+		a := s.send(t, "POST", "/oauth/access_token"+c.query, strings.NewReader(c.body), h)
+		if got := s.Strange(); a.err != nil || len(got) != 1 || got[0] != c.want {
+			t.Errorf("%s: got %q, %v", c.want, got, a.err)
+		}
+	}
+}

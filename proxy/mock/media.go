@@ -1,0 +1,100 @@
+package mock
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	mediaCount   = 60
+	firstMedium  = 17900000000000000
+	defaultLimit = 25
+	maxLimit     = 100
+)
+
+// list is one page of an edge: every edge has the same items.
+func (x *exchange) list(members string) string {
+	begin, end := x.page()
+	var items []string
+	for n := begin; n < end; n++ {
+		items = append(items, object(x.medium(strconv.Itoa(firstMedium+n)), last(x.query, "fields"), ""))
+	}
+	return `{"data":[` + strings.Join(items, ",") + `]` + x.paging(begin, end) + members + `}`
+}
+
+// page is what the limit and a cursor ask for. A cursor that is none means the first page.
+func (x *exchange) page() (begin, end int) {
+	limit, err := strconv.Atoi(last(x.query, "limit"))
+	if err != nil || limit < 1 {
+		limit = defaultLimit
+	}
+	limit = min(limit, maxLimit)
+	if n, ok := fromCursor(last(x.query, "before")); ok {
+		return max(n-limit, 0), n
+	}
+	if n, ok := fromCursor(last(x.query, "after")); ok {
+		begin = n + 1
+	}
+	return begin, min(begin+limit, mediaCount)
+}
+
+// paging has cursors of the first and the last item, and the addresses of the pages around this one, where there are any.
+func (x *exchange) paging(begin, end int) string {
+	if begin >= end {
+		return ""
+	}
+	text := fmt.Sprintf(`,"paging":{"cursors":{"before":"%s","after":"%s"}`, cursor(begin), cursor(end-1))
+	if begin > 0 {
+		text += `,"previous":` + quoted(x.pageURL("before", cursor(begin)))
+	}
+	if end < mediaCount {
+		text += `,"next":` + quoted(x.pageURL("after", cursor(end-1)))
+	}
+	return text + "}"
+}
+
+// pageURL is absolute, has a version and the user's id even if the request had neither, and carries the token, as Meta's do.
+func (x *exchange) pageURL(direction, cursor string) string {
+	node := x.node
+	if node == "me" {
+		node = x.family.user
+	}
+	text := x.base() + "/" + x.version + "/" + node + "/" + x.edge + "?access_token=" + url.QueryEscape(x.short)
+	var names []string
+	for name := range x.query {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if name != "access_token" && name != "before" && name != "after" {
+			text += "&" + url.QueryEscape(name) + "=" + url.QueryEscape(last(x.query, name))
+		}
+	}
+	return text + "&" + direction + "=" + cursor
+}
+
+// base of the addresses in an answer: the one of the options, or that the request came to.
+func (x *exchange) base() string {
+	switch {
+	case x.instagram.pagingBase != "":
+		return x.instagram.pagingBase
+	case x.r.TLS != nil:
+		return "https://" + x.r.Host
+	}
+	return "http://" + x.r.Host
+}
+
+func cursor(n int) string {
+	return base64.RawURLEncoding.EncodeToString([]byte("QVFIU" + strconv.Itoa(n)))
+}
+
+func fromCursor(text string) (n int, ok bool) {
+	raw, _ := base64.RawURLEncoding.DecodeString(text)
+	after, ok := strings.CutPrefix(string(raw), "QVFIU")
+	n, err := strconv.Atoi(after)
+	return n, ok && err == nil && n >= 0 && n < mediaCount
+}

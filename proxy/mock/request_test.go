@@ -1,0 +1,155 @@
+package mock
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Byte for byte over a bare connection: nothing sorted, decoded or added.
+func TestRequestsAreKeptExactlyAsTheyArrived(t *testing.T) {
+	s := newStand(t, ServerOptions{})
+	conn, err := net.Dial("tcp", s.server.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const uri = "/v23.0/me%2fx/media?b=2&&a=%C3%A9+%zz&access_token=IGAA1"
+	_, _ = io.WriteString(conn, "POST "+uri+" HTTP/1.1\r\nhost: graph.instagram.com\r\nx-odd:  a,b \r\nX-Odd: c\r\nContent-Length: 3\r\n"+
+		"User-Agent: app/1\r\nConnection: close\r\n\r\nx\x00y")
+	if got, err := io.ReadAll(conn); err != nil {
+		t.Fatalf("got %s %v", got, err)
+	}
+	want := Request{Endpoint: "other", Proto: "HTTP/1.1", Method: "POST", URI: uri, Path: "/v23.0/me%2fx/media",
+		RawQuery: "b=2&&a=%C3%A9+%zz&access_token=IGAA1", Host: "graph.instagram.com", Length: 3,
+		Header: http.Header{"X-Odd": {"a,b", "c"}, "Content-Length": {"3"}, "User-Agent": {"app/1"}, "Connection": {"close"}}}
+	if got := s.Requests(); len(got) != 1 || !reflect.DeepEqual(got[0], want) {
+		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+}
+
+func TestOfABodyTheSumTheSizeAndTheBeginningAreKept(t *testing.T) {
+	s := newStand(t, ServerOptions{})
+	upload, err := io.ReadAll(Stream(3 << 20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, body := range map[string]io.Reader{"announced": bytes.NewReader(upload), "chunked": io.MultiReader(bytes.NewReader(upload))} {
+		s.Reset()
+		a := s.send(t, "POST", "/me/media?access_token=IGAA1", body, http.Header{"Content-Type": {"video/mp4"}})
+		if a.status != 200 {
+			t.Fatalf("%s: got %d %s %v", name, a.status, a.body, a.err)
+		}
+		sum := sha256.Sum256(upload)
+		r := s.Requests()[0]
+		if r.Bytes != 3<<20 || r.SHA256 != hex.EncodeToString(sum[:]) || !bytes.Equal(r.Body, upload[:keptBytes]) {
+			t.Errorf("%s: %d bytes, sum %s, %d kept", name, r.Bytes, r.SHA256, len(r.Body))
+		}
+		if want := map[string]int64{"announced": 3 << 20, "chunked": -1}[name]; r.Length != want || r.Endpoint != "write" {
+			t.Errorf("%s: length %d to %q, want %d", name, r.Length, r.Endpoint, want)
+		}
+	}
+}
+
+// An upload shows as it comes, so that a test can tell a proxy that streams from one that collects.
+func TestAnUploadShowsWhileItComes(t *testing.T) {
+	s := newStand(t, ServerOptions{})
+	r, w := io.Pipe()
+	done := make(chan answer)
+	go func() { done <- s.sendCtx(t.Context(), "POST", "/me/media?access_token=IGAA1", r, nil) }()
+	for n := range int64(3) {
+		_, _ = w.Write([]byte("x"))
+		eventually(t, "the byte is there", func() bool { q := s.Requests(); return len(q) == 1 && q[0].Bytes == n+1 })
+	}
+	if s.Calls() != 1 || s.CallsTo("write") != 0 {
+		t.Errorf("%d calls, %d writes; want 1 that is not whole yet", s.Calls(), s.CallsTo("write"))
+	}
+	w.Close()
+	if a := <-done; a.status != 200 || s.CallsTo("write") != 1 {
+		t.Errorf("got %d %s %v", a.status, a.body, a.err)
+	}
+}
+
+// Nobody waits for a body that does not come: not after its client left, not after Close.
+func TestAnUploadEndsWithItsClientOrTheStandIn(t *testing.T) {
+	s := newStand(t, ServerOptions{})
+	begin := func(addr string) net.Conn {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		_, _ = io.WriteString(conn, "POST /me/media?access_token=IGAA1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx")
+		return conn
+	}
+	conn := begin(s.server.Addr)
+	eventually(t, "it is under way", func() bool { return s.counters().stats().BodyBytes == 1 })
+	conn.Close()
+	eventually(t, "it ended with its client", func() bool { return s.counters().stats().InFlight == 0 })
+
+	other := httptest.NewServer(s.Instagram)
+	defer other.Close() // waits for its handlers
+	conn = begin(other.Listener.Addr().String())
+	defer conn.Close()
+	eventually(t, "another is under way", func() bool { return s.counters().stats().BodyBytes == 2 })
+	s.Instagram.Close()
+	if got, err := io.ReadAll(conn); len(got) != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %q %v, want an end", got, err)
+	}
+}
+
+func TestTheLatestRequestsAreKept(t *testing.T) {
+	i := New(Options{})
+	for n := range maxRequests + 3 {
+		i.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", fmt.Sprintf("/me?n=%d", n), nil))
+	}
+	i.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/__stats", nil))
+	got := i.Requests()
+	if len(got) != maxRequests || got[0].URI != "/me?n=3" || got[maxRequests-1].URI != fmt.Sprintf("/me?n=%d", maxRequests+2) {
+		t.Errorf("%d, from %s on", len(got), got[0].URI)
+	}
+	i.Reset()
+	if len(i.Requests()) != 0 {
+		t.Error("a reset left some")
+	}
+}
+
+// The log and the counters of the new endpoints tell no more than those of the exchange.
+func TestNothingElseIsPrintedOfTheOtherEndpointsEither(t *testing.T) {
+	var log strings.Builder
+	i := New(Options{Secret: testSecret, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	code := i.Code("", "")
+	for _, r := range []*http.Request{
+		httptest.NewRequest("POST", "/oauth/access_token", strings.NewReader(loginForm(code).Encode())),
+		httptest.NewRequest("GET", "/refresh_access_token?grant_type=ig_refresh_token&access_token=IGAA-canary", nil),
+		httptest.NewRequest("GET", "/me/media?access_token=IGAA-canary", nil),
+		httptest.NewRequest("POST", "/me/media?access_token=IGAA-canary", strings.NewReader("caption=IGAA-canary")),
+	} {
+		r.Header.Set("Content-Type", urlencoded)
+		w := httptest.NewRecorder()
+		if i.ServeHTTP(w, r); w.Code != 200 {
+			t.Fatalf("%s: got %d %s", r.URL.Path, w.Code, w.Body)
+		}
+	}
+	everything := log.String() + fmt.Sprintf("%+v %#v %+v %+v", *i.counters(), i.counters().fullStats(), i.ledger.tokens, i.ledger.codes)
+	for _, secret := range []string{code, "IGAA-canary", testSecret, i.Issued(code)[0], i.Issued("IGAA-canary")[0]} {
+		if strings.Contains(everything, secret) {
+			t.Errorf("%s... was printed", secret[:8])
+		}
+	}
+	if strings.Count(log.String(), "token="+hashOf("IGAA-canary")) != 3 || !strings.Contains(log.String(), "endpoint=code token="+hashOf(code)) {
+		t.Errorf("got:\n%s", log.String())
+	}
+}

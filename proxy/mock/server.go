@@ -1,0 +1,144 @@
+package mock
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// ServerOptions configure a Server.
+type ServerOptions struct {
+	// Addr to listen on. Empty: 127.0.0.1:0, a free port on loopback.
+	Addr string
+	// TLS with HTTP/2 and a throw-away authority, made at the start. The certificate is for 127.0.0.1, ::1, localhost,
+	// the hosts that Options.Host knows, and the name and address that Addr stands for.
+	TLS bool
+	// Expired makes the certificate one that has expired. Needs TLS.
+	Expired bool
+	// WrongName makes the certificate one for another host. Needs TLS.
+	WrongName bool
+}
+
+// Server serves an Instagram on a listener.
+type Server struct {
+	URL   string // scheme, host and port
+	Addr  string // host and port
+	CAPEM []byte // the authority's certificate; nil without TLS
+
+	pool   *x509.CertPool
+	http   *http.Server
+	cancel context.CancelFunc // ends the handlers that hang or wait
+	served chan struct{}      // closed when the listener's loop has ended
+
+	mu       sync.Mutex // protects closing, and the order of it and Add
+	closing  bool
+	handlers sync.WaitGroup
+}
+
+// Start listens and serves until Close. The Instagram survives its Server: it can be started again, with its counters, as one that was
+// away for a while.
+func Start(i *Instagram, o ServerOptions) (*Server, error) {
+	if o.Addr == "" {
+		o.Addr = "127.0.0.1:0"
+	}
+	s := &Server{served: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	s.http = &http.Server{
+		Handler:           s.counted(i),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ReadHeaderTimeout: 30 * time.Second,
+		IdleTimeout:       5 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(i.log.Handler(), slog.LevelWarn),
+	}
+	if err := s.listen(o); err != nil {
+		cancel()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) listen(o ServerOptions) error {
+	l, err := net.Listen("tcp", o.Addr)
+	if err != nil {
+		return err
+	}
+	addr := l.Addr().(*net.TCPAddr)
+	s.Addr = reachable(addr)
+	s.URL = "http://" + s.Addr
+	serve := func() error { return s.http.Serve(l) }
+	if o.TLS {
+		if err := s.certify(o, addr.IP); err != nil {
+			_ = l.Close()
+			return err
+		}
+		s.URL = "https://" + s.Addr
+		serve = func() error { return s.http.ServeTLS(l, "", "") }
+	}
+	go func() { // ends with Close, which waits for it
+		defer close(s.served)
+		_ = serve() // nothing but http.ErrServerClosed
+	}()
+	return nil
+}
+
+func (s *Server) certify(o ServerOptions, ip net.IP) error {
+	a, err := newAuthority()
+	if err != nil {
+		return err
+	}
+	leaf, err := a.leaf(o, ip)
+	if err != nil {
+		return err
+	}
+	s.CAPEM, s.pool = a.pem(), a.pool()
+	s.http.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{leaf}}
+	return nil
+}
+
+// reachable is where a client on this machine finds the listener, also if it listens on all addresses.
+func reachable(a *net.TCPAddr) string {
+	if a.IP.IsUnspecified() {
+		return (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: a.Port}).String()
+	}
+	return a.String()
+}
+
+// counted lets Close wait for the handlers, which net/http does not.
+func (s *Server) counted(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		if s.closing {
+			s.mu.Unlock()
+			panic(http.ErrAbortHandler)
+		}
+		s.handlers.Add(1)
+		s.mu.Unlock()
+		defer s.handlers.Done()
+		h.ServeHTTP(w, r)
+	})
+}
+
+// CA is a pool with the throw-away authority alone; nil without TLS.
+func (s *Server) CA() *x509.CertPool {
+	if s.pool == nil {
+		return nil
+	}
+	return s.pool.Clone()
+}
+
+// Close ends the listener, every connection and every handler, and returns when the handlers have ended.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	s.cancel()
+	_ = s.http.Close() // it ends all it can; an error closing one connection changes nothing
+	<-s.served
+	s.handlers.Wait()
+}

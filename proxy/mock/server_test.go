@@ -1,0 +1,156 @@
+package mock
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func clientTLS(s *Server) *tls.Config {
+	return &tls.Config{RootCAs: s.CA(), MinVersion: tls.VersionTLS12}
+}
+
+func TestTLSIsForTheNamesOfInstagramAndThisMachine(t *testing.T) {
+	s := newStand(t, ServerOptions{TLS: true})
+	for _, name := range []string{"127.0.0.1", "::1", "localhost", "graph.instagram.com"} {
+		c := clientTLS(s.server)
+		c.ServerName = name
+		conn, err := tls.Dial("tcp", s.server.Addr, c)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		conn.Close()
+	}
+	block, rest := pem.Decode(s.server.CAPEM)
+	if block == nil || len(rest) > 0 || block.Type != "CERTIFICATE" {
+		t.Fatalf("CAPEM: %s", s.server.CAPEM)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(s.server.CAPEM) || !pool.Equal(s.server.CA()) {
+		t.Error("CAPEM and CA differ")
+	}
+	if !strings.HasPrefix(s.server.URL, "https://127.0.0.1:") {
+		t.Errorf("URL %s", s.server.URL)
+	}
+}
+
+func TestCertificatesWithFlaws(t *testing.T) {
+	for name, c := range map[string]struct {
+		o     ServerOptions
+		wrong func(error) bool
+	}{
+		"expired": {ServerOptions{TLS: true, Expired: true}, func(err error) bool {
+			var e x509.CertificateInvalidError
+			return errors.As(err, &e) && e.Reason == x509.Expired
+		}},
+		"wrong name": {ServerOptions{TLS: true, WrongName: true}, func(err error) bool {
+			var e x509.HostnameError
+			return errors.As(err, &e)
+		}},
+	} {
+		s := newStand(t, c.o)
+		if a := s.exchange(t, "IGAA-1"); !c.wrong(a.err) {
+			t.Errorf("%s: got %d %v", name, a.status, a.err)
+		}
+		if s.Calls() != 0 {
+			t.Errorf("%s: a call got through", name)
+		}
+	}
+	s := newStand(t, ServerOptions{TLS: true})
+	s.transport.TLSClientConfig.RootCAs = x509.NewCertPool()
+	var unknown x509.UnknownAuthorityError
+	if a := s.exchange(t, "IGAA-1"); !errors.As(a.err, &unknown) {
+		t.Errorf("unknown authority: got %d %v", a.status, a.err)
+	}
+}
+
+func TestCloseEndsWhatHangs(t *testing.T) {
+	for _, overTLS := range []bool{false, true} {
+		s := newStand(t, ServerOptions{TLS: overTLS})
+		tokens := []string{"hang-1", "hangbody-1", "drip-1", "endless-1", "slow-1"}
+		var wg sync.WaitGroup
+		for _, token := range tokens {
+			wg.Go(func() {
+				if a := s.exchange(t, token); a.err == nil && !strings.HasPrefix(token, "slow") {
+					t.Errorf("%s: got %d %.100s", token, a.status, a.body)
+				}
+			})
+		}
+		eventually(t, "all are under way", func() bool { return s.Calls() == len(tokens) })
+		began := time.Now()
+		s.server.Close()
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("Close took %s", took)
+		}
+		if n := s.counters().stats().InFlight; n != 0 {
+			t.Errorf("%d in flight after Close", n)
+		}
+		wg.Wait()
+		s.server.Close() // again: nothing
+		if _, err := net.Dial("tcp", s.server.Addr); err == nil {
+			t.Error("it still listens")
+		}
+	}
+}
+
+// The same Instagram on the same address: an outage, as seen from outside.
+func TestAnInstagramSurvivesItsServer(t *testing.T) {
+	s := newStand(t, ServerOptions{})
+	s.exchange(t, "IGAA-1")
+	s.server.Close()
+	if a := s.exchange(t, "IGAA-1"); a.err == nil {
+		t.Errorf("away, but it answered %d", a.status)
+	}
+	again, err := Start(s.Instagram, ServerOptions{Addr: s.server.Addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if a := s.exchange(t, "IGAA-1"); a.status != 200 || s.CallsFor("IGAA-1") != 2 {
+		t.Errorf("back: got %d %v, %d calls", a.status, a.err, s.CallsFor("IGAA-1"))
+	}
+}
+
+// As a handler in somebody else's server, which knows how to wait only.
+func TestInstagramCloseReleasesHandlersOfAnyServer(t *testing.T) {
+	i := New(Options{Latency: time.Hour})
+	server := httptest.NewServer(i)
+	defer server.Close() // waits for its handlers
+	tr := &http.Transport{}
+	defer tr.CloseIdleConnections()
+	done := make(chan error)
+	go func() {
+		_, err := (&http.Client{Transport: tr}).Get(server.URL + "/access_token?" + query("IGAA-1"))
+		done <- err
+	}()
+	eventually(t, "the call is there", func() bool { return i.Calls() >= 1 })
+	i.Close()
+	if err := <-done; err == nil {
+		t.Error("it was answered")
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	s := newStand(t, ServerOptions{Addr: ":0"})
+	if !strings.HasPrefix(s.server.URL, "http://127.0.0.1:") || s.server.CA() != nil || s.server.CAPEM != nil {
+		t.Errorf("URL %s, CA %v", s.server.URL, s.server.CA())
+	}
+	if a := s.exchange(t, "IGAA-1"); a.status != 200 {
+		t.Errorf("got %d %v", a.status, a.err)
+	}
+	for _, o := range []ServerOptions{{Addr: s.server.Addr}, {Addr: "nonsense"}, {Addr: s.server.Addr, TLS: true}} {
+		if other, err := Start(s.Instagram, o); err == nil {
+			other.Close()
+			t.Errorf("%+v: no error", o)
+		}
+	}
+}

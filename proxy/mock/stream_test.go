@@ -1,0 +1,60 @@
+package mock
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"io"
+	"net/http"
+	"strconv"
+	"testing"
+	"testing/iotest"
+)
+
+func TestAStreamIsTheSameBytesAtEveryCall(t *testing.T) {
+	s := newStand(t, ServerOptions{})
+	for _, n := range []int64{0, 1, 32 << 10, 5_000_001} {
+		want, err := io.ReadAll(iotest.OneByteReader(Stream(n)))
+		if err != nil || int64(len(want)) != n {
+			t.Fatalf("%d bytes of %d, %v", len(want), n, err)
+		}
+		size := strconv.FormatInt(n, 10)
+		a := s.get(t, "/__stream?bytes="+size)
+		if a.err != nil || a.status != 200 || sha256.Sum256([]byte(a.body)) != sha256.Sum256(want) || a.header.Get("Content-Length") != size {
+			t.Errorf("%d: got %d, %d bytes, %v", n, a.status, len(a.body), a.err)
+		}
+		a = s.get(t, "/__stream?chunked=1&bytes="+size)
+		if a.err != nil || !bytes.Equal([]byte(a.body), want) || a.header.Get("Content-Length") != "" && n > 0 {
+			t.Errorf("%d, chunked: got %d, %d bytes, %v", n, a.status, len(a.body), a.err)
+		}
+	}
+	if s.CallsTo("read") != 8 || len(s.Requests()) != 8 || len(s.Strange()) != 0 {
+		t.Errorf("%d reads, %d requests, strange: %v", s.CallsTo("read"), len(s.Requests()), s.Strange())
+	}
+	for _, size := range []string{"", "x", "-1", "99999999999999999999"} {
+		wantCode(t, "bytes="+size, s.get(t, "/__stream?bytes="+size), 400, 100, 0)
+	}
+}
+
+// Far more than any buffer on the way: what arrives first arrives while the rest is not sent yet, and leaving ends it.
+func TestAStreamFlowsAndEndsWithItsClient(t *testing.T) {
+	s := newStand(t, ServerOptions{})
+	const size = 10 << 30
+	r, err := http.NewRequest("GET", s.server.URL+"/v23.0/__stream?bytes="+strconv.Itoa(size), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := s.transport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := make([]byte, 1<<20), make([]byte, 1<<20)
+	_, _ = io.ReadFull(Stream(size), want)
+	if _, err := io.ReadFull(res.Body, got); err != nil || !bytes.Equal(got, want) || res.ContentLength != size {
+		t.Errorf("got %d bytes announced, %v", res.ContentLength, err)
+	}
+	if n := s.counters().stats().InFlight; n != 1 {
+		t.Errorf("%d in flight, want it still there", n)
+	}
+	res.Body.Close()
+	eventually(t, "it has left", func() bool { return s.counters().stats().InFlight == 0 })
+}
