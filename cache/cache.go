@@ -1,10 +1,13 @@
-// Package cache remembers entries by token: in memory at once, and in Redis, sealed, for the next process and for the others.
+// Package cache remembers entries by token: in memory, and in Redis, sealed, for later processes and
+// for the other processes of a fleet.
 //
-// It promises that an entry is only ever given to who holds the token it was stored under, whatever Redis answers; that nothing is given
-// past its end; and that Redis is never waited for beyond its budget, nor needed to start. It knows neither Instagram nor HTTP: an entry
-// is the caller's bytes and the time they end.
+// An entry is only returned for the token that it was stored under, whatever Redis replies, and never
+// after it has expired. Redis is never waited for beyond its budget, and it is not needed to start.
+// The package knows neither Instagram nor HTTP: an entry is the caller's bytes and the time at which
+// they expire.
 //
-// Redis holds nothing readable: keys are keyed hashes of tokens, values are sealed under keys that nobody can derive without the token.
+// Nothing in Redis is readable: names are keyed hashes of tokens, and values are sealed under keys that
+// cannot be derived without the token.
 package cache
 
 import (
@@ -18,9 +21,9 @@ import (
 
 // Entry is what is remembered.
 type Entry struct {
-	// Value is the caller's bytes. It is shared, not copied: nobody may change it.
+	// Value is the caller's bytes. They are shared, not copied, so they must not be changed.
 	Value []byte
-	// Expires is the entry's end; from this instant on it is gone.
+	// Expires is the end of the entry, from which on it is not returned.
 	Expires time.Time
 }
 
@@ -33,28 +36,36 @@ const (
 	TierRedis  Tier = "redis"
 )
 
-// Observer is told what happens, for metrics. It is called outside locks, from many goroutines, and must be quick.
+// Observer counts what happens. It is called outside locks, from many goroutines, and must be quick.
 type Observer interface {
-	// Lookup is one look into a tier: hit, miss, unsealed (something was there that does not open) or error.
+	// Lookup is called for each look into a tier, with Found, Missed, "unsealed" (a value that does not
+	// open) or "error".
 	Lookup(tier Tier, result string)
-	// Store is one store: stored, lost (to one that was stored first), error or dropped (too many pending).
+	// Store is called for each store, with "stored", "lost" (another entry was stored first), "error" or
+	// "dropped" (too many pending).
 	Store(tier Tier, result string)
-	// Claim is how one claim on a token came out. Only with Redis.
+	// Claim is called for each claim on a token if Redis is used.
 	Claim(Outcome)
-	// RedisError is a fault of Redis in one operation (claim, publish, renew, release, ping, subscribe, purge), by kind.
+	// RedisError is called for each fault of Redis, with the operation (claim, publish, renew, release or
+	// purge) and its kind.
 	RedisError(operation, kind string)
-	// RedisState says whether Redis is used (true) or left alone until it answers a PING.
+	// RedisState is called with false when Redis is left alone, and with true when it is used again.
 	RedisState(ok bool)
 }
 
-// silent is the Observer of nobody.
-type silent struct{}
+// The results of a lookup without a fault.
+const (
+	Found  = "hit"
+	Missed = "miss"
+)
 
-func (silent) Lookup(Tier, string)       {}
-func (silent) Claim(Outcome)             {}
-func (silent) Store(Tier, string)        {}
-func (silent) RedisError(string, string) {}
-func (silent) RedisState(bool)           {}
+type noObserver struct{}
+
+func (noObserver) Lookup(Tier, string)       {}
+func (noObserver) Claim(Outcome)             {}
+func (noObserver) Store(Tier, string)        {}
+func (noObserver) RedisError(string, string) {}
+func (noObserver) RedisState(bool)           {}
 
 // Options configure a Cache.
 type Options struct {
@@ -62,63 +73,64 @@ type Options struct {
 	MaxEntries int
 	// Redis is the second tier. Nil: memory only.
 	Redis *RedisOptions
-	// Observer is told what happens. Nil: nobody is.
+	// Observer counts what happens. Nil: not counted.
 	Observer Observer
-	// Logger gets one line a change of Redis's state. Nil: silence.
+	// Logger gets one line for each change of Redis's state. Nil: no log.
 	Logger *slog.Logger
 }
 
-// maxPending bounds what is under way to Redis off the callers' paths; beyond it a store is dropped, which costs at most an exchange
-// later.
+// maxPending bounds the stores in Redis that are in flight off the callers' paths. Beyond it a store is
+// dropped, which costs at most an exchange later.
 const maxPending = 256
 
-// Cache is the two tiers together. Safe for concurrent use.
+// Cache is both tiers. Safe for concurrent use.
 type Cache struct {
 	memory   *memory
 	redis    *redisTier // nil: memory only
-	shared   shared     // redis, or nothing at all; tests have a model of it
+	shared   shared     // redis, or nil; tests have a model of it
 	observer Observer
 	lease    time.Duration
 	wait     time.Duration
-	patience time.Duration // how long a caller waits for a store, where it waits at all
+	patience time.Duration // how long Remember waits for a store, if it waits at all
 
-	mu      sync.Mutex // protects closed and epochs, and pending's Go against Close's Wait
-	closed  bool
-	epochs  map[ID]*Epoch // by the ID of their journal
-	closing chan struct{}
-	pending sync.WaitGroup
-	room    chan struct{}
+	mu       sync.Mutex // protects closed and purges, and pending's Go against Close's Wait
+	closed   bool
+	purges   map[ID]*Purges // by the ID of their key
+	closing  chan struct{}
+	pending  sync.WaitGroup // stores and renewals
+	watching sync.WaitGroup // of Redis
+	room     chan struct{}
 }
 
-// New builds a Cache. It opens no connection, so a dead Redis does not keep it from starting.
+// New builds a Cache. It dials nothing, so it starts without Redis.
 func New(o Options) (*Cache, error) {
 	if o.MaxEntries < 1 {
 		return nil, fmt.Errorf("cache max_entries is %d: it must be at least 1", o.MaxEntries)
 	}
 	if o.Observer == nil {
-		o.Observer = silent{}
+		o.Observer = noObserver{}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Cache{observer: o.Observer, room: make(chan struct{}, maxPending), closing: make(chan struct{})}
-	var err error
-	if o.Redis != nil {
-		if c.redis, err = newRedisTier(*o.Redis, o.Observer, o.Logger); err != nil {
-			return nil, err
-		}
-		c.shared, c.lease, c.wait, c.patience = c.redis, o.Redis.Lease, o.Redis.Wait, c.redis.options.Timeout
-	}
-	if c.memory, err = newMemory(o.MaxEntries, o.Logger); err != nil {
-		if c.redis != nil {
-			c.redis.close()
-		}
+	memory, err := newMemory(o.MaxEntries, o.Logger)
+	if err != nil {
 		return nil, fmt.Errorf("cache: the memory tier: %w", err)
 	}
+	c := &Cache{memory: memory, observer: o.Observer, room: make(chan struct{}, maxPending), closing: make(chan struct{}), purges: map[ID]*Purges{}}
+	if o.Redis == nil {
+		return c, nil
+	}
+	if c.redis, err = newRedisTier(*o.Redis, o.Observer, o.Logger); err != nil {
+		memory.close()
+		return nil, err
+	}
+	c.shared, c.lease, c.wait, c.patience = c.redis, o.Redis.Lease, o.Redis.Wait, c.redis.options.Timeout
+	c.watching.Go(c.watchRedis)
 	return c, nil
 }
 
-// Recall looks into the memory tier. It never waits.
+// Recall looks into memory. It never waits.
 func (c *Cache) Recall(k Key) (Entry, bool) {
 	e, ok := c.Peek(k)
 	if !ok {
@@ -127,7 +139,7 @@ func (c *Cache) Recall(k Key) (Entry, bool) {
 	return e, ok
 }
 
-// Peek is Recall for who asks again by Recall after a miss: the Observer is told of a hit only.
+// Peek is Recall for a caller that will call Recall after a miss: only a hit is counted.
 func (c *Cache) Peek(k Key) (Entry, bool) {
 	e, ok := c.memory.get(k)
 	if ok {
@@ -136,29 +148,23 @@ func (c *Cache) Peek(k Key) (Entry, bool) {
 	return e, ok
 }
 
-// The results of a lookup that went well.
-const (
-	Found  = "hit"
-	Missed = "miss"
-)
-
-// Health is Redis's, as seen from here.
+// Health describes Redis as this process sees it.
 type Health struct {
-	State string    // off (not configured), ok, or degraded (left alone until it answers a PING)
-	Kind  string    // of the fault that degraded it
+	State string    // off (not configured), ok, or degraded (left alone until it answers again)
+	Kind  string    // the kind of the last fault, while degraded
 	Since time.Time // when it was degraded
 }
 
-// Health of now.
+// Health returns the current health of Redis.
 func (c *Cache) Health() Health {
 	if c.redis == nil {
 		return Health{State: "off"}
 	}
-	return c.redis.gate.health()
+	return c.redis.currentHealth()
 }
 
-// Check asks Redis once for each thing that is needed of it, past its breaker, on a key of no token's. The error says which kind of
-// fault it is and what to do, without the library's text.
+// Check asks Redis for everything that igproxy needs of it, past the breaker. k must be the key of no
+// real token. The error names the kind of fault and the next step, without the library's text.
 func (c *Cache) Check(ctx context.Context, k Key) error {
 	if c.redis == nil {
 		return errors.New("redis is not configured; set redis.mode")
@@ -166,17 +172,16 @@ func (c *Cache) Check(ctx context.Context, k Key) error {
 	return c.redis.check(ctx, k)
 }
 
-// Len is about how many entries the memory tier holds.
+// Len returns about how many entries are in memory.
 func (c *Cache) Len() int { return c.memory.len() }
 
-// Resize changes the bound of the memory tier; what is beyond it goes, the least used first.
+// Resize changes the bound of the memory tier. The entries that were used least are removed.
 func (c *Cache) Resize(maxEntries int) { c.memory.entries.SetMaximum(uint64(max(maxEntries, 1))) }
 
-// Keep puts an entry into memory only: for what is true of this process and not of the token.
-func (c *Cache) Keep(k Key, e Entry) { c.keep(k, e) }
-
-func (c *Cache) keep(k Key, e Entry) bool {
-	if !time.Now().Before(e.Expires) || k.over() { // what was purged while it was asked for is not remembered, in Redis neither
+// Keep stores an entry in memory only: one that concerns this process, and not the token. It reports
+// false, and stores nothing, if the entry has expired or its token was purged since the key was derived.
+func (c *Cache) Keep(k Key, e Entry) bool {
+	if !time.Now().Before(e.Expires) || k.purged() {
 		return false
 	}
 	c.memory.put(k, e)
@@ -184,8 +189,8 @@ func (c *Cache) keep(k Key, e Entry) bool {
 	return true
 }
 
-// later runs work off the caller's path. It reports false, and runs nothing, when too much is under way or the cache is closed. The
-// work must end by itself, within the budget of a store or two: Close waits for it.
+// later runs work off the caller's path. It reports false, and runs nothing, if too much work is pending
+// or the cache is closed. The work must end within the budget of a store or two: Close waits for it.
 func (c *Cache) later(work func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -215,17 +220,20 @@ func (c *Cache) Close(ctx context.Context) error {
 	}
 	close(c.closing)
 	done := make(chan struct{})
-	go func() { c.pending.Wait(); close(done) }() // ends within the stores' budget
+	go func() { c.pending.Wait(); close(done) }() // ends within the budget of the stores
 	var err error
 	select {
 	case <-done:
 	case <-ctx.Done():
-		err = fmt.Errorf("%d entries were not stored in Redis: %w", len(c.room), ctx.Err())
+		if n := len(c.room); n > 0 {
+			err = fmt.Errorf("%d entries were not stored in Redis: %w", n, ctx.Err())
+		}
 	}
 	if c.redis != nil {
-		c.redis.close() // ends stores that are still waiting
+		c.redis.close() // ends the stores that are still in flight
 	}
 	<-done
+	c.watching.Wait()
 	c.memory.close()
 	return err
 }

@@ -26,7 +26,6 @@ type model struct {
 	random  *rand.Rand
 	slowest time.Duration // a reply takes up to this long
 	lossy   int           // one reply in so many is lost after the work was done; 0: none
-	hinting string        // none, sure, or flaky: some get lost, and some come for nothing
 	down    func() bool
 
 	mu      sync.Mutex // protects all below, and random
@@ -37,7 +36,6 @@ type model struct {
 	gone    time.Time // the marker's end
 	owners  []string
 	flushed bool
-	hints   []chan struct{}
 }
 
 // do runs one script, as Redis does: atomically, with a reply that takes its time or is lost.
@@ -104,7 +102,6 @@ func (m *model) publish(_ Key, owner string, sealed []byte, _ time.Duration, ove
 			return
 		}
 		m.value, m.marker = sealed, nil
-		m.tell()
 	})
 	return winner, err
 }
@@ -127,43 +124,7 @@ func (m *model) release(_ Key, owner string, failure []byte, ttl time.Duration) 
 		if failure != nil {
 			m.marker, m.gone = failure, now.Add(ttl)
 		}
-		m.tell()
 	})
-}
-
-// wake makes the caller hear of what happens from now on.
-func (m *model) wake(Key) (<-chan struct{}, func()) {
-	if m.hinting == "none" || m.hinting == "" {
-		return nil, func() {}
-	}
-	hint := make(chan struct{}, 1)
-	hint <- struct{}{}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.hints = append(m.hints, hint)
-	return hint, func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.hints = slices.DeleteFunc(m.hints, func(c chan struct{}) bool { return c == hint })
-	}
-}
-
-// tell is called with mu held.
-func (m *model) tell() {
-	for _, hint := range m.hints {
-		if m.hinting == "sure" || m.random.IntN(2) == 0 {
-			signal(hint)
-		}
-	}
-}
-
-// noise is a hint for nothing.
-func (m *model) noise() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, hint := range m.hints {
-		signal(hint)
-	}
 }
 
 func (m *model) flush() {
@@ -198,7 +159,6 @@ type story struct {
 	lossy            int
 	outageAt, outage time.Duration
 	flushAt          time.Duration // 0: never
-	hinting          string
 	seed             uint64
 }
 
@@ -206,8 +166,7 @@ func drawStory(r *rapid.T, faults bool) story {
 	ms := func(name string, least, most int) time.Duration {
 		return time.Duration(rapid.IntRange(least, most).Draw(r, name)) * time.Millisecond
 	}
-	s := story{wait: time.Minute, slowest: ms("slowest", 0, 40), seed: rapid.Uint64().Draw(r, "seed"),
-		hinting: rapid.SampledFrom([]string{"none", "sure", "flaky"}).Draw(r, "hinting")}
+	s := story{wait: time.Minute, slowest: ms("slowest", 0, 40), seed: rapid.Uint64().Draw(r, "seed")}
 	if faults {
 		s.wait = 5 * time.Second
 		s.lossy = rapid.SampledFrom([]int{0, 0, 3, 10}).Draw(r, "lossy")
@@ -240,7 +199,7 @@ func (s story) play(t *testing.T) *run {
 	out := &run{}
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		m := &model{random: rand.New(rand.NewPCG(s.seed, 1)), slowest: s.slowest, lossy: s.lossy, hinting: s.hinting, down: func() bool {
+		m := &model{random: rand.New(rand.NewPCG(s.seed, 1)), slowest: s.slowest, lossy: s.lossy, down: func() bool {
 			since := time.Since(start)
 			return since >= s.outageAt && since < s.outageAt+s.outage
 		}}
@@ -261,12 +220,6 @@ func (s story) play(t *testing.T) *run {
 		if s.flushAt > 0 {
 			time.Sleep(s.flushAt)
 			m.flush()
-		}
-		if s.hinting == "flaky" {
-			for range 100 {
-				time.Sleep(37 * time.Millisecond)
-				m.noise()
-			}
 		}
 		wg.Wait()
 	})
@@ -302,7 +255,7 @@ func (s story) ask(out *run, c *Cache, cl *Claim, i int, p part) {
 	out.mu.Unlock()
 	// While it asks, look now and then whether two processes believe that they hold the lease.
 	for left := p.asks; left > 0; left -= 10 * time.Millisecond {
-		believes := cl.lease != nil && !cl.lease.lost()
+		believes := cl.lease != noLease && !cl.lease.lost()
 		if believes {
 			out.mu.Lock()
 			if out.believed++; out.believed > 1 && s.flushAt == 0 {
@@ -332,7 +285,7 @@ func (s story) ask(out *run, c *Cache, cl *Claim, i int, p part) {
 	case "release":
 		cl.Release()
 	case "killed":
-		cl.lease.stop().wait() // nobody renews, nobody releases
+		cl.lease.stop() // neither renewed nor released
 	}
 }
 

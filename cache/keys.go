@@ -18,17 +18,19 @@ import (
 // HKDF labels (RFC 5869). A change of any of them makes every remembered entry unreachable.
 const (
 	labelPepper = "igproxy/v1/pepper"
+	labelPurge  = "igproxy/v1/purge"
 	labelID     = "igproxy/v1/id"
 	labelSeal   = "igproxy/v1/seal"
 )
 
-// ID names an entry. It is a keyed hash of the token: without the pepper nobody can tell whose it is, so it may be logged and stored.
+// ID names an entry. It is a keyed hash of the token: without the pepper it does not identify the
+// token, so it may be logged and stored.
 type ID [sha256.Size]byte
 
-// String is the ID in hex.
+// String returns the ID in hex.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
-// KeysOptions say what entries are derived from. Entries of two different Options never meet.
+// KeysOptions say what keys are derived from. Keys of two different Options never meet.
 type KeysOptions struct {
 	// Secret is the client secret, or the content of the key file. Required.
 	Secret []byte
@@ -36,30 +38,32 @@ type KeysOptions struct {
 	AppID string
 	// Scope keeps the grants of one app apart. May be empty.
 	Scope string
-	// Epoch is what was purged of the app. Nil: nothing ever is.
-	Epoch *Epoch
+	// Purges is what was purged of the app. Nil: nothing can be purged.
+	Purges *Purges
 }
 
-// material is what nobody may see. It is behind a pointer, as a secret's text is, so that a struct which holds it in an unexported field
-// shows an address; and it is a string, because fmt follows a pointer to a struct or a slice after all when a verb does not fit.
+// material is key material, which must never be printed. It is behind a pointer, so that a struct that
+// holds it in an unexported field prints an address; and it is a string, because fmt follows a pointer
+// to a struct or a slice when a verb does not fit.
 type material *string
 
 func hide(b []byte) material { s := string(b); return &s }
 
 // Keys derives the keys of entries from tokens. Safe for concurrent use.
 type Keys struct {
-	pepper material // before any purge
-	epoch  *Epoch
-	now    *atomic.Pointer[dated]
+	pepper  material // before any purge
+	purges  *Purges
+	current *atomic.Pointer[generation]
 }
 
-// dated is the pepper of an epoch, ready for use.
-type dated struct {
+// generation derives keys from the pepper as it is after one purge of everything.
+type generation struct {
 	pool   *sync.Pool // of *derivation
-	number uint64
+	number uint64     // of that purge; zero: none yet
 }
 
-// NewKeys derives the pepper: HKDF of the secret, with app id and scope, each led by its length so that no two pairs read the same.
+// NewKeys derives the pepper: HKDF of the secret, with app id and scope, each preceded by its length so
+// that no two pairs encode the same.
 func NewKeys(o KeysOptions) (*Keys, error) {
 	if len(o.Secret) == 0 {
 		return nil, errors.New("cache keys: the secret is empty; give the client secret or cache.key_file")
@@ -73,73 +77,92 @@ func NewKeys(o KeysOptions) (*Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cache keys: %w", err)
 	}
-	k := &Keys{pepper: hide(pepper), epoch: o.Epoch, now: new(atomic.Pointer[dated])}
-	k.now.Store(newDated(k.pepper, 0))
+	k := &Keys{pepper: hide(pepper), purges: o.Purges, current: new(atomic.Pointer[generation])}
+	k.current.Store(newGeneration(pepper, 0))
 	return k, nil
 }
 
 // Format prints nothing of the pepper.
 func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[keys]") }
 
-// Key is what one token's entry is found and sealed by. It prints as its ID.
+// Key finds and seals one token's entry. It prints as its ID.
 type Key struct {
 	id     ID
-	prk    material
-	of     *Epoch // nil: never purged
-	number uint64 // of that epoch
+	prk    material // nil if it came from Glance
+	token  ID       // the ID as it is while the token itself was not purged
+	purges *Purges  // nil: cannot be purged
+	marks  *marks   // those that the key was derived with
 }
 
-// dated is the pepper of now.
-func (k *Keys) dated() *dated {
-	d := k.now.Load()
-	if k.epoch == nil {
-		return d
-	}
-	number := k.epoch.number.Load()
-	if number == d.number {
-		return d
-	}
-	pepper, err := k.epoch.pepper(k.pepper, number)
-	if err != nil {
-		panic("cache: " + err.Error()) // as in Derive
-	}
-	d = newDated(pepper, number)
-	k.now.Store(d) // should another one of an older number come later, it is made anew
-	return d
-}
-
-// Derive is a pure function of the pepper, the epoch and the token. The sealing key is derived only when Redis needs it.
-func (k *Keys) Derive(token string) Key {
-	now := k.dated()
-	d := now.pool.Get().(*derivation)
-	defer now.release(d)
-	prk := d.extract([]byte(token))
-	return Key{id: d.expand(), prk: hide(prk[:]), of: k.epoch, number: now.number}
-}
+// Derive returns the key of a token. It is a pure function of the pepper, the purges and the token.
+func (k *Keys) Derive(token string) Key { return k.derive([]byte(token), true) }
 
 // Glance derives what Peek needs, and nothing that seals, without allocating.
-func (k *Keys) Glance(token []byte) Key {
-	now := k.dated()
-	d := now.pool.Get().(*derivation)
-	defer now.release(d)
+func (k *Keys) Glance(token []byte) Key { return k.derive(token, false) }
+
+func (k *Keys) derive(token []byte, sealing bool) Key {
+	marks := k.purges.current()
+	g := k.generation(marks.all)
+	d := g.pool.Get().(*derivation)
+	defer g.release(d)
 	d.extract(token)
-	return Key{id: d.expand(), of: k.epoch, number: now.number}
+	key := Key{id: d.expand(), purges: k.purges, marks: marks}
+	key.token = key.id
+	if number := marks.tokens[key.token]; number > 0 {
+		copy(d.prk[:], afterPurge(d.prk[:], number))
+		key.id = d.expand()
+	}
+	if sealing {
+		key.prk = hide(d.prk[:])
+	}
+	return key
 }
 
-func newDated(pepper material, number uint64) *dated {
-	return &dated{&sync.Pool{New: func() any { return newDerivation([]byte(*pepper)) }}, number}
+// generation returns the one after a purge of everything.
+func (k *Keys) generation(number uint64) *generation {
+	g := k.current.Load()
+	if g.number == number {
+		return g
+	}
+	pepper := []byte(*k.pepper)
+	if number > 0 {
+		pepper = afterPurge(pepper, number)
+	}
+	g = newGeneration(pepper, number)
+	k.current.Store(g) // if an older one is stored later, the next request derives it again
+	return g
 }
 
-// release leaves nothing of a token behind.
-func (d *dated) release(used *derivation) {
+func newGeneration(pepper []byte, number uint64) *generation {
+	return &generation{&sync.Pool{New: func() any { return newDerivation(pepper) }}, number}
+}
+
+// afterPurge derives what replaces a key when a purge has this number.
+func afterPurge(key []byte, number uint64) []byte {
+	next, err := hkdf.Expand(sha256.New, key, labelPurge+string(binary.BigEndian.AppendUint64(nil, number)), sha256.Size)
+	if err != nil {
+		panic("cache: " + err.Error()) // only if more than 255 hashes were asked for
+	}
+	return next
+}
+
+// purged reports whether the token was purged after the key was derived.
+func (k Key) purged() bool {
+	now := k.purges.current()
+	return now != k.marks && k.purges != nil && (now.all != k.marks.all || now.tokens[k.token] != k.marks.tokens[k.token])
+}
+
+// release erases the token's key material.
+func (g *generation) release(used *derivation) {
 	clear(used.prk[:])
 	clear(used.inner[:sha256.BlockSize])
 	clear(used.outer[:])
-	d.pool.Put(used)
+	g.pool.Put(used)
 }
 
-// derivation is HKDF (RFC 5869) with what does not change prepared: the HMAC that is keyed with the pepper, and the label. crypto/hkdf
-// prepares both anew each time, on the heap, which was a quarter of a hit. A test holds the two equal.
+// derivation is HKDF (RFC 5869) with what does not change prepared: the HMAC that is keyed with the
+// pepper, and the label. crypto/hkdf prepares both on the heap for each call, which was a quarter of
+// the cost of a hit. A test compares the two.
 type derivation struct {
 	pepper hash.Hash // HMAC-SHA-256
 	prk    [sha256.Size]byte
@@ -161,8 +184,9 @@ func (d *derivation) extract(token []byte) *[sha256.Size]byte {
 	return &d.prk
 }
 
-// expand is the first block of HKDF-Expand: HMAC of label and counter under the extracted key. It is written out (RFC 2104), because
-// crypto/hmac allocates for each new key; a key of 32 bytes is padded with zeros to a block.
+// expand is the first block of HKDF-Expand: HMAC of label and counter under the extracted key. HMAC is
+// written out (RFC 2104), because crypto/hmac allocates for each key. A key of 32 bytes is padded with
+// zeros to a block.
 func (d *derivation) expand() ID {
 	const innerPad, outerPad = 0x36, 0x5c
 	for i := range sha256.BlockSize {
@@ -177,19 +201,19 @@ func (d *derivation) expand() ID {
 	return sha256.Sum256(d.outer[:])
 }
 
-// ID names the entry.
+// ID returns the name of the entry.
 func (k Key) ID() ID { return k.id }
 
 // Format prints the ID, whatever the verb.
 func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.id.String()) }
 
-// LogValue is the ID.
+// LogValue returns the ID.
 func (k Key) LogValue() slog.Value { return slog.StringValue(k.id.String()) }
 
-// MarshalText is the ID.
+// MarshalText returns the ID.
 func (k Key) MarshalText() ([]byte, error) { return []byte(k.id.String()), nil }
 
-// sealingKey is the AES-256 key of this entry.
+// sealingKey returns the AES-256 key of this entry.
 func (k Key) sealingKey() ([]byte, error) {
 	return hkdf.Expand(sha256.New, []byte(*k.prk), labelSeal, 32)
 }

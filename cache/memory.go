@@ -8,14 +8,14 @@ import (
 	"github.com/maypok86/otter/v2"
 )
 
-// memory is the memory tier, bounded in entries. This file is the only home of otter.
+// memory is the memory tier, bounded in entries.
 type memory struct{ entries *otter.Cache[ID, kept] }
 
-// kept is an entry, and whose it is.
+// kept is an entry with what drop needs.
 type kept struct {
 	Entry
-	of     *Epoch
-	number uint64
+	purges *Purges
+	all    uint64 // the number of the last purge of everything when it was stored
 }
 
 func newMemory(maxEntries int, log *slog.Logger) (*memory, error) {
@@ -24,7 +24,7 @@ func newMemory(maxEntries int, log *slog.Logger) (*memory, error) {
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[ID, kept]) time.Duration {
 			return time.Until(e.Value.Expires)
 		}),
-		Logger: otterLog{log}, // otter's own default is slog's global one
+		Logger: otterLog{log}, // otter's default is slog's global logger
 	})
 	if err != nil {
 		return nil, err
@@ -32,33 +32,34 @@ func newMemory(maxEntries int, log *slog.Logger) (*memory, error) {
 	return &memory{entries: entries}, nil
 }
 
-// get checks the end itself too: a clock that jumps, or a timer that is coarse, must not serve a past entry.
+// get checks the end itself, because a clock may jump and a timer may be coarse.
 func (m *memory) get(k Key) (Entry, bool) {
 	e, ok := m.entries.GetIfPresent(k.id)
-	if !ok || k.over() || past(e.Expires, time.Now()) {
+	if !ok || k.purged() || expired(e.Expires, time.Now()) {
 		return Entry{}, false
 	}
 	return e.Entry, true
 }
 
-// past goes by both clocks. The one that only goes on, which Before takes where it can, stands still while a machine sleeps, and does not
-// see that the wall clock was set right.
-func past(end, now time.Time) bool {
+// expired compares both clocks. The monotonic one, which Before uses if it can, stands still while a
+// machine sleeps and does not show that the wall clock was corrected.
+func expired(end, now time.Time) bool {
 	return !now.Before(end) || !now.Round(0).Before(end.Round(0))
 }
 
-// put keeps nothing of an epoch that has ended. One that ends at this moment leaves an entry that nobody finds.
+// put stores nothing for a token that was purged since its key was derived. If the purge comes at this
+// very moment, the entry has a name that no later key has.
 func (m *memory) put(k Key, e Entry) {
-	if !k.over() {
-		m.entries.Set(k.id, kept{e, k.of, k.number})
+	if !k.purged() {
+		m.entries.Set(k.id, kept{e, k.purges, k.marks.all})
 	}
 }
 
-// drop gives the room of what an epoch's end has made unknown back.
-func (m *memory) drop(e *Epoch) {
-	now := e.number.Load()
+// drop frees the memory of entries from before the last purge of everything.
+func (m *memory) drop(p *Purges) {
+	all := p.current().all
 	for id, entry := range m.entries.All() {
-		if entry.of == e && entry.number != now {
+		if entry.purges == p && entry.all != all {
 			m.entries.Invalidate(id)
 		}
 	}
@@ -71,7 +72,7 @@ func (m *memory) close() {
 	m.entries.StopAllGoroutines()
 }
 
-// otterLog routes otter's rare warnings (a panic in a callback of ours) to our logger.
+// otterLog routes otter's warnings (a panic in a callback) to our logger.
 type otterLog struct{ log *slog.Logger }
 
 func (l otterLog) Warn(ctx context.Context, msg string, err error) {

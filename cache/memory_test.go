@@ -47,7 +47,7 @@ func eventually(t testing.TB, what string, is func() bool) {
 
 // remember stores without having claimed: as a process does that goes alone.
 func remember(c *Cache, k Key, e Entry) {
-	cl := &Claim{Outcome: Alone, cache: c, key: k, owner: newOwner()}
+	cl := &Claim{Outcome: Alone, cache: c, key: k, owner: newOwner(), lease: noLease}
 	cl.Remember(e, nil)
 }
 

@@ -3,160 +3,141 @@ package cache
 import (
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
 )
 
-// lookEvery is how often the journals are looked at: how late the other processes of a fleet hear of a purge.
-const lookEvery = time.Second
+// readEvery is how often the purges of a fleet are read from Redis. The same round trip finds out
+// whether a failed Redis is back.
+const readEvery = time.Second
 
-// tries are how often a purge is written until it is found as it was written: another process may write at the same moment.
-const tries = 5
-
-// errUntold is the end of those tries.
-var errUntold = errors.New("the journal in Redis was overwritten again and again")
-
-// Epoch is the one of an app; Scope does not matter. Whoever asks for the same gets the same, so that a reload keeps it.
-func (c *Cache) Epoch(o KeysOptions) (*Epoch, error) {
-	e, err := newEpoch(o)
+// Purges returns the purges of an app; Scope does not matter. The same options give the same Purges,
+// so that a reload keeps them.
+func (c *Cache) Purges(o KeysOptions) (*Purges, error) {
+	p, err := newPurges(o)
 	if err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if known, ok := c.epochs[e.key.id]; ok {
+	if known, ok := c.purges[p.key.id]; ok {
 		return known, nil
 	}
-	if c.epochs == nil {
-		c.epochs = map[ID]*Epoch{}
-		if c.redis != nil && !c.closed {
-			c.pending.Go(c.listen) // ends with Close
-		}
-	}
-	c.epochs[e.key.id] = e
-	return e, nil
+	c.purges[p.key.id] = p
+	return p, nil
 }
 
-// Retain lets go of all epochs but these, when a reload has changed what keys are made of.
-func (c *Cache) Retain(these []*Epoch) {
+// Retain forgets all Purges but these, after a reload has changed what keys are derived from.
+func (c *Cache) Retain(these []*Purges) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	maps.DeleteFunc(c.epochs, func(_ ID, e *Epoch) bool { return !slices.Contains(these, e) })
+	maps.DeleteFunc(c.purges, func(_ ID, p *Purges) bool { return !slices.Contains(these, p) })
 }
 
-// PurgeAll makes everything of an epoch unknown: here at once, and in the other processes once they look at the journal. An error says
-// that Redis could not be told; it will be when it answers, as long as this process lives.
-func (c *Cache) PurgeAll(ctx context.Context, e *Epoch) error {
-	e.next(time.Now())
-	c.memory.drop(e)
-	return c.tell(ctx, e)
+// PurgeAll forgets everything of an app: here at once, and in the other processes when they next
+// read the purges. An error says that Redis could not be told; it will be as soon as it answers, as
+// long as this process lives.
+func (c *Cache) PurgeAll(ctx context.Context, p *Purges) error {
+	return c.purge(ctx, p, []ID{everything}, nil)
 }
 
-// PurgeKeys is the same for single entries. Keep is the longest that any process's memory has one. An exchange that is under way may
-// bring an entry back: it is Instagram's word of now.
-func (c *Cache) PurgeKeys(ctx context.Context, e *Epoch, keys []Key, keep time.Duration) error {
-	var err error
-	if c.redis != nil { // before the others forget: who asks after that must not find it
-		err = c.redis.remove(ctx, keys)
+// PurgeKeys is PurgeAll for single entries, which it also deletes from Redis. An exchange that is in
+// flight is answered, and its answer is not remembered.
+func (c *Cache) PurgeKeys(ctx context.Context, p *Purges, keys []Key) error {
+	var tokens []ID
+	for _, k := range keys {
+		tokens = append(tokens, k.token)
 	}
-	e.mark(keys, time.Now(), time.Now().Add(keep))
+	return c.purge(ctx, p, tokens, keys)
+}
+
+func (c *Cache) purge(ctx context.Context, p *Purges, tokens []ID, keys []Key) error {
+	now, err := uint64(time.Now().UnixMilli()), error(nil)
+	if c.redis != nil {
+		var read uint64
+		read, err = c.readPurges(ctx, p) // a number that another process used just now is not used again
+		if err == nil {
+			now = read
+		}
+	}
+	added := p.add(now, tokens...)
 	for _, k := range keys {
 		c.memory.entries.Invalidate(k.id)
 	}
-	return both(err, c.tell(ctx, e))
+	c.forget(p, added)
+	if c.redis == nil || err != nil {
+		return err
+	}
+	return errors.Join(c.redis.writeMarks(ctx, p, added, nil), c.redis.remove(ctx, keys))
 }
 
-// both are one line, and once what has one cause.
-func both(a, b error) error {
-	switch {
-	case a == nil || b != nil && a.Error() == b.Error():
-		return b
-	case b == nil:
-		return a
-	}
-	return fmt.Errorf("%w; %w", a, b)
-}
-
-// tell writes the journal and reads it again, until it is there.
-func (c *Cache) tell(ctx context.Context, e *Epoch) error {
-	if c.redis == nil {
-		return nil
-	}
-	for range tries {
-		if whole, err := c.look(ctx, e); whole || err != nil {
-			return err
+// forget frees the memory of what was purged.
+func (c *Cache) forget(p *Purges, purged []mark) {
+	for _, m := range purged {
+		if m.token == everything {
+			c.memory.drop(p)
+			return
 		}
+		c.memory.entries.Invalidate(m.token)
 	}
-	return errUntold
 }
 
-// Learn looks at the journals once, within ctx: at a start, before anybody asks. Nothing depends on it; they are looked at again and again.
+// Learn reads once, within ctx, what the fleet has purged: at the start, before the first request.
+// An error is counted and otherwise ignored, because the purges are read again every second.
 func (c *Cache) Learn(ctx context.Context) {
-	if c.redis == nil {
-		return
-	}
-	c.mu.Lock()
-	all := make([]*Epoch, 0, len(c.epochs))
-	for _, e := range c.epochs {
-		all = append(all, e)
-	}
-	c.mu.Unlock()
-	for _, e := range all {
-		if _, err := c.look(ctx, e); err != nil && !errors.Is(err, errJournal) {
-			return // the others would wait for the same Redis
-		}
+	if c.redis != nil {
+		_, _ = c.readPurges(ctx, c.allPurges()...)
 	}
 }
 
-// listen learns until the cache is closed.
-func (c *Cache) listen() {
-	for {
-		wait := time.NewTimer(lookEvery/2 + rand.N(lookEvery/2)) // many sidecars don't ask in step
+func (c *Cache) allPurges() []*Purges {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Values(c.purges))
+}
+
+// readPurges merges what is in Redis with what is known here, adds to Redis what it lacks, and
+// returns Redis's time in Unix milliseconds.
+func (c *Cache) readPurges(ctx context.Context, all ...*Purges) (now uint64, err error) {
+	now, sets, err := c.redis.readMarks(ctx, all)
+	if err != nil {
+		return 0, err
+	}
+	for i, p := range all {
+		learned, missing, stale := p.merge(now, sets[i])
+		c.forget(p, learned)
+		logLearned(c.redis.log, learned)
+		err = errors.Join(err, c.redis.writeMarks(ctx, p, missing, stale))
+	}
+	return now, err
+}
+
+func logLearned(log *slog.Logger, learned []mark) {
+	switch {
+	case slices.ContainsFunc(learned, func(m mark) bool { return m.token == everything }):
+		log.Info("purge received", "what", "all")
+	case len(learned) > 0:
+		log.Info("purge received", "what", "tokens", "entries", len(learned))
+	}
+}
+
+// watchRedis reads the purges until the cache is closed. After a fault it reads sooner, because the
+// same round trip finds out whether Redis is back.
+func (c *Cache) watchRedis() {
+	for every := readEvery; ; {
+		wait := time.NewTimer(every/2 + rand.N(every/2)) // jitter: a fleet must not ask in step
 		select {
 		case <-wait.C:
 		case <-c.closing:
 			wait.Stop()
 			return
 		}
-		if c.redis.gate.allow() {
-			c.Learn(context.Background())
+		every = readEvery
+		if _, err := c.readPurges(context.Background(), c.allPurges()...); err != nil {
+			every = readEvery / 2
 		}
 	}
-}
-
-// look reads an epoch's journal and forgets what it says; where it lacks something, it is written. Whole: it lacked nothing.
-func (c *Cache) look(ctx context.Context, e *Epoch) (whole bool, err error) {
-	sealed, err := c.redis.journal(ctx, e.key)
-	if err != nil {
-		return false, err
-	}
-	var known []byte
-	if entry, err := open(e.key, sealedValue, sealed, time.Now()); err == nil { // what does not open is nobody's journal
-		known = entry.Value
-	}
-	later, ids, more, err := e.merge(known, time.Now())
-	if err != nil { // one of a version to come; it is left alone
-		return false, err
-	}
-	if later {
-		c.memory.drop(e)
-	}
-	for _, id := range ids {
-		c.memory.entries.Invalidate(id)
-	}
-	e.told(c.redis.log, later, ids)
-	if !more {
-		return true, nil
-	}
-	value := e.journal(time.Now())
-	if value == nil {
-		return true, nil
-	}
-	if sealed, err = seal(e.key, sealedValue, Entry{Value: value, Expires: time.Now().Add(journalTTL)}); err != nil {
-		return false, err
-	}
-	return false, c.redis.writeJournal(ctx, e.key, sealed)
 }

@@ -9,166 +9,198 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/igproxy/igproxy/breaker"
 )
 
-// redisTier is the second tier, shared by all processes. It is not trusted: what it holds is sealed, and what it answers must open.
+// redisTier is the second tier, which all processes share. It is not trusted: what it holds is sealed,
+// and what it returns has to open.
 type redisTier struct {
 	client   atomic.Pointer[client]
 	options  RedisOptions
-	gate     *gate
+	breaker  *breaker.Breaker
 	observer Observer
 	log      *slog.Logger
-	plainTo  atomic.Int64 // until then scripts are taken to be forbidden, and plain commands serve; Unix nanoseconds
-	said     sync.Map     // kinds of faults that were complained of
-	hints    *hints
+	said     sync.Map     // the kinds of faults that were logged
+	noScript atomic.Int64 // scripts are not used until this time, in Unix nanoseconds
 
-	mu        sync.Mutex // protects all below, and retiring's Go against close's Wait
-	closed    bool
-	lingering int // clients that were replaced and whose operations may end
-	retiring  sync.WaitGroup
+	mu       sync.Mutex // protects all below, and retiring's Go against close's Wait
+	health   Health
+	fault    time.Time // when the last fault was counted
+	closed   chan struct{}
+	retiring sync.WaitGroup
 }
 
 var _ shared = (*redisTier)(nil)
 
+const (
+	// faultsToOpen in a row open the breaker.
+	faultsToOpen = 3
+
+	// leaveAlone is how long a failed Redis is left alone. Then the next reading of the purges probes
+	// it; no caller waits for a probe.
+	leaveAlone = 250 * time.Millisecond
+
+	// withoutScripts is how long scripts are not tried again after Redis has denied one. An access
+	// list may be reloaded, or another node may take over.
+	withoutScripts = time.Minute
+)
+
 func newRedisTier(o RedisOptions, observer Observer, log *slog.Logger) (*redisTier, error) {
-	if o.Timeout <= 0 {
-		o.Timeout = 50 * time.Millisecond
-	}
-	if o.StoreTimeout <= 0 {
-		o.StoreTimeout = time.Second
-	}
-	if o.PoolSize <= 0 {
-		o.PoolSize = 32
-	}
-	if o.IdleTimeout <= 0 {
-		o.IdleTimeout = 3 * time.Minute
-	}
-	if o.Prefix == "" {
-		o.Prefix = "igproxy"
-	}
+	o = o.withDefaults()
 	client, err := newClient(o)
 	if err != nil {
 		return nil, err
 	}
-	t := &redisTier{options: o, observer: observer, log: log}
+	t := &redisTier{options: o, observer: observer, log: log, health: Health{State: "ok"}, closed: make(chan struct{})}
 	t.client.Store(client)
-	t.gate, t.hints = newGate(t.ping, observer, log), newHints(t)
+	t.breaker, err = breaker.New(breaker.Options{Failures: faultsToOpen, Ratio: 1, MinRequests: faultsToOpen,
+		Interval: time.Minute, Open: leaveAlone, Probes: 1, OnChange: t.changed})
+	if err != nil {
+		return nil, err
+	}
+	observer.RedisState(true)
 	return t, nil
 }
 
-// keys of one entry: value, lease, failure marker. The braces are a hash tag: they sit in one slot of a cluster.
+// keys returns the names of an entry's value, lease and failure marker. The braces are a hash tag: in
+// a cluster, all of them are in one slot.
 func (t *redisTier) keys(k Key) (value, lease, failure string) {
 	stem := t.options.Prefix + ":{" + k.id.String() + "}:"
 	return stem + "v", stem + "l", stem + "f"
 }
 
-// channel is where followers of an entry are told to ask again. It tells no more than the keys do.
-func (t *redisTier) channel(k Key) string { return t.options.Prefix + ":{" + k.id.String() + "}:c" }
+// question is one operation on Redis. It may be asked twice.
+type question func(context.Context, redis.UniversalClient) error
 
-func (t *redisTier) wake(k Key) (hint <-chan struct{}, cancel func()) {
-	return t.hints.wake(t.channel(k))
-}
-
-// claim is one round trip: the value, or the failure marker, or the lease if nobody has it. A value equal to unusable counts as absent.
-func (t *redisTier) claim(ctx context.Context, k Key, owner string, unusable []byte) (r reply, err error) {
-	err = t.do(ctx, "claim", t.options.Timeout, func(ctx context.Context, c redis.UniversalClient) error {
-		switch {
-		case t.options.Lease <= 0:
-			r, err = t.look(ctx, c, k, unusable)
-		case t.plain():
-			r, err = t.plainClaim(ctx, c, k, owner, unusable)
-		default:
-			r, err = t.scriptedClaim(ctx, c, k, owner, unusable)
-		}
-		return err
-	})
-	return r, err
-}
-
-// publish stores a sealed value unless there is one already, which it returns: the first one stored wins. One that is equal to over is
-// replaced. The owner's lease ends.
-func (t *redisTier) publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte) (winner []byte, err error) {
-	err = t.do(context.Background(), "publish", t.options.StoreTimeout, func(ctx context.Context, c redis.UniversalClient) error {
-		if t.plain() {
-			winner, err = t.plainPublish(ctx, c, k, owner, sealed, ttl, over)
-		} else {
-			winner, err = t.scriptedPublish(ctx, c, k, owner, sealed, ttl, over)
-		}
-		return err
-	})
-	return winner, err
-}
-
-// renew makes the owner's lease last for its full time again, and takes it anew if it got lost. It reports whether it is the owner's.
-func (t *redisTier) renew(k Key, owner string) (held bool, err error) {
-	budget := min(t.options.StoreTimeout, t.options.Lease/3)
-	err = t.do(context.Background(), "renew", budget, func(ctx context.Context, c redis.UniversalClient) error {
-		if t.plain() {
-			held, err = t.plainRenew(ctx, c, k, owner)
-		} else {
-			held, err = t.scriptedRenew(ctx, c, k, owner)
-		}
-		return err
-	})
-	return held, err
-}
-
-// release ends the owner's lease, and leaves a sealed failure to those who wait for it, if there is one.
-func (t *redisTier) release(k Key, owner string, failure []byte, ttl time.Duration) error {
-	return t.do(context.Background(), "release", t.options.StoreTimeout, func(ctx context.Context, c redis.UniversalClient) error {
-		if t.plain() {
-			return t.plainRelease(ctx, c, k, owner, failure, ttl)
-		}
-		return t.scriptedRelease(ctx, c, k, owner, failure, ttl)
-	})
-}
-
-// do runs one operation within its budget, and tells the gate and the observer how it went. The caller's leaving does not end it: a
-// plain cancel would not stop a read.
-func (t *redisTier) do(ctx context.Context, operation string, budget time.Duration, ask func(context.Context, redis.UniversalClient) error) error {
-	if !t.gate.allow() {
-		t.observer.RedisError(operation, kindOpen)
-		return errGateOpen
+// do runs an operation that a request waits for, if Redis is healthy.
+func (t *redisTier) do(ctx context.Context, operation string, budget time.Duration, ask question) error {
+	if t.breaker.State() != breaker.Closed {
+		return t.report(operation, kindOpen)
 	}
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), budget)
-	defer cancel()
+	_, err := t.guarded(ctx, operation, budget, ask)
+	return err
+}
+
+// probe runs an operation that no request waits for. It also tries a Redis that failed. If it gets no
+// reply on a client that had worked, other connections are likely to be dead as well: it asks again on
+// new ones.
+func (t *redisTier) probe(ctx context.Context, operation string, budget time.Duration, ask question) error {
 	client := t.client.Load()
-	err := ask(ctx, client)
-	if kindOf(err) == kindNoScript {
-		t.plainTo.Store(time.Now().Add(plainFor).UnixNano())
-		if t.firstTime(kindNoScript) {
-			t.log.Warn("redis forbids scripts: plain commands serve in their place", "operation", operation, "next_step", advice(kindNoScript))
-		}
-		err = ask(ctx, client) // as plain commands
+	kind, err := t.guarded(ctx, operation, budget, ask)
+	if (kind == kindTimeout || kind == kindBroken) && client.worked.Load() && t.replace(client) {
+		_, err = t.guarded(ctx, operation, budget, ask)
 	}
-	if err == nil {
-		t.gate.report("", began)
-		return nil
-	}
-	kind := t.kindOf(ctx, client, err)
-	t.observer.RedisError(operation, kind)
-	if t.client.Load() == client { // otherwise it says nothing about the connections of its successor
-		t.gate.report(kind, began)
-	}
-	t.distrust(client, kind)
-	if misconfigured(kind) {
-		t.complain(operation, kind)
-	}
-	return fmt.Errorf("redis %s: %s", operation, kind) // without the error's own text, which can hold stored bytes
+	return err
 }
 
-// complain says each fault of the configuration loudly, once: it does not pass by itself, and may not open the gate either.
-func (t *redisTier) complain(operation, kind string) {
-	if t.firstTime(kind) {
+// guarded runs an operation through the breaker and within its budget, and returns the kind of a fault.
+// A canceled ctx does not end the operation: a read does not look at it, and its connection would be
+// lost.
+func (t *redisTier) guarded(ctx context.Context, operation string, budget time.Duration, ask question) (kind string, err error) {
+	client := t.client.Load()
+	refused := t.breaker.Do(func() breaker.Verdict {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), budget)
+		defer cancel()
+		began := time.Now()
+		err := ask.recovering(ctx, client)
+		if kindOf(err) == kindNoScript {
+			t.denied(operation)
+			err = ask.recovering(ctx, client) // without scripts
+		}
+		kind = kindOf(err)
+		return t.verdict(kind, began, client)
+	})
+	switch {
+	case refused != nil:
+		kind = kindOpen
+	case kind == "":
+		client.worked.Store(true)
+		return "", nil
+	case kind == kindDesync:
+		t.replace(client)
+	}
+	return kind, t.report(operation, kind)
+}
+
+// recovering treats a panic as a reply out of step: the library assumes the form of some replies.
+func (ask question) recovering(ctx context.Context, c redis.UniversalClient) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = errDesync
+		}
+	}()
+	return ask(ctx, c)
+}
+
+// report counts a fault, logs it if an operator has to act, and returns it.
+func (t *redisTier) report(operation, kind string) error {
+	t.observer.RedisError(operation, kind)
+	if needsOperator(kind) && t.firstTime(kind) {
 		t.log.Error("redis refuses igproxy", "operation", operation, "kind", kind, "next_step", advice(kind))
 	}
+	return &fault{operation, kind}
 }
 
-// mute says, once, that a permission for the hint is missing. It is no fault that matters: followers poll.
-func (t *redisTier) mute(kind string) {
-	if _, again := t.said.LoadOrStore("mute", true); !again {
-		t.log.Warn("redis does not permit the hint: followers poll", "kind", kind, "next_step", advice(kind))
+// verdict decides whether an outcome counts. Operations that fail at the same time count once: those
+// of a burst that waits for connections, and those on connections that broke together. A fault of a
+// replaced client says nothing about its successor.
+func (t *redisTier) verdict(kind string, began time.Time, client *client) breaker.Verdict {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case kind == "":
+		return breaker.Success
+	case harmless(kind), began.Before(t.fault), t.client.Load() != client:
+		return breaker.Ignored
+	}
+	t.fault, t.health.Kind = time.Now(), kind
+	return breaker.Failure
+}
+
+// changed follows the breaker. An outage is one line when it begins and one when it ends.
+func (t *redisTier) changed(from, to breaker.State) {
+	t.mu.Lock()
+	was := t.health
+	switch {
+	case from == breaker.Closed:
+		t.health.State, t.health.Since = "degraded", time.Now()
+	case to == breaker.Closed:
+		t.health = Health{State: "ok"}
+	}
+	now := t.health
+	t.mu.Unlock()
+	switch {
+	case now.State == was.State:
+	case now.State == "ok":
+		t.observer.RedisState(true)
+		t.log.Info("redis back", "after_ms", time.Since(was.Since).Milliseconds())
+	default:
+		t.observer.RedisState(false)
+		t.log.Warn("redis degraded", "kind", now.Kind, "next_step", advice(now.Kind))
+	}
+}
+
+func (t *redisTier) currentHealth() Health {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.health.State == "ok" {
+		return Health{State: "ok"}
+	}
+	return t.health
+}
+
+// scripted reports whether scripts are used. Without coalescing there is no need for them.
+func (t *redisTier) scripted() bool {
+	return t.options.Lease > 0 && time.Now().UnixNano() >= t.noScript.Load()
+}
+
+// denied records that Redis denies scripts. Processes then share values and do not wait for each
+// other, as with coalesce.enabled: false.
+func (t *redisTier) denied(operation string) {
+	t.noScript.Store(time.Now().Add(withoutScripts).UnixNano())
+	if t.firstTime(kindNoScript) {
+		t.log.Warn("redis denies scripts", "operation", operation, "effect", "sidecars do not wait for each other", "next_step", advice(kindNoScript))
 	}
 }
 
@@ -177,78 +209,56 @@ func (t *redisTier) firstTime(kind string) bool {
 	return !again
 }
 
-// plainFor is how long plain commands serve before a script is tried again: what was forbidden for a moment (access lists that are loaded
-// anew, another node after a fail-over) may be allowed by then.
-const plainFor = time.Minute
-
-func (t *redisTier) plain() bool { return time.Now().UnixNano() < t.plainTo.Load() }
-
-// kindOf names an error; where Redis does not say which permission is missing, as it does not for one inside a script, it finds out.
-func (t *redisTier) kindOf(ctx context.Context, c redis.UniversalClient, err error) string {
-	kind := kindOf(err)
-	if kind != kindPermission {
-		return kind
-	}
-	key := t.options.Prefix + ":{check}:l"
-	for _, try := range []func() error{
-		func() error { return c.Get(ctx, key).Err() },
-		func() error { return c.Set(ctx, key, "", time.Second).Err() },
-		func() error { return c.Del(ctx, key).Err() },
-	} {
-		if named := kindOf(try()); isPermission(named) {
-			return named
-		}
-	}
-	return kind
+func (t *redisTier) close() {
+	t.mu.Lock()
+	close(t.closed)
+	t.mu.Unlock()
+	_ = t.client.Load().Close()
+	t.retiring.Wait()
 }
 
-// ping is the probe of an open gate.
-func (t *redisTier) ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, t.options.StoreTimeout)
-	defer cancel()
-	client := t.client.Load()
-	err := client.Ping(ctx).Err()
-	if err != nil {
-		kind := kindOf(err)
-		t.observer.RedisError("ping", kind)
-		t.distrust(client, kind)
-	}
-	return err
+// fault is an operation that failed. It has no text of the library's, which can hold stored bytes.
+type fault struct{ operation, kind string }
+
+func (f *fault) Error() string {
+	return fmt.Sprintf("redis %s: %s: %s", f.operation, f.kind, advice(f.kind))
 }
 
-// check proves for a person that Redis answers and allows all that is needed, on a key of no token's.
+// check proves that Redis answers and permits everything that is needed. The error names the kind of
+// fault, and the missing permission if it is one.
 func (t *redisTier) check(ctx context.Context, k Key) error {
 	ctx, cancel := context.WithTimeout(ctx, max(t.options.Timeout, t.options.StoreTimeout))
 	defer cancel()
 	client, owner := t.client.Load(), newOwner()
-	for _, step := range []func() error{
-		func() error { return client.Ping(ctx).Err() },
-		func() error { _, err := t.scriptedClaim(ctx, client, k, owner, nil); return err },
-		func() error { _, err := t.scriptedRenew(ctx, client, k, owner); return err },
-		func() error { return t.scriptedRelease(ctx, client, k, owner, []byte{0}, time.Second) },
-		func() error {
-			_, err := t.scriptedPublish(ctx, client, k, owner, []byte{0}, time.Second, nil)
-			return err
-		},
-		func() error {
-			value, _, _ := t.keys(k)
-			return client.Del(ctx, value).Err()
-		},
+	value, lease, _ := t.keys(k)
+	set := t.marksKey(&Purges{key: k})
+	for _, step := range []struct {
+		right string // of the access list
+		try   func() error
+	}{
+		{"+ping", func() error { return client.Ping(ctx).Err() }},
+		{"+set", func() error { return client.Set(ctx, value, "", time.Second).Err() }},
+		{"+get", func() error { return client.Get(ctx, value).Err() }},
+		{"+del", func() error { return client.Del(ctx, value, lease).Err() }},
+		{"+time", func() error { return client.Time(ctx).Err() }},
+		{"+zadd", func() error { return client.ZAdd(ctx, set, redis.Z{Score: 1, Member: "check"}).Err() }},
+		{"+pexpire", func() error { return client.PExpire(ctx, set, time.Second).Err() }},
+		{"+zrange", func() error { return client.ZRange(ctx, set, 0, 1).Err() }},
+		{"+zrem", func() error { return client.ZRem(ctx, set, "check").Err() }},
+		{"+eval", func() error { return scriptError(client.Eval(ctx, "return 1", []string{value}).Err()) }},
+		{"+evalsha", func() error { _, err := t.scriptedClaim(ctx, client, k, owner, nil); return err }},
+		{"+evalsha", func() error { return t.scriptedRelease(ctx, client, k, owner, nil, 0) }},
 	} {
-		if err := step(); err != nil {
-			kind := t.kindOf(ctx, client, err)
+		err := step.try()
+		switch kind := kindOf(err); {
+		case kind == "":
+		case kind == kindPermission && permissionOfKeys(err):
+			return fmt.Errorf("%s: the user may not use these keys; give it ~%s:*", kind, t.options.Prefix)
+		case kind == kindPermission, kind == kindNoScript:
+			return fmt.Errorf("%s: the user lacks a permission; give it %s", kind, step.right)
+		default:
 			return fmt.Errorf("%s: %s", kind, advice(kind))
 		}
 	}
 	return nil
-}
-
-func (t *redisTier) close() {
-	t.hints.close()
-	t.gate.close()
-	t.mu.Lock()
-	t.closed = true
-	t.mu.Unlock()
-	_ = t.client.Load().Close()
-	t.retiring.Wait()
 }

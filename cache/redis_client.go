@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -22,51 +23,62 @@ const (
 	ModeCluster  = "cluster"
 )
 
-// RedisOptions say which Redis, and how long it may take.
+// RedisOptions say which Redis is used, and how long it may take.
 type RedisOptions struct {
-	// Mode is single, sentinel or cluster. Required.
+	// Mode is ModeSingle, ModeSentinel or ModeCluster. Required.
 	Mode string
 	// URL of a single node: redis://, rediss:// or unix://. It may hold a password, so no error repeats it.
 	URL string
-	// Addrs are host:port of the node (single, instead of URL), of the sentinels, or of some nodes of the cluster.
+	// Addrs are host:port of the node (single, instead of URL), of the sentinels, or of some nodes of the
+	// cluster.
 	Addrs []string
 	// MasterName is the sentinels' name for the master.
 	MasterName string
-	// Username of Redis's ACL. Empty: the URL's, or the default user.
+	// Username is the user in Redis's access list. Empty: that of the URL, or the default user.
 	Username string
-	// Password is asked for at each new connection, so that a rotated one is found. Nil: the URL's.
+	// Password is called for each new connection, so that a rotated one is found. Nil: that of the URL.
 	Password func() (string, error)
-	// SentinelUsername is the user of the sentinels themselves. Empty: the default one.
+	// SentinelUsername is the user of the sentinels. Empty: the default user.
 	SentinelUsername string
-	// SentinelPassword is asked for when the client is built. Nil: the sentinels want none.
+	// SentinelPassword is called when a client is built. Nil: the sentinels have none.
 	SentinelPassword func() (string, error)
-	// TLS turns TLS on for Addrs; a rediss:// URL has it on.
+	// TLS turns TLS on for Addrs; a rediss:// URL turns it on by itself.
 	TLS bool
-	// CA is what TLS believes. Nil: the system's authorities.
+	// CA are the authorities that TLS trusts. Nil: those of the system.
 	CA *x509.CertPool
-	// Certificate is asked for when Redis wants one of its clients. Nil: there is none.
+	// Certificate is called when Redis asks for a client certificate. Nil: there is none.
 	Certificate func() (*tls.Certificate, error)
-	// Lease is how long a claim on a token is held without being renewed; it is renewed every third of it. Zero: processes do not
-	// wait for each other.
+	// Lease is how long a claim on a token is held without a renewal; it is renewed after each third.
+	// Zero: processes do not wait for each other.
 	Lease time.Duration
-	// Wait is how long a claim waits for another process's answer before it goes on alone.
+	// Wait is how long a claim waits for another process's answer before the caller asks for itself.
 	Wait time.Duration
-	// Timeout is the budget of one question. Zero: 50 ms.
+	// Timeout is the budget of a claim. Zero: 50 ms.
 	Timeout time.Duration
-	// StoreTimeout is the budget of one store or renewal, which nobody waits for. Zero: 1 s.
+	// StoreTimeout is the budget of an operation that no request waits for. Zero: 1 s.
 	StoreTimeout time.Duration
 	// PoolSize bounds the connections to each node. Zero: 32.
 	PoolSize int
-	// IdleTimeout is how long a connection may be idle before it is closed. Zero: 3 minutes.
+	// IdleTimeout is how long a connection may be idle and still be used. Zero: 3 minutes.
 	IdleTimeout time.Duration
 	// Prefix of every key. Empty: igproxy.
 	Prefix string
 }
 
-// newClient builds a client that dials nothing yet.
+func (o RedisOptions) withDefaults() RedisOptions {
+	o.Timeout = cmp.Or(o.Timeout, 50*time.Millisecond)
+	o.StoreTimeout = cmp.Or(o.StoreTimeout, time.Second)
+	o.PoolSize = cmp.Or(o.PoolSize, 32)
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, 3*time.Minute)
+	o.Prefix = cmp.Or(o.Prefix, "igproxy")
+	return o
+}
+
+// newClient builds a client, which dials nothing yet.
 //
-// The library's defaults were measured to cost 1.7 s on a refused and 5 s on a hung Redis: it retries commands and dials, waits for a
-// place in its pool, and ends a read on its own time-out only. Here every call has a deadline, and that is the only clock.
+// With the library's defaults, a refused Redis costs a caller 1.7 s and a hung one 5 s: it retries
+// commands and dials, waits for a place in its pool, and ends a read by its own timeout only. Here every
+// call has a deadline, and nothing else ends it.
 func newClient(o RedisOptions) (*client, error) {
 	c := &client{}
 	u := &redis.UniversalOptions{
@@ -84,13 +96,13 @@ func newClient(o RedisOptions) (*client, error) {
 		PipelinePoolSize:      -1,
 		ReadBufferSize:        4 << 10,
 		WriteBufferSize:       4 << 10,
-		DisableIdentity:       true, // one round trip less a connection
+		DisableIdentity:       true, // saves a round trip for each connection
 		MaintNotificationsConfig: &maintnotifications.Config{
 			Mode: maintnotifications.ModeDisabled,
 		},
 	}
 	if o.TLS {
-		u.TLSConfig = o.tls("") // crypto/tls fills the name in from each node's address
+		u.TLSConfig = o.tls("") // crypto/tls takes the name from each node's address
 	}
 	if o.URL != "" {
 		if err := applyURL(u, o); err != nil {
@@ -113,7 +125,7 @@ func newClient(o RedisOptions) (*client, error) {
 			return u.Username, password, err
 		}
 	}
-	u.Dialer = c.dialer(u.TLSConfig, o.IdleTimeout)
+	u.Dialer = dialer(u.TLSConfig)
 	switch o.Mode {
 	case ModeSingle:
 		c.UniversalClient = redis.NewClient(u.Simple())
@@ -124,7 +136,7 @@ func newClient(o RedisOptions) (*client, error) {
 		c.UniversalClient = redis.NewFailoverClient(u.Failover())
 	case ModeCluster:
 		cluster := u.Cluster()
-		cluster.DisableRoutingPolicies = true // they are for commands without a key, and ask for COMMAND beyond every deadline
+		cluster.DisableRoutingPolicies = true // they ask for COMMAND beyond every deadline
 		c.UniversalClient = redis.NewClusterClient(cluster)
 	default:
 		return nil, fmt.Errorf("redis: mode %q is not single, sentinel or cluster", o.Mode)
@@ -132,8 +144,8 @@ func newClient(o RedisOptions) (*client, error) {
 	return c, nil
 }
 
-// applyURL takes address, credentials, database and TLS from the URL, and none of its tuning parameters. The library's error repeats
-// the URL with its password, so it is dropped.
+// applyURL takes address, credentials, database and TLS from the URL, and none of its parameters. The
+// library's error repeats the URL with its password, so it is dropped.
 func applyURL(u *redis.UniversalOptions, o RedisOptions) error {
 	parsed, err := redis.ParseURL(o.URL)
 	if err != nil {
@@ -158,8 +170,8 @@ func (o RedisOptions) tls(serverName string) *tls.Config {
 	return c
 }
 
-// RouteLogs sends go-redis's own log, which is global to the process, to log at debug level: the fixed part of each message, because its
-// arguments can hold addresses with credentials, or stored bytes. For the command to call once.
+// RouteLogs sends go-redis's own log, which is global to the process, to log at debug level. It keeps
+// the fixed part of each message only, because the arguments can hold credentials or stored bytes.
 func RouteLogs(log *slog.Logger) { redis.SetLogger(redisLog{log}) }
 
 type redisLog struct{ log *slog.Logger }

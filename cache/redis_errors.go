@@ -7,13 +7,15 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// The kinds of faults: a fixed set, for labels and logs. An error's text is never shown, because it can hold stored bytes.
+// The kinds of faults: a fixed set, for labels and logs. The text of an error is never shown, because
+// it can hold stored bytes.
 const (
 	kindRefused     = "refused"
 	kindTimeout     = "timeout"
@@ -25,8 +27,8 @@ const (
 	kindReadOnly    = "readonly"
 	kindOOM         = "oom"
 	kindAuth        = "auth"
-	kindPermission  = "permission" // followed by _get, _set, _del, _keys, _publish, _subscribe, _unsubscribe or _channels where it is known which
-	kindNoScript    = "noscript"
+	kindPermission  = "permission"
+	kindNoScript    = "noscript" // scripts are denied, in any wording
 	kindDesync      = "desync"
 	kindNoReplicas  = "noreplicas"
 	kindBusy        = "busy"
@@ -41,28 +43,52 @@ const (
 	kindOther       = "other"
 )
 
-// replies are the error replies of Redis, by how they begin.
+// replies are the prefixes of Redis's error replies.
 var replies = []struct{ prefix, kind string }{
-	{"LOADING", kindLoading}, {"READONLY", kindReadOnly}, {"OOM", kindOOM}, {"NOAUTH", kindAuth}, {"WRONGPASS", kindAuth},
-	{"ERR unknown command 'eval", kindNoScript}, {"ERR unknown command 'EVAL", kindNoScript},
-	{"ERR unknown command 'subscribe", kindPermission}, {"ERR unknown command 'unsubscribe", kindPermission}, {"ERR unknown command 'publish", kindPermission},
-	{"NOPERM", kindPermission}, {"ERR The user executing the script can't", kindPermission}, {"NOREPLICAS", kindNoReplicas}, {"BUSY", kindBusy}, {"ERR max number of clients", kindMaxClients}, {"CLUSTERDOWN", kindClusterDown},
-	{"WRONGTYPE", kindWrongType}, {"MISCONF", kindMisconf}, {"MASTERDOWN", kindClusterDown}, {"TRYAGAIN", kindTryAgain}, {"MOVED", kindMoved}, {"ASK", kindMoved},
-	{"ERR AUTH", kindAuth}, {"ERR invalid password", kindAuth}, {"DENIED", kindAuth}, // the last is protected mode
+	{"LOADING", kindLoading}, {"READONLY", kindReadOnly}, {"OOM", kindOOM}, {"BUSY", kindBusy},
+	{"NOAUTH", kindAuth}, {"WRONGPASS", kindAuth}, {"ERR AUTH", kindAuth}, {"ERR invalid password", kindAuth},
+	{"DENIED", kindAuth}, // protected mode
+	{"NOPERM", kindPermission}, {"ERR The user executing the script can't", kindPermission},
+	{"NOREPLICAS", kindNoReplicas}, {"ERR max number of clients", kindMaxClients},
+	{"CLUSTERDOWN", kindClusterDown}, {"MASTERDOWN", kindClusterDown},
+	{"TRYAGAIN", kindTryAgain}, {"MOVED", kindMoved}, {"ASK", kindMoved},
+	{"WRONGTYPE", kindWrongType}, {"MISCONF", kindMisconf},
 }
 
-// kindOf names an error.
+// denials are what servers and managed services reply to EVAL and EVALSHA where those are unknown,
+// renamed, or not allowed.
+var denials = []string{
+	"unknown command", "no permissions to run", "not allowed", "not permitted", "not supported", "unsupported",
+	"not available", "unavailable", "disabled", "forbidden", "denied", "prohibited",
+}
+
+var errNoScript = errors.New("redis: scripts are denied")
+
+// scriptError returns errNoScript for a reply that denies scripts, and any other error unchanged.
+func scriptError(err error) error {
+	var reply redis.Error
+	if kind := kindOf(err); kind != kindOther && kind != kindPermission || !errors.As(err, &reply) {
+		return err
+	}
+	text := strings.ToLower(reply.Error())
+	if slices.ContainsFunc(denials, func(denial string) bool { return strings.Contains(text, denial) }) {
+		return errNoScript
+	}
+	return err
+}
+
+// permissionOfKeys reports whether a reply of kindPermission is about keys, and not about a command.
+func permissionOfKeys(err error) bool { return strings.Contains(err.Error(), "key") }
+
+// kindOf returns the kind of an error, and "" for none.
 func kindOf(err error) string {
+	if err == nil {
+		return ""
+	}
 	var reply redis.Error
 	if errors.As(err, &reply) {
 		for _, r := range replies {
-			switch {
-			case !strings.HasPrefix(reply.Error(), r.prefix):
-			case r.kind == kindPermission && strings.Contains(reply.Error(), "'eval"): // or 'evalsha'
-				return kindNoScript
-			case r.kind == kindPermission:
-				return kindPermission + missing(reply.Error())
-			default:
+			if strings.HasPrefix(reply.Error(), r.prefix) {
 				return r.kind
 			}
 		}
@@ -76,14 +102,16 @@ func kindOf(err error) string {
 	switch {
 	case errors.Is(err, errDesync):
 		return kindDesync
+	case errors.Is(err, errNoScript):
+		return kindNoScript
 	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted):
 		return kindPool
 	case errors.As(err, &dns):
 		return kindResolve
 	case errors.As(err, &verification), errors.As(err, &record), errors.As(err, &unknown),
-		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"): // a TLS alert; its own type is for QUIC only
+		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"): // a TLS alert; crypto/tls.AlertError is for QUIC
 		return kindTLS
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT): // the latter: a Unix socket that is not there
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT): // ENOENT: there is no such Unix socket
 		return kindRefused
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return kindTimeout
@@ -94,42 +122,28 @@ func kindOf(err error) string {
 	return kindOther
 }
 
-// missing is the permission that a reply names, as the end of a kind.
-func missing(reply string) string {
-	for word, ending := range map[string]string{"'get'": "_get", "'set'": "_set", "'del'": "_del", "one of the keys": "_keys", "access a key": "_keys",
-		"'publish'": "_publish", "'subscribe'": "_subscribe", "'unsubscribe'": "_unsubscribe", "channel": "_channels"} {
-		if strings.Contains(reply, word) {
-			return ending
-		}
-	}
-	return ""
+// needsOperator reports whether a kind does not pass by itself.
+func needsOperator(kind string) bool {
+	return kind == kindAuth || kind == kindTLS || kind == kindPermission
 }
 
-func isPermission(kind string) bool { return strings.HasPrefix(kind, kindPermission) }
-
-// misconfigured kinds don't pass by themselves: an operator has to act.
-func misconfigured(kind string) bool {
-	return kind == kindAuth || kind == kindTLS || isPermission(kind)
-}
-
-// harmless kinds say nothing about whether Redis is worth asking: it answers reads, or the fault is this key's alone.
+// harmless reports whether a kind says nothing about whether Redis is worth asking: Redis answers at once
+// and permits something else, or the fault concerns one key.
 func harmless(kind string) bool {
 	switch kind {
-	case kindReadOnly, kindOOM, kindMisconf, kindNoReplicas: // it stores nothing
-		return true
-	case kindMoved, kindTryAgain, kindWrongType: // this key
+	case kindPermission, kindReadOnly, kindOOM, kindMisconf, kindNoReplicas, kindMoved, kindTryAgain, kindWrongType:
 		return true
 	}
 	return false
 }
 
-// advice is the next step for a person.
+// advice returns the next step for a person.
 func advice(kind string) string {
 	switch kind {
 	case kindRefused:
-		return "nothing listens there; check redis.url and whether Redis runs"
+		return "nothing listens at this address; check redis.url and whether Redis runs"
 	case kindTimeout, kindBroken:
-		return "it does not answer in time; check the network, whether Redis hangs, and which of redis:// and rediss:// (TLS) it wants"
+		return "Redis does not answer in time; check the network, whether Redis hangs, and whether it wants TLS (rediss://) or a client certificate"
 	case kindPool:
 		return "no connection is free; raise redis.pool_size, or see why Redis is slow"
 	case kindResolve:
@@ -137,35 +151,31 @@ func advice(kind string) string {
 	case kindTLS:
 		return "the TLS handshake fails; check redis.ca_file, the host name, and whether Redis wants a client certificate (tls-auth-clients)"
 	case kindAuth:
-		return "it refuses the user or the password; check redis.username and redis.password_file"
+		return "Redis refuses the user or the password; check redis.username and redis.password_file"
 	case kindPermission:
-		return "the user lacks a permission; give it ~PREFIX:* +get +set +del +eval +evalsha +ping, and for the hint &PREFIX:* +publish +subscribe +unsubscribe"
-	case kindPermission + "_keys":
-		return "the user may not touch these keys; give it ~PREFIX:*, with redis.prefix for PREFIX"
-	case kindPermission + "_get", kindPermission + "_set", kindPermission + "_del":
-		return "the user may not run this command; give it +" + strings.TrimPrefix(kind, kindPermission+"_")
-	case kindPermission + "_publish", kindPermission + "_subscribe", kindPermission + "_unsubscribe", kindPermission + "_channels":
-		return "give the user &PREFIX:* +publish +subscribe +unsubscribe, with redis.prefix for PREFIX; followers then have their answer sooner"
+		return "the user lacks a permission; see which with igproxy check --online"
 	case kindNoScript:
-		return "the user may not run scripts; give it +eval +evalsha, which makes a claim one round trip again"
+		return "give the user +eval +evalsha, and sidecars wait for each other again"
 	case kindLoading:
-		return "it is loading its data; try again"
+		return "Redis is loading its data; try again"
 	case kindReadOnly:
-		return "it is a replica, which stores nothing; point redis.url at the master, or set redis.mode to sentinel"
+		return "this is a replica, which stores nothing; point redis.url at the master, or set redis.mode to sentinel"
 	case kindOOM:
 		return "its memory is full; raise maxmemory, or set maxmemory-policy to evict"
 	case kindMisconf:
-		return "it stores nothing because its last snapshot failed; see its log and its disk, or set stop-writes-on-bgsave-error no"
+		return "Redis stores nothing because its last snapshot failed; see its log and its disk, or set stop-writes-on-bgsave-error no"
 	case kindWrongType:
-		return "a key that begins with redis.prefix is not igproxy's; see who wrote it, or set another redis.prefix"
+		return "another program wrote a key that begins with redis.prefix; see which one, or set another redis.prefix"
 	case kindBusy:
-		return "a script of somebody's holds it up; see SCRIPT KILL"
+		return "another client's script blocks Redis; see SCRIPT KILL"
 	case kindMaxClients:
-		return "it has no connection left; raise maxclients, or check who holds them (CLIENT LIST)"
+		return "Redis has no connection left; raise maxclients, or check who holds them (CLIENT LIST)"
 	case kindClusterDown:
 		return "the cluster is down; see CLUSTER INFO"
 	case kindTryAgain, kindMoved:
-		return "it is part of a cluster; set redis.mode to cluster, or wait for its slots to settle"
+		return "this Redis is part of a cluster; set redis.mode to cluster, or wait until its slots have moved"
+	case kindOpen:
+		return "Redis failed and is left alone until it answers again; try again in a second"
 	}
 	return "see Redis's own log"
 }

@@ -120,7 +120,7 @@ func TestAUserWithoutPermissionIsAKindOfItsOwn(t *testing.T) {
 	misses(t, c, "forbidden", 1)
 	remember(c, keyOf(t, "token"), lasting("value"))
 	c.pending.Wait()
-	if r.of("fault claim permission_keys") != 1 || r.of("fault publish permission_keys") != 1 {
+	if r.of("fault claim permission") != 1 || r.of("fault publish permission") != 1 {
 		t.Errorf("counted %v", r.all())
 	}
 }

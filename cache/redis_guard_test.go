@@ -57,7 +57,7 @@ func TestAReplyOfAnyLengthIsAFaultAndNothingWorse(t *testing.T) {
 	for _, reply := range []string{"$9223372036854775806\r\n", "$30000000000\r\n", "*30000000000\r\n", "%4611686018427387904\r\n", strings.Repeat("*100000\r\n", 100)} {
 		addr := fakeRedis(t, always(reply))
 		c, r := over(t, RedisOptions{Addrs: []string{addr}, Timeout: patient, StoreTimeout: patient})
-		if _, err := c.redis.journal(t.Context(), keyOf(t, "journal")); err == nil || errors.Unwrap(err) != nil || !strings.Contains(err.Error(), kindDesync) {
+		if _, _, err := c.redis.readMarks(t.Context(), []*Purges{newTestPurges(t, "secret")}); err == nil || errors.Unwrap(err) != nil || !strings.Contains(err.Error(), kindDesync) {
 			t.Errorf("%.30q: got %v", reply, err)
 		}
 		if misses(t, c, "claim", 1) > time.Second || r.of("fault claim desync") != 1 {

@@ -2,64 +2,87 @@ package cache
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// The commands of a purge are plain GET, SET and DEL, which a sidecar may run anyway. They go past the gate: a person waits for them, or
-// nobody does, and neither is a reason to leave Redis alone.
+// readTimeout is the least budget for reading the purges.
+const readTimeout = 250 * time.Millisecond
 
-// journal is nil where there is none.
-func (t *redisTier) journal(ctx context.Context, k Key) (sealed []byte, err error) {
-	err = t.aside(ctx, func(ctx context.Context, c redis.UniversalClient) error {
-		value, _, _ := t.keys(k)
-		sealed, err = get(ctx, c, value)
-		return err
-	})
-	return sealed, err
+// marksKey names the sorted set of an app's purges.
+func (t *redisTier) marksKey(p *Purges) string {
+	return t.options.Prefix + ":{" + p.key.id.String() + "}:p"
 }
 
-func (t *redisTier) writeJournal(ctx context.Context, k Key, sealed []byte) error {
-	return t.aside(ctx, func(ctx context.Context, c redis.UniversalClient) error {
-		value, _, _ := t.keys(k)
-		return c.Set(ctx, value, sealed, journalTTL).Err()
-	})
-}
-
-// remove deletes values and failure markers. A lease stays: somebody is asking.
-func (t *redisTier) remove(ctx context.Context, keys []Key) error {
-	return t.aside(ctx, func(ctx context.Context, c redis.UniversalClient) error {
-		for _, k := range keys {
-			value, _, marker := t.keys(k)
-			if err := c.Del(ctx, value, marker).Err(); err != nil { // one slot
-				return err
-			}
+// readMarks returns Redis's time in Unix milliseconds and the members of each sorted set, in one
+// round trip. It is the probe of a Redis that failed. Where one of the commands is denied, a PING
+// decides whether Redis is used: purges are then not shared, and everything else works.
+func (t *redisTier) readMarks(ctx context.Context, all []*Purges) (now uint64, sets [][]string, err error) {
+	denied := ""
+	err = t.probe(ctx, "purge", max(t.options.Timeout, readTimeout), func(ctx context.Context, c redis.UniversalClient) error {
+		pipe := c.Pipeline()
+		clock := pipe.Time(ctx)
+		var reads []*redis.StringSliceCmd
+		for _, p := range all {
+			reads = append(reads, pipe.ZRange(ctx, t.marksKey(p), -2*maxMarks, -1))
+		}
+		_, err := pipe.Exec(ctx)
+		if denied = kindOf(err); denied == kindPermission || denied == kindOther {
+			return c.Ping(ctx).Err()
+		}
+		if err != nil {
+			return err
+		}
+		now = uint64(clock.Val().UnixMilli())
+		sets = nil
+		for _, read := range reads {
+			sets = append(sets, read.Val())
 		}
 		return nil
 	})
-}
-
-// aside runs one of them within the budget of a store, and again if it failed on a dead connection. Its error has a kind and a next
-// step, and no text of the library's.
-func (t *redisTier) aside(ctx context.Context, ask func(context.Context, redis.UniversalClient) error) error {
-	for again := false; ; again = true {
-		client := t.client.Load()
-		err := within(ctx, t.options.StoreTimeout, func(ctx context.Context) error { return ask(ctx, client) })
-		if err == nil {
-			return nil
-		}
-		kind := kindOf(err)
-		t.observer.RedisError("purge", kind)
-		if replaced := t.distrust(client, kind); !replaced || again {
-			return fmt.Errorf("redis: %s: %s", kind, advice(kind))
-		}
+	if err == nil && denied != "" {
+		err = t.report("purge", denied)
 	}
+	return now, sets, err
 }
 
-func within(ctx context.Context, budget time.Duration, ask func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, budget)
-	defer cancel()
-	return ask(ctx)
+// writeMarks adds marks to the sorted set of an app and removes stale members.
+func (t *redisTier) writeMarks(ctx context.Context, p *Purges, added []mark, stale []string) error {
+	if len(added)+len(stale) == 0 {
+		return nil
+	}
+	var members []redis.Z
+	for _, m := range added {
+		member, err := p.seal(m)
+		if err != nil {
+			return err
+		}
+		members = append(members, redis.Z{Score: float64(m.number), Member: member})
+	}
+	return t.probe(ctx, "purge", t.options.StoreTimeout, func(ctx context.Context, c redis.UniversalClient) error {
+		pipe := c.Pipeline()
+		if len(members) > 0 {
+			pipe.ZAdd(ctx, t.marksKey(p), members...)
+			pipe.PExpire(ctx, t.marksKey(p), keepMarks)
+		}
+		if len(stale) > 0 {
+			pipe.ZRem(ctx, t.marksKey(p), stale)
+		}
+		_, err := pipe.Exec(ctx)
+		return err
+	})
+}
+
+// remove deletes values and failure markers. A lease stays, because its owner is still asking.
+func (t *redisTier) remove(ctx context.Context, keys []Key) error {
+	return t.probe(ctx, "purge", t.options.StoreTimeout, func(ctx context.Context, c redis.UniversalClient) error {
+		pipe := c.Pipeline()
+		for _, k := range keys {
+			value, _, failure := t.keys(k)
+			pipe.Del(ctx, value, failure)
+		}
+		_, err := pipe.Exec(ctx)
+		return err
+	})
 }

@@ -10,29 +10,32 @@ import (
 
 // A sealed value is
 //
-//	version, 1 byte | AES-256-GCM(random nonce, entry's end in Unix milliseconds, 8 bytes | caller's bytes)
+//	version, 1 byte | AES-256-GCM(random nonce, end in Unix milliseconds, 8 bytes | the caller's bytes)
 //
-// with version, ID and sort as associated data, so that a failure never passes for a value. The seal is a device of correctness as much as of secrecy: a desynchronised connection to
-// Redis hands out other users' replies without an error, and those don't open.
+// with version, ID and sort as associated data, so that one sort never passes for another. The seal is
+// as much about correctness as about secrecy: a connection to Redis that is out of step returns other
+// users' replies without an error, and those do not open.
 const (
 	sealVersion = 1
 	sealHeader  = 8
 )
 
-// sort is what is sealed. A value's is empty.
+// sort is the kind of thing that is sealed.
 type sort string
 
 const (
 	sealedValue   sort = ""
 	sealedFailure sort = "failure"
+	sealedMark    sort = "purge"
 )
 
 var (
 	errUnsealed = errors.New("a stored value does not open")
-	errPast     = errors.New("a stored value is past its end")
+	errExpired  = errors.New("a stored value has expired")
 )
 
-// aead is the cipher of one key. The key is used for one token's entry only, so that random nonces never come near their bound.
+// aead returns the cipher of a key. A key seals one token's entries only, so random nonces stay far
+// from the number that would be unsafe.
 func (k Key) aead() (cipher.AEAD, error) {
 	key, err := k.sealingKey()
 	if err != nil {
@@ -47,7 +50,7 @@ func (k Key) aead() (cipher.AEAD, error) {
 
 func (k Key) associated(s sort) []byte { return append(append([]byte{sealVersion}, k.id[:]...), s...) }
 
-// seal closes an entry under its key.
+// seal encrypts an entry under its key.
 func seal(k Key, s sort, e Entry) ([]byte, error) {
 	aead, err := k.aead()
 	if err != nil {
@@ -60,7 +63,8 @@ func seal(k Key, s sort, e Entry) ([]byte, error) {
 	return aead.Seal(sealed, nil, plain, k.associated(s)), nil
 }
 
-// open is the inverse: errUnsealed unless this very key sealed these very bytes, errPast when the entry's end has come.
+// open is the inverse of seal. It returns errUnsealed unless this key sealed these bytes, and errExpired if
+// the entry has expired.
 func open(k Key, s sort, sealed []byte, now time.Time) (Entry, error) {
 	if len(sealed) == 0 || sealed[0] != sealVersion {
 		return Entry{}, errUnsealed
@@ -75,7 +79,7 @@ func open(k Key, s sort, sealed []byte, now time.Time) (Entry, error) {
 	}
 	e := Entry{Value: plain[sealHeader:], Expires: time.UnixMilli(int64(binary.BigEndian.Uint64(plain)))}
 	if !now.Before(e.Expires) {
-		return Entry{}, errPast
+		return Entry{}, errExpired
 	}
 	return e, nil
 }

@@ -131,7 +131,7 @@ func TestAnEntryIsPastFromItsEndOn(t *testing.T) {
 		now  time.Time
 		want error
 	}{
-		{noon.Add(-time.Hour), nil}, {noon.Add(-time.Nanosecond), nil}, {noon, errPast}, {noon.Add(time.Nanosecond), errPast}, {noon.Add(time.Hour), errPast},
+		{noon.Add(-time.Hour), nil}, {noon.Add(-time.Nanosecond), nil}, {noon, errExpired}, {noon.Add(time.Nanosecond), errExpired}, {noon.Add(time.Hour), errExpired},
 	} {
 		e, err := open(k, sealedValue, b, c.now)
 		if !errors.Is(err, c.want) || (c.want != nil) != (e.Value == nil) {
@@ -157,8 +157,8 @@ func FuzzSealOpen(f *testing.F) {
 		out, err := open(k, sealedValue, b, noon)
 		switch {
 		case !noon.Before(in.Expires):
-			if !errors.Is(err, errPast) {
-				t.Errorf("ended %v ago: got %v, want %v", noon.Sub(in.Expires), err, errPast)
+			if !errors.Is(err, errExpired) {
+				t.Errorf("ended %v ago: got %v, want %v", noon.Sub(in.Expires), err, errExpired)
 			}
 		case err != nil || !bytes.Equal(out.Value, value) || !out.Expires.Equal(in.Expires):
 			t.Errorf("got %q until %v, %v; want %q until %v", out.Value, out.Expires, err, value, in.Expires)

@@ -29,10 +29,10 @@ func TestEveryKindOfFaultIsAnsweredAndCounted(t *testing.T) {
 		"oom":        {breaks: func(s *redistest.Server) { s.Do("CONFIG", "SET", "maxmemory", "1") }},
 		"noreplicas": {breaks: func(s *redistest.Server) { s.Do("CONFIG", "SET", "min-replicas-to-write", "1") }},
 		"auth":       {options: redistest.Options{Password: "right"}, url: func(s *redistest.Server) string { return "redis://:" + redisPassword + "@" + s.Addr() }, alone: true},
-		"permission_keys": {url: func(s *redistest.Server) string {
+		"permission": {url: func(s *redistest.Server) string {
 			s.Do("ACL", "SETUSER", "other", "on", ">"+redisPassword, "~other:*", "+@all")
 			return "redis://other:" + redisPassword + "@" + s.Addr()
-		}, alone: true},
+		}},
 		"maxclients": {url: func(*redistest.Server) string { return scripted(t, "-ERR max number of clients reached") }, alone: true},
 		"broken, as a full Redis looks to the client": {url: func(s *redistest.Server) string {
 			s.Do("CONFIG", "SET", "maxclients", "1")

@@ -137,7 +137,7 @@ func TestTLSAndTheLeastPermissions(t *testing.T) {
 	ig.SetLatency(0)
 	sharing(t, all, "tls")
 	for _, p := range all {
-		if p.settled(t).String() == "" || len(p.Log.Lines("redis degraded"))+len(p.Log.Lines("redis forbids scripts: plain commands serve in their place"))+len(p.Log.Lines(noHint)) > 0 {
+		if p.settled(t).String() == "" || len(p.Log.Lines("redis degraded"))+len(p.Log.Lines("redis denies scripts"))+len(p.Log.Lines("redis refuses igproxy")) > 0 {
 			t.Errorf("not everything was permitted:\n%s", p.Log)
 		}
 	}
@@ -153,9 +153,6 @@ func TestTLSAndTheLeastPermissions(t *testing.T) {
 	redis.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 	sharing(t, all, "rotated")
 }
-
-// noHint is the log line of a sidecar whose followers only poll.
-const noHint = "redis does not permit the hint: followers poll"
 
 const redisPassword = "canary-redis-password"
 
@@ -183,13 +180,13 @@ func inFleet(t *testing.T, before, after string) string {
 	return text
 }
 
-// One permission less: every request is answered all the same, and the log says which permission is missing.
+// One permission less: every request is answered all the same, the log says so once, and check --online names it.
 func TestOnePermissionLessFailsOpenAndSaysWhich(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
 	permissions := strings.Fields(documentedACL(t))
-	for _, missing := range []string{"+get", "+set", "+del", "~igproxy:*", "+eval", "+evalsha"} {
+	for _, missing := range []string{"+get", "+set", "+del", "~igproxy:*", "+eval", "+evalsha", "+time"} {
 		user := "without-" + strings.Trim(missing, "+~:*")
 		args := []string{"ACL", "SETUSER", user, "on", ">" + redisPassword}
 		for _, p := range permissions {
@@ -199,70 +196,23 @@ func TestOnePermissionLessFailsOpenAndSaysWhich(t *testing.T) {
 		}
 		redis.Do(args...)
 		redis.Do("SCRIPT", "FLUSH") // a script that Redis knows already needs no EVAL
-		p := serve(t, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL=redis://"+user+":"+redisPassword+"@"+redis.Addr()+"/0", patientRedis)
+		settings := []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=redis://" + user + ":" + redisPassword + "@" + redis.Addr() + "/0", patientRedis}
+		p := serve(t, settings...)
 		answers(t, p, user, 10)
 		scripts := strings.HasPrefix(missing, "+eval")
-		eventually(t, missing+" is named in the log", func() bool {
+		eventually(t, missing+" is missing, and the log says so", func() bool {
 			if scripts {
-				return len(p.Log.Lines("redis forbids scripts: plain commands serve in their place")) == 1
+				return len(p.Log.Lines("redis denies scripts")) == 1
 			}
 			lines := p.Log.Lines("redis refuses igproxy")
-			return len(lines) == 1 && lines[0]["level"] == "ERROR" && strings.HasPrefix(fmt.Sprint(lines[0]["kind"]), "permission_") &&
-				strings.Contains(fmt.Sprint(lines[0]["next_step"]), strings.Trim(missing, "~igproxy:*"))
+			return len(lines) == 1 && lines[0]["level"] == "ERROR" && lines[0]["kind"] == "permission"
 		})
+		if code, stdout, stderr := command(t, environ(settings...), "check", "--online"); code == 0 || !strings.Contains(stdout+stderr, "give it "+missing) {
+			t.Errorf("check --online does not name %s: exit code %d\n%s%s", missing, code, stdout, stderr)
+		}
 		if strings.Contains(p.settled(t).String(), redisPassword) {
 			t.Error("the log holds Redis's password")
 		}
-		if scripts {
-			redisState(t, p, "ok")
-		}
-	}
-}
-
-// Without one of the hint's permissions the fleet is one all the same, and the log says, once, what to give.
-func TestOnePermissionOfTheHintLessAndFollowersPoll(t *testing.T) {
-	t.Parallel()
-	ig, upstream := instagram(t, mock.ServerOptions{})
-	ig.SetLatency(300 * time.Millisecond)
-	redis := redistest.Start(t)
-	permissions := strings.Fields(documentedACL(t))
-	for i, missing := range []string{"+publish", "+subscribe", "&igproxy:*"} {
-		user := "without-" + strings.Trim(missing, "+&:*")
-		args := []string{"ACL", "SETUSER", user, "on", ">" + redisPassword, "resetchannels"}
-		for _, p := range permissions {
-			if p != missing {
-				args = append(args, p)
-			}
-		}
-		redis.Do(args...)
-		all := fleet(t, 3, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL=redis://"+user+":"+redisPassword+"@"+redis.Addr()+"/0", patientRedis)
-		answers := waiting(t, all, "IGAA-"+user)
-		for range all {
-			if r := <-answers; r.status != 200 {
-				t.Errorf("%s is missing: got %d %s", missing, r.status, r.body)
-			}
-		}
-		if ig.Calls() != i+1 {
-			t.Errorf("%s is missing: %d calls, want one a token", missing, ig.Calls()-i)
-		}
-		said := func() (lines []map[string]any) {
-			for _, p := range all {
-				lines = append(lines, p.Log.Lines(noHint)...)
-			}
-			return lines
-		}
-		eventually(t, missing+" is named in the log", func() bool { return len(said()) > 0 })
-		for _, line := range said() {
-			if line["level"] != "WARN" || !strings.Contains(fmt.Sprint(line["next_step"]), strings.Trim(missing, "&igproxy:*")) {
-				t.Errorf("%s is missing; the log says %v", missing, line)
-			}
-		}
-		for _, p := range all {
-			if n := len(p.Log.Lines(noHint)); n > 1 || len(p.Log.Lines("redis refuses igproxy")) > 0 {
-				t.Errorf("%s is missing; the log:\n%s", missing, p.Log)
-			}
-			redisState(t, p, "ok")
-			p.Stop(t)
-		}
+		redisState(t, p, "ok")
 	}
 }

@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 	"proxy/graph":         {},
 	"proxy/lane":          {},
 	"proxy/mock":          {},
-	"cache":               {},
+	"cache":               {"breaker"},
 	"cache/redistest":     {},
 	"breaker":             {},
 	"integration":         {},

@@ -45,7 +45,7 @@ type app struct {
 	secrets []Secret // one or two
 	label   string
 	keys    map[string]*cache.Keys
-	epoch   *cache.Epoch // of its keys
+	purges  *cache.Purges
 	state   *appState
 }
 
@@ -74,11 +74,11 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 	ready := &app{App: a, label: a.Label, secrets: secrets, keys: make(map[string]*cache.Keys, len(table))}
 	options := cache.KeysOptions{Secret: []byte(a.Key.Reveal()), AppID: a.ID}
 	if c != nil {
-		epoch, err := c.Epoch(options)
+		purges, err := c.Purges(options)
 		if err != nil {
 			return nil, fmt.Errorf("cache keys of the app: %w", err)
 		}
-		ready.epoch, options.Epoch = epoch, epoch
+		ready.purges, options.Purges = purges, purges
 	}
 	for _, g := range table {
 		options.Scope = g.name

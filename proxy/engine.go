@@ -2,10 +2,8 @@ package proxy
 
 import (
 	"log/slog"
-	"time"
 
 	"github.com/igproxy/igproxy/cache"
-	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // carried is what survives a Reload.
@@ -32,8 +30,7 @@ type engine struct {
 	bypass *bypass   // nil: only token calls are answered
 
 	lines    *hitLines
-	shortcut *shortcut     // nil: the lane answers nothing
-	longest  time.Duration // that anything is remembered
+	shortcut *shortcut // nil: the lane answers nothing
 }
 
 // steps builds the steps between decode and answer. Each method returns its step, which leads to next; where requests are traced, inside a
@@ -80,8 +77,7 @@ func newEngine(o Options, c carried) (*engine, error) {
 	}
 	s := steps{o, c, newOutbound(o, c.metrics.silentTokens)}
 	e := &engine{apps: apps, grants: table, gate: newGate(hosts, o.AnyHost), trust: trust{o.Bearer}, lines: &hitLines{most: int64(o.HitLines)},
-		first: s.recall(s.join(s.claim(s.guard(s.ask())))), out: s.out,
-		longest: max(o.TTL, o.RefreshTTL, o.CodeTTL, o.NegativeTTL, graph.MaxPause)}
+		first: s.recall(s.join(s.claim(s.guard(s.ask())))), out: s.out}
 	if o.Passthrough != nil {
 		e.bypass = newBypass(o, c.metrics)
 	}
@@ -100,9 +96,9 @@ func (e *engine) closeIdle() {
 	}
 }
 
-func epochsOf(e *engine) (epochs []*cache.Epoch) {
+func purgesOf(e *engine) (purges []*cache.Purges) {
 	for _, a := range e.apps {
-		epochs = append(epochs, a.epoch)
+		purges = append(purges, a.purges)
 	}
-	return epochs
+	return purges
 }

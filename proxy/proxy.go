@@ -84,9 +84,9 @@ func (p *Proxy) Reload(o Options) error {
 	if err != nil {
 		return err
 	}
-	epochs := epochsOf(next)
+	purges := purgesOf(next)
 	if last := p.current.Load(); last != nil {
-		p.learn(epochsOf(last), epochs)
+		p.learn(purgesOf(last), purges)
 	}
 	for _, a := range next.apps { // nothing can fail any more
 		a.state.secrets.use(a.secrets)
@@ -94,7 +94,7 @@ func (p *Proxy) Reload(o Options) error {
 	if last := p.current.Swap(next); last != nil {
 		last.closeIdle()
 	}
-	p.carried.cache.Retain(epochs)
+	p.carried.cache.Retain(purges)
 	p.carried.circuits.retain(next.apps)
 	return nil
 }
@@ -103,8 +103,8 @@ func (p *Proxy) Reload(o Options) error {
 const learnTime = 250 * time.Millisecond
 
 // learn hears what the fleet has purged of the keys that a reload brings, before anybody is answered out of what they find.
-func (p *Proxy) learn(known, now []*cache.Epoch) {
-	if !slices.ContainsFunc(now, func(e *cache.Epoch) bool { return !slices.Contains(known, e) }) {
+func (p *Proxy) learn(known, now []*cache.Purges) {
+	if !slices.ContainsFunc(now, func(e *cache.Purges) bool { return !slices.Contains(known, e) }) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), learnTime)

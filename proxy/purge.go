@@ -30,11 +30,11 @@ func (p *Proxy) Purge(ctx context.Context, label string, token Secret) (apps []s
 
 func (p *Proxy) purge(ctx context.Context, e *engine, a *app, token Secret) error {
 	if token.IsZero() {
-		return p.carried.cache.PurgeAll(ctx, a.epoch)
+		return p.carried.cache.PurgeAll(ctx, a.purges)
 	}
 	var keys []cache.Key
 	for _, of := range a.keys {
 		keys = append(keys, of.Derive(token.Reveal()))
 	}
-	return p.carried.cache.PurgeKeys(ctx, a.epoch, keys, e.longest)
+	return p.carried.cache.PurgeKeys(ctx, a.purges, keys)
 }

@@ -1,15 +1,12 @@
 package cache
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
-
-	"pgregory.net/rapid"
 
 	"github.com/igproxy/igproxy/cache/redistest"
 )
@@ -18,17 +15,17 @@ import (
 type purgeable struct {
 	t *testing.T
 	*Cache
-	epoch *Epoch
-	keys  *Keys
+	purges *Purges
+	keys   *Keys
 }
 
 func purgeableApp(t *testing.T, c *Cache, secret, app string) purgeable {
 	t.Helper()
-	e, err := c.Epoch(KeysOptions{Secret: []byte(secret), AppID: app, Scope: "whatever"})
+	e, err := c.Purges(KeysOptions{Secret: []byte(secret), AppID: app, Scope: "whatever"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := NewKeys(KeysOptions{Secret: []byte(secret), AppID: app, Scope: "exchange", Epoch: e})
+	k, err := NewKeys(KeysOptions{Secret: []byte(secret), AppID: app, Scope: "exchange", Purges: e})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +51,7 @@ func TestAPurgeOfAllForgetsOneAppAndNoOther(t *testing.T) {
 		one.store(fmt.Sprint(i))
 		other.store(fmt.Sprint(i))
 	}
-	if err := c.PurgeAll(t.Context(), one.epoch); err != nil {
+	if err := c.PurgeAll(t.Context(), one.purges); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 300 {
@@ -68,17 +65,17 @@ func TestAPurgeOfAllForgetsOneAppAndNoOther(t *testing.T) {
 		t.Error("nothing is remembered after a purge")
 	}
 	again := purgeableApp(t, c, "secret", "1") // as a reload builds it
-	if again.epoch != one.epoch || again.tier("0") != TierMemory {
-		t.Error("a reload loses the epoch")
+	if again.purges != one.purges || again.tier("0") != TierMemory {
+		t.Error("a reload loses the purges")
 	}
 }
 
-func TestEpochsOfNobodyAreLetGo(t *testing.T) {
+func TestPurgesThatNoAppUsesAreForgotten(t *testing.T) {
 	c := newCache(t, Options{})
 	one, other := purgeableApp(t, c, "secret", "1"), purgeableApp(t, c, "secret", "2")
-	c.Retain([]*Epoch{one.epoch})
-	if len(c.epochs) != 1 || purgeableApp(t, c, "secret", "1").epoch != one.epoch || purgeableApp(t, c, "secret", "2").epoch == other.epoch {
-		t.Errorf("%d epochs are kept", len(c.epochs))
+	c.Retain([]*Purges{one.purges})
+	if len(c.purges) != 1 || purgeableApp(t, c, "secret", "1").purges != one.purges || purgeableApp(t, c, "secret", "2").purges == other.purges {
+		t.Errorf("%d are kept", len(c.purges))
 	}
 }
 
@@ -87,7 +84,7 @@ func TestAPurgeOfOneTokenForgetsThatOne(t *testing.T) {
 	p := purgeableApp(t, c, "secret", "1")
 	p.store("this")
 	p.store("that")
-	if err := c.PurgeKeys(t.Context(), p.epoch, []Key{p.keys.Derive("this")}, time.Hour); err != nil {
+	if err := c.PurgeKeys(t.Context(), p.purges, []Key{p.keys.Derive("this")}); err != nil {
 		t.Fatal(err)
 	}
 	if p.tier("this") != "" || p.tier("that") != TierMemory {
@@ -106,7 +103,7 @@ func TestWhatWasAskedForBeforeAPurgeIsNotRememberedAfterIt(t *testing.T) {
 	p := purgeableApp(t, c, "secret", "1")
 	before := p.keys.Derive("token")
 	cl := c.Claim(t.Context(), before)
-	if err := c.PurgeAll(t.Context(), p.epoch); err != nil {
+	if err := c.PurgeAll(t.Context(), p.purges); err != nil {
 		t.Fatal(err)
 	}
 	cl.Remember(Entry{Value: []byte("old"), Expires: time.Now().Add(time.Hour)}, nil)
@@ -144,7 +141,7 @@ func purgeAFleet(t *testing.T, o RedisOptions) {
 			}
 		}
 	}
-	if err := all[1].PurgeKeys(t.Context(), all[1].epoch, []Key{all[1].keys.Derive("one")}, time.Hour); err != nil {
+	if err := all[1].PurgeKeys(t.Context(), all[1].purges, []Key{all[1].keys.Derive("one")}); err != nil {
 		t.Fatal(err)
 	}
 	for i, p := range all {
@@ -153,7 +150,7 @@ func purgeAFleet(t *testing.T, o RedisOptions) {
 			t.Errorf("%d forgot the other", i)
 		}
 	}
-	if err := all[2].PurgeAll(t.Context(), all[2].epoch); err != nil {
+	if err := all[2].PurgeAll(t.Context(), all[2].purges); err != nil {
 		t.Fatal(err)
 	}
 	for i, p := range all {
@@ -189,7 +186,7 @@ func TestAPurgeSurvivesRedis(t *testing.T) {
 	all[0].store("token")
 	eventually(t, "it is found everywhere", func() bool { return all[1].tier("token") != "" })
 	redis.Kill()
-	if err := all[0].PurgeAll(t.Context(), all[0].epoch); err == nil || strings.Contains(err.Error(), redis.Addr()) {
+	if err := all[0].PurgeAll(t.Context(), all[0].purges); err == nil || strings.Contains(err.Error(), redis.Addr()) {
 		t.Errorf("Redis could not be told, and nobody says so: %v", err)
 	}
 	if _, ok := all[1].Recall(all[1].keys.Derive("token")); !ok {
@@ -201,153 +198,78 @@ func TestAPurgeSurvivesRedis(t *testing.T) {
 	eventually(t, "the journal is written again", func() bool { return fmt.Sprint(redis.Do("DBSIZE")) != "0" })
 }
 
-func TestTheJournalIsUnreadableAndBounded(t *testing.T) {
+func TestTheSortedSetIsUnreadableBoundedAndHasAnEnd(t *testing.T) {
 	redis := redistest.Start(t)
 	all, _ := fleetOf(t, single(redis), 1)
 	p := all[0]
 	if fmt.Sprint(redis.Do("DBSIZE")) != "0" {
-		t.Error("there is a journal before anything was purged")
+		t.Error("there is a set before anything was purged")
 	}
-	k := p.keys.Derive("a token that nobody may see")
-	if err := p.PurgeKeys(t.Context(), p.epoch, []Key{k}, time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	name, _, _ := p.redis.keys(p.epoch.key)
-	text := fmt.Sprint(redis.Do("GET", name))
-	if len(text) == 0 || strings.Contains(text, string(k.id[:8])) || bytes.Contains([]byte(text), []byte("token")) {
-		t.Errorf("the journal is readable: %q", text)
-	}
-	if ttl := fmt.Sprint(redis.Do("PTTL", name)); ttl == "-1" {
-		t.Error("the journal has no end")
-	}
-	p.store("kept until there are too many")
-	var many []Key
-	for i := range maxMarks + 1 {
-		many = append(many, p.keys.Derive(fmt.Sprint(i)))
-	}
-	if err := p.PurgeKeys(t.Context(), p.epoch, many, time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	if p.epoch.number.Load() == 0 || len(p.epoch.purged) > 0 || p.tier("kept until there are too many") != "" {
-		t.Errorf("%d marks, epoch %d", len(p.epoch.purged), p.epoch.number.Load())
-	}
-}
-
-// Nobody who can write to Redis can make a process forget, or remember.
-func TestAForgedJournalIsNotHeard(t *testing.T) {
-	redis := redistest.Start(t)
-	all, other := fleetOf(t, single(redis), 1)
-	p := all[0]
-	p.store("token")
-	name, _, _ := p.redis.keys(p.epoch.key)
-	if err := other.PurgeAll(t.Context(), other.epoch); err != nil {
-		t.Fatal(err)
-	}
-	theirs, _, _ := other.redis.keys(other.epoch.key)
-	sealed, err := p.redis.journal(t.Context(), other.epoch.key)
-	if err != nil || sealed == nil || theirs == name {
-		t.Fatal(err)
-	}
-	for _, forged := range []string{string(sealed), "", "nonsense", strings.Repeat("\x01", 100)} {
-		redis.Do("SET", name, forged)
-		if _, err := p.look(t.Context(), p.epoch); err != nil || p.tier("token") != TierMemory {
-			t.Errorf("%.20q was heard: %v", forged, err)
-		}
-	}
-}
-
-// A sidecar does not go back to an epoch of before, whatever Redis holds.
-func TestAnOldJournalIsWrittenOver(t *testing.T) {
-	redis := redistest.Start(t)
-	all, _ := fleetOf(t, single(redis), 1)
-	p := all[0]
-	name, _, _ := p.redis.keys(p.epoch.key)
-	var first []byte
-	for range 2 {
-		if err := p.PurgeAll(t.Context(), p.epoch); err != nil {
+	k := p.keys.Derive("token")
+	for range 20 { // one member, however often
+		if err := p.PurgeKeys(t.Context(), p.purges, []Key{k}); err != nil {
 			t.Fatal(err)
 		}
-		if first == nil {
-			first, _ = p.redis.journal(t.Context(), p.epoch.key)
+		if _, err := p.readPurges(t.Context(), p.purges); err != nil {
+			t.Fatal(err)
 		}
 	}
-	number := p.epoch.number.Load()
-	redis.Do("SET", name, string(first))
-	if err := p.tell(t.Context(), p.epoch); err != nil || p.epoch.number.Load() != number {
-		t.Errorf("%v, epoch %d, want %d", err, p.epoch.number.Load(), number)
+	name := p.redis.marksKey(p.purges)
+	text := fmt.Sprint(redis.Do("ZRANGE", name, "0", "-1"))
+	if len(text) == 0 || strings.Contains(text, string(k.id[:8])) || strings.Contains(text, "token") {
+		t.Errorf("the set is readable: %q", text)
 	}
-	if now, _ := p.redis.journal(t.Context(), p.epoch.key); bytes.Equal(now, first) {
-		t.Error("the old journal stays")
+	if n := fmt.Sprint(redis.Do("ZCARD", name)); n != "1" {
+		t.Errorf("%s members for one token", n)
+	}
+	if ttl := fmt.Sprint(redis.Do("PTTL", name)); ttl == "-1" {
+		t.Error("the set has no end")
 	}
 }
 
-// Whatever the order in which processes purge and hear of each other, in the end all know the same.
-func TestJournalsConverge(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		const processes = 3
-		now := time.UnixMilli(1_800_000_000_000)
-		all := make([]*Epoch, processes)
-		for i := range all {
-			all[i], _ = newEpoch(KeysOptions{Secret: []byte("secret")})
-		}
-		var stored []byte // in Redis
-		look := func(i int) {
-			_, _, more, err := all[i].merge(stored, now)
-			if err != nil {
+// An entry from before a purge is a miss, wherever it comes from.
+func TestNothingFromBeforeAPurgeIsFoundAfterIt(t *testing.T) {
+	purges := map[string]func(p purgeable) error{
+		"one token": func(p purgeable) error { return p.PurgeKeys(p.t.Context(), p.purges, []Key{p.keys.Derive("token")}) },
+		"all":       func(p purgeable) error { return p.PurgeAll(p.t.Context(), p.purges) },
+	}
+	for what, purge := range purges {
+		t.Run(what, func(t *testing.T) {
+			redis := redistest.Start(t)
+			all, _ := fleetOf(t, single(redis), 2)
+			p, cold := all[0], all[1]
+			p.store("token")
+			eventually(t, "it is in Redis", func() bool { return len(redis.Keys()) == 1 })
+			stored, late := redis.Dump(), p.Claim(t.Context(), p.keys.Derive("another"))
+			late.Release()
+			before := p.keys.Derive("token")
+			if err := purge(p); err != nil {
 				t.Fatal(err)
 			}
-			if more {
-				stored = all[i].journal(now)
+			if p.tier("token") != "" {
+				t.Error("it is found in memory")
 			}
-		}
-		for range rapid.IntRange(1, 30).Draw(t, "steps") {
-			i := rapid.IntRange(0, processes-1).Draw(t, "process")
-			now = now.Add(time.Duration(rapid.IntRange(0, 3).Draw(t, "ms")) * time.Millisecond)
-			switch rapid.IntRange(0, 4).Draw(t, "what") {
-			case 0:
-				all[i].next(now)
-			case 1:
-				var id ID
-				id[0] = byte(rapid.IntRange(0, 3).Draw(t, "token"))
-				all[i].mark([]Key{{id: id}}, now, now.Add(time.Hour))
-			case 2:
-				stored = nil // Redis comes back empty
-			default:
-				look(i)
+			for name, value := range stored { // a fail-over to a replica that lagged, or a replay of what was stored
+				redis.Set(name, value)
 			}
-		}
-		for range 2 * processes {
-			for i := range all {
-				look(i)
+			if p.tier("token") != "" {
+				t.Error("it is found in Redis, where it was restored")
 			}
-		}
-		want := fmt.Sprint(all[0].number.Load(), all[0].purged)
-		for _, e := range all[1:] {
-			if got := fmt.Sprint(e.number.Load(), e.purged); got != want {
-				t.Fatalf("got %s, want %s", got, want)
+			claim := p.Claim(t.Context(), before) // in flight during the purge
+			claim.Remember(Entry{Value: []byte("late"), Expires: time.Now().Add(time.Hour)}, nil)
+			p.pending.Wait()
+			if p.tier("token") != "" {
+				t.Error("what was published late is found")
 			}
-		}
-	})
-}
-
-func FuzzJournal(f *testing.F) {
-	e, _ := newEpoch(KeysOptions{Secret: []byte("secret")})
-	e.next(time.UnixMilli(1000))
-	e.mark([]Key{{id: ID{1}}}, time.UnixMilli(2000), time.UnixMilli(1<<50))
-	f.Add(e.journal(time.UnixMilli(3000)))
-	f.Add([]byte{})
-	f.Add([]byte{0, 0, 0, 0, 0, 0, 0})
-	f.Fuzz(func(t *testing.T, journal []byte) {
-		e, _ := newEpoch(KeysOptions{Secret: []byte("secret")})
-		e.next(time.UnixMilli(1500))
-		_, _, _, err := e.merge(journal, time.UnixMilli(3000))
-		if e.number.Load() < 1500 || err != nil && e.number.Load() != 1500 {
-			t.Errorf("went back, or took in what it refused: %d, %v", e.number.Load(), err)
-		}
-		if later, ids, more, err := e.merge(e.journal(time.UnixMilli(3000)), time.UnixMilli(3000)); later || len(ids) > 0 || more || err != nil {
-			t.Errorf("its own journal is news: %v, %d, %v, %v", later, len(ids), more, err)
-		}
-	})
+			eventually(t, "the other process forgets it", func() bool { return cold.tier("token") == "" })
+			if _, err := cold.redis.publish(before, "owner", []byte(stored[redis.Keys()[0]]), time.Hour, nil); err != nil {
+				t.Fatal(err)
+			}
+			if cold.tier("token") != "" {
+				t.Error("the other process finds what was published late")
+			}
+		})
+	}
 }
 
 // What is said in the log names nobody.
@@ -356,16 +278,16 @@ func TestAPurgeIsLoggedWithoutTokens(t *testing.T) {
 	var log safeBuilder
 	hearing := purgeableApp(t, fleet(t, single(redis), slog.New(slog.NewTextHandler(&log, nil))), "secret", "1")
 	asked := purgeableApp(t, fleet(t, single(redis), nil), "secret", "1")
-	if err := asked.PurgeKeys(context.Background(), asked.epoch, []Key{asked.keys.Derive("a-token")}, time.Hour); err != nil {
+	if err := asked.PurgeKeys(context.Background(), asked.purges, []Key{asked.keys.Derive("a-token")}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the token's purge is told", func() bool { return strings.Contains(log.String(), "what=tokens") })
-	if err := asked.PurgeAll(context.Background(), asked.epoch); err != nil {
+	if err := asked.PurgeAll(context.Background(), asked.purges); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the purge of all is told", func() bool { return strings.Contains(log.String(), "what=all") })
 	hearing.Learn(t.Context()) // once more says nothing
-	if n := strings.Count(log.String(), "purged"); n != 2 || strings.Contains(log.String(), "a-token") {
+	if n := strings.Count(log.String(), "purge received"); n != 2 || strings.Contains(log.String(), "a-token") {
 		t.Errorf("told %d times: %s", n, log.String())
 	}
 }

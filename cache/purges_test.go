@@ -1,0 +1,180 @@
+package cache
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func newTestPurges(t testing.TB, secret string) *Purges {
+	t.Helper()
+	p, err := newPurges(KeysOptions{Secret: []byte(secret), AppID: "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// sealedMarks returns the members that a process would write for all it knows.
+func sealedMarks(t testing.TB, p *Purges) (members []string) {
+	t.Helper()
+	for _, m := range p.current().list() {
+		member, err := p.seal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		members = append(members, member)
+	}
+	return members
+}
+
+func TestAPurgeIsNewerThanEveryPurgeThatIsKnown(t *testing.T) {
+	token := ID{1}
+	for name, tokens := range map[string][]ID{
+		"a token twice":                  {token, token},
+		"everything twice":               {everything, everything},
+		"a token right after everything": {everything, token},
+		"everything right after a token": {token, everything},
+	} {
+		ahead, behind := newTestPurges(t, "secret"), newTestPurges(t, "secret")
+		first := ahead.add(30_000, tokens[0]) // by a clock that is ahead
+		behind.merge(10_000, sealedMarks(t, ahead))
+		second := behind.add(10_000, tokens[1])
+		if tokens[1] != everything && second[0].number <= first[0].number {
+			t.Errorf("%s: %d after %d", name, second[0].number, first[0].number)
+		}
+		if learned, _, _ := ahead.merge(10_000, sealedMarks(t, behind)); !slices.Equal(learned, second) {
+			t.Errorf("%s: learned %v, want %v", name, learned, second)
+		}
+	}
+}
+
+// Whatever the order in which processes purge, read and write, and whatever Redis forgets, all of them
+// know the same in the end, and the sorted set holds one member for each mark.
+func TestPurgesConverge(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		now := uint64(1_800_000_000_000)
+		var all []*Purges
+		for range 3 {
+			p, _ := newPurges(KeysOptions{Secret: []byte("secret")})
+			all = append(all, p)
+		}
+		var stored []string // in Redis
+		read := func(p *Purges) {
+			_, missing, stale := p.merge(now, stored)
+			if len(missing) == 0 {
+				return
+			}
+			stored = slices.DeleteFunc(stored, func(m string) bool { return slices.Contains(stale, m) })
+			for _, m := range missing {
+				member, _ := p.seal(m)
+				stored = append(stored, member)
+			}
+		}
+		for range rapid.IntRange(1, 30).Draw(t, "steps") {
+			p := all[rapid.IntRange(0, len(all)-1).Draw(t, "process")]
+			now += uint64(rapid.IntRange(0, 3).Draw(t, "ms"))
+			switch rapid.IntRange(0, 5).Draw(t, "what") {
+			case 0:
+				p.add(now, everything)
+			case 1, 2:
+				p.add(now, ID{byte(rapid.IntRange(1, 4).Draw(t, "token"))})
+			case 3:
+				stored = nil // Redis comes back empty
+			default:
+				read(p)
+			}
+		}
+		for range len(all) {
+			for _, p := range all {
+				read(p)
+			}
+		}
+		want := fmt.Sprint(all[0].current())
+		for _, p := range all[1:] {
+			if got := fmt.Sprint(p.current()); got != want {
+				t.Fatalf("got %s, want %s", got, want)
+			}
+		}
+		if n := len(all[0].current().list()); len(stored) < n {
+			t.Fatalf("%d members for %d marks", len(stored), n)
+		}
+	})
+}
+
+// Whoever can write to Redis can delete entries, but not purge what sidecars have in memory.
+func TestAForgedMarkIsIgnored(t *testing.T) {
+	p, other := newTestPurges(t, "secret"), newTestPurges(t, "another secret")
+	other.add(1000, everything, ID{1})
+	forged := append(sealedMarks(t, other), "", "nonsense", string(everything[:]))
+	value, err := seal(p.key, sealedValue, Entry{Value: everything[:], Expires: time.UnixMilli(1000)}) // of another sort
+	if err != nil {
+		t.Fatal(err)
+	}
+	if learned, missing, stale := p.merge(2000, append(forged, string(value))); len(learned)+len(missing)+len(stale) > 0 {
+		t.Errorf("learned %v, missing %v, stale %q", learned, missing, stale)
+	}
+}
+
+func TestAReplayedMarkChangesNothing(t *testing.T) {
+	p := newTestPurges(t, "secret")
+	p.add(1000, ID{1})
+	old := sealedMarks(t, p)
+	p.add(2000, everything)
+	before := fmt.Sprint(p.current())
+	learned, missing, stale := p.merge(3000, old)
+	if len(learned) > 0 || fmt.Sprint(p.current()) != before || len(missing) != 1 || !slices.Equal(stale, old) {
+		t.Errorf("learned %v, missing %v, %d stale; %v", learned, missing, len(stale), p.current())
+	}
+}
+
+func TestTooManyMarksPurgeEverything(t *testing.T) {
+	p := newTestPurges(t, "secret")
+	for i := range maxMarks + 1 {
+		p.add(1000, ID{1, byte(i), byte(i >> 8)})
+	}
+	if now := p.current(); now.all == 0 || len(now.tokens) > 0 {
+		t.Errorf("%d marks, everything at %d", len(now.tokens), now.all)
+	}
+}
+
+func TestAMarkIsForgottenWhenNoEntryCanBeOlder(t *testing.T) {
+	p := newTestPurges(t, "secret")
+	p.add(1000, ID{1})
+	members := sealedMarks(t, p)
+	_, missing, stale := p.merge(1001+uint64(keepMarks.Milliseconds()), members)
+	if len(p.current().tokens) > 0 || len(missing) > 0 || len(stale) != 1 {
+		t.Errorf("%v, missing %v, %d stale", p.current(), missing, len(stale))
+	}
+}
+
+func TestAPurgeRenamesATokenAndNoOther(t *testing.T) {
+	p := newTestPurges(t, "secret")
+	keys, err := NewKeys(KeysOptions{Secret: []byte("secret"), AppID: "1", Scope: "exchange", Purges: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := keys.Derive("one"), keys.Derive("two")
+	seen := map[ID]bool{one.id: true}
+	for range 3 {
+		p.add(1000, one.token)
+		next := keys.Derive("one")
+		if seen[next.id] || next.token != one.token || *next.prk == *one.prk || !one.purged() || next.purged() {
+			t.Fatalf("%v after %v", next, one)
+		}
+		if glance := keys.Glance([]byte("one")); glance.id != next.id {
+			t.Errorf("a glance finds %v, want %v", glance, next)
+		}
+		seen[next.id] = true
+	}
+	if two.purged() || keys.Derive("two").id != two.id {
+		t.Error("the other token was renamed")
+	}
+	p.add(2000, everything)
+	if !two.purged() || keys.Derive("two").id == two.id || seen[keys.Derive("one").id] {
+		t.Error("a purge of everything does not rename")
+	}
+}

@@ -1,0 +1,202 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/igproxy/igproxy/breaker"
+)
+
+// replied is an error reply of Redis.
+type replied string
+
+func (r replied) Error() string { return string(r) }
+func (replied) RedisError()     {}
+
+var faultOf = map[string]error{
+	"":           nil,
+	kindTimeout:  context.DeadlineExceeded,
+	kindRefused:  syscall.ECONNREFUSED,
+	kindOther:    errors.New("another fault"),
+	kindAuth:     replied("NOAUTH Authentication required."),
+	kindReadOnly: replied("READONLY You can't write against a read only replica."),
+	kindOOM:      replied("OOM command not allowed"),
+	kindMoved:    replied("MOVED 1 127.0.0.1:1"),
+	kindTryAgain: replied("TRYAGAIN Multiple keys request during rehashing of slot"),
+}
+
+// tested is a tier without a Redis, in simulated time.
+type tested struct {
+	*redisTier
+	*recorder
+}
+
+func newTested(t *testing.T) tested {
+	t.Helper()
+	r := &recorder{}
+	tier, err := newRedisTier(RedisOptions{Mode: ModeSingle, Addrs: []string{"127.0.0.1:1"}}, r, r.logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(tier.close)
+	return tested{tier, r}
+}
+
+// request runs one claim that ends with a kind. It reports whether Redis was asked.
+func (s tested) request(kind string, takes time.Duration) (asked bool) {
+	_ = s.do(context.Background(), "claim", time.Second, func(context.Context, redis.UniversalClient) error {
+		asked = true
+		time.Sleep(takes)
+		return faultOf[kind]
+	})
+	return asked
+}
+
+// background is the same for a reading of the purges.
+func (s tested) background(kind string) (asked bool) {
+	_ = s.probe(context.Background(), "purge", time.Second, func(context.Context, redis.UniversalClient) error {
+		asked = true
+		return faultOf[kind]
+	})
+	return asked
+}
+
+func (s tested) isOpen() bool { return s.breaker.State() != breaker.Closed }
+
+func TestThreeFaultsInARowLeaveRedisAlone(t *testing.T) {
+	const ok = ""
+	for _, c := range []struct {
+		kinds []string
+		open  bool
+	}{
+		{nil, false},
+		{[]string{ok, ok, ok, ok}, false},
+		{[]string{kindTimeout, kindTimeout}, false},
+		{[]string{kindTimeout, kindTimeout, kindTimeout}, true},
+		{[]string{kindRefused, kindTimeout, kindOther}, true},
+		{[]string{kindTimeout, kindTimeout, ok, kindTimeout, kindTimeout}, false},
+		{[]string{kindTimeout, kindTimeout, ok, kindTimeout, kindTimeout, kindTimeout}, true},
+		{[]string{kindReadOnly, kindOOM, kindMoved, kindTryAgain, kindReadOnly, kindOOM}, false},
+		{[]string{kindTimeout, kindReadOnly, kindTimeout, kindOOM}, false},
+		{[]string{kindTimeout, kindReadOnly, kindTimeout, kindMoved, kindTimeout}, true},
+		{[]string{kindAuth, kindAuth, kindAuth}, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newTested(t)
+			for _, kind := range c.kinds {
+				time.Sleep(time.Millisecond)
+				s.request(kind, 0)
+			}
+			want := Health{State: "ok"}
+			if c.open {
+				want = Health{State: "degraded", Kind: c.kinds[len(c.kinds)-1], Since: time.Now()}
+			}
+			if got := s.currentHealth(); s.isOpen() != c.open || got != want {
+				t.Errorf("after %q it is open: %v, %+v", c.kinds, s.isOpen(), got)
+			}
+		})
+	}
+}
+
+// A burst of new tokens that wait for a connection until their time is over said that Redis failed.
+func TestFaultsAtTheSameTimeCountOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTested(t)
+		for wave := range faultsToOpen {
+			for range 100 {
+				go s.request(kindTimeout, 50*time.Millisecond)
+			}
+			time.Sleep(60 * time.Millisecond)
+			synctest.Wait()
+			if s.isOpen() != (wave == faultsToOpen-1) {
+				t.Errorf("after wave %d it is open: %v", wave+1, s.isOpen())
+			}
+		}
+	})
+}
+
+func (s tested) fail() {
+	for range faultsToOpen {
+		time.Sleep(time.Millisecond)
+		s.request(kindTimeout, 0)
+	}
+}
+
+func TestOneOutageIsOneLineWhenItBeginsAndOneWhenItEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTested(t)
+		s.fail()
+		began := time.Now()
+		for range 100 { // it fails for a minute, whoever asks
+			time.Sleep(600 * time.Millisecond)
+			s.background(kindRefused)
+			if s.request("", 0) {
+				t.Fatal("a request waited for a Redis that failed")
+			}
+		}
+		if h := s.currentHealth(); h.State != "degraded" || h.Kind != kindRefused || !h.Since.Equal(began) {
+			t.Errorf("health %+v, want degraded since %v", h, began)
+		}
+		time.Sleep(600 * time.Millisecond)
+		s.background("")
+		if !s.request("", 0) || s.currentHealth() != (Health{State: "ok"}) {
+			t.Errorf("after the outage %+v", s.currentHealth())
+		}
+		lines := s.lines()
+		if len(lines) != 2 || !strings.Contains(lines[0], `level=WARN msg="redis degraded" kind=timeout next_step=`) ||
+			!strings.Contains(lines[1], fmt.Sprintf(`level=INFO msg="redis back" after_ms=%d`, time.Since(began).Milliseconds())) {
+			t.Errorf("the log:\n%s", strings.Join(lines, "\n"))
+		}
+		if got := s.statesSoFar(); got != "[true false true]" {
+			t.Errorf("states %s", got)
+		}
+	})
+}
+
+func TestAfterAnOutageItTakesThreeFaultsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTested(t)
+		s.fail()
+		time.Sleep(leaveAlone + time.Millisecond)
+		s.background("")
+		time.Sleep(time.Millisecond)
+		s.request(kindTimeout, 0)
+		time.Sleep(time.Millisecond)
+		s.request(kindTimeout, 0)
+		if s.isOpen() {
+			t.Error("two faults opened it")
+		}
+	})
+}
+
+func TestRedisIsNotProbedSoonerThanItIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTested(t)
+		s.fail()
+		time.Sleep(leaveAlone - time.Millisecond)
+		if s.background("") {
+			t.Error("it was probed")
+		}
+		time.Sleep(2 * time.Millisecond)
+		if !s.background("") {
+			t.Error("it was not probed")
+		}
+	})
+}
+
+// The library assumes the form of some replies.
+func TestAPanicOfTheLibraryIsAFault(t *testing.T) {
+	s := newTested(t)
+	err := s.do(context.Background(), "claim", time.Second, func(context.Context, redis.UniversalClient) error { panic("a reply of another form") })
+	if err == nil || !strings.Contains(err.Error(), kindDesync) || s.of("fault claim desync") != 1 {
+		t.Errorf("got %v; %v", err, s.all())
+	}
+}

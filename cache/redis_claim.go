@@ -1,0 +1,196 @@
+package cache
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// The scripts. KEYS are value, lease and failure marker. ARGV[1] is the owner, which every reply
+// repeats, so that a reply to another question is detected: a connection that is out of step returns
+// those. A reply is {owner, word} or {owner, word, payload}.
+var (
+	// ARGV[2]: the lease in ms. ARGV[3]: a value that does not open and counts as absent, or empty.
+	claimScript = redis.NewScript(`
+local v = redis.call('GET', KEYS[1])
+if v and v ~= ARGV[3] then return {ARGV[1], 'value', v} end
+local f = redis.call('GET', KEYS[3])
+if f then return {ARGV[1], 'failure', f} end
+if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return {ARGV[1], 'leader'} end
+if redis.call('GET', KEYS[2]) == ARGV[1] then return {ARGV[1], 'leader'} end
+return {ARGV[1], 'follower'}`)
+
+	// ARGV[2]: the sealed value. ARGV[3]: its TTL in ms. ARGV[4]: a value to replace, or empty. A
+	// failure that was stored before is out of date.
+	publishScript = redis.NewScript(`
+if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+local v = redis.call('GET', KEYS[1])
+if v and v ~= ARGV[4] then return {ARGV[1], 'lost', v} end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+redis.call('DEL', KEYS[3])
+return {ARGV[1], 'stored'}`)
+
+	// ARGV[2]: the lease in ms. A lease that was lost in a flush or a fail-over is taken again.
+	renewScript = redis.NewScript(`
+local o = redis.call('GET', KEYS[2])
+if o and o ~= ARGV[1] then return {ARGV[1], 'gone'} end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+return {ARGV[1], 'held'}`)
+
+	// ARGV[2]: a sealed failure, or empty. ARGV[3]: its TTL in ms. Only the owner of the lease may
+	// store a failure.
+	releaseScript = redis.NewScript(`
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return {ARGV[1], 'gone'} end
+redis.call('DEL', KEYS[2])
+if ARGV[2] ~= '' then redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3]) end
+return {ARGV[1], 'done'}`)
+)
+
+// errDesync is a reply to another question, or one that no script returns.
+var errDesync = errors.New("redis: a reply to another question")
+
+// claim is one round trip: the value, the failure marker, or the lease if it is free. A value equal to
+// unusable counts as absent.
+func (t *redisTier) claim(ctx context.Context, k Key, owner string, unusable []byte) (r reply, err error) {
+	err = t.do(ctx, "claim", t.options.Timeout, func(ctx context.Context, c redis.UniversalClient) error {
+		if t.scripted() {
+			r, err = t.scriptedClaim(ctx, c, k, owner, unusable)
+			return err
+		}
+		value, _, _ := t.keys(k)
+		r.value, err = get(ctx, c, value)
+		if bytes.Equal(r.value, unusable) {
+			r.value = nil
+		}
+		return err
+	})
+	return r, err
+}
+
+// publish stores a sealed value and ends the owner's lease. If there is a value already, it returns
+// that one, because the first one stored wins; one that is equal to over is replaced.
+func (t *redisTier) publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte) (winner []byte, err error) {
+	err = t.do(context.Background(), "publish", t.options.StoreTimeout, func(ctx context.Context, c redis.UniversalClient) error {
+		if t.scripted() {
+			winner, err = t.scriptedPublish(ctx, c, k, owner, sealed, ttl, over)
+		} else {
+			winner, err = t.plainPublish(ctx, c, k, sealed, ttl, over)
+		}
+		return err
+	})
+	return winner, err
+}
+
+// renew restores the full time of the owner's lease, and takes the lease again if it was lost. It
+// reports whether the owner holds it.
+func (t *redisTier) renew(k Key, owner string) (held bool, err error) {
+	budget := min(t.options.StoreTimeout, t.options.Lease/3)
+	err = t.do(context.Background(), "renew", budget, func(ctx context.Context, c redis.UniversalClient) error {
+		if !t.scripted() {
+			return nil // not held any more
+		}
+		word, _, err := t.run(ctx, c, renewScript, k, owner, t.options.Lease.Milliseconds())
+		if err == nil && word != "held" && word != "gone" {
+			err = errDesync
+		}
+		held = word == "held"
+		return err
+	})
+	return held, err
+}
+
+// release ends the owner's lease, and stores a sealed failure for the followers if there is one.
+func (t *redisTier) release(k Key, owner string, failure []byte, ttl time.Duration) error {
+	return t.do(context.Background(), "release", t.options.StoreTimeout, func(ctx context.Context, c redis.UniversalClient) error {
+		if !t.scripted() {
+			return nil // the lease ends by itself
+		}
+		return t.scriptedRelease(ctx, c, k, owner, failure, ttl)
+	})
+}
+
+// run calls a script by EVALSHA, and by EVAL if Redis does not know it: the first time, and after
+// SCRIPT FLUSH or a fail-over.
+func (t *redisTier) run(ctx context.Context, c redis.UniversalClient, s *redis.Script, k Key, owner string, args ...any) (word string, payload []byte, err error) {
+	value, lease, failure := t.keys(k)
+	reply, err := s.Run(ctx, c, []string{value, lease, failure}, append([]any{owner}, args...)...).Result()
+	if err != nil {
+		return "", nil, scriptError(err)
+	}
+	list, _ := reply.([]any)
+	if len(list) < 2 || list[0] != owner {
+		return "", nil, errDesync
+	}
+	word, _ = list[1].(string)
+	if len(list) > 2 {
+		text, _ := list[2].(string)
+		payload = []byte(text)
+	}
+	return word, payload, nil
+}
+
+func (t *redisTier) scriptedClaim(ctx context.Context, c redis.UniversalClient, k Key, owner string, unusable []byte) (reply, error) {
+	lease := cmp.Or(t.options.Lease, time.Second) // a check may run without coalescing
+	word, payload, err := t.run(ctx, c, claimScript, k, owner, lease.Milliseconds(), unusable)
+	switch {
+	case err != nil:
+		return reply{}, err
+	case word == "value" && payload != nil:
+		return reply{value: payload}, nil
+	case word == "failure" && payload != nil:
+		return reply{failure: payload}, nil
+	case word == "leader":
+		return reply{leader: true}, nil
+	case word == "follower":
+		return reply{follower: true}, nil
+	}
+	return reply{}, errDesync
+}
+
+func (t *redisTier) scriptedPublish(ctx context.Context, c redis.UniversalClient, k Key, owner string, sealed []byte, ttl time.Duration, over []byte) ([]byte, error) {
+	word, winner, err := t.run(ctx, c, publishScript, k, owner, sealed, ttl.Milliseconds(), over)
+	switch {
+	case err != nil:
+		return nil, err
+	case word == "stored":
+		return nil, nil
+	case word == "lost" && winner != nil:
+		return winner, nil
+	}
+	return nil, errDesync
+}
+
+func (t *redisTier) scriptedRelease(ctx context.Context, c redis.UniversalClient, k Key, owner string, failure []byte, ttl time.Duration) error {
+	word, _, err := t.run(ctx, c, releaseScript, k, owner, failure, ttl.Milliseconds())
+	if err == nil && word != "done" && word != "gone" {
+		err = errDesync
+	}
+	return err
+}
+
+// plainPublish stores a value without a script. It is not atomic, which can cost an exchange; what
+// keeps an entry right is its seal.
+func (t *redisTier) plainPublish(ctx context.Context, c redis.UniversalClient, k Key, sealed []byte, ttl time.Duration, over []byte) (winner []byte, err error) {
+	key, _, _ := t.keys(k)
+	err = c.SetArgs(ctx, key, sealed, redis.SetArgs{Mode: "NX", TTL: ttl}).Err()
+	if !errors.Is(err, redis.Nil) { // stored, or failed
+		return nil, err
+	}
+	if winner, err = get(ctx, c, key); err != nil || winner != nil && !bytes.Equal(winner, over) {
+		return winner, err
+	}
+	return nil, c.Set(ctx, key, sealed, ttl).Err()
+}
+
+// get returns nil if there is no value.
+func get(ctx context.Context, c redis.Cmdable, key string) ([]byte, error) {
+	value, err := c.Get(ctx, key).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil
+	}
+	return value, err
+}

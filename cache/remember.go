@@ -1,0 +1,99 @@
+package cache
+
+import "time"
+
+// Remember ends the claim with an entry: in memory at once, in Redis off the caller's path. The first
+// entry that was stored wins, unless better reports that e is better than the stored one; a nil better
+// never does. If other processes may have asked in the meantime, Remember waits for Redis, at most for
+// RedisOptions.Timeout, and returns the winner and whether e lost. Otherwise it returns e.
+func (cl *Claim) Remember(e Entry, better func(stored Entry) bool) (winner Entry, lost bool) {
+	if cl.ended || !cl.cache.Keep(cl.key, e) {
+		cl.Release()
+		return e, false
+	}
+	cl.ended = true
+	if cl.cache.shared == nil {
+		return e, false
+	}
+	late := cl.late || cl.lease.lost()
+	won := make(chan Entry, 1)
+	if !cl.cache.later(func() {
+		if stored, lost := cl.publish(e, better); lost {
+			won <- stored
+		}
+		close(won)
+	}) {
+		cl.lease.end()
+		cl.cache.observer.Store(TierRedis, "dropped")
+		cl.cache.observer.RedisError("publish", kindBacklog)
+		return e, false
+	}
+	if !late {
+		return e, false
+	}
+	patience := time.NewTimer(cl.cache.patience)
+	defer patience.Stop()
+	select {
+	case winner, lost = <-won:
+	case <-patience.C:
+	}
+	if !lost {
+		winner = e
+	}
+	return winner, lost
+}
+
+// publish stores e in Redis unless another entry is there, which then replaces e in memory.
+func (cl *Claim) publish(e Entry, better func(Entry) bool) (winner Entry, lost bool) {
+	cl.lease.stop()
+	sealed, err := seal(cl.key, sealedValue, e)
+	for range 3 { // each round replaces the unusable value that the last one found
+		ttl := time.Until(e.Expires).Truncate(time.Millisecond)
+		if err != nil || ttl <= 0 {
+			break
+		}
+		var winner []byte
+		if winner, err = cl.cache.shared.publish(cl.key, cl.owner, sealed, ttl, cl.over); err != nil {
+			break
+		}
+		if winner == nil {
+			cl.cache.observer.Store(TierRedis, "stored")
+			return e, false
+		}
+		if stored, err := open(cl.key, sealedValue, winner, time.Now()); err == nil && (better == nil || !better(stored)) {
+			cl.cache.observer.Store(TierRedis, "lost")
+			cl.cache.memory.put(cl.key, stored)
+			return stored, true
+		}
+		cl.over = winner
+	}
+	cl.cache.observer.Store(TierRedis, "error")
+	return e, false
+}
+
+// Fail ends the claim with a failure. Followers get it, and so does every later claim until it expires.
+func (cl *Claim) Fail(failure Entry) { cl.end(&failure) }
+
+// Release ends the claim without a result: the next claim may have the lease. After Remember and Fail
+// it does nothing.
+func (cl *Claim) Release() { cl.end(nil) }
+
+func (cl *Claim) end(failure *Entry) {
+	if cl.ended || cl.lease == noLease {
+		return
+	}
+	cl.ended = true
+	if !cl.cache.later(func() {
+		cl.lease.stop()
+		var sealed []byte
+		var ttl time.Duration
+		if failure != nil {
+			if ttl = time.Until(failure.Expires).Truncate(time.Millisecond); ttl > 0 {
+				sealed, _ = seal(cl.key, sealedFailure, *failure) // without a marker, the lease just ends
+			}
+		}
+		_ = cl.cache.shared.release(cl.key, cl.owner, sealed, ttl) // counted there; the lease ends by itself
+	}) {
+		cl.lease.end()
+	}
+}
