@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"time"
 
 	"github.com/igproxy/igproxy/proxy"
@@ -90,6 +91,7 @@ type Config struct {
 		Level, Format string
 		Hits          int // lines a second
 	}
+	digests [3][sha256.Size]byte // of plainFiles, in their order; zero: not read
 }
 
 // Default is the only place they are written in; config.example.yaml is made of them.

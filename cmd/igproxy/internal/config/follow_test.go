@@ -19,14 +19,14 @@ type notebook struct {
 	path  string
 	log   bytes.Buffer
 	reads int
-	f     *config.Followed[string]
+	get   func() string
 }
 
 func newNotebook(t *testing.T, path string) *notebook {
 	t.Helper()
 	n := &notebook{t: t, path: path}
 	var err error
-	n.f, err = config.Follow("the.key", slog.New(slog.NewTextHandler(&n.log, nil)), func() (string, error) {
+	n.get, err = config.Follow("the.key", slog.New(slog.NewTextHandler(&n.log, nil)), func() (string, error) {
 		n.reads++
 		text, err := os.ReadFile(path)
 		if err == nil && string(text) == "broken" {
@@ -52,7 +52,7 @@ func put(t *testing.T, path, text string, ago time.Duration) {
 
 func (n *notebook) holds(want string, reads int) {
 	n.t.Helper()
-	if got := n.f.Get(); got != want || n.reads != reads {
+	if got := n.get(); got != want || n.reads != reads {
 		n.t.Errorf("got %q after %d reads, want %q after %d", got, n.reads, want, reads)
 	}
 }
@@ -146,7 +146,7 @@ func TestAFileThatBreaksLeavesWhatItHeldAndIsToldOnce(t *testing.T) {
 		put(t, "f", "two", time.Minute)
 		time.Sleep(config.LookEvery)
 		n.holds("two", 9)
-		if got := strings.Count(n.log.String(), "\n"); got != 2 || !strings.Contains(n.log.String(), "a changed file was read") {
+		if got := strings.Count(n.log.String(), "\n"); got != 2 || !strings.Contains(n.log.String(), "changed file loaded") {
 			t.Errorf("want that it was read again: %s", n.log.String())
 		}
 	})
@@ -154,9 +154,9 @@ func TestAFileThatBreaksLeavesWhatItHeldAndIsToldOnce(t *testing.T) {
 
 func TestAFileThatCannotBeReadAtFirstIsAnError(t *testing.T) {
 	t.Chdir(t.TempDir())
-	f, err := config.Follow("k", slog.New(slog.DiscardHandler), func() ([]byte, error) { return os.ReadFile("nowhere") }, "nowhere")
-	if f != nil || !os.IsNotExist(err) {
-		t.Errorf("got %v, %v", f, err)
+	get, err := config.Follow("k", slog.New(slog.DiscardHandler), func() ([]byte, error) { return os.ReadFile("nowhere") }, "nowhere")
+	if get != nil || !os.IsNotExist(err) {
+		t.Errorf("got a function: %v, and %v", get != nil, err)
 	}
 }
 
@@ -167,7 +167,7 @@ func TestOnlyOneWaitsForTheFiles(t *testing.T) {
 		put(t, "f", "one", time.Hour)
 		hang := make(chan struct{})
 		first := true
-		f, err := config.Follow("k", slog.New(slog.DiscardHandler), func() (string, error) {
+		get, err := config.Follow("k", slog.New(slog.DiscardHandler), func() (string, error) {
 			if !first {
 				<-hang
 			}
@@ -181,11 +181,11 @@ func TestOnlyOneWaitsForTheFiles(t *testing.T) {
 		put(t, "f", "two", time.Minute)
 		time.Sleep(config.LookEvery)
 		looked := make(chan string)
-		go func() { looked <- f.Get() }() // ends when hang is closed
+		go func() { looked <- get() }() // ends when hang is closed
 		synctest.Wait()
 		for range 10 {
 			time.Sleep(config.LookEvery)
-			if got := f.Get(); got != "one" {
+			if got := get(); got != "one" {
 				t.Errorf("got %q while somebody looks, want what was known", got)
 			}
 		}

@@ -14,6 +14,7 @@ func Load(path string, environ []string) (Config, []Problem) {
 		l.validate()
 	}
 	l.openFiles()
+	l.config.digestFiles()
 	return l.config, sortFindings(l.findings)
 }
 

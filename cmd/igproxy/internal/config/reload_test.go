@@ -44,7 +44,7 @@ func TestADifferenceOfEveryKeyIsFoundAndWhatWaitsIsKept(t *testing.T) {
 		default:
 			t.Fatalf("%s has a type that this test does not know", s.key)
 		}
-		if got := differences(Snapshot{Config: running}, Snapshot{Config: next}); !slices.Equal(got, []string{s.key}) {
+		if got := differences(running, next); !slices.Equal(got, []string{s.key}) {
 			t.Errorf("%s: got %v", s.key, got)
 		}
 		held := next.keep(running)

@@ -102,7 +102,7 @@ func TestAClientSecretMayHaveThePreviousOneBelowIt(t *testing.T) {
 	}
 	next := c
 	next.PreviousSecret = c.ClientSecret
-	if got := differences(Snapshot{Config: c}, Snapshot{Config: next}); len(got) != 1 || got[0] != "client_secret_file" {
+	if got := differences(c, next); len(got) != 1 || got[0] != "client_secret_file" {
 		t.Errorf("another previous secret: %v", got)
 	}
 }

@@ -80,7 +80,7 @@ func (c Config) AppNames() string {
 
 // Effective is every setting with the value in force, for the admin listener's page. A secret, and
 // whatever may hold one, is "set".
-func Effective(c Config) (pairs [][2]string) {
+func (c Config) Effective() (pairs [][2]string) {
 	rows := settings()
 	for i := range c.Apps {
 		rows = append(rows, appSettings(i)...)

@@ -23,7 +23,7 @@ func TestTheEffectiveConfigurationShowsEverySettingAndNoSecret(t *testing.T) {
 			t.Errorf("%s is secret, and its field is a %s", s.key, reflect.TypeOf(s.field(&c)))
 		}
 	}
-	pairs, set := Effective(c), 0
+	pairs, set := c.Effective(), 0
 	if len(pairs) != len(rows) {
 		t.Fatalf("%d settings are shown, of %d", len(pairs), len(rows))
 	}
