@@ -10,43 +10,22 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// App is one of several apps in one sidecar.
-type App struct {
-	Name             string
-	Service          string // empty: instagram
-	AppID            string
-	ClientSecret     proxy.Secret // also when it came from ClientSecretFile
-	ClientSecretFile string
-	PreviousSecret   proxy.Secret // the second line of ClientSecretFile
-	RedirectURIs     []string
-	Hosts            []string
-}
-
 // appsKey is the list; appKey(i) is the section of its i-th item.
 const appsKey = "apps"
 
 func appKey(i int) string { return appsKey + "." + strconv.Itoa(i) }
 
-// appSettings are the rows of the i-th app, so that the file, the environment and the checks know
-// them as they know all others.
+// appSettings returns the rows of the i-th app.
 func appSettings(i int) []setting {
-	key := func(name string) string { return appKey(i) + "." + name }
-	return []setting{
-		{key: key("name"), kind: kindText, check: checkAppName, example: "shop", field: func(c *Config) any { return &c.Apps[i].Name },
-			doc: "What the app is called: in the path /apps/NAME/ and in metrics."},
-		{key: key("service"), kind: kindWord, words: []string{"instagram", "threads"}, example: "threads", field: func(c *Config) any { return &c.Apps[i].Service },
-			doc: "Whose app it is; instagram by default."},
-		{key: key("app_id"), kind: kindText, check: checkAppID, example: `"17841400000000004"`, field: func(c *Config) any { return &c.Apps[i].AppID },
-			doc: "The app's id."},
-		{key: key("client_secret"), kind: kindText, secret: true, check: checkSecret, example: "(better not here)", field: func(c *Config) any { return &c.Apps[i].ClientSecret },
-			doc: "The app's secret. Keep it out of this file: use client_secret_file."},
-		{key: key("client_secret_file"), kind: kindText, example: "/run/secrets/shop", field: func(c *Config) any { return &c.Apps[i].ClientSecretFile },
-			doc: "The file that holds the app's secret."},
-		{key: key("redirect_uris"), kind: kindList, check: checkRedirect, example: "[https://shop.example/callback]", field: func(c *Config) any { return &c.Apps[i].RedirectURIs },
-			doc: "The redirect URIs that a code of this app may be exchanged with, byte for byte. Without any, its codes are refused."},
-		{key: key("hosts"), kind: kindList, check: checkHost, example: "[shop.igproxy.internal]", field: func(c *Config) any { return &c.Apps[i].Hosts },
-			doc: "Host names, without port, whose requests are this app's. They are allowed as those in allowed_hosts are."},
-	}
+	section := appKey(i) + "."
+	return append([]setting{
+		{key: section + "name", kind: kindText, check: checkAppName, example: "shop",
+			doc: "The name of the app, in the path /apps/NAME/ and in metrics."},
+		{key: section + "service", kind: kindWord, words: []string{"instagram", "threads"}, example: "threads",
+			doc: "The service that the app belongs to. Without it: instagram."},
+		{key: section + "hosts", kind: kindList, check: checkHost, example: "[shop.igproxy.internal]",
+			doc: "Host names, without port, whose requests belong to this app. Requests may use them, as those in allowed_hosts."},
+	}, credentialSettings(section, "shop")...)
 }
 
 var appName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)

@@ -65,7 +65,7 @@ func TestWhatIsWrongWithAppsIsToldAtItsLine(t *testing.T) {
 		"no id":                 {"apps:\n  - name: shop\n    client_secret_file: DIR/shop\n", "igproxy.yaml:2: apps.0.app_id: this app has none"},
 		"no secret":             {"apps:\n  - name: shop\n    app_id: \"1\"\n", "apps.0.client_secret: no client secret; set client_secret_file below it"},
 		"a strange name":        {"apps:\n  - name: Shop/1\n", "igproxy.yaml:2: apps.0.name: \"Shop/1\" is not a name"},
-		"a strange service":     {"apps:\n  - service: facebook\n", "igproxy.yaml:2: apps.0.service: \"facebook\" is none of its values; write instagram or threads"},
+		"a strange service":     {"apps:\n  - service: facebook\n", "igproxy.yaml:2: apps.0.service: \"facebook\" is not an allowed value; write instagram or threads"},
 		"two of one name":       {twoApps + "  - name: shop\n    app_id: \"9\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:11: apps.2.name: the name of another app"},
 		"two of one id":         {twoApps + "  - name: other\n    service: instagram\n    app_id: \"1\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:13: apps.2.app_id: the id of another app"},
 		"both ways":             {twoApps + "app_id: \"7\"\n", "igproxy.yaml:11: app_id: set, and apps are listed too; put it below one of the apps"},

@@ -11,7 +11,7 @@ import (
 func TestAWrongVariableIsToldByItsName(t *testing.T) {
 	expect(t, []input{
 		{name: "a wrong variable", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=10"},
-			says: []string{`environment: IGPROXY_UPSTREAM_TIMEOUT: "10" has no unit; write 10s if seconds are meant`}},
+			says: []string{`environment: IGPROXY_UPSTREAM_TIMEOUT: "10" has no unit; write 10s if you mean seconds`}},
 		{name: "a misspelt variable", env: []string{"IGPROXY_UPSTREAM_TIMOUT=10s"},
 			says: []string{"warning: environment: IGPROXY_UPSTREAM_TIMOUT: unknown variable, ignored; did you mean IGPROXY_UPSTREAM_TIMEOUT?"}},
 		{name: "a variable like none", env: []string{"IGPROXY_COLOUR=red"},
@@ -39,7 +39,7 @@ func TestTheEnvironmentWinsOverTheFile(t *testing.T) {
 // The file's mistake is not hidden by the environment: it would come back with the next change.
 func TestAWrongValueInTheFileIsToldEvenIfTheEnvironmentWins(t *testing.T) {
 	expect(t, []input{{name: "both", yaml: "upstream:\n  timeout: 5\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=3s"},
-		says: []string{`igproxy.yaml:2: upstream.timeout: "5" has no unit; write 5s if seconds are meant`}}})
+		says: []string{`igproxy.yaml:2: upstream.timeout: "5" has no unit; write 5s if you mean seconds`}}})
 }
 
 func TestAnEmptyVariableIsUnset(t *testing.T) {

@@ -66,7 +66,7 @@ func inBounds(t *testing.T, c *Config) {
 	for _, s := range settings() {
 		var n float64
 		var texts []string
-		switch field := s.field(c).(type) {
+		switch field := s.field(c).Addr().Interface().(type) {
 		case *string:
 			texts = []string{*field}
 		case *proxy.Secret:

@@ -23,13 +23,10 @@ func needsRestart(key string) bool {
 	})
 }
 
-// valueOf returns the variable in c that holds the setting.
-func (s setting) valueOf(c *Config) reflect.Value { return reflect.ValueOf(s.field(c)).Elem() }
-
 // equal reports whether the setting has the same value in both. DeepEqual compares the text of a
 // Secret.
 func (s setting) equal(a, b *Config) bool {
-	return reflect.DeepEqual(s.valueOf(a).Interface(), s.valueOf(b).Interface())
+	return reflect.DeepEqual(s.field(a).Interface(), s.field(b).Interface())
 }
 
 // Merge returns the configuration to run after read was read while running is in use: what needs a
@@ -97,7 +94,7 @@ func differentApps(a, b []App) (keys []string) {
 func (c *Config) keep(running Config) (kept []string) {
 	retain := func(s setting) {
 		if !s.equal(&running, c) {
-			s.valueOf(c).Set(s.valueOf(&running))
+			s.field(c).Set(s.field(&running))
 			kept = append(kept, s.key)
 		}
 	}

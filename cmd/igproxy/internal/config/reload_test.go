@@ -27,7 +27,7 @@ func TestKeysThatNeedARestartExist(t *testing.T) {
 func TestADifferenceOfEveryKeyIsFoundAndWhatWaitsIsKept(t *testing.T) {
 	for _, s := range settings() {
 		running, next := Default(), Default()
-		v := s.valueOf(&next)
+		v := s.field(&next)
 		switch v.Interface().(type) {
 		case proxy.Secret:
 			v.Set(reflect.ValueOf(proxy.NewSecret("another")))
@@ -86,8 +86,8 @@ func TestClientAuthoritiesWaitWithTheTLSTheyNeed(t *testing.T) {
 }
 
 func TestDifferencesOfAppsAreToldByName(t *testing.T) {
-	a := []App{{Name: "one", ClientSecret: proxy.NewSecret("a")}, {Name: "two"}, {Name: "gone"}}
-	b := []App{{Name: "two"}, {Name: "one", ClientSecret: proxy.NewSecret("b")}, {Name: "new"}}
+	a := []App{{Name: "one", credentials: credentials{ClientSecret: proxy.NewSecret("a")}}, {Name: "two"}, {Name: "gone"}}
+	b := []App{{Name: "two"}, {Name: "one", credentials: credentials{ClientSecret: proxy.NewSecret("b")}}, {Name: "new"}}
 	if got := differentApps(a, b); !slices.Equal(got, []string{"apps.one", "apps.gone", "apps.new"}) {
 		t.Errorf("got %v", got)
 	}
