@@ -111,7 +111,7 @@ func TestCheckTellsEachNextStepOnItsOwnLine(t *testing.T) {
 	want := `error    igproxy.yaml:1: lisen: unknown key
          did you mean listen?
 warning  igproxy.yaml:2: client_secret: a secret in the configuration file
-         keep secrets out of the file: use client_secret_file or IGPROXY_CLIENT_SECRET
+         use client_secret_file or IGPROXY_CLIENT_SECRET instead
 error    igproxy.yaml:4: log.level: "loud" is not an allowed value
          write debug, info, warn or error
 

@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-// notebook is a file that is followed, read as text; "broken" cannot be read.
+// notebook is a followed text file. The text "broken" cannot be read.
 type notebook struct {
 	t     *testing.T
 	path  string
@@ -40,7 +40,7 @@ func newNotebook(t *testing.T, path string) *notebook {
 	return n
 }
 
-// put writes a file as if some time ago, by the simulated clock.
+// put writes a file whose time is so long ago by the simulated clock.
 func put(t *testing.T, path, text string, ago time.Duration) {
 	t.Helper()
 	write(t, path, text)
@@ -57,7 +57,7 @@ func (n *notebook) holds(want string, reads int) {
 	}
 }
 
-func TestAFileIsReadAgainWhenItChangedAndLookedAtOnceASecond(t *testing.T) {
+func TestAChangedFileIsReadAgainAfterASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Chdir(t.TempDir())
 		put(t, "f", "one", time.Hour)
@@ -95,7 +95,7 @@ func TestAWriteWithinTheSameTickAsTheReadIsFound(t *testing.T) {
 	})
 }
 
-// Kubernetes: f -> ..data/f, ..data -> a folder of now, renamed over.
+// As in Kubernetes: f -> ..data/f, and ..data is a link to a folder that is replaced by a rename.
 func TestASwapBehindALinkIsFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Chdir(t.TempDir())
@@ -129,7 +129,7 @@ func TestAFileThatBreaksLeavesWhatItHeldAndIsToldOnce(t *testing.T) {
 		time.Sleep(config.LookEvery)
 		n.holds("one", 2)
 		if n.log.Len() > 0 {
-			t.Errorf("told at the first look, when it may be half written: %s", n.log.String())
+			t.Errorf("logged at the first look, when it may be half written: %s", n.log.String())
 		}
 		for i := range 5 {
 			time.Sleep(config.LookEvery)
@@ -160,8 +160,8 @@ func TestAFileThatCannotBeReadAtFirstIsAnError(t *testing.T) {
 	}
 }
 
-// A look that hangs, on a network's file system say, holds up the one who looks and nobody else.
-func TestOnlyOneWaitsForTheFiles(t *testing.T) {
+// A look that hangs, perhaps on a network file system, delays only the caller that looks.
+func TestOnlyOneCallerWaitsForTheFiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Chdir(t.TempDir())
 		put(t, "f", "one", time.Hour)
@@ -186,7 +186,7 @@ func TestOnlyOneWaitsForTheFiles(t *testing.T) {
 		for range 10 {
 			time.Sleep(config.LookEvery)
 			if got := get(); got != "one" {
-				t.Errorf("got %q while somebody looks, want what was known", got)
+				t.Errorf("got %q during another look, want the last value", got)
 			}
 		}
 		close(hang)

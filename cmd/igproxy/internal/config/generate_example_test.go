@@ -15,7 +15,7 @@ import (
 
 const (
 	examplePath   = "../../../../config.example.yaml"
-	exampleSecret = "an-app-secret-of-nobody"
+	exampleSecret = "an-app-secret-of-no-app"
 	exampleHeader = `# yaml-language-server: $schema=docs/config.schema.json
 #
 # All keys of igproxy's configuration, with their defaults.
@@ -116,7 +116,7 @@ func wrap(text string, width int) []string {
 	return append(lines, line)
 }
 
-func TestExampleLoadedAsItIsGivesTheDefaults(t *testing.T) {
+func TestTheExampleHasTheDefaults(t *testing.T) {
 	got, problems := Load(examplePath, []string{"IGPROXY_CLIENT_SECRET=" + exampleSecret})
 	if len(problems) > 0 {
 		t.Errorf("problems: %v", problems)
@@ -124,7 +124,7 @@ func TestExampleLoadedAsItIsGivesTheDefaults(t *testing.T) {
 	want := Default()
 	want.ClientSecret = proxy.NewSecret(exampleSecret)
 	if got.ClientSecret.Reveal() != exampleSecret {
-		t.Error("the secret of the environment was not taken")
+		t.Error("the secret in the environment was ignored")
 	}
 	got.ClientSecret = want.ClientSecret
 	if !reflect.DeepEqual(got, want) {
@@ -133,7 +133,7 @@ func TestExampleLoadedAsItIsGivesTheDefaults(t *testing.T) {
 }
 
 // People uncomment an example and change it, so it must be valid as it is.
-func TestExampleValuesAreRightWhenUncommented(t *testing.T) {
+func TestExamplesAreValidWhenUncommented(t *testing.T) {
 	for _, s := range settings() {
 		if value := defaultText(s); (value == "") != (s.example != "") {
 			t.Errorf("%s: default %q, example %q; want one of the two", s.key, value, s.example)
@@ -152,15 +152,15 @@ func TestExampleValuesAreRightWhenUncommented(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		l := &loader{config: Default(), table: settings(), places: map[string]place{}, bad: map[string]bool{}}
-		l.file(path)
-		if len(l.findings) > 0 || !l.isSet(s.key) {
-			t.Errorf("%s: %v", text, sortFindings(l.findings))
+		l := newLoader(Default())
+		l.readFile(path)
+		if len(l.problems) > 0 || !l.isSet(s.key) {
+			t.Errorf("%s: %v", text, l.sorted())
 		}
 	}
 }
 
-func TestExampleHasEveryKeyOfTheConfig(t *testing.T) {
+func TestEveryFieldOfConfigHasARow(t *testing.T) {
 	var keys []string
 	var c Config
 	fields := map[any]string{}
@@ -180,8 +180,8 @@ func TestExampleHasEveryKeyOfTheConfig(t *testing.T) {
 	}
 	var missing func(v reflect.Value, name string)
 	missing = func(v reflect.Value, name string) {
-		if slices.Contains([]string{"Config.Apps", // rows of its own, made for each app
-			"Config.Cache.Key", "Config.digests", "Config.credentials.PreviousSecret", "Config.Threads.credentials.PreviousSecret"}, name) { // what files hold
+		if slices.Contains([]string{"Config.Apps", // appSettings has its rows
+			"Config.Cache.Key", "Config.digests", "Config.credentials.PreviousSecret", "Config.Threads.credentials.PreviousSecret"}, name) { // contents of files
 			return
 		}
 		if v.Kind() != reflect.Struct || v.Type() == reflect.TypeFor[proxy.Secret]() {

@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -23,7 +22,7 @@ var schemaPatterns = map[string]string{
 	"listen":                       `unix:/.*[^/]|.*:[0-9]+`,
 	"allowed_hosts":                `\[?[A-Za-z0-9_.:-]+(%.+)?\]?`,
 	"hosts":                        `\[?[A-Za-z0-9_.:-]+(%.+)?\]?`,
-	"app_id":                       unanchored(digits),
+	"app_id":                       `[0-9]{1,32}`,
 	"client_secret":                `\S{8,}\n?`,
 	"redirect_uris":                `[A-Za-z][A-Za-z0-9+.-]*:[^# "<>]+`,
 	"threads.url":                  `https?://[^?#]+`,
@@ -33,19 +32,17 @@ var schemaPatterns = map[string]string{
 	"redis.addrs":                  `.+:[0-9]+`,
 	"uids":                         `0|[1-9][0-9]{0,9}`,
 	"socket_mode":                  `0[0-7]{3}`,
-	"master_name":                  unanchored(name),
-	"redis.username":               unanchored(name),
-	"sentinel_username":            unanchored(name),
-	"prefix":                       unanchored(prefix),
-	appKey(0) + ".name":            unanchored(appName),
+	"master_name":                  `[!-~]{1,128}`,
+	"redis.username":               `[!-~]{1,128}`,
+	"sentinel_username":            `[!-~]{1,128}`,
+	"prefix":                       `[A-Za-z0-9:_.-]{1,64}`,
+	appKey(0) + ".name":            `[a-z][a-z0-9_-]{0,31}`,
 	"kind:" + string(kindDuration): `\+?0|\+?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+`,
 	"kind:" + string(kindSize):     `[1-9][0-9]*(\s*[KM]iB)?`,
 	"kind:" + string(kindCount):    `0|[1-9][0-9]*`,
 	"kind:" + string(kindRatio):    `\+?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?`,
 	"kind:" + string(kindSwitch):   `true|false`,
 }
-
-func unanchored(r *regexp.Regexp) string { return strings.Trim(r.String(), "^$") }
 
 // patternOf returns the pattern of a value that is written as text. An empty value counts as unset,
 // except in a list.

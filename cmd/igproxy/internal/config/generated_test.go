@@ -68,7 +68,7 @@ func (s setting) spanSentence() string {
 
 // defaultText returns the default of a setting as YAML, or "" if it has none.
 func defaultText(s setting) string {
-	if s.kind == kindText && digits.MatchString(s.value) { // a mode, which other YAML parsers would read as a number
+	if strings.HasSuffix(s.key, "socket_mode") { // other YAML parsers would read a number
 		return strconv.Quote(s.value)
 	}
 	return s.value

@@ -106,7 +106,7 @@ func (c *Config) keep(running Config) (kept []string) {
 		}
 	}
 	// A new timeout may contradict a value that was kept, such as breaker.interval. Then it waits too.
-	if len(c.contradictions()) > 0 {
+	if c.contradictsItself() {
 		for _, s := range settings() {
 			if s.key == "upstream.timeout" || s.key == "passthrough.timeout" {
 				retain(s)
@@ -116,11 +116,11 @@ func (c *Config) keep(running Config) (kept []string) {
 	return kept
 }
 
-// contradictions returns the problems between the durations of a Config.
-func (c *Config) contradictions() []finding {
-	l := &loader{config: *c, table: settings(), places: map[string]place{}, bad: map[string]bool{}}
+// contradictsItself reports whether the durations do not fit together.
+func (c *Config) contradictsItself() bool {
+	l := newLoader(*c)
 	l.validateTimes()
-	return l.findings
+	return len(l.problems) > 0
 }
 
 // namedFile is a file that the configuration names, by its key.
@@ -130,10 +130,10 @@ type namedFile struct{ key, path string }
 // have to be watched for a reload. Other files, such as certificates and the token of
 // auth.bearer_file, are followed where they are used.
 func (c Config) Files() (paths []string) {
-	paths = []string{c.ClientSecretFile, c.Threads.ClientSecretFile, c.Cache.KeyFile}
-	for _, a := range c.Apps {
-		paths = append(paths, a.ClientSecretFile)
+	for _, app := range c.allCredentials() {
+		paths = append(paths, app.ClientSecretFile)
 	}
+	paths = append(paths, c.Cache.KeyFile)
 	for _, f := range c.plainFiles() {
 		paths = append(paths, f.path)
 	}
@@ -150,7 +150,7 @@ func (c Config) plainFiles() []namedFile {
 // cannot be read has none.
 func (c *Config) digestFiles() {
 	for i, f := range c.plainFiles() {
-		if text, err := readPEM(f.path); err == nil {
+		if text, err := readRegular(f.path, maxCertFile); err == nil {
 			c.digests[i] = sha256.Sum256(text)
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// Every setting is shown, and the text of no secret.
-func TestTheEffectiveConfigurationShowsEverySettingAndNoSecret(t *testing.T) {
+// Effective has every setting, and the text of no secret.
+func TestEffectiveHasEverySettingAndNoSecret(t *testing.T) {
 	c := Default()
 	c.Apps = make([]App, 2)
 	rows := append(settings(), slices.Concat(appSettings(0), appSettings(1))...)

@@ -67,7 +67,7 @@ func requireClientCert(pool *x509.CertPool, conf *tls.Config) *tls.Config {
 // requireTrust is the last look, at the address really listened on: a name in the configuration may
 // stand for any.
 func requireTrust(l net.Listener, c config.Config) error {
-	if l.Addr().Network() == "unix" || listener.OnlyLoopback(l) || c.AsksWho() || c.Auth.None {
+	if l.Addr().Network() == "unix" || listener.OnlyLoopback(l) || c.RequiresAuth() || c.Auth.None {
 		return nil
 	}
 	return fmt.Errorf("listen: %s is reachable by other machines, and nothing asks them who they are; %s", l.Addr(), config.TrustChoices)
