@@ -2,7 +2,6 @@ package config
 
 import (
 	"cmp"
-	"iter"
 	"strconv"
 	"strings"
 )
@@ -25,19 +24,14 @@ func appSettings(i int) []setting {
 	}, credentialSettings(section, "shop")...)
 }
 
-// allCredentials returns every app's credentials and the section of their keys: empty, "threads." or
+// allCredentials returns every app's credentials by the section of their keys: "", "threads." or
 // "apps.0." and so on.
-func (c *Config) allCredentials() iter.Seq2[string, *credentials] {
-	return func(yield func(string, *credentials) bool) {
-		if !yield("", &c.credentials) || !yield("threads.", &c.Threads.credentials) {
-			return
-		}
-		for i := range c.Apps {
-			if !yield(appKey(i)+".", &c.Apps[i].credentials) {
-				return
-			}
-		}
+func (c *Config) allCredentials() map[string]*credentials {
+	all := map[string]*credentials{"": &c.credentials, "threads.": &c.Threads.credentials}
+	for i := range c.Apps {
+		all[appKey(i)+"."] = &c.Apps[i].credentials
 	}
+	return all
 }
 
 // validateApps checks that each app is complete and that no two are the same.

@@ -39,25 +39,14 @@ func checkSecret(text string) *fault {
 	return faultOfToken(text, minSecret, "copy the whole secret from Meta's dashboard")
 }
 
-// maxSocketPath is the shortest limit among the systems that Go supports: sun_path has 104 bytes on
-// the BSDs, including the final zero.
-const maxSocketPath = 103
-
 func checkListen(text string) *fault {
-	if path, ok := strings.CutPrefix(text, "unix:"); ok {
-		switch {
-		case !strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/"):
-			return &fault{quote(text) + " has no absolute path", "write unix:/path, as in unix:/run/igproxy/igproxy.sock"}
-		case len(path) > maxSocketPath:
-			return &fault{"the path of the socket is longer than " + strconv.Itoa(maxSocketPath) + " bytes", "choose a shorter one"}
-		}
+	path, isSocket := strings.CutPrefix(text, "unix:")
+	host, port, err := net.SplitHostPort(text)
+	if isSocket && strings.HasPrefix(path, "/") && !strings.HasSuffix(path, "/") ||
+		!isSocket && err == nil && (host == "" || isHost(host)) && isPort(port, 0) {
 		return nil
 	}
-	host, port, err := net.SplitHostPort(text)
-	if err != nil || host != "" && !isHost(host) || !isPort(port, 0) {
-		return &fault{quote(text) + " is not an address", "write host:port, [::1]:port or unix:/path"}
-	}
-	return nil
+	return &fault{quote(text) + " is not an address", "write host:port, [::1]:port or unix:/path"}
 }
 
 func isPort(text string, least int) bool {
@@ -117,26 +106,22 @@ func isLoopback(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
 }
 
-// redisPath is a database, and socketDatabase the parameter for it in a URL whose path is a socket.
+// A database is the path of a Redis URL, or a parameter if the path is that of a socket.
 var (
-	redisPath      = regexp.MustCompile(`^/?([0-9]{1,9}/?)?$`)
-	socketDatabase = regexp.MustCompile(`^(db=[0-9]{1,9})?$`)
+	databasePath  = regexp.MustCompile(`^/?([0-9]{1,9}/?)?$`)
+	databaseQuery = regexp.MustCompile(`^(db=[0-9]{1,9})?$`)
 )
 
 // checkRedisURL never repeats the value, nor the errors of net/url, which do.
 func checkRedisURL(text string) *fault {
 	u, err := url.Parse(text)
-	if err == nil && u.Opaque == "" && !strings.Contains(text, "#") {
-		switch u.Scheme {
-		case "redis", "rediss":
-			if isHost(u.Hostname()) && (u.Port() == "" || isPort(u.Port(), 1)) && redisPath.MatchString(u.Path) && u.RawQuery == "" {
-				return nil
-			}
-		case "unix":
-			if u.Host == "" && len(u.Path) > 1 && socketDatabase.MatchString(u.RawQuery) {
-				return nil
-			}
-		}
+	switch {
+	case err != nil || u.Opaque != "" || strings.Contains(text, "#"):
+	case u.Scheme == "unix" && u.Host == "" && len(u.Path) > 1 && databaseQuery.MatchString(u.RawQuery):
+		return nil
+	case (u.Scheme == "redis" || u.Scheme == "rediss") && isHost(u.Hostname()) && (u.Port() == "" || isPort(u.Port(), 1)) &&
+		databasePath.MatchString(u.Path) && u.RawQuery == "":
+		return nil
 	}
 	return &fault{"not a Redis URL", "write redis://host:port/db, rediss://host:port/db or unix:///path, without parameters; " +
 		"in a password, write @ : / ? # as %40 %3A %2F %3F %23"}

@@ -140,7 +140,7 @@ func TestAMissingConfigurationIsOneProblem(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for path, want := range map[string]string{
 		"nowhere.yaml": "nowhere.yaml: does not exist; create it, or correct the path",
-		".":            ".: cannot be read; name a readable file",
+		".":            ".: cannot be read; check that it is a file, and that this user may read it",
 	} {
 		_, problems := config.Load(path, []string{"IGPROXY_CLIENT_SECRET=" + canary})
 		if len(problems) != 1 || problems[0].String() != want {

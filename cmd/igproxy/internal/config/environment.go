@@ -22,6 +22,9 @@ func envName(key string) string {
 // igproxy-something. IGPROXY_PORT=8080 is not among them: they write tcp://...
 var injected = regexp.MustCompile(`^IGPROXY_([A-Z0-9_]+_)?(SERVICE_HOST=|SERVICE_PORT(_[A-Z0-9_]+)?=|PORT=\w+://|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=)`)
 
+// comma separates the items of a list.
+var comma = regexp.MustCompile(` *, *`)
+
 // environment reads IGPROXY_SECTION_KEY as section.key. An empty variable counts as unset.
 func (l *loader) environment(environ []string) {
 	values := map[string]string{}
@@ -33,15 +36,12 @@ func (l *loader) environment(environ []string) {
 	delete(values, envPrefix+"CONFIG") // is read by the --config flag
 	for _, s := range l.table {
 		name := envName(s.key)
-		items := []string{values[name]}
-		if s.kind == kindList {
-			items = strings.Split(values[name], ",")
-			for i := range items {
-				items[i] = strings.TrimSpace(items[i])
-			}
-		}
-		if values[name] != "" {
-			l.set(s, inEnvironment, items)
+		switch value := values[name]; {
+		case value == "":
+		case s.kind == kindList:
+			l.set(s, inEnvironment, comma.Split(value, -1))
+		default:
+			l.set(s, inEnvironment, []string{value})
 		}
 		delete(values, name)
 	}

@@ -11,7 +11,7 @@ import (
 func TestAProblemOfAVariableIsReportedByItsName(t *testing.T) {
 	expect(t, []input{
 		{name: "a wrong variable", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=10"},
-			want: []string{`environment: IGPROXY_UPSTREAM_TIMEOUT: "10" has no unit; write 10s if you mean seconds`}},
+			want: []string{`environment: IGPROXY_UPSTREAM_TIMEOUT: "10" is not a duration; write a duration from 100ms to 1m`}},
 		{name: "a misspelt variable", env: []string{"IGPROXY_UPSTREAM_TIMOUT=10s"},
 			want: []string{"warning: environment: IGPROXY_UPSTREAM_TIMOUT: unknown variable, ignored; did you mean IGPROXY_UPSTREAM_TIMEOUT?"}},
 		{name: "a variable like no other", env: []string{"IGPROXY_COLOUR=red"},
@@ -23,7 +23,7 @@ func TestAProblemOfAVariableIsReportedByItsName(t *testing.T) {
 		{name: "a contradiction between file and environment", yaml: "upstream:\n  timeout: 10s\n", env: []string{"IGPROXY_BREAKER_INTERVAL=20s"},
 			want: []string{"environment: IGPROXY_BREAKER_INTERVAL: 20s is less than three times upstream.timeout: slow failures would not be counted; write 30s or more"}},
 		{name: "an empty item of a list in the environment", env: []string{"IGPROXY_ALLOWED_HOSTS=a,,b"},
-			want: []string{"environment: IGPROXY_ALLOWED_HOSTS: an empty item in the list; remove it"}},
+			want: []string{"environment: IGPROXY_ALLOWED_HOSTS: an empty value; write one, or remove it"}},
 	})
 }
 
@@ -39,7 +39,7 @@ func TestTheEnvironmentOverridesTheFile(t *testing.T) {
 // Otherwise the mistake in the file would show when the variable is removed.
 func TestAWrongValueInTheFileIsReportedEvenIfTheEnvironmentOverridesIt(t *testing.T) {
 	expect(t, []input{{name: "both", yaml: "upstream:\n  timeout: 5\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=3s"},
-		want: []string{`igproxy.yaml:2: upstream.timeout: "5" has no unit; write 5s if you mean seconds`}}})
+		want: []string{`igproxy.yaml:2: upstream.timeout: "5" is not a duration; write a duration from 100ms to 1m`}}})
 }
 
 func TestAnEmptyVariableIsUnset(t *testing.T) {

@@ -29,13 +29,13 @@ func TestAProblemInTheFileIsReportedWithItsLine(t *testing.T) {
 		{name: "a list in a list", yaml: "allowed_hosts: [[a]]\n",
 			want: []string{"igproxy.yaml:1: allowed_hosts: one plain value belongs here, not a list or a section; write it after the colon or the dash"}},
 		{name: "an empty item", yaml: "allowed_hosts: ['']\n",
-			want: []string{"igproxy.yaml:1: allowed_hosts: an empty item in the list; remove it"}},
+			want: []string{"igproxy.yaml:1: allowed_hosts: an empty value; write one, or remove it"}},
 		{name: "a key given twice", yaml: "listen: 127.0.0.1:1\nlog:\n  level: info\nlisten: 127.0.0.1:2\n",
 			want: []string{"igproxy.yaml:4: listen: set twice, first on line 1; keep one"}},
 		{name: "a section given twice", yaml: "log:\n  level: info\nlog:\n  format: json\n",
 			want: []string{"igproxy.yaml:3: log: set twice, first on line 1; keep one"}},
 		{name: "a tab as indentation", yaml: "log:\n\tlevel: info\n",
-			want: []string{"igproxy.yaml:2: not valid YAML; check the indentation (spaces, no tabs), and look for a missing quotation mark, colon or space after a colon"}},
+			want: []string{"igproxy.yaml:2: not valid YAML; check the indentation (spaces, no tabs), quotation marks, colons and the spaces after them, and that the file is UTF-8"}},
 		{name: "an anchor", yaml: "listen: &a 127.0.0.1:1\n",
 			want: []string{"igproxy.yaml:1: YAML anchors, aliases, tags and merge keys are not supported; write the values themselves"}},
 		{name: "an alias", yaml: "admin: &a\n  listen: 127.0.0.1:1\nlog: *a\n",
@@ -54,11 +54,11 @@ func TestAProblemInTheFileIsReportedWithItsLine(t *testing.T) {
 		{name: "a key that is a number", yaml: "1: 2\n",
 			want: []string{"igproxy.yaml:1: unknown key, not shown because it does not look like one; see config.example.yaml for all keys"}},
 		{name: "a missing quotation mark", yaml: "listen: \"127.0.0.1:1\nlog:\n  level: info\n",
-			want: []string{"igproxy.yaml:1: not valid YAML; check the indentation (spaces, no tabs), and look for a missing quotation mark, colon or space after a colon"}},
+			want: []string{"igproxy.yaml:1: not valid YAML; check the indentation (spaces, no tabs), quotation marks, colons and the spaces after them, and that the file is UTF-8"}},
 		{name: "a missing space after the colon", yaml: "listen:127.0.0.1:1\nlog:\n  level: info\n",
-			want: []string{"igproxy.yaml:2: not valid YAML; check the indentation (spaces, no tabs), and look for a missing quotation mark, colon or space after a colon"}},
+			want: []string{"igproxy.yaml:2: not valid YAML; check the indentation (spaces, no tabs), quotation marks, colons and the spaces after them, and that the file is UTF-8"}},
 		{name: "a byte that is not text", yaml: "listen: 127.0.0.1:1\nlog: \x01\n",
-			want: []string{"igproxy.yaml:2: a byte that is not text; save the file as UTF-8, without control characters"}},
+			want: []string{"igproxy.yaml: not valid YAML; check the indentation (spaces, no tabs), quotation marks, colons and the spaces after them, and that the file is UTF-8"}},
 	})
 }
 
@@ -69,9 +69,9 @@ func TestAnUnreadableFileCausesNoSecondProblem(t *testing.T) {
 	}
 	expect(t, []input{
 		bare("a missing quotation mark", "client_secret_file: ./secret\nlisten: \"127.0.0.1:1\n",
-			"2: not valid YAML; check the indentation (spaces, no tabs), and look for a missing quotation mark, colon or space after a colon"),
+			"2: not valid YAML; check the indentation (spaces, no tabs), quotation marks, colons and the spaces after them, and that the file is UTF-8"),
 		bare("a second document", "listen: 127.0.0.1:1\n---\nclient_secret_file: ./secret\n", "2: a second YAML document; keep one, and remove the --- line"),
-		bare("a byte that is not text", "client_secret_file: ./secret\nlog: \x01\n", "2: a byte that is not text; save the file as UTF-8, without control characters"),
+		bare("a byte that is not text", "client_secret_file: ./secret\nlog: \x01\n", " not valid YAML; check the indentation (spaces, no tabs), quotation marks, colons and the spaces after them, and that the file is UTF-8"),
 		{name: "a wrong value is reported with what is missing", yaml: "listen: nonsense\n", noSecret: true, want: []string{
 			"igproxy.yaml:1: listen: \"nonsense\" is not an address; write host:port, [::1]:port or unix:/path",
 			"client_secret: no client secret; set IGPROXY_CLIENT_SECRET_FILE (or client_secret_file) to a file that holds it, or IGPROXY_CLIENT_SECRET"}},

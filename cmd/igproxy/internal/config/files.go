@@ -35,76 +35,60 @@ func (e *fileError) Error() string { return shownPath(e.path) + " " + e.what }
 // ReadSecret reads a secret without the newline at its end, which most editors add. It follows
 // symbolic links, because Kubernetes mounts secrets as links. Its error is a *fileError.
 func ReadSecret(path string) (proxy.Secret, error) {
-	content, err := readRegular(path, maxSecretFile)
-	if err != nil {
-		return proxy.Secret{}, err
-	}
-	text := trimNewline(string(content))
-	if f := faultOfSecret(text); f != nil {
-		return proxy.Secret{}, &fileError{path, *f}
-	}
-	return proxy.NewSecret(text), nil
+	return parseFile(path, maxSecretFile, func(text string) (proxy.Secret, *fault) {
+		text = trimNewline(text)
+		return proxy.NewSecret(text), faultOfSecret(text)
+	})
 }
 
 // readClientSecrets reads a client secret and, if the file has a second line, the previous one:
 // during a rotation Instagram may accept either. Its error is a *fileError.
-func readClientSecrets(path string) (current, previous proxy.Secret, err error) {
-	content, err := readRegular(path, maxSecretFile)
-	if err != nil {
-		return current, previous, err
-	}
-	lines := strings.Split(trimNewline(string(content)), "\n")
-	if len(lines) > 2 {
-		return current, previous, &fileError{path, fault{"has more than two lines", "keep the current secret and, below it, at most the previous one"}}
-	}
-	secrets := make([]proxy.Secret, 2)
-	for i, line := range lines {
-		line = strings.TrimSuffix(line, "\r")
-		if f := checkSecret(line); f != nil {
-			return current, previous, &fileError{path, *f}
+func readClientSecrets(path string) (secrets [2]proxy.Secret, err error) {
+	return parseFile(path, maxSecretFile, func(text string) (secrets [2]proxy.Secret, f *fault) {
+		lines := strings.Split(trimNewline(text), "\n")
+		if len(lines) > len(secrets) {
+			return secrets, &fault{"has more than two lines", "keep the current secret and, below it, at most the previous one"}
 		}
-		secrets[i] = proxy.NewSecret(line)
-	}
-	return secrets[0], secrets[1], nil
+		for i, line := range lines {
+			line = strings.TrimSuffix(line, "\r")
+			if f := checkSecret(line); f != nil {
+				return secrets, f
+			}
+			secrets[i] = proxy.NewSecret(line)
+		}
+		return secrets, nil
+	})
 }
 
 // readKeyFile reads random bytes as they are, including a newline at the end. Its error is a
 // *fileError.
 func readKeyFile(path string) (proxy.Secret, error) {
-	content, err := readRegular(path, maxSecretFile)
-	if err != nil {
-		return proxy.Secret{}, err
-	}
-	if len(content) < minKeyFile {
-		return proxy.Secret{}, &fileError{path, fault{fmt.Sprintf("has fewer than %d bytes", minKeyFile), "create one with: head -c 32 /dev/urandom"}}
-	}
-	return proxy.NewSecret(string(content)), nil
+	return parseFile(path, maxSecretFile, func(text string) (proxy.Secret, *fault) {
+		if len(text) < minKeyFile {
+			return proxy.Secret{}, &fault{fmt.Sprintf("has fewer than %d bytes", minKeyFile), "create one with: head -c 32 /dev/urandom"}
+		}
+		return proxy.NewSecret(text), nil
+	})
 }
 
 // ReadBearer reads the token that apps must send, and returns its SHA-256. Its error is a
 // *fileError.
 func ReadBearer(path string) (digest [sha256.Size]byte, err error) {
-	token, err := ReadSecret(path)
-	if err != nil {
-		return digest, err
-	}
-	if f := faultOfToken(token.Reveal(), minBearer, "create one with: openssl rand -hex 32"); f != nil {
-		return digest, &fileError{path, *f}
-	}
-	return sha256.Sum256([]byte(token.Reveal())), nil
+	return parseFile(path, maxSecretFile, func(text string) ([sha256.Size]byte, *fault) {
+		text = trimNewline(text)
+		return sha256.Sum256([]byte(text)), faultOfToken(text, minBearer, "create one with: openssl rand -hex 32")
+	})
 }
 
 // ReadCertPool reads authorities in PEM. Its error is a *fileError.
 func ReadCertPool(path string) (*x509.CertPool, error) {
-	content, err := readRegular(path, maxCertFile)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(content) {
-		return nil, &fileError{path, fault{"has no certificate in PEM", "name a file that contains -----BEGIN CERTIFICATE-----"}}
-	}
-	return pool, nil
+	return parseFile(path, maxCertFile, func(text string) (*x509.CertPool, *fault) {
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM([]byte(text)) {
+			return nil, &fault{"has no certificate in PEM", "name a file that contains -----BEGIN CERTIFICATE-----"}
+		}
+		return pool, nil
+	})
 }
 
 // ReadKeyPair reads a certificate and its private key in PEM. Its error is a *fileError.
@@ -113,15 +97,28 @@ func ReadKeyPair(certPath, keyPath string) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := readRegular(keyPath, maxCertFile)
+	return parseFile(keyPath, maxCertFile, func(key string) (*tls.Certificate, *fault) {
+		pair, err := tls.X509KeyPair(cert, []byte(key))
+		if err != nil { // its text may repeat the file's, as the name of a PEM block
+			return nil, &fault{"is not the key of " + shownPath(certPath) + ", or one of them is not PEM", "name a certificate and its own key"}
+		}
+		return &pair, nil
+	})
+}
+
+// parseFile reads a regular file of at most max bytes and returns its parsed contents. Its error is
+// a *fileError.
+func parseFile[T any](path string, max int64, parse func(text string) (T, *fault)) (T, error) {
+	var none T
+	content, err := readRegular(path, max)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil { // its text may repeat the file's, as the name of a PEM block
-		return nil, &fileError{keyPath, fault{"is not the key of " + shownPath(certPath) + ", or one of them is not PEM", "name a certificate and its own key"}}
+	v, f := parse(string(content))
+	if f != nil {
+		return none, &fileError{path, *f}
 	}
-	return &pair, nil
+	return v, nil
 }
 
 // readRegular reads a regular file of at most max bytes. It does not open anything else: opening a
@@ -155,13 +152,10 @@ func readBounded(path string, max int64) ([]byte, error) {
 
 // unreadable replaces the message of the system's error, which repeats the path.
 func unreadable(path string, err error) error {
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	if errors.Is(err, fs.ErrNotExist) {
 		return &fileError{path, fault{"does not exist", "create it, or correct the path"}}
-	case errors.Is(err, fs.ErrPermission):
-		return &fileError{path, fault{"may not be read by this user", "change its owner or mode"}}
 	}
-	return &fileError{path, fault{"cannot be read", "name a readable file"}}
+	return &fileError{path, fault{"cannot be read", "check that it is a file, and that this user may read it"}}
 }
 
 // hiddenPath is shown for a path that may be a secret.
@@ -178,13 +172,8 @@ func shownPath(path string) string {
 	return hiddenPath
 }
 
-// escaped returns a path in quotes if it would disturb a line, and as it is otherwise.
-func escaped(path string) string {
-	if quoted := strconv.Quote(path); quoted != `"`+path+`"` {
-		return quoted
-	}
-	return path
-}
+// escaped replaces the characters of a path that would disturb a line.
+func escaped(path string) string { return strings.Trim(strconv.Quote(path), `"`) }
 
 // trimNewline removes one newline from the end, as \n or \r\n.
 func trimNewline(text string) string { return strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r") }

@@ -96,8 +96,7 @@ func inBounds(t *testing.T, c *Config) {
 	switch {
 	case c.ClientSecret.IsZero():
 		t.Error("no client secret, and no error")
-	case c.Breaker.Interval < 3*c.Upstream.Timeout, c.Server.WriteTimeout < c.Upstream.Timeout+time.Second, c.Server.ReadTimeout < c.Server.ReadHeaderTimeout,
-		c.Cache.NegativeTTL > c.Cache.TTL:
+	case c.Breaker.Interval < 3*c.Upstream.Timeout, c.Server.WriteTimeout < c.Upstream.Timeout+time.Second, c.Server.ReadTimeout < c.Server.ReadHeaderTimeout:
 		t.Errorf("the times contradict each other: %+v", c)
 	case c.Listen == c.Admin.Listen && !strings.HasSuffix(c.Listen, ":0"):
 		t.Errorf("both listeners at %s", c.Listen)

@@ -2,12 +2,12 @@ package config
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/xrash/smetrics"
 )
@@ -32,19 +32,17 @@ type Problem struct {
 
 // String returns the problem in one line: place, key, what is wrong, what to do.
 func (p Problem) String() string {
-	line := p.What
-	if p.Where == inEnvironment.where && p.Key != "" {
-		line = envName(p.Key) + ": " + line // this name is what the operator has to look for
-	} else if p.Key != "" {
-		line = p.Key + ": " + line
-	}
-	if p.Where != "" && p.Where != byDefault.where {
-		line = p.Where + ": " + line
+	where, key, line := p.Where, p.Key, p.What
+	switch {
+	case where == byDefault.where:
+		where = ""
+	case where == inEnvironment.where && key != "":
+		key = envName(key)
 	}
 	if p.Fix != "" {
 		line += "; " + p.Fix
 	}
-	return line
+	return strings.Join(slices.DeleteFunc([]string{where, key, line}, func(part string) bool { return part == "" }), ": ")
 }
 
 // place is where a key is set. Places are sorted by order: the lines of the file, the environment,
@@ -73,17 +71,11 @@ type fault struct{ what, fix string }
 // seeExample is the next step when there is no better one.
 const seeExample = "see config.example.yaml for all keys"
 
-// maxProblems bounds the output for a file that is not a configuration of igproxy.
-const maxProblems = 200
-
 // sorted returns the problems in the order of their places.
 func (l *loader) sorted() []Problem {
 	slices.SortStableFunc(l.problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.Key, b.Key))
 	})
-	if more := len(l.problems) - maxProblems; more > 0 {
-		return append(l.problems[:maxProblems], Problem{What: fmt.Sprintf("and %d more problems", more), Fix: "check that this is igproxy's configuration"})
-	}
 	return l.problems
 }
 
@@ -97,40 +89,29 @@ func quote(value string) string {
 	if strings.ContainsAny(value, "@?") || mayBeSecret(value) {
 		return "this value"
 	}
-	shown := value
+	shown := strings.ToValidUTF8(value[:min(len(value), maxQuoted)], "")
 	if i := strings.IndexFunc(shown, isSpace); i >= 0 {
 		shown = shown[:i]
 	}
-	shown = shown[:min(len(shown), maxQuoted)]
 	if len(shown) < len(value) {
-		shown = strings.ToValidUTF8(shown, "") + "..."
+		shown += "..."
 	}
 	return strconv.Quote(shown)
 }
 
 // isControl reports whether a character would end a line or move a terminal's cursor.
-func isControl(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 }
+func isControl(r rune) bool { return unicode.IsControl(r) || r == 0x2028 || r == 0x2029 }
 
-func isSpace(r rune) bool { return r == ' ' || r == 0xa0 || isControl(r) }
+func isSpace(r rune) bool { return unicode.IsSpace(r) || isControl(r) }
+
+var longRun = regexp.MustCompile(`[A-Za-z0-9]{20,}`)
 
 // mayBeSecret reports whether a value contains a run of 20 or more letters and digits with both
 // among them. Secrets have such a run; addresses, durations and names do not.
 func mayBeSecret(value string) bool {
-	run, letters, digits := 0, 0, 0
-	for _, r := range value {
-		switch {
-		case r >= '0' && r <= '9':
-			digits++
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z':
-			letters++
-		default:
-			run, letters, digits = -1, 0, 0
-		}
-		if run++; run >= 20 && letters > 0 && digits > 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(longRun.FindAllString(value, -1), func(run string) bool {
+		return strings.ContainsFunc(run, unicode.IsDigit) && strings.ContainsFunc(run, unicode.IsLetter)
+	})
 }
 
 // keyForm is what an unknown key must look like to be repeated in a message. Everything else may be
@@ -141,11 +122,9 @@ func looksLikeKey(name string) bool { return len(name) <= 48 && keyForm.MatchStr
 
 // nearest returns the known name that is most similar to this one, or "" if none is similar.
 func nearest(name string, known []string) string {
-	best, least := "", 2+len(name)/5
-	for _, k := range known {
-		if d := distance(name, k); d < least {
-			best, least = k, d
-		}
+	best := slices.MinFunc(known, func(a, b string) int { return cmp.Compare(distance(name, a), distance(name, b)) })
+	if distance(name, best) >= 2+len(name)/5 {
+		return ""
 	}
 	return best
 }

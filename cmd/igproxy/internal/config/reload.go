@@ -67,24 +67,9 @@ func differences(running, next Config) (keys []string) {
 	add("client_secret_file", differ(running.PreviousSecret, next.PreviousSecret))
 	add("threads.client_secret_file", differ(running.Threads.PreviousSecret, next.Threads.PreviousSecret))
 	add("cache.key_file", differ(running.Cache.Key, next.Cache.Key))
+	add(appsKey, !reflect.DeepEqual(running.Apps, next.Apps))
 	for i, f := range next.plainFiles() {
 		add(f.key, running.digests[i] != next.digests[i])
-	}
-	return append(keys, differentApps(running.Apps, next.Apps)...)
-}
-
-// differentApps returns the apps that were added, changed or removed, by name.
-func differentApps(a, b []App) (keys []string) {
-	named := func(list []App, name string) *App {
-		if i := slices.IndexFunc(list, func(app App) bool { return app.Name == name }); i >= 0 {
-			return &list[i]
-		}
-		return nil
-	}
-	for _, app := range slices.Concat(a, b) {
-		if key := appsKey + "." + app.Name; !reflect.DeepEqual(named(a, app.Name), named(b, app.Name)) && !slices.Contains(keys, key) {
-			keys = append(keys, key)
-		}
 	}
 	return keys
 }
@@ -106,7 +91,8 @@ func (c *Config) keep(running Config) (kept []string) {
 		}
 	}
 	// A new timeout may contradict a value that was kept, such as breaker.interval. Then it waits too.
-	if c.contradictsItself() {
+	l := newLoader(*c)
+	if l.validateTimes(); len(l.problems) > 0 {
 		for _, s := range settings() {
 			if s.key == "upstream.timeout" || s.key == "passthrough.timeout" {
 				retain(s)
@@ -116,33 +102,24 @@ func (c *Config) keep(running Config) (kept []string) {
 	return kept
 }
 
-// contradictsItself reports whether the durations do not fit together.
-func (c *Config) contradictsItself() bool {
-	l := newLoader(*c)
-	l.validateTimes()
-	return len(l.problems) > 0
-}
-
-// namedFile is a file that the configuration names, by its key.
-type namedFile struct{ key, path string }
-
 // Files returns the paths of the files that are read only when the configuration is read, and so
 // have to be watched for a reload. Other files, such as certificates and the token of
 // auth.bearer_file, are followed where they are used.
 func (c Config) Files() (paths []string) {
+	paths = append(paths, c.Cache.KeyFile)
 	for _, app := range c.allCredentials() {
 		paths = append(paths, app.ClientSecretFile)
 	}
-	paths = append(paths, c.Cache.KeyFile)
 	for _, f := range c.plainFiles() {
 		paths = append(paths, f.path)
 	}
+	slices.Sort(paths) // Stamps are compared in this order
 	return slices.DeleteFunc(paths, func(path string) bool { return path == "" })
 }
 
 // plainFiles returns the files among those whose contents Config does not hold.
-func (c Config) plainFiles() []namedFile {
-	return []namedFile{{"upstream.ca_file", c.Upstream.CAFile}, {"redis.ca_file", c.Redis.CAFile},
+func (c Config) plainFiles() [3]struct{ key, path string } {
+	return [...]struct{ key, path string }{{"upstream.ca_file", c.Upstream.CAFile}, {"redis.ca_file", c.Redis.CAFile},
 		{"redis.sentinel_password_file", c.Redis.SentinelPasswordFile}}
 }
 

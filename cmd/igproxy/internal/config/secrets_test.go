@@ -76,9 +76,9 @@ func TestAClientSecretFileMayHaveThePreviousSecretOnItsSecondLine(t *testing.T) 
 	for text, want := range map[string][2]string{canary: {canary, ""}, canary + "\n": {canary, ""}, canary + "\n" + previous: {canary, previous},
 		canary + "\r\n" + previous + "\r\n": {canary, previous}} {
 		write(t, "secret", text)
-		current, second, err := readClientSecrets("./secret")
-		if err != nil || current.Reveal() != want[0] || second.Reveal() != want[1] {
-			t.Errorf("%q: got %q, %q, %v", text, current.Reveal(), second.Reveal(), err)
+		got, err := readClientSecrets("./secret")
+		if err != nil || got[0].Reveal() != want[0] || got[1].Reveal() != want[1] {
+			t.Errorf("%q: got %q, %q, %v", text, got[0].Reveal(), got[1].Reveal(), err)
 		}
 	}
 	for text, want := range map[string]string{
@@ -90,7 +90,7 @@ func TestAClientSecretFileMayHaveThePreviousSecretOnItsSecondLine(t *testing.T) 
 		canary + "\r" + previous:             "contains a space, a line break",
 	} {
 		write(t, "secret", text)
-		_, _, err := readClientSecrets("./secret")
+		_, err := readClientSecrets("./secret")
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), canary) {
 			t.Errorf("%q: got %v, want %q", text, err, want)
 		}

@@ -49,8 +49,8 @@ func settings() []setting {
 		{key: "listen", kind: kindText, value: "127.0.0.1:8080", check: checkListen,
 			doc: "Where apps reach igproxy: host:port, [::1]:port or unix:/path. Port 0 picks a free port, which the log shows."},
 		{key: "allowed_hosts", kind: kindList, check: checkHost, example: "[igproxy.internal]",
-			doc: "Host names, without port, that requests may use. A listener on loopback always allows the names of loopback. " +
-				"Any other listener allows every name while this list is empty."},
+			doc: "Host names, without port, that requests may use. A listener on loopback always allows the names of loopback; " +
+				"any other listener allows every name while this list is empty."},
 	}, credentialSettings("", "instagram"), credentialSettings("threads.", "threads"), []setting{
 		{key: "threads.url", kind: kindText, value: "https://graph.threads.net", check: checkUpstreamURL,
 			doc: "The base URL of Threads. Plain http is for loopback only."},
@@ -64,8 +64,7 @@ func settings() []setting {
 		{key: "auth.uids", kind: kindList, check: checkUID, example: "[1000, 1001]",
 			doc: "The UIDs of the users that may connect to a Unix socket; Linux only. Without it: all users that server.socket_mode allows."},
 		{key: "auth.none", kind: kindSwitch, value: "false",
-			doc: "Whether igproxy answers everything that reaches listen, including other machines. Set it to true only where the " +
-				"network keeps others out."},
+			doc: "Whether igproxy answers every machine that reaches listen. Set it to true only where the network keeps others out."},
 
 		{key: "tls.cert_file", kind: kindText, example: "/etc/igproxy/tls.crt",
 			doc: "The certificate that igproxy presents to apps, with its chain, in PEM. Reloaded when it changes."},
@@ -93,7 +92,7 @@ func settings() []setting {
 		{key: "cache.ttl", kind: kindDuration, value: "1h", low: second, high: 59 * 24 * hour,
 			doc: "How long a token is cached. It is found by its short-lived token, which lives for one hour."},
 		{key: "cache.negative_ttl", kind: kindDuration, value: "1m", low: 0, high: 59 * 24 * hour,
-			doc: "How long Instagram's definite refusal of a token is cached; at most cache.ttl. 0 turns this off."},
+			doc: "How long Instagram's definite refusal of a token is cached. 0 turns this off."},
 		{key: "cache.max_entries", kind: kindCount, value: "100000", low: 1, high: 10 * million,
 			doc: "How many entries the cache holds in memory."},
 		{key: "cache.key_file", kind: kindText, example: "/run/secrets/igproxy-cache-key",
@@ -112,8 +111,7 @@ func settings() []setting {
 		{key: "passthrough.max_body_bytes", kind: kindSize, value: "64MiB", low: 1 << 10, high: 1 << 40,
 			doc: "The largest body that is passed through, of a request or a response."},
 		{key: "passthrough.rewrite_paging", kind: kindSwitch, value: "false",
-			doc: "Whether paging.next and paging.previous in responses are changed to point at igproxy. Instagram's own links name " +
-				"its host and contain the user's token."},
+			doc: "Whether paging links in responses are changed to point at igproxy. Instagram's links contain the user's token."},
 
 		{key: "redis.mode", kind: kindWord, words: []string{"single", "sentinel", "cluster"}, example: "single",
 			doc: "How Redis is deployed. Without it the cache is in memory only."},
@@ -151,12 +149,10 @@ func settings() []setting {
 			doc: "The prefix of every Redis key."},
 
 		{key: "coalesce.enabled", kind: kindSwitch, value: "true",
-			doc: "Whether sidecars that share a Redis also share exchanges: one asks Instagram, and the others poll Redis for the " +
-				"answer, at intervals that grow from a few milliseconds. It needs scripts: a Redis that denies them is used as " +
-				"with false, which shares values only."},
+			doc: "Whether sidecars that share a Redis share exchanges: one asks Instagram, the others poll Redis, at first every few " +
+				"milliseconds. A Redis that denies scripts is used as with false: it shares values, but not exchanges."},
 		{key: "coalesce.lease", kind: kindDuration, value: "1.5s", low: 200 * ms, high: minute,
-			doc: "How long the other sidecars wait for one that has died. A running sidecar renews its lease three times in this " +
-				"time. At least six times redis.timeout."},
+			doc: "How long others wait for a sidecar that died; a running one renews its lease. At least six times redis.timeout."},
 		{key: "coalesce.wait", kind: kindDuration, value: "5s", low: 100 * ms, high: minute,
 			doc: "How long a sidecar waits for the answer of another before it asks Instagram itself."},
 
@@ -179,15 +175,13 @@ func settings() []setting {
 		{key: "server.read_timeout", kind: kindDuration, value: "10s", low: 100 * ms, high: 5 * minute,
 			doc: "How long an app may take to send a whole request; at least server.read_header_timeout."},
 		{key: "server.write_timeout", kind: kindDuration, value: "20s", low: second, high: 10 * minute,
-			doc: "How long a request may take from its header to the end of its response; at least upstream.timeout, " +
-				"redis.timeout, coalesce.wait and one second together."},
+			doc: "How long a request may take after its header; at least upstream.timeout, redis.timeout, coalesce.wait and 1s together."},
 		{key: "server.idle_timeout", kind: kindDuration, value: "1m30s", low: second, high: hour,
 			doc: "How long an idle connection is kept open for the next request of an app."},
 		{key: "server.max_header_bytes", kind: kindSize, value: "16KiB", low: 8 << 10, high: 1 << 20,
 			doc: "The largest request header accepted, including the request line, which contains the token."},
 		{key: "server.max_connections", kind: kindCount, value: "1024", low: 1, high: million,
-			doc: "How many connections apps may have open. Beyond it the connection that has been idle longest is closed; if none " +
-				"is idle, a new connection waits."},
+			doc: "How many connections apps may have open. Beyond it, the longest idle one is closed; if none is idle, new ones wait."},
 		{key: "server.fast_lane", kind: kindSwitch, value: "true",
 			doc: "Whether plain hits in memory are answered below net/http, at half the cost. The responses are the same."},
 		{key: "server.drain", kind: kindDuration, value: "20s", low: 0, high: 10 * minute,
@@ -198,8 +192,7 @@ func settings() []setting {
 		{key: "log.level", kind: kindWord, value: "info", words: []string{"debug", "info", "warn", "error"},
 			doc: "The lowest level that is logged."},
 		{key: "log.hits", kind: kindCount, value: "100", low: 1, high: million,
-			doc: "How many hits per second, in memory and in Redis, are logged. The next line that is logged says how many were " +
-				"not; the metrics count all."},
+			doc: "How many hits per second, in memory and in Redis, are logged. The next line counts the others; metrics count all."},
 		{key: "log.format", kind: kindWord, value: "auto", words: []string{"auto", "json", "text"},
 			doc: "The format of log lines. auto: text when standard error is a terminal, json otherwise."},
 	})
@@ -235,15 +228,6 @@ func (s setting) field(c *Config) reflect.Value {
 		v = v.FieldByNameFunc(func(field string) bool { return strings.EqualFold(field, name) })
 	}
 	return v
-}
-
-// find returns the row of a key.
-func (l *loader) find(key string) (setting, bool) {
-	i := slices.IndexFunc(l.table, func(s setting) bool { return s.key == key })
-	if i < 0 {
-		return setting{}, false
-	}
-	return l.table[i], true
 }
 
 // known returns all keys, and the sections that contain them.

@@ -20,13 +20,12 @@ func (c Config) OpenTo() string {
 	case beyondLoopback(c.Listen):
 		who = "everything that reaches it"
 	}
-	switch bearer, certificate := c.Auth.BearerFile != "", c.Auth.ClientCA != ""; {
-	case bearer && certificate:
-		return who + " with a token and a client certificate"
-	case bearer:
-		return who + " with a token"
-	case certificate:
-		return who + " with a client certificate"
+	and := " with "
+	if c.Auth.BearerFile != "" {
+		who, and = who+and+"a token", " and "
+	}
+	if c.Auth.ClientCA != "" {
+		who += and + "a client certificate"
 	}
 	return who
 }

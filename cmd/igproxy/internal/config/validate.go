@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"errors"
 	"net/url"
 	"runtime"
@@ -125,10 +126,6 @@ func (l *loader) validateTimes() {
 	if c.Passthrough.Enabled {
 		atLeast(c.Passthrough.Timeout, c.Upstream.Timeout, "upstream.timeout", "passthrough.timeout", "upstream.timeout")
 	}
-	if c.Cache.NegativeTTL > c.Cache.TTL {
-		l.contradiction(fault{durationText(c.Cache.NegativeTTL) + " is more than cache.ttl: a refusal would be cached longer than a token",
-			"write " + durationText(c.Cache.TTL) + " or less"}, "cache.negative_ttl", "cache.ttl")
-	}
 }
 
 // validateRedis checks that the keys fit redis.mode.
@@ -187,58 +184,43 @@ func (l *loader) validateRedisURL() {
 func (l *loader) openFiles() {
 	c := &l.config
 	for section, app := range c.allCredentials() {
-		l.openSecret(section+"client_secret_file", app.ClientSecretFile, func(path string) error {
-			current, previous, err := readClientSecrets(path)
-			if err == nil {
-				app.ClientSecret, app.PreviousSecret = current, previous
-			}
-			return err
-		})
+		if secrets, ok := openSecret(l, section+"client_secret_file", app.ClientSecretFile, readClientSecrets); ok {
+			app.ClientSecret, app.PreviousSecret = secrets[0], secrets[1]
+		}
 	}
-	l.openSecret("cache.key_file", c.Cache.KeyFile, func(path string) (err error) {
-		c.Cache.Key, err = readKeyFile(path)
-		return err
-	})
-	l.openSecret("auth.bearer_file", c.Auth.BearerFile, discard(ReadBearer))
-	l.openSecret("redis.password_file", c.Redis.PasswordFile, discard(ReadSecret))
-	l.openSecret("redis.sentinel_password_file", c.Redis.SentinelPasswordFile, discard(ReadSecret))
-	l.openFile("auth.client_ca", c.Auth.ClientCA, discard(ReadCertPool))
-	l.openFile("upstream.ca_file", c.Upstream.CAFile, discard(ReadCertPool))
-	l.openFile("redis.ca_file", c.Redis.CAFile, discard(ReadCertPool))
+	c.Cache.Key, _ = openSecret(l, "cache.key_file", c.Cache.KeyFile, readKeyFile)
+	openSecret(l, "auth.bearer_file", c.Auth.BearerFile, ReadBearer)
+	openSecret(l, "redis.password_file", c.Redis.PasswordFile, ReadSecret)
+	openSecret(l, "redis.sentinel_password_file", c.Redis.SentinelPasswordFile, ReadSecret)
+	openFile(l, "auth.client_ca", c.Auth.ClientCA, ReadCertPool)
+	openFile(l, "upstream.ca_file", c.Upstream.CAFile, ReadCertPool)
+	openFile(l, "redis.ca_file", c.Redis.CAFile, ReadCertPool)
 	for key, pair := range map[string][2]string{"tls.key_file": {c.TLS.CertFile, c.TLS.KeyFile}, "redis.key_file": {c.Redis.CertFile, c.Redis.KeyFile}} {
 		if pair[0] != "" {
-			l.openSecret(key, pair[1], func(path string) error {
-				_, err := ReadKeyPair(pair[0], path)
-				return err
-			})
+			openSecret(l, key, pair[1], func(path string) (*tls.Certificate, error) { return ReadKeyPair(pair[0], path) })
 		}
 	}
 }
 
-// discard makes a check of a function that reads a file.
-func discard[T any](read func(path string) (T, error)) func(path string) error {
-	return func(path string) error {
-		_, err := read(path)
-		return err
-	}
-}
-
 // openSecret reads a file as openFile does, and warns if every user can read it.
-func (l *loader) openSecret(key, path string, read func(path string) error) {
-	if l.openFile(key, path, read) && readableByAll(path) {
+func openSecret[T any](l *loader, key, path string, read func(path string) (T, error)) (T, bool) {
+	v, ok := openFile(l, key, path, read)
+	if ok && readableByAll(path) {
 		l.warn(l.place(key), key, fault{shownPath(path) + " can be read by every user of this machine", "chmod o-r it (Kubernetes: defaultMode: 0440)"})
 	}
+	return v, ok
 }
 
-// openFile reads the file that a key names, if it names one, and reports whether it is valid.
-func (l *loader) openFile(key, path string, read func(path string) error) bool {
+// openFile reads the file that a key names. It returns false if the key names none, or if the file
+// is not valid.
+func openFile[T any](l *loader, key, path string, read func(path string) (T, error)) (v T, ok bool) {
 	if path == "" || l.bad[key] {
-		return false
+		return v, false
 	}
-	err := read(path)
+	v, err := read(path)
 	var f *fileError
 	if errors.As(err, &f) {
 		l.report(l.place(key), key, fault{f.Error(), f.fix})
 	}
-	return err == nil
+	return v, err == nil
 }

@@ -21,8 +21,6 @@ func TestAContradictionIsReportedWithItsReason(t *testing.T) {
 			want: []string{"igproxy.yaml:4: coalesce.lease: 1.5s is less than six times redis.timeout: leases would not be renewed in time; write 1.8s or more"}},
 		{name: "a read timeout below that of the header", yaml: "server:\n  read_timeout: 1s\n",
 			want: []string{"igproxy.yaml:2: server.read_timeout: 1s is less than server.read_header_timeout, which it includes; write 5s or more"}},
-		{name: "a refusal kept longer than a token", yaml: "cache:\n  ttl: 30s\n",
-			want: []string{"igproxy.yaml:2: cache.negative_ttl: 1m is more than cache.ttl: a refusal would be cached longer than a token; write 30s or less"}},
 		{name: "redis set without a mode", yaml: "redis:\n  addrs: [127.0.0.1:6379]\n  username: me\n",
 			want: []string{"igproxy.yaml:2: redis.addrs: set without redis.mode, so Redis would not be used; set redis.mode to single, sentinel or cluster",
 				"igproxy.yaml:3: redis.username: set without redis.mode, so Redis would not be used; set redis.mode to single, sentinel or cluster"}},

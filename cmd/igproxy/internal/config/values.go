@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -21,7 +22,7 @@ const (
 // set reads the values, which are one unless the setting is a list, into the field. It leaves the
 // field unchanged if it returns a fault.
 func (s setting) set(c *Config, values []string) *fault {
-	text := values[0]
+	text := trimNewline(values[0]) // a Kubernetes Secret or a YAML block often ends with one
 	switch field := s.field(c).Addr().Interface().(type) {
 	case *[]string:
 		return s.setList(field, values)
@@ -37,13 +38,12 @@ func (s setting) set(c *Config, values []string) *fault {
 		}
 		*field = text
 	case *proxy.Secret:
-		text = trimNewline(text) // a Kubernetes Secret or a YAML block often ends with one
 		if f := s.checkText(text); f != nil {
 			return f
 		}
 		*field = proxy.NewSecret(text)
 	default:
-		return s.setNumber(field, text)
+		return s.setNumber(s.field(c), text)
 	}
 	return nil
 }
@@ -53,9 +53,6 @@ func (s setting) setList(field *[]string, values []string) *fault {
 		return &fault{"more than " + strconv.Itoa(maxItems) + " items", "remove some"}
 	}
 	for _, v := range values {
-		if v == "" {
-			return &fault{"an empty item in the list", "remove it"}
-		}
 		if f := s.checkText(v); f != nil {
 			return f
 		}
@@ -66,6 +63,8 @@ func (s setting) setList(field *[]string, values []string) *fault {
 
 func (s setting) checkText(text string) *fault {
 	switch {
+	case text == "":
+		return &fault{"an empty value", "write one, or remove it"}
 	case len(text) > maxValue:
 		return &fault{"longer than " + sizeText(maxValue), "shorten it"}
 	case strings.ContainsFunc(text, isControl):
@@ -78,51 +77,31 @@ func (s setting) checkText(text string) *fault {
 	return nil
 }
 
-// setNumber parses every kind of number as a float64, which is exact for all allowed values.
-func (s setting) setNumber(field any, text string) *fault {
-	n, f := s.number(text)
-	if f != nil {
-		return f
-	}
-	if outside := n < s.low || n > s.high || s.kind == kindRatio && n <= s.low; outside || math.IsNaN(n) {
+// setNumber sets every kind of number from a float64, which is exact for all allowed values.
+func (s setting) setNumber(field reflect.Value, text string) *fault {
+	n, err := s.number(text)
+	switch {
+	case err != nil:
+		return &fault{quote(text) + " is not a " + string(s.kind), "write " + s.rangeText()}
+	case n < s.low || n > s.high || math.IsNaN(n) || s.kind == kindRatio && n <= s.low:
 		return &fault{quote(text) + " is out of range", "write " + s.rangeText()}
-	}
-	switch field := field.(type) {
-	case *time.Duration:
-		*field = time.Duration(n)
-	case *int64:
-		*field = int64(n)
-	case *int:
-		*field = int(n)
-	case *float64:
-		*field = n
+	case field.CanFloat():
+		field.SetFloat(n)
+	default:
+		field.SetInt(int64(n))
 	}
 	return nil
 }
 
-var (
-	bareNumber  = regexp.MustCompile(`^[1-9][0-9]{0,8}$`)
-	wholeNumber = regexp.MustCompile(`^(0|-?[1-9][0-9]{0,17})$`) // not 010, which is 8 to some YAML parsers
-)
+var wholeNumber = regexp.MustCompile(`^(0|-?[1-9][0-9]{0,17})$`) // not 010, which is 8 to some YAML parsers
 
-func (s setting) number(text string) (n float64, f *fault) {
-	wrong := &fault{quote(text) + " is not a " + string(s.kind), "write " + s.rangeText()}
+func (s setting) number(text string) (float64, error) {
 	switch s.kind {
 	case kindDuration:
-		if bareNumber.MatchString(text) {
-			return 0, &fault{quote(text) + " has no unit", "write " + text + "s if you mean seconds"}
-		}
 		d, err := time.ParseDuration(text)
-		if err != nil {
-			return 0, wrong
-		}
-		return float64(d), nil
+		return float64(d), err
 	case kindRatio:
-		n, err := strconv.ParseFloat(text, 64)
-		if err != nil {
-			return 0, wrong
-		}
-		return n, nil
+		return strconv.ParseFloat(text, 64)
 	}
 	unit := 1.0
 	if number, ok := strings.CutSuffix(text, "KiB"); ok && s.kind == kindSize {
@@ -131,10 +110,10 @@ func (s setting) number(text string) (n float64, f *fault) {
 		text, unit = strings.TrimSpace(number), 1<<20
 	}
 	if !wholeNumber.MatchString(text) {
-		return 0, wrong
+		return 0, strconv.ErrSyntax
 	}
-	n, _ = strconv.ParseFloat(text, 64) // the pattern allows only numbers
-	return n * unit, nil
+	n, err := strconv.ParseFloat(text, 64)
+	return n * unit, err
 }
 
 // rangeText returns the allowed values in words that fit after "write".
@@ -157,16 +136,11 @@ func (s setting) rangeText() string {
 	return string(s.kind)
 }
 
+var zeroUnits = regexp.MustCompile(`([hm])(0m)?0s$`)
+
 // durationText returns a duration as people write it: 1h instead of 1h0m0s.
 func durationText(d time.Duration) string {
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
+	return zeroUnits.ReplaceAllString(d.String(), "$1")
 }
 
 func sizeText(n int64) string {
@@ -187,8 +161,6 @@ func (s setting) text(c *Config) string {
 			return ""
 		}
 		return "set"
-	case string:
-		return v
 	case []string:
 		return strings.Join(v, ", ")
 	case time.Duration:

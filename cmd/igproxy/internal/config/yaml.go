@@ -1,14 +1,11 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/url"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -31,12 +28,9 @@ func (l *loader) readFile(path string) bool {
 	if errors.As(err, &f) {
 		return refuse(0, f.what, f.fix)
 	}
-	if i := bytes.IndexFunc(text, isBinary); i >= 0 {
-		return refuse(1+bytes.Count(text[:i], []byte("\n")), "a byte that is not text", "save the file as UTF-8, without control characters")
-	}
 	var documents []yaml.Node
 	if err := yaml.Load(text, &documents, yaml.WithAllDocuments()); err != nil {
-		return refuse(errorLine(err), "not valid YAML", "check the indentation (spaces, no tabs), and look for a missing quotation mark, colon or space after a colon")
+		return refuse(errorLine(err), "not valid YAML", "check the indentation (spaces, no tabs), quotation marks, colons and the spaces after them, and that the file is UTF-8")
 	}
 	if len(documents) > 1 {
 		return refuse(documents[1].Line, "a second YAML document", "keep one, and remove the --- line")
@@ -55,12 +49,8 @@ func (l *loader) readFile(path string) bool {
 	return true
 }
 
-func isBinary(r rune) bool {
-	return r == utf8.RuneError || unicode.IsControl(r) && !strings.ContainsRune("\t\n\r\u0085", r)
-}
-
-// errorLine returns the line where the mistake begins. For an error of the scanner, such as a missing
-// quotation mark, that is where the construct starts.
+// errorLine returns the line where the mistake begins, or 0. For an error of the scanner, such as a
+// missing quotation mark, that is where the construct starts.
 func errorLine(err error) int {
 	var e *yaml.LoadError
 	if !errors.As(err, &e) {
@@ -126,11 +116,11 @@ func (l *loader) unknownKey(at place, name string) {
 
 // entry reads one known key: a section or a setting.
 func (l *loader) entry(at place, name string, value *yaml.Node) {
-	s, isSetting := l.find(name)
+	row := slices.IndexFunc(l.table, func(s setting) bool { return s.key == name })
 	switch {
 	case isNull(value): // counts as unset
-	case isSetting:
-		l.value(at, s, value)
+	case row >= 0:
+		l.value(at, l.table[row], value)
 	case name == appsKey:
 		l.apps(at, value)
 	case value.Kind == yaml.MappingNode:
