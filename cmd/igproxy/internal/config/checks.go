@@ -86,15 +86,12 @@ func checkRedirect(text string) *fault {
 }
 
 func checkUpstreamURL(text string) *fault {
-	const form = "write https://graph.instagram.com"
 	u, err := url.Parse(text)
 	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || !isHost(u.Hostname()) || u.Port() != "" && !isPort(u.Port(), 1) || u.RawPath != "":
-		return &fault{quote(text) + " is not an http or https URL", form}
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
-		return &fault{"it has a user, a query or a fragment", form + ", without secrets and parameters"}
-	case strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/access_token"):
-		return &fault{quote(text) + " contains the path that igproxy adds", form}
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || !isHost(u.Hostname()) || u.Port() != "" && !isPort(u.Port(), 1),
+		u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"),
+		u.RawPath != "" || strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/access_token"):
+		return &fault{quote(text) + " is not a base URL", "write https://graph.instagram.com, without parameters and the path of a call"}
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
 		return &fault{quote(text) + " would send the secret and the tokens unencrypted", "write https:// (plain http is for loopback only)"}
 	}

@@ -15,19 +15,12 @@ import (
 // Problem is one thing that is wrong with the configuration, and what to do about it. It never
 // contains the value of a secret key, nor that of an unknown key, which may be a misspelt secret.
 type Problem struct {
-	// Where is the place: "igproxy.yaml:7", "environment" or "default".
-	Where string
-	// Key is a key of the table, such as "upstream.timeout", or an unknown key or variable as it was
-	// written. If it is empty, the problem concerns the whole file.
-	Key string
-	// What is wrong.
-	What string
-	// Fix is the next step.
-	Fix string
-	// Warning is true if igproxy can run with the problem.
-	Warning bool
-
-	order int // of the place
+	Where   string // "igproxy.yaml:7", "environment" or "default"
+	Key     string // known, as upstream.timeout, or unknown, as it is written; empty: the whole file
+	What    string // is wrong
+	Fix     string // the next step
+	Warning bool   // igproxy can run with the problem
+	order   int    // of the place
 }
 
 // String returns the problem in one line: place, key, what is wrong, what to do.

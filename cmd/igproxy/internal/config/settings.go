@@ -25,19 +25,14 @@ const (
 // setting is one key of the configuration. The file, the environment, the checks and the generated
 // documentation take all they need to know about the key from here.
 type setting struct {
-	key  string // names the field of Config, in snake case
-	kind kind
-	doc  string // one or two sentences
-	// value is the default, as it is written in the file; empty: there is none.
-	value string
-	// example is shown in the documentation of a setting without a default.
-	example string
-	// low and high bound a number: nanoseconds for a duration, bytes for a size.
-	low, high float64
-	// words are the allowed values of a kindWord.
-	words []string
-	// check returns what is wrong with a text, or with an item of a list; nil: nothing.
-	check func(string) *fault
+	key       string // names the field of Config, in snake case
+	kind      kind
+	doc       string              // one or two sentences
+	value     string              // the default, as it is written in the file; empty: there is none
+	example   string              // for the documentation of a setting without a default
+	low, high float64             // the range of a number; nanoseconds for a duration, bytes for a size
+	words     []string            // the allowed values of a kindWord
+	check     func(string) *fault // returns what is wrong with a text or an item of a list; nil: no check
 }
 
 // settings returns the table, in the order of config.example.yaml. The rows of apps, which are a
