@@ -59,7 +59,7 @@ func TestOneAppNeedsNoList(t *testing.T) {
 func TestAProblemOfAnAppIsReportedWithItsLine(t *testing.T) {
 	for name, c := range map[string]struct{ yaml, want string }{
 		"no list":               {"apps: shop\n", "igproxy.yaml:1: apps: not a list of at most 64 apps; write one app after each dash: - name: main"},
-		"an item is not an app": {"apps: [shop]\n", "igproxy.yaml:1: apps: an item of this list is not an app"},
+		"an item is not an app": {"apps: [shop]\n", "igproxy.yaml:1: apps: an item is not an app"},
 		"unknown key":           {"apps:\n  - nam: shop\n", "igproxy.yaml:2: apps.0.nam: unknown key; did you mean apps.0.name?"},
 		"no name":               {"apps:\n  - app_id: \"1\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:2: apps.0.name: missing; set it: every app needs its own"},
 		"no id":                 {"apps:\n  - name: shop\n    client_secret_file: DIR/shop\n", "igproxy.yaml:2: apps.0.app_id: missing"},

@@ -12,11 +12,13 @@ import (
 // Checks of texts with one form. They do not repeat the value, which may be a secret: the dashboard
 // shows an app's ID next to its secret.
 var (
-	checkAppID   = matches(`[0-9]{1,32}`, "not an app ID", "write the number that Meta's dashboard shows as Instagram app ID (and not the secret)")
-	checkAppName = matches(`[a-z][a-z0-9_-]{0,31}`, "not a name", "write up to 32 lower-case letters, digits, _ and -, beginning with a letter")
-	checkName    = matches(`[!-~]{1,128}`, "not a name", "write up to 128 printable ASCII characters without spaces")
-	checkMode    = matches(`0[0-7]{3}`, "not a mode", `write four octal digits in quotes, such as "0660"`)
-	checkUID     = matches(`0|[1-9][0-9]{0,9}`, "not a UID", "write a number, as id -u prints it")
+	checkAppID = matches(`[0-9]{1,32}`, "not an app ID",
+		"write the number that Meta's dashboard shows as Instagram app ID (and not the secret)")
+	checkAppName = matches(`[a-z][a-z0-9_-]{0,31}`, "not a name",
+		"write up to 32 lower-case letters, digits, _ and -, beginning with a letter")
+	checkName = matches(`[!-~]{1,128}`, "not a name", "write up to 128 printable ASCII characters without spaces")
+	checkMode = matches(`0[0-7]{3}`, "not a mode", `write four octal digits in quotes, such as "0660"`)
+	checkUID  = matches(`0|[1-9][0-9]{0,9}`, "not a UID", "write a number, as id -u prints it")
 	// Braces are not allowed in a prefix. They would replace the hash tag that keeps the keys of one
 	// entry in the same slot of a cluster.
 	checkPrefix = matches(`[A-Za-z0-9:_.-]{1,64}`, "not a prefix", "write up to 64 letters, digits and : _ . -")
@@ -49,9 +51,9 @@ func checkListen(text string) *fault {
 	return &fault{quote(text) + " is not an address", "write host:port, [::1]:port or unix:/path"}
 }
 
-func isPort(text string, least int) bool {
+func isPort(text string, lowest int) bool {
 	n, err := strconv.Atoi(text)
-	return err == nil && n >= least && n <= 65535 && !strings.ContainsAny(text, "+-")
+	return err == nil && n >= lowest && n <= 65535 && !strings.ContainsAny(text, "+-")
 }
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$`)
@@ -79,8 +81,8 @@ func checkAddr(text string) *fault {
 // checkRedirect accepts what an app can send as redirect_uri, which is compared byte for byte.
 func checkRedirect(text string) *fault {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme == "" || u.Host == "" && u.Opaque == "" && u.Path == "" || strings.ContainsAny(text, "# \"<>") {
-		return &fault{quote(text) + " is not a redirect URI", "write it exactly as in Meta's dashboard, such as https://app.example/callback"}
+	if err != nil || u.Scheme == "" || u.Host+u.Opaque+u.Path == "" || strings.ContainsAny(text, "# \"<>") {
+		return &fault{quote(text) + " is not a redirect URI", "write it as in Meta's dashboard, such as https://app.example/callback"}
 	}
 	return nil
 }
@@ -88,12 +90,13 @@ func checkRedirect(text string) *fault {
 func checkUpstreamURL(text string) *fault {
 	u, err := url.Parse(text)
 	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || !isHost(u.Hostname()) || u.Port() != "" && !isPort(u.Port(), 1),
+	case err != nil || u.Scheme != "http" && u.Scheme != "https",
+		!isHost(u.Hostname()) || u.Port() != "" && !isPort(u.Port(), 1),
 		u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"),
 		u.RawPath != "" || strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/access_token"):
 		return &fault{quote(text) + " is not a base URL", "write https://graph.instagram.com, without parameters and the path of a call"}
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
-		return &fault{quote(text) + " would send the secret and the tokens unencrypted", "write https:// (plain http is for loopback only)"}
+		return &fault{quote(text) + " would send secrets unencrypted", "write https:// (plain http is for loopback only)"}
 	}
 	return nil
 }

@@ -20,7 +20,8 @@ func envName(key string) string {
 
 // injected matches the variables that Kubernetes and Docker links add for a Service named igproxy or
 // igproxy-something. IGPROXY_PORT=8080 is not among them: they write tcp://...
-var injected = regexp.MustCompile(`^IGPROXY_([A-Z0-9_]+_)?(SERVICE_HOST=|SERVICE_PORT(_[A-Z0-9_]+)?=|PORT=\w+://|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=)`)
+var injected = regexp.MustCompile(`^IGPROXY_([A-Z0-9_]+_)?` +
+	`(SERVICE_HOST=|SERVICE_PORT(_[A-Z0-9_]+)?=|PORT=\w+://|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=)`)
 
 // comma separates the items of a list.
 var comma = regexp.MustCompile(` *, *`)
@@ -39,7 +40,7 @@ func (l *loader) environment(environ []string) {
 		switch value := values[name]; {
 		case value == "":
 		case s.kind == kindList:
-			l.set(s, inEnvironment, comma.Split(value, -1))
+			l.set(s, inEnvironment, comma.Split(strings.TrimSpace(value), -1))
 		default:
 			l.set(s, inEnvironment, []string{value})
 		}
@@ -54,7 +55,7 @@ func (l *loader) environment(environ []string) {
 
 func (l *loader) unknownVariable(name string) {
 	if !looksLikeKey(name) {
-		l.warn(inEnvironment, "", fault{"an unknown variable of igproxy is ignored, and not shown because it does not look like one", seeExample})
+		l.warn(inEnvironment, "", fault{"unknown IGPROXY_ variable, ignored, and not shown because it does not look like one", seeExample})
 		return
 	}
 	f := fault{"unknown variable, ignored", seeExample}

@@ -65,7 +65,7 @@ func readClientSecrets(path string) (secrets [2]proxy.Secret, err error) {
 func readKeyFile(path string) (proxy.Secret, error) {
 	return parseFile(path, maxSecretFile, func(text string) (proxy.Secret, *fault) {
 		if len(text) < minKeyFile {
-			return proxy.Secret{}, &fault{fmt.Sprintf("has fewer than %d bytes", minKeyFile), "create one with: head -c 32 /dev/urandom"}
+			return proxy.Secret{}, &fault{"has fewer than 32 bytes", "create one with: head -c 32 /dev/urandom"}
 		}
 		return proxy.NewSecret(text), nil
 	})
@@ -100,7 +100,8 @@ func ReadKeyPair(certPath, keyPath string) (*tls.Certificate, error) {
 	return parseFile(keyPath, maxCertFile, func(key string) (*tls.Certificate, *fault) {
 		pair, err := tls.X509KeyPair(cert, []byte(key))
 		if err != nil { // its text may repeat the file's, as the name of a PEM block
-			return nil, &fault{"is not the key of " + shownPath(certPath) + ", or one of them is not PEM", "name a certificate and its own key"}
+			return nil, &fault{"is not the key of " + shownPath(certPath) + ", or one of them is not PEM",
+				"name a certificate and its own key"}
 		}
 		return &pair, nil
 	})
@@ -125,8 +126,8 @@ func parseFile[T any](path string, max int64, parse func(text string) (T, *fault
 // named pipe would wait for its writer. Its error is a *fileError.
 func readRegular(path string, max int64) ([]byte, error) {
 	switch info, err := os.Stat(path); {
-	case err != nil && shownPath(path) == hiddenPath:
-		return nil, &fileError{path, fault{"does not exist", "write a path that begins with / or ./, and not the secret itself"}}
+	case errors.Is(err, fs.ErrNotExist) && shownPath(path) == hiddenPath:
+		return nil, &fileError{path, fault{"does not exist", "write a path that begins with / or ./, not the secret itself"}}
 	case err == nil && !info.Mode().IsRegular():
 		return nil, &fileError{path, fault{"is not a regular file", "name a regular file"}}
 	}
@@ -184,12 +185,13 @@ func faultOfSecret(text string) *fault {
 	case text == "":
 		return &fault{"contains no secret", "write the secret into it"}
 	case strings.ContainsFunc(text, isSpace):
-		return &fault{"contains a space, a line break or a control character", "keep only the secret and at most one newline after it"}
+		return &fault{"contains a space, a line break or a control character",
+			"keep only the secret and at most one newline after it"}
 	}
 	return nil
 }
 
-// faultOfToken is faultOfSecret for a secret in ASCII of at least so many characters.
+// faultOfToken finds what faultOfSecret finds, characters that are not ASCII, and too few characters.
 func faultOfToken(text string, least int, fix string) *fault {
 	if f := faultOfSecret(text); f != nil {
 		return f

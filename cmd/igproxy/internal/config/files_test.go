@@ -83,7 +83,7 @@ func TestASecretThatCannotBeReadIsToldWithoutItsContent(t *testing.T) {
 		{name: "a secret file that is too large", yaml: "client_secret_file: ./large\n", noSecret: true,
 			want: []string{"igproxy.yaml:1: client_secret_file: ./large is larger than 4KiB; name the right file"}},
 		{name: "a secret instead of its path", yaml: "client_secret_file: " + canary + "\n", noSecret: true,
-			want: []string{"igproxy.yaml:1: client_secret_file: the file named here does not exist; write a path that begins with / or ./, and not the secret itself"}},
+			want: []string{"igproxy.yaml:1: client_secret_file: the file named here does not exist; write a path that begins with / or ./, not the secret itself"}},
 		{name: "a key file that is too short", yaml: "cache:\n  key_file: ./short\n",
 			want: []string{"igproxy.yaml:2: cache.key_file: ./short has fewer than 32 bytes; create one with: head -c 32 /dev/urandom"}},
 		{name: "a file without a certificate", yaml: "upstream:\n  ca_file: ./secret\n",

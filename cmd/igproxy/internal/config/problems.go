@@ -16,8 +16,8 @@ import (
 // contains the value of a secret key, nor that of an unknown key, which may be a misspelt secret.
 type Problem struct {
 	Where   string // "igproxy.yaml:7", "environment" or "default"
-	Key     string // known, as upstream.timeout, or unknown, as it is written; empty: the whole file
-	What    string // is wrong
+	Key     string // such as upstream.timeout; an unknown key as it is written; empty: the whole file
+	What    string // what is wrong
 	Fix     string // the next step
 	Warning bool   // igproxy can run with the problem
 	order   int    // of the place

@@ -10,11 +10,12 @@ import (
 )
 
 // restartKeys are the keys, or sections with their dot, that take effect only after a restart: they
-// are built into listeners, servers, connections to Redis and breakers. The contents of the password
-// and certificate files of redis.* are an exception: new connections use the new contents.
-var restartKeys = []string{"listen", "admin.listen", "auth.uids", "upstream.max_in_flight", "log.format", "server.", "redis.", "coalesce.", "breaker."}
+// are built into listeners, servers, connections to Redis and breakers. The contents of the files in
+// redis.password_file, redis.cert_file and redis.key_file are used for the next connection.
+var restartKeys = []string{"listen", "admin.listen", "auth.uids", "upstream.max_in_flight", "log.format",
+	"server.", "redis.", "coalesce.", "breaker."}
 
-// liveKey is the exception: a key in those sections that takes effect at once.
+// liveKey is a key in those sections that takes effect without a restart.
 const liveKey = "server.drain"
 
 func needsRestart(key string) bool {
@@ -23,8 +24,8 @@ func needsRestart(key string) bool {
 	})
 }
 
-// equal reports whether the setting has the same value in both. DeepEqual compares the text of a
-// Secret.
+// equal reports whether the setting has the same value in both. DeepEqual also compares the text of
+// a Secret.
 func (s setting) equal(a, b *Config) bool {
 	return reflect.DeepEqual(s.field(a).Interface(), s.field(b).Interface())
 }
@@ -124,7 +125,7 @@ func (c Config) plainFiles() [3]struct{ key, path string } {
 }
 
 // digestFiles records the contents of the plain files, so that a change can be found. A file that
-// cannot be read has none.
+// cannot be read has no digest.
 func (c *Config) digestFiles() {
 	for i, f := range c.plainFiles() {
 		if text, err := readRegular(f.path, maxCertFile); err == nil {

@@ -57,7 +57,7 @@ func settings() []setting {
 			doc: "The authorities, in PEM, that sign the client certificates of apps. Needs tls.cert_file. With auth.bearer_file, " +
 				"an app needs both a certificate and the token. Reloaded when it changes."},
 		{key: "auth.uids", kind: kindList, check: checkUID, example: "[1000, 1001]",
-			doc: "The UIDs of the users that may connect to a Unix socket; Linux only. Without it: all users that server.socket_mode allows."},
+			doc: "The UIDs that may connect to a Unix socket, on Linux. Without it: every user that server.socket_mode allows."},
 		{key: "auth.none", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy answers every machine that reaches listen. Set it to true only where the network keeps others out."},
 
@@ -92,7 +92,7 @@ func settings() []setting {
 			doc: "How many entries the cache holds in memory."},
 		{key: "cache.key_file", kind: kindText, example: "/run/secrets/igproxy-cache-key",
 			doc: "A file of 32 to 4096 random bytes from which cache keys and seals are derived, so that entries survive a change " +
-				"of the client secret. Without it they are derived from the client secret, or from the previous one if there are two."},
+				"of the client secret. Without it they are derived from the client secret (of two, from the previous one)."},
 
 		{key: "refresh.ttl", kind: kindDuration, value: "5m", low: second, high: hour,
 			doc: "How long a refreshed token is cached, so that many processes that refresh the same token cost one call."},
@@ -100,7 +100,7 @@ func settings() []setting {
 			doc: "How long the answer to a code is cached. A code works once; a repeated callback gets the first answer again."},
 
 		{key: "passthrough.enabled", kind: kindSwitch, value: "true",
-			doc: "Whether requests to all other paths (/me, /{id}/media, uploads, paging) go to Instagram unchanged. false: they get 404."},
+			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to Instagram unchanged. false: they get 404."},
 		{key: "passthrough.timeout", kind: kindDuration, value: "1m", low: second, high: hour,
 			doc: "How long one such call may take, including both bodies."},
 		{key: "passthrough.max_body_bytes", kind: kindSize, value: "64MiB", low: 1 << 10, high: 1 << 40,
@@ -114,7 +114,7 @@ func settings() []setting {
 			doc: "The node for mode single: redis://host:port/db, rediss:// for TLS, or unix:///path. Keep a password out of this " +
 				"file: use redis.password_file or IGPROXY_REDIS_URL."},
 		{key: "redis.addrs", kind: kindList, check: checkAddr, example: "[redis-1:6379, redis-2:6379]",
-			doc: "As host:port, the sentinels for mode sentinel, some of the nodes for mode cluster, or the one node for mode single."},
+			doc: "The addresses, host:port: of the sentinels, of some cluster nodes, or of the one node for mode single."},
 		{key: "redis.master_name", kind: kindText, check: checkName, example: "mymaster",
 			doc: "The name of the master, as the sentinels know it. For mode sentinel only."},
 		{key: "redis.username", kind: kindText, check: checkName, example: "igproxy",
@@ -134,7 +134,7 @@ func settings() []setting {
 		{key: "redis.key_file", kind: kindText, example: "/run/secrets/redis-client-key.pem",
 			doc: "The private key of redis.cert_file, in PEM."},
 		{key: "redis.timeout", kind: kindDuration, value: "50ms", low: ms, high: second,
-			doc: "How long one operation on Redis may delay a request. After that the exchange continues without Redis."},
+			doc: "How long Redis may delay a request before the exchange continues without it."},
 		{key: "redis.pool_size", kind: kindCount, value: "32", low: 1, high: 10_000,
 			doc: "The maximum number of connections to each Redis node."},
 		{key: "redis.idle_timeout", kind: kindDuration, value: "3m", low: second, high: hour,
@@ -144,12 +144,12 @@ func settings() []setting {
 			doc: "The prefix of every Redis key."},
 
 		{key: "coalesce.enabled", kind: kindSwitch, value: "true",
-			doc: "Whether sidecars that share a Redis share exchanges: one asks Instagram, the others poll Redis, at first every few " +
-				"milliseconds. A Redis that denies scripts is used as with false: it shares values, but not exchanges."},
+			doc: "Whether sidecars on the same Redis share an exchange: one asks Instagram, and the others poll Redis, at first every few " +
+				"milliseconds. A Redis that denies scripts is used as with false: it shares values only."},
 		{key: "coalesce.lease", kind: kindDuration, value: "1.5s", low: 200 * ms, high: minute,
 			doc: "How long others wait for a sidecar that died; a running one renews its lease. At least six times redis.timeout."},
 		{key: "coalesce.wait", kind: kindDuration, value: "5s", low: 100 * ms, high: minute,
-			doc: "How long a sidecar waits for the answer of another before it asks Instagram itself."},
+			doc: "How long a sidecar waits for another's answer before it asks Instagram itself."},
 
 		{key: "breaker.failures", kind: kindCount, value: "5", low: 1, high: million,
 			doc: "How many failures in a row open a breaker, so that Instagram is not asked for a while. Each app, grant and " +
@@ -170,7 +170,7 @@ func settings() []setting {
 		{key: "server.read_timeout", kind: kindDuration, value: "10s", low: 100 * ms, high: 5 * minute,
 			doc: "How long an app may take to send a whole request; at least server.read_header_timeout."},
 		{key: "server.write_timeout", kind: kindDuration, value: "20s", low: second, high: 10 * minute,
-			doc: "How long a request may take after its header; at least upstream.timeout, redis.timeout, coalesce.wait and 1s together."},
+			doc: "How long a request may take after its header; at least upstream.timeout + redis.timeout + coalesce.wait + 1s."},
 		{key: "server.idle_timeout", kind: kindDuration, value: "1m30s", low: second, high: hour,
 			doc: "How long an idle connection is kept open for the next request of an app."},
 		{key: "server.max_header_bytes", kind: kindSize, value: "16KiB", low: 8 << 10, high: 1 << 20,
@@ -187,14 +187,14 @@ func settings() []setting {
 		{key: "log.level", kind: kindWord, value: "info", words: []string{"debug", "info", "warn", "error"},
 			doc: "The lowest level that is logged."},
 		{key: "log.hits", kind: kindCount, value: "100", low: 1, high: million,
-			doc: "How many hits per second, in memory and in Redis, are logged. The next line counts the others; metrics count all."},
+			doc: "How many hits per second are logged. The next line says how many were left out; the metrics count all."},
 		{key: "log.format", kind: kindWord, value: "auto", words: []string{"auto", "json", "text"},
 			doc: "The format of log lines. auto: text when standard error is a terminal, json otherwise."},
 	})
 }
 
-// credentialSettings returns the rows of one app's credentials. The keys of section, which is empty
-// or ends with a dot, are preceded by it; secret is a file name for the example.
+// credentialSettings returns the rows of one app's credentials. section precedes their keys; it is
+// empty or ends with a dot. secret is a file name for the example.
 func credentialSettings(section, secret string) []setting {
 	return []setting{
 		{key: section + "app_id", kind: kindText, check: checkAppID, example: `"17841400000000002"`,

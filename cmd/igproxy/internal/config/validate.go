@@ -49,7 +49,7 @@ func (l *loader) validateListeners() {
 		l.contradiction(fault{"the same address as listen", "give each its own port"}, "admin.listen", "listen")
 	}
 	if beyondLoopback(c.Admin.Listen) {
-		l.warn(l.place("admin.listen"), "admin.listen", fault{"reachable by other machines, without authentication; it shows metrics and no secret",
+		l.warn(l.place("admin.listen"), "admin.listen", fault{"reachable by other machines without authentication: it shows metrics, but no secret",
 			"listen on 127.0.0.1 or unix:/path, or let only your monitoring reach it"})
 	}
 }
@@ -76,7 +76,8 @@ func (l *loader) validateTrust(hasUIDs bool) {
 	switch {
 	case l.bad["listen"]:
 	case socket:
-		l.refuse(fault{"not for a Unix socket, which only this machine can reach", "remove it"}, "tls.cert_file", "tls.key_file", "auth.client_ca")
+		l.refuse(fault{"not for a Unix socket, which only this machine can reach", "remove it"},
+			"tls.cert_file", "tls.key_file", "auth.client_ca")
 	default:
 		l.refuse(fault{"for a Unix socket only, as in listen: unix:/path", "remove it"}, "auth.uids")
 		if beyondLoopback(l.config.Listen) {
@@ -95,7 +96,7 @@ func (l *loader) validateReachable(hasTLS bool) {
 	case !bearer && !l.isSet("auth.client_ca") && !l.bad["auth.none"]: // a refused choice is reported already
 		l.report(at, "listen", fault{"reachable by other machines without authentication", TrustChoices})
 	case bearer && !hasTLS:
-		l.warn(at, "listen", fault{"reachable by other machines without TLS: others on the network may read the token of auth.bearer_file and users' tokens",
+		l.warn(at, "listen", fault{"reachable by other machines without TLS: tokens can be read on the network",
 			"set tls.cert_file and tls.key_file, or let the network encrypt"})
 	}
 }
@@ -138,7 +139,7 @@ func (l *loader) validateRedis() {
 	case c.Mode == "":
 		for _, s := range l.table {
 			if strings.HasPrefix(s.key, "redis.") && s.value == "" || s.key == "redis.tls" && c.TLS {
-				l.refuse(fault{"set without redis.mode, so Redis would not be used", "set redis.mode to single, sentinel or cluster"}, s.key)
+				l.refuse(fault{"set without redis.mode, so Redis would not be used", "set redis.mode"}, s.key)
 			}
 		}
 		return
@@ -168,6 +169,9 @@ func (l *loader) validateRedisURL() {
 	}
 	if _, has := u.User.Password(); has {
 		l.refuse(fault{"redis.url contains a password too", "keep one of the two"}, "redis.password_file")
+		if at := l.place("redis.url"); at != inEnvironment {
+			l.warn(at, "redis.url", fault{"a password in the configuration file", "use redis.password_file or IGPROXY_REDIS_URL instead"})
+		}
 	}
 	if u.User.Username() != "" {
 		l.refuse(fault{"redis.url contains a user name too", "keep one of the two"}, "redis.username")
@@ -176,7 +180,8 @@ func (l *loader) validateRedisURL() {
 	case u.Scheme == "redis" && l.config.Redis.TLS:
 		l.contradiction(fault{"set, but redis.url says redis://", "write rediss:// in redis.url, and remove this"}, "redis.tls")
 	case u.Scheme != "rediss" && !l.config.Redis.TLS:
-		l.refuse(fault{"set, but TLS to Redis is off", "write rediss:// in redis.url, or redis.tls: true with redis.addrs"}, "redis.ca_file", "redis.cert_file")
+		l.refuse(fault{"set, but TLS to Redis is off", "write rediss:// in redis.url, or redis.tls: true with redis.addrs"},
+			"redis.ca_file", "redis.cert_file")
 	}
 }
 
@@ -195,18 +200,21 @@ func (l *loader) openFiles() {
 	openFile(l, "auth.client_ca", c.Auth.ClientCA, ReadCertPool)
 	openFile(l, "upstream.ca_file", c.Upstream.CAFile, ReadCertPool)
 	openFile(l, "redis.ca_file", c.Redis.CAFile, ReadCertPool)
-	for key, pair := range map[string][2]string{"tls.key_file": {c.TLS.CertFile, c.TLS.KeyFile}, "redis.key_file": {c.Redis.CertFile, c.Redis.KeyFile}} {
-		if pair[0] != "" {
-			openSecret(l, key, pair[1], func(path string) (*tls.Certificate, error) { return ReadKeyPair(pair[0], path) })
+	pair := func(key, certFile, keyFile string) {
+		if certFile != "" {
+			openSecret(l, key, keyFile, func(path string) (*tls.Certificate, error) { return ReadKeyPair(certFile, path) })
 		}
 	}
+	pair("tls.key_file", c.TLS.CertFile, c.TLS.KeyFile)
+	pair("redis.key_file", c.Redis.CertFile, c.Redis.KeyFile)
 }
 
 // openSecret reads a file as openFile does, and warns if every user can read it.
 func openSecret[T any](l *loader, key, path string, read func(path string) (T, error)) (T, bool) {
 	v, ok := openFile(l, key, path, read)
 	if ok && readableByAll(path) {
-		l.warn(l.place(key), key, fault{shownPath(path) + " can be read by every user of this machine", "chmod o-r it (Kubernetes: defaultMode: 0440)"})
+		what := shownPath(path) + " can be read by every user of this machine"
+		l.warn(l.place(key), key, fault{what, "chmod o-r it (Kubernetes: defaultMode: 0440)"})
 	}
 	return v, ok
 }

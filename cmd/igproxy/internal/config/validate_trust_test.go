@@ -29,13 +29,13 @@ func TestAListenerBeyondLoopbackNeedsADecision(t *testing.T) {
 		{name: "TLS alone is not authentication", yaml: open + "tls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n",
 			want: []string{"igproxy.yaml:1: listen: reachable by other machines without authentication" + choices}},
 		{name: "a token", yaml: open + "auth:\n  bearer_file: ./token\n",
-			want: []string{"warning: igproxy.yaml:1: listen: reachable by other machines without TLS: others on the network may read the token of auth.bearer_file and users' tokens; set tls.cert_file and tls.key_file, or let the network encrypt"}},
+			want: []string{"warning: igproxy.yaml:1: listen: reachable by other machines without TLS: tokens can be read on the network; set tls.cert_file and tls.key_file, or let the network encrypt"}},
 		{name: "a token over TLS", yaml: open + "auth:\n  bearer_file: ./token\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
 		{name: "client certificates", yaml: open + "auth:\n  client_ca: ./ca.pem\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
 		{name: "both", yaml: open + "auth:\n  bearer_file: ./token\n  client_ca: ./ca.pem\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
 		{name: "by the environment", yaml: open, env: []string{"IGPROXY_AUTH_BEARER_FILE=./token", "IGPROXY_TLS_CERT_FILE=./tls.crt", "IGPROXY_TLS_KEY_FILE=./tls.key"}},
 		{name: "the admin handlers", yaml: "admin:\n  listen: 0.0.0.0:9090\n",
-			want: []string{"warning: igproxy.yaml:2: admin.listen: reachable by other machines, without authentication; it shows metrics and no secret; listen on 127.0.0.1 or unix:/path, or let only your monitoring reach it"}},
+			want: []string{"warning: igproxy.yaml:2: admin.listen: reachable by other machines without authentication: it shows metrics, but no secret; listen on 127.0.0.1 or unix:/path, or let only your monitoring reach it"}},
 	}...))
 }
 
@@ -73,7 +73,7 @@ func TestADecisionThatContradictsItselfIsRefused(t *testing.T) {
 		{name: "a token that is not ASCII", yaml: "auth:\n  bearer_file: ./umlaut\n",
 			want: []string{"igproxy.yaml:2: auth.bearer_file: ./umlaut contains a character that is not ASCII, perhaps a byte order mark; create one with: openssl rand -hex 32"}},
 		{name: "a token instead of its path", yaml: "auth:\n  bearer_file: " + canary + "\n",
-			want: []string{"igproxy.yaml:2: auth.bearer_file: the file named here does not exist; write a path that begins with / or ./, and not the secret itself"}},
+			want: []string{"igproxy.yaml:2: auth.bearer_file: the file named here does not exist; write a path that begins with / or ./, not the secret itself"}},
 		{name: "a token that every user can read", yaml: "auth:\n  bearer_file: ./public\n",
 			want: []string{"warning: igproxy.yaml:2: auth.bearer_file: ./public can be read by every user of this machine; chmod o-r it (Kubernetes: defaultMode: 0440)"}},
 		{name: "another certificate's key", yaml: "tls:\n  cert_file: ./tls.crt\n  key_file: ./other.key\n",

@@ -53,7 +53,7 @@ func TestAWrongValueIsToldWithWhatToWrite(t *testing.T) {
 		{name: "an app id that is a name", yaml: "app_id: my-app\n",
 			want: []string{"igproxy.yaml:1: app_id: not an app ID; write the number that Meta's dashboard shows as Instagram app ID (and not the secret)"}},
 		{name: "http beyond loopback", yaml: "upstream:\n  url: http://graph.instagram.com\n",
-			want: []string{`igproxy.yaml:2: upstream.url: "http://graph.instagram.com" would send the secret and the tokens unencrypted; write https:// (plain http is for loopback only)`}},
+			want: []string{`igproxy.yaml:2: upstream.url: "http://graph.instagram.com" would send secrets unencrypted; write https:// (plain http is for loopback only)`}},
 		{name: "an upstream URL with a user", yaml: "upstream:\n  url: https://me:pw@graph.instagram.com\n",
 			want: []string{"igproxy.yaml:2: upstream.url: this value is not a base URL; write https://graph.instagram.com, without parameters and the path of a call"}},
 		{name: "an upstream URL with a query", yaml: "upstream:\n  url: https://graph.instagram.com?client_secret=x\n",

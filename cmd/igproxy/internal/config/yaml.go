@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -30,7 +29,8 @@ func (l *loader) readFile(path string) bool {
 	}
 	var documents []yaml.Node
 	if err := yaml.Load(text, &documents, yaml.WithAllDocuments()); err != nil {
-		return refuse(errorLine(err), "not valid YAML", "check the indentation (spaces, no tabs), quotation marks, colons and the spaces after them, and that the file is UTF-8")
+		return refuse(errorLine(err), "not valid YAML",
+			"check the indentation (spaces, no tabs), quotation marks, spaces after colons, and that the file is UTF-8")
 	}
 	if len(documents) > 1 {
 		return refuse(documents[1].Line, "a second YAML document", "keep one, and remove the --- line")
@@ -67,8 +67,9 @@ func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag(
 // isPlain reports whether a node is free of the parts of YAML that make a configuration hard to read,
 // or a small one large. It reports each of them as a problem.
 func (l *loader) isPlain(n *yaml.Node) bool {
-	if n.Kind == yaml.AliasNode || n.Anchor != "" || n.Style&yaml.TaggedStyle != 0 || n.Kind == yaml.ScalarNode && n.ShortTag() == "!!merge" {
-		l.report(l.line(n.Line), "", fault{"YAML anchors, aliases, tags and merge keys are not supported", "write the values themselves"})
+	if n.Kind == yaml.AliasNode || n.Anchor != "" || n.Style&yaml.TaggedStyle != 0 ||
+		n.Kind == yaml.ScalarNode && n.ShortTag() == "!!merge" {
+		l.report(l.line(n.Line), "", fault{"anchors, aliases, tags and merge keys are not supported", "write the values themselves"})
 		return false
 	}
 	plain := true
@@ -133,7 +134,8 @@ func (l *loader) entry(at place, name string, value *yaml.Node) {
 // apps reads the list of apps. Each item is a section.
 func (l *loader) apps(at place, n *yaml.Node) {
 	if n.Kind != yaml.SequenceNode || len(n.Content) > maxItems {
-		l.report(at, appsKey, fault{fmt.Sprintf("not a list of at most %d apps", maxItems), "write one app after each dash: - name: main"})
+		f := fault{fmt.Sprintf("not a list of at most %d apps", maxItems), "write one app after each dash: - name: main"}
+		l.report(at, appsKey, f)
 		return
 	}
 	l.config.Apps = make([]App, len(n.Content))
@@ -141,7 +143,7 @@ func (l *loader) apps(at place, n *yaml.Node) {
 		l.table = append(l.table, appSettings(i)...)
 		at := l.line(item.Line)
 		if item.Kind != yaml.MappingNode {
-			l.report(at, appsKey, fault{"an item of this list is not an app", "write name:, app_id: and client_secret_file: after the dash"})
+			l.report(at, appsKey, fault{"an item is not an app", "write name:, app_id: and client_secret_file: after the dash"})
 			continue
 		}
 		l.places[appKey(i)] = at
@@ -149,8 +151,7 @@ func (l *loader) apps(at place, n *yaml.Node) {
 	}
 }
 
-// value reads a setting as it is written. YAML's own types are ignored: they would make 8 of 010,
-// and a number of 1e3.
+// value reads a setting as it is written. It ignores the types of YAML, which would read 010 as 8.
 func (l *loader) value(at place, s setting, n *yaml.Node) {
 	items := []*yaml.Node{n}
 	if s.kind == kindList {
@@ -163,7 +164,7 @@ func (l *loader) value(at place, s setting, n *yaml.Node) {
 	var values []string
 	for _, item := range items {
 		if item.Kind != yaml.ScalarNode || s.kind == kindList && isNull(item) {
-			l.report(at, s.key, fault{"one plain value belongs here, not a list or a section", "write it after the colon or the dash"})
+			l.report(at, s.key, fault{"one value belongs here, not a list or a section", "write it after the colon or the dash"})
 			return
 		}
 		values = append(values, item.Value)
@@ -173,11 +174,7 @@ func (l *loader) value(at place, s setting, n *yaml.Node) {
 	}
 	l.set(s, at, values)
 	if strings.HasSuffix(s.key, "client_secret") {
-		l.warn(at, s.key, fault{"a secret in the configuration file", "use " + s.key + "_file or " + envName(s.key) + " instead"})
-	}
-	if u, err := url.Parse(values[0]); s.key == "redis.url" && err == nil {
-		if _, has := u.User.Password(); has {
-			l.warn(at, s.key, fault{"a password in the configuration file", "use redis.password_file or " + envName(s.key) + " instead"})
-		}
+		fix := "use " + s.key + "_file or " + envName(s.key) + " instead"
+		l.warn(at, s.key, fault{"a secret in the configuration file", fix})
 	}
 }
