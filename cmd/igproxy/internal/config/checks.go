@@ -19,8 +19,8 @@ var (
 	checkName = matches(`[!-~]{1,128}`, "not a name", "write up to 128 printable ASCII characters without spaces")
 	checkMode = matches(`0[0-7]{3}`, "not a mode", `write four octal digits in quotes, such as "0660"`)
 	checkUID  = matches(`0|[1-9][0-9]{0,9}`, "not a UID", "write a number, as id -u prints it")
-	// Braces are not allowed in a prefix. They would replace the hash tag that keeps the keys of one
-	// entry in the same slot of a cluster.
+	// Braces are not allowed in a prefix. They would replace the hash tag that keeps the keys of
+	// one entry in the same slot of a cluster.
 	checkPrefix = matches(`[A-Za-z0-9:_.-]{1,64}`, "not a prefix", "write up to 64 letters, digits and : _ . -")
 )
 
@@ -127,8 +127,8 @@ func checkRedisURL(text string) *fault {
 		"in a password, write @ : / ? # as %40 %3A %2F %3F %23"}
 }
 
-// beyondLoopback reports whether other machines may be able to reach a listener. It assumes so for a
-// name other than localhost.
+// beyondLoopback reports whether other machines may be able to reach a listener. It assumes so for
+// a name other than localhost.
 func beyondLoopback(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
 	return err == nil && !strings.HasPrefix(listen, "unix:") && !isLoopback(host)

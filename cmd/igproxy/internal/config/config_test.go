@@ -74,7 +74,8 @@ func newPair(t *testing.T, name string) pemPair {
 	return pemPair{string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}))}
 }
 
-// input is a configuration file and an environment, and all problems that they must cause, in order.
+// input is a configuration file and an environment, and all problems that they must cause, in
+// order.
 type input struct {
 	name, yaml string
 	env        []string

@@ -191,7 +191,8 @@ func faultOfSecret(text string) *fault {
 	return nil
 }
 
-// faultOfToken finds what faultOfSecret finds, characters that are not ASCII, and too few characters.
+// faultOfToken finds what faultOfSecret finds, characters that are not ASCII, and too few
+// characters.
 func faultOfToken(text string, least int, fix string) *fault {
 	if f := faultOfSecret(text); f != nil {
 		return f

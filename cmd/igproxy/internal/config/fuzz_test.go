@@ -14,8 +14,9 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// FuzzConfig checks that no file and no environment makes Load panic or repeat a secret, that the same
-// input causes the same problems, and that an accepted configuration keeps the bounds of the table.
+// FuzzConfig checks that no file and no environment makes Load panic or repeat a secret, that the
+// same input causes the same problems, and that an accepted configuration keeps the bounds of the
+// table.
 func FuzzConfig(f *testing.F) {
 	example, err := os.ReadFile(examplePath)
 	if err != nil {

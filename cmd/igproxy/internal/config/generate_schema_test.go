@@ -1,8 +1,8 @@
 package config
 
 // docs/config.schema.json is generated from the table of settings, for editors. It accepts what
-// igproxy accepts, and shows common mistakes as they are typed: a misspelt key, a duration without a
-// unit, a value that is not allowed. The rest is left to igproxy check.
+// igproxy accepts, and shows common mistakes as they are typed: a misspelt key, a duration without
+// a unit, a value that is not allowed. The rest is left to igproxy check.
 
 import (
 	"bytes"
@@ -16,8 +16,8 @@ import (
 
 const schemaPath = "../../../../docs/config.schema.json"
 
-// schemaPatterns are the patterns of texts, and of items of lists, by the last part of the key. They
-// must accept everything that the check of the same row accepts.
+// schemaPatterns are the patterns of texts, and of items of lists, by the last part of the key.
+// They must accept everything that the check of the same row accepts.
 var schemaPatterns = map[string]string{
 	"listen":                       `unix:/.*[^/]|.*:[0-9]+`,
 	"allowed_hosts":                `\[?[A-Za-z0-9_.:-]+(%.+)?\]?`,

@@ -1,7 +1,7 @@
 package config
 
-// config.example.yaml, docs/configuration.md and docs/config.schema.json are generated from the table
-// of settings. This file has what all three generators use besides the table.
+// config.example.yaml, docs/configuration.md and docs/config.schema.json are generated from the
+// table of settings. This file has what all three generators use besides the table.
 
 import (
 	"flag"

@@ -77,7 +77,8 @@ const maxQuoted = 60
 
 // quote returns a wrong value for a message, escaped and shortened. It stops at a space: after a
 // missing quotation mark a value contains the lines below, and with them perhaps a secret. It hides
-// a value that looks like a URL with credentials or parameters, or like a secret in the wrong place.
+// a value that looks like a URL with credentials or parameters, or like a secret in the wrong
+// place.
 func quote(value string) string {
 	if strings.ContainsAny(value, "@?") || mayBeSecret(value) {
 		return "this value"

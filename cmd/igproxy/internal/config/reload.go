@@ -10,8 +10,8 @@ import (
 )
 
 // restartKeys are the keys, or sections with their dot, that take effect only after a restart: they
-// are built into listeners, servers, connections to Redis and breakers. The contents of the files in
-// redis.password_file, redis.cert_file and redis.key_file are used for the next connection.
+// are built into listeners, servers, connections to Redis and breakers. The contents of the files
+// in redis.password_file, redis.cert_file and redis.key_file are used for the next connection.
 var restartKeys = []string{"listen", "admin.listen", "auth.uids", "upstream.max_in_flight", "log.format",
 	"server.", "redis.", "coalesce.", "breaker."}
 
@@ -91,7 +91,8 @@ func (c *Config) keep(running Config) (kept []string) {
 			retain(s)
 		}
 	}
-	// A new timeout may contradict a value that was kept, such as breaker.interval. Then it waits too.
+	// A new timeout may contradict a value that was kept, such as breaker.interval. Then it waits
+	// too.
 	l := newLoader(*c)
 	if l.validateTimes(); len(l.problems) > 0 {
 		for _, s := range settings() {

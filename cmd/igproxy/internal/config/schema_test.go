@@ -75,8 +75,8 @@ var schemaValues = []string{
 	"an-app-secret-of-no-app", "short", strings.Repeat("a", maxValue), strings.Repeat("a", maxValue+1),
 }
 
-// wantsQuotes reports whether a YAML parser reads the value of a text as something else. igproxy reads
-// it as it is written; the schema demands quotation marks, except for an app's ID.
+// wantsQuotes reports whether a YAML parser reads the value of a text as something else. igproxy
+// reads it as it is written; the schema demands quotation marks, except for an app's ID.
 func wantsQuotes(s setting, form string) bool {
 	if s.kind != kindText && s.kind != kindList || strings.HasSuffix(s.key, "app_id") {
 		return false
@@ -131,7 +131,8 @@ func TestTheSchemaFindsCommonMistakes(t *testing.T) {
 	}
 }
 
-// configKeys returns the top-level keys of a configuration. A YAML file without any is something else.
+// configKeys returns the top-level keys of a configuration. A YAML file without any is something
+// else.
 func configKeys() []string {
 	keys := []string{appsKey}
 	for _, s := range settings() {

@@ -54,7 +54,8 @@ func (l *loader) validateListeners() {
 	}
 }
 
-// TrustChoices is the next step for a listener that other machines can reach without authentication.
+// TrustChoices is the next step for a listener that other machines can reach without
+// authentication.
 const TrustChoices = "set auth.bearer_file, or auth.client_ca with tls.cert_file and tls.key_file, " +
 	"or auth.none: true if the network keeps others out; or listen on 127.0.0.1 or unix:/path"
 
