@@ -78,28 +78,23 @@ func differences(running, next Config) (keys []string) {
 // keep takes the values that need a restart from the running configuration, and returns the keys
 // that differed.
 func (c *Config) keep(running Config) (kept []string) {
-	retain := func(s setting) {
-		if !s.equal(&running, c) {
-			s.field(c).Set(s.field(&running))
-			kept = append(kept, s.key)
-		}
-	}
-	// Turning TLS on or off needs a restart; another certificate or client authority does not.
-	flips := (running.TLS.CertFile == "") != (c.TLS.CertFile == "")
-	for _, s := range settings() {
-		if needsRestart(s.key) || flips && (strings.HasPrefix(s.key, "tls.") || s.key == "auth.client_ca") {
-			retain(s)
-		}
-	}
-	// A new timeout may contradict a value that was kept, such as breaker.interval. Then it waits
-	// too.
-	l := newLoader(*c)
-	if l.validateTimes(); len(l.problems) > 0 {
+	retain := func(match func(key string) bool) {
 		for _, s := range settings() {
-			if s.key == "upstream.timeout" || s.key == "passthrough.timeout" {
-				retain(s)
+			if match(s.key) && !s.equal(&running, c) {
+				s.field(c).Set(s.field(&running))
+				kept = append(kept, s.key)
 			}
 		}
+	}
+	retain(needsRestart)
+	// Turning TLS on or off needs a restart; another certificate or client authority does not.
+	if (running.TLS.CertFile == "") != (c.TLS.CertFile == "") {
+		retain(func(key string) bool { return strings.HasPrefix(key, "tls.") || key == "auth.client_ca" })
+	}
+	// A new timeout may contradict a value that was kept, such as breaker.interval. Then it waits too.
+	l := newLoader(*c)
+	if l.validateTimes(); len(l.problems) > 0 {
+		retain(func(key string) bool { return key == "upstream.timeout" || key == "passthrough.timeout" })
 	}
 	return kept
 }
