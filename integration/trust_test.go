@@ -18,7 +18,7 @@ func TestAListenerBeyondLoopbackNeedsAChoice(t *testing.T) {
 	for _, args := range [][]string{{"serve"}, {"check"}} {
 		code, stdout, stderr := command(t, environ("LISTEN=0.0.0.0:0"), args...)
 		said := strings.ReplaceAll(stdout+stderr, "\n         ", "; ")
-		if code != 2 || !strings.Contains(said, "IGPROXY_LISTEN: reachable by other machines, and nothing asks them who they are; set auth.bearer_file, or auth.client_ca ") {
+		if code != 2 || !strings.Contains(said, "IGPROXY_LISTEN: reachable by other machines without authentication; set auth.bearer_file, or auth.client_ca ") {
 			t.Errorf("%v: exit code %d\n%s", args, code, said)
 		}
 		if args[0] == "serve" && strings.Count(said, "\n") != 1 {
@@ -26,11 +26,11 @@ func TestAListenerBeyondLoopbackNeedsAChoice(t *testing.T) {
 		}
 	}
 	code, stdout, _ := command(t, environ("LISTEN=0.0.0.0:0", "AUTH_NONE=true"), "check")
-	if code != 0 || !strings.Contains(stdout, "warning") || !strings.Contains(stdout, "open to everybody who reaches it\n") {
+	if code != 0 || !strings.Contains(stdout, "warning") || !strings.Contains(stdout, "open to everything that reaches it\n") {
 		t.Errorf("none, chosen: exit code %d\n%s", code, stdout)
 	}
 	code, _, stderr := command(t, environ("LISTEN=0.0.0.0:0", "AUTH_NONE=true", "AUTH_BEARER_FILE="+file(t, "token", ownToken)), "serve")
-	if code != 2 || !strings.Contains(stderr, "IGPROXY_AUTH_NONE: true, and auth.bearer_file is set too") {
+	if code != 2 || !strings.Contains(stderr, "IGPROXY_AUTH_BEARER_FILE: set, and auth.none is true") {
 		t.Errorf("none and a token: exit code %d\n%s", code, stderr)
 	}
 }

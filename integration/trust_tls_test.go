@@ -104,7 +104,7 @@ func TestCertificatesChangeUnderLoadWithoutAFailedRequest(t *testing.T) {
 	}
 	end()
 	<-stopped
-	if got := len(p.Log.Lines("a changed file was read")); got != 3 {
+	if got := len(p.Log.Lines("changed file loaded")); got != 3 {
 		t.Errorf("the log tells of %d changes, want 3", got)
 	}
 }

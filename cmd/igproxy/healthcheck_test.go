@@ -96,8 +96,8 @@ func TestAFileThatCannotBeReadKeepsNobodyFromAskingTheSidecar(t *testing.T) {
 	write(t, "broken.yaml", "listen: \"127.0.0.1:1\nadmin:\n")
 	write(t, "two.yaml", "listen: 127.0.0.1:1\n---\nlisten: 127.0.0.1:1\n")
 	address := s.Listener.Addr().String()
-	for file, says := range map[string]string{"broken.yaml": "broken.yaml:1: not valid YAML here", "two.yaml": "two.yaml:2: a second YAML document",
-		"none.yaml": "none.yaml: does not exist", ".": ".: is a directory"} {
+	for file, says := range map[string]string{"broken.yaml": "broken.yaml:1: not valid YAML", "two.yaml": "two.yaml:2: a second YAML document",
+		"none.yaml": "none.yaml: does not exist", ".": ".: cannot be read"} {
 		for _, args := range [][]string{{"healthcheck"}, {"reload"}, {"purge"}} {
 			code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + address}, append(args, "-c", file)...)
 			if code != exitOK || stdout == "" || !strings.HasPrefix(stderr, "igproxy: warning: "+says) || !strings.HasSuffix(stderr, "; asking the sidecar at "+address+" all the same\n") {

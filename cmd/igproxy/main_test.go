@@ -95,8 +95,8 @@ func TestWhatFailsWhileRunningExitsWithOne(t *testing.T) {
 func TestAWrongConfigurationIsOneLineAProblem(t *testing.T) {
 	environ := []string{"IGPROXY_LOG_LEVEL=loud", "IGPROXY_LOG_FORMAT=xml", "IGPROXY_ADMIN_LISTEN=0.0.0.0:1"} // the last one brings a warning only
 	code, stdout, stderr := command(t, environ, "serve")
-	want := `igproxy: environment: IGPROXY_LOG_FORMAT: "xml" is none of its values; write auto, json or text
-igproxy: environment: IGPROXY_LOG_LEVEL: "loud" is none of its values; write debug, info, warn or error
+	want := `igproxy: environment: IGPROXY_LOG_FORMAT: "xml" is not an allowed value; write auto, json or text
+igproxy: environment: IGPROXY_LOG_LEVEL: "loud" is not an allowed value; write debug, info, warn or error
 igproxy: client_secret: no client secret; set IGPROXY_CLIENT_SECRET_FILE (or client_secret_file) to a file that holds it, or IGPROXY_CLIENT_SECRET
 `
 	if code != exitUsage || stdout != "" || stderr != want {
@@ -111,8 +111,8 @@ func TestCheckTellsEachNextStepOnItsOwnLine(t *testing.T) {
 	want := `error    igproxy.yaml:1: lisen: unknown key
          did you mean listen?
 warning  igproxy.yaml:2: client_secret: a secret in the configuration file
-         keep secrets out of the file: use client_secret_file or IGPROXY_CLIENT_SECRET
-error    igproxy.yaml:4: log.level: "loud" is none of its values
+         use client_secret_file or IGPROXY_CLIENT_SECRET instead
+error    igproxy.yaml:4: log.level: "loud" is not an allowed value
          write debug, info, warn or error
 
 2 problems to mend.

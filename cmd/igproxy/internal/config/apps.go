@@ -2,138 +2,83 @@ package config
 
 import (
 	"cmp"
-	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
-
-	"github.com/igproxy/igproxy/proxy"
 )
 
-// App is one of several apps in one sidecar.
-type App struct {
-	Name             string
-	Service          string // empty: instagram
-	AppID            string
-	ClientSecret     proxy.Secret // also when it came from ClientSecretFile
-	ClientSecretFile string
-	PreviousSecret   proxy.Secret // the second line of ClientSecretFile
-	RedirectURIs     []string
-	Hosts            []string
-}
-
-// appsKey is the list; appKey(i) is the section of its i-th item.
+// appsKey is the key of the list of apps. appKey(i) is the section of its item i.
 const appsKey = "apps"
 
 func appKey(i int) string { return appsKey + "." + strconv.Itoa(i) }
 
-// appSettings are the rows of the i-th app, so that the file, the environment and the checks know
-// them as they know all others.
+// appSettings returns the rows of app i.
 func appSettings(i int) []setting {
-	key := func(name string) string { return appKey(i) + "." + name }
-	return []setting{
-		{key: key("name"), kind: kindText, check: checkAppName, example: "shop", field: func(c *Config) any { return &c.Apps[i].Name },
-			doc: "What the app is called: in the path /apps/NAME/ and in metrics."},
-		{key: key("service"), kind: kindWord, words: []string{"instagram", "threads"}, example: "threads", field: func(c *Config) any { return &c.Apps[i].Service },
-			doc: "Whose app it is; instagram by default."},
-		{key: key("app_id"), kind: kindText, check: checkAppID, example: `"17841400000000004"`, field: func(c *Config) any { return &c.Apps[i].AppID },
-			doc: "The app's id."},
-		{key: key("client_secret"), kind: kindText, secret: true, check: checkSecret, example: "(better not here)", field: func(c *Config) any { return &c.Apps[i].ClientSecret },
-			doc: "The app's secret. Keep it out of this file: use client_secret_file."},
-		{key: key("client_secret_file"), kind: kindText, example: "/run/secrets/shop", field: func(c *Config) any { return &c.Apps[i].ClientSecretFile },
-			doc: "The file that holds the app's secret."},
-		{key: key("redirect_uris"), kind: kindList, check: checkRedirect, example: "[https://shop.example/callback]", field: func(c *Config) any { return &c.Apps[i].RedirectURIs },
-			doc: "The redirect URIs that a code of this app may be exchanged with, byte for byte. Without any, its codes are refused."},
-		{key: key("hosts"), kind: kindList, check: checkHost, example: "[shop.igproxy.internal]", field: func(c *Config) any { return &c.Apps[i].Hosts },
-			doc: "Host names, without port, whose requests are this app's. They are allowed as those in allowed_hosts are."},
-	}
+	section := appKey(i) + "."
+	return append([]setting{
+		{key: section + "name", kind: kindText, check: checkAppName, example: "shop",
+			doc: "The name of the app, in the path /apps/NAME/ and in metrics."},
+		{key: section + "service", kind: kindWord, words: []string{"instagram", "threads"}, example: "threads",
+			doc: "The service that the app belongs to. Without it: instagram."},
+		{key: section + "hosts", kind: kindList, check: checkHost, example: "[shop.igproxy.internal]",
+			doc: "Host names, without port, whose requests belong to this app. Requests may use them, as those in allowed_hosts."},
+	}, credentialSettings(section, "shop")...)
 }
 
-var appName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
-
-func checkAppName(text string) *fault {
-	if !appName.MatchString(text) {
-		return &fault{quote(text) + " is not a name", "write up to 32 small letters, digits, _ and -, beginning with a letter"}
+// allCredentials returns every app's credentials by the section of their keys: "", "threads." or
+// "apps.0." and so on.
+func (c *Config) allCredentials() map[string]*credentials {
+	all := map[string]*credentials{"": &c.credentials, "threads.": &c.Threads.credentials}
+	for i := range c.Apps {
+		all[appKey(i)+"."] = &c.Apps[i].credentials
 	}
-	return nil
+	return all
 }
 
-// validateApps checks what the apps need, and that no two are the same.
+// validateApps checks that each app is complete and that no two are the same.
 func (l *loader) validateApps() {
 	c := &l.config
-	l.validateSecret("client_secret", "client_secret_file", len(c.Apps) == 0 && !l.isSet("threads.client_secret") && !l.isSet("threads.client_secret_file"))
-	l.validateSecret("threads.client_secret", "threads.client_secret_file", l.isSet("threads.app_id") || l.isSet("threads.redirect_uris"))
-	l.needsID("redirect_uris", "app_id")
-	l.needsID("threads.redirect_uris", "threads.app_id")
-	if len(c.Apps) == 0 {
-		return
+	anySet := func(keys ...string) bool { return l.place(keys...) != byDefault }
+	hasThreads := anySet("threads.client_secret", "threads.client_secret_file")
+	l.validateCredentials("", len(c.Apps) == 0 && !hasThreads)
+	l.validateCredentials("threads.", anySet("threads.app_id", "threads.redirect_uris"))
+	if len(c.Apps) > 0 {
+		l.refuse(fault{"set, and apps are listed too", "move it below one of the apps"},
+			"app_id", "client_secret", "client_secret_file", "redirect_uris")
 	}
-	for _, key := range []string{"app_id", "client_secret", "client_secret_file", "redirect_uris"} {
-		if l.isSet(key) {
-			l.contradiction(fault{"set, and apps are listed too", "put it below one of the apps"}, key)
-		}
-	}
-	names, ids := map[string]bool{"threads": l.isSet("threads.client_secret") || l.isSet("threads.client_secret_file")}, map[string]bool{}
+	names, ids := map[string]bool{"threads": hasThreads}, map[string]bool{}
 	for i, a := range c.Apps {
 		key := appKey(i)
-		if !l.isSet(key) { // it could not be read
+		if !l.isSet(key) { // the item is not an app
 			continue
 		}
-		for name, value := range map[string]string{"name": a.Name, "app_id": a.AppID} {
-			if value == "" && !l.bad[key+"."+name] {
-				l.contradiction(fault{"this app has none", "write " + name + ": below it; several apps are told apart by it"}, key+"."+name, key)
+		l.validateCredentials(key+".", true)
+		for _, name := range []string{key + ".name", key + ".app_id"} {
+			if !l.isSet(name) {
+				l.contradiction(fault{"missing", "set it: every app needs its own"}, name, key)
 			}
 		}
 		if a.Name != "" && names[a.Name] {
-			l.contradiction(fault{"the name of another app", "give each app its own"}, key+".name")
+			l.contradiction(fault{"another app has the same name", "give each app its own"}, key+".name")
 		}
 		id := cmp.Or(a.Service, "instagram") + "/" + a.AppID
 		if a.AppID != "" && ids[id] {
-			l.contradiction(fault{"the id of another app", "give each app its own"}, key+".app_id")
+			l.contradiction(fault{"another app has the same ID", "give each app its own"}, key+".app_id")
 		}
 		names[a.Name], ids[id] = true, true
-		l.validateSecret(key+".client_secret", key+".client_secret_file", true)
 	}
 }
 
-// needsID: a code is exchanged with the app's id.
-func (l *loader) needsID(redirects, id string) {
-	if l.isSet(redirects) && !l.isSet(id) {
-		l.contradiction(fault{"set without " + id, "set it: a code is exchanged with the app's id"}, redirects)
-	}
-}
-
-// validateSecret wants a secret from one of the two, if it is needed, and never from both.
-func (l *loader) validateSecret(text, file string, needed bool) {
+// validateCredentials checks that there is one secret if it is needed, and never two.
+func (l *loader) validateCredentials(section string, needed bool) {
+	text, file := section+"client_secret", section+"client_secret_file"
 	switch inText, inFile := l.isSet(text), l.isSet(file); {
 	case inText && inFile:
-		l.contradiction(fault{fmt.Sprintf("set here, and %s is set too (%s)", file, l.place(file)), "keep one of the two"}, text)
+		l.contradiction(fault{"set, and " + file + " is set too (" + l.place(file).where + ")", "keep one of the two"}, text)
 	case needed && !inText && !inFile:
 		fix := "set " + envName(file) + " (or " + file + ") to a file that holds it, or " + envName(text)
-		if strings.HasPrefix(text, appsKey+".") {
-			fix = "set client_secret_file below it to a file that holds it"
-		}
-		l.contradiction(fault{"no client secret", fix}, text)
+		l.contradiction(fault{"no client secret", fix}, text, strings.TrimSuffix(section, "."))
 	}
-}
-
-// secretFiles are the files that hold client secrets.
-func (l *loader) secretFiles() {
-	c := &l.config
-	l.clientSecret("client_secret_file", c.ClientSecretFile, &c.ClientSecret, &c.PreviousSecret)
-	l.clientSecret("threads.client_secret_file", c.Threads.ClientSecretFile, &c.Threads.ClientSecret, &c.Threads.PreviousSecret)
-	for i := range c.Apps {
-		a := &c.Apps[i]
-		l.clientSecret(appKey(i)+".client_secret_file", a.ClientSecretFile, &a.ClientSecret, &a.PreviousSecret)
+	if !l.isSet(section + "app_id") {
+		l.refuse(fault{"set without " + section + "app_id", "set it: exchanging a code takes the app's ID"}, section+"redirect_uris")
 	}
-}
-
-func (l *loader) clientSecret(key, path string, to, previous *proxy.Secret) {
-	l.secretFile(key, path, func(path string) error {
-		current, before, err := readClientSecrets(path)
-		if err == nil {
-			*to, *previous = current, before
-		}
-		return err
-	})
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-// configOf loads a configuration, with files for secrets in the folder where it is.
+// configOf loads a configuration from a folder that also has files with secrets; DIR is its path.
 func configOf(t *testing.T, yaml string, environ ...string) (config.Config, []config.Problem) {
 	t.Helper()
 	dir := t.TempDir()
@@ -42,7 +42,7 @@ func TestSeveralApps(t *testing.T) {
 	}
 }
 
-func TestOneAppStaysAsSimpleAsItWas(t *testing.T) {
+func TestOneAppNeedsNoList(t *testing.T) {
 	c, problems := configOf(t, "app_id: \"7\"\n", "IGPROXY_CLIENT_SECRET=0123456789abcdef", "IGPROXY_REDIRECT_URIS=https://a.example/x,https://b.example/y",
 		"IGPROXY_THREADS_APP_ID=8", "IGPROXY_THREADS_CLIENT_SECRET=threads-0123456789")
 	if len(problems) > 0 {
@@ -56,36 +56,36 @@ func TestOneAppStaysAsSimpleAsItWas(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongWithAppsIsToldAtItsLine(t *testing.T) {
-	for name, c := range map[string]struct{ yaml, says string }{
-		"no list":               {"apps: shop\n", "igproxy.yaml:1: apps: not a list of apps; write one app after a dash: - name: main"},
-		"an item is no app":     {"apps: [shop]\n", "igproxy.yaml:1: apps: an item of this list is no app"},
+func TestAProblemOfAnAppIsReportedWithItsLine(t *testing.T) {
+	for name, c := range map[string]struct{ yaml, want string }{
+		"no list":               {"apps: shop\n", "igproxy.yaml:1: apps: not a list of at most 64 apps; write one app after each dash: - name: main"},
+		"an item is not an app": {"apps: [shop]\n", "igproxy.yaml:1: apps: an item is not an app"},
 		"unknown key":           {"apps:\n  - nam: shop\n", "igproxy.yaml:2: apps.0.nam: unknown key; did you mean apps.0.name?"},
-		"no name":               {"apps:\n  - app_id: \"1\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:2: apps.0.name: this app has none; write name:"},
-		"no id":                 {"apps:\n  - name: shop\n    client_secret_file: DIR/shop\n", "igproxy.yaml:2: apps.0.app_id: this app has none"},
-		"no secret":             {"apps:\n  - name: shop\n    app_id: \"1\"\n", "apps.0.client_secret: no client secret; set client_secret_file below it"},
-		"a strange name":        {"apps:\n  - name: Shop/1\n", "igproxy.yaml:2: apps.0.name: \"Shop/1\" is not a name"},
-		"a strange service":     {"apps:\n  - service: facebook\n", "igproxy.yaml:2: apps.0.service: \"facebook\" is none of its values; write instagram or threads"},
-		"two of one name":       {twoApps + "  - name: shop\n    app_id: \"9\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:11: apps.2.name: the name of another app"},
-		"two of one id":         {twoApps + "  - name: other\n    service: instagram\n    app_id: \"1\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:13: apps.2.app_id: the id of another app"},
-		"both ways":             {twoApps + "app_id: \"7\"\n", "igproxy.yaml:11: app_id: set, and apps are listed too; put it below one of the apps"},
+		"no name":               {"apps:\n  - app_id: \"1\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:2: apps.0.name: missing; set it: every app needs its own"},
+		"no id":                 {"apps:\n  - name: shop\n    client_secret_file: DIR/shop\n", "igproxy.yaml:2: apps.0.app_id: missing"},
+		"no secret":             {"apps:\n  - name: shop\n    app_id: \"1\"\n", "igproxy.yaml:2: apps.0.client_secret: no client secret; set IGPROXY_APPS_0_CLIENT_SECRET_FILE (or apps.0.client_secret_file) to a file"},
+		"an invalid name":       {"apps:\n  - name: Shop/1\n", "igproxy.yaml:2: apps.0.name: not a name"},
+		"an unknown service":    {"apps:\n  - service: facebook\n", "igproxy.yaml:2: apps.0.service: \"facebook\" is not an allowed value; write instagram or threads"},
+		"the same name":         {twoApps + "  - name: shop\n    app_id: \"9\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:11: apps.2.name: another app has the same name"},
+		"the same ID":           {twoApps + "  - name: other\n    service: instagram\n    app_id: \"1\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:13: apps.2.app_id: another app has the same ID"},
+		"app_id too":            {twoApps + "app_id: \"7\"\n", "igproxy.yaml:11: app_id: set, and apps are listed too; move it below one of the apps"},
 		"a fragment":            {"redirect_uris: [\"https://a.example/#_\"]\n", "igproxy.yaml:1: redirect_uris: \"https://a.example/#_\" is not a redirect URI"},
 		"redirects and no id":   {"redirect_uris: [https://a.example/]\nclient_secret_file: DIR/shop\n", "igproxy.yaml:1: redirect_uris: set without app_id; set it"},
 		"Threads and no secret": {"client_secret_file: DIR/shop\nthreads:\n  app_id: \"8\"\n", "threads.client_secret: no client secret; set IGPROXY_THREADS_CLIENT_SECRET_FILE"},
 	} {
 		_, problems := configOf(t, c.yaml)
-		var told []string
+		var lines []string
 		for _, p := range problems {
-			told = append(told, p.String())
+			lines = append(lines, p.String())
 		}
-		if all := strings.Join(told, "\n"); !strings.Contains(all, c.says) || all == "" {
-			t.Errorf("%s: got\n%s\nwant\n%s", name, all, c.says)
+		if all := strings.Join(lines, "\n"); !strings.Contains(all, c.want) || all == "" {
+			t.Errorf("%s: got\n%s\nwant\n%s", name, all, c.want)
 		}
 	}
 }
 
-// What the example file shows commented out is right when it is uncommented.
-func TestTheExampleOfAppsIsRight(t *testing.T) {
+// The apps in the example file are valid when they are uncommented.
+func TestTheExampleOfAppsIsValid(t *testing.T) {
 	example, err := os.ReadFile("../../../../config.example.yaml")
 	if err != nil {
 		t.Fatal(err)

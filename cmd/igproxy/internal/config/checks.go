@@ -1,63 +1,59 @@
 package config
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
 	"net/url"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 )
 
-func checkSecret(text string) *fault {
-	if f := faultOfSecret(text); f != nil {
-		return f
+// Checks of texts with one form. They do not repeat the value, which may be a secret: the dashboard
+// shows an app's ID next to its secret.
+var (
+	checkAppID = matches(`[0-9]{1,32}`, "not an app ID",
+		"write the number that Meta's dashboard shows as Instagram app ID (and not the secret)")
+	checkAppName = matches(`[a-z][a-z0-9_-]{0,31}`, "not a name",
+		"write up to 32 lower-case letters, digits, _ and -, beginning with a letter")
+	checkName = matches(`[!-~]{1,128}`, "not a name", "write up to 128 printable ASCII characters without spaces")
+	checkMode = matches(`0[0-7]{3}`, "not a mode", `write four octal digits in quotes, such as "0660"`)
+	checkUID  = matches(`0|[1-9][0-9]{0,9}`, "not a UID", "write a number, as id -u prints it")
+	// Braces are not allowed in a prefix. They would replace the hash tag that keeps the keys of
+	// one entry in the same slot of a cluster.
+	checkPrefix = matches(`[A-Za-z0-9:_.-]{1,64}`, "not a prefix", "write up to 64 letters, digits and : _ . -")
+)
+
+func matches(pattern, what, fix string) func(string) *fault {
+	whole := regexp.MustCompile("^(" + pattern + ")$")
+	return func(text string) *fault {
+		if whole.MatchString(text) {
+			return nil
+		}
+		return &fault{what, fix}
 	}
-	if strings.ContainsFunc(text, func(r rune) bool { return r > '~' }) {
-		return &fault{"is not plain ASCII, perhaps a byte order mark", "write it without"}
-	}
-	if len(text) < minSecret {
-		return &fault{fmt.Sprintf("holds fewer than %d characters, so it cannot be an Instagram app's secret", minSecret), "copy the whole secret from Meta's dashboard"}
-	}
-	return nil
 }
 
-const listenForms = "write host:port, [::1]:port or unix:/path"
+// minSecret is the shortest client secret that is accepted; Instagram's have 32 characters.
+const minSecret = 8
 
-// maxSocketPath is the shortest limit among the systems Go runs on (sun_path of the BSDs has 104
-// bytes, the last one for zero).
-const maxSocketPath = 103
+func checkSecret(text string) *fault {
+	return faultOfToken(text, minSecret, "copy the whole secret from Meta's dashboard")
+}
 
 func checkListen(text string) *fault {
-	if path, ok := strings.CutPrefix(text, "unix:"); ok {
-		switch {
-		case !strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/"):
-			return &fault{quote(text) + " names no absolute path", "write unix:/path, as in unix:/run/igproxy/igproxy.sock"}
-		case len(path) > maxSocketPath:
-			return &fault{fmt.Sprintf("the socket's path is longer than %d bytes", maxSocketPath), "choose a shorter one"}
-		}
+	path, isSocket := strings.CutPrefix(text, "unix:")
+	host, port, err := net.SplitHostPort(text)
+	if isSocket && strings.HasPrefix(path, "/") && !strings.HasSuffix(path, "/") ||
+		!isSocket && err == nil && (host == "" || isHost(host)) && isPort(port, 0) {
 		return nil
 	}
-	if isPort(text, 0) {
-		return &fault{quote(text) + " is a port without a host", "write 127.0.0.1:" + text}
-	}
-	host, port, err := net.SplitHostPort(text)
-	if err != nil || host != "" && !isHost(host) {
-		return &fault{quote(text) + " is not an address", listenForms}
-	}
-	if !isPort(port, 0) {
-		return &fault{quote(text) + " has no port between 0 and 65535", listenForms}
-	}
-	return nil
+	return &fault{quote(text) + " is not an address", "write host:port, [::1]:port or unix:/path"}
 }
 
-func isPort(text string, least int) bool {
+func isPort(text string, lowest int) bool {
 	n, err := strconv.Atoi(text)
-	return err == nil && n >= least && n <= 65535 && !strings.ContainsAny(text, "+-")
+	return err == nil && n >= lowest && n <= 65535 && !strings.ContainsAny(text, "+-")
 }
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$`)
@@ -68,14 +64,10 @@ func isHost(text string) bool {
 }
 
 func checkHost(text string) *fault {
-	bare := strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")
-	if isHost(bare) {
-		return nil
+	if !isHost(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")) {
+		return &fault{quote(text) + " is not a host name", "write names such as igproxy.internal, without scheme, port or *"}
 	}
-	if host, port, err := net.SplitHostPort(text); err == nil && isHost(host) && isPort(port, 0) {
-		return &fault{quote(text) + " has a port", "write " + host}
-	}
-	return &fault{quote(text) + " is not a host name", "write names such as igproxy.internal, without scheme, port or *"}
+	return nil
 }
 
 func checkAddr(text string) *fault {
@@ -86,81 +78,25 @@ func checkAddr(text string) *fault {
 	return nil
 }
 
-// checkRedirect takes what may be compared byte for byte with what an app sends.
+// checkRedirect accepts what an app can send as redirect_uri, which is compared byte for byte.
 func checkRedirect(text string) *fault {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme == "" || u.Host == "" && u.Opaque == "" && u.Path == "" || strings.Contains(text, "#") || strings.ContainsAny(text, " \"<>") {
-		return &fault{quote(text) + " is not a redirect URI", "write it as it stands in Meta's dashboard, as in https://app.example/callback"}
-	}
-	return nil
-}
-
-// checkUID takes a number of a user; the last one of 32 bits is no user's.
-func checkUID(text string) *fault {
-	if uid, err := strconv.ParseUint(text, 10, 32); err != nil || uid == 1<<32-1 || strconv.FormatUint(uid, 10) != text {
-		return &fault{quote(text) + " is not the number of a user", "write numbers as id -u tells them"}
-	}
-	return nil
-}
-
-func socketMode(text string) (fs.FileMode, error) {
-	mode, err := strconv.ParseUint(text, 8, 32)
-	if err != nil || mode > 0o777 {
-		return 0, errors.New("server.socket_mode is not a mode")
-	}
-	return fs.FileMode(mode), nil
-}
-
-func checkMode(text string) *fault {
-	if _, err := socketMode(text); err != nil || len(text) != 4 || text[0] != '0' {
-		return &fault{quote(text) + " is not a mode", `write four octal digits in quotes, such as "0660"`}
-	}
-	return nil
-}
-
-var digits = regexp.MustCompile(`^[0-9]{1,32}$`)
-
-// checkAppID does not repeat the value: the dashboard shows id and secret side by side.
-func checkAppID(text string) *fault {
-	if !digits.MatchString(text) {
-		return &fault{"not an app id", "write the number that Meta's dashboard shows as Instagram app ID (and not the secret)"}
-	}
-	return nil
-}
-
-var (
-	name   = regexp.MustCompile(`^[!-~]{1,128}$`)
-	prefix = regexp.MustCompile(`^[A-Za-z0-9:_.-]{1,64}$`)
-)
-
-func checkName(text string) *fault {
-	if !name.MatchString(text) {
-		return &fault{"not a name", "write up to 128 printable characters without blanks"}
-	}
-	return nil
-}
-
-// checkPrefix keeps braces out: they would move the hash tag that keeps an entry's keys in one slot
-// of a cluster.
-func checkPrefix(text string) *fault {
-	if !prefix.MatchString(text) {
-		return &fault{quote(text) + " is not a prefix", "write up to 64 letters, digits and : _ . -"}
+	if err != nil || u.Scheme == "" || u.Host+u.Opaque+u.Path == "" || strings.ContainsAny(text, "# \"<>") {
+		return &fault{quote(text) + " is not a redirect URI", "write it as in Meta's dashboard, such as https://app.example/callback"}
 	}
 	return nil
 }
 
 func checkUpstreamURL(text string) *fault {
-	const form = "write https://graph.instagram.com"
 	u, err := url.Parse(text)
 	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || !isHost(u.Hostname()) || u.Port() != "" && !isPort(u.Port(), 1) || u.RawPath != "":
-		return &fault{quote(text) + " is not an http or https URL", form}
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
-		return &fault{"it has a user, a query or a fragment", form + ", without secrets and parameters"}
-	case strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/access_token"):
-		return &fault{quote(text) + " has the path that igproxy adds", form}
+	case err != nil || u.Scheme != "http" && u.Scheme != "https",
+		!isHost(u.Hostname()) || u.Port() != "" && !isPort(u.Port(), 1),
+		u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"),
+		u.RawPath != "" || strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/access_token"):
+		return &fault{quote(text) + " is not a base URL", "write https://graph.instagram.com, without parameters and the path of a call"}
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
-		return &fault{quote(text) + " would send the secret and the tokens unencrypted", "write https:// (plain http is for loopback only)"}
+		return &fault{quote(text) + " would send secrets unencrypted", "write https:// (plain http is for loopback only)"}
 	}
 	return nil
 }
@@ -170,67 +106,29 @@ func isLoopback(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
 }
 
-// checkRedisURL repeats nothing of the value. Nor does it use net/url's error, which does.
+// A database is the path of a Redis URL, or a parameter if the path is that of a socket.
+var (
+	databasePath  = regexp.MustCompile(`^/?([0-9]{1,9}/?)?$`)
+	databaseQuery = regexp.MustCompile(`^(db=[0-9]{1,9})?$`)
+)
+
+// checkRedisURL never repeats the value, nor the errors of net/url, which do.
 func checkRedisURL(text string) *fault {
-	wrong := &fault{"not a Redis URL", "write redis://host:port/db, rediss://host:port/db or unix:///path; in a password, write @ : / ? # as %40 %3A %2F %3F %23"}
 	u, err := url.Parse(text)
-	if err != nil || u.Opaque != "" || strings.Contains(text, "#") {
-		return wrong
+	switch {
+	case err != nil || u.Opaque != "" || strings.Contains(text, "#"):
+	case u.Scheme == "unix" && u.Host == "" && len(u.Path) > 1 && databaseQuery.MatchString(u.RawQuery):
+		return nil
+	case (u.Scheme == "redis" || u.Scheme == "rediss") && isHost(u.Hostname()) && (u.Port() == "" || isPort(u.Port(), 1)) &&
+		databasePath.MatchString(u.Path) && u.RawQuery == "":
+		return nil
 	}
-	switch u.Scheme {
-	case "redis", "rediss":
-		database := strings.TrimSuffix(strings.TrimPrefix(u.Path, "/"), "/")
-		if !isHost(u.Hostname()) || u.Port() != "" && !isPort(u.Port(), 1) || database != "" && !digits.MatchString(database) {
-			return wrong
-		}
-	case "unix":
-		if u.Host != "" || len(u.Path) < 2 {
-			return wrong
-		}
-	default:
-		return wrong
-	}
-	if u.RawQuery != "" && !(u.Scheme == "unix" && database.MatchString(u.RawQuery)) {
-		return &fault{"it has parameters, which are not read", "remove them; time-outs, pool and TLS have keys of their own below redis:"}
-	}
-	return nil
+	return &fault{"not a Redis URL", "write redis://host:port/db, rediss://host:port/db or unix:///path, without parameters; " +
+		"in a password, write @ : / ? # as %40 %3A %2F %3F %23"}
 }
 
-// database is the only parameter of a Redis URL, and only of one that has its path taken by a
-// socket.
-var database = regexp.MustCompile(`^db=[0-9]{1,9}$`)
-
-// hasPassword reports whether a Redis URL holds one, as far as can be told.
-func hasPassword(text string) bool {
-	u, err := url.Parse(text)
-	if err != nil {
-		return strings.Contains(text, "@")
-	}
-	_, has := u.User.Password()
-	return has
-}
-
-// sameAddress reports whether two listeners would get in each other's way.
-func sameAddress(a, b string) bool {
-	hostA, portA, errA := net.SplitHostPort(a)
-	hostB, portB, errB := net.SplitHostPort(b)
-	if strings.HasPrefix(a, "unix:") || strings.HasPrefix(b, "unix:") || errA != nil || errB != nil {
-		return a == b || filepath.Clean(a) == filepath.Clean(b)
-	}
-	pa, _ := strconv.Atoi(portA)
-	pb, _ := strconv.Atoi(portB)
-	return pa == pb && pa != 0 && (strings.EqualFold(hostA, hostB) || isEvery(hostA) || isEvery(hostB) ||
-		isLoopback(hostA) && isLoopback(hostB) && (hostA == "localhost" || hostB == "localhost"))
-}
-
-// isEvery reports whether a listener on host gets the connections to every address of the machine.
-func isEvery(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "" || err == nil && ip.IsUnspecified()
-}
-
-// beyondLoopback reports whether other machines may reach a listener. A name is taken to be
-// reachable.
+// beyondLoopback reports whether other machines may be able to reach a listener. It assumes so for
+// a name other than localhost.
 func beyondLoopback(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
 	return err == nil && !strings.HasPrefix(listen, "unix:") && !isLoopback(host)

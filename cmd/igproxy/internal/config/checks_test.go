@@ -5,28 +5,30 @@ import (
 	"testing"
 )
 
-func TestAHostWithASchemeIsNotTakenForOneWithAPort(t *testing.T) {
-	f := checkHost("http://igproxy")
-	if want := `"http://igproxy" is not a host name`; f == nil || f.what != want {
-		t.Errorf("got %v, want %s", f, want)
-	}
-}
-
-func TestNamesHaveALongestLength(t *testing.T) {
+func TestNamesHaveAMaximumLength(t *testing.T) {
 	long := func(n int) string { return strings.Repeat("a", n) }
 	for _, c := range []struct {
-		what  string
-		most  int
-		taken func(string) bool
+		what     string
+		most     int
+		accepted func(string) bool
 	}{
 		{"a host", 254, isHost},
 		{"an app's name", 32, func(s string) bool { return checkAppName(s) == nil }},
 		{"a name", 128, func(s string) bool { return checkName(s) == nil }},
 		{"a prefix", 64, func(s string) bool { return checkPrefix(s) == nil }},
-		{"an unknown key that is repeated", 48, func(s string) bool { return shownKey(s) != "" }},
+		{"an unknown key that is shown", 48, looksLikeKey},
 	} {
-		if !c.taken(long(c.most)) || c.taken(long(c.most+1)) || c.taken("") {
-			t.Errorf("%s: the longest has not %d characters", c.what, c.most)
+		if !c.accepted(long(c.most)) || c.accepted(long(c.most+1)) || c.accepted("") {
+			t.Errorf("%s: the maximum is not %d characters", c.what, c.most)
+		}
+	}
+}
+
+func TestEveryAddressBeyondLoopbackIsRecognised(t *testing.T) {
+	for address, want := range map[string]bool{"127.0.0.1:1": false, "localhost:1": false, "[::1]:1": false, "[::ffff:127.0.0.1]:1": false, "unix:/s": false,
+		":1": true, "0.0.0.0:1": true, "[::]:1": true, "10.0.0.1:1": true, "igproxy.internal:1": true} {
+		if got := beyondLoopback(address); got != want {
+			t.Errorf("%s: got %v, want %v", address, got, want)
 		}
 	}
 }

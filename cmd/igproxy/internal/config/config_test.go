@@ -19,22 +19,22 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-// canary is the client secret of these tests. No message may have it.
+// canary is the client secret of these tests. No message may contain it.
 const canary = "s3cr3t-canary-0123456789"
 
-// configFiles makes a fresh folder the working directory, so that paths in messages are short and known, and fills it.
+// configFiles changes to a new folder, so that paths in messages are short and known, and fills it.
 func configFiles(t *testing.T) {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	pair, other := newPair(t, "igproxy"), newPair(t, "other")
 	for name, text := range map[string]string{
-		"secret": canary + "\n", "public": canary, "empty": "", "newline": "\n", "blanks": canary + " " + canary, "short": "short",
+		"secret": canary + "\n", "public": canary, "empty": "", "newline": "\n", "spaces": canary + " " + canary, "short": "short",
 		"large": strings.Repeat(canary, 400), "ca.pem": newPair(t, "authority").cert, "token": canary, "umlaut": "ä" + canary, "marked": "\ufeff" + canary + "\n", "rotated": canary + "\n\ufeff" + canary + "\n",
 		"tls.crt": pair.cert, "tls.key": pair.key, "other.key": other.key,
 	} {
 		write(t, name, text)
 	}
-	if err := os.Chmod("public", 0o644); err != nil { // whatever the umask is
+	if err := os.Chmod("public", 0o644); err != nil { // regardless of the umask
 		t.Fatal(err)
 	}
 	if err := os.Mkdir("folder", 0o700); err != nil {
@@ -52,7 +52,7 @@ func write(t *testing.T, name, text string) {
 	}
 }
 
-// pemPair is a certificate that is its own authority, and its key.
+// pemPair is a self-signed certificate and its key.
 type pemPair struct{ cert, key string }
 
 func newPair(t *testing.T, name string) pemPair {
@@ -74,15 +74,16 @@ func newPair(t *testing.T, name string) pemPair {
 	return pemPair{string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}))}
 }
 
-// input is a configuration file and an environment, and every line they must bring, in order. A warning says so in front.
+// input is a configuration file and an environment, and all problems that they must cause, in
+// order.
 type input struct {
 	name, yaml string
 	env        []string
-	noSecret   bool // else IGPROXY_CLIENT_SECRET is set
-	says       []string
+	noSecret   bool     // otherwise IGPROXY_CLIENT_SECRET is set
+	want       []string // one line per problem; warnings begin with "warning: "
 }
 
-// load loads it as igproxy.yaml. No line may have the canary.
+// load loads it as igproxy.yaml, and checks that no problem contains the canary.
 func (in input) load(t *testing.T) (config.Config, []string) {
 	t.Helper()
 	write(t, "igproxy.yaml", in.yaml)
@@ -110,14 +111,14 @@ func expect(t *testing.T, inputs []input) {
 	for _, in := range inputs {
 		t.Run(in.name, func(t *testing.T) {
 			configFiles(t)
-			if _, got := in.load(t); !slices.Equal(got, in.says) {
-				t.Errorf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(in.says, "\n  "))
+			if _, got := in.load(t); !slices.Equal(got, in.want) {
+				t.Errorf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(in.want, "\n  "))
 			}
 		})
 	}
 }
 
-func TestAGoodConfigurationBringsNoLine(t *testing.T) {
+func TestAValidConfigurationCausesNoProblem(t *testing.T) {
 	expect(t, []input{
 		{name: "nothing but the secret"},
 		{name: "comments only", yaml: "# nothing\n"},
@@ -126,7 +127,7 @@ func TestAGoodConfigurationBringsNoLine(t *testing.T) {
 		{name: "a byte order mark", yaml: "\ufefflisten: 127.0.0.1:1\n"},
 		{name: "a secret file", yaml: "client_secret_file: ./secret\n", noSecret: true},
 		{name: "a single Redis", yaml: "redis:\n  mode: single\n  url: rediss://me@redis:6379/1\n  password_file: ./secret\n  ca_file: ./ca.pem\n"},
-		{name: "a Redis behind a socket", yaml: "redis:\n  mode: single\n  url: unix:///run/redis.sock?db=1\n"},
+		{name: "a Redis on a socket", yaml: "redis:\n  mode: single\n  url: unix:///run/redis.sock?db=1\n"},
 		{name: "sentinels", yaml: "redis:\n  mode: sentinel\n  addrs: [a:1, '[::1]:2']\n  master_name: m\n"},
 		{name: "a cluster", yaml: "redis:\n  mode: cluster\n  addrs:\n    - a:1\n    - b:2\n"},
 		{name: "the stand-in", yaml: "upstream:\n  url: http://127.0.0.1:8081\n"},
@@ -136,11 +137,11 @@ func TestAGoodConfigurationBringsNoLine(t *testing.T) {
 	})
 }
 
-func TestAMissingConfigurationIsToldInOneLine(t *testing.T) {
+func TestAMissingConfigurationIsOneProblem(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for path, want := range map[string]string{
 		"nowhere.yaml": "nowhere.yaml: does not exist; create it, or correct the path",
-		".":            ".: is a directory; name a file",
+		".":            ".: cannot be read; check that it is a file, and that this user may read it",
 	} {
 		_, problems := config.Load(path, []string{"IGPROXY_CLIENT_SECRET=" + canary})
 		if len(problems) != 1 || problems[0].String() != want {
@@ -149,7 +150,7 @@ func TestAMissingConfigurationIsToldInOneLine(t *testing.T) {
 	}
 }
 
-// Whatever an operator does with a secret, it is not repeated.
+// No mistake with a secret makes a message repeat it.
 func TestNoMessageHoldsASecret(t *testing.T) {
 	for _, yaml := range []string{
 		"client_secret: %", "client_secert: %", "clientSecret: %", "client-secret: %", "secret: %", "upstream:\n  client_secret: %", "client_secret: [%]",
@@ -165,7 +166,7 @@ func TestNoMessageHoldsASecret(t *testing.T) {
 			t.Chdir(t.TempDir())
 			in := input{yaml: strings.ReplaceAll(yaml, "%", canary), noSecret: true}
 			if _, lines := in.load(t); len(lines) == 0 {
-				t.Error("no line at all")
+				t.Error("no problem was reported")
 			}
 		})
 	}
@@ -175,7 +176,7 @@ func TestNoMessageHoldsASecret(t *testing.T) {
 			t.Chdir(t.TempDir())
 			in := input{env: []string{strings.ReplaceAll(variable, "%", canary)}, noSecret: true}
 			if _, lines := in.load(t); len(lines) == 0 {
-				t.Error("no line at all")
+				t.Error("no problem was reported")
 			}
 		})
 	}

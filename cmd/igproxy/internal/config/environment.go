@@ -1,15 +1,16 @@
 package config
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// envPrefix begins every variable of ours.
+// envPrefix begins the name of every variable that igproxy reads.
 const envPrefix = "IGPROXY_"
 
-// envName is the variable of a key. What has the prefix is a variable already.
+// envName returns the variable of a key. A name with the prefix is returned as it is.
 func envName(key string) string {
 	if strings.HasPrefix(key, envPrefix) {
 		return key
@@ -17,70 +18,49 @@ func envName(key string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
-// environment reads IGPROXY_SECTION_KEY for section.key. An empty variable is unset.
+// injected matches the variables that Kubernetes and Docker links add for a Service named igproxy
+// or igproxy-something. IGPROXY_PORT=8080 is not among them: they write tcp://...
+var injected = regexp.MustCompile(`^IGPROXY_([A-Z0-9_]+_)?` +
+	`(SERVICE_HOST=|SERVICE_PORT(_[A-Z0-9_]+)?=|PORT=\w+://|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=)`)
+
+// comma separates the items of a list.
+var comma = regexp.MustCompile(` *, *`)
+
+// environment reads IGPROXY_SECTION_KEY as section.key. An empty variable counts as unset.
 func (l *loader) environment(environ []string) {
 	values := map[string]string{}
 	for _, entry := range environ {
-		if name, value, ok := strings.Cut(entry, "="); ok && strings.HasPrefix(name, envPrefix) {
-			values[name] = value // the last one wins, as it does in a shell
+		if name, value, _ := strings.Cut(entry, "="); strings.HasPrefix(name, envPrefix) && !injected.MatchString(entry) {
+			values[name] = value // the last one wins, as in a shell
 		}
 	}
-	at := place{source: fromEnvironment}
+	delete(values, envPrefix+"CONFIG") // is read by the --config flag
 	for _, s := range l.table {
 		name := envName(s.key)
 		switch value := values[name]; {
 		case value == "":
 		case s.kind == kindList:
-			l.set(s, at, splitList(value))
+			l.set(s, inEnvironment, comma.Split(strings.TrimSpace(value), -1))
 		default:
-			l.set(s, at, []string{value})
+			l.set(s, inEnvironment, []string{value})
 		}
 		delete(values, name)
 	}
-	delete(values, envPrefix+"CONFIG") // the --config flag's own
-	var unknown []string
-	for name, value := range values {
-		if value != "" && !injectedByPlatform(name, value) {
-			unknown = append(unknown, name)
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if values[name] != "" {
+			l.unknownVariable(name)
 		}
-	}
-	slices.Sort(unknown)
-	for _, name := range unknown {
-		l.unknownVariable(at, name)
 	}
 }
 
-func (l *loader) unknownVariable(at place, name string) {
+func (l *loader) unknownVariable(name string) {
+	if !looksLikeKey(name) {
+		l.warn(inEnvironment, "", fault{"unknown IGPROXY_ variable, ignored, and not shown because it does not look like one", seeExample})
+		return
+	}
 	f := fault{"unknown variable, ignored", seeExample}
 	if near := nearest(strings.TrimPrefix(name, envPrefix), l.known()); near != "" {
 		f.fix = "did you mean " + envName(near) + "?"
 	}
-	if shownKey(name) == "" {
-		f.what, name = "a variable of igproxy's with an unusual name, ignored", ""
-	}
-	l.warn(at, name, f)
-}
-
-// injectedName is what Kubernetes and Docker links add for a Service named igproxy, or
-// igproxy-something.
-var injectedName = regexp.MustCompile(`^IGPROXY_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
-
-// injectedByPlatform tells those variables. IGPROXY_PORT=8080 was written by a person who hoped for
-// something: Kubernetes writes tcp://...
-func injectedByPlatform(name, value string) bool {
-	if !injectedName.MatchString(name) {
-		return false
-	}
-	if strings.HasSuffix(name, "_PORT") && !strings.HasSuffix(name, "SERVICE_PORT") && !strings.Contains(name, "_PORT_") {
-		return strings.Contains(value, "://")
-	}
-	return true
-}
-
-func splitList(text string) []string {
-	items := strings.Split(text, ",")
-	for i := range items {
-		items[i] = strings.TrimSpace(items[i])
-	}
-	return items
+	l.warn(inEnvironment, name, f)
 }

@@ -8,26 +8,26 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-func TestAWrongVariableIsToldByItsName(t *testing.T) {
+func TestAProblemOfAVariableIsReportedByItsName(t *testing.T) {
 	expect(t, []input{
 		{name: "a wrong variable", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=10"},
-			says: []string{`environment: IGPROXY_UPSTREAM_TIMEOUT: "10" has no unit; write 10s if seconds are meant`}},
+			want: []string{`environment: IGPROXY_UPSTREAM_TIMEOUT: "10" is not a duration; write a duration from 100ms to 1m`}},
 		{name: "a misspelt variable", env: []string{"IGPROXY_UPSTREAM_TIMOUT=10s"},
-			says: []string{"warning: environment: IGPROXY_UPSTREAM_TIMOUT: unknown variable, ignored; did you mean IGPROXY_UPSTREAM_TIMEOUT?"}},
-		{name: "a variable like none", env: []string{"IGPROXY_COLOUR=red"},
-			says: []string{"warning: environment: IGPROXY_COLOUR: unknown variable, ignored; see config.example.yaml for the keys there are"}},
+			want: []string{"warning: environment: IGPROXY_UPSTREAM_TIMOUT: unknown variable, ignored; did you mean IGPROXY_UPSTREAM_TIMEOUT?"}},
+		{name: "a variable like no other", env: []string{"IGPROXY_COLOUR=red"},
+			want: []string{"warning: environment: IGPROXY_COLOUR: unknown variable, ignored; see config.example.yaml for all keys"}},
 		{name: "a variable without its section", env: []string{"IGPROXY_MAX_ENTRIES=3"},
-			says: []string{"warning: environment: IGPROXY_MAX_ENTRIES: unknown variable, ignored; did you mean IGPROXY_CACHE_MAX_ENTRIES?"}},
-		{name: "a port as people hope for", env: []string{"IGPROXY_PORT=8080"},
-			says: []string{"warning: environment: IGPROXY_PORT: unknown variable, ignored; see config.example.yaml for the keys there are"}},
-		{name: "a contradiction of file and environment", yaml: "upstream:\n  timeout: 10s\n", env: []string{"IGPROXY_BREAKER_INTERVAL=20s"},
-			says: []string{"environment: IGPROXY_BREAKER_INTERVAL: 20s is less than 3 x upstream.timeout (10s): a failure slower than the window would never be counted; write 30s or more"}},
+			want: []string{"warning: environment: IGPROXY_MAX_ENTRIES: unknown variable, ignored; did you mean IGPROXY_CACHE_MAX_ENTRIES?"}},
+		{name: "a port, which is not a setting", env: []string{"IGPROXY_PORT=8080"},
+			want: []string{"warning: environment: IGPROXY_PORT: unknown variable, ignored; see config.example.yaml for all keys"}},
+		{name: "a contradiction between file and environment", yaml: "upstream:\n  timeout: 10s\n", env: []string{"IGPROXY_BREAKER_INTERVAL=20s"},
+			want: []string{"environment: IGPROXY_BREAKER_INTERVAL: 20s is less than three times upstream.timeout: slow failures would not be counted; write 30s or more"}},
 		{name: "an empty item of a list in the environment", env: []string{"IGPROXY_ALLOWED_HOSTS=a,,b"},
-			says: []string{"environment: IGPROXY_ALLOWED_HOSTS: an empty item in the list; remove it"}},
+			want: []string{"environment: IGPROXY_ALLOWED_HOSTS: an empty value; write one, or remove it"}},
 	})
 }
 
-func TestTheEnvironmentWinsOverTheFile(t *testing.T) {
+func TestTheEnvironmentOverridesTheFile(t *testing.T) {
 	configFiles(t)
 	in := input{yaml: "listen: 127.0.0.1:1\nupstream:\n  timeout: 5s\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=3s"}}
 	c, lines := in.load(t)
@@ -36,10 +36,10 @@ func TestTheEnvironmentWinsOverTheFile(t *testing.T) {
 	}
 }
 
-// The file's mistake is not hidden by the environment: it would come back with the next change.
-func TestAWrongValueInTheFileIsToldEvenIfTheEnvironmentWins(t *testing.T) {
+// Otherwise the mistake in the file would show when the variable is removed.
+func TestAWrongValueInTheFileIsReportedEvenIfTheEnvironmentOverridesIt(t *testing.T) {
 	expect(t, []input{{name: "both", yaml: "upstream:\n  timeout: 5\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=3s"},
-		says: []string{`igproxy.yaml:2: upstream.timeout: "5" has no unit; write 5s if seconds are meant`}}})
+		want: []string{`igproxy.yaml:2: upstream.timeout: "5" is not a duration; write a duration from 100ms to 1m`}}})
 }
 
 func TestAnEmptyVariableIsUnset(t *testing.T) {
@@ -60,7 +60,7 @@ func TestAListIsWrittenWithCommasInTheEnvironment(t *testing.T) {
 }
 
 // A Service named igproxy, or igproxy-admin, adds these to every pod of its namespace.
-func TestWhatKubernetesAndDockerInjectIsNotComplainedOf(t *testing.T) {
+func TestVariablesThatKubernetesAndDockerInjectAreIgnored(t *testing.T) {
 	expect(t, []input{{name: "injected", env: []string{
 		"IGPROXY_SERVICE_HOST=10.0.0.1", "IGPROXY_SERVICE_PORT=8080", "IGPROXY_SERVICE_PORT_HTTP=8080", "IGPROXY_PORT=tcp://10.0.0.1:8080",
 		"IGPROXY_PORT_8080_TCP=tcp://10.0.0.1:8080", "IGPROXY_PORT_8080_TCP_PROTO=tcp", "IGPROXY_PORT_8080_TCP_PORT=8080", "IGPROXY_PORT_8080_TCP_ADDR=10.0.0.1",

@@ -9,145 +9,141 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// Bounds of the files a configuration names, in bytes.
+// Limits of the files that a configuration names.
 const (
-	maxSecretFile = 4 << 10
-	minKeyFile    = 32 // 256 bits
-	maxCertFile   = 4 << 20
+	maxSecretFile = 4 << 10 // bytes
+	minKeyFile    = 32      // bytes: 256 bits
+	maxCertFile   = 4 << 20 // bytes
+	minBearer     = 16      // characters
 )
 
-// minSecret is the shortest client secret believed; Instagram's have 32 characters.
-const minSecret = 8
-
-// fileError is a file that is not as it should be. Its text has no word of the file's content.
+// fileError says what is wrong with a file, without any of its contents.
 type fileError struct {
 	path string
 	fault
 }
 
 // Error implements error.
-func (e *fileError) Error() string { return printable(e.path) + " " + e.what }
+func (e *fileError) Error() string { return shownPath(e.path) + " " + e.what }
 
-// ReadSecret reads a secret, less one newline at its end, which every editor adds. A link is
-// followed: Kubernetes mounts secrets as links. Its error is a *fileError.
+// ReadSecret reads a secret without the newline at its end, which most editors add. It follows
+// symbolic links, because Kubernetes mounts secrets as links. Its error is a *fileError.
 func ReadSecret(path string) (proxy.Secret, error) {
-	content, err := readSecret(path)
-	if err != nil {
-		return proxy.Secret{}, err
-	}
-	text := trimNewline(string(content))
-	if f := faultOfSecret(text); f != nil {
-		return proxy.Secret{}, &fileError{shownPath(path), *f}
-	}
-	return proxy.NewSecret(text), nil
+	return parseFile(path, maxSecretFile, func(text string) (proxy.Secret, *fault) {
+		text = trimNewline(text)
+		return proxy.NewSecret(text), faultOfSecret(text)
+	})
 }
 
-// readClientSecrets reads a client secret, and the previous one if there is a second line: while it
-// is being changed, Instagram takes the one or the other. Its error is a *fileError.
-func readClientSecrets(path string) (current, previous proxy.Secret, err error) {
-	content, err := readSecret(path)
-	if err != nil {
-		return current, previous, err
-	}
-	lines := strings.Split(trimNewline(string(content)), "\n")
-	if len(lines) > 2 {
-		return current, previous, &fileError{shownPath(path), fault{"holds more than two lines", "keep the current secret, and below it at most the previous one"}}
-	}
-	secrets := make([]proxy.Secret, 2)
-	for i, line := range lines {
-		line = strings.TrimSuffix(line, "\r")
-		if f := checkSecret(line); f != nil {
-			return current, previous, &fileError{shownPath(path), *f}
+// readClientSecrets reads a client secret and, if the file has a second line, the previous one:
+// during a rotation Instagram may accept either. Its error is a *fileError.
+func readClientSecrets(path string) (secrets [2]proxy.Secret, err error) {
+	return parseFile(path, maxSecretFile, func(text string) (secrets [2]proxy.Secret, f *fault) {
+		lines := strings.Split(trimNewline(text), "\n")
+		if len(lines) > len(secrets) {
+			return secrets, &fault{"has more than two lines", "keep the current secret and, below it, at most the previous one"}
 		}
-		secrets[i] = proxy.NewSecret(line)
-	}
-	return secrets[0], secrets[1], nil
+		for i, line := range lines {
+			line = strings.TrimSuffix(line, "\r")
+			if f := checkSecret(line); f != nil {
+				return secrets, f
+			}
+			secrets[i] = proxy.NewSecret(line)
+		}
+		return secrets, nil
+	})
 }
 
-// readKeyFile reads key material byte for byte, a newline at its end included. Its error is a
+// readKeyFile reads random bytes as they are, including a newline at the end. Its error is a
 // *fileError.
 func readKeyFile(path string) (proxy.Secret, error) {
-	content, err := readSecret(path)
-	if err != nil {
-		return proxy.Secret{}, err
-	}
-	if len(content) < minKeyFile {
-		return proxy.Secret{}, &fileError{shownPath(path), fault{"holds fewer than 32 bytes", "make one with: head -c 32 /dev/urandom"}}
-	}
-	return proxy.NewSecret(string(content)), nil
-}
-
-// readSecret reads a small regular file. Anything else is refused before it is opened: opening a
-// named pipe would wait for its writer.
-func readSecret(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		f := newFileError(path, err)
-		if f.path = shownPath(path); f.path == hiddenPath {
-			f.fix = "write a path here, beginning with / or ./, and not the secret itself"
+	return parseFile(path, maxSecretFile, func(text string) (proxy.Secret, *fault) {
+		if len(text) < minKeyFile {
+			return proxy.Secret{}, &fault{"has fewer than 32 bytes", "create one with: head -c 32 /dev/urandom"}
 		}
-		return nil, f
-	}
-	if !info.Mode().IsRegular() {
-		return nil, &fileError{shownPath(path), fault{"is not a regular file", "name a file that holds nothing but the secret"}}
-	}
-	content, err := readBounded(path, maxSecretFile)
-	if err != nil {
-		f := newFileError(path, err)
-		f.path = shownPath(path)
-		return nil, f
-	}
-	if len(content) == 0 {
-		return nil, &fileError{shownPath(path), fault{"is empty", "write the secret into it"}}
-	}
-	return content, nil
+		return proxy.NewSecret(text), nil
+	})
 }
 
-// shownPath is the path, unless it may be the secret itself, written where its file's path belongs.
-func shownPath(path string) string {
-	for _, start := range []string{"/", "./", "../", "~/"} {
-		if strings.HasPrefix(path, start) {
-			return path
+// ReadBearer reads the token that apps must send, and returns its SHA-256. Its error is a
+// *fileError.
+func ReadBearer(path string) (digest [sha256.Size]byte, err error) {
+	return parseFile(path, maxSecretFile, func(text string) ([sha256.Size]byte, *fault) {
+		text = trimNewline(text)
+		return sha256.Sum256([]byte(text)), faultOfToken(text, minBearer, "create one with: openssl rand -hex 32")
+	})
+}
+
+// ReadCertPool reads authorities in PEM. Its error is a *fileError.
+func ReadCertPool(path string) (*x509.CertPool, error) {
+	return parseFile(path, maxCertFile, func(text string) (*x509.CertPool, *fault) {
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM([]byte(text)) {
+			return nil, &fault{"has no certificate in PEM", "name a file that contains -----BEGIN CERTIFICATE-----"}
 		}
-	}
-	return hiddenPath
+		return pool, nil
+	})
 }
 
-const hiddenPath = "the file named here"
-
-// newFileError puts the system's error into our words: its own repeats the path and names a system
-// call.
-func newFileError(path string, err error) *fileError {
-	var f *fileError
-	switch {
-	case errors.As(err, &f):
-		return &fileError{path, f.fault}
-	case errors.Is(err, fs.ErrNotExist):
-		return &fileError{path, fault{"does not exist", "create it, or correct the path"}}
-	case errors.Is(err, fs.ErrPermission):
-		return &fileError{path, fault{"may not be read by this user", "change its owner or mode"}}
+// ReadKeyPair reads a certificate and its private key in PEM. Its error is a *fileError.
+func ReadKeyPair(certPath, keyPath string) (*tls.Certificate, error) {
+	cert, err := readRegular(certPath, maxCertFile)
+	if err != nil {
+		return nil, err
 	}
-	return &fileError{path, fault{"cannot be read", "name a readable file"}}
+	return parseFile(keyPath, maxCertFile, func(key string) (*tls.Certificate, *fault) {
+		pair, err := tls.X509KeyPair(cert, []byte(key))
+		if err != nil { // its text may repeat the file's, as the name of a PEM block
+			return nil, &fault{"is not the key of " + shownPath(certPath) + ", or one of them is not PEM",
+				"name a certificate and its own key"}
+		}
+		return &pair, nil
+	})
+}
+
+// parseFile reads a regular file of at most max bytes and returns its parsed contents. Its error is
+// a *fileError.
+func parseFile[T any](path string, max int64, parse func(text string) (T, *fault)) (T, error) {
+	var none T
+	content, err := readRegular(path, max)
+	if err != nil {
+		return none, err
+	}
+	v, f := parse(string(content))
+	if f != nil {
+		return none, &fileError{path, *f}
+	}
+	return v, nil
+}
+
+// readRegular reads a regular file of at most max bytes. It does not open anything else: opening a
+// named pipe would wait for its writer. Its error is a *fileError.
+func readRegular(path string, max int64) ([]byte, error) {
+	switch info, err := os.Stat(path); {
+	case errors.Is(err, fs.ErrNotExist) && shownPath(path) == hiddenPath:
+		return nil, &fileError{path, fault{"does not exist", "write a path that begins with / or ./, not the secret itself"}}
+	case err == nil && !info.Mode().IsRegular():
+		return nil, &fileError{path, fault{"is not a regular file", "name a regular file"}}
+	}
+	return readBounded(path, max)
 }
 
 // readBounded reads a file of at most max bytes. Its error is a *fileError.
 func readBounded(path string, max int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, newFileError(path, err)
+		return nil, unreadable(path, err)
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.IsDir() {
-		return nil, &fileError{path, fault{"is a directory", "name a file"}}
-	}
 	content, err := io.ReadAll(io.LimitReader(f, max+1))
 	if err != nil {
-		return nil, newFileError(path, err)
+		return nil, unreadable(path, err)
 	}
 	if int64(len(content)) > max {
 		return nil, &fileError{path, fault{"is larger than " + sizeText(max), "name the right file"}}
@@ -155,21 +151,57 @@ func readBounded(path string, max int64) ([]byte, error) {
 	return content, nil
 }
 
-// trimNewline cuts one newline off, as \n or \r\n.
-func trimNewline(text string) string {
-	if t, ok := strings.CutSuffix(text, "\r\n"); ok {
-		return t
+// unreadable replaces the message of the system's error, which repeats the path.
+func unreadable(path string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return &fileError{path, fault{"does not exist", "create it, or correct the path"}}
 	}
-	return strings.TrimSuffix(text, "\n")
+	return &fileError{path, fault{"cannot be read", "check that it is a file, and that this user may read it"}}
 }
 
-// faultOfSecret finds what a copied secret often has and no real one does.
+// hiddenPath is shown for a path that may be a secret.
+const hiddenPath = "the file named here"
+
+// shownPath returns a path for a message. It hides one that does not begin like a path: it may be a
+// secret that was written where the path of its file belongs.
+func shownPath(path string) string {
+	for _, start := range []string{"/", "./", "../", "~/"} {
+		if strings.HasPrefix(path, start) {
+			return escaped(path)
+		}
+	}
+	return hiddenPath
+}
+
+// escaped replaces the characters of a path that would disturb a line.
+func escaped(path string) string { return strings.Trim(strconv.Quote(path), `"`) }
+
+// trimNewline removes one newline from the end, as \n or \r\n.
+func trimNewline(text string) string { return strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r") }
+
+// faultOfSecret finds what copied secrets often contain and real ones do not.
 func faultOfSecret(text string) *fault {
 	switch {
 	case text == "":
-		return &fault{"holds no secret", "write the secret into it"}
+		return &fault{"contains no secret", "write the secret into it"}
 	case strings.ContainsFunc(text, isSpace):
-		return &fault{"holds a blank, a line break or a control character", "it must hold the secret and at most one newline after it"}
+		return &fault{"contains a space, a line break or a control character",
+			"keep only the secret and at most one newline after it"}
+	}
+	return nil
+}
+
+// faultOfToken finds what faultOfSecret finds, characters that are not ASCII, and too few
+// characters.
+func faultOfToken(text string, least int, fix string) *fault {
+	if f := faultOfSecret(text); f != nil {
+		return f
+	}
+	switch {
+	case strings.ContainsFunc(text, func(r rune) bool { return r > '~' }):
+		return &fault{"contains a character that is not ASCII, perhaps a byte order mark", fix}
+	case len(text) < least:
+		return &fault{fmt.Sprintf("contains fewer than %d characters", least), fix}
 	}
 	return nil
 }
@@ -178,62 +210,4 @@ func faultOfSecret(text string) *fault {
 func readableByAll(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().Perm()&0o004 != 0
-}
-
-// readPEM reads a file of PEM blocks. As with a secret, a named pipe is refused before it is
-// opened.
-func readPEM(path string) ([]byte, error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
-		return nil, &fileError{path, fault{"is not a regular file", "name a file with -----BEGIN in it"}}
-	}
-	return readBounded(path, maxCertFile)
-}
-
-// ReadCertPool reads authorities in PEM. Its error is a *fileError.
-func ReadCertPool(path string) (*x509.CertPool, error) {
-	content, err := readPEM(path)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(content) {
-		return nil, &fileError{path, fault{"holds no certificate in PEM", "name a file with -----BEGIN CERTIFICATE----- in it"}}
-	}
-	return pool, nil
-}
-
-// ReadKeyPair reads a certificate and its key in PEM. Its error is a *fileError.
-func ReadKeyPair(certPath, keyPath string) (*tls.Certificate, error) {
-	cert, err := readPEM(certPath)
-	if err != nil {
-		return nil, err
-	}
-	key, err := readPEM(keyPath)
-	if err != nil {
-		return nil, err
-	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil { // its text is not shown: it may repeat what a PEM block is named
-		return nil, &fileError{keyPath, fault{"is not the key of " + printable(certPath) + ", or one of them is not PEM", "name a certificate and its own key"}}
-	}
-	return &pair, nil
-}
-
-// minBearer is the shortest token of the sidecar's own that is believed, in characters.
-const minBearer = 16
-
-// ReadBearer reads the token apps must show, and keeps its SHA-256 only. Its error is a *fileError.
-func ReadBearer(path string) (digest [sha256.Size]byte, err error) {
-	token, err := ReadSecret(path)
-	if err != nil {
-		return digest, err
-	}
-	text := token.Reveal()
-	switch {
-	case len(text) < minBearer:
-		return digest, &fileError{shownPath(path), fault{fmt.Sprintf("holds fewer than %d characters", minBearer), "make one with: openssl rand -hex 32"}}
-	case strings.ContainsFunc(text, func(r rune) bool { return r > '~' }):
-		return digest, &fileError{shownPath(path), fault{"holds a character that is not ASCII, which no header can carry", "make one with: openssl rand -hex 32"}}
-	}
-	return sha256.Sum256([]byte(text)), nil
 }

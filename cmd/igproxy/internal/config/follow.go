@@ -1,25 +1,26 @@
 package config
 
 import (
+	"io/fs"
 	"log/slog"
+	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// LookEvery is how often files are looked at, at the most, and only while somebody asks for what
-// they hold.
+// LookEvery is the shortest time between two looks at files for changes.
 const LookEvery = time.Second
 
-// settleTime is how old a file must be for its time to tell it from a later one: a second write
-// within the same tick of the file system's clock changes neither time nor size. (Git calls such
-// entries racy.)
+// settleTime is the age from which a file's modification time is conclusive. A younger file may be
+// written again within the same tick of the file system's clock, which changes neither its time nor
+// its size. (Git calls such index entries racy.)
 const settleTime = 2 * time.Second
 
-// Followed is a value made of files, and made anew when they change: written in place, replaced, or
-// swapped behind a link, as Kubernetes does with a mounted secret. What cannot be read leaves the
-// value of before.
-type Followed[T any] struct {
+// followed is a value made from files. It is made again when a file changes: when it is written,
+// replaced, or swapped behind a symbolic link, as Kubernetes does with a mounted secret.
+type followed[T any] struct {
 	key   string // for the log
 	paths []string
 	read  func() (T, error)
@@ -27,31 +28,33 @@ type Followed[T any] struct {
 	began time.Time
 
 	value atomic.Pointer[T]
-	next  atomic.Int64 // when to look again, since began
+	next  atomic.Int64 // when to look again, as a time.Duration since began
 
-	looking sync.Mutex // protects what follows
+	looking sync.Mutex // protects the fields below
 	seen    Stamps
 	settled bool
-	faults  int // reads in a row that failed
+	faults  int // failed reads in a row
 }
 
-// Follow reads the files for the first time. Its error is read's.
-func Follow[T any](key string, log *slog.Logger, read func() (T, error), paths ...string) (*Followed[T], error) {
-	f := &Followed[T]{key: key, paths: paths, read: read, log: log, began: time.Now()}
+// Follow calls read, and returns a function that returns the current value of the files at paths.
+// While that function is being called, it looks at the files at most every LookEvery and calls read
+// again when they have changed. A read that fails leaves the previous value in use and is logged
+// under key. The error is that of the first read.
+func Follow[T any](key string, log *slog.Logger, read func() (T, error), paths ...string) (func() T, error) {
+	f := &followed[T]{key: key, paths: paths, read: read, log: log, began: time.Now()}
 	seen := Stamp(f.paths)
 	value, err := read()
 	if err != nil {
 		return nil, err
 	}
-	f.value.Store(&value)
-	f.keep(seen)
+	f.store(value, seen)
 	f.next.Store(int64(LookEvery))
-	return f, nil
+	return f.get, nil
 }
 
-// Get returns the value of now. One caller a second looks at the files; the others don't wait for
-// it.
-func (f *Followed[T]) Get() T {
+// get returns the current value. The one caller that looks at the files may have to wait for the
+// file system; all others get the last value without waiting.
+func (f *followed[T]) get() T {
 	now := int64(time.Since(f.began))
 	if next := f.next.Load(); now >= next && f.next.CompareAndSwap(next, now+int64(LookEvery)) && f.looking.TryLock() {
 		f.look()
@@ -60,12 +63,12 @@ func (f *Followed[T]) Get() T {
 	return *f.value.Load()
 }
 
-// look reads the files if they have changed since they were read. They are stamped first: what
-// changes meanwhile is found the next time.
+// look reads the files if they may have changed since they were read. It stamps them before it
+// reads them, so that a change during the read is found the next time.
 //
-// A fault is told when it is there the second time: between a certificate and its key, written one
-// after the other, there is always a moment when they don't fit.
-func (f *Followed[T]) look() {
+// A fault is logged only when it persists: a certificate and its key are written one after the
+// other, and do not match in between.
+func (f *followed[T]) look() {
 	seen := Stamp(f.paths)
 	changed := !seen.Same(f.seen)
 	if !changed && f.settled && f.faults == 0 {
@@ -74,16 +77,48 @@ func (f *Followed[T]) look() {
 	value, err := f.read()
 	if err != nil {
 		if f.faults++; f.faults == 2 {
-			f.log.Warn("a changed file cannot be used; what it held before goes on", "key", f.key, "error", err.Error())
+			f.log.Warn("changed file rejected", "key", f.key, "error", err.Error())
 		}
 		return
 	}
-	f.value.Store(&value)
-	f.keep(seen)
+	f.store(value, seen)
 	f.faults = 0
 	if changed {
-		f.log.Info("a changed file was read", "key", f.key)
+		f.log.Info("changed file loaded", "key", f.key)
 	}
 }
 
-func (f *Followed[T]) keep(seen Stamps) { f.seen, f.settled = seen, seen.Settled() }
+func (f *followed[T]) store(value T, seen Stamps) {
+	f.value.Store(&value)
+	f.seen, f.settled = seen, seen.Settled()
+}
+
+// Stamps identify what files held at one moment, by their inode, modification time and size.
+type Stamps []fs.FileInfo
+
+// Stamp looks at each file, following symbolic links. A missing file has a nil stamp.
+func Stamp(paths []string) Stamps {
+	seen := make(Stamps, len(paths))
+	for i, path := range paths {
+		if info, err := os.Stat(path); err == nil {
+			seen[i] = info
+		}
+	}
+	return seen
+}
+
+// Settled reports whether every file exists and is old enough for its time to distinguish it from a
+// later write.
+func (s Stamps) Settled() bool {
+	return !slices.ContainsFunc(s, func(info fs.FileInfo) bool { return info == nil || time.Since(info.ModTime()) <= settleTime })
+}
+
+// Same reports whether no file has changed between the two.
+func (s Stamps) Same(other Stamps) bool {
+	return slices.EqualFunc(s, other, func(a, b fs.FileInfo) bool {
+		if a == nil || b == nil {
+			return a == nil && b == nil
+		}
+		return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+	})
+}

@@ -13,20 +13,20 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-// notebook is a file that is followed, read as text; "broken" cannot be read.
+// notebook is a followed text file. The text "broken" cannot be read.
 type notebook struct {
 	t     *testing.T
 	path  string
 	log   bytes.Buffer
 	reads int
-	f     *config.Followed[string]
+	get   func() string
 }
 
 func newNotebook(t *testing.T, path string) *notebook {
 	t.Helper()
 	n := &notebook{t: t, path: path}
 	var err error
-	n.f, err = config.Follow("the.key", slog.New(slog.NewTextHandler(&n.log, nil)), func() (string, error) {
+	n.get, err = config.Follow("the.key", slog.New(slog.NewTextHandler(&n.log, nil)), func() (string, error) {
 		n.reads++
 		text, err := os.ReadFile(path)
 		if err == nil && string(text) == "broken" {
@@ -40,7 +40,7 @@ func newNotebook(t *testing.T, path string) *notebook {
 	return n
 }
 
-// put writes a file as if some time ago, by the simulated clock.
+// put writes a file whose time is so long ago by the simulated clock.
 func put(t *testing.T, path, text string, ago time.Duration) {
 	t.Helper()
 	write(t, path, text)
@@ -52,12 +52,12 @@ func put(t *testing.T, path, text string, ago time.Duration) {
 
 func (n *notebook) holds(want string, reads int) {
 	n.t.Helper()
-	if got := n.f.Get(); got != want || n.reads != reads {
+	if got := n.get(); got != want || n.reads != reads {
 		n.t.Errorf("got %q after %d reads, want %q after %d", got, n.reads, want, reads)
 	}
 }
 
-func TestAFileIsReadAgainWhenItChangedAndLookedAtOnceASecond(t *testing.T) {
+func TestAChangedFileIsReadAgainAfterASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Chdir(t.TempDir())
 		put(t, "f", "one", time.Hour)
@@ -95,7 +95,7 @@ func TestAWriteWithinTheSameTickAsTheReadIsFound(t *testing.T) {
 	})
 }
 
-// Kubernetes: f -> ..data/f, ..data -> a folder of now, renamed over.
+// As in Kubernetes: f -> ..data/f, and ..data is a link to a folder that is replaced by a rename.
 func TestASwapBehindALinkIsFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Chdir(t.TempDir())
@@ -129,7 +129,7 @@ func TestAFileThatBreaksLeavesWhatItHeldAndIsToldOnce(t *testing.T) {
 		time.Sleep(config.LookEvery)
 		n.holds("one", 2)
 		if n.log.Len() > 0 {
-			t.Errorf("told at the first look, when it may be half written: %s", n.log.String())
+			t.Errorf("logged at the first look, when it may be half written: %s", n.log.String())
 		}
 		for i := range 5 {
 			time.Sleep(config.LookEvery)
@@ -146,7 +146,7 @@ func TestAFileThatBreaksLeavesWhatItHeldAndIsToldOnce(t *testing.T) {
 		put(t, "f", "two", time.Minute)
 		time.Sleep(config.LookEvery)
 		n.holds("two", 9)
-		if got := strings.Count(n.log.String(), "\n"); got != 2 || !strings.Contains(n.log.String(), "a changed file was read") {
+		if got := strings.Count(n.log.String(), "\n"); got != 2 || !strings.Contains(n.log.String(), "changed file loaded") {
 			t.Errorf("want that it was read again: %s", n.log.String())
 		}
 	})
@@ -154,20 +154,20 @@ func TestAFileThatBreaksLeavesWhatItHeldAndIsToldOnce(t *testing.T) {
 
 func TestAFileThatCannotBeReadAtFirstIsAnError(t *testing.T) {
 	t.Chdir(t.TempDir())
-	f, err := config.Follow("k", slog.New(slog.DiscardHandler), func() ([]byte, error) { return os.ReadFile("nowhere") }, "nowhere")
-	if f != nil || !os.IsNotExist(err) {
-		t.Errorf("got %v, %v", f, err)
+	get, err := config.Follow("k", slog.New(slog.DiscardHandler), func() ([]byte, error) { return os.ReadFile("nowhere") }, "nowhere")
+	if get != nil || !os.IsNotExist(err) {
+		t.Errorf("got a function: %v, and %v", get != nil, err)
 	}
 }
 
-// A look that hangs, on a network's file system say, holds up the one who looks and nobody else.
-func TestOnlyOneWaitsForTheFiles(t *testing.T) {
+// A look that hangs, perhaps on a network file system, delays only the caller that looks.
+func TestOnlyOneCallerWaitsForTheFiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Chdir(t.TempDir())
 		put(t, "f", "one", time.Hour)
 		hang := make(chan struct{})
 		first := true
-		f, err := config.Follow("k", slog.New(slog.DiscardHandler), func() (string, error) {
+		get, err := config.Follow("k", slog.New(slog.DiscardHandler), func() (string, error) {
 			if !first {
 				<-hang
 			}
@@ -181,12 +181,12 @@ func TestOnlyOneWaitsForTheFiles(t *testing.T) {
 		put(t, "f", "two", time.Minute)
 		time.Sleep(config.LookEvery)
 		looked := make(chan string)
-		go func() { looked <- f.Get() }() // ends when hang is closed
+		go func() { looked <- get() }() // ends when hang is closed
 		synctest.Wait()
 		for range 10 {
 			time.Sleep(config.LookEvery)
-			if got := f.Get(); got != "one" {
-				t.Errorf("got %q while somebody looks, want what was known", got)
+			if got := get(); got != "one" {
+				t.Errorf("got %q during another look, want the last value", got)
 			}
 		}
 		close(hang)

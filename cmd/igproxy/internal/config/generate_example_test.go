@@ -15,35 +15,35 @@ import (
 
 const (
 	examplePath   = "../../../../config.example.yaml"
-	exampleSecret = "an-app-secret-of-nobody"
+	exampleSecret = "an-app-secret-of-no-app"
 	exampleHeader = `# yaml-language-server: $schema=docs/config.schema.json
 #
-# igproxy's configuration: every key there is, with its default.
+# All keys of igproxy's configuration, with their defaults.
 #
-#   igproxy check --config igproxy.yaml    tells all problems at once
+#   igproxy check --config igproxy.yaml    reports all problems at once
 #   igproxy serve --config igproxy.yaml    runs the sidecar
 #
-# Nothing here is needed but the client secret, and that is better kept outside:
+# Only the client secret is required, and it is better kept out of this file:
 #
 #   export IGPROXY_CLIENT_SECRET_FILE=/run/secrets/instagram
 #
-# So copy only the lines you change. A key without a default is commented out and
-# shows an example. An unknown key is an error, so a misspelt one is found.
+# So copy only the lines that you change. A key without a default is commented out
+# and shows an example. An unknown key is an error, so that misspellings are found.
 #
-# The environment wins over this file: listen is IGPROXY_LISTEN, upstream.timeout is
-# IGPROXY_UPSTREAM_TIMEOUT. A list is written there as a,b,c. An empty variable is
-# as good as none.
+# Environment variables override this file: IGPROXY_LISTEN is listen, and
+# IGPROXY_UPSTREAM_TIMEOUT is upstream.timeout. Lists are written there as a,b,c.
+# An empty variable counts as unset.
 #
 # Durations have a unit: 250ms, 10s, 5m, 1h30m. Sizes: 65536 (bytes), 64KiB, 1MiB.
 `
 )
 
-// exampleApps ends the file: apps are a list, so the table has no row for them.
+// exampleApps ends the file. Apps are a list, so settings has no rows for them.
 const exampleApps = `
 # ------------------------------------------------------------------------------
-# Several apps in one sidecar, in place of app_id, client_secret, client_secret_file
-# and redirect_uris. A call belongs to the app of its path, as in /apps/shop/..., or
-# of its client_id, or of its Host. Nothing crosses from one to the other.
+# Several apps in one sidecar, used instead of app_id, client_secret,
+# client_secret_file and redirect_uris. A call belongs to the app in its path
+# (/apps/shop/...), in its client_id, or in its Host header. Apps share no tokens.
 # apps:
 #   - name: shop                # in the path, and in metrics
 #     app_id: "17841400000000004"
@@ -51,14 +51,13 @@ const exampleApps = `
 #     redirect_uris: [https://shop.example/callback]
 #     hosts: [shop.igproxy.internal]
 #   - name: club
-#     service: threads          # instagram or threads; instagram by default
+#     service: threads          # instagram or threads; without it: instagram
 #     app_id: "17841400000000005"
 #     client_secret_file: /run/secrets/club
 `
 
-// exampleYAML writes the file.
+// exampleYAML returns the file.
 func exampleYAML(t *testing.T) string {
-	c := Default()
 	var b strings.Builder
 	b.WriteString(exampleHeader)
 	section := "none"
@@ -84,7 +83,7 @@ func exampleYAML(t *testing.T) string {
 		if s.kind != kindText && s.kind != kindList {
 			comment(&b, indent, s.spanSentence())
 		}
-		if value := defaultText(s, &c); value != "" {
+		if value := defaultText(s); value != "" {
 			fmt.Fprintf(&b, "%s%s: %s\n", indent, key, value)
 		} else {
 			fmt.Fprintf(&b, "%s# %s: %s\n", indent, key, s.example)
@@ -100,7 +99,8 @@ func comment(b *strings.Builder, indent, text string) {
 	}
 }
 
-// wrap breaks a text at its spaces into lines of at most width characters; a longer word has a line of its own.
+// wrap breaks a text at its spaces into lines of at most width characters. A longer word gets its
+// own line.
 func wrap(text string, width int) []string {
 	var lines []string
 	line := ""
@@ -116,7 +116,7 @@ func wrap(text string, width int) []string {
 	return append(lines, line)
 }
 
-func TestExampleLoadedAsItIsGivesTheDefaults(t *testing.T) {
+func TestTheExampleHasTheDefaults(t *testing.T) {
 	got, problems := Load(examplePath, []string{"IGPROXY_CLIENT_SECRET=" + exampleSecret})
 	if len(problems) > 0 {
 		t.Errorf("problems: %v", problems)
@@ -124,7 +124,7 @@ func TestExampleLoadedAsItIsGivesTheDefaults(t *testing.T) {
 	want := Default()
 	want.ClientSecret = proxy.NewSecret(exampleSecret)
 	if got.ClientSecret.Reveal() != exampleSecret {
-		t.Error("the secret of the environment was not taken")
+		t.Error("the secret in the environment was ignored")
 	}
 	got.ClientSecret = want.ClientSecret
 	if !reflect.DeepEqual(got, want) {
@@ -132,14 +132,13 @@ func TestExampleLoadedAsItIsGivesTheDefaults(t *testing.T) {
 	}
 }
 
-// A person uncomments an example and changes it: as it stands it must be right, or at least say what is missing.
-func TestExampleValuesAreRightWhenUncommented(t *testing.T) {
+// People uncomment an example and change it, so it must be valid as it is.
+func TestExamplesAreValidWhenUncommented(t *testing.T) {
 	for _, s := range settings() {
-		c := Default()
-		if value := defaultText(s, &c); (value == "") != (s.example != "") {
+		if value := defaultText(s); (value == "") != (s.example != "") {
 			t.Errorf("%s: default %q, example %q; want one of the two", s.key, value, s.example)
 		}
-		if s.example == "" || strings.HasSuffix(s.key, "client_secret") { // its example says that it belongs elsewhere
+		if s.example == "" || strings.HasSuffix(s.key, "client_secret") { // its example says that it does not belong there
 			continue
 		}
 		section, key, nested := strings.Cut(s.key, ".")
@@ -153,36 +152,42 @@ func TestExampleValuesAreRightWhenUncommented(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		l := &loader{config: Default(), table: settings(), places: map[string]place{}, bad: map[string]bool{}}
-		l.file(path)
-		if len(l.findings) > 0 || !l.isSet(s.key) {
-			t.Errorf("%s: %v", text, sortFindings(l.findings))
+		l := newLoader(Default())
+		l.readFile(path)
+		if len(l.problems) > 0 || !l.isSet(s.key) {
+			t.Errorf("%s: %v", text, l.sorted())
 		}
 	}
 }
 
-func TestExampleHasEveryKeyOfTheConfig(t *testing.T) {
+func TestEveryFieldOfConfigHasARow(t *testing.T) {
 	var keys []string
-	c := Default()
+	var c Config
 	fields := map[any]string{}
 	for _, s := range settings() {
+		if s.value != "" && s.set(&c, []string{s.value}) != nil {
+			t.Errorf("%s does not allow its own default", s.key)
+		}
 		if slices.Contains(keys, s.key) {
 			t.Errorf("%s is in the table twice", s.key)
 		}
 		keys = append(keys, s.key)
-		if other, twice := fields[s.field(&c)]; twice {
+		field := s.field(&c).Addr().Interface()
+		if other, twice := fields[field]; twice {
 			t.Errorf("%s and %s share a field", s.key, other)
 		}
-		fields[s.field(&c)] = s.key
+		fields[field] = s.key
 	}
 	var missing func(v reflect.Value, name string)
 	missing = func(v reflect.Value, name string) {
-		if _, known := fields[v.Addr().Interface()]; known || name == "Config.Apps" || // rows of its own, made for each app
-			slices.Contains([]string{"Config.Cache.Key", "Config.PreviousSecret", "Config.Threads.PreviousSecret"}, name) { // what files hold
+		if slices.Contains([]string{"Config.Apps", // appSettings has its rows
+			"Config.Cache.Key", "Config.digests", "Config.credentials.PreviousSecret", "Config.Threads.credentials.PreviousSecret"}, name) { // contents of files
 			return
 		}
 		if v.Kind() != reflect.Struct || v.Type() == reflect.TypeFor[proxy.Secret]() {
-			t.Errorf("%s has no row in the table", name)
+			if fields[v.Addr().Interface()] == "" {
+				t.Errorf("%s has no row in the table", name)
+			}
 			return
 		}
 		for i := range v.NumField() {

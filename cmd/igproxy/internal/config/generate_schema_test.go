@@ -1,13 +1,13 @@
 package config
 
-// docs/config.schema.json is made of the table of settings, for editors. It takes what igproxy takes, and tells the common mistakes while
-// they are typed: a misspelt key, a duration without a unit, a word that is none of the values. The rest is for igproxy check.
+// docs/config.schema.json is generated from the table of settings, for editors. It accepts what
+// igproxy accepts, and shows common mistakes as they are typed: a misspelt key, a duration without
+// a unit, a value that is not allowed. The rest is left to igproxy check.
 
 import (
 	"bytes"
 	"encoding/json"
 	"maps"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -16,12 +16,13 @@ import (
 
 const schemaPath = "../../../../docs/config.schema.json"
 
-// schemaPatterns are the forms of texts, and of items of lists, by the end of the key: never narrower than the check of the same row.
+// schemaPatterns are the patterns of texts, and of items of lists, by the last part of the key.
+// They must accept everything that the check of the same row accepts.
 var schemaPatterns = map[string]string{
 	"listen":                       `unix:/.*[^/]|.*:[0-9]+`,
 	"allowed_hosts":                `\[?[A-Za-z0-9_.:-]+(%.+)?\]?`,
 	"hosts":                        `\[?[A-Za-z0-9_.:-]+(%.+)?\]?`,
-	"app_id":                       unanchored(digits),
+	"app_id":                       `[0-9]{1,32}`,
 	"client_secret":                `\S{8,}\n?`,
 	"redirect_uris":                `[A-Za-z][A-Za-z0-9+.-]*:[^# "<>]+`,
 	"threads.url":                  `https?://[^?#]+`,
@@ -31,11 +32,11 @@ var schemaPatterns = map[string]string{
 	"redis.addrs":                  `.+:[0-9]+`,
 	"uids":                         `0|[1-9][0-9]{0,9}`,
 	"socket_mode":                  `0[0-7]{3}`,
-	"master_name":                  unanchored(name),
-	"redis.username":               unanchored(name),
-	"sentinel_username":            unanchored(name),
-	"prefix":                       unanchored(prefix),
-	appKey(0) + ".name":            unanchored(appName),
+	"master_name":                  `[!-~]{1,128}`,
+	"redis.username":               `[!-~]{1,128}`,
+	"sentinel_username":            `[!-~]{1,128}`,
+	"prefix":                       `[A-Za-z0-9:_.-]{1,64}`,
+	appKey(0) + ".name":            `[a-z][a-z0-9_-]{0,31}`,
 	"kind:" + string(kindDuration): `\+?0|\+?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+`,
 	"kind:" + string(kindSize):     `[1-9][0-9]*(\s*[KM]iB)?`,
 	"kind:" + string(kindCount):    `0|[1-9][0-9]*`,
@@ -43,9 +44,8 @@ var schemaPatterns = map[string]string{
 	"kind:" + string(kindSwitch):   `true|false`,
 }
 
-func unanchored(r *regexp.Regexp) string { return strings.Trim(r.String(), "^$") }
-
-// patternOf a value that is written as text. An empty one is as good as none, but not in a list.
+// patternOf returns the pattern of a value that is written as text. An empty value counts as unset,
+// except in a list.
 func patternOf(s setting) string {
 	form, ok := schemaPatterns["kind:"+string(s.kind)]
 	for end, pattern := range schemaPatterns {
@@ -67,8 +67,8 @@ func patternOf(s setting) string {
 
 type object = map[string]any
 
-// schemaOf one setting.
-func schemaOf(s setting, c *Config) object {
+// schemaOf returns the schema of one setting.
+func schemaOf(s setting) object {
 	o := object{"description": s.doc}
 	if s.kind != kindText && s.kind != kindList {
 		o["description"] = s.doc + "\n" + s.spanSentence()
@@ -77,7 +77,7 @@ func schemaOf(s setting, c *Config) object {
 	if pattern := patternOf(s); pattern != "" {
 		text["pattern"] = pattern
 	}
-	if strings.HasSuffix(s.key, "app_id") || s.key == "auth.uids" { // a number to a reader of YAML, a text to igproxy
+	if strings.HasSuffix(s.key, "app_id") || s.key == "auth.uids" { // YAML parsers read a number, igproxy reads a text
 		text["type"] = []string{"string", "integer"}
 	}
 	number := object{"type": "integer", "minimum": s.low, "maximum": s.high}
@@ -106,9 +106,9 @@ func schemaOf(s setting, c *Config) object {
 			o["type"] = []string{"string", "null"}
 		}
 	}
-	if value := defaultText(s, c); value != "" {
+	if value := defaultText(s); value != "" {
 		o["default"] = parsed(value)
-	} else if !s.secret || s.key == "redis.url" {
+	} else if !strings.HasSuffix(s.key, "client_secret") {
 		o["examples"] = []any{parsed(s.example)}
 	}
 	return o
@@ -121,7 +121,7 @@ func anys(words []string) (all []any) {
 	return all
 }
 
-// parsed is a value as a reader of YAML sees it.
+// parsed returns a value as a YAML parser reads it.
 func parsed(text string) (v any) {
 	if err := yaml.Load([]byte(text), &v); err != nil {
 		panic(err)
@@ -129,9 +129,8 @@ func parsed(text string) (v any) {
 	return v
 }
 
-// schemaJSON writes the file.
+// schemaJSON returns the file.
 func schemaJSON(t *testing.T) string {
-	c := Default()
 	root := object{}
 	section := func(in object, key, doc string) object {
 		if in[key] == nil {
@@ -145,12 +144,11 @@ func schemaJSON(t *testing.T) string {
 		if parent != "" {
 			in = section(root, parent, sectionDocs[parent])
 		}
-		in[key] = schemaOf(s, &c)
+		in[key] = schemaOf(s)
 	}
-	c.Apps = make([]App, 1)
 	app := object{}
 	for _, s := range appSettings(0) {
-		app[strings.TrimPrefix(s.key, appKey(0)+".")] = schemaOf(s, &c)
+		app[strings.TrimPrefix(s.key, appKey(0)+".")] = schemaOf(s)
 	}
 	root[appsKey] = object{"type": []string{"array", "null"}, "description": appsDoc, "maxItems": maxItems,
 		"items": object{"type": "object", "additionalProperties": false, "required": []string{"name", "app_id"}, "properties": app}}
@@ -158,8 +156,8 @@ func schemaJSON(t *testing.T) string {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	if err := e.Encode(object{"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "igproxy's configuration",
-		"description": "Made from the table that igproxy itself reads. Durations have a unit (250ms, 1h30m), sizes may have one (64KiB).",
+	if err := e.Encode(object{"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "The configuration of igproxy",
+		"description": "Generated from the table of settings that igproxy uses itself. Durations have a unit (250ms, 1h30m), sizes may have one (64KiB).",
 		"type":        []string{"object", "null"}, "additionalProperties": false, "properties": root}); err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,7 @@
 package config
 
-// config.example.yaml, docs/configuration.md and docs/config.schema.json are generated from the table of
-// settings and the defaults. This file has what all three use besides the table.
+// config.example.yaml, docs/configuration.md and docs/config.schema.json are generated from the
+// table of settings. This file has what all three generators use besides the table.
 
 import (
 	"flag"
@@ -29,26 +29,26 @@ func TestGeneratedFilesAreUpToDate(t *testing.T) {
 // sectionDocs introduce each section.
 var sectionDocs = map[string]string{
 	"":            "The sidecar itself.",
-	"auth":        "Who is answered. Unless a key here says otherwise, that is all of this machine; a listener that other machines reach refuses to start until bearer_file, client_ca or none is set.",
+	"auth":        "Who may use igproxy. By default that is every program on this machine. A listener that other machines can reach does not start until bearer_file, client_ca or none is set.",
 	"tls":         "TLS for apps. Without it igproxy speaks plain HTTP.",
-	"admin":       "For operators and orchestrators. It needs no secret and shows none; keep it where only they reach it.",
-	"upstream":    "Instagram, and how patient to be with it.",
-	"threads":     "Threads has the same calls at the same paths, with an app id and a secret of its own.",
+	"admin":       "The listener for operators and orchestrators. It asks for no secret and shows none; keep it where only they can reach it.",
+	"upstream":    "Calls to Instagram, and their limits.",
+	"threads":     "A Threads app, which has its own ID and secret. Its calls have the same paths as Instagram's.",
 	"refresh":     "GET /refresh_access_token.",
-	"code":        "POST /oauth/access_token: what the login brings is exchanged here, without a secret in the app.",
-	"passthrough": "Every other call of an app goes to Instagram as it came, so that an app has one base URL.",
-	"cache":       "What is remembered, and for how long.",
-	"redis":       "A second tier that several sidecars share and that outlives a restart. Values are sealed. igproxy never needs Redis to answer or to start.",
-	"coalesce":    "How the sidecars on one Redis share one exchange. Without redis.mode, exchanges are joined within this process only.",
-	"breaker":     "When Instagram fails, it is left alone for a while: cold tokens get a quick 503, known ones are still served.",
-	"server":      "The bounds of what apps may ask of the sidecar.",
-	"log":         "One line a request, on standard error, without secrets and tokens.",
+	"code":        "POST /oauth/access_token: the code that a login returns is exchanged here, so that the app needs no secret.",
+	"passthrough": "All other calls of an app go to Instagram unchanged, so that an app needs one base URL only.",
+	"cache":       "What is cached, and for how long.",
+	"redis":       "A second cache tier that several sidecars share and that survives a restart. Values are sealed. igproxy never needs Redis to start or to answer.",
+	"coalesce":    "How sidecars on the same Redis share an exchange. Without redis.mode, exchanges are shared within this process only.",
+	"breaker":     "While Instagram fails, it is not asked for a while: unknown tokens get a fast 503, and cached ones are still served.",
+	"server":      "Limits for requests from apps.",
+	"log":         "One line per request on standard error, without secrets and tokens.",
 }
 
-// appsDoc is what is to be known of the list of apps, which has rows of its own (appSettings).
-const appsDoc = "Several apps in one sidecar, in place of app_id, client_secret, client_secret_file and redirect_uris. A call belongs to the app of its path, as in /apps/shop/..., or of its client_id, or of its Host. Nothing crosses from one to the other."
+// appsDoc describes the list of apps, whose rows are in appSettings.
+const appsDoc = "Several apps in one sidecar, used instead of app_id, client_secret, client_secret_file and redirect_uris. A call belongs to the app in its path (/apps/shop/...), in its client_id, or in its Host header. Apps share no tokens."
 
-// sectionOf cuts a key into its section, empty for the file's own keys, and its name there.
+// sectionOf splits a key into its section, which is empty for a top-level key, and its name there.
 func (s setting) sectionOf() (section, name string) {
 	section, name, nested := strings.Cut(s.key, ".")
 	if !nested {
@@ -57,7 +57,7 @@ func (s setting) sectionOf() (section, name string) {
 	return section, name
 }
 
-// spanSentence is the range as a sentence of its own. Texts and lists have none.
+// spanSentence returns the allowed values as a sentence. It is not for texts and lists.
 func (s setting) spanSentence() string {
 	rangeText := s.rangeText()
 	if s.kind == kindWord {
@@ -66,11 +66,10 @@ func (s setting) spanSentence() string {
 	return strings.ToUpper(rangeText[:1]) + rangeText[1:] + "."
 }
 
-// defaultText is the default of a setting as YAML has it; empty: it has none.
-func defaultText(s setting, c *Config) string {
-	text := s.text(c)
-	if s.kind == kindText && digits.MatchString(text) { // a mode: other readers of YAML would make a number of it
-		return strconv.Quote(text)
+// defaultText returns the default of a setting as YAML, or "" if it has none.
+func defaultText(s setting) string {
+	if strings.HasSuffix(s.key, "socket_mode") { // other YAML parsers would read a number
+		return strconv.Quote(s.value)
 	}
-	return text
+	return s.value
 }

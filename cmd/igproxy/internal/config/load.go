@@ -2,40 +2,45 @@
 // the environment with all problems at once, and what a reload changes.
 package config
 
-// Load reads the file (none if path is empty), then the environment, which wins, then the files
-// they name, and checks everything. It returns all problems at once, sorted by place; the Config is
-// of use if none of them is an error. For healthcheck, a key without a problem has its value even
-// if others have one.
+// Load reads the file at path, unless path is empty, then the environment, which overrides it, and
+// then the files that these name. It returns all problems at once, sorted by place. If one of them
+// is not a warning, the Config must not be used, except for the values of keys without a problem.
 func Load(path string, environ []string) (Config, []Problem) {
-	l := &loader{config: Default(), table: settings(), places: map[string]place{}, bad: map[string]bool{}}
-	whole := path == "" || l.file(path)
+	l := newLoader(Default())
+	readable := path == "" || l.readFile(path)
 	l.environment(environ)
-	if whole { // else what seems to be missing, or to contradict, may be in the part that could not be read
+	if readable { // what seems to be missing otherwise may be in the part that could not be read
 		l.validate()
 	}
 	l.openFiles()
-	return l.config, sortFindings(l.findings)
+	l.config.digestFiles()
+	return l.config, l.sorted()
 }
 
 // loader collects values and problems.
 type loader struct {
 	config   Config
 	table    []setting
-	places   map[string]place // of each key that was set
+	file     string           // the path of the configuration file, as problems show it
+	places   map[string]place // of each key that is set, validly or not
 	bad      map[string]bool  // keys whose last value was refused
-	findings []finding
+	problems []Problem
+}
+
+func newLoader(c Config) *loader {
+	return &loader{config: c, table: settings(), places: map[string]place{}, bad: map[string]bool{}}
 }
 
 func (l *loader) report(at place, key string, f fault) {
-	l.findings = append(l.findings, finding{at, Problem{Where: at.String(), Key: key, What: f.what, Fix: f.fix}})
+	l.problems = append(l.problems, Problem{Where: at.where, Key: key, What: f.what, Fix: f.fix, order: at.order})
 }
 
 func (l *loader) warn(at place, key string, f fault) {
 	l.report(at, key, f)
-	l.findings[len(l.findings)-1].Warning = true
+	l.problems[len(l.problems)-1].Warning = true
 }
 
-// set gives a key its values. One that is refused leaves the default.
+// set gives a key its values. If they are refused, the key keeps its previous value.
 func (l *loader) set(s setting, at place, values []string) {
 	l.places[s.key] = at
 	f := s.set(&l.config, values)
@@ -45,10 +50,15 @@ func (l *loader) set(s setting, at place, values []string) {
 	}
 }
 
-// place of a key; byDefault if it was not set.
-func (l *loader) place(key string) place {
-	if at, ok := l.places[key]; ok {
-		return at
+// isSet reports whether a key is set, validly or not.
+func (l *loader) isSet(key string) bool { return l.places[key] != place{} }
+
+// place returns where the first of the keys that is set was set.
+func (l *loader) place(keys ...string) place {
+	for _, key := range keys {
+		if l.isSet(key) {
+			return l.places[key]
+		}
 	}
-	return place{source: fromDefaults}
+	return byDefault
 }

@@ -23,11 +23,11 @@ func TestKeysThatNeedARestartExist(t *testing.T) {
 	}
 }
 
-// Every key is either told as changed or as waiting, and what waits is as it was.
-func TestADifferenceOfEveryKeyIsFoundAndWhatWaitsIsKept(t *testing.T) {
+// Every key either changes or waits for a restart, and a key that waits keeps its value.
+func TestADifferenceInEveryKeyIsFound(t *testing.T) {
 	for _, s := range settings() {
 		running, next := Default(), Default()
-		v := s.valueOf(&next)
+		v := s.field(&next)
 		switch v.Interface().(type) {
 		case proxy.Secret:
 			v.Set(reflect.ValueOf(proxy.NewSecret("another")))
@@ -42,15 +42,15 @@ func TestADifferenceOfEveryKeyIsFoundAndWhatWaitsIsKept(t *testing.T) {
 		case float64:
 			v.SetFloat(v.Float() / 2)
 		default:
-			t.Fatalf("%s has a type that this test does not know", s.key)
+			t.Fatalf("%s has a type that this test cannot change", s.key)
 		}
-		if got := differences(Snapshot{Config: running}, Snapshot{Config: next}); !slices.Equal(got, []string{s.key}) {
+		if got := differences(running, next); !slices.Equal(got, []string{s.key}) {
 			t.Errorf("%s: got %v", s.key, got)
 		}
-		held := next.keep(running)
-		switch wants := needsRestart(s.key) || s.key == "tls.cert_file"; {
-		case wants != slices.Contains(held, s.key), wants != s.equal(&running, &next):
-			t.Errorf("%s: held %v, as before %v; want %v", s.key, held, s.equal(&running, &next), wants)
+		kept := next.keep(running)
+		switch want := needsRestart(s.key) || s.key == "tls.cert_file"; {
+		case want != slices.Contains(kept, s.key), want != s.equal(&running, &next):
+			t.Errorf("%s: kept %v, unchanged %v; want %v", s.key, kept, s.equal(&running, &next), want)
 		}
 	}
 }
@@ -59,39 +59,40 @@ func TestANewTimeoutWaitsWithWhatItMustFit(t *testing.T) {
 	running, next := Default(), Default()
 	next.Upstream.Timeout, next.Breaker.Interval, next.Passthrough.Timeout = 30*time.Second, 2*time.Minute, 90*time.Second
 	next.Server.WriteTimeout = time.Minute
-	held := next.keep(running)
-	if !slices.Contains(held, "upstream.timeout") || next.Upstream.Timeout != running.Upstream.Timeout || len(next.contradictions()) > 0 {
-		t.Errorf("held %v, and upstream.timeout is %s", held, next.Upstream.Timeout)
+	kept := next.keep(running)
+	l := newLoader(next)
+	l.validateTimes()
+	if !slices.Contains(kept, "upstream.timeout") || next.Upstream.Timeout != running.Upstream.Timeout || len(l.problems) > 0 {
+		t.Errorf("kept %v, and upstream.timeout is %s", kept, next.Upstream.Timeout)
 	}
 	fits := Default()
 	fits.Upstream.Timeout = 9 * time.Second
-	if held := fits.keep(running); held != nil || fits.Upstream.Timeout != 9*time.Second {
-		t.Errorf("held %v", held)
+	if kept := fits.keep(running); kept != nil || fits.Upstream.Timeout != 9*time.Second {
+		t.Errorf("kept %v", kept)
 	}
 }
 
-// TLS is turned on or off with the listener, and so whom it believes goes with it: else a client authority without TLS would pass for a lock.
+// TLS is turned on by a restart only. A client authority must wait for it: alone it would count as
+// authentication without being any.
 func TestClientAuthoritiesWaitWithTheTLSTheyNeed(t *testing.T) {
 	running, next := Default(), Default()
 	next.TLS.CertFile, next.TLS.KeyFile, next.Auth.ClientCA = "/c", "/k", "/ca"
-	if held := next.keep(running); len(held) != 3 || next.AsksWho() {
-		t.Errorf("held %v, asks who: %v", held, next.AsksWho())
+	if kept := next.keep(running); len(kept) != 3 || next.RequiresAuth() {
+		t.Errorf("kept %v, requires authentication: %v", kept, next.RequiresAuth())
 	}
 	running.TLS.CertFile, running.TLS.KeyFile = "/c", "/k"
 	next = running
 	next.Auth.ClientCA = "/ca"
-	if held := next.keep(running); held != nil || next.Auth.ClientCA != "/ca" {
-		t.Errorf("with TLS on: held %v", held)
+	if kept := next.keep(running); kept != nil || next.Auth.ClientCA != "/ca" {
+		t.Errorf("with TLS on: kept %v", kept)
 	}
 }
 
-func TestDifferencesOfAppsAreToldByName(t *testing.T) {
-	a := []App{{Name: "one", ClientSecret: proxy.NewSecret("a")}, {Name: "two"}, {Name: "gone"}}
-	b := []App{{Name: "two"}, {Name: "one", ClientSecret: proxy.NewSecret("b")}, {Name: "new"}}
-	if got := differentApps(a, b); !slices.Equal(got, []string{"apps.one", "apps.gone", "apps.new"}) {
+func TestAChangeOfAnAppIsFound(t *testing.T) {
+	running, next := Default(), Default()
+	running.Apps = []App{{Name: "one", credentials: credentials{ClientSecret: proxy.NewSecret("a")}}}
+	next.Apps = []App{{Name: "one", credentials: credentials{ClientSecret: proxy.NewSecret("b")}}}
+	if got := differences(running, next); !slices.Equal(got, []string{"apps"}) {
 		t.Errorf("got %v", got)
-	}
-	if got := differentApps(a, slices.Clone(a)); got != nil {
-		t.Errorf("the same: got %v", got)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// compiled is the schema as a validator that others wrote reads it.
+// compiled returns the schema, compiled by an independent validator.
 func compiled(t *testing.T) *jsonschema.Schema {
 	t.Helper()
 	s, err := jsonschema.NewCompiler().Compile(schemaPath)
@@ -24,8 +24,8 @@ func compiled(t *testing.T) *jsonschema.Schema {
 	return s
 }
 
-// schemaTakes validates YAML as an editor does.
-func schemaTakes(schema *jsonschema.Schema, text string) error {
+// schemaRefuses validates YAML as an editor does.
+func schemaRefuses(schema *jsonschema.Schema, text string) error {
 	var v any
 	if err := yaml.Load([]byte(text), &v); err != nil {
 		return err
@@ -33,19 +33,19 @@ func schemaTakes(schema *jsonschema.Schema, text string) error {
 	return schema.Validate(v)
 }
 
-// igproxyTakes reads the keys one by one, without what they mean together.
-func igproxyTakes(t *testing.T, text string) []finding {
+// igproxyRefuses returns the problems of single keys, without those between keys.
+func igproxyRefuses(t *testing.T, text string) []Problem {
 	t.Helper()
 	var documents []yaml.Node
 	if err := yaml.Load([]byte(text), &documents, yaml.WithAllDocuments()); err != nil {
 		t.Fatal(err)
 	}
-	l := &loader{config: Default(), table: settings(), places: map[string]place{}, bad: map[string]bool{}}
-	l.mapping("igproxy.yaml", "", documents[0].Content[0])
-	return slices.DeleteFunc(l.findings, func(f finding) bool { return f.Warning })
+	l := newLoader(Default())
+	l.mapping("", documents[0].Content[0])
+	return slices.DeleteFunc(l.problems, func(p Problem) bool { return p.Warning })
 }
 
-// inYAML is a document with one key, in a list of apps if it is one of theirs.
+// inYAML returns a document with one key, in a list of apps if it is a key of an app.
 func inYAML(key, value string) string {
 	if app, ok := strings.CutPrefix(key, appKey(0)+"."); ok {
 		text := "apps:\n  - name: shop\n    app_id: \"1\"\n"
@@ -62,7 +62,7 @@ func inYAML(key, value string) string {
 	return section + ": " + value + "\n"
 }
 
-// schemaValues are what people write, right in some places and wrong in others.
+// schemaValues are values that are valid for some keys and invalid for others.
 var schemaValues = []string{
 	"", "~", "0", "1", "5", "10", "128", "1000", "100000", "1000000000", "-1", "010", "1.5", "0.5", "0.0", "1e3", ".5",
 	"true", "false", "yes", "on", "True", "10s", "1m30s", "1.5s", "250ms", ".5s", "1h", "100h", "10 s", "10sec", "1d", "+5s", "-5s", "0s",
@@ -72,11 +72,11 @@ var schemaValues = []string{
 	"redis://redis:6379/0", "rediss://u:p@redis:6379/0", "unix:///run/redis.sock", "http://redis:6379", "redis:6379", "single", "cluster", "Single",
 	"debug", "info", "json", "verbose", "instagram", "threads", "shop", "Shop", "17841400000000002", `"17841400000000002"`, "[]", "{}", "[a, b]",
 	"[1000, 1001]", `["1000"]`, "[-1]", "[redis-1:6379, redis-2:6379]", "[https://app.example/callback]", `[""]`, "[~]", "[[a]]", "{a: b}", "/run/secrets/x",
-	"an-app-secret-of-nobody", "short", strings.Repeat("a", maxValue), strings.Repeat("a", maxValue+1),
+	"an-app-secret-of-no-app", "short", strings.Repeat("a", maxValue), strings.Repeat("a", maxValue+1),
 }
 
-// wantsQuotes reports a text that YAML reads as something else: igproxy takes it as it is written, and the schema asks for quotation marks,
-// but for an app's id.
+// wantsQuotes reports whether a YAML parser reads the value of a text as something else. igproxy
+// reads it as it is written; the schema demands quotation marks, except for an app's ID.
 func wantsQuotes(s setting, form string) bool {
 	if s.kind != kindText && s.kind != kindList || strings.HasSuffix(s.key, "app_id") {
 		return false
@@ -88,7 +88,7 @@ func wantsQuotes(s setting, form string) bool {
 	return slices.ContainsFunc(values, func(v any) bool { _, isText := v.(string); return v != nil && !isText })
 }
 
-func TestTheSchemaRefusesNothingThatIgproxyTakes(t *testing.T) {
+func TestTheSchemaAcceptsWhatIgproxyAccepts(t *testing.T) {
 	schema := compiled(t)
 	both, refused := 0, 0
 	for _, s := range append(settings(), appSettings(0)...) {
@@ -99,11 +99,11 @@ func TestTheSchemaRefusesNothingThatIgproxyTakes(t *testing.T) {
 			}
 			for _, form := range forms {
 				text := inYAML(s.key, form)
-				says, findings := schemaTakes(schema, text), igproxyTakes(t, text)
+				refusal, problems := schemaRefuses(schema, text), igproxyRefuses(t, text)
 				switch {
-				case says != nil && len(findings) == 0 && !wantsQuotes(s, form):
-					t.Errorf("igproxy takes %s, the schema does not: %v", text, says)
-				case says == nil && len(findings) > 0:
+				case refusal != nil && len(problems) == 0 && !wantsQuotes(s, form):
+					t.Errorf("igproxy accepts %s, the schema does not: %v", text, refusal)
+				case refusal == nil && len(problems) > 0:
 					refused++
 				default:
 					both++
@@ -112,11 +112,11 @@ func TestTheSchemaRefusesNothingThatIgproxyTakes(t *testing.T) {
 		}
 	}
 	if both < 15*refused {
-		t.Errorf("of all values igproxy and the schema agree on %d only, and on %d the schema sees no mistake", both, refused)
+		t.Errorf("igproxy and the schema agree on only %d values, and the schema misses %d mistakes", both, refused)
 	}
 }
 
-func TestTheSchemaTellsMistakesWhileTheyAreTyped(t *testing.T) {
+func TestTheSchemaFindsCommonMistakes(t *testing.T) {
 	schema := compiled(t)
 	for _, text := range []string{
 		"lisen: 127.0.0.1:8080\n", "upstream:\n  time_out: 10s\n", "listen: 8080\n", "upstream:\n  timeout: 10\n", "upstream:\n  timeout: 10 seconds\n",
@@ -125,13 +125,14 @@ func TestTheSchemaTellsMistakesWhileTheyAreTyped(t *testing.T) {
 		"redis:\n  mode: standalone\n", "redis:\n  addrs: redis:6379\n", "redis:\n  url: http://redis:6379\n", "app_id: abc\n", "upstream: https://graph.instagram.com\n",
 		"server:\n  socket_mode: \"660\"\n", "apps:\n  - name: shop\n", "apps:\n  - name: Shop!\n    app_id: 1\n", "apps:\n  shop:\n    app_id: 1\n", "- listen\n", "upstream.timeout: 10s\n",
 	} {
-		if schemaTakes(schema, text) == nil {
-			t.Errorf("it takes\n%s", text)
+		if schemaRefuses(schema, text) == nil {
+			t.Errorf("it accepts\n%s", text)
 		}
 	}
 }
 
-// configKeys are the keys at the top of a configuration: a YAML file with none of them is something else.
+// configKeys returns the top-level keys of a configuration. A YAML file without any is something
+// else.
 func configKeys() []string {
 	keys := []string{appsKey}
 	for _, s := range settings() {
@@ -143,7 +144,7 @@ func configKeys() []string {
 
 var yamlBlock = regexp.MustCompile("(?s)\n *```ya?ml\n(.*?)\n *```")
 
-func TestEveryConfigurationInTheRepositoryIsRightByTheSchema(t *testing.T) {
+func TestEveryConfigurationInTheRepositoryFitsTheSchema(t *testing.T) {
 	schema, keys, found := compiled(t), configKeys(), 0
 	look := func(name, text string) {
 		var v map[string]any
@@ -151,7 +152,7 @@ func TestEveryConfigurationInTheRepositoryIsRightByTheSchema(t *testing.T) {
 			return
 		}
 		found++
-		if err := schemaTakes(schema, text); err != nil {
+		if err := schemaRefuses(schema, text); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

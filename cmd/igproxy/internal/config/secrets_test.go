@@ -1,6 +1,6 @@
 package config
 
-// What the tests of config's inner parts know of secrets.
+// Secrets in inputs and files; no message may repeat one.
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// canary is the client secret of these tests. No message may have it.
+// canary is the client secret of these tests. No message may contain it.
 const canary = "s3cr3t-canary-0123456789"
 
 func write(t *testing.T, name, text string) {
@@ -20,7 +20,7 @@ func write(t *testing.T, name, text string) {
 	}
 }
 
-// A secret on the wrong line, where the value that is wrong would be repeated.
+// A wrong value is repeated in messages, unless it looks like a secret in the wrong place.
 func TestASecretInThePlaceOfAnyValueIsNotRepeated(t *testing.T) {
 	for _, key := range settings() {
 		if key.key == "client_secret" {
@@ -41,18 +41,18 @@ func TestASecretInThePlaceOfAnyValueIsNotRepeated(t *testing.T) {
 	}
 }
 
-func TestASecretLosesOneNewlineAndAKeyNone(t *testing.T) {
+func TestASecretFileMayEndWithANewline(t *testing.T) {
 	t.Chdir(t.TempDir())
-	for text, want := range map[string]string{canary: canary, canary + "\n": canary, canary + "\r\n": canary} {
+	for text, want := range map[string]string{canary: canary, canary + "\n": canary, canary + "\r\n": canary, canary + "\r": canary} {
 		write(t, "secret", text)
 		if got, err := ReadSecret("./secret"); err != nil || got.Reveal() != want {
 			t.Errorf("%q: got %q, %v", text, got.Reveal(), err)
 		}
 	}
-	for _, text := range []string{canary + "\n\n", "\n" + canary, canary + "\r", "\ufeff " + canary, canary + "\x00", canary + "\u00a0"} {
+	for _, text := range []string{canary + "\n\n", "\n" + canary, "\ufeff " + canary, canary + "\x00", canary + "\u00a0"} {
 		write(t, "secret", text)
 		if got, err := ReadSecret("./secret"); err == nil {
-			t.Errorf("%q was taken, as %q", text, got.Reveal())
+			t.Errorf("%q was accepted as %q", text, got.Reveal())
 		}
 	}
 	key := strings.Repeat("\x00\n", 16)
@@ -70,49 +70,49 @@ func TestAPathThatMayBeTheSecretIsNotShown(t *testing.T) {
 	}
 }
 
-func TestAClientSecretMayHaveThePreviousOneBelowIt(t *testing.T) {
+func TestAClientSecretFileMayHaveThePreviousSecretOnItsSecondLine(t *testing.T) {
 	t.Chdir(t.TempDir())
-	const before = "a-secret-of-before"
-	for text, want := range map[string][2]string{canary: {canary, ""}, canary + "\n": {canary, ""}, canary + "\n" + before: {canary, before},
-		canary + "\r\n" + before + "\r\n": {canary, before}} {
+	const previous = "a-previous-secret"
+	for text, want := range map[string][2]string{canary: {canary, ""}, canary + "\n": {canary, ""}, canary + "\n" + previous: {canary, previous},
+		canary + "\r\n" + previous + "\r\n": {canary, previous}} {
 		write(t, "secret", text)
-		current, previous, err := readClientSecrets("./secret")
-		if err != nil || current.Reveal() != want[0] || previous.Reveal() != want[1] {
-			t.Errorf("%q: got %q, %q, %v", text, current.Reveal(), previous.Reveal(), err)
+		got, err := readClientSecrets("./secret")
+		if err != nil || got[0].Reveal() != want[0] || got[1].Reveal() != want[1] {
+			t.Errorf("%q: got %q, %q, %v", text, got[0].Reveal(), got[1].Reveal(), err)
 		}
 	}
 	for text, want := range map[string]string{
-		canary + "\n\n":                    "holds no secret",
-		"\n" + canary:                      "holds no secret",
-		canary + "\n" + before + "\nthird": "holds more than two lines",
-		canary + "\nshort":                 "holds fewer than 8 characters",
-		canary + "\nwith a blank":          "holds a blank",
-		canary + "\r" + before:             "holds a blank, a line break",
+		canary + "\n\n":                      "contains no secret",
+		"\n" + canary:                        "contains no secret",
+		canary + "\n" + previous + "\nthird": "has more than two lines",
+		canary + "\nshort":                   "contains fewer than 8 characters",
+		canary + "\nwith a space":            "contains a space",
+		canary + "\r" + previous:             "contains a space, a line break",
 	} {
 		write(t, "secret", text)
-		_, _, err := readClientSecrets("./secret")
+		_, err := readClientSecrets("./secret")
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), canary) {
 			t.Errorf("%q: got %v, want %q", text, err, want)
 		}
 	}
-	write(t, "secret", canary+"\n"+before)
+	write(t, "secret", canary+"\n"+previous)
 	c, problems := Load("", []string{"IGPROXY_CLIENT_SECRET_FILE=./secret"})
-	if c.PreviousSecret.Reveal() != before || !strings.Contains(c.AppNames(), "with a previous secret") {
+	if c.PreviousSecret.Reveal() != previous || !strings.Contains(c.AppNames(), "with a previous secret") {
 		t.Errorf("got %s, %v", c.AppNames(), problems)
 	}
 	next := c
 	next.PreviousSecret = c.ClientSecret
-	if got := differences(Snapshot{Config: c}, Snapshot{Config: next}); len(got) != 1 || got[0] != "client_secret_file" {
-		t.Errorf("another previous secret: %v", got)
+	if got := differences(c, next); len(got) != 1 || got[0] != "client_secret_file" {
+		t.Errorf("with another previous secret: got %v", got)
 	}
 }
 
-func TestUsersOfASocketAreAnErrorWhereTheSystemDoesNotTellThem(t *testing.T) {
-	l := &loader{config: Default(), table: settings(), places: map[string]place{}, bad: map[string]bool{}}
+func TestUIDsAreAnErrorWhereTheSystemDoesNotReportThem(t *testing.T) {
+	l := newLoader(Default())
 	l.environment([]string{"IGPROXY_LISTEN=unix:/s", "IGPROXY_AUTH_UIDS=1000"})
 	l.validateTrust(false)
-	got := sortFindings(l.findings)
-	want := "environment: IGPROXY_AUTH_UIDS: this system does not say whose a connection is; Linux does; remove it, and let server.socket_mode decide"
+	got := l.sorted()
+	want := "environment: IGPROXY_AUTH_UIDS: only Linux reports the user of a connection; remove it, and restrict server.socket_mode"
 	if len(got) != 1 || got[0].String() != want {
 		t.Errorf("got %v, want %s", got, want)
 	}

@@ -1,49 +1,42 @@
 package config
 
-// What other programs and people are shown of a configuration.
-
 import (
 	"io/fs"
+	"strconv"
 	"strings"
-
-	"github.com/igproxy/igproxy/proxy"
 )
 
-// AsksWho reports whether apps must show who they are, over any network.
-func (c Config) AsksWho() bool { return c.Auth.BearerFile != "" || c.Auth.ClientCA != "" }
+// RequiresAuth reports whether apps must authenticate with a token or a certificate.
+func (c Config) RequiresAuth() bool { return c.Auth.BearerFile != "" || c.Auth.ClientCA != "" }
 
-// TrustChoices are the next step where a listener is reachable and nothing asks who connects.
-const TrustChoices = "set auth.bearer_file, or auth.client_ca with tls.cert_file and tls.key_file, or auth.none: true if the network keeps others out; or listen on 127.0.0.1 or unix:/path"
-
-// OpenTo says who is answered.
+// OpenTo says in words who may use igproxy.
 func (c Config) OpenTo() string {
 	who := "every program on this machine"
 	switch {
 	case len(c.Auth.UIDs) > 0:
-		who = "the users " + strings.Join(c.Auth.UIDs, ", ")
+		who = "the UIDs " + strings.Join(c.Auth.UIDs, ", ")
 	case strings.HasPrefix(c.Listen, "unix:"):
-		who = "the users that mode " + c.Server.SocketMode + " lets in"
+		who = "the users that mode " + c.Server.SocketMode + " allows"
 	case beyondLoopback(c.Listen):
-		who = "everybody who reaches it"
+		who = "everything that reaches it"
 	}
-	switch bearer, certificate := c.Auth.BearerFile != "", c.Auth.ClientCA != ""; {
-	case bearer && certificate:
-		return who + " with a token and a client certificate"
-	case bearer:
-		return who + " with a token"
-	case certificate:
-		return who + " with a client certificate"
+	and := " with "
+	if c.Auth.BearerFile != "" {
+		who, and = who+and+"a token", " and "
+	}
+	if c.Auth.ClientCA != "" {
+		who += and + "a client certificate"
 	}
 	return who
 }
 
-// SocketMode is server.socket_mode.
+// SocketMode returns server.socket_mode.
 func (c Config) SocketMode() fs.FileMode {
-	mode, _ := socketMode(c.Server.SocketMode) // Load has refused what is not a mode
-	return mode
+	mode, _ := strconv.ParseUint(c.Server.SocketMode, 8, 9) // Load has checked it
+	return fs.FileMode(mode)
 }
 
-// CacheTiers says which tiers are in use.
+// CacheTiers returns the cache tiers in use.
 func (c Config) CacheTiers() string {
 	if c.Redis.Mode == "" {
 		return "memory"
@@ -51,36 +44,36 @@ func (c Config) CacheTiers() string {
 	return "memory, redis (" + c.Redis.Mode + ")"
 }
 
-// AppNames says which apps there are, and for which of them codes are exchanged.
+// AppNames returns the names of the apps, and which of them exchange codes, use Threads or have a
+// previous secret.
 func (c Config) AppNames() string {
-	var words []string
-	add := func(name string, threads, codes bool, previous proxy.Secret) {
+	var names []string
+	add := func(name string, threads bool, app credentials) {
+		if app.ClientSecret.IsZero() {
+			return
+		}
 		if threads {
 			name += " (Threads)"
 		}
-		if codes {
+		if len(app.RedirectURIs) > 0 {
 			name += " with codes"
 		}
-		if !previous.IsZero() {
+		if !app.PreviousSecret.IsZero() {
 			name += " with a previous secret"
 		}
-		words = append(words, name)
+		names = append(names, name)
 	}
 	for _, a := range c.Apps {
-		add(a.Name, a.Service == string(proxy.Threads), len(a.RedirectURIs) > 0, a.PreviousSecret)
+		add(a.Name, a.Service == "threads", a.credentials)
 	}
-	if !c.ClientSecret.IsZero() {
-		add("default", false, len(c.RedirectURIs) > 0, c.PreviousSecret)
-	}
-	if !c.Threads.ClientSecret.IsZero() {
-		add("threads", true, len(c.Threads.RedirectURIs) > 0, c.Threads.PreviousSecret)
-	}
-	return strings.Join(words, ", ")
+	add("default", false, c.credentials)
+	add("threads", true, c.Threads.credentials)
+	return strings.Join(names, ", ")
 }
 
-// Effective is every setting with the value in force, for the admin listener's page. A secret, and
-// whatever may hold one, is "set".
-func Effective(c Config) (pairs [][2]string) {
+// Effective returns the key and the value in use of every setting. It returns "set" for a secret,
+// and for a URL that may contain one.
+func (c Config) Effective() (pairs [][2]string) {
 	rows := settings()
 	for i := range c.Apps {
 		rows = append(rows, appSettings(i)...)

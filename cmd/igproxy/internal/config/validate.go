@@ -1,16 +1,15 @@
 package config
 
 import (
+	"crypto/tls"
 	"errors"
-	"fmt"
 	"net/url"
 	"runtime"
 	"strings"
 	"time"
 )
 
-// validate checks what no key can be checked for alone. A contradiction is told at the place of the
-// key that was set, with the reason.
+// validate checks how keys fit together.
 func (l *loader) validate() {
 	l.validateApps()
 	l.validateListeners()
@@ -19,220 +18,218 @@ func (l *loader) validate() {
 	l.validateRedis()
 }
 
-// isSet reports whether a key was given, rightly or not.
-func (l *loader) isSet(key string) bool { _, ok := l.places[key]; return ok }
-
-// contradiction reports a rule between keys under the first one's name. Its place is that of the
-// first key that was set: pointing at a default would help nobody. A key that has been refused
-// already is left in peace.
+// contradiction reports a fault under the first key, unless that was refused already. The place is
+// that of the first of the keys that is set, because a default has no line to change.
 func (l *loader) contradiction(f fault, keys ...string) {
-	if l.bad[keys[0]] {
-		return
+	if !l.bad[keys[0]] {
+		l.report(l.place(keys...), keys[0], f)
 	}
-	at := place{source: fromDefaults}
+}
+
+// refuse reports the same fault for each of the keys that is set.
+func (l *loader) refuse(f fault, keys ...string) {
 	for _, key := range keys {
 		if l.isSet(key) {
-			at = l.places[key]
-			break
-		}
-	}
-	l.report(at, keys[0], f)
-}
-
-// withSource is a key and its duration, for a reason.
-func (l *loader) withSource(key string, d time.Duration) string {
-	if l.isSet(key) && !l.bad[key] {
-		return key + " (" + durationText(d) + ")"
-	}
-	return key + " (" + durationText(d) + " by default)"
-}
-
-func (l *loader) validateListeners() {
-	c := &l.config
-	if l.bad["listen"] {
-		return
-	}
-	if sameAddress(c.Listen, c.Admin.Listen) && !l.bad["admin.listen"] {
-		l.contradiction(fault{"the same address as listen", "give each its own port"}, "admin.listen", "listen")
-	}
-	if beyondLoopback(c.Admin.Listen) {
-		l.warn(l.place("admin.listen"), "admin.listen", fault{"reachable by other machines, and it asks nobody who they are; it shows figures and no secret",
-			"listen on 127.0.0.1 or unix:/path, or let only your monitoring reach it"})
-	}
-}
-
-func (l *loader) validateTimes() {
-	c := &l.config
-	if least := 3 * c.Upstream.Timeout; c.Breaker.Interval < least {
-		l.contradiction(fault{fmt.Sprintf("%s is less than 3 x %s: a failure slower than the window would never be counted",
-			durationText(c.Breaker.Interval), l.withSource("upstream.timeout", c.Upstream.Timeout)), "write " + durationText(least) + " or more"},
-			"breaker.interval", "upstream.timeout")
-	}
-	budget, parts := c.Upstream.Timeout+time.Second, l.withSource("upstream.timeout", c.Upstream.Timeout)+" + 1s"
-	if c.Redis.Mode != "" {
-		budget, parts = budget+c.Redis.Timeout, parts+" + "+l.withSource("redis.timeout", c.Redis.Timeout)
-		if c.Coalesce.Enabled {
-			budget, parts = budget+c.Coalesce.Wait, parts+" + "+l.withSource("coalesce.wait", c.Coalesce.Wait)
-		}
-		if least := 6 * c.Redis.Timeout; c.Coalesce.Lease < least {
-			l.contradiction(fault{fmt.Sprintf("%s is less than 6 x %s: a renewal that Redis answers late would come too late",
-				durationText(c.Coalesce.Lease), l.withSource("redis.timeout", c.Redis.Timeout)), "write " + durationText(least) + " or more"},
-				"coalesce.lease", "redis.timeout")
-		}
-	}
-	if c.Server.WriteTimeout <= budget {
-		l.contradiction(fault{fmt.Sprintf("%s is not more than what an exchange may take, %s: the answer would be cut off",
-			durationText(c.Server.WriteTimeout), parts), "write more than " + durationText(budget)},
-			"server.write_timeout", "upstream.timeout", "redis.timeout", "coalesce.wait")
-	}
-	if c.Server.ReadTimeout < c.Server.ReadHeaderTimeout {
-		l.contradiction(fault{fmt.Sprintf("%s is less than %s, which it includes", durationText(c.Server.ReadTimeout),
-			l.withSource("server.read_header_timeout", c.Server.ReadHeaderTimeout)), "write " + durationText(c.Server.ReadHeaderTimeout) + " or more"},
-			"server.read_timeout", "server.read_header_timeout")
-	}
-	if c.Passthrough.Enabled && c.Passthrough.Timeout < c.Upstream.Timeout {
-		l.contradiction(fault{fmt.Sprintf("%s is less than %s", durationText(c.Passthrough.Timeout), l.withSource("upstream.timeout", c.Upstream.Timeout)),
-			"write " + durationText(c.Upstream.Timeout) + " or more"}, "passthrough.timeout", "upstream.timeout")
-	}
-	if c.Cache.NegativeTTL > c.Cache.TTL {
-		l.contradiction(fault{fmt.Sprintf("%s is more than %s: a refusal would be remembered longer than a token",
-			durationText(c.Cache.NegativeTTL), l.withSource("cache.ttl", c.Cache.TTL)), "write " + durationText(c.Cache.TTL) + " or less"},
-			"cache.negative_ttl", "cache.ttl")
-	}
-}
-
-// validateRedis checks that the keys fit redis.mode.
-func (l *loader) validateRedis() {
-	c := &l.config.Redis
-	if l.bad["redis.mode"] {
-		return
-	}
-	if c.Mode == "" {
-		for _, key := range []string{"redis.url", "redis.addrs", "redis.master_name", "redis.username", "redis.password_file", "redis.sentinel_username",
-			"redis.sentinel_password_file", "redis.tls", "redis.ca_file", "redis.cert_file", "redis.key_file"} {
-			if l.isSet(key) && (key != "redis.tls" || c.TLS) {
-				l.contradiction(fault{"set, but redis.mode is not, so Redis would not be used", "write redis.mode: single, sentinel or cluster"}, key)
-			}
-		}
-		return
-	}
-	hasURL, hasAddrs := l.isSet("redis.url"), l.isSet("redis.addrs")
-	mode := "mode " + c.Mode
-	switch {
-	case c.Mode == "single" && hasURL && hasAddrs:
-		l.contradiction(fault{"mode single has one node, and redis.url names it already", "keep redis.url or redis.addrs"}, "redis.addrs")
-	case c.Mode == "single" && !hasURL && !hasAddrs:
-		l.contradiction(fault{"mode single needs a node", "set redis.url, or redis.addrs with one address"}, "redis.mode")
-	case c.Mode == "single" && len(c.Addrs) > 1:
-		l.contradiction(fault{fmt.Sprintf("mode single has one node, and here are %d", len(c.Addrs)), "keep one, or set redis.mode to sentinel or cluster"},
-			"redis.addrs")
-	case c.Mode != "single" && !hasAddrs:
-		l.contradiction(fault{mode + " needs addresses", "set redis.addrs"}, "redis.mode")
-	}
-	if c.Mode != "single" && hasURL {
-		l.contradiction(fault{"not for " + mode, "set redis.addrs in its place"}, "redis.url")
-	}
-	if c.Mode == "sentinel" && !l.isSet("redis.master_name") {
-		l.contradiction(fault{"mode sentinel needs the master's name", "set redis.master_name"}, "redis.mode")
-	}
-	if c.Mode != "sentinel" && l.isSet("redis.master_name") {
-		l.contradiction(fault{"not for " + mode + ", which has no sentinels", "remove it, or set redis.mode: sentinel"}, "redis.master_name")
-	}
-	l.validateRedisURL()
-	l.validateRedisTLS()
-}
-
-// validateRedisTLS checks that what TLS needs is whole, and that TLS is on.
-func (l *loader) validateRedisTLS() {
-	c := &l.config.Redis
-	if !c.TLS && l.isSet("redis.addrs") {
-		for _, key := range []string{"redis.ca_file", "redis.cert_file"} {
-			if l.isSet(key) {
-				l.contradiction(fault{"set, but TLS is off", "write redis.tls: true, or remove this"}, key)
-			}
-		}
-	}
-	if c.TLS && strings.HasPrefix(c.URL.Reveal(), "redis://") {
-		l.contradiction(fault{"set, but redis.url says redis://", "write rediss:// in redis.url, and remove this"}, "redis.tls")
-	}
-	l.bothOrNone("redis.cert_file", "redis.key_file")
-	for _, key := range []string{"redis.sentinel_username", "redis.sentinel_password_file"} {
-		if c.Mode != "sentinel" && l.isSet(key) {
-			l.contradiction(fault{"not for mode " + c.Mode + ", which has no sentinels", "remove it, or set redis.mode: sentinel"}, key)
+			l.contradiction(f, key)
 		}
 	}
 }
 
 func (l *loader) bothOrNone(a, b string) {
 	for _, pair := range [][2]string{{a, b}, {b, a}} {
-		if l.isSet(pair[0]) && !l.isSet(pair[1]) {
-			l.contradiction(fault{"set without " + pair[1], "set both or none"}, pair[0])
+		if !l.isSet(pair[1]) {
+			l.refuse(fault{"set without " + pair[1], "set both or none"}, pair[0])
 		}
 	}
 }
 
-// validateRedisURL checks it against the keys that say the same things.
+func (l *loader) validateListeners() {
+	c := &l.config
+	if c.Listen == c.Admin.Listen && !strings.HasSuffix(c.Listen, ":0") {
+		l.contradiction(fault{"the same address as listen", "give each its own port"}, "admin.listen", "listen")
+	}
+	if beyondLoopback(c.Admin.Listen) {
+		l.warn(l.place("admin.listen"), "admin.listen", fault{"reachable by other machines without authentication: it shows metrics, but no secret",
+			"listen on 127.0.0.1 or unix:/path, or let only your monitoring reach it"})
+	}
+}
+
+// TrustChoices is the next step for a listener that other machines can reach without
+// authentication.
+const TrustChoices = "set auth.bearer_file, or auth.client_ca with tls.cert_file and tls.key_file, " +
+	"or auth.none: true if the network keeps others out; or listen on 127.0.0.1 or unix:/path"
+
+// validateTrust checks that the operator has decided who may use igproxy. hasUIDs says whether the
+// system reports the user of a Unix socket's connection.
+func (l *loader) validateTrust(hasUIDs bool) {
+	l.bothOrNone("tls.cert_file", "tls.key_file")
+	hasTLS := l.isSet("tls.cert_file") || l.isSet("tls.key_file")
+	socket := strings.HasPrefix(l.config.Listen, "unix:")
+	if !hasTLS && !socket {
+		l.refuse(fault{"set without tls.cert_file and tls.key_file: client certificates need TLS", "set all three"}, "auth.client_ca")
+	}
+	if l.config.Auth.None {
+		l.refuse(fault{"set, and auth.none is true", "keep one of the two"}, "auth.bearer_file", "auth.client_ca", "auth.uids")
+	}
+	if !hasUIDs {
+		l.refuse(fault{"only Linux reports the user of a connection", "remove it, and restrict server.socket_mode"}, "auth.uids")
+	}
+	switch {
+	case l.bad["listen"]:
+	case socket:
+		l.refuse(fault{"not for a Unix socket, which only this machine can reach", "remove it"},
+			"tls.cert_file", "tls.key_file", "auth.client_ca")
+	default:
+		l.refuse(fault{"for a Unix socket only, as in listen: unix:/path", "remove it"}, "auth.uids")
+		if beyondLoopback(l.config.Listen) {
+			l.validateReachable(hasTLS)
+		}
+	}
+}
+
+// validateReachable checks a listener that other machines can reach.
+func (l *loader) validateReachable(hasTLS bool) {
+	at, bearer := l.place("listen"), l.isSet("auth.bearer_file")
+	switch {
+	case l.config.Auth.None:
+		l.warn(at, "listen", fault{"reachable by other machines: everything that reaches it can exchange tokens with your secret",
+			"listen on 127.0.0.1 or unix:/path, or keep others out by the network"})
+	case !bearer && !l.isSet("auth.client_ca") && !l.bad["auth.none"]: // a refused choice is reported already
+		l.report(at, "listen", fault{"reachable by other machines without authentication", TrustChoices})
+	case bearer && !hasTLS:
+		l.warn(at, "listen", fault{"reachable by other machines without TLS: tokens can be read on the network",
+			"set tls.cert_file and tls.key_file, or let the network encrypt"})
+	}
+}
+
+// validateTimes checks the durations that depend on others. Merge needs it too.
+func (l *loader) validateTimes() {
+	c := &l.config
+	atLeast := func(d, least time.Duration, because string, keys ...string) {
+		if d < least {
+			l.contradiction(fault{durationText(d) + " is less than " + because, "write " + durationText(least) + " or more"}, keys...)
+		}
+	}
+	atLeast(c.Breaker.Interval, 3*c.Upstream.Timeout, "three times upstream.timeout: slow failures would not be counted",
+		"breaker.interval", "upstream.timeout")
+	atLeast(c.Server.ReadTimeout, c.Server.ReadHeaderTimeout, "server.read_header_timeout, which it includes",
+		"server.read_timeout", "server.read_header_timeout")
+	exchange, sum := c.Upstream.Timeout+time.Second, "upstream.timeout + 1s"
+	if c.Redis.Mode != "" {
+		exchange, sum = exchange+c.Redis.Timeout, sum+" + redis.timeout"
+		if c.Coalesce.Enabled {
+			exchange, sum = exchange+c.Coalesce.Wait, sum+" + coalesce.wait"
+			atLeast(c.Coalesce.Lease, 6*c.Redis.Timeout, "six times redis.timeout: leases would not be renewed in time",
+				"coalesce.lease", "redis.timeout")
+		}
+	}
+	atLeast(c.Server.WriteTimeout, exchange, sum+": responses would be cut off",
+		"server.write_timeout", "upstream.timeout", "redis.timeout", "coalesce.wait")
+	if c.Passthrough.Enabled {
+		atLeast(c.Passthrough.Timeout, c.Upstream.Timeout, "upstream.timeout", "passthrough.timeout", "upstream.timeout")
+	}
+}
+
+// validateRedis checks that the keys fit redis.mode.
+func (l *loader) validateRedis() {
+	c := &l.config.Redis
+	hasURL, hasAddrs := l.isSet("redis.url"), l.isSet("redis.addrs")
+	switch {
+	case l.bad["redis.mode"]:
+		return
+	case c.Mode == "":
+		for _, s := range l.table {
+			if strings.HasPrefix(s.key, "redis.") && s.value == "" || s.key == "redis.tls" && c.TLS {
+				l.refuse(fault{"set without redis.mode, so Redis would not be used", "set redis.mode"}, s.key)
+			}
+		}
+		return
+	case c.Mode == "single" && (hasURL == hasAddrs || len(c.Addrs) > 1):
+		l.contradiction(fault{"mode single needs exactly one node", "set redis.url, or redis.addrs with one address"}, "redis.mode")
+	case c.Mode != "single":
+		l.refuse(fault{"for mode single only", "set redis.addrs instead"}, "redis.url")
+		if !hasAddrs {
+			l.contradiction(fault{"mode " + c.Mode + " needs addresses", "set redis.addrs"}, "redis.mode")
+		}
+	}
+	if c.Mode != "sentinel" {
+		l.refuse(fault{"for mode sentinel only", "remove it, or set redis.mode: sentinel"},
+			"redis.master_name", "redis.sentinel_username", "redis.sentinel_password_file")
+	} else if !l.isSet("redis.master_name") {
+		l.contradiction(fault{"mode sentinel needs the name of the master", "set redis.master_name"}, "redis.mode")
+	}
+	l.bothOrNone("redis.cert_file", "redis.key_file")
+	l.validateRedisURL()
+}
+
+// validateRedisURL checks redis.url against the keys that say the same.
 func (l *loader) validateRedisURL() {
 	u, err := url.Parse(l.config.Redis.URL.Reveal())
-	if err != nil || u.Scheme == "" {
+	if err != nil || l.bad["redis.url"] {
 		return
 	}
-	if _, has := u.User.Password(); has && l.isSet("redis.password_file") {
-		l.contradiction(fault{"set, and redis.url holds a password too", "keep one of the two"}, "redis.password_file")
-	}
-	if u.User.Username() != "" && l.isSet("redis.username") {
-		l.contradiction(fault{"set, and redis.url holds a user name too", "keep one of the two"}, "redis.username")
-	}
-	for _, key := range []string{"redis.ca_file", "redis.cert_file"} {
-		if u.Scheme != "rediss" && l.isSet(key) {
-			l.contradiction(fault{"set, but redis.url does not ask for TLS", "write rediss:// in redis.url, or remove this"}, key)
+	if _, has := u.User.Password(); has {
+		l.refuse(fault{"redis.url contains a password too", "keep one of the two"}, "redis.password_file")
+		if at := l.place("redis.url"); at != inEnvironment {
+			l.warn(at, "redis.url", fault{"a password in the configuration file", "use redis.password_file or IGPROXY_REDIS_URL instead"})
 		}
 	}
+	if u.User.Username() != "" {
+		l.refuse(fault{"redis.url contains a user name too", "keep one of the two"}, "redis.username")
+	}
+	switch {
+	case u.Scheme == "redis" && l.config.Redis.TLS:
+		l.contradiction(fault{"set, but redis.url says redis://", "write rediss:// in redis.url, and remove this"}, "redis.tls")
+	case u.Scheme != "rediss" && !l.config.Redis.TLS:
+		l.refuse(fault{"set, but TLS to Redis is off", "write rediss:// in redis.url, or redis.tls: true with redis.addrs"},
+			"redis.ca_file", "redis.cert_file")
+	}
 }
 
-// openFiles reads the files the configuration names.
+// openFiles reads the files that the configuration names.
 func (l *loader) openFiles() {
 	c := &l.config
-	l.secretFiles()
-	l.secretFile("cache.key_file", c.Cache.KeyFile, func(path string) (err error) {
-		c.Cache.Key, err = readKeyFile(path)
-		return err
-	})
-	l.secretFile("auth.bearer_file", c.Auth.BearerFile, func(path string) error { _, err := ReadBearer(path); return err })
-	l.openFile("auth.client_ca", c.Auth.ClientCA, func(path string) error { _, err := ReadCertPool(path); return err })
-	if c.TLS.CertFile != "" && c.TLS.KeyFile != "" {
-		l.secretFile("tls.key_file", c.TLS.KeyFile, func(path string) error { _, err := ReadKeyPair(c.TLS.CertFile, path); return err })
+	for section, app := range c.allCredentials() {
+		if secrets, ok := openSecret(l, section+"client_secret_file", app.ClientSecretFile, readClientSecrets); ok {
+			app.ClientSecret, app.PreviousSecret = secrets[0], secrets[1]
+		}
 	}
-	l.secretFile("redis.password_file", c.Redis.PasswordFile, func(path string) error {
-		_, err := ReadSecret(path) // whoever connects reads it again
-		return err
-	})
-	l.secretFile("redis.sentinel_password_file", c.Redis.SentinelPasswordFile, func(path string) error {
-		_, err := ReadSecret(path)
-		return err
-	})
-	if c.Redis.CertFile != "" && c.Redis.KeyFile != "" {
-		l.secretFile("redis.key_file", c.Redis.KeyFile, func(path string) error { _, err := ReadKeyPair(c.Redis.CertFile, path); return err })
+	c.Cache.Key, _ = openSecret(l, "cache.key_file", c.Cache.KeyFile, readKeyFile)
+	openSecret(l, "auth.bearer_file", c.Auth.BearerFile, ReadBearer)
+	openSecret(l, "redis.password_file", c.Redis.PasswordFile, ReadSecret)
+	openSecret(l, "redis.sentinel_password_file", c.Redis.SentinelPasswordFile, ReadSecret)
+	openFile(l, "auth.client_ca", c.Auth.ClientCA, ReadCertPool)
+	openFile(l, "upstream.ca_file", c.Upstream.CAFile, ReadCertPool)
+	openFile(l, "redis.ca_file", c.Redis.CAFile, ReadCertPool)
+	pair := func(key, certFile, keyFile string) {
+		if certFile != "" {
+			openSecret(l, key, keyFile, func(path string) (*tls.Certificate, error) { return ReadKeyPair(certFile, path) })
+		}
 	}
-	l.openFile("upstream.ca_file", c.Upstream.CAFile, func(path string) error { _, err := ReadCertPool(path); return err })
-	l.openFile("redis.ca_file", c.Redis.CAFile, func(path string) error { _, err := ReadCertPool(path); return err })
+	pair("tls.key_file", c.TLS.CertFile, c.TLS.KeyFile)
+	pair("redis.key_file", c.Redis.CertFile, c.Redis.KeyFile)
 }
 
-func (l *loader) secretFile(key, path string, read func(string) error) {
-	if l.openFile(key, path, read) && readableByAll(path) {
-		l.warn(l.place(key), key, fault{shownPath(path) + " can be read by every user of this machine", "chmod o-r it (Kubernetes: defaultMode: 0440)"})
+// openSecret reads a file as openFile does, and warns if every user can read it.
+func openSecret[T any](l *loader, key, path string, read func(path string) (T, error)) (T, bool) {
+	v, ok := openFile(l, key, path, read)
+	if ok && readableByAll(path) {
+		what := shownPath(path) + " can be read by every user of this machine"
+		l.warn(l.place(key), key, fault{what, "chmod o-r it (Kubernetes: defaultMode: 0440)"})
 	}
+	return v, ok
 }
 
-// openFile reports whether there is such a file and it is right.
-func (l *loader) openFile(key, path string, read func(string) error) bool {
+// openFile reads the file that a key names. It returns false if the key names none, or if the file
+// is not valid.
+func openFile[T any](l *loader, key, path string, read func(path string) (T, error)) (v T, ok bool) {
 	if path == "" || l.bad[key] {
-		return false
+		return v, false
 	}
-	err := read(path)
+	v, err := read(path)
 	var f *fileError
 	if errors.As(err, &f) {
 		l.report(l.place(key), key, fault{f.Error(), f.fix})
 	}
-	return err == nil
+	return v, err == nil
 }

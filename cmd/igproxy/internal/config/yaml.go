@@ -5,75 +5,52 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 )
 
-// maxConfig bounds the configuration file, in bytes.
+// maxConfig is the largest configuration file that is read, in bytes.
 const maxConfig = 1 << 20
 
-// file reads the YAML file, and reports whether its keys could be read. The library's errors are
-// never shown, since they repeat values; its line is.
-func (l *loader) file(path string) bool {
-	at := place{file: printable(path)}
+// readFile reads the YAML file and reports whether its keys could be read. It shows the line of a
+// syntax error but never the library's message, which repeats values.
+func (l *loader) readFile(path string) bool {
+	if l.file = escaped(path); mayBeSecret(path) {
+		l.file = shownPath(path)
+	}
+	refuse := func(line int, what, fix string) bool {
+		l.report(l.line(line), "", fault{what, fix})
+		return false
+	}
 	text, err := readBounded(path, maxConfig)
 	var f *fileError
 	if errors.As(err, &f) {
-		l.report(at, "", f.fault)
-		return false
-	}
-	if line := binaryLine(text); line > 0 {
-		at.line = line
-		l.report(at, "", fault{"a byte that is not text", "save the file as UTF-8, without control characters"})
-		return false
+		return refuse(0, f.what, f.fix)
 	}
 	var documents []yaml.Node
 	if err := yaml.Load(text, &documents, yaml.WithAllDocuments()); err != nil {
-		at.line = errorLine(err)
-		l.report(at, "", fault{"not valid YAML here", syntaxHint(text, at.line)})
-		return false
+		return refuse(errorLine(err), "not valid YAML",
+			"check the indentation (spaces, no tabs), quotation marks, spaces after colons, and that the file is UTF-8")
 	}
 	if len(documents) > 1 {
-		at.line = documents[1].Line
-		l.report(at, "", fault{"a second YAML document", "keep one: remove the --- line and what does not belong"})
-		return false
+		return refuse(documents[1].Line, "a second YAML document", "keep one, and remove the --- line")
 	}
 	if len(documents) == 0 || len(documents[0].Content) == 0 || isNull(documents[0].Content[0]) {
-		return true // empty, or comments only
+		return true // the file is empty, or has only comments
 	}
 	root := documents[0].Content[0]
-	at.line = root.Line
-	if f := refuseNode(root); f != nil {
-		l.report(at, "", *f)
+	if !l.isPlain(root) {
 		return false
 	}
 	if root.Kind != yaml.MappingNode {
-		l.report(at, "", fault{"not a set of keys", "write lines such as listen: 127.0.0.1:8080; see config.example.yaml"})
-		return false
+		return refuse(root.Line, "not a set of keys", "write lines such as listen: 127.0.0.1:8080; see config.example.yaml")
 	}
-	l.mapping(at.file, "", root)
+	l.mapping("", root)
 	return true
 }
 
-// binaryLine returns the line of the first byte that is no text, or 0.
-func binaryLine(text []byte) int {
-	line := 1
-	for i := 0; i < len(text); {
-		r, n := utf8.DecodeRune(text[i:])
-		switch {
-		case r == '\n':
-			line++
-		case r == utf8.RuneError && n == 1, r < ' ' && r != '\t' && r != '\r', r >= 0x7f && r < 0xa0 && r != 0x85:
-			return line
-		}
-		i += n
-	}
-	return 0
-}
-
-// errorLine finds where the mistake begins: for the scanner that is where the construct starts, as
-// with a quotation mark never closed.
+// errorLine returns the line where the mistake begins, or 0. For an error of the scanner, such as a
+// missing quotation mark, that is where the construct starts.
 func errorLine(err error) int {
 	var e *yaml.LoadError
 	if !errors.As(err, &e) {
@@ -85,86 +62,54 @@ func errorLine(err error) int {
 	return e.Mark.Line
 }
 
-func syntaxHint(text []byte, line int) string {
-	if lines := strings.Split(string(text), "\n"); line > 0 && line <= len(lines) {
-		bare := strings.TrimLeft(lines[line-1], " ")
-		if strings.HasPrefix(bare, "\t") {
-			return "the line is indented with a tab; use blanks"
-		}
-	}
-	return "look at the indentation, and for a missing quotation mark, colon or blank after it"
-}
-
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
-// refuseNode refuses the parts of YAML that make a configuration hard to read, or a small one
-// large.
-func refuseNode(n *yaml.Node) *fault {
-	switch {
-	case n.Kind == yaml.AliasNode, n.Anchor != "":
-		return &fault{"YAML anchors and aliases are not read here", "write the value itself"}
-	case n.Style&yaml.TaggedStyle != 0:
-		return &fault{"YAML tags are not read here", "write the value without the !"}
+// isPlain reports whether a node is free of the parts of YAML that make a configuration hard to
+// read, or a small one large. It reports each of them as a problem.
+func (l *loader) isPlain(n *yaml.Node) bool {
+	if n.Kind == yaml.AliasNode || n.Anchor != "" || n.Style&yaml.TaggedStyle != 0 ||
+		n.Kind == yaml.ScalarNode && n.ShortTag() == "!!merge" {
+		l.report(l.line(n.Line), "", fault{"anchors, aliases, tags and merge keys are not supported", "write the values themselves"})
+		return false
 	}
-	return nil
+	plain := true
+	for _, child := range n.Content {
+		plain = l.isPlain(child) && plain
+	}
+	return plain
 }
 
-// mapping reads the keys of the file (section "") or of one section.
-func (l *loader) mapping(file, section string, n *yaml.Node) {
+// mapping reads the keys of a section; the section "" is the whole file.
+func (l *loader) mapping(section string, n *yaml.Node) {
 	lines := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, value := n.Content[i], n.Content[i+1]
-		at := place{file: file, line: key.Line}
-		if f := refuseKey(key); f != nil {
-			l.report(at, section, *f)
+		key, at := n.Content[i], l.line(n.Content[i].Line)
+		name := strings.TrimPrefix(section+"."+key.Value, ".")
+		first, twice := lines[name]
+		switch {
+		case key.Kind != yaml.ScalarNode || key.ShortTag() != "!!str" || !looksLikeKey(name):
+			l.report(at, section, fault{"unknown key, not shown because it does not look like one", seeExample})
 			continue
+		case twice:
+			l.report(at, name, fault{fmt.Sprintf("set twice, first on line %d", first), "keep one"})
+		case strings.Contains(key.Value, ".") || !slices.Contains(l.known(), name):
+			l.unknownKey(at, name)
+		default:
+			l.entry(at, name, n.Content[i+1])
 		}
-		if first, twice := lines[key.Value]; twice {
-			l.report(at, shownKey(join(section, key.Value)), fault{fmt.Sprintf("given twice, first on line %d", first), "keep one"})
-			continue
-		}
-		lines[key.Value] = at.line
-		if strings.Contains(key.Value, ".") || !slices.Contains(l.known(), join(section, key.Value)) {
-			l.unknownKey(at, section, key.Value)
-			continue
-		}
-		l.entry(at, join(section, key.Value), value)
+		lines[name] = key.Line
 	}
-}
-
-func join(section, key string) string {
-	if section == "" {
-		return key
-	}
-	return section + "." + key
-}
-
-func refuseKey(key *yaml.Node) *fault {
-	if key.Kind == yaml.ScalarNode && key.ShortTag() == "!!merge" {
-		return &fault{"YAML merge keys are not read here", "write the keys themselves"}
-	}
-	if f := refuseNode(key); f != nil {
-		return f
-	}
-	if key.Kind != yaml.ScalarNode || key.ShortTag() != "!!str" {
-		return &fault{"a key that is not a name", seeExample}
-	}
-	return nil
 }
 
 // unknownKey never shows the value, which may be a secret under a misspelt name.
-func (l *loader) unknownKey(at place, section, key string) {
-	name := join(section, key)
+func (l *loader) unknownKey(at place, name string) {
 	f := fault{"unknown key", seeExample}
-	near := nearest(name, l.known())
-	switch {
-	case shownKey(name) == "":
-		l.report(at, section, fault{"unknown key, not shown because it does not look like one", seeExample})
-		return
-	case near == name:
-		parent, child, _ := strings.Cut(name, ".")
-		f.fix = fmt.Sprintf("write %s: on a line of its own below %s:, indented", child, parent)
-	case near != "":
+	switch near := nearest(name, l.known()); near {
+	case "":
+	case name:
+		section, key, _ := strings.Cut(name, ".")
+		f.fix = fmt.Sprintf("write %s: on a line of its own below %s:, indented", key, section)
+	default:
 		f.fix = "did you mean " + near + "?"
 	}
 	l.report(at, name, f)
@@ -172,87 +117,64 @@ func (l *loader) unknownKey(at place, section, key string) {
 
 // entry reads one known key: a section or a setting.
 func (l *loader) entry(at place, name string, value *yaml.Node) {
-	s, isSetting := l.find(name)
-	f := refuseNode(value)
+	row := slices.IndexFunc(l.table, func(s setting) bool { return s.key == name })
 	switch {
-	case f != nil:
-		l.report(at, name, *f)
-	case isNull(value): // as if the line were not there
-	case isSetting:
-		l.value(at, s, value)
+	case isNull(value): // counts as unset
+	case row >= 0:
+		l.value(at, l.table[row], value)
 	case name == appsKey:
 		l.apps(at, value)
 	case value.Kind == yaml.MappingNode:
-		l.mapping(at.file, name, value)
+		l.mapping(name, value)
 	default:
 		l.report(at, name, fault{"this is a section", "write its keys on the lines below, indented"})
 	}
 }
 
-// apps reads the list of apps: each item is a section of its own.
+// apps reads the list of apps. Each item is a section.
 func (l *loader) apps(at place, n *yaml.Node) {
-	if n.Kind != yaml.SequenceNode {
-		l.report(at, appsKey, fault{"not a list of apps", "write one app after a dash: - name: main"})
-		return
-	}
-	if len(n.Content) > maxItems {
-		l.report(at, appsKey, fault{fmt.Sprintf("more than %d apps", maxItems), "run a second sidecar"})
+	if n.Kind != yaml.SequenceNode || len(n.Content) > maxItems {
+		f := fault{fmt.Sprintf("not a list of at most %d apps", maxItems), "write one app after each dash: - name: main"}
+		l.report(at, appsKey, f)
 		return
 	}
 	l.config.Apps = make([]App, len(n.Content))
 	for i, item := range n.Content {
 		l.table = append(l.table, appSettings(i)...)
-		here := place{file: at.file, line: item.Line}
-		if f := refuseNode(item); f != nil {
-			l.report(here, appsKey, *f)
-		} else if item.Kind != yaml.MappingNode {
-			l.report(here, appsKey, fault{"an item of this list is no app", "write name:, app_id: and client_secret_file: below the dash"})
-		} else {
-			l.places[appKey(i)] = here
-			l.mapping(at.file, appKey(i), item)
+		at := l.line(item.Line)
+		if item.Kind != yaml.MappingNode {
+			l.report(at, appsKey, fault{"an item is not an app", "write name:, app_id: and client_secret_file: after the dash"})
+			continue
 		}
+		l.places[appKey(i)] = at
+		l.mapping(appKey(i), item)
 	}
 }
 
-// value reads a setting as it is written in the file: YAML's own idea of its type, where 010 is
-// eight and 1e3 a number, is not asked.
+// value reads a setting as it is written. It ignores the types of YAML, which would read 010 as 8.
 func (l *loader) value(at place, s setting, n *yaml.Node) {
-	var values []string
-	switch {
-	case s.kind == kindList && n.Kind == yaml.SequenceNode:
-		for _, item := range n.Content {
-			if f := refuseNode(item); f != nil {
-				l.report(at, s.key, *f)
-				return
-			}
-			if item.Kind != yaml.ScalarNode || isNull(item) {
-				l.report(at, s.key, fault{"an item of this list is not a plain value", "write " + s.key + " as [first, second]"})
-				return
-			}
-			values = append(values, item.Value)
+	items := []*yaml.Node{n}
+	if s.kind == kindList {
+		if n.Kind != yaml.SequenceNode {
+			l.report(at, s.key, fault{"not a list", "write [first, second], or one item per line after a dash"})
+			return
 		}
-	case s.kind == kindList:
-		l.report(at, s.key, fault{"not a list", "write [first, second], or one item a line after a dash"})
-		return
-	case n.Kind != yaml.ScalarNode:
-		l.report(at, s.key, fault{"one value belongs here, not a list or a section", "write it after the colon"})
-		return
-	case n.Value != "":
-		values = []string{n.Value}
+		items = n.Content
 	}
-	if len(values) == 0 {
-		return // empty is the default
+	var values []string
+	for _, item := range items {
+		if item.Kind != yaml.ScalarNode || s.kind == kindList && isNull(item) {
+			l.report(at, s.key, fault{"one value belongs here, not a list or a section", "write it after the colon or the dash"})
+			return
+		}
+		values = append(values, item.Value)
+	}
+	if len(values) == 0 || s.kind != kindList && values[0] == "" {
+		return // counts as unset
 	}
 	l.set(s, at, values)
-	l.warnOfSecret(at, s, values[0])
-}
-
-// warnOfSecret: files are copied, committed and shown around.
-func (l *loader) warnOfSecret(at place, s setting, value string) {
-	switch {
-	case s.key == "client_secret" || strings.HasSuffix(s.key, ".client_secret"):
-		l.warn(at, s.key, fault{"a secret in the configuration file", "keep secrets out of the file: use client_secret_file or IGPROXY_CLIENT_SECRET"})
-	case s.key == "redis.url" && hasPassword(value):
-		l.warn(at, s.key, fault{"a password in the configuration file", "keep secrets out of the file: use redis.password_file or IGPROXY_REDIS_URL"})
+	if strings.HasSuffix(s.key, "client_secret") {
+		fix := "use " + s.key + "_file or " + envName(s.key) + " instead"
+		l.warn(at, s.key, fault{"a secret in the configuration file", fix})
 	}
 }

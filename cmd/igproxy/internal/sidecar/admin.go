@@ -14,7 +14,7 @@ func (s *Sidecar) adminOptions(conf config.Config) admin.Options {
 		Hosts:   conf.AllowedHosts,
 		AnyHost: anyHost(s.adminNet, conf.AllowedHosts),
 		About: admin.About{Version: s.build.Version, Commit: s.build.Commit, Go: s.build.Go, RedisMode: conf.Redis.Mode,
-			Configuration: config.Effective(conf)},
+			Configuration: conf.Effective()},
 		Logger: s.log,
 	}
 	if s.reloads.load != nil {

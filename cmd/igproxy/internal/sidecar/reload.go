@@ -3,6 +3,7 @@ package sidecar
 import (
 	"log/slog"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -24,9 +25,9 @@ type reloader struct {
 	metrics *proxy.Metrics
 	log     *slog.Logger
 
-	mu       sync.Mutex      // protects all below: one reload at a time
-	running  config.Snapshot // what is in use
-	read     config.Snapshot // what was read last: in use, refused, or waiting for a restart
+	mu       sync.Mutex    // protects all below: one reload at a time
+	running  config.Config // what is in use
+	read     config.Config // what was read last: in use, refused, or waiting for a restart
 	failing  bool
 	reported []string      // the problems that the log knows
 	seen     config.Stamps // when that was read
@@ -52,8 +53,7 @@ type ReloadReply struct {
 func newReloader(conf config.Config, from origin, metrics *proxy.Metrics, log *slog.Logger) *reloader {
 	metrics.Reloaded(true)
 	r := &reloader{origin: from, metrics: metrics, log: log}
-	r.running = config.Snap(conf, nil)
-	r.read = r.running
+	r.running, r.read = conf, conf
 	r.seen = r.look()
 	r.stable = r.seen.Settled() // if not, it is read again soon: it may have changed since it was loaded
 	return r
@@ -63,7 +63,7 @@ func newReloader(conf config.Config, from origin, metrics *proxy.Metrics, log *s
 func (r *reloader) conf() config.Config {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.running.Config
+	return r.running
 }
 
 // start follows the files and the signal until stop, which waits for a reload under way.
@@ -120,26 +120,26 @@ func (r *reloader) reload() ReloadReply {
 // read before.
 func (r *reloader) reloadOnce(requested bool) ReloadReply {
 	seen := r.look()
-	read := config.Snap(r.load())
-	again := read.Same(r.read)
+	read, problems := r.load()
+	again := reflect.DeepEqual(read, r.read) // the text of each Secret too
 	r.read, r.seen, r.stable = read, seen, seen.Settled()
 	if now := r.look(); len(now) != len(seen) { // it names other files than before
 		r.seen, r.stable = now, false
 	}
 	switch {
+	case len(failures(problems)) > 0:
+		return r.refuse(requested, problems)
 	case again && !requested && !r.failing:
 		return ReloadReply{}
-	case len(read.Failures()) > 0:
-		return r.refuse(requested, read)
 	}
 	next, changed, needsRestart := config.Merge(r.running, read)
-	if err := r.apply(next.Config); err != nil {
-		return r.refuse(requested, config.Snapshot{Problems: []config.Problem{{What: err.Error()}}})
+	if err := r.apply(next); err != nil {
+		return r.refuse(requested, []config.Problem{{What: err.Error()}})
 	}
 	r.running, r.failing, r.reported = next, false, nil
 	r.metrics.Reloaded(true)
 	reply := ReloadReply{Reloaded: true, Problems: []string{}, NeedsRestart: append([]string{}, needsRestart...), Changed: append([]string{}, changed...)}
-	for _, p := range read.Problems {
+	for _, p := range problems {
 		r.log.Warn("configuration", "where", p.Where, "key", p.Key, "what", p.What, "next_step", p.Fix)
 	}
 	r.log.Info("configuration reloaded", "changed", reply.Changed)
@@ -151,13 +151,13 @@ func (r *reloader) reloadOnce(requested bool) ReloadReply {
 
 // refuse says what is wrong, each with its line, and leaves everything as it was. What is tried
 // again by itself is told once.
-func (r *reloader) refuse(requested bool, read config.Snapshot) ReloadReply {
-	reported := read.Failures()
+func (r *reloader) refuse(requested bool, problems []config.Problem) ReloadReply {
+	reported := failures(problems)
 	known := slices.Equal(reported, r.reported)
 	r.failing, r.reported = true, reported
 	r.metrics.Reloaded(false)
 	if requested || !known {
-		for _, p := range read.Problems {
+		for _, p := range problems {
 			if !p.Warning {
 				r.log.Error("configuration", "where", p.Where, "key", p.Key, "what", p.What, "next_step", p.Fix)
 			}
@@ -165,4 +165,14 @@ func (r *reloader) refuse(requested bool, read config.Snapshot) ReloadReply {
 		r.log.Error("the configuration was not reloaded; the one of before goes on", "problems", len(reported))
 	}
 	return ReloadReply{Changed: []string{}, NeedsRestart: []string{}, Problems: reported}
+}
+
+// failures returns the problems that are not warnings, in one line each.
+func failures(problems []config.Problem) (lines []string) {
+	for _, p := range problems {
+		if !p.Warning {
+			lines = append(lines, p.String())
+		}
+	}
+	return lines
 }

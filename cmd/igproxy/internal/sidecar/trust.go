@@ -22,7 +22,7 @@ func followBearer(c config.Config, log *slog.Logger) (func() [sha256.Size]byte, 
 	if err != nil {
 		return nil, fmt.Errorf("auth.bearer_file: %w", err)
 	}
-	return f.Get, nil
+	return f, nil
 }
 
 // serverTLS is how the app's listener speaks TLS; nil: it does not. Certificate, key and client
@@ -39,7 +39,7 @@ func serverTLS(c config.Config, log *slog.Logger) (*tls.Config, error) {
 	conf := &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     []string{"h2", "http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.Get(), nil },
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair(), nil },
 	}
 	if ca == "" {
 		return conf, nil
@@ -52,7 +52,7 @@ func serverTLS(c config.Config, log *slog.Logger) (*tls.Config, error) {
 		return nil, fmt.Errorf("auth.client_ca: %w", err)
 	}
 	outer := conf.Clone()
-	outer.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return asking.Get(), nil }
+	outer.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return asking(), nil }
 	return outer, nil
 }
 
@@ -67,7 +67,7 @@ func requireClientCert(pool *x509.CertPool, conf *tls.Config) *tls.Config {
 // requireTrust is the last look, at the address really listened on: a name in the configuration may
 // stand for any.
 func requireTrust(l net.Listener, c config.Config) error {
-	if l.Addr().Network() == "unix" || listener.OnlyLoopback(l) || c.AsksWho() || c.Auth.None {
+	if l.Addr().Network() == "unix" || listener.OnlyLoopback(l) || c.RequiresAuth() || c.Auth.None {
 		return nil
 	}
 	return fmt.Errorf("listen: %s is reachable by other machines, and nothing asks them who they are; %s", l.Addr(), config.TrustChoices)

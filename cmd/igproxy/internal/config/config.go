@@ -1,0 +1,114 @@
+package config
+
+import (
+	"crypto/sha256"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy"
+)
+
+// Config is the whole configuration. The table in settings.go has the meaning, unit and range of
+// each field: the key upstream.max_in_flight is the field Upstream.MaxInFlight.
+type Config struct {
+	Listen       string
+	AllowedHosts []string
+	credentials        // of the default app
+	Apps         []App // used instead of the default app
+	Threads      struct {
+		credentials
+		URL string
+	}
+	Auth struct {
+		BearerFile, ClientCA string
+		UIDs                 []string
+		None                 bool
+	}
+	TLS      struct{ CertFile, KeyFile string }
+	Admin    struct{ Listen string }
+	Upstream struct {
+		URL, LoginURL    string
+		Timeout          time.Duration
+		CAFile           string
+		MaxResponseBytes int64
+		MaxInFlight      int
+		Retries          int
+	}
+	Cache struct {
+		TTL, NegativeTTL time.Duration
+		MaxEntries       int
+		KeyFile          string
+		Key              proxy.Secret // the contents of KeyFile
+	}
+	Refresh     struct{ TTL time.Duration }
+	Code        struct{ TTL time.Duration }
+	Passthrough struct {
+		Enabled       bool
+		Timeout       time.Duration
+		MaxBodyBytes  int64
+		RewritePaging bool
+	}
+	Redis struct {
+		Mode                                   string       // empty: memory only
+		URL                                    proxy.Secret // may contain a password
+		Addrs                                  []string
+		MasterName                             string
+		Username, PasswordFile                 string
+		SentinelUsername, SentinelPasswordFile string
+		TLS                                    bool
+		CAFile, CertFile, KeyFile              string
+		Timeout                                time.Duration
+		PoolSize                               int
+		IdleTimeout                            time.Duration
+		Prefix                                 string
+	}
+	Coalesce struct {
+		Enabled     bool
+		Lease, Wait time.Duration
+	}
+	Breaker struct {
+		Failures       int
+		Ratio          float64
+		MinRequests    int
+		Interval, Open time.Duration
+		Probes         int
+	}
+	Server struct {
+		ReadHeaderTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
+		MaxHeaderBytes, MaxConnections                            int
+		Drain                                                     time.Duration
+		SocketMode                                                string // octal
+		FastLane                                                  bool
+	}
+	Log struct {
+		Level, Format string
+		Hits          int // lines per second
+	}
+	digests [3][sha256.Size]byte // of plainFiles, in their order; zero: not read
+}
+
+// App is one of several apps in one sidecar.
+type App struct {
+	Name    string
+	Service string // instagram or threads; empty: instagram
+	credentials
+	Hosts []string
+}
+
+// credentials are what Meta knows an app by.
+type credentials struct {
+	AppID            string
+	ClientSecret     proxy.Secret // also when it comes from ClientSecretFile
+	ClientSecretFile string
+	PreviousSecret   proxy.Secret // the second line of ClientSecretFile
+	RedirectURIs     []string
+}
+
+// Default returns the configuration without a file and an environment, which lacks a client secret.
+func Default() (c Config) {
+	for _, s := range settings() {
+		if s.value != "" {
+			s.set(&c, []string{s.value})
+		}
+	}
+	return c
+}
