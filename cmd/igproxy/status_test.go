@@ -34,7 +34,8 @@ func sampleStatus() admin.Status {
 	p.Live = admin.Bucket{At: now}
 	p.Upstream.InFlight, p.Upstream.Most, p.Upstream.Results = 1, 128, map[string]uint64{"token": 50, "transient": 3}
 	p.Upstream.Breakers = []admin.Breaker{{Upstream: "instagram", State: "open", Changes: []proxy.BreakerChange{{At: now, To: breaker.Open}}}, {Upstream: "login", State: "closed"}}
-	p.Redis = admin.Redis{State: "degraded", Mode: "single", Fault: "refused", Since: &now, Errors: []admin.RedisError{{Operation: "claim", Kind: "refused", Window: 3, Total: 9}}}
+	p.State.Redis, p.State.RedisFault = "degraded", "refused"
+	p.Redis = admin.Redis{Mode: "single", Since: &now, Faults: map[string]uint64{"claim refused": 3}}
 	p.ReloadRefused = true
 	p.Limits = []proxy.RateLimit{{App: "default", At: now, Usage: map[string]float64{"call_count": 12}, Regain: 5}}
 	return p
@@ -44,7 +45,7 @@ func TestTheStatusIsPrintedAsText(t *testing.T) {
 	want := `igproxy     v1.0.0, ready, up 1m30s
   !         a changed configuration was refused, the one of before goes on; igproxy reload says why
   !         the breaker of instagram is open; known tokens are still served
-  !         Redis is left alone (refused); memory serves
+  !         Redis is not used (refused); memory is
   !         the rate limit of default is used up, for 5 min more
 
 requests                               ▁▅█  16.9/s, 503 in 15 min

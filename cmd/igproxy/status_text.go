@@ -40,7 +40,7 @@ func statusText(s admin.Status) string {
 		}
 		row("breaker", "%-10s %s%s", u.Upstream, u.State, changed)
 	}
-	row("redis", "%s", redisLine(s.Redis))
+	row("redis", "%s", redisLine(s))
 	for _, l := range s.Limits {
 		row("limits", "%s: %s", l.App, limitLine(l))
 	}
@@ -72,8 +72,8 @@ func warnings(s admin.Status) (list []string) {
 			list = append(list, "the breaker of "+b.Upstream+" is "+b.State+"; known tokens are still served")
 		}
 	}
-	if s.Redis.State == "degraded" {
-		list = append(list, "Redis is left alone ("+s.Redis.Fault+"); memory serves")
+	if s.State.Redis == "degraded" {
+		list = append(list, "Redis is not used ("+s.State.RedisFault+"); memory is")
 	}
 	for _, l := range s.Limits {
 		if l.Regain > 0 {
@@ -128,22 +128,16 @@ func counts(of map[string]uint64, none string) string {
 	return cmp.Or(strings.Join(words, ", "), none)
 }
 
-func redisLine(r admin.Redis) string {
-	line := r.State
-	if r.Mode != "" {
-		line += " (" + r.Mode + ")"
+func redisLine(s admin.Status) string {
+	line := s.State.Redis
+	if s.Redis.Mode != "" {
+		line += " (" + s.Redis.Mode + ")"
 	}
-	if r.Since != nil {
-		line += ", since " + clock(*r.Since)
+	if s.Redis.Since != nil {
+		line += ", since " + clock(*s.Redis.Since)
 	}
-	faults := map[string]uint64{}
-	for _, e := range r.Errors {
-		if e.Window > 0 {
-			faults[e.Operation+" "+e.Kind] = e.Window
-		}
-	}
-	if len(faults) > 0 {
-		line += "; faults: " + counts(faults, "")
+	if len(s.Redis.Faults) > 0 {
+		line += "; faults: " + counts(s.Redis.Faults, "none")
 	}
 	return line
 }

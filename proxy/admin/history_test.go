@@ -44,10 +44,10 @@ func TestQuantilesAreThoseOfPrometheus(t *testing.T) {
 
 func TestALatencyIsOfTheWindowAndNullWithoutAny(t *testing.T) {
 	h := histogram{bounds: []float64{1}, counts: []uint64{3}, all: 3}
-	if l := latencyOf(h.minus(h)); l.Count != 0 || l.P50 != nil || l.P99 != nil {
+	if l := latencyOf(h.since(h)); l.Count != 0 || l.P50 != nil || l.P99 != nil {
 		t.Errorf("got %+v", l)
 	}
-	if l := latencyOf(h.minus(histogram{})); l.Count != 3 || *l.P50 != 500 {
+	if l := latencyOf(h.since(histogram{})); l.Count != 3 || *l.P50 != 500 {
 		t.Errorf("got %+v", l)
 	}
 }

@@ -40,27 +40,24 @@ type Options struct {
 	ConnState func(net.Conn, http.ConnState)
 	// Relieve closes idle connections elsewhere when the process has no descriptor left; nil: there are none.
 	Relieve func()
-	// OnShutdown ends requests that would otherwise not end; nil: there are none.
-	OnShutdown func()
 	// Logger receives what net/http reports.
 	Logger *slog.Logger
 }
 
 // Server is an HTTP server on one listener.
 type Server struct {
-	http       *http.Server
-	bound      *bound
-	secure     bool // http.TLSConfig does not tell: net/http sets it while it serves
-	onShutdown func()
-	ending     atomic.Bool
-	accepted   chan struct{} // closed when net/http has every connection that it will ever have
+	http     *http.Server
+	bound    *bound
+	secure   bool // http.TLSConfig does not tell: net/http sets it while it serves
+	ending   atomic.Bool
+	accepted chan struct{} // closed when net/http has every connection that it will ever have
 }
 
 // New returns a Server that is not serving yet.
 func New(o Options) *Server {
 	s := &Server{
 		bound:  newBound(newPeers(o.Listener, o.UIDs, o.PeerRefused, o.Logger), o.MaxConnections),
-		secure: o.TLS != nil, onShutdown: o.OnShutdown, accepted: make(chan struct{}),
+		secure: o.TLS != nil, accepted: make(chan struct{}),
 		http: &http.Server{
 			Handler:           o.Handler,
 			TLSConfig:         o.TLS,
@@ -137,9 +134,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	select {
 	case <-s.accepted:
 	case <-ctx.Done():
-	}
-	if s.onShutdown != nil {
-		s.onShutdown()
 	}
 	s.http.SetKeepAlivesEnabled(false)
 	first, cancel := context.WithTimeout(ctx, firstRequestTimeout)

@@ -21,7 +21,6 @@ func (s *Sidecar) buildServers(conf config.Config, secure *tls.Config) {
 	admin := o
 	admin.Listener, admin.MaxConnections = s.adminNet, adminConnections
 	admin.Handler = s.operator
-	admin.OnShutdown = s.operator.Close // a drain would wait for the page's streams
 	s.admin = listener.New(admin)
 
 	o.Listener, o.Handler, o.MaxConnections = s.appNet, s.proxy, conf.Server.MaxConnections
