@@ -2,13 +2,11 @@ package main
 
 import (
 	"bytes"
-	"os"
 	"strings"
 	"testing"
-	"time"
 )
 
-func TestTheStageIsPlainUnlessATerminalWantsColour(t *testing.T) {
+func TestColourNeedsATerminalThatWantsIt(t *testing.T) {
 	for _, c := range []struct {
 		terminal bool
 		environ  []string
@@ -17,34 +15,24 @@ func TestTheStageIsPlainUnlessATerminalWantsColour(t *testing.T) {
 		{true, nil, true}, {true, []string{"TERM=xterm", "NO_COLOR="}, true},
 		{true, []string{"NO_COLOR=1"}, false}, {true, []string{"TERM=dumb"}, false}, {false, []string{"TERM=xterm"}, false},
 	} {
-		if got := colourful(c.terminal, environment{environ: c.environ}); got != c.want {
-			t.Errorf("terminal %v, %q: coloured %v, want %v", c.terminal, c.environ, got, c.want)
+		if got := wantsColour(c.terminal, environment{environ: c.environ}); got != c.want {
+			t.Errorf("terminal %v, %q: got %v, want %v", c.terminal, c.environ, got, c.want)
 		}
-	}
-	receive, write, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer receive.Close()
-	defer write.Close()
-	if newPrinter(environment{stdout: write}).colour || newPrinter(environment{stdout: &bytes.Buffer{}}).colour {
-		t.Error("coloured into a pipe")
 	}
 }
 
-func TestTheStageSaysTheSameWithAndWithoutColour(t *testing.T) {
-	said := func(colour bool) string {
+func TestTheTextIsTheSameWithAndWithoutColour(t *testing.T) {
+	printed := func(colour bool) string {
 		var b bytes.Buffer
-		s := &printer{out: &b, colour: colour}
-		s.title("title", "below")
-		s.scene(1, "scene")
-		s.request("IGAA-a")
-		s.reply(reply{status: 503, cacheStatus: "igproxy", retryAfter: "2", body: `{"access_token":"` + strings.Repeat("x", 70) + `"}`, took: 1234567})
-		s.pass("right")
-		s.fail("wrong")
+		p := &printer{out: &b, colour: colour}
+		p.title("title", "below")
+		p.scene(1, "scene")
+		p.reply(reply{status: 503, cacheStatus: "igproxy", retryAfter: "2", body: `{"access_token":"` + strings.Repeat("x", 70) + `"}`, took: 1234567})
+		p.pass("right")
+		p.fail("wrong")
 		return b.String()
 	}
-	plain, coloured := said(false), said(true)
+	plain, coloured := printed(false), printed(true)
 	if strings.Contains(plain, "\x1b") || !strings.Contains(coloured, "\x1b[31m503\x1b[0m") {
 		t.Errorf("plain %q\ncoloured %q", plain, coloured)
 	}
@@ -54,17 +42,9 @@ func TestTheStageSaysTheSameWithAndWithoutColour(t *testing.T) {
 	if coloured != plain {
 		t.Errorf("got\n%s\nwant\n%s", coloured, plain)
 	}
-	for _, want := range []string{"1. scene", "503 in 1.23ms", "Retry-After: 2", `"xxxxxxxxxxxx...xxxx"`, "✓ right", "✗ not as told: wrong"} {
+	for _, want := range []string{"1. scene", "503 in 1.23ms", "Retry-After: 2", `"xxxxxxxxxxxx...xxxx"`, "✓ right", "✗ wrong"} {
 		if !strings.Contains(plain, want) {
-			t.Errorf("does not say %q:\n%s", want, plain)
-		}
-	}
-}
-
-func TestDurationsAreRoundedToWhatMatters(t *testing.T) {
-	for d, want := range map[time.Duration]string{201_567_890: "202ms", 1_234_567: "1.23ms", 75_432: "75µs", 0: "0s"} {
-		if got := round(d).String(); got != want {
-			t.Errorf("%d: got %s, want %s", d, got, want)
+			t.Errorf("does not contain %q:\n%s", want, plain)
 		}
 	}
 }
