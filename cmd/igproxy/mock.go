@@ -76,7 +76,9 @@ func mockCommand(env environment) *cli.Command {
 }
 
 func serveMock(c *cli.Context, env environment) error {
-	log := logging.New(env.stderr, "info", "auto")
+	lines := logging.Start(env.stderr, "info", "auto")
+	defer lines.Close()
+	log := lines.Logger
 	instagram := mock.New(mock.Options{
 		AppID: c.String("app-id"), Secret: c.String("secret"),
 		Threads: mock.App{AppID: c.String("threads-app-id"), Secret: c.String("threads-secret")},

@@ -117,7 +117,7 @@ func New(o Options) (s *Sidecar, err error) {
 	if err != nil {
 		return s, err
 	}
-	po.Tracer, s.endTracing = tracing.Start(tracing.Options{Version: o.Build.Version, Logger: log})
+	po.Tracer, s.endTracing = tracing.Start(o.Build.Version, log)
 	undo = append(undo, func() { s.endTracing(context.Background()) })
 	if s.proxy, err = proxy.New(po); err != nil {
 		return s, err
