@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
 	"github.com/igproxy/igproxy/proxy"
 	"github.com/igproxy/igproxy/proxy/mock"
@@ -56,7 +57,9 @@ func demo(ctx context.Context, env environment, once bool) error {
 	conf.Upstream.URL, conf.Upstream.LoginURL = upstream.URL, upstream.URL
 	conf.AppID, conf.RedirectURIs = demoAppID, []string{demoCallback}
 	conf.Breaker.Open = demoOpen
-	s, err := sidecar.New(sidecar.Options{Config: conf, Logger: slog.New(slog.DiscardHandler), Build: readBuild()})
+	log := logging.Start(io.Discard, "error", "json")
+	defer log.Close()
+	s, err := sidecar.New(sidecar.Options{Config: conf, Log: log, Build: readBuild()})
 	if err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func serve(o sidecar.Options, lines *logging.Log) error {
 	defer signal.Stop(reloads)
 	signal.Ignore(syscall.SIGPIPE) // otherwise Go ends the process when the log's reader is gone
 	sidecar.TuneMemory(log)
-	o.Reloads, o.Logger, o.SetLevel, o.LinesDropped = reloads, log, lines.SetLevel, lines.Dropped
+	o.Reloads, o.Log = reloads, lines
 	s, err := sidecar.New(o)
 	if err != nil {
 		return err

@@ -80,11 +80,11 @@ func tlsConfig(t *testing.T, ca string, log io.Writer) *tls.Config {
 	t.Helper()
 	c := config.Default()
 	c.TLS.CertFile, c.TLS.KeyFile, c.Auth.ClientCA = "tls.crt", "tls.key", ca
-	conf, err := serverTLS(c, slog.New(slog.NewTextHandler(log, nil)))
+	current, err := followTLS(c, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return conf
+	return listenerTLS(func() currentTLS { return current })
 }
 
 func TestACertificateIsReadAgainAndABrokenOneIsNotTaken(t *testing.T) {
