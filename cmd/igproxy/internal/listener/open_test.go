@@ -21,7 +21,7 @@ func loopback(t *testing.T) net.Listener {
 	return l
 }
 
-// refused listens and expects one line.
+// refused checks that Open fails with this error.
 func refused(t *testing.T, key, address, want string) {
 	t.Helper()
 	l, err := listener.Open(key, address, 0o660)
@@ -34,13 +34,13 @@ func refused(t *testing.T, key, address, want string) {
 	}
 }
 
-func TestABusyPortIsToldWithItsKey(t *testing.T) {
+func TestABusyPortIsReportedWithItsKey(t *testing.T) {
 	address := loopback(t).Addr().String()
 	refused(t, "admin.listen", address, "admin.listen: "+address+" is in use by another process; stop it or choose another address")
 }
 
-func TestAnAddressThatIsNotOursIsToldWithoutTheSystemCall(t *testing.T) {
-	refused(t, "listen", "192.0.2.1:8080", "listen: cannot listen on 192.0.2.1:8080: bind: cannot assign requested address") // TEST-NET-1, nobody's
+func TestAnAddressOfAnotherMachineIsReportedInOneLine(t *testing.T) {
+	refused(t, "listen", "192.0.2.1:8080", "listen: cannot listen on 192.0.2.1:8080: bind: cannot assign requested address") // TEST-NET-1, never assigned
 }
 
 func TestASocketOfAnotherProcessIsLeftAlone(t *testing.T) {
@@ -64,7 +64,7 @@ func TestAStaleSocketIsReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	killed.SetUnlinkOnClose(false) // as SIGKILL leaves it
+	killed.SetUnlinkOnClose(false) // like after SIGKILL
 	_ = killed.Close()
 	l, err := listener.Open("listen", "unix:"+path, 0o640)
 	if err != nil {
@@ -80,7 +80,7 @@ func TestAStaleSocketIsReplaced(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNoSocketIsNeverRemoved(t *testing.T) {
+func TestAFileOtherThanASocketIsNeverRemoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "precious")
 	if err := os.WriteFile(path, []byte("data"), 0o600); err != nil {
 		t.Fatal(err)
@@ -89,8 +89,8 @@ func TestAFileThatIsNoSocketIsNeverRemoved(t *testing.T) {
 	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, "listen", "unix:"+path, "listen: "+path+" exists and is no socket; choose another path")
-	refused(t, "listen", "unix:"+link, "listen: "+link+" exists and is no socket; choose another path")
+	refused(t, "listen", "unix:"+path, "listen: "+path+" exists and is not a socket; choose another path")
+	refused(t, "listen", "unix:"+link, "listen: "+link+" exists and is not a socket; choose another path")
 	if got, err := os.ReadFile(path); string(got) != "data" {
 		t.Errorf("got %q, %v", got, err)
 	}
