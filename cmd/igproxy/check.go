@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/urfave/cli/v2"
 
@@ -20,7 +21,7 @@ func checkCommand(env environment) *cli.Command {
 		Flags: []cli.Flag{configFlag(),
 			&cli.BoolFlag{Name: "online", Usage: "also test Redis, TLS to Instagram and the client secret", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
-			r := &report{printer: newPrinter(env)}
+			r := &report{out: env.stdout}
 			conf, problems := config.Load(c.String("config"), env.environ)
 			for _, p := range problems {
 				r.problem(p)
@@ -31,13 +32,13 @@ func checkCommand(env environment) *cli.Command {
 			}
 			collector, warnings := tracing.Collector(env.get)
 			for _, w := range warnings {
-				r.print(yellow, "warning", "environment: "+w)
+				r.print("warning", "environment: "+w)
 			}
 			traces := "traces off"
 			if collector != "" {
 				traces = "traces on, to " + collector
 			}
-			r.print(green, "ok", "configuration", "listen "+conf.Listen+", admin "+conf.Admin.Listen, "open to "+conf.OpenTo(),
+			r.print("ok", "configuration", "listen "+conf.Listen+", admin "+conf.Admin.Listen, "open to "+conf.OpenTo(),
 				"apps "+conf.AppNames(), "upstream "+conf.Upstream.URL, "cache "+conf.CacheTiers(), traces)
 			if !c.Bool("online") {
 				return nil
@@ -63,31 +64,31 @@ func checkCommand(env environment) *cli.Command {
 
 // report prints what check found and counts the errors.
 type report struct {
-	printer *printer
-	failed  int
+	out    io.Writer
+	failed int
 }
 
-func (r *report) print(style, verdict, text string, below ...string) {
-	fmt.Fprintf(r.printer.out, "%s  %s\n", r.printer.paint(style, fmt.Sprintf("%-7s", verdict)), text)
+func (r *report) print(verdict, text string, below ...string) {
+	fmt.Fprintf(r.out, "%-7s  %s\n", verdict, text)
 	for _, line := range below {
-		fmt.Fprintf(r.printer.out, "         %s\n", line)
+		fmt.Fprintf(r.out, "         %s\n", line)
 	}
 }
 
 func (r *report) result(part string, err error) {
 	if err != nil {
 		r.failed++
-		r.print(red, "error", part+": "+err.Error())
+		r.print("error", part+": "+err.Error())
 		return
 	}
-	r.print(green, "ok", part)
+	r.print("ok", part)
 }
 
 // problem prints a problem, and its fix on a line of its own.
 func (r *report) problem(p config.Problem) {
-	style, verdict := yellow, "warning"
+	verdict := "warning"
 	if !p.Warning {
-		style, verdict = red, "error"
+		verdict = "error"
 		r.failed++
 	}
 	var below []string
@@ -95,7 +96,7 @@ func (r *report) problem(p config.Problem) {
 		below = append(below, p.Fix)
 	}
 	p.Fix = ""
-	r.print(style, verdict, p.String(), below...)
+	r.print(verdict, p.String(), below...)
 }
 
 func (r *report) sum() {
@@ -103,5 +104,5 @@ func (r *report) sum() {
 	if r.failed == 1 {
 		noun = "problem"
 	}
-	fmt.Fprintf(r.printer.out, "\n%d %s to fix.\n", r.failed, noun)
+	fmt.Fprintf(r.out, "\n%d %s to fix.\n", r.failed, noun)
 }

@@ -65,7 +65,7 @@ func demo(ctx context.Context, env environment, once bool) error {
 	}
 	signals, ended := make(chan os.Signal, 1), make(chan error, 1)
 	go func() { ended <- s.Run(signals) }() // ends by the signal below, which is always sent
-	d := &story{printer: newPrinter(env), instagram: instagram, upstream: upstream.URL, sidecar: s.URL(), admin: s.AdminURL()}
+	d := &story{out: env.stdout, instagram: instagram, upstream: upstream.URL, sidecar: s.URL(), admin: s.AdminURL()}
 	d.play(ctx)
 	if !once && ctx.Err() == nil {
 		d.showHints()

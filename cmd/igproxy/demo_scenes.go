@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -17,7 +18,7 @@ import (
 // story plays the scenes of the demo: each one does what an app would do, shows it, and checks the
 // result.
 type story struct {
-	printer   *printer
+	out       io.Writer
 	instagram *mock.Instagram
 	upstream  string
 	sidecar   string
@@ -27,7 +28,7 @@ type story struct {
 
 // play plays the scenes until ctx ends.
 func (d *story) play(ctx context.Context) {
-	d.printer.title("igproxy demo", fmt.Sprintf("stand-in Instagram %s (answers after %s)  ·  sidecar %s\n", d.upstream, demoLatency, d.sidecar))
+	fmt.Fprintf(d.out, "igproxy demo\nstand-in Instagram %s (answers after %s), sidecar %s\n", d.upstream, demoLatency, d.sidecar)
 	for i, scene := range []struct {
 		name string
 		play func()
@@ -43,11 +44,11 @@ func (d *story) play(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		d.printer.scene(i+1, scene.name)
+		fmt.Fprintf(d.out, "\n%d. %s\n", i+1, scene.name)
 		scene.play()
 	}
 	if !d.failed {
-		d.printer.title("Every scene went as expected.", "")
+		fmt.Fprint(d.out, "\nEvery scene went as expected.\n")
 	}
 }
 
@@ -106,7 +107,7 @@ func (d *story) outage() {
 	for i := 0; i < 20 && last.status != http.StatusServiceUnavailable; i++ {
 		last = d.call(exchange(fmt.Sprintf("IGAA-cold-%d", i)), nil)
 	}
-	d.printer.reply(last)
+	d.show(last)
 	d.check(last.status == http.StatusServiceUnavailable && last.retryAfter != "",
 		"the breaker opened after %d failed calls; from now on unknown tokens get a quick 503 with Retry-After", d.instagram.Calls()-before)
 	d.expect(exchange("IGAA-anna"), nil, http.StatusOK, "igproxy; hit")
@@ -114,7 +115,7 @@ func (d *story) outage() {
 
 func (d *story) recovery() {
 	d.instagram.SetFault("")
-	d.printer.say("waiting %s, the breaker's open time", demoOpen)
+	d.say("waiting %s, the breaker's open time", demoOpen)
 	time.Sleep(demoOpen + 50*time.Millisecond)
 	d.expect(exchange("IGAA-dora"), nil, http.StatusOK, "igproxy; fwd=miss; stored")
 }
@@ -163,9 +164,9 @@ func (d *story) expect(path string, form url.Values, status int, cacheStatus str
 	if form != nil {
 		request = "POST " + path + "  " + form.Encode()
 	}
-	d.printer.say("%s %s", d.printer.paint(dim, ">"), shorten(request))
+	d.say("> %s", shorten(request))
 	r := d.call(path, form)
-	d.printer.reply(r)
+	d.show(r)
 	if r.status != status || !strings.HasPrefix(r.cacheStatus, cacheStatus) {
 		d.check(false, "status %d with Cache-Status %q", status, cacheStatus)
 	}
@@ -180,25 +181,41 @@ func (d *story) expectCalls(token string, want int) {
 
 // check says what is true, or what should have been.
 func (d *story) check(ok bool, format string, args ...any) {
-	if text := fmt.Sprintf(format, args...); ok {
-		d.printer.pass(text)
-	} else {
-		d.failed = true
-		d.printer.fail("not as expected: " + text)
+	mark := "✓ "
+	if !ok {
+		d.failed, mark = true, "✗ not as expected: "
 	}
+	d.say(mark+format, args...)
+}
+
+func (d *story) show(r reply) {
+	headers := ""
+	if r.cacheStatus != "" {
+		headers += "  Cache-Status: " + r.cacheStatus
+	}
+	if r.retryAfter != "" {
+		headers += "  Retry-After: " + r.retryAfter
+	}
+	d.say("< %d in %s%s", r.status, r.took.Round(10*time.Microsecond), headers)
+	d.say("< %s", shorten(r.body))
+}
+
+func (d *story) say(format string, args ...any) { fmt.Fprintf(d.out, "   "+format+"\n", args...) }
+
+// longToken matches a token of realistic length, which only fills the screen.
+var longToken = regexp.MustCompile(`[A-Za-z0-9_-]{60,}`)
+
+func shorten(text string) string {
+	return longToken.ReplaceAllStringFunc(text, func(t string) string { return t[:12] + "..." + t[len(t)-4:] })
 }
 
 // showHints prints what to try while the demo keeps running.
 func (d *story) showHints() {
-	d.printer.title("Still running; Ctrl-C ends it. Try:", "")
-	for _, line := range []string{
-		fmt.Sprintf("curl -i '%s/access_token?grant_type=ig_exchange_token&access_token=IGAA-yours'", d.sidecar),
-		fmt.Sprintf("curl -i '%s/access_token?grant_type=ig_exchange_token&access_token=expired-1'", d.sidecar),
-		fmt.Sprintf("curl -X POST '%s/__fault?mode=down'      # Instagram fails; mode= ends it", d.upstream),
-		fmt.Sprintf("curl '%s/__stats'                        # the calls to Instagram", d.upstream),
-		fmt.Sprintf("curl '%s/readyz'", d.admin),
-		fmt.Sprintf("curl -s '%s/metrics' | grep ^igproxy", d.admin),
-	} {
-		d.printer.say("%s", line)
-	}
+	fmt.Fprint(d.out, "\nStill running; Ctrl-C ends it. Try:\n")
+	d.say("curl -i '%s/access_token?grant_type=ig_exchange_token&access_token=IGAA-yours'", d.sidecar)
+	d.say("curl -i '%s/access_token?grant_type=ig_exchange_token&access_token=expired-1'", d.sidecar)
+	d.say("curl -X POST '%s/__fault?mode=down'      # Instagram fails; mode= ends it", d.upstream)
+	d.say("curl '%s/__stats'                        # the calls to Instagram", d.upstream)
+	d.say("curl '%s/readyz'", d.admin)
+	d.say("curl -s '%s/metrics' | grep ^igproxy", d.admin)
 }

@@ -235,7 +235,7 @@ func TestTheServersStatesReachTheBoundThroughTLSToo(t *testing.T) {
 		"plain": func(c net.Conn) net.Conn { return c },
 		"TLS":   func(c net.Conn) net.Conn { return tls.Server(c, &tls.Config{}) }, // without a handshake
 	} {
-		server := New(Options{Listener: loopback(t), MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)}).http
+		server := New(Options{Listener: loopback(t), HTTP: &http.Server{}, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)}).http
 		a, z := net.Pipe()
 		own := &conn{Conn: a}
 		c := wrap(own)
@@ -269,7 +269,7 @@ func TestAnHTTP2FrameIsNotARequest(t *testing.T) {
 func TestADrainWaitsForWhatTheFastLaneStillWrites(t *testing.T) {
 	l := loopback(t)
 	synctest.Test(t, func(t *testing.T) {
-		s := New(Options{Listener: l, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)})
+		s := New(Options{Listener: l, HTTP: &http.Server{}, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)})
 		s.bound.open[&conn{}] = struct{}{} // busy
 		close(s.accepted)                  // nothing accepts
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

@@ -15,30 +15,23 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 )
 
-// Options configure a Server.
+// Options configure New.
 type Options struct {
 	// Listener is served until Shutdown or Close.
 	Listener net.Listener
-	// Handler answers requests.
-	Handler http.Handler
+	// HTTP has the handler, the TLS configuration, the timeouts and the bound on headers. Its
+	// ConnState, if any, is called first. New sets the rest.
+	HTTP *http.Server
 	// MaxConnections bounds the connections open at once; at least 1.
 	MaxConnections int
 	// UIDs are the users, in decimal, whose processes may connect to a Unix socket; none: all users.
 	UIDs []string
 	// PeerRefused is called for each connection of another user. Required with UIDs.
 	PeerRefused func()
-	// TLS encrypts connections; nil: they are plain.
-	TLS *tls.Config
-	// The timeouts and the bound on a request's header are net/http's.
-	ReadHeaderTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
-	MaxHeaderBytes                                            int
-
 	// Wrap wraps each accepted connection; nil: it is served as it is. The result has a method
 	// NetConn that returns the connection. The connection has a method Idle(since time.Time), for a
 	// Wrap that answers requests which net/http does not see.
 	Wrap func(net.Conn) net.Conn
-	// ConnState sees each change of a connection's state first; nil: nothing does.
-	ConnState func(net.Conn, http.ConnState)
 	// Relieve closes idle connections elsewhere when the process has no descriptor left; nil: there
 	// are none.
 	Relieve func()
@@ -60,24 +53,15 @@ func New(o Options) *Server {
 	if len(o.UIDs) > 0 {
 		o.Listener = &peers{Listener: o.Listener, uids: o.UIDs, refused: o.PeerRefused, log: o.Logger}
 	}
-	s := &Server{bound: newBound(o.Listener, o.MaxConnections), secure: o.TLS != nil, accepted: make(chan struct{})}
-	s.http = &http.Server{
-		Handler:           o.Handler,
-		TLSConfig:         o.TLS,
-		ReadHeaderTimeout: o.ReadHeaderTimeout,
-		ReadTimeout:       o.ReadTimeout,
-		WriteTimeout:      o.WriteTimeout,
-		IdleTimeout:       o.IdleTimeout,
-		MaxHeaderBytes:    o.MaxHeaderBytes,
-		ErrorLog:          logging.ForNetHTTP(o.Logger, slog.LevelWarn),
-		ConnState: func(c net.Conn, state http.ConnState) {
-			if o.ConnState != nil {
-				o.ConnState(c, state)
-			}
-			noteState(c, state)
-		},
-		// net/http answers OPTIONS * itself, to any Host, and waits for an announced body.
-		DisableGeneralOptionsHandler: true,
+	s := &Server{http: o.HTTP, bound: newBound(o.Listener, o.MaxConnections), secure: o.HTTP.TLSConfig != nil, accepted: make(chan struct{})}
+	s.http.ErrorLog = logging.ForNetHTTP(o.Logger, slog.LevelWarn)
+	s.http.DisableGeneralOptionsHandler = true // it answers OPTIONS * to any Host, and waits for an announced body
+	first := s.http.ConnState
+	s.http.ConnState = func(c net.Conn, state http.ConnState) {
+		if first != nil {
+			first(c, state)
+		}
+		noteState(c, state)
 	}
 	if o.Relieve != nil {
 		s.bound.relieve = o.Relieve

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -113,15 +114,16 @@ func TestAURLIsWhatAPersonTypes(t *testing.T) {
 	l := loopback(t)
 	socket := &addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}
 	for _, c := range []struct {
-		o    listener.Options
+		l    net.Listener
+		tls  *tls.Config
 		want string
 	}{
-		{listener.Options{Listener: l}, "http://" + l.Addr().String()},
-		{listener.Options{Listener: l, TLS: &tls.Config{}}, "https://" + l.Addr().String()},
-		{listener.Options{Listener: socket}, "unix:/s"},
+		{l, nil, "http://" + l.Addr().String()},
+		{l, &tls.Config{}, "https://" + l.Addr().String()},
+		{socket, nil, "unix:/s"},
 	} {
-		c.o.MaxConnections, c.o.Logger = 1, slog.New(slog.DiscardHandler)
-		if got := listener.New(c.o).URL(); got != c.want {
+		s := listener.New(listener.Options{Listener: c.l, HTTP: &http.Server{TLSConfig: c.tls}, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)})
+		if got := s.URL(); got != c.want {
 			t.Errorf("got %s, want %s", got, c.want)
 		}
 	}

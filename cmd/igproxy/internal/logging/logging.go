@@ -26,7 +26,8 @@ func Start(w io.Writer, level, format string) *Log {
 	l := &Log{queue: newQueue(w)}
 	l.SetLevel(level)
 	o := &slog.HandlerOptions{Level: &l.level}
-	if format == "text" || format == "auto" && IsTerminal(w) {
+	f, isFile := w.(*os.File)
+	if format == "text" || format == "auto" && isFile && term.IsTerminal(int(f.Fd())) {
 		l.Logger = slog.New(slog.NewTextHandler(l.queue, o))
 	} else {
 		l.Logger = slog.New(slog.NewJSONHandler(l.queue, o))
@@ -48,12 +49,6 @@ const closeTimeout = time.Second
 
 // Close writes what is queued, and reports whether the writer accepted it within a second.
 func (l *Log) Close() bool { return l.queue.close(closeTimeout) }
-
-// IsTerminal reports whether w is a terminal.
-func IsTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
 
 // ForNetHTTP returns a logger for net/http, which logs through package log. Each message is cut at
 // its first quotation mark, because net/http quotes what a peer sent unasked, which may hold a token.

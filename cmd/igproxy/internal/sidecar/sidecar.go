@@ -136,31 +136,25 @@ func (s *Sidecar) listen() error {
 }
 
 func (s *Sidecar) buildServers() error {
-	o := listener.Options{
-		ReadHeaderTimeout: s.conf.Server.ReadHeaderTimeout,
-		ReadTimeout:       s.conf.Server.ReadTimeout,
-		WriteTimeout:      s.conf.Server.WriteTimeout,
-		IdleTimeout:       s.conf.Server.IdleTimeout,
-		MaxHeaderBytes:    s.conf.Server.MaxHeaderBytes,
-		Logger:            s.log,
+	server := func(h http.Handler) *http.Server {
+		c := s.conf.Server
+		return &http.Server{Handler: h, ReadHeaderTimeout: c.ReadHeaderTimeout, ReadTimeout: c.ReadTimeout, WriteTimeout: c.WriteTimeout,
+			IdleTimeout: c.IdleTimeout, MaxHeaderBytes: c.MaxHeaderBytes}
 	}
-	admin := o
-	admin.Listener, admin.Handler, admin.MaxConnections = s.adminNet, s.operator, adminConnections
-	s.admin = listener.New(admin)
+	s.admin = listener.New(listener.Options{Listener: s.adminNet, HTTP: server(s.operator), MaxConnections: adminConnections, Logger: s.log})
 
-	o.Listener, o.Handler, o.MaxConnections = s.appNet, s.proxy, s.conf.Server.MaxConnections
-	o.UIDs, o.PeerRefused = s.conf.Auth.UIDs, s.metrics.PeerRefused
-	o.Relieve = s.proxy.EndIdle
 	current, err := followTLS(s.conf, s.log)
 	if err != nil {
 		return err
 	}
 	s.tls.Store(&current)
+	o := listener.Options{Listener: s.appNet, HTTP: server(s.proxy), MaxConnections: s.conf.Server.MaxConnections, Logger: s.log,
+		UIDs: s.conf.Auth.UIDs, PeerRefused: s.metrics.PeerRefused, Relieve: s.proxy.EndIdle}
 	if current != nil {
-		o.TLS = listenerTLS(func() currentTLS { return *s.tls.Load() })
+		o.HTTP.TLSConfig = listenerTLS(&s.tls)
 	} else if s.conf.Server.FastLane {
 		lane := s.proxy.NewLane(s.conf.Server.IdleTimeout, s.conf.Server.WriteTimeout)
-		o.Wrap, o.ConnState = lane.Wrap, lane.ConnState
+		o.Wrap, o.HTTP.ConnState = lane.Wrap, lane.ConnState
 	}
 	s.app = listener.New(o)
 	return nil
@@ -191,7 +185,7 @@ func (s *Sidecar) adminOptions(conf config.Config) admin.Options {
 // apply makes a configuration take effect, except for the listeners, the servers and the Redis
 // client. It builds everything that can fail first, and then swaps all of it.
 func (s *Sidecar) apply(conf config.Config) error {
-	notifyReloading(s.log)
+	notify(s.log, "RELOADING=1\nSTATUS=reading the configuration")
 	defer s.notifyReady()
 	o, err := s.proxyOptions(conf)
 	if err != nil {
@@ -253,7 +247,7 @@ func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	s.proxy.Drain()
-	notifyStopping(s.log)
+	notify(s.log, "STOPPING=1\nSTATUS=draining")
 	start := time.Now()
 	done := make(chan error, 1)
 	go func() { // ends when drained, or soon after ctx

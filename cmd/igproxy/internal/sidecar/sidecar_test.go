@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,5 +86,45 @@ func TestASidecarAnswersUntilASignal(t *testing.T) {
 	log.Close()
 	if got := strings.Count(text.String(), "msg=stopped"); got != 1 {
 		t.Errorf("the log says %d times that it stopped:\n%s", got, text.String())
+	}
+}
+
+func TestSystemdIsNotifiedOfTheStartAReloadAndTheStop(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	t.Setenv("NOTIFY_SOCKET", path)
+	want := func(message string) {
+		t.Helper()
+		b := make([]byte, 256)
+		if n, err := c.Read(b); err != nil || string(b[:n]) != message {
+			t.Errorf("systemd got %q, %v; want %q", b[:n], err, message)
+		}
+	}
+	o := options(t, logging.Start(io.Discard, "info", "text"))
+	o.Load = func() (config.Config, []config.Problem) { return o.Config, nil }
+	s, err := sidecar.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signals, ended := make(chan os.Signal, 1), make(chan error, 1)
+	go func() { ended <- s.Run(signals) }() // ends with the signal
+	want("READY=1\nSTATUS=answering on " + s.URL())
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	if res, err := client.Post(s.AdminURL()+"/reload", "", nil); err != nil || res.StatusCode != http.StatusOK {
+		t.Errorf("got %v, %v", res, err)
+	} else {
+		_ = res.Body.Close()
+	}
+	want("RELOADING=1\nSTATUS=reading the configuration")
+	want("READY=1\nSTATUS=answering on " + s.URL())
+	signals <- syscall.SIGTERM
+	want("STOPPING=1\nSTATUS=draining")
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

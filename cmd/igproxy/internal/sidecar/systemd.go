@@ -11,7 +11,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -65,25 +64,15 @@ func openListener(socket net.Listener, key string, address *string, mode fs.File
 	return socket, nil
 }
 
-// notifyReady reports that requests are answered, at the start and after a reload; systemctl status
-// shows the address.
-func (s *Sidecar) notifyReady() {
-	notify(s.log, daemon.SdNotifyReady, "STATUS=answering on "+s.URL())
-}
-
-// notifyReloading reports that the configuration is being read; notifyReady must follow, whatever
-// the result.
-func notifyReloading(log *slog.Logger) {
-	notify(log, daemon.SdNotifyReloading, "STATUS=reading the configuration")
-}
-
-func notifyStopping(log *slog.Logger) { notify(log, daemon.SdNotifyStopping, "STATUS=draining") }
-
-func notify(log *slog.Logger, lines ...string) {
-	if _, err := daemon.SdNotify(false, strings.Join(lines, "\n")); err != nil {
-		log.Warn("systemd unreachable", "message", lines[0], "error", err.Error())
+// notify sends a message of sd_notify(3) to systemd: READY=1 at the start and after a reload,
+// RELOADING=1 before a reload, STOPPING=1 before a drain. systemctl status shows STATUS.
+func notify(log *slog.Logger, message string) {
+	if _, err := daemon.SdNotify(false, message); err != nil {
+		log.Warn("systemd unreachable", "message", message, "error", err.Error())
 	}
 }
+
+func (s *Sidecar) notifyReady() { notify(s.log, "READY=1\nSTATUS=answering on "+s.URL()) }
 
 // watchdog notifies systemd every third of WatchdogSec= while check succeeds; without notifications
 // systemd restarts the sidecar. stop ends it.

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -37,8 +36,8 @@ func TestTheWatchdogsCheckLeavesNoTrace(t *testing.T) {
 			var text bytes.Buffer
 			log := slog.New(slog.NewTextHandler(&text, nil))
 			requested := false
-			l := listener.New(listener.Options{Listener: loopback(t), MaxConnections: 9, Logger: log, TLS: secure,
-				Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requested = true })})
+			l := listener.New(listener.Options{Listener: loopback(t), MaxConnections: 9, Logger: log,
+				HTTP: &http.Server{TLSConfig: secure, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requested = true })}})
 			l.Serve(make(chan error, 1))
 			if err := acceptsConnections(t.Context(), l.Addr()); err != nil {
 				t.Errorf("it answers, and the watchdog saw %v", err)
@@ -58,31 +57,6 @@ func TestTheWatchdogsCheckLeavesNoTrace(t *testing.T) {
 				t.Errorf("a request: %v; logged:\n%s", requested, text.String())
 			}
 		})
-	}
-}
-
-func TestSystemdIsNotifiedAndItsAbsenceIsLogged(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "notify")
-	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	t.Setenv("NOTIFY_SOCKET", path)
-	var text bytes.Buffer
-	log := slog.New(slog.NewTextHandler(&text, nil))
-	notifyReloading(log)
-	notifyStopping(log)
-	for _, want := range []string{"RELOADING=1\nSTATUS=reading the configuration", "STOPPING=1\nSTATUS=draining"} {
-		b := make([]byte, 256)
-		if n, err := c.Read(b); err != nil || string(b[:n]) != want {
-			t.Errorf("systemd got %q, %v; want %q", b[:n], err, want)
-		}
-	}
-	_ = c.Close()
-	notifyReloading(log) // nothing listens any more
-	if got := strings.Count(text.String(), "\n"); got != 1 {
-		t.Errorf("logged:\n%s", text.String())
 	}
 }
 

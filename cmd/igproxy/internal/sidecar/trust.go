@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
@@ -28,12 +29,11 @@ func followBearer(c config.Config, log *slog.Logger) (func() [sha256.Size]byte, 
 // currentTLS returns the TLS configuration for a new connection.
 type currentTLS func() *tls.Config
 
-// listenerTLS returns a configuration that asks current at each handshake.
-func listenerTLS(current func() currentTLS) *tls.Config {
+// listenerTLS returns a configuration that uses the current one at each handshake.
+func listenerTLS(current *atomic.Pointer[currentTLS]) *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
-		NextProtos:         []string{"h2", "http/1.1"},
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current()(), nil },
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return (*current.Load())(), nil },
 	}
 }
 
