@@ -17,12 +17,14 @@ import (
 
 // adminFlags returns the flags of every command that calls a running sidecar.
 func adminFlags(timeout time.Duration) []cli.Flag {
-	return []cli.Flag{configFlag(), &cli.DurationFlag{Name: "timeout", Value: timeout, Usage: "wait at most `TIME` for the reply", Action: func(_ *cli.Context, d time.Duration) error {
+	positive := func(_ *cli.Context, d time.Duration) error {
 		if d <= 0 {
 			return usageError("--timeout: use a time above 0, such as 2s")
 		}
 		return nil
-	}}}
+	}
+	return []cli.Flag{configFlag(),
+		&cli.DurationFlag{Name: "timeout", Value: timeout, Usage: "wait at most `TIME` for the reply", Action: positive}}
 }
 
 // adminAddress returns the address of the sidecar's admin listener. These commands run without the

@@ -78,7 +78,8 @@ func (d *story) burst() {
 			same++
 		}
 	}
-	d.check(same == demoBurst, "%d of %d callers got the same long-lived token, the last after %s", same, demoBurst, took.Round(time.Millisecond))
+	d.check(same == demoBurst, "%d of %d callers got the same long-lived token, the last after %s",
+		same, demoBurst, took.Round(time.Millisecond))
 	d.expectCalls(token, 1)
 }
 

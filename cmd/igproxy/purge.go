@@ -60,7 +60,8 @@ func readToken(in io.Reader) (string, error) {
 		return "", errors.New("--token-stdin: cannot read standard input")
 	}
 	token := strings.TrimSpace(string(text))
-	if token == "" || len(text) > maxStdin || strings.ContainsFunc(token, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+	bad := func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+	if token == "" || len(text) > maxStdin || strings.ContainsFunc(token, bad) {
 		return "", usageError("--token-stdin: write one token to standard input")
 	}
 	return token, nil
@@ -77,7 +78,8 @@ func printPurge(reply admin.PurgeReply, out io.Writer) error {
 		what += "; the other sidecars on this Redis forget within seconds"
 	case "none":
 	default:
-		return fmt.Errorf("purged %s in this sidecar only: Redis could not be reached (%s); the others follow when it can, if this sidecar is still running", what, reply.Problem)
+		return fmt.Errorf("purged %s in this sidecar only: Redis could not be reached (%s); "+
+			"the others follow when it can be, if this sidecar is still running", what, reply.Problem)
 	}
 	_, err := fmt.Fprintf(out, "purged: %s\n", what)
 	return err

@@ -72,7 +72,8 @@
     say(at("flights-more"), `${p.upstream.in_flight} of ${p.upstream.most} calls, ${whole(p.state.entries)} cached`);
   }
 
-  // place gives each bucket its column, counted from the left; the live one is the last. A bucket that began late gets its own column, too.
+  // place gives each bucket its column, counted from the left; the live one is the last. A bucket
+  // that began late gets a column of its own, too.
   function place(all) {
     const now = all[all.length - 1].t;
     let next = slots;

@@ -112,9 +112,9 @@ func (h *Handler) serveStatus(w http.ResponseWriter, _ *http.Request) {
 func (h *Handler) status(about About) Status {
 	samples, started := h.history.window(), h.history.started
 	first, last := samples[0], readSample(h.proxy.Metrics()) // last, so that the live bucket does not end before it begins
-	s := Status{Now: last.at, Started: started, Version: cmp.Or(about.Version, "dev"), Commit: about.Commit, Go: about.Go, State: h.proxy.Readiness(),
-		WindowSeconds: (buckets * bucketTime).Seconds(), BucketSeconds: bucketTime.Seconds(), Outcomes: outcomes[:], Configuration: about.Configuration,
-		ReloadRefused: last.reloadRefused, Limits: h.proxy.RateLimits(), Process: readProcess(last.at.Sub(started))}
+	s := Status{Now: last.at, Started: started, Version: cmp.Or(about.Version, "dev"), Commit: about.Commit, Go: about.Go,
+		State: h.proxy.Readiness(), WindowSeconds: (buckets * bucketTime).Seconds(), BucketSeconds: bucketTime.Seconds(), Outcomes: outcomes[:],
+		Configuration: about.Configuration, ReloadRefused: last.reloadRefused, Limits: h.proxy.RateLimits(), Process: readProcess(last.at.Sub(started))}
 	for i := 1; i < len(samples); i++ {
 		s.Buckets = append(s.Buckets, bucketOf(samples[i-1], samples[i]))
 	}

@@ -265,7 +265,7 @@ func TestAnHTTP2FrameIsNotARequest(t *testing.T) {
 	}
 }
 
-// net/http takes a connection on which the lane answers as idle, and its Shutdown does not wait for it.
+// To net/http a connection is idle while the lane answers on it, so its Shutdown does not wait for it.
 func TestADrainWaitsForWhatTheFastLaneStillWrites(t *testing.T) {
 	l := loopback(t)
 	synctest.Test(t, func(t *testing.T) {

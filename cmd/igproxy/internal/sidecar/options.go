@@ -117,15 +117,19 @@ func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
 // appsOf returns the apps, each with its secrets.
 func appsOf(c config.Config) (apps []proxy.App) {
 	for _, a := range c.Apps {
-		apps = append(apps, proxy.App{Label: a.Name, Service: proxy.Service(a.Service), ID: a.AppID, Secret: a.ClientSecret, Previous: a.PreviousSecret, Key: c.Cache.Key,
-			RedirectURIs: a.RedirectURIs, Hosts: a.Hosts})
+		apps = append(apps, proxy.App{Label: a.Name, Service: proxy.Service(a.Service), ID: a.AppID,
+			Secret: a.ClientSecret, Previous: a.PreviousSecret, RedirectURIs: a.RedirectURIs, Hosts: a.Hosts})
 	}
 	if !c.ClientSecret.IsZero() {
-		apps = append(apps, proxy.App{ID: c.AppID, Secret: c.ClientSecret, Previous: c.PreviousSecret, Key: c.Cache.Key, RedirectURIs: c.RedirectURIs})
+		apps = append(apps, proxy.App{ID: c.AppID, Secret: c.ClientSecret, Previous: c.PreviousSecret, RedirectURIs: c.RedirectURIs})
 	}
 	if !c.Threads.ClientSecret.IsZero() {
-		apps = append(apps, proxy.App{Label: "threads", Service: proxy.Threads, ID: c.Threads.AppID, Secret: c.Threads.ClientSecret, Previous: c.Threads.PreviousSecret,
-			Key: c.Cache.Key, RedirectURIs: c.Threads.RedirectURIs})
+		t := c.Threads
+		apps = append(apps, proxy.App{Label: "threads", Service: proxy.Threads, ID: t.AppID,
+			Secret: t.ClientSecret, Previous: t.PreviousSecret, RedirectURIs: t.RedirectURIs})
+	}
+	for i := range apps {
+		apps[i].Key = c.Cache.Key
 	}
 	return apps
 }

@@ -108,8 +108,8 @@ func (r *reloader) reload() ReloadReply {
 	return r.reloadOnce(true)
 }
 
-// reloadOnce is one reload. Unless it was requested, it does nothing if the configuration is the
-// same as the one read before.
+// reloadOnce reads the configuration and applies it. Unless it was requested, it does nothing if the
+// configuration is the same as the one read before.
 func (r *reloader) reloadOnce(requested bool) ReloadReply {
 	seen := r.look()
 	read := config.Snap(r.load())
@@ -133,7 +133,8 @@ func (r *reloader) reloadOnce(requested bool) ReloadReply {
 	for _, p := range read.Problems {
 		r.log.Warn("configuration", "where", p.Where, "key", p.Key, "what", p.What, "next_step", p.Fix)
 	}
-	reply := ReloadReply{Reloaded: true, Problems: []string{}, NeedsRestart: append([]string{}, needsRestart...), Changed: append([]string{}, changed...)}
+	reply := ReloadReply{Reloaded: true, Changed: append([]string{}, changed...), NeedsRestart: append([]string{}, needsRestart...),
+		Problems: []string{}}
 	r.log.Info("configuration reloaded", "changed", reply.Changed)
 	if len(needsRestart) > 0 {
 		r.log.Warn("restart needed", "keys", needsRestart)

@@ -37,7 +37,8 @@ func inheritedListeners() (map[string]net.Listener, error) {
 	for _, f := range files {
 		switch _, twice := sockets[f.Name()]; {
 		case f.Name() != "app" && f.Name() != "admin":
-			return sockets, fmt.Errorf("a socket from systemd is named %q; write FileDescriptorName=app or FileDescriptorName=admin into its socket unit", f.Name())
+			return sockets, fmt.Errorf("a socket from systemd is named %q; "+
+				"write FileDescriptorName=app or FileDescriptorName=admin into its socket unit", f.Name())
 		case twice:
 			return sockets, fmt.Errorf("two sockets from systemd are named %s; keep one ListenStream= in its socket unit", f.Name())
 		}
@@ -112,7 +113,7 @@ func watchdog(log *slog.Logger, check func(context.Context) error) (stop func())
 	return func() { cancel(); ended.Wait() }
 }
 
-// checkAlive is the watchdog's check: the app's listener must answer. It checks the admin listener
+// checkAlive checks, for the watchdog, that the app's listener answers. It checks the admin listener
 // instead where auth.uids would count and log this process as a stranger, and where the app's socket
 // is one of systemd's that this service may not enter or see: a restart would not change that. A
 // drain, which closes the listener, has its own bound.
