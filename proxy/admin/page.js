@@ -198,7 +198,7 @@
     at("redis-mark").dataset.level = off ? "off" : ok ? "ok" : "bad";
     say(at("redis-state"), off ? "not configured" : ok ? "in use" : `not used: ${p.state.redis_fault}`);
     say(at("redis-more"), off ? "The cache is in memory only." : `mode ${r.mode || "single"}${r.since ? ", since " + clock(r.since) : ""}`);
-    rows("redis-errors", Object.entries(r.faults).sort().map(([k, n]) => [k, whole(n)]), "none");
+    rows("redis-errors", Object.entries(r.faults).sort().map(([k, n]) => [k.replace(" ", ": "), whole(n)]), "none");
   }
 
   function limits(p) {

@@ -105,7 +105,7 @@ func TestACertificateIsReadAgainAndABrokenOneIsNotTaken(t *testing.T) {
 			}
 		}
 		shows("one")
-		write(t, "tls.crt", two.cert) // and not its key yet
+		write(t, "tls.crt", two.cert) // its key follows
 		time.Sleep(config.LookEvery)
 		shows("one")
 		write(t, "tls.key", two.key)
