@@ -20,7 +20,8 @@ const module = "github.com/igproxy/igproxy/"
 var mayImport = map[string][]string{
 	"cmd/igproxy": {"proxy", "proxy/admin", "proxy/mock", "cache", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/logging",
 		"cmd/igproxy/internal/sidecar", "cmd/igproxy/internal/tracing"},
-	"cmd/igproxy/internal/sidecar":  {"proxy", "proxy/admin", "cache", "breaker", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/tracing"},
+	"cmd/igproxy/internal/sidecar": {"proxy", "proxy/admin", "cache", "breaker", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/logging",
+		"cmd/igproxy/internal/tracing"},
 	"cmd/igproxy/internal/config":   {"proxy"},
 	"cmd/igproxy/internal/listener": {"cmd/igproxy/internal/logging"},
 	"cmd/igproxy/internal/logging":  {},

@@ -191,7 +191,7 @@ func TestNoLeaks(t *testing.T) {
 	l.judge(map[string]string{"answers": `"error"`, "passed answers": "X-Fb-Trace-Id", gotInPassing: "GET /v23.0/me/media?", "raw answers": "HTTP/1.1 400", "the command line": "serve", "admin /metrics": "igproxy_requests_total",
 		"admin /readyz": `"draining":true`, "admin /healthz": "ok", "admin /": "<title>igproxy", "admin /status": `"configuration":`, "admin /debug/pprof/": "404", "admin /debug/vars": "404",
 		"the log": `"outcome":"token"`, "a dump of all goroutines": "goroutine 1 gp=", "redis, watched": `"evalsha" `, "redis, all": "igproxy:{",
-		"check": " to mend", "check --online": "error    upstream", "serve that does not start": "igproxy: ", "healthcheck": "ready", "other commands": "igproxy"})
+		"check": " to fix", "check --online": "error    upstream", "serve that does not start": "igproxy: ", "healthcheck": "ready", "other commands": "igproxy"})
 }
 
 // endings are the ways in which a sidecar ends: told once to stop, told twice in mid-exchange, and with SIGQUIT, which dumps every goroutine.

@@ -101,12 +101,12 @@ func TestALogThatNobodyReadsHoldsNobody(t *testing.T) {
 	}
 	t.Logf("%d requests answered in %s, %.0f lines dropped", asked, time.Since(start).Round(time.Millisecond), p.metric(t, droppedLines))
 
-	// Somebody reads again: all that was kept, in order, and then how much was lost.
+	// The log is read again: everything that was kept, in order, and then how much was lost.
 	lines := make(chan string, 1)
 	go func() { // ends with the pipe, which ends with the process
 		defer close(lines)
 		for s := bufio.NewScanner(r); s.Scan(); {
-			if line := s.Text(); strings.Contains(line, "were dropped") || strings.Contains(line, `"stopped"`) {
+			if line := s.Text(); strings.Contains(line, `"log lines dropped"`) || strings.Contains(line, `"stopped"`) {
 				lines <- line
 			}
 		}
@@ -118,7 +118,7 @@ func TestALogThatNobodyReadsHoldsNobody(t *testing.T) {
 			t.Errorf("got %s, want %.0f lines", line, dropped)
 		}
 	case <-time.After(patience):
-		t.Fatal("the log did not say how many lines it lost")
+		t.Fatal("the log did not say how many lines were dropped")
 	}
 	if code := p.Stop(t); code != 0 {
 		t.Errorf("exit code %d", code)

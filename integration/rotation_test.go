@@ -114,8 +114,8 @@ func TestWithoutAKeyOfItsOwnTheCacheSurvivesUntilTheOldLineGoes(t *testing.T) {
 func TestTheMockTakesANewSecret(t *testing.T) {
 	t.Parallel()
 	mock := start(t, environ(), "mock", "--listen", "127.0.0.1:0", "--secret", appSecret)
-	eventually(t, "the mock listens", func() bool { return len(mock.Log.Lines("the stand-in Instagram is listening")) > 0 })
-	base := mock.Log.Lines("the stand-in Instagram is listening")[0]["url"].(string)
+	eventually(t, "the mock listens", func() bool { return len(mock.Log.Lines("mock listening")) > 0 })
+	base := mock.Log.Lines("mock listening")[0]["url"].(string)
 	p := serve(t, "UPSTREAM_URL="+base)
 	if r := p.ask(t, "IGAA-1"); r.status != 200 {
 		t.Fatalf("got %d", r.status)

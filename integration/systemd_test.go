@@ -147,7 +147,7 @@ func TestTheWatchdogHearsOfItOnlyWhileItAnswers(t *testing.T) {
 	eventually(t, "pings still come", func() bool { return n.count("WATCHDOG=1\n") > unseen+2 })
 	held(t, "unix", path) // accepts nothing
 	eventually(t, "the sidecar finds that nobody answers", func() bool {
-		return len(p.Log.Lines("the app's listener does not answer: systemd's watchdog is not told")) == 1
+		return len(p.Log.Lines("watchdog check failed")) == 1
 	})
 	before := n.count("WATCHDOG=1\n")
 	time.Sleep(time.Second) // longer than systemd would wait

@@ -81,9 +81,9 @@ func TestASocketIsForTheUsersListed(t *testing.T) {
 			t.Errorf("user %d at the socket of 65534: let in %v, want %v", uid, got, want)
 		}
 	}
-	lines := theirs.Log.Lines("a connection was closed: its user is not in auth.uids")
+	lines := theirs.Log.Lines("connection refused by auth.uids")
 	if len(lines) == 0 || lines[0]["uid"] != float64(own) {
-		t.Errorf("the log tells %v, want the user's number", lines)
+		t.Errorf("the log has %v, want the UID", lines)
 	}
 	if m := theirs.page(t, "/metrics").body; !strings.Contains(m, "\nigproxy_peers_refused_total ") || strings.Contains(m, "\nigproxy_peers_refused_total 0\n") {
 		t.Error("the refused connection was not counted")

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"context"
 	"fmt"
+	"io"
 
 	"github.com/urfave/cli/v2"
 
@@ -14,15 +14,15 @@ import (
 func checkCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "check",
-		Usage: "tell all configuration problems at once",
+		Usage: "report all configuration problems at once",
 		Description: "Reads the configuration as serve would, and listens on nothing. With --online it\n" +
-			"also asks Redis, and Instagram once with a token that is none, which proves the\n" +
-			"way there, TLS and the client secret. No secret is printed.",
+			"also tests Redis, and calls Instagram once with an invalid token, which tests the\n" +
+			"connection, TLS and the client secret. No secret is printed.",
 		Flags: []cli.Flag{configFlag(),
-			&cli.BoolFlag{Name: "online", Usage: "also prove Redis, upstream TLS and the client secret", DisableDefaultText: true}},
+			&cli.BoolFlag{Name: "online", Usage: "also test Redis, TLS to Instagram and the client secret", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
+			r := &report{out: env.stdout}
 			conf, problems := config.Load(c.String("config"), env.environ)
-			r := &results{printer: newPrinter(env)}
 			for _, p := range problems {
 				r.problem(p)
 			}
@@ -32,42 +32,63 @@ func checkCommand(env environment) *cli.Command {
 			}
 			collector, warnings := tracing.Collector(env.get)
 			for _, w := range warnings {
-				r.print(yellow, "warning", "environment: "+w)
+				r.print("warning", "environment: "+w)
 			}
-			if collector == "" {
-				collector = "off"
-			} else {
-				collector = "on, to " + collector
+			traces := "traces off"
+			if collector != "" {
+				traces = "traces on, to " + collector
 			}
-			r.ok("configuration", "listen "+conf.Listen+", admin "+conf.Admin.Listen, "open to "+conf.OpenTo(), "apps "+conf.AppNames(), "upstream "+conf.Upstream.URL, "cache "+conf.CacheTiers(), "traces "+collector)
+			r.print("ok", "configuration", "listen "+conf.Listen+", admin "+conf.Admin.Listen, "open to "+conf.OpenTo(),
+				"apps "+conf.AppNames(), "upstream "+conf.Upstream.URL, "cache "+conf.CacheTiers(), traces)
 			if !c.Bool("online") {
 				return nil
 			}
-			return checkOnline(c.Context, conf, r)
+			if conf.Redis.Mode != "" {
+				r.result("redis", sidecar.CheckRedis(c.Context, conf))
+			}
+			proofs, err := sidecar.CheckUpstream(c.Context, conf, readBuild().Version)
+			if err != nil {
+				r.result("upstream "+conf.Upstream.URL, err)
+			}
+			for _, p := range proofs {
+				r.result(p.Part, p.Err)
+			}
+			if r.failed > 0 {
+				r.sum()
+				return errReported
+			}
+			return nil
 		},
 	}
 }
 
-// results prints what was found, one verdict a paragraph, and counts.
-type results struct {
-	printer *printer
-	failed  int
+// report prints what check found and counts the errors.
+type report struct {
+	out    io.Writer
+	failed int
 }
 
-func (r *results) print(style, verdict, text string, below ...string) {
-	fmt.Fprintf(r.printer.out, "%s  %s\n", r.printer.paint(style, fmt.Sprintf("%-7s", verdict)), text)
+func (r *report) print(verdict, text string, below ...string) {
+	fmt.Fprintf(r.out, "%-7s  %s\n", verdict, text)
 	for _, line := range below {
-		fmt.Fprintf(r.printer.out, "         %s\n", line)
+		fmt.Fprintf(r.out, "         %s\n", line)
 	}
 }
 
-func (r *results) ok(text string, below ...string) { r.print(green, "ok", text, below...) }
+func (r *report) result(part string, err error) {
+	if err != nil {
+		r.failed++
+		r.print("error", part+": "+err.Error())
+		return
+	}
+	r.print("ok", part)
+}
 
-// problem prints the next step on a line of its own.
-func (r *results) problem(p config.Problem) {
-	style, verdict := yellow, "warning"
+// problem prints a problem, and its fix on a line of its own.
+func (r *report) problem(p config.Problem) {
+	verdict := "warning"
 	if !p.Warning {
-		style, verdict = red, "error"
+		verdict = "error"
 		r.failed++
 	}
 	var below []string
@@ -75,41 +96,13 @@ func (r *results) problem(p config.Problem) {
 		below = append(below, p.Fix)
 	}
 	p.Fix = ""
-	r.print(style, verdict, p.String(), below...)
+	r.print(verdict, p.String(), below...)
 }
 
-func (r *results) sum() { fmt.Fprintf(r.printer.out, "\n%s to mend.\n", count(r.failed, "problem")) }
-
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
+func (r *report) sum() {
+	noun := "problems"
+	if r.failed == 1 {
+		noun = "problem"
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// checkOnline proves each part by itself, so that one failing does not hide the other.
-func checkOnline(ctx context.Context, conf config.Config, r *results) error {
-	say := func(part string, err error) {
-		if err != nil {
-			r.failed++
-			r.print(red, "error", part+": "+err.Error())
-			return
-		}
-		r.ok(part)
-	}
-	if conf.Redis.Mode != "" {
-		say("redis", sidecar.CheckRedis(ctx, conf))
-	}
-	proofs, err := sidecar.CheckUpstream(ctx, conf, readBuild().Version)
-	if err != nil {
-		say("upstream "+conf.Upstream.URL, err)
-	}
-	for _, p := range proofs {
-		say(p.Part, p.Err)
-	}
-	if r.failed > 0 {
-		r.sum()
-		return errReported
-	}
-	return nil
+	fmt.Fprintf(r.out, "\n%d %s to fix.\n", r.failed, noun)
 }

@@ -1,8 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
-	"log/slog"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -11,12 +12,13 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
 	"github.com/igproxy/igproxy/proxy"
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// The demo's own values. The secret is the stand-in's, so it may be in a program.
+// The secret is the stand-in's, so it may be in a program.
 const (
 	demoSecret   = "demo-app-secret-not-a-real-one"
 	demoAppID    = "17841400000000002"
@@ -30,19 +32,18 @@ func demoCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "demo",
 		Usage: "see it work, without an account and without Redis",
-		Description: "Starts a stand-in Instagram and a sidecar in this process, plays a story,\n" +
-			"and stays up with curl lines to try.",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "once", Usage: "end after the scenes; exit with 1 if one did not go as told", DisableDefaultText: true}},
+		Description: "Starts a stand-in Instagram and a sidecar in this process, plays some scenes, and\n" +
+			"keeps running with curl commands to try.",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "once", Usage: "end after the scenes; exit with 1 if one failed", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
-			signals := make(chan os.Signal, 2)
-			signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
-			defer signal.Stop(signals)
-			return demo(env, c.Bool("once"), signals)
+			ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM, os.Interrupt)
+			defer stop()
+			return demo(ctx, env, c.Bool("once"))
 		},
 	}
 }
 
-func demo(env environment, once bool, signals <-chan os.Signal) error {
+func demo(ctx context.Context, env environment, once bool) error {
 	instagram := mock.New(mock.Options{Secret: demoSecret, Latency: demoLatency})
 	upstream, err := mock.Start(instagram, mock.ServerOptions{Addr: "127.0.0.1:0"})
 	if err != nil {
@@ -56,28 +57,26 @@ func demo(env environment, once bool, signals <-chan os.Signal) error {
 	conf.Upstream.URL, conf.Upstream.LoginURL = upstream.URL, upstream.URL
 	conf.AppID, conf.RedirectURIs = demoAppID, []string{demoCallback}
 	conf.Breaker.Open = demoOpen
-	s, err := sidecar.New(sidecar.Options{Config: conf, Logger: slog.New(slog.DiscardHandler), Build: readBuild()})
+	log := logging.Start(io.Discard, "error", "json")
+	defer log.Close()
+	s, err := sidecar.New(sidecar.Options{Config: conf, Log: log, Build: readBuild()})
 	if err != nil {
 		return err
 	}
-	stop, ended := make(chan os.Signal, 2), make(chan error, 1)
-	go func() { ended <- s.Run(stop) }() // ends by the signal below, which is always sent
-	d := &story{printer: newPrinter(env), instagram: instagram, upstream: upstream.URL, sidecar: s.URL(), admin: s.AdminURL()}
-	failed := d.run(signals)
-	if failed == 0 && !d.interrupted {
-		d.printer.title("All scenes went as told.", "")
-	}
-	if !once && !d.interrupted {
+	signals, ended := make(chan os.Signal, 1), make(chan error, 1)
+	go func() { ended <- s.Run(signals) }() // ends by the signal below, which is always sent
+	d := &story{out: env.stdout, instagram: instagram, upstream: upstream.URL, sidecar: s.URL(), admin: s.AdminURL()}
+	d.play(ctx)
+	if !once && ctx.Err() == nil {
 		d.showHints()
-		<-signals
+		<-ctx.Done()
 	}
-	stop <- syscall.SIGTERM
+	signals <- syscall.SIGTERM
 	if err := <-ended; err != nil {
 		return err
 	}
-	if failed > 0 {
-		fmt.Fprintf(env.stderr, "igproxy: %s of the demo did not go as told\n", count(failed, "scene"))
-		return errReported
+	if d.failed {
+		return fmt.Errorf("a scene of the demo failed")
 	}
 	return nil
 }

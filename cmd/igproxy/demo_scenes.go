@@ -1,12 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -14,22 +15,23 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// story is the demo's story: each scene does what an app would do and checks that it went as told.
+// story plays the scenes of the demo: each one does what an app would do, shows it, and checks the
+// result.
 type story struct {
-	printer     *printer
-	instagram   *mock.Instagram
-	upstream    string
-	sidecar     string
-	admin       string
-	interrupted bool
+	out       io.Writer
+	instagram *mock.Instagram
+	upstream  string
+	sidecar   string
+	admin     string
+	failed    bool
 }
 
-// run plays all scenes and returns how many did not go as told.
-func (d *story) run(signals <-chan os.Signal) (failed int) {
-	d.printer.title("igproxy demo", fmt.Sprintf("stand-in Instagram %s (answers after %s)  ·  sidecar %s", d.upstream, demoLatency, d.sidecar))
+// play plays the scenes until ctx ends.
+func (d *story) play(ctx context.Context) {
+	fmt.Fprintf(d.out, "igproxy demo\nstand-in Instagram %s (answers after %s), sidecar %s\n", d.upstream, demoLatency, d.sidecar)
 	for i, scene := range []struct {
 		name string
-		play func() error
+		play func()
 	}{
 		{"A first exchange: the app sends no secret, igproxy adds it", d.firstExchange},
 		{"The same token again: answered from memory", d.hit},
@@ -39,22 +41,92 @@ func (d *story) run(signals <-chan os.Signal) (failed int) {
 		{"Instagram fails: the breaker opens, known tokens are still served", d.outage},
 		{"Instagram is back: one probe closes the breaker", d.recovery},
 	} {
-		select {
-		case <-signals:
-			d.interrupted = true
-			return failed
-		default:
+		if ctx.Err() != nil {
+			return
 		}
-		d.printer.scene(i+1, scene.name)
-		if err := scene.play(); err != nil {
-			failed++
-			d.printer.fail(err.Error())
-		}
+		fmt.Fprintf(d.out, "\n%d. %s\n", i+1, scene.name)
+		scene.play()
 	}
-	return failed
+	if !d.failed {
+		fmt.Fprint(d.out, "\nEvery scene went as expected.\n")
+	}
 }
 
-// reply is what an app got.
+func (d *story) firstExchange() {
+	d.expect(exchange("IGAA-anna"), nil, http.StatusOK, "igproxy; fwd=miss; stored")
+	d.expectCalls("IGAA-anna", 1)
+}
+
+func (d *story) hit() {
+	d.expect(exchange("IGAA-anna"), nil, http.StatusOK, "igproxy; hit")
+	d.expectCalls("IGAA-anna", 1)
+}
+
+func (d *story) burst() {
+	const token = "IGAA-berta"
+	replies := make([]reply, demoBurst)
+	start := time.Now()
+	var wg sync.WaitGroup
+	for i := range replies {
+		wg.Go(func() { replies[i] = d.call(exchange(token), nil) })
+	}
+	wg.Wait()
+	took := time.Since(start)
+	same := 0
+	for _, r := range replies {
+		if r.status == http.StatusOK && r.accessToken() == replies[0].accessToken() {
+			same++
+		}
+	}
+	d.check(same == demoBurst, "%d of %d callers got the same long-lived token, the last after %s",
+		same, demoBurst, took.Round(time.Millisecond))
+	d.expectCalls(token, 1)
+}
+
+func (d *story) expired() {
+	d.expect(exchange("expired-clara"), nil, http.StatusBadRequest, "igproxy; fwd=miss; stored")
+	d.expect(exchange("expired-clara"), nil, http.StatusBadRequest, "igproxy; hit")
+	d.expectCalls("expired-clara", 1)
+}
+
+// login does what an app does after the redirect: it has its id and the code, and no secret.
+func (d *story) login() {
+	code := d.instagram.Code(demoAppID, demoCallback)
+	form := url.Values{"client_id": {demoAppID}, "grant_type": {"authorization_code"}, "redirect_uri": {demoCallback}, "code": {code}}
+	first := d.expect("/oauth/access_token", form, http.StatusOK, "")
+	again := d.call("/oauth/access_token", form)
+	d.check(again.body == first.body, "a double callback gets the same reply")
+	d.check(d.instagram.CallsFor(code) == 1, "the code was sent to Instagram once")
+	long := d.expect(exchange(first.accessToken()), nil, http.StatusOK, "igproxy; fwd=miss; stored")
+	d.expect("/me?fields=user_id,username&access_token="+url.QueryEscape(long.accessToken()), nil, http.StatusOK, "")
+}
+
+func (d *story) outage() {
+	d.instagram.SetFault("down")
+	before := d.instagram.Calls()
+	var last reply
+	for i := 0; i < 20 && last.status != http.StatusServiceUnavailable; i++ {
+		last = d.call(exchange(fmt.Sprintf("IGAA-cold-%d", i)), nil)
+	}
+	d.show(last)
+	d.check(last.status == http.StatusServiceUnavailable && last.retryAfter != "",
+		"the breaker opened after %d failed calls; from now on unknown tokens get a quick 503 with Retry-After", d.instagram.Calls()-before)
+	d.expect(exchange("IGAA-anna"), nil, http.StatusOK, "igproxy; hit")
+}
+
+func (d *story) recovery() {
+	d.instagram.SetFault("")
+	d.say("waiting %s, the breaker's open time", demoOpen)
+	time.Sleep(demoOpen + 50*time.Millisecond)
+	d.expect(exchange("IGAA-dora"), nil, http.StatusOK, "igproxy; fwd=miss; stored")
+}
+
+// exchange returns the path that exchanges a token.
+func exchange(token string) string {
+	return "/access_token?grant_type=ig_exchange_token&access_token=" + url.QueryEscape(token)
+}
+
+// reply is the sidecar's reply; its status is 0 if there was none.
 type reply struct {
 	status      int
 	cacheStatus string
@@ -63,186 +135,7 @@ type reply struct {
 	took        time.Duration
 }
 
-// exchange is the app: one GET, no secret.
-func (d *story) exchange(token string) (reply, error) {
-	return receive(func() (*http.Response, error) {
-		return http.Get(d.sidecar + "/access_token?grant_type=ig_exchange_token&access_token=" + url.QueryEscape(token))
-	})
-}
-
-// receive takes what a call brought.
-func receive(call func() (*http.Response, error)) (reply, error) {
-	start := time.Now()
-	res, err := call()
-	if err != nil {
-		return reply{}, fmt.Errorf("the sidecar did not answer: %w", err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
-	return reply{res.StatusCode, res.Header.Get("Cache-Status"), res.Header.Get("Retry-After"), string(body), time.Since(start)}, err
-}
-
-// expect asks once, shows the answer, and compares it with what the scene promises.
-func (d *story) expect(token string, status int, cacheStatus string) (reply, error) {
-	r, err := d.exchange(token)
-	if err != nil {
-		return r, err
-	}
-	d.printer.request(token)
-	d.printer.reply(r)
-	if r.status != status || !strings.HasPrefix(r.cacheStatus, cacheStatus) {
-		return r, fmt.Errorf("expected %d with %q", status, cacheStatus)
-	}
-	return r, nil
-}
-
-func (d *story) firstExchange() error {
-	if _, err := d.expect("IGAA-anna", http.StatusOK, "igproxy; fwd=miss; stored"); err != nil {
-		return err
-	}
-	return d.calls("IGAA-anna", 1)
-}
-
-func (d *story) hit() error {
-	if _, err := d.expect("IGAA-anna", http.StatusOK, "igproxy; hit"); err != nil {
-		return err
-	}
-	return d.calls("IGAA-anna", 1)
-}
-
-func (d *story) burst() error {
-	const token = "IGAA-berta"
-	replies, errs := make([]reply, demoBurst), make([]error, demoBurst)
-	start := time.Now()
-	var wg sync.WaitGroup
-	for i := range demoBurst {
-		wg.Go(func() { replies[i], errs[i] = d.exchange(token) })
-	}
-	wg.Wait()
-	took := time.Since(start)
-	same := 0
-	for i, r := range replies {
-		if errs[i] == nil && r.status == http.StatusOK && accessToken(r) == accessToken(replies[0]) {
-			same++
-		}
-	}
-	d.printer.request(token)
-	d.printer.say("%d of %d callers got the same long-lived token, the last after %s", same, demoBurst, round(took))
-	if same != demoBurst {
-		return fmt.Errorf("expected all %d to get it", demoBurst)
-	}
-	return d.calls(token, 1)
-}
-
-func (d *story) expired() error {
-	if _, err := d.expect("expired-clara", http.StatusBadRequest, "igproxy; fwd=miss; stored"); err != nil {
-		return err
-	}
-	if _, err := d.expect("expired-clara", http.StatusBadRequest, "igproxy; hit"); err != nil {
-		return err
-	}
-	return d.calls("expired-clara", 1)
-}
-
-// login is what an app does after the redirect: it knows its id and the code, and no secret.
-func (d *story) login() error {
-	code := d.instagram.Code(demoAppID, demoCallback)
-	form := url.Values{"client_id": {demoAppID}, "grant_type": {"authorization_code"}, "redirect_uri": {demoCallback}, "code": {code}}
-	post := func() (reply, error) {
-		return receive(func() (*http.Response, error) { return http.PostForm(d.sidecar+"/oauth/access_token", form) })
-	}
-	d.printer.say("%s POST /oauth/access_token  client_id=%s&grant_type=authorization_code&redirect_uri=%s&code=%s", d.printer.paint(dim, ">"), demoAppID, demoCallback, code[:12]+"...")
-	first, err := post()
-	if err != nil {
-		return err
-	}
-	d.printer.reply(first)
-	again, err := post()
-	if err != nil {
-		return err
-	}
-	if first.status != http.StatusOK || again.body != first.body {
-		return fmt.Errorf("expected the code's token, and the same for a double callback")
-	}
-	if n := d.instagram.CallsFor(code); n != 1 {
-		return fmt.Errorf("expected the code to be sent once, and it was sent %s", times(n))
-	}
-	d.printer.pass("a double callback gets the same answer: Instagram was asked once for this code")
-	short := accessToken(first)
-	long, err := d.expect(short, http.StatusOK, "igproxy; fwd=miss; stored")
-	if err != nil {
-		return err
-	}
-	me, err := receive(func() (*http.Response, error) {
-		return http.Get(d.sidecar + "/me?fields=user_id,username&access_token=" + url.QueryEscape(accessToken(long)))
-	})
-	if err != nil {
-		return err
-	}
-	d.printer.say("%s GET /me?fields=user_id,username&access_token=%s", d.printer.paint(dim, ">"), shorten(accessToken(long)))
-	d.printer.reply(me)
-	if me.status != http.StatusOK {
-		return fmt.Errorf("expected the profile, passed through")
-	}
-	d.printer.pass("code, short-lived token, long-lived token, profile: the app never had the secret")
-	return nil
-}
-
-func (d *story) outage() error {
-	d.instagram.SetFault("down")
-	before := d.instagram.Calls()
-	var last reply
-	for i := range 20 {
-		r, err := d.exchange(fmt.Sprintf("IGAA-cold-%d", i))
-		if err != nil {
-			return err
-		}
-		if last = r; r.status == http.StatusServiceUnavailable {
-			break
-		}
-	}
-	d.printer.request("IGAA-cold-...")
-	d.printer.reply(last)
-	d.printer.say("the breaker opened after %d failed calls; from now on cold tokens get a quick 503", d.instagram.Calls()-before)
-	if last.status != http.StatusServiceUnavailable || last.retryAfter == "" {
-		return fmt.Errorf("expected a 503 with Retry-After within 20 requests")
-	}
-	if _, err := d.expect("IGAA-anna", http.StatusOK, "igproxy; hit"); err != nil {
-		return err
-	}
-	d.printer.pass("cold tokens are told when to come back, known ones are served")
-	return nil
-}
-
-func (d *story) recovery() error {
-	d.instagram.SetFault("")
-	d.printer.say("waiting %s, the breaker's open time", demoOpen)
-	time.Sleep(demoOpen + 50*time.Millisecond)
-	if _, err := d.expect("IGAA-dora", http.StatusOK, "igproxy; fwd=miss; stored"); err != nil {
-		return err
-	}
-	d.printer.pass("the breaker is closed")
-	return nil
-}
-
-// calls checks with the stand-in how often it was asked for a token.
-func (d *story) calls(token string, want int) error {
-	got := d.instagram.CallsFor(token)
-	if got != want {
-		return fmt.Errorf("expected Instagram to be asked %s for this token, and it was asked %s", times(want), times(got))
-	}
-	d.printer.pass(fmt.Sprintf("Instagram was asked %s for this token", times(got)))
-	return nil
-}
-
-func times(n int) string {
-	if n == 1 {
-		return "once"
-	}
-	return fmt.Sprintf("%d times", n)
-}
-
-func accessToken(r reply) string {
+func (r reply) accessToken() string {
 	var t struct {
 		AccessToken string `json:"access_token"`
 	}
@@ -250,19 +143,80 @@ func accessToken(r reply) string {
 	return t.AccessToken
 }
 
-// showHints tells what to try while the demo stays up.
-func (d *story) showHints() {
-	d.printer.title("Still running. Try:", "")
-	for _, line := range []string{
-		fmt.Sprintf("curl -i '%s/access_token?grant_type=ig_exchange_token&access_token=IGAA-yours'", d.sidecar),
-		fmt.Sprintf("curl -i '%s/access_token?grant_type=ig_exchange_token&access_token=expired-1'", d.sidecar),
-		fmt.Sprintf("curl -X POST '%s/__fault?mode=down'      # Instagram fails; mode= ends it", d.upstream),
-		fmt.Sprintf("curl '%s/__stats'                        # what Instagram was asked", d.upstream),
-		fmt.Sprintf("curl '%s/readyz'", d.admin),
-		fmt.Sprintf("curl -s '%s/metrics' | grep ^igproxy", d.admin),
-	} {
-		d.printer.say("%s", line)
+// call sends a request to the sidecar as an app does. A form is posted.
+func (d *story) call(path string, form url.Values) reply {
+	start := time.Now()
+	send := func() (*http.Response, error) { return http.Get(d.sidecar + path) }
+	if form != nil {
+		send = func() (*http.Response, error) { return http.PostForm(d.sidecar+path, form) }
 	}
-	d.printer.say("")
-	d.printer.say("Ctrl-C ends it.")
+	res, err := send()
+	if err != nil {
+		return reply{body: err.Error()}
+	}
+	defer res.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10))
+	return reply{res.StatusCode, res.Header.Get("Cache-Status"), res.Header.Get("Retry-After"), string(body), time.Since(start)}
+}
+
+// expect sends a request, shows it with its reply, and checks the reply.
+func (d *story) expect(path string, form url.Values, status int, cacheStatus string) reply {
+	request := "GET " + path
+	if form != nil {
+		request = "POST " + path + "  " + form.Encode()
+	}
+	d.say("> %s", shorten(request))
+	r := d.call(path, form)
+	d.show(r)
+	if r.status != status || !strings.HasPrefix(r.cacheStatus, cacheStatus) {
+		d.check(false, "status %d with Cache-Status %q", status, cacheStatus)
+	}
+	return r
+}
+
+// expectCalls checks how often the stand-in was called for a token.
+func (d *story) expectCalls(token string, want int) {
+	got := d.instagram.CallsFor(token)
+	d.check(got == want, "calls to Instagram for this token: %d", got)
+}
+
+// check says what is true, or what should have been.
+func (d *story) check(ok bool, format string, args ...any) {
+	mark := "✓ "
+	if !ok {
+		d.failed, mark = true, "✗ not as expected: "
+	}
+	d.say(mark+format, args...)
+}
+
+func (d *story) show(r reply) {
+	headers := ""
+	if r.cacheStatus != "" {
+		headers += "  Cache-Status: " + r.cacheStatus
+	}
+	if r.retryAfter != "" {
+		headers += "  Retry-After: " + r.retryAfter
+	}
+	d.say("< %d in %s%s", r.status, r.took.Round(10*time.Microsecond), headers)
+	d.say("< %s", shorten(r.body))
+}
+
+func (d *story) say(format string, args ...any) { fmt.Fprintf(d.out, "   "+format+"\n", args...) }
+
+// longToken matches a token of realistic length, which only fills the screen.
+var longToken = regexp.MustCompile(`[A-Za-z0-9_-]{60,}`)
+
+func shorten(text string) string {
+	return longToken.ReplaceAllStringFunc(text, func(t string) string { return t[:12] + "..." + t[len(t)-4:] })
+}
+
+// showHints prints what to try while the demo keeps running.
+func (d *story) showHints() {
+	fmt.Fprint(d.out, "\nStill running; Ctrl-C ends it. Try:\n")
+	d.say("curl -i '%s/access_token?grant_type=ig_exchange_token&access_token=IGAA-yours'", d.sidecar)
+	d.say("curl -i '%s/access_token?grant_type=ig_exchange_token&access_token=expired-1'", d.sidecar)
+	d.say("curl -X POST '%s/__fault?mode=down'      # Instagram fails; mode= ends it", d.upstream)
+	d.say("curl '%s/__stats'                        # the calls to Instagram", d.upstream)
+	d.say("curl '%s/readyz'", d.admin)
+	d.say("curl -s '%s/metrics' | grep ^igproxy", d.admin)
 }

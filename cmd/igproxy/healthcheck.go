@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
@@ -15,41 +13,26 @@ import (
 
 func healthcheckCommand(env environment) *cli.Command {
 	return &cli.Command{
-		Name:        "healthcheck",
-		Usage:       "ask a running sidecar whether it is ready",
-		Description: "For the health checks of containers. Asks /readyz on admin.listen; exits with 0\nwhen ready, with 1 when not, and says why. It does not need the client secret.",
-		Flags:       []cli.Flag{configFlag(), timeoutFlag(2 * time.Second)},
+		Name:  "healthcheck",
+		Usage: "ask a running sidecar whether it is ready",
+		Description: "For the health checks of containers. Reads /readyz on admin.listen; exits with 0\n" +
+			"when ready; otherwise says why not and exits with 1. It does not need the client\nsecret.",
+		Flags: adminFlags(2 * time.Second),
 		Action: func(c *cli.Context) error {
-			address, err := adminAddress(c, env)
-			if err != nil {
-				return errors.New(err.Error()) // exits with 1: Docker keeps 2 for itself
+			var s proxy.Readiness
+			status, err := callAdmin(c, env, http.MethodGet, "/readyz", "", &s)
+			switch {
+			case err != nil:
+				return errors.New(err.Error()) // exits with 1 in any case: Docker reserves 2
+			case s.Ready && status == http.StatusOK:
+				fmt.Fprintf(env.stdout, "ready (breaker %s, redis %s)\n", s.Breaker, s.Redis)
+				return nil
+			case s.Draining:
+				return errors.New("not ready: draining")
+			case s.ClientSecret != "ok":
+				return errors.New("not ready: Instagram refuses the client secret")
 			}
-			ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
-			defer cancel()
-			return healthcheck(ctx, address, env.stdout)
+			return errors.New("not ready: see /readyz")
 		},
 	}
-}
-
-func healthcheck(ctx context.Context, address string, out io.Writer) error {
-	var s proxy.Readiness
-	status, err := askAdmin(ctx, address, http.MethodGet, "/readyz", "", &s)
-	if err != nil {
-		return err
-	}
-	if !s.Ready || status != http.StatusOK {
-		return errors.New("not ready: " + why(s))
-	}
-	_, err = fmt.Fprintf(out, "ready (breaker %s, redis %s)\n", s.Breaker, s.Redis)
-	return err
-}
-
-func why(s proxy.Readiness) string {
-	switch {
-	case s.Draining:
-		return "draining"
-	case s.ClientSecret != "ok":
-		return "Instagram refuses the client secret"
-	}
-	return "see /readyz"
 }

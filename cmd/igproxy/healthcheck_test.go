@@ -11,11 +11,20 @@ import (
 	"time"
 )
 
-func TestAListenerOnEveryAddressIsAskedOnLoopback(t *testing.T) {
-	for address, want := range map[string]string{"127.0.0.1:1": "127.0.0.1:1", ":1": "localhost:1", "0.0.0.0:1": "localhost:1", "[::]:1": "localhost:1",
-		"[::1]:1": "[::1]:1", "host:1": "host:1", "nonsense": "nonsense"} {
-		if got := dialable(address); got != want {
-			t.Errorf("%s: got %s, want %s", address, got, want)
+func TestAListenerOnEveryAddressIsCalledOnThisMachine(t *testing.T) {
+	l, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"ready":true,"client_secret":"ok"}`))
+	})}}
+	s.Start()
+	defer s.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	for _, host := range []string{"", "0.0.0.0", "[::]", "localhost"} {
+		if code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + host + ":" + port}, "healthcheck"); code != 0 {
+			t.Errorf("%q: exit code %d\n%s%s", host, code, stdout, stderr)
 		}
 	}
 }
@@ -31,8 +40,8 @@ func TestAHealthcheckSaysWhyNot(t *testing.T) {
 		`{"ready":false,"client_secret":"refused"}`:                           {503, 1, "igproxy: not ready: Instagram refuses the client secret\n"},
 		`{"ready":false,"client_secret":"ok"}`:                                {503, 1, "igproxy: not ready: see /readyz\n"},
 		`{"ready":true,"client_secret":"ok"}`:                                 {503, 1, "igproxy: not ready: see /readyz\n"},
-		`<html>another program</html>`:                                        {200, 1, " answered, but not as igproxy does; check admin.listen\n"},
-		`[` + strings.Repeat(" ", 100<<10) + `{"ready":true}]`:                {200, 1, " answered, but not as igproxy does; check admin.listen\n"},
+		`<html>another program</html>`:                                        {200, 1, " did not reply as igproxy does; check admin.listen\n"},
+		`[` + strings.Repeat(" ", 100<<10) + `{"ready":true}]`:                {200, 1, " did not reply as igproxy does; check admin.listen\n"},
 	} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/readyz" {
@@ -49,7 +58,7 @@ func TestAHealthcheckSaysWhyNot(t *testing.T) {
 	}
 }
 
-func TestAHealthcheckAsksASocket(t *testing.T) {
+func TestAHealthcheckUsesAUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path)
 	if err != nil {
@@ -84,12 +93,12 @@ func TestAHealthcheckNeedsNothingButTheAddress(t *testing.T) {
 	}
 }
 
-// A sidecar goes on with the configuration it has when its file is broken, and so do those who ask it: else a slip of an editor would have
-// containers restarted that serve well.
-func TestAFileThatCannotBeReadKeepsNobodyFromAskingTheSidecar(t *testing.T) {
+// A sidecar whose file is broken keeps its configuration. If its health check failed, a slip in an
+// editor would restart containers that work.
+func TestAnUnreadableFileIsOnlyAWarningToTheCommandsThatCallASidecar(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(map[string]string{"/readyz": `{"ready":true,"client_secret":"ok"}`, "/reload": `{"reloaded":true}`,
-			"/purge": `{"purged":"all","apps":["one"],"fleet":"none"}`, "/status": `{"outcomes":[]}`}[r.URL.Path]))
+			"/purge": `{"purged":"all","apps":["one"],"fleet":"none"}`}[r.URL.Path]))
 	}))
 	defer s.Close()
 	t.Chdir(t.TempDir())
@@ -100,7 +109,7 @@ func TestAFileThatCannotBeReadKeepsNobodyFromAskingTheSidecar(t *testing.T) {
 		"none.yaml": "none.yaml: does not exist", ".": ".: cannot be read"} {
 		for _, args := range [][]string{{"healthcheck"}, {"reload"}, {"purge"}} {
 			code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + address}, append(args, "-c", file)...)
-			if code != exitOK || stdout == "" || !strings.HasPrefix(stderr, "igproxy: warning: "+says) || !strings.HasSuffix(stderr, "; asking the sidecar at "+address+" all the same\n") {
+			if code != exitOK || stdout == "" || !strings.HasPrefix(stderr, "igproxy: warning: "+says) || !strings.HasSuffix(stderr, "; calling the sidecar at "+address+" anyway\n") {
 				t.Errorf("%s with %s: exit code %d\n%s%s", args, file, code, stdout, stderr)
 			}
 		}

@@ -18,21 +18,27 @@ import (
 const (
 	exitOK     = 0
 	exitFailed = 1 // it ran and failed
-	exitUsage  = 2 // wrong usage or configuration
+	exitUsage  = 2 // wrong command line or configuration
+)
+
+// Errors that print nothing, because the problems are printed already.
+var (
+	errReported      = cli.Exit("", exitFailed)
+	errConfiguration = cli.Exit("", exitUsage)
 )
 
 func main() {
 	os.Exit(run(context.Background(), os.Args, environment{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()}))
 }
 
-// environment is what a command sees of the world, so that tests can stand in for it.
+// environment is what a command sees of its process; tests replace it.
 type environment struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	environ        []string
 }
 
-// get returns a variable; the last one wins, as it does in a shell.
+// get returns a variable's value; of duplicates the last one counts, as in a shell.
 func (e environment) get(name string) (value string) {
 	for _, entry := range e.environ {
 		if v, ok := strings.CutPrefix(entry, name+"="); ok {
@@ -42,37 +48,26 @@ func (e environment) get(name string) (value string) {
 	return value
 }
 
-// run is main without the process: it returns the exit code.
+// run runs a command line and returns the exit code.
 func run(ctx context.Context, args []string, env environment) int {
 	err := newApp(env).RunContext(ctx, args)
-	var usage *usageError
-	var library cli.ExitCoder // help for an unknown command
-	switch {
-	case err == nil:
+	if err == nil {
 		return exitOK
-	case errors.Is(err, errReported):
-		return exitFailed
-	case errors.Is(err, errConfiguration):
-		return exitUsage
-	case errors.As(err, &usage), errors.As(err, &library):
-		fmt.Fprintf(env.stderr, "igproxy: %v\n", err)
-		return exitUsage
 	}
-	fmt.Fprintf(env.stderr, "igproxy: %v\n", err)
+	if text := err.Error(); text != "" {
+		fmt.Fprintf(env.stderr, "igproxy: %s\n", text)
+	}
+	var coded cli.ExitCoder
+	if errors.As(err, &coded) {
+		return min(coded.ExitCode(), exitUsage) // urfave/cli has 3 for help about an unknown command
+	}
 	return exitFailed
 }
 
-var (
-	// errReported ends a command whose failure has been told already.
-	errReported = errors.New("reported")
-	// errConfiguration ends a command whose configuration problems have been told already.
-	errConfiguration = errors.New("configuration")
-)
-
-// usageError is a wrong command line.
-type usageError struct{ text string }
-
-func (e *usageError) Error() string { return e.text }
+// usageError returns an error about the command line.
+func usageError(format string, args ...any) error {
+	return cli.Exit(fmt.Sprintf(format, args...), exitUsage)
+}
 
 func newApp(env environment) *cli.App {
 	app := &cli.App{
@@ -87,42 +82,41 @@ func newApp(env environment) *cli.App {
 			"Instagram. igproxy adds the client secret, joins concurrent exchanges into one,\n" +
 			"remembers the answer, and keeps answering when Redis or Instagram fail.\n\n" +
 			"To see it work:  igproxy demo\n" +
-			"Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration.",
+			"Exit codes: 0 ok, 1 failed, 2 wrong command line or configuration.",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "version", Usage: "print the version", DisableDefaultText: true}},
 		Commands: []*cli.Command{serveCommand(env), demoCommand(env), mockCommand(env), checkCommand(env), healthcheckCommand(env),
 			statusCommand(env), reloadCommand(env), purgeCommand(env), versionCommand(env)},
-		ExitErrHandler: func(*cli.Context, error) {}, // run exits
-		OnUsageError:   usage,
+		ExitErrHandler: func(*cli.Context, error) {}, // run returns the code
+		OnUsageError:   onUsageError,
 	}
 	app.Action = func(c *cli.Context) error {
 		switch {
 		case c.Args().Present():
 			name := c.Args().First()
-			return &usageError{fmt.Sprintf("unknown command %q; see igproxy --help. %s", name, cli.SuggestCommand(app.Commands, name))}
+			return usageError("unknown command %q; see igproxy --help. %s", name, cli.SuggestCommand(app.Commands, name))
 		case c.Bool("version"):
 			return printVersion(env)
 		}
 		return cli.ShowAppHelp(c)
 	}
 	for _, c := range app.Commands {
-		strict(c)
+		refuseArguments(c)
 	}
 	return app
 }
 
-// usage says where the help of the command is.
-func usage(c *cli.Context, err error, _ bool) error {
-	return &usageError{fmt.Sprintf("%v; see %s --help", err, c.Command.HelpName)}
+func onUsageError(c *cli.Context, err error, _ bool) error {
+	return usageError("%v; see %s --help", err, c.Command.HelpName)
 }
 
-// strict makes leftover arguments an error: urfave/cli swallows every flag that follows one.
-func strict(c *cli.Command) {
+// refuseArguments makes leftover arguments an error: urfave/cli swallows every flag after one.
+func refuseArguments(c *cli.Command) {
 	action := c.Action
-	c.OnUsageError = usage
+	c.OnUsageError = onUsageError
 	c.HideHelpCommand = true
 	c.Action = func(ctx *cli.Context) error {
 		if ctx.Args().Present() {
-			return &usageError{fmt.Sprintf("%s takes no argument, got %q; see igproxy %s --help", c.Name, ctx.Args().First(), c.Name)}
+			return usageError("%s takes no argument, got %q; see igproxy %s --help", c.Name, ctx.Args().First(), c.Name)
 		}
 		return action(ctx)
 	}

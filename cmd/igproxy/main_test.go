@@ -16,7 +16,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// command runs igproxy in this process.
+// command runs a command line in this process.
 func command(t *testing.T, environ []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
@@ -27,7 +27,7 @@ func command(t *testing.T, environ []string, args ...string) (code int, stdout, 
 	return code, out.String(), err.String()
 }
 
-// canary is the client secret of these tests. No output may have it.
+// canary is the client secret of these tests. No output may contain it.
 const canary = "s3cr3t-canary-0123456789"
 
 func write(t *testing.T, name, text string) {
@@ -104,7 +104,7 @@ igproxy: client_secret: no client secret; set IGPROXY_CLIENT_SECRET_FILE (or cli
 	}
 }
 
-func TestCheckTellsEachNextStepOnItsOwnLine(t *testing.T) {
+func TestCheckPrintsEachNextStepOnItsOwnLine(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write(t, "igproxy.yaml", "lisen: x\nclient_secret: "+canary+"\nlog:\n  level: loud\n")
 	code, stdout, stderr := command(t, nil, "check", "--config", "igproxy.yaml")
@@ -115,7 +115,7 @@ warning  igproxy.yaml:2: client_secret: a secret in the configuration file
 error    igproxy.yaml:4: log.level: "loud" is not an allowed value
          write debug, info, warn or error
 
-2 problems to mend.
+2 problems to fix.
 `
 	if code != exitUsage || stdout != want || stderr != "" {
 		t.Errorf("exit code %d\ngot\n%s%swant\n%s", code, stdout, stderr, want)

@@ -5,16 +5,15 @@ import (
 	"testing"
 )
 
-func TestMockTakesAHostOfMetasOnly(t *testing.T) {
+func TestMockActsOnlyAsAHostOfMeta(t *testing.T) {
 	code, stdout, stderr := command(t, nil, "mock", "--host", "graph.facebook.com")
-	want := `igproxy: --host: "graph.facebook.com" is none of its values; write api.instagram.com, graph.instagram.com or graph.threads.net` + "\n"
+	want := `igproxy: --host: "graph.facebook.com" is not one of api.instagram.com, graph.instagram.com, graph.threads.net` + "\n"
 	if code != exitUsage || stdout != "" || stderr != want {
 		t.Errorf("exit code %d\ngot  %s%swant %s", code, stdout, stderr, want)
 	}
 }
 
-// The help names everything that the stand-in serves.
-func TestMocksHelpNamesEveryEndpoint(t *testing.T) {
+func TestTheHelpOfMockNamesEveryEndpoint(t *testing.T) {
 	_, stdout, _ := command(t, nil, "mock", "--help")
 	for _, want := range []string{"/access_token", "/refresh_access_token", "/oauth/access_token", "/me/media", "/__stats", "/__reset", "/__fault?",
 		"/__latency", "/__code", "/__secret", "/__shape", "/__age", "/__stream", "/__faults", "--threads-secret TEXT", "--threads-app-id ID", "--app-id ID"} {

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,58 +21,53 @@ const maxStdin = 16 << 10
 func purgeCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "purge",
-		Usage: "have a running sidecar, and its fleet, forget what is remembered",
-		Description: "Asks POST /purge on admin.listen, on this machine. Without --token-stdin all\n" +
-			"answers are forgotten, else those for the one token or code on standard input.\n" +
-			"The other sidecars on the same Redis forget within seconds; exits with 1 when\n" +
-			"Redis could not be told. What apps ask for then is exchanged once more.",
-		Flags: []cli.Flag{configFlag(), timeoutFlag(10 * time.Second),
+		Usage: "make a running sidecar, and its fleet, forget remembered answers",
+		Description: "Sends POST /purge to admin.listen, on this machine. Without --token-stdin all\n" +
+			"answers are forgotten, otherwise those for the one token or code on standard\n" +
+			"input. The other sidecars on the same Redis forget within seconds; exits with 1\n" +
+			"when Redis cannot be reached. The next requests are exchanged again.",
+		Flags: append(adminFlags(10*time.Second),
 			&cli.StringFlag{Name: "app", Usage: "of several apps, only the one called `NAME`"},
-			&cli.BoolFlag{Name: "token-stdin", Usage: "only the token read from standard input", DisableDefaultText: true}},
+			&cli.BoolFlag{Name: "token-stdin", Usage: "only the token read from standard input", DisableDefaultText: true}),
 		Action: func(c *cli.Context) error {
-			address, err := adminAddress(c, env)
-			if err != nil {
-				return err
-			}
 			form := url.Values{}
 			if c.IsSet("app") {
-				if c.String("app") == "" { // a variable that is not set, and would purge all apps
-					return &usageError{"--app: write the app's name, or leave --app out to purge all apps"}
+				if c.String("app") == "" { // an unset shell variable must not purge all apps
+					return usageError("--app: write the app's name, or leave --app out to purge all apps")
 				}
 				form.Set("app", c.String("app"))
 			}
 			if c.Bool("token-stdin") {
-				token, err := tokenFrom(env.stdin)
+				token, err := readToken(env.stdin)
 				if err != nil {
 					return err
 				}
 				form.Set("access_token", token)
 			}
-			ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
-			defer cancel()
 			var reply admin.PurgeReply
-			if _, err := askAdmin(ctx, address, http.MethodPost, "/purge", form.Encode(), &reply); err != nil {
+			if _, err := callAdmin(c, env, http.MethodPost, "/purge", form.Encode(), &reply); err != nil {
 				return err
 			}
-			return purged(reply, env)
+			return printPurge(reply, env.stdout)
 		},
 	}
 }
 
-// tokenFrom reads one token. It is never an argument: other users can read command lines.
-func tokenFrom(in io.Reader) (string, error) {
+// readToken reads one token. It is never an argument: other users can read command lines.
+func readToken(in io.Reader) (string, error) {
 	text, err := io.ReadAll(io.LimitReader(in, maxStdin+1))
+	if err != nil {
+		return "", errors.New("--token-stdin: cannot read standard input")
+	}
 	token := strings.TrimSpace(string(text))
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("--token-stdin: standard input cannot be read")
-	case token == "" || len(text) > maxStdin || strings.ContainsFunc(token, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
-		return "", &usageError{"--token-stdin: write one token to standard input"}
+	bad := func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+	if token == "" || len(text) > maxStdin || strings.ContainsFunc(token, bad) {
+		return "", usageError("--token-stdin: write one token to standard input")
 	}
 	return token, nil
 }
 
-func purged(reply admin.PurgeReply, env environment) error {
+func printPurge(reply admin.PurgeReply, out io.Writer) error {
 	what := map[string]string{"all": "everything", "token": "the token"}[reply.Purged]
 	if what == "" {
 		return fmt.Errorf("nothing was purged: %s", reply.Problem)
@@ -80,11 +75,12 @@ func purged(reply admin.PurgeReply, env environment) error {
 	what += " of " + strings.Join(reply.Apps, ", ")
 	switch reply.Fleet {
 	case "told":
-		fmt.Fprintf(env.stdout, "purged: %s; the other sidecars on this Redis forget within seconds\n", what)
+		what += "; the other sidecars on this Redis forget within seconds"
 	case "none":
-		fmt.Fprintf(env.stdout, "purged: %s\n", what)
 	default:
-		return fmt.Errorf("purged %s in this sidecar only: the others could not be told (%s); they are as soon as Redis answers, if this sidecar still runs then", what, reply.Problem)
+		return fmt.Errorf("purged %s in this sidecar only: Redis could not be reached (%s); "+
+			"the others follow when it can be, if this sidecar is still running", what, reply.Problem)
 	}
-	return nil
+	_, err := fmt.Fprintf(out, "purged: %s\n", what)
+	return err
 }

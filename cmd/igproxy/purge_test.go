@@ -14,12 +14,12 @@ import (
 
 func TestATokenToPurgeComesFromStandardInputAndIsOne(t *testing.T) {
 	for text, want := range map[string]string{"IGAAshort": "IGAAshort", "IGAAshort\n": "IGAAshort", " IGAAshort \r\n": "IGAAshort"} {
-		if got, err := tokenFrom(strings.NewReader(text)); err != nil || got != want {
+		if got, err := readToken(strings.NewReader(text)); err != nil || got != want {
 			t.Errorf("%q: got %q, %v", text, got, err)
 		}
 	}
 	for _, text := range []string{"", "\n", "one two", "one\ntwo", strings.Repeat("a", maxStdin+1)} {
-		if got, err := tokenFrom(strings.NewReader(text)); err == nil {
+		if got, err := readToken(strings.NewReader(text)); err == nil {
 			t.Errorf("%.20q was taken as %.20q", text, got)
 		}
 	}
@@ -30,13 +30,13 @@ func TestATokenToPurgeComesFromStandardInputAndIsOne(t *testing.T) {
 	}
 }
 
-func TestWhatAPurgeReachedIsToldAsItIs(t *testing.T) {
+func TestPurgePrintsWhatWasReached(t *testing.T) {
 	for want, reply := range map[string]admin.PurgeReply{
 		"purged: everything of one, two; the other sidecars on this Redis forget within seconds\n": {Purged: "all", Apps: []string{"one", "two"}, Fleet: "told"},
 		"purged: the token of one\n": {Purged: "token", Apps: []string{"one"}, Fleet: "none"},
 	} {
 		var out bytes.Buffer
-		if err := purged(reply, environment{stdout: &out}); err != nil || out.String() != want {
+		if err := printPurge(reply, &out); err != nil || out.String() != want {
 			t.Errorf("got %q, %v, want %q", out.String(), err, want)
 		}
 	}
@@ -45,13 +45,13 @@ func TestWhatAPurgeReachedIsToldAsItIs(t *testing.T) {
 		"in this sidecar only":                             {Purged: "all", Apps: []string{"one"}, Fleet: "not told", Problem: "redis: refused"},
 	} {
 		var out bytes.Buffer
-		if err := purged(reply, environment{stdout: &out}); err == nil || !strings.Contains(err.Error(), want) || out.Len() > 0 {
+		if err := printPurge(reply, &out); err == nil || !strings.Contains(err.Error(), want) || out.Len() > 0 {
 			t.Errorf("got %v and %q, want %q", err, out.String(), want)
 		}
 	}
 }
 
-func TestAPurgeOfAnAppWithoutANameAsksNobody(t *testing.T) {
+func TestAPurgeOfAnAppWithoutANameSendsNothing(t *testing.T) {
 	var asked []string
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)

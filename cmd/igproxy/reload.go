@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -15,21 +14,15 @@ import (
 func reloadCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "reload",
-		Usage: "have a running sidecar read its configuration again",
-		Description: "Asks POST /reload on admin.listen, on this machine; SIGHUP does the same. A\n" +
-			"changed file is found within seconds without either. Tells what has changed and\n" +
-			"what waits for a restart. When the configuration is wrong nothing changes: it\n" +
-			"says why, and exits with 1. It does not need the client secret.",
-		Flags: []cli.Flag{configFlag(), timeoutFlag(10 * time.Second)},
+		Usage: "make a running sidecar read its configuration again",
+		Description: "Sends POST /reload to admin.listen, on this machine; SIGHUP does the same. A\n" +
+			"changed file is found within seconds without either. Prints what has changed and\n" +
+			"what needs a restart. If the configuration is wrong, nothing changes: it prints\n" +
+			"the problems and exits with 1. It does not need the client secret.",
+		Flags: adminFlags(10 * time.Second),
 		Action: func(c *cli.Context) error {
-			address, err := adminAddress(c, env)
-			if err != nil {
-				return err
-			}
-			ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
-			defer cancel()
 			var reply sidecar.ReloadReply
-			if _, err := askAdmin(ctx, address, http.MethodPost, "/reload", "", &reply); err != nil {
+			if _, err := callAdmin(c, env, http.MethodPost, "/reload", "", &reply); err != nil {
 				return err
 			}
 			if !reply.Reloaded {
@@ -38,20 +31,15 @@ func reloadCommand(env environment) *cli.Command {
 				}
 				return errReported
 			}
-			fmt.Fprintln(env.stdout, "reloaded: "+words(reply))
+			changed := "nothing has changed"
+			if len(reply.Changed) > 0 {
+				changed = strings.Join(reply.Changed, ", ")
+			}
+			if len(reply.NeedsRestart) > 0 {
+				changed += "; needs a restart: " + strings.Join(reply.NeedsRestart, ", ")
+			}
+			fmt.Fprintln(env.stdout, "reloaded: "+changed)
 			return nil
 		},
 	}
-}
-
-// words say what has changed, and what waits.
-func words(r sidecar.ReloadReply) string {
-	words := "nothing has changed"
-	if len(r.Changed) > 0 {
-		words = strings.Join(r.Changed, ", ")
-	}
-	if len(r.NeedsRestart) > 0 {
-		words += "; needs a restart: " + strings.Join(r.NeedsRestart, ", ")
-	}
-	return words
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
 )
 
-// configFlag is shared by every command that reads the configuration.
+// configFlag returns the flag of every command that reads the configuration.
 func configFlag() *cli.StringFlag {
 	return &cli.StringFlag{Name: "config", Aliases: []string{"c"}, EnvVars: []string{"IGPROXY_CONFIG"},
 		Usage: "read the configuration from `FILE` (YAML)"}
@@ -27,11 +27,11 @@ func serveCommand(env environment) *cli.Command {
 		Name:  "serve",
 		Usage: "run the sidecar",
 		Description: "Needs the client secret, in IGPROXY_CLIENT_SECRET_FILE or IGPROXY_CLIENT_SECRET;\n" +
-			"all else has a default. A key a.b of the configuration file is IGPROXY_A_B in\n" +
-			"the environment, which wins. config.example.yaml documents every key.\n\n" +
+			"everything else has a default. A key a.b of the configuration file is IGPROXY_A_B\n" +
+			"in the environment, which wins. config.example.yaml documents every key.\n\n" +
 			"Listens on 127.0.0.1:8080 for apps, and on 127.0.0.1:9090 for /healthz, /readyz,\n" +
-			"/metrics and a page at /. The first SIGTERM or SIGINT drains, the second ends\nnow. " +
-			"SIGHUP reads the configuration again; a changed file is found without it.",
+			"/metrics and a page at /. The first SIGTERM or SIGINT drains, the second ends it at\n" +
+			"once. SIGHUP reads the configuration again; changed files are found without it.",
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
 			dumps := sidecar.NoCoreDumps() // before there is a secret
@@ -39,32 +39,31 @@ func serveCommand(env environment) *cli.Command {
 			conf, problems := load()
 			log := logging.Start(env.stderr, conf.Log.Level, conf.Log.Format)
 			if dumps != nil {
-				log.Logger.Warn(dumps.Error())
+				log.Logger.Warn("core dumps are possible", "error", dumps.Error())
 			}
-			err := report(env, problems, log.Logger)
+			err := reportProblems(env, problems, log.Logger)
 			if err == nil {
 				err = serve(sidecar.Options{Config: conf, Path: c.String("config"), Load: load, Build: readBuild()}, log)
 			}
 			if !log.Close() && err != nil {
-				return errReported // main would wait for standard error for ever
+				return errReported // printing it would block on standard error
 			}
 			return err
 		},
 	}
 }
 
-// report tells warnings to the log. Errors go to standard error as plain lines: nobody reads JSON
-// at that moment.
-func report(env environment, problems []config.Problem, log *slog.Logger) error {
-	failed := false
+// reportProblems prints errors to standard error as plain lines, for the person who starts it. If
+// there are none, it logs the warnings.
+func reportProblems(env environment, problems []config.Problem, log *slog.Logger) (err error) {
 	for _, p := range problems {
 		if !p.Warning {
-			failed = true
+			err = errConfiguration
 			fmt.Fprintf(env.stderr, "igproxy: %s\n", p)
 		}
 	}
-	if failed {
-		return errConfiguration
+	if err != nil {
+		return err
 	}
 	for _, p := range problems {
 		log.Warn("configuration", "where", p.Where, "key", p.Key, "what", p.What, "next_step", p.Fix)
@@ -74,7 +73,7 @@ func report(env environment, problems []config.Problem, log *slog.Logger) error 
 
 func serve(o sidecar.Options, lines *logging.Log) error {
 	log := lines.Logger
-	slog.SetDefault(log) // package main owns the process; libraries that speak through the default are heard too
+	slog.SetDefault(log) // package main owns the process, so libraries that use the default logger log here too
 	stdlog.SetOutput(logging.ForNetHTTP(log, slog.LevelInfo).Writer())
 	cache.RouteLogs(log)
 	signals, reloads := make(chan os.Signal, 2), make(chan os.Signal, 1)
@@ -82,9 +81,9 @@ func serve(o sidecar.Options, lines *logging.Log) error {
 	defer signal.Stop(signals)
 	signal.Notify(reloads, syscall.SIGHUP)
 	defer signal.Stop(reloads)
-	signal.Ignore(syscall.SIGPIPE) // a log whose reader has gone is no reason to stop, as Go would have it for standard error
+	signal.Ignore(syscall.SIGPIPE) // otherwise Go ends the process when the log's reader is gone
 	sidecar.TuneMemory(log)
-	o.Reloads, o.Logger, o.SetLevel, o.LinesDropped = reloads, log, lines.SetLevel, lines.Dropped
+	o.Reloads, o.Log = reloads, lines
 	s, err := sidecar.New(o)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
 )
 
+// readBuild returns what the Go toolchain wrote into the binary.
 func readBuild() sidecar.Build {
 	b := sidecar.Build{Version: "dev", Commit: "unknown", Go: runtime.Version()}
 	info, ok := debug.ReadBuildInfo()
@@ -30,7 +31,7 @@ func readBuild() sidecar.Build {
 func versionCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:   "version",
-		Usage:  "print the version, the commit and Go's version",
+		Usage:  "print the version, the commit and the Go version",
 		Action: func(*cli.Context) error { return printVersion(env) },
 	}
 }

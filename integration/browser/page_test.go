@@ -1,7 +1,8 @@
 package browser
 
-// The person on call opens the admin listener's page: it shows requests as they come, says when Redis has gone and when the breaker is open,
-// and when it hears nothing any more. It fits a phone, and needs no mouse.
+// An operator on call opens the admin listener's page. It shows requests as they arrive, and says when
+// Redis fails, when the breaker is open, and when the sidecar no longer answers. It fits a phone and
+// needs no mouse.
 
 import (
 	"bytes"
@@ -19,7 +20,7 @@ import (
 )
 
 var (
-	updatePictures = flag.Bool("update", false, "write docs/status-light.png and docs/status-dark.png anew")
+	updatePictures = flag.Bool("update", false, "rewrite docs/status-light.png and docs/status-dark.png")
 	pictureOf      = flag.Duration("of", 20*time.Second, "how much traffic those pictures show")
 )
 
@@ -64,12 +65,12 @@ func TestThePageShowsWhatHappens(t *testing.T) {
 	c.width(1280)
 	c.scheme("light")
 	c.open(p.Admin + "/")
-	c.shows("that it hears the sidecar", text("link")+` === "live"`)
+	c.shows("that it is connected", text("link")+` === "live"`)
 	end := flow(p)
 	defer end()
 	c.shows("requests as they come", `+`+text("rate")+` > 0 && document.querySelector("#chart path").getAttribute("d") !== ""`)
 	c.shows("hits", `parseFloat(`+text("ratio")+`) > 50 && `+text("hit")+` !== "–" && `+text("exchange")+` !== "–" && parseInt(`+text("saved")+`) > 3`)
-	c.shows("that all is well", text("concerns")+` === "All is well." && `+text("redis-state")+` === "in use" && `+text("ready")+` === "ready"`)
+	c.shows("that there are no problems", text("concerns")+` === "No problems." && `+text("redis-state")+` === "in use" && `+text("ready")+` === "ready"`)
 	c.shows("the configuration, and no secret", `document.getElementById("configuration").textContent.includes("cache.ttl") && !document.documentElement.outerHTML.includes(`+fmt.Sprintf("%q", harness.AppSecret)+`)`)
 	if *updatePictures {
 		takePictures(t, c, upstream, redis)
@@ -77,7 +78,7 @@ func TestThePageShowsWhatHappens(t *testing.T) {
 	fitsAPhoneAndNeedsNoMouse(t, c)
 
 	redis.Kill()
-	c.shows("that Redis has gone", text("concerns")+`.includes("Redis is left alone") && `+text("redis-state")+`.startsWith("left alone") && `+text("redis-errors")+` !== "none"`)
+	c.shows("that Redis failed", text("concerns")+`.includes("Redis is not used") && `+text("redis-state")+`.startsWith("not used") && `+text("redis-errors")+` !== "none"`)
 	_ = instagram.Cmd.Process.Kill()
 	c.shows("the open breaker", text("concerns")+`.includes("The breaker of instagram is open") && document.querySelector("[data-upstream=instagram]").innerText.includes("breaker open")`)
 	c.shows("when it opened", `/\d\d:\d\d:\d\d open/.test(document.querySelector("[data-upstream=instagram] ol").textContent)`)
@@ -85,10 +86,10 @@ func TestThePageShowsWhatHappens(t *testing.T) {
 	c.quiet()
 
 	end()
-	if code := p.Stop(t); code != 0 { // a stream that is open does not keep it
+	if code := p.Stop(t); code != 0 { // the page that polls does not delay it
 		t.Errorf("exit code %d", code)
 	}
-	c.shows("that nothing is heard any more", text("link")+` === "connection lost"`)
+	c.shows("that the connection is lost", text("link")+` === "connection lost"`)
 }
 
 // fitsAPhoneAndNeedsNoMouse looks at the page at 360 pixels, and walks it by the Tab key.
@@ -151,7 +152,7 @@ func takePictures(t *testing.T, c *chromium, upstream string, redis *redistest.S
 	sleep(.05)
 	redis.Restart()
 	sleep(.29)
-	c.shows("that all is well again", text("concerns")+` === "All is well."`)
+	c.shows("that there are no problems left", text("concerns")+` === "No problems."`)
 	for _, scheme := range []string{"light", "dark"} {
 		c.scheme(scheme)
 		png := c.picture()

@@ -184,7 +184,7 @@ func (o *Output) Take() string {
 func Mock(t testing.TB, args ...string) (p *Process, url string) {
 	t.Helper()
 	p = Start(t, Environ(), append([]string{"mock", "--listen", "127.0.0.1:0"}, args...)...)
-	const listening = "the stand-in Instagram is listening"
+	const listening = "mock listening"
 	Eventually(t, "the mock listens", func() bool { return len(p.Log.Lines(listening)) > 0 })
 	return p, p.Log.Lines(listening)[0]["url"].(string)
 }

@@ -1,14 +1,13 @@
-// Package admin is the operator's face of a Proxy: health, metrics, the status page and its JSON,
-// and the operations reload and purge.
+// Package admin serves the operator of a Proxy: health, metrics, the status page and its JSON, and
+// the operations reload and purge.
 //
-//	GET /healthz         the process answers
-//	GET /readyz          whether it should get traffic, as JSON
-//	GET /metrics         Prometheus' text format
-//	GET /                the status page, which reads /status/events
-//	GET /status          the last 15 minutes, as JSON
-//	GET /status/events   the same as server-sent events
-//	POST /purge          forget what is remembered; from this machine only
-//	POST /NAME           an Operation of Options; from this machine only
+//	GET /healthz   the process answers
+//	GET /readyz    whether it should get traffic, as JSON
+//	GET /metrics   Prometheus' text format
+//	GET /          the status page, which reads /status every second
+//	GET /status    the last 15 minutes, as JSON
+//	POST /purge    forgets remembered answers; from this machine only
+//	POST /NAME     an Operation of Options; from this machine only
 package admin
 
 import (
@@ -26,7 +25,7 @@ import (
 
 // Options configure New.
 type Options struct {
-	// Proxy is the one to serve the operator of. Required.
+	// Proxy is the one to administer. Required.
 	Proxy *proxy.Proxy
 	// Hosts are the names, without port, that requests may ask for besides loopback's own.
 	Hosts []string
@@ -37,7 +36,7 @@ type Options struct {
 	About About
 	// Operations are offered besides purge.
 	Operations []Operation
-	// Logger gets one line for each purge. Nil: nothing is logged.
+	// Logger receives one line for each purge; nil: nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -48,8 +47,7 @@ type Handler struct {
 	history  *history
 	routes   http.Handler
 	current  atomic.Pointer[reloadable]
-	streams  chan struct{} // a place for each open stream of /status/events
-	closed   chan struct{} // closed by Close: streams and sampling end
+	closed   chan struct{} // closed by Close: sampling ends
 	close    func()
 	sampling sync.WaitGroup
 }
@@ -65,7 +63,7 @@ func New(o Options) (*Handler, error) {
 	if o.Proxy == nil {
 		return nil, errors.New("admin: Proxy is nil: build one with proxy.New")
 	}
-	h := &Handler{proxy: o.Proxy, log: o.Logger, history: newHistory(readSample(o.Proxy.Metrics(), time.Now())), streams: make(chan struct{}, maxStreams), closed: make(chan struct{})}
+	h := &Handler{proxy: o.Proxy, log: o.Logger, history: newHistory(readSample(o.Proxy.Metrics())), closed: make(chan struct{})}
 	h.close = sync.OnceFunc(func() { close(h.closed) })
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
@@ -76,8 +74,7 @@ func New(o Options) (*Handler, error) {
 	mux.Handle("GET /metrics", o.Proxy.Metrics().Handler())
 	mux.HandleFunc("GET /{$}", newPage().serve)
 	mux.HandleFunc("GET /status", h.serveStatus)
-	mux.HandleFunc("GET /status/events", h.serveEvents)
-	for _, operation := range append([]Operation{h.purgeOperation()}, o.Operations...) {
+	for _, operation := range append([]Operation{{Name: "purge", Run: h.purge}}, o.Operations...) {
 		mux.Handle("POST /"+operation.Name, operation)
 	}
 	h.routes = mux
@@ -92,12 +89,21 @@ func (h *Handler) Reload(o Options) {
 
 // Start begins to sample the metrics for the status page's history, until Close.
 func (h *Handler) Start() {
-	read := func(now time.Time) sample { return readSample(h.proxy.Metrics(), now) }
-	h.sampling.Go(func() { h.history.run(read, h.closed) })
+	h.sampling.Go(func() {
+		tick := time.NewTicker(bucketTime)
+		defer tick.Stop()
+		for {
+			select {
+			case <-h.closed:
+				return
+			case <-tick.C:
+				h.history.beginBucket(readSample(h.proxy.Metrics()))
+			}
+		}
+	})
 }
 
-// Close ends the sampling and every stream of /status/events, and waits for the sampling's
-// goroutine. A server that shuts down waits for its streams, so it has to call Close first.
+// Close ends the sampling. It may be called more than once.
 func (h *Handler) Close() {
 	h.close()
 	h.sampling.Wait()

@@ -98,7 +98,7 @@ func TestTheHandlerServesItsPathsAndNothingElse(t *testing.T) {
 		{"GET", "/", 200, "<title>igproxy</title>"},
 		{"POST", "/", 405, ""},
 		{"POST", "/status", 405, ""},
-		{"POST", "/reload", 404, ""}, // which is not among the operations here
+		{"POST", "/reload", 404, ""}, // not an operation here
 		{"GET", "/status/", 404, ""},
 		{"GET", "/page.js", 404, ""},
 		{"GET", "/access_token", 404, ""},
@@ -117,7 +117,7 @@ func TestTheHandlerServesItsPathsAndNothingElse(t *testing.T) {
 	}
 }
 
-// A web page that rebinds its name to loopback reads no status either.
+// Otherwise a web page that rebinds its name to loopback could read the status.
 func TestTheHostNameIsCheckedAndWebPagesAreRefused(t *testing.T) {
 	o := admin.Options{Proxy: newProxy(t, optionsFor(t, nowhere)), Hosts: []string{"ops.internal"}}
 	listed := newHandler(t, o)
@@ -133,10 +133,14 @@ func TestTheHostNameIsCheckedAndWebPagesAreRefused(t *testing.T) {
 			t.Errorf("%s: %d with every host allowed, want 200", host, w.Code)
 		}
 	}
-	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
-	r.Header.Set("Origin", "https://evil.example")
-	if w := send(listed, r); w.Code != 403 || strings.Contains(w.Body.String(), "igproxy_") {
-		t.Errorf("to a web page: %d %s", w.Code, w.Body)
+	for _, path := range []string{"/metrics", "/status"} {
+		for name, value := range map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"} {
+			r := httptest.NewRequest(http.MethodGet, path, nil)
+			r.Header.Set(name, value)
+			if w := send(listed, r); w.Code != 403 || strings.Contains(w.Body.String(), "igproxy_") {
+				t.Errorf("%s with %s: %d %s", path, name, w.Code, w.Body)
+			}
+		}
 	}
 }
 

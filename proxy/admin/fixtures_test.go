@@ -89,7 +89,7 @@ func handlerOf(t *testing.T, p *proxy.Proxy) *admin.Handler {
 	return newHandler(t, admin.Options{Proxy: p})
 }
 
-// exchange is the path of a token's exchange.
+// exchange returns the path that exchanges a token.
 func exchange(token string) string {
 	return "/access_token?grant_type=ig_exchange_token&access_token=" + url.QueryEscape(token)
 }

@@ -1,39 +1,36 @@
 package admin
 
-// histogram counts durations: counts[i] took at most bounds[i] seconds, and all is the number of
-// all.
+import "slices"
+
+// histogram counts durations: counts[i] of them took at most bounds[i] seconds, of all durations.
 type histogram struct {
 	bounds []float64
 	counts []uint64
 	all    uint64
 }
 
-// plus adds a histogram with the same bounds, or an empty one.
-func (h histogram) plus(o histogram) histogram {
+// add adds the durations of a histogram with the same bounds.
+func (h *histogram) add(o histogram) {
 	if h.bounds == nil {
-		return o
+		h.bounds, h.counts = o.bounds, make([]uint64, len(o.counts))
 	}
-	sum := histogram{h.bounds, make([]uint64, len(h.counts)), h.all + o.all}
-	for i := range h.counts {
-		sum.counts[i] = h.counts[i] + o.counts[i]
+	for i, n := range o.counts {
+		h.counts[i] += n
 	}
-	return sum
+	h.all += o.all
 }
 
-// minus subtracts an earlier state of the same histogram.
-func (h histogram) minus(o histogram) histogram {
-	if o.bounds == nil {
-		return h
-	}
-	rest := histogram{h.bounds, make([]uint64, len(h.counts)), h.all - o.all}
-	for i := range h.counts {
-		rest.counts[i] = h.counts[i] - o.counts[i]
+// since returns the durations added after an earlier state of the same histogram.
+func (h histogram) since(earlier histogram) histogram {
+	rest := histogram{h.bounds, slices.Clone(h.counts), h.all - earlier.all}
+	for i, n := range earlier.counts {
+		rest.counts[i] -= n
 	}
 	return rest
 }
 
-// quantile estimates a quantile as Prometheus' histogram_quantile does: evenly within a bucket, and
-// at most the highest bound. It returns nil for an empty histogram.
+// quantile estimates a quantile in seconds as Prometheus' histogram_quantile does: evenly within a
+// bucket, and at most the highest bound. It returns nil for an empty histogram.
 func (h histogram) quantile(q float64) *float64 {
 	if h.all == 0 {
 		return nil

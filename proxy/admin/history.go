@@ -24,20 +24,6 @@ func newHistory(first sample) *history {
 	return &history{started: first.at, samples: []sample{first}}
 }
 
-// run begins a bucket every five seconds, until ended is closed.
-func (h *history) run(read func(now time.Time) sample, ended <-chan struct{}) {
-	tick := time.NewTicker(bucketTime)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ended:
-			return
-		case <-tick.C:
-			h.beginBucket(read(time.Now()))
-		}
-	}
-}
-
 func (h *history) beginBucket(s sample) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

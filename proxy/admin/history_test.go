@@ -22,7 +22,7 @@ func TestTheHistoryForgetsAfterFifteenMinutes(t *testing.T) {
 	if n := len(window); n != buckets || window[0].at != h.started || window[1].outcomes[0] != 10 || window[n-1].outcomes[0] != 15 || !window[n-1].at.Equal(s.at) {
 		t.Errorf("%d samples, from %v: %v", n, window[0].at, window)
 	}
-	for _, want := range []uint64{10, 15} { // what is left out counts no more
+	for _, want := range []uint64{10, 15} { // what left the window no longer counts
 		if begin(); len(h.window()) != buckets || h.window()[0].outcomes[0] != want {
 			t.Errorf("%d samples from %d requests on, want %d", len(h.window()), h.window()[0].outcomes[0], want)
 		}
@@ -44,10 +44,10 @@ func TestQuantilesAreThoseOfPrometheus(t *testing.T) {
 
 func TestALatencyIsOfTheWindowAndNullWithoutAny(t *testing.T) {
 	h := histogram{bounds: []float64{1}, counts: []uint64{3}, all: 3}
-	if l := latencyOf(h.minus(h)); l.Count != 0 || l.P50 != nil || l.P99 != nil {
+	if l := latencyOf(h.since(h)); l.Count != 0 || l.P50 != nil || l.P99 != nil {
 		t.Errorf("got %+v", l)
 	}
-	if l := latencyOf(h.minus(histogram{})); l.Count != 3 || *l.P50 != 500 {
+	if l := latencyOf(h.since(histogram{})); l.Count != 3 || *l.P50 != 500 {
 		t.Errorf("got %+v", l)
 	}
 }

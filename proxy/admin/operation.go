@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// Operation is an action that the operator can request: POST /NAME on the admin listener. It is
+// Operation is an action that the operator can request with POST /NAME on the admin listener. It is
 // accepted from this machine only, even where other machines can reach the listener: they may read
 // metrics, but a reload or a purge is for those who can restart igproxy as well.
 type Operation struct {
@@ -17,16 +17,16 @@ type Operation struct {
 // ServeHTTP implements http.Handler.
 func (o Operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !fromThisMachine(r) {
-		http.Error(w, "this is taken from igproxy's own machine only: use igproxy "+o.Name+" there", http.StatusForbidden)
+		http.Error(w, "accepted only from the machine that igproxy runs on; use igproxy "+o.Name+" there", http.StatusForbidden)
 		return
 	}
 	status, reply := o.Run(r)
 	writeJSON(w, status, reply)
 }
 
-// fromThisMachine judges by the connection: a Unix socket, loopback at both ends, or one of our
-// addresses dialled from itself. A mesh's proxy (Istio: from 127.0.0.6) dials the pod's address for
-// any client. What headers say of a proxy's client is not trusted.
+// fromThisMachine judges by the connection: a Unix socket, loopback at both ends, or one of the
+// machine's addresses dialled from itself. A service mesh's proxy (Istio: from 127.0.0.6) dials the
+// pod's address for any client. Headers about a proxy's client are not trusted.
 func fromThisMachine(r *http.Request) bool {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if local == nil {

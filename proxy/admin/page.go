@@ -17,11 +17,11 @@ var pageStyle string
 //go:embed page.js
 var pageScript string
 
-// page is the status page, whole in one reply: it requests nothing but /status/events.
+// page is the status page, complete in one reply: it requests only /status.
 type page struct{ text, policy string }
 
-// newPage puts the parts together. The policy allows the one style and the one script by their
-// hashes, so that nothing injected runs.
+// newPage assembles the page. The policy allows only its own style and script, by their hashes, so
+// that nothing injected runs.
 func newPage() page {
 	hash := func(text string) string {
 		sum := sha256.Sum256([]byte(text))

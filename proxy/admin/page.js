@@ -3,9 +3,9 @@
 (() => {
   const slots = 180, stepMs = 5000;
   const at = id => document.getElementById(id);
-  let buckets = [], outcomes = [], lost = true, heard = 0, source, last;
+  let outcomes = [], last;
 
-  // say changes a text only where it differs, so that a live region speaks only of news.
+  // say changes a text only where it differs, so that a live region announces only changes.
   const say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
   const make = (name, text, attributes = {}) => {
     const node = document.createElement(name);
@@ -22,20 +22,20 @@
   const percent = r => r === null ? "–" : `${number.format(Math.floor(r * 1000) / 10)} %`;
   const colour = word => `var(--${word})`;
 
-  // concerns are what a person on call should know first, the worst on top.
+  // concerns returns what an operator on call should read first.
   function concerns(p) {
     const list = [];
     if (p.state.client_secret !== "ok") list.push(["bad", `Instagram refuses the client secret (${p.state.client_secret}). Compare it with the app's in Meta's dashboard.`]);
-    if (p.state.draining) list.push(["warn", "Draining: requests under way are answered, then the process ends."]);
-    if (p.reload_refused) list.push(["warn", "A changed configuration was refused, the one of before goes on. The log and igproxy reload say why."]);
+    if (p.state.draining) list.push(["warn", "Draining: requests in flight are answered, then the process ends."]);
+    if (p.reload_refused) list.push(["warn", "A changed configuration was refused, and the previous one stays in use. The log and igproxy reload say why."]);
     for (const b of p.upstream.breakers) {
-      if (b.state === "open") list.push(["bad", `The breaker of ${b.upstream} is open${b.changes.length ? " since " + clock(b.changes[0].at) : ""}: Instagram fails. Known tokens are still served.`]);
-      if (b.state === "half-open") list.push(["warn", `The breaker of ${b.upstream} is half-open: a probe decides whether Instagram is asked again.`]);
+      if (b.state === "open") list.push(["bad", `The breaker of ${b.upstream} is open${b.changes.length ? " since " + clock(b.changes[0].at) : ""}: calls to Instagram fail. Known tokens are still served.`]);
+      if (b.state === "half-open") list.push(["warn", `The breaker of ${b.upstream} is half-open: a probe decides whether Instagram is called again.`]);
     }
-    if (p.redis.state === "degraded") list.push(["warn", `Redis is left alone (${p.redis.fault})${p.redis.since ? " since " + clock(p.redis.since) : ""}: memory serves, and each sidecar asks for itself.`]);
+    if (p.state.redis === "degraded") list.push(["warn", `Redis is not used (${p.state.redis_fault})${p.redis.since ? " since " + clock(p.redis.since) : ""}: requests are answered from memory, and each sidecar calls Instagram itself.`]);
     for (const l of p.rate_limits || []) {
       const worst = Math.max(0, ...Object.values(l.usage || {}), ...Object.values(l.business_use || {}));
-      if (l.regain_minutes) list.push(["bad", `Instagram has cut off ${l.app}, for ${l.regain_minutes} min more: its rate limit is used up.`]);
+      if (l.regain_minutes) list.push(["bad", `The rate limit of ${l.app} is used up. Instagram blocks it for another ${l.regain_minutes} min.`]);
       else if (worst >= 80) list.push(["warn", `${l.app} has used ${whole(worst)} % of its rate limit.`]);
     }
     return list;
@@ -47,10 +47,10 @@
     at("ready").dataset.level = ready ? "ok" : p.state.draining ? "warn" : "bad";
     say(at("version"), p.version);
     say(at("uptime"), `up ${span(p.process.uptime_seconds)}`);
-    const list = concerns(p), lines = list.length ? list.map(c => c[1]) : ["All is well."];
+    const list = concerns(p), lines = list.length ? list.map(c => c[1]) : ["No problems."];
     at("verdict").dataset.level = list.some(c => c[0] === "bad") ? "bad" : list.length ? "warn" : "ok";
-    if (JSON.stringify(lines) !== at("concerns").dataset.said) {
-      at("concerns").dataset.said = JSON.stringify(lines);
+    if (JSON.stringify(lines) !== at("concerns").dataset.shown) {
+      at("concerns").dataset.shown = JSON.stringify(lines);
       at("concerns").replaceChildren(...lines.map(l => make("li", l)));
     }
     document.title = (list.length ? `(${list.length}) ` : "") + `igproxy ${text}`;
@@ -61,18 +61,19 @@
     say(at("rate"), number.format(p.requests.per_second));
     say(at("rate-more"), `${whole(p.requests.window)} in 15 min`);
     say(at("ratio"), percent(p.hit_ratio));
-    say(at("ratio-more"), p.hit_ratio === null ? "no request for a token" : "of requests for a token");
+    say(at("ratio-more"), p.hit_ratio === null ? "no token request" : "of token requests");
     say(at("hit"), time(hits.p50_ms));
     say(at("hit-more"), `p99 ${time(hits.p99_ms)}`);
     say(at("exchange"), time(exchanges.p50_ms));
-    say(at("exchange-more"), `p99 ${time(exchanges.p99_ms)}, ${whole(exchanges.count)} of them`);
+    say(at("exchange-more"), `p99 ${time(exchanges.p99_ms)}, ${whole(exchanges.count)} exchanges`);
     say(at("saved"), whole(s.cache + s.coalescing));
     say(at("saved-more"), `${whole(s.cache)} cache, ${whole(s.coalescing)} joined`);
     say(at("flights"), whole(p.state.flights));
     say(at("flights-more"), `${p.upstream.in_flight} of ${p.upstream.most} calls, ${whole(p.state.entries)} cached`);
   }
 
-  // place gives each bucket its column, counted from the left; the live one is the last. A late one does not lie on its neighbour.
+  // place gives each bucket its column, counted from the left; the live one is the last. A bucket
+  // that began late gets a column of its own, too.
   function place(all) {
     const now = all[all.length - 1].t;
     let next = slots;
@@ -81,7 +82,7 @@
   }
 
   function chart(p) {
-    const svg = at("chart"), all = place([...buckets, live(p)]);
+    const svg = at("chart"), all = place([...(p.buckets || []), p.live].map(b => ({ ...b, t: Date.parse(b.at) })));
     const per = b => b.counts.map(n => n / Math.max(1, b.seconds));
     const top = nice(Math.max(1, ...all.map(b => per(b).reduce((a, n) => a + n, 0))));
     const paths = outcomes.map(() => "");
@@ -107,8 +108,8 @@
     say(at("tick-top"), `${number.format(top)}/s`);
     say(at("tick-half"), `${number.format(top / 2)}/s`);
     const totals = p.requests.by_outcome;
-    const told = outcomes.filter(w => totals[w]).map(w => `${totals[w]} ${w}`).join(", ") || "none";
-    svg.setAttribute("aria-label", `Requests over the last 15 minutes: ${told}`);
+    const summary = outcomes.filter(w => totals[w]).map(w => `${totals[w]} ${w}`).join(", ") || "none";
+    svg.setAttribute("aria-label", `Requests over the last 15 minutes: ${summary}`);
     outcomes.forEach((word, i) => {
       let item = at("legend").children[i];
       if (!item) {
@@ -126,12 +127,11 @@
   }
 
   const nice = n => { const p = 10 ** Math.floor(Math.log10(n)); return [1, 2, 5, 10].find(m => m * p >= n) * p; };
-  const live = p => ({ t: Date.parse(p.live.at), seconds: p.live.seconds, counts: p.live.counts });
   const words = counts => outcomes.map((w, i) => counts[i] ? `${counts[i]} ${w}` : "").filter(Boolean).join(", ") || "no request";
 
   function moment(all) {
     const x = +at("moment").value, b = all.find(b => b.x === x);
-    const text = b ? `${clock(b.t)}: ${words(b.counts)}` : "before this sidecar began";
+    const text = b ? `${clock(b.t)}: ${words(b.counts)}` : "before this sidecar started";
     say(at("moment-text"), text);
     at("moment").setAttribute("aria-valuetext", text);
   }
@@ -157,8 +157,8 @@
   // rows fills a list of names and numbers.
   function rows(id, pairs, none) {
     const text = JSON.stringify(pairs);
-    if (at(id).dataset.said === text) return;
-    at(id).dataset.said = text;
+    if (at(id).dataset.shown === text) return;
+    at(id).dataset.shown = text;
     at(id).replaceChildren(...(pairs.length ? pairs : [[none, ""]]).map(([name, value]) => {
       const row = make("div");
       row.append(make("dt", name), make("dd", value));
@@ -171,8 +171,8 @@
 
   function instagram(p) {
     const text = JSON.stringify(p.upstream.breakers);
-    if (at("breakers").dataset.said !== text) {
-      at("breakers").dataset.said = text;
+    if (at("breakers").dataset.shown !== text) {
+      at("breakers").dataset.shown = text;
       at("breakers").replaceChildren(...p.upstream.breakers.map(b => {
         const box = make("div", undefined, { class: "breaker", "data-upstream": b.upstream }), line = make("p", undefined, { class: "state" });
         line.append(make("span", undefined, { class: "mark", "data-level": level[b.state] }), make("span", `${b.upstream}: breaker ${b.state}`));
@@ -194,17 +194,17 @@
   }
 
   function redis(p) {
-    const r = p.redis, off = r.state === "off";
-    at("redis-mark").dataset.level = off ? "off" : r.state === "ok" ? "ok" : "bad";
-    say(at("redis-state"), off ? "not configured" : r.state === "ok" ? "in use" : `left alone: ${r.fault}`);
+    const r = p.redis, off = p.state.redis === "off", ok = p.state.redis === "ok";
+    at("redis-mark").dataset.level = off ? "off" : ok ? "ok" : "bad";
+    say(at("redis-state"), off ? "not configured" : ok ? "in use" : `not used: ${p.state.redis_fault}`);
     say(at("redis-more"), off ? "The cache is in memory only." : `mode ${r.mode || "single"}${r.since ? ", since " + clock(r.since) : ""}`);
-    rows("redis-errors", (r.errors || []).filter(e => e.window || e.total).map(e => [`${e.operation}: ${e.kind}`, `${whole(e.window)} of ${whole(e.total)}`]), "none");
+    rows("redis-errors", Object.entries(r.faults).sort().map(([k, n]) => [k.replace(" ", ": "), whole(n)]), "none");
   }
 
   function limits(p) {
     const text = JSON.stringify(p.rate_limits);
-    if (at("limits").dataset.said === text) return;
-    at("limits").dataset.said = text;
+    if (at("limits").dataset.shown === text) return;
+    at("limits").dataset.shown = text;
     const bars = [];
     for (const l of p.rate_limits || []) {
       for (const [kind, usage] of [["app", l.usage], ["business use", l.business_use]]) {
@@ -219,56 +219,45 @@
           bars.push(box);
         }
       }
-      bars.push(make("p", `at ${clock(l.at)}${l.regain_minutes ? `, access comes back in ${l.regain_minutes} min` : ""}`, { class: "small" }));
+      bars.push(make("p", `at ${clock(l.at)}${l.regain_minutes ? `, access returns in ${l.regain_minutes} min` : ""}`, { class: "small" }));
     }
     at("limits").replaceChildren(...(bars.length ? bars : [make("p", "nothing yet", { class: "small" })]));
   }
 
   function draw(p) {
     outcomes = p.outcomes;
-    for (const b of p.buckets || []) {
-      const t = Date.parse(b.at);
-      if (!buckets.length || t > buckets[buckets.length - 1].t) buckets.push({ t, seconds: b.seconds, counts: b.counts });
-    }
-    buckets = buckets.slice(1 - slots);
     last = p;
     head(p); tiles(p); chart(p); instagram(p); redis(p); limits(p);
     rows("process", [["version", p.version], ["commit", (p.commit || "unknown").slice(0, 12)], ["Go", (p.go || "").replace("go", "")], ["goroutines", whole(p.process.goroutines)],
-      ["heap", bytes(p.process.heap_bytes)], ["memory of the runtime", bytes(p.process.memory_bytes)], ["processors", whole(p.process.processors)], ["since", new Date(p.started).toLocaleString()]], "");
-    if (p.configuration) {
-      at("configuration").replaceChildren(...p.configuration.map(([key, value]) => {
-        const row = make("tr"), name = make("th", undefined, { scope: "row" });
-        name.append(make("code", key));
-        row.append(name, make("td", value || "not set"));
-        return row;
-      }));
-    }
+      ["heap", bytes(p.process.heap_bytes)], ["runtime memory", bytes(p.process.memory_bytes)], ["processors", whole(p.process.processors)], ["since", new Date(p.started).toLocaleString()]], "");
+    const text = JSON.stringify(p.configuration);
+    if (at("configuration").dataset.shown === text) return;
+    at("configuration").dataset.shown = text;
+    at("configuration").replaceChildren(...(p.configuration || []).map(([key, value]) => {
+      const row = make("tr"), name = make("th", undefined, { scope: "row" });
+      name.append(make("code", key));
+      row.append(name, make("td", value || "not set"));
+      return row;
+    }));
   }
 
   function link(state, text) {
-    lost = state !== "live";
     at("link").dataset.state = state;
     say(at("link"), text);
     document.body.classList.toggle("stale", state === "lost");
   }
 
-  // listen opens the stream. The browser opens it again by itself where it broke off, and gives up where it was refused: then we do.
-  function listen() {
-    source = new EventSource("status/events");
-    let first = true;
-    source.onopen = () => { first = true; };
-    source.onmessage = e => {
-      const p = JSON.parse(e.data);
-      if (first) buckets = [];
-      first = false;
-      heard = Date.now();
-      draw(p);
-      link("live", "live");
-    };
-    source.onerror = () => {
-      link("lost", "connection lost");
-      if (source.readyState === EventSource.CLOSED) setTimeout(listen, 2000);
-    };
+  // poll reads the status, again and again. A connection that hangs counts as lost.
+  async function poll() {
+    let status;
+    try {
+      const reply = await fetch("status", { signal: AbortSignal.timeout(8000) });
+      if (reply.ok) status = await reply.json();
+    } catch { /* as a refused reply */ }
+    setTimeout(poll, 1000);
+    if (!status) return link("lost", "connection lost");
+    draw(status);
+    link("live", "live");
   }
 
   at("moment").addEventListener("input", () => last && chart(last));
@@ -279,12 +268,5 @@
   });
   at("chart").addEventListener("pointerleave", () => { at("moment").value = slots - 1; if (last) chart(last); });
   at("minutes").closest("details").addEventListener("toggle", () => last && chart(last));
-  setInterval(() => { // a connection that hangs says nothing
-    if (heard && !lost && Date.now() - heard > 8000) {
-      link("lost", "connection lost");
-      source.close();
-      listen();
-    }
-  }, 1000);
-  listen();
+  poll();
 })();

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// What the page may do is its own style, its own script and its own events: nothing from elsewhere,
-// nothing written into an attribute.
-func TestThePageIsWholeAndItsPolicyStrict(t *testing.T) {
+// The page may use only its own style, its own script and its own origin: nothing from elsewhere, and
+// nothing in an attribute.
+func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 	w := get(handlerOf(t, newProxy(t, optionsFor(t, nowhere))), "/")
 	text, policy := w.Body.String(), w.Header().Get("Content-Security-Policy")
 	if w.Header().Get("Content-Type") != "text/html; charset=utf-8" || strings.Contains(text, "{{") {

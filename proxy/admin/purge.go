@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -24,74 +25,71 @@ type PurgeReply struct {
 // maxPurge bounds the form of POST /purge, in bytes.
 const maxPurge = 4 * graph.MaxToken
 
-// purgeOperation returns POST /purge. The token comes in the body, as a form, because addresses are
-// written down on their way.
-func (h *Handler) purgeOperation() Operation {
-	return Operation{Name: "purge", Run: func(r *http.Request) (int, any) {
-		reply := PurgeReply{Purged: "nothing", Apps: []string{}, Fleet: "none"}
-		app, token, problem := purgeForm(r)
-		if reply.Problem = problem; problem != "" {
-			return http.StatusBadRequest, reply
-		}
-		apps, err := h.proxy.Purge(r.Context(), app, token)
-		if err != nil {
-			reply.Problem = err.Error()
-		}
-		if len(apps) == 0 {
-			return http.StatusUnprocessableEntity, reply
-		}
-		reply.Apps, reply.Purged = apps, "all"
-		if !token.IsZero() {
-			reply.Purged = "token"
-		}
-		switch {
-		case err != nil:
-			reply.Fleet = "not told"
-		case h.proxy.Readiness().Redis != "off":
-			reply.Fleet = "told"
-		}
-		h.log.Warn("purged: the operator asked for it", "what", reply.Purged, "apps", reply.Apps, "fleet", reply.Fleet)
-		if err != nil {
-			return http.StatusUnprocessableEntity, reply
-		}
-		return http.StatusOK, reply
-	}}
+// purge implements POST /purge.
+func (h *Handler) purge(r *http.Request) (status int, _ any) {
+	reply := PurgeReply{Purged: "nothing", Apps: []string{}, Fleet: "none"}
+	app, token, err := readPurge(r)
+	if err != nil {
+		reply.Problem = err.Error()
+		return http.StatusBadRequest, reply
+	}
+	apps, err := h.proxy.Purge(r.Context(), app, token)
+	status = http.StatusOK
+	if err != nil {
+		status, reply.Problem = http.StatusUnprocessableEntity, err.Error()
+	}
+	if len(apps) == 0 {
+		return status, reply
+	}
+	reply.Apps, reply.Purged = apps, "all"
+	if !token.IsZero() {
+		reply.Purged = "token"
+	}
+	switch {
+	case err != nil:
+		reply.Fleet = "not told"
+	case h.proxy.Readiness().Redis != "off":
+		reply.Fleet = "told"
+	}
+	h.log.Warn("purged", "what", reply.Purged, "apps", reply.Apps, "fleet", reply.Fleet)
+	return status, reply
 }
 
-// purgeForm reads what is to be purged. No body is everything; a body is a form, of fields that are
-// known, each once and not empty.
-func purgeForm(r *http.Request) (app string, token proxy.Secret, problem string) {
+// readPurge reads what to purge from the body, because addresses are logged on their way. An empty
+// body means everything; otherwise it is a form of known fields, each given once and not empty.
+func readPurge(r *http.Request) (app string, token proxy.Secret, err error) {
 	const form = "application/x-www-form-urlencoded"
+	fail := func(problem string) (string, proxy.Secret, error) { return "", proxy.Secret{}, errors.New(problem) }
 	if r.URL.RawQuery != "" {
-		return "", token, "write access_token and app, or neither, into the body, not into the address"
+		return fail("send access_token and app in the body, not in the URL")
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxPurge))
 	if err != nil {
-		return "", token, "the body is too long, or broke off"
+		return fail("the body is too long or incomplete")
 	}
 	if len(body) == 0 {
-		return "", token, ""
+		return "", token, nil
 	}
 	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != form {
-		return "", token, "the body is not a form: write access_token and app, or no body to purge everything, with Content-Type: " + form
+		return fail("the body is not a form; send Content-Type: " + form + ", or no body to purge everything")
 	}
 	fields, err := url.ParseQuery(string(body))
 	if err != nil {
-		return "", token, "the form cannot be read: write access_token=TOKEN, app=NAME, or both with an & between"
+		return fail("the form is invalid; send access_token=TOKEN, app=NAME, or both joined by &")
 	}
 	for name, values := range fields {
 		switch {
-		case name != "access_token" && name != "app": // what it is called instead is not repeated: it may be the token
-			return "", token, "the form has a field that is neither access_token nor app"
+		case name != "access_token" && name != "app": // the name is not repeated: it may be the token
+			return fail("the form has a field other than access_token and app")
 		case len(values) > 1:
-			return "", token, name + " is there more than once"
+			return fail(name + " is given more than once")
 		case values[0] == "":
-			return "", token, name + " is empty; leave it out, if all are meant"
+			return fail(name + " is empty; leave it out to purge all")
 		}
 	}
-	text := strings.TrimSuffix(strings.TrimSpace(fields.Get("access_token")), "#_") // which browsers put behind a code
+	text := strings.TrimSuffix(strings.TrimSpace(fields.Get("access_token")), "#_") // which browsers append to a code
 	if fields.Has("access_token") && (text == "" || len(text) > graph.MaxToken) {
-		return "", token, "access_token is no token; leave it out to purge everything"
+		return fail("access_token is not a token; leave it out to purge everything")
 	}
-	return fields.Get("app"), proxy.NewSecret(text), ""
+	return fields.Get("app"), proxy.NewSecret(text), nil
 }

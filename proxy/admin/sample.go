@@ -7,8 +7,7 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// outcomes are the words of igproxy_requests_total, in the order in which the status has them:
-// successes first.
+// outcomes are the outcomes of igproxy_requests_total in the order of the status: successes first.
 var outcomes = [...]string{"token", "passed", "refused", "limited", "rejected", "unavailable", "timeout", "failed", "gone"}
 
 // sample is the value of the counters at one moment. Counters only grow, so the count of any
@@ -16,78 +15,64 @@ var outcomes = [...]string{"token", "passed", "refused", "limited", "rejected", 
 type sample struct {
 	at            time.Time
 	outcomes      [len(outcomes)]uint64
-	tokenRequests uint64                // not those that were passed through, rejected or given up
-	sources       map[string]uint64     // of the answers to them
-	hits          histogram             // durations of requests answered from memory and Redis
-	exchanges     histogram             // durations of requests that called Instagram
-	upstream      histogram             // durations of the calls to Instagram alone
-	results       map[string]uint64     // of those calls
-	faults        map[redisFault]uint64 // of Redis
+	tokenRequests uint64            // without those passed through, rejected or abandoned
+	sources       map[string]uint64 // of the answers to token requests
+	hits          histogram         // requests answered from memory or Redis
+	exchanges     histogram         // requests that called Instagram
+	results       map[string]uint64 // of the calls to Instagram
+	faults        map[string]uint64 // of Redis, by operation and kind
 	reloadRefused bool
 }
 
-type redisFault struct{ operation, kind string }
-
 // readSample reads the counters.
-func readSample(m *proxy.Metrics, now time.Time) sample {
-	s := sample{at: now, sources: map[string]uint64{}, results: map[string]uint64{}, faults: map[redisFault]uint64{}}
-	families, _ := m.Gatherer().Gather() // an error leaves out one collector's series, not those of the others
+func readSample(m *proxy.Metrics) sample {
+	s := sample{at: time.Now(), sources: map[string]uint64{}, results: map[string]uint64{}, faults: map[string]uint64{}}
+	families, _ := m.Gatherer().Gather() // an error leaves out one collector's series and keeps the rest
 	for _, family := range families {
-		for _, of := range family.GetMetric() {
-			one := series{labels: map[string]string{}, count: uint64(of.GetCounter().GetValue()), gauge: of.GetGauge().GetValue()}
-			for _, l := range of.GetLabel() {
-				one.labels[l.GetName()] = l.GetValue()
+		for _, metric := range family.GetMetric() {
+			labels := map[string]string{}
+			for _, l := range metric.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
 			}
-			if h := of.GetHistogram(); h != nil {
-				one.histogram.all = h.GetSampleCount()
-				for _, b := range h.GetBucket() {
-					one.histogram.bounds = append(one.histogram.bounds, b.GetUpperBound())
-					one.histogram.counts = append(one.histogram.counts, b.GetCumulativeCount())
-				}
+			durations := histogram{all: metric.GetHistogram().GetSampleCount()}
+			for _, b := range metric.GetHistogram().GetBucket() {
+				durations.bounds = append(durations.bounds, b.GetUpperBound())
+				durations.counts = append(durations.counts, b.GetCumulativeCount())
 			}
-			s.add(family.GetName(), one)
+			value := uint64(metric.GetCounter().GetValue() + metric.GetGauge().GetValue()) // one of them is zero
+			s.add(family.GetName(), labels, value, durations)
 		}
 	}
 	return s
 }
 
-// series is one series of a metric; what the metric's type lacks is zero.
-type series struct {
-	labels    map[string]string
-	count     uint64
-	gauge     float64
-	histogram histogram
-}
-
-// add adds one series of the metric. Labels and their values are those of docs/metrics.md.
-func (s *sample) add(metric string, one series) {
-	outcome, source, passed := one.labels["outcome"], one.labels["source"], one.labels["grant"] == "passthrough"
+// add adds one series of the named metric; docs/metrics.md lists the labels and their values.
+func (s *sample) add(metric string, labels map[string]string, value uint64, durations histogram) {
+	outcome, source, passed := labels["outcome"], labels["source"], labels["grant"] == "passthrough"
 	switch metric {
 	case "igproxy_requests_total":
 		if i := slices.Index(outcomes[:], outcome); i >= 0 {
-			s.outcomes[i] += one.count
+			s.outcomes[i] += value
 		}
 		if !passed && outcome != "rejected" && outcome != "gone" {
-			s.tokenRequests += one.count
+			s.tokenRequests += value
 		}
 		if !passed && source != "none" {
-			s.sources[source] += one.count
+			s.sources[source] += value
 		}
 	case "igproxy_request_duration_seconds":
 		switch {
 		case source == "memory", source == "redis":
-			s.hits = s.hits.plus(one.histogram)
+			s.hits.add(durations)
 		case source == "upstream" && !passed:
-			s.exchanges = s.exchanges.plus(one.histogram)
+			s.exchanges.add(durations)
 		}
-	case "igproxy_upstream_duration_seconds":
-		s.upstream = s.upstream.plus(one.histogram)
 	case "igproxy_upstream_requests_total":
-		s.results[one.labels["result"]] += one.count
+		s.results[labels["result"]] += value
 	case "igproxy_redis_errors_total":
-		s.faults[redisFault{one.labels["operation"], one.labels["kind"]}] += one.count
+		s.faults[labels["operation"]+" "+labels["kind"]] += value
 	case "igproxy_config_last_reload_successful":
-		s.reloadRefused = one.gauge == 0
+		s.reloadRefused = value == 0
 	}
 }
 

@@ -2,8 +2,9 @@ package admin
 
 import (
 	"cmp"
-	"maps"
 	"net/http"
+	"runtime"
+	"runtime/metrics"
 	"slices"
 	"time"
 
@@ -15,13 +16,12 @@ type About struct {
 	Version, Commit, Go string
 	// RedisMode is single, sentinel, cluster or empty.
 	RedisMode string
-	// Configuration is each setting's name and value, in order. The command has replaced every
+	// Configuration is the name and value of each setting, in order. The command has replaced every
 	// secret with a word.
 	Configuration [][2]string
 }
 
-// Status is what /status answers, and what `igproxy status` reads. Counts are of the window, the
-// last 15 minutes, unless they say otherwise.
+// Status is the reply to GET /status. Counts cover the window, the last 15 minutes.
 type Status struct {
 	Now           time.Time       `json:"now"`
 	Started       time.Time       `json:"started"`
@@ -32,15 +32,14 @@ type Status struct {
 	WindowSeconds float64         `json:"window_seconds"`
 	BucketSeconds float64         `json:"bucket_seconds"`
 	Outcomes      []string        `json:"outcomes"`          // the columns of the buckets
-	Buckets       []Bucket        `json:"buckets,omitempty"` // the oldest first
-	Live          Bucket          `json:"live"`              // the one that is not over
+	Buckets       []Bucket        `json:"buckets,omitempty"` // complete ones, the oldest first
+	Live          Bucket          `json:"live"`              // the current one
 	Requests      Requests        `json:"requests"`
-	HitRatio      *float64        `json:"hit_ratio"` // the share of decoded token requests that memory or Redis answered
+	HitRatio      *float64        `json:"hit_ratio"` // the share of token requests answered by memory or Redis
 	Saved         Saved           `json:"saved"`
 	Latency       struct {
 		Hits      Latency `json:"hits"`
 		Exchanges Latency `json:"exchanges"` // requests that called Instagram
-		Upstream  Latency `json:"upstream"`  // the calls to Instagram alone
 	} `json:"latency"`
 	Upstream struct {
 		InFlight int               `json:"in_flight"`
@@ -51,7 +50,7 @@ type Status struct {
 	Redis         Redis             `json:"redis"`
 	Limits        []proxy.RateLimit `json:"rate_limits"`
 	Process       Process           `json:"process"`
-	ReloadRefused bool              `json:"reload_refused"` // the last change of the configuration is not in use
+	ReloadRefused bool              `json:"reload_refused"` // the last changed configuration is not in use
 	Configuration [][2]string       `json:"configuration,omitempty"`
 }
 
@@ -64,19 +63,15 @@ type Bucket struct {
 
 // Requests counts requests.
 type Requests struct {
-	Total     uint64            `json:"total"` // since the start
 	Window    uint64            `json:"window"`
 	PerSecond float64           `json:"per_second"` // in the last bucket and the live one
 	ByOutcome map[string]uint64 `json:"by_outcome"`
-	BySource  map[string]uint64 `json:"by_source"`
 }
 
 // Saved counts the calls to Instagram that were not needed.
 type Saved struct {
-	Cache           uint64 `json:"cache"`
-	Coalescing      uint64 `json:"coalescing"` // joined in this process, or another sidecar's answer
-	CacheTotal      uint64 `json:"cache_total"`
-	CoalescingTotal uint64 `json:"coalescing_total"`
+	Cache      uint64 `json:"cache"`
+	Coalescing uint64 `json:"coalescing"` // joined in this process, or answered by another sidecar
 }
 
 // Latency is in milliseconds, and null when nothing was measured.
@@ -93,21 +88,20 @@ type Breaker struct {
 	Changes  []proxy.BreakerChange `json:"changes"`
 }
 
-// Redis is the state of Redis for this sidecar.
+// Redis adds to what State has about Redis.
 type Redis struct {
-	State  string       `json:"state"` // off, ok or degraded
-	Mode   string       `json:"mode,omitempty"`
-	Fault  string       `json:"fault,omitempty"`
-	Since  *time.Time   `json:"since,omitempty"`
-	Errors []RedisError `json:"errors"`
+	Mode   string            `json:"mode,omitempty"`
+	Since  *time.Time        `json:"since,omitempty"` // when it was degraded
+	Faults map[string]uint64 `json:"faults"`          // by operation and kind
 }
 
-// RedisError counts the faults of one kind in one operation.
-type RedisError struct {
-	Operation string `json:"operation"`
-	Kind      string `json:"kind"`
-	Window    uint64 `json:"window"`
-	Total     uint64 `json:"total"`
+// Process is the state of the Go runtime.
+type Process struct {
+	UptimeSeconds float64 `json:"uptime_seconds"`
+	Goroutines    uint64  `json:"goroutines"`
+	HeapBytes     uint64  `json:"heap_bytes"`   // live objects, and dead ones not yet collected
+	MemoryBytes   uint64  `json:"memory_bytes"` // all memory mapped by the Go runtime
+	Processors    int     `json:"processors"`   // GOMAXPROCS
 }
 
 func (h *Handler) serveStatus(w http.ResponseWriter, _ *http.Request) {
@@ -117,32 +111,32 @@ func (h *Handler) serveStatus(w http.ResponseWriter, _ *http.Request) {
 // status computes the current status.
 func (h *Handler) status(about About) Status {
 	samples, started := h.history.window(), h.history.started
-	now := time.Now() // after the samples, so that the live bucket does not end before it begins
-	first, last := samples[0], readSample(h.proxy.Metrics(), now)
-	s := Status{Now: now, Started: started, Version: cmp.Or(about.Version, "dev"), Commit: about.Commit, Go: about.Go, State: h.proxy.Readiness(),
-		WindowSeconds: (buckets * bucketTime).Seconds(), BucketSeconds: bucketTime.Seconds(), Outcomes: outcomes[:], Configuration: about.Configuration,
-		ReloadRefused: last.reloadRefused, Limits: h.proxy.RateLimits(), Process: readProcess(now.Sub(started))}
+	first, last := samples[0], readSample(h.proxy.Metrics()) // last, so that the live bucket does not end before it begins
+	s := Status{Now: last.at, Started: started, Version: cmp.Or(about.Version, "dev"), Commit: about.Commit, Go: about.Go,
+		State: h.proxy.Readiness(), WindowSeconds: (buckets * bucketTime).Seconds(), BucketSeconds: bucketTime.Seconds(), Outcomes: outcomes[:],
+		Configuration: about.Configuration, ReloadRefused: last.reloadRefused, Limits: h.proxy.RateLimits(), Process: readProcess(last.at.Sub(started))}
 	for i := 1; i < len(samples); i++ {
 		s.Buckets = append(s.Buckets, bucketOf(samples[i-1], samples[i]))
 	}
 	s.Live = bucketOf(samples[len(samples)-1], last)
-	s.Requests = requestsOf(s, first, last)
-	sources := s.Requests.BySource
+	s.Requests = requestsOf(s, bucketOf(first, last))
+	sources := increase(last.sources, first.sources)
+	s.Saved = Saved{Cache: sources["memory"] + sources["redis"], Coalescing: sources["joined"] + sources["fleet"]}
 	if n := last.tokenRequests - first.tokenRequests; n > 0 {
-		ratio := float64(sources["memory"]+sources["redis"]) / float64(n)
+		ratio := float64(s.Saved.Cache) / float64(n)
 		s.HitRatio = &ratio
 	}
-	s.Saved.Cache, s.Saved.Coalescing = callsSaved(sources)
-	s.Saved.CacheTotal, s.Saved.CoalescingTotal = callsSaved(last.sources)
-	s.Latency.Hits = latencyOf(last.hits.minus(first.hits))
-	s.Latency.Exchanges = latencyOf(last.exchanges.minus(first.exchanges))
-	s.Latency.Upstream = latencyOf(last.upstream.minus(first.upstream))
+	s.Latency.Hits = latencyOf(last.hits.since(first.hits))
+	s.Latency.Exchanges = latencyOf(last.exchanges.since(first.exchanges))
 	s.Upstream.Results = increase(last.results, first.results)
 	for _, u := range h.proxy.Upstreams() {
 		s.Upstream.InFlight, s.Upstream.Most = s.Upstream.InFlight+u.InFlight, u.MaxInFlight
 		s.Upstream.Breakers = append(s.Upstream.Breakers, Breaker{u.Name, string(u.Breaker), u.Changes})
 	}
-	s.Redis = redisOf(s.State, about.RedisMode, first, last)
+	s.Redis = Redis{Mode: about.RedisMode, Faults: increase(last.faults, first.faults)}
+	if since := s.State.RedisSince; !since.IsZero() {
+		s.Redis.Since = &since
+	}
 	return s
 }
 
@@ -154,13 +148,12 @@ func bucketOf(from, to sample) Bucket {
 	return b
 }
 
-func requestsOf(s Status, first, last sample) Requests {
-	r := Requests{ByOutcome: map[string]uint64{}, BySource: increase(last.sources, first.sources)}
-	for i, word := range outcomes {
-		r.Total += last.outcomes[i]
-		if n := last.outcomes[i] - first.outcomes[i]; n > 0 {
+func requestsOf(s Status, window Bucket) Requests {
+	r := Requests{ByOutcome: map[string]uint64{}}
+	for i, n := range window.Counts {
+		if n > 0 {
 			r.Window += n
-			r.ByOutcome[word] = n
+			r.ByOutcome[outcomes[i]] = n
 		}
 	}
 	recent, seconds := uint64(0), 0.0
@@ -174,10 +167,6 @@ func requestsOf(s Status, first, last sample) Requests {
 	return r
 }
 
-func callsSaved(sources map[string]uint64) (byCache, byCoalescing uint64) {
-	return sources["memory"] + sources["redis"], sources["joined"] + sources["fleet"]
-}
-
 func latencyOf(h histogram) Latency {
 	l := Latency{Count: h.all, P50: h.quantile(.5), P99: h.quantile(.99)}
 	for _, v := range []*float64{l.P50, l.P99} {
@@ -188,15 +177,9 @@ func latencyOf(h histogram) Latency {
 	return l
 }
 
-func redisOf(state proxy.Readiness, mode string, first, last sample) Redis {
-	r := Redis{State: state.Redis, Mode: mode, Fault: state.RedisFault}
-	if !state.RedisSince.IsZero() {
-		r.Since = &state.RedisSince
-	}
-	for _, f := range slices.SortedFunc(maps.Keys(last.faults), func(a, b redisFault) int {
-		return cmp.Or(cmp.Compare(a.operation, b.operation), cmp.Compare(a.kind, b.kind))
-	}) {
-		r.Errors = append(r.Errors, RedisError{f.operation, f.kind, last.faults[f] - first.faults[f], last.faults[f]})
-	}
-	return r
+func readProcess(uptime time.Duration) Process {
+	read := []metrics.Sample{{Name: "/sched/goroutines:goroutines"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/total:bytes"}}
+	metrics.Read(read)
+	return Process{UptimeSeconds: uptime.Seconds(), Goroutines: read[0].Value.Uint64(), HeapBytes: read[1].Value.Uint64(),
+		MemoryBytes: read[2].Value.Uint64(), Processors: runtime.GOMAXPROCS(0)}
 }

@@ -9,17 +9,19 @@ import (
 	"time"
 )
 
-// bound limits how many connections are open at once. When all places are taken, the connection that has been idle longest is closed: HTTP
-// lets a server close a kept connection at any time, and clients expect it (RFC 9112, section 9.3.1). If no connection is idle, the next one
-// waits in the system's accept queue.
+// bound limits how many connections are open at once. At the limit, the connection that has been
+// idle longest is closed: HTTP lets a server close a kept connection at any time, and clients expect
+// it (RFC 9112, section 9.3.1). If none is idle, the next connection waits until one is closed, and
+// the others behind it in the system's accept queue.
 //
-// golang.org/x/net/netutil has a limit, but its connections hide CloseWrite, which net/http needs: without it an answer to a request that
-// was not read to its end (431, a refused body) is lost in a reset.
+// golang.org/x/net/netutil has a limit, too, but its connections hide CloseWrite. Without CloseWrite
+// net/http loses an answer to a request that was not read to its end (431, a refused body) in a
+// reset.
 type bound struct {
 	net.Listener
 	limit   int
 	relieve func()                  // closes idle connections elsewhere
-	wrap    func(net.Conn) net.Conn // returns what an accepted connection is served through
+	wrap    func(net.Conn) net.Conn // wraps each accepted connection
 	closed  chan struct{}
 	close   func()
 
@@ -28,12 +30,12 @@ type bound struct {
 }
 
 const (
-	// pollInterval is the time between two looks at what is waited for: a place, or the end of all requests.
+	// pollInterval is the time between two looks at a condition that is waited for.
 	pollInterval = 5 * time.Millisecond
 	// silence is how long a new connection may send nothing before it counts as idle.
 	silence = time.Second
-	// sendBuffer bounds what the system keeps of answers that a client does not read, in bytes; its own bound is megabytes for each
-	// connection. Answers are below one KiB, the metrics some ten.
+	// sendBuffer bounds what the system buffers, in bytes, of answers that a client does not read;
+	// its own bound is megabytes for each connection. Answers are below 1 KiB, metrics about 10 KiB.
 	sendBuffer = 64 << 10
 	// searchLimit bounds the search for an idle connection.
 	searchLimit = 2000
@@ -46,9 +48,9 @@ func newBound(l net.Listener, limit int) *bound {
 	return b
 }
 
-// Accept waits for a place, then for a connection. It has one caller.
+// Accept accepts a connection and waits until it is within the limit. It has one caller. The end of
+// the server ends the wait: the connection is one too many then, but it is answered.
 func (b *bound) Accept() (net.Conn, error) {
-	poll(b.closed, func() bool { c, _ := b.longestIdle(); return b.free() || c != nil })
 	accepted, err := b.accept()
 	if err != nil {
 		return nil, err // net/http tries again, more and more slowly
@@ -58,7 +60,6 @@ func (b *bound) Accept() (net.Conn, error) {
 	}
 	c := &conn{Conn: accepted, bound: b}
 	c.idle.Store(time.Now().Add(silence).UnixNano())
-	// The idle connection may be busy by now. A drain ends the wait: this connection is one too many then, but it is answered.
 	poll(b.closed, func() bool { return b.free() || b.evict() })
 	b.mu.Lock()
 	b.open[c] = struct{}{}
@@ -66,7 +67,8 @@ func (b *bound) Accept() (net.Conn, error) {
 	return b.wrap(c), nil
 }
 
-// accept accepts a connection. While the process has no descriptor left for it, it closes idle ones, here and then elsewhere.
+// accept accepts a connection. While the process has no descriptor left for it, it closes idle
+// connections, first here and then elsewhere.
 func (b *bound) accept() (net.Conn, error) {
 	c, err := b.Listener.Accept()
 	for relieved := false; errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE); c, err = b.Listener.Accept() {
@@ -77,24 +79,26 @@ func (b *bound) accept() (net.Conn, error) {
 			break
 		}
 		relieved = true
-		b.relieve() // those to Instagram can have all descriptors, and without a request nothing uses them
+		b.relieve() // connections to Instagram can hold all descriptors, and without a request nothing uses them
 	}
 	return c, err
 }
 
-// Close ends a waiting Accept, too.
+// Close also ends an Accept that waits.
 func (b *bound) Close() error {
 	b.close()
 	return b.Listener.Close()
 }
 
+// free reports whether another connection is within the limit.
 func (b *bound) free() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.open) < b.limit
 }
 
-// longestIdle returns the connection that has been idle longest, of at most searchLimit, and since when; nil: none is idle.
+// longestIdle returns, of at most searchLimit connections, the one that has been idle longest, and
+// since when; nil: none is idle.
 func (b *bound) longestIdle() (longest *conn, since int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -119,7 +123,7 @@ func (b *bound) evict() bool {
 		case c == nil:
 			return false
 		case unread(c.Conn):
-			c.idle.CompareAndSwap(since, busy) // a request has arrived, and net/http does not know it yet
+			c.idle.CompareAndSwap(since, busy) // a request has arrived that net/http has not read yet
 		case c.idle.CompareAndSwap(since, evicted):
 			_ = c.Close()
 			return true
@@ -139,12 +143,12 @@ func (b *bound) quiet() bool {
 	return true
 }
 
-// conn is a connection that gives its place back when it is closed.
+// conn is a connection that counts towards the limit until it is closed.
 type conn struct {
 	net.Conn
 	bound  *bound
-	idle   atomic.Int64 // since when it waits for a request, in Unix nanoseconds; busy; or evicted
-	kept   atomic.Bool  // it is kept for a next request, or was
+	idle   atomic.Int64 // since when it waits for a request, in Unix nanoseconds; or busy, or evicted
+	kept   atomic.Bool  // it has had a request and was kept for the next one
 	frames atomic.Bool  // it is HTTP/2, where not everything that arrives belongs to a request
 }
 
@@ -153,7 +157,8 @@ const (
 	evicted = -1
 )
 
-// Read ends the connection's idleness when something arrives. After an eviction nothing that arrives is served: no answer could be sent.
+// Read ends the connection's idleness when something arrives. After an eviction it serves nothing
+// that arrives: no answer could be sent.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n == 0 || c.frames.Load() {
@@ -171,7 +176,7 @@ func (c *conn) Read(p []byte) (int, error) {
 // Idle notes that the connection waits for its next request.
 func (c *conn) Idle(since time.Time) { c.idle.Store(since.UnixNano()) }
 
-// Close closes the connection and frees its place.
+// Close closes the connection, which no longer counts towards the limit.
 func (c *conn) Close() error {
 	c.bound.mu.Lock()
 	delete(c.bound.open, c)
@@ -179,7 +184,7 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite closes the sending half: TCP and Unix connections have it.
+// CloseWrite closes the sending half, which TCP and Unix connections have.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -187,7 +192,7 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
-// under returns the bound's connection under what net/http was given: TLS, the lane, or itself.
+// under returns the conn that TLS or the lane may wrap.
 func under(c net.Conn) *conn {
 	for {
 		if own, ok := c.(*conn); ok {

@@ -37,7 +37,8 @@ func dial(t *testing.T, l net.Listener) net.Conn {
 	return c
 }
 
-// The answer to a header that was too large was lost in a reset, because the bound's connections hid CloseWrite from net/http.
+// Regression: the answer to a header that was too large was lost in a reset, because the bound's
+// connections hid CloseWrite from net/http.
 func TestA431IsAnsweredInFullThroughTheBound(t *testing.T) {
 	l := loopback(t)
 	server := &http.Server{MaxHeaderBytes: 4 << 10, Handler: http.NotFoundHandler()}
@@ -81,11 +82,11 @@ func accepting(t *testing.T, b *bound) <-chan *conn {
 			}
 		}
 	}()
-	t.Cleanup(func() { close(stop); _ = b.Close(); <-ended }) // ends an Accept that waits for a place, too
+	t.Cleanup(func() { close(stop); _ = b.Close(); <-ended }) // also ends an Accept that waits
 	return accepted
 }
 
-// pair is a connection from both ends.
+// pair holds both ends of a connection.
 type pair struct {
 	client net.Conn
 	server *conn
@@ -104,7 +105,7 @@ func next(t *testing.T, b *bound, accepted <-chan *conn) pair {
 	}
 }
 
-// nextBusy accepts one on which a request has arrived.
+// nextBusy accepts a connection on which a request has arrived.
 func nextBusy(t *testing.T, b *bound, accepted <-chan *conn) pair {
 	t.Helper()
 	p := next(t, b, accepted)
@@ -115,7 +116,7 @@ func nextBusy(t *testing.T, b *bound, accepted <-chan *conn) pair {
 	return p
 }
 
-// isClosed looks at the sidecar's end, below the bound.
+// isClosed reports whether the bound closed the server's end.
 func (p pair) isClosed() bool {
 	_ = p.server.Conn.SetReadDeadline(time.Now().Add(time.Millisecond))
 	_, err := p.server.Conn.Read(make([]byte, 1))
@@ -126,7 +127,7 @@ func noneIsAccepted(t *testing.T, accepted <-chan *conn) {
 	t.Helper()
 	select {
 	case <-accepted:
-		t.Error("one was accepted beyond the bound")
+		t.Error("a connection was accepted beyond the limit")
 	case <-time.After(100 * time.Millisecond):
 	}
 }
@@ -140,7 +141,7 @@ func TestBeyondTheBoundTheNextWaitsUntilOneIsClosed(t *testing.T) {
 	dial(t, b)
 	noneIsAccepted(t, accepted)
 	_ = first.server.Close()
-	_ = first.server.Close() // frees one place, not two
+	_ = first.server.Close() // makes room for one, not two
 	c := <-accepted
 	defer c.Close()
 	c.idle.Store(busy)
@@ -176,7 +177,7 @@ func TestTheLongestIdleConnectionMakesRoomFirst(t *testing.T) {
 	noneIsAccepted(t, accepted)
 }
 
-// A kept connection was closed with the request that had arrived on it.
+// Regression: a kept connection was closed although a request had arrived on it.
 func TestAConnectionOnWhichARequestHasBegunToArriveIsNotIdle(t *testing.T) {
 	for name, read := range map[string]bool{"half of its header was read": true, "nothing of it was read": false} {
 		t.Run(name, func(t *testing.T) {
@@ -234,24 +235,24 @@ func TestTheServersStatesReachTheBoundThroughTLSToo(t *testing.T) {
 		"plain": func(c net.Conn) net.Conn { return c },
 		"TLS":   func(c net.Conn) net.Conn { return tls.Server(c, &tls.Config{}) }, // without a handshake
 	} {
-		server := New(Options{Listener: loopback(t), MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)}).http
+		server := New(Options{Listener: loopback(t), HTTP: &http.Server{}, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)}).http
 		a, z := net.Pipe()
 		own := &conn{Conn: a}
 		c := wrap(own)
 		server.ConnState(c, http.StateIdle)
 		if own.idle.Load() <= busy {
-			t.Errorf("%s: idle is not noted", name)
+			t.Errorf("%s: idle was not noted", name)
 		}
 		server.ConnState(c, http.StateActive)
 		if own.idle.Load() != busy {
-			t.Errorf("%s: busy is not noted", name)
+			t.Errorf("%s: busy was not noted", name)
 		}
 		_, _ = a.Close(), z.Close()
 	}
 }
 
-// Clients send window updates and pings when they will, and no StateIdle follows.
-func TestAFrameOfHTTP2IsNoRequest(t *testing.T) {
+// Clients send window updates and pings at any time, and no StateIdle follows.
+func TestAnHTTP2FrameIsNotARequest(t *testing.T) {
 	here, there := net.Pipe()
 	defer here.Close()
 	defer there.Close()
@@ -264,11 +265,11 @@ func TestAFrameOfHTTP2IsNoRequest(t *testing.T) {
 	}
 }
 
-// To net/http, a connection on which the lane answers is idle: its Shutdown does not wait for it.
+// To net/http a connection is idle while the lane answers on it, so its Shutdown does not wait for it.
 func TestADrainWaitsForWhatTheFastLaneStillWrites(t *testing.T) {
 	l := loopback(t)
 	synctest.Test(t, func(t *testing.T) {
-		s := New(Options{Listener: l, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)})
+		s := New(Options{Listener: l, HTTP: &http.Server{}, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)})
 		s.bound.open[&conn{}] = struct{}{} // busy
 		close(s.accepted)                  // nothing accepts
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -280,8 +281,8 @@ func TestADrainWaitsForWhatTheFastLaneStillWrites(t *testing.T) {
 	})
 }
 
-// A connection that was accepted before a drain and had no place yet is served beyond the bound.
-func TestADrainServesAConnectionThatStillWaitsForAPlace(t *testing.T) {
+// A connection accepted before a drain is served even beyond the limit.
+func TestADrainServesAConnectionThatWaitsForTheLimit(t *testing.T) {
 	b := newBound(loopback(t), 1)
 	c := &conn{Conn: nil, bound: b}
 	b.open[c] = struct{}{}
@@ -299,7 +300,7 @@ func TestADrainServesAConnectionThatStillWaitsForAPlace(t *testing.T) {
 	dial(t, b)
 	select {
 	case err := <-got:
-		t.Fatalf("it has a place: %v", err)
+		t.Fatalf("it was accepted: %v", err)
 	case <-time.After(50 * time.Millisecond):
 	}
 	_ = b.Close()
@@ -308,7 +309,7 @@ func TestADrainServesAConnectionThatStillWaitsForAPlace(t *testing.T) {
 	}
 }
 
-// short is a listener of a process that is out of descriptors until a connection is closed.
+// short is a listener that fails for lack of descriptors while out is set.
 type short struct {
 	net.Listener
 	out bool
@@ -321,7 +322,8 @@ func (l *short) Accept() (net.Conn, error) {
 	return l.Listener.Accept()
 }
 
-// Kept connections to Instagram held the last descriptors for 90 s, and nobody could come in to use them.
+// Regression: kept connections to Instagram held the last descriptors for 90 s, and no request could
+// come in to use them.
 func TestOutOfDescriptorsConnectionsElsewhereAreEnded(t *testing.T) {
 	l := &short{Listener: loopback(t), out: true}
 	b := newBound(l, 4)

@@ -15,70 +15,53 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 )
 
-// Options configure a Server.
+// Options configure New.
 type Options struct {
 	// Listener is served until Shutdown or Close.
 	Listener net.Listener
-	// Handler answers requests.
-	Handler http.Handler
+	// HTTP has the handler, the TLS configuration, the timeouts and the bound on headers. Its
+	// ConnState, if any, is called first. New sets the rest.
+	HTTP *http.Server
 	// MaxConnections bounds the connections open at once; at least 1.
 	MaxConnections int
-	// UIDs are the users whose processes may connect to a Unix socket, in decimal; none: all.
+	// UIDs are the users, in decimal, whose processes may connect to a Unix socket; none: all users.
 	UIDs []string
-	// PeerRefused is called for each connection of another user; nil: nothing is.
+	// PeerRefused is called for each connection of another user. Required with UIDs.
 	PeerRefused func()
-	// TLS is how connections are encrypted; nil: they are not.
-	TLS *tls.Config
-	// The timeouts and the bound on a request's header are net/http's.
-	ReadHeaderTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
-	MaxHeaderBytes                                            int
-
-	// Wrap returns what a connection is served through, which has a method NetConn that returns the connection; nil: itself.
-	// The connection has a method Idle(since time.Time), for a Wrap that answers requests which net/http does not see.
+	// Wrap wraps each accepted connection; nil: it is served as it is. The result has a method
+	// NetConn that returns the connection. The connection has a method Idle(since time.Time), for a
+	// Wrap that answers requests which net/http does not see.
 	Wrap func(net.Conn) net.Conn
-	// ConnState sees each change of a connection's state before the bound does; nil: nothing does.
-	ConnState func(net.Conn, http.ConnState)
-	// Relieve closes idle connections elsewhere when the process has no descriptor left; nil: there are none.
+	// Relieve closes idle connections elsewhere when the process has no descriptor left; nil: there
+	// are none.
 	Relieve func()
-	// OnShutdown ends requests that would otherwise not end; nil: there are none.
-	OnShutdown func()
 	// Logger receives what net/http reports.
 	Logger *slog.Logger
 }
 
 // Server is an HTTP server on one listener.
 type Server struct {
-	http       *http.Server
-	bound      *bound
-	secure     bool // http.TLSConfig does not tell: net/http sets it while it serves
-	onShutdown func()
-	ending     atomic.Bool
-	accepted   chan struct{} // closed when net/http has every connection that it will ever have
+	http     *http.Server
+	bound    *bound
+	secure   bool // http.TLSConfig does not say: net/http sets it while it serves
+	ending   atomic.Bool
+	accepted chan struct{} // closed when net/http has every connection that it will ever have
 }
 
 // New returns a Server that is not serving yet.
 func New(o Options) *Server {
-	s := &Server{
-		bound:  newBound(newPeers(o.Listener, o.UIDs, o.PeerRefused, o.Logger), o.MaxConnections),
-		secure: o.TLS != nil, onShutdown: o.OnShutdown, accepted: make(chan struct{}),
-		http: &http.Server{
-			Handler:           o.Handler,
-			TLSConfig:         o.TLS,
-			ReadHeaderTimeout: o.ReadHeaderTimeout,
-			ReadTimeout:       o.ReadTimeout,
-			WriteTimeout:      o.WriteTimeout,
-			IdleTimeout:       o.IdleTimeout,
-			MaxHeaderBytes:    o.MaxHeaderBytes,
-			ErrorLog:          logging.ForNetHTTP(o.Logger, slog.LevelWarn),
-			ConnState: func(c net.Conn, state http.ConnState) {
-				if o.ConnState != nil {
-					o.ConnState(c, state)
-				}
-				noteState(c, state)
-			},
-			// net/http answers OPTIONS * by itself, to any Host, and waits for an announced body.
-			DisableGeneralOptionsHandler: true,
-		},
+	if len(o.UIDs) > 0 {
+		o.Listener = &peers{Listener: o.Listener, uids: o.UIDs, refused: o.PeerRefused, log: o.Logger}
+	}
+	s := &Server{http: o.HTTP, bound: newBound(o.Listener, o.MaxConnections), secure: o.HTTP.TLSConfig != nil, accepted: make(chan struct{})}
+	s.http.ErrorLog = logging.ForNetHTTP(o.Logger, slog.LevelWarn)
+	s.http.DisableGeneralOptionsHandler = true // it answers OPTIONS * to any Host, and waits for an announced body
+	first := s.http.ConnState
+	s.http.ConnState = func(c net.Conn, state http.ConnState) {
+		if first != nil {
+			first(c, state)
+		}
+		noteState(c, state)
 	}
 	if o.Relieve != nil {
 		s.bound.relieve = o.Relieve
@@ -89,7 +72,7 @@ func New(o Options) *Server {
 	return s
 }
 
-// noteState tells the bound which connections wait for a request.
+// noteState notes which connections wait for a request.
 func noteState(c net.Conn, state http.ConnState) {
 	own := under(c)
 	switch state {
@@ -104,13 +87,14 @@ func noteState(c net.Conn, state http.ConnState) {
 	}
 }
 
-// Serve accepts connections in a goroutine that ends with the server; an error that ends it early is sent to failed.
+// Serve accepts connections in a goroutine that ends with the server. An error that ends it early
+// is sent to failed.
 func (s *Server) Serve(failed chan<- error) {
 	go func() {
 		defer close(s.accepted)
 		serve := s.http.Serve
 		if s.secure {
-			serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") } // the certificate is TLSConfig's
+			serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") } // TLSConfig has the certificate
 		}
 		if err := serve(s.bound); !errors.Is(err, http.ErrServerClosed) && !s.ending.Load() {
 			failed <- err
@@ -118,28 +102,28 @@ func (s *Server) Serve(failed chan<- error) {
 	}()
 }
 
-// firstRequestTimeout is how long a drain waits for requests; net/http gives a new connection as long.
+// firstRequestTimeout bounds how long a drain waits for requests on accepted connections; net/http
+// gives a new connection as long.
 const firstRequestTimeout = 5 * time.Second
 
-// Shutdown ends the server within ctx, without dropping a request of a connection that was accepted.
+// Shutdown ends the server within ctx, without dropping a request of an accepted connection.
 //
-// net/http's Shutdown drops a request that it reads after it began: it hangs up without an answer. So nothing is left to be read when it is
-// called. In order:
+// net/http's Shutdown hangs up, without an answer, on a request that it reads after it began. So
+// nothing may be left to read when it is called. In order:
 //
-//  1. No connection is accepted any more. A new one waits in the socket's queue if systemd holds it, and is refused otherwise.
+//  1. No connection is accepted any more. A new one waits in the socket's queue if systemd holds it,
+//     and is refused otherwise.
 //  2. Idle connections end, and every answer says Connection: close.
-//  3. Those that were accepted send their request and get its answer.
-//  4. Shutdown waits for what takes longer, and for HTTP/2, which has a goodbye of its own. It does not wait for an answer that the lane
-//     still writes.
+//  3. Accepted connections send their request and get its answer.
+//  4. net/http's Shutdown waits for what takes longer, and for HTTP/2, which has a goodbye of its
+//     own.
+//  5. An answer that the lane still writes is finished; net/http does not know of it.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.ending.Store(true)
 	_ = s.bound.Close()
 	select {
 	case <-s.accepted:
 	case <-ctx.Done():
-	}
-	if s.onShutdown != nil {
-		s.onShutdown()
 	}
 	s.http.SetKeepAlivesEnabled(false)
 	first, cancel := context.WithTimeout(ctx, firstRequestTimeout)
@@ -166,4 +150,12 @@ func (s *Server) Close() {
 func (s *Server) Addr() net.Addr { return s.bound.Addr() }
 
 // URL returns the address as a person would type it.
-func (s *Server) URL() string { return urlOf(s.bound, s.secure) }
+func (s *Server) URL() string {
+	switch {
+	case s.Addr().Network() == "unix":
+		return "unix:" + s.Addr().String()
+	case s.secure:
+		return "https://" + s.Addr().String()
+	}
+	return "http://" + s.Addr().String()
+}

@@ -12,49 +12,39 @@ import (
 	"time"
 )
 
-// Open opens a listener on host:port or unix:/path; the mode is the socket's. An error is one clear
-// line.
+// Open listens on host:port, or on unix:/path with the mode. Errors begin with the key, the name of
+// the setting, and take one line.
 func Open(key, address string, mode fs.FileMode) (l net.Listener, err error) {
-	network, target := "tcp", address
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		network, target = "unix", path
 		if err := removeStale(path); err != nil {
 			return nil, fmt.Errorf("%s: %w", key, err)
 		}
-	}
-	if network == "unix" {
-		withMode(mode, func() { l, err = net.Listen(network, target) })
+		withMode(mode, func() { l, err = net.Listen("unix", path) })
 	} else {
-		l, err = net.Listen(network, target)
+		l, err = net.Listen("tcp", address)
 	}
 	if err != nil {
 		return nil, Explain(key, address, err)
 	}
-	if network == "unix" {
-		if err := os.Chmod(target, mode); err != nil {
-			_ = l.Close()
-			return nil, fmt.Errorf("%s: cannot set the mode of %s: %w", key, target, err)
-		}
-	}
 	return l, nil
 }
 
-// Explain puts the system's error into one line with a next step.
+// Explain turns the error of a failed net.Listen into one line with a next step.
 func Explain(key, address string, err error) error {
 	var system *net.OpError
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("%s: %s is in use by another process; stop it or choose another address", key, address)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s: no permission to listen on %s; choose a port above 1023 or a folder that is yours", key, address)
+		return fmt.Errorf("%s: no permission to listen on %s; choose a port above 1023 or a folder of your own", key, address)
 	case errors.As(err, &system):
-		err = system.Err // without the network and the address, told already
+		err = system.Err // without the network and the address
 	}
 	return fmt.Errorf("%s: cannot listen on %s: %w", key, address, err)
 }
 
-// removeStale removes the socket a killed process left behind. It touches nothing that is no
-// socket, or that somebody listens on.
+// removeStale removes a socket that a killed process left behind. It leaves alone a socket in use
+// and every other kind of file.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -64,7 +54,7 @@ func removeStale(path string) error {
 		return err
 	}
 	if info.Mode()&fs.ModeSocket == 0 {
-		return fmt.Errorf("%s exists and is no socket; choose another path", path)
+		return fmt.Errorf("%s exists and is not a socket; choose another path", path)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -76,19 +66,8 @@ func removeStale(path string) error {
 	return os.Remove(path)
 }
 
-// OnlyLoopback reports whether an address can be reached from this machine alone, over IP.
+// OnlyLoopback reports whether an address can be reached only from this machine, over IP.
 func OnlyLoopback(l net.Listener) bool {
 	tcp, ok := l.Addr().(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()
-}
-
-// urlOf is a listener's address as a person would type it.
-func urlOf(l net.Listener, secure bool) string {
-	switch {
-	case l.Addr().Network() == "unix":
-		return "unix:" + l.Addr().String()
-	case secure:
-		return "https://" + l.Addr().String()
-	}
-	return "http://" + l.Addr().String()
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -21,7 +22,7 @@ func loopback(t *testing.T) net.Listener {
 	return l
 }
 
-// refused listens and expects one line.
+// refused checks that Open fails with this error.
 func refused(t *testing.T, key, address, want string) {
 	t.Helper()
 	l, err := listener.Open(key, address, 0o660)
@@ -34,13 +35,13 @@ func refused(t *testing.T, key, address, want string) {
 	}
 }
 
-func TestABusyPortIsToldWithItsKey(t *testing.T) {
+func TestABusyPortIsReportedWithItsKey(t *testing.T) {
 	address := loopback(t).Addr().String()
 	refused(t, "admin.listen", address, "admin.listen: "+address+" is in use by another process; stop it or choose another address")
 }
 
-func TestAnAddressThatIsNotOursIsToldWithoutTheSystemCall(t *testing.T) {
-	refused(t, "listen", "192.0.2.1:8080", "listen: cannot listen on 192.0.2.1:8080: bind: cannot assign requested address") // TEST-NET-1, nobody's
+func TestAnAddressOfAnotherMachineIsReportedInOneLine(t *testing.T) {
+	refused(t, "listen", "192.0.2.1:8080", "listen: cannot listen on 192.0.2.1:8080: bind: cannot assign requested address") // TEST-NET-1, never assigned
 }
 
 func TestASocketOfAnotherProcessIsLeftAlone(t *testing.T) {
@@ -64,7 +65,7 @@ func TestAStaleSocketIsReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	killed.SetUnlinkOnClose(false) // as SIGKILL leaves it
+	killed.SetUnlinkOnClose(false) // like after SIGKILL
 	_ = killed.Close()
 	l, err := listener.Open("listen", "unix:"+path, 0o640)
 	if err != nil {
@@ -80,7 +81,7 @@ func TestAStaleSocketIsReplaced(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNoSocketIsNeverRemoved(t *testing.T) {
+func TestAFileOtherThanASocketIsNeverRemoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "precious")
 	if err := os.WriteFile(path, []byte("data"), 0o600); err != nil {
 		t.Fatal(err)
@@ -89,8 +90,8 @@ func TestAFileThatIsNoSocketIsNeverRemoved(t *testing.T) {
 	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, "listen", "unix:"+path, "listen: "+path+" exists and is no socket; choose another path")
-	refused(t, "listen", "unix:"+link, "listen: "+link+" exists and is no socket; choose another path")
+	refused(t, "listen", "unix:"+path, "listen: "+path+" exists and is not a socket; choose another path")
+	refused(t, "listen", "unix:"+link, "listen: "+link+" exists and is not a socket; choose another path")
 	if got, err := os.ReadFile(path); string(got) != "data" {
 		t.Errorf("got %q, %v", got, err)
 	}
@@ -113,15 +114,16 @@ func TestAURLIsWhatAPersonTypes(t *testing.T) {
 	l := loopback(t)
 	socket := &addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}
 	for _, c := range []struct {
-		o    listener.Options
+		l    net.Listener
+		tls  *tls.Config
 		want string
 	}{
-		{listener.Options{Listener: l}, "http://" + l.Addr().String()},
-		{listener.Options{Listener: l, TLS: &tls.Config{}}, "https://" + l.Addr().String()},
-		{listener.Options{Listener: socket}, "unix:/s"},
+		{l, nil, "http://" + l.Addr().String()},
+		{l, &tls.Config{}, "https://" + l.Addr().String()},
+		{socket, nil, "unix:/s"},
 	} {
-		c.o.MaxConnections, c.o.Logger = 1, slog.New(slog.DiscardHandler)
-		if got := listener.New(c.o).URL(); got != c.want {
+		s := listener.New(listener.Options{Listener: c.l, HTTP: &http.Server{TLSConfig: c.tls}, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)})
+		if got := s.URL(); got != c.want {
 			t.Errorf("got %s, want %s", got, c.want)
 		}
 	}

@@ -8,31 +8,18 @@ import (
 	"time"
 )
 
-// peers lets only some users' processes connect to a Unix socket. The system says whose a
-// connection is; a user of another namespace that has no number in ours is 65534 there. The others'
+// peers accepts only connections from the processes of some users, on a Unix socket. The kernel
+// reports the user; one of another user namespace that has no UID in ours is 65534. Other
 // connections are closed unread.
 type peers struct {
 	net.Listener
-	uids    []uint32
-	refused func() // counts
+	uids    []string // in decimal
+	refused func()   // counts
 	log     *slog.Logger
-	told    time.Time // of the last line: Accept has one caller
+	logged  time.Time // when the last line was logged; Accept has one caller
 }
 
-func newPeers(l net.Listener, uids []string, refused func(), log *slog.Logger) net.Listener {
-	if len(uids) == 0 {
-		return l
-	}
-	p := &peers{Listener: l, refused: refused, log: log}
-	for _, text := range uids {
-		if uid, err := strconv.ParseUint(text, 10, 32); err == nil { // checkUID has let no other through
-			p.uids = append(p.uids, uint32(uid))
-		}
-	}
-	return p
-}
-
-// Accept returns the next connection that may be here.
+// Accept returns the next connection from one of the users.
 func (p *peers) Accept() (net.Conn, error) {
 	for {
 		c, err := p.Listener.Accept()
@@ -40,7 +27,7 @@ func (p *peers) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		uid, err := peerUID(c)
-		if err == nil && slices.Contains(p.uids, uid) {
+		if err == nil && slices.Contains(p.uids, strconv.FormatUint(uint64(uid), 10)) {
 			return c, nil
 		}
 		_ = c.Close()
@@ -48,16 +35,16 @@ func (p *peers) Accept() (net.Conn, error) {
 	}
 }
 
-// refuse counts every one and logs one a second, so that nobody fills the log by connecting.
+// refuse counts every refusal and logs one a second, so that connecting cannot fill the log.
 func (p *peers) refuse(uid uint32, err error) {
 	p.refused()
-	if time.Since(p.told) < time.Second {
+	if time.Since(p.logged) < time.Second {
 		return
 	}
-	p.told = time.Now()
+	p.logged = time.Now()
+	why := slog.Uint64("uid", uint64(uid))
 	if err != nil {
-		p.log.Warn("a connection was closed: the system does not say whose it is", "error", err.Error())
-		return
+		why = slog.String("error", err.Error())
 	}
-	p.log.Warn("a connection was closed: its user is not in auth.uids", "uid", uid)
+	p.log.Warn("connection refused by auth.uids", why)
 }

@@ -13,28 +13,33 @@ import (
 	"golang.org/x/term"
 )
 
-// Log is the logger of a process that answers requests, and the queue between it and standard
-// error.
+// Log is a logger and the queue between it and its writer.
 type Log struct {
 	Logger *slog.Logger
-	level  *slog.LevelVar
+	level  slog.LevelVar
 	queue  *queue
 }
 
 // Start returns a Log that writes to w until Close. Levels are debug, info, warn and error; formats
-// are json, text, and auto, which is text at a terminal.
+// are json, text, and auto, which is text at a terminal and json elsewhere.
 func Start(w io.Writer, level, format string) *Log {
-	l := &Log{level: new(slog.LevelVar), queue: newQueue(w)}
+	l := &Log{queue: newQueue(w)}
 	l.SetLevel(level)
-	l.Logger = loggerAt(l.queue, l.level, format)
-	l.queue.report = func(dropped int) {
-		l.Logger.Warn("log lines were dropped: standard error did not take them in time", "lines", dropped)
+	o := &slog.HandlerOptions{Level: &l.level}
+	f, isFile := w.(*os.File)
+	if format == "text" || format == "auto" && isFile && term.IsTerminal(int(f.Fd())) {
+		l.Logger = slog.New(slog.NewTextHandler(l.queue, o))
+	} else {
+		l.Logger = slog.New(slog.NewJSONHandler(l.queue, o))
 	}
+	l.queue.report = func(lines int) { l.Logger.Warn("log lines dropped", "lines", lines) }
 	return l
 }
 
 // SetLevel changes the level.
-func (l *Log) SetLevel(level string) { l.level.Set(levelOf(level)) }
+func (l *Log) SetLevel(level string) {
+	_ = l.level.UnmarshalText([]byte(level)) // the configuration refuses unknown levels
+}
 
 // Dropped returns how many lines were lost since the start.
 func (l *Log) Dropped() int { return l.queue.droppedSoFar() }
@@ -42,43 +47,13 @@ func (l *Log) Dropped() int { return l.queue.droppedSoFar() }
 // closeTimeout bounds how long a stop waits for the last lines.
 const closeTimeout = time.Second
 
-// Close writes what is queued and reports whether standard error took it within a second.
+// Close writes what is queued, and reports whether the writer accepted it within a second.
 func (l *Log) Close() bool { return l.queue.close(closeTimeout) }
 
-// New returns a logger without a queue: JSON, or text for a person at a terminal.
-func New(w io.Writer, level, format string) *slog.Logger {
-	return loggerAt(w, levelOf(level), format)
-}
-
-func levelOf(text string) slog.Level {
-	var l slog.Level
-	if l.UnmarshalText([]byte(text)) != nil {
-		return slog.LevelInfo // the configuration refuses unknown levels
-	}
-	return l
-}
-
-func loggerAt(w io.Writer, level slog.Leveler, format string) *slog.Logger {
-	o := &slog.HandlerOptions{Level: level}
-	if format == "text" || format == "auto" && IsTerminal(w) {
-		return slog.New(slog.NewTextHandler(w, o))
-	}
-	return slog.New(slog.NewJSONHandler(w, o))
-}
-
-// IsTerminal reports whether w is a terminal.
-func IsTerminal(w io.Writer) bool {
-	if l, ok := w.(*queue); ok {
-		w = l.to
-	}
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-// ForNetHTTP returns a log for net/http, which speaks through package log. It quotes what came on a
-// connection that speaks out of turn: an answer that nobody asked for, with its token, or a
-// greeting that is none. So a message ends here at its first quotation mark. And a connection that
-// ends before its TLS handshake, as a watchdog's and a load balancer's do, is not worth a line.
+// ForNetHTTP returns a logger for net/http, which logs through package log. Each message is cut at
+// its first quotation mark, because net/http quotes what a peer sent unasked, which may hold a token.
+// A connection that ends before its TLS handshake, as those of watchdogs and load balancers do, is
+// not logged.
 func ForNetHTTP(log *slog.Logger, level slog.Level) *stdlog.Logger {
 	to := slog.NewLogLogger(log.With("from", "net/http").Handler(), level)
 	return stdlog.New(cutter{to.Writer()}, "", 0)
@@ -90,11 +65,11 @@ func (c cutter) Write(line []byte) (int, error) {
 	if bytes.HasPrefix(line, []byte("http: TLS handshake error from ")) && bytes.HasSuffix(bytes.TrimSpace(line), []byte(": EOF")) {
 		return len(line), nil
 	}
-	said, _, quotes := bytes.Cut(line, []byte{'"'})
+	text, _, quotes := bytes.Cut(line, []byte{'"'})
 	if quotes {
-		said = append(bytes.Clone(said), "..."...)
+		text = append(bytes.Clone(text), "..."...)
 	}
-	if _, err := c.to.Write(said); err != nil {
+	if _, err := c.to.Write(text); err != nil {
 		return 0, err
 	}
 	return len(line), nil

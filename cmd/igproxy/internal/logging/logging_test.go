@@ -10,41 +10,48 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 )
 
-func TestALogIsJSONUnlessATerminalOrTheOperatorSaysText(t *testing.T) {
-	for format, isJSON := range map[string]bool{"auto": true, "json": true, "text": false} { // a buffer is no terminal
-		var b bytes.Buffer
-		logging.New(&b, "info", format).Info("hello", "key", "value")
-		if json.Valid(b.Bytes()) != isJSON || strings.Count(b.String(), "\n") != 1 {
-			t.Errorf("%s: %s", format, b.String())
+// logged returns what write logs.
+func logged(level, format string, write func(*slog.Logger)) string {
+	var b bytes.Buffer
+	log := logging.Start(&b, level, format)
+	write(log.Logger)
+	log.Close()
+	return b.String()
+}
+
+func TestALogIsJSONExceptAtATerminalOrAsConfigured(t *testing.T) {
+	for format, isJSON := range map[string]bool{"auto": true, "json": true, "text": false} { // a buffer is not a terminal
+		text := logged("info", format, func(log *slog.Logger) { log.Info("hello", "key", "value") })
+		if json.Valid([]byte(text)) != isJSON || strings.Count(text, "\n") != 1 {
+			t.Errorf("%s: %s", format, text)
 		}
 	}
 }
 
-func TestALogLevelHidesWhatIsLessImportant(t *testing.T) {
+func TestALogLevelHidesLessImportantLines(t *testing.T) {
 	for level, lines := range map[string]int{"debug": 4, "info": 3, "warn": 2, "error": 1} {
-		var b bytes.Buffer
-		log := logging.New(&b, level, "json")
-		log.Debug("d")
-		log.Info("i")
-		log.Warn("w")
-		log.Error("e")
-		if got := strings.Count(b.String(), "\n"); got != lines {
+		text := logged(level, "json", func(log *slog.Logger) {
+			log.Debug("d")
+			log.Info("i")
+			log.Warn("w")
+			log.Error("e")
+		})
+		if got := strings.Count(text, "\n"); got != lines {
 			t.Errorf("%s: %d lines, want %d", level, got, lines)
 		}
 	}
 }
 
 func TestWhatNetHTTPQuotesIsNotLogged(t *testing.T) {
-	for said, want := range map[string]string{
+	for message, want := range map[string]string{
 		`Unsolicited response received on idle HTTP channel starting with "HTTP/1.1 200 OK\r\n\r\nIGAA"; err=<nil>`: "Unsolicited response received on idle HTTP channel starting with ...",
 		"http: Accept error: too many open files; retrying in 5ms":                                                  "http: Accept error: too many open files; retrying in 5ms",
 		`"IGAA`: "...",
 	} {
-		var b bytes.Buffer
-		logging.ForNetHTTP(logging.New(&b, "info", "json"), slog.LevelWarn).Print(said)
+		text := logged("info", "json", func(log *slog.Logger) { logging.ForNetHTTP(log, slog.LevelWarn).Print(message) })
 		var line map[string]string
-		if err := json.Unmarshal(b.Bytes(), &line); err != nil || line["msg"] != want || line["level"] != "WARN" || line["from"] != "net/http" {
-			t.Errorf("got %s, %v; want %s", b.String(), err, want)
+		if err := json.Unmarshal([]byte(text), &line); err != nil || line["msg"] != want || line["level"] != "WARN" || line["from"] != "net/http" {
+			t.Errorf("got %s, %v; want %s", text, err, want)
 		}
 	}
 }

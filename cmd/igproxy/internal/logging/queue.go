@@ -7,16 +7,17 @@ import (
 	"time"
 )
 
-// maxLines bounds what waits to be logged, in bytes: some 16,000 lines.
-const maxLines = 4 << 20
+// maxPending bounds what waits to be written, in bytes: about 16,000 lines.
+const maxPending = 4 << 20
 
-// queue stands between the log and standard error, because a request must never wait for the reader
-// of the log: a full pipe would hold every answer, and with them the drain. Write queues a line and
-// returns; one goroutine writes what is pending, in order, many lines at once. When the queue or
-// the disk is full, lines are dropped and counted, and the log reports how many as soon as it can.
+// queue decouples the log from standard error, because a request must never wait for the reader of
+// the log: a full pipe would block every answer, and with them the drain. Write queues a line and
+// returns; one goroutine writes what is pending, in order, many lines at once. When the queue or the
+// disk is full, lines are dropped and counted, and the log reports how many as soon as it can.
 type queue struct {
 	to     io.Writer
-	report func(dropped int) // logs one line; it comes back as a Write
+	report func(lines int) // logs how many lines were dropped; that line comes back through Write
+	torn   bool            // a full disk cut the last line in two; only run uses it
 
 	mu       sync.Mutex // protects all below
 	pending  []byte
@@ -24,115 +25,109 @@ type queue struct {
 	dropped  int // since the start
 	reported int // of them
 
-	work chan struct{} // holds one when there is something to do
+	work chan struct{} // has capacity 1; full when there is something to do
 	done chan struct{}
 }
 
-// newQueue starts the goroutine that ends with close.
+// newQueue starts the goroutine that close ends.
 func newQueue(to io.Writer) *queue {
-	l := &queue{to: to, report: func(int) {}, work: make(chan struct{}, 1), done: make(chan struct{})}
-	go l.run()
-	return l
+	q := &queue{to: to, report: func(int) {}, work: make(chan struct{}, 1), done: make(chan struct{})}
+	go q.run()
+	return q
 }
 
-// Write takes one line. It never waits and never fails.
-func (l *queue) Write(line []byte) (int, error) {
-	l.mu.Lock()
-	if l.ended || len(l.pending)+len(line) > maxLines {
-		l.dropped++
+// Write queues one line. It never waits and never fails.
+func (q *queue) Write(line []byte) (int, error) {
+	q.mu.Lock()
+	if q.ended || len(q.pending)+len(line) > maxPending {
+		q.dropped++
 	} else {
-		l.pending = append(l.pending, line...)
+		q.pending = append(q.pending, line...)
 	}
-	l.mu.Unlock()
-	l.wake()
+	q.mu.Unlock()
+	q.wake()
 	return len(line), nil
 }
 
-func (l *queue) wake() {
+func (q *queue) wake() {
 	select {
-	case l.work <- struct{}{}:
+	case q.work <- struct{}{}:
 	default:
 	}
 }
 
 // droppedSoFar returns how many lines were lost since the start.
-func (l *queue) droppedSoFar() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.dropped
+func (q *queue) droppedSoFar() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.dropped
 }
 
-func (l *queue) run() {
-	defer close(l.done)
+func (q *queue) run() {
+	defer close(q.done)
 	var spare []byte // two buffers take turns
-	torn := false
-	for range l.work {
-		l.mu.Lock()
-		batch, ended := l.pending, l.ended
-		l.pending = spare[:0]
-		l.mu.Unlock()
-		ok := l.write(batch, &torn)
-		if spare = batch; cap(spare) > maxLines/16 {
-			spare = nil // after a stall the memory is given back
+	for range q.work {
+		q.mu.Lock()
+		batch, ended := q.pending, q.ended
+		q.pending = spare[:0]
+		q.mu.Unlock()
+		ok := len(batch) == 0 || q.write(batch)
+		if spare = batch; cap(spare) > maxPending/16 {
+			spare = nil // frees the memory after a stall
 		}
 		if ended {
 			return
 		}
-		if lost := l.unreported(ok); lost > 0 {
-			l.report(lost)
+		if !ok {
+			continue // a report would be lost, too
+		}
+		if lines := q.unreported(); lines > 0 {
+			q.report(lines)
 		}
 	}
 }
 
-// write writes a batch and counts what did not get through. A line that a full disk tore in two is
-// ended before the next one begins.
-func (l *queue) write(batch []byte, torn *bool) (ok bool) {
-	if len(batch) == 0 {
-		return true
+// unreported returns how many dropped lines to report: none while the queue is so full that the
+// report could be dropped itself.
+func (q *queue) unreported() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.pending) > maxPending/2 {
+		return 0
 	}
-	if *torn {
-		if _, err := l.to.Write([]byte("\n")); err == nil {
-			*torn = false
-		}
+	lines := q.dropped - q.reported
+	q.reported = q.dropped
+	return lines
+}
+
+// write writes a batch and counts the lines that were not written. It ends a torn line first.
+func (q *queue) write(batch []byte) (ok bool) {
+	if q.torn {
+		_, err := q.to.Write([]byte("\n"))
+		q.torn = err != nil
 	}
-	n, err := l.to.Write(batch)
+	n, err := q.to.Write(batch)
 	if err == nil {
 		return true
 	}
-	*torn = *torn || n > 0 && batch[n-1] != '\n'
-	l.mu.Lock()
-	l.dropped += bytes.Count(batch[n:], []byte("\n"))
-	l.mu.Unlock()
+	q.torn = q.torn || n > 0 && batch[n-1] != '\n'
+	q.mu.Lock()
+	q.dropped += bytes.Count(batch[n:], []byte("\n"))
+	q.mu.Unlock()
 	return false
 }
 
-// unreported returns how many lost lines to report: none while the log does not move, because the
-// report would be lost too.
-func (l *queue) unreported(moves bool) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !moves || len(l.pending) > maxLines/2 {
-		return 0
-	}
-	lost := l.dropped - l.reported
-	l.reported = l.dropped
-	return lost
-}
-
 // close writes what is queued and ends the goroutine, and reports whether that was possible in
-// time. If not, the goroutine waits in the system and ends with the process; nothing more can be
-// said there.
-func (l *queue) close(within time.Duration) bool {
-	l.mu.Lock()
-	l.ended = true
-	l.mu.Unlock()
-	l.wake()
-	patience := time.NewTimer(within)
-	defer patience.Stop()
+// time. If not, the goroutine is blocked in a system call and ends with the process.
+func (q *queue) close(within time.Duration) bool {
+	q.mu.Lock()
+	q.ended = true
+	q.mu.Unlock()
+	q.wake()
 	select {
-	case <-l.done:
+	case <-q.done:
 		return true
-	case <-patience.C:
+	case <-time.After(within):
 		return false
 	}
 }

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// tap is a log's reader that can be shut, or broken, and opened again.
+// tap is a log's destination that can fail for a while.
 type tap struct {
 	mu   sync.Mutex
 	text bytes.Buffer
-	full bool // as a full disk: half a write gets through
+	full bool // like a full disk: half of a write gets through
 }
 
 func (p *tap) Write(b []byte) (int, error) {
@@ -34,7 +34,7 @@ func (p *tap) fill(full bool) {
 	p.full = full
 }
 
-func TestNoLineIsLostAndNoneOvertakesAnother(t *testing.T) {
+func TestEveryLineIsWrittenInOrder(t *testing.T) {
 	const writers, each = 8, 2000
 	var to tap
 	l := newQueue(&to)
@@ -68,7 +68,7 @@ func TestNoLineIsLostAndNoneOvertakesAnother(t *testing.T) {
 	}
 }
 
-// stuck is a pipe that nobody reads, until it is opened.
+// stuck blocks like a pipe without a reader, until it is opened.
 type stuck struct {
 	open chan struct{}
 	tap
@@ -76,15 +76,15 @@ type stuck struct {
 
 func (s *stuck) Write(b []byte) (int, error) { <-s.open; return s.tap.Write(b) }
 
-func TestAStuckLogHoldsNobodyAndSaysWhatItLostWhenItMoves(t *testing.T) {
+func TestAStuckLogBlocksNoWriterAndReportsWhatItDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := &stuck{open: make(chan struct{})}
 		l := newQueue(to)
 		l.report = func(n int) { fmt.Fprintf(l, "lost %d\n", n) }
 		fmt.Fprintln(l, "first")
-		synctest.Wait() // it is in the pipe
+		synctest.Wait() // the line is in the pipe
 		line := []byte(strings.Repeat("x", 1023) + "\n")
-		for range maxLines/len(line) + 7 {
+		for range maxPending/len(line) + 7 {
 			if n, err := l.Write(line); n != len(line) || err != nil {
 				t.Fatalf("got %d, %v", n, err)
 			}
@@ -99,7 +99,7 @@ func TestAStuckLogHoldsNobodyAndSaysWhatItLostWhenItMoves(t *testing.T) {
 			t.Fatal("it did not end")
 		}
 		got := to.text.String()
-		if !strings.HasPrefix(got, "first\nxxx") || !strings.HasSuffix(got, "x\nlost 7\nlast\n") || strings.Count(got, "\n") != 3+maxLines/len(line) {
+		if !strings.HasPrefix(got, "first\nxxx") || !strings.HasSuffix(got, "x\nlost 7\nlast\n") || strings.Count(got, "\n") != 3+maxPending/len(line) {
 			t.Errorf("got %d lines, %q ... %q", strings.Count(got, "\n"), got[:20], got[len(got)-30:])
 		}
 	})
@@ -128,7 +128,7 @@ func TestAFullDiskDropsLinesAndTearsNone(t *testing.T) {
 	})
 }
 
-func TestAStuckLogDoesNotHoldAStop(t *testing.T) {
+func TestAStuckLogDoesNotDelayAStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := &stuck{open: make(chan struct{})}
 		l := newQueue(to)

@@ -10,13 +10,13 @@ import (
 )
 
 // gcPercent lets garbage grow to twice the live heap. A sidecar's live heap is a few MiB, so with
-// Go's default of 100 some hundred exchanges fill it, and collections take a tenth of a hit in
-// Redis.
+// Go's default of 100 a few hundred exchanges fill it, and collections take a tenth of the time of a
+// hit in Redis.
 const gcPercent = 200
 
 // TuneMemory sets the garbage collector's pace, and limits the heap to nine tenths of the
-// container's memory; the rest is for what Go does not manage, sockets above all. GOGC and
-// GOMEMLIMIT win.
+// container's memory; the rest is for what Go does not manage, mostly sockets. GOGC and GOMEMLIMIT
+// take precedence.
 func TuneMemory(log *slog.Logger) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -24,7 +24,7 @@ func TuneMemory(log *slog.Logger) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}
-	_ = os.Unsetenv("GOMEMLIMIT") // memlimit takes an empty one for a limit
+	_ = os.Unsetenv("GOMEMLIMIT") // memlimit takes an empty one as a limit
 	if limit, err := memlimit.Set(memlimit.WithRatio(0.9)); err == nil && limit < math.MaxInt64 {
 		log.Info("memory", "limit_bytes", limit)
 	}

@@ -27,8 +27,8 @@ func cacheOptions(c config.Config, observer cache.Observer, log *slog.Logger) (c
 	if c.Coalesce.Enabled {
 		o.Redis.Lease = c.Coalesce.Lease
 	}
-	o.Redis.Password = passwordIn(c.Redis.PasswordFile)
-	o.Redis.SentinelPassword = passwordIn(c.Redis.SentinelPasswordFile)
+	o.Redis.Password = readPassword(c.Redis.PasswordFile)
+	o.Redis.SentinelPassword = readPassword(c.Redis.SentinelPasswordFile)
 	if cert, key := c.Redis.CertFile, c.Redis.KeyFile; cert != "" {
 		o.Redis.Certificate = func() (*tls.Certificate, error) { return config.ReadKeyPair(cert, key) }
 	}
@@ -42,8 +42,9 @@ func cacheOptions(c config.Config, observer cache.Observer, log *slog.Logger) (c
 	return o, nil
 }
 
-// passwordIn reads a password file when it is asked: again for each connection, so that a rotated password is found.
-func passwordIn(path string) func() (string, error) {
+// readPassword returns a function that reads a password file, which is called for each connection,
+// so that a rotated password is found; nil: there is no file.
+func readPassword(path string) func() (string, error) {
 	if path == "" {
 		return nil
 	}
@@ -53,12 +54,26 @@ func passwordIn(path string) func() (string, error) {
 	}
 }
 
-// proxyOptions turns configuration into the proxy's Options; the cache, the metrics and the logger are the caller's.
-func proxyOptions(c config.Config, version string) (proxy.Options, error) {
+// proxyOptions turns configuration into the proxy's Options, with the parts of this sidecar.
+func (s *Sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
+	o, err := upstreamOptions(conf, s.build.Version)
+	if err != nil {
+		return o, err
+	}
+	if o.Bearer, err = followBearer(conf, s.log); err != nil {
+		return o, err
+	}
+	o.Cache, o.Metrics, o.Logger, o.AnyHost = s.cache, s.metrics, s.log, anyHost(s.appNet, conf.AllowedHosts)
+	return o, nil
+}
+
+// upstreamOptions returns the proxy's Options without its cache, metrics, logger and bearer token,
+// which is what CheckUpstream needs.
+func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
 	base, err := url.Parse(c.Upstream.URL)
 	login, errLogin := url.Parse(c.Upstream.LoginURL)
 	threads, errThreads := url.Parse(c.Threads.URL)
-	if errors.Join(err, errLogin, errThreads) != nil { // config.Load has refused those already
+	if errors.Join(err, errLogin, errThreads) != nil { // config.Load has refused these already
 		return proxy.Options{}, errors.New("upstream.url, upstream.login_url or threads.url is not a URL")
 	}
 	o := proxy.Options{
@@ -99,19 +114,22 @@ func proxyOptions(c config.Config, version string) (proxy.Options, error) {
 	return o, nil
 }
 
-// appsOf are the proxy's apps.
+// appsOf returns the apps, each with its secrets.
 func appsOf(c config.Config) (apps []proxy.App) {
 	for _, a := range c.Apps {
-		apps = append(apps, proxy.App{Label: a.Name, Service: proxy.Service(a.Service), ID: a.AppID, Secret: a.ClientSecret, Previous: a.PreviousSecret, Key: c.Cache.Key,
-			RedirectURIs: a.RedirectURIs, Hosts: a.Hosts})
+		apps = append(apps, proxy.App{Label: a.Name, Service: proxy.Service(a.Service), ID: a.AppID,
+			Secret: a.ClientSecret, Previous: a.PreviousSecret, RedirectURIs: a.RedirectURIs, Hosts: a.Hosts})
 	}
 	if !c.ClientSecret.IsZero() {
-		apps = append(apps, proxy.App{ID: c.AppID, Secret: c.ClientSecret, Previous: c.PreviousSecret, Key: c.Cache.Key,
-			RedirectURIs: c.RedirectURIs})
+		apps = append(apps, proxy.App{ID: c.AppID, Secret: c.ClientSecret, Previous: c.PreviousSecret, RedirectURIs: c.RedirectURIs})
 	}
 	if !c.Threads.ClientSecret.IsZero() {
-		apps = append(apps, proxy.App{Label: "threads", Service: proxy.Threads, ID: c.Threads.AppID, Secret: c.Threads.ClientSecret, Previous: c.Threads.PreviousSecret,
-			Key: c.Cache.Key, RedirectURIs: c.Threads.RedirectURIs})
+		t := c.Threads
+		apps = append(apps, proxy.App{Label: "threads", Service: proxy.Threads, ID: t.AppID,
+			Secret: t.ClientSecret, Previous: t.PreviousSecret, RedirectURIs: t.RedirectURIs})
+	}
+	for i := range apps {
+		apps[i].Key = c.Cache.Key
 	}
 	return apps
 }

@@ -10,14 +10,14 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// CheckRedis proves that Redis can be used as configured.
+// CheckRedis tests whether Redis can be used as configured.
 func CheckRedis(ctx context.Context, conf config.Config) error {
 	o, err := cacheOptions(conf, nil, nil)
 	if err != nil {
 		return err
 	}
 	o.Redis.Timeout = max(o.Redis.Timeout, 2*time.Second) // a person waits here, not a request
-	cache.RouteLogs(slog.New(slog.DiscardHandler))        // what there is to say is said below
+	cache.RouteLogs(slog.New(slog.DiscardHandler))        // the error below says it
 	c, err := cache.New(o)
 	if err != nil {
 		return err
@@ -27,12 +27,12 @@ func CheckRedis(ctx context.Context, conf config.Config) error {
 	if err != nil {
 		return err
 	}
-	return c.Check(ctx, keys.Derive("a token that is none"))
+	return c.Check(ctx, keys.Derive("an invalid token"))
 }
 
-// CheckUpstream proves the way to Instagram, TLS, and each app's client secret.
+// CheckUpstream tests the connection to Instagram, TLS, and each app's client secret.
 func CheckUpstream(ctx context.Context, conf config.Config, version string) ([]proxy.Proof, error) {
-	o, err := proxyOptions(conf, version)
+	o, err := upstreamOptions(conf, version)
 	if err != nil {
 		return nil, err
 	}

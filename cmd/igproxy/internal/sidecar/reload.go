@@ -5,7 +5,6 @@ import (
 	"os"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,32 +16,26 @@ import (
 // and by itself when the configuration file or a file that it names has changed. The environment is
 // that of the process and does not change.
 //
-// What cannot be used changes nothing: the configuration of before goes on, each problem is logged
-// with its line, a metric says so, and the files are looked at until they are right.
+// A configuration with an error changes nothing: the previous one stays in use, each problem is
+// logged with its line, a metric reports it, and the files are watched until they are right.
 type reloader struct {
-	origin
-	apply   func(config.Config) error // makes it take effect as a whole, or not at all
+	path    string                                   // of the file; empty: there is none
+	load    func() (config.Config, []config.Problem) // nil: nothing is reloaded
+	signals <-chan os.Signal                         // SIGHUP
+	apply   func(config.Config) error                // makes it take effect as a whole, or not at all
 	metrics *proxy.Metrics
 	log     *slog.Logger
 
-	mu       sync.Mutex    // protects all below: one reload at a time
-	running  config.Config // what is in use
-	read     config.Config // what was read last: in use, refused, or waiting for a restart
-	failing  bool
-	reported []string      // the problems that the log knows
-	seen     config.Stamps // when that was read
-	stable   bool          // and whether it could not have been written again within the same tick
-	now      config.Stamps // at the last look
+	mu      sync.Mutex // protects all below: one reload at a time
+	running config.Config
+	read    config.Config // the last one read: in use, refused, or waiting for a restart
+	refused []string      // its problems, if it was refused
+	seen    config.Stamps // of the files when it was read
+	settled bool          // whether a later write must change those stamps
+	last    config.Stamps // at the last look
 }
 
-// origin is where a configuration comes from, and what asks for it anew.
-type origin struct {
-	path    string                                   // of the file; empty: there is none
-	load    func() (config.Config, []config.Problem) // the file and the environment; nil: never anew
-	signals <-chan os.Signal                         // SIGHUP
-}
-
-// ReloadReply is what POST /reload answers. Keys are named, never their values.
+// ReloadReply is the reply to POST /reload. It names keys, never their values.
 type ReloadReply struct {
 	Reloaded     bool     `json:"reloaded"`
 	Changed      []string `json:"changed"`
@@ -50,30 +43,30 @@ type ReloadReply struct {
 	Problems     []string `json:"problems"`
 }
 
-func newReloader(conf config.Config, from origin, metrics *proxy.Metrics, log *slog.Logger) *reloader {
+func newReloader(o Options, metrics *proxy.Metrics, apply func(config.Config) error) *reloader {
 	metrics.Reloaded(true)
-	r := &reloader{origin: from, metrics: metrics, log: log}
-	r.running, r.read = conf, conf
+	r := &reloader{path: o.Path, load: o.Load, signals: o.Reloads, apply: apply, metrics: metrics, log: o.Log.Logger}
+	r.running, r.read = o.Config, o.Config
 	r.seen = r.look()
-	r.stable = r.seen.Settled() // if not, it is read again soon: it may have changed since it was loaded
+	r.settled = r.seen.Settled() // if not, it is read again soon: it may have changed since it was loaded
 	return r
 }
 
-// conf in use.
+// conf returns the configuration in use.
 func (r *reloader) conf() config.Config {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.running
 }
 
-// start follows the files and the signal until stop, which waits for a reload under way.
+// start watches the files and the signal until stop, which waits for a running reload.
 func (r *reloader) start() (stop func()) {
 	ending, ended := make(chan struct{}), make(chan struct{})
 	go func() { // ends with stop
 		defer close(ended)
 		tick := time.NewTicker(config.LookEvery)
 		defer tick.Stop()
-		for {
+		for r.load != nil {
 			select {
 			case <-tick.C:
 				r.follow()
@@ -87,8 +80,7 @@ func (r *reloader) start() (stop func()) {
 	return sync.OnceFunc(func() { close(ending); <-ended })
 }
 
-// look stamps the files that matter: the configuration's own, and those that it named when it was
-// read last.
+// look stamps the configuration file and the files that it named when it was last read.
 func (r *reloader) look() config.Stamps {
 	paths := r.read.Files()
 	if r.path != "" {
@@ -97,14 +89,14 @@ func (r *reloader) look() config.Stamps {
 	return config.Stamp(paths)
 }
 
-// follow reads what has changed, once it has stopped changing: a file that is being written is left
-// alone until the next look.
+// follow reads what has changed. A file that is being written is left alone until it is the same at
+// two looks.
 func (r *reloader) follow() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before := r.now
-	r.now = r.look()
-	if (r.failing || !r.stable || !r.now.Same(r.seen)) && r.now.Same(before) {
+	before := r.last
+	r.last = r.look()
+	if (len(r.refused) > 0 || !r.settled || !r.last.Same(r.seen)) && r.last.Same(before) {
 		r.reloadOnce(false)
 	}
 }
@@ -116,45 +108,46 @@ func (r *reloader) reload() ReloadReply {
 	return r.reloadOnce(true)
 }
 
-// reloadOnce is one reload. Unless it was asked for, it does nothing when what it reads is what was
-// read before.
+// reloadOnce reads the configuration and applies it. Unless it was requested, it does nothing if the
+// configuration is the same as the one read before.
 func (r *reloader) reloadOnce(requested bool) ReloadReply {
 	seen := r.look()
 	read, problems := r.load()
 	again := reflect.DeepEqual(read, r.read) // the text of each Secret too
-	r.read, r.seen, r.stable = read, seen, seen.Settled()
+	r.read, r.seen, r.settled = read, seen, seen.Settled()
 	if now := r.look(); len(now) != len(seen) { // it names other files than before
-		r.seen, r.stable = now, false
+		r.seen, r.settled = now, false
 	}
 	switch {
 	case len(failures(problems)) > 0:
 		return r.refuse(requested, problems)
-	case again && !requested && !r.failing:
+	case again && !requested && len(r.refused) == 0:
 		return ReloadReply{}
 	}
 	next, changed, needsRestart := config.Merge(r.running, read)
 	if err := r.apply(next); err != nil {
 		return r.refuse(requested, []config.Problem{{What: err.Error()}})
 	}
-	r.running, r.failing, r.reported = next, false, nil
+	r.running, r.refused = next, nil
 	r.metrics.Reloaded(true)
-	reply := ReloadReply{Reloaded: true, Problems: []string{}, NeedsRestart: append([]string{}, needsRestart...), Changed: append([]string{}, changed...)}
 	for _, p := range problems {
 		r.log.Warn("configuration", "where", p.Where, "key", p.Key, "what", p.What, "next_step", p.Fix)
 	}
+	reply := ReloadReply{Reloaded: true, Changed: append([]string{}, changed...), NeedsRestart: append([]string{}, needsRestart...),
+		Problems: []string{}}
 	r.log.Info("configuration reloaded", "changed", reply.Changed)
-	if len(reply.NeedsRestart) > 0 {
-		r.log.Warn("needs a restart: " + strings.Join(reply.NeedsRestart, ", "))
+	if len(needsRestart) > 0 {
+		r.log.Warn("restart needed", "keys", needsRestart)
 	}
 	return reply
 }
 
-// refuse says what is wrong, each with its line, and leaves everything as it was. What is tried
-// again by itself is told once.
+// refuse logs each problem with its line, and changes nothing. A retry that was not requested logs
+// the same problems only once.
 func (r *reloader) refuse(requested bool, problems []config.Problem) ReloadReply {
-	reported := failures(problems)
-	known := slices.Equal(reported, r.reported)
-	r.failing, r.reported = true, reported
+	lines := failures(problems)
+	known := slices.Equal(lines, r.refused)
+	r.refused = lines
 	r.metrics.Reloaded(false)
 	if requested || !known {
 		for _, p := range problems {
@@ -162,9 +155,9 @@ func (r *reloader) refuse(requested bool, problems []config.Problem) ReloadReply
 				r.log.Error("configuration", "where", p.Where, "key", p.Key, "what", p.What, "next_step", p.Fix)
 			}
 		}
-		r.log.Error("the configuration was not reloaded; the one of before goes on", "problems", len(reported))
+		r.log.Error("reload failed", "problems", len(lines), "in_use", "the previous configuration")
 	}
-	return ReloadReply{Changed: []string{}, NeedsRestart: []string{}, Problems: reported}
+	return ReloadReply{Changed: []string{}, NeedsRestart: []string{}, Problems: lines}
 }
 
 // failures returns the problems that are not warnings, in one line each.

@@ -12,10 +12,11 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// reloading is a reloader of a file that is read as the real one is.
+// reloading is a reloader of a real file that records what it applies.
 type reloading struct {
 	*reloader
 	log     bytes.Buffer
@@ -31,17 +32,17 @@ func newReloading(t *testing.T, path string) *reloading {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	n.reloader = newReloader(conf, origin{path: path, load: load}, proxy.NewMetrics(), slog.New(slog.NewTextHandler(&n.log, nil)))
-	n.apply = func(c config.Config) error {
+	n.reloader = newReloader(Options{Config: conf, Path: path, Load: load, Log: &logging.Log{}}, proxy.NewMetrics(), func(c config.Config) error {
 		if n.refuse == nil {
 			n.applied = append(n.applied, c)
 		}
 		return n.refuse
-	}
+	})
+	n.reloader.log = slog.New(slog.NewTextHandler(&n.log, nil))
 	return n
 }
 
-// put writes a file that seems to have been written some time ago.
+// put writes a file with a modification time in the past.
 func put(t *testing.T, path, text string, ago time.Duration) {
 	t.Helper()
 	write(t, path, text)
@@ -51,7 +52,7 @@ func put(t *testing.T, path, text string, ago time.Duration) {
 	}
 }
 
-// pass lets n looks go by.
+// pass waits for some looks.
 func (n *reloading) pass(looks int) {
 	for range looks {
 		time.Sleep(config.LookEvery)
@@ -68,7 +69,7 @@ func TestAChangedFileIsReadOnceItHasStoppedChanging(t *testing.T) {
 		if len(n.applied) > 0 {
 			t.Error("an unchanged file was applied")
 		}
-		for i := range 3 { // somebody is writing it
+		for i := range 3 { // it is being written
 			put(t, "c", "cache:\n  ttl: 20m\n"+strings.Repeat("#", i), 0)
 			n.pass(1)
 		}
@@ -92,21 +93,21 @@ func TestAChangedFileIsReadOnceItHasStoppedChanging(t *testing.T) {
 	})
 }
 
-func TestABrokenFileIsToldOnceAndLookedAtUntilItIsRight(t *testing.T) {
+func TestABrokenFileIsLoggedOnceAndRetriedUntilItIsRight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Chdir(t.TempDir())
 		put(t, "c", "", time.Hour)
 		n := newReloading(t, "c")
 		put(t, "c", "cache:\n  ttl: 10\n", time.Minute)
 		n.pass(20)
-		if len(n.applied) > 0 || strings.Count(n.log.String(), "not reloaded") != 1 || !strings.Contains(n.log.String(), "where=c:2 key=cache.ttl") {
+		if len(n.applied) > 0 || strings.Count(n.log.String(), "reload failed") != 1 || !strings.Contains(n.log.String(), "where=c:2 key=cache.ttl") {
 			t.Errorf("applied %d times: %s", len(n.applied), n.log.String())
 		}
 		n.refuse = errors.New("it cannot be")
 		put(t, "c", "cache:\n  ttl: 10m\n", time.Minute)
 		n.pass(20)
-		if strings.Count(n.log.String(), "not reloaded") != 2 || !strings.Contains(n.log.String(), "it cannot be") {
-			t.Errorf("what cannot be applied: %s", n.log.String())
+		if strings.Count(n.log.String(), "reload failed") != 2 || !strings.Contains(n.log.String(), "it cannot be") {
+			t.Errorf("not applied: %s", n.log.String())
 		}
 		n.refuse = nil // though the file is the same
 		n.pass(2)
@@ -116,7 +117,7 @@ func TestABrokenFileIsToldOnceAndLookedAtUntilItIsRight(t *testing.T) {
 	})
 }
 
-func TestWhatWaitsForARestartIsNamedAtEachReloadUntilThen(t *testing.T) {
+func TestEachReloadNamesWhatNeedsARestart(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write(t, "c", "server:\n  max_connections: 10\n")
 	n := newReloading(t, "c")
@@ -132,11 +133,11 @@ func TestWhatWaitsForARestartIsNamedAtEachReloadUntilThen(t *testing.T) {
 	}
 	write(t, "c", "server:\n  max_connections: 10\n  drain: 7s\n")
 	if reply := n.reload(); len(reply.NeedsRestart)+len(reply.Changed) > 0 {
-		t.Errorf("back as it was: %+v", reply)
+		t.Errorf("changed back: %+v", reply)
 	}
 }
 
-func TestTheContentOfAnAuthorityIsAChange(t *testing.T) {
+func TestChangedContentOfAnAuthorityIsAChange(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write(t, "ca", newPair(t, "one").cert)
 	write(t, "c", "upstream:\n  ca_file: ./ca\n")
@@ -146,6 +147,6 @@ func TestTheContentOfAnAuthorityIsAChange(t *testing.T) {
 		t.Errorf("got %+v", reply)
 	}
 	if reply := n.reload(); len(reply.Changed) > 0 {
-		t.Errorf("once more: %+v", reply)
+		t.Errorf("again: %+v", reply)
 	}
 }

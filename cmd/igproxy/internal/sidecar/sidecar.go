@@ -1,12 +1,14 @@
+// Package sidecar is one running igproxy: built whole or not at all, reloaded, and drained. It also
+// has the tests of `igproxy check --online`.
 package sidecar
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 	"sync/atomic"
@@ -15,6 +17,7 @@ import (
 	"github.com/igproxy/igproxy/cache"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/tracing"
 	"github.com/igproxy/igproxy/proxy"
 	"github.com/igproxy/igproxy/proxy/admin"
@@ -22,32 +25,29 @@ import (
 
 // Options configure New.
 type Options struct {
-	// Config is what runs at first; it has passed config.Load.
+	// Config is the configuration at the start; config.Load has accepted it.
 	Config config.Config
-	// Path is the configuration's file, which is watched for changes; empty: there is none.
+	// Path is the configuration file, which is watched for changes; empty: there is none.
 	Path string
 	// Load reads the configuration again; nil: it is never reloaded.
 	Load func() (config.Config, []config.Problem)
-	// Reloads asks for a reload; nil: nothing does.
+	// Reloads requests a reload; nil: nothing does.
 	Reloads <-chan os.Signal
-	// Logger receives every log line.
-	Logger *slog.Logger
-	// SetLevel changes the level of Logger; nil: it stays.
-	SetLevel func(level string)
-	// LinesDropped counts the lines that Logger lost; nil: it loses none.
-	LinesDropped func() int
-	// Build says which igproxy this is.
+	// Log receives every log line; a reload sets its level.
+	Log *logging.Log
+	// Build identifies this igproxy.
 	Build Build
 }
 
 // Build is what the Go toolchain wrote into the binary.
 type Build struct{ Version, Commit, Go string }
 
-// Sidecar is one running igproxy: the proxy on its listener, the admin handlers on theirs, and the
+// Sidecar is one running igproxy: the proxy on its listener, the admin handler on its own, and the
 // cache.
 type Sidecar struct {
 	conf       config.Config
 	log        *slog.Logger
+	setLevel   func(string)
 	build      Build
 	cache      *cache.Cache
 	proxy      *proxy.Proxy
@@ -56,93 +56,175 @@ type Sidecar struct {
 	appNet     net.Listener
 	adminNet   net.Listener
 	app, admin *listener.Server
-	setLevel   func(string)
-	secure     atomic.Pointer[tls.Config]
+	tls        atomic.Pointer[currentTLS]
 	operator   *admin.Handler
 	reloads    *reloader
+	closers    []func() // close what was opened, also twice, in reverse order
 }
 
-// New builds and opens everything, or nothing: on an error what was opened is closed again.
+// New builds and opens everything, or nothing: on an error it closes again what it opened.
 func New(o Options) (s *Sidecar, err error) {
-	conf, log := o.Config, o.Logger
-	s = &Sidecar{conf: conf, log: log, build: o.Build, setLevel: o.SetLevel}
-	if s.setLevel == nil {
-		s.setLevel = func(string) {}
-	}
-	var undo []func()
+	s = &Sidecar{conf: o.Config, log: o.Log.Logger, setLevel: o.Log.SetLevel, build: o.Build, metrics: proxy.NewMetrics()}
 	defer func() {
 		if err != nil {
-			for _, f := range slices.Backward(undo) {
-				f()
-			}
+			s.closeAll()
 		}
 	}()
-	s.metrics = proxy.NewMetrics()
 	s.metrics.Build(o.Build.Version, o.Build.Commit, o.Build.Go)
-	if o.LinesDropped != nil {
-		s.metrics.LogLinesDropped(o.LinesDropped)
-	}
-	co, err := cacheOptions(conf, s.metrics, log)
+	s.metrics.LogLinesDropped(o.Log.Dropped)
+	co, err := cacheOptions(s.conf, s.metrics, s.log)
 	if err != nil {
 		return s, err
 	}
 	if s.cache, err = cache.New(co); err != nil {
 		return s, err
 	}
-	undo = append(undo, func() { _ = s.cache.Close(context.Background()) })
-	sockets, err := inheritedListeners()
+	s.closers = append(s.closers, func() { _ = s.cache.Close(expired()) })
+	if err := s.listen(); err != nil {
+		return s, err
+	}
+	po, err := s.proxyOptions(s.conf)
 	if err != nil {
 		return s, err
 	}
-	defer closeSockets(sockets) // those nobody took
-	secure, err := serverTLS(conf, log)
-	if err != nil {
-		return s, err
-	}
-	appNet, err := openListener(sockets, "app", "listen", &conf.Listen, conf.SocketMode(), log)
-	if err != nil {
-		return s, err
-	}
-	undo = append(undo, func() { _ = appNet.Close() })
-	if err := requireTrust(appNet, conf); err != nil {
-		return s, err
-	}
-	adminNet, err := openListener(sockets, "admin", "admin.listen", &conf.Admin.Listen, adminSocketMode, log)
-	if err != nil {
-		return s, err
-	}
-	undo = append(undo, func() { _ = adminNet.Close() })
-	s.conf, s.appNet, s.adminNet = conf, appNet, adminNet
-	po, err := s.proxyOptions(conf)
-	if err != nil {
-		return s, err
-	}
-	po.Tracer, s.endTracing = tracing.Start(tracing.Options{Version: o.Build.Version, Logger: log})
-	undo = append(undo, func() { s.endTracing(context.Background()) })
+	po.Tracer, s.endTracing = tracing.Start(o.Build.Version, s.log)
+	s.closers = append(s.closers, func() { s.endTracing(expired()) })
 	if s.proxy, err = proxy.New(po); err != nil {
 		return s, err
 	}
-	s.reloads = newReloader(o.Config, origin{path: o.Path, load: o.Load, signals: o.Reloads}, s.metrics, log) // systemd's sockets have addresses of their own
-	s.reloads.apply = func(conf config.Config) error {
-		notifyReloading(log)
-		defer s.ready()
-		return s.apply(conf)
-	}
-	if s.operator, err = admin.New(s.adminOptions(conf)); err != nil {
+	s.reloads = newReloader(o, s.metrics, s.apply)
+	if s.operator, err = admin.New(s.adminOptions(s.conf)); err != nil {
 		return s, err
 	}
-	s.buildServers(conf, secure)
-	return s, nil
+	return s, s.buildServers()
 }
 
-// Run serves until a signal comes, then drains. A second signal ends it at once, with an error.
+// expired returns a context that has ended, for a close that must not wait.
+func expired() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+const (
+	adminConnections = 64    // bounds the admin listener
+	adminSocketMode  = 0o660 // admits the owner and the group to the admin listener's Unix socket
+)
+
+// listen opens both listeners. A socket of systemd's has an address of its own, which replaces the
+// configured one.
+func (s *Sidecar) listen() error {
+	sockets, err := inheritedListeners()
+	for _, l := range sockets {
+		s.closers = append(s.closers, func() { _ = l.Close() })
+	}
+	if err != nil {
+		return err
+	}
+	if s.appNet, err = openListener(sockets["app"], "listen", &s.conf.Listen, s.conf.SocketMode()); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() { _ = s.appNet.Close() })
+	if err := requireTrust(s.appNet, s.conf); err != nil {
+		return err
+	}
+	if s.adminNet, err = openListener(sockets["admin"], "admin.listen", &s.conf.Admin.Listen, adminSocketMode); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() { _ = s.adminNet.Close() })
+	return nil
+}
+
+func (s *Sidecar) buildServers() error {
+	server := func(h http.Handler) *http.Server {
+		c := s.conf.Server
+		return &http.Server{Handler: h, ReadHeaderTimeout: c.ReadHeaderTimeout, ReadTimeout: c.ReadTimeout, WriteTimeout: c.WriteTimeout,
+			IdleTimeout: c.IdleTimeout, MaxHeaderBytes: c.MaxHeaderBytes}
+	}
+	s.admin = listener.New(listener.Options{Listener: s.adminNet, HTTP: server(s.operator), MaxConnections: adminConnections, Logger: s.log})
+
+	current, err := followTLS(s.conf, s.log)
+	if err != nil {
+		return err
+	}
+	s.tls.Store(&current)
+	o := listener.Options{Listener: s.appNet, HTTP: server(s.proxy), MaxConnections: s.conf.Server.MaxConnections, Logger: s.log,
+		UIDs: s.conf.Auth.UIDs, PeerRefused: s.metrics.PeerRefused, Relieve: s.proxy.EndIdle}
+	if current != nil {
+		o.HTTP.TLSConfig = listenerTLS(&s.tls)
+	} else if s.conf.Server.FastLane {
+		lane := s.proxy.NewLane(s.conf.Server.IdleTimeout, s.conf.Server.WriteTimeout)
+		o.Wrap, o.HTTP.ConnState = lane.Wrap, lane.ConnState
+	}
+	s.app = listener.New(o)
+	return nil
+}
+
+// adminOptions turns configuration into the admin handler's Options.
+func (s *Sidecar) adminOptions(conf config.Config) admin.Options {
+	o := admin.Options{
+		Proxy:   s.proxy,
+		Hosts:   conf.AllowedHosts,
+		AnyHost: anyHost(s.adminNet, conf.AllowedHosts),
+		About: admin.About{Version: s.build.Version, Commit: s.build.Commit, Go: s.build.Go, RedisMode: conf.Redis.Mode,
+			Configuration: conf.Effective()},
+		Logger: s.log,
+	}
+	if s.reloads.load != nil {
+		o.Operations = []admin.Operation{{Name: "reload", Run: func(*http.Request) (status int, reply any) {
+			r := s.reloads.reload()
+			if !r.Reloaded {
+				return http.StatusUnprocessableEntity, r
+			}
+			return http.StatusOK, r
+		}}}
+	}
+	return o
+}
+
+// apply makes a configuration take effect, except for the listeners, the servers and the Redis
+// client. It builds everything that can fail first, and then swaps all of it.
+func (s *Sidecar) apply(conf config.Config) error {
+	notify(s.log, "RELOADING=1\nSTATUS=reading the configuration")
+	defer s.notifyReady()
+	o, err := s.proxyOptions(conf)
+	if err != nil {
+		return err
+	}
+	current, err := followTLS(conf, s.log)
+	if err != nil {
+		return err
+	}
+	if err := requireTrust(s.appNet, conf); err != nil { // the open listener, whatever conf.Listen says
+		return err
+	}
+	if err := s.proxy.Reload(o); err != nil {
+		return err
+	}
+	s.tls.Store(&current)
+	s.operator.Reload(s.adminOptions(conf))
+	s.cache.Resize(conf.Cache.MaxEntries)
+	s.setLevel(conf.Log.Level)
+	return nil
+}
+
+// learnTimeout bounds how long a start waits for Redis to say what was purged. Without Redis a
+// sidecar starts all the same.
+const learnTimeout = 250 * time.Millisecond
+
+// Run serves until a signal arrives, then drains. A second signal ends it at once, with an error.
 func (s *Sidecar) Run(signals <-chan os.Signal) error {
-	s.learnPurges()
+	ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
+	s.cache.Learn(ctx)
+	cancel()
 	failed := make(chan error, 2)
 	s.operator.Start()
 	s.app.Serve(failed)
 	s.admin.Serve(failed)
-	s.started()
+	s.closers = append(s.closers, s.operator.Close, s.admin.Close, s.app.Close)
+	s.log.Info("listening", "url", s.URL(), "admin", s.AdminURL(), "upstream", s.conf.Upstream.URL,
+		"open_to", s.conf.OpenTo(), "cache", s.conf.CacheTiers(), "version", s.build.Version, "go", s.build.Go)
+	s.notifyReady()
 	stopReloads := s.reloads.start()
 	defer stopReloads()
 	defer watchdog(s.log, s.checkAlive)()
@@ -151,40 +233,21 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 		s.closeAll()
 		return fmt.Errorf("serving failed: %w", err)
 	case sig := <-signals:
-		stopReloads()                           // what drains is not built anew
+		stopReloads()                           // a reload during the drain would be useless
 		within := s.reloads.conf().Server.Drain // a reload may have changed it
 		s.log.Info("draining", "signal", sig.String(), "at_most", within.String())
 		return s.drain(signals, within)
 	}
 }
 
-// learnTimeout is how long a start may wait to hear what was purged. A Redis that does not answer
-// keeps nobody from starting.
-const learnTimeout = 250 * time.Millisecond
-
-func (s *Sidecar) learnPurges() {
-	ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
-	defer cancel()
-	s.cache.Learn(ctx)
-}
-
-func (s *Sidecar) started() {
-	s.log.Info("listening", "url", s.URL(), "admin", s.AdminURL(), "upstream", s.conf.Upstream.URL,
-		"open_to", s.conf.OpenTo(), "cache", s.conf.CacheTiers(), "version", s.build.Version, "go", s.build.Go)
-	s.ready()
-}
-
-// ready tells systemd.
-func (s *Sidecar) ready() { notifyReady(s.log, "answering on "+s.URL()) }
-
-// drain ends in order: readiness goes, the app's listener stops and its requests are answered,
-// flights land, stores finish, spans are sent, and the admin listener goes last, so that an
-// orchestrator can watch.
+// drain ends in order: readiness is withdrawn, the app's listener stops and its requests are
+// answered, flights land, stores finish, spans are sent, and the admin listener goes last, so that
+// an orchestrator can watch.
 func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	s.proxy.Drain()
-	notifyStopping(s.log)
+	notify(s.log, "STOPPING=1\nSTATUS=draining")
 	start := time.Now()
 	done := make(chan error, 1)
 	go func() { // ends when drained, or soon after ctx
@@ -196,7 +259,7 @@ func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 	case err := <-done:
 		s.closeAll()
 		if err != nil {
-			return fmt.Errorf("not everything was finished within server.drain (%s): %w", within, err)
+			return fmt.Errorf("not everything finished within server.drain (%s): %w", within, err)
 		}
 		s.log.Info("stopped", "drained_ms", time.Since(start).Milliseconds())
 		return nil
@@ -208,15 +271,10 @@ func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 	}
 }
 
-// closeAll closes whatever is still open; harmless after a drain.
 func (s *Sidecar) closeAll() {
-	s.operator.Close()
-	s.app.Close()
-	s.admin.Close()
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	_ = s.cache.Close(ctx)
-	s.endTracing(ctx)
+	for _, f := range slices.Backward(s.closers) {
+		f()
+	}
 }
 
 // URL returns where apps reach the sidecar.

@@ -2,21 +2,23 @@ package sidecar_test
 
 import (
 	"bytes"
-	"log/slog"
+	"io"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// free is an address that nothing listens on.
+// free returns an address that nothing listens on.
 func free(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -27,11 +29,13 @@ func free(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func options(log *bytes.Buffer) sidecar.Options {
+func options(t *testing.T, log *logging.Log) sidecar.Options {
+	t.Helper()
+	t.Cleanup(func() { log.Close() })
 	c := config.Default()
 	c.Listen, c.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
 	c.ClientSecret = proxy.NewSecret("0123456789abcdef")
-	return sidecar.Options{Config: c, Logger: slog.New(slog.NewTextHandler(log, nil)), Build: sidecar.Build{Version: "v1"}}
+	return sidecar.Options{Config: c, Log: log, Build: sidecar.Build{Version: "v1"}}
 }
 
 func TestAFailedStartLeavesNothingOpen(t *testing.T) {
@@ -40,7 +44,7 @@ func TestAFailedStartLeavesNothingOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer busy.Close()
-	o := options(&bytes.Buffer{})
+	o := options(t, logging.Start(io.Discard, "info", "text"))
 	o.Config.Listen, o.Config.Admin.Listen = free(t), busy.Addr().String()
 	if _, err := sidecar.New(o); err == nil || !strings.HasPrefix(err.Error(), "admin.listen: ") {
 		t.Fatalf("got %v, want that admin.listen is in use", err)
@@ -52,9 +56,10 @@ func TestAFailedStartLeavesNothingOpen(t *testing.T) {
 	_ = l.Close()
 }
 
-func TestASidecarAnswersUntilASignalAndThenNoMore(t *testing.T) {
-	var log bytes.Buffer
-	s, err := sidecar.New(options(&log))
+func TestASidecarAnswersUntilASignal(t *testing.T) {
+	var text bytes.Buffer
+	log := logging.Start(&text, "info", "text")
+	s, err := sidecar.New(options(t, log))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +83,48 @@ func TestASidecarAnswersUntilASignalAndThenNoMore(t *testing.T) {
 	if _, err := client.Get(s.AdminURL() + "/readyz"); err == nil {
 		t.Error("it still answers")
 	}
-	if got := strings.Count(log.String(), "msg=stopped"); got != 1 {
-		t.Errorf("the log says %d times that it stopped:\n%s", got, log.String())
+	log.Close()
+	if got := strings.Count(text.String(), "msg=stopped"); got != 1 {
+		t.Errorf("the log says %d times that it stopped:\n%s", got, text.String())
+	}
+}
+
+func TestSystemdIsNotifiedOfTheStartAReloadAndTheStop(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	t.Setenv("NOTIFY_SOCKET", path)
+	want := func(message string) {
+		t.Helper()
+		b := make([]byte, 256)
+		if n, err := c.Read(b); err != nil || string(b[:n]) != message {
+			t.Errorf("systemd got %q, %v; want %q", b[:n], err, message)
+		}
+	}
+	o := options(t, logging.Start(io.Discard, "info", "text"))
+	o.Load = func() (config.Config, []config.Problem) { return o.Config, nil }
+	s, err := sidecar.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signals, ended := make(chan os.Signal, 1), make(chan error, 1)
+	go func() { ended <- s.Run(signals) }() // ends with the signal
+	want("READY=1\nSTATUS=answering on " + s.URL())
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	if res, err := client.Post(s.AdminURL()+"/reload", "", nil); err != nil || res.StatusCode != http.StatusOK {
+		t.Errorf("got %v, %v", res, err)
+	} else {
+		_ = res.Body.Close()
+	}
+	want("RELOADING=1\nSTATUS=reading the configuration")
+	want("READY=1\nSTATUS=answering on " + s.URL())
+	signals <- syscall.SIGTERM
+	want("STOPPING=1\nSTATUS=draining")
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -21,23 +20,14 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
 
-// What igproxy and systemd tell each other: sockets that systemd holds (sd_listen_fds(3)), how the
-// sidecar is (sd_notify(3)), and that it still answers (WatchdogSec=). Started by anything else,
-// none of this does anything.
+// This file is igproxy's side of systemd: inherited sockets (sd_listen_fds(3)), state notifications
+// (sd_notify(3)), and the watchdog (WatchdogSec=). Without systemd none of it does anything.
 
-// socketNames are what FileDescriptorName= in a socket unit may say.
-var socketNames = []string{"app", "admin"}
-
-// inheritedListeners are the listeners that systemd has opened already, by name. They outlive this
-// process: whoever connects while one sidecar drains and the next one starts waits in the socket's
-// queue and is not refused.
-func inheritedListeners() (sockets map[string]net.Listener, err error) {
-	sockets = map[string]net.Listener{}
-	defer func() {
-		if err != nil {
-			closeSockets(sockets)
-		}
-	}()
+// inheritedListeners returns the listeners that systemd has opened, by name: app and admin. They
+// outlive this process: a client that connects between one sidecar's drain and the start of the next
+// waits in the socket's queue and is not refused. On an error it returns those opened so far.
+func inheritedListeners() (map[string]net.Listener, error) {
+	sockets := map[string]net.Listener{}
 	files := activation.Files(true)
 	defer func() {
 		for _, f := range files {
@@ -46,70 +36,51 @@ func inheritedListeners() (sockets map[string]net.Listener, err error) {
 	}()
 	for _, f := range files {
 		switch _, twice := sockets[f.Name()]; {
-		case !slices.Contains(socketNames, f.Name()):
-			return sockets, fmt.Errorf("a socket from systemd is named %q; write FileDescriptorName=app or FileDescriptorName=admin into its socket unit", f.Name())
+		case f.Name() != "app" && f.Name() != "admin":
+			return sockets, fmt.Errorf("a socket from systemd is named %q; "+
+				"write FileDescriptorName=app or FileDescriptorName=admin into its socket unit", f.Name())
 		case twice:
 			return sockets, fmt.Errorf("two sockets from systemd are named %s; keep one ListenStream= in its socket unit", f.Name())
 		}
 		l, err := net.FileListener(f)
 		if err != nil {
-			return sockets, fmt.Errorf("the socket %s from systemd cannot be listened on; write ListenStream= into its socket unit", f.Name())
+			return sockets, fmt.Errorf("cannot listen on the socket %s from systemd; write ListenStream= into its socket unit", f.Name())
 		}
 		sockets[f.Name()] = l
 	}
 	return sockets, nil
 }
 
-func closeSockets(sockets map[string]net.Listener) {
-	for _, l := range sockets {
-		_ = l.Close()
-	}
-}
-
-// openListener takes systemd's socket of that name, or else listens on the configured address. What
-// was taken has an address of its own, and the rest of the sidecar, what it logs and whom it
-// trusts, goes by that one.
-func openListener(sockets map[string]net.Listener, name, key string, address *string, mode fs.FileMode, log *slog.Logger) (net.Listener, error) {
-	l, ok := sockets[name]
-	if !ok {
+// openListener returns systemd's socket, if there is one, and otherwise listens on the configured
+// address. A socket's own address replaces the configured one: what is logged and who is trusted
+// depends on it.
+func openListener(socket net.Listener, key string, address *string, mode fs.FileMode) (net.Listener, error) {
+	if socket == nil {
 		return listener.Open(key, *address, mode)
 	}
-	delete(sockets, name)
-	*address = l.Addr().String()
-	if l.Addr().Network() == "unix" {
+	*address = socket.Addr().String()
+	if socket.Addr().Network() == "unix" {
 		*address = "unix:" + *address
 	}
-	log.Info("listening on systemd's socket", "name", name, "address", *address)
-	return l, nil
+	return socket, nil
 }
 
-// notifyReady says that requests are answered, at the start and after a reload; status is what
-// systemctl status shows.
-func notifyReady(log *slog.Logger, status string) {
-	notify(log, daemon.SdNotifyReady, "STATUS="+status)
-}
-
-// notifyReloading says that the configuration is being read; notifyReady must follow, whatever came
-// of it.
-func notifyReloading(log *slog.Logger) {
-	notify(log, daemon.SdNotifyReloading, "STATUS=reading the configuration")
-}
-
-// notifyStopping says that the sidecar drains.
-func notifyStopping(log *slog.Logger) { notify(log, daemon.SdNotifyStopping, "STATUS=draining") }
-
-func notify(log *slog.Logger, lines ...string) {
-	if _, err := daemon.SdNotify(false, strings.Join(lines, "\n")); err != nil {
-		log.Warn("systemd cannot be told", "what", lines[0], "error", err.Error())
+// notify sends a message of sd_notify(3) to systemd: READY=1 at the start and after a reload,
+// RELOADING=1 before a reload, STOPPING=1 before a drain. systemctl status shows STATUS.
+func notify(log *slog.Logger, message string) {
+	if _, err := daemon.SdNotify(false, message); err != nil {
+		log.Warn("systemd unreachable", "message", message, "error", err.Error())
 	}
 }
 
-// watchdog tells systemd every third of WatchdogSec= that all is well, as long as alive says so; if
-// systemd hears nothing it restarts the sidecar. The returned function ends it.
-func watchdog(log *slog.Logger, checkAlive func(context.Context) error) (stop func()) {
+func (s *Sidecar) notifyReady() { notify(s.log, "READY=1\nSTATUS=answering on "+s.URL()) }
+
+// watchdog notifies systemd every third of WatchdogSec= while check succeeds; without notifications
+// systemd restarts the sidecar. stop ends it.
+func watchdog(log *slog.Logger, check func(context.Context) error) (stop func()) {
 	limit, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		log.Warn("no watchdog", "WATCHDOG_USEC", os.Getenv("WATCHDOG_USEC"), "next_step", "it is systemd's to set, by WatchdogSec=")
+		log.Warn("no watchdog", "WATCHDOG_USEC", os.Getenv("WATCHDOG_USEC"), "next_step", "let systemd set it, by WatchdogSec=")
 	}
 	if err != nil || limit == 0 {
 		return func() {}
@@ -119,19 +90,19 @@ func watchdog(log *slog.Logger, checkAlive func(context.Context) error) (stop fu
 	ended.Go(func() {
 		ticks := time.NewTicker(max(limit/3, time.Millisecond))
 		defer ticks.Stop()
-		for well := true; ; {
+		for healthy := true; ; {
 			one, done := context.WithTimeout(ctx, limit/4)
-			err := checkAlive(one)
+			err := check(one)
 			done()
 			switch {
 			case ctx.Err() != nil:
 				return
 			case err == nil:
 				notify(log, daemon.SdNotifyWatchdog)
-			case well: // reported once
-				log.Error("the app's listener does not answer: systemd's watchdog is not told", "restart_after", limit.String(), "error", err.Error())
+			case healthy: // logged once
+				log.Error("watchdog check failed", "restart_after", limit.String(), "error", err.Error())
 			}
-			well = err == nil
+			healthy = err == nil
 			select {
 			case <-ticks.C:
 			case <-ctx.Done():
@@ -142,10 +113,10 @@ func watchdog(log *slog.Logger, checkAlive func(context.Context) error) (stop fu
 	return func() { cancel(); ended.Wait() }
 }
 
-// checkAlive is what the watchdog asks: does the app's listener answer? In its place the admin
-// listener is asked where auth.uids would count and log us as a stranger, and where the app's
-// socket is one of systemd's that this service may not enter or see: a restart would not change
-// that. A drain, which closes the listener, has its own bound.
+// checkAlive checks, for the watchdog, that the app's listener answers. It checks the admin listener
+// instead where auth.uids would count and log this process as a stranger, and where the app's socket
+// is one of systemd's that this service may not enter or see: a restart would not change that. A
+// drain, which closes the listener, has its own bound.
 func (s *Sidecar) checkAlive(ctx context.Context) error {
 	app, admin := s.app.Addr(), s.admin.Addr()
 	if uids := s.conf.Auth.UIDs; len(uids) > 0 && !slices.Contains(uids, strconv.Itoa(os.Getuid())) {
@@ -161,9 +132,9 @@ func (s *Sidecar) checkAlive(ctx context.Context) error {
 	return err
 }
 
-// acceptsConnections reports whether who listens there still takes connections and reads them. It
-// connects, says goodbye, and waits for the other side's: a server that hangs leaves the connection
-// in the queue, and nothing comes. There is no request, so there is nothing to log or to count.
+// acceptsConnections checks that the listener at an address accepts a connection and reads from it.
+// It closes its sending half and waits for the other side to do the same: a server that hangs leaves
+// the connection in the queue. There is no request, so nothing is logged or counted.
 func acceptsConnections(ctx context.Context, address net.Addr) error {
 	c, err := (&net.Dialer{}).DialContext(ctx, address.Network(), address.String())
 	if err != nil {
@@ -174,9 +145,6 @@ func acceptsConnections(ctx context.Context, address net.Addr) error {
 		if err := half.CloseWrite(); err != nil {
 			return err
 		}
-	}
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = c.SetReadDeadline(deadline)
 	}
 	defer context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })()
 	if n, err := c.Read(make([]byte, 1)); n == 0 && !errors.Is(err, io.EOF) {

@@ -3,16 +3,17 @@ package sidecar
 import (
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
 
-// followBearer is what proxy.Options wants; nil: no token is asked for.
+// followBearer returns a function with the digest of the current token of auth.bearer_file; nil: no
+// token is required.
 func followBearer(c config.Config, log *slog.Logger) (func() [sha256.Size]byte, error) {
 	path := c.Auth.BearerFile
 	if path == "" {
@@ -25,9 +26,20 @@ func followBearer(c config.Config, log *slog.Logger) (func() [sha256.Size]byte, 
 	return f, nil
 }
 
-// serverTLS is how the app's listener speaks TLS; nil: it does not. Certificate, key and client
-// authorities are read again when they change: new connections get the new ones, open ones go on.
-func serverTLS(c config.Config, log *slog.Logger) (*tls.Config, error) {
+// currentTLS returns the TLS configuration for a new connection.
+type currentTLS func() *tls.Config
+
+// listenerTLS returns a configuration that uses the current one at each handshake.
+func listenerTLS(current *atomic.Pointer[currentTLS]) *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return (*current.Load())(), nil },
+	}
+}
+
+// followTLS returns the TLS of the app's listener; nil: it uses none. It reads certificate, key and
+// client authorities again when they change: new connections use the new ones, open ones continue.
+func followTLS(c config.Config, log *slog.Logger) (currentTLS, error) {
 	cert, key, ca := c.TLS.CertFile, c.TLS.KeyFile, c.Auth.ClientCA
 	if cert == "" {
 		return nil, nil
@@ -42,30 +54,31 @@ func serverTLS(c config.Config, log *slog.Logger) (*tls.Config, error) {
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair(), nil },
 	}
 	if ca == "" {
-		return conf, nil
+		return func() *tls.Config { return conf }, nil
 	}
-	asking, err := config.Follow("auth.client_ca", log, func() (*tls.Config, error) {
+	// Without session tickets each connection shows its certificate: a resumed session would be
+	// trusted because of an authority that may have been removed since.
+	f, err := config.Follow("auth.client_ca", log, func() (*tls.Config, error) {
 		pool, err := config.ReadCertPool(ca)
-		return requireClientCert(pool, conf), err
+		requiring := conf.Clone()
+		requiring.ClientCAs, requiring.ClientAuth, requiring.SessionTicketsDisabled = pool, tls.RequireAndVerifyClientCert, true
+		return requiring, err
 	}, ca)
 	if err != nil {
 		return nil, fmt.Errorf("auth.client_ca: %w", err)
 	}
-	outer := conf.Clone()
-	outer.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return asking(), nil }
-	return outer, nil
+	return f, nil
 }
 
-// requireClientCert is config with client certificates. A resumed session would carry the verdict
-// of authorities that have gone since, so there is none: each connection shows its certificate.
-func requireClientCert(pool *x509.CertPool, conf *tls.Config) *tls.Config {
-	asking := conf.Clone()
-	asking.ClientCAs, asking.ClientAuth, asking.SessionTicketsDisabled = pool, tls.RequireAndVerifyClientCert, true
-	return asking
+// anyHost reports whether the Host name is not checked: a Unix socket has no meaningful one, and
+// beyond loopback allowed_hosts decides. On loopback it is always checked, against web pages that
+// rebind a DNS name.
+func anyHost(l net.Listener, allowed []string) bool {
+	return !listener.OnlyLoopback(l) && len(allowed) == 0
 }
 
-// requireTrust is the last look, at the address really listened on: a name in the configuration may
-// stand for any.
+// requireTrust checks the address of the open listener, because a name in the configuration may
+// resolve to any address.
 func requireTrust(l net.Listener, c config.Config) error {
 	if l.Addr().Network() == "unix" || listener.OnlyLoopback(l) || c.RequiresAuth() || c.Auth.None {
 		return nil

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,7 +22,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-// pemPair is a certificate that is its own authority, and its key.
+// pemPair is a self-signed certificate and its key.
 type pemPair struct{ cert, key string }
 
 func newPair(t *testing.T, name string) pemPair {
@@ -52,8 +53,8 @@ func (p pemPair) certificate(t *testing.T) tls.Certificate {
 	return c
 }
 
-// shake does a handshake through a pipe and returns whose certificate the server showed. An error is the client's, which in TLS 1.3
-// hears of a refusal with its first read.
+// shake does a handshake through a pipe and returns the name in the server's certificate. The error
+// is the client's, which in TLS 1.3 learns of a refusal with its first read.
 func shake(t *testing.T, server *tls.Config, client *tls.Config) (name, protocol string, err error) {
 	t.Helper()
 	here, there := net.Pipe()
@@ -80,11 +81,13 @@ func tlsConfig(t *testing.T, ca string, log io.Writer) *tls.Config {
 	t.Helper()
 	c := config.Default()
 	c.TLS.CertFile, c.TLS.KeyFile, c.Auth.ClientCA = "tls.crt", "tls.key", ca
-	conf, err := serverTLS(c, slog.New(slog.NewTextHandler(log, nil)))
+	current, err := followTLS(c, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return conf
+	var holder atomic.Pointer[currentTLS]
+	holder.Store(&current)
+	return listenerTLS(&holder)
 }
 
 func TestACertificateIsReadAgainAndABrokenOneIsNotTaken(t *testing.T) {
@@ -102,14 +105,14 @@ func TestACertificateIsReadAgainAndABrokenOneIsNotTaken(t *testing.T) {
 			}
 		}
 		shows("one")
-		write(t, "tls.crt", two.cert) // and its key is still to come
+		write(t, "tls.crt", two.cert) // its key follows
 		time.Sleep(config.LookEvery)
 		shows("one")
 		write(t, "tls.key", two.key)
 		time.Sleep(config.LookEvery)
 		shows("two")
 		if strings.Contains(log.String(), "level=WARN") {
-			t.Errorf("a change in two steps was told as a fault: %s", log.String())
+			t.Errorf("a change in two steps was logged as a fault: %s", log.String())
 		}
 		write(t, "tls.key", "-----BEGIN NONSENSE-----")
 		for range 3 {
@@ -142,7 +145,7 @@ func TestTLSIsModernAndOffersHTTP2(t *testing.T) {
 	}
 }
 
-func TestClientCertificatesAreThoseOfTheAuthoritiesOfNow(t *testing.T) {
+func TestClientCertificatesAreVerifiedByTheCurrentAuthorities(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Chdir(t.TempDir())
 		server, ours, theirs := newPair(t, "server"), newPair(t, "ours"), newPair(t, "theirs")
@@ -169,7 +172,7 @@ func TestClientCertificatesAreThoseOfTheAuthoritiesOfNow(t *testing.T) {
 			t.Errorf("after the change: got %v and %v; want only the second to be let in", before, now)
 		}
 		if before := ask(nil); before == nil {
-			t.Error("a session of before was resumed without a certificate")
+			t.Error("an earlier session was resumed without a certificate")
 		}
 	})
 }
@@ -180,7 +183,7 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 		write(t, "token", "the-first-token-0123\n")
 		c := config.Default()
 		if f, err := followBearer(c, nil); f != nil || err != nil {
-			t.Error("a token is asked for, and none was set")
+			t.Error("a token is required although none is set")
 		}
 		c.Auth.BearerFile = "./token"
 		var log bytes.Buffer
@@ -199,7 +202,7 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 		write(t, "token", "the-second-token-0123")
 		time.Sleep(config.LookEvery)
 		second := digest()
-		write(t, "token", "the-second-token-0123\n") // an editor's newline is none of it
+		write(t, "token", "the-second-token-0123\n") // an editor's newline is not part of it
 		time.Sleep(config.LookEvery)
 		if second == first || digest() != second {
 			t.Error("the second token was not taken, or its newline was")
@@ -214,8 +217,8 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 	})
 }
 
-// The configuration says a name, and the name says another address: the address counts.
-func TestTheAddressReallyListenedOnIsLookedAt(t *testing.T) {
+// A name in the configuration may resolve to any address.
+func TestTheAddressListenedOnDecidesWhetherTrustIsRequired(t *testing.T) {
 	l := loopback(t)
 	beyond := &addressed{l, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80}}
 	c := config.Default()

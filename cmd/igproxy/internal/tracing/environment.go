@@ -16,16 +16,16 @@ func Collector(getenv func(string) string) (host string, warnings []string) {
 	off := func(variable, problem string) (string, []string) {
 		return "", []string{variable + ": " + problem + ", so tracing is off"}
 	}
-	name, endpoint := endpointOf(getenv)
+	name, endpoint := exporterVariable(getenv, "ENDPOINT")
 	exporter := strings.TrimSpace(getenv("OTEL_TRACES_EXPORTER"))
 	switch {
 	case strings.EqualFold(strings.TrimSpace(getenv("OTEL_SDK_DISABLED")), "true"), exporter == "none", exporter == "" && endpoint == "":
 		return "", nil
 	case exporter != "" && !slices.Contains(strings.Split(exporter, ","), "otlp"):
-		return off("OTEL_TRACES_EXPORTER", "igproxy sends traces by otlp only")
+		return off("OTEL_TRACES_EXPORTER", "igproxy sends traces only by otlp")
 	}
 	if variable, protocol := exporterVariable(getenv, "PROTOCOL"); protocol == "grpc" {
-		return off(variable, "igproxy sends traces over HTTP (http/protobuf or http/json, mostly to port 4318) and not by gRPC")
+		return off(variable, "igproxy sends traces over HTTP (http/protobuf or http/json, usually to port 4318), not gRPC")
 	}
 	if endpoint == "" {
 		endpoint = defaultEndpoint
@@ -35,10 +35,6 @@ func Collector(getenv func(string) string) (host string, warnings []string) {
 		return off(name, "not an http or https URL, such as "+defaultEndpoint)
 	}
 	return u.Host, nil
-}
-
-func endpointOf(getenv func(string) string) (name, endpoint string) {
-	return exporterVariable(getenv, "ENDPOINT")
 }
 
 // exporterVariable returns a setting of the exporter and the variable that holds it: the one for

@@ -1,13 +1,12 @@
 // Package tracing sends spans to an OpenTelemetry collector. The library's OTLP/HTTP exporter reads
-// the standard OTEL_ variables itself; what is wrong with them is a warning and never keeps igproxy
-// from starting.
+// the standard OTEL_ variables itself; a wrong variable is a warning and never keeps igproxy from
+// starting.
 package tracing
 
 import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -24,57 +23,53 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Options configure Start.
-type Options struct {
-	// Version of igproxy, for the resource attribute service.version.
-	Version string
-	// Logger receives warnings; none of them holds a variable's value or an error's text.
-	Logger *slog.Logger
-}
+const (
+	stopTimeout  = 3 * time.Second // bounds how long a stop waits for the collector
+	warnInterval = time.Minute     // the shortest time between two warnings about lost spans
+)
 
-// stopTimeout bounds how long a stop waits for the collector.
-const stopTimeout = 3 * time.Second
-
-// Start reads the environment and returns the tracer it asks for; nil means that tracing is off.
-// stop sends what is queued, within ctx and three seconds; it may be called more than once. The
-// library's error handler and logger are global: one process starts tracing once.
-func Start(o Options) (tracer trace.Tracer, stop func(context.Context)) {
+// Start reads the environment and returns the tracer it asks for; nil means that tracing is off. The
+// version becomes the resource attribute service.version. Warnings that are logged hold no
+// variable's value and no error's text. stop sends what is queued, within ctx and three seconds; it
+// may be called more than once. The library's error handler and logger are global, so a process
+// starts tracing once.
+func Start(version string, log *slog.Logger) (tracer trace.Tracer, stop func(context.Context)) {
 	off := func(context.Context) {}
 	collector, warnings := Collector(os.Getenv)
 	for _, w := range warnings {
-		o.Logger.Warn("tracing", "problem", w)
+		log.Warn("tracing", "problem", w)
 	}
 	if collector == "" {
 		return nil, off
 	}
-	provider, err := newProvider(o)
+	provider, err := newProvider(version, log)
 	if err != nil {
-		o.Logger.Warn("tracing", "problem", "a variable cannot be used, so tracing is off", "kind", kindOf(err))
+		log.Warn("tracing", "problem", "a variable cannot be used, so tracing is off", "kind", kindOf(err))
 		return nil, off
 	}
-	o.Logger.Info("tracing", "collector", collector)
+	log.Info("tracing", "collector", collector)
 	return provider.Tracer("github.com/igproxy/igproxy"), func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 		defer cancel()
 		if err := provider.Shutdown(ctx); err != nil {
-			o.Logger.Warn("spans lost at stop", "kind", kindOf(err))
+			log.Warn("spans lost at stop", "kind", kindOf(err))
 		}
 	}
 }
 
 // newProvider connects to nothing. It recovers because the library panics on a negative queue size.
-func newProvider(o Options) (provider *sdktrace.TracerProvider, err error) {
+func newProvider(version string, log *slog.Logger) (provider *sdktrace.TracerProvider, err error) {
 	defer func() {
 		if recover() != nil {
 			err = errors.New("the library panicked")
 		}
 	}()
-	otel.SetLogger(logr.New(messages{o.Logger}))
+	otel.SetLogger(logr.New(messages{log}))
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		o.Logger.Warn("tracing", "problem", "a variable is invalid and ignored", "kind", kindOf(err))
+		log.Warn("tracing", "problem", "a variable is invalid and ignored", "kind", kindOf(err))
 	}))
 	var destination []otlptracehttp.Option
-	if _, endpoint := endpointOf(os.Getenv); endpoint == "" { // the library's own default is https
+	if _, endpoint := exporterVariable(os.Getenv, "ENDPOINT"); endpoint == "" { // the library's own default is https
 		destination = append(destination, otlptracehttp.WithEndpointURL(defaultEndpoint+"/v1/traces"))
 	}
 	ctx := context.Background()
@@ -83,18 +78,15 @@ func newProvider(o Options) (provider *sdktrace.TracerProvider, err error) {
 		return nil, err
 	}
 	attributes, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(attribute.String("service.name", "igproxy"),
-		attribute.String("service.version", o.Version)), resource.WithFromEnv()) // the last one wins
+		attribute.String("service.version", version)), resource.WithFromEnv()) // the last one wins
 	if err != nil {
 		otel.Handle(err)
 	}
 	provider = sdktrace.NewTracerProvider(sdktrace.WithResource(attributes), sdktrace.WithBatcher(exporter),
 		sdktrace.WithoutPanicRecording()) // a panic's value may hold a secret
-	otel.SetErrorHandler(&failures{log: o.Logger})
+	otel.SetErrorHandler(&failures{log: log})
 	return provider, nil
 }
-
-// warnInterval is the shortest time between two warnings about lost spans.
-const warnInterval = time.Minute
 
 // failures logs that batches were not delivered.
 type failures struct {
@@ -104,13 +96,13 @@ type failures struct {
 	last time.Time
 }
 
-// Handle implements otel.ErrorHandler. The error's text is never logged: it holds the collector's
+// Handle implements otel.ErrorHandler. It never logs the error's text, which holds the collector's
 // URL and reply.
 func (f *failures) Handle(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if now := time.Now(); f.last.IsZero() || now.Sub(f.last) >= warnInterval {
-		f.last = now
+	if time.Since(f.last) >= warnInterval {
+		f.last = time.Now()
 		f.log.Warn("spans not delivered", "kind", kindOf(err))
 	}
 }
@@ -129,14 +121,12 @@ func kindOf(err error) string {
 		return "certificate"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return "timeout"
-	case errors.Is(err, context.Canceled):
-		return "canceled"
 	}
 	return "other"
 }
 
-// messages is a logr.LogSink that keeps the library's fixed messages and drops what comes with
-// them: the values of variables, credentials among them.
+// messages is a logr.LogSink that logs the library's fixed messages without their arguments, which
+// hold the values of variables, credentials among them.
 type messages struct{ log *slog.Logger }
 
 func (messages) Init(logr.RuntimeInfo) {}
@@ -144,12 +134,10 @@ func (messages) Init(logr.RuntimeInfo) {}
 // Enabled admits errors and warnings.
 func (messages) Enabled(level int) bool { return level <= 1 }
 
-func (m messages) Info(_ int, message string, _ ...any) {
-	m.log.Warn("tracing", "problem", message)
-}
+func (m messages) Info(_ int, message string, _ ...any) { m.log.Warn("tracing", "problem", message) }
 
 func (m messages) Error(_ error, message string, _ ...any) {
-	m.log.Warn("tracing", "problem", fmt.Sprintf("an OTEL_ variable is ignored: %s", message))
+	m.log.Warn("tracing", "problem", "an OTEL_ variable is ignored: "+message)
 }
 
 func (m messages) WithValues(...any) logr.LogSink { return m }

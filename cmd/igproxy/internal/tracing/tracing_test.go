@@ -17,7 +17,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/tracing"
 )
 
-// environment looks up "NAME=value NAME=value".
+// environment returns a lookup in "NAME=value NAME=value".
 func environment(variables string) func(string) string {
 	return func(name string) (value string) {
 		for entry := range strings.FieldsSeq(variables) {
@@ -53,7 +53,7 @@ func TestTheStandardVariablesTurnTracingOn(t *testing.T) {
 func TestAVariableThatCannotBeUsedIsAWarningWithoutItsValue(t *testing.T) {
 	const on = "OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318 "
 	for variables, want := range map[string]string{
-		on + "OTEL_TRACES_EXPORTER=CANARY":               "OTEL_TRACES_EXPORTER: igproxy sends traces by otlp only, so tracing is off",
+		on + "OTEL_TRACES_EXPORTER=CANARY":               "OTEL_TRACES_EXPORTER: igproxy sends traces only by otlp, so tracing is off",
 		on + "OTEL_EXPORTER_OTLP_PROTOCOL=grpc":          "OTEL_EXPORTER_OTLP_PROTOCOL: igproxy sends traces over HTTP",
 		on + "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=grpc":   "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: igproxy sends traces over HTTP",
 		"OTEL_EXPORTER_OTLP_ENDPOINT=CANARY:4317":        "OTEL_EXPORTER_OTLP_ENDPOINT: not an http or https URL",
@@ -92,7 +92,7 @@ func start(t *testing.T, variables string) (trace.Tracer, func(context.Context),
 		t.Setenv(name, value)
 	}
 	l := &log{}
-	tracer, stop := tracing.Start(tracing.Options{Version: "v1", Logger: slog.New(slog.NewTextHandler(l, nil))})
+	tracer, stop := tracing.Start("v1", slog.New(slog.NewTextHandler(l, nil)))
 	return tracer, stop, l
 }
 
@@ -111,7 +111,7 @@ func TestWithoutTheVariablesThereIsNoTracerAndStopIsHarmless(t *testing.T) {
 	}
 }
 
-// A platform sets these for every program at once: a sidecar that refused to start over one of them
+// A platform sets these for every program at once: a sidecar that refused to start because of one
 // would take its app down.
 func TestNoVariableKeepsTheSidecarFromStartingAndNoneIsRepeated(t *testing.T) {
 	for variables, traced := range map[string]bool{
@@ -179,7 +179,7 @@ func TestLostSpansAreLoggedOnceAMinuteByTheirKind(t *testing.T) {
 	}
 }
 
-func TestAStopWaitsForNoHungCollector(t *testing.T) {
+func TestAHungCollectorDoesNotDelayAStop(t *testing.T) {
 	release := make(chan struct{})
 	hung := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
 	defer hung.Close()

@@ -1,0 +1,39 @@
+package listener
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"syscall"
+)
+
+// withMode calls bind so that a socket created in it has the mode from the start. The umask belongs
+// to the whole process, so this is for its start, when nothing else creates files.
+func withMode(mode fs.FileMode, bind func()) {
+	previous := syscall.Umask(0o777 &^ int(mode.Perm()))
+	defer syscall.Umask(previous)
+	bind()
+}
+
+// withDescriptor calls f with the descriptor of a connection.
+func withDescriptor(c net.Conn, f func(fd int)) error {
+	socket, ok := c.(syscall.Conn)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Control(func(fd uintptr) { f(int(fd)) })
+}
+
+// unread reports whether bytes have arrived on a connection that nothing has read yet.
+func unread(c net.Conn) bool {
+	n := 0
+	_ = withDescriptor(c, func(fd int) {
+		var one [1]byte
+		n, _, _ = syscall.Recvfrom(fd, one[:], syscall.MSG_PEEK) // it does not block: Go's sockets never do
+	})
+	return n > 0
+}
