@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 const (
@@ -14,7 +15,7 @@ const (
 	oddToken  = `IGAA+tok/en%2B=1|2\"{}`
 )
 
-// spelled are the ways in which a text can repeat a word.
+// spelled returns the ways in which a text can repeat a word.
 func spelled(word string) map[string]string {
 	everyByte := func(format string) string {
 		var b strings.Builder
@@ -42,7 +43,7 @@ func spelled(word string) map[string]string {
 	}
 }
 
-// readable reports whether somebody finds the word who reads the text as it is, as a URL or as JSON.
+// readable reports whether the word can be read in the text as it is, as a URL or as JSON.
 func readable(text, word string) bool {
 	unescaped, _ := url.PathUnescape(text)
 	var parsed string
@@ -53,18 +54,36 @@ func readable(text, word string) bool {
 func TestNoSpellingOfSecretOrTokenGetsThrough(t *testing.T) {
 	for _, pair := range [][2]string{{testSecret, "IGAAshort-lived_token"}, {oddSecret, oddToken}, {"a secret of words", "IGAAshort"}} {
 		scrub := scrubber(pair[0], pair[1])
-		for name, text := range spelled(pair[0]) {
-			if got := scrub("before " + text + " and " + text + "."); got != "before [client secret] and [client secret]." {
-				t.Errorf("client secret, %s: got %q", name, got)
-			}
-			if !Contains(`{"x":"`+text+`"}`, pair[0]) {
-				t.Errorf("client secret, %s: not seen in a body", name)
+		for i, mark := range []string{"[client secret]", "[access token]"} {
+			for name, text := range spelled(pair[i]) {
+				whole := "before " + text + " and " + text + "."
+				want := mark // another spelling hides the whole text
+				if strings.Contains(text, pair[i]) {
+					want = strings.ReplaceAll(whole, pair[i], mark)
+				}
+				if got := scrub(whole); got != want {
+					t.Errorf("%s, %s: got %q, want %q", mark, name, got, want)
+				}
+				if !Contains(`{"x":"`+text+`"}`, pair[i]) {
+					t.Errorf("%s, %s: not found in a body", mark, name)
+				}
 			}
 		}
-		for name, text := range spelled(pair[1]) {
-			if got := scrub("before " + text + " and " + text + "."); got != "before [access token] and [access token]." {
-				t.Errorf("token, %s: got %q", name, got)
-			}
+	}
+}
+
+// Scrubbing once tried every way to read a text: it took minutes for a few hundred backslashes.
+func TestScrubbingATextOfEscapesTakesLinearTime(t *testing.T) {
+	const size = 1 << 20
+	word := strings.Repeat(`\`, 100) + "1"
+	for _, unit := range []string{"%", `\`, "u005c", "%5c", "%25", `\u005c`, `\u0025`} {
+		text := strings.Repeat(unit, size/len(unit))
+		start := time.Now()
+		if Contains(text, word) {
+			t.Errorf("%s: found a word that is not there", unit)
+		}
+		if took := time.Since(start); took > 10*time.Second { // a busy machine, and the race detector
+			t.Errorf("%s: %d bytes took %s", unit, len(text), took)
 		}
 	}
 }
@@ -88,23 +107,23 @@ func TestScrubbingLeavesOtherTextsAlone(t *testing.T) {
 
 const testSecret = "0123456789abcdef0123456789abcdef" // made up
 
-// scrubber hides a secret and a token, in that order.
+// scrubber returns a function that hides a secret and a token, in that order.
 func scrubber(secret, token string) func(string) string {
 	return func(text string) string {
 		return Replace(Replace(text, secret, "[client secret]"), token, "[access token]")
 	}
 }
 
-// A header that repeats either of the two, in whatever spelling, is not handed on.
+// A header that repeats either of the two, in any spelling, is not passed on.
 func TestUsageHeadersThatReflectAreDropped(t *testing.T) {
 	for _, word := range []string{oddSecret, oddToken} {
 		for name, text := range spelled(word) {
 			if !json.Valid([]byte(`"` + text + `"`)) {
-				continue // and so it is dropped for that
+				continue // it is dropped for that reason
 			}
 			h := http.Header{"X-App-Usage": {`{"call_count":"` + text + `"}`}, "X-Business-Use-Case-Usage": {`{"` + text + `":[]}`}}
 			if got := ReadUsage(h, scrubber(oddSecret, oddToken)); got != (Usage{}) {
-				t.Errorf("%s: handed on: %v", name, got)
+				t.Errorf("%s: passed on: %v", name, got)
 			}
 		}
 	}
