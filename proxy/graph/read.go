@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -12,27 +11,21 @@ import (
 // maxText bounds each text taken from Instagram's errors, in bytes.
 const maxText = 2 << 10
 
-// ReadError reads an error of Meta in any shape that its hosts have used:
+// ReadError reads an error of Meta in any shape that its token endpoints and their gateways use:
 //
-//	{"error":{"message":"...","type":"...","code":190,"error_subcode":463}}     the Graph envelope
-//	{"error":{"error":{...}}}                                                   nested once more
-//	{"error_type":"OAuthException","code":400,"error_message":"..."}            the code exchange
-//	{"meta":{"error_type":"...","code":400,"error_message":"..."}}              Instagram before 2018
-//	{"error_message":"...","error_code":1349245}                                Threads
-//	{"error":"invalid_grant","error_description":"..."}, {"error":"..."}        RFC 6749, section 5.2
-//	{"error_code":100,"error_msg":"..."}                                        the REST API
-//	{"message":"...","status":"fail","error_type":"..."}, {"message":"...","code":1}
-//	{"errors":[{"message":"...","code":1675002,"summary":"..."}]}               GraphQL
-//	{"debug_info":{"retriable":false,"type":"...","message":"..."}}             uploads
-//	for (;;);{"error":1357004,"errorSummary":"...","errorDescription":"..."}    web pages' own calls
+//	{"error":{"message":"...","type":"...","code":190,"error_subcode":463}}  the Graph envelope
+//	{"error_type":"OAuthException","code":400,"error_message":"..."}         the code exchange
+//	{"error_message":"...","error_code":1349245}                             Threads
+//	{"error":"invalid_grant","error_description":"..."}, {"error":"..."}     RFC 6749, section 5.2
+//	{"error_code":100,"error_msg":"..."}, {"message":"...","code":1}         older interfaces
 //
-// Each may be the first element of an array; numbers and booleans may be strings; any member may be
-// missing. Names are exact, letter case included. The last of members with one name counts. It takes
-// linear time and looks no deeper than these shapes go; an object of more than maxMembers members is
-// not read. Texts are scrubbed and bounded, and a code that was not said is filled in.
+// Numbers and booleans may be strings, and any member may be missing. Names are exact, letter case
+// included. If a name appears more than once, the last member counts. An object of more than
+// maxMembers members is not read. Texts are scrubbed and bounded, and a missing code is filled in.
+// Reading takes linear time.
 //
-// It reports false where there is no error to be read. A 5xx is read in the first and the third shape
-// alone: another shape there is a sign of a host in trouble, and not an answer about the call.
+// It reports false if there is no error to read. A 5xx is read only in the first two shapes: any
+// other shape there comes from a failing host and says nothing about the call.
 func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool) {
 	s := readSaid(body)
 	if s.none() || status >= 500 && !s.usual {
@@ -99,32 +92,17 @@ type said struct {
 
 func (s said) none() bool { return s.message == "" && s.kind == "" && s.code == 0 }
 
-// readSaid looks for an error in each of the places where Meta's hosts put one.
+// readSaid looks for an error in the envelope, then at the top.
 func readSaid(body []byte) said {
 	top := fieldsOf(body)
-	plain := top != nil
-	if !plain {
-		body = bytes.TrimPrefix(body, []byte("for (;;);")) // it keeps other sites' scripts from reading an answer
-		if !json.Valid(body) {
-			return said{}
-		}
-		top = fieldsOf(firstOf(body))
+	if s := fieldsOf(top["error"]).said(); !s.none() {
+		s.usual = s.code != 0
+		return s
 	}
-	inside := fieldsOf(top["error"])
-	for i, f := range []fields{inside, fieldsOf(inside["error"]), fieldsOf(firstOf(top["errors"])), fieldsOf(top["debug_info"])} {
-		if s := f.said(); !s.none() {
-			s.usual = plain && i == 0 && s.code != 0
-			return s
-		}
-	}
-	for _, f := range []fields{top, fieldsOf(top["meta"])} {
-		if s := f.said(); !s.none() {
-			s.flat = true
-			s.usual = plain && top.text("error_type") != "" && top.text("error_message") != ""
-			return s
-		}
-	}
-	return said{message: textOf(firstOf(top["errors"]))}
+	s := top.said()
+	s.flat = true
+	s.usual = top.text("error_type") != "" && top.text("error_message") != ""
+	return s
 }
 
 // fields are the members of an object; of those with one name, the last.
@@ -143,21 +121,10 @@ func fieldsOf(value json.RawMessage) fields {
 	return f
 }
 
-// firstOf returns the first element of an array, and any other value as it is.
-func firstOf(value json.RawMessage) json.RawMessage {
-	dec := json.NewDecoder(bytes.NewReader(value))
-	if t, err := dec.Token(); err != nil || t != json.Delim('[') || !dec.More() {
-		return value
-	}
-	var first json.RawMessage
-	_ = dec.Decode(&first) // of valid JSON
-	return first
-}
-
 // said reads an object whose own members are an error's.
 func (f fields) said() said {
 	s := said{
-		message:   f.text("message", "error_message", "error_msg", "error_description", "errorDescription", "errorSummary"),
+		message:   f.text("message", "error_message", "error_msg", "error_description"),
 		kind:      f.text("type", "error_type"),
 		userTitle: f.text("error_user_title"),
 		userMsg:   f.text("error_user_msg"),
@@ -167,9 +134,6 @@ func (f fields) said() said {
 		transient: f.truth("is_transient"),
 	}
 	word := f.text("error")
-	if n := f.number("error"); s.code == 0 && word == "" && n != 1 { // 1 is how some say true
-		s.code = n
-	}
 	switch {
 	case s.message == "":
 		s.message = word
@@ -179,21 +143,14 @@ func (f fields) said() said {
 	return s
 }
 
-// text returns the first of these members that is a string with something in it.
-func (f fields) text(names ...string) string {
+// text returns the first of these members that is a string and not empty.
+func (f fields) text(names ...string) (s string) {
 	for _, name := range names {
-		if s := textOf(f[name]); s != "" {
+		if json.Unmarshal(f[name], &s) == nil && s != "" {
 			return s
 		}
 	}
 	return ""
-}
-
-func textOf(value json.RawMessage) (s string) {
-	if len(value) > 0 && value[0] == '"' {
-		_ = json.Unmarshal(value, &s) // of valid JSON
-	}
-	return s
 }
 
 // number returns the first of these members that is a whole number other than zero, or a string of
