@@ -127,9 +127,7 @@ func TestCallersOfOneFlightHaveALinkToTheJoinThatBeganIt(t *testing.T) {
 	p := newProxy(t, o)
 	waiting := func(n int) {
 		for done := false; !done; time.Sleep(time.Millisecond) {
-			p.carried.flights.mu.Lock()
-			done = p.carried.flights.waits == n
-			p.carried.flights.mu.Unlock()
+			done = p.carried.flights.pending.Load() == int64(n)
 		}
 	}
 	call := func(ctx context.Context) {
