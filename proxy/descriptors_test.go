@@ -5,8 +5,6 @@ import (
 	"os"
 	"syscall"
 	"testing"
-
-	"github.com/igproxy/igproxy/breaker"
 )
 
 func TestOurOwnLackOfDescriptorsIsNoFailureOfInstagrams(t *testing.T) {
@@ -16,11 +14,12 @@ func TestOurOwnLackOfDescriptorsIsNoFailureOfInstagrams(t *testing.T) {
 		&net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "dial udp 127.0.0.53:53: socket: too many open files", Name: "graph.instagram.com"}},
 	} {
 		f := noAnswer(t.Context(), err)
-		if got := verdict(f.err, false); got != breaker.Ignored || f.err.Status != 503 || f.err.RetryAt.IsZero() || f.repeatable {
-			t.Errorf("%v: verdict %v, %v, repeatable %v", err, got, f.err, f.repeatable)
+		if f.err.Class.IsFailure() || f.err.Status != 503 || f.err.RetryAt.IsZero() || f.repeatable {
+			t.Errorf("%v: %v, repeatable %v", err, f.err, f.repeatable)
 		}
 	}
-	if f := noAnswer(t.Context(), &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}); verdict(f.err, false) != breaker.Failure {
-		t.Errorf("a refused connection is no failure: %v", f.err)
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	if f := noAnswer(t.Context(), refused); !f.err.Class.IsFailure() {
+		t.Errorf("a refused connection is not a failure: %v", f.err)
 	}
 }

@@ -69,7 +69,7 @@ func TestARefusedSecretIsRepeatedOnceWithTheOtherWhichIsThenUsedFirst(t *testing
 	i.SetSecrets(newSecret)
 	step("the dashboard has the new one", "IGAA-3", 2, "current")
 	step("and from then on", "IGAA-4", 1, "current")
-	if got := strings.Count(log.String(), "another client secret is in use"); got != 2 || strings.Contains(log.String(), oldSecret) || strings.Contains(log.String(), newSecret) {
+	if got := strings.Count(log.String(), "client secret switched"); got != 2 || strings.Contains(log.String(), oldSecret) || strings.Contains(log.String(), newSecret) {
 		t.Errorf("told %d times, want 2: %s", got, log)
 	}
 }
@@ -167,8 +167,8 @@ func TestAnAnswerAboutASecretThatHasGoneIsIgnored(t *testing.T) {
 		s.use([]Secret{next, now})
 		a := refused
 		a.with, a.without = c.with, c.without
-		if n := s.note(a, time.Now()); n.refused != c.want || s.areRefused(time.Now()) != c.want {
-			t.Errorf("%s: got %+v, want refused to be %v", name, n, c.want)
+		if got, _, _ := s.note(a, time.Now()); got != c.want || s.areRefused(time.Now()) != c.want {
+			t.Errorf("%s: got refused %v, want %v", name, got, c.want)
 		}
 	}
 	s := &clientSecrets{}
@@ -178,8 +178,8 @@ func TestAnAnswerAboutASecretThatHasGoneIsIgnored(t *testing.T) {
 	s.note(both, time.Now())
 	a := tokenAnswer(t, "IGAAlong", 60*24*time.Hour)
 	a.with, a.without = gone, now
-	if n := s.note(a, time.Now()); n != (noted{}) || !s.areRefused(time.Now()) {
-		t.Errorf("a token got with a secret that has gone changed %+v", n)
+	if refused, accepted, inUse := s.note(a, time.Now()); refused || accepted || inUse != "" || !s.areRefused(time.Now()) {
+		t.Errorf("a token got with a secret that has gone changed something: %v, %v, %q", refused, accepted, inUse)
 	}
 }
 
@@ -190,12 +190,12 @@ func TestALateAnswerDoesNotTurnTheSecretBack(t *testing.T) {
 	s.use([]Secret{two, one})
 	a := tokenAnswer(t, "IGAAlong", 60*24*time.Hour)
 	a.with, a.without = one, two
-	if n := s.note(a, time.Now()); n.inUse != "previous" {
-		t.Errorf("got %+v", n)
+	if _, _, inUse := s.note(a, time.Now()); inUse != "previous" {
+		t.Errorf("in use is %q, want previous", inUse)
 	}
 	a.with, a.without = two, Secret{}
-	if n := s.note(a, time.Now()); n.inUse != "" || !s.first().equal(one) {
-		t.Errorf("turned back: %+v", n)
+	if _, _, inUse := s.note(a, time.Now()); inUse != "" || !s.first().equal(one) {
+		t.Errorf("turned back to %q", inUse)
 	}
 }
 

@@ -110,11 +110,14 @@ func TestARefusedSecretHoldsForSecondsAndIsForgottenOnceProven(t *testing.T) {
 		g := newGuarded(t, 10, nil)
 		g.log = slog.New(slog.NewTextHandler(&log, nil))
 		c := callFor(t, "short")
+		c.app.state.secrets.use(c.app.secrets)
 		g.next = exchangeFunc(func(context.Context, call) (answer, error) {
+			a := refusalAnswer(190, 463, "expired")
 			if asked++; wrong {
-				return refusalAnswer(100, 0, "Error validating client secret."), nil
+				a = refusalAnswer(100, 0, "Error validating client secret.")
 			}
-			return refusalAnswer(190, 463, "expired"), nil
+			a.with = c.app.secrets[0]
+			return a, nil
 		})
 		for range 10 {
 			a, err := g.Exchange(t.Context(), c)
@@ -128,12 +131,12 @@ func TestARefusedSecretHoldsForSecondsAndIsForgottenOnceProven(t *testing.T) {
 		time.Sleep(refusedPause)
 		_, _ = g.Exchange(t.Context(), c)
 		time.Sleep(refusedPause)
-		if n := strings.Count(log.String(), "refuses the client secret"); n != 1 {
+		if n := strings.Count(log.String(), "client secret refused"); n != 1 {
 			t.Errorf("said %d times, want once:\n%s", n, log.String())
 		}
 		wrong = false
 		_, _ = g.Exchange(t.Context(), c)
-		if c.app.state.secrets.areRefused(time.Now()) || !strings.Contains(log.String(), "accepts the client secret again") {
+		if c.app.state.secrets.areRefused(time.Now()) || !strings.Contains(log.String(), "client secret accepted again") {
 			t.Errorf("a 190 proves the secret, but it is still held to be refused:\n%s", log.String())
 		}
 	})
@@ -142,8 +145,11 @@ func TestARefusedSecretHoldsForSecondsAndIsForgottenOnceProven(t *testing.T) {
 // Readiness that never came back would keep every request away that could prove the secret.
 func TestARefusedSecretIsDoubtedAfterAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &clientSecrets{}
-		s.note(refusalAnswer(100, 0, "Error validating client secret."), time.Now())
+		s, one := &clientSecrets{}, NewSecret(testSecret)
+		s.use([]Secret{one})
+		refused := refusalAnswer(100, 0, "Error validating client secret.")
+		refused.with = one
+		s.note(refused, time.Now())
 		time.Sleep(refusedDoubt)
 		if s.areRefused(time.Now()) {
 			t.Error("still refused after the time of doubt")
