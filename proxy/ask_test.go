@@ -181,7 +181,7 @@ func TestADeadKeptConnectionCostsNoCall(t *testing.T) {
 		o := optionsFor(t, base, nil)
 		o.Retries = retries
 		p := newProxy(t, o)
-		p.carried.retries.spare = -1000 // there is no budget for a retry
+		p.carried.retries.left = -1000 // there is no budget for a retry
 		var wg sync.WaitGroup
 		for n := range kept {
 			wg.Go(func() {

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"crypto/tls"
-	"errors"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -33,11 +32,6 @@ type outbound struct {
 type silentError struct{ error }
 
 func (e silentError) Unwrap() error { return e.error }
-
-func isSilent(err error) bool {
-	var silent silentError
-	return errors.As(err, &silent)
-}
 
 // mostPatience bounds how long a kept connection may stay silent before the other idle connections are no longer trusted. Calls that begin
 // later then dial, so a pool of dead connections is replaced within this time.

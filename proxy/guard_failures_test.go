@@ -19,7 +19,7 @@ func metaSays(fails func(call) bool, calls *int) exchangeFunc {
 		if fails(c) {
 			*calls++
 			yes := true
-			return answer{}, &graph.Error{Status: 502, Code: 2, Transient: &yes, Class: graph.ClassTransient, Cause: "Instagram says so"}
+			return answer{}, &graph.Error{Status: 502, Code: 2, Transient: &yes, Class: graph.ClassTransient, Cause: "reported by Instagram"}
 		}
 		return refusalAnswer(190, 463, "expired"), nil
 	}

@@ -46,9 +46,6 @@ func (t Token) Append(to []byte, now time.Time) []byte {
 	return append(to, t.text.tail...)
 }
 
-// ErrReflected says that a success repeats the client secret.
-var ErrReflected = errors.New("repeats the client secret")
-
 // The ways in which a 200 can be malformed. The texts are fixed, so they can be logged.
 var (
 	errNoTokenIn   = errors.New("no usable access_token")
