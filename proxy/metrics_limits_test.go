@@ -34,28 +34,16 @@ func TestARateLimitThatWasUsedUpEnds(t *testing.T) {
 func TestWhatWasSaidOfALimitIsForgottenAfterAnHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMetrics()
-		series := func() (n int) {
-			families, err := m.registry.Gather()
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, f := range families {
-				if f.GetName() == "igproxy_upstream_usage_ratio" {
-					n = len(f.GetMetric())
-				}
-			}
-			return n
-		}
 		m.limits("shop", http.Header{appUsage: {`{"call_count":90,"cpu_time":3}`}})
 		m.limits("other", http.Header{appUsage: {`{"call_count":10}`}})
 		time.Sleep(maxUsageAge - time.Second)
-		if got := m.usage.all(time.Now()); len(got) != 2 || series() != 3 {
-			t.Errorf("within the hour: %+v, %d series", got, series())
+		if got := m.usage.all(time.Now()); len(got) != 2 {
+			t.Errorf("within the hour: %+v", got)
 		}
 		m.limits("other", http.Header{appUsage: {`{"call_count":20}`}})
 		time.Sleep(time.Second)
-		if got := m.usage.all(time.Now()); len(got) != 1 || got[0].App != "other" || series() != 1 {
-			t.Errorf("after it: %+v, %d series", got, series())
+		if got := m.usage.all(time.Now()); len(got) != 1 || got[0].App != "other" {
+			t.Errorf("after it: %+v", got)
 		}
 	})
 }
