@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// maxText bounds each text taken from Instagram's errors, in bytes.
+// maxText bounds each text of an error, in bytes.
 const maxText = 2 << 10
 
 // ReadError reads an error of Meta in any shape that its token endpoints and their gateways use:
@@ -52,9 +52,9 @@ func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool
 	return e, true
 }
 
-// fillCode sets a code that Instagram did not give. In the flat shape it is the status, which the code
-// exchange repeats there; in the envelope it follows from the class. SubcodeUnreadable marks it as ours,
-// except in a usual error of the code exchange, which never has one of Meta's codes.
+// fillCode sets a missing code. In the flat shape it is the status, as in the code exchange's own
+// errors; in the envelope it follows from the class. SubcodeUnreadable marks it as filled in, except in
+// a usual error of the code exchange, which never has one of Meta's codes.
 func (e *Error) fillCode(usual bool) {
 	switch {
 	case e.Flat && e.Code == 0:
@@ -72,8 +72,8 @@ func (e *Error) fillCode(usual bool) {
 	}
 }
 
-// metaCode returns the code in the sense of Meta's error handling guide, or 0. In the flat shape a code
-// that is an HTTP status only repeats the status, and of a 5xx no code is believed.
+// metaCode returns Meta's code of the error, or 0. In the flat shape a code that is an HTTP status
+// only repeats the status, and the code of a 5xx is ignored.
 func (e *Error) metaCode() int {
 	if e.Flat && (e.Status >= 500 || e.Code >= 400 && http.StatusText(e.Code) != "") {
 		return 0
@@ -81,12 +81,12 @@ func (e *Error) metaCode() int {
 	return e.Code
 }
 
-// said is what can be read of an error. A zero value means that it was not there.
+// said is what was read of an error. A zero value means that it was not there.
 type said struct {
 	message, kind, userTitle, userMsg, traceID string
 	code, subcode                              int
 	transient                                  *bool
-	flat                                       bool // at the top or in meta, as the code exchange writes it
+	flat                                       bool // at the top, as in the code exchange
 	usual                                      bool // the envelope with a code, or the code exchange's shape with type and message
 }
 
@@ -105,7 +105,7 @@ func readSaid(body []byte) said {
 	return s
 }
 
-// fields are the members of an object; of those with one name, the last.
+// fields are the members of an object. The last of those with one name counts.
 type fields map[string]json.RawMessage
 
 // fieldsOf returns the members of a JSON object, and nil for any other value.
@@ -153,8 +153,8 @@ func (f fields) text(names ...string) (s string) {
 	return ""
 }
 
-// number returns the first of these members that is a whole number other than zero, or a string of
-// one; 0 when there is none.
+// number returns the first of these members that is a whole number, or a string of one, and not zero.
+// It returns 0 if there is none.
 func (f fields) number(names ...string) int {
 	for _, name := range names {
 		if n, err := strconv.Atoi(strings.Trim(string(f[name]), `" `)); err == nil && n != 0 {
@@ -164,37 +164,36 @@ func (f fields) number(names ...string) int {
 	return 0
 }
 
-// truth returns a boolean, which may also be 0, 1 or a string; nil for anything else.
+// truth returns a boolean, which may also be 0, 1 or a string. It returns nil for anything else.
 func (f fields) truth(name string) *bool {
-	var is bool
 	switch strings.Trim(string(f[name]), `" `) {
 	case "true", "1":
-		is = true
+		return new(true)
 	case "false", "0":
-	default:
-		return nil
+		return new(false)
 	}
-	return &is
+	return nil
 }
 
-// SubcodeUnreadable is igproxy's own error_subcode for a refusal of which no code can be read.
+// SubcodeUnreadable is igproxy's own error_subcode for a refusal whose code cannot be read.
 const SubcodeUnreadable = 990025
 
-// Unreadable is a refusal of which the status is all that is known. It has code 100, as Meta's own refusals of a request do.
+// Unreadable returns a refusal of which only the status is known. It has code 100, as Meta's own
+// refusals of a request do.
 func Unreadable(status int) *Error {
-	no := false
 	return &Error{Status: status, Code: 100, Subcode: SubcodeUnreadable, Type: "OAuthException",
-		Message: statusMessage(status, "without an error that igproxy can read"), Transient: &no, Class: ClassRefused, Cause: StatusCause(status)}
+		Message:   statusMessage(status, "without an error that igproxy can read"),
+		Transient: new(false), Class: ClassRefused, Cause: StatusCause(status)}
 }
 
 func statusMessage(status int, how string) string {
 	return fmt.Sprintf("Instagram refused this call (status %d) %s.", status, how)
 }
 
-// StatusCause names an answer without an error that igproxy can read.
+// StatusCause returns the cause of a failure that is a reply without a readable error.
 func StatusCause(status int) string {
 	if http.StatusText(status) == "" {
-		return "a status that HTTP does not know, without a Graph error"
+		return "an unknown status without a Graph error"
 	}
 	return "status " + http.StatusText(status) + " without a Graph error"
 }
