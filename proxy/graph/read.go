@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -27,28 +28,25 @@ const maxText = 2 << 10
 // It reports false if there is no error to read. A 5xx is read only in the first two shapes: any
 // other shape there comes from a failing host and says nothing about the call.
 func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool) {
-	s := readSaid(body)
-	if s.none() || status >= 500 && !s.usual {
+	e, usual := readBody(body)
+	if e == nil || status >= 500 && !usual {
 		return nil, false
 	}
-	text := func(s string) string {
-		if s = scrub(s); len(s) > maxText {
-			s = strings.ToValidUTF8(s[:maxText], "")
+	for _, text := range []*string{&e.Message, &e.Type, &e.UserTitle, &e.UserMsg, &e.TraceID} {
+		// Scrubbed before it is cut, which could otherwise leave a part of a secret.
+		if *text = scrub(*text); len(*text) > maxText {
+			*text = strings.ToValidUTF8((*text)[:maxText], "")
 		}
-		return s
 	}
-	e := &Error{Status: status, Message: text(s.message), Type: text(s.kind), Code: s.code, Subcode: s.subcode, Transient: s.transient,
-		UserTitle: text(s.userTitle), UserMsg: text(s.userMsg), TraceID: text(s.traceID), Flat: s.flat}
+	e.Status = status
 	e.Class = classify(e)
 	if e.metaCode() == 0 {
-		e.fillCode(s.usual)
+		e.fillCode(usual)
 	}
 	if e.Message == "" {
 		e.Message = statusMessage(status, "without a message")
 	}
-	if e.Type == "" {
-		e.Type = "OAuthException"
-	}
+	e.Type = cmp.Or(e.Type, "OAuthException")
 	return e, true
 }
 
@@ -81,28 +79,17 @@ func (e *Error) metaCode() int {
 	return e.Code
 }
 
-// said is what was read of an error. A zero value means that it was not there.
-type said struct {
-	message, kind, userTitle, userMsg, traceID string
-	code, subcode                              int
-	transient                                  *bool
-	flat                                       bool // at the top, as in the code exchange
-	usual                                      bool // the envelope with a code, or the code exchange's shape with type and message
-}
-
-func (s said) none() bool { return s.message == "" && s.kind == "" && s.code == 0 }
-
-// readSaid looks for an error in the envelope, then at the top.
-func readSaid(body []byte) said {
+// readBody looks for an error in the envelope, then at the top. It returns nil if there is none. The
+// error is usual if it has the envelope's shape with a code, or that of the code exchange.
+func readBody(body []byte) (e *Error, usual bool) {
 	top := fieldsOf(body)
-	if s := fieldsOf(top["error"]).said(); !s.none() {
-		s.usual = s.code != 0
-		return s
+	if e = fieldsOf(top["error"]).error(); e != nil {
+		return e, e.Code != 0
 	}
-	s := top.said()
-	s.flat = true
-	s.usual = top.text("error_type") != "" && top.text("error_message") != ""
-	return s
+	if e = top.error(); e != nil {
+		e.Flat = true
+	}
+	return e, top.text("error_type") != "" && top.text("error_message") != ""
 }
 
 // fields are the members of an object. The last of those with one name counts.
@@ -121,26 +108,30 @@ func fieldsOf(value json.RawMessage) fields {
 	return f
 }
 
-// said reads an object whose own members are an error's.
-func (f fields) said() said {
-	s := said{
-		message:   f.text("message", "error_message", "error_msg", "error_description"),
-		kind:      f.text("type", "error_type"),
-		userTitle: f.text("error_user_title"),
-		userMsg:   f.text("error_user_msg"),
-		traceID:   f.text("fbtrace_id"),
-		code:      f.number("error_code", "code"),
-		subcode:   f.number("error_subcode"),
-		transient: f.truth("is_transient"),
+// error reads an object whose own members are an error's. It returns nil if there is no message, type
+// or code.
+func (f fields) error() *Error {
+	e := &Error{
+		Message:   f.text("message", "error_message", "error_msg", "error_description"),
+		Type:      f.text("type", "error_type"),
+		UserTitle: f.text("error_user_title"),
+		UserMsg:   f.text("error_user_msg"),
+		TraceID:   f.text("fbtrace_id"),
+		Code:      f.number("error_code", "code"),
+		Subcode:   f.number("error_subcode"),
+		Transient: f.truth("is_transient"),
 	}
 	word := f.text("error")
 	switch {
-	case s.message == "":
-		s.message = word
-	case s.kind == "": // RFC 6749 names the kind there and describes it elsewhere
-		s.kind = word
+	case e.Message == "":
+		e.Message = word
+	case e.Type == "": // RFC 6749 names the kind there and describes it elsewhere
+		e.Type = word
 	}
-	return s
+	if e.Message == "" && e.Type == "" && e.Code == 0 {
+		return nil
+	}
+	return e
 }
 
 // text returns the first of these members that is a string and not empty.
