@@ -13,8 +13,8 @@ import (
 
 // askStep is the step "ask": it calls Meta.
 //
-// It uses a transport and never an http.Client, whose errors print the whole URL and whose redirects
-// forward it as Referer. Only this file sends the client secret.
+// It uses a transport and never an http.Client, whose errors print the whole URL and whose
+// redirects forward it as Referer. Only this file sends the client secret.
 type askStep struct {
 	out       *outbound
 	timeout   time.Duration // of all tries together, the body included
@@ -38,8 +38,8 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	c.secret = c.app.state.secrets.first()
 	first, err := u.repeatedly(ctx, c)
 	first.with = c.secret
-	// The code exchange does not say which parameter it refuses, so its secret may be the reason for
-	// any refusal. Such a call had no effect, so the settings for retries do not apply.
+	// The code exchange does not say which parameter it refuses, so its secret may be the reason
+	// for any refusal. Such a call had no effect, so the settings for retries do not apply.
 	suspect := first.is(graph.ClassSecret) || c.grant.form && first.is(graph.ClassRefused)
 	if err != nil || !suspect || u.held(c) {
 		return first, err
@@ -96,8 +96,8 @@ func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failur
 	return u.read(c, res, body)
 }
 
-// request builds the query or the form from nothing. All that it takes from the app's request is the
-// token, or the code and its redirect_uri.
+// request builds the query or the form from nothing. All that it takes from the app's request is
+// the token, or the code and its redirect_uri.
 func (u *askStep) request(ctx context.Context, c call) *http.Request {
 	q := url.Values{"grant_type": {c.grant.grantType}, paramNames[c.grant.subject.param]: {c.token.Reveal()}}
 	if c.grant.secret {

@@ -58,8 +58,8 @@ func timedOut(ctx context.Context, err error) bool {
 // breaker.
 const outOfResources = "out of descriptors or memory"
 
-// failureKind names a transport error, from a fixed set. The error's own text is never used, because
-// it can hold what the other side sent.
+// failureKind names a transport error, from a fixed set. The error's own text is never used,
+// because it can hold what the other side sent.
 func failureKind(err error) string {
 	var dns *net.DNSError
 	var unknown x509.UnknownAuthorityError

@@ -99,7 +99,8 @@ func TestEachWayToFailHasItsKind(t *testing.T) {
 	}
 }
 
-// A kind says which answer the app gets and whether asking again is worth it; the texts of errors reach nobody.
+// A kind says which answer the app gets and whether asking again is worth it; the texts of errors
+// reach nobody.
 func TestAFailuresTextReachesNobody(t *testing.T) {
 	const canary = "canary-of-the-other-side"
 	base, _ := saying(t, canary+" "+testSecret+"\r\n\r\n")

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A limit is told as it came, with the usage headers; then the app's pause holds every other token back without asking, and a user's only
-// that user's.
+// A limit is told as it came, with the usage headers; then the app's pause holds every other token
+// back without asking, and a user's only that user's.
 func TestLimitsAreToldAndHeld(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	for token, c := range map[string]struct{ status, held, retryAfter int }{

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// When every call fails, retries stay a tenth of the calls over any time, and the few that time brings.
+// When every call fails, retries stay a tenth of the calls over any time, and the few that time
+// brings.
 func TestRetriesAreATenthOfTheCallsAndAFewThatTimeBrings(t *testing.T) {
 	for calls, pace := range map[int]time.Duration{100_000: time.Millisecond, 10_000: 10 * time.Millisecond, 1000: 0} {
 		synctest.Test(t, func(t *testing.T) {
@@ -81,7 +82,8 @@ func TestThePauseBeforeARetryIsFullyJittered(t *testing.T) {
 	})
 }
 
-// asking is a step "ask" whose upstream says 500, code 2 to everything, a call for it, and how often it was asked.
+// asking is a step "ask" whose upstream says 500, code 2 to everything, a call for it, and how
+// often it was asked.
 func asking(t *testing.T, headers ...string) (u *askStep, c call, asked func() int) {
 	t.Helper()
 	base, requests := saying(t, rawReply(500, `{"error":{"message":"m","type":"OAuthException","code":2,"is_transient":true}}`, headers...))

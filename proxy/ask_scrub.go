@@ -20,9 +20,9 @@ func (c call) repeatsSecret(text string) bool {
 	return slices.ContainsFunc(c.secretsToHide(), func(s Secret) bool { return graph.Contains(text, s.Reveal()) })
 }
 
-// scrubber returns a function that replaces the client secrets and the token in Meta's texts, in any
-// spelling. It replaces the secrets first: a token that ends as a secret begins could otherwise take
-// a part of the secret away and leave the rest readable.
+// scrubber returns a function that replaces the client secrets and the token in Meta's texts, in
+// any spelling. It replaces the secrets first: a token that ends as a secret begins could otherwise
+// take a part of the secret away and leave the rest readable.
 func (c call) scrubber() func(string) string {
 	return func(text string) string {
 		for _, s := range c.secretsToHide() {

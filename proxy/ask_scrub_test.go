@@ -12,8 +12,8 @@ func appWith(t testing.TB, secret, token string) call {
 	return c
 }
 
-// The client secrets go first: a token that ends as a secret begins must not leave a part of it readable. A token too short to be one is
-// left alone.
+// The client secrets go first: a token that ends as a secret begins must not leave a part of it
+// readable. A token too short to be one is left alone.
 func TestSecretsAndTheTokenAreHiddenInMetasTexts(t *testing.T) {
 	c := appWith(t, testSecret, "IGAAshort-lived")
 	if got := c.scrubber()("see " + testSecret + " and IGAAshort-lived"); got != "see [client secret] and [access token]" {

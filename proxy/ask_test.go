@@ -147,8 +147,8 @@ func TestNoAnswerIsRepeatedOnce(t *testing.T) {
 	}
 }
 
-// keptThenDead answers the first request of each connection, once all have come, and closes the connection on the second without a byte.
-// It returns the number of requests read.
+// keptThenDead answers the first request of each connection, once all have come, and closes the
+// connection on the second without a byte. It returns the number of requests read.
 func keptThenDead(t *testing.T, connections int) (base string, count func() int32) {
 	var requests atomic.Int32
 	var together sync.WaitGroup
@@ -172,8 +172,8 @@ func keptThenDead(t *testing.T, connections int) (base string, count func() int3
 	return base, requests.Load
 }
 
-// A kept connection that turns out to be dead costs the call nothing: it goes out again on a new connection, whatever retries are allowed,
-// and no second kept connection is tried.
+// A kept connection that turns out to be dead costs the call nothing: it goes out again on a new
+// connection, whatever retries are allowed, and no second kept connection is tried.
 func TestADeadKeptConnectionCostsNoCall(t *testing.T) {
 	const kept = 4
 	for retries := range 2 {
@@ -200,7 +200,8 @@ func TestADeadKeptConnectionCostsNoCall(t *testing.T) {
 	}
 }
 
-// A code works once, so whether a dead connection lost it before or after it was used must never be in question.
+// A code works once, so whether a dead connection lost it before or after it was used must never be
+// in question.
 func TestACodeNeverRidesOnAKeptConnection(t *testing.T) {
 	base, count := keptThenDead(t, 1)
 	o := optionsFor(t, base, nil)
@@ -253,7 +254,8 @@ func TestAnswersAreBoundedAfterInflating(t *testing.T) {
 	}
 }
 
-// Whatever the upstream does not do, the total time-out ends it, body included, and no place is lost.
+// Whatever the upstream does not do, the total time-out ends it, body included, and no place is
+// lost.
 func TestTheTimeOutCoversEverything(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	switching := "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"

@@ -15,11 +15,11 @@ import (
 // small: a connection that dies takes one call with it. With HTTP/2 all calls share one connection,
 // and its death or its GOAWAY is an outage.
 //
-// A call that may be sent twice uses a kept connection. If that turns out to be dead, Go's transport
-// repeats the call on another one. Such a repetition is free: a connection is kept only after it
-// brought a whole reply, so there are never more repetitions than replies. Any other call (a code, an
-// upload) dials its own connection, because it cannot be known whether a dead connection lost the
-// request before or after Meta acted on it.
+// A call that may be sent twice uses a kept connection. If that turns out to be dead, Go's
+// transport repeats the call on another one. Such a repetition is free: a connection is kept only
+// after it brought a whole reply, so there are never more repetitions than replies. Any other call
+// (a code, an upload) dials its own connection, because it cannot be known whether a dead
+// connection lost the request before or after Meta acted on it.
 type outbound struct {
 	kept     *http.Transport
 	single   *http.Transport
@@ -29,7 +29,8 @@ type outbound struct {
 }
 
 // silentError ends a call that received no byte on a kept connection. The connection may be dead:
-// firewalls and NAT devices lose their state without closing anything. So it says nothing about Meta.
+// firewalls and NAT devices lose their state without closing anything. So it says nothing about
+// Meta.
 type silentError struct{ error }
 
 func (e silentError) Unwrap() error { return e.error }
@@ -44,8 +45,8 @@ func newOutbound(o Options, silent func()) *outbound {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	// Only the call's time bounds dialling and the handshake: a lost packet of DNS, TCP or TLS must
-	// cost its retransmission (1 s for a SYN, 5 s for a DNS query) and not the call. Keep-alive probes
-	// notice a dead peer of an idle connection within 30 s.
+	// cost its retransmission (1 s for a SYN, 5 s for a DNS query) and not the call. Keep-alive
+	// probes notice a dead peer of an idle connection within 30 s.
 	dialer := &net.Dialer{Timeout: o.Timeout,
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	kept := &http.Transport{

@@ -10,8 +10,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// guardStep is the step "guard": it decides whether Meta may be asked. It checks, in this order, the
-// number of calls in flight, the app's pause, the token's own pause, and the breaker.
+// guardStep is the step "guard": it decides whether Meta may be asked. It checks, in this order,
+// the number of calls in flight, the app's pause, the token's own pause, and the breaker.
 type guardStep struct {
 	next     exchanger
 	circuits *circuits

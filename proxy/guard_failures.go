@@ -9,9 +9,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// failures remembers which tokens and codes failed recently, so that one of them cannot look like an
-// outage of Meta: otherwise a worker that keeps asking for a token that Meta always fails would open
-// the breaker for everyone.
+// failures remembers which tokens and codes failed recently, so that one of them cannot look like
+// an outage of Meta: otherwise a worker that keeps asking for a token that Meta always fails would
+// open the breaker for everyone.
 //
 //   - A token that failed is not asked for again during a pause that doubles with each failure. Its
 //     failure is repeated meanwhile.

@@ -13,7 +13,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// metaSays is a step "ask" that fails the calls that match with code 2 and answers all others, and counts the failed ones.
+// metaSays is a step "ask" that fails the calls that match with code 2 and answers all others, and
+// counts the failed ones.
 func metaSays(fails func(call) bool, calls *int) exchangeFunc {
 	return func(_ context.Context, c call) (answer, error) {
 		if fails(c) {
@@ -30,7 +31,8 @@ func withToken(c call, token string) call {
 	return c
 }
 
-// A worker asks once a second for a token that Meta always fails, for an hour, beside two other users a minute.
+// A worker asks once a second for a token that Meta always fails, for an hour, beside two other
+// users a minute.
 func TestATokenThatMetaAlwaysFailsTakesNothingFromOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
@@ -179,7 +181,8 @@ func TestWhatMetaAlwaysFailsHasABreakerOfItsOwn(t *testing.T) {
 	}
 }
 
-// A host that hangs, or a batch job that refreshes thousands of tokens at once, uses up its own places and no others.
+// A host that hangs, or a batch job that refreshes thousands of tokens at once, uses up its own
+// places and no others.
 func TestOneCrowdTakesNoPlaceFromAnother(t *testing.T) {
 	for name, change := range map[string]func(*call){
 		"a host":  func(c *call) { c.grant.name, c.grant.upstream = "code", upstreamLogin },

@@ -121,7 +121,8 @@ func TestBothRefusedIsTheSecretsFaultAndNamesNeither(t *testing.T) {
 	}
 }
 
-// A call that was under way when the secret was replaced says nothing about the new one: it neither holds the app nor turns readiness off.
+// A call that was under way when the secret was replaced says nothing about the new one: it neither
+// holds the app nor turns readiness off.
 func TestAnExchangeWithTheOldSecretInFlightDoesNotHoldTheNewOne(t *testing.T) {
 	came, gate := make(chan string, 10), make(chan struct{})
 	upstream := newService(t)
@@ -199,8 +200,8 @@ func TestALateAnswerDoesNotTurnTheSecretBack(t *testing.T) {
 	}
 }
 
-// The code exchange does not say what it refuses, so a refused code is tried with the other secret; if that is refused too, the first word
-// stands, and nothing is concluded.
+// The code exchange does not say what it refuses, so a refused code is tried with the other secret;
+// if that is refused too, the first word stands, and nothing is concluded.
 func TestARefusedCodeIsTriedWithTheOtherSecret(t *testing.T) {
 	var mu sync.Mutex
 	right := oldSecret
@@ -256,7 +257,8 @@ func TestNeitherSecretIsHandedOn(t *testing.T) {
 	}
 }
 
-// What is remembered survives as long as the line of the previous secret is there, and with a key of its own for good.
+// What is remembered survives as long as the line of the previous secret is there, and with a key
+// of its own for good.
 func TestWhatIsRememberedSurvivesUntilThePreviousSecretIsTakenAway(t *testing.T) {
 	idOf := func(a App) string {
 		ready, err := newApp(a, grants(optionsFor(t, "https://graph.instagram.com", nil).withDefaults()), nil)

@@ -157,7 +157,8 @@ func TestARefusedSecretIsDoubtedAfterAMinute(t *testing.T) {
 	})
 }
 
-// A flight that spent its budget in our own queue says nothing of Instagram: it must not open the breaker.
+// A flight that spent its budget in our own queue says nothing of Instagram: it must not open the
+// breaker.
 func TestATimeOutOfOurOwnQueuesIsNoFailureOfInstagrams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuarded(t, 1, func(ctx context.Context, _ call) (answer, error) {

@@ -100,7 +100,8 @@ func TestEverybodyLeavesAndCloseWaitsForTheFlight(t *testing.T) {
 	})
 }
 
-// A second signal cuts a drain short: then callers may still come while Close waits. The race detector watches.
+// A second signal cuts a drain short: then callers may still come while Close waits. The race
+// detector watches.
 func TestCallersMayComeWhileCloseWaits(t *testing.T) {
 	d := newDeduped(time.Minute, func(context.Context, call) (answer, error) { return tokenAnswer(t, "long", time.Hour), nil })
 	var all sync.WaitGroup

@@ -71,7 +71,8 @@ func TestOneHeaderOfLimitsDoesNotTakeTheOthersAway(t *testing.T) {
 	})
 }
 
-// Of what Meta reports of its limits only numbers are kept, without the ids and words that came with them.
+// Of what Meta reports of its limits only numbers are kept, without the ids and words that came
+// with them.
 func TestLimitsAreNumbersOnly(t *testing.T) {
 	now := time.Now()
 	h := http.Header{}

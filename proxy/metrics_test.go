@@ -51,7 +51,8 @@ func countedAs(t testing.TB, m *Metrics, name, result string) (sum float64) {
 	return sum
 }
 
-// metricRow is a row of docs/metrics.md: the type, and each label with its values; none, if they are free.
+// metricRow is a row of docs/metrics.md: the type, and each label with its values; none, if they
+// are free.
 type metricRow struct {
 	kind   string
 	labels map[string][]string
@@ -223,7 +224,8 @@ func sortedWords(words []string) []string {
 	return words
 }
 
-// Each way a request can end is counted under words that the table knows, and every word of the table's has its way.
+// Each way a request can end is counted under words that the table knows, and every word of the
+// table's has its way.
 func TestOutcomesAndSourcesAreThoseDocumented(t *testing.T) {
 	outcomeSet, sources := map[string]bool{}, map[string]bool{}
 	count := func(x reply) {
@@ -281,7 +283,8 @@ func TestATokenAndARefusalOfOneAreCountedApart(t *testing.T) {
 	}
 }
 
-// A stand-in, or another proxy before Instagram, answers within milliseconds; an estimate of its median must not be that of a wide bucket.
+// A stand-in, or another proxy before Instagram, answers within milliseconds; an estimate of its
+// median must not be that of a wide bucket.
 func TestTheBucketsOfAFastUpstreamAreNarrow(t *testing.T) {
 	for took, most := range map[time.Duration]float64{3 * time.Millisecond: 5, 8 * time.Millisecond: 10, 20 * time.Millisecond: 25} {
 		m := NewMetrics()

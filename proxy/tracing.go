@@ -14,14 +14,14 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// A trace shows one request: a server span, and below it the steps from recall to ask, nested as they
-// call each other. A flight belongs to the trace of the caller that began it. The join span of every
-// other caller has a link to it.
+// A trace shows one request: a server span, and below it the steps from recall to ask, nested as
+// they call each other. A flight belongs to the trace of the caller that began it. The join span of
+// every other caller has a link to it.
 //
-// Spans hold names and numbers from fixed sets or from the configuration, and never a value that was
-// sent: no path, query, header, token or text of an error. Names come from OpenTelemetry's semantic
-// conventions for HTTP where they exist, and are igproxy.* otherwise. Only this file knows the
-// library.
+// Spans hold names and numbers from fixed sets or from the configuration, and never a value that
+// was sent: no path, query, header, token or text of an error. Names come from OpenTelemetry's
+// semantic conventions for HTTP where they exist, and are igproxy.* otherwise. Only this file knows
+// the library.
 
 // Tracer is OpenTelemetry's.
 type Tracer = trace.Tracer
@@ -84,7 +84,8 @@ func (s *tracedStep) Exchange(ctx context.Context, c call) (answer, error) {
 	return a, err
 }
 
-// asClient returns the options of a span for a call to this base URL, which the configuration names.
+// asClient returns the options of a span for a call to this base URL, which the configuration
+// names.
 func asClient(base *url.URL) []trace.SpanStartOption {
 	port, err := strconv.Atoi(base.Port())
 	if err != nil {
@@ -94,7 +95,8 @@ func asClient(base *url.URL) []trace.SpanStartOption {
 		trace.WithAttributes(attribute.String("server.address", base.Hostname()), attribute.Int("server.port", port))}
 }
 
-// noteReply adds the reply to the call's nth request to the span of ask. res is nil if there is none.
+// noteReply adds the reply to the call's nth request to the span of ask. res is nil if there is
+// none.
 func noteReply(ctx context.Context, res *http.Response, n int) {
 	span := trace.SpanFromContext(ctx)
 	if !span.IsRecording() {
@@ -113,8 +115,8 @@ func markError(span trace.Span, c graph.Class) {
 	span.SetStatus(codes.Error, string(c))
 }
 
-// traceparent is a carrier with that header only: https://www.w3.org/TR/trace-context. tracestate and
-// baggage are free text that would end up in the spans.
+// traceparent is a carrier with that header only: https://www.w3.org/TR/trace-context. tracestate
+// and baggage are free text that would end up in the spans.
 type traceparent struct{ propagation.HeaderCarrier }
 
 func (h traceparent) Get(name string) string {

@@ -54,7 +54,8 @@ func under(r *tracetest.SpanRecorder, top sdktrace.ReadOnlySpan) (found []sdktra
 	return found
 }
 
-// told is a span in a line: name, status and what of its attributes is the same in each run, sorted.
+// told is a span in a line: name, status and what of its attributes is the same in each run,
+// sorted.
 func told(s sdktrace.ReadOnlySpan) string {
 	var attrs []string
 	for _, kv := range s.Attributes() {

@@ -25,7 +25,8 @@ const (
 	ofApp    = "igproxy.app=default igproxy.grant=exchange"
 )
 
-// nested are the lines of the spans from recall to the last step, which all ended with the same error and source.
+// nested are the lines of the spans from recall to the last step, which all ended with the same
+// error and source.
 func nested(last, failure, source, ask string) (lines []string) {
 	for _, step := range []string{"recall", "join", "claim", "guard", "ask"} {
 		line := step + failure

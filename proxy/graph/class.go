@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Class is what an error means for igproxy: who has to act, whether it is remembered, and whether it
-// counts as a failure of Meta. It is also a metric label and a log field.
+// Class is what an error means for igproxy: who has to act, whether it is remembered, and whether
+// it counts as a failure of Meta. It is also a metric label and a log field.
 type Class string
 
 // The classes.
@@ -27,8 +27,8 @@ const (
 	ClassInternal  Class = "internal"   // a fault of igproxy
 )
 
-// classify looks at the code, then the subcode, then the status, and not at the message or the type,
-// which are localised and vary.
+// classify looks at the code, then the subcode, then the status, and not at the message or the
+// type, which are localised and vary.
 func classify(e *Error) Class {
 	code := e.metaCode()
 	switch {
@@ -55,8 +55,9 @@ func classify(e *Error) Class {
 }
 
 // saysSecret looks at the message, because nothing else distinguishes "Error validating client
-// secret." (code 100, 1 on graph.facebook.com, or none in an envelope) from the standing error (100).
-// If Meta rewords or translates it, the error is still passed on; only the operator's alarm is lost.
+// secret." (code 100, 1 on graph.facebook.com, or none in an envelope) from the standing error
+// (100). If Meta rewords or translates it, the error is still passed on; only the operator's alarm
+// is lost.
 func saysSecret(e *Error) bool {
 	code := e.metaCode()
 	return (code == 100 || code == 1 || code == 0 && !e.Flat) && strings.Contains(strings.ToLower(e.Message), "client secret")

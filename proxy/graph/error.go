@@ -1,6 +1,6 @@
-// Package graph is Meta's vocabulary on the wire: errors and what they mean, tokens, rate limits, and
-// secrets in texts. It only reads and writes bytes and headers; it makes no calls and does not depend
-// on igproxy. Its readers take linear time and bounded memory, and never panic.
+// Package graph is Meta's vocabulary on the wire: errors and what they mean, tokens, rate limits,
+// and secrets in texts. It only reads and writes bytes and headers; it makes no calls and does not
+// depend on igproxy. Its readers take linear time and bounded memory, and never panic.
 package graph
 
 import (
@@ -30,7 +30,8 @@ type Error struct {
 	Class Class
 	// Flat says that the error has the shape of the code exchange.
 	Flat bool
-	// Repeated says that Meta was not asked: the token failed a moment ago, and this is that failure.
+	// Repeated says that Meta was not asked: the token failed a moment ago, and this is that
+	// failure.
 	Repeated bool
 	// Cause is the kind of a failure, for the log only. It is never a text from outside.
 	Cause string

@@ -21,8 +21,8 @@ type Usage struct{ App, BusinessUseCase string }
 // MaxUsage bounds a usage header, in bytes.
 const MaxUsage = 4 << 10
 
-// ReadUsage returns the usage headers. It omits one that is longer than MaxUsage, is not JSON, or is
-// changed by scrub.
+// ReadUsage returns the usage headers. It omits one that is longer than MaxUsage, is not JSON, or
+// is changed by scrub.
 func ReadUsage(h http.Header, scrub func(string) string) Usage {
 	read := func(name string) string {
 		v := h.Get(name)

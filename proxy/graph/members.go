@@ -19,8 +19,8 @@ var (
 	errTooMany   = errors.New("more than 256 members")
 )
 
-// member is one name and value of a JSON object. The value keeps its bytes, without the space around
-// it.
+// member is one name and value of a JSON object. The value keeps its bytes, without the space
+// around it.
 type member struct {
 	name  string
 	value json.RawMessage
@@ -79,9 +79,9 @@ func objectMembers(body []byte) ([]member, error) {
 var knownMembers = []string{"access_token", "token_type", "expires_in", "user_id", "permissions", "data",
 	"error", "error_type", "error_message", "code"}
 
-// lookalike reports whether a name differs from a known one by letter case alone. An app that ignores
-// case when it decodes, as Go's encoding/json does, would read that member instead of the one it asked
-// for. EqualFold folds as encoding/json does, K and ſ included.
+// lookalike reports whether a name differs from a known one by letter case alone. An app that
+// ignores case when it decodes, as Go's encoding/json does, would read that member instead of the
+// one it asked for. EqualFold folds as encoding/json does, K and ſ included.
 func lookalike(name string) bool {
 	return !slices.Contains(knownMembers, name) &&
 		slices.ContainsFunc(knownMembers, func(k string) bool { return strings.EqualFold(name, k) })

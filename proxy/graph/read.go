@@ -51,8 +51,8 @@ func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool
 }
 
 // fillCode sets a missing code. In the flat shape it is the status, as in the code exchange's own
-// errors; in the envelope it follows from the class. SubcodeUnreadable marks it as filled in, except in
-// a usual error of the code exchange, which never has one of Meta's codes.
+// errors; in the envelope it follows from the class. SubcodeUnreadable marks it as filled in,
+// except in a usual error of the code exchange, which never has one of Meta's codes.
 func (e *Error) fillCode(usual bool) {
 	switch {
 	case e.Flat && e.Code == 0:
@@ -79,8 +79,8 @@ func (e *Error) metaCode() int {
 	return e.Code
 }
 
-// readBody looks for an error in the envelope, then at the top. It returns nil if there is none. The
-// error is usual if it has the envelope's shape with a code, or that of the code exchange.
+// readBody looks for an error in the envelope, then at the top. It returns nil if there is none.
+// The error is usual if it has the envelope's shape with a code, or that of the code exchange.
 func readBody(body []byte) (e *Error, usual bool) {
 	top := fieldsOf(body)
 	if e = fieldsOf(top["error"]).error(); e != nil {
@@ -108,8 +108,8 @@ func fieldsOf(value json.RawMessage) fields {
 	return f
 }
 
-// error reads an object whose own members are an error's. It returns nil if there is no message, type
-// or code.
+// error reads an object whose own members are an error's. It returns nil if there is no message,
+// type or code.
 func (f fields) error() *Error {
 	e := &Error{
 		Message:   f.text("message", "error_message", "error_msg", "error_description"),
@@ -144,8 +144,8 @@ func (f fields) text(names ...string) (s string) {
 	return ""
 }
 
-// number returns the first of these members that is a whole number, or a string of one, and not zero.
-// It returns 0 if there is none.
+// number returns the first of these members that is a whole number, or a string of one, and not
+// zero. It returns 0 if there is none.
 func (f fields) number(names ...string) int {
 	for _, name := range names {
 		if n, err := strconv.Atoi(strings.Trim(string(f[name]), `" `)); err == nil && n != 0 {

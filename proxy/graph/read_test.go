@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// shape is an error as one of Meta's hosts has written it, and what an app gets of it: the inside of the envelope, and the flat error
-// where it asked for a code's exchange.
+// shape is an error as one of Meta's hosts has written it, and what an app gets of it: the inside
+// of the envelope, and the flat error where it asked for a code's exchange.
 type shape struct {
 	status     int
 	body       string
@@ -189,8 +189,9 @@ func TestOurOwnReaderReadsWhatWeWrite(t *testing.T) {
 	}
 }
 
-// Whatever Instagram writes into an error, in whatever spelling and shape: no panic, valid JSON comes out, nobody can read secret or
-// token in it, our own reader reads the same in it, and a 4xx is a failure or the app's standing only where it says so.
+// Whatever Instagram writes into an error, in whatever spelling and shape: no panic, valid JSON
+// comes out, nobody can read secret or token in it, our own reader reads the same in it, and a 4xx
+// is a failure or the app's standing only where it says so.
 func FuzzGraphError(f *testing.F) {
 	for name, text := range spelled(testSecret) {
 		f.Add(`{"error":{"message":"`+name, text, `","type":"OAuthException","code":190,"is_transient":false}}`, 400)

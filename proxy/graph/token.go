@@ -19,7 +19,8 @@ type Token struct {
 	Expires time.Time // the end of the token itself
 }
 
-// splitJSON is the reply's JSON before and after the digits of expires_in. It is whole if it has none.
+// splitJSON is the reply's JSON before and after the digits of expires_in. It is whole if it has
+// none.
 type splitJSON struct {
 	head, tail []byte
 	whole      bool
@@ -55,9 +56,9 @@ var (
 	errErrorMember = errors.New("an error under a status of success")
 )
 
-// ReadToken reads the success of an exchange or a refresh strictly: one JSON object, no member twice,
-// a non-empty access_token, and a whole number of seconds up to maxLife. Unknown members are kept byte
-// for byte after the three known ones, except lookalikes of known names.
+// ReadToken reads the success of an exchange or a refresh strictly: one JSON object, no member
+// twice, a non-empty access_token, and a whole number of seconds up to maxLife. Unknown members are
+// kept byte for byte after the three known ones, except lookalikes of known names.
 func ReadToken(body []byte, now time.Time) (Token, error) {
 	members, err := objectMembers(body)
 	if err != nil {
@@ -97,7 +98,8 @@ func ReadToken(body []byte, now time.Time) (Token, error) {
 	return Token{text: &splitJSON{head: head, tail: append(extra, '}')}, Expires: now.Add(time.Duration(seconds) * time.Second)}, nil
 }
 
-// MaxToken is the longest token or code accepted, in bytes after decoding. Real ones have about 180 characters.
+// MaxToken is the longest token or code accepted, in bytes after decoding. Real ones have about 180
+// characters.
 const MaxToken = 4 << 10
 
 // IsPrintable reports whether s consists of visible ASCII characters, as Meta's tokens do.

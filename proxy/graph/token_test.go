@@ -146,7 +146,8 @@ func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 	}
 }
 
-// readsTheSame fails when an app that decodes without regard to case reads something else in an object than one that does not.
+// readsTheSame fails when an app that decodes without regard to case reads something else in an
+// object than one that does not.
 func readsTheSame(t *testing.T, object []byte) {
 	t.Helper()
 	var loose struct {
@@ -165,8 +166,8 @@ func readsTheSame(t *testing.T, object []byte) {
 	}
 }
 
-// Whatever Instagram sends: no panic; and what is taken is answered as one JSON object with exactly one token, reads the same with and
-// without regard to case.
+// Whatever Instagram sends: no panic; and what is taken is answered as one JSON object with exactly
+// one token, reads the same with and without regard to case.
 func FuzzUpstreamReply(f *testing.F) {
 	for _, seed := range []string{`{"access_token":"IGAA","token_type":"bearer","expires_in":5183944}`, `{"access_token":"a","expires_in":1,"é":"\ud800"}`,
 		`{"error":{"message":"m","type":"OAuthException","code":190,"error_subcode":463,"fbtrace_id":"x"}}`, `[]`, `{"error":null}`, "\xff",
