@@ -18,7 +18,7 @@ const (
 	oldSecret = testSecret
 )
 
-// rotating is a Proxy with both secrets, before an Instagram that takes the old one.
+// rotating returns a Proxy with both secrets, in front of an Instagram that accepts the old one.
 func rotating(t *testing.T) (*Proxy, Options, *mock.Instagram, *bytes.Buffer) {
 	t.Helper()
 	i, s := newInstagram(t, overTLS)
@@ -29,7 +29,7 @@ func rotating(t *testing.T) (*Proxy, Options, *mock.Instagram, *bytes.Buffer) {
 	return newProxy(t, o), o, i, &log
 }
 
-// inUse is what the metric says.
+// inUse returns the secret that the metric reports as in use.
 func inUse(t *testing.T, m *Metrics) (which string) {
 	t.Helper()
 	families, err := m.registry.Gather()
@@ -74,7 +74,7 @@ func TestARefusedSecretIsRepeatedOnceWithTheOtherWhichIsThenUsedFirst(t *testing
 	}
 }
 
-// The one that works stays in use over a reload that adds another, or takes the other away.
+// The secret that works stays in use after a reload that adds another or removes the other.
 func TestTheSecretInUseStaysInUseOverAReload(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
@@ -89,7 +89,7 @@ func TestTheSecretInUseStaysInUseOverAReload(t *testing.T) {
 		{newSecret, oldSecret, "previous", oldSecret, 1},
 		{newSecret, oldSecret, "current", newSecret, 2},
 		{newSecret, "", "current", newSecret, 1},
-		{newSecret, newSecret, "current", newSecret, 1}, // twice the same is one
+		{newSecret, newSecret, "current", newSecret, 1}, // two equal secrets count as one
 	} {
 		o.Apps[0].Secret, o.Apps[0].Previous = NewSecret(c.current), Secret{}
 		if c.previous != "" {
@@ -121,8 +121,8 @@ func TestBothRefusedIsTheSecretsFaultAndNamesNeither(t *testing.T) {
 	}
 }
 
-// A call that was under way when the secret was replaced says nothing about the new one: it neither
-// holds the app nor turns readiness off.
+// A call that was in flight when the secret was replaced says nothing about the new one: it neither
+// pauses the app nor turns readiness off.
 func TestAnExchangeWithTheOldSecretInFlightDoesNotHoldTheNewOne(t *testing.T) {
 	came, gate := make(chan string, 10), make(chan struct{})
 	upstream := newService(t)
@@ -148,7 +148,7 @@ func TestAnExchangeWithTheOldSecretInFlightDoesNotHoldTheNewOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	close(gate)
-	if code := <-slow; code != 200 { // it is repeated with the secret of now
+	if code := <-slow; code != 200 { // it is repeated with the new secret
 		t.Errorf("the call under way got %d", code)
 	}
 	if w := ask(p, get(target("IGAA-next"))); w.Code != 200 || !p.Readiness().Ready {
@@ -156,7 +156,7 @@ func TestAnExchangeWithTheOldSecretInFlightDoesNotHoldTheNewOne(t *testing.T) {
 	}
 }
 
-// Neither a refusal nor a success of a secret that has gone changes anything.
+// Neither a refusal nor a success of a replaced secret changes anything.
 func TestAnAnswerAboutASecretThatHasGoneIsIgnored(t *testing.T) {
 	gone, now, next := NewSecret("gone"), NewSecret("now"), NewSecret("next")
 	refused := refusalAnswer(100, 0, "Error validating client secret.")
@@ -200,8 +200,8 @@ func TestALateAnswerDoesNotTurnTheSecretBack(t *testing.T) {
 	}
 }
 
-// The code exchange does not say what it refuses, so a refused code is tried with the other secret;
-// if that is refused too, the first word stands, and nothing is concluded.
+// The code exchange does not say what it refuses, so a refused code is tried with the other secret.
+// If that is refused too, the first refusal is the answer, and nothing is concluded.
 func TestARefusedCodeIsTriedWithTheOtherSecret(t *testing.T) {
 	var mu sync.Mutex
 	right := oldSecret
@@ -257,8 +257,7 @@ func TestNeitherSecretIsHandedOn(t *testing.T) {
 	}
 }
 
-// What is remembered survives as long as the line of the previous secret is there, and with a key
-// of its own for good.
+// Entries survive while the previous secret is configured, and for ever with a key of their own.
 func TestWhatIsRememberedSurvivesUntilThePreviousSecretIsTakenAway(t *testing.T) {
 	idOf := func(a App) string {
 		ready, err := newApp(a, grants(optionsFor(t, "https://graph.instagram.com", nil).withDefaults()), nil)

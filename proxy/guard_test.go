@@ -27,7 +27,7 @@ func newGuarded(t *testing.T, places int, next exchangeFunc) *guardStep {
 	return &guardStep{next: next, circuits: breakers, failures: newFailures(o.Interval), log: slog.New(slog.DiscardHandler)}
 }
 
-func TestIllHealthOpensTheBreakerAndRefusalsDoNot(t *testing.T) {
+func TestOnlyFailuresOpenTheBreaker(t *testing.T) {
 	for name, c := range map[string]struct {
 		give func() (answer, error)
 		want breaker.State
@@ -142,7 +142,7 @@ func TestARefusedSecretHoldsForSecondsAndIsForgottenOnceProven(t *testing.T) {
 	})
 }
 
-// Readiness that never came back would keep every request away that could prove the secret.
+// If readiness never returned, no request could arrive that proves the secret.
 func TestARefusedSecretIsDoubtedAfterAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, one := &clientSecrets{}, NewSecret(testSecret)
@@ -157,9 +157,9 @@ func TestARefusedSecretIsDoubtedAfterAMinute(t *testing.T) {
 	})
 }
 
-// A flight that spent its budget in our own queue says nothing of Instagram: it must not open the
+// A flight that spent its budget waiting for a place says nothing about Meta. It must not open the
 // breaker.
-func TestATimeOutOfOurOwnQueuesIsNoFailureOfInstagrams(t *testing.T) {
+func TestATimeoutAfterAWaitForAPlaceIsNotAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuarded(t, 1, func(ctx context.Context, _ call) (answer, error) {
 			select {

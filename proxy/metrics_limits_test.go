@@ -31,7 +31,7 @@ func TestARateLimitThatWasUsedUpEnds(t *testing.T) {
 	})
 }
 
-func TestWhatWasSaidOfALimitIsForgottenAfterAnHour(t *testing.T) {
+func TestALimitIsForgottenAfterAnHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMetrics()
 		m.limits("shop", http.Header{appUsage: {`{"call_count":90,"cpu_time":3}`}})
@@ -48,7 +48,7 @@ func TestWhatWasSaidOfALimitIsForgottenAfterAnHour(t *testing.T) {
 	})
 }
 
-// Answers have the one header or the other; what one says of its limit is no word on the other's.
+// A reply may have one header or the other. Each says nothing about the other's limit.
 func TestOneHeaderOfLimitsDoesNotTakeTheOthersAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMetrics()
@@ -71,8 +71,7 @@ func TestOneHeaderOfLimitsDoesNotTakeTheOthersAway(t *testing.T) {
 	})
 }
 
-// Of what Meta reports of its limits only numbers are kept, without the ids and words that came
-// with them.
+// Only numbers are kept of what Meta reports, without the ids and words that came with them.
 func TestLimitsAreNumbersOnly(t *testing.T) {
 	now := time.Now()
 	h := http.Header{}
@@ -95,7 +94,7 @@ func TestLimitsAreNumbersOnly(t *testing.T) {
 	}
 }
 
-// The limits are noted of token calls and of those passed through, for the app they are of.
+// Limits are noted from token calls and from calls passed through, for the app that made them.
 func TestLimitsOfEveryCallAreNoted(t *testing.T) {
 	used := make(chan string, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

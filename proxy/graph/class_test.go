@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Whatever Meta's error says, its class is one of those that can come of asking.
+// Any error of Meta has one of the classes that mean that Meta was asked.
 func TestEveryErrorOfMetaHasAClassOfItsOwn(t *testing.T) {
 	all := []Class{ClassToken, ClassStanding, ClassSecret, ClassRefused, ClassAppLimit, ClassUserLimit, ClassTransient}
 	for code := -10; code < 100_000; code++ {

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-func TestRetryAtBelievesInstagramWithinBounds(t *testing.T) {
+func TestRetryAtFollowsMetaWithinBounds(t *testing.T) {
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	date := func(in time.Duration) string { return now.Add(in).Format(http.TimeFormat) }
 	minutes := func(list string) string { return `{"17841400000000001":[` + list + `]}` }
 	for name, c := range map[string]struct {
 		class      Class
 		after, buc string
-		want       time.Duration // 0: nothing is said
+		want       time.Duration // 0: the zero time
 	}{
 		"a limit, nothing said":     {ClassAppLimit, "", "", DefaultPause},
 		"a user's, nothing said":    {ClassUserLimit, "", "", DefaultPause},
@@ -61,7 +61,7 @@ func TestRetryAtBelievesInstagramWithinBounds(t *testing.T) {
 	}
 }
 
-// Whatever the headers say: no panic, and a limit's pause is more than nothing and at most an hour.
+// For any headers there is no panic, and a limit's pause is more than zero and at most an hour.
 func FuzzRetryAfter(f *testing.F) {
 	f.Add("7", `{"1":[{"estimated_time_to_regain_access":5}]}`, `{"call_count":100}`)
 	f.Add("Tue, 24 Nov 2026 12:00:00 GMT", `{"1":[{"estimated_time_to_regain_access":1e309}]}`, "")

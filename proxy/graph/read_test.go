@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// shape is an error as one of Meta's hosts has written it, and what an app gets of it: the inside
-// of the envelope, and the flat error where it asked for a code's exchange.
+// shape is an error as one of Meta's hosts writes it, and what an app gets: the inside of the
+// envelope, or the flat error for the exchange of a code.
 type shape struct {
 	status     int
 	body       string
@@ -103,7 +103,7 @@ var shapes = map[string]shape{
 		`"message":"m","type":"t","code":10`, `"error_type":"t","code":400,"error_message":"m"`, false},
 	"other names only": {400, `{"Error":{"message":"m","type":"t","code":190}}`, "", "", "", true},
 
-	// A 5xx is read where it always was.
+	// A 5xx is read in the first two shapes only.
 	"5xx in the envelope": {500, `{"error":{"message":"m","type":"IGApiException","code":2500}}`, ClassRefused, `"message":"m","type":"IGApiException","code":2500`,
 		`"error_type":"OAuthException","code":500,"error_message":"m"`, false},
 	"5xx of the code exchange": {503, `{"error_type":"OAuthException","code":503,"error_message":"m"}`, ClassTransient, `"message":"m","type":"OAuthException","code":2`,
@@ -112,7 +112,7 @@ var shapes = map[string]shape{
 	"5xx of Threads":            {500, `{"error_message":"m","error_code":190}`, "", "", "", true},
 	"5xx with message and code": {500, `{"message":"m","code":100}`, "", "", "", true},
 
-	// Nothing to be read.
+	// There is nothing to read.
 	"a page":           {403, "<!DOCTYPE html><title>Error</title>", "", "", "", true},
 	"nothing":          {400, "", "", "", "", true},
 	"no JSON":          {400, "Bad Request", "", "", "", true},
@@ -155,7 +155,7 @@ func TestAnErrorIsReadInAnyShapeThatMetaHasUsed(t *testing.T) {
 	}
 }
 
-// What is not read is passed over as a whole: a body a hundred times as long costs no more objects.
+// Members that are not read are skipped: a body a hundred times as long costs no more allocations.
 func TestALongErrorIsNotTakenApart(t *testing.T) {
 	read := func(n int) float64 {
 		var worst float64
@@ -173,7 +173,7 @@ func TestALongErrorIsNotTakenApart(t *testing.T) {
 	}
 }
 
-func TestOurOwnReaderReadsWhatWeWrite(t *testing.T) {
+func TestTheReaderReadsWhatIsEncoded(t *testing.T) {
 	for name, s := range shapes {
 		e, ok := ReadError(s.status, []byte(s.body), asItIs)
 		if !ok {
@@ -189,9 +189,9 @@ func TestOurOwnReaderReadsWhatWeWrite(t *testing.T) {
 	}
 }
 
-// Whatever Instagram writes into an error, in whatever spelling and shape: no panic, valid JSON
-// comes out, nobody can read secret or token in it, our own reader reads the same in it, and a 4xx
-// is a failure or the app's standing only where it says so.
+// For any error in any spelling and shape there is no panic, the result is valid JSON without a
+// readable secret or token, the reader reads the same from it, and a 4xx is a failure or the app's
+// standing only if it says so.
 func FuzzGraphError(f *testing.F) {
 	for name, text := range spelled(testSecret) {
 		f.Add(`{"error":{"message":"`+name, text, `","type":"OAuthException","code":190,"is_transient":false}}`, 400)

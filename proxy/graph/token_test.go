@@ -76,7 +76,7 @@ func TestNonsenseIsNoToken(t *testing.T) {
 	}
 }
 
-// written returns what an app gets now of a decoded answer, or the error.
+// written returns a function that returns the JSON of a token, or the text of the error.
 func written(now time.Time) func(Token, error) string {
 	return func(tok Token, err error) string {
 		if err != nil {
@@ -86,7 +86,7 @@ func written(now time.Time) func(Token, error) string {
 	}
 }
 
-// smallMembers are n different members, each after a comma.
+// smallMembers returns n different members, each after a comma.
 func smallMembers(n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -102,7 +102,7 @@ func TestAsManyMembersAsAreAllowedAreTaken(t *testing.T) {
 	}
 }
 
-// Names were compared with all names before: this took 13 seconds.
+// Each name was once compared with all others, which took 13 seconds.
 func TestAMebibyteOfSmallMembersIsRefusedEarly(t *testing.T) {
 	body := []byte(`{"access_token":"t","expires_in":60` + smallMembers(100_000) + `}`)
 	start := time.Now()
@@ -114,7 +114,7 @@ func TestAMebibyteOfSmallMembersIsRefusedEarly(t *testing.T) {
 	}
 }
 
-// An app that decodes without regard to case must not read another member than the one it asks for.
+// An app that ignores case when it decodes must read the member that it asks for.
 func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 	now := time.Now()
 	const good = `{"access_token":"t","token_type":"bearer","expires_in":60}`
@@ -146,8 +146,8 @@ func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 	}
 }
 
-// readsTheSame fails when an app that decodes without regard to case reads something else in an
-// object than one that does not.
+// readsTheSame fails if an app that ignores case reads something else in an object than one that
+// does not.
 func readsTheSame(t *testing.T, object []byte) {
 	t.Helper()
 	var loose struct {
@@ -161,13 +161,13 @@ func readsTheSame(t *testing.T, object []byte) {
 	}
 	for name, value := range map[string]json.RawMessage{"access_token": loose.AccessToken, "token_type": loose.TokenType, "expires_in": loose.ExpiresIn} {
 		if !bytes.Equal(value, exact[name]) {
-			t.Fatalf("%s reads as %s without regard to case, and is %s: %s", name, value, exact[name], object)
+			t.Fatalf("%s reads as %s by an app that ignores case, and is %s: %s", name, value, exact[name], object)
 		}
 	}
 }
 
-// Whatever Instagram sends: no panic; and what is taken is answered as one JSON object with exactly
-// one token, reads the same with and without regard to case.
+// For any reply there is no panic, and an accepted one becomes a JSON object with exactly one token,
+// which reads the same with and without regard to case.
 func FuzzUpstreamReply(f *testing.F) {
 	for _, seed := range []string{`{"access_token":"IGAA","token_type":"bearer","expires_in":5183944}`, `{"access_token":"a","expires_in":1,"é":"\ud800"}`,
 		`{"error":{"message":"m","type":"OAuthException","code":190,"error_subcode":463,"fbtrace_id":"x"}}`, `[]`, `{"error":null}`, "\xff",
