@@ -14,27 +14,27 @@ import (
 //
 // Source: https://developers.facebook.com/docs/graph-api/guides/error-handling.
 type Error struct {
-	Status    int    // HTTP status, never 2xx
-	Message   string // for people; without the client secret and the token
-	Type      string // varies, so it must not be compared
-	Code      int
-	Subcode   int // 0 if absent
-	UserTitle string
-	UserMsg   string
-	Transient *bool // nil if unknown
-	TraceID   string
-	// RetryAt is when to ask again, or zero. It becomes Retry-After, in seconds left.
-	RetryAt time.Time
+	Message   string `json:"message"` // for people; without the client secret and the token
+	Type      string `json:"type"`    // varies, so it must not be compared
+	Code      int    `json:"code"`
+	Subcode   int    `json:"error_subcode,omitempty"` // 0 if absent
+	Transient *bool  `json:"is_transient,omitempty"`  // nil if unknown
+	UserTitle string `json:"error_user_title,omitempty"`
+	UserMsg   string `json:"error_user_msg,omitempty"`
+	TraceID   string `json:"fbtrace_id,omitempty"`
 
+	// Status is the HTTP status, never 2xx.
+	Status int `json:"-"`
+	// RetryAt is when to ask again, or zero. It becomes Retry-After, in seconds left.
+	RetryAt time.Time `json:"-"`
 	// Class is what the error means for igproxy.
-	Class Class
+	Class Class `json:"-"`
 	// Flat says that the error has the shape of the code exchange.
-	Flat bool
-	// Repeated says that Meta was not asked: the token failed a moment ago, and this is that
-	// failure.
-	Repeated bool
+	Flat bool `json:"-"`
+	// Repeated says that Meta was not asked: the token failed a moment ago, and this is that failure.
+	Repeated bool `json:"-"`
 	// Cause is the kind of a failure, for the log only. It is never a text from outside.
-	Cause string
+	Cause string `json:"-"`
 }
 
 // Error returns the codes and the cause, but not the message, which may contain anything.
@@ -44,22 +44,6 @@ func (e *Error) Error() string {
 		s += ": " + e.Cause
 	}
 	return s
-}
-
-// graphBody is the JSON inside the envelope, in Meta's order.
-type graphBody struct {
-	Message   string `json:"message"`
-	Type      string `json:"type"`
-	Code      *int   `json:"code"`
-	Subcode   int    `json:"error_subcode,omitempty"`
-	Transient *bool  `json:"is_transient,omitempty"`
-	UserTitle string `json:"error_user_title,omitempty"`
-	UserMsg   string `json:"error_user_msg,omitempty"`
-	TraceID   string `json:"fbtrace_id,omitempty"`
-}
-
-type envelope struct {
-	Error graphBody `json:"error"`
 }
 
 // flatBody is an error of the code exchange. Its first three members are Instagram's, the others
@@ -98,7 +82,5 @@ func (e *Error) Encode() []byte {
 	if e.Flat {
 		return encode(flatBody{e.Type, e.Code, e.Message, e.Subcode, e.Transient})
 	}
-	b := graphBody{Message: e.Message, Type: e.Type, Code: &e.Code, Subcode: e.Subcode, Transient: e.Transient,
-		UserTitle: e.UserTitle, UserMsg: e.UserMsg, TraceID: e.TraceID}
-	return encode(envelope{b})
+	return encode(map[string]*Error{"error": e})
 }
