@@ -139,9 +139,7 @@ func (m *Metrics) silentPassthrough() { m.silent.WithLabelValues("passthrough").
 
 // limits notes what the headers of a reply report about the app's rate limits.
 func (m *Metrics) limits(app string, h http.Header) {
-	if l, ok := readRateLimit(app, h, time.Now()); ok {
-		m.usage.note(l)
-	}
+	m.usage.note(app, h, time.Now())
 }
 
 // PeerRefused counts a connection that was closed because its user is not allowed.

@@ -32,29 +32,46 @@ var usageKinds = []string{"call_count", "call_volume", "total_cputime", "cpu_tim
 // maxUsageAge is how long a report is used: Meta's limits apply to rolling hours.
 const maxUsageAge = time.Hour
 
-// rateLimits keeps the last report of each app.
+// rateLimits keeps what each of the two headers last reported of each app. A reply may have only one
+// of them.
 type rateLimits struct {
 	mu   sync.Mutex // protects last
 	last map[string]usageReport
 }
 
-// usageReport is what each of the two headers last reported. A reply may have only one of them.
 type usageReport struct{ usage, business RateLimit }
 
-func (s *rateLimits) note(l RateLimit) {
+// note keeps the numbers in the headers of a reply to an app.
+func (s *rateLimits) note(app string, h http.Header, now time.Time) {
+	usage, business := RateLimit{At: now}, RateLimit{At: now}
+	var members map[string]any
+	if text := h.Get("X-App-Usage"); len(text) <= graph.MaxUsage {
+		_ = json.Unmarshal([]byte(text), &members) // other text has no numbers
+		usage.Usage = mergeUsage(nil, members)
+	}
+	var cases map[string][]map[string]any
+	if text := h.Get("X-Business-Use-Case-Usage"); len(text) <= graph.MaxUsage {
+		_ = json.Unmarshal([]byte(text), &cases)
+		for _, list := range cases {
+			for _, members := range list {
+				business.Business = mergeUsage(business.Business, members)
+			}
+		}
+		business.Regain = math.Ceil(graph.RegainAccess(text).Minutes())
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	last := s.last[app]
+	if usage.Usage != nil {
+		last.usage = usage
+	}
+	if business.Business != nil || business.Regain > 0 {
+		last.business = business
+	}
 	if s.last == nil {
 		s.last = map[string]usageReport{}
 	}
-	r := s.last[l.App]
-	if l.Usage != nil {
-		r.usage = l
-	}
-	if l.Business != nil || l.Regain > 0 {
-		r.business = l
-	}
-	s.last[l.App] = r
+	s.last[app] = last
 }
 
 // all returns every app's current rate limits with the minutes left, sorted by app.
@@ -78,27 +95,6 @@ func (s *rateLimits) all(now time.Time) (list []RateLimit) {
 	}
 	slices.SortFunc(list, func(a, b RateLimit) int { return strings.Compare(a.App, b.App) })
 	return list
-}
-
-// readRateLimit reads both headers. It reports false if they hold no numbers.
-func readRateLimit(app string, h http.Header, now time.Time) (l RateLimit, ok bool) {
-	l = RateLimit{App: app, At: now}
-	if text := h.Get("X-App-Usage"); len(text) <= graph.MaxUsage {
-		var members map[string]any
-		_ = json.Unmarshal([]byte(text), &members) // other text has no numbers
-		l.Usage = mergeUsage(nil, members)
-	}
-	if text := h.Get("X-Business-Use-Case-Usage"); len(text) <= graph.MaxUsage {
-		var cases map[string][]map[string]any
-		_ = json.Unmarshal([]byte(text), &cases)
-		for _, list := range cases {
-			for _, members := range list {
-				l.Business = mergeUsage(l.Business, members)
-			}
-		}
-		l.Regain = math.Ceil(graph.RegainAccess(text).Minutes())
-	}
-	return l, l.Usage != nil || l.Business != nil || l.Regain > 0
 }
 
 // mergeUsage keeps the larger of each number. highest may be nil.

@@ -77,8 +77,11 @@ func TestLimitsAreNumbersOnly(t *testing.T) {
 	h := http.Header{}
 	h.Set("X-App-Usage", `{"call_volume":28,"cpu_time":15.5,"total_time":"secret","canary":1,"call_count":-1}`)
 	h.Set("X-Business-Use-Case-Usage", `{"17841400000000001":[{"type":"canary","call_count":3,"total_time":9,"estimated_time_to_regain_access":4.2},{"call_count":70}],"2":[{"call_count":12}]}`)
-	l, ok := readRateLimit("shop", h, now)
-	if !ok || !maps.Equal(l.Usage, map[string]float64{"call_volume": 28, "cpu_time": 15.5}) || !maps.Equal(l.Business, map[string]float64{"call_count": 70, "total_time": 9}) || l.Regain != 5 {
+	var limits rateLimits
+	limits.note("shop", h, now)
+	l := limits.all(now)[0]
+	if !maps.Equal(l.Usage, map[string]float64{"call_volume": 28, "cpu_time": 15.5}) || l.Regain != 5 ||
+		!maps.Equal(l.Business, map[string]float64{"call_count": 70, "total_time": 9}) {
 		t.Errorf("got %+v", l)
 	}
 	text, _ := json.Marshal(l)
@@ -88,8 +91,10 @@ func TestLimitsAreNumbersOnly(t *testing.T) {
 		}
 	}
 	for _, nothing := range []string{"", "soon", "[1]", `{"x":{}}`, `{"call_count":null}`} {
-		if l, ok := readRateLimit("shop", http.Header{"X-App-Usage": {nothing}, "X-Business-Use-Case-Usage": {nothing}}, now); ok {
-			t.Errorf("%q is read as %+v", nothing, l)
+		var limits rateLimits
+		limits.note("shop", http.Header{"X-App-Usage": {nothing}, "X-Business-Use-Case-Usage": {nothing}}, now)
+		if list := limits.all(now); len(list) != 0 {
+			t.Errorf("%q is read as %+v", nothing, list)
 		}
 	}
 }

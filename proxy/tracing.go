@@ -115,17 +115,6 @@ func markError(span trace.Span, c graph.Class) {
 	span.SetStatus(codes.Error, string(c))
 }
 
-// traceparent is a carrier with that header only: https://www.w3.org/TR/trace-context. tracestate
-// and baggage are free text that would end up in the spans.
-type traceparent struct{ propagation.HeaderCarrier }
-
-func (h traceparent) Get(name string) string {
-	if name != "traceparent" {
-		return ""
-	}
-	return h.HeaderCarrier.Get(name)
-}
-
 // traceHeaders are never passed on: they describe the app's side of the sidecar.
 var traceHeaders = []string{"Traceparent", "Tracestate", "Baggage"}
 
@@ -155,7 +144,9 @@ func (t *tracing) begin(e *engine, r *http.Request) (*requestSpans, *http.Reques
 		name += " " + rows[0].path
 		attrs = append(attrs, attribute.String("http.route", rows[0].path))
 	}
-	ctx := propagation.TraceContext{}.Extract(r.Context(), traceparent{propagation.HeaderCarrier(r.Header)})
+	// Only this header is read: tracestate and baggage are free text that would end up in the spans.
+	parent := propagation.MapCarrier{"traceparent": r.Header.Get("Traceparent")}
+	ctx := propagation.TraceContext{}.Extract(r.Context(), parent)
 	ctx, server := t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attrs...))
 	return &requestSpans{t.tracer, server}, r.WithContext(ctx)
 }
