@@ -147,7 +147,7 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 		return answer{}, &failure{err: e, repeatable: serverError && e.RetryAt.IsZero()}
 	}
 	e.RetryAt = graph.RetryAt(e.Class, res.Header, now)
-	if e.Status >= 500 { // the fault is not igproxy's own, but behind it
+	if e.Status >= 500 { // the fault is Meta's, not igproxy's
 		e.Status = http.StatusBadGateway
 	}
 	if e.Class.IsDefinite() {

@@ -67,7 +67,8 @@ func failureKind(err error) string {
 	var invalid x509.CertificateInvalidError
 	has := func(text string) bool { return strings.Contains(err.Error(), text) }
 	switch {
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM),
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE),
+		errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM),
 		errors.As(err, &dns) && strings.Contains(dns.Err, syscall.EMFILE.Error()): // the resolver keeps only the text
 		return outOfResources
 	case errors.As(err, &dns):

@@ -53,7 +53,8 @@ func newOutbound(o Options, silent func()) *outbound {
 		Proxy:       http.ProxyFromEnvironment,
 		DialContext: dialer.DialContext,
 		// Sessions make later handshakes cheap: no certificate is sent or verified again.
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.UpstreamCAs, ClientSessionCache: tls.NewLRUClientSessionCache(0)},
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.UpstreamCAs,
+			ClientSessionCache: tls.NewLRUClientSessionCache(0)},
 		TLSHandshakeTimeout:    o.Timeout,
 		Protocols:              protocols,
 		MaxIdleConns:           o.MaxInFlight,

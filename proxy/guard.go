@@ -16,7 +16,7 @@ type guardStep struct {
 	next     exchanger
 	circuits *circuits
 	failures *failures
-	timeout  time.Duration // of a call; the timeout of a call that had less time left says nothing about Meta
+	timeout  time.Duration // of a call
 	log      *slog.Logger
 }
 
@@ -44,19 +44,21 @@ func (s *guardStep) Exchange(ctx context.Context, c call) (answer, error) {
 
 // ask asks through the breaker and notes the result.
 func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefore bool) (a answer, err error) {
+	// A flight that waited for a place may have less time than a call may take. Its timeout says
+	// nothing about Meta.
 	end, bounded := ctx.Deadline()
-	waited := bounded && time.Until(end) < s.timeout // for a place
+	isLate := bounded && time.Until(end) < s.timeout
 	// A half-open breaker allows its probe a retry.
 	c.mayRetry = func() bool { return b.State() != breaker.Open && c.app.paused(time.Now()) == nil }
 	var e *graph.Error // of err
 	refused := b.Do(func() breaker.Verdict {
 		a, err = s.next.Exchange(ctx, c)
-		if errors.As(err, &e) && waited && (e.Class == graph.ClassTimeout || e.Class == graph.ClassSilent) {
+		if errors.As(err, &e) && isLate && (e.Class == graph.ClassTimeout || e.Class == graph.ClassSilent) {
 			e = errOverloaded()
 			err = e
 		}
 		switch {
-		case err == nil: // a refusal or a rate limit is an answer, too
+		case err == nil: // also a refusal or a rate limit
 			return breaker.Success
 		case e != nil && e.Class.IsFailure() && !(failedBefore && isOfToken(e)):
 			return breaker.Failure
@@ -87,7 +89,8 @@ func (s *guardStep) note(c call, a answer) {
 	refused, accepted, inUse := c.app.state.secrets.note(a, time.Now())
 	if refused {
 		s.log.Error("client secret refused", "app", c.app.label, "next_step",
-			"compare the secret with the Instagram app's (not the Facebook app's) in Meta's dashboard; a changed file is reloaded automatically")
+			"compare it with the secret of the Instagram app, not the Facebook app, in Meta's dashboard; "+
+				"a changed file is reloaded automatically")
 	}
 	if accepted {
 		s.log.Info("client secret accepted again", "app", c.app.label)

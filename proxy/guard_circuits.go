@@ -21,13 +21,15 @@ func circuitOf(c call) circuit { return circuit{c.app.label, c.grant.name, c.red
 type circuits struct {
 	options breaker.Options // checked by newCircuits
 	places  int             // of each circuit
-	// onChange is called after each change of a breaker, with its circuit and upstream.
-	onChange func(of circuit, upstream string, from, to breaker.State)
+	onChange breakerChanged
 
 	mu      sync.Mutex // protects all and changes
 	all     map[circuit]*circuitState
 	changes map[string][]BreakerChange // by upstream, newest first
 }
+
+// breakerChanged is called after each change of a breaker, with its circuit and upstream.
+type breakerChanged func(of circuit, upstream string, from, to breaker.State)
 
 type circuitState struct {
 	*breaker.Breaker
@@ -37,7 +39,7 @@ type circuitState struct {
 
 // newCircuits returns circuits with these options, except OnChange, which is not used. Its error
 // names an invalid option.
-func newCircuits(o breaker.Options, places int, onChange func(of circuit, upstream string, from, to breaker.State)) (*circuits, error) {
+func newCircuits(o breaker.Options, places int, onChange breakerChanged) (*circuits, error) {
 	if _, err := breaker.New(o); err != nil {
 		return nil, err
 	}

@@ -60,7 +60,7 @@ func NewMetrics() *Metrics {
 	m.durations = histogram("request_duration_seconds", "From the request's header to the last byte written.",
 		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "grant", "source")
 	m.upstream = counter("upstream_requests_total", "Calls to Instagram, by result.", "app", "grant", "result")
-	m.retries = counter("upstream_retries_total", "Retries that calls to Instagram needed, by what happened to them.", "app", "grant", "result")
+	m.retries = counter("upstream_retries_total", "Retries that calls to Instagram needed, by result.", "app", "grant", "result")
 	m.waits = histogram("upstream_duration_seconds", "Calls to Instagram.",
 		[]float64{.005, .01, .025, .05, .1, .2, .3, .5, .75, 1, 2, 3, 5, 10}, "grant")
 	m.lookups = counter("cache_lookups_total", "Lookups, by tier and result.", "tier", "result")
@@ -70,7 +70,8 @@ func NewMetrics() *Metrics {
 	m.redisErrs = counter("redis_errors_total", "Faults of Redis, by operation and kind.", "operation", "kind")
 	m.redisUp = gauge("redis_up", "1 while Redis is used, 0 while it is left alone.")
 	m.changes = counter("breaker_changes_total", "Changes of a breaker's state.", "upstream", "to")
-	m.silent = counter("upstream_silent_connections_total", "Kept connections to Meta that stayed silent, so that the idle ones were closed.", "pool")
+	m.silent = counter("upstream_silent_connections_total",
+		"Kept connections to Meta that stayed silent, so that the idle ones were closed.", "pool")
 	m.peers = auto.NewCounter(prometheus.CounterOpts{Name: "igproxy_peers_refused_total",
 		Help: "Connections to a Unix socket by users that are not allowed."})
 	m.reloaded = gauge("config_last_reload_successful", "0 if the last reload of the configuration was refused, otherwise 1.")

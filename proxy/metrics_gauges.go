@@ -32,16 +32,11 @@ var (
 	breakerGauge  = gauge("breaker_state", "1 for the worst state of the upstream's breakers.", "upstream", "state")
 	refusedGauge  = gauge("client_secret_refused", "1 while Instagram refuses the app's client secret.", "app")
 	inUseGauge    = gauge("client_secret_in_use", "1 for the app's client secret that is used first.", "app", "which")
-	usageGauge    = gauge("upstream_usage_ratio", "Used part of a rate limit, as Instagram reported it within the hour; 1 is all.",
-		"app", "limit", "kind")
+	usageGauge    = gauge("upstream_usage_ratio", "Used part of a rate limit, as Instagram last reported it; 1 is all.", "app", "limit", "kind")
 )
 
 // Describe implements prometheus.Collector.
-func (g gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{flightsGauge, inFlightGauge, entriesGauge, readyGauge, breakerGauge, refusedGauge, inUseGauge, usageGauge} {
-		to <- d
-	}
-}
+func (g gauges) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(g, to) }
 
 // Collect implements prometheus.Collector.
 func (g gauges) Collect(to chan<- prometheus.Metric) {

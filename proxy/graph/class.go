@@ -13,7 +13,7 @@ type Class string
 const (
 	ClassRequest   Class = "request"    // the app sent something that igproxy does not accept; Meta was not asked
 	ClassToken     Class = "bad_token"  // the user's token is invalid: remembered
-	ClassStanding  Class = "standing"   // the app has no standing with that account: remembered for seconds, an operator must act
+	ClassStanding  Class = "standing"   // the app may not use that account: remembered for seconds, an operator must act
 	ClassSecret    Class = "secret"     // the client secret is refused: an operator must act
 	ClassRefused   Class = "refused"    // any other definite refusal: passed on, not remembered
 	ClassAppLimit  Class = "app_limit"  // a rate limit on the app: all its cold tokens wait
@@ -22,13 +22,13 @@ const (
 	ClassBroken    Class = "broken"     // the reply is malformed: counted by the breaker
 	ClassUnreached Class = "unreached"  // there was no reply: counted by the breaker
 	ClassTimeout   Class = "timeout"    // there was no reply in time: counted by the breaker
-	ClassSilent    Class = "silent"     // not a byte in time on a kept connection, which may be dead: it says nothing about Meta
+	ClassSilent    Class = "silent"     // no byte in time on a kept connection, which may be dead: says nothing about Meta
 	ClassHeld      Class = "held"       // Meta was not asked: the breaker is open, or there are too many calls at once
 	ClassInternal  Class = "internal"   // a fault of igproxy
 )
 
-// classify looks at the code, then the subcode, then the status, and not at the message or the
-// type, which are localised and vary.
+// classify looks at the code, then the subcode, then the status. Except in saysSecret, it ignores
+// the message and the type, which are localised and vary.
 func classify(e *Error) Class {
 	code := e.metaCode()
 	switch {
@@ -42,7 +42,7 @@ func classify(e *Error) Class {
 		return ClassSecret
 	case code == 1, code == 2, e.Transient != nil && *e.Transient:
 		return ClassTransient
-	case code == 100 && e.Subcode != SubcodeUnreadable: // the subcode means that another igproxy filled the code in
+	case code == 100 && e.Subcode != SubcodeUnreadable: // otherwise another igproxy filled the code in
 		return ClassStanding
 	case code == 3, code == 10, code == 102, code == 2500, code >= 200 && code <= 299:
 		return ClassRefused
