@@ -19,8 +19,8 @@ func circuitOf(c call) circuit { return circuit{c.app.label, c.grant.name, c.red
 
 // circuits are all circuits, each made when it is first used. Reloads carry them over.
 type circuits struct {
-	options breaker.Options // checked by newCircuits
-	places  int             // of each circuit
+	options  breaker.Options // checked by newCircuits
+	places   int             // of each circuit
 	onChange breakerChanged
 
 	mu      sync.Mutex // protects all and changes
