@@ -148,7 +148,8 @@ func TestNoAnswerIsRepeatedOnce(t *testing.T) {
 }
 
 // keptThenDead answers the first request of each connection once all have arrived, and closes the
-// connection on the second without a byte. It returns a function that returns the number of requests.
+// connection on the second without a byte. It returns a function that returns the number of
+// requests.
 func keptThenDead(t *testing.T, connections int) (base string, count func() int32) {
 	var requests atomic.Int32
 	var together sync.WaitGroup

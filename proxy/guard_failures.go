@@ -45,7 +45,7 @@ func newFailures(interval time.Duration) *failures {
 	return &failures{interval: interval, all: map[cache.ID]tokenFailure{}}
 }
 
-// last returns a token's last failure, and false if there is none or it is too old.
+// last returns a token's last failure, and whether that is still remembered.
 func (s *failures) last(id cache.ID, now time.Time) (f tokenFailure, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

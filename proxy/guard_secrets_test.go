@@ -149,7 +149,7 @@ func TestAnExchangeWithTheOldSecretInFlightDoesNotHoldTheNewOne(t *testing.T) {
 	}
 	close(gate)
 	if code := <-slow; code != 200 { // it is repeated with the new secret
-		t.Errorf("the call under way got %d", code)
+		t.Errorf("the call in flight got %d", code)
 	}
 	if w := ask(p, get(target("IGAA-next"))); w.Code != 200 || !p.Readiness().Ready {
 		t.Errorf("the next one got %d, ready %v", w.Code, p.Readiness().Ready)

@@ -32,8 +32,8 @@ var usageKinds = []string{"call_count", "call_volume", "total_cputime", "cpu_tim
 // maxUsageAge is how long a report is used: Meta's limits apply to rolling hours.
 const maxUsageAge = time.Hour
 
-// rateLimits keeps what each of the two headers last reported of each app. A reply may have only one
-// of them.
+// rateLimits keeps what each of the two headers last reported of each app. A reply may have only
+// one of them.
 type rateLimits struct {
 	mu   sync.Mutex // protects last
 	last map[string]usageReport

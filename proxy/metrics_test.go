@@ -224,8 +224,8 @@ func sortedWords(words []string) []string {
 	return words
 }
 
-// Each way in which a request can end is counted under words of the table, and each word of the table
-// has such a way.
+// Each way in which a request can end is counted under words of the table, and each word of the
+// table has such a way.
 func TestOutcomesAndSourcesAreThoseDocumented(t *testing.T) {
 	outcomeSet, sources := map[string]bool{}, map[string]bool{}
 	count := func(x reply) {

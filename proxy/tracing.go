@@ -144,7 +144,8 @@ func (t *tracing) begin(e *engine, r *http.Request) (*requestSpans, *http.Reques
 		name += " " + rows[0].path
 		attrs = append(attrs, attribute.String("http.route", rows[0].path))
 	}
-	// Only this header is read: tracestate and baggage are free text that would end up in the spans.
+	// Only this header is read: tracestate and baggage are free text that would end up in the
+	// spans.
 	parent := propagation.MapCarrier{"traceparent": r.Header.Get("Traceparent")}
 	ctx := propagation.TraceContext{}.Extract(r.Context(), parent)
 	ctx, server := t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attrs...))

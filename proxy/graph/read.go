@@ -79,8 +79,8 @@ func (e *Error) metaCode() int {
 	return e.Code
 }
 
-// readBody looks for an error in the envelope, then at the top. It returns nil if there is none.
-// The error is usual if it has the envelope's shape with a code, or that of the code exchange.
+// readBody returns the error in the envelope, otherwise the one at the top, otherwise nil. An error
+// is usual if it has the envelope's shape with a code, or the shape of the code exchange.
 func readBody(body []byte) (e *Error, usual bool) {
 	top := fieldsOf(body)
 	if e = fieldsOf(top["error"]).error(); e != nil {
@@ -145,7 +145,7 @@ func (f fields) text(names ...string) (s string) {
 }
 
 // number returns the first of these members that is a whole number, or a string of one, and not
-// zero. It returns 0 if there is none.
+// zero. Otherwise it returns 0.
 func (f fields) number(names ...string) int {
 	for _, name := range names {
 		if n, err := strconv.Atoi(strings.Trim(string(f[name]), `" `)); err == nil && n != 0 {

@@ -166,8 +166,8 @@ func readsTheSame(t *testing.T, object []byte) {
 	}
 }
 
-// For any reply there is no panic, and an accepted one becomes a JSON object with exactly one token,
-// which reads the same with and without regard to case.
+// For any reply there is no panic, and an accepted one becomes a JSON object with exactly one
+// token, which reads the same with and without regard to case.
 func FuzzUpstreamReply(f *testing.F) {
 	for _, seed := range []string{`{"access_token":"IGAA","token_type":"bearer","expires_in":5183944}`, `{"access_token":"a","expires_in":1,"é":"\ud800"}`,
 		`{"error":{"message":"m","type":"OAuthException","code":190,"error_subcode":463,"fbtrace_id":"x"}}`, `[]`, `{"error":null}`, "\xff",
