@@ -1,4 +1,4 @@
-package graph
+package graph_test
 
 import (
 	"encoding/json"
@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 const (
@@ -64,7 +66,7 @@ func TestNoSpellingOfSecretOrTokenGetsThrough(t *testing.T) {
 				if got := scrub(whole); got != want {
 					t.Errorf("%s, %s: got %q, want %q", mark, name, got, want)
 				}
-				if !Contains(`{"x":"`+text+`"}`, pair[i]) {
+				if !graph.Contains(`{"x":"`+text+`"}`, pair[i]) {
 					t.Errorf("%s, %s: not found in a body", mark, name)
 				}
 			}
@@ -79,7 +81,7 @@ func TestScrubbingATextOfEscapesTakesLinearTime(t *testing.T) {
 	for _, unit := range []string{"%", `\`, "u005c", "%5c", "%25", `\u005c`, `\u0025`} {
 		text := strings.Repeat(unit, size/len(unit))
 		start := time.Now()
-		if Contains(text, word) {
+		if graph.Contains(text, word) {
 			t.Errorf("%s: found a word that is not there", unit)
 		}
 		if took := time.Since(start); took > 10*time.Second { // a busy machine, and the race detector
@@ -111,7 +113,7 @@ const testSecret = "0123456789abcdef0123456789abcdef" // made up
 // scrubber returns a function that hides a secret and a token, in that order.
 func scrubber(secret, token string) func(string) string {
 	return func(text string) string {
-		return Replace(Replace(text, secret, "[client secret]"), token, "[access token]")
+		return graph.Replace(graph.Replace(text, secret, "[client secret]"), token, "[access token]")
 	}
 }
 
@@ -123,7 +125,7 @@ func TestUsageHeadersThatReflectAreDropped(t *testing.T) {
 				continue // it is dropped for that reason
 			}
 			h := http.Header{"X-App-Usage": {`{"call_count":"` + text + `"}`}, "X-Business-Use-Case-Usage": {`{"` + text + `":[]}`}}
-			if got := ReadUsage(h, scrubber(oddSecret, oddToken)); got != (Usage{}) {
+			if got := graph.ReadUsage(h, scrubber(oddSecret, oddToken)); got != (graph.Usage{}) {
 				t.Errorf("%s: passed on: %v", name, got)
 			}
 		}
