@@ -20,7 +20,8 @@ func Replace(text, word, mark string) string {
 }
 
 // Contains reports whether a text contains a word in any spelling: as it is, percent-encoded, with
-// JSON's escapes, or in a mixture of these, up to MaxLayers deep. It takes linear time.
+// JSON's escapes, or in a mixture of these, up to MaxLayers deep. Only a word that has % or \ itself
+// may be missed in a mixture of different depths. It takes linear time.
 func Contains(text, word string) bool {
 	text, word = spaces(text), spaces(word)
 	plain := word // a word may itself look encoded

@@ -3,6 +3,7 @@ package graph_test
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strings"
@@ -70,6 +71,37 @@ func TestNoSpellingOfSecretOrTokenGetsThrough(t *testing.T) {
 					t.Errorf("%s, %s: not found in a body", mark, name)
 				}
 			}
+		}
+	}
+}
+
+// Each letter of a word may be encoded in its own way, up to graph.MaxLayers deep.
+func TestAMixtureOfSpellingsIsFound(t *testing.T) {
+	const letters = "abcdefABCDEF0123456789_-.|XYZ"
+	random := rand.New(rand.NewPCG(1, 2))
+	encoded := func(text string) string {
+		for range random.IntN(graph.MaxLayers + 1) {
+			var b strings.Builder
+			for i := range len(text) {
+				format := []string{"%%%02x", "%%%02X", `\u%04x`}[random.IntN(3)]
+				if text[i] != '%' && text[i] != '\\' && random.IntN(4) == 0 {
+					format = "%c"
+				}
+				fmt.Fprintf(&b, format, text[i])
+			}
+			text = b.String()
+		}
+		return text
+	}
+	for range 10_000 {
+		var word, text strings.Builder
+		for range 12 {
+			i := random.IntN(len(letters))
+			word.WriteString(letters[i : i+1])
+			text.WriteString(encoded(letters[i : i+1]))
+		}
+		if !graph.Contains("before="+text.String()+"&after", word.String()) {
+			t.Fatalf("%q is not found in %q", word.String(), text.String())
 		}
 	}
 }
