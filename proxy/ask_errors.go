@@ -21,10 +21,10 @@ type failure struct {
 // noAnswer returns the failure of a call that ended before the first byte of a reply, such as a
 // failed dial.
 func noAnswer(ctx context.Context, err error) *failure {
-	var silent silentError
+	var silent *graph.Error
 	switch {
 	case errors.As(err, &silent):
-		return &failure{err: errSilent()}
+		return &failure{err: silent}
 	case timedOut(ctx, err):
 		return &failure{err: errTimeout()}
 	}

@@ -28,13 +28,6 @@ type outbound struct {
 	silent   func()        // called for each kept connection that was silent for so long; it must not block
 }
 
-// silentError ends a call that received no byte on a kept connection. The connection may be dead:
-// firewalls and NAT devices lose their state without closing anything. So it says nothing about
-// Meta.
-type silentError struct{ error }
-
-func (e silentError) Unwrap() error { return e.error }
-
 // mostPatience bounds patience. Later calls dial once the idle connections are closed, so a pool of
 // dead connections is replaced within this time.
 const mostPatience = 3 * time.Second
@@ -67,7 +60,9 @@ func newOutbound(o Options, silent func()) *outbound {
 	return &outbound{kept: kept, single: single, dialer: dialer, patience: min(o.Timeout/2, mostPatience), silent: silent}
 }
 
-// RoundTrip implements http.RoundTripper.
+// RoundTrip implements http.RoundTripper. It returns errSilent if a kept connection was silent until
+// the call's time ended. Such a connection may be dead, because firewalls and NAT devices lose their
+// state without closing anything, so the error says nothing about Meta.
 func (o *outbound) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !maySendTwice(r) {
 		return o.single.RoundTrip(r)
@@ -98,7 +93,7 @@ func (o *outbound) RoundTrip(r *http.Request) (*http.Response, error) {
 	})
 	res, err := o.kept.RoundTrip(r.WithContext(ctx))
 	if err != nil && reused.Load() && !received.Load() && timedOut(ctx, err) {
-		err = silentError{err}
+		err = errSilent()
 	}
 	return res, err
 }
