@@ -47,7 +47,7 @@ var homes = map[string][]string{
 	"github.com/maypok86/otter/":          {"cache/memory.go"},
 	"github.com/sony/gobreaker/":          {"breaker/breaker.go"},
 	"golang.org/x/sync/singleflight":      {"proxy/join.go"},
-	"github.com/prometheus/client_golang": {"proxy/metrics.go"},
+	"github.com/prometheus/client_golang": {"proxy/metrics.go", "proxy/metrics_gauges.go"},
 	"go.opentelemetry.io/":                {"proxy/tracing.go", "cmd/igproxy/internal/tracing/*.go"},
 	"go.yaml.in/yaml/":                    {"cmd/igproxy/internal/config/yaml.go"},
 	"github.com/urfave/cli/":              {"cmd/igproxy/*.go"},

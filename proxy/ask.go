@@ -11,22 +11,23 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// askStep is the step "ask": it faces Instagram.
+// askStep is the step "ask": it calls Meta.
 //
-// It speaks through a transport and never an http.Client: a client's errors print the whole URL, and a redirect hands it on as
-// Referer. The client secret is sent from this file alone.
+// It uses a transport and never an http.Client, whose errors print the whole URL and whose
+// redirects forward it as Referer. Only this file sends the client secret.
 type askStep struct {
 	out       *outbound
-	timeout   time.Duration // for all tries together, the body included
-	maxBytes  int64         // of an answer, after inflating
-	retries   int           // a call, where the grant may be repeated
-	budget    *retryBudget  // over all calls
+	timeout   time.Duration // of all tries together, the body included
+	maxBytes  int64         // of a reply, after decompression
+	retries   int           // for each call whose grant may be repeated
+	budget    *retryBudget  // of all calls
 	userAgent string
 	metrics   *Metrics
 }
 
-// Exchange asks Instagram. An answer is Instagram's definite word, a token or a refusal; an error is a *graph.Error of ours or the
-// transient one Instagram sent. Where Instagram refuses the client secret and the app has another, it asks once more with that one.
+// Exchange asks Meta. It returns Meta's definite answer, a token or a refusal, or a *graph.Error of
+// igproxy or of a transient failure. If Meta refuses the client secret and the app has another one,
+// it asks once more with that one.
 func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, u.timeout, context.DeadlineExceeded)
 	defer cancel()
@@ -37,7 +38,10 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	c.secret = c.app.state.secrets.first()
 	first, err := u.repeatedly(ctx, c)
 	first.with = c.secret
-	if err != nil || !first.mayBeSecret(c) || u.held(c) {
+	// The code exchange does not say which parameter it refuses, so its secret may be the reason
+	// for any refusal. Such a call had no effect, so the settings for retries do not apply.
+	suspect := first.is(graph.ClassSecret) || c.grant.form && first.is(graph.ClassRefused)
+	if err != nil || !suspect || u.held(c) {
 		return first, err
 	}
 	other, ok := c.app.state.secrets.another(c.secret)
@@ -47,58 +51,24 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	c.secret = other
 	second, err := u.repeatedly(ctx, c)
 	if err == nil && second.refusal != nil && !first.is(graph.ClassSecret) {
-		return first, nil // the refusal had another reason
+		return first, nil // the secret was not the reason
 	}
 	second.with, second.without = other, first.with
 	return second, err
 }
 
-// mayBeSecret reports whether the client secret may be what was refused. Such a call had no effect, so it may be repeated whatever is said
-// of retries. The code exchange does not say which of its parameters it refuses; what it has refused is not used up.
-func (a answer) mayBeSecret(c call) bool {
-	return a.is(graph.ClassSecret) || c.grant.form && a.is(graph.ClassRefused)
-}
-
-// repeatedly asks with one client secret. It repeats only where no answer came or Instagram said to, where the grant allows it, and within
-// the budgets of time and of retries.
-func (u *askStep) repeatedly(ctx context.Context, c call) (answer, error) {
-	for tries := 1; ; tries++ {
-		a, failure := u.try(ctx, c, tries)
-		if failure == nil {
-			return a, nil
-		}
-		if tries > u.repetitions(c) || !failure.repeatable || !u.again(ctx, c) {
-			return answer{}, failure.err
-		}
-	}
-}
-
-// repetitions are how many a call may have.
-func (u *askStep) repetitions(c call) int {
-	if !c.grant.repeatable {
-		return 0
-	}
-	return u.retries
-}
-
-// failure is one try that brought no answer.
-type failure struct {
-	err        *graph.Error
-	repeatable bool
-}
-
-// try sends one request, the call's nth, and reads its answer.
+// try sends one request, the call's nth, and counts its result.
 func (u *askStep) try(ctx context.Context, c call, n int) (answer, *failure) {
 	start := time.Now()
 	a, f := u.roundTrip(ctx, c, n)
+	result := graph.Class("token")
 	switch {
 	case f != nil:
-		u.metrics.asked(c, f.err.Class, time.Since(start))
+		result = f.err.Class
 	case a.refusal != nil:
-		u.metrics.asked(c, a.refusal.Class, time.Since(start))
-	default:
-		u.metrics.asked(c, "token", time.Since(start))
+		result = a.refusal.Class
 	}
+	u.metrics.asked(c, result, time.Since(start))
 	return a, f
 }
 
@@ -111,8 +81,8 @@ func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failur
 		return answer{}, noAnswer(ctx, err)
 	}
 	defer res.Body.Close()
-	if res.StatusCode == http.StatusSwitchingProtocols { // its body is the bare connection, which no time-out ends
-		return answer{}, &failure{err: strangeStatus(res)}
+	if res.StatusCode == http.StatusSwitchingProtocols { // its body is the bare connection, which no timeout ends
+		return answer{}, &failure{err: unexpectedStatus(res)}
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, u.maxBytes+1))
 	switch {
@@ -126,7 +96,8 @@ func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failur
 	return u.read(c, res, body)
 }
 
-// request builds the query or the form from nothing. Nothing the app sent is in it but the token, or the code and its redirect_uri.
+// request builds the query or the form from nothing. All that it takes from the app's request is
+// the token, or the code and its redirect_uri.
 func (u *askStep) request(ctx context.Context, c call) *http.Request {
 	q := url.Values{"grant_type": {c.grant.grantType}, paramNames[c.grant.subject.param]: {c.token.Reveal()}}
 	if c.grant.secret {
@@ -150,7 +121,7 @@ func (u *askStep) request(ctx context.Context, c call) *http.Request {
 	return r.WithContext(ctx)
 }
 
-// read turns a whole answer into a token, a refusal or a failure.
+// read turns a whole reply into a token, a refusal or a failure.
 func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failure) {
 	now := time.Now()
 	scrub := c.scrubber()
@@ -158,7 +129,7 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 	u.metrics.limits(c.app.label, res.Header)
 	if res.StatusCode == http.StatusOK {
 		if c.repeatsSecret(string(body)) {
-			return answer{}, &failure{err: errBadAnswer(graph.ErrReflected.Error())}
+			return answer{}, &failure{err: errBadAnswer("repeats the client secret")}
 		}
 		token, err := c.grant.read(body, now)
 		if err != nil {
@@ -170,31 +141,26 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 	if !ok && graph.IsRefusal(res.StatusCode) {
 		e, ok = graph.Unreadable(res.StatusCode), true
 	}
+	serverError := res.StatusCode == http.StatusInternalServerError
 	if !ok || res.StatusCode < 400 {
-		e := strangeStatus(res)
-		return answer{}, &failure{err: e, repeatable: res.StatusCode == http.StatusInternalServerError && e.RetryAt.IsZero()}
+		e := unexpectedStatus(res)
+		return answer{}, &failure{err: e, repeatable: serverError && e.RetryAt.IsZero()}
 	}
 	e.RetryAt = graph.RetryAt(e.Class, res.Header, now)
+	if e.Status >= 500 { // the fault is Meta's, not igproxy's
+		e.Status = http.StatusBadGateway
+	}
 	if e.Class.IsDefinite() {
-		e.Status = passable(e.Status)
 		return answer{refusal: e, source: sourceUpstream, usage: usage}, nil
 	}
-	e.Status, e.Cause = passable(e.Status), "Instagram says so"
-	again := res.StatusCode == http.StatusInternalServerError || e.Code == 1 || e.Code == 2
-	return answer{}, &failure{err: e, repeatable: again && e.RetryAt.IsZero()} // with Retry-After Instagram says when
+	e.Cause = "reported by Instagram"
+	repeatable := serverError || e.Code == 1 || e.Code == 2
+	return answer{}, &failure{err: e, repeatable: repeatable && e.RetryAt.IsZero()} // Retry-After is later than a retry
 }
 
-// passable keeps a 4xx as it came. A 5xx reaches the app as 502, with Instagram's envelope in it: the fault is behind igproxy, not in it.
-func passable(status int) int {
-	if status >= 500 {
-		return http.StatusBadGateway
-	}
-	return status
-}
-
-// strangeStatus is the error for an answer that is neither a token nor a refusal: a redirect, which is never followed, or a page of a
-// host in trouble.
-func strangeStatus(res *http.Response) *graph.Error {
+// unexpectedStatus returns the error for a reply that is neither a token nor a refusal: a redirect,
+// which is never followed, or a page of a failing host.
+func unexpectedStatus(res *http.Response) *graph.Error {
 	e := errBadAnswer(graph.StatusCause(res.StatusCode))
 	e.RetryAt = graph.RetryAfter(res.Header, time.Now())
 	return e

@@ -2,20 +2,29 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
 	"net"
 	"strings"
 	"syscall"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// noAnswer says how a call ended before an answer's first byte.
+// failure is a try that brought no answer.
+type failure struct {
+	err        *graph.Error
+	repeatable bool
+}
+
+// noAnswer returns the failure of a call that ended before the first byte of a reply, such as a
+// failed dial.
 func noAnswer(ctx context.Context, err error) *failure {
+	var silent *graph.Error
 	switch {
-	case isSilent(err):
-		return &failure{err: errSilent()}
+	case errors.As(err, &silent):
+		return &failure{err: silent}
 	case timedOut(ctx, err):
 		return &failure{err: errTimeout()}
 	}
@@ -24,12 +33,15 @@ func noAnswer(ctx context.Context, err error) *failure {
 		return &failure{err: errBadAnswer(kind)}
 	case outOfResources:
 		return &failure{err: errResources()}
+	case "resolve", "refused", "reset", "closed": // may pass; a certificate stays invalid
+		return &failure{err: errUnreachable(kind), repeatable: true}
 	default:
-		return &failure{err: errUnreachable(kind), repeatable: repeatable[kind]}
+		return &failure{err: errUnreachable(kind)}
 	}
 }
 
-// cutShort says how a call ended in the middle of an answer. It is not repeated: Instagram may have done the exchange.
+// cutShort returns the failure of a call that ended within a reply. It is not repeated, because
+// Meta may have done the exchange.
 func cutShort(ctx context.Context, err error) *failure {
 	if timedOut(ctx, err) {
 		return &failure{err: errTimeout()}
@@ -42,24 +54,22 @@ func timedOut(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// repeatable kinds are those of a moment; a certificate will be as bad a second later.
-var repeatable = map[string]bool{"resolve": true, "refused": true, "reset": true, "closed": true}
-
-// outOfResources is our own machine's fault and says nothing about Instagram: the breaker must not open for it.
+// outOfResources is a fault of this machine. It says nothing about Meta and must not open the
+// breaker.
 const outOfResources = "out of descriptors or memory"
 
-// failureKind names a transport error from a fixed set. Its text is never used: it can hold what the other side sent.
+// failureKind names a transport error, from a fixed set. The error's own text is never used,
+// because it can hold what the other side sent.
 func failureKind(err error) string {
 	var dns *net.DNSError
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
-	var verification *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	var remote *net.OpError
+	has := func(text string) bool { return strings.Contains(err.Error(), text) }
 	switch {
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM),
-		errors.As(err, &dns) && strings.Contains(dns.Err, syscall.EMFILE.Error()): // the resolver keeps nothing but the text
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE),
+		errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM),
+		errors.As(err, &dns) && strings.Contains(dns.Err, syscall.EMFILE.Error()): // the resolver keeps only the text
 		return outOfResources
 	case errors.As(err, &dns):
 		return "resolve"
@@ -69,19 +79,15 @@ func failureKind(err error) string {
 		return "tls: wrong name"
 	case errors.As(err, &invalid):
 		return "tls: invalid certificate"
-	case errors.As(err, &verification), errors.As(err, &record), errors.As(err, &remote) && remote.Op == "remote error",
-		strings.Contains(err.Error(), "tls: "): // an alert of the other side, or a handshake that cannot be
+	case has("tls: "): // an alert, or a failed handshake
 		return "tls"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "refused"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), strings.Contains(err.Error(), "stream error"):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "reset"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "server closed"),
-		strings.Contains(err.Error(), "GOAWAY"):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), has("server closed"):
 		return "closed"
-	case strings.Contains(err.Error(), "transport connection broken"), // around HTTP/1's malformed heads
-		strings.Contains(err.Error(), "response headers exceeded"), strings.Contains(err.Error(), "response header list larger"),
-		strings.Contains(err.Error(), "connection error: "): // HTTP/2 out of its own rules, too large a head among it
+	case has("transport connection broken"), has("response headers exceeded"):
 		return "malformed"
 	}
 	return "other"

@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,7 +20,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// nobody is where no one listens.
+// nobody returns a URL where nothing listens.
 func nobody(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -29,7 +31,7 @@ func nobody(t *testing.T) string {
 	return "http://" + l.Addr().String()
 }
 
-// oldTLS speaks no version that igproxy does, and says so in an alert.
+// oldTLS returns the URL of a server that only speaks older versions of TLS and sends an alert.
 func oldTLS(t *testing.T) string {
 	t.Helper()
 	s := httptest.NewUnstartedServer(http.NotFoundHandler())
@@ -40,7 +42,8 @@ func oldTLS(t *testing.T) string {
 	return s.URL
 }
 
-// hangingUp closes each connection behind the request, with FIN or with RST.
+// hangingUp returns the URL of a server that closes each connection after the request, with FIN or
+// with RST.
 func hangingUp(t *testing.T, linger int) string {
 	return rawUpstream(t, func(_ int, c net.Conn, r *bufio.Reader) {
 		_, _ = http.ReadRequest(r)
@@ -99,7 +102,8 @@ func TestEachWayToFailHasItsKind(t *testing.T) {
 	}
 }
 
-// A kind says which answer the app gets and whether asking again is worth it; the texts of errors reach nobody.
+// The kind decides which answer the app gets and whether a retry is useful. The text of an error is
+// never shown.
 func TestAFailuresTextReachesNobody(t *testing.T) {
 	const canary = "canary-of-the-other-side"
 	base, _ := saying(t, canary+" "+testSecret+"\r\n\r\n")
@@ -113,7 +117,7 @@ func TestAFailuresTextReachesNobody(t *testing.T) {
 	}
 }
 
-// A certificate will be as bad a second later; a refused connection may not be.
+// A certificate will still be invalid a second later; a refused connection may succeed.
 func TestOnlyWhatMayPassIsRepeated(t *testing.T) {
 	_, expired := newInstagram(t, mock.ServerOptions{TLS: true, Expired: true})
 	var handshakes, connections atomic.Int32
@@ -138,5 +142,22 @@ func TestOnlyWhatMayPassIsRepeated(t *testing.T) {
 	}
 	if handshakes.Load() != 1 || connections.Load() != 2 {
 		t.Errorf("%d handshakes and %d closed connections, want 1 and 2", handshakes.Load(), connections.Load())
+	}
+}
+
+func TestALackOfDescriptorsIsNotAFailureOfMeta(t *testing.T) {
+	for _, err := range []error{
+		&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)},
+		&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.ENFILE)},
+		&net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "dial udp 127.0.0.53:53: socket: too many open files", Name: "graph.instagram.com"}},
+	} {
+		f := noAnswer(t.Context(), err)
+		if f.err.Class.IsFailure() || f.err.Status != 503 || f.err.RetryAt.IsZero() || f.repeatable {
+			t.Errorf("%v: %v, repeatable %v", err, f.err, f.repeatable)
+		}
+	}
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	if f := noAnswer(t.Context(), refused); !f.err.Class.IsFailure() {
+		t.Errorf("a refused connection is not a failure: %v", f.err)
 	}
 }

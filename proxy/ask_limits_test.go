@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A limit is told as it came, with the usage headers; then the app's pause holds every other token back without asking, and a user's only
-// that user's.
+// A rate limit is passed on as it came, with the usage headers. Then the app's pause stops every
+// other token without a call; a user's limit stops only that user's token.
 func TestLimitsAreToldAndHeld(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	for token, c := range map[string]struct{ status, held, retryAfter int }{
@@ -46,7 +46,7 @@ func TestLimitsAreToldAndHeld(t *testing.T) {
 	}
 }
 
-// A hit in memory has no usage headers: they are of another time.
+// A hit in memory has no usage headers, because they would be old.
 func TestUsageIsOfThisExchangeOnly(t *testing.T) {
 	base, _ := saying(t, rawReply(200, goodToken, `X-App-Usage: {"call_volume":3}`, `X-Business-Use-Case-Usage: not JSON`))
 	o := optionsFor(t, base, nil)

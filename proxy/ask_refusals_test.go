@@ -8,7 +8,8 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// Through the whole step: a page with a 4xx is an answer with its status and no failure, but for those that say or mean "later".
+// A page with a 4xx is an answer with its status, and not a failure, except those that mean
+// "later".
 func TestA4xxIsAnAnswerWhateverItsBodySays(t *testing.T) {
 	for _, form := range []bool{false, true} {
 		w := newWorld(t)

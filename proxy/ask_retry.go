@@ -7,83 +7,47 @@ import (
 	"time"
 )
 
-// retryBudget bounds how often Instagram is asked again, over all calls of this process. When everything fails, retries then add a tenth
-// to the load of an Instagram that is ill already; one retry a call, without a budget, would double it.
-//
-// It is a bucket with two inlets: each call earns a tenth of a retry, so that retries stay a tenth of the last calls, and time brings a
-// few, so that a quiet sidecar can still retry.
-type retryBudget struct {
-	mu     sync.Mutex // protects the three below
-	earned float64    // by calls
-	spare  float64    // by time
-	filled time.Time  // when spare was last filled
-}
-
-const (
-	retryShare  = 0.1 // earned by a call
-	retryEarned = 10  // at most, so what the last hundred calls earned
-	retryRate   = 1   // spare ones a second
-	retrySpare  = 10  // at most
-)
-
-func newRetryBudget() *retryBudget { return &retryBudget{spare: retrySpare, filled: time.Now()} }
-
-// earn is for each call, whatever becomes of it.
-func (b *retryBudget) earn() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.earned = min(b.earned+retryShare, retryEarned)
-}
-
-// spend takes one retry, an earned one first. False: there is none.
-func (b *retryBudget) spend(now time.Time) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.spare = min(b.spare+retryRate*max(now.Sub(b.filled).Seconds(), 0), retrySpare)
-	b.filled = now
-	const whole = 1 - 1e-9 // ten tenths are one retry, and in binary a little less
-	switch {
-	case b.earned >= whole:
-		b.earned = max(b.earned-1, 0)
-	case b.spare >= whole:
-		b.spare = max(b.spare-1, 0)
-	default:
-		return false
+// repeatedly asks with one client secret. A call is repeated only if no reply came or the reply
+// allows it, if its grant allows it, and within the budgets of time and of retries.
+func (u *askStep) repeatedly(ctx context.Context, c call) (answer, error) {
+	retries := u.retries
+	if !c.grant.repeatable {
+		retries = 0
 	}
-	return true
+	for n := 1; ; n++ {
+		a, failure := u.try(ctx, c, n)
+		if failure == nil {
+			return a, nil
+		}
+		if n > retries || !failure.repeatable || !u.retry(ctx, c) {
+			return answer{}, failure.err
+		}
+	}
 }
 
-// What becomes of a repetition that a call would need. It is a metric label.
+// The results of a retry that a call needs. They are a metric label.
 const (
-	retrySpent  = "spent"  // Instagram is asked again
+	retrySpent  = "spent"  // Meta is asked again
 	retryDenied = "denied" // the budget is empty
-	retryHeld   = "held"   // the app's pause, or the breaker, came in between
+	retryHeld   = "held"   // the app is paused, or the breaker has opened
 	retryLate   = "late"   // the call's time ended first
 )
 
-// again waits for the moment of a repetition. False: there is none.
-func (u *askStep) again(ctx context.Context, c call) bool {
-	result := u.permit(c)
-	if result == retrySpent {
-		switch {
-		case !waitForRetry(ctx):
-			result = retryLate
-		case u.held(c): // by what other calls heard in the meantime
-			result = retryHeld
-		}
+// retry waits before a retry and reports whether to make it.
+func (u *askStep) retry(ctx context.Context, c call) bool {
+	result := retrySpent
+	switch {
+	case u.held(c):
+		result = retryHeld
+	case !u.budget.spend():
+		result = retryDenied
+	case !waitForRetry(ctx):
+		result = retryLate
+	case u.held(c): // other calls may have failed during the wait
+		result = retryHeld
 	}
 	u.metrics.repeated(c, result)
 	return result == retrySpent
-}
-
-func (u *askStep) permit(c call) string {
-	switch {
-	case u.held(c):
-		return retryHeld
-	case !u.budget.spend(time.Now()):
-		return retryDenied
-	}
-	return retrySpent
 }
 
 // held reports whether guard would no longer let the call through.
@@ -91,19 +55,55 @@ func (u *askStep) held(c call) bool {
 	return c.mayRetry != nil && !c.mayRetry()
 }
 
-// retryPause is the longest pause before a repetition. It is fully jittered, so that many calls that failed at once, and many sidecars,
-// do not come back at once: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter. There is one repetition, so
-// nothing grows.
+// retryPause is the longest pause before a retry. The pause is fully jittered, so that many calls
+// and sidecars that failed at once do not return at once:
+// https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter.
 const retryPause = 200 * time.Millisecond
 
-// waitForRetry reports false when the call's time ends first.
+// waitForRetry waits, and reports whether the call has time left.
 func waitForRetry(ctx context.Context) bool {
-	t := time.NewTimer(rand.N(retryPause))
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(rand.N(retryPause)):
 		return ctx.Err() == nil
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// retryBudget bounds the retries of this process, over all calls. If everything fails, retries add
+// a tenth to the load on a Meta that is already failing; one retry for each call would double it.
+// Each call earns a tenth of a retry. Each second earns a whole one, so that a quiet sidecar can
+// retry too.
+type retryBudget struct {
+	mu     sync.Mutex // protects both below
+	left   float64
+	filled time.Time // when left last grew
+}
+
+const (
+	retryShare = 0.1 // earned by each call
+	retryRate  = 1   // earned each second
+	retrySaved = 10  // the most that can be saved
+)
+
+func newRetryBudget() *retryBudget { return &retryBudget{left: retrySaved, filled: time.Now()} }
+
+// earn adds what a call, and the time since the last call, earn.
+func (b *retryBudget) earn() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.left = min(b.left+retryShare+retryRate*now.Sub(b.filled).Seconds(), retrySaved)
+	b.filled = now
+}
+
+// spend takes one retry, and reports whether there was one.
+func (b *retryBudget) spend() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.left < 1-1e-9 { // ten tenths are a little less than 1 in binary
+		return false
+	}
+	b.left--
+	return true
 }

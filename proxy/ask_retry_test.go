@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// When every call fails, retries stay a tenth of the calls over any time, and the few that time brings.
+// If every call fails, retries are a tenth of the calls, and one a second.
 func TestRetriesAreATenthOfTheCallsAndAFewThatTimeBrings(t *testing.T) {
 	for calls, pace := range map[int]time.Duration{100_000: time.Millisecond, 10_000: 10 * time.Millisecond, 1000: 0} {
 		synctest.Test(t, func(t *testing.T) {
@@ -16,13 +16,13 @@ func TestRetriesAreATenthOfTheCallsAndAFewThatTimeBrings(t *testing.T) {
 			spent := 0
 			for range calls {
 				b.earn()
-				if b.spend(time.Now()) {
+				if b.spend() {
 					spent++
 				}
 				time.Sleep(pace)
 			}
 			seconds := (time.Duration(calls) * pace).Seconds()
-			want := retryShare*float64(calls) + retryRate*seconds + retrySpare
+			want := retryShare*float64(calls) + retryRate*seconds + retrySaved
 			if got := float64(spent); got > want || got < want-2 {
 				t.Errorf("%d calls within %.0f s: %v retries, want %v", calls, seconds, got, want)
 			}
@@ -35,7 +35,7 @@ func TestAQuietSidecarCanRetryEveryCall(t *testing.T) {
 		b := newRetryBudget()
 		for n := range 1000 {
 			b.earn()
-			if !b.spend(time.Now()) {
+			if !b.spend() {
 				t.Fatalf("call %d, one a second: no retry", n)
 			}
 			time.Sleep(time.Second)
@@ -43,7 +43,7 @@ func TestAQuietSidecarCanRetryEveryCall(t *testing.T) {
 	})
 }
 
-// However long all was well, what was saved up for is bounded.
+// However long Meta was healthy, the saved retries are bounded.
 func TestRetriesAreNotSavedWithoutBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRetryBudget()
@@ -52,14 +52,11 @@ func TestRetriesAreNotSavedWithoutBound(t *testing.T) {
 		}
 		time.Sleep(24 * time.Hour)
 		spent := 0
-		for b.spend(time.Now()) {
+		for b.spend() {
 			spent++
 		}
-		if spent != retryEarned+retrySpare {
-			t.Errorf("%d retries at once, want %d", spent, retryEarned+retrySpare)
-		}
-		if b.spend(time.Now().Add(-time.Hour)) {
-			t.Error("a clock set back brought a retry")
+		if spent != retrySaved {
+			t.Errorf("%d retries at once, want %d", spent, retrySaved)
 		}
 	})
 }
@@ -84,7 +81,8 @@ func TestThePauseBeforeARetryIsFullyJittered(t *testing.T) {
 	})
 }
 
-// asking is a step "ask" whose upstream says 500, code 2 to everything, a call for it, and how often it was asked.
+// asking returns a step "ask" whose upstream answers everything with 500 and code 2, a call for it,
+// and a function that returns the number of requests.
 func asking(t *testing.T, headers ...string) (u *askStep, c call, asked func() int) {
 	t.Helper()
 	base, requests := saying(t, rawReply(500, `{"error":{"message":"m","type":"OAuthException","code":2,"is_transient":true}}`, headers...))
@@ -99,7 +97,7 @@ func TestACallIsNotRepeated(t *testing.T) {
 	for name, c := range map[string]struct {
 		headers []string
 		spoil   func(*askStep, *call)
-		result  string // "": a retry was not even asked for
+		result  string // "": no retry was considered
 	}{
 		"against the app's pause": {spoil: func(_ *askStep, c *call) {
 			limit := refusalAnswer(4, 0, "m").refusal
@@ -112,12 +110,12 @@ func TestACallIsNotRepeated(t *testing.T) {
 			looked := 0
 			c.mayRetry = func() bool { looked++; return looked == 1 }
 		}, result: retryHeld},
-		"beyond the budget":             {spoil: func(u *askStep, _ *call) { u.budget.spare = -1000 }, result: retryDenied},
-		"beyond its time":               {spoil: func(u *askStep, _ *call) { u.timeout = time.Nanosecond }},
-		"when its grant forbids it":     {spoil: func(_ *askStep, c *call) { c.grant.repeatable = false }},
-		"when Instagram says how long":  {headers: []string{"Retry-After: 30"}, spoil: func(*askStep, *call) {}},
-		"when the operator forbids it":  {spoil: func(u *askStep, _ *call) { u.retries = 0 }},
-		"else it is, and this can fail": {spoil: func(*askStep, *call) {}, result: retrySpent},
+		"beyond the budget":            {spoil: func(u *askStep, _ *call) { u.budget.left = -1000 }, result: retryDenied},
+		"beyond its time":              {spoil: func(u *askStep, _ *call) { u.timeout = time.Nanosecond }},
+		"when its grant forbids it":    {spoil: func(_ *askStep, c *call) { c.grant.repeatable = false }},
+		"when Instagram says how long": {headers: []string{"Retry-After: 30"}, spoil: func(*askStep, *call) {}},
+		"when the operator forbids it": {spoil: func(u *askStep, _ *call) { u.retries = 0 }},
+		"and otherwise it is repeated": {spoil: func(*askStep, *call) {}, result: retrySpent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u, one, asked := asking(t, c.headers...)
@@ -153,7 +151,7 @@ func TestTheRetryBudgetSurvivesAReload(t *testing.T) {
 	o := optionsFor(t, s.URL, s.CA())
 	o.Cache, o.Metrics = newCache(t), NewMetrics()
 	p := newProxy(t, o)
-	p.carried.retries.spare = -1000
+	p.carried.retries.left = -1000
 	if err := p.Reload(o); err != nil {
 		t.Fatal(err)
 	}

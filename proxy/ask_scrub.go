@@ -6,7 +6,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// secretsToHide are those that an answer could repeat: the app's, and the one sent, which may be newer.
+// secretsToHide returns the secrets that a reply could repeat: the app's, and the one sent, which a
+// reload may have brought since.
 func (c call) secretsToHide() []Secret {
 	if c.secret.IsZero() {
 		return c.app.secrets
@@ -14,20 +15,20 @@ func (c call) secretsToHide() []Secret {
 	return append([]Secret{c.secret}, c.app.secrets...)
 }
 
-// repeatsSecret reports whether a text Contains a client secret.
+// repeatsSecret reports whether a text contains a client secret, in any spelling.
 func (c call) repeatsSecret(text string) bool {
 	return slices.ContainsFunc(c.secretsToHide(), func(s Secret) bool { return graph.Contains(text, s.Reveal()) })
 }
 
-// scrubber replaces the client secrets and the token in texts of Instagram's, however they are spelled there. Secrets go first and by
-// themselves: a token that ends as the secret begins could else take a piece of it away and leave the rest standing.
+// scrubber returns a function that replaces the client secrets and the token in Meta's texts, in
+// any spelling. It replaces the secrets first: a token that ends as a secret begins could otherwise
+// take a part of the secret away and leave the rest readable.
 func (c call) scrubber() func(string) string {
-	secrets, token := c.secretsToHide(), c.token.Reveal()
 	return func(text string) string {
-		for _, s := range secrets {
+		for _, s := range c.secretsToHide() {
 			text = graph.Replace(text, s.Reveal(), "[client secret]")
 		}
-		if len(token) >= minSecret { // shorter ones are no tokens, and would tear up the sentence
+		if token := c.token.Reveal(); len(token) >= minSecret { // a shorter one is not a token, but may be a word
 			text = graph.Replace(text, token, "[access token]")
 		}
 		return text

@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-// appWith is a call of an app with this secret.
+// appWith returns a call of an app with this secret.
 func appWith(t testing.TB, secret, token string) call {
 	t.Helper()
 	c := callFor(t, token)
@@ -12,8 +12,7 @@ func appWith(t testing.TB, secret, token string) call {
 	return c
 }
 
-// The client secrets go first: a token that ends as a secret begins must not leave a part of it readable. A token too short to be one is
-// left alone.
+// A token that is too short to be one is not replaced.
 func TestSecretsAndTheTokenAreHiddenInMetasTexts(t *testing.T) {
 	c := appWith(t, testSecret, "IGAAshort-lived")
 	if got := c.scrubber()("see " + testSecret + " and IGAAshort-lived"); got != "see [client secret] and [access token]" {

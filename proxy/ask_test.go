@@ -17,7 +17,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// recorded is an upstream that keeps each request as it came, and answers with a token.
+// recorded is an upstream that keeps each request and answers with a token.
 func recorded(t *testing.T) (base string, requests func() []*http.Request) {
 	var mu sync.Mutex
 	var seen []*http.Request
@@ -147,8 +147,9 @@ func TestNoAnswerIsRepeatedOnce(t *testing.T) {
 	}
 }
 
-// keptThenDead answers the first request of each connection, once all have come, and closes the connection on the second without a byte.
-// It returns the number of requests read.
+// keptThenDead answers the first request of each connection once all have arrived, and closes the
+// connection on the second without a byte. It returns a function that returns the number of
+// requests.
 func keptThenDead(t *testing.T, connections int) (base string, count func() int32) {
 	var requests atomic.Int32
 	var together sync.WaitGroup
@@ -172,8 +173,8 @@ func keptThenDead(t *testing.T, connections int) (base string, count func() int3
 	return base, requests.Load
 }
 
-// A kept connection that turns out to be dead costs the call nothing: it goes out again on a new connection, whatever retries are allowed,
-// and no second kept connection is tried.
+// A dead kept connection does not fail the call: it is sent again on a new connection, whatever
+// retries are allowed, and no second kept connection is tried.
 func TestADeadKeptConnectionCostsNoCall(t *testing.T) {
 	const kept = 4
 	for retries := range 2 {
@@ -181,7 +182,7 @@ func TestADeadKeptConnectionCostsNoCall(t *testing.T) {
 		o := optionsFor(t, base, nil)
 		o.Retries = retries
 		p := newProxy(t, o)
-		p.carried.retries.spare = -1000 // there is no budget for a retry
+		p.carried.retries.left = -1000 // there is no budget for a retry
 		var wg sync.WaitGroup
 		for n := range kept {
 			wg.Go(func() {
@@ -200,7 +201,8 @@ func TestADeadKeptConnectionCostsNoCall(t *testing.T) {
 	}
 }
 
-// A code works once, so whether a dead connection lost it before or after it was used must never be in question.
+// A code works once, so it must never be unclear whether a dead connection lost it before or after
+// it was used.
 func TestACodeNeverRidesOnAKeptConnection(t *testing.T) {
 	base, count := keptThenDead(t, 1)
 	o := optionsFor(t, base, nil)
@@ -236,7 +238,7 @@ func TestAnswersAreBoundedAfterInflating(t *testing.T) {
 			t.Errorf("%s: got %d/%d, want 502/%d", fault, w.Code, e.Subcode, subBadAnswer)
 		}
 	}
-	for status, want := range map[int]int{400: 400, 403: 403, 429: 502, 500: 502} { // a page that long says no less than a short one
+	for status, want := range map[int]int{400: 400, 403: 403, 429: 502, 500: 502} { // the status of a long page counts as that of a short one
 		base, _ := saying(t, rawReply(status, strings.Repeat("<p>", 40<<10)))
 		if w := ask(newProxy(t, optionsFor(t, base, nil)), get(target("IGAAshort"))); w.Code != want {
 			t.Errorf("a page of 120 KiB as %d: got %d, want %d", status, w.Code, want)
@@ -253,7 +255,7 @@ func TestAnswersAreBoundedAfterInflating(t *testing.T) {
 	}
 }
 
-// Whatever the upstream does not do, the total time-out ends it, body included, and no place is lost.
+// Whatever the upstream delays, the timeout ends the call, body included, and no place is lost.
 func TestTheTimeOutCoversEverything(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	switching := "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -284,7 +286,7 @@ func TestTheTimeOutCoversEverything(t *testing.T) {
 	}
 }
 
-// mute accepts TLS connections and never says a word.
+// mute accepts connections and never answers.
 func mute(t *testing.T) string {
 	return "https" + strings.TrimPrefix(rawUpstream(t, func(_ int, _ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) }), "http")
 }

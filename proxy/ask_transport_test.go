@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// nameServer answers every query over UDP but the first ones, which it drops: with "no such name", or with 127.0.0.1 once there is true. The
-// question is sent back as it came.
+// nameServer drops the first queries and answers all others: with 127.0.0.1 once there is true, and
+// with "no such name" before.
 func nameServer(t *testing.T, there *atomic.Bool, drop int) *net.Resolver {
 	t.Helper()
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -39,7 +39,8 @@ func nameServer(t *testing.T, there *atomic.Bool, drop int) *net.Resolver {
 	}}
 }
 
-// nameReply is RFC 1035, section 4.1: a header of 12 bytes, the question, and for a question of type A one answer.
+// nameReply returns a reply (RFC 1035 section 4.1): a header of 12 bytes, the question, and for a
+// question of type A one answer.
 func nameReply(query []byte, there bool) []byte {
 	end := 12
 	for query[end] != 0 {
@@ -58,7 +59,7 @@ func nameReply(query []byte, there bool) []byte {
 	return reply
 }
 
-// withoutProxy ignores HTTPS_PROXY and its siblings: a proxy would resolve the name itself.
+// withoutProxy ignores HTTPS_PROXY and its siblings, because a proxy would resolve the name itself.
 func withoutProxy(p *Proxy) {
 	p.current.Load().out.configure(func(transport *http.Transport) { transport.Proxy = nil })
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"log/slog"
 
 	"github.com/igproxy/igproxy/cache"
@@ -61,7 +62,7 @@ func (s steps) ask() exchanger { return s.tracing.step("ask", s.newAsk()) }
 
 func (s steps) newAsk() *askStep {
 	return &askStep{out: s.out, timeout: s.Timeout, maxBytes: s.MaxResponseBytes, retries: s.Retries, budget: s.carried.retries,
-		userAgent: userAgent(s.Version), metrics: s.metrics}
+		userAgent: "igproxy/" + cmp.Or(s.Version, "dev"), metrics: s.metrics}
 }
 
 func newEngine(o Options, c carried) (*engine, error) {

@@ -9,24 +9,27 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// A circuit is one way of asking Meta: an app's grant and, for a code, its redirect_uri. Each circuit has a breaker and places of its own, so
-// that an app, a grant or a redirect_uri that Meta always fails, or that asks for a great many tokens at once, takes nothing from the
-// others. All three come from the configuration, which bounds the number of circuits.
+// A circuit is one way of asking Meta: an app's grant and, for a code, its redirect_uri. Each has
+// its own breaker and places, so that a circuit that Meta always fails, or that asks for very many
+// tokens at once, takes nothing from the others. All three parts come from the configuration, which
+// bounds the number of circuits.
 type circuit struct{ app, grant, redirect string }
 
 func circuitOf(c call) circuit { return circuit{c.app.label, c.grant.name, c.redirect} }
 
 // circuits are all circuits, each made when it is first used. Reloads carry them over.
 type circuits struct {
-	options breaker.Options // checked by newCircuits
-	places  int             // of each circuit
-	// onChange is called after each change of a breaker, with its circuit and upstream.
-	onChange func(of circuit, upstream string, from, to breaker.State)
+	options  breaker.Options // checked by newCircuits
+	places   int             // of each circuit
+	onChange breakerChanged
 
 	mu      sync.Mutex // protects all and changes
 	all     map[circuit]*circuitState
-	changes map[string][]BreakerChange // by upstream, the oldest first
+	changes map[string][]BreakerChange // by upstream, newest first
 }
+
+// breakerChanged is called after each change of a breaker, with its circuit and upstream.
+type breakerChanged func(of circuit, upstream string, from, to breaker.State)
 
 type circuitState struct {
 	*breaker.Breaker
@@ -34,12 +37,14 @@ type circuitState struct {
 	upstream string
 }
 
-// newCircuits checks the options, of which OnChange is not used.
-func newCircuits(o breaker.Options, places int, onChange func(of circuit, upstream string, from, to breaker.State)) (*circuits, error) {
+// newCircuits returns circuits with these options, except OnChange, which is not used. Its error
+// names an invalid option.
+func newCircuits(o breaker.Options, places int, onChange breakerChanged) (*circuits, error) {
 	if _, err := breaker.New(o); err != nil {
 		return nil, err
 	}
-	return &circuits{options: o, places: places, onChange: onChange, all: map[circuit]*circuitState{}, changes: map[string][]BreakerChange{}}, nil
+	return &circuits{options: o, places: places, onChange: onChange,
+		all: map[circuit]*circuitState{}, changes: map[string][]BreakerChange{}}, nil
 }
 
 // of returns the state of a call's circuit.
@@ -53,36 +58,37 @@ func (s *circuits) of(c call) *circuitState {
 			s.noteChange(upstream, s.worst(upstream), time.Now())
 			s.onChange(key, upstream, from, to)
 		}
-		b, _ := breaker.New(o) // the options were checked
+		b, _ := breaker.New(o) // newCircuits has checked the options
 		s.all[key] = &circuitState{b, newPlaces(s.places), upstream}
 	}
 	return s.all[key]
 }
 
-// states returns the states of all circuits.
-func (s *circuits) states() []*circuitState {
+// states returns the states of an upstream's circuits. An empty name means all upstreams.
+func (s *circuits) states(upstream string) (list []*circuitState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Collect(maps.Values(s.all))
+	for _, b := range s.all {
+		if upstream == "" || b.upstream == upstream {
+			list = append(list, b)
+		}
+	}
+	return list
 }
 
 // inFlight returns the number of calls in flight to an upstream. An empty name means all upstreams.
 func (s *circuits) inFlight(upstream string) (n int) {
-	for _, b := range s.states() {
-		if upstream == "" || b.upstream == upstream {
-			n += b.places.taken()
-		}
+	for _, b := range s.states(upstream) {
+		n += len(b.places.inFlight)
 	}
 	return n
 }
 
-// worst returns the worst state of the breakers of an upstream: open before half-open before closed. An empty name means all upstreams.
+// worst returns the worst state of an upstream's breakers: open before half-open before closed. An
+// empty name means all upstreams.
 func (s *circuits) worst(upstream string) breaker.State {
 	worst := breaker.Closed
-	for _, b := range s.states() { // State may call onChange, so the lock is not held
-		if upstream != "" && b.upstream != upstream {
-			continue
-		}
+	for _, b := range s.states(upstream) { // without the lock, because State may call onChange
 		switch state := b.State(); {
 		case state == breaker.Open, state == breaker.HalfOpen && worst == breaker.Closed:
 			worst = state

@@ -9,12 +9,16 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// failures remembers which tokens and codes failed lately, so that one of them cannot pass for an outage of Meta: a worker that keeps
-// asking for a token that Meta always fails would otherwise open the breaker for everybody.
+// failures remembers which tokens and codes failed recently, so that one of them cannot look like
+// an outage of Meta: otherwise a worker that keeps asking for a token that Meta always fails would
+// open the breaker for everyone.
 //
-//   - A token that failed is not asked for again during a pause that doubles with each failure; its failure is repeated meanwhile.
-//   - The breaker counts its first failure only, until it succeeds or has not been asked for in breaker.interval.
-//   - It is not a probe of a half-open breaker until twice its pause has passed. The breaker then learns from other tokens first.
+//   - A token that failed is not asked for again during a pause that doubles with each failure. Its
+//     failure is repeated meanwhile.
+//   - The breaker counts only its first failure, until it succeeds or has not been asked for during
+//     breaker.interval.
+//   - It cannot be the probe of a half-open breaker until twice its pause has passed, so the breaker
+//     learns from other tokens first.
 type failures struct {
 	interval time.Duration // of the breaker
 
@@ -26,13 +30,14 @@ type failures struct {
 type tokenFailure struct {
 	err   *graph.Error
 	at    time.Time
-	pause time.Duration // from at on
+	pause time.Duration // counted from at
 }
 
 const (
 	firstPause = time.Second      // after a token's first failure; each further one doubles it
 	lastPause  = 30 * time.Second // the longest
-	// maxFailed bounds the tokens remembered. Far fewer fail before a breaker opens. Beyond the bound a failure is counted and forgotten.
+	// maxFailed bounds the tokens remembered. Far fewer fail before a breaker opens. A failure
+	// beyond the bound is counted and forgotten.
 	maxFailed = 4096
 )
 
@@ -40,7 +45,7 @@ func newFailures(interval time.Duration) *failures {
 	return &failures{interval: interval, all: map[cache.ID]tokenFailure{}}
 }
 
-// last returns a token's last failure; not ok if there is none to be remembered.
+// last returns a token's last failure, and whether that is still remembered.
 func (s *failures) last(id cache.ID, now time.Time) (f tokenFailure, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,33 +53,33 @@ func (s *failures) last(id cache.ID, now time.Time) (f tokenFailure, ok bool) {
 	return f, ok && !s.isOver(f, now)
 }
 
-// isOver reports whether a failure has been forgotten.
 func (s *failures) isOver(f tokenFailure, now time.Time) bool {
 	return now.Sub(f.at) >= max(s.interval, 2*f.pause)
 }
 
-// note remembers a failure and returns it with the time of the next attempt, for the caller.
+// note remembers a failure and returns it with the time of the next attempt.
 func (s *failures) note(id cache.ID, e *graph.Error, now time.Time) *graph.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	last, known := s.all[id]
 	pause := firstPause
-	if f, ok := s.all[id]; ok && !s.isOver(f, now) {
-		pause = min(2*f.pause, lastPause)
+	if known && !s.isOver(last, now) {
+		pause = min(2*last.pause, lastPause)
 	}
-	said := *e
-	if said.RetryAt.Before(now.Add(pause)) {
-		said.RetryAt = now.Add(pause)
+	noted := *e
+	if noted.RetryAt.Before(now.Add(pause)) {
+		noted.RetryAt = now.Add(pause)
 	}
 	if len(s.all) >= maxFailed {
 		maps.DeleteFunc(s.all, func(_ cache.ID, f tokenFailure) bool { return s.isOver(f, now) })
 	}
-	if _, known := s.all[id]; known || len(s.all) < maxFailed {
-		s.all[id] = tokenFailure{err: &said, at: now, pause: pause}
+	if known || len(s.all) < maxFailed {
+		s.all[id] = tokenFailure{&noted, now, pause}
 	}
-	return &said
+	return &noted
 }
 
-// forget is for a token that Meta has answered.
+// forget forgets a token that Meta has answered.
 func (s *failures) forget(id cache.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,8 +99,8 @@ func (f tokenFailure) repeated(now time.Time) *graph.Error {
 // mayProbe reports whether the token may be the probe of a half-open breaker.
 func (f tokenFailure) mayProbe(now time.Time) bool { return now.Sub(f.at) >= 2*f.pause }
 
-// isOfToken reports whether a failure may be due to the token that was asked for: Meta answered, or at least had received the request. A
-// host that cannot be reached fails every token alike.
+// isOfToken reports whether a failure may be due to the token: Meta answered, or at least had
+// received the request. A host that cannot be reached fails every token alike.
 func isOfToken(e *graph.Error) bool {
 	switch e.Class {
 	case graph.ClassTransient, graph.ClassBroken, graph.ClassTimeout:

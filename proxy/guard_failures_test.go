@@ -13,13 +13,14 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// metaSays is a step "ask" that fails the calls that match with code 2 and answers all others, and counts the failed ones.
-func metaSays(fails func(call) bool, calls *int) exchangeFunc {
+// metaFails returns a step "ask" that fails the calls that match with code 2, counts them, and
+// answers all others.
+func metaFails(fails func(call) bool, calls *int) exchangeFunc {
 	return func(_ context.Context, c call) (answer, error) {
 		if fails(c) {
 			*calls++
 			yes := true
-			return answer{}, &graph.Error{Status: 502, Code: 2, Transient: &yes, Class: graph.ClassTransient, Cause: "Instagram says so"}
+			return answer{}, &graph.Error{Status: 502, Code: 2, Transient: &yes, Class: graph.ClassTransient, Cause: "reported by Instagram"}
 		}
 		return refusalAnswer(190, 463, "expired"), nil
 	}
@@ -30,14 +31,15 @@ func withToken(c call, token string) call {
 	return c
 }
 
-// A worker asks once a second for a token that Meta always fails, for an hour, beside two other users a minute.
+// For an hour, a worker asks once a second for a token that Meta always fails. Two other users ask
+// once a minute.
 func TestATokenThatMetaAlwaysFailsTakesNothingFromOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
 		g := newGuarded(t, 10, nil)
 		c := callFor(t, "bad")
 		bad := c.key.ID()
-		g.next = metaSays(func(c call) bool { return c.key.ID() == bad }, &calls)
+		g.next = metaFails(func(c call) bool { return c.key.ID() == bad }, &calls)
 		repeated := 0
 		for second := range 3600 {
 			_, err := g.Exchange(t.Context(), c)
@@ -69,7 +71,7 @@ func TestATokenThatFailedIsAskedForAgainAfterAPauseThatGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, down := 0, true
 		g := newGuarded(t, 10, nil)
-		g.next = metaSays(func(call) bool { return down }, &calls)
+		g.next = metaFails(func(call) bool { return down }, &calls)
 		c := callFor(t, "bad")
 		var pauses []int
 		for n, last := 0, -1; len(pauses) < 6; n++ {
@@ -97,14 +99,14 @@ func TestATokenThatFailedIsAskedForAgainAfterAPauseThatGrows(t *testing.T) {
 	})
 }
 
-// After an outage the first probe must not be the token that fails whatever Meta's health is.
+// After an outage the first probe must not be a token that Meta always fails.
 func TestTheProbeIsNeverATokenThatFailedLately(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, down := 0, true
 		g := newGuarded(t, 10, nil)
 		c := callFor(t, "bad")
 		bad := c.key.ID()
-		g.next = metaSays(func(c call) bool { return down || c.key.ID() == bad }, &calls)
+		g.next = metaFails(func(c call) bool { return down || c.key.ID() == bad }, &calls)
 		for range 70 { // it has failed for a while, and pauses for 30 s
 			_, _ = g.Exchange(t.Context(), c)
 			time.Sleep(time.Second)
@@ -127,12 +129,12 @@ func TestTheProbeIsNeverATokenThatFailedLately(t *testing.T) {
 	})
 }
 
-// A token that failed once in an outage may be the one that ends it.
+// A token that failed once in an outage may be the probe that ends it.
 func TestATokenThatFailedInAnOutageMayEndIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, down := 0, true
 		g := newGuarded(t, 10, nil)
-		g.next = metaSays(func(call) bool { return down }, &calls)
+		g.next = metaFails(func(call) bool { return down }, &calls)
 		c := callFor(t, "user")
 		for n := range 3 {
 			_, _ = g.Exchange(t.Context(), withToken(c, fmt.Sprint("user-", n)))
@@ -161,14 +163,14 @@ func TestWhatMetaAlwaysFailsHasABreakerOfItsOwn(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			calls := 0
 			g := newGuarded(t, 10, nil)
-			well := callFor(t, "short")
-			ill := other(well, change)
-			g.next = metaSays(func(c call) bool { return circuitOf(c) == circuitOf(ill) }, &calls)
+			healthy := callFor(t, "short")
+			failing := other(healthy, change)
+			g.next = metaFails(func(c call) bool { return circuitOf(c) == circuitOf(failing) }, &calls)
 			for n := range 10 {
-				id := withToken(well, fmt.Sprint("user-", n))
-				ill.key = id.key
-				_, _ = g.Exchange(t.Context(), ill)
-				if _, err := g.Exchange(t.Context(), withToken(well, fmt.Sprint("other-", n))); err != nil {
+				id := withToken(healthy, fmt.Sprint("user-", n))
+				failing.key = id.key
+				_, _ = g.Exchange(t.Context(), failing)
+				if _, err := g.Exchange(t.Context(), withToken(healthy, fmt.Sprint("other-", n))); err != nil {
 					t.Errorf("%s: another user got %v", name, err)
 				}
 			}
@@ -179,7 +181,8 @@ func TestWhatMetaAlwaysFailsHasABreakerOfItsOwn(t *testing.T) {
 	}
 }
 
-// A host that hangs, or a batch job that refreshes thousands of tokens at once, uses up its own places and no others.
+// A host that hangs, or a batch job that refreshes thousands of tokens at once, uses up its own
+// places and no others.
 func TestOneCrowdTakesNoPlaceFromAnother(t *testing.T) {
 	for name, change := range map[string]func(*call){
 		"a host":  func(c *call) { c.grant.name, c.grant.upstream = "code", upstreamLogin },
@@ -234,7 +237,7 @@ func TestTheFailuresRememberedAreBounded(t *testing.T) {
 	})
 }
 
-// Before the request was received, no token can be the reason.
+// If Meta did not receive the request, the token cannot be the reason.
 func TestAHostOutOfReachIsNotATokensFailure(t *testing.T) {
 	for kind, want := range map[string]bool{"reset": true, "closed": true, "refused": false, "resolve": false, "tls": false, "other": false} {
 		if got := isOfToken(errUnreachable(kind)); got != want {

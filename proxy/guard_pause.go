@@ -8,31 +8,31 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// pause is a rate limit on a whole app. While it lasts Meta is not asked for the app's cold tokens, and the limit is repeated. A rate limit
-// is not a failure, so it never reaches the breaker. The zero value is an app without a limit.
+// pause is a rate limit on a whole app. While it lasts, Meta is not asked for the app's cold tokens
+// and the limit is repeated. A rate limit is not a failure, so it never reaches the breaker. The
+// zero value is an app without a limit.
 type pause struct {
-	mu    sync.Mutex   // protects both below
-	limit *graph.Error // as Meta reported it
-	until time.Time
+	mu    sync.Mutex   // protects limit
+	limit *graph.Error // as Meta reported it; it lasts until RetryAt
 }
 
-// begin starts a pause, or extends the one that lasts.
+// begin starts a pause, or extends the current one.
 func (p *pause) begin(limit *graph.Error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if limit.RetryAt.After(p.until) {
-		p.limit, p.until = limit, limit.RetryAt
+	if p.limit == nil || limit.RetryAt.After(p.limit.RetryAt) {
+		p.limit = limit
 	}
 }
 
-// check returns the limit to repeat, with status 429, or nil when Meta may be asked.
+// check returns the limit to repeat, with status 429, or nil if Meta may be asked.
 func (p *pause) check(now time.Time) *graph.Error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.limit == nil || !now.Before(p.until) {
+	if p.limit == nil || !now.Before(p.limit.RetryAt) {
 		return nil
 	}
 	repeated := *p.limit
-	repeated.Status, repeated.RetryAt = http.StatusTooManyRequests, p.until
+	repeated.Status = http.StatusTooManyRequests
 	return &repeated
 }

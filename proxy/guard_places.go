@@ -1,40 +1,37 @@
 package proxy
 
-import (
-	"context"
-	"sync/atomic"
-)
+import "context"
 
-// places bound the calls in flight and the flights that wait for a place.
+// places bound the calls in flight of a circuit and the flights that wait for one of them to end.
 type places struct {
-	free    chan struct{}
-	waiting atomic.Int64
+	inFlight chan struct{}
+	queue    chan struct{} // those in flight, and those that wait
 }
 
-// waitersPerPlace bounds the queue: beyond it the wait would outlast the budget anyway.
+// waitersPerPlace bounds the queue: a longer wait would exceed the flight's budget anyway.
 const waitersPerPlace = 8
 
-func newPlaces(n int) *places { return &places{free: make(chan struct{}, n)} }
+func newPlaces(n int) *places {
+	return &places{make(chan struct{}, n), make(chan struct{}, n*(1+waitersPerPlace))}
+}
 
-// take waits for a place, bounded by the flight's budget and by the length of the queue.
+// take waits for a place. It reports false if the queue is full or the flight's budget ends first.
 func (p *places) take(ctx context.Context) bool {
 	select {
-	case p.free <- struct{}{}:
-		return true
+	case p.queue <- struct{}{}:
 	default:
-	}
-	defer p.waiting.Add(-1)
-	if p.waiting.Add(1) > int64(waitersPerPlace*cap(p.free)) {
 		return false
 	}
 	select {
-	case p.free <- struct{}{}:
+	case p.inFlight <- struct{}{}:
 		return true
 	case <-ctx.Done():
+		<-p.queue
 		return false
 	}
 }
 
-func (p *places) give() { <-p.free }
-
-func (p *places) taken() int { return len(p.free) }
+func (p *places) give() {
+	<-p.inFlight
+	<-p.queue
+}

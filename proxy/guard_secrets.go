@@ -10,23 +10,25 @@ import (
 
 const (
 	refusedPause = 5 * time.Second // how long Meta is not asked after it refused every secret of an app
-	refusedDoubt = time.Minute     // how long that keeps readiness off; then a request may prove a secret
+	refusedDoubt = time.Minute     // how long that turns readiness off; then a request may prove a secret
 )
 
-// clientSecrets are an app's client secrets: one, or two while it is being changed. The one that worked last is sent first. If Meta refuses
-// it, the call is repeated once with the other. The zero value has none; use sets them.
+// clientSecrets are an app's client secrets: one, or two during a rotation. The one that worked
+// last is sent first. If Meta refuses it, the call is repeated once with the other. The zero value
+// has none; use sets them.
 type clientSecrets struct {
-	mu      sync.Mutex
-	list    []Secret     // protected by mu, as all below: the current one, then the previous one
-	inUse   int          // index in list
-	refused time.Time    // when all of them were last refused; zero if they were not, or one was accepted since
-	refusal *graph.Error // as Meta reported it
+	mu        sync.Mutex   // protects all below
+	list      []Secret     // the current one, then the previous one
+	inUse     int          // index in list
+	refusal   *graph.Error // Meta's last refusal of all of them; nil if none, or once one was accepted
+	refusedAt time.Time    // when refusal came
 }
 
-// secretNames are the names of the two for the metric and the log, by index.
+// secretNames are the names of the two for the metric and the log, by index in the list.
 var secretNames = []string{"current", "previous"}
 
-// use makes list the app's secrets. What is known about other secrets is forgotten. The one in use stays in use unless it was refused.
+// use makes list the app's secrets and forgets what is known about others. The secret in use stays
+// in use unless it was refused.
 func (s *clientSecrets) use(list []Secret) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -34,10 +36,10 @@ func (s *clientSecrets) use(list []Secret) {
 		return
 	}
 	inUse := 0
-	if len(s.list) > 0 && s.refused.IsZero() {
+	if len(s.list) > 0 && s.refusal == nil {
 		inUse = max(0, indexOf(list, s.list[s.inUse]))
 	}
-	s.list, s.inUse, s.refused, s.refusal = list, inUse, time.Time{}, nil
+	s.list, s.inUse, s.refusal = list, inUse, nil
 }
 
 // first returns the secret to ask with.
@@ -47,7 +49,8 @@ func (s *clientSecrets) first() Secret {
 	return s.list[s.inUse]
 }
 
-// another returns the secret to ask with after this one was refused; not ok if there is no other. It may be new since the call began.
+// another returns the secret to ask with after one was refused, and false if there is no other. A
+// reload may have brought it since the call began.
 func (s *clientSecrets) another(refused Secret) (other Secret, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,11 +62,12 @@ func (s *clientSecrets) another(refused Secret) (other Secret, ok bool) {
 	return Secret{}, false
 }
 
-// check returns the refusal to repeat while Meta is not asked because it refused every secret, or nil.
+// check returns the refusal to repeat while Meta is not asked because it refused every secret, or
+// nil.
 func (s *clientSecrets) check(now time.Time) *graph.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	until := s.refused.Add(refusedPause)
+	until := s.refusedAt.Add(refusedPause)
 	if s.refusal == nil || !now.Before(until) {
 		return nil
 	}
@@ -72,47 +76,35 @@ func (s *clientSecrets) check(now time.Time) *graph.Error {
 	return &repeated
 }
 
-// areRefused reports whether an operator has to see to the client secret.
+// areRefused reports whether Meta refuses every secret, so that an operator must act.
 func (s *clientSecrets) areRefused(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.refused.IsZero() && now.Sub(s.refused) < refusedDoubt
+	return s.refusal != nil && now.Sub(s.refusedAt) < refusedDoubt
 }
 
-// noted is what an answer changed: whether all secrets are refused now, whether one is accepted again, and which one is in use instead of a
-// refused one, if that changed.
-type noted struct {
-	refused, accepted bool
-	inUse             string
-}
-
-// note takes what an answer to a call that carried a secret says about it. An answer got with a secret that a reload has replaced says
-// nothing.
-func (s *clientSecrets) note(a answer, now time.Time) (n noted) {
+// note learns from the answer to a call that carried a secret. It reports whether all secrets are
+// now refused, whether one is now accepted again, and the name of the secret that is now in use
+// instead of a refused one. An answer to a secret that a reload has replaced changes nothing.
+func (s *clientSecrets) note(a answer, now time.Time) (refused, accepted bool, inUse string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	worked := indexOf(s.list, a.with)
-	if worked < 0 && !a.with.IsZero() { // zero: the answer of a step that does not name a secret
-		return n
-	}
-	switch wasRefused := !s.refused.IsZero(); {
-	case a.provesSecret():
-		s.refused, s.refusal = time.Time{}, nil
-		n.accepted = wasRefused
-		if worked >= 0 && worked != s.inUse && indexOf(s.list, a.without) == s.inUse {
-			s.inUse = worked
-			n.inUse = secretNames[worked]
+	with, wasRefused := indexOf(s.list, a.with), s.refusal != nil
+	switch {
+	case with < 0:
+	case a.refusal == nil, a.is(graph.ClassToken): // Meta checks the secret before the token
+		s.refusal = nil
+		if with != s.inUse && indexOf(s.list, a.without) == s.inUse {
+			s.inUse, inUse = with, secretNames[with]
 		}
-	case a.is(graph.ClassSecret) && s.refusesAll(a):
-		s.refused, s.refusal = now, a.refusal
-		n.refused = !wasRefused
+		return false, wasRefused, inUse
+	case a.is(graph.ClassSecret):
+		if !slices.ContainsFunc(s.list, func(one Secret) bool { return !one.equal(a.with) && !one.equal(a.without) }) {
+			s.refusal, s.refusedAt = a.refusal, now
+			return !wasRefused, false, ""
+		}
 	}
-	return n
-}
-
-// refusesAll reports whether an answer that refuses the secret leaves none to try. It is called with mu held.
-func (s *clientSecrets) refusesAll(a answer) bool {
-	return a.with.IsZero() || !slices.ContainsFunc(s.list, func(one Secret) bool { return !one.equal(a.with) && !one.equal(a.without) })
+	return false, false, ""
 }
 
 // state returns the index of the secret in use and the number of secrets.
@@ -121,8 +113,5 @@ func (s *clientSecrets) state() (inUse, of int) {
 	defer s.mu.Unlock()
 	return s.inUse, len(s.list)
 }
-
-// provesSecret reports whether an answer shows that the client secret is right: Meta checks it before the token.
-func (a answer) provesSecret() bool { return a.refusal == nil || a.is(graph.ClassToken) }
 
 func indexOf(list []Secret, one Secret) int { return slices.IndexFunc(list, one.equal) }

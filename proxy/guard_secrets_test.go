@@ -18,7 +18,7 @@ const (
 	oldSecret = testSecret
 )
 
-// rotating is a Proxy with both secrets, before an Instagram that takes the old one.
+// rotating returns a Proxy with both secrets, in front of an Instagram that accepts the old one.
 func rotating(t *testing.T) (*Proxy, Options, *mock.Instagram, *bytes.Buffer) {
 	t.Helper()
 	i, s := newInstagram(t, overTLS)
@@ -29,7 +29,7 @@ func rotating(t *testing.T) (*Proxy, Options, *mock.Instagram, *bytes.Buffer) {
 	return newProxy(t, o), o, i, &log
 }
 
-// inUse is what the metric says.
+// inUse returns the secret that the metric reports as in use.
 func inUse(t *testing.T, m *Metrics) (which string) {
 	t.Helper()
 	families, err := m.registry.Gather()
@@ -69,12 +69,12 @@ func TestARefusedSecretIsRepeatedOnceWithTheOtherWhichIsThenUsedFirst(t *testing
 	i.SetSecrets(newSecret)
 	step("the dashboard has the new one", "IGAA-3", 2, "current")
 	step("and from then on", "IGAA-4", 1, "current")
-	if got := strings.Count(log.String(), "another client secret is in use"); got != 2 || strings.Contains(log.String(), oldSecret) || strings.Contains(log.String(), newSecret) {
+	if got := strings.Count(log.String(), "client secret switched"); got != 2 || strings.Contains(log.String(), oldSecret) || strings.Contains(log.String(), newSecret) {
 		t.Errorf("told %d times, want 2: %s", got, log)
 	}
 }
 
-// The one that works stays in use over a reload that adds another, or takes the other away.
+// The secret that works stays in use after a reload that adds another or removes the other.
 func TestTheSecretInUseStaysInUseOverAReload(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
@@ -89,7 +89,7 @@ func TestTheSecretInUseStaysInUseOverAReload(t *testing.T) {
 		{newSecret, oldSecret, "previous", oldSecret, 1},
 		{newSecret, oldSecret, "current", newSecret, 2},
 		{newSecret, "", "current", newSecret, 1},
-		{newSecret, newSecret, "current", newSecret, 1}, // twice the same is one
+		{newSecret, newSecret, "current", newSecret, 1}, // two equal secrets count as one
 	} {
 		o.Apps[0].Secret, o.Apps[0].Previous = NewSecret(c.current), Secret{}
 		if c.previous != "" {
@@ -121,7 +121,8 @@ func TestBothRefusedIsTheSecretsFaultAndNamesNeither(t *testing.T) {
 	}
 }
 
-// A call that was under way when the secret was replaced says nothing about the new one: it neither holds the app nor turns readiness off.
+// A call that was in flight when the secret was replaced says nothing about the new one: it neither
+// pauses the app nor turns readiness off.
 func TestAnExchangeWithTheOldSecretInFlightDoesNotHoldTheNewOne(t *testing.T) {
 	came, gate := make(chan string, 10), make(chan struct{})
 	upstream := newService(t)
@@ -147,15 +148,15 @@ func TestAnExchangeWithTheOldSecretInFlightDoesNotHoldTheNewOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	close(gate)
-	if code := <-slow; code != 200 { // it is repeated with the secret of now
-		t.Errorf("the call under way got %d", code)
+	if code := <-slow; code != 200 { // it is repeated with the new secret
+		t.Errorf("the call in flight got %d", code)
 	}
 	if w := ask(p, get(target("IGAA-next"))); w.Code != 200 || !p.Readiness().Ready {
 		t.Errorf("the next one got %d, ready %v", w.Code, p.Readiness().Ready)
 	}
 }
 
-// Neither a refusal nor a success of a secret that has gone changes anything.
+// Neither a refusal nor a success of a replaced secret changes anything.
 func TestAnAnswerAboutASecretThatHasGoneIsIgnored(t *testing.T) {
 	gone, now, next := NewSecret("gone"), NewSecret("now"), NewSecret("next")
 	refused := refusalAnswer(100, 0, "Error validating client secret.")
@@ -167,8 +168,8 @@ func TestAnAnswerAboutASecretThatHasGoneIsIgnored(t *testing.T) {
 		s.use([]Secret{next, now})
 		a := refused
 		a.with, a.without = c.with, c.without
-		if n := s.note(a, time.Now()); n.refused != c.want || s.areRefused(time.Now()) != c.want {
-			t.Errorf("%s: got %+v, want refused to be %v", name, n, c.want)
+		if got, _, _ := s.note(a, time.Now()); got != c.want || s.areRefused(time.Now()) != c.want {
+			t.Errorf("%s: got refused %v, want %v", name, got, c.want)
 		}
 	}
 	s := &clientSecrets{}
@@ -178,8 +179,8 @@ func TestAnAnswerAboutASecretThatHasGoneIsIgnored(t *testing.T) {
 	s.note(both, time.Now())
 	a := tokenAnswer(t, "IGAAlong", 60*24*time.Hour)
 	a.with, a.without = gone, now
-	if n := s.note(a, time.Now()); n != (noted{}) || !s.areRefused(time.Now()) {
-		t.Errorf("a token got with a secret that has gone changed %+v", n)
+	if refused, accepted, inUse := s.note(a, time.Now()); refused || accepted || inUse != "" || !s.areRefused(time.Now()) {
+		t.Errorf("a token got with a secret that has gone changed something: %v, %v, %q", refused, accepted, inUse)
 	}
 }
 
@@ -190,17 +191,17 @@ func TestALateAnswerDoesNotTurnTheSecretBack(t *testing.T) {
 	s.use([]Secret{two, one})
 	a := tokenAnswer(t, "IGAAlong", 60*24*time.Hour)
 	a.with, a.without = one, two
-	if n := s.note(a, time.Now()); n.inUse != "previous" {
-		t.Errorf("got %+v", n)
+	if _, _, inUse := s.note(a, time.Now()); inUse != "previous" {
+		t.Errorf("in use is %q, want previous", inUse)
 	}
 	a.with, a.without = two, Secret{}
-	if n := s.note(a, time.Now()); n.inUse != "" || !s.first().equal(one) {
-		t.Errorf("turned back: %+v", n)
+	if _, _, inUse := s.note(a, time.Now()); inUse != "" || !s.first().equal(one) {
+		t.Errorf("turned back to %q", inUse)
 	}
 }
 
-// The code exchange does not say what it refuses, so a refused code is tried with the other secret; if that is refused too, the first word
-// stands, and nothing is concluded.
+// The code exchange does not say what it refuses, so a refused code is tried with the other secret.
+// If that is refused too, the first refusal is the answer, and nothing is concluded.
 func TestARefusedCodeIsTriedWithTheOtherSecret(t *testing.T) {
 	var mu sync.Mutex
 	right := oldSecret
@@ -256,7 +257,7 @@ func TestNeitherSecretIsHandedOn(t *testing.T) {
 	}
 }
 
-// What is remembered survives as long as the line of the previous secret is there, and with a key of its own for good.
+// Entries survive while the previous secret is configured, and for ever with a key of their own.
 func TestWhatIsRememberedSurvivesUntilThePreviousSecretIsTakenAway(t *testing.T) {
 	idOf := func(a App) string {
 		ready, err := newApp(a, grants(optionsFor(t, "https://graph.instagram.com", nil).withDefaults()), nil)

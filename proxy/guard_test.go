@@ -27,7 +27,7 @@ func newGuarded(t *testing.T, places int, next exchangeFunc) *guardStep {
 	return &guardStep{next: next, circuits: breakers, failures: newFailures(o.Interval), log: slog.New(slog.DiscardHandler)}
 }
 
-func TestIllHealthOpensTheBreakerAndRefusalsDoNot(t *testing.T) {
+func TestOnlyFailuresOpenTheBreaker(t *testing.T) {
 	for name, c := range map[string]struct {
 		give func() (answer, error)
 		want breaker.State
@@ -110,11 +110,14 @@ func TestARefusedSecretHoldsForSecondsAndIsForgottenOnceProven(t *testing.T) {
 		g := newGuarded(t, 10, nil)
 		g.log = slog.New(slog.NewTextHandler(&log, nil))
 		c := callFor(t, "short")
+		c.app.state.secrets.use(c.app.secrets)
 		g.next = exchangeFunc(func(context.Context, call) (answer, error) {
+			a := refusalAnswer(190, 463, "expired")
 			if asked++; wrong {
-				return refusalAnswer(100, 0, "Error validating client secret."), nil
+				a = refusalAnswer(100, 0, "Error validating client secret.")
 			}
-			return refusalAnswer(190, 463, "expired"), nil
+			a.with = c.app.secrets[0]
+			return a, nil
 		})
 		for range 10 {
 			a, err := g.Exchange(t.Context(), c)
@@ -128,22 +131,25 @@ func TestARefusedSecretHoldsForSecondsAndIsForgottenOnceProven(t *testing.T) {
 		time.Sleep(refusedPause)
 		_, _ = g.Exchange(t.Context(), c)
 		time.Sleep(refusedPause)
-		if n := strings.Count(log.String(), "refuses the client secret"); n != 1 {
+		if n := strings.Count(log.String(), "client secret refused"); n != 1 {
 			t.Errorf("said %d times, want once:\n%s", n, log.String())
 		}
 		wrong = false
 		_, _ = g.Exchange(t.Context(), c)
-		if c.app.state.secrets.areRefused(time.Now()) || !strings.Contains(log.String(), "accepts the client secret again") {
+		if c.app.state.secrets.areRefused(time.Now()) || !strings.Contains(log.String(), "client secret accepted again") {
 			t.Errorf("a 190 proves the secret, but it is still held to be refused:\n%s", log.String())
 		}
 	})
 }
 
-// Readiness that never came back would keep every request away that could prove the secret.
+// If readiness never returned, no request could arrive that proves the secret.
 func TestARefusedSecretIsDoubtedAfterAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &clientSecrets{}
-		s.note(refusalAnswer(100, 0, "Error validating client secret."), time.Now())
+		s, one := &clientSecrets{}, NewSecret(testSecret)
+		s.use([]Secret{one})
+		refused := refusalAnswer(100, 0, "Error validating client secret.")
+		refused.with = one
+		s.note(refused, time.Now())
 		time.Sleep(refusedDoubt)
 		if s.areRefused(time.Now()) {
 			t.Error("still refused after the time of doubt")
@@ -151,8 +157,9 @@ func TestARefusedSecretIsDoubtedAfterAMinute(t *testing.T) {
 	})
 }
 
-// A flight that spent its budget in our own queue says nothing of Instagram: it must not open the breaker.
-func TestATimeOutOfOurOwnQueuesIsNoFailureOfInstagrams(t *testing.T) {
+// A flight that spent its budget waiting for a place says nothing about Meta. It must not open the
+// breaker.
+func TestATimeoutAfterAWaitForAPlaceIsNotAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuarded(t, 1, func(ctx context.Context, _ call) (answer, error) {
 			select {

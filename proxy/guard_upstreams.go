@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"slices"
 	"time"
 
 	"github.com/igproxy/igproxy/breaker"
@@ -10,10 +9,10 @@ import (
 // Upstream is the state of one of Meta's hosts.
 type Upstream struct {
 	Name        string          // instagram, login or threads
-	InFlight    int             // calls
-	MaxInFlight int             // calls of one app and grant
+	InFlight    int             // number of calls
+	MaxInFlight int             // limit of each app and grant
 	Breaker     breaker.State   // the worst state of its breakers
-	Changes     []BreakerChange // the last changes of Breaker, the newest first
+	Changes     []BreakerChange // the last changes of Breaker, newest first
 }
 
 // BreakerChange is a change of an upstream's breakers to another worst state.
@@ -24,9 +23,10 @@ type BreakerChange struct {
 
 // Upstreams returns the current state of every upstream, always in the same order.
 func (p *Proxy) Upstreams() (list []Upstream) {
+	c := p.carried.circuits
 	for _, name := range upstreams {
-		c := p.carried.circuits
-		list = append(list, Upstream{Name: name, InFlight: c.inFlight(name), MaxInFlight: c.places, Breaker: c.worst(name), Changes: c.lastChanges(name)})
+		list = append(list, Upstream{Name: name, InFlight: c.inFlight(name), MaxInFlight: c.places,
+			Breaker: c.worst(name), Changes: c.lastChanges(name)})
 	}
 	return list
 }
@@ -34,23 +34,21 @@ func (p *Proxy) Upstreams() (list []Upstream) {
 // maxChanges bounds the changes that are kept of each upstream.
 const maxChanges = 20
 
-// noteChange keeps a change of an upstream's breakers, unless another of them is in a worse state.
+// noteChange keeps a change of an upstream's breakers if their worst state has changed.
 func (s *circuits) noteChange(upstream string, worst breaker.State, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := s.changes[upstream]
-	if len(list) > 0 && list[len(list)-1].To == worst {
+	if len(list) > 0 && list[0].To == worst {
 		return
 	}
-	list = append(list, BreakerChange{at, worst})
-	s.changes[upstream] = list[max(0, len(list)-maxChanges):]
+	// A new list each time, because lastChanges hands it out.
+	s.changes[upstream] = append([]BreakerChange{{at, worst}}, list[:min(len(list), maxChanges-1)]...)
 }
 
-// lastChanges returns an upstream's changes, the newest first.
+// lastChanges returns an upstream's changes, newest first.
 func (s *circuits) lastChanges(upstream string) []BreakerChange {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := slices.Clone(s.changes[upstream])
-	slices.Reverse(list)
-	return list
+	return s.changes[upstream]
 }

@@ -7,18 +7,18 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
 )
 
-// joinStep is the step "join": one flight per token in this process, however many callers ask at once. This file is the only home of
-// singleflight.
+// joinStep is the step "join": one flight per token in this process, however many callers ask at
+// once. This file is the only home of singleflight.
 //
-// A flight is detached from the caller that started it and has its own budget: when the caller leaves, the flight goes on, because the
-// exchange may be paid for already, and its answer is remembered. It recovers its own panics, which would else end the process.
+// A flight is detached from the caller that started it and has its own budget. If the caller
+// leaves, the flight continues: Meta may have done the exchange already, and its answer is
+// remembered. A flight recovers its own panics, which would otherwise end the process.
 type joinStep struct {
 	next    exchanger
 	budget  time.Duration
@@ -26,43 +26,24 @@ type joinStep struct {
 	flights *flights
 }
 
-// flights are those in the air. A reload carries them over: a token's second caller joins the first one's flight, whichever engine it began
-// on, and Close waits for all of them.
+// flights are the flights of this process. Reloads carry them over: the second caller of a token
+// joins the first caller's flight, whichever engine it began on.
 type flights struct {
 	group   singleflight.Group
 	running atomic.Int64
-
-	mu    sync.Mutex    // protects all below
-	waits int           // callers that wait, and leavers' flights: Close waits for them
-	none  chan struct{} // closed when waits is 0 again; nil: nobody waits for that
+	pending atomic.Int64 // results that callers, or the flights they left, still wait for
 }
 
-// arrive counts a caller in. A sync.WaitGroup would not do: when a drain is cut short, callers still come while Close waits.
-func (f *flights) arrive() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.waits++
-}
-
-// depart counts it out.
-func (f *flights) depart() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.waits--; f.waits == 0 && f.none != nil {
-		close(f.none)
-		f.none = nil
-	}
-}
-
-// grace is how much longer than the flight's budget a caller waits, should a step not keep to the budget.
+// grace is how much longer than the flight's budget a caller waits, in case a step exceeds the
+// budget.
 const grace = 250 * time.Millisecond
 
-// errCallerGone is the end of a caller's wait, not of the flight.
+// errCallerGone ends a caller's wait, but not the flight.
 var errCallerGone = errors.New("the caller left")
 
 func (s *joinStep) Exchange(ctx context.Context, c call) (answer, error) {
-	led := false // written by this caller's own flight, read after its result came: ordered by the channel
-	s.flights.arrive()
+	led := false // written by this caller's own flight, read after its result: ordered by the channel
+	s.flights.pending.Add(1)
 	id := c.key.ID()
 	results := s.flights.group.DoChan(string(id[:]), func() (any, error) {
 		led = true
@@ -70,30 +51,26 @@ func (s *joinStep) Exchange(ctx context.Context, c call) (answer, error) {
 	})
 	patience := time.NewTimer(s.budget + grace)
 	defer patience.Stop()
+	var err error
 	select {
 	case r := <-results:
-		s.flights.depart()
+		s.flights.pending.Add(-1)
 		a, _ := r.Val.(answer)
 		a.joined = !led
 		return a, r.Err
 	case <-patience.C:
-		s.leave(results)
-		return answer{}, errTimeout()
+		err = errTimeout()
 	case <-ctx.Done():
-		s.leave(results)
-		return answer{}, errCallerGone
+		err = errCallerGone
 	}
-}
-
-// leave lets the caller go and keeps count of the flight it leaves behind.
-func (s *joinStep) leave(results <-chan singleflight.Result) {
 	go func() { // ends with the flight, which ends with its budget
 		<-results
-		s.flights.depart()
+		s.flights.pending.Add(-1)
 	}()
+	return answer{}, err
 }
 
-// fly runs the steps behind join once, under the flight's own budget.
+// fly runs the next steps once, under the flight's own budget.
 func (s *joinStep) fly(ctx context.Context, c call) (a answer, err error) {
 	s.flights.running.Add(1)
 	defer s.flights.running.Add(-1)
@@ -108,7 +85,8 @@ func (s *joinStep) fly(ctx context.Context, c call) (a answer, err error) {
 	return s.next.Exchange(ctx, c)
 }
 
-// panicKind is a panic's text when the runtime wrote it, else its type only: a value can hold anything.
+// panicKind returns the text of a runtime error, and only the type of any other panic, because its
+// value can hold anything.
 func panicKind(v any) string {
 	if err, ok := v.(runtime.Error); ok {
 		return err.Error()
@@ -116,22 +94,15 @@ func panicKind(v any) string {
 	return fmt.Sprintf("%T", v)
 }
 
-// wait returns when no caller waits and no flight runs.
+// wait returns when no caller waits and no flight runs. It polls because callers may still arrive
+// while Close waits, which a sync.WaitGroup does not allow.
 func (f *flights) wait(ctx context.Context) error {
-	f.mu.Lock()
-	if f.waits == 0 {
-		f.mu.Unlock()
-		return nil
+	for f.pending.Load() > 0 {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("%d flights still running: %w", f.running.Load(), ctx.Err())
+		}
 	}
-	if f.none == nil {
-		f.none = make(chan struct{})
-	}
-	none := f.none
-	f.mu.Unlock()
-	select {
-	case <-none:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("%d flights still in the air: %w", f.running.Load(), ctx.Err())
-	}
+	return nil
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-func newDeduped(budget time.Duration, next exchangeFunc) *joinStep {
+func newJoin(budget time.Duration, next exchangeFunc) *joinStep {
 	return &joinStep{next: next, budget: budget, log: slog.New(slog.DiscardHandler), flights: &flights{}}
 }
 
@@ -23,7 +23,7 @@ func TestManyCallersOfOneTokenAreOneFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int32
 		want := tokenAnswer(t, "long", time.Hour)
-		d := newDeduped(time.Minute, func(context.Context, call) (answer, error) {
+		d := newJoin(time.Minute, func(context.Context, call) (answer, error) {
 			asked.Add(1)
 			time.Sleep(time.Second)
 			return want, nil
@@ -49,10 +49,10 @@ func TestManyCallersOfOneTokenAreOneFlight(t *testing.T) {
 	})
 }
 
-func TestTheLeaderLeavesAndTheFlightGoesOn(t *testing.T) {
+func TestTheLeaderLeavesAndTheFlightContinues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var landed atomic.Bool
-		d := newDeduped(time.Minute, func(ctx context.Context, _ call) (answer, error) {
+		d := newJoin(time.Minute, func(ctx context.Context, _ call) (answer, error) {
 			time.Sleep(time.Second)
 			landed.Store(ctx.Err() == nil)
 			return tokenAnswer(t, "long", time.Hour), nil
@@ -80,10 +80,10 @@ func TestTheLeaderLeavesAndTheFlightGoesOn(t *testing.T) {
 	})
 }
 
-func TestEverybodyLeavesAndCloseWaitsForTheFlight(t *testing.T) {
+func TestEveryCallerLeavesAndCloseWaitsForTheFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var landed atomic.Bool
-		d := newDeduped(time.Minute, func(context.Context, call) (answer, error) {
+		d := newJoin(time.Minute, func(context.Context, call) (answer, error) {
 			time.Sleep(5 * time.Second)
 			landed.Store(true)
 			return tokenAnswer(t, "long", time.Hour), nil
@@ -100,9 +100,10 @@ func TestEverybodyLeavesAndCloseWaitsForTheFlight(t *testing.T) {
 	})
 }
 
-// A second signal cuts a drain short: then callers may still come while Close waits. The race detector watches.
+// A second signal cuts a drain short: then callers may still arrive while Close waits. The race
+// detector checks that.
 func TestCallersMayComeWhileCloseWaits(t *testing.T) {
-	d := newDeduped(time.Minute, func(context.Context, call) (answer, error) { return tokenAnswer(t, "long", time.Hour), nil })
+	d := newJoin(time.Minute, func(context.Context, call) (answer, error) { return tokenAnswer(t, "long", time.Hour), nil })
 	var all sync.WaitGroup
 	for i := range 8 {
 		c := callFor(t, fmt.Sprintf("short-%d", i))
@@ -123,7 +124,7 @@ func TestCallersMayComeWhileCloseWaits(t *testing.T) {
 func TestOneSlowFlightHoldsNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := callFor(t, "slow")
-		d := newDeduped(time.Minute, func(_ context.Context, c call) (answer, error) {
+		d := newJoin(time.Minute, func(_ context.Context, c call) (answer, error) {
 			if c.token.Reveal() == "slow" {
 				time.Sleep(30 * time.Second)
 			}
@@ -141,7 +142,7 @@ func TestOneSlowFlightHoldsNobodyElse(t *testing.T) {
 
 func TestAPanicInAFlightIsA500ForEveryMember(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDeduped(time.Minute, func(context.Context, call) (answer, error) {
+		d := newJoin(time.Minute, func(context.Context, call) (answer, error) {
 			time.Sleep(time.Second)
 			panic("canary-secret")
 		})
@@ -163,7 +164,7 @@ func TestAPanicInAFlightIsA500ForEveryMember(t *testing.T) {
 func TestAFlightBeyondItsBudgetIsA504(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
-		d := newDeduped(time.Second, func(context.Context, call) (answer, error) { <-stuck; return answer{}, errTimeout() })
+		d := newJoin(time.Second, func(context.Context, call) (answer, error) { <-stuck; return answer{}, errTimeout() })
 		start := time.Now()
 		_, err := d.Exchange(t.Context(), callFor(t, "short"))
 		var e *graph.Error

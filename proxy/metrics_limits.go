@@ -12,8 +12,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// RateLimit is what Meta last reported of an app's rate limits, within the hour: numbers only,
-// without the ids they came with. All but the minutes are per cent of what the app may use.
+// RateLimit is what Meta last reported about an app's rate limits, within the hour: numbers only,
+// without the ids they came with. All but the minutes are percentages of what the app may use.
 type RateLimit struct {
 	App      string             `json:"app"`
 	At       time.Time          `json:"at"`
@@ -29,87 +29,75 @@ func (p *Proxy) RateLimits() []RateLimit { return p.carried.metrics.usage.all(ti
 // usageKinds are the members that are read, of both headers.
 var usageKinds = []string{"call_count", "call_volume", "total_cputime", "cpu_time", "total_time"}
 
-// maxUsageAge is how long a report is believed: Meta's limits are of rolling hours.
+// maxUsageAge is how long a report is used: Meta's limits apply to rolling hours.
 const maxUsageAge = time.Hour
 
-// rateLimits keeps the last report of each app.
+// rateLimits keeps what each of the two headers last reported of each app. A reply may have only
+// one of them.
 type rateLimits struct {
 	mu   sync.Mutex // protects last
 	last map[string]usageReport
 }
 
-// usageReport is what each of the two headers last reported; a reply may have one without the
-// other.
 type usageReport struct{ usage, business RateLimit }
 
-func (s *rateLimits) note(l RateLimit) {
+// note keeps the numbers in the headers of a reply to an app.
+func (s *rateLimits) note(app string, h http.Header, now time.Time) {
+	usage, business := RateLimit{At: now}, RateLimit{At: now}
+	var members map[string]any
+	if text := h.Get("X-App-Usage"); len(text) <= graph.MaxUsage {
+		_ = json.Unmarshal([]byte(text), &members) // other text has no numbers
+		usage.Usage = mergeUsage(nil, members)
+	}
+	var cases map[string][]map[string]any
+	if text := h.Get("X-Business-Use-Case-Usage"); len(text) <= graph.MaxUsage {
+		_ = json.Unmarshal([]byte(text), &cases)
+		for _, list := range cases {
+			for _, members := range list {
+				business.Business = mergeUsage(business.Business, members)
+			}
+		}
+		business.Regain = math.Ceil(graph.RegainAccess(text).Minutes())
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	last := s.last[app]
+	if usage.Usage != nil {
+		last.usage = usage
+	}
+	if business.Business != nil || business.Regain > 0 {
+		last.business = business
+	}
 	if s.last == nil {
 		s.last = map[string]usageReport{}
 	}
-	r := s.last[l.App]
-	if l.Usage != nil {
-		r.usage = RateLimit{App: l.App, At: l.At, Usage: l.Usage}
-	}
-	if l.Business != nil || l.Regain > 0 {
-		r.business = RateLimit{App: l.App, At: l.At, Business: l.Business, Regain: l.Regain}
-	}
-	s.last[l.App] = r
+	s.last[app] = last
 }
 
-// current returns what of the report is still true, with the minutes that are left; not ok: nothing
-// is.
-func (r usageReport) current(now time.Time) (l RateLimit, ok bool) {
-	if now.Sub(r.usage.At) < maxUsageAge {
-		l, ok = r.usage, true
-	}
-	if age := now.Sub(r.business.At); age < maxUsageAge {
-		l.App, l.Business, l.Regain = r.business.App, r.business.Business, math.Ceil(max(0, r.business.Regain-age.Minutes()))
-		if ok = true; r.business.At.After(l.At) {
-			l.At = r.business.At
-		}
-	}
-	return l, ok
-}
-
-// all returns every app's rate limits, sorted by app.
+// all returns every app's current rate limits with the minutes left, sorted by app.
 func (s *rateLimits) all(now time.Time) (list []RateLimit) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for app, r := range s.last {
-		if l, ok := r.current(now); ok {
+		l := RateLimit{App: app}
+		if now.Sub(r.usage.At) < maxUsageAge {
+			l.At, l.Usage = r.usage.At, r.usage.Usage
+		}
+		if age := now.Sub(r.business.At); age < maxUsageAge {
+			l.Business, l.Regain = r.business.Business, math.Ceil(max(0, r.business.Regain-age.Minutes()))
+			if l.At.Before(r.business.At) {
+				l.At = r.business.At
+			}
+		}
+		if !l.At.IsZero() {
 			list = append(list, l)
-		} else {
-			delete(s.last, app)
 		}
 	}
 	slices.SortFunc(list, func(a, b RateLimit) int { return strings.Compare(a.App, b.App) })
 	return list
 }
 
-// readRateLimit reads both headers; not ok: they hold no numbers.
-func readRateLimit(app string, h http.Header, now time.Time) (l RateLimit, ok bool) {
-	l = RateLimit{App: app, At: now}
-	if text := h.Get("X-App-Usage"); text != "" && len(text) <= graph.MaxUsage {
-		var members map[string]any
-		_ = json.Unmarshal([]byte(text), &members) // text that is not JSON has no numbers
-		l.Usage = mergeUsage(nil, members)
-	}
-	if text := h.Get("X-Business-Use-Case-Usage"); text != "" && len(text) <= graph.MaxUsage {
-		var cases map[string][]map[string]any
-		_ = json.Unmarshal([]byte(text), &cases)
-		for _, list := range cases {
-			for _, members := range list {
-				l.Business = mergeUsage(l.Business, members)
-			}
-		}
-		l.Regain = math.Ceil(graph.RegainAccess(text).Minutes())
-	}
-	return l, l.Usage != nil || l.Business != nil || l.Regain > 0
-}
-
-// mergeUsage keeps the larger of each number; highest may be nil.
+// mergeUsage keeps the larger of each number. highest may be nil.
 func mergeUsage(highest map[string]float64, members map[string]any) map[string]float64 {
 	for _, kind := range usageKinds {
 		n, ok := members[kind].(float64)

@@ -15,7 +15,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// counted is the sum of a metric over its labels.
+// counted returns the sum of a metric over its labels.
 func counted(t testing.TB, m *Metrics, name string) (sum float64) {
 	t.Helper()
 	families, err := m.registry.Gather()
@@ -32,7 +32,7 @@ func counted(t testing.TB, m *Metrics, name string) (sum float64) {
 	return sum
 }
 
-// countedAs is the sum of a counter over the samples with this result.
+// countedAs returns the sum of a counter over the samples with this result.
 func countedAs(t testing.TB, m *Metrics, name, result string) (sum float64) {
 	t.Helper()
 	families, err := m.registry.Gather()
@@ -51,7 +51,8 @@ func countedAs(t testing.TB, m *Metrics, name, result string) (sum float64) {
 	return sum
 }
 
-// metricRow is a row of docs/metrics.md: the type, and each label with its values; none, if they are free.
+// metricRow is a row of docs/metrics.md: the type, and each label with its values, or nil if any
+// value is allowed.
 type metricRow struct {
 	kind   string
 	labels map[string][]string
@@ -78,7 +79,7 @@ func documented(t *testing.T) map[string]metricRow {
 	return table
 }
 
-// readmeTable is the rows of the table in README that has this head.
+// readmeTable returns the rows of the table in README that has this head.
 func readmeTable(t *testing.T, head string) (rows []string) {
 	t.Helper()
 	return tableIn(t, "../README.md", head)
@@ -103,7 +104,7 @@ func tableIn(t *testing.T, path, head string) (rows []string) {
 	return rows
 }
 
-// cells are the first two cells of a row.
+// cells returns all cells of a row, and the first two.
 func cells(row string) (all []string, first, second string) {
 	for _, c := range strings.Split(strings.Trim(row, "|"), "|") {
 		all = append(all, strings.TrimSpace(c))
@@ -111,7 +112,7 @@ func cells(row string) (all []string, first, second string) {
 	return all, all[0], all[1]
 }
 
-// exercised is a Metrics in which each metric has been touched.
+// exercised returns a Metrics in which each metric has a value.
 func exercised(t *testing.T) *Metrics {
 	t.Helper()
 	_, s := newInstagram(t, overTLS)
@@ -134,7 +135,7 @@ func exercised(t *testing.T) *Metrics {
 	return m
 }
 
-// free are labels whose values only the operator and the build know.
+// free are the labels whose values come from the operator or the build.
 var free = []string{"app", "version", "commit", "go"}
 
 func TestExportedMetricsAreThoseDocumented(t *testing.T) {
@@ -178,7 +179,7 @@ func TestExportedMetricsAreThoseDocumented(t *testing.T) {
 	}
 }
 
-// What the code can say is what the table says, also where no test here makes it happen.
+// The table has exactly the values that the code can produce, even if no test here produces them.
 func TestTheDocumentedValuesAreAllThereAre(t *testing.T) {
 	want := documented(t)
 	kinds := []string{}
@@ -223,7 +224,8 @@ func sortedWords(words []string) []string {
 	return words
 }
 
-// Each way a request can end is counted under words that the table knows, and every word of the table's has its way.
+// Each way in which a request can end is counted under words of the table, and each word of the
+// table has such a way.
 func TestOutcomesAndSourcesAreThoseDocumented(t *testing.T) {
 	outcomeSet, sources := map[string]bool{}, map[string]bool{}
 	count := func(x reply) {
@@ -254,7 +256,7 @@ func TestOutcomesAndSourcesAreThoseDocumented(t *testing.T) {
 var allClasses = []graph.Class{graph.ClassRequest, graph.ClassToken, graph.ClassStanding, graph.ClassSecret, graph.ClassRefused, graph.ClassAppLimit, graph.ClassUserLimit, graph.ClassTransient,
 	graph.ClassBroken, graph.ClassUnreached, graph.ClassTimeout, graph.ClassSilent, graph.ClassHeld, graph.ClassInternal}
 
-// allClasses is whole: class.go is read for constants that it lacks.
+// allClasses must be complete, so class.go is searched for constants that it lacks.
 func TestEveryClassIsKnownHere(t *testing.T) {
 	text, err := os.ReadFile("graph/class.go")
 	if err != nil {
@@ -266,7 +268,7 @@ func TestEveryClassIsKnownHere(t *testing.T) {
 	}
 }
 
-// An operator sees that tokens are refused.
+// An operator must see that tokens are refused.
 func TestATokenAndARefusalOfOneAreCountedApart(t *testing.T) {
 	_, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
@@ -281,7 +283,8 @@ func TestATokenAndARefusalOfOneAreCountedApart(t *testing.T) {
 	}
 }
 
-// A stand-in, or another proxy before Instagram, answers within milliseconds; an estimate of its median must not be that of a wide bucket.
+// A stand-in answers within milliseconds. An estimate of its median must not be the bound of a wide
+// bucket.
 func TestTheBucketsOfAFastUpstreamAreNarrow(t *testing.T) {
 	for took, most := range map[time.Duration]float64{3 * time.Millisecond: 5, 8 * time.Millisecond: 10, 20 * time.Millisecond: 25} {
 		m := NewMetrics()
@@ -305,7 +308,7 @@ func TestTheBucketsOfAFastUpstreamAreNarrow(t *testing.T) {
 	}
 }
 
-// A reload may bring apps and take them away; their gauges go with them.
+// A reload may add and remove apps, and so their gauges.
 func TestGaugesOfAppsFollowAReload(t *testing.T) {
 	_, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())

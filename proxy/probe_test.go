@@ -41,7 +41,7 @@ func TestProbeSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		"no standing":      {said(envelope(400, 100, "Unsupported request - method type: get")), nil, "no standing"},
 		"a permission":     {said(envelope(403, 10, "m")), nil, "10/0"},
 		"a token for none": {said(rawReply(200, goodToken)), nil, "Instagram's"},
-		"Instagram down":   {said(envelope(500, 2, "m")), nil, "Instagram says so"},
+		"Instagram down":   {said(envelope(500, 2, "m")), nil, "reported by Instagram"},
 		"a web page":       {said(rawReply(http.StatusOK, "<html>")), nil, "not one JSON object"},
 	} {
 		o := optionsFor(t, c.base, s.CA())

@@ -7,7 +7,8 @@ import (
 	"github.com/igproxy/igproxy/cache"
 )
 
-// recallStep is the step "recall": the memory tier, without waiting. It is a short cut; nothing depends on it for correctness.
+// recallStep is the step "recall": it looks in the memory tier and never waits. It only saves time;
+// correctness does not depend on it.
 type recallStep struct {
 	cache *cache.Cache
 	next  exchanger
@@ -22,7 +23,8 @@ func (s *recallStep) Exchange(ctx context.Context, c call) (answer, error) {
 	return s.next.Exchange(ctx, c)
 }
 
-// remembered reads an entry back; one that is no record of ours, or past its end, is a miss.
+// remembered reads an entry of the cache. It reports false, which is a miss, if the entry is not a
+// valid record or is past its end.
 func remembered(entry cache.Entry, from source) (answer, bool) {
 	now := time.Now()
 	a, err := decodeRecord(entry.Value, now)

@@ -220,7 +220,7 @@ func TestWhatIsKnownSurvivesAReload(t *testing.T) {
 	if n := counted(t, o.Metrics, "igproxy_upstream_requests_total"); n != 2 {
 		t.Errorf("the metrics were lost: %v upstream calls, want 2", n)
 	}
-	p.carried.states.of("default").limit.until = time.Time{}
+	p.carried.states.of("default").limit.limit = nil
 	if w := ask(p, get(target("down-1"))); w.Code != 502 || p.Readiness().Breaker != breaker.Open {
 		t.Fatalf("down: %d, breaker %s", w.Code, p.Readiness().Breaker)
 	}
@@ -259,7 +259,9 @@ func TestANewSecretEndsNoRateLimit(t *testing.T) {
 	limit := refusalAnswer(4, 0, "m").refusal
 	limit.RetryAt = now.Add(time.Hour)
 	a.state.limit.begin(limit)
-	a.state.secrets.note(refusalAnswer(100, 0, "Error validating client secret."), now)
+	refused := refusalAnswer(100, 0, "Error validating client secret.")
+	refused.with = NewSecret("old")
+	a.state.secrets.note(refused, now)
 	if e := a.paused(now.Add(refusedPause)); e == nil || e.Code != 4 {
 		t.Errorf("a refused secret cut the limit's pause short: %v", e)
 	}

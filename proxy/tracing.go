@@ -14,14 +14,20 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// A trace shows one request: a server span, and below it the steps from recall to ask, nested as they call each other. A flight belongs to the trace of the caller who began it; the join span of every other caller has a link to it.
+// A trace shows one request: a server span, and below it the steps from recall to ask, nested as
+// they call each other. A flight belongs to the trace of the caller that began it. The join span of
+// every other caller has a link to it.
 //
-// Spans hold names and numbers from fixed sets or from the configuration, and never a value that was sent: no path, query, header, token
-// or text of an error. Names are those of OpenTelemetry's semantic conventions for HTTP where they exist, and igproxy.* otherwise. This
-// file is the only one that knows the library.
+// Spans hold names and numbers from fixed sets or from the configuration, and never a value that
+// was sent: no path, query, header, token or text of an error. Names come from OpenTelemetry's
+// semantic conventions for HTTP where they exist, and are igproxy.* otherwise. Only this file knows
+// the library.
 
 // Tracer is OpenTelemetry's.
 type Tracer = trace.Tracer
+
+// flightID identifies the span that began a flight. The zero value means no span.
+type flightID = trace.SpanContext
 
 // tracing makes the spans. A nil *tracing makes none and wraps no step.
 type tracing struct{ tracer trace.Tracer }
@@ -41,63 +47,56 @@ func (t *tracing) step(name string, next exchanger) exchanger {
 	return &tracedStep{name, t.tracer, next}
 }
 
-// tracedStep is a step and its span.
 type tracedStep struct {
 	name   string
 	tracer trace.Tracer
 	next   exchanger
 }
 
-func (s *tracedStep) Exchange(ctx context.Context, c call) (a answer, err error) {
+func (s *tracedStep) Exchange(ctx context.Context, c call) (answer, error) {
 	caller := trace.SpanContextFromContext(ctx)
-	ctx, span := s.tracer.Start(ctx, s.name, s.options(c)...)
-	// Also if next panics. Deferred directly, End would recover the panic's value and record it, whatever it holds.
+	var options []trace.SpanStartOption
+	attrs := []attribute.KeyValue{attribute.String("igproxy.app", c.app.label), attribute.String("igproxy.grant", c.grant.name)}
+	if s.name == "ask" {
+		options = asClient(c.grant.base)
+		attrs = append(attrs, attribute.String("http.request.method", c.grant.method))
+	}
+	ctx, span := s.tracer.Start(ctx, s.name, append(options, trace.WithAttributes(attrs...))...)
+	// Also if next panics. Deferred directly, End would recover the panic's value and record it.
 	defer func() { span.End() }()
-	a, err = s.next.Exchange(ctx, c)
+	a, err := s.next.Exchange(ctx, c)
 	switch s.name {
 	case "claim":
 		a.flight = caller // the join span that began the flight
 	case "join":
-		if flight := a.flight; flight.IsValid() && !flight.Equal(span.SpanContext()) {
-			span.AddLink(trace.Link{SpanContext: flight})
+		if a.joined {
+			span.AddLink(trace.Link{SpanContext: a.flight})
 		}
 		span.SetAttributes(attribute.Bool("igproxy.joined", a.joined))
 	}
 	if a.source != "" {
 		span.SetAttributes(attribute.String("igproxy.source", string(a.source)))
 	}
-	var e *graph.Error
-	if errors.As(err, &e) {
+	e := a.refusal
+	if errors.As(err, &e) || e != nil {
 		markError(span, e.Class)
-	} else if a.refusal != nil {
-		markError(span, a.refusal.Class)
 	}
 	return a, err
 }
 
-// options of a step's span. That of ask says which server is called.
-func (s *tracedStep) options(c call) []trace.SpanStartOption {
-	attrs := []attribute.KeyValue{attribute.String("igproxy.app", c.app.label), attribute.String("igproxy.grant", c.grant.name)}
-	if s.name != "ask" {
-		return []trace.SpanStartOption{trace.WithAttributes(attrs...)}
-	}
-	attrs = append(attrs, attribute.String("http.request.method", c.grant.method))
-	return append(asClient(c.grant.base), trace.WithAttributes(attrs...))
-}
-
-// asClient returns the options of a span for a call to the server of this base URL, which the configuration names.
+// asClient returns the options of a span for a call to this base URL, which the configuration
+// names.
 func asClient(base *url.URL) []trace.SpanStartOption {
 	port, err := strconv.Atoi(base.Port())
 	if err != nil {
-		if port = 443; base.Scheme == "http" {
-			port = 80
-		}
+		port = map[string]int{"http": 80, "https": 443}[base.Scheme]
 	}
 	return []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient),
 		trace.WithAttributes(attribute.String("server.address", base.Hostname()), attribute.Int("server.port", port))}
 }
 
-// noteReply adds to the span of ask what came back to the call's nth request: res is nil if nothing did.
+// noteReply adds the reply to the call's nth request to the span of ask. res is nil if there is
+// none.
 func noteReply(ctx context.Context, res *http.Response, n int) {
 	span := trace.SpanFromContext(ctx)
 	if !span.IsRecording() {
@@ -116,37 +115,27 @@ func markError(span trace.Span, c graph.Class) {
 	span.SetStatus(codes.Error, string(c))
 }
 
-// traceparent reads no header but that one: https://www.w3.org/TR/trace-context. tracestate and baggage are free text, which would end up
-// in our spans.
-type traceparent struct{ propagation.HeaderCarrier }
-
-func (h traceparent) Get(name string) string {
-	if name != "traceparent" {
-		return ""
-	}
-	return h.HeaderCarrier.Get(name)
-}
-
-// traceHeaders are never passed on: they describe what is behind the sidecar.
+// traceHeaders are never passed on: they describe the app's side of the sidecar.
 var traceHeaders = []string{"Traceparent", "Tracestate", "Baggage"}
 
-// requestSpans are those of a request that are not of a step. A nil *requestSpans does nothing.
+// requestSpans are the spans of a request that do not belong to a step. A nil *requestSpans does
+// nothing.
 type requestSpans struct {
 	tracer trace.Tracer
 	server trace.Span
 }
 
-// begin starts the server span. Its name is made of fixed words, before anything is decided, because samplers see it.
+// begin starts the server span. Samplers see its name, which is made of fixed words.
 func (t *tracing) begin(e *engine, r *http.Request) (*requestSpans, *http.Request) {
 	if t == nil {
 		return nil, r
 	}
-	method, name := "_OTHER", "HTTP"
+	method, name, scheme := "_OTHER", "HTTP", "http"
 	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodTrace, http.MethodConnect:
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+		http.MethodOptions, http.MethodTrace, http.MethodConnect:
 		method, name = r.Method, r.Method
 	}
-	scheme := "http"
 	if r.TLS != nil {
 		scheme = "https"
 	}
@@ -155,12 +144,15 @@ func (t *tracing) begin(e *engine, r *http.Request) (*requestSpans, *http.Reques
 		name += " " + rows[0].path
 		attrs = append(attrs, attribute.String("http.route", rows[0].path))
 	}
-	ctx := propagation.TraceContext{}.Extract(r.Context(), traceparent{propagation.HeaderCarrier(r.Header)})
+	// Only this header is read: tracestate and baggage are free text that would end up in the
+	// spans.
+	parent := propagation.MapCarrier{"traceparent": r.Header.Get("Traceparent")}
+	ctx := propagation.TraceContext{}.Extract(r.Context(), parent)
 	ctx, server := t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attrs...))
 	return &requestSpans{t.tracer, server}, r.WithContext(ctx)
 }
 
-// passed starts the span of a call that is passed through, whose end is returned.
+// passed starts the span of a call that is passed through, and returns a function that ends it.
 func (s *requestSpans) passed(ctx context.Context, x *reply) (end func()) {
 	if s == nil {
 		return func() {}
@@ -176,7 +168,7 @@ func (s *requestSpans) passed(ctx context.Context, x *reply) (end func()) {
 	}
 }
 
-// end ends the server span of a request.
+// end ends the server span.
 func (s *requestSpans) end(x *reply) {
 	if s == nil {
 		return
@@ -192,10 +184,7 @@ func (s *requestSpans) end(x *reply) {
 	case e == nil:
 	case x.status >= http.StatusInternalServerError:
 		markError(s.server, e.Class)
-	default: // the app's fault or the token's: HTTP's conventions do not call that an error of the server
+	default: // a 4xx is not an error of the server, by HTTP's conventions
 		s.server.SetAttributes(attribute.String("error.type", string(e.Class)))
 	}
 }
-
-// flightID identifies the span that began a flight; the zero value stands for no span.
-type flightID = trace.SpanContext

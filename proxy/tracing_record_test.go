@@ -1,6 +1,6 @@
 package proxy
 
-// How the spans of a test are recorded and told.
+// How the spans of a test are recorded and printed.
 
 import (
 	"encoding/json"
@@ -23,7 +23,7 @@ func recording(o *Options) *tracetest.SpanRecorder {
 	return r
 }
 
-// tracedProxy has the stand-in as Instagram.
+// tracedProxy returns a Proxy in front of the stand-in, and the recorder of its spans.
 func tracedProxy(t *testing.T) (*Proxy, *tracetest.SpanRecorder) {
 	t.Helper()
 	_, s := newInstagram(t, overTLS)
@@ -33,7 +33,7 @@ func tracedProxy(t *testing.T) (*Proxy, *tracetest.SpanRecorder) {
 	return newProxy(t, o), r
 }
 
-// servers are the server spans, in the order of their ends.
+// servers returns the server spans, in the order in which they ended.
 func servers(r *tracetest.SpanRecorder) (found []sdktrace.ReadOnlySpan) {
 	for _, s := range r.Ended() {
 		if s.SpanKind() == trace.SpanKindServer {
@@ -43,7 +43,7 @@ func servers(r *tracetest.SpanRecorder) (found []sdktrace.ReadOnlySpan) {
 	return found
 }
 
-// under are the spans below one, children of children too, in the order in which they began.
+// under returns the spans below one at any depth, in the order in which they began.
 func under(r *tracetest.SpanRecorder, top sdktrace.ReadOnlySpan) (found []sdktrace.ReadOnlySpan) {
 	ids := []trace.SpanID{top.SpanContext().SpanID()}
 	for _, s := range r.Started() {
@@ -54,8 +54,9 @@ func under(r *tracetest.SpanRecorder, top sdktrace.ReadOnlySpan) (found []sdktra
 	return found
 }
 
-// told is a span in a line: name, status and what of its attributes is the same in each run, sorted.
-func told(s sdktrace.ReadOnlySpan) string {
+// lineOf returns a span as a line: its name, its status and, sorted, the attributes that are the
+// same in each run.
+func lineOf(s sdktrace.ReadOnlySpan) string {
 	var attrs []string
 	for _, kv := range s.Attributes() {
 		switch kv.Key {
@@ -72,14 +73,14 @@ func told(s sdktrace.ReadOnlySpan) string {
 	return strings.Join(append([]string{line}, attrs...), " ")
 }
 
-func tellAll(spans []sdktrace.ReadOnlySpan) (lines []string) {
+func linesOf(spans []sdktrace.ReadOnlySpan) (lines []string) {
 	for _, s := range spans {
-		lines = append(lines, told(s))
+		lines = append(lines, lineOf(s))
 	}
 	return lines
 }
 
-// traceOf is what one request leaves: its server span, then those below.
+// traceOf sends a request and returns the lines of its server span and of the spans below it.
 func traceOf(t *testing.T, r *tracetest.SpanRecorder, h http.Handler, req *http.Request) []string {
 	t.Helper()
 	r.Reset()
@@ -91,7 +92,7 @@ func traceOf(t *testing.T, r *tracetest.SpanRecorder, h http.Handler, req *http.
 	if started, ended := len(r.Started()), len(r.Ended()); started != ended {
 		t.Errorf("%d spans began and %d ended", started, ended)
 	}
-	return append([]string{told(s[0])}, tellAll(under(r, s[0]))...)
+	return append([]string{lineOf(s[0])}, linesOf(under(r, s[0]))...)
 }
 
 func wantTrace(t *testing.T, name string, got []string, want ...string) {
@@ -101,7 +102,7 @@ func wantTrace(t *testing.T, name string, got []string, want ...string) {
 	}
 }
 
-// dumped is all that the spans hold.
+// dumped returns everything that the spans hold.
 func dumped(t *testing.T, r *tracetest.SpanRecorder) string {
 	t.Helper()
 	text, err := json.Marshal(tracetest.SpanStubsFromReadOnlySpans(r.Ended()))

@@ -25,7 +25,8 @@ const (
 	ofApp    = "igproxy.app=default igproxy.grant=exchange"
 )
 
-// nested are the lines of the spans from recall to the last step, which all ended with the same error and source.
+// nested returns the lines of the spans from recall to the last step, which all ended with the same
+// error and source.
 func nested(last, failure, source, ask string) (lines []string) {
 	for _, step := range []string{"recall", "join", "claim", "guard", "ask"} {
 		line := step + failure
@@ -101,7 +102,7 @@ func TestAPanicEndsItsSpansWithoutItsValue(t *testing.T) {
 	p := newProxy(t, o)
 	e := *p.current.Load()
 	tr := p.carried.tracing
-	e.first = tr.step("recall", &recallStep{cache: p.carried.cache, next: tr.step("join", newDeduped(time.Minute, func(ctx context.Context, c call) (answer, error) {
+	e.first = tr.step("recall", &recallStep{cache: p.carried.cache, next: tr.step("join", newJoin(time.Minute, func(ctx context.Context, c call) (answer, error) {
 		return tr.step("claim", exchangeFunc(func(context.Context, call) (answer, error) { panic("IGAA-the-value") })).Exchange(ctx, c)
 	}))})
 	p.current.Store(&e)
@@ -127,13 +128,11 @@ func TestCallersOfOneFlightHaveALinkToTheJoinThatBeganIt(t *testing.T) {
 	p := newProxy(t, o)
 	waiting := func(n int) {
 		for done := false; !done; time.Sleep(time.Millisecond) {
-			p.carried.flights.mu.Lock()
-			done = p.carried.flights.waits == n
-			p.carried.flights.mu.Unlock()
+			done = p.carried.flights.pending.Load() == int64(n)
 		}
 	}
 	call := func(ctx context.Context) {
-		defer func() { _ = recover() }() // who left gets no answer
+		defer func() { _ = recover() }() // a caller that left gets no answer
 		ask(p, get(target("IGAAshort")).WithContext(ctx))
 	}
 	var wg sync.WaitGroup
@@ -169,8 +168,8 @@ func TestCallersOfOneFlightHaveALinkToTheJoinThatBeganIt(t *testing.T) {
 		t.Fatalf("%d flights and %d joins with a link, want 1 and the 3 that stayed", len(flights), len(linked))
 	}
 	for _, s := range linked {
-		if got := s.Links()[0].SpanContext; len(s.Links()) != 1 || got.SpanID() != flights[0] || !strings.Contains(told(s), "igproxy.joined=true") {
-			t.Errorf("%s has a link to %v", told(s), got)
+		if got := s.Links()[0].SpanContext; len(s.Links()) != 1 || got.SpanID() != flights[0] || !strings.Contains(lineOf(s), "igproxy.joined=true") {
+			t.Errorf("%s has a link to %v", lineOf(s), got)
 		}
 	}
 }
@@ -282,7 +281,7 @@ func TestWithATracerTheLaneIsOff(t *testing.T) {
 	})
 }
 
-// Without a tracer the steps are not wrapped, and what is left on a hit's way costs nothing.
+// Without a tracer the steps are not wrapped, and a hit allocates nothing for tracing.
 func TestWithoutATracerTracingIsFree(t *testing.T) {
 	p := newProxy(t, optionsFor(t, "http://127.0.0.1:1", nil))
 	e := p.current.Load()

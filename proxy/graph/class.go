@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// Class is what an error means for igproxy: who has to act, whether it is remembered, and whether it counts as a failure of Meta's. It is
-// also a metric label and a log field.
+// Class is what an error means for igproxy: who has to act, whether it is remembered, and whether
+// it counts as a failure of Meta. It is also a metric label and a log field.
 type Class string
 
 // The classes.
 const (
 	ClassRequest   Class = "request"    // the app sent something that igproxy does not accept; Meta was not asked
 	ClassToken     Class = "bad_token"  // the user's token is invalid: remembered
-	ClassStanding  Class = "standing"   // the app has no standing with that account: remembered for seconds, an operator must act
+	ClassStanding  Class = "standing"   // the app may not use that account: remembered for seconds, an operator must act
 	ClassSecret    Class = "secret"     // the client secret is refused: an operator must act
 	ClassRefused   Class = "refused"    // any other definite refusal: passed on, not remembered
 	ClassAppLimit  Class = "app_limit"  // a rate limit on the app: all its cold tokens wait
@@ -22,14 +22,13 @@ const (
 	ClassBroken    Class = "broken"     // the reply is malformed: counted by the breaker
 	ClassUnreached Class = "unreached"  // there was no reply: counted by the breaker
 	ClassTimeout   Class = "timeout"    // there was no reply in time: counted by the breaker
-	ClassSilent    Class = "silent"     // not a byte in time on a kept connection, which may be dead: it says nothing about Meta
+	ClassSilent    Class = "silent"     // no byte in time on a kept connection, which may be dead: says nothing about Meta
 	ClassHeld      Class = "held"       // Meta was not asked: the breaker is open, or there are too many calls at once
 	ClassInternal  Class = "internal"   // a fault of igproxy
 )
 
-// classify reads code, then subcode, then status, in that order: messages are localised and types vary
-// (Meta's error handling guide). An error without a code is classified by what else it says. It is
-// never ClassStanding, which is what Meta's own code 100 means.
+// classify looks at the code, then the subcode, then the status. Except in saysSecret, it ignores
+// the message and the type, which are localised and vary.
 func classify(e *Error) Class {
 	code := e.metaCode()
 	switch {
@@ -43,7 +42,7 @@ func classify(e *Error) Class {
 		return ClassSecret
 	case code == 1, code == 2, e.Transient != nil && *e.Transient:
 		return ClassTransient
-	case code == 100 && e.Subcode != SubcodeUnreadable: // that one is of another igproxy
+	case code == 100 && e.Subcode != SubcodeUnreadable: // otherwise another igproxy filled the code in
 		return ClassStanding
 	case code == 3, code == 10, code == 102, code == 2500, code >= 200 && code <= 299:
 		return ClassRefused
@@ -55,16 +54,17 @@ func classify(e *Error) Class {
 	return ClassRefused
 }
 
-// saysSecret is the one place that looks at a message, because nothing else tells "Error validating client secret." (100, or 1 as on
-// graph.facebook.com; in an envelope without a code too) from the standing error (100). Should Meta reword or translate it, the error
-// is still passed on as it came; only the alarm to the operator is lost.
+// saysSecret looks at the message, because nothing else distinguishes "Error validating client
+// secret." (code 100, 1 on graph.facebook.com, or none in an envelope) from the standing error
+// (100). If Meta rewords or translates it, the error is still passed on; only the operator's alarm
+// is lost.
 func saysSecret(e *Error) bool {
 	code := e.metaCode()
 	return (code == 100 || code == 1 || code == 0 && !e.Flat) && strings.Contains(strings.ToLower(e.Message), "client secret")
 }
 
-// IsRefusal reports whether a status is Instagram's definite word about the call, whatever the body
-// says: the 4xx are, but for those that mean "later".
+// IsRefusal reports whether a status means that Meta has decided about the call, whatever the body
+// says: any 4xx except those that mean "later".
 func IsRefusal(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
@@ -78,7 +78,8 @@ func (c Class) IsFailure() bool {
 	return c == ClassTransient || c == ClassBroken || c == ClassUnreached || c == ClassTimeout
 }
 
-// IsDefinite reports whether Meta has decided about this call: such a refusal is an answer, not a failure.
+// IsDefinite reports whether Meta has decided about this call. Such a refusal is an answer, not a
+// failure.
 func (c Class) IsDefinite() bool {
 	switch c {
 	case ClassToken, ClassStanding, ClassSecret, ClassRefused, ClassAppLimit, ClassUserLimit:

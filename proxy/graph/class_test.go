@@ -1,16 +1,18 @@
-package graph
+package graph_test
 
 import (
 	"slices"
 	"testing"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// Whatever Meta's error says, its class is one of those that can come of asking.
+// Any error of Meta has one of the classes that mean that Meta was asked.
 func TestEveryErrorOfMetaHasAClassOfItsOwn(t *testing.T) {
-	all := []Class{ClassToken, ClassStanding, ClassSecret, ClassRefused, ClassAppLimit, ClassUserLimit, ClassTransient}
+	all := []graph.Class{graph.ClassToken, graph.ClassStanding, graph.ClassSecret, graph.ClassRefused, graph.ClassAppLimit, graph.ClassUserLimit, graph.ClassTransient}
 	for code := -10; code < 100_000; code++ {
 		for _, status := range []int{400, 403, 429, 500, 503} {
-			if c := classify(&Error{Code: code, Status: status, Message: "x"}); !slices.Contains(all, c) {
+			if c := graph.Classify(&graph.Error{Code: code, Status: status, Message: "x"}); !slices.Contains(all, c) {
 				t.Fatalf("code %d, status %d is %q", code, status, c)
 			}
 		}

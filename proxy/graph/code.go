@@ -6,18 +6,20 @@ import (
 	"time"
 )
 
-// codeLife is how long the short-lived token lives that a code brings.
+// codeLife is the life of the short-lived token that a code is exchanged for.
 const codeLife = time.Hour
 
-// ReadCode reads the success of a code exchange, strictly. Meta documents one shape and sends another:
+// ReadCode reads the success of a code exchange, strictly. Meta documents one shape and sends
+// another:
 //
 //	{"data":[{"access_token":"...","user_id":"...","permissions":"a,b"}]}
 //	{"access_token":"...","user_id":17841400000000001,"permissions":["a","b"]}
 //
-// Generic OAuth libraries fail on the first and apps written to the documentation on the second, so the
-// answer has both: the flat members and the same under data, and the token_type that RFC 6749, section
-// 5.1, demands and Meta leaves out. Values stay as they came, byte for byte: a user_id above 2^53 would
-// otherwise be another user's. Lookalikes of known names are dropped, at the top and inside data.
+// Generic OAuth libraries fail on the first, and apps written to the documentation fail on the
+// second. So the answer has both: the flat members and the same under data, and the token_type that
+// RFC 6749 section 5.1 requires and Meta omits. Values stay byte for byte: a user_id above 2^53
+// would otherwise become another user's. Lookalikes of known names are dropped, at the top and
+// inside data.
 func ReadCode(body []byte, now time.Time) (Token, error) {
 	members, err := objectMembers(body)
 	if err != nil {
@@ -47,7 +49,7 @@ func ReadCode(body []byte, now time.Time) (Token, error) {
 		case "error", "error_type", "data":
 			return Token{}, errErrorMember
 		}
-		text = append(append(append(append(text, ','), quoted(m.name)...), ':'), m.value...)
+		text = appendMember(text, m)
 	}
 	if access == "" {
 		return Token{}, errNoTokenIn

@@ -1,6 +1,6 @@
-// Package graph is Meta's vocabulary on the wire: errors in every shape that its hosts write, what an error means, tokens, rate limits, and
-// secrets in texts. It is pure: it reads and writes bytes and headers, asks no one and knows nothing of igproxy. Its readers take linear
-// time and bounded memory, and never panic.
+// Package graph is Meta's vocabulary on the wire: errors and what they mean, tokens, rate limits,
+// and secrets in texts. It only reads and writes bytes and headers; it makes no calls and does not
+// depend on igproxy. Its readers take linear time and bounded memory, and never panic.
 package graph
 
 import (
@@ -8,35 +8,37 @@ import (
 	"time"
 )
 
-// Error is an error in the envelope of Meta's Graph API, which is the only shape an app ever sees, whether Meta or igproxy wrote it:
+// Error is an error in the envelope of Meta's Graph API, whether Meta or igproxy wrote it:
 //
 //	{"error":{"message":"...","type":"OAuthException","code":190,"error_subcode":463,"fbtrace_id":"..."}}
 //
 // Source: https://developers.facebook.com/docs/graph-api/guides/error-handling.
 type Error struct {
-	Status    int    // HTTP status, never 2xx
-	Message   string // for people; scrubbed of the client secret and the token
-	Type      string // varies: never to be matched on
-	Code      int
-	Subcode   int // 0 if there is none
-	UserTitle string
-	UserMsg   string
-	Transient *bool // nil if it is not known
-	TraceID   string
-	// RetryAt is when it is worth asking again, or zero. It becomes Retry-After, in seconds left.
-	RetryAt time.Time
+	Message   string `json:"message"` // for people; without the client secret and the token
+	Type      string `json:"type"`    // varies, so it must not be compared
+	Code      int    `json:"code"`
+	Subcode   int    `json:"error_subcode,omitempty"` // 0 if absent
+	Transient *bool  `json:"is_transient,omitempty"`  // nil if unknown
+	UserTitle string `json:"error_user_title,omitempty"`
+	UserMsg   string `json:"error_user_msg,omitempty"`
+	TraceID   string `json:"fbtrace_id,omitempty"`
 
+	// Status is the HTTP status, never 2xx.
+	Status int `json:"-"`
+	// RetryAt is when to ask again, or zero. It becomes Retry-After, in seconds left.
+	RetryAt time.Time `json:"-"`
 	// Class is what the error means for igproxy.
-	Class Class
+	Class Class `json:"-"`
 	// Flat says that the error has the shape of the code exchange.
-	Flat bool
-	// Repeated says that Meta was not asked: the token failed a moment ago, and this is that failure.
-	Repeated bool
-	// Cause is the kind of a failure, for the log alone. It is never a text from outside.
-	Cause string
+	Flat bool `json:"-"`
+	// Repeated says that Meta was not asked: the token failed a moment ago, and this is that
+	// failure.
+	Repeated bool `json:"-"`
+	// Cause is the kind of a failure, for the log only. It is never a text from outside.
+	Cause string `json:"-"`
 }
 
-// Error names the codes and the kind, and never the message: Instagram writes what it likes there.
+// Error returns the codes and the cause, but not the message, which may contain anything.
 func (e *Error) Error() string {
 	s := fmt.Sprintf("graph error %d/%d (status %d, %s)", e.Code, e.Subcode, e.Status, e.Class)
 	if e.Cause != "" {
@@ -45,23 +47,8 @@ func (e *Error) Error() string {
 	return s
 }
 
-// graphBody is the JSON of the envelope's inside, in the order Instagram writes it.
-type graphBody struct {
-	Message   string `json:"message"`
-	Type      string `json:"type"`
-	Code      *int   `json:"code"`
-	Subcode   int    `json:"error_subcode,omitempty"`
-	Transient *bool  `json:"is_transient,omitempty"`
-	UserTitle string `json:"error_user_title,omitempty"`
-	UserMsg   string `json:"error_user_msg,omitempty"`
-	TraceID   string `json:"fbtrace_id,omitempty"`
-}
-
-type envelope struct {
-	Error graphBody `json:"error"`
-}
-
-// flatBody is an error of the code exchange, as Instagram writes it; the members behind the first three are ours.
+// flatBody is an error of the code exchange. Its first three members are Instagram's, the others
+// igproxy's own:
 //
 //	{"error_type":"OAuthException","code":400,"error_message":"..."}
 type flatBody struct {
@@ -80,7 +67,7 @@ func (e *Error) InShape(flat bool) *Error {
 	c := *e
 	c.Flat = flat
 	switch {
-	case flat: // the code exchange repeats the status there
+	case flat: // the code exchange repeats the status as the code
 		c.Code = e.Status
 		if e.Type == "IGApiException" {
 			c.Type = "OAuthException"
@@ -94,9 +81,7 @@ func (e *Error) InShape(flat bool) *Error {
 // Encode returns the JSON of the error in its shape.
 func (e *Error) Encode() []byte {
 	if e.Flat {
-		return quotedValue(flatBody{e.Type, e.Code, e.Message, e.Subcode, e.Transient})
+		return encode(flatBody{e.Type, e.Code, e.Message, e.Subcode, e.Transient})
 	}
-	b := graphBody{Message: e.Message, Type: e.Type, Code: &e.Code, Subcode: e.Subcode, Transient: e.Transient,
-		UserTitle: e.UserTitle, UserMsg: e.UserMsg, TraceID: e.TraceID}
-	return quotedValue(envelope{b})
+	return encode(map[string]*Error{"error": e})
 }

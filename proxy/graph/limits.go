@@ -7,71 +7,67 @@ import (
 	"time"
 )
 
-// Rate limits are a pause and not a failure: https://developers.facebook.com/docs/graph-api/overview/rate-limiting.
+// A rate limit is a pause and not a failure:
+// https://developers.facebook.com/docs/graph-api/overview/rate-limiting.
 const (
-	DefaultPause = time.Minute // when Meta does not say how long
-	MaxPause     = time.Hour   // then Meta is asked again, whatever it said
+	DefaultPause = time.Minute // if Meta does not say how long
+	MaxPause     = time.Hour   // Meta is asked again after that, whatever it said
 )
 
-// Usage is what Meta reports about an app's rate limits, as it came: the headers X-App-Usage and X-Business-Use-Case-Usage. Empty: absent.
+// Usage is what Meta reports about an app's rate limits, byte for byte: the headers X-App-Usage and
+// X-Business-Use-Case-Usage. Empty means absent.
 type Usage struct{ App, BusinessUseCase string }
 
 // MaxUsage bounds a usage header, in bytes.
 const MaxUsage = 4 << 10
 
-// ReadUsage reads the usage headers. One that is longer than MaxUsage, not JSON, or changed by scrub is left out.
+// ReadUsage returns the usage headers. It omits one that is longer than MaxUsage, is not JSON, or
+// is changed by scrub.
 func ReadUsage(h http.Header, scrub func(string) string) Usage {
-	return Usage{App: usageHeader(h, "X-App-Usage", scrub), BusinessUseCase: usageHeader(h, "X-Business-Use-Case-Usage", scrub)}
-}
-
-// usageHeader hands on JSON that repeats neither secret nor token, and nothing else.
-func usageHeader(h http.Header, name string, scrub func(string) string) string {
-	v := h.Get(name)
-	if len(v) > MaxUsage || !json.Valid([]byte(v)) || scrub(v) != v {
-		return ""
+	read := func(name string) string {
+		v := h.Get(name)
+		if len(v) > MaxUsage || !json.Valid([]byte(v)) || scrub(v) != v {
+			return ""
+		}
+		return v
 	}
-	return v
+	return Usage{App: read("X-App-Usage"), BusinessUseCase: read("X-Business-Use-Case-Usage")}
 }
 
-// RetryAt returns when to ask again after an error of this class; the zero time if the headers say nothing.
+// RetryAt returns when to ask again after an error of this class: for a rate limit never later than
+// MaxPause, for another error the zero time if the headers do not say.
 func RetryAt(c Class, h http.Header, now time.Time) time.Time {
 	at := RetryAfter(h, now)
 	if c != ClassAppLimit && c != ClassUserLimit {
 		return at
 	}
-	if regain := RegainAccess(h.Get("X-Business-Use-Case-Usage")); regain > 0 && now.Add(regain).After(at) {
-		at = now.Add(regain)
+	if regain := now.Add(RegainAccess(h.Get("X-Business-Use-Case-Usage"))); regain.After(now) && regain.After(at) {
+		return regain
 	}
 	if at.IsZero() {
-		at = now.Add(DefaultPause)
-	}
-	if latest := now.Add(MaxPause); at.After(latest) {
-		at = latest
+		return now.Add(DefaultPause)
 	}
 	return at
 }
 
-// RetryAfter reads Retry-After, RFC 9110 section 10.2.3: seconds or a date. No time at all says nothing: a rate limit is no invitation to
-// ask again at once.
+// RetryAfter returns the time that Retry-After gives in seconds or as a date (RFC 9110 section
+// 10.2.3), at most MaxPause from now. It returns the zero time if that is not in the future.
 func RetryAfter(h http.Header, now time.Time) time.Time {
 	v := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(v, 10, 64); err == nil && seconds > 0 {
-		return now.Add(time.Duration(min(seconds, uint64(MaxPause/time.Second))) * time.Second)
+	var wait time.Duration
+	if seconds, err := strconv.ParseUint(v, 10, 64); err == nil {
+		wait = time.Duration(min(seconds, uint64(MaxPause/time.Second))) * time.Second
+	} else if at, err := http.ParseTime(v); err == nil {
+		wait = min(at.Sub(now), MaxPause)
 	}
-	if at, err := http.ParseTime(v); err == nil && at.After(now) {
-		return minTime(at, now.Add(MaxPause))
+	if wait <= 0 {
+		return time.Time{}
 	}
-	return time.Time{}
+	return now.Add(wait)
 }
 
-func minTime(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
-
-// RegainAccess is the longest estimated_time_to_regain_access, which Meta gives in minutes.
+// RegainAccess returns the longest estimated_time_to_regain_access in the text of
+// X-Business-Use-Case-Usage, at most MaxPause.
 func RegainAccess(header string) time.Duration {
 	var cases map[string][]struct {
 		Minutes float64 `json:"estimated_time_to_regain_access"`
@@ -79,13 +75,11 @@ func RegainAccess(header string) time.Duration {
 	if len(header) > MaxUsage || json.Unmarshal([]byte(header), &cases) != nil {
 		return 0
 	}
-	var longest time.Duration
+	var longest float64
 	for _, list := range cases {
 		for _, c := range list {
-			if c.Minutes > 0 {
-				longest = max(longest, time.Duration(min(c.Minutes, MaxPause.Minutes())*float64(time.Minute)))
-			}
+			longest = max(longest, min(c.Minutes, MaxPause.Minutes()))
 		}
 	}
-	return longest
+	return time.Duration(longest * float64(time.Minute))
 }

@@ -1,4 +1,4 @@
-package graph
+package graph_test
 
 import (
 	"encoding/json"
@@ -6,46 +6,48 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-func TestRetryAtBelievesInstagramWithinBounds(t *testing.T) {
+func TestRetryAtFollowsMetaWithinBounds(t *testing.T) {
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	date := func(in time.Duration) string { return now.Add(in).Format(http.TimeFormat) }
 	minutes := func(list string) string { return `{"17841400000000001":[` + list + `]}` }
 	for name, c := range map[string]struct {
-		class      Class
+		class      graph.Class
 		after, buc string
-		want       time.Duration // 0: nothing is said
+		want       time.Duration // 0: the zero time
 	}{
-		"a limit, nothing said":     {ClassAppLimit, "", "", DefaultPause},
-		"a user's, nothing said":    {ClassUserLimit, "", "", DefaultPause},
-		"an outage, nothing said":   {ClassTransient, "", "", 0},
-		"seconds":                   {ClassAppLimit, "7", "", 7 * time.Second},
-		"seconds of an outage":      {ClassTransient, "7", "", 7 * time.Second},
-		"a date":                    {ClassAppLimit, date(90 * time.Second), "", 90 * time.Second},
-		"a date that is past":       {ClassTransient, date(-time.Minute), "", 0},
-		"a limit, a date past":      {ClassAppLimit, date(-time.Minute), "", DefaultPause},
-		"a limit, no time at all":   {ClassAppLimit, "0", "", DefaultPause},
-		"far too long":              {ClassAppLimit, "86400", "", MaxPause},
-		"far too long, an outage":   {ClassTransient, "86400", "", MaxPause},
-		"beyond 32 bits":            {ClassAppLimit, "9999999999", "", MaxPause},
-		"beyond 63 bits":            {ClassAppLimit, "18446744073709551615", "", MaxPause},
-		"beyond every number":       {ClassAppLimit, strings.Repeat("9", 40), "", DefaultPause},
-		"a date far away":           {ClassAppLimit, date(48 * time.Hour), "", MaxPause},
-		"negative":                  {ClassAppLimit, "-5", "", DefaultPause},
-		"words":                     {ClassAppLimit, "soon", "", DefaultPause},
-		"minutes":                   {ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":5}`), 5 * time.Minute},
-		"half minutes":              {ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":1.5}`), 90 * time.Second},
-		"the longest of them":       {ClassUserLimit, "", minutes(`{"estimated_time_to_regain_access":5},{"estimated_time_to_regain_access":9},{}`), 9 * time.Minute},
-		"the longer of both":        {ClassAppLimit, "7", minutes(`{"estimated_time_to_regain_access":5}`), 5 * time.Minute},
-		"the longer of both, again": {ClassAppLimit, "600", minutes(`{"estimated_time_to_regain_access":5}`), 10 * time.Minute},
-		"minutes of an outage":      {ClassTransient, "", minutes(`{"estimated_time_to_regain_access":5}`), 0},
-		"no minutes left":           {ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":0}`), DefaultPause},
-		"minutes below nothing":     {ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":-3}`), DefaultPause},
-		"far too many minutes":      {ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":1e300}`), MaxPause},
-		"minutes in words":          {ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":"5"}`), DefaultPause},
-		"another shape":             {ClassAppLimit, "", `[5]`, DefaultPause},
-		"too long a header":         {ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":5}` + strings.Repeat(" ", MaxUsage)), DefaultPause},
+		"a limit, nothing said":     {graph.ClassAppLimit, "", "", graph.DefaultPause},
+		"a user's, nothing said":    {graph.ClassUserLimit, "", "", graph.DefaultPause},
+		"an outage, nothing said":   {graph.ClassTransient, "", "", 0},
+		"seconds":                   {graph.ClassAppLimit, "7", "", 7 * time.Second},
+		"seconds of an outage":      {graph.ClassTransient, "7", "", 7 * time.Second},
+		"a date":                    {graph.ClassAppLimit, date(90 * time.Second), "", 90 * time.Second},
+		"a date that is past":       {graph.ClassTransient, date(-time.Minute), "", 0},
+		"a limit, a date past":      {graph.ClassAppLimit, date(-time.Minute), "", graph.DefaultPause},
+		"a limit, no time at all":   {graph.ClassAppLimit, "0", "", graph.DefaultPause},
+		"far too long":              {graph.ClassAppLimit, "86400", "", graph.MaxPause},
+		"far too long, an outage":   {graph.ClassTransient, "86400", "", graph.MaxPause},
+		"beyond 32 bits":            {graph.ClassAppLimit, "9999999999", "", graph.MaxPause},
+		"beyond 63 bits":            {graph.ClassAppLimit, "18446744073709551615", "", graph.MaxPause},
+		"beyond every number":       {graph.ClassAppLimit, strings.Repeat("9", 40), "", graph.DefaultPause},
+		"a date far away":           {graph.ClassAppLimit, date(48 * time.Hour), "", graph.MaxPause},
+		"negative":                  {graph.ClassAppLimit, "-5", "", graph.DefaultPause},
+		"words":                     {graph.ClassAppLimit, "soon", "", graph.DefaultPause},
+		"minutes":                   {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":5}`), 5 * time.Minute},
+		"half minutes":              {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":1.5}`), 90 * time.Second},
+		"the longest of them":       {graph.ClassUserLimit, "", minutes(`{"estimated_time_to_regain_access":5},{"estimated_time_to_regain_access":9},{}`), 9 * time.Minute},
+		"the longer of both":        {graph.ClassAppLimit, "7", minutes(`{"estimated_time_to_regain_access":5}`), 5 * time.Minute},
+		"the longer of both, again": {graph.ClassAppLimit, "600", minutes(`{"estimated_time_to_regain_access":5}`), 10 * time.Minute},
+		"minutes of an outage":      {graph.ClassTransient, "", minutes(`{"estimated_time_to_regain_access":5}`), 0},
+		"no minutes left":           {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":0}`), graph.DefaultPause},
+		"minutes below nothing":     {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":-3}`), graph.DefaultPause},
+		"far too many minutes":      {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":1e300}`), graph.MaxPause},
+		"minutes in words":          {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":"5"}`), graph.DefaultPause},
+		"another shape":             {graph.ClassAppLimit, "", `[5]`, graph.DefaultPause},
+		"too long a header":         {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":5}` + strings.Repeat(" ", graph.MaxUsage)), graph.DefaultPause},
 	} {
 		h := http.Header{}
 		if c.after != "" {
@@ -54,14 +56,14 @@ func TestRetryAtBelievesInstagramWithinBounds(t *testing.T) {
 		if c.buc != "" {
 			h.Set("X-Business-Use-Case-Usage", c.buc)
 		}
-		got := RetryAt(c.class, h, now)
+		got := graph.RetryAt(c.class, h, now)
 		if c.want == 0 && !got.IsZero() || c.want != 0 && !got.Equal(now.Add(c.want)) {
 			t.Errorf("%s: got %v, want now and %s", name, got, c.want)
 		}
 	}
 }
 
-// Whatever the headers say: no panic, and a limit's pause is more than nothing and at most an hour.
+// For any headers there is no panic, and a limit's pause is more than zero and at most an hour.
 func FuzzRetryAfter(f *testing.F) {
 	f.Add("7", `{"1":[{"estimated_time_to_regain_access":5}]}`, `{"call_count":100}`)
 	f.Add("Tue, 24 Nov 2026 12:00:00 GMT", `{"1":[{"estimated_time_to_regain_access":1e309}]}`, "")
@@ -71,15 +73,15 @@ func FuzzRetryAfter(f *testing.F) {
 	scrub := scrubber(testSecret, "IGAAshort-lived_token")
 	f.Fuzz(func(t *testing.T, after, businessUseCase, app string) {
 		h := http.Header{"Retry-After": {after}, "X-Business-Use-Case-Usage": {businessUseCase}, "X-App-Usage": {app}}
-		for _, c := range []Class{ClassAppLimit, ClassUserLimit, ClassTransient} {
-			at := RetryAt(c, h, now)
-			if at.After(now.Add(MaxPause)) || !at.IsZero() && !at.After(now) || at.IsZero() && c != ClassTransient {
+		for _, c := range []graph.Class{graph.ClassAppLimit, graph.ClassUserLimit, graph.ClassTransient} {
+			at := graph.RetryAt(c, h, now)
+			if at.After(now.Add(graph.MaxPause)) || !at.IsZero() && !at.After(now) || at.IsZero() && c != graph.ClassTransient {
 				t.Fatalf("%s: until %v, from %v", c, at, now)
 			}
 		}
-		u := ReadUsage(h, scrub)
+		u := graph.ReadUsage(h, scrub)
 		for _, text := range []string{u.App, u.BusinessUseCase} {
-			if text != "" && (!json.Valid([]byte(text)) || len(text) > MaxUsage || readable(text, testSecret)) {
+			if text != "" && (!json.Valid([]byte(text)) || len(text) > graph.MaxUsage || readable(text, testSecret)) {
 				t.Fatalf("handed on %q", text)
 			}
 		}

@@ -12,14 +12,15 @@ import (
 // maxMembers bounds the members of one JSON object. Meta's have about ten.
 const maxMembers = 256
 
-// Causes for our log; none quotes what was read.
+// Causes for the log. They never quote what was read.
 var (
 	errNotJSON   = errors.New("not one JSON object")
 	errDuplicate = errors.New("a member appears twice")
 	errTooMany   = errors.New("more than 256 members")
 )
 
-// member is one name and value of a JSON object. The value keeps its bytes, without the space around it.
+// member is one name and value of a JSON object. The value keeps its bytes, without the space
+// around it.
 type member struct {
 	name  string
 	value json.RawMessage
@@ -79,21 +80,23 @@ var knownMembers = []string{"access_token", "token_type", "expires_in", "user_id
 	"error", "error_type", "error_message", "code"}
 
 // lookalike reports whether a name differs from a known one by letter case alone. An app that
-// decodes without regard to case, as Go's encoding/json does, would read that member instead of, or
-// as if it were, the one it asked for. EqualFold folds as encoding/json does, K and ſ included.
+// ignores case when it decodes, as Go's encoding/json does, would read that member instead of the
+// one it asked for. EqualFold folds as encoding/json does, K and ſ included.
 func lookalike(name string) bool {
 	return !slices.Contains(knownMembers, name) &&
 		slices.ContainsFunc(knownMembers, func(k string) bool { return strings.EqualFold(name, k) })
 }
 
-// quoted is s as a JSON string.
-func quoted(s string) []byte { return quotedValue(s) }
-
-// quotedValue is JSON without HTML escapes: tokens and names stay as Instagram writes them.
-func quotedValue(v any) []byte {
-	var b strings.Builder
+// encode returns JSON without HTML escapes, so that tokens and names stay as Meta writes them.
+func encode(v any) []byte {
+	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // only strings, numbers and bools of ours, which cannot fail
-	return []byte(strings.TrimSuffix(b.String(), "\n"))
+	_ = enc.Encode(v) // strings, numbers and booleans, which cannot fail
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// appendMember appends a comma and a member to a JSON object.
+func appendMember(object []byte, m member) []byte {
+	return append(append(append(append(object, ','), encode(m.name)...), ':'), m.value...)
 }

@@ -1,7 +1,7 @@
 package graph
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -9,58 +9,49 @@ import (
 	"strings"
 )
 
-// maxText bounds each text taken from Instagram's errors, in bytes.
+// maxText bounds each text of an error, in bytes.
 const maxText = 2 << 10
 
-// ReadError reads an error of Meta in any shape that its hosts have used:
+// ReadError reads an error of Meta in any shape that its token endpoints and their gateways use:
 //
-//	{"error":{"message":"...","type":"...","code":190,"error_subcode":463}}     the Graph envelope
-//	{"error":{"error":{...}}}                                                   nested once more
-//	{"error_type":"OAuthException","code":400,"error_message":"..."}            the code exchange
-//	{"meta":{"error_type":"...","code":400,"error_message":"..."}}              Instagram before 2018
-//	{"error_message":"...","error_code":1349245}                                Threads
-//	{"error":"invalid_grant","error_description":"..."}, {"error":"..."}        RFC 6749, section 5.2
-//	{"error_code":100,"error_msg":"..."}                                        the REST API
-//	{"message":"...","status":"fail","error_type":"..."}, {"message":"...","code":1}
-//	{"errors":[{"message":"...","code":1675002,"summary":"..."}]}               GraphQL
-//	{"debug_info":{"retriable":false,"type":"...","message":"..."}}             uploads
-//	for (;;);{"error":1357004,"errorSummary":"...","errorDescription":"..."}    web pages' own calls
+//	{"error":{"message":"...","type":"...","code":190,"error_subcode":463}}  the Graph envelope
+//	{"error_type":"OAuthException","code":400,"error_message":"..."}         the code exchange
+//	{"error_message":"...","error_code":1349245}                             Threads
+//	{"error":"invalid_grant","error_description":"..."}, {"error":"..."}     RFC 6749, section 5.2
+//	{"error_code":100,"error_msg":"..."}, {"message":"...","code":1}         older interfaces
 //
-// Each may be the first element of an array; numbers and booleans may be strings; any member may be
-// missing. Names are exact, letter case included. The last of members with one name counts. It takes
-// linear time and looks no deeper than these shapes go; an object of more than maxMembers members is
-// not read. Texts are scrubbed and bounded, and a code that was not said is filled in.
+// Numbers and booleans may be strings, and any member may be missing. Names are exact, letter case
+// included. If a name appears more than once, the last member counts. An object of more than
+// maxMembers members is not read. Texts are scrubbed and bounded, and a missing code is filled in.
+// Reading takes linear time.
 //
-// It reports false where there is no error to be read. A 5xx is read in the first and the third shape
-// alone: another shape there is a sign of a host in trouble, and not an answer about the call.
+// It reports false if there is no error to read. A 5xx is read only in the first two shapes: any
+// other shape there comes from a failing host and says nothing about the call.
 func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool) {
-	s := readSaid(body)
-	if s.none() || status >= 500 && !s.usual {
+	e, usual := readBody(body)
+	if e == nil || status >= 500 && !usual {
 		return nil, false
 	}
-	text := func(s string) string {
-		if s = scrub(s); len(s) > maxText {
-			s = strings.ToValidUTF8(s[:maxText], "")
+	for _, text := range []*string{&e.Message, &e.Type, &e.UserTitle, &e.UserMsg, &e.TraceID} {
+		// Scrubbed before it is cut, which could otherwise leave a part of a secret.
+		if *text = scrub(*text); len(*text) > maxText {
+			*text = strings.ToValidUTF8((*text)[:maxText], "")
 		}
-		return s
 	}
-	e := &Error{Status: status, Message: text(s.message), Type: text(s.kind), Code: s.code, Subcode: s.subcode, Transient: s.transient,
-		UserTitle: text(s.userTitle), UserMsg: text(s.userMsg), TraceID: text(s.traceID), Flat: s.flat}
+	e.Status = status
 	e.Class = classify(e)
 	if e.metaCode() == 0 {
-		e.fillCode(s.usual)
+		e.fillCode(usual)
 	}
 	if e.Message == "" {
 		e.Message = statusMessage(status, "without a message")
 	}
-	if e.Type == "" {
-		e.Type = "OAuthException"
-	}
+	e.Type = cmp.Or(e.Type, "OAuthException")
 	return e, true
 }
 
-// fillCode sets a code that Instagram did not give. In the flat shape it is the status, which the code
-// exchange repeats there; in the envelope it follows from the class. SubcodeUnreadable marks it as ours,
+// fillCode sets a missing code. In the flat shape it is the status, as in the code exchange's own
+// errors; in the envelope it follows from the class. SubcodeUnreadable marks it as filled in,
 // except in a usual error of the code exchange, which never has one of Meta's codes.
 func (e *Error) fillCode(usual bool) {
 	switch {
@@ -79,8 +70,8 @@ func (e *Error) fillCode(usual bool) {
 	}
 }
 
-// metaCode returns the code in the sense of Meta's error handling guide, or 0. In the flat shape a code
-// that is an HTTP status only repeats the status, and of a 5xx no code is believed.
+// metaCode returns Meta's code of the error, or 0. In the flat shape a code that is an HTTP status
+// only repeats the status, and the code of a 5xx is ignored.
 func (e *Error) metaCode() int {
 	if e.Flat && (e.Status >= 500 || e.Code >= 400 && http.StatusText(e.Code) != "") {
 		return 0
@@ -88,46 +79,20 @@ func (e *Error) metaCode() int {
 	return e.Code
 }
 
-// said is what can be read of an error. A zero value means that it was not there.
-type said struct {
-	message, kind, userTitle, userMsg, traceID string
-	code, subcode                              int
-	transient                                  *bool
-	flat                                       bool // at the top or in meta, as the code exchange writes it
-	usual                                      bool // the envelope with a code, or the code exchange's shape with type and message
-}
-
-func (s said) none() bool { return s.message == "" && s.kind == "" && s.code == 0 }
-
-// readSaid looks for an error in each of the places where Meta's hosts put one.
-func readSaid(body []byte) said {
+// readBody returns the error in the envelope, otherwise the one at the top, otherwise nil. An error
+// is usual if it has the envelope's shape with a code, or the shape of the code exchange.
+func readBody(body []byte) (e *Error, usual bool) {
 	top := fieldsOf(body)
-	plain := top != nil
-	if !plain {
-		body = bytes.TrimPrefix(body, []byte("for (;;);")) // it keeps other sites' scripts from reading an answer
-		if !json.Valid(body) {
-			return said{}
-		}
-		top = fieldsOf(firstOf(body))
+	if e = fieldsOf(top["error"]).error(); e != nil {
+		return e, e.Code != 0
 	}
-	inside := fieldsOf(top["error"])
-	for i, f := range []fields{inside, fieldsOf(inside["error"]), fieldsOf(firstOf(top["errors"])), fieldsOf(top["debug_info"])} {
-		if s := f.said(); !s.none() {
-			s.usual = plain && i == 0 && s.code != 0
-			return s
-		}
+	if e = top.error(); e != nil {
+		e.Flat = true
 	}
-	for _, f := range []fields{top, fieldsOf(top["meta"])} {
-		if s := f.said(); !s.none() {
-			s.flat = true
-			s.usual = plain && top.text("error_type") != "" && top.text("error_message") != ""
-			return s
-		}
-	}
-	return said{message: textOf(firstOf(top["errors"]))}
+	return e, top.text("error_type") != "" && top.text("error_message") != ""
 }
 
-// fields are the members of an object; of those with one name, the last.
+// fields are the members of an object. The last of those with one name counts.
 type fields map[string]json.RawMessage
 
 // fieldsOf returns the members of a JSON object, and nil for any other value.
@@ -143,61 +108,44 @@ func fieldsOf(value json.RawMessage) fields {
 	return f
 }
 
-// firstOf returns the first element of an array, and any other value as it is.
-func firstOf(value json.RawMessage) json.RawMessage {
-	dec := json.NewDecoder(bytes.NewReader(value))
-	if t, err := dec.Token(); err != nil || t != json.Delim('[') || !dec.More() {
-		return value
-	}
-	var first json.RawMessage
-	_ = dec.Decode(&first) // of valid JSON
-	return first
-}
-
-// said reads an object whose own members are an error's.
-func (f fields) said() said {
-	s := said{
-		message:   f.text("message", "error_message", "error_msg", "error_description", "errorDescription", "errorSummary"),
-		kind:      f.text("type", "error_type"),
-		userTitle: f.text("error_user_title"),
-		userMsg:   f.text("error_user_msg"),
-		traceID:   f.text("fbtrace_id"),
-		code:      f.number("error_code", "code"),
-		subcode:   f.number("error_subcode"),
-		transient: f.truth("is_transient"),
+// error reads an object whose own members are an error's. It returns nil if there is no message,
+// type or code.
+func (f fields) error() *Error {
+	e := &Error{
+		Message:   f.text("message", "error_message", "error_msg", "error_description"),
+		Type:      f.text("type", "error_type"),
+		UserTitle: f.text("error_user_title"),
+		UserMsg:   f.text("error_user_msg"),
+		TraceID:   f.text("fbtrace_id"),
+		Code:      f.number("error_code", "code"),
+		Subcode:   f.number("error_subcode"),
+		Transient: f.truth("is_transient"),
 	}
 	word := f.text("error")
-	if n := f.number("error"); s.code == 0 && word == "" && n != 1 { // 1 is how some say true
-		s.code = n
-	}
 	switch {
-	case s.message == "":
-		s.message = word
-	case s.kind == "": // RFC 6749 names the kind there and describes it elsewhere
-		s.kind = word
+	case e.Message == "":
+		e.Message = word
+	case e.Type == "": // RFC 6749 names the kind there and describes it elsewhere
+		e.Type = word
 	}
-	return s
+	if e.Message == "" && e.Type == "" && e.Code == 0 {
+		return nil
+	}
+	return e
 }
 
-// text returns the first of these members that is a string with something in it.
-func (f fields) text(names ...string) string {
+// text returns the first of these members that is a string and not empty.
+func (f fields) text(names ...string) (s string) {
 	for _, name := range names {
-		if s := textOf(f[name]); s != "" {
+		if json.Unmarshal(f[name], &s) == nil && s != "" {
 			return s
 		}
 	}
 	return ""
 }
 
-func textOf(value json.RawMessage) (s string) {
-	if len(value) > 0 && value[0] == '"' {
-		_ = json.Unmarshal(value, &s) // of valid JSON
-	}
-	return s
-}
-
-// number returns the first of these members that is a whole number other than zero, or a string of
-// one; 0 when there is none.
+// number returns the first of these members that is a whole number, or a string of one, and not
+// zero. Otherwise it returns 0.
 func (f fields) number(names ...string) int {
 	for _, name := range names {
 		if n, err := strconv.Atoi(strings.Trim(string(f[name]), `" `)); err == nil && n != 0 {
@@ -207,37 +155,36 @@ func (f fields) number(names ...string) int {
 	return 0
 }
 
-// truth returns a boolean, which may also be 0, 1 or a string; nil for anything else.
+// truth returns a boolean, which may also be 0, 1 or a string. It returns nil for anything else.
 func (f fields) truth(name string) *bool {
-	var is bool
 	switch strings.Trim(string(f[name]), `" `) {
 	case "true", "1":
-		is = true
+		return new(true)
 	case "false", "0":
-	default:
-		return nil
+		return new(false)
 	}
-	return &is
+	return nil
 }
 
-// SubcodeUnreadable is igproxy's own error_subcode for a refusal of which no code can be read.
+// SubcodeUnreadable is igproxy's own error_subcode for a refusal whose code cannot be read.
 const SubcodeUnreadable = 990025
 
-// Unreadable is a refusal of which the status is all that is known. It has code 100, as Meta's own refusals of a request do.
+// Unreadable returns a refusal of which only the status is known. It has code 100, as Meta's own
+// refusals of a request do.
 func Unreadable(status int) *Error {
-	no := false
 	return &Error{Status: status, Code: 100, Subcode: SubcodeUnreadable, Type: "OAuthException",
-		Message: statusMessage(status, "without an error that igproxy can read"), Transient: &no, Class: ClassRefused, Cause: StatusCause(status)}
+		Message:   statusMessage(status, "without an error that igproxy can read"),
+		Transient: new(false), Class: ClassRefused, Cause: StatusCause(status)}
 }
 
 func statusMessage(status int, how string) string {
 	return fmt.Sprintf("Instagram refused this call (status %d) %s.", status, how)
 }
 
-// StatusCause names an answer without an error that igproxy can read.
+// StatusCause returns the cause of a failure that is a reply without a readable error.
 func StatusCause(status int) string {
 	if http.StatusText(status) == "" {
-		return "a status that HTTP does not know, without a Graph error"
+		return "an unknown status without a Graph error"
 	}
 	return "status " + http.StatusText(status) + " without a Graph error"
 }

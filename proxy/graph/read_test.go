@@ -1,18 +1,20 @@
-package graph
+package graph_test
 
 import (
 	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// shape is an error as one of Meta's hosts has written it, and what an app gets of it: the inside of the envelope, and the flat error
-// where it asked for a code's exchange.
+// shape is an error as one of Meta's hosts writes it, and what an app gets: the inside of the
+// envelope, or the flat error for the exchange of a code.
 type shape struct {
 	status     int
 	body       string
-	class      Class
+	class      graph.Class
 	graph      string
 	flat       string
 	unreadable bool // ReadError reports that there is no error
@@ -20,143 +22,122 @@ type shape struct {
 
 var shapes = map[string]shape{
 	"the envelope": {400, `{"error":{"message":"m","type":"OAuthException","code":190,"error_subcode":463,"is_transient":false,"error_user_title":"t","error_user_msg":"u","fbtrace_id":"A1"}}`,
-		ClassToken, `"message":"m","type":"OAuthException","code":190,"error_subcode":463,"is_transient":false,"error_user_title":"t","error_user_msg":"u","fbtrace_id":"A1"`,
+		graph.ClassToken, `"message":"m","type":"OAuthException","code":190,"error_subcode":463,"is_transient":false,"error_user_title":"t","error_user_msg":"u","fbtrace_id":"A1"`,
 		`"error_type":"OAuthException","code":400,"error_message":"m","error_subcode":463,"is_transient":false`, false},
 	"numbers and booleans as strings": {400, `{"error":{"message":"m","type":"OAuthException","code":"190","error_subcode":"463","is_transient":"false"}}`,
-		ClassToken, `"message":"m","type":"OAuthException","code":190,"error_subcode":463,"is_transient":false`,
+		graph.ClassToken, `"message":"m","type":"OAuthException","code":190,"error_subcode":463,"is_transient":false`,
 		`"error_type":"OAuthException","code":400,"error_message":"m","error_subcode":463,"is_transient":false`, false},
 	"booleans as numbers": {400, `{"error":{"message":"m","type":"OAuthException","code":999,"is_transient":1}}`,
-		ClassTransient, `"message":"m","type":"OAuthException","code":999,"is_transient":true`,
+		graph.ClassTransient, `"message":"m","type":"OAuthException","code":999,"is_transient":true`,
 		`"error_type":"OAuthException","code":400,"error_message":"m","is_transient":true`, false},
 	"no code": {403, `{"error":{"message":"Invalid OAuth access token.","type":"OAuthException"}}`,
-		ClassRefused, `"message":"Invalid OAuth access token.","type":"OAuthException","code":100,"error_subcode":990025`,
+		graph.ClassRefused, `"message":"Invalid OAuth access token.","type":"OAuthException","code":100,"error_subcode":990025`,
 		`"error_type":"OAuthException","code":403,"error_message":"Invalid OAuth access token.","error_subcode":990025`, false},
-	"a code that is no whole number": {400, `{"error":{"message":"m","type":"t","code":1.5}}`, ClassRefused,
+	"a code that is no whole number": {400, `{"error":{"message":"m","type":"t","code":1.5}}`, graph.ClassRefused,
 		`"message":"m","type":"t","code":100,"error_subcode":990025`, `"error_type":"t","code":400,"error_message":"m","error_subcode":990025`, false},
 	"no code, and transient": {400, `{"error":{"message":"m","is_transient":true}}`,
-		ClassTransient, `"message":"m","type":"OAuthException","code":2,"is_transient":true`,
+		graph.ClassTransient, `"message":"m","type":"OAuthException","code":2,"is_transient":true`,
 		`"error_type":"OAuthException","code":400,"error_message":"m","is_transient":true`, false},
 	"no code, and a rate limit": {429, `{"error":{"message":"m"}}`,
-		ClassAppLimit, `"message":"m","type":"OAuthException","code":4`, `"error_type":"OAuthException","code":429,"error_message":"m"`, false},
+		graph.ClassAppLimit, `"message":"m","type":"OAuthException","code":4`, `"error_type":"OAuthException","code":429,"error_message":"m"`, false},
 	"no code, and the client secret": {400, `{"error":{"message":"Error validating client secret.","type":"OAuthException"}}`,
-		ClassSecret, `"message":"Error validating client secret.","type":"OAuthException","code":100,"error_subcode":990025`,
+		graph.ClassSecret, `"message":"Error validating client secret.","type":"OAuthException","code":100,"error_subcode":990025`,
 		`"error_type":"OAuthException","code":400,"error_message":"Error validating client secret.","error_subcode":990025`, false},
 	"no message": {400, `{"error":{"type":"OAuthException","code":190}}`,
-		ClassToken, `"message":"Instagram refused this call (status 400) without a message.","type":"OAuthException","code":190`,
+		graph.ClassToken, `"message":"Instagram refused this call (status 400) without a message.","type":"OAuthException","code":190`,
 		`"error_type":"OAuthException","code":400,"error_message":"Instagram refused this call (status 400) without a message."`, false},
-	"no type": {400, `{"error":{"message":"m","code":190}}`, ClassToken, `"message":"m","type":"OAuthException","code":190`,
+	"no type": {400, `{"error":{"message":"m","code":190}}`, graph.ClassToken, `"message":"m","type":"OAuthException","code":190`,
 		`"error_type":"OAuthException","code":400,"error_message":"m"`, false},
 	"a type alone": {400, `{"error":{"type":"IGApiException"}}`,
-		ClassRefused, `"message":"Instagram refused this call (status 400) without a message.","type":"IGApiException","code":100,"error_subcode":990025`,
+		graph.ClassRefused, `"message":"Instagram refused this call (status 400) without a message.","type":"IGApiException","code":100,"error_subcode":990025`,
 		`"error_type":"OAuthException","code":400,"error_message":"Instagram refused this call (status 400) without a message.","error_subcode":990025`, false},
 	"members of other types": {400, `{"error":{"message":["m"],"type":{},"code":190,"error_subcode":[],"is_transient":"maybe","fbtrace_id":7,"error_data":{"x":[1]}}}`,
-		ClassToken, `"message":"Instagram refused this call (status 400) without a message.","type":"OAuthException","code":190`,
+		graph.ClassToken, `"message":"Instagram refused this call (status 400) without a message.","type":"OAuthException","code":190`,
 		`"error_type":"OAuthException","code":400,"error_message":"Instagram refused this call (status 400) without a message."`, false},
-	"an envelope in an envelope": {400, `{"error":{"error":{"message":"m","type":"t","code":10}}}`, ClassRefused,
-		`"message":"m","type":"t","code":10`, `"error_type":"t","code":400,"error_message":"m"`, false},
-	"an array around it": {400, `[{"error":{"message":"m","type":"t","code":10}}]`, ClassRefused,
-		`"message":"m","type":"t","code":10`, `"error_type":"t","code":400,"error_message":"m"`, false},
 	"the code exchange": {400, `{"error_type":"OAuthException","code":400,"error_message":"This authorization code has been used"}`,
-		ClassRefused, `"message":"This authorization code has been used","type":"OAuthException","code":100,"error_subcode":990025`,
+		graph.ClassRefused, `"message":"This authorization code has been used","type":"OAuthException","code":100,"error_subcode":990025`,
 		`"error_type":"OAuthException","code":400,"error_message":"This authorization code has been used"`, false},
-	"the code exchange, in another order": {403, `{"code":403,"error_type":"OAuthForbiddenException","error_message":"m"}`, ClassRefused,
+	"the code exchange, in another order": {403, `{"code":403,"error_type":"OAuthForbiddenException","error_message":"m"}`, graph.ClassRefused,
 		`"message":"m","type":"OAuthForbiddenException","code":100,"error_subcode":990025`,
 		`"error_type":"OAuthForbiddenException","code":403,"error_message":"m"`, false},
-	"the code exchange, a rate limit": {429, `{"error_type":"OAuthRateLimitException","code":429,"error_message":"m"}`, ClassAppLimit,
+	"the code exchange, a rate limit": {429, `{"error_type":"OAuthRateLimitException","code":429,"error_message":"m"}`, graph.ClassAppLimit,
 		`"message":"m","type":"OAuthRateLimitException","code":4`, `"error_type":"OAuthRateLimitException","code":429,"error_message":"m"`, false},
-	"the code exchange, with a code of Meta's": {400, `{"error_type":"OAuthException","code":190,"error_message":"m"}`, ClassToken,
+	"the code exchange, with a code of Meta's": {400, `{"error_type":"OAuthException","code":190,"error_message":"m"}`, graph.ClassToken,
 		`"message":"m","type":"OAuthException","code":190`, `"error_type":"OAuthException","code":190,"error_message":"m"`, false},
-	"the code exchange, without a code": {400, `{"error_type":"OAuthException","error_message":"m"}`, ClassRefused,
+	"the code exchange, without a code": {400, `{"error_type":"OAuthException","error_message":"m"}`, graph.ClassRefused,
 		`"message":"m","type":"OAuthException","code":100,"error_subcode":990025`, `"error_type":"OAuthException","code":400,"error_message":"m"`, false},
 	"Threads": {400, `{"error_message":"Invalid Request: The user has not accepted the invite to test the app","error_code":1349245}`,
-		ClassRefused, `"message":"Invalid Request: The user has not accepted the invite to test the app","type":"OAuthException","code":1349245`,
+		graph.ClassRefused, `"message":"Invalid Request: The user has not accepted the invite to test the app","type":"OAuthException","code":1349245`,
 		`"error_type":"OAuthException","code":1349245,"error_message":"Invalid Request: The user has not accepted the invite to test the app"`, false},
-	"Threads, without a code": {400, `{"error_message":"m"}`, ClassRefused, `"message":"m","type":"OAuthException","code":100,"error_subcode":990025`,
+	"Threads, without a code": {400, `{"error_message":"m"}`, graph.ClassRefused, `"message":"m","type":"OAuthException","code":100,"error_subcode":990025`,
 		`"error_type":"OAuthException","code":400,"error_message":"m","error_subcode":990025`, false},
-	"RFC 6749": {400, `{"error":"invalid_grant","error_description":"m"}`, ClassRefused,
+	"RFC 6749": {400, `{"error":"invalid_grant","error_description":"m"}`, graph.ClassRefused,
 		`"message":"m","type":"invalid_grant","code":100,"error_subcode":990025`, `"error_type":"invalid_grant","code":400,"error_message":"m","error_subcode":990025`, false},
-	"a redirect's parameters": {400, `{"error":"access_denied","error_code":200,"error_description":"Permissions error","error_reason":"user_denied"}`, ClassRefused,
+	"a redirect's parameters": {400, `{"error":"access_denied","error_code":200,"error_description":"Permissions error","error_reason":"user_denied"}`, graph.ClassRefused,
 		`"message":"Permissions error","type":"access_denied","code":200`, `"error_type":"access_denied","code":200,"error_message":"Permissions error"`, false},
-	"a text": {404, `{"error":"Not found"}`, ClassRefused, `"message":"Not found","type":"OAuthException","code":100,"error_subcode":990025`,
+	"a text": {404, `{"error":"Not found"}`, graph.ClassRefused, `"message":"Not found","type":"OAuthException","code":100,"error_subcode":990025`,
 		`"error_type":"OAuthException","code":404,"error_message":"Not found","error_subcode":990025`, false},
-	"error is true": {400, `{"error":true,"message":"m","code":190}`, ClassToken, `"message":"m","type":"OAuthException","code":190`,
+	"error is true": {400, `{"error":true,"message":"m","code":190}`, graph.ClassToken, `"message":"m","type":"OAuthException","code":190`,
 		`"error_type":"OAuthException","code":190,"error_message":"m"`, false},
-	"error is 1": {400, `{"error":1,"message":"m"}`, ClassRefused, `"message":"m","type":"OAuthException","code":100,"error_subcode":990025`,
+	"error is 1": {400, `{"error":1,"message":"m"}`, graph.ClassRefused, `"message":"m","type":"OAuthException","code":100,"error_subcode":990025`,
 		`"error_type":"OAuthException","code":400,"error_message":"m","error_subcode":990025`, false},
-	"Instagram before 2018": {400, `{"meta":{"error_type":"OAuthAccessTokenException","code":400,"error_message":"The access_token provided is invalid."}}`,
-		ClassRefused, `"message":"The access_token provided is invalid.","type":"OAuthAccessTokenException","code":100,"error_subcode":990025`,
-		`"error_type":"OAuthAccessTokenException","code":400,"error_message":"The access_token provided is invalid.","error_subcode":990025`, false},
-	"the REST API": {400, `{"error_code":100,"error_msg":"Invalid parameter","request_args":[{"key":"method","value":"x"}]}`, ClassStanding,
+	"the REST API": {400, `{"error_code":100,"error_msg":"Invalid parameter","request_args":[{"key":"method","value":"x"}]}`, graph.ClassStanding,
 		`"message":"Invalid parameter","type":"OAuthException","code":100`, `"error_type":"OAuthException","code":100,"error_message":"Invalid parameter"`, false},
-	"message and code": {400, `{"message":"m","code":190}`, ClassToken, `"message":"m","type":"OAuthException","code":190`,
+	"message and code": {400, `{"message":"m","code":190}`, graph.ClassToken, `"message":"m","type":"OAuthException","code":190`,
 		`"error_type":"OAuthException","code":190,"error_message":"m"`, false},
-	"Instagram's app": {400, `{"message":"Please wait a few minutes before you try again.","status":"fail","error_type":"rate_limit_error"}`, ClassRefused,
+	"Instagram's app": {400, `{"message":"Please wait a few minutes before you try again.","status":"fail","error_type":"rate_limit_error"}`, graph.ClassRefused,
 		`"message":"Please wait a few minutes before you try again.","type":"rate_limit_error","code":100,"error_subcode":990025`,
 		`"error_type":"rate_limit_error","code":400,"error_message":"Please wait a few minutes before you try again.","error_subcode":990025`, false},
-	"GraphQL": {400, `{"data":null,"errors":[{"message":"execution error","severity":"CRITICAL","code":1675002,"summary":"Incorrect Query","fbtrace_id":"A1"}],"status":"ok"}`,
-		ClassRefused, `"message":"execution error","type":"OAuthException","code":1675002,"fbtrace_id":"A1"`,
-		`"error_type":"OAuthException","code":400,"error_message":"execution error"`, false},
-	"GraphQL's texts": {400, `{"errors":["m","n"]}`, ClassRefused, `"message":"m","type":"OAuthException","code":100,"error_subcode":990025`,
-		`"error_type":"OAuthException","code":400,"error_message":"m","error_subcode":990025`, false},
-	"uploads": {400, `{"debug_info":{"retriable":true,"type":"ProcessingFailedError","message":"Request processing failed"}}`, ClassRefused,
-		`"message":"Request processing failed","type":"ProcessingFailedError","code":100,"error_subcode":990025`,
-		`"error_type":"ProcessingFailedError","code":400,"error_message":"Request processing failed","error_subcode":990025`, false},
-	"web pages' own calls": {400, `for (;;);{"__ar":1,"error":1357004,"errorSummary":"Sorry, something went wrong","errorDescription":"m"}`, ClassRefused,
-		`"message":"m","type":"OAuthException","code":1357004`, `"error_type":"OAuthException","code":1357004,"error_message":"m"`, false},
-	"a rate limit in the REST API's shape": {400, `{"error_code":"4","error_msg":"m"}`, ClassAppLimit, `"message":"m","type":"OAuthException","code":4`,
+	"a rate limit in the REST API's shape": {400, `{"error_code":"4","error_msg":"m"}`, graph.ClassAppLimit, `"message":"m","type":"OAuthException","code":4`,
 		`"error_type":"OAuthException","code":4,"error_message":"m"`, false},
-	"an outage in the REST API's shape": {400, `{"error_code":2,"error_msg":"m"}`, ClassTransient, `"message":"m","type":"OAuthException","code":2`,
+	"an outage in the REST API's shape": {400, `{"error_code":2,"error_msg":"m"}`, graph.ClassTransient, `"message":"m","type":"OAuthException","code":2`,
 		`"error_type":"OAuthException","code":2,"error_message":"m"`, false},
-	"members twice": {400, `{"error":{"message":"m","type":"t","code":10,"code":190}}`, ClassToken, `"message":"m","type":"t","code":190`,
+	"members twice": {400, `{"error":{"message":"m","type":"t","code":10,"code":190}}`, graph.ClassToken, `"message":"m","type":"t","code":190`,
 		`"error_type":"t","code":400,"error_message":"m"`, false},
-	"another igproxy's": {403, string(Unreadable(403).Encode()), ClassRefused,
+	"another igproxy's": {403, string(graph.Unreadable(403).Encode()), graph.ClassRefused,
 		`"message":"Instagram refused this call (status 403) without an error that igproxy can read.","type":"OAuthException","code":100,"error_subcode":990025,"is_transient":false`,
 		`"error_type":"OAuthException","code":403,"error_message":"Instagram refused this call (status 403) without an error that igproxy can read.","error_subcode":990025,"is_transient":false`, false},
 
 	// Letter case is part of a name.
-	"another error beside it": {400, `{"error":{"message":"m","type":"t","code":10},"ERROR":{"message":"n","type":"u","code":190},"Error":7}`, ClassRefused,
+	"another error beside it": {400, `{"error":{"message":"m","type":"t","code":10},"ERROR":{"message":"n","type":"u","code":190},"Error":7}`, graph.ClassRefused,
 		`"message":"m","type":"t","code":10`, `"error_type":"t","code":400,"error_message":"m"`, false},
-	"other members beside them": {400, `{"error":{"message":"m","type":"t","code":10,"Code":190,"MESSAGE":"n","Type":"u","IS_TRANSIENT":true}}`, ClassRefused,
+	"other members beside them": {400, `{"error":{"message":"m","type":"t","code":10,"Code":190,"MESSAGE":"n","Type":"u","IS_TRANSIENT":true}}`, graph.ClassRefused,
 		`"message":"m","type":"t","code":10`, `"error_type":"t","code":400,"error_message":"m"`, false},
 	"other names only": {400, `{"Error":{"message":"m","type":"t","code":190}}`, "", "", "", true},
 
-	// A 5xx is read where it always was.
-	"5xx in the envelope": {500, `{"error":{"message":"m","type":"IGApiException","code":2500}}`, ClassRefused, `"message":"m","type":"IGApiException","code":2500`,
+	// A 5xx is read in the first two shapes only.
+	"5xx in the envelope": {500, `{"error":{"message":"m","type":"IGApiException","code":2500}}`, graph.ClassRefused, `"message":"m","type":"IGApiException","code":2500`,
 		`"error_type":"OAuthException","code":500,"error_message":"m"`, false},
-	"5xx of the code exchange": {503, `{"error_type":"OAuthException","code":503,"error_message":"m"}`, ClassTransient, `"message":"m","type":"OAuthException","code":2`,
+	"5xx of the code exchange": {503, `{"error_type":"OAuthException","code":503,"error_message":"m"}`, graph.ClassTransient, `"message":"m","type":"OAuthException","code":2`,
 		`"error_type":"OAuthException","code":503,"error_message":"m"`, false},
 	"5xx without a code":        {500, `{"error":{"message":"m","type":"t"}}`, "", "", "", true},
 	"5xx of Threads":            {500, `{"error_message":"m","error_code":190}`, "", "", "", true},
-	"5xx in an array":           {500, `[{"error":{"message":"m","type":"t","code":190}}]`, "", "", "", true},
-	"5xx in an inner envelope":  {500, `{"error":{"error":{"message":"m","type":"t","code":190}}}`, "", "", "", true},
 	"5xx with message and code": {500, `{"message":"m","code":100}`, "", "", "", true},
 
-	// Nothing to be read.
-	"a page":            {403, "<!DOCTYPE html><title>Error</title>", "", "", "", true},
-	"nothing":           {400, "", "", "", "", true},
-	"no JSON":           {400, "Bad Request", "", "", "", true},
-	"half of it":        {400, `{"error":{"message":"m","code":190}`, "", "", "", true},
-	"two of them":       {400, `{"error":{"code":190}}{"error":{"code":190}}`, "", "", "", true},
-	"null":              {400, "null", "", "", "", true},
-	"a number":          {400, "190", "", "", "", true},
-	"an empty array":    {400, "[]", "", "", "", true},
-	"an empty object":   {400, "{}", "", "", "", true},
-	"error is null":     {400, `{"error":null}`, "", "", "", true},
-	"error is empty":    {400, `{"error":{}}`, "", "", "", true},
-	"code is null":      {400, `{"error":{"code":null}}`, "", "", "", true},
-	"status alone":      {400, `{"status":"fail"}`, "", "", "", true},
-	"three envelopes":   {400, `{"error":{"error":{"error":{"message":"m","code":190}}}}`, "", "", "", true},
-	"deep":              {400, `{"error":` + strings.Repeat("[", 20000), "", "", "", true},
-	"deeper than JSON":  {400, strings.Repeat("[", 20000) + strings.Repeat("]", 20000), "", "", "", true},
-	"too many members":  {400, `{"error":{"message":"m","code":190}` + smallMembers(maxMembers) + `}`, "", "", "", true},
-	"an odd page there": {400, `for (;;);<html>`, "", "", "", true},
+	// There is nothing to read.
+	"a page":           {403, "<!DOCTYPE html><title>Error</title>", "", "", "", true},
+	"nothing":          {400, "", "", "", "", true},
+	"no JSON":          {400, "Bad Request", "", "", "", true},
+	"half of it":       {400, `{"error":{"message":"m","code":190}`, "", "", "", true},
+	"two of them":      {400, `{"error":{"code":190}}{"error":{"code":190}}`, "", "", "", true},
+	"null":             {400, "null", "", "", "", true},
+	"a number":         {400, "190", "", "", "", true},
+	"an empty array":   {400, "[]", "", "", "", true},
+	"an empty object":  {400, "{}", "", "", "", true},
+	"error is null":    {400, `{"error":null}`, "", "", "", true},
+	"error is empty":   {400, `{"error":{}}`, "", "", "", true},
+	"code is null":     {400, `{"error":{"code":null}}`, "", "", "", true},
+	"status alone":     {400, `{"status":"fail"}`, "", "", "", true},
+	"deep":             {400, `{"error":` + strings.Repeat("[", 20000), "", "", "", true},
+	"deeper than JSON": {400, strings.Repeat("[", 20000) + strings.Repeat("]", 20000), "", "", "", true},
+	"too many members": {400, `{"error":{"message":"m","code":190}` + smallMembers(graph.MaxMembers) + `}`, "", "", "", true},
 }
 
 func asItIs(s string) string { return s }
 
 func TestAnErrorIsReadInAnyShapeThatMetaHasUsed(t *testing.T) {
 	for name, s := range shapes {
-		e, ok := ReadError(s.status, []byte(s.body), asItIs)
+		e, ok := graph.ReadError(s.status, []byte(s.body), asItIs)
 		if ok == s.unreadable {
 			t.Errorf("%s: read %v (%v)", name, ok, e)
 			continue
@@ -176,17 +157,16 @@ func TestAnErrorIsReadInAnyShapeThatMetaHasUsed(t *testing.T) {
 	}
 }
 
-// What is not read is passed over as a whole: a body a hundred times as long costs no more objects.
+// Members that are not read are skipped: a body a hundred times as long costs no more allocations.
 func TestALongErrorIsNotTakenApart(t *testing.T) {
 	read := func(n int) float64 {
 		var worst float64
 		for _, body := range []string{
-			`{"error":{"error":{"message":"m"` + smallMembers(n) + `}}}`,
+			`{"error":{"message":"m"` + smallMembers(n) + `}}`,
 			`{"errors":[` + strings.Repeat("0,", n) + `0]}`,
-			`[` + strings.Repeat(`{},`, n) + `{}]`,
 			`{"error":` + strings.Repeat(`{"error":`, 2000) + strings.Repeat("}", 2000) + `,"x":"` + strings.Repeat("x", n) + `"}`,
 		} {
-			worst = max(worst, testing.AllocsPerRun(1, func() { ReadError(400, []byte(body), asItIs) }))
+			worst = max(worst, testing.AllocsPerRun(1, func() { graph.ReadError(400, []byte(body), asItIs) }))
 		}
 		return worst
 	}
@@ -195,15 +175,15 @@ func TestALongErrorIsNotTakenApart(t *testing.T) {
 	}
 }
 
-func TestOurOwnReaderReadsWhatWeWrite(t *testing.T) {
+func TestTheReaderReadsWhatIsEncoded(t *testing.T) {
 	for name, s := range shapes {
-		e, ok := ReadError(s.status, []byte(s.body), asItIs)
+		e, ok := graph.ReadError(s.status, []byte(s.body), asItIs)
 		if !ok {
 			continue
 		}
 		for _, flat := range []bool{false, true} {
 			text := e.InShape(flat).Encode()
-			back, ok := ReadError(s.status, text, asItIs)
+			back, ok := graph.ReadError(s.status, text, asItIs)
 			if !ok || string(back.InShape(flat).Encode()) != string(text) || !json.Valid(text) {
 				t.Errorf("%s: %s reads as %v", name, text, back)
 			}
@@ -211,8 +191,9 @@ func TestOurOwnReaderReadsWhatWeWrite(t *testing.T) {
 	}
 }
 
-// Whatever Instagram writes into an error, in whatever spelling and shape: no panic, valid JSON comes out, nobody can read secret or
-// token in it, our own reader reads the same in it, and a 4xx is a failure or the app's standing only where it says so.
+// For any error in any spelling and shape there is no panic, the result is valid JSON without a
+// readable secret or token, the reader reads the same from it, and a 4xx is a failure or the app's
+// standing only if it says so.
 func FuzzGraphError(f *testing.F) {
 	for name, text := range spelled(testSecret) {
 		f.Add(`{"error":{"message":"`+name, text, `","type":"OAuthException","code":190,"is_transient":false}}`, 400)
@@ -229,7 +210,7 @@ func FuzzGraphError(f *testing.F) {
 	const token = "IGAAshort-lived_token"
 	scrub := scrubber(testSecret, token)
 	f.Fuzz(func(t *testing.T, head, middle, tail string, status int) {
-		e, ok := ReadError(status, []byte(head+middle+tail), scrub)
+		e, ok := graph.ReadError(status, []byte(head+middle+tail), scrub)
 		if !ok {
 			return
 		}
@@ -238,7 +219,7 @@ func FuzzGraphError(f *testing.F) {
 			if !json.Valid(out) {
 				t.Fatalf("not JSON: %s", out)
 			}
-			back, ok := ReadError(status, out, asItIs)
+			back, ok := graph.ReadError(status, out, asItIs)
 			if !ok || !bytes.Equal(back.InShape(flat).Encode(), out) {
 				t.Fatalf("%s reads as %v", out, back)
 			}
@@ -247,15 +228,15 @@ func FuzzGraphError(f *testing.F) {
 			if readable(text, testSecret) || readable(text, token) {
 				t.Fatalf("readable in %q", text)
 			}
-			if len(text) > maxText {
-				t.Fatalf("%d bytes of text, want at most %d", len(text), maxText)
+			if len(text) > graph.MaxText {
+				t.Fatalf("%d bytes of text, want at most %d", len(text), graph.MaxText)
 			}
 		}
 		said := e.Code == 1 || e.Code == 2 || e.Transient != nil && *e.Transient
 		if status >= 400 && status < 500 && (e.Class.IsFailure() && !said || !e.Class.IsFailure() && !e.Class.IsDefinite()) {
 			t.Fatalf("%d is %s: %s", status, e.Class, e.Encode())
 		}
-		if e.Class == ClassStanding && e.metaCode() != 100 {
+		if e.Class == graph.ClassStanding && e.MetaCode() != 100 {
 			t.Fatalf("code %d is %s: %s", e.Code, e.Class, e.Encode())
 		}
 		_ = e.Error()

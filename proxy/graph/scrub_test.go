@@ -1,12 +1,16 @@
-package graph
+package graph_test
 
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 const (
@@ -14,7 +18,7 @@ const (
 	oddToken  = `IGAA+tok/en%2B=1|2\"{}`
 )
 
-// spelled are the ways in which a text can repeat a word.
+// spelled returns the ways in which a text can repeat a word.
 func spelled(word string) map[string]string {
 	everyByte := func(format string) string {
 		var b strings.Builder
@@ -42,7 +46,7 @@ func spelled(word string) map[string]string {
 	}
 }
 
-// readable reports whether somebody finds the word who reads the text as it is, as a URL or as JSON.
+// readable reports whether the word can be read in the text as it is, as a URL or as JSON.
 func readable(text, word string) bool {
 	unescaped, _ := url.PathUnescape(text)
 	var parsed string
@@ -53,23 +57,73 @@ func readable(text, word string) bool {
 func TestNoSpellingOfSecretOrTokenGetsThrough(t *testing.T) {
 	for _, pair := range [][2]string{{testSecret, "IGAAshort-lived_token"}, {oddSecret, oddToken}, {"a secret of words", "IGAAshort"}} {
 		scrub := scrubber(pair[0], pair[1])
-		for name, text := range spelled(pair[0]) {
-			if got := scrub("before " + text + " and " + text + "."); got != "before [client secret] and [client secret]." {
-				t.Errorf("client secret, %s: got %q", name, got)
-			}
-			if !Contains(`{"x":"`+text+`"}`, pair[0]) {
-				t.Errorf("client secret, %s: not seen in a body", name)
-			}
-		}
-		for name, text := range spelled(pair[1]) {
-			if got := scrub("before " + text + " and " + text + "."); got != "before [access token] and [access token]." {
-				t.Errorf("token, %s: got %q", name, got)
+		for i, mark := range []string{"[client secret]", "[access token]"} {
+			for name, text := range spelled(pair[i]) {
+				whole := "before " + text + " and " + text + "."
+				want := mark // another spelling hides the whole text
+				if strings.Contains(text, pair[i]) {
+					want = strings.ReplaceAll(whole, pair[i], mark)
+				}
+				if got := scrub(whole); got != want {
+					t.Errorf("%s, %s: got %q, want %q", mark, name, got, want)
+				}
+				if !graph.Contains(`{"x":"`+text+`"}`, pair[i]) {
+					t.Errorf("%s, %s: not found in a body", mark, name)
+				}
 			}
 		}
 	}
 }
 
-// The app chooses its token: one that ends as the secret begins must not take the secret's start away and leave the rest readable.
+// Each letter of a word may be encoded in its own way, up to graph.MaxLayers deep.
+func TestAMixtureOfSpellingsIsFound(t *testing.T) {
+	const letters = "abcdefABCDEF0123456789_-.|XYZ"
+	random := rand.New(rand.NewPCG(1, 2))
+	encoded := func(text string) string {
+		for range random.IntN(graph.MaxLayers + 1) {
+			var b strings.Builder
+			for i := range len(text) {
+				format := []string{"%%%02x", "%%%02X", `\u%04x`}[random.IntN(3)]
+				if text[i] != '%' && text[i] != '\\' && random.IntN(4) == 0 {
+					format = "%c"
+				}
+				fmt.Fprintf(&b, format, text[i])
+			}
+			text = b.String()
+		}
+		return text
+	}
+	for range 10_000 {
+		var word, text strings.Builder
+		for range 12 {
+			i := random.IntN(len(letters))
+			word.WriteString(letters[i : i+1])
+			text.WriteString(encoded(letters[i : i+1]))
+		}
+		if !graph.Contains("before="+text.String()+"&after", word.String()) {
+			t.Fatalf("%q is not found in %q", word.String(), text.String())
+		}
+	}
+}
+
+// Scrubbing once tried every way to read a text: it took minutes for a few hundred backslashes.
+func TestScrubbingATextOfEscapesTakesLinearTime(t *testing.T) {
+	const size = 1 << 20
+	word := strings.Repeat(`\`, 100) + "1"
+	for _, unit := range []string{"%", `\`, "u005c", "%5c", "%25", `\u005c`, `\u0025`} {
+		text := strings.Repeat(unit, size/len(unit))
+		start := time.Now()
+		if graph.Contains(text, word) {
+			t.Errorf("%s: found a word that is not there", unit)
+		}
+		if took := time.Since(start); took > 10*time.Second { // a busy machine, and the race detector
+			t.Errorf("%s: %d bytes took %s", unit, len(text), took)
+		}
+	}
+}
+
+// The app chooses its token. A token that ends as the secret begins must not replace the start of
+// the secret and leave the rest readable.
 func TestATokenThatOverlapsTheSecretHidesNothingOfIt(t *testing.T) {
 	got := scrubber(testSecret, "client_secret="+testSecret[:4])("The URL was /access_token?client_secret=" + testSecret + "&x=1")
 	if want := "The URL was /access_token?client_secret=[client secret]&x=1"; got != want {
@@ -88,23 +142,23 @@ func TestScrubbingLeavesOtherTextsAlone(t *testing.T) {
 
 const testSecret = "0123456789abcdef0123456789abcdef" // made up
 
-// scrubber hides a secret and a token, in that order.
+// scrubber returns a function that hides a secret and a token, in that order.
 func scrubber(secret, token string) func(string) string {
 	return func(text string) string {
-		return Replace(Replace(text, secret, "[client secret]"), token, "[access token]")
+		return graph.Replace(graph.Replace(text, secret, "[client secret]"), token, "[access token]")
 	}
 }
 
-// A header that repeats either of the two, in whatever spelling, is not handed on.
+// A header that repeats either of the two, in any spelling, is not passed on.
 func TestUsageHeadersThatReflectAreDropped(t *testing.T) {
 	for _, word := range []string{oddSecret, oddToken} {
 		for name, text := range spelled(word) {
 			if !json.Valid([]byte(`"` + text + `"`)) {
-				continue // and so it is dropped for that
+				continue // it is dropped for that reason
 			}
 			h := http.Header{"X-App-Usage": {`{"call_count":"` + text + `"}`}, "X-Business-Use-Case-Usage": {`{"` + text + `":[]}`}}
-			if got := ReadUsage(h, scrubber(oddSecret, oddToken)); got != (Usage{}) {
-				t.Errorf("%s: handed on: %v", name, got)
+			if got := graph.ReadUsage(h, scrubber(oddSecret, oddToken)); got != (graph.Usage{}) {
+				t.Errorf("%s: passed on: %v", name, got)
 			}
 		}
 	}

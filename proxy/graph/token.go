@@ -9,34 +9,36 @@ import (
 	"time"
 )
 
-// maxLife is the longest life of a token believed, far above Meta's 60 days.
+// maxLife is the longest life of a token that is accepted, far above Meta's 60 days.
 const maxLife = 10 * 365 * 24 * time.Hour
 
-// Token is a long-lived token as Instagram gave it, kept ready to write: only the digits of expires_in are filled in at the end,
-// because they say the time really left. Its text is unprintable, as a Secret's is.
+// Token is a token's reply from Meta, ready to write except for the digits of expires_in, which say
+// the time really left. Like a Secret, it never prints its text.
 type Token struct {
 	text    *splitJSON
 	Expires time.Time // the end of the token itself
 }
 
-// splitJSON is the answer's JSON before and behind the digits of expires_in; whole, if it has none.
+// splitJSON is the reply's JSON before and after the digits of expires_in. It is whole if it has
+// none.
 type splitJSON struct {
 	head, tail []byte
 	whole      bool
 }
 
-// NewToken builds a token from the parts that Parts returned.
+// NewToken returns a token with the parts that Parts returns.
 func NewToken(head, tail []byte, whole bool, expires time.Time) Token {
 	return Token{text: &splitJSON{head, tail, whole}, Expires: expires}
 }
 
-// Parts returns the JSON before and after the digits of expires_in. It is whole if it has none: then there is only head.
+// Parts returns the JSON before and after the digits of expires_in. If it has none, it is whole and
+// has only a head.
 func (t Token) Parts() (head, tail []byte, whole bool) { return t.text.head, t.text.tail, t.text.whole }
 
-// Format prints no text, whatever the verb.
+// Format implements fmt.Formatter and prints no text, whatever the verb.
 func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[token]") }
 
-// Append appends the reply for an app that asks now.
+// Append appends the reply to an app that asks now.
 func (t Token) Append(to []byte, now time.Time) []byte {
 	to = append(to, t.text.head...)
 	if t.text.whole {
@@ -46,9 +48,6 @@ func (t Token) Append(to []byte, now time.Time) []byte {
 	return append(to, t.text.tail...)
 }
 
-// ErrReflected says that a success repeats the client secret.
-var ErrReflected = errors.New("repeats the client secret")
-
 // The ways in which a 200 can be malformed. The texts are fixed, so they can be logged.
 var (
 	errNoTokenIn   = errors.New("no usable access_token")
@@ -57,18 +56,17 @@ var (
 	errErrorMember = errors.New("an error under a status of success")
 )
 
-// ReadToken reads Instagram's success strictly: one JSON object, no member twice, a non-empty
-// access_token, a whole and sane number of seconds. Unknown members are kept byte for byte and
-// follow the three known ones, but for lookalikes of known names, which objectMembers drops.
+// ReadToken reads the success of an exchange or a refresh strictly: one JSON object, no member
+// twice, a non-empty access_token, and a whole number of seconds up to maxLife. Unknown members are
+// kept byte for byte after the three known ones, except lookalikes of known names.
 func ReadToken(body []byte, now time.Time) (Token, error) {
 	members, err := objectMembers(body)
 	if err != nil {
 		return Token{}, err
 	}
-	var token, kind string
+	token, kind := "", "bearer"
 	var seconds int64
 	var extra []byte
-	kind = "bearer"
 	for _, m := range members {
 		switch m.name {
 		case "access_token":
@@ -87,7 +85,7 @@ func ReadToken(body []byte, now time.Time) (Token, error) {
 		case "error":
 			return Token{}, errErrorMember
 		default:
-			extra = append(append(append(append(extra, ','), quoted(m.name)...), ':'), m.value...)
+			extra = appendMember(extra, m)
 		}
 	}
 	switch {
@@ -96,14 +94,15 @@ func ReadToken(body []byte, now time.Time) (Token, error) {
 	case seconds == 0:
 		return Token{}, errBadExpires
 	}
-	head := fmt.Appendf(nil, `{"access_token":%s,"token_type":%s,"expires_in":`, quoted(token), quoted(kind))
+	head := fmt.Appendf(nil, `{"access_token":%s,"token_type":%s,"expires_in":`, encode(token), encode(kind))
 	return Token{text: &splitJSON{head: head, tail: append(extra, '}')}, Expires: now.Add(time.Duration(seconds) * time.Second)}, nil
 }
 
-// MaxToken is the longest token or code accepted, in bytes after decoding. Real ones have about 180 characters.
+// MaxToken is the longest token or code accepted, in bytes after decoding. Real ones have about 180
+// characters.
 const MaxToken = 4 << 10
 
-// IsPrintable reports whether s is visible ASCII throughout, as every token of Meta's is.
+// IsPrintable reports whether s consists of visible ASCII characters, as Meta's tokens do.
 func IsPrintable(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' {

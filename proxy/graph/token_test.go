@@ -1,4 +1,4 @@
-package graph
+package graph_test
 
 import (
 	"bytes"
@@ -8,11 +8,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 func TestTokenIsAnsweredInInstagramsOrderWithTheTimeLeft(t *testing.T) {
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	tok, err := ReadToken([]byte("  {\"expires_in\": 5183944 ,\"token_type\":\"bearer\",\n\"access_token\":\"IGAAlong\"}\n"), now)
+	tok, err := graph.ReadToken([]byte("  {\"expires_in\": 5183944 ,\"token_type\":\"bearer\",\n\"access_token\":\"IGAAlong\"}\n"), now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +26,7 @@ func TestTokenIsAnsweredInInstagramsOrderWithTheTimeLeft(t *testing.T) {
 
 func TestUnknownMembersSurviveByteForByte(t *testing.T) {
 	extra := `"user_id":17841400000000001,"permissions":[ "a" ,"b\u0041"],"nested":{"x" : 1e400,"<&>":"<é>"}`
-	tok, err := ReadToken([]byte(`{"access_token":"t","token_type":"bearer","expires_in":60,`+extra+`}`), time.Now())
+	tok, err := graph.ReadToken([]byte(`{"access_token":"t","token_type":"bearer","expires_in":60,`+extra+`}`), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,50 +37,50 @@ func TestUnknownMembersSurviveByteForByte(t *testing.T) {
 
 func TestNonsenseIsNoToken(t *testing.T) {
 	for body, want := range map[string]error{
-		``:                                      errNotJSON,
-		`null`:                                  errNotJSON,
-		`[]`:                                    errNotJSON,
-		`"IGAA"`:                                errNotJSON,
-		`{"access_token":"t","expires_in":60`:   errNotJSON,
-		`{"access_token":"t","expires_in":60}x`: errNotJSON,
-		`{"access_token":"t","expires_in":60}{"access_token":"u","expires_in":60}`: errNotJSON,
-		`<html>`:                                                                 errNotJSON,
-		`{}`:                                                                     errNoTokenIn,
-		`{"access_token":"","expires_in":60}`:                                    errNoTokenIn,
-		`{"access_token":null,"expires_in":60}`:                                  errNoTokenIn,
-		`{"access_token":7,"expires_in":60}`:                                     errNoTokenIn,
-		`{"access_token":"a b","expires_in":60}`:                                 errNoTokenIn,
-		`{"access_token":"a\u0000","expires_in":60}`:                             errNoTokenIn,
-		`{"access_token":"t"}`:                                                   errBadExpires,
-		`{"access_token":"t","expires_in":0}`:                                    errBadExpires,
-		`{"access_token":"t","expires_in":-5}`:                                   errBadExpires,
-		`{"access_token":"t","expires_in":"60"}`:                                 errBadExpires,
-		`{"access_token":"t","expires_in":60.5}`:                                 errBadExpires,
-		`{"access_token":"t","expires_in":6e1}`:                                  errBadExpires,
-		`{"access_token":"t","expires_in":99999999999999999999}`:                 errBadExpires,
-		`{"access_token":"t","expires_in":9223372036854775807}`:                  errBadExpires,
-		`{"access_token":"t","expires_in":null}`:                                 errBadExpires,
-		`{"access_token":"t","expires_in":60,"token_type":1}`:                    errBadType,
-		`{"access_token":"t","expires_in":60,"access_token":"u"}`:                errDuplicate,
-		`{"access_token":"t","expires_in":60,"access\u005ftoken":"u"}`:           errDuplicate,
-		`{"access_token":"t","expires_in":60,"x":1,"x":1}`:                       errDuplicate,
-		`{"access_token":"t","expires_in":60,"error":{"code":190}}`:              errErrorMember,
-		`{"error":{"message":"m","type":"OAuthException","code":190}}`:           errErrorMember,
-		`{"access_token":"t","expires_in":60,"x":` + strings.Repeat("[", 20000):  errNotJSON,
-		`{"access_token":"t","expires_in":60` + smallMembers(maxMembers-1) + `}`: errTooMany,
-		`{"access_token":"t","expires_in":60,"X":1,"X":1,"ACCESS_TOKEN":1}`:      errDuplicate,
-		`{"access_token":"t","expires_in":60,"ACCESS_TOKEN":1,"ACCESS_TOKEN":1}`: errDuplicate,
-		`{"ACCESS_TOKEN":"t","expires_in":60}`:                                   errNoTokenIn,
+		``:                                      graph.ErrNotJSON,
+		`null`:                                  graph.ErrNotJSON,
+		`[]`:                                    graph.ErrNotJSON,
+		`"IGAA"`:                                graph.ErrNotJSON,
+		`{"access_token":"t","expires_in":60`:   graph.ErrNotJSON,
+		`{"access_token":"t","expires_in":60}x`: graph.ErrNotJSON,
+		`{"access_token":"t","expires_in":60}{"access_token":"u","expires_in":60}`: graph.ErrNotJSON,
+		`<html>`:                                                                       graph.ErrNotJSON,
+		`{}`:                                                                           graph.ErrNoTokenIn,
+		`{"access_token":"","expires_in":60}`:                                          graph.ErrNoTokenIn,
+		`{"access_token":null,"expires_in":60}`:                                        graph.ErrNoTokenIn,
+		`{"access_token":7,"expires_in":60}`:                                           graph.ErrNoTokenIn,
+		`{"access_token":"a b","expires_in":60}`:                                       graph.ErrNoTokenIn,
+		`{"access_token":"a\u0000","expires_in":60}`:                                   graph.ErrNoTokenIn,
+		`{"access_token":"t"}`:                                                         graph.ErrBadExpires,
+		`{"access_token":"t","expires_in":0}`:                                          graph.ErrBadExpires,
+		`{"access_token":"t","expires_in":-5}`:                                         graph.ErrBadExpires,
+		`{"access_token":"t","expires_in":"60"}`:                                       graph.ErrBadExpires,
+		`{"access_token":"t","expires_in":60.5}`:                                       graph.ErrBadExpires,
+		`{"access_token":"t","expires_in":6e1}`:                                        graph.ErrBadExpires,
+		`{"access_token":"t","expires_in":99999999999999999999}`:                       graph.ErrBadExpires,
+		`{"access_token":"t","expires_in":9223372036854775807}`:                        graph.ErrBadExpires,
+		`{"access_token":"t","expires_in":null}`:                                       graph.ErrBadExpires,
+		`{"access_token":"t","expires_in":60,"token_type":1}`:                          graph.ErrBadType,
+		`{"access_token":"t","expires_in":60,"access_token":"u"}`:                      graph.ErrDuplicate,
+		`{"access_token":"t","expires_in":60,"access\u005ftoken":"u"}`:                 graph.ErrDuplicate,
+		`{"access_token":"t","expires_in":60,"x":1,"x":1}`:                             graph.ErrDuplicate,
+		`{"access_token":"t","expires_in":60,"error":{"code":190}}`:                    graph.ErrErrorMember,
+		`{"error":{"message":"m","type":"OAuthException","code":190}}`:                 graph.ErrErrorMember,
+		`{"access_token":"t","expires_in":60,"x":` + strings.Repeat("[", 20000):        graph.ErrNotJSON,
+		`{"access_token":"t","expires_in":60` + smallMembers(graph.MaxMembers-1) + `}`: graph.ErrTooMany,
+		`{"access_token":"t","expires_in":60,"X":1,"X":1,"ACCESS_TOKEN":1}`:            graph.ErrDuplicate,
+		`{"access_token":"t","expires_in":60,"ACCESS_TOKEN":1,"ACCESS_TOKEN":1}`:       graph.ErrDuplicate,
+		`{"ACCESS_TOKEN":"t","expires_in":60}`:                                         graph.ErrNoTokenIn,
 	} {
-		if _, err := ReadToken([]byte(body), time.Now()); !errors.Is(err, want) {
+		if _, err := graph.ReadToken([]byte(body), time.Now()); !errors.Is(err, want) {
 			t.Errorf("%.80s: got %v, want %v", body, err, want)
 		}
 	}
 }
 
-// written returns what an app gets now of a decoded answer, or the error.
-func written(now time.Time) func(Token, error) string {
-	return func(tok Token, err error) string {
+// written returns a function that returns the JSON of a token, or the text of the error.
+func written(now time.Time) func(graph.Token, error) string {
+	return func(tok graph.Token, err error) string {
 		if err != nil {
 			return err.Error()
 		}
@@ -86,7 +88,7 @@ func written(now time.Time) func(Token, error) string {
 	}
 }
 
-// smallMembers are n different members, each after a comma.
+// smallMembers returns n different members, each after a comma.
 func smallMembers(n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -96,25 +98,25 @@ func smallMembers(n int) string {
 }
 
 func TestAsManyMembersAsAreAllowedAreTaken(t *testing.T) {
-	extra, now := smallMembers(maxMembers-2), time.Now()
-	if got := written(now)(ReadToken([]byte(`{"access_token":"t","expires_in":60`+extra+`}`), now)); !strings.HasSuffix(got, extra+"}") {
-		t.Errorf("%d members: got %.200s", maxMembers, got)
+	extra, now := smallMembers(graph.MaxMembers-2), time.Now()
+	if got := written(now)(graph.ReadToken([]byte(`{"access_token":"t","expires_in":60`+extra+`}`), now)); !strings.HasSuffix(got, extra+"}") {
+		t.Errorf("%d members: got %.200s", graph.MaxMembers, got)
 	}
 }
 
-// Names were compared with all names before: this took 13 seconds.
+// Each name was once compared with all others, which took 13 seconds.
 func TestAMebibyteOfSmallMembersIsRefusedEarly(t *testing.T) {
 	body := []byte(`{"access_token":"t","expires_in":60` + smallMembers(100_000) + `}`)
 	start := time.Now()
-	if _, err := ReadToken(body, start); !errors.Is(err, errTooMany) {
-		t.Errorf("got %v, want %v", err, errTooMany)
+	if _, err := graph.ReadToken(body, start); !errors.Is(err, graph.ErrTooMany) {
+		t.Errorf("got %v, want %v", err, graph.ErrTooMany)
 	}
 	if took := time.Since(start); took > time.Second {
 		t.Errorf("%d bytes took %s", len(body), took)
 	}
 }
 
-// An app that decodes without regard to case must not read another member than the one it asks for.
+// An app that ignores case when it decodes must read the member that it asks for.
 func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 	now := time.Now()
 	const good = `{"access_token":"t","token_type":"bearer","expires_in":60}`
@@ -124,7 +126,7 @@ func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 			"behind": `{"access_token":"t","token_type":"bearer","expires_in":60,` + extra + `}`,
 			"before": `{` + extra + `,"access_token":"t","token_type":"bearer","expires_in":60}`,
 		} {
-			if got := written(now)(ReadToken([]byte(body), now)); got != good {
+			if got := written(now)(graph.ReadToken([]byte(body), now)); got != good {
 				t.Errorf("%s %s: got %s, want %s", extra, name, got, good)
 			}
 		}
@@ -135,18 +137,19 @@ func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 		`{"data":[{"access_token":"t","user_id":1}],"DATA":[{"access_token":"u"}]}`,
 		`{"data":[{"Access_Token":"u","access_token":"t","uſer_id":2,"user_id":1,"Data":[]}]}`,
 	} {
-		if got := written(now)(ReadCode([]byte(body), now)); got != code {
+		if got := written(now)(graph.ReadCode([]byte(body), now)); got != code {
 			t.Errorf("%s: got %s, want %s", body, got, code)
 		}
 	}
 	for _, extra := range []string{`"access-token":"u"`, `"AccessToken":"u"`, `"expires":1`, `"X":1,"x":2`, `"ſ":1`} { // others than known names
-		if got := written(now)(ReadToken([]byte(`{"access_token":"t","expires_in":60,`+extra+`}`), now)); !strings.HasSuffix(got, ","+extra+"}") {
+		if got := written(now)(graph.ReadToken([]byte(`{"access_token":"t","expires_in":60,`+extra+`}`), now)); !strings.HasSuffix(got, ","+extra+"}") {
 			t.Errorf("%s: got %s", extra, got)
 		}
 	}
 }
 
-// readsTheSame fails when an app that decodes without regard to case reads something else in an object than one that does not.
+// readsTheSame fails if an app that ignores case reads something else in an object than one that
+// does not.
 func readsTheSame(t *testing.T, object []byte) {
 	t.Helper()
 	var loose struct {
@@ -160,13 +163,13 @@ func readsTheSame(t *testing.T, object []byte) {
 	}
 	for name, value := range map[string]json.RawMessage{"access_token": loose.AccessToken, "token_type": loose.TokenType, "expires_in": loose.ExpiresIn} {
 		if !bytes.Equal(value, exact[name]) {
-			t.Fatalf("%s reads as %s without regard to case, and is %s: %s", name, value, exact[name], object)
+			t.Fatalf("%s reads as %s by an app that ignores case, and is %s: %s", name, value, exact[name], object)
 		}
 	}
 }
 
-// Whatever Instagram sends: no panic; and what is taken is answered as one JSON object with exactly one token, reads the same with and
-// without regard to case.
+// For any reply there is no panic, and an accepted one becomes a JSON object with exactly one
+// token, which reads the same with and without regard to case.
 func FuzzUpstreamReply(f *testing.F) {
 	for _, seed := range []string{`{"access_token":"IGAA","token_type":"bearer","expires_in":5183944}`, `{"access_token":"a","expires_in":1,"é":"\ud800"}`,
 		`{"error":{"message":"m","type":"OAuthException","code":190,"error_subcode":463,"fbtrace_id":"x"}}`, `[]`, `{"error":null}`, "\xff",
@@ -177,13 +180,13 @@ func FuzzUpstreamReply(f *testing.F) {
 	scrub := strings.NewReplacer(testSecret, "[client secret]").Replace
 	f.Fuzz(func(t *testing.T, body string, status int) {
 		now := time.Unix(1_800_000_000, 0)
-		if e, ok := ReadError(status, []byte(body+testSecret), scrub); ok && bytes.Contains(e.Encode(), []byte(testSecret)) {
+		if e, ok := graph.ReadError(status, []byte(body+testSecret), scrub); ok && bytes.Contains(e.Encode(), []byte(testSecret)) {
 			t.Fatal("the secret got through the scrubbing")
 		}
-		if e, ok := ReadError(status, []byte(body), scrub); ok && !json.Valid(e.Encode()) {
+		if e, ok := graph.ReadError(status, []byte(body), scrub); ok && !json.Valid(e.Encode()) {
 			t.Fatalf("not JSON: %s", e.Encode())
 		}
-		if tok, err := ReadCode([]byte(body), now); err == nil {
+		if tok, err := graph.ReadCode([]byte(body), now); err == nil {
 			var inside struct {
 				Data []json.RawMessage `json:"data"`
 			}
@@ -194,7 +197,7 @@ func FuzzUpstreamReply(f *testing.F) {
 			}
 			readsTheSame(t, inside.Data[0])
 		}
-		tok, err := ReadToken([]byte(body), now)
+		tok, err := graph.ReadToken([]byte(body), now)
 		if err != nil {
 			return
 		}

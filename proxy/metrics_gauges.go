@@ -1,0 +1,78 @@
+package proxy
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/igproxy/igproxy/breaker"
+)
+
+// gauges are read from a Proxy whenever metrics are collected. Reloads may add and remove apps.
+type gauges struct{ p *Proxy }
+
+// watch adds the gauges of p. It fails for a second Proxy.
+func (m *Metrics) watch(p *Proxy) error {
+	if m.registry.Register(gauges{p}) != nil {
+		return errors.New("proxy: these Metrics belong to another Proxy: build each its own with NewMetrics")
+	}
+	return nil
+}
+
+func gauge(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("igproxy_"+name, help, labels, nil)
+}
+
+var (
+	flightsGauge  = gauge("flights", "Exchanges in flight.")
+	inFlightGauge = gauge("upstream_in_flight", "Calls to Instagram in flight.")
+	entriesGauge  = gauge("cache_entries", "Entries in the memory tier.")
+	readyGauge    = gauge("ready", "1 if /readyz reports ready.")
+	breakerGauge  = gauge("breaker_state", "1 for the worst state of the upstream's breakers.", "upstream", "state")
+	refusedGauge  = gauge("client_secret_refused", "1 while Instagram refuses the app's client secret.", "app")
+	inUseGauge    = gauge("client_secret_in_use", "1 for the app's client secret that is used first.", "app", "which")
+	usageGauge    = gauge("upstream_usage_ratio", "Used part of a rate limit, as Instagram last reported it; 1 is all.", "app", "limit", "kind")
+)
+
+// Describe implements prometheus.Collector.
+func (g gauges) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(g, to) }
+
+// Collect implements prometheus.Collector.
+func (g gauges) Collect(to chan<- prometheus.Metric) {
+	send := func(d *prometheus.Desc, value float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	now, c := time.Now(), &g.p.carried
+	send(flightsGauge, float64(c.flights.running.Load()))
+	send(inFlightGauge, float64(c.circuits.inFlight("")))
+	send(entriesGauge, float64(c.cache.Len()))
+	send(readyGauge, number(g.p.Readiness().Ready))
+	for _, name := range upstreams {
+		worst := c.circuits.worst(name)
+		for _, s := range []breaker.State{breaker.Closed, breaker.Open, breaker.HalfOpen} {
+			send(breakerGauge, number(worst == s), name, string(s))
+		}
+	}
+	for _, a := range g.p.current.Load().apps {
+		send(refusedGauge, number(a.state.secrets.areRefused(now)), a.label)
+		inUse, count := a.state.secrets.state()
+		for i := range count {
+			send(inUseGauge, number(i == inUse), a.label, secretNames[i])
+		}
+	}
+	for _, l := range c.metrics.usage.all(now) {
+		for limit, usage := range map[string]map[string]float64{"app": l.Usage, "business": l.Business} {
+			for kind, percent := range usage {
+				send(usageGauge, percent/100, l.App, limit, kind)
+			}
+		}
+	}
+}
+
+func number(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
