@@ -17,9 +17,9 @@ const testSecret = "0123456789abcdef0123456789abcdef"
 // testEngine decodes and no more.
 func testEngine(t testing.TB) *engine {
 	t.Helper()
-	o := Options{Apps: []App{{Secret: NewSecret(testSecret)}}, UpstreamURL: &url.URL{Scheme: "https", Host: "graph.instagram.com"}, TTL: time.Hour}.withDefaults()
-	table := offered(grants(o), o.Apps)
-	apps, _, err := newApps(o, table, &appStates{})
+	o := Options{Apps: []App{{Secret: NewSecret(testSecret)}}, UpstreamURL: &url.URL{Scheme: "https", Host: "graph.instagram.com"}, TTL: time.Hour}
+	table := grants(o)
+	apps, err := newApps(o, table, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
@@ -14,30 +15,63 @@ type carried struct {
 	circuits *circuits
 	failures *failures
 	flights  *flights
-	states   *appStates
 	retries  *retryBudget
 	metrics  *Metrics
 	log      *slog.Logger
 	tracing  *tracing
 }
 
-// engine is what is built from Options: immutable, and swapped as a whole. A request finishes on the engine it began with.
+// engine is built from Options. It is immutable and replaced as a whole; a request finishes on the
+// engine that it began with.
 type engine struct {
 	apps   []*app
 	grants []*grant
 	gate   gate
 	trust  trust
-	first  exchanger // recall, which leads to all the other steps
-	out    *outbound // of ask
+	first  exchanger // recall, which leads to the other steps
+	out    *outbound // used by ask
 	bypass *bypass   // nil: only token calls are answered
 
 	lines    *hitLines
 	shortcut *shortcut     // nil: the lane answers nothing
-	longest  time.Duration // that anything is remembered
+	longest  time.Duration // the longest time that anything is remembered
 }
 
-// steps builds the steps between decode and answer. Each method returns its step, which leads to next; where requests are traced, inside a
-// span.
+// newEngine builds an engine. Apps that are in before, too, keep their state.
+func newEngine(o Options, c carried, before []*app) (*engine, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	o.Cache = c.cache
+	table := grants(o)
+	apps, err := newApps(o, table, before)
+	if err != nil {
+		return nil, err
+	}
+	hosts := slices.Clone(o.Hosts)
+	for _, a := range apps {
+		hosts = append(hosts, a.Hosts...)
+	}
+	s := steps{o, c, newOutbound(o, c.metrics.silentTokens)}
+	e := &engine{
+		apps: apps, grants: table, out: s.out,
+		gate:    newGate(hosts, o.AnyHost),
+		trust:   trust{o.Bearer},
+		first:   s.recall(s.join(s.claim(s.guard(s.ask())))),
+		lines:   &hitLines{most: int64(o.HitLines)},
+		longest: max(o.TTL, o.RefreshTTL, o.CodeTTL, o.NegativeTTL, graph.MaxPause),
+	}
+	if o.Passthrough != nil {
+		e.bypass = newBypass(o, c.metrics)
+	}
+	if c.tracing == nil { // the lane makes no spans
+		e.shortcut = shortcutOf(e, c.metrics)
+	}
+	return e, nil
+}
+
+// steps builds the steps between decode and answer. Each method returns its step, which calls next.
+// If requests are traced, the step is wrapped in one that makes a span.
 type steps struct {
 	Options
 	carried
@@ -57,42 +91,19 @@ func (s steps) claim(next exchanger) exchanger {
 }
 
 func (s steps) guard(next exchanger) exchanger {
-	return s.tracing.step("guard", &guardStep{next: next, circuits: s.circuits, failures: s.failures, timeout: s.Timeout, log: s.log})
+	return s.tracing.step("guard", &guardStep{next: next, circuits: s.circuits, failures: s.failures,
+		timeout: s.Timeout, log: s.log})
 }
 
 func (s steps) ask() exchanger { return s.tracing.step("ask", s.newAsk()) }
 
 func (s steps) newAsk() *askStep {
-	return &askStep{out: s.out, timeout: s.Timeout, maxBytes: s.MaxResponseBytes, retries: s.Retries, budget: s.carried.retries,
-		userAgent: userAgent(s.Version), metrics: s.metrics}
+	return &askStep{out: s.out, timeout: s.Timeout, maxBytes: s.MaxResponseBytes, retries: s.Retries,
+		budget: s.carried.retries, userAgent: userAgent(s.Version), metrics: s.metrics}
 }
 
-func newEngine(o Options, c carried) (*engine, error) {
-	o = o.withDefaults()
-	if err := o.check(); err != nil {
-		return nil, err
-	}
-	o.Cache = c.cache
-	table := offered(grants(o), o.Apps)
-	apps, hosts, err := newApps(o, table, c.states)
-	if err != nil {
-		return nil, err
-	}
-	s := steps{o, c, newOutbound(o, c.metrics.silentTokens)}
-	e := &engine{apps: apps, grants: table, gate: newGate(hosts, o.AnyHost), trust: trust{o.Bearer}, lines: &hitLines{most: int64(o.HitLines)},
-		first: s.recall(s.join(s.claim(s.guard(s.ask())))), out: s.out,
-		longest: max(o.TTL, o.RefreshTTL, o.CodeTTL, o.NegativeTTL, graph.MaxPause)}
-	if o.Passthrough != nil {
-		e.bypass = newBypass(o, c.metrics)
-	}
-	if c.tracing == nil { // the lane makes no spans
-		e.shortcut = shortcutOf(e, c.metrics)
-	}
-	return e, nil
-}
-
-// closeIdle closes the kept connections to Meta that no call uses now. Those of calls in flight are closed when the call ends, unless
-// another call begins first.
+// closeIdle closes the connections to Meta that no call uses. A connection in use is closed when its
+// call ends, unless another call takes it first.
 func (e *engine) closeIdle() {
 	e.out.CloseIdleConnections()
 	if e.bypass != nil {

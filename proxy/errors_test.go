@@ -17,10 +17,9 @@ import (
 // ownErrors are all errors of our own, by subcode; a subcode can have several messages.
 func ownErrors() map[int][]*graph.Error {
 	all := map[int][]*graph.Error{}
-	for _, e := range []*graph.Error{errPath, errProxyRequest, errHost, errBrowser, errBody, errQuery, errArray, errNoGrantType(nil), errTwoGrantTypes(nil),
-		errGrantType(nil), errElsewhere(&grant{}), errNoToken, tokenSubject.twice, tokenSubject.blank, tokenSubject.characters, tokenSubject.long, tokenSubject.kind,
-		codeSubject.twice, codeSubject.blank, codeSubject.characters, codeSubject.long, codeSubject.kind, errStranger, errFormType, errForm, errBothPlaces,
-		errWhichApp, errNoCodes, errOneRedirect, errRedirect, errTooLarge, errMethod("POST", "GET"), errMethod("CANARY", "GET"),
+	for _, e := range []*graph.Error{errPath, errProxyRequest, errHost, errBrowser, errBody, errQuery, errGrantType("is missing", nil),
+		tokenSubject.missing, tokenSubject.kind, codeSubject.missing, codeSubject.kind, errTwice(tokenSubject), errCharacters(tokenSubject),
+		errTooLong(codeSubject), errStranger, errForm, errBothPlaces, errWhichApp, errRedirect, errTooLarge, errMethod("GET"),
 		errBreakerOpen(time.Second), errOverloaded(), errTimeout(), errUnreachable("refused"), errBadAnswer("x"), graph.Unreadable(400), graph.Unreadable(499), errInternal("x")} {
 		all[e.Subcode] = append(all[e.Subcode], e)
 	}

@@ -320,8 +320,7 @@ func TestTheWrongCallIsToldWhereToGo(t *testing.T) {
 	w := newWorld(t)
 	for path, says := range map[string]string{
 		"/access_token?grant_type=ig_exchange_token&code=abc":                      "POST /oauth/access_token",
-		"/access_token?grant_type=ig_refresh_token&access_token=abc":               "GET /refresh_access_token.",
-		"/refresh_access_token?grant_type=ig_exchange_token&access_token=abc":      "GET /access_token.",
+		"/refresh_access_token?grant_type=ig_exchange_token&access_token=abc":      "Send grant_type=ig_refresh_token",
 		"/refresh_access_token?grant_type=ig_refresh_token":                        "access_token",
 		"/access_token?grant_type=fb_exchange_token&access_token=abc":              "grant_type=ig_exchange_token or th_exchange_token",
 		"/apps/threads/access_token?grant_type=ig_exchange_token&access_token=abc": "Send grant_type=th_exchange_token.",

@@ -259,7 +259,7 @@ func TestNeitherSecretIsHandedOn(t *testing.T) {
 // What is remembered survives as long as the line of the previous secret is there, and with a key of its own for good.
 func TestWhatIsRememberedSurvivesUntilThePreviousSecretIsTakenAway(t *testing.T) {
 	idOf := func(a App) string {
-		ready, err := newApp(a, grants(optionsFor(t, "https://graph.instagram.com", nil).withDefaults()), nil)
+		ready, err := newApp(a, grants(optionsFor(t, "https://graph.instagram.com", nil)), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
@@ -14,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/lane"
 )
 
-// shortcut is what the lane needs of an engine; there is none where a request could be another app's, or must show a token of the sidecar's.
+// shortcut is what the lane needs from an engine.
 type shortcut struct {
 	keys     *cache.Keys
 	app      string
@@ -23,49 +22,48 @@ type shortcut struct {
 	counters func() hitCounters
 }
 
-// shortcutOf is for the app whose exchange needs nothing but the token.
-func shortcutOf(e *engine, m *Metrics) *shortcut {
-	if e.trust.digest != nil {
-		return nil
-	}
-	var s *shortcut
-	for _, g := range at(e.grants, lane.Path) {
-		for _, a := range e.apps {
-			if g.grantType != lane.GrantType || a.Service != g.service {
-				continue
-			}
-			if s != nil {
-				return nil
-			}
-			s = &shortcut{keys: a.keys[g.name], app: a.label, grant: g.name, lines: e.lines,
-				counters: sync.OnceValue(func() hitCounters { return m.hits(a.label, g.name) })}
+// shortcutOf returns the shortcut of an engine. It is nil if a plain request needs a decision that
+// only decode can take: which of several apps it belongs to, or whether it carries igproxy's token.
+func shortcutOf(e *engine, m *Metrics) (s *shortcut) {
+	for _, a := range e.apps {
+		g := rowOf(rowsAt(e.grants, lane.Path), a)
+		if g.grantType != lane.GrantType {
+			continue
 		}
+		if s != nil || e.trust.digest != nil {
+			return nil
+		}
+		s = &shortcut{keys: a.keys[g.name], app: a.label, grant: g.name, lines: e.lines,
+			counters: sync.OnceValue(func() hitCounters { return m.hits(a.label, g.name) })}
 	}
 	return s
 }
 
-// NewLane returns the lane of the proxy, for a server with these timeouts.
+// NewLane returns a lane that answers the proxy's hits, for an http.Server with these timeouts.
 func (p *Proxy) NewLane(idle, write time.Duration) *lane.Lane {
-	today := &clock{}
 	return lane.New(lane.Options{IdleTimeout: idle, WriteTimeout: write,
-		NewAnswerer: func() lane.Answerer { return &laneAnswerer{proxy: p, clock: today} }})
+		NewAnswerer: func() lane.Answerer { return &laneAnswerer{proxy: p} }})
 }
 
-// laneAnswerer answers hits in memory on a connection of the lane: decode, recall and answer for a request that leaves nothing to decide.
+// laneAnswerer answers the hits on one connection of the lane: decode, recall and answer for a
+// request that leaves nothing to decide. It allocates nothing.
 type laneAnswerer struct {
 	proxy *Proxy
-	clock *clock
-	known host // the Host that was served last
 
-	hit      *shortcut // what the last answer came by
-	counters hitCounters
-	id       [requestIDLength]byte // of the last answer
+	engine *engine // the engine and the Host that were last checked: a client sends the same Host again
+	host   string
+
+	second int64 // the Unix time of date
+	date   [len(http.TimeFormat)]byte
+
+	hit *shortcut // of the last answer
+	id  [16]byte  // of the last answer
 }
 
-// Answer is a lane.Answerer's.
+// Answer implements lane.Answerer.
 func (a *laneAnswerer) Answer(b, host, token []byte, now time.Time) []byte {
 	e := a.proxy.current.Load()
-	if e.shortcut == nil || a.proxy.draining.Load() || len(token) > graph.MaxToken || !a.known.is(e, host) {
+	if e.shortcut == nil || a.proxy.draining.Load() || len(token) > graph.MaxToken || !a.serves(e, host) {
 		return nil
 	}
 	entry, ok := a.proxy.carried.cache.Peek(e.shortcut.keys.Glance(token))
@@ -76,80 +74,64 @@ func (a *laneAnswerer) Answer(b, host, token []byte, now time.Time) []byte {
 	if err != nil || cap(b) < longestHeader+len(t.head)+len(t.tail) {
 		return nil
 	}
-	a.hit, a.counters = e.shortcut, e.shortcut.counters()
-	newRequestID(&a.id)
+	a.hit, a.id = e.shortcut, newRequestID()
 	return a.encode(b, &t, entry.Expires.Sub(now), now)
 }
 
-// Sent counts and logs, as ServeHTTP does.
+// Sent implements lane.Answerer. It counts and logs as ServeHTTP does.
 func (a *laneAnswerer) Sent(start time.Time, took time.Duration) {
-	a.counters.answered(took)
+	a.hit.counters().answered(took)
 	log := a.proxy.carried.log
 	if !log.Enabled(context.Background(), slog.LevelInfo) {
 		return
 	}
 	if unsaid, ok := a.hit.lines.next(start); ok {
-		x := reply{id: string(a.id[:]), grant: a.hit.grant, app: a.hit.app, status: http.StatusOK, result: answer{source: sourceMemory}}
+		x := reply{id: string(a.id[:]), grant: a.hit.grant, app: a.hit.app, status: http.StatusOK,
+			result: answer{source: sourceMemory}}
 		x.write(log, took, unsaid)
 	}
 }
 
-// longestHeader is more than the header of an answer needs, and the digits of its body.
+// longestHeader is the room for the header of an answer and the digits of its body, in bytes.
 const longestHeader = 512
 
-// encode appends what exchange.answer and net/http make of a hit, in their order. It is remembered for left.
+// encode appends what reply.answer and net/http write for a hit that is remembered for left.
+// FuzzLane compares them.
 func (a *laneAnswerer) encode(to []byte, t *tokenRecord, left time.Duration, now time.Time) []byte {
 	var digits [20]byte
 	expiresIn := strconv.AppendInt(digits[:0], int64(t.expires.Sub(now)/time.Second), 10)
-	to = append(to, "HTTP/1.1 200 OK\r\nCache-Control: "+valueNoStore+"\r\nCache-Status: "...)
+	if second := now.Unix(); second != a.second {
+		a.second = second
+		now.UTC().AppendFormat(a.date[:0], http.TimeFormat)
+	}
+	to = append(to, "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nCache-Status: "...)
 	to = appendHit(to, left)
 	to = append(to, "\r\nContent-Length: "...)
 	to = strconv.AppendInt(to, int64(len(t.head)+len(expiresIn)+len(t.tail)), 10)
-	to = append(to, "\r\nContent-Type: "+valueJSON+"\r\nX-Content-Type-Options: "+valueNoSniff+"\r\nX-Request-Id: "...)
+	to = append(to, "\r\nContent-Type: application/json; charset=UTF-8\r\nX-Content-Type-Options: nosniff"...)
+	to = append(to, "\r\nX-Request-Id: "...)
 	to = append(to, a.id[:]...)
 	to = append(to, "\r\nDate: "...)
-	to = append(to, a.clock.date(now)...)
+	to = append(to, a.date[:]...)
 	to = append(to, "\r\n\r\n"...)
 	to = append(to, t.head...)
 	to = append(to, expiresIn...)
 	return append(to, t.tail...)
 }
 
-// clock keeps the text of the current second's Date.
-type clock struct{ current atomic.Pointer[date] }
-
-type date struct {
-	second int64
-	text   []byte
-}
-
-func (c *clock) date(now time.Time) []byte {
-	d := c.current.Load()
-	if second := now.Unix(); d == nil || d.second != second {
-		d = &date{second, now.UTC().AppendFormat(nil, http.TimeFormat)}
-		c.current.Store(d)
-	}
-	return d.text
-}
-
-// host is the Host that an engine served last on a connection: a client sends the same each time.
-type host struct {
-	engine *engine
-	name   string
-}
-
-func (h *host) is(e *engine, name []byte) bool {
-	if h.engine == e && h.name == string(name) {
+// serves reports whether the engine serves a Host. Unusual characters are left to the gate.
+func (a *laneAnswerer) serves(e *engine, host []byte) bool {
+	if a.engine == e && a.host == string(host) {
 		return true
 	}
-	for _, c := range name {
+	for _, c := range host {
 		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == ':') {
 			return false
 		}
 	}
-	if !e.gate.any && !e.gate.serves(string(name)) {
+	if !e.gate.any && !e.gate.serves(string(host)) {
 		return false
 	}
-	h.engine, h.name = e, string(name)
+	a.engine, a.host = e, string(host)
 	return true
 }

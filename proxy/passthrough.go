@@ -5,68 +5,45 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
-	"github.com/igproxy/igproxy/proxy/graph"
 	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
-// PassthroughOptions say how every call that is not a token call goes to its service: reads, uploads, paging.
-type PassthroughOptions struct {
-	// Timeout bounds one call, bodies included. Zero: 1 min.
-	Timeout time.Duration
-	// MaxBodyBytes bounds a request's body and an answer's. Zero: 64 MiB.
-	MaxBodyBytes int64
-	// RewritePaging makes the paging.next and paging.previous of JSON answers point at the sidecar, in answers up to MaxResponseBytes.
-	RewritePaging bool
-}
+// PassthroughOptions configure the calls that are not token calls: reads, uploads, paging. New sets
+// Transport, DropHeaders and MaxJSONBytes.
+type PassthroughOptions = passthrough.Options
 
-// bypass is the way around the steps, for every call that is not a token call.
-type bypass struct {
-	stream *passthrough.Proxy
-	out    *outbound
-	hosts  map[Service]metaHost
-}
-
-// metaHost is the host of a service: the URL that is called, and the one in Meta's documentation.
-type metaHost struct {
-	base     *url.URL
-	official string
-}
-
-// passthroughGrant stands in logs and metrics where a token call has its grant's name.
+// passthroughGrant is used in logs and metrics instead of a grant's name.
 const passthroughGrant = "passthrough"
+
+// bypass passes calls through.
+type bypass struct {
+	*passthrough.Proxy
+	out   *outbound
+	hosts map[Service]*url.URL
+}
 
 func newBypass(o Options, metrics *Metrics) *bypass {
 	out := newOutbound(o, metrics.silentPassthrough)
 	out.configure(func(t *http.Transport) {
-		t.DisableCompression = true // nothing is added that the app did not ask for
+		t.DisableCompression = true // otherwise the transport would add Accept-Encoding
 		t.MaxConnsPerHost = o.MaxInFlight
 	})
-	return &bypass{
-		out: out,
-		hosts: map[Service]metaHost{
-			Instagram: {o.UpstreamURL, "https://graph.instagram.com"},
-			Threads:   {o.ThreadsURL, "https://graph.threads.net"},
-		},
-		stream: passthrough.New(passthrough.Options{Transport: out, Timeout: o.Passthrough.Timeout, MaxBodyBytes: o.Passthrough.MaxBodyBytes,
-			RewritePaging: o.Passthrough.RewritePaging, MaxJSONBytes: o.MaxResponseBytes, DropHeaders: append([]string{trustHeader}, traceHeaders...)}),
-	}
+	stream := *o.Passthrough
+	stream.Transport, stream.MaxJSONBytes = out, o.MaxResponseBytes
+	stream.DropHeaders = append([]string{trustHeader}, traceHeaders...)
+	return &bypass{passthrough.New(stream), out, map[Service]*url.URL{Instagram: o.UpstreamURL, Threads: o.ThreadsURL}}
 }
 
-// passed is a request that goes around the steps.
+// passed is a call that is passed through.
 type passed struct {
-	bypass *bypass
-	app    *app
-	call   passthrough.Call
+	app  *app
+	call passthrough.Call
 }
 
-// pass decides whether a request may go around the steps.
-func (e *engine) pass(r *http.Request, t destination, metrics *Metrics) (*passed, *graph.Error) {
-	if e.bypass == nil || t.unknown || !reachable(t.path) {
-		return nil, errPath
-	}
-	a := t.named
+// pass finds the app and the host of a call that is passed through.
+func (e *engine) pass(r *http.Request, t destination, metrics *Metrics) *passed {
+	a := t.app
 	if a == nil {
 		a = e.likely(r)
 	}
@@ -74,68 +51,35 @@ func (e *engine) pass(r *http.Request, t destination, metrics *Metrics) (*passed
 	if r.TLS != nil {
 		scheme = "https://"
 	}
-	host := e.bypass.hosts[a.Service]
-	return &passed{e.bypass, a, passthrough.Call{Base: host.base, Official: host.official, Path: t.path,
+	return &passed{a, passthrough.Call{Base: e.bypass.hosts[a.Service], Path: t.path,
 		Own:      scheme + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
-		OnHeader: func(h http.Header) { metrics.limits(a.label, h) }}}, nil
+		OnHeader: func(h http.Header) { metrics.limits(a.label, h) }}}
 }
 
-// reachable reports whether a path may be passed on: not if any reader could take it for one of the token calls, whatever it makes of
-// encodings, dot segments, double slashes, letter case and version prefixes. Without the client secret such a call could do no harm, but
-// an app that does send its own would bypass the sidecar without anyone noticing.
-func reachable(escaped string) bool {
-	path := strings.ToLower(escaped)
-	for range graph.MaxLayers {
-		plain, err := url.PathUnescape(path)
-		if err != nil {
-			return false
-		}
-		if plain == path {
-			break
-		}
-		path = strings.ToLower(plain)
-	}
-	for _, segment := range strings.FieldsFunc(path, func(c rune) bool { return c == '/' || c == '\\' }) {
-		name, _, _ := strings.Cut(segment, ";")
-		switch strings.TrimFunc(name, func(c rune) bool { return c <= ' ' || c == '.' || c == 0x7f }) {
-		case "access_token", "refresh_access_token":
-			return false
-		}
-	}
-	return !strings.ContainsAny(path, "%\x00")
-}
-
-// stream passes the request on and keeps what came of it.
-func (x *reply) stream(w http.ResponseWriter, r *http.Request) {
+// stream passes the call through and keeps the outcome.
+func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
 	x.grant, x.app = passthroughGrant, x.passed.app.label
-	if !r.ProtoAtLeast(1, 1) { // see last: what follows such a request may not be a request
+	if !r.ProtoAtLeast(1, 1) { // see last
 		w.Header().Set("Connection", "close")
 	}
-	got := x.passed.bypass.stream.Serve(w, r, x.passed.call)
+	got := b.Serve(w, r, x.passed.call)
 	x.status, x.cut = got.Status, got.Cut
 	switch {
-	case (got.Cut || got.Err != nil) && r.Context().Err() != nil:
+	case got.Err == nil && !got.Cut:
+		return
+	case r.Context().Err() != nil:
 		x.gone, x.status = true, statusGone
+		return
 	case got.Cut:
 		x.err = errBadAnswer("cut short in passing")
-	case got.Err != nil:
-		x.err = passError(r, got.Err)
-		if got.Status == 0 {
-			x.last = true
-			x.answer(w)
-		}
+		return
+	case errors.Is(got.Err, passthrough.ErrBodyTooLarge):
+		x.err = errTooLarge
+	case errors.Is(got.Err, passthrough.ErrAnswerTooLong), errors.Is(got.Err, passthrough.ErrSwitching):
+		x.err = errBadAnswer(got.Err.Error())
+	default:
+		x.err = noAnswer(r.Context(), got.Err).err
 	}
-}
-
-// passError is the error for an app whose call has no answer.
-func passError(r *http.Request, err error) *graph.Error {
-	switch {
-	case errors.Is(err, passthrough.ErrBodyTooLarge):
-		return errTooLarge
-	case errors.Is(err, passthrough.ErrAnswerTooLong):
-		return errBadAnswer(passthrough.ErrAnswerTooLong.Error())
-	case errors.Is(err, passthrough.ErrSwitching):
-		return errBadAnswer(passthrough.ErrSwitching.Error())
-	}
-	return noAnswer(r.Context(), err).err
+	x.last = true // a part of the request may be unread
+	x.answer(w)
 }

@@ -27,7 +27,7 @@ func TestProbeSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		want  string // "": all is well
 	}{
 		"ok":               {s.URL, nil, ""},
-		"wrong secret":     {s.URL, func(o *Options) { o.Apps[0].Secret = NewSecret("canary-of-a-secret") }, "client secret is refused"},
+		"wrong secret":     {s.URL, func(o *Options) { o.Apps[0].Secret = NewSecret("canary-of-a-secret") }, "refuses the client secret"},
 		"no secret":        {s.URL, func(o *Options) { o.Apps[0].Secret = Secret{} }, "client secret"},
 		"unknown CA":       {s.URL, func(o *Options) { o.UpstreamCAs = stranger.CA() }, "tls: unknown authority"},
 		"expired":          {expired.URL, func(o *Options) { o.UpstreamCAs = expired.CA() }, "tls: invalid certificate"},
@@ -35,7 +35,7 @@ func TestProbeSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		"no time":          {mute(t), func(o *Options) { o.Timeout = 50 * time.Millisecond }, "did not answer in time"},
 		"wrong path":       {s.URL + "/v23.0/x", nil, "upstream.url"},
 		"no URL":           {"", nil, "upstream url"},
-		"no time-out":      {s.URL, func(o *Options) { o.Timeout = 0 }, "upstream timeout"},
+		"no timeout":      {s.URL, func(o *Options) { o.Timeout = 0 }, "upstream timeout"},
 		"app limit":        {said(envelope(403, 4, "m")), nil, "rate limited"},
 		"user limit":       {said(envelope(400, 17, "m")), nil, "rate limited"},
 		"no standing":      {said(envelope(400, 100, "Unsupported request - method type: get")), nil, "no standing"},

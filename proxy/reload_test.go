@@ -220,7 +220,7 @@ func TestWhatIsKnownSurvivesAReload(t *testing.T) {
 	if n := counted(t, o.Metrics, "igproxy_upstream_requests_total"); n != 2 {
 		t.Errorf("the metrics were lost: %v upstream calls, want 2", n)
 	}
-	p.carried.states.of("default").limit.until = time.Time{}
+	p.current.Load().apps[0].state.limit.until = time.Time{}
 	if w := ask(p, get(target("down-1"))); w.Code != 502 || p.Readiness().Breaker != breaker.Open {
 		t.Fatalf("down: %d, breaker %s", w.Code, p.Readiness().Breaker)
 	}

@@ -37,8 +37,9 @@ func (p *Proxy) keepPaging(res *http.Response, c Call) error {
 	return nil
 }
 
-// pagingURLs finds "next":"https://graph.instagram.com in JSON, with slashes escaped or not.
+// pagingURLs matches "next":"https://graph.instagram.com in JSON, with slashes escaped or not, for the
+// host that was called and for those that Meta documents.
 func pagingURLs(c Call) *regexp.Regexp {
-	bases := regexp.QuoteMeta(strings.TrimSuffix(c.Base.String(), "/")) + "|" + regexp.QuoteMeta(c.Official)
+	bases := regexp.QuoteMeta(strings.TrimSuffix(c.Base.String(), "/")) + `|https://graph\.(?:instagram\.com|threads\.net)`
 	return regexp.MustCompile(`"(?:next|previous)"\s*:\s*"(?:` + strings.ReplaceAll(bases, "/", `\\?/`) + `)`)
 }

@@ -51,8 +51,8 @@ type Call struct {
 	Base *url.URL
 	// Path is the escaped path behind Base, as the app sent it.
 	Path string
-	// Own is the sidecar's base URL as the app sees it, and Official the host's documented base URL. Both are for RewritePaging.
-	Own, Official string
+	// Own is igproxy's base URL as the app sees it. It is for RewritePaging.
+	Own string
 	// OnHeader is called with the header of an answer before it is passed on. Nil: it is not.
 	OnHeader func(http.Header)
 }
