@@ -1,9 +1,7 @@
 package proxy
 
 import (
-	"io"
-	"mime"
-	"mime/multipart"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -70,24 +68,18 @@ func readQuery(raw string) (p params, refused *graph.Error) {
 	if strings.Contains(raw, "#") { // a request target has no fragment: RFC 9112, section 3.2
 		return p, errQuery
 	}
-	return p, p.read(raw, errQuery)
-}
-
-func (p *params) read(raw string, malformed *graph.Error) *graph.Error {
 	for raw != "" {
 		var pair string
 		pair, raw, _ = strings.Cut(raw, "&")
 		name, value, _ := strings.Cut(pair, "=")
-		name, err := url.QueryUnescape(name)
-		if err != nil {
-			return malformed
-		}
-		if value, err = url.QueryUnescape(value); err != nil {
-			return malformed
+		name, errName := url.QueryUnescape(name)
+		value, errValue := url.QueryUnescape(value)
+		if errName != nil || errValue != nil {
+			return p, errQuery
 		}
 		p.add(name, value)
 	}
-	return nil
+	return p, nil
 }
 
 // maxForm bounds a form, in bytes. It holds a code, a URI and a few names.
@@ -96,39 +88,22 @@ const maxForm = 64 << 10
 // readForm reads the body of a request: URL-encoded as in RFC 6749, or multipart as curl -F sends it
 // in Meta's documentation.
 func readForm(r *http.Request) (p params, refused *graph.Error) {
-	kind, options, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || len(r.Header["Content-Type"]) != 1 {
+	r.Body = http.MaxBytesReader(nil, r.Body, maxForm)
+	if r.ParseForm() != nil || len(r.Header["Content-Type"]) != 1 {
 		return p, errForm
 	}
-	body := io.LimitReader(r.Body, maxForm+1)
-	switch kind {
-	case "application/x-www-form-urlencoded":
-		text, err := io.ReadAll(body)
-		if err != nil || len(text) > maxForm {
-			return p, errForm
-		}
-		return p, p.read(string(text), errForm)
-	case "multipart/form-data":
-		return p, p.readParts(multipart.NewReader(body, options["boundary"]))
+	if err := r.ParseMultipartForm(maxForm); err != nil && !errors.Is(err, http.ErrNotMultipart) {
+		return p, errForm
 	}
-	return p, errForm
-}
-
-func (p *params) readParts(parts *multipart.Reader) *graph.Error {
-	for {
-		part, err := parts.NextPart()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil || part.FileName() != "" {
-			return errForm
-		}
-		value, err := io.ReadAll(part)
-		if err != nil {
-			return errForm
-		}
-		p.add(part.FormName(), string(value))
+	if len(r.PostForm) == 0 || r.MultipartForm != nil && len(r.MultipartForm.File) > 0 {
+		return p, errForm
 	}
+	for name, values := range r.PostForm {
+		for _, value := range values {
+			p.add(name, value)
+		}
+	}
+	return p, nil
 }
 
 // grants returns the rows that have the grant_type that was sent.

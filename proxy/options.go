@@ -72,9 +72,6 @@ type Options struct {
 	Version string
 }
 
-// maxAnswer bounds MaxResponseBytes. Real answers have less than a kilobyte.
-const maxAnswer = 1 << 30
-
 // check returns what is wrong with the options that an engine or a Probe is built from, except for
 // Apps, which newApps checks.
 func (o Options) check() error {
@@ -91,8 +88,8 @@ func (o Options) check() error {
 	switch {
 	case o.Timeout <= 0:
 		return fmt.Errorf("upstream timeout is %s: it must be more than 0", o.Timeout)
-	case o.MaxResponseBytes < 1 || o.MaxResponseBytes > maxAnswer:
-		return fmt.Errorf("upstream max_response_bytes is %d: it must be from 1 to %d", o.MaxResponseBytes, maxAnswer)
+	case o.MaxResponseBytes < 1:
+		return fmt.Errorf("upstream max_response_bytes is %d: it must be at least 1", o.MaxResponseBytes)
 	case o.MaxInFlight < 1:
 		return fmt.Errorf("upstream max_in_flight is %d: it must be at least 1", o.MaxInFlight)
 	case o.Retries < 0 || o.Retries > 1:

@@ -35,7 +35,7 @@ func TestProbeSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		"no time":          {mute(t), func(o *Options) { o.Timeout = 50 * time.Millisecond }, "did not answer in time"},
 		"wrong path":       {s.URL + "/v23.0/x", nil, "upstream.url"},
 		"no URL":           {"", nil, "upstream url"},
-		"no timeout":      {s.URL, func(o *Options) { o.Timeout = 0 }, "upstream timeout"},
+		"no timeout":       {s.URL, func(o *Options) { o.Timeout = 0 }, "upstream timeout"},
 		"app limit":        {said(envelope(403, 4, "m")), nil, "rate limited"},
 		"user limit":       {said(envelope(400, 17, "m")), nil, "rate limited"},
 		"no standing":      {said(envelope(400, 100, "Unsupported request - method type: get")), nil, "no standing"},

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"math"
 	"net/url"
 	"strings"
 	"testing"
@@ -25,7 +24,6 @@ func badOptions() map[string]func(*Options) {
 		"upstream timeout":                func(o *Options) { o.Timeout = 0 },
 		"upstream timeout, negative":      func(o *Options) { o.Timeout = -time.Second },
 		"max_response_bytes":              func(o *Options) { o.MaxResponseBytes = 0 },
-		"max_response_bytes, boundless":   func(o *Options) { o.MaxResponseBytes = math.MaxInt64 },
 		"retries":                         func(o *Options) { o.Retries = -1 },
 		"retries, many":                   func(o *Options) { o.Retries = 2 },
 		"cache ttl":                       func(o *Options) { o.TTL = 0 },
