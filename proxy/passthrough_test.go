@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"fmt"
@@ -130,33 +129,6 @@ func TestThePathOfAnAppPassesThrough(t *testing.T) {
 	}
 }
 
-func TestAnswersAreStreamed(t *testing.T) {
-	next := make(chan struct{})
-	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		for range 2 {
-			_, _ = io.WriteString(w, "line\n")
-			_ = http.NewResponseController(w).Flush()
-			<-next
-		}
-	}))
-	defer upstream.Close()
-	o := optionsFor(t, upstream.URL, nil)
-	o.Cache, o.Passthrough = newCache(t), &PassthroughOptions{}
-	s := overHTTP(t, newProxy(t, o))
-	res, err := http.Get(s.URL + "/stream")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	lines := bufio.NewReader(res.Body)
-	for range 2 { // the second line is not written before the first has arrived
-		if line, err := lines.ReadString('\n'); line != "line\n" {
-			t.Fatalf("got %q, %v", line, err)
-		}
-		next <- struct{}{}
-	}
-}
-
 func TestBodiesAreBounded(t *testing.T) {
 	w := newWorld(t)
 	o := optionsFor(t, w.graph.url.String(), nil)
@@ -240,22 +212,6 @@ func TestPassThroughCanBeClosed(t *testing.T) {
 	o.Cache = newCache(t)
 	if r := ask(newProxy(t, o), get("/me")); r.Code != 404 || !strings.Contains(r.Body.String(), `"error_subcode":990002`) || len(w.graph.asked()) != 0 {
 		t.Errorf("got %d %s", r.Code, r.Body)
-	}
-}
-
-func TestNoOtherProtocolGoesThrough(t *testing.T) {
-	w := newWorld(t)
-	s := overHTTP(t, w.p)
-	r, _ := http.NewRequest(http.MethodGet, s.URL+"/me", nil)
-	r.Header.Set("Connection", "Upgrade")
-	r.Header.Set("Upgrade", "websocket")
-	res, err := http.DefaultTransport.RoundTrip(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = res.Body.Close()
-	if res.StatusCode != 200 || w.graph.head[0].Get("Upgrade") != "" {
-		t.Errorf("got %d, Upgrade %q", res.StatusCode, w.graph.head[0].Get("Upgrade"))
 	}
 }
 
