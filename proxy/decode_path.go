@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -33,22 +34,14 @@ func (e *engine) route(r *http.Request) destination {
 	return t
 }
 
+var version = regexp.MustCompile(`^/v\d{1,3}\.\d{1,3}/`)
+
 // unversioned cuts Meta's version prefix, such as /v23.0, off a path.
 func unversioned(path string) string {
-	rest, ok := strings.CutPrefix(path, "/v")
-	if !ok {
-		return path
+	if prefix := version.FindString(path); prefix != "" {
+		return path[len(prefix)-len("/"):]
 	}
-	version, rest, ok := strings.Cut(rest, "/")
-	major, minor, dotted := strings.Cut(version, ".")
-	if !ok || !dotted || !shortNumber(major) || !shortNumber(minor) {
-		return path
-	}
-	return "/" + rest
-}
-
-func shortNumber(s string) bool {
-	return len(s) >= 1 && len(s) <= 3 && strings.Trim(s, "0123456789") == ""
+	return path
 }
 
 // checkOther returns the error for a call that is not a token call, or nil if it may be passed

@@ -39,19 +39,14 @@ func (t trust) check(r *http.Request) *graph.Error {
 	if t.digest == nil {
 		return nil
 	}
-	shown, once := shownToken(r)
-	got, want := sha256.Sum256([]byte(shown)), t.digest()
-	if subtle.ConstantTimeCompare(got[:], want[:]) != 1 || !once {
+	_, token, ok := r.BasicAuth()
+	ok = ok && len(r.Header["Authorization"]) == 1
+	if own := r.Header[trustHeader]; len(own) > 0 {
+		token, ok = own[0], len(own) == 1
+	}
+	got, want := sha256.Sum256([]byte(token)), t.digest()
+	if subtle.ConstantTimeCompare(got[:], want[:]) != 1 || !ok {
 		return errStranger
 	}
 	return nil
-}
-
-// shownToken returns the token that a request carries for igproxy, and whether it has exactly one.
-func shownToken(r *http.Request) (token string, once bool) {
-	if own := r.Header[trustHeader]; len(own) > 0 {
-		return own[0], len(own) == 1
-	}
-	_, token, ok := r.BasicAuth()
-	return token, ok && len(r.Header["Authorization"]) == 1
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -98,15 +99,9 @@ func normalHost(name string) string { return strings.TrimSuffix(strings.ToLower(
 // fromWebPage reports whether a browser sent the request for a web page: W3C Fetch Metadata. The
 // fetch of Node.js sends neither of these headers.
 func fromWebPage(h http.Header) bool {
-	if len(h["Origin"]) > 0 {
-		return true
-	}
-	for _, site := range h["Sec-Fetch-Site"] {
-		if site != "none" && site != "same-origin" {
-			return true
-		}
-	}
-	return false
+	return len(h["Origin"]) > 0 || slices.ContainsFunc(h["Sec-Fetch-Site"], func(site string) bool {
+		return site != "none" && site != "same-origin"
+	})
 }
 
 // announcesBody reports whether a body follows the header.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -60,10 +61,8 @@ func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 			shared.log.Error("panic in a request", "request_id", x.id, "panic", panicKind(v), "stack", string(debug.Stack()))
 		}
 	}()
-	if x.err = e.gate.check(r); x.err != nil {
-		return
-	}
-	if x.err = e.trust.check(r); x.err != nil { // before decode, whose errors would tell a stranger about tokens
+	// Before decode, whose errors would tell a stranger about tokens.
+	if x.err = cmp.Or(e.gate.check(r), e.trust.check(r)); x.err != nil {
 		return
 	}
 	t := e.route(r)
@@ -74,9 +73,8 @@ func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 		return
 	}
 	x.flat = t.rows[0].form
-	c, refused := e.decode(r, t)
-	if refused != nil {
-		x.err = refused
+	var c call
+	if c, x.err = e.decode(r, t); x.err != nil {
 		return
 	}
 	x.grant, x.app = c.grant.name, c.app.label

@@ -78,10 +78,9 @@ func (o Options) check() error {
 	if len(o.Apps) == 0 {
 		return errors.New("apps: there is no app, so there is no client secret")
 	}
-	for name, u := range map[string]*url.URL{
-		"upstream url": o.UpstreamURL, "upstream login_url": o.LoginURL, "threads url": o.ThreadsURL,
-	} {
-		if u == nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+	urls := []*url.URL{o.UpstreamURL, o.LoginURL, o.ThreadsURL}
+	for i, name := range []string{"upstream url", "upstream login_url", "threads url"} {
+		if u := urls[i]; u == nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
 			return fmt.Errorf("%s: it must be an https or http URL such as https://graph.instagram.com", name)
 		}
 	}
