@@ -92,7 +92,8 @@ func (x *reply) hit() bool {
 
 // advice is for the operator, about refusals whose message misleads.
 var advice = map[graph.Class]string{
-	graph.ClassStanding: "code 100: the app has no standing with this account (the account is not an accepted tester, " +
-		"the app is not live, or app id and secret do not match); see Meta's dashboard",
-	graph.ClassSecret: "compare the client secret with the Instagram app's (not the Facebook app's) in Meta's dashboard",
+	graph.ClassStanding: "code 100: the app has no standing with this account (the account is not an accepted " +
+		"tester, the app is not live, or app id and secret do not match); see Meta's dashboard",
+	graph.ClassSecret: "compare the client secret with the one of the Instagram app, not of the Facebook app, " +
+		"in Meta's dashboard",
 }

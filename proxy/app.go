@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -66,7 +67,8 @@ func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) 
 		}
 		for _, other := range apps {
 			if other.Service == a.Service && other.ID == a.ID {
-				return nil, fmt.Errorf("apps: %q and %q have the same app_id, or none; give each its own", other.label, a.label)
+				return nil, fmt.Errorf("apps: %q and %q have the same app_id, or none; give each its own",
+					other.label, a.label)
 			}
 		}
 		if old := appNamed(before, a.label); old != nil {
@@ -79,12 +81,7 @@ func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) 
 
 // newApp makes an app ready. Without a cache, as for a Probe, it has no epoch.
 func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
-	if a.Label == "" {
-		a.Label = "default"
-	}
-	if a.Service == "" {
-		a.Service = Instagram
-	}
+	a.Label, a.Service = cmp.Or(a.Label, "default"), cmp.Or(a.Service, Instagram)
 	secrets := []Secret{a.Secret}
 	if !a.Previous.IsZero() && !a.Previous.equal(a.Secret) {
 		secrets = append(secrets, a.Previous)
@@ -94,13 +91,10 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 	}
 	switch {
 	case slices.ContainsFunc(secrets, func(s Secret) bool { return len(s.Reveal()) < minSecret }):
-		return nil, fmt.Errorf("client secret: it has fewer than %d characters; use the one from Meta's dashboard", minSecret)
+		return nil, fmt.Errorf("client secret: it has fewer than %d characters; copy it from Meta's dashboard",
+			minSecret)
 	case len(a.RedirectURIs) > 0 && a.ID == "":
 		return nil, errors.New("redirect_uris without an app_id: exchanging a code requires the app's id")
-	}
-	a.Hosts = slices.Clone(a.Hosts)
-	for i := range a.Hosts {
-		a.Hosts[i] = normalHost(a.Hosts[i])
 	}
 	ready := &app{App: a, label: a.Label, secrets: secrets, keys: map[string]*cache.Keys{}, state: &appState{}}
 	options := cache.KeysOptions{Secret: []byte(a.Key.Reveal()), AppID: a.ID}

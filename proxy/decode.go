@@ -92,7 +92,8 @@ func narrow(apps []*app, r *http.Request, p *params) (fit []*app) {
 	host, _ := hostName(r.Host)
 	byID := p.count[paramClientID] > 0
 	for _, a := range apps {
-		if byID && a.ID == p.value[paramClientID] || !byID && slices.Contains(a.Hosts, host) {
+		if byID && a.ID == p.value[paramClientID] ||
+			!byID && slices.ContainsFunc(a.Hosts, func(h string) bool { return normalHost(h) == host }) {
 			fit = append(fit, a)
 		}
 	}

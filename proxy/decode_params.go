@@ -23,7 +23,8 @@ var (
 		kind: badRequest(subKind, "This call takes an access_token, not a code. "+
 			"Exchange the code first: POST /oauth/access_token.")}
 	codeSubject = &subject{param: paramCode, other: paramToken, noun: "code",
-		missing: requestError(http.StatusBadRequest, 2500, subNoToken, "The parameter code is missing. Send the code from the redirect."),
+		missing: requestError(http.StatusBadRequest, 2500, subNoToken,
+			"The parameter code is missing. Send the code from the redirect."),
 		kind: badRequest(subKind, "This call takes a code, not an access_token. "+
 			"Exchange a token with GET /access_token.")}
 )

@@ -11,15 +11,13 @@ import (
 // trust checks that each request carries igproxy's own token, if the operator has configured one. It
 // has two forms:
 //
-//	X-Igproxy-Token: TOKEN                     for an app that can set a header
-//	Authorization: Basic base64(NAME:TOKEN)    for an app that only has a base URL: http://igproxy:TOKEN@host
+//	X-Igproxy-Token: TOKEN
+//	Authorization: Basic base64(NAME:TOKEN)
 //
-// Most HTTP clients turn the user of a base URL into Basic, so that an app still changes only its
-// base URL. NAME is ignored. An app that sends Instagram's token in Authorization can set headers.
-//
-// Authorization: Bearer is never igproxy's token. If the query has no access_token it is Instagram's,
-// and when the operator stops requiring a token, igproxy's would be sent to Instagram.
-// Proxy-Authorization is not used either: proxies and clients remove it.
+// The second is what most HTTP clients send for a base URL such as http://igproxy:TOKEN@host, so that
+// an app still changes only its base URL; NAME is ignored. Authorization: Bearer is not a third form,
+// because there it is Instagram's token if the query has none: once the operator no longer requires
+// igproxy's token, it would be sent to Instagram. Proxies remove Proxy-Authorization.
 type trust struct {
 	// digest returns the SHA-256 of the current token. Comparing digests does not reveal the length
 	// of the token or how much of a guess was right. Nil: no token is required.

@@ -59,11 +59,7 @@ func (g gate) check(r *http.Request) *graph.Error {
 // absolute reports whether a target in absolute form is to be served (RFC 9112, section 3.2.2), and
 // not forwarded as by a forward proxy. Its authority must be served even if any Host name is.
 func (g gate) absolute(r *http.Request) bool {
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	return r.URL.Scheme == scheme && r.URL.User == nil && g.serves(r.URL.Host)
+	return r.URL.Scheme == scheme(r) && r.URL.User == nil && g.serves(r.URL.Host)
 }
 
 // serves reports whether an authority is served: a known name, or a loopback address, with any port,
@@ -82,7 +78,8 @@ func (g gate) serves(authority string) bool {
 func hostName(authority string) (name string, ok bool) {
 	name, port, _ := strings.Cut(authority, ":")
 	if rest, bracketed := strings.CutPrefix(authority, "["); bracketed {
-		if name, port, ok = strings.Cut(rest, "]"); !ok || !strings.Contains(name, ":") || port != "" && port[0] != ':' {
+		name, port, ok = strings.Cut(rest, "]")
+		if !ok || !strings.Contains(name, ":") || port != "" && port[0] != ':' {
 			return "", false
 		}
 		port = strings.TrimPrefix(port, ":")
@@ -102,6 +99,14 @@ func fromWebPage(h http.Header) bool {
 	return len(h["Origin"]) > 0 || slices.ContainsFunc(h["Sec-Fetch-Site"], func(site string) bool {
 		return site != "none" && site != "same-origin"
 	})
+}
+
+// scheme returns the scheme that a request was sent with.
+func scheme(r *http.Request) string {
+	if r.TLS != nil {
+		return "https"
+	}
+	return "http"
 }
 
 // announcesBody reports whether a body follows the header.

@@ -52,12 +52,12 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	for _, a := range apps {
 		hosts = append(hosts, a.Hosts...)
 	}
-	s := steps{o, c, newOutbound(o, c.metrics.silentTokens)}
+	out := newOutbound(o, c.metrics.silentTokens)
 	e := &engine{
-		apps: apps, grants: table, out: s.out,
+		apps: apps, grants: table, out: out,
 		gate:    newGate(hosts, o.AnyHost),
 		trust:   trust{o.Bearer},
-		first:   s.recall(s.join(s.claim(s.guard(s.ask())))),
+		first:   compose(o, c, out),
 		lines:   &hitLines{most: int64(o.HitLines)},
 		longest: max(o.TTL, o.RefreshTTL, o.CodeTTL, o.NegativeTTL, graph.MaxPause),
 	}
@@ -70,36 +70,29 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	return e, nil
 }
 
-// steps builds the steps between decode and answer. Each method returns its step, which calls next.
-// If requests are traced, the step is wrapped in one that makes a span.
-type steps struct {
-	Options
-	carried
-	out *outbound
+// compose builds the steps between decode and answer. If requests are traced, each is wrapped in a step
+// that makes a span.
+func compose(o Options, c carried, out *outbound) exchanger {
+	traced := c.tracing.step
+	recall := func(next exchanger) exchanger {
+		return traced("recall", &recallStep{cache: c.cache, next: next})
+	}
+	join := func(next exchanger) exchanger {
+		return traced("join", &joinStep{next: next, budget: o.Budget(), log: c.log, flights: c.flights})
+	}
+	claim := func(next exchanger) exchanger { // and remember
+		return traced("claim", &claimStep{cache: c.cache, negativeTTL: o.NegativeTTL, next: next})
+	}
+	guard := func(next exchanger) exchanger {
+		return traced("guard", &guardStep{next: next, circuits: c.circuits, failures: c.failures, timeout: o.Timeout, log: c.log})
+	}
+	ask := traced("ask", newAsk(o, c, out))
+	return recall(join(claim(guard(ask))))
 }
 
-func (s steps) recall(next exchanger) exchanger {
-	return s.tracing.step("recall", &recallStep{cache: s.cache, next: next})
-}
-
-func (s steps) join(next exchanger) exchanger {
-	return s.tracing.step("join", &joinStep{next: next, budget: s.Budget(), log: s.log, flights: s.flights})
-}
-
-func (s steps) claim(next exchanger) exchanger {
-	return s.tracing.step("claim", &claimStep{cache: s.cache, negativeTTL: s.NegativeTTL, next: next})
-}
-
-func (s steps) guard(next exchanger) exchanger {
-	return s.tracing.step("guard", &guardStep{next: next, circuits: s.circuits, failures: s.failures,
-		timeout: s.Timeout, log: s.log})
-}
-
-func (s steps) ask() exchanger { return s.tracing.step("ask", s.newAsk()) }
-
-func (s steps) newAsk() *askStep {
-	return &askStep{out: s.out, timeout: s.Timeout, maxBytes: s.MaxResponseBytes, retries: s.Retries,
-		budget: s.carried.retries, userAgent: userAgent(s.Version), metrics: s.metrics}
+func newAsk(o Options, c carried, out *outbound) *askStep {
+	return &askStep{out: out, timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries, budget: c.retries,
+		userAgent: userAgent(o.Version), metrics: c.metrics}
 }
 
 // closeIdle closes the connections to Meta that no call uses. A connection in use is closed when its

@@ -103,8 +103,8 @@ func errTwice(s *subject) *graph.Error {
 }
 
 func errCharacters(s *subject) *graph.Error {
-	return badRequest(subTokenCharacters, "The "+s.noun+" contains a space or another character that is not allowed in it. "+
-		"Percent-encode it: a raw + in a query arrives as a space.")
+	return badRequest(subTokenCharacters, "The "+s.noun+" contains a space or another character that it "+
+		"cannot have. Percent-encode it: a raw + in a query arrives as a space.")
 }
 
 func errTooLong(s *subject) *graph.Error {
@@ -114,9 +114,8 @@ func errTooLong(s *subject) *graph.Error {
 // ownTransient returns the error for a failure that may pass: code 2, as in Instagram's own outages.
 // A positive retryAfter becomes Retry-After.
 func ownTransient(status, subcode int, c graph.Class, cause, message string, retryAfter time.Duration) *graph.Error {
-	yes := true
 	e := &graph.Error{Status: status, Code: 2, Subcode: subcode, Type: "OAuthException", Message: message,
-		Transient: &yes, Class: c, Cause: cause}
+		Transient: new(true), Class: c, Cause: cause}
 	if retryAfter > 0 {
 		e.RetryAt = time.Now().Add(retryAfter)
 	}

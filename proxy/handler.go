@@ -58,7 +58,8 @@ func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 	defer func() {
 		if v := recover(); v != nil {
 			x.err = errInternal("panic: " + panicKind(v))
-			shared.log.Error("panic in a request", "request_id", x.id, "panic", panicKind(v), "stack", string(debug.Stack()))
+			shared.log.Error("panic in a request",
+				"request_id", x.id, "panic", panicKind(v), "stack", string(debug.Stack()))
 		}
 	}()
 	// Before decode, whose errors would tell a stranger about tokens.

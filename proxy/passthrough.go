@@ -47,12 +47,8 @@ func (e *engine) pass(r *http.Request, t destination, metrics *Metrics) *passed 
 	if a == nil {
 		a = e.likely(r)
 	}
-	scheme := "http://"
-	if r.TLS != nil {
-		scheme = "https://"
-	}
 	return &passed{a, passthrough.Call{Base: e.bypass.hosts[a.Service], Path: t.path,
-		Own:      scheme + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
+		Own:      scheme(r) + "://" + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
 		OnHeader: func(h http.Header) { metrics.limits(a.label, h) }}}
 }
 

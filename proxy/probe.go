@@ -31,8 +31,8 @@ func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := steps{o, carried{retries: newRetryBudget(), metrics: NewMetrics()}, newOutbound(o, func() {})}
-	defer s.out.CloseIdleConnections()
+	ask := newAsk(o, carried{retries: newRetryBudget(), metrics: NewMetrics()}, newOutbound(o, func() {}))
+	defer ask.out.CloseIdleConnections()
 	for _, a := range apps {
 		a.state.secrets.use(a.secrets)
 		of := ""
@@ -40,10 +40,10 @@ func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 			of = " of app " + a.label
 		}
 		c := call{grant: rowOf(rowsAt(table, exchangePath), a), app: a, token: NewSecret(probeToken)}
-		proofs = append(proofs, Proof{"upstream " + c.grant.base.String() + of, probe(ctx, s.newAsk(), c)})
+		proofs = append(proofs, Proof{"upstream " + c.grant.base.String() + of, probe(ctx, ask, c)})
 		if len(a.RedirectURIs) > 0 {
 			c.grant, c.redirect = rowOf(rowsAt(table, codePath), a), a.RedirectURIs[0]
-			proofs = append(proofs, Proof{"codes at " + c.grant.base.String() + of, probe(ctx, s.newAsk(), c)})
+			proofs = append(proofs, Proof{"codes at " + c.grant.base.String() + of, probe(ctx, ask, c)})
 		}
 	}
 	return proofs, nil

@@ -5,29 +5,23 @@
 //
 // # The walk of a request
 //
-// A token call takes eight steps. Their names are the same in file names, comments, logs and
-// metrics; each is a file, or a family of files:
+// A token call takes eight steps, whose names are those of the files, of comments, logs and metrics:
 //
 //		decode -> recall -> join -> claim -> guard -> ask -> remember -> answer
 //
-//	  - decode: the path and grant_type select a row of the table in grant.go, and an app; the token or
-//	    the code is read strictly, and everything else is dropped.
-//	  - recall: the memory tier, without waiting. A hit continues with answer.
-//	  - join: one flight per token in this process. The flight is detached from its caller, has its own
+//	  - decode selects a row of the table in grant.go and an app, and reads the token or the code.
+//	  - recall looks in memory, without waiting. A hit continues with answer.
+//	  - join makes one flight per token in this process. It is detached from its caller, has its own
 //	    budget and recovers its own panics.
-//	  - claim: memory again, then Redis, where one sidecar of a fleet gets the lease and the others
-//	    wait. If Redis fails, the sidecar asks alone.
-//	  - guard: a place among the calls in flight, the app's pause, the circuit breaker.
-//	  - ask: a request built from nothing, with the client secret; bounded in time, bytes and attempts.
-//	  - remember: tokens and definite refusals. Doubtful answers are never remembered.
-//	  - answer: the one encoder. expires_in is the time left.
+//	  - claim looks in memory again, then in Redis, where one sidecar of a fleet gets the lease and the
+//	    others wait. If Redis fails, the sidecar continues without it.
+//	  - guard checks the places for calls in flight, the app's pause and the circuit breaker.
+//	  - ask builds a request from nothing, adds the client secret, and bounds time, bytes and attempts.
+//	  - remember keeps tokens and definite refusals.
+//	  - answer is the one encoder. expires_in is the time left.
 //
-// HTTP is only at the two ends, decode and answer. The steps between have one method, Exchange, and
-// are wrapped around each other; engine.go does it:
-//
-//	recall(join(claim(guard(ask))))
-//
-// claim, which includes remember, is inside join, so that one flight does all of it.
+// HTTP is only at the two ends. The steps between have one method, Exchange, and are wrapped around
+// each other in engine.go as recall(join(claim(guard(ask)))); remember is the second half of claim.
 package proxy
 
 import (
