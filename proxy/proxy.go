@@ -5,20 +5,22 @@
 //
 // # The walk of a request
 //
-// A token call takes eight steps, whose names are those of the files, of comments, logs and metrics:
+// A token call takes eight steps:
 //
-//		decode -> recall -> join -> claim -> guard -> ask -> remember -> answer
+//	decode -> recall -> join -> claim -> guard -> ask -> remember -> answer
 //
-//	  - decode selects a row of the table in grant.go and an app, and reads the token or the code.
-//	  - recall looks in memory, without waiting. A hit continues with answer.
-//	  - join makes one flight per token in this process. It is detached from its caller, has its own
-//	    budget and recovers its own panics.
-//	  - claim looks in memory again, then in Redis, where one sidecar of a fleet gets the lease and the
-//	    others wait. If Redis fails, the sidecar continues without it.
-//	  - guard checks the places for calls in flight, the app's pause and the circuit breaker.
-//	  - ask builds a request from nothing, adds the client secret, and bounds time, bytes and attempts.
-//	  - remember keeps tokens and definite refusals.
-//	  - answer is the one encoder. expires_in is the time left.
+// Files, comments, logs and metrics use these names.
+//
+//   - decode selects a row of the table in grant.go and an app, and reads the token or the code.
+//   - recall looks in memory, without waiting. A hit continues with answer.
+//   - join makes one flight per token in this process. It is detached from its caller, has its own
+//     budget and recovers its own panics.
+//   - claim looks in memory again, then in Redis, where one sidecar of a fleet gets the lease and the
+//     others wait. If Redis fails, the sidecar continues without it.
+//   - guard checks the places for calls in flight, the app's pause and the circuit breaker.
+//   - ask builds a request from nothing, adds the client secret, and bounds time, bytes and attempts.
+//   - remember keeps tokens and definite refusals.
+//   - answer is the one encoder. expires_in is the time left.
 //
 // HTTP is only at the two ends. The steps between have one method, Exchange, and are wrapped around
 // each other in engine.go as recall(join(claim(guard(ask)))); remember is the second half of claim.
