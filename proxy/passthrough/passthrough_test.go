@@ -150,7 +150,7 @@ func TestAnswersAreStreamed(t *testing.T) {
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
 
-func TestBodiesAreBounded(t *testing.T) {
+func TestBodiesAreBoundedInBothDirections(t *testing.T) {
 	long := strings.Repeat("x", 1001)
 	for name, c := range map[string]struct {
 		request string
@@ -202,8 +202,12 @@ func TestAnAnswerThatBreaksOffIsCut(t *testing.T) {
 	}
 }
 
-func TestASwitchOfProtocolsIsNoAnswer(t *testing.T) {
-	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, _ *http.Request) {
+// Upgrade is not sent on, and an answer that switches all the same would be the bare connection.
+func TestNoOtherProtocolGoesThrough(t *testing.T) {
+	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, r *http.Request) {
+		if got := r.Header.Get("Upgrade"); got != "" {
+			t.Errorf("sent Upgrade: %s", got)
+		}
 		c, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Error(err)
@@ -212,7 +216,11 @@ func TestASwitchOfProtocolsIsNoAnswer(t *testing.T) {
 		defer c.Close()
 		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
 	})
-	if status, _, got, err := s.call(t, s.request(t, http.MethodGet, "/me", "")); status != http.StatusTeapot || !errors.Is(got.Err, passthrough.ErrSwitching) || err != nil {
+	r := s.request(t, http.MethodGet, "/me", "")
+	r.Header.Set("Connection", "Upgrade")
+	r.Header.Set("Upgrade", "websocket")
+	status, _, got, err := s.call(t, r)
+	if status != http.StatusTeapot || !errors.Is(got.Err, passthrough.ErrSwitching) || err != nil {
 		t.Errorf("got %d, %+v, %v", status, got, err)
 	}
 }
