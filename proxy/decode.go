@@ -51,7 +51,7 @@ func (e *engine) params(r *http.Request, g *grant) (p params, refused *graph.Err
 	case !g.form && announcesBody(r):
 		return p, errBody
 	case g.form && p != params{}:
-		return p, errBothPlaces
+		return p, errForm
 	case g.form:
 		p, refused = readForm(r)
 		// OAuth libraries send the client id as the user of Basic: RFC 6749, section 2.3.1. Any

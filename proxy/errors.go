@@ -66,10 +66,9 @@ var (
 		"This GET request announces a body. Send the parameters in the query, without a body.")
 	errQuery = badRequest(subQuery, "The parameters are malformed: they contain a % without two hex digits after it, "+
 		"a #, or a known name with brackets. Percent-encode them, and remove the brackets.")
-	errForm = badRequest(subForm, "This call takes a form of at most 64 KiB. Send client_id, grant_type, redirect_uri "+
-		"and code as application/x-www-form-urlencoded or multipart/form-data.")
-	errBothPlaces = badRequest(subForm,
-		"This call takes its parameters in the form, and some are in the query. Send them only in the body.")
+	errForm = badRequest(subForm, "This call takes its parameters as a form of at most 64 KiB, not in the query. "+
+		"Send client_id, grant_type, redirect_uri and code in the body, as application/x-www-form-urlencoded "+
+		"or multipart/form-data.")
 	errWhichApp = badRequest(subApp, "This sidecar serves several apps. "+
 		"Send the client_id of one of them, or call /apps/NAME/... with a name from igproxy's configuration.")
 	errRedirect = badRequest(subRedirect, "A code needs one redirect_uri that is allowed here. "+
