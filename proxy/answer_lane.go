@@ -85,10 +85,10 @@ func (a *laneAnswerer) Sent(start time.Time, took time.Duration) {
 	if !log.Enabled(context.Background(), slog.LevelInfo) {
 		return
 	}
-	if unsaid, ok := a.hit.lines.next(start); ok {
+	if skipped, ok := a.hit.lines.next(start); ok {
 		x := reply{id: string(a.id[:]), grant: a.hit.grant, app: a.hit.app, status: http.StatusOK,
 			result: answer{source: sourceMemory}}
-		x.write(log, took, unsaid)
+		x.write(log, took, skipped)
 	}
 }
 

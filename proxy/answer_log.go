@@ -12,27 +12,24 @@ import (
 // hitLines bounds the log lines about hits, per second, because a line costs as much as a hit. The
 // next line says how many hits had none.
 type hitLines struct {
-	most   int64 // zero: no bound
-	second atomic.Int64
-	lines  atomic.Int64 // in that second
-	unsaid atomic.Int64 // hits without a line since the last line
+	most    int64
+	second  atomic.Int64
+	lines   atomic.Int64 // in that second
+	skipped atomic.Int64 // hits without a line since the last line
 }
 
 // next reports whether a hit may have a line, and how many hits before it had none.
-func (h *hitLines) next(now time.Time) (unsaid int64, ok bool) {
-	if h.most == 0 {
-		return 0, true
-	}
+func (h *hitLines) next(now time.Time) (skipped int64, ok bool) {
 	second, old := now.Unix(), h.second.Load()
 	// A hit may be a little late and still belong to the previous second. A clock may be set back.
 	if (second > old || second < old-60) && h.second.CompareAndSwap(old, second) {
 		h.lines.Store(0)
 	}
 	if h.lines.Add(1) > h.most {
-		h.unsaid.Add(1)
+		h.skipped.Add(1)
 		return 0, false
 	}
-	return h.unsaid.Swap(0), true
+	return h.skipped.Swap(0), true
 }
 
 // log writes the line of a request, if it may have one. A line has names and numbers, and never a
@@ -41,12 +38,12 @@ func (x *reply) log(hits *hitLines, log *slog.Logger, took time.Duration) {
 	if !log.Enabled(context.Background(), x.level()) {
 		return
 	}
-	unsaid, ok := int64(0), true
+	skipped, ok := int64(0), true
 	if x.hit() {
-		unsaid, ok = hits.next(time.Now())
+		skipped, ok = hits.next(time.Now())
 	}
 	if ok {
-		x.write(log, took, unsaid)
+		x.write(log, took, skipped)
 	}
 }
 
@@ -57,7 +54,7 @@ func (x *reply) level() slog.Level {
 	return slog.LevelInfo
 }
 
-func (x *reply) write(log *slog.Logger, took time.Duration, unsaid int64) {
+func (x *reply) write(log *slog.Logger, took time.Duration, skipped int64) {
 	attrs := append(make([]slog.Attr, 0, 12),
 		slog.String("outcome", x.outcome()),
 		slog.String("source", x.source()),
@@ -79,8 +76,8 @@ func (x *reply) write(log *slog.Logger, took time.Duration, unsaid int64) {
 			attrs = append(attrs, slog.String("advice", text))
 		}
 	}
-	if unsaid > 0 {
-		attrs = append(attrs, slog.Int64("hits_not_logged", unsaid))
+	if skipped > 0 {
+		attrs = append(attrs, slog.Int64("hits_not_logged", skipped))
 	}
 	log.LogAttrs(context.Background(), x.level(), "request", attrs...)
 }

@@ -107,9 +107,8 @@ func narrow(apps []*app, r *http.Request, p *params) (fit []*app) {
 // Host, otherwise the first.
 func (e *engine) likely(r *http.Request) *app {
 	p, _ := readQuery(r.URL.RawQuery)
-	fit := narrow(e.apps, r, &p)
-	if len(fit) == 0 {
-		fit = narrow(e.apps, r, &params{})
+	if fit := narrow(e.apps, r, &p); len(fit) > 0 {
+		return fit[0]
 	}
-	return fit[0]
+	return narrow(e.apps, r, &params{})[0]
 }

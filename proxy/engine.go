@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"cmp"
 	"log/slog"
+	"math"
 	"slices"
 	"time"
 
@@ -58,7 +60,7 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 		gate:    newGate(hosts, o.AnyHost),
 		trust:   trust{o.Bearer},
 		first:   compose(o, c, out),
-		lines:   &hitLines{most: int64(o.HitLines)},
+		lines:   &hitLines{most: cmp.Or(int64(o.HitLines), math.MaxInt64)},
 		longest: max(o.TTL, o.RefreshTTL, o.CodeTTL, o.NegativeTTL, graph.MaxPause),
 	}
 	if o.Passthrough != nil {
@@ -84,7 +86,8 @@ func compose(o Options, c carried, out *outbound) exchanger {
 		return traced("claim", &claimStep{cache: c.cache, negativeTTL: o.NegativeTTL, next: next})
 	}
 	guard := func(next exchanger) exchanger {
-		return traced("guard", &guardStep{next: next, circuits: c.circuits, failures: c.failures, timeout: o.Timeout, log: c.log})
+		return traced("guard", &guardStep{next: next, circuits: c.circuits, failures: c.failures,
+			timeout: o.Timeout, log: c.log})
 	}
 	ask := traced("ask", newAsk(o, c, out))
 	return recall(join(claim(guard(ask))))
