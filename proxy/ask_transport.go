@@ -124,11 +124,4 @@ func (o *outbound) configure(change func(*http.Transport)) {
 	change(o.single)
 }
 
-func userAgent(version string) string {
-	if version == "" {
-		version = "dev"
-	}
-	return "igproxy/" + version
-}
-
 var _ http.RoundTripper = (*outbound)(nil)

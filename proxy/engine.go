@@ -95,7 +95,7 @@ func compose(o Options, c carried, out *outbound) exchanger {
 
 func newAsk(o Options, c carried, out *outbound) *askStep {
 	return &askStep{out: out, timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries, budget: c.retries,
-		userAgent: userAgent(o.Version), metrics: c.metrics}
+		userAgent: "igproxy/" + cmp.Or(o.Version, "dev"), metrics: c.metrics}
 }
 
 // closeIdle closes the connections to Meta that no call uses. A connection in use is closed when its

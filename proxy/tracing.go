@@ -146,7 +146,11 @@ func (t *tracing) begin(e *engine, r *http.Request) (*requestSpans, *http.Reques
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodTrace, http.MethodConnect:
 		method, name = r.Method, r.Method
 	}
-	attrs := []attribute.KeyValue{attribute.String("http.request.method", method), attribute.String("url.scheme", scheme(r))}
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	attrs := []attribute.KeyValue{attribute.String("http.request.method", method), attribute.String("url.scheme", scheme)}
 	if rows := e.route(r).rows; len(rows) > 0 {
 		name += " " + rows[0].path
 		attrs = append(attrs, attribute.String("http.route", rows[0].path))
