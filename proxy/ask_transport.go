@@ -123,5 +123,3 @@ func (o *outbound) configure(change func(*http.Transport)) {
 	change(o.kept)
 	change(o.single)
 }
-
-var _ http.RoundTripper = (*outbound)(nil)
