@@ -262,7 +262,7 @@ func inventionsAreFound(t *testing.T, f facts) {
 			t.Errorf("%q: says %q, want %q", page, got, want)
 		}
 	}
-	const right = "Set `cache.ttl: 5m`, `redis.url`, IGPROXY_CACHE_TTL; `proxy/lane*.go`, `igproxy_requests_total`, `make test`, [x](errors.md#igproxys-own), " +
+	const right = "Set `cache.ttl: 5m`, `redis.url`, IGPROXY_CACHE_TTL; `proxy/answer*.go`, `igproxy_requests_total`, `make test`, [x](errors.md#igproxys-own), " +
 		"`TestNoLeaks`, `go test -run Leaks`.\n\n    ACL SETUSER igproxy on\n    igproxy check --online && igproxy serve # igproxy runs --now\n"
 	if got := f.wrong("docs/page.md", right); len(got) > 0 {
 		t.Errorf("what is right is said to be wrong: %q", got)

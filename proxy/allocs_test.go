@@ -1,7 +1,7 @@
 package proxy
 
-// What a known token may allocate on its way, counted and not timed, so that a busy machine changes nothing. The numbers are budgets: whoever
-// needs fewer lowers them, whoever needs more says why.
+// What a hit may allocate. Allocations are counted, not timed, so that a busy machine does not matter.
+// A change that needs fewer lowers the budget; one that needs more explains why.
 
 import (
 	"io"
@@ -15,13 +15,14 @@ import (
 	"time"
 )
 
-// budget is the exact number; the race detector's hooks keep some functions from being inlined, and so some values from the stack.
+// budget is the exact number of allocations. With the race detector some functions are not inlined, so
+// that some values are not on the stack.
 type budget struct{ plain, raced float64 }
 
 var (
 	laneBudget   = budget{0, 0}   // a hit in the lane
-	hitBudget    = budget{17, 19} // a hit through the whole handler, its line in the log included
-	decodeBudget = budget{6, 7}   // reading the request, the id of its token included
+	hitBudget    = budget{17, 19} // a hit through the whole handler, with its log line
+	decodeBudget = budget{6, 7}   // reading the request and deriving its key
 	recallBudget = budget{1, 1}   // the step "recall", a hit
 	answerBudget = budget{6, 6}   // the step "answer"
 )
@@ -63,8 +64,8 @@ func TestWhatAHitAllocates(t *testing.T) {
 	})
 }
 
-// atMost holds the fewest allocations of many runs to a budget: under the race detector sync.Pool forgets at random, and other goroutines
-// allocate now and then.
+// atMost compares the fewest allocations of many runs with a budget: with the race detector sync.Pool
+// drops items at random, and other goroutines allocate, too.
 func atMost(t *testing.T, what string, b budget, f func()) {
 	t.Helper()
 	most := b.plain
@@ -89,7 +90,7 @@ func raced(t *testing.T) bool {
 	return slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// A line in the log is left out: it is the first of its second, or there is none.
+// HitLines is 1, so that most hits have no log line.
 func TestAHitInTheLaneAllocatesNothing(t *testing.T) {
 	o := optionsFor(t, "https://graph.instagram.com", nil)
 	o.HitLines, o.Logger = 1, slog.New(slog.NewJSONHandler(io.Discard, nil))
@@ -102,7 +103,7 @@ func TestAHitInTheLaneAllocatesNothing(t *testing.T) {
 	})
 }
 
-// scripted is a connection below the lane, on which the same hit comes a number of times, and then the end.
+// scripted is a connection below the lane that reads as a number of equal hits and then the end.
 type scripted struct {
 	net.Conn
 	above         net.Conn

@@ -8,20 +8,20 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// What every answer carries, in lists that are made once and that nobody changes.
-const (
-	valueNoStore = "no-store"
-	valueJSON    = "application/json; charset=UTF-8"
-	valueNoSniff = "nosniff"
-)
-
+// Values of headers, shared so that a hit allocates less. Nothing modifies them.
 var (
-	headerNoStore = []string{valueNoStore}
-	headerJSON    = []string{valueJSON}
-	headerNoSniff = []string{valueNoSniff}
+	headerNoStore = []string{"no-store"}
+	headerJSON    = []string{"application/json; charset=UTF-8"}
+	headerNoSniff = []string{"nosniff"}
 )
 
-// answer is the step "answer": the only place that writes to an app, but for what is passed through.
+// statusGone is logged when the caller left before its answer, so that nothing was sent. nginx uses
+// the same number.
+const statusGone = 499
+
+// answer is the step "answer". It writes everything that an app receives, headers and body, except
+// for what is passed through and for hits in the lane, which laneAnswerer writes. Token.Append
+// computes expires_in.
 func (x *reply) answer(w http.ResponseWriter) {
 	if x.gone {
 		x.status = statusGone
@@ -34,10 +34,11 @@ func (x *reply) answer(w http.ResponseWriter) {
 	if status := x.cacheStatus(); status != "" {
 		h["Cache-Status"] = []string{status}
 	}
-	if u := x.result.usage; u.App != "" {
+	u := x.result.usage
+	if u.App != "" {
 		h["X-App-Usage"] = []string{u.App}
 	}
-	if u := x.result.usage; u.BusinessUseCase != "" {
+	if u.BusinessUseCase != "" {
 		h["X-Business-Use-Case-Usage"] = []string{u.BusinessUseCase}
 	}
 	var body []byte
@@ -57,10 +58,10 @@ func (x *reply) answer(w http.ResponseWriter) {
 	}
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(x.status)
-	_, _ = w.Write(body) // an error here is a caller that left
+	_, _ = w.Write(body) // an error means that the caller left
 }
 
-// refusal is the error the app gets, ours or Instagram's; nil when it gets a token.
+// refusal returns the error that the app receives, from igproxy or Meta, or nil.
 func (x *reply) refusal() *graph.Error {
 	if x.err != nil {
 		return x.err.InShape(x.flat)
@@ -68,7 +69,8 @@ func (x *reply) refusal() *graph.Error {
 	return x.result.refusal.InShape(x.flat)
 }
 
-// cacheStatus says how the cache took part, RFC 9211. A request that was never looked up has no such header.
+// cacheStatus returns the Cache-Status header (RFC 9211), which is empty for a request that was not
+// looked up.
 func (x *reply) cacheStatus() string {
 	switch {
 	case x.passed != nil, x.err != nil && x.err.Class == graph.ClassRequest:
@@ -91,21 +93,20 @@ func (x *reply) cacheStatus() string {
 	return "igproxy; fwd=miss"
 }
 
-// appendHit writes the Cache-Status of a hit, RFC 9211.
+// appendHit appends the Cache-Status of a hit.
 func appendHit(to []byte, left time.Duration) []byte {
 	return strconv.AppendInt(append(to, "igproxy; hit; ttl="...), int64(left/time.Second), 10)
 }
 
-// outcome is the fixed word for how a request ended; a metric label and a log field.
+// outcome returns the word for how a request ended; a metric label and a log field.
 func (x *reply) outcome() string {
-	if x.gone {
-		return "gone"
-	}
 	e := x.refusal()
-	if e == nil && x.passed != nil {
+	switch {
+	case x.gone:
+		return "gone"
+	case e == nil && x.passed != nil:
 		return "passed"
-	}
-	if e == nil {
+	case e == nil:
 		return "token"
 	}
 	switch e.Class {
@@ -123,7 +124,7 @@ func (x *reply) outcome() string {
 	return "refused"
 }
 
-// source is where the answer came from; callers who waited for another one's exchange are "joined".
+// source returns where the answer came from; a metric label and a log field.
 func (x *reply) source() string {
 	switch {
 	case x.err != nil || x.gone:

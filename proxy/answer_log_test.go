@@ -13,19 +13,19 @@ import (
 	"time"
 )
 
-func TestAFloodOfHitsIsNoFloodOfLines(t *testing.T) {
+func TestManyHitsWriteFewLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		o := optionsFor(t, "https://graph.instagram.com", nil)
 		o.HitLines, o.Logger = 3, slog.New(slog.NewJSONHandler(&log, nil))
 		p := laneProxy(t, o)
-		for _, hits := range []int{10, 1, 2, 5} { // 3 lines of the first second's, the next says that 7 had none
+		for _, hits := range []int{10, 1, 2, 5} { // 3 hits of the first second have a line; the next line reports the other 7
 			for range hits {
 				if w := ask(p, get(target(warmToken))); w.Code != 200 {
 					t.Fatalf("got %d", w.Code)
 				}
 			}
-			if w := ask(p, get(target("IGAA-cold"))); w.Code != 503 { // always has its line
+			if w := ask(p, get(target("IGAA-cold"))); w.Code != 503 { // always has a line
 				t.Fatalf("got %d", w.Code)
 			}
 			time.Sleep(time.Second)
@@ -38,18 +38,18 @@ func TestAFloodOfHitsIsNoFloodOfLines(t *testing.T) {
 			t.Errorf("%d lines about the others, want 4", n)
 		}
 		if strings.Count(text, `"hits_not_logged"`) != 1 || !strings.Contains(text, `"hits_not_logged":7`) {
-			t.Errorf("7 hits without a line are to be told once:\n%s", text)
+			t.Errorf("want 7 hits without a line to be reported once:\n%s", text)
 		}
 	})
 }
 
-// Who read the clock before the second ended, and comes after it, begins no second anew.
-func TestALateHitBeginsNoSecondAnew(t *testing.T) {
+// A hit that read the clock in the previous second must not start that second again.
+func TestALateHitDoesNotStartItsSecondAgain(t *testing.T) {
 	h, now := hitLines{most: 1}, time.Unix(1000, 0)
 	for i, c := range []struct {
 		at   time.Duration
 		want bool
-	}{{0, true}, {time.Second, true}, {0, false}, {time.Second, false}, {2 * time.Second, true}, {-time.Hour, true}, {-time.Hour, false}} { // a clock set back does
+	}{{0, true}, {time.Second, true}, {0, false}, {time.Second, false}, {2 * time.Second, true}, {-time.Hour, true}, {-time.Hour, false}} { // a clock that is set back starts one
 		if _, ok := h.next(now.Add(c.at)); ok != c.want {
 			t.Errorf("hit %d, at %s: a line is %v, want %v", i, c.at, ok, c.want)
 		}

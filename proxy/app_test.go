@@ -15,7 +15,7 @@ func shops() []App {
 	}
 }
 
-// newShops is a proxy with two apps of one service.
+// newShops returns a proxy with two apps of one service.
 func newShops(t *testing.T) (*Proxy, *service) {
 	t.Helper()
 	graph := newService(t)
@@ -24,7 +24,7 @@ func newShops(t *testing.T) (*Proxy, *service) {
 	return newProxy(t, o), graph
 }
 
-// askAt asks by a Host name.
+// askAt sends a GET request with this Host name.
 func askAt(p *Proxy, host, path string) *httptest.ResponseRecorder {
 	r, w := get(path), httptest.NewRecorder()
 	r.Host = host
@@ -48,22 +48,22 @@ func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 	}
 	p, graph := newShops(t)
 	for name, path := range map[string]string{
-		"nothing says which": "/access_token?grant_type=ig_exchange_token&access_token=A",
-		"nobody's id":        "/access_token?grant_type=ig_exchange_token&access_token=A&client_id=23",
+		"no app named":  "/access_token?grant_type=ig_exchange_token&access_token=A",
+		"an unknown id": "/access_token?grant_type=ig_exchange_token&access_token=A&client_id=23",
 	} {
 		if w := ask(p, get(path)); w.Code != 400 || !strings.Contains(w.Body.String(), `"error_subcode":990016`) {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 		}
 	}
 	if len(graph.asked()) != 0 {
-		t.Error("Instagram was asked for nobody")
+		t.Error("Instagram was asked for an unknown app")
 	}
 	if w := ask(p, get("/refresh_access_token?grant_type=ig_refresh_token&access_token=A")); w.Code != 400 {
-		t.Errorf("a refresh for nobody, whose rate limit would hold somebody: %d %s", w.Code, w.Body)
+		t.Errorf("a refresh for an unknown app: %d %s", w.Code, w.Body)
 	}
 }
 
-// With one app, a client_id is passed over as it always was: apps send whatever their library sends.
+// With one app any client_id is accepted: apps send what their library sends.
 func TestOneAppTakesAnyClientID(t *testing.T) {
 	w := newWorld(t)
 	if r := w.get("/access_token?grant_type=ig_exchange_token&access_token=A&client_id=whatever"); r.Code != 200 {
@@ -71,8 +71,9 @@ func TestOneAppTakesAnyClientID(t *testing.T) {
 	}
 }
 
-// OAuth libraries send the id in Authorization: Basic by default. It says which app is meant; the secret beside it is dropped.
-func TestTheIDOfBasicSaysWhichApp(t *testing.T) {
+// OAuth libraries send the id in Authorization: Basic by default. It selects the app; the secret next
+// to it is dropped.
+func TestTheIDInBasicSelectsTheApp(t *testing.T) {
 	p, graph := newShops(t)
 	graph.say(200, codeAnswer)
 	form := codeForm("CODE")
@@ -101,13 +102,13 @@ func TestNothingCrossesBetweenApps(t *testing.T) {
 		t.Errorf("the other app was held too: %d %s", w.Code, w.Body)
 	}
 	for _, path := range []string{"/access_token?grant_type=ig_exchange_token&access_token=C", "/me?access_token=C"} {
-		if w := ask(p, get("/apps/nobody"+path)); w.Code != 404 {
+		if w := ask(p, get("/apps/unknown"+path)); w.Code != 404 {
 			t.Errorf("an unknown app's %s: %d", path, w.Code)
 		}
 	}
 }
 
-// One app's wrong secret was the whole sidecar's: it got no traffic for the others any more.
+// The wrong secret of one app must not take the sidecar's traffic from the others.
 func TestOneAppsRefusedSecretLeavesTheSidecarReady(t *testing.T) {
 	p, graph := newShops(t)
 	graph.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":100}}`)
@@ -121,7 +122,7 @@ func TestOneAppsRefusedSecretLeavesTheSidecarReady(t *testing.T) {
 	}
 }
 
-// Instagram's login host may be down while its graph host is well.
+// Instagram's login host may be down while its graph host works.
 func TestEachUpstreamHasItsOwnBreaker(t *testing.T) {
 	w := newWorld(t)
 	w.login.say(500, `{"error_type":"OAuthException","code":500,"error_message":"down"}`)
@@ -135,7 +136,7 @@ func TestEachUpstreamHasItsOwnBreaker(t *testing.T) {
 		t.Errorf("the exchange is held too: %d", r.Code)
 	}
 	if got := w.p.Readiness().Breaker; got != breaker.Open {
-		t.Errorf("/readyz says %s, want the worst", got)
+		t.Errorf("/readyz has %s, want the worst", got)
 	}
 }
 

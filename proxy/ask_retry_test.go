@@ -90,7 +90,7 @@ func asking(t *testing.T, headers ...string) (u *askStep, c call, asked func() i
 	c = callFor(t, "IGAAshort")
 	c.grant.base = o.UpstreamURL
 	p := newProxy(t, o)
-	return steps{o, p.carried, p.current.Load().out}.newAsk(), c, func() int { return int(requests.Load()) }
+	return newAsk(o, p.carried, p.current.Load().out), c, func() int { return int(requests.Load()) }
 }
 
 func TestACallIsNotRepeated(t *testing.T) {

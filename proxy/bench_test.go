@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// BenchmarkHit is a known token through the whole handler, HTTP's own reading and writing left out.
+// BenchmarkHit measures a hit through the whole handler, without net/http's reading and writing.
 func BenchmarkHit(b *testing.B) {
 	_, s := newInstagram(b, overTLS)
 	p := newProxy(b, optionsFor(b, s.URL, s.CA()))
@@ -25,7 +25,7 @@ func BenchmarkHit(b *testing.B) {
 	}
 }
 
-// BenchmarkMiss is a token never seen, with the stand-in's work for it: TLS and HTTP/2 on loopback.
+// BenchmarkMiss measures a new token, with the work of the stand-in: TLS on loopback.
 func BenchmarkMiss(b *testing.B) {
 	i, s := newInstagram(b, overTLS)
 	p := newProxy(b, optionsFor(b, s.URL, s.CA()))
@@ -41,7 +41,7 @@ func BenchmarkMiss(b *testing.B) {
 	}
 }
 
-// BenchmarkBurst is fifty callers at once of one token never seen; one of them asks.
+// BenchmarkBurst measures fifty concurrent callers of one new token, of which one asks.
 func BenchmarkBurst(b *testing.B) {
 	i, s := newInstagram(b, overTLS)
 	p := newProxy(b, optionsFor(b, s.URL, s.CA()))

@@ -2,68 +2,47 @@ package proxy
 
 import (
 	"net/http"
-	"strings"
+	"slices"
 
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// destination is where a request goes: to rows of the table, or past it.
-type destination struct {
-	named   *app     // by the path /apps/NAME/
-	unknown bool     // that NAME is nobody's
-	path    string   // behind that, as it came
-	rows    []*grant // none: it is none of the table's calls
-}
-
-// route finds the rows of a path.
-func (e *engine) route(r *http.Request) destination {
-	t := destination{path: r.URL.EscapedPath()}
-	if rest, ok := strings.CutPrefix(t.path, "/apps/"); ok {
-		name, rest, _ := strings.Cut(rest, "/")
-		if t.named = e.appNamed(name); t.named == nil {
-			t.unknown = true
-			return t
-		}
-		t.path = "/" + rest
-	}
-	t.rows = at(e.grants, unversioned(strings.TrimSuffix(t.path, "/")))
-	return t
-}
-
-// decode reads a request strictly and turns it into a call, or says in Instagram's style what is wrong. It keeps a few parameters and
-// the bearer token; everything else, an inbound client_secret above all, is dropped here: not compared (that would be an oracle for
-// the secret), not forwarded. A refused call has its row where that is known, for the shape of the error.
-func (e *engine) decode(r *http.Request, t destination) (call, *graph.Error) {
-	c := call{grant: t.rows[0]}
-	p, refused := e.params(r, c.grant)
+// decode reads a token call strictly and returns it as a call, or the error for the app. It keeps a
+// few parameters and the bearer token and drops everything else. An inbound client_secret is dropped
+// without a comparison, which would let a caller test guesses.
+func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.Error) {
+	p, refused := e.params(r, t.rows[0])
 	if refused != nil {
-		return c, refused
+		return call{}, refused
 	}
-	fit, refused := p.grants(t.rows, e.grants)
+	fit, refused := p.grants(t.rows)
 	if refused != nil {
-		return c, refused
+		return call{}, refused
 	}
-	if c.app, c.grant, refused = e.choose(r, t, fit, &p); refused != nil {
-		return call{grant: t.rows[0]}, refused
+	if c.app = e.choose(r, t, fit, &p); c.app == nil {
+		return call{}, errWhichApp
 	}
+	c.grant = rowOf(fit, c.app)
 	if c.token, refused = p.pick(c.grant.subject, r.Header["Authorization"]); refused != nil {
-		return c, refused
+		return call{}, refused
 	}
 	subject := c.token.Reveal()
 	if c.grant.form {
-		if c.redirect, refused = c.app.redirect(&p); refused != nil {
-			return c, refused
+		// Without this list igproxy would exchange codes that were issued for someone else's page.
+		c.redirect = p.value[paramRedirect]
+		if p.count[paramRedirect] != 1 || !slices.Contains(c.app.RedirectURIs, c.redirect) {
+			return call{}, errRedirect
 		}
-		subject += "\x00" + c.redirect // no code and no URI has a zero byte
+		subject += "\x00" + c.redirect // neither a code nor a URI contains a zero byte
 	}
 	c.key = c.app.keys[c.grant.name].Derive(subject)
 	return c, nil
 }
 
-// params reads a request's parameters where the row has them, and nowhere else.
+// params reads the parameters of a request from where the row has them: the query or the form.
 func (e *engine) params(r *http.Request, g *grant) (p params, refused *graph.Error) {
 	if r.Method != g.method {
-		return p, errMethod(r.Method, g.method)
+		return p, errMethod(g.method)
 	}
 	p, refused = readQuery(r.URL.RawQuery)
 	switch {
@@ -71,33 +50,65 @@ func (e *engine) params(r *http.Request, g *grant) (p params, refused *graph.Err
 		return p, refused
 	case !g.form && announcesBody(r):
 		return p, errBody
-	case g.form && p.any():
-		return p, errBothPlaces
+	case g.form && p != params{}:
+		return p, errForm
 	case g.form:
 		p, refused = readForm(r)
-		// RFC 6749, section 2.3.1: where OAuth libraries put it by default. Else it is the user of a base URL.
-		if id, _, ok := r.BasicAuth(); ok && p.count[paramClientID] == 0 && e.hasID(id) {
+		// OAuth libraries send the client id as the user of Basic: RFC 6749, section 2.3.1. Any
+		// other user is that of a base URL.
+		if id, _, ok := r.BasicAuth(); ok && p.count[paramClientID] == 0 &&
+			slices.ContainsFunc(e.apps, func(a *app) bool { return a.ID == id }) {
 			p.add(paramNames[paramClientID], id)
 		}
-		return p, refused
 	}
-	return p, nil
+	return p, refused
 }
 
-// unversioned cuts Meta's version prefix, /v23.0, off a path.
-func unversioned(path string) string {
-	rest, ok := strings.CutPrefix(path, "/v")
-	if !ok {
-		return path
+// choose returns the app that a token call belongs to: the one of the path prefix, otherwise of
+// client_id, otherwise of Host, otherwise the only one. It returns nil if several are left. With one
+// app any client_id is accepted.
+func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params) *app {
+	if t.app != nil {
+		return t.app
 	}
-	version, rest, ok := strings.Cut(rest, "/")
-	major, minor, dotted := strings.Cut(version, ".")
-	if !ok || !dotted || !shortNumber(major) || !shortNumber(minor) {
-		return path
+	var candidates []*app
+	for _, a := range e.apps {
+		if rowOf(fit, a) != nil {
+			candidates = append(candidates, a)
+		}
 	}
-	return "/" + rest
+	if len(candidates) > 1 {
+		candidates = narrow(candidates, r, p)
+	}
+	if len(candidates) != 1 {
+		return nil
+	}
+	return candidates[0]
 }
 
-func shortNumber(s string) bool {
-	return len(s) >= 1 && len(s) <= 3 && strings.Trim(s, "0123456789") == ""
+// narrow returns the apps that a request means by its client_id, otherwise by its Host, otherwise
+// all of them.
+func narrow(apps []*app, r *http.Request, p *params) (fit []*app) {
+	host, _ := hostName(r.Host)
+	byID := p.count[paramClientID] > 0
+	for _, a := range apps {
+		if byID && a.ID == p.value[paramClientID] ||
+			!byID && slices.ContainsFunc(a.Hosts, func(h string) bool { return normalHost(h) == host }) {
+			fit = append(fit, a)
+		}
+	}
+	if len(fit) == 0 && !byID {
+		return apps
+	}
+	return fit
+}
+
+// likely returns the app that a call without a client secret belongs to: of client_id, otherwise of
+// Host, otherwise the first.
+func (e *engine) likely(r *http.Request) *app {
+	p, _ := readQuery(r.URL.RawQuery)
+	if fit := narrow(e.apps, r, &p); len(fit) > 0 {
+		return fit[0]
+	}
+	return narrow(e.apps, r, &params{})[0]
 }

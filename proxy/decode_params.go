@@ -1,9 +1,7 @@
 package proxy
 
 import (
-	"io"
-	"mime"
-	"mime/multipart"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -11,36 +9,27 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// subject is what a call exchanges, and how to say what is wrong with it.
+// subject is what a call exchanges: a token or a code.
 type subject struct {
-	param                                      param
-	none, twice, blank, characters, long, kind *graph.Error
+	param, other  param  // its parameter, and that of the other subject
+	noun          string // for error messages
+	missing, kind *graph.Error
 }
 
-// The two subjects.
 var (
-	tokenSubject = newSubject(paramToken, "access token", errNoToken,
-		"This call takes an access_token and no code. Exchange the code first: POST /oauth/access_token.")
-	codeSubject = newSubject(paramCode, "code", requestError(http.StatusBadRequest, 100, subNoToken,
-		"The parameter code is missing. Send the code of the redirect."),
-		"This call takes a code and no access_token. Exchange a token with GET /access_token.")
+	tokenSubject = &subject{param: paramToken, other: paramCode, noun: "access token",
+		missing: requestError(http.StatusBadRequest, 2500, subNoToken, "An active access token must be used to "+
+			"query information about the current user. Send one access_token, the short-lived token."),
+		kind: badRequest(subKind, "This call takes an access_token, not a code. "+
+			"Exchange the code first: POST /oauth/access_token.")}
+	codeSubject = &subject{param: paramCode, other: paramToken, noun: "code",
+		missing: requestError(http.StatusBadRequest, 2500, subNoToken,
+			"The parameter code is missing. Send the code from the redirect."),
+		kind: badRequest(subKind, "This call takes a code, not an access_token. "+
+			"Exchange a token with GET /access_token.")}
 )
 
-func newSubject(p param, noun string, none *graph.Error, kind string) *subject {
-	wrong := func(subcode int, message string) *graph.Error {
-		return requestError(http.StatusBadRequest, 100, subcode, "The "+noun+message)
-	}
-	return &subject{
-		param: p, none: none,
-		twice:      wrong(subTwoTokens, " was sent more than once. Send it once."),
-		blank:      wrong(subTokenCharacters, " has a blank. A raw + in a query arrives as a blank: percent-encode it as %2B."),
-		characters: wrong(subTokenCharacters, " has characters that none has. Send it as Instagram gave it, percent-encoded."),
-		long:       wrong(subLongToken, " is longer than 4096 bytes. Send it as Instagram gave it."),
-		kind:       requestError(http.StatusBadRequest, 100, subKind, kind),
-	}
-}
-
-// param is a parameter that is read. All others are passed over.
+// param is a parameter that is read. All others are dropped.
 type param int
 
 const (
@@ -54,11 +43,12 @@ const (
 
 var paramNames = [paramCount]string{"grant_type", "access_token", "code", "redirect_uri", "client_id"}
 
-// params is what is kept of a query or a form: how often each parameter came, and its last value.
+// params is what is kept of a query or a form: how often each parameter was sent, and its last
+// value.
 type params struct {
 	count [paramCount]int
 	value [paramCount]string
-	array bool // one came as name[] or name[0]
+	array bool // one was sent as name[] or name[0]
 }
 
 func (p *params) add(name, value string) {
@@ -73,109 +63,80 @@ func (p *params) add(name, value string) {
 	}
 }
 
-// any reports whether one that is read was there at all.
-func (p *params) any() bool { return p.count != [paramCount]int{} || p.array }
-
-// readQuery walks a raw query without building a map. Empty pairs (Meta's own sample has one) and unknown names are passed over.
+// readQuery reads a raw query without building a map. It skips empty pairs, which Meta's own sample
+// has, and unknown names.
 func readQuery(raw string) (p params, refused *graph.Error) {
-	if strings.Contains(raw, "#") { // no request target has a fragment: RFC 9112, section 3.2
-		return p, errFragment
+	if strings.Contains(raw, "#") { // a request target has no fragment: RFC 9112, section 3.2
+		return p, errQuery
 	}
-	return p, p.read(raw, errQuery)
-}
-
-func (p *params) read(raw string, malformed *graph.Error) *graph.Error {
 	for raw != "" {
 		var pair string
 		pair, raw, _ = strings.Cut(raw, "&")
 		name, value, _ := strings.Cut(pair, "=")
-		name, err := url.QueryUnescape(name)
-		if err != nil {
-			return malformed
-		}
-		if value, err = url.QueryUnescape(value); err != nil {
-			return malformed
+		name, errName := url.QueryUnescape(name)
+		value, errValue := url.QueryUnescape(value)
+		if errName != nil || errValue != nil {
+			return p, errQuery
 		}
 		p.add(name, value)
 	}
-	return nil
+	return p, nil
 }
 
-// maxForm bounds a form, in bytes: a code, a URI and some names.
+// maxForm bounds a form, in bytes. It holds a code, a URI and a few names.
 const maxForm = 64 << 10
 
-// readForm reads the body of a request: urlencoded as RFC 6749 has it, or multipart as Meta's documentation does with curl -F.
+// readForm reads the body of a request: URL-encoded as in RFC 6749, or multipart as curl -F sends it
+// in Meta's documentation.
 func readForm(r *http.Request) (p params, refused *graph.Error) {
-	kind, options, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || len(r.Header["Content-Type"]) != 1 {
-		return p, errFormType
+	r.Body = http.MaxBytesReader(nil, r.Body, maxForm)
+	if r.ParseForm() != nil || len(r.Header["Content-Type"]) != 1 {
+		return p, errForm
 	}
-	body := io.LimitReader(r.Body, maxForm+1)
-	switch kind {
-	case "application/x-www-form-urlencoded":
-		text, err := io.ReadAll(body)
-		if err != nil || len(text) > maxForm {
-			return p, errForm
+	if err := r.ParseMultipartForm(maxForm); err != nil && !errors.Is(err, http.ErrNotMultipart) {
+		return p, errForm
+	}
+	if len(r.PostForm) == 0 || r.MultipartForm != nil && len(r.MultipartForm.File) > 0 {
+		return p, errForm
+	}
+	for name, values := range r.PostForm {
+		for _, value := range values {
+			p.add(name, value)
 		}
-		return p, p.read(string(text), errForm)
-	case "multipart/form-data":
-		return p, p.readParts(multipart.NewReader(body, options["boundary"]))
 	}
-	return p, errFormType
+	return p, nil
 }
 
-func (p *params) readParts(parts *multipart.Reader) *graph.Error {
-	for {
-		part, err := parts.NextPart()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil || part.FileName() != "" {
-			return errForm
-		}
-		value, err := io.ReadAll(part)
-		if err != nil {
-			return errForm
-		}
-		p.add(part.FormName(), string(value))
-	}
-}
-
-// grants picks the rows by grant_type among those of the path.
-func (p *params) grants(rows, table []*grant) (fit []*grant, refused *graph.Error) {
+// grants returns the rows that have the grant_type that was sent.
+func (p *params) grants(rows []*grant) (fit []*grant, refused *graph.Error) {
 	switch {
 	case p.array:
-		return nil, errArray
+		return nil, errQuery
 	case p.count[paramGrantType] == 0:
-		return nil, errNoGrantType(rows)
+		return nil, errGrantType("is missing", rows)
 	case p.count[paramGrantType] > 1:
-		return nil, errTwoGrantTypes(rows)
+		return nil, errGrantType("was sent more than once", rows)
 	}
 	for _, g := range rows {
 		if g.grantType == p.value[paramGrantType] {
 			fit = append(fit, g)
 		}
 	}
-	if len(fit) > 0 {
-		return fit, nil
+	if len(fit) == 0 {
+		return nil, errGrantType("has a value that this call does not support", rows)
 	}
-	for _, g := range table {
-		if g.grantType == p.value[paramGrantType] {
-			return nil, errElsewhere(g)
-		}
-	}
-	return nil, errGrantType(rows)
+	return fit, nil
 }
 
-// pick takes the call's token or code; a token also from Authorization: Bearer (RFC 6750, section 2.1) when there is none else. Any other
-// Authorization is dropped: OAuth libraries try Basic with the client's secret first.
+// pick returns the token or the code of a call. If there is no access_token, a token is taken from
+// Authorization: Bearer (RFC 6750, section 2.1). Any other Authorization is ignored, because OAuth
+// libraries try Basic with the client secret first.
 func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error) {
 	n, text := p.count[s.param], p.value[s.param]
-	other := paramToken + paramCode - s.param
 	switch {
 	case n > 1, n == 0 && s == tokenSubject && len(authorization) > 1:
-		return Secret{}, s.twice
-	case n == 0 && p.count[other] > 0, s == codeSubject && p.count[other] > 0:
+		return Secret{}, errTwice(s)
+	case p.count[s.other] > 0 && (n == 0 || s == codeSubject):
 		return Secret{}, s.kind
 	case n == 0 && s == tokenSubject && len(authorization) == 1:
 		scheme, credentials, _ := strings.Cut(authorization[0], " ")
@@ -183,18 +144,16 @@ func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error)
 			text = strings.TrimSpace(credentials)
 		}
 	}
-	if s == codeSubject { // the browser's address ends with it, the code does not
+	if s == codeSubject { // the redirect ends with #_, which is not part of the code
 		text = strings.TrimSuffix(text, "#_")
 	}
 	switch {
 	case text == "":
-		return Secret{}, s.none
+		return Secret{}, s.missing
 	case len(text) > graph.MaxToken:
-		return Secret{}, s.long
-	case strings.Contains(text, " "):
-		return Secret{}, s.blank
+		return Secret{}, errTooLong(s)
 	case !graph.IsPrintable(text):
-		return Secret{}, s.characters
+		return Secret{}, errCharacters(s)
 	}
 	return NewSecret(text), nil
 }

@@ -14,12 +14,12 @@ import (
 
 const testSecret = "0123456789abcdef0123456789abcdef"
 
-// testEngine decodes and no more.
+// testEngine returns an engine that can only decode.
 func testEngine(t testing.TB) *engine {
 	t.Helper()
-	o := Options{Apps: []App{{Secret: NewSecret(testSecret)}}, UpstreamURL: &url.URL{Scheme: "https", Host: "graph.instagram.com"}, TTL: time.Hour}.withDefaults()
-	table := offered(grants(o), o.Apps)
-	apps, _, err := newApps(o, table, &appStates{})
+	o := Options{Apps: []App{{Secret: NewSecret(testSecret)}}, UpstreamURL: &url.URL{Scheme: "https", Host: "graph.instagram.com"}, TTL: time.Hour}
+	table := grants(o)
+	apps, err := newApps(o, table, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func testEngine(t testing.TB) *engine {
 	return &engine{apps: apps, grants: table, gate: newGate(nil, false)}
 }
 
-// decoded is decode behind route, as serve has it.
+// decoded runs route and decode, as serve does.
 func decoded(e *engine, r *http.Request) (call, *graph.Error) {
 	to := e.route(r)
 	if len(to.rows) == 0 {
@@ -175,12 +175,12 @@ func TestTheGateRefusesWhatNoServerSends(t *testing.T) {
 		"address bar":          {open, with(at("127.0.0.1"), "Sec-Fetch-Site", "none"), nil},
 		"node's fetch":         {strict, with(with(at("127.0.0.1:1"), "Sec-Fetch-Mode", "cors"), "Accept-Language", "*"), nil},
 		"absolute form":        {open, absolute, errProxyRequest},
-		"absolute, ours":       {strict, ours, nil},
+		"absolute, served":     {strict, ours, nil},
 		"absolute, with user":  {strict, httptest.NewRequest(http.MethodGet, "http://u@localhost"+target, nil), errProxyRequest},
 		"absolute, over tls":   {strict, secure("https://localhost" + target), nil},
 		"https, not over tls":  {strict, plain, errProxyRequest},
 		"http, over tls":       {strict, secure("http://localhost" + target), errProxyRequest},
-		"theirs, over tls":     {strict, secure("https://graph.instagram.com" + target), errProxyRequest},
+		"foreign, over tls":    {strict, secure("https://graph.instagram.com" + target), errProxyRequest},
 		"empty port":           {strict, at("localhost:"), nil},
 		"port of letters":      {strict, at("127.0.0.1:80.evil.example"), errHost},
 		"port too high":        {strict, at("127.0.0.1:65536"), errHost},
@@ -188,7 +188,7 @@ func TestTheGateRefusesWhatNoServerSends(t *testing.T) {
 		"two brackets":         {strict, at("[[::1]]"), errHost},
 		"name in brackets":     {strict, at("[localhost]"), errHost},
 		"no brackets":          {strict, at("::1"), errHost},
-		"tail behind brackets": {strict, at("[::1]80"), errHost},
+		"tail after brackets":  {strict, at("[::1]80"), errHost},
 		"connect":              {open, connect, errProxyRequest},
 	} {
 		if got := c.gate.check(c.r); got != c.want {
@@ -197,7 +197,7 @@ func TestTheGateRefusesWhatNoServerSends(t *testing.T) {
 	}
 }
 
-// No query makes decode panic, and what it takes is a token it was really sent, once.
+// No query makes decode panic, and a token that it accepts was sent exactly once.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{"", "&&", "grant_type=ig_exchange_token&access_token=IGAA", "grant_type=ig_exchange_token&access_token=a&access_token=b",
 		"access%5ftoken=%41&grant_type=ig_exchange_token", "access_token[]=1", "a=%", "grant_type=ig_exchange_token;access_token=x", "=&=", "access_token=a+b"} {
@@ -218,7 +218,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		token := c.token.Reveal()
 		if token == "" || len(token) > graph.MaxToken || !graph.IsPrintable(token) {
-			t.Fatalf("took a token that is none: %q", token)
+			t.Fatalf("accepted an invalid token: %q", token)
 		}
 		if values, err := url.ParseQuery(raw); err == nil {
 			if v := values["access_token"]; len(v) > 1 || len(v) == 1 && v[0] != token || len(values["grant_type"]) != 1 {

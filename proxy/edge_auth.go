@@ -8,48 +8,43 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// trust asks each request for the sidecar's own token, where the operator has chosen one. It comes in one of two forms:
+// trust checks that each request carries igproxy's own token, if the operator has configured one. It
+// has two forms:
 //
-//	X-Igproxy-Token: TOKEN                       for an app that can set a header
-//	Authorization: Basic base64(anybody:TOKEN)   for one that has nothing but a base URL: http://igproxy:TOKEN@host
+//	X-Igproxy-Token: TOKEN
+//	Authorization: Basic base64(NAME:TOKEN)
 //
-// Most HTTP clients turn the user of a base URL into Basic by themselves, so that a drop-in app still changes its base URL and nothing
-// else; the name in front of the colon is not looked at. An app whose Authorization is taken, because it sends Instagram's token there,
-// can set headers.
-//
-// Authorization: Bearer is never the sidecar's: where the query has no access_token it is Instagram's, and one field with two meanings
-// would hand the sidecar's token to Instagram on the day the operator stops asking for it. Nor is Proxy-Authorization, which proxies and
-// clients eat on the way.
+// The second is what most HTTP clients send for a base URL such as http://igproxy:TOKEN@host, so that
+// an app still changes only its base URL; NAME is ignored. Authorization: Bearer is not a third form,
+// because there it is Instagram's token if the query has none: once the operator no longer requires
+// igproxy's token, it would be sent to Instagram. Proxies remove Proxy-Authorization.
 type trust struct {
-	// digest is the SHA-256 of the token of now. Digests are compared, so that neither its length nor how much of it was right can be
-	// measured, and so that the text is not kept in memory.
+	// digest returns the SHA-256 of the current token. Comparing digests does not reveal the length
+	// of the token or how much of a guess was right. Nil: no token is required.
 	digest func() [sha256.Size]byte
 }
 
-// trustHeader carries the sidecar's own token. Where it is there, it alone counts.
+// trustHeader carries igproxy's own token. A request that has it is judged by it alone.
 const trustHeader = "X-Igproxy-Token"
 
-// challenge is what a 401 must carry (RFC 9110, section 15.5.2). Some clients send what their base URL holds only when they are asked.
+// challenge is required in a 401 (RFC 9110, section 15.5.2). Some clients send the user of their base
+// URL only after a challenge.
 const challenge = `Basic realm="igproxy", charset="UTF-8"`
 
-// check returns what is wrong with the request, or nil. Missing, wrong and twice are the same refusal.
+// check returns the error for a request, or nil. A missing, a wrong and a repeated token are the same
+// error.
 func (t trust) check(r *http.Request) *graph.Error {
 	if t.digest == nil {
 		return nil
 	}
-	shown, ok := shownToken(r)
-	got, want := sha256.Sum256([]byte(shown)), t.digest()
+	_, token, ok := r.BasicAuth()
+	ok = ok && len(r.Header["Authorization"]) == 1
+	if own := r.Header[trustHeader]; len(own) > 0 {
+		token, ok = own[0], len(own) == 1
+	}
+	got, want := sha256.Sum256([]byte(token)), t.digest()
 	if subtle.ConstantTimeCompare(got[:], want[:]) != 1 || !ok {
 		return errStranger
 	}
 	return nil
-}
-
-// shownToken is the token that the request shows for the sidecar.
-func shownToken(r *http.Request) (token string, ok bool) {
-	if own := r.Header[trustHeader]; len(own) > 0 {
-		return own[0], len(own) == 1
-	}
-	_, token, ok = r.BasicAuth()
-	return token, ok && len(r.Header["Authorization"]) == 1
 }

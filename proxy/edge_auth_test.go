@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-const ownToken = "sidecar:own/token+0123456789" // with a colon, which ends only a user's name
+const ownToken = "sidecar:own/token+0123456789" // with a colon, which ends only the name in Basic
 
 func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
@@ -46,7 +46,7 @@ func TestTheSidecarsTokenComesInOneOfTwoForms(t *testing.T) {
 		"as the user":                  {[]string{"Authorization", basic(ownToken, "")}, false},
 		"a wrong password":             {[]string{"Authorization", basic("igproxy", "x")}, false},
 		"two of them":                  {[]string{"Authorization", basic("u", ownToken), "Authorization", basic("u", ownToken)}, false},
-		"basic that is none":           {[]string{"Authorization", "Basic " + ownToken}, false},
+		"basic, not encoded":           {[]string{"Authorization", "Basic " + ownToken}, false},
 		"bearer, which is Instagram's": {[]string{"Authorization", "Bearer " + ownToken}, false},
 		"for a proxy":                  {[]string{"Proxy-Authorization", "Bearer " + ownToken}, false},
 		"in a cookie":                  {[]string{"Cookie", "X-Igproxy-Token=" + ownToken}, false},
@@ -64,7 +64,7 @@ func TestTheSidecarsTokenComesInOneOfTwoForms(t *testing.T) {
 	}
 }
 
-// trusted serves a Proxy that asks for the token, and what it logs and counts.
+// trusted serves a Proxy that requires the token. It returns its log and metrics.
 func trusted(t *testing.T, digest *atomic.Pointer[[sha256.Size]byte], exchange exchangeFunc) (*httptest.Server, *bytes.Buffer, *Metrics) {
 	t.Helper()
 	e := testEngine(t)
@@ -82,10 +82,10 @@ func TestAStrangerIsRefusedInTheEnvelopeAndLearnsNothing(t *testing.T) {
 	var current atomic.Pointer[[sha256.Size]byte]
 	current.Store(&digest)
 	s, log, metrics := trusted(t, &current, func(context.Context, call) (answer, error) {
-		t.Error("a stranger's exchange went on")
+		t.Error("the exchange of a stranger was run")
 		return answer{}, errCallerGone
 	})
-	const guess = "a-guess-of-somebody"
+	const guess = "a-wrong-guess"
 	targets := []string{wireOK, "/access_token", "/nowhere", "/access_token?grant_type=ig_exchange_token&access_token=a&access_token=b"}
 	for _, target := range targets {
 		r, err := http.NewRequest(http.MethodGet, s.URL+target, nil)
@@ -110,7 +110,7 @@ func TestAStrangerIsRefusedInTheEnvelopeAndLearnsNothing(t *testing.T) {
 	rec := httptest.NewRecorder()
 	metrics.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if want := `igproxy_requests_total{app="default",grant="none",outcome="rejected",source="none"} 4`; !strings.Contains(rec.Body.String(), want) {
-		t.Errorf("the metrics do not say %s", want)
+		t.Errorf("the metrics do not have %s", want)
 	}
 	s.Close() // the last line is written after the answer
 	if got := strings.Count(log.String(), "outcome=rejected"); got != len(targets) || strings.Contains(log.String(), guess) {
@@ -144,7 +144,7 @@ func TestATokenThatChangesCountsForTheNextRequest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		res, err := s.Client().Do(r) // a plain client makes Basic of the URL
+		res, err := s.Client().Do(r) // net/http sends the user of the URL as Basic
 		if err != nil {
 			t.Fatal(err)
 		}

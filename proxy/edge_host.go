@@ -3,14 +3,16 @@ package proxy
 import (
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// gate refuses requests that no server-side app sends: to a Host name that is not ours (a web page that rebinds its DNS name to
-// loopback), or from a web page. http.CrossOriginProtection does not do for this: it never checks a GET.
+// gate refuses requests that no server-side app sends: for another Host name, as after a web page has
+// rebound its DNS name to loopback, and from a web page. http.CrossOriginProtection does not do this,
+// because it never checks a GET.
 type gate struct {
 	any   bool
 	hosts map[string]bool
@@ -19,14 +21,14 @@ type gate struct {
 func newGate(hosts []string, anyHost bool) gate {
 	g := gate{any: anyHost, hosts: map[string]bool{"localhost": true}}
 	for _, h := range hosts {
-		g.hosts[strings.TrimSuffix(strings.ToLower(strings.Trim(h, "[]")), ".")] = true
+		g.hosts[normalHost(strings.Trim(h, "[]"))] = true
 	}
 	return g
 }
 
-// CheckHosts returns a handler that has next serve a request, unless its Host name is not one of
-// hosts or a web page sent it; those are refused in plain text, as the Proxy refuses them. It is for
-// another listener of the same process. hosts and anyHost are as in Options, for that listener.
+// CheckHosts returns a handler that refuses requests as the Proxy does, by their Host name or because
+// a web page sent them, but in plain text. It passes all others to next. It is for another listener
+// of the same process; hosts and anyHost are the Hosts and AnyHost of its Options.
 func CheckHosts(hosts []string, anyHost bool, next http.Handler) http.Handler {
 	g := newGate(hosts, anyHost)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -41,7 +43,7 @@ func CheckHosts(hosts []string, anyHost bool, next http.Handler) http.Handler {
 	})
 }
 
-// check returns what is wrong with the request, or nil.
+// check returns the error for a request, or nil.
 func (g gate) check(r *http.Request) *graph.Error {
 	switch {
 	case r.Method == http.MethodConnect, !strings.HasPrefix(r.RequestURI, "/") && !g.absolute(r):
@@ -54,18 +56,14 @@ func (g gate) check(r *http.Request) *graph.Error {
 	return nil
 }
 
-// absolute reports whether a target in absolute form is ours: RFC 9112, section 3.2.2, wants it served, and net/http has put its authority
-// in the place of Host. What may be anybody's, where any Host name goes, is a forward-proxy request.
+// absolute reports whether a target in absolute form is to be served (RFC 9112, section 3.2.2), and
+// not forwarded as by a forward proxy. Its authority must be served even if any Host name is.
 func (g gate) absolute(r *http.Request) bool {
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	return r.URL.Scheme == scheme && r.URL.User == nil && g.serves(r.URL.Host)
+	return r.URL.Scheme == scheme(r) && r.URL.User == nil && g.serves(r.URL.Host)
 }
 
-// serves reports whether an authority is ours, written as RFC 3986 has it: a name or an IPv4 address, or an IPv6 address in brackets.
-// The port may be any, because containers publish ours under another, but it must be one.
+// serves reports whether an authority is served: a known name, or a loopback address, with any port,
+// because a container may publish the listener's port under another one.
 func (g gate) serves(authority string) bool {
 	name, ok := hostName(authority)
 	if !ok || g.hosts[name] {
@@ -75,11 +73,13 @@ func (g gate) serves(authority string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// hostName is an authority's name, in small letters and without port, brackets and the root's dot; not ok where it is written wrongly.
+// hostName returns the normal form of an authority's name; not ok if the authority is malformed: RFC
+// 3986, section 3.2. net.SplitHostPort would allocate for an authority without a port.
 func hostName(authority string) (name string, ok bool) {
 	name, port, _ := strings.Cut(authority, ":")
 	if rest, bracketed := strings.CutPrefix(authority, "["); bracketed {
-		if name, port, ok = strings.Cut(rest, "]"); !ok || !strings.Contains(name, ":") || port != "" && port[0] != ':' {
+		name, port, ok = strings.Cut(rest, "]")
+		if !ok || !strings.Contains(name, ":") || port != "" && port[0] != ':' {
 			return "", false
 		}
 		port = strings.TrimPrefix(port, ":")
@@ -87,31 +87,37 @@ func hostName(authority string) (name string, ok bool) {
 	if _, err := strconv.ParseUint(port, 10, 16); port != "" && err != nil {
 		return "", false
 	}
-	return strings.TrimSuffix(strings.ToLower(name), "."), true // a dot at the end is the same name, from the root
+	return normalHost(name), true
 }
 
-// fromWebPage looks at Origin and Sec-Fetch-Site (W3C Fetch Metadata). Node's own fetch sends sec-fetch-mode: cors and neither of these.
+// normalHost returns a name in lower case, without the dot of the DNS root at its end.
+func normalHost(name string) string { return strings.TrimSuffix(strings.ToLower(name), ".") }
+
+// fromWebPage reports whether a browser sent the request for a web page: W3C Fetch Metadata. The
+// fetch of Node.js sends neither of these headers.
 func fromWebPage(h http.Header) bool {
-	if len(h["Origin"]) > 0 {
-		return true
-	}
-	for _, site := range h["Sec-Fetch-Site"] {
-		if site != "none" && site != "same-origin" {
-			return true
-		}
-	}
-	return false
+	return len(h["Origin"]) > 0 || slices.ContainsFunc(h["Sec-Fetch-Site"], func(site string) bool {
+		return site != "none" && site != "same-origin"
+	})
 }
 
-// announcesBody reports whether something follows the header that is no request. Nobody here reads bodies.
+// scheme returns the scheme that a request was sent with.
+func scheme(r *http.Request) string {
+	if r.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// announcesBody reports whether a body follows the header.
 func announcesBody(r *http.Request) bool { return r.ContentLength != 0 || len(r.TransferEncoding) > 0 }
 
-// last reports whether the connection must end with the answer, because what follows may be no request though net/http would read it as
-// one, or because net/http would hold the answer until it came:
-//   - a body, of which we read nothing;
-//   - what a client sends into the tunnel it hoped for;
-//   - a body that only the client knows of: net/http drops Transfer-Encoding of an HTTP/1.0 request unseen, where RFC 9112, section 6.1,
-//     says that the framing is faulty.
+// last reports whether the connection must be closed after the answer, because net/http could take
+// what follows for a request, or would hold the answer back until it came:
+//   - a body, which is not read;
+//   - what a client sends into the tunnel that it expects after CONNECT;
+//   - the body of an HTTP/1.0 request with Transfer-Encoding, which net/http ignores, although RFC
+//     9112, section 6.1, calls such framing faulty.
 func last(r *http.Request) bool {
 	return announcesBody(r) || r.Method == http.MethodConnect || !r.ProtoAtLeast(1, 1)
 }

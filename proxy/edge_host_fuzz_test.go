@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// Whatever the authority: no panic, and what is served is this machine, or a name that was allowed, as net/url reads it, too.
+// No authority makes the gate panic, and one that it serves is this machine or an allowed name for
+// net/url, too.
 func FuzzHost(f *testing.F) {
 	for _, seed := range []string{"", "localhost", "LOCALHOST.:8080", "127.0.0.1:1", "[::1]:8080", "[::ffff:127.0.0.1]", "igproxy.internal", "evil.example", "127.0.0.1.evil.example",
 		"localhost:80@evil.example", "[::1", "::1", "127.1", "0x7f000001", "[::1%25lo]", "localhost:", ":", "[", "[]:", "localhost\x00"} {
@@ -24,7 +25,7 @@ func FuzzHost(f *testing.F) {
 		}
 		u, err := url.Parse("http://" + authority + "/")
 		if err != nil || u.Path != "/" || u.User != nil {
-			t.Fatalf("served %q, which is no authority: %v", authority, err)
+			t.Fatalf("served %q, which is not an authority: %v", authority, err)
 		}
 		name := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 		if ip := net.ParseIP(name); name != "localhost" && name != "igproxy.internal" && (ip == nil || !ip.IsLoopback()) {
@@ -33,7 +34,8 @@ func FuzzHost(f *testing.F) {
 	})
 }
 
-// Whatever the header fields: no panic, and only the very token lets in, once, in its own field or, without that, as a password.
+// No header makes trust panic, and it accepts only the token, once, in its own field or otherwise as
+// the password of Basic.
 func FuzzOwnToken(f *testing.F) {
 	const token = "0123456789abcdef"
 	basic := func(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }
@@ -43,7 +45,7 @@ func FuzzOwnToken(f *testing.F) {
 	}
 	digest := sha256.Sum256([]byte(token))
 	asks := trust{digest: func() [sha256.Size]byte { return digest }}
-	f.Fuzz(func(t *testing.T, own, authorization string) { // each line a field
+	f.Fuzz(func(t *testing.T, own, authorization string) { // a field for each line
 		r := &http.Request{Header: http.Header{}}
 		if own != "" {
 			r.Header[trustHeader] = strings.Split(own, "\n")

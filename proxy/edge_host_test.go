@@ -39,19 +39,19 @@ func TestBrowsersAreToldApartFromNodesFetch(t *testing.T) {
 	}{
 		"node's fetch": {http.Header{"Sec-Fetch-Mode": {"cors"}, "Accept-Language": {"*"}, "Accept": {"*/*"}, "User-Agent": {"node"},
 			"Accept-Encoding": {"gzip, deflate"}}, nil},
-		"a page's fetch":        {http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-Site": {"cross-site"}}, errBrowser},
-		"a page's image":        {http.Header{"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"no-cors"}}, errBrowser},
-		"a sandboxed frame":     {http.Header{"Origin": {"null"}}, errBrowser},
-		"an empty origin":       {http.Header{"Origin": {""}}, errBrowser},
-		"our own origin":        {http.Header{"Origin": {"http://127.0.0.1:8080"}}, errBrowser},
-		"another port's page":   {http.Header{"Sec-Fetch-Site": {"same-site"}}, errBrowser},
-		"an unknown site":       {http.Header{"Sec-Fetch-Site": {"other"}}, errBrowser},
-		"an empty site":         {http.Header{"Sec-Fetch-Site": {""}}, errBrowser},
-		"one of two":            {http.Header{"Sec-Fetch-Site": {"none", "cross-site"}}, errBrowser},
-		"the address bar":       {http.Header{"Sec-Fetch-Site": {"none"}, "Sec-Fetch-Mode": {"navigate"}}, nil},
-		"a reload":              {http.Header{"Sec-Fetch-Site": {"same-origin"}}, nil},
-		"no browser at all":     {http.Header{}, nil},
-		"a referer says little": {http.Header{"Referer": {"https://app.example/"}}, nil},
+		"a page's fetch":           {http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-Site": {"cross-site"}}, errBrowser},
+		"a page's image":           {http.Header{"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"no-cors"}}, errBrowser},
+		"a sandboxed frame":        {http.Header{"Origin": {"null"}}, errBrowser},
+		"an empty origin":          {http.Header{"Origin": {""}}, errBrowser},
+		"the own origin":           {http.Header{"Origin": {"http://127.0.0.1:8080"}}, errBrowser},
+		"another port's page":      {http.Header{"Sec-Fetch-Site": {"same-site"}}, errBrowser},
+		"an unknown site":          {http.Header{"Sec-Fetch-Site": {"other"}}, errBrowser},
+		"an empty site":            {http.Header{"Sec-Fetch-Site": {""}}, errBrowser},
+		"one of two":               {http.Header{"Sec-Fetch-Site": {"none", "cross-site"}}, errBrowser},
+		"the address bar":          {http.Header{"Sec-Fetch-Site": {"none"}, "Sec-Fetch-Mode": {"navigate"}}, nil},
+		"a reload":                 {http.Header{"Sec-Fetch-Site": {"same-origin"}}, nil},
+		"no browser at all":        {http.Header{}, nil},
+		"a referer does not count": {http.Header{"Referer": {"https://app.example/"}}, nil},
 	} {
 		r := get(target("IGAAshort"))
 		r.Host, r.Header = "localhost:8080", c.header
@@ -61,7 +61,7 @@ func TestBrowsersAreToldApartFromNodesFetch(t *testing.T) {
 	}
 }
 
-// What the gate refuses does not reach Instagram, and never names a token.
+// What the gate refuses does not reach Instagram.
 func TestTheGateStandsBeforeEverything(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	p := newProxy(t, optionsFor(t, s.URL, s.CA()))

@@ -3,6 +3,8 @@ package proxy
 import (
 	"cmp"
 	"log/slog"
+	"math"
+	"slices"
 
 	"github.com/igproxy/igproxy/cache"
 )
@@ -13,72 +15,50 @@ type carried struct {
 	circuits *circuits
 	failures *failures
 	flights  *flights
-	states   *appStates
 	retries  *retryBudget
 	metrics  *Metrics
 	log      *slog.Logger
 	tracing  *tracing
 }
 
-// engine is what is built from Options: immutable, and swapped as a whole. A request finishes on the engine it began with.
+// engine is built from Options. It is immutable and replaced as a whole; a request finishes on the
+// engine that it began with.
 type engine struct {
 	apps   []*app
 	grants []*grant
 	gate   gate
 	trust  trust
-	first  exchanger // recall, which leads to all the other steps
-	out    *outbound // of ask
+	first  exchanger // recall, which leads to the other steps
+	out    *outbound // used by ask
 	bypass *bypass   // nil: only token calls are answered
 
 	lines    *hitLines
 	shortcut *shortcut // nil: the lane answers nothing
 }
 
-// steps builds the steps between decode and answer. Each method returns its step, which leads to next; where requests are traced, inside a
-// span.
-type steps struct {
-	Options
-	carried
-	out *outbound
-}
-
-func (s steps) recall(next exchanger) exchanger {
-	return s.tracing.step("recall", &recallStep{cache: s.cache, next: next})
-}
-
-func (s steps) join(next exchanger) exchanger {
-	return s.tracing.step("join", &joinStep{next: next, budget: s.Budget(), log: s.log, flights: s.flights})
-}
-
-func (s steps) claim(next exchanger) exchanger {
-	return s.tracing.step("claim", &claimStep{cache: s.cache, negativeTTL: s.NegativeTTL, next: next})
-}
-
-func (s steps) guard(next exchanger) exchanger {
-	return s.tracing.step("guard", &guardStep{next: next, circuits: s.circuits, failures: s.failures, timeout: s.Timeout, log: s.log})
-}
-
-func (s steps) ask() exchanger { return s.tracing.step("ask", s.newAsk()) }
-
-func (s steps) newAsk() *askStep {
-	return &askStep{out: s.out, timeout: s.Timeout, maxBytes: s.MaxResponseBytes, retries: s.Retries, budget: s.carried.retries,
-		userAgent: "igproxy/" + cmp.Or(s.Version, "dev"), metrics: s.metrics}
-}
-
-func newEngine(o Options, c carried) (*engine, error) {
-	o = o.withDefaults()
+// newEngine builds an engine. Apps that are in before, too, keep their state.
+func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
 	o.Cache = c.cache
-	table := offered(grants(o), o.Apps)
-	apps, hosts, err := newApps(o, table, c.states)
+	table := grants(o)
+	apps, err := newApps(o, table, before)
 	if err != nil {
 		return nil, err
 	}
-	s := steps{o, c, newOutbound(o, c.metrics.silentTokens)}
-	e := &engine{apps: apps, grants: table, gate: newGate(hosts, o.AnyHost), trust: trust{o.Bearer}, lines: &hitLines{most: int64(o.HitLines)},
-		first: s.recall(s.join(s.claim(s.guard(s.ask())))), out: s.out}
+	hosts := slices.Clone(o.Hosts)
+	for _, a := range apps {
+		hosts = append(hosts, a.Hosts...)
+	}
+	out := newOutbound(o, c.metrics.silentTokens)
+	e := &engine{
+		apps: apps, grants: table, out: out,
+		gate:  newGate(hosts, o.AnyHost),
+		trust: trust{o.Bearer},
+		first: compose(o, c, out),
+		lines: &hitLines{most: cmp.Or(int64(o.HitLines), math.MaxInt64)},
+	}
 	if o.Passthrough != nil {
 		e.bypass = newBypass(o, c.metrics)
 	}
@@ -88,8 +68,34 @@ func newEngine(o Options, c carried) (*engine, error) {
 	return e, nil
 }
 
-// closeIdle closes the kept connections to Meta that no call uses now. Those of calls in flight are closed when the call ends, unless
-// another call begins first.
+// compose builds the steps between decode and answer. If requests are traced, each is wrapped in a step
+// that makes a span.
+func compose(o Options, c carried, out *outbound) exchanger {
+	traced := c.tracing.step
+	recall := func(next exchanger) exchanger {
+		return traced("recall", &recallStep{cache: c.cache, next: next})
+	}
+	join := func(next exchanger) exchanger {
+		return traced("join", &joinStep{next: next, budget: o.Budget(), log: c.log, flights: c.flights})
+	}
+	claim := func(next exchanger) exchanger { // and remember
+		return traced("claim", &claimStep{cache: c.cache, negativeTTL: o.NegativeTTL, next: next})
+	}
+	guard := func(next exchanger) exchanger {
+		return traced("guard", &guardStep{next: next, circuits: c.circuits, failures: c.failures,
+			timeout: o.Timeout, log: c.log})
+	}
+	ask := traced("ask", newAsk(o, c, out))
+	return recall(join(claim(guard(ask))))
+}
+
+func newAsk(o Options, c carried, out *outbound) *askStep {
+	return &askStep{out: out, timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries, budget: c.retries,
+		userAgent: "igproxy/" + cmp.Or(o.Version, "dev"), metrics: c.metrics}
+}
+
+// closeIdle closes the connections to Meta that no call uses. A connection in use is closed when its
+// call ends, unless another call takes it first.
 func (e *engine) closeIdle() {
 	e.out.CloseIdleConnections()
 	if e.bypass != nil {

@@ -9,9 +9,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// Our own errors. Each has a stable error_subcode, so that an app or a dashboard can tell them from Instagram's and from each other;
-// README lists them. Types and codes are those Instagram uses for the like. A message ends with the next step, and never repeats
-// what was sent.
+// The subcodes of igproxy's own errors. They tell an app or a dashboard which error it is, and never
+// change; docs/errors.md lists them. Types and codes are those that Instagram uses for similar
+// errors. A message ends with the next step and never repeats what was sent.
 const (
 	subMethod          = 990001
 	subPath            = 990002
@@ -44,91 +44,77 @@ func requestError(status, code, subcode int, message string) *graph.Error {
 	if code == 2500 {
 		kind = "OAuthException"
 	}
-	return &graph.Error{Status: status, Code: code, Subcode: subcode, Type: kind, Message: message, Class: graph.ClassRequest}
+	return &graph.Error{Status: status, Code: code, Subcode: subcode, Type: kind, Message: message,
+		Class: graph.ClassRequest}
 }
 
-// Refusals of decode. They are shared values and never modified.
+func badRequest(subcode int, message string) *graph.Error {
+	return requestError(http.StatusBadRequest, 100, subcode, message)
+}
+
+// Refusals of a request, before anything is looked up. They are shared and never modified.
 var (
-	errPath = requestError(http.StatusNotFound, 2500, subPath,
-		"Unknown path components. Nothing is passed through on this path; check it behind the base URL, as in GET /access_token.")
-	errProxyRequest = requestError(http.StatusBadRequest, 100, subProxyRequest,
+	errPath = requestError(http.StatusNotFound, 2500, subPath, "Unknown path components. "+
+		"igproxy does not pass this path through. Check the path after the base URL, as in GET /access_token.")
+	errProxyRequest = badRequest(subProxyRequest,
 		"igproxy is not a forward proxy. Use it as the base URL of the app's calls.")
-	errHost = requestError(http.StatusMisdirectedRequest, 100, subHost,
-		"This Host name is not served here. Use localhost or a loopback address, or add the name to allowed_hosts.")
-	errBrowser = requestError(http.StatusForbidden, 100, subBrowser,
-		"Requests from web pages are refused: a token exchange belongs on the server. Call igproxy from your server, not from a browser.")
-	errBody = requestError(http.StatusBadRequest, 100, subBody,
-		"This GET announces a body. Send the parameters in the query, and no body.")
-	errQuery = requestError(http.StatusBadRequest, 100, subQuery,
-		"The query string is not well formed: a % is not followed by two hex digits. Percent-encode the parameters.")
-	errFragment = requestError(http.StatusBadRequest, 100, subQuery,
-		"The request target has a raw #, which ends a query for some readers and not for others. Percent-encode it as %23, or leave it out.")
-	errArray = requestError(http.StatusBadRequest, 100, subQuery,
-		"grant_type, access_token and the like must be plain parameters. Remove the brackets from the name.")
-	errNoToken = requestError(http.StatusBadRequest, 2500, subNoToken,
-		"An active access token must be used to query information about the current user. Send one access_token, the short-lived token.")
-	errFormType = requestError(http.StatusBadRequest, 100, subForm,
-		"This call takes a form. Send application/x-www-form-urlencoded or multipart/form-data, and say so in Content-Type.")
-	errForm = requestError(http.StatusBadRequest, 100, subForm,
-		"The form is not well formed, or larger than 64 KiB. Send client_id, grant_type, redirect_uri and code, percent-encoded.")
-	errBothPlaces = requestError(http.StatusBadRequest, 100, subForm,
-		"This call takes its parameters in the form, and some are in the query. Send them in the body only.")
-	errWhichApp = requestError(http.StatusBadRequest, 100, subApp,
-		"This sidecar serves several apps. Send the client_id of one of them, or call /apps/NAME/... as its configuration names it.")
-	errNoCodes = requestError(http.StatusBadRequest, 100, subRedirect,
-		"Codes are not exchanged for this app. Add its redirect_uri to redirect_uris in igproxy's configuration.")
-	errOneRedirect = requestError(http.StatusBadRequest, 100, subRedirect,
-		"The parameter redirect_uri must be sent once: the one the code was issued for, byte for byte.")
-	errRedirect = requestError(http.StatusBadRequest, 100, subRedirect,
-		"This redirect_uri is not allowed here. Send the one the code was issued for, and add it to redirect_uris in igproxy's configuration.")
+	errHost = requestError(http.StatusMisdirectedRequest, 100, subHost, "This Host name is not served here. "+
+		"Use localhost or a loopback address, or add the name to allowed_hosts.")
+	errBrowser = requestError(http.StatusForbidden, 100, subBrowser, "Requests from web pages are refused, "+
+		"because a token exchange belongs on a server. Call igproxy from your server.")
+	errBody = badRequest(subBody,
+		"This GET request announces a body. Send the parameters in the query, without a body.")
+	errQuery = badRequest(subQuery, "The parameters are malformed: they contain a % without two hex digits after it, "+
+		"a #, or a known name with brackets. Percent-encode them, and remove the brackets.")
+	errForm = badRequest(subForm, "This call takes its parameters as a form of at most 64 KiB, not in the query. "+
+		"Send client_id, grant_type, redirect_uri and code in the body, as application/x-www-form-urlencoded "+
+		"or multipart/form-data.")
+	errWhichApp = badRequest(subApp, "This sidecar serves several apps. "+
+		"Send the client_id of one of them, or call /apps/NAME/... with a name from igproxy's configuration.")
+	errRedirect = badRequest(subRedirect, "A code needs one redirect_uri that is allowed here. "+
+		"Send the one that the code was issued for, and add it to redirect_uris in igproxy's configuration.")
 	errTooLarge = requestError(http.StatusRequestEntityTooLarge, 100, subTooLarge,
-		"The body is larger than igproxy passes on. Send less, or raise passthrough.max_body_bytes.")
+		"The body is larger than igproxy passes through. Send less, or raise passthrough.max_body_bytes.")
+	// errStranger has code 100, not the 190 that status 401 suggests: apps take 190 for a user's token
+	// that no longer works.
+	errStranger = requestError(http.StatusUnauthorized, 100, subStranger, "igproxy requires its own token here. "+
+		"Send the one from auth.bearer_file as X-Igproxy-Token, or as the password of the base URL: "+
+		"http://igproxy:TOKEN@host.")
 )
 
-func grantTypeError(sentence string, rows []*grant) *graph.Error {
+func errMethod(allowed string) *graph.Error {
+	return badRequest(subMethod, "This call does not support the method of the request. Send "+allowed+".")
+}
+
+func errGrantType(problem string, rows []*grant) *graph.Error {
 	var types []string
 	for _, g := range rows {
 		if !slices.Contains(types, g.grantType) {
 			types = append(types, g.grantType)
 		}
 	}
-	return requestError(http.StatusBadRequest, 100, subGrantType, sentence+strings.Join(types, " or ")+".")
+	return badRequest(subGrantType,
+		"The parameter grant_type "+problem+". Send grant_type="+strings.Join(types, " or ")+".")
 }
 
-func errElsewhere(g *grant) *graph.Error {
-	return requestError(http.StatusBadRequest, 100, subGrantType, "This grant_type belongs to another call: "+g.method+" "+g.path+".")
+func errTwice(s *subject) *graph.Error {
+	return badRequest(subTwoTokens, "The "+s.noun+" was sent more than once. Send it once.")
 }
 
-func errNoGrantType(rows []*grant) *graph.Error {
-	return grantTypeError("The parameter grant_type is missing. Send grant_type=", rows)
+func errCharacters(s *subject) *graph.Error {
+	return badRequest(subTokenCharacters, "The "+s.noun+" contains a space or another character that it "+
+		"cannot have. Percent-encode it: a raw + in a query arrives as a space.")
 }
 
-func errTwoGrantTypes(rows []*grant) *graph.Error {
-	return grantTypeError("The parameter grant_type was sent more than once. Send it once: grant_type=", rows)
+func errTooLong(s *subject) *graph.Error {
+	return badRequest(subLongToken, "The "+s.noun+" is longer than 4096 bytes. Send it as Instagram issued it.")
 }
 
-func errGrantType(rows []*grant) *graph.Error {
-	return grantTypeError("Unsupported grant_type. Send grant_type=", rows)
-}
-
-// errStranger has code 100 as its neighbours do, and not the 190 that a 401 suggests: apps take 190 for a user's token that has died.
-var errStranger = requestError(http.StatusUnauthorized, 100, subStranger,
-	"igproxy asks for a token of its own here. Send the one of its auth.bearer_file as X-Igproxy-Token, or as the password of the base URL: http://igproxy:TOKEN@host.")
-
-// errMethod speaks as Instagram does. The method is repeated only when it is one of HTTP's own.
-func errMethod(method, allowed string) *graph.Error {
-	name := "other"
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodTrace:
-		name = strings.ToLower(method)
-	}
-	return requestError(http.StatusBadRequest, 100, subMethod, "Unsupported request - method type: "+name+". Send "+allowed+".")
-}
-
-// ownTransient is the envelope of a failure that may pass: code 2, as Instagram's own outages.
+// ownTransient returns the error for a failure that may pass: code 2, as in Instagram's own outages.
+// A positive retryAfter becomes Retry-After.
 func ownTransient(status, subcode int, c graph.Class, cause, message string, retryAfter time.Duration) *graph.Error {
-	yes := true
-	e := &graph.Error{Status: status, Code: 2, Subcode: subcode, Type: "OAuthException", Message: message, Transient: &yes, Class: c, Cause: cause}
+	e := &graph.Error{Status: status, Code: 2, Subcode: subcode, Type: "OAuthException", Message: message,
+		Transient: new(true), Class: c, Cause: cause}
 	if retryAfter > 0 {
 		e.RetryAt = time.Now().Add(retryAfter)
 	}
@@ -137,22 +123,25 @@ func ownTransient(status, subcode int, c graph.Class, cause, message string, ret
 
 func errBreakerOpen(retryAfter time.Duration) *graph.Error {
 	return ownTransient(http.StatusServiceUnavailable, subBreakerOpen, graph.ClassHeld, "breaker open",
-		"Instagram has been failing, so igproxy is not asking it for the moment. Retry after the time in Retry-After.", retryAfter)
+		"Calls to Instagram have been failing, so igproxy makes none at the moment. "+
+			"Retry after the time in Retry-After.", retryAfter)
+}
+
+func errBusy(cause, message string) *graph.Error {
+	return ownTransient(http.StatusServiceUnavailable, subOverloaded, graph.ClassHeld, cause,
+		message+" Retry after the time in Retry-After.", time.Second)
 }
 
 func errOverloaded() *graph.Error {
-	return ownTransient(http.StatusServiceUnavailable, subOverloaded, graph.ClassHeld, "too many exchanges at once",
-		"Too many exchanges at once. Retry after the time in Retry-After.", time.Second)
+	return errBusy("too many exchanges at once", "Too many exchanges at once.")
 }
 
 func errResources() *graph.Error {
-	return ownTransient(http.StatusServiceUnavailable, subOverloaded, graph.ClassHeld, outOfResources,
-		"igproxy has run out of descriptors or memory. Retry after the time in Retry-After.", time.Second)
+	return errBusy(outOfResources, "igproxy has run out of file descriptors or memory.")
 }
 
 func errElsewhereNow() *graph.Error {
-	return ownTransient(http.StatusServiceUnavailable, subOverloaded, graph.ClassHeld, "another sidecar is asking",
-		"Another sidecar is exchanging this code just now. Retry after the time in Retry-After, for its answer.", time.Second)
+	return errBusy("another sidecar is asking", "Another sidecar is exchanging this code.")
 }
 
 func errTimeout() *graph.Error {

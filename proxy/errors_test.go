@@ -14,20 +14,19 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// ownErrors are all errors of our own, by subcode; a subcode can have several messages.
+// ownErrors returns all of igproxy's own errors by subcode. A subcode can have several messages.
 func ownErrors() map[int][]*graph.Error {
 	all := map[int][]*graph.Error{}
-	for _, e := range []*graph.Error{errPath, errProxyRequest, errHost, errBrowser, errBody, errQuery, errArray, errNoGrantType(nil), errTwoGrantTypes(nil),
-		errGrantType(nil), errElsewhere(&grant{}), errNoToken, tokenSubject.twice, tokenSubject.blank, tokenSubject.characters, tokenSubject.long, tokenSubject.kind,
-		codeSubject.twice, codeSubject.blank, codeSubject.characters, codeSubject.long, codeSubject.kind, errStranger, errFormType, errForm, errBothPlaces,
-		errWhichApp, errNoCodes, errOneRedirect, errRedirect, errTooLarge, errMethod("POST", "GET"), errMethod("CANARY", "GET"),
+	for _, e := range []*graph.Error{errPath, errProxyRequest, errHost, errBrowser, errBody, errQuery, errGrantType("is missing", nil),
+		tokenSubject.missing, tokenSubject.kind, codeSubject.missing, codeSubject.kind, errTwice(tokenSubject), errCharacters(tokenSubject),
+		errTooLong(codeSubject), errStranger, errForm, errWhichApp, errRedirect, errTooLarge, errMethod("GET"),
 		errBreakerOpen(time.Second), errOverloaded(), errTimeout(), errUnreachable("refused"), errBadAnswer("x"), graph.Unreadable(400), graph.Unreadable(499), errInternal("x")} {
 		all[e.Subcode] = append(all[e.Subcode], e)
 	}
 	return all
 }
 
-// subcodes reads the constants from errors.go, so that a new one cannot be forgotten here.
+// subcodes reads the constants from errors.go, so that this test does not miss a new one.
 func subcodes(t *testing.T) map[int]string {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), "errors.go", nil, 0)
@@ -42,7 +41,7 @@ func subcodes(t *testing.T) map[int]string {
 		}
 		value, err := strconv.Atoi(spec.Values[0].(*ast.BasicLit).Value)
 		if err != nil || found[value] != "" {
-			t.Errorf("%s is no number, or one that %s has", spec.Names[0].Name, found[value])
+			t.Errorf("%s is not a number, or the same as %s", spec.Names[0].Name, found[value])
 		}
 		found[value] = spec.Names[0].Name
 		return true
@@ -58,7 +57,7 @@ func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
 	for _, line := range tableIn(t, "../docs/errors.md", "| status | code / subcode | meaning | retry? |") {
 		m := row.FindStringSubmatch(line)
 		if m == nil {
-			t.Errorf("a row that does not read: %s", line)
+			t.Errorf("a malformed row: %s", line)
 			continue
 		}
 		status, _ := strconv.Atoi(m[1]) // 4xx: any
@@ -66,17 +65,17 @@ func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
 		subcode, _ := strconv.Atoi(m[3])
 		documented[subcode] = true
 		if names[subcode] == "" || len(errs[subcode]) == 0 {
-			t.Errorf("docs/errors.md has %d, which igproxy never says", subcode)
+			t.Errorf("docs/errors.md has %d, which igproxy never sends", subcode)
 		}
 		for _, e := range errs[subcode] {
 			if e.Status != status && (m[1] != "4xx" || e.Status/100 != 4) || e.Code != code {
-				t.Errorf("%s is %d with code %d, docs/errors.md says %s and %d", names[subcode], e.Status, e.Code, m[1], code)
+				t.Errorf("%s is %d with code %d, docs/errors.md has %s and %d", names[subcode], e.Status, e.Code, m[1], code)
 			}
 			if promised := m[5] == "after `Retry-After`"; promised != !e.RetryAt.IsZero() {
-				t.Errorf("%s: RetryAt %v, docs/errors.md says %q", names[subcode], e.RetryAt, m[5])
+				t.Errorf("%s: RetryAt %v, docs/errors.md has %q", names[subcode], e.RetryAt, m[5])
 			}
 			if transient := e.Transient != nil && *e.Transient; transient != (e.Code == 2) || m[5] == "no" && e.Status >= 500 {
-				t.Errorf("%s: is_transient %v with code %d, docs/errors.md says %q", names[subcode], transient, e.Code, m[5])
+				t.Errorf("%s: is_transient %v with code %d, docs/errors.md has %q", names[subcode], transient, e.Code, m[5])
 			}
 		}
 	}
@@ -98,13 +97,13 @@ func TestOwnErrorsParseAsInstagramsDo(t *testing.T) {
 				t.Errorf("%d: %s", subcode, e.Encode())
 			}
 			if !strings.HasSuffix(e.Message, ".") || strings.Contains(e.Message, "CANARY") || strings.Contains(e.Message, "canary") {
-				t.Errorf("%d: %q is no sentence of ours", subcode, e.Message)
+				t.Errorf("%d: %q is not a sentence, or repeats what was sent", subcode, e.Message)
 			}
 		}
 	}
 }
 
-// A body that nobody reads ends the connection, and the answer says so; a wrong method alone does not.
+// An unread body closes the connection, and the answer announces it. A wrong method alone does not.
 func TestABodyClosesTheConnection(t *testing.T) {
 	p := proxyOf(t, nil, nil)
 	for want, r := range map[string]*http.Request{"": postRequest(), "close": withBody()} {

@@ -36,12 +36,16 @@ func ExampleNew() {
 	p, err := proxy.New(proxy.Options{
 		Apps:             []proxy.App{{Secret: proxy.NewSecret("the-apps-client-secret")}},
 		UpstreamURL:      base,
+		LoginURL:         base,
+		ThreadsURL:       base,
 		UpstreamCAs:      upstream.CA(),
 		Timeout:          10 * time.Second,
 		MaxResponseBytes: 64 << 10,
 		MaxInFlight:      64,
 		Retries:          1,
 		TTL:              time.Hour,
+		RefreshTTL:       5 * time.Minute,
+		CodeTTL:          2 * time.Minute,
 		Cache:            remembered,
 		Breaker:          breaker.Options{Failures: 5, Ratio: 0.5, MinRequests: 20, Interval: time.Minute, Open: 10 * time.Second, Probes: 1},
 	})

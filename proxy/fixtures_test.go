@@ -26,12 +26,12 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// exchangeFunc is a step made of a function.
+// exchangeFunc makes a function a step.
 type exchangeFunc func(context.Context, call) (answer, error)
 
 func (f exchangeFunc) Exchange(ctx context.Context, c call) (answer, error) { return f(ctx, c) }
 
-// callFor is a decoded request for a token.
+// callFor returns a decoded request for a token.
 func callFor(t testing.TB, token string) call {
 	t.Helper()
 	e := testEngine(t)
@@ -72,7 +72,7 @@ func newCacheWatchedBy(t testing.TB, o cache.Observer) *cache.Cache {
 	return c
 }
 
-// newInstagram is the stand-in on a real socket, over TLS and HTTP/2 unless o says otherwise; it ends with the test.
+// newInstagram starts the stand-in on a real socket and stops it after the test.
 func newInstagram(t testing.TB, o mock.ServerOptions) (*mock.Instagram, *mock.Server) {
 	t.Helper()
 	i := mock.New(mock.Options{Secret: testSecret})
@@ -89,20 +89,21 @@ func newInstagram(t testing.TB, o mock.ServerOptions) (*mock.Instagram, *mock.Se
 
 var overTLS = mock.ServerOptions{TLS: true}
 
-// optionsFor are good Options for an upstream at this URL; without ca, one of the system's. The time-out is beyond what a noisy machine
-// needs: tests of time-outs set their own.
+// optionsFor returns valid Options for an upstream at this URL. The timeout is longer than a busy
+// machine needs; tests of timeouts set their own.
 func optionsFor(t testing.TB, base string, ca *x509.CertPool) Options {
 	t.Helper()
 	u, err := url.Parse(base)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Options{Apps: []App{{Secret: NewSecret(testSecret)}}, UpstreamURL: u, UpstreamCAs: ca, Timeout: 30 * time.Second, MaxResponseBytes: 64 << 10,
-		MaxInFlight: 64, Retries: 1, TTL: time.Hour, NegativeTTL: time.Minute,
+	return Options{Apps: []App{{Secret: NewSecret(testSecret)}}, UpstreamURL: u, LoginURL: u, ThreadsURL: u, UpstreamCAs: ca,
+		Timeout: 30 * time.Second, MaxResponseBytes: 64 << 10, MaxInFlight: 64, Retries: 1, TTL: time.Hour,
+		RefreshTTL: 5 * time.Minute, CodeTTL: 2 * time.Minute, NegativeTTL: time.Minute,
 		Breaker: breaker.Options{Failures: 1000, Ratio: 1, MinRequests: 1000, Interval: 2 * time.Minute, Open: 10 * time.Second, Probes: 1}}
 }
 
-// newProxy builds a Proxy, with a cache of its own if o has none, and closes it with the test.
+// newProxy builds a Proxy, with its own cache if o has none, and closes it after the test.
 func newProxy(t testing.TB, o Options) *Proxy {
 	t.Helper()
 	if o.Cache == nil {
@@ -120,12 +121,12 @@ func newProxy(t testing.TB, o Options) *Proxy {
 	return p
 }
 
-// target is what an app asks for a token.
+// target returns the request target of an exchange.
 func target(short string) string {
 	return "/access_token?grant_type=ig_exchange_token&access_token=" + url.QueryEscape(short)
 }
 
-// ask sends one request through a handler, as to a loopback address.
+// ask sends one request to a handler, with a loopback Host.
 func ask(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	r.Host = "127.0.0.1:8080"
 	w := httptest.NewRecorder()
@@ -145,7 +146,7 @@ type graphBody struct {
 	TraceID   string `json:"fbtrace_id"`
 }
 
-// errorIn is the envelope's inside, whole.
+// errorIn returns the inside of the envelope. It fails for unknown members.
 func errorIn(t testing.TB, body []byte) graphBody {
 	t.Helper()
 	dec := json.NewDecoder(bytes.NewReader(body))
@@ -154,13 +155,13 @@ func errorIn(t testing.TB, body []byte) graphBody {
 		Error graphBody `json:"error"`
 	}
 	if err := dec.Decode(&e); err != nil || e.Error.Code == nil || e.Error.Message == "" || e.Error.Type == "" {
-		t.Fatalf("no envelope: %s (%v)", body, err)
+		t.Fatalf("not an envelope: %s (%v)", body, err)
 	}
 	return e.Error
 }
 
-// rawUpstream is an upstream without TLS that a test speaks for byte by byte. Each connection is handed to serve with its number, from 1,
-// and closed behind it; the returned URL is its base.
+// rawUpstream starts an upstream without TLS whose bytes a test writes. It calls serve for each
+// connection, with its number from 1, and closes the connection afterwards. It returns the base URL.
 func rawUpstream(t testing.TB, serve func(n int, c net.Conn, r *bufio.Reader)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -190,7 +191,7 @@ func rawUpstream(t testing.TB, serve func(n int, c net.Conn, r *bufio.Reader)) s
 	return "http://" + l.Addr().String()
 }
 
-// saying is an upstream that answers every request on every connection with these bytes, and counts them.
+// saying starts an upstream that answers every request with these bytes, and counts the requests.
 func saying(t testing.TB, answer string) (base string, requests *atomic.Int32) {
 	t.Helper()
 	requests = new(atomic.Int32)
@@ -207,7 +208,7 @@ func saying(t testing.TB, answer string) (base string, requests *atomic.Int32) {
 	}), requests
 }
 
-// rawReply is an HTTP/1.1 answer, whole. Headers are full lines.
+// rawReply returns a whole HTTP/1.1 answer. Headers are full lines.
 func rawReply(status int, body string, headers ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "HTTP/1.1 %d X\r\nContent-Length: %d\r\n", status, len(body))
@@ -229,7 +230,7 @@ func serve(h http.Handler, r *http.Request) int {
 	return w.status
 }
 
-// statusWriter is the least a handler needs. It can be used again.
+// statusWriter is a minimal http.ResponseWriter that can be reused.
 type statusWriter struct {
 	header http.Header
 	status int

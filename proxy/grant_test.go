@@ -15,7 +15,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// service is an upstream that notes what it was asked and says what it is told to.
+// service is an upstream that records requests and gives the answers that a test sets.
 type service struct {
 	url  *url.URL
 	mu   sync.Mutex // protects all below
@@ -66,7 +66,7 @@ const (
 	clubID   = "1785"
 )
 
-// world is a proxy with an Instagram app and a Threads app, and the three upstreams apart.
+// world is a proxy with an Instagram app and a Threads app, and its three upstreams.
 type world struct {
 	p                      *Proxy
 	graph, login, threads  *service
@@ -104,7 +104,7 @@ func codeForm(code string) url.Values {
 
 const codeAnswer = `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"]}`
 
-// Each row of the table asks the upstream that is its own, with what it needs and nothing more.
+// Each row of the table asks its own upstream, with what the call needs and nothing more.
 func TestEachGrantAsksItsOwnUpstreamForItsOwn(t *testing.T) {
 	w := newWorld(t)
 	w.login.say(200, codeAnswer)
@@ -159,7 +159,8 @@ func TestEachGrantAsksItsOwnUpstreamForItsOwn(t *testing.T) {
 	}
 }
 
-// The answers of a code have the flat members and data alike, whichever shape came, numbers byte for byte.
+// The answer to a code has the members both flat and in data, whichever shape Meta sent, and numbers
+// byte for byte.
 func TestACodesAnswerHasBothShapes(t *testing.T) {
 	for in, want := range map[string]string{
 		codeAnswer: `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"],"token_type":"bearer",` +
@@ -191,7 +192,7 @@ func TestACodesAnswerHasBothShapes(t *testing.T) {
 	}
 }
 
-// A code works once: a double callback gets the first one's answer, and nothing is repeated that was sent.
+// A code works once: a repeated callback gets the first answer, and no request is repeated.
 func TestADoubleCallbackGetsTheFirstAnswerAndNothingIsSentTwice(t *testing.T) {
 	w := newWorld(t)
 	used := false
@@ -238,13 +239,13 @@ func TestErrorsOfACodeAreMirroredInTheirShape(t *testing.T) {
 	for name, spoil := range map[string]func(url.Values){
 		"no code":               func(f url.Values) { f.Del("code") },
 		"two codes":             func(f url.Values) { f.Add("code", "second") },
-		"a blank":               func(f url.Values) { f.Set("code", "a b") },
+		"a space":               func(f url.Values) { f.Set("code", "a b") },
 		"no redirect":           func(f url.Values) { f.Del("redirect_uri") },
 		"a stranger's redirect": func(f url.Values) { f.Set("redirect_uri", "https://evil.example/") },
 		"nearly the redirect":   func(f url.Values) { f.Set("redirect_uri", callback+"/") },
 		"a token":               func(f url.Values) { f.Set("access_token", "IGAA") },
 		"another grant":         func(f url.Values) { f.Set("grant_type", "ig_exchange_token") },
-		"nobody's id":           func(f url.Values) { f.Set("client_id", "999") },
+		"an unknown id":         func(f url.Values) { f.Set("client_id", "999") },
 		"array":                 func(f url.Values) { f.Set("code[]", "x") },
 	} {
 		before := len(w.login.asked()) + len(w.threads.asked())
@@ -315,13 +316,12 @@ func TestFormsAreReadStrictly(t *testing.T) {
 	}
 }
 
-// A token or a grant on the wrong call is told where it belongs, and nobody is asked.
-func TestTheWrongCallIsToldWhereToGo(t *testing.T) {
+// The error for a token or a grant on the wrong call names the right one, and Meta is not asked.
+func TestTheErrorOfAWrongCallNamesTheRightOne(t *testing.T) {
 	w := newWorld(t)
 	for path, says := range map[string]string{
 		"/access_token?grant_type=ig_exchange_token&code=abc":                      "POST /oauth/access_token",
-		"/access_token?grant_type=ig_refresh_token&access_token=abc":               "GET /refresh_access_token.",
-		"/refresh_access_token?grant_type=ig_exchange_token&access_token=abc":      "GET /access_token.",
+		"/refresh_access_token?grant_type=ig_exchange_token&access_token=abc":      "Send grant_type=ig_refresh_token",
 		"/refresh_access_token?grant_type=ig_refresh_token":                        "access_token",
 		"/access_token?grant_type=fb_exchange_token&access_token=abc":              "grant_type=ig_exchange_token or th_exchange_token",
 		"/apps/threads/access_token?grant_type=ig_exchange_token&access_token=abc": "Send grant_type=th_exchange_token.",

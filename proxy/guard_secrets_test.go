@@ -260,7 +260,7 @@ func TestNeitherSecretIsHandedOn(t *testing.T) {
 // Entries survive while the previous secret is configured, and for ever with a key of their own.
 func TestWhatIsRememberedSurvivesUntilThePreviousSecretIsTakenAway(t *testing.T) {
 	idOf := func(a App) string {
-		ready, err := newApp(a, grants(optionsFor(t, "https://graph.instagram.com", nil).withDefaults()), nil)
+		ready, err := newApp(a, grants(optionsFor(t, "https://graph.instagram.com", nil)), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,9 @@
 package proxy
 
 import (
+	"cmp"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"math/rand/v2"
 	"net/http"
@@ -10,19 +13,17 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// statusGone is logged when the caller left before its answer; nothing was sent. (499 is nginx's number for it.)
-const statusGone = 499
-
-// ServeHTTP is the walk of one request; see the package comment.
+// ServeHTTP runs the walk of one request; see the package comment.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	e := p.current.Load()
-	x := reply{id: requestID(), grant: "none", app: e.apps[0].label, last: last(r)}
+	id := newRequestID()
+	x := reply{id: string(id[:]), grant: "none", app: e.apps[0].label, last: last(r)}
 	spans, r := p.carried.tracing.begin(e, r)
 	x.serve(e, r, &p.carried)
 	if x.passed != nil {
 		end := spans.passed(r.Context(), &x)
-		x.stream(w, r)
+		x.stream(e.bypass, w, r)
 		end()
 	} else {
 		x.answer(w)
@@ -31,49 +32,50 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.carried.metrics.answered(&x, time.Since(start))
 	x.log(e.lines, p.carried.log, time.Since(start))
 	if x.gone || x.cut {
-		// A caller that closed only its sending half still reads. Returning would send it an empty 200; this closes the connection.
+		// A caller that closed only its sending half still reads. If the handler returned, net/http
+		// would send an empty 200; the panic closes the connection instead.
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// reply is one request on its way through the steps, from the handler's view.
+// reply is what the handler knows about one request and its outcome.
 type reply struct {
 	id     string // X-Request-Id
 	grant  string
 	app    string
 	result answer
-	err    *graph.Error // nil: result is a definite answer
+	err    *graph.Error // nil: result is the answer
 	gone   bool         // the caller left
-	flat   bool         // errors are in the shape of the code exchange
-	last   bool         // the connection ends with the answer
-	cut    bool         // the answer broke off on its way
-	passed *passed      // the request goes around the steps
+	flat   bool         // errors have the shape of the code exchange
+	last   bool         // the connection is closed after the answer
+	cut    bool         // the answer broke off after a part of it was sent
+	passed *passed      // a call that is passed through; nil for a token call
 	status int
 }
 
-// serve runs the steps and keeps what came out. A panic of ours becomes a 500 in the envelope.
+// serve runs the steps up to answer and keeps the outcome. A panic becomes a 500 in the envelope.
 func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 	defer func() {
 		if v := recover(); v != nil {
 			x.err = errInternal("panic: " + panicKind(v))
-			shared.log.Error("panic in a request", "request_id", x.id, "panic", panicKind(v), "stack", string(debug.Stack()))
+			shared.log.Error("panic in a request",
+				"request_id", x.id, "panic", panicKind(v), "stack", string(debug.Stack()))
 		}
 	}()
-	if x.err = e.gate.check(r); x.err != nil {
-		return
-	}
-	if x.err = e.trust.check(r); x.err != nil { // before decode: a stranger learns nothing about tokens
+	// Before decode, whose errors would tell a stranger about tokens.
+	if x.err = cmp.Or(e.gate.check(r), e.trust.check(r)); x.err != nil {
 		return
 	}
 	t := e.route(r)
 	if len(t.rows) == 0 {
-		x.passed, x.err = e.pass(r, t, shared.metrics)
+		if x.err = e.checkOther(t); x.err == nil {
+			x.passed = e.pass(r, t, shared.metrics)
+		}
 		return
 	}
-	c, refused := e.decode(r, t)
-	x.flat = c.grant.form
-	if refused != nil {
-		x.err = refused
+	x.flat = t.rows[0].form
+	var c call
+	if c, x.err = e.decode(r, t); x.err != nil {
 		return
 	}
 	x.grant, x.app = c.grant.name, c.app.label
@@ -88,18 +90,10 @@ func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 	}
 }
 
-const requestIDLength = 16
-
-func newRequestID(b *[requestIDLength]byte) {
-	const digits = "0123456789abcdef"
-	for n, i := rand.Uint64(), 0; i < len(b); i++ {
-		b[i] = digits[n&15]
-		n >>= 4
-	}
-}
-
-func requestID() string {
-	var b [requestIDLength]byte
-	newRequestID(&b)
-	return string(b[:])
+// newRequestID returns a random id, in hexadecimal.
+func newRequestID() (id [16]byte) {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], rand.Uint64())
+	hex.Encode(id[:], b[:])
+	return id
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// proxyOf is a Proxy whose steps behind decode are one function.
+// proxyOf returns a Proxy whose steps after decode are one function.
 func proxyOf(t *testing.T, log *slog.Logger, first exchangeFunc) *Proxy {
 	t.Helper()
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
@@ -33,13 +33,14 @@ func proxyOf(t *testing.T, log *slog.Logger, first exchangeFunc) *Proxy {
 	return p
 }
 
-// cacheStatus parses the header as RFC 9211 has it: one member of a structured list (RFC 8941), a token with parameters.
+// cacheStatus parses Cache-Status (RFC 9211): one member of a structured list (RFC 8941), a token with
+// parameters.
 func cacheStatus(t *testing.T, header string) map[string]string {
 	t.Helper()
 	list := regexp.MustCompile(`^igproxy((?:; ?[a-z*][a-z0-9_.*-]*(?:=(?:-?[0-9]{1,15}|[A-Za-z*][A-Za-z0-9!#$%&'*+.^_|~:/-]*|"(?:[ !#-\[\]-~]|\\["\\])*"))?)*)$`)
 	m := list.FindStringSubmatch(header)
 	if m == nil {
-		t.Fatalf("%q is no structured field", header)
+		t.Fatalf("%q is not a structured field", header)
 	}
 	parameters := map[string]string{}
 	for _, p := range strings.Split(m[1], ";")[1:] {
@@ -48,7 +49,7 @@ func cacheStatus(t *testing.T, header string) map[string]string {
 			t.Errorf("%q has %s twice", header, name)
 		}
 		if !slices.Contains([]string{"hit", "fwd", "fwd-status", "ttl", "stored", "collapsed", "key", "detail"}, name) {
-			t.Errorf("%q has %s, which RFC 9211 does not know", header, name)
+			t.Errorf("%q has %s, which RFC 9211 does not define", header, name)
 		}
 		parameters[name] = value
 	}
@@ -58,12 +59,12 @@ func cacheStatus(t *testing.T, header string) map[string]string {
 	return parameters
 }
 
-// ending is one way for a request to end, and what must be seen of it.
+// ending is one way in which a request ends, and what must be visible of it.
 type ending struct {
 	give            func() (answer, error)
 	status          int
 	outcome, source string
-	cache           string // the parameters of Cache-Status that must be there, sorted; "-": no such header
+	cache           string // the parameters of Cache-Status, sorted; "-": no such header
 }
 
 func endings(t *testing.T) map[string]ending {
@@ -164,11 +165,11 @@ func checkCacheStatus(t *testing.T, name, header, want string) {
 	}
 	slices.Sort(got)
 	if strings.Join(got, " ") != want {
-		t.Errorf("%s: Cache-Status says %q, want %q", name, got, want)
+		t.Errorf("%s: Cache-Status is %q, want %q", name, got, want)
 	}
 }
 
-// checkLog wants one line of kind "request" with known fields only, and nothing that was sent.
+// checkLog checks that the log has one line "request", with known fields and nothing that was sent.
 func checkLog(t *testing.T, name, log string, c ending, id string) {
 	t.Helper()
 	if strings.Contains(log, "canary") || strings.Contains(log, testSecret) || strings.Contains(log, "IGAA") {
@@ -205,7 +206,7 @@ func checkLog(t *testing.T, name, log string, c ending, id string) {
 	}
 }
 
-func TestExpiresInIsTheTimeReallyLeft(t *testing.T) {
+func TestExpiresInIsTheTimeLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		store := newCache(t)
@@ -249,8 +250,8 @@ func TestRetryAfterIsRoundedUpAndNeverInThePast(t *testing.T) {
 	})
 }
 
-// Whoever left is told nothing; the log has 499 and the flight goes on.
-func TestACallerWhoLeftIsToldNothing(t *testing.T) {
+// Nothing is sent to a caller that left. The log has status 499, and the flight continues.
+func TestACallerThatLeftIsSentNothing(t *testing.T) {
 	var log strings.Builder
 	p := proxyOf(t, slog.New(slog.NewTextHandler(&log, nil)), func(context.Context, call) (answer, error) { return answer{}, errCallerGone })
 	w := httptest.NewRecorder()
@@ -272,7 +273,8 @@ func TestACallerWhoLeftIsToldNothing(t *testing.T) {
 	}
 }
 
-// A caller that closes its sending half is gone for net/http, and still reads: an empty 200 would be no token and no error.
+// A caller that closes its sending half has left, for net/http, but still reads. An empty 200 would be
+// neither a token nor an error.
 func TestAHalfClosedCallerGetsNoEmpty200(t *testing.T) {
 	base, arrived, open := gated(t)
 	defer open()

@@ -8,30 +8,30 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// probeToken is no token; Instagram checks the client secret before it looks at the token.
+// probeToken is not a valid token or code. Meta checks the client secret before it looks at a token.
 const probeToken = "igproxy-check-this-is-no-token"
 
 // Proof is what Probe found out about one part.
 type Proof struct {
 	Part string // such as "upstream https://graph.instagram.com"
-	Err  error  // nil: it is right; else what is wrong and what to do
+	Err  error  // what is wrong and what to do; nil: the part works
 }
 
-// Probe asks once for each app with a token that is none, and once with a code that is none where codes are exchanged; past cache, breaker
-// and hold. It proves the way there and TLS, and for tokens the client secret: a part is right when the token or the code was refused,
-// and nothing else. The error is for Options that can't work.
+// Probe asks Meta once for each app with an invalid token, and once with an invalid code if the app
+// exchanges codes. It uses no cache, breaker or pause. A part works if Meta refuses the token or the
+// code: this proves the network and TLS, and for a token also the client secret. The error is about
+// o itself.
 func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
-	o = o.withDefaults()
 	if err := o.check(); err != nil {
 		return nil, err
 	}
 	o.Cache = nil
-	table := offered(grants(o), o.Apps)
-	apps, _, err := newApps(o, table, &appStates{})
+	table := grants(o)
+	apps, err := newApps(o, table, nil)
 	if err != nil {
 		return nil, err
 	}
-	ask := steps{o, carried{retries: newRetryBudget(), metrics: NewMetrics()}, newOutbound(o, func() {})}.newAsk()
+	ask := newAsk(o, carried{retries: newRetryBudget(), metrics: NewMetrics()}, newOutbound(o, func() {}))
 	defer ask.out.CloseIdleConnections()
 	for _, a := range apps {
 		a.state.secrets.use(a.secrets)
@@ -39,11 +39,11 @@ func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 		if len(apps) > 1 {
 			of = " of app " + a.label
 		}
-		g := rowOf(at(table, exchangePath), a)
-		proofs = append(proofs, Proof{"upstream " + g.base.String() + of, probe(ctx, ask, call{grant: g, app: a, token: NewSecret(probeToken)})})
-		if g = rowOf(at(table, codePath), a); len(a.RedirectURIs) > 0 {
-			c := call{grant: g, app: a, token: NewSecret(probeToken), redirect: a.RedirectURIs[0]}
-			proofs = append(proofs, Proof{"codes at " + g.base.String() + of, probe(ctx, ask, c)})
+		c := call{grant: rowOf(rowsAt(table, exchangePath), a), app: a, token: NewSecret(probeToken)}
+		proofs = append(proofs, Proof{"upstream " + c.grant.base.String() + of, probe(ctx, ask, c)})
+		if len(a.RedirectURIs) > 0 {
+			c.grant, c.redirect = rowOf(rowsAt(table, codePath), a), a.RedirectURIs[0]
+			proofs = append(proofs, Proof{"codes at " + c.grant.base.String() + of, probe(ctx, ask, c)})
 		}
 	}
 	return proofs, nil
@@ -58,22 +58,22 @@ func probe(ctx context.Context, ask *askStep, c call) error {
 	case err != nil:
 		return err
 	case got.refusal == nil:
-		return errors.New("the upstream gave a token for one that is none; check that upstream.url is Instagram's")
+		return errors.New("the upstream issued a token for an invalid one; check that upstream.url is Instagram's")
 	}
 	refusal := got.refusal
-	if c.grant.form && refusal.Flat && refusal.Subcode == 0 && refusal.Class == graph.ClassRefused { // it tells the code from nothing else
-		return nil
+	if c.grant.form && refusal.Flat && refusal.Subcode == 0 && refusal.Class == graph.ClassRefused {
+		return nil // the code exchange does not say which parameter it refuses
 	}
 	switch refusal.Class {
 	case graph.ClassToken:
 		return nil
 	case graph.ClassSecret:
-		return errors.New("the client secret is refused by Instagram; compare it with the Instagram app's (not the Facebook app's) in Meta's dashboard")
+		return errors.New("Instagram refuses the client secret; " + advice[graph.ClassSecret])
 	case graph.ClassAppLimit, graph.ClassUserLimit:
-		return errors.New("the app is rate limited, so the client secret could not be proven; try again later")
+		return errors.New("the app is rate limited, so the client secret could not be tested; try again later")
 	case graph.ClassStanding:
-		return fmt.Errorf("the upstream answers with %w; %s", refusal, advice(refusal.Class))
-	default:
-		return fmt.Errorf("the upstream answers with %w, not with a refusal of the token; check upstream.url, its path above all", refusal)
+		return fmt.Errorf("the upstream answers with %w; %s", refusal, advice[graph.ClassStanding])
 	}
+	return fmt.Errorf("the upstream answers with %w instead of refusing the token; "+
+		"check upstream.url and its path", refusal)
 }

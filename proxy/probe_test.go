@@ -24,18 +24,18 @@ func TestProbeSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	for name, c := range map[string]struct {
 		base  string
 		spoil func(*Options)
-		want  string // "": all is well
+		want  string // "": no error
 	}{
 		"ok":               {s.URL, nil, ""},
-		"wrong secret":     {s.URL, func(o *Options) { o.Apps[0].Secret = NewSecret("canary-of-a-secret") }, "client secret is refused"},
+		"wrong secret":     {s.URL, func(o *Options) { o.Apps[0].Secret = NewSecret("canary-of-a-secret") }, "refuses the client secret"},
 		"no secret":        {s.URL, func(o *Options) { o.Apps[0].Secret = Secret{} }, "client secret"},
 		"unknown CA":       {s.URL, func(o *Options) { o.UpstreamCAs = stranger.CA() }, "tls: unknown authority"},
 		"expired":          {expired.URL, func(o *Options) { o.UpstreamCAs = expired.CA() }, "tls: invalid certificate"},
-		"nobody there":     {nobody(t), nil, "refused"},
+		"nothing listens":  {nobody(t), nil, "refused"},
 		"no time":          {mute(t), func(o *Options) { o.Timeout = 50 * time.Millisecond }, "did not answer in time"},
 		"wrong path":       {s.URL + "/v23.0/x", nil, "upstream.url"},
 		"no URL":           {"", nil, "upstream url"},
-		"no time-out":      {s.URL, func(o *Options) { o.Timeout = 0 }, "upstream timeout"},
+		"no timeout":       {s.URL, func(o *Options) { o.Timeout = 0 }, "upstream timeout"},
 		"app limit":        {said(envelope(403, 4, "m")), nil, "rate limited"},
 		"user limit":       {said(envelope(400, 17, "m")), nil, "rate limited"},
 		"no standing":      {said(envelope(400, 100, "Unsupported request - method type: get")), nil, "no standing"},
@@ -58,7 +58,7 @@ func TestProbeSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
 			t.Errorf("%s: got %v, want it to say %q", name, err, c.want)
 		case err != nil && (strings.Contains(err.Error(), testSecret) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), probeToken)):
-			t.Errorf("%s: shows a secret: %v", name, err)
+			t.Errorf("%s: contains a secret: %v", name, err)
 		}
 	}
 	if strange := i.Strange(); len(strange) != 1 { // the wrong path, on purpose
@@ -76,7 +76,7 @@ func TestProbeEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// firstProblem is the first thing that Probe found wrong.
+// firstProblem returns the first problem that Probe found.
 func firstProblem(proofs []Proof, err error) error {
 	for _, p := range proofs {
 		if err == nil {
@@ -86,7 +86,7 @@ func firstProblem(proofs []Proof, err error) error {
 	return err
 }
 
-// Any server can say {"error":"..."}: that is no proof that codes are exchanged there.
+// Any server can answer {"error":"..."}, which does not prove that it exchanges codes.
 func TestProbeWantsTheCodeExchangesOwnRefusal(t *testing.T) {
 	w := newWorld(t)
 	w.graph.say(400, `{"error":{"message":"m","type":"OAuthException","code":190}}`)
@@ -109,7 +109,7 @@ func TestProbeWantsTheCodeExchangesOwnRefusal(t *testing.T) {
 	}
 }
 
-// Each app is proven, and the host that takes codes; one that is wrong does not hide the others.
+// Each app is tested, and the host that exchanges codes. One failure does not hide the others.
 func TestProbeProvesEveryAppAndTheHostOfCodes(t *testing.T) {
 	w := newWorld(t)
 	w.graph.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":100}}`)

@@ -1,37 +1,35 @@
-// Package proxy is the token calls of Instagram and Threads as igproxy answers them. It holds the client secret, asks once however many ask
-// at the same time, remembers the answer, and goes on answering what it knows when Redis or Instagram fail. A token call forwards nothing
-// of what an app sent but the token or the code; every other call is passed through as it came (passthrough.go). It never follows a
-// redirect, and never prints a secret or a token. It knows neither Redis nor YAML.
+// Package proxy answers the token calls of Instagram's and Threads' apps. It adds the client secret,
+// asks Meta once however many callers ask at the same time, remembers the answer, and keeps serving
+// known tokens when Redis or Meta fail. All other calls are passed through unchanged. It follows no
+// redirect, never prints a secret or a token, and knows neither Redis nor YAML.
 //
-// # The walk of one request
+// # The walk of a request
 //
-// Eight words, the same in code, comments, logs and metrics:
+// A token call takes eight steps:
 //
-//		decode   -> recall    -> join      -> claim     -> guard    -> ask         -> remember    -> answer
-//		decode.go   recall.go    join.go      remember.go  guard.go    ask.go         remember.go    handler.go
+//	decode -> recall -> join -> claim -> guard -> ask -> remember -> answer
 //
-//	  - decode: the row of the table (grant.go) and the app are found; grant_type and the token or code are read, strictly; all else is
-//	    dropped. What is wrong is said in Instagram's style, and Instagram is not asked.
-//	  - recall: the memory tier, without waiting. A hit goes straight to answer.
-//	  - join: one flight per token in this process. It is detached from its caller, has its own budget and recovers its own panics.
-//	  - claim: memory again, then Redis, where one sidecar of a fleet gets the lease and the others wait. Any fault of Redis: go on alone.
-//	  - guard: a place among the calls under way, the app's hold (rate limit, refused secret), the breaker.
-//	  - ask: the query is built from nothing; the secret is added here and only here. Bounded in time, bytes and tries.
-//	  - remember: tokens for cache.ttl, definite refusals about a token for cache.negative_ttl, nothing doubtful.
-//	  - answer: the one encoder. expires_in is the time really left.
+// Files, comments, logs and metrics use these names.
 //
-// HTTP lives at the two ends. Between them there is one verb, Exchange, wrapped as
+//   - decode selects a row of the table in grant.go and an app, and reads the token or the code.
+//   - recall looks in memory, without waiting. A hit continues with answer.
+//   - join makes one flight per token in this process. It is detached from its caller, has its own
+//     budget and recovers its own panics.
+//   - claim looks in memory again, then in Redis, where one sidecar of a fleet gets the lease and the
+//     others wait. If Redis fails, the sidecar continues without it.
+//   - guard checks the places for calls in flight, the app's pause and the circuit breaker.
+//   - ask builds a request from nothing, adds the client secret, and bounds time, bytes and attempts.
+//   - remember keeps tokens and definite refusals.
+//   - answer is the one encoder. expires_in is the time left.
 //
-//	recall(join(claim(guard(ask))))
-//
-// The flight is outside the shared cache: claim, ask and remember happen as one unit.
+// HTTP is only at the two ends. The steps between have one method, Exchange, and are wrapped around
+// each other in engine.go as recall(join(claim(guard(ask)))); remember is the second half of claim.
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -48,19 +46,14 @@ type Proxy struct {
 	draining atomic.Bool
 }
 
-// New builds a Proxy. An error names the option and says what it may be. Nothing is dialled.
+// New builds a Proxy. The error names the wrong option and its limits. Nothing is dialled.
 func New(o Options) (*Proxy, error) {
 	if o.Cache == nil {
 		return nil, errors.New("proxy: Cache is nil: build one with cache.New")
 	}
-	if o.MaxInFlight < 1 {
-		return nil, fmt.Errorf("upstream max_in_flight is %d: it must be at least 1", o.MaxInFlight)
-	}
 	p := &Proxy{carried: carried{cache: o.Cache, failures: newFailures(o.Breaker.Interval), flights: &flights{},
-		states: &appStates{}, retries: newRetryBudget(), metrics: o.Metrics, log: o.Logger, tracing: newTracing(o.Tracer)}}
-	if p.carried.log == nil {
-		p.carried.log = slog.New(slog.NewTextHandler(io.Discard, nil))
-	}
+		retries: newRetryBudget(), metrics: o.Metrics, tracing: newTracing(o.Tracer),
+		log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler))}}
 	if p.carried.metrics == nil {
 		p.carried.metrics = NewMetrics()
 	}
@@ -68,30 +61,38 @@ func New(o Options) (*Proxy, error) {
 	if p.carried.circuits, err = newCircuits(o.Breaker, o.MaxInFlight, p.breakerChanged); err != nil {
 		return nil, err
 	}
-	if err := p.Reload(o); err != nil {
-		return nil, err
+	if err = p.Reload(o); err == nil {
+		err = p.carried.metrics.watch(p)
 	}
-	if err := p.carried.metrics.watch(p); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// Reload builds everything anew from o and swaps it in, or returns an error and changes nothing. The cache, the breaker's state, the
-// circuits, the flights, the retry budget and the metrics are carried over. A request finishes on the engine it began with.
+// Reload builds everything from o and swaps it in, or returns an error and changes nothing. The
+// cache, the breakers, the flights, the retry budget, the metrics and what Meta has reported about
+// an app are carried over. A request finishes on the engine that it began with. Calls must not
+// overlap.
 func (p *Proxy) Reload(o Options) error {
-	next, err := newEngine(o, p.carried)
+	last := p.current.Load()
+	var before []*app
+	if last != nil {
+		before = last.apps
+	}
+	next, err := newEngine(o, p.carried, before)
 	if err != nil {
 		return err
 	}
 	purges := purgesOf(next)
-	if last := p.current.Load(); last != nil {
+	if last != nil {
 		p.learn(purgesOf(last), purges)
 	}
-	for _, a := range next.apps { // nothing can fail any more
+	for _, a := range next.apps { // nothing below can fail
 		a.state.secrets.use(a.secrets)
 	}
-	if last := p.current.Swap(next); last != nil {
+	p.current.Store(next)
+	if last != nil {
 		last.closeIdle()
 	}
 	p.carried.cache.Retain(purges)
@@ -99,10 +100,11 @@ func (p *Proxy) Reload(o Options) error {
 	return nil
 }
 
-// learnTime is how long a reload may wait to hear what was purged.
+// learnTime bounds how long a reload waits to learn what was purged.
 const learnTime = 250 * time.Millisecond
 
-// learn hears what the fleet has purged of the keys that a reload brings, before anybody is answered out of what they find.
+// learn reads what the fleet has purged of keys that are new with a reload, before a request is
+// answered from the entries found under them.
 func (p *Proxy) learn(known, now []*cache.Purges) {
 	if !slices.ContainsFunc(now, func(e *cache.Purges) bool { return !slices.Contains(known, e) }) {
 		return
@@ -112,16 +114,18 @@ func (p *Proxy) learn(known, now []*cache.Purges) {
 	p.carried.cache.Learn(ctx)
 }
 
-// Metrics returns what the Proxy counts in.
+// Metrics returns the Metrics of the Proxy.
 func (p *Proxy) Metrics() *Metrics { return p.carried.metrics }
 
-// EndIdle ends the kept connections to Instagram that no call uses now: they hold descriptors, which may have run out.
+// EndIdle closes the connections to Meta that no call uses. Each holds a descriptor, and the process
+// may have run out of them.
 func (p *Proxy) EndIdle() { p.current.Load().closeIdle() }
 
-// Drain turns readiness off; requests go on being answered.
+// Drain turns readiness off. Requests are still answered.
 func (p *Proxy) Drain() { p.draining.Store(true) }
 
-// Close waits until no flight is in the air, bounded by ctx. Call it when the HTTP server has stopped taking requests.
+// Close drains the Proxy and waits until no flight is left, or returns an error when ctx ends. Call
+// it after the HTTP server has stopped.
 func (p *Proxy) Close(ctx context.Context) error {
 	p.Drain()
 	defer p.current.Load().closeIdle()
@@ -134,6 +138,6 @@ func (p *Proxy) breakerChanged(of circuit, upstream string, from, to breaker.Sta
 	if to == breaker.Open {
 		level = slog.LevelWarn
 	}
-	p.carried.log.Log(context.Background(), level, "breaker changed", "step", "guard", "upstream", upstream, "app", of.app, "grant", of.grant,
-		"from", from, "to", to)
+	p.carried.log.Log(context.Background(), level, "breaker changed",
+		"step", "guard", "upstream", upstream, "app", of.app, "grant", of.grant, "from", from, "to", to)
 }

@@ -7,12 +7,11 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// Readiness says whether a Proxy should get traffic, and why. /readyz answers with it, and `igproxy
-// healthcheck` reads it.
+// Readiness says whether a Proxy should get traffic, and why. It is the JSON of /readyz.
 type Readiness struct {
 	Ready        bool          `json:"ready"`
 	Draining     bool          `json:"draining"`
-	ClientSecret string        `json:"client_secret"` // "ok", or "refused" and, of several apps, which
+	ClientSecret string        `json:"client_secret"` // "ok", "refused", or with several apps "refused: LABELS"
 	Breaker      breaker.State `json:"breaker"`       // the worst state of all upstreams' breakers
 	Redis        string        `json:"redis"`         // ok, degraded, off
 	RedisFault   string        `json:"redis_fault,omitempty"`
@@ -21,9 +20,8 @@ type Readiness struct {
 	Entries      int           `json:"entries"`
 }
 
-// Readiness returns the current readiness. An open breaker or a failed Redis leaves the Proxy
-// ready, because known tokens are still served. A refused client secret does so too, until every
-// app's is refused.
+// Readiness returns the current readiness. An open breaker or a failed Redis leaves the Proxy ready,
+// because known tokens are still served. So does a refused client secret while another app's is not.
 func (p *Proxy) Readiness() Readiness {
 	health := p.carried.cache.Health()
 	r := Readiness{
@@ -36,7 +34,13 @@ func (p *Proxy) Readiness() Readiness {
 		Flights:      p.carried.flights.running.Load(),
 		Entries:      p.carried.cache.Len(),
 	}
-	apps, refused := p.current.Load().apps, p.refusedApps()
+	apps, now := p.current.Load().apps, time.Now()
+	var refused []string
+	for _, a := range apps {
+		if a.state.secrets.areRefused(now) {
+			refused = append(refused, a.label)
+		}
+	}
 	switch {
 	case len(refused) > 0 && len(apps) == 1:
 		r.ClientSecret = "refused"
@@ -45,15 +49,4 @@ func (p *Proxy) Readiness() Readiness {
 	}
 	r.Ready = !r.Draining && len(refused) < len(apps)
 	return r
-}
-
-// refusedApps returns the labels of the apps whose client secret Instagram refuses.
-func (p *Proxy) refusedApps() (labels []string) {
-	now := time.Now()
-	for _, a := range p.current.Load().apps {
-		if a.state.secrets.areRefused(now) {
-			labels = append(labels, a.label)
-		}
-	}
-	return labels
 }

@@ -18,7 +18,8 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// gated is an upstream whose answers wait until open is called. arrived gets one value a request.
+// gated returns an upstream whose answers wait until open is called. arrived gets a value for each
+// request.
 func gated(t *testing.T) (base string, arrived <-chan struct{}, open func()) {
 	came, gate := make(chan struct{}, 100), make(chan struct{})
 	return rawUpstream(t, func(_ int, c net.Conn, r *bufio.Reader) {
@@ -94,7 +95,7 @@ func TestARequestFinishesOnTheEngineItBeganWith(t *testing.T) {
 	}
 }
 
-// Once per process is a promise that a reload does not end.
+// Once per process also holds across a reload.
 func TestATokensSecondCallerJoinsTheFlightFromBeforeTheReload(t *testing.T) {
 	old, arrived, open := gated(t)
 	defer open()
@@ -121,7 +122,7 @@ func TestATokensSecondCallerJoinsTheFlightFromBeforeTheReload(t *testing.T) {
 		}
 	}
 	if i.Calls() != 0 {
-		t.Errorf("the token was exchanged once more")
+		t.Errorf("the token was exchanged again")
 	}
 }
 
@@ -151,8 +152,9 @@ func TestCloseWaitsForFlightsFromBeforeTheReload(t *testing.T) {
 	}
 }
 
-// Connections to where nobody will ask any more are closed: the idle ones at once, that of a call under way when the call ends. HTTP/2's
-// would else stay open until it times out: net/http remembers that they are unwanted for HTTP/1 only.
+// The connections of the old engine are closed: idle ones at once, one in use when its call ends. One
+// of HTTP/2 would otherwise stay open until it times out, because net/http only remembers for HTTP/1
+// that a connection is no longer wanted.
 func TestTheOldEnginesConnectionsAreClosed(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		var open atomic.Int32
@@ -220,7 +222,7 @@ func TestWhatIsKnownSurvivesAReload(t *testing.T) {
 	if n := counted(t, o.Metrics, "igproxy_upstream_requests_total"); n != 2 {
 		t.Errorf("the metrics were lost: %v upstream calls, want 2", n)
 	}
-	p.carried.states.of("default").limit.limit = nil
+	p.current.Load().apps[0].state.limit.limit = nil
 	if w := ask(p, get(target("down-1"))); w.Code != 502 || p.Readiness().Breaker != breaker.Open {
 		t.Fatalf("down: %d, breaker %s", w.Code, p.Readiness().Breaker)
 	}
@@ -229,8 +231,8 @@ func TestWhatIsKnownSurvivesAReload(t *testing.T) {
 	}
 }
 
-// The operator's way out of a refused secret is a new one: what Instagram said of the old one says nothing about it.
-func TestANewSecretIsNotHeldToBeRefused(t *testing.T) {
+// A refused secret is fixed by a new one, and the refusal of the old one says nothing about it.
+func TestANewSecretIsNotTakenForRefused(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
 	o.Cache, o.Apps[0].Secret = newCache(t), NewSecret("a-secret-that-is-wrong")
@@ -250,8 +252,8 @@ func TestANewSecretIsNotHeldToBeRefused(t *testing.T) {
 	}
 }
 
-// A new secret is no way around a rate limit.
-func TestANewSecretEndsNoRateLimit(t *testing.T) {
+// A new secret does not end a rate limit.
+func TestANewSecretDoesNotEndARateLimit(t *testing.T) {
 	var a app
 	a.state = &appState{}
 	a.state.secrets.use([]Secret{NewSecret("old")})
@@ -259,9 +261,7 @@ func TestANewSecretEndsNoRateLimit(t *testing.T) {
 	limit := refusalAnswer(4, 0, "m").refusal
 	limit.RetryAt = now.Add(time.Hour)
 	a.state.limit.begin(limit)
-	refused := refusalAnswer(100, 0, "Error validating client secret.")
-	refused.with = NewSecret("old")
-	a.state.secrets.note(refused, now)
+	a.state.secrets.note(refusalAnswer(100, 0, "Error validating client secret."), now)
 	if e := a.paused(now.Add(refusedPause)); e == nil || e.Code != 4 {
 		t.Errorf("a refused secret cut the limit's pause short: %v", e)
 	}

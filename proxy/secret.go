@@ -3,22 +3,23 @@ package proxy
 import (
 	"fmt"
 	"io"
-	"log/slog"
 )
 
-// redacted is what every printer sees in place of a Secret's text.
+// redacted is printed instead of a Secret's text.
 const redacted = "[secret]"
 
-// Secret holds a text that must never be printed: the app's client secret, a short-lived or a long-lived token.
+// Secret holds a text that must never be printed: a client secret, a token or a code. The zero
+// Secret is empty.
 //
-// The text sits behind a pointer, so that a Secret in an unexported field of a struct somebody prints with %+v, where no method
-// of ours is called, shows an address and not the text. The zero Secret is empty.
+// The text is behind a pointer: when a struct is printed with %+v, the methods of its unexported
+// fields are not called, and the output shows an address instead of the text.
 type Secret struct{ text *string }
 
-// NewSecret wraps text; the caller drops its own copy.
+// NewSecret wraps text. The caller drops its own copy.
 func NewSecret(text string) Secret { return Secret{text: &text} }
 
-// equal reports whether two secrets have the same text. It is for secrets of the configuration only: it takes longer the more they agree.
+// equal reports whether two secrets have the same text. It does not run in constant time, so it is
+// only for secrets from the configuration.
 func (s Secret) equal(other Secret) bool { return s.Reveal() == other.Reveal() }
 
 // Reveal returns the text. Call it at the last moment, where the text is sent or hashed.
@@ -29,23 +30,14 @@ func (s Secret) Reveal() string {
 	return *s.text
 }
 
-// IsZero reports whether there is no text.
+// IsZero reports whether the text is empty.
 func (s Secret) IsZero() bool { return s.Reveal() == "" }
 
-// String, GoString, Format, LogValue, MarshalText and MarshalJSON all answer the same constant, so no verb, logger or encoder prints the text.
-func (s Secret) String() string { return redacted }
-
-// GoString serves %#v.
-func (s Secret) GoString() string { return redacted }
-
-// Format serves every verb of package fmt, %x and %p included.
+// Format prints a constant for every verb of package fmt, including %#v, %x and %p.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
-// LogValue serves log/slog.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+// String returns a constant.
+func (s Secret) String() string { return redacted }
 
-// MarshalText serves encoders that know encoding.TextMarshaler (YAML, XML, flag).
+// MarshalText returns a constant. It is what encoding/json, log/slog and YAML encoders call.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// MarshalJSON serves encoding/json.
-func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }

@@ -8,21 +8,19 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// call is one decoded request: everything the steps after decode need, and nothing of the request itself.
+// call is a decoded request: everything that the steps after decode need, and nothing of HTTP.
 type call struct {
 	grant    *grant
 	app      *app
 	token    Secret // or the code
-	redirect string // of a form: on the app's list
+	redirect string // the redirect_uri of a code
 	key      cache.Key
-	secret   Secret // the client secret to send; chosen by ask
-	// mayRetry reports whether guard would still let the call through. Nil means that it would.
+	secret   Secret // the client secret to send; set by ask
+	// mayRetry reports whether guard would still let the call through. Nil: it would.
 	mayRetry func() bool
 }
 
-// exchanger is the one verb between the two HTTP ends. The steps are wrapped around each other as
-//
-//	recall(join(claim(guard(ask))))
+// exchanger is implemented by each step between decode and answer. A step calls the next one.
 type exchanger interface {
 	Exchange(context.Context, call) (answer, error)
 }
@@ -34,23 +32,23 @@ const (
 	sourceMemory   source = "memory"
 	sourceRedis    source = "redis"
 	sourceUpstream source = "upstream"
-	sourceFleet    source = "fleet" // another sidecar asked, and this one waited for it
-	sourceHold     source = "hold"  // Instagram's last word about the whole app, repeated
+	sourceFleet    source = "fleet" // another sidecar asked, and this one waited for its answer
+	sourceHold     source = "hold"  // a refusal of the whole app, repeated during its pause
 	sourceNone     source = "none"
 )
 
-// answer is a definite word of Instagram's: a token, or a refusal.
+// answer is a definite answer from Meta: a token or a refusal.
 type answer struct {
 	token   graph.Token
 	refusal *graph.Error // nil: there is a token
 	source  source
-	joined  bool          // this caller waited for another one's exchange
-	stored  bool          // it was remembered just now
-	left    time.Duration // how long it will still be remembered
+	joined  bool          // this caller waited for another caller's exchange
+	stored  bool          // this exchange stored it in the cache
+	left    time.Duration // how much longer it is remembered
 	usage   graph.Usage   // only from upstream
-	with    Secret        // the client secret it was got with, from upstream where one is sent
-	without Secret        // one that Instagram had refused for the same call
-	flight  flightID      // of the flight that brought it, where there are traces
+	with    Secret        // the client secret that was sent, if the call has one
+	without Secret        // the client secret that was refused before, for the same call
+	flight  flightID      // the flight that it came from, if requests are traced
 }
 
 // is reports whether the answer is a refusal of this class.

@@ -1,6 +1,6 @@
 package proxy
 
-// What net/http makes of an answer, seen from a raw connection.
+// Answers as net/http sends them, read from a raw connection.
 
 import (
 	"bufio"
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// wireServer serves a Proxy whose exchanges are given.
+// wireServer serves a Proxy whose steps after decode are one function.
 func wireServer(t *testing.T, exchange exchangeFunc) string {
 	t.Helper()
 	e := testEngine(t)
@@ -26,7 +26,8 @@ func wireServer(t *testing.T, exchange exchangeFunc) string {
 	return s.Listener.Addr().String()
 }
 
-// sent writes a request and returns all that comes until the server ends the connection. Ours ends first, after the request, if half.
+// sent writes a request and returns everything until the server closes the connection. If half, the
+// client closes its sending half after the request.
 func sent(t *testing.T, addr, request string, half bool) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
@@ -34,7 +35,7 @@ func sent(t *testing.T, addr, request string, half bool) string {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // only a held answer takes so long
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // only an answer that is held back takes so long
 	if _, err := io.WriteString(conn, request); err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,8 @@ func sent(t *testing.T, addr, request string, half bool) string {
 
 const wireOK = "/access_token?grant_type=ig_exchange_token&access_token=t"
 
-// net/http writes 200 and an empty body for a handler that returns without a word. A client that only ended its half reads it.
+// net/http sends an empty 200 for a handler that returns without writing. A client that only closed
+// its sending half would read it.
 func TestACallerThatLeftGetsNoEmpty200(t *testing.T) {
 	addr := wireServer(t, func(ctx context.Context, _ call) (answer, error) {
 		<-ctx.Done()
@@ -61,7 +63,7 @@ func TestACallerThatLeftGetsNoEmpty200(t *testing.T) {
 	}
 }
 
-// What net/http would read as the next request may be the body of the last one.
+// What net/http would read as the next request may be the body of the previous one.
 func TestNothingBehindABodyIsARequest(t *testing.T) {
 	addr := wireServer(t, func(context.Context, call) (answer, error) { return refusalAnswer(190, 0, "m"), nil })
 	const host, second = " HTTP/1.1\r\nHost: localhost\r\n", "GET " + wireOK + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -74,12 +76,12 @@ func TestNothingBehindABodyIsARequest(t *testing.T) {
 	} {
 		got := sent(t, addr, request, true)
 		if n := strings.Count(got, "HTTP/1."); n != 1 || !strings.Contains(got, "\r\nConnection: close\r\n") {
-			t.Errorf("%s: %d answers, want one that ends the connection: %s", name, n, got)
+			t.Errorf("%s: %d answers, want one that closes the connection: %s", name, n, got)
 		}
 	}
 }
 
-// An announced body that never comes holds no answer.
+// An announced body that never arrives does not delay the answer.
 func TestNoAnswerWaitsForABody(t *testing.T) {
 	app := wireServer(t, nil)
 	for _, c := range []struct{ addr, head, status string }{
@@ -95,7 +97,7 @@ func TestNoAnswerWaitsForABody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // only a held answer takes so long
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // only an answer that is held back takes so long
 			_, _ = io.WriteString(conn, c.head+"\r\n"+framing+"\r\n\r\n")
 			if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 "+c.status) {
 				t.Errorf("%s, %s: got %q, %v", c.head, framing, line, err)

@@ -7,56 +7,57 @@ import (
 	"time"
 )
 
-// conn is a connection with the lane on it.
+// conn is a connection that the lane reads first.
 type conn struct {
 	net.Conn
 	below   idler // Conn, or nil
 	options *Options
 	answers Answerer
 
-	waits  bool // net/http waits for a request
-	fresh  bool // and was given nothing of it yet
-	square bool // all it was given are whole requests
+	waiting bool // net/http waits for a request
+	fresh   bool // net/http has nothing of that request yet
+	aligned bool // net/http was given only whole requests
 
-	armed, wrote time.Time    // when the timeouts were set
-	last         time.Time    // when it began to wait
-	state        atomic.Int32 // quiet, answering or closing
+	readSet, writeSet time.Time    // when the deadlines were set
+	last              time.Time    // when the connection began to wait
+	state             atomic.Int32 // quiet, answering or closing
 
-	early []byte        // the first byte of a request that came while net/http was busy with the previous one
-	abort chan struct{} // net/http ends its read beside a handler
+	early []byte        // the first byte of a request, read while net/http was busy with the previous one
+	abort chan struct{} // gets a value when net/http ends its read during a handler
 }
 
-// Close while the lane answers leaves closing to the lane, so that no answer is cut.
+// A Close while the lane answers is left to the lane, so that no answer is cut.
 const (
 	quiet int32 = iota
 	answering
 	closing
 )
 
-// leastRead is the room a read must have for the lane: a request and its answer share it. net/http has 4 KiB.
+// leastRead is the smallest buffer that the lane uses. A request and its answer share it; net/http has
+// one of 4 KiB.
 const leastRead = 2 << 10
 
-// Read gives net/http what comes, except plain hits while it waits for a request.
+// Read returns what net/http is to read: everything but plain hits while it waits for a request.
 func (c *conn) Read(p []byte) (int, error) {
 	switch {
-	case !c.square:
+	case !c.aligned:
 		return c.Conn.Read(p)
-	case c.waits && c.fresh && len(p) >= leastRead:
+	case c.waiting && c.fresh && len(p) >= leastRead:
 		return c.serve(p)
 	case !c.fresh:
-		return c.aside(p)
+		return c.readDuringHandler(p)
 	}
 	n, err := c.read(p)
-	return c.give(p[:n]), err
+	return c.deliver(p[:n]), err
 }
 
-// serve answers plain hits until something else comes.
+// serve answers plain hits until something else arrives.
 func (c *conn) serve(p []byte) (int, error) {
 	for {
-		c.awaitRequest()
+		c.setReadDeadline()
 		n, err := c.read(p)
 		if n == 0 || err != nil {
-			return c.give(p[:n]), err
+			return c.deliver(p[:n]), err
 		}
 		if !c.state.CompareAndSwap(quiet, answering) {
 			return 0, net.ErrClosed
@@ -67,16 +68,16 @@ func (c *conn) serve(p []byte) (int, error) {
 			return 0, net.ErrClosed
 		}
 		if err != nil {
-			return 0, err // net/http ends the connection
+			return 0, err // net/http closes the connection
 		}
 		if used < n {
-			return c.give(p[:copy(p, p[used:n])]), nil
+			return c.deliver(p[:copy(p, p[used:n])]), nil
 		}
 	}
 }
 
-// answer answers the plain hits that p[:n] begins with, and returns how many bytes they were. It writes the answers into the rest of p.
-// After an error the connection is of no use.
+// answer answers the plain hits at the start of p[:n] and returns their length. It writes the answers
+// into the rest of p. The connection is unusable after an error.
 func (c *conn) answer(p []byte, n int) (used int, err error) {
 	for used < n && err == nil {
 		start := time.Now()
@@ -89,7 +90,7 @@ func (c *conn) answer(p []byte, n int) (used int, err error) {
 			return used, nil
 		}
 		used += r.length
-		c.limitWrite(start)
+		c.setWriteDeadline(start)
 		_, err = c.Conn.Write(answer)
 		took := time.Since(start)
 		c.answers.Sent(start, took)
@@ -109,22 +110,23 @@ func (c *conn) read(p []byte) (int, error) {
 	return early + n, err
 }
 
-// give notes what net/http is given.
-func (c *conn) give(b []byte) int {
+// deliver notes what net/http is given, and returns its length.
+func (c *conn) deliver(b []byte) int {
 	if len(b) > 0 {
-		c.square = c.fresh && whole(b)
+		c.aligned = c.fresh && isWhole(b)
 		c.fresh = false
 	}
 	return len(b)
 }
 
-// aside is net/http's read beside a handler: one byte, to notice a client that leaves. If it is the first byte of the next request, which a
-// client sends when it has read an answer before net/http has noticed that the answer is written, the lane keeps it: net/http would otherwise
-// have half a request, and the lane would lose the connection. Like net/http, the lane then reads no more until net/http ends this read,
-// which it does by a deadline in the past.
-func (c *conn) aside(p []byte) (int, error) {
+// readDuringHandler is net/http's read of one byte during a handler, to notice a client that leaves. A
+// client may have read its answer and sent the next request before net/http notices that the answer is
+// written. The lane keeps the first byte of such a request: otherwise net/http would have half a
+// request, and the lane would lose the connection. Like net/http, it then reads no more until net/http
+// ends this read with a deadline in the past.
+func (c *conn) readDuringHandler(p []byte) (int, error) {
 	select {
-	case <-c.abort: // of an earlier read: one that ends this read has set the deadline before
+	case <-c.abort: // left from an earlier read; one for this read has set its deadline already
 	default:
 	}
 	n, err := c.Conn.Read(p[:1])
@@ -136,32 +138,32 @@ func (c *conn) aside(p []byte) (int, error) {
 	return 0, os.ErrDeadlineExceeded
 }
 
-func (c *conn) endAside() {
+func (c *conn) abortRead() {
 	select {
 	case c.abort <- struct{}{}:
 	default:
 	}
 }
 
-// SetReadDeadline ends a read beside a handler if the deadline has passed.
+// SetReadDeadline ends a read during a handler if the deadline has passed.
 func (c *conn) SetReadDeadline(t time.Time) error {
 	err := c.Conn.SetReadDeadline(t)
 	if !t.IsZero() && !t.After(time.Now()) {
-		c.endAside()
+		c.abortRead()
 	}
 	return err
 }
 
-// Close closes the connection; when the lane is answering on it, as soon as the answer is written.
+// Close closes the connection, or if the lane is answering on it, has the lane close it after that.
 func (c *conn) Close() error {
-	c.endAside()
+	c.abortRead()
 	if c.state.Swap(closing) == answering {
 		return nil
 	}
 	return c.Conn.Close()
 }
 
-// CloseWrite closes the sending half: TCP and Unix connections have it.
+// CloseWrite closes the sending half of a TCP or Unix connection.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -172,21 +174,22 @@ func (c *conn) CloseWrite() error {
 // NetConn returns the connection below, as tls.Conn does.
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
-// awaitRequest gives the next request its time.
-func (c *conn) awaitRequest() {
-	if idle := c.options.IdleTimeout; idle > 0 && c.last.Sub(c.armed) >= precision(idle) {
+func (c *conn) setReadDeadline() {
+	if idle := c.options.IdleTimeout; isDue(idle, c.readSet, c.last) {
 		_ = c.Conn.SetReadDeadline(c.last.Add(idle))
-		c.armed = c.last
+		c.readSet = c.last
 	}
 }
 
-// limitWrite gives the answer its time.
-func (c *conn) limitWrite(now time.Time) {
-	if write := c.options.WriteTimeout; write > 0 && now.Sub(c.wrote) >= precision(write) {
+func (c *conn) setWriteDeadline(now time.Time) {
+	if write := c.options.WriteTimeout; isDue(write, c.writeSet, now) {
 		_ = c.Conn.SetWriteDeadline(now.Add(write))
-		c.wrote = now
+		c.writeSet = now
 	}
 }
 
-// precision is how much too early a timeout may end. Setting it costs as much as finding a token, so it is not set for each request.
-func precision(timeout time.Duration) time.Duration { return min(time.Second, timeout/16) }
+// isDue reports whether the deadline of a timeout, last set at set, must be set again. Setting it costs
+// as much as finding a token, so a timeout may end a second, or a sixteenth of it, early.
+func isDue(timeout time.Duration, set, now time.Time) bool {
+	return timeout > 0 && now.Sub(set) >= min(time.Second, timeout/16)
+}

@@ -36,7 +36,8 @@ type idling struct {
 
 func (c *idling) Idle(since time.Time) { c.since = append(c.since, since) }
 
-// served returns the client of a connection on which net/http waits for a request, its end below the lane, and what net/http gets.
+// served returns the two ends of a connection on which net/http waits for a request, the connection
+// above the lane, and what net/http gets.
 func served(t *testing.T, sent *int) (client net.Conn, below *idling, above net.Conn, got chan string) {
 	t.Helper()
 	here, there := net.Pipe()
@@ -45,7 +46,7 @@ func served(t *testing.T, sent *int) (client net.Conn, below *idling, above net.
 	above = l.Wrap(below)
 	l.ConnState(above, http.StateIdle)
 	got = make(chan string, 1)
-	go func() { // ends with the connection, or the first thing that is not the lane's
+	go func() { // ends with the connection, or with the first bytes that the lane does not answer
 		b := make([]byte, 4<<10)
 		n, _ := above.Read(b)
 		got <- string(b[:n])
@@ -54,7 +55,7 @@ func served(t *testing.T, sent *int) (client net.Conn, below *idling, above net.
 	return there, below, above, got
 }
 
-func TestThePlainFormIsAnsweredAndTheRestHandedOn(t *testing.T) {
+func TestThePlainFormIsAnsweredAndTheRestDelivered(t *testing.T) {
 	for _, c := range []struct {
 		name, old, new string
 		plain          bool
@@ -87,7 +88,7 @@ func TestThePlainFormIsAnsweredAndTheRestHandedOn(t *testing.T) {
 				go func() { _, _ = io.WriteString(client, asked) }()
 				if !c.plain {
 					if handed := <-got; handed != asked || sent != 0 || len(below.since) != 0 {
-						t.Errorf("handed on %q, want %q; %d answers, idle %d times", handed, asked, sent, len(below.since))
+						t.Errorf("delivered %q, want %q; %d answers, idle %d times", handed, asked, sent, len(below.since))
 					}
 					return
 				}
@@ -104,7 +105,7 @@ func TestThePlainFormIsAnsweredAndTheRestHandedOn(t *testing.T) {
 	}
 }
 
-// To net/http the connection is idle, so it closes it.
+// The connection is idle for net/http, which may close it.
 func TestAnAnswerIsNotCutWhenNetHTTPClosesTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sent := 0
@@ -127,7 +128,7 @@ func TestAnAnswerIsNotCutWhenNetHTTPClosesTheConnection(t *testing.T) {
 	})
 }
 
-// With the second of two requests half there, the connection does not wait for a request.
+// After half of a second request the connection does not wait for a request.
 func TestAConnectionIsNotIdleWithHalfARequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sent := 0
@@ -137,7 +138,7 @@ func TestAConnectionIsNotIdleWithHalfARequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		if handed := <-got; handed != request[:20] || len(below.since) != 0 {
-			t.Errorf("handed on %q, idle %d times", handed, len(below.since))
+			t.Errorf("delivered %q, idle %d times", handed, len(below.since))
 		}
 	})
 }

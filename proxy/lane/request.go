@@ -1,19 +1,23 @@
 package lane
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
-// plain is a request in the lane's form.
+// plain is a request in the form that the lane recognises.
 type plain struct {
 	token, host []byte
-	length      int // in bytes, header and all
+	length      int // in bytes
 }
 
-// readPlain reads a request in the one form that the lane knows; not ok: it is anything else, or not all of it is there. It is stricter
-// than decode and the gate wherever it differs:
+// readPlain reads a request in the one form that the lane recognises; not ok if it has another form or
+// is incomplete. Where it differs from decode and gate, it is stricter:
 //
-//   - GET /access_token in HTTP/1.1, in origin form, without version, prefix or slash behind;
-//   - grant_type=ig_exchange_token and access_token once each, client_secret at most once, in any order and nothing else, without escapes;
-//   - Host once, and besides it only headers that nothing here looks at.
+//   - GET /access_token in HTTP/1.1, in origin form, without version, prefix or a slash at the end;
+//   - grant_type=ig_exchange_token and access_token once each, client_secret at most once, in any
+//     order, without escapes and other parameters;
+//   - Host once, and otherwise only headers that nothing in igproxy reads.
 func readPlain(b []byte) (r plain, ok bool) {
 	rest, ok := bytes.CutPrefix(b, []byte("GET "+Path+"?"))
 	if !ok {
@@ -44,7 +48,7 @@ func readPlain(b []byte) (r plain, ok bool) {
 	return r, r.host != nil
 }
 
-// plainQuery reads the query and the blank behind it.
+// plainQuery reads the query and the space after it.
 func plainQuery(b []byte) (token, rest []byte, ok bool) {
 	var grant, secret bool
 	for {
@@ -54,7 +58,7 @@ func plainQuery(b []byte) (token, rest []byte, ok bool) {
 			token, b = unescaped(after)
 		} else if after, ok := bytes.CutPrefix(b, []byte("client_secret=")); ok && !secret {
 			secret = true
-			_, b = unescaped(after) // dropped, as decode does
+			_, b = unescaped(after) // dropped, as in decode
 		} else {
 			return nil, nil, false
 		}
@@ -72,7 +76,7 @@ func plainQuery(b []byte) (token, rest []byte, ok bool) {
 	}
 }
 
-// unescaped splits off the characters that mean themselves in a query: RFC 3986, section 2.3.
+// unescaped splits off the characters that need no escape in a query: RFC 3986, section 2.3.
 func unescaped(b []byte) (text, rest []byte) {
 	for i, c := range b {
 		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~') {
@@ -82,8 +86,8 @@ func unescaped(b []byte) (text, rest []byte) {
 	return b, nil
 }
 
-// plainHeader reads one line of a header: a name, a colon, a value of visible characters and blanks, and CR LF; nothing folded, nothing
-// but a blank in front of the value or behind it.
+// plainHeader reads one header line: a name, a colon, a value of visible characters and spaces, and CR
+// LF. It accepts neither folded lines nor tabs around the value.
 func plainHeader(b []byte) (name, value, rest []byte, ok bool) {
 	line, rest, ok := bytes.Cut(b, []byte("\r\n"))
 	if !ok {
@@ -106,24 +110,18 @@ func plainHeader(b []byte) (name, value, rest []byte, ok bool) {
 	return name, bytes.Trim(value, " "), rest, true
 }
 
-// harmless reports whether a header changes nothing: no step looks at it, and net/http does only as it does without it.
+// harmless reports whether a header changes nothing: no step reads it, and net/http acts as without it.
 func harmless(name, value []byte) bool {
-	switch len(name) {
-	case len("accept"):
-		return is(name, "accept")
-	case len("user-agent"): // and "connection"
-		return is(name, "user-agent") || is(name, "connection") && is(value, "keep-alive")
-	case len("accept-encoding"): // and "accept-language"
-		return is(name, "accept-encoding") || is(name, "accept-language")
-	}
-	return is(name, "sec-fetch-mode") // Node's fetch
+	return is(name, "user-agent") || is(name, "accept") || is(name, "accept-encoding") || is(name, "accept-language") ||
+		is(name, "connection") && is(value, "keep-alive") || is(name, "sec-fetch-mode") // of Node's fetch
 }
 
-// whole reports whether b is one whole request that has no body for anybody, and nothing more: a GET in HTTP/1.1 whose header says
-// nothing about what follows. Whether it is a good one is for net/http to say.
-func whole(b []byte) bool {
+// isWhole reports whether b is exactly one whole request without a body: a GET in HTTP/1.1 whose header
+// says nothing about what follows. Whether it is valid is for net/http to decide.
+func isWhole(b []byte) bool {
 	line, rest, ok := bytes.Cut(b, []byte("\r\n"))
-	if !ok || !bytes.HasPrefix(line, []byte("GET /")) || !bytes.HasSuffix(line, []byte(" HTTP/1.1")) || bytes.ContainsAny(line, "\r\n\x00") {
+	if !ok || !bytes.HasPrefix(line, []byte("GET /")) || !bytes.HasSuffix(line, []byte(" HTTP/1.1")) ||
+		bytes.ContainsAny(line, "\r\n\x00") {
 		return false
 	}
 	var name, value []byte
@@ -135,36 +133,13 @@ func whole(b []byte) bool {
 	return len(rest) == len("\r\n")
 }
 
-// framing reports whether a header says that more belongs to the request, or that HTTP ends behind it.
+// framing reports whether a header says that more belongs to the request, or that HTTP ends after it.
 func framing(name, value []byte) bool {
-	switch len(name) {
-	case len("upgrade"): // and "trailer"
-		return is(name, "upgrade") || is(name, "trailer")
-	case len("expect"):
-		return is(name, "expect")
-	case len("connection"):
-		return is(name, "connection") && !is(value, "keep-alive")
-	case len("content-length"):
-		return is(name, "content-length")
-	case len("transfer-encoding"):
-		return is(name, "transfer-encoding")
-	}
-	return false
+	return is(name, "content-length") || is(name, "transfer-encoding") || is(name, "trailer") || is(name, "upgrade") ||
+		is(name, "expect") || is(name, "connection") && !is(value, "keep-alive")
 }
 
-// is compares without regard to the case of ASCII letters; small is in small ones.
-func is(b []byte, small string) bool {
-	if len(b) != len(small) {
-		return false
-	}
-	for i := range b {
-		c := b[i]
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		if c != small[i] {
-			return false
-		}
-	}
-	return true
+// is reports whether b is lower, apart from the case of ASCII letters.
+func is(b []byte, lower string) bool {
+	return len(b) == len(lower) && strings.EqualFold(string(b), lower)
 }

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// keepPaging replaces the base of paging URLs in an answer with the sidecar's own. The whole answer is held for that, so a longer one is
-// passed on as it is.
+// keepPaging replaces the base of paging URLs in an answer with Own. It reads the whole answer, up to
+// MaxJSONBytes; a longer one stays as it is.
 func (p *Proxy) keepPaging(res *http.Response, c Call) error {
 	text, err := io.ReadAll(io.LimitReader(res.Body, p.options.MaxJSONBytes+1))
 	if err != nil {
@@ -25,7 +25,7 @@ func (p *Proxy) keepPaging(res *http.Response, c Call) error {
 	}
 	text = pagingURLs(c).ReplaceAllFunc(text, func(found []byte) []byte {
 		name, _, _ := bytes.Cut(found, []byte("http"))
-		own := c.Own
+		own := c.Own + "/"
 		if bytes.Contains(found, []byte(`\/`)) { // as PHP writes JSON
 			own = strings.ReplaceAll(own, "/", `\/`)
 		}
@@ -37,8 +37,10 @@ func (p *Proxy) keepPaging(res *http.Response, c Call) error {
 	return nil
 }
 
-// pagingURLs finds "next":"https://graph.instagram.com in JSON, with slashes escaped or not.
+// pagingURLs matches "next":"https://graph.instagram.com/ in JSON, for the host that was called and
+// the documented ones. Slashes may be escaped.
 func pagingURLs(c Call) *regexp.Regexp {
-	bases := regexp.QuoteMeta(strings.TrimSuffix(c.Base.String(), "/")) + "|" + regexp.QuoteMeta(c.Official)
-	return regexp.MustCompile(`"(?:next|previous)"\s*:\s*"(?:` + strings.ReplaceAll(bases, "/", `\\?/`) + `)`)
+	hosts := regexp.QuoteMeta(strings.TrimSuffix(c.Base.String(), "/")) +
+		`|https://graph\.(?:instagram\.com|threads\.net)`
+	return regexp.MustCompile(`"(?:next|previous)"\s*:\s*"(?:` + strings.ReplaceAll(hosts, "/", `\\?/`) + `)\\?/`)
 }

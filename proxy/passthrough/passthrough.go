@@ -1,5 +1,6 @@
-// Package passthrough streams an app's call to Meta and the answer back, unchanged: reads, uploads, everything but the token calls. It adds
-// nothing to a call, remembers nothing, and never sees a client secret. Bodies are bounded in bytes and each call in time.
+// Package passthrough streams an app's call to Meta and the answer back, unchanged: reads, uploads,
+// everything but the token calls. It adds nothing to a call, remembers nothing, and never sees a
+// client secret. Bodies are bounded in bytes and each call in time.
 package passthrough
 
 import (
@@ -20,21 +21,22 @@ type Options struct {
 	Transport http.RoundTripper
 	// Timeout bounds one call, bodies included. Zero: 1 min.
 	Timeout time.Duration
-	// MaxBodyBytes bounds a request's body and an answer's. Zero: 64 MiB.
+	// MaxBodyBytes bounds the body of a request and that of an answer. Zero: 64 MiB.
 	MaxBodyBytes int64
 	// DropHeaders are the names of request headers that are not sent on.
 	DropHeaders []string
-	// RewritePaging makes paging.next and paging.previous of JSON answers up to MaxJSONBytes point at the sidecar. They carry the user's
-	// token and name Meta's host, so an app that follows them would leave the sidecar.
+	// RewritePaging makes paging.next and paging.previous in JSON answers of up to MaxJSONBytes point
+	// at igproxy. Meta writes its own host into them, so an app that follows them would leave igproxy.
 	RewritePaging bool
-	// MaxJSONBytes is the size of the largest answer that RewritePaging reads. A longer one is passed on as it is.
+	// MaxJSONBytes is the size of the largest answer that RewritePaging reads. Larger ones are passed
+	// on unchanged.
 	MaxJSONBytes int64
 }
 
-// Proxy passes calls through. Safe for concurrent use.
+// Proxy passes calls through. It is safe for concurrent use.
 type Proxy struct{ options Options }
 
-// New builds a Proxy.
+// New returns a Proxy.
 func New(o Options) *Proxy {
 	if o.Timeout <= 0 {
 		o.Timeout = time.Minute
@@ -49,66 +51,87 @@ func New(o Options) *Proxy {
 type Call struct {
 	// Base is the URL of Meta's host.
 	Base *url.URL
-	// Path is the escaped path behind Base, as the app sent it.
+	// Path is the escaped path after Base, as the app sent it. Its escapes must be valid.
 	Path string
-	// Own is the sidecar's base URL as the app sees it, and Official the host's documented base URL. Both are for RewritePaging.
-	Own, Official string
-	// OnHeader is called with the header of an answer before it is passed on. Nil: it is not.
+	// Own is igproxy's base URL as the app sees it, for RewritePaging.
+	Own string
+	// OnHeader is called with the header of an answer before it is passed on. Nil: not called.
 	OnHeader func(http.Header)
 }
 
-// Result is what came of a call.
+// Result is the outcome of a call.
 type Result struct {
-	// Status was sent to the app, or is 0 if nothing was.
+	// Status is the status sent to the app, or 0 if nothing was sent.
 	Status int
-	// Err is why there is no answer. Nothing was sent to the app then.
+	// Err is why there is no answer. Nothing was sent to the app.
 	Err error
-	// Cut says that the answer broke off after a part of it was sent. The connection to the app must be closed.
+	// Cut says that the answer broke off after a part of it was sent. The caller must close the
+	// connection to the app.
 	Cut bool
 }
 
 // The reasons for having no answer that are not errors of the Transport.
 var (
-	// ErrBodyTooLarge is a request whose body is larger than MaxBodyBytes.
+	// ErrBodyTooLarge means that the body of the request is larger than MaxBodyBytes.
 	ErrBodyTooLarge = errors.New("a body longer than passthrough.max_body_bytes")
-	// ErrAnswerTooLong is an answer whose body is larger than MaxBodyBytes.
+	// ErrAnswerTooLong means that the body of the answer is larger than MaxBodyBytes.
 	ErrAnswerTooLong = errors.New("an answer longer than passthrough.max_body_bytes")
-	// ErrSwitching is an answer that switches to another protocol. Its body would be the bare connection.
+	// ErrSwitching means that the answer switches to another protocol.
 	ErrSwitching = errors.New("another protocol")
 )
 
-// Serve streams one call, both ways. It sends nothing to the app if there is no answer.
+// Serve streams one call both ways. It sends nothing to the app if there is no answer.
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Result) {
 	deadline := time.Now().Add(p.options.Timeout)
 	control := http.NewResponseController(w)
-	if r.ContentLength != 0 { // the server's own deadline is for small requests; later than the call's, which ends in an answer
+	// The server's own deadlines are for small requests. These end after the call's, so that a call
+	// that is too slow gets an answer.
+	if r.ContentLength != 0 {
 		_ = control.SetReadDeadline(deadline.Add(time.Second))
 	}
 	_ = control.SetWriteDeadline(deadline.Add(2 * time.Second))
 	ctx, cancel := context.WithDeadline(r.Context(), deadline)
 	defer cancel()
-	out := &statusRecorder{ResponseWriter: w}
+	defer func() {
+		// ReverseProxy panics if an answer breaks off. The caller counts and logs the request before
+		// it panics itself.
+		if v := recover(); v != nil && v != http.ErrAbortHandler {
+			panic(v)
+		} else if v != nil {
+			result.Cut = true
+		}
+	}()
 	proxy := &httputil.ReverseProxy{
-		Transport:      p.options.Transport,
-		Rewrite:        func(pr *httputil.ProxyRequest) { p.rewrite(pr, c) },
-		ModifyResponse: func(res *http.Response) error { return p.modify(res, c) },
-		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { result.Err = reason(err) },
-		ErrorLog:       log.New(io.Discard, "", 0), // it would quote what was sent
-		FlushInterval:  -1,
+		Transport: p.options.Transport,
+		Rewrite:   func(pr *httputil.ProxyRequest) { p.rewrite(pr, c) },
+		ModifyResponse: func(res *http.Response) error {
+			err := p.modify(res, c)
+			if err == nil {
+				result.Status = res.StatusCode // ReverseProxy sends it next
+			}
+			return err
+		},
+		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) {
+			result.Err = err
+			if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+				result.Err = ErrBodyTooLarge
+			}
+		},
+		ErrorLog:      log.New(io.Discard, "", 0), // it would quote what was sent
+		FlushInterval: -1,
 	}
-	result.Cut = stream(proxy, out, p.incoming(w, r.WithContext(ctx)))
-	result.Status = out.status
+	proxy.ServeHTTP(w, p.incoming(ctx, w, r))
 	return result
 }
 
-// incoming is the request without what must not be sent on, and with its body bounded.
-func (p *Proxy) incoming(w http.ResponseWriter, r *http.Request) *http.Request {
-	r.Header = r.Header.Clone()
-	r.Header.Del("Upgrade") // no protocol other than HTTP is passed through
+// incoming returns the request with a bounded body and without what must not be sent on.
+func (p *Proxy) incoming(ctx context.Context, w http.ResponseWriter, r *http.Request) *http.Request {
+	r = r.Clone(ctx)
+	r.Header.Del("Upgrade") // only HTTP is passed through
 	for _, name := range p.options.DropHeaders {
 		r.Header.Del(name)
 	}
-	if _, _, basic := r.BasicAuth(); basic { // the sidecar's own token, as the password of a base URL; Meta knows no Basic
+	if _, _, basic := r.BasicAuth(); basic { // igproxy's own token, from a base URL; Meta uses no Basic
 		r.Header.Del("Authorization")
 	}
 	if r.ContentLength != 0 {
@@ -117,36 +140,12 @@ func (p *Proxy) incoming(w http.ResponseWriter, r *http.Request) *http.Request {
 	return r
 }
 
-// stream reports whether the answer broke off after a part of it was sent. ReverseProxy panics then, so that net/http cuts the connection;
-// the caller does that after it has counted and logged the request.
-func stream(proxy http.Handler, w http.ResponseWriter, r *http.Request) (cut bool) {
-	defer func() {
-		if v := recover(); v != nil && v != http.ErrAbortHandler {
-			panic(v)
-		} else if v != nil {
-			cut = true
-		}
-	}()
-	proxy.ServeHTTP(w, r)
-	return false
-}
-
-// reason turns an error of ReverseProxy into that of a Result.
-func reason(err error) error {
-	var large *http.MaxBytesError
-	if errors.As(err, &large) {
-		return ErrBodyTooLarge
-	}
-	return err
-}
-
-// rewrite makes the outgoing request the app's own: ReverseProxy has removed the hop-by-hop headers and what proxies add (Forwarded,
-// X-Forwarded-*), and adds nothing. Path and query go out byte for byte.
+// rewrite directs the request to Meta. ReverseProxy has removed hop-by-hop headers and those that
+// proxies add (Forwarded, X-Forwarded-*). Path and query are sent byte for byte.
 func (p *Proxy) rewrite(pr *httputil.ProxyRequest, c Call) {
 	target := *c.Base
-	path := strings.TrimSuffix(target.EscapedPath(), "/") + c.Path
-	target.Path, _ = url.PathUnescape(path) // whoever chose Path has unescaped it before
-	target.RawPath = path
+	target.RawPath = strings.TrimSuffix(target.EscapedPath(), "/") + c.Path
+	target.Path, _ = url.PathUnescape(target.RawPath)
 	target.RawQuery, target.ForceQuery = pr.In.URL.RawQuery, pr.In.URL.ForceQuery
 	pr.Out.URL, pr.Out.Host = &target, target.Host
 	if p.options.RewritePaging {
@@ -154,12 +153,12 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest, c Call) {
 	}
 }
 
-// modify bounds the answer, and rewrites its paging URLs if that is wanted.
+// modify bounds the answer and rewrites its paging URLs.
 func (p *Proxy) modify(res *http.Response, c Call) error {
 	switch {
-	case res.StatusCode == http.StatusSwitchingProtocols:
+	case res.StatusCode == http.StatusSwitchingProtocols: // the body would be the bare connection
 		return ErrSwitching
-	case res.Request.Method == http.MethodHead: // its length is that of a body which does not come
+	case res.Request.Method == http.MethodHead: // there is no body, whatever its length says
 		return nil
 	case res.ContentLength > p.options.MaxBodyBytes:
 		return ErrAnswerTooLong
@@ -168,13 +167,15 @@ func (p *Proxy) modify(res *http.Response, c Call) error {
 		c.OnHeader(res.Header)
 	}
 	res.Body = &boundedBody{ReadCloser: res.Body, left: p.options.MaxBodyBytes}
-	if p.options.RewritePaging && strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") && res.Header.Get("Content-Encoding") == "" {
+	if p.options.RewritePaging && res.Header.Get("Content-Encoding") == "" &&
+		strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") {
 		return p.keepPaging(res, c)
 	}
 	return nil
 }
 
-// boundedBody ends with an error where the bound is passed. A part of the answer has been sent by then, so the connection is cut.
+// boundedBody returns an error after the bound. http.MaxBytesReader would return the same error for
+// an answer as for a request.
 type boundedBody struct {
 	io.ReadCloser
 	left int64
@@ -187,19 +188,3 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
-
-// statusRecorder remembers the status that was sent.
-type statusRecorder struct {
-	http.ResponseWriter
-	status int
-}
-
-func (w *statusRecorder) WriteHeader(status int) {
-	if status >= 200 {
-		w.status = status
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap serves http.ResponseController.
-func (w *statusRecorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -18,7 +18,8 @@ import (
 	"github.com/igproxy/igproxy/cache"
 )
 
-// laneServer is an http.Server in the form the command gives it, on connections in memory, with the lane or without it.
+// laneServer is an http.Server as the command configures it, with or without the lane, on connections
+// in memory.
 type laneServer struct {
 	*http.Server
 	pipes *pipes
@@ -83,7 +84,7 @@ func (s *laneServer) dial(t testing.TB) net.Conn {
 	return ours
 }
 
-// laneClient is a client of a server with the lane on.
+// laneClient returns a client of a server with the lane.
 func laneClient(t testing.TB) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	c := newLaneServer(t, laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil)), true).dial(t)
@@ -96,7 +97,7 @@ const (
 	hitRequest = "GET /access_token?grant_type=ig_exchange_token&access_token=" + warmToken + " HTTP/1.1\r\n" + laneHost + "\r\n"
 )
 
-// laneProxy knows one token and has no Instagram.
+// laneProxy returns a Proxy that has one token in memory and no Instagram.
 func laneProxy(t testing.TB, o Options) *Proxy {
 	t.Helper()
 	p := newProxy(t, o)
@@ -126,7 +127,7 @@ func roundTrip(t testing.TB, c net.Conn, r *bufio.Reader, request string) (*http
 	return res, string(body)
 }
 
-// activations counts the requests that net/http heard of.
+// activations counts the requests that net/http gets.
 func activations(s *laneServer) *int {
 	n := new(int)
 	next := s.ConnState
@@ -148,23 +149,23 @@ func TestTheLaneAnswersHitsAndNothingElse(t *testing.T) {
 		r := bufio.NewReader(c)
 		other := strings.Replace(hitRequest, warmToken, "IGAA-cold", 1)
 		for i, one := range []struct {
-			request       string
-			status, heard int // by net/http, so far
+			request          string
+			status, requests int // that net/http got so far
 		}{
 			{hitRequest, 200, 1}, {hitRequest, 200, 1}, {hitRequest, 200, 1},
 			{other, 503, 2}, {hitRequest, 200, 2}, {strings.ReplaceAll(hitRequest, "\r\n\r\n", "\r\nX-Own: 1\r\n\r\n"), 200, 3}, {hitRequest, 200, 3},
 		} {
 			res, body := roundTrip(t, c, r, one.request)
 			synctest.Wait()
-			if res.StatusCode != one.status || *active != one.heard {
-				t.Errorf("request %d: %d %s, and net/http heard of %d; want %d and %d", i, res.StatusCode, body, *active, one.status, one.heard)
+			if res.StatusCode != one.status || *active != one.requests {
+				t.Errorf("request %d: %d %s, and net/http got %d; want %d and %d", i, res.StatusCode, body, *active, one.status, one.requests)
 			}
 		}
 	})
 }
 
-// What follows such a request could be read in two ways, so the connection is never the lane's again.
-func TestTheLaneLeavesAConnectionWhoseRequestsItCannotTellApart(t *testing.T) {
+// What follows such a request is ambiguous, so net/http keeps the connection.
+func TestTheLaneLeavesAConnectionWithAmbiguousRequests(t *testing.T) {
 	for name, first := range map[string]string{"a trailer": strings.Replace(hitRequest, "\r\n\r\n", "\r\nTrailer: x\r\n\r\n", 1), "two at once": hitRequest + hitRequest, "half a request": hitRequest[:20]} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -192,7 +193,7 @@ func TestTheLaneLeavesAConnectionWhoseRequestsItCannotTellApart(t *testing.T) {
 				roundTrip(t, c, r, hitRequest)
 				synctest.Wait()
 				if *active != before+1 {
-					t.Errorf("net/http heard of %d requests, want %d", *active, before+1)
+					t.Errorf("net/http got %d requests, want %d", *active, before+1)
 				}
 			})
 		})
@@ -218,7 +219,7 @@ func TestPipelinedHitsAreAnsweredInOrder(t *testing.T) {
 func TestAConnectionOfTheLaneEndsWhenItIsIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, r := laneClient(t)
-		for range 5 { // each begins the time anew
+		for range 5 { // each request restarts the timeout
 			roundTrip(t, c, r, hitRequest)
 			time.Sleep(laneIdle - 2*time.Second)
 		}
@@ -228,7 +229,7 @@ func TestAConnectionOfTheLaneEndsWhenItIsIdle(t *testing.T) {
 			t.Fatalf("got %v, want the end", err)
 		}
 		if took := time.Since(start); took < laneIdle-time.Second || took > laneIdle {
-			t.Errorf("it ended after %s, want %s, and a second less at the most", took, laneIdle)
+			t.Errorf("it ended after %s, want %s, or up to a second less", took, laneIdle)
 		}
 	})
 }
@@ -253,7 +254,7 @@ func TestIdleTimeBeginsWhenAnAnswerIsWritten(t *testing.T) {
 }
 
 // A client that has read an answer may ask again before net/http has noticed that the answer is written.
-func TestARequestThatComesEarlyIsStillTheLanes(t *testing.T) {
+func TestTheLaneAnswersARequestThatComesEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
 		e := *p.current.Load()
@@ -288,8 +289,8 @@ func TestARequestThatComesEarlyIsStillTheLanes(t *testing.T) {
 	})
 }
 
-// The early byte does not hide that the client leaves before it has sent one.
-func TestAClientThatLeavesDuringARequestIsNoticedBehindTheLane(t *testing.T) {
+// Keeping the early byte must not hide that a client leaves before it sends one.
+func TestAClientThatLeavesDuringARequestIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
 		e, gone := *p.current.Load(), make(chan struct{})
@@ -307,7 +308,7 @@ func TestAClientThatLeavesDuringARequestIsNoticedBehindTheLane(t *testing.T) {
 	})
 }
 
-func TestHalfARequestHasItsTimeInTheLaneToo(t *testing.T) {
+func TestHalfARequestTimesOutInTheLaneToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, r := laneClient(t)
 		roundTrip(t, c, r, hitRequest)
@@ -328,7 +329,7 @@ func TestAClientThatDoesNotReadEndsInTheLaneToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, r := laneClient(t)
 		roundTrip(t, c, r, hitRequest)
-		time.Sleep(laneWrite + time.Second) // net/http's own time for the last answer is over
+		time.Sleep(laneWrite + time.Second) // net/http's own deadline for the last answer has passed
 		roundTrip(t, c, r, hitRequest)
 		_, _ = io.WriteString(c, hitRequest)
 		start := time.Now()
@@ -337,12 +338,12 @@ func TestAClientThatDoesNotReadEndsInTheLaneToo(t *testing.T) {
 			t.Fatal(err)
 		}
 		if took := time.Since(start); took > laneWrite+time.Second {
-			t.Errorf("it ended after %s, want %s at the most", took, laneWrite)
+			t.Errorf("it ended after %s, want at most %s", took, laneWrite)
 		}
 	})
 }
 
-// net.Pipe has no buffer, so an answer that nobody reads yet is one that is being written.
+// net.Pipe has no buffer, so an answer that is not read yet is still being written.
 func TestAnAnswerOfTheLaneIsNotCutByADrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
@@ -384,13 +385,13 @@ func TestADrainingProxyLeavesEverythingToNetHTTP(t *testing.T) {
 		roundTrip(t, c, r, hitRequest)
 		synctest.Wait()
 		if *active != 2 {
-			t.Errorf("net/http heard of %d requests, want 2", *active)
+			t.Errorf("net/http got %d requests, want 2", *active)
 		}
 	})
 }
 
-// Where a request must show a token, or could be another app's, there is more to decide than the lane decides.
-func TestNoShortcutWhereThereIsMoreToDecide(t *testing.T) {
+// If a request must carry a token, or could be for another app, decode has to decide.
+func TestNoShortcutIfDecodeHasToDecide(t *testing.T) {
 	two := optionsFor(t, "https://graph.instagram.com", nil)
 	two.Apps = []App{{Label: "a", ID: "1", Secret: NewSecret(testSecret)}, {Label: "b", ID: "2", Secret: NewSecret(testSecret)}}
 	bearer := optionsFor(t, "https://graph.instagram.com", nil)

@@ -13,19 +13,19 @@ import (
 
 var unequal = regexp.MustCompile(`(Date|X-Request-Id): [^\r]*`)
 
-// bothWays is what net/http alone and the lane answer to the same bytes behind a hit, written in two parts, but for Date and request id. It is
-// called in a bubble, where the time-outs end what waits for more.
-func bothWays(t testing.TB, p *Proxy, behind []byte, cut int) (plain, lane string) {
+// bothWays returns what net/http alone and the lane answer to the same bytes after a hit, written in
+// two parts, without Date and request id. It runs in a bubble, where timeouts end what waits for more.
+func bothWays(t testing.TB, p *Proxy, after []byte, cut int) (plain, lane string) {
 	t.Helper()
 	var out [2]string
-	var wg sync.WaitGroup // both at the same time, which the answers tell
+	var wg sync.WaitGroup // both at the same simulated time, which is in the answers
 	for i, on := range []bool{false, true} {
 		s := newLaneServer(t, p, on)
 		c := s.dial(t)
 		r := bufio.NewReader(c)
 		roundTrip(t, c, r, hitRequest)
 		wg.Go(func() {
-			for _, part := range [][]byte{behind[:cut], behind[cut:]} {
+			for _, part := range [][]byte{after[:cut], after[cut:]} {
 				if _, err := c.Write(part); err != nil {
 					return
 				}
@@ -54,7 +54,8 @@ func TestTheLanesAnswerIsNetHTTPsToTheByte(t *testing.T) {
 	})
 }
 
-// FuzzLane is the promise that the lane is no second opinion: whatever comes, in whatever pieces, is answered as net/http alone does.
+// FuzzLane checks that the lane never answers differently from net/http, whatever bytes arrive and in
+// whatever pieces.
 func FuzzLane(f *testing.F) {
 	for _, seed := range laneSeeds {
 		f.Add([]byte(seed), uint(0))
@@ -62,14 +63,14 @@ func FuzzLane(f *testing.F) {
 		f.Add([]byte(hitRequest+seed), uint(len(hitRequest)))
 		f.Add([]byte(seed+hitRequest), uint(3))
 	}
-	f.Fuzz(func(t *testing.T, behind []byte, cut uint) {
-		if len(behind) > 1<<14 {
+	f.Fuzz(func(t *testing.T, after []byte, cut uint) {
+		if len(after) > 1<<14 {
 			return
 		}
 		synctest.Test(t, func(t *testing.T) {
 			p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
-			if plain, lane := bothWays(t, p, behind, int(cut%uint(len(behind)+1))); plain != lane {
-				t.Errorf("%q:\nnet/http:\n%s\nthe lane:\n%s", behind, plain, lane)
+			if plain, lane := bothWays(t, p, after, int(cut%uint(len(after)+1))); plain != lane {
+				t.Errorf("%q:\nnet/http:\n%s\nthe lane:\n%s", after, plain, lane)
 			}
 		})
 	})

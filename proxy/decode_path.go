@@ -1,0 +1,80 @@
+package proxy
+
+import (
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/igproxy/igproxy/proxy/graph"
+)
+
+// destination is what the path of a request means: a token call, or any other call.
+type destination struct {
+	app        *app     // named by the prefix /apps/NAME; nil without the prefix
+	unknownApp bool     // no app has that NAME
+	path       string   // escaped as it was sent, without the prefix
+	rows       []*grant // the token calls at this path; empty for any other call
+}
+
+// route finds out what the path of a request means.
+func (e *engine) route(r *http.Request) destination {
+	t := destination{path: r.URL.EscapedPath()}
+	if rest, ok := strings.CutPrefix(t.path, "/apps/"); ok {
+		name, rest, _ := strings.Cut(rest, "/")
+		if t.app = appNamed(e.apps, name); t.app == nil {
+			t.unknownApp = true
+			return t
+		}
+		t.path = "/" + rest
+	}
+	t.rows = slices.DeleteFunc(rowsAt(e.grants, unversioned(strings.TrimSuffix(t.path, "/"))),
+		func(g *grant) bool { return t.app != nil && g.service != t.app.Service })
+	return t
+}
+
+var version = regexp.MustCompile(`^/v\d{1,3}\.\d{1,3}/`)
+
+// unversioned cuts Meta's version prefix, such as /v23.0, off a path.
+func unversioned(path string) string {
+	if prefix := version.FindString(path); prefix != "" {
+		return path[len(prefix)-len("/"):]
+	}
+	return path
+}
+
+// checkOther returns the error for a call that is not a token call, or nil if it may be passed
+// through.
+func (e *engine) checkOther(t destination) *graph.Error {
+	if e.bypass == nil || t.unknownApp || !reachable(t.path) {
+		return errPath
+	}
+	return nil
+}
+
+// reachable reports whether a path may be passed through. It may not if any server could take it
+// for a token call, however that server treats escapes, dot segments, double slashes, letter case
+// and version prefixes. Without the client secret such a call does no harm, but an app that sends
+// its own secret would bypass igproxy unnoticed.
+func reachable(escaped string) bool {
+	path := strings.ToLower(escaped)
+	for range graph.MaxLayers {
+		plain, err := url.PathUnescape(path)
+		if err != nil {
+			return false
+		}
+		if plain == path {
+			break
+		}
+		path = strings.ToLower(plain)
+	}
+	for _, segment := range strings.FieldsFunc(path, func(c rune) bool { return c == '/' || c == '\\' }) {
+		name, _, _ := strings.Cut(segment, ";")
+		switch strings.TrimFunc(name, func(c rune) bool { return c <= ' ' || c == '.' || c == 0x7f }) {
+		case "access_token", "refresh_access_token":
+			return false
+		}
+	}
+	return !strings.ContainsAny(path, "%\x00")
+}

@@ -1,0 +1,309 @@
+package passthrough_test
+
+import (
+	"bufio"
+	"compress/gzip"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/passthrough"
+)
+
+// sidecar is a server that passes every call through to an upstream.
+type sidecar struct {
+	*httptest.Server
+	base    *url.URL                // of the upstream
+	results chan passthrough.Result // of each call
+}
+
+// newSidecar returns a sidecar in front of an upstream that runs answer for each call.
+func newSidecar(t *testing.T, o passthrough.Options, answer http.HandlerFunc) *sidecar {
+	t.Helper()
+	upstream := httptest.NewServer(answer)
+	t.Cleanup(upstream.Close)
+	transport := &http.Transport{DisableCompression: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	o.Transport = transport
+	p := passthrough.New(o)
+	s := &sidecar{results: make(chan passthrough.Result, 1)}
+	s.base, _ = url.Parse(upstream.URL)
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got := p.Serve(w, r, passthrough.Call{Base: s.base, Path: r.URL.EscapedPath(), Own: "http://" + r.Host})
+		s.results <- got
+		switch {
+		case got.Cut:
+			panic(http.ErrAbortHandler)
+		case got.Err != nil:
+			w.WriteHeader(http.StatusTeapot)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// call sends a request and returns the answer, its body and the Result. The error is that of reading
+// the answer.
+func (s *sidecar) call(t *testing.T, r *http.Request) (status int, body string, got passthrough.Result, err error) {
+	t.Helper()
+	client := s.Client()
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	res, err := client.Do(r)
+	if err != nil {
+		return 0, "", <-s.results, err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(text), <-s.results, err
+}
+
+func (s *sidecar) request(t *testing.T, method, target, body string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, s.URL+target, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestACallIsSentAsTheAppWroteIt(t *testing.T) {
+	var uri, sent string
+	var header http.Header
+	s := newSidecar(t, passthrough.Options{DropHeaders: []string{"X-Drop"}}, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		uri, sent, header = r.RequestURI, string(body), r.Header
+		w.Header().Set("X-Of-Meta", "1")
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, "done")
+	})
+	r := s.request(t, http.MethodPost, "/v23.0/1%2Fx//y?fields=a;b&&x=%zz", "text")
+	for name, value := range map[string]string{"Authorization": "Bearer IGAA", "X-Of-The-App": "1", "X-Drop": "1",
+		"Connection": "X-Hop, Upgrade", "X-Hop": "1", "Upgrade": "websocket", "X-Forwarded-For": "10.0.0.1", "User-Agent": ""} {
+		r.Header.Set(name, value)
+	}
+	status, body, got, err := s.call(t, r)
+	if err != nil || status != http.StatusCreated || body != "done" || got != (passthrough.Result{Status: http.StatusCreated}) {
+		t.Errorf("got %d %q, %+v, %v", status, body, got, err)
+	}
+	if want := "/v23.0/1%2Fx//y?fields=a;b&&x=%zz"; uri != want || sent != "text" {
+		t.Errorf("sent %s with %q, want %s", uri, sent, want)
+	}
+	for name, want := range map[string]string{"Authorization": "Bearer IGAA", "X-Of-The-App": "1", "X-Drop": "", "Connection": "",
+		"X-Hop": "", "Upgrade": "", "X-Forwarded-For": "", "X-Forwarded-Host": "", "User-Agent": "", "Accept-Encoding": "gzip"} {
+		if got := header.Get(name); got != want { // Accept-Encoding is that of the test's client
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+}
+
+// The user of a base URL is meant for igproxy. Meta uses no Basic.
+func TestBasicIsNotSentOn(t *testing.T) {
+	var authorization string
+	s := newSidecar(t, passthrough.Options{}, func(_ http.ResponseWriter, r *http.Request) { authorization = r.Header.Get("Authorization") })
+	r := s.request(t, http.MethodGet, "/me", "")
+	r.SetBasicAuth("igproxy", "token")
+	if status, _, _, err := s.call(t, r); status != http.StatusOK || err != nil || authorization != "" {
+		t.Errorf("got %d, %v; sent %q", status, err, authorization)
+	}
+}
+
+func TestARedirectIsPassedOnAndNotFollowed(t *testing.T) {
+	calls := 0
+	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, r *http.Request) {
+		calls++
+		http.Redirect(w, r, "/elsewhere", http.StatusFound)
+	})
+	if status, _, got, err := s.call(t, s.request(t, http.MethodGet, "/me", "")); status != http.StatusFound || got.Status != status || err != nil || calls != 1 {
+		t.Errorf("got %d after %d calls, %+v, %v", status, calls, got, err)
+	}
+}
+
+func TestAnswersAreStreamed(t *testing.T) {
+	next := make(chan struct{})
+	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, _ *http.Request) {
+		for range 2 {
+			_, _ = io.WriteString(w, "line\n")
+			_ = http.NewResponseController(w).Flush()
+			<-next
+		}
+	})
+	res, err := http.Get(s.URL + "/stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	lines := bufio.NewReader(res.Body)
+	for range 2 { // the second line is not written before the first has arrived
+		if line, err := lines.ReadString('\n'); line != "line\n" {
+			t.Fatalf("got %q, %v", line, err)
+		}
+		next <- struct{}{}
+	}
+	if _, err := lines.ReadByte(); err != io.EOF {
+		t.Errorf("got %v, want the end", err)
+	}
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+}
+
+func TestBodiesAreBoundedInBothDirections(t *testing.T) {
+	long := strings.Repeat("x", 1001)
+	for name, c := range map[string]struct {
+		request string
+		answer  http.HandlerFunc
+		err     error
+		cut     bool
+	}{
+		"a request":           {long, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }, passthrough.ErrBodyTooLarge, false},
+		"an announced answer": {"", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "1001") }, passthrough.ErrAnswerTooLong, false},
+		"a streamed answer": {"", func(w http.ResponseWriter, _ *http.Request) {
+			_ = http.NewResponseController(w).Flush()
+			_, _ = io.WriteString(w, long)
+		}, nil, true},
+		"both at the bound": {long[1:], func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, long[1:]) }, nil, false},
+	} {
+		s := newSidecar(t, passthrough.Options{MaxBodyBytes: 1000}, c.answer)
+		_, body, got, err := s.call(t, s.request(t, http.MethodPost, "/media", c.request))
+		if !errors.Is(got.Err, c.err) || got.Cut != c.cut || (err != nil) != c.cut || (got.Status == 0) != (c.err != nil) || len(body) > 1000 {
+			t.Errorf("%s: %d bytes, %+v, %v", name, len(body), got, err)
+		}
+	}
+}
+
+// A HEAD request has an answer without a body, whatever length it announces.
+func TestTheLengthInAnAnswerToHEADIsNoBound(t *testing.T) {
+	s := newSidecar(t, passthrough.Options{MaxBodyBytes: 1000, RewritePaging: true, MaxJSONBytes: 1000}, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", "5000")
+	})
+	res, err := http.Head(s.URL + "/me")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := <-s.results; got.Status != http.StatusOK || res.ContentLength != 5000 {
+		t.Errorf("got %+v, length %d", got, res.ContentLength)
+	}
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+}
+
+func TestAnAnswerThatBreaksOffIsCut(t *testing.T) {
+	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		_, _ = io.WriteString(w, "half")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	if _, _, got, err := s.call(t, s.request(t, http.MethodGet, "/me", "")); err == nil || !got.Cut || got.Err != nil || got.Status != http.StatusOK {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+// Upgrade is not sent on, and an answer that switches all the same would be the bare connection.
+func TestNoOtherProtocolGoesThrough(t *testing.T) {
+	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, r *http.Request) {
+		if got := r.Header.Get("Upgrade"); got != "" {
+			t.Errorf("sent Upgrade: %s", got)
+		}
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+	})
+	r := s.request(t, http.MethodGet, "/me", "")
+	r.Header.Set("Connection", "Upgrade")
+	r.Header.Set("Upgrade", "websocket")
+	status, _, got, err := s.call(t, r)
+	if status != http.StatusTeapot || !errors.Is(got.Err, passthrough.ErrSwitching) || err != nil {
+		t.Errorf("got %d, %+v, %v", status, got, err)
+	}
+}
+
+// The app gets an answer after a timeout: the deadlines of its connection are later than the call's.
+func TestATimeoutIsAnErrorWithAnAnswer(t *testing.T) {
+	hangs := make(chan struct{})
+	s := newSidecar(t, passthrough.Options{Timeout: 50 * time.Millisecond}, func(http.ResponseWriter, *http.Request) { <-hangs })
+	defer close(hangs)
+	for range 10 {
+		if status, _, got, err := s.call(t, s.request(t, http.MethodGet, "/me", "")); status != http.StatusTeapot || got.Err == nil || got.Status != 0 || err != nil {
+			t.Fatalf("got %d, %+v, %v", status, got, err)
+		}
+	}
+}
+
+func TestAnUpstreamThatIsDownIsAnError(t *testing.T) {
+	s := newSidecar(t, passthrough.Options{}, func(http.ResponseWriter, *http.Request) {})
+	s.base = &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
+	if _, _, got, _ := s.call(t, s.request(t, http.MethodGet, "/me", "")); got.Err == nil || got.Status != 0 || got.Cut {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestPagingURLsPointAtTheSidecar(t *testing.T) {
+	const official = "https://graph.instagram.com"
+	answer := func(kind, encoding, text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Accept-Encoding") != "identity" {
+				t.Errorf("asked for %q; a compressed answer cannot be rewritten", r.Header.Get("Accept-Encoding"))
+			}
+			w.Header().Set("Content-Type", kind)
+			if encoding != "" {
+				w.Header().Set("Content-Encoding", encoding)
+			}
+			_, _ = io.WriteString(w, text)
+		}
+	}
+	const json = "application/json; charset=UTF-8"
+	for name, c := range map[string]struct{ kind, encoding, before, after string }{
+		"plain":           {json, "", `{"next":"` + official + `/1?after=Q"}`, `{"next":"OWN/1?after=Q"}`},
+		"spaces":          {json, "", `{"previous" : "` + official + `/1"}`, `{"previous" : "OWN/1"}`},
+		"escaped":         {json, "", `{"next":"https:\/\/graph.threads.net\/1"}`, `{"next":"http:\/\/HOST\/1"}`},
+		"the host called": {json, "", `{"next":"BASE/1"}`, `{"next":"OWN/1"}`},
+		"a caption":       {json, "", `{"caption":"see ` + official + `/1"}`, `{"caption":"see ` + official + `/1"}`},
+		"another host":    {json, "", `{"next":"https://graph.instagram.com.evil.example/1"}`, `{"next":"https://graph.instagram.com.evil.example/1"}`},
+		"no JSON":         {"text/plain", "", `"next":"` + official, `"next":"` + official},
+		"compressed":      {json, "br", `"next":"` + official, `"next":"` + official},
+		"too long":        {json, "", strings.Repeat(" ", 300) + `"next":"` + official, strings.Repeat(" ", 300) + `"next":"` + official},
+	} {
+		var s *sidecar
+		s = newSidecar(t, passthrough.Options{RewritePaging: true, MaxJSONBytes: 300}, func(w http.ResponseWriter, r *http.Request) {
+			answer(c.kind, c.encoding, strings.ReplaceAll(c.before, "BASE", s.base.String()))(w, r)
+		})
+		host := strings.TrimPrefix(s.URL, "http://")
+		want := strings.ReplaceAll(strings.ReplaceAll(c.after, "OWN", s.URL), "HOST", host)
+		if _, body, got, err := s.call(t, s.request(t, http.MethodGet, "/1", "")); err != nil || body != want || got.Status != http.StatusOK {
+			t.Errorf("%s: got %s, want %s; %+v, %v", name, body, want, got, err)
+		}
+	}
+}
+
+// Without RewritePaging an answer is passed on byte for byte, compressed or not.
+func TestAnAnswerIsPassedOnByteForByte(t *testing.T) {
+	const page = `{"paging":{"next":"https://graph.instagram.com/1"}}`
+	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		_, _ = io.WriteString(z, page)
+		_ = z.Close()
+	})
+	r := s.request(t, http.MethodGet, "/1", "")
+	r.Header.Set("Accept-Encoding", "gzip")
+	_, body, _, err := s.call(t, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := gzip.NewReader(strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(z); string(text) != page || err != nil {
+		t.Errorf("got %s, %v", text, err)
+	}
+}
