@@ -133,3 +133,12 @@ func (a *app) paused(now time.Time) *graph.Error {
 	}
 	return a.state.secrets.check(now)
 }
+
+// key returns the cache key of a token, or of a code and its redirect URI.
+func (a *app) key(g *grant, token Secret, redirect string) cache.Key {
+	subject := token.Reveal()
+	if redirect != "" {
+		subject += "\x00" + redirect // neither a code nor a URI contains a zero byte
+	}
+	return a.keys[g.name].Derive(subject)
+}

@@ -26,16 +26,14 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 	if c.token, refused = p.pick(c.grant.subject, r.Header["Authorization"]); refused != nil {
 		return call{}, refused
 	}
-	subject := c.token.Reveal()
 	if c.grant.form {
 		// Without this list igproxy would exchange codes that were issued for someone else's page.
 		c.redirect = p.value[paramRedirect]
 		if p.count[paramRedirect] != 1 || !slices.Contains(c.app.RedirectURIs, c.redirect) {
 			return call{}, errRedirect
 		}
-		subject += "\x00" + c.redirect // neither a code nor a URI contains a zero byte
 	}
-	c.key = c.app.keys[c.grant.name].Derive(subject)
+	c.key = c.app.key(c.grant, c.token, c.redirect)
 	return c, nil
 }
 
