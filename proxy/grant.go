@@ -32,8 +32,8 @@ type grant struct {
 	upstream  string        // the name of the upstream, one of upstreams
 	base      *url.URL      // the upstream's URL
 	ttl       time.Duration // how long an answer is remembered at most
-	read      reader        // reads a success
-
+	// read turns the body of a success into the token to answer with.
+	read func(body []byte, now time.Time) (graph.Token, error)
 	// form says that the parameters are a form with a redirect_uri, which must be on the app's list,
 	// and that errors have the flat shape of OAuth's code exchange. Otherwise the parameters are a
 	// query, and errors are in the Graph envelope.
@@ -41,9 +41,6 @@ type grant struct {
 	// repeatable says that asking twice does no harm. A code can only be exchanged once.
 	repeatable bool
 }
-
-// reader turns the body of a success into the token to answer with.
-type reader func(body []byte, now time.Time) (graph.Token, error)
 
 // The upstreams, by the names that metrics and logs use.
 const (
