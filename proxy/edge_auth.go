@@ -44,7 +44,7 @@ func (t trust) check(r *http.Request) *graph.Error {
 	}
 	got, want := sha256.Sum256([]byte(token)), t.digest()
 	if subtle.ConstantTimeCompare(got[:], want[:]) != 1 || !ok {
-		return errStranger
+		return errUntrusted
 	}
 	return nil
 }

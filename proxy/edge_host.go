@@ -10,9 +10,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// gate refuses requests that no server-side app sends: for another Host name, as after a web page has
-// rebound its DNS name to loopback, and from a web page. http.CrossOriginProtection does not do this,
-// because it never checks a GET.
+// gate refuses requests that a server-side app never sends: those for a Host name that is not served,
+// because a web page can rebind its DNS name to loopback, and those from a web page.
+// http.CrossOriginProtection cannot be used: it never checks a GET.
 type gate struct {
 	any   bool
 	hosts map[string]bool
@@ -56,8 +56,8 @@ func (g gate) check(r *http.Request) *graph.Error {
 	return nil
 }
 
-// absolute reports whether a target in absolute form is to be served (RFC 9112, section 3.2.2), and
-// not forwarded as by a forward proxy. Its authority must be served even if any Host name is.
+// absolute reports whether a target in absolute form names this server, which then must serve it: RFC
+// 9112, section 3.2.2. Any other target is meant for a forward proxy, also with AnyHost.
 func (g gate) absolute(r *http.Request) bool {
 	return r.URL.Scheme == scheme(r) && r.URL.User == nil && g.serves(r.URL.Host)
 }

@@ -25,7 +25,7 @@ const (
 	subTwoTokens       = 990010
 	subTokenCharacters = 990011
 	subLongToken       = 990012
-	subStranger        = 990013
+	subUntrusted        = 990013
 	subKind            = 990014
 	subForm            = 990015
 	subApp             = 990016
@@ -75,9 +75,9 @@ var (
 		"Send the one that the code was issued for, and add it to redirect_uris in igproxy's configuration.")
 	errTooLarge = requestError(http.StatusRequestEntityTooLarge, 100, subTooLarge,
 		"The body is larger than igproxy passes through. Send less, or raise passthrough.max_body_bytes.")
-	// errStranger has code 100, not the 190 that status 401 suggests: apps take 190 for a user's token
+	// errUntrusted has code 100, not the 190 that status 401 suggests: apps take 190 for a user's token
 	// that no longer works.
-	errStranger = requestError(http.StatusUnauthorized, 100, subStranger, "igproxy requires its own token here. "+
+	errUntrusted = requestError(http.StatusUnauthorized, 100, subUntrusted, "igproxy requires its own token here. "+
 		"Send the one from auth.bearer_file as X-Igproxy-Token, or as the password of the base URL: "+
 		"http://igproxy:TOKEN@host.")
 )

@@ -19,8 +19,8 @@ const (
 	Threads   Service = "threads"
 )
 
-// grant is one row of the table of token calls. The steps read the row and treat no grant by its
-// name, so a new grant is a new row and its test.
+// grant is one row of the table of token calls. The steps read the fields of the row and never check
+// its name, so a new grant is a new row and its test.
 type grant struct {
 	name      string        // metric label and cache scope: two grants never share entries
 	service   Service       // the service whose apps may make the call

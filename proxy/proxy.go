@@ -1,7 +1,7 @@
 // Package proxy answers the token calls of Instagram's and Threads' apps. It adds the client secret,
 // asks Meta once however many callers ask at the same time, remembers the answer, and keeps serving
-// known tokens when Redis or Meta fail. All other calls are passed through unchanged. It follows no
-// redirect, never prints a secret or a token, and knows neither Redis nor YAML.
+// known tokens when Redis or Meta fail. All other calls are passed through unchanged. It never follows
+// a redirect, and never prints a secret or a token.
 //
 // # The walk of a request
 //

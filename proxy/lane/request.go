@@ -139,7 +139,7 @@ func framing(name, value []byte) bool {
 		is(name, "expect") || is(name, "connection") && !is(value, "keep-alive")
 }
 
-// is reports whether b is lower, apart from the case of ASCII letters.
+// is reports whether b equals lower, ignoring the case of ASCII letters.
 func is(b []byte, lower string) bool {
 	return len(b) == len(lower) && strings.EqualFold(string(b), lower)
 }
