@@ -25,7 +25,7 @@ const (
 	subTwoTokens       = 990010
 	subTokenCharacters = 990011
 	subLongToken       = 990012
-	subUntrusted        = 990013
+	subUntrusted       = 990013
 	subKind            = 990014
 	subForm            = 990015
 	subApp             = 990016

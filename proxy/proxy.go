@@ -20,7 +20,8 @@
 //   - guard checks the places for calls in flight, the app's pause and the circuit breaker.
 //   - ask builds a request from nothing, adds the client secret, and bounds time, bytes and attempts.
 //   - remember keeps tokens and definite refusals.
-//   - answer is the one encoder. expires_in is the time left.
+//   - answer writes status, headers and body; expires_in is the time left. answer_lane.go writes the
+//     same bytes for a hit in the lane.
 //
 // HTTP is only at the two ends. The steps between have one method, Exchange, and are wrapped around
 // each other in engine.go as recall(join(claim(guard(ask)))); remember is the second half of claim.
