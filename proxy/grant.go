@@ -19,8 +19,8 @@ const (
 	Threads   Service = "threads"
 )
 
-// grant is one row of the table of token calls. The steps read the fields of the row and never check
-// its name, so a new grant is a new row and its test.
+// grant is one row of the table of token calls. The steps read the fields of the row and never
+// check its name, so a new grant is a new row and its test.
 type grant struct {
 	name      string        // metric label and cache scope: two grants never share entries
 	service   Service       // the service whose apps may make the call
@@ -58,11 +58,10 @@ const (
 	codePath     = "/oauth/access_token"
 )
 
-// grants returns the rows of the services that have an app. Meta's documentation of them:
-// https://developers.facebook.com/docs/instagram-platform/reference/access_token and
-// .../refresh_access_token,
-// https://developers.facebook.com/docs/instagram-platform/instagram-api-with-instagram-login/business-login,
-// https://developers.facebook.com/docs/threads/get-started/long-lived-tokens.
+// grants returns the rows of the services that have an app. Meta documents the calls under
+// https://developers.facebook.com/docs/, in instagram-platform/reference/access_token and
+// .../refresh_access_token, threads/get-started/long-lived-tokens, and
+// instagram-platform/instagram-api-with-instagram-login/business-login.
 func grants(o Options) []*grant {
 	ig, th := o.UpstreamURL, o.ThreadsURL
 	table := []*grant{

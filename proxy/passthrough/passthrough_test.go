@@ -47,8 +47,8 @@ func newSidecar(t *testing.T, o passthrough.Options, answer http.HandlerFunc) *s
 	return s
 }
 
-// call sends a request and returns the answer, its body and the Result. The error is that of reading
-// the answer.
+// call sends a request and returns the answer, its body and the Result. The error is that of
+// reading the answer.
 func (s *sidecar) call(t *testing.T, r *http.Request) (status int, body string, got passthrough.Result, err error) {
 	t.Helper()
 	client := s.Client()
@@ -241,7 +241,8 @@ func TestNoOtherProtocolGoesThrough(t *testing.T) {
 	}
 }
 
-// The app gets an answer after a timeout: the deadlines of its connection are later than the call's.
+// The app gets an answer after a timeout: the deadlines of its connection are later than the
+// call's.
 func TestATimeoutIsAnErrorWithAnAnswer(t *testing.T) {
 	hangs := make(chan struct{})
 	o := passthrough.Options{Timeout: 50 * time.Millisecond}
