@@ -50,7 +50,7 @@ func (x *reply) answer(w http.ResponseWriter) {
 	} else {
 		x.status, body = http.StatusOK, x.result.token.Append(make([]byte, 0, 512), now)
 	}
-	if x.err == errStranger {
+	if x.err == errUntrusted {
 		h["Www-Authenticate"] = []string{challenge}
 	}
 	if x.last {

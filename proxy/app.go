@@ -11,8 +11,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// minSecret is the length of the shortest client secret accepted, in bytes. Real ones have 32. A
-// very short one would match, and be scrubbed from, ordinary words of an error message.
+// minSecret is the length of the shortest client secret accepted, in bytes. Real ones have 32.
+// Secrets are scrubbed from error messages, and a very short one would also be found in ordinary
+// words.
 const minSecret = 8
 
 // App configures one app of Meta's.
