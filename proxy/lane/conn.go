@@ -119,7 +119,7 @@ func (c *conn) deliver(b []byte) int {
 	return len(b)
 }
 
-// readDuringHandler is net/http's read of one byte during a handler, to notice a client that
+// readDuringHandler serves net/http's read of one byte during a handler, which notices a client that
 // leaves. A client may have read its answer and sent the next request before net/http notices that
 // the answer is written. The lane keeps the first byte of such a request: otherwise net/http would
 // have half a request, and the lane would lose the connection. Like net/http, it then reads no more
