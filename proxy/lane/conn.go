@@ -119,11 +119,11 @@ func (c *conn) deliver(b []byte) int {
 	return len(b)
 }
 
-// readDuringHandler is net/http's read of one byte during a handler, to notice a client that
-// leaves. A client may have read its answer and sent the next request before net/http notices that
-// the answer is written. The lane keeps the first byte of such a request: otherwise net/http would
-// have half a request, and the lane would lose the connection. Like net/http, it then reads no more
-// until net/http ends this read with a deadline in the past.
+// readDuringHandler serves net/http's read of one byte during a handler, which notices a client
+// that leaves. A client may have read its answer and sent the next request before net/http notices
+// that the answer is written. The lane keeps the first byte of such a request: otherwise net/http
+// would have half a request, and the lane would lose the connection. Like net/http, it then reads
+// no more until net/http ends this read with a deadline in the past.
 func (c *conn) readDuringHandler(p []byte) (int, error) {
 	select {
 	case <-c.abort: // left from an earlier read; one for this read has set its deadline already
