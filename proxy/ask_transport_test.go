@@ -75,7 +75,7 @@ func TestANameThatDoesNotResolveAndThenDoes(t *testing.T) {
 	withoutProxy(p)
 	p.current.Load().out.dialer.Resolver = nameServer(t, &there, 0)
 	w := ask(p, get(target("IGAAshort")))
-	if e := errorIn(t, w.Body.Bytes()); w.Code != 503 || e.Subcode != subUnreachable || w.Header().Get("Retry-After") == "" || !strings.Contains(log.String(), "resolve") {
+	if e := errorIn(t, w.Body.Bytes()); w.Code != 503 || e.Subcode != 990023 || w.Header().Get("Retry-After") == "" || !strings.Contains(log.String(), "resolve") {
 		t.Errorf("without the name: got %d/%d\n%s", w.Code, e.Subcode, log.String())
 	}
 	there.Store(true)

@@ -18,14 +18,14 @@ type subject struct {
 
 var (
 	tokenSubject = &subject{param: paramToken, other: paramCode, noun: "access token",
-		missing: requestError(http.StatusBadRequest, 2500, subNoToken, "An active access token must be used to "+
+		missing: requestError(http.StatusBadRequest, 2500, 990009, "An active access token must be used to "+
 			"query information about the current user. Send one access_token, the short-lived token."),
-		kind: badRequest(subKind, "This call takes an access_token, not a code. "+
+		kind: badRequest(990014, "This call takes an access_token, not a code. "+
 			"Exchange the code first: POST /oauth/access_token.")}
 	codeSubject = &subject{param: paramCode, other: paramToken, noun: "code",
-		missing: requestError(http.StatusBadRequest, 2500, subNoToken,
+		missing: requestError(http.StatusBadRequest, 2500, 990009,
 			"The parameter code is missing. Send the code from the redirect."),
-		kind: badRequest(subKind, "This call takes a code, not an access_token. "+
+		kind: badRequest(990014, "This call takes a code, not an access_token. "+
 			"Exchange a token with GET /access_token.")}
 )
 
@@ -109,21 +109,16 @@ func readForm(r *http.Request) (p params, refused *graph.Error) {
 
 // grants returns the rows that have the grant_type that was sent.
 func (p *params) grants(rows []*grant) (fit []*grant, refused *graph.Error) {
-	switch {
-	case p.array:
+	if p.array {
 		return nil, errQuery
-	case p.count[paramGrantType] == 0:
-		return nil, errGrantType("is missing", rows)
-	case p.count[paramGrantType] > 1:
-		return nil, errGrantType("was sent more than once", rows)
 	}
 	for _, g := range rows {
-		if g.grantType == p.value[paramGrantType] {
+		if p.count[paramGrantType] == 1 && p.value[paramGrantType] == g.grantType {
 			fit = append(fit, g)
 		}
 	}
 	if len(fit) == 0 {
-		return nil, errGrantType("has a value that this call does not support", rows)
+		return nil, errGrantType(rows)
 	}
 	return fit, nil
 }
@@ -135,7 +130,7 @@ func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error)
 	n, text := p.count[s.param], p.value[s.param]
 	switch {
 	case n > 1, n == 0 && s == tokenSubject && len(authorization) > 1:
-		return Secret{}, errTwice(s)
+		return Secret{}, badRequest(990010, "The "+s.noun+" was sent more than once. Send it once.")
 	case p.count[s.other] > 0 && (n == 0 || s == codeSubject):
 		return Secret{}, s.kind
 	case n == 0 && s == tokenSubject && len(authorization) == 1:
@@ -151,9 +146,10 @@ func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error)
 	case text == "":
 		return Secret{}, s.missing
 	case len(text) > graph.MaxToken:
-		return Secret{}, errTooLong(s)
+		return Secret{}, badRequest(990012, "The "+s.noun+" is longer than 4096 bytes. Send it as Instagram issued it.")
 	case !graph.IsPrintable(text):
-		return Secret{}, errCharacters(s)
+		return Secret{}, badRequest(990011, "The "+s.noun+" contains a space or another character that it "+
+			"cannot have. Percent-encode it: a raw + in a query arrives as a space.")
 	}
 	return NewSecret(text), nil
 }

@@ -178,7 +178,7 @@ func TestATimeoutAfterAWaitForAPlaceIsNotAFailure(t *testing.T) {
 				defer cancel()
 				_, err := g.Exchange(ctx, callFor(t, "short"))
 				var e *graph.Error
-				if errors.As(err, &e) && e.Subcode == subOverloaded {
+				if errors.As(err, &e) && e.Subcode == 990021 {
 					overloaded.Add(1)
 				}
 			})
@@ -209,7 +209,7 @@ func TestCallsUnderWayAreBoundedAndSoIsTheirQueue(t *testing.T) {
 				switch {
 				case err == nil:
 					answered.Add(1)
-				case errors.As(err, &e) && e.Status == 503 && e.Subcode == subOverloaded && !e.RetryAt.IsZero():
+				case errors.As(err, &e) && e.Status == 503 && e.Subcode == 990021 && !e.RetryAt.IsZero():
 					overloaded.Add(1)
 				default:
 					t.Errorf("got %v", err)
