@@ -19,16 +19,14 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e := p.current.Load()
 	id := newRequestID()
 	x := reply{id: string(id[:]), grant: "none", app: e.apps[0].label, last: last(r)}
-	spans, r := p.carried.tracing.begin(e, r)
+	server, r := p.carried.tracing.begin(e, r)
 	x.serve(e, r, &p.carried)
 	if x.passed != nil {
-		end := spans.passed(r.Context(), &x)
 		x.stream(e.bypass, w, r)
-		end()
 	} else {
 		x.answer(w)
 	}
-	spans.end(&x)
+	x.trace(server)
 	p.carried.metrics.answered(&x, time.Since(start))
 	x.log(e.lines, p.carried.log, time.Since(start))
 	if x.gone || x.cut {

@@ -48,7 +48,6 @@ type answer struct {
 	usage   graph.Usage   // only from upstream
 	with    Secret        // the client secret that was sent, if the call has one
 	without Secret        // the client secret that was refused before, for the same call
-	flight  flightID      // the flight that it came from, if requests are traced
 }
 
 // is reports whether the answer is a refusal of this class.
