@@ -12,11 +12,9 @@ import (
 // A record is an answer as the cache remembers it, which knows neither tokens nor refusals.
 //
 //	't' | end of the token, Unix milliseconds, 8 bytes | length of head, 4 bytes | head | tail
-//	'c' | the same for the answer to a code, which is all head: it has no expires_in
 //	'r' | JSON of the refusal
 const (
 	tokenKind   = 't'
-	codeKind    = 'c'
 	refusalKind = 'r'
 	tokenHeader = 1 + 8 + 4
 )
@@ -43,12 +41,8 @@ func encodeRecord(a answer) []byte {
 		}
 		return append([]byte{refusalKind}, text...)
 	}
-	head, tail, whole := a.token.Parts()
-	b := make([]byte, 1, tokenHeader+len(head)+len(tail))
-	b[0] = tokenKind
-	if whole {
-		b[0] = codeKind
-	}
+	head, tail := a.token.Parts()
+	b := append(make([]byte, 0, tokenHeader+len(head)+len(tail)), tokenKind)
 	b = binary.BigEndian.AppendUint64(b, uint64(a.token.Expires.UnixMilli()))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(head)))
 	b = append(b, head...)
@@ -65,19 +59,18 @@ func decodeRecord(b []byte, now time.Time) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{token: graph.NewToken(t.head, t.tail, t.whole, t.expires)}, nil
+	return answer{token: graph.NewToken(t.head, t.tail, t.expires)}, nil
 }
 
 // tokenRecord is a record of a token or of the answer to a code.
 type tokenRecord struct {
-	head, tail []byte
-	whole      bool // of the answer to a code
+	head, tail []byte // as graph.Token.Parts returns them
 	expires    time.Time
 }
 
 // readTokenRecord reads a record without copying it.
 func readTokenRecord(b []byte, now time.Time) (t tokenRecord, err error) {
-	if len(b) < tokenHeader || b[0] != tokenKind && b[0] != codeKind {
+	if len(b) < tokenHeader || b[0] != tokenKind {
 		return t, errRecord
 	}
 	t.expires = time.UnixMilli(int64(binary.BigEndian.Uint64(b[1:])))
@@ -85,7 +78,7 @@ func readTokenRecord(b []byte, now time.Time) (t tokenRecord, err error) {
 	if uint64(head) > uint64(len(text)) || t.expires.Sub(now) < time.Second {
 		return t, errRecord
 	}
-	t.head, t.tail, t.whole = text[:head:head], text[head:], b[0] == codeKind
+	t.head, t.tail = text[:head:head], text[head:]
 	return t, nil
 }
 

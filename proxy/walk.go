@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
@@ -45,7 +46,7 @@ type answer struct {
 	joined  bool          // this caller waited for another caller's exchange
 	stored  bool          // this exchange stored it in the cache
 	left    time.Duration // how much longer it is remembered
-	usage   graph.Usage   // only from upstream
+	usage   http.Header   // the app's rate limits, only from upstream
 	with    Secret        // the client secret that was sent, if the call has one
 	without Secret        // the client secret that was refused before, for the same call
 }
