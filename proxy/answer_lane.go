@@ -33,8 +33,8 @@ func shortcutOf(e *engine, m *Metrics) (s *shortcut) {
 		if s != nil || e.trust.digest != nil {
 			return nil
 		}
-		s = &shortcut{keys: a.keys[g.name], app: a.label, grant: g.name, lines: e.lines,
-			counters: sync.OnceValue(func() hitCounters { return m.hits(a.label, g.name) })}
+		s = &shortcut{keys: a.keys[g.name], app: a.Label, grant: g.name, lines: e.lines,
+			counters: sync.OnceValue(func() hitCounters { return m.hits(a.Label, g.name) })}
 	}
 	return s
 }

@@ -35,7 +35,7 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	if !c.grant.secret {
 		return u.repeatedly(ctx, c)
 	}
-	c.secret = c.app.state.secrets.first()
+	c.secret, _ = c.app.state.secrets.pick(Secret{}) // none was refused yet
 	first, err := u.repeatedly(ctx, c)
 	first.with = c.secret
 	// The code exchange does not say which parameter it refuses, so its secret may be the reason
@@ -44,7 +44,7 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	if err != nil || !suspect || u.held(c) {
 		return first, err
 	}
-	other, ok := c.app.state.secrets.another(c.secret)
+	other, ok := c.app.state.secrets.pick(c.secret)
 	if !ok {
 		return first, nil
 	}
@@ -126,7 +126,7 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 	now := time.Now()
 	scrub := c.scrubber()
 	usage := graph.ReadUsage(res.Header, scrub)
-	u.metrics.limits(c.app.label, res.Header)
+	u.metrics.limits(c.app.Label, res.Header)
 	if res.StatusCode == http.StatusOK {
 		if c.repeatsSecret(string(body)) {
 			return answer{}, &failure{err: errBadAnswer("repeats the client secret")}

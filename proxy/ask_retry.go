@@ -11,7 +11,7 @@ import (
 // allows it, if its grant allows it, and within the budgets of time and of retries.
 func (u *askStep) repeatedly(ctx context.Context, c call) (answer, error) {
 	retries := u.retries
-	if !c.grant.repeatable {
+	if c.grant.form {
 		retries = 0
 	}
 	for n := 1; ; n++ {

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"net"
-	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -61,7 +60,8 @@ func nameReply(query []byte, there bool) []byte {
 
 // withoutProxy ignores HTTPS_PROXY and its siblings, because a proxy would resolve the name itself.
 func withoutProxy(p *Proxy) {
-	p.current.Load().out.configure(func(transport *http.Transport) { transport.Proxy = nil })
+	out := p.current.Load().out
+	out.kept.Proxy, out.single.Proxy = nil, nil
 }
 
 func TestANameThatDoesNotResolveAndThenDoes(t *testing.T) {

@@ -25,8 +25,12 @@ func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
 	claim := s.cache.Claim(ctx, c.key)
 	defer claim.Release() // does nothing once the claim has ended below; ends it if a step panics
 	switch claim.Outcome {
-	case cache.Hit, cache.Followed:
-		if a, ok := remembered(claim.Entry, sourceOf(claim)); ok {
+	case cache.Hit:
+		if a, ok := remembered(claim.Entry, source(claim.Tier)); ok {
+			return a, nil
+		}
+	case cache.Followed:
+		if a, ok := remembered(claim.Entry, sourceFleet); ok {
 			return a, nil
 		}
 	case cache.Failed:
@@ -34,8 +38,8 @@ func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
 			return a, err
 		}
 	}
-	if claim.Late() && !c.grant.repeatable { // the code may be used up, and its answer on the way
-		return answer{}, errElsewhereNow()
+	if claim.Late() && c.grant.form { // the code may be used up, and its answer on the way
+		return answer{}, errBusy("another sidecar is asking", "Another sidecar is exchanging this code.")
 	}
 	a, err := s.next.Exchange(ctx, c)
 	if err != nil {
@@ -43,13 +47,6 @@ func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
 		return a, err
 	}
 	return s.remember(c, claim, a), nil
-}
-
-func sourceOf(claim *cache.Claim) source {
-	if claim.Outcome == cache.Followed {
-		return sourceFleet
-	}
-	return source(claim.Tier)
 }
 
 // shareFailure shares a failure with the other sidecars if Meta reported it. Any other failure is this

@@ -51,7 +51,7 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	for _, a := range apps {
 		hosts = append(hosts, a.Hosts...)
 	}
-	out := newOutbound(o, c.metrics.silentTokens)
+	out := newOutbound(o, c.metrics.silentPool("tokens"))
 	e := &engine{
 		apps: apps, grants: table, out: out,
 		gate:  newGate(hosts, o.AnyHost),
@@ -101,11 +101,4 @@ func (e *engine) closeIdle() {
 	if e.bypass != nil {
 		e.bypass.out.CloseIdleConnections()
 	}
-}
-
-func purgesOf(e *engine) (purges []*cache.Purges) {
-	for _, a := range e.apps {
-		purges = append(purges, a.purges)
-	}
-	return purges
 }

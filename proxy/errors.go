@@ -56,10 +56,6 @@ var (
 		"http://igproxy:TOKEN@host.")
 )
 
-func errMethod(allowed string) *graph.Error {
-	return badRequest(990001, "This call does not support the method of the request. Send "+allowed+".")
-}
-
 func errGrantType(rows []*grant) *graph.Error {
 	var types []string
 	for _, g := range rows {
@@ -95,14 +91,6 @@ func errBusy(cause, message string) *graph.Error {
 
 func errOverloaded() *graph.Error {
 	return errBusy("too many exchanges at once", "Too many exchanges at once.")
-}
-
-func errResources() *graph.Error {
-	return errBusy(outOfResources, "igproxy has run out of file descriptors or memory.")
-}
-
-func errElsewhereNow() *graph.Error {
-	return errBusy("another sidecar is asking", "Another sidecar is exchanging this code.")
 }
 
 func errTimeout() *graph.Error {

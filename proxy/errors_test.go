@@ -17,11 +17,17 @@ func ownErrors() map[int][]*graph.Error {
 	all := map[int][]*graph.Error{}
 	for _, e := range []*graph.Error{errPath, errProxyRequest, errHost, errBrowser, errBody, errQuery, errGrantType(nil),
 		tokenSubject.missing, tokenSubject.kind, codeSubject.missing, codeSubject.kind, errToken(), errToken("a", "a"), errToken("a b"),
-		errToken(strings.Repeat("a", graph.MaxToken+1)), errUntrusted, errForm, errWhichApp, errRedirect, errTooLarge, errMethod("GET"),
+		errToken(strings.Repeat("a", graph.MaxToken+1)), errUntrusted, errForm, errWhichApp, errRedirect, errTooLarge, errMethod(),
 		errBreakerOpen(time.Second), errOverloaded(), errTimeout(), errUnreachable("refused"), errBadAnswer("x"), graph.Unreadable(400), graph.Unreadable(499), errInternal("x")} {
 		all[e.Subcode] = append(all[e.Subcode], e)
 	}
 	return all
+}
+
+// errMethod returns the error for a wrong method.
+func errMethod() *graph.Error {
+	_, refused := (&engine{}).params(postRequest(), &grant{method: http.MethodGet})
+	return refused
 }
 
 // errToken returns the error for a request with these tokens.
@@ -38,7 +44,7 @@ func errToken(sent ...string) *graph.Error {
 func subcodes(t *testing.T) map[int]bool {
 	t.Helper()
 	found := map[int]bool{graph.SubcodeUnreadable: true}
-	for _, name := range []string{"errors.go", "decode_params.go"} {
+	for _, name := range []string{"errors.go", "decode.go", "decode_params.go"} {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

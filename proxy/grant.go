@@ -34,12 +34,11 @@ type grant struct {
 	ttl       time.Duration // how long an answer is remembered at most
 	// read turns the body of a success into the token to answer with.
 	read func(body []byte, now time.Time) (graph.Token, error)
-	// form says that the parameters are a form with a redirect_uri, which must be on the app's list,
-	// and that errors have the flat shape of OAuth's code exchange. Otherwise the parameters are a
-	// query, and errors are in the Graph envelope.
+	// form says that the row exchanges a code, which works only once. The parameters are a form with
+	// a redirect_uri, which must be on the app's list, and errors have the flat shape of OAuth's code
+	// exchange. Otherwise asking twice does no harm, the parameters are a query, and errors are in
+	// the Graph envelope.
 	form bool
-	// repeatable says that asking twice does no harm. A code can only be exchanged once.
-	repeatable bool
 }
 
 // The upstreams, by the names that metrics and logs use.
@@ -67,19 +66,19 @@ func grants(o Options) []*grant {
 	table := []*grant{
 		{name: "exchange", service: Instagram, method: http.MethodGet, path: exchangePath,
 			grantType: "ig_exchange_token", subject: tokenSubject, secret: true, upstream: upstreamGraph, base: ig,
-			ttl: o.TTL, read: graph.ReadToken, repeatable: true},
+			ttl: o.TTL, read: graph.ReadToken},
 		{name: "refresh", service: Instagram, method: http.MethodGet, path: refreshPath,
 			grantType: "ig_refresh_token", subject: tokenSubject, upstream: upstreamGraph, base: ig,
-			ttl: o.RefreshTTL, read: graph.ReadToken, repeatable: true},
+			ttl: o.RefreshTTL, read: graph.ReadToken},
 		{name: "code", service: Instagram, method: http.MethodPost, path: codePath,
 			grantType: "authorization_code", subject: codeSubject, secret: true, upstream: upstreamLogin,
 			base: o.LoginURL, ttl: o.CodeTTL, read: graph.ReadCode, form: true},
 		{name: "threads_exchange", service: Threads, method: http.MethodGet, path: exchangePath,
 			grantType: "th_exchange_token", subject: tokenSubject, secret: true, upstream: upstreamThreads, base: th,
-			ttl: o.TTL, read: graph.ReadToken, repeatable: true},
+			ttl: o.TTL, read: graph.ReadToken},
 		{name: "threads_refresh", service: Threads, method: http.MethodGet, path: refreshPath,
 			grantType: "th_refresh_token", subject: tokenSubject, upstream: upstreamThreads, base: th,
-			ttl: o.RefreshTTL, read: graph.ReadToken, repeatable: true},
+			ttl: o.RefreshTTL, read: graph.ReadToken},
 		{name: "threads_code", service: Threads, method: http.MethodPost, path: codePath,
 			grantType: "authorization_code", subject: codeSubject, secret: true, upstream: upstreamThreads, base: th,
 			ttl: o.CodeTTL, read: graph.ReadCode, form: true},

@@ -15,7 +15,7 @@ import (
 // bounds the number of circuits.
 type circuit struct{ app, grant, redirect string }
 
-func circuitOf(c call) circuit { return circuit{c.app.label, c.grant.name, c.redirect} }
+func circuitOf(c call) circuit { return circuit{c.app.Label, c.grant.name, c.redirect} }
 
 // circuits are all circuits, each made when it is first used. Reloads carry them over.
 type circuits struct {
@@ -103,7 +103,7 @@ func (s *circuits) retain(apps []*app) {
 	defer s.mu.Unlock()
 	maps.DeleteFunc(s.all, func(key circuit, _ *circuitState) bool {
 		return !slices.ContainsFunc(apps, func(a *app) bool {
-			return a.label == key.app && (key.redirect == "" || slices.Contains(a.RedirectURIs, key.redirect))
+			return a.Label == key.app && (key.redirect == "" || slices.Contains(a.RedirectURIs, key.redirect))
 		})
 	})
 }

@@ -42,16 +42,9 @@ func (s *clientSecrets) use(list []Secret) {
 	s.list, s.inUse, s.refusal = list, inUse, nil
 }
 
-// first returns the secret to ask with.
-func (s *clientSecrets) first() Secret {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.list[s.inUse]
-}
-
-// another returns the secret to ask with after one was refused, and false if there is no other. A
-// reload may have brought it since the call began.
-func (s *clientSecrets) another(refused Secret) (other Secret, ok bool) {
+// pick returns the secret to ask with: the one in use, or another if that was refused. It reports
+// false if there is no other. A reload may have brought the other since the call began.
+func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, one := range append([]Secret{s.list[s.inUse]}, s.list...) {

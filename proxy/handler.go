@@ -18,7 +18,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	e := p.current.Load()
 	id := newRequestID()
-	x := reply{id: string(id[:]), grant: "none", app: e.apps[0].label, last: last(r)}
+	x := reply{id: string(id[:]), grant: "none", app: e.apps[0].Label, last: last(r)}
 	server, r := p.carried.tracing.begin(e, r)
 	x.serve(e, r, &p.carried)
 	if x.passed != nil {
@@ -76,7 +76,7 @@ func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 	if c, x.err = e.decode(r, t); x.err != nil {
 		return
 	}
-	x.grant, x.app = c.grant.name, c.app.label
+	x.grant, x.app = c.grant.name, c.app.Label
 	var err error
 	x.result, err = e.first.Exchange(r.Context(), c)
 	switch {

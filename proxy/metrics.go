@@ -123,20 +123,20 @@ func (h hitCounters) answered(took time.Duration) {
 }
 
 func (m *Metrics) asked(c call, result graph.Class, took time.Duration) {
-	m.upstream.WithLabelValues(c.app.label, c.grant.name, string(result)).Inc()
+	m.upstream.WithLabelValues(c.app.Label, c.grant.name, string(result)).Inc()
 	m.waits.WithLabelValues(c.grant.name).Observe(took.Seconds())
 }
 
 func (m *Metrics) repeated(c call, result string) {
-	m.retries.WithLabelValues(c.app.label, c.grant.name, result).Inc()
+	m.retries.WithLabelValues(c.app.Label, c.grant.name, result).Inc()
 }
 
 func (m *Metrics) breakerChanged(upstream string, to breaker.State) {
 	m.changes.WithLabelValues(upstream, string(to)).Inc()
 }
 
-func (m *Metrics) silentTokens()      { m.silent.WithLabelValues("tokens").Inc() }
-func (m *Metrics) silentPassthrough() { m.silent.WithLabelValues("passthrough").Inc() }
+// silentPool returns a function that counts a silent connection of a pool.
+func (m *Metrics) silentPool(name string) func() { return m.silent.WithLabelValues(name).Inc }
 
 // limits notes what the headers of a reply report about the app's rate limits.
 func (m *Metrics) limits(app string, h http.Header) {

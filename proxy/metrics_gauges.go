@@ -55,10 +55,10 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 		}
 	}
 	for _, a := range g.p.current.Load().apps {
-		send(refusedGauge, number(a.state.secrets.areRefused(now)), a.label)
+		send(refusedGauge, number(a.state.secrets.areRefused(now)), a.Label)
 		inUse, count := a.state.secrets.state()
 		for i := range count {
-			send(inUseGauge, number(i == inUse), a.label, secretNames[i])
+			send(inUseGauge, number(i == inUse), a.Label, secretNames[i])
 		}
 	}
 	for _, l := range c.metrics.usage.all(now) {

@@ -127,8 +127,8 @@ func exercised(t *testing.T) *Metrics {
 	m.RedisError("claim", "timeout")
 	m.RedisState(true)
 	p.breakerChanged(circuit{"default", "exchange", ""}, upstreamGraph, breaker.Closed, breaker.Open)
-	m.silentTokens()
-	m.silentPassthrough()
+	m.silentPool("tokens")()
+	m.silentPool("passthrough")()
 	m.Lookup(cache.TierRedis, "unsealed")
 	m.Claim(cache.Leader)
 	m.limits("default", http.Header{"X-App-Usage": {`{"call_count":1}`}})
@@ -289,7 +289,7 @@ func TestTheBucketsOfAFastUpstreamAreNarrow(t *testing.T) {
 	for took, most := range map[time.Duration]float64{3 * time.Millisecond: 5, 8 * time.Millisecond: 10, 20 * time.Millisecond: 25} {
 		m := NewMetrics()
 		for range 100 {
-			m.asked(call{app: &app{label: "default"}, grant: &grant{name: "exchange"}}, "token", took)
+			m.asked(call{app: &app{App: App{Label: "default"}}, grant: &grant{name: "exchange"}}, "token", took)
 		}
 		families, err := m.registry.Gather()
 		if err != nil {

@@ -24,11 +24,11 @@ type bypass struct {
 }
 
 func newBypass(o Options, metrics *Metrics) *bypass {
-	out := newOutbound(o, metrics.silentPassthrough)
-	out.configure(func(t *http.Transport) {
+	out := newOutbound(o, metrics.silentPool("passthrough"))
+	for _, t := range []*http.Transport{out.kept, out.single} {
 		t.DisableCompression = true // otherwise the transport would add Accept-Encoding
 		t.MaxConnsPerHost = o.MaxInFlight
-	})
+	}
 	stream := *o.Passthrough
 	stream.Transport, stream.MaxJSONBytes = out, o.MaxResponseBytes
 	stream.DropHeaders = append([]string{trustHeader}, traceHeaders...)
@@ -49,12 +49,12 @@ func (e *engine) pass(r *http.Request, t destination, metrics *Metrics) *passed 
 	}
 	return &passed{a, passthrough.Call{Base: e.bypass.hosts[a.Service], Path: t.path,
 		Own:      scheme(r) + "://" + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
-		OnHeader: func(h http.Header) { metrics.limits(a.label, h) }}}
+		OnHeader: func(h http.Header) { metrics.limits(a.Label, h) }}}
 }
 
 // stream passes the call through and keeps the outcome.
 func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
-	x.grant, x.app = passthroughGrant, x.passed.app.label
+	x.grant, x.app = passthroughGrant, x.passed.app.Label
 	if !r.ProtoAtLeast(1, 1) { // see last
 		w.Header().Set("Connection", "close")
 	}

@@ -32,7 +32,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -85,12 +84,15 @@ func (p *Proxy) Reload(o Options) error {
 	if err != nil {
 		return err
 	}
-	purges := purgesOf(next)
-	if last != nil {
-		p.learn(purgesOf(last), purges)
+	if last != nil { // the fleet may have purged entries of a key that is new
+		ctx, cancel := context.WithTimeout(context.Background(), learnTime)
+		p.carried.cache.Learn(ctx)
+		cancel()
 	}
+	var purges []*cache.Purges
 	for _, a := range next.apps { // nothing below can fail
 		a.state.secrets.use(a.secrets)
+		purges = append(purges, a.purges)
 	}
 	p.current.Store(next)
 	if last != nil {
@@ -103,17 +105,6 @@ func (p *Proxy) Reload(o Options) error {
 
 // learnTime bounds how long a reload waits to learn what was purged.
 const learnTime = 250 * time.Millisecond
-
-// learn reads what the fleet has purged of keys that are new with a reload, before a request is
-// answered from the entries found under them.
-func (p *Proxy) learn(known, now []*cache.Purges) {
-	if !slices.ContainsFunc(now, func(e *cache.Purges) bool { return !slices.Contains(known, e) }) {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), learnTime)
-	defer cancel()
-	p.carried.cache.Learn(ctx)
-}
 
 // Metrics returns the Metrics of the Proxy.
 func (p *Proxy) Metrics() *Metrics { return p.carried.metrics }

@@ -14,10 +14,10 @@ import (
 func (p *Proxy) Purge(ctx context.Context, label string, token Secret) (apps []string, err error) {
 	e := p.current.Load()
 	for _, a := range e.apps {
-		if label != "" && a.label != label {
+		if label != "" && a.Label != label {
 			continue
 		}
-		apps = append(apps, a.label)
+		apps = append(apps, a.Label)
 		if failed := p.purge(ctx, e, a, token); failed != nil {
 			err = failed
 		}

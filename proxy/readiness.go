@@ -39,7 +39,7 @@ func (p *Proxy) Readiness() Readiness {
 	var refused []string
 	for _, a := range apps {
 		if a.state.secrets.areRefused(now) {
-			refused = append(refused, a.label)
+			refused = append(refused, a.Label)
 		}
 	}
 	switch {

@@ -53,7 +53,7 @@ type tracedStep struct {
 
 func (s *tracedStep) Exchange(ctx context.Context, c call) (answer, error) {
 	kind := trace.SpanKindInternal
-	attrs := []attribute.KeyValue{attribute.String("igproxy.app", c.app.label), attribute.String("igproxy.grant", c.grant.name)}
+	attrs := []attribute.KeyValue{attribute.String("igproxy.app", c.app.Label), attribute.String("igproxy.grant", c.grant.name)}
 	if s.name == "ask" {
 		kind = trace.SpanKindClient
 		attrs = append(attrs, attribute.String("http.request.method", c.grant.method),

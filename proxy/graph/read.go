@@ -183,8 +183,5 @@ func statusMessage(status int, how string) string {
 
 // StatusCause returns the cause of a failure that is a reply without a readable error.
 func StatusCause(status int) string {
-	if http.StatusText(status) == "" {
-		return "an unknown status without a Graph error"
-	}
-	return "status " + http.StatusText(status) + " without a Graph error"
+	return fmt.Sprintf("status %d without a Graph error", status)
 }
