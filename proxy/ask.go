@@ -41,7 +41,7 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	// The code exchange does not say which parameter it refuses, so its secret may be the reason
 	// for any refusal. Such a call had no effect, so the settings for retries do not apply.
 	suspect := first.is(graph.ClassSecret) || c.grant.form && first.is(graph.ClassRefused)
-	if err != nil || !suspect || u.held(c) {
+	if err != nil || !suspect || !c.mayRetry() {
 		return first, err
 	}
 	other, ok := c.app.state.secrets.pick(c.secret)

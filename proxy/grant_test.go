@@ -83,7 +83,7 @@ func newWorld(t *testing.T, more ...App) *world {
 		{ID: shopID, Secret: NewSecret(w.igSecret), RedirectURIs: []string{callback}},
 		{Label: "threads", Service: Threads, ID: clubID, Secret: NewSecret(w.threadSecret), RedirectURIs: []string{callback}},
 	}, more...)
-	o.Passthrough = &PassthroughOptions{}
+	o.Passthrough = passing(PassthroughOptions{})
 	o.Breaker.Failures = 5
 	w.p = newProxy(t, o)
 	return w

@@ -19,14 +19,14 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e := p.current.Load()
 	id := newRequestID()
 	x := reply{id: string(id[:]), grant: "none", app: e.apps[0].Label, last: last(r)}
-	server, r := p.carried.tracing.begin(e, r)
+	server, r := beginTrace(p.carried.tracer, e, r)
 	x.serve(e, r, &p.carried)
 	if x.passed != nil {
 		x.stream(e.bypass, w, r)
 	} else {
 		x.answer(w)
 	}
-	x.trace(server)
+	x.endTrace(server)
 	p.carried.metrics.answered(&x, time.Since(start))
 	x.log(e.lines, p.carried.log, time.Since(start))
 	if x.gone || x.cut {

@@ -108,7 +108,7 @@ func TestLimitsOfEveryCallAreNoted(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	o := optionsFor(t, server.URL, nil)
-	o.Metrics, o.Passthrough = NewMetrics(), &PassthroughOptions{}
+	o.Metrics, o.Passthrough = NewMetrics(), passing(PassthroughOptions{})
 	p := newProxy(t, o)
 	for path, percent := range map[string]float64{target("IGAAshort"): 10, "/me?access_token=IGAAlong": 90} {
 		used <- fmt.Sprintf(`{"call_count":%v}`, percent)

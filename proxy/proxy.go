@@ -52,7 +52,7 @@ func New(o Options) (*Proxy, error) {
 		return nil, errors.New("proxy: Cache is nil: build one with cache.New")
 	}
 	p := &Proxy{carried: carried{cache: o.Cache, failures: newFailures(o.Breaker.Interval), flights: &flights{},
-		retries: newRetryBudget(), metrics: o.Metrics, tracing: newTracing(o.Tracer),
+		retries: newRetryBudget(), metrics: o.Metrics, tracer: o.Tracer,
 		log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler))}}
 	if p.carried.metrics == nil {
 		p.carried.metrics = NewMetrics()

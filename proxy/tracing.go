@@ -24,30 +24,20 @@ import (
 // semantic conventions for HTTP where they exist, and are igproxy.* otherwise. Only this file knows
 // the library.
 
-// Tracer is OpenTelemetry's.
+// Tracer is OpenTelemetry's. Nil makes no spans.
 type Tracer = trace.Tracer
 
-// tracing makes the spans. A nil *tracing makes none and wraps no step.
-type tracing struct{ tracer trace.Tracer }
-
-func newTracing(t trace.Tracer) *tracing {
-	if t == nil {
-		return nil
-	}
-	return &tracing{t}
-}
-
-// step returns next with a span around each call.
-func (t *tracing) step(name string, next exchanger) exchanger {
+// traced returns next with a span around each call.
+func traced(t Tracer, name string, next exchanger) exchanger {
 	if t == nil {
 		return next
 	}
-	return &tracedStep{name, t.tracer, next}
+	return &tracedStep{name, t, next}
 }
 
 type tracedStep struct {
 	name   string
-	tracer trace.Tracer
+	tracer Tracer
 	next   exchanger
 }
 
@@ -107,8 +97,9 @@ func markError(span trace.Span, c graph.Class) {
 // traceHeaders are never passed on: they describe the app's side of the sidecar.
 var traceHeaders = []string{"Traceparent", "Tracestate", "Baggage"}
 
-// begin starts the server span of a request. Samplers see its name, which is made of fixed words.
-func (t *tracing) begin(e *engine, r *http.Request) (trace.Span, *http.Request) {
+// beginTrace starts the server span of a request. Samplers see its name, which is made of fixed
+// words.
+func beginTrace(t Tracer, e *engine, r *http.Request) (trace.Span, *http.Request) {
 	if t == nil {
 		return noop.Span{}, r
 	}
@@ -130,12 +121,12 @@ func (t *tracing) begin(e *engine, r *http.Request) (trace.Span, *http.Request) 
 	// spans.
 	parent := propagation.MapCarrier{"traceparent": r.Header.Get("Traceparent")}
 	ctx := propagation.TraceContext{}.Extract(r.Context(), parent)
-	ctx, server := t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attrs...))
+	ctx, server := t.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attrs...))
 	return server, r.WithContext(ctx)
 }
 
-// trace adds the outcome to the request's server span and ends it.
-func (x *reply) trace(server trace.Span) {
+// endTrace adds the outcome to the request's server span and ends it.
+func (x *reply) endTrace(server trace.Span) {
 	if !server.IsRecording() {
 		return
 	}

@@ -95,9 +95,9 @@ func TestAPanicEndsItsSpansWithoutItsValue(t *testing.T) {
 	r := recording(&o)
 	p := newProxy(t, o)
 	e := *p.current.Load()
-	tr := p.carried.tracing
-	e.first = tr.step("recall", &recallStep{cache: p.carried.cache, next: tr.step("join", newJoin(time.Minute, func(ctx context.Context, c call) (answer, error) {
-		return tr.step("claim", exchangeFunc(func(context.Context, call) (answer, error) { panic("IGAA-the-value") })).Exchange(ctx, c)
+	tr := p.carried.tracer
+	e.first = traced(tr, "recall", &recallStep{cache: p.carried.cache, next: traced(tr, "join", newJoin(time.Minute, func(ctx context.Context, c call) (answer, error) {
+		return traced(tr, "claim", exchangeFunc(func(context.Context, call) (answer, error) { panic("IGAA-the-value") })).Exchange(ctx, c)
 	}))})
 	p.current.Store(&e)
 	internal := " Error:internal error.type=internal "
@@ -239,13 +239,13 @@ func TestWithoutATracerTracingIsFree(t *testing.T) {
 	if _, ok := guard.next.(*askStep); !ok {
 		t.Fatalf("ask is wrapped: %T", guard.next)
 	}
-	if p.carried.tracing != nil || e.shortcut == nil {
+	if p.carried.tracer != nil || e.shortcut == nil {
 		t.Error("it traces, or the lane is off")
 	}
 	x, r := reply{status: 200}, get("/me")
 	if n := testing.AllocsPerRun(100, func() {
-		server, _ := p.carried.tracing.begin(e, r)
-		x.trace(server)
+		server, _ := beginTrace(p.carried.tracer, e, r)
+		x.endTrace(server)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

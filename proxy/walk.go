@@ -17,7 +17,7 @@ type call struct {
 	redirect string // the redirect_uri of a code
 	key      cache.Key
 	secret   Secret // the client secret to send; set by ask
-	// mayRetry reports whether guard would still let the call through. Nil: it would.
+	// mayRetry reports whether guard would still let the call through; set by guard.
 	mayRetry func() bool
 }
 

@@ -2,6 +2,7 @@ package passthrough_test
 
 import (
 	"bufio"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"io"
@@ -29,7 +30,7 @@ func newSidecar(t *testing.T, o passthrough.Options, answer http.HandlerFunc) *s
 	t.Cleanup(upstream.Close)
 	transport := &http.Transport{DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
-	o.Transport = transport
+	o.Transport, o.Timeout, o.MaxBodyBytes = transport, cmp.Or(o.Timeout, time.Minute), cmp.Or(o.MaxBodyBytes, 64<<20)
 	p := passthrough.New(o)
 	s := &sidecar{results: make(chan passthrough.Result, 1)}
 	s.base, _ = url.Parse(upstream.URL)
