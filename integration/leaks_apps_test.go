@@ -93,7 +93,7 @@ func (l *leaks) apps() {
 	}
 	l.pages(gone)
 	l.appsOnline()
-	l.quit(l.sidecar(l.hosts...), p, gone) // a new one, whose apps are not paused
+	l.quit(l.sidecar(l.hosts...), p, gone) // the first one has no pause, so its calls can hang
 }
 
 // show asks by a way with a token or a code.
