@@ -20,7 +20,7 @@ import (
 func newGuarded(t *testing.T, places int, next exchangeFunc) *guardStep {
 	t.Helper()
 	o := breaker.Options{Failures: 3, Ratio: 0.5, MinRequests: 20, Interval: time.Minute, Open: 10 * time.Second, Probes: 1}
-	breakers, err := newCircuits(o, places, func(circuit, string, breaker.State, breaker.State) {})
+	breakers, err := newCircuits(o, places, NewMetrics(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

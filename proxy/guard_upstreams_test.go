@@ -2,26 +2,31 @@ package proxy
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/igproxy/igproxy/breaker"
 )
 
-func TestTheLastTwentyChangesOfEachUpstreamAreKept(t *testing.T) {
-	s, err := newCircuits(optionsFor(t, "https://127.0.0.1:1", nil).Breaker, 1, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	start := time.Now()
-	for i := range 25 {
-		to := []breaker.State{breaker.Open, breaker.HalfOpen}[i%2]
-		s.noteChange("instagram", to, start.Add(time.Duration(i)*time.Second))
-		s.noteChange("instagram", to, start.Add(time.Duration(i)*time.Second+1)) // another breaker, which changes nothing
-	}
-	s.noteChange("threads", breaker.HalfOpen, start)
-	got := s.lastChanges("instagram")
-	if len(got) != maxChanges || !got[0].At.Equal(start.Add(24*time.Second)) || !got[19].At.Equal(start.Add(5*time.Second)) ||
-		len(s.lastChanges("threads")) != 1 || len(s.lastChanges("login")) != 0 {
-		t.Errorf("%d changes, from %v to %v", len(got), got[0], got[len(got)-1])
-	}
+func TestSinceIsWhenTheWorstStateChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newGuarded(t, 1, nil).circuits
+		if !s.since(upstreamGraph).IsZero() {
+			t.Error("a breaker has changed")
+		}
+		one, another := callFor(t, "a"), callFor(t, "b")
+		another.redirect = "https://app.example/callback"
+		opens := func(c call) {
+			for range 3 {
+				_ = s.of(c).Do(func() breaker.Verdict { return breaker.Failure })
+			}
+		}
+		opens(one)
+		opened := time.Now()
+		time.Sleep(time.Second)
+		opens(another)
+		if got := s.since(upstreamGraph); !got.Equal(opened) || s.worst(upstreamGraph) != breaker.Open || !s.since(upstreamLogin).IsZero() {
+			t.Errorf("%s since %v, want %v", s.worst(upstreamGraph), got, opened)
+		}
+	})
 }

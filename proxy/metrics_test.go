@@ -126,7 +126,7 @@ func exercised(t *testing.T) *Metrics {
 	_ = ask(p, get(target("flaky500-1")))
 	m.RedisError("claim", "timeout")
 	m.RedisState(true)
-	p.breakerChanged(circuit{"default", "exchange", ""}, upstreamGraph, breaker.Closed, breaker.Open)
+	p.carried.circuits.changed(circuit{"default", "exchange", ""}, upstreamGraph, breaker.Closed, breaker.Open)
 	m.silentPool("tokens")()
 	m.silentPool("passthrough")()
 	m.Lookup(cache.TierRedis, "unsealed")

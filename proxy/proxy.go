@@ -35,7 +35,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/cache"
 )
 
@@ -58,7 +57,7 @@ func New(o Options) (*Proxy, error) {
 		p.carried.metrics = NewMetrics()
 	}
 	var err error
-	if p.carried.circuits, err = newCircuits(o.Breaker, o.MaxInFlight, p.breakerChanged); err != nil {
+	if p.carried.circuits, err = newCircuits(o.Breaker, o.MaxInFlight, p.carried.metrics, p.carried.log); err != nil {
 		return nil, err
 	}
 	if err = p.Reload(o); err == nil {
@@ -122,14 +121,4 @@ func (p *Proxy) Close(ctx context.Context) error {
 	p.Drain()
 	defer p.current.Load().closeIdle()
 	return p.carried.flights.wait(ctx)
-}
-
-func (p *Proxy) breakerChanged(of circuit, upstream string, from, to breaker.State) {
-	p.carried.metrics.breakerChanged(upstream, to)
-	level := slog.LevelInfo
-	if to == breaker.Open {
-		level = slog.LevelWarn
-	}
-	p.carried.log.Log(context.Background(), level, "breaker changed",
-		"step", "guard", "upstream", upstream, "app", of.app, "grant", of.grant, "from", from, "to", to)
 }
