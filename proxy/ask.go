@@ -126,7 +126,7 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 	now := time.Now()
 	scrub := c.scrubber()
 	usage := graph.ReadUsage(res.Header, scrub)
-	u.metrics.limits(c.app.Label, res.Header)
+	u.metrics.limits.note(c.app.Label, res.Header)
 	if res.StatusCode == http.StatusOK {
 		if c.repeatsSecret(string(body)) {
 			return answer{}, &failure{err: errBadAnswer("repeats the client secret")}

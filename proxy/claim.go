@@ -34,8 +34,11 @@ func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
 			return a, nil
 		}
 	case cache.Failed:
-		if a, err, ok := failed(claim.Entry); ok {
-			return a, err
+		if a, ok := remembered(claim.Entry, sourceFleet); ok && a.refusal != nil {
+			if a.refusal.Class.IsDefinite() {
+				return a, nil
+			}
+			return answer{}, a.refusal
 		}
 	}
 	if claim.Late() && c.grant.form { // the code may be used up, and its answer on the way
@@ -60,19 +63,5 @@ func shareFailure(claim *cache.Claim, err error) {
 }
 
 func share(claim *cache.Claim, e *graph.Error) {
-	if value := encodeRecord(answer{refusal: e}); value != nil {
-		claim.Fail(cache.Entry{Value: value, Expires: time.Now().Add(failureTTL)})
-	}
-}
-
-// failed reads a failure that another sidecar shared: an answer if it is definite, an error otherwise.
-func failed(entry cache.Entry) (a answer, err error, ok bool) {
-	a, ok = remembered(entry, sourceFleet)
-	if !ok || a.refusal == nil {
-		return answer{}, nil, false
-	}
-	if a.refusal.Class.IsDefinite() {
-		return a, nil, true
-	}
-	return answer{}, a.refusal, true
+	claim.Fail(cache.Entry{Value: encodeRecord(answer{refusal: e}), Expires: time.Now().Add(failureTTL)})
 }

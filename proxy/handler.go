@@ -66,9 +66,11 @@ func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 	}
 	t := e.route(r)
 	if len(t.rows) == 0 {
-		if x.err = e.checkOther(t); x.err == nil {
-			x.passed = e.pass(r, t, shared.metrics)
+		if e.bypass == nil || t.unknownApp || !reachable(t.path) {
+			x.err = errPath
+			return
 		}
+		x.passed = e.pass(r, t, shared.metrics)
 		return
 	}
 	x.flat = t.rows[0].form

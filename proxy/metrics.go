@@ -20,7 +20,7 @@ import (
 type Metrics struct {
 	registry *prometheus.Registry // igproxy's own
 	runtime  *prometheus.Registry // of Go and the process
-	usage    rateLimits
+	limits   rateLimits
 
 	requests  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
@@ -45,7 +45,8 @@ var _ cache.Observer = (*Metrics)(nil)
 
 // NewMetrics returns Metrics in which nothing is counted yet.
 func NewMetrics() *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry(), runtime: prometheus.NewRegistry()}
+	m := &Metrics{registry: prometheus.NewRegistry(), runtime: prometheus.NewRegistry(),
+		limits: rateLimits{last: map[string]usageReport{}}}
 	auto := promauto.With(m.registry)
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return auto.NewCounterVec(prometheus.CounterOpts{Name: "igproxy_" + name, Help: help}, labels)
@@ -137,11 +138,6 @@ func (m *Metrics) breakerChanged(upstream string, to breaker.State) {
 
 // silentPool returns a function that counts a silent connection of a pool.
 func (m *Metrics) silentPool(name string) func() { return m.silent.WithLabelValues(name).Inc }
-
-// limits notes what the headers of a reply report about the app's rate limits.
-func (m *Metrics) limits(app string, h http.Header) {
-	m.usage.note(app, h, time.Now())
-}
 
 // PeerRefused counts a connection that was closed because its user is not allowed.
 func (m *Metrics) PeerRefused() { m.peers.Inc() }

@@ -61,7 +61,7 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 			send(inUseGauge, number(i == inUse), a.Label, secretNames[i])
 		}
 	}
-	for _, l := range c.metrics.usage.all(now) {
+	for _, l := range c.metrics.limits.all(now) {
 		for limit, usage := range map[string]map[string]float64{"app": l.Usage, "business": l.Business} {
 			for kind, percent := range usage {
 				send(usageGauge, percent/100, l.App, limit, kind)

@@ -131,7 +131,7 @@ func exercised(t *testing.T) *Metrics {
 	m.silentPool("passthrough")()
 	m.Lookup(cache.TierRedis, "unsealed")
 	m.Claim(cache.Leader)
-	m.limits("default", http.Header{"X-App-Usage": {`{"call_count":1}`}})
+	m.limits.note("default", http.Header{"X-App-Usage": {`{"call_count":1}`}})
 	return m
 }
 

@@ -49,7 +49,7 @@ func (e *engine) pass(r *http.Request, t destination, metrics *Metrics) *passed 
 	}
 	return &passed{a, passthrough.Call{Base: e.bypass.hosts[a.Service], Path: t.path,
 		Own:      scheme(r) + "://" + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
-		OnHeader: func(h http.Header) { metrics.limits(a.Label, h) }}}
+		OnHeader: func(h http.Header) { metrics.limits.note(a.Label, h) }}}
 }
 
 // stream passes the call through and keeps the outcome.

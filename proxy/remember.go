@@ -22,7 +22,7 @@ func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 	left := s.ttl(c, a, now)
 	entry := cache.Entry{Value: encodeRecord(a), Expires: now.Add(left)}
 	switch {
-	case entry.Value == nil, a.source == sourceHold, a.is(graph.ClassSecret): // about this sidecar, not about the token
+	case a.source == sourceHold, a.is(graph.ClassSecret): // about this sidecar, not about the token
 		return a
 	case a.is(graph.ClassUserLimit): // a pause of one token, in memory only, so that a wrong one ends with the process
 		s.cache.Keep(c.key, entry)

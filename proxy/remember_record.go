@@ -35,10 +35,8 @@ type refusal struct {
 // encodeRecord encodes the definite part of an answer.
 func encodeRecord(a answer) []byte {
 	if e := a.refusal; e != nil {
-		text, err := json.Marshal(refusal{e, e.Status, e.RetryAt, e.Class, e.Cause, e.Flat})
-		if err != nil { // RetryAt is beyond the year 9999, which the limit of pauses rules out
-			return nil
-		}
+		// Only a RetryAt beyond the year 9999 would be an error. It would leave a record that is a miss.
+		text, _ := json.Marshal(refusal{e, e.Status, e.RetryAt, e.Class, e.Cause, e.Flat})
 		return append([]byte{refusalKind}, text...)
 	}
 	head, tail := a.token.Parts()

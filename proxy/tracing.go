@@ -103,16 +103,13 @@ func beginTrace(t Tracer, e *engine, r *http.Request) (trace.Span, *http.Request
 	if t == nil {
 		return noop.Span{}, r
 	}
-	method, name, scheme := "_OTHER", "HTTP", "http"
+	method, name := "_OTHER", "HTTP"
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
 		http.MethodOptions, http.MethodTrace, http.MethodConnect:
 		method, name = r.Method, r.Method
 	}
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	attrs := []attribute.KeyValue{attribute.String("http.request.method", method), attribute.String("url.scheme", scheme)}
+	attrs := []attribute.KeyValue{attribute.String("http.request.method", method), attribute.String("url.scheme", scheme(r))}
 	if rows := e.route(r).rows; len(rows) > 0 {
 		name += " " + rows[0].path
 		attrs = append(attrs, attribute.String("http.route", rows[0].path))
