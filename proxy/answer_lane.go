@@ -70,8 +70,8 @@ func (a *laneAnswerer) Answer(b, host, token []byte, now time.Time) []byte {
 	if !ok {
 		return nil
 	}
-	t, err := readTokenRecord(entry.Value, now)
-	if err != nil || len(t.tail) == 0 || cap(b) < longestHeader+len(t.head)+len(t.tail) {
+	t, ok := readTokenRecord(entry.Value, now)
+	if !ok || len(t.tail) == 0 || cap(b) < longestHeader+len(t.head)+len(t.tail) {
 		return nil
 	}
 	a.hit, a.id = e.shortcut, newRequestID()

@@ -59,12 +59,10 @@ var (
 func errGrantType(rows []*grant) *graph.Error {
 	var types []string
 	for _, g := range rows {
-		if !slices.Contains(types, g.grantType) {
-			types = append(types, g.grantType)
-		}
+		types = append(types, g.grantType)
 	}
 	return badRequest(990008, "The parameter grant_type is missing, repeated, or not supported by this call. "+
-		"Send grant_type="+strings.Join(types, " or ")+".")
+		"Send grant_type="+strings.Join(slices.Compact(types), " or ")+".")
 }
 
 // ownTransient returns the error for a failure that may pass: code 2, as in Instagram's own

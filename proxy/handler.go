@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/proxy/graph"
+	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
 // ServeHTTP runs the walk of one request; see the package comment.
@@ -42,12 +43,12 @@ type reply struct {
 	grant  string
 	app    string
 	result answer
-	err    *graph.Error // nil: result is the answer
-	gone   bool         // the caller left
-	flat   bool         // errors have the shape of the code exchange
-	last   bool         // the connection is closed after the answer
-	cut    bool         // the answer broke off after a part of it was sent
-	passed *passed      // a call that is passed through; nil for a token call
+	err    *graph.Error      // nil: result is the answer
+	gone   bool              // the caller left
+	flat   bool              // errors have the shape of the code exchange
+	last   bool              // the connection is closed after the answer
+	cut    bool              // the answer broke off after a part of it was sent
+	passed *passthrough.Call // a call that is passed through; nil for a token call
 	status int
 }
 
@@ -70,7 +71,7 @@ func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 			x.err = errPath
 			return
 		}
-		x.passed = e.pass(r, t, shared.metrics)
+		x.pass(e, r, t, shared.metrics)
 		return
 	}
 	x.flat = t.rows[0].form

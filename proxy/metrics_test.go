@@ -13,6 +13,7 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/cache"
 	"github.com/igproxy/igproxy/proxy/graph"
+	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
 // counted returns the sum of a metric over its labels.
@@ -244,7 +245,7 @@ func TestOutcomesAndSourcesAreThoseDocumented(t *testing.T) {
 		count(reply{result: answer{source: from, joined: true}})
 	}
 	count(reply{gone: true})
-	count(reply{passed: &passed{}})
+	count(reply{passed: &passthrough.Call{}})
 	for label, got := range map[string]map[string]bool{"outcome": outcomeSet, "source": sources} {
 		want := sortedWords(documented(t)["igproxy_requests_total"].labels[label])
 		if have := slices.Sorted(maps.Keys(got)); !slices.Equal(have, want) {

@@ -3,7 +3,6 @@ package proxy
 import (
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"github.com/igproxy/igproxy/proxy/graph"
@@ -18,8 +17,6 @@ const (
 	refusalKind = 'r'
 	tokenHeader = 1 + 8 + 4
 )
-
-var errRecord = errors.New("a remembered value is not a record")
 
 // refusal is the JSON form of a remembered graph.Error: what its own JSON leaves out stands beside it.
 // Its texts were scrubbed when they were read.
@@ -47,17 +44,14 @@ func encodeRecord(a answer) []byte {
 	return append(b, tail...)
 }
 
-// decodeRecord is the inverse of encodeRecord. It returns errRecord for a token that has expired, so
-// that none is ever served.
-func decodeRecord(b []byte, now time.Time) (answer, error) {
+// decodeRecord is the inverse of encodeRecord. It reports false if b is not a record, and for a token
+// that has expired, so that none is ever served.
+func decodeRecord(b []byte, now time.Time) (answer, bool) {
 	if len(b) > 0 && b[0] == refusalKind {
 		return decodeRefusal(b[1:])
 	}
-	t, err := readTokenRecord(b, now)
-	if err != nil {
-		return answer{}, err
-	}
-	return answer{token: graph.NewToken(t.head, t.tail, t.expires)}, nil
+	t, ok := readTokenRecord(b, now)
+	return answer{token: graph.NewToken(t.head, t.tail, t.expires)}, ok
 }
 
 // tokenRecord is a record of a token or of the answer to a code.
@@ -67,26 +61,26 @@ type tokenRecord struct {
 }
 
 // readTokenRecord reads a record without copying it.
-func readTokenRecord(b []byte, now time.Time) (t tokenRecord, err error) {
+func readTokenRecord(b []byte, now time.Time) (t tokenRecord, ok bool) {
 	if len(b) < tokenHeader || b[0] != tokenKind {
-		return t, errRecord
+		return t, false
 	}
 	t.expires = time.UnixMilli(int64(binary.BigEndian.Uint64(b[1:])))
 	head, text := binary.BigEndian.Uint32(b[9:]), b[tokenHeader:]
 	if uint64(head) > uint64(len(text)) || t.expires.Sub(now) < time.Second {
-		return t, errRecord
+		return t, false
 	}
 	t.head, t.tail = text[:head:head], text[head:]
-	return t, nil
+	return t, true
 }
 
-func decodeRefusal(b []byte) (answer, error) {
+func decodeRefusal(b []byte) (answer, bool) {
 	var r refusal
 	if json.Unmarshal(b, &r) != nil || r.Error == nil || r.Status < 300 || r.Status > 599 ||
 		!r.Class.IsDefinite() && !r.Class.IsFailure() { // no other class is remembered or shared
-		return answer{}, errRecord
+		return answer{}, false
 	}
 	e := r.Error
 	e.Status, e.RetryAt, e.Class, e.Cause, e.Flat = r.Status, r.RetryAt, r.Class, r.Cause, r.Flat
-	return answer{refusal: e}, nil
+	return answer{refusal: e}, true
 }

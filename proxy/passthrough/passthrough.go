@@ -47,7 +47,7 @@ type Call struct {
 	Path string
 	// Own is igproxy's base URL as the app sees it, for RewritePaging.
 	Own string
-	// OnHeader is called with the header of an answer before it is passed on. Nil: not called.
+	// OnHeader is called with the header of an answer before it is passed on. Required.
 	OnHeader func(http.Header)
 }
 
@@ -155,9 +155,7 @@ func (p *Proxy) modify(res *http.Response, c Call) error {
 	case res.ContentLength > p.options.MaxBodyBytes:
 		return ErrAnswerTooLong
 	}
-	if c.OnHeader != nil {
-		c.OnHeader(res.Header)
-	}
+	c.OnHeader(res.Header)
 	res.Body = &boundedBody{ReadCloser: res.Body, left: p.options.MaxBodyBytes}
 	if p.options.RewritePaging && res.Header.Get("Content-Encoding") == "" &&
 		strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") {

@@ -35,7 +35,8 @@ func newSidecar(t *testing.T, o passthrough.Options, answer http.HandlerFunc) *s
 	s := &sidecar{results: make(chan passthrough.Result, 1)}
 	s.base, _ = url.Parse(upstream.URL)
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got := p.Serve(w, r, passthrough.Call{Base: s.base, Path: r.URL.EscapedPath(), Own: "http://" + r.Host})
+		got := p.Serve(w, r, passthrough.Call{Base: s.base, Path: r.URL.EscapedPath(), Own: "http://" + r.Host,
+			OnHeader: func(http.Header) {}})
 		s.results <- got
 		switch {
 		case got.Cut:
