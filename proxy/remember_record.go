@@ -18,8 +18,8 @@ const (
 	tokenHeader = 1 + 8 + 4
 )
 
-// refusal is the JSON form of a remembered graph.Error: what its own JSON leaves out stands beside it.
-// Its texts were scrubbed when they were read.
+// refusal is the JSON form of a remembered graph.Error: what its own JSON leaves out stands beside
+// it. Its texts were scrubbed when they were read.
 type refusal struct {
 	Error   *graph.Error `json:"error"`
 	Status  int          `json:"status"`
@@ -44,8 +44,8 @@ func encodeRecord(a answer) []byte {
 	return append(b, tail...)
 }
 
-// decodeRecord is the inverse of encodeRecord. It reports false if b is not a record, and for a token
-// that has expired, so that none is ever served.
+// decodeRecord is the inverse of encodeRecord. It reports false if b is not a record, and for a
+// token that has expired, so that none is ever served.
 func decodeRecord(b []byte, now time.Time) (answer, bool) {
 	if len(b) > 0 && b[0] == refusalKind {
 		return decodeRefusal(b[1:])
