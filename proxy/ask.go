@@ -99,7 +99,7 @@ func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failur
 // request builds the query or the form from nothing. All that it takes from the app's request is
 // the token, or the code and its redirect_uri.
 func (u *askStep) request(ctx context.Context, c call) *http.Request {
-	q := url.Values{"grant_type": {c.grant.grantType}, paramNames[c.grant.subject.param]: {c.token.Reveal()}}
+	q := url.Values{"grant_type": {c.grant.grantType}, paramNames[c.grant.param]: {c.token.Reveal()}}
 	if c.grant.secret {
 		q.Set("client_secret", c.secret.Reveal())
 	}

@@ -5,24 +5,35 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// subject is what a call exchanges: a token or a code.
+// subject is what a call exchanges, a token or a code, and how.
 type subject struct {
+	method        string // the only method, inbound and outbound
 	param, other  param  // its parameter, and that of the other subject
 	noun          string // for error messages
 	missing, kind *graph.Error
+	// read turns the body of a success into the token to answer with.
+	read func(body []byte, now time.Time) (graph.Token, error)
+	// form says that this is a code, which works only once. The parameters are a form with a
+	// redirect_uri, which must be on the app's list, and errors have the flat shape of OAuth's code
+	// exchange. Otherwise asking twice does no harm, the parameters are a query, and errors are in
+	// the Graph envelope.
+	form bool
 }
 
 var (
-	tokenSubject = &subject{param: paramToken, other: paramCode, noun: "access token",
+	tokenSubject = &subject{method: http.MethodGet, param: paramToken, other: paramCode, noun: "access token",
+		read: graph.ReadToken,
 		missing: requestError(http.StatusBadRequest, 2500, 990009, "An active access token must be used to "+
 			"query information about the current user. Send one access_token, the short-lived token."),
 		kind: badRequest(990014, "This call takes an access_token, not a code. "+
 			"Exchange the code first: POST /oauth/access_token.")}
-	codeSubject = &subject{param: paramCode, other: paramToken, noun: "code",
+	codeSubject = &subject{method: http.MethodPost, param: paramCode, other: paramToken, noun: "code",
+		read: graph.ReadCode, form: true,
 		missing: requestError(http.StatusBadRequest, 2500, 990009,
 			"The parameter code is missing. Send the code from the redirect."),
 		kind: badRequest(990014, "This call takes a code, not an access_token. "+

@@ -26,7 +26,7 @@ func ownErrors() map[int][]*graph.Error {
 
 // errMethod returns the error for a wrong method.
 func errMethod() *graph.Error {
-	_, refused := (&engine{}).params(postRequest(), &grant{method: http.MethodGet})
+	_, refused := (&engine{}).params(postRequest(), &grant{subject: tokenSubject})
 	return refused
 }
 
