@@ -76,9 +76,10 @@ func (s *clientSecrets) areRefused(now time.Time) bool {
 	return s.refusal != nil && now.Sub(s.refusedAt) < refusedDoubt
 }
 
-// note learns from the answer to a call that carried a secret. It reports whether all secrets are
-// now refused, whether one is now accepted again, and the name of the secret that is now in use
-// instead of a refused one. An answer to a secret that a reload has replaced changes nothing.
+// note learns from the answer to a call. It reports whether all secrets are now refused, whether
+// one is now accepted again, and the name of the secret that is now in use instead of a refused
+// one. An answer to a call without a secret, or with one that a reload has replaced, changes
+// nothing.
 func (s *clientSecrets) note(a answer, now time.Time) (refused, accepted bool, inUse string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -78,9 +78,6 @@ func portOf(u *url.URL) int {
 // none.
 func noteReply(ctx context.Context, res *http.Response, n int) {
 	span := trace.SpanFromContext(ctx)
-	if !span.IsRecording() {
-		return
-	}
 	if res != nil {
 		span.SetAttributes(attribute.Int("http.response.status_code", res.StatusCode))
 	}
