@@ -73,8 +73,6 @@ func (u *askStep) try(ctx context.Context, c call, n int) (answer, *failure) {
 }
 
 func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failure) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	res, err := u.out.RoundTrip(u.request(ctx, c))
 	noteReply(ctx, res, n)
 	if err != nil {
