@@ -45,17 +45,15 @@ type Proxy struct {
 	draining atomic.Bool
 }
 
-// New builds a Proxy. The error names the wrong option and its limits. Nothing is dialled.
+// New builds a Proxy. The error names the options of which one is wrong, with their limits. Nothing
+// is dialled.
 func New(o Options) (*Proxy, error) {
 	if o.Cache == nil {
 		return nil, errors.New("proxy: Cache is nil: build one with cache.New")
 	}
 	p := &Proxy{carried: carried{cache: o.Cache, failures: newFailures(o.Breaker.Interval), flights: &flights{},
-		retries: newRetryBudget(), metrics: o.Metrics, tracer: o.Tracer,
+		retries: newRetryBudget(), metrics: cmp.Or(o.Metrics, NewMetrics()), tracer: o.Tracer,
 		log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler))}}
-	if p.carried.metrics == nil {
-		p.carried.metrics = NewMetrics()
-	}
 	var err error
 	if p.carried.circuits, err = newCircuits(o.Breaker, o.MaxInFlight, p.carried.metrics, p.carried.log); err != nil {
 		return nil, err
