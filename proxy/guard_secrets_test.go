@@ -70,7 +70,7 @@ func TestARefusedSecretIsRepeatedOnceWithTheOtherWhichIsThenUsedFirst(t *testing
 	step("the dashboard has the new one", "IGAA-3", 2, "current")
 	step("and from then on", "IGAA-4", 1, "current")
 	if got := strings.Count(log.String(), "client secret switched"); got != 2 || strings.Contains(log.String(), oldSecret) || strings.Contains(log.String(), newSecret) {
-		t.Errorf("told %d times, want 2: %s", got, log)
+		t.Errorf("logged %d times, want 2: %s", got, log)
 	}
 }
 

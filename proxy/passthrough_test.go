@@ -155,7 +155,7 @@ func TestBodiesAreBounded(t *testing.T) {
 }
 
 func TestAPassedCallThatFailsIsAnsweredInTheEnvelope(t *testing.T) {
-	o := optionsFor(t, nobody(t), nil)
+	o := optionsFor(t, deadURL(t), nil)
 	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{})
 	p := newProxy(t, o)
 	if r := ask(p, get("/me")); r.Code != 503 || !strings.Contains(r.Body.String(), `"error_subcode":990023`) {

@@ -45,8 +45,8 @@ type Proxy struct {
 	draining atomic.Bool
 }
 
-// New builds a Proxy. The error names the options of which one is wrong, with their limits. Nothing
-// is dialled.
+// New builds a Proxy. The error names the wrong option, or the few options of which one is wrong,
+// and their limits. Nothing is dialled.
 func New(o Options) (*Proxy, error) {
 	if o.Cache == nil {
 		return nil, errors.New("proxy: Cache is nil: build one with cache.New")

@@ -32,7 +32,7 @@ type refusal struct {
 // encodeRecord encodes the definite part of an answer.
 func encodeRecord(a answer) []byte {
 	if e := a.refusal; e != nil {
-		// Only a RetryAt beyond the year 9999 would be an error. It would leave a record that is a miss.
+		// Marshal fails only for a RetryAt beyond the year 9999. The record is then read as a miss.
 		text, _ := json.Marshal(refusal{e, e.Status, e.RetryAt, e.Class, e.Cause, e.Flat})
 		return append([]byte{refusalKind}, text...)
 	}
