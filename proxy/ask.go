@@ -136,9 +136,6 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 		return answer{token: token, source: sourceUpstream, usage: usage}, nil
 	}
 	e, ok := graph.ReadError(res.StatusCode, body, scrub)
-	if !ok && graph.IsRefusal(res.StatusCode) {
-		e, ok = graph.Unreadable(res.StatusCode), true
-	}
 	serverError := res.StatusCode == http.StatusInternalServerError
 	if !ok || res.StatusCode < 400 {
 		e := unexpectedStatus(res)
