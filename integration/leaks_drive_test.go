@@ -70,7 +70,7 @@ func (l *leaks) strangers(p *process) {
 func (l *leaks) misplaced(p *process) {
 	host := strings.TrimPrefix(p.URL, "http://")
 	short := l.short("IGAA")
-	for _, c := range append(slices.Clone(l.hidden[:configured]), hidden{text: short}) {
+	for _, c := range append(l.configuredSecrets(), hidden{text: short}) {
 		raw, escaped := c.text, url.QueryEscape(c.text)
 		const good = "grant_type=ig_exchange_token"
 		for _, request := range []string{
@@ -172,7 +172,7 @@ func (l *leaks) send(host, wire, shown, own string) {
 }
 
 // redisFails takes the sidecar through a Redis that lies, hangs, is full, and dies, and comes back.
-func (l *leaks) redisFails(p *process) {
+func (l *leaks) redisFails(p *process, redis *redistest.Server, liar *redistest.Liar) {
 	t := l.t
 	ask := func(n int) {
 		crowd(n, func(int) {
@@ -186,23 +186,23 @@ func (l *leaks) redisFails(p *process) {
 				l.answered(short, r)
 			}
 		})
-		l.saw("redis, all", l.redis.Dump())
+		l.saw("redis, all", redis.Dump())
 	}
 	ask(10)
 	for _, lie := range redistest.Lies {
-		l.liar.Tell(lie, 2)
+		liar.Tell(lie, 2)
 		ask(10)
 	}
-	l.liar.Tell(redistest.Truth, 1)
-	l.redis.Do("CONFIG", "SET", "maxmemory", "1")
+	liar.Tell(redistest.Truth, 1)
+	redis.Do("CONFIG", "SET", "maxmemory", "1")
 	ask(10)
-	l.redis.Do("CONFIG", "SET", "maxmemory", "0")
-	l.redis.Pause()
+	redis.Do("CONFIG", "SET", "maxmemory", "0")
+	redis.Pause()
 	for range 10 {
 		short := l.short("IGAA")
 		l.answered(short, p.ask(t, short))
 	}
 	l.pages(p)
-	l.redis.Resume()
+	redis.Resume()
 	ask(10)
 }
