@@ -1,8 +1,9 @@
-// Package breaker is one circuit breaker: after too many failures it refuses at once for a while, then lets a few probes decide.
+// Package breaker is a circuit breaker: after too many failures it refuses calls for a while, then lets
+// a few probes decide.
 //
-// It promises that the callback runs outside every lock and in the order of the changes, that a refusal says when to come back, and
-// that a call which panics or ends its goroutine gives its place back. It knows neither HTTP nor Redis nor what a call does: the
-// caller says afterwards whether it failed. The state machine and the rolling window are gobreaker's; this file is its only home.
+// Its callback runs outside every lock and in the order of the changes, a refusal says when to try
+// again, and a call that panics or ends its goroutine counts as a failure. The state machine and the
+// rolling window are gobreaker's.
 package breaker
 
 import (
@@ -14,14 +15,15 @@ import (
 	"github.com/sony/gobreaker/v2"
 )
 
-// Verdict is what a guarded call says of itself.
+// Verdict is how a call counts.
 type Verdict int
 
-// The verdicts. Failure is the zero value, so that a call that never comes back to say (panic, Goexit) counts as one.
+// The verdicts. Failure is the zero value, so that a call that does not return (panic, Goexit) counts
+// as one.
 const (
-	Failure Verdict = iota // the other side is ill
-	Success                // the other side is well, whatever it answered
-	Ignored                // says nothing about the other side: the caller left, the call was never sent
+	Failure Verdict = iota // the other side failed
+	Success                // the other side works, whatever it answered
+	Ignored                // says nothing about the other side: the call was canceled, or never sent
 )
 
 // State is closed (calls pass), open (calls are refused) or half-open (probes decide).
@@ -34,31 +36,33 @@ const (
 	HalfOpen State = "half-open"
 )
 
-// buckets is how finely the rolling window forgets: a failure is forgotten Interval/buckets at a time.
+// buckets divide the rolling window: failures are forgotten a bucket at a time.
 const buckets = 10
 
 // Options configure a Breaker.
 type Options struct {
-	// Failures in a row that open the breaker. At least 1.
+	// Failures in a row open the breaker. At least 1.
 	Failures int
-	// Ratio of failures among the calls of the last Interval that opens it, in (0, 1].
+	// Ratio of failures among the calls of the last Interval opens the breaker. In (0, 1].
 	Ratio float64
-	// MinRequests that must have ended within Interval before Ratio counts. At least 1.
+	// MinRequests must have ended within Interval before Ratio counts. At least 1.
 	MinRequests int
-	// Interval is the length of the rolling window. A failure that takes longer than Interval is never counted, so it must be well
-	// above the longest call; at least 10 ms.
+	// Interval is the length of the rolling window. It must be well above the longest call, because a
+	// failure that takes longer is never counted. At least 10 ms.
 	Interval time.Duration
 	// Open is how long calls are refused before probes are let through. More than 0.
 	Open time.Duration
-	// Probes that may run at once while half-open, and must all succeed to close. At least 1.
+	// Probes may run at once while half-open, and all of them must succeed to close the breaker. At
+	// least 1.
 	Probes int
-	// OnChange is told of every change of state, in order, one at a time, outside all locks. Nil: nobody is told.
+	// OnChange is called for every change of state, in order, one at a time, outside all locks. May be
+	// nil.
 	OnChange func(from, to State)
 }
 
-// OpenError says that a call was refused and when it is worth coming back.
+// OpenError is the error of a call that was refused.
 type OpenError struct {
-	RetryAfter time.Duration // more than 0
+	RetryAfter time.Duration // until it is worth trying again; more than 0
 }
 
 // Error implements error.
@@ -66,26 +70,26 @@ func (e *OpenError) Error() string {
 	return fmt.Sprintf("circuit breaker is open, retry after %s", e.RetryAfter)
 }
 
-// Breaker guards calls to one other side. Safe for concurrent use.
+// Breaker guards the calls to one other side. Safe for concurrent use.
 type Breaker struct {
-	gate     *gobreaker.TwoStepCircuitBreaker[struct{}]
+	inner    *gobreaker.TwoStepCircuitBreaker[struct{}]
 	open     time.Duration
 	until    atomic.Int64 // when an open breaker half-opens, Unix nanoseconds
 	onChange func(from, to State)
 
-	mu      sync.Mutex // protects queue and telling
-	queue   []change
-	telling bool
+	mu        sync.Mutex // protects queue and notifying
+	queue     []change
+	notifying bool
 }
 
 type change struct{ from, to State }
 
-// verdicts travel through gobreaker as errors.
+// verdictError carries a verdict through gobreaker.
 type verdictError Verdict
 
 func (v verdictError) Error() string { return [...]string{"failure", "success", "ignored"}[v] }
 
-// New builds a closed breaker. The error names the option, its value and what it may be.
+// New builds a closed breaker. An error names the option, its value and what it may be.
 func New(o Options) (*Breaker, error) {
 	switch {
 	case o.Failures < 1:
@@ -105,13 +109,13 @@ func New(o Options) (*Breaker, error) {
 	if b.onChange == nil {
 		b.onChange = func(State, State) {}
 	}
-	b.gate = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+	b.inner = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		MaxRequests:  uint32(o.Probes),
 		Interval:     o.Interval,
 		BucketPeriod: o.Interval / buckets,
 		Timeout:      o.Open,
 		ReadyToTrip: func(c gobreaker.Counts) bool {
-			// Requests counts calls under way as well; only calls that ended say something.
+			// Requests would include calls in flight, whose outcome is not known.
 			ended := c.TotalSuccesses + c.TotalFailures
 			return c.ConsecutiveFailures >= uint32(o.Failures) ||
 				ended >= uint32(o.MinRequests) && float64(c.TotalFailures) >= o.Ratio*float64(ended)
@@ -123,36 +127,37 @@ func New(o Options) (*Breaker, error) {
 	return b, nil
 }
 
-// Do runs call if the breaker lets it through, and counts its verdict. It returns an *OpenError, without running call, if not, and
-// nil otherwise. A call that panics counts as a failure and goes on panicking.
+// Do runs call and counts its verdict, or returns an *OpenError without running it. A panic of call
+// counts as a failure and continues.
 func (b *Breaker) Do(call func() Verdict) error {
-	done, err := b.gate.Allow()
-	b.tell()
+	done, err := b.inner.Allow()
+	b.notify()
 	if err != nil {
 		return &OpenError{RetryAfter: b.retryAfter()}
 	}
 	verdict := Failure
-	defer func() { // also on panic and on runtime.Goexit: a half-open breaker would else refuse for ever
+	defer func() { // also after a panic or Goexit: a half-open breaker would otherwise refuse forever
 		done(verdictError(verdict))
-		b.tell()
+		b.notify()
 	}()
 	verdict = call()
 	return nil
 }
 
-// State is the state now; an open breaker whose time is over counts as half-open.
+// State returns the current state. An open breaker whose time is over is half-open.
 func (b *Breaker) State() State {
-	s := b.gate.State()
-	b.tell()
+	s := b.inner.State()
+	b.notify()
 	return stateOf(s)
 }
 
-// retryAfter is the time until probes are let through; while they run (half-open) it is short, as they decide soon.
+// retryAfter returns the time until probes are let through. While they run it is short, because they
+// decide soon.
 func (b *Breaker) retryAfter() time.Duration {
 	return max(time.Until(time.Unix(0, b.until.Load())), min(time.Second, b.open))
 }
 
-// changed runs under gobreaker's lock, so it only notes what happened; tell speaks later, outside it.
+// changed is called under gobreaker's lock, so it only queues the change.
 func (b *Breaker) changed(_ string, from, to gobreaker.State) {
 	if to == gobreaker.StateOpen {
 		b.until.Store(time.Now().Add(b.open).UnixNano())
@@ -162,22 +167,22 @@ func (b *Breaker) changed(_ string, from, to gobreaker.State) {
 	b.mu.Unlock()
 }
 
-// tell hands queued changes to onChange. One goroutine at a time speaks, for order's sake; a change that comes while it speaks is
-// spoken by the same goroutine before it stops, so that none is lost.
-func (b *Breaker) tell() {
+// notify passes queued changes to onChange. One goroutine at a time does, to keep the order; it also
+// passes on the changes that are queued meanwhile, so that none is lost.
+func (b *Breaker) notify() {
 	for c, ok := b.next(false); ok; c, ok = b.next(true) {
 		b.onChange(c.from, c.to)
 	}
 }
 
-// next takes the oldest change off the queue; speaking is true for the goroutine that already holds the word.
-func (b *Breaker) next(speaking bool) (c change, ok bool) {
+// next takes the oldest change off the queue. mine says that the caller is the notifying goroutine.
+func (b *Breaker) next(mine bool) (c change, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.telling && !speaking {
+	if b.notifying && !mine {
 		return c, false
 	}
-	if b.telling = len(b.queue) > 0; !b.telling {
+	if b.notifying = len(b.queue) > 0; !b.notifying {
 		return c, false
 	}
 	c, b.queue = b.queue[0], b.queue[1:]

@@ -83,6 +83,7 @@ func failAndTell(t *testing.T, o RedisOptions, k Key) {
 }
 
 func TestOneLeadsAndTheOthersGetItsAnswer(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	sentinels := redistest.StartSentinels(t)
 	cluster := redistest.StartCluster(t)
@@ -125,6 +126,7 @@ func TestAWarmHitIsOneCommand(t *testing.T) {
 }
 
 func TestALeaseEndsWithoutItsOwner(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	k := keyOf(t, "killed")
 	killed := fleet(t, single(server), nil).Claim(t.Context(), k)
@@ -191,6 +193,7 @@ func user(server *redistest.Server, name, rules string) RedisOptions {
 }
 
 func TestTheDocumentedPermissionsAreEnoughAndEachIsNeeded(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	enough := user(server, "enough", documented)
 	leadAndFollow(t, enough, keyOf(t, "enough"))
@@ -229,6 +232,7 @@ func TestAMissingPermissionIsLoggedOnce(t *testing.T) {
 
 // Access lists written for an earlier version lack the commands that share purges. Redis was left alone.
 func TestWithoutThePermissionsForPurgesTheRestWorks(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	o := user(server, "old", "~igproxy:* +ping +get +set +del +eval +evalsha")
 	var log safeBuilder

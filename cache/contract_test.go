@@ -38,6 +38,7 @@ func TestContractOfMemory(t *testing.T) {
 }
 
 func TestContractOfRedis(t *testing.T) {
+	t.Parallel()
 	for _, v := range []struct {
 		name   string
 		server redistest.Options

@@ -171,6 +171,7 @@ func purgeAFleet(t *testing.T, o RedisOptions) {
 }
 
 func TestAPurgeReachesTheWholeFleet(t *testing.T) {
+	t.Parallel()
 	t.Run("single", func(t *testing.T) { purgeAFleet(t, single(redistest.Start(t))) })
 	t.Run("cluster", func(t *testing.T) {
 		cluster := redistest.StartCluster(t)
@@ -181,6 +182,7 @@ func TestAPurgeReachesTheWholeFleet(t *testing.T) {
 // A sidecar that was cut off hears of the purge when Redis is back; one that purges while Redis is away tells it then; and a Redis that
 // comes back empty is told again.
 func TestAPurgeSurvivesRedis(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	all, _ := fleetOf(t, single(redis), 2)
 	all[0].store("token")
@@ -229,6 +231,7 @@ func TestTheSortedSetIsUnreadableBoundedAndHasAnEnd(t *testing.T) {
 
 // An entry from before a purge is a miss, wherever it comes from.
 func TestNothingFromBeforeAPurgeIsFoundAfterIt(t *testing.T) {
+	t.Parallel()
 	purges := map[string]func(p purgeable) error{
 		"one token": func(p purgeable) error { return p.PurgeKeys(p.t.Context(), p.purges, []Key{p.keys.Derive("token")}) },
 		"all":       func(p purgeable) error { return p.PurgeAll(p.t.Context(), p.purges) },
@@ -274,6 +277,7 @@ func TestNothingFromBeforeAPurgeIsFoundAfterIt(t *testing.T) {
 
 // What is said in the log names nobody.
 func TestAPurgeIsLoggedWithoutTokens(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	var log safeBuilder
 	hearing := purgeableApp(t, fleet(t, single(redis), slog.New(slog.NewTextHandler(&log, nil))), "secret", "1")

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -109,7 +108,11 @@ func (t *redisTier) release(k Key, owner string, failure []byte, ttl time.Durati
 		if !t.scripted() {
 			return nil // the lease ends by itself
 		}
-		return t.scriptedRelease(ctx, c, k, owner, failure, ttl)
+		word, _, err := t.run(ctx, c, releaseScript, k, owner, failure, ttl.Milliseconds())
+		if err == nil && word != "done" && word != "gone" {
+			err = errDesync
+		}
+		return err
 	})
 }
 
@@ -134,8 +137,7 @@ func (t *redisTier) run(ctx context.Context, c redis.UniversalClient, s *redis.S
 }
 
 func (t *redisTier) scriptedClaim(ctx context.Context, c redis.UniversalClient, k Key, owner string, unusable []byte) (reply, error) {
-	lease := cmp.Or(t.options.Lease, time.Second) // a check may run without coalescing
-	word, payload, err := t.run(ctx, c, claimScript, k, owner, lease.Milliseconds(), unusable)
+	word, payload, err := t.run(ctx, c, claimScript, k, owner, t.options.Lease.Milliseconds(), unusable)
 	switch {
 	case err != nil:
 		return reply{}, err
@@ -162,14 +164,6 @@ func (t *redisTier) scriptedPublish(ctx context.Context, c redis.UniversalClient
 		return winner, nil
 	}
 	return nil, errDesync
-}
-
-func (t *redisTier) scriptedRelease(ctx context.Context, c redis.UniversalClient, k Key, owner string, failure []byte, ttl time.Duration) error {
-	word, _, err := t.run(ctx, c, releaseScript, k, owner, failure, ttl.Milliseconds())
-	if err == nil && word != "done" && word != "gone" {
-		err = errDesync
-	}
-	return err
 }
 
 // plainPublish stores a value without a script. It is not atomic, which can cost an exchange; what

@@ -1,7 +1,7 @@
 package proxy
 
-// What a hit may allocate. Allocations are counted, not timed, so that a busy machine does not matter.
-// A change that needs fewer lowers the budget; one that needs more explains why.
+// What a hit may allocate. Allocations are counted, not timed, so that a busy machine does not
+// matter. A change that needs fewer lowers the budget; one that needs more explains why.
 
 import (
 	"io"
@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// budget is the exact number of allocations. With the race detector some functions are not inlined, so
-// that some values are not on the stack.
+// budget is the exact number of allocations. With the race detector some functions are not inlined,
+// so that some values are not on the stack.
 type budget struct{ plain, raced float64 }
 
 var (
@@ -64,8 +64,8 @@ func TestWhatAHitAllocates(t *testing.T) {
 	})
 }
 
-// atMost compares the fewest allocations of many runs with a budget: with the race detector sync.Pool
-// drops items at random, and other goroutines allocate, too.
+// atMost compares the fewest allocations of many runs with a budget: with the race detector
+// sync.Pool drops items at random, and other goroutines allocate, too.
 func atMost(t *testing.T, what string, b budget, f func()) {
 	t.Helper()
 	most := b.plain

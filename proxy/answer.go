@@ -19,9 +19,8 @@ var (
 // the same number.
 const statusGone = 499
 
-// answer is the step "answer". It writes everything that an app receives, headers and body, except
-// for what is passed through and for hits in the lane, which laneAnswerer writes. Token.Append
-// computes expires_in.
+// answer writes everything that an app receives, headers and body, except for what is passed
+// through and for hits in the lane (answer_lane.go). Token.Append computes expires_in.
 func (x *reply) answer(w http.ResponseWriter) {
 	if x.gone {
 		x.status = statusGone
@@ -50,7 +49,7 @@ func (x *reply) answer(w http.ResponseWriter) {
 	} else {
 		x.status, body = http.StatusOK, x.result.token.Append(make([]byte, 0, 512), now)
 	}
-	if x.err == errStranger {
+	if x.err == errUntrusted {
 		h["Www-Authenticate"] = []string{challenge}
 	}
 	if x.last {

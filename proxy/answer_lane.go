@@ -71,7 +71,7 @@ func (a *laneAnswerer) Answer(b, host, token []byte, now time.Time) []byte {
 		return nil
 	}
 	t, err := readTokenRecord(entry.Value, now)
-	if err != nil || cap(b) < longestHeader+len(t.head)+len(t.tail) {
+	if err != nil || t.whole || cap(b) < longestHeader+len(t.head)+len(t.tail) {
 		return nil
 	}
 	a.hit, a.id = e.shortcut, newRequestID()

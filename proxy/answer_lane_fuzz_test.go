@@ -13,8 +13,9 @@ import (
 
 var unequal = regexp.MustCompile(`(Date|X-Request-Id): [^\r]*`)
 
-// bothWays returns what net/http alone and the lane answer to the same bytes after a hit, written in
-// two parts, without Date and request id. It runs in a bubble, where timeouts end what waits for more.
+// bothWays returns what net/http alone and the lane answer to the same bytes after a hit, written
+// in two parts, without Date and request id. It runs in a bubble, where timeouts end what waits for
+// more.
 func bothWays(t testing.TB, p *Proxy, after []byte, cut int) (plain, lane string) {
 	t.Helper()
 	var out [2]string
@@ -54,8 +55,8 @@ func TestTheLanesAnswerIsNetHTTPsToTheByte(t *testing.T) {
 	})
 }
 
-// FuzzLane checks that the lane never answers differently from net/http, whatever bytes arrive and in
-// whatever pieces.
+// FuzzLane checks that the lane never answers differently from net/http, whatever bytes arrive and
+// in whatever pieces.
 func FuzzLane(f *testing.F) {
 	for _, seed := range laneSeeds {
 		f.Add([]byte(seed), uint(0))

@@ -18,8 +18,8 @@ import (
 	"github.com/igproxy/igproxy/cache"
 )
 
-// laneServer is an http.Server as the command configures it, with or without the lane, on connections
-// in memory.
+// laneServer is an http.Server as the command configures it, with or without the lane, on
+// connections in memory.
 type laneServer struct {
 	*http.Server
 	pipes *pipes
@@ -253,7 +253,8 @@ func TestIdleTimeBeginsWhenAnAnswerIsWritten(t *testing.T) {
 	})
 }
 
-// A client that has read an answer may ask again before net/http has noticed that the answer is written.
+// A client that has read an answer may ask again before net/http has noticed that the answer is
+// written.
 func TestTheLaneAnswersARequestThatComesEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))

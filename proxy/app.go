@@ -11,8 +11,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// minSecret is the length of the shortest client secret accepted, in bytes. Real ones have 32. A
-// very short one would match, and be scrubbed from, ordinary words of an error message.
+// minSecret is the length of the shortest client secret accepted, in bytes. Real ones have 32.
+// Secrets are scrubbed from error messages, and a very short one would also be found in ordinary
+// words.
 const minSecret = 8
 
 // App configures one app of Meta's.
@@ -132,4 +133,13 @@ func (a *app) paused(now time.Time) *graph.Error {
 		return e
 	}
 	return a.state.secrets.check(now)
+}
+
+// key returns the cache key of a token, or of a code and its redirect URI.
+func (a *app) key(g *grant, token Secret, redirect string) cache.Key {
+	subject := token.Reveal()
+	if redirect != "" {
+		subject += "\x00" + redirect // neither a code nor a URI contains a zero byte
+	}
+	return a.keys[g.name].Derive(subject)
 }

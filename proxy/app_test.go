@@ -71,8 +71,8 @@ func TestOneAppTakesAnyClientID(t *testing.T) {
 	}
 }
 
-// OAuth libraries send the id in Authorization: Basic by default. It selects the app; the secret next
-// to it is dropped.
+// OAuth libraries send the id in Authorization: Basic by default. It selects the app; the secret
+// next to it is dropped.
 func TestTheIDInBasicSelectsTheApp(t *testing.T) {
 	p, graph := newShops(t)
 	graph.say(200, codeAnswer)

@@ -8,8 +8,8 @@ import (
 )
 
 // decode reads a token call strictly and returns it as a call, or the error for the app. It keeps a
-// few parameters and the bearer token and drops everything else. An inbound client_secret is dropped
-// without a comparison, which would let a caller test guesses.
+// few parameters and the bearer token and drops everything else. An inbound client_secret is
+// dropped without a comparison, which would let a caller test guesses.
 func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.Error) {
 	p, refused := e.params(r, t.rows[0])
 	if refused != nil {
@@ -26,16 +26,14 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 	if c.token, refused = p.pick(c.grant.subject, r.Header["Authorization"]); refused != nil {
 		return call{}, refused
 	}
-	subject := c.token.Reveal()
 	if c.grant.form {
 		// Without this list igproxy would exchange codes that were issued for someone else's page.
 		c.redirect = p.value[paramRedirect]
 		if p.count[paramRedirect] != 1 || !slices.Contains(c.app.RedirectURIs, c.redirect) {
 			return call{}, errRedirect
 		}
-		subject += "\x00" + c.redirect // neither a code nor a URI contains a zero byte
 	}
-	c.key = c.app.keys[c.grant.name].Derive(subject)
+	c.key = c.app.key(c.grant, c.token, c.redirect)
 	return c, nil
 }
 
@@ -65,8 +63,8 @@ func (e *engine) params(r *http.Request, g *grant) (p params, refused *graph.Err
 }
 
 // choose returns the app that a token call belongs to: the one of the path prefix, otherwise of
-// client_id, otherwise of Host, otherwise the only one. It returns nil if several are left. With one
-// app any client_id is accepted.
+// client_id, otherwise of Host, otherwise the only one. It returns nil if several are left. With
+// one app any client_id is accepted.
 func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params) *app {
 	if t.app != nil {
 		return t.app

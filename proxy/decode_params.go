@@ -86,8 +86,8 @@ func readQuery(raw string) (p params, refused *graph.Error) {
 // maxForm bounds a form, in bytes. It holds a code, a URI and a few names.
 const maxForm = 64 << 10
 
-// readForm reads the body of a request: URL-encoded as in RFC 6749, or multipart as curl -F sends it
-// in Meta's documentation.
+// readForm reads the body of a request: URL-encoded as in RFC 6749, or multipart as curl -F sends
+// it in Meta's documentation.
 func readForm(r *http.Request) (p params, refused *graph.Error) {
 	r.Body = http.MaxBytesReader(nil, r.Body, maxForm)
 	if r.ParseForm() != nil || len(r.Header["Content-Type"]) != 1 {

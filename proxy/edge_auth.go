@@ -8,16 +8,17 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// trust checks that each request carries igproxy's own token, if the operator has configured one. It
-// has two forms:
+// trust checks that each request carries igproxy's own token, if the operator has configured one.
+// It has two forms:
 //
 //	X-Igproxy-Token: TOKEN
 //	Authorization: Basic base64(NAME:TOKEN)
 //
-// The second is what most HTTP clients send for a base URL such as http://igproxy:TOKEN@host, so that
-// an app still changes only its base URL; NAME is ignored. Authorization: Bearer is not a third form,
-// because there it is Instagram's token if the query has none: once the operator no longer requires
-// igproxy's token, it would be sent to Instagram. Proxies remove Proxy-Authorization.
+// The second is what most HTTP clients send for a base URL such as http://igproxy:TOKEN@host, so
+// that an app still changes only its base URL; NAME is ignored. Authorization: Bearer is not a
+// third form, because there it is Instagram's token if the query has none: once the operator no
+// longer requires igproxy's token, it would be sent to Instagram. Proxies remove
+// Proxy-Authorization.
 type trust struct {
 	// digest returns the SHA-256 of the current token. Comparing digests does not reveal the length
 	// of the token or how much of a guess was right. Nil: no token is required.
@@ -27,12 +28,12 @@ type trust struct {
 // trustHeader carries igproxy's own token. A request that has it is judged by it alone.
 const trustHeader = "X-Igproxy-Token"
 
-// challenge is required in a 401 (RFC 9110, section 15.5.2). Some clients send the user of their base
-// URL only after a challenge.
+// challenge is required in a 401 (RFC 9110, section 15.5.2). Some clients send the user of their
+// base URL only after a challenge.
 const challenge = `Basic realm="igproxy", charset="UTF-8"`
 
-// check returns the error for a request, or nil. A missing, a wrong and a repeated token are the same
-// error.
+// check returns the error for a request, or nil. A missing, a wrong and a repeated token are the
+// same error.
 func (t trust) check(r *http.Request) *graph.Error {
 	if t.digest == nil {
 		return nil
@@ -44,7 +45,7 @@ func (t trust) check(r *http.Request) *graph.Error {
 	}
 	got, want := sha256.Sum256([]byte(token)), t.digest()
 	if subtle.ConstantTimeCompare(got[:], want[:]) != 1 || !ok {
-		return errStranger
+		return errUntrusted
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ func TestTheSidecarsTokenComesInOneOfTwoForms(t *testing.T) {
 		for i := 0; i < len(c.fields); i += 2 {
 			r.Header.Add(c.fields[i], c.fields[i+1])
 		}
-		if got := asks.check(r); (got == nil) != c.right || got != nil && got != errStranger {
+		if got := asks.check(r); (got == nil) != c.right || got != nil && got != errUntrusted {
 			t.Errorf("%s: got %v, let in should be %v", name, got, c.right)
 		}
 		if got := open.check(r); got != nil {
@@ -100,7 +100,7 @@ func TestAStrangerIsRefusedInTheEnvelopeAndLearnsNothing(t *testing.T) {
 		body, _ := io.ReadAll(res.Body)
 		_ = res.Body.Close()
 		var env struct{ Error graphBody }
-		if err := json.Unmarshal(body, &env); err != nil || env.Error.Code == nil || *env.Error.Code != 100 || env.Error.Subcode != subStranger {
+		if err := json.Unmarshal(body, &env); err != nil || env.Error.Code == nil || *env.Error.Code != 100 || env.Error.Subcode != subUntrusted {
 			t.Errorf("%s: got %s, %v", target, body, err)
 		}
 		if res.StatusCode != 401 || res.Header.Get("WWW-Authenticate") != challenge || res.Header.Get("Cache-Status") != "" || res.Close {

@@ -10,9 +10,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// gate refuses requests that no server-side app sends: for another Host name, as after a web page has
-// rebound its DNS name to loopback, and from a web page. http.CrossOriginProtection does not do this,
-// because it never checks a GET.
+// gate refuses requests that a server-side app never sends: those for a Host name that is not
+// served, because a web page can rebind its DNS name to loopback, and those from a web page.
+// http.CrossOriginProtection cannot be used: it never checks a GET.
 type gate struct {
 	any   bool
 	hosts map[string]bool
@@ -26,9 +26,9 @@ func newGate(hosts []string, anyHost bool) gate {
 	return g
 }
 
-// CheckHosts returns a handler that refuses requests as the Proxy does, by their Host name or because
-// a web page sent them, but in plain text. It passes all others to next. It is for another listener
-// of the same process; hosts and anyHost are the Hosts and AnyHost of its Options.
+// CheckHosts returns a handler that refuses requests as the Proxy does, by their Host name or
+// because a web page sent them, but in plain text. It passes all others to next. It is for another
+// listener of the same process; hosts and anyHost are the Hosts and AnyHost of its Options.
 func CheckHosts(hosts []string, anyHost bool, next http.Handler) http.Handler {
 	g := newGate(hosts, anyHost)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -56,14 +56,14 @@ func (g gate) check(r *http.Request) *graph.Error {
 	return nil
 }
 
-// absolute reports whether a target in absolute form is to be served (RFC 9112, section 3.2.2), and
-// not forwarded as by a forward proxy. Its authority must be served even if any Host name is.
+// absolute reports whether a target in absolute form names this server, which then must serve it:
+// RFC 9112, section 3.2.2. Any other target is meant for a forward proxy, also with AnyHost.
 func (g gate) absolute(r *http.Request) bool {
 	return r.URL.Scheme == scheme(r) && r.URL.User == nil && g.serves(r.URL.Host)
 }
 
-// serves reports whether an authority is served: a known name, or a loopback address, with any port,
-// because a container may publish the listener's port under another one.
+// serves reports whether an authority is served: a known name, or a loopback address, with any
+// port, because a container may publish the listener's port under another one.
 func (g gate) serves(authority string) bool {
 	name, ok := hostName(authority)
 	if !ok || g.hosts[name] {
@@ -73,8 +73,8 @@ func (g gate) serves(authority string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// hostName returns the normal form of an authority's name; not ok if the authority is malformed: RFC
-// 3986, section 3.2. net.SplitHostPort would allocate for an authority without a port.
+// hostName returns the normal form of an authority's name; not ok if the authority is malformed:
+// RFC 3986, section 3.2. net.SplitHostPort would allocate for an authority without a port.
 func hostName(authority string) (name string, ok bool) {
 	name, port, _ := strings.Cut(authority, ":")
 	if rest, bracketed := strings.CutPrefix(authority, "["); bracketed {

@@ -34,8 +34,8 @@ func FuzzHost(f *testing.F) {
 	})
 }
 
-// No header makes trust panic, and it accepts only the token, once, in its own field or otherwise as
-// the password of Basic.
+// No header makes trust panic, and it accepts only the token, once, in its own field or otherwise
+// as the password of Basic.
 func FuzzOwnToken(f *testing.F) {
 	const token = "0123456789abcdef"
 	basic := func(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }

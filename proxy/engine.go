@@ -68,8 +68,8 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	return e, nil
 }
 
-// compose builds the steps between decode and answer. If requests are traced, each is wrapped in a step
-// that makes a span.
+// compose builds the steps between decode and answer. If requests are traced, each is wrapped in a
+// step that makes a span.
 func compose(o Options, c carried, out *outbound) exchanger {
 	traced := c.tracing.step
 	recall := func(next exchanger) exchanger {
@@ -94,8 +94,8 @@ func newAsk(o Options, c carried, out *outbound) *askStep {
 		userAgent: "igproxy/" + cmp.Or(o.Version, "dev"), metrics: c.metrics}
 }
 
-// closeIdle closes the connections to Meta that no call uses. A connection in use is closed when its
-// call ends, unless another call takes it first.
+// closeIdle closes the connections to Meta that no call uses. A connection in use is closed when
+// its call ends, unless another call takes it first.
 func (e *engine) closeIdle() {
 	e.out.CloseIdleConnections()
 	if e.bypass != nil {

@@ -9,9 +9,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// The subcodes of igproxy's own errors. They tell an app or a dashboard which error it is, and never
-// change; docs/errors.md lists them. Types and codes are those that Instagram uses for similar
-// errors. A message ends with the next step and never repeats what was sent.
+// The subcodes of igproxy's own errors. They tell an app or a dashboard which error it is, and
+// never change; docs/errors.md lists them. Types and codes are those that Instagram uses for
+// similar errors. A message ends with the next step and never repeats what was sent.
 const (
 	subMethod          = 990001
 	subPath            = 990002
@@ -25,7 +25,7 @@ const (
 	subTwoTokens       = 990010
 	subTokenCharacters = 990011
 	subLongToken       = 990012
-	subStranger        = 990013
+	subUntrusted       = 990013
 	subKind            = 990014
 	subForm            = 990015
 	subApp             = 990016
@@ -75,9 +75,9 @@ var (
 		"Send the one that the code was issued for, and add it to redirect_uris in igproxy's configuration.")
 	errTooLarge = requestError(http.StatusRequestEntityTooLarge, 100, subTooLarge,
 		"The body is larger than igproxy passes through. Send less, or raise passthrough.max_body_bytes.")
-	// errStranger has code 100, not the 190 that status 401 suggests: apps take 190 for a user's token
-	// that no longer works.
-	errStranger = requestError(http.StatusUnauthorized, 100, subStranger, "igproxy requires its own token here. "+
+	// errUntrusted has code 100, not the 190 that status 401 suggests: apps take 190 for a user's
+	// token that no longer works.
+	errUntrusted = requestError(http.StatusUnauthorized, 100, subUntrusted, "igproxy requires its own token here. "+
 		"Send the one from auth.bearer_file as X-Igproxy-Token, or as the password of the base URL: "+
 		"http://igproxy:TOKEN@host.")
 )
@@ -110,8 +110,8 @@ func errTooLong(s *subject) *graph.Error {
 	return badRequest(subLongToken, "The "+s.noun+" is longer than 4096 bytes. Send it as Instagram issued it.")
 }
 
-// ownTransient returns the error for a failure that may pass: code 2, as in Instagram's own outages.
-// A positive retryAfter becomes Retry-After.
+// ownTransient returns the error for a failure that may pass: code 2, as in Instagram's own
+// outages. A positive retryAfter becomes Retry-After.
 func ownTransient(status, subcode int, c graph.Class, cause, message string, retryAfter time.Duration) *graph.Error {
 	e := &graph.Error{Status: status, Code: 2, Subcode: subcode, Type: "OAuthException", Message: message,
 		Transient: new(true), Class: c, Cause: cause}

@@ -19,7 +19,7 @@ func ownErrors() map[int][]*graph.Error {
 	all := map[int][]*graph.Error{}
 	for _, e := range []*graph.Error{errPath, errProxyRequest, errHost, errBrowser, errBody, errQuery, errGrantType("is missing", nil),
 		tokenSubject.missing, tokenSubject.kind, codeSubject.missing, codeSubject.kind, errTwice(tokenSubject), errCharacters(tokenSubject),
-		errTooLong(codeSubject), errStranger, errForm, errWhichApp, errRedirect, errTooLarge, errMethod("GET"),
+		errTooLong(codeSubject), errUntrusted, errForm, errWhichApp, errRedirect, errTooLarge, errMethod("GET"),
 		errBreakerOpen(time.Second), errOverloaded(), errTimeout(), errUnreachable("refused"), errBadAnswer("x"), graph.Unreadable(400), graph.Unreadable(499), errInternal("x")} {
 		all[e.Subcode] = append(all[e.Subcode], e)
 	}

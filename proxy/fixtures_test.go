@@ -161,7 +161,8 @@ func errorIn(t testing.TB, body []byte) graphBody {
 }
 
 // rawUpstream starts an upstream without TLS whose bytes a test writes. It calls serve for each
-// connection, with its number from 1, and closes the connection afterwards. It returns the base URL.
+// connection, with its number from 1, and closes the connection afterwards. It returns the base
+// URL.
 func rawUpstream(t testing.TB, serve func(n int, c net.Conn, r *bufio.Reader)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

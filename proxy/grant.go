@@ -19,8 +19,8 @@ const (
 	Threads   Service = "threads"
 )
 
-// grant is one row of the table of token calls. The steps read the row and treat no grant by its
-// name, so a new grant is a new row and its test.
+// grant is one row of the table of token calls. The steps read the fields of the row and never
+// check its name, so a new grant is a new row and its test.
 type grant struct {
 	name      string        // metric label and cache scope: two grants never share entries
 	service   Service       // the service whose apps may make the call
@@ -32,8 +32,8 @@ type grant struct {
 	upstream  string        // the name of the upstream, one of upstreams
 	base      *url.URL      // the upstream's URL
 	ttl       time.Duration // how long an answer is remembered at most
-	read      reader        // reads a success
-
+	// read turns the body of a success into the token to answer with.
+	read func(body []byte, now time.Time) (graph.Token, error)
 	// form says that the parameters are a form with a redirect_uri, which must be on the app's list,
 	// and that errors have the flat shape of OAuth's code exchange. Otherwise the parameters are a
 	// query, and errors are in the Graph envelope.
@@ -41,9 +41,6 @@ type grant struct {
 	// repeatable says that asking twice does no harm. A code can only be exchanged once.
 	repeatable bool
 }
-
-// reader turns the body of a success into the token to answer with.
-type reader func(body []byte, now time.Time) (graph.Token, error)
 
 // The upstreams, by the names that metrics and logs use.
 const (
@@ -61,11 +58,10 @@ const (
 	codePath     = "/oauth/access_token"
 )
 
-// grants returns the rows of the services that have an app. Meta's documentation of them:
-// https://developers.facebook.com/docs/instagram-platform/reference/access_token and
-// .../refresh_access_token,
-// https://developers.facebook.com/docs/instagram-platform/instagram-api-with-instagram-login/business-login,
-// https://developers.facebook.com/docs/threads/get-started/long-lived-tokens.
+// grants returns the rows of the services that have an app. Meta documents the calls under
+// https://developers.facebook.com/docs/, in instagram-platform/reference/access_token and
+// .../refresh_access_token, threads/get-started/long-lived-tokens, and
+// instagram-platform/instagram-api-with-instagram-login/business-login.
 func grants(o Options) []*grant {
 	ig, th := o.UpstreamURL, o.ThreadsURL
 	table := []*grant{

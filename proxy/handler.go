@@ -62,7 +62,7 @@ func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 				"request_id", x.id, "panic", panicKind(v), "stack", string(debug.Stack()))
 		}
 	}()
-	// Before decode, whose errors would tell a stranger about tokens.
+	// These come before decode, whose errors say something about the token.
 	if x.err = cmp.Or(e.gate.check(r), e.trust.check(r)); x.err != nil {
 		return
 	}

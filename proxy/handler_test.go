@@ -33,8 +33,8 @@ func proxyOf(t *testing.T, log *slog.Logger, first exchangeFunc) *Proxy {
 	return p
 }
 
-// cacheStatus parses Cache-Status (RFC 9211): one member of a structured list (RFC 8941), a token with
-// parameters.
+// cacheStatus parses Cache-Status (RFC 9211): one member of a structured list (RFC 8941), a token
+// with parameters.
 func cacheStatus(t *testing.T, header string) map[string]string {
 	t.Helper()
 	list := regexp.MustCompile(`^igproxy((?:; ?[a-z*][a-z0-9_.*-]*(?:=(?:-?[0-9]{1,15}|[A-Za-z*][A-Za-z0-9!#$%&'*+.^_|~:/-]*|"(?:[ !#-\[\]-~]|\\["\\])*"))?)*)$`)
@@ -273,8 +273,8 @@ func TestACallerThatLeftIsSentNothing(t *testing.T) {
 	}
 }
 
-// A caller that closes its sending half has left, for net/http, but still reads. An empty 200 would be
-// neither a token nor an error.
+// A caller that closes its sending half has left, for net/http, but still reads. An empty 200 would
+// be neither a token nor an error.
 func TestAHalfClosedCallerGetsNoEmpty200(t *testing.T) {
 	base, arrived, open := gated(t)
 	defer open()

@@ -13,8 +13,8 @@ import (
 	"github.com/igproxy/igproxy/cache"
 )
 
-// Options configure a Proxy. Reload keeps the Cache, Breaker, MaxInFlight, Metrics, Logger and Tracer
-// of New; everything else may change. Fields are required unless they say what zero means.
+// Options configure a Proxy. Reload keeps the Cache, Breaker, MaxInFlight, Metrics, Logger and
+// Tracer of New; everything else may change. Fields are required unless they say what zero means.
 type Options struct {
 	// Apps are the apps that are served; at least one. Labels are unique, and so are the ids of the
 	// apps of one service.
@@ -45,14 +45,16 @@ type Options struct {
 	CodeTTL time.Duration
 	// NegativeTTL is how long a definite refusal is remembered. Zero: not at all.
 	NegativeTTL time.Duration
-	// ClaimBudget is the time that the cache may take for one claim, in addition to Timeout.
+	// ClaimBudget is the time that the cache may take for one claim, in addition to Timeout. Zero: the
+	// cache has no Redis.
 	ClaimBudget time.Duration
-	// Hosts are the Host names that are served besides loopback ones, without ports.
+	// Hosts are the Host names, without ports, that are served besides loopback ones and those of
+	// Apps. Empty: no others.
 	Hosts []string
 	// AnyHost turns off the check of the Host name, as for a Unix socket.
 	AnyHost bool
-	// Bearer returns the SHA-256 of the token that each request must carry; see trust. It is called
-	// for each request. Nil: no token is required.
+	// Bearer returns the SHA-256 of the token that each request must carry, as X-Igproxy-Token or
+	// as the password of Basic. It is called for each request. Nil: no token is required.
 	Bearer func() [sha256.Size]byte
 	// Passthrough configures all other calls. Nil: they are refused.
 	Passthrough *PassthroughOptions

@@ -8,7 +8,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// probeToken is not a valid token or code. Meta checks the client secret before it looks at a token.
+// probeToken is not a valid token or code. Meta checks the client secret before it looks at a
+// token.
 const probeToken = "igproxy-check-this-is-no-token"
 
 // Proof is what Probe found out about one part.
@@ -18,9 +19,9 @@ type Proof struct {
 }
 
 // Probe asks Meta once for each app with an invalid token, and once with an invalid code if the app
-// exchanges codes. It uses no cache, breaker or pause. A part works if Meta refuses the token or the
-// code: this proves the network and TLS, and for a token also the client secret. The error is about
-// o itself.
+// exchanges codes. It uses no cache, breaker or pause. A part works if Meta refuses the token or
+// the code: this proves the network and TLS, and for a token also the client secret. The error is
+// about o itself.
 func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 	if err := o.check(); err != nil {
 		return nil, err

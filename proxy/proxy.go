@@ -1,7 +1,7 @@
-// Package proxy answers the token calls of Instagram's and Threads' apps. It adds the client secret,
-// asks Meta once however many callers ask at the same time, remembers the answer, and keeps serving
-// known tokens when Redis or Meta fail. All other calls are passed through unchanged. It follows no
-// redirect, never prints a secret or a token, and knows neither Redis nor YAML.
+// Package proxy answers the token calls of Instagram's and Threads' apps. It adds the client
+// secret, asks Meta once however many callers ask at the same time, remembers the answer, and keeps
+// serving known tokens when Redis or Meta fail. All other calls are passed through unchanged. It
+// never follows a redirect, and never prints a secret or a token.
 //
 // # The walk of a request
 //
@@ -15,12 +15,13 @@
 //   - recall looks in memory, without waiting. A hit continues with answer.
 //   - join makes one flight per token in this process. It is detached from its caller, has its own
 //     budget and recovers its own panics.
-//   - claim looks in memory again, then in Redis, where one sidecar of a fleet gets the lease and the
-//     others wait. If Redis fails, the sidecar continues without it.
+//   - claim looks in memory again, then in Redis, where one sidecar of a fleet gets the lease and
+//     the others wait. If Redis fails, the sidecar continues without it.
 //   - guard checks the places for calls in flight, the app's pause and the circuit breaker.
-//   - ask builds a request from nothing, adds the client secret, and bounds time, bytes and attempts.
+//   - ask builds a request from nothing, with the client secret, and bounds time and bytes.
 //   - remember keeps tokens and definite refusals.
-//   - answer is the one encoder. expires_in is the time left.
+//   - answer writes status, headers and body; expires_in is the time left. answer_lane.go writes
+//     the same bytes for a hit in the lane.
 //
 // HTTP is only at the two ends. The steps between have one method, Exchange, and are wrapped around
 // each other in engine.go as recall(join(claim(guard(ask)))); remember is the second half of claim.
@@ -117,8 +118,8 @@ func (p *Proxy) learn(known, now []*cache.Purges) {
 // Metrics returns the Metrics of the Proxy.
 func (p *Proxy) Metrics() *Metrics { return p.carried.metrics }
 
-// EndIdle closes the connections to Meta that no call uses. Each holds a descriptor, and the process
-// may have run out of them.
+// EndIdle closes the connections to Meta that no call uses. Each holds a descriptor, and the
+// process may have run out of them.
 func (p *Proxy) EndIdle() { p.current.Load().closeIdle() }
 
 // Drain turns readiness off. Requests are still answered.

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// badOptions spoil good ones. The error must contain the name. Reload keeps the "carried" ones of New.
+// badOptions spoil good ones. The error must contain the name. Reload keeps the "carried" ones of
+// New.
 func badOptions() map[string]func(*Options) {
 	return map[string]func(*Options){
 		"carried: Cache":                  func(o *Options) { o.Cache = nil },

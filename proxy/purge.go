@@ -7,10 +7,10 @@ import (
 	"github.com/igproxy/igproxy/cache"
 )
 
-// Purge forgets what is remembered of the app with this label, or of all apps if the label is
-// empty: everything, or what was answered for one token or code, under each grant. This process
-// forgets it in any case and returns the labels of the apps. The error says why the other sidecars
-// on the same Redis were not told; without apps it says that the label is unknown.
+// Purge forgets what is remembered of the app with this label, or of all apps if the label is empty:
+// everything, or what was answered for one token or code, under each grant and redirect URI. This
+// process forgets it in any case, and Purge returns the labels of the apps. An error says why the other
+// sidecars on the same Redis were not told; without apps, it says that the label is unknown.
 func (p *Proxy) Purge(ctx context.Context, label string, token Secret) (apps []string, err error) {
 	e := p.current.Load()
 	for _, a := range e.apps {
@@ -33,8 +33,14 @@ func (p *Proxy) purge(ctx context.Context, e *engine, a *app, token Secret) erro
 		return p.carried.cache.PurgeAll(ctx, a.purges)
 	}
 	var keys []cache.Key
-	for _, of := range a.keys {
-		keys = append(keys, of.Derive(token.Reveal()))
+	for _, g := range e.grants {
+		if !g.form {
+			keys = append(keys, a.key(g, token, ""))
+			continue
+		}
+		for _, uri := range a.RedirectURIs {
+			keys = append(keys, a.key(g, token, uri))
+		}
 	}
 	return p.carried.cache.PurgeKeys(ctx, a.purges, keys)
 }

@@ -2,7 +2,10 @@ package proxy
 
 import (
 	"context"
+	"net/http/httptest"
+	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,5 +111,35 @@ func TestWhatWasPurgedIsNotServedAfterAReloadThatBringsItsApp(t *testing.T) {
 	before := i.Calls()
 	if w := askAt(p, "localhost", "/apps/two"+target("IGAA-a")); w.Code != 200 || i.Calls() != before+1 {
 		t.Errorf("got %d after %d calls: %v", w.Code, i.Calls()-before, w.Header()["Cache-Status"])
+	}
+}
+
+// The key of a code contains its redirect URI, so a purge of the code alone forgot nothing.
+func TestAPurgedCodeIsForgottenUnderEachRedirectURI(t *testing.T) {
+	i, s := newInstagram(t, overTLS)
+	o := optionsFor(t, s.URL, s.CA())
+	o.LoginURL = o.UpstreamURL
+	o.Cache = newCache(t)
+	uris := []string{"https://app.example/one", "https://app.example/two"}
+	o.Apps = []App{{ID: "17841400000000001", Secret: NewSecret(testSecret), RedirectURIs: uris}}
+	p := newProxy(t, o)
+	for _, uri := range uris {
+		code := i.Code("17841400000000001", uri)
+		exchange := func() int {
+			form := url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {uri}, "client_id": {"17841400000000001"}}
+			r := httptest.NewRequest("POST", "/oauth/access_token", strings.NewReader(form.Encode()))
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			return ask(p, r).Code
+		}
+		if first, again := exchange(), exchange(); first != 200 || again != 200 {
+			t.Fatalf("%s: %d, then %d; want the answer twice", uri, first, again)
+		}
+		calls := i.Calls()
+		if _, err := p.Purge(t.Context(), "", NewSecret(code)); err != nil {
+			t.Fatal(err)
+		}
+		if exchange(); i.Calls() != calls+1 {
+			t.Errorf("%s: after the purge it is answered from memory", uri)
+		}
 	}
 }

@@ -20,8 +20,9 @@ type Readiness struct {
 	Entries      int           `json:"entries"`
 }
 
-// Readiness returns the current readiness. An open breaker or a failed Redis leaves the Proxy ready,
-// because known tokens are still served. So does a refused client secret while another app's is not.
+// Readiness returns the current readiness. An open breaker or a failed Redis leaves the Proxy
+// ready, because known tokens are still served. So does a refused client secret while another app's
+// is not.
 func (p *Proxy) Readiness() Readiness {
 	health := p.carried.cache.Health()
 	r := Readiness{

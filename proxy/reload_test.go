@@ -152,9 +152,9 @@ func TestCloseWaitsForFlightsFromBeforeTheReload(t *testing.T) {
 	}
 }
 
-// The connections of the old engine are closed: idle ones at once, one in use when its call ends. One
-// of HTTP/2 would otherwise stay open until it times out, because net/http only remembers for HTTP/1
-// that a connection is no longer wanted.
+// The connections of the old engine are closed: idle ones at once, one in use when its call ends.
+// One of HTTP/2 would otherwise stay open until it times out, because net/http only remembers for
+// HTTP/1 that a connection is no longer wanted.
 func TestTheOldEnginesConnectionsAreClosed(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		var open atomic.Int32

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"os"
@@ -38,12 +37,13 @@ func demoCommand(env environment) *cli.Command {
 		Action: func(c *cli.Context) error {
 			ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM, os.Interrupt)
 			defer stop()
-			return demo(ctx, env, c.Bool("once"))
+			return demo(ctx.Done(), env, c.Bool("once"))
 		},
 	}
 }
 
-func demo(ctx context.Context, env environment, once bool) error {
+// demo plays the scenes and, unless once, waits for interrupted.
+func demo(interrupted <-chan struct{}, env environment, once bool) error {
 	instagram := mock.New(mock.Options{Secret: demoSecret, Latency: demoLatency})
 	upstream, err := mock.Start(instagram, mock.ServerOptions{Addr: "127.0.0.1:0"})
 	if err != nil {
@@ -66,10 +66,9 @@ func demo(ctx context.Context, env environment, once bool) error {
 	signals, ended := make(chan os.Signal, 1), make(chan error, 1)
 	go func() { ended <- s.Run(signals) }() // ends by the signal below, which is always sent
 	d := &story{out: env.stdout, instagram: instagram, upstream: upstream.URL, sidecar: s.URL(), admin: s.AdminURL()}
-	d.play(ctx)
-	if !once && ctx.Err() == nil {
+	if d.play(interrupted) && !once {
 		d.showHints()
-		<-ctx.Done()
+		<-interrupted
 	}
 	signals <- syscall.SIGTERM
 	if err := <-ended; err != nil {

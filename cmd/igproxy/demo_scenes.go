@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -26,8 +25,8 @@ type story struct {
 	failed    bool
 }
 
-// play plays the scenes until ctx ends.
-func (d *story) play(ctx context.Context) {
+// play plays the scenes, and reports whether it was not interrupted.
+func (d *story) play(interrupted <-chan struct{}) bool {
 	fmt.Fprintf(d.out, "igproxy demo\nstand-in Instagram %s (answers after %s), sidecar %s\n", d.upstream, demoLatency, d.sidecar)
 	for i, scene := range []struct {
 		name string
@@ -41,8 +40,10 @@ func (d *story) play(ctx context.Context) {
 		{"Instagram fails: the breaker opens, known tokens are still served", d.outage},
 		{"Instagram is back: one probe closes the breaker", d.recovery},
 	} {
-		if ctx.Err() != nil {
-			return
+		select {
+		case <-interrupted:
+			return false
+		default:
 		}
 		fmt.Fprintf(d.out, "\n%d. %s\n", i+1, scene.name)
 		scene.play()
@@ -50,6 +51,7 @@ func (d *story) play(ctx context.Context) {
 	if !d.failed {
 		fmt.Fprint(d.out, "\nEvery scene went as expected.\n")
 	}
+	return true
 }
 
 func (d *story) firstExchange() {

@@ -7,7 +7,7 @@
 //	GET /          the status page, which reads /status every second
 //	GET /status    the last 15 minutes, as JSON
 //	POST /purge    forgets remembered answers; from this machine only
-//	POST /NAME     an Operation of Options; from this machine only
+//	POST /reload   reads the configuration again; from this machine only
 package admin
 
 import (
@@ -34,8 +34,9 @@ type Options struct {
 	AnyHost bool
 	// About describes the process on the status page.
 	About About
-	// Operations are offered besides purge.
-	Operations []Operation
+	// ReloadConfig handles POST /reload: it reports success and returns the reply, which is sent as
+	// JSON. Nil: there is no such operation.
+	ReloadConfig func() (ok bool, reply any)
 	// Logger receives one line for each purge; nil: nothing is logged.
 	Logger *slog.Logger
 }
@@ -58,12 +59,13 @@ type reloadable struct {
 	about   About
 }
 
-// New builds a Handler. It starts nothing; see Start.
+// New builds a Handler, and begins to sample the metrics for the status page's history, until Close.
 func New(o Options) (*Handler, error) {
 	if o.Proxy == nil {
 		return nil, errors.New("admin: Proxy is nil: build one with proxy.New")
 	}
-	h := &Handler{proxy: o.Proxy, log: o.Logger, history: newHistory(readSample(o.Proxy.Metrics())), closed: make(chan struct{})}
+	first := readSample(o.Proxy.Metrics())
+	h := &Handler{proxy: o.Proxy, log: o.Logger, history: &history{started: first.at, samples: []sample{first}}, closed: make(chan struct{})}
 	h.close = sync.OnceFunc(func() { close(h.closed) })
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
@@ -74,11 +76,19 @@ func New(o Options) (*Handler, error) {
 	mux.Handle("GET /metrics", o.Proxy.Metrics().Handler())
 	mux.HandleFunc("GET /{$}", newPage().serve)
 	mux.HandleFunc("GET /status", h.serveStatus)
-	for _, operation := range append([]Operation{{Name: "purge", Run: h.purge}}, o.Operations...) {
-		mux.Handle("POST /"+operation.Name, operation)
+	mux.Handle("POST /purge", fromHere("purge", h.purge))
+	if o.ReloadConfig != nil {
+		mux.Handle("POST /reload", fromHere("reload", func(*http.Request) (int, any) {
+			ok, reply := o.ReloadConfig()
+			if !ok {
+				return http.StatusUnprocessableEntity, reply
+			}
+			return http.StatusOK, reply
+		}))
 	}
 	h.routes = mux
 	h.Reload(o)
+	h.sampling.Go(h.sample)
 	return h, nil
 }
 
@@ -87,20 +97,17 @@ func (h *Handler) Reload(o Options) {
 	h.current.Store(&reloadable{checked: proxy.CheckHosts(o.Hosts, o.AnyHost, h.routes), about: o.About})
 }
 
-// Start begins to sample the metrics for the status page's history, until Close.
-func (h *Handler) Start() {
-	h.sampling.Go(func() {
-		tick := time.NewTicker(bucketTime)
-		defer tick.Stop()
-		for {
-			select {
-			case <-h.closed:
-				return
-			case <-tick.C:
-				h.history.beginBucket(readSample(h.proxy.Metrics()))
-			}
+func (h *Handler) sample() {
+	tick := time.NewTicker(bucketTime)
+	defer tick.Stop()
+	for {
+		select {
+		case <-h.closed:
+			return
+		case <-tick.C:
+			h.history.beginBucket(readSample(h.proxy.Metrics()))
 		}
-	})
+	}
 }
 
 // Close ends the sampling. It may be called more than once.

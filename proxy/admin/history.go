@@ -20,10 +20,6 @@ type history struct {
 	samples []sample   // the oldest first; each begins a bucket
 }
 
-func newHistory(first sample) *history {
-	return &history{started: first.at, samples: []sample{first}}
-}
-
 func (h *history) beginBucket(s sample) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

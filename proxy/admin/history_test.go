@@ -7,7 +7,7 @@ import (
 
 func TestTheHistoryForgetsAfterFifteenMinutes(t *testing.T) {
 	s := sample{at: time.Now()}
-	h := newHistory(s)
+	h := &history{started: s.at, samples: []sample{s}}
 	begin := func() {
 		s.at = s.at.Add(bucketTime)
 		h.beginBucket(s)

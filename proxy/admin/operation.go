@@ -5,23 +5,18 @@ import (
 	"net/http"
 )
 
-// Operation is an action that the operator can request with POST /NAME on the admin listener. It is
-// accepted from this machine only, even where other machines can reach the listener: they may read
-// metrics, but a reload or a purge is for those who can restart igproxy as well.
-type Operation struct {
-	Name string
-	// Run returns the status and the reply, which is sent as JSON.
-	Run func(*http.Request) (status int, reply any)
-}
-
-// ServeHTTP implements http.Handler.
-func (o Operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !fromThisMachine(r) {
-		http.Error(w, "accepted only from the machine that igproxy runs on; use igproxy "+o.Name+" there", http.StatusForbidden)
-		return
+// fromHere serves an operation, with a JSON reply, to requests from this machine only, even where
+// other machines can reach the listener: they may read metrics, but a reload or a purge is for those
+// who can restart igproxy as well.
+func fromHere(name string, run func(*http.Request) (status int, reply any)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !fromThisMachine(r) {
+			http.Error(w, "accepted only from the machine that igproxy runs on; use igproxy "+name+" there", http.StatusForbidden)
+			return
+		}
+		status, reply := run(r)
+		writeJSON(w, status, reply)
 	}
-	status, reply := o.Run(r)
-	writeJSON(w, status, reply)
 }
 
 // fromThisMachine judges by the connection: a Unix socket, loopback at both ends, or one of the

@@ -12,8 +12,8 @@ import (
 
 func TestOperationsAreTakenFromThisMachineOnly(t *testing.T) {
 	ran := false
-	h := newHandler(t, admin.Options{Proxy: newProxy(t, optionsFor(t, nowhere)), Operations: []admin.Operation{
-		{Name: "reload", Run: func(*http.Request) (int, any) { ran = true; return http.StatusOK, "done" }}}})
+	h := newHandler(t, admin.Options{Proxy: newProxy(t, optionsFor(t, nowhere)),
+		ReloadConfig: func() (bool, any) { ran = true; return true, "done" }})
 	tcp := func(ip string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: 9090} }
 	for name, c := range map[string]struct {
 		local net.Addr

@@ -92,7 +92,6 @@ func TestABucketBeginsEveryFiveSecondsUntilClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProxy(t, optionsFor(t, nowhere))
 		h := handlerOf(t, p)
-		h.Start()
 		time.Sleep(7 * time.Second)
 		_ = get(p, "/access_token")
 		time.Sleep(9 * time.Second)

@@ -19,14 +19,22 @@ func Replace(text, word, mark string) string {
 	return text
 }
 
+// swallowed is the number of letters of a word that stray escapes in front of it, such as a single
+// %, may take with them: at most four in each layer.
+const swallowed = 4 * MaxLayers
+
 // Contains reports whether a text contains a word in any spelling: as it is, percent-encoded, with
-// JSON's escapes, or in a mixture of these, up to MaxLayers deep. Only a word that has % or \ itself
-// may be missed in a mixture of different depths. It takes linear time.
+// JSON's escapes, or in a mixture of these, up to MaxLayers deep. It takes linear time. A part of a
+// word of 24 letters or more is enough, so that a stray escape hides nothing. Only a word that has
+// % or \ itself may be missed in a mixture of different depths.
 func Contains(text, word string) bool {
 	text, word = spaces(text), spaces(word)
 	plain := word // a word may itself look encoded
 	for range MaxLayers {
 		plain = decode(plain)
+	}
+	if len(plain) >= 2*swallowed {
+		plain = plain[swallowed:]
 	}
 	for range MaxLayers {
 		if strings.Contains(text, word) || strings.Contains(text, plain) {

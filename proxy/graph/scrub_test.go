@@ -75,7 +75,8 @@ func TestNoSpellingOfSecretOrTokenGetsThrough(t *testing.T) {
 	}
 }
 
-// Each letter of a word may be encoded in its own way, up to graph.MaxLayers deep.
+// Each letter of a word may be encoded in its own way, up to graph.MaxLayers deep, and a stray
+// escape in front of the word may swallow its first letters.
 func TestAMixtureOfSpellingsIsFound(t *testing.T) {
 	const letters = "abcdefABCDEF0123456789_-.|XYZ"
 	random := rand.New(rand.NewPCG(1, 2))
@@ -93,14 +94,15 @@ func TestAMixtureOfSpellingsIsFound(t *testing.T) {
 		}
 		return text
 	}
-	for range 10_000 {
+	for range 2000 {
 		var word, text strings.Builder
-		for range 12 {
+		text.WriteString([]string{"before=", "%", `\`, `\u`, `\\u`, "%25", "%5cu", `\u0025`, "%2525", `\%`}[random.IntN(10)])
+		for range 32 {
 			i := random.IntN(len(letters))
 			word.WriteString(letters[i : i+1])
 			text.WriteString(encoded(letters[i : i+1]))
 		}
-		if !graph.Contains("before="+text.String()+"&after", word.String()) {
+		if !graph.Contains(text.String()+"&after", word.String()) {
 			t.Fatalf("%q is not found in %q", word.String(), text.String())
 		}
 	}
@@ -108,7 +110,7 @@ func TestAMixtureOfSpellingsIsFound(t *testing.T) {
 
 // Scrubbing once tried every way to read a text: it took minutes for a few hundred backslashes.
 func TestScrubbingATextOfEscapesTakesLinearTime(t *testing.T) {
-	const size = 1 << 20
+	const size = 64 << 10 // upstream.max_response_bytes
 	word := strings.Repeat(`\`, 100) + "1"
 	for _, unit := range []string{"%", `\`, "u005c", "%5c", "%25", `\u005c`, `\u0025`} {
 		text := strings.Repeat(unit, size/len(unit))
@@ -133,7 +135,7 @@ func TestATokenThatOverlapsTheSecretHidesNothingOfIt(t *testing.T) {
 
 func TestScrubbingLeavesOtherTextsAlone(t *testing.T) {
 	scrub := scrubber(testSecret, "IGAAshort")
-	for _, text := range []string{"", "%", "100% of it", `a\`, `\u00`, `\u00e9 %zz %4`, "Session has expired on Sunday", testSecret[:31], "IGAAshor t"} {
+	for _, text := range []string{"", "%", "100% of it", `a\`, `\u00`, `\u00e9 %zz %4`, "Session has expired on Sunday", testSecret[:31], testSecret[13:], "IGAAshor t"} {
 		if got := scrub(text); got != text {
 			t.Errorf("%q became %q", text, got)
 		}

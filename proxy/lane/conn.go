@@ -33,8 +33,8 @@ const (
 	closing
 )
 
-// leastRead is the smallest buffer that the lane uses. A request and its answer share it; net/http has
-// one of 4 KiB.
+// leastRead is the smallest buffer that the lane uses. A request and its answer share it; net/http
+// has one of 4 KiB.
 const leastRead = 2 << 10
 
 // Read returns what net/http is to read: everything but plain hits while it waits for a request.
@@ -76,8 +76,8 @@ func (c *conn) serve(p []byte) (int, error) {
 	}
 }
 
-// answer answers the plain hits at the start of p[:n] and returns their length. It writes the answers
-// into the rest of p. The connection is unusable after an error.
+// answer answers the plain hits at the start of p[:n] and returns their length. It writes the
+// answers into the rest of p. The connection is unusable after an error.
 func (c *conn) answer(p []byte, n int) (used int, err error) {
 	for used < n && err == nil {
 		start := time.Now()
@@ -119,11 +119,11 @@ func (c *conn) deliver(b []byte) int {
 	return len(b)
 }
 
-// readDuringHandler is net/http's read of one byte during a handler, to notice a client that leaves. A
-// client may have read its answer and sent the next request before net/http notices that the answer is
-// written. The lane keeps the first byte of such a request: otherwise net/http would have half a
-// request, and the lane would lose the connection. Like net/http, it then reads no more until net/http
-// ends this read with a deadline in the past.
+// readDuringHandler serves net/http's read of one byte during a handler, which notices a client
+// that leaves. A client may have read its answer and sent the next request before net/http notices
+// that the answer is written. The lane keeps the first byte of such a request: otherwise net/http
+// would have half a request, and the lane would lose the connection. Like net/http, it then reads
+// no more until net/http ends this read with a deadline in the past.
 func (c *conn) readDuringHandler(p []byte) (int, error) {
 	select {
 	case <-c.abort: // left from an earlier read; one for this read has set its deadline already
@@ -188,8 +188,8 @@ func (c *conn) setWriteDeadline(now time.Time) {
 	}
 }
 
-// isDue reports whether the deadline of a timeout, last set at set, must be set again. Setting it costs
-// as much as finding a token, so a timeout may end a second, or a sixteenth of it, early.
+// isDue reports whether the deadline of a timeout, last set at set, must be set again. Setting it
+// costs as much as finding a token, so a timeout may end a second, or a sixteenth of it, early.
 func isDue(timeout time.Duration, set, now time.Time) bool {
 	return timeout > 0 && now.Sub(set) >= min(time.Second, timeout/16)
 }

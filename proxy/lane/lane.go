@@ -1,13 +1,14 @@
-// Package lane answers plain hits below net/http: requests for a token that is in memory, in the form
-// that common clients write. It is not a server. net/http owns each connection, its timeouts and its
-// drain, and reads through the lane; while net/http waits for the next request, the lane answers plain
-// hits itself. Anything else is delivered to net/http untouched: a miss, another path, a header that
-// is not known to be harmless, half a request. What the lane answers is, byte for byte except for Date
-// and the request id, what net/http would have answered; proxy.FuzzLane compares them.
+// Package lane answers plain hits below net/http: requests for a token that is in memory, in the
+// form that common clients write. It is not a server. net/http owns each connection, its timeouts
+// and its drain, and reads through the lane; while net/http waits for the next request, the lane
+// answers plain hits itself. Anything else is delivered to net/http untouched: a miss, another
+// path, a header that is not known to be harmless, half a request. What the lane answers is, byte
+// for byte except for Date and the request id, what net/http would have answered; proxy.FuzzLane
+// compares them.
 //
-// The lane must know that it is between two requests. It does while everything that net/http was given
-// are whole requests that cannot have a body, one at a time. After anything else the connection stays
-// with net/http.
+// The lane must know that it is between two requests. It does while everything that net/http was
+// given are whole requests that cannot have a body, one at a time. After anything else the
+// connection stays with net/http.
 package lane
 
 import (
@@ -49,9 +50,9 @@ type Lane struct{ options Options }
 // New returns a Lane.
 func New(o Options) *Lane { return &Lane{o} }
 
-// Wrap returns the connection to give to an http.Server for c. Its method NetConn returns c. If c has
-// a method Idle(since time.Time), it is called when c begins to wait for a request, which net/http may
-// not see.
+// Wrap returns the connection to give to an http.Server for c. Its method NetConn returns c. If c
+// has a method Idle(since time.Time), it is called when c begins to wait for a request, which
+// net/http may not see.
 func (l *Lane) Wrap(c net.Conn) net.Conn {
 	below, _ := c.(idler)
 	return &conn{Conn: c, below: below, options: &l.options, answers: l.options.NewAnswerer(),
@@ -60,9 +61,9 @@ func (l *Lane) Wrap(c net.Conn) net.Conn {
 
 type idler interface{ Idle(since time.Time) }
 
-// ConnState must be the hook of the http.Server: without it the lane answers nothing. While net/http
-// waits or works on an aligned connection nothing else reads from it: there are no bodies, and the
-// read during a handler has ended.
+// ConnState must be the hook of the http.Server: without it the lane answers nothing. While
+// net/http waits or works on an aligned connection nothing else reads from it: there are no bodies,
+// and the read during a handler has ended.
 func (l *Lane) ConnState(wrapped net.Conn, state http.ConnState) {
 	c, ok := wrapped.(*conn)
 	if !ok || state > http.StateIdle || !c.aligned {

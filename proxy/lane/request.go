@@ -11,8 +11,8 @@ type plain struct {
 	length      int // in bytes
 }
 
-// readPlain reads a request in the one form that the lane recognises; not ok if it has another form or
-// is incomplete. Where it differs from decode and gate, it is stricter:
+// readPlain reads a request in the one form that the lane recognises; not ok if it has another form
+// or is incomplete. Where it differs from decode and gate, it is stricter:
 //
 //   - GET /access_token in HTTP/1.1, in origin form, without version, prefix or a slash at the end;
 //   - grant_type=ig_exchange_token and access_token once each, client_secret at most once, in any
@@ -86,8 +86,8 @@ func unescaped(b []byte) (text, rest []byte) {
 	return b, nil
 }
 
-// plainHeader reads one header line: a name, a colon, a value of visible characters and spaces, and CR
-// LF. It accepts neither folded lines nor tabs around the value.
+// plainHeader reads one header line: a name, a colon, a value of visible characters and spaces, and
+// CR LF. It accepts neither folded lines nor tabs around the value.
 func plainHeader(b []byte) (name, value, rest []byte, ok bool) {
 	line, rest, ok := bytes.Cut(b, []byte("\r\n"))
 	if !ok {
@@ -110,14 +110,15 @@ func plainHeader(b []byte) (name, value, rest []byte, ok bool) {
 	return name, bytes.Trim(value, " "), rest, true
 }
 
-// harmless reports whether a header changes nothing: no step reads it, and net/http acts as without it.
+// harmless reports whether a header changes nothing: no step reads it, and net/http acts as without
+// it.
 func harmless(name, value []byte) bool {
 	return is(name, "user-agent") || is(name, "accept") || is(name, "accept-encoding") || is(name, "accept-language") ||
 		is(name, "connection") && is(value, "keep-alive") || is(name, "sec-fetch-mode") // of Node's fetch
 }
 
-// isWhole reports whether b is exactly one whole request without a body: a GET in HTTP/1.1 whose header
-// says nothing about what follows. Whether it is valid is for net/http to decide.
+// isWhole reports whether b is exactly one whole request without a body: a GET in HTTP/1.1 whose
+// header says nothing about what follows. Whether it is valid is for net/http to decide.
 func isWhole(b []byte) bool {
 	line, rest, ok := bytes.Cut(b, []byte("\r\n"))
 	if !ok || !bytes.HasPrefix(line, []byte("GET /")) || !bytes.HasSuffix(line, []byte(" HTTP/1.1")) ||
@@ -133,13 +134,14 @@ func isWhole(b []byte) bool {
 	return len(rest) == len("\r\n")
 }
 
-// framing reports whether a header says that more belongs to the request, or that HTTP ends after it.
+// framing reports whether a header says that more belongs to the request, or that HTTP ends after
+// it.
 func framing(name, value []byte) bool {
 	return is(name, "content-length") || is(name, "transfer-encoding") || is(name, "trailer") || is(name, "upgrade") ||
 		is(name, "expect") || is(name, "connection") && !is(value, "keep-alive")
 }
 
-// is reports whether b is lower, apart from the case of ASCII letters.
+// is reports whether b equals lower, ignoring the case of ASCII letters.
 func is(b []byte, lower string) bool {
 	return len(b) == len(lower) && strings.EqualFold(string(b), lower)
 }

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// keepPaging replaces the base of paging URLs in an answer with Own. It reads the whole answer, up to
-// MaxJSONBytes; a longer one stays as it is.
+// keepPaging replaces the base of paging URLs in an answer with Own. It reads the whole answer, up
+// to MaxJSONBytes; a longer one stays as it is.
 func (p *Proxy) keepPaging(res *http.Response, c Call) error {
 	text, err := io.ReadAll(io.LimitReader(res.Body, p.options.MaxJSONBytes+1))
 	if err != nil {

@@ -47,8 +47,8 @@ func newSidecar(t *testing.T, o passthrough.Options, answer http.HandlerFunc) *s
 	return s
 }
 
-// call sends a request and returns the answer, its body and the Result. The error is that of reading
-// the answer.
+// call sends a request and returns the answer, its body and the Result. The error is that of
+// reading the answer.
 func (s *sidecar) call(t *testing.T, r *http.Request) (status int, body string, got passthrough.Result, err error) {
 	t.Helper()
 	client := s.Client()
@@ -74,7 +74,8 @@ func (s *sidecar) request(t *testing.T, method, target, body string) *http.Reque
 func TestACallIsSentAsTheAppWroteIt(t *testing.T) {
 	var uri, sent string
 	var header http.Header
-	s := newSidecar(t, passthrough.Options{DropHeaders: []string{"X-Drop"}}, func(w http.ResponseWriter, r *http.Request) {
+	o := passthrough.Options{DropHeaders: []string{"X-Drop"}}
+	s := newSidecar(t, o, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		uri, sent, header = r.RequestURI, string(body), r.Header
 		w.Header().Set("X-Of-Meta", "1")
@@ -83,18 +84,21 @@ func TestACallIsSentAsTheAppWroteIt(t *testing.T) {
 	})
 	r := s.request(t, http.MethodPost, "/v23.0/1%2Fx//y?fields=a;b&&x=%zz", "text")
 	for name, value := range map[string]string{"Authorization": "Bearer IGAA", "X-Of-The-App": "1", "X-Drop": "1",
-		"Connection": "X-Hop, Upgrade", "X-Hop": "1", "Upgrade": "websocket", "X-Forwarded-For": "10.0.0.1", "User-Agent": ""} {
+		"Connection": "X-Hop, Upgrade", "X-Hop": "1", "Upgrade": "websocket", "X-Forwarded-For": "10.0.0.1",
+		"User-Agent": ""} {
 		r.Header.Set(name, value)
 	}
 	status, body, got, err := s.call(t, r)
-	if err != nil || status != http.StatusCreated || body != "done" || got != (passthrough.Result{Status: http.StatusCreated}) {
+	want := passthrough.Result{Status: http.StatusCreated}
+	if err != nil || status != http.StatusCreated || body != "done" || got != want {
 		t.Errorf("got %d %q, %+v, %v", status, body, got, err)
 	}
 	if want := "/v23.0/1%2Fx//y?fields=a;b&&x=%zz"; uri != want || sent != "text" {
 		t.Errorf("sent %s with %q, want %s", uri, sent, want)
 	}
-	for name, want := range map[string]string{"Authorization": "Bearer IGAA", "X-Of-The-App": "1", "X-Drop": "", "Connection": "",
-		"X-Hop": "", "Upgrade": "", "X-Forwarded-For": "", "X-Forwarded-Host": "", "User-Agent": "", "Accept-Encoding": "gzip"} {
+	for name, want := range map[string]string{"Authorization": "Bearer IGAA", "X-Of-The-App": "1", "X-Drop": "",
+		"Connection": "", "X-Hop": "", "Upgrade": "", "X-Forwarded-For": "", "X-Forwarded-Host": "",
+		"User-Agent": "", "Accept-Encoding": "gzip"} {
 		if got := header.Get(name); got != want { // Accept-Encoding is that of the test's client
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
@@ -104,7 +108,9 @@ func TestACallIsSentAsTheAppWroteIt(t *testing.T) {
 // The user of a base URL is meant for igproxy. Meta uses no Basic.
 func TestBasicIsNotSentOn(t *testing.T) {
 	var authorization string
-	s := newSidecar(t, passthrough.Options{}, func(_ http.ResponseWriter, r *http.Request) { authorization = r.Header.Get("Authorization") })
+	s := newSidecar(t, passthrough.Options{}, func(_ http.ResponseWriter, r *http.Request) {
+		authorization = r.Header.Get("Authorization")
+	})
 	r := s.request(t, http.MethodGet, "/me", "")
 	r.SetBasicAuth("igproxy", "token")
 	if status, _, _, err := s.call(t, r); status != http.StatusOK || err != nil || authorization != "" {
@@ -118,7 +124,8 @@ func TestARedirectIsPassedOnAndNotFollowed(t *testing.T) {
 		calls++
 		http.Redirect(w, r, "/elsewhere", http.StatusFound)
 	})
-	if status, _, got, err := s.call(t, s.request(t, http.MethodGet, "/me", "")); status != http.StatusFound || got.Status != status || err != nil || calls != 1 {
+	status, _, got, err := s.call(t, s.request(t, http.MethodGet, "/me", ""))
+	if status != http.StatusFound || got.Status != status || err != nil || calls != 1 {
 		t.Errorf("got %d after %d calls, %+v, %v", status, calls, got, err)
 	}
 }
@@ -158,17 +165,24 @@ func TestBodiesAreBoundedInBothDirections(t *testing.T) {
 		err     error
 		cut     bool
 	}{
-		"a request":           {long, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }, passthrough.ErrBodyTooLarge, false},
-		"an announced answer": {"", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "1001") }, passthrough.ErrAnswerTooLong, false},
+		"a request": {long, func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+		}, passthrough.ErrBodyTooLarge, false},
+		"an announced answer": {"", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1001")
+		}, passthrough.ErrAnswerTooLong, false},
 		"a streamed answer": {"", func(w http.ResponseWriter, _ *http.Request) {
 			_ = http.NewResponseController(w).Flush()
 			_, _ = io.WriteString(w, long)
 		}, nil, true},
-		"both at the bound": {long[1:], func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, long[1:]) }, nil, false},
+		"both at the bound": {long[1:], func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, long[1:])
+		}, nil, false},
 	} {
 		s := newSidecar(t, passthrough.Options{MaxBodyBytes: 1000}, c.answer)
 		_, body, got, err := s.call(t, s.request(t, http.MethodPost, "/media", c.request))
-		if !errors.Is(got.Err, c.err) || got.Cut != c.cut || (err != nil) != c.cut || (got.Status == 0) != (c.err != nil) || len(body) > 1000 {
+		if !errors.Is(got.Err, c.err) || (got.Status == 0) != (c.err != nil) ||
+			got.Cut != c.cut || (err != nil) != c.cut || len(body) > 1000 {
 			t.Errorf("%s: %d bytes, %+v, %v", name, len(body), got, err)
 		}
 	}
@@ -176,7 +190,8 @@ func TestBodiesAreBoundedInBothDirections(t *testing.T) {
 
 // A HEAD request has an answer without a body, whatever length it announces.
 func TestTheLengthInAnAnswerToHEADIsNoBound(t *testing.T) {
-	s := newSidecar(t, passthrough.Options{MaxBodyBytes: 1000, RewritePaging: true, MaxJSONBytes: 1000}, func(w http.ResponseWriter, _ *http.Request) {
+	o := passthrough.Options{MaxBodyBytes: 1000, RewritePaging: true, MaxJSONBytes: 1000}
+	s := newSidecar(t, o, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Length", "5000")
 	})
@@ -197,7 +212,8 @@ func TestAnAnswerThatBreaksOffIsCut(t *testing.T) {
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	})
-	if _, _, got, err := s.call(t, s.request(t, http.MethodGet, "/me", "")); err == nil || !got.Cut || got.Err != nil || got.Status != http.StatusOK {
+	_, _, got, err := s.call(t, s.request(t, http.MethodGet, "/me", ""))
+	if err == nil || !got.Cut || got.Err != nil || got.Status != http.StatusOK {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
@@ -225,13 +241,16 @@ func TestNoOtherProtocolGoesThrough(t *testing.T) {
 	}
 }
 
-// The app gets an answer after a timeout: the deadlines of its connection are later than the call's.
+// The app gets an answer after a timeout: the deadlines of its connection are later than the
+// call's.
 func TestATimeoutIsAnErrorWithAnAnswer(t *testing.T) {
 	hangs := make(chan struct{})
-	s := newSidecar(t, passthrough.Options{Timeout: 50 * time.Millisecond}, func(http.ResponseWriter, *http.Request) { <-hangs })
+	o := passthrough.Options{Timeout: 50 * time.Millisecond}
+	s := newSidecar(t, o, func(http.ResponseWriter, *http.Request) { <-hangs })
 	defer close(hangs)
 	for range 10 {
-		if status, _, got, err := s.call(t, s.request(t, http.MethodGet, "/me", "")); status != http.StatusTeapot || got.Err == nil || got.Status != 0 || err != nil {
+		status, _, got, err := s.call(t, s.request(t, http.MethodGet, "/me", ""))
+		if status != http.StatusTeapot || got.Err == nil || got.Status != 0 || err != nil {
 			t.Fatalf("got %d, %+v, %v", status, got, err)
 		}
 	}
@@ -260,24 +279,27 @@ func TestPagingURLsPointAtTheSidecar(t *testing.T) {
 		}
 	}
 	const json = "application/json; charset=UTF-8"
+	long := strings.Repeat(" ", 300)
 	for name, c := range map[string]struct{ kind, encoding, before, after string }{
 		"plain":           {json, "", `{"next":"` + official + `/1?after=Q"}`, `{"next":"OWN/1?after=Q"}`},
 		"spaces":          {json, "", `{"previous" : "` + official + `/1"}`, `{"previous" : "OWN/1"}`},
 		"escaped":         {json, "", `{"next":"https:\/\/graph.threads.net\/1"}`, `{"next":"http:\/\/HOST\/1"}`},
 		"the host called": {json, "", `{"next":"BASE/1"}`, `{"next":"OWN/1"}`},
 		"a caption":       {json, "", `{"caption":"see ` + official + `/1"}`, `{"caption":"see ` + official + `/1"}`},
-		"another host":    {json, "", `{"next":"https://graph.instagram.com.evil.example/1"}`, `{"next":"https://graph.instagram.com.evil.example/1"}`},
-		"no JSON":         {"text/plain", "", `"next":"` + official, `"next":"` + official},
-		"compressed":      {json, "br", `"next":"` + official, `"next":"` + official},
-		"too long":        {json, "", strings.Repeat(" ", 300) + `"next":"` + official, strings.Repeat(" ", 300) + `"next":"` + official},
+		"another host":    {json, "", `{"next":"` + official + `.evil.example"}`, `{"next":"` + official + `.evil.example"}`},
+		"not JSON":        {"text/plain", "", `{"next":"` + official + `/1"}`, `{"next":"` + official + `/1"}`},
+		"compressed":      {json, "br", `{"next":"` + official + `/1"}`, `{"next":"` + official + `/1"}`},
+		"too long":        {json, "", long + `{"next":"` + official + `/1"}`, long + `{"next":"` + official + `/1"}`},
 	} {
 		var s *sidecar
-		s = newSidecar(t, passthrough.Options{RewritePaging: true, MaxJSONBytes: 300}, func(w http.ResponseWriter, r *http.Request) {
+		o := passthrough.Options{RewritePaging: true, MaxJSONBytes: 300}
+		s = newSidecar(t, o, func(w http.ResponseWriter, r *http.Request) {
 			answer(c.kind, c.encoding, strings.ReplaceAll(c.before, "BASE", s.base.String()))(w, r)
 		})
 		host := strings.TrimPrefix(s.URL, "http://")
 		want := strings.ReplaceAll(strings.ReplaceAll(c.after, "OWN", s.URL), "HOST", host)
-		if _, body, got, err := s.call(t, s.request(t, http.MethodGet, "/1", "")); err != nil || body != want || got.Status != http.StatusOK {
+		_, body, got, err := s.call(t, s.request(t, http.MethodGet, "/1", ""))
+		if err != nil || body != want || got.Status != http.StatusOK {
 			t.Errorf("%s: got %s, want %s; %+v, %v", name, body, want, got, err)
 		}
 	}

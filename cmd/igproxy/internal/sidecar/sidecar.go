@@ -96,6 +96,7 @@ func New(o Options) (s *Sidecar, err error) {
 	if s.operator, err = admin.New(s.adminOptions(s.conf)); err != nil {
 		return s, err
 	}
+	s.closers = append(s.closers, s.operator.Close)
 	return s, s.buildServers()
 }
 
@@ -171,13 +172,10 @@ func (s *Sidecar) adminOptions(conf config.Config) admin.Options {
 		Logger: s.log,
 	}
 	if s.reloads.load != nil {
-		o.Operations = []admin.Operation{{Name: "reload", Run: func(*http.Request) (status int, reply any) {
-			r := s.reloads.reload()
-			if !r.Reloaded {
-				return http.StatusUnprocessableEntity, r
-			}
-			return http.StatusOK, r
-		}}}
+		o.ReloadConfig = func() (bool, any) {
+			reply := s.reloads.reload()
+			return reply.Reloaded, reply
+		}
 	}
 	return o
 }
@@ -218,10 +216,9 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	s.cache.Learn(ctx)
 	cancel()
 	failed := make(chan error, 2)
-	s.operator.Start()
 	s.app.Serve(failed)
 	s.admin.Serve(failed)
-	s.closers = append(s.closers, s.operator.Close, s.admin.Close, s.app.Close)
+	s.closers = append(s.closers, s.admin.Close, s.app.Close)
 	s.log.Info("listening", "url", s.URL(), "admin", s.AdminURL(), "upstream", s.conf.Upstream.URL,
 		"open_to", s.conf.OpenTo(), "cache", s.conf.CacheTiers(), "version", s.build.Version, "go", s.build.Go)
 	s.notifyReady()
