@@ -11,6 +11,7 @@ import (
 	"hash"
 	"io"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 )
@@ -18,7 +19,7 @@ import (
 // HKDF labels (RFC 5869). A change of any of them makes every remembered entry unreachable.
 const (
 	labelPepper = "igproxy/v1/pepper"
-	labelPurge  = "igproxy/v1/purge"
+	labelPurge  = "igproxy/v1/purge/"
 	labelID     = "igproxy/v1/id"
 	labelSeal   = "igproxy/v1/seal"
 )
@@ -59,7 +60,7 @@ type Keys struct {
 // generation derives keys from the pepper as it is after one purge of everything.
 type generation struct {
 	pool   *sync.Pool // of *derivation
-	number uint64     // of that purge; zero: none yet
+	number int64      // of that purge; zero: none yet
 }
 
 // NewKeys derives the pepper: HKDF of the secret, with app id and scope, each preceded by its length so
@@ -119,7 +120,7 @@ func (k *Keys) derive(token []byte, sealing bool) Key {
 }
 
 // generation returns the one after a purge of everything.
-func (k *Keys) generation(number uint64) *generation {
+func (k *Keys) generation(number int64) *generation {
 	g := k.current.Load()
 	if g.number == number {
 		return g
@@ -133,13 +134,13 @@ func (k *Keys) generation(number uint64) *generation {
 	return g
 }
 
-func newGeneration(pepper []byte, number uint64) *generation {
+func newGeneration(pepper []byte, number int64) *generation {
 	return &generation{&sync.Pool{New: func() any { return newDerivation(pepper) }}, number}
 }
 
 // afterPurge derives what replaces a key when a purge has this number.
-func afterPurge(key []byte, number uint64) []byte {
-	next, err := hkdf.Expand(sha256.New, key, labelPurge+string(binary.BigEndian.AppendUint64(nil, number)), sha256.Size)
+func afterPurge(key []byte, number int64) []byte {
+	next, err := hkdf.Expand(sha256.New, key, labelPurge+strconv.FormatInt(number, 10), sha256.Size)
 	if err != nil {
 		panic("cache: " + err.Error()) // only if more than 255 hashes were asked for
 	}

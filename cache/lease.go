@@ -1,7 +1,7 @@
 package cache
 
 import (
-	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -11,7 +11,7 @@ import (
 type lease struct {
 	until atomic.Int64 // its end if it is not renewed, in Unix nanoseconds
 	gone  atomic.Bool  // another process has it
-	end   context.CancelFunc
+	end   func()
 	ended chan struct{} // closed when the renewals have ended
 }
 
@@ -25,8 +25,8 @@ var noLease = func() *lease {
 
 // hold renews a lease that was taken at a time, until it is stopped, lost, or the cache is closed.
 func (c *Cache) hold(k Key, owner string, taken time.Time) *lease {
-	ctx, cancel := context.WithCancel(context.Background())
-	l := &lease{end: cancel, ended: make(chan struct{})}
+	ending := make(chan struct{})
+	l := &lease{end: sync.OnceFunc(func() { close(ending) }), ended: make(chan struct{})}
 	l.until.Store(taken.Add(c.lease).UnixNano())
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -41,7 +41,7 @@ func (c *Cache) hold(k Key, owner string, taken time.Time) *lease {
 		for {
 			select {
 			case <-tick.C:
-			case <-ctx.Done():
+			case <-ending:
 				return
 			case <-c.closing:
 				return

@@ -15,7 +15,7 @@ type memory struct{ entries *otter.Cache[ID, kept] }
 type kept struct {
 	Entry
 	purges *Purges
-	all    uint64 // the number of the last purge of everything when it was stored
+	all    int64 // the number of the last purge of everything when it was stored
 }
 
 func newMemory(maxEntries int, log *slog.Logger) (*memory, error) {

@@ -55,9 +55,9 @@ func (c *Cache) PurgeKeys(ctx context.Context, p *Purges, keys []Key) error {
 }
 
 func (c *Cache) purge(ctx context.Context, p *Purges, tokens []ID, keys []Key) error {
-	now, err := uint64(time.Now().UnixMilli()), error(nil)
+	now, err := time.Now().UnixMilli(), error(nil)
 	if c.redis != nil {
-		var read uint64
+		var read int64
 		read, err = c.readPurges(ctx, p) // a number that another process used just now is not used again
 		if err == nil {
 			now = read
@@ -101,7 +101,7 @@ func (c *Cache) allPurges() []*Purges {
 
 // readPurges merges what is in Redis with what is known here, adds to Redis what it lacks, and
 // returns Redis's time in Unix milliseconds.
-func (c *Cache) readPurges(ctx context.Context, all ...*Purges) (now uint64, err error) {
+func (c *Cache) readPurges(ctx context.Context, all ...*Purges) (now int64, err error) {
 	now, sets, err := c.redis.readMarks(ctx, all)
 	if err != nil {
 		return 0, err

@@ -28,14 +28,14 @@ type Purges struct {
 
 // marks are the numbers of the last purges. A value of it never changes.
 type marks struct {
-	all    uint64        // of everything; zero: never
-	tokens map[ID]uint64 // of single tokens, by Key.token; all are above all
+	all    int64        // of everything; zero: never
+	tokens map[ID]int64 // of single tokens, by Key.token; all are above all
 }
 
 // mark is one purge.
 type mark struct {
-	token  ID     // the zero ID stands for everything
-	number uint64 // Unix milliseconds of Redis's clock, or more if an earlier purge had that already
+	token  ID    // the zero ID stands for everything
+	number int64 // Unix milliseconds of Redis's clock, or more if an earlier purge had that already
 }
 
 const (
@@ -73,7 +73,7 @@ func (p *Purges) current() *marks {
 }
 
 // add marks tokens as purged. Their number is at least now, and higher than every number known.
-func (p *Purges) add(now uint64, tokens ...ID) (added []mark) {
+func (p *Purges) add(now int64, tokens ...ID) (added []mark) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	next := p.known.Load().clone()
@@ -90,12 +90,12 @@ func (p *Purges) add(now uint64, tokens ...ID) (added []mark) {
 // merge takes the members of the sorted set in Redis. It returns the marks that were new, those that
 // the set lacks, and the members that are of no use any more. A member that does not open is ignored:
 // whoever can write to Redis cannot purge.
-func (p *Purges) merge(now uint64, members []string) (learned, missing []mark, stale []string) {
+func (p *Purges) merge(now int64, members []string) (learned, missing []mark, stale []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	next := p.known.Load().clone()
 	found := make(map[string]mark, len(members))
-	stored := make(map[ID]uint64, len(members))
+	stored := make(map[ID]int64, len(members))
 	for _, member := range members {
 		m, ok := p.open(member)
 		if !ok {
@@ -125,7 +125,7 @@ func (m *marks) clone() *marks { return &marks{m.all, maps.Clone(m.tokens)} }
 
 // number returns the number of a token's own purge, or of the purge of everything. Zero: there was
 // none.
-func (m *marks) number(token ID) uint64 {
+func (m *marks) number(token ID) int64 {
 	if token == everything {
 		return m.all
 	}
@@ -141,7 +141,7 @@ func (m *marks) take(one mark) bool {
 		m.all = one.number
 	default:
 		if m.tokens == nil {
-			m.tokens = map[ID]uint64{}
+			m.tokens = map[ID]int64{}
 		}
 		m.tokens[one.token] = one.number
 	}
@@ -150,9 +150,9 @@ func (m *marks) take(one mark) bool {
 
 // prune forgets marks that no entry can be older than. If too many are left, it purges everything and
 // returns that mark.
-func (m *marks) prune(now uint64) (added []mark) {
-	maps.DeleteFunc(m.tokens, func(_ ID, number uint64) bool {
-		return number <= m.all || number+uint64(keepMarks.Milliseconds()) < now
+func (m *marks) prune(now int64) (added []mark) {
+	maps.DeleteFunc(m.tokens, func(_ ID, number int64) bool {
+		return number <= m.all || number+keepMarks.Milliseconds() < now
 	})
 	if len(m.tokens) <= maxMarks {
 		return nil
@@ -177,7 +177,7 @@ func (m *marks) list() (all []mark) {
 
 // seal returns the member of the sorted set that stands for a mark.
 func (p *Purges) seal(m mark) (string, error) {
-	sealed, err := seal(p.key, sealedMark, Entry{Value: m.token[:], Expires: time.UnixMilli(int64(m.number))})
+	sealed, err := seal(p.key, sealedMark, Entry{Value: m.token[:], Expires: time.UnixMilli(m.number)})
 	return string(sealed), err
 }
 
@@ -186,5 +186,5 @@ func (p *Purges) open(member string) (m mark, ok bool) {
 	if err != nil || len(e.Value) != len(m.token) {
 		return m, false
 	}
-	return mark{ID(e.Value), uint64(e.Expires.UnixMilli())}, true
+	return mark{ID(e.Value), e.Expires.UnixMilli()}, true
 }

@@ -56,7 +56,7 @@ func TestAPurgeIsNewerThanEveryPurgeThatIsKnown(t *testing.T) {
 // know the same in the end, and the sorted set holds one member for each mark.
 func TestPurgesConverge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		now := uint64(1_800_000_000_000)
+		now := int64(1_800_000_000_000)
 		var all []*Purges
 		for range 3 {
 			p, _ := newPurges(KeysOptions{Secret: []byte("secret")})
@@ -76,7 +76,7 @@ func TestPurgesConverge(t *testing.T) {
 		}
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
 			p := all[rapid.IntRange(0, len(all)-1).Draw(t, "process")]
-			now += uint64(rapid.IntRange(0, 3).Draw(t, "ms"))
+			now += int64(rapid.IntRange(0, 3).Draw(t, "ms"))
 			switch rapid.IntRange(0, 5).Draw(t, "what") {
 			case 0:
 				p.add(now, everything)
@@ -145,7 +145,7 @@ func TestAMarkIsForgottenWhenNoEntryCanBeOlder(t *testing.T) {
 	p := newTestPurges(t, "secret")
 	p.add(1000, ID{1})
 	members := sealedMarks(t, p)
-	_, missing, stale := p.merge(1001+uint64(keepMarks.Milliseconds()), members)
+	_, missing, stale := p.merge(1001+keepMarks.Milliseconds(), members)
 	if len(p.current().tokens) > 0 || len(missing) > 0 || len(stale) != 1 {
 		t.Errorf("%v, missing %v, %d stale", p.current(), missing, len(stale))
 	}

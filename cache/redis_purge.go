@@ -18,7 +18,7 @@ func (t *redisTier) marksKey(p *Purges) string {
 // readMarks returns Redis's time in Unix milliseconds and the members of each sorted set, in one
 // round trip. It is the probe of a Redis that failed. Where one of the commands is denied, a PING
 // decides whether Redis is used: purges are then not shared, and everything else works.
-func (t *redisTier) readMarks(ctx context.Context, all []*Purges) (now uint64, sets [][]string, err error) {
+func (t *redisTier) readMarks(ctx context.Context, all []*Purges) (now int64, sets [][]string, err error) {
 	denied := ""
 	err = t.probe(ctx, "purge", max(t.options.Timeout, readTimeout), func(ctx context.Context, c redis.UniversalClient) error {
 		pipe := c.Pipeline()
@@ -34,7 +34,7 @@ func (t *redisTier) readMarks(ctx context.Context, all []*Purges) (now uint64, s
 		if err != nil {
 			return err
 		}
-		now = uint64(clock.Val().UnixMilli())
+		now = clock.Val().UnixMilli()
 		sets = nil
 		for _, read := range reads {
 			sets = append(sets, read.Val())

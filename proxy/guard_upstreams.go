@@ -8,11 +8,11 @@ import (
 
 // Upstream is the state of one of Meta's hosts.
 type Upstream struct {
-	Name        string          // instagram, login or threads
-	InFlight    int             // number of calls
-	MaxInFlight int             // limit of each app and grant
-	Breaker     breaker.State   // the worst state of its breakers
-	Changes     []BreakerChange // the last changes of Breaker, newest first
+	Name        string          `json:"name"` // instagram, login or threads
+	InFlight    int             `json:"in_flight"`
+	MaxInFlight int             `json:"max_in_flight"` // limit of each app and grant
+	Breaker     breaker.State   `json:"breaker"`       // the worst state of its breakers
+	Changes     []BreakerChange `json:"changes"`       // the last changes of Breaker, newest first
 }
 
 // BreakerChange is a change of an upstream's breakers to another worst state.

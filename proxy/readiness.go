@@ -15,7 +15,7 @@ type Readiness struct {
 	Breaker      breaker.State `json:"breaker"`       // the worst state of all upstreams' breakers
 	Redis        string        `json:"redis"`         // ok, degraded, off
 	RedisFault   string        `json:"redis_fault,omitempty"`
-	RedisSince   time.Time     `json:"-"` // when Redis was degraded; zero while it is not
+	RedisSince   time.Time     `json:"redis_since,omitzero"` // when Redis was degraded
 	Flights      int64         `json:"flights"`
 	Entries      int           `json:"entries"`
 }

@@ -73,7 +73,7 @@ func newApp(env environment) *cli.App {
 	app := &cli.App{
 		Name:                 "igproxy",
 		Usage:                "the sidecar that holds the Instagram app secret so that no app has to",
-		HideVersion:          true, // --version below prints what the version command does
+		Version:              readBuild().Version,
 		EnableBashCompletion: true,
 		Suggest:              true,
 		Writer:               env.stdout,
@@ -83,19 +83,14 @@ func newApp(env environment) *cli.App {
 			"remembers the answer, and keeps answering when Redis or Instagram fail.\n\n" +
 			"To see it work:  igproxy demo\n" +
 			"Exit codes: 0 ok, 1 failed, 2 wrong command line or configuration.",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "version", Usage: "print the version", DisableDefaultText: true}},
 		Commands: []*cli.Command{serveCommand(env), demoCommand(env), mockCommand(env), checkCommand(env), healthcheckCommand(env),
 			statusCommand(env), reloadCommand(env), purgeCommand(env), versionCommand(env)},
 		ExitErrHandler: func(*cli.Context, error) {}, // run returns the code
 		OnUsageError:   onUsageError,
 	}
 	app.Action = func(c *cli.Context) error {
-		switch {
-		case c.Args().Present():
-			name := c.Args().First()
+		if name := c.Args().First(); name != "" {
 			return usageError("unknown command %q; see igproxy --help. %s", name, cli.SuggestCommand(app.Commands, name))
-		case c.Bool("version"):
-			return printVersion(env)
 		}
 		return cli.ShowAppHelp(c)
 	}

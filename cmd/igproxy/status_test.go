@@ -17,16 +17,17 @@ import (
 func sampleStatus() admin.Status {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.Local)
 	p50, p99, ratio := .16, 4.5, .845
-	s := admin.Status{Now: now, Started: now.Add(-90 * time.Second), Version: "v1.0.0", WindowSeconds: 900, BucketSeconds: 5,
+	s := admin.Status{Now: now, Started: now.Add(-90 * time.Second), Version: "v1.0.0",
 		Outcomes: []string{"token", "passed", "refused", "limited", "rejected", "unavailable", "timeout", "failed", "gone"},
 		State:    proxy.Readiness{Ready: true, ClientSecret: "ok", Flights: 2, Entries: 62}, HitRatio: &ratio,
 		Requests: admin.Requests{Window: 503, PerSecond: 16.9, ByOutcome: map[string]uint64{"token": 476, "unavailable": 15, "refused": 12}},
 		Saved:    admin.Saved{Cache: 426, Coalescing: 3}, Process: admin.Process{UptimeSeconds: 90, Goroutines: 21, HeapBytes: 1 << 20, MemoryBytes: 13 << 20}}
 	s.Latency.Hits, s.Latency.Exchanges = admin.Latency{Count: 426, P50: &p50, P99: &p99}, admin.Latency{}
-	s.Upstream.InFlight, s.Upstream.Most, s.Upstream.Results = 1, 128, map[string]uint64{"token": 50, "transient": 3}
-	s.Upstream.Breakers = []admin.Breaker{{Upstream: "instagram", State: "open", Changes: []proxy.BreakerChange{{At: now, To: breaker.Open}}}, {Upstream: "login", State: "closed"}}
-	s.State.Redis, s.State.RedisFault = "degraded", "refused"
-	s.Redis = admin.Redis{Mode: "single", Since: &now, Faults: map[string]uint64{"claim refused": 3}}
+	s.Results = map[string]uint64{"token": 50, "transient": 3}
+	s.Upstreams = []proxy.Upstream{{Name: "instagram", InFlight: 1, MaxInFlight: 128, Breaker: breaker.Open, Changes: []proxy.BreakerChange{{At: now, To: breaker.Open}}},
+		{Name: "login", MaxInFlight: 128, Breaker: breaker.Closed}}
+	s.State.Redis, s.State.RedisFault, s.State.RedisSince = "degraded", "refused", now
+	s.RedisMode, s.RedisFaults = "single", map[string]uint64{"claim refused": 3}
 	s.ReloadRefused = true
 	s.Limits = []proxy.RateLimit{{App: "default", At: now, Usage: map[string]float64{"call_count": 12}, Regain: 5}}
 	return s
@@ -45,11 +46,11 @@ hit ratio   84.5 %
 hits        p50 0.16 ms, p99 4.5 ms
 exchanges   0, p50 -, p99 -
 calls saved 426 by the cache, 3 by joining
-in flight   2 flights, 1 of 128 calls; 62 entries in memory
+in flight   2 flights; 62 entries in memory
 
 calls       token 50, transient 3
-breaker     instagram  open, since 12:00:00
-breaker     login      closed
+instagram   breaker open, since 12:00:00; 1 of 128 calls
+login       breaker closed; 0 of 128 calls
 redis       degraded (single), since 12:00:00; faults: claim refused 3
 limits      default: call count 12 %, at 12:00:00
 

@@ -40,15 +40,15 @@ func statusText(s admin.Status) string {
 	row("hits", "p50 %s, p99 %s", millis(s.Latency.Hits.P50), millis(s.Latency.Hits.P99))
 	row("exchanges", "%d, p50 %s, p99 %s", s.Latency.Exchanges.Count, millis(s.Latency.Exchanges.P50), millis(s.Latency.Exchanges.P99))
 	row("calls saved", "%d by the cache, %d by joining", s.Saved.Cache, s.Saved.Coalescing)
-	row("in flight", "%d flights, %d of %d calls; %d entries in memory", s.State.Flights, s.Upstream.InFlight, s.Upstream.Most, s.State.Entries)
+	row("in flight", "%d flights; %d entries in memory", s.State.Flights, s.State.Entries)
 	b.WriteString("\n")
-	row("calls", "%s", counts(s.Upstream.Results))
-	for _, u := range s.Upstream.Breakers {
+	row("calls", "%s", counts(s.Results))
+	for _, u := range s.Upstreams {
 		changed := ""
 		if len(u.Changes) > 0 {
 			changed = ", since " + clock(u.Changes[0].At)
 		}
-		row("breaker", "%-10s %s%s", u.Upstream, u.State, changed)
+		row(u.Name, "breaker %s%s; %d of %d calls", u.Breaker, changed, u.InFlight, u.MaxInFlight)
 	}
 	row("redis", "%s", redisLine(s))
 	for _, l := range s.Limits {
@@ -67,9 +67,9 @@ func warnings(s admin.Status) (list []string) {
 	if s.ReloadRefused {
 		list = append(list, "a changed configuration was refused; igproxy reload says why")
 	}
-	for _, b := range s.Upstream.Breakers {
-		if b.State != "closed" {
-			list = append(list, "the breaker of "+b.Upstream+" is "+b.State+"; known tokens are still served")
+	for _, u := range s.Upstreams {
+		if u.Breaker != "closed" {
+			list = append(list, fmt.Sprintf("the breaker of %s is %s; known tokens are still served", u.Name, u.Breaker))
 		}
 	}
 	if s.State.Redis == "degraded" {
@@ -94,14 +94,14 @@ func counts(of map[string]uint64) string {
 
 func redisLine(s admin.Status) string {
 	line := s.State.Redis
-	if s.Redis.Mode != "" {
-		line += " (" + s.Redis.Mode + ")"
+	if s.RedisMode != "" {
+		line += " (" + s.RedisMode + ")"
 	}
-	if s.Redis.Since != nil {
-		line += ", since " + clock(*s.Redis.Since)
+	if !s.State.RedisSince.IsZero() {
+		line += ", since " + clock(s.State.RedisSince)
 	}
-	if len(s.Redis.Faults) > 0 {
-		line += "; faults: " + counts(s.Redis.Faults)
+	if len(s.RedisFaults) > 0 {
+		line += "; faults: " + counts(s.RedisFaults)
 	}
 	return line
 }

@@ -30,14 +30,12 @@ func readBuild() sidecar.Build {
 
 func versionCommand(env environment) *cli.Command {
 	return &cli.Command{
-		Name:   "version",
-		Usage:  "print the version, the commit and the Go version",
-		Action: func(*cli.Context) error { return printVersion(env) },
+		Name:  "version",
+		Usage: "print the version, the commit and the Go version",
+		Action: func(*cli.Context) error {
+			b := readBuild()
+			_, err := fmt.Fprintf(env.stdout, "igproxy %s\ncommit  %s\ngo      %s\n", b.Version, b.Commit, b.Go)
+			return err
+		},
 	}
-}
-
-func printVersion(env environment) error {
-	b := readBuild()
-	_, err := fmt.Fprintf(env.stdout, "igproxy %s\ncommit  %s\ngo      %s\n", b.Version, b.Commit, b.Go)
-	return err
 }

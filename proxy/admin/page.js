@@ -28,11 +28,11 @@
     if (p.state.client_secret !== "ok") list.push(["bad", `Instagram refuses the client secret (${p.state.client_secret}). Compare it with the app's in Meta's dashboard.`]);
     if (p.state.draining) list.push(["warn", "Draining: requests in flight are answered, then the process ends."]);
     if (p.reload_refused) list.push(["warn", "A changed configuration was refused, and the previous one stays in use. The log and igproxy reload say why."]);
-    for (const b of p.upstream.breakers) {
-      if (b.state === "open") list.push(["bad", `The breaker of ${b.upstream} is open${b.changes.length ? " since " + clock(b.changes[0].at) : ""}: calls to Instagram fail. Known tokens are still served.`]);
-      if (b.state === "half-open") list.push(["warn", `The breaker of ${b.upstream} is half-open: a probe decides whether Instagram is called again.`]);
+    for (const b of p.upstreams) {
+      if (b.breaker === "open") list.push(["bad", `The breaker of ${b.name} is open${(b.changes || []).length ? " since " + clock(b.changes[0].at) : ""}: calls to Instagram fail. Known tokens are still served.`]);
+      if (b.breaker === "half-open") list.push(["warn", `The breaker of ${b.name} is half-open: a probe decides whether Instagram is called again.`]);
     }
-    if (p.state.redis === "degraded") list.push(["warn", `Redis is not used (${p.state.redis_fault})${p.redis.since ? " since " + clock(p.redis.since) : ""}: requests are answered from memory, and each sidecar calls Instagram itself.`]);
+    if (p.state.redis === "degraded") list.push(["warn", `Redis is not used (${p.state.redis_fault})${p.state.redis_since ? " since " + clock(p.state.redis_since) : ""}: requests are answered from memory, and each sidecar calls Instagram itself.`]);
     for (const l of p.rate_limits || []) {
       const worst = Math.max(0, ...Object.values(l.usage || {}), ...Object.values(l.business_use || {}));
       if (l.regain_minutes) list.push(["bad", `The rate limit of ${l.app} is used up. Instagram blocks it for another ${l.regain_minutes} min.`]);
@@ -69,7 +69,7 @@
     say(at("saved"), whole(s.cache + s.coalescing));
     say(at("saved-more"), `${whole(s.cache)} cache, ${whole(s.coalescing)} joined`);
     say(at("flights"), whole(p.state.flights));
-    say(at("flights-more"), `${p.upstream.in_flight} of ${p.upstream.most} calls, ${whole(p.state.entries)} cached`);
+    say(at("flights-more"), `${p.upstreams.reduce((n, u) => n + u.in_flight, 0)} of ${p.upstreams[0].max_in_flight} calls, ${whole(p.state.entries)} cached`);
   }
 
   // place gives each bucket its column, counted from the left; the live one is the last. A bucket
@@ -170,35 +170,35 @@
   const level = { closed: "ok", "half-open": "warn", open: "bad" };
 
   function instagram(p) {
-    const text = JSON.stringify(p.upstream.breakers);
+    const text = JSON.stringify(p.upstreams);
     if (at("breakers").dataset.shown !== text) {
       at("breakers").dataset.shown = text;
-      at("breakers").replaceChildren(...p.upstream.breakers.map(b => {
-        const box = make("div", undefined, { class: "breaker", "data-upstream": b.upstream }), line = make("p", undefined, { class: "state" });
-        line.append(make("span", undefined, { class: "mark", "data-level": level[b.state] }), make("span", `${b.upstream}: breaker ${b.state}`));
+      at("breakers").replaceChildren(...p.upstreams.map(b => {
+        const box = make("div", undefined, { class: "breaker", "data-upstream": b.name }), line = make("p", undefined, { class: "state" });
+        line.append(make("span", undefined, { class: "mark", "data-level": level[b.breaker] }), make("span", `${b.name}: breaker ${b.breaker}`));
         const changes = (b.changes || []).map(c => make("li", `${clock(c.at)} ${c.to}`));
         const list = (name, items) => { const l = make("ol", undefined, { "aria-label": name }); l.append(...items); return l; };
         box.append(line);
-        if (changes.length) box.append(list(`Last changes of ${b.upstream}`, changes.slice(0, 4)));
+        if (changes.length) box.append(list(`Last changes of ${b.name}`, changes.slice(0, 4)));
         if (changes.length > 4) {
           const more = make("details");
-          more.open = opened.has(b.upstream);
-          more.addEventListener("toggle", () => more.open ? opened.add(b.upstream) : opened.delete(b.upstream));
-          more.append(make("summary", `${changes.length - 4} earlier`), list(`Earlier changes of ${b.upstream}`, changes.slice(4)));
+          more.open = opened.has(b.name);
+          more.addEventListener("toggle", () => more.open ? opened.add(b.name) : opened.delete(b.name));
+          more.append(make("summary", `${changes.length - 4} earlier`), list(`Earlier changes of ${b.name}`, changes.slice(4)));
           box.append(more);
         }
         return box;
       }));
     }
-    rows("results", Object.entries(p.upstream.results).sort((a, b) => b[1] - a[1]).map(([k, n]) => [k.replace("_", " "), whole(n)]), "no call in 15 min");
+    rows("results", Object.entries(p.results).sort((a, b) => b[1] - a[1]).map(([k, n]) => [k.replace("_", " "), whole(n)]), "no call in 15 min");
   }
 
   function redis(p) {
-    const r = p.redis, off = p.state.redis === "off", ok = p.state.redis === "ok";
+    const off = p.state.redis === "off", ok = p.state.redis === "ok";
     at("redis-mark").dataset.level = off ? "off" : ok ? "ok" : "bad";
     say(at("redis-state"), off ? "not configured" : ok ? "in use" : `not used: ${p.state.redis_fault}`);
-    say(at("redis-more"), off ? "The cache is in memory only." : `mode ${r.mode || "single"}${r.since ? ", since " + clock(r.since) : ""}`);
-    rows("redis-errors", Object.entries(r.faults).sort().map(([k, n]) => [k.replace(" ", ": "), whole(n)]), "none");
+    say(at("redis-more"), off ? "The cache is in memory only." : `mode ${p.redis_mode || "single"}${p.state.redis_since ? ", since " + clock(p.state.redis_since) : ""}`);
+    rows("redis-errors", Object.entries(p.redis_faults).sort().map(([k, n]) => [k.replace(" ", ": "), whole(n)]), "none");
   }
 
   function limits(p) {

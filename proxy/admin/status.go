@@ -23,31 +23,26 @@ type About struct {
 
 // Status is the reply to GET /status. Counts cover the window, the last 15 minutes.
 type Status struct {
-	Now           time.Time       `json:"now"`
-	Started       time.Time       `json:"started"`
-	Version       string          `json:"version"`
-	Commit        string          `json:"commit,omitempty"`
-	Go            string          `json:"go,omitempty"`
-	State         proxy.Readiness `json:"state"` // as in /readyz
-	WindowSeconds float64         `json:"window_seconds"`
-	BucketSeconds float64         `json:"bucket_seconds"`
-	Outcomes      []string        `json:"outcomes"`          // the columns of the buckets
-	Buckets       []Bucket        `json:"buckets,omitempty"` // complete ones, the oldest first
-	Live          Bucket          `json:"live"`              // the current one
-	Requests      Requests        `json:"requests"`
-	HitRatio      *float64        `json:"hit_ratio"` // the share of token requests answered by memory or Redis
-	Saved         Saved           `json:"saved"`
-	Latency       struct {
+	Now      time.Time       `json:"now"`
+	Started  time.Time       `json:"started"`
+	Version  string          `json:"version"`
+	Commit   string          `json:"commit,omitempty"`
+	Go       string          `json:"go,omitempty"`
+	State    proxy.Readiness `json:"state"`             // as in /readyz
+	Outcomes []string        `json:"outcomes"`          // the columns of the buckets
+	Buckets  []Bucket        `json:"buckets,omitempty"` // complete ones, the oldest first
+	Live     Bucket          `json:"live"`              // the current one
+	Requests Requests        `json:"requests"`
+	HitRatio *float64        `json:"hit_ratio"` // the share of token requests answered by memory or Redis
+	Saved    Saved           `json:"saved"`
+	Latency  struct {
 		Hits      Latency `json:"hits"`
 		Exchanges Latency `json:"exchanges"` // requests that called Instagram
 	} `json:"latency"`
-	Upstream struct {
-		InFlight int               `json:"in_flight"`
-		Most     int               `json:"most"` // upstream.max_in_flight
-		Results  map[string]uint64 `json:"results"`
-		Breakers []Breaker         `json:"breakers"`
-	} `json:"upstream"`
-	Redis         Redis             `json:"redis"`
+	Upstreams     []proxy.Upstream  `json:"upstreams"`
+	Results       map[string]uint64 `json:"results"` // of the calls to them
+	RedisMode     string            `json:"redis_mode,omitempty"`
+	RedisFaults   map[string]uint64 `json:"redis_faults"` // by operation and kind
 	Limits        []proxy.RateLimit `json:"rate_limits"`
 	Process       Process           `json:"process"`
 	ReloadRefused bool              `json:"reload_refused"` // the last changed configuration is not in use
@@ -81,20 +76,6 @@ type Latency struct {
 	P99   *float64 `json:"p99_ms"`
 }
 
-// Breaker is the worst state of an upstream's breakers, and its last changes, the newest first.
-type Breaker struct {
-	Upstream string                `json:"upstream"`
-	State    string                `json:"state"`
-	Changes  []proxy.BreakerChange `json:"changes"`
-}
-
-// Redis adds to what State has about Redis.
-type Redis struct {
-	Mode   string            `json:"mode,omitempty"`
-	Since  *time.Time        `json:"since,omitempty"` // when it was degraded
-	Faults map[string]uint64 `json:"faults"`          // by operation and kind
-}
-
 // Process is the state of the Go runtime.
 type Process struct {
 	UptimeSeconds float64 `json:"uptime_seconds"`
@@ -113,8 +94,9 @@ func (h *Handler) status(about About) Status {
 	samples, started := h.history.window(), h.history.started
 	first, last := samples[0], readSample(h.proxy.Metrics()) // last, so that the live bucket does not end before it begins
 	s := Status{Now: last.at, Started: started, Version: cmp.Or(about.Version, "dev"), Commit: about.Commit, Go: about.Go,
-		State: h.proxy.Readiness(), WindowSeconds: (buckets * bucketTime).Seconds(), BucketSeconds: bucketTime.Seconds(), Outcomes: outcomes[:],
-		Configuration: about.Configuration, ReloadRefused: last.reloadRefused, Limits: h.proxy.RateLimits(), Process: readProcess(last.at.Sub(started))}
+		State: h.proxy.Readiness(), Outcomes: outcomes[:], Upstreams: h.proxy.Upstreams(), Results: increase(last.results, first.results),
+		RedisMode: about.RedisMode, RedisFaults: increase(last.faults, first.faults), Limits: h.proxy.RateLimits(),
+		Process: readProcess(last.at.Sub(started)), ReloadRefused: last.reloadRefused, Configuration: about.Configuration}
 	for i := 1; i < len(samples); i++ {
 		s.Buckets = append(s.Buckets, bucketOf(samples[i-1], samples[i]))
 	}
@@ -128,15 +110,6 @@ func (h *Handler) status(about About) Status {
 	}
 	s.Latency.Hits = latencyOf(last.hits.since(first.hits))
 	s.Latency.Exchanges = latencyOf(last.exchanges.since(first.exchanges))
-	s.Upstream.Results = increase(last.results, first.results)
-	for _, u := range h.proxy.Upstreams() {
-		s.Upstream.InFlight, s.Upstream.Most = s.Upstream.InFlight+u.InFlight, u.MaxInFlight
-		s.Upstream.Breakers = append(s.Upstream.Breakers, Breaker{u.Name, string(u.Breaker), u.Changes})
-	}
-	s.Redis = Redis{Mode: about.RedisMode, Faults: increase(last.faults, first.faults)}
-	if since := s.State.RedisSince; !since.IsZero() {
-		s.Redis.Since = &since
-	}
 	return s
 }
 
