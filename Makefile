@@ -38,12 +38,13 @@ deps:
 	tools/deps.sh
 
 # The tests of ./integration start igproxy as a process, built with the race detector. What needs other people's programs is in the folders
-# below it. To save time, igproxy is compiled for ./integration while missing programs are installed, and go vet is left to make lint.
+# below it. To save time, igproxy is compiled for ./integration while missing programs are installed, tests of
+# packages that wait run beside those that compute (-p=4), and go vet is left to make lint.
 test:
 	@echo "== what is needed, and igproxy without the race detector"
 	@CGO_ENABLED=0 go build ./... & compiling=$$!; tools/deps.sh || { kill $$compiling; exit 1; }; wait $$compiling
 	@echo "== each package, with the race detector"
-	go test -race -count=1 -vet=off $$(go list ./... | grep -v /integration)
+	go test -race -count=1 -vet=off -p=4 $$(go list ./... | grep -v /integration)
 	@echo "== the built igproxy with real Redis, nginx, TLS and sockets"
 	@CGO_ENABLED=0 go build -C tools -o bin/progress ./progress
 	CGO_ENABLED=0 go test -count=1 -vet=off -parallel=6 -timeout=15m -json ./integration | tools/bin/progress
