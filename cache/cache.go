@@ -160,7 +160,7 @@ func (c *Cache) Health() Health {
 	if c.redis == nil {
 		return Health{State: "off"}
 	}
-	return c.redis.currentHealth()
+	return c.redis.health()
 }
 
 // Check asks Redis for everything that igproxy needs of it, past the breaker. k must be the key of no

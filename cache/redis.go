@@ -26,8 +26,9 @@ type redisTier struct {
 	noScript atomic.Int64 // scripts are not used until this time, in Unix nanoseconds
 
 	mu       sync.Mutex // protects all below, and retiring's Go against close's Wait
-	health   Health
-	fault    time.Time // when the last fault was counted
+	since    time.Time  // when Redis was degraded; zero while it is not
+	fault    time.Time  // when the last fault was counted
+	kind     string     // of that fault
 	closed   chan struct{}
 	retiring sync.WaitGroup
 }
@@ -53,7 +54,7 @@ func newRedisTier(o RedisOptions, observer Observer, log *slog.Logger) (*redisTi
 	if err != nil {
 		return nil, err
 	}
-	t := &redisTier{options: o, observer: observer, log: log, health: Health{State: "ok"}, closed: make(chan struct{})}
+	t := &redisTier{options: o, observer: observer, log: log, closed: make(chan struct{})}
 	t.client.Store(client)
 	t.breaker, err = breaker.New(breaker.Options{Failures: faultsToOpen, Ratio: 1, MinRequests: faultsToOpen,
 		Interval: time.Minute, Open: leaveAlone, Probes: 1, OnChange: t.changed})
@@ -155,40 +156,37 @@ func (t *redisTier) verdict(kind string, began time.Time, client *client) breake
 	case harmless(kind), began.Before(t.fault), t.client.Load() != client:
 		return breaker.Ignored
 	}
-	t.fault, t.health.Kind = time.Now(), kind
+	t.fault, t.kind = time.Now(), kind
 	return breaker.Failure
 }
 
 // changed follows the breaker. An outage is one line when it begins and one when it ends.
 func (t *redisTier) changed(from, to breaker.State) {
 	t.mu.Lock()
-	was := t.health
-	switch {
-	case from == breaker.Closed:
-		t.health.State, t.health.Since = "degraded", time.Now()
-	case to == breaker.Closed:
-		t.health = Health{State: "ok"}
+	since, kind := t.since, t.kind
+	if from == breaker.Closed {
+		t.since = time.Now()
+	} else if to == breaker.Closed {
+		t.since = time.Time{}
 	}
-	now := t.health
 	t.mu.Unlock()
 	switch {
-	case now.State == was.State:
-	case now.State == "ok":
-		t.observer.RedisState(true)
-		t.log.Info("redis back", "after_ms", time.Since(was.Since).Milliseconds())
-	default:
+	case from == breaker.Closed:
 		t.observer.RedisState(false)
-		t.log.Warn("redis degraded", "kind", now.Kind, "next_step", advice(now.Kind))
+		t.log.Warn("redis degraded", "kind", kind, "next_step", advice(kind))
+	case to == breaker.Closed:
+		t.observer.RedisState(true)
+		t.log.Info("redis back", "after_ms", time.Since(since).Milliseconds())
 	}
 }
 
-func (t *redisTier) currentHealth() Health {
+func (t *redisTier) health() Health {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.health.State == "ok" {
+	if t.since.IsZero() {
 		return Health{State: "ok"}
 	}
-	return t.health
+	return Health{State: "degraded", Kind: t.kind, Since: t.since}
 }
 
 // scripted reports whether scripts are used. Without coalescing there is no need for them.

@@ -99,7 +99,7 @@ func TestThreeFaultsInARowLeaveRedisAlone(t *testing.T) {
 			if c.open {
 				want = Health{State: "degraded", Kind: c.kinds[len(c.kinds)-1], Since: time.Now()}
 			}
-			if got := s.currentHealth(); s.isOpen() != c.open || got != want {
+			if got := s.health(); s.isOpen() != c.open || got != want {
 				t.Errorf("after %q it is open: %v, %+v", c.kinds, s.isOpen(), got)
 			}
 		})
@@ -142,13 +142,13 @@ func TestOneOutageIsOneLineWhenItBeginsAndOneWhenItEnds(t *testing.T) {
 				t.Fatal("a request waited for a Redis that failed")
 			}
 		}
-		if h := s.currentHealth(); h.State != "degraded" || h.Kind != kindRefused || !h.Since.Equal(began) {
+		if h := s.health(); h.State != "degraded" || h.Kind != kindRefused || !h.Since.Equal(began) {
 			t.Errorf("health %+v, want degraded since %v", h, began)
 		}
 		time.Sleep(600 * time.Millisecond)
 		s.background("")
-		if !s.request("", 0) || s.currentHealth() != (Health{State: "ok"}) {
-			t.Errorf("after the outage %+v", s.currentHealth())
+		if !s.request("", 0) || s.health() != (Health{State: "ok"}) {
+			t.Errorf("after the outage %+v", s.health())
 		}
 		lines := s.lines()
 		if len(lines) != 2 || !strings.Contains(lines[0], `level=WARN msg="redis degraded" kind=timeout next_step=`) ||

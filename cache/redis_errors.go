@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -137,45 +138,28 @@ func harmless(kind string) bool {
 	return false
 }
 
-// advice returns the next step for a person.
-func advice(kind string) string {
-	switch kind {
-	case kindRefused:
-		return "nothing listens at this address; check redis.url and whether Redis runs"
-	case kindTimeout, kindBroken:
-		return "Redis does not answer in time; check the network, whether Redis hangs, and whether it wants TLS (rediss://) or a client certificate"
-	case kindPool:
-		return "no connection is free; raise redis.pool_size, or see why Redis is slow"
-	case kindResolve:
-		return "the name does not resolve; check redis.url"
-	case kindTLS:
-		return "the TLS handshake fails; check redis.ca_file, the host name, and whether Redis wants a client certificate (tls-auth-clients)"
-	case kindAuth:
-		return "Redis refuses the user or the password; check redis.username and redis.password_file"
-	case kindPermission:
-		return "the user lacks a permission; see which with igproxy check --online"
-	case kindNoScript:
-		return "give the user +eval +evalsha, and sidecars wait for each other again"
-	case kindLoading:
-		return "Redis is loading its data; try again"
-	case kindReadOnly:
-		return "this is a replica, which stores nothing; point redis.url at the master, or set redis.mode to sentinel"
-	case kindOOM:
-		return "its memory is full; raise maxmemory, or set maxmemory-policy to evict"
-	case kindMisconf:
-		return "Redis stores nothing because its last snapshot failed; see its log and its disk, or set stop-writes-on-bgsave-error no"
-	case kindWrongType:
-		return "another program wrote a key that begins with redis.prefix; see which one, or set another redis.prefix"
-	case kindBusy:
-		return "another client's script blocks Redis; see SCRIPT KILL"
-	case kindMaxClients:
-		return "Redis has no connection left; raise maxclients, or check who holds them (CLIENT LIST)"
-	case kindClusterDown:
-		return "the cluster is down; see CLUSTER INFO"
-	case kindTryAgain, kindMoved:
-		return "this Redis is part of a cluster; set redis.mode to cluster, or wait until its slots have moved"
-	case kindOpen:
-		return "Redis failed and is left alone until it answers again; try again in a second"
-	}
-	return "see Redis's own log"
+// steps are the next steps for a person, by the kind of fault.
+var steps = map[string]string{
+	kindRefused:     "nothing listens at this address; check redis.url and whether Redis runs",
+	kindTimeout:     "Redis does not answer in time; check the network, whether Redis hangs, and whether it wants TLS (rediss://) or a client certificate",
+	kindBroken:      "Redis does not answer in time; check the network, whether Redis hangs, and whether it wants TLS (rediss://) or a client certificate",
+	kindPool:        "no connection is free; raise redis.pool_size, or see why Redis is slow",
+	kindResolve:     "the name does not resolve; check redis.url",
+	kindTLS:         "the TLS handshake fails; check redis.ca_file, the host name, and whether Redis wants a client certificate (tls-auth-clients)",
+	kindAuth:        "Redis refuses the user or the password; check redis.username and redis.password_file",
+	kindPermission:  "the user lacks a permission; see which with igproxy check --online",
+	kindNoScript:    "give the user +eval +evalsha, and sidecars wait for each other again",
+	kindLoading:     "Redis is loading its data; try again",
+	kindReadOnly:    "this is a replica, which stores nothing; point redis.url at the master, or set redis.mode to sentinel",
+	kindOOM:         "its memory is full; raise maxmemory, or set maxmemory-policy to evict",
+	kindMisconf:     "Redis stores nothing because its last snapshot failed; see its log and its disk, or set stop-writes-on-bgsave-error no",
+	kindWrongType:   "another program wrote a key that begins with redis.prefix; see which one, or set another redis.prefix",
+	kindBusy:        "another client's script blocks Redis; see SCRIPT KILL",
+	kindMaxClients:  "Redis has no connection left; raise maxclients, or check who holds them (CLIENT LIST)",
+	kindClusterDown: "the cluster is down; see CLUSTER INFO",
+	kindTryAgain:    "this Redis is part of a cluster; set redis.mode to cluster, or wait until its slots have moved",
+	kindMoved:       "this Redis is part of a cluster; set redis.mode to cluster, or wait until its slots have moved",
+	kindOpen:        "Redis failed and is left alone until it answers again; try again in a second",
 }
+
+func advice(kind string) string { return cmp.Or(steps[kind], "see Redis's own log") }

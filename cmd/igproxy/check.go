@@ -30,12 +30,8 @@ func checkCommand(env environment) *cli.Command {
 				r.sum()
 				return errConfiguration
 			}
-			collector, warnings := tracing.Collector(env.get)
-			for _, w := range warnings {
-				r.print("warning", "environment: "+w)
-			}
 			traces := "traces off"
-			if collector != "" {
+			if collector := tracing.Collector(env.get); collector != "" {
 				traces = "traces on, to " + collector
 			}
 			r.print("ok", "configuration", "listen "+conf.Listen+", admin "+conf.Admin.Listen, "open to "+conf.OpenTo(),

@@ -28,14 +28,22 @@ type story struct {
 // play plays the scenes, and reports whether it was not interrupted.
 func (d *story) play(interrupted <-chan struct{}) bool {
 	fmt.Fprintf(d.out, "igproxy demo\nstand-in Instagram %s (answers after %s), sidecar %s\n", d.upstream, demoLatency, d.sidecar)
+	const first, again = "igproxy; fwd=miss; stored", "igproxy; hit"
 	for i, scene := range []struct {
 		name string
 		play func()
 	}{
-		{"A first exchange: the app sends no secret, igproxy adds it", d.firstExchange},
-		{"The same token again: answered from memory", d.hit},
+		{"A first exchange: the app sends no secret, igproxy adds it", func() {
+			d.expectOneCall("IGAA-anna", http.StatusOK, first)
+		}},
+		{"The same token again: answered from memory", func() {
+			d.expectOneCall("IGAA-anna", http.StatusOK, again)
+		}},
 		{fmt.Sprintf("%d callers at once with one new token: one call to Instagram", demoBurst), d.burst},
-		{"An expired token: Instagram's own error, remembered too", d.expired},
+		{"An expired token: Instagram's own error, remembered too", func() {
+			d.expectOneCall("expired-clara", http.StatusBadRequest, first)
+			d.expectOneCall("expired-clara", http.StatusBadRequest, again)
+		}},
 		{"A whole login: from the code of the redirect to a profile, with no secret in the app", d.login},
 		{"Instagram fails: the breaker opens, known tokens are still served", d.outage},
 		{"Instagram is back: one probe closes the breaker", d.recovery},
@@ -52,16 +60,6 @@ func (d *story) play(interrupted <-chan struct{}) bool {
 		fmt.Fprint(d.out, "\nEvery scene went as expected.\n")
 	}
 	return true
-}
-
-func (d *story) firstExchange() {
-	d.expect(exchange("IGAA-anna"), nil, http.StatusOK, "igproxy; fwd=miss; stored")
-	d.expectCalls("IGAA-anna", 1)
-}
-
-func (d *story) hit() {
-	d.expect(exchange("IGAA-anna"), nil, http.StatusOK, "igproxy; hit")
-	d.expectCalls("IGAA-anna", 1)
 }
 
 func (d *story) burst() {
@@ -82,13 +80,7 @@ func (d *story) burst() {
 	}
 	d.check(same == demoBurst, "%d of %d callers got the same long-lived token, the last after %s",
 		same, demoBurst, took.Round(time.Millisecond))
-	d.expectCalls(token, 1)
-}
-
-func (d *story) expired() {
-	d.expect(exchange("expired-clara"), nil, http.StatusBadRequest, "igproxy; fwd=miss; stored")
-	d.expect(exchange("expired-clara"), nil, http.StatusBadRequest, "igproxy; hit")
-	d.expectCalls("expired-clara", 1)
+	d.check(d.instagram.CallsFor(token) == 1, "calls to Instagram for this token: %d", d.instagram.CallsFor(token))
 }
 
 // login does what an app does after the redirect: it has its id and the code, and no secret.
@@ -176,10 +168,10 @@ func (d *story) expect(path string, form url.Values, status int, cacheStatus str
 	return r
 }
 
-// expectCalls checks how often the stand-in was called for a token.
-func (d *story) expectCalls(token string, want int) {
-	got := d.instagram.CallsFor(token)
-	d.check(got == want, "calls to Instagram for this token: %d", got)
+// expectOneCall is expect for an exchange of a token that Instagram was asked for once in all.
+func (d *story) expectOneCall(token string, status int, cacheStatus string) {
+	d.expect(exchange(token), nil, status, cacheStatus)
+	d.check(d.instagram.CallsFor(token) == 1, "calls to Instagram for this token: %d", d.instagram.CallsFor(token))
 }
 
 // check says what is true, or what should have been.

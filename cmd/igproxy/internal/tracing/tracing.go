@@ -35,10 +35,7 @@ const (
 // starts tracing once.
 func Start(version string, log *slog.Logger) (tracer trace.Tracer, stop func(context.Context)) {
 	off := func(context.Context) {}
-	collector, warnings := Collector(os.Getenv)
-	for _, w := range warnings {
-		log.Warn("tracing", "problem", w)
-	}
+	collector := Collector(os.Getenv)
 	if collector == "" {
 		return nil, off
 	}
@@ -69,7 +66,7 @@ func newProvider(version string, log *slog.Logger) (provider *sdktrace.TracerPro
 		log.Warn("tracing", "problem", "a variable is invalid and ignored", "kind", kindOf(err))
 	}))
 	var destination []otlptracehttp.Option
-	if _, endpoint := exporterVariable(os.Getenv, "ENDPOINT"); endpoint == "" { // the library's own default is https
+	if endpointIn(os.Getenv) == "" { // the library's own default is https
 		destination = append(destination, otlptracehttp.WithEndpointURL(defaultEndpoint+"/v1/traces"))
 	}
 	ctx := context.Background()
