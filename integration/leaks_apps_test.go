@@ -190,7 +190,7 @@ func (l *leaks) troubles(p *process) {
 		crowd(2, func(i int) {
 			w := ways[n+i]
 			all := prefixes(w.good)
-			crowd(len(all), func(i int) { l.goes(p, w, all[i]) })
+			inTurns(len(all), func(i int) { l.goes(p, w, all[i]) })
 		})
 	}
 	for _, w := range ways {

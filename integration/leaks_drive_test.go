@@ -19,6 +19,17 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
+// inTurns calls f for each number below n, twelve at the same time: of many more, a busy machine would let
+// some time out before Instagram is asked.
+func inTurns(n int, f func(i int)) {
+	const atOnce = 12
+	crowd(atOnce, func(first int) {
+		for i := first; i < n; i += atOnce {
+			f(i)
+		}
+	})
+}
+
 // faults shows a token for every fault of Instagram's, twice: the second answer may come from memory.
 func (l *leaks) faults(p *process) {
 	t := l.t
@@ -28,7 +39,7 @@ func (l *leaks) faults(p *process) {
 			prefixes = append(prefixes, f.Prefix())
 		}
 	}
-	crowd(len(prefixes), func(i int) {
+	inTurns(len(prefixes), func(i int) {
 		short := l.short(prefixes[i])
 		for range 2 {
 			r, err := fetchWith(t.Context(), noKeepAlive, p.URL+exchangePath(short), "X-Igproxy-Token", l.bearer)

@@ -71,7 +71,7 @@ func (l *leaks) passes(p *process) {
 			l.t.Errorf("%s: got %d %s", c.kind, r.status, r.body)
 		}
 		all := append(prefixes(good), holding...)
-		crowd(len(all), func(i int) { l.pass(p, c, all[i]) })
+		inTurns(len(all), func(i int) { l.pass(p, c, all[i]) })
 		l.pass(p, c, alone)
 	}
 	sent, reached := len(passing)*len(append(prefixes(""), holding...)), 0
