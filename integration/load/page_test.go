@@ -1,6 +1,6 @@
 package load
 
-// docs/load-testing.md: an app is load-tested without Meta by the lines that stand there. Only the ports are put in their place.
+// The commands of docs/stand-in.md work as they are written, except for the ports.
 
 import (
 	"fmt"
@@ -13,19 +13,19 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// blockAfter is the first indented block behind a text.
+// blockAfter returns the lines of the first indented block after text.
 func blockAfter(t *testing.T, page, text string) []string {
 	t.Helper()
 	_, rest, found := strings.Cut(page, text)
 	block := regexp.MustCompile(`(?m)(?:^    .*\n)+`).FindString(rest)
 	if !found || block == "" {
-		t.Fatalf("no block behind %q", text)
+		t.Fatalf("no block after %q", text)
 	}
 	return strings.Split(strings.TrimSpace(block), "\n")
 }
 
 func TestAnAppIsTestedWithoutMetaAsThePageSays(t *testing.T) {
-	text, err := os.ReadFile("../../docs/load-testing.md")
+	text, err := os.ReadFile("../../docs/stand-in.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestAnAppIsTestedWithoutMetaAsThePageSays(t *testing.T) {
 		return code
 	}
 	said := map[string]string{}
-	for i, line := range blockAfter(t, page, "Then, while the load runs:") {
+	for i, line := range blockAfter(t, page, "Control the stand-in while the app runs:") {
 		line, _, _ = strings.Cut(strings.TrimSpace(line), " #")
 		out := harness.Program(t, nil, here(strings.Replace(line, "curl ", "curl -sS --fail --noproxy '*' ", 1)), "sh")
 		said[regexp.MustCompile(`__\w+(\?mode=\w*)?`).FindString(line)] = out

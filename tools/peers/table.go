@@ -53,21 +53,20 @@ func (r *report) markdown() string {
 	return w.String()
 }
 
-// face are the rows that README has.
-var face = []string{"hit1.cpu", "hit1.rps", "hit1.p99", "hit10k.cpu", "hit10k.rps", "redis.cpu", "redis.rps", "burst500.last", "burst5000.last", "miss.p50", "miss.p99", "fresh0",
-	"fresh20", "idle", "connection", "start", "binary"}
+// readmeRows are the keys of the rows in README: a hit, a burst and a miss.
+var readmeRows = []string{"hit1.cpu", "burst500.last", "miss.p50"}
 
-// short is the table for README.
+// short returns the table for README.
 func (r *report) short() string {
 	var w strings.Builder
 	var rows []row
 	for _, row := range r.Rows {
-		if slices.Contains(face, row.Key) {
+		if slices.Contains(readmeRows, row.Key) {
 			rows = append(rows, row)
 		}
 	}
 	r.table(&w, rows)
-	fmt.Fprintf(&w, "\n%s, %s, %d cores, one of them for the server and one for all else; igproxy %s.\n", r.When, r.Machine.CPU, r.Machine.Cores, r.Versions["igproxy"])
+	fmt.Fprintf(&w, "\n%s, %s, %d cores, one for the server and one for everything else; igproxy %s.\n", r.When, r.Machine.CPU, r.Machine.Cores, r.Versions["igproxy"])
 	return w.String()
 }
 
