@@ -201,19 +201,3 @@ func TestAnErrorAboutOneKeyIsNoFaultOfRedis(t *testing.T) {
 		})
 	}
 }
-
-// What the client library logs of its own is kept, at debug level, without its arguments.
-func TestTheClientsLogGoesOnWithoutItsArguments(t *testing.T) {
-	r := &recorder{}
-	RouteLogs(r.logger())
-	defer RouteLogs(silence)
-	server := redistest.Start(t)
-	server.Kill()
-	c, _ := over(t, RedisOptions{URL: server.URL()})
-	misses(t, c, "dead", 1)
-	_, port, _ := strings.Cut(server.Addr(), ":")
-	all := strings.Join(r.lines(), "\n")
-	if !strings.Contains(all, `level=DEBUG msg="redis client" what="redis: connection pool: failed to dial`) || strings.Contains(all, port) {
-		t.Errorf("the log says %q, want the library's complaint without the address", all)
-	}
-}
