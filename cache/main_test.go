@@ -10,6 +10,6 @@ import (
 var silence = slog.New(slog.DiscardHandler)
 
 func TestMain(m *testing.M) {
-	RouteLogs(silence) // the client's own log is global, and many tests here want it to fail
+	RouteLogs(silence) // go-redis has one global log, and many tests here make it log errors
 	goleak.VerifyTestMain(m)
 }
