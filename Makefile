@@ -28,7 +28,7 @@ PEERS ?=
 
 # At a terminal the demo gets a process group of its own, so that Ctrl-C ends it and does not interrupt make.
 run:
-	@go build -C cmd/igproxy -o ../../tools/bin/igproxy
+	@CGO_ENABLED=0 go build -C cmd/igproxy -o ../../tools/bin/igproxy
 	@if [ -t 0 ]; then set -m; fi; tools/bin/igproxy demo; exit $$?
 
 build:
@@ -38,13 +38,16 @@ deps:
 	tools/deps.sh
 
 # The tests of ./integration start igproxy as a process, built with the race detector. What needs other people's programs is in the folders
-# below it.
-test: deps
+# below it. To save time, igproxy is compiled for ./integration while missing programs are installed, tests of
+# packages that wait run beside those that compute (-p=4), and go vet is left to make lint.
+test:
+	@echo "== what is needed, and igproxy without the race detector"
+	@CGO_ENABLED=0 go build ./... & compiling=$$!; tools/deps.sh || { kill $$compiling; exit 1; }; wait $$compiling
 	@echo "== each package, with the race detector"
-	go test -race -count=1 $$(go list ./... | grep -v /integration)
+	go test -race -count=1 -vet=off -p=4 $$(go list ./... | grep -v /integration)
 	@echo "== the built igproxy with real Redis, nginx, TLS and sockets"
-	@go build -C tools -o bin/progress ./progress
-	go test -count=1 -parallel=4 -timeout=15m -json ./integration | tools/bin/progress
+	@CGO_ENABLED=0 go build -C tools -o bin/progress ./progress
+	CGO_ENABLED=0 go test -count=1 -vet=off -parallel=6 -timeout=15m -json ./integration | tools/bin/progress
 
 test-all: test
 	tools/deps.sh all

@@ -163,13 +163,13 @@ func (c *Cache) Health() Health {
 	return c.redis.health()
 }
 
-// Check asks Redis for everything that igproxy needs of it, past the breaker. k must be the key of no
-// real token. The error names the kind of fault and the next step, without the library's text.
-func (c *Cache) Check(ctx context.Context, k Key) error {
+// Check asks Redis for everything that igproxy needs of it, past the breaker. The error names the kind
+// of fault and the next step, without the library's text.
+func (c *Cache) Check(ctx context.Context) error {
 	if c.redis == nil {
 		return errors.New("redis is not configured; set redis.mode")
 	}
-	return c.redis.check(ctx, k)
+	return c.redis.check(ctx)
 }
 
 // Len returns about how many entries are in memory.

@@ -202,17 +202,17 @@ func TestDocumentedPermissionsAreSufficientAndNecessary(t *testing.T) {
 	leadAndFollow(t, enough, keyOf(t, "enough"))
 	failAndShare(t, enough, keyOf(t, "enough to fail"))
 	purgeAFleet(t, enough)
-	if err := fleet(t, enough, nil).Check(t.Context(), keyOf(t, "check")); err != nil {
+	if err := fleet(t, enough, nil).Check(t.Context()); err != nil {
 		t.Errorf("check with the documented permissions: %v", err)
 	}
 	for _, right := range strings.Fields(documented)[1:] {
 		o := user(server, "without"+right[1:], strings.Replace(documented+" ", right+" ", "", 1))
-		err := fleet(t, o, nil).Check(t.Context(), keyOf(t, "check"))
+		err := fleet(t, o, nil).Check(t.Context())
 		if err == nil || !strings.Contains(err.Error(), "give it ") || !strings.Contains(err.Error(), right) {
 			t.Errorf("without %s, check says: %v", right, err)
 		}
 	}
-	err := fleet(t, user(server, "otherkeys", strings.Replace(documented, "~igproxy:*", "~other:*", 1)), nil).Check(t.Context(), keyOf(t, "check"))
+	err := fleet(t, user(server, "otherkeys", strings.Replace(documented, "~igproxy:*", "~other:*", 1)), nil).Check(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "~igproxy:*") {
 		t.Errorf("without its keys, check says: %v", err)
 	}
@@ -283,7 +283,7 @@ func TestWithoutScriptsValuesAreShared(t *testing.T) {
 			if n := strings.Count(log.String(), "redis denies scripts"); n != 1 || c.Health().State != "ok" {
 				t.Errorf("said %d times, health %+v:\n%s", n, c.Health(), log.String())
 			}
-			if err := c.Check(t.Context(), keyOf(t, "check")); err == nil || !strings.Contains(err.Error(), "give it +eval") {
+			if err := c.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "give it +eval") {
 				t.Errorf("check says %v", err)
 			}
 		})

@@ -225,11 +225,10 @@ func (f *fault) Error() string {
 
 // check proves that Redis answers and permits everything that is needed. The error names the kind of
 // fault, and the missing permission if it is one.
-func (t *redisTier) check(ctx context.Context, k Key) error {
+func (t *redisTier) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, max(t.options.Timeout, t.options.StoreTimeout))
 	defer cancel()
-	value, _, _ := t.keys(k)
-	set := t.marksKey(&Purges{key: k})
+	value, set := t.options.Prefix+":{check}:v", t.options.Prefix+":{check}:p"
 	client, script := t.client.Load(), "return redis.call('GET', KEYS[1])"
 	for _, command := range [][]any{
 		{"ping"}, {"set", value, "check", "px", 1000}, {"get", value}, {"del", value},

@@ -17,7 +17,7 @@ import (
 func hung(t *testing.T) (*redistest.Server, *Cache, *recorder) {
 	server := redistest.Start(t)
 	c, r := over(t, patiently(server))
-	if err := c.Check(context.Background(), keyOf(t, "check")); err != nil {
+	if err := c.Check(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	server.Pause()

@@ -35,7 +35,7 @@ func TestDeadRedisIsAnImmediateMiss(t *testing.T) {
 	if r.of("fault claim refused") != faultsToOpen || r.of("fault claim open") != 50-faultsToOpen || r.of("lookup redis error") != 50 || r.of("store redis error") != 1 {
 		t.Errorf("counted %v", r.all())
 	}
-	if err := c.Check(context.Background(), keyOf(t, "check")); err == nil || !strings.HasPrefix(err.Error(), "refused: ") || !strings.Contains(err.Error(), "redis.url") {
+	if err := c.Check(context.Background()); err == nil || !strings.HasPrefix(err.Error(), "refused: ") || !strings.Contains(err.Error(), "redis.url") {
 		t.Errorf("Ping says %v, want the kind and the next step", err)
 	}
 }

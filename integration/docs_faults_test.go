@@ -1,7 +1,8 @@
 package integration
 
-// docs/faults.md and the tests belong together: rows are numbered without gaps, every test that is cited exists, and the program that
-// prints the table (make faults) lets no row pass that this run did not prove.
+// docs/faults.md and the tests belong together: rows are numbered without gaps, README has their number,
+// every test that is cited exists, and the program that prints the table (make faults) lets no row pass
+// that this run did not prove.
 
 import (
 	"fmt"
@@ -87,6 +88,9 @@ func TestEveryRowOfTheFaultsIsNumberedAndCitesTestsThatExist(t *testing.T) {
 				t.Errorf("row %s: %s has no %s", row[1], room, c[2])
 			}
 		}
+	}
+	if n := fmt.Sprintf("%d faults of", len(rows)); !strings.Contains(read(t, "../README.md"), n) {
+		t.Errorf("README does not speak of %q", n)
 	}
 	if lines := strings.Count(string(text), "\n| ") - strings.Count(string(text), "\n| # |"); lines != len(rows) || len(rows) < 60 {
 		t.Errorf("%d lines of the table, of which %d are rows", lines, len(rows))

@@ -271,6 +271,7 @@ func inventionsAreFound(t *testing.T, f facts) {
 
 // Pages and tests are found by their names, so a row without one, or a page without a row, is found here.
 func TestEachThreatNamesATestEachLibraryAReasonAndTheIndexEachPage(t *testing.T) {
+	t.Parallel()
 	security, index, mod := read(t, "../SECURITY.md"), read(t, "../docs/README.md"), read(t, "../go.mod")
 	threats := regexp.MustCompile(`(?m)^\| \d+ \|.*$`).FindAllString(security, -1)
 	for _, row := range threats {

@@ -129,6 +129,7 @@ func TestHalfOpenLetsNoHerdThrough(t *testing.T) {
 
 // A probe that hangs would keep a half-open breaker from ever deciding.
 func TestAProbeThatHangsEnds(t *testing.T) {
+	t.Parallel()
 	const timeout = 500 * time.Millisecond
 	ig := newEdge(t, nil)
 	p := halfOpen(t, ig, "UPSTREAM_TIMEOUT="+timeout.String())

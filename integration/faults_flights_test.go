@@ -13,6 +13,7 @@ import (
 )
 
 func TestOneSlowFlightAmongFastOnes(t *testing.T) {
+	t.Parallel()
 	const timeout = 5 * time.Second
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_TIMEOUT="+timeout.String())
@@ -41,6 +42,7 @@ func TestOneSlowFlightAmongFastOnes(t *testing.T) {
 
 // With two places and eight waiters a place, the others are refused at once.
 func TestTooManyExchangesAtOnceAreAQuick503(t *testing.T) {
+	t.Parallel()
 	const places, waiting, callers = 2, 16, 100
 	gate := make(chan struct{})
 	ig := newEdge(t, map[string]http.HandlerFunc{"cold": func(w http.ResponseWriter, r *http.Request) {

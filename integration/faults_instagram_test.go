@@ -85,6 +85,7 @@ func edgeScripts() map[string]http.HandlerFunc {
 }
 
 func TestFaultsOfInstagram(t *testing.T) {
+	t.Parallel()
 	const timeout = 2 * time.Second
 	ig := newEdge(t, edgeScripts())
 	p := serve(t, "UPSTREAM_URL="+ig.URL, "UPSTREAM_TIMEOUT="+timeout.String(), "BREAKER_FAILURES=1", "BREAKER_OPEN=100ms")

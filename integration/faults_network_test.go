@@ -12,6 +12,7 @@ import (
 )
 
 func TestNobodyListensAndThenInstagramIsThere(t *testing.T) {
+	t.Parallel()
 	const timeout = 2 * time.Second
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -37,6 +38,7 @@ func TestNobodyListensAndThenInstagramIsThere(t *testing.T) {
 // The names under .invalid never resolve, RFC 6761. That such a name resolves later cannot be played from outside a process: package proxy
 // has the test with a name server of its own.
 func TestANameThatDoesNotResolve(t *testing.T) {
+	t.Parallel()
 	const timeout = 2 * time.Second
 	p := serve(t, "UPSTREAM_URL=https://instagram.invalid", "UPSTREAM_TIMEOUT="+timeout.String(), "BREAKER_FAILURES=1")
 	r := p.ask(t, "IGAA-1")

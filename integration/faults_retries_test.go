@@ -14,52 +14,53 @@ import (
 )
 
 func TestRetriesAreATenthOfTheCalls(t *testing.T) {
+	t.Parallel()
 	const tokens, callers, saved, second = 500, 8, 10, 1
-	for _, fault := range []string{"flaky500"} {
-		t.Run(fault, func(t *testing.T) {
-			ig, upstream := instagram(t, mock.ServerOptions{})
-			p := serve(t, "UPSTREAM_URL="+upstream.URL, "BREAKER_FAILURES=1000000", "BREAKER_RATIO=1", "BREAKER_MIN_REQUESTS=1000000")
-			start := time.Now()
-			var right, lost atomic.Int32
-			next := make(chan int)
-			var wg sync.WaitGroup
-			for range callers {
-				wg.Go(func() {
-					for i := range next {
-						r, err := p.try(t.Context(), fmt.Sprintf("%s-%d", fault, i))
-						switch {
-						case err == nil && r.status == 200:
-							right.Add(1)
-						case err == nil && (r.status == 503 || r.status == 502) && r.graphError(t).Code == 2:
-							lost.Add(1)
-						}
+	t.Run("flaky500", func(t *testing.T) {
+		t.Parallel()
+		ig, upstream := instagram(t, mock.ServerOptions{})
+		p := fast(t, 1, "UPSTREAM_URL="+upstream.URL, "BREAKER_FAILURES=1000000", "BREAKER_RATIO=1", "BREAKER_MIN_REQUESTS=1000000")[0]
+		start := time.Now()
+		var right, lost atomic.Int32
+		next := make(chan int)
+		var wg sync.WaitGroup
+		for range callers {
+			wg.Go(func() {
+				for i := range next {
+					r, err := p.try(t.Context(), fmt.Sprintf("flaky500-%d", i))
+					switch {
+					case err == nil && r.status == 200:
+						right.Add(1)
+					case err == nil && (r.status == 503 || r.status == 502) && r.graphError(t).Code == 2:
+						lost.Add(1)
 					}
-				})
-			}
-			for i := range tokens {
-				next <- i
-			}
-			close(next)
-			wg.Wait()
-			retries := ig.Calls() - tokens
-			most := tokens/10 + saved + second*int(time.Since(start).Seconds()+1)
-			t.Logf("%d calls for %d tokens, %d retries within %s, at most %d", ig.Calls(), tokens, retries, time.Since(start).Round(time.Millisecond), most)
-			if retries > most || retries < tokens/10 {
-				t.Errorf("%d retries of %d calls, want at least %d and at most %d", retries, tokens, tokens/10, most)
-			}
-			if int(right.Load()) != retries || int(lost.Load()) != tokens-retries {
-				t.Errorf("%d answered and %d lost; want each retry to answer one", right.Load(), lost.Load())
-			}
-			spent, denied := p.sum(t, "igproxy_upstream_retries_total", `result="spent"`), p.sum(t, "igproxy_upstream_retries_total", `result="denied"`)
-			if int(spent) != retries || int(denied) != tokens-retries {
-				t.Errorf("counted %v as spent and %v as denied, want %d and %d", spent, denied, retries, tokens-retries)
-			}
-		})
-	}
+				}
+			})
+		}
+		for i := range tokens {
+			next <- i
+		}
+		close(next)
+		wg.Wait()
+		retries := ig.Calls() - tokens
+		most := tokens/10 + saved + second*int(time.Since(start).Seconds()+1)
+		t.Logf("%d calls for %d tokens, %d retries within %s, at most %d", ig.Calls(), tokens, retries, time.Since(start).Round(time.Millisecond), most)
+		if retries > most || retries < tokens/10 {
+			t.Errorf("%d retries of %d calls, want at least %d and at most %d", retries, tokens, tokens/10, most)
+		}
+		if int(right.Load()) != retries || int(lost.Load()) != tokens-retries {
+			t.Errorf("%d answered and %d lost; want each retry to answer one", right.Load(), lost.Load())
+		}
+		spent, denied := p.sum(t, "igproxy_upstream_retries_total", `result="spent"`), p.sum(t, "igproxy_upstream_retries_total", `result="denied"`)
+		if int(spent) != retries || int(denied) != tokens-retries {
+			t.Errorf("counted %v as spent and %v as denied, want %d and %d", spent, denied, retries, tokens-retries)
+		}
+	})
 	// The first call for each token loses the kept connection it went out on; the second one goes out on a new connection. It is not a retry.
 	t.Run("flaky", func(t *testing.T) {
+		t.Parallel()
 		ig, upstream := instagram(t, mock.ServerOptions{})
-		p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_RETRIES=0")
+		p := fast(t, 1, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_RETRIES=0")[0]
 		p.ask(t, "IGAA-warm")
 		for i := range tokens {
 			if r := p.ask(t, fmt.Sprintf("flaky-%d", i)); r.status != 200 {
@@ -71,8 +72,9 @@ func TestRetriesAreATenthOfTheCalls(t *testing.T) {
 		}
 	})
 	t.Run("in good health", func(t *testing.T) {
+		t.Parallel()
 		ig, upstream := instagram(t, mock.ServerOptions{})
-		p := serve(t, "UPSTREAM_URL="+upstream.URL)
+		p := fast(t, 1, "UPSTREAM_URL="+upstream.URL)[0]
 		for i := range 400 {
 			token := fmt.Sprintf("IGAA-%d", i)
 			if i%20 == 0 {

@@ -94,6 +94,7 @@ func TestRedisIsFlushedInTheMiddle(t *testing.T) {
 
 // A sidecar that waits long enough asks for itself.
 func TestAWaitIsBounded(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(3 * time.Second)
 	redis := redistest.Start(t)

@@ -14,7 +14,7 @@ import (
 )
 
 func TestALyingRedisNeverGivesAnotherUsersToken(t *testing.T) {
-	const requests, tokens, callers = 25_000, 500, 32
+	const requests, tokens, callers = 12_500, 500, 32
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
 	liar := redistest.StartLiar(t, redis)
@@ -36,7 +36,7 @@ func TestALyingRedisNeverGivesAnotherUsersToken(t *testing.T) {
 	part := requests / (len(redistest.Lies) + 1)
 	for i := range requests {
 		if i%part == 0 && i/part < len(redistest.Lies) {
-			liar.Tell(redistest.Lies[i/part], 50)
+			liar.Tell(redistest.Lies[i/part], 25)
 		} else if i == part*len(redistest.Lies) {
 			liar.Tell(redistest.Truth, 1)
 		}

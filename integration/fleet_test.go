@@ -151,6 +151,7 @@ func TestFollowersGetTheLeadersFailure(t *testing.T) {
 
 // A sidecar that cannot reach Meta must not fail the callers of the others.
 func TestASidecarsOwnTroubleStaysItsOwn(t *testing.T) {
+	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	nowhere, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -6,6 +6,9 @@ import (
 	"crypto/rand"
 	"strconv"
 	"strings"
+
+	"github.com/igproxy/igproxy/integration/harness"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // wrongFiles are configurations with a secret, §, in a wrong place.
@@ -75,10 +78,10 @@ func (l *leaks) wrong(text, variable string) {
 	if variable != "" {
 		settings = append(settings, variable)
 	}
-	code, stdout, stderr := command(l.t, environ(settings...), "check")
+	code, stdout, stderr := harness.RunPlain(l.t, environ(settings...), "check")
 	l.saw("check", stdout, stderr)
 	if code != 0 {
-		_, stdout, stderr = command(l.t, environ(settings...), "serve")
+		_, stdout, stderr = harness.RunPlain(l.t, environ(settings...), "serve")
 		l.saw("serve that does not start", stdout, stderr)
 	}
 }
@@ -86,7 +89,11 @@ func (l *leaks) wrong(text, variable string) {
 // online runs check --online against parts that fail in every way, and healthcheck.
 func (l *leaks) online() {
 	t := l.t
-	good := []string{"UPSTREAM_URL=" + l.upstream.URL, "UPSTREAM_CA_FILE=" + caFile(t, l.upstream), "UPSTREAM_TIMEOUT=500ms", "CLIENT_SECRET=" + l.secret,
+	ig := mock.New(mock.Options{Secret: l.secret}) // its faults are for everyone
+	upstream, err := mock.Start(ig, mock.ServerOptions{TLS: true})
+	must(t, err)
+	t.Cleanup(upstream.Close)
+	good := []string{"UPSTREAM_URL=" + upstream.URL, "UPSTREAM_CA_FILE=" + caFile(t, upstream), "UPSTREAM_TIMEOUT=500ms", "CLIENT_SECRET=" + l.secret,
 		"REDIS_MODE=single", "REDIS_ADDRS=" + l.redis.Addr(), "REDIS_PASSWORD_FILE=" + file(t, "password", l.password)}
 	check := func(settings ...string) {
 		_, stdout, stderr := command(t, environ(append(good[:len(good):len(good)], settings...)...), "check", "--online")
@@ -94,10 +101,10 @@ func (l *leaks) online() {
 	}
 	check()
 	for _, fault := range []string{"reflect", "reflecterr", "html", "garbageline", "redirect", "hang", "reset", "standing", "limit4", "badjson"} {
-		l.ig.SetFault(fault)
+		ig.SetFault(fault)
 		check()
 	}
-	l.ig.SetFault("")
+	ig.SetFault("")
 	check("CLIENT_SECRET=" + l.otherSecret)
 	check("REDIS_PASSWORD_FILE=" + file(t, "password", l.wrongPassword))
 	check("REDIS_USERNAME=poor", "REDIS_PASSWORD_FILE="+file(t, "password", l.poorPassword))
@@ -106,7 +113,7 @@ func (l *leaks) online() {
 		check("REDIS_ADDRS=" + strings.TrimPrefix(scripted(t, reply), "redis://"))
 	}
 	check("REDIS_ADDRS=127.0.0.1:1")
-	for _, admin := range []string{"127.0.0.1:1", "unix:/nonexistent/" + rand.Text(), l.redis.Addr(), l.upstream.Addr} {
+	for _, admin := range []string{"127.0.0.1:1", "unix:/nonexistent/" + rand.Text(), l.redis.Addr(), upstream.Addr} {
 		_, stdout, stderr := command(t, environ("CLIENT_SECRET="+l.secret, "ADMIN_LISTEN="+admin), "healthcheck", "--timeout", "1s")
 		l.saw("healthcheck", stdout, stderr)
 	}

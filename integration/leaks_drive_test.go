@@ -19,6 +19,17 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
+// inTurns calls f for each number below n, twelve at the same time: of many more, a busy machine would let
+// some time out before Instagram is asked.
+func inTurns(n int, f func(i int)) {
+	const atOnce = 12
+	crowd(atOnce, func(first int) {
+		for i := first; i < n; i += atOnce {
+			f(i)
+		}
+	})
+}
+
 // faults shows a token for every fault of Instagram's, twice: the second answer may come from memory.
 func (l *leaks) faults(p *process) {
 	t := l.t
@@ -28,7 +39,7 @@ func (l *leaks) faults(p *process) {
 			prefixes = append(prefixes, f.Prefix())
 		}
 	}
-	crowd(len(prefixes), func(i int) {
+	inTurns(len(prefixes), func(i int) {
 		short := l.short(prefixes[i])
 		for range 2 {
 			r, err := fetchWith(t.Context(), noKeepAlive, p.URL+exchangePath(short), "X-Igproxy-Token", l.bearer)
@@ -70,7 +81,7 @@ func (l *leaks) strangers(p *process) {
 func (l *leaks) misplaced(p *process) {
 	host := strings.TrimPrefix(p.URL, "http://")
 	short := l.short("IGAA")
-	for _, c := range append(slices.Clone(l.hidden[:configured]), hidden{text: short}) {
+	for _, c := range append(l.configuredSecrets(), hidden{text: short}) {
 		raw, escaped := c.text, url.QueryEscape(c.text)
 		const good = "grant_type=ig_exchange_token"
 		for _, request := range []string{
@@ -172,7 +183,7 @@ func (l *leaks) send(host, wire, shown, own string) {
 }
 
 // redisFails takes the sidecar through a Redis that lies, hangs, is full, and dies, and comes back.
-func (l *leaks) redisFails(p *process) {
+func (l *leaks) redisFails(p *process, redis *redistest.Server, liar *redistest.Liar) {
 	t := l.t
 	ask := func(n int) {
 		crowd(n, func(int) {
@@ -186,23 +197,23 @@ func (l *leaks) redisFails(p *process) {
 				l.answered(short, r)
 			}
 		})
-		l.saw("redis, all", l.redis.Dump())
+		l.saw("redis, all", redis.Dump())
 	}
 	ask(10)
 	for _, lie := range redistest.Lies {
-		l.liar.Tell(lie, 2)
+		liar.Tell(lie, 2)
 		ask(10)
 	}
-	l.liar.Tell(redistest.Truth, 1)
-	l.redis.Do("CONFIG", "SET", "maxmemory", "1")
+	liar.Tell(redistest.Truth, 1)
+	redis.Do("CONFIG", "SET", "maxmemory", "1")
 	ask(10)
-	l.redis.Do("CONFIG", "SET", "maxmemory", "0")
-	l.redis.Pause()
+	redis.Do("CONFIG", "SET", "maxmemory", "0")
+	redis.Pause()
 	for range 10 {
 		short := l.short("IGAA")
 		l.answered(short, p.ask(t, short))
 	}
 	l.pages(p)
-	l.redis.Resume()
+	redis.Resume()
 	ask(10)
 }

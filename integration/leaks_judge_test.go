@@ -12,12 +12,13 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/igproxy/igproxy/cache/redistest"
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
 // monitor has Redis tell of every command it gets, until the function it returns is called.
-func (l *leaks) monitor() (end func()) {
-	conn, err := net.Dial("tcp", l.redis.Addr())
+func (l *leaks) monitor(redis *redistest.Server) (end func()) {
+	conn, err := net.Dial("tcp", redis.Addr())
 	must(l.t, err)
 	_, err = fmt.Fprintf(conn, "AUTH %s\r\nMONITOR\r\n", l.password)
 	must(l.t, err)
@@ -27,7 +28,7 @@ func (l *leaks) monitor() (end func()) {
 		defer close(done)
 		_, _ = io.Copy(&told, conn)
 	}()
-	eventually(l.t, "Redis tells of commands", func() bool { l.redis.Do("PING"); return strings.Contains(told.String(), `"PING"`) })
+	eventually(l.t, "Redis tells of commands", func() bool { redis.Do("PING"); return strings.Contains(told.String(), `"PING"`) })
 	return func() {
 		_ = conn.Close()
 		<-done

@@ -32,18 +32,22 @@ const configured = 11
 
 // leaks is one run with known secrets: what must stay hidden, and all that was seen.
 type leaks struct {
-	t        *testing.T
+	t *testing.T // of one part of the run
+	*evidence
+
 	ig       *mock.Instagram
 	upstream *mock.Server
 	redis    *redistest.Server
-	liar     *redistest.Liar
 
 	meta  []*mock.Instagram // the hosts of the apps in leaks_apps_test.go, and how to reach them:
 	hosts []string
 
 	secret, otherSecret, key, password, poorPassword, wrongPassword, bearer string
 	shop, club, circle, threads                                             string // secrets of apps in one sidecar
+}
 
+// evidence is collected by all parts of a run.
+type evidence struct {
 	mu     sync.Mutex // protects all below
 	hidden []hidden
 	shown  map[string]shown // tokens and codes
@@ -54,6 +58,23 @@ type leaks struct {
 type shown struct {
 	kind string
 	from int // where its random part begins
+}
+
+// part runs a part of the run, which ends the sidecars that it starts. Parts run at the same time.
+func (l *leaks) part(name string, run func(l *leaks)) {
+	l.t.Run(name, func(t *testing.T) {
+		t.Parallel()
+		part := *l
+		part.t = t
+		run(&part)
+	})
+}
+
+// configuredSecrets returns the secrets that the sidecars have.
+func (l *leaks) configuredSecrets() []hidden {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.hidden[:configured])
 }
 
 // hide makes a secret that nothing else can look like.
@@ -142,7 +163,8 @@ func (l *leaks) pages(p *process) {
 }
 
 func TestNoLeaks(t *testing.T) {
-	l := &leaks{t: t, shown: map[string]shown{}, places: map[string]*strings.Builder{}}
+	t.Parallel()
+	l := &leaks{t: t, evidence: &evidence{shown: map[string]shown{}, places: map[string]*strings.Builder{}}}
 	l.secret, l.otherSecret, l.key = l.hide("the client secret"), l.hide("a refused client secret"), l.hide("the cache key")
 	l.password, l.poorPassword, l.wrongPassword = l.hide("Redis's password"), l.hide("a poor user's password"), l.hide("a wrong password")
 	l.bearer = l.hide("the sidecar's own token")
@@ -154,39 +176,31 @@ func TestNoLeaks(t *testing.T) {
 	l.upstream = server
 	l.redis = redistest.Start(t, redistest.Options{Password: l.password})
 	l.redis.Do("ACL", "SETUSER", "poor", "on", ">"+l.poorPassword, "~igproxy:*", "+get", "+ping")
-	l.liar = redistest.StartLiar(t, l.redis)
+	broken := redistest.Start(t, redistest.Options{Password: l.password})
 	l.startMeta()
-	watched := l.monitor()
+	watched := []func(){l.monitor(l.redis), l.monitor(broken)}
 
-	l.commands()
-	l.apps()
-	guarded := l.sidecar("AUTH_BEARER_FILE="+file(t, "bearer", l.bearer+"\n"), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
-	l.faults(guarded)
-	l.strangers(guarded)
-	open := l.sidecar("REDIS_MODE=single", "REDIS_URL="+l.liar.URL(), "REDIS_PASSWORD_FILE="+file(t, "password", l.password), "CACHE_MAX_ENTRIES=1")
-	l.misplaced(open)
-	l.hostile(open)
-	l.redisFails(open)
-	for fault, settings := range map[string][]string{ // these hold the whole app, so each has a sidecar of its own
-		"limit4-":      {"REDIS_MODE=single", "REDIS_ADDRS=" + l.redis.Addr(), "REDIS_PASSWORD_FILE=" + file(t, "password", l.wrongPassword)},
-		"limit613-":    {"REDIS_MODE=single", "REDIS_ADDRS=" + l.redis.Addr(), "REDIS_USERNAME=poor", "REDIS_PASSWORD_FILE=" + file(t, "password", l.poorPassword)},
-		"limit429-":    {"REDIS_MODE=single", "REDIS_URL=redis://:" + l.password + "@127.0.0.1:1", "LOG_FORMAT=text"},
-		"wrongsecret-": {"CLIENT_SECRET=" + l.otherSecret, "COALESCE_ENABLED=false"},
-	} {
-		p := l.sidecar(settings...)
-		for _, prefix := range []string{fault, "IGAA"} { // the second one is held
-			short := l.short(prefix)
-			l.answered(short, p.ask(t, short))
+	t.Run("parts", func(t *testing.T) {
+		l := *l
+		l.t = t
+		l.part("commands", (*leaks).commands)
+		l.part("apps", (*leaks).apps)
+		l.part("guarded", (*leaks).guarded)
+		l.part("open", func(l *leaks) { l.open(broken) })
+		for fault, settings := range map[string][]string{ // these hold the whole app, so each has a sidecar of its own
+			"limit4-":      {"REDIS_MODE=single", "REDIS_ADDRS=" + l.redis.Addr(), "REDIS_PASSWORD_FILE=" + file(t, "password", l.wrongPassword)},
+			"limit613-":    {"REDIS_MODE=single", "REDIS_ADDRS=" + l.redis.Addr(), "REDIS_USERNAME=poor", "REDIS_PASSWORD_FILE=" + file(t, "password", l.poorPassword)},
+			"limit429-":    {"REDIS_MODE=single", "REDIS_URL=redis://:" + l.password + "@127.0.0.1:1", "LOG_FORMAT=text"},
+			"wrongsecret-": {"CLIENT_SECRET=" + l.otherSecret, "COALESCE_ENABLED=false"},
+		} {
+			l.part(fault, func(l *leaks) { l.limited(fault, settings) })
 		}
-		l.pages(p)
-		l.saw("the log", p.settled(t))
-		if code := p.Stop(t); code != 0 {
-			t.Errorf("exit code %d", code)
-		}
+		l.part("endings", (*leaks).endings)
+	})
+	for _, end := range watched {
+		end()
 	}
-	l.endings(guarded, open)
 	l.saw("redis, all", l.redis.Dump())
-	watched()
 
 	l.judge(map[string]string{"answers": `"error"`, "passed answers": "X-Fb-Trace-Id", gotInPassing: "GET /v23.0/me/media?", "raw answers": "HTTP/1.1 400", "the command line": "serve", "admin /metrics": "igproxy_requests_total",
 		"admin /readyz": `"draining":true`, "admin /healthz": "ok", "admin /": "<title>igproxy", "admin /status": `"configuration":`, "admin /debug/pprof/": "404", "admin /debug/vars": "404",
@@ -194,13 +208,50 @@ func TestNoLeaks(t *testing.T) {
 		"check": " to fix", "check --online": "error    upstream", "serve that does not start": "igproxy: ", "healthcheck": "ready", "other commands": "igproxy"})
 }
 
-// endings are the ways in which a sidecar ends: told once to stop, told twice in mid-exchange, and with SIGQUIT, which dumps every goroutine.
-func (l *leaks) endings(ended ...*process) {
+// guarded drives a sidecar that wants a token of its own.
+func (l *leaks) guarded() {
+	p := l.sidecar("AUTH_BEARER_FILE="+file(l.t, "bearer", l.bearer+"\n"), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
+	l.faults(p)
+	l.strangers(p)
+	l.end(p)
+}
+
+// open drives a sidecar that every program may ask, and its Redis fails.
+func (l *leaks) open(redis *redistest.Server) {
+	liar := redistest.StartLiar(l.t, redis)
+	p := l.sidecar("REDIS_MODE=single", "REDIS_URL="+liar.URL(), "REDIS_PASSWORD_FILE="+file(l.t, "password", l.password), "CACHE_MAX_ENTRIES=1")
+	l.misplaced(p)
+	l.hostile(p)
+	l.redisFails(p, redis, liar)
+	l.end(p)
+}
+
+// limited has Instagram refuse the whole app.
+func (l *leaks) limited(fault string, settings []string) {
+	p := l.sidecar(settings...)
+	for _, prefix := range []string{fault, "IGAA"} { // the second one is held
+		short := l.short(prefix)
+		l.answered(short, p.ask(l.t, short))
+	}
+	l.pages(p)
+	l.end(p)
+}
+
+// end ends a sidecar and keeps its log.
+func (l *leaks) end(p *process) {
+	if code := p.Stop(l.t); code != 0 {
+		l.t.Errorf("exit code %d", code)
+	}
+	l.saw("the log", p.Log)
+}
+
+// endings are other ways in which a sidecar ends: two signals to stop in the middle of an exchange, and SIGQUIT, which dumps every goroutine.
+func (l *leaks) endings() {
 	t := l.t
 	patient := []string{"REDIS_MODE=single", "REDIS_URL=" + l.redis.URL(), "UPSTREAM_TIMEOUT=1m", "SERVER_WRITE_TIMEOUT=2m", "SERVER_DRAIN=2m"}
-	told, dumped := l.sidecar(patient...), l.sidecar(patient...)
+	stopped, dumped := l.sidecar(patient...), l.sidecar(patient...)
 	gone := make(chan struct{}, 2)
-	for _, p := range []*process{told, dumped} {
+	for _, p := range []*process{stopped, dumped} {
 		short, hanging := l.short("IGAA"), l.short("hang-")
 		l.answered(short, p.ask(t, short))
 		go func() { // ends with the process
@@ -210,22 +261,24 @@ func (l *leaks) endings(ended ...*process) {
 		eventually(t, "an exchange hangs", func() bool { return l.ig.CallsFor(hanging) > 0 })
 		l.pages(p)
 	}
-	_ = told.Cmd.Process.Signal(syscall.SIGTERM)
-	eventually(t, "it drains", func() bool { return len(told.Log.Lines("draining")) == 1 })
-	r, err := fetch(t.Context(), noKeepAlive, told.Admin+"/readyz")
+	_ = stopped.Cmd.Process.Signal(syscall.SIGTERM)
+	eventually(t, "it drains", func() bool { return len(stopped.Log.Lines("draining")) == 1 })
+	r, err := fetch(t.Context(), noKeepAlive, stopped.Admin+"/readyz")
 	must(t, err)
 	l.saw("admin /readyz", r.body, r.header)
-	_ = told.Cmd.Process.Signal(syscall.SIGTERM)
-	_ = dumped.Cmd.Process.Signal(syscall.SIGQUIT)
-	for _, p := range ended {
-		_ = p.Cmd.Process.Signal(syscall.SIGTERM)
-	}
-	for _, p := range append(ended, told, dumped) {
-		p.Wait(t)
-		l.saw("the log", p.Log)
-	}
+	_ = stopped.Cmd.Process.Signal(syscall.SIGTERM)
+	stopped.Wait(t)
+	l.saw("the log", stopped.Log)
+	l.quit(dumped)
 	<-gone
 	<-gone
-	_, dump, _ := strings.Cut(dumped.Log.String(), "SIGQUIT: quit")
+}
+
+// quit ends a sidecar with SIGQUIT and keeps its log and the dump of its goroutines.
+func (l *leaks) quit(p *process) {
+	_ = p.Cmd.Process.Signal(syscall.SIGQUIT)
+	p.Wait(l.t)
+	log, dump, _ := strings.Cut(p.Log.String(), "SIGQUIT: quit")
+	l.saw("the log", log)
 	l.saw("a dump of all goroutines", dump)
 }

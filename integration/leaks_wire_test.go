@@ -28,7 +28,7 @@ func utters(text string) http.HandlerFunc {
 
 func TestWhatIsSentOutOfTurnIsNotQuotedInTheLog(t *testing.T) {
 	t.Parallel()
-	l := &leaks{t: t}
+	l := &leaks{t: t, evidence: &evidence{}}
 	var told []string
 	secret := func(name string) string { told = append(told, l.hide(name)); return told[len(told)-1] }
 	long, second := secret("a long-lived token"), secret("a long-lived token nobody asked for")

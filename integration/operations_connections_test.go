@@ -127,6 +127,7 @@ func TestSlowHeadersAreEndedAndOthersAreAnswered(t *testing.T) {
 }
 
 func TestInAFloodOfConnectionsIdleOnesGiveWayAndOthersWait(t *testing.T) {
+	t.Parallel()
 	const bound, waiting = 40, 60
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, fmt.Sprintf("SERVER_MAX_CONNECTIONS=%d", bound))
@@ -196,6 +197,7 @@ func TestInAFloodOfConnectionsIdleOnesGiveWayAndOthersWait(t *testing.T) {
 }
 
 func TestClientsThatNeverReadAreEnded(t *testing.T) {
+	t.Parallel()
 	const clients = 20
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_TIMEOUT=2s", "COALESCE_WAIT=100ms", "SERVER_WRITE_TIMEOUT=4s")

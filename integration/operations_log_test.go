@@ -81,6 +81,7 @@ func (p *process) chatter(t *testing.T, n int) {
 const droppedLines = "igproxy_log_lines_dropped_total"
 
 func TestALogThatNobodyReadsHoldsNobody(t *testing.T) {
+	t.Parallel()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -129,6 +130,7 @@ func TestALogThatNobodyReadsHoldsNobody(t *testing.T) {
 }
 
 func TestALogThatNobodyReadsDoesNotHoldAStop(t *testing.T) {
+	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	for name, want := range map[string]int{"a drain": 0, "a second signal": 1} {
 		r, w, err := os.Pipe()

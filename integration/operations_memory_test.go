@@ -33,6 +33,7 @@ type confined struct {
 }
 
 func TestWithLittleMemoryItLivesAndAnswersRight(t *testing.T) {
+	t.Parallel()
 	path := harness.Plain(t)
 	for name, c := range map[string]confined{
 		"GOMEMLIMIT":  {":", "GOMEMLIMIT=40MiB", 40 << 20},

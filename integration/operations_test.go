@@ -91,7 +91,7 @@ func (p *process) inRAM(t *testing.T, which string) int {
 func TestAFloodOfTokensDoesNotGrowTheMemory(t *testing.T) {
 	const entries, flood = 500, 4000
 	_, upstream := instagram(t, mock.ServerOptions{})
-	p := serve(t, "UPSTREAM_URL="+upstream.URL, fmt.Sprintf("CACHE_MAX_ENTRIES=%d", entries), "LOG_LEVEL=info")
+	p := fast(t, 1, "UPSTREAM_URL="+upstream.URL, fmt.Sprintf("CACHE_MAX_ENTRIES=%d", entries), "LOG_LEVEL=info")[0]
 	var wrong atomic.Int32
 	ask := func(from, to int) {
 		next := make(chan int)
@@ -119,7 +119,7 @@ func TestAFloodOfTokensDoesNotGrowTheMemory(t *testing.T) {
 	}
 	after := p.memory(t)
 	t.Logf("%d MiB before and %d MiB after %d tokens, at most %.0f entries", before>>20, after>>20, flood, most)
-	if grown := after - before; grown > 48<<20 || most > 1.1*entries { // with the race detector's own
+	if grown := after - before; grown > 24<<20 || most > 1.1*entries {
 		t.Errorf("grown by %d MiB, %.0f entries for cache.max_entries %d", grown>>20, most, entries)
 	}
 	if wrong.Load() > 0 {

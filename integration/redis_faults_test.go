@@ -36,6 +36,7 @@ func redisState(t *testing.T, p *process, want string) {
 }
 
 func TestRedisRefusedAtStartThenThere(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	redis.Kill()
 	_, p := withRedis(t, redis)
@@ -49,6 +50,7 @@ func TestRedisRefusedAtStartThenThere(t *testing.T) {
 }
 
 func TestRedisHangsThenGoesOn(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	_, p := withRedis(t, redis)
 	answers(t, p, "before", 3)
@@ -63,6 +65,7 @@ func TestRedisHangsThenGoesOn(t *testing.T) {
 }
 
 func TestRedisDiesThenComesBackEmpty(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	ig, p := withRedis(t, redis)
 	answers(t, p, "before", 3)
@@ -92,6 +95,7 @@ func recovers(t *testing.T, p *process, redis *redistest.Server) {
 
 // Garbage, truncated or swapped values are no answer: the exchange is done again, and everybody gets their own token.
 func TestALyingRedisIsAMiss(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	settings := []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=" + redis.URL()}

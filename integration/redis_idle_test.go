@@ -87,6 +87,7 @@ func TestIdleConnectionsThatWereCutAreNoOutage(t *testing.T) {
 		"single": {31, 1}, "sentinel": {31, 1}, "cluster": {16, 3},
 	} {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			_, upstream := instagram(t, mock.ServerOptions{})
 			redis := redisBehindRelays(t, mode)
 			p := serve(t, append(redis.settings, "UPSTREAM_URL="+upstream.URL, patientRedis)...)

@@ -182,6 +182,27 @@ func TestAFileSwappedBehindALinkIsFoundByItself(t *testing.T) {
 	}
 }
 
+// keepChanging changes the time of a file until the function it returns is called. The sidecar leaves
+// a file alone that differs between two looks, so it does not reload before the command does.
+func keepChanging(t *testing.T, path string) (rest func()) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() { // ends with rest
+		defer close(stopped)
+		for modified := time.Now(); ; {
+			modified = modified.Add(time.Millisecond)
+			if err := os.Chtimes(path, modified, modified); err != nil {
+				t.Error(err)
+			}
+			select {
+			case <-time.After(10 * time.Millisecond):
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func() { close(stop); <-stopped }
+}
+
 func TestTheReloadCommandSaysWhatChangedAndWhatNeedsARestart(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
@@ -191,7 +212,9 @@ func TestTheReloadCommandSaysWhatChangedAndWhatNeedsARestart(t *testing.T) {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
 	must(t, os.WriteFile(config, []byte("upstream:\n  max_in_flight: 8\n  retries: 0\nredis:\n  timeout: 40ms\n"), 0o600))
+	rest := keepChanging(t, config)
 	code, out, errs := p.operate(t, "reload")
+	rest()
 	if want := "reloaded: upstream.retries; needs a restart: upstream.max_in_flight, redis.timeout\n"; code != 0 || out != want {
 		t.Errorf("exit code %d: %s%s, want %s", code, out, errs, want)
 	}

@@ -221,6 +221,7 @@ func TestSpansHoldNoSecretNoTokenAndNothingThatWasSent(t *testing.T) {
 }
 
 func TestADeadCollectorCostsNoAnswerAndAStopLittle(t *testing.T) {
+	t.Parallel()
 	gone, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	refused := gone.Addr().String()

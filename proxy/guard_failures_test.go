@@ -223,7 +223,7 @@ func TestTheFailuresRememberedAreBounded(t *testing.T) {
 		s := newFailures(time.Minute)
 		id := func(n int) (id cache.ID) { id[0], id[1], id[2] = byte(n), byte(n>>8), byte(n>>16); return id }
 		e := errBadAnswer("x")
-		for n := range 3 * maxFailed {
+		for n := range maxFailed + 1000 {
 			s.note(id(n), e, time.Now())
 		}
 		if len(s.all) != maxFailed {

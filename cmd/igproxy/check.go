@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/urfave/cli/v2"
 
@@ -27,11 +28,10 @@ func checkCommand(env environment) *cli.Command {
 				r.problem(p)
 			}
 			if r.failed > 0 {
-				r.sum()
-				return errConfiguration
+				return r.fail(errConfiguration)
 			}
 			traces := "traces off"
-			if collector := tracing.Collector(env.get); collector != "" {
+			if collector := tracing.Collector(os.Getenv); collector != "" {
 				traces = "traces on, to " + collector
 			}
 			r.print("ok", "configuration", "listen "+conf.Listen+", admin "+conf.Admin.Listen, "open to "+conf.OpenTo(),
@@ -50,8 +50,7 @@ func checkCommand(env environment) *cli.Command {
 				r.result(p.Part, p.Err)
 			}
 			if r.failed > 0 {
-				r.sum()
-				return errReported
+				return r.fail(errReported)
 			}
 			return nil
 		},
@@ -95,10 +94,8 @@ func (r *report) problem(p config.Problem) {
 	r.print(verdict, p.String(), below...)
 }
 
-func (r *report) sum() {
-	noun := "problems"
-	if r.failed == 1 {
-		noun = "problem"
-	}
-	fmt.Fprintf(r.out, "\n%d %s to fix.\n", r.failed, noun)
+// fail prints the number of errors and returns err, which sets the exit code.
+func (r *report) fail(err error) error {
+	fmt.Fprintf(r.out, "\nErrors to fix: %d.\n", r.failed)
+	return err
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -36,16 +35,6 @@ type environment struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	environ        []string
-}
-
-// get returns a variable's value; of duplicates the last one counts, as in a shell.
-func (e environment) get(name string) (value string) {
-	for _, entry := range e.environ {
-		if v, ok := strings.CutPrefix(entry, name+"="); ok {
-			value = v
-		}
-	}
-	return value
 }
 
 // run runs a command line and returns the exit code.

@@ -115,7 +115,7 @@ warning  igproxy.yaml:2: client_secret: a secret in the configuration file
 error    igproxy.yaml:4: log.level: "loud" is not an allowed value
          write debug, info, warn or error
 
-2 problems to fix.
+Errors to fix: 2.
 `
 	if code != exitUsage || stdout != want || stderr != "" {
 		t.Errorf("exit code %d\ngot\n%s%swant\n%s", code, stdout, stderr, want)

@@ -43,7 +43,7 @@ func Main(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	Binary = filepath.Join(dir, "igproxy")
-	if err := build(Binary, "-race"); err != nil {
+	if err := build(Binary, "1", "-race"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -69,12 +69,14 @@ func Plain(t testing.TB) string {
 
 var buildPlain = sync.OnceValues(func() (string, error) {
 	path := Binary + "-plain"
-	return path, build(path)
+	return path, build(path, "0")
 })
 
-func build(path string, flags ...string) error {
-	args := append([]string{"build", "-o", path}, flags...)
-	if out, err := exec.Command("go", append(args, mainPackage)...).CombinedOutput(); err != nil {
+// build builds igproxy. The race detector needs cgo; what ships is built without.
+func build(path, cgo string, flags ...string) error {
+	cmd := exec.Command("go", append(append([]string{"build", "-ldflags=-s -w", "-o", path}, flags...), mainPackage)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building igproxy: %w\n%s", err, out)
 	}
 	return nil

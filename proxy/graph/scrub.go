@@ -49,6 +49,9 @@ var encoded = regexp.MustCompile(`%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|(?s:\\.)`)
 
 // decode undoes one layer of percent-encoding and of JSON's escapes.
 func decode(text string) string {
+	if !strings.ContainsAny(text, `%\`) { // most texts: the expression is slow
+		return text
+	}
 	return spaces(encoded.ReplaceAllStringFunc(text, func(s string) string {
 		switch {
 		case s[0] == '%':

@@ -94,7 +94,7 @@ func TestTheSchemaAcceptsWhatIgproxyAccepts(t *testing.T) {
 	for _, s := range append(settings(), appSettings(0)...) {
 		for _, value := range schemaValues {
 			forms := []string{value}
-			if !strings.ContainsAny(value, `"[{~\`) {
+			if len(value) < maxValue && !strings.ContainsAny(value, `"[{~\`) {
 				forms = append(forms, `"`+value+`"`)
 			}
 			for _, form := range forms {
