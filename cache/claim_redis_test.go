@@ -369,13 +369,13 @@ func TestDesynchronizedConnectionIsDropped(t *testing.T) {
 		cl.Release()
 	}
 	before := c.redis.client.Load()
-	liar.Tell(redistest.Shift, 1)
+	liar.SetLie(redistest.Shift, 1)
 	eventually(t, "the connections are replaced", func() bool { // a wrong reply may also look like an error reply
 		c.Claim(t.Context(), keyOf(t, "shifted")).Release()
 		c.pending.Wait()
 		return c.redis.client.Load() != before
 	})
-	liar.Tell(redistest.Truth, 1)
+	liar.SetLie(redistest.Truth, 1)
 	eventually(t, "it is synchronized again", func() bool {
 		cl := c.Claim(t.Context(), keyOf(t, "after"))
 		defer cl.Release()

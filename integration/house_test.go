@@ -1,6 +1,6 @@
 package integration
 
-// The house stays in order: imports go one way, and each library has one home.
+// The source code keeps its architecture: imports go one way, and each library has one home.
 
 import (
 	"go/parser"
@@ -16,7 +16,7 @@ import (
 
 const module = "github.com/igproxy/igproxy/"
 
-// mayImport is what each package of ours may use of ours, in code that ships.
+// mayImport lists the packages of this module that each package may import, except in tests.
 var mayImport = map[string][]string{
 	"cmd/igproxy": {"proxy", "proxy/admin", "proxy/mock", "cache", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/logging",
 		"cmd/igproxy/internal/sidecar", "cmd/igproxy/internal/tracing"},
@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 	"tools/faults":        {},
 }
 
-// homes are the only files that may import a library, as patterns.
+// homes lists patterns of the only files that may import a library.
 var homes = map[string][]string{
 	"github.com/redis/go-redis/":          {"cache/redis.go", "cache/redis_*.go"},
 	"github.com/maypok86/otter/":          {"cache/memory.go"},
@@ -55,19 +55,19 @@ var homes = map[string][]string{
 	"github.com/KimMachineGun/":           {"cmd/igproxy/internal/sidecar/memory.go"},
 }
 
-// neverIn are packages a room must not know.
+// neverIn lists imports that a package must not have.
 var neverIn = map[string][]string{
 	"cache":   {"net/http"},
 	"breaker": {"net/http", "github.com/redis/go-redis/"},
 }
 
-func TestImportsGoOneWayAndEachLibraryHasOneHome(t *testing.T) {
+func TestImportsFollowTheArchitecture(t *testing.T) {
 	t.Parallel()
 	files := 0
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() && path != ".." {
 			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil {
-				return filepath.SkipDir // a module of its own: nothing of it ships
+				return filepath.SkipDir // a separate module, which does not ship
 			}
 		}
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
@@ -75,10 +75,10 @@ func TestImportsGoOneWayAndEachLibraryHasOneHome(t *testing.T) {
 		}
 		files++
 		name := filepath.ToSlash(strings.TrimPrefix(path, "../"))
-		room := filepath.ToSlash(filepath.Dir(name))
-		allowed, known := mayImport[room]
+		pkg := filepath.ToSlash(filepath.Dir(name))
+		allowed, known := mayImport[pkg]
 		if !known {
-			t.Errorf("%s: a package without a row in mayImport", name)
+			t.Errorf("%s: its package has no row in mayImport", name)
 		}
 		parsed, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
 		if err != nil {
@@ -87,16 +87,16 @@ func TestImportsGoOneWayAndEachLibraryHasOneHome(t *testing.T) {
 		for _, spec := range parsed.Imports {
 			imported, _ := strconv.Unquote(spec.Path.Value)
 			if ours, ok := strings.CutPrefix(imported, module); ok && !slices.Contains(allowed, ours) {
-				t.Errorf("%s imports %s: an arrow turns back", name, ours)
+				t.Errorf("%s imports %s, which mayImport does not allow", name, ours)
 			}
 			for library, patterns := range homes {
 				if strings.HasPrefix(imported, library) && !slices.ContainsFunc(patterns, func(p string) bool { ok, _ := filepath.Match(p, name); return ok }) {
-					t.Errorf("%s imports %s, whose home is %v", name, imported, patterns)
+					t.Errorf("%s imports %s, which only %v may import", name, imported, patterns)
 				}
 			}
-			for _, never := range neverIn[room] {
+			for _, never := range neverIn[pkg] {
 				if strings.HasPrefix(imported, never) {
-					t.Errorf("%s imports %s, which its room must not know", name, imported)
+					t.Errorf("%s imports %s, which neverIn forbids", name, imported)
 				}
 			}
 		}

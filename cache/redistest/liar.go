@@ -31,7 +31,7 @@ type Liar struct {
 	target string
 	lie    atomic.Pointer[string]
 	oneIn  atomic.Int64
-	told   atomic.Int64
+	lies   atomic.Int64
 	ends   sync.WaitGroup
 
 	mu    sync.Mutex // protects the fields below
@@ -40,7 +40,7 @@ type Liar struct {
 	owing []byte   // a reply kept to be swapped with the next
 }
 
-// StartLiar starts a Liar that changes nothing until Tell is called. It stops at the end of the
+// StartLiar starts a Liar that changes nothing until SetLie is called. It stops at the end of the
 // test.
 func StartLiar(t testing.TB, s *Server) *Liar {
 	t.Helper()
@@ -49,7 +49,7 @@ func StartLiar(t testing.TB, s *Server) *Liar {
 		t.Fatal(err)
 	}
 	liar := &Liar{net: l, target: s.Addr(), open: map[net.Conn]bool{}}
-	liar.Tell(Truth, 1)
+	liar.SetLie(Truth, 1)
 	liar.ends.Go(liar.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -67,14 +67,14 @@ func StartLiar(t testing.TB, s *Server) *Liar {
 // URL returns the URL for clients.
 func (l *Liar) URL() string { return "redis://" + l.net.Addr().String() + "/0" }
 
-// Tell makes about one in oneIn replies a lie of this kind.
-func (l *Liar) Tell(lie string, oneIn int) {
+// SetLie makes about one in oneIn replies a lie of this kind.
+func (l *Liar) SetLie(lie string, oneIn int) {
 	l.oneIn.Store(int64(oneIn))
 	l.lie.Store(&lie)
 }
 
-// Told returns the number of lies told so far.
-func (l *Liar) Told() int { return int(l.told.Load()) }
+// LieCount returns the number of lies told so far.
+func (l *Liar) LieCount() int { return int(l.lies.Load()) }
 
 func (l *Liar) accept() {
 	for {
@@ -119,7 +119,7 @@ func (l *Liar) talk(client io.Writer, server io.Reader) {
 		}
 		lie := *l.lie.Load()
 		if lie != Truth && rand.Int64N(l.oneIn.Load()) == 0 {
-			l.told.Add(1)
+			l.lies.Add(1)
 			cut := false
 			if reply, cut = l.corrupt(lie, reply, &held); cut {
 				_, _ = client.Write(reply)

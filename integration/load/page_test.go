@@ -1,6 +1,7 @@
 package load
 
-// docs/load-testing.md: an app is load-tested without Meta by the lines that stand there. Only the ports are put in their place.
+// The commands in docs/load-testing.md load-test an app without Meta. They run unchanged except for
+// the ports.
 
 import (
 	"fmt"
@@ -13,18 +14,18 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// blockAfter is the first indented block behind a text.
+// blockAfter returns the first indented block after a text.
 func blockAfter(t *testing.T, page, text string) []string {
 	t.Helper()
 	_, rest, found := strings.Cut(page, text)
 	block := regexp.MustCompile(`(?m)(?:^    .*\n)+`).FindString(rest)
 	if !found || block == "" {
-		t.Fatalf("no block behind %q", text)
+		t.Fatalf("no block after %q", text)
 	}
 	return strings.Split(strings.TrimSpace(block), "\n")
 }
 
-func TestAnAppIsTestedWithoutMetaAsThePageSays(t *testing.T) {
+func TestLoadTestingPageWorksAsWritten(t *testing.T) {
 	text, err := os.ReadFile("../../docs/load-testing.md")
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +65,7 @@ func TestAnAppIsTestedWithoutMetaAsThePageSays(t *testing.T) {
 		line, _, _ = strings.Cut(strings.TrimSpace(line), " #")
 		out := harness.Program(t, nil, here(strings.Replace(line, "curl ", "curl -sS --fail --noproxy '*' ", 1)), "sh")
 		said[regexp.MustCompile(`__\w+(\?mode=\w*)?`).FindString(line)] = out
-		if strings.Contains(line, "__latency") { // it is slow enough
+		if strings.Contains(line, "__latency") { // the test is slow enough
 			harness.Program(t, nil, here("curl -sS --fail --noproxy '*' -X POST 'http://127.0.0.1:8081/__latency?d=1ms'"), "sh")
 		}
 		if strings.Contains(line, "mode=down") && (status(fmt.Sprintf("IGAA-down-%d", i)) != 502 || status("IGAA-user-1") != 200) {
@@ -74,7 +75,8 @@ func TestAnAppIsTestedWithoutMetaAsThePageSays(t *testing.T) {
 			t.Error("limit4: a new token got an answer")
 		}
 	}
-	// One call for the 20 callers; two, with the retry, for the one when all was down; one beyond the limit.
+	// One call for the 20 callers, two (with a retry) for the one while Instagram was down, and one
+	// that hit the limit.
 	if !strings.Contains(said["__code"], `"code"`) || !strings.Contains(said["__stats"], `"exchange":4`) || len(said) != 6 {
 		t.Errorf("it said %q", said)
 	}
