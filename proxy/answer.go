@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -33,13 +34,7 @@ func (x *reply) answer(w http.ResponseWriter) {
 	if status := x.cacheStatus(); status != "" {
 		h["Cache-Status"] = []string{status}
 	}
-	u := x.result.usage
-	if u.App != "" {
-		h["X-App-Usage"] = []string{u.App}
-	}
-	if u.BusinessUseCase != "" {
-		h["X-Business-Use-Case-Usage"] = []string{u.BusinessUseCase}
-	}
+	maps.Copy(h, x.result.usage)
 	var body []byte
 	if e := x.refusal(); e != nil {
 		x.status, body = e.Status, e.Encode()

@@ -33,8 +33,8 @@ func shortcutOf(e *engine, m *Metrics) (s *shortcut) {
 		if s != nil || e.trust.digest != nil {
 			return nil
 		}
-		s = &shortcut{keys: a.keys[g.name], app: a.label, grant: g.name, lines: e.lines,
-			counters: sync.OnceValue(func() hitCounters { return m.hits(a.label, g.name) })}
+		s = &shortcut{keys: a.keys[g.name], app: a.Label, grant: g.name, lines: e.lines,
+			counters: sync.OnceValue(func() hitCounters { return m.hits(a.Label, g.name) })}
 	}
 	return s
 }
@@ -70,8 +70,8 @@ func (a *laneAnswerer) Answer(b, host, token []byte, now time.Time) []byte {
 	if !ok {
 		return nil
 	}
-	t, err := readTokenRecord(entry.Value, now)
-	if err != nil || t.whole || cap(b) < longestHeader+len(t.head)+len(t.tail) {
+	t, ok := readTokenRecord(entry.Value, now)
+	if !ok || len(t.tail) == 0 || cap(b) < longestHeader+len(t.head)+len(t.tail) {
 		return nil
 	}
 	a.hit, a.id = e.shortcut, newRequestID()

@@ -40,10 +40,9 @@ type App struct {
 	Hosts []string
 }
 
-// app is an App that is ready for requests.
+// app is an App that is ready for requests. Its Label, Service and Key are set.
 type app struct {
 	App
-	label   string
 	secrets []Secret               // Secret, and Previous if it differs
 	keys    map[string]*cache.Keys // by the name of the grant
 	purges  *cache.Purges
@@ -63,16 +62,16 @@ func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) 
 		if err != nil {
 			return nil, err
 		}
-		if appNamed(apps, a.label) != nil {
-			return nil, fmt.Errorf("apps: two are named %q; give each its own name", a.label)
+		if appNamed(apps, a.Label) != nil {
+			return nil, fmt.Errorf("apps: two are named %q; give each its own name", a.Label)
 		}
 		for _, other := range apps {
 			if other.Service == a.Service && other.ID == a.ID {
 				return nil, fmt.Errorf("apps: %q and %q have the same app_id, or none; give each its own",
-					other.label, a.label)
+					other.Label, a.Label)
 			}
 		}
-		if old := appNamed(before, a.label); old != nil {
+		if old := appNamed(before, a.Label); old != nil {
 			a.state = old.state
 		}
 		apps = append(apps, a)
@@ -97,7 +96,7 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 	case len(a.RedirectURIs) > 0 && a.ID == "":
 		return nil, errors.New("redirect_uris without an app_id: exchanging a code requires the app's id")
 	}
-	ready := &app{App: a, label: a.Label, secrets: secrets, keys: map[string]*cache.Keys{}, state: &appState{}}
+	ready := &app{App: a, secrets: secrets, keys: map[string]*cache.Keys{}, state: &appState{}}
 	options := cache.KeysOptions{Secret: []byte(a.Key.Reveal()), AppID: a.ID}
 	if c != nil {
 		purges, err := c.Purges(options)
@@ -120,7 +119,7 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 // appNamed returns the app with this label, or nil.
 func appNamed(apps []*app, label string) *app {
 	for _, a := range apps {
-		if a.label == label {
+		if a.Label == label {
 			return a
 		}
 	}

@@ -20,7 +20,7 @@ func newShops(t *testing.T) (*Proxy, *service) {
 	t.Helper()
 	graph := newService(t)
 	o := optionsFor(t, graph.url.String(), nil)
-	o.Cache, o.Apps, o.LoginURL, o.Passthrough = newCache(t), shops(), graph.url, &PassthroughOptions{}
+	o.Cache, o.Apps, o.LoginURL, o.Passthrough = newCache(t), shops(), graph.url, passing(PassthroughOptions{})
 	return newProxy(t, o), graph
 }
 

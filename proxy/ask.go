@@ -35,16 +35,16 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	if !c.grant.secret {
 		return u.repeatedly(ctx, c)
 	}
-	c.secret = c.app.state.secrets.first()
+	c.secret, _ = c.app.state.secrets.pick(Secret{}) // none was refused yet
 	first, err := u.repeatedly(ctx, c)
 	first.with = c.secret
 	// The code exchange does not say which parameter it refuses, so its secret may be the reason
 	// for any refusal. Such a call had no effect, so the settings for retries do not apply.
 	suspect := first.is(graph.ClassSecret) || c.grant.form && first.is(graph.ClassRefused)
-	if err != nil || !suspect || u.held(c) {
+	if err != nil || !suspect || !c.mayRetry() {
 		return first, err
 	}
-	other, ok := c.app.state.secrets.another(c.secret)
+	other, ok := c.app.state.secrets.pick(c.secret)
 	if !ok {
 		return first, nil
 	}
@@ -73,8 +73,6 @@ func (u *askStep) try(ctx context.Context, c call, n int) (answer, *failure) {
 }
 
 func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failure) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	res, err := u.out.RoundTrip(u.request(ctx, c))
 	noteReply(ctx, res, n)
 	if err != nil {
@@ -99,7 +97,7 @@ func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failur
 // request builds the query or the form from nothing. All that it takes from the app's request is
 // the token, or the code and its redirect_uri.
 func (u *askStep) request(ctx context.Context, c call) *http.Request {
-	q := url.Values{"grant_type": {c.grant.grantType}, paramNames[c.grant.subject.param]: {c.token.Reveal()}}
+	q := url.Values{"grant_type": {c.grant.grantType}, paramNames[c.grant.param]: {c.token.Reveal()}}
 	if c.grant.secret {
 		q.Set("client_secret", c.secret.Reveal())
 	}
@@ -126,7 +124,7 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 	now := time.Now()
 	scrub := c.scrubber()
 	usage := graph.ReadUsage(res.Header, scrub)
-	u.metrics.limits(c.app.label, res.Header)
+	u.metrics.limits.note(c.app.Label, res.Header)
 	if res.StatusCode == http.StatusOK {
 		if c.repeatsSecret(string(body)) {
 			return answer{}, &failure{err: errBadAnswer("repeats the client secret")}
@@ -138,9 +136,6 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 		return answer{token: token, source: sourceUpstream, usage: usage}, nil
 	}
 	e, ok := graph.ReadError(res.StatusCode, body, scrub)
-	if !ok && graph.IsRefusal(res.StatusCode) {
-		e, ok = graph.Unreadable(res.StatusCode), true
-	}
 	serverError := res.StatusCode == http.StatusInternalServerError
 	if !ok || res.StatusCode < 400 {
 		e := unexpectedStatus(res)

@@ -32,7 +32,7 @@ func noAnswer(ctx context.Context, err error) *failure {
 	case "malformed":
 		return &failure{err: errBadAnswer(kind)}
 	case outOfResources:
-		return &failure{err: errResources()}
+		return &failure{err: errBusy(outOfResources, "igproxy has run out of file descriptors or memory.")}
 	case "resolve", "refused", "reset", "closed": // may pass; a certificate stays invalid
 		return &failure{err: errUnreachable(kind), repeatable: true}
 	default:

@@ -20,8 +20,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// nobody returns a URL where nothing listens.
-func nobody(t *testing.T) string {
+// deadURL returns a URL where nothing listens.
+func deadURL(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -68,7 +68,7 @@ func TestEachWayToFailHasItsKind(t *testing.T) {
 		"another's certificate":  {elsewhere.URL, elsewhere, "tls: wrong name"},
 		"no TLS there":           {"https" + strings.TrimPrefix(plain.URL, "http"), nil, "tls"},
 		"a version too old":      {oldTLS(t), nil, "tls"},
-		"nobody listens":         {nobody(t), nil, "refused"},
+		"nothing listens":        {deadURL(t), nil, "refused"},
 		"reset":                  {hangingUp(t, 0), nil, "reset"},
 		"closed":                 {hangingUp(t, 1), nil, "closed"},
 		"no status line":         {said("SORRY\r\n\r\n"), nil, "malformed"},

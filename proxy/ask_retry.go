@@ -11,7 +11,7 @@ import (
 // allows it, if its grant allows it, and within the budgets of time and of retries.
 func (u *askStep) repeatedly(ctx context.Context, c call) (answer, error) {
 	retries := u.retries
-	if !c.grant.repeatable {
+	if c.grant.form {
 		retries = 0
 	}
 	for n := 1; ; n++ {
@@ -37,22 +37,17 @@ const (
 func (u *askStep) retry(ctx context.Context, c call) bool {
 	result := retrySpent
 	switch {
-	case u.held(c):
+	case !c.mayRetry():
 		result = retryHeld
 	case !u.budget.spend():
 		result = retryDenied
 	case !waitForRetry(ctx):
 		result = retryLate
-	case u.held(c): // other calls may have failed during the wait
+	case !c.mayRetry(): // other calls may have failed during the wait
 		result = retryHeld
 	}
 	u.metrics.repeated(c, result)
 	return result == retrySpent
-}
-
-// held reports whether guard would no longer let the call through.
-func (u *askStep) held(c call) bool {
-	return c.mayRetry != nil && !c.mayRetry()
 }
 
 // retryPause is the longest pause before a retry. The pause is fully jittered, so that many calls

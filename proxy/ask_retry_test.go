@@ -112,7 +112,7 @@ func TestACallIsNotRepeated(t *testing.T) {
 		}, result: retryHeld},
 		"beyond the budget":            {spoil: func(u *askStep, _ *call) { u.budget.left = -1000 }, result: retryDenied},
 		"beyond its time":              {spoil: func(u *askStep, _ *call) { u.timeout = time.Nanosecond }},
-		"when its grant forbids it":    {spoil: func(_ *askStep, c *call) { c.grant.repeatable = false }},
+		"when its grant forbids it":    {spoil: func(_ *askStep, c *call) { c.grant.subject = codeSubject }},
 		"when Instagram says how long": {headers: []string{"Retry-After: 30"}, spoil: func(*askStep, *call) {}},
 		"when the operator forbids it": {spoil: func(u *askStep, _ *call) { u.retries = 0 }},
 		"and otherwise it is repeated": {spoil: func(*askStep, *call) {}, result: retrySpent},

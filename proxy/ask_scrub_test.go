@@ -8,7 +8,7 @@ import (
 func appWith(t testing.TB, secret, token string) call {
 	t.Helper()
 	c := callFor(t, token)
-	c.app = &app{label: "default", secrets: []Secret{NewSecret(secret)}, keys: c.app.keys, state: &appState{}}
+	c.app = &app{App: App{Label: "default"}, secrets: []Secret{NewSecret(secret)}, keys: c.app.keys, state: &appState{}}
 	return c
 }
 

@@ -110,9 +110,3 @@ func maySendTwice(r *http.Request) bool {
 
 // CloseIdleConnections closes the kept connections that no call uses now.
 func (o *outbound) CloseIdleConnections() { o.kept.CloseIdleConnections() }
-
-// configure changes both transports.
-func (o *outbound) configure(change func(*http.Transport)) {
-	change(o.kept)
-	change(o.single)
-}

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"net"
-	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -61,7 +60,8 @@ func nameReply(query []byte, there bool) []byte {
 
 // withoutProxy ignores HTTPS_PROXY and its siblings, because a proxy would resolve the name itself.
 func withoutProxy(p *Proxy) {
-	p.current.Load().out.configure(func(transport *http.Transport) { transport.Proxy = nil })
+	out := p.current.Load().out
+	out.kept.Proxy, out.single.Proxy = nil, nil
 }
 
 func TestANameThatDoesNotResolveAndThenDoes(t *testing.T) {
@@ -75,7 +75,7 @@ func TestANameThatDoesNotResolveAndThenDoes(t *testing.T) {
 	withoutProxy(p)
 	p.current.Load().out.dialer.Resolver = nameServer(t, &there, 0)
 	w := ask(p, get(target("IGAAshort")))
-	if e := errorIn(t, w.Body.Bytes()); w.Code != 503 || e.Subcode != subUnreachable || w.Header().Get("Retry-After") == "" || !strings.Contains(log.String(), "resolve") {
+	if e := errorIn(t, w.Body.Bytes()); w.Code != 503 || e.Subcode != 990023 || w.Header().Get("Retry-After") == "" || !strings.Contains(log.String(), "resolve") {
 		t.Errorf("without the name: got %d/%d\n%s", w.Code, e.Subcode, log.String())
 	}
 	there.Store(true)

@@ -9,12 +9,13 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// failureTTL is how long a failure of the leader is shared with other sidecars: long enough that those
-// that wait get it, and do not ask one after another.
+// failureTTL is how long a failure of the leader is shared with other sidecars: long enough that
+// those that wait get it, and do not ask one after another.
 const failureTTL = time.Second
 
 // claimStep is the steps "claim" and "remember", around the ones between them: memory again, then
-// Redis, where one sidecar of the fleet gets the lease on the token and the others wait for its answer.
+// Redis, where one sidecar of the fleet gets the lease on the token and the others wait for its
+// answer.
 type claimStep struct {
 	cache       *cache.Cache
 	negativeTTL time.Duration
@@ -25,17 +26,24 @@ func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
 	claim := s.cache.Claim(ctx, c.key)
 	defer claim.Release() // does nothing once the claim has ended below; ends it if a step panics
 	switch claim.Outcome {
-	case cache.Hit, cache.Followed:
-		if a, ok := remembered(claim.Entry, sourceOf(claim)); ok {
+	case cache.Hit:
+		if a, ok := remembered(claim.Entry, source(claim.Tier)); ok {
+			return a, nil
+		}
+	case cache.Followed:
+		if a, ok := remembered(claim.Entry, sourceFleet); ok {
 			return a, nil
 		}
 	case cache.Failed:
-		if a, err, ok := failed(claim.Entry); ok {
-			return a, err
+		if a, ok := remembered(claim.Entry, sourceFleet); ok && a.refusal != nil {
+			if a.refusal.Class.IsDefinite() {
+				return a, nil
+			}
+			return answer{}, a.refusal
 		}
 	}
-	if claim.Late() && !c.grant.repeatable { // the code may be used up, and its answer on the way
-		return answer{}, errElsewhereNow()
+	if claim.Late() && c.grant.form { // the code may be used up, and its answer on the way
+		return answer{}, errBusy("another sidecar is asking", "Another sidecar is exchanging this code.")
 	}
 	a, err := s.next.Exchange(ctx, c)
 	if err != nil {
@@ -45,16 +53,9 @@ func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
 	return s.remember(c, claim, a), nil
 }
 
-func sourceOf(claim *cache.Claim) source {
-	if claim.Outcome == cache.Followed {
-		return sourceFleet
-	}
-	return source(claim.Tier)
-}
-
-// shareFailure shares a failure with the other sidecars if Meta reported it. Any other failure is this
-// sidecar's own: it cannot reach Meta, its breaker is open, it is overloaded. Then the lease is only
-// freed, because the next sidecar may do better.
+// shareFailure shares a failure with the other sidecars if Meta reported it. Any other failure is
+// this sidecar's own: it cannot reach Meta, its breaker is open, it is overloaded. Then the lease
+// is only freed, because the next sidecar may do better.
 func shareFailure(claim *cache.Claim, err error) {
 	var e *graph.Error
 	if errors.As(err, &e) && (e.Class == graph.ClassTransient || e.Class == graph.ClassBroken) {
@@ -63,19 +64,5 @@ func shareFailure(claim *cache.Claim, err error) {
 }
 
 func share(claim *cache.Claim, e *graph.Error) {
-	if value := encodeRecord(answer{refusal: e}); value != nil {
-		claim.Fail(cache.Entry{Value: value, Expires: time.Now().Add(failureTTL)})
-	}
-}
-
-// failed reads a failure that another sidecar shared: an answer if it is definite, an error otherwise.
-func failed(entry cache.Entry) (a answer, err error, ok bool) {
-	a, ok = remembered(entry, sourceFleet)
-	if !ok || a.refusal == nil {
-		return answer{}, nil, false
-	}
-	if a.refusal.Class.IsDefinite() {
-		return a, nil, true
-	}
-	return answer{}, a.refusal, true
+	claim.Fail(cache.Entry{Value: encodeRecord(answer{refusal: e}), Expires: time.Now().Add(failureTTL)})
 }

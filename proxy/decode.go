@@ -40,7 +40,7 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 // params reads the parameters of a request from where the row has them: the query or the form.
 func (e *engine) params(r *http.Request, g *grant) (p params, refused *graph.Error) {
 	if r.Method != g.method {
-		return p, errMethod(g.method)
+		return p, badRequest(990001, "This call does not support the method of the request. Send "+g.method+".")
 	}
 	p, refused = readQuery(r.URL.RawQuery)
 	switch {

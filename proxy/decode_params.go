@@ -5,27 +5,38 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// subject is what a call exchanges: a token or a code.
+// subject is what a call exchanges, a token or a code, and how.
 type subject struct {
+	method        string // the only method, inbound and outbound
 	param, other  param  // its parameter, and that of the other subject
 	noun          string // for error messages
 	missing, kind *graph.Error
+	// read turns the body of a success into the token to answer with.
+	read func(body []byte, now time.Time) (graph.Token, error)
+	// form says that this is a code, which works only once. The parameters are a form with a
+	// redirect_uri, which must be on the app's list, and errors have the flat shape of OAuth's code
+	// exchange. Otherwise asking twice does no harm, the parameters are a query, and errors are in
+	// the Graph envelope.
+	form bool
 }
 
 var (
-	tokenSubject = &subject{param: paramToken, other: paramCode, noun: "access token",
-		missing: requestError(http.StatusBadRequest, 2500, subNoToken, "An active access token must be used to "+
+	tokenSubject = &subject{method: http.MethodGet, param: paramToken, other: paramCode, noun: "access token",
+		read: graph.ReadToken,
+		missing: requestError(http.StatusBadRequest, 2500, 990009, "An active access token must be used to "+
 			"query information about the current user. Send one access_token, the short-lived token."),
-		kind: badRequest(subKind, "This call takes an access_token, not a code. "+
+		kind: badRequest(990014, "This call takes an access_token, not a code. "+
 			"Exchange the code first: POST /oauth/access_token.")}
-	codeSubject = &subject{param: paramCode, other: paramToken, noun: "code",
-		missing: requestError(http.StatusBadRequest, 2500, subNoToken,
+	codeSubject = &subject{method: http.MethodPost, param: paramCode, other: paramToken, noun: "code",
+		read: graph.ReadCode, form: true,
+		missing: requestError(http.StatusBadRequest, 2500, 990009,
 			"The parameter code is missing. Send the code from the redirect."),
-		kind: badRequest(subKind, "This call takes a code, not an access_token. "+
+		kind: badRequest(990014, "This call takes a code, not an access_token. "+
 			"Exchange a token with GET /access_token.")}
 )
 
@@ -109,21 +120,16 @@ func readForm(r *http.Request) (p params, refused *graph.Error) {
 
 // grants returns the rows that have the grant_type that was sent.
 func (p *params) grants(rows []*grant) (fit []*grant, refused *graph.Error) {
-	switch {
-	case p.array:
+	if p.array {
 		return nil, errQuery
-	case p.count[paramGrantType] == 0:
-		return nil, errGrantType("is missing", rows)
-	case p.count[paramGrantType] > 1:
-		return nil, errGrantType("was sent more than once", rows)
 	}
 	for _, g := range rows {
-		if g.grantType == p.value[paramGrantType] {
+		if p.count[paramGrantType] == 1 && p.value[paramGrantType] == g.grantType {
 			fit = append(fit, g)
 		}
 	}
 	if len(fit) == 0 {
-		return nil, errGrantType("has a value that this call does not support", rows)
+		return nil, errGrantType(rows)
 	}
 	return fit, nil
 }
@@ -135,7 +141,7 @@ func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error)
 	n, text := p.count[s.param], p.value[s.param]
 	switch {
 	case n > 1, n == 0 && s == tokenSubject && len(authorization) > 1:
-		return Secret{}, errTwice(s)
+		return Secret{}, badRequest(990010, "The "+s.noun+" was sent more than once. Send it once.")
 	case p.count[s.other] > 0 && (n == 0 || s == codeSubject):
 		return Secret{}, s.kind
 	case n == 0 && s == tokenSubject && len(authorization) == 1:
@@ -151,9 +157,10 @@ func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error)
 	case text == "":
 		return Secret{}, s.missing
 	case len(text) > graph.MaxToken:
-		return Secret{}, errTooLong(s)
+		return Secret{}, badRequest(990012, "The "+s.noun+" is longer than 4096 bytes. Send it as Instagram issued it.")
 	case !graph.IsPrintable(text):
-		return Secret{}, errCharacters(s)
+		return Secret{}, badRequest(990011, "The "+s.noun+" contains a space or another character that it "+
+			"cannot have. Percent-encode it: a raw + in a query arrives as a space.")
 	}
 	return NewSecret(text), nil
 }

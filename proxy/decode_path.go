@@ -44,15 +44,6 @@ func unversioned(path string) string {
 	return path
 }
 
-// checkOther returns the error for a call that is not a token call, or nil if it may be passed
-// through.
-func (e *engine) checkOther(t destination) *graph.Error {
-	if e.bypass == nil || t.unknownApp || !reachable(t.path) {
-		return errPath
-	}
-	return nil
-}
-
 // reachable reports whether a path may be passed through. It may not if any server could take it
 // for a token call, however that server treats escapes, dot segments, double slashes, letter case
 // and version prefixes. Without the client secret such a call does no harm, but an app that sends

@@ -100,7 +100,7 @@ func TestAStrangerIsRefusedInTheEnvelopeAndLearnsNothing(t *testing.T) {
 		body, _ := io.ReadAll(res.Body)
 		_ = res.Body.Close()
 		var env struct{ Error graphBody }
-		if err := json.Unmarshal(body, &env); err != nil || env.Error.Code == nil || *env.Error.Code != 100 || env.Error.Subcode != subUntrusted {
+		if err := json.Unmarshal(body, &env); err != nil || env.Error.Code == nil || *env.Error.Code != 100 || env.Error.Subcode != 990013 {
 			t.Errorf("%s: got %s, %v", target, body, err)
 		}
 		if res.StatusCode != 401 || res.Header.Get("WWW-Authenticate") != challenge || res.Header.Get("Cache-Status") != "" || res.Close {

@@ -68,7 +68,7 @@ func TestTheGateStandsBeforeEverything(t *testing.T) {
 	foreign := get(target("IGAAshort"))
 	foreign.Host = "evil.example"
 	proxied := httptest.NewRequest(http.MethodGet, "http://graph.instagram.com"+target("IGAAshort"), nil)
-	for subcode, r := range map[int]*http.Request{subHost: foreign, subProxyRequest: proxied} {
+	for subcode, r := range map[int]*http.Request{990004: foreign, 990003: proxied} {
 		w := httptest.NewRecorder()
 		p.ServeHTTP(w, r)
 		if e := errorIn(t, w.Body.Bytes()); e.Subcode != subcode || w.Header().Get("Cache-Status") != "" {

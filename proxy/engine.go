@@ -18,7 +18,7 @@ type carried struct {
 	retries  *retryBudget
 	metrics  *Metrics
 	log      *slog.Logger
-	tracing  *tracing
+	tracer   Tracer
 }
 
 // engine is built from Options. It is immutable and replaced as a whole; a request finishes on the
@@ -51,7 +51,7 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	for _, a := range apps {
 		hosts = append(hosts, a.Hosts...)
 	}
-	out := newOutbound(o, c.metrics.silentTokens)
+	out := newOutbound(o, c.metrics.silentPool("tokens"))
 	e := &engine{
 		apps: apps, grants: table, out: out,
 		gate:  newGate(hosts, o.AnyHost),
@@ -62,7 +62,7 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	if o.Passthrough != nil {
 		e.bypass = newBypass(o, c.metrics)
 	}
-	if c.tracing == nil { // the lane makes no spans
+	if c.tracer == nil { // the lane makes no spans
 		e.shortcut = shortcutOf(e, c.metrics)
 	}
 	return e, nil
@@ -71,21 +71,20 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 // compose builds the steps between decode and answer. If requests are traced, each is wrapped in a
 // step that makes a span.
 func compose(o Options, c carried, out *outbound) exchanger {
-	traced := c.tracing.step
 	recall := func(next exchanger) exchanger {
-		return traced("recall", &recallStep{cache: c.cache, next: next})
+		return traced(c.tracer, "recall", &recallStep{cache: c.cache, next: next})
 	}
 	join := func(next exchanger) exchanger {
-		return traced("join", &joinStep{next: next, budget: o.Budget(), log: c.log, flights: c.flights})
+		return traced(c.tracer, "join", &joinStep{next: next, budget: o.Budget(), log: c.log, flights: c.flights})
 	}
 	claim := func(next exchanger) exchanger { // and remember
-		return traced("claim", &claimStep{cache: c.cache, negativeTTL: o.NegativeTTL, next: next})
+		return traced(c.tracer, "claim", &claimStep{cache: c.cache, negativeTTL: o.NegativeTTL, next: next})
 	}
 	guard := func(next exchanger) exchanger {
-		return traced("guard", &guardStep{next: next, circuits: c.circuits, failures: c.failures,
+		return traced(c.tracer, "guard", &guardStep{next: next, circuits: c.circuits, failures: c.failures,
 			timeout: o.Timeout, log: c.log})
 	}
-	ask := traced("ask", newAsk(o, c, out))
+	ask := traced(c.tracer, "ask", newAsk(o, c, out))
 	return recall(join(claim(guard(ask))))
 }
 
@@ -101,11 +100,4 @@ func (e *engine) closeIdle() {
 	if e.bypass != nil {
 		e.bypass.out.CloseIdleConnections()
 	}
-}
-
-func purgesOf(e *engine) (purges []*cache.Purges) {
-	for _, a := range e.apps {
-		purges = append(purges, a.purges)
-	}
-	return purges
 }

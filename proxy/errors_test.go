@@ -1,10 +1,8 @@
 package proxy
 
 import (
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"net/http"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -17,42 +15,55 @@ import (
 // ownErrors returns all of igproxy's own errors by subcode. A subcode can have several messages.
 func ownErrors() map[int][]*graph.Error {
 	all := map[int][]*graph.Error{}
-	for _, e := range []*graph.Error{errPath, errProxyRequest, errHost, errBrowser, errBody, errQuery, errGrantType("is missing", nil),
-		tokenSubject.missing, tokenSubject.kind, codeSubject.missing, codeSubject.kind, errTwice(tokenSubject), errCharacters(tokenSubject),
-		errTooLong(codeSubject), errUntrusted, errForm, errWhichApp, errRedirect, errTooLarge, errMethod("GET"),
-		errBreakerOpen(time.Second), errOverloaded(), errTimeout(), errUnreachable("refused"), errBadAnswer("x"), graph.Unreadable(400), graph.Unreadable(499), errInternal("x")} {
+	for _, e := range []*graph.Error{errPath, errProxyRequest, errHost, errBrowser, errBody, errQuery, errGrantType(nil),
+		tokenSubject.missing, tokenSubject.kind, codeSubject.missing, codeSubject.kind, errToken(), errToken("a", "a"), errToken("a b"),
+		errToken(strings.Repeat("a", graph.MaxToken+1)), errUntrusted, errForm, errWhichApp, errRedirect, errTooLarge, errMethod(),
+		errBreakerOpen(time.Second), errOverloaded(), errTimeout(), errUnreachable("refused"), errBadAnswer("x"), errInternal("x")} {
+		all[e.Subcode] = append(all[e.Subcode], e)
+	}
+	for _, status := range []int{400, 499} {
+		e, _ := graph.ReadError(status, nil, nil)
 		all[e.Subcode] = append(all[e.Subcode], e)
 	}
 	return all
 }
 
-// subcodes reads the constants from errors.go, so that this test does not miss a new one.
-func subcodes(t *testing.T) map[int]string {
-	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "errors.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
+// errMethod returns the error for a wrong method.
+func errMethod() *graph.Error {
+	_, refused := (&engine{}).params(postRequest(), &grant{subject: tokenSubject})
+	return refused
+}
+
+// errToken returns the error for a request with these tokens.
+func errToken(sent ...string) *graph.Error {
+	var p params
+	for _, token := range sent {
+		p.add("access_token", token)
 	}
-	found := map[int]string{}
-	ast.Inspect(file, func(n ast.Node) bool {
-		spec, ok := n.(*ast.ValueSpec)
-		if !ok || !strings.HasPrefix(spec.Names[0].Name, "sub") {
-			return true
+	_, refused := p.pick(tokenSubject, nil)
+	return refused
+}
+
+// subcodes reads the subcodes from the code, so that this test does not miss a new one.
+func subcodes(t *testing.T) map[int]bool {
+	t.Helper()
+	found := map[int]bool{graph.SubcodeUnreadable: true}
+	for _, name := range []string{"errors.go", "decode.go", "decode_params.go"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
 		}
-		value, err := strconv.Atoi(spec.Values[0].(*ast.BasicLit).Value)
-		if err != nil || found[value] != "" {
-			t.Errorf("%s is not a number, or the same as %s", spec.Names[0].Name, found[value])
+		for _, digits := range regexp.MustCompile(`\b99\d{4}\b`).FindAllString(string(text), -1) {
+			subcode, _ := strconv.Atoi(digits)
+			found[subcode] = true
 		}
-		found[value] = spec.Names[0].Name
-		return true
-	})
-	found[graph.SubcodeUnreadable] = "graph.SubcodeUnreadable"
+	}
 	return found
 }
 
 func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
 	row := regexp.MustCompile(`^\| (\d{3}|4xx) \| (\d+) / (\d+) \| ([^|]+) \| ([^|]+) \|$`)
-	errs, names := ownErrors(), subcodes(t)
+	errs, sent := ownErrors(), subcodes(t)
 	documented := map[int]bool{}
 	for _, line := range tableIn(t, "../docs/errors.md", "| status | code / subcode | meaning | retry? |") {
 		m := row.FindStringSubmatch(line)
@@ -64,27 +75,27 @@ func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
 		code, _ := strconv.Atoi(m[2])
 		subcode, _ := strconv.Atoi(m[3])
 		documented[subcode] = true
-		if names[subcode] == "" || len(errs[subcode]) == 0 {
+		if !sent[subcode] || len(errs[subcode]) == 0 {
 			t.Errorf("docs/errors.md has %d, which igproxy never sends", subcode)
 		}
 		for _, e := range errs[subcode] {
 			if e.Status != status && (m[1] != "4xx" || e.Status/100 != 4) || e.Code != code {
-				t.Errorf("%s is %d with code %d, docs/errors.md has %s and %d", names[subcode], e.Status, e.Code, m[1], code)
+				t.Errorf("%d is %d with code %d, docs/errors.md has %s and %d", subcode, e.Status, e.Code, m[1], code)
 			}
 			if promised := m[5] == "after `Retry-After`"; promised != !e.RetryAt.IsZero() {
-				t.Errorf("%s: RetryAt %v, docs/errors.md has %q", names[subcode], e.RetryAt, m[5])
+				t.Errorf("%d: RetryAt %v, docs/errors.md has %q", subcode, e.RetryAt, m[5])
 			}
 			if transient := e.Transient != nil && *e.Transient; transient != (e.Code == 2) || m[5] == "no" && e.Status >= 500 {
-				t.Errorf("%s: is_transient %v with code %d, docs/errors.md has %q", names[subcode], transient, e.Code, m[5])
+				t.Errorf("%d: is_transient %v with code %d, docs/errors.md has %q", subcode, transient, e.Code, m[5])
 			}
 		}
 	}
-	for subcode, name := range names {
+	for subcode := range sent {
 		if !documented[subcode] {
-			t.Errorf("%s (%d) has no row in docs/errors.md", name, subcode)
+			t.Errorf("%d has no row in docs/errors.md", subcode)
 		}
 		if len(errs[subcode]) == 0 {
-			t.Errorf("%s (%d) has no error in this test", name, subcode)
+			t.Errorf("%d has no error in this test", subcode)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -35,7 +36,8 @@ func (f exchangeFunc) Exchange(ctx context.Context, c call) (answer, error) { re
 func callFor(t testing.TB, token string) call {
 	t.Helper()
 	e := testEngine(t)
-	return call{grant: e.grants[0], app: e.apps[0], token: NewSecret(token), key: e.apps[0].keys["exchange"].Derive(token)}
+	return call{grant: e.grants[0], app: e.apps[0], token: NewSecret(token), key: e.apps[0].keys["exchange"].Derive(token),
+		mayRetry: func() bool { return true }}
 }
 
 func tokenAnswer(t testing.TB, long string, life time.Duration) answer {
@@ -240,3 +242,9 @@ type statusWriter struct {
 func (w *statusWriter) Header() http.Header         { return w.header }
 func (w *statusWriter) WriteHeader(status int)      { w.status = status }
 func (w *statusWriter) Write(b []byte) (int, error) { return len(b), nil }
+
+// passing returns o with limits that no test reaches, where it has none.
+func passing(o PassthroughOptions) *PassthroughOptions {
+	o.Timeout, o.MaxBodyBytes = cmp.Or(o.Timeout, time.Minute), cmp.Or(o.MaxBodyBytes, 64<<20)
+	return &o
+}

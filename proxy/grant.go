@@ -2,12 +2,9 @@ package proxy
 
 import (
 	"cmp"
-	"net/http"
 	"net/url"
 	"slices"
 	"time"
-
-	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // Service is the API that an app belongs to.
@@ -24,22 +21,13 @@ const (
 type grant struct {
 	name      string        // metric label and cache scope: two grants never share entries
 	service   Service       // the service whose apps may make the call
-	method    string        // the only method, inbound and outbound
 	path      string        // the path after an optional version prefix, inbound and outbound
 	grantType string        // the value of grant_type
-	subject   *subject      // what is exchanged: a token or a code
+	*subject                // what is exchanged, a token or a code, and how
 	secret    bool          // whether the client secret is sent
 	upstream  string        // the name of the upstream, one of upstreams
 	base      *url.URL      // the upstream's URL
 	ttl       time.Duration // how long an answer is remembered at most
-	// read turns the body of a success into the token to answer with.
-	read func(body []byte, now time.Time) (graph.Token, error)
-	// form says that the parameters are a form with a redirect_uri, which must be on the app's list,
-	// and that errors have the flat shape of OAuth's code exchange. Otherwise the parameters are a
-	// query, and errors are in the Graph envelope.
-	form bool
-	// repeatable says that asking twice does no harm. A code can only be exchanged once.
-	repeatable bool
 }
 
 // The upstreams, by the names that metrics and logs use.
@@ -65,24 +53,18 @@ const (
 func grants(o Options) []*grant {
 	ig, th := o.UpstreamURL, o.ThreadsURL
 	table := []*grant{
-		{name: "exchange", service: Instagram, method: http.MethodGet, path: exchangePath,
-			grantType: "ig_exchange_token", subject: tokenSubject, secret: true, upstream: upstreamGraph, base: ig,
-			ttl: o.TTL, read: graph.ReadToken, repeatable: true},
-		{name: "refresh", service: Instagram, method: http.MethodGet, path: refreshPath,
-			grantType: "ig_refresh_token", subject: tokenSubject, upstream: upstreamGraph, base: ig,
-			ttl: o.RefreshTTL, read: graph.ReadToken, repeatable: true},
-		{name: "code", service: Instagram, method: http.MethodPost, path: codePath,
-			grantType: "authorization_code", subject: codeSubject, secret: true, upstream: upstreamLogin,
-			base: o.LoginURL, ttl: o.CodeTTL, read: graph.ReadCode, form: true},
-		{name: "threads_exchange", service: Threads, method: http.MethodGet, path: exchangePath,
-			grantType: "th_exchange_token", subject: tokenSubject, secret: true, upstream: upstreamThreads, base: th,
-			ttl: o.TTL, read: graph.ReadToken, repeatable: true},
-		{name: "threads_refresh", service: Threads, method: http.MethodGet, path: refreshPath,
-			grantType: "th_refresh_token", subject: tokenSubject, upstream: upstreamThreads, base: th,
-			ttl: o.RefreshTTL, read: graph.ReadToken, repeatable: true},
-		{name: "threads_code", service: Threads, method: http.MethodPost, path: codePath,
-			grantType: "authorization_code", subject: codeSubject, secret: true, upstream: upstreamThreads, base: th,
-			ttl: o.CodeTTL, read: graph.ReadCode, form: true},
+		{name: "exchange", service: Instagram, path: exchangePath, grantType: "ig_exchange_token",
+			subject: tokenSubject, secret: true, upstream: upstreamGraph, base: ig, ttl: o.TTL},
+		{name: "refresh", service: Instagram, path: refreshPath, grantType: "ig_refresh_token",
+			subject: tokenSubject, upstream: upstreamGraph, base: ig, ttl: o.RefreshTTL},
+		{name: "code", service: Instagram, path: codePath, grantType: "authorization_code",
+			subject: codeSubject, secret: true, upstream: upstreamLogin, base: o.LoginURL, ttl: o.CodeTTL},
+		{name: "threads_exchange", service: Threads, path: exchangePath, grantType: "th_exchange_token",
+			subject: tokenSubject, secret: true, upstream: upstreamThreads, base: th, ttl: o.TTL},
+		{name: "threads_refresh", service: Threads, path: refreshPath, grantType: "th_refresh_token",
+			subject: tokenSubject, upstream: upstreamThreads, base: th, ttl: o.RefreshTTL},
+		{name: "threads_code", service: Threads, path: codePath, grantType: "authorization_code",
+			subject: codeSubject, secret: true, upstream: upstreamThreads, base: th, ttl: o.CodeTTL},
 	}
 	return slices.DeleteFunc(table, func(g *grant) bool {
 		return !slices.ContainsFunc(o.Apps, func(a App) bool { return g.service == cmp.Or(a.Service, Instagram) })

@@ -83,19 +83,15 @@ func (s *guardStep) note(c call, a answer) {
 	if a.is(graph.ClassAppLimit) {
 		c.app.state.limit.begin(a.refusal)
 	}
-	if !c.grant.secret {
-		return
-	}
 	refused, accepted, inUse := c.app.state.secrets.note(a, time.Now())
 	if refused {
-		s.log.Error("client secret refused", "app", c.app.label, "next_step",
-			"compare it with the secret of the Instagram app, not the Facebook app, in Meta's dashboard; "+
-				"a changed file is reloaded automatically")
+		s.log.Error("client secret refused", "app", c.app.Label,
+			"next_step", advice[graph.ClassSecret]+"; a changed file is reloaded automatically")
 	}
 	if accepted {
-		s.log.Info("client secret accepted again", "app", c.app.label)
+		s.log.Info("client secret accepted again", "app", c.app.Label)
 	}
 	if inUse != "" {
-		s.log.Warn("client secret switched", "app", c.app.label, "which", inUse)
+		s.log.Warn("client secret switched", "app", c.app.Label, "which", inUse)
 	}
 }

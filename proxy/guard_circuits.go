@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -15,21 +17,19 @@ import (
 // bounds the number of circuits.
 type circuit struct{ app, grant, redirect string }
 
-func circuitOf(c call) circuit { return circuit{c.app.label, c.grant.name, c.redirect} }
+func circuitOf(c call) circuit { return circuit{c.app.Label, c.grant.name, c.redirect} }
 
 // circuits are all circuits, each made when it is first used. Reloads carry them over.
 type circuits struct {
-	options  breaker.Options // checked by newCircuits
-	places   int             // of each circuit
-	onChange breakerChanged
+	options breaker.Options // checked by newCircuits
+	places  int             // of each circuit
+	metrics *Metrics
+	log     *slog.Logger
 
-	mu      sync.Mutex // protects all and changes
-	all     map[circuit]*circuitState
-	changes map[string][]BreakerChange // by upstream, newest first
+	mu    sync.Mutex // protects all and known
+	all   map[circuit]*circuitState
+	known map[string]worstState // by upstream, once a breaker has changed
 }
-
-// breakerChanged is called after each change of a breaker, with its circuit and upstream.
-type breakerChanged func(of circuit, upstream string, from, to breaker.State)
 
 type circuitState struct {
 	*breaker.Breaker
@@ -37,14 +37,20 @@ type circuitState struct {
 	upstream string
 }
 
+// worstState is the worst state of an upstream's breakers.
+type worstState struct {
+	state breaker.State
+	since time.Time
+}
+
 // newCircuits returns circuits with these options, except OnChange, which is not used. Its error
 // names an invalid option.
-func newCircuits(o breaker.Options, places int, onChange breakerChanged) (*circuits, error) {
+func newCircuits(o breaker.Options, places int, m *Metrics, log *slog.Logger) (*circuits, error) {
 	if _, err := breaker.New(o); err != nil {
 		return nil, err
 	}
-	return &circuits{options: o, places: places, onChange: onChange,
-		all: map[circuit]*circuitState{}, changes: map[string][]BreakerChange{}}, nil
+	return &circuits{options: o, places: places, metrics: m, log: log,
+		all: map[circuit]*circuitState{}, known: map[string]worstState{}}, nil
 }
 
 // of returns the state of a call's circuit.
@@ -54,14 +60,35 @@ func (s *circuits) of(c call) *circuitState {
 	key := circuitOf(c)
 	if s.all[key] == nil {
 		o, upstream := s.options, c.grant.upstream
-		o.OnChange = func(from, to breaker.State) {
-			s.noteChange(upstream, s.worst(upstream), time.Now())
-			s.onChange(key, upstream, from, to)
-		}
+		o.OnChange = func(from, to breaker.State) { s.changed(key, upstream, from, to) }
 		b, _ := breaker.New(o) // newCircuits has checked the options
 		s.all[key] = &circuitState{b, newPlaces(s.places), upstream}
 	}
 	return s.all[key]
+}
+
+// changed is called after each change of a breaker.
+func (s *circuits) changed(of circuit, upstream string, from, to breaker.State) {
+	worst := s.worst(upstream)
+	s.mu.Lock()
+	if s.known[upstream].state != worst {
+		s.known[upstream] = worstState{worst, time.Now()}
+	}
+	s.mu.Unlock()
+	s.metrics.breakerChanged(upstream, to)
+	level := slog.LevelInfo
+	if to == breaker.Open {
+		level = slog.LevelWarn
+	}
+	s.log.Log(context.Background(), level, "breaker changed",
+		"step", "guard", "upstream", upstream, "app", of.app, "grant", of.grant, "from", from, "to", to)
+}
+
+// since returns when the worst state of an upstream's breakers last changed, or the zero time.
+func (s *circuits) since(upstream string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known[upstream].since
 }
 
 // states returns the states of an upstream's circuits. An empty name means all upstreams.
@@ -88,7 +115,7 @@ func (s *circuits) inFlight(upstream string) (n int) {
 // empty name means all upstreams.
 func (s *circuits) worst(upstream string) breaker.State {
 	worst := breaker.Closed
-	for _, b := range s.states(upstream) { // without the lock, because State may call onChange
+	for _, b := range s.states(upstream) { // without the lock, because State may call changed
 		switch state := b.State(); {
 		case state == breaker.Open, state == breaker.HalfOpen && worst == breaker.Closed:
 			worst = state
@@ -103,7 +130,7 @@ func (s *circuits) retain(apps []*app) {
 	defer s.mu.Unlock()
 	maps.DeleteFunc(s.all, func(key circuit, _ *circuitState) bool {
 		return !slices.ContainsFunc(apps, func(a *app) bool {
-			return a.label == key.app && (key.redirect == "" || slices.Contains(a.RedirectURIs, key.redirect))
+			return a.Label == key.app && (key.redirect == "" || slices.Contains(a.RedirectURIs, key.redirect))
 		})
 	})
 }

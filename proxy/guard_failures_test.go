@@ -156,7 +156,7 @@ func TestWhatMetaAlwaysFailsHasABreakerOfItsOwn(t *testing.T) {
 		return c
 	}
 	for name, change := range map[string]func(*call){
-		"an app":         func(c *call) { c.app.label = "other" },
+		"an app":         func(c *call) { c.app.Label = "other" },
 		"a grant":        func(c *call) { c.grant.name = "other" },
 		"a redirect_uri": func(c *call) { c.redirect = "https://app.example/other" },
 	} {
@@ -187,7 +187,7 @@ func TestOneCrowdTakesNoPlaceFromAnother(t *testing.T) {
 	for name, change := range map[string]func(*call){
 		"a host":  func(c *call) { c.grant.name, c.grant.upstream = "code", upstreamLogin },
 		"a grant": func(c *call) { c.grant.name = "refresh" },
-		"an app":  func(c *call) { c.app.label = "other" },
+		"an app":  func(c *call) { c.app.Label = "other" },
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			end := make(chan struct{})

@@ -42,16 +42,9 @@ func (s *clientSecrets) use(list []Secret) {
 	s.list, s.inUse, s.refusal = list, inUse, nil
 }
 
-// first returns the secret to ask with.
-func (s *clientSecrets) first() Secret {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.list[s.inUse]
-}
-
-// another returns the secret to ask with after one was refused, and false if there is no other. A
-// reload may have brought it since the call began.
-func (s *clientSecrets) another(refused Secret) (other Secret, ok bool) {
+// pick returns the secret to ask with: the one in use, or another if that was refused. It reports
+// false if there is no other. A reload may have brought the other since the call began.
+func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, one := range append([]Secret{s.list[s.inUse]}, s.list...) {
@@ -83,9 +76,10 @@ func (s *clientSecrets) areRefused(now time.Time) bool {
 	return s.refusal != nil && now.Sub(s.refusedAt) < refusedDoubt
 }
 
-// note learns from the answer to a call that carried a secret. It reports whether all secrets are
-// now refused, whether one is now accepted again, and the name of the secret that is now in use
-// instead of a refused one. An answer to a secret that a reload has replaced changes nothing.
+// note learns from the answer to a call. It reports whether all secrets are now refused, whether
+// one is now accepted again, and the name of the secret that is now in use instead of a refused
+// one. An answer to a call without a secret, or with one that a reload has replaced, changes
+// nothing.
 func (s *clientSecrets) note(a answer, now time.Time) (refused, accepted bool, inUse string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -70,7 +70,7 @@ func TestARefusedSecretIsRepeatedOnceWithTheOtherWhichIsThenUsedFirst(t *testing
 	step("the dashboard has the new one", "IGAA-3", 2, "current")
 	step("and from then on", "IGAA-4", 1, "current")
 	if got := strings.Count(log.String(), "client secret switched"); got != 2 || strings.Contains(log.String(), oldSecret) || strings.Contains(log.String(), newSecret) {
-		t.Errorf("told %d times, want 2: %s", got, log)
+		t.Errorf("logged %d times, want 2: %s", got, log)
 	}
 }
 
@@ -195,7 +195,8 @@ func TestALateAnswerDoesNotTurnTheSecretBack(t *testing.T) {
 		t.Errorf("in use is %q, want previous", inUse)
 	}
 	a.with, a.without = two, Secret{}
-	if _, _, inUse := s.note(a, time.Now()); inUse != "" || !s.first().equal(one) {
+	_, _, inUse := s.note(a, time.Now())
+	if now, _ := s.pick(Secret{}); inUse != "" || !now.equal(one) {
 		t.Errorf("turned back to %q", inUse)
 	}
 }

@@ -20,7 +20,7 @@ import (
 func newGuarded(t *testing.T, places int, next exchangeFunc) *guardStep {
 	t.Helper()
 	o := breaker.Options{Failures: 3, Ratio: 0.5, MinRequests: 20, Interval: time.Minute, Open: 10 * time.Second, Probes: 1}
-	breakers, err := newCircuits(o, places, func(circuit, string, breaker.State, breaker.State) {})
+	breakers, err := newCircuits(o, places, NewMetrics(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestATimeoutAfterAWaitForAPlaceIsNotAFailure(t *testing.T) {
 				defer cancel()
 				_, err := g.Exchange(ctx, callFor(t, "short"))
 				var e *graph.Error
-				if errors.As(err, &e) && e.Subcode == subOverloaded {
+				if errors.As(err, &e) && e.Subcode == 990021 {
 					overloaded.Add(1)
 				}
 			})
@@ -209,7 +209,7 @@ func TestCallsUnderWayAreBoundedAndSoIsTheirQueue(t *testing.T) {
 				switch {
 				case err == nil:
 					answered.Add(1)
-				case errors.As(err, &e) && e.Status == 503 && e.Subcode == subOverloaded && !e.RetryAt.IsZero():
+				case errors.As(err, &e) && e.Status == 503 && e.Subcode == 990021 && !e.RetryAt.IsZero():
 					overloaded.Add(1)
 				default:
 					t.Errorf("got %v", err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/proxy/graph"
+	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
 // ServeHTTP runs the walk of one request; see the package comment.
@@ -18,17 +19,15 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	e := p.current.Load()
 	id := newRequestID()
-	x := reply{id: string(id[:]), grant: "none", app: e.apps[0].label, last: last(r)}
-	spans, r := p.carried.tracing.begin(e, r)
+	x := reply{id: string(id[:]), grant: "none", app: e.apps[0].Label, last: last(r)}
+	server, r := beginTrace(p.carried.tracer, e, r)
 	x.serve(e, r, &p.carried)
 	if x.passed != nil {
-		end := spans.passed(r.Context(), &x)
 		x.stream(e.bypass, w, r)
-		end()
 	} else {
 		x.answer(w)
 	}
-	spans.end(&x)
+	x.endTrace(server)
 	p.carried.metrics.answered(&x, time.Since(start))
 	x.log(e.lines, p.carried.log, time.Since(start))
 	if x.gone || x.cut {
@@ -44,12 +43,12 @@ type reply struct {
 	grant  string
 	app    string
 	result answer
-	err    *graph.Error // nil: result is the answer
-	gone   bool         // the caller left
-	flat   bool         // errors have the shape of the code exchange
-	last   bool         // the connection is closed after the answer
-	cut    bool         // the answer broke off after a part of it was sent
-	passed *passed      // a call that is passed through; nil for a token call
+	err    *graph.Error      // nil: result is the answer
+	gone   bool              // the caller left
+	flat   bool              // errors have the shape of the code exchange
+	last   bool              // the connection is closed after the answer
+	cut    bool              // the answer broke off after a part of it was sent
+	passed *passthrough.Call // a call that is passed through; nil for a token call
 	status int
 }
 
@@ -68,9 +67,11 @@ func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 	}
 	t := e.route(r)
 	if len(t.rows) == 0 {
-		if x.err = e.checkOther(t); x.err == nil {
-			x.passed = e.pass(r, t, shared.metrics)
+		if e.bypass == nil || t.unknownApp || !reachable(t.path) {
+			x.err = errPath
+			return
 		}
+		x.pass(e, r, t, shared.metrics)
 		return
 	}
 	x.flat = t.rows[0].form
@@ -78,7 +79,7 @@ func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 	if c, x.err = e.decode(r, t); x.err != nil {
 		return
 	}
-	x.grant, x.app = c.grant.name, c.app.label
+	x.grant, x.app = c.grant.name, c.app.Label
 	var err error
 	x.result, err = e.first.Exchange(r.Context(), c)
 	switch {

@@ -20,7 +20,7 @@ import (
 type Metrics struct {
 	registry *prometheus.Registry // igproxy's own
 	runtime  *prometheus.Registry // of Go and the process
-	usage    rateLimits
+	limits   rateLimits
 
 	requests  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
@@ -45,7 +45,8 @@ var _ cache.Observer = (*Metrics)(nil)
 
 // NewMetrics returns Metrics in which nothing is counted yet.
 func NewMetrics() *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry(), runtime: prometheus.NewRegistry()}
+	m := &Metrics{registry: prometheus.NewRegistry(), runtime: prometheus.NewRegistry(),
+		limits: rateLimits{last: map[string]usageReport{}}}
 	auto := promauto.With(m.registry)
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return auto.NewCounterVec(prometheus.CounterOpts{Name: "igproxy_" + name, Help: help}, labels)
@@ -123,25 +124,20 @@ func (h hitCounters) answered(took time.Duration) {
 }
 
 func (m *Metrics) asked(c call, result graph.Class, took time.Duration) {
-	m.upstream.WithLabelValues(c.app.label, c.grant.name, string(result)).Inc()
+	m.upstream.WithLabelValues(c.app.Label, c.grant.name, string(result)).Inc()
 	m.waits.WithLabelValues(c.grant.name).Observe(took.Seconds())
 }
 
 func (m *Metrics) repeated(c call, result string) {
-	m.retries.WithLabelValues(c.app.label, c.grant.name, result).Inc()
+	m.retries.WithLabelValues(c.app.Label, c.grant.name, result).Inc()
 }
 
 func (m *Metrics) breakerChanged(upstream string, to breaker.State) {
 	m.changes.WithLabelValues(upstream, string(to)).Inc()
 }
 
-func (m *Metrics) silentTokens()      { m.silent.WithLabelValues("tokens").Inc() }
-func (m *Metrics) silentPassthrough() { m.silent.WithLabelValues("passthrough").Inc() }
-
-// limits notes what the headers of a reply report about the app's rate limits.
-func (m *Metrics) limits(app string, h http.Header) {
-	m.usage.note(app, h, time.Now())
-}
+// silentPool returns a function that counts a silent connection of a pool.
+func (m *Metrics) silentPool(name string) func() { return m.silent.WithLabelValues(name).Inc }
 
 // PeerRefused counts a connection that was closed because its user is not allowed.
 func (m *Metrics) PeerRefused() { m.peers.Inc() }

@@ -55,13 +55,13 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 		}
 	}
 	for _, a := range g.p.current.Load().apps {
-		send(refusedGauge, number(a.state.secrets.areRefused(now)), a.label)
+		send(refusedGauge, number(a.state.secrets.areRefused(now)), a.Label)
 		inUse, count := a.state.secrets.state()
 		for i := range count {
-			send(inUseGauge, number(i == inUse), a.label, secretNames[i])
+			send(inUseGauge, number(i == inUse), a.Label, secretNames[i])
 		}
 	}
-	for _, l := range c.metrics.usage.all(now) {
+	for _, l := range c.metrics.limits.all(now) {
 		for limit, usage := range map[string]map[string]float64{"app": l.Usage, "business": l.Business} {
 			for kind, percent := range usage {
 				send(usageGauge, percent/100, l.App, limit, kind)

@@ -24,7 +24,7 @@ type RateLimit struct {
 
 // RateLimits returns the current rate limits of the apps for which Meta reported any, sorted by
 // app.
-func (p *Proxy) RateLimits() []RateLimit { return p.carried.metrics.usage.all(time.Now()) }
+func (p *Proxy) RateLimits() []RateLimit { return p.carried.metrics.limits.all(time.Now()) }
 
 // usageKinds are the members that are read, of both headers.
 var usageKinds = []string{"call_count", "call_volume", "total_cputime", "cpu_time", "total_time"}
@@ -42,7 +42,8 @@ type rateLimits struct {
 type usageReport struct{ usage, business RateLimit }
 
 // note keeps the numbers in the headers of a reply to an app.
-func (s *rateLimits) note(app string, h http.Header, now time.Time) {
+func (s *rateLimits) note(app string, h http.Header) {
+	now := time.Now()
 	usage, business := RateLimit{At: now}, RateLimit{At: now}
 	var members map[string]any
 	if text := h.Get("X-App-Usage"); len(text) <= graph.MaxUsage {
@@ -67,9 +68,6 @@ func (s *rateLimits) note(app string, h http.Header, now time.Time) {
 	}
 	if business.Business != nil || business.Regain > 0 {
 		last.business = business
-	}
-	if s.last == nil {
-		s.last = map[string]usageReport{}
 	}
 	s.last[app] = last
 }

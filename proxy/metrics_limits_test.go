@@ -18,13 +18,13 @@ const appUsage, businessUsage = "X-App-Usage", "X-Business-Use-Case-Usage"
 func TestARateLimitThatWasUsedUpEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMetrics()
-		m.limits("shop", http.Header{businessUsage: {`{"1":[{"call_count":100,"estimated_time_to_regain_access":5}]}`}})
+		m.limits.note("shop", http.Header{businessUsage: {`{"1":[{"call_count":100,"estimated_time_to_regain_access":5}]}`}})
 		for _, c := range []struct {
 			after time.Duration
 			want  float64
 		}{{0, 5}, {90 * time.Second, 4}, {3 * time.Minute, 1}, {time.Minute, 0}, {time.Hour / 2, 0}} {
 			time.Sleep(c.after)
-			if got := m.usage.all(time.Now()); len(got) != 1 || got[0].Regain != c.want || got[0].Business["call_count"] != 100 {
+			if got := m.limits.all(time.Now()); len(got) != 1 || got[0].Regain != c.want || got[0].Business["call_count"] != 100 {
 				t.Errorf("after %s more: %+v, want %v min", c.after, got, c.want)
 			}
 		}
@@ -34,15 +34,15 @@ func TestARateLimitThatWasUsedUpEnds(t *testing.T) {
 func TestALimitIsForgottenAfterAnHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMetrics()
-		m.limits("shop", http.Header{appUsage: {`{"call_count":90,"cpu_time":3}`}})
-		m.limits("other", http.Header{appUsage: {`{"call_count":10}`}})
+		m.limits.note("shop", http.Header{appUsage: {`{"call_count":90,"cpu_time":3}`}})
+		m.limits.note("other", http.Header{appUsage: {`{"call_count":10}`}})
 		time.Sleep(maxUsageAge - time.Second)
-		if got := m.usage.all(time.Now()); len(got) != 2 {
+		if got := m.limits.all(time.Now()); len(got) != 2 {
 			t.Errorf("within the hour: %+v", got)
 		}
-		m.limits("other", http.Header{appUsage: {`{"call_count":20}`}})
+		m.limits.note("other", http.Header{appUsage: {`{"call_count":20}`}})
 		time.Sleep(time.Second)
-		if got := m.usage.all(time.Now()); len(got) != 1 || got[0].App != "other" {
+		if got := m.limits.all(time.Now()); len(got) != 1 || got[0].App != "other" {
 			t.Errorf("after it: %+v", got)
 		}
 	})
@@ -52,20 +52,20 @@ func TestALimitIsForgottenAfterAnHour(t *testing.T) {
 func TestOneHeaderOfLimitsDoesNotTakeTheOthersAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMetrics()
-		m.limits("shop", http.Header{businessUsage: {`{"1":[{"call_count":70,"estimated_time_to_regain_access":9}]}`}})
+		m.limits.note("shop", http.Header{businessUsage: {`{"1":[{"call_count":70,"estimated_time_to_regain_access":9}]}`}})
 		time.Sleep(2 * time.Minute)
-		m.limits("shop", http.Header{appUsage: {`{"call_volume":3}`}})
-		got := m.usage.all(time.Now())
+		m.limits.note("shop", http.Header{appUsage: {`{"call_volume":3}`}})
+		got := m.limits.all(time.Now())
 		if len(got) != 1 || got[0].App != "shop" || !got[0].At.Equal(time.Now()) || got[0].Regain != 7 ||
 			!maps.Equal(got[0].Usage, map[string]float64{"call_volume": 3}) || !maps.Equal(got[0].Business, map[string]float64{"call_count": 70}) {
 			t.Errorf("got %+v", got)
 		}
 		time.Sleep(maxUsageAge - time.Minute)
-		if got = m.usage.all(time.Now()); len(got) != 1 || got[0].Usage == nil || got[0].Business != nil || got[0].Regain != 0 {
+		if got = m.limits.all(time.Now()); len(got) != 1 || got[0].Usage == nil || got[0].Business != nil || got[0].Regain != 0 {
 			t.Errorf("later: %+v", got)
 		}
-		m.limits("shop", http.Header{businessUsage: {`{"1":[{"call_count":1}]}`}})
-		if got = m.usage.all(time.Now()); len(got) != 1 || got[0].Usage["call_volume"] != 3 || got[0].Business["call_count"] != 1 {
+		m.limits.note("shop", http.Header{businessUsage: {`{"1":[{"call_count":1}]}`}})
+		if got = m.limits.all(time.Now()); len(got) != 1 || got[0].Usage["call_volume"] != 3 || got[0].Business["call_count"] != 1 {
 			t.Errorf("the other first: %+v", got)
 		}
 	})
@@ -73,13 +73,12 @@ func TestOneHeaderOfLimitsDoesNotTakeTheOthersAway(t *testing.T) {
 
 // Only numbers are kept of what Meta reports, without the ids and words that came with them.
 func TestLimitsAreNumbersOnly(t *testing.T) {
-	now := time.Now()
 	h := http.Header{}
 	h.Set("X-App-Usage", `{"call_volume":28,"cpu_time":15.5,"total_time":"secret","canary":1,"call_count":-1}`)
 	h.Set("X-Business-Use-Case-Usage", `{"17841400000000001":[{"type":"canary","call_count":3,"total_time":9,"estimated_time_to_regain_access":4.2},{"call_count":70}],"2":[{"call_count":12}]}`)
-	var limits rateLimits
-	limits.note("shop", h, now)
-	l := limits.all(now)[0]
+	limits := &NewMetrics().limits
+	limits.note("shop", h)
+	l := limits.all(time.Now())[0]
 	if !maps.Equal(l.Usage, map[string]float64{"call_volume": 28, "cpu_time": 15.5}) || l.Regain != 5 ||
 		!maps.Equal(l.Business, map[string]float64{"call_count": 70, "total_time": 9}) {
 		t.Errorf("got %+v", l)
@@ -91,9 +90,9 @@ func TestLimitsAreNumbersOnly(t *testing.T) {
 		}
 	}
 	for _, nothing := range []string{"", "soon", "[1]", `{"x":{}}`, `{"call_count":null}`} {
-		var limits rateLimits
-		limits.note("shop", http.Header{"X-App-Usage": {nothing}, "X-Business-Use-Case-Usage": {nothing}}, now)
-		if list := limits.all(now); len(list) != 0 {
+		limits := &NewMetrics().limits
+		limits.note("shop", http.Header{"X-App-Usage": {nothing}, "X-Business-Use-Case-Usage": {nothing}})
+		if list := limits.all(time.Now()); len(list) != 0 {
 			t.Errorf("%q is read as %+v", nothing, list)
 		}
 	}
@@ -108,7 +107,7 @@ func TestLimitsOfEveryCallAreNoted(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	o := optionsFor(t, server.URL, nil)
-	o.Metrics, o.Passthrough = NewMetrics(), &PassthroughOptions{}
+	o.Metrics, o.Passthrough = NewMetrics(), passing(PassthroughOptions{})
 	p := newProxy(t, o)
 	for path, percent := range map[string]float64{target("IGAAshort"): 10, "/me?access_token=IGAAlong": 90} {
 		used <- fmt.Sprintf(`{"call_count":%v}`, percent)

@@ -13,6 +13,7 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/cache"
 	"github.com/igproxy/igproxy/proxy/graph"
+	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
 // counted returns the sum of a metric over its labels.
@@ -126,12 +127,12 @@ func exercised(t *testing.T) *Metrics {
 	_ = ask(p, get(target("flaky500-1")))
 	m.RedisError("claim", "timeout")
 	m.RedisState(true)
-	p.breakerChanged(circuit{"default", "exchange", ""}, upstreamGraph, breaker.Closed, breaker.Open)
-	m.silentTokens()
-	m.silentPassthrough()
+	p.carried.circuits.changed(circuit{"default", "exchange", ""}, upstreamGraph, breaker.Closed, breaker.Open)
+	m.silentPool("tokens")()
+	m.silentPool("passthrough")()
 	m.Lookup(cache.TierRedis, "unsealed")
 	m.Claim(cache.Leader)
-	m.limits("default", http.Header{"X-App-Usage": {`{"call_count":1}`}})
+	m.limits.note("default", http.Header{"X-App-Usage": {`{"call_count":1}`}})
 	return m
 }
 
@@ -244,7 +245,7 @@ func TestOutcomesAndSourcesAreThoseDocumented(t *testing.T) {
 		count(reply{result: answer{source: from, joined: true}})
 	}
 	count(reply{gone: true})
-	count(reply{passed: &passed{}})
+	count(reply{passed: &passthrough.Call{}})
 	for label, got := range map[string]map[string]bool{"outcome": outcomeSet, "source": sources} {
 		want := sortedWords(documented(t)["igproxy_requests_total"].labels[label])
 		if have := slices.Sorted(maps.Keys(got)); !slices.Equal(have, want) {
@@ -289,7 +290,7 @@ func TestTheBucketsOfAFastUpstreamAreNarrow(t *testing.T) {
 	for took, most := range map[time.Duration]float64{3 * time.Millisecond: 5, 8 * time.Millisecond: 10, 20 * time.Millisecond: 25} {
 		m := NewMetrics()
 		for range 100 {
-			m.asked(call{app: &app{label: "default"}, grant: &grant{name: "exchange"}}, "token", took)
+			m.asked(call{app: &app{App: App{Label: "default"}}, grant: &grant{name: "exchange"}}, "token", took)
 		}
 		families, err := m.registry.Gather()
 		if err != nil {

@@ -86,18 +86,11 @@ func (o Options) check() error {
 			return fmt.Errorf("%s: it must be an https or http URL such as https://graph.instagram.com", name)
 		}
 	}
-	switch {
-	case o.Timeout <= 0:
-		return fmt.Errorf("upstream timeout is %s: it must be more than 0", o.Timeout)
-	case o.MaxResponseBytes < 1:
-		return fmt.Errorf("upstream max_response_bytes is %d: it must be at least 1", o.MaxResponseBytes)
-	case o.MaxInFlight < 1:
-		return fmt.Errorf("upstream max_in_flight is %d: it must be at least 1", o.MaxInFlight)
-	case o.Retries < 0 || o.Retries > 1:
-		return fmt.Errorf("upstream retries is %d: it must be 0 or 1", o.Retries)
-	case min(o.TTL, o.RefreshTTL, o.CodeTTL) <= 0:
-		return fmt.Errorf("cache ttl is %s, refresh ttl %s, code ttl %s: all must be more than 0",
-			o.TTL, o.RefreshTTL, o.CodeTTL)
+	if o.Timeout <= 0 || o.MaxResponseBytes < 1 || o.MaxInFlight < 1 || o.Retries < 0 || o.Retries > 1 {
+		return errors.New("upstream timeout, max_response_bytes and max_in_flight must be more than 0, and retries 0 or 1")
+	}
+	if min(o.TTL, o.RefreshTTL, o.CodeTTL) <= 0 {
+		return errors.New("cache ttl, refresh ttl and code ttl must be more than 0")
 	}
 	return nil
 }

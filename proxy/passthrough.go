@@ -24,41 +24,35 @@ type bypass struct {
 }
 
 func newBypass(o Options, metrics *Metrics) *bypass {
-	out := newOutbound(o, metrics.silentPassthrough)
-	out.configure(func(t *http.Transport) {
+	out := newOutbound(o, metrics.silentPool("passthrough"))
+	for _, t := range []*http.Transport{out.kept, out.single} {
 		t.DisableCompression = true // otherwise the transport would add Accept-Encoding
 		t.MaxConnsPerHost = o.MaxInFlight
-	})
+	}
 	stream := *o.Passthrough
 	stream.Transport, stream.MaxJSONBytes = out, o.MaxResponseBytes
 	stream.DropHeaders = append([]string{trustHeader}, traceHeaders...)
 	return &bypass{passthrough.New(stream), out, map[Service]*url.URL{Instagram: o.UpstreamURL, Threads: o.ThreadsURL}}
 }
 
-// passed is a call that is passed through.
-type passed struct {
-	app  *app
-	call passthrough.Call
-}
-
 // pass finds the app and the host of a call that is passed through.
-func (e *engine) pass(r *http.Request, t destination, metrics *Metrics) *passed {
+func (x *reply) pass(e *engine, r *http.Request, t destination, metrics *Metrics) {
 	a := t.app
 	if a == nil {
 		a = e.likely(r)
 	}
-	return &passed{a, passthrough.Call{Base: e.bypass.hosts[a.Service], Path: t.path,
+	x.grant, x.app = passthroughGrant, a.Label
+	x.passed = &passthrough.Call{Base: e.bypass.hosts[a.Service], Path: t.path,
 		Own:      scheme(r) + "://" + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
-		OnHeader: func(h http.Header) { metrics.limits(a.label, h) }}}
+		OnHeader: func(h http.Header) { metrics.limits.note(a.Label, h) }}
 }
 
 // stream passes the call through and keeps the outcome.
 func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
-	x.grant, x.app = passthroughGrant, x.passed.app.label
 	if !r.ProtoAtLeast(1, 1) { // see last
 		w.Header().Set("Connection", "close")
 	}
-	got := b.Serve(w, r, x.passed.call)
+	got := b.Serve(w, r, *x.passed)
 	x.status, x.cut = got.Status, got.Cut
 	switch {
 	case got.Err == nil && !got.Cut:

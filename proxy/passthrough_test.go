@@ -69,7 +69,7 @@ func TestAnyOtherCallIsPassedThroughUnchanged(t *testing.T) {
 func TestTheSidecarsOwnTokenIsNotPassedOn(t *testing.T) {
 	w := newWorld(t)
 	o := optionsFor(t, w.graph.url.String(), nil)
-	o.Cache, o.Passthrough = newCache(t), &PassthroughOptions{}
+	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{})
 	o.Bearer = func() [sha256.Size]byte { return sha256.Sum256([]byte("the-sidecars-own-token")) }
 	p := newProxy(t, o)
 	basic := get("/me")
@@ -99,7 +99,7 @@ func TestAnAnswerThatBreaksOffIsCountedAndCutsTheConnection(t *testing.T) {
 	defer upstream.Close()
 	var log strings.Builder
 	o := optionsFor(t, upstream.URL, nil)
-	o.Cache, o.Passthrough, o.Logger = newCache(t), &PassthroughOptions{}, slog.New(slog.NewTextHandler(&log, nil))
+	o.Cache, o.Passthrough, o.Logger = newCache(t), passing(PassthroughOptions{}), slog.New(slog.NewTextHandler(&log, nil))
 	p := newProxy(t, o)
 	s := overHTTP(t, p)
 	res, err := http.Get(s.URL + "/me")
@@ -132,7 +132,7 @@ func TestThePathOfAnAppPassesThrough(t *testing.T) {
 func TestBodiesAreBounded(t *testing.T) {
 	w := newWorld(t)
 	o := optionsFor(t, w.graph.url.String(), nil)
-	o.Cache, o.Passthrough = newCache(t), &PassthroughOptions{MaxBodyBytes: 1000}
+	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{MaxBodyBytes: 1000})
 	s := overHTTP(t, newProxy(t, o))
 	res, err := http.Post(s.URL+"/media", "text/plain", bytes.NewReader(make([]byte, 5000)))
 	if err != nil {
@@ -155,8 +155,8 @@ func TestBodiesAreBounded(t *testing.T) {
 }
 
 func TestAPassedCallThatFailsIsAnsweredInTheEnvelope(t *testing.T) {
-	o := optionsFor(t, nobody(t), nil)
-	o.Cache, o.Passthrough = newCache(t), &PassthroughOptions{}
+	o := optionsFor(t, deadURL(t), nil)
+	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{})
 	p := newProxy(t, o)
 	if r := ask(p, get("/me")); r.Code != 503 || !strings.Contains(r.Body.String(), `"error_subcode":990023`) {
 		t.Errorf("nothing listens: %d %s", r.Code, r.Body)
@@ -166,7 +166,7 @@ func TestAPassedCallThatFailsIsAnsweredInTheEnvelope(t *testing.T) {
 	defer upstream.Close()
 	defer close(hangs)
 	o = optionsFor(t, upstream.URL, nil)
-	o.Cache, o.Passthrough = newCache(t), &PassthroughOptions{Timeout: 50 * time.Millisecond}
+	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{Timeout: 50 * time.Millisecond})
 	s := overHTTP(t, newProxy(t, o))
 	for range 20 { // if both deadlines were the same instant, mostly the connection would be cut
 		res, err := http.Get(s.URL + "/me")
@@ -200,7 +200,7 @@ func TestNothingAfterAnHTTP10RequestIsReadAsARequest(t *testing.T) {
 func TestASwitchOfProtocolsIsABadAnswer(t *testing.T) {
 	base, _ := saying(t, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
 	o := optionsFor(t, base, nil)
-	o.Cache, o.Passthrough = newCache(t), &PassthroughOptions{}
+	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{})
 	if r := ask(newProxy(t, o), get("/me")); r.Code != 502 || !strings.Contains(r.Body.String(), `"error_subcode":990024`) {
 		t.Errorf("got %d %s", r.Code, r.Body)
 	}
@@ -224,7 +224,7 @@ func TestPagingCanBeKeptHere(t *testing.T) {
 		t.Errorf("rewritten although the option is off: %s", r.Body)
 	}
 	o := optionsFor(t, base, nil)
-	o.Cache, o.Passthrough = newCache(t), &PassthroughOptions{RewritePaging: true}
+	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{RewritePaging: true})
 	asks := get("/apps/default/1/media")
 	asks.Header.Set("Accept-Encoding", "gzip") // as most clients do
 	got := ask(newProxy(t, o), asks)

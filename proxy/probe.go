@@ -38,9 +38,10 @@ func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 		a.state.secrets.use(a.secrets)
 		of := ""
 		if len(apps) > 1 {
-			of = " of app " + a.label
+			of = " of app " + a.Label
 		}
-		c := call{grant: rowOf(rowsAt(table, exchangePath), a), app: a, token: NewSecret(probeToken)}
+		c := call{grant: rowOf(rowsAt(table, exchangePath), a), app: a, token: NewSecret(probeToken),
+			mayRetry: func() bool { return true }}
 		proofs = append(proofs, Proof{"upstream " + c.grant.base.String() + of, probe(ctx, ask, c)})
 		if len(a.RedirectURIs) > 0 {
 			c.grant, c.redirect = rowOf(rowsAt(table, codePath), a), a.RedirectURIs[0]

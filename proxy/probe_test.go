@@ -31,7 +31,7 @@ func TestProbeSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		"no secret":        {s.URL, func(o *Options) { o.Apps[0].Secret = Secret{} }, "client secret"},
 		"unknown CA":       {s.URL, func(o *Options) { o.UpstreamCAs = stranger.CA() }, "tls: unknown authority"},
 		"expired":          {expired.URL, func(o *Options) { o.UpstreamCAs = expired.CA() }, "tls: invalid certificate"},
-		"nothing listens":  {nobody(t), nil, "refused"},
+		"nothing listens":  {deadURL(t), nil, "refused"},
 		"no time":          {mute(t), func(o *Options) { o.Timeout = 50 * time.Millisecond }, "did not answer in time"},
 		"wrong path":       {s.URL + "/v23.0/x", nil, "upstream.url"},
 		"no URL":           {"", nil, "upstream url"},

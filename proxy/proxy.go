@@ -32,11 +32,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync/atomic"
 	"time"
 
-	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/cache"
 )
 
@@ -47,19 +45,17 @@ type Proxy struct {
 	draining atomic.Bool
 }
 
-// New builds a Proxy. The error names the wrong option and its limits. Nothing is dialled.
+// New builds a Proxy. The error names the wrong option, or the few options of which one is wrong,
+// and their limits. Nothing is dialled.
 func New(o Options) (*Proxy, error) {
 	if o.Cache == nil {
 		return nil, errors.New("proxy: Cache is nil: build one with cache.New")
 	}
 	p := &Proxy{carried: carried{cache: o.Cache, failures: newFailures(o.Breaker.Interval), flights: &flights{},
-		retries: newRetryBudget(), metrics: o.Metrics, tracing: newTracing(o.Tracer),
+		retries: newRetryBudget(), metrics: cmp.Or(o.Metrics, NewMetrics()), tracer: o.Tracer,
 		log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler))}}
-	if p.carried.metrics == nil {
-		p.carried.metrics = NewMetrics()
-	}
 	var err error
-	if p.carried.circuits, err = newCircuits(o.Breaker, o.MaxInFlight, p.breakerChanged); err != nil {
+	if p.carried.circuits, err = newCircuits(o.Breaker, o.MaxInFlight, p.carried.metrics, p.carried.log); err != nil {
 		return nil, err
 	}
 	if err = p.Reload(o); err == nil {
@@ -85,12 +81,15 @@ func (p *Proxy) Reload(o Options) error {
 	if err != nil {
 		return err
 	}
-	purges := purgesOf(next)
-	if last != nil {
-		p.learn(purgesOf(last), purges)
+	if last != nil { // the fleet may have purged entries of a key that is new
+		ctx, cancel := context.WithTimeout(context.Background(), learnTime)
+		p.carried.cache.Learn(ctx)
+		cancel()
 	}
+	var purges []*cache.Purges
 	for _, a := range next.apps { // nothing below can fail
 		a.state.secrets.use(a.secrets)
+		purges = append(purges, a.purges)
 	}
 	p.current.Store(next)
 	if last != nil {
@@ -103,17 +102,6 @@ func (p *Proxy) Reload(o Options) error {
 
 // learnTime bounds how long a reload waits to learn what was purged.
 const learnTime = 250 * time.Millisecond
-
-// learn reads what the fleet has purged of keys that are new with a reload, before a request is
-// answered from the entries found under them.
-func (p *Proxy) learn(known, now []*cache.Purges) {
-	if !slices.ContainsFunc(now, func(e *cache.Purges) bool { return !slices.Contains(known, e) }) {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), learnTime)
-	defer cancel()
-	p.carried.cache.Learn(ctx)
-}
 
 // Metrics returns the Metrics of the Proxy.
 func (p *Proxy) Metrics() *Metrics { return p.carried.metrics }
@@ -131,14 +119,4 @@ func (p *Proxy) Close(ctx context.Context) error {
 	p.Drain()
 	defer p.current.Load().closeIdle()
 	return p.carried.flights.wait(ctx)
-}
-
-func (p *Proxy) breakerChanged(of circuit, upstream string, from, to breaker.State) {
-	p.carried.metrics.breakerChanged(upstream, to)
-	level := slog.LevelInfo
-	if to == breaker.Open {
-		level = slog.LevelWarn
-	}
-	p.carried.log.Log(context.Background(), level, "breaker changed",
-		"step", "guard", "upstream", upstream, "app", of.app, "grant", of.grant, "from", from, "to", to)
 }

@@ -7,17 +7,17 @@ import (
 	"github.com/igproxy/igproxy/cache"
 )
 
-// Purge forgets what is remembered of the app with this label, or of all apps if the label is empty:
-// everything, or what was answered for one token or code, under each grant and redirect URI. This
-// process forgets it in any case, and Purge returns the labels of the apps. An error says why the other
-// sidecars on the same Redis were not told; without apps, it says that the label is unknown.
+// Purge forgets the answers to the app with this label, or to all apps if the label is empty: all
+// of them, or those to one token or code, under each grant and redirect URI. It returns the labels
+// of the apps. This process always forgets; an error says why the other sidecars on the same Redis
+// could not be notified, or that no app has the label.
 func (p *Proxy) Purge(ctx context.Context, label string, token Secret) (apps []string, err error) {
 	e := p.current.Load()
 	for _, a := range e.apps {
-		if label != "" && a.label != label {
+		if label != "" && a.Label != label {
 			continue
 		}
-		apps = append(apps, a.label)
+		apps = append(apps, a.Label)
 		if failed := p.purge(ctx, e, a, token); failed != nil {
 			err = failed
 		}

@@ -67,7 +67,8 @@ func TestAPurgeIsOfAnAppOrOfATokenUnderEachGrant(t *testing.T) {
 	}
 }
 
-// An app that a reload brings has been purged by the others: what they purged is not served, not even at first.
+// An app that a reload brings has been purged by the others: what they purged is not served, not
+// even at first.
 func TestWhatWasPurgedIsNotServedAfterAReloadThatBringsItsApp(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	redis := redistest.Start(t)

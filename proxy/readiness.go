@@ -39,7 +39,7 @@ func (p *Proxy) Readiness() Readiness {
 	var refused []string
 	for _, a := range apps {
 		if a.state.secrets.areRefused(now) {
-			refused = append(refused, a.label)
+			refused = append(refused, a.Label)
 		}
 	}
 	switch {
@@ -50,4 +50,23 @@ func (p *Proxy) Readiness() Readiness {
 	}
 	r.Ready = !r.Draining && len(refused) < len(apps)
 	return r
+}
+
+// Upstream is the state of one of Meta's hosts.
+type Upstream struct {
+	Name        string        `json:"name"` // instagram, login or threads
+	InFlight    int           `json:"in_flight"`
+	MaxInFlight int           `json:"max_in_flight"`  // limit of each app and grant
+	Breaker     breaker.State `json:"breaker"`        // the worst state of its breakers
+	Since       time.Time     `json:"since,omitzero"` // when Breaker last changed; zero: never
+}
+
+// Upstreams returns the current state of every upstream, always in the same order.
+func (p *Proxy) Upstreams() (list []Upstream) {
+	c := p.carried.circuits
+	for _, name := range upstreams {
+		list = append(list, Upstream{Name: name, InFlight: c.inFlight(name), MaxInFlight: c.places,
+			Breaker: c.worst(name), Since: c.since(name)})
+	}
+	return list
 }

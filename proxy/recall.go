@@ -27,10 +27,7 @@ func (s *recallStep) Exchange(ctx context.Context, c call) (answer, error) {
 // valid record or is past its end.
 func remembered(entry cache.Entry, from source) (answer, bool) {
 	now := time.Now()
-	a, err := decodeRecord(entry.Value, now)
-	if err != nil {
-		return answer{}, false
-	}
+	a, ok := decodeRecord(entry.Value, now)
 	a.source, a.left = from, entry.Expires.Sub(now)
-	return a, true
+	return a, ok
 }

@@ -11,18 +11,18 @@ import (
 // expires on the way.
 const margin = time.Minute
 
-// standingTTL is how long "no standing with that account" is remembered: it may be corrected in Meta's
-// dashboard at any moment.
+// standingTTL is how long "no standing with that account" is remembered: it may be corrected in
+// Meta's dashboard at any moment.
 const standingTTL = 10 * time.Second
 
-// remember keeps an answer for as long as its class permits, and returns the answer to give: if another
-// sidecar stored one first, it may be that one.
+// remember keeps an answer for as long as its class permits, and returns the answer to give: if
+// another sidecar stored one first, it may be that one.
 func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 	now := time.Now()
 	left := s.ttl(c, a, now)
 	entry := cache.Entry{Value: encodeRecord(a), Expires: now.Add(left)}
 	switch {
-	case entry.Value == nil, a.source == sourceHold, a.is(graph.ClassSecret): // about this sidecar, not about the token
+	case a.source == sourceHold, a.is(graph.ClassSecret): // about this sidecar, not about the token
 		return a
 	case a.is(graph.ClassUserLimit): // a pause of one token, in memory only, so that a wrong one ends with the process
 		s.cache.Keep(c.key, entry)
@@ -56,8 +56,9 @@ func (s *claimStep) ttl(c call, a answer, now time.Time) time.Duration {
 	return max(left, 0)
 }
 
-// beats reports when an answer replaces the one stored first: a token replaces a refusal. Of two tokens
-// the first one stored wins, because it is not known what a second exchange does to the first.
+// beats reports when an answer replaces the one stored first: a token replaces a refusal. Of two
+// tokens the first one stored wins, because it is not known what a second exchange does to the
+// first.
 func beats(a answer) func(cache.Entry) bool {
 	return func(stored cache.Entry) bool {
 		b, ok := remembered(stored, sourceFleet)

@@ -13,19 +13,19 @@ func TestRecordsOpenToWhatWasRemembered(t *testing.T) {
 	yes := true
 	e := &graph.Error{Status: 400, Message: "m", Type: "OAuthException", Code: 190, Subcode: 463, UserTitle: "t", UserMsg: "u", Transient: &yes,
 		TraceID: "x", RetryAt: now.Add(time.Minute).UTC(), Class: graph.ClassToken}
-	back, err := decodeRecord(encodeRecord(answer{refusal: e}), now)
-	if err != nil {
-		t.Fatal(err)
+	back, ok := decodeRecord(encodeRecord(answer{refusal: e}), now)
+	if !ok {
+		t.Fatal("not a record")
 	}
 	if !bytes.Equal(back.refusal.Encode(), e.Encode()) || !back.refusal.RetryAt.Equal(e.RetryAt) || back.refusal.Class != graph.ClassToken {
 		t.Errorf("got %s, want %s", back.refusal.Encode(), e.Encode())
 	}
 	tok, _ := graph.ReadToken([]byte(`{"access_token":"t","expires_in":60,"user_id":1}`), now)
 	record := encodeRecord(answer{token: tok})
-	if back, err = decodeRecord(record, now.Add(30*time.Second)); err != nil || !back.token.Expires.Equal(tok.Expires) {
-		t.Errorf("got %v, %v; want the same token", back.token.Expires, err)
+	if back, ok = decodeRecord(record, now.Add(30*time.Second)); !ok || !back.token.Expires.Equal(tok.Expires) {
+		t.Errorf("got %v, %v; want the same token", back.token.Expires, ok)
 	}
-	if _, err = decodeRecord(record, now.Add(60*time.Second)); err == nil {
+	if _, ok = decodeRecord(record, now.Add(60*time.Second)); ok {
 		t.Error("a token past its end was served")
 	}
 }
@@ -36,7 +36,7 @@ func FuzzRecord(f *testing.F) {
 	f.Add(encodeRecord(answer{refusal: &graph.Error{Status: 400, Code: 190}}))
 	f.Add([]byte{tokenKind})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if a, err := decodeRecord(b, time.Unix(0, 0)); err == nil && a.refusal == nil {
+		if a, ok := decodeRecord(b, time.Unix(0, 0)); ok && a.refusal == nil {
 			_ = a.token.Append(nil, time.Unix(0, 0))
 		}
 	})

@@ -12,66 +12,48 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 )
 
 // A trace shows one request: a server span, and below it the steps from recall to ask, nested as
-// they call each other. A flight belongs to the trace of the caller that began it. The join span of
-// every other caller has a link to it.
+// they call each other. A flight belongs to the trace of the caller that began it. A call that is
+// passed through has the server span only.
 //
 // Spans hold names and numbers from fixed sets or from the configuration, and never a value that
 // was sent: no path, query, header, token or text of an error. Names come from OpenTelemetry's
 // semantic conventions for HTTP where they exist, and are igproxy.* otherwise. Only this file knows
 // the library.
 
-// Tracer is OpenTelemetry's.
+// Tracer is OpenTelemetry's. A nil Tracer makes no spans.
 type Tracer = trace.Tracer
 
-// flightID identifies the span that began a flight. The zero value means no span.
-type flightID = trace.SpanContext
-
-// tracing makes the spans. A nil *tracing makes none and wraps no step.
-type tracing struct{ tracer trace.Tracer }
-
-func newTracing(t trace.Tracer) *tracing {
-	if t == nil {
-		return nil
-	}
-	return &tracing{t}
-}
-
-// step returns next with a span around each call.
-func (t *tracing) step(name string, next exchanger) exchanger {
+// traced returns next with a span around each call.
+func traced(t Tracer, name string, next exchanger) exchanger {
 	if t == nil {
 		return next
 	}
-	return &tracedStep{name, t.tracer, next}
+	return &tracedStep{name, t, next}
 }
 
 type tracedStep struct {
 	name   string
-	tracer trace.Tracer
+	tracer Tracer
 	next   exchanger
 }
 
 func (s *tracedStep) Exchange(ctx context.Context, c call) (answer, error) {
-	caller := trace.SpanContextFromContext(ctx)
-	var options []trace.SpanStartOption
-	attrs := []attribute.KeyValue{attribute.String("igproxy.app", c.app.label), attribute.String("igproxy.grant", c.grant.name)}
+	kind := trace.SpanKindInternal
+	attrs := []attribute.KeyValue{attribute.String("igproxy.app", c.app.Label), attribute.String("igproxy.grant", c.grant.name)}
 	if s.name == "ask" {
-		options = asClient(c.grant.base)
-		attrs = append(attrs, attribute.String("http.request.method", c.grant.method))
+		kind = trace.SpanKindClient
+		attrs = append(attrs, attribute.String("http.request.method", c.grant.method),
+			attribute.String("server.address", c.grant.base.Hostname()), attribute.Int("server.port", portOf(c.grant.base)))
 	}
-	ctx, span := s.tracer.Start(ctx, s.name, append(options, trace.WithAttributes(attrs...))...)
+	ctx, span := s.tracer.Start(ctx, s.name, trace.WithSpanKind(kind), trace.WithAttributes(attrs...))
 	// Also if next panics. Deferred directly, End would recover the panic's value and record it.
 	defer func() { span.End() }()
 	a, err := s.next.Exchange(ctx, c)
-	switch s.name {
-	case "claim":
-		a.flight = caller // the join span that began the flight
-	case "join":
-		if a.joined {
-			span.AddLink(trace.Link{SpanContext: a.flight})
-		}
+	if s.name == "join" {
 		span.SetAttributes(attribute.Bool("igproxy.joined", a.joined))
 	}
 	if a.source != "" {
@@ -84,24 +66,18 @@ func (s *tracedStep) Exchange(ctx context.Context, c call) (answer, error) {
 	return a, err
 }
 
-// asClient returns the options of a span for a call to this base URL, which the configuration
-// names.
-func asClient(base *url.URL) []trace.SpanStartOption {
-	port, err := strconv.Atoi(base.Port())
-	if err != nil {
-		port = map[string]int{"http": 80, "https": 443}[base.Scheme]
+// portOf returns the port of a URL, or the default one of its scheme.
+func portOf(u *url.URL) int {
+	if port, err := strconv.Atoi(u.Port()); err == nil {
+		return port
 	}
-	return []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient),
-		trace.WithAttributes(attribute.String("server.address", base.Hostname()), attribute.Int("server.port", port))}
+	return map[string]int{"http": 80, "https": 443}[u.Scheme]
 }
 
 // noteReply adds the reply to the call's nth request to the span of ask. res is nil if there is
 // none.
 func noteReply(ctx context.Context, res *http.Response, n int) {
 	span := trace.SpanFromContext(ctx)
-	if !span.IsRecording() {
-		return
-	}
 	if res != nil {
 		span.SetAttributes(attribute.Int("http.response.status_code", res.StatusCode))
 	}
@@ -118,28 +94,19 @@ func markError(span trace.Span, c graph.Class) {
 // traceHeaders are never passed on: they describe the app's side of the sidecar.
 var traceHeaders = []string{"Traceparent", "Tracestate", "Baggage"}
 
-// requestSpans are the spans of a request that do not belong to a step. A nil *requestSpans does
-// nothing.
-type requestSpans struct {
-	tracer trace.Tracer
-	server trace.Span
-}
-
-// begin starts the server span. Samplers see its name, which is made of fixed words.
-func (t *tracing) begin(e *engine, r *http.Request) (*requestSpans, *http.Request) {
+// beginTrace starts the server span of a request. Samplers see its name, which is made of fixed
+// words.
+func beginTrace(t Tracer, e *engine, r *http.Request) (trace.Span, *http.Request) {
 	if t == nil {
-		return nil, r
+		return noop.Span{}, r
 	}
-	method, name, scheme := "_OTHER", "HTTP", "http"
+	method, name := "_OTHER", "HTTP"
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
 		http.MethodOptions, http.MethodTrace, http.MethodConnect:
 		method, name = r.Method, r.Method
 	}
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	attrs := []attribute.KeyValue{attribute.String("http.request.method", method), attribute.String("url.scheme", scheme)}
+	attrs := []attribute.KeyValue{attribute.String("http.request.method", method), attribute.String("url.scheme", scheme(r))}
 	if rows := e.route(r).rows; len(rows) > 0 {
 		name += " " + rows[0].path
 		attrs = append(attrs, attribute.String("http.route", rows[0].path))
@@ -148,43 +115,27 @@ func (t *tracing) begin(e *engine, r *http.Request) (*requestSpans, *http.Reques
 	// spans.
 	parent := propagation.MapCarrier{"traceparent": r.Header.Get("Traceparent")}
 	ctx := propagation.TraceContext{}.Extract(r.Context(), parent)
-	ctx, server := t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attrs...))
-	return &requestSpans{t.tracer, server}, r.WithContext(ctx)
+	ctx, server := t.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attrs...))
+	return server, r.WithContext(ctx)
 }
 
-// passed starts the span of a call that is passed through, and returns a function that ends it.
-func (s *requestSpans) passed(ctx context.Context, x *reply) (end func()) {
-	if s == nil {
-		return func() {}
-	}
-	_, span := s.tracer.Start(ctx, "ask", asClient(x.passed.call.Base)...)
-	return func() {
-		if e := x.refusal(); e != nil {
-			markError(span, e.Class)
-		} else if !x.gone {
-			span.SetAttributes(attribute.Int("http.response.status_code", x.status))
-		}
-		span.End()
-	}
-}
-
-// end ends the server span.
-func (s *requestSpans) end(x *reply) {
-	if s == nil {
+// endTrace adds the outcome to the request's server span and ends it.
+func (x *reply) endTrace(server trace.Span) {
+	if !server.IsRecording() {
 		return
 	}
-	defer func() { s.server.End() }()
-	s.server.SetAttributes(attribute.String("igproxy.outcome", x.outcome()), attribute.String("igproxy.source", x.source()),
+	defer server.End()
+	server.SetAttributes(attribute.String("igproxy.outcome", x.outcome()), attribute.String("igproxy.source", x.source()),
 		attribute.String("igproxy.app", x.app), attribute.String("igproxy.grant", x.grant), attribute.String("igproxy.request_id", x.id))
 	if x.gone {
 		return
 	}
-	s.server.SetAttributes(attribute.Int("http.response.status_code", x.status))
+	server.SetAttributes(attribute.Int("http.response.status_code", x.status))
 	switch e := x.refusal(); {
 	case e == nil:
 	case x.status >= http.StatusInternalServerError:
-		markError(s.server, e.Class)
+		markError(server, e.Class)
 	default: // a 4xx is not an error of the server, by HTTP's conventions
-		s.server.SetAttributes(attribute.String("error.type", string(e.Class)))
+		server.SetAttributes(attribute.String("error.type", string(e.Class)))
 	}
 }

@@ -28,7 +28,7 @@ func tracedProxy(t *testing.T) (*Proxy, *tracetest.SpanRecorder) {
 	t.Helper()
 	_, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
-	o.Passthrough = &PassthroughOptions{}
+	o.Passthrough = passing(PassthroughOptions{})
 	r := recording(&o)
 	return newProxy(t, o), r
 }

@@ -4,17 +4,12 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/igproxy/igproxy/cache"
@@ -68,8 +63,7 @@ func TestEachStepHasASpanInsideTheOneBefore(t *testing.T) {
 	wantTrace(t, "a hit", traceOf(t, r, p, get(target("IGAAshort"))), append([]string{"GET /access_token " + fmt.Sprintf(inServer, 200, "token", "memory")},
 		nested("recall", "", "memory", "")...)...)
 	wantTrace(t, "a call passed on", traceOf(t, r, p, get("/me?access_token=IGAAshort")),
-		"GET http.request.method=GET http.response.status_code=200 igproxy.app=default igproxy.grant=passthrough igproxy.outcome=passed igproxy.source=upstream url.scheme=http",
-		"ask http.response.status_code=200 server.address=127.0.0.1")
+		"GET http.request.method=GET http.response.status_code=200 igproxy.app=default igproxy.grant=passthrough igproxy.outcome=passed igproxy.source=upstream url.scheme=http")
 }
 
 func TestAFailureIsNamedByItsClass(t *testing.T) {
@@ -101,9 +95,9 @@ func TestAPanicEndsItsSpansWithoutItsValue(t *testing.T) {
 	r := recording(&o)
 	p := newProxy(t, o)
 	e := *p.current.Load()
-	tr := p.carried.tracing
-	e.first = tr.step("recall", &recallStep{cache: p.carried.cache, next: tr.step("join", newJoin(time.Minute, func(ctx context.Context, c call) (answer, error) {
-		return tr.step("claim", exchangeFunc(func(context.Context, call) (answer, error) { panic("IGAA-the-value") })).Exchange(ctx, c)
+	tr := p.carried.tracer
+	e.first = traced(tr, "recall", &recallStep{cache: p.carried.cache, next: traced(tr, "join", newJoin(time.Minute, func(ctx context.Context, c call) (answer, error) {
+		return traced(tr, "claim", exchangeFunc(func(context.Context, call) (answer, error) { panic("IGAA-the-value") })).Exchange(ctx, c)
 	}))})
 	p.current.Store(&e)
 	internal := " Error:internal error.type=internal "
@@ -112,65 +106,6 @@ func TestAPanicEndsItsSpansWithoutItsValue(t *testing.T) {
 		"recall"+internal+ofApp, "join"+internal+ofApp+" igproxy.joined=false", "claim "+ofApp)
 	if text := dumped(t, r); strings.Contains(text, "the-value") {
 		t.Errorf("the panic's value is in a span: %s", text)
-	}
-}
-
-func TestCallersOfOneFlightHaveALinkToTheJoinThatBeganIt(t *testing.T) {
-	release := make(chan struct{})
-	base := rawUpstream(t, func(_ int, c net.Conn, r *bufio.Reader) {
-		if _, err := http.ReadRequest(r); err == nil {
-			<-release
-			_, _ = io.WriteString(c, rawReply(200, goodToken))
-		}
-	})
-	o := optionsFor(t, base, nil)
-	r := recording(&o)
-	p := newProxy(t, o)
-	waiting := func(n int) {
-		for done := false; !done; time.Sleep(time.Millisecond) {
-			done = p.carried.flights.pending.Load() == int64(n)
-		}
-	}
-	call := func(ctx context.Context) {
-		defer func() { _ = recover() }() // a caller that left gets no answer
-		ask(p, get(target("IGAAshort")).WithContext(ctx))
-	}
-	var wg sync.WaitGroup
-	leaves, leave := context.WithCancel(t.Context())
-	wg.Go(func() { call(leaves) }) // begins the flight
-	waiting(1)
-	also, alsoLeave := context.WithCancel(t.Context())
-	left := make(chan struct{})
-	wg.Go(func() { defer close(left); call(also) })
-	for range 3 {
-		wg.Go(func() { call(t.Context()) })
-	}
-	waiting(5)
-	leave()
-	alsoLeave()
-	<-left
-	close(release)
-	wg.Wait()
-	if err := p.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	var flights []trace.SpanID // the parents of claim
-	var linked []sdktrace.ReadOnlySpan
-	for _, s := range r.Ended() {
-		switch {
-		case s.Name() == "claim":
-			flights = append(flights, s.Parent().SpanID())
-		case s.Name() == "join" && len(s.Links()) > 0:
-			linked = append(linked, s)
-		}
-	}
-	if len(flights) != 1 || len(linked) != 3 {
-		t.Fatalf("%d flights and %d joins with a link, want 1 and the 3 that stayed", len(flights), len(linked))
-	}
-	for _, s := range linked {
-		if got := s.Links()[0].SpanContext; len(s.Links()) != 1 || got.SpanID() != flights[0] || !strings.Contains(lineOf(s), "igproxy.joined=true") {
-			t.Errorf("%s has a link to %v", lineOf(s), got)
-		}
 	}
 }
 
@@ -304,14 +239,13 @@ func TestWithoutATracerTracingIsFree(t *testing.T) {
 	if _, ok := guard.next.(*askStep); !ok {
 		t.Fatalf("ask is wrapped: %T", guard.next)
 	}
-	if p.carried.tracing != nil || e.shortcut == nil {
+	if p.carried.tracer != nil || e.shortcut == nil {
 		t.Error("it traces, or the lane is off")
 	}
-	x := reply{status: 200}
+	x, r := reply{status: 200}, get("/me")
 	if n := testing.AllocsPerRun(100, func() {
-		var spans *requestSpans
-		spans.passed(t.Context(), &x)()
-		spans.end(&x)
+		server, _ := beginTrace(p.carried.tracer, e, r)
+		x.endTrace(server)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
@@ -16,7 +17,7 @@ type call struct {
 	redirect string // the redirect_uri of a code
 	key      cache.Key
 	secret   Secret // the client secret to send; set by ask
-	// mayRetry reports whether guard would still let the call through. Nil: it would.
+	// mayRetry reports whether guard would still let the call through; set by guard.
 	mayRetry func() bool
 }
 
@@ -45,10 +46,9 @@ type answer struct {
 	joined  bool          // this caller waited for another caller's exchange
 	stored  bool          // this exchange stored it in the cache
 	left    time.Duration // how much longer it is remembered
-	usage   graph.Usage   // only from upstream
+	usage   http.Header   // the app's rate limits, only from upstream
 	with    Secret        // the client secret that was sent, if the call has one
 	without Secret        // the client secret that was refused before, for the same call
-	flight  flightID      // the flight that it came from, if requests are traced
 }
 
 // is reports whether the answer is a refusal of this class.

@@ -24,7 +24,7 @@ func sampleStatus() admin.Status {
 		Saved:    admin.Saved{Cache: 426, Coalescing: 3}, Process: admin.Process{UptimeSeconds: 90, Goroutines: 21, HeapBytes: 1 << 20, MemoryBytes: 13 << 20}}
 	s.Latency.Hits, s.Latency.Exchanges = admin.Latency{Count: 426, P50: &p50, P99: &p99}, admin.Latency{}
 	s.Results = map[string]uint64{"token": 50, "transient": 3}
-	s.Upstreams = []proxy.Upstream{{Name: "instagram", InFlight: 1, MaxInFlight: 128, Breaker: breaker.Open, Changes: []proxy.BreakerChange{{At: now, To: breaker.Open}}},
+	s.Upstreams = []proxy.Upstream{{Name: "instagram", InFlight: 1, MaxInFlight: 128, Breaker: breaker.Open, Since: now},
 		{Name: "login", MaxInFlight: 128, Breaker: breaker.Closed}}
 	s.State.Redis, s.State.RedisFault, s.State.RedisSince = "degraded", "refused", now
 	s.RedisMode, s.RedisFaults = "single", map[string]uint64{"claim refused": 3}

@@ -45,8 +45,8 @@ func statusText(s admin.Status) string {
 	row("calls", "%s", counts(s.Results))
 	for _, u := range s.Upstreams {
 		changed := ""
-		if len(u.Changes) > 0 {
-			changed = ", since " + clock(u.Changes[0].At)
+		if !u.Since.IsZero() {
+			changed = ", since " + clock(u.Since)
 		}
 		row(u.Name, "breaker %s%s; %d of %d calls", u.Breaker, changed, u.InFlight, u.MaxInFlight)
 	}

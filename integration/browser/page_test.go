@@ -82,7 +82,7 @@ func TestPageShowsTrafficAndFailures(t *testing.T) {
 	c.shows("that Redis failed", text("concerns")+`.includes("Redis is not used") && `+text("redis-state")+`.startsWith("not used") && `+text("redis-errors")+` !== "none"`)
 	_ = instagram.Cmd.Process.Kill()
 	c.shows("the open breaker", text("concerns")+`.includes("The breaker of instagram is open") && document.querySelector("[data-upstream=instagram]").innerText.includes("breaker open")`)
-	c.shows("when it opened", `/\d\d:\d\d:\d\d open/.test(document.querySelector("[data-upstream=instagram] ol").textContent)`)
+	c.shows("when it opened", `/breaker open, since \d\d:\d\d:\d\d/.test(document.querySelector("[data-upstream=instagram]").textContent)`)
 	c.shows("that it is still ready", text("ready")+` === "ready"`)
 	c.quiet()
 

@@ -29,7 +29,7 @@
     if (p.state.draining) list.push(["warn", "Draining: requests in flight are answered, then the process ends."]);
     if (p.reload_refused) list.push(["warn", "A changed configuration was refused, and the previous one stays in use. The log and igproxy reload say why."]);
     for (const b of p.upstreams) {
-      if (b.breaker === "open") list.push(["bad", `The breaker of ${b.name} is open${(b.changes || []).length ? " since " + clock(b.changes[0].at) : ""}: calls to Instagram fail. Known tokens are still served.`]);
+      if (b.breaker === "open") list.push(["bad", `The breaker of ${b.name} is open${b.since ? " since " + clock(b.since) : ""}: calls to Instagram fail. Known tokens are still served.`]);
       if (b.breaker === "half-open") list.push(["warn", `The breaker of ${b.name} is half-open: a probe decides whether Instagram is called again.`]);
     }
     if (p.state.redis === "degraded") list.push(["warn", `Redis is not used (${p.state.redis_fault})${p.state.redis_since ? " since " + clock(p.state.redis_since) : ""}: requests are answered from memory, and each sidecar calls Instagram itself.`]);
@@ -166,7 +166,6 @@
     }));
   }
 
-  const opened = new Set(); // upstreams whose earlier changes are shown
   const level = { closed: "ok", "half-open": "warn", open: "bad" };
 
   function instagram(p) {
@@ -175,18 +174,8 @@
       at("breakers").dataset.shown = text;
       at("breakers").replaceChildren(...p.upstreams.map(b => {
         const box = make("div", undefined, { class: "breaker", "data-upstream": b.name }), line = make("p", undefined, { class: "state" });
-        line.append(make("span", undefined, { class: "mark", "data-level": level[b.breaker] }), make("span", `${b.name}: breaker ${b.breaker}`));
-        const changes = (b.changes || []).map(c => make("li", `${clock(c.at)} ${c.to}`));
-        const list = (name, items) => { const l = make("ol", undefined, { "aria-label": name }); l.append(...items); return l; };
+        line.append(make("span", undefined, { class: "mark", "data-level": level[b.breaker] }), make("span", `${b.name}: breaker ${b.breaker}${b.since ? ", since " + clock(b.since) : ""}`));
         box.append(line);
-        if (changes.length) box.append(list(`Last changes of ${b.name}`, changes.slice(0, 4)));
-        if (changes.length > 4) {
-          const more = make("details");
-          more.open = opened.has(b.name);
-          more.addEventListener("toggle", () => more.open ? opened.add(b.name) : opened.delete(b.name));
-          more.append(make("summary", `${changes.length - 4} earlier`), list(`Earlier changes of ${b.name}`, changes.slice(4)));
-          box.append(more);
-        }
         return box;
       }));
     }

@@ -25,18 +25,14 @@ func ReadCode(body []byte, now time.Time) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	for _, m := range members {
-		if m.name != "data" {
-			continue
-		}
+	if len(members) == 1 && members[0].name == "data" {
 		var list []json.RawMessage
-		if len(members) != 1 || json.Unmarshal(m.value, &list) != nil || len(list) != 1 {
+		if json.Unmarshal(members[0].value, &list) != nil || len(list) != 1 {
 			return Token{}, errNotJSON
 		}
 		if members, err = objectMembers(list[0]); err != nil {
 			return Token{}, err
 		}
-		break
 	}
 	var access string
 	var text []byte
@@ -46,8 +42,10 @@ func ReadCode(body []byte, now time.Time) (Token, error) {
 			if json.Unmarshal(m.value, &access) != nil || access == "" || len(access) > MaxToken || !IsPrintable(access) {
 				return Token{}, errNoTokenIn
 			}
-		case "error", "error_type", "data":
+		case "error", "error_type":
 			return Token{}, errErrorMember
+		case "data": // beside other members, or inside data
+			return Token{}, errNotJSON
 		}
 		text = appendMember(text, m)
 	}
@@ -60,5 +58,5 @@ func ReadCode(body []byte, now time.Time) (Token, error) {
 		answer = append(answer, `,"token_type":"bearer"`...)
 	}
 	answer = append(append(append(answer, `,"data":[{`...), flat...), `}]}`...)
-	return Token{text: &splitJSON{head: answer, whole: true}, Expires: now.Add(codeLife)}, nil
+	return NewToken(answer, nil, now.Add(codeLife)), nil
 }

@@ -10,6 +10,7 @@ var (
 	ErrBadType     = errBadType
 	ErrErrorMember = errErrorMember
 	Classify       = classify
+	Unreadable     = unreadable
 )
 
 const (

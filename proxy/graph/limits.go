@@ -14,24 +14,19 @@ const (
 	MaxPause     = time.Hour   // Meta is asked again after that, whatever it said
 )
 
-// Usage is what Meta reports about an app's rate limits, byte for byte: the headers X-App-Usage and
-// X-Business-Use-Case-Usage. Empty means absent.
-type Usage struct{ App, BusinessUseCase string }
-
 // MaxUsage bounds a usage header, in bytes.
 const MaxUsage = 4 << 10
 
-// ReadUsage returns the usage headers. It omits one that is longer than MaxUsage, is not JSON, or
-// is changed by scrub.
-func ReadUsage(h http.Header, scrub func(string) string) Usage {
-	read := func(name string) string {
-		v := h.Get(name)
-		if len(v) > MaxUsage || !json.Valid([]byte(v)) || scrub(v) != v {
-			return ""
+// ReadUsage returns the headers that report an app's rate limits, byte for byte. It omits one that
+// is longer than MaxUsage, is not JSON, or is changed by scrub.
+func ReadUsage(h http.Header, scrub func(string) string) http.Header {
+	usage := http.Header{}
+	for _, name := range []string{"X-App-Usage", "X-Business-Use-Case-Usage"} {
+		if v := h.Get(name); len(v) <= MaxUsage && json.Valid([]byte(v)) && scrub(v) == v {
+			usage[name] = []string{v}
 		}
-		return v
 	}
-	return Usage{App: read("X-App-Usage"), BusinessUseCase: read("X-Business-Use-Case-Usage")}
+	return usage
 }
 
 // RetryAt returns when to ask again after an error of this class: for a rate limit never later than

@@ -79,9 +79,8 @@ func FuzzRetryAfter(f *testing.F) {
 				t.Fatalf("%s: until %v, from %v", c, at, now)
 			}
 		}
-		u := graph.ReadUsage(h, scrub)
-		for _, text := range []string{u.App, u.BusinessUseCase} {
-			if text != "" && (!json.Valid([]byte(text)) || len(text) > graph.MaxUsage || readable(text, testSecret)) {
+		for _, values := range graph.ReadUsage(h, scrub) {
+			if text := values[0]; !json.Valid([]byte(text)) || len(text) > graph.MaxUsage || readable(text, testSecret) {
 				t.Fatalf("handed on %q", text)
 			}
 		}

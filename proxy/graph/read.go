@@ -25,12 +25,13 @@ const maxText = 2 << 10
 // maxMembers members is not read. Texts are scrubbed and bounded, and a missing code is filled in.
 // Reading takes linear time.
 //
-// It reports false if there is no error to read. A 5xx is read only in the first two shapes: any
-// other shape there comes from a failing host and says nothing about the call.
+// A refusal without a readable error is read as one with SubcodeUnreadable. For any other status
+// without an error, ReadError reports false. A 5xx is read only in the first two shapes: any other
+// shape there comes from a failing host and says nothing about the call.
 func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool) {
 	e, usual := readBody(body)
 	if e == nil || status >= 500 && !usual {
-		return nil, false
+		return unreadable(status), IsRefusal(status)
 	}
 	for _, text := range []*string{&e.Message, &e.Type, &e.UserTitle, &e.UserMsg, &e.TraceID} {
 		// Scrubbed before it is cut, which could otherwise leave a part of a secret.
@@ -169,9 +170,9 @@ func (f fields) truth(name string) *bool {
 // SubcodeUnreadable is igproxy's own error_subcode for a refusal whose code cannot be read.
 const SubcodeUnreadable = 990025
 
-// Unreadable returns a refusal of which only the status is known. It has code 100, as Meta's own
+// unreadable returns a refusal of which only the status is known. It has code 100, as Meta's own
 // refusals of a request do.
-func Unreadable(status int) *Error {
+func unreadable(status int) *Error {
 	return &Error{Status: status, Code: 100, Subcode: SubcodeUnreadable, Type: "OAuthException",
 		Message:   statusMessage(status, "without an error that igproxy can read"),
 		Transient: new(false), Class: ClassRefused, Cause: StatusCause(status)}
@@ -183,8 +184,5 @@ func statusMessage(status int, how string) string {
 
 // StatusCause returns the cause of a failure that is a reply without a readable error.
 func StatusCause(status int) string {
-	if http.StatusText(status) == "" {
-		return "an unknown status without a Graph error"
-	}
-	return "status " + http.StatusText(status) + " without a Graph error"
+	return fmt.Sprintf("status %d without a Graph error", status)
 }

@@ -17,7 +17,7 @@ type shape struct {
 	class      graph.Class
 	graph      string
 	flat       string
-	unreadable bool // ReadError reports that there is no error
+	unreadable bool // there is no error to read
 }
 
 var shapes = map[string]shape{
@@ -138,11 +138,14 @@ func asItIs(s string) string { return s }
 func TestAnErrorIsReadInAnyShapeThatMetaHasUsed(t *testing.T) {
 	for name, s := range shapes {
 		e, ok := graph.ReadError(s.status, []byte(s.body), asItIs)
-		if ok == s.unreadable {
-			t.Errorf("%s: read %v (%v)", name, ok, e)
+		if s.unreadable {
+			if ok != graph.IsRefusal(s.status) || e.Cause != graph.StatusCause(s.status) {
+				t.Errorf("%s: read %v (%v)", name, ok, e)
+			}
 			continue
 		}
 		if !ok {
+			t.Errorf("%s: not read", name)
 			continue
 		}
 		if got := string(e.InShape(false).Encode()); got != `{"error":{`+s.graph+`}}` {

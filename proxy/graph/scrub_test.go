@@ -159,7 +159,7 @@ func TestUsageHeadersThatReflectAreDropped(t *testing.T) {
 				continue // it is dropped for that reason
 			}
 			h := http.Header{"X-App-Usage": {`{"call_count":"` + text + `"}`}, "X-Business-Use-Case-Usage": {`{"` + text + `":[]}`}}
-			if got := graph.ReadUsage(h, scrubber(oddSecret, oddToken)); got != (graph.Usage{}) {
+			if got := graph.ReadUsage(h, scrubber(oddSecret, oddToken)); len(got) > 0 {
 				t.Errorf("%s: passed on: %v", name, got)
 			}
 		}

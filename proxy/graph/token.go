@@ -19,21 +19,18 @@ type Token struct {
 	Expires time.Time // the end of the token itself
 }
 
-// splitJSON is the reply's JSON before and after the digits of expires_in. It is whole if it has
-// none.
-type splitJSON struct {
-	head, tail []byte
-	whole      bool
-}
+// splitJSON is the reply's JSON before and after the digits of expires_in. Without expires_in it
+// has no tail.
+type splitJSON struct{ head, tail []byte }
 
 // NewToken returns a token with the parts that Parts returns.
-func NewToken(head, tail []byte, whole bool, expires time.Time) Token {
-	return Token{text: &splitJSON{head, tail, whole}, Expires: expires}
+func NewToken(head, tail []byte, expires time.Time) Token {
+	return Token{text: &splitJSON{head, tail}, Expires: expires}
 }
 
-// Parts returns the JSON before and after the digits of expires_in. If it has none, it is whole and
-// has only a head.
-func (t Token) Parts() (head, tail []byte, whole bool) { return t.text.head, t.text.tail, t.text.whole }
+// Parts returns the JSON before and after the digits of expires_in. The tail is empty if there is
+// no expires_in, as in the answer to a code.
+func (t Token) Parts() (head, tail []byte) { return t.text.head, t.text.tail }
 
 // Format implements fmt.Formatter and prints no text, whatever the verb.
 func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[token]") }
@@ -41,7 +38,7 @@ func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[token]")
 // Append appends the reply to an app that asks now.
 func (t Token) Append(to []byte, now time.Time) []byte {
 	to = append(to, t.text.head...)
-	if t.text.whole {
+	if len(t.text.tail) == 0 {
 		return to
 	}
 	to = strconv.AppendInt(to, int64(t.Expires.Sub(now)/time.Second), 10)
@@ -95,7 +92,7 @@ func ReadToken(body []byte, now time.Time) (Token, error) {
 		return Token{}, errBadExpires
 	}
 	head := fmt.Appendf(nil, `{"access_token":%s,"token_type":%s,"expires_in":`, encode(token), encode(kind))
-	return Token{text: &splitJSON{head: head, tail: append(extra, '}')}, Expires: now.Add(time.Duration(seconds) * time.Second)}, nil
+	return NewToken(head, append(extra, '}'), now.Add(time.Duration(seconds)*time.Second)), nil
 }
 
 // MaxToken is the longest token or code accepted, in bytes after decoding. Real ones have about 180

@@ -19,9 +19,9 @@ import (
 type Options struct {
 	// Transport sends the calls. Required. It must not inflate answers.
 	Transport http.RoundTripper
-	// Timeout bounds one call, bodies included. Zero: 1 min.
+	// Timeout bounds one call, bodies included. Required.
 	Timeout time.Duration
-	// MaxBodyBytes bounds the body of a request and that of an answer. Zero: 64 MiB.
+	// MaxBodyBytes bounds the body of a request and that of an answer. Required.
 	MaxBodyBytes int64
 	// DropHeaders are the names of request headers that are not sent on.
 	DropHeaders []string
@@ -37,15 +37,7 @@ type Options struct {
 type Proxy struct{ options Options }
 
 // New returns a Proxy.
-func New(o Options) *Proxy {
-	if o.Timeout <= 0 {
-		o.Timeout = time.Minute
-	}
-	if o.MaxBodyBytes <= 0 {
-		o.MaxBodyBytes = 64 << 20
-	}
-	return &Proxy{o}
-}
+func New(o Options) *Proxy { return &Proxy{o} }
 
 // Call says where one request goes.
 type Call struct {
@@ -55,7 +47,7 @@ type Call struct {
 	Path string
 	// Own is igproxy's base URL as the app sees it, for RewritePaging.
 	Own string
-	// OnHeader is called with the header of an answer before it is passed on. Nil: not called.
+	// OnHeader is called with the header of an answer before it is passed on. Required.
 	OnHeader func(http.Header)
 }
 
@@ -163,9 +155,7 @@ func (p *Proxy) modify(res *http.Response, c Call) error {
 	case res.ContentLength > p.options.MaxBodyBytes:
 		return ErrAnswerTooLong
 	}
-	if c.OnHeader != nil {
-		c.OnHeader(res.Header)
-	}
+	c.OnHeader(res.Header)
 	res.Body = &boundedBody{ReadCloser: res.Body, left: p.options.MaxBodyBytes}
 	if p.options.RewritePaging && res.Header.Get("Content-Encoding") == "" &&
 		strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") {

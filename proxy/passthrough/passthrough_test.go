@@ -2,6 +2,7 @@ package passthrough_test
 
 import (
 	"bufio"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"io"
@@ -29,12 +30,13 @@ func newSidecar(t *testing.T, o passthrough.Options, answer http.HandlerFunc) *s
 	t.Cleanup(upstream.Close)
 	transport := &http.Transport{DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
-	o.Transport = transport
+	o.Transport, o.Timeout, o.MaxBodyBytes = transport, cmp.Or(o.Timeout, time.Minute), cmp.Or(o.MaxBodyBytes, 64<<20)
 	p := passthrough.New(o)
 	s := &sidecar{results: make(chan passthrough.Result, 1)}
 	s.base, _ = url.Parse(upstream.URL)
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got := p.Serve(w, r, passthrough.Call{Base: s.base, Path: r.URL.EscapedPath(), Own: "http://" + r.Host})
+		got := p.Serve(w, r, passthrough.Call{Base: s.base, Path: r.URL.EscapedPath(), Own: "http://" + r.Host,
+			OnHeader: func(http.Header) {}})
 		s.results <- got
 		switch {
 		case got.Cut:
