@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// lease makes other processes wait for a claim. It is renewed after every third of its time while the
-// caller asks, so a slow exchange keeps it and a killed process loses it soon.
+// lease makes other processes wait for a claim. It is renewed after every third of its time while
+// the caller asks, so a slow exchange keeps it and a killed process loses it soon.
 type lease struct {
 	until atomic.Int64 // its end if it is not renewed, in Unix nanoseconds
 	gone  atomic.Bool  // another process has it

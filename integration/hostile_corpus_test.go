@@ -8,10 +8,10 @@ package integration
 //	name of the entry | answers; remarks | text for {entry} in the frame
 //	    a line that starts with a space continues the previous one, without the spaces
 //
-// A frame applies to all entries up to the next frame. In frames and entries \r \n \t \\ and \xNN are
-// escapes, {text*5000} repeats text, and these are placeholders: {host} and {port} of igproxy, {warm}
-// a token in its cache, {exchange} the path up to the token, {ok} the path with the warm token, and
-// {second} a complete good request. {ok*3} repeats the value of {ok} three times.
+// A frame applies to all entries up to the next frame. In frames and entries \r \n \t \\ and \xNN
+// are escapes, {text*5000} repeats text, and these are placeholders: {host} and {port} of igproxy,
+// {warm} a token in its cache, {exchange} the path up to the token, {ok} the path with the warm
+// token, and {second} a complete good request. {ok*3} repeats the value of {ok} three times.
 //
 // Answers are joined by " + ". The connection must return exactly these:
 //
@@ -23,8 +23,8 @@ package integration
 //	none         no answer at all
 //
 // Remarks: "close", the server closes after the last answer; "eof", the client half-closes at once
-// and waits for answers; "pieces", the client sends a few bytes at a time; "asks 2", two calls reach
-// Instagram.
+// and waits for answers; "pieces", the client sends a few bytes at a time; "asks 2", two calls
+// reach Instagram.
 
 import (
 	"errors"

@@ -108,8 +108,8 @@ func (r *reloader) reload() ReloadReply {
 	return r.reloadOnce(true)
 }
 
-// reloadOnce reads the configuration and applies it. Unless it was requested, it does nothing if the
-// configuration is the same as the one read before.
+// reloadOnce reads the configuration and applies it. Unless it was requested, it does nothing if
+// the configuration is the same as the one read before.
 func (r *reloader) reloadOnce(requested bool) ReloadReply {
 	seen := r.look()
 	read, problems := r.load()

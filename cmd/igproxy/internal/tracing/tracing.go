@@ -28,8 +28,8 @@ const (
 	warnInterval = time.Minute     // the shortest time between two warnings about lost spans
 )
 
-// Start reads the environment and returns the tracer it asks for; nil means that tracing is off. The
-// version becomes the resource attribute service.version. Warnings that are logged hold no
+// Start reads the environment and returns the tracer it asks for; nil means that tracing is off.
+// The version becomes the resource attribute service.version. Warnings that are logged hold no
 // variable's value and no error's text. stop sends what is queued, within ctx and three seconds; it
 // may be called more than once. The library's error handler and logger are global, so a process
 // starts tracing once.
