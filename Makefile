@@ -1,18 +1,18 @@
-# make run    see it work: a stand-in Instagram and a sidecar in one process (needs only Go)
-# make test   install what is missing (a C compiler, Redis, nginx), then run all tests of igproxy itself, from one package to a fleet
-# make test-all  make test, then what is proven with other people's programs: client libraries, a browser, load tools, promtool,
-#             systemd-analyze; it installs them, too
-# make faults run what proves docs/faults.md, and print its table with a tick for each row that holds
-# make lint   gofmt, go vet, staticcheck, the security linters of .golangci.yml, go.mod tidiness
-# make bench  benchmarks with allocations, compared with tools/bench/baseline.txt; COUNT (6) runs of each
-# make bench-baseline  writes that file anew; times are of one machine, allocations of all
-# make bench-peers  igproxy beside nginx and Varnish, for docs/performance.md (needs Linux and 2 cores); PEERS=-quick is shorter
-# make bench-fleet  many sidecars on one Redis: calls, commands and latencies
-# make fuzz   each fuzz target for FUZZTIME (30s, or 5000x for a number of inputs); make test runs their seeds and kept corpora
-# make soak   all faults shuffled, under load, for SOAK (10m); SEED repeats a run's choices
-# make load   a live load on loopback, LOAD (10) seconds by wrk and by vegeta, and the sidecar's own figures of it
-# make build  the binary, ./igproxy; the tag leaves out a library's manual pages and their Markdown parser, and changes nothing else
-# make ship-check  what people deploy, judged by other people's code; two builds of one commit compared; a Debian package unpacked
+# make run             see igproxy work: a stand-in for Instagram and a sidecar in one process (needs only Go)
+# make build           the binary, ./igproxy; the build tag leaves out a library's manual pages and their Markdown parser, and changes nothing else
+# make test            install what is missing (a C compiler, Redis, nginx), then run all tests of igproxy itself
+# make test-all        make test, then the tests with other people's programs, which it also installs: client libraries, a browser, load tools,
+#                      promtool, systemd-analyze
+# make faults          run the tests of docs/faults.md, and print its table with a tick for each row that holds
+# make lint            gofmt, go vet, staticcheck, the security linters of .golangci.yml, go.mod tidiness
+# make fuzz            each fuzz target for FUZZTIME (30s, or 5000x for a number of inputs); make test runs their seeds and kept inputs
+# make soak            all faults in random order under load, for SOAK (10m); SEED repeats the choices of an earlier run
+# make load            a load on loopback, LOAD (10) seconds each of wrk and vegeta, then the sidecar's own figures
+# make bench           benchmarks with allocations, COUNT (6) runs of each, compared with tools/bench/baseline.txt
+# make bench-baseline  rewrite that file; its times are those of one machine, its allocations are the same everywhere
+# make bench-peers     igproxy next to nginx and Varnish, for docs/performance.md (needs Linux and 2 cores); PEERS=-quick is shorter
+# make bench-fleet     many sidecars on one Redis: calls, commands and latencies
+# make ship-check      check what people deploy with other people's code, compare two builds of one commit, unpack a Debian package
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -26,7 +26,7 @@ PEERS ?=
 .PHONY: run test test-all faults lint bench bench-baseline bench-peers bench-fleet fuzz soak load build deps ship-check
 .DEFAULT_GOAL := build
 
-# At a terminal the demo gets a process group of its own, so that Ctrl-C ends it and does not interrupt make.
+# At a terminal the demo gets its own process group, so that Ctrl-C ends the demo without an error from make.
 run:
 	@CGO_ENABLED=0 go build -C cmd/igproxy -o ../../tools/bin/igproxy
 	@if [ -t 0 ]; then set -m; fi; tools/bin/igproxy demo; exit $$?
@@ -37,9 +37,9 @@ build:
 deps:
 	tools/deps.sh
 
-# The tests of ./integration start igproxy as a process, built with the race detector. What needs other people's programs is in the folders
-# below it. To save time, igproxy is compiled for ./integration while missing programs are installed, tests of
-# packages that wait run beside those that compute (-p=4), and go vet is left to make lint.
+# The tests in ./integration start igproxy as a process, built with the race detector. Tests that need other people's
+# programs are in the folders below it, and run in test-all. To save time, igproxy is compiled while missing programs are
+# installed, tests of packages that wait run beside those that compute (-p=4), and go vet is left to make lint.
 test:
 	@echo "== what is needed, and igproxy without the race detector"
 	@CGO_ENABLED=0 go build ./... & compiling=$$!; tools/deps.sh || { kill $$compiling; exit 1; }; wait $$compiling
@@ -51,14 +51,14 @@ test:
 
 test-all: test
 	tools/deps.sh all
-	@echo "== other people's programs: clients, browser, load tools, judges"
+	@echo "== other people's programs: clients, browser, load tools, promtool, systemd-analyze"
 	go test -count=1 -timeout=15m $$(go list ./... | grep '/integration/[^h]')
 
 faults: deps
 	@go run -C tools ./faults
 
-# Offline, but for the modules that go.sum pins. govulncheck is not among them: it asks a database on the network, so that the same tree would
-# pass today and fail tomorrow; SECURITY.md says how to run it.
+# Needs no network except for the modules that go.sum pins. govulncheck is not included, because it reads a database on the network: the same tree
+# could pass today and fail tomorrow. SECURITY.md says how to run it.
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go vet ./...

@@ -63,7 +63,7 @@ type metricRow struct {
 func documented(t *testing.T) map[string]metricRow {
 	t.Helper()
 	label, table := regexp.MustCompile("`([a-z_]+)`(?: \\(([^)]*)\\))?"), map[string]metricRow{}
-	for _, line := range tableIn(t, "../docs/metrics.md", "| metric | type | labels (values) | tells | what to do |") {
+	for _, line := range tableIn(t, "../docs/metrics.md", "| metric | type | labels (values) | what it shows | what to do |") {
 		all, name, kind := cells(line)
 		row := metricRow{kind, map[string][]string{}}
 		for _, m := range label.FindAllStringSubmatch(all[2], -1) {
@@ -171,7 +171,7 @@ func TestExportedMetricsAreThoseDocumented(t *testing.T) {
 			t.Errorf("docs/metrics.md has %s, which is not exported", name)
 		}
 	}
-	for _, row := range readmeTable(t, "| metric | tells |") {
+	for _, row := range readmeTable(t, "| metric | what it shows |") {
 		for _, name := range regexp.MustCompile("`(igproxy_[a-z_]+)`").FindAllStringSubmatch(row, -1) {
 			if !exported[name[1]] {
 				t.Errorf("README has %s, which is not exported", name[1])

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Installs what the machine lacks, through the system's package manager. Nothing is started.
-#   deps.sh         what make test needs: a C compiler, Redis and nginx
-#   deps.sh all     also what make test-all needs: other people's clients, load tools, browser and judges
-#   deps.sh peers   what make bench-peers needs: igproxy's peers, wrk and Redis
+# Installs missing programs with the system's package manager. It starts none of them.
+#   deps.sh         for make test: a C compiler, Redis and nginx
+#   deps.sh all     also for make test-all: client libraries, load tools, a browser, promtool and systemd-analyze
+#   deps.sh peers   for make bench-peers: nginx, Varnish, wrk and Redis
 set -euo pipefail
 what=${1-test}
 case $what in test | all | peers) ;; *) echo "usage: deps.sh [test|all|peers]" >&2; exit 2 ;; esac
 
 has() { PATH=$PATH:/usr/sbin:/usr/local/sbin command -v "$1" >/dev/null; }
-module() { "$1" -c "import $2" 2>/dev/null; } # the system's python3 need not be the first in PATH
+module() { "$1" -c "import $2" 2>/dev/null; } # also called with /usr/bin/python3, which may not be the first in PATH
 
-# missing sets names, of what the machine lacks, and debian, of the packages that have it.
+# missing sets names to the missing programs, and debian to the packages that have them.
 missing() {
   names=() debian=()
   need() { names+=("$1"); debian+=("${@:2}"); }
@@ -47,7 +47,7 @@ missing() {
 missing
 [ "${#names[@]}" -gt 0 ] || exit 0
 
-# install is the command; refresh is what some package managers want before it.
+# install is the command that installs; refresh is a command that some package managers need before it.
 refresh=()
 if has apt-get; then
   refresh=(apt-get update -qq)
@@ -76,8 +76,8 @@ fi
 
 sudo=""
 if [ "$(id -u)" -ne 0 ] && [ "${install[0]}" != brew ]; then
-  if ! has sudo || ! { [ -t 0 ] || sudo -n true 2>/dev/null; }; then # sudo asks for a password at a terminal only
-    printf "missing:" >&2; printf " %s," "${names[@]}" >&2; echo " and neither root nor sudo to install it. Ask an administrator to run:" >&2
+  if ! has sudo || ! { [ -t 0 ] || sudo -n true 2>/dev/null; }; then # sudo can ask for a password only at a terminal
+    printf "missing:" >&2; printf " %s," "${names[@]}" >&2; echo " and neither root nor sudo to install them. Ask an administrator to run:" >&2
     [ "${#refresh[@]}" -eq 0 ] || printf '  %s && %s\n' "${refresh[*]}" "${install[*]}" >&2
     [ "${#refresh[@]}" -gt 0 ] || printf '  %s\n' "${install[*]}" >&2
     exit 1
@@ -87,7 +87,7 @@ fi
 
 printf "installing:"; printf " %s," "${names[@]}"; echo
 if has apt-get; then
-  # A policy of 101 keeps a package from starting a service: the tests start their own servers, on free ports.
+  # Exit code 101 of policy-rc.d prevents packages from starting services. The tests start their own servers on free ports.
   policy=/usr/sbin/policy-rc.d
   if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
@@ -100,6 +100,6 @@ $sudo env DEBIAN_FRONTEND=noninteractive "${install[@]}" >/dev/null
 
 missing
 if [ "${#names[@]}" -gt 0 ]; then
-  printf "still missing; install them by hand and try again:" >&2; printf " %s," "${names[@]}" >&2; echo >&2
+  printf "still missing; install them manually and try again:" >&2; printf " %s," "${names[@]}" >&2; echo >&2
   exit 1
 fi

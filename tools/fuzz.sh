@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fuzzes every target for $1 (30s; or 5000x, a number of inputs), twice as many at a time as there are cores, one worker each: half a core finds
-# more in every target than both cores in a third of them.
+# Fuzzes every target for $1: a time such as 30s (the default), or a number of inputs such as 5000x. Two targets run for each core, with one worker each,
+# because this finds more within the same time than fewer targets with more workers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export FUZZTIME="${1:-30s}"
@@ -9,8 +9,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export work
 
-# fuzz runs one target and prints one line, or all of it when it failed. When the time is over, Go before 1.27 now and then fails with a bare
-# "context deadline exceeded" (go.dev/issue/75804): that is an end like any other, unless an input was found.
+# fuzz runs one target. It prints one line, or the whole output after a failure. At the end of the time, Go before 1.27 sometimes fails with only
+# "context deadline exceeded" (go.dev/issue/75804). That is not a failure unless a failing input was found.
 fuzz() {
   local package=$1 target=$2 out="$work/$2"
   if go test -run='^$' -fuzz="^$target\$" -fuzztime="$FUZZTIME" -fuzzminimizetime=10x -parallel=1 "$package" >"$out" 2>&1 ||
@@ -24,7 +24,7 @@ fuzz() {
 }
 export -f fuzz
 
-# Compiled one after another, so that the compiler does not eat the time that is for fuzzing.
+# All targets are compiled first, so that the compiler does not use up the time for fuzzing.
 for package in $(go list ./...); do
   for target in $(go test -list='^Fuzz' "$package" | grep ^Fuzz || true); do
     go test -run='^$' -fuzz="^$target\$" -fuzztime=1x "$package" >/dev/null

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the last commit twice, in two folders, the second time with nothing in Go's build cache, and compares: the same bytes, or exit code 1.
-# With a file's name, the binary is left there.
+# Builds the last commit twice, in two folders, the second time with an empty build cache, and exits with 1 if the binaries differ.
+# With an argument, it copies the binary to that file.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Judges what people deploy by other people's code: tools/ship says whose. Needs Debian's dpkg, systemd-analyze, strace, and root for the
-# chroot (or sudo). The network is asked for Go modules only. What the tests can tell without all that is in integration/deploy_test.go and integration/deploy.
+# Checks the files that people deploy with other people's code; tools/ship lists it. It needs Debian's dpkg, systemd-analyze and strace, and root
+# or sudo for the chroot. It uses the network only for Go modules. Checks that need none of this are in integration/deploy_test.go and
+# integration/deploy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -13,7 +14,7 @@ trap end EXIT
 say() { printf '%-11s %s\n' "$1" "$2"; }
 
 go tool -modfile=tools/actionlint/go.mod actionlint .github/workflows/*.yml
-say workflows "read by actionlint"
+say workflows "accepted by actionlint"
 
 tools/reproducible.sh "$work/igproxy"
 go vet -C tools/ship .
@@ -21,12 +22,12 @@ go run -C tools/ship . "$root" "$work/igproxy" "$work/igproxy.deb"
 
 say syscalls "$(tools/ship-syscalls.sh "$work/igproxy")"
 
-# The package: unpacked by dpkg into a folder, where everything must be as the repository has it.
+# The package: dpkg unpacks it into a folder, where every file must be the same as in the repository.
 mkdir -p "$work/deb/var/lib/dpkg/updates" "$work/deb/var/lib/dpkg/info"
 touch "$work/deb/var/lib/dpkg/status"
 $sudo dpkg --root="$work/deb" --force-not-root --log=/dev/null --unpack "$work/igproxy.deb" >/dev/null
 for unit in igproxy.service igproxy.socket; do cmp "deploy/systemd/$unit" "$work/deb/usr/lib/systemd/system/$unit"; done
-cmp deploy/systemd/igproxy.yaml "$work/deb/etc/igproxy/igproxy.yaml.dpkg-new" # dpkg names it so until the package is configured
+cmp deploy/systemd/igproxy.yaml "$work/deb/etc/igproxy/igproxy.yaml.dpkg-new" # dpkg uses this name until the package is configured
 cmp "$work/igproxy" "$work/deb/usr/bin/igproxy"
 [ "$(dpkg-deb --field "$work/igproxy.deb" Package Architecture | tr '\n' ' ')" = "Package: igproxy Architecture: amd64 " ]
 dpkg-deb --control "$work/igproxy.deb" "$work/control"
@@ -36,7 +37,7 @@ for script in postinst prerm postrm; do cmp "deploy/deb/$script" "$work/control/
 "$work/deb/usr/bin/igproxy" version >/dev/null
 say deb "unpacked by dpkg; $(stat -c %s "$work/igproxy.deb") bytes"
 
-# The image, without an engine: the files that the Dockerfile copies, the user it names, its command and its health check.
+# The image, without a container engine: the same files, user, command and health check as in the Dockerfile.
 image="$work/image"
 mkdir -p "$image/etc/ssl/certs"
 cp "$work/igproxy" "$image/igproxy"
@@ -53,4 +54,4 @@ for try in $(seq 100); do
   [ "$try" -lt 100 ] || { cat "$work/health" "$work/log" >&2; exit 1; }
   sleep 0.1
 done
-say image "runs from a folder with the Dockerfile's files, as its user: $(cat "$work/health")"
+say image "runs in a folder with the Dockerfile's files, as its user: $(cat "$work/health")"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# igproxy.service may make the system calls of its SystemCallFilter= and gets EPERM for others. This runs a binary under strace, from its start
-# through exchanges, hits, an error and a reading of its metrics to its drain, and fails if it made a call that the service could not.
+# igproxy.service allows the system calls in its SystemCallFilter=; others get EPERM. This script runs a binary under strace: start, exchanges, hits,
+# an error, a scrape of the metrics, drain. It fails if the binary made a system call that the service would refuse.
 #
 #   tools/ship-syscalls.sh BINARY
 set -euo pipefail
@@ -10,7 +10,7 @@ started=()
 end() { [ ${#started[@]} -eq 0 ] || kill "${started[@]}" 2>/dev/null || true; wait; rm -rf "$work"; }
 trap end EXIT
 
-calls() { # of a name or of a @group, with the groups in it
+calls() { # expands a name or a @group, with the groups in it
   case $1 in
   @*) for c in $(systemd-analyze syscall-filter "$1" | sed 1d | grep -v '#' || true); do calls "$c"; done ;;
   *) echo "$1" ;;
@@ -29,7 +29,7 @@ mock=$((20000 + RANDOM % 10000)) app=$((30000 + RANDOM % 2000)) admin=$((32000 +
 secret=$(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n')
 "$1" mock --listen "127.0.0.1:$mock" --secret "$secret" >"$work/mock.log" 2>&1 & started+=($!)
 IGPROXY_CLIENT_SECRET=$secret IGPROXY_LISTEN=127.0.0.1:$app IGPROXY_ADMIN_LISTEN=127.0.0.1:$admin IGPROXY_UPSTREAM_URL=http://127.0.0.1:$mock \
-  strace -D -f -qq -o "$work/trace" "$1" serve 2>"$work/log" & igproxy=$! # -D: the process is igproxy itself, strace its grandchild
+  strace -D -f -qq -o "$work/trace" "$1" serve 2>"$work/log" & igproxy=$! # -D: $! is igproxy itself, and strace is its grandchild
 started+=("$igproxy")
 for try in $(seq 200); do
   curl -sf "http://127.0.0.1:$admin/readyz" >/dev/null && break
@@ -46,7 +46,7 @@ kill "$igproxy"; wait "$igproxy"
 sed -E 's/^[0-9]+ +//; /^[a-z_0-9]+\(/!d; s/\(.*//' "$work/trace" | sort -u >"$work/made"
 denied=$(comm -13 "$work/allowed" "$work/made" | tr '\n' ' ')
 if [ -n "$denied" ]; then
-  echo "igproxy makes system calls that igproxy.service does not allow: $denied" >&2
+  echo "igproxy made system calls that igproxy.service does not allow: $denied" >&2
   exit 1
 fi
 echo "$(wc -l <"$work/made") system calls made, all allowed by igproxy.service"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# ab: HTTP/1.0, of which igproxy keeps no connection, with -k or without. So it measures connections as much as answers; 20,000 at the most.
+# ab uses HTTP/1.0, for which igproxy keeps no connection open, with -k or without. So it measures connections as much as answers; 20,000 at most.
 #   ab.sh hit      one token, which igproxy knows after the first request
-#   ab.sh burst    200 callers at once of one token that nobody knows: one exchange
+#   ab.sh burst    200 callers at once with one new token: one exchange
 . "$(dirname "$0")/recipe.sh"
 case ${1-} in
   hit) exec ab -q -l -t "$seconds" -n 20000 -c "$connections" "$(url "IGAA-ab-$run")" ;;

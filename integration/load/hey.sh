@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # hey: kept connections, and a histogram.
 #   hey.sh hit     one token, which igproxy knows after the first request
-#   hey.sh burst   200 callers at once of one token that nobody knows: one exchange
+#   hey.sh burst   200 callers at once with one new token: one exchange
 . "$(dirname "$0")/recipe.sh"
 case ${1-} in
   hit) exec hey -z "${seconds}s" -c "$connections" "$(url "IGAA-hey-$run")" ;;

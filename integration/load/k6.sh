@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# k6: a script in JavaScript, and thresholds that make it fail. It is in no package of Debian's, and nothing here installs it.
+# k6: a script in JavaScript, and thresholds that make it fail. Debian has no package for it, and nothing here installs it.
 #   k6.sh hit     one token, which igproxy knows after the first request
 #   k6.sh miss    a new token with every request: each is an exchange
-#   k6.sh burst   200 callers at once of one token that nobody knows: one exchange
+#   k6.sh burst   200 callers at once with one new token: one exchange
 . "$(dirname "$0")/recipe.sh"
 case ${1-} in hit | miss | burst) ;; *) usage "hit|miss|burst" ;; esac
 if ! command -v k6 >/dev/null; then
   cat >&2 <<'END'
-k6.sh: there is no k6 in PATH. It is one file; either
+k6.sh: k6 is not in PATH. It is a single file; either
   go install go.k6.io/k6@latest     builds it into $(go env GOPATH)/bin
 or see https://grafana.com/docs/k6/latest/set-up/install-k6/
 END

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A live load, all on this machine: starts a stand-in Instagram that takes 50 ms for an answer and a sidecar before it, lets wrk and vegeta
-# ask for LOAD seconds each and hey once, prints what the sidecar itself has counted, and ends both.
+# A load on this machine: starts a stand-in for Instagram that takes 50 ms for an answer, and a sidecar in front of it, runs wrk and vegeta for LOAD
+# seconds each and hey once, prints the sidecar's own figures, and stops both.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 dir=$(mktemp -d)
@@ -16,7 +16,7 @@ trap 'exit 130' INT TERM
 igproxy=$dir/igproxy
 go -C "$here/../.." build -o "$igproxy" ./cmd/igproxy
 
-# listening waits for a line in a log and takes a member of it.
+# listening waits for the line "listening" in a log and prints one member of it.
 listening() {
   for _ in $(seq 200); do
     if value=$(sed -n "s/.*listening.*\"$2\":\"\([^\"]*\)\".*/\1/p" "$dir/$1.log" | head -n1) && [ -n "$value" ]; then
@@ -44,5 +44,5 @@ for recipe in "wrk.sh hit" "hey.sh burst" "vegeta.sh miss"; do
   printf '\n== %s\n' "$recipe"
   "$here"/$recipe
 done
-printf '\n== what the sidecar counted\n'
+printf '\n== the figures of the sidecar\n'
 curl -sS --noproxy '*' "$admin/metrics" | awk -f "$here/figures.awk"

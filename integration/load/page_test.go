@@ -1,7 +1,6 @@
 package load
 
-// The commands in docs/load-testing.md load-test an app without Meta. They run unchanged except for
-// the ports.
+// The commands of docs/stand-in.md work as they are written, except for the ports.
 
 import (
 	"fmt"
@@ -14,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// blockAfter returns the first indented block after a text.
+// blockAfter returns the lines of the first indented block after text.
 func blockAfter(t *testing.T, page, text string) []string {
 	t.Helper()
 	_, rest, found := strings.Cut(page, text)
@@ -25,8 +24,8 @@ func blockAfter(t *testing.T, page, text string) []string {
 	return strings.Split(strings.TrimSpace(block), "\n")
 }
 
-func TestLoadTestingPageWorksAsWritten(t *testing.T) {
-	text, err := os.ReadFile("../../docs/load-testing.md")
+func TestStandInPageWorksAsWritten(t *testing.T) {
+	text, err := os.ReadFile("../../docs/stand-in.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +60,7 @@ func TestLoadTestingPageWorksAsWritten(t *testing.T) {
 		return code
 	}
 	said := map[string]string{}
-	for i, line := range blockAfter(t, page, "Then, while the load runs:") {
+	for i, line := range blockAfter(t, page, "Control the stand-in while the app runs:") {
 		line, _, _ = strings.Cut(strings.TrimSpace(line), " #")
 		out := harness.Program(t, nil, here(strings.Replace(line, "curl ", "curl -sS --fail --noproxy '*' ", 1)), "sh")
 		said[regexp.MustCompile(`__\w+(\?mode=\w*)?`).FindString(line)] = out

@@ -1,4 +1,4 @@
-# Read by every recipe: what it asks, how long, and of whom.
+# Every recipe reads this file: what to request, for how long, and from which sidecar.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 recipe=${0##*/}
@@ -12,7 +12,7 @@ case $base in
   *) echo "$recipe: $base is not on this machine; load goes to loopback only" >&2; exit 2 ;;
 esac
 
-# url of the exchange of a token.
+# url prints the URL that exchanges a token.
 url() { printf '%s/access_token?grant_type=ig_exchange_token&access_token=%s' "$base" "$1"; }
 
 usage() { echo "usage: $recipe $1" >&2; exit 2; }

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# vegeta: a rate that stays the same, however slow the answers are. vegeta/go.mod pins it; Go builds it at the first use.
+# vegeta: a constant rate, however slow the answers are. vegeta/go.mod pins it; Go builds it at the first use.
 #   vegeta.sh hit    2,000 requests a second (RATE) for one token, which igproxy knows after the first
 #   vegeta.sh miss   200 requests a second (RATE), each for a new token: each is an exchange
 . "$(dirname "$0")/recipe.sh"
 vegeta() { go -C "$here/vegeta" tool vegeta "$@"; }
-# attack sends the targets on standard input, in a circle.
+# attack sends the targets on standard input repeatedly.
 attack() { vegeta attack -rate="$1" -duration="${seconds}s" -workers="$connections" | vegeta report; }
 case ${1-} in
   hit) url "IGAA-vegeta-$run" | sed 's/^/GET /' | attack "${RATE:-2000}" ;;

@@ -53,9 +53,8 @@ func (r *report) markdown() string {
 	return w.String()
 }
 
-// readmeRows lists the rows in README.
-var readmeRows = []string{"hit1.cpu", "hit1.rps", "hit1.p99", "hit10k.cpu", "hit10k.rps", "redis.cpu", "redis.rps", "burst500.last", "burst5000.last", "miss.p50", "miss.p99", "fresh0",
-	"fresh20", "idle", "connection", "start", "binary"}
+// readmeRows are the keys of the rows in README: a hit, a burst and a miss.
+var readmeRows = []string{"hit1.cpu", "burst500.last", "miss.p50"}
 
 // short returns the table for README.
 func (r *report) short() string {
@@ -67,7 +66,7 @@ func (r *report) short() string {
 		}
 	}
 	r.table(&w, rows)
-	fmt.Fprintf(&w, "\n%s, %s, %d cores, one of them for the server and one for all else; igproxy %s.\n", r.When, r.Machine.CPU, r.Machine.Cores, r.Versions["igproxy"])
+	fmt.Fprintf(&w, "\n%s, %s, %d cores, one for the server and one for everything else; igproxy %s.\n", r.When, r.Machine.CPU, r.Machine.Cores, r.Versions["igproxy"])
 	return w.String()
 }
 
