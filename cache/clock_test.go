@@ -1,8 +1,8 @@
 package cache
 
-// The wall clock can jump: an administrator sets it, or the machine sleeps, and the clock that only
-// ever goes on stands still meanwhile. An entry is gone as soon as either says so. Time-outs go by
-// the second one alone, as everything of context's and net's does.
+// The wall clock can jump when an administrator sets it, and the monotonic clock stands still while
+// the machine sleeps. An entry expires as soon as either clock says so. Timeouts only use the
+// monotonic clock, as do packages context and net.
 
 import (
 	"log/slog"

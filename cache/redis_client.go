@@ -47,7 +47,7 @@ type RedisOptions struct {
 	TLS bool
 	// CA are the authorities that TLS trusts. Nil: those of the system.
 	CA *x509.CertPool
-	// Certificate is called when Redis asks for a client certificate. Nil: there is none.
+	// Certificate is called when Redis asks for a client certificate. Nil means no certificate.
 	Certificate func() (*tls.Certificate, error)
 	// Lease is how long a claim on a token is held without a renewal; it is renewed after each
 	// third. Zero: processes do not wait for each other.

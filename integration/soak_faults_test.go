@@ -160,7 +160,7 @@ type usage struct {
 func (s *soak) measure(p *process, quiet bool) (u usage) {
 	if quiet {
 		s.client.CloseIdleConnections()
-		eventually(s.t, "no flight is in the air", func() bool {
+		eventually(s.t, "no exchange is in flight", func() bool {
 			return p.metric(s.t, "igproxy_flights") == 0 && p.metric(s.t, "igproxy_upstream_in_flight") == 0
 		})
 	}

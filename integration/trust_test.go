@@ -115,7 +115,7 @@ func TestBearerTokenIsRequired(t *testing.T) {
 	}
 	eventually(t, "the next token is taken", func() bool { return showing(t, by(nextToken)).status == 200 })
 	if r := showing(t, by(ownToken)); r.status != 401 {
-		t.Errorf("the token of before: got %d", r.status)
+		t.Errorf("the previous token: got %d", r.status)
 	}
 	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.Admin, "http://")), "IGPROXY_CLIENT_SECRET")
 	if code, _, stderr := command(t, env, "healthcheck"); code != 0 {
