@@ -33,7 +33,7 @@ const (
 	Followed Outcome = "followed" // another process was asking; Entry is its answer
 	Failed   Outcome = "failed"   // another process was asking; Entry is its failure
 	Leader   Outcome = "leader"   // the caller asks, and other processes wait for it
-	Alone    Outcome = "alone"    // the caller asks for itself: no Redis, a fault of it, or it waited too long
+	Alone    Outcome = "alone"    // the caller asks without Redis: none is set, it failed, or the wait was too long
 )
 
 // A follower polls after firstPoll, then after twice as long each time, up to lastPoll. Jitter of

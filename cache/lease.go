@@ -15,7 +15,7 @@ type lease struct {
 	ended chan struct{} // closed when the renewals have ended
 }
 
-// noLease is held by a claim that nobody waits for.
+// noLease is the lease of a claim without followers.
 var noLease = func() *lease {
 	l := &lease{end: func() {}, ended: make(chan struct{})}
 	l.until.Store(1<<63 - 1)

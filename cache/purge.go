@@ -38,8 +38,8 @@ func (c *Cache) Retain(these []*Purges) {
 }
 
 // PurgeAll forgets everything of an app: here at once, and in the other processes when they next
-// read the purges. An error says that Redis could not be told; it will be as soon as it answers, as
-// long as this process lives.
+// read the purges. An error says that Redis does not have the purge yet: it is written as soon as
+// Redis answers, if this process still runs.
 func (c *Cache) PurgeAll(ctx context.Context, p *Purges) error {
 	return c.purge(ctx, p, []ID{everything}, nil)
 }

@@ -48,7 +48,7 @@ func (g *guard) refuses() bool { return g.total > maxReply }
 
 func (g *guard) begin(kind byte) {
 	g.kind, g.length = kind, 0
-	if g.members--; g.members < 0 { // a reply of its own, not a member of one
+	if g.members--; g.members < 0 { // a new reply, not a member of one
 		g.members, g.total = 0, 0
 	}
 }

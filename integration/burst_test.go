@@ -1,8 +1,5 @@
 package integration
 
-// Fifty tabs, a double callback, a retrying client: 200 callers of one cold token at once cost one
-// call to Instagram, and all of them get the same token.
-
 import (
 	"sync/atomic"
 	"testing"

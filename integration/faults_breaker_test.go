@@ -151,7 +151,7 @@ func TestHangingProbeTimesOut(t *testing.T) {
 	if hung > 2 || p.breaker(t) != "closed" {
 		t.Errorf("%d calls hung; the breaker is %s", hung, p.breaker(t))
 	}
-	eventually(t, "the log tells of both times it was open", func() bool {
+	eventually(t, "the log has both times it was open", func() bool {
 		var states []string
 		for _, line := range p.Log.Lines("breaker changed") {
 			states = append(states, line["to"].(string))

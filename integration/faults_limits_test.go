@@ -1,9 +1,5 @@
 package integration
 
-// A rate limit, in whichever status it comes, is a pause of the length Instagram says, and no ill
-// health: for all cold tokens of the app (codes 4 and 613), or for the one token (17 and 32). Known
-// tokens are served meanwhile, and Instagram is not asked.
-
 import (
 	"fmt"
 	"net/http"

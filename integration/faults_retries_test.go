@@ -1,9 +1,5 @@
 package integration
 
-// Meta fails the first call for every token. One retry each would answer every caller and double
-// the load of a Meta that is already failing, so retries are limited to a tenth of the calls and a
-// few more that time brings. The few failures of a healthy Meta are all retried.
-
 import (
 	"fmt"
 	"sync"

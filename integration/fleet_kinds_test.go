@@ -1,8 +1,5 @@
 package integration
 
-// Every way in which a Redis in operation fails has its kind, in the metric and in the log: one
-// line a change of state, not one a request. No app sees any of them.
-
 import (
 	"fmt"
 	"net"
@@ -49,7 +46,7 @@ func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 		}},
 		"moved":   {url: func(*redistest.Server) string { return scripted(t, "-MOVED 1 127.0.0.1:1") }},
 		"broken":  {url: func(*redistest.Server) string { return scripted(t, "") }, opens: true},
-		"desync":  {url: func(*redistest.Server) string { return scripted(t, "+somebody else's answer") }, opens: true},
+		"desync":  {url: func(*redistest.Server) string { return scripted(t, "+the reply to another command") }, opens: true},
 		"tls":     {url: func(s *redistest.Server) string { return "rediss://" + s.Addr() }, options: redistest.Options{TLS: true}, opens: true},
 		"resolve": {url: func(*redistest.Server) string { return "redis://no-such-host.invalid:6379" }, opens: true},
 		"other":   {url: func(*redistest.Server) string { return scripted(t, "-ERR "+redisPassword) }, opens: true},

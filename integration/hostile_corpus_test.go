@@ -183,7 +183,7 @@ func (e *hostileEntry) remark(word string) (err error) {
 	case asks:
 		e.asks, err = strconv.Atoi(count)
 	default:
-		err = fmt.Errorf("the remark %q", word)
+		err = fmt.Errorf("unknown remark %q", word)
 	}
 	return err
 }

@@ -37,7 +37,7 @@ func TestFirstCallerDisconnects(t *testing.T) {
 	if ig.Calls() != 1 {
 		t.Errorf("%d calls, want 1", ig.Calls())
 	}
-	eventually(t, "the log tells of the leaver", func() bool {
+	eventually(t, "the log has the disconnected caller", func() bool {
 		for _, line := range p.Log.Lines("request") {
 			if line["outcome"] == "gone" {
 				return true

@@ -28,7 +28,7 @@ func (l *leaks) monitor(redis *redistest.Server) (end func()) {
 		defer close(done)
 		_, _ = io.Copy(&monitored, conn)
 	}()
-	eventually(l.t, "Redis tells of commands", func() bool { redis.Do("PING"); return strings.Contains(monitored.String(), `"PING"`) })
+	eventually(l.t, "Redis reports commands", func() bool { redis.Do("PING"); return strings.Contains(monitored.String(), `"PING"`) })
 	return func() {
 		_ = conn.Close()
 		<-done

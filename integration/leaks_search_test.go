@@ -47,25 +47,25 @@ func spellings(text string) map[string]string {
 	slices.Reverse(reversed)
 	quoted, _ := json.Marshal(text) // a string always encodes
 	all := map[string]string{
-		"raw":          text,
-		"reversed":     string(reversed),
-		"url":          url.QueryEscape(text),
-		"url, lower":   lowerEscapes(url.QueryEscape(text)),
-		"url, path":    url.PathEscape(text),
-		"url, all":     each("%%%02X", ""),
-		"url, all low": each("%%%02x", ""),
-		"json":         strings.Trim(string(quoted), `"`),
-		"json, all":    each(`\u00%02x`, ""),
-		"JSON, all":    each(`\u00%02X`, ""),
-		"hex":          each("%02x", ""),
-		"HEX":          each("%02X", ""),
-		"hex, spaced":  each("%02x", " "),
-		"escaped":      each(`\x%02x`, ""),
-		"bytes":        each("%d", " "),    // fmt's %v
-		"bytes, json":  each("%d", ","),    // an array
-		"bytes, dump":  each("0x%x", ", "), // %#v, and a byte array in a goroutine dump
-		"word":         word(text, "%#x"),  // an argument in a goroutine dump
-		"word, turned": word(turned(text), "%#x"),
+		"raw":            text,
+		"reversed":       string(reversed),
+		"url":            url.QueryEscape(text),
+		"url, lower":     lowerEscapes(url.QueryEscape(text)),
+		"url, path":      url.PathEscape(text),
+		"url, all":       each("%%%02X", ""),
+		"url, all low":   each("%%%02x", ""),
+		"json":           strings.Trim(string(quoted), `"`),
+		"json, all":      each(`\u00%02x`, ""),
+		"JSON, all":      each(`\u00%02X`, ""),
+		"hex":            each("%02x", ""),
+		"HEX":            each("%02X", ""),
+		"hex, spaced":    each("%02x", " "),
+		"escaped":        each(`\x%02x`, ""),
+		"bytes":          each("%d", " "),    // fmt's %v
+		"bytes, json":    each("%d", ","),    // an array
+		"bytes, dump":    each("0x%x", ", "), // %#v, and a byte array in a goroutine dump
+		"word":           word(text, "%#x"),  // an argument in a goroutine dump
+		"word, reversed": word(reverse(text), "%#x"),
 	}
 	for shift := range 3 {
 		std := inBase64(base64.StdEncoding, shift, text)
@@ -113,7 +113,7 @@ func word(text, format string) string {
 	return fmt.Sprintf(format, n)
 }
 
-func turned(text string) string {
+func reverse(text string) string {
 	b := []byte(text[:8])
 	slices.Reverse(b)
 	return string(b)
@@ -129,7 +129,7 @@ func digests(text string) map[string]string {
 		switch form {
 		case "hex", "HEX", "base64, 0", "base64url, 0":
 			all["sha256, "+form] = spelling[:window]
-		case "bytes, dump", "bytes", "word", "word, turned", "escaped":
+		case "bytes, dump", "bytes", "word", "word, reversed", "escaped":
 			all["sha256, "+form] = spelling[:min(len(spelling), 4*window)]
 		}
 	}

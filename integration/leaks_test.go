@@ -1,11 +1,10 @@
 package integration
 
 // The client secrets of all apps, the cache key, Redis's password, the sidecar's own token, login
-// codes, users' short-lived tokens and the long-lived ones that Instagram and Threads give for
-// them, or for one another, get out nowhere: not in logs at debug level, metrics, admin pages,
-// answers and their headers, Redis's keys, values and channels, what check, healthcheck and the
-// other commands print, a dump of all goroutines, nor the command line; neither as they are nor in
-// any form of leaks_search_test.go.
+// codes, users' short-lived tokens and all long-lived tokens of Instagram and Threads must not
+// leak: not in logs at debug level, metrics, admin pages, answers and their headers, the keys,
+// values and channels of Redis, the output of check, healthcheck and the other commands, a dump of
+// all goroutines, or the command line; neither as they are nor in any form of leaks_search_test.go.
 //
 // There are two exceptions, which are removed before the search: a token in access_token of the
 // answer to the app that sent the token or code it was issued for; and what an app put into a

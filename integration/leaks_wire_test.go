@@ -31,7 +31,7 @@ func TestUnexpectedBytesAreNotLogged(t *testing.T) {
 	l := &leaks{t: t, evidence: &evidence{}}
 	var sent []string
 	secret := func(name string) string { sent = append(sent, l.hide(name)); return sent[len(sent)-1] }
-	long, second := secret("a long-lived token"), secret("a long-lived token nobody asked for")
+	long, second := secret("a long-lived token"), secret("an unexpected long-lived token")
 	answer := func(token string) string {
 		body := fmt.Sprintf(`{"access_token":"%s","token_type":"bearer","expires_in":5183944}`, token)
 		return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)

@@ -226,7 +226,7 @@ func TestPassthroughArrivesUnchanged(t *testing.T) {
 		// Connection concerns one hop.
 		case "Content-Type", "User-Agent", "Content-Length", "Accept-Encoding", "Connection":
 		default:
-			t.Errorf("a header of ours: %s", name)
+			t.Errorf("a header added by igproxy: %s", name)
 		}
 	}
 	if stream := p.fetch(t, "/__stream?bytes=3000000"); stream.status != 200 || len(stream.body) != 3_000_000 {

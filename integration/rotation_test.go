@@ -79,7 +79,7 @@ func TestSecretRotationUnderLoadFailsNoRequest(t *testing.T) {
 			t.Errorf("sidecar %d: a secret is in the log", i)
 		}
 		if got := len(p.Log.Lines("client secret switched")); got != 1 {
-			t.Errorf("sidecar %d: the log tells %d times of another secret in use, want once", i, got)
+			t.Errorf("sidecar %d: the log reports %d times that another secret is in use, want once", i, got)
 		}
 		if len(p.Log.Lines("client secret refused")) > 0 {
 			t.Errorf("sidecar %d: the secret was held to be refused", i)

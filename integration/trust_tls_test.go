@@ -106,7 +106,7 @@ func TestCertificateRotationUnderLoadFailsNoRequest(t *testing.T) {
 	end()
 	<-stopped
 	if got := len(p.Log.Lines("changed file loaded")); got != 3 {
-		t.Errorf("the log tells of %d changes, want 3", got)
+		t.Errorf("the log has %d changes, want 3", got)
 	}
 }
 

@@ -53,7 +53,7 @@ func TestInstagramDown(t *testing.T) {
 		states = append(states, line["to"].(string))
 	}
 	if got := strings.Join(states, " "); !strings.HasPrefix(got, "open half-open") || !strings.HasSuffix(got, "closed") {
-		t.Errorf("the log tells %q", got)
+		t.Errorf("the log has %q", got)
 	}
 }
 

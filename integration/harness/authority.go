@@ -22,7 +22,7 @@ type Authority struct {
 	File string // its own certificate, in PEM
 }
 
-// NewAuthority makes an authority with a certificate of its own.
+// NewAuthority creates an authority with its own certificate.
 func NewAuthority(t testing.TB) Authority {
 	t.Helper()
 	a := Authority{}

@@ -3,10 +3,10 @@
 // writing, with the real responses and errors byte for byte, counters of the calls it received, and
 // the faults that Instagram or the network in front of it can have.
 //
-// Any token can be exchanged unless its prefix names a fault (Faults) or the stand-in itself issued
-// it and knows better. A code works once. A new token reveals nothing about the token or code it
-// was issued for, and every call gets a new one. Tokens and secrets never appear in log lines or
-// counters. The package imports nothing of igproxy, so it cannot share a mistake with it.
+// Any token can be exchanged unless its prefix names a fault (Faults) or the stand-in issued it and
+// it has expired or is long-lived. A code works once. A new token reveals nothing about the token
+// or code it was issued for, and every call gets a new one. Tokens and secrets never appear in log
+// lines or counters. The package imports nothing of igproxy, so it cannot share a mistake with it.
 //
 // The responses follow Meta's documentation
 // (https://developers.facebook.com/docs/instagram-platform/reference/access_token and the pages

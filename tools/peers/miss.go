@@ -83,7 +83,7 @@ type misser struct {
 	took   []float64
 }
 
-// inTurn lets each of all exchange n tokens of its own, one at a time in turn.
+// inTurn lets each of all exchange its own n tokens, taking turns after each exchange.
 func inTurn(n int, all ...*misser) (int, error) {
 	for _, m := range all {
 		n++
