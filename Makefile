@@ -89,7 +89,7 @@ fuzz:
 	tools/fuzz.sh $(FUZZTIME)
 
 soak: deps
-	IGPROXY_SOAK=$(SOAK) IGPROXY_SOAK_SEED=$(SEED) go test -race -count=1 -timeout=0 -v -run='^TestASoakOfAllFaultsShuffled$$' ./integration
+	IGPROXY_SOAK=$(SOAK) IGPROXY_SOAK_SEED=$(SEED) go test -race -count=1 -timeout=0 -v -run='^TestSoakWithAllFaults$$' ./integration
 
 load:
 	tools/deps.sh all

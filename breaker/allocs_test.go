@@ -13,6 +13,6 @@ func TestACallThroughTheBreakerAllocatesOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := testing.AllocsPerRun(500, func() { err = g.Do(saying(breaker.Success)) }); got > 1 || err != nil {
-		t.Errorf("%v allocations, want 1 at the most (%v)", got, err)
+		t.Errorf("%v allocations, want at most 1 (%v)", got, err)
 	}
 }

@@ -1,9 +1,9 @@
-// Package breaker is a circuit breaker: after too many failures it refuses calls for a while, then lets
-// a few probes decide.
+// Package breaker is a circuit breaker: after too many failures it refuses calls for a while, then
+// lets a few probes decide.
 //
 // Its callback runs outside every lock and in the order of the changes, a refusal says when to try
-// again, and a call that panics or ends its goroutine counts as a failure. The state machine and the
-// rolling window are gobreaker's.
+// again, and a call that panics or ends its goroutine counts as a failure. The state machine and
+// the rolling window are gobreaker's.
 package breaker
 
 import (
@@ -18,8 +18,8 @@ import (
 // Verdict is how a call counts.
 type Verdict int
 
-// The verdicts. Failure is the zero value, so that a call that does not return (panic, Goexit) counts
-// as one.
+// The verdicts. Failure is the zero value, so that a call that does not return (panic, Goexit)
+// counts as one.
 const (
 	Failure Verdict = iota // the other side failed
 	Success                // the other side works, whatever it answered
@@ -47,16 +47,16 @@ type Options struct {
 	Ratio float64
 	// MinRequests must have ended within Interval before Ratio counts. At least 1.
 	MinRequests int
-	// Interval is the length of the rolling window. It must be well above the longest call, because a
-	// failure that takes longer is never counted. At least 10 ms.
+	// Interval is the length of the rolling window. It must be well above the longest call, because
+	// a failure that takes longer is never counted. At least 10 ms.
 	Interval time.Duration
 	// Open is how long calls are refused before probes are let through. More than 0.
 	Open time.Duration
 	// Probes may run at once while half-open, and all of them must succeed to close the breaker. At
 	// least 1.
 	Probes int
-	// OnChange is called for every change of state, in order, one at a time, outside all locks. May be
-	// nil.
+	// OnChange is called for every change of state, in order, one at a time, outside all locks. May
+	// be nil.
 	OnChange func(from, to State)
 }
 
@@ -142,13 +142,13 @@ func (b *Breaker) State() State {
 	return stateOf(s)
 }
 
-// retryAfter returns the time until probes are let through. While they run it is short, because they
-// decide soon.
+// retryAfter returns the time until probes are let through. While they run it is short, because
+// they decide soon.
 func (b *Breaker) retryAfter() time.Duration {
 	return max(time.Until(time.Unix(0, b.until.Load())), min(time.Second, b.open))
 }
 
-// changed is called under gobreaker's lock, so it only queues the change.
+// changed queues a change. It does no more, because gobreaker calls it under its lock.
 func (b *Breaker) changed(_ string, from, to gobreaker.State) {
 	if to == gobreaker.StateOpen {
 		b.until.Store(time.Now().Add(b.open).UnixNano())
@@ -158,8 +158,8 @@ func (b *Breaker) changed(_ string, from, to gobreaker.State) {
 	b.mu.Unlock()
 }
 
-// notify passes queued changes to onChange. One goroutine at a time does, to keep the order; it also
-// passes on the changes that are queued meanwhile, so that none is lost.
+// notify passes queued changes to onChange. One goroutine at a time does, to keep the order; it
+// also passes on the changes that are queued meanwhile, so that none is lost.
 func (b *Breaker) notify() {
 	for c, ok := b.next(false); ok; c, ok = b.next(true) {
 		b.onChange(c.from, c.to)

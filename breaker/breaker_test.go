@@ -138,7 +138,7 @@ func TestProbeDecidesAndOthersAreRefusedMeanwhile(t *testing.T) {
 }
 
 // A herd of callers meets a half-open breaker: no more than Probes get through.
-func TestHalfOpenLetsNoHerdThrough(t *testing.T) {
+func TestHalfOpenBreakerLimitsProbes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := options()
 		o.Probes = 2

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestWhatTheCacheAllocatesForAHit(t *testing.T) {
+func TestAllocationsOfAHit(t *testing.T) {
 	keys, token := keysOf(t, "secret", "app", "scope"), strings.Repeat("IGAA", 45)
 	k := keys.Derive(token)
 	e := Entry{Value: make([]byte, 256), Expires: noon.Add(time.Hour)}
@@ -27,12 +27,12 @@ func TestWhatTheCacheAllocatesForAHit(t *testing.T) {
 	} {
 		worked := true
 		got := testing.AllocsPerRun(1, func() { worked = of.f() && worked })
-		for range 300 { // the fewest: under the race detector sync.Pool forgets at random
+		for range 300 { // the minimum counts: sync.Pool drops values at random under the race detector
 			got = min(got, testing.AllocsPerRun(1, func() { worked = of.f() && worked }))
 		}
 		t.Logf("%s: %v allocations", of.what, got)
 		if got > of.budget || !worked {
-			t.Errorf("%s allocates %v times, and may %v times (worked: %t)", of.what, got, of.budget, worked)
+			t.Errorf("%s: got %v allocations, want at most %v (worked: %t)", of.what, got, of.budget, worked)
 		}
 	}
 }

@@ -1,13 +1,13 @@
-// Package cache remembers entries by token: in memory, and in Redis, sealed, for later processes and
-// for the other processes of a fleet.
+// Package cache remembers entries by token: in memory, and in Redis, sealed, for later processes
+// and for the other processes of a fleet.
 //
-// An entry is only returned for the token that it was stored under, whatever Redis replies, and never
-// after it has expired. Redis is never waited for beyond its budget, and it is not needed to start.
-// The package knows neither Instagram nor HTTP: an entry is the caller's bytes and the time at which
-// they expire.
+// An entry is only returned for the token that it was stored under, whatever Redis replies, and
+// never after it has expired. Redis is never waited for beyond its budget, and it is not needed to
+// start. The package knows neither Instagram nor HTTP: an entry is the caller's bytes and the time
+// at which they expire.
 //
-// Nothing in Redis is readable: names are keyed hashes of tokens, and values are sealed under keys that
-// cannot be derived without the token.
+// Nothing in Redis is readable: names are keyed hashes of tokens, and values are sealed under keys
+// that cannot be derived without the token.
 package cache
 
 import (
@@ -36,20 +36,22 @@ const (
 	TierRedis  Tier = "redis"
 )
 
-// Observer counts what happens. It is called outside locks, from many goroutines, and must be quick.
+// Observer counts what happens. It is called outside locks, from many goroutines, and must be
+// quick.
 type Observer interface {
-	// Lookup is called for each look into a tier, with Found, Missed, "unsealed" (a value that does not
-	// open) or "error".
+	// Lookup is called for each look into a tier, with Found, Missed, "unsealed" (a value that does
+	// not open) or "error".
 	Lookup(tier Tier, result string)
-	// Store is called for each store, with "stored", "lost" (another entry was stored first), "error" or
-	// "dropped" (too many pending).
+	// Store is called for each store, with "stored", "lost" (another entry was stored first),
+	// "error" or "dropped" (too many pending).
 	Store(tier Tier, result string)
 	// Claim is called for each claim on a token if Redis is used.
 	Claim(Outcome)
-	// RedisError is called for each fault of Redis, with the operation (claim, publish, renew, release or
-	// purge) and its kind.
+	// RedisError is called for each fault of Redis, with the operation (claim, publish, renew,
+	// release or purge) and its kind.
 	RedisError(operation, kind string)
-	// RedisState is called with false when Redis is left alone, and with true when it is used again.
+	// RedisState is called with false when Redis is left alone, and with true when it is used
+	// again.
 	RedisState(ok bool)
 }
 
@@ -79,8 +81,8 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// maxPending bounds the stores in Redis that are in flight off the callers' paths. Beyond it a store is
-// dropped, which costs at most an exchange later.
+// maxPending bounds the stores in Redis that are in flight off the callers' paths. Beyond it a
+// store is dropped, which costs at most an exchange later.
 const maxPending = 256
 
 // Cache is both tiers. Safe for concurrent use.
@@ -139,7 +141,8 @@ func (c *Cache) Recall(k Key) (Entry, bool) {
 	return e, ok
 }
 
-// Peek is Recall for a caller that will call Recall after a miss: only a hit is counted.
+// Peek returns what Recall returns, for a caller that calls Recall after a miss: only hits are
+// counted.
 func (c *Cache) Peek(k Key) (Entry, bool) {
 	e, ok := c.memory.get(k)
 	if ok {
@@ -163,8 +166,8 @@ func (c *Cache) Health() Health {
 	return c.redis.health()
 }
 
-// Check asks Redis for everything that igproxy needs of it, past the breaker. The error names the kind
-// of fault and the next step, without the library's text.
+// Check asks Redis for everything that igproxy needs of it, past the breaker. The error names the
+// kind of fault and the next step, without the library's text.
 func (c *Cache) Check(ctx context.Context) error {
 	if c.redis == nil {
 		return errors.New("redis is not configured; set redis.mode")
@@ -178,8 +181,9 @@ func (c *Cache) Len() int { return c.memory.len() }
 // Resize changes the bound of the memory tier. The entries that were used least are removed.
 func (c *Cache) Resize(maxEntries int) { c.memory.entries.SetMaximum(uint64(max(maxEntries, 1))) }
 
-// Keep stores an entry in memory only: one that concerns this process, and not the token. It reports
-// false, and stores nothing, if the entry has expired or its token was purged since the key was derived.
+// Keep stores an entry in memory only: one that concerns this process, and not the token. It
+// reports false, and stores nothing, if the entry has expired or its token was purged since the key
+// was derived.
 func (c *Cache) Keep(k Key, e Entry) bool {
 	if !time.Now().Before(e.Expires) || k.purged() {
 		return false
@@ -189,8 +193,9 @@ func (c *Cache) Keep(k Key, e Entry) bool {
 	return true
 }
 
-// later runs work off the caller's path. It reports false, and runs nothing, if too much work is pending
-// or the cache is closed. The work must end within the budget of a store or two: Close waits for it.
+// later runs work off the caller's path. It reports false, and runs nothing, if too much work is
+// pending or the cache is closed. The work must end within the budget of a store or two: Close
+// waits for it.
 func (c *Cache) later(work func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -209,7 +214,8 @@ func (c *Cache) later(work func()) bool {
 	return true
 }
 
-// Close waits for pending stores, bounded by ctx, then ends every goroutine and connection. A second call does nothing.
+// Close waits for pending stores, bounded by ctx, then ends every goroutine and connection. A
+// second call does nothing.
 func (c *Cache) Close(ctx context.Context) error {
 	c.mu.Lock()
 	again := c.closed

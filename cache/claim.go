@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// shared is the tier that all processes see. redisTier implements it; the tests have a model of it. It
-// handles sealed bytes only.
+// shared is the tier that all processes see. redisTier implements it; the tests have a model of it.
+// It handles sealed bytes only.
 type shared interface {
 	claim(ctx context.Context, k Key, owner string, unusable []byte) (reply, error)
 	publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte) (winner []byte, err error)
@@ -17,8 +17,8 @@ type shared interface {
 	release(k Key, owner string, failure []byte, ttl time.Duration) error
 }
 
-// reply is what a claim returned: one of the four, or none of them if processes do not wait for each
-// other.
+// reply is what a claim returned: one of the four, or none of them if processes do not wait for
+// each other.
 type reply struct {
 	value, failure   []byte // sealed
 	leader, follower bool
@@ -33,19 +33,19 @@ const (
 	Followed Outcome = "followed" // another process was asking; Entry is its answer
 	Failed   Outcome = "failed"   // another process was asking; Entry is its failure
 	Leader   Outcome = "leader"   // the caller asks, and other processes wait for it
-	Alone    Outcome = "alone"    // the caller asks for itself: no Redis, a fault of it, or it waited too long
+	Alone    Outcome = "alone"    // the caller asks without Redis: none is set, it failed, or the wait was too long
 )
 
-// A follower polls after firstPoll, then after twice as long each time, up to lastPoll. Jitter of half
-// the time in both directions keeps many followers from asking in step.
+// A follower polls after firstPoll, then after twice as long each time, up to lastPoll. Jitter of
+// half the time in both directions keeps many followers from asking in step.
 const (
 	firstPoll = 4 * time.Millisecond
 	lastPoll  = 100 * time.Millisecond
 )
 
 // Claim is one process's turn at a token that its memory does not know. With Leader and Alone the
-// caller asks, and ends the claim with one of Remember, Fail and Release. A lease only saves exchanges:
-// losing it never makes an answer wrong.
+// caller asks, and ends the claim with one of Remember, Fail and Release. A lease only saves
+// exchanges: losing it never makes an answer wrong.
 type Claim struct {
 	Outcome Outcome
 	Entry   Entry // with Hit, Followed and Failed
@@ -61,9 +61,10 @@ type Claim struct {
 	ended    bool
 }
 
-// Claim looks into memory again, then into Redis in one round trip: for the entry, for a failure that
-// another process just met, or for the lease on the token. If another process has the lease, it waits
-// for the answer, at most for RedisOptions.Wait and until ctx ends. Any fault of Redis means Alone.
+// Claim looks into memory again, then into Redis in one round trip: for the entry, for a failure
+// that another process just met, or for the lease on the token. If another process has the lease,
+// it waits for the answer, at most for RedisOptions.Wait and until ctx ends. Any fault of Redis
+// means Alone.
 func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
 	cl := &Claim{Outcome: Alone, cache: c, key: k, owner: newOwner(), lease: noLease}
 	if e, ok := c.memory.get(k); ok {
@@ -194,6 +195,6 @@ func (cl *Claim) finish(r reply, waited bool, asked time.Time) {
 	}
 }
 
-// Late reports whether the claim waited for another process and gave up. That process may have asked,
-// or may still be asking.
+// Late reports whether the claim waited for another process and gave up. That process may have
+// asked, or may still be asking.
 func (cl *Claim) Late() bool { return cl.late }

@@ -14,9 +14,10 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// The claim on real Redis: what the scripts do, what plain commands do in their place, and in each of the modes.
+// Claims on real Redis, with scripts and with plain commands, in every mode.
 
-// fleet is one process's cache on a real Redis. Its budget is wide: these tests are about right answers on a noisy machine.
+// fleet returns the cache of one process on a real Redis. Its timeouts are long, because these
+// tests are about correct answers, not about speed.
 func fleet(t *testing.T, o RedisOptions, log *slog.Logger) *Cache {
 	t.Helper()
 	o.Lease, o.Wait, o.Timeout, o.StoreTimeout = time.Second, 10*time.Second, time.Second, time.Second
@@ -43,7 +44,8 @@ func wantOutcome(t *testing.T, who string, cl *Claim, want Outcome) {
 	}
 }
 
-// leadAndFollow is the story every Redis must be good for: one leads, the others wait and get its answer, later ones find it.
+// leadAndFollow checks what must hold on every Redis: one process leads, the others wait and get
+// its answer, and later ones find it.
 func leadAndFollow(t *testing.T, o RedisOptions, k Key) {
 	t.Helper()
 	want := Entry{Value: []byte("token"), Expires: time.Now().Add(time.Hour).Truncate(time.Millisecond)}
@@ -59,30 +61,31 @@ func leadAndFollow(t *testing.T, o RedisOptions, k Key) {
 			}
 		})
 	}
-	time.Sleep(1200 * time.Millisecond) // longer than the lease: real Redis has real time
+	time.Sleep(1200 * time.Millisecond) // longer than the lease, which real Redis measures in real time
 	leader.Remember(want, nil)
 	wg.Wait()
 	late := fleet(t, o, nil).Claim(t.Context(), k)
 	wantOutcome(t, "the late one", late, Hit)
 }
 
-// failAndTell: the followers get the leader's failure, and nobody leads while it is fresh.
-func failAndTell(t *testing.T, o RedisOptions, k Key) {
+// failAndShare checks that followers get the leader's failure, and that no process leads while the
+// failure is fresh.
+func failAndShare(t *testing.T, o RedisOptions, k Key) {
 	t.Helper()
 	leader := fleet(t, o, nil).Claim(t.Context(), k)
 	wantOutcome(t, "the first", leader, Leader)
-	told := make(chan *Claim)
+	claimed := make(chan *Claim)
 	follower := fleet(t, o, nil)
-	go func() { told <- follower.Claim(context.Background(), k) }() // ends within Wait
+	go func() { claimed <- follower.Claim(context.Background(), k) }() // ends within Wait
 	leader.Fail(Entry{Value: []byte("down"), Expires: time.Now().Add(2 * time.Second)})
-	if cl := <-told; cl.Outcome != Failed || string(cl.Entry.Value) != "down" {
+	if cl := <-claimed; cl.Outcome != Failed || string(cl.Entry.Value) != "down" {
 		t.Errorf("the follower: %s with %q", cl.Outcome, cl.Entry.Value)
 	}
 	next := fleet(t, o, nil).Claim(t.Context(), k)
 	wantOutcome(t, "the next while the failure is fresh", next, Failed)
 }
 
-func TestOneLeadsAndTheOthersGetItsAnswer(t *testing.T) {
+func TestFollowersGetTheLeadersAnswer(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	sentinels := redistest.StartSentinels(t)
@@ -94,7 +97,7 @@ func TestOneLeadsAndTheOthersGetItsAnswer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Run("answer", func(t *testing.T) { leadAndFollow(t, o, keyOf(t, "answer")) })
-			t.Run("failure", func(t *testing.T) { failAndTell(t, o, keyOf(t, "failure")) })
+			t.Run("failure", func(t *testing.T) { failAndShare(t, o, keyOf(t, "failure")) })
 		})
 	}
 }
@@ -110,7 +113,7 @@ func TestScriptsAreLoadedAgainAfterAFlush(t *testing.T) {
 	}
 }
 
-func TestAWarmHitIsOneCommand(t *testing.T) {
+func TestWarmHitIsOneCommand(t *testing.T) {
 	server := redistest.Start(t)
 	k := keyOf(t, "warm")
 	fleet(t, single(server), nil).Claim(t.Context(), k).Remember(Entry{Value: []byte("token"), Expires: time.Now().Add(time.Hour)}, nil)
@@ -125,12 +128,12 @@ func TestAWarmHitIsOneCommand(t *testing.T) {
 	}
 }
 
-func TestALeaseEndsWithoutItsOwner(t *testing.T) {
+func TestLeaseOfAKilledLeaderExpires(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	k := keyOf(t, "killed")
 	killed := fleet(t, single(server), nil).Claim(t.Context(), k)
-	killed.lease.stop() // it is not renewed
+	killed.lease.stop() // no more renewals
 	start := time.Now()
 	next := fleet(t, single(server), nil).Claim(t.Context(), k)
 	wantOutcome(t, "the next", next, Leader)
@@ -139,7 +142,7 @@ func TestALeaseEndsWithoutItsOwner(t *testing.T) {
 	}
 	killed.Remember(Entry{Value: []byte("late"), Expires: time.Now().Add(time.Hour)}, nil)
 	if winner, lost := next.Remember(Entry{Value: []byte("later"), Expires: time.Now().Add(time.Hour)}, nil); lost {
-		t.Logf("adopted %q", winner.Value) // only where its lease was lost as well
+		t.Logf("adopted %q", winner.Value) // only if its lease was lost as well
 	}
 	eventually(t, "the first one stored wins", func() bool {
 		cl := fleet(t, single(server), nil).Claim(t.Context(), k)
@@ -147,8 +150,8 @@ func TestALeaseEndsWithoutItsOwner(t *testing.T) {
 	})
 }
 
-// A leader whose lease was lost gives the answer that was stored first, not its own.
-func TestALateLeaderAdoptsTheFirstAnswer(t *testing.T) {
+// A leader that lost its lease returns the answer that was stored first, not its own.
+func TestLateLeaderReturnsTheFirstStoredAnswer(t *testing.T) {
 	server := redistest.Start(t)
 	k := keyOf(t, "late")
 	late := fleet(t, single(server), nil).Claim(t.Context(), k)
@@ -168,8 +171,8 @@ func TestALateLeaderAdoptsTheFirstAnswer(t *testing.T) {
 	}
 }
 
-// A token beats a refusal that was stored first.
-func TestABetterEntryReplacesTheFirst(t *testing.T) {
+// A token replaces a refusal even if the refusal was stored first.
+func TestTokenReplacesStoredRefusal(t *testing.T) {
 	server := redistest.Start(t)
 	k := keyOf(t, "better")
 	first, second := fleet(t, single(server), nil), fleet(t, single(server), nil)
@@ -184,7 +187,7 @@ func TestABetterEntryReplacesTheFirst(t *testing.T) {
 	})
 }
 
-// documented are the permissions that docs/fleet.md gives a user.
+// documented has the permissions that docs/fleet.md gives a user.
 const documented = "~igproxy:* +ping +get +set +del +eval +evalsha +time +zadd +zrange +zrem +pexpire"
 
 func user(server *redistest.Server, name, rules string) RedisOptions {
@@ -192,12 +195,12 @@ func user(server *redistest.Server, name, rules string) RedisOptions {
 	return RedisOptions{Mode: ModeSingle, URL: "redis://" + name + ":pw@" + server.Addr()}
 }
 
-func TestTheDocumentedPermissionsAreEnoughAndEachIsNeeded(t *testing.T) {
+func TestDocumentedPermissionsAreSufficientAndNecessary(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	enough := user(server, "enough", documented)
 	leadAndFollow(t, enough, keyOf(t, "enough"))
-	failAndTell(t, enough, keyOf(t, "enough to fail"))
+	failAndShare(t, enough, keyOf(t, "enough to fail"))
 	purgeAFleet(t, enough)
 	if err := fleet(t, enough, nil).Check(t.Context()); err != nil {
 		t.Errorf("check with the documented permissions: %v", err)
@@ -215,8 +218,9 @@ func TestTheDocumentedPermissionsAreEnoughAndEachIsNeeded(t *testing.T) {
 	}
 }
 
-// A user that may not store was a fault for every call; the log says it once.
-func TestAMissingPermissionIsLoggedOnce(t *testing.T) {
+// Regression test: a user without the right to store caused a fault in every call. Now the log says
+// it once.
+func TestMissingPermissionIsLoggedOnce(t *testing.T) {
 	server := redistest.Start(t)
 	var log safeBuilder
 	c := fleet(t, user(server, "noset", strings.Replace(documented, "+set ", "", 1)), slog.New(slog.NewTextHandler(&log, nil)))
@@ -230,8 +234,8 @@ func TestAMissingPermissionIsLoggedOnce(t *testing.T) {
 	}
 }
 
-// Access lists written for an earlier version lack the commands that share purges. Redis was left alone.
-func TestWithoutThePermissionsForPurgesTheRestWorks(t *testing.T) {
+// ACLs written for an earlier version lack the commands for purges. They used to open the breaker.
+func TestMissingPurgePermissionsOnlyDisablePurges(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	o := user(server, "old", "~igproxy:* +ping +get +set +del +eval +evalsha")
@@ -239,17 +243,17 @@ func TestWithoutThePermissionsForPurgesTheRestWorks(t *testing.T) {
 	c := fleet(t, o, slog.New(slog.NewTextHandler(&log, nil)))
 	p := purgeableApp(t, c, "secret", "1")
 	eventually(t, "it is logged", func() bool { return strings.Contains(log.String(), "operation=purge kind=permission") })
-	time.Sleep(2 * readEvery) // real Redis has real time
+	time.Sleep(2 * readEvery) // real Redis uses real time
 	leadAndFollow(t, o, keyOf(t, "token"))
 	if h := c.Health(); h.State != "ok" {
-		t.Errorf("Redis is left alone: %+v", h)
+		t.Errorf("the breaker is open: %+v", h)
 	}
 	if err := c.PurgeAll(t.Context(), p.purges); err == nil || !strings.Contains(err.Error(), "check --online") {
 		t.Errorf("a purge that is not shared says %v", err)
 	}
 }
 
-// Where scripts are denied, values are shared and no process waits for another.
+// Where scripts are denied, values are shared but no process waits for another.
 func TestWithoutScriptsValuesAreShared(t *testing.T) {
 	renamed := redistest.Start(t, redistest.Options{Args: []string{"--rename-command", "EVAL", "", "--rename-command", "EVALSHA", ""}})
 	server := redistest.Start(t)
@@ -286,8 +290,8 @@ func TestWithoutScriptsValuesAreShared(t *testing.T) {
 	}
 }
 
-// The first value that was stored wins here, too; only one that does not open is replaced.
-func TestAPlainPublishReplacesOnlyWhatDoesNotOpen(t *testing.T) {
+// The first stored value wins here, too, unless it does not open.
+func TestPlainPublishReplacesOnlyUnreadableValues(t *testing.T) {
 	server := redistest.Start(t)
 	c := fleet(t, single(server), nil)
 	c.redis.denied("test")
@@ -310,8 +314,8 @@ func TestAPlainPublishReplacesOnlyWhatDoesNotOpen(t *testing.T) {
 	}
 }
 
-// What servers, proxies and managed services reply where scripts are not to be had.
-func TestADenialOfScriptsIsRecognizedInEveryWording(t *testing.T) {
+// Replies of servers, proxies and managed services that do not offer scripts.
+func TestScriptDenialIsRecognizedInEveryWording(t *testing.T) {
 	for text, denied := range map[string]bool{
 		"ERR unknown command 'EVALSHA', with args beginning with: ":                        true,
 		"ERR unknown command `evalsha`":                                                    true,
@@ -335,7 +339,7 @@ func TestADenialOfScriptsIsRecognizedInEveryWording(t *testing.T) {
 	}
 }
 
-// safeBuilder is a log that is read while it is written.
+// safeBuilder is a log that can be read while it is written.
 type safeBuilder struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -353,8 +357,9 @@ func (b *safeBuilder) String() string {
 	return b.text.String()
 }
 
-// A connection that hands out other questions' answers is found out, and all connections are made anew.
-func TestAConnectionOutOfStepIsDropped(t *testing.T) {
+// A connection that returns the replies to other commands is detected, and all connections are
+// replaced.
+func TestDesynchronizedConnectionIsDropped(t *testing.T) {
 	server := redistest.Start(t)
 	liar := redistest.StartLiar(t, server)
 	c := fleet(t, RedisOptions{Mode: ModeSingle, URL: liar.URL()}, nil)
@@ -364,25 +369,25 @@ func TestAConnectionOutOfStepIsDropped(t *testing.T) {
 		cl.Release()
 	}
 	before := c.redis.client.Load()
-	liar.Tell(redistest.Shift, 1)
-	eventually(t, "the connections are made anew", func() bool { // one that says what an error would may pass for an error
+	liar.SetLie(redistest.Shift, 1)
+	eventually(t, "the connections are replaced", func() bool { // a wrong reply may also look like an error reply
 		c.Claim(t.Context(), keyOf(t, "shifted")).Release()
 		c.pending.Wait()
 		return c.redis.client.Load() != before
 	})
-	liar.Tell(redistest.Truth, 1)
-	eventually(t, "it is in step again", func() bool {
+	liar.SetLie(redistest.Truth, 1)
+	eventually(t, "it is synchronized again", func() bool {
 		cl := c.Claim(t.Context(), keyOf(t, "after"))
 		defer cl.Release()
 		return cl.Outcome == Leader
 	})
 	_, _, err := c.redis.run(t.Context(), c.redis.client.Load(), releaseScript, keyOf(t, "after"), "another", "", 0)
 	if errors.Is(err, errDesync) {
-		t.Errorf("a reply to this question was refused: %v", err)
+		t.Errorf("the reply to this command was refused: %v", err)
 	}
 }
 
-// Scripts that were denied for a while were never tried again.
+// Regression test: scripts that were denied once were never tried again.
 func TestScriptsAreTriedAgainAfterAWhile(t *testing.T) {
 	server := redistest.Start(t)
 	o := user(server, "some", strings.Replace(strings.Replace(documented, "+evalsha", "", 1), "+eval", "", 1))
@@ -390,6 +395,6 @@ func TestScriptsAreTriedAgainAfterAWhile(t *testing.T) {
 	wantOutcome(t, "denied", c.Claim(t.Context(), keyOf(t, "denied")), Alone)
 	server.Do("ACL", "SETUSER", "some", "+eval", "+evalsha")
 	wantOutcome(t, "permitted just now", c.Claim(t.Context(), keyOf(t, "soon")), Alone)
-	c.redis.noScript.Store(time.Now().UnixNano()) // the while is over
+	c.redis.noScript.Store(time.Now().UnixNano()) // the pause is over
 	wantOutcome(t, "permitted again", c.Claim(t.Context(), keyOf(t, "permitted")), Leader)
 }

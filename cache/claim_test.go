@@ -14,8 +14,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The lease logic as a state machine against a model of the shared tier, in simulated time: any number of processes come at any time,
-// ask for any time, and succeed, fail, or are killed; the tier is slow, loses replies, has outages and is flushed.
+// The lease logic as a state machine against a model of the shared tier, in simulated time: any
+// number of processes start at any time, exchange for any time, and succeed, fail or are killed,
+// while the tier is slow, loses replies, has outages and is flushed.
 
 const testLease = 1500 * time.Millisecond
 
@@ -24,21 +25,21 @@ var errModel = errors.New("a fault of the model")
 // model is the shared tier as the scripts define it.
 type model struct {
 	random  *rand.Rand
-	slowest time.Duration // a reply takes up to this long
-	lossy   int           // one reply in so many is lost after the work was done; 0: none
+	slowest time.Duration // longest delay of a reply
+	lossy   int           // one in this many replies is lost after the script ran; 0 means none
 	down    func() bool
 
-	mu      sync.Mutex // protects all below, and random
+	mu      sync.Mutex // protects the fields below, and random
 	value   []byte
 	holder  string
 	until   time.Time
 	marker  []byte
-	gone    time.Time // the marker's end
+	gone    time.Time // when the failure marker expires
 	owners  []string
 	flushed bool
 }
 
-// do runs one script, as Redis does: atomically, with a reply that takes its time or is lost.
+// do runs a script as Redis does: atomically, with a reply that is delayed or lost.
 func (m *model) do(script func(now time.Time)) error {
 	if m.down() {
 		return errModel
@@ -133,7 +134,7 @@ func (m *model) flush() {
 	m.value, m.holder, m.marker, m.flushed = nil, "", nil, true
 }
 
-// processCache is one process's cache on the model.
+// processCache returns one process's cache on the model.
 func processCache(t testing.TB, m shared, wait time.Duration) *Cache {
 	t.Helper()
 	c, err := New(Options{MaxEntries: 10})
@@ -144,10 +145,10 @@ func processCache(t testing.TB, m shared, wait time.Duration) *Cache {
 	return c
 }
 
-// part is what one process does in the story.
+// part is what one process does in a story.
 type part struct {
-	comes  time.Duration // when
-	asks   time.Duration // how long its exchange takes
+	comes  time.Duration // start time
+	asks   time.Duration // duration of its exchange
 	ending string        // token, fail, release, killed
 }
 
@@ -158,7 +159,7 @@ type story struct {
 	slowest          time.Duration
 	lossy            int
 	outageAt, outage time.Duration
-	flushAt          time.Duration // 0: never
+	flushAt          time.Duration // 0 means never
 	seed             uint64
 }
 
@@ -180,13 +181,13 @@ func drawStory(r *rapid.T, faults bool) story {
 	return s
 }
 
-// run is what came of a story.
+// run is the outcome of a story.
 type run struct {
-	mu       sync.Mutex // protects all below
+	mu       sync.Mutex // protects the fields below
 	problems []string
-	asks     int // exchanges that were begun
-	tokens   int // and brought a token
-	believed int // leases that their holders believe in now
+	asks     int // exchanges started
+	tokens   int // exchanges that returned a token
+	believed int // leases currently believed to be held
 }
 
 func (r *run) problem(format string, args ...any) {
@@ -226,7 +227,8 @@ func (s story) play(t *testing.T) *run {
 	return out
 }
 
-// act is one process's part: it claims, and if the token is nobody's it asks and ends the claim as the part says.
+// act plays one process: it claims and, unless it gets an answer, exchanges and ends the claim as
+// its part says.
 func (s story) act(out *run, c *Cache, k Key, i int, p part) {
 	begin := time.Now()
 	cl := c.Claim(context.Background(), k)
@@ -253,7 +255,7 @@ func (s story) ask(out *run, c *Cache, cl *Claim, i int, p part) {
 	out.mu.Lock()
 	out.asks++
 	out.mu.Unlock()
-	// While it asks, look now and then whether two processes believe that they hold the lease.
+	// While it exchanges, check repeatedly that no two processes believe they hold the lease.
 	for left := p.asks; left > 0; left -= 10 * time.Millisecond {
 		believes := cl.lease != noLease && !cl.lease.lost()
 		if believes {
@@ -289,8 +291,9 @@ func (s story) ask(out *run, c *Cache, cl *Claim, i int, p part) {
 	}
 }
 
-// A marker that ended on its way here left the one who asked without a lease, and so without anybody waiting for it.
-func TestAFailureThatHasJustPassedLeadsToALease(t *testing.T) {
+// Regression test: a failure marker that expired in flight left its reader without a lease, so that
+// other processes did not wait for it.
+func TestExpiredFailureMarkerLeadsToALease(t *testing.T) {
 	s := story{wait: time.Minute, slowest: 2 * time.Millisecond, parts: []part{{0, 18 * time.Millisecond, "fail"}}}
 	for at := 1010 * time.Millisecond; at < 1030*time.Millisecond; at += 500 * time.Microsecond {
 		s.parts = append(s.parts, part{at, time.Second, "token"})
@@ -313,12 +316,13 @@ func check(t *testing.T, faults bool, more func(story, *run)) {
 	})
 }
 
-// Whatever happens, nobody waits too long, nobody is given what is not the token's, and no lease has two owners.
+// In every story, no process waits too long or gets another token's answer, and no lease has two
+// owners.
 func TestEveryWaiterIsAnsweredAndNoLeaseHasTwoOwners(t *testing.T) {
 	check(t, true, func(story, *run) {})
 }
 
-// While the shared tier works, nobody asks twice for what is known: there are no more exchanges than ended badly, and one.
+// While the shared tier works, there is one exchange more than the exchanges that failed.
 func TestOneExchangeWhileTheSharedTierWorks(t *testing.T) {
 	check(t, false, func(s story, out *run) {
 		bad := 0

@@ -1,7 +1,8 @@
 package cache
 
-// The wall clock can jump: an administrator sets it, or the machine sleeps, and the clock that only ever goes on stands still meanwhile.
-// An entry is gone as soon as either says so. Time-outs go by the second one alone, as everything of context's and net's does.
+// The wall clock can jump when an administrator sets it, and the monotonic clock stands still while
+// the machine sleeps. An entry expires as soon as either clock says so. Timeouts only use the
+// monotonic clock, as do packages context and net.
 
 import (
 	"log/slog"
@@ -10,29 +11,29 @@ import (
 	"unsafe"
 )
 
-// jumped is t on a machine whose wall clock was set by d since the other clock's reading in t was taken. There is no other way to make one:
-// time.Time moves both.
+// jumped returns t as read on a machine whose wall clock was set by d after t's monotonic reading
+// was taken. Package time cannot make such a value, because all its operations move both clocks.
 func jumped(t time.Time, d time.Duration) time.Time {
 	inside := (*struct {
 		wall uint64 // a flag, 33 bits of seconds, 30 of nanoseconds
-		ext  int64  // the other clock
+		ext  int64  // the monotonic clock
 	})(unsafe.Pointer(&t))
 	inside.wall += uint64(d/time.Second) << 30
 	return t
 }
 
-func TestAJumpIsMadeAsMeant(t *testing.T) {
+func TestJumpedMovesOnlyTheWallClock(t *testing.T) {
 	now := time.Now()
 	later := jumped(now, time.Hour)
 	if got := later.Sub(now); got != 0 {
-		t.Errorf("by the clock that goes on: %s later, want 0", got)
+		t.Errorf("by the monotonic clock: %s later, want 0", got)
 	}
 	if got := later.Round(0).Sub(now.Round(0)); got != time.Hour {
 		t.Errorf("by the wall clock: %s later, want 1h", got)
 	}
 }
 
-func TestAClockThatJumpsServesNothingPastItsEnd(t *testing.T) {
+func TestClockJumpServesNoExpiredEntry(t *testing.T) {
 	m, err := newMemory(10, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +45,7 @@ func TestAClockThatJumpsServesNothingPastItsEnd(t *testing.T) {
 		want    bool
 	}{
 		"no jump": {now.Add(time.Hour), true},
-		"ahead, past the end (or the machine slept)":  {jumped(now.Add(time.Hour), -2*time.Hour), false}, // the end as it looks after the jump
+		"ahead, past the end (or the machine slept)":  {jumped(now.Add(time.Hour), -2*time.Hour), false},
 		"back, and the end is long past by the other": {jumped(now.Add(-time.Second), 24*time.Hour), false},
 		"ahead, but not past the end":                 {jumped(now.Add(2*time.Hour), -time.Hour), true},
 		"from Redis: by the wall clock only":          {now.Add(time.Hour).Round(0), true},

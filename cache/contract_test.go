@@ -11,18 +11,17 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// patient is a budget that no noise of the machine uses up.
+// patient is a timeout that a busy machine does not reach.
 const patient = 20 * time.Second
 
-// tier is one of the two, as the contract sees it.
+// tier is one of the two tiers, as the contract sees it.
 type tier struct {
 	store  func(Key, Entry)
 	settle func() // returns when everything stored so far can be found
 	find   func(Key) (Entry, bool)
-	shared bool // by processes, so that the first store wins
+	shared bool // shared by processes, so that the first store wins
 }
 
-// Both tiers keep one contract.
 func TestContractOfMemory(t *testing.T) {
 	contract(t, func(t *testing.T) tier {
 		c := newCache(t, Options{})
@@ -64,7 +63,8 @@ func TestContractOfRedis(t *testing.T) {
 	}
 }
 
-// throughRedis stores with one cache and finds with others, whose memory is cold.
+// throughRedis returns a tier that stores with one cache and reads with others, whose memory is
+// empty.
 func throughRedis(t *testing.T, o RedisOptions) tier {
 	writer := newCache(t, Options{Redis: &o})
 	return tier{shared: true, store: func(k Key, e Entry) { remember(writer, k, e) }, settle: writer.pending.Wait, find: func(k Key) (Entry, bool) {
@@ -84,12 +84,13 @@ func throughRedis(t *testing.T, o RedisOptions) tier {
 	}}
 }
 
-// contract is run on a fresh tier for each promise. Servers are shared, so every promise has tokens of its own.
+// contract checks every promise on a fresh tier. Servers are shared, so every promise uses its own
+// tokens.
 func contract(t *testing.T, fresh func(*testing.T) tier) {
 	keys := keysOf(t, "secret", "app", "scope")
 	in := func(life time.Duration) time.Time { return time.Now().Add(life) }
 
-	t.Run("what is stored is found with the same bytes and end", func(t *testing.T) {
+	t.Run("a stored entry is found with the same bytes and expiry", func(t *testing.T) {
 		tier := fresh(t)
 		for i, value := range []string{"", "value", "\x00\r\n$-1\r\n\xff", string(make([]byte, 64<<10))} {
 			k, e := keys.Derive(fmt.Sprint("same", i)), Entry{Value: []byte(value), Expires: in(time.Hour + time.Duration(i)*time.Microsecond)}
@@ -98,17 +99,17 @@ func contract(t *testing.T, fresh func(*testing.T) tier) {
 			tier.has(t, k, e)
 		}
 	})
-	t.Run("what was never stored is a miss", func(t *testing.T) {
+	t.Run("an unknown entry is a miss", func(t *testing.T) {
 		fresh(t).lacks(t, keys.Derive("unknown"))
 	})
-	t.Run("from its end on it is a miss", func(t *testing.T) {
+	t.Run("an entry is a miss once it has expired", func(t *testing.T) {
 		tier, k, e := fresh(t), keys.Derive("ends"), Entry{Value: []byte("value"), Expires: in(50 * time.Millisecond)}
 		tier.store(k, e)
 		tier.settle()
 		time.Sleep(time.Until(e.Expires))
 		tier.lacks(t, k)
 	})
-	t.Run("what has ended is not stored", func(t *testing.T) {
+	t.Run("an expired entry is not stored", func(t *testing.T) {
 		tier := fresh(t)
 		for i, life := range []time.Duration{0, -time.Nanosecond, -time.Hour} {
 			k := keys.Derive(fmt.Sprint("ended", i))
@@ -117,7 +118,7 @@ func contract(t *testing.T, fresh func(*testing.T) tier) {
 			tier.lacks(t, k)
 		}
 	})
-	t.Run("another key's is a miss", func(t *testing.T) {
+	t.Run("another key's entry is a miss", func(t *testing.T) {
 		tier := fresh(t)
 		tier.store(keys.Derive("mine"), Entry{Value: []byte("value"), Expires: in(time.Hour)})
 		tier.settle()
@@ -128,7 +129,7 @@ func contract(t *testing.T, fresh func(*testing.T) tier) {
 			tier.lacks(t, other)
 		}
 	})
-	t.Run("of several stores, one alone is found: the process's last, the fleet's first", func(t *testing.T) {
+	t.Run("of several stores, the last in a process and the first in a fleet wins", func(t *testing.T) {
 		tier, k := fresh(t), keys.Derive("several")
 		var stored []Entry
 		for i, life := range []time.Duration{time.Hour, 2 * time.Hour, time.Minute} {
@@ -142,7 +143,7 @@ func contract(t *testing.T, fresh func(*testing.T) tier) {
 			}
 		}
 	})
-	t.Run("a hundred at once each get their own", func(t *testing.T) {
+	t.Run("a hundred concurrent claims each get their own", func(t *testing.T) {
 		tier, end := fresh(t), in(time.Hour)
 		each := func(do func(Key, Entry)) {
 			var all sync.WaitGroup

@@ -8,7 +8,7 @@ import (
 	"github.com/igproxy/igproxy/cache"
 )
 
-// One token's life in the cache: unknown, remembered, found.
+// The life of a token in the cache: unknown, stored, found.
 func Example() {
 	keys, err := cache.NewKeys(cache.KeysOptions{Secret: []byte("the client secret"), AppID: "1234567890"})
 	if err != nil {

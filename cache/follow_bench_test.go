@@ -11,8 +11,8 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// How soon do 50 followers, each a process's cache of its own, have the answer after it was stored, and
-// what does it cost Redis?
+// BenchmarkFollow measures how soon 50 followers, each in its own process's cache, have the answer
+// after it was stored, and how many commands that costs Redis:
 //
 // go test ./cache -run '^$' -bench Follow -benchtime 20x
 func BenchmarkFollow(b *testing.B) {
@@ -43,7 +43,7 @@ func BenchmarkFollow(b *testing.B) {
 				mu.Unlock()
 			})
 		}
-		time.Sleep(200 * time.Millisecond) // Instagram
+		time.Sleep(200 * time.Millisecond) // the exchange
 		stored = time.Now()
 		cl.Remember(Entry{Value: []byte("token"), Expires: time.Now().Add(time.Hour)}, nil)
 		leader.pending.Wait()

@@ -43,9 +43,9 @@ type KeysOptions struct {
 	Purges *Purges
 }
 
-// material is key material, which must never be printed. It is behind a pointer, so that a struct that
-// holds it in an unexported field prints an address; and it is a string, because fmt follows a pointer
-// to a struct or a slice when a verb does not fit.
+// material is key material, which must never be printed. It is behind a pointer, so that a struct
+// that holds it in an unexported field prints an address; and it is a string, because fmt follows a
+// pointer to a struct or a slice when a verb does not fit.
 type material *string
 
 func hide(b []byte) material { s := string(b); return &s }
@@ -63,8 +63,8 @@ type generation struct {
 	number int64      // of that purge; zero: none yet
 }
 
-// NewKeys derives the pepper: HKDF of the secret, with app id and scope, each preceded by its length so
-// that no two pairs encode the same.
+// NewKeys derives the pepper: HKDF of the secret, with app id and scope, each preceded by its
+// length so that no two pairs encode the same.
 func NewKeys(o KeysOptions) (*Keys, error) {
 	if len(o.Secret) == 0 {
 		return nil, errors.New("cache keys: the secret is empty; give the client secret or cache.key_file")
@@ -162,8 +162,8 @@ func (g *generation) release(used *derivation) {
 }
 
 // derivation is HKDF (RFC 5869) with what does not change prepared: the HMAC that is keyed with the
-// pepper, and the label. crypto/hkdf prepares both on the heap for each call, which was a quarter of
-// the cost of a hit. A test compares the two.
+// pepper, and the label. crypto/hkdf prepares both on the heap for each call, which was a quarter
+// of the cost of a hit. A test compares the two.
 type derivation struct {
 	pepper hash.Hash // HMAC-SHA-256
 	prk    [sha256.Size]byte
@@ -177,7 +177,7 @@ func newDerivation(pepper []byte) *derivation {
 	return d
 }
 
-// extract is HKDF-Extract: HMAC of the token under the pepper, which is the salt.
+// extract returns HKDF-Extract: the HMAC of the token under the pepper, which is the salt.
 func (d *derivation) extract(token []byte) *[sha256.Size]byte {
 	d.pepper.Reset()
 	d.pepper.Write(token)
@@ -185,9 +185,9 @@ func (d *derivation) extract(token []byte) *[sha256.Size]byte {
 	return &d.prk
 }
 
-// expand is the first block of HKDF-Expand: HMAC of label and counter under the extracted key. HMAC is
-// written out (RFC 2104), because crypto/hmac allocates for each key. A key of 32 bytes is padded with
-// zeros to a block.
+// expand returns the first block of HKDF-Expand: HMAC of label and counter under the extracted key.
+// HMAC is written out (RFC 2104), because crypto/hmac allocates for each key. A key of 32 bytes is
+// padded with zeros to a block.
 func (d *derivation) expand() ID {
 	const innerPad, outerPad = 0x36, 0x5c
 	for i := range sha256.BlockSize {

@@ -44,11 +44,11 @@ func TestDerivationIsPure(t *testing.T) {
 		t.Error("one token has several sealing keys")
 	}
 	if first.ID().String() == sealingKeyOf(t, first) {
-		t.Error("the id gives the sealing key away")
+		t.Error("the id reveals the sealing key")
 	}
 }
 
-// Pairs that read the same when they are merely strung together must not meet either.
+// Options that are equal when concatenated must not give equal keys either.
 func TestKeysOfDifferentOptionsOrTokensNeverMeet(t *testing.T) {
 	type origin struct{ secret, app, scope, token string }
 	seen := map[string]origin{}
@@ -75,21 +75,22 @@ func TestKeysOfDifferentOptionsOrTokensNeverMeet(t *testing.T) {
 		k := keysOf(t, o.secret, o.app, o.scope).Derive(o.token)
 		for _, name := range []string{k.ID().String(), sealingKeyOf(t, k)} {
 			if before, met := seen[name]; met {
-				t.Errorf("%q and %q meet", before, o)
+				t.Errorf("%q and %q give the same key", before, o)
 			}
 			seen[name] = o
 		}
 	}
 }
 
-// An accidental change of a label or of the encoding would make every entry in every Redis unreachable. The figures were computed with
-// Python's hmac and struct alone, written from RFC 5869:
+// An accidental change of a label or of the encoding would make every entry in every Redis
+// unreachable. The expected values were computed independently from RFC 5869 with Python's hmac and
+// struct:
 //
 //	H = lambda k, m: hmac.new(k, m, sha256).digest()
 //	info = b"".join(pack(">I", len(p)) + p for p in (b"igproxy/v1/pepper", app, scope))
 //	pepper = H(H(b"\0" * 32, secret), info + b"\x01"); prk = H(pepper, token)
 //	id = H(prk, b"igproxy/v1/id\x01"); seal = H(prk, b"igproxy/v1/seal\x01")
-func TestDerivationStaysAsItWas(t *testing.T) {
+func TestDerivationIsStable(t *testing.T) {
 	k := keysOf(t, "known-answer-secret", "1234567890", "ig_exchange_token").Derive("IGAA-known-answer-token")
 	for _, c := range []struct{ what, got, want string }{
 		{"id", k.ID().String(), "144446d56c8b7fe0430add4174a5e0fb0b442a8750207f7e779dfefb2317a415"},
@@ -114,8 +115,9 @@ func pepperOf(t *testing.T, secret, app, scope string) []byte {
 	return pepper
 }
 
-// The prepared derivation is HKDF and nothing else, whatever the token, and whatever the one before left behind.
-func TestThePreparedDerivationIsHKDF(t *testing.T) {
+// The optimized derivation equals HKDF for every token, whatever the previous token left in its
+// buffers.
+func TestPreparedDerivationEqualsHKDF(t *testing.T) {
 	keys := keysOf(t, "secret", "app", "scope")
 	pepper := pepperOf(t, "secret", "app", "scope")
 	for n := range 300 {
@@ -138,7 +140,7 @@ func TestThePreparedDerivationIsHKDF(t *testing.T) {
 func TestKeysNeedASecret(t *testing.T) {
 	for _, secret := range [][]byte{nil, {}} {
 		if k, err := NewKeys(KeysOptions{Secret: secret, AppID: "app"}); err == nil || k != nil || !strings.Contains(err.Error(), "cache.key_file") {
-			t.Errorf("got %v, %v; want an error that names what to give", k, err)
+			t.Errorf("got %v, %v; want an error that names what is missing", k, err)
 		}
 	}
 }
@@ -183,7 +185,7 @@ func TestNothingPrintsKeyMaterial(t *testing.T) {
 	} {
 		for _, form := range forms(material) {
 			if strings.Contains(printed, form) {
-				t.Errorf("the %s got out as %q", name, form)
+				t.Errorf("the %s is printed as %q", name, form)
 			}
 		}
 	}
@@ -192,7 +194,7 @@ func TestNothingPrintsKeyMaterial(t *testing.T) {
 	}
 }
 
-// forms are the first bytes of material as the fmt verbs and JSON would show them.
+// forms returns the first bytes of material as the fmt verbs and JSON would show them.
 func forms(material []byte) []string {
 	head := material[:8]
 	all := []string{string(head), strings.Trim(fmt.Sprintf("%q", head), `"`)}

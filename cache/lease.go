@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// lease makes other processes wait for a claim. It is renewed after every third of its time while the
-// caller asks, so a slow exchange keeps it and a killed process loses it soon.
+// lease makes other processes wait for a claim. It is renewed after every third of its time while
+// the caller asks, so a slow exchange keeps it and a killed process loses it soon.
 type lease struct {
 	until atomic.Int64 // its end if it is not renewed, in Unix nanoseconds
 	gone  atomic.Bool  // another process has it
@@ -15,7 +15,7 @@ type lease struct {
 	ended chan struct{} // closed when the renewals have ended
 }
 
-// noLease is held by a claim that nobody waits for.
+// noLease is the lease of a claim without followers.
 var noLease = func() *lease {
 	l := &lease{end: func() {}, ended: make(chan struct{})}
 	l.until.Store(1<<63 - 1)

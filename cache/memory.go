@@ -41,14 +41,14 @@ func (m *memory) get(k Key) (Entry, bool) {
 	return e.Entry, true
 }
 
-// expired compares both clocks. The monotonic one, which Before uses if it can, stands still while a
-// machine sleeps and does not show that the wall clock was corrected.
+// expired compares both clocks. The monotonic one, which Before uses if it can, stands still while
+// a machine sleeps and does not show that the wall clock was corrected.
 func expired(end, now time.Time) bool {
 	return !now.Before(end) || !now.Round(0).Before(end.Round(0))
 }
 
-// put stores nothing for a token that was purged since its key was derived. If the purge comes at this
-// very moment, the entry has a name that no later key has.
+// put stores nothing for a token that was purged since its key was derived. If the purge comes at
+// this very moment, the entry has a name that no later key has.
 func (m *memory) put(k Key, e Entry) {
 	if !k.purged() {
 		m.entries.Set(k.id, kept{e, k.purges, k.marks.all})

@@ -25,7 +25,7 @@ func newCache(t testing.TB, o Options) *Cache {
 	return c
 }
 
-// closeCache waits for pending stores, too. A second call does nothing.
+// closeCache closes c and waits for pending stores. A second call does nothing.
 func closeCache(t testing.TB, c *Cache) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -35,7 +35,7 @@ func closeCache(t testing.TB, c *Cache) {
 	}
 }
 
-// eventually waits for what happens off the caller's path.
+// eventually waits until is returns true.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
@@ -45,20 +45,20 @@ func eventually(t testing.TB, what string, is func() bool) {
 	}
 }
 
-// remember stores without having claimed: as a process does that goes alone.
+// remember stores e without a claim, as a process without Redis does.
 func remember(c *Cache, k Key, e Entry) {
 	cl := &Claim{Outcome: Alone, cache: c, key: k, owner: newOwner(), lease: noLease}
 	cl.Remember(e, nil)
 }
 
-// look claims, and gives back at once what it does not find.
+// look claims k and, on a miss, releases the claim at once.
 func look(ctx context.Context, c *Cache, k Key) (Entry, Tier, bool) {
 	cl := c.Claim(ctx, k)
 	cl.Release()
 	return cl.Entry, cl.Tier, cl.Outcome == Hit
 }
 
-func TestAnEntryIsGoneFromItsEndOnToTheInstant(t *testing.T) {
+func TestEntryExpiresAtTheExactInstant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, k := newCache(t, Options{}), keyOf(t, "token")
 		for _, life := range []time.Duration{time.Nanosecond, time.Millisecond, 1500 * time.Millisecond, 24 * time.Hour} {
@@ -75,7 +75,7 @@ func TestAnEntryIsGoneFromItsEndOnToTheInstant(t *testing.T) {
 	})
 }
 
-func TestALongerEntryReplacesAShorterOneAndTheOtherWayRound(t *testing.T) {
+func TestLifeOfAReplacedEntryIsTheNewOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, k := newCache(t, Options{}), keyOf(t, "token")
 		put := func(value string, life time.Duration) {
@@ -85,18 +85,18 @@ func TestALongerEntryReplacesAShorterOneAndTheOtherWayRound(t *testing.T) {
 		put("long", time.Hour)
 		time.Sleep(time.Minute)
 		if e, ok := c.Recall(k); !ok || string(e.Value) != "long" {
-			t.Errorf("the first one's end took the second along: %q, %v", e.Value, ok)
+			t.Errorf("the first entry's expiry removed the second: %q, %v", e.Value, ok)
 		}
 		put("short again", time.Second)
 		time.Sleep(time.Second)
 		if e, ok := c.Recall(k); ok {
-			t.Errorf("the longer life of the one before kept it: %q", e.Value)
+			t.Errorf("the longer life of the first entry kept it: %q", e.Value)
 		}
 	})
 }
 
-// The tier looks at the end itself, too: a timer of the library's that is late must not serve what is past.
-func TestALateTimerServesNothing(t *testing.T) {
+// The tier checks the expiry itself, because the library's timers can be late.
+func TestLateTimerServesNoExpiredEntry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, k := newCache(t, Options{}), keyOf(t, "token")
 		c.Keep(k, Entry{Value: []byte("value"), Expires: time.Now().Add(time.Second)})
@@ -111,7 +111,7 @@ func TestALateTimerServesNothing(t *testing.T) {
 	})
 }
 
-func TestWhatHasEndedTakesNoRoomAndIsNotCounted(t *testing.T) {
+func TestExpiredEntryIsNotStoredOrCounted(t *testing.T) {
 	r := &recorder{}
 	c := newCache(t, Options{Observer: r})
 	c.Keep(keyOf(t, "kept"), Entry{Value: []byte("value"), Expires: time.Now()})
@@ -149,16 +149,16 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-func TestEntriesThatEndedMakeRoom(t *testing.T) {
+func TestExpiredEntriesAreRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, keys := newCache(t, Options{}), keysOf(t, "secret", "app", "scope")
 		for i := range 100 {
 			c.Keep(keys.Derive(fmt.Sprint(i)), Entry{Value: []byte("value"), Expires: time.Now().Add(time.Second)})
 		}
-		time.Sleep(time.Minute) // otter sweeps about once a second
+		time.Sleep(time.Minute) // otter removes expired entries about once a second
 		synctest.Wait()
 		if n := c.Len(); n != 0 {
-			t.Errorf("a minute after the end of all %d entries are held", n)
+			t.Errorf("a minute after all have expired, %d entries are held", n)
 		}
 	})
 }
@@ -202,7 +202,7 @@ func BenchmarkRecallHit(b *testing.B) {
 	})
 }
 
-func TestTheBoundOfMemoryCanBeChanged(t *testing.T) {
+func TestMaxEntriesCanBeChanged(t *testing.T) {
 	c := newCache(t, Options{MaxEntries: 1000})
 	fill := func(from, n int) {
 		for i := range n {
@@ -212,7 +212,7 @@ func TestTheBoundOfMemoryCanBeChanged(t *testing.T) {
 	fill(0, 500)
 	c.Resize(100)
 	fill(1000, 200)
-	eventually(t, "what is beyond the bound is gone", func() bool { return c.Len() <= 100 })
+	eventually(t, "entries beyond the limit are gone", func() bool { return c.Len() <= 100 })
 	c.Resize(1000)
 	fill(2000, 500)
 	eventually(t, "there is room again", func() bool { return c.Len() > 400 })

@@ -9,9 +9,9 @@ import (
 	"sync"
 )
 
-// recorder is an Observer and a log that remember what they were told.
+// recorder is an Observer and a log writer that records all calls.
 type recorder struct {
-	mu     sync.Mutex // protects all below
+	mu     sync.Mutex // protects the fields below
 	counts map[string]int
 	states []bool
 	log    bytes.Buffer
@@ -37,7 +37,7 @@ func (r *recorder) count(words ...any) {
 	r.counts[strings.TrimSpace(fmt.Sprintln(words...))]++
 }
 
-// of is how often something happened, such as "lookup redis hit".
+// of returns how often something happened, such as "lookup redis hit".
 func (r *recorder) of(what string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -66,7 +66,7 @@ func (r *recorder) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(r, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// lines of the log, without the empty one at the end.
+// lines returns the lines of the log.
 func (r *recorder) lines() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

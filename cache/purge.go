@@ -13,8 +13,8 @@ import (
 // whether a failed Redis is back.
 const readEvery = time.Second
 
-// Purges returns the purges of an app; Scope does not matter. The same options give the same Purges,
-// so that a reload keeps them.
+// Purges returns the purges of an app; Scope does not matter. The same options give the same
+// Purges, so that a reload keeps them.
 func (c *Cache) Purges(o KeysOptions) (*Purges, error) {
 	p, err := newPurges(o)
 	if err != nil {
@@ -37,14 +37,14 @@ func (c *Cache) Retain(these []*Purges) {
 }
 
 // PurgeAll forgets everything of an app: here at once, and in the other processes when they next
-// read the purges. An error says that Redis could not be told; it will be as soon as it answers, as
-// long as this process lives.
+// read the purges. An error says that Redis does not have the purge yet: it is written as soon as
+// Redis answers, if this process still runs.
 func (c *Cache) PurgeAll(ctx context.Context, p *Purges) error {
 	return c.purge(ctx, p, []ID{everything}, nil)
 }
 
-// PurgeKeys is PurgeAll for single entries, which it also deletes from Redis. An exchange that is in
-// flight is answered, and its answer is not remembered.
+// PurgeKeys purges single entries as PurgeAll purges all, and also deletes them from Redis. An
+// exchange that is in flight is answered, but its answer is not stored.
 func (c *Cache) PurgeKeys(ctx context.Context, p *Purges, keys []Key) error {
 	var tokens []ID
 	for _, k := range keys {

@@ -11,7 +11,7 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// purgeable is one process's cache and the keys of one app in it.
+// purgeable is a process's cache and the keys of one app.
 type purgeable struct {
 	t *testing.T
 	*Cache
@@ -37,14 +37,14 @@ func (p purgeable) store(token string) {
 	remember(p.Cache, p.keys.Derive(token), Entry{Value: []byte(token), Expires: time.Now().Add(time.Hour)})
 }
 
-// tier is where a token is found; empty: nowhere.
+// tier returns the tier where a token is found, or "".
 func (p purgeable) tier(token string) Tier {
 	p.t.Helper()
 	_, tier, _ := look(p.t.Context(), p.Cache, p.keys.Derive(token))
 	return tier
 }
 
-func TestAPurgeOfAllForgetsOneAppAndNoOther(t *testing.T) {
+func TestPurgeAllAffectsOnlyItsApp(t *testing.T) {
 	c := newCache(t, Options{})
 	one, other := purgeableApp(t, c, "secret", "1"), purgeableApp(t, c, "secret", "2")
 	for i := range 300 {
@@ -59,18 +59,18 @@ func TestAPurgeOfAllForgetsOneAppAndNoOther(t *testing.T) {
 			t.Fatalf("%d: found in %q, and the other app's in %q", i, one.tier(fmt.Sprint(i)), other.tier(fmt.Sprint(i)))
 		}
 	}
-	eventually(t, "the room is given back", func() bool { return c.Len() == 300 })
+	eventually(t, "the entries are removed", func() bool { return c.Len() == 300 })
 	one.store("0")
 	if one.tier("0") != TierMemory {
 		t.Error("nothing is remembered after a purge")
 	}
-	again := purgeableApp(t, c, "secret", "1") // as a reload builds it
+	again := purgeableApp(t, c, "secret", "1") // as after a reload
 	if again.purges != one.purges || again.tier("0") != TierMemory {
 		t.Error("a reload loses the purges")
 	}
 }
 
-func TestPurgesThatNoAppUsesAreForgotten(t *testing.T) {
+func TestUnusedPurgesAreDropped(t *testing.T) {
 	c := newCache(t, Options{})
 	one, other := purgeableApp(t, c, "secret", "1"), purgeableApp(t, c, "secret", "2")
 	c.Retain([]*Purges{one.purges})
@@ -79,7 +79,7 @@ func TestPurgesThatNoAppUsesAreForgotten(t *testing.T) {
 	}
 }
 
-func TestAPurgeOfOneTokenForgetsThatOne(t *testing.T) {
+func TestPurgeOfOneTokenAffectsOnlyThatOne(t *testing.T) {
 	c := newCache(t, Options{})
 	p := purgeableApp(t, c, "secret", "1")
 	p.store("this")
@@ -96,8 +96,9 @@ func TestAPurgeOfOneTokenForgetsThatOne(t *testing.T) {
 	}
 }
 
-// What a call that was under way brings is of before the purge: it is answered and not remembered, and its key finds nothing.
-func TestWhatWasAskedForBeforeAPurgeIsNotRememberedAfterIt(t *testing.T) {
+// The answer of a call in flight belongs to the time before the purge: it is returned but not
+// stored, and its key finds nothing.
+func TestAnswerRequestedBeforeAPurgeIsNotStored(t *testing.T) {
 	redis := redistest.Start(t)
 	c := fleet(t, single(redis), nil)
 	p := purgeableApp(t, c, "secret", "1")
@@ -112,9 +113,9 @@ func TestWhatWasAskedForBeforeAPurgeIsNotRememberedAfterIt(t *testing.T) {
 	}
 	late := c.Claim(t.Context(), before)
 	if late.Outcome != Alone {
-		t.Errorf("a key of before the purge: %s", late.Outcome)
+		t.Errorf("a key from before the purge: got %s", late.Outcome)
 	}
-	if keys := redis.Keys(); strings.Count(fmt.Sprint(keys), ":v") > 1 { // the journal's
+	if keys := redis.Keys(); strings.Count(fmt.Sprint(keys), ":v") > 1 { // the marks are one more key
 		t.Errorf("it was stored in Redis: %v", keys)
 	}
 }
@@ -127,7 +128,7 @@ func fleetOf(t *testing.T, o RedisOptions, n int) (all []purgeable, other purgea
 	return all, purgeableApp(t, all[0].Cache, "secret", "2")
 }
 
-// purgeAFleet is the story for every kind of Redis.
+// purgeAFleet checks purges of one token and of a whole app across several processes.
 func purgeAFleet(t *testing.T, o RedisOptions) {
 	t.Helper()
 	all, other := fleetOf(t, o, 3)
@@ -159,7 +160,7 @@ func purgeAFleet(t *testing.T, o RedisOptions) {
 	late := purgeableApp(t, fleet(t, o, nil), "secret", "1")
 	late.Learn(t.Context())
 	if late.tier("two") != "" {
-		t.Error("a process that came later finds what was purged")
+		t.Error("a process that started later finds what was purged")
 	}
 	late.store("three")
 	for i, p := range all {
@@ -170,7 +171,7 @@ func purgeAFleet(t *testing.T, o RedisOptions) {
 	}
 }
 
-func TestAPurgeReachesTheWholeFleet(t *testing.T) {
+func TestPurgeReachesTheWholeFleet(t *testing.T) {
 	t.Parallel()
 	t.Run("single", func(t *testing.T) { purgeAFleet(t, single(redistest.Start(t))) })
 	t.Run("cluster", func(t *testing.T) {
@@ -179,9 +180,9 @@ func TestAPurgeReachesTheWholeFleet(t *testing.T) {
 	})
 }
 
-// A sidecar that was cut off hears of the purge when Redis is back; one that purges while Redis is away tells it then; and a Redis that
-// comes back empty is told again.
-func TestAPurgeSurvivesRedis(t *testing.T) {
+// A sidecar that lost its connection learns of the purge once Redis is back. A purge during an
+// outage is published afterwards, and again to a Redis that lost its data.
+func TestPurgeSurvivesRedisOutages(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	all, _ := fleetOf(t, single(redis), 2)
@@ -189,18 +190,18 @@ func TestAPurgeSurvivesRedis(t *testing.T) {
 	eventually(t, "it is found everywhere", func() bool { return all[1].tier("token") != "" })
 	redis.Kill()
 	if err := all[0].PurgeAll(t.Context(), all[0].purges); err == nil || strings.Contains(err.Error(), redis.Addr()) {
-		t.Errorf("Redis could not be told, and nobody says so: %v", err)
+		t.Errorf("the purge did not reach Redis: got %v, want an error that says so", err)
 	}
 	if _, ok := all[1].Recall(all[1].keys.Derive("token")); !ok {
-		t.Error("who is cut off has nothing from its memory")
+		t.Error("a disconnected process lost its memory")
 	}
 	redis.Restart()
-	eventually(t, "the other one hears of it", func() bool { _, ok := all[1].Recall(all[1].keys.Derive("token")); return !ok })
+	eventually(t, "the other process learns of it", func() bool { _, ok := all[1].Recall(all[1].keys.Derive("token")); return !ok })
 	redis.Do("FLUSHALL")
-	eventually(t, "the journal is written again", func() bool { return fmt.Sprint(redis.Do("DBSIZE")) != "0" })
+	eventually(t, "the marks are written again", func() bool { return fmt.Sprint(redis.Do("DBSIZE")) != "0" })
 }
 
-func TestTheSortedSetIsUnreadableBoundedAndHasAnEnd(t *testing.T) {
+func TestSortedSetOfPurgesIsUnreadableBoundedAndExpires(t *testing.T) {
 	redis := redistest.Start(t)
 	all, _ := fleetOf(t, single(redis), 1)
 	p := all[0]
@@ -208,7 +209,7 @@ func TestTheSortedSetIsUnreadableBoundedAndHasAnEnd(t *testing.T) {
 		t.Error("there is a set before anything was purged")
 	}
 	k := p.keys.Derive("token")
-	for range 20 { // one member, however often
+	for range 20 { // repeated purges are one member
 		if err := p.PurgeKeys(t.Context(), p.purges, []Key{k}); err != nil {
 			t.Fatal(err)
 		}
@@ -225,12 +226,12 @@ func TestTheSortedSetIsUnreadableBoundedAndHasAnEnd(t *testing.T) {
 		t.Errorf("%s members for one token", n)
 	}
 	if ttl := fmt.Sprint(redis.Do("PTTL", name)); ttl == "-1" {
-		t.Error("the set has no end")
+		t.Error("the set has no TTL")
 	}
 }
 
-// An entry from before a purge is a miss, wherever it comes from.
-func TestNothingFromBeforeAPurgeIsFoundAfterIt(t *testing.T) {
+// An entry from before a purge is a miss in every tier.
+func TestEntryFromBeforeAPurgeIsNeverFound(t *testing.T) {
 	t.Parallel()
 	purges := map[string]func(p purgeable) error{
 		"one token": func(p purgeable) error { return p.PurgeKeys(p.t.Context(), p.purges, []Key{p.keys.Derive("token")}) },
@@ -252,7 +253,7 @@ func TestNothingFromBeforeAPurgeIsFoundAfterIt(t *testing.T) {
 			if p.tier("token") != "" {
 				t.Error("it is found in memory")
 			}
-			for name, value := range stored { // a fail-over to a replica that lagged, or a replay of what was stored
+			for name, value := range stored { // as a failover to a lagging replica or a replay would
 				redis.Set(name, value)
 			}
 			if p.tier("token") != "" {
@@ -275,23 +276,22 @@ func TestNothingFromBeforeAPurgeIsFoundAfterIt(t *testing.T) {
 	}
 }
 
-// What is said in the log names nobody.
-func TestAPurgeIsLoggedWithoutTokens(t *testing.T) {
+func TestPurgeIsLoggedWithoutTokens(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	var log safeBuilder
-	hearing := purgeableApp(t, fleet(t, single(redis), slog.New(slog.NewTextHandler(&log, nil))), "secret", "1")
+	learner := purgeableApp(t, fleet(t, single(redis), slog.New(slog.NewTextHandler(&log, nil))), "secret", "1")
 	asked := purgeableApp(t, fleet(t, single(redis), nil), "secret", "1")
 	if err := asked.PurgeKeys(context.Background(), asked.purges, []Key{asked.keys.Derive("a-token")}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the token's purge is told", func() bool { return strings.Count(log.String(), "purge received") == 1 })
+	eventually(t, "the purge of the token is logged", func() bool { return strings.Count(log.String(), "purge received") == 1 })
 	if err := asked.PurgeAll(context.Background(), asked.purges); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the purge of all is told", func() bool { return strings.Count(log.String(), "purge received") == 2 })
-	hearing.Learn(t.Context()) // once more says nothing
+	eventually(t, "the purge of everything is logged", func() bool { return strings.Count(log.String(), "purge received") == 2 })
+	learner.Learn(t.Context()) // already known, so not logged again
 	if n := strings.Count(log.String(), "purge received"); n != 2 || strings.Contains(log.String(), "a-token") {
-		t.Errorf("told %d times: %s", n, log.String())
+		t.Errorf("logged %d times: %s", n, log.String())
 	}
 }

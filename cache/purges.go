@@ -10,16 +10,16 @@ import (
 // Purges records what was purged of one app's entries.
 //
 // A purge deletes nothing that it depends on: it changes the names of entries. Every purge has a
-// number, and the keys of a purged token (or of all tokens of the app) are derived with that number.
-// Entries from before the purge keep their old names, so no later request finds them: not in memory,
-// not in Redis, not after a fail-over to a replica that lagged, and not when a call that was in
-// flight stores its answer late.
+// number, and the keys of a purged token (or of all tokens of the app) are derived with that
+// number. Entries from before the purge keep their old names, so no later request finds them: not
+// in memory, not in Redis, not after a fail-over to a replica that lagged, and not when a call that
+// was in flight stores its answer late.
 //
 // The processes of a fleet share the numbers through one sorted set per app in Redis, which each
 // process reads once a second and merges with what it knows: the highest number of a token wins. A
 // process that knows a mark that the set lacks adds it again, so a purge survives a flush of Redis
-// and a purge while Redis is away. A process that is cut off from Redis learns of a purge when Redis
-// is back; until then it serves what it has in memory.
+// and a purge while Redis is away. A process that is cut off from Redis learns of a purge when
+// Redis is back; until then it serves what it has in memory.
 type Purges struct {
 	key   Key // names the sorted set and seals its members
 	known atomic.Pointer[marks]
@@ -87,9 +87,9 @@ func (p *Purges) add(now int64, tokens ...ID) (added []mark) {
 	return added
 }
 
-// merge takes the members of the sorted set in Redis. It returns the marks that were new, those that
-// the set lacks, and the members that are of no use any more. A member that does not open is ignored:
-// whoever can write to Redis cannot purge.
+// merge takes the members of the sorted set in Redis. It returns the marks that were new, those
+// that the set lacks, and the members that are of no use any more. A member that does not open is
+// ignored: write access to Redis is not enough to purge.
 func (p *Purges) merge(now int64, members []string) (learned, missing []mark, stale []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -148,8 +148,8 @@ func (m *marks) take(one mark) bool {
 	return true
 }
 
-// prune forgets marks that no entry can be older than. If too many are left, it purges everything and
-// returns that mark.
+// prune forgets marks that no entry can be older than. If too many are left, it purges everything
+// and returns that mark.
 func (m *marks) prune(now int64) (added []mark) {
 	maps.DeleteFunc(m.tokens, func(_ ID, number int64) bool {
 		return number <= m.all || number+keepMarks.Milliseconds() < now

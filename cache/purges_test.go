@@ -18,7 +18,7 @@ func newTestPurges(t testing.TB, secret string) *Purges {
 	return p
 }
 
-// sealedMarks returns the members that a process would write for all it knows.
+// sealedMarks returns the members that a process writes for all marks it knows.
 func sealedMarks(t testing.TB, p *Purges) (members []string) {
 	t.Helper()
 	for _, m := range p.current().list() {
@@ -31,7 +31,7 @@ func sealedMarks(t testing.TB, p *Purges) (members []string) {
 	return members
 }
 
-func TestAPurgeIsNewerThanEveryPurgeThatIsKnown(t *testing.T) {
+func TestNewPurgeIsNewerThanAllKnownPurges(t *testing.T) {
 	token := ID{1}
 	for name, tokens := range map[string][]ID{
 		"a token twice":                  {token, token},
@@ -40,7 +40,7 @@ func TestAPurgeIsNewerThanEveryPurgeThatIsKnown(t *testing.T) {
 		"everything right after a token": {token, everything},
 	} {
 		ahead, behind := newTestPurges(t, "secret"), newTestPurges(t, "secret")
-		first := ahead.add(30_000, tokens[0]) // by a clock that is ahead
+		first := ahead.add(30_000, tokens[0]) // with a clock that is ahead
 		behind.merge(10_000, sealedMarks(t, ahead))
 		second := behind.add(10_000, tokens[1])
 		if tokens[1] != everything && second[0].number <= first[0].number {
@@ -52,8 +52,8 @@ func TestAPurgeIsNewerThanEveryPurgeThatIsKnown(t *testing.T) {
 	}
 }
 
-// Whatever the order in which processes purge, read and write, and whatever Redis forgets, all of them
-// know the same in the end, and the sorted set holds one member for each mark.
+// In whatever order processes purge, read and write, and whatever Redis loses, all processes
+// finally know the same marks, and the sorted set has one member per mark.
 func TestPurgesConverge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := int64(1_800_000_000_000)
@@ -83,7 +83,7 @@ func TestPurgesConverge(t *testing.T) {
 			case 1, 2:
 				p.add(now, ID{byte(rapid.IntRange(1, 4).Draw(t, "token"))})
 			case 3:
-				stored = nil // Redis comes back empty
+				stored = nil // Redis loses its data
 			default:
 				read(p)
 			}
@@ -105,12 +105,13 @@ func TestPurgesConverge(t *testing.T) {
 	})
 }
 
-// Whoever can write to Redis can delete entries, but not purge what sidecars have in memory.
-func TestAForgedMarkIsIgnored(t *testing.T) {
+// Write access to Redis allows deleting entries there, but not purging the memory of sidecars.
+func TestForgedMarkIsIgnored(t *testing.T) {
 	p, other := newTestPurges(t, "secret"), newTestPurges(t, "another secret")
 	other.add(1000, everything, ID{1})
 	forged := append(sealedMarks(t, other), "", "nonsense", string(everything[:]))
-	value, err := seal(p.key, sealedValue, Entry{Value: everything[:], Expires: time.UnixMilli(1000)}) // of another sort
+	// A mark has another kind than a value.
+	value, err := seal(p.key, sealedValue, Entry{Value: everything[:], Expires: time.UnixMilli(1000)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +120,7 @@ func TestAForgedMarkIsIgnored(t *testing.T) {
 	}
 }
 
-func TestAReplayedMarkChangesNothing(t *testing.T) {
+func TestReplayedMarkChangesNothing(t *testing.T) {
 	p := newTestPurges(t, "secret")
 	p.add(1000, ID{1})
 	old := sealedMarks(t, p)
@@ -141,7 +142,7 @@ func TestTooManyMarksPurgeEverything(t *testing.T) {
 	}
 }
 
-func TestAMarkIsForgottenWhenNoEntryCanBeOlder(t *testing.T) {
+func TestMarkIsDroppedWhenNoEntryCanBeOlder(t *testing.T) {
 	p := newTestPurges(t, "secret")
 	p.add(1000, ID{1})
 	members := sealedMarks(t, p)
@@ -151,7 +152,7 @@ func TestAMarkIsForgottenWhenNoEntryCanBeOlder(t *testing.T) {
 	}
 }
 
-func TestAPurgeRenamesATokenAndNoOther(t *testing.T) {
+func TestPurgeRenamesOnlyItsToken(t *testing.T) {
 	p := newTestPurges(t, "secret")
 	keys, err := NewKeys(KeysOptions{Secret: []byte("secret"), AppID: "1", Scope: "exchange", Purges: p})
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// redisTier is the second tier, which all processes share. It is not trusted: what it holds is sealed,
-// and what it returns has to open.
+// redisTier is the second tier, which all processes share. It is not trusted: what it holds is
+// sealed, and what it returns has to open.
 type redisTier struct {
 	client   atomic.Pointer[client]
 	options  RedisOptions
@@ -39,8 +39,8 @@ const (
 	// faultsToOpen in a row open the breaker.
 	faultsToOpen = 3
 
-	// leaveAlone is how long a failed Redis is left alone. Then the next reading of the purges probes
-	// it; no caller waits for a probe.
+	// leaveAlone is how long a failed Redis is left alone. Then the next reading of the purges
+	// probes it; no caller waits for a probe.
 	leaveAlone = 250 * time.Millisecond
 
 	// withoutScripts is how long scripts are not tried again after Redis has denied one. An access
@@ -65,8 +65,8 @@ func newRedisTier(o RedisOptions, observer Observer, log *slog.Logger) (*redisTi
 	return t, nil
 }
 
-// keys returns the names of an entry's value, lease and failure marker. The braces are a hash tag: in
-// a cluster, all of them are in one slot.
+// keys returns the names of an entry's value, lease and failure marker. The braces are a hash tag:
+// in a cluster, all of them are in one slot.
 func (t *redisTier) keys(k Key) (value, lease, failure string) {
 	stem := t.options.Prefix + ":{" + k.id.String() + "}:"
 	return stem + "v", stem + "l", stem + "f"
@@ -84,9 +84,9 @@ func (t *redisTier) do(ctx context.Context, operation string, budget time.Durati
 	return err
 }
 
-// probe runs an operation that no request waits for. It also tries a Redis that failed. If it gets no
-// reply on a client that had worked, other connections are likely to be dead as well: it asks again on
-// new ones.
+// probe runs an operation that no request waits for. It also tries a Redis that failed. If it gets
+// no reply on a client that had worked, other connections are likely to be dead as well: it asks
+// again on new ones.
 func (t *redisTier) probe(ctx context.Context, operation string, budget time.Duration, ask question) error {
 	client := t.client.Load()
 	kind, err := t.guarded(ctx, operation, budget, ask)
@@ -96,9 +96,9 @@ func (t *redisTier) probe(ctx context.Context, operation string, budget time.Dur
 	return err
 }
 
-// guarded runs an operation through the breaker and within its budget, and returns the kind of a fault.
-// A canceled ctx does not end the operation: a read does not look at it, and its connection would be
-// lost.
+// guarded runs an operation through the breaker and within its budget, and returns the kind of a
+// fault. A canceled ctx does not end the operation: a read does not look at it, and its connection
+// would be lost.
 func (t *redisTier) guarded(ctx context.Context, operation string, budget time.Duration, ask question) (kind string, err error) {
 	client := t.client.Load()
 	refused := t.breaker.Do(func() breaker.Verdict {
@@ -144,9 +144,9 @@ func (t *redisTier) report(operation, kind string) error {
 	return &fault{operation, kind}
 }
 
-// verdict decides whether an outcome counts. Operations that fail at the same time count once: those
-// of a burst that waits for connections, and those on connections that broke together. A fault of a
-// replaced client says nothing about its successor.
+// verdict decides whether an outcome counts. Operations that fail at the same time count once:
+// those of a burst that waits for connections, and those on connections that broke together. A
+// fault of a replaced client says nothing about its successor.
 func (t *redisTier) verdict(kind string, began time.Time, client *client) breaker.Verdict {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -223,8 +223,8 @@ func (f *fault) Error() string {
 	return fmt.Sprintf("redis %s: %s: %s", f.operation, f.kind, advice(f.kind))
 }
 
-// check proves that Redis answers and permits everything that is needed. The error names the kind of
-// fault, and the missing permission if it is one.
+// check proves that Redis answers and permits everything that is needed. The error names the kind
+// of fault, and the missing permission if it is one.
 func (t *redisTier) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, max(t.options.Timeout, t.options.StoreTimeout))
 	defer cancel()

@@ -15,7 +15,7 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// replied is an error reply of Redis.
+// replied is an error reply from Redis.
 type replied string
 
 func (r replied) Error() string { return string(r) }
@@ -33,7 +33,7 @@ var faultOf = map[string]error{
 	kindTryAgain: replied("TRYAGAIN Multiple keys request during rehashing of slot"),
 }
 
-// tested is a tier without a Redis, in simulated time.
+// tested is a tier without Redis, in simulated time.
 type tested struct {
 	*redisTier
 	*recorder
@@ -50,7 +50,8 @@ func newTested(t *testing.T) tested {
 	return tested{tier, r}
 }
 
-// request runs one claim that ends with a kind. It reports whether Redis was asked.
+// request runs a claim that ends with the given kind of error. It reports whether the operation was
+// executed.
 func (s tested) request(kind string, takes time.Duration) (asked bool) {
 	_ = s.do(context.Background(), "claim", time.Second, func(context.Context, redis.UniversalClient) error {
 		asked = true
@@ -60,7 +61,7 @@ func (s tested) request(kind string, takes time.Duration) (asked bool) {
 	return asked
 }
 
-// background is the same for a reading of the purges.
+// background does the same for a read of the purges.
 func (s tested) background(kind string) (asked bool) {
 	_ = s.probe(context.Background(), "purge", time.Second, func(context.Context, redis.UniversalClient) error {
 		asked = true
@@ -71,7 +72,7 @@ func (s tested) background(kind string) (asked bool) {
 
 func (s tested) isOpen() bool { return s.breaker.State() != breaker.Closed }
 
-func TestThreeFaultsInARowLeaveRedisAlone(t *testing.T) {
+func TestThreeConsecutiveFaultsOpenTheBreaker(t *testing.T) {
 	const ok = ""
 	for _, c := range []struct {
 		kinds []string
@@ -100,14 +101,15 @@ func TestThreeFaultsInARowLeaveRedisAlone(t *testing.T) {
 				want = Health{State: "degraded", Kind: c.kinds[len(c.kinds)-1], Since: time.Now()}
 			}
 			if got := s.health(); s.isOpen() != c.open || got != want {
-				t.Errorf("after %q it is open: %v, %+v", c.kinds, s.isOpen(), got)
+				t.Errorf("after %q the breaker is open: %v, %+v", c.kinds, s.isOpen(), got)
 			}
 		})
 	}
 }
 
-// A burst of new tokens that wait for a connection until their time is over said that Redis failed.
-func TestFaultsAtTheSameTimeCountOnce(t *testing.T) {
+// Regression test: a burst of new tokens that timed out waiting for a connection opened the
+// breaker.
+func TestConcurrentFaultsCountOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTested(t)
 		for wave := range faultsToOpen {
@@ -130,16 +132,16 @@ func (s tested) fail() {
 	}
 }
 
-func TestOneOutageIsOneLineWhenItBeginsAndOneWhenItEnds(t *testing.T) {
+func TestOutageIsLoggedOnceAtStartAndEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTested(t)
 		s.fail()
 		began := time.Now()
-		for range 100 { // it fails for a minute, whoever asks
+		for range 100 { // every call fails for a minute
 			time.Sleep(600 * time.Millisecond)
 			s.background(kindRefused)
 			if s.request("", 0) {
-				t.Fatal("a request waited for a Redis that failed")
+				t.Fatal("a request waited for the failed Redis")
 			}
 		}
 		if h := s.health(); h.State != "degraded" || h.Kind != kindRefused || !h.Since.Equal(began) {
@@ -177,7 +179,7 @@ func TestAfterAnOutageItTakesThreeFaultsAgain(t *testing.T) {
 	})
 }
 
-func TestRedisIsNotProbedSoonerThanItIsLeftAlone(t *testing.T) {
+func TestRedisIsNotProbedWhileTheBreakerIsOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTested(t)
 		s.fail()
@@ -192,8 +194,8 @@ func TestRedisIsNotProbedSoonerThanItIsLeftAlone(t *testing.T) {
 	})
 }
 
-// The library assumes the form of some replies.
-func TestAPanicOfTheLibraryIsAFault(t *testing.T) {
+// go-redis panics on some malformed replies.
+func TestPanicInTheLibraryIsAFault(t *testing.T) {
 	s := newTested(t)
 	err := s.do(context.Background(), "claim", time.Second, func(context.Context, redis.UniversalClient) error { panic("a reply of another form") })
 	if err == nil || !strings.Contains(err.Error(), kindDesync) || s.of("fault claim desync") != 1 {

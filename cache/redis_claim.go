@@ -10,8 +10,8 @@ import (
 )
 
 // The scripts. KEYS are value, lease and failure marker. ARGV[1] is the owner, which every reply
-// repeats, so that a reply to another question is detected: a connection that is out of step returns
-// those. A reply is {owner, word} or {owner, word, payload}.
+// repeats, so that a reply to another question is detected: a connection that is out of step
+// returns those. A reply is {owner, word} or {owner, word, payload}.
 var (
 	// ARGV[2]: the lease in ms. ARGV[3]: a value that does not open and counts as absent, or empty.
 	claimScript = redis.NewScript(`
@@ -52,8 +52,8 @@ return {ARGV[1], 'done'}`)
 // errDesync is a reply to another question, or one that no script returns.
 var errDesync = errors.New("redis: a reply to another question")
 
-// claim is one round trip: the value, the failure marker, or the lease if it is free. A value equal to
-// unusable counts as absent.
+// claim returns, in one round trip, the value, the failure marker, or the lease if it is free. A
+// value equal to unusable counts as absent.
 func (t *redisTier) claim(ctx context.Context, k Key, owner string, unusable []byte) (r reply, err error) {
 	err = t.do(ctx, "claim", t.options.Timeout, func(ctx context.Context, c redis.UniversalClient) error {
 		if t.scripted() {

@@ -28,14 +28,15 @@ type RedisOptions struct {
 	Mode string
 	// URL of a single node: redis://, rediss:// or unix://. It may hold a password, so no error repeats it.
 	URL string
-	// Addrs are host:port of the node (single, instead of URL), of the sentinels, or of some nodes of the
-	// cluster.
+	// Addrs are host:port of the node (single, instead of URL), of the sentinels, or of some nodes
+	// of the cluster.
 	Addrs []string
 	// MasterName is the sentinels' name for the master.
 	MasterName string
 	// Username is the user in Redis's access list. Empty: that of the URL, or the default user.
 	Username string
-	// Password is called for each new connection, so that a rotated one is found. Nil: that of the URL.
+	// Password is called for each new connection, so that a rotated one is found. Nil: that of the
+	// URL.
 	Password func() (string, error)
 	// SentinelUsername is the user of the sentinels. Empty: the default user.
 	SentinelUsername string
@@ -45,12 +46,13 @@ type RedisOptions struct {
 	TLS bool
 	// CA are the authorities that TLS trusts. Nil: those of the system.
 	CA *x509.CertPool
-	// Certificate is called when Redis asks for a client certificate. Nil: there is none.
+	// Certificate is called when Redis asks for a client certificate. Nil means no certificate.
 	Certificate func() (*tls.Certificate, error)
-	// Lease is how long a claim on a token is held without a renewal; it is renewed after each third.
-	// Zero: processes do not wait for each other.
+	// Lease is how long a claim on a token is held without a renewal; it is renewed after each
+	// third. Zero: processes do not wait for each other.
 	Lease time.Duration
-	// Wait is how long a claim waits for another process's answer before the caller asks for itself.
+	// Wait is how long a claim waits for another process's answer before the caller asks for
+	// itself.
 	Wait time.Duration
 	// Timeout is the budget of a claim. Zero: 50 ms.
 	Timeout time.Duration
@@ -76,8 +78,8 @@ func (o RedisOptions) withDefaults() RedisOptions {
 // newClient builds a client, which dials nothing yet.
 //
 // With the library's defaults, a refused Redis costs a caller 1.7 s and a hung one 5 s: it retries
-// commands and dials, waits for a place in its pool, and ends a read by its own timeout only. Here every
-// call has a deadline, and nothing else ends it.
+// commands and dials, waits for a place in its pool, and ends a read by its own timeout only. Here
+// every call has a deadline, and nothing else ends it.
 func newClient(o RedisOptions) (*client, error) {
 	logging.Disable() // the library's log can hold addresses with credentials, and stored bytes
 	c := &client{}
@@ -141,8 +143,8 @@ func newClient(o RedisOptions) (*client, error) {
 	return c, nil
 }
 
-// applyURL takes address, credentials, database and TLS from the URL, and none of its parameters. The
-// library's error repeats the URL with its password, so it is dropped.
+// applyURL takes address, credentials, database and TLS from the URL, and none of its parameters.
+// The library's error repeats the URL with its password, so it is dropped.
 func applyURL(u *redis.UniversalOptions, o RedisOptions) error {
 	parsed, err := redis.ParseURL(o.URL)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// hung is a cache over a Redis that keeps its connections and answers nothing.
+// hung returns a cache on a Redis that keeps its connections but does not answer.
 func hung(t *testing.T) (*redistest.Server, *Cache, *recorder) {
 	server := redistest.Start(t)
 	c, r := over(t, patiently(server))
@@ -51,7 +51,7 @@ func TestCloseWaitsForPendingStores(t *testing.T) {
 	}
 }
 
-func TestCloseWaitsNoLongerThanItMay(t *testing.T) {
+func TestCloseRespectsItsDeadline(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	server, c, r := hung(t)
 	rememberMany(t, c, 10)
@@ -60,7 +60,7 @@ func TestCloseWaitsNoLongerThanItMay(t *testing.T) {
 	began := time.Now()
 	err := c.Close(ctx)
 	if took := time.Since(began); took > patient/2 {
-		t.Errorf("it took %v on a budget of 50 ms", took)
+		t.Errorf("it took %v with a deadline of 50 ms", took)
 	}
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "10 entries") {
 		t.Errorf("got %v, want how many entries were lost", err)
@@ -72,7 +72,7 @@ func TestCloseWaitsNoLongerThanItMay(t *testing.T) {
 	goleak.VerifyNone(t, before)
 }
 
-func TestAStoreBeyondTheBoundIsDroppedAndCounted(t *testing.T) {
+func TestStoreBeyondTheLimitIsDroppedAndCounted(t *testing.T) {
 	server, c, r := hung(t)
 	rememberMany(t, c, maxPending+10)
 	if got := r.of("store redis dropped"); got != 10 || r.of("fault publish backlog") != 10 {

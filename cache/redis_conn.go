@@ -11,9 +11,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// dialTimeout bounds the dialling of one connection. It leaves time for a lost SYN to be sent again,
-// which TCP does after a second. No caller waits for it: the library dials in a goroutine, and a
-// connection that comes too late for one caller serves the next.
+// dialTimeout bounds the dialling of one connection. It leaves time for a lost SYN to be sent
+// again, which TCP does after a second. No caller waits for it: the library dials in a goroutine,
+// and a connection that comes too late for one caller serves the next.
 const dialTimeout = 3 * time.Second
 
 // client is a client of the library.
@@ -22,8 +22,8 @@ type client struct {
 	worked atomic.Bool // an operation has succeeded
 }
 
-// dialer replaces the library's own, whose TLS handshake does not end with the context. It guards each
-// connection against replies that are too large.
+// dialer replaces the library's own, whose TLS handshake does not end with the context. It guards
+// each connection against replies that are too large.
 func dialer(config *tls.Config) func(context.Context, string, string) (net.Conn, error) {
 	plain := &net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	dial := plain.DialContext
@@ -63,8 +63,8 @@ func (c *guardedConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// replace makes all later operations use new connections, and reports whether they do. Operations in
-// flight on the old client keep their budget.
+// replace makes all later operations use new connections, and reports whether they do. Operations
+// in flight on the old client keep their budget.
 //
 // A firewall, a NAT or a managed Redis drops idle connections and notifies neither end. The library
 // would take the dead connections out of its pool one at a time, at the cost of one timeout each.

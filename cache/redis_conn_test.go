@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// pooled fills the pool of a single node.
+// pooled fills the connection pool of a single node.
 func pooled(t *testing.T, c *Cache, n int) {
 	t.Helper()
 	all := make([]*redis.Conn, n)
@@ -33,9 +33,9 @@ func pooled(t *testing.T, c *Cache, n int) {
 	}
 }
 
-// Redis (timeout in redis.conf) and load balancers end idle connections in order. Of a TLS connection the library notices
-// that only when it uses it.
-func TestTLSConnectionsThatRedisHasClosedAreNotProbedOneByOne(t *testing.T) {
+// Redis (timeout in redis.conf) and load balancers close idle connections. With TLS, go-redis only
+// notices when it uses the connection.
+func TestClosedTLSConnectionsAreReplacedTogether(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{TLS: true})
 	o := patiently(server)
 	o.CA = server.CA()
@@ -54,7 +54,7 @@ func TestTLSConnectionsThatRedisHasClosedAreNotProbedOneByOne(t *testing.T) {
 	}
 }
 
-// While the client is replaced, a question is on its way.
+// The client is replaced while a command is in flight.
 func TestReplacingConnectionsLetsOperationsEnd(t *testing.T) {
 	asked, answer := make(chan struct{}, 1), make(chan struct{})
 	addr := fakeRedis(t, func(command []string) string {
@@ -82,9 +82,9 @@ func TestReplacingConnectionsLetsOperationsEnd(t *testing.T) {
 	if r.of("lookup redis miss") != 1 {
 		t.Errorf("counted %v", r.all())
 	}
-	closeCache(t, c) // which waits for it, and not for its whole grace
+	closeCache(t, c) // waits for the old client, but not for its whole grace period
 	if err := old.Ping(t.Context()).Err(); !errors.Is(err, redis.ErrClosed) {
-		t.Errorf("the old client lives: %v", err)
+		t.Errorf("the old client is still open: %v", err)
 	}
 	if c.redis.replace(c.redis.client.Load()) {
 		t.Error("a closed one was replaced")

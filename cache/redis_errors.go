@@ -15,8 +15,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The kinds of faults: a fixed set, for labels and logs. The text of an error is never shown, because
-// it can hold stored bytes.
+// The kinds of faults: a fixed set, for labels and logs. The text of an error is never shown,
+// because it can hold stored bytes.
 const (
 	kindRefused     = "refused"
 	kindTimeout     = "timeout"
@@ -78,7 +78,8 @@ func scriptError(err error) error {
 	return err
 }
 
-// permissionOfKeys reports whether a reply of kindPermission is about keys, and not about a command.
+// permissionOfKeys reports whether a reply of kindPermission is about keys, and not about a
+// command.
 func permissionOfKeys(err error) bool { return strings.Contains(err.Error(), "key") }
 
 // kindOf returns the kind of an error, and "" for none.
@@ -110,7 +111,8 @@ func kindOf(err error) string {
 	case errors.As(err, &dns):
 		return kindResolve
 	case errors.As(err, &verification), errors.As(err, &record), errors.As(err, &unknown),
-		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"): // a TLS alert; crypto/tls.AlertError is for QUIC
+		// A TLS alert; crypto/tls.AlertError is for QUIC.
+		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"):
 		return kindTLS
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT): // ENOENT: there is no such Unix socket
 		return kindRefused
@@ -128,8 +130,8 @@ func needsOperator(kind string) bool {
 	return kind == kindAuth || kind == kindTLS || kind == kindPermission
 }
 
-// harmless reports whether a kind says nothing about whether Redis is worth asking: Redis answers at once
-// and permits something else, or the fault concerns one key.
+// harmless reports whether a kind says nothing about whether Redis is worth asking: Redis answers
+// at once and permits something else, or the fault concerns one key.
 func harmless(kind string) bool {
 	switch kind {
 	case kindPermission, kindReadOnly, kindOOM, kindMisconf, kindNoReplicas, kindMoved, kindTryAgain, kindWrongType:

@@ -34,7 +34,7 @@ func clientOf(t *testing.T, o RedisOptions) redis.UniversalClient {
 	return client.UniversalClient
 }
 
-// fails asks for a key through the real client, and wants a fault of this kind.
+// fails sends a GET through the real client and checks the kind of the error.
 func fails(t *testing.T, o RedisOptions, budget time.Duration, want string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), budget)
@@ -51,7 +51,7 @@ func fails(t *testing.T, o RedisOptions, budget time.Duration, want string) {
 	}
 }
 
-// The texts are Redis's own (src/server.c, src/cluster.c, src/networking.c, src/acl.c).
+// The texts are from Redis's source (src/server.c, src/cluster.c, src/networking.c, src/acl.c).
 func TestKindsOfReplies(t *testing.T) {
 	for _, c := range []struct{ reply, want string }{
 		{"LOADING Redis is loading the dataset in memory", kindLoading},
@@ -118,7 +118,7 @@ func TestKindsOfConnections(t *testing.T) {
 	t.Run("closed without an answer", func(t *testing.T) {
 		fails(t, RedisOptions{Addrs: []string{fakeRedis(t, func([]string) string { return "" })}}, patient, kindBroken)
 	})
-	t.Run("broken off in mid-reply", func(t *testing.T) {
+	t.Run("closed in the middle of a reply", func(t *testing.T) {
 		for _, part := range []string{"$", "$10\r", "$10\r\nfoo", "$3\r\nfoo\r"} {
 			fails(t, RedisOptions{Addrs: []string{fakeRedis(t, always(part))}}, patient, kindBroken)
 		}
@@ -126,14 +126,14 @@ func TestKindsOfConnections(t *testing.T) {
 	t.Run("reset", func(t *testing.T) {
 		fails(t, RedisOptions{Addrs: []string{fakeRedis(t, always(hangUp))}}, patient, kindBroken)
 	})
-	t.Run("closed by us", func(t *testing.T) {
+	t.Run("closed by the client", func(t *testing.T) {
 		client := clientOf(t, RedisOptions{Addrs: []string{"127.0.0.1:1"}})
 		_ = client.Close()
 		if err := client.Get(context.Background(), "k").Err(); kindOf(err) != kindBroken {
 			t.Errorf("kind %s, want %s, of %v", kindOf(err), kindBroken, err)
 		}
 	})
-	t.Run("a name that does not resolve", func(t *testing.T) { // an empty label: no server needs to be asked
+	t.Run("a name that does not resolve", func(t *testing.T) { // an empty label needs no DNS query
 		fails(t, RedisOptions{URL: "redis://redis..invalid:6379"}, patient, kindResolve)
 	})
 	t.Run("no Redis at all", func(t *testing.T) {
@@ -152,13 +152,13 @@ func TestKindsOfTLS(t *testing.T) {
 		_, port, _ := net.SplitHostPort(secure.Addr())
 		fails(t, RedisOptions{URL: "rediss://localhost:" + port, CA: secure.CA()}, patient, kindTLS)
 	})
-	t.Run("TLS to a plain port", func(t *testing.T) { // where Redis waits for the end of a line
+	t.Run("TLS to a plain port", func(t *testing.T) { // Redis waits for the end of a line
 		fails(t, RedisOptions{URL: strings.Replace(plain.URL(), "redis:", "rediss:", 1)}, 200*time.Millisecond, kindTimeout)
 	})
-	t.Run("TLS to what greets in plain text", func(t *testing.T) {
+	t.Run("TLS to a server that greets in plain text", func(t *testing.T) {
 		fails(t, RedisOptions{URL: "rediss://" + greets(t, "-ERR max number of clients reached\r\n")}, patient, kindTLS)
 	})
-	t.Run("plain to a TLS port", func(t *testing.T) { // which it hangs up on; the advice for that mentions rediss://
+	t.Run("plain to a TLS port", func(t *testing.T) { // the server closes; the advice for that mentions rediss://
 		fails(t, RedisOptions{URL: strings.Replace(secure.URL(), "rediss:", "redis:", 1)}, patient, kindBroken)
 	})
 	t.Run("refused by an alert", func(t *testing.T) {
@@ -178,7 +178,8 @@ func TestKindsOfTLS(t *testing.T) {
 	})
 }
 
-// greets writes before it reads, as Redis does when it is full.
+// greets returns the address of a server that writes before it reads, as Redis does when it is
+// full.
 func greets(t *testing.T, text string) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -186,7 +187,7 @@ func greets(t *testing.T, text string) (addr string) {
 		t.Fatal(err)
 	}
 	done := make(chan struct{})
-	go func() { // ends with the listener
+	go func() { // ends when the listener is closed
 		defer close(done)
 		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
 			_, _ = io.WriteString(c, text)
@@ -203,8 +204,8 @@ var kinds = []string{
 	kindClusterDown, kindTryAgain, kindMoved, kindWrongType, kindMisconf, kindOther,
 }
 
-// Every kind tells a person what to do, and only what has no name of its own falls back to Redis's log.
-func TestEveryKindHasANextStep(t *testing.T) {
+// Every kind has advice, and only kindOther refers to Redis's log.
+func TestEveryErrorKindNamesANextStep(t *testing.T) {
 	for _, kind := range kinds {
 		step := advice(kind)
 		named := false
@@ -220,7 +221,7 @@ func TestEveryKindHasANextStep(t *testing.T) {
 	}
 }
 
-func TestHarmlessKindsAreThoseOfARedisThatAnswers(t *testing.T) {
+func TestHarmlessKindsComeFromARedisThatAnswers(t *testing.T) {
 	want := map[string]bool{kindPermission: true, kindReadOnly: true, kindOOM: true, kindMoved: true, kindTryAgain: true, kindNoReplicas: true, kindWrongType: true, kindMisconf: true}
 	for _, kind := range append(kinds, "") {
 		if harmless(kind) != want[kind] {
@@ -229,8 +230,8 @@ func TestHarmlessKindsAreThoseOfARedisThatAnswers(t *testing.T) {
 	}
 }
 
-// What goes on to callers and logs is the kind; the text of Redis's reply can hold stored bytes.
-func TestAFaultKeepsNothingOfTheText(t *testing.T) {
+// Callers and logs only get the kind, because the text of an error reply can contain stored bytes.
+func TestErrorsDoNotContainRedisText(t *testing.T) {
 	r := &recorder{}
 	tier, err := newRedisTier(RedisOptions{Mode: ModeSingle, Addrs: []string{fakeRedis(t, always("-ERR canary\r\n"))}, Timeout: patient, StoreTimeout: patient}, r, r.logger())
 	if err != nil {

@@ -11,8 +11,9 @@ import (
 	"testing"
 )
 
-// fakeRedis answers every command with what answer returns, for what a real server cannot be made to say. It is RESP2 on loopback. An
-// answer of "" is none: it closes the connection in order; hangUp closes it with a reset.
+// fakeRedis answers every command with what answer returns, for replies that a real server cannot
+// be made to send. It speaks RESP2 on loopback. An answer of "" closes the connection; hangUp
+// resets it.
 func fakeRedis(t testing.TB, answer func(command []string) string) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -22,7 +23,7 @@ func fakeRedis(t testing.TB, answer func(command []string) string) (addr string)
 	var all sync.WaitGroup
 	var mu sync.Mutex // protects conns
 	var conns []net.Conn
-	all.Go(func() { // ends with the listener
+	all.Go(func() { // ends when the listener is closed
 		for {
 			c, err := l.Accept()
 			if err != nil {
@@ -51,7 +52,8 @@ const (
 	hangUp         = "hang up"
 )
 
-// always refuses HELLO, so that the client speaks RESP2, and answers all else with one reply.
+// always refuses HELLO, so that the client speaks RESP2, and gives the same reply to everything
+// else.
 func always(reply string) func([]string) string {
 	return func(command []string) string {
 		if strings.EqualFold(command[0], "HELLO") {
@@ -76,7 +78,7 @@ func converse(c net.Conn, answer func([]string) string) {
 		case "":
 			return
 		}
-		if _, err := io.WriteString(c, reply); err != nil || !strings.HasSuffix(reply, "\r\n") { // broken off
+		if _, err := io.WriteString(c, reply); err != nil || !strings.HasSuffix(reply, "\r\n") { // incomplete
 			return
 		}
 	}

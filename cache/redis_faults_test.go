@@ -13,10 +13,10 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// soon is far beyond every budget here, and far below what the client's own defaults cost.
+// soon is well above every timeout here and well below those of the client's defaults.
 const soon = time.Second
 
-func TestADeadRedisIsAMissAtOnce(t *testing.T) {
+func TestDeadRedisIsAnImmediateMiss(t *testing.T) {
 	server := redistest.Start(t)
 	server.Kill()
 	c, r := over(t, RedisOptions{URL: server.URL()})
@@ -40,7 +40,7 @@ func TestADeadRedisIsAMissAtOnce(t *testing.T) {
 	}
 }
 
-func TestAHungRedisCostsThreeBudgetsAndIsThenLeftAlone(t *testing.T) {
+func TestHungRedisCostsThreeBudgetsThenNothing(t *testing.T) {
 	server := redistest.Start(t)
 	c, r := over(t, RedisOptions{URL: server.URL(), Timeout: 50 * time.Millisecond, StoreTimeout: patient})
 	misses(t, c, "warm", 1)
@@ -48,11 +48,11 @@ func TestAHungRedisCostsThreeBudgetsAndIsThenLeftAlone(t *testing.T) {
 	server.Pause()
 	for i := range faultsToOpen {
 		if took := misses(t, c, fmt.Sprint("hung", i), 1); took > soon {
-			t.Errorf("claim %d took %v on a budget of 50 ms", i, took)
+			t.Errorf("claim %d took %v with a timeout of 50 ms", i, took)
 		}
 	}
 	if took := misses(t, c, "alone", 1000); took > soon {
-		t.Errorf("1000 claims of a Redis that is left alone took %v", took)
+		t.Errorf("1000 claims with an open breaker took %v", took)
 	}
 	if r.of("fault claim timeout") != faultsToOpen || r.of("fault claim open") != 1000 {
 		t.Errorf("counted %v", r.all())
@@ -70,7 +70,7 @@ func TestAHungRedisCostsThreeBudgetsAndIsThenLeftAlone(t *testing.T) {
 	}
 }
 
-// count is how often INFO commandstats says a command was called.
+// count returns how often INFO commandstats says a command was called.
 func count(stats, command string) (calls int) {
 	if _, rest, found := strings.Cut(stats, command+":calls="); found {
 		_, _ = fmt.Sscan(strings.Split(rest, ",")[0], &calls)
@@ -78,7 +78,7 @@ func count(stats, command string) (calls int) {
 	return calls
 }
 
-func TestAWrongPasswordIsOneLoudLine(t *testing.T) {
+func TestWrongPasswordIsLoggedOnce(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{Password: "right"})
 	var password atomic.Value
 	password.Store("canary-wrong")
@@ -88,7 +88,7 @@ func TestAWrongPasswordIsOneLoudLine(t *testing.T) {
 	lines := r.lines()
 	if len(lines) != 2 || !strings.Contains(lines[0], "level=ERROR") || !strings.Contains(lines[0], "kind=auth") || !strings.Contains(lines[0], "redis.password_file") ||
 		!strings.Contains(lines[1], "redis degraded") {
-		t.Errorf("the log says %q, want one complaint with kind and next step, and that Redis is left alone", lines)
+		t.Errorf("the log says %q, want one complaint with kind and next step, and that the breaker opened", lines)
 	}
 	if r.of("fault claim auth") != faultsToOpen || c.Health().Kind != kindAuth {
 		t.Errorf("counted %v, health %+v", r.all(), c.Health())
@@ -104,7 +104,7 @@ func TestAWrongPasswordIsOneLoudLine(t *testing.T) {
 	}
 }
 
-func TestAnUnreadablePasswordFileIsAFaultAndItsTextStaysHere(t *testing.T) {
+func TestPasswordErrorIsAFaultWithoutItsText(t *testing.T) {
 	server := redistest.Start(t)
 	c, r := over(t, RedisOptions{Addrs: []string{server.Addr()}, Timeout: patient, Password: func() (string, error) { return "", errors.New("canary") }})
 	misses(t, c, "unreadable", 5)
@@ -113,7 +113,7 @@ func TestAnUnreadablePasswordFileIsAFaultAndItsTextStaysHere(t *testing.T) {
 	}
 }
 
-func TestAUserWithoutPermissionIsAKindOfItsOwn(t *testing.T) {
+func TestMissingPermissionHasItsOwnKind(t *testing.T) {
 	server := redistest.Start(t)
 	server.Do("ACL", "SETUSER", "limited", "on", ">pw", "~other:*", "+@all")
 	c, r := over(t, RedisOptions{Addrs: []string{server.Addr()}, Username: "limited", Password: func() (string, error) { return "pw", nil }, Timeout: patient, StoreTimeout: patient})
@@ -125,8 +125,8 @@ func TestAUserWithoutPermissionIsAKindOfItsOwn(t *testing.T) {
 	}
 }
 
-// A replica, a full Redis and one that cannot save refuse stores and answer claims: they are used for what they can do.
-func TestARedisThatOnlyReadsIsStillRead(t *testing.T) {
+// A replica, a full Redis and one that cannot save still answer reads, so they are used for those.
+func TestReadOnlyRedisIsStillRead(t *testing.T) {
 	for kind, refuse := range map[string]func(*redistest.Server){
 		kindReadOnly: func(s *redistest.Server) { s.Do("REPLICAOF", "127.0.0.1", "1") },
 		kindOOM:      func(s *redistest.Server) { s.Do("CONFIG", "SET", "maxmemory", "1") },
@@ -154,16 +154,16 @@ func TestARedisThatOnlyReadsIsStillRead(t *testing.T) {
 	}
 }
 
-// A burst of new tokens that is too large for the pool: most of them wait for a connection until their time is over. Redis
-// was then left alone, and what the others had learned was not stored.
-func TestABurstBeyondThePoolIsNoFaultOfRedis(t *testing.T) {
+// Regression test: a burst of new tokens that is too large for the pool makes most of them time out
+// waiting for a connection. This opened the breaker, and the answers of the others were not stored.
+func TestFullPoolDoesNotOpenTheBreaker(t *testing.T) {
 	var open atomic.Int32
 	addr := fakeRedis(t, func(command []string) string {
 		if !strings.EqualFold(command[0], "GET") {
 			return unknownCommand
 		}
 		open.Add(1)
-		time.Sleep(20 * time.Millisecond) // as far as a Redis in another zone
+		time.Sleep(20 * time.Millisecond) // like a Redis in another zone
 		return "$-1\r\n"
 	})
 	c, r := over(t, RedisOptions{Addrs: []string{addr}, Timeout: 200 * time.Millisecond, StoreTimeout: patient, PoolSize: 2})
@@ -175,15 +175,16 @@ func TestABurstBeyondThePoolIsNoFaultOfRedis(t *testing.T) {
 	}
 	burst.Wait()
 	if r.of("fault claim timeout") < 10 || r.of("lookup redis miss") < 2 {
-		t.Fatalf("it was no such burst: %v", r.all())
+		t.Fatalf("the burst did not fill the pool: %v", r.all())
 	}
 	if h := c.Health(); h.State != "ok" || r.of("fault claim open") > 0 {
-		t.Errorf("Redis is left alone: %+v, %v", h, r.all())
+		t.Errorf("the breaker is open: %+v, %v", h, r.all())
 	}
 }
 
-// A key that another program wrote is a fault of one token. Redis was left alone for all of them.
-func TestAnErrorAboutOneKeyIsNoFaultOfRedis(t *testing.T) {
+// Regression test: a key that another program wrote concerns one token, but opened the breaker for
+// all.
+func TestErrorAboutOneKeyDoesNotOpenTheBreaker(t *testing.T) {
 	server := redistest.Start(t)
 	for name, o := range map[string]RedisOptions{"values only": {}, "coalescing": {Lease: time.Second, Wait: time.Second}} {
 		t.Run(name, func(t *testing.T) {

@@ -1,15 +1,17 @@
 package cache
 
-// maxReply bounds the bytes that one reply makes the library allocate. The largest value that igproxy stores
-// is about half of it (upstream.max_response_bytes is at most 16 MiB).
+// maxReply bounds the bytes that one reply makes the library allocate. The largest value that
+// igproxy stores is about half of it (upstream.max_response_bytes is at most 16 MiB).
 const maxReply = 32 << 20
 
-// element is an upper bound of the bytes that the library allocates for a member of an array or a map.
+// element is an upper bound of the bytes that the library allocates for a member of an array or a
+// map.
 const element = 64
 
-// guard parses the headers of what Redis sends (RESP2 and RESP3) and refuses a reply that announces more
-// than maxReply. The library allocates what a header announces before the body comes, and an allocation that
-// the machine cannot serve ends the process. Bodies are skipped, so only headers cost time.
+// guard parses the headers of what Redis sends (RESP2 and RESP3) and refuses a reply that announces
+// more than maxReply. The library allocates what a header announces before the body comes, and an
+// allocation that the machine cannot serve ends the process. Bodies are skipped, so only headers
+// cost time.
 type guard struct {
 	kind    byte  // of the header that is being read; zero: the next byte begins a header
 	length  int64 // the number in it, as far as it has been read
@@ -46,7 +48,7 @@ func (g *guard) refuses() bool { return g.total > maxReply }
 
 func (g *guard) begin(kind byte) {
 	g.kind, g.length = kind, 0
-	if g.members--; g.members < 0 { // a reply of its own, not a member of one
+	if g.members--; g.members < 0 { // a new reply, not a member of one
 		g.members, g.total = 0, 0
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestTheGuardRefusesWhatIsTooLargeAndNothingElse(t *testing.T) {
+func TestGuardRefusesOnlyOversizedReplies(t *testing.T) {
 	bulk := func(n int) string { return fmt.Sprintf("$%d\r\n%s\r\n", n, strings.Repeat("$", n)) }
 	for name, c := range map[string]struct {
 		replies string
@@ -21,7 +21,7 @@ func TestTheGuardRefusesWhatIsTooLargeAndNothingElse(t *testing.T) {
 		"a string like a header":       {"$16\r\n$99999999999999\n\r\n+OK\r\n", true},
 		"the largest value":            {bulk(16<<20) + "+OK\r\n", true},
 		"many large values":            {strings.Repeat(bulk(16<<20), 4), true},
-		"a claim's answer":             {"*3\r\n$5\r\nowner\r\n$5\r\nvalue\r\n" + bulk(70_000) + bulk(3), true},
+		"a claim's reply":              {"*3\r\n$5\r\nowner\r\n$5\r\nvalue\r\n" + bulk(70_000) + bulk(3), true},
 		"the slots of a large cluster": {"*1000\r\n" + strings.Repeat("*3\r\n:0\r\n:1\r\n*3\r\n$1\r\na\r\n:1\r\n$1\r\nb\r\n", 1000) + "+OK\r\n", true},
 		"RESP3":                        {"%2\r\n+a\r\n#t\r\n+b\r\n_\r\n>2\r\n+c\r\n,1.5\r\n~1\r\n(99999999999999999999\r\n=7\r\ntxt:abc\r\n", true},
 		"a string of 30 GB":            {"$30000000000\r\n", false},
@@ -34,7 +34,7 @@ func TestTheGuardRefusesWhatIsTooLargeAndNothingElse(t *testing.T) {
 		"after a good one":             {"+OK\r\n" + bulk(10) + "$30000000000\r\n", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, piece := range []int{1, 7, 4096, len(c.replies)} { // as they may come
+			for _, piece := range []int{1, 7, 4096, len(c.replies)} { // sizes of the pieces that arrive
 				if piece == 1 && len(c.replies) > 1<<20 {
 					continue
 				}
@@ -52,8 +52,8 @@ func TestTheGuardRefusesWhatIsTooLargeAndNothingElse(t *testing.T) {
 	}
 }
 
-// Some of them ended the process.
-func TestAReplyOfAnyLengthIsAFaultAndNothingWorse(t *testing.T) {
+// Regression test: some of these replies ended the process.
+func TestReplyOfAnyAnnouncedLengthIsOnlyAFault(t *testing.T) {
 	for _, reply := range []string{"$9223372036854775806\r\n", "$30000000000\r\n", "*30000000000\r\n", "%4611686018427387904\r\n", strings.Repeat("*100000\r\n", 100)} {
 		addr := fakeRedis(t, always(reply))
 		c, r := over(t, RedisOptions{Addrs: []string{addr}, Timeout: patient, StoreTimeout: patient})

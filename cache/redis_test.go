@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// over is a cache over a Redis, with what it tells.
+// over returns a cache on a Redis, and its recorder.
 func over(t testing.TB, o RedisOptions) (*Cache, *recorder) {
 	t.Helper()
 	r := &recorder{}
@@ -28,7 +28,7 @@ func lasting(value string) Entry {
 	return Entry{Value: []byte(value), Expires: time.Now().Add(time.Hour)}
 }
 
-// misses claims n keys and wants a miss of each, and the time all took.
+// misses claims n keys, checks that each is a miss, and returns the total time.
 func misses(t *testing.T, c *Cache, name string, n int) time.Duration {
 	t.Helper()
 	began, keys := time.Now(), keysOf(t, "secret", "app", "scope")
@@ -40,7 +40,7 @@ func misses(t *testing.T, c *Cache, name string, n int) time.Duration {
 	return time.Since(began)
 }
 
-func TestWhatIsInRedisIsNamedBoundedAndUnreadable(t *testing.T) {
+func TestRedisKeysAndValuesAreBoundedAndUnreadable(t *testing.T) {
 	server := redistest.Start(t)
 	o := patiently(server)
 	o.Prefix = "house"
@@ -68,7 +68,7 @@ func TestWhatIsInRedisIsNamedBoundedAndUnreadable(t *testing.T) {
 	}
 }
 
-func TestThePrefixIsIgproxyUnlessGiven(t *testing.T) {
+func TestDefaultPrefixIsIgproxy(t *testing.T) {
 	server := redistest.Start(t)
 	c, _ := over(t, patiently(server))
 	remember(c, keyOf(t, "token"), lasting("value"))
@@ -78,8 +78,8 @@ func TestThePrefixIsIgproxyUnlessGiven(t *testing.T) {
 	}
 }
 
-// A desynchronised connection, or a hostile Redis, answers with other users' entries.
-func TestASwappedValueIsAMissAndIsOverwritten(t *testing.T) {
+// A desynchronized connection or a hostile Redis replies with other users' entries.
+func TestSwappedValueIsAMissAndIsOverwritten(t *testing.T) {
 	server := redistest.Start(t)
 	writer, _ := over(t, patiently(server))
 	a, b := keyOf(t, "a"), keyOf(t, "b")
@@ -108,9 +108,9 @@ func TestASwappedValueIsAMissAndIsOverwritten(t *testing.T) {
 	for _, name := range server.Keys() {
 		server.Set(name, "")
 	}
-	unsealed(4) // an empty value is none
+	unsealed(4) // an empty value is not an entry
 	if h := c.Health(); h.State != "ok" {
-		t.Errorf("an answer that does not open is no fault of Redis's: %+v", h)
+		t.Errorf("an unreadable value counts as a Redis fault: %+v", h)
 	}
 	remember(c, a, lasting("of a again"))
 	c.pending.Wait()
@@ -120,8 +120,8 @@ func TestASwappedValueIsAMissAndIsOverwritten(t *testing.T) {
 	}
 }
 
-// The end inside the seal holds, whatever Redis does to the TTL.
-func TestAnEntryWhoseTTLWasLostEndsAllTheSame(t *testing.T) {
+// The expiry inside the seal holds, whatever happens to the TTL.
+func TestEntryWithoutTTLStillExpires(t *testing.T) {
 	server := redistest.Start(t)
 	c, r := over(t, patiently(server))
 	k := keyOf(t, "token")
@@ -134,7 +134,7 @@ func TestAnEntryWhoseTTLWasLostEndsAllTheSame(t *testing.T) {
 	}
 }
 
-func TestAClaimOutlivesItsCaller(t *testing.T) {
+func TestClaimOutlivesItsCaller(t *testing.T) {
 	server := redistest.Start(t)
 	writer, _ := over(t, patiently(server))
 	k := keyOf(t, "token")
@@ -144,11 +144,11 @@ func TestAClaimOutlivesItsCaller(t *testing.T) {
 	gone, leave := context.WithCancel(context.Background())
 	leave()
 	if e, tier, ok := look(gone, c, k); !ok || tier != TierRedis {
-		t.Errorf("got %q from %q, %v; want it, the caller gone or not", e.Value, tier, ok)
+		t.Errorf("got %q from %q, %v; want it although the caller is gone", e.Value, tier, ok)
 	}
 }
 
-func TestWithoutRedisThereIsMemory(t *testing.T) {
+func TestWithoutRedisMemoryIsUsed(t *testing.T) {
 	c := newCache(t, Options{})
 	misses(t, c, "cold", 1)
 	k := keyOf(t, "token")
@@ -164,7 +164,7 @@ func TestWithoutRedisThereIsMemory(t *testing.T) {
 	}
 }
 
-// What is wrong with the options is said at once, and never with the password.
+// Errors in the options are reported by New and never contain the password.
 func TestWrongRedisOptionsAreRefused(t *testing.T) {
 	for _, c := range []struct {
 		o    RedisOptions

@@ -2,10 +2,11 @@ package cache
 
 import "time"
 
-// Remember ends the claim with an entry: in memory at once, in Redis off the caller's path. The first
-// entry that was stored wins, unless better reports that e is better than the stored one; a nil better
-// never does. If other processes may have asked in the meantime, Remember waits for Redis, at most for
-// RedisOptions.Timeout, and returns the winner and whether e lost. Otherwise it returns e.
+// Remember ends the claim with an entry: in memory at once, in Redis off the caller's path. The
+// first entry that was stored wins, unless better reports that e is better than the stored one; a
+// nil better never does. If other processes may have asked in the meantime, Remember waits for
+// Redis, at most for RedisOptions.Timeout, and returns the winner and whether e lost. Otherwise it
+// returns e.
 func (cl *Claim) Remember(e Entry, better func(stored Entry) bool) (winner Entry, lost bool) {
 	if cl.ended || !cl.cache.Keep(cl.key, e) {
 		cl.Release()
@@ -71,11 +72,12 @@ func (cl *Claim) publish(e Entry, better func(Entry) bool) (winner Entry, lost b
 	return e, false
 }
 
-// Fail ends the claim with a failure. Followers get it, and so does every later claim until it expires.
+// Fail ends the claim with a failure. Followers get it, and so does every later claim until it
+// expires.
 func (cl *Claim) Fail(failure Entry) { cl.end(&failure) }
 
-// Release ends the claim without a result: the next claim may have the lease. After Remember and Fail
-// it does nothing.
+// Release ends the claim without a result: the next claim may have the lease. After Remember and
+// Fail it does nothing.
 func (cl *Claim) Release() { cl.end(nil) }
 
 func (cl *Claim) end(failure *Entry) {

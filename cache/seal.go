@@ -10,11 +10,11 @@ import (
 
 // A sealed value is
 //
-//	version, 1 byte | AES-256-GCM(random nonce, end in Unix milliseconds, 8 bytes | the caller's bytes)
+//	version (1 byte) | AES-256-GCM(nonce, expiry in Unix ms (8 bytes) | the caller's bytes)
 //
-// with version, ID and sort as associated data, so that one sort never passes for another. The seal is
-// as much about correctness as about secrecy: a connection to Redis that is out of step returns other
-// users' replies without an error, and those do not open.
+// with a random nonce, and with version, ID and sort as associated data, so that one sort never
+// passes for another. The seal is as much about correctness as about secrecy: a connection to Redis
+// that is out of step returns other users' replies without an error, and those do not open.
 const (
 	sealVersion = 1
 	sealHeader  = 8
@@ -63,8 +63,8 @@ func seal(k Key, s sort, e Entry) ([]byte, error) {
 	return aead.Seal(sealed, nil, plain, k.associated(s)), nil
 }
 
-// open is the inverse of seal. It returns errUnsealed unless this key sealed these bytes, and errExpired if
-// the entry has expired.
+// open returns the entry that seal sealed. It returns errUnsealed unless this key sealed these
+// bytes, and errExpired if the entry has expired.
 func open(k Key, s sort, sealed []byte, now time.Time) (Entry, error) {
 	if len(sealed) == 0 || sealed[0] != sealVersion {
 		return Entry{}, errUnsealed

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// noon is a whole millisecond, which is what a seal keeps of a time.
+// noon is a whole millisecond, the resolution of times in a seal.
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 123e6, time.UTC)
 
 func sealed(t testing.TB, k Key, e Entry) []byte {
@@ -23,7 +23,7 @@ func sealed(t testing.TB, k Key, e Entry) []byte {
 	return b
 }
 
-// refuses wants errUnsealed, and nothing of the entry with it.
+// refuses checks that opening b fails with errUnsealed and returns nothing of the entry.
 func refuses(t testing.TB, what string, k Key, b []byte) {
 	t.Helper()
 	e, err := open(k, sealedValue, b, noon)
@@ -32,7 +32,7 @@ func refuses(t testing.TB, what string, k Key, b []byte) {
 	}
 }
 
-func TestWhatIsSealedOpens(t *testing.T) {
+func TestSealedEntryOpens(t *testing.T) {
 	k := keyOf(t, "token")
 	for _, value := range []string{"", "x", `{"access_token":"IGAA"}`, strings.Repeat("long", 4096), "\x00\xff\x00"} {
 		in := Entry{Value: []byte(value), Expires: noon.Add(time.Hour)}
@@ -43,7 +43,7 @@ func TestWhatIsSealedOpens(t *testing.T) {
 	}
 }
 
-func TestTheSameEntryNeverSealsTheSame(t *testing.T) {
+func TestSealsOfOneEntryDiffer(t *testing.T) {
 	k, e := keyOf(t, "token"), Entry{Value: []byte("value"), Expires: noon}
 	seen := map[string]bool{}
 	for range 100 {
@@ -54,7 +54,7 @@ func TestTheSameEntryNeverSealsTheSame(t *testing.T) {
 	}
 }
 
-func TestNothingReadableIsInASeal(t *testing.T) {
+func TestSealContainsNothingReadable(t *testing.T) {
 	k, e := keyOf(t, "token"), Entry{Value: []byte("canary-value"), Expires: noon}
 	b := sealed(t, k, e)
 	id := k.ID()
@@ -66,7 +66,7 @@ func TestNothingReadableIsInASeal(t *testing.T) {
 	}
 }
 
-func TestEveryFlippedBitRefuses(t *testing.T) {
+func TestOpenRefusesEveryFlippedBit(t *testing.T) {
 	k := keyOf(t, "token")
 	b := sealed(t, k, Entry{Value: []byte(`{"access_token":"IGAA"}`), Expires: noon.Add(time.Hour)})
 	for bit := range 8 * len(b) {
@@ -76,7 +76,7 @@ func TestEveryFlippedBitRefuses(t *testing.T) {
 	}
 }
 
-func TestAnotherLengthRefuses(t *testing.T) {
+func TestOpenRefusesOtherLengths(t *testing.T) {
 	k := keyOf(t, "token")
 	b := sealed(t, k, Entry{Value: []byte("value"), Expires: noon.Add(time.Hour)})
 	for n := range b {
@@ -88,7 +88,7 @@ func TestAnotherLengthRefuses(t *testing.T) {
 	refuses(t, "nothing", k, nil)
 }
 
-func TestAnotherVersionRefuses(t *testing.T) {
+func TestOpenRefusesOtherVersions(t *testing.T) {
 	k := keyOf(t, "token")
 	b := sealed(t, k, Entry{Value: []byte("value"), Expires: noon.Add(time.Hour)})
 	if b[0] != sealVersion {
@@ -101,7 +101,7 @@ func TestAnotherVersionRefuses(t *testing.T) {
 	}
 }
 
-func TestAnotherKeyRefuses(t *testing.T) {
+func TestOpenRefusesOtherKeys(t *testing.T) {
 	k := keyOf(t, "token")
 	b := sealed(t, k, Entry{Value: []byte("value"), Expires: noon.Add(time.Hour)})
 	refuses(t, "another token", keyOf(t, "token2"), b)
@@ -112,8 +112,8 @@ func TestAnotherKeyRefuses(t *testing.T) {
 	refuses(t, "the right id with another sealing key", Key{id: k.id, prk: keyOf(t, "token2").prk}, b)
 }
 
-// What this key did seal, but too short to hold an end, is as foreign as any other.
-func TestASealWithoutItsEndRefuses(t *testing.T) {
+// A value sealed by this key but too short to contain an expiry is refused like a foreign one.
+func TestOpenRefusesASealWithoutExpiry(t *testing.T) {
 	k := keyOf(t, "token")
 	aead, err := k.aead()
 	if err != nil {
@@ -124,7 +124,7 @@ func TestASealWithoutItsEndRefuses(t *testing.T) {
 	}
 }
 
-func TestAnEntryIsPastFromItsEndOn(t *testing.T) {
+func TestOpenRefusesExpiredEntries(t *testing.T) {
 	k := keyOf(t, "token")
 	b := sealed(t, k, Entry{Value: []byte("value"), Expires: noon})
 	for _, c := range []struct {
@@ -140,7 +140,8 @@ func TestAnEntryIsPastFromItsEndOn(t *testing.T) {
 	}
 }
 
-// Laws: what is sealed opens to the same bytes and end; one changed bit refuses; arbitrary bytes never open, and never panic.
+// FuzzSealOpen checks that a sealed entry opens to the same bytes and expiry, that a flipped bit is
+// refused, and that arbitrary bytes never open or panic.
 func FuzzSealOpen(f *testing.F) {
 	f.Add("IGAA-token", []byte(`{"access_token":"IGAA"}`), int64(3600_000), uint(0))
 	f.Add("", []byte{}, int64(1), uint(77))

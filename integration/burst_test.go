@@ -1,8 +1,5 @@
 package integration
 
-// Fifty tabs, a double callback, a retrying client: 200 callers of one cold token at once cost one call to Instagram, and all of them
-// get the same token.
-
 import (
 	"sync/atomic"
 	"testing"
@@ -11,6 +8,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
+// Browser tabs, double callbacks and retrying clients: 200 concurrent callers of one cold token
+// cost one call to Instagram, and all of them get the same token.
 func TestTwoHundredCallersOneCall(t *testing.T) {
 	t.Parallel()
 	const callers = 200
@@ -35,12 +34,12 @@ func TestTwoHundredCallersOneCall(t *testing.T) {
 		t.Errorf("%d right answers with %d calls, want %d with 1", right.Load(), ig.Calls(), callers)
 	}
 	if collapsed.Load() == 0 {
-		t.Error("nobody was told to have joined another one's exchange")
+		t.Error("no caller was reported to have joined another one's exchange")
 	}
 }
 
-// Different tokens don't wait for each other, and everybody gets their own.
-func TestManyTokensAtOnceEverybodyGetsTheirOwn(t *testing.T) {
+// Different tokens do not wait for each other, and every caller gets its own.
+func TestConcurrentTokensEachGetTheirOwnAnswer(t *testing.T) {
 	t.Parallel()
 	const tokens, callers = 50, 4
 	ig, upstream := instagram(t, mock.ServerOptions{})

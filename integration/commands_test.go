@@ -1,6 +1,6 @@
 package integration
 
-// What a person sees at the prompt: one clear line for each mistake, an exit code that scripts can trust, and never a secret.
+// At the prompt, each mistake gives one clear line, an exit code for scripts, and never a secret.
 
 import (
 	"net"
@@ -14,7 +14,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestExitCodesAndOneClearLine(t *testing.T) {
+func TestMistakesHaveExitCodesAndOneClearLine(t *testing.T) {
 	t.Parallel()
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -37,7 +37,7 @@ func TestExitCodesAndOneClearLine(t *testing.T) {
 		"leftover argument": {environ(), []string{"serve", "now"}, 2, "now"},
 		"unknown command":   {environ(), []string{"server"}, 2, "server"},
 		"unknown flag":      {environ(), []string{"serve", "--prot", "1"}, 2, "prot"},
-		"nobody there":      {environ("ADMIN_LISTEN=127.0.0.1:1"), []string{"healthcheck"}, 1, "127.0.0.1:1"},
+		"port closed":       {environ("ADMIN_LISTEN=127.0.0.1:1"), []string{"healthcheck"}, 1, "127.0.0.1:1"},
 		"mock, busy port":   {environ(), []string{"mock", "--listen", busy.Addr().String()}, 1, "listen"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,7 +55,7 @@ func TestExitCodesAndOneClearLine(t *testing.T) {
 	}
 }
 
-func TestCheckTellsAllProblemsAtOnce(t *testing.T) {
+func TestCheckReportsAllProblemsAtOnce(t *testing.T) {
 	t.Parallel()
 	config := file(t, "igproxy.yaml", "lisen: 127.0.0.1:1\nupstream:\n  timeout: 5\n  url: http://graph.instagram.com\nbreaker:\n  interval: 1s\nlog:\n  level: loud\n")
 	code, stdout, _ := command(t, environ(), "check", "--config", config)
@@ -120,7 +120,7 @@ func TestHelpVersionAndCompletion(t *testing.T) {
 	}
 }
 
-func TestAUnixSocketServesAsAPortDoes(t *testing.T) {
+func TestUnixSocketServesLikeAPort(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	path := filepath.Join(t.TempDir(), "ig.sock")

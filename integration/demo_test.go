@@ -1,7 +1,7 @@
 package integration
 
-// The demo, the first thing a newcomer runs, works on a machine with nothing but Go; and the stand-in
-// works as a process of its own.
+// The demo, the first thing a newcomer runs, works on a machine with nothing but Go; and the
+// stand-in works as a separate process.
 
 import (
 	"net/http"

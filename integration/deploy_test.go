@@ -1,7 +1,8 @@
 package integration
 
-// What people deploy is a file of this repository: every setting it names exists, igproxy accepts its configuration, and what else it says
-// is true as far as a machine without a cluster and an engine can tell. `make ship-check` looks further, with other people's code.
+// The files in deploy/ name only settings that exist, igproxy accepts their configurations, and
+// their other claims hold as far as a machine without a cluster or a container engine can tell.
+// `make ship-check` checks more with the code of the programs that read them.
 
 import (
 	"errors"
@@ -23,7 +24,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// parsed reads the YAML of one.
+// parsed returns the content of a YAML file.
 func parsed[T any](t *testing.T, path string) (v T) {
 	t.Helper()
 	if err := yaml.Unmarshal([]byte(read(t, "../"+path)), &v); err != nil {
@@ -70,8 +71,8 @@ func TestDeployFilesNameOnlySettingsThatExist(t *testing.T) {
 	}
 }
 
-// accepted runs `igproxy check` on a configuration file with an environment, its secrets' paths replaced by such files. It must warn of
-// these things and of no others.
+// accepted runs `igproxy check` on a configuration file with the given environment. The paths of
+// secrets are replaced by files with these values. It expects exactly these warnings.
 func accepted(t *testing.T, config string, env []string, secrets map[string]string, warnings ...string) {
 	t.Helper()
 	clean := []string{"PATH=" + os.Getenv("PATH")}
@@ -101,7 +102,7 @@ func accepted(t *testing.T, config string, env []string, secrets map[string]stri
 	}
 }
 
-func TestDeploySystemdsConfigurationIsAccepted(t *testing.T) {
+func TestDeploySystemdConfigurationIsAccepted(t *testing.T) {
 	t.Parallel()
 	var env []string
 	for _, line := range strings.Split(read(t, "../deploy/systemd/igproxy.service"), "\n") {
@@ -133,7 +134,7 @@ type composed struct {
 	}
 }
 
-func TestDeployComposesConfigurationIsAcceptedAndNobodyHasPrivileges(t *testing.T) {
+func TestDeployComposeConfigurationIsAcceptedAndUnprivileged(t *testing.T) {
 	t.Parallel()
 	c := parsed[composed](t, "deploy/compose/compose.yaml")
 	var env []string
@@ -157,8 +158,8 @@ func TestDeployComposesConfigurationIsAcceptedAndNobodyHasPrivileges(t *testing.
 	}
 }
 
-// The Redis of the compose file, and igproxy with it, as that file has them.
-func TestDeployComposesRedisKeepsOthersOutAndLetsIgproxyIn(t *testing.T) {
+// Redis and igproxy run with the commands and settings of the compose file.
+func TestDeployComposeRedisRequiresThePassword(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -175,7 +176,7 @@ func TestDeployComposesRedisKeepsOthersOutAndLetsIgproxyIn(t *testing.T) {
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { // the shell has become Redis, so a container's stop reaches it
+	defer func() { // the shell was replaced by Redis, so stopping the container reaches it
 		if err := errors.Join(server.Process.Signal(syscall.SIGTERM), server.Wait()); err != nil {
 			t.Errorf("Redis' end: %v\n%s", err, log.String())
 		}
@@ -200,10 +201,10 @@ func TestDeployComposesRedisKeepsOthersOutAndLetsIgproxyIn(t *testing.T) {
 	p.Stop(t)
 }
 
-func TestDeployKubernetesConfigurationIsAcceptedAndTheAppSeesNoSecret(t *testing.T) {
+func TestDeployKubernetesConfigurationIsAcceptedAndHidesTheSecret(t *testing.T) {
 	t.Parallel()
 	accepted(t, "deploy/kubernetes/igproxy.yaml", nil, map[string]string{"/run/secrets/igproxy/client-secret": appSecret},
-		"admin.listen: reachable by other machines") // by those that networkpolicy.yaml lets in
+		"admin.listen: reachable by other machines") // by the pods that networkpolicy.yaml admits
 	type container struct {
 		Name, Image   string
 		Args          []string
@@ -234,7 +235,7 @@ func TestDeployKubernetesConfigurationIsAcceptedAndTheAppSeesNoSecret(t *testing
 	}
 }
 
-// Whoever can change a tag of somebody's action would else run code with our token.
+// An unpinned tag would let the owner of an action run other code with our token.
 func TestWorkflowsPinEveryActionToACommit(t *testing.T) {
 	t.Parallel()
 	paths, err := filepath.Glob("../.github/workflows/*.yml")

@@ -1,8 +1,8 @@
 package integration
 
-// docs/faults.md and the tests belong together: rows are numbered without gaps, README has their number,
-// every test that is cited exists, and the program that prints the table (make faults) lets no row pass
-// that this run did not prove.
+// docs/faults.md matches the tests: rows are numbered without gaps, README has their number, every
+// cited test exists, and the program that prints the table (make faults) only ticks rows that its
+// run proved.
 
 import (
 	"fmt"
@@ -18,13 +18,15 @@ import (
 	"testing"
 )
 
-// faultRow is a row of docs/faults.md; its last cell cites tests as `TestX/a case`, or `room.TestX`.
+// faultRow is a row of docs/faults.md; its last cell cites tests as `TestX/a case`, or
+// `package.TestX`.
 var (
 	faultRow  = regexp.MustCompile(`(?m)^\| (\d+) \|(.*)\|([^|]*)\|$`)
 	faultTest = regexp.MustCompile("`(?:([a-z/]+)\\.)?(Test[^`]+)`")
 )
 
-// testsIn are the tests of a folder, each with the texts that stand in its file: a case is named by one of them.
+// testsIn returns the tests of a folder, each with the string literals of its file, among which are
+// the names of subtests.
 func testsIn(t *testing.T, folder string) map[string]map[string]bool {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("..", folder, "*_test.go"))
@@ -55,7 +57,7 @@ func testsIn(t *testing.T, folder string) map[string]map[string]bool {
 	return tests
 }
 
-func TestEveryRowOfTheFaultsIsNumberedAndCitesTestsThatExist(t *testing.T) {
+func TestFaultRowsAreNumberedAndCiteExistingTests(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../docs/faults.md")
 	if err != nil {
@@ -97,8 +99,8 @@ func TestEveryRowOfTheFaultsIsNumberedAndCitesTestsThatExist(t *testing.T) {
 	}
 }
 
-// What make faults prints, for runs that are made up.
-func TestTheFaultsTableTicksOnlyWhatThisRunProved(t *testing.T) {
+// What make faults prints, for made-up runs.
+func TestFaultsTableTicksOnlyProvenRows(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	program := filepath.Join(dir, "faults")

@@ -1,7 +1,7 @@
 package integration
 
-// The pages name what there is: links lead somewhere, and every key, variable, metric, command, option, make target, file and test that a
-// page names exists.
+// Pages name only what exists: links have targets, and so has every key, variable, metric, command,
+// option, make target, file and test that a page names.
 
 import (
 	"encoding/json"
@@ -18,12 +18,12 @@ import (
 // facts are what pages may name.
 type facts struct {
 	keys, commands, targets []string
-	options                 map[string]string // what the manual says of a command
-	metrics                 string            // the source that names them
+	options                 map[string]string // help text of each command
+	metrics                 string            // source files that define them
 	tests                   map[string]bool
 }
 
-// variables that are no key's.
+// variables lists environment variables that belong to no key.
 var variables = []string{"IGPROXY_CONFIG", "IGPROXY_A_B", "IGPROXY_", "IGPROXY_APPS_0_"}
 
 func factsOf(t *testing.T) facts {
@@ -58,7 +58,7 @@ func factsOf(t *testing.T) facts {
 	return f
 }
 
-// node of the schema, as far as it has keys.
+// node is the part of the JSON Schema that defines keys.
 type node struct {
 	Properties map[string]node
 }
@@ -90,7 +90,7 @@ var (
 	notCommands = regexp.MustCompile(`(SETUSER|named) igproxy|\bigproxy_`)
 )
 
-// code is what a page has in code: spans, and the lines of blocks without their comments.
+// code returns what a page has in code: spans, and the lines of blocks without their comments.
 func code(page string) (spans, lines []string) {
 	for _, block := range fence.FindAllString(page, -1) {
 		lines = append(lines, strings.Split(block, "\n")[2:]...)
@@ -111,13 +111,13 @@ func code(page string) (spans, lines []string) {
 	return spans, lines
 }
 
-// slug is how a heading is linked to.
+// slug returns the anchor of a heading.
 func slug(title string) string {
 	title = strings.ToLower(strings.TrimSpace(title))
 	return strings.ReplaceAll(regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(title, ""), " ", "-")
 }
 
-// wrong is what a page names that does not exist. Its path is from the repository's folder.
+// wrong returns what a page names that does not exist. path is relative to the repository.
 func (f facts) wrong(path, page string) (all []string) {
 	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	spans, lines := code(page)
@@ -170,7 +170,7 @@ func runs(tests map[string]bool, part string) bool {
 	return false
 }
 
-// hosts look like keys below redis.
+// hosts lists host names that look like keys below redis.
 var hosts = []string{"redis.internal"}
 
 func (f facts) wrongCommands(text string, say func(string, ...any)) {
@@ -224,7 +224,7 @@ func (f facts) wrongLinks(path, page string, say func(string, ...any)) {
 	}
 }
 
-func TestEverythingThePagesNameExists(t *testing.T) {
+func TestPagesNameOnlyWhatExists(t *testing.T) {
 	t.Parallel()
 	f := factsOf(t)
 	pages, err := filepath.Glob("../docs/*.md")
@@ -240,7 +240,7 @@ func TestEverythingThePagesNameExists(t *testing.T) {
 	inventionsAreFound(t, f)
 }
 
-// The search itself finds what does not exist, and nothing else.
+// inventionsAreFound checks that the search reports exactly the made-up names.
 func inventionsAreFound(t *testing.T, f facts) {
 	t.Helper()
 	for page, want := range map[string]string{
@@ -269,8 +269,9 @@ func inventionsAreFound(t *testing.T, f facts) {
 	}
 }
 
-// Pages and tests are found by their names, so a row without one, or a page without a row, is found here.
-func TestEachThreatNamesATestEachLibraryAReasonAndTheIndexEachPage(t *testing.T) {
+// Every threat in SECURITY.md cites a test, every library has a reason, and the index lists every
+// page.
+func TestThreatsCiteTestsAndIndexesAreComplete(t *testing.T) {
 	t.Parallel()
 	security, index, mod := read(t, "../SECURITY.md"), read(t, "../docs/README.md"), read(t, "../go.mod")
 	threats := regexp.MustCompile(`(?m)^\| \d+ \|.*$`).FindAllString(security, -1)
@@ -279,7 +280,8 @@ func TestEachThreatNamesATestEachLibraryAReasonAndTheIndexEachPage(t *testing.T)
 			t.Errorf("no test: %s", row)
 		}
 	}
-	libraries := regexp.MustCompile(`(?m)^\t(\S+) v\S+$`).FindAllStringSubmatch(mod, -1) // an indirect one has a comment
+	// Indirect dependencies have a comment.
+	libraries := regexp.MustCompile(`(?m)^\t(\S+) v\S+$`).FindAllStringSubmatch(mod, -1)
 	for _, found := range libraries {
 		if !strings.Contains(security, "\n| `"+found[1]+"` | ") {
 			t.Errorf("SECURITY.md does not say why %s is used", found[1])
@@ -302,7 +304,7 @@ func TestEachThreatNamesATestEachLibraryAReasonAndTheIndexEachPage(t *testing.T)
 	}
 }
 
-// testNames are the tests and fuzz targets of the whole repository.
+// testNames returns the tests and fuzz targets of the whole repository.
 func testNames(t *testing.T) map[string]bool {
 	t.Helper()
 	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\([tf] \*testing\.[TF]\)`)

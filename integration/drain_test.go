@@ -1,7 +1,7 @@
 package integration
 
-// SIGTERM drains: readiness goes at once, requests in flight are answered, stores are finished, the exit code is 0. A second signal ends
-// it now.
+// SIGTERM drains: readiness fails at once, requests in flight are answered, stores finish, and the
+// exit code is 0. A second signal ends the process immediately.
 
 import (
 	"bufio"
@@ -19,24 +19,24 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestDrainAnswersWhatIsInFlight(t *testing.T) {
+func TestDrainAnswersRequestsInFlight(t *testing.T) {
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(time.Second)
 	redis := redistest.Start(t)
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL="+redis.URL())
 	var sent, answered atomic.Int32
-	told := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { sent.Add(1) }})
+	traced := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { sent.Add(1) }})
 	done := make(chan struct{})
 	go func() {
 		crowd(100, func(i int) {
-			if r, err := p.try(told, "IGAA-drain-"+string(rune('a'+i%10))); err == nil && r.status == 200 {
+			if r, err := p.try(traced, "IGAA-drain-"+string(rune('a'+i%10))); err == nil && r.status == 200 {
 				answered.Add(1)
 			}
 		})
 		close(done)
 	}()
 	eventually(t, "a hundred requests are sent and ten exchanges in flight", func() bool { return sent.Load() == 100 && ig.Calls() == 10 })
-	// Connections are accepted in order: when a later one is answered, all of them have been.
+	// Connections are accepted in order: once a later one is answered, all of them were accepted.
 	if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token"); err != nil || r.status != 400 {
 		t.Fatalf("got %d, %v", r.status, err)
 	}
@@ -59,8 +59,8 @@ func TestDrainAnswersWhatIsInFlight(t *testing.T) {
 	}
 }
 
-// A connection that was accepted is answered, even if its request comes only after the signal.
-func TestDrainAnswersWhoConnectedBeforeItAndAsksDuringIt(t *testing.T) {
+// A connection that was accepted is answered even if its request comes only after the signal.
+func TestDrainAnswersRequestsOnEarlierConnections(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	c, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
@@ -68,14 +68,14 @@ func TestDrainAnswersWhoConnectedBeforeItAndAsksDuringIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	// Connections are accepted in order: when a later one is answered, this one has been accepted.
+	// Connections are accepted in order: once a later one is answered, this one was accepted.
 	if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token"); err != nil || r.status != 400 {
 		t.Fatalf("got %d, %v", r.status, err)
 	}
 	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "nobody new is let in", func() bool {
+	eventually(t, "new connections are refused", func() bool {
 		late, err := net.Dial("tcp", c.RemoteAddr().String())
 		if err == nil {
 			_ = late.Close()
@@ -96,7 +96,7 @@ func TestDrainAnswersWhoConnectedBeforeItAndAsksDuringIt(t *testing.T) {
 	}
 }
 
-func TestASecondSignalEndsItNow(t *testing.T) {
+func TestSecondSignalStopsImmediately(t *testing.T) {
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	gone := make(chan struct{})

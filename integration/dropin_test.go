@@ -1,7 +1,8 @@
 package integration
 
-// An app changes its base URL and nothing else. Whatever it sent to Instagram it may send to igproxy, with or without the secret; what
-// comes back looks as Instagram's answers look; and Instagram gets the real secret, the token, and not one parameter more.
+// An app only changes its base URL. It may send igproxy everything that it sent to Instagram, with
+// or without the secret. The responses look like Instagram's, and Instagram gets the real secret,
+// the token and no other parameters.
 
 import (
 	"net/http"
@@ -79,7 +80,7 @@ func TestDropIn(t *testing.T) {
 	}
 }
 
-// The last byte of the chain: TLS is checked, against the authority configured and no other.
+// igproxy verifies Instagram's certificate against the configured authority only.
 func TestUpstreamTLSIsChecked(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]mock.ServerOptions{

@@ -1,7 +1,8 @@
 package integration
 
-// The breaker: an outage costs a few calls and everybody else a quick 503; half-open it lets through what it must and no herd; a probe
-// that hangs ends; and what is no ill health never trips it.
+// The breaker: during an outage a few calls fail and all others get a fast 503. When it is
+// half-open, only a few probes pass, and one that hangs times out. Responses that are not failures
+// never open it.
 
 import (
 	"context"
@@ -22,14 +23,15 @@ func percentile(all []time.Duration, p float64) time.Duration {
 	return all[int(float64(len(all)-1)*p)]
 }
 
-func TestAThousandRequestsAgainst500sCostTwentyCalls(t *testing.T) {
-	const requests, callers, most = 1000, 4, 20 // five failures with a retry each open it, and three more may be under way
+func TestThousandRequestsDuringAnOutageCostTwentyCalls(t *testing.T) {
+	// Five failures with one retry each open it, and three more may be in flight.
+	const requests, callers, most = 1000, 4, 20
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := fast(t, 1, "UPSTREAM_URL="+upstream.URL, "BREAKER_OPEN=1m", "LOG_LEVEL=info")[0]
 	known := p.ask(t, "IGAA-known")
 	ig.SetFault("down")
 	before := ig.Calls()
-	var mu sync.Mutex // protects the three below
+	var mu sync.Mutex // protects the next three variables
 	var refusals, hits []time.Duration
 	paid := 0
 	next := make(chan int)
@@ -38,7 +40,8 @@ func TestAThousandRequestsAgainst500sCostTwentyCalls(t *testing.T) {
 		wg.Go(func() {
 			for i := range next {
 				cold, err := p.try(t.Context(), fmt.Sprintf("IGAA-cold-%d", i))
-				hit, err2 := p.try(t.Context(), "IGAA-known") // in between, so that both are measured in the same noise
+				// Interleaved, so that both are measured under the same load.
+				hit, err2 := p.try(t.Context(), "IGAA-known")
 				if err != nil || err2 != nil || hit.status != 200 || hit.token() != known.token() {
 					t.Errorf("a known token got %d (%v, %v)", hit.status, err, err2)
 					continue
@@ -69,12 +72,13 @@ func TestAThousandRequestsAgainst500sCostTwentyCalls(t *testing.T) {
 	}
 	refusal, hit := percentile(refusals, .99), percentile(hits, .99)
 	t.Logf("%d calls for %d requests; p99 of a refusal %s, of a hit %s", calls, requests, refusal, hit)
-	if refusal > 10*time.Millisecond && refusal > 5*hit { // a machine that is slow is slow with hits too
+	if refusal > 10*time.Millisecond && refusal > 5*hit { // on a slow machine, hits are slow too
 		t.Errorf("p99 of a refusal is %s and of a hit %s; want less than 10ms, or at least not much more than a hit", refusal, hit)
 	}
 }
 
-// halfOpen trips the breaker of a sidecar at this edge, and waits until it would let a probe through.
+// halfOpen opens the breaker of a sidecar at this edge and waits until it would let a probe
+// through.
 func halfOpen(t *testing.T, ig *edge, settings ...string) *process {
 	t.Helper()
 	p := serve(t, append(settings, "UPSTREAM_URL="+ig.URL, "BREAKER_OPEN=1s", "BREAKER_FAILURES=1", "UPSTREAM_RETRIES=0")...)
@@ -85,7 +89,7 @@ func halfOpen(t *testing.T, ig *edge, settings ...string) *process {
 	return p
 }
 
-func TestHalfOpenLetsNoHerdThrough(t *testing.T) {
+func TestHalfOpenBreakerLimitsProbes(t *testing.T) {
 	t.Parallel()
 	const callers = 200
 	gate := make(chan struct{})
@@ -99,7 +103,7 @@ func TestHalfOpenLetsNoHerdThrough(t *testing.T) {
 	before := ig.asked("")
 	var refused, answered, others atomic.Int32
 	done := make(chan struct{})
-	go func() { // ends with its callers
+	go func() { // ends when its callers have ended
 		defer close(done)
 		crowd(callers, func(i int) {
 			r, err := p.try(t.Context(), fmt.Sprintf("cold-%d", i))
@@ -127,8 +131,8 @@ func TestHalfOpenLetsNoHerdThrough(t *testing.T) {
 	}
 }
 
-// A probe that hangs would keep a half-open breaker from ever deciding.
-func TestAProbeThatHangsEnds(t *testing.T) {
+// Without a timeout, a hanging probe would keep the breaker half-open for ever.
+func TestHangingProbeTimesOut(t *testing.T) {
 	t.Parallel()
 	const timeout = 500 * time.Millisecond
 	ig := newEdge(t, nil)
@@ -138,8 +142,8 @@ func TestAProbeThatHangsEnds(t *testing.T) {
 	if r := p.ask(t, "IGAA-probe"); r.status != 504 || r.took > timeout+noise {
 		t.Errorf("the probe: %d after %s", r.status, r.took)
 	}
-	if r := p.ask(t, "IGAA-behind"); r.graphError(t).Subcode != 990020 && r.status != 504 {
-		t.Errorf("behind the probe: %d %s", r.status, r.body)
+	if r := p.ask(t, "IGAA-second"); r.graphError(t).Subcode != 990020 && r.status != 504 {
+		t.Errorf("after the probe: %d %s", r.status, r.body)
 	}
 	ig.SetFault("")
 	hung := ig.asked("") - before
@@ -147,7 +151,7 @@ func TestAProbeThatHangsEnds(t *testing.T) {
 	if hung > 2 || p.breaker(t) != "closed" {
 		t.Errorf("%d calls hung; the breaker is %s", hung, p.breaker(t))
 	}
-	eventually(t, "the log tells of both times it was open", func() bool {
+	eventually(t, "the log has both times it was open", func() bool {
 		var states []string
 		for _, line := range p.Log.Lines("breaker changed") {
 			states = append(states, line["to"].(string))
@@ -157,7 +161,7 @@ func TestAProbeThatHangsEnds(t *testing.T) {
 	})
 }
 
-func TestWhatIsNoIllHealthNeverTripsTheBreaker(t *testing.T) {
+func TestRefusalsNeverOpenTheBreaker(t *testing.T) {
 	t.Parallel()
 	ig := newEdge(t, map[string]http.HandlerFunc{})
 	p := serve(t, "UPSTREAM_URL="+ig.URL, "BREAKER_FAILURES=1", "BREAKER_RATIO=0.01", "BREAKER_MIN_REQUESTS=1")
@@ -184,7 +188,7 @@ func TestWhatIsNoIllHealthNeverTripsTheBreaker(t *testing.T) {
 		ctx, leave := context.WithCancel(t.Context())
 		var left atomic.Int32
 		done := make(chan struct{})
-		go func() { // ends when they leave
+		go func() { // ends when the callers disconnect
 			defer close(done)
 			crowd(50, func(i int) {
 				if _, err := p.try(ctx, fmt.Sprintf("IGAA-left-%d", i)); err != nil {
@@ -192,12 +196,12 @@ func TestWhatIsNoIllHealthNeverTripsTheBreaker(t *testing.T) {
 				}
 			})
 		}()
-		eventually(t, "an exchange is under way", func() bool { return ig.asked("") > before })
+		eventually(t, "an exchange is in flight", func() bool { return ig.asked("") > before })
 		leave()
 		<-done
-		eventually(t, "what they left behind has landed", func() bool { return p.sum(t, "igproxy_flights") == 0 })
+		eventually(t, "the abandoned exchanges have ended", func() bool { return p.sum(t, "igproxy_flights") == 0 })
 		if left.Load() == 0 {
-			t.Error("nobody left")
+			t.Error("no caller disconnected")
 		}
 		closed(t)
 	})

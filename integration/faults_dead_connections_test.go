@@ -1,7 +1,8 @@
 package integration
 
-// Connections to Meta that die without a word (a NAT device or a firewall loses its state; no FIN comes, new connections work), and an
-// edge that ends connections after any number of requests or allows one stream. Neither may become an outage.
+// Connections to Meta die silently (a NAT device or firewall loses its state, so no FIN arrives,
+// but new connections work), or an edge closes connections after some requests or allows only one
+// stream. Neither may become an outage.
 
 import (
 	"context"
@@ -22,7 +23,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// nginxPath finds nginx, which some distributions keep out of a user's PATH.
+// nginxPath returns the path of nginx, which some distributions do not put into a user's PATH.
 func nginxPath(t *testing.T) string {
 	t.Helper()
 	for _, path := range []string{"nginx", "/usr/sbin/nginx", "/usr/local/sbin/nginx", "/opt/homebrew/bin/nginx"} {
@@ -58,7 +59,7 @@ http {
 }
 `
 
-// nginxEdge starts nginx, with TLS and HTTP/2, in front of the stand-in. It ends with the test.
+// nginxEdge starts nginx with TLS and HTTP/2 in front of the stand-in. It ends with the test.
 func nginxEdge(t *testing.T, target string, requests, streams int) (base, caFile string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -75,7 +76,7 @@ func nginxEdge(t *testing.T, target string, requests, streams int) (base, caFile
 	exited := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(exited) }() // ends with the process
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM) // SIGKILL would leave its worker behind
+		_ = cmd.Process.Signal(syscall.SIGTERM) // SIGKILL would leave its worker running
 		<-exited
 		if t.Failed() {
 			log, _ := os.ReadFile(filepath.Join(dir, "error.log"))
@@ -105,8 +106,9 @@ func (r *results) add(status int) {
 	r.all[status]++
 }
 
-// An edge that ends a connection after N requests, or lets one stream be open at a time, as nginx does by default after 1,000.
-func TestAnEdgeThatEndsConnectionsGracefullyCostsNoCall(t *testing.T) {
+// An edge closes a connection after N requests, as nginx does by default after 1,000, or allows one
+// stream at a time.
+func TestGracefullyClosedConnectionsCostNoCall(t *testing.T) {
 	t.Parallel()
 	const callers = 60
 	for _, c := range []struct{ requests, streams, tokens int }{{1, 128, 600}, {2, 1, 600}, {10, 2, 900}, {1000, 128, 2400}} {
@@ -149,8 +151,9 @@ func TestAnEdgeThatEndsConnectionsGracefullyCostsNoCall(t *testing.T) {
 	}
 }
 
-// Each connection that died may cost one call. Calls that begin a few seconds later are good, whatever the kind; a code is never lost.
-func TestConnectionsToMetaThatDieSilentlyCostAtMostACallEach(t *testing.T) {
+// Each dead connection may cost one call. Calls of any kind that start a few seconds later succeed,
+// and a code is never lost.
+func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 	t.Parallel()
 	const kept = 12
 	for _, kind := range []string{"exchange", "code", "passed through"} {
@@ -172,7 +175,7 @@ func TestConnectionsToMetaThatDieSilentlyCostAtMostACallEach(t *testing.T) {
 					return fetch(t.Context(), http.DefaultClient, p.URL+"/me?fields=user_id&access_token="+long)
 				}
 			}
-			ig.SetLatency(200 * time.Millisecond) // so that each caller gets a connection of its own
+			ig.SetLatency(200 * time.Millisecond) // so that each caller opens its own connection
 			crowd(kept, func(i int) {
 				if r, err := call(1000 + i); err != nil || r.status != 200 {
 					t.Errorf("warming up: %d, %v", r.status, err)
@@ -183,7 +186,7 @@ func TestConnectionsToMetaThatDieSilentlyCostAtMostACallEach(t *testing.T) {
 			var lost, late atomic.Int32
 			var all sync.WaitGroup
 			start := time.Now()
-			for n := range 40 { // ten a second
+			for n := range 40 { // ten per second
 				all.Go(func() {
 					began := time.Since(start)
 					if r, err := call(2000 + n); err != nil || r.status != 200 {
@@ -202,7 +205,7 @@ func TestConnectionsToMetaThatDieSilentlyCostAtMostACallEach(t *testing.T) {
 			if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
 				t.Errorf("the breaker changed %v times", changes)
 			}
-			// A code is sent on a new connection, so it meets no dead one.
+			// A code is sent on a new connection, which cannot be dead.
 			if dead := p.sum(t, "igproxy_upstream_silent_connections_total", `pool="`+pool+`"`); dead == 0 && kind != "code" {
 				t.Errorf("no silent connection of %s is counted", pool)
 			}
@@ -214,8 +217,9 @@ func TestConnectionsToMetaThatDieSilentlyCostAtMostACallEach(t *testing.T) {
 	}
 }
 
-// A Meta that hangs is still found out: the calls on kept connections say nothing, and those that follow do.
-func TestAMetaThatHangsOpensTheBreaker(t *testing.T) {
+// A hanging Meta is still detected: failures on reused connections do not count, but those on the
+// following new connections do.
+func TestHangingMetaOpensTheBreaker(t *testing.T) {
 	t.Parallel()
 	ig := newEdge(t, nil)
 	p := serve(t, "UPSTREAM_URL="+ig.URL, "UPSTREAM_TIMEOUT=500ms", "BREAKER_FAILURES=5")
@@ -235,8 +239,8 @@ func TestAMetaThatHangsOpensTheBreaker(t *testing.T) {
 	}
 }
 
-// A worker keeps asking for one token that Meta fails whatever its health is. Nobody else may notice.
-func TestATokenThatMetaAlwaysFailsIsItsOwnTrouble(t *testing.T) {
+// A worker keeps requesting one token that Meta always fails. Other callers must not notice.
+func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 	t.Parallel()
 	ig := newEdge(t, nil)
 	p := serve(t, "UPSTREAM_URL="+ig.URL, "BREAKER_OPEN=1s")
@@ -266,15 +270,16 @@ func TestATokenThatMetaAlwaysFailsIsItsOwnTrouble(t *testing.T) {
 	}
 }
 
-// A batch job refreshes more tokens at once than may be in flight, and Meta hangs for it. Logins go on.
-func TestABatchOfRefreshesTakesNoPlaceFromLogins(t *testing.T) {
+// A batch job refreshes more tokens at once than may be in flight, and Meta hangs for them. Logins
+// still work.
+func TestHangingRefreshesDoNotBlockLogins(t *testing.T) {
 	t.Parallel()
 	const most = 2
 	ig := newEdge(t, nil)
 	p := serve(t, "UPSTREAM_URL="+ig.URL, "UPSTREAM_TIMEOUT=4s", fmt.Sprintf("UPSTREAM_MAX_IN_FLIGHT=%d", most))
 	ctx, leave := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { // ends when its callers leave
+	go func() { // ends when its callers disconnect
 		defer close(done)
 		crowd(50, func(i int) {
 			_, _ = fetch(ctx, http.DefaultClient, fmt.Sprintf("%s/refresh_access_token?grant_type=ig_refresh_token&access_token=hang-%d", p.URL, i))
@@ -290,7 +295,7 @@ func TestABatchOfRefreshesTakesNoPlaceFromLogins(t *testing.T) {
 	<-done
 }
 
-// pauseFor spaces requests out, as an app's users are.
+// pauseFor spaces requests out like those of an app's users.
 func pauseFor(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):

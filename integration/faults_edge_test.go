@@ -15,13 +15,14 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// edge is the stand-in Instagram behind an edge that can do what Instagram itself does not. A token that starts with the name of a script
-// and a hyphen meets it; all others reach the stand-in. It counts, by token, what came.
+// edge is the stand-in for Instagram behind an edge that can do what Instagram itself does not. A
+// token that starts with the name of a script and a hyphen triggers that script; all others reach
+// the stand-in. The edge counts calls by token.
 type edge struct {
 	*mock.Instagram
 	URL string
 
-	mu      sync.Mutex // protects the two below
+	mu      sync.Mutex // protects the next two fields
 	scripts map[string]http.HandlerFunc
 	calls   map[string]int
 }
@@ -32,7 +33,7 @@ func newEdge(t *testing.T, scripts map[string]http.HandlerFunc) *edge {
 	s := httptest.NewServer(e)
 	e.URL = s.URL
 	t.Cleanup(func() {
-		e.Close() // ends what hangs
+		e.Close() // ends hanging handlers
 		s.CloseClientConnections()
 		s.Close()
 	})
@@ -59,7 +60,7 @@ func (e *edge) script(name string, script http.HandlerFunc) {
 	e.scripts[name] = script
 }
 
-// asked is how many calls came with this token; all of them, without one.
+// asked returns the number of calls with this token, or of all calls if token is "".
 func (e *edge) asked(token string) (n int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -71,7 +72,7 @@ func (e *edge) asked(token string) (n int) {
 	return n
 }
 
-// says answers with these bytes.
+// says returns a handler that sends these bytes.
 func says(status int, contentType, body string, headers ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", contentType)
@@ -83,21 +84,21 @@ func says(status int, contentType, body string, headers ...string) http.HandlerF
 	}
 }
 
-// refuses answers in Instagram's envelope.
+// refuses returns a handler that answers in Instagram's envelope.
 func refuses(status, code int, headers ...string) http.HandlerFunc {
 	return says(status, "application/json", fmt.Sprintf(`{"error":{"message":"m","type":"OAuthException","code":%d}}`, code), headers...)
 }
 
 const goodAnswer = `{"access_token":"IGAAlong","token_type":"bearer","expires_in":5183944}`
 
-// chunkCut ends in the middle of a chunked body.
+// chunkCut closes the connection in the middle of a chunked body.
 func chunkCut(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, goodAnswer[:30])
 	_ = http.NewResponseController(w).Flush()
 	panic(http.ErrAbortHandler)
 }
 
-// dripHead sends a head that never ends, always alive.
+// dripHead sends headers without end, slowly but steadily.
 func dripHead(w http.ResponseWriter, r *http.Request) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -105,7 +106,7 @@ func dripHead(w http.ResponseWriter, r *http.Request) {
 	}
 	defer conn.Close()
 	_, err = io.WriteString(conn, "HTTP/1.1 200 OK\r\nX-Fb-Debug: ")
-	for range 1000 { // ends when its client leaves, and after 100 s at the latest
+	for range 1000 { // ends when the client disconnects, or after 100 s
 		if err != nil {
 			return
 		}
@@ -114,7 +115,7 @@ func dripHead(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// sum adds up the samples of a metric whose labels have all of these texts.
+// sum adds up the samples of a metric whose labels contain all of these strings.
 func (p *process) sum(t *testing.T, name string, labels ...string) (sum float64) {
 	t.Helper()
 	s := bufio.NewScanner(strings.NewReader(p.page(t, "/metrics").body))
@@ -138,7 +139,7 @@ samples:
 	return sum
 }
 
-// breaker is the state of the breaker that guards the exchange.
+// breaker returns the state of the breaker for exchanges.
 func (p *process) breaker(t *testing.T) string {
 	t.Helper()
 	for _, state := range []string{"closed", "open", "half-open"} {

@@ -1,6 +1,7 @@
 package integration
 
-// Flights do not wait for each other, and there is a bound on how many are in the air: past it a quick 503, and known tokens go on.
+// Exchanges do not wait for each other, and the number in flight is limited: beyond it callers get
+// a fast 503, while known tokens are still served.
 
 import (
 	"fmt"
@@ -12,14 +13,14 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestOneSlowFlightAmongFastOnes(t *testing.T) {
+func TestSlowExchangeDoesNotDelayOthers(t *testing.T) {
 	t.Parallel()
 	const timeout = 5 * time.Second
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_TIMEOUT="+timeout.String())
 	slow := make(chan reply, 1)
-	go func() { r, _ := p.try(t.Context(), "hang-1"); slow <- r }() // ends with its time-out
-	eventually(t, "the slow one is in the air", func() bool { return ig.CallsFor("hang-1") == 1 })
+	go func() { r, _ := p.try(t.Context(), "hang-1"); slow <- r }() // ends with its timeout
+	eventually(t, "the slow one is in flight", func() bool { return ig.CallsFor("hang-1") == 1 })
 	var right atomic.Int32
 	crowd(100, func(i int) {
 		if r, err := p.try(t.Context(), fmt.Sprintf("IGAA-fast-%d", i)); err == nil && r.status == 200 {
@@ -40,8 +41,8 @@ func TestOneSlowFlightAmongFastOnes(t *testing.T) {
 	}
 }
 
-// With two places and eight waiters a place, the others are refused at once.
-func TestTooManyExchangesAtOnceAreAQuick503(t *testing.T) {
+// With two slots and eight waiters per slot, all others are refused at once.
+func TestTooManyConcurrentExchangesGet503Fast(t *testing.T) {
 	t.Parallel()
 	const places, waiting, callers = 2, 16, 100
 	gate := make(chan struct{})
@@ -64,7 +65,7 @@ func TestTooManyExchangesAtOnceAreAQuick503(t *testing.T) {
 	before := ig.asked("")
 	var answered, refused, others atomic.Int32
 	done := make(chan struct{})
-	go func() { // ends with its callers
+	go func() { // ends when its callers have ended
 		defer close(done)
 		crowd(callers, func(i int) {
 			r, err := p.try(t.Context(), fmt.Sprintf("cold-%d", i))

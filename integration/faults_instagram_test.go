@@ -1,7 +1,8 @@
 package integration
 
-// What Instagram, or the network before it, can do wrong: each fault is answered in the envelope, within the time-out, at a known number
-// of calls, counted as ill health or not, never with a token that is none, and never with the secret; and the next good request works.
+// Faults of Instagram and of the network in front of it: each is answered in the envelope, within
+// the timeout and with a known number of calls. It counts as a failure for the breaker or not,
+// never returns an invalid token or the secret, and the next good request works.
 
 import (
 	"fmt"
@@ -13,10 +14,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// noise is what a busy machine may add to any bound on time.
+// noise is what a busy machine may add to any time limit.
 const noise = 2 * time.Second
 
-// An upstreamFault is met by the token NAME-1.
+// upstreamFault is a fault that the token NAME-1 triggers.
 type upstreamFault struct {
 	name          string
 	status        int
@@ -25,12 +26,12 @@ type upstreamFault struct {
 	result        string // of igproxy_upstream_requests_total
 }
 
-// ill is what the breaker counts.
-func (f upstreamFault) ill() bool {
+// opensBreaker reports whether the breaker counts the fault as a failure.
+func (f upstreamFault) opensBreaker() bool {
 	return map[string]bool{"transient": true, "broken": true, "unreached": true, "timeout": true}[f.result]
 }
 
-// remembered are tokens, and Instagram's word about one.
+// remembered reports whether the result is cached: a token, or Instagram's refusal of one.
 func (f upstreamFault) remembered() bool {
 	return map[string]bool{"token": true, "bad_token": true, "standing": true, "user_limit": true}[f.result]
 }
@@ -38,18 +39,18 @@ func (f upstreamFault) remembered() bool {
 const badAnswer, tooLate, unreachable, unreadable = 990024, 990022, 990023, 990025
 
 var upstreamFaults = []upstreamFault{
-	// Definite refusals: Instagram is well.
+	// Definite refusals: Instagram is healthy.
 	{"expired", 400, 190, 463, 1, "bad_token"}, {"revoked", 400, 190, 460, 1, "bad_token"}, {"garbage", 400, 190, 0, 1, "bad_token"},
 	{"longlived", 400, 452, 4279019, 1, "bad_token"}, {"standing", 400, 100, 0, 1, "standing"}, {"permission", 403, 10, 0, 1, "refused"},
 	{"limit17", 403, 17, 0, 1, "user_limit"}, {"limit32", 400, 32, 0, 1, "user_limit"}, {"reflecterr", 400, 190, 0, 1, "bad_token"},
 	{"invite", 400, 1349245, 0, 1, "refused"}, {"html403", 403, 100, unreadable, 1, "refused"},
-	// Instagram says that it is ill, or its edge does.
+	// Instagram or its edge reports a failure.
 	{"down", 502, 2, 0, 2, "transient"}, {"unknown", 502, 1, 0, 2, "transient"}, {"down502", 502, 2, 0, 2, "transient"},
 	{"down503", 502, 2, 0, 2, "transient"}, {"down504", 502, 2, 0, 2, "transient"}, {"down400", 400, 2, 0, 2, "transient"},
 	{"patience", 502, 2, 0, 1, "transient"}, {"html500", 502, 2, badAnswer, 2, "broken"}, {"html502", 502, 2, badAnswer, 1, "broken"},
 	{"html", 502, 2, badAnswer, 1, "broken"}, {"html504", 502, 2, badAnswer, 1, "broken"},
 	{"html429", 502, 2, badAnswer, 1, "broken"},
-	// 200, and no token.
+	// 200 without a token.
 	{"html200", 502, 2, badAnswer, 1, "broken"}, {"empty200", 502, 2, badAnswer, 1, "broken"}, {"array200", 502, 2, badAnswer, 1, "broken"},
 	{"null200", 502, 2, badAnswer, 1, "broken"}, {"error200", 502, 2, badAnswer, 1, "broken"}, {"notoken", 502, 2, badAnswer, 1, "broken"},
 	{"emptytoken", 502, 2, badAnswer, 1, "broken"}, {"dupkeys", 502, 2, badAnswer, 1, "broken"}, {"trailing", 502, 2, badAnswer, 1, "broken"},
@@ -61,15 +62,15 @@ var upstreamFaults = []upstreamFault{
 	// Sizes.
 	{"huge", 502, 2, badAnswer, 1, "broken"}, {"endless", 502, 2, badAnswer, 1, "broken"}, {"hugeheaders", 502, 2, badAnswer, 1, "broken"},
 	{"gzipbomb", 502, 2, badAnswer, 1, "broken"}, {"gzipbroken", 502, 2, badAnswer, 1, "broken"}, {"deep", 502, 2, badAnswer, 1, "broken"},
-	// The connection and the clock.
-	// On a kept connection: the repetition on a new one is free, and its failure may be retried.
+	// The connection and the clock. On a reused connection: repeating the call on a new one does
+	// not count as a retry, so a further failure may be retried.
 	{"reset", 503, 2, unreachable, 3, "unreached"}, {"close", 503, 2, unreachable, 3, "unreached"},
 	{"garbageline", 502, 2, badAnswer, 1, "broken"}, {"truncated", 502, 2, badAnswer, 1, "broken"}, {"chunkcut", 502, 2, badAnswer, 1, "broken"},
 	{"hang", 504, 2, tooLate, 1, "silent"}, {"driphead", 504, 2, tooLate, 1, "timeout"}, {"hangbody", 504, 2, tooLate, 1, "timeout"},
 	{"drip", 504, 2, tooLate, 1, "timeout"}, {"slow", 200, 0, 0, 1, "token"}, {"flaky", 200, 0, 0, 2, "token"}, {"flaky500", 200, 0, 0, 2, "token"},
 }
 
-// edgeScripts are the faults that the stand-in does not have.
+// edgeScripts returns the faults that the stand-in does not have.
 func edgeScripts() map[string]http.HandlerFunc {
 	page := func(status int) http.HandlerFunc {
 		return says(status, "text/html", "<!DOCTYPE html><title>Error</title>")
@@ -112,7 +113,7 @@ func TestFaultsOfInstagram(t *testing.T) {
 				if e.Code != f.code || e.Subcode != f.subcode || e.Message == "" || r.token() != "" {
 					t.Errorf("got %s, want code %d, subcode %d and no token", r.body, f.code, f.subcode)
 				}
-				if ours := f.subcode/10_000 == 99; ours && e.Transient != (f.ill() || f.result == "silent") || f.result == "bad_token" && e.Transient {
+				if ours := f.subcode/10_000 == 99; ours && e.Transient != (f.opensBreaker() || f.result == "silent") || f.result == "bad_token" && e.Transient {
 					t.Errorf("is_transient is %v", e.Transient)
 				}
 			}
@@ -122,15 +123,15 @@ func TestFaultsOfInstagram(t *testing.T) {
 			if n := ig.asked(token); n != f.calls {
 				t.Errorf("%d calls, want %d", n, f.calls)
 			}
-			// A repetition of the transport's own is a call for Instagram and not a second one in the metric.
+			// A repetition by the transport is another call to Instagram but not in the metric.
 			if n := p.sum(t, "igproxy_upstream_requests_total", `result="`+f.result+`"`) - before; n < 1 || n > float64(f.calls) {
 				t.Errorf("counted %v times as %s", n, f.result)
 			}
-			if tripped := breaker != "closed"; tripped != f.ill() {
+			if tripped := breaker != "closed"; tripped != f.opensBreaker() {
 				t.Errorf("the breaker is %s", breaker)
 			}
 			if seen := r.body + fmt.Sprint(r.header); strings.Contains(seen, appSecret) || f.status != 200 && strings.Contains(seen, token) {
-				t.Errorf("secret or token came back: %s", seen)
+				t.Errorf("the answer contains the secret or the token: %s", seen)
 			}
 			if again := p.ask(t, token); f.remembered() && (again.status != f.status || ig.asked(token) != f.calls) {
 				t.Errorf("asked again, it got %d after %d calls: it was not remembered", again.status, ig.asked(token))
@@ -144,9 +145,9 @@ func TestFaultsOfInstagram(t *testing.T) {
 		}
 	}
 	if ig.asked("") == 0 || p.sum(t, "igproxy_upstream_in_flight") != 0 || p.sum(t, "igproxy_flights") != 0 {
-		t.Error("something is still under way")
+		t.Error("an exchange is still in flight")
 	}
 }
 
-// elsewhere are faults that hold the whole app: faults_limits_test.go has them.
+// elsewhere lists faults that pause the whole app; faults_limits_test.go covers them.
 var elsewhere = map[string]bool{"limit4": true, "limit613": true, "limit429": true, "wrongsecret": true}

@@ -1,8 +1,5 @@
 package integration
 
-// A rate limit, in whichever status it comes, is a pause of the length Instagram says, and no ill health: for all cold tokens of the app
-// (codes 4 and 613), or for the one token (17 and 32). Known tokens are served meanwhile, and Instagram is not asked.
-
 import (
 	"fmt"
 	"net/http"
@@ -12,12 +9,15 @@ import (
 	"time"
 )
 
-func TestARateLimitIsAPauseAndNoFailure(t *testing.T) {
+// A rate limit, with any status, is a pause of the length that Instagram gives and not a failure
+// for the breaker. It applies to all cold tokens of the app (codes 4 and 613) or to one token (17
+// and 32). Meanwhile known tokens are served, and Instagram is not called.
+func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 	t.Parallel()
-	const pause = 2 * time.Second // Retry-After has no fractions, and a pause of one second is over before a busy machine has looked
+	const pause = 2 * time.Second // Retry-After has whole seconds, and a busy machine could miss a pause of one second
 	for name, code := range map[string]int{"code 4": 4, "code 613": 613, "code 17": 17, "code 32": 32} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // they do little but wait
+			t.Parallel() // the cases mostly wait
 			ig := newEdge(t, map[string]http.HandlerFunc{})
 			p := serve(t, "UPSTREAM_URL="+ig.URL, "BREAKER_FAILURES=1")
 			known := p.ask(t, "IGAA-known")
@@ -26,7 +26,7 @@ func TestARateLimitIsAPauseAndNoFailure(t *testing.T) {
 				limited := fmt.Sprintf("limited%d-%d", code, status)
 				ig.script(fmt.Sprintf("limited%d", code), refuses(status, code, "Retry-After", strconv.Itoa(int(pause.Seconds()))))
 				r := p.ask(t, limited)
-				from := time.Now() // the pause has begun, and ends at most this much later
+				from := time.Now() // the pause has already begun
 				if e := r.graphError(t); r.status != status || e.Code != code || !within(r.header.Get("Retry-After"), pause) {
 					t.Fatalf("%d: got %d %+v, Retry-After %q", status, r.status, e, r.header.Get("Retry-After"))
 				}
@@ -40,10 +40,11 @@ func TestARateLimitIsAPauseAndNoFailure(t *testing.T) {
 					}
 					r := p.ask(t, token)
 					if time.Since(from) > pause-100*time.Millisecond {
-						break // the machine was slow: what follows may be behind the pause
+						break // on a slow machine the pause may be over
 					}
 					inPause++
-					// Of the whole app's pause every token is told in the one status for that; a token's own word is repeated as it came.
+					// A pause of the whole app has one status for all tokens. A refusal of one
+					// token is repeated unchanged.
 					want := status
 					if wholeApp {
 						want = 429
@@ -53,7 +54,7 @@ func TestARateLimitIsAPauseAndNoFailure(t *testing.T) {
 					}
 				}
 				if inPause == 0 {
-					t.Errorf("%d: nothing was asked in the pause", status)
+					t.Errorf("%d: no request was made during the pause", status)
 				}
 				if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
 					t.Errorf("%d: a known token got %d", status, r.status)
@@ -72,14 +73,15 @@ func TestARateLimitIsAPauseAndNoFailure(t *testing.T) {
 	}
 }
 
-// within reports whether a Retry-After is at least a second and at most this long.
+// within reports whether a Retry-After is at least one second and at most this long.
 func within(header string, most time.Duration) bool {
 	seconds, err := strconv.Atoi(header)
 	return err == nil && seconds >= 1 && time.Duration(seconds)*time.Second <= most
 }
 
-// Nobody asks during the pause, and the first call after it comes when Instagram said, not before.
-func TestAPauseIsAsLongAsInstagramSays(t *testing.T) {
+// No call is made during the pause, and the first call after it comes at the time that Instagram
+// gave.
+func TestPauseIsAsLongAsInstagramSays(t *testing.T) {
 	t.Parallel()
 	const pause = 2 * time.Second
 	var said, next atomic.Int64

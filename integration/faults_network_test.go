@@ -1,7 +1,7 @@
 package integration
 
-// Instagram is nowhere: nobody listens, or its name does not resolve. Cold tokens get a quick 503, known ones are served, and when it is
-// there, it is used, without a restart.
+// Instagram is unreachable: the port is closed, or its name does not resolve. Cold tokens get a
+// fast 503, known ones are served, and once it is back it is used without a restart.
 
 import (
 	"net"
@@ -11,7 +11,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestNobodyListensAndThenInstagramIsThere(t *testing.T) {
+func TestInstagramUnreachableThenBack(t *testing.T) {
 	t.Parallel()
 	const timeout = 2 * time.Second
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -35,9 +35,9 @@ func TestNobodyListensAndThenInstagramIsThere(t *testing.T) {
 	}
 }
 
-// The names under .invalid never resolve, RFC 6761. That such a name resolves later cannot be played from outside a process: package proxy
-// has the test with a name server of its own.
-func TestANameThatDoesNotResolve(t *testing.T) {
+// Names under .invalid never resolve (RFC 6761). A name that resolves later cannot be simulated
+// from outside the process; package proxy has that test, with its own name server.
+func TestUnresolvableName(t *testing.T) {
 	t.Parallel()
 	const timeout = 2 * time.Second
 	p := serve(t, "UPSTREAM_URL=https://instagram.invalid", "UPSTREAM_TIMEOUT="+timeout.String(), "BREAKER_FAILURES=1")
@@ -45,7 +45,8 @@ func TestANameThatDoesNotResolve(t *testing.T) {
 	e := r.graphError(t)
 	resolved := r.status == 503 && e.Subcode == unreachable
 	if late := r.status == 504 && e.Subcode == tooLate; !resolved && !late || e.Code != 2 || !e.Transient || r.took > timeout+noise {
-		t.Errorf("got %d %+v after %s", r.status, e, r.took) // a machine without a name server waits for one
+		// A machine without a name server waits for the resolver's timeout.
+		t.Errorf("got %d %+v after %s", r.status, e, r.took)
 	}
 	if p.breaker(t) == "closed" {
 		t.Error("the breaker did not count it")

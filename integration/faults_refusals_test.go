@@ -1,7 +1,7 @@
 package integration
 
-// What is refused is an answer, in whatever shape Meta's hosts say so: it keeps its status and never opens the breaker. And what a
-// success says is read alike by every app, whatever letter case its decoder likes.
+// A refusal in any shape that Meta's hosts use keeps its status and never opens the breaker. A
+// success reads the same for every app, even with case-insensitive JSON decoders.
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// A shape of a refusal: what an exchange gets of it, and what a code gets.
+// refusalShape is a shape of a refusal, with the expected responses to an exchange and to a code.
 type refusalShape struct {
 	status                int
 	contentType, body     string
@@ -33,7 +33,7 @@ func unreadMessage(status int) string {
 	return fmt.Sprintf("Instagram refused this call (status %d) without an error that igproxy can read.", status)
 }
 
-// Names are tokens' and codes' beginnings.
+// refusalShapes maps prefixes of tokens and codes to shapes.
 var refusalShapes = map[string]refusalShape{
 	"envelope":  {400, inJSON, `{"error":{"message":"m","type":"OAuthException","code":10}}`, "m", 10, 0, 400, 0},
 	"strings":   {400, inJSON, `{"error":{"message":"m","type":"OAuthException","code":"190","error_subcode":"463","is_transient":"0"}}`, "m", 190, 463, 400, 463},
@@ -51,7 +51,8 @@ var refusalShapes = map[string]refusalShape{
 	"garbage4x": {451, inJSON, "{\"error\":\xff", unreadMessage(451), 100, unreadable, 451, unreadable},
 }
 
-// loginEdge answers codes by the script that their beginning names, and leaves all others to the stand-in behind.
+// loginEdge answers codes by the script that their prefix names, and leaves all others to the
+// stand-in.
 func loginEdge(t *testing.T, scripts map[string]http.HandlerFunc, behind http.Handler) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -69,7 +70,7 @@ func loginEdge(t *testing.T, scripts map[string]http.HandlerFunc, behind http.Ha
 	return s.URL
 }
 
-func TestARefusalInAnyShapeIsAnAnswerAndNoOutage(t *testing.T) {
+func TestRefusalInAnyShapeDoesNotOpenTheBreaker(t *testing.T) {
 	t.Parallel()
 	scripts := map[string]http.HandlerFunc{}
 	for name, s := range refusalShapes {
@@ -95,7 +96,7 @@ func TestARefusalInAnyShapeIsAnAnswerAndNoOutage(t *testing.T) {
 				t.Errorf("%s: a code got %d %s, want %d, %d/%d", name, r.status, r.body, s.status, s.flatCode, s.flatSubcode)
 			}
 			if strings.Contains(r.body, appSecret) {
-				t.Errorf("%s: the secret came back", name)
+				t.Errorf("%s: the answer contains the secret", name)
 			}
 		}
 		if r := p.ask(t, fmt.Sprintf("IGAA-good-%d", round)); r.status != 200 || r.token() == "" {
@@ -118,8 +119,9 @@ func TestARefusalInAnyShapeIsAnAnswerAndNoOutage(t *testing.T) {
 	}
 }
 
-// 408, 425 and 429 mean "later". Without a word of Instagram's they are what they were: transient, and counted.
-func TestA4xxThatMeansLaterIsNoAnswer(t *testing.T) {
+// 408, 425 and 429 mean "try again later". Without an envelope from Instagram they count as
+// transient failures.
+func TestRetryable4xxIsAFailure(t *testing.T) {
 	t.Parallel()
 	scripts := map[string]http.HandlerFunc{}
 	for _, status := range []int{408, 425, 429} {
@@ -141,8 +143,8 @@ func TestA4xxThatMeansLaterIsNoAnswer(t *testing.T) {
 	}
 }
 
-// Go's encoding/json takes ACCESS_TOKEN for access_token, and the last one wins.
-func TestMembersThatDifferByLetterCaseReachNoApp(t *testing.T) {
+// Go's encoding/json also accepts ACCESS_TOKEN as access_token, and the last one wins.
+func TestMembersThatDifferOnlyByCaseAreDropped(t *testing.T) {
 	t.Parallel()
 	const good = `"access_token":"IGAAlong","token_type":"bearer"`
 	others := `"ACCESS_TOKEN":"IGAAother","acceſs_toKen":"IGAAother","Token_Type":"other","EXPIRES_IN":1,"User_ID":1`

@@ -1,8 +1,5 @@
 package integration
 
-// Meta fails the first call for every token. One retry each would answer every caller and double the load of a Meta that is already failing,
-// so retries are limited to a tenth of the calls and a few more that time brings. The few failures of a healthy Meta are all retried.
-
 import (
 	"fmt"
 	"sync"
@@ -13,7 +10,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestRetriesAreATenthOfTheCalls(t *testing.T) {
+// Meta fails the first call for every token. One retry each would double the load of a failing
+// Meta, so retries are limited to a tenth of the calls plus a few more over time. The rare failures
+// of a healthy Meta are all retried.
+func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 	t.Parallel()
 	const tokens, callers, saved, second = 500, 8, 10, 1
 	t.Run("flaky500", func(t *testing.T) {
@@ -56,7 +56,8 @@ func TestRetriesAreATenthOfTheCalls(t *testing.T) {
 			t.Errorf("counted %v as spent and %v as denied, want %d and %d", spent, denied, retries, tokens-retries)
 		}
 	})
-	// The first call for each token loses the kept connection it went out on; the second one goes out on a new connection. It is not a retry.
+	// The first call for each token loses its reused connection and is repeated on a new one, which
+	// is not a retry.
 	t.Run("flaky", func(t *testing.T) {
 		t.Parallel()
 		ig, upstream := instagram(t, mock.ServerOptions{})

@@ -1,6 +1,7 @@
 package integration
 
-// The figures of docs/fleet.md, measured on the built binary with real Redis on loopback:
+// These benchmarks give the figures in docs/fleet.md, measured with the built binary and real Redis
+// on loopback:
 //
 //	make bench-fleet
 
@@ -17,9 +18,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-const benchLatency = 200 * time.Millisecond // Instagram's
+const benchLatency = 200 * time.Millisecond // of Instagram
 
-// times are latencies, to be told as percentiles.
+// times collects latencies and reports percentiles.
 type times struct {
 	mu  sync.Mutex // protects all
 	all []time.Duration
@@ -41,7 +42,7 @@ func (t *times) report(b *testing.B, what string, less time.Duration) {
 	}
 }
 
-// commands is how many commands Redis was sent, without those that scripts run inside it.
+// commands returns the number of commands that Redis received, without those that scripts call.
 func commands(redis *redistest.Server) (sent int) {
 	for line := range strings.Lines(fmt.Sprint(redis.Do("INFO", "commandstats"))) {
 		name, rest, _ := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":calls=")
@@ -53,7 +54,7 @@ func commands(redis *redistest.Server) (sent int) {
 	return sent
 }
 
-// A token that no sidecar knows comes to all of them at the same moment.
+// BenchmarkFleetCold requests a token that no sidecar knows from all of them at the same time.
 func BenchmarkFleetCold(b *testing.B) {
 	for _, sidecars := range []int{1, 8, 50} {
 		b.Run(fmt.Sprintf("sidecars=%d", sidecars), func(b *testing.B) {
@@ -82,7 +83,7 @@ func BenchmarkFleetCold(b *testing.B) {
 			asked := float64(ig.Calls() - calls)
 			b.ReportMetric(asked/tokens/float64(b.N), "calls/token")
 			b.ReportMetric(float64(commands(redis))/asked, "commands/token")
-			if followed := len(followers.all); followed > 0 { // a leader sends two: claim and publish
+			if followed := len(followers.all); followed > 0 { // the leader sends two: claim and publish
 				b.ReportMetric((float64(commands(redis))-2*asked)/float64(followed), "commands/follower")
 			}
 			leaders.report(b, "leader-added", benchLatency)
@@ -92,7 +93,8 @@ func BenchmarkFleetCold(b *testing.B) {
 	}
 }
 
-// A hit in memory, and one that is read from Redis because memory holds one entry only.
+// BenchmarkFleetHit measures a hit in memory, and one read from Redis because memory holds only one
+// entry.
 func BenchmarkFleetHit(b *testing.B) {
 	const tokens = 100
 	_, upstream := instagram(b, mock.ServerOptions{})
@@ -104,7 +106,7 @@ func BenchmarkFleetHit(b *testing.B) {
 			for i := range tokens {
 				hit(i)
 			}
-			time.Sleep(200 * time.Millisecond) // the stores
+			time.Sleep(200 * time.Millisecond) // until the values are stored
 			redis.Do("CONFIG", "RESETSTAT")
 			var took times
 			n := 0
@@ -124,7 +126,8 @@ func BenchmarkFleetHit(b *testing.B) {
 	}
 }
 
-// What a Redis that is refused, or hangs, adds to an exchange: to the first ones, and after its breaker opened.
+// BenchmarkFleetRedisDown measures what a refused or hanging Redis adds to an exchange, for the
+// first ones and after its breaker has opened.
 func BenchmarkFleetRedisDown(b *testing.B) {
 	const first, later = 10, 500
 	_, upstream := instagram(b, mock.ServerOptions{})

@@ -1,8 +1,5 @@
 package integration
 
-// Every way in which a Redis in operation fails has its kind, in the metric and in the log: one line a change of state, not one a
-// request. No app sees any of them.
-
 import (
 	"fmt"
 	"net"
@@ -14,43 +11,45 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestEveryKindOfFaultIsAnsweredAndCounted(t *testing.T) {
+// Every way in which a Redis in production fails has a kind, in the metric and in the log, with one
+// line per change of state rather than per request. No app sees any of them.
+func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	for name, c := range map[string]struct {
 		options redistest.Options
-		url     func(*redistest.Server) string // nil: the server's own
+		url     func(*redistest.Server) string // nil means the server's own
 		breaks  func(*redistest.Server)
-		alone   bool // Redis is left alone; else it is used for what it still does
+		opens   bool // the breaker opens; otherwise Redis is still used as far as possible
 	}{
-		"refused":    {breaks: (*redistest.Server).Kill, alone: true},
-		"timeout":    {breaks: (*redistest.Server).Pause, alone: true},
+		"refused":    {breaks: (*redistest.Server).Kill, opens: true},
+		"timeout":    {breaks: (*redistest.Server).Pause, opens: true},
 		"readonly":   {breaks: func(s *redistest.Server) { s.Do("REPLICAOF", "127.0.0.1", "1") }},
 		"oom":        {breaks: func(s *redistest.Server) { s.Do("CONFIG", "SET", "maxmemory", "1") }},
 		"noreplicas": {breaks: func(s *redistest.Server) { s.Do("CONFIG", "SET", "min-replicas-to-write", "1") }},
-		"auth":       {options: redistest.Options{Password: "right"}, url: func(s *redistest.Server) string { return "redis://:" + redisPassword + "@" + s.Addr() }, alone: true},
+		"auth":       {options: redistest.Options{Password: "right"}, url: func(s *redistest.Server) string { return "redis://:" + redisPassword + "@" + s.Addr() }, opens: true},
 		"permission": {url: func(s *redistest.Server) string {
 			s.Do("ACL", "SETUSER", "other", "on", ">"+redisPassword, "~other:*", "+@all")
 			return "redis://other:" + redisPassword + "@" + s.Addr()
 		}},
-		"maxclients": {url: func(*redistest.Server) string { return scripted(t, "-ERR max number of clients reached") }, alone: true},
+		"maxclients": {url: func(*redistest.Server) string { return scripted(t, "-ERR max number of clients reached") }, opens: true},
 		"broken, as a full Redis looks to the client": {url: func(s *redistest.Server) string {
 			s.Do("CONFIG", "SET", "maxclients", "1")
 			s.Hold(t)
 			return s.URL()
-		}, alone: true},
-		"loading":     {url: func(*redistest.Server) string { return scripted(t, "-LOADING Redis is loading the dataset in memory") }, alone: true},
-		"busy":        {url: func(*redistest.Server) string { return scripted(t, "-BUSY Redis is busy running a script") }, alone: true},
-		"clusterdown": {url: func(*redistest.Server) string { return scripted(t, "-CLUSTERDOWN Hash slot not served") }, alone: true},
+		}, opens: true},
+		"loading":     {url: func(*redistest.Server) string { return scripted(t, "-LOADING Redis is loading the dataset in memory") }, opens: true},
+		"busy":        {url: func(*redistest.Server) string { return scripted(t, "-BUSY Redis is busy running a script") }, opens: true},
+		"clusterdown": {url: func(*redistest.Server) string { return scripted(t, "-CLUSTERDOWN Hash slot not served") }, opens: true},
 		"tryagain": {url: func(*redistest.Server) string {
 			return scripted(t, "-TRYAGAIN Multiple keys request during rehashing of slot")
 		}},
 		"moved":   {url: func(*redistest.Server) string { return scripted(t, "-MOVED 1 127.0.0.1:1") }},
-		"broken":  {url: func(*redistest.Server) string { return scripted(t, "") }, alone: true},
-		"desync":  {url: func(*redistest.Server) string { return scripted(t, "+somebody else's answer") }, alone: true},
-		"tls":     {url: func(s *redistest.Server) string { return "rediss://" + s.Addr() }, options: redistest.Options{TLS: true}, alone: true},
-		"resolve": {url: func(*redistest.Server) string { return "redis://no-such-host.invalid:6379" }, alone: true},
-		"other":   {url: func(*redistest.Server) string { return scripted(t, "-ERR "+redisPassword) }, alone: true},
+		"broken":  {url: func(*redistest.Server) string { return scripted(t, "") }, opens: true},
+		"desync":  {url: func(*redistest.Server) string { return scripted(t, "+the reply to another command") }, opens: true},
+		"tls":     {url: func(s *redistest.Server) string { return "rediss://" + s.Addr() }, options: redistest.Options{TLS: true}, opens: true},
+		"resolve": {url: func(*redistest.Server) string { return "redis://no-such-host.invalid:6379" }, opens: true},
+		"other":   {url: func(*redistest.Server) string { return scripted(t, "-ERR "+redisPassword) }, opens: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kind, _, _ := strings.Cut(name, ",")
@@ -68,10 +67,10 @@ func TestEveryKindOfFaultIsAnsweredAndCounted(t *testing.T) {
 			eventually(t, "it is counted as "+kind, func() bool {
 				return strings.Contains(p.page(t, "/metrics").body, fmt.Sprintf(`igproxy_redis_errors_total{kind="%s",operation="`, kind))
 			})
-			if c.alone {
+			if c.opens {
 				redisState(t, p, "degraded")
 			}
-			if lines := p.Log.Lines("redis degraded"); len(lines) > 1 || !c.alone && len(lines) > 0 {
+			if lines := p.Log.Lines("redis degraded"); len(lines) > 1 || !c.opens && len(lines) > 0 {
 				t.Errorf("said %d times that Redis is left alone", len(lines))
 			}
 			if strings.Contains(p.Log.String(), redisPassword) {
@@ -81,7 +80,8 @@ func TestEveryKindOfFaultIsAnsweredAndCounted(t *testing.T) {
 	}
 }
 
-// scripted is a Redis that greets as one does and then gives the same reply to everything ("" ends the connection).
+// scripted starts a Redis that greets like a real one and then gives the same reply to every
+// command; "" closes the connection.
 func scripted(t *testing.T, reply string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -90,7 +90,7 @@ func scripted(t *testing.T, reply string) string {
 	}
 	done := make(chan struct{})
 	t.Cleanup(func() { _ = l.Close(); <-done })
-	go func() { // ends with the listener; its connections end with their clients
+	go func() { // ends with the listener; connections end with their clients
 		defer close(done)
 		for {
 			c, err := l.Accept()
@@ -103,8 +103,8 @@ func scripted(t *testing.T, reply string) string {
 	return "redis://" + l.Addr().String()
 }
 
-// Hung by its own commands and cut in mid-reply, not by signals: the same promise.
-func TestRedisPausedBlockedOrCutIsAnswered(t *testing.T) {
+// The same promises hold when Redis blocks in a command or closes in the middle of a reply.
+func TestBlockedOrCutRedisIsAnswered(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t, redistest.Options{Args: []string{"--enable-debug-command", "yes"}})
@@ -118,9 +118,9 @@ func TestRedisPausedBlockedOrCutIsAnswered(t *testing.T) {
 	asleep.Go(func() { redis.Do("DEBUG", "SLEEP", "1") })
 	answers(t, p, "asleep", 20)
 	asleep.Wait()
-	liar.Tell(redistest.Truncate, 1)
+	liar.SetLie(redistest.Truncate, 1)
 	answers(t, p, "cut", 20)
-	liar.Tell(redistest.Truth, 1)
+	liar.SetLie(redistest.Truth, 1)
 	if ig.Calls() < 65 {
 		t.Errorf("%d calls for 65 cold tokens", ig.Calls())
 	}

@@ -1,7 +1,7 @@
 package integration
 
-// The leader of a fleet's exchange dies, is slow, or Redis forgets that there is one. Those who wait get their answer soon, and Instagram
-// is asked once more at the most.
+// The leader of a fleet's exchange dies or is slow, or Redis loses the lease. The followers get
+// their answer soon, and Instagram is called at most once more.
 
 import (
 	"syscall"
@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-const lease = 1500 * time.Millisecond // coalesce.lease by default
+const lease = 1500 * time.Millisecond // default of coalesce.lease
 
 // waiting starts a caller at each sidecar and returns their answers.
 func waiting(t *testing.T, all []*process, short string) <-chan reply {
@@ -26,7 +26,7 @@ func waiting(t *testing.T, all []*process, short string) <-chan reply {
 	return answers
 }
 
-func TestTheLeaderIsKilledInTheMiddle(t *testing.T) {
+func TestLeaderKilledDuringAnExchange(t *testing.T) {
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(time.Minute)
 	redis := redistest.Start(t)
@@ -45,7 +45,7 @@ func TestTheLeaderIsKilledInTheMiddle(t *testing.T) {
 			t.Errorf("a waiter got %d %s", r.status, r.body)
 		}
 	}
-	// The lease may have been renewed at the last moment. The machine is allowed a second of its own.
+	// The lease may have been renewed just before. One second is for a busy machine.
 	if took := time.Since(killed); took > lease+300*time.Millisecond+time.Second {
 		t.Errorf("the last waiter was answered after %s, want about %s", took, lease+300*time.Millisecond)
 	} else {
@@ -56,7 +56,7 @@ func TestTheLeaderIsKilledInTheMiddle(t *testing.T) {
 	}
 }
 
-func TestASlowExchangeKeepsItsLease(t *testing.T) {
+func TestSlowExchangeKeepsItsLease(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(2 * lease)
@@ -73,14 +73,14 @@ func TestASlowExchangeKeepsItsLease(t *testing.T) {
 	}
 }
 
-func TestRedisIsFlushedInTheMiddle(t *testing.T) {
+func TestRedisFlushedDuringAnExchange(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(time.Second)
 	redis := redistest.Start(t)
 	all := fleet(t, 4, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
 	answers := waiting(t, all, "IGAA-flushed")
-	eventually(t, "the exchange is under way", func() bool { return ig.Calls() == 1 })
+	eventually(t, "the exchange is in flight", func() bool { return ig.Calls() == 1 })
 	redis.Do("FLUSHALL")
 	for range all {
 		if r := <-answers; r.status != 200 || !contains(ig.Issued("IGAA-flushed"), r.token()) {
@@ -92,8 +92,8 @@ func TestRedisIsFlushedInTheMiddle(t *testing.T) {
 	}
 }
 
-// A sidecar that waits long enough asks for itself.
-func TestAWaitIsBounded(t *testing.T) {
+// A sidecar that has waited long enough exchanges the token itself.
+func TestFollowerExchangesAfterItsMaximumWait(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(3 * time.Second)

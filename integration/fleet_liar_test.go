@@ -1,8 +1,8 @@
 package integration
 
-// A Redis that lies: replies shifted by one, flipped, cut off, replayed, swapped between users. An app never sees an error because of it,
-// and never another user's token. This is what the seal is for: a desynchronised connection hands out other users' replies without an
-// error.
+// A Redis that lies: its replies are shifted by one, flipped, cut off, replayed, or swapped between
+// users. Apps never see an error because of it, and never another user's token. The seal exists for
+// this: a desynchronized connection returns other users' replies without an error.
 
 import (
 	"fmt"
@@ -13,12 +13,13 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestALyingRedisNeverGivesAnotherUsersToken(t *testing.T) {
+func TestLyingRedisNeverGivesAnotherUsersToken(t *testing.T) {
 	const requests, tokens, callers = 12_500, 500, 32
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
 	liar := redistest.StartLiar(t, redis)
-	// A memory of one entry, so that nearly every request asks Redis; two sidecars, so that each reads what the other one wrote.
+	// Memory holds one entry, so that nearly every request goes to Redis. Each of two sidecars
+	// reads what the other wrote.
 	all := fast(t, 2, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL="+liar.URL(), "CACHE_MAX_ENTRIES=1", "LOG_LEVEL=info",
 		"UPSTREAM_MAX_IN_FLIGHT=1000", patientRedis)
 	var got tally
@@ -36,9 +37,9 @@ func TestALyingRedisNeverGivesAnotherUsersToken(t *testing.T) {
 	part := requests / (len(redistest.Lies) + 1)
 	for i := range requests {
 		if i%part == 0 && i/part < len(redistest.Lies) {
-			liar.Tell(redistest.Lies[i/part], 25)
+			liar.SetLie(redistest.Lies[i/part], 25)
 		} else if i == part*len(redistest.Lies) {
-			liar.Tell(redistest.Truth, 1)
+			liar.SetLie(redistest.Truth, 1)
 		}
 		next <- i
 	}
@@ -47,9 +48,9 @@ func TestALyingRedisNeverGivesAnotherUsersToken(t *testing.T) {
 	if got.right.Load() != requests {
 		t.Errorf("%s, of %d", &got, requests)
 	}
-	if liar.Told() < 250 {
-		t.Errorf("only %d lies were told", liar.Told())
+	if liar.LieCount() < 250 {
+		t.Errorf("only %d lies were told", liar.LieCount())
 	}
-	t.Logf("%s with %d lies told and %d calls to Instagram", &got, liar.Told(), ig.Calls())
+	t.Logf("%s with %d lies told and %d calls to Instagram", &got, liar.LieCount(), ig.Calls())
 	sharing(t, all, "after")
 }

@@ -1,7 +1,8 @@
 package integration
 
-// The Redis that people operate: sentinels that fail over, a cluster that loses a node or moves a slot, TLS with client certificates and
-// a user with the least permissions. Under load none of it fails a request.
+// Redis as in production: sentinels that fail over, a cluster that loses a node or moves a slot,
+// and TLS with client certificates and a user with minimal permissions. Under load none of it fails
+// a request.
 
 import (
 	"fmt"
@@ -16,7 +17,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// underLoad keeps callers busy at all sidecars with new and known tokens while something happens, and a little longer.
+// underLoad keeps callers busy at all sidecars with new and known tokens while happens runs, and a
+// little longer.
 func underLoad(t *testing.T, ig *mock.Instagram, all []*process, happens func()) *tally {
 	t.Helper()
 	var got tally
@@ -30,10 +32,10 @@ func underLoad(t *testing.T, ig *mock.Instagram, all []*process, happens func())
 					return
 				default:
 				}
-				short := fmt.Sprintf("IGAA-load-%d", i/3) // each three times over, and by all callers
+				short := fmt.Sprintf("IGAA-load-%d", i/3) // each three times, from all callers
 				r, err := all[(caller+i)%len(all)].try(t.Context(), short)
 				got.count(ig, short, r, err)
-				time.Sleep(2 * time.Millisecond) // a pace, so that the machine has time for Redis too
+				time.Sleep(2 * time.Millisecond) // leaves the machine some time for Redis
 			}
 		})
 	}
@@ -56,15 +58,15 @@ func wantNoFailure(t *testing.T, got *tally) {
 	t.Log(got)
 }
 
-// sharing proves that all sidecars use Redis, and each the same: what one learns, another one knows.
+// sharing checks that all sidecars use the same Redis: what one stores, another one finds.
 func sharing(t *testing.T, all []*process, token string) {
 	t.Helper()
 	n := 0
-	eventually(t, "what one sidecar learns another one knows", func() bool {
+	eventually(t, "a sidecar finds what another one stored", func() bool {
 		n++
 		short := fmt.Sprintf("IGAA-%s-%d", token, n)
 		all[0].ask(t, short)
-		// A hit; or it came before the answer was stored, found the lease, and waited for it.
+		// A hit, or a follower that came before the answer was stored and waited for it.
 		status := all[1].ask(t, short).header.Get("Cache-Status")
 		return strings.HasPrefix(status, "igproxy; hit") || status == "igproxy; fwd=miss; collapsed"
 	})
@@ -80,7 +82,7 @@ func TestSentinelFailsOverUnderLoad(t *testing.T) {
 	sharing(t, all, "after")
 }
 
-func TestAClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
+func TestClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.StartCluster(t)
@@ -107,7 +109,7 @@ func TestAClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
 	sharing(t, all, "after")
 }
 
-// The documented permissions, over TLS with a client certificate, are enough for everything.
+// The documented permissions are sufficient, over TLS with a client certificate.
 func TestTLSAndTheLeastPermissions(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
@@ -145,7 +147,7 @@ func TestTLSAndTheLeastPermissions(t *testing.T) {
 		t.Errorf("check --online: exit code %d\n%s%s", code, stdout, stderr)
 	}
 
-	// A password that is changed is read again for the next connection.
+	// A changed password is read again for the next connection.
 	redis.Do("ACL", "SETUSER", "igproxy", "resetpass", ">"+redisPassword+"2")
 	if err := os.WriteFile(filepath.Join(dir, "password"), []byte(redisPassword+"2\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -156,16 +158,17 @@ func TestTLSAndTheLeastPermissions(t *testing.T) {
 
 const redisPassword = "canary-redis-password"
 
-// documentedACL is the line that docs/fleet.md tells operators to write, and documentedClusterACL the one for a cluster.
+// documentedACL returns the ACL rules in docs/fleet.md.
 func documentedACL(t *testing.T) string {
 	return inFleet(t, "ACL SETUSER igproxy on >PASSWORD ", "\n")
 }
 
+// documentedClusterACL returns the ACL rules for a cluster in docs/fleet.md.
 func documentedClusterACL(t *testing.T) string {
 	return " +cluster" + inFleet(t, "ACL SETUSER igproxy +cluster", "#")
 }
 
-// inFleet is what stands between two texts.
+// inFleet returns the text between two others in docs/fleet.md.
 func inFleet(t *testing.T, before, after string) string {
 	t.Helper()
 	page, err := os.ReadFile("../docs/fleet.md")
@@ -180,8 +183,9 @@ func inFleet(t *testing.T, before, after string) string {
 	return text
 }
 
-// One permission less: every request is answered all the same, the log says so once, and check --online names it.
-func TestOnePermissionLessFailsOpenAndSaysWhich(t *testing.T) {
+// With one permission missing, every request is still answered, the log says so once, and check
+// --online names it.
+func TestMissingRedisPermissionFailsOpenAndIsNamed(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
@@ -195,7 +199,7 @@ func TestOnePermissionLessFailsOpenAndSaysWhich(t *testing.T) {
 			}
 		}
 		redis.Do(args...)
-		redis.Do("SCRIPT", "FLUSH") // a script that Redis knows already needs no EVAL
+		redis.Do("SCRIPT", "FLUSH") // a loaded script needs no EVAL
 		settings := []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=redis://" + user + ":" + redisPassword + "@" + redis.Addr() + "/0", patientRedis}
 		p := serve(t, settings...)
 		answers(t, p, user, 10)

@@ -1,7 +1,7 @@
 package integration
 
-// Many sidecars on one Redis are one: however many processes see the same short-lived token at the same moment, Instagram is asked once,
-// and everybody gets the same answer.
+// Many sidecars on one Redis act as one: however many processes see the same short-lived token at
+// the same time, Instagram is called once, and all callers get the same answer.
 
 import (
 	"fmt"
@@ -17,11 +17,11 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// patientRedis widens what Redis may take: these tests are about how often Instagram is asked, on a machine that is busy with eight
-// sidecars. How much a slow Redis costs is another test's.
+// patientRedis raises the Redis timeout: these tests are about the number of calls to Instagram, on
+// a machine that is busy with eight sidecars. Other tests cover the cost of a slow Redis.
 const patientRedis = "REDIS_TIMEOUT=250ms"
 
-// fleet starts n sidecars at once, with the same settings.
+// fleet starts n sidecars with the same settings.
 func fleet(t *testing.T, n int, settings ...string) []*process {
 	t.Helper()
 	all := make([]*process, n)
@@ -34,7 +34,7 @@ func fleet(t *testing.T, n int, settings ...string) []*process {
 	return all
 }
 
-// fast is a fleet without the race detector.
+// fast starts a fleet without the race detector.
 func fast(t testing.TB, n int, settings ...string) []*process {
 	t.Helper()
 	path := harness.Plain(t)
@@ -50,14 +50,14 @@ func singleRedis(redis *redistest.Server) []string {
 	return []string{"REDIS_MODE=single", "REDIS_URL=" + redis.URL()}
 }
 
-// tally counts what a crowd got.
+// tally counts the answers that a crowd of callers got.
 type tally struct{ right, wrong, failed atomic.Int64 }
 
 func (c *tally) String() string {
 	return fmt.Sprintf("%d right, %d wrong, %d failed", c.right.Load(), c.wrong.Load(), c.failed.Load())
 }
 
-// count one reply to a request for a token that Instagram has given at least one answer for.
+// count adds a reply for a token that Instagram has answered at least once.
 func (c *tally) count(ig *mock.Instagram, short string, r reply, err error) {
 	switch issued := ig.Issued(short); {
 	case err != nil || r.status != 200:
@@ -78,7 +78,7 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-func TestEightSidecarsAHundredCallersEachOneCall(t *testing.T) {
+func TestEightSidecarsWithHundredCallersEachMakeOneCall(t *testing.T) {
 	const sidecars, callers = 8, 100
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
@@ -107,7 +107,7 @@ func TestEightSidecarsAThousandTokens(t *testing.T) {
 	var got tally
 	next := make(chan int)
 	var wg sync.WaitGroup
-	for range 64 { // so many callers at once
+	for range 64 { // concurrent callers
 		wg.Go(func() {
 			for i := range next {
 				short := fmt.Sprintf("IGAA-many-%d", i/sidecars)
@@ -129,7 +129,7 @@ func TestEightSidecarsAThousandTokens(t *testing.T) {
 	}
 }
 
-// The leader's failure is everybody's: the others do not ask one after another.
+// Followers share the leader's failure instead of calling Instagram one after another.
 func TestFollowersGetTheLeadersFailure(t *testing.T) {
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
@@ -149,8 +149,8 @@ func TestFollowersGetTheLeadersFailure(t *testing.T) {
 	}
 }
 
-// A sidecar that cannot reach Meta must not fail the callers of the others.
-func TestASidecarsOwnTroubleStaysItsOwn(t *testing.T) {
+// A sidecar that cannot reach Meta must not fail the callers of other sidecars.
+func TestUnreachableMetaIsNotSharedWithFollowers(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	nowhere, err := net.Listen("tcp", "127.0.0.1:0")

@@ -35,7 +35,7 @@ var (
 	exchangePath = harness.ExchangePath
 )
 
-// process is a running igproxy, which the methods here and in other files ask as apps and operators do.
+// process is a running igproxy. Its methods, here and in other files, act as apps and operators.
 type process struct{ *harness.Process }
 
 // serve starts `igproxy serve` and waits until it listens.
@@ -56,7 +56,8 @@ func startCommand(t testing.TB, env []string, cmd *exec.Cmd) *process {
 	return &process{harness.StartCommand(t, env, cmd)}
 }
 
-// settled waits until the log holds all that was logged before: lines come after their answers. It adds one line, of a refused request.
+// settled waits until the log has a line for every answer so far, because lines are written after
+// the answers. It adds one line, for a refused request.
 func (p *process) settled(t testing.TB) *harness.Output {
 	t.Helper()
 	r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token") // refused
@@ -68,7 +69,7 @@ func (p *process) settled(t testing.TB) *harness.Output {
 	return p.Log
 }
 
-// reply is what an app got.
+// reply is a response that an app received.
 type reply struct {
 	status int
 	header http.Header
@@ -76,7 +77,7 @@ type reply struct {
 	took   time.Duration
 }
 
-// token is the long-lived token of a reply, or "".
+// token returns the long-lived token of a reply, or "".
 func (r reply) token() string {
 	var t struct {
 		AccessToken string `json:"access_token"`
@@ -85,7 +86,7 @@ func (r reply) token() string {
 	return t.AccessToken
 }
 
-// graphError is the envelope of a reply.
+// graphError is the error envelope of a reply.
 type graphError struct {
 	Message   string `json:"message"`
 	Type      string `json:"type"`
@@ -101,7 +102,7 @@ func (r reply) graphError(t testing.TB) graphError {
 		Error *graphError `json:"error"`
 	}
 	err := json.Unmarshal([]byte(r.body), &env)
-	if err == nil && env.Error == nil && strings.HasPrefix(r.body, `{"error_type":`) { // of the code exchange
+	if err == nil && env.Error == nil && strings.HasPrefix(r.body, `{"error_type":`) { // the code exchange's format
 		return r.flatError(t)
 	}
 	if err != nil || env.Error == nil {
@@ -110,7 +111,7 @@ func (r reply) graphError(t testing.TB) graphError {
 	return *env.Error
 }
 
-// flatError is an error in the shape of the code exchange.
+// flatError returns the error of a reply in the format of the code exchange.
 func (r reply) flatError(t testing.TB) graphError {
 	t.Helper()
 	var flat struct {
@@ -125,7 +126,7 @@ func (r reply) flatError(t testing.TB) graphError {
 	return flat.graphError
 }
 
-// ask is an app: one GET.
+// ask sends one GET as an app does.
 func (p *process) ask(t testing.TB, token string) reply {
 	t.Helper()
 	r, err := p.try(t.Context(), token)
@@ -154,17 +155,17 @@ func fetch(ctx context.Context, client *http.Client, target string) (reply, erro
 	return reply{res.StatusCode, res.Header, string(body), time.Since(start)}, err
 }
 
-// noKeepAlive opens a connection a request.
+// noKeepAlive opens a new connection for each request.
 var noKeepAlive = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
-// unixClient speaks HTTP over a Unix socket.
+// unixClient returns a client that connects to a Unix socket.
 func unixClient(path string) *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}}}
 }
 
-// caFile writes the stand-in's authority to a file.
+// caFile writes the stand-in's authority to a file and returns its path.
 func caFile(t testing.TB, s *mock.Server) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ca.pem")
@@ -174,7 +175,7 @@ func caFile(t testing.TB, s *mock.Server) string {
 	return path
 }
 
-// page reads an admin page.
+// page requests a page of the admin listener.
 func (p *process) page(t testing.TB, path string) reply {
 	t.Helper()
 	r, err := fetch(t.Context(), http.DefaultClient, p.Admin+path)

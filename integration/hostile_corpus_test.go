@@ -1,27 +1,30 @@
 package integration
 
-// The corpus of hostile requests: testdata/hostile/*.txt, one file a family, one line an entry.
+// The corpus of hostile requests is in testdata/hostile/*.txt, with one file per family and one
+// line per entry.
 //
 //	# a comment: why the answer is what it is
 //	frame: GET {entry} HTTP/1.1\r\nHost: {host}\r\n\r\n
-//	name of the entry | answers; remarks | what stands in the frame's {entry}
-//	    a line that begins with a blank continues the one above, without the blanks
+//	name of the entry | answers; remarks | text for {entry} in the frame
+//	    a line that starts with a space continues the previous one, without the spaces
 //
-// A frame holds until the next one. In frames and entries \r \n \t \\ and \xNN are escapes, {text*5000} is a run, and these stand for
-// something: {host} and {port} of igproxy, {warm} a token in its cache, {exchange} the path up to the token, {ok} the path with the warm
-// token, {second} a whole good request. {ok*3} is three times what {ok} stands for.
+// A frame applies to all entries up to the next frame. In frames and entries \r \n \t \\ and \xNN
+// are escapes, {text*5000} repeats text, and these are placeholders: {host} and {port} of igproxy,
+// {warm} a token in its cache, {exchange} the path up to the token, {ok} the path with the warm
+// token, and {second} a complete good request. {ok*3} repeats the value of {ok} three times.
 //
-// Answers are joined by " + ", and the connection must bring these and no more:
+// Answers are joined by " + ". The connection must return exactly these:
 //
 //	200          a token
 //	400 990007   igproxy's refusal: the Graph envelope with this error_subcode
-//	400 plain    net/http's own answer, for what is not HTTP
+//	400 plain    net/http's own answer to invalid HTTP
 //	200 x10      ten of them
-//	... head     the answer to a HEAD: a header that announces a body, and none
+//	... head     the answer to a HEAD: headers that announce a body, but no body
 //	none         no answer at all
 //
-// Remarks: "close", the last answer ends the connection; "eof", the client sends its end at once and waits for answers; "pieces", it sends
-// few bytes at a time; "asks 2", so many questions reach Instagram.
+// Remarks: "close", the server closes after the last answer; "eof", the client half-closes at once
+// and waits for answers; "pieces", the client sends a few bytes at a time; "asks 2", two calls
+// reach Instagram.
 
 import (
 	"errors"
@@ -116,7 +119,8 @@ func parseHostile(family, text string) (entries []hostileEntry, err error) {
 	return entries, nil
 }
 
-// joinLines appends a line that begins with a blank to the last one that does not, and leaves it empty, so that line numbers stay.
+// joinLines appends a line that starts with a space to the last one that does not, and leaves it
+// empty, so that line numbers stay.
 func joinLines(text string) []string {
 	lines := strings.Split(text, "\n")
 	last := 0
@@ -179,7 +183,7 @@ func (e *hostileEntry) remark(word string) (err error) {
 	case asks:
 		e.asks, err = strconv.Atoi(count)
 	default:
-		err = fmt.Errorf("the remark %q", word)
+		err = fmt.Errorf("unknown remark %q", word)
 	}
 	return err
 }
@@ -217,7 +221,7 @@ func parseAnswers(text string) (list []hostileAnswer, err error) {
 	return list, nil
 }
 
-// placeholders are what stands for something.
+// placeholders returns the values of the placeholders.
 func placeholders(host string) map[string]string {
 	const warm, exchange = "IGAA-canary-warm", "/access_token?grant_type=ig_exchange_token"
 	ok := exchange + "&access_token=" + warm
@@ -231,7 +235,7 @@ var (
 	brace  = regexp.MustCompile(`\{([^{}]*)\}|[{}]`)
 )
 
-// expand makes bytes of the notation.
+// expand converts the notation to bytes.
 func expand(text string, values map[string]string) (string, error) {
 	var wrong error
 	text = brace.ReplaceAllStringFunc(text, func(found string) string {
@@ -260,7 +264,7 @@ func expand(text string, values map[string]string) (string, error) {
 	return text, wrong
 }
 
-func TestTheHostileCorpusIsReadStrictly(t *testing.T) {
+func TestHostileCorpusIsParsedStrictly(t *testing.T) {
 	t.Parallel()
 	const frame = "frame: GET {entry} HTTP/1.1\\r\\n\\r\\n\n"
 	good, err := parseHostile("f", "# why\n"+frame+"a | 200 + 400 990007 head x2; close, asks 2 | /{canary*2}\\x00\n  \\\\{ok}\n")

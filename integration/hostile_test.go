@@ -1,9 +1,10 @@
 package integration
 
-// Raw bytes over TCP, as an attacker, a web page or a broken client sends them, and as good clients do: each gets the answer that the
-// corpus (hostile_corpus_test.go says how to read it) expects, at once; a refusal comes in the Graph envelope where HTTP itself is whole;
-// nothing is answered that was not asked; Instagram hears only what it should; nothing that was sent is repeated anywhere; and the server
-// serves on.
+// Raw bytes over TCP, as attackers, web pages, broken clients and good clients send them. Each
+// request gets the answer that the corpus expects (hostile_corpus_test.go describes its format), at
+// once. A refusal uses the Graph envelope if the request is valid HTTP. There are no surplus
+// answers, Instagram gets only what it should, nothing that was sent is repeated anywhere, and the
+// server keeps serving.
 
 import (
 	"bufio"
@@ -22,18 +23,18 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// heldTimeout is far above what any answer takes on a busy machine, and far below the minute the server is told to wait for the rest of
-// a request: a held answer cannot look like a slow one.
+// heldTimeout is well above the time of any answer on a busy machine and well below the minute that
+// the server waits for the rest of a request, so a held answer cannot look like a slow one.
 const heldTimeout = 15 * time.Second
 
 func TestHostileRequests(t *testing.T) { hostile(t, false) }
 
-// The lane steps in when a connection waits for its next request.
-func TestHostileRequestsBehindAHit(t *testing.T) { hostile(t, true) }
+// After a hit, the fast lane reads the next request.
+func TestHostileRequestsAfterAHit(t *testing.T) { hostile(t, true) }
 
 func TestHostileRequestsWithoutTheFastLane(t *testing.T) { hostile(t, false, "SERVER_FAST_LANE=false") }
 
-// hostile sends the corpus, each entry on a connection of its own, behind a hit or not.
+// hostile sends the corpus, each entry on its own connection, after a hit or not.
 func hostile(t *testing.T, behindAHit bool, settings ...string) {
 	t.Parallel()
 	corpus := readHostile(t)
@@ -42,7 +43,7 @@ func hostile(t *testing.T, behindAHit bool, settings ...string) {
 		"LOG_HITS=1000000")...)
 	host := strings.TrimPrefix(p.URL, "http://")
 	values := placeholders(host)
-	var answered, asked atomic.Int64 // by igproxy itself, and of Instagram
+	var answered, asked atomic.Int64 // answers of igproxy itself, and calls to Instagram
 	alive := func(t *testing.T) {
 		r, err := fetch(t.Context(), noKeepAlive, p.URL+values["ok"])
 		if err != nil || r.status != http.StatusOK {
@@ -84,7 +85,7 @@ func hostile(t *testing.T, behindAHit bool, settings ...string) {
 	if code := p.Stop(t); code != 0 {
 		t.Errorf("igproxy ended with %d", code)
 	}
-	if n := len(p.Log.Lines("request")); int64(n) != answered.Load() { // it has ended, so the log is whole
+	if n := len(p.Log.Lines("request")); int64(n) != answered.Load() { // the process has ended, so the log is complete
 		t.Errorf("igproxy served %d requests, and %d were answered: the rest was smuggled in", n, answered.Load())
 	}
 	for line := range strings.Lines(p.Log.String()) {
@@ -95,7 +96,8 @@ func hostile(t *testing.T, behindAHit bool, settings ...string) {
 	}
 }
 
-// check sends an entry, behind a hit if there is one, compares what comes back, and returns how many answers were igproxy's own.
+// check sends an entry, after a hit if there is one, compares the answers, and returns how many
+// were igproxy's own.
 func (e hostileEntry) check(t *testing.T, host, hit, wire string) (own int) {
 	c, err := net.Dial("tcp", host)
 	if err != nil {
@@ -143,10 +145,10 @@ func (e hostileEntry) check(t *testing.T, host, hit, wire string) (own int) {
 		t.Error("the last answer does not end the connection")
 	}
 	<-written
-	_ = conn.CloseWrite() // now the server answers what it still has, and ends
+	_ = conn.CloseWrite() // now the server answers the remaining requests and closes
 	rest, err := io.ReadAll(r)
 	if len(rest) > 0 {
-		t.Errorf("and then came %q", rest)
+		t.Errorf("unexpected bytes after the answers: %q", rest)
 	}
 	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the connection did not end: %v", err)
@@ -154,7 +156,7 @@ func (e hostileEntry) check(t *testing.T, host, hit, wire string) (own int) {
 	return own
 }
 
-// write sends the bytes. What the server no longer wants to hear is no matter.
+// write sends the bytes. It ignores errors, because the server may close early.
 func (e hostileEntry) write(conn *net.TCPConn, wire string) {
 	size := len(wire)
 	if e.pieces {
@@ -213,7 +215,7 @@ func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string)
 		}
 	default:
 		code := 100
-		if want.subcode == 990002 || want.subcode == 990009 { // as Instagram says it
+		if want.subcode == 990002 || want.subcode == 990009 { // in Instagram's words
 			code = 2500
 		}
 		if strings.HasPrefix(body, `{"error_type":`) { // the code exchange repeats the status

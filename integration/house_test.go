@@ -1,8 +1,11 @@
 package integration
 
-// The house stays in order: imports go one way, and each library has one home.
+// The source code keeps its architecture: imports go one way, and each library has one home.
+// Comments keep their form.
 
 import (
+	"fmt"
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -12,11 +15,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 const module = "github.com/igproxy/igproxy/"
 
-// mayImport is what each package of ours may use of ours, in code that ships.
+// mayImport lists the packages of this module that each package may import, except in tests.
 var mayImport = map[string][]string{
 	"cmd/igproxy": {"proxy", "proxy/admin", "proxy/mock", "cache", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/logging",
 		"cmd/igproxy/internal/sidecar", "cmd/igproxy/internal/tracing"},
@@ -41,7 +45,7 @@ var mayImport = map[string][]string{
 	"tools/faults":        {},
 }
 
-// homes are the only files that may import a library, as patterns.
+// homes lists patterns of the only files that may import a library.
 var homes = map[string][]string{
 	"github.com/redis/go-redis/":          {"cache/redis.go", "cache/redis_*.go"},
 	"github.com/maypok86/otter/":          {"cache/memory.go"},
@@ -55,19 +59,19 @@ var homes = map[string][]string{
 	"github.com/KimMachineGun/":           {"cmd/igproxy/internal/sidecar/memory.go"},
 }
 
-// neverIn are packages a room must not know.
+// neverIn lists imports that a package must not have.
 var neverIn = map[string][]string{
 	"cache":   {"net/http"},
 	"breaker": {"net/http", "github.com/redis/go-redis/"},
 }
 
-func TestImportsGoOneWayAndEachLibraryHasOneHome(t *testing.T) {
+func TestImportsFollowTheArchitecture(t *testing.T) {
 	t.Parallel()
 	files := 0
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() && path != ".." {
 			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil {
-				return filepath.SkipDir // a module of its own: nothing of it ships
+				return filepath.SkipDir // a separate module, which does not ship
 			}
 		}
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
@@ -75,10 +79,10 @@ func TestImportsGoOneWayAndEachLibraryHasOneHome(t *testing.T) {
 		}
 		files++
 		name := filepath.ToSlash(strings.TrimPrefix(path, "../"))
-		room := filepath.ToSlash(filepath.Dir(name))
-		allowed, known := mayImport[room]
+		pkg := filepath.ToSlash(filepath.Dir(name))
+		allowed, known := mayImport[pkg]
 		if !known {
-			t.Errorf("%s: a package without a row in mayImport", name)
+			t.Errorf("%s: its package has no row in mayImport", name)
 		}
 		parsed, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
 		if err != nil {
@@ -87,16 +91,16 @@ func TestImportsGoOneWayAndEachLibraryHasOneHome(t *testing.T) {
 		for _, spec := range parsed.Imports {
 			imported, _ := strconv.Unquote(spec.Path.Value)
 			if ours, ok := strings.CutPrefix(imported, module); ok && !slices.Contains(allowed, ours) {
-				t.Errorf("%s imports %s: an arrow turns back", name, ours)
+				t.Errorf("%s imports %s, which mayImport does not allow", name, ours)
 			}
 			for library, patterns := range homes {
 				if strings.HasPrefix(imported, library) && !slices.ContainsFunc(patterns, func(p string) bool { ok, _ := filepath.Match(p, name); return ok }) {
-					t.Errorf("%s imports %s, whose home is %v", name, imported, patterns)
+					t.Errorf("%s imports %s, which only %v may import", name, imported, patterns)
 				}
 			}
-			for _, never := range neverIn[room] {
+			for _, never := range neverIn[pkg] {
 				if strings.HasPrefix(imported, never) {
-					t.Errorf("%s imports %s, which its room must not know", name, imported)
+					t.Errorf("%s imports %s, which neverIn forbids", name, imported)
 				}
 			}
 		}
@@ -104,5 +108,102 @@ func TestImportsGoOneWayAndEachLibraryHasOneHome(t *testing.T) {
 	})
 	if err != nil || files < 30 {
 		t.Fatalf("%d files, %v", files, err)
+	}
+}
+
+const (
+	commentColumns  = 100 // of a line that is a comment
+	trailingColumns = 120 // of a line with a comment after code
+)
+
+// All Go files of the repository, tests and tools included, keep two rules. Comments end within the
+// columns above, where a tab counts four. The doc comment of a function or method says what it does
+// or returns: it does not begin with "f is" or "f are".
+func TestCommentsKeepTheirForm(t *testing.T) {
+	t.Parallel()
+	files := 0
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && path != ".." && strings.HasPrefix(d.Name(), ".") {
+			return filepath.SkipDir
+		}
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		files++
+		source, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name := filepath.ToSlash(strings.TrimPrefix(path, "../"))
+		problems, err := commentProblems(name, string(source))
+		for _, problem := range problems {
+			t.Error(problem)
+		}
+		return err
+	})
+	if err != nil || files < 100 {
+		t.Fatalf("%d files, %v", files, err)
+	}
+}
+
+// commentProblems returns a line for each comment in a Go file that breaks a rule. Generated files
+// and lines with a URL may be wider.
+func commentProblems(name, source string) (problems []string, err error) {
+	set := token.NewFileSet()
+	file, err := parser.ParseFile(set, name, source, parser.ParseComments|parser.SkipObjectResolution)
+	if err != nil || ast.IsGenerated(file) {
+		return nil, err
+	}
+	lines := strings.Split(source, "\n")
+	for _, group := range file.Comments {
+		for n := set.Position(group.Pos()).Line; n <= set.Position(group.End()).Line; n++ {
+			line := lines[n-1]
+			columns, most := utf8.RuneCountInString(strings.ReplaceAll(line, "\t", "    ")), trailingColumns
+			if n > set.Position(group.Pos()).Line || strings.HasPrefix(strings.TrimSpace(line), "/") {
+				most = commentColumns
+			}
+			if columns > most && !strings.Contains(line, "://") {
+				problems = append(problems, fmt.Sprintf("%s:%d: the comment ends in column %d, want at most %d", name, n, columns, most))
+			}
+		}
+	}
+	for _, declaration := range file.Decls {
+		f, ok := declaration.(*ast.FuncDecl)
+		if !ok {
+			continue
+		}
+		for _, verb := range []string{"is", "are"} {
+			if start := f.Name.Name + " " + verb + " "; strings.HasPrefix(f.Doc.Text(), start) {
+				problems = append(problems, fmt.Sprintf("%s:%d: the doc comment begins with %q; say what it does or returns",
+					name, set.Position(f.Doc.Pos()).Line, start))
+			}
+		}
+	}
+	return problems, nil
+}
+
+func TestCommentProblemsAreFound(t *testing.T) {
+	t.Parallel()
+	wide := strings.Repeat("x", 60) + " " + strings.Repeat("x", 60)
+	const head = "package p\n"
+	for source, want := range map[string]int{
+		head + "// " + wide + "\nvar a int\n":                          1,
+		head + "// https://example.com/" + wide + "\nvar a int\n":      0,
+		head + "// " + wide[:97] + "\nvar a int\n":                     0,
+		head + "\t// " + wide[:97] + "\nvar a int\n":                   1,
+		head + "var a int // " + wide[:105] + "\n":                     0,
+		head + "var a int // " + wide + "\n":                           1,
+		head + "var a = `\n// " + wide + "`\n":                         0,
+		head + "/*\n" + wide + "\n*/\nvar a int\n":                     1,
+		head + "// f is something.\nfunc f() {}\n":                     1,
+		head + "// f are some.\nfunc f() {}\n":                         1,
+		head + "// f returns what is.\nfunc f() {}\n":                  0,
+		head + "// m is something.\nfunc (t) m() {}\ntype t int\n":     1,
+		head + "// t is a type.\ntype t int\n":                         0,
+		"// Code generated by x. DO NOT EDIT.\n" + head + "// " + wide: 0,
+	} {
+		if got, err := commentProblems("p.go", source); len(got) != want || err != nil {
+			t.Errorf("%q: got %q, %v; want %d problems", source, got, err, want)
+		}
 	}
 }

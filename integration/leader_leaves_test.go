@@ -1,7 +1,7 @@
 package integration
 
-// The caller that started an exchange hangs up. The exchange is paid for: those who joined it get their answer, and so does whoever
-// comes later, from the cache.
+// The caller that started an exchange disconnects. The exchange continues: callers that joined it
+// get the answer, and later ones get it from the cache.
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestTheLeaderLeaves(t *testing.T) {
+func TestFirstCallerDisconnects(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(500 * time.Millisecond)
@@ -21,7 +21,7 @@ func TestTheLeaderLeaves(t *testing.T) {
 	leader, leave := context.WithCancel(t.Context())
 	left := make(chan error, 1)
 	go func() { _, err := p.try(leader, "IGAA-left"); left <- err }()
-	eventually(t, "the exchange is under way", func() bool { return ig.Calls() == 1 })
+	eventually(t, "the exchange is in flight", func() bool { return ig.Calls() == 1 })
 	joined := make(chan reply, 1)
 	go func() { r, _ := p.try(t.Context(), "IGAA-left"); joined <- r }()
 	leave()
@@ -37,7 +37,7 @@ func TestTheLeaderLeaves(t *testing.T) {
 	if ig.Calls() != 1 {
 		t.Errorf("%d calls, want 1", ig.Calls())
 	}
-	eventually(t, "the log tells of the leaver", func() bool {
+	eventually(t, "the log has the disconnected caller", func() bool {
 		for _, line := range p.Log.Lines("request") {
 			if line["outcome"] == "gone" {
 				return true
@@ -47,7 +47,7 @@ func TestTheLeaderLeaves(t *testing.T) {
 	})
 }
 
-func TestEverybodyLeavesAndTheAnswerIsKept(t *testing.T) {
+func TestAllCallersDisconnectAndTheAnswerIsKept(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(300 * time.Millisecond)
@@ -55,7 +55,7 @@ func TestEverybodyLeavesAndTheAnswerIsKept(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { crowd(5, func(int) { _, _ = p.try(ctx, "IGAA-kept") }); close(done) }()
-	eventually(t, "the exchange is under way", func() bool { return ig.Calls() == 1 })
+	eventually(t, "the exchange is in flight", func() bool { return ig.Calls() == 1 })
 	leave()
 	<-done
 	if r := p.ask(t, "IGAA-kept"); r.status != 200 || r.token() != ig.Issued("IGAA-kept")[0] {

@@ -1,7 +1,8 @@
 package integration
 
-// Several apps in one sidecar, two of Instagram's and two of Threads', each with its own secret: their login codes, exchanges and
-// refreshes, good ones, refused ones, those that an upstream fails, and those whose answer repeats what was sent.
+// Several apps in one sidecar, two for Instagram and two for Threads, each with its own secret:
+// their codes, exchanges and refreshes succeed, are refused, fail upstream, or get answers that
+// repeat what was sent.
 
 import (
 	"context"
@@ -19,14 +20,14 @@ import (
 // way is a token call of one of the apps.
 type way struct {
 	name  string // of the app
-	kind  string // of what it shows
-	good  string // how that begins when nothing is wrong with it
+	kind  string // of what it sends
+	good  string // its prefix if it triggers no fault
 	path  string
-	grant string // grant_type; "" of a code
+	grant string // grant_type; "" for a code
 	id    string // client_id
 }
 
-// ways of all apps. Some are named by their path, some by their id.
+// ways lists the token calls of all apps. Some name their app by the path, some by the id.
 var ways = []way{
 	{"shop", "a code of the shop's", "AQ", "/apps/shop/oauth/access_token", "", "101"},
 	{"club", "a code of the club's", "AQ", "/v23.0/oauth/access_token", "", "102"},
@@ -38,7 +39,8 @@ var ways = []way{
 	{"circle", "a token to refresh of the circle's", "THAA", "/v1.0/refresh_access_token", "th_refresh_token", "103"},
 }
 
-// leastGiven is how many tokens there must be for each kind shown: else nothing was driven.
+// leastGiven has the number of tokens that each kind must have been answered with, to prove that it
+// was driven.
 var leastGiven = func() map[string]int {
 	least := map[string]int{"a short-lived token": 30}
 	for _, w := range ways {
@@ -48,7 +50,8 @@ var leastGiven = func() map[string]int {
 	return least
 }()
 
-// startMeta starts Meta's three hosts, which take any secret: it is there to be repeated.
+// startMeta starts Meta's three hosts. They accept any secret, because faults must be able to
+// repeat it.
 func (l *leaks) startMeta() {
 	authorities := ""
 	for _, c := range [][2]string{{"UPSTREAM_URL", "graph.instagram.com"}, {"UPSTREAM_LOGIN_URL", "api.instagram.com"}, {"THREADS_URL", "graph.threads.net"}} {
@@ -68,9 +71,10 @@ func (l *leaks) startMeta() {
 		"AUTH_BEARER_FILE="+file(l.t, "bearer", l.bearer), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
 }
 
-// apps drives them through a good sidecar, one that is killed while calls hang, one whose upstreams are gone, and check.
+// apps drives all apps through a healthy sidecar, one that is killed while calls hang, one whose
+// upstreams are unreachable, and check.
 func (l *leaks) apps() {
-	l.hanging() // before an app is held: its calls would not reach Instagram
+	l.hanging() // before an app is paused, since its calls would not reach Instagram
 	p := l.sidecar(l.hosts...)
 	l.logins(p)
 	crowd(2, func(i int) { []func(*process){l.troubles, l.passes}[i](p) })
@@ -82,12 +86,12 @@ func (l *leaks) apps() {
 	gone := l.sidecar(append(l.hosts, "UPSTREAM_URL"+nowhere, "UPSTREAM_LOGIN_URL"+nowhere, "THREADS_URL"+nowhere, "LOG_FORMAT=text")...)
 	for _, w := range ways {
 		if r := l.goes(gone, w, w.good); r.status != 503 {
-			l.t.Errorf("%s, and nobody listens: got %d", w.kind, r.status)
+			l.t.Errorf("%s, with a closed port: got %d", w.kind, r.status)
 		}
 	}
 	for _, c := range passing {
 		if r := l.pass(gone, c, "IGAA"); r.status != 503 {
-			l.t.Errorf("%s, and nobody listens: got %d", c.kind, r.status)
+			l.t.Errorf("%s, with a closed port: got %d", c.kind, r.status)
 		}
 	}
 	l.pages(gone)
@@ -96,7 +100,7 @@ func (l *leaks) apps() {
 	l.end(gone)
 }
 
-// show asks by a way with a token or a code.
+// show sends a token or a code in this way.
 func (w way) show(ctx context.Context, p *process, text, bearer string) (reply, error) {
 	if w.grant == "" {
 		form := url.Values{"client_id": {w.id}, "grant_type": {"authorization_code"}, "redirect_uri": {callback}, "code": {text}}
@@ -106,7 +110,7 @@ func (w way) show(ctx context.Context, p *process, text, bearer string) (reply, 
 	return sends(ctx, "GET", p.URL+w.path+"?"+query.Encode(), "", "X-Igproxy-Token", bearer)
 }
 
-// sends is one request over a connection of its own. What comes compressed is left so.
+// sends sends one request over its own connection. It does not decompress the answer.
 func sends(ctx context.Context, method, target, body string, fields ...string) (reply, error) {
 	r, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(body))
 	if err != nil {
@@ -126,8 +130,8 @@ func sends(ctx context.Context, method, target, body string, fields ...string) (
 	return reply{res.StatusCode, res.Header, string(text), time.Since(start)}, err
 }
 
-// goes a way, twice, with a new token or code that begins so: the second answer may come from memory. One that came too late is not waited
-// for again.
+// goes sends a new token or code with this prefix twice, because the second answer may come from
+// memory. A first answer that timed out is not repeated.
 func (l *leaks) goes(p *process, w way, prefix string) (first reply) {
 	text := l.show(w.kind, prefix)
 	for i := range 2 {
@@ -146,7 +150,7 @@ func (l *leaks) goes(p *process, w way, prefix string) (first reply) {
 	return first
 }
 
-// logins go from a code to a refreshed token.
+// logins goes from a code to a refreshed token.
 func (l *leaks) logins(p *process) {
 	for name, family := range map[string]string{"shop": "ig_", "club": "ig_", "circle": "th_", "threads": "th_"} {
 		code := slices.IndexFunc(ways, func(w way) bool { return w.name == name && w.grant == "" })
@@ -160,20 +164,21 @@ func (l *leaks) logins(p *process) {
 			l.answered(text, r)
 			if text = r.token(); w.grant != "" {
 				for _, ig := range l.meta {
-					ig.Age(25 * time.Hour) // a day must pass before the next
+					ig.Age(25 * time.Hour) // a token must be a day old for a refresh
 				}
 			}
 		}
 	}
 }
 
-// holding are the faults that hold a whole app.
+// holding lists the faults that pause a whole app.
 var holding = []string{"wrongsecret-", "limit4-", "limit613-", "limit429-"}
 
-// alone is the fault that ends a connection and every other call on it.
+// alone is the fault that closes a connection with all other calls on it.
 const alone = "hugeheaders-"
 
-// prefixes of tokens: a good one's, and those of all faults that disturb nobody else.
+// prefixes returns the prefix of good tokens and those of all faults that do not affect other
+// calls.
 func prefixes(good string) []string {
 	all := []string{good}
 	for _, f := range mock.Faults() {
@@ -184,7 +189,7 @@ func prefixes(good string) []string {
 	return all
 }
 
-// troubles go each way into every fault, two ways at once: upstream.max_in_flight bounds them.
+// troubles sends every fault in every way, two at a time because of upstream.max_in_flight.
 func (l *leaks) troubles(p *process) {
 	for n := 0; n < len(ways); n += 2 {
 		crowd(2, func(i int) {
@@ -198,7 +203,8 @@ func (l *leaks) troubles(p *process) {
 	}
 }
 
-// held are the apps at last, each by another fault. An error of the code exchange has no code that tells a limit.
+// held finally pauses each app by another fault. Errors of the code exchange have no code for rate
+// limits.
 func (l *leaks) held(p *process) {
 	for i, w := range ways {
 		all := []string{holding[i%len(holding)], w.good}
@@ -213,7 +219,7 @@ func (l *leaks) held(p *process) {
 	}
 }
 
-// hanging ends a sidecar of the apps with SIGQUIT while a code, a refresh, reads and an upload wait.
+// hanging ends a sidecar with SIGQUIT while a code, a refresh, reads and an upload are waiting.
 func (l *leaks) hanging() {
 	p := l.sidecar(append(l.hosts, "UPSTREAM_TIMEOUT=1m", "PASSTHROUGH_TIMEOUT=1m", "SERVER_WRITE_TIMEOUT=2m")...)
 	answers := make(chan reply, 2+len(passing))

@@ -1,6 +1,6 @@
 package integration
 
-// What the commands print, above all when a secret stands where none belongs.
+// What commands print, especially with a secret in a wrong place.
 
 import (
 	"crypto/rand"
@@ -11,7 +11,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// wrongFiles are configurations with a secret, §, in a wrong place.
+// wrongFiles lists configurations with a secret, §, in a wrong place.
 var wrongFiles = []string{
 	"§: x\n", "? §\n: 1\n", "§\n", "- §\n", "*§\n", "&§ a\n", "!§ x\n", "%§\n", "\"§\n", "'§\n", "{§\n", "[§, §\n", "a: b: §\n", "\t§\n", "§: [\n",
 	"client_secret: \"§\n", "client_secret: § §\n", "client_secret:\n  - §\n", "client_secret: {§: x}\n", "client_secret: {x: §}\n", "client_secret: §\n x: 1\n",
@@ -35,7 +35,7 @@ var wrongFiles = []string{
 	"breaker:\n  ratio: §\n", "tls:\n  cert_file: §\n  key_file: §\n", "upstream:\n  ca_file: §\n", "auth:\n  client_ca: §\n",
 }
 
-// wrongVariables are the same in the environment, after IGPROXY_.
+// wrongVariables lists environment variables with a secret, §, in a wrong place, without IGPROXY_.
 var wrongVariables = []string{
 	"§=1", "CLIENT_SECRET_FILE_§=1", "CLIENT_SECERT=§", "CLIENTSECRET=§", "CLIENT_SECRET=§ §", "CLIENT_SECRET=§\t§", "CLIENT_SECRET_FILE=§", "CACHE_KEY_FILE=§",
 	"AUTH_BEARER_FILE=§", "AUTH_BEARER=§", "REDIS_PASSWORD=§", "REDIS_PASSWORD_FILE=§", "REDIS_URL=redis://:§@127.0.0.1:99999", "REDIS_URL=§", "REDIS_MODE=§",
@@ -45,7 +45,7 @@ var wrongVariables = []string{
 	"SERVER_DRAIN=§", "AUTH_UIDS=§", "SERVER_MAX_CONNECTIONS=§",
 }
 
-// commands runs every command, right and wrong.
+// commands runs every command, with and without mistakes.
 func (l *leaks) commands() {
 	var wrong [][2]string // file, variable
 	for _, text := range wrongFiles {
@@ -67,7 +67,7 @@ func (l *leaks) commands() {
 	}
 }
 
-// wrong runs check, and serve, with a secret in a wrong place.
+// wrong runs check and serve with a secret in a wrong place.
 func (l *leaks) wrong(text, variable string) {
 	secret := l.hide("a secret in " + strconv.Quote(text+variable))
 	text, variable = strings.ReplaceAll(text, "§", secret), strings.ReplaceAll(variable, "§", secret)
@@ -89,7 +89,7 @@ func (l *leaks) wrong(text, variable string) {
 // online runs check --online against parts that fail in every way, and healthcheck.
 func (l *leaks) online() {
 	t := l.t
-	ig := mock.New(mock.Options{Secret: l.secret}) // its faults are for everyone
+	ig := mock.New(mock.Options{Secret: l.secret}) // its faults apply to all tokens
 	upstream, err := mock.Start(ig, mock.ServerOptions{TLS: true})
 	must(t, err)
 	t.Cleanup(upstream.Close)
@@ -119,7 +119,7 @@ func (l *leaks) online() {
 	}
 }
 
-// appsOnline lets check ask with each of several apps' secrets.
+// appsOnline runs check --online with each app's secret.
 func (l *leaks) appsOnline() {
 	setAll := func(fault string) {
 		for _, ig := range l.meta {

@@ -1,6 +1,6 @@
 package integration
 
-// What a sidecar is put through while secrets are looked for.
+// What a sidecar goes through while secrets are searched for.
 
 import (
 	"bytes"
@@ -19,8 +19,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// inTurns calls f for each number below n, twelve at the same time: of many more, a busy machine would let
-// some time out before Instagram is asked.
+// inTurns calls f for each number below n, twelve at the same time. With many more, some would time
+// out on a busy machine before Instagram is called.
 func inTurns(n int, f func(i int)) {
 	const atOnce = 12
 	crowd(atOnce, func(first int) {
@@ -30,7 +30,8 @@ func inTurns(n int, f func(i int)) {
 	})
 }
 
-// faults shows a token for every fault of Instagram's, twice: the second answer may come from memory.
+// faults sends a token for every fault of Instagram twice, because the second answer may come from
+// memory.
 func (l *leaks) faults(p *process) {
 	t := l.t
 	prefixes := []string{"IGAA"}
@@ -56,7 +57,7 @@ func (l *leaks) faults(p *process) {
 	l.pages(p)
 }
 
-// strangers show a token that is almost the sidecar's own, or the right one in the wrong place.
+// strangers sends tokens that almost equal the sidecar's own, or the right one in a wrong place.
 func (l *leaks) strangers(p *process) {
 	short := l.short("IGAA")
 	for _, fields := range [][]string{
@@ -77,7 +78,7 @@ func (l *leaks) strangers(p *process) {
 	}
 }
 
-// misplaced puts each secret wherever a request has room for one.
+// misplaced puts each secret into every possible place of a request.
 func (l *leaks) misplaced(p *process) {
 	host := strings.TrimPrefix(p.URL, "http://")
 	short := l.short("IGAA")
@@ -114,7 +115,7 @@ func (l *leaks) misplaced(p *process) {
 	}
 }
 
-// letter keeps what may stand in a method or a host name.
+// letter keeps the characters that may occur in a method or a host name.
 func letter(r rune) rune {
 	if r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
 		return r
@@ -122,7 +123,8 @@ func letter(r rune) rune {
 	return -1
 }
 
-// hostile sends a slice of the corpus, with a token that is searched for as the one in igproxy's cache.
+// hostile sends a part of the corpus with a token that is searched for as the one in igproxy's
+// cache.
 func (l *leaks) hostile(p *process) {
 	host := strings.TrimPrefix(p.URL, "http://")
 	values, warm := placeholders(host), l.short("IGAA")
@@ -131,7 +133,7 @@ func (l *leaks) hostile(p *process) {
 	}
 	l.answered(warm, p.ask(l.t, warm))
 	corpus := readHostile(l.t)
-	const slice = 5 // every so many
+	const slice = 5 // every fifth entry
 	crowd(8, func(i int) {
 		for n := i * slice; n < len(corpus); n += 8 * slice {
 			wire, err := expand(corpus[n].wire, values)
@@ -147,11 +149,13 @@ func (l *leaks) hostile(p *process) {
 
 var ownToken200 = regexp.MustCompile(`\{"access_token":"([^"]*)",`)
 
-// passed is in every answer of the stand-in's that was passed through, and in none of igproxy's own.
+// passed matches every answer of the stand-in that was passed through, and no answer of igproxy's
+// own.
 var passed = regexp.MustCompile(`(?m)^X-Fb-Trace-Id: `)
 
-// send writes bytes and keeps what comes back, less the long-lived tokens of the token shown, and less what the app itself put into a path
-// that is passed through, where Instagram repeats it to this very app.
+// send writes bytes and records the answer, without the long-lived tokens issued for the token
+// shown, and without what the app itself put into a passed-through path and Instagram repeats to
+// it.
 func (l *leaks) send(host, wire, shown, own string) {
 	c, err := net.Dial("tcp", host)
 	if err != nil {
@@ -166,7 +170,7 @@ func (l *leaks) send(host, wire, shown, own string) {
 		_, _ = io.WriteString(c, wire)
 		_ = c.(*net.TCPConn).CloseWrite()
 	}()
-	answer, _ := io.ReadAll(c) // a reset after the answer is none of our business here
+	answer, _ := io.ReadAll(c) // a reset after the answer does not matter here
 	<-written
 	if passed.Match(answer) {
 		for _, spelled := range []string{own, url.QueryEscape(own), url.PathEscape(own)} {
@@ -182,7 +186,7 @@ func (l *leaks) send(host, wire, shown, own string) {
 	}))
 }
 
-// redisFails takes the sidecar through a Redis that lies, hangs, is full, and dies, and comes back.
+// redisFails takes the sidecar through a Redis that lies, hangs, is full, dies and comes back.
 func (l *leaks) redisFails(p *process, redis *redistest.Server, liar *redistest.Liar) {
 	t := l.t
 	ask := func(n int) {
@@ -201,10 +205,10 @@ func (l *leaks) redisFails(p *process, redis *redistest.Server, liar *redistest.
 	}
 	ask(10)
 	for _, lie := range redistest.Lies {
-		liar.Tell(lie, 2)
+		liar.SetLie(lie, 2)
 		ask(10)
 	}
-	liar.Tell(redistest.Truth, 1)
+	liar.SetLie(redistest.Truth, 1)
 	redis.Do("CONFIG", "SET", "maxmemory", "1")
 	ask(10)
 	redis.Do("CONFIG", "SET", "maxmemory", "0")

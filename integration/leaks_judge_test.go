@@ -1,6 +1,6 @@
 package integration
 
-// What of a run is searched, and for what.
+// What is searched after a run, and for what.
 
 import (
 	"fmt"
@@ -16,28 +16,28 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// monitor has Redis tell of every command it gets, until the function it returns is called.
+// monitor records every command that Redis receives until end is called.
 func (l *leaks) monitor(redis *redistest.Server) (end func()) {
 	conn, err := net.Dial("tcp", redis.Addr())
 	must(l.t, err)
 	_, err = fmt.Fprintf(conn, "AUTH %s\r\nMONITOR\r\n", l.password)
 	must(l.t, err)
 	done := make(chan struct{})
-	var told harness.Output
+	var monitored harness.Output
 	go func() { // ends with the connection
 		defer close(done)
-		_, _ = io.Copy(&told, conn)
+		_, _ = io.Copy(&monitored, conn)
 	}()
-	eventually(l.t, "Redis tells of commands", func() bool { redis.Do("PING"); return strings.Contains(told.String(), `"PING"`) })
+	eventually(l.t, "Redis reports commands", func() bool { redis.Do("PING"); return strings.Contains(monitored.String(), `"PING"`) })
 	return func() {
 		_ = conn.Close()
 		<-done
-		l.saw("redis, watched", told.String())
-		l.saw("redis, watched", plainBytes(told.String())) // as the commands were, too
+		l.saw("redis, monitored", monitored.String())
+		l.saw("redis, monitored", plainBytes(monitored.String())) // the same without escapes
 	}
 }
 
-// judge searches every place. A place without what is always there was not looked at.
+// judge searches every place. A place without the text that it always contains was not recorded.
 func (l *leaks) judge(always map[string]string) {
 	t := l.t
 	samples := l.gather()
@@ -67,7 +67,7 @@ func (l *leaks) judge(always map[string]string) {
 	}
 }
 
-// gather adds the tokens and codes to what is hidden, and returns one secret of each kind.
+// gather adds the tokens and codes to the hidden texts and returns one of each kind.
 func (l *leaks) gather() (samples []hidden) {
 	samples = slices.Clone(l.hidden[:configured])
 	given := map[string]int{}
@@ -78,7 +78,8 @@ func (l *leaks) gather() (samples []hidden) {
 		if _, known := given[kind]; !known {
 			given[kind], samples = 0, append(samples, h)
 		}
-		for _, token := range l.issued(text) { // for a code a short-lived one, for that a long-lived one, for that the next
+		// A code gets a short-lived token, that gets a long-lived one, and that gets the next one.
+		for _, token := range l.issued(text) {
 			given[kind]++
 			add("one given for "+kind, "a token for "+name, token, len("IGAA"))
 		}
@@ -97,7 +98,7 @@ func (l *leaks) gather() (samples []hidden) {
 
 var redisEscape = regexp.MustCompile(`\\(x[0-9a-f]{2}|.)`)
 
-// plainBytes undoes the escapes in what Redis tells.
+// plainBytes undoes the escapes in Redis's MONITOR output.
 func plainBytes(text string) string {
 	return redisEscape.ReplaceAllStringFunc(text, func(found string) string {
 		if plain, err := strconv.Unquote(`"` + found + `"`); err == nil {

@@ -1,7 +1,7 @@
 package integration
 
-// Calls that are passed through, with the token in the query, as a bearer's and in a form, with a secret that the app sends of itself, and
-// with the sidecar's own token beside; and forms with each secret where none belongs.
+// Passed-through calls with the token in the query, in a Bearer header and in a form, with a secret
+// that the app adds, and with the sidecar's own token; and forms with each secret in a wrong place.
 
 import (
 	"context"
@@ -12,12 +12,12 @@ import (
 	"strings"
 )
 
-// passedCall is none of the calls of the table.
+// passedCall is a call that is passed through.
 type passedCall struct {
-	kind   string // of what it shows
+	kind   string // of what it sends
 	method string
 	path   string
-	where  string // the token is: query, bearer, form
+	where  string // the token is sent: query, bearer or form
 }
 
 var passing = []passedCall{
@@ -27,10 +27,11 @@ var passing = []passedCall{
 	{"a token passed to Threads", "GET", "/apps/threads/v1.0/me", "query"},
 }
 
-// gotInPassing is a place with the apps' own tokens, and nothing of the sidecar's.
-const gotInPassing = "what Instagram got in passing"
+// gotInPassing is a place with the apps' own tokens and nothing of the sidecar.
+const gotInPassing = "what Instagram got in passed-through calls"
 
-// ask makes the call. The sidecar's own token comes with it, as a field or, where that is free, as the password of Basic.
+// ask makes the call. The sidecar's own token is sent as a header field or, where possible, as the
+// password of Basic authentication.
 func (c passedCall) ask(ctx context.Context, p *process, text, bearer string) (reply, error) {
 	target, token := p.URL+c.path, url.Values{"access_token": {text}, "fields": {"id,username"}}.Encode()
 	switch c.where {
@@ -43,15 +44,16 @@ func (c passedCall) ask(ctx context.Context, p *process, text, bearer string) (r
 	return sends(ctx, c.method, target, "", "X-Igproxy-Token", bearer, "Authorization", "Bearer "+text)
 }
 
-// pass makes the call with a new token that begins so, and keeps the answer, less the token where Instagram repeats it.
+// pass makes the call with a new token with this prefix and records the answer, without the token
+// if Instagram repeats it.
 func (l *leaks) pass(p *process, c passedCall, prefix string) reply {
 	text := l.show(c.kind, prefix)
 	r, err := c.ask(l.t.Context(), p, text, l.bearer)
-	if err != nil && r.status == 0 { // an answer may be cut short in passing
+	if err != nil && r.status == 0 { // a passed-through answer may be cut short
 		l.t.Errorf("%s, %s: %v", c.kind, prefix, err)
 	}
 	answer := fmt.Sprint(r.status, r.body, r.header)
-	if r.header.Get("X-Fb-Trace-Id") != "" { // Instagram's
+	if r.header.Get("X-Fb-Trace-Id") != "" { // from Instagram
 		for _, spelled := range []string{text, url.QueryEscape(text), strings.ReplaceAll(text, "/", `\/`)} {
 			answer = strings.ReplaceAll(answer, spelled, "")
 		}
@@ -60,7 +62,7 @@ func (l *leaks) pass(p *process, c passedCall, prefix string) reply {
 	return r
 }
 
-// passes make every call into every fault. What reaches Instagram is the app's alone.
+// passes makes every call with every fault. Only what the app sent may reach Instagram.
 func (l *leaks) passes(p *process) {
 	for _, c := range passing {
 		good := "IGAA"
@@ -84,10 +86,10 @@ func (l *leaks) passes(p *process) {
 			l.saw(gotInPassing, r.Method, r.URI, r.Header, string(r.Body))
 		}
 	}
-	if reached < sent*3/4 { // a fault that ends connections may take others with it
+	if reached < sent*3/4 { // a fault that closes connections may affect others
 		l.t.Errorf("%d of %d calls reached Instagram", reached, sent)
 	}
-	// An app that still has a secret, and sends it where none belongs.
+	// An app that still has a secret sends it although it must not.
 	secret, text := l.hide("a secret an app sends of itself"), l.show(passing[0].kind, "reflecterr-")
 	r, err := fetchWith(l.t.Context(), http.DefaultClient, p.URL+"/me?"+url.Values{"access_token": {text}, "client_secret": {secret}}.Encode(), "X-Igproxy-Token", l.bearer)
 	if err != nil || r.status != 400 || !strings.Contains(r.body, secret) {
@@ -95,7 +97,7 @@ func (l *leaks) passes(p *process) {
 	}
 }
 
-// misplacedForms puts each secret wherever a form, and what goes with it, has room for one.
+// misplacedForms puts each secret into every possible place of a form and its request.
 func (l *leaks) misplacedForms(p *process) {
 	host := strings.TrimPrefix(p.URL, "http://")
 	const good = "client_id=101&grant_type=authorization_code&redirect_uri=https%3A%2F%2Fapp.example%2Fcallback"
@@ -130,7 +132,8 @@ func (l *leaks) misplacedForms(p *process) {
 			post("/apps/"+escaped+path, form, good),
 			get("/apps/" + escaped + "/access_token?grant_type=ig_exchange_token&access_token=" + escaped),
 			get("/access_token?grant_type=ig_exchange_token&client_id=" + escaped + "&access_token=" + escaped),
-			get("/access_token?grant_type=ig_exchange_token&access_token=" + escaped), // whose of several apps?
+			// This request does not say for which app it is.
+			get("/access_token?grant_type=ig_exchange_token&access_token=" + escaped),
 			get("/refresh_access_token?grant_type=" + escaped),
 			get("/apps/shop/refresh_access_token?grant_type=ig_refresh_token&access_token=" + escaped + "&access_token=1"),
 			get("/apps/shop/refresh_access_token?grant_type=th_refresh_token&access_token=" + escaped),

@@ -1,7 +1,7 @@
 package integration
 
-// How a leak is looked for: any twelve characters in a row of a secret, in any form in which programs write things, and the secret's
-// SHA-256, of which twelve characters are enough, too. The search proves itself: what is planted is found, form by form.
+// A leak is any twelve consecutive characters of a secret or of its SHA-256, in any form in which
+// programs write text. The search is tested with planted secrets, form by form.
 
 import (
 	"crypto/sha256"
@@ -15,17 +15,17 @@ import (
 	"testing"
 )
 
-// window is how many characters in a row give a secret away.
+// window is the number of consecutive characters that count as a leak.
 const window = 12
 
-// hidden is a text that must get out nowhere.
+// hidden is a text that must not appear anywhere.
 type hidden struct {
-	name string // of the thing, for messages
+	name string // for messages
 	text string
-	from int // what stands before is no secret: the prefix by which the stand-in knows a fault
+	from int // start of the secret part, after the prefix that names a fault
 }
 
-// forms of a text that would betray it.
+// forms returns the forms of a text that would reveal it.
 func forms(text string) map[string]string {
 	all := spellings(text)
 	for form, needle := range digests(text) {
@@ -34,7 +34,7 @@ func forms(text string) map[string]string {
 	return all
 }
 
-// spellings are all ways to write a text so that it can be read again. The key says how.
+// spellings returns the readable forms of a text. The key names the form.
 func spellings(text string) map[string]string {
 	each := func(format, between string) string {
 		parts := make([]string, len(text))
@@ -45,27 +45,27 @@ func spellings(text string) map[string]string {
 	}
 	reversed := []byte(text)
 	slices.Reverse(reversed)
-	quoted, _ := json.Marshal(text) // a string: cannot fail
+	quoted, _ := json.Marshal(text) // a string always encodes
 	all := map[string]string{
-		"raw":          text,
-		"reversed":     string(reversed),
-		"url":          url.QueryEscape(text),
-		"url, lower":   lowerEscapes(url.QueryEscape(text)),
-		"url, path":    url.PathEscape(text),
-		"url, all":     each("%%%02X", ""),
-		"url, all low": each("%%%02x", ""),
-		"json":         strings.Trim(string(quoted), `"`),
-		"json, all":    each(`\u00%02x`, ""),
-		"JSON, all":    each(`\u00%02X`, ""),
-		"hex":          each("%02x", ""),
-		"HEX":          each("%02X", ""),
-		"hex, spaced":  each("%02x", " "),
-		"escaped":      each(`\x%02x`, ""),
-		"bytes":        each("%d", " "),    // fmt's %v
-		"bytes, json":  each("%d", ","),    // an array
-		"bytes, dump":  each("0x%x", ", "), // %#v, and a byte array in a goroutine dump
-		"word":         word(text, "%#x"),  // an argument in a goroutine dump
-		"word, turned": word(turned(text), "%#x"),
+		"raw":            text,
+		"reversed":       string(reversed),
+		"url":            url.QueryEscape(text),
+		"url, lower":     lowerEscapes(url.QueryEscape(text)),
+		"url, path":      url.PathEscape(text),
+		"url, all":       each("%%%02X", ""),
+		"url, all low":   each("%%%02x", ""),
+		"json":           strings.Trim(string(quoted), `"`),
+		"json, all":      each(`\u00%02x`, ""),
+		"JSON, all":      each(`\u00%02X`, ""),
+		"hex":            each("%02x", ""),
+		"HEX":            each("%02X", ""),
+		"hex, spaced":    each("%02x", " "),
+		"escaped":        each(`\x%02x`, ""),
+		"bytes":          each("%d", " "),    // fmt's %v
+		"bytes, json":    each("%d", ","),    // an array
+		"bytes, dump":    each("0x%x", ", "), // %#v, and a byte array in a goroutine dump
+		"word":           word(text, "%#x"),  // an argument in a goroutine dump
+		"word, reversed": word(reverse(text), "%#x"),
 	}
 	for shift := range 3 {
 		std := inBase64(base64.StdEncoding, shift, text)
@@ -75,7 +75,7 @@ func spellings(text string) map[string]string {
 	return all
 }
 
-// written is each byte by each format of spellings: they are needed millions of times.
+// written caches each byte in each format of spellings, because they are needed millions of times.
 var written = func() map[string]*[256]string {
 	all := map[string]*[256]string{}
 	for _, format := range []string{"%%%02X", "%%%02x", `\u00%02x`, `\u00%02X`, "%02x", "%02X", `\x%02x`, "%d", "0x%x"} {
@@ -87,8 +87,8 @@ var written = func() map[string]*[256]string {
 	return all
 }()
 
-// inBase64 is what is sure to stand in a base64 in which the text begins at a place that leaves this rest by 3: the letters that depend on
-// the text alone.
+// inBase64 returns the characters of a base64 text that depend only on text, if text starts at an
+// offset with this remainder by 3.
 func inBase64(e *base64.Encoding, shift int, text string) string {
 	coded := e.EncodeToString([]byte(strings.Repeat("\x00", shift) + text))
 	return coded[(shift*8+5)/6 : (shift+len(text))*8/6]
@@ -104,7 +104,7 @@ func lowerEscapes(text string) string {
 	return string(b)
 }
 
-// word is the first eight bytes as one number.
+// word returns the first eight bytes as one number.
 func word(text, format string) string {
 	var n uint64
 	for i := range 8 {
@@ -113,14 +113,14 @@ func word(text, format string) string {
 	return fmt.Sprintf(format, n)
 }
 
-func turned(text string) string {
+func reverse(text string) string {
 	b := []byte(text[:8])
 	slices.Reverse(b)
 	return string(b)
 }
 
-// digests are a text's SHA-256: it tells nobody the text, but whose it is, and what it is where there is little to guess from. Twelve
-// characters of each form are enough to be found.
+// digests returns forms of the SHA-256 of a text. A digest does not reveal the text, but identifies
+// it, and reveals it if there are few candidates. Twelve characters of each form count as a leak.
 func digests(text string) map[string]string {
 	sum := sha256.Sum256([]byte(text))
 	raw := string(sum[:])
@@ -129,14 +129,14 @@ func digests(text string) map[string]string {
 		switch form {
 		case "hex", "HEX", "base64, 0", "base64url, 0":
 			all["sha256, "+form] = spelling[:window]
-		case "bytes, dump", "bytes", "word", "word, turned", "escaped":
+		case "bytes, dump", "bytes", "word", "word, reversed", "escaped":
 			all["sha256, "+form] = spelling[:min(len(spelling), 4*window)]
 		}
 	}
 	return all
 }
 
-// search finds what is hidden.
+// search finds hidden texts.
 type search struct {
 	needles map[[window]byte][]needle // by their first bytes
 }
@@ -169,7 +169,7 @@ func (s *search) add(text, what string) {
 	s.needles[key] = append(s.needles[key], needle{text, what})
 }
 
-// in tells what is found in a text, each thing once.
+// in returns the distinct leaks found in a text.
 func (s *search) in(text string) (found []string) {
 	seen := map[string]bool{}
 	for i := 0; i+window <= len(text); i++ {
@@ -183,8 +183,8 @@ func (s *search) in(text string) (found []string) {
 	return found
 }
 
-// plant proves that the search would have found: it puts each form of twelve of its characters, and of its SHA-256, into the end
-// of a text, which is all of it or the last of very much, and returns those that went unseen.
+// plant tests the search: it appends each form of twelve characters of c and of its SHA-256 to text
+// and returns those that are not found.
 func (s *search) plant(text string, c hidden) (unseen []string) {
 	text = text[max(0, len(text)-256):]
 	middle := len(text) / 2
@@ -201,7 +201,7 @@ func (s *search) plant(text string, c hidden) (unseen []string) {
 	return unseen
 }
 
-func TestTheSearchForLeaksFindsWhatIsPlanted(t *testing.T) {
+func TestLeakSearchFindsPlantedSecrets(t *testing.T) {
 	t.Parallel()
 	const secret = `IGAA+a/b"c\d~e&f<g>0123456789`
 	c := hidden{"the canary", "expired-" + secret, len("expired-")}
@@ -209,7 +209,7 @@ func TestTheSearchForLeaksFindsWhatIsPlanted(t *testing.T) {
 	if unseen := s.plant("nothing to see here", c); len(unseen) > 0 {
 		t.Errorf("planted and not found: %v", unseen)
 	}
-	// As other programs write it, in the middle of something else.
+	// As other programs write it, within other text.
 	for name, text := range map[string]string{
 		"a URL":         "https://graph.instagram.com/access_token?" + url.Values{"access_token": {c.text}, "x": {"y"}}.Encode(),
 		"Go's %q":       fmt.Sprintf("token=%q", c.text),

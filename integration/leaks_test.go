@@ -1,15 +1,18 @@
 package integration
 
-// The client secrets of all apps, the cache key, Redis's password, the sidecar's own token, login codes, users' short-lived tokens and the
-// long-lived ones that Instagram and Threads give for them, or for one another, get out nowhere: not in logs at debug level, metrics, admin pages, answers and their headers, Redis's keys,
-// values and channels, what check, healthcheck and the other commands print, a dump of all goroutines, nor the command line; neither as
-// they are nor in any form of leaks_search_test.go.
+// The client secrets of all apps, the cache key, Redis's password, the sidecar's own token, login
+// codes, users' short-lived tokens and all long-lived tokens of Instagram and Threads must not
+// leak: not in logs at debug level, metrics, admin pages, answers and their headers, the keys,
+// values and channels of Redis, the output of check, healthcheck and the other commands, a dump of
+// all goroutines, or the command line; neither as they are nor in any form of leaks_search_test.go.
 //
-// Two exceptions: a token in the access_token of the answer to the app that showed the token or code it was given for; and what an app put
-// into a call that is passed through, or the token it has refreshed, where Instagram repeats it to this app in its answer. They are taken
-// out before the rest is searched.
+// There are two exceptions, which are removed before the search: a token in access_token of the
+// answer to the app that sent the token or code it was issued for; and what an app put into a
+// passed-through call, or the token that it refreshed, if Instagram repeats it in the answer to
+// this app.
 //
-// /proc/PID/environ is not searched: it is what the operator put there, and as readable as the process's memory.
+// /proc/PID/environ is not searched: the operator put the secrets there, and it is as protected as
+// the memory of the process.
 
 import (
 	"crypto/rand"
@@ -27,10 +30,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// configured is how many secrets the sidecars have.
+// configured is the number of secrets that the sidecars have.
 const configured = 11
 
-// leaks is one run with known secrets: what must stay hidden, and all that was seen.
+// leaks is one run with known secrets, and records everything that could reveal them.
 type leaks struct {
 	t *testing.T // of one part of the run
 	*evidence
@@ -39,28 +42,28 @@ type leaks struct {
 	upstream *mock.Server
 	redis    *redistest.Server
 
-	meta  []*mock.Instagram // the hosts of the apps in leaks_apps_test.go, and how to reach them:
+	meta  []*mock.Instagram // hosts of the apps in leaks_apps_test.go, and how to reach them
 	hosts []string
 
 	secret, otherSecret, key, password, poorPassword, wrongPassword, bearer string
 	shop, club, circle, threads                                             string // secrets of apps in one sidecar
 }
 
-// evidence is collected by all parts of a run.
+// evidence is what all parts of a run collect.
 type evidence struct {
-	mu     sync.Mutex // protects all below
+	mu     sync.Mutex // protects the fields below
 	hidden []hidden
 	shown  map[string]shown // tokens and codes
 	places map[string]*strings.Builder
 }
 
-// shown is what is known of a token or code that apps show.
+// shown is what is known about a token or code that apps send.
 type shown struct {
 	kind string
-	from int // where its random part begins
+	from int // start of its random part
 }
 
-// part runs a part of the run, which ends the sidecars that it starts. Parts run at the same time.
+// part runs one part as a parallel subtest. It must stop the sidecars that it starts.
 func (l *leaks) part(name string, run func(l *leaks)) {
 	l.t.Run(name, func(t *testing.T) {
 		t.Parallel()
@@ -77,7 +80,7 @@ func (l *leaks) configuredSecrets() []hidden {
 	return slices.Clone(l.hidden[:configured])
 }
 
-// hide makes a secret that nothing else can look like.
+// hide returns a new secret that cannot be confused with anything else.
 func (l *leaks) hide(name string) string {
 	text := hex.EncodeToString([]byte(rand.Text()))[:8] + rand.Text()
 	l.mu.Lock()
@@ -86,10 +89,11 @@ func (l *leaks) hide(name string) string {
 	return text
 }
 
-// short is a short-lived token that begins so.
+// short returns a new short-lived token with this prefix.
 func (l *leaks) short(prefix string) string { return l.show("a short-lived token", prefix) }
 
-// show makes a token or a code that begins so, with characters that are written in several ways.
+// show returns a new token or code with this prefix. It contains characters that programs write in
+// several ways.
 func (l *leaks) show(kind, prefix string) string {
 	text := prefix + rand.Text()[:14] + "+/" + rand.Text()[:12] + "="
 	l.mu.Lock()
@@ -98,7 +102,7 @@ func (l *leaks) show(kind, prefix string) string {
 	return text
 }
 
-// issued are the tokens that were made for one shown, or for a code.
+// issued returns the tokens that were issued for a token or code.
 func (l *leaks) issued(shown string) (all []string) {
 	for _, ig := range l.meta {
 		all = append(all, ig.Issued(shown)...)
@@ -106,7 +110,7 @@ func (l *leaks) issued(shown string) (all []string) {
 	return append(all, l.ig.Issued(shown)...)
 }
 
-// saw keeps what was seen at a place.
+// saw records what was seen at a place.
 func (l *leaks) saw(place string, parts ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -116,8 +120,8 @@ func (l *leaks) saw(place string, parts ...any) {
 	fmt.Fprintln(l.places[place], parts...)
 }
 
-// answered keeps an answer to an app that showed this token or code, less the app's own new token. That of a code stands in its answer
-// twice: flat, and under data.
+// answered records the answer to an app that sent this token or code, without the app's own new
+// token. The answer to a code contains that twice: at the top level and in data.
 func (l *leaks) answered(short string, r reply) {
 	if r.status == 200 {
 		long := r.token()
@@ -126,12 +130,12 @@ func (l *leaks) answered(short string, r reply) {
 		}
 		own, none := `{"access_token":"`+long+`",`, `{"access_token":"",`
 		r.body = strings.Replace(strings.Replace(r.body, own, none, 1), `"data":[`+own, `"data":[`+none, 1)
-		r.body = strings.Replace(r.body, `"you_sent":["","`+short+`"]`, "", 1) // of a refresh, which sends no secret
+		r.body = strings.Replace(r.body, `"you_sent":["","`+short+`"]`, "", 1) // from a refresh, which sends no secret
 	}
 	l.saw("answers", r.status, r.body, r.header)
 }
 
-// sidecar starts one with the settings all have in common, and a way to Instagram over TLS.
+// sidecar starts a sidecar with the common settings and a way to Instagram over TLS.
 func (l *leaks) sidecar(settings ...string) *process {
 	all := append([]string{"UPSTREAM_URL=" + l.upstream.URL, "UPSTREAM_CA_FILE=" + caFile(l.t, l.upstream), "UPSTREAM_TIMEOUT=2s",
 		"CLIENT_SECRET=" + l.secret, "CACHE_KEY_FILE=" + file(l.t, "key", l.key), "BREAKER_FAILURES=1000000", "BREAKER_RATIO=1",
@@ -152,7 +156,7 @@ func (l *leaks) sidecar(settings ...string) *process {
 
 var listening = regexp.MustCompile(`msg=listening url=(\S+) admin=(\S+)`)
 
-// pages reads what the admin listener shows, as healthcheck does.
+// pages records the pages of the admin listener and the output of healthcheck.
 func (l *leaks) pages(p *process) {
 	_, stdout, stderr := command(l.t, environ("CLIENT_SECRET="+l.secret, "ADMIN_LISTEN="+strings.TrimPrefix(p.Admin, "http://")), "healthcheck")
 	l.saw("healthcheck", stdout, stderr)
@@ -187,7 +191,7 @@ func TestNoLeaks(t *testing.T) {
 		l.part("apps", (*leaks).apps)
 		l.part("guarded", (*leaks).guarded)
 		l.part("open", func(l *leaks) { l.open(broken) })
-		for fault, settings := range map[string][]string{ // these hold the whole app, so each has a sidecar of its own
+		for fault, settings := range map[string][]string{ // these pause the whole app, so each has its own sidecar
 			"limit4-":      {"REDIS_MODE=single", "REDIS_ADDRS=" + l.redis.Addr(), "REDIS_PASSWORD_FILE=" + file(t, "password", l.wrongPassword)},
 			"limit613-":    {"REDIS_MODE=single", "REDIS_ADDRS=" + l.redis.Addr(), "REDIS_USERNAME=poor", "REDIS_PASSWORD_FILE=" + file(t, "password", l.poorPassword)},
 			"limit429-":    {"REDIS_MODE=single", "REDIS_URL=redis://:" + l.password + "@127.0.0.1:1", "LOG_FORMAT=text"},
@@ -208,7 +212,7 @@ func TestNoLeaks(t *testing.T) {
 		"check": " to fix", "check --online": "error    upstream", "serve that does not start": "igproxy: ", "healthcheck": "ready", "other commands": "igproxy"})
 }
 
-// guarded drives a sidecar that wants a token of its own.
+// guarded drives a sidecar that requires its own token.
 func (l *leaks) guarded() {
 	p := l.sidecar("AUTH_BEARER_FILE="+file(l.t, "bearer", l.bearer+"\n"), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
 	l.faults(p)
@@ -216,7 +220,7 @@ func (l *leaks) guarded() {
 	l.end(p)
 }
 
-// open drives a sidecar that every program may ask, and its Redis fails.
+// open drives a sidecar without authentication and with a failing Redis.
 func (l *leaks) open(redis *redistest.Server) {
 	liar := redistest.StartLiar(l.t, redis)
 	p := l.sidecar("REDIS_MODE=single", "REDIS_URL="+liar.URL(), "REDIS_PASSWORD_FILE="+file(l.t, "password", l.password), "CACHE_MAX_ENTRIES=1")
@@ -226,10 +230,10 @@ func (l *leaks) open(redis *redistest.Server) {
 	l.end(p)
 }
 
-// limited has Instagram refuse the whole app.
+// limited lets Instagram refuse the whole app.
 func (l *leaks) limited(fault string, settings []string) {
 	p := l.sidecar(settings...)
-	for _, prefix := range []string{fault, "IGAA"} { // the second one is held
+	for _, prefix := range []string{fault, "IGAA"} { // the second one meets the pause
 		short := l.short(prefix)
 		l.answered(short, p.ask(l.t, short))
 	}
@@ -237,7 +241,7 @@ func (l *leaks) limited(fault string, settings []string) {
 	l.end(p)
 }
 
-// end ends a sidecar and keeps its log.
+// end stops a sidecar and records its log.
 func (l *leaks) end(p *process) {
 	if code := p.Stop(l.t); code != 0 {
 		l.t.Errorf("exit code %d", code)
@@ -245,7 +249,8 @@ func (l *leaks) end(p *process) {
 	l.saw("the log", p.Log)
 }
 
-// endings are other ways in which a sidecar ends: two signals to stop in the middle of an exchange, and SIGQUIT, which dumps every goroutine.
+// endings stops sidecars in other ways: by two signals during an exchange, and by SIGQUIT, which
+// dumps every goroutine.
 func (l *leaks) endings() {
 	t := l.t
 	patient := []string{"REDIS_MODE=single", "REDIS_URL=" + l.redis.URL(), "UPSTREAM_TIMEOUT=1m", "SERVER_WRITE_TIMEOUT=2m", "SERVER_DRAIN=2m"}
@@ -274,7 +279,7 @@ func (l *leaks) endings() {
 	<-gone
 }
 
-// quit ends a sidecar with SIGQUIT and keeps its log and the dump of its goroutines.
+// quit ends a sidecar with SIGQUIT and records its log with the dump of its goroutines.
 func (l *leaks) quit(p *process) {
 	_ = p.Cmd.Process.Signal(syscall.SIGQUIT)
 	p.Wait(l.t)

@@ -1,6 +1,6 @@
 package integration
 
-// What net/http itself has to say of a connection that speaks out of turn: it quotes the bytes, and among them are tokens.
+// net/http logs unexpected bytes on a connection, and these could contain tokens.
 
 import (
 	"crypto/tls"
@@ -14,7 +14,7 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// utters writes these bytes as they are, and closes.
+// utters returns a handler that writes these bytes as they are and closes.
 func utters(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
@@ -26,12 +26,12 @@ func utters(text string) http.HandlerFunc {
 	}
 }
 
-func TestWhatIsSentOutOfTurnIsNotQuotedInTheLog(t *testing.T) {
+func TestUnexpectedBytesAreNotLogged(t *testing.T) {
 	t.Parallel()
 	l := &leaks{t: t, evidence: &evidence{}}
-	var told []string
-	secret := func(name string) string { told = append(told, l.hide(name)); return told[len(told)-1] }
-	long, second := secret("a long-lived token"), secret("a long-lived token nobody asked for")
+	var sent []string
+	secret := func(name string) string { sent = append(sent, l.hide(name)); return sent[len(sent)-1] }
+	long, second := secret("a long-lived token"), secret("an unexpected long-lived token")
 	answer := func(token string) string {
 		body := fmt.Sprintf(`{"access_token":"%s","token_type":"bearer","expires_in":5183944}`, token)
 		return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
@@ -62,14 +62,14 @@ func TestWhatIsSentOutOfTurnIsNotQuotedInTheLog(t *testing.T) {
 			}
 		}
 	}
-	// A client that was offered HTTP/2, took it, and speaks another protocol.
+	// A client that negotiated HTTP/2 but speaks another protocol.
 	conn, err := tls.Dial("tcp", strings.TrimPrefix(p.URL, "https://"), &tls.Config{NextProtos: []string{"h2"}, InsecureSkipVerify: true})
 	must(t, err)
 	_, _ = io.WriteString(conn, "GET /"+secret("a greeting")+"\r\n\r\n")
 	_, _ = io.Copy(io.Discard, conn)
 	_ = conn.Close()
 
-	for _, sign := range []string{"Unsolicited response", "error reading preface"} { // it is said, without the bytes
+	for _, sign := range []string{"Unsolicited response", "error reading preface"} { // logged, without the bytes
 		eventually(t, sign, func() bool { return strings.Contains(p.Log.String(), sign) })
 	}
 	if code := p.Stop(t); code != 0 {
@@ -79,7 +79,7 @@ func TestWhatIsSentOutOfTurnIsNotQuotedInTheLog(t *testing.T) {
 	for _, found := range s.in(p.Log.String()) {
 		t.Errorf("the log: %s", found)
 	}
-	if n := len(slices.Compact(slices.Sorted(slices.Values(told)))); n != len(l.hidden) || n < 10 {
-		t.Errorf("%d of %d were told", n, len(l.hidden))
+	if n := len(slices.Compact(slices.Sorted(slices.Values(sent)))); n != len(l.hidden) || n < 10 {
+		t.Errorf("sent %d of %d secrets", n, len(l.hidden))
 	}
 }

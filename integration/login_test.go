@@ -1,8 +1,9 @@
 package integration
 
-// The whole login of an app that holds no secret: the code of the redirect becomes a short-lived token, that a long-lived one, which is
-// refreshed and used, all at one base URL. Each call reaches the host of Meta's that it is for, with the secret that is right there, and a
-// code that works once is sent once, however many callbacks there are in however many sidecars.
+// The complete login of an app that has no secret: the code from the redirect becomes a short-lived
+// token, then a long-lived one, which is refreshed and used, all at one base URL. Each call reaches
+// the right host of Meta with the right secret, and a code is sent once, however many callbacks and
+// sidecars there are.
 
 import (
 	"context"
@@ -27,10 +28,10 @@ const (
 	callback      = "https://app.example/callback"
 )
 
-// meta are Meta's three hosts, each a stand-in of its own.
+// meta has a stand-in for each of Meta's three hosts.
 type meta struct{ graph, login, threads *mock.Instagram }
 
-// startMeta starts them and returns the settings of a sidecar between an app and them.
+// startMeta starts the hosts and returns the settings of a sidecar between an app and them.
 func startMeta(t *testing.T) (*meta, []string) {
 	t.Helper()
 	var settings []string
@@ -49,12 +50,12 @@ func startMeta(t *testing.T) (*meta, []string) {
 		"THREADS_APP_ID="+threadsID, "THREADS_CLIENT_SECRET="+threadsSecret, "THREADS_REDIRECT_URIS="+callback)
 }
 
-// strange is what any of them got and should not have.
+// strange returns what any of the hosts received and should not have.
 func (m *meta) strange() []string {
 	return append(append(append([]string(nil), m.graph.Strange()...), m.login.Strange()...), m.threads.Strange()...)
 }
 
-// callBack is the app's callback: it sends the code, and no secret.
+// callBack acts as the callback of an app: it sends the code without a secret.
 func callBack(ctx context.Context, p *process, id, code string) (reply, error) {
 	form := url.Values{"client_id": {id}, "grant_type": {"authorization_code"}, "redirect_uri": {callback}, "code": {code}}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.URL+"/oauth/access_token", strings.NewReader(form.Encode()))
@@ -81,7 +82,7 @@ func (p *process) fetch(t *testing.T, path string) reply {
 	return r
 }
 
-func TestALoginWithoutASecretInTheApp(t *testing.T) {
+func TestLoginWithoutASecretInTheApp(t *testing.T) {
 	t.Parallel()
 	m, settings := startMeta(t)
 	p := serve(t, settings...)
@@ -134,7 +135,7 @@ func TestALoginWithoutASecretInTheApp(t *testing.T) {
 	}
 }
 
-func TestThreadsIsTheSameAtItsOwnHost(t *testing.T) {
+func TestThreadsLoginUsesItsOwnHost(t *testing.T) {
 	t.Parallel()
 	m, settings := startMeta(t)
 	p := serve(t, settings...)
@@ -160,8 +161,8 @@ func TestThreadsIsTheSameAtItsOwnHost(t *testing.T) {
 	}
 }
 
-// Two browser tabs, a retrying load balancer, two sidecars: one code, one call, one answer.
-func TestACodeIsSentOnceByAWholeFleet(t *testing.T) {
+// Two browser tabs, a retrying load balancer and two sidecars: one code, one call, one answer.
+func TestFleetSendsACodeOnce(t *testing.T) {
 	t.Parallel()
 	m, settings := startMeta(t)
 	m.login.SetLatency(300 * time.Millisecond)
@@ -180,8 +181,8 @@ func TestACodeIsSentOnceByAWholeFleet(t *testing.T) {
 	}
 }
 
-// A code that was sent and whose answer was lost is not sent again: it may be used up.
-func TestACodeWhoseAnswerWasLostIsNotSentAgain(t *testing.T) {
+// A code whose answer was lost is not sent again, because it may have been consumed.
+func TestCodeWithALostAnswerIsNotSentAgain(t *testing.T) {
 	t.Parallel()
 	m, settings := startMeta(t)
 	p := serve(t, settings...)
@@ -194,8 +195,8 @@ func TestACodeWhoseAnswerWasLostIsNotSentAgain(t *testing.T) {
 	}
 }
 
-// What is passed through arrives as it was sent.
-func TestAPassedCallArrivesAsItWasSent(t *testing.T) {
+// A passed-through call arrives as it was sent.
+func TestPassthroughArrivesUnchanged(t *testing.T) {
 	t.Parallel()
 	m, settings := startMeta(t)
 	p := serve(t, settings...)
@@ -222,9 +223,10 @@ func TestAPassedCallArrivesAsItWasSent(t *testing.T) {
 	}
 	for name := range got.Header {
 		switch name {
-		case "Content-Type", "User-Agent", "Content-Length", "Accept-Encoding", "Connection": // the last is of the connection
+		// Connection concerns one hop.
+		case "Content-Type", "User-Agent", "Content-Length", "Accept-Encoding", "Connection":
 		default:
-			t.Errorf("a header of ours: %s", name)
+			t.Errorf("a header added by igproxy: %s", name)
 		}
 	}
 	if stream := p.fetch(t, "/__stream?bytes=3000000"); stream.status != 200 || len(stream.body) != 3_000_000 {
@@ -252,7 +254,7 @@ func TestSeveralAppsInOneSidecar(t *testing.T) {
 		t.Errorf("the club, whose secret is wrong: %d %s", r.status, r.body)
 	}
 	if r := p.fetch(t, "/access_token?grant_type=ig_exchange_token&access_token=IGAA-1"); r.status != 400 || r.graphError(t).Subcode != 990016 {
-		t.Errorf("nobody's call: %d %s", r.status, r.body)
+		t.Errorf("a call for no app: %d %s", r.status, r.body)
 	}
 	if ig.Calls() != 2 {
 		t.Errorf("%d calls, want 2", ig.Calls())
@@ -264,9 +266,10 @@ func TestSeveralAppsInOneSidecar(t *testing.T) {
 	}
 }
 
-// A sidecar that has waited long enough for another one's exchange of a code does not send it once more: the code may be used up, and the
-// answer on its way. The app asks again, and gets it.
-func TestACodeIsNotSentAgainWhileAnotherSidecarAsks(t *testing.T) {
+// A sidecar that timed out waiting for another one's exchange of a code does not send the code
+// again, because the code may be consumed and the answer about to arrive. The app retries and gets
+// it.
+func TestCodeIsNotSentAgainDuringAnotherSidecarsExchange(t *testing.T) {
 	t.Parallel()
 	m, settings := startMeta(t)
 	m.login.SetLatency(2 * time.Second)

@@ -13,10 +13,11 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// At a terminal Ctrl-C reaches the foreground process group, which is igproxy's: make is not interrupted.
+// Ctrl-C in a terminal reaches the foreground process group, which is igproxy's, so make is not
+// interrupted.
 func TestCtrlCEndsMakeRunWithoutAnError(t *testing.T) {
 	t.Parallel()
-	harness.Plain(t) // make finds the packages compiled
+	harness.Plain(t) // so that make finds compiled packages
 	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	must(t, err)
 	defer terminal.Close()
@@ -31,7 +32,7 @@ func TestCtrlCEndsMakeRunWithoutAnError(t *testing.T) {
 	must(t, cmd.Start())
 	must(t, screen.Close())
 	shown, read, exited := &harness.Output{}, make(chan struct{}), make(chan error, 1)
-	go func() { // ends with the last process that has the terminal
+	go func() { // ends with the last process that uses the terminal
 		defer close(read)
 		for b := make([]byte, 4096); ; {
 			n, err := terminal.Read(b)
@@ -44,7 +45,7 @@ func TestCtrlCEndsMakeRunWithoutAnError(t *testing.T) {
 	go func() { exited <- cmd.Wait() }()
 	defer func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); <-read }()
 	for start := time.Now(); !strings.Contains(shown.String(), "Ctrl-C ends it."); time.Sleep(50 * time.Millisecond) {
-		if time.Since(start) > 3*time.Minute { // it compiles, and the demo takes its time
+		if time.Since(start) > 3*time.Minute { // it compiles and runs the demo
 			t.Fatalf("the demo does not say what to try:\n%s", shown)
 		}
 	}

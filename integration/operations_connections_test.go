@@ -1,7 +1,8 @@
 package integration
 
-// Connections are bounded, and so is what each may cost: more than there are descriptors for, some that send a byte now and then, a flood
-// beyond server.max_connections, others that never read what they asked for. Meanwhile and afterwards the rest is answered.
+// The number of connections and the cost of each are limited: more connections than file
+// descriptors, slow senders, a flood beyond server.max_connections, and clients that never read.
+// Meanwhile and afterwards all others are answered.
 
 import (
 	"bufio"
@@ -23,7 +24,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// dialApp opens a raw connection to the sidecar; it ends with the test at the latest.
+// dialApp opens a raw connection to the sidecar. It is closed at the end of the test.
 func (p *process) dialApp(t *testing.T) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
@@ -38,7 +39,7 @@ func rawExchange(token string) string {
 	return "GET " + exchangePath(token) + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
 }
 
-// descriptors are how many files and sockets the process has open.
+// descriptors returns the number of files and sockets that the process has open.
 func (p *process) descriptors(t *testing.T) int {
 	t.Helper()
 	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.Cmd.Process.Pid))
@@ -48,7 +49,7 @@ func (p *process) descriptors(t *testing.T) int {
 	return len(list)
 }
 
-func TestOutOfDescriptorsItLivesAndRecovers(t *testing.T) {
+func TestOutOfFileDescriptorsThenRecovers(t *testing.T) {
 	const limit, crowd = 96, 500
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(100 * time.Millisecond)
@@ -56,14 +57,14 @@ func TestOutOfDescriptorsItLivesAndRecovers(t *testing.T) {
 	p.Listening(t)
 	known := p.ask(t, "IGAA-known")
 	most := 0
-	for range 2 { // what it takes once, it takes again
+	for range 2 { // it must survive repeatedly
 		conns := make([]net.Conn, crowd)
 		for i := range conns {
 			conns[i] = p.dialApp(t)
 			_, _ = io.WriteString(conns[i], rawExchange(fmt.Sprintf("IGAA-crowd-%d", i)))
 		}
 		eventually(t, "descriptors are out", func() bool { most = max(most, p.descriptors(t)); return most >= limit-2 })
-		time.Sleep(time.Second) // of hardship
+		time.Sleep(time.Second) // keep it without descriptors for a while
 		for _, c := range conns {
 			_ = c.Close()
 		}
@@ -74,7 +75,7 @@ func TestOutOfDescriptorsItLivesAndRecovers(t *testing.T) {
 		})
 		took := time.Since(gone)
 		t.Logf("at most %d descriptors; answers again %s after the crowd has gone (promised: 2s)", most, took.Round(time.Millisecond))
-		if took > 5*time.Second { // the machine may be busy
+		if took > 5*time.Second { // allows for a busy machine
 			t.Errorf("it took %s to recover, want about 2s at most", took)
 		}
 	}
@@ -91,7 +92,7 @@ func TestOutOfDescriptorsItLivesAndRecovers(t *testing.T) {
 	}
 }
 
-func TestSlowHeadersAreEndedAndOthersAreAnswered(t *testing.T) {
+func TestSlowHeadersTimeOutAndOthersAreAnswered(t *testing.T) {
 	const slow = 300
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "SERVER_READ_HEADER_TIMEOUT=1s")
@@ -103,7 +104,7 @@ func TestSlowHeadersAreEndedAndOthersAreAnswered(t *testing.T) {
 	start := time.Now()
 	for range slow {
 		c := p.dialApp(t)
-		wg.Go(func() { // a byte now and then, until it is ended
+		wg.Go(func() { // sends a byte now and then until it is disconnected
 			defer ended.Add(1)
 			for _, b := range []byte(rawExchange("IGAA-" + strings.Repeat("slow", 500))) {
 				if _, err := c.Write([]byte{b}); err != nil || ctx.Err() != nil {
@@ -126,14 +127,14 @@ func TestSlowHeadersAreEndedAndOthersAreAnswered(t *testing.T) {
 	}
 }
 
-func TestInAFloodOfConnectionsIdleOnesGiveWayAndOthersWait(t *testing.T) {
+func TestFullConnectionLimitClosesIdleConnectionsFirst(t *testing.T) {
 	t.Parallel()
 	const bound, waiting = 40, 60
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, fmt.Sprintf("SERVER_MAX_CONNECTIONS=%d", bound))
 	known := p.ask(t, "IGAA-known")
 
-	// All places are taken by idle connections.
+	// Idle connections take all slots.
 	var kept []net.Conn
 	for range bound {
 		c := p.dialApp(t)
@@ -144,7 +145,8 @@ func TestInAFloodOfConnectionsIdleOnesGiveWayAndOthersWait(t *testing.T) {
 		kept = append(kept, c)
 	}
 
-	// New ones get those places at once, each for a call that takes a while; further ones have to wait, for hits, too.
+	// New connections replace them at once, each with a slow call. Further ones have to wait, even
+	// for hits.
 	ig.SetLatency(2 * time.Second)
 	calls := ig.Calls()
 	answered := make(chan string, bound+waiting)
@@ -185,18 +187,18 @@ func TestInAFloodOfConnectionsIdleOnesGiveWayAndOthersWait(t *testing.T) {
 	}
 	t.Logf("%d beyond the bound were answered within %s", waiting, time.Since(begun).Round(time.Millisecond))
 
-	// Those that send nothing hold up the rest for a second.
+	// Connections that send nothing delay the others for a second.
 	for range 2 * bound {
 		p.dialApp(t)
 	}
 	start := time.Now()
 	answers(t, p, "after", 1)
-	if took := time.Since(start); took > 10*time.Second { // the machine may be busy
-		t.Errorf("behind silent connections an answer took %s", took)
+	if took := time.Since(start); took > 10*time.Second { // allows for a busy machine
+		t.Errorf("next to silent connections an answer took %s", took)
 	}
 }
 
-func TestClientsThatNeverReadAreEnded(t *testing.T) {
+func TestClientsThatNeverReadAreDisconnected(t *testing.T) {
 	t.Parallel()
 	const clients = 20
 	_, upstream := instagram(t, mock.ServerOptions{})
@@ -216,7 +218,7 @@ func TestClientsThatNeverReadAreEnded(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = c.Close() })
 		_ = c.SetWriteDeadline(time.Now().Add(patience))
-		wg.Go(func() { // asks, and never reads an answer
+		wg.Go(func() { // sends requests and never reads an answer
 			requests := []byte(strings.Repeat(rawExchange("IGAA-known-0"), 50))
 			for {
 				if _, err := c.Write(requests); err != nil {
@@ -236,7 +238,7 @@ func TestClientsThatNeverReadAreEnded(t *testing.T) {
 		most = max(most, p.metric(t, "go_goroutines"))
 		return ended.Load() == clients
 	})
-	t.Logf("%.0f goroutines before, at most %.0f with %d deaf clients; %d others answered meanwhile", goroutines, most, clients, n)
+	t.Logf("%.0f goroutines before, at most %.0f with %d clients that do not read; %d others answered meanwhile", goroutines, most, clients, n)
 	if most > goroutines+4*clients+20 {
 		t.Errorf("%.0f goroutines for %d clients", most-goroutines, clients)
 	}

@@ -1,7 +1,8 @@
 package integration
 
-// Whoever reads the log holds nobody who asks. A pipe that nobody reads, a reader that has gone, a full disk: answers go on, lines are
-// dropped and counted, and when the log moves again it says how many. A stop is not held either.
+// A blocked log blocks no request: with an unread pipe, a closed pipe or a full disk, requests are
+// still answered, lines are dropped and counted, and once the log works again it says how many were
+// dropped. A stop is not delayed either.
 
 import (
 	"bufio"
@@ -22,7 +23,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// serveInto starts a sidecar whose standard error is a file. Its addresses are chosen before, since its log may never be read.
+// serveInto starts a sidecar whose standard error is a file. The test chooses its addresses,
+// because the log may never be read.
 func serveInto(t *testing.T, stderr *os.File, settings ...string) *process {
 	t.Helper()
 	app, admin := harness.Address(t), harness.Address(t)
@@ -37,7 +39,7 @@ func serveInto(t *testing.T, stderr *os.File, settings ...string) *process {
 	return p
 }
 
-// metric reads one sample of /metrics; 0 when it is not there.
+// metric returns one sample of /metrics, or 0 if it does not exist.
 func (p *process) metric(t *testing.T, sample string) float64 {
 	t.Helper()
 	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(sample) + ` (\S+)$`).FindStringSubmatch(p.page(t, "/metrics").body)
@@ -51,7 +53,7 @@ func (p *process) metric(t *testing.T, sample string) float64 {
 	return v
 }
 
-// chatter makes a process write n lines of log, fast: many requests over one connection, whose answers are read as they come.
+// chatter makes a process write n log lines fast, by many requests over one connection.
 func (p *process) chatter(t *testing.T, n int) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
@@ -80,7 +82,7 @@ func (p *process) chatter(t *testing.T, n int) {
 
 const droppedLines = "igproxy_log_lines_dropped_total"
 
-func TestALogThatNobodyReadsHoldsNobody(t *testing.T) {
+func TestUnreadLogBlocksNoRequest(t *testing.T) {
 	t.Parallel()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -89,12 +91,12 @@ func TestALogThatNobodyReadsHoldsNobody(t *testing.T) {
 	defer r.Close()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serveInto(t, w, "UPSTREAM_URL="+upstream.URL)
-	_ = w.Close() // ours; it has its own
+	_ = w.Close() // the child has its own copy
 	start := time.Now()
 	asked := 0
 	for ; p.metric(t, droppedLines) == 0; asked += 2000 {
 		if p.chatter(t, 2000); asked > 100_000 {
-			t.Fatal("100,000 lines went into a pipe that nobody reads")
+			t.Fatal("100,000 lines went into an unread pipe")
 		}
 	}
 	if r := p.ask(t, "IGAA-unheard"); r.status != 200 {
@@ -102,7 +104,7 @@ func TestALogThatNobodyReadsHoldsNobody(t *testing.T) {
 	}
 	t.Logf("%d requests answered in %s, %.0f lines dropped", asked, time.Since(start).Round(time.Millisecond), p.metric(t, droppedLines))
 
-	// The log is read again: everything that was kept, in order, and then how much was lost.
+	// Reading again gives all kept lines in order, and then the number of dropped ones.
 	lines := make(chan string, 1)
 	go func() { // ends with the pipe, which ends with the process
 		defer close(lines)
@@ -129,7 +131,7 @@ func TestALogThatNobodyReadsHoldsNobody(t *testing.T) {
 	}
 }
 
-func TestALogThatNobodyReadsDoesNotHoldAStop(t *testing.T) {
+func TestUnreadLogDoesNotDelayAStop(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	for name, want := range map[string]int{"a drain": 0, "a second signal": 1} {
@@ -162,7 +164,7 @@ func TestALogThatNobodyReadsDoesNotHoldAStop(t *testing.T) {
 	}
 }
 
-func TestALogWithoutAReaderOrOnAFullDiskHoldsNobody(t *testing.T) {
+func TestClosedLogOrFullDiskBlocksNoRequest(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	r, w, err := os.Pipe()
@@ -185,7 +187,7 @@ func TestALogWithoutAReaderOrOnAFullDiskHoldsNobody(t *testing.T) {
 	}
 }
 
-func TestASidecarThatIsReadLosesNoLine(t *testing.T) {
+func TestReadLogLosesNoLine(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
@@ -206,7 +208,7 @@ func TestASidecarThatIsReadLosesNoLine(t *testing.T) {
 	}
 }
 
-func TestAStraySIGHUPIsNoStop(t *testing.T) {
+func TestSIGHUPDoesNotStopTheSidecar(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)

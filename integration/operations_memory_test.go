@@ -1,6 +1,7 @@
 package integration
 
-// A machine, or a container, with little memory. What takes most of it is a flood of tokens with large answers, and very many connections.
+// A machine or container with little memory survives a flood of tokens with large answers and very
+// many connections, which use most of it.
 
 import (
 	"fmt"
@@ -16,7 +17,8 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// large answers with a token that is the app's own, and as many more bytes as upstream.max_response_bytes leaves room for.
+// large answers with a token derived from the app's, and fills the body up to
+// upstream.max_response_bytes.
 func large(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = fmt.Fprintf(w, `{"access_token":"%s","token_type":"bearer","expires_in":5183944,"padding":"%s"}`,
@@ -25,19 +27,20 @@ func large(w http.ResponseWriter, r *http.Request) {
 
 func largeToken(short string) string { return "IGAA" + strings.Repeat(short, 4) }
 
-// confined is one way to have little memory.
+// confined is one way to limit memory.
 type confined struct {
-	before string // in the shell that becomes igproxy
+	before string // run in the shell that becomes igproxy
 	env    string
 	limit  int // that Go keeps to, in bytes
 }
 
-func TestWithLittleMemoryItLivesAndAnswersRight(t *testing.T) {
+func TestLittleMemoryIsEnough(t *testing.T) {
 	t.Parallel()
 	path := harness.Plain(t)
 	for name, c := range map[string]confined{
-		"GOMEMLIMIT":  {":", "GOMEMLIMIT=40MiB", 40 << 20},
-		"RLIMIT_DATA": {"ulimit -d 262144", "GOMEMLIMIT=40MiB", 40 << 20}, // KiB of address space, of which Go takes half at its start
+		"GOMEMLIMIT": {":", "GOMEMLIMIT=40MiB", 40 << 20},
+		// KiB of address space; Go reserves half at the start.
+		"RLIMIT_DATA": {"ulimit -d 262144", "GOMEMLIMIT=40MiB", 40 << 20},
 		"a container": container(t, 64<<20),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -51,7 +54,7 @@ func TestWithLittleMemoryItLivesAndAnswersRight(t *testing.T) {
 			flood(t, p)
 			most := p.inRAM(t, "VmHWM")
 			t.Logf("at most %d MiB in RAM, where Go keeps to %d MiB", most>>20, c.limit>>20)
-			if most > c.limit+40<<20 { // the program's own text, and what is none of Go's
+			if most > c.limit+40<<20 { // the program's code, and memory outside of Go's heap
 				t.Errorf("it took %d MiB", most>>20)
 			}
 			if code := p.Stop(t); code != 0 {
@@ -61,7 +64,8 @@ func TestWithLittleMemoryItLivesAndAnswersRight(t *testing.T) {
 	}
 }
 
-// flood asks for ever new tokens with large answers, 120 MiB in all, and between them for known ones, among connections that say nothing.
+// flood requests new tokens with large answers, 120 MiB in all, and known ones in between, next to
+// idle connections.
 func flood(t *testing.T, p *process) {
 	t.Helper()
 	const cold, known, callers, silent = 2000, 50, 16, 500
@@ -91,8 +95,8 @@ func flood(t *testing.T, p *process) {
 	}
 }
 
-// container confines to a memory cgroup, where this machine lets one be made, and igproxy must find it there by itself. Elsewhere it is told
-// what it would find.
+// container confines to a memory cgroup if this machine allows one, and igproxy must detect the
+// limit. Elsewhere it sets the limit that igproxy would detect.
 func container(t *testing.T, limit int) confined {
 	t.Helper()
 	tenths := int(float64(limit) * 0.9)

@@ -1,7 +1,7 @@
 package integration
 
-// What an operator fears: the process killed in the middle of everything, a flood of tokens that nobody sees twice, and the moment when
-// everything that was dead comes back at once.
+// What operators fear: a kill at any moment, a flood of tokens that are used once, and the moment
+// when everything comes back at once.
 
 import (
 	"encoding/json"
@@ -20,7 +20,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestKilledInTheMiddleNothingHalfDoneIsEverServed(t *testing.T) {
+func TestKilledSidecarLeavesNothingIncomplete(t *testing.T) {
 	t.Parallel()
 	const rounds, tokens = 3, 20
 	ig, upstream := instagram(t, mock.ServerOptions{})
@@ -34,7 +34,7 @@ func TestKilledInTheMiddleNothingHalfDoneIsEverServed(t *testing.T) {
 		go func() {
 			defer close(stopped)
 			crowd(tokens, func(i int) {
-				for n := 0; ; n++ { // old tokens and new ones, until the connection ends
+				for n := 0; ; n++ { // known and new tokens until the connection breaks
 					r, err := p.try(t.Context(), fmt.Sprintf("IGAA-killed-%d-%d", n%(round+2), i))
 					if err != nil {
 						ended.Add(1)
@@ -73,10 +73,11 @@ func TestKilledInTheMiddleNothingHalfDoneIsEverServed(t *testing.T) {
 	}
 }
 
-// memory is what the process holds in RAM, in bytes.
+// memory returns the resident memory of the process in bytes.
 func (p *process) memory(t *testing.T) int { return p.inRAM(t, "VmRSS") }
 
-// inRAM is the same: VmRSS now, VmHWM at the most so far.
+// inRAM returns a field of /proc/PID/status in bytes: VmRSS is the current resident memory, VmHWM
+// the largest so far.
 func (p *process) inRAM(t *testing.T, which string) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Cmd.Process.Pid))
@@ -88,7 +89,7 @@ func (p *process) inRAM(t *testing.T, which string) int {
 	return kib << 10
 }
 
-func TestAFloodOfTokensDoesNotGrowTheMemory(t *testing.T) {
+func TestFloodOfTokensDoesNotGrowMemory(t *testing.T) {
 	const entries, flood = 500, 4000
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := fast(t, 1, "UPSTREAM_URL="+upstream.URL, fmt.Sprintf("CACHE_MAX_ENTRIES=%d", entries), "LOG_LEVEL=info")[0]
@@ -111,7 +112,7 @@ func TestAFloodOfTokensDoesNotGrowTheMemory(t *testing.T) {
 		close(next)
 		wg.Wait()
 	}
-	ask(0, 4*entries) // the cache is full, and everything has been used once
+	ask(0, 4*entries) // the cache is full, and all code has run once
 	before, most := p.memory(t), 0.0
 	for i := 1; i <= 8; i++ {
 		ask(i*flood/8+4*entries, (i+1)*flood/8+4*entries)
@@ -127,7 +128,7 @@ func TestAFloodOfTokensDoesNotGrowTheMemory(t *testing.T) {
 	}
 }
 
-func TestAfterAnOutageOfEverythingThereIsNoStorm(t *testing.T) {
+func TestNoStormAfterATotalOutage(t *testing.T) {
 	const callers, tokens, bound = 200, 100, 8
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
@@ -141,7 +142,7 @@ func TestAfterAnOutageOfEverythingThereIsNoStorm(t *testing.T) {
 	var got tally
 	var patient sync.WaitGroup
 	for i := range callers {
-		patient.Go(func() { // asks until there is an answer
+		patient.Go(func() { // retries until there is an answer
 			short := fmt.Sprintf("IGAA-storm-%d", i%tokens)
 			for deadline := time.Now().Add(2 * patience); time.Now().Before(deadline); {
 				r, err := p.try(t.Context(), short)
@@ -161,7 +162,7 @@ func TestAfterAnOutageOfEverythingThereIsNoStorm(t *testing.T) {
 		ready := p.page(t, "/readyz")
 		return regexp.MustCompile(`"breaker":"(open|half-open)".*"redis":"degraded"`).MatchString(ready.body)
 	})
-	answers(t, p, "before", 3) // known ones are answered all the while
+	answers(t, p, "before", 3) // known tokens are still answered
 	ig.Reset()
 	redis.Restart()
 	again, err := mock.Start(ig, mock.ServerOptions{Addr: upstream.Addr})

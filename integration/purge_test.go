@@ -1,7 +1,7 @@
 package integration
 
-// What is remembered can be taken back: everything, or what one token was answered with, here and in every sidecar on the same Redis, and
-// nobody else's.
+// A purge removes cached answers, of one token or of a whole app, in this and every other sidecar
+// on the same Redis, and affects no other entries.
 
 import (
 	"fmt"
@@ -14,17 +14,17 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// hits reports whether a sidecar answers a token without anybody being asked.
+// hits reports whether a sidecar answers a token without calling Instagram.
 func (p *process) hits(t *testing.T, token string) bool {
 	t.Helper()
 	return strings.HasPrefix(p.ask(t, token).header.Get("Cache-Status"), "igproxy; hit")
 }
 
-func TestAPurgeReachesEverySidecarOnTheRedis(t *testing.T) {
+func TestPurgeReachesEverySidecar(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
-	// The least that README lets igproxy's user do is enough, and nothing looks for keys.
+	// The documented minimal permissions are sufficient, without any command that searches keys.
 	redis.Do("ACL", "SETUSER", "igproxy", "on", ">0123456789abcdef", "~igproxy:*", "+ping", "+get", "+set", "+del", "+eval", "+evalsha",
 		"+time", "+zadd", "+zrange", "+zrem", "+pexpire")
 	password := file(t, "password", "0123456789abcdef")
@@ -79,7 +79,7 @@ func TestAPurgeReachesEverySidecarOnTheRedis(t *testing.T) {
 	late := fleet(t, 1, append(settings, "APP_ID=17841400000000001")...)[0]
 	eventually(t, "one that starts later finds what is remembered since", func() bool { return late.hits(t, "IGAA-one") })
 	if ig.Calls() != before+2 {
-		t.Error("it asked again")
+		t.Error("it called Instagram again")
 	}
 	for i, p := range append(ours, theirs, late) {
 		if log := p.settled(t).String(); strings.Contains(log, "IGAA-one") {
@@ -91,8 +91,9 @@ func TestAPurgeReachesEverySidecarOnTheRedis(t *testing.T) {
 	}
 }
 
-// Who is cut off from Redis keeps what its memory has, and hears of the purge as soon as Redis is back.
-func TestAPurgeWithoutRedisIsToldWhenItIsBack(t *testing.T) {
+// A sidecar that lost its connection to Redis keeps its memory, and learns of the purge once Redis
+// is back.
+func TestPurgeDuringARedisOutageIsSharedLater(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
@@ -109,10 +110,10 @@ func TestAPurgeWithoutRedisIsToldWhenItIsBack(t *testing.T) {
 		t.Error("want it forgotten here at once, and known there")
 	}
 	redis.Restart()
-	eventually(t, "the other one hears of it", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
+	eventually(t, "the other sidecar learns of it", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
 }
 
-func TestAPurgeInAClusterNeedsNoSearch(t *testing.T) {
+func TestPurgeInACluster(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	cluster := redistest.StartCluster(t)
@@ -125,7 +126,7 @@ func TestAPurgeInAClusterNeedsNoSearch(t *testing.T) {
 	if code, out, errs := all[0].operate(t, "purge"); code != 0 {
 		t.Fatalf("exit code %d: %s%s", code, out, errs)
 	}
-	eventually(t, "the other one hears of it", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
+	eventually(t, "the other sidecar learns of it", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
 	before := ig.Calls()
 	for i := range 20 {
 		if all[1].hits(t, fmt.Sprintf("IGAA-%d", i)) {

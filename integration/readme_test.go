@@ -1,7 +1,7 @@
 package integration
 
-// What README tells people to type works as it is written, except for the path of the secret, the URL of
-// Redis and the stand-in for Instagram.
+// The commands in README work as written, except for the path of the secret, the URL of Redis and
+// the stand-in for Instagram.
 
 import (
 	"os"
@@ -16,15 +16,15 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// The lines that run it against Instagram, with Redis.
-func TestReadmesWayToInstagram(t *testing.T) {
+// The commands that run igproxy with Instagram and Redis.
+func TestReadmeQuickStart(t *testing.T) {
 	t.Parallel()
 	_, block, found := strings.Cut(read(t, "../README.md"), "Against Instagram, with Redis:\n\n")
 	block, _, ended := strings.Cut(block, "\n\n")
 	if !found || !ended {
 		t.Fatal("README does not say how to run it against Instagram")
 	}
-	build, block, _ := strings.Cut(block, "\n") // the binary is built already, with the race detector
+	build, block, _ := strings.Cut(block, "\n") // the test already has a binary, with the race detector
 	if !strings.HasPrefix(strings.TrimSpace(build), "make build ") {
 		t.Fatalf("the first line is %q", build)
 	}

@@ -1,7 +1,7 @@
 package integration
 
-// Redis is never needed to answer or to start. Refused, hung or gone in the middle: every request is answered, and when Redis is back it
-// is used again, without a restart.
+// Redis is never needed to answer or to start. If it refuses connections, hangs or dies, every
+// request is answered, and once it is back it is used again without a restart.
 
 import (
 	"fmt"
@@ -18,7 +18,7 @@ func withRedis(t *testing.T, redis *redistest.Server) (*mock.Instagram, *process
 	return ig, serve(t, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL="+redis.URL())
 }
 
-// answers asks for n cold tokens, one after another, all of which must be answered.
+// answers requests n cold tokens one after another, all of which must be answered.
 func answers(t *testing.T, p *process, prefix string, n int) {
 	t.Helper()
 	for i := range n {
@@ -35,7 +35,7 @@ func redisState(t *testing.T, p *process, want string) {
 	})
 }
 
-func TestRedisRefusedAtStartThenThere(t *testing.T) {
+func TestRedisRefusedAtStartThenBack(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	redis.Kill()
@@ -49,7 +49,7 @@ func TestRedisRefusedAtStartThenThere(t *testing.T) {
 	recovers(t, p, redis)
 }
 
-func TestRedisHangsThenGoesOn(t *testing.T) {
+func TestRedisHangsThenRecovers(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	_, p := withRedis(t, redis)
@@ -58,13 +58,13 @@ func TestRedisHangsThenGoesOn(t *testing.T) {
 	answers(t, p, "hung", 20)
 	redisState(t, p, "degraded")
 	if got := p.page(t, "/metrics").body; !strings.Contains(got, `igproxy_redis_errors_total{kind="timeout",operation="claim"}`) {
-		t.Error("the time-outs were not counted by their kind")
+		t.Error("the timeouts were not counted by their kind")
 	}
 	redis.Resume()
 	recovers(t, p, redis)
 }
 
-func TestRedisDiesThenComesBackEmpty(t *testing.T) {
+func TestRedisDiesThenReturnsEmpty(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	ig, p := withRedis(t, redis)
@@ -79,7 +79,8 @@ func TestRedisDiesThenComesBackEmpty(t *testing.T) {
 	recovers(t, p, redis)
 }
 
-// recovers proves that Redis is used again, and that one outage was one line to go and one to come back.
+// recovers checks that Redis is used again, and that the outage gave one log line at its start and
+// one at its end.
 func recovers(t *testing.T, p *process, redis *redistest.Server) {
 	t.Helper()
 	n := 0
@@ -93,8 +94,9 @@ func recovers(t *testing.T, p *process, redis *redistest.Server) {
 	}
 }
 
-// Garbage, truncated or swapped values are no answer: the exchange is done again, and everybody gets their own token.
-func TestALyingRedisIsAMiss(t *testing.T) {
+// Garbage, truncated or swapped values are misses: the exchange is repeated, and every caller gets
+// its own token.
+func TestCorruptRedisValuesAreMisses(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	ig, upstream := instagram(t, mock.ServerOptions{})

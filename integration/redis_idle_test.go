@@ -1,7 +1,7 @@
 package integration
 
-// A firewall, a NAT or a managed Redis drops idle connections and tells neither end; new connections work.
-// Redis is healthy, and igproxy must use it.
+// A firewall, a NAT device or a managed Redis drops idle connections silently, but new connections
+// work. Redis is healthy, and igproxy must use it.
 
 import (
 	"fmt"
@@ -16,14 +16,14 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// behindRelays is a Redis that igproxy reaches through relays only.
+// behindRelays is a Redis that igproxy only reaches through relays.
 type behindRelays struct {
 	settings []string
 	relays   []*relay
 	keys     func() []string
 }
 
-// redisBehindRelays starts a Redis of one of the modes.
+// redisBehindRelays starts a Redis in one of the modes.
 func redisBehindRelays(t *testing.T, mode string) behindRelays {
 	t.Helper()
 	b := behindRelays{settings: []string{"REDIS_MODE=" + mode}}
@@ -59,11 +59,12 @@ func redisBehindRelays(t *testing.T, mode string) behindRelays {
 	return b
 }
 
-// fill asks a sidecar for new tokens, many at once, until there are so many connections to each of so many nodes, and Redis is used.
+// fill requests many new tokens at once until there are this many connections to each of this many
+// nodes and Redis is used.
 func (b behindRelays) fill(t *testing.T, p *process, connections, nodes int) {
 	t.Helper()
 	for _, r := range b.relays {
-		r.hold(5 * time.Millisecond) // so that many are needed
+		r.hold(5 * time.Millisecond) // so that many connections are needed
 	}
 	n := 0
 	eventually(t, fmt.Sprintf("%d connections to each of %d nodes", connections, nodes), func() bool {
@@ -82,7 +83,7 @@ func (b behindRelays) fill(t *testing.T, p *process, connections, nodes int) {
 	}
 }
 
-func TestIdleConnectionsThatWereCutAreNoOutage(t *testing.T) {
+func TestDeadIdleRedisConnectionsAreNoOutage(t *testing.T) {
 	for mode, c := range map[string]struct{ connections, nodes int }{
 		"single": {31, 1}, "sentinel": {31, 1}, "cluster": {16, 3},
 	} {
@@ -119,26 +120,26 @@ func usesRedis(t *testing.T, p *process) bool {
 	return p.metric(t, "igproxy_redis_up") == 1
 }
 
-// Connections that were idle for longer than redis.idle_timeout may have been cut, and are not used.
-func TestConnectionsBeyondTheIdleTimeoutAreNotUsed(t *testing.T) {
+// Connections that were idle for longer than redis.idle_timeout may be dead and are not used.
+func TestRedisConnectionsBeyondTheIdleTimeoutAreNotUsed(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	redis := redisBehindRelays(t, "single")
 	p := serve(t, append(redis.settings, "UPSTREAM_URL="+upstream.URL, "REDIS_IDLE_TIMEOUT=1s", patientRedis)...)
 	redis.fill(t, p, 20, 1)
-	time.Sleep(1200 * time.Millisecond) // real connections have real time
+	time.Sleep(1200 * time.Millisecond) // real connections use real time
 	redis.relays[0].freeze()
 	const timeouts = `igproxy_redis_errors_total{kind="timeout",operation="claim"}`
 	before := p.metric(t, timeouts)
 	crowd(20, func(i int) { p.ask(t, fmt.Sprintf("IGAA-after-%d", i)) })
-	if got := p.metric(t, timeouts) - before; got > 1 || // the connection that the purges are read by is not idle
+	if got := p.metric(t, timeouts) - before; got > 1 || // the connection that reads the purges is not idle
 		!usesRedis(t, p) {
 		t.Errorf("%v claims failed", got)
 	}
 }
 
-// The connections are cut while no app calls. The other sidecar must learn of a purge all the same: each read of the journal
-// took one dead connection from the pool.
-func TestAPurgeIsHeardOfThoughIdleConnectionsWereCut(t *testing.T) {
+// Connections are cut while no app sends requests. The other sidecar must still learn of a purge,
+// although each read of the purges takes one dead connection from the pool.
+func TestPurgeArrivesDespiteDeadIdleConnections(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	redis := redisBehindRelays(t, "single")
 	all := fleet(t, 2, append(redis.settings, "UPSTREAM_URL="+upstream.URL, patientRedis)...)

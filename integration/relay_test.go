@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// relay stands between a client and a server that speak any protocol over TCP, and can do what a firewall
-// or a NAT does when it forgets connections:
+// relay forwards TCP connections between a client and a server, and can forget them as a firewall
+// or a NAT device does:
 //
 //	r := newRelay(t, server)     // clients connect to r.addr
-//	r.freeze()                   // kills the connections that exist now and tells neither end; new ones work
-//	r.hold(5 * time.Millisecond) // delays what the server sends from now on
-//	r.count()                    // the number of connections that are neither closed nor frozen
+//	r.freeze()                   // kills the existing connections silently; new ones work
+//	r.hold(5 * time.Millisecond) // delays what the server sends
+//	r.count()                    // number of connections that are neither closed nor frozen
 type relay struct {
 	addr   string
 	target string
 	net    net.Listener
 	ends   sync.WaitGroup
 
-	mu    sync.Mutex // protects all below
+	mu    sync.Mutex // protects the fields below
 	held  time.Duration
 	links map[*relayed]bool
 	ended bool
@@ -31,7 +31,7 @@ type relay struct {
 type relayed struct {
 	client, server net.Conn
 
-	mu     sync.Mutex // held while bytes are passed on, so that none pass after freeze
+	mu     sync.Mutex // held while bytes are forwarded, so that none pass after freeze
 	frozen bool
 }
 
@@ -48,8 +48,8 @@ func newRelay(t testing.TB, target string) *relay {
 	return r
 }
 
-// freeze kills every connection that exists now. Both ends can still send, and receive no byte, no FIN and no
-// reset any more.
+// freeze kills all existing connections. Both ends can still send, but receive no bytes, no FIN and
+// no reset.
 func (r *relay) freeze() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -73,7 +73,7 @@ func (r *relay) latency() time.Duration {
 	return r.held
 }
 
-// count returns the number of connections that pass bytes on.
+// count returns the number of connections that forward bytes.
 func (r *relay) count() (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -109,7 +109,7 @@ func (r *relay) accept() { // ends with the listener
 			halves.Go(func() { l.pass(server, client, func() time.Duration { return 0 }) })
 			halves.Go(func() { l.pass(client, server, r.latency) })
 			halves.Wait()
-			if l.dead() { // neither end is told before the test ends
+			if l.dead() { // both ends stay open until the test ends
 				return
 			}
 			l.close()
@@ -120,7 +120,8 @@ func (r *relay) accept() { // ends with the listener
 	}
 }
 
-// pass copies one direction. It passes the end of a stream on as such, and ends both directions on an error.
+// pass copies one direction. It forwards the end of the stream, and closes both directions on an
+// error.
 func (l *relayed) pass(to, from net.Conn, latency func() time.Duration) {
 	buffer := make([]byte, 32<<10)
 	for {

@@ -1,6 +1,7 @@
 package integration
 
-// What an operator changes takes effect without a restart and without a failed request; what is broken changes nothing.
+// A changed configuration takes effect without a restart and without a failed request. An invalid
+// one changes nothing.
 
 import (
 	"context"
@@ -20,7 +21,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// pressure is a crowd of apps that ask for known and for new tokens until it ends. Nobody may get anything but a token.
+// pressure is a crowd of apps that request known and new tokens until it is stopped. All of them
+// must get tokens.
 type pressure struct {
 	t        *testing.T
 	answered atomic.Int64
@@ -31,7 +33,7 @@ type pressure struct {
 func press(t *testing.T, all ...*process) *pressure {
 	load, cancel := context.WithCancel(t.Context())
 	l := &pressure{t: t, end: cancel, stopped: make(chan struct{})}
-	go func() { // ends with load
+	go func() { // ends with the pressure
 		defer close(l.stopped)
 		crowd(6, func(i int) {
 			for n := 0; load.Err() == nil; n++ {
@@ -48,11 +50,11 @@ func press(t *testing.T, all ...*process) *pressure {
 	return l
 }
 
-// more waits until a good many more are answered.
+// more waits until many more requests are answered.
 func (l *pressure) more() {
 	l.t.Helper()
 	before := l.answered.Load()
-	eventually(l.t, "requests go on being answered", func() bool { return l.answered.Load() >= before+40 || l.t.Failed() })
+	eventually(l.t, "requests are still answered", func() bool { return l.answered.Load() >= before+40 || l.t.Failed() })
 }
 
 func (l *pressure) stop() int64 {
@@ -61,7 +63,7 @@ func (l *pressure) stop() int64 {
 	return l.answered.Load()
 }
 
-// operate runs a command at the sidecar of p.
+// operate runs a command against the sidecar of p.
 func (p *process) operate(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	return command(t, []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(p.Admin, "http://")}, args...)
@@ -72,7 +74,7 @@ func hangup(t *testing.T, p *process) {
 	must(t, p.Cmd.Process.Signal(syscall.SIGHUP))
 }
 
-// post sends a form, with headers as name and value in turn.
+// post sends a form. fields are header names and values in turn.
 func post(t *testing.T, target, form string, fields ...string) reply {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, strings.NewReader(form))
@@ -91,7 +93,7 @@ func post(t *testing.T, target, form string, fields ...string) reply {
 	return reply{status: res.StatusCode, header: res.Header, body: string(body)}
 }
 
-func TestSIGHUPUnderLoadTakesWhatIsRightAndRefusesWhatIsNot(t *testing.T) {
+func TestSIGHUPUnderLoadAppliesOnlyValidConfigurations(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	config := file(t, "igproxy.yaml", "passthrough:\n  enabled: true\n")
@@ -121,23 +123,23 @@ func TestSIGHUPUnderLoadTakesWhatIsRightAndRefusesWhatIsNot(t *testing.T) {
 			t.Errorf("after a refused reload the metric says %v", got)
 		}
 	}
-	var told []string
+	var places []string
 	for _, line := range p.Log.Lines("configuration") {
-		told = append(told, fmt.Sprint(line["where"], " ", line["key"]))
+		places = append(places, fmt.Sprint(line["where"], " ", line["key"]))
 	}
-	if !slices.Contains(told, config+":2 cache.ttl") || !slices.Contains(told, config+":3 lisen") {
-		t.Errorf("the log does not tell file and line of each problem: %q", told)
+	if !slices.Contains(places, config+":2 cache.ttl") || !slices.Contains(places, config+":3 lisen") {
+		t.Errorf("the log lacks file and line of some problem: %q", places)
 	}
 	if load.stop() == 0 {
-		t.Error("nobody asked")
+		t.Error("no app sent a request")
 	}
 	if got := p.metric(t, "igproxy_config_last_reload_success_timestamp_seconds"); time.Since(time.Unix(int64(got), 0)) > time.Hour {
 		t.Errorf("the time of the last reload is %v", got)
 	}
 }
 
-// As Kubernetes swaps a mounted ConfigMap or Secret, behind a link. Nobody sends a signal.
-func TestAFileSwappedBehindALinkIsFoundByItself(t *testing.T) {
+// Kubernetes updates a mounted ConfigMap or Secret by swapping a symbolic link, without a signal.
+func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	dir := t.TempDir()
@@ -171,19 +173,20 @@ func TestAFileSwappedBehindALinkIsFoundByItself(t *testing.T) {
 		return err == nil && r.status == 404
 	})
 	put("v4", "client_secret_file: "+filepath.Join(dir, "nowhere")+"\n", appSecret)
-	eventually(t, "the broken one is told", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 0 })
+	eventually(t, "the invalid one is reported", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 0 })
 	if r := p.ask(t, "IGAA-meanwhile"); r.status != 200 || ig.CallsFor("IGAA-meanwhile") != 1 {
-		t.Errorf("with a broken configuration the one of before does not go on: %d", r.status)
+		t.Errorf("with an invalid file the previous configuration does not stay in use: %d", r.status)
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "nowhere"), []byte(appSecret), 0o600))
 	eventually(t, "the file that was missing is found", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 1 })
 	if got := len(p.Log.Lines("reload failed")); got != 1 {
-		t.Errorf("one broken configuration was told %d times", got)
+		t.Errorf("one invalid configuration was logged %d times", got)
 	}
 }
 
-// keepChanging changes the time of a file until the function it returns is called. The sidecar leaves
-// a file alone that differs between two looks, so it does not reload before the command does.
+// keepChanging changes the time of a file until the function it returns is called. The sidecar
+// leaves a file alone that differs between two looks, so it does not reload before the command
+// does.
 func keepChanging(t *testing.T, path string) (rest func()) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() { // ends with rest
@@ -203,7 +206,7 @@ func keepChanging(t *testing.T, path string) (rest func()) {
 	return func() { close(stop); <-stopped }
 }
 
-func TestTheReloadCommandSaysWhatChangedAndWhatNeedsARestart(t *testing.T) {
+func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	config := file(t, "igproxy.yaml", "upstream:\n  max_in_flight: 7\n")
@@ -242,8 +245,8 @@ func TestTheReloadCommandSaysWhatChangedAndWhatNeedsARestart(t *testing.T) {
 	}
 }
 
-// The listener stays the one of the start, whatever the file says now: a reload must not take away who guards it.
-func TestAReloadLeavesNoListenerOpenToEverybody(t *testing.T) {
+// The listener keeps its settings from the start: a reload must not remove its authentication.
+func TestReloadNeverOpensAListener(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	token := file(t, "token", "0123456789abcdef0123")

@@ -1,6 +1,7 @@
 package integration
 
-// With Redis a restart forgets nothing: the next process answers what the last one learned, without asking Instagram.
+// With Redis a restart loses nothing: the next process answers what the previous one cached,
+// without calling Instagram.
 
 import (
 	"strings"
@@ -10,7 +11,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestARestartKeepsTheCache(t *testing.T) {
+func TestRestartKeepsTheCache(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
@@ -29,7 +30,7 @@ func TestARestartKeepsTheCache(t *testing.T) {
 		t.Errorf("after the restart: %d %s", got.status, got.header.Get("Cache-Status"))
 	}
 	if again := second.ask(t, "expired-restart"); again.status != 400 || again.body != refused.body {
-		t.Errorf("the refusal came back as %d %s", again.status, again.body)
+		t.Errorf("the remembered refusal is %d %s", again.status, again.body)
 	}
 	if ig.Calls() != 2 {
 		t.Errorf("%d calls, want 2", ig.Calls())
@@ -41,7 +42,7 @@ func TestARestartKeepsTheCache(t *testing.T) {
 }
 
 // Two apps, or one app after a change of its secret, never read each other's entries.
-func TestAnotherSecretFindsNothing(t *testing.T) {
+func TestAnotherSecretReadsNoEntries(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	_, upstream := instagram(t, mock.ServerOptions{})

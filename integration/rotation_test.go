@@ -1,7 +1,7 @@
 package integration
 
-// The client secret is changed in Meta's dashboard while apps ask, and nobody of them sees a failed request: the file has both secrets for
-// a while, and igproxy finds out which one Instagram takes.
+// The client secret is changed in Meta's dashboard under load, and no request fails: the file has
+// both secrets for a while, and igproxy finds out which one Instagram accepts.
 
 import (
 	"fmt"
@@ -17,7 +17,7 @@ import (
 
 const nextSecret = "7d3e1f90ab5c4826937fd0c1b2a3e4f5" // a canary, too
 
-// inUse is which secret the metric says is used first.
+// inUse returns which secret is used first according to the metric.
 func (p *process) inUse(t *testing.T) string {
 	t.Helper()
 	for _, which := range []string{"current", "previous"} {
@@ -28,7 +28,7 @@ func (p *process) inUse(t *testing.T) string {
 	return ""
 }
 
-func TestASecretIsRotatedUnderLoadWithoutAFailedRequest(t *testing.T) {
+func TestSecretRotationUnderLoadFailsNoRequest(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
@@ -61,11 +61,11 @@ func TestASecretIsRotatedUnderLoadWithoutAFailedRequest(t *testing.T) {
 		load.more()
 	}
 	each("before", "current", 0)
-	put(nextSecret, appSecret) // 1. the new one above, the old one below
+	put(nextSecret, appSecret) // 1. the new secret first, then the old one
 	each("the old one stays in use", "previous", 1)
-	ig.SetSecrets(nextSecret) // 2. "Reset" in the dashboard: the old one ends that very moment
+	ig.SetSecrets(nextSecret) // 2. "Reset" in the dashboard: the old one stops working
 	each("the new one is in use", "current", 1)
-	put(nextSecret) // 3. the old one is taken away
+	put(nextSecret) // 3. the old one is removed
 	each("the new one stays in use", "current", 2)
 	if n := load.stop(); n < 100 {
 		t.Errorf("only %d requests were answered", n)
@@ -79,7 +79,7 @@ func TestASecretIsRotatedUnderLoadWithoutAFailedRequest(t *testing.T) {
 			t.Errorf("sidecar %d: a secret is in the log", i)
 		}
 		if got := len(p.Log.Lines("client secret switched")); got != 1 {
-			t.Errorf("sidecar %d: the log tells %d times of another secret in use, want once", i, got)
+			t.Errorf("sidecar %d: the log reports %d times that another secret is in use, want once", i, got)
 		}
 		if len(p.Log.Lines("client secret refused")) > 0 {
 			t.Errorf("sidecar %d: the secret was held to be refused", i)
@@ -87,8 +87,8 @@ func TestASecretIsRotatedUnderLoadWithoutAFailedRequest(t *testing.T) {
 	}
 }
 
-// Without cache.key_file, what is remembered survives until the line of the previous secret is taken away.
-func TestWithoutAKeyOfItsOwnTheCacheSurvivesUntilTheOldLineGoes(t *testing.T) {
+// Without cache.key_file, the cache survives until the previous secret is removed from the file.
+func TestWithoutKeyFileCacheSurvivesUntilTheOldSecretIsRemoved(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetSecrets(appSecret, nextSecret)
@@ -110,8 +110,8 @@ func TestWithoutAKeyOfItsOwnTheCacheSurvivesUntilTheOldLineGoes(t *testing.T) {
 	}
 }
 
-// The stand-in changes its mind on the command line, too: what docs/operations.md rehearses.
-func TestTheMockTakesANewSecret(t *testing.T) {
+// The stand-in also accepts a new secret over HTTP, as docs/operations.md rehearses it.
+func TestMockAcceptsANewSecret(t *testing.T) {
 	t.Parallel()
 	mock := start(t, environ(), "mock", "--listen", "127.0.0.1:0", "--secret", appSecret)
 	eventually(t, "the mock listens", func() bool { return len(mock.Log.Lines("mock listening")) > 0 })

@@ -1,6 +1,6 @@
 package integration
 
-// What happens during a soak, what is looked at meanwhile, and what must be left when it is over.
+// The faults of a soak, what is checked meanwhile, and what must be left afterwards.
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// disturbances are all that can happen, by name. Each ends what it began, some only at the next calm.
+// disturbances lists the faults by name. Each ends what it started, some only at the next calm.
 var disturbances = []struct {
 	name string
 	does func(*soak)
@@ -23,9 +23,9 @@ var disturbances = []struct {
 	{"redis forgets", func(s *soak) { s.redis.Do("FLUSHALL") }},
 	{"redis mixes up", func(s *soak) { s.redis.Shuffle() }},
 	{"redis lies", func(s *soak) {
-		s.liar.Tell(redistest.Lies[s.rng.IntN(len(redistest.Lies))], 3)
+		s.liar.SetLie(redistest.Lies[s.rng.IntN(len(redistest.Lies))], 3)
 		s.while()
-		s.liar.Tell(redistest.Truth, 1)
+		s.liar.SetLie(redistest.Truth, 1)
 	}},
 	{"instagram fails", func(s *soak) {
 		faults := []string{"down", "unknown", "html", "hang", "hangbody", "reset", "close", "garbageline", "badjson", "truncated", "slow", "expired", "limit17"}
@@ -46,7 +46,7 @@ var disturbances = []struct {
 	{"a death", func(s *soak) { s.restart(syscall.SIGKILL) }},
 }
 
-// disturb lets one thing happen, chosen by the seed, each once before any comes again.
+// disturb runs one disturbance, chosen by the seed. Each runs once before any is repeated.
 func (s *soak) disturb() {
 	fewest := -1
 	var due []int
@@ -66,7 +66,7 @@ func (s *soak) disturb() {
 
 func (s *soak) while() { time.Sleep(time.Duration(50+s.rng.IntN(250)) * time.Millisecond) }
 
-// hang opens connections that send half a request, or ask much and read nothing.
+// hang opens connections that send half a request, or send many requests and read nothing.
 func (s *soak) hang() {
 	p := s.sidecars[s.rng.IntN(len(s.sidecars))].process.Load()
 	for i := range 60 {
@@ -85,7 +85,7 @@ func (s *soak) hang() {
 	}
 }
 
-// restart ends any sidecar but the first, whose growth is measured, and starts another.
+// restart ends any sidecar except the first, whose growth is measured, and starts another.
 func (s *soak) restart(by syscall.Signal) {
 	seat := s.sidecars[1+s.rng.IntN(len(s.sidecars)-1)]
 	p := seat.process.Load()
@@ -99,7 +99,7 @@ func (s *soak) restart(by syscall.Signal) {
 	seat.epoch.Add(1)
 }
 
-// search looks for what must be nowhere, in the logs, the metrics and Redis.
+// search searches the logs, the metrics and Redis for secrets.
 func (s *soak) search() {
 	for _, seat := range s.sidecars {
 		s.searchIn("the log", seat.process.Load().Log.Take())
@@ -130,7 +130,7 @@ func (s *soak) found(text string) (what []string) {
 	return what
 }
 
-// calm ends all faults and waits until everybody is well.
+// calm ends all faults and waits until everything has recovered.
 func (s *soak) calm() {
 	for _, c := range s.strays {
 		_ = c.Close()
@@ -139,7 +139,7 @@ func (s *soak) calm() {
 	n := 0
 	for i, seat := range s.sidecars {
 		p := seat.process.Load()
-		eventually(s.t, "all is well", func() bool {
+		eventually(s.t, "everything has recovered", func() bool {
 			n++
 			r, err := fetch(s.t.Context(), s.client, p.URL+exchangePath(fmt.Sprintf("IGAA-%s-calm-%d-%d", soakCanary, i, n)))
 			ready := p.page(s.t, "/readyz").body
@@ -148,25 +148,26 @@ func (s *soak) calm() {
 	}
 }
 
-// usage is what a sidecar uses when nobody asks.
+// usage is what an idle sidecar uses.
 type usage struct {
 	goroutines  float64
 	descriptors int
 	memory      int
 }
 
-// measure waits for the end of what our own connections cost, if quiet.
+// measure returns the usage of a sidecar. If quiet, it first waits until connections of the test
+// are closed.
 func (s *soak) measure(p *process, quiet bool) (u usage) {
 	if quiet {
 		s.client.CloseIdleConnections()
-		eventually(s.t, "no flight is in the air", func() bool {
+		eventually(s.t, "no exchange is in flight", func() bool {
 			return p.metric(s.t, "igproxy_flights") == 0 && p.metric(s.t, "igproxy_upstream_in_flight") == 0
 		})
 	}
 	return usage{p.metric(s.t, "go_goroutines"), p.descriptors(s.t), p.memory(s.t)}
 }
 
-// afterwards proves that everybody answers everything right, and that nothing has grown.
+// afterwards checks that every sidecar answers correctly and that nothing has grown.
 func (s *soak) afterwards(before usage) {
 	s.t.Helper()
 	failed := s.refusals.Load()
@@ -181,11 +182,13 @@ func (s *soak) afterwards(before usage) {
 		s.client.CloseIdleConnections()
 		eventually(s.t, fmt.Sprintf("sidecar %d is back to about %+v; it is %+v", i, before, s.measure(p, true)), func() bool {
 			after = s.measure(p, false)
-			// Kept connections are no leak: soakPool to Redis, and soakInFlight to Instagram with two goroutines each.
+			// Idle connections are not leaks: soakPool to Redis, and soakInFlight to Instagram with
+			// two goroutines each.
 			return after.goroutines <= before.goroutines+10+2*soakInFlight && after.descriptors <= before.descriptors+soakPool+soakInFlight
 		})
 		s.t.Logf("sidecar %d: before %+v, after %+v", i, before, after)
-		if grown := after.memory - before.memory; grown > 96<<20 { // with the race detector's own, which is some eight times as much
+		// The limit includes the race detector, which multiplies it by about eight.
+		if grown := after.memory - before.memory; grown > 96<<20 {
 			s.t.Errorf("sidecar %d has grown by %d MiB", i, grown>>20)
 		}
 		if i == 0 && p.Cmd.ProcessState != nil {

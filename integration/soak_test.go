@@ -1,10 +1,11 @@
 package integration
 
-// All faults at once, shuffled, under load, on several sidecars: nobody ever gets a token that is not their own, every answer is one that
-// an app understands, nothing leaks, and when it is over everything is back to where it began: connections, goroutines, memory.
+// All faults at once, shuffled, under load, with several sidecars: no caller gets another one's
+// token, every answer is one that apps understand, nothing leaks, and afterwards connections,
+// goroutines and memory are back to where they started.
 //
-// It lasts for some seconds, or as long as IGPROXY_SOAK says (make soak SOAK=10m). IGPROXY_SOAK_SEED repeats the choices of another run,
-// as far as a machine can.
+// It takes a few seconds, or as long as IGPROXY_SOAK says (make soak SOAK=10m). IGPROXY_SOAK_SEED
+// repeats the choices of another run.
 
 import (
 	"context"
@@ -26,7 +27,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// soak is the stage: sidecars, what they lean on, and what must never happen.
+// soak has the sidecars, their servers, and counts of what must never happen.
 type soak struct {
 	t        *testing.T
 	rng      *rand.Rand // of the faults
@@ -38,32 +39,32 @@ type soak struct {
 	strays   []net.Conn // of clients that hang
 	client   *http.Client
 
-	needles map[string]string // form of a canary by what it is
+	needles map[string]string // forms of canaries, by name
 	long    *regexp.Regexp
 
 	got      tally // tokens
 	refusals atomic.Int64
 	left     atomic.Int64
-	excused  atomic.Int64 // met a restart
-	statuses sync.Map     // of answers that nobody should get
+	excused  atomic.Int64 // requests that met a restart
+	statuses sync.Map     // of unexpected answers
 	happened map[string]int
 }
 
-// seat is the place of a sidecar, which others take when it is restarted.
+// seat is the place of a sidecar. A restart replaces the sidecar in it.
 type seat struct {
 	process atomic.Pointer[process]
-	epoch   atomic.Int64 // odd while there is nobody
+	epoch   atomic.Int64 // odd while it is empty
 }
 
 const (
 	soakCallers  = 24
 	soakTokens   = 300
-	soakPool     = 12 // kept connections to Redis are no leak
+	soakPool     = 12 // idle connections to Redis are not leaks
 	soakInFlight = 32
 	soakCanary   = "s0akc4nary"
 )
 
-func TestASoakOfAllFaultsShuffled(t *testing.T) {
+func TestSoakWithAllFaults(t *testing.T) {
 	length, seed := 12*time.Second, rand.Uint64()
 	var err error
 	if v := os.Getenv("IGPROXY_SOAK"); v != "" {
@@ -78,11 +79,12 @@ func TestASoakOfAllFaultsShuffled(t *testing.T) {
 	}
 	t.Logf("for %s, IGPROXY_SOAK_SEED=%d", length, seed)
 	s := newSoak(t, seed, 3)
-	s.burst("warm") // every pool is as large as it gets
+	s.burst("warm") // fills every pool
 	before := s.measure(s.sidecars[0].process.Load(), true)
 
 	issued := s.ig.Issued("IGAA-" + soakCanary + "-warm-0")
-	for _, text := range append(issued, appSecret, s.token(7), forms(s.token(50))["hex"], "WARNING: DATA RACE") { // the search must be able to find
+	// The search must find these texts, or it proves nothing.
+	for _, text := range append(issued, appSecret, s.token(7), forms(s.token(50))["hex"], "WARNING: DATA RACE") {
 		if len(s.found("x"+text+"x")) == 0 || len(issued) == 0 {
 			t.Errorf("the search does not find %.20s...", text)
 		}
@@ -128,7 +130,7 @@ func newSoak(t *testing.T, seed uint64, n int) *soak {
 		seat.process.Store(s.start())
 		s.sidecars = append(s.sidecars, seat)
 	}
-	for i := range 4 { // of the other tokens, the raw form is searched for by what they have in common
+	for i := range 4 { // the raw form of the other tokens is found by their common part
 		for form, needle := range forms(s.token(i * 50)) {
 			s.needles[fmt.Sprintf("token %d as %s", i*50, form)] = needle
 		}
@@ -143,7 +145,8 @@ func newSoak(t *testing.T, seed uint64, n int) *soak {
 	return s
 }
 
-// start starts a sidecar; one with the race detector would sleep for a second before its end.
+// start starts a sidecar without the race detector, with which it would sleep for a second at its
+// end.
 func (s *soak) start() *process {
 	s.t.Helper()
 	p := start(s.t, append(environ(s.settings...), "GORACE=atexit_sleep_ms=0"), "serve")
@@ -151,7 +154,8 @@ func (s *soak) start() *process {
 	return p
 }
 
-// token is the i-th: every fourth meets a fault of Instagram's, but for those that hold the whole app for a minute.
+// token returns the ith token: every fourth triggers a fault of Instagram, except those that pause
+// the whole app for a minute.
 func (s *soak) token(i int) string {
 	faults := slices.DeleteFunc(mock.Faults(), func(f mock.Fault) bool {
 		return f.Name == "wrongsecret" || f.Name == "limit4" || f.Name == "limit613" || f.Name == "limit429" || f.Name == "endless" || f.Name == "gzipbomb"
@@ -162,7 +166,7 @@ func (s *soak) token(i int) string {
 	return fmt.Sprintf("IGAA-%s-%d", soakCanary, i)
 }
 
-// call is one app that asks and asks.
+// call acts as one app that keeps sending requests.
 func (s *soak) call(rng *rand.Rand, stop <-chan struct{}) {
 	for {
 		select {
@@ -204,7 +208,7 @@ func (s *soak) judge(short string, r reply, err error, left, restarted bool) {
 	}
 }
 
-// burst asks for many new tokens at once, at all sidecars.
+// burst requests many new tokens at once from all sidecars.
 func (s *soak) burst(name string) {
 	crowd(64*len(s.sidecars), func(i int) {
 		short := fmt.Sprintf("IGAA-%s-%s-%d", soakCanary, name, i)

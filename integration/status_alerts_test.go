@@ -1,7 +1,7 @@
 package integration
 
-// What an alert or a panel of the dashboard reads is exported, with the labels and values that it asks for, and each alert has its section
-// in the runbook. Prometheus' own tool shows in deploy/ when each alert fires.
+// Alerts and dashboard panels use only exported metrics, labels and label values, and each alert
+// has a section in the runbook. The tests in deploy/ check with promtool when each alert fires.
 
 import (
 	"encoding/json"
@@ -12,7 +12,8 @@ import (
 	"testing"
 )
 
-// documentedMetrics are those of docs/metrics.md, each with its labels and their values; none, if they are free.
+// documentedMetrics returns the metrics in docs/metrics.md with their labels and the labels'
+// values; nil means any value.
 func documentedMetrics(t *testing.T) map[string]map[string][]string {
 	t.Helper()
 	metrics := map[string]map[string][]string{}
@@ -48,9 +49,9 @@ var (
 	ofAHistogram = regexp.MustCompile(`_(?:bucket|sum|count)$`)
 )
 
-// judge finds what an expression asks for in vain.
+// judge returns what an expression uses that does not exist.
 func judge(metrics map[string]map[string][]string, expression string) (wrong []string) {
-	known := []string{"job", "instance", "le"} // Prometheus' own
+	known := []string{"job", "instance", "le"} // added by Prometheus
 	for _, use := range metricUsed.FindAllString(expression, -1) {
 		name, matchers, _ := strings.Cut(use, "{")
 		labels, ok := metrics[name]
@@ -86,7 +87,7 @@ func judge(metrics map[string]map[string][]string, expression string) (wrong []s
 	return wrong
 }
 
-func TestAlertsReadWhatIsExportedAndHaveARunbook(t *testing.T) {
+func TestAlertsUseExportedMetricsAndHaveARunbook(t *testing.T) {
 	t.Parallel()
 	text, runbook, metrics := read(t, "../deploy/prometheus/alerts.yml"), read(t, "../docs/operations.md"), documentedMetrics(t)
 	if got := judge(metrics, `sum by (colour) (igproxy_nothing) + igproxy_requests_total{outcome="lost", source=~"memory|disk", colour="red"}`); len(got) != 5 {
@@ -119,7 +120,7 @@ func TestAlertsReadWhatIsExportedAndHaveARunbook(t *testing.T) {
 	}
 }
 
-func TestTheDashboardReadsWhatIsExported(t *testing.T) {
+func TestDashboardUsesExportedMetrics(t *testing.T) {
 	t.Parallel()
 	var dashboard struct {
 		Panels []struct {

@@ -1,6 +1,6 @@
 package integration
 
-// `igproxy status` prints what the page shows, and does not need the secret.
+// `igproxy status` prints what the page shows and does not need the secret.
 
 import (
 	"encoding/json"

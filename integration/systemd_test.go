@@ -1,7 +1,8 @@
 package integration
 
-// Under systemd: it holds the sockets, so that a restart drops nobody; it is told when the sidecar answers and when it drains; and its
-// watchdog hears of a sidecar only while that answers. The tests play systemd.
+// systemd holds the sockets, so that a restart drops no connection. It is notified when the sidecar
+// is ready and when it drains, and the watchdog is notified only while the sidecar answers. The
+// tests play the part of systemd.
 
 import (
 	"fmt"
@@ -20,7 +21,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// notices is a NOTIFY_SOCKET and what came on it.
+// notices is a NOTIFY_SOCKET and what it received.
 type notices struct {
 	path string
 	text harness.Output
@@ -50,21 +51,22 @@ func newNotices(t *testing.T) *notices {
 
 func (n *notices) count(what string) int { return strings.Count(n.text.String(), what) }
 
-// activated starts igproxy as systemd does: the sockets from descriptor 3 on, and LISTEN_PID the process's own.
+// activated starts igproxy as systemd does: with sockets from descriptor 3 on and LISTEN_PID set to
+// the process's PID.
 func activated(t *testing.T, n *notices, names string, sockets []*os.File, settings ...string) *process {
 	t.Helper()
 	cmd := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" serve`, harness.Binary)
 	cmd.ExtraFiles = sockets
 	env := append(environ(settings...), "NOTIFY_SOCKET="+n.path, "LISTEN_FDNAMES="+names, fmt.Sprintf("LISTEN_FDS=%d", len(sockets)))
 	for _, s := range settings {
-		if e, ok := strings.CutPrefix(s, "="); ok { // one of systemd's own
+		if e, ok := strings.CutPrefix(s, "="); ok { // a variable of systemd
 			env = append(env, e)
 		}
 	}
 	return startCommand(t, env, cmd)
 }
 
-// held is a socket that the test keeps open, as systemd does, and its address.
+// held returns a socket that the test keeps open, as systemd does, and its address.
 func held(t *testing.T, network, address string) (*os.File, string) {
 	t.Helper()
 	l, err := net.Listen(network, address)
@@ -78,21 +80,22 @@ func held(t *testing.T, network, address string) (*os.File, string) {
 	if u, ok := l.(*net.UnixListener); ok {
 		u.SetUnlinkOnClose(false)
 	}
-	_ = l.Close() // f is the same socket; this process never accepts
+	_ = l.Close() // f is a copy of the socket; this process never accepts
 	t.Cleanup(func() { _ = f.Close() })
 	return f, l.Addr().String()
 }
 
-func TestSystemdIsToldWhenItAnswersAndWhenItDrains(t *testing.T) {
+func TestSystemdIsNotifiedOfReadyAndStopping(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	app, address := held(t, "tcp", "127.0.0.1:0")
 	admin, adminAddress := held(t, "tcp", "127.0.0.1:0")
 	n := newNotices(t)
-	p := activated(t, n, "app:admin", []*os.File{app, admin}, "UPSTREAM_URL="+upstream.URL, "LISTEN=127.0.0.1:1", "ADMIN_LISTEN=127.0.0.1:2") // nobody may listen there
+	// igproxy must ignore LISTEN and ADMIN_LISTEN.
+	p := activated(t, n, "app:admin", []*os.File{app, admin}, "UPSTREAM_URL="+upstream.URL, "LISTEN=127.0.0.1:1", "ADMIN_LISTEN=127.0.0.1:2")
 	eventually(t, "it is ready", func() bool { return n.count("READY=1\n") == 1 })
 	if !strings.Contains(n.text.String(), "STATUS=answering on http://"+address+"\n") {
-		t.Errorf("systemd was told\n%s", n.text.String())
+		t.Errorf("systemd was notified of\n%s", n.text.String())
 	}
 	p.Listening(t)
 	if p.URL != "http://"+address || p.Admin != "http://"+adminAddress {
@@ -102,7 +105,7 @@ func TestSystemdIsToldWhenItAnswersAndWhenItDrains(t *testing.T) {
 		t.Errorf("after READY=1: got %d %s", r.status, r.body)
 	}
 	if r := p.page(t, "/readyz"); r.status != 200 || n.count("STOPPING=1") != 0 {
-		t.Errorf("readyz: %d; told\n%s", r.status, n.text.String())
+		t.Errorf("readyz: %d; notified of\n%s", r.status, n.text.String())
 	}
 	if code := p.Stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
@@ -110,7 +113,7 @@ func TestSystemdIsToldWhenItAnswersAndWhenItDrains(t *testing.T) {
 	eventually(t, "it said that it stops", func() bool { return n.count("STOPPING=1\nSTATUS=draining\n") == 1 })
 }
 
-func TestASidecarThatCannotStartIsNeverReady(t *testing.T) {
+func TestSidecarThatCannotStartIsNeverReady(t *testing.T) {
 	t.Parallel()
 	for names, want := range map[string]string{
 		"igproxy.socket": "is named \"igproxy.socket\"; write FileDescriptorName=app",
@@ -121,19 +124,20 @@ func TestASidecarThatCannotStartIsNeverReady(t *testing.T) {
 		n := newNotices(t)
 		p := activated(t, n, names, []*os.File{app, other}[:1+strings.Count(names, ":")])
 		if code := p.Wait(t); code != 1 || !strings.Contains(p.Log.String(), want) || n.count("READY") != 0 {
-			t.Errorf("%s: exit code %d, told %q, said\n%s", names, code, n.text.String(), p.Log)
+			t.Errorf("%s: exit code %d, notified of %q, log:\n%s", names, code, n.text.String(), p.Log)
 		}
 	}
-	open, _ := held(t, "tcp", "0.0.0.0:0") // as a socket unit with a bare port would; nobody connects
+	open, _ := held(t, "tcp", "0.0.0.0:0") // as with a bare port in a socket unit; no client connects
 	n := newNotices(t)
 	p := activated(t, n, "app", []*os.File{open})
 	if code := p.Wait(t); code == 0 || !strings.Contains(p.Log.String(), "reachable by other machines") || n.count("READY") != 0 {
-		t.Errorf("beyond loopback: exit code %d, told %q, said\n%s", code, n.text.String(), p.Log)
+		t.Errorf("beyond loopback: exit code %d, notified of %q, log:\n%s", code, n.text.String(), p.Log)
 	}
 }
 
-// Somebody takes the socket's path away and answers nothing there: to apps the sidecar is gone, although it lives. Back in its place, all is well.
-func TestTheWatchdogHearsOfItOnlyWhileItAnswers(t *testing.T) {
+// The socket's path is replaced by one that does not answer: apps cannot reach the sidecar although
+// it runs. Once the path is restored, it is healthy again.
+func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	path := filepath.Join(t.TempDir(), "app.sock")
 	app, _ := held(t, "unix", path)
@@ -143,10 +147,10 @@ func TestTheWatchdogHearsOfItOnlyWhileItAnswers(t *testing.T) {
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
 	}
-	unseen := n.count("WATCHDOG=1\n") // systemd holds the socket where the service cannot see it: no restart would help, and none comes
+	unseen := n.count("WATCHDOG=1\n") // the service cannot see systemd's socket, and a restart would not help
 	eventually(t, "pings still come", func() bool { return n.count("WATCHDOG=1\n") > unseen+2 })
-	held(t, "unix", path) // accepts nothing
-	eventually(t, "the sidecar finds that nobody answers", func() bool {
+	held(t, "unix", path) // accepts no connections
+	eventually(t, "the sidecar detects that it does not answer", func() bool {
 		return len(p.Log.Lines("watchdog check failed")) == 1
 	})
 	before := n.count("WATCHDOG=1\n")
@@ -169,7 +173,7 @@ func TestTheWatchdogHearsOfItOnlyWhileItAnswers(t *testing.T) {
 	}
 }
 
-func TestARestartUnderLoadDropsNobody(t *testing.T) {
+func TestSocketActivatedRestartUnderLoadDropsNoRequest(t *testing.T) {
 	t.Parallel()
 	const callers, restarts = 20, 3
 	ig, upstream := instagram(t, mock.ServerOptions{})

@@ -1,8 +1,9 @@
 package integration
 
-// Traces, by OpenTelemetry's standard variables: a collector gets a span of each request and of each of its steps, in the app's own trace
-// where it has one, and in all of them no secret, no token and nothing else that was sent. A collector that is dead, hung or unwilling
-// costs no app an answer, and a stop no more than a few seconds.
+// Tracing is configured by OpenTelemetry's standard variables. A collector gets a span for each
+// request and each of its steps, in the app's own trace if it has one, without secrets, tokens or
+// anything else that was sent. A collector that is dead, hangs or refuses costs no app an answer
+// and delays a stop by at most a few seconds.
 
 import (
 	"crypto/rand"
@@ -21,7 +22,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// otlpSpan is what these tests read of a span: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding.
+// otlpSpan has the fields of a span that these tests use: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding.
 type otlpSpan struct {
 	TraceID, SpanID, ParentSpanID, Name string
 	Kind                                int
@@ -41,9 +42,9 @@ type otlpBatch struct {
 // collector takes spans over OTLP/HTTP, as JSON.
 type collector struct {
 	*httptest.Server
-	mu     sync.Mutex // protects all below
+	mu     sync.Mutex // protects the fields below
 	spans  []*otlpSpan
-	text   strings.Builder // all that came
+	text   strings.Builder // everything received
 	header http.Header     // of the last batch
 }
 
@@ -71,7 +72,7 @@ func newCollector(t *testing.T) *collector {
 	return c
 }
 
-// named are the spans of this name.
+// named returns the spans with this name.
 func (c *collector) named(name string) (found []*otlpSpan) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,7 +84,7 @@ func (c *collector) named(name string) (found []*otlpSpan) {
 	return found
 }
 
-// tracing is a sidecar with OTEL_ variables ("TRACES_EXPORTER=otlp").
+// tracing starts a sidecar with OTEL_ variables ("TRACES_EXPORTER=otlp").
 func tracing(t *testing.T, upstream string, settings, variables []string) *process {
 	t.Helper()
 	env := append(environ(append(slices.Clone(settings), "UPSTREAM_URL="+upstream)...), "OTEL_EXPORTER_OTLP_PROTOCOL=http/json")
@@ -103,14 +104,14 @@ func attributes(s *otlpSpan) map[string]string {
 	return all
 }
 
-func TestACollectorGetsEachStepInTheAppsOwnTrace(t *testing.T) {
+func TestCollectorGetsEachStepInTheAppsTrace(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	c := newCollector(t)
 	p := tracing(t, upstream.URL, nil, []string{"EXPORTER_OTLP_ENDPOINT=" + c.URL, "RESOURCE_ATTRIBUTES=deployment.environment.name=test", "EXPORTER_OTLP_COMPRESSION=none"})
 	r, err := fetchWith(t.Context(), http.DefaultClient, p.URL+exchangePath("IGAA-1"), "Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Tracestate", "a=b")
 	must(t, err)
-	for range 3 { // hits: the fast lane makes no spans, so it must be off
+	for range 3 { // hits; tracing must disable the fast lane, which makes no spans
 		if r := p.ask(t, "IGAA-1"); r.status != 200 {
 			t.Errorf("got %d", r.status)
 		}
@@ -123,7 +124,8 @@ func TestACollectorGetsEachStepInTheAppsOwnTrace(t *testing.T) {
 		t.Fatalf("%d server spans of 4 requests", len(servers))
 	}
 	first := servers[slices.IndexFunc(servers, func(s *otlpSpan) bool { return s.ParentSpanID != "" })]
-	if got := strings.ToLower(first.TraceID + "-" + first.ParentSpanID); got != "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331" { // the library writes upper case
+	// The library writes upper case.
+	if got := strings.ToLower(first.TraceID + "-" + first.ParentSpanID); got != "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331" {
 		t.Errorf("the app's trace is not the parent: %s", got)
 	}
 	if a := attributes(first); a["igproxy.request_id"] != r.header.Get("X-Request-Id") || a["igproxy.outcome"] != "token" || a["http.route"] != "/access_token" {
@@ -142,7 +144,7 @@ func TestACollectorGetsEachStepInTheAppsOwnTrace(t *testing.T) {
 	}
 }
 
-func TestSpansHoldNoSecretNoTokenAndNothingThatWasSent(t *testing.T) {
+func TestSpansContainNothingThatWasSent(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	c := newCollector(t)
@@ -220,13 +222,13 @@ func TestSpansHoldNoSecretNoTokenAndNothingThatWasSent(t *testing.T) {
 	}
 }
 
-func TestADeadCollectorCostsNoAnswerAndAStopLittle(t *testing.T) {
+func TestDeadCollectorCostsNoAnswerAndDelaysStopLittle(t *testing.T) {
 	t.Parallel()
 	gone, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	refused := gone.Addr().String()
 	must(t, gone.Close())
-	hung, err := net.Listen("tcp", "127.0.0.1:0") // the system takes connections, and nobody reads from them
+	hung, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts connections, but no process reads from them
 	must(t, err)
 	defer hung.Close()
 	unwilling := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
@@ -234,7 +236,7 @@ func TestADeadCollectorCostsNoAnswerAndAStopLittle(t *testing.T) {
 	for name, at := range map[string]string{"refused": "http://" + refused, "hung": "http://" + hung.Addr().String(), "unwilling": unwilling.URL} {
 		_, upstream := instagram(t, mock.ServerOptions{})
 		p := tracing(t, upstream.URL, []string{"LOG_HITS=1"}, []string{"EXPORTER_OTLP_ENDPOINT=" + at, "BSP_MAX_QUEUE_SIZE=64", "BSP_SCHEDULE_DELAY=20"})
-		for i := range 100 { // some 500 spans
+		for i := range 100 { // about 500 spans
 			if r := p.ask(t, fmt.Sprintf("IGAA-%d", i/5)); r.status != 200 {
 				t.Errorf("%s: got %d %s", name, r.status, r.body)
 			}
@@ -252,8 +254,8 @@ func TestADeadCollectorCostsNoAnswerAndAStopLittle(t *testing.T) {
 	}
 }
 
-// A platform sets these variables for all programs at once.
-func TestTracingVariablesOfAnotherKindNeverKeepTheSidecarFromStarting(t *testing.T) {
+// Platforms may set such variables for all programs at once.
+func TestUnsupportedTracingVariablesDoNotPreventStart(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	for _, variables := range [][]string{

@@ -1,6 +1,6 @@
 package integration
 
-// Who else is on the machine: users at a Unix socket, and whoever finds what a dead process leaves behind.
+// Other users on the machine: at the Unix socket, and with what a dead process leaves behind.
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// reachable is a folder that other users can walk through, unlike a test's own.
+// reachable returns a folder that other users can enter, unlike a test's temporary folder.
 func reachable(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "igproxy-trust")
@@ -25,8 +25,9 @@ func reachable(t *testing.T) string {
 	return dir
 }
 
-// knocks runs igproxy's own healthcheck at the app's socket as another user, and reports whether it got an answer. (It is no health: the
-// app's side answers that it knows no such path.)
+// knocks runs healthcheck against the app's socket as another user and reports whether it got an
+// answer. The sidecar is not healthy in this sense, because the app's side answers that the path is
+// unknown.
 func knocks(t *testing.T, path string, uid int) bool {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), harness.Binary, "healthcheck", "--timeout", patience.String())
@@ -46,7 +47,8 @@ func knocks(t *testing.T, path string, uid int) bool {
 	return false
 }
 
-// strangers are other users' numbers that this test can be; only root can be another.
+// strangers returns the UIDs of other users that this test can run as. Only root can run as another
+// user.
 func strangers() []int {
 	if os.Getuid() == 0 {
 		return []int{65533, 65534}
@@ -54,10 +56,10 @@ func strangers() []int {
 	return nil
 }
 
-func TestASocketIsForTheUsersListed(t *testing.T) {
+func TestSocketIsOnlyForTheListedUsers(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
-	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711)) // the other users run it too
+	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711)) // so that the other users can run it
 	dir, own := reachable(t), os.Getuid()
 	open := func(name string, uids string) (*process, string) {
 		path := filepath.Join(dir, name)
@@ -90,7 +92,7 @@ func TestASocketIsForTheUsersListed(t *testing.T) {
 	}
 }
 
-func TestASocketHasTheModeThatWasChosen(t *testing.T) {
+func TestSocketHasTheConfiguredMode(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711))
@@ -114,13 +116,14 @@ func TestASocketHasTheModeThatWasChosen(t *testing.T) {
 	}
 }
 
-// What dies leaves no memory on the disk. The rest of /proc/PID stays as readable as it was.
-func TestTheProcessDumpsNoCore(t *testing.T) {
+// A dying process leaves no memory dump. The rest of /proc/PID stays as readable as before.
+func TestProcessDumpsNoCore(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	var before syscall.Rlimit
 	must(t, syscall.Getrlimit(syscall.RLIMIT_CORE, &before))
-	must(t, syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{Cur: before.Max, Max: before.Max})) // a shell's own 0 would prove nothing
+	// With a limit of 0 the test would prove nothing.
+	must(t, syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{Cur: before.Max, Max: before.Max}))
 	defer func() { must(t, syscall.Setrlimit(syscall.RLIMIT_CORE, &before)) }()
 	p := start(t, append(environ("UPSTREAM_URL="+upstream.URL), "GOTRACEBACK=crash"), "serve")
 	p.Listening(t)
@@ -141,7 +144,8 @@ func TestTheProcessDumpsNoCore(t *testing.T) {
 	if got := strings.TrimSpace(read("coredump_filter")); strings.Trim(got, "0") != "" {
 		t.Errorf("a program that is handed the core gets memory of kinds %s", got)
 	}
-	must(t, p.Cmd.Process.Signal(syscall.SIGQUIT)) // with GOTRACEBACK=crash it ends by SIGABRT, which dumps where that is allowed
+	// With GOTRACEBACK=crash it ends by SIGABRT, which dumps core where allowed.
+	must(t, p.Cmd.Process.Signal(syscall.SIGQUIT))
 	p.Wait(t)
 	if status := p.Cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGABRT || status.CoreDump() {
 		t.Errorf("it ended with %v, core dumped: %v", status.Signal(), status.CoreDump())

@@ -1,7 +1,8 @@
 package integration
 
-// Who is answered: everybody on this machine; from other machines only who shows a token or a client certificate, or everybody where the
-// operator says so in plain words. Without such a choice igproxy does not start.
+// igproxy answers all clients on this machine. Clients on other machines need a token or a client
+// certificate, unless the operator explicitly allows all of them. Without that choice igproxy does
+// not start.
 
 import (
 	"context"
@@ -13,7 +14,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestAListenerBeyondLoopbackNeedsAChoice(t *testing.T) {
+func TestListenerBeyondLoopbackNeedsAuthentication(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"serve"}, {"check"}} {
 		code, stdout, stderr := command(t, environ("LISTEN=0.0.0.0:0"), args...)
@@ -40,7 +41,7 @@ const (
 	nextToken = "canary-of-the-next-one-987654321"
 )
 
-// showing asks with header fields (name, value, ...).
+// showing sends a request with header fields (name, value, ...).
 func showing(t *testing.T, target string, fields ...string) reply {
 	t.Helper()
 	r, err := fetchWith(t.Context(), http.DefaultClient, target, fields...)
@@ -51,21 +52,21 @@ func showing(t *testing.T, target string, fields ...string) reply {
 }
 
 func fetchWith(ctx context.Context, client *http.Client, target string, fields ...string) (reply, error) {
-	dressed := *client
-	if dressed.Transport == nil {
-		dressed.Transport = http.DefaultTransport
+	withFields := *client
+	if withFields.Transport == nil {
+		withFields.Transport = http.DefaultTransport
 	}
-	dressed.Transport = dresser{dressed.Transport, fields}
-	return fetch(ctx, &dressed, target)
+	withFields.Transport = headerAdder{withFields.Transport, fields}
+	return fetch(ctx, &withFields, target)
 }
 
-// dresser adds header fields to each request.
-type dresser struct {
+// headerAdder adds header fields to each request.
+type headerAdder struct {
 	next   http.RoundTripper
 	fields []string
 }
 
-func (d dresser) RoundTrip(r *http.Request) (*http.Response, error) {
+func (d headerAdder) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	for i := 0; i < len(d.fields); i += 2 {
 		r.Header.Add(d.fields[i], d.fields[i+1])
@@ -73,7 +74,7 @@ func (d dresser) RoundTrip(r *http.Request) (*http.Response, error) {
 	return d.next.RoundTrip(r)
 }
 
-func TestATokenOfTheSidecarsOwnIsAskedFor(t *testing.T) {
+func TestBearerTokenIsRequired(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	path := file(t, "token", ownToken+"\n")
@@ -88,14 +89,14 @@ func TestATokenOfTheSidecarsOwnIsAskedFor(t *testing.T) {
 		"wrong in the base URL":      showing(t, by(nextToken)),
 		"as Instagram's":             showing(t, target, "Authorization", "Bearer "+ownToken),
 		"as Instagram's, and no one": showing(t, bare, "Authorization", "Bearer "+ownToken),
-		"on a path that is none":     showing(t, p.URL+"/me", "X-Igproxy-Token", nextToken),
+		"on an unknown path":         showing(t, p.URL+"/me", "X-Igproxy-Token", nextToken),
 	} {
 		if e := r.graphError(t); r.status != 401 || e.Code != 100 || e.Subcode != 990013 || !strings.HasPrefix(r.header.Get("WWW-Authenticate"), "Basic ") {
 			t.Errorf("%s: got %d %s", name, r.status, r.body)
 		}
 	}
 	if ig.Calls() != 0 {
-		t.Fatal("Instagram was asked for a stranger")
+		t.Fatal("an unauthenticated request reached Instagram")
 	}
 	for name, r := range map[string]reply{
 		"in its header":             showing(t, target, "X-Igproxy-Token", ownToken),
@@ -114,7 +115,7 @@ func TestATokenOfTheSidecarsOwnIsAskedFor(t *testing.T) {
 	}
 	eventually(t, "the next token is taken", func() bool { return showing(t, by(nextToken)).status == 200 })
 	if r := showing(t, by(ownToken)); r.status != 401 {
-		t.Errorf("the token of before: got %d", r.status)
+		t.Errorf("the previous token: got %d", r.status)
 	}
 	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.Admin, "http://")), "IGPROXY_CLIENT_SECRET")
 	if code, _, stderr := command(t, env, "healthcheck"); code != 0 {

@@ -1,6 +1,7 @@
 package integration
 
-// TLS for apps: client certificates of the right authority and no others, and certificates that are renewed while apps ask.
+// TLS for apps: only client certificates of the right authority are accepted, and certificates are
+// renewed under load.
 
 import (
 	"context"
@@ -16,7 +17,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestClientCertificatesAreAskedFor(t *testing.T) {
+func TestClientCertificatesAreRequired(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	server, apps, others := harness.NewAuthority(t), harness.NewAuthority(t), harness.NewAuthority(t)
@@ -36,7 +37,7 @@ func TestClientCertificatesAreAskedFor(t *testing.T) {
 		t.Errorf("a certificate and no token, which is asked for too: got %d, %v", r.status, err)
 	}
 	if ig.Calls() != 0 {
-		t.Fatal("Instagram was asked for a stranger")
+		t.Fatal("an unauthenticated request reached Instagram")
 	}
 	r, err := fetchWith(t.Context(), server.Client(t, &apps, true), target, "X-Igproxy-Token", ownToken)
 	if err != nil || r.status != 200 {
@@ -47,9 +48,9 @@ func TestClientCertificatesAreAskedFor(t *testing.T) {
 	}
 }
 
-// Certificates are renewed while apps ask: as Kubernetes swaps a mounted secret, behind a link. No request fails, on new connections as
-// on old ones.
-func TestCertificatesChangeUnderLoadWithoutAFailedRequest(t *testing.T) {
+// Certificates are renewed under load, by swapping a symbolic link as Kubernetes does. No request
+// fails, on new connections or old ones.
+func TestCertificateRotationUnderLoadFailsNoRequest(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	a := harness.NewAuthority(t)
@@ -72,7 +73,7 @@ func TestCertificatesChangeUnderLoadWithoutAFailedRequest(t *testing.T) {
 	load, end := context.WithCancel(t.Context())
 	var answered atomic.Int64
 	stopped := make(chan struct{})
-	go func() { // ends with load
+	go func() { // ends with the pressure
 		defer close(stopped)
 		crowd(6, func(i int) {
 			client := a.Client(t, nil, i%2 == 0)
@@ -87,7 +88,7 @@ func TestCertificatesChangeUnderLoadWithoutAFailedRequest(t *testing.T) {
 		})
 	}()
 	shown := func() string {
-		c, err := tls.Dial("tcp", strings.TrimPrefix(p.URL, "https://"), &tls.Config{InsecureSkipVerify: true}) // only looks
+		c, err := tls.Dial("tcp", strings.TrimPrefix(p.URL, "https://"), &tls.Config{InsecureSkipVerify: true}) // only reads the certificate
 		if err != nil {
 			t.Errorf("looking at the certificate: %v", err)
 			return ""
@@ -105,7 +106,7 @@ func TestCertificatesChangeUnderLoadWithoutAFailedRequest(t *testing.T) {
 	end()
 	<-stopped
 	if got := len(p.Log.Lines("changed file loaded")); got != 3 {
-		t.Errorf("the log tells of %d changes, want 3", got)
+		t.Errorf("the log has %d changes, want 3", got)
 	}
 }
 

@@ -1,7 +1,7 @@
 package integration
 
-// Instagram fails. A cold token costs a failed call or two, then a quick 503 with Retry-After; a known token costs nothing; and when
-// Instagram is back, one probe opens the way.
+// Instagram fails. A cold token costs a failed call or two, then a fast 503 with Retry-After. A
+// known token costs nothing. Once Instagram is back, one successful probe closes the breaker.
 
 import (
 	"fmt"
@@ -53,12 +53,13 @@ func TestInstagramDown(t *testing.T) {
 		states = append(states, line["to"].(string))
 	}
 	if got := strings.Join(states, " "); !strings.HasPrefix(got, "open half-open") || !strings.HasSuffix(got, "closed") {
-		t.Errorf("the log tells %q", got)
+		t.Errorf("the log has %q", got)
 	}
 }
 
-// A rate limit is a pause for all cold tokens of the app, in Instagram's words, and no ill health.
-func TestARateLimitHoldsTheApp(t *testing.T) {
+// A rate limit is a pause for all cold tokens of the app with Instagram's own error, and not a
+// failure for the breaker.
+func TestRateLimitPausesTheApp(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
@@ -84,7 +85,8 @@ func TestARateLimitHoldsTheApp(t *testing.T) {
 	}
 }
 
-// A refused client secret is the operator's fault: said once, loudly; readiness goes; tokens are not blamed for it.
+// A refused client secret is the operator's fault: it is logged once as an error, readiness fails,
+// and no token is remembered as refused.
 func TestARefusedClientSecret(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})

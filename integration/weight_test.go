@@ -1,7 +1,7 @@
 package integration
 
-// A sidecar stands beside every app, so what is in its binary is paid for many times: what is known to be heavy stays out of it, and everything
-// that ships is built in the same way.
+// A sidecar runs next to every app, so the size of its binary counts many times: heavy dependencies
+// stay out, and every artifact is built the same way.
 
 import (
 	"os"
@@ -11,10 +11,10 @@ import (
 	"testing"
 )
 
-// tag leaves out urfave/cli's own manual pages, with a Markdown parser.
+// tag excludes urfave/cli's manual pages and their Markdown parser.
 const tag = "urfave_cli_no_docs"
 
-func TestWhatIsHeavyStaysOutOfTheBinary(t *testing.T) {
+func TestBinaryHasNoHeavyDependencies(t *testing.T) {
 	t.Parallel()
 	out, err := exec.Command("go", "list", "-deps", "-tags="+tag, "../cmd/igproxy").Output()
 	must(t, err)
@@ -31,7 +31,7 @@ func TestWhatIsHeavyStaysOutOfTheBinary(t *testing.T) {
 	}
 }
 
-func TestWhatShipsIsBuiltInTheSameWay(t *testing.T) {
+func TestEveryReleaseArtifactIsBuiltTheSameWay(t *testing.T) {
 	t.Parallel()
 	line := regexp.MustCompile(`go build .*-o \S+ \./cmd/igproxy`)
 	for _, file := range []string{"Makefile", "deploy/docker/Dockerfile", "tools/reproducible.sh"} {

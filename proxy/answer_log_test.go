@@ -19,7 +19,8 @@ func TestManyHitsWriteFewLines(t *testing.T) {
 		o := optionsFor(t, "https://graph.instagram.com", nil)
 		o.HitLines, o.Logger = 3, slog.New(slog.NewJSONHandler(&log, nil))
 		p := laneProxy(t, o)
-		for _, hits := range []int{10, 1, 2, 5} { // 3 hits of the first second have a line; the next line reports the other 7
+		// Three hits of the first second have a line. The next line reports the other seven.
+		for _, hits := range []int{10, 1, 2, 5} {
 			for range hits {
 				if w := ask(p, get(target(warmToken))); w.Code != 200 {
 					t.Fatalf("got %d", w.Code)
@@ -49,7 +50,10 @@ func TestALateHitDoesNotStartItsSecondAgain(t *testing.T) {
 	for i, c := range []struct {
 		at   time.Duration
 		want bool
-	}{{0, true}, {time.Second, true}, {0, false}, {time.Second, false}, {2 * time.Second, true}, {-time.Hour, true}, {-time.Hour, false}} { // a clock that is set back starts one
+	}{
+		{0, true}, {time.Second, true}, {0, false}, {time.Second, false}, {2 * time.Second, true},
+		{-time.Hour, true}, {-time.Hour, false}, // a clock that was set back starts a second, too
+	} {
 		if _, ok := h.next(now.Add(c.at)); ok != c.want {
 			t.Errorf("hit %d, at %s: a line is %v, want %v", i, c.at, ok, c.want)
 		}

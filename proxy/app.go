@@ -22,19 +22,19 @@ type App struct {
 	Label string
 	// Service is the API that the app belongs to. Empty: Instagram.
 	Service Service
-	// ID is the app id (client_id). It is part of the cache keys, so that two apps on one Redis never
-	// share entries. It may be empty if there is one app, and it has no RedirectURIs.
+	// ID is the app id (client_id). It is part of the cache keys, so that two apps on one Redis
+	// never share entries. It may be empty if there is one app, and it has no RedirectURIs.
 	ID string
 	// Secret is the client secret that is added to each exchange. At least 8 bytes.
 	Secret Secret
-	// Previous is the previous client secret, while it is being changed. Meta accepts one of the two;
-	// the one accepted last is sent first. Zero: there is only Secret.
+	// Previous is the previous client secret, while it is being changed. Meta accepts one of the
+	// two; the one accepted last is sent first. Zero: there is only Secret.
 	Previous Secret
-	// Key is what cache keys are derived from, so that entries survive a change of the client secret.
-	// Zero: Previous if there is one, otherwise Secret.
+	// Key is what cache keys are derived from, so that entries survive a change of the client
+	// secret. Zero: Previous if there is one, otherwise Secret.
 	Key Secret
-	// RedirectURIs are the URIs that a code may be exchanged with, byte for byte. Empty: no codes are
-	// exchanged.
+	// RedirectURIs are the URIs that a code may be exchanged with, byte for byte. Empty: no codes
+	// are exchanged.
 	RedirectURIs []string
 	// Hosts are the Host names that mean this app.
 	Hosts []string

@@ -20,7 +20,8 @@ func TestLimitsAreToldAndHeld(t *testing.T) {
 	} {
 		i.Reset()
 		p := newProxy(t, optionsFor(t, s.URL, s.CA()))
-		near := func(w http.Header, most int) bool { // a noisy machine may take seconds between the two looks at the clock
+		// A noisy machine may take seconds between the two readings of the clock.
+		near := func(w http.Header, most int) bool {
 			n, err := time.ParseDuration(w.Get("Retry-After") + "s")
 			return err == nil && n > 0 && n <= time.Duration(most)*time.Second
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// recorded is an upstream that keeps each request and answers with a token.
+// recorded returns an upstream that records each request and answers with a token.
 func recorded(t *testing.T) (base string, requests func() []*http.Request) {
 	var mu sync.Mutex
 	var seen []*http.Request
@@ -62,7 +62,8 @@ func TestTheQueryIsBuiltFromNothing(t *testing.T) {
 	if got.Method != http.MethodGet || got.RequestURI != "/edge/access_token?"+want {
 		t.Errorf("asked for %s %s, want /edge/access_token?%s", got.Method, got.RequestURI, want)
 	}
-	headers := http.Header{"Accept": {"application/json"}, "User-Agent": {"igproxy/1.2.3"}, "Accept-Encoding": {"gzip"}} // the last is net/http's
+	// net/http adds Accept-Encoding.
+	headers := http.Header{"Accept": {"application/json"}, "User-Agent": {"igproxy/1.2.3"}, "Accept-Encoding": {"gzip"}}
 	if fmt.Sprint(got.Header) != fmt.Sprint(headers) || got.ContentLength != 0 || got.Host != strings.TrimPrefix(base, "http://") {
 		t.Errorf("headers %v, body %d, host %s; want %v", got.Header, got.ContentLength, got.Host, headers)
 	}
@@ -238,7 +239,8 @@ func TestAnswersAreBoundedAfterInflating(t *testing.T) {
 			t.Errorf("%s: got %d/%d, want 502/%d", fault, w.Code, e.Subcode, 990024)
 		}
 	}
-	for status, want := range map[int]int{400: 400, 403: 403, 429: 502, 500: 502} { // the status of a long page counts as that of a short one
+	// Only the status of a long page counts, as with a short one.
+	for status, want := range map[int]int{400: 400, 403: 403, 429: 502, 500: 502} {
 		base, _ := saying(t, rawReply(status, strings.Repeat("<p>", 40<<10)))
 		if w := ask(newProxy(t, optionsFor(t, base, nil)), get(target("IGAAshort"))); w.Code != want {
 			t.Errorf("a page of 120 KiB as %d: got %d, want %d", status, w.Code, want)

@@ -60,9 +60,9 @@ func newOutbound(o Options, silent func()) *outbound {
 	return &outbound{kept: kept, single: single, dialer: dialer, patience: min(o.Timeout/2, mostPatience), silent: silent}
 }
 
-// RoundTrip implements http.RoundTripper. It returns errSilent if a kept connection was silent until
-// the call's time ended. Such a connection may be dead, because firewalls and NAT devices lose their
-// state without closing anything, so the error says nothing about Meta.
+// RoundTrip implements http.RoundTripper. It returns errSilent if a kept connection was silent
+// until the call's time ended. Such a connection may be dead, because firewalls and NAT devices
+// lose their state without closing anything, so the error says nothing about Meta.
 func (o *outbound) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !maySendTwice(r) {
 		return o.single.RoundTrip(r)

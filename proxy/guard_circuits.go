@@ -66,7 +66,7 @@ func (s *circuits) of(c call) *circuitState {
 	return s.all[key]
 }
 
-// changed is called after each change of a breaker.
+// changed updates the state of an upstream after each change of a breaker.
 func (s *circuits) changed(of circuit, upstream string, from, to breaker.State) {
 	worst := s.worst(upstream)
 	s.mu.Lock()

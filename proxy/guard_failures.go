@@ -17,8 +17,8 @@ import (
 //     failure is repeated meanwhile.
 //   - The breaker counts only its first failure, until it succeeds or has not been asked for during
 //     breaker.interval.
-//   - It cannot be the probe of a half-open breaker until twice its pause has passed, so the breaker
-//     learns from other tokens first.
+//   - It cannot be the probe of a half-open breaker until twice its pause has passed, so that the
+//     breaker learns from other tokens first.
 type failures struct {
 	interval time.Duration // of the breaker
 

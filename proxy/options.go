@@ -37,16 +37,16 @@ type Options struct {
 	Retries int
 	// TTL is how long a token is remembered at most.
 	TTL time.Duration
-	// RefreshTTL is how long a refreshed token is remembered, so that many processes that refresh one
-	// token cost one call.
+	// RefreshTTL is how long a refreshed token is remembered, so that many processes that refresh
+	// one token cost one call.
 	RefreshTTL time.Duration
 	// CodeTTL is how long the answer to a code is remembered. A code works once, so a repeated
 	// callback gets the first answer.
 	CodeTTL time.Duration
 	// NegativeTTL is how long a definite refusal is remembered. Zero: not at all.
 	NegativeTTL time.Duration
-	// ClaimBudget is the time that the cache may take for one claim, in addition to Timeout. Zero: the
-	// cache has no Redis.
+	// ClaimBudget is the time that the cache may take for one claim, in addition to Timeout. Zero:
+	// the cache has no Redis.
 	ClaimBudget time.Duration
 	// Hosts are the Host names, without ports, that are served besides loopback ones and those of
 	// Apps. Empty: no others.

@@ -145,7 +145,8 @@ func TestBodiesAreBounded(t *testing.T) {
 	}
 	w.graph.say(200, strings.Repeat("x", 5000))
 	body = nil
-	if res, err = http.Get(s.URL + "/large"); err == nil { // otherwise the connection was cut before the header was sent
+	// With an error, the connection was cut before the header was sent.
+	if res, err = http.Get(s.URL + "/large"); err == nil {
 		body, err = io.ReadAll(res.Body)
 		_ = res.Body.Close()
 	}

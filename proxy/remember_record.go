@@ -44,8 +44,8 @@ func encodeRecord(a answer) []byte {
 	return append(b, tail...)
 }
 
-// decodeRecord is the inverse of encodeRecord. It reports false if b is not a record, and for a
-// token that has expired, so that none is ever served.
+// decodeRecord returns the answer that encodeRecord encoded. It reports false if b is not a record,
+// and for an expired token, so that none is ever served.
 func decodeRecord(b []byte, now time.Time) (answer, bool) {
 	if len(b) > 0 && b[0] == refusalKind {
 		return decodeRefusal(b[1:])

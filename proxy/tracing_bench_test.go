@@ -7,7 +7,8 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// BenchmarkHitTraced is BenchmarkHit with spans that are not exported: the cost of tracing itself.
+// BenchmarkHitTraced runs BenchmarkHit with spans that are not exported, to show the cost of
+// tracing.
 func BenchmarkHitTraced(b *testing.B) {
 	_, s := newInstagram(b, overTLS)
 	for name, sampler := range map[string]sdktrace.Sampler{"sampled": sdktrace.AlwaysSample(), "not-sampled": sdktrace.NeverSample()} {

@@ -8,17 +8,17 @@ import (
 	"testing"
 )
 
-// slots of a cluster, shared out among its masters.
+// slots is the number of hash slots of a cluster.
 const slots = 16384
 
-// Cluster is three masters with a replica each.
+// Cluster is a Redis Cluster of three masters with one replica each.
 type Cluster struct {
 	t     testing.TB
 	nodes []*Server // masters, then their replicas in the same order
 	ids   []string
 }
 
-// StartCluster starts it; it ends with the test.
+// StartCluster starts a cluster and stops it at the end of the test.
 func StartCluster(t testing.TB, options ...Options) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}
@@ -63,7 +63,7 @@ func (c *Cluster) lines(n *Server) int {
 	return strings.Count(strings.TrimSpace(fmt.Sprint(n.Do("CLUSTER", "NODES"))), "\n") + 1
 }
 
-// Addrs are the nodes', comma-separated.
+// Addrs returns the addresses of the nodes, separated by commas.
 func (c *Cluster) Addrs() string {
 	var ports []int
 	for _, n := range c.nodes {
@@ -72,7 +72,8 @@ func (c *Cluster) Addrs() string {
 	return addrs(ports)
 }
 
-// Announce makes clients reach each node at the port that through returns for its address. The nodes themselves do too.
+// Announce makes nodes announce 127.0.0.1 with the port that through returns for their address, so
+// that clients reach them through a proxy. The nodes use these ports among themselves, too.
 func (c *Cluster) Announce(through func(addr string) (port int)) {
 	c.t.Helper()
 	var want []string
@@ -89,7 +90,7 @@ func (c *Cluster) Announce(through func(addr string) (port int)) {
 	})
 }
 
-// Do sends one command to every living node.
+// Do sends one command to every running node.
 func (c *Cluster) Do(args ...string) {
 	c.t.Helper()
 	for _, n := range c.nodes {
@@ -99,7 +100,7 @@ func (c *Cluster) Do(args ...string) {
 	}
 }
 
-// Keys are all keys of all living nodes, sorted, each once.
+// Keys returns the distinct keys of all running nodes, sorted.
 func (c *Cluster) Keys() (keys []string) {
 	c.t.Helper()
 	for _, n := range c.nodes {
@@ -111,7 +112,7 @@ func (c *Cluster) Keys() (keys []string) {
 	return slices.Compact(keys)
 }
 
-// KillMaster kills the i-th of the three masters, and waits until its replica has its place.
+// KillMaster kills the i-th of the three masters and waits until its replica has become a master.
 func (c *Cluster) KillMaster(i int) {
 	c.t.Helper()
 	c.nodes[i].Kill()
@@ -121,14 +122,15 @@ func (c *Cluster) KillMaster(i int) {
 	})
 }
 
-// SlotOf a key.
+// SlotOf returns the hash slot of key.
 func (c *Cluster) SlotOf(key string) int {
 	c.t.Helper()
 	slot, _ := c.nodes[0].Do("CLUSTER", "KEYSLOT", key).(int64)
 	return int(slot)
 }
 
-// Migrate moves a slot with its keys to the next master, as an operator's resharding does. Between takes place while it is half moved.
+// Migrate moves a slot with its keys to the next master, as resharding does. It calls between while
+// the slot is half moved.
 func (c *Cluster) Migrate(slot int, between func()) {
 	c.t.Helper()
 	from := slot * 3 / slots

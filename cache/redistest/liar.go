@@ -12,35 +12,36 @@ import (
 	"testing"
 )
 
-// The lies of a Liar.
+// The ways in which a Liar corrupts replies.
 const (
 	Truth    = ""
-	Shift    = "shift"    // each reply answers the question before
-	Flip     = "flip"     // a bit of the payload is wrong
+	Shift    = "shift"    // each reply belongs to the previous command
+	Flip     = "flip"     // one bit of the payload is flipped
 	Truncate = "truncate" // the connection ends in the middle of a reply
-	Replay   = "replay"   // an old reply, which was right for another question
-	Swap     = "swap"     // two questions, of two connections, get each other's reply
+	Replay   = "replay"   // an earlier reply, which belonged to another command
+	Swap     = "swap"     // two commands on different connections get each other's replies
 )
 
-// Lies are all of them.
+// Lies lists all kinds of lies.
 var Lies = []string{Shift, Flip, Truncate, Replay, Swap}
 
-// Liar stands between clients and a server and spoils replies.
+// Liar is a proxy in front of a server that corrupts replies.
 type Liar struct {
 	net    net.Listener
 	target string
 	lie    atomic.Pointer[string]
 	oneIn  atomic.Int64
-	told   atomic.Int64
+	lies   atomic.Int64
 	ends   sync.WaitGroup
 
-	mu    sync.Mutex // protects all below
+	mu    sync.Mutex // protects the fields below
 	open  map[net.Conn]bool
-	old   [][]byte // replies told before
-	owing []byte   // a reply held back to be swapped
+	old   [][]byte // earlier replies
+	owing []byte   // a reply kept to be swapped with the next
 }
 
-// StartLiar starts one that tells the truth; it ends with the test.
+// StartLiar starts a Liar that changes nothing until SetLie is called. It stops at the end of the
+// test.
 func StartLiar(t testing.TB, s *Server) *Liar {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -48,7 +49,7 @@ func StartLiar(t testing.TB, s *Server) *Liar {
 		t.Fatal(err)
 	}
 	liar := &Liar{net: l, target: s.Addr(), open: map[net.Conn]bool{}}
-	liar.Tell(Truth, 1)
+	liar.SetLie(Truth, 1)
 	liar.ends.Go(liar.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -63,17 +64,17 @@ func StartLiar(t testing.TB, s *Server) *Liar {
 	return liar
 }
 
-// URL for a client.
+// URL returns the URL for clients.
 func (l *Liar) URL() string { return "redis://" + l.net.Addr().String() + "/0" }
 
-// Tell makes one reply in so many a lie of this kind from now on.
-func (l *Liar) Tell(lie string, oneIn int) {
+// SetLie makes about one in oneIn replies a lie of this kind.
+func (l *Liar) SetLie(lie string, oneIn int) {
 	l.oneIn.Store(int64(oneIn))
 	l.lie.Store(&lie)
 }
 
-// Told is how many lies were told.
-func (l *Liar) Told() int { return int(l.told.Load()) }
+// LieCount returns the number of lies told so far.
+func (l *Liar) LieCount() int { return int(l.lies.Load()) }
 
 func (l *Liar) accept() {
 	for {
@@ -107,10 +108,10 @@ func (l *Liar) keep(conns ...net.Conn) bool {
 	return l.open != nil
 }
 
-// talk hands replies on, one after another, spoilt or not.
+// talk forwards replies one by one and corrupts some of them.
 func (l *Liar) talk(client io.Writer, server io.Reader) {
 	in := bufio.NewReader(server)
-	var held []byte // of a connection that is out of step
+	var held []byte // the reply that a shifted connection sends next
 	for {
 		reply, err := readRaw(in)
 		if err != nil {
@@ -118,9 +119,9 @@ func (l *Liar) talk(client io.Writer, server io.Reader) {
 		}
 		lie := *l.lie.Load()
 		if lie != Truth && rand.Int64N(l.oneIn.Load()) == 0 {
-			l.told.Add(1)
+			l.lies.Add(1)
 			cut := false
-			if reply, cut = l.spoil(lie, reply, &held); cut {
+			if reply, cut = l.corrupt(lie, reply, &held); cut {
 				_, _ = client.Write(reply)
 				return
 			}
@@ -134,7 +135,7 @@ func (l *Liar) talk(client io.Writer, server io.Reader) {
 	}
 }
 
-func (l *Liar) spoil(lie string, reply []byte, held *[]byte) (spoilt []byte, cut bool) {
+func (l *Liar) corrupt(lie string, reply []byte, held *[]byte) (corrupted []byte, cut bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -143,7 +144,7 @@ func (l *Liar) spoil(lie string, reply []byte, held *[]byte) (spoilt []byte, cut
 		return l.old[rand.IntN(len(l.old))], false
 	case lie == Shift && *held != nil:
 		reply, *held = *held, reply
-	case lie == Flip && len(reply) > 40: // longer ones end with a value
+	case lie == Flip && len(reply) > 40: // replies of this length end with a value
 		reply = slices.Clone(reply)
 		reply[len(reply)-3-rand.IntN(30)] ^= 1 << rand.IntN(8)
 	case lie == Truncate:
@@ -160,7 +161,7 @@ func (l *Liar) spoil(lie string, reply []byte, held *[]byte) (spoilt []byte, cut
 	return reply, false
 }
 
-// remember keeps some replies to replay.
+// remember keeps up to 1000 replies for Replay and Shift.
 func (l *Liar) remember(reply []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -171,7 +172,7 @@ func (l *Liar) remember(reply []byte) {
 	l.old[rand.IntN(len(l.old))] = reply
 }
 
-// readRaw reads one reply of RESP2 or RESP3, as the bytes it came in.
+// readRaw reads one RESP2 or RESP3 reply and returns its bytes.
 func readRaw(in *bufio.Reader) ([]byte, error) {
 	line, err := in.ReadBytes('\n')
 	if err != nil || len(line) < 3 {

@@ -8,26 +8,26 @@ import (
 	"testing"
 )
 
-// Ports are taken from below the range that Linux takes ports of outgoing connections from: such a
-// connection cannot take the port of a server that has not started yet, or is being restarted.
+// Ports are below the range that Linux uses for outgoing connections, so that no such connection
+// takes the port of a server that has not started yet or is being restarted.
 const (
 	lowestPort  = 10000
 	highestPort = 32000
-	busDistance = 10000 // from the port of a cluster's node to that of its bus
+	busDistance = 10000 // from the port of a cluster node to its bus port
 )
 
 var (
 	portsMu sync.Mutex
-	ports   = map[int]bool{} // given out by this process; portsMu protects it
+	ports   = map[int]bool{} // returned by this process; portsMu protects it
 )
 
-// FreePort returns a loopback port that is free and that this process has not been given before.
+// FreePort returns a free loopback port that it has not returned before in this process.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	return freePort(t, 0)
 }
 
-// freePort returns a free port; the port at this distance above it is free as well.
+// freePort returns a free port such that the port at this distance above it is also free.
 func freePort(t testing.TB, distance int) int {
 	t.Helper()
 	portsMu.Lock()

@@ -1,5 +1,5 @@
-// Package redistest runs a real redis-server for tests: on a free loopback port, without persistence, in a folder of the test's. It never
-// touches a server it did not start.
+// Package redistest runs real redis-servers for tests: on free loopback ports, without persistence,
+// in a temporary folder of the test. It never touches a server that it did not start.
 package redistest
 
 import (
@@ -22,21 +22,21 @@ import (
 	"time"
 )
 
-// patience bounds the wait for a server to start or stop.
+// patience limits the wait for a server to start or stop.
 const patience = 20 * time.Second
 
 // Options of a Server.
 type Options struct {
-	// Password is required of clients. Empty: none.
+	// Password is what clients must send. Empty means no password.
 	Password string
-	// TLS makes the port speak TLS, with a throw-away certificate for 127.0.0.1.
+	// TLS serves TLS on the port, with a temporary certificate for 127.0.0.1.
 	TLS bool
 	// Unix adds a Unix socket.
 	Unix bool
 	// Args are added to the command line.
 	Args []string
 
-	port int // 0: a free one
+	port int // 0 means a free one
 }
 
 // Server is a running redis-server.
@@ -51,7 +51,7 @@ type Server struct {
 	caPEM   []byte
 }
 
-// Start starts a server that ends with the test.
+// Start starts a server and stops it at the end of the test.
 func Start(t testing.TB, options ...Options) *Server {
 	t.Helper()
 	s := &Server{t: t, dir: t.TempDir(), port: FreePort(t)}
@@ -95,7 +95,10 @@ func (s *Server) run() {
 		s.t.Fatal(err)
 	}
 	s.exited = make(chan struct{})
-	go func(cmd *exec.Cmd, exited chan struct{}) { _ = cmd.Wait(); close(exited) }(s.cmd, s.exited) // ends with the process
+	go func(cmd *exec.Cmd, exited chan struct{}) { // ends with the process
+		_ = cmd.Wait()
+		close(exited)
+	}(s.cmd, s.exited)
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		if c, err := s.dial(); err == nil {
 			_, err = c.do("PING")
@@ -112,10 +115,10 @@ func (s *Server) run() {
 
 func (s *Server) file(name string) string { return filepath.Join(s.dir, name) }
 
-// Addr is host:port.
+// Addr returns host:port.
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
-// URL for a client, with the password if there is one.
+// URL returns the URL for clients, including the password if there is one.
 func (s *Server) URL() string {
 	scheme, user := "redis://", ""
 	if s.options.TLS {
@@ -127,16 +130,16 @@ func (s *Server) URL() string {
 	return scheme + user + s.Addr() + "/0"
 }
 
-// UnixURL is the URL of the Unix socket.
+// UnixURL returns the URL of the Unix socket.
 func (s *Server) UnixURL() string { return "unix://" + s.file("redis.sock") }
 
-// CA and CAPEM are the authority of a TLS server.
+// CA returns a pool with the certificate of a TLS server.
 func (s *Server) CA() *x509.CertPool { return s.ca }
 
-// CAPEM is CA in PEM.
+// CAPEM returns the certificate of a TLS server in PEM.
 func (s *Server) CAPEM() []byte { return s.caPEM }
 
-// CertPEM is a certificate, with its key, that a TLS server believes of its clients: its own.
+// CertPEM returns a client certificate that a TLS server accepts, which is its own, and the key.
 func (s *Server) CertPEM() (cert, key []byte) {
 	s.t.Helper()
 	key, err := os.ReadFile(s.file("key.pem"))
@@ -146,7 +149,7 @@ func (s *Server) CertPEM() (cert, key []byte) {
 	return s.caPEM, key
 }
 
-// Pause hangs the server: it keeps its connections and answers nothing.
+// Pause suspends the server: it keeps its connections and answers nothing.
 func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
 
 // Resume ends Pause.
@@ -159,13 +162,13 @@ func (s *Server) signal(sig syscall.Signal) {
 	}
 }
 
-// Kill ends the server at once and waits for its end. Harmless when it has ended.
+// Kill kills the server and waits until it has exited. It may be called again.
 func (s *Server) Kill() {
 	_ = s.cmd.Process.Kill()
 	<-s.exited
 }
 
-// FailSnapshot makes Redis refuse to store anything, because it could not save what it has.
+// FailSnapshot makes Redis refuse all writes by letting a snapshot fail.
 func (s *Server) FailSnapshot() {
 	s.t.Helper()
 	if err := os.RemoveAll(s.dir); err != nil {
@@ -187,14 +190,14 @@ func (s *Server) dead() bool {
 	}
 }
 
-// Restart starts it again on the same port, empty.
+// Restart starts the server again on the same port, without its data.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Kill()
 	s.run()
 }
 
-// certificate makes a self-signed one that is its own authority.
+// certificate creates a self-signed certificate that is its own authority.
 func (s *Server) certificate() {
 	s.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

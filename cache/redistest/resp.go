@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// Do sends one command and returns its reply: a string, an int64, a []any or nil. An error ends the test.
+// Do sends one command and returns its reply: a string, an int64, a []any or nil. An error reply
+// fails the test.
 func (s *Server) Do(args ...string) any {
 	s.t.Helper()
 	c, err := s.dial()
@@ -39,14 +40,14 @@ func (s *Server) Hold(t testing.TB) {
 	t.Cleanup(c.close)
 }
 
-// Answer is a server for one connection that greets as Redis does and then gives the same reply to everything; an empty one ends the
-// connection. It returns when the client has left.
+// Answer serves one connection: it greets as Redis does and then sends the same reply to every
+// command, or closes the connection if reply is empty. It returns when the client has disconnected.
 func Answer(c net.Conn, reply string) {
 	defer c.Close()
 	in := &conn{c, bufio.NewReader(c)}
 	for {
-		question, err := in.read()
-		list, _ := question.([]any)
+		command, err := in.read()
+		list, _ := command.([]any)
 		if err != nil || len(list) == 0 {
 			return
 		}
@@ -66,7 +67,7 @@ func Answer(c net.Conn, reply string) {
 	}
 }
 
-// Keys are all keys, sorted.
+// Keys returns all keys, sorted.
 func (s *Server) Keys() []string {
 	s.t.Helper()
 	list, _ := s.Do("KEYS", "*").([]any)
@@ -78,7 +79,7 @@ func (s *Server) Keys() []string {
 	return keys
 }
 
-// Dump is every key with its value, which must be a string.
+// Dump returns every key whose value is a string, with the value.
 func (s *Server) Dump() map[string]string {
 	s.t.Helper()
 	all := map[string]string{}
@@ -90,7 +91,7 @@ func (s *Server) Dump() map[string]string {
 	return all
 }
 
-// TTL of a key; negative when it has none.
+// TTL returns the remaining life of a key, or a negative duration if it has no TTL.
 func (s *Server) TTL(key string) time.Duration {
 	s.t.Helper()
 	ms, _ := s.Do("PTTL", key).(int64)
@@ -103,7 +104,7 @@ func (s *Server) Set(key, value string) {
 	s.Do("SET", key, value, "KEEPTTL")
 }
 
-// Shuffle gives every key the value of the next one: a Redis that hands out other users' entries.
+// Shuffle gives every key the value of the next one, as if Redis returned other users' entries.
 func (s *Server) Shuffle() {
 	s.t.Helper()
 	keys, values := s.Keys(), s.Dump()
@@ -112,7 +113,8 @@ func (s *Server) Shuffle() {
 	}
 }
 
-// conn speaks just enough RESP2: https://redis.io/docs/latest/develop/reference/protocol-spec/.
+// conn implements just enough of RESP2:
+// https://redis.io/docs/latest/develop/reference/protocol-spec/.
 type conn struct {
 	net net.Conn
 	in  *bufio.Reader

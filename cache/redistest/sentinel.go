@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-// MasterName is the name the sentinels know the master by.
+// MasterName is the name of the master in the sentinels' configuration.
 const MasterName = "mymaster"
 
-// Sentinels are a master with two replicas, watched by three sentinels.
+// Sentinels are a master with two replicas and three sentinels that monitor it.
 type Sentinels struct {
 	t       testing.TB
 	servers []*Server // the first one is the first master
 	ports   []int
 }
 
-// StartSentinels starts them; they end with the test.
+// StartSentinels starts master, replicas and sentinels and stops them at the end of the test.
 func StartSentinels(t testing.TB) *Sentinels {
 	t.Helper()
 	s := &Sentinels{t: t}
@@ -30,7 +30,7 @@ func StartSentinels(t testing.TB) *Sentinels {
 		s.servers = append(s.servers, Start(t, Options{Args: []string{"--replicaof", "127.0.0.1 " + strconv.Itoa(master.port), "--repl-diskless-sync-delay", "0"}}))
 	}
 	for range 3 {
-		s.ports = append(s.ports, watch(t, master.port, 2, 500*time.Millisecond))
+		s.ports = append(s.ports, startSentinel(t, master.port, 2, 500*time.Millisecond))
 	}
 	eventually(t, "the sentinels know two replicas and each other", func() bool {
 		for _, port := range s.ports {
@@ -44,16 +44,17 @@ func StartSentinels(t testing.TB) *Sentinels {
 	return s
 }
 
-// StartSentinel starts one sentinel, which watches a master without replicas at a port of loopback, and returns its address.
+// StartSentinel starts one sentinel for a master without replicas at a loopback port, and returns
+// the sentinel's address.
 func StartSentinel(t testing.TB, master int) string {
 	t.Helper()
-	port := watch(t, master, 1, time.Minute)
+	port := startSentinel(t, master, 1, time.Minute)
 	eventually(t, "the sentinel knows the master", func() bool { return masterOf(t, port)["flags"] == "master" })
 	return addrs([]int{port})
 }
 
-// watch starts a sentinel and returns its port.
-func watch(t testing.TB, master, quorum int, downAfter time.Duration) int {
+// startSentinel starts a sentinel and returns its port.
+func startSentinel(t testing.TB, master, quorum int, downAfter time.Duration) int {
 	t.Helper()
 	binary, err := exec.LookPath("redis-sentinel")
 	if err != nil {
@@ -71,7 +72,7 @@ func watch(t testing.TB, master, quorum int, downAfter time.Duration) int {
 	return port
 }
 
-// run starts a process that ends with the test.
+// run starts a process and kills it at the end of the test.
 func run(t testing.TB, cmd *exec.Cmd) {
 	t.Helper()
 	if err := cmd.Start(); err != nil {
@@ -80,7 +81,7 @@ func run(t testing.TB, cmd *exec.Cmd) {
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 }
 
-// Addrs are the sentinels', comma-separated.
+// Addrs returns the addresses of the sentinels, separated by commas.
 func (s *Sentinels) Addrs() string { return addrs(s.ports) }
 
 func addrs(ports []int) (list string) {
@@ -93,7 +94,7 @@ func addrs(ports []int) (list string) {
 	return list
 }
 
-// Master is the server that the sentinels say is the master now.
+// Master returns the server that the sentinels currently consider the master.
 func (s *Sentinels) Master() *Server {
 	s.t.Helper()
 	port := masterOf(s.t, s.ports[0])["port"]
@@ -106,7 +107,7 @@ func (s *Sentinels) Master() *Server {
 	return nil
 }
 
-// FailOver kills the master and waits until another one is.
+// FailOver kills the master and waits until the sentinels have elected another one.
 func (s *Sentinels) FailOver() {
 	s.t.Helper()
 	old := s.Master()
@@ -117,7 +118,8 @@ func (s *Sentinels) FailOver() {
 	})
 }
 
-// masterOf asks a sentinel for what it knows of the master; empty when it does not answer.
+// masterOf returns what a sentinel reports about the master; it is empty if the sentinel does not
+// answer.
 func masterOf(t testing.TB, port int) map[string]string {
 	known := map[string]string{}
 	c, err := (&Server{t: t, port: port}).dial()

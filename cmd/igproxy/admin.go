@@ -61,7 +61,8 @@ func callAdmin(c *cli.Context, env environment, method, path, form string, reply
 		network, address = "unix", path
 	}
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, address) // it takes a listener on every address as this machine's
+		// A Dialer reaches a listener on every address at this machine.
+		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}}
 	r, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, strings.NewReader(form))
 	if err != nil {

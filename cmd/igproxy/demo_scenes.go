@@ -168,7 +168,8 @@ func (d *story) expect(path string, form url.Values, status int, cacheStatus str
 	return r
 }
 
-// expectOneCall is expect for an exchange of a token that Instagram was asked for once in all.
+// expectOneCall exchanges a token as expect does, and checks that Instagram was called once for it
+// in all.
 func (d *story) expectOneCall(token string, status int, cacheStatus string) {
 	d.expect(exchange(token), nil, status, cacheStatus)
 	d.check(d.instagram.CallsFor(token) == 1, "calls to Instagram for this token: %d", d.instagram.CallsFor(token))

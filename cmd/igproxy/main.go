@@ -1,6 +1,6 @@
-// Command igproxy is a caching sidecar for Instagram's token endpoint: an app points its base URL at
-// it, and igproxy adds the client secret, asks Instagram once, and remembers the answer. This package
-// is the command line, one file per command; internal/sidecar is what serve runs.
+// Command igproxy is a caching sidecar for Instagram's token endpoint: an app points its base URL
+// at it, and igproxy adds the client secret, asks Instagram once, and remembers the answer. This
+// package is the command line, one file per command; internal/sidecar is what serve runs.
 package main
 
 import (

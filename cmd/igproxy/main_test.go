@@ -93,7 +93,8 @@ func TestWhatFailsWhileRunningExitsWithOne(t *testing.T) {
 }
 
 func TestAWrongConfigurationIsOneLineAProblem(t *testing.T) {
-	environ := []string{"IGPROXY_LOG_LEVEL=loud", "IGPROXY_LOG_FORMAT=xml", "IGPROXY_ADMIN_LISTEN=0.0.0.0:1"} // the last one brings a warning only
+	// The last variable only causes a warning.
+	environ := []string{"IGPROXY_LOG_LEVEL=loud", "IGPROXY_LOG_FORMAT=xml", "IGPROXY_ADMIN_LISTEN=0.0.0.0:1"}
 	code, stdout, stderr := command(t, environ, "serve")
 	want := `igproxy: environment: IGPROXY_LOG_FORMAT: "xml" is not an allowed value; write auto, json or text
 igproxy: environment: IGPROXY_LOG_LEVEL: "loud" is not an allowed value; write debug, info, warn or error

@@ -16,20 +16,21 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// chromium is a headless Chromium with one page, told what to do over its DevTools protocol: JSON messages with a zero byte behind each, on
-// descriptors 3 and 4. That needs no library and no open port.
+// chromium is a headless Chromium with one page. It is controlled over the DevTools protocol: JSON
+// messages, each followed by a zero byte, on descriptors 3 and 4. That needs no library and no open
+// port.
 type chromium struct {
 	t       *testing.T
 	to      *os.File
 	session string
 
-	mu       sync.Mutex // protects all below
+	mu       sync.Mutex // protects the fields below
 	last     int
 	answers  map[int]chan json.RawMessage
-	troubles []string // what the console, the network and the policy complained of
+	troubles []string // errors from the console, the network and the content security policy
 }
 
-// message is one of the protocol's, of either direction.
+// message is a message of the protocol, in either direction.
 type message struct {
 	ID        int             `json:"id,omitempty"`
 	SessionID string          `json:"sessionId,omitempty"`
@@ -39,7 +40,7 @@ type message struct {
 	Error     json.RawMessage `json:"error,omitempty"`
 }
 
-// openChromium starts it with an empty page; it ends with the test.
+// openChromium starts Chromium with an empty page. It ends with the test.
 func openChromium(t *testing.T) *chromium {
 	t.Helper()
 	program, err := exec.LookPath("chromium")
@@ -71,12 +72,13 @@ func openChromium(t *testing.T) *chromium {
 	read := make(chan struct{})
 	go func() { defer close(read); c.read(from) }() // ends with the browser
 	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its group: it is many processes
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the whole process group
 		_ = cmd.Wait()
 		_ = to.Close()
 		_ = from.Close()
 		<-read
-		for start := time.Now(); os.RemoveAll(home) != nil && time.Since(start) < harness.Patience; { // the last of its processes may still write
+		// The last of its processes may still write.
+		for start := time.Now(); os.RemoveAll(home) != nil && time.Since(start) < harness.Patience; {
 			time.Sleep(10 * time.Millisecond)
 		}
 	})
@@ -145,7 +147,7 @@ func (c *chromium) call(method string, params any, result any) {
 	}
 }
 
-// eval evaluates an expression in the page, as text.
+// eval evaluates an expression in the page and returns the result as text.
 func (c *chromium) eval(expression string) string {
 	c.t.Helper()
 	var got struct {
@@ -169,17 +171,17 @@ func (c *chromium) shows(what, expression string) {
 	}
 }
 
-// text is an expression for the text of what has this id.
+// text returns an expression for the text of the element with this id.
 func text(id string) string { return fmt.Sprintf("document.getElementById(%q)?.textContent", id) }
 
 func (c *chromium) open(url string) { c.call("Page.navigate", map[string]any{"url": url}, nil) }
 
-// width makes the window so wide, in CSS pixels.
+// width sets the width of the window in CSS pixels.
 func (c *chromium) width(w int) {
 	c.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": w, "height": 900, "deviceScaleFactor": 1, "mobile": false}, nil)
 }
 
-// scheme is light or dark.
+// scheme sets the colour scheme to light or dark.
 func (c *chromium) scheme(name string) {
 	c.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": name}, {"name": "prefers-reduced-motion", "value": "reduce"}}}, nil)
 }
@@ -190,7 +192,7 @@ func (c *chromium) tab() {
 	}
 }
 
-// picture is the whole page as PNG.
+// picture returns a PNG of the whole page.
 func (c *chromium) picture() []byte {
 	c.t.Helper()
 	var size struct {
@@ -207,7 +209,7 @@ func (c *chromium) picture() []byte {
 	return png
 }
 
-// quiet fails if the page has complained of anything so far.
+// quiet fails the test if the page has caused any error so far.
 func (c *chromium) quiet() {
 	c.t.Helper()
 	c.mu.Lock()

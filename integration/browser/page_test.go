@@ -1,8 +1,8 @@
 package browser
 
-// An operator on call opens the admin listener's page. It shows requests as they arrive, and says when
-// Redis fails, when the breaker is open, and when the sidecar no longer answers. It fits a phone and
-// needs no mouse.
+// An operator on call opens the admin listener's page. It shows requests as they arrive, and says
+// when Redis fails, when the breaker is open, and when the sidecar no longer answers. It fits a
+// phone and needs no mouse.
 
 import (
 	"bytes"
@@ -24,7 +24,8 @@ var (
 	pictureOf      = flag.Duration("of", 20*time.Second, "how much traffic those pictures show")
 )
 
-// flow sends requests until it is ended: most for tokens that are known, some for new ones, a few that are refused.
+// flow sends requests until end is called: most for known tokens, some for new ones, and a few that
+// are refused.
 func flow(p *harness.Process) (end func()) {
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -40,12 +41,12 @@ func flow(p *harness.Process) (end func()) {
 			callers, path := 1, harness.ExchangePath(token)
 			switch {
 			case i%40 == 39:
-				callers = 4 // at once, for one new token
+				callers = 4 // concurrent callers of each new token
 			case i%23 == 22:
 				path = "/me?access_token=" + token
 			}
 			harness.Crowd(callers, func(int) {
-				_, _, _ = harness.Get(context.Background(), p.URL+path) // how it went is the page's to show
+				_, _, _ = harness.Get(context.Background(), p.URL+path) // the page shows the result
 			})
 			select {
 			case <-stop:
@@ -57,7 +58,7 @@ func flow(p *harness.Process) (end func()) {
 	return sync.OnceFunc(func() { close(stop); <-done })
 }
 
-func TestThePageShowsWhatHappens(t *testing.T) {
+func TestPageShowsTrafficAndFailures(t *testing.T) {
 	instagram, upstream := harness.Mock(t, "--secret", harness.AppSecret)
 	redis := redistest.Start(t)
 	p := harness.Serve(t, "UPSTREAM_URL="+upstream, "UPSTREAM_RETRIES=0", "REDIS_MODE=single", "REDIS_URL="+redis.URL(), "BREAKER_FAILURES=3", "BREAKER_OPEN=5s", "LOG_LEVEL=info")
@@ -92,7 +93,8 @@ func TestThePageShowsWhatHappens(t *testing.T) {
 	c.shows("that the connection is lost", text("link")+` === "connection lost"`)
 }
 
-// fitsAPhoneAndNeedsNoMouse looks at the page at 360 pixels, and walks it by the Tab key.
+// fitsAPhoneAndNeedsNoMouse checks the page at a width of 360 pixels and moves through it with the
+// Tab key.
 func fitsAPhoneAndNeedsNoMouse(t *testing.T, c *chromium) {
 	t.Helper()
 	for _, w := range []int{360, 768, 1280} {
@@ -129,7 +131,8 @@ func fitsAPhoneAndNeedsNoMouse(t *testing.T, c *chromium) {
 	}
 }
 
-// takePictures are those of the documentation: traffic with an outage of Instagram's and one of Redis's, both over.
+// takePictures takes the screenshots of the documentation: traffic with a past outage of Instagram
+// and one of Redis.
 func takePictures(t *testing.T, c *chromium, upstream string, redis *redistest.Server) {
 	t.Helper()
 	fault := func(mode string) {

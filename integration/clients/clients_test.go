@@ -1,8 +1,9 @@
 package clients
 
-// Clients that nobody here wrote, from three package registries, log a user in through igproxy: a code, a long-lived token for it, a read
-// with that, and errors that arrive as each client's own. Each was given igproxy's address and no secret; what it needed besides is in
-// docs/clients.md. The programs are in the folders here, one for each.
+// Client libraries from package registries log a user in through igproxy: they exchange a code, get
+// a long-lived token, read with it, and see errors as their own error types. Each has igproxy's
+// address and no secret; docs/clients.md says what else it needs. The programs are in the folders
+// next to this file.
 
 import (
 	"bytes"
@@ -28,15 +29,15 @@ const (
 	callback = "https://app.example/callback"
 )
 
-// client is a program and what it must tell.
+// client is a program and what it must print.
 type client struct {
 	name       string
-	command    []string // the last is in clients/, or was built from there
-	reads      bool     // it has nothing for codes, and begins with a short-lived token
-	codeError  string   // how its error about a code begins
-	tokenError string   // how its error about a token begins
-	note       string   // what else it tells
-	strange    []string // what the stand-in finds strange in its calls
+	command    []string // the last element is in clients/ or was built from there
+	reads      bool     // does not support codes and starts with a short-lived token
+	codeError  string   // start of its error about a code
+	tokenError string   // start of its error about a token
+	note       string   // other output
+	strange    []string // what the stand-in reports as strange in its calls
 }
 
 var clients = []client{
@@ -44,7 +45,7 @@ var clients = []client{
 		codeError: `*oauth2.RetrieveError 400 {"error_type":"OAuthException"`, tokenError: "400 190 463"},
 	{name: "github.com/markbates/goth", command: []string{"bin/goth"}, codeError: `*oauth2.RetrieveError 400 {"error_type":"OAuthException"`,
 		tokenError: "400 190 463", note: "FetchUser: instagram responded with a 500 trying to fetch user information",
-		strange: []string{"path, no grant_type, no client_secret"}}, // the closed API, passed on as it came
+		strange: []string{"path, no grant_type, no client_secret"}}, // the closed API, passed through
 	{name: "axios", command: []string{"node", "node/axios.mjs"}, reads: true, tokenError: "AxiosError 400 190 463"},
 	{name: "instagram-graph-api", command: []string{"node", "node/instagram-graph-api.mjs"}, reads: true, tokenError: "OAuthException 190 463"},
 	{name: "oauth4webapi", command: []string{"node", "node/oauth4webapi.mjs"}, note: "bearer",
@@ -61,7 +62,7 @@ var clients = []client{
 		codeError: "OAuth2::Error 400 This authorization code has expired", tokenError: "OAuth2::Error 400 190 463"},
 }
 
-// got is what a client tells on its standard output.
+// got is what a client prints on its standard output.
 type got struct {
 	Short      string
 	Long       string
@@ -72,7 +73,7 @@ type got struct {
 	Note       string
 }
 
-func TestClientsThatOthersWrote(t *testing.T) {
+func TestThirdPartyClients(t *testing.T) {
 	dir := installClients(t)
 	ig, upstream := harness.StandIn(t, mock.Options{AppID: appID, Secret: harness.AppSecret}, mock.ServerOptions{})
 	to := []string{"UPSTREAM_URL=" + upstream.URL, "UPSTREAM_LOGIN_URL=" + upstream.URL}
@@ -88,7 +89,7 @@ func TestClientsThatOthersWrote(t *testing.T) {
 			ig.Reset()
 			n := string(rune('a' + i))
 			code, short := ig.Code(appID, callback), "IGAA-short-"+n
-			g := c.run(t, dir, told(t, base, code, "SHORT="+short, "BAD_CODE=expired-code-"+n, "BAD_TOKEN=expired-token-"+n))
+			g := c.run(t, dir, clientEnv(t, base, code, "SHORT="+short, "BAD_CODE=expired-code-"+n, "BAD_TOKEN=expired-token-"+n))
 			if !c.reads {
 				if issued := ig.Issued(code); len(issued) != 1 || g.Short != issued[0] {
 					t.Errorf("the code was exchanged %d times, and the client has another token", len(issued))
@@ -114,7 +115,7 @@ func TestClientsThatOthersWrote(t *testing.T) {
 		i := slices.IndexFunc(clients, func(c client) bool { return c.name == "passport-instagram" })
 		anySecret, s := harness.StandIn(t, mock.Options{}, mock.ServerOptions{})
 		code := anySecret.Code(appID, callback)
-		_, stderr, err := clients[i].start(t, "node", dir, told(t, s.URL, code))
+		_, stderr, err := clients[i].start(t, "node", dir, clientEnv(t, s.URL, code))
 		if err == nil || len(anySecret.Issued(code)) != 1 || !strings.Contains(stderr, "Error: Failed to obtain access token") {
 			t.Errorf("%v, %s", err, stderr)
 		}
@@ -126,7 +127,7 @@ func TestClientsThatOthersWrote(t *testing.T) {
 	}
 }
 
-// severalApps is a configuration with the app and another one.
+// severalApps returns a configuration with the app and another one.
 func severalApps(t *testing.T) (path string) {
 	t.Helper()
 	return harness.File(t, "several.yaml", fmt.Sprintf(`apps:
@@ -135,14 +136,14 @@ func severalApps(t *testing.T) (path string) {
 `, harness.File(t, "club", "the-secret-of-another-app"), appID, harness.File(t, "shop", harness.AppSecret), callback))
 }
 
-// told is all that a client is told.
-func told(t *testing.T, base, code string, more ...string) []string {
+// clientEnv returns the environment of a client.
+func clientEnv(t *testing.T, base, code string, more ...string) []string {
 	t.Helper()
 	return append(more, "PATH="+os.Getenv("PATH"), "HOME="+t.TempDir(), "IGPROXY="+base, "CLIENT_ID="+appID, "REDIRECT_URI="+callback, "CODE="+code,
 		"OAUTHLIB_INSECURE_TRANSPORT=1") // plain HTTP to loopback, for requests-oauthlib
 }
 
-// run runs the program to its end. It has no secret: not in its environment, its arguments or what it prints.
+// run runs the program to its end. Its environment, arguments and output contain no secret.
 func (c client) run(t *testing.T, dir string, env []string) (g got) {
 	t.Helper()
 	program := c.command[0]
@@ -159,7 +160,7 @@ func (c client) run(t *testing.T, dir string, env []string) (g got) {
 		}
 	}
 	if err := json.Unmarshal([]byte(stdout), &g); err != nil {
-		t.Fatalf("it told %q: %v", stdout, err)
+		t.Fatalf("its output is %q: %v", stdout, err)
 	}
 	return g
 }
@@ -178,7 +179,8 @@ func (c client) start(t *testing.T, program, dir string, env []string) (stdout, 
 	return out.String(), errs.String(), err
 }
 
-// pythonWith finds an interpreter that has a module: the first one in PATH need not be the system's.
+// pythonWith returns an interpreter that has a module. The first one in PATH may not be the
+// system's.
 func pythonWith(t *testing.T, module string) string {
 	t.Helper()
 	for _, python := range []string{"python3", "/usr/bin/python3"} {
@@ -190,7 +192,7 @@ func pythonWith(t *testing.T, module string) string {
 	return ""
 }
 
-// installClients puts the programs and their libraries into a folder.
+// installClients installs the programs and their libraries into a temporary folder.
 func installClients(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -219,7 +221,8 @@ func installClients(t *testing.T) (dir string) {
 	return dir
 }
 
-// secretWhereItBelongs checks that Instagram got the real secret with the calls that need it, and with no other.
+// secretWhereItBelongs checks that Instagram got the real secret with the calls that need it, and
+// with no others.
 func secretWhereItBelongs(t *testing.T, ig *mock.Instagram, codes bool) {
 	t.Helper()
 	seen := map[string]int{}
@@ -243,8 +246,9 @@ func secretWhereItBelongs(t *testing.T, ig *mock.Instagram, codes bool) {
 	}
 }
 
-// A program whose URLs can't be changed is led to igproxy by its resolver, and igproxy shows a certificate for Instagram's name.
-func TestAClientWithoutABaseURL(t *testing.T) {
+// A program whose URLs cannot be changed reaches igproxy through its resolver, and igproxy presents
+// a certificate for Instagram's name.
+func TestClientWithoutABaseURL(t *testing.T) {
 	ig, upstream := harness.StandIn(t, mock.Options{AppID: appID, Secret: harness.AppSecret}, mock.ServerOptions{})
 	a := harness.NewAuthority(t)
 	cert, key := a.Sign(t, "igproxy", "graph.instagram.com")
@@ -273,8 +277,8 @@ func TestAClientWithoutABaseURL(t *testing.T) {
 	}
 }
 
-// The table of clients is of what the test runs, and says the versions that it runs.
-func TestTheTableOfClientsIsTrue(t *testing.T) {
+// The table in docs/clients.md lists the clients of this test and their versions.
+func TestTableOfClientsMatchesTheTest(t *testing.T) {
 	table := slurp(t, "../../docs/clients.md")
 	pinned := slurp(t, "go/go.mod") + slurp(t, "node/package.json")
 	for _, c := range clients {

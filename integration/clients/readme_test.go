@@ -9,9 +9,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// The examples in README work as they are written, except for the port.
+// The examples in README work as written, except for the port.
 
-// fenced is the first code block of a language.
+// fenced returns the first code block of a language in README.
 func fenced(t *testing.T, language string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(slurp(t, "../../README.md"), "```"+language+"\n")
@@ -22,7 +22,7 @@ func fenced(t *testing.T, language string) string {
 	return code
 }
 
-func TestReadmesExamples(t *testing.T) {
+func TestReadmeExamples(t *testing.T) {
 	ig, upstream := harness.Instagram(t, mock.ServerOptions{})
 	p := harness.Serve(t, "UPSTREAM_URL="+upstream.URL)
 	here := func(code string) string { return strings.ReplaceAll(code, "http://127.0.0.1:8080", p.URL) }

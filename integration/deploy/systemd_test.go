@@ -11,11 +11,11 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// systemd's own reading of the units, and its own measure of what the service could do to its machine.
-func TestDeploySystemdReadsTheUnitsAndFindsLittleExposed(t *testing.T) {
+// systemd-analyze verifies the units and rates how exposed the service is.
+func TestDeploySystemdAcceptsUnitsWithLowExposure(t *testing.T) {
 	service := strings.ReplaceAll(read(t, "../../deploy/systemd/igproxy.service"), "/usr/bin/igproxy", harness.Binary)
 	path := harness.File(t, "igproxy.service", service)
-	socket := filepath.Join(filepath.Dir(path), "igproxy.socket") // where the service looks for it
+	socket := filepath.Join(filepath.Dir(path), "igproxy.socket") // where the service expects it
 	if err := os.WriteFile(socket, []byte(read(t, "../../deploy/systemd/igproxy.socket")), 0o600); err != nil {
 		t.Fatal(err)
 	}

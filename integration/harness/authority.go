@@ -22,7 +22,7 @@ type Authority struct {
 	File string // its own certificate, in PEM
 }
 
-// NewAuthority makes an authority with a certificate of its own.
+// NewAuthority creates an authority with its own certificate.
 func NewAuthority(t testing.TB) Authority {
 	t.Helper()
 	a := Authority{}
@@ -36,8 +36,8 @@ func NewAuthority(t testing.TB) Authority {
 	return a
 }
 
-// Sign makes a certificate for 127.0.0.1 and these hosts, and its key, in PEM. The first certificate
-// is the authority's own.
+// Sign makes a certificate for 127.0.0.1 and these hosts, and its key, in PEM. The first
+// certificate is the authority's own.
 func (a Authority) Sign(t testing.TB, name string, hosts ...string) (cert, key string) {
 	t.Helper()
 	fresh, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -76,7 +76,8 @@ func (a Authority) Client(t testing.TB, signer *Authority, keepAlive bool) *http
 		if err != nil {
 			t.Fatal(err)
 		}
-		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil } // whatever the server asks for
+		// The certificate is sent regardless of the server's list of authorities.
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true, DisableKeepAlives: !keepAlive}}
 	t.Cleanup(client.CloseIdleConnections)

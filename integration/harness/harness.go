@@ -21,11 +21,11 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// AppSecret is the client secret of every igproxy that Serve starts. No test may find it anywhere but
-// in what Instagram receives.
+// AppSecret is the client secret of every igproxy that Serve starts. It must appear nowhere except
+// in requests to Instagram.
 const AppSecret = "5ec2e7ca9a2y0123456789abcdef0123"
 
-// Patience bounds every wait for a condition. On a healthy machine nothing waits that long.
+// Patience limits every wait for a condition. It is rarely reached.
 const Patience = 20 * time.Second
 
 // Binary is the path of igproxy, built once with the race detector by Main.
@@ -33,8 +33,8 @@ var Binary string
 
 const mainPackage = "github.com/igproxy/igproxy/cmd/igproxy"
 
-// Main is the TestMain of a package: it builds igproxy, runs the tests, fails if they leave a
-// goroutine behind, and returns the exit code.
+// Main builds igproxy, runs the tests of a package, fails if they leave a goroutine behind, and
+// returns the exit code. Each package calls it in TestMain.
 func Main(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "igproxy")
 	if err != nil {

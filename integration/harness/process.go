@@ -79,8 +79,8 @@ func StartCommand(t testing.TB, env []string, cmd *exec.Cmd) *Process {
 	return p
 }
 
-// withoutSleep returns env, or the environment of the test if env is nil, with a setting of the race
-// detector: without it every igproxy sleeps for a second when it ends.
+// withoutSleep returns env, or the environment of the test if env is nil, with a setting of the
+// race detector: without it every igproxy sleeps for a second when it ends.
 func withoutSleep(env []string) []string {
 	if env == nil {
 		env = os.Environ()
@@ -129,7 +129,7 @@ func Run(t testing.TB, env []string, args ...string) (code int, stdout, stderr s
 	return run(t, Binary, env, args...)
 }
 
-// RunPlain is Run without the race detector, for many runs: each costs a fifth of the time.
+// RunPlain runs igproxy without the race detector, which takes a fifth of the time of Run.
 func RunPlain(t testing.TB, env []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	return run(t, Plain(t), env, args...)
@@ -204,7 +204,7 @@ func Mock(t testing.TB, args ...string) (p *Process, url string) {
 // its standard output. The test fails if the program is missing or fails.
 func Program(t testing.TB, env []string, text, program string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // some build what they run
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // some compile what they run
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	var out, errs bytes.Buffer

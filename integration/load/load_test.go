@@ -1,7 +1,7 @@
 package load
 
-// The load recipes run as they are, each for a second, and do what their names say: a hit costs one exchange in all, a miss one each, a
-// burst of 200 callers one.
+// The load recipes run unchanged for a second each and do what their names say: hits cost one
+// exchange in all, misses one each, and a burst of 200 callers one.
 
 import (
 	"os"
@@ -36,7 +36,8 @@ func TestLoadRecipes(t *testing.T) {
 				t.Errorf("it does not say %s:\n%s", recipe.says, out)
 			}
 			tokens := counted(t, p, `igproxy_requests_total\{.*outcome="token".*\}`)
-			all := counted(t, p, `igproxy_requests_total\{.*\}`) - counted(t, p, `igproxy_requests_total\{.*outcome="gone".*\}`) // wrk ends in the middle
+			// At its end wrk abandons requests, which get the outcome gone.
+			all := counted(t, p, `igproxy_requests_total\{.*\}`) - counted(t, p, `igproxy_requests_total\{.*outcome="gone".*\}`)
 			if tokens < 50 || tokens != all {
 				t.Errorf("%d requests got a token, of %d", tokens, all)
 			}
@@ -47,7 +48,7 @@ func TestLoadRecipes(t *testing.T) {
 	}
 }
 
-// make load starts what it needs, tells the sidecar's own figures, and leaves nothing behind.
+// make load starts what it needs, prints the sidecar's own metrics, and leaves nothing running.
 func TestMakeLoad(t *testing.T) {
 	tmp := t.TempDir()
 	out := harness.Program(t, []string{"LOAD=1", "TMPDIR=" + tmp}, "", "make", "--no-print-directory", "-C", "../..", "load")
@@ -55,10 +56,10 @@ func TestMakeLoad(t *testing.T) {
 exchange +token +upstream +(\d{2,}) +[\d.]+ +[\d.]+
 Instagram was asked (\d+) times\.$`).FindStringSubmatch(out)
 	if figures == nil || figures[1] != figures[2] {
-		t.Errorf("it does not tell the sidecar's figures, or Instagram was asked more than once for a token:\n%s", out)
+		t.Errorf("the output lacks the sidecar's metrics, or a token was exchanged more than once:\n%s", out)
 	}
 	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+		t.Errorf("left over: %v, %v", left, err)
 	}
 }
 
@@ -73,7 +74,7 @@ func TestLoadGoesToLoopbackOnly(t *testing.T) {
 	}
 }
 
-// counted is the sum of all counters of this pattern.
+// counted returns the sum of all counters that match a pattern.
 func counted(t *testing.T, p *harness.Process, pattern string) (sum int) {
 	t.Helper()
 	_, metrics, err := harness.Get(t.Context(), p.Admin+"/metrics")

@@ -24,7 +24,7 @@ func blockAfter(t *testing.T, page, text string) []string {
 	return strings.Split(strings.TrimSpace(block), "\n")
 }
 
-func TestAnAppIsTestedWithoutMetaAsThePageSays(t *testing.T) {
+func TestStandInPageWorksAsWritten(t *testing.T) {
 	text, err := os.ReadFile("../../docs/stand-in.md")
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestAnAppIsTestedWithoutMetaAsThePageSays(t *testing.T) {
 		line, _, _ = strings.Cut(strings.TrimSpace(line), " #")
 		out := harness.Program(t, nil, here(strings.Replace(line, "curl ", "curl -sS --fail --noproxy '*' ", 1)), "sh")
 		said[regexp.MustCompile(`__\w+(\?mode=\w*)?`).FindString(line)] = out
-		if strings.Contains(line, "__latency") { // it is slow enough
+		if strings.Contains(line, "__latency") { // the test is slow enough
 			harness.Program(t, nil, here("curl -sS --fail --noproxy '*' -X POST 'http://127.0.0.1:8081/__latency?d=1ms'"), "sh")
 		}
 		if strings.Contains(line, "mode=down") && (status(fmt.Sprintf("IGAA-down-%d", i)) != 502 || status("IGAA-user-1") != 200) {
@@ -74,7 +74,8 @@ func TestAnAppIsTestedWithoutMetaAsThePageSays(t *testing.T) {
 			t.Error("limit4: a new token got an answer")
 		}
 	}
-	// One call for the 20 callers; two, with the retry, for the one when all was down; one beyond the limit.
+	// One call for the 20 callers, two (with a retry) for the one while Instagram was down, and one
+	// that hit the limit.
 	if !strings.Contains(said["__code"], `"code"`) || !strings.Contains(said["__stats"], `"exchange":4`) || len(said) != 6 {
 		t.Errorf("it said %q", said)
 	}

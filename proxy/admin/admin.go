@@ -59,7 +59,8 @@ type reloadable struct {
 	about   About
 }
 
-// New builds a Handler, and begins to sample the metrics for the status page's history, until Close.
+// New builds a Handler, and begins to sample the metrics for the status page's history, until
+// Close.
 func New(o Options) (*Handler, error) {
 	if o.Proxy == nil {
 		return nil, errors.New("admin: Proxy is nil: build one with proxy.New")

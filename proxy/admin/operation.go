@@ -6,8 +6,8 @@ import (
 )
 
 // fromHere serves an operation, with a JSON reply, to requests from this machine only, even where
-// other machines can reach the listener: they may read metrics, but a reload or a purge is for those
-// who can restart igproxy as well.
+// other machines can reach the listener: they may read metrics, but a reload or a purge is for
+// those who can restart igproxy as well.
 func fromHere(name string, run func(*http.Request) (status int, reply any)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !fromThisMachine(r) {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The page may use only its own style, its own script and its own origin: nothing from elsewhere, and
-// nothing in an attribute.
+// The page may use only its own style, its own script and its own origin: nothing from elsewhere,
+// and nothing in an attribute.
 func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 	w := get(handlerOf(t, newProxy(t, optionsFor(t, nowhere))), "/")
 	text, policy := w.Body.String(), w.Header().Get("Content-Security-Policy")

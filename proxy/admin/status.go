@@ -92,7 +92,8 @@ func (h *Handler) serveStatus(w http.ResponseWriter, _ *http.Request) {
 // status computes the current status.
 func (h *Handler) status(about About) Status {
 	samples, started := h.history.window(), h.history.started
-	first, last := samples[0], readSample(h.proxy.Metrics()) // last, so that the live bucket does not end before it begins
+	// The live sample is read last, so that its bucket does not end before it begins.
+	first, last := samples[0], readSample(h.proxy.Metrics())
 	s := Status{Now: last.at, Started: started, Version: cmp.Or(about.Version, "dev"), Commit: about.Commit, Go: about.Go,
 		State: h.proxy.Readiness(), Outcomes: outcomes[:], Upstreams: h.proxy.Upstreams(), Results: increase(last.results, first.results),
 		RedisMode: about.RedisMode, RedisFaults: increase(last.faults, first.faults), Limits: h.proxy.RateLimits(),

@@ -11,9 +11,9 @@ type Class string
 
 // The classes.
 const (
-	ClassRequest   Class = "request"    // the app sent something that igproxy does not accept; Meta was not asked
+	ClassRequest   Class = "request"    // the app sent something that igproxy does not accept
 	ClassToken     Class = "bad_token"  // the user's token is invalid: remembered
-	ClassStanding  Class = "standing"   // the app may not use that account: remembered for seconds, an operator must act
+	ClassStanding  Class = "standing"   // the app may not use that account: an operator must act
 	ClassSecret    Class = "secret"     // the client secret is refused: an operator must act
 	ClassRefused   Class = "refused"    // any other definite refusal: passed on, not remembered
 	ClassAppLimit  Class = "app_limit"  // a rate limit on the app: all its cold tokens wait
@@ -22,8 +22,8 @@ const (
 	ClassBroken    Class = "broken"     // the reply is malformed: counted by the breaker
 	ClassUnreached Class = "unreached"  // there was no reply: counted by the breaker
 	ClassTimeout   Class = "timeout"    // there was no reply in time: counted by the breaker
-	ClassSilent    Class = "silent"     // no byte in time on a kept connection, which may be dead: says nothing about Meta
-	ClassHeld      Class = "held"       // Meta was not asked: the breaker is open, or there are too many calls at once
+	ClassSilent    Class = "silent"     // no byte in time on a reused connection, which may be dead
+	ClassHeld      Class = "held"       // the breaker is open, or there are too many calls at once
 	ClassInternal  Class = "internal"   // a fault of igproxy
 )
 

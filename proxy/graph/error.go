@@ -10,7 +10,7 @@ import (
 
 // Error is an error in the envelope of Meta's Graph API, whether Meta or igproxy wrote it:
 //
-//	{"error":{"message":"...","type":"OAuthException","code":190,"error_subcode":463,"fbtrace_id":"..."}}
+//	{"error":{"message":"...","type":"OAuthException","code":190,"fbtrace_id":"..."}}
 //
 // Source: https://developers.facebook.com/docs/graph-api/guides/error-handling.
 type Error struct {

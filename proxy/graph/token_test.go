@@ -141,7 +141,8 @@ func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", body, got, code)
 		}
 	}
-	for _, extra := range []string{`"access-token":"u"`, `"AccessToken":"u"`, `"expires":1`, `"X":1,"x":2`, `"ſ":1`} { // others than known names
+	// None of these is a known name.
+	for _, extra := range []string{`"access-token":"u"`, `"AccessToken":"u"`, `"expires":1`, `"X":1,"x":2`, `"ſ":1`} {
 		if got := written(now)(graph.ReadToken([]byte(`{"access_token":"t","expires_in":60,`+extra+`}`), now)); !strings.HasSuffix(got, ","+extra+"}") {
 			t.Errorf("%s: got %s", extra, got)
 		}

@@ -37,8 +37,8 @@ type Answerer interface {
 type Options struct {
 	// NewAnswerer returns the Answerer of a new connection.
 	NewAnswerer func() Answerer
-	// IdleTimeout is how long a connection may wait for its next request, as in the http.Server. Zero:
-	// without limit.
+	// IdleTimeout is how long a connection may wait for its next request, as in the http.Server.
+	// Zero: without limit.
 	IdleTimeout time.Duration
 	// WriteTimeout is how long writing an answer may take. Zero: without limit.
 	WriteTimeout time.Duration

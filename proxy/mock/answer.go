@@ -11,11 +11,11 @@ import (
 const (
 	jsonType       = "application/json; charset=UTF-8"
 	htmlType       = `text/html; charset="utf-8"`
-	defaultVersion = "v23.0" // of an unversioned call
+	defaultVersion = "v23.0" // for a path without a version
 )
 
-// graphError is the inside of Instagram's error envelope, its members in the order seen on the wire: is_transient, where it is there,
-// comes before the code.
+// graphError is the object inside Instagram's error envelope. Its members have the order seen on
+// the wire: is_transient, if present, precedes the code.
 type graphError struct {
 	Message   string `json:"message"`
 	Type      string `json:"type"`
@@ -27,10 +27,10 @@ type graphError struct {
 	TraceID   string `json:"fbtrace_id"`
 
 	status int
-	header map[string]string // besides the usual ones
+	header map[string]string // in addition to the usual headers
 }
 
-// The refusals that need no fault.
+// Refusals that a request gets without any fault being set.
 var (
 	wrongSecret = graphError{status: 400, Message: "Error validating client secret.", Type: "OAuthException", Code: 100}
 	noToken     = graphError{status: 400, Message: "An active access token must be used to query information about the current user.",
@@ -49,8 +49,8 @@ func unknownPath(path string) graphError {
 	return graphError{status: 500, Message: "Unknown path components: " + path, Type: "IGApiException", Code: 2500}
 }
 
-// refuse sends an error.
-func (x *exchange) refuse(e graphError) {
+// refuse sends e as the response.
+func (x *call) refuse(e graphError) {
 	h := x.w.Header()
 	for name, value := range e.header {
 		h.Set(name, value)
@@ -61,8 +61,8 @@ func (x *exchange) refuse(e graphError) {
 	x.reply(e.status, jsonType, x.envelope(e))
 }
 
-// envelope is an error's body in the endpoint's shape.
-func (x *exchange) envelope(e graphError) string {
+// envelope returns the body of an error response in the endpoint's format.
+func (x *call) envelope(e graphError) string {
 	if x.endpoint.codes {
 		return codeEnvelope(e)
 	}
@@ -70,7 +70,7 @@ func (x *exchange) envelope(e graphError) string {
 	return encoded(map[string]graphError{"error": e})
 }
 
-// kind is the middle word of WWW-Authenticate.
+// kind returns the quoted error name that WWW-Authenticate carries for code.
 func kind(code int) string {
 	if code == 190 || code == 452 {
 		return "invalid_token"
@@ -78,30 +78,33 @@ func kind(code int) string {
 	return "invalid_request"
 }
 
-// succeed sends the true answer.
-func (x *exchange) succeed() { x.endpoint.succeed(x) }
+// succeed sends the endpoint's success response.
+func (x *call) succeed() { x.endpoint.succeed(x) }
 
-func (x *exchange) sendSuccess() { x.reply(http.StatusOK, jsonType, x.success("")) }
+func (x *call) sendSuccess() { x.reply(http.StatusOK, jsonType, x.success("")) }
 
-// success is the true answer's body. Members, if any, start with a comma and stand behind its own.
-func (x *exchange) success(members string) string {
+// success returns the body of a success response. members is either empty or a comma followed by
+// further JSON members, which are appended to the object.
+func (x *call) success(members string) string {
 	token, expires := x.endpoint.issue(x)
 	return x.endpoint.body(x, token, expires, members)
 }
 
-// reply sends a whole answer. One that is no success leaves a code good.
-func (x *exchange) reply(status int, contentType, body string) {
-	if x.took && status != http.StatusOK {
+// reply sends a complete response. If the status is not 200, an authorization code that this call
+// consumed becomes valid again.
+func (x *call) reply(status int, contentType, body string) {
+	if x.usedCode && status != http.StatusOK {
 		x.instagram.ledger.giveBack(x.short)
 	}
 	h := x.w.Header()
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	x.head(status, contentType)
-	_, _ = x.w.Write([]byte(body)) // a client that left is no news
+	_, _ = x.w.Write([]byte(body)) // the client may have disconnected
 }
 
-// head sends an answer's head: Instagram's usual headers, unless they are set already.
-func (x *exchange) head(status int, contentType string) {
+// head sends the status line and headers: Instagram's usual ones, except those that are already
+// set.
+func (x *call) head(status int, contentType string) {
 	h := x.w.Header()
 	for name, value := range map[string]string{
 		"Content-Type":          contentType,
@@ -116,17 +119,18 @@ func (x *exchange) head(status int, contentType string) {
 		}
 	}
 	if x.r.ContentLength != 0 && !x.endpoint.bodied {
-		h.Set("Connection", "close") // nobody reads the body
+		h.Set("Connection", "close") // the request body is not read
 	}
 	x.status = status
 	x.w.WriteHeader(status)
 }
 
-// encoded is JSON as Instagram writes it: no HTML escapes, no newline behind it.
+// encoded returns v as JSON the way Instagram writes it: without HTML escapes and without a
+// trailing newline.
 func encoded(v any) string {
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // only types of this package, which cannot fail
+	_ = enc.Encode(v) // only types of this package, which always encode
 	return strings.TrimSuffix(b.String(), "\n")
 }

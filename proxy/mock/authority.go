@@ -24,7 +24,7 @@ func newAuthority() (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	template := newTemplate("igproxy stand-in authority (throw-away)")
+	template := newTemplate("igproxy stand-in authority (temporary)")
 	template.IsCA, template.BasicConstraintsValid = true, true
 	template.KeyUsage = x509.KeyUsageCertSign
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -36,7 +36,7 @@ func newAuthority() (*authority, error) {
 }
 
 func newTemplate(name string) *x509.Certificate {
-	serial, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)) // fails only if the reader does, which ends the process
+	serial, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)) // crypto/rand never returns an error
 	return &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: name},
@@ -45,7 +45,7 @@ func newTemplate(name string) *x509.Certificate {
 	}
 }
 
-// leaf signs a server certificate, for the address listened on as well, with the flaws asked for.
+// leaf returns a server certificate that is also valid for ip, with the defects that o asks for.
 func (a *authority) leaf(o ServerOptions, ip net.IP) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -10,20 +10,21 @@ import (
 	"sync"
 )
 
-// maxStrange bounds the list of strange requests; beyond it nobody reads on.
+// maxStrange limits the list of strange requests.
 const maxStrange = 1000
 
-// book is one set of counters. Tokens are kept by hash only: those issued are made again when Issued asks for them.
+// book is one set of counters. It keeps tokens only as hashes; issued tokens are derived again when
+// Issued asks for them.
 type book struct {
-	key []byte // of the tokens issued; random, so that no two books make the same
+	key []byte // derives issued tokens; random, so that no two books issue the same
 
-	mu     sync.Mutex // protects what follows
+	mu     sync.Mutex // protects the fields below
 	sums   stats
-	tokens map[string]*tokenCount // by hash of the token or code that came
-	serial int                    // tokens made for all of them
+	tokens map[string]*tokenCount // by hash of the token or code received
+	serial int                    // number of tokens issued in all
 }
 
-// stats is the JSON of /__stats.
+// stats is the JSON object that GET /__stats returns.
 type stats struct {
 	Total       int                   `json:"total"`
 	InFlight    int                   `json:"in_flight"`
@@ -44,30 +45,31 @@ type tokenStats struct {
 type tokenCount struct {
 	tokenStats
 	concurrent int
-	issued     []string // how the tokens begin that were made for it
-	failedOnce bool     // a fault of the first call only has had its turn
+	issued     []string // prefixes of the tokens issued for it
+	failedOnce bool     // a fault that affects only the first call has been played
 }
 
 func newBook() *book {
 	key := make([]byte, sha256.Size)
-	_, _ = rand.Read(key) // never fails: it ends the process rather
+	_, _ = rand.Read(key) // never returns an error
 	return &book{key: key, tokens: map[string]*tokenCount{}, sums: stats{Strange: []string{}, Endpoints: map[string]int{}, Faults: map[string]int{}}}
 }
 
-// hashOf names a token where it may be read.
+// hashOf returns the name under which a token may appear in logs and counters.
 func hashOf(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:8])
 }
 
-// carried is what a request carries. An empty hash means that there is no token.
+// carried describes what a request carries. An empty hash means that it has no token.
 type carried struct {
 	endpoint string
 	hash     string
 	strange  []string
 }
 
-// arrive counts a request in, and what it carries, if that is known without its body.
+// arrive counts a new request and, unless c is nil, what it carries. c is nil while the request
+// body has not been read.
 func (b *book) arrive(c *carried) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -79,14 +81,14 @@ func (b *book) arrive(c *carried) {
 	}
 }
 
-// carry is for what becomes known later.
+// carry counts what a request carries once its body has been read.
 func (b *book) carry(c *carried) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.count(c)
 }
 
-// count is called under the lock.
+// count adds c to the counters. The caller holds b.mu.
 func (b *book) count(c *carried) {
 	b.sums.Endpoints[c.endpoint]++
 	if len(c.strange) > 0 && len(b.sums.Strange) < maxStrange {
@@ -105,7 +107,7 @@ func (b *book) count(c *carried) {
 	t.MaxConcurrent = max(t.MaxConcurrent, t.concurrent)
 }
 
-// leave counts it out again.
+// leave counts a request as finished. hash is its token's, or "".
 func (b *book) leave(hash string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -133,17 +135,19 @@ func (b *book) trapped() {
 	b.sums.Trapped++
 }
 
-// first reports, once for each token that arrived, that a fault of the first call is due.
+// first reports whether this is the first request with this token, for faults that affect only that
+// one. It returns true once per token.
 func (b *book) first(hash string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	t := b.tokens[hash]
-	due := !t.failedOnce
+	first := !t.failedOnce
 	t.failedOnce = true
-	return due
+	return first
 }
 
-// issue makes the next token for a token or code that arrived, and the seconds a long-lived one lives.
+// issue returns the next token for a token or code that was received, and the lifetime of a
+// long-lived one in seconds.
 func (b *book) issue(short, prefix string) (token string, expires int) {
 	b.mu.Lock()
 	t := b.tokens[hashOf(short)]
@@ -178,7 +182,7 @@ func (b *book) token(short string) tokenStats {
 	return tokenStats{}
 }
 
-// stats without the tokens, which can be many.
+// stats returns the counters without those of single tokens, of which there can be many.
 func (b *book) stats() stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// control answers the endpoints that Instagram does not have, and reports whether the request was for one of them.
+// control serves the endpoints that Instagram does not have. It reports whether the request was for
+// one of them.
 func (i *Instagram) control(w http.ResponseWriter, r *http.Request) bool {
 	serve, method := i.controlAt(r.URL.Path)
 	switch {
@@ -18,14 +19,15 @@ func (i *Instagram) control(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	case method != "" && r.Method != method:
 		w.Header().Set("Allow", method)
-		say(w, http.StatusMethodNotAllowed, "error", "this takes "+method)
+		writeMember(w, http.StatusMethodNotAllowed, "error", "this endpoint only takes "+method)
 	default:
 		serve(w, r)
 	}
 	return true
 }
 
-// controlAt is an endpoint and the one method it takes; any, if that is empty.
+// controlAt returns the handler of a control endpoint and its method; "" allows every method. The
+// handler is nil if path is not a control endpoint.
 func (i *Instagram) controlAt(path string) (http.HandlerFunc, string) {
 	switch path {
 	case "/__stats":
@@ -52,8 +54,8 @@ func (i *Instagram) controlAt(path string) (http.HandlerFunc, string) {
 	return nil, ""
 }
 
-// say answers with one JSON member and a newline, for people with curl.
-func say(w http.ResponseWriter, status int, name string, value any) {
+// writeMember sends one JSON member and a newline, which reads well with curl.
+func writeMember(w http.ResponseWriter, status int, name string, value any) {
 	write(w, status, "application/json", encoded(map[string]any{name: value})+"\n")
 }
 
@@ -76,81 +78,82 @@ func serveFaults(w http.ResponseWriter, _ *http.Request) {
 	for _, f := range faults {
 		fmt.Fprintf(t, "%s\t%s\n", f.Prefix(), f.Description)
 	}
-	_ = t.Flush() // into memory
+	_ = t.Flush() // writes to memory
 	write(w, http.StatusOK, "text/plain; charset=utf-8", b.String())
 }
 
 func (i *Instagram) serveFault(w http.ResponseWriter, r *http.Request) {
 	mode := strings.TrimSuffix(r.FormValue("mode"), "-")
 	if !r.Form.Has("mode") {
-		say(w, http.StatusBadRequest, "error", "mode is missing: a fault's name, or mode= to end it")
+		writeMember(w, http.StatusBadRequest, "error", "mode is missing: name a fault, or use mode= to end the current one")
 		return
 	}
 	if err := i.setFault(mode); err != nil {
-		say(w, http.StatusBadRequest, "error", err.Error())
+		writeMember(w, http.StatusBadRequest, "error", err.Error())
 		return
 	}
-	say(w, http.StatusOK, "fault", mode)
+	writeMember(w, http.StatusOK, "fault", mode)
 }
 
 func (i *Instagram) serveLatency(w http.ResponseWriter, r *http.Request) {
 	d, err := time.ParseDuration(r.FormValue("d"))
 	if err != nil || d < 0 {
-		say(w, http.StatusBadRequest, "error", "d must be a duration with a unit, such as 200ms, and not below 0")
+		writeMember(w, http.StatusBadRequest, "error", "d must be a duration with a unit, such as 200ms, and not negative")
 		return
 	}
 	i.SetLatency(d)
-	say(w, http.StatusOK, "latency", d.String())
+	writeMember(w, http.StatusOK, "latency", d.String())
 }
 
 func (i *Instagram) serveAge(w http.ResponseWriter, r *http.Request) {
 	d, err := time.ParseDuration(r.FormValue("d"))
 	if err != nil || d < 0 {
-		say(w, http.StatusBadRequest, "error", "d must be a duration with a unit, such as 25h, and not below 0")
+		writeMember(w, http.StatusBadRequest, "error", "d must be a duration with a unit, such as 25h, and not negative")
 		return
 	}
 	i.Age(d)
-	say(w, http.StatusOK, "older_by", d.String())
+	writeMember(w, http.StatusOK, "older_by", d.String())
 }
 
 func (i *Instagram) serveCode(w http.ResponseWriter, r *http.Request) {
-	say(w, http.StatusOK, "code", i.Code(r.FormValue("client_id"), r.FormValue("redirect_uri")))
+	writeMember(w, http.StatusOK, "code", i.Code(r.FormValue("client_id"), r.FormValue("redirect_uri")))
 }
 
 func (i *Instagram) serveShape(w http.ResponseWriter, r *http.Request) {
 	mode := r.FormValue("mode")
 	if err := i.setShape(mode); err != nil {
-		say(w, http.StatusBadRequest, "error", err.Error())
+		writeMember(w, http.StatusBadRequest, "error", err.Error())
 		return
 	}
-	say(w, http.StatusOK, "shape", mode)
+	writeMember(w, http.StatusOK, "shape", mode)
 }
 
-// serveSecret takes the secrets from the body only: an address may be written down on the way.
+// serveSecret takes the secrets only from the body, because URLs may be logged on the way.
 func (i *Instagram) serveSecret(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil || r.URL.RawQuery != "" {
-		say(w, http.StatusBadRequest, "error", "write the secrets into the body, as a form: secret=..., once or more; app=threads for the Threads app's")
+		writeMember(w, http.StatusBadRequest, "error", "send the secrets in the body, as a form: secret=..., repeatable; app=threads for the Threads app")
 		return
 	}
 	f, known := map[string]*family{"": instagramFamily, "instagram": instagramFamily, "threads": threadsFamily}[r.PostForm.Get("app")]
 	if !known {
-		say(w, http.StatusBadRequest, "error", "app is instagram or threads")
+		writeMember(w, http.StatusBadRequest, "error", "app must be instagram or threads")
 		return
 	}
 	secrets := r.PostForm["secret"]
 	i.setSecrets(f, secrets)
-	say(w, http.StatusOK, "secrets", len(secrets))
+	writeMember(w, http.StatusOK, "secrets", len(secrets))
 }
 
 func (i *Instagram) serveReset(w http.ResponseWriter, _ *http.Request) {
 	i.Reset()
-	say(w, http.StatusOK, "reset", true)
+	writeMember(w, http.StatusOK, "reset", true)
 }
 
-// serveTrap answers with a good-looking token, so that following the redirect shows.
+// serveTrap answers with a valid-looking token, so that a client that follows the redirect is
+// noticed.
 func (i *Instagram) serveTrap(w http.ResponseWriter, r *http.Request) {
 	b := i.counters()
 	b.trapped()
-	x := exchange{instagram: i, book: b, w: w, r: r, endpoint: exchangeEndpoint, version: defaultVersion}
+	x := call{instagram: i, book: b, w: w, r: r, endpoint: exchangeEndpoint, version: defaultVersion}
 	x.reply(http.StatusOK, jsonType, x.tokenBody(newToken(b.key, trap, "IGAA", 0), strconv.Itoa(expiresIn(0)), ""))
 }

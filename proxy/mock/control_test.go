@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestStatsTellEverythingByHash(t *testing.T) {
+func TestStatsIdentifyTokensByHash(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	const empty = `{"total":0,"in_flight":0,"max_in_flight":0,"strange":[],"trapped":0,"body_bytes":0,"endpoints":{},"tokens":{},"faults":{}}` + "\n"
 	if got := s.get(t, "/__stats").body; got != empty {
@@ -21,7 +21,7 @@ func TestStatsTellEverythingByHash(t *testing.T) {
 	s.get(t, "/access_token?"+query("redirect-1")+"&x=1")
 	trapped := s.get(t, "/__trap")
 	if trapped.status != 200 || !strings.HasPrefix(trapped.body, `{"access_token":"IGAA`) {
-		t.Errorf("the trap looks like one: %d %s", trapped.status, trapped.body)
+		t.Errorf("the trap does not look like an exchange: got %d %s", trapped.status, trapped.body)
 	}
 	text := strings.NewReplacer("FIRST", hashOf("IGAA-1"), "SECOND", hashOf("expired-1"), "THIRD", hashOf("redirect-1")).Replace(
 		`{"total":4,"in_flight":0,"max_in_flight":1,"strange":["parameter x"],"trapped":1,"body_bytes":0,"endpoints":{"exchange":4},"tokens":{"FIRST":{"calls":2,"max_concurrent":1},` +
@@ -46,7 +46,7 @@ func TestStatsTellEverythingByHash(t *testing.T) {
 	}
 }
 
-func TestOneFaultForAllTokensUntilItIsCleared(t *testing.T) {
+func TestFaultForAllTokensUntilCleared(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 	for _, c := range []struct {
@@ -87,7 +87,7 @@ func TestLatencyByControl(t *testing.T) {
 	}
 }
 
-func TestControlsTakeOneMethod(t *testing.T) {
+func TestControlEndpointsTakeOneMethod(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	other := map[string]string{"GET": "POST", "POST": "GET"}
 	for target, allowed := range map[string]string{"/__stats": "GET", "/__faults": "GET", "/__reset": "POST",

@@ -5,11 +5,12 @@ import (
 	"strings"
 )
 
-// Calls is how many requests came, whatever they asked for, but for the control endpoints.
+// Calls returns the number of requests received, except those to control endpoints.
 func (i *Instagram) Calls() int { return i.counters().stats().Total }
 
-// CallsTo is how many requests came to one endpoint: exchange, refresh, code, read, write, other (a path that is none), and the same
-// behind threads_ for Threads. A request with a body counts once the body is there. It panics on any other name, as SetFault does.
+// CallsTo returns the number of requests to one endpoint: exchange, refresh, code, read, write,
+// other (any unknown path), or the same name prefixed with threads_ for Threads. A request with a
+// body counts once its body has arrived. It panics on any other name, as SetFault does.
 func (i *Instagram) CallsTo(endpoint string) int {
 	if !slices.Contains(endpointNames, strings.TrimPrefix(endpoint, threadsFamily.prefix)) {
 		panic("mock: unknown endpoint " + endpoint)
@@ -19,18 +20,20 @@ func (i *Instagram) CallsTo(endpoint string) int {
 
 var endpointNames = []string{"exchange", "refresh", "code", "read", "write", "other"}
 
-// CallsFor is how many requests carried this token or code.
+// CallsFor returns the number of requests that carried this token or code.
 func (i *Instagram) CallsFor(short string) int { return i.counters().token(short).Calls }
 
-// MaxConcurrent is how many requests with this token or code were under way at once, at most.
+// MaxConcurrent returns the largest number of requests with this token or code that were in flight
+// at the same time.
 func (i *Instagram) MaxConcurrent(short string) int { return i.counters().token(short).MaxConcurrent }
 
-// Issued are the tokens made for this token or code, in order, those in broken answers included: long-lived ones for a token,
-// short-lived ones for a code.
+// Issued returns the tokens issued for this token or code, in order and including those in broken
+// responses: long-lived ones for a token, short-lived ones for a code.
 func (i *Instagram) Issued(short string) []string { return i.counters().issued(short) }
 
-// Strange names what igproxy must not send and did, one text a request; values are never in it.
+// Strange lists what requests contained that igproxy must not send, one string per request. Values
+// never appear in it.
 func (i *Instagram) Strange() []string { return i.counters().stats().Strange }
 
-// Requests are the latest requests, 256 at most, in the order of arrival.
+// Requests returns the latest requests, at most 256, in the order of arrival.
 func (i *Instagram) Requests() []Request { return i.requests.all() }

@@ -5,56 +5,57 @@ import (
 	"strings"
 )
 
-// endpoint is one kind of call that Meta serves: a row of what it takes and how it answers.
+// endpoint is one kind of call that Meta serves: what it accepts and how it answers.
 type endpoint struct {
-	name    string   // in the counters, behind the family's prefix
-	methods []string // that it takes
-	must    []string // parameters, exactly one each; nothing else belongs into the request, unless it is open
+	name    string   // in the counters, after the family's prefix
+	methods []string // accepted
+	must    []string // parameters required exactly once; no others, unless open
 	codes   bool     // a code exchange: parameters in a form, errors in a shape of their own
-	open    bool     // takes any parameters, and the token as a bearer's too
+	open    bool     // takes any parameters, and the token as a bearer token too
 	bodied  bool     // its body is read
 
-	refusal func(*exchange) *graphError                              // of what is wrong with the request, before any fault
-	verdict func(*exchange) *graphError                              // on its token, after any fault
-	issue   func(*exchange) (token, expires string)                  // makes what the answer tells; "" where there is nothing to make
-	body    func(x *exchange, token, expires, members string) string // of the answer
-	succeed func(*exchange)                                          // sends it
+	refusal func(*call) *graphError             // checks the request, before any fault
+	verdict func(*call) *graphError             // checks the token, after any fault
+	issue   func(*call) (token, expires string) // issues the token to return, if any
+	body    func(x *call, token, expires, members string) string
+	succeed func(*call) // sends the body
 }
 
 var (
 	exchangeEndpoint = &endpoint{name: "exchange", methods: []string{http.MethodGet},
 		must:    []string{"grant_type", "client_secret", "access_token"},
-		refusal: (*exchange).refuseExchange, verdict: (*exchange).judgeShort,
-		issue: (*exchange).issueLong, body: (*exchange).tokenBody, succeed: (*exchange).sendSuccess}
+		refusal: (*call).refuseExchange, verdict: (*call).judgeShort,
+		issue: (*call).issueLong, body: (*call).tokenBody, succeed: (*call).sendSuccess}
 	refreshEndpoint = &endpoint{name: "refresh", methods: []string{http.MethodGet},
 		must:    []string{"grant_type", "access_token"},
-		refusal: (*exchange).refuseRefresh, verdict: (*exchange).judgeLong,
-		issue: (*exchange).issueLong, body: (*exchange).tokenBody, succeed: (*exchange).sendSuccess}
+		refusal: (*call).refuseRefresh, verdict: (*call).judgeLong,
+		issue: (*call).issueLong, body: (*call).tokenBody, succeed: (*call).sendSuccess}
 	codeEndpoint = &endpoint{name: "code", methods: []string{http.MethodPost}, codes: true, bodied: true,
 		must:    []string{"client_id", "client_secret", "grant_type", "redirect_uri", "code"},
-		refusal: (*exchange).refuseCode, verdict: accept,
-		issue: (*exchange).issueShort, body: (*exchange).loginBody, succeed: (*exchange).sendSuccess}
+		refusal: (*call).refuseCode, verdict: accept,
+		issue: (*call).issueShort, body: (*call).loginBody, succeed: (*call).sendSuccess}
 	readEndpoint = &endpoint{name: "read", methods: []string{http.MethodGet}, open: true,
-		refusal: (*exchange).refuseNode, verdict: (*exchange).judgeAny,
-		issue: issueNothing, body: (*exchange).nodeBody, succeed: (*exchange).sendSuccess}
+		refusal: (*call).refuseNode, verdict: (*call).judgeAny,
+		issue: issueNothing, body: (*call).nodeBody, succeed: (*call).sendSuccess}
 	writeEndpoint = &endpoint{name: "write", methods: []string{http.MethodPost, http.MethodDelete}, open: true, bodied: true,
-		refusal: (*exchange).refuseNode, verdict: (*exchange).judgeAny,
-		issue: issueNothing, body: (*exchange).writtenBody, succeed: (*exchange).sendSuccess}
+		refusal: (*call).refuseNode, verdict: (*call).judgeAny,
+		issue: issueNothing, body: (*call).writtenBody, succeed: (*call).sendSuccess}
 	streamEndpoint = &endpoint{name: "read", methods: []string{http.MethodGet}, open: true,
-		refusal: (*exchange).refuseStream, verdict: accept,
-		issue: issueNothing, body: (*exchange).writtenBody, succeed: (*exchange).stream}
-	// otherEndpoint is every path that is none. What comes there is held to the exchange's rules.
+		refusal: (*call).refuseStream, verdict: accept,
+		issue: issueNothing, body: (*call).writtenBody, succeed: (*call).stream}
+	// otherEndpoint stands for every unknown path. Its requests are checked by the rules of the
+	// exchange.
 	otherEndpoint = &endpoint{name: "other", methods: []string{http.MethodGet}, must: exchangeEndpoint.must,
-		refusal: (*exchange).refusePath, verdict: accept,
-		issue: issueNothing, body: (*exchange).writtenBody, succeed: (*exchange).sendSuccess}
+		refusal: (*call).refusePath, verdict: accept,
+		issue: issueNothing, body: (*call).writtenBody, succeed: (*call).sendSuccess}
 )
 
-func accept(*exchange) *graphError { return nil }
+func accept(*call) *graphError { return nil }
 
-func issueNothing(*exchange) (string, string) { return "", "" }
+func issueNothing(*call) (string, string) { return "", "" }
 
-// find reads the path.
-func (x *exchange) find() {
+// find sets the version and the endpoint from the path.
+func (x *call) find() {
 	var path string
 	x.version, path = splitVersion(x.r.URL.Path)
 	x.endpoint = x.endpointAt(path)
@@ -63,7 +64,7 @@ func (x *exchange) find() {
 	}
 }
 
-func (x *exchange) endpointAt(path string) *endpoint {
+func (x *call) endpointAt(path string) *endpoint {
 	switch path {
 	case "/access_token":
 		return exchangeEndpoint
@@ -84,7 +85,8 @@ func (x *exchange) endpointAt(path string) *endpoint {
 	return readEndpoint
 }
 
-// splitVersion takes the version off a path, where there is one.
+// splitVersion separates a leading version from the path. Without one it returns the default
+// version.
 func splitVersion(path string) (version, rest string) {
 	after, versioned := strings.CutPrefix(path, "/v")
 	if !versioned {
@@ -100,11 +102,11 @@ func splitVersion(path string) (version, rest string) {
 
 func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-// edges of a node that Instagram or Threads have, for reading, writing or both.
+// edges lists the edges of nodes that Instagram or Threads have, for reading, writing or both.
 var edges = strings.Fields("children comments content_publishing_limit conversations insights live_media media media_publish mentions " +
 	"messages replies stories subscribed_apps tags threads threads_insights threads_publish threads_publishing_limit")
 
-func (x *exchange) refusePath() *graphError {
+func (x *call) refusePath() *graphError {
 	e := unknownPath(x.r.URL.Path)
 	return &e
 }

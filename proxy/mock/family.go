@@ -6,16 +6,17 @@ import (
 	"strings"
 )
 
-// family is one of the two interfaces that Meta built alike: Instagram's and Threads'. They differ in hosts, names and secrets.
+// family is one of two similar APIs of Meta, Instagram and Threads. They differ in hosts, names and
+// secrets.
 type family struct {
-	prefix   string   // of its endpoints' names in the counters
-	exchange string   // its grant types
-	refresh  string   //
-	short    string   // how the tokens begin that it issues
-	long     string   //
-	looks    []string // how tokens begin that it takes for its own without having issued them
-	foreign  []string // how tokens begin that it cannot parse
-	user     string   // the id of its one user, above 2^53
+	prefix   string   // of its endpoint names in the counters
+	exchange string   // grant type
+	refresh  string   // grant type
+	short    string   // prefix of the short-lived tokens it issues
+	long     string   // prefix of the long-lived tokens it issues
+	looks    []string // prefixes of tokens that it accepts without having issued them
+	foreign  []string // prefixes of tokens that it cannot parse
+	user     string   // id of its only user, above 2^53
 	username string
 	scopes   []string
 }
@@ -29,21 +30,22 @@ var (
 		scopes: []string{"threads_basic", "threads_content_publish"}}
 )
 
-// own reports whether a token looks like one of the family's.
+// own reports whether a token looks like one of the family.
 func (f *family) own(token string) bool { return beginsWith(token, f.looks) }
 
 func beginsWith(token string, prefixes []string) bool {
 	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(token, p) })
 }
 
-// host is what one of Meta's hosts serves. The family is nil where a request's parameters tell it.
+// host describes what one of Meta's hosts serves. If family is nil, the request's parameters
+// decide.
 type host struct {
 	family *family
 	codes  bool // the code exchange
 	graph  bool // everything else
 }
 
-// hosts by name. The one without a name is all of them on one listener.
+// hosts maps names to hosts. The empty name means all hosts on one listener.
 var hosts = map[string]host{
 	"":                    {codes: true, graph: true},
 	"graph.instagram.com": {family: instagramFamily, graph: true},
@@ -51,10 +53,10 @@ var hosts = map[string]host{
 	"graph.threads.net":   {family: threadsFamily, codes: true, graph: true},
 }
 
-// Hosts are the names that Options.Host takes.
+// Hosts returns the names that Options.Host accepts.
 func Hosts() []string {
 	names := slices.Sorted(maps.Keys(hosts))
-	return names[1:] // without the one that has none
+	return names[1:] // without the empty name
 }
 
 func (h host) serves(e *endpoint) bool {
@@ -64,8 +66,9 @@ func (h host) serves(e *endpoint) bool {
 	return h.graph
 }
 
-// family is whose request it is: the host's; else the grant type tells it, the app id of a code exchange, or the token's look.
-func (x *exchange) chooseFamily() *family {
+// chooseFamily returns the family of the host or, if the host serves both, the one that the grant
+// type, the app id of a code exchange, or the look of the token suggests.
+func (x *call) chooseFamily() *family {
 	id := x.instagram.app(threadsFamily).id
 	switch {
 	case x.instagram.host.family != nil:

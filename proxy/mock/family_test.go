@@ -56,7 +56,7 @@ func TestThreadsFromCodeToRefreshOnOneListenerWithInstagram(t *testing.T) {
 	}
 }
 
-func TestTheSecretsOfTheTwoAppsAreNotEachOthers(t *testing.T) {
+func TestEachAppAcceptsOnlyItsOwnSecret(t *testing.T) {
 	s := newStandOf(t, bothApps, ServerOptions{})
 	swapped := strings.NewReplacer(testSecret, threadsSecret, threadsSecret, testSecret)
 	wantCode(t, "Threads' at Instagram", s.get(t, "/access_token?"+swapped.Replace(query("IGAA-1"))), 400, 100, 0)
@@ -74,8 +74,8 @@ func TestTheSecretsOfTheTwoAppsAreNotEachOthers(t *testing.T) {
 	}
 }
 
-// One host alone: what belongs to another is an unknown path there, and the wrong grant.
-func TestAHostServesItsOwnAndNothingElse(t *testing.T) {
+// With Options.Host, the paths of other hosts are unknown and their grant types are refused.
+func TestHostServesOnlyItsOwnEndpoints(t *testing.T) {
 	of := bothApps
 	targets := map[string]func(*stand) answer{
 		"exchange":         func(s *stand) answer { return s.get(t, "/access_token?"+query("IGAA1")) },
@@ -121,7 +121,7 @@ func TestHostsAreListed(t *testing.T) {
 	}
 }
 
-func TestNamesThatAreNoneAreTypingErrorsInATest(t *testing.T) {
+func TestUnknownNamesPanic(t *testing.T) {
 	for name, f := range map[string]func(){
 		"host":     func() { New(Options{Host: "graph.instagram.org"}) },
 		"endpoint": func() { New(Options{}).CallsTo("exchanges") },

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// refusals in the envelope: status, and the envelope's inside up to the trace id.
+// refusals has the status and the members of the envelope up to the trace id.
 var wantRefusals = map[string]struct {
 	status int
 	inside string
@@ -38,7 +38,8 @@ var wantRefusals = map[string]struct {
 	"unknown": {500, `"message":"An unknown error has occurred.","type":"OAuthException","code":1`},
 }
 
-// bodies with status 200: what stands where LONG is the token issued, and LONG2 the second.
+// bodies has the bodies with status 200. LONG stands for the issued token, LONG2 for the second
+// one.
 var wantBodies = map[string]string{
 	"empty200":        ``,
 	"array200":        `[{"access_token":"LONG","token_type":"bearer","expires_in":SECONDS}]`,
@@ -63,7 +64,7 @@ var wantBodies = map[string]string{
 	"slow":       `{"access_token":"LONG","token_type":"bearer","expires_in":SECONDS}`,
 }
 
-// The others have a test of their own: here, or in wire_test.go.
+// The other faults have tests of their own, here or in wire_test.go.
 var wantElsewhere = strings.Fields("reflecterr invite html html200 html403 error200 redirect huge endless gzipbomb hugeheaders " +
 	"truncated hang hangbody drip reset close garbageline flaky flaky500")
 
@@ -84,7 +85,7 @@ func TestEveryFaultIsListedOnceDescribedAndTested(t *testing.T) {
 			t.Errorf("%q: tested %v, listed before %v", f.Name, tested[f.Name], seen[f.Name])
 		}
 		if f.Description == "" || strings.ContainsAny(f.Description, "\n\t") || len(f.Description) > 110 {
-			t.Errorf("%s: its description is no line: %q", f.Name, f.Description)
+			t.Errorf("%s: description is not a single line: %q", f.Name, f.Description)
 		}
 		seen[f.Name] = true
 	}
@@ -176,7 +177,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-func TestTheInviteIsRefusedWithoutAnEnvelope(t *testing.T) {
+func TestInviteIsRefusedWithoutEnvelope(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	const want = `{"error_message":"Invalid Request: The user has not accepted the invite to test the app","error_code":1349245}`
 	for _, a := range []answer{s.exchange(t, "invite-1"), s.login(t, loginForm("invite-1"))} {
@@ -186,7 +187,7 @@ func TestTheInviteIsRefusedWithoutAnEnvelope(t *testing.T) {
 	}
 }
 
-func TestAReflectedErrorRepeatsBothEverywhere(t *testing.T) {
+func TestReflectErrRepeatsTokenAndSecretEverywhere(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	a := s.exchange(t, "reflecterr-1")
 	var env struct{ Error graphError }
@@ -231,10 +232,10 @@ func TestEndlessEndsWithItsClient(t *testing.T) {
 		t.Error(err)
 	}
 	res.Body.Close()
-	eventually(t, "the call has left", func() bool { return s.counters().stats().InFlight == 0 })
+	eventually(t, "the call has ended", func() bool { return s.counters().stats().InFlight == 0 })
 }
 
-func TestTheGzipBombInflatesAThousandfoldToAGoodAnswer(t *testing.T) {
+func TestGzipBombInflatesAThousandfold(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	a := s.send(t, "GET", "/access_token?"+query("gzipbomb-1"), nil, http.Header{"Accept-Encoding": {"gzip"}})
 	if a.err != nil || a.header.Get("Content-Encoding") != "gzip" || len(a.body) > 512<<10 {

@@ -14,21 +14,23 @@ import (
 	"time"
 )
 
-// keptBytes of a body are kept, to be read as a form or by a test; all of it is counted and hashed.
+// keptBytes is how much of a body is kept, to be read as a form or by a test. All of it is counted
+// and hashed.
 const keptBytes = 64 << 10
 
-// read takes a body in, where the endpoint has one, and only then knows what the request is about.
-func (x *exchange) read() {
+// read reads the body if the endpoint takes one, and then identifies the call.
+func (x *call) read() {
 	if !x.endpoint.bodied {
 		return
 	}
 	x.form, x.badForm = readForm(x.r.Header.Get("Content-Type"), x.readBody())
-	x.settle()
+	x.identify()
 	x.book.carry(x.carried())
 }
 
-// readBody to its end, or ends the request if it does not come.
-func (x *exchange) readBody() (kept []byte) {
+// readBody reads the body to its end and returns its first bytes. It aborts the call on a read
+// error.
+func (x *call) readBody() (kept []byte) {
 	defer x.endReadingOnClose()()
 	sum, chunk := sha256.New(), make([]byte, chunkBytes)
 	for {
@@ -49,22 +51,22 @@ func (x *exchange) readBody() (kept []byte) {
 	}
 }
 
-// endReadingOnClose makes Close end a read that waits. What it returns ends the watch.
-func (x *exchange) endReadingOnClose() (stop func()) {
+// endReadingOnClose lets Close interrupt a pending read of the body. The caller must call stop.
+func (x *call) endReadingOnClose() (stop func()) {
 	done := make(chan struct{})
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		select {
 		case <-x.instagram.closed:
-			_ = http.NewResponseController(x.w).SetReadDeadline(time.Now()) // what has no deadline is no connection
+			_ = http.NewResponseController(x.w).SetReadDeadline(time.Now()) // fails only without a connection
 		case <-done:
 		}
 	})
 	return func() { close(done); watch.Wait() }
 }
 
-// readForm understands what apps send: both kinds of form, and the members of a JSON object that are texts. Anything else is an upload,
-// and no form.
+// readForm parses what apps send: both kinds of form, and the string members of a JSON object. Any
+// other type is an upload and gives an empty form.
 func readForm(contentType string, body []byte) (form url.Values, malformed bool) {
 	kind, parameters, err := mime.ParseMediaType(contentType)
 	if err != nil {
@@ -94,7 +96,8 @@ func readForm(contentType string, body []byte) (form url.Values, malformed bool)
 	return url.Values{}, false
 }
 
-// last is a parameter's value. Of one sent twice the last counts, as in PHP.
+// last returns the value of a parameter. If it was sent more than once, the last one counts, as in
+// PHP.
 func last(values url.Values, name string) string {
 	if all := values[name]; len(all) > 0 {
 		return all[len(all)-1]

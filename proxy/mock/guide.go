@@ -5,28 +5,28 @@ import (
 	"strings"
 )
 
-const guide = `Meta has no sandbox for tokens; this is one, for Instagram and Threads. Every
-token is good unless its prefix names a fault: access_token=expired-1.
+const guide = `Meta has no sandbox for tokens. This is one, for Instagram and Threads. Every
+token is valid unless its prefix names a fault: access_token=expired-1.
 
-Meta's endpoints, with or without a version in front:
+Meta's endpoints, with or without a leading version (/v23.0):
   GET  /access_token           a long-lived token for a short-lived one
   GET  /refresh_access_token   a new token for one that is at least a day old
   POST /oauth/access_token     a short-lived token for a code, once
-  GET  /me, /ID, /me/media     reads, page by page; POST and DELETE write
+  GET  /me, /ID, /me/media     read, page by page; POST and DELETE write
 
-Its own:
-  GET  /__stats                the calls, token by token
-  POST /__reset                set the counts to zero
-  POST /__fault?mode=down      a fault for every token and code; mode= ends it
-  POST /__latency?d=200ms      wait before each answer
-  POST /__code                 a new code; client_id= and redirect_uri= bind it
-  POST /__secret               accept only these: secret=, repeatable, in the body
-  POST /__shape?mode=flat      answer codes as Meta does; data: as documented
+Control endpoints:
+  GET  /__stats                counts of calls, in all and per token
+  POST /__reset                reset the counts
+  POST /__fault?mode=down      set a fault for every token and code; mode= ends it
+  POST /__latency?d=200ms      wait before each response
+  POST /__code                 issue a code; client_id= and redirect_uri= bind it
+  POST /__secret               accept only these secrets: secret=, repeatable, in the body
+  POST /__shape?mode=flat      answer codes as seen on the wire; data: as documented
   POST /__age?d=25h            make all tokens and codes older
   GET  /__stream?bytes=9000    a download of any size
-  GET  /__faults               the list below
+  GET  /__faults               the list of faults below
 
-Faults, as the prefix of a token or code, or as mode:
+Faults, for use as the prefix of a token or code, or as mode:
 `
 
 // Guide returns the help text of the stand-in: its endpoints and its faults.

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A stand-in that shares code with what it tests shares its mistakes. The tests may use one library, which looks for leaks.
-func TestItImportsTheStandardLibraryAndNothingElse(t *testing.T) {
+// A stand-in that shares code with what it tests shares its mistakes. Tests may also use goleak.
+func TestMockImportsOnlyTheStandardLibrary(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil || len(files) < 10 {
 		t.Fatalf("%d files, %v", len(files), err)

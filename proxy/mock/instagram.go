@@ -1,13 +1,16 @@
-// Package mock is a stand-in for Instagram and Threads, because Meta offers no sandbox for tokens: the exchange, the refresh, the
-// code exchange, and enough of reading and writing; the real answers and errors byte for byte, counters that show how often it was
-// asked, and every fault that an Instagram, or the network before it, can have.
+// Package mock is a stand-in for Instagram and Threads, because Meta has no sandbox for tokens. It
+// serves the token exchange, the refresh, the code exchange and a small part of reading and
+// writing, with the real responses and errors byte for byte, counters of the calls it received, and
+// the faults that Instagram or the network in front of it can have.
 //
-// It promises that any token can be exchanged unless its prefix names a fault (Faults) or something is known against it, that a code
-// works once, that a new token says nothing of the one or the code it was made for and is new at every call, and that it prints neither
-// tokens nor secrets: not in a log line, not in its counters. It imports nothing of igproxy's, so that it cannot share a mistake with it.
+// Any token can be exchanged unless its prefix names a fault (Faults) or the stand-in issued it and
+// it has expired or is long-lived. A code works once. A new token reveals nothing about the token
+// or code it was issued for, and every call gets a new one. Tokens and secrets never appear in log
+// lines or counters. The package imports nothing of igproxy, so it cannot share a mistake with it.
 //
-// The answers follow what Meta documents (https://developers.facebook.com/docs/instagram-platform/reference/access_token and its
-// neighbours) and what people published of the wire. Where nobody published anything a comment says so.
+// The responses follow Meta's documentation
+// (https://developers.facebook.com/docs/instagram-platform/reference/access_token and the pages
+// next to it) and what people published from the wire. Comments say where neither exists.
 package mock
 
 import (
@@ -24,33 +27,38 @@ import (
 
 // Options configure an Instagram.
 type Options struct {
-	// AppID and Secret are the one client_id and the one client secret accepted. Empty: any that is not empty.
+	// AppID and Secret are the only client_id and client secret accepted. Empty accepts any value
+	// except "".
 	AppID, Secret string
-	// Threads has the same of a Threads app. On a listener for all hosts its AppID tells its code exchanges from Instagram's.
+	// Threads is the same for a Threads app. On a listener for all hosts, its AppID distinguishes
+	// its code exchanges from Instagram's.
 	Threads App
-	// Host is the one of Meta's hosts that is played: graph.instagram.com, api.instagram.com or graph.threads.net. Every path of the
-	// others is unknown then. Empty: all at once.
+	// Host selects the one of Meta's hosts to stand in for: graph.instagram.com, api.instagram.com
+	// or graph.threads.net. Paths of the other hosts are then unknown. Empty means all hosts.
 	Host string
-	// PagingBase is scheme and host of the addresses in paging.next and paging.previous. Empty: what the request came to.
+	// PagingBase is the scheme and host of the URLs in paging.next and paging.previous. Empty means
+	// those of the request.
 	PagingBase string
-	// FlatCodes answers code exchanges in the flat shape seen on the wire, not in the one documented. SetShape changes it.
+	// FlatCodes answers code exchanges in the flat shape seen on the wire instead of the documented
+	// one. SetShape changes it.
 	FlatCodes bool
-	// Latency before each answer but the control endpoints'. 0: none.
+	// Latency is added before each response, except those of control endpoints.
 	Latency time.Duration
-	// Logger gets one line a request. Nil: silence.
+	// Logger receives one line per request. Nil means no log.
 	Logger *slog.Logger
 }
 
-// App is one of the two things in Meta's dashboard. Empty members mean any that is not empty.
+// App is an app in Meta's dashboard. An empty field accepts any value except "".
 type App struct{ AppID, Secret string }
 
-// app is an App as an Instagram keeps it.
+// app is an App as an Instagram stores it.
 type app struct {
 	id      string
 	accepts func(secret string) bool
 }
 
-// Instagram is the stand-in. It is an http.Handler; Start serves it on a real listener. Safe for concurrent use.
+// Instagram is the stand-in. It is an http.Handler; Start serves it on a listener. It is safe for
+// concurrent use.
 type Instagram struct {
 	host       host
 	pagingBase string
@@ -60,15 +68,15 @@ type Instagram struct {
 	closed     chan struct{}
 	close      func()
 
-	mu      sync.Mutex // protects what follows
+	mu      sync.Mutex // protects the fields below
 	apps    map[*family]app
-	shape   string // of the answers to codes
+	shape   string // of the responses to codes
 	latency time.Duration
-	fault   *Fault // of every token; nil: by prefix
+	fault   *Fault // for every token; nil: the prefix decides
 	book    *book
 }
 
-// New builds an Instagram with empty counters. It panics on a Host that is none.
+// New returns an Instagram with empty counters. It panics on an unknown Host.
 func New(o Options) *Instagram {
 	h, known := hosts[o.Host]
 	if !known {
@@ -90,7 +98,9 @@ func New(o Options) *Instagram {
 	return i
 }
 
-// accepting keeps digests of the secrets, so that no dump of an Instagram can show one. None, or an empty one: any that is not empty.
+// accepting returns a function that reports whether a secret is one of secrets. It keeps only their
+// digests, so that no dump of an Instagram can show them. Without secrets that are not empty, it
+// accepts any value except "".
 func accepting(secrets ...string) func(string) bool {
 	var wanted [][sha256.Size]byte
 	for _, s := range secrets {
@@ -110,7 +120,8 @@ func accepting(secrets ...string) func(string) bool {
 	}
 }
 
-// SetSecrets changes which client secrets of the Instagram app are accepted from now on, as the dashboard's "Reset" does; none: any.
+// SetSecrets sets the client secrets that the Instagram app accepts, as "Reset" does in Meta's
+// dashboard. Without arguments it accepts any.
 func (i *Instagram) SetSecrets(secrets ...string) { i.setSecrets(instagramFamily, secrets) }
 
 func (i *Instagram) setSecrets(f *family, secrets []string) {
@@ -119,14 +130,16 @@ func (i *Instagram) setSecrets(f *family, secrets []string) {
 	i.apps[f] = app{i.apps[f].id, accepting(secrets...)}
 }
 
+// app returns the family's app.
 func (i *Instagram) app(f *family) app {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.apps[f]
 }
 
-// ServeHTTP answers the control endpoints at once and everything else as Instagram does. Faults that cut an answer short take over the
-// connection, or end the handler with http.ErrAbortHandler where that cannot be done (HTTP/2: the stream is reset).
+// ServeHTTP serves the control endpoints directly and everything else as Instagram does. Faults
+// that cut a response short take over the connection, or end the handler with http.ErrAbortHandler
+// where that is not possible (HTTP/2: the stream is reset).
 func (i *Instagram) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if i.control(w, r) {
 		return
@@ -137,11 +150,12 @@ func (i *Instagram) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.answer()
 }
 
-// Close ends every handler that hangs or waits, now and later. The counters can still be read.
+// Close ends every handler that hangs or waits, and those that would do so later. The counters can
+// still be read.
 func (i *Instagram) Close() { i.close() }
 
-// SetFault makes every token behave as if its prefix were this fault's; "" ends it. It panics on a name that Faults does not list:
-// a test with a typing error would else prove nothing.
+// SetFault makes every token behave as if its prefix named this fault; "" ends that. It panics on a
+// name that Faults does not list, because a test with a misspelled fault would prove nothing.
 func (i *Instagram) SetFault(name string) {
 	if err := i.setFault(name); err != nil {
 		panic("mock: " + err.Error())
@@ -160,22 +174,23 @@ func (i *Instagram) setFault(name string) error {
 	return nil
 }
 
-// SetLatency changes the latency for requests that come from now on.
+// SetLatency changes the latency of requests that arrive later.
 func (i *Instagram) SetLatency(d time.Duration) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.latency = d
 }
 
-// settings are what a request finds at its arrival, and keeps.
+// settings returns what applies to a request for as long as it lasts.
 func (i *Instagram) settings() (*book, *Fault, time.Duration) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.book, i.fault, i.latency
 }
 
-// Reset zeroes the counters and forgets the Requests. Fault and latency stay, and so does what is known of tokens and codes: one used
-// stays used. A request under way is counted where it began, and nowhere now.
+// Reset sets the counters to zero and drops the recorded Requests. The fault, the latency and what
+// is known about tokens and codes remain: a used code stays used. A request in flight stays counted
+// in the old counters.
 func (i *Instagram) Reset() {
 	i.requests.forget()
 	i.mu.Lock()
@@ -188,21 +203,23 @@ func (i *Instagram) counters() *book {
 	return b
 }
 
-// Age makes every token and code issued so far that much older.
+// Age makes every token and code issued so far older by d.
 func (i *Instagram) Age(d time.Duration) { i.ledger.age(d) }
 
-// Code issues a code that works once, within an hour, for this app id and this redirect_uri; an empty one means any.
+// Code issues a code that works once, within an hour, for this app id and this redirect_uri. An
+// empty argument accepts any value.
 func (i *Instagram) Code(clientID, redirectURI string) string {
 	return i.ledger.newCode(clientID, redirectURI)
 }
 
-// The two shapes of an answer to a code.
+// The two shapes of a response to a code.
 const (
-	dataShape = "data" // documented: a list with one object of texts
+	dataShape = "data" // documented: a list with one object of strings
 	flatShape = "flat" // seen on the wire: one object, its user_id a number above 2^53
 )
 
-// SetShape changes the shape of the answers to Instagram's codes: data or flat. It panics on another, as SetFault does.
+// SetShape sets the shape of responses to Instagram codes: data or flat. It panics on any other
+// value, as SetFault does.
 func (i *Instagram) SetShape(shape string) {
 	if err := i.setShape(shape); err != nil {
 		panic("mock: " + err.Error())

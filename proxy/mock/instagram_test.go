@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-func TestSuccessIsInstagramsByteForByte(t *testing.T) {
+func TestSuccessEqualsInstagramsByteForByte(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for n, want := range []string{"5183944", "5183961", "5183978"} {
 		a := s.exchange(t, "IGAA-anna")
@@ -43,7 +43,7 @@ func TestSuccessIsInstagramsByteForByte(t *testing.T) {
 	}
 }
 
-func TestLongTokensLookRealAndAreNobodyElses(t *testing.T) {
+func TestIssuedTokensLookRealAndAreUnique(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	seen := map[string]string{}
 	for _, short := range []string{"IGAA-a", "IGAA-b", "IGAAQ", "x"} {
@@ -56,7 +56,7 @@ func TestLongTokensLookRealAndAreNobodyElses(t *testing.T) {
 		}
 		for _, long := range issued {
 			if !regexp.MustCompile(`^IGAA\w{176}$`).MatchString(long) {
-				t.Errorf("%s looks unreal", long)
+				t.Errorf("%s does not look like a token", long)
 			}
 			if len(short) > 1 && strings.Contains(long, short) {
 				t.Errorf("%s holds %s", long, short)
@@ -72,7 +72,7 @@ func TestLongTokensLookRealAndAreNobodyElses(t *testing.T) {
 		t.Error("after a reset the first token came again")
 	}
 	if len(s.Issued("never-sent")) != 0 {
-		t.Error("issued for a token that never came")
+		t.Error("issued for a token that was never received")
 	}
 }
 
@@ -89,7 +89,7 @@ func TestExpiresInVariesAsSeenAndDeterministically(t *testing.T) {
 	}
 }
 
-func TestTheOrderOfChecksIsInstagrams(t *testing.T) {
+func TestChecksHaveInstagramsOrder(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	const grant, secret = "grant_type=ig_exchange_token", "client_secret=" + testSecret
 	for name, c := range map[string]struct {
@@ -115,7 +115,7 @@ func TestTheOrderOfChecksIsInstagrams(t *testing.T) {
 			`"message":"(#100) Param grant_type must be one of {ig_exchange_token}","type":"OAuthException","code":100`, "invalid_request"},
 		"then the token": {"GET", "/access_token?" + query("garbage-1"), 400,
 			`"message":"Invalid OAuth access token - Cannot parse access token","type":"OAuthException","code":190`, "invalid_token"},
-		"what check sends is no token": {"GET", "/access_token?" + query("igproxy-check-this-is-no-token"), 400,
+		"the probe of check is not a token": {"GET", "/access_token?" + query("igproxy-check-this-is-no-token"), 400,
 			`"message":"Invalid OAuth access token - Cannot parse access token","type":"OAuthException","code":190`, "invalid_token"},
 	} {
 		a := s.send(t, c.method, c.target, nil, nil)
@@ -130,7 +130,7 @@ func TestTheOrderOfChecksIsInstagrams(t *testing.T) {
 	}
 }
 
-func TestWithoutASecretOfItsOwnAnyIsGood(t *testing.T) {
+func TestWithoutConfiguredSecretAnyIsAccepted(t *testing.T) {
 	i := New(Options{})
 	for secret, want := range map[string]int{"anything": 200, "": 400} {
 		w := httptest.NewRecorder()
@@ -141,7 +141,7 @@ func TestWithoutASecretOfItsOwnAnyIsGood(t *testing.T) {
 	}
 }
 
-func TestStrangeRequestsAreNamedAndAnsweredAllTheSame(t *testing.T) {
+func TestStrangeRequestsAreListedAndStillAnswered(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	const canary = "IGAAcanaryCanaryCanaryCanaryCanary"
 	good := "/access_token?" + query("IGAA-1")
@@ -161,7 +161,7 @@ func TestStrangeRequestsAreNamedAndAnsweredAllTheSame(t *testing.T) {
 		{"POST", "/" + canary + "?" + query("IGAA-1"), "", nil, "method, path"},
 	} {
 		s.Reset()
-		a := s.send(t, c.method, c.target, strings.NewReader(c.body), c.header) // an empty one is none
+		a := s.send(t, c.method, c.target, strings.NewReader(c.body), c.header) // an empty reader sends no body
 		if got := s.Strange(); a.err != nil || len(got) != 1 || got[0] != c.want {
 			t.Errorf("%s: got %q, %v", c.want, got, a.err)
 		}
@@ -178,17 +178,17 @@ func TestCountersUnderConcurrency(t *testing.T) {
 	for n := range 30 {
 		wg.Go(func() { s.exchange(t, fmt.Sprintf("IGAA-%d", n%3)) })
 	}
-	eventually(t, "all calls are there", func() bool { return s.Calls() == 30 })
+	eventually(t, "all calls arrived", func() bool { return s.Calls() == 30 })
 	s.SetFault("")
 	if a := s.exchange(t, "IGAA-0"); a.status != 200 {
-		t.Errorf("a call beside those that hang got %d %v", a.status, a.err)
+		t.Errorf("a call next to hanging ones got %d %v", a.status, a.err)
 	}
 	if got := s.counters().stats(); got.MaxInFlight != 31 {
 		t.Errorf("at most %d in flight, want 31", got.MaxInFlight)
 	}
 	s.Instagram.Close()
 	wg.Wait()
-	eventually(t, "all calls have left", func() bool { return s.counters().stats().InFlight == 0 })
+	eventually(t, "all calls ended", func() bool { return s.counters().stats().InFlight == 0 })
 	for short, want := range map[string][2]int{"IGAA-0": {11, 11}, "IGAA-1": {10, 10}, "IGAA-9": {0, 0}} {
 		if got := [2]int{s.CallsFor(short), s.MaxConcurrent(short)}; got != want {
 			t.Errorf("%s: calls and most at once %v, want %v", short, got, want)
@@ -204,12 +204,12 @@ func TestCountersUnderConcurrency(t *testing.T) {
 	}
 }
 
-// A reset while requests are under way: they leave from where they came, and nothing falls below zero.
-func TestAResetInTheMiddle(t *testing.T) {
+// Requests in flight during a reset leave the old counters, so no new counter becomes negative.
+func TestResetWithRequestsInFlight(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	done := make(chan struct{})
 	go func() { s.exchange(t, "hang-1"); close(done) }()
-	eventually(t, "the call is there", func() bool { return s.Calls() == 1 })
+	eventually(t, "the call arrived", func() bool { return s.Calls() == 1 })
 	s.Reset()
 	s.Instagram.Close()
 	<-done
@@ -218,7 +218,7 @@ func TestAResetInTheMiddle(t *testing.T) {
 	}
 }
 
-func TestAFaultThatIsNoneIsATypingErrorInATest(t *testing.T) {
+func TestSetFaultPanicsOnUnknownName(t *testing.T) {
 	defer func() {
 		if got := fmt.Sprint(recover()); !strings.Contains(got, "unknown fault") || !strings.Contains(got, "expired") {
 			t.Errorf("got %s", got)
@@ -227,8 +227,8 @@ func TestAFaultThatIsNoneIsATypingErrorInATest(t *testing.T) {
 	New(Options{}).SetFault("exspired")
 }
 
-// The clock is simulated: the handler is called as net/http would.
-func TestLatencyAndSlowTakeTheirTimeAndNoLonger(t *testing.T) {
+// The clock is simulated, so the handler is called directly.
+func TestLatencyAndSlowFaultsTakeExactlyTheirTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := New(Options{Latency: time.Second})
 		took := func(token string) time.Duration {
@@ -253,7 +253,7 @@ func TestLatencyAndSlowTakeTheirTimeAndNoLonger(t *testing.T) {
 	})
 }
 
-func TestTheLogTellsWhatCameAndNoTokenOrSecret(t *testing.T) {
+func TestLogContainsNoTokenOrSecret(t *testing.T) {
 	var log strings.Builder
 	i := New(Options{Secret: testSecret, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	exchange := "/access_token?"

@@ -11,13 +11,14 @@ import (
 const (
 	shortLife  = time.Hour
 	codeLife   = time.Hour
-	refreshAge = 24 * time.Hour // a long-lived token must have it to be refreshed
-	maxEntries = 1 << 20        // then all are forgotten, and what comes is taken as any token or code is
+	refreshAge = 24 * time.Hour // minimum age of a long-lived token for a refresh
+	maxEntries = 1 << 20        // when reached, all are dropped and treated as not issued here
 )
 
-// ledger knows what was issued and what was used, by hash, and the time. Unlike the counters it survives Reset.
+// ledger records by hash which tokens and codes were issued and used, and holds the clock. Unlike
+// the counters, it is not affected by Reset.
 type ledger struct {
-	mu     sync.Mutex // protects what follows
+	mu     sync.Mutex // protects the fields below
 	ahead  time.Duration
 	tokens map[digest]issuedToken
 	codes  map[digest]issuedCode
@@ -26,15 +27,15 @@ type ledger struct {
 type digest [16]byte
 
 type issuedToken struct {
-	born time.Time
-	life time.Duration
-	long bool
+	issued time.Time
+	life   time.Duration
+	long   bool
 }
 
 type issuedCode struct {
-	born     time.Time
-	client   digest // of the app id and the redirect_uri it is bound to; zero: to none
-	redirect digest
+	issued   time.Time
+	client   digest // of the app id it is bound to; zero accepts any
+	redirect digest // of the redirect_uri it is bound to; zero accepts any
 	used     bool
 }
 
@@ -42,7 +43,7 @@ func newLedger() *ledger {
 	return &ledger{tokens: map[digest]issuedToken{}, codes: map[digest]issuedCode{}}
 }
 
-// digestOf is zero for an empty text.
+// digestOf returns the digest of text; it is zero if text is empty.
 func digestOf(text string) (d digest) {
 	if text != "" {
 		sum := sha256.Sum256([]byte(text))
@@ -51,7 +52,7 @@ func digestOf(text string) (d digest) {
 	return d
 }
 
-// now is called under the lock.
+// now returns the ledger's time. The caller holds l.mu.
 func (l *ledger) now() time.Time { return time.Now().Add(l.ahead) }
 
 func (l *ledger) age(d time.Duration) {
@@ -69,27 +70,29 @@ func (l *ledger) add(token string, life time.Duration, long bool) {
 	l.tokens[digestOf(token)] = issuedToken{l.now(), life, long}
 }
 
-// token is what is known of a token: whether it was issued, as what, and how old it is.
+// token returns what is known about a token: its record, its age, and whether it was issued here.
 func (l *ledger) token(token string) (t issuedToken, age time.Duration, issued bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t, issued = l.tokens[digestOf(token)]
-	return t, l.now().Sub(t.born), issued
+	return t, l.now().Sub(t.issued), issued
 }
 
-// newCode makes a code for an app and a redirect_uri; any, where they are empty. It looks like Instagram's.
+// newCode issues a code that looks like Instagram's, for an app and a redirect_uri. An empty
+// argument accepts any value.
 func (l *ledger) newCode(client, redirect string) string {
 	raw := make([]byte, 150)
-	_, _ = rand.Read(raw) // never fails
+	_, _ = rand.Read(raw) // never returns an error
 	code := "AQ" + base64.RawURLEncoding.EncodeToString(raw)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.room()
-	l.codes[digestOf(code)] = issuedCode{born: l.now(), client: digestOf(client), redirect: digestOf(redirect)}
+	l.makeRoom()
+	l.codes[digestOf(code)] = issuedCode{issued: l.now(), client: digestOf(client), redirect: digestOf(redirect)}
 	return code
 }
 
-// take uses a code up, or tells why not. A code that nobody issued is good once, for every app and redirect_uri.
+// take marks a code as used, or returns the refusal. A code that was not issued here works once,
+// for any app and redirect_uri.
 func (l *ledger) take(code, client, redirect string) *graphError {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -97,11 +100,11 @@ func (l *ledger) take(code, client, redirect string) *graphError {
 	c, issued := l.codes[id]
 	switch {
 	case !issued:
-		l.room()
-		c.born = l.now()
+		l.makeRoom()
+		c.issued = l.now()
 	case c.used:
 		return &codeUsed
-	case l.now().Sub(c.born) >= codeLife:
+	case l.now().Sub(c.issued) >= codeLife:
 		return &codeExpired
 	case c.client != digest{} && c.client != digestOf(client):
 		return &codeUnmatched
@@ -113,7 +116,7 @@ func (l *ledger) take(code, client, redirect string) *graphError {
 	return nil
 }
 
-// giveBack makes a code good again.
+// giveBack makes a used code valid again.
 func (l *ledger) giveBack(code string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -123,7 +126,8 @@ func (l *ledger) giveBack(code string) {
 	}
 }
 
-func (l *ledger) room() {
+// makeRoom drops all codes if there are too many. The caller holds l.mu.
+func (l *ledger) makeRoom() {
 	if len(l.codes) >= maxEntries {
 		clear(l.codes)
 	}

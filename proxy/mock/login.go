@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// The code exchange's refusals, as published. Nobody has published which of them a wrong secret gets for sure; most who saw
-// "Error validating verification code" had one. The fault wrongsecret- has the other wording. That of an expired code is made up.
+// The refusals of the code exchange, as published. Which of them a wrong secret gets is not known
+// for certain; most reports of "Error validating verification code" had a wrong secret. The fault
+// wrongsecret- has the other wording. The message for an expired code is made up.
 var (
 	codeUsed       = codeError("This authorization code has been used")
 	codeExpired    = codeError("This authorization code has expired")
@@ -23,9 +24,11 @@ func codeError(message string) graphError {
 	return graphError{status: 400, Type: "OAuthException", Message: message}
 }
 
-// refuseCode checks a code exchange and uses the code up. A refusal that follows gives it back (reply): whether a refused attempt costs
-// the code is not published. A broken connection does not: there the app cannot know, and must not ask again.
-func (x *exchange) refuseCode() *graphError {
+// refuseCode checks a code exchange and marks the code as used. If the call is refused later, reply
+// makes the code valid again, because it is not published whether a refused attempt consumes the
+// code. A broken connection does not: the app cannot know the outcome and must not use the code
+// again.
+func (x *call) refuseCode() *graphError {
 	for _, name := range x.endpoint.must {
 		if last(x.form, name) == "" {
 			e := codeError("You must provide a " + name)
@@ -42,15 +45,16 @@ func (x *exchange) refuseCode() *graphError {
 		return &badGrant
 	case err != nil || u.Scheme == "" || u.Host == "":
 		return &badRedirect
-	case strings.Contains(x.short, "#"): // the browser's "#_" is no part of the code, and Instagram knows no code that has it
+	case strings.Contains(x.short, "#"): // the "#_" that browsers show is not part of a code
 		return &codeUnmatched
 	}
 	e := x.instagram.ledger.take(x.short, x.client, redirect)
-	x.took = e == nil
+	x.usedCode = e == nil
 	return e
 }
 
-// codeEnvelope is an error in the code exchange's shape. What is said of tokens elsewhere is said of codes here.
+// codeEnvelope returns an error in the format of the code exchange. Messages about tokens become
+// the corresponding messages about codes.
 func codeEnvelope(e graphError) string {
 	switch e.Message {
 	case expired.Message:
@@ -65,14 +69,15 @@ func codeEnvelope(e graphError) string {
 	}{e.Type, e.status, e.Message})
 }
 
-func (x *exchange) issueShort() (token, expires string) {
+func (x *call) issueShort() (token, expires string) {
 	token, _ = x.book.issue(x.short, x.family.short)
 	x.instagram.ledger.add(token, shortLife, false)
 	return token, ""
 }
 
-// loginBody is the answer to a code: the documented shape, the flat one seen on the wire, or Threads', which is flat and shorter.
-func (x *exchange) loginBody(token, _, members string) string {
+// loginBody returns the response to a code: the documented shape, the flat one seen on the wire, or
+// the shorter flat one of Threads.
+func (x *call) loginBody(token, _, members string) string {
 	if x.family == threadsFamily {
 		return fmt.Sprintf(`{"access_token":"%s","user_id":%s%s}`, token, x.family.user, members)
 	}

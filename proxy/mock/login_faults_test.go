@@ -21,7 +21,7 @@ func TestFaultsOfACode(t *testing.T) {
 		if message == "" {
 			message = inside.Message
 		}
-		for range 2 { // a refusal leaves the code as it was
+		for range 2 { // a refusal does not consume the code
 			a := s.login(t, loginForm(name+"-1"))
 			if a.status != want.status || a.body != fmt.Sprintf(`{"error_type":%q,"code":%d,"error_message":%q}`, inside.Type, want.status, message) {
 				t.Errorf("%s: got %d %s", name, a.status, a.body)
@@ -40,8 +40,8 @@ func TestFaultsOfACode(t *testing.T) {
 	}
 }
 
-// An answer lost on the way has used the code up: whoever repeats the call, and nobody must, learns so.
-func TestABrokenConnectionCostsTheCode(t *testing.T) {
+// A response lost on the way has consumed the code, so a repeated call is refused.
+func TestBrokenConnectionConsumesTheCode(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for _, name := range []string{"reset", "close", "flaky", "truncated", "garbageline"} {
 		if a := s.login(t, loginForm(name+"-1")); a.err == nil {

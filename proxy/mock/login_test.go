@@ -21,7 +21,7 @@ func loginError(message string) string {
 const unverified = "Error validating verification code. Please make sure your redirect_uri is identical to the one you used in the OAuth " +
 	"dialog request"
 
-func TestACodeWorksOnceAndItsTokenCanBeExchanged(t *testing.T) {
+func TestCodeWorksOnceAndItsTokenCanBeExchanged(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	a := s.login(t, loginForm("AQcode"))
 	issued := s.Issued("AQcode")
@@ -43,7 +43,7 @@ func TestACodeWorksOnceAndItsTokenCanBeExchanged(t *testing.T) {
 	}
 }
 
-func TestOfManyAtOnceOneGetsTheToken(t *testing.T) {
+func TestConcurrentUsesOfACodeYieldOneToken(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	var got atomic.Int64
 	var wg sync.WaitGroup
@@ -60,7 +60,7 @@ func TestOfManyAtOnceOneGetsTheToken(t *testing.T) {
 	}
 }
 
-func TestBothShapesOfALogin(t *testing.T) {
+func TestBothShapesOfACodeResponse(t *testing.T) {
 	flat := regexp.MustCompile(`^\{"access_token":"IGAA\w{176}","user_id":17841400000000001,"permissions":\["instagram_business_basic",` +
 		`"instagram_business_content_publish"\]\}$`)
 	s := newStandOf(t, Options{FlatCodes: true}, ServerOptions{})
@@ -86,8 +86,8 @@ func TestBothShapesOfALogin(t *testing.T) {
 	s.SetShape("nonsense")
 }
 
-// What is refused costs no code: the last row shows that the very first code is still good.
-func TestLoginsAreRefusedInTheirOwnShape(t *testing.T) {
+// A refusal does not consume the code: after all rows, the first code still works.
+func TestCodeRefusalsHaveTheirOwnShape(t *testing.T) {
 	s := newStandOf(t, Options{AppID: testApp, Secret: testSecret}, ServerOptions{})
 	bound, foreign := s.Code(testApp, testRedirect), s.Code("17", "")
 	for _, c := range []struct {
@@ -99,10 +99,10 @@ func TestLoginsAreRefusedInTheirOwnShape(t *testing.T) {
 		{"app before secret", loginForm(bound, "client_id", "17", "client_secret", "wrong"), "Invalid platform app"},
 		{"wrong secret", loginForm(bound, "client_secret", "wrong"), unverified},
 		{"grant", loginForm(bound, "grant_type", "ig_exchange_token"), "Invalid grant_type"},
-		{"no address", loginForm(bound, "redirect_uri", "callback"), "Invalid redirect_uri"},
-		{"another address", loginForm(bound, "redirect_uri", testRedirect+"/"), unverified},
+		{"invalid redirect_uri", loginForm(bound, "redirect_uri", "callback"), "Invalid redirect_uri"},
+		{"another redirect_uri", loginForm(bound, "redirect_uri", testRedirect+"/"), unverified},
 		{"another app's code", loginForm(foreign), "Matching code was not found or was already used"},
-		{"the browser's ending", loginForm(bound + "#_"), "Matching code was not found or was already used"},
+		{"the browser's suffix", loginForm(bound + "#_"), "Matching code was not found or was already used"},
 		{"no client_id", loginForm(bound, "client_id", ""), "You must provide a client_id"},
 		{"no client_secret", loginForm(bound, "client_secret", ""), "You must provide a client_secret"},
 		{"no grant_type", loginForm(bound, "grant_type", ""), "You must provide a grant_type"},
@@ -152,7 +152,7 @@ func TestCodesByControlExpireAfterAnHour(t *testing.T) {
 	}
 }
 
-func TestAMultipartFormIsAFormToo(t *testing.T) {
+func TestCodeExchangeAcceptsMultipartForms(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	var body bytes.Buffer
 	w := multipart.NewWriter(&body)

@@ -17,10 +17,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	testSecret = "0123456789abcdef0123456789abcdef"
-	patience   = 20 * time.Second // bounds every wait; nothing waits that long on a healthy machine
+	patience   = 20 * time.Second // limit of every wait; rarely reached
 )
 
-// stand is a stand-in on a real socket and a client of its own, which follows no redirect and repeats no request.
+// stand is a stand-in on a real socket with a client that follows no redirects and repeats no
+// requests.
 type stand struct {
 	*Instagram
 	server    *Server
@@ -56,7 +57,7 @@ func (s *stand) newTransport(overTLS bool) *http.Transport {
 	return tr
 }
 
-// answer is what a client saw, whole or not.
+// answer is a response as the client saw it, complete or not.
 type answer struct {
 	status int
 	header http.Header
@@ -69,13 +70,13 @@ func query(token string) string {
 	return "grant_type=ig_exchange_token&client_secret=" + testSecret + "&access_token=" + url.QueryEscape(token)
 }
 
-// exchange is what igproxy sends.
+// exchange sends a token exchange as igproxy does.
 func (s *stand) exchange(t *testing.T, token string) answer {
 	t.Helper()
 	return s.get(t, "/access_token?"+query(token))
 }
 
-// refresh is what igproxy sends for a long-lived token.
+// refresh sends a refresh as igproxy does.
 func (s *stand) refresh(t *testing.T, token string) answer {
 	t.Helper()
 	return s.get(t, "/refresh_access_token?grant_type=ig_refresh_token&access_token="+url.QueryEscape(token))
@@ -87,7 +88,7 @@ const (
 	urlencoded   = "application/x-www-form-urlencoded"
 )
 
-// loginForm is what igproxy sends for a code, changed by pairs of name and value.
+// loginForm returns the form that igproxy sends for a code, changed by pairs of name and value.
 func loginForm(code string, changes ...string) url.Values {
 	form := url.Values{"client_id": {testApp}, "client_secret": {testSecret}, "grant_type": {"authorization_code"},
 		"redirect_uri": {testRedirect}, "code": {code}}
@@ -107,7 +108,7 @@ func (s *stand) post(t *testing.T, target, contentType, body string) answer {
 	return s.send(t, http.MethodPost, target, strings.NewReader(body), http.Header{"Content-Type": {contentType}})
 }
 
-// wantCode checks that an answer is a refusal with this code and subcode.
+// wantCode checks that an answer is a refusal with this status, code and subcode.
 func wantCode(t *testing.T, what string, a answer, status, code, subcode int) {
 	t.Helper()
 	var env struct{ Error graphError }
@@ -117,7 +118,7 @@ func wantCode(t *testing.T, what string, a answer, status, code, subcode int) {
 	}
 }
 
-// tokenOf is the access_token of an answer, which must be a success.
+// tokenOf returns the access_token of a, which must be a success.
 func tokenOf(t *testing.T, a answer) string {
 	t.Helper()
 	var members struct {
@@ -164,7 +165,7 @@ func (s *stand) sendCtx(ctx context.Context, method, target string, body io.Read
 	return answer{res.StatusCode, res.Header, string(text), res.ProtoMajor, err}
 }
 
-// eventually waits for a condition.
+// eventually waits until ok returns true.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); {

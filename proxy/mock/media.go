@@ -16,8 +16,8 @@ const (
 	maxLimit     = 100
 )
 
-// list is one page of an edge: every edge has the same items.
-func (x *exchange) list(members string) string {
+// list returns one page of an edge. Every edge has the same items.
+func (x *call) list(members string) string {
 	begin, end := x.page()
 	var items []string
 	for n := begin; n < end; n++ {
@@ -26,8 +26,9 @@ func (x *exchange) list(members string) string {
 	return `{"data":[` + strings.Join(items, ",") + `]` + x.paging(begin, end) + members + `}`
 }
 
-// page is what the limit and a cursor ask for. A cursor that is none means the first page.
-func (x *exchange) page() (begin, end int) {
+// page returns the range of items that the limit and a cursor select. An invalid cursor selects the
+// first page.
+func (x *call) page() (begin, end int) {
 	limit, err := strconv.Atoi(last(x.query, "limit"))
 	if err != nil || limit < 1 {
 		limit = defaultLimit
@@ -42,8 +43,9 @@ func (x *exchange) page() (begin, end int) {
 	return begin, min(begin+limit, mediaCount)
 }
 
-// paging has cursors of the first and the last item, and the addresses of the pages around this one, where there are any.
-func (x *exchange) paging(begin, end int) string {
+// paging returns the paging member: cursors of the first and the last item, and the URLs of the
+// previous and next pages, if they exist.
+func (x *call) paging(begin, end int) string {
 	if begin >= end {
 		return ""
 	}
@@ -57,8 +59,9 @@ func (x *exchange) paging(begin, end int) string {
 	return text + "}"
 }
 
-// pageURL is absolute, has a version and the user's id even if the request had neither, and carries the token, as Meta's do.
-func (x *exchange) pageURL(direction, cursor string) string {
+// pageURL returns the URL of a page. Like Meta's, it is absolute, contains the token, and always
+// has a version and the user's id, even if the request had neither.
+func (x *call) pageURL(direction, cursor string) string {
 	node := x.node
 	if node == "me" {
 		node = x.family.user
@@ -77,8 +80,8 @@ func (x *exchange) pageURL(direction, cursor string) string {
 	return text + "&" + direction + "=" + cursor
 }
 
-// base of the addresses in an answer: the one of the options, or that the request came to.
-func (x *exchange) base() string {
+// base returns the scheme and host for URLs in responses.
+func (x *call) base() string {
 	switch {
 	case x.instagram.pagingBase != "":
 		return x.instagram.pagingBase

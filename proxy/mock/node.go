@@ -8,25 +8,25 @@ import (
 	"unicode/utf16"
 )
 
-// splitNode knows /me, /{id} and an edge behind either.
+// splitNode splits /me or /{id}, with or without an edge. known is false for any other path.
 func splitNode(path string) (node, edge string, known bool) {
 	node, edge, deeper := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	return node, edge, (node == "me" || digits(node)) && (!deeper || slices.Contains(edges, edge))
 }
 
-// refuseNode leaves the token's worth to judgeAny.
-func (x *exchange) refuseNode() *graphError {
+// refuseNode only requires a token. judgeAny checks it.
+func (x *call) refuseNode() *graphError {
 	if x.short == "" {
 		return &noToken
 	}
 	return nil
 }
 
-// field of a node: its value is JSON already.
+// field is one field of a node. Its value is already JSON.
 type field struct{ name, value string }
 
-// user are the fields of the one user there is.
-func (x *exchange) user() []field {
+// user returns the fields of the only user.
+func (x *call) user() []field {
 	f := x.family
 	return []field{{"id", quoted(f.user)}, {"user_id", quoted(f.user)}, {"username", quoted(f.username)}, {"name", quoted("Anna Café")},
 		{"account_type", quoted("BUSINESS")}, {"media_count", fmt.Sprint(mediaCount)}, {"followers_count", "1024"}, {"follows_count", "12"},
@@ -34,16 +34,16 @@ func (x *exchange) user() []field {
 		{"biography", quoted("Photos & cafés")}, {"threads_biography", quoted("Photos & cafés")}}
 }
 
-// medium are the fields of one of its pictures, or of anything else with an id.
-func (x *exchange) medium(id string) []field {
+// medium returns the fields of one of the user's media, or of any other node.
+func (x *call) medium(id string) []field {
 	return []field{{"id", quoted(id)}, {"caption", quoted("Crêpes ☕ 🥞 at the café")}, {"text", quoted("Crêpes ☕ 🥞 at the café")},
 		{"media_type", quoted("IMAGE")}, {"media_url", quoted("https://scontent.cdninstagram.com/v/" + id + ".jpg?oe=6500&oh=00_Af")},
 		{"permalink", quoted("https://www.instagram.com/p/" + id + "/")}, {"timestamp", quoted("2026-11-01T10:00:00+0000")},
 		{"username", quoted(x.family.username)}, {"like_count", "7"}, {"comments_count", "0"}, {"status_code", quoted("FINISHED")}}
 }
 
-// nodeBody is the answer to a read.
-func (x *exchange) nodeBody(_, _, members string) string {
+// nodeBody returns the response to a read.
+func (x *call) nodeBody(_, _, members string) string {
 	switch {
 	case x.edge != "":
 		return x.list(members)
@@ -53,15 +53,16 @@ func (x *exchange) nodeBody(_, _, members string) string {
 	return object(x.medium(x.node), last(x.query, "fields"), members)
 }
 
-// writtenBody is the answer to a write: the id of what it made, or that it went well.
-func (x *exchange) writtenBody(_, _, members string) string {
+// writtenBody returns the response to a write: the id of the new node, or success.
+func (x *call) writtenBody(_, _, members string) string {
 	if x.edge == "" {
 		return `{"success":true` + members + `}`
 	}
 	return fmt.Sprintf(`{"id":"%d"%s}`, firstMedium+mediaCount, members)
 }
 
-// object has the fields asked for, in that order, and the id in any case. What there is not is left out, as Meta does.
+// object returns the requested fields in the requested order, and always the id. Unknown fields are
+// left out, as Meta does.
 func object(all []field, asked, members string) string {
 	var parts []string
 	named := map[string]bool{}
@@ -75,7 +76,7 @@ func object(all []field, asked, members string) string {
 	return "{" + strings.Join(parts, ",") + members + "}"
 }
 
-// topLevel are the names in a list of fields, without what is asked of them in braces or behind a dot.
+// topLevel returns the names in a list of fields, without their subfields in braces or after a dot.
 func topLevel(fields string) (names []string) {
 	depth := 0
 	for part := range strings.SplitSeq(fields, ",") {
@@ -87,9 +88,10 @@ func topLevel(fields string) (names []string) {
 	return names
 }
 
-// quoted is a text in JSON as PHP writes it: slashes and everything beyond ASCII escaped.
+// quoted returns s as a JSON string the way PHP writes it: slashes and all non-ASCII characters are
+// escaped.
 func quoted(s string) string {
-	raw, _ := json.Marshal(s) // a string cannot fail
+	raw, _ := json.Marshal(s) // a string always encodes
 	var b strings.Builder
 	for _, r := range string(raw) {
 		switch {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestReadsAnswerTheFieldsAskedFor(t *testing.T) {
+func TestReadsReturnTheRequestedFields(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for target, want := range map[string]string{
 		"/me?access_token=IGAA1": `{"id":"17841400000000001"}`,
@@ -29,8 +29,8 @@ func TestReadsAnswerTheFieldsAskedFor(t *testing.T) {
 	}
 }
 
-// From page to page to the end, as an app walks that follows paging.next, and back again.
-func TestPagesLeadFromOneToTheNextAndCarryTheToken(t *testing.T) {
+// Follows paging.next to the last page and paging.previous back again, as an app would.
+func TestPagingURLsReachAllItemsAndCarryTheToken(t *testing.T) {
 	for _, overTLS := range []bool{false, true} {
 		s := newStand(t, ServerOptions{TLS: overTLS})
 		target := s.server.URL + "/me/media?limit=25&fields=id,caption&access_token=IGAA1"
@@ -69,7 +69,7 @@ func TestPagesLeadFromOneToTheNextAndCarryTheToken(t *testing.T) {
 	}
 }
 
-func TestPagesCanPointAtInstagramAndTheTokenOfAHeaderIsInThem(t *testing.T) {
+func TestPagingURLsUsePagingBaseAndTheBearerToken(t *testing.T) {
 	s := newStandOf(t, Options{PagingBase: "https://graph.instagram.com"}, ServerOptions{})
 	a := s.send(t, "GET", "/v22.0/17841400000000001/media?limit=2", nil, http.Header{"Authorization": {"Bearer IGAAinHeader"}})
 	if want := `"next":"https:\/\/graph.instagram.com\/v22.0\/17841400000000001\/media?access_token=IGAAinHeader&limit=2&after=`; !strings.Contains(a.body, want) {
@@ -83,11 +83,11 @@ func TestPagesCanPointAtInstagramAndTheTokenOfAHeaderIsInThem(t *testing.T) {
 		}
 	}
 	if a := s.get(t, "/me/media?access_token=IGAA1&after="+cursor(mediaCount-1)); a.body != `{"data":[]}` {
-		t.Errorf("behind the last: got %s", a.body)
+		t.Errorf("after the last: got %s", a.body)
 	}
 }
 
-func TestReadsAndWritesTakeTokensOnly(t *testing.T) {
+func TestReadsAndWritesNeedAToken(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	wantCode(t, "none", s.get(t, "/me"), 400, 2500, 0)
 	wantCode(t, "no bearer", s.send(t, "GET", "/me", nil, http.Header{"Authorization": {"Basic IGAA1"}}), 400, 2500, 0)
@@ -108,7 +108,7 @@ func TestReadsAndWritesTakeTokensOnly(t *testing.T) {
 	}
 }
 
-func TestWritesInEveryFormWithTheTokenWhereItMayBe(t *testing.T) {
+func TestWritesTakeTheTokenFromQueryFormOrHeader(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	const made, done = `{"id":"17900000000000060"}`, `{"success":true}`
 	for _, c := range []struct {
@@ -139,7 +139,7 @@ func TestWritesInEveryFormWithTheTokenWhereItMayBe(t *testing.T) {
 	}
 }
 
-func TestStrangeThingsInACallPassedThrough(t *testing.T) {
+func TestStrangePassthroughCallsAreListed(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for _, c := range []struct {
 		method, target, body, want string

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// tooYoung is made up but for its rule, which is documented ("at least 24 hours old"): nobody published the answer. The likeliest code
-// is that of everything that is wrong with a token.
+// tooYoung has a made-up message for a documented rule ("at least 24 hours old"); the real response
+// is not published. The likeliest code is the one of all other token errors.
 var tooYoung = graphError{status: 400, Type: "OAuthException", Code: 190,
 	Message: "Error validating access token: The access token must be at least 24 hours old"}
 
-// refuseExchange checks in Instagram's order: secret, then token.
-func (x *exchange) refuseExchange() *graphError {
+// refuseExchange checks in Instagram's order: the secret, then the token.
+func (x *call) refuseExchange() *graphError {
 	switch {
 	case !x.instagram.app(x.family).accepts(x.secret):
 		return &wrongSecret
@@ -23,7 +23,7 @@ func (x *exchange) refuseExchange() *graphError {
 	return nil
 }
 
-func (x *exchange) refuseRefresh() *graphError {
+func (x *call) refuseRefresh() *graphError {
 	switch {
 	case x.short == "":
 		return &noToken
@@ -33,8 +33,8 @@ func (x *exchange) refuseRefresh() *graphError {
 	return nil
 }
 
-// judgeShort lets every token be exchanged that nothing is known against.
-func (x *exchange) judgeShort() *graphError {
+// judgeShort accepts every token except those known to be foreign, expired or long-lived.
+func (x *call) judgeShort() *graphError {
 	t, age, issued := x.instagram.ledger.token(x.short)
 	switch {
 	case beginsWith(x.short, x.family.foreign):
@@ -47,8 +47,9 @@ func (x *exchange) judgeShort() *graphError {
 	return nil
 }
 
-// judgeLong lets a long-lived token be refreshed at its age. One that was not issued here but looks as if is old enough.
-func (x *exchange) judgeLong() *graphError {
+// judgeLong accepts a long-lived token that is old enough. A token that was not issued here counts
+// as old enough if it looks like one of the family.
+func (x *call) judgeLong() *graphError {
 	t, age, issued := x.instagram.ledger.token(x.short)
 	switch {
 	case !x.family.own(x.short):
@@ -56,15 +57,15 @@ func (x *exchange) judgeLong() *graphError {
 	case issued && age >= t.life:
 		return &expired
 	case issued && !t.long:
-		return &standing // not published: the answer to whatever Instagram has no better answer to
+		return &standing // not published; this is Instagram's catch-all
 	case issued && age < refreshAge:
 		return &tooYoung
 	}
 	return nil
 }
 
-// judgeAny lets every token read and write that looks like one and has not expired.
-func (x *exchange) judgeAny() *graphError {
+// judgeAny accepts every token that looks like one of the family and has not expired.
+func (x *call) judgeAny() *graphError {
 	t, age, issued := x.instagram.ledger.token(x.short)
 	switch {
 	case !x.family.own(x.short):
@@ -75,14 +76,14 @@ func (x *exchange) judgeAny() *graphError {
 	return nil
 }
 
-func (x *exchange) issueLong() (token, expires string) {
+func (x *call) issueLong() (token, expires string) {
 	token, seconds := x.book.issue(x.short, x.family.long)
 	x.instagram.ledger.add(token, time.Duration(seconds)*time.Second, true)
 	return token, strconv.Itoa(seconds)
 }
 
-// tokenBody is an answer's body of any parts, expires_in as written; "" leaves it out.
-func (x *exchange) tokenBody(token, expires, members string) string {
+// tokenBody returns a response body with expires_in as given, or without it if expires is "".
+func (x *call) tokenBody(token, expires, members string) string {
 	if expires != "" {
 		expires = `,"expires_in":` + expires
 	}

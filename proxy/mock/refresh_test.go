@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestALongLivedTokenIsRefreshedFromADayOnUntilItExpires(t *testing.T) {
+func TestLongLivedTokenCanBeRefreshedAfterADayUntilItExpires(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	long := tokenOf(t, s.exchange(t, "IGAA-anna"))
 	wantCode(t, "at once", s.refresh(t, long), 400, 190, 0)
@@ -31,14 +31,14 @@ func TestALongLivedTokenIsRefreshedFromADayOnUntilItExpires(t *testing.T) {
 	wantCode(t, "expired", s.refresh(t, long), 400, 190, 463)
 	wantCode(t, "expired, to read", s.get(t, "/me?access_token="+long), 400, 190, 463)
 	if a := s.refresh(t, issued[0]); a.status != 200 {
-		t.Errorf("its successor lives: got %d %s", a.status, a.body)
+		t.Errorf("its successor is valid: got %d %s", a.status, a.body)
 	}
 	if strange := s.Strange(); len(strange) > 0 {
 		t.Errorf("strange: %v", strange)
 	}
 }
 
-func TestWhatWasNotIssuedHereIsOldEnoughIfItLooksLongLived(t *testing.T) {
+func TestForeignTokenIsOldEnoughForARefresh(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for _, target := range []string{"/refresh_access_token", "/v22.0/refresh_access_token"} {
 		for _, token := range []string{"IGAAbefore", "IGQVold", "EAAfacebook"} {
@@ -52,7 +52,7 @@ func TestWhatWasNotIssuedHereIsOldEnoughIfItLooksLongLived(t *testing.T) {
 	}
 }
 
-func TestTheOrderOfChecksOfARefresh(t *testing.T) {
+func TestOrderOfRefreshChecks(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	wantCode(t, "method", s.post(t, "/refresh_access_token", urlencoded, ""), 400, 100, 0)
 	wantCode(t, "token before grant", s.get(t, "/refresh_access_token?grant_type=x"), 400, 2500, 0)
@@ -66,8 +66,9 @@ func TestTheOrderOfChecksOfARefresh(t *testing.T) {
 	wantCode(t, "fault before age", s.refresh(t, long), 500, 2, 0)
 }
 
-// Kinds of tokens: a short-lived one cannot be refreshed, a long-lived one not exchanged, and an old short-lived one nothing.
-func TestATokenOfTheWrongKindIsRefused(t *testing.T) {
+// A short-lived token cannot be refreshed, a long-lived one cannot be exchanged, and an expired
+// short-lived one can do neither.
+func TestTokenOfTheWrongKindIsRefused(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	short := tokenOf(t, s.login(t, loginForm("AQcode")))
 	s.Age(59 * time.Minute)
@@ -81,7 +82,7 @@ func TestATokenOfTheWrongKindIsRefused(t *testing.T) {
 	wantCode(t, "a reset forgets counters, not tokens", s.exchange(t, long), 400, 452, 4279019)
 }
 
-func TestEveryRefusalIsARefreshsToo(t *testing.T) {
+func TestRefreshHasAllRefusals(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for name, want := range wantRefusals {
 		if a := s.refresh(t, name+"-1"); a.status != want.status || !strings.HasPrefix(a.body, `{"error":{`+want.inside+`,`) {

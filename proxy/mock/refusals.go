@@ -21,8 +21,7 @@ var (
 	unknown = graphError{status: 500, Type: "OAuthException", Code: 1, Message: "An unknown error has occurred."}
 )
 
-// Rate limits: https://developers.facebook.com/docs/graph-api/overview/rate-limiting. Some say is_transient, which they are not in the
-// sense of an ill Instagram.
+// Rate limits: https://developers.facebook.com/docs/graph-api/overview/rate-limiting. Some carry is_transient, although they do not mean that Instagram is unavailable.
 var (
 	limit4 = graphError{status: 400, Type: "OAuthException", Code: 4, Transient: &yes, Message: "(#4) Application request limit reached",
 		header: map[string]string{
@@ -37,19 +36,20 @@ var (
 		header: map[string]string{"Retry-After": "7"}}
 )
 
-func refusing(e graphError) func(*exchange) {
-	return func(x *exchange) { x.refuse(e) }
+func refusing(e graphError) func(*call) {
+	return func(x *call) { x.refuse(e) }
 }
 
-// reflectError tempts a proxy to hand on what must stay with it.
-func (x *exchange) reflectError() {
+// reflectError sends an error that repeats token and secret, which a proxy must not pass on.
+func (x *call) reflectError() {
 	both := fmt.Sprintf("token %s, client secret %s", x.short, x.secret)
 	x.refuse(graphError{status: 400, Type: "OAuthException", Code: 190, Message: "Invalid OAuth access token: " + both,
 		UserTitle: "About " + both, UserMsg: "Sorry about " + both, header: x.reflectingHeaders()})
 }
 
-// reflectingHeaders repeat token and secret where Instagram would put something harmless.
-func (x *exchange) reflectingHeaders() map[string]string {
+// reflectingHeaders returns headers that contain token and secret in places where Instagram sends
+// harmless values.
+func (x *call) reflectingHeaders() map[string]string {
 	both := encoded(map[string]string{"access_token": x.short, "client_secret": x.secret})
 	return map[string]string{"X-App-Usage": both, "X-Business-Use-Case-Usage": both, "X-Fb-Debug": x.secret + " " + x.short}
 }

@@ -6,26 +6,28 @@ import (
 	"sync"
 )
 
-// maxRequests is how many of the latest requests are remembered.
+// maxRequests is the number of recent requests that are kept.
 const maxRequests = 256
 
-// Request is one request exactly as it arrived. It holds tokens and secrets: it is for tests, and never served.
+// Request is one request exactly as it arrived. It contains tokens and secrets: it is for tests and
+// is never served.
 type Request struct {
-	Endpoint string // exchange, refresh, code, read, write or other, for Threads behind threads_; "" while its body comes
+	Endpoint string // as in CallsTo; "" until the body has been read
 	Proto    string
 	Method   string
-	URI      string // path and query as they stood in the request
-	Path     string // the same, apart and not decoded
+	URI      string // path and query as in the request line
+	Path     string // the path of URI, not decoded
 	RawQuery string
 	Host     string
 	Header   http.Header
-	Length   int64  // the body's, as announced; -1: not announced
-	Bytes    int64  // read of the body so far; the token endpoints that take none read none
-	SHA256   string // of these, in hex; "" when the body was not read
-	Body     []byte // the first 64 KiB of them
+	Length   int64  // announced length of the body; -1 if not announced
+	Bytes    int64  // read from the body so far; endpoints without a body read nothing
+	SHA256   string // of these bytes, in hex; "" if nothing was read
+	Body     []byte // the first 64 KiB
 }
 
-// requests are the latest ones. They are no counters, and apart from them, so that nothing can print them by mistake.
+// requests keeps the latest requests. They are separate from the counters, so that nothing prints
+// them by mistake.
 type requests struct {
 	mu     sync.Mutex // protects latest and every Request in it
 	latest []*Request
@@ -43,7 +45,7 @@ func (q *requests) add(r *http.Request) *Request {
 	return record
 }
 
-// update runs f under the lock.
+// update runs f while holding the lock.
 func (q *requests) update(f func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

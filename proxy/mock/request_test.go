@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// Byte for byte over a bare connection: nothing sorted, decoded or added.
+// Requests are recorded byte for byte: nothing is sorted, decoded or added.
 func TestRequestsAreKeptExactlyAsTheyArrived(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	conn, err := net.Dial("tcp", s.server.Addr)
@@ -40,7 +40,7 @@ func TestRequestsAreKeptExactlyAsTheyArrived(t *testing.T) {
 	}
 }
 
-func TestOfABodyTheSumTheSizeAndTheBeginningAreKept(t *testing.T) {
+func TestRequestRecordsHashSizeAndStartOfABody(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	upload, err := io.ReadAll(Stream(3 << 20))
 	if err != nil {
@@ -63,15 +63,15 @@ func TestOfABodyTheSumTheSizeAndTheBeginningAreKept(t *testing.T) {
 	}
 }
 
-// An upload shows as it comes, so that a test can tell a proxy that streams from one that collects.
-func TestAnUploadShowsWhileItComes(t *testing.T) {
+// Bytes of an upload are visible as they arrive, so that a test can see whether a proxy streams.
+func TestUploadIsVisibleWhileItArrives(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	r, w := io.Pipe()
 	done := make(chan answer)
 	go func() { done <- s.sendCtx(t.Context(), "POST", "/me/media?access_token=IGAA1", r, nil) }()
 	for n := range int64(3) {
 		_, _ = w.Write([]byte("x"))
-		eventually(t, "the byte is there", func() bool { q := s.Requests(); return len(q) == 1 && q[0].Bytes == n+1 })
+		eventually(t, "the byte arrived", func() bool { q := s.Requests(); return len(q) == 1 && q[0].Bytes == n+1 })
 	}
 	if s.Calls() != 1 || s.CallsTo("write") != 0 {
 		t.Errorf("%d calls, %d writes; want 1 that is not whole yet", s.Calls(), s.CallsTo("write"))
@@ -82,8 +82,8 @@ func TestAnUploadShowsWhileItComes(t *testing.T) {
 	}
 }
 
-// Nobody waits for a body that does not come: not after its client left, not after Close.
-func TestAnUploadEndsWithItsClientOrTheStandIn(t *testing.T) {
+// A handler stops waiting for a body when its client disconnects and when the stand-in is closed.
+func TestUploadEndsWithItsClientOrTheStandIn(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	begin := func(addr string) net.Conn {
 		conn, err := net.Dial("tcp", addr)
@@ -95,7 +95,7 @@ func TestAnUploadEndsWithItsClientOrTheStandIn(t *testing.T) {
 		return conn
 	}
 	conn := begin(s.server.Addr)
-	eventually(t, "it is under way", func() bool { return s.counters().stats().BodyBytes == 1 })
+	eventually(t, "it is in flight", func() bool { return s.counters().stats().BodyBytes == 1 })
 	conn.Close()
 	eventually(t, "it ended with its client", func() bool { return s.counters().stats().InFlight == 0 })
 
@@ -103,7 +103,7 @@ func TestAnUploadEndsWithItsClientOrTheStandIn(t *testing.T) {
 	defer other.Close() // waits for its handlers
 	conn = begin(other.Listener.Addr().String())
 	defer conn.Close()
-	eventually(t, "another is under way", func() bool { return s.counters().stats().BodyBytes == 2 })
+	eventually(t, "another is in flight", func() bool { return s.counters().stats().BodyBytes == 2 })
 	s.Instagram.Close()
 	if got, err := io.ReadAll(conn); len(got) != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("got %q %v, want an end", got, err)
@@ -126,8 +126,8 @@ func TestTheLatestRequestsAreKept(t *testing.T) {
 	}
 }
 
-// The log and the counters of the new endpoints tell no more than those of the exchange.
-func TestNothingElseIsPrintedOfTheOtherEndpointsEither(t *testing.T) {
+// The log and counters of the other endpoints contain no tokens or secrets either.
+func TestOtherEndpointsLogNoTokenOrSecret(t *testing.T) {
 	var log strings.Builder
 	i := New(Options{Secret: testSecret, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	code := i.Code("", "")

@@ -13,14 +13,14 @@ import (
 
 // ServerOptions configure a Server.
 type ServerOptions struct {
-	// Addr to listen on. Empty: 127.0.0.1:0, a free port on loopback.
+	// Addr is the address to listen on. Empty means 127.0.0.1:0, a free port on loopback.
 	Addr string
-	// TLS with HTTP/2 and a throw-away authority, made at the start. The certificate is for 127.0.0.1, ::1, localhost,
-	// the hosts that Options.Host knows, and the name and address that Addr stands for.
+	// TLS serves HTTPS, with HTTP/2 and an authority created by Start. The certificate is valid for
+	// 127.0.0.1, ::1, localhost, the hosts in Hosts, and the name and address in Addr.
 	TLS bool
-	// Expired makes the certificate one that has expired. Needs TLS.
+	// Expired uses an expired certificate. It needs TLS.
 	Expired bool
-	// WrongName makes the certificate one for another host. Needs TLS.
+	// WrongName uses a certificate for another host. It needs TLS.
 	WrongName bool
 }
 
@@ -32,16 +32,16 @@ type Server struct {
 
 	pool   *x509.CertPool
 	http   *http.Server
-	cancel context.CancelFunc // ends the handlers that hang or wait
-	served chan struct{}      // closed when the listener's loop has ended
+	cancel context.CancelFunc // ends handlers that hang or wait
+	served chan struct{}      // closed when the accept loop has ended
 
-	mu       sync.Mutex // protects closing, and the order of it and Add
+	mu       sync.Mutex // protects closing, and orders it before handlers.Add
 	closing  bool
 	handlers sync.WaitGroup
 }
 
-// Start listens and serves until Close. The Instagram survives its Server: it can be started again, with its counters, as one that was
-// away for a while.
+// Start listens and serves i until Close. The Instagram outlives its Server: it can be started
+// again with its counters, like a host that was down for a while.
 func Start(i *Instagram, o ServerOptions) (*Server, error) {
 	if o.Addr == "" {
 		o.Addr = "127.0.0.1:0"
@@ -80,9 +80,9 @@ func (s *Server) listen(o ServerOptions) error {
 		s.URL = "https://" + s.Addr
 		serve = func() error { return s.http.ServeTLS(l, "", "") }
 	}
-	go func() { // ends with Close, which waits for it
+	go func() { // ended and awaited by Close
 		defer close(s.served)
-		_ = serve() // nothing but http.ErrServerClosed
+		_ = serve() // always http.ErrServerClosed
 	}()
 	return nil
 }
@@ -101,7 +101,8 @@ func (s *Server) certify(o ServerOptions, ip net.IP) error {
 	return nil
 }
 
-// reachable is where a client on this machine finds the listener, also if it listens on all addresses.
+// reachable returns the address at which a client on this machine reaches the listener, even if it
+// listens on all addresses.
 func reachable(a *net.TCPAddr) string {
 	if a.IP.IsUnspecified() {
 		return (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: a.Port}).String()
@@ -109,7 +110,7 @@ func reachable(a *net.TCPAddr) string {
 	return a.String()
 }
 
-// counted lets Close wait for the handlers, which net/http does not.
+// counted wraps h so that Close can wait for running handlers, which net/http's Close does not.
 func (s *Server) counted(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
@@ -124,7 +125,7 @@ func (s *Server) counted(h http.Handler) http.Handler {
 	})
 }
 
-// CA is a pool with the throw-away authority alone; nil without TLS.
+// CA returns a pool that contains only the stand-in's authority, or nil without TLS.
 func (s *Server) CA() *x509.CertPool {
 	if s.pool == nil {
 		return nil
@@ -132,13 +133,14 @@ func (s *Server) CA() *x509.CertPool {
 	return s.pool.Clone()
 }
 
-// Close ends the listener, every connection and every handler, and returns when the handlers have ended.
+// Close ends the listener, every connection and every handler. It returns when all handlers have
+// ended.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
 	s.cancel()
-	_ = s.http.Close() // it ends all it can; an error closing one connection changes nothing
+	_ = s.http.Close() // it closes all connections even if closing one fails
 	<-s.served
 	s.handlers.Wait()
 }

@@ -18,7 +18,7 @@ func clientTLS(s *Server) *tls.Config {
 	return &tls.Config{RootCAs: s.CA(), MinVersion: tls.VersionTLS12}
 }
 
-func TestTLSIsForTheNamesOfInstagramAndThisMachine(t *testing.T) {
+func TestCertificateCoversInstagramsAndLocalNames(t *testing.T) {
 	s := newStand(t, ServerOptions{TLS: true})
 	for _, name := range []string{"127.0.0.1", "::1", "localhost", "graph.instagram.com"} {
 		c := clientTLS(s.server)
@@ -43,7 +43,7 @@ func TestTLSIsForTheNamesOfInstagramAndThisMachine(t *testing.T) {
 	}
 }
 
-func TestCertificatesWithFlaws(t *testing.T) {
+func TestDefectiveCertificates(t *testing.T) {
 	for name, c := range map[string]struct {
 		o     ServerOptions
 		wrong func(error) bool
@@ -85,7 +85,7 @@ func TestCloseEndsWhatHangs(t *testing.T) {
 				}
 			})
 		}
-		eventually(t, "all are under way", func() bool { return s.Calls() == len(tokens) })
+		eventually(t, "all are in flight", func() bool { return s.Calls() == len(tokens) })
 		began := time.Now()
 		s.server.Close()
 		if took := time.Since(began); took > 5*time.Second {
@@ -95,15 +95,15 @@ func TestCloseEndsWhatHangs(t *testing.T) {
 			t.Errorf("%d in flight after Close", n)
 		}
 		wg.Wait()
-		s.server.Close() // again: nothing
+		s.server.Close() // a second Close does nothing
 		if _, err := net.Dial("tcp", s.server.Addr); err == nil {
 			t.Error("it still listens")
 		}
 	}
 }
 
-// The same Instagram on the same address: an outage, as seen from outside.
-func TestAnInstagramSurvivesItsServer(t *testing.T) {
+// Restarting an Instagram on the same address looks like an outage to clients.
+func TestInstagramOutlivesItsServer(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	s.exchange(t, "IGAA-1")
 	s.server.Close()
@@ -120,7 +120,7 @@ func TestAnInstagramSurvivesItsServer(t *testing.T) {
 	}
 }
 
-// As a handler in somebody else's server, which knows how to wait only.
+// Other servers, such as httptest's, only wait for their handlers and do not end them.
 func TestInstagramCloseReleasesHandlersOfAnyServer(t *testing.T) {
 	i := New(Options{Latency: time.Hour})
 	server := httptest.NewServer(i)
@@ -132,7 +132,7 @@ func TestInstagramCloseReleasesHandlersOfAnyServer(t *testing.T) {
 		_, err := (&http.Client{Transport: tr}).Get(server.URL + "/access_token?" + query("IGAA-1"))
 		done <- err
 	}()
-	eventually(t, "the call is there", func() bool { return i.Calls() >= 1 })
+	eventually(t, "the call arrived", func() bool { return i.Calls() >= 1 })
 	i.Close()
 	if err := <-done; err == nil {
 		t.Error("it was answered")

@@ -17,21 +17,22 @@ const (
 	headerBytes   = 16 << 10
 	headerCount   = 64
 	chunkBytes    = 32 << 10
-	stalledClient = 10 * time.Second // then an endless answer ends
+	stalledClient = 10 * time.Second // after which a response is abandoned
 )
 
-// huge is a good answer with a very long unknown member.
-func (x *exchange) huge() {
+// huge sends a good response with a very long unknown member.
+func (x *call) huge() {
 	x.reply(http.StatusOK, jsonType, x.success(`,"padding":"`+strings.Repeat("x", hugeBytes)+`"`))
 }
 
-// endless is a token that never ends. It never becomes a whole answer, not even at its bound.
-func (x *exchange) endless() {
+// endless sends a token that does not end. The body never becomes complete, not even at its size
+// limit.
+func (x *call) endless() {
 	x.head(http.StatusOK, jsonType)
 	control := http.NewResponseController(x.w)
 	chunk := []byte(`{"access_token":"IGAA` + strings.Repeat("A", chunkBytes))
 	for range endlessBytes / chunkBytes {
-		_ = control.SetWriteDeadline(time.Now().Add(stalledClient)) // where there is none, the client has to leave
+		_ = control.SetWriteDeadline(time.Now().Add(stalledClient)) // without a deadline, the client must disconnect
 		if _, err := x.w.Write(chunk); err != nil || x.gone() {
 			break
 		}
@@ -40,8 +41,8 @@ func (x *exchange) endless() {
 	x.abort()
 }
 
-// gone reports whether there is nobody left to answer.
-func (x *exchange) gone() bool {
+// gone reports whether the client has disconnected or the stand-in is closed.
+func (x *call) gone() bool {
 	select {
 	case <-x.instagram.closed:
 		return true
@@ -50,13 +51,15 @@ func (x *exchange) gone() bool {
 	}
 }
 
-// gzipBomb is a good answer behind very much white space: whoever reads it without a limit after inflating will believe it, later.
-func (x *exchange) gzipBomb() {
+// gzipBomb sends a good response after a very long run of spaces. A client without a limit on
+// inflated bytes reads all of it before it finds the token.
+func (x *call) gzipBomb() {
 	if !strings.Contains(strings.ToLower(x.r.Header.Get("Accept-Encoding")), "gzip") {
 		x.succeed()
 		return
 	}
-	space := compressed(strings.Repeat(" ", bombMember)) // members of a gzip stream may follow each other: RFC 1952, section 2.2
+	// A gzip stream may consist of several members: RFC 1952, section 2.2.
+	space := compressed(strings.Repeat(" ", bombMember))
 	x.w.Header().Set("Content-Encoding", "gzip")
 	x.reply(http.StatusOK, jsonType, string(bytes.Repeat(space, bombMembers))+string(compressed(x.success(""))))
 }
@@ -64,12 +67,12 @@ func (x *exchange) gzipBomb() {
 func compressed(s string) []byte {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
-	_, _ = z.Write([]byte(s)) // into memory: cannot fail
+	_, _ = z.Write([]byte(s)) // writes to memory
 	_ = z.Close()
 	return b.Bytes()
 }
 
-func (x *exchange) hugeHeaders() {
+func (x *call) hugeHeaders() {
 	h := x.w.Header()
 	for i := range headerCount {
 		h.Set(fmt.Sprintf("X-Fb-Debug-%d", i), strings.Repeat("x", headerBytes))

@@ -7,16 +7,17 @@ import (
 	"strings"
 )
 
-// Headers that igproxy has no reason to send with a call that it makes itself, because they hand on what an app sent, or where it came
-// from.
-var handedOn = []string{"Authorization", "Cookie", "Forwarded", "Origin", "Referer", "X-Forwarded-For", "X-Forwarded-Host",
+// appHeaders must not appear in calls that igproxy makes itself: they repeat what an app sent, or
+// where it came from.
+var appHeaders = []string{"Authorization", "Cookie", "Forwarded", "Origin", "Referer", "X-Forwarded-For", "X-Forwarded-Host",
 	"X-Forwarded-Proto"}
 
-// Headers that have no place in a call passed through: of one hop only, or made up on the way.
+// hopOnly must not appear in calls passed through: they concern a single hop or are added by
+// proxies.
 var hopOnly = []string{"Forwarded", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "Te", "Upgrade", "Via", "X-Forwarded-For",
 	"X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
 
-// oddities collects names of what is strange.
+// oddities collects what is strange about a request.
 type oddities []string
 
 func (o *oddities) add(when bool, name string) {
@@ -25,12 +26,12 @@ func (o *oddities) add(when bool, name string) {
 	}
 }
 
-// strangeness names what is in a request that igproxy must not send. Values are never in it.
-func (x *exchange) strangeness() []string {
+// strangeness lists what a request contains that igproxy must not send. Values never appear in it.
+func (x *call) strangeness() []string {
 	var o oddities
 	o.add(!slices.Contains(x.endpoint.methods, x.r.Method), "method")
 	o.add(x.endpoint == otherEndpoint, "path")
-	o.add(x.malformed, "malformed query")
+	o.add(x.badQuery, "malformed query")
 	switch {
 	case x.endpoint.open:
 		o.open(x)
@@ -40,25 +41,26 @@ func (x *exchange) strangeness() []string {
 		o.others(x.form, x.endpoint.must, "")
 		o.add(x.badForm, "malformed body")
 		o.add(!formType(x.r.Header.Get("Content-Type")), "content type")
-		o.headers(x.r.Header, handedOn)
+		o.headers(x.r.Header, appHeaders)
 	default:
 		o.exactly(x.query, x.endpoint.must)
 		o.others(x.query, x.endpoint.must, "")
-		o.headers(x.r.Header, handedOn)
-		o.add(x.r.ContentLength != 0, "body") // -1: of unknown length
+		o.headers(x.r.Header, appHeaders)
+		o.add(x.r.ContentLength != 0, "body") // -1 means an unknown length
 	}
 	return o
 }
 
-// open is for calls passed through: everything in them is the app's, but there is no secret among it, and nothing of the way.
-func (o *oddities) open(x *exchange) {
+// open checks a call passed through. It may contain anything that the app sent, but no client
+// secret and no headers of a hop.
+func (o *oddities) open(x *call) {
 	o.add(x.query.Has("client_secret") || x.form.Has("client_secret"), "parameter client_secret")
 	kind, _, _ := strings.Cut(x.r.Header.Get("Authorization"), " ")
 	o.add(kind != "" && !strings.EqualFold(kind, "Bearer"), "header Authorization")
 	o.headers(x.r.Header, hopOnly)
 }
 
-// exactly one of each.
+// exactly adds each of names that does not occur exactly once.
 func (o *oddities) exactly(q url.Values, names []string) {
 	for _, name := range names {
 		o.add(len(q[name]) == 0, "no "+name)
@@ -88,7 +90,8 @@ func formType(contentType string) bool {
 	return kind == "application/x-www-form-urlencoded" || kind == "multipart/form-data"
 }
 
-// printable is a parameter's name, if it looks like one: a token in the place of a name is not printed.
+// printable returns a parameter's name if it looks like one, so that a token sent as a name is not
+// printed.
 func printable(name string) string {
 	if name == "" || len(name) > 30 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
 		return "of an odd name"

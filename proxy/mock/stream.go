@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// streamPath is no path of Instagram's, but asked for through igproxy as one: a download of any size, ?bytes=N. It needs no token, and
-// announces its length unless ?chunked=1.
+// streamPath is not a path of Instagram's, but is requested through igproxy like one. It serves a
+// download of ?bytes=N bytes, needs no token, and announces its length unless ?chunked=1.
 const streamPath = "/__stream"
 
-var badSize = graphError{status: 400, Type: "OAuthException", Code: 100, Message: "(#100) Param bytes must be a number from 0 on"}
+var badSize = graphError{status: 400, Type: "OAuthException", Code: 100, Message: "(#100) Param bytes must be a number that is not negative"}
 
-func (x *exchange) refuseStream() *graphError {
+func (x *call) refuseStream() *graphError {
 	if n, err := strconv.ParseInt(last(x.query, "bytes"), 10, 64); err != nil || n < 0 {
 		return &badSize
 	}
 	return nil
 }
 
-func (x *exchange) stream() {
-	n, _ := strconv.ParseInt(last(x.query, "bytes"), 10, 64) // refuseStream has seen it
+func (x *call) stream() {
+	n, _ := strconv.ParseInt(last(x.query, "bytes"), 10, 64) // refuseStream checked it
 	if last(x.query, "chunked") != "1" {
 		x.w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
 	}
@@ -33,7 +33,7 @@ func (x *exchange) stream() {
 		if err == io.EOF {
 			return
 		}
-		_ = control.SetWriteDeadline(time.Now().Add(stalledClient)) // where there is none, the client has to leave
+		_ = control.SetWriteDeadline(time.Now().Add(stalledClient)) // without a deadline, the client must disconnect
 		if _, err := x.w.Write(chunk[:read]); err != nil || x.gone() {
 			x.abort()
 		}
@@ -41,10 +41,11 @@ func (x *exchange) stream() {
 	}
 }
 
-// Stream is what GET /__stream?bytes=n sends: the same bytes at every call, each block of them another.
+// Stream returns what GET /__stream?bytes=n sends: always the same bytes, without repeating a
+// block.
 func Stream(n int64) io.Reader { return io.LimitReader(&numbers{}, n) }
 
-// numbers are all numbers from 0 on, a line each.
+// numbers reads as all numbers from 0 on, one per line.
 type numbers struct {
 	next int64
 	rest []byte

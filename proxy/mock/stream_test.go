@@ -10,7 +10,7 @@ import (
 	"testing/iotest"
 )
 
-func TestAStreamIsTheSameBytesAtEveryCall(t *testing.T) {
+func TestStreamSendsTheSameBytesEveryTime(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for _, n := range []int64{0, 1, 32 << 10, 5_000_001} {
 		want, err := io.ReadAll(iotest.OneByteReader(Stream(n)))
@@ -35,8 +35,9 @@ func TestAStreamIsTheSameBytesAtEveryCall(t *testing.T) {
 	}
 }
 
-// Far more than any buffer on the way: what arrives first arrives while the rest is not sent yet, and leaving ends it.
-func TestAStreamFlowsAndEndsWithItsClient(t *testing.T) {
+// The download is larger than all buffers on the way, so its first bytes arrive before the last are
+// sent. Disconnecting ends it.
+func TestStreamFlowsAndEndsWithItsClient(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	const size = 10 << 30
 	r, err := http.NewRequest("GET", s.server.URL+"/v23.0/__stream?bytes="+strconv.Itoa(size), nil)
@@ -53,8 +54,8 @@ func TestAStreamFlowsAndEndsWithItsClient(t *testing.T) {
 		t.Errorf("got %d bytes announced, %v", res.ContentLength, err)
 	}
 	if n := s.counters().stats().InFlight; n != 1 {
-		t.Errorf("%d in flight, want it still there", n)
+		t.Errorf("%d in flight, want 1", n)
 	}
 	res.Body.Close()
-	eventually(t, "it has left", func() bool { return s.counters().stats().InFlight == 0 })
+	eventually(t, "it has ended", func() bool { return s.counters().stats().InFlight == 0 })
 }

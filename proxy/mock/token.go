@@ -10,14 +10,14 @@ import (
 	"strings"
 )
 
-// tokenLength is how long a token is.
+// tokenLength is the length of every issued token.
 const tokenLength = 180
 
-// Instagram writes the two odd characters of base64url as letters.
+// letters replaces the two characters of base64url that Instagram writes as letters.
 var letters = strings.NewReplacer("-", "ZA", "_", "ZD")
 
-// newToken makes the nth token for a token or code that came. It looks real and never contains the other, unless that is so short that
-// it is in every text (under 5 characters).
+// newToken derives the nth token for a token or code that was received. It looks real and does not
+// contain short, unless short has fewer than 5 characters, which can occur in any string.
 func newToken(key []byte, short, prefix string, n int) string {
 	mac := hmac.New(sha256.New, key)
 	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(n)))
@@ -25,7 +25,7 @@ func newToken(key []byte, short, prefix string, n int) string {
 	stream := mathrand.NewChaCha8([sha256.Size]byte(mac.Sum(nil)))
 	raw := make([]byte, tokenLength)
 	for {
-		_, _ = stream.Read(raw) // never fails
+		_, _ = stream.Read(raw) // never returns an error
 		token := (prefix + letters.Replace(base64.RawURLEncoding.EncodeToString(raw)))[:tokenLength]
 		if len(short) < 5 || !strings.Contains(token, short) {
 			return token
@@ -33,13 +33,13 @@ func newToken(key []byte, short, prefix string, n int) string {
 	}
 }
 
-// expiresIn goes once around all seconds from 5183944 to 5184000, the values seen of Instagram, and begins again. 17 and the 57 values
-// have no common factor.
+// expiresIn returns the nth lifetime in seconds. It cycles through all values from 5183944 to
+// 5184000, which were seen from Instagram; 17 and 57, their number, have no common factor.
 func expiresIn(n int) int { return 5183944 + n*17%57 }
 
-// traceID is an id of so many characters, as Instagram puts them into headers and errors.
+// traceID returns a random id of the given length, as Instagram sends in headers and errors.
 func traceID(characters int) string {
 	raw := make([]byte, characters)
-	_, _ = rand.Read(raw) // never fails
+	_, _ = rand.Read(raw) // never returns an error
 	return letters.Replace(base64.RawURLEncoding.EncodeToString(raw))[:characters]
 }

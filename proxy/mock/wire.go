@@ -13,8 +13,8 @@ const (
 	slowBy    = 300 * time.Millisecond
 )
 
-// truncated announces more than it sends.
-func (x *exchange) truncated() {
+// truncated sends less than it announces.
+func (x *call) truncated() {
 	text := x.success("")
 	x.w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	x.head(http.StatusOK, jsonType)
@@ -23,18 +23,18 @@ func (x *exchange) truncated() {
 	x.abort()
 }
 
-func (x *exchange) flush() { _ = http.NewResponseController(x.w).Flush() }
+func (x *call) flush() { _ = http.NewResponseController(x.w).Flush() }
 
-func (x *exchange) hang() { x.until(nil) }
+func (x *call) hang() { x.until(nil) }
 
-func (x *exchange) hangBody() {
+func (x *call) hangBody() {
 	x.head(http.StatusOK, jsonType)
 	x.flush()
 	x.until(nil)
 }
 
-// drip is always alive, and no time-out between two bytes ends it.
-func (x *exchange) drip() {
+// drip sends one byte at a time, so that no timeout between two bytes ends it.
+func (x *call) drip() {
 	text := x.success("")
 	x.head(http.StatusOK, jsonType)
 	for i := range len(text) {
@@ -48,13 +48,13 @@ func (x *exchange) drip() {
 	}
 }
 
-func (x *exchange) slow() {
+func (x *call) slow() {
 	x.wait(slowBy)
 	x.succeed()
 }
 
-// reset makes the kernel send RST instead of FIN: with nothing to linger for, closing a TCP connection resets it.
-func (x *exchange) reset() {
+// reset closes the connection without lingering, for which the kernel sends RST instead of FIN.
+func (x *call) reset() {
 	conn := x.hijack()
 	if tcp, ok := conn.(interface{ SetLinger(seconds int) error }); ok {
 		_ = tcp.SetLinger(0)
@@ -62,10 +62,10 @@ func (x *exchange) reset() {
 	_ = conn.Close()
 }
 
-// hangUp closes without a word, not even TLS's.
-func (x *exchange) hangUp() { _ = x.hijack().Close() }
+// hangUp closes the connection without a response, and without TLS's closing alert.
+func (x *call) hangUp() { _ = x.hijack().Close() }
 
-func (x *exchange) garbageLine() {
+func (x *call) garbageLine() {
 	conn, _, err := http.NewResponseController(x.w).Hijack()
 	if err != nil {
 		x.abort()
@@ -75,8 +75,9 @@ func (x *exchange) garbageLine() {
 	_ = conn.Close()
 }
 
-// hijack takes the connection itself, below TLS. HTTP/2 has none to give: there the stream is reset, and nothing is returned.
-func (x *exchange) hijack() net.Conn {
+// hijack takes over the connection below TLS. With HTTP/2 that is not possible: it resets the
+// stream and does not return.
+func (x *call) hijack() net.Conn {
 	conn, _, err := http.NewResponseController(x.w).Hijack()
 	if err != nil {
 		x.abort()
@@ -87,8 +88,8 @@ func (x *exchange) hijack() net.Conn {
 	return conn
 }
 
-// flaky fails as a kept connection does that the other side has just closed.
-func (x *exchange) flaky() {
+// flaky fails the first call like a reused connection that the server has just closed.
+func (x *call) flaky() {
 	if x.book.first(x.hash) {
 		x.hangUp()
 		return
@@ -96,7 +97,7 @@ func (x *exchange) flaky() {
 	x.succeed()
 }
 
-func (x *exchange) flaky500() {
+func (x *call) flaky500() {
 	if x.book.first(x.hash) {
 		x.refuse(down)
 		return

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// raw sends one exchange over a bare connection and returns what comes back, until the other side ends it.
+// raw sends one exchange over a plain connection and returns everything received until the server
+// closes it.
 func (s *stand) raw(t *testing.T, token string) (string, error) {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.server.Addr)
@@ -28,7 +29,7 @@ func (s *stand) raw(t *testing.T, token string) (string, error) {
 	return string(got), err
 }
 
-func TestTheWireItself(t *testing.T) {
+func TestConnectionFaults(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	if got, err := s.raw(t, "close-1"); got != "" || err != nil {
 		t.Errorf("close: got %q, %v; want an orderly end", got, err)
@@ -73,7 +74,7 @@ func TestFlakyFailsOnceForEachToken(t *testing.T) {
 	}
 }
 
-// What hangs shows what it shows at once, and goes on until its client leaves.
+// Hanging faults send their first bytes, if any, at once and continue until the client disconnects.
 func TestHangs(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for token, want := range map[string]string{"hang-1": "", "hangbody-1": "HTTP/1.1 200 OK", "drip-1": "HTTP/1.1 200 OK"} {
@@ -89,14 +90,15 @@ func TestHangs(t *testing.T) {
 				t.Errorf("%s: got %q %v", token, got, err)
 			}
 		}
-		eventually(t, token+" is under way", func() bool { return s.counters().stats().InFlight == 1 })
+		eventually(t, token+" is in flight", func() bool { return s.counters().stats().InFlight == 1 })
 		conn.Close()
 		eventually(t, token+" ended with its client", func() bool { return s.counters().stats().InFlight == 0 })
 	}
 }
 
-// Over HTTP/2 one stream suffers and not the connection, except where the fault takes the connection.
-func TestTheWireOverHTTP2(t *testing.T) {
+// With HTTP/2 only the stream fails and not the connection, unless the fault affects the
+// connection.
+func TestConnectionFaultsOverHTTP2(t *testing.T) {
 	s := newStand(t, ServerOptions{TLS: true})
 	if a := s.exchange(t, "IGAA-1"); a.status != 200 || a.proto != 2 {
 		t.Fatalf("got %d over HTTP/%d %v", a.status, a.proto, a.err)
@@ -115,7 +117,7 @@ func TestTheWireOverHTTP2(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan answer)
 	go func() { done <- s.sendCtx(ctx, "GET", "/access_token?"+query("hang-1"), nil, nil) }()
-	eventually(t, "hang is under way", func() bool { return s.CallsFor("hang-1") == 1 })
+	eventually(t, "hang is in flight", func() bool { return s.CallsFor("hang-1") == 1 })
 	cancel()
 	<-done
 	eventually(t, "hang ended with its client", func() bool { return s.counters().stats().InFlight == 0 })
@@ -124,8 +126,8 @@ func TestTheWireOverHTTP2(t *testing.T) {
 	}
 }
 
-// Over TLS with HTTP/1.1 the connection itself is taken.
-func TestTheWireOverTLS(t *testing.T) {
+// With TLS and HTTP/1.1 the faults affect the TCP connection.
+func TestConnectionFaultsOverTLS(t *testing.T) {
 	s := newStand(t, ServerOptions{TLS: true})
 	s.transport.ForceAttemptHTTP2 = false
 	for _, token := range []string{"close-1", "reset-1", "garbageline-1", "truncated-1"} {

@@ -25,11 +25,12 @@ type Options struct {
 	MaxBodyBytes int64
 	// DropHeaders are the names of request headers that are not sent on.
 	DropHeaders []string
-	// RewritePaging makes paging.next and paging.previous in JSON answers of up to MaxJSONBytes point
-	// at igproxy. Meta writes its own host into them, so an app that follows them would leave igproxy.
+	// RewritePaging makes paging.next and paging.previous in JSON answers of up to MaxJSONBytes
+	// point at igproxy. Meta writes its own host into them, so an app that follows them would leave
+	// igproxy.
 	RewritePaging bool
-	// MaxJSONBytes is the size of the largest answer that RewritePaging reads. Larger ones are passed
-	// on unchanged.
+	// MaxJSONBytes is the size of the largest answer that RewritePaging reads. Larger ones are
+	// passed on unchanged.
 	MaxJSONBytes int64
 }
 
@@ -85,8 +86,8 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Re
 	ctx, cancel := context.WithDeadline(r.Context(), deadline)
 	defer cancel()
 	defer func() {
-		// ReverseProxy panics if an answer breaks off. The caller counts and logs the request before
-		// it panics itself.
+		// ReverseProxy panics if an answer breaks off. The caller counts and logs the request
+		// before it panics itself.
 		if v := recover(); v != nil && v != http.ErrAbortHandler {
 			panic(v)
 		} else if v != nil {

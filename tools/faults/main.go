@@ -1,10 +1,11 @@
-// Command faults proves docs/faults.md: it runs the tests that the table cites and prints the table with a tick for each row that holds
-// by this very run. A row holds when each of its tests ran, none of it was skipped, and all passed.
+// Command faults proves docs/faults.md: it runs the tests that the table cites and prints the table
+// with a tick for each row that this run proved. A row holds if all its tests ran and passed and
+// none was skipped.
 //
 //	go run -C tools ./faults            in the repository, as make faults does
-//	go run -C tools ./faults -from FILE reads what go test -json wrote, and runs nothing
+//	go run -C tools ./faults -from FILE reads the output of go test -json and runs nothing
 //
-// The exit code is 0 when every row holds, 1 when one does not, and 2 when there is no table to prove.
+// The exit code is 0 if every row holds, 1 if one does not, and 2 if there is no table.
 package main
 
 import (
@@ -23,7 +24,7 @@ import (
 
 func main() {
 	root := flag.String("root", "..", "the repository")
-	from := flag.String("from", "", "a `file` of go test -json's to read, instead of running the tests")
+	from := flag.String("from", "", "read this output `file` of go test -json instead of running the tests")
 	flag.Parse()
 	code, err := prove(*root, *from)
 	if err != nil {
@@ -60,13 +61,13 @@ func prove(root, from string) (code int, err error) {
 	return 0, nil
 }
 
-// run runs the cited tests, one package after another so that they do not disturb each other's clocks.
+// run runs the cited tests, one package at a time so that they do not disturb each other's timing.
 func run(root string, rows []row) (results, error) {
 	var names, packages []string
 	for _, r := range rows {
 		for _, c := range r.tests {
 			names = append(names, regexp.QuoteMeta(c.top()))
-			packages = append(packages, "./"+c.room)
+			packages = append(packages, "./"+c.pkg)
 		}
 	}
 	slices.Sort(names)
@@ -89,7 +90,7 @@ func run(root string, rows []row) (results, error) {
 	if terminal(os.Stderr) {
 		fmt.Fprint(os.Stderr, "\r\x1b[K")
 	}
-	_ = cmd.Wait() // that a test failed is in what was read
+	_ = cmd.Wait() // failed tests are part of the output read above
 	return got, nil
 }
 
@@ -98,18 +99,18 @@ func terminal(f *os.File) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// colourful is the custom of https://no-color.org.
+// colourful reports whether to print colours, following https://no-color.org.
 func colourful(f *os.File) bool {
 	return terminal(f) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
 // explain prints the output of the tests that failed.
 func explain(w io.Writer, rows []row, got results) {
-	told := map[string]bool{}
+	printed := map[string]bool{}
 	for _, r := range rows {
 		for _, c := range r.tests {
-			if key := c.room + "." + c.top(); got.ended[c.key()] == "fail" && !told[key] {
-				told[key] = true
+			if key := c.pkg + "." + c.top(); got.ended[c.key()] == "fail" && !printed[key] {
+				printed[key] = true
 				fmt.Fprintf(w, "\n--- %s\n%s", key, got.output[key])
 			}
 		}

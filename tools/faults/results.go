@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// results are what a run of go test -json says, by room and test.
+// results holds the outcome of a go test -json run, by package and test.
 type results struct {
 	ended   map[string]string // pass, fail or skip
 	seconds map[string]float64
-	output  map[string]string // of top tests, their cases included; igproxy's own log left out
-	build   strings.Builder   // what the compiler says
+	output  map[string]string // by top-level test, including its subtests but not igproxy's log
+	build   strings.Builder   // output of the compiler
 }
 
 type event struct {
@@ -21,7 +21,7 @@ type event struct {
 
 const module = "github.com/igproxy/igproxy/"
 
-// read reads a run to its end. A line that is no event ends it: what is behind it did not run.
+// read reads a run to its end, or to the first line that is not an event.
 func read(r io.Reader, progress func(passed int)) results {
 	got := results{ended: map[string]string{}, seconds: map[string]float64{}, output: map[string]string{}}
 	passed := 0
@@ -33,15 +33,15 @@ func read(r io.Reader, progress func(passed int)) results {
 		if e.Action == "build-output" {
 			got.build.WriteString(e.Output)
 		}
-		if e.Test == "" { // about a whole package
+		if e.Test == "" { // an event of a whole package
 			continue
 		}
-		room := strings.TrimPrefix(e.Package, module)
-		key := room + "." + e.Test
+		pkg := strings.TrimPrefix(e.Package, module)
+		key := pkg + "." + e.Test
 		switch e.Action {
 		case "output":
 			name, _, _ := strings.Cut(e.Test, "/")
-			if top := room + "." + name; !strings.HasPrefix(strings.TrimSpace(e.Output), "{") && len(got.output[top]) < 4<<10 {
+			if top := pkg + "." + name; !strings.HasPrefix(strings.TrimSpace(e.Output), "{") && len(got.output[top]) < 4<<10 {
 				got.output[top] += e.Output
 			}
 		case "pass", "fail", "skip":
@@ -54,7 +54,7 @@ func read(r io.Reader, progress func(passed int)) results {
 	}
 }
 
-// why says why a row does not hold; "" when it does.
+// why returns the reason why a row does not hold, or "" if it does.
 func (got results) why(r row) string {
 	if len(r.tests) == 0 {
 		return "no test is cited"
@@ -78,7 +78,7 @@ func (got results) why(r row) string {
 	return ""
 }
 
-// took is the time of a row's longest test.
+// took returns the duration of a row's longest test.
 func (got results) took(r row) (seconds float64) {
 	for _, c := range r.tests {
 		seconds = max(seconds, got.seconds[c.key()])

@@ -9,14 +9,14 @@ import (
 )
 
 const (
-	widest = 62 // characters of a column; what is longer is cut
+	widest = 62 // characters of a column; longer text is cut
 	bold   = "1"
 	dim    = "2"
 	red    = "31"
 	green  = "32"
 )
 
-// show prints the table and returns how many rows hold.
+// show prints the table and returns the number of rows that hold.
 func show(w io.Writer, rows []row, got results, colours bool, took time.Duration) (held int) {
 	paint := func(colour, s string) string {
 		if !colours {
@@ -58,7 +58,7 @@ func show(w io.Writer, rows []row, got results, colours bool, took time.Duration
 
 func width(s string) int { return min(utf8.RuneCountInString(s), widest) }
 
-// pad brings a cell to its column's width.
+// pad cuts or fills s to the width of its column.
 func pad(s string, to int) string {
 	if letters := []rune(s); len(letters) > widest {
 		s = string(letters[:widest-1]) + "…"

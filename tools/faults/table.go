@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// row is one fault of docs/faults.md.
+// row is one fault in docs/faults.md.
 type row struct {
 	group             string
 	number            int
@@ -16,11 +16,11 @@ type row struct {
 	tests             []citation
 }
 
-// citation names a test: `TestX/a case` of integration, or `proxy.TestX` of another room.
-type citation struct{ room, test string }
+// citation names a test: `TestX/a case` of package integration, or `proxy.TestX` of another one.
+type citation struct{ pkg, test string }
 
-// key is as in what go test -json says: blanks of a case's name are underscores there.
-func (c citation) key() string { return c.room + "." + strings.ReplaceAll(c.test, " ", "_") }
+// key returns the name that go test -json uses, where spaces in a subtest's name are underscores.
+func (c citation) key() string { return c.pkg + "." + strings.ReplaceAll(c.test, " ", "_") }
 
 func (c citation) top() string {
 	top, _, _ := strings.Cut(c.test, "/")
@@ -31,7 +31,8 @@ const home = "integration"
 
 var cited = regexp.MustCompile("`(?:([a-z]+(?:/[a-z]+)*)\\.)?(Test[^`]+)`")
 
-// parse reads the rows: lines that begin with a bar and a number, under headings of the second level.
+// parse reads the rows of the table: lines that start with a bar and a number, grouped by
+// second-level headings.
 func parse(text string) (rows []row, err error) {
 	group := ""
 	for n, line := range strings.Split(text, "\n") {
@@ -53,8 +54,8 @@ func parse(text string) (rows []row, err error) {
 		r := row{group: group, number: number, fault: plain(2), sees: plain(4), cost: plain(5)}
 		for _, m := range cited.FindAllStringSubmatch(cells[6], -1) {
 			c := citation{m[1], m[2]}
-			if c.room == "" {
-				c.room = home
+			if c.pkg == "" {
+				c.pkg = home
 			}
 			r.tests = append(r.tests, c)
 		}

@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// The server under test has core 0 for itself; all else, this program with its load, Redis and the stand-in Instagram, shares core 1. It
-// is the same on machines with more cores, so that figures can be compared.
+// The server under test has core 0 to itself. Everything else (this program, the load generator,
+// Redis and the stand-in for Instagram) shares core 1, even on machines with more cores, so that
+// results can be compared.
 const (
 	serverCore = "0"
 	loadCore   = "1"
@@ -22,9 +23,9 @@ const (
 type bench struct {
 	ctx     context.Context
 	root    string
-	dir     string // of configurations, logs and nginx's cache
-	self    string // this program, which is origin and bare handler too
-	igproxy string // the binary, as make build makes it
+	dir     string // for configurations, logs and nginx's cache
+	self    string // this program, which also serves as origin and bare handler
+	igproxy string // the binary from make build
 	rounds  int
 	seconds int // of one round of wrk
 	running []*server
@@ -56,7 +57,7 @@ func newBench(ctx context.Context, root string, quick bool) (*bench, error) {
 	if b.dir, err = os.MkdirTemp("", "peers"); err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(b.dir, 0o755); err != nil { // nginx's workers are another user
+	if err := os.Chmod(b.dir, 0o755); err != nil { // nginx's workers run as another user
 		return nil, err
 	}
 	b.report = report{When: time.Now().UTC().Format("2006-01-02"), Quick: quick, Rounds: b.rounds, Seconds: b.seconds, Machine: thisMachine(), Versions: b.versions()}
@@ -68,12 +69,12 @@ func (b *bench) close() {
 	_ = os.RemoveAll(b.dir)
 }
 
-// path is a file or folder of the run's own.
+// path returns the path of a file or folder of this run.
 func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
 
 func (b *bench) say(format string, args ...any) { fmt.Fprintf(os.Stderr, "   "+format+"\n", args...) }
 
-// pause waits, unless the run is to end.
+// pause sleeps for d, or until the run is cancelled.
 func (b *bench) pause(d time.Duration) {
 	select {
 	case <-b.ctx.Done():
@@ -81,7 +82,7 @@ func (b *bench) pause(d time.Duration) {
 	}
 }
 
-// open files: 10,000 connections have two ends in at most two processes.
+// wantFiles is the number of open files that 10,000 connections need, with room to spare.
 const wantFiles = 65536
 
 func moreFiles() error {
@@ -89,22 +90,23 @@ func moreFiles() error {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return err
 	}
-	if limit.Max < wantFiles { // root may; others keep what they have
+	if limit.Max < wantFiles { // only root may raise the limit
 		_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: wantFiles, Max: wantFiles})
 		_ = syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
 	}
 	if limit.Max < manyConnections+1000 {
-		return fmt.Errorf("a process may open %d files only, and 10,000 connections need more: raise ulimit -Hn", limit.Max)
+		return fmt.Errorf("a process may only open %d files, but 10,000 connections need more: raise ulimit -Hn", limit.Max)
 	}
 	limit.Cur = limit.Max
-	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit) // explicitly, so that what is started has it too
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit) // set explicitly, so that child processes inherit it
 }
 
-// pinSelf begins anew on the core of the load, if this program is not there already: what it starts inherits that.
+// pinSelf restarts this program on the core for the load unless it already runs there. Child
+// processes inherit the core.
 func pinSelf() error {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		return fmt.Errorf("this needs Linux: %w", err)
+		return fmt.Errorf("peers needs Linux: %w", err)
 	}
 	if strings.Contains(string(status), "\nCpus_allowed_list:\t"+loadCore+"\n") {
 		return nil

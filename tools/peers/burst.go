@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	burstLatency = 200 * time.Millisecond // the upstream's
+	burstLatency = 200 * time.Millisecond // of the upstream
 	someCallers  = 500
 	manyCallers  = 5_000
-	firstBurst   = 2_000_000 // tokens from here on are nobody's yet
+	firstBurst   = 2_000_000 // tokens from here on have not been used yet
 )
 
-// bursts are many callers at once of one token that nobody knows. Their connections are open before.
+// bursts measures many concurrent callers of one unknown token. Their connections are already open.
 func (b *bench) bursts() error {
 	mock, ca, err := b.instagram(burstLatency.String())
 	if err != nil {
@@ -92,7 +92,8 @@ func (b *bench) bursts() error {
 	return nil
 }
 
-// burst opens all connections, then asks on all of them, and returns when the last had its answer.
+// burst opens all connections, sends a request on each, and returns the time until the last
+// response.
 func burst(s *server, n, callers int) (time.Duration, error) {
 	conns := make([]*conn, callers)
 	defer func() {
@@ -109,7 +110,7 @@ func burst(s *server, n, callers int) (time.Duration, error) {
 		}
 		conns[i] = c
 	}
-	time.Sleep(100 * time.Millisecond) // the server has accepted the last ones, too
+	time.Sleep(100 * time.Millisecond) // lets the server accept the last ones
 	failures := make([]error, callers)
 	fire := make(chan struct{})
 	var ready, done sync.WaitGroup
@@ -135,7 +136,7 @@ func burst(s *server, n, callers int) (time.Duration, error) {
 	return took, nil
 }
 
-// mockCalls is how often the stand-in Instagram was asked.
+// mockCalls returns the number of calls that the stand-in for Instagram received.
 func mockCalls(mock *server) (int, error) {
 	text, err := page(mock.url + "/__stats")
 	if err != nil {

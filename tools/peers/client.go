@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// conn is a kept connection that speaks just enough HTTP: it shares its core with all else that makes load, so it must cost little.
+// conn is a persistent connection that implements just enough of HTTP. It must cost little CPU,
+// because it shares its core with everything else that makes load.
 type conn struct {
 	net.Conn
 	host string
@@ -33,7 +34,7 @@ func (c *conn) send(n int) error {
 	return err
 }
 
-// receive reads one answer, which must be 200, and returns the length of its body.
+// receive reads one response, which must be 200, and returns the length of its body.
 func (c *conn) receive() (int, error) {
 	_ = c.SetReadDeadline(time.Now().Add(patience))
 	have := 0
@@ -43,12 +44,12 @@ func (c *conn) receive() (int, error) {
 		head, body, found := bytes.Cut(c.buf[:have], []byte("\r\n\r\n"))
 		if !found {
 			if err != nil || have == len(c.buf) {
-				return 0, fmt.Errorf("no whole answer: %q, %w", c.buf[:min(have, 80)], err)
+				return 0, fmt.Errorf("incomplete response: %q, %w", c.buf[:min(have, 80)], err)
 			}
 			continue
 		}
 		if !bytes.HasPrefix(head, []byte("HTTP/1.1 200 ")) {
-			return 0, fmt.Errorf("answered %q", head[:min(len(head), 80)])
+			return 0, fmt.Errorf("got %q", head[:min(len(head), 80)])
 		}
 		length, err := contentLength(head)
 		if err != nil {
@@ -72,7 +73,7 @@ func contentLength(head []byte) (int, error) {
 	return strconv.Atoi(string(value))
 }
 
-// warm asks once for each of the tokens [from, to) and returns the length of the last answer's body.
+// warm sends one request for each of the tokens [from, to) and returns the length of the last body.
 func warm(s *server, from, to int) (length int, err error) {
 	const callers = 64
 	var next, last atomic.Int64
@@ -104,7 +105,8 @@ func warm(s *server, from, to int) (length int, err error) {
 	return int(last.Load()), nil
 }
 
-// hold opens connections and asks one thing on each, so that they are idle ones that are kept.
+// hold opens connections and sends one request on each, so that the server keeps them as idle
+// connections. release closes them.
 func hold(s *server, connections int) (release func(), err error) {
 	var all []*conn
 	release = func() {
@@ -128,7 +130,8 @@ func hold(s *server, connections int) (release func(), err error) {
 	return release, nil
 }
 
-// quick is a client for questions aside. It believes every certificate: all are of this run, on loopback.
+// quick is a client for control requests. It accepts every certificate, because all belong to this
+// run and are on loopback.
 var quick = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 	Proxy: nil, DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 

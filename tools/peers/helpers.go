@@ -22,7 +22,7 @@ const (
 	callsPath  = "/__calls"
 )
 
-// helper is this program as a server of its own: origin ADDRESS LATENCY, or bare ADDRESS.
+// helper runs this program as a server: origin ADDRESS LATENCY, or bare ADDRESS.
 func helper(kind string, args []string) error {
 	var handler http.Handler
 	switch {
@@ -50,7 +50,7 @@ func helper(kind string, args []string) error {
 	return nil
 }
 
-// originHandler answers as Instagram does, as cheaply as it can, and counts.
+// originHandler answers like Instagram with as little work as possible, and counts requests.
 type originHandler struct {
 	latency time.Duration
 	calls   atomic.Int64
@@ -77,7 +77,7 @@ func (o *originHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(answer(longOf(short)))
 }
 
-// longOf turns the numbered token around, so that the long-lived one is another, of the same length.
+// longOf reverses the numbered token to get a different long-lived one of the same length.
 func longOf(short string) string {
 	short, _, _ = strings.Cut(short, "&")
 	long := []byte(short)
@@ -91,12 +91,13 @@ func answer(long string) []byte {
 	return []byte(`{"access_token":"` + long + `","token_type":"bearer","expires_in":5183944}`)
 }
 
-// bareHandler does what a hit needs and no more: a keyed id of the token, a look into a map, the answer with igproxy's headers, a
-// counter and a histogram. It checks nothing, logs nothing and forgets nothing.
+// bareHandler does only what a hit needs: a keyed id of the token, a map lookup, the response with
+// igproxy's headers, a counter and a histogram. It checks nothing, logs nothing and expires
+// nothing.
 type bareHandler struct {
 	pepper []byte
 	hits   atomic.Int64
-	took   [16]atomic.Int64 // by the power of two of microseconds
+	took   [16]atomic.Int64 // by powers of two in microseconds
 
 	mu    sync.RWMutex // protects known
 	known map[[sha256.Size]byte][]byte

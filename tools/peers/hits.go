@@ -1,6 +1,7 @@
 package main
 
-// hits are known tokens, one and many, out of memory: each server in turn, so that what the machine does meanwhile meets all.
+// hits measures known tokens, one and many, served from memory. The servers take turns, so that
+// changes in the machine's load affect all of them.
 func (b *bench) hits() error {
 	all, err := b.fourServers()
 	if err != nil {
@@ -16,7 +17,7 @@ func (b *bench) hits() error {
 		for i := range b.rounds + 1 {
 			for _, s := range all {
 				seconds := b.seconds
-				if i == 0 { // not counted: connections, heap and branch predictors begin
+				if i == 0 { // warm-up, not counted
 					seconds = 1
 				}
 				r, err := b.load(s, tokens, busy, seconds)
@@ -42,7 +43,7 @@ func (b *bench) hits() error {
 }
 
 const (
-	busy       = 64 // connections of wrk's
+	busy       = 64 // connections that wrk opens
 	manyTokens = 10_000
 	nginxName  = "nginx"
 )

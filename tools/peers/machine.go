@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// machine is what figures depend on.
+// machine describes what the results depend on.
 type machine struct {
 	CPU    string `json:"cpu"`
 	Cores  int    `json:"cores"`
@@ -26,7 +26,7 @@ func thisMachine() machine {
 		}
 		return "unknown"
 	}
-	cpus, _ := os.ReadFile("/proc/cpuinfo") // this process is pinned, so runtime.NumCPU is 1
+	cpus, _ := os.ReadFile("/proc/cpuinfo") // runtime.NumCPU is 1, because this process is pinned to a core
 	m := machine{CPU: first("/proc/cpuinfo", `(?m)^model name\s*: (.*)$`), Cores: strings.Count(string(cpus), "processor\t:"),
 		Kernel: first("/proc/sys/kernel/osrelease", `^(.*)\n`)}
 	var kib int
@@ -36,13 +36,14 @@ func thisMachine() machine {
 	return m
 }
 
-// versions are those of all that takes part.
+// versions returns the versions of all programs involved.
 func (b *bench) versions() map[string]string {
 	said := func(pattern, program string, args ...string) string {
 		if path, err := find(program); err == nil {
 			program = path
 		}
-		out, _ := exec.CommandContext(b.ctx, program, args...).CombinedOutput() // some tell their version and exit with 1
+		// Some programs print their version and exit with 1.
+		out, _ := exec.CommandContext(b.ctx, program, args...).CombinedOutput()
 		if found := regexp.MustCompile(pattern).FindSubmatch(out); found != nil {
 			return string(found[1])
 		}
@@ -58,17 +59,18 @@ func (b *bench) versions() map[string]string {
 	}
 }
 
-// find looks where servers are, too, which is not in everybody's PATH.
+// find looks for a program in PATH and in the folders for servers, which are not in every user's
+// PATH.
 func find(program string) (string, error) {
 	for _, name := range []string{program, "/usr/sbin/" + program, "/usr/local/sbin/" + program} {
 		if path, err := exec.LookPath(name); err == nil {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("%s is not there; tools/deps.sh peers installs it", program)
+	return "", fmt.Errorf("%s not found; tools/deps.sh peers installs it", program)
 }
 
-// free is an address nobody listens on.
+// free returns a loopback address with a free port.
 func free() (addr string, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

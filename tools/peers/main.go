@@ -1,13 +1,14 @@
-// Command peers measures igproxy beside nginx, Varnish and a bare net/http handler, all on this machine, and prints one table: medians,
-// ratios to nginx in the same run, the goals, and which are met. Nothing here is a test: a goal that is missed is told, and the exit code
-// stays 0.
+// Command peers compares igproxy with nginx, Varnish and a bare net/http handler on this machine
+// and prints one table: medians, ratios to nginx in the same run, and the goals with whether they
+// are met. It is not a test: a missed goal is reported, but the exit code stays 0.
 //
-//	go run -C tools ./peers              all parts, as make bench-peers does, which builds igproxy first
+//	go run -C tools ./peers              all parts, as in make bench-peers
 //	go run -C tools ./peers -quick       the same with fewer and shorter rounds
-//	go run -C tools ./peers -only hits   one part or some, a,b,c; only prints
-//	go run -C tools ./peers -render      writes the pages anew from docs/performance.json, measuring nothing
+//	go run -C tools ./peers -only hits   some parts (a,b,c); writes no files
+//	go run -C tools ./peers -render      writes the pages without measuring
 //
-// A run of all parts writes docs/performance.json, the table in docs/performance.md, and docs/performance.svg.
+// A run of all parts writes docs/performance.json, the tables in docs/performance.md and README.md,
+// and docs/performance.svg.
 package main
 
 import (
@@ -31,8 +32,8 @@ func main() {
 	}
 	root := flag.String("root", "..", "the repository")
 	quick := flag.Bool("quick", false, "fewer and shorter rounds")
-	only := flag.String("only", "", "some `parts`, of "+partNames()+"; nothing is written")
-	render := flag.Bool("render", false, "measure nothing, write the pages from docs/performance.json")
+	only := flag.String("only", "", "measure only these `parts` of "+partNames()+" and write no files")
+	render := flag.Bool("render", false, "write the pages from docs/performance.json without measuring")
 	flag.Parse()
 	docs := filepath.Join(*root, "docs")
 	if *render {
@@ -116,7 +117,7 @@ func measure(ctx context.Context, root string, quick bool, only string) (*report
 	}
 	b.report.Others = meter.others()
 	for name := range wanted {
-		return nil, fmt.Errorf("-only: there is no part %q; there are %s", name, partNames())
+		return nil, fmt.Errorf("-only: unknown part %q; known parts are %s", name, partNames())
 	}
 	return &b.report, nil
 }

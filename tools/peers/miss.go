@@ -11,10 +11,11 @@ import (
 	"time"
 )
 
-const firstMiss = 3_000_000 // tokens from here on are nobody's yet
+const firstMiss = 3_000_000 // tokens from here on have not been used yet
 
-// misses are exchanges, one after another: through igproxy, and straight to the stand-in Instagram over TLS, by one that keeps its
-// connection and by one that opens a new one each time, as apps do that start anew for each login. They take turns.
+// misses measures exchanges one after another: through igproxy, and directly with the stand-in for
+// Instagram over TLS, both on a persistent connection and on a new one for each exchange, as apps
+// open that start a process per login. They take turns.
 func (b *bench) misses() error {
 	mock, ca, err := b.instagram("0s")
 	if err != nil {
@@ -74,15 +75,15 @@ func (b *bench) misses() error {
 	return nil
 }
 
-// misser asks for tokens that nobody knows.
+// misser requests unknown tokens.
 type misser struct {
 	base   string
 	client *http.Transport
-	secret bool // it has to send the client secret itself
+	secret bool // it sends the client secret itself
 	took   []float64
 }
 
-// inTurn lets each ask for a token of its own.
+// inTurn lets each of all exchange its own n tokens, taking turns after each exchange.
 func inTurn(n int, all ...*misser) (int, error) {
 	for _, m := range all {
 		n++
@@ -111,19 +112,20 @@ func (m *misser) ask(n int) error {
 	m.took = append(m.took, float64(time.Since(start))/float64(time.Millisecond))
 	_ = res.Body.Close()
 	if err == nil && res.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s answered %s", m.base, res.Status)
+		err = fmt.Errorf("%s returned %s", m.base, res.Status)
 	}
 	return err
 }
 
-// reset forgets what was measured. The first of a connection's calls has opened it, and is no p50 or p99 of hundreds.
+// reset drops the results so far. The first call on a connection also opened it, and must not count
+// among the p50 or p99 of a few hundred.
 func (m *misser) reset(others ...*misser) {
 	for _, m := range append(others, m) {
 		m.took = m.took[:0]
 	}
 }
 
-// at is a percentile, in milliseconds.
+// at returns a percentile in milliseconds.
 func (m *misser) at(percent int) float64 {
 	s := slices.Sorted(slices.Values(m.took))
 	return s[len(s)*percent/100]

@@ -8,22 +8,25 @@ import (
 	"time"
 )
 
-// meter tells how much of the two cores other programs had, or the machine's host: nothing here should be believed of a busy machine.
+// meter measures the share of the two cores that other programs or the machine's host used. Results
+// from a busy machine are not reliable.
 type meter struct {
 	begun time.Time
-	busy  float64 // of the cores, in seconds
+	busy  float64 // seconds of both cores
 	ours  float64
 }
 
 func newMeter() meter { return meter{time.Now(), coresBusy(), spentByUs()} }
 
-// others is their share of both cores since then. What was started must have ended: only then it is counted as ours.
+// others returns the share of both cores that other programs have used since then. Child processes
+// must have ended, because only then their time is counted as ours.
 func (m meter) others() float64 {
 	foreign := (coresBusy() - m.busy) - (spentByUs() - m.ours)
 	return max(0, foreign/time.Since(m.begun).Seconds()/2)
 }
 
-// coresBusy is what both cores have done for programs so far, and not done at all because the host took them. See proc(5).
+// coresBusy returns the seconds of both cores that were used by programs or taken by the host; see
+// proc(5).
 func coresBusy() (seconds float64) {
 	text, _ := os.ReadFile("/proc/stat")
 	for line := range strings.Lines(string(text)) {

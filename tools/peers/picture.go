@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// The picture: two groups of bars, drawn from the rows of 10,000 tokens.
+// The picture has two groups of bars, drawn from the rows for 10,000 tokens.
 const (
 	width     = 760
-	labels    = 110 // where the bars begin
+	labels    = 110 // x of the start of the bars
 	widestBar = 500
 	barHeight = 20
 	barStep   = 30
@@ -25,7 +25,7 @@ const style = `<style>
 </style>
 `
 
-// picture is docs/performance.svg.
+// picture returns docs/performance.svg.
 func (r *report) picture() string {
 	var w strings.Builder
 	y := 34

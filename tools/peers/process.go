@@ -13,19 +13,19 @@ import (
 	"time"
 )
 
-// server is a process, with its children, that answers on loopback.
+// server is a process, including its children, that serves on loopback.
 type server struct {
 	name   string
 	url    string
-	health string // a page that answers 200; igproxy's is on its admin listener
+	health string // URL that returns 200 once it is up; igproxy's is on the admin listener
 	log    string // its standard error
 	cmd    *exec.Cmd
 	done   chan struct{}
 }
 
-const patience = 20 * time.Second // for a start or an end
+const patience = 20 * time.Second // limit for a start or a stop
 
-// start runs a program on one core and waits until health answers 200.
+// start starts a program on one core and waits until health returns 200.
 func (b *bench) start(name, core, url, health string, env []string, args ...string) (*server, error) {
 	s, err := b.spawn(name, core, url, env, args...)
 	if err != nil {
@@ -45,7 +45,7 @@ func (b *bench) start(name, core, url, health string, env []string, args ...stri
 	return nil, s.failed("does not answer")
 }
 
-// spawn runs a program on one core.
+// spawn starts a program on one core.
 func (b *bench) spawn(name, core, url string, env []string, args ...string) (*server, error) {
 	s := &server{name: name, url: url, log: b.path(name + ".log"), done: make(chan struct{})}
 	taskset, err := find("taskset")
@@ -73,7 +73,7 @@ func (b *bench) spawn(name, core, url string, env []string, args ...string) (*se
 
 func (s *server) failed(how string) error {
 	said, _ := os.ReadFile(s.log)
-	return fmt.Errorf("%s %s; it said\n%s", s.name, how, said[max(0, len(said)-2000):])
+	return fmt.Errorf("%s %s; its output:\n%s", s.name, how, said[max(0, len(said)-2000):])
 }
 
 func (s *server) stop() error {
@@ -88,14 +88,14 @@ func (s *server) stop() error {
 	return fmt.Errorf("%s had to be killed", s.name)
 }
 
-// stopLast ends what was started last.
+// stopLast stops the server that was started last.
 func (b *bench) stopLast() error {
 	s := b.running[len(b.running)-1]
 	b.running = b.running[:len(b.running)-1]
 	return s.stop()
 }
 
-// stopAll ends what was started last first.
+// stopAll stops all servers in reverse order.
 func (b *bench) stopAll() (err error) {
 	for len(b.running) > 0 {
 		err = errors.Join(err, b.stopLast())
@@ -103,7 +103,7 @@ func (b *bench) stopAll() (err error) {
 	return err
 }
 
-// tree are the numbers of the process and all below it.
+// tree returns the PIDs of the process and all its descendants.
 func (s *server) tree() []int {
 	all := []int{s.cmd.Process.Pid}
 	for i := 0; i < len(all); i++ {
@@ -120,13 +120,14 @@ func (s *server) tree() []int {
 	return all
 }
 
-const ticks = 100 // a second; USER_HZ, the same on every architecture Go runs on
+const ticks = 100 // per second; USER_HZ, the same on every architecture Go supports
 
-// cpu is what the whole tree has spent so far, in its own code and in the kernel, in seconds; those of it that have ended included.
+// cpu returns the CPU seconds that the process tree has used so far, in user and kernel mode,
+// including children that have ended.
 func (s *server) cpu() (seconds float64) {
 	for _, pid := range s.tree() {
 		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		_, rest, _ := bytes.Cut(stat, []byte(") ")) // the name before may hold blanks
+		_, rest, _ := bytes.Cut(stat, []byte(") ")) // the preceding name may contain spaces
 		fields := strings.Fields(string(rest))
 		if len(fields) < 15 {
 			continue
@@ -139,7 +140,7 @@ func (s *server) cpu() (seconds float64) {
 	return seconds
 }
 
-// pss is the tree's memory in bytes, a page that several share counted once.
+// pss returns the tree's memory in bytes, with pages shared by several processes counted once.
 func (s *server) pss() (bytes float64) {
 	for _, pid := range s.tree() {
 		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))

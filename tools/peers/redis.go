@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// redisHits are tokens known to Redis only: memory holds one entry, and the load walks over many.
+// redisHits measures tokens known only to Redis: memory holds one entry, and the load cycles
+// through many tokens.
 func (b *bench) redisHits() error {
 	origin, err := b.origin("0s")
 	if err != nil {
@@ -69,7 +70,8 @@ func (b *bench) redisHits() error {
 				if err != nil {
 					return err
 				}
-				// Not by wrk's count: where Redis gets no time to answer, igproxy leaves it alone for a while, and asks Instagram.
+				// Divide by igproxy's count of hits instead of wrk's: if Redis is too slow,
+				// igproxy's breaker opens and it calls Instagram.
 				sent.add(s.name, math.Round(n/(after-before)*100)/100)
 				b.say("%.1f %% of the answers are from Redis", (after-before)/r.requests*100)
 			}
@@ -82,7 +84,8 @@ func (b *bench) redisHits() error {
 	return nil
 }
 
-// allStored asks for all tokens again until Redis has them: on a busy machine some stores come too late, and are dropped.
+// allStored requests all tokens again until Redis has them, because on a busy machine some stores
+// are dropped.
 func (b *bench) allStored(redis, sidecar *server) error {
 	const tries = 20
 	for range tries {
@@ -97,7 +100,7 @@ func (b *bench) allStored(redis, sidecar *server) error {
 	return errors.New("redis gets no time to store what is exchanged")
 }
 
-// answered is how many answers an igproxy had from this source, by its own count.
+// answered returns igproxy's own count of responses from this source.
 func (s *server) answered(source string) (sum float64, err error) {
 	text, err := page(strings.TrimSuffix(s.health, healthPath) + "/metrics")
 	for _, found := range regexp.MustCompile(`(?m)^igproxy_requests_total\{.*source="`+source+`".*\} (\S+)$`).FindAllStringSubmatch(text, -1) {
@@ -107,7 +110,7 @@ func (s *server) answered(source string) (sum float64, err error) {
 	return sum, err
 }
 
-// command sends one in Redis's inline form and returns the answer.
+// command sends an inline command to Redis and returns the reply.
 func (s *server) command(line string) (string, error) {
 	c, err := net.DialTimeout("tcp", strings.TrimPrefix(s.url, "redis://"), time.Second)
 	if err != nil {
@@ -130,7 +133,7 @@ func (s *server) command(line string) (string, error) {
 	case '$':
 		n, err := strconv.Atoi(head[1:])
 		if err != nil || n < 0 {
-			return "", fmt.Errorf("redis said %s", head)
+			return "", fmt.Errorf("redis replied %s", head)
 		}
 		text := make([]byte, n)
 		_, err = io.ReadFull(r, text)
@@ -139,8 +142,8 @@ func (s *server) command(line string) (string, error) {
 	return "", errors.New("redis said " + head)
 }
 
-// commands is how many clients have sent, but for this program's. Redis counts what a script calls too, and a script that hits calls one
-// GET: so many are no client's.
+// commands returns the number of commands that clients have sent, except this program's. Redis also
+// counts the commands that scripts call; a script with a hit calls one GET, which is subtracted.
 func (s *server) commands() (sent float64, err error) {
 	text, err := s.command("INFO commandstats")
 	scripts := 0.0

@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// report is a run: docs/performance.json.
+// report is the result of a run, stored in docs/performance.json.
 type report struct {
 	When     string            `json:"when"`
 	Quick    bool              `json:"quick"`
@@ -16,12 +16,12 @@ type report struct {
 	Seconds  int               `json:"seconds_a_round"`
 	Machine  machine           `json:"machine"`
 	Versions map[string]string `json:"versions"`
-	Loader   float64           `json:"busiest_wrk"` // the share of its core, at the most
-	Others   float64           `json:"others"`      // the share of both cores that other programs had
+	Loader   float64           `json:"busiest_wrk"` // largest share of its core
+	Others   float64           `json:"others"`      // share of both cores used by other programs
 	Rows     []row             `json:"rows"`
 }
 
-// row is one thing measured. Rounds has a value for each round and server; the medians are what is shown.
+// row is one measurement. Rounds has a value for each server and round; the pages show the medians.
 type row struct {
 	Key    string  `json:"key"`
 	What   string  `json:"what"`
@@ -30,14 +30,15 @@ type row struct {
 	Goal   *goal   `json:"goal,omitempty"`
 }
 
-// figures are values by server, one a round.
+// figures holds the values of each server, one per round.
 type figures map[string][]float64
 
 func (f figures) add(server string, value float64) { f[server] = append(f[server], value) }
 
 const sidecarName = "igproxy"
 
-// goal is what igproxy's median is held to: a value, or a multiple of another server's median of the same run.
+// goal limits igproxy's median: to a value, or to a multiple of another server's median in the same
+// run.
 type goal struct {
 	Bound string  `json:"bound"` // most, least or exactly
 	Value float64 `json:"value"`
@@ -60,6 +61,7 @@ func (r *report) add(key, what, unit string, f figures, g *goal) {
 	r.Rows = append(r.Rows, row{key, what, unit, f, g})
 }
 
+// row returns the row with this key.
 func (r *report) row(key string) (row, bool) {
 	for _, row := range r.Rows {
 		if row.Key == key {
@@ -69,13 +71,13 @@ func (r *report) row(key string) (row, bool) {
 	return row{}, false
 }
 
-// median of a server; false where it was not measured.
+// median returns a server's median, and false if it was not measured.
 func (r row) median(server string) (float64, bool) {
 	all := r.Rounds[server]
 	return median(all), len(all) > 0
 }
 
-// ratio is igproxy's median to nginx's.
+// ratio returns igproxy's median divided by nginx's.
 func (r row) ratio() (float64, bool) {
 	ours, ok := r.median(sidecarName)
 	theirs, also := r.median(nginxName)
@@ -85,7 +87,7 @@ func (r row) ratio() (float64, bool) {
 	return ours / theirs, true
 }
 
-// met reports whether igproxy's median keeps the goal.
+// met reports whether igproxy's median meets the goal.
 func (r row) met() bool {
 	ours, ok := r.median(sidecarName)
 	bound := r.Goal.Value
@@ -113,11 +115,11 @@ func readReport(docs string) (*report, error) {
 	return r, json.Unmarshal(text, r)
 }
 
-// write makes the three files anew; of the page, what stands between the marks.
+// write writes the data, the picture, and the tables between the marks of the two pages.
 func (r *report) write(docs string) error {
 	for _, row := range r.Rows {
 		for _, values := range row.Rounds {
-			for i, v := range values { // what is beyond five digits was not measured
+			for i, v := range values { // further digits are noise
 				values[i], _ = strconv.ParseFloat(strconv.FormatFloat(v, 'g', 5, 64), 64)
 			}
 		}

@@ -4,8 +4,9 @@ import "fmt"
 
 const million = 1_000_000
 
-// scale is what a hit costs among many tokens, and among many connections, against one alone. Each has an igproxy of its own, and they
-// take turns. All three know all that they are asked, from the origin, which is quicker than the stand-in.
+// scale measures what a hit costs with many tokens and with many connections, compared with one
+// token and few connections. Each case has its own igproxy, and they take turns. All tokens were
+// exchanged before, with the origin because it is faster than the stand-in.
 func (b *bench) scale() error {
 	origin, err := b.origin("0s")
 	if err != nil {
@@ -29,7 +30,7 @@ func (b *bench) scale() error {
 		return err
 	}
 	defer release()
-	b.pause(settle)
+	b.pause(idleTime)
 	alone, amongTokens, amongOpen, allBusy := figures{}, figures{}, figures{}, figures{}
 	for i := range b.rounds + 1 {
 		for _, of := range []struct {
@@ -40,7 +41,7 @@ func (b *bench) scale() error {
 			{one, 1, busy, b.seconds, alone},
 			{tokens, million, busy, b.seconds, amongTokens},
 			{open, 1, busy, b.seconds, amongOpen},
-			{one, 1, manyConnections, 3 * b.seconds, allBusy}, // so that opening them is the smaller part
+			{one, 1, manyConnections, 3 * b.seconds, allBusy}, // long enough that opening them matters little
 		} {
 			r, err := b.load(of.s, of.tokens, of.connections, of.seconds)
 			if err != nil {
@@ -58,7 +59,7 @@ func (b *bench) scale() error {
 	return nil
 }
 
-// growth is each round's value against that of the same round.
+// growth returns each round's value divided by the base value of the same round.
 func growth(f, base figures) figures {
 	g := figures{}
 	for i, v := range f[sidecarName] {

@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// What igproxy and its peers are started as. Each listens on a free port; what a peer asks is the origin, whose answers are as long as
-// igproxy's.
+// How igproxy and its peers are started. Each listens on a free port. The peers' upstream is the
+// origin, whose responses are as long as igproxy's.
 
 const madeUpSecret = "made-up-for-the-measurement"
 
-// instagram starts the stand-in Instagram over TLS; ca is the file of its authority.
+// instagram starts the stand-in for Instagram with TLS. ca is the file with its authority.
 func (b *bench) instagram(latency string) (s *server, ca string, err error) {
 	addr, err := free()
 	if err != nil {
@@ -25,7 +25,7 @@ func (b *bench) instagram(latency string) (s *server, ca string, err error) {
 	return s, ca, err
 }
 
-// origin starts what the peers ask, over plain HTTP.
+// origin starts the peers' upstream, which serves plain HTTP.
 func (b *bench) origin(latency string) (*server, error) {
 	addr, err := free()
 	if err != nil {
@@ -34,7 +34,8 @@ func (b *bench) origin(latency string) (*server, error) {
 	return b.start("origin", loadCore, "http://"+addr, "http://"+addr+healthPath, nil, b.self, "origin", addr, latency)
 }
 
-// sidecar starts igproxy in its default configuration, but for ports, upstream and the settings given (A_B=value).
+// sidecar starts igproxy with its default configuration, except for ports, the upstream and the
+// given settings (A_B=value).
 func (b *bench) sidecar(name, upstream, ca string, settings ...string) (*server, error) {
 	env, url, health, err := b.sidecarEnv(upstream, ca, settings...)
 	if err != nil {
@@ -62,8 +63,8 @@ func (b *bench) sidecarEnv(upstream, ca string, settings ...string) (env []strin
 	return env, "http://" + listen, "http://" + admin + healthPath, nil
 }
 
-// nginxConf has what the Debian package sets, the access log included; keepalive_requests is raised in nginx's favour: wrk's connections
-// would else be closed every 1,000 requests.
+// nginxConf has the settings of the Debian package, including the access log. keepalive_requests is
+// raised in nginx's favour: otherwise it would close wrk's connections every 1,000 requests.
 const nginxConf = `daemon off;
 worker_processes 1;
 worker_rlimit_nofile 60000;
@@ -125,7 +126,7 @@ func (b *bench) nginxArgs(addr string, origin *server) ([]string, error) {
 	return []string{program, "-e", "stderr", "-p", b.dir, "-c", conf}, os.WriteFile(conf, []byte(text), 0o644)
 }
 
-// varnishVCL caches for an hour, whatever the origin says.
+// varnishVCL caches for an hour and ignores the origin's Cache-Control.
 const varnishVCL = `vcl 4.1;
 backend default { .host = "HOST"; .port = "PORT"; }
 sub vcl_recv {
@@ -138,7 +139,8 @@ sub vcl_backend_response {
 }
 `
 
-// varnish starts Varnish with its default threads, storage in memory, and its log where it always is: in shared memory.
+// varnish starts Varnish with its default threads, storage in memory, and its log in shared memory,
+// as always.
 func (b *bench) varnish(origin *server) (*server, error) {
 	addr, err := free()
 	if err != nil {
@@ -162,7 +164,8 @@ func (b *bench) varnishArgs(addr string, origin *server) ([]string, error) {
 	return []string{program, "-F", "-f", vcl, "-a", addr, "-n", work, "-s", "malloc,512m"}, os.WriteFile(vcl, []byte(text), 0o644)
 }
 
-// bare starts a net/http handler that does a hit's work and nothing else: what Go's own server costs at the least.
+// bare starts a net/http handler that does only the work of a hit, as a lower bound for a server in
+// Go.
 func (b *bench) bare() (*server, error) {
 	addr, err := free()
 	if err != nil {
@@ -189,12 +192,12 @@ func (b *bench) redis() (*server, error) {
 	return s, b.until("redis answers", func() bool { said, err := s.command("PING"); return err == nil && said == "PONG" })
 }
 
-// tokens are numbered; all are as long as Instagram's.
+// token returns the nth token, which is as long as Instagram's.
 func token(n int) string {
 	return "IGAA" + strings.Repeat("peerspeers", 17)[:169] + fmt.Sprintf("%07d", n)
 }
 
-// target is the exchange of a token.
+// target returns the path and query of the exchange of the nth token.
 func target(n int) string { return targetHead + strconv.Itoa(10_000_000 + n)[1:] }
 
 var targetHead = func() string {

@@ -9,10 +9,11 @@ import (
 const (
 	manyConnections = 10_000
 	rememberedMany  = 100_000
-	settle          = 2 * time.Second // after which memory is looked at
+	idleTime        = 2 * time.Second // before memory is measured
 )
 
-// sizes are memory, the start and the binary. One igproxy runs at a time: pages of the program that two have would count half.
+// sizes measures memory, the start and the binary. Only one igproxy runs at a time, because PSS
+// counts pages shared by two processes as half.
 func (b *bench) sizes() error {
 	info, err := os.Stat(b.igproxy)
 	if err != nil {
@@ -45,7 +46,7 @@ func (b *bench) sizes() error {
 			if err != nil {
 				return err
 			}
-			b.pause(settle)
+			b.pause(idleTime)
 			value, err := of.measure(s)
 			if err != nil {
 				return err
@@ -70,21 +71,23 @@ func (b *bench) sizes() error {
 
 func last(f figures) float64 { return f[sidecarName][len(f[sidecarName])-1] }
 
-// bytesPerToken is what the process grew by, the garbage collector's headroom included, less the bytes of the answers themselves.
+// bytesPerToken returns the growth of the process per token, including the garbage collector's
+// headroom but not the bytes of the responses.
 func (b *bench) bytesPerToken(s *server) (float64, error) {
 	before := s.pss()
 	length, err := warm(s, 0, rememberedMany)
 	if err != nil {
 		return 0, err
 	}
-	b.pause(settle)
+	b.pause(idleTime)
 	return (s.pss()-before)/rememberedMany - float64(length), nil
 }
 
-// rest is how long connections are left alone before they are weighed.
+// rest is how long connections are idle before their memory is measured.
 const rest = 15 * time.Second
 
-// bytesPerConnection is what the process grew by, in KiB; the kernel's own bytes are not in it.
+// bytesPerConnection returns the growth of the process per connection in KiB, without the kernel's
+// memory.
 func (b *bench) bytesPerConnection(s *server) (float64, error) {
 	before := s.pss()
 	release, err := hold(s, manyConnections)
@@ -96,7 +99,7 @@ func (b *bench) bytesPerConnection(s *server) (float64, error) {
 	return (s.pss() - before) / manyConnections / 1024, nil
 }
 
-// starts measures from the program's start to the first 200.
+// starts measures the time from the program's start to the first 200.
 func (b *bench) starts(origin *server, to figures) error {
 	for range 5 {
 		for _, name := range []string{nginxName, sidecarName, "varnish"} {

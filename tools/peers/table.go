@@ -14,25 +14,25 @@ const (
 	endMark   = "<!-- end -->"
 )
 
-// between puts a text between the marks of a page.
+// between replaces the text between the marks of a page.
 func between(page, text string) (string, error) {
 	before, rest, begun := strings.Cut(page, beginMark)
 	_, after, ended := strings.Cut(rest, endMark)
 	if !begun || !ended {
-		return "", errors.New("the marks are not there")
+		return "", errors.New("the marks of the table are missing")
 	}
 	return before + beginMark + text + endMark + after, nil
 }
 
-// quiet is the share of the cores that others may have before the table says so.
+// quiet is the share of both cores that other programs may use before the table has a warning.
 const quiet = 0.05
 
-// columns are the servers, in the order of the table.
+// columns lists the servers in the order of the table.
 var columns = []struct{ key, head string }{
 	{sidecarName, "igproxy"}, {nginxName, "nginx"}, {"varnish", "Varnish"}, {"bare", "net/http"}, {"direct", "no sidecar"},
 }
 
-// markdown is the table, with what it was measured on.
+// markdown returns the table with a description of the machine and the run.
 func (r *report) markdown() string {
 	var w strings.Builder
 	m, v := r.Machine, r.Versions
@@ -70,7 +70,7 @@ func (r *report) short() string {
 	return w.String()
 }
 
-// table writes rows, and counts their goals.
+// table writes rows and counts their goals.
 func (r *report) table(w *strings.Builder, rows []row) (goals, met int) {
 	w.WriteString("| |")
 	for _, c := range columns {
@@ -138,7 +138,8 @@ func unit(u string) string {
 	return " " + u
 }
 
-// number has three significant digits, or all that stand before the point, in groups.
+// number formats v with three significant digits, or with all digits before the decimal point in
+// groups.
 func number(v float64) string {
 	switch {
 	case v < 0:
@@ -157,11 +158,11 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'f', 2, 64)
 }
 
-// shortLists puts a list of numbers on one line.
+// shortLists puts each list of numbers on one line.
 func shortLists(text string) string {
 	list := regexp.MustCompile(`\[\s+([-\d.e+,\s]+?)\s+\]`)
-	blank := regexp.MustCompile(`\s+`)
+	space := regexp.MustCompile(`\s+`)
 	return list.ReplaceAllStringFunc(text, func(s string) string {
-		return "[" + blank.ReplaceAllString(list.FindStringSubmatch(s)[1], " ") + "]"
+		return "[" + space.ReplaceAllString(list.FindStringSubmatch(s)[1], " ") + "]"
 	})
 }

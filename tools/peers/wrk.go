@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// The scripts of wrk's. doneLua tells the figures as JSON; walkLua also walks a list of tokens with a stride that has no factor in common
-// with their number, so that also a short round asks all over it. For one token wrk sends the same bytes again and again, without Lua.
+// Scripts for wrk. doneLua prints the results as JSON. walkLua cycles through the tokens with a
+// stride that is coprime to their number, so that even a short round spreads over all of them. For
+// a single token wrk repeats the same bytes without calling Lua.
 const (
 	doneLua = `
 function done(summary, latency)
@@ -33,15 +34,15 @@ end
 `
 )
 
-// round is what one round of load told.
+// round is the result of one round of load.
 type round struct {
-	cpu      float64 // of the server, in seconds for a million requests
+	cpu      float64 // of the server, in seconds per million requests
 	rps      float64
 	p50, p99 float64 // in milliseconds
 	requests float64
 }
 
-// load lets wrk at a server: one thread, so many connections, walking so many tokens, all known to it.
+// load runs wrk against s with one thread. All tokens are known to s.
 func (b *bench) load(s *server, tokens, connections, seconds int) (r round, err error) {
 	if err := b.truncateLogs(); err != nil {
 		return r, err
@@ -66,21 +67,22 @@ func (b *bench) load(s *server, tokens, connections, seconds int) (r round, err 
 	if err != nil {
 		return r, fmt.Errorf("wrk: %w\n%s", err, out)
 	}
-	var told struct{ Requests, US, P50, P99, Errors float64 }
-	if err := json.Unmarshal(out[strings.LastIndex(string(out), "\n{")+1:], &told); err != nil {
-		return r, fmt.Errorf("wrk said %s", out)
+	var result struct{ Requests, US, P50, P99, Errors float64 }
+	if err := json.Unmarshal(out[strings.LastIndex(string(out), "\n{")+1:], &result); err != nil {
+		return r, fmt.Errorf("unexpected output of wrk: %s", out)
 	}
-	if told.Requests == 0 || told.Errors > 0 {
-		return r, fmt.Errorf("%s: %.0f requests, %.0f errors", s.name, told.Requests, told.Errors)
+	if result.Requests == 0 || result.Errors > 0 {
+		return r, fmt.Errorf("%s: %.0f requests, %.0f errors", s.name, result.Requests, result.Errors)
 	}
 	b.calm(s)
-	b.loader(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime(), told.US)
-	r = round{cpu: spent / told.Requests * 1e6, rps: told.Requests / told.US * 1e6, p50: told.P50 / 1000, p99: told.P99 / 1000, requests: told.Requests}
+	b.loader(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime(), result.US)
+	r = round{cpu: spent / result.Requests * 1e6, rps: result.Requests / result.US * 1e6, p50: result.P50 / 1000, p99: result.P99 / 1000, requests: result.Requests}
 	b.say("%-8s %7d tokens %5d connections: %6.2f s/million, %7.0f/s, p99 %.2f ms", s.name, tokens, connections, r.cpu, r.rps, r.p99)
 	return r, nil
 }
 
-// calm waits until the server has done with what wrk left under way when it ended, which is not the next round's.
+// calm waits until the server has finished the requests that wrk abandoned at its end, so that they
+// do not count in the next round.
 func (b *bench) calm(s *server) {
 	for end, spent := time.Now().Add(patience), -1.0; time.Now().Before(end); b.pause(100 * time.Millisecond) {
 		now := s.cpu()
@@ -91,12 +93,13 @@ func (b *bench) calm(s *server) {
 	}
 }
 
-// loader notes when it was wrk that could not do more, for then a server's requests a second are wrk's.
+// loader records wrk's largest share of its core: close to 1, wrk and not the server was the
+// bottleneck.
 func (b *bench) loader(cpu time.Duration, us float64) {
 	b.report.Loader = max(b.report.Loader, cpu.Seconds()/us*1e6)
 }
 
-// truncateLogs empties the logs, which nobody reads: a round writes some hundred megabytes.
+// truncateLogs empties the logs, because a round writes several hundred megabytes.
 func (b *bench) truncateLogs() (err error) {
 	for _, s := range b.running {
 		err = errors.Join(err, os.Truncate(s.log, 0))
@@ -107,12 +110,12 @@ func (b *bench) truncateLogs() (err error) {
 	return err
 }
 
-// until waits for something that must become true.
+// until waits for a condition.
 func (b *bench) until(what string, is func() bool) error {
 	for end := time.Now().Add(patience); time.Now().Before(end) && b.ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
 		if is() {
 			return nil
 		}
 	}
-	return errors.New("waited in vain: " + what)
+	return errors.New("timed out waiting until " + what)
 }

@@ -15,7 +15,7 @@ type event struct {
 }
 
 func main() {
-	output := map[string]string{} // of top-level tests, their subtests included
+	output := map[string]string{} // by top-level test, including its subtests
 	for events := json.NewDecoder(os.Stdin); ; {
 		var e event
 		if events.Decode(&e) != nil {
@@ -34,7 +34,7 @@ func main() {
 		case e.Test != "" && e.Action == "fail":
 			fmt.Printf("   FAIL %5.1fs  %s\n%s", e.Elapsed, e.Test, output[top])
 			delete(output, top)
-		case e.Action == "fail": // of a package: a panic or a timeout leaves tests that have not ended
+		case e.Action == "fail": // of a package: a panic or a timeout leaves unfinished tests
 			for _, text := range output {
 				fmt.Print(text)
 			}

@@ -31,7 +31,7 @@ func dockerfile(root string) (string, error) {
 		return "", err
 	}
 	if last := stages[len(stages)-1]; last.BaseName != "scratch" {
-		found = append(found, fmt.Errorf("the image is made from %s", last.BaseName))
+		found = append(found, fmt.Errorf("the image is based on %s", last.BaseName))
 	}
 	return fmt.Sprintf("parsed and linted by BuildKit's own code, %d stages", len(stages)), errors.Join(found...)
 }

@@ -16,7 +16,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// kubernetes builds deploy/kubernetes, decodes every object into its own type, unknown fields refused, and holds the pods to "restricted".
+// kubernetes builds deploy/kubernetes, decodes every object strictly into its type, and checks the
+// pods against the "restricted" security standard.
 func kubernetes(root string) (string, error) {
 	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(root, "deploy/kubernetes"))
 	if err != nil {
@@ -44,7 +45,7 @@ func kubernetes(root string) (string, error) {
 			err = yaml.UnmarshalStrict(text, &c)
 			configs[c.Name] = true
 		default:
-			err = fmt.Errorf("no check for a %s", r.GetKind())
+			err = fmt.Errorf("no check for kind %s", r.GetKind())
 		}
 		if err != nil {
 			return "", fmt.Errorf("%s %s: %w", r.GetKind(), r.GetName(), err)
@@ -57,7 +58,7 @@ func kubernetes(root string) (string, error) {
 	for _, selects := range []*metav1.LabelSelector{deployments[0].Spec.Selector, &policies[0].Spec.PodSelector} {
 		selector, err := metav1.LabelSelectorAsSelector(selects)
 		if err != nil || selector.Empty() || !selector.Matches(labels.Set(pod.Labels)) {
-			return "", fmt.Errorf("a selector does not find the pods: %v %v", selector, err)
+			return "", fmt.Errorf("a selector does not match the pods: %v %v", selector, err)
 		}
 	}
 	if err := mounted(pod.Spec, configs); err != nil {
@@ -66,7 +67,7 @@ func kubernetes(root string) (string, error) {
 	return "built, decoded strictly, \"restricted\"", restricted(pod)
 }
 
-// restricted asks the code of Kubernetes' own admission.
+// restricted checks a pod with Kubernetes's own admission code.
 func restricted(pod corev1.PodTemplateSpec) error {
 	judge, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
@@ -79,24 +80,25 @@ func restricted(pod corev1.PodTemplateSpec) error {
 	return nil
 }
 
-// mounted proves that every mount has its volume, that the configuration's is the one built here, and that the sidecar alone sees the secret.
+// mounted checks that every mount has its volume, that the configuration is the one built here, and
+// that only the sidecar mounts the secret.
 func mounted(pod corev1.PodSpec, configs map[string]bool) error {
 	volumes := map[string]corev1.Volume{}
 	for _, v := range pod.Volumes {
 		volumes[v.Name] = v
 		if v.ConfigMap != nil && !configs[v.ConfigMap.Name] {
-			return fmt.Errorf("the volume %s wants the configuration %s, which nothing makes", v.Name, v.ConfigMap.Name)
+			return fmt.Errorf("volume %s refers to ConfigMap %s, which does not exist", v.Name, v.ConfigMap.Name)
 		}
 	}
 	for i, c := range append(pod.InitContainers[:len(pod.InitContainers):len(pod.InitContainers)], pod.Containers...) {
 		sidecar := i < len(pod.InitContainers)
 		if sidecar && (c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways || c.StartupProbe == nil || c.LivenessProbe == nil) {
-			return fmt.Errorf("%s is no sidecar with probes", c.Name)
+			return fmt.Errorf("container %s is not a sidecar with probes", c.Name)
 		}
 		for _, m := range c.VolumeMounts {
 			v, ok := volumes[m.Name]
 			if !ok || v.Secret != nil && !sidecar {
-				return fmt.Errorf("%s mounts %s, which it must not or cannot", c.Name, m.Name)
+				return fmt.Errorf("container %s mounts %s, which does not exist or is not for it", c.Name, m.Name)
 			}
 		}
 	}

@@ -1,9 +1,11 @@
-// Command ship judges the files that people deploy by the code of those who read them: Kubernetes' types and admission, Compose's schema,
-// BuildKit's parser and linter, GoReleaser's configuration, and nfpm, which builds the Debian package. It asks nothing of the network.
+// Command ship checks the files that people deploy with the code of the programs that read them:
+// Kubernetes's types and admission, Compose's schema, BuildKit's parser and linter, GoReleaser's
+// configuration, and nfpm, which builds the Debian package. It makes no network requests.
 //
 //	go run -C tools/ship . REPOSITORY BINARY PACKAGE.deb
 //
-// REPOSITORY is the folder to judge, BINARY the igproxy to package, PACKAGE.deb where the package goes. tools/ship-check.sh calls it.
+// REPOSITORY is the folder to check, BINARY the igproxy to package, and PACKAGE.deb the package to
+// write. tools/ship-check.sh calls it.
 package main
 
 import (

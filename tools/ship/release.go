@@ -13,7 +13,8 @@ import (
 	"github.com/goreleaser/nfpm/v2/files"
 )
 
-// release reads .goreleaser.yaml with GoReleaser's own code and builds the Debian package that it describes, as GoReleaser would for amd64.
+// release reads .goreleaser.yaml with GoReleaser's own code and builds the Debian package that it
+// describes, as GoReleaser does for amd64.
 func release(root, binary, pkg string) (string, error) {
 	project, err := config.Load(filepath.Join(root, ".goreleaser.yaml"))
 	if err != nil {
@@ -40,7 +41,8 @@ func release(root, binary, pkg string) (string, error) {
 	return "read by GoReleaser's own code, packaged by nfpm", f.Close()
 }
 
-// describe is what GoReleaser tells nfpm. Times are fixed, so that the same files make the same package.
+// describe returns what GoReleaser passes to nfpm. Times are fixed, so that the same files give the
+// same package.
 func describe(root, binary string, c config.NFPM) *nfpm.Info {
 	made := time.Unix(0, 0).UTC()
 	info := &nfpm.Info{Name: c.PackageName, Arch: "amd64", Platform: "linux", Version: "0.0.0", Section: c.Section, Maintainer: c.Maintainer,

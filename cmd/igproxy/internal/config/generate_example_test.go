@@ -138,7 +138,8 @@ func TestExamplesAreValidWhenUncommented(t *testing.T) {
 		if value := defaultText(s); (value == "") != (s.example != "") {
 			t.Errorf("%s: default %q, example %q; want one of the two", s.key, value, s.example)
 		}
-		if s.example == "" || strings.HasSuffix(s.key, "client_secret") { // its example says that it does not belong there
+		// The example of client_secret says that it belongs into a file.
+		if s.example == "" || strings.HasSuffix(s.key, "client_secret") {
 			continue
 		}
 		section, key, nested := strings.Cut(s.key, ".")
@@ -180,8 +181,9 @@ func TestEveryFieldOfConfigHasARow(t *testing.T) {
 	}
 	var missing func(v reflect.Value, name string)
 	missing = func(v reflect.Value, name string) {
-		if slices.Contains([]string{"Config.Apps", // appSettings has its rows
-			"Config.Cache.Key", "Config.digests", "Config.credentials.PreviousSecret", "Config.Threads.credentials.PreviousSecret"}, name) { // contents of files
+		// Config.Apps has its rows in appSettings. The others are contents of files.
+		if slices.Contains([]string{"Config.Apps",
+			"Config.Cache.Key", "Config.digests", "Config.credentials.PreviousSecret", "Config.Threads.credentials.PreviousSecret"}, name) {
 			return
 		}
 		if v.Kind() != reflect.Struct || v.Type() == reflect.TypeFor[proxy.Secret]() {

@@ -91,7 +91,8 @@ func (c *Config) keep(running Config) (kept []string) {
 	if (running.TLS.CertFile == "") != (c.TLS.CertFile == "") {
 		retain(func(key string) bool { return strings.HasPrefix(key, "tls.") || key == "auth.client_ca" })
 	}
-	// A new timeout may contradict a value that was kept, such as breaker.interval. Then it waits too.
+	// A new timeout may contradict a value that was kept, such as breaker.interval. Then it waits
+	// too.
 	l := newLoader(*c)
 	if l.validateTimes(); len(l.problems) > 0 {
 		retain(func(key string) bool { return key == "upstream.timeout" || key == "passthrough.timeout" })

@@ -28,7 +28,7 @@ type setting struct {
 	key       string // names the field of Config, in snake case
 	kind      kind
 	doc       string              // one or two sentences
-	value     string              // the default, as it is written in the file; empty: there is none
+	value     string              // the default, as written in the file; empty means no default
 	example   string              // for the documentation of a setting without a default
 	low, high float64             // the range of a number; nanoseconds for a duration, bytes for a size
 	words     []string            // the allowed values of a kindWord

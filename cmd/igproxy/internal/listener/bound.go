@@ -10,13 +10,13 @@ import (
 )
 
 // bound limits how many connections are open at once. At the limit, the connection that has been
-// idle longest is closed: HTTP lets a server close a kept connection at any time, and clients expect
-// it (RFC 9112, section 9.3.1). If none is idle, the next connection waits until one is closed, and
-// the others behind it in the system's accept queue.
+// idle longest is closed: HTTP lets a server close a kept connection at any time, and clients
+// expect it (RFC 9112, section 9.3.1). If none is idle, the next connection waits until one is
+// closed, and the others behind it in the system's accept queue.
 //
-// golang.org/x/net/netutil has a limit, too, but its connections hide CloseWrite. Without CloseWrite
-// net/http loses an answer to a request that was not read to its end (431, a refused body) in a
-// reset.
+// golang.org/x/net/netutil has a limit, too, but its connections hide CloseWrite. Without
+// CloseWrite net/http loses an answer to a request that was not read to its end (431, a refused
+// body) in a reset.
 type bound struct {
 	net.Listener
 	limit   int
@@ -35,7 +35,8 @@ const (
 	// silence is how long a new connection may send nothing before it counts as idle.
 	silence = time.Second
 	// sendBuffer bounds what the system buffers, in bytes, of answers that a client does not read;
-	// its own bound is megabytes for each connection. Answers are below 1 KiB, metrics about 10 KiB.
+	// its own bound is megabytes for each connection. Answers are below 1 KiB, metrics about 10
+	// KiB.
 	sendBuffer = 64 << 10
 	// searchLimit bounds the search for an idle connection.
 	searchLimit = 2000

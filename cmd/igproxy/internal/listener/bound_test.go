@@ -265,7 +265,8 @@ func TestAnHTTP2FrameIsNotARequest(t *testing.T) {
 	}
 }
 
-// To net/http a connection is idle while the lane answers on it, so its Shutdown does not wait for it.
+// To net/http a connection is idle while the lane answers on it, so its Shutdown does not wait for
+// it.
 func TestADrainWaitsForWhatTheFastLaneStillWrites(t *testing.T) {
 	l := loopback(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -322,8 +323,8 @@ func (l *short) Accept() (net.Conn, error) {
 	return l.Listener.Accept()
 }
 
-// Regression: kept connections to Instagram held the last descriptors for 90 s, and no request could
-// come in to use them.
+// Regression: kept connections to Instagram held the last descriptors for 90 s, and no request
+// could come in to use them.
 func TestOutOfDescriptorsConnectionsElsewhereAreEnded(t *testing.T) {
 	l := &short{Listener: loopback(t), out: true}
 	b := newBound(l, 4)

@@ -24,7 +24,8 @@ type Options struct {
 	HTTP *http.Server
 	// MaxConnections bounds the connections open at once; at least 1.
 	MaxConnections int
-	// UIDs are the users, in decimal, whose processes may connect to a Unix socket; none: all users.
+	// UIDs are the users, in decimal, whose processes may connect to a Unix socket; none: all
+	// users.
 	UIDs []string
 	// PeerRefused is called for each connection of another user. Required with UIDs.
 	PeerRefused func()
@@ -111,8 +112,8 @@ const firstRequestTimeout = 5 * time.Second
 // net/http's Shutdown hangs up, without an answer, on a request that it reads after it began. So
 // nothing may be left to read when it is called. In order:
 //
-//  1. No connection is accepted any more. A new one waits in the socket's queue if systemd holds it,
-//     and is refused otherwise.
+//  1. No more connections are accepted. A new one waits in the socket's queue if systemd holds the
+//     socket, and is refused otherwise.
 //  2. Idle connections end, and every answer says Connection: close.
 //  3. Accepted connections send their request and get its answer.
 //  4. net/http's Shutdown waits for what takes longer, and for HTTP/2, which has a goodbye of its

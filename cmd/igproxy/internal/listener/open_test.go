@@ -41,7 +41,8 @@ func TestABusyPortIsReportedWithItsKey(t *testing.T) {
 }
 
 func TestAnAddressOfAnotherMachineIsReportedInOneLine(t *testing.T) {
-	refused(t, "listen", "192.0.2.1:8080", "listen: cannot listen on 192.0.2.1:8080: bind: cannot assign requested address") // TEST-NET-1, never assigned
+	// 192.0.2.1 is in TEST-NET-1, which is never assigned.
+	refused(t, "listen", "192.0.2.1:8080", "listen: cannot listen on 192.0.2.1:8080: bind: cannot assign requested address")
 }
 
 func TestASocketOfAnotherProcessIsLeftAlone(t *testing.T) {

@@ -51,9 +51,9 @@ const closeTimeout = time.Second
 func (l *Log) Close() bool { return l.queue.close(closeTimeout) }
 
 // ForNetHTTP returns a logger for net/http, which logs through package log. Each message is cut at
-// its first quotation mark, because net/http quotes what a peer sent unasked, which may hold a token.
-// A connection that ends before its TLS handshake, as those of watchdogs and load balancers do, is
-// not logged.
+// its first quotation mark, because net/http quotes what a peer sent unasked, which may hold a
+// token. A connection that ends before its TLS handshake, as those of watchdogs and load balancers
+// do, is not logged.
 func ForNetHTTP(log *slog.Logger, level slog.Level) *stdlog.Logger {
 	to := slog.NewLogLogger(log.With("from", "net/http").Handler(), level)
 	return stdlog.New(cutter{to.Writer()}, "", 0)

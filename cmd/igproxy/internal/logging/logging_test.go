@@ -20,7 +20,8 @@ func logged(level, format string, write func(*slog.Logger)) string {
 }
 
 func TestALogIsJSONExceptAtATerminalOrAsConfigured(t *testing.T) {
-	for format, isJSON := range map[string]bool{"auto": true, "json": true, "text": false} { // a buffer is not a terminal
+	// A buffer is not a terminal.
+	for format, isJSON := range map[string]bool{"auto": true, "json": true, "text": false} {
 		text := logged("info", format, func(log *slog.Logger) { log.Info("hello", "key", "value") })
 		if json.Valid([]byte(text)) != isJSON || strings.Count(text, "\n") != 1 {
 			t.Errorf("%s: %s", format, text)

@@ -10,8 +10,8 @@ import (
 )
 
 // gcPercent lets garbage grow to twice the live heap. A sidecar's live heap is a few MiB, so with
-// Go's default of 100 a few hundred exchanges fill it, and collections take a tenth of the time of a
-// hit in Redis.
+// Go's default of 100 a few hundred exchanges fill it, and collections take a tenth of the time of
+// a hit in Redis.
 const gcPercent = 200
 
 // TuneMemory sets the garbage collector's pace, and limits the heap to nine tenths of the

@@ -19,7 +19,7 @@ import (
 // A configuration with an error changes nothing: the previous one stays in use, each problem is
 // logged with its line, a metric reports it, and the files are watched until they are right.
 type reloader struct {
-	path    string                                   // of the file; empty: there is none
+	path    string                                   // of the file; empty means no file
 	load    func() (config.Config, []config.Problem) // nil: nothing is reloaded
 	signals <-chan os.Signal                         // SIGHUP
 	apply   func(config.Config) error                // makes it take effect as a whole, or not at all
@@ -108,8 +108,8 @@ func (r *reloader) reload() ReloadReply {
 	return r.reloadOnce(true)
 }
 
-// reloadOnce reads the configuration and applies it. Unless it was requested, it does nothing if the
-// configuration is the same as the one read before.
+// reloadOnce reads the configuration and applies it. Unless it was requested, it does nothing if
+// the configuration is the same as the one read before.
 func (r *reloader) reloadOnce(requested bool) ReloadReply {
 	seen := r.look()
 	read, problems := r.load()

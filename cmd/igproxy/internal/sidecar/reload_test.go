@@ -80,7 +80,8 @@ func TestAChangedFileIsReadOnceItHasStoppedChanging(t *testing.T) {
 		if len(n.applied) != 1 || n.applied[0].Cache.TTL != 20*time.Minute || n.conf().Cache.TTL != 20*time.Minute {
 			t.Errorf("applied %d times, in use: %s", len(n.applied), n.conf().Cache.TTL)
 		}
-		put(t, "c", "cache:\n  ttl: 30m\n"+strings.Repeat("#", 2), 2*time.Second) // the same size, and within the same tick as when it was read
+		// The file keeps its size and changes within the tick in which it was read.
+		put(t, "c", "cache:\n  ttl: 30m\n"+strings.Repeat("#", 2), 2*time.Second)
 		n.pass(1)
 		n.pass(1)
 		if n.conf().Cache.TTL != 30*time.Minute {

@@ -27,7 +27,7 @@ import (
 type Options struct {
 	// Config is the configuration at the start; config.Load has accepted it.
 	Config config.Config
-	// Path is the configuration file, which is watched for changes; empty: there is none.
+	// Path is the configuration file, which is watched for changes. Empty means no file.
 	Path string
 	// Load reads the configuration again; nil: it is never reloaded.
 	Load func() (config.Config, []config.Problem)

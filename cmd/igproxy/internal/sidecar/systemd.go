@@ -24,8 +24,8 @@ import (
 // (sd_notify(3)), and the watchdog (WatchdogSec=). Without systemd none of it does anything.
 
 // inheritedListeners returns the listeners that systemd has opened, by name: app and admin. They
-// outlive this process: a client that connects between one sidecar's drain and the start of the next
-// waits in the socket's queue and is not refused. On an error it returns those opened so far.
+// outlive this process: a client that connects between one sidecar's drain and the start of the
+// next waits in the socket's queue and is not refused. On an error it returns those opened so far.
 func inheritedListeners() (map[string]net.Listener, error) {
 	sockets := map[string]net.Listener{}
 	files := activation.Files(true)
@@ -113,10 +113,10 @@ func watchdog(log *slog.Logger, check func(context.Context) error) (stop func())
 	return func() { cancel(); ended.Wait() }
 }
 
-// checkAlive checks, for the watchdog, that the app's listener answers. It checks the admin listener
-// instead where auth.uids would count and log this process as a stranger, and where the app's socket
-// is one of systemd's that this service may not enter or see: a restart would not change that. A
-// drain, which closes the listener, has its own bound.
+// checkAlive checks, for the watchdog, that the app's listener answers. It checks the admin
+// listener instead where auth.uids would count and log this process as a stranger, and where the
+// app's socket is one of systemd's that this service may not enter or see: a restart would not
+// change that. A drain, which closes the listener, has its own bound.
 func (s *Sidecar) checkAlive(ctx context.Context) error {
 	app, admin := s.app.Addr(), s.admin.Addr()
 	if uids := s.conf.Auth.UIDs; len(uids) > 0 && !slices.Contains(uids, strconv.Itoa(os.Getuid())) {
@@ -133,8 +133,8 @@ func (s *Sidecar) checkAlive(ctx context.Context) error {
 }
 
 // acceptsConnections checks that the listener at an address accepts a connection and reads from it.
-// It closes its sending half and waits for the other side to do the same: a server that hangs leaves
-// the connection in the queue. There is no request, so nothing is logged or counted.
+// It closes its sending half and waits for the other side to do the same: a server that hangs
+// leaves the connection in the queue. There is no request, so nothing is logged or counted.
 func acceptsConnections(ctx context.Context, address net.Addr) error {
 	c, err := (&net.Dialer{}).DialContext(ctx, address.Network(), address.String())
 	if err != nil {

@@ -1,5 +1,7 @@
-// goth's provider instagram: its URLs are constants, so its HTTPClient gets a transport that sends what is for Instagram's hosts to
-// igproxy. The provider asks for the user at an API that Instagram closed in 2020; /me is asked with the same client instead.
+// Command goth uses goth's provider for Instagram. Its URLs are constants, so its HTTPClient gets a
+// transport that redirects requests for Instagram's hosts to igproxy. The provider fetches the user
+// from an API that Instagram closed in 2020, so this program requests /me with the same client
+// instead.
 package main
 
 import (
@@ -12,7 +14,7 @@ import (
 	"github.com/markbates/goth/providers/instagram"
 	"golang.org/x/oauth2"
 
-	"github.com/igproxy/igproxy/integration/clients/go/told"
+	"github.com/igproxy/igproxy/integration/clients/go/common"
 )
 
 // detour sends requests for Instagram's hosts to base.
@@ -27,16 +29,16 @@ func (d detour) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func main() {
-	base, err := url.Parse(told.Env("IGPROXY"))
-	told.Must(err)
-	provider := instagram.New(told.Env("CLIENT_ID"), "", told.Env("REDIRECT_URI"))
+	base, err := url.Parse(common.Env("IGPROXY"))
+	common.Must(err)
+	provider := instagram.New(common.Env("CLIENT_ID"), "", common.Env("REDIRECT_URI"))
 	provider.HTTPClient = &http.Client{Transport: detour{base}}
 
 	session, err := provider.BeginAuth("state")
-	told.Must(err)
-	var got told.Got
-	got.Short, err = session.Authorize(provider, url.Values{"code": {told.Env("CODE")}})
-	told.Must(err)
+	common.Must(err)
+	var got common.Result
+	got.Short, err = session.Authorize(provider, url.Values{"code": {common.Env("CODE")}})
+	common.Must(err)
 	_, err = provider.FetchUser(session)
 	got.Note = fmt.Sprint("FetchUser: ", err)
 
@@ -44,11 +46,11 @@ func main() {
 	got.Rest("https://graph.instagram.com", func(token string) *http.Client {
 		return oauth2.NewClient(ctx, oauth2.StaticTokenSource(&oauth2.Token{AccessToken: token}))
 	})
-	_, err = session.Authorize(provider, url.Values{"code": {told.Env("BAD_CODE")}})
+	_, err = session.Authorize(provider, url.Values{"code": {common.Env("BAD_CODE")}})
 	var refused *oauth2.RetrieveError
 	if !errors.As(err, &refused) {
-		told.Must(fmt.Errorf("no RetrieveError: %v", err))
+		common.Must(fmt.Errorf("no RetrieveError: %v", err))
 	}
 	got.CodeError = fmt.Sprintf("%T %d %s", refused, refused.Response.StatusCode, refused.Body)
-	got.Tell()
+	got.Print()
 }

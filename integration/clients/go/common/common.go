@@ -1,5 +1,5 @@
-// Package told is what the clients here share: what they were told, and how they tell what they got.
-package told
+// Package common has what the Go clients share: their environment and the format of their output.
+package common
 
 import (
 	"encoding/json"
@@ -10,8 +10,8 @@ import (
 	"os"
 )
 
-// Got is what a client got, for clients_test.go.
-type Got struct {
+// Result is the output of a client, which clients_test.go reads.
+type Result struct {
 	Short      string `json:"short,omitempty"`
 	Long       string `json:"long"`
 	ExpiresIn  int    `json:"expires_in"`
@@ -21,10 +21,10 @@ type Got struct {
 	Note       string `json:"note,omitempty"`
 }
 
-// Env is a variable that the test sets.
+// Env returns the value of an environment variable, which the test sets.
 func Env(name string) string { return os.Getenv(name) }
 
-// Must ends the program at an error.
+// Must ends the program if err is not nil.
 func Must(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -32,10 +32,10 @@ func Must(err error) {
 	}
 }
 
-// Tell prints what was got.
-func (g Got) Tell() { Must(json.NewEncoder(os.Stdout).Encode(g)) }
+// Print writes the result to the standard output.
+func (g Result) Print() { Must(json.NewEncoder(os.Stdout).Encode(g)) }
 
-// Get reads JSON with a client that adds the token itself, and returns the status.
+// Get requests JSON with a client that adds the token itself, and returns the status.
 func Get(client *http.Client, base, path string, query url.Values, into any) int {
 	res, err := client.Get(base + path + "?" + query.Encode())
 	Must(err)
@@ -46,8 +46,9 @@ func Get(client *http.Client, base, path string, query url.Values, into any) int
 	return res.StatusCode
 }
 
-// Rest goes through what follows a login, with clients that add the user's token themselves: the exchange, a read, and an error.
-func (g *Got) Rest(base string, as func(token string) *http.Client) {
+// Rest does what follows a login: an exchange, a read, and an exchange that fails. as returns a
+// client that adds the token itself.
+func (g *Result) Rest(base string, as func(token string) *http.Client) {
 	exchange := url.Values{"grant_type": {"ig_exchange_token"}}
 	var long struct {
 		AccessToken string `json:"access_token"`

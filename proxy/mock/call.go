@@ -9,54 +9,55 @@ import (
 	"time"
 )
 
-// exchange is one request under way, from its arrival to its answer.
-type exchange struct {
+// call is one request, from its arrival to its response.
+type call struct {
 	instagram *Instagram
-	book      *book // the counters it was counted in
+	book      *book // the counters that include this call
 	w         http.ResponseWriter
 	r         *http.Request
 	began     time.Time
 	latency   time.Duration
 	record    *Request
 	endpoint  *endpoint
-	family    *family // nil while the body comes
+	family    *family // nil until the body has been read
 	version   string
-	node      string // and edge: of a read or a write
+	node      string // node and edge of a read or a write
 	edge      string
 	query     url.Values
-	form      url.Values // of the body, if the endpoint has one
-	malformed bool       // the query
+	form      url.Values // the body's, if the endpoint reads it
+	badQuery  bool
 	badForm   bool
 	grant     string
 	client    string // the app's id
-	short     string // the token it is about, short-lived unless it is to be refreshed, or the code; and the client secret, both as sent:
-	secret    string // never to be logged
-	hash      string // names the token; "" when there is none
-	forAll    *Fault // the one of every token
+	short     string // the token or code as sent, never logged; long-lived in a refresh
+	secret    string // the client secret as sent, never logged
+	hash      string // identifies the token; "" without a token
+	forAll    *Fault // the fault set for every token
 	fault     *Fault
-	took      bool // the code was used up by this request
+	usedCode  bool // this call consumed the code
 	strange   []string
-	status    int // of the answer; 0: none was given
+	status    int // of the response; 0 if none was sent
 }
 
-// begin reads a request's head and counts it in.
-func (i *Instagram) begin(w http.ResponseWriter, r *http.Request) *exchange {
+// begin reads a request's head and counts it.
+func (i *Instagram) begin(w http.ResponseWriter, r *http.Request) *call {
 	b, fault, latency := i.settings()
-	x := &exchange{instagram: i, book: b, w: w, r: r, began: time.Now(), latency: latency, forAll: fault, record: i.requests.add(r)}
+	x := &call{instagram: i, book: b, w: w, r: r, began: time.Now(), latency: latency, forAll: fault, record: i.requests.add(r)}
 	x.find()
 	query, err := url.ParseQuery(r.URL.RawQuery)
-	x.query, x.malformed = query, err != nil
+	x.query, x.badQuery = query, err != nil
 	if x.endpoint.bodied {
 		b.arrive(nil)
 		return x
 	}
-	x.settle()
+	x.identify()
 	b.arrive(x.carried())
 	return x
 }
 
-// settle finds out what a request is about, once all of it is there.
-func (x *exchange) settle() {
+// identify finds the token, the secret, the family and the fault of a call. It is called once
+// everything that the endpoint reads has arrived.
+func (x *call) identify() {
 	parameters, token := x.query, "access_token"
 	if x.endpoint.codes {
 		parameters, token = x.form, "code"
@@ -77,6 +78,7 @@ func (x *exchange) settle() {
 	x.strange = x.strangeness()
 }
 
+// bearer returns the token of a Bearer authorization, or "".
 func bearer(authorization string) string {
 	kind, token, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(kind, "Bearer") {
@@ -85,18 +87,19 @@ func bearer(authorization string) string {
 	return token
 }
 
-// name is the endpoint's, as in CallsTo.
-func (x *exchange) name() string { return x.family.prefix + x.endpoint.name }
+// name returns the endpoint's name as CallsTo takes it.
+func (x *call) name() string { return x.family.prefix + x.endpoint.name }
 
-// carried is what the counters are told.
-func (x *exchange) carried() *carried {
+// carried returns what the counters need to know about the call, and notes the endpoint in its
+// record.
+func (x *call) carried() *carried {
 	c := &carried{x.name(), x.hash, x.strange}
 	x.instagram.requests.update(func() { x.record.Endpoint = c.endpoint })
 	return c
 }
 
-// end counts it out and writes its one line.
-func (x *exchange) end() {
+// end counts the call as finished and writes its log line.
+func (x *call) end() {
 	x.book.leave(x.hash)
 	attrs := []slog.Attr{slog.Float64("duration_ms", float64(time.Since(x.began).Microseconds())/1000)}
 	if x.status != 0 {
@@ -106,7 +109,7 @@ func (x *exchange) end() {
 		attrs = append(attrs, slog.String("endpoint", x.name()))
 	}
 	if x.hash != "" {
-		attrs = append(attrs, slog.String("token", x.hash)) // as in /__stats
+		attrs = append(attrs, slog.String("token", x.hash)) // as in GET /__stats
 	}
 	if x.fault != nil {
 		attrs = append(attrs, slog.String("fault", x.fault.Name))
@@ -114,11 +117,12 @@ func (x *exchange) end() {
 	if len(x.strange) > 0 {
 		attrs = append(attrs, slog.Any("strange", x.strange))
 	}
-	x.instagram.log.LogAttrs(x.r.Context(), slog.LevelInfo, "asked", attrs...)
+	x.instagram.log.LogAttrs(x.r.Context(), slog.LevelInfo, "request", attrs...)
 }
 
-// answer checks in Instagram's order: method, path, the endpoint's own order, then the faults, and at last what is known of the token.
-func (x *exchange) answer() {
+// answer checks in Instagram's order: method, path, the endpoint's own checks, then the faults, and
+// finally what is known about the token.
+func (x *call) answer() {
 	x.wait(x.latency)
 	if !slices.Contains(x.endpoint.methods, x.r.Method) {
 		x.refuse(unsupported(x.r.Method))
@@ -140,8 +144,8 @@ func (x *exchange) answer() {
 	x.succeed()
 }
 
-// wait lets time pass, or ends the request without an answer when the client leaves or the stand-in closes.
-func (x *exchange) wait(d time.Duration) {
+// wait sleeps for d. It aborts the call if the client disconnects or the stand-in is closed.
+func (x *call) wait(d time.Duration) {
 	if d <= 0 {
 		return
 	}
@@ -150,8 +154,8 @@ func (x *exchange) wait(d time.Duration) {
 	x.until(t.C)
 }
 
-// until is wait for an event. Nil never comes.
-func (x *exchange) until(event <-chan time.Time) {
+// until waits for an event, or without end if event is nil. It aborts the call as wait does.
+func (x *call) until(event <-chan time.Time) {
 	select {
 	case <-event:
 	case <-x.r.Context().Done():
@@ -161,5 +165,6 @@ func (x *exchange) until(event <-chan time.Time) {
 	}
 }
 
-// abort ends the request without an answer, or without the rest of one: the connection is closed, an HTTP/2 stream reset.
-func (x *exchange) abort() { panic(http.ErrAbortHandler) }
+// abort ends the call without a response or in the middle of one: it closes the connection, or
+// resets the HTTP/2 stream.
+func (x *call) abort() { panic(http.ErrAbortHandler) }
