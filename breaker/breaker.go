@@ -89,21 +89,12 @@ type verdictError Verdict
 
 func (v verdictError) Error() string { return [...]string{"failure", "success", "ignored"}[v] }
 
-// New builds a closed breaker. An error names the option, its value and what it may be.
+// New builds a closed breaker, or returns an error if an option is outside of its range.
 func New(o Options) (*Breaker, error) {
-	switch {
-	case o.Failures < 1:
-		return nil, fmt.Errorf("breaker failures is %d: it must be at least 1", o.Failures)
-	case !(o.Ratio > 0 && o.Ratio <= 1):
-		return nil, fmt.Errorf("breaker ratio is %v: it must be more than 0 and at most 1", o.Ratio)
-	case o.MinRequests < 1:
-		return nil, fmt.Errorf("breaker min_requests is %d: it must be at least 1", o.MinRequests)
-	case o.Interval < buckets*time.Millisecond:
-		return nil, fmt.Errorf("breaker interval is %s: it must be at least %s", o.Interval, buckets*time.Millisecond)
-	case o.Open <= 0:
-		return nil, fmt.Errorf("breaker open is %s: it must be more than 0", o.Open)
-	case o.Probes < 1:
-		return nil, fmt.Errorf("breaker probes is %d: it must be at least 1", o.Probes)
+	if o.Failures < 1 || !(o.Ratio > 0 && o.Ratio <= 1) || o.MinRequests < 1 || o.Interval < buckets*time.Millisecond ||
+		o.Open <= 0 || o.Probes < 1 {
+		return nil, fmt.Errorf("breaker: an option is outside of its range: failures %d, ratio %v, min_requests %d, interval %s, open %s, probes %d",
+			o.Failures, o.Ratio, o.MinRequests, o.Interval, o.Open, o.Probes)
 	}
 	b := &Breaker{open: o.Open, onChange: o.OnChange}
 	if b.onChange == nil {

@@ -3,7 +3,6 @@ package cache
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -55,14 +54,7 @@ func (c *Cache) PurgeKeys(ctx context.Context, p *Purges, keys []Key) error {
 }
 
 func (c *Cache) purge(ctx context.Context, p *Purges, tokens []ID, keys []Key) error {
-	now, err := time.Now().UnixMilli(), error(nil)
-	if c.redis != nil {
-		var read int64
-		read, err = c.readPurges(ctx, p) // a number that another process used just now is not used again
-		if err == nil {
-			now = read
-		}
-	}
+	now, err := c.readPurges(ctx, p) // a number that another process used just now is not used again
 	added := p.add(now, tokens...)
 	for _, k := range keys {
 		c.memory.entries.Invalidate(k.id)
@@ -88,9 +80,7 @@ func (c *Cache) forget(p *Purges, purged []mark) {
 // Learn reads once, within ctx, what the fleet has purged: at the start, before the first request.
 // An error is counted and otherwise ignored, because the purges are read again every second.
 func (c *Cache) Learn(ctx context.Context) {
-	if c.redis != nil {
-		_, _ = c.readPurges(ctx, c.allPurges()...)
-	}
+	_, _ = c.readPurges(ctx, c.allPurges()...)
 }
 
 func (c *Cache) allPurges() []*Purges {
@@ -100,28 +90,24 @@ func (c *Cache) allPurges() []*Purges {
 }
 
 // readPurges merges what is in Redis with what is known here, adds to Redis what it lacks, and
-// returns Redis's time in Unix milliseconds.
+// returns the time of Redis in Unix milliseconds, or the local time if there is none.
 func (c *Cache) readPurges(ctx context.Context, all ...*Purges) (now int64, err error) {
+	if c.redis == nil {
+		return time.Now().UnixMilli(), nil
+	}
 	now, sets, err := c.redis.readMarks(ctx, all)
 	if err != nil {
-		return 0, err
+		return time.Now().UnixMilli(), err
 	}
 	for i, p := range all {
 		learned, missing, stale := p.merge(now, sets[i])
-		c.forget(p, learned)
-		logLearned(c.redis.log, learned)
+		if len(learned) > 0 {
+			c.forget(p, learned)
+			c.redis.log.Info("purge received", "marks", len(learned))
+		}
 		err = errors.Join(err, c.redis.writeMarks(ctx, p, missing, stale))
 	}
 	return now, err
-}
-
-func logLearned(log *slog.Logger, learned []mark) {
-	switch {
-	case slices.ContainsFunc(learned, func(m mark) bool { return m.token == everything }):
-		log.Info("purge received", "what", "all")
-	case len(learned) > 0:
-		log.Info("purge received", "what", "tokens", "entries", len(learned))
-	}
 }
 
 // watchRedis reads the purges until the cache is closed. After a fault it reads sooner, because the

@@ -7,12 +7,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
@@ -82,6 +81,7 @@ func (o RedisOptions) withDefaults() RedisOptions {
 // commands and dials, waits for a place in its pool, and ends a read by its own timeout only. Here
 // every call has a deadline, and nothing else ends it.
 func newClient(o RedisOptions) (*client, error) {
+	logging.Disable() // the library's log can hold addresses with credentials, and stored bytes
 	c := &client{}
 	u := &redis.UniversalOptions{
 		Addrs: o.Addrs, MasterName: o.MasterName, Username: o.Username,
@@ -132,9 +132,6 @@ func newClient(o RedisOptions) (*client, error) {
 	case ModeSingle:
 		c.UniversalClient = redis.NewClient(u.Simple())
 	case ModeSentinel:
-		if u.MasterName == "" {
-			return nil, errors.New("redis: mode sentinel needs redis.master_name")
-		}
 		c.UniversalClient = redis.NewFailoverClient(u.Failover())
 	case ModeCluster:
 		cluster := u.Cluster()
@@ -170,16 +167,4 @@ func (o RedisOptions) tls(serverName string) *tls.Config {
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return o.Certificate() }
 	}
 	return c
-}
-
-// RouteLogs sends go-redis's own log, which is global to the process, to log at debug level. It
-// keeps the fixed part of each message only, because the arguments can hold credentials or stored
-// bytes.
-func RouteLogs(log *slog.Logger) { redis.SetLogger(redisLog{log}) }
-
-type redisLog struct{ log *slog.Logger }
-
-// Printf implements go-redis's logger.
-func (l redisLog) Printf(ctx context.Context, format string, _ ...any) {
-	l.log.DebugContext(ctx, "redis client", "what", strings.TrimSpace(format))
 }

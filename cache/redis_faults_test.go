@@ -202,19 +202,3 @@ func TestErrorAboutOneKeyDoesNotOpenTheBreaker(t *testing.T) {
 		})
 	}
 }
-
-// The log messages of go-redis are kept at debug level, without their arguments.
-func TestClientLogIsKeptWithoutArguments(t *testing.T) {
-	r := &recorder{}
-	RouteLogs(r.logger())
-	defer RouteLogs(silence)
-	server := redistest.Start(t)
-	server.Kill()
-	c, _ := over(t, RedisOptions{URL: server.URL()})
-	misses(t, c, "dead", 1)
-	_, port, _ := strings.Cut(server.Addr(), ":")
-	all := strings.Join(r.lines(), "\n")
-	if !strings.Contains(all, `level=DEBUG msg="redis client" what="redis: connection pool: failed to dial`) || strings.Contains(all, port) {
-		t.Errorf("the log says %q, want the library's complaint without the address", all)
-	}
-}

@@ -173,7 +173,6 @@ func TestWrongRedisOptionsAreRefused(t *testing.T) {
 		{RedisOptions{Mode: ModeSingle}, "redis.url or redis.addrs"},
 		{RedisOptions{Mode: "", Addrs: []string{"127.0.0.1:1"}}, `mode ""`},
 		{RedisOptions{Mode: "Single", Addrs: []string{"127.0.0.1:1"}}, `mode "Single"`},
-		{RedisOptions{Mode: ModeSentinel, Addrs: []string{"127.0.0.1:1"}}, "redis.master_name"},
 		{RedisOptions{Mode: ModeSingle, URL: "http://:canary@127.0.0.1"}, "redis.url"},
 		{RedisOptions{Mode: ModeSingle, URL: "redis://:canary@127.0.0.1:1/no-number"}, "redis.url"},
 		{RedisOptions{Mode: ModeSingle, URL: "redis://:canary@127.0.0.1:1\x7f"}, "redis.url"},

@@ -10,7 +10,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/igproxy/igproxy/cache"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
@@ -75,7 +74,6 @@ func serve(o sidecar.Options, lines *logging.Log) error {
 	log := lines.Logger
 	slog.SetDefault(log) // package main owns the process, so libraries that use the default logger log here too
 	stdlog.SetOutput(logging.ForNetHTTP(log, slog.LevelInfo).Writer())
-	cache.RouteLogs(log)
 	signals, reloads := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
 	defer signal.Stop(signals)

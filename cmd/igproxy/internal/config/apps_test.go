@@ -37,7 +37,7 @@ func TestSeveralApps(t *testing.T) {
 		c.Apps[0].RedirectURIs[0] != "https://shop.example/callback" || c.Apps[0].Hosts[0] != "shop.internal" {
 		t.Errorf("got %+v", c.Apps)
 	}
-	if got, want := c.AppNames(), "shop with codes, club (Threads)"; got != want {
+	if got, want := c.AppNames(), "shop, club"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
@@ -51,7 +51,7 @@ func TestOneAppNeedsNoList(t *testing.T) {
 	if len(c.RedirectURIs) != 2 || c.Threads.AppID != "8" {
 		t.Errorf("got %+v", c)
 	}
-	if got, want := c.AppNames(), "default with codes, threads (Threads)"; got != want {
+	if got, want := c.AppNames(), "default, threads"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -44,30 +44,18 @@ func (c Config) CacheTiers() string {
 	return "memory, redis (" + c.Redis.Mode + ")"
 }
 
-// AppNames returns the names of the apps, and which of them exchange codes, use Threads or have a
-// previous secret.
+// AppNames returns the names of the apps.
 func (c Config) AppNames() string {
 	var names []string
-	add := func(name string, threads bool, app credentials) {
-		if app.ClientSecret.IsZero() {
-			return
-		}
-		if threads {
-			name += " (Threads)"
-		}
-		if len(app.RedirectURIs) > 0 {
-			name += " with codes"
-		}
-		if !app.PreviousSecret.IsZero() {
-			name += " with a previous secret"
-		}
-		names = append(names, name)
-	}
 	for _, a := range c.Apps {
-		add(a.Name, a.Service == "threads", a.credentials)
+		names = append(names, a.Name)
 	}
-	add("default", false, c.credentials)
-	add("threads", true, c.Threads.credentials)
+	if !c.ClientSecret.IsZero() {
+		names = append(names, "default")
+	}
+	if !c.Threads.ClientSecret.IsZero() {
+		names = append(names, "threads")
+	}
 	return strings.Join(names, ", ")
 }
 

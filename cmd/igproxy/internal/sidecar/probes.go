@@ -2,7 +2,6 @@ package sidecar
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
@@ -17,7 +16,6 @@ func CheckRedis(ctx context.Context, conf config.Config) error {
 		return err
 	}
 	o.Redis.Timeout = max(o.Redis.Timeout, 2*time.Second) // a person waits here, not a request
-	cache.RouteLogs(slog.New(slog.DiscardHandler))        // the error below says it
 	c, err := cache.New(o)
 	if err != nil {
 		return err
