@@ -285,11 +285,11 @@ func TestPurgeIsLoggedWithoutTokens(t *testing.T) {
 	if err := asked.PurgeKeys(context.Background(), asked.purges, []Key{asked.keys.Derive("a-token")}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the token's purge is logged", func() bool { return strings.Count(log.String(), "purge received") == 1 })
+	eventually(t, "the purge of the token is logged", func() bool { return strings.Count(log.String(), "purge received") == 1 })
 	if err := asked.PurgeAll(context.Background(), asked.purges); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the purge of all is logged", func() bool { return strings.Count(log.String(), "purge received") == 2 })
+	eventually(t, "the purge of everything is logged", func() bool { return strings.Count(log.String(), "purge received") == 2 })
 	learner.Learn(t.Context()) // already known, so not logged again
 	if n := strings.Count(log.String(), "purge received"); n != 2 || strings.Contains(log.String(), "a-token") {
 		t.Errorf("logged %d times: %s", n, log.String())

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"log/slog"
 	"maps"
 	"slices"
@@ -76,12 +75,11 @@ func (s *circuits) changed(of circuit, upstream string, from, to breaker.State) 
 	}
 	s.mu.Unlock()
 	s.metrics.breakerChanged(upstream, to)
-	level := slog.LevelInfo
+	write := s.log.Info
 	if to == breaker.Open {
-		level = slog.LevelWarn
+		write = s.log.Warn
 	}
-	s.log.Log(context.Background(), level, "breaker changed",
-		"step", "guard", "upstream", upstream, "app", of.app, "grant", of.grant, "from", from, "to", to)
+	write("breaker changed", "step", "guard", "upstream", upstream, "app", of.app, "grant", of.grant, "from", from, "to", to)
 }
 
 // since returns when the worst state of an upstream's breakers last changed, or the zero time.
