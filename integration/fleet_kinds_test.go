@@ -71,7 +71,7 @@ func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 				redisState(t, p, "degraded")
 			}
 			if lines := p.Log.Lines("redis degraded"); len(lines) > 1 || !c.opens && len(lines) > 0 {
-				t.Errorf("said %d times that Redis is left alone", len(lines))
+				t.Errorf("logged %d times that the breaker opened", len(lines))
 			}
 			if strings.Contains(p.Log.String(), redisPassword) {
 				t.Error("the log holds what Redis, or its password, said")
@@ -113,7 +113,7 @@ func TestBlockedOrCutRedisIsAnswered(t *testing.T) {
 	answers(t, p, "before", 5)
 	redis.Do("CLIENT", "PAUSE", "1000", "ALL")
 	answers(t, p, "paused", 20)
-	recovers(t, p, redis)
+	wantRecovered(t, p, redis)
 	var asleep sync.WaitGroup
 	asleep.Go(func() { redis.Do("DEBUG", "SLEEP", "1") })
 	answers(t, p, "asleep", 20)

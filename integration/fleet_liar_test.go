@@ -52,5 +52,5 @@ func TestLyingRedisNeverGivesAnotherUsersToken(t *testing.T) {
 		t.Errorf("only %d lies were told", liar.LieCount())
 	}
 	t.Logf("%s with %d lies told and %d calls to Instagram", &got, liar.LieCount(), ig.Calls())
-	sharing(t, all, "after")
+	wantShared(t, all, "after")
 }

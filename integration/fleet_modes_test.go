@@ -58,8 +58,8 @@ func wantNoFailure(t *testing.T, got *tally) {
 	t.Log(got)
 }
 
-// sharing checks that all sidecars use the same Redis: what one stores, another one finds.
-func sharing(t *testing.T, all []*process, token string) {
+// wantShared checks that all sidecars use the same Redis: what one stores, another one finds.
+func wantShared(t *testing.T, all []*process, token string) {
 	t.Helper()
 	n := 0
 	eventually(t, "a sidecar finds what another one stored", func() bool {
@@ -77,9 +77,9 @@ func TestSentinelFailsOverUnderLoad(t *testing.T) {
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.StartSentinels(t)
 	all := fleet(t, 2, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=sentinel", "REDIS_ADDRS="+redis.Addrs(), "REDIS_MASTER_NAME="+redistest.MasterName)
-	sharing(t, all, "before")
+	wantShared(t, all, "before")
 	wantNoFailure(t, underLoad(t, ig, all, redis.FailOver))
-	sharing(t, all, "after")
+	wantShared(t, all, "after")
 }
 
 func TestClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
@@ -89,7 +89,7 @@ func TestClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
 	redis.Do(append([]string{"ACL", "SETUSER", "igproxy", "on", ">" + redisPassword}, strings.Fields(documentedACL(t)+documentedClusterACL(t))...)...)
 	password := file(t, "password", redisPassword)
 	all := fleet(t, 2, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=cluster", "REDIS_ADDRS="+redis.Addrs(), "REDIS_USERNAME=igproxy", "REDIS_PASSWORD_FILE="+password)
-	sharing(t, all, "before")
+	wantShared(t, all, "before")
 	if line := fmt.Sprint(all[0].settled(t).Lines("redis degraded")); line != "[]" {
 		t.Errorf("the documented permissions are not enough in a cluster: %s", line)
 	}
@@ -104,9 +104,9 @@ func TestClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
 			}
 		})
 	}))
-	sharing(t, all, "moved")
+	wantShared(t, all, "moved")
 	wantNoFailure(t, underLoad(t, ig, all, func() { redis.KillMaster(1) }))
-	sharing(t, all, "after")
+	wantShared(t, all, "after")
 }
 
 // The documented permissions are sufficient, over TLS with a client certificate.
@@ -137,7 +137,7 @@ func TestTLSAndTheLeastPermissions(t *testing.T) {
 		t.Errorf("%d calls, want 1", ig.Calls())
 	}
 	ig.SetLatency(0)
-	sharing(t, all, "tls")
+	wantShared(t, all, "tls")
 	for _, p := range all {
 		if p.settled(t).String() == "" || len(p.Log.Lines("redis degraded"))+len(p.Log.Lines("redis denies scripts"))+len(p.Log.Lines("redis refuses igproxy")) > 0 {
 			t.Errorf("not everything was permitted:\n%s", p.Log)
@@ -153,7 +153,7 @@ func TestTLSAndTheLeastPermissions(t *testing.T) {
 		t.Fatal(err)
 	}
 	redis.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-	sharing(t, all, "rotated")
+	wantShared(t, all, "rotated")
 }
 
 const redisPassword = "canary-redis-password"

@@ -77,7 +77,7 @@ func (l *leaks) apps() {
 	l.hanging() // before an app is paused, since its calls would not reach Instagram
 	p := l.sidecar(l.hosts...)
 	l.logins(p)
-	crowd(2, func(i int) { []func(*process){l.troubles, l.passes}[i](p) })
+	crowd(2, func(i int) { []func(*process){l.everyFault, l.passes}[i](p) })
 	l.misplacedForms(p)
 	l.held(p)
 	l.pages(p)
@@ -85,7 +85,7 @@ func (l *leaks) apps() {
 	nowhere := "=https://127.0.0.1:1"
 	gone := l.sidecar(append(l.hosts, "UPSTREAM_URL"+nowhere, "UPSTREAM_LOGIN_URL"+nowhere, "THREADS_URL"+nowhere, "LOG_FORMAT=text")...)
 	for _, w := range ways {
-		if r := l.goes(gone, w, w.good); r.status != 503 {
+		if r := l.sendTwice(gone, w, w.good); r.status != 503 {
 			l.t.Errorf("%s, with a closed port: got %d", w.kind, r.status)
 		}
 	}
@@ -104,14 +104,14 @@ func (l *leaks) apps() {
 func (w way) show(ctx context.Context, p *process, text, bearer string) (reply, error) {
 	if w.grant == "" {
 		form := url.Values{"client_id": {w.id}, "grant_type": {"authorization_code"}, "redirect_uri": {callback}, "code": {text}}
-		return sends(ctx, "POST", p.URL+w.path, form.Encode(), "X-Igproxy-Token", bearer, "Content-Type", "application/x-www-form-urlencoded")
+		return sendRequest(ctx, "POST", p.URL+w.path, form.Encode(), "X-Igproxy-Token", bearer, "Content-Type", "application/x-www-form-urlencoded")
 	}
 	query := url.Values{"grant_type": {w.grant}, "access_token": {text}, "client_id": {w.id}}
-	return sends(ctx, "GET", p.URL+w.path+"?"+query.Encode(), "", "X-Igproxy-Token", bearer)
+	return sendRequest(ctx, "GET", p.URL+w.path+"?"+query.Encode(), "", "X-Igproxy-Token", bearer)
 }
 
-// sends sends one request over its own connection. It does not decompress the answer.
-func sends(ctx context.Context, method, target, body string, fields ...string) (reply, error) {
+// sendRequest sends one request over its own connection. It does not decompress the answer.
+func sendRequest(ctx context.Context, method, target, body string, fields ...string) (reply, error) {
 	r, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(body))
 	if err != nil {
 		return reply{}, err
@@ -130,9 +130,9 @@ func sends(ctx context.Context, method, target, body string, fields ...string) (
 	return reply{res.StatusCode, res.Header, string(text), time.Since(start)}, err
 }
 
-// goes sends a new token or code with this prefix twice, because the second answer may come from
-// memory. A first answer that timed out is not repeated.
-func (l *leaks) goes(p *process, w way, prefix string) (first reply) {
+// sendTwice sends a new token or code with this prefix twice, because the second answer may come
+// from memory. A first answer that timed out is not repeated.
+func (l *leaks) sendTwice(p *process, w way, prefix string) (first reply) {
 	text := l.show(w.kind, prefix)
 	for i := range 2 {
 		r, err := w.show(l.t.Context(), p, text, l.bearer)
@@ -171,35 +171,35 @@ func (l *leaks) logins(p *process) {
 	}
 }
 
-// holding lists the faults that pause a whole app.
-var holding = []string{"wrongsecret-", "limit4-", "limit613-", "limit429-"}
+// pausingFaults lists the faults that pause a whole app.
+var pausingFaults = []string{"wrongsecret-", "limit4-", "limit613-", "limit429-"}
 
-// alone is the fault that closes a connection with all other calls on it.
-const alone = "hugeheaders-"
+// closingFault is the fault that closes a connection with all other calls on it.
+const closingFault = "hugeheaders-"
 
 // prefixes returns the prefix of good tokens and those of all faults that do not affect other
 // calls.
 func prefixes(good string) []string {
 	all := []string{good}
 	for _, f := range mock.Faults() {
-		if f.Prefix() != alone && !slices.Contains(holding, f.Prefix()) {
+		if f.Prefix() != closingFault && !slices.Contains(pausingFaults, f.Prefix()) {
 			all = append(all, f.Prefix())
 		}
 	}
 	return all
 }
 
-// troubles sends every fault in every way, two at a time because of upstream.max_in_flight.
-func (l *leaks) troubles(p *process) {
+// everyFault sends every fault in every way, two at a time because of upstream.max_in_flight.
+func (l *leaks) everyFault(p *process) {
 	for n := 0; n < len(ways); n += 2 {
 		crowd(2, func(i int) {
 			w := ways[n+i]
 			all := prefixes(w.good)
-			inTurns(len(all), func(i int) { l.goes(p, w, all[i]) })
+			twelveAtATime(len(all), func(i int) { l.sendTwice(p, w, all[i]) })
 		})
 	}
 	for _, w := range ways {
-		l.goes(p, w, alone)
+		l.sendTwice(p, w, closingFault)
 	}
 }
 
@@ -207,12 +207,12 @@ func (l *leaks) troubles(p *process) {
 // limits.
 func (l *leaks) held(p *process) {
 	for i, w := range ways {
-		all := []string{holding[i%len(holding)], w.good}
+		all := []string{pausingFaults[i%len(pausingFaults)], w.good}
 		if w.grant == "" {
-			all = holding[1:]
+			all = pausingFaults[1:]
 		}
 		for _, prefix := range all {
-			if r := l.goes(p, w, prefix); r.status < 400 {
+			if r := l.sendTwice(p, w, prefix); r.status < 400 {
 				l.t.Errorf("%s, %s: got %d", w.kind, prefix, r.status)
 			}
 		}

@@ -63,7 +63,7 @@ func (l *leaks) commands() {
 	for _, args := range [][]string{{"--version"}, {"--help"}, {"serve", "--help"}, {"check", "--help"}, {"mock", "--help"},
 		{"serve", "--client-secret=" + l.secret}, {"serve", "--client-secret", l.secret}} {
 		_, stdout, stderr := command(l.t, environ("CLIENT_SECRET="+l.secret), args...)
-		l.saw("other commands", stdout, stderr)
+		l.record("other commands", stdout, stderr)
 	}
 }
 
@@ -79,10 +79,10 @@ func (l *leaks) wrong(text, variable string) {
 		settings = append(settings, variable)
 	}
 	code, stdout, stderr := harness.RunPlain(l.t, environ(settings...), "check")
-	l.saw("check", stdout, stderr)
+	l.record("check", stdout, stderr)
 	if code != 0 {
 		_, stdout, stderr = harness.RunPlain(l.t, environ(settings...), "serve")
-		l.saw("serve that does not start", stdout, stderr)
+		l.record("serve that does not start", stdout, stderr)
 	}
 }
 
@@ -97,7 +97,7 @@ func (l *leaks) online() {
 		"REDIS_MODE=single", "REDIS_ADDRS=" + l.redis.Addr(), "REDIS_PASSWORD_FILE=" + file(t, "password", l.password)}
 	check := func(settings ...string) {
 		_, stdout, stderr := command(t, environ(append(good[:len(good):len(good)], settings...)...), "check", "--online")
-		l.saw("check --online", stdout, stderr)
+		l.record("check --online", stdout, stderr)
 	}
 	check()
 	for _, fault := range []string{"reflect", "reflecterr", "html", "garbageline", "redirect", "hang", "reset", "standing", "limit4", "badjson"} {
@@ -115,7 +115,7 @@ func (l *leaks) online() {
 	check("REDIS_ADDRS=127.0.0.1:1")
 	for _, admin := range []string{"127.0.0.1:1", "unix:/nonexistent/" + rand.Text(), l.redis.Addr(), upstream.Addr} {
 		_, stdout, stderr := command(t, environ("CLIENT_SECRET="+l.secret, "ADMIN_LISTEN="+admin), "healthcheck", "--timeout", "1s")
-		l.saw("healthcheck", stdout, stderr)
+		l.record("healthcheck", stdout, stderr)
 	}
 }
 
@@ -129,7 +129,7 @@ func (l *leaks) appsOnline() {
 	for _, fault := range []string{"", "wrongsecret", "reflect", "reflecterr", "redirect", "html", "garbageline", "badjson", "down", "reset", "hang"} {
 		setAll(fault)
 		_, stdout, stderr := command(l.t, environ(append(l.hosts, "UPSTREAM_TIMEOUT=500ms")...), "check", "--online")
-		l.saw("check --online", stdout, stderr)
+		l.record("check --online", stdout, stderr)
 	}
 	setAll("")
 }

@@ -19,9 +19,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// inTurns calls f for each number below n, twelve at the same time. With many more, some would time
-// out on a busy machine before Instagram is called.
-func inTurns(n int, f func(i int)) {
+// twelveAtATime calls f for each number below n, twelve calls at the same time. With many more,
+// some would time out on a busy machine before Instagram is called.
+func twelveAtATime(n int, f func(i int)) {
 	const atOnce = 12
 	crowd(atOnce, func(first int) {
 		for i := first; i < n; i += atOnce {
@@ -40,7 +40,7 @@ func (l *leaks) faults(p *process) {
 			prefixes = append(prefixes, f.Prefix())
 		}
 	}
-	inTurns(len(prefixes), func(i int) {
+	twelveAtATime(len(prefixes), func(i int) {
 		short := l.short(prefixes[i])
 		for range 2 {
 			r, err := fetchWith(t.Context(), noKeepAlive, p.URL+exchangePath(short), "X-Igproxy-Token", l.bearer)
@@ -178,7 +178,7 @@ func (l *leaks) send(host, wire, shown, own string) {
 			answer = bytes.ReplaceAll(answer, []byte(`"Unknown path components: /access_token/`+spelled), []byte(`"Unknown path components: /`))
 		}
 	}
-	l.saw("raw answers", ownToken200.ReplaceAllStringFunc(string(answer), func(found string) string {
+	l.record("raw answers", ownToken200.ReplaceAllStringFunc(string(answer), func(found string) string {
 		if shown != "" && slices.Contains(l.issued(shown), ownToken200.FindStringSubmatch(found)[1]) {
 			return `{"access_token":"",`
 		}
@@ -201,7 +201,7 @@ func (l *leaks) redisFails(p *process, redis *redistest.Server, liar *redistest.
 				l.answered(short, r)
 			}
 		})
-		l.saw("redis, all", redis.Dump())
+		l.record("redis, all", redis.Dump())
 	}
 	ask(10)
 	for _, lie := range redistest.Lies {

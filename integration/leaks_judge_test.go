@@ -32,8 +32,8 @@ func (l *leaks) monitor(redis *redistest.Server) (end func()) {
 	return func() {
 		_ = conn.Close()
 		<-done
-		l.saw("redis, monitored", monitored.String())
-		l.saw("redis, monitored", plainBytes(monitored.String())) // the same without escapes
+		l.record("redis, monitored", monitored.String())
+		l.record("redis, monitored", plainBytes(monitored.String())) // the same without escapes
 	}
 }
 

@@ -37,11 +37,11 @@ func (c passedCall) ask(ctx context.Context, p *process, text, bearer string) (r
 	switch c.where {
 	case "query":
 		own := base64.StdEncoding.EncodeToString([]byte("igproxy:" + bearer))
-		return sends(ctx, c.method, target+"?"+token, "", "Authorization", "Basic "+own)
+		return sendRequest(ctx, c.method, target+"?"+token, "", "Authorization", "Basic "+own)
 	case "form":
-		return sends(ctx, c.method, target, token, "X-Igproxy-Token", bearer, "Content-Type", "application/x-www-form-urlencoded")
+		return sendRequest(ctx, c.method, target, token, "X-Igproxy-Token", bearer, "Content-Type", "application/x-www-form-urlencoded")
 	}
-	return sends(ctx, c.method, target, "", "X-Igproxy-Token", bearer, "Authorization", "Bearer "+text)
+	return sendRequest(ctx, c.method, target, "", "X-Igproxy-Token", bearer, "Authorization", "Bearer "+text)
 }
 
 // pass makes the call with a new token with this prefix and records the answer, without the token
@@ -58,7 +58,7 @@ func (l *leaks) pass(p *process, c passedCall, prefix string) reply {
 			answer = strings.ReplaceAll(answer, spelled, "")
 		}
 	}
-	l.saw("passed answers", answer)
+	l.record("passed answers", answer)
 	return r
 }
 
@@ -72,18 +72,18 @@ func (l *leaks) passes(p *process) {
 		if r := l.pass(p, c, good); r.status != 200 {
 			l.t.Errorf("%s: got %d %s", c.kind, r.status, r.body)
 		}
-		all := append(prefixes(good), holding...)
-		inTurns(len(all), func(i int) { l.pass(p, c, all[i]) })
-		l.pass(p, c, alone)
+		all := append(prefixes(good), pausingFaults...)
+		twelveAtATime(len(all), func(i int) { l.pass(p, c, all[i]) })
+		l.pass(p, c, closingFault)
 	}
-	sent, reached := len(passing)*len(append(prefixes(""), holding...)), 0
+	sent, reached := len(passing)*len(append(prefixes(""), pausingFaults...)), 0
 	for _, ig := range l.meta {
 		for _, r := range ig.Requests() {
 			if !strings.HasSuffix(r.Endpoint, "read") && !strings.HasSuffix(r.Endpoint, "write") {
 				continue
 			}
 			reached++
-			l.saw(gotInPassing, r.Method, r.URI, r.Header, string(r.Body))
+			l.record(gotInPassing, r.Method, r.URI, r.Header, string(r.Body))
 		}
 	}
 	if reached < sent*3/4 { // a fault that closes connections may affect others

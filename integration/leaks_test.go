@@ -110,8 +110,8 @@ func (l *leaks) issued(shown string) (all []string) {
 	return append(all, l.ig.Issued(shown)...)
 }
 
-// saw records what was seen at a place.
-func (l *leaks) saw(place string, parts ...any) {
+// record keeps what was seen at a place.
+func (l *leaks) record(place string, parts ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.places[place] == nil {
@@ -132,7 +132,7 @@ func (l *leaks) answered(short string, r reply) {
 		r.body = strings.Replace(strings.Replace(r.body, own, none, 1), `"data":[`+own, `"data":[`+none, 1)
 		r.body = strings.Replace(r.body, `"you_sent":["","`+short+`"]`, "", 1) // from a refresh, which sends no secret
 	}
-	l.saw("answers", r.status, r.body, r.header)
+	l.record("answers", r.status, r.body, r.header)
 }
 
 // sidecar starts a sidecar with the common settings and a way to Instagram over TLS.
@@ -150,7 +150,7 @@ func (l *leaks) sidecar(settings ...string) *process {
 	}
 	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.Cmd.Process.Pid))
 	must(l.t, err)
-	l.saw("the command line", string(cmdline))
+	l.record("the command line", string(cmdline))
 	return p
 }
 
@@ -159,10 +159,10 @@ var listening = regexp.MustCompile(`msg=listening url=(\S+) admin=(\S+)`)
 // pages records the pages of the admin listener and the output of healthcheck.
 func (l *leaks) pages(p *process) {
 	_, stdout, stderr := command(l.t, environ("CLIENT_SECRET="+l.secret, "ADMIN_LISTEN="+strings.TrimPrefix(p.Admin, "http://")), "healthcheck")
-	l.saw("healthcheck", stdout, stderr)
+	l.record("healthcheck", stdout, stderr)
 	for _, path := range []string{"/metrics", "/readyz", "/healthz", "/", "/status", "/debug/pprof/", "/debug/vars"} {
 		r := p.page(l.t, path)
-		l.saw("admin "+path, r.status, r.body, r.header)
+		l.record("admin "+path, r.status, r.body, r.header)
 	}
 }
 
@@ -204,11 +204,11 @@ func TestNoLeaks(t *testing.T) {
 	for _, end := range watched {
 		end()
 	}
-	l.saw("redis, all", l.redis.Dump())
+	l.record("redis, all", l.redis.Dump())
 
 	l.judge(map[string]string{"answers": `"error"`, "passed answers": "X-Fb-Trace-Id", gotInPassing: "GET /v23.0/me/media?", "raw answers": "HTTP/1.1 400", "the command line": "serve", "admin /metrics": "igproxy_requests_total",
 		"admin /readyz": `"draining":true`, "admin /healthz": "ok", "admin /": "<title>igproxy", "admin /status": `"configuration":`, "admin /debug/pprof/": "404", "admin /debug/vars": "404",
-		"the log": `"outcome":"token"`, "a dump of all goroutines": "goroutine 1 gp=", "redis, watched": `"evalsha" `, "redis, all": "igproxy:{",
+		"the log": `"outcome":"token"`, "a dump of all goroutines": "goroutine 1 gp=", "redis, monitored": `"evalsha" `, "redis, all": "igproxy:{",
 		"check": " to fix", "check --online": "error    upstream", "serve that does not start": "igproxy: ", "healthcheck": "ready", "other commands": "igproxy"})
 }
 
@@ -246,7 +246,7 @@ func (l *leaks) end(p *process) {
 	if code := p.Stop(l.t); code != 0 {
 		l.t.Errorf("exit code %d", code)
 	}
-	l.saw("the log", p.Log)
+	l.record("the log", p.Log)
 }
 
 // endings stops sidecars in other ways: by two signals during an exchange, and by SIGQUIT, which
@@ -270,10 +270,10 @@ func (l *leaks) endings() {
 	eventually(t, "it drains", func() bool { return len(stopped.Log.Lines("draining")) == 1 })
 	r, err := fetch(t.Context(), noKeepAlive, stopped.Admin+"/readyz")
 	must(t, err)
-	l.saw("admin /readyz", r.body, r.header)
+	l.record("admin /readyz", r.body, r.header)
 	_ = stopped.Cmd.Process.Signal(syscall.SIGTERM)
 	stopped.Wait(t)
-	l.saw("the log", stopped.Log)
+	l.record("the log", stopped.Log)
 	l.quit(dumped)
 	<-gone
 	<-gone
@@ -284,6 +284,6 @@ func (l *leaks) quit(p *process) {
 	_ = p.Cmd.Process.Signal(syscall.SIGQUIT)
 	p.Wait(l.t)
 	log, dump, _ := strings.Cut(p.Log.String(), "SIGQUIT: quit")
-	l.saw("the log", log)
-	l.saw("a dump of all goroutines", dump)
+	l.record("the log", log)
+	l.record("a dump of all goroutines", dump)
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// utters returns a handler that writes these bytes as they are and closes.
-func utters(text string) http.HandlerFunc {
+// sendsRaw returns a handler that writes these bytes as they are and closes.
+func sendsRaw(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -38,14 +38,14 @@ func TestUnexpectedBytesAreNotLogged(t *testing.T) {
 	}
 	chunked := "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nTrailer: X-A\r\n\r\n2\r\n{}\r\n"
 	ig := newEdge(t, map[string]http.HandlerFunc{
-		"twice":   utters(answer(long) + answer(second)),
-		"trailer": utters(chunked + "0\r\n" + secret("a trailer") + "\r\n\r\n"),
-		"chunk":   utters(chunked + secret("a chunk's length") + "\r\n"),
-		"status":  utters(secret("a status line") + " \r\n\r\n"),
-		"code":    utters("HTTP/1.1 " + secret("a status") + " OK\r\n\r\n"),
-		"header":  utters("HTTP/1.1 200 OK\r\n" + secret("a header line") + "\r\n\r\n"),
-		"length":  utters("HTTP/1.1 200 OK\r\nContent-Length: " + secret("a length") + "\r\n\r\n"),
-		"coding":  utters("HTTP/1.1 200 OK\r\nTransfer-Encoding: " + secret("a coding") + "\r\n\r\n"),
+		"twice":   sendsRaw(answer(long) + answer(second)),
+		"trailer": sendsRaw(chunked + "0\r\n" + secret("a trailer") + "\r\n\r\n"),
+		"chunk":   sendsRaw(chunked + secret("a chunk's length") + "\r\n"),
+		"status":  sendsRaw(secret("a status line") + " \r\n\r\n"),
+		"code":    sendsRaw("HTTP/1.1 " + secret("a status") + " OK\r\n\r\n"),
+		"header":  sendsRaw("HTTP/1.1 200 OK\r\n" + secret("a header line") + "\r\n\r\n"),
+		"length":  sendsRaw("HTTP/1.1 200 OK\r\nContent-Length: " + secret("a length") + "\r\n\r\n"),
+		"coding":  sendsRaw("HTTP/1.1 200 OK\r\nTransfer-Encoding: " + secret("a coding") + "\r\n\r\n"),
 	})
 	a := harness.NewAuthority(t)
 	certificate, key := a.Sign(t, "igproxy")

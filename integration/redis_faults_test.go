@@ -46,7 +46,7 @@ func TestRedisRefusedAtStartThenBack(t *testing.T) {
 		t.Errorf("a dead Redis made it unready: %s", r.body)
 	}
 	redis.Restart()
-	recovers(t, p, redis)
+	wantRecovered(t, p, redis)
 }
 
 func TestRedisHangsThenRecovers(t *testing.T) {
@@ -61,7 +61,7 @@ func TestRedisHangsThenRecovers(t *testing.T) {
 		t.Error("the timeouts were not counted by their kind")
 	}
 	redis.Resume()
-	recovers(t, p, redis)
+	wantRecovered(t, p, redis)
 }
 
 func TestRedisDiesThenReturnsEmpty(t *testing.T) {
@@ -76,12 +76,12 @@ func TestRedisDiesThenReturnsEmpty(t *testing.T) {
 		t.Errorf("%d calls, want 23", ig.Calls())
 	}
 	redis.Restart()
-	recovers(t, p, redis)
+	wantRecovered(t, p, redis)
 }
 
-// recovers checks that Redis is used again, and that the outage gave one log line at its start and
-// one at its end.
-func recovers(t *testing.T, p *process, redis *redistest.Server) {
+// wantRecovered checks that Redis is used again, and that the outage gave one log line at its start
+// and one at its end.
+func wantRecovered(t *testing.T, p *process, redis *redistest.Server) {
 	t.Helper()
 	n := 0
 	eventually(t, "entries reach Redis again", func() bool {

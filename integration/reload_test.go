@@ -30,7 +30,7 @@ type pressure struct {
 	stopped  chan struct{}
 }
 
-func press(t *testing.T, all ...*process) *pressure {
+func startPressure(t *testing.T, all ...*process) *pressure {
 	load, cancel := context.WithCancel(t.Context())
 	l := &pressure{t: t, end: cancel, stopped: make(chan struct{})}
 	go func() { // ends with the pressure
@@ -98,7 +98,7 @@ func TestSIGHUPUnderLoadAppliesOnlyValidConfigurations(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	config := file(t, "igproxy.yaml", "passthrough:\n  enabled: true\n")
 	p := serve(t, "CONFIG="+config, "UPSTREAM_URL="+upstream.URL, "LOG_LEVEL=info")
-	load := press(t, p)
+	load := startPressure(t, p)
 	load.more()
 	reloads, refusals := 0, 0
 	for i := range 3 {
@@ -185,8 +185,7 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 }
 
 // keepChanging changes the time of a file until the function it returns is called. The sidecar
-// leaves a file alone that differs between two looks, so it does not reload before the command
-// does.
+// ignores a file that keeps changing, so it does not reload before the command does.
 func keepChanging(t *testing.T, path string) (rest func()) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() { // ends with rest

@@ -49,7 +49,7 @@ func TestSecretRotationUnderLoadFailsNoRequest(t *testing.T) {
 		all = append(all, p)
 	}
 	early := all[0].ask(t, "IGAA-early").token()
-	load := press(t, all...)
+	load := startPressure(t, all...)
 	load.more()
 	each := func(what, which string, reloads int) {
 		t.Helper()

@@ -49,8 +49,8 @@ var (
 	ofAHistogram = regexp.MustCompile(`_(?:bucket|sum|count)$`)
 )
 
-// judge returns what an expression uses that does not exist.
-func judge(metrics map[string]map[string][]string, expression string) (wrong []string) {
+// unknownNames returns what an expression uses that does not exist.
+func unknownNames(metrics map[string]map[string][]string, expression string) (wrong []string) {
 	known := []string{"job", "instance", "le"} // added by Prometheus
 	for _, use := range metricUsed.FindAllString(expression, -1) {
 		name, matchers, _ := strings.Cut(use, "{")
@@ -90,10 +90,10 @@ func judge(metrics map[string]map[string][]string, expression string) (wrong []s
 func TestAlertsUseExportedMetricsAndHaveARunbook(t *testing.T) {
 	t.Parallel()
 	text, runbook, metrics := read(t, "../deploy/prometheus/alerts.yml"), read(t, "../docs/operations.md"), documentedMetrics(t)
-	if got := judge(metrics, `sum by (colour) (igproxy_nothing) + igproxy_requests_total{outcome="lost", source=~"memory|disk", colour="red"}`); len(got) != 5 {
+	if got := unknownNames(metrics, `sum by (colour) (igproxy_nothing) + igproxy_requests_total{outcome="lost", source=~"memory|disk", colour="red"}`); len(got) != 5 {
 		t.Fatalf("this test finds %q", got)
 	}
-	for _, wrong := range judge(metrics, text) {
+	for _, wrong := range unknownNames(metrics, text) {
 		t.Error(wrong)
 	}
 	var alerts, sections []string
@@ -133,7 +133,7 @@ func TestDashboardUsesExportedMetrics(t *testing.T) {
 	for _, p := range dashboard.Panels {
 		for _, target := range p.Targets {
 			expressions++
-			for _, wrong := range judge(metrics, strings.NewReplacer(`"$job"`, `""`, `"$instance"`, `""`).Replace(target.Expr)) {
+			for _, wrong := range unknownNames(metrics, strings.NewReplacer(`"$job"`, `""`, `"$instance"`, `""`).Replace(target.Expr)) {
 				t.Errorf("%s: %s", p.Title, wrong)
 			}
 		}

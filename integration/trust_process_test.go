@@ -25,10 +25,10 @@ func reachable(t *testing.T) string {
 	return dir
 }
 
-// knocks runs healthcheck against the app's socket as another user and reports whether it got an
-// answer. The sidecar is not healthy in this sense, because the app's side answers that the path is
-// unknown.
-func knocks(t *testing.T, path string, uid int) bool {
+// healthcheckAs runs healthcheck against the app's socket as another user and reports whether it
+// got an answer. The sidecar is not healthy in this sense, because the app's side answers that the
+// path is unknown.
+func healthcheckAs(t *testing.T, path string, uid int) bool {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), harness.Binary, "healthcheck", "--timeout", patience.String())
 	cmd.Env = []string{"IGPROXY_ADMIN_LISTEN=unix:" + path}
@@ -47,9 +47,9 @@ func knocks(t *testing.T, path string, uid int) bool {
 	return false
 }
 
-// strangers returns the UIDs of other users that this test can run as. Only root can run as another
+// otherUIDs returns the UIDs of other users that this test can run as. Only root can run as another
 // user.
-func strangers() []int {
+func otherUIDs() []int {
 	if os.Getuid() == 0 {
 		return []int{65533, 65534}
 	}
@@ -72,14 +72,14 @@ func TestSocketIsOnlyForTheListedUsers(t *testing.T) {
 	if r, err := fetch(t.Context(), client, "http://igproxy"+exchangePath("IGAA-peer")); err != nil || r.status != 200 {
 		t.Errorf("a user listed: got %d, %v", r.status, err)
 	}
-	if !knocks(t, ours, own) || knocks(t, other, own) {
+	if !healthcheckAs(t, ours, own) || healthcheckAs(t, other, own) {
 		t.Error("want our user let in where it is listed, and not where it is not")
 	}
-	for _, uid := range strangers() {
-		if knocks(t, ours, uid) {
+	for _, uid := range otherUIDs() {
+		if healthcheckAs(t, ours, uid) {
 			t.Errorf("user %d was let in where only %d is", uid, own)
 		}
-		if got, want := knocks(t, other, uid), uid == 65534; got != want {
+		if got, want := healthcheckAs(t, other, uid), uid == 65534; got != want {
 			t.Errorf("user %d at the socket of 65534: let in %v, want %v", uid, got, want)
 		}
 	}
@@ -108,8 +108,8 @@ func TestSocketHasTheConfiguredMode(t *testing.T) {
 		if info.Mode().Perm() != c.mode {
 			t.Errorf("got mode %v, want %v", info.Mode().Perm(), c.mode)
 		}
-		for _, uid := range strangers() {
-			if got := knocks(t, path, uid); got != c.all {
+		for _, uid := range otherUIDs() {
+			if got := healthcheckAs(t, path, uid); got != c.all {
 				t.Errorf("mode %s: user %d let in %v, want %v", text, uid, got, c.all)
 			}
 		}

@@ -41,8 +41,8 @@ const (
 	nextToken = "canary-of-the-next-one-987654321"
 )
 
-// showing sends a request with header fields (name, value, ...).
-func showing(t *testing.T, target string, fields ...string) reply {
+// getWith sends a request with header fields (name, value, ...).
+func getWith(t *testing.T, target string, fields ...string) reply {
 	t.Helper()
 	r, err := fetchWith(t.Context(), http.DefaultClient, target, fields...)
 	if err != nil {
@@ -84,12 +84,12 @@ func TestBearerTokenIsRequired(t *testing.T) {
 		return strings.Replace(target, "://", "://igproxy:"+token+"@", 1)
 	}
 	for name, r := range map[string]reply{
-		"missing":                    showing(t, target),
-		"wrong":                      showing(t, target, "X-Igproxy-Token", nextToken),
-		"wrong in the base URL":      showing(t, by(nextToken)),
-		"as Instagram's":             showing(t, target, "Authorization", "Bearer "+ownToken),
-		"as Instagram's, and no one": showing(t, bare, "Authorization", "Bearer "+ownToken),
-		"on an unknown path":         showing(t, p.URL+"/me", "X-Igproxy-Token", nextToken),
+		"missing":                    getWith(t, target),
+		"wrong":                      getWith(t, target, "X-Igproxy-Token", nextToken),
+		"wrong in the base URL":      getWith(t, by(nextToken)),
+		"as Instagram's":             getWith(t, target, "Authorization", "Bearer "+ownToken),
+		"as Instagram's, and no one": getWith(t, bare, "Authorization", "Bearer "+ownToken),
+		"on an unknown path":         getWith(t, p.URL+"/me", "X-Igproxy-Token", nextToken),
 	} {
 		if e := r.graphError(t); r.status != 401 || e.Code != 100 || e.Subcode != 990013 || !strings.HasPrefix(r.header.Get("WWW-Authenticate"), "Basic ") {
 			t.Errorf("%s: got %d %s", name, r.status, r.body)
@@ -99,9 +99,9 @@ func TestBearerTokenIsRequired(t *testing.T) {
 		t.Fatal("an unauthenticated request reached Instagram")
 	}
 	for name, r := range map[string]reply{
-		"in its header":             showing(t, target, "X-Igproxy-Token", ownToken),
-		"in the base URL":           showing(t, by(ownToken)),
-		"beside Instagram's bearer": showing(t, bare, "X-Igproxy-Token", ownToken, "Authorization", "Bearer IGAA-own"),
+		"in its header":             getWith(t, target, "X-Igproxy-Token", ownToken),
+		"in the base URL":           getWith(t, by(ownToken)),
+		"beside Instagram's bearer": getWith(t, bare, "X-Igproxy-Token", ownToken, "Authorization", "Bearer IGAA-own"),
 	} {
 		if r.status != 200 {
 			t.Errorf("%s: got %d %s", name, r.status, r.body)
@@ -113,8 +113,8 @@ func TestBearerTokenIsRequired(t *testing.T) {
 	if err := os.WriteFile(path, []byte(nextToken), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the next token is taken", func() bool { return showing(t, by(nextToken)).status == 200 })
-	if r := showing(t, by(ownToken)); r.status != 401 {
+	eventually(t, "the next token is taken", func() bool { return getWith(t, by(nextToken)).status == 200 })
+	if r := getWith(t, by(ownToken)); r.status != 401 {
 		t.Errorf("the previous token: got %d", r.status)
 	}
 	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.Admin, "http://")), "IGPROXY_CLIENT_SECRET")
