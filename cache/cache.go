@@ -11,6 +11,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -112,9 +113,7 @@ func New(o Options) (*Cache, error) {
 	if o.Observer == nil {
 		o.Observer = noObserver{}
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	memory, err := newMemory(o.MaxEntries, o.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("cache: the memory tier: %w", err)

@@ -65,13 +65,6 @@ func newRedisTier(o RedisOptions, observer Observer, log *slog.Logger) (*redisTi
 	return t, nil
 }
 
-// keys returns the names of an entry's value, lease and failure marker. The braces are a hash tag:
-// in a cluster, all of them are in one slot.
-func (t *redisTier) keys(k Key) (value, lease, failure string) {
-	stem := t.options.Prefix + ":{" + k.id.String() + "}:"
-	return stem + "v", stem + "l", stem + "f"
-}
-
 // question is one operation on Redis. It may be asked twice.
 type question func(context.Context, redis.UniversalClient) error
 
@@ -228,7 +221,7 @@ func (f *fault) Error() string {
 func (t *redisTier) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, max(t.options.Timeout, t.options.StoreTimeout))
 	defer cancel()
-	value, set := t.options.Prefix+":{check}:v", t.options.Prefix+":{check}:p"
+	value, set := t.name("check", "v"), t.name("check", "p")
 	client, script := t.client.Load(), "return redis.call('GET', KEYS[1])"
 	for _, command := range [][]any{
 		{"ping"}, {"set", value, "check", "px", 1000}, {"get", value}, {"del", value},

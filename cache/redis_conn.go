@@ -35,29 +35,29 @@ func dialer(config *tls.Config) func(context.Context, string, string) (net.Conn,
 		if err != nil {
 			return nil, err
 		}
-		guarded := &guardedConn{Conn: conn}
+		bounded := &boundedConn{Conn: conn}
 		if socket, ok := conn.(syscall.Conn); ok { // the library checks the socket before each use
 			return struct {
-				*guardedConn
+				*boundedConn
 				syscall.Conn
-			}{guarded, socket}, nil
+			}{bounded, socket}, nil
 		}
-		return guarded, nil
+		return bounded, nil
 	}
 }
 
-// guardedConn is a connection that ends where a reply is too large.
-type guardedConn struct {
+// boundedConn is a connection that ends where a reply is too large.
+type boundedConn struct {
 	net.Conn
-	guard guard // used by Read only
+	bound replyBound // used by Read only
 }
 
-func (c *guardedConn) Read(b []byte) (int, error) {
-	if c.guard.refuses() { // the library ignores an error while it looks for a push message
+func (c *boundedConn) Read(b []byte) (int, error) {
+	if c.bound.refuses() { // the library ignores an error while it looks for a push message
 		return 0, errDesync
 	}
 	n, err := c.Conn.Read(b)
-	if c.guard.follow(b[:n]); c.guard.refuses() {
+	if c.bound.follow(b[:n]); c.bound.refuses() {
 		return 0, errDesync
 	}
 	return n, err

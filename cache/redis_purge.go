@@ -10,11 +10,6 @@ import (
 // readTimeout is the least budget for reading the purges.
 const readTimeout = 250 * time.Millisecond
 
-// marksKey names the sorted set of an app's purges.
-func (t *redisTier) marksKey(p *Purges) string {
-	return t.options.Prefix + ":{" + p.key.id.String() + "}:p"
-}
-
 // readMarks returns Redis's time in Unix milliseconds and the members of each sorted set, in one
 // round trip. It is the probe of a Redis that failed. Where one of the commands is denied, a PING
 // decides whether Redis is used: purges are then not shared, and everything else works.

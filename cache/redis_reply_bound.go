@@ -8,11 +8,11 @@ const maxReply = 32 << 20
 // map.
 const element = 64
 
-// guard parses the headers of what Redis sends (RESP2 and RESP3) and refuses a reply that announces
+// replyBound parses the headers of what Redis sends (RESP2 and RESP3) and refuses a reply that announces
 // more than maxReply. The library allocates what a header announces before the body comes, and an
 // allocation that the machine cannot serve ends the process. Bodies are skipped, so only headers
 // cost time.
-type guard struct {
+type replyBound struct {
 	kind    byte  // of the header that is being read; zero: the next byte begins a header
 	length  int64 // the number in it, as far as it has been read
 	body    int64 // bytes of a string that are still to come, with their CR and LF
@@ -21,7 +21,7 @@ type guard struct {
 }
 
 // follow takes the next bytes, in the order they came.
-func (g *guard) follow(b []byte) {
+func (g *replyBound) follow(b []byte) {
 	for len(b) > 0 && !g.refuses() {
 		if g.body > 0 {
 			n := min(g.body, int64(len(b)))
@@ -44,9 +44,9 @@ func (g *guard) follow(b []byte) {
 }
 
 // refuses reports whether a reply was too large. The connection is then of no use.
-func (g *guard) refuses() bool { return g.total > maxReply }
+func (g *replyBound) refuses() bool { return g.total > maxReply }
 
-func (g *guard) begin(kind byte) {
+func (g *replyBound) begin(kind byte) {
 	g.kind, g.length = kind, 0
 	if g.members--; g.members < 0 { // a new reply, not a member of one
 		g.members, g.total = 0, 0
@@ -54,7 +54,7 @@ func (g *guard) begin(kind byte) {
 }
 
 // end takes what a header announces.
-func (g *guard) end() {
+func (g *replyBound) end() {
 	switch g.kind {
 	case '$', '=', '!':
 		g.body = g.length + 2

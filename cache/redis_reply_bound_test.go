@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestGuardRefusesOnlyOversizedReplies(t *testing.T) {
+func TestReplyBoundRefusesOnlyOversizedReplies(t *testing.T) {
 	bulk := func(n int) string { return fmt.Sprintf("$%d\r\n%s\r\n", n, strings.Repeat("$", n)) }
 	for name, c := range map[string]struct {
 		replies string
@@ -38,7 +38,7 @@ func TestGuardRefusesOnlyOversizedReplies(t *testing.T) {
 				if piece == 1 && len(c.replies) > 1<<20 {
 					continue
 				}
-				var g guard
+				var g replyBound
 				for rest := c.replies; rest != ""; {
 					n := min(piece, len(rest))
 					g.follow([]byte(rest[:n]))

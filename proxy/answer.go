@@ -21,7 +21,7 @@ var (
 const statusGone = 499
 
 // answer writes everything that an app receives, headers and body, except for what is passed
-// through and for hits in the lane (answer_lane.go). Token.Append computes expires_in.
+// through and for hits in the lane (answer_lane.go).
 func (x *reply) answer(w http.ResponseWriter) {
 	if x.gone {
 		x.status = statusGone
@@ -42,7 +42,7 @@ func (x *reply) answer(w http.ResponseWriter) {
 			h["Retry-After"] = []string{strconv.Itoa(int((e.RetryAt.Sub(now) + time.Second - 1) / time.Second))}
 		}
 	} else {
-		x.status, body = http.StatusOK, x.result.token.Append(make([]byte, 0, 512), now)
+		x.status, body = http.StatusOK, appendToken(make([]byte, 0, 512), x.result.token, now)
 	}
 	if x.err == errUntrusted {
 		h["Www-Authenticate"] = []string{challenge}
@@ -53,6 +53,21 @@ func (x *reply) answer(w http.ResponseWriter) {
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(x.status)
 	_, _ = w.Write(body) // an error means that the caller left
+}
+
+// appendToken appends the body of an answer with a token.
+func appendToken(to []byte, t graph.Token, now time.Time) []byte {
+	head, tail := t.Parts()
+	to = append(to, head...)
+	if len(tail) == 0 { // the answer to a code has no expires_in
+		return to
+	}
+	return append(appendExpiresIn(to, t.Expires, now), tail...)
+}
+
+// appendExpiresIn appends the value of expires_in: the seconds that a token really has left.
+func appendExpiresIn(to []byte, end, now time.Time) []byte {
+	return strconv.AppendInt(to, int64(end.Sub(now)/time.Second), 10)
 }
 
 // refusal returns the error that the app receives, from igproxy or Meta, or nil.

@@ -99,7 +99,7 @@ const longestHeader = 512
 // FuzzLane compares them.
 func (a *laneAnswerer) encode(to []byte, t *tokenRecord, left time.Duration, now time.Time) []byte {
 	var digits [20]byte
-	expiresIn := strconv.AppendInt(digits[:0], int64(t.expires.Sub(now)/time.Second), 10)
+	expiresIn := appendExpiresIn(digits[:0], t.expires, now)
 	if second := now.Unix(); second != a.second {
 		a.second = second
 		now.UTC().AppendFormat(a.date[:0], http.TimeFormat)

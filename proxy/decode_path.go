@@ -44,6 +44,12 @@ func unversioned(path string) string {
 	return path
 }
 
+// mayPass reports whether a call that is not a token call is passed through. If not, its answer is
+// errPath.
+func (e *engine) mayPass(t destination) bool {
+	return e.bypass != nil && !t.unknownApp && reachable(t.path)
+}
+
 // reachable reports whether a path may be passed through. It may not if any server could take it
 // for a token call, however that server treats escapes, dot segments, double slashes, letter case
 // and version prefixes. Without the client secret such a call does no harm, but an app that sends

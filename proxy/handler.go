@@ -67,7 +67,7 @@ func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 	}
 	t := e.route(r)
 	if len(t.rows) == 0 {
-		if e.bypass == nil || t.unknownApp || !reachable(t.path) {
+		if !e.mayPass(t) {
 			x.err = errPath
 			return
 		}

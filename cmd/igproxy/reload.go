@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strings"
@@ -31,10 +32,7 @@ func reloadCommand(env environment) *cli.Command {
 				}
 				return errReported
 			}
-			changed := "nothing has changed"
-			if len(reply.Changed) > 0 {
-				changed = strings.Join(reply.Changed, ", ")
-			}
+			changed := cmp.Or(strings.Join(reply.Changed, ", "), "nothing has changed")
 			if len(reply.NeedsRestart) > 0 {
 				changed += "; needs a restart: " + strings.Join(reply.NeedsRestart, ", ")
 			}

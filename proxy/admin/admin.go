@@ -11,6 +11,7 @@
 package admin
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -66,11 +67,8 @@ func New(o Options) (*Handler, error) {
 		return nil, errors.New("admin: Proxy is nil: build one with proxy.New")
 	}
 	first := readSample(o.Proxy.Metrics())
-	h := &Handler{proxy: o.Proxy, log: o.Logger, history: &history{started: first.at, samples: []sample{first}}, closed: make(chan struct{})}
+	h := &Handler{proxy: o.Proxy, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), history: &history{started: first.at, samples: []sample{first}}, closed: make(chan struct{})}
 	h.close = sync.OnceFunc(func() { close(h.closed) })
-	if h.log == nil {
-		h.log = slog.New(slog.DiscardHandler)
-	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", h.serveReadiness)

@@ -35,16 +35,6 @@ func (t Token) Parts() (head, tail []byte) { return t.text.head, t.text.tail }
 // Format implements fmt.Formatter and prints no text, whatever the verb.
 func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[token]") }
 
-// Append appends the reply to an app that asks now.
-func (t Token) Append(to []byte, now time.Time) []byte {
-	to = append(to, t.text.head...)
-	if len(t.text.tail) == 0 {
-		return to
-	}
-	to = strconv.AppendInt(to, int64(t.Expires.Sub(now)/time.Second), 10)
-	return append(to, t.text.tail...)
-}
-
 // The ways in which a 200 can be malformed. The texts are fixed, so they can be logged.
 var (
 	errNoTokenIn   = errors.New("no usable access_token")

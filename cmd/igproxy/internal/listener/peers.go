@@ -42,9 +42,5 @@ func (p *peers) refuse(uid uint32, err error) {
 		return
 	}
 	p.logged = time.Now()
-	why := slog.Uint64("uid", uint64(uid))
-	if err != nil {
-		why = slog.String("error", err.Error())
-	}
-	p.log.Warn("connection refused by auth.uids", why)
+	p.log.Warn("connection refused by auth.uids", "uid", uid, "error", err)
 }

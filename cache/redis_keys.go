@@ -1,0 +1,19 @@
+package cache
+
+// The names of keys in Redis:
+//
+//	PREFIX:{ID}:v   the sealed value of an entry
+//	PREFIX:{ID}:l   the lease on its token: the owner's random name
+//	PREFIX:{ID}:f   the sealed failure that the last leader met
+//	PREFIX:{ID}:p   the sorted set of an app's purges
+//
+// PREFIX is RedisOptions.Prefix, and ID is in hex. The braces are a hash tag: in a cluster, all keys
+// of one entry are in the same slot.
+func (t *redisTier) name(id, kind string) string { return t.options.Prefix + ":{" + id + "}:" + kind }
+
+func (t *redisTier) keys(k Key) (value, lease, failure string) {
+	id := k.id.String()
+	return t.name(id, "v"), t.name(id, "l"), t.name(id, "f")
+}
+
+func (t *redisTier) marksKey(p *Purges) string { return t.name(p.key.id.String(), "p") }
