@@ -114,11 +114,9 @@ func (c *Cache) readPurges(ctx context.Context, all ...*Purges) (now int64, err 
 // same round trip finds out whether Redis is back.
 func (c *Cache) watchRedis() {
 	for every := readEvery; ; {
-		wait := time.NewTimer(every/2 + rand.N(every/2)) // jitter: a fleet must not ask in step
 		select {
-		case <-wait.C:
+		case <-time.After(every/2 + rand.N(every/2)): // jitter: a fleet must not ask in step
 		case <-c.closing:
-			wait.Stop()
 			return
 		}
 		every = readEvery

@@ -85,10 +85,8 @@ func (t *redisTier) replace(old *client) bool {
 	}
 	t.client.Store(fresh)
 	t.retiring.Go(func() {
-		grace := time.NewTimer(t.options.StoreTimeout)
-		defer grace.Stop()
 		select {
-		case <-grace.C:
+		case <-time.After(t.options.StoreTimeout):
 		case <-t.closed:
 		}
 		_ = old.Close()

@@ -32,11 +32,9 @@ func (cl *Claim) Remember(e Entry, better func(stored Entry) bool) (winner Entry
 	if !late {
 		return e, false
 	}
-	patience := time.NewTimer(cl.cache.patience)
-	defer patience.Stop()
 	select {
 	case winner, lost = <-won:
-	case <-patience.C:
+	case <-time.After(cl.cache.patience):
 	}
 	if !lost {
 		winner = e

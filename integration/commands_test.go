@@ -107,13 +107,13 @@ func TestHealthcheck(t *testing.T) {
 
 func TestHelpVersionAndCompletion(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"--help"}, {"help"}, {}, {"serve", "--help"}, {"mock", "--help"}, {"version"}} {
+	for _, args := range [][]string{{"--help"}, {"help"}, {}, {"serve", "--help"}, {"mock", "--help"}, {"--version"}} {
 		if code, stdout, stderr := command(t, environ(), args...); code != 0 || len(stdout) < 20 || stderr != "" {
 			t.Errorf("%v: exit code %d\n%s%s", args, code, stdout, stderr)
 		}
 	}
 	_, stdout, _ := command(t, environ(), "--generate-bash-completion")
-	for _, name := range []string{"serve", "mock", "demo", "check", "healthcheck", "status", "reload", "purge", "version"} {
+	for _, name := range []string{"serve", "mock", "demo", "check", "healthcheck", "status", "reload", "purge"} {
 		if !strings.Contains(stdout, name) {
 			t.Errorf("completion does not offer %s", name)
 		}

@@ -60,7 +60,7 @@ func (l *leaks) commands() {
 		}
 	})
 	l.online()
-	for _, args := range [][]string{{"version"}, {"--version"}, {"--help"}, {"serve", "--help"}, {"check", "--help"}, {"mock", "--help"},
+	for _, args := range [][]string{{"--version"}, {"--help"}, {"serve", "--help"}, {"check", "--help"}, {"mock", "--help"},
 		{"serve", "--client-secret=" + l.secret}, {"serve", "--client-secret", l.secret}} {
 		_, stdout, stderr := command(l.t, environ("CLIENT_SECRET="+l.secret), args...)
 		l.record("other commands", stdout, stderr)

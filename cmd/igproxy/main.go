@@ -59,10 +59,11 @@ func usageError(format string, args ...any) error {
 }
 
 func newApp(env environment) *cli.App {
+	build := readBuild()
 	app := &cli.App{
 		Name:                 "igproxy",
 		Usage:                "the sidecar that holds the Instagram app secret so that no app has to",
-		Version:              readBuild().Version,
+		Version:              build.Version + " (commit " + build.Commit + ", " + build.Go + ")",
 		EnableBashCompletion: true,
 		Suggest:              true,
 		Writer:               env.stdout,
@@ -73,7 +74,7 @@ func newApp(env environment) *cli.App {
 			"To see it work:  igproxy demo\n" +
 			"Exit codes: 0 ok, 1 failed, 2 wrong command line or configuration.",
 		Commands: []*cli.Command{serveCommand(env), demoCommand(env), mockCommand(env), checkCommand(env), healthcheckCommand(env),
-			statusCommand(env), reloadCommand(env), purgeCommand(env), versionCommand(env)},
+			statusCommand(env), reloadCommand(env), purgeCommand(env)},
 		ExitErrHandler: func(*cli.Context, error) {}, // run returns the code
 		OnUsageError:   onUsageError,
 	}

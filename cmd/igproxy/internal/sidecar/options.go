@@ -2,7 +2,6 @@ package sidecar
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -70,12 +69,9 @@ func (s *Sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
 // upstreamOptions returns the proxy's Options without its cache, metrics, logger and bearer token,
 // which is what CheckUpstream needs.
 func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
-	base, err := url.Parse(c.Upstream.URL)
-	login, errLogin := url.Parse(c.Upstream.LoginURL)
-	threads, errThreads := url.Parse(c.Threads.URL)
-	if errors.Join(err, errLogin, errThreads) != nil { // config.Load has refused these already
-		return proxy.Options{}, errors.New("upstream.url, upstream.login_url or threads.url is not a URL")
-	}
+	base, _ := url.Parse(c.Upstream.URL) // config.Load has checked all three
+	login, _ := url.Parse(c.Upstream.LoginURL)
+	threads, _ := url.Parse(c.Threads.URL)
 	o := proxy.Options{
 		Apps:             appsOf(c),
 		UpstreamURL:      base,
@@ -107,6 +103,7 @@ func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
 		}
 	}
 	if c.Upstream.CAFile != "" {
+		var err error
 		if o.UpstreamCAs, err = config.ReadCertPool(c.Upstream.CAFile); err != nil {
 			return o, fmt.Errorf("upstream.ca_file: %w", err)
 		}

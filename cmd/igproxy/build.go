@@ -1,11 +1,8 @@
 package main
 
 import (
-	"fmt"
 	"runtime"
 	"runtime/debug"
-
-	"github.com/urfave/cli/v2"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
 )
@@ -26,16 +23,4 @@ func readBuild() sidecar.Build {
 		}
 	}
 	return b
-}
-
-func versionCommand(env environment) *cli.Command {
-	return &cli.Command{
-		Name:  "version",
-		Usage: "print the version, the commit and the Go version",
-		Action: func(*cli.Context) error {
-			b := readBuild()
-			_, err := fmt.Fprintf(env.stdout, "igproxy %s\ncommit  %s\ngo      %s\n", b.Version, b.Commit, b.Go)
-			return err
-		},
-	}
 }
