@@ -40,7 +40,7 @@ func wantState(t *testing.T, b *breaker.Breaker, want breaker.State) {
 	}
 }
 
-func TestFailuresInARowOpenItAndARefusalSaysWhenToComeBack(t *testing.T) {
+func TestConsecutiveFailuresOpenItAndRefusalsHaveRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(t, options())
 		for range 3 {
@@ -93,7 +93,7 @@ func TestFailuresAreForgottenAfterTheInterval(t *testing.T) {
 	})
 }
 
-func TestIgnoredCallsSayNothing(t *testing.T) {
+func TestIgnoredCallsDoNotCount(t *testing.T) {
 	b := newBreaker(t, options())
 	for range 50 {
 		_ = b.Do(saying(breaker.Ignored))
@@ -165,7 +165,7 @@ func TestHalfOpenBreakerLimitsProbes(t *testing.T) {
 	})
 }
 
-func TestPanicAndGoexitGiveTheProbesPlaceBack(t *testing.T) {
+func TestPanicAndGoexitReleaseTheProbe(t *testing.T) {
 	for name, die := range map[string]func(){"panic": func() { panic("boom") }, "goexit": runtime.Goexit} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -190,7 +190,7 @@ func TestPanicAndGoexitGiveTheProbesPlaceBack(t *testing.T) {
 }
 
 // The callback may call the breaker: it runs outside its lock.
-func TestChangesAreToldInOrderOutsideTheLock(t *testing.T) {
+func TestChangesAreReportedInOrderOutsideTheLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told []string
 		var b *breaker.Breaker
@@ -211,7 +211,7 @@ func TestChangesAreToldInOrderOutsideTheLock(t *testing.T) {
 	})
 }
 
-func TestNewRefusesOptionsThatCannotWork(t *testing.T) {
+func TestNewRejectsInvalidOptions(t *testing.T) {
 	for name, spoil := range map[string]func(*breaker.Options){
 		"failures":     func(o *breaker.Options) { o.Failures = 0 },
 		"ratio":        func(o *breaker.Options) { o.Ratio = 1.5 },

@@ -90,7 +90,7 @@ func (c *Cache) allPurges() []*Purges {
 }
 
 // readPurges merges what is in Redis with what is known here, adds to Redis what it lacks, and
-// returns the time of Redis in Unix milliseconds, or the local time if there is none.
+// returns the time of Redis in Unix milliseconds, or the local time without Redis.
 func (c *Cache) readPurges(ctx context.Context, all ...*Purges) (now int64, err error) {
 	if c.redis == nil {
 		return time.Now().UnixMilli(), nil

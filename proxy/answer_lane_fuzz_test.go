@@ -45,7 +45,7 @@ func bothWays(t testing.TB, p *Proxy, after []byte, cut int) (plain, lane string
 	return out[0], out[1]
 }
 
-func TestTheLanesAnswerIsNetHTTPsToTheByte(t *testing.T) {
+func TestLaneAnswersEqualNetHTTPByteForByte(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
 		plain, lane := bothWays(t, p, []byte(hitRequest), 0)

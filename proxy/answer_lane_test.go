@@ -140,7 +140,7 @@ func activations(s *laneServer) *int {
 	return n
 }
 
-func TestTheLaneAnswersHitsAndNothingElse(t *testing.T) {
+func TestLaneAnswersOnlyHits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
 		s := newLaneServer(t, p, true)
@@ -345,7 +345,7 @@ func TestAClientThatDoesNotReadEndsInTheLaneToo(t *testing.T) {
 }
 
 // net.Pipe has no buffer, so an answer that is not read yet is still being written.
-func TestAnAnswerOfTheLaneIsNotCutByADrain(t *testing.T) {
+func TestDrainDoesNotCutLaneAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
 		s := newLaneServer(t, p, true)
@@ -392,7 +392,7 @@ func TestADrainingProxyLeavesEverythingToNetHTTP(t *testing.T) {
 }
 
 // If a request must carry a token, or could be for another app, decode has to decide.
-func TestNoShortcutIfDecodeHasToDecide(t *testing.T) {
+func TestLaneLeavesDecisionsToDecode(t *testing.T) {
 	two := optionsFor(t, "https://graph.instagram.com", nil)
 	two.Apps = []App{{Label: "a", ID: "1", Secret: NewSecret(testSecret)}, {Label: "b", ID: "2", Secret: NewSecret(testSecret)}}
 	bearer := optionsFor(t, "https://graph.instagram.com", nil)

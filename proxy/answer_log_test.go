@@ -45,7 +45,7 @@ func TestManyHitsWriteFewLines(t *testing.T) {
 }
 
 // A hit that read the clock in the previous second must not start that second again.
-func TestALateHitDoesNotStartItsSecondAgain(t *testing.T) {
+func TestLateHitDoesNotRestartItsSecond(t *testing.T) {
 	h, now := hitLines{most: 1}, time.Unix(1000, 0)
 	for i, c := range []struct {
 		at   time.Duration

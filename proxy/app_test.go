@@ -140,7 +140,7 @@ func TestEachUpstreamHasItsOwnBreaker(t *testing.T) {
 	}
 }
 
-func TestAppsThatCannotBeToldApartAreRefused(t *testing.T) {
+func TestIndistinguishableAppsAreRefused(t *testing.T) {
 	for name, spoil := range map[string]func([]App) []App{
 		"none":         func([]App) []App { return nil },
 		"one name":     func(a []App) []App { a[1].Label = "shop"; return a },
@@ -156,7 +156,7 @@ func TestAppsThatCannotBeToldApartAreRefused(t *testing.T) {
 	}
 }
 
-func TestAHostOfNobodysIsNotServed(t *testing.T) {
+func TestUnknownHostIsNotServed(t *testing.T) {
 	p, _ := newShops(t)
 	if w := askAt(p, "elsewhere.internal", "/access_token?grant_type=ig_exchange_token&access_token=A"); w.Code != 421 {
 		t.Errorf("got %d", w.Code)

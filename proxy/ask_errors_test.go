@@ -51,7 +51,7 @@ func hangingUp(t *testing.T, linger int) string {
 	})
 }
 
-func TestEachWayToFailHasItsKind(t *testing.T) {
+func TestEachFailureHasItsClass(t *testing.T) {
 	_, good := newInstagram(t, overTLS)
 	_, expired := newInstagram(t, mock.ServerOptions{TLS: true, Expired: true})
 	_, elsewhere := newInstagram(t, mock.ServerOptions{TLS: true, WrongName: true})
@@ -104,7 +104,7 @@ func TestEachWayToFailHasItsKind(t *testing.T) {
 
 // The kind decides which answer the app gets and whether a retry is useful. The text of an error is
 // never shown.
-func TestAFailuresTextReachesNobody(t *testing.T) {
+func TestErrorTextsAreNotExposed(t *testing.T) {
 	const canary = "canary-of-the-other-side"
 	base, _ := saying(t, canary+" "+testSecret+"\r\n\r\n")
 	var log strings.Builder
@@ -118,7 +118,7 @@ func TestAFailuresTextReachesNobody(t *testing.T) {
 }
 
 // A certificate will still be invalid a second later; a refused connection may succeed.
-func TestOnlyWhatMayPassIsRepeated(t *testing.T) {
+func TestOnlyTemporaryFailuresAreRetried(t *testing.T) {
 	_, expired := newInstagram(t, mock.ServerOptions{TLS: true, Expired: true})
 	var handshakes, connections atomic.Int32
 	counting := rawUpstream(t, func(n int, c net.Conn, r *bufio.Reader) {

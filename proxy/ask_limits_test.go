@@ -9,7 +9,7 @@ import (
 
 // A rate limit is passed on as it came, with the usage headers. Then the app's pause stops every
 // other token without a call; a user's limit stops only that user's token.
-func TestLimitsAreToldAndHeld(t *testing.T) {
+func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	for token, c := range map[string]struct{ status, held, retryAfter int }{
 		"limit4-1":   {400, 429, 300},

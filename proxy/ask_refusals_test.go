@@ -10,7 +10,7 @@ import (
 
 // A page with a 4xx is an answer with its status, and not a failure, except those that mean
 // "later".
-func TestA4xxIsAnAnswerWhateverItsBodySays(t *testing.T) {
+func TestAny4xxIsARefusal(t *testing.T) {
 	for _, form := range []bool{false, true} {
 		w := newWorld(t)
 		n := 0

@@ -9,7 +9,7 @@ import (
 )
 
 // If every call fails, retries are a tenth of the calls, and one a second.
-func TestRetriesAreATenthOfTheCallsAndAFewThatTimeBrings(t *testing.T) {
+func TestRetryBudgetIsATenthOfTheCallsPlusAFewOverTime(t *testing.T) {
 	for calls, pace := range map[int]time.Duration{100_000: time.Millisecond, 10_000: 10 * time.Millisecond, 1000: 0} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newRetryBudget()
@@ -44,7 +44,7 @@ func TestAQuietSidecarCanRetryEveryCall(t *testing.T) {
 }
 
 // However long Meta was healthy, the saved retries are bounded.
-func TestRetriesAreNotSavedWithoutBound(t *testing.T) {
+func TestRetryBudgetIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRetryBudget()
 		for range 100_000 {

@@ -69,7 +69,7 @@ func TestTheQueryIsBuiltFromNothing(t *testing.T) {
 	}
 }
 
-func TestTheStandInFindsNothingStrangeOverHTTP2(t *testing.T) {
+func TestHTTP2RequestsAreNotStrange(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 	w := ask(p, with(get(target("IGAAshort")+"&client_secret=mine&x=1"), "Cookie", "a=b"))
@@ -96,7 +96,7 @@ func TestRedirectsAreNeverFollowed(t *testing.T) {
 	}
 }
 
-func TestARefusedAnswerIsRepeatedOnceAndNeverMore(t *testing.T) {
+func TestTransientRefusalIsRetriedAtMostOnce(t *testing.T) {
 	envelope := func(code int, more string) string {
 		return fmt.Sprintf(`{"error":{"message":"m","type":"OAuthException","code":%d%s}}`, code, more)
 	}
@@ -176,7 +176,7 @@ func keptThenDead(t *testing.T, connections int) (base string, count func() int3
 
 // A dead kept connection does not fail the call: it is sent again on a new connection, whatever
 // retries are allowed, and no second kept connection is tried.
-func TestADeadKeptConnectionCostsNoCall(t *testing.T) {
+func TestDeadReusedConnectionCostsNoCall(t *testing.T) {
 	const kept = 4
 	for retries := range 2 {
 		base, count := keptThenDead(t, kept)
@@ -204,7 +204,7 @@ func TestADeadKeptConnectionCostsNoCall(t *testing.T) {
 
 // A code works once, so it must never be unclear whether a dead connection lost it before or after
 // it was used.
-func TestACodeNeverRidesOnAKeptConnection(t *testing.T) {
+func TestCodesUseNewConnections(t *testing.T) {
 	base, count := keptThenDead(t, 1)
 	o := optionsFor(t, base, nil)
 	o.Apps[0].ID, o.Apps[0].RedirectURIs, o.LoginURL = shopID, []string{callback}, o.UpstreamURL
@@ -258,7 +258,7 @@ func TestAnswersAreBoundedAfterInflating(t *testing.T) {
 }
 
 // Whatever the upstream delays, the timeout ends the call, body included, and no place is lost.
-func TestTheTimeOutCoversEverything(t *testing.T) {
+func TestTimeoutCoversTheWholeCall(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	switching := "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 	silent, _ := saying(t, switching)

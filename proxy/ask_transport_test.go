@@ -85,7 +85,7 @@ func TestANameThatDoesNotResolveAndThenDoes(t *testing.T) {
 }
 
 // A lost packet costs its retransmission (5 s by default, resolv.conf(5)) and not the call.
-func TestALostDNSPacketCostsItsRetransmission(t *testing.T) {
+func TestLostDNSPacketOnlyDelays(t *testing.T) {
 	t.Parallel() // it waits for the resolver
 	base, asked := saying(t, rawReply(200, goodToken))
 	_, port, _ := strings.Cut(strings.TrimPrefix(base, "http://"), ":")

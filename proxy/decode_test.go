@@ -40,7 +40,7 @@ func decoded(e *engine, r *http.Request) (call, *graph.Error) {
 
 func get(target string) *http.Request { return httptest.NewRequest(http.MethodGet, target, nil) }
 
-func TestDecodeTakesWhatClientsReallySend(t *testing.T) {
+func TestDecodeAcceptsRealClients(t *testing.T) {
 	const token = "IGAAshort-lived_token.1|2"
 	e := testEngine(t)
 	for name, r := range map[string]*http.Request{
@@ -73,7 +73,7 @@ func with(r *http.Request, name, value string) *http.Request {
 	return r
 }
 
-func TestDecodeRefusesWhatIsMalformed(t *testing.T) {
+func TestDecodeRefusesMalformedRequests(t *testing.T) {
 	const ok = "/access_token?grant_type=ig_exchange_token&access_token=IGAAtoken"
 	body := httptest.NewRequest(http.MethodGet, ok, strings.NewReader("x"))
 	chunked := get(ok)
@@ -133,7 +133,7 @@ func TestDecodeRefusesWhatIsMalformed(t *testing.T) {
 	}
 }
 
-func TestTheGateRefusesWhatNoServerSends(t *testing.T) {
+func TestForeignHostsAndBrowsersAreRefused(t *testing.T) {
 	const target = "/access_token?grant_type=ig_exchange_token&access_token=t"
 	at := func(host string) *http.Request {
 		r := get(target)

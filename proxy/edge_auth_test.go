@@ -22,7 +22,7 @@ func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-func TestTheSidecarsTokenComesInOneOfTwoForms(t *testing.T) {
+func TestSidecarTokenComesInOneOfTwoForms(t *testing.T) {
 	digest := sha256.Sum256([]byte(ownToken))
 	asks, open := trust{func() [sha256.Size]byte { return digest }}, trust{}
 	for name, c := range map[string]struct {
@@ -77,7 +77,7 @@ func trusted(t *testing.T, digest *atomic.Pointer[[sha256.Size]byte], exchange e
 	return s, &log, p.carried.metrics
 }
 
-func TestAStrangerIsRefusedInTheEnvelopeAndLearnsNothing(t *testing.T) {
+func TestUnauthenticatedRequestsAreRefusedInTheEnvelope(t *testing.T) {
 	digest := sha256.Sum256([]byte(ownToken))
 	var current atomic.Pointer[[sha256.Size]byte]
 	current.Store(&digest)
@@ -118,7 +118,7 @@ func TestAStrangerIsRefusedInTheEnvelopeAndLearnsNothing(t *testing.T) {
 	}
 }
 
-func TestARefusalOfAStrangerWithABodyEndsTheConnection(t *testing.T) {
+func TestUnauthenticatedRequestWithABodyClosesTheConnection(t *testing.T) {
 	var current atomic.Pointer[[sha256.Size]byte]
 	current.Store(&[sha256.Size]byte{})
 	s, _, _ := trusted(t, &current, nil)
@@ -129,7 +129,7 @@ func TestARefusalOfAStrangerWithABodyEndsTheConnection(t *testing.T) {
 	}
 }
 
-func TestATokenThatChangesCountsForTheNextRequest(t *testing.T) {
+func TestChangedSidecarTokenAppliesToTheNextRequest(t *testing.T) {
 	old, next := sha256.Sum256([]byte(ownToken)), sha256.Sum256([]byte("the next one"))
 	var current atomic.Pointer[[sha256.Size]byte]
 	current.Store(&old)

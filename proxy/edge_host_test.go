@@ -31,7 +31,7 @@ func TestHostsThatAreServed(t *testing.T) {
 	}
 }
 
-func TestBrowsersAreToldApartFromNodesFetch(t *testing.T) {
+func TestBrowsersAreDistinguishedFromNodeFetch(t *testing.T) {
 	g := newGate(nil, false)
 	for name, c := range map[string]struct {
 		header http.Header
@@ -62,7 +62,7 @@ func TestBrowsersAreToldApartFromNodesFetch(t *testing.T) {
 }
 
 // What the gate refuses does not reach Instagram.
-func TestTheGateStandsBeforeEverything(t *testing.T) {
+func TestHostAndBrowserChecksComeFirst(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 	foreign := get(target("IGAAshort"))

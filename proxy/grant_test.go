@@ -105,7 +105,7 @@ func codeForm(code string) url.Values {
 const codeAnswer = `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"]}`
 
 // Each row of the table asks its own upstream, with what the call needs and nothing more.
-func TestEachGrantAsksItsOwnUpstreamForItsOwn(t *testing.T) {
+func TestEachGrantUsesItsUpstreamAndParameters(t *testing.T) {
 	w := newWorld(t)
 	w.login.say(200, codeAnswer)
 	long := `{"access_token":"THAAlong","token_type":"bearer","expires_in":5183944}`
@@ -193,7 +193,7 @@ func TestACodesAnswerHasBothShapes(t *testing.T) {
 }
 
 // A code works once: a repeated callback gets the first answer, and no request is repeated.
-func TestADoubleCallbackGetsTheFirstAnswerAndNothingIsSentTwice(t *testing.T) {
+func TestDoubleCallbackGetsTheFirstAnswer(t *testing.T) {
 	w := newWorld(t)
 	used := false
 	w.login.says = func(*http.Request, url.Values) (int, string) {
@@ -317,7 +317,7 @@ func TestFormsAreReadStrictly(t *testing.T) {
 }
 
 // The error for a token or a grant on the wrong call names the right one, and Meta is not asked.
-func TestTheErrorOfAWrongCallNamesTheRightOne(t *testing.T) {
+func TestErrorOfAWrongCallNamesTheRightOne(t *testing.T) {
 	w := newWorld(t)
 	for path, says := range map[string]string{
 		"/access_token?grant_type=ig_exchange_token&code=abc":                      "POST /oauth/access_token",

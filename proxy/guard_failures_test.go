@@ -33,7 +33,7 @@ func withToken(c call, token string) call {
 
 // For an hour, a worker asks once a second for a token that Meta always fails. Two other users ask
 // once a minute.
-func TestATokenThatMetaAlwaysFailsTakesNothingFromOthers(t *testing.T) {
+func TestTokenThatAlwaysFailsTakesNoCapacityFromOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
 		g := newGuarded(t, 10, nil)
@@ -67,7 +67,7 @@ func TestATokenThatMetaAlwaysFailsTakesNothingFromOthers(t *testing.T) {
 }
 
 // The pause of a token grows: 1, 2, 4, 8, 16, 30, 30 seconds. A success ends it.
-func TestATokenThatFailedIsAskedForAgainAfterAPauseThatGrows(t *testing.T) {
+func TestFailedTokenIsRetriedAfterAGrowingPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, down := 0, true
 		g := newGuarded(t, 10, nil)
@@ -100,7 +100,7 @@ func TestATokenThatFailedIsAskedForAgainAfterAPauseThatGrows(t *testing.T) {
 }
 
 // After an outage the first probe must not be a token that Meta always fails.
-func TestTheProbeIsNeverATokenThatFailedLately(t *testing.T) {
+func TestProbeIsNeverARecentlyFailedToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, down := 0, true
 		g := newGuarded(t, 10, nil)
@@ -130,7 +130,7 @@ func TestTheProbeIsNeverATokenThatFailedLately(t *testing.T) {
 }
 
 // A token that failed once in an outage may be the probe that ends it.
-func TestATokenThatFailedInAnOutageMayEndIt(t *testing.T) {
+func TestTokenThatFailedInAnOutageMayBeTheProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, down := 0, true
 		g := newGuarded(t, 10, nil)
@@ -148,7 +148,7 @@ func TestATokenThatFailedInAnOutageMayEndIt(t *testing.T) {
 }
 
 // An app, a grant or a redirect_uri that Meta always fails has a breaker of its own.
-func TestWhatMetaAlwaysFailsHasABreakerOfItsOwn(t *testing.T) {
+func TestCallsThatAlwaysFailHaveTheirOwnBreaker(t *testing.T) {
 	other := func(c call, change func(*call)) call {
 		app, grant := *c.app, *c.grant
 		c.app, c.grant = &app, &grant
@@ -183,7 +183,7 @@ func TestWhatMetaAlwaysFailsHasABreakerOfItsOwn(t *testing.T) {
 
 // A host that hangs, or a batch job that refreshes thousands of tokens at once, uses up its own
 // places and no others.
-func TestOneCrowdTakesNoPlaceFromAnother(t *testing.T) {
+func TestCircuitsDoNotShareSlots(t *testing.T) {
 	for name, change := range map[string]func(*call){
 		"a host":  func(c *call) { c.grant.name, c.grant.upstream = "code", upstreamLogin },
 		"a grant": func(c *call) { c.grant.name = "refresh" },
@@ -238,7 +238,7 @@ func TestTheFailuresRememberedAreBounded(t *testing.T) {
 }
 
 // If Meta did not receive the request, the token cannot be the reason.
-func TestAHostOutOfReachIsNotATokensFailure(t *testing.T) {
+func TestUnreachableHostIsNotATokenFailure(t *testing.T) {
 	for kind, want := range map[string]bool{"reset": true, "closed": true, "refused": false, "resolve": false, "tls": false, "other": false} {
 		if got := isOfToken(errUnreachable(kind)); got != want {
 			t.Errorf("%s: %v, want %v", kind, got, want)

@@ -49,7 +49,7 @@ func inUse(t *testing.T, m *Metrics) (which string) {
 	return which
 }
 
-func TestARefusedSecretIsRepeatedOnceWithTheOtherWhichIsThenUsedFirst(t *testing.T) {
+func TestRefusedSecretIsRetriedWithTheOtherOne(t *testing.T) {
 	p, o, i, log := rotating(t)
 	o.Retries = 0 // not a retry: the refused call had no effect
 	if err := p.Reload(o); err != nil {
@@ -106,7 +106,7 @@ func TestTheSecretInUseStaysInUseOverAReload(t *testing.T) {
 	}
 }
 
-func TestBothRefusedIsTheSecretsFaultAndNamesNeither(t *testing.T) {
+func TestBothSecretsRefusedIsOneFaultWithoutNames(t *testing.T) {
 	p, o, i, log := rotating(t)
 	i.SetSecrets("something-else-altogether")
 	w := ask(p, get(target("IGAA-1")))
@@ -123,7 +123,7 @@ func TestBothRefusedIsTheSecretsFaultAndNamesNeither(t *testing.T) {
 
 // A call that was in flight when the secret was replaced says nothing about the new one: it neither
 // pauses the app nor turns readiness off.
-func TestAnExchangeWithTheOldSecretInFlightDoesNotHoldTheNewOne(t *testing.T) {
+func TestExchangeWithTheOldSecretDoesNotPauseTheNewOne(t *testing.T) {
 	came, gate := make(chan string, 10), make(chan struct{})
 	upstream := newService(t)
 	upstream.says = func(r *http.Request, _ url.Values) (int, string) {
@@ -185,7 +185,7 @@ func TestAnAnswerAboutASecretThatHasGoneIsIgnored(t *testing.T) {
 }
 
 // A late answer to a call with the previous secret does not put it back in use.
-func TestALateAnswerDoesNotTurnTheSecretBack(t *testing.T) {
+func TestLateAnswerDoesNotSwitchTheSecretBack(t *testing.T) {
 	s := &clientSecrets{}
 	one, two := NewSecret("one"), NewSecret("two")
 	s.use([]Secret{two, one})
@@ -259,7 +259,7 @@ func TestNeitherSecretIsHandedOn(t *testing.T) {
 }
 
 // Entries survive while the previous secret is configured, and for ever with a key of their own.
-func TestWhatIsRememberedSurvivesUntilThePreviousSecretIsTakenAway(t *testing.T) {
+func TestCacheSurvivesUntilThePreviousSecretIsRemoved(t *testing.T) {
 	idOf := func(a App) string {
 		ready, err := newApp(a, grants(optionsFor(t, "https://graph.instagram.com", nil)), nil)
 		if err != nil {

@@ -54,7 +54,7 @@ func TestOnlyFailuresOpenTheBreaker(t *testing.T) {
 	}
 }
 
-func TestAnOpenBreakerIsAQuick503WithTheTimeLeft(t *testing.T) {
+func TestOpenBreakerIsAFast503WithRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		g := newGuarded(t, 10, func(context.Context, call) (answer, error) { asked++; return answer{}, errTimeout() })
@@ -73,7 +73,7 @@ func TestAnOpenBreakerIsAQuick503WithTheTimeLeft(t *testing.T) {
 	})
 }
 
-func TestAnAppLimitHoldsAllTokensForItsTimeAndNoLonger(t *testing.T) {
+func TestAppLimitPausesAllTokensForItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		g := newGuarded(t, 10, nil)
@@ -103,7 +103,7 @@ func TestAnAppLimitHoldsAllTokensForItsTimeAndNoLonger(t *testing.T) {
 	})
 }
 
-func TestARefusedSecretHoldsForSecondsAndIsForgottenOnceProven(t *testing.T) {
+func TestRefusedSecretPausesForSecondsUntilProven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
 		asked, wrong := 0, true
@@ -159,7 +159,7 @@ func TestARefusedSecretIsDoubtedAfterAMinute(t *testing.T) {
 
 // A flight that spent its budget waiting for a place says nothing about Meta. It must not open the
 // breaker.
-func TestATimeoutAfterAWaitForAPlaceIsNotAFailure(t *testing.T) {
+func TestTimeoutAfterWaitingForASlotIsNotAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuarded(t, 1, func(ctx context.Context, _ call) (answer, error) {
 			select {
@@ -190,7 +190,7 @@ func TestATimeoutAfterAWaitForAPlaceIsNotAFailure(t *testing.T) {
 	})
 }
 
-func TestCallsUnderWayAreBoundedAndSoIsTheirQueue(t *testing.T) {
+func TestCallsInFlightAndTheirQueueAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var now, most atomic.Int32
 		g := newGuarded(t, 2, func(context.Context, call) (answer, error) {

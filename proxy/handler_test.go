@@ -251,7 +251,7 @@ func TestRetryAfterIsRoundedUpAndNeverInThePast(t *testing.T) {
 }
 
 // Nothing is sent to a caller that left. The log has status 499, and the flight continues.
-func TestACallerThatLeftIsSentNothing(t *testing.T) {
+func TestDisconnectedCallerIsSentNothing(t *testing.T) {
 	var log strings.Builder
 	p := proxyOf(t, slog.New(slog.NewTextHandler(&log, nil)), func(context.Context, call) (answer, error) { return answer{}, errCallerGone })
 	w := httptest.NewRecorder()

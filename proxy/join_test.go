@@ -121,7 +121,7 @@ func TestCallersMayComeWhileCloseWaits(t *testing.T) {
 	all.Wait()
 }
 
-func TestOneSlowFlightHoldsNobodyElse(t *testing.T) {
+func TestSlowFlightDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := callFor(t, "slow")
 		d := newJoin(time.Minute, func(_ context.Context, c call) (answer, error) {

@@ -181,7 +181,7 @@ func TestExportedMetricsAreThoseDocumented(t *testing.T) {
 }
 
 // The table has exactly the values that the code can produce, even if no test here produces them.
-func TestTheDocumentedValuesAreAllThereAre(t *testing.T) {
+func TestDocumentedLabelValuesAreComplete(t *testing.T) {
 	want := documented(t)
 	kinds := []string{}
 	text, err := os.ReadFile("../cache/redis_errors.go")

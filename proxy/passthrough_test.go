@@ -239,7 +239,7 @@ func TestPagingCanBeKeptHere(t *testing.T) {
 }
 
 // No spelling of a token call's path is passed through.
-func TestTheTokenCallsCannotBeReachedPastTheSteps(t *testing.T) {
+func TestTokenCallsCannotBeReachedThroughPassthrough(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range []string{"/x/access_token", "//access_token", "/./access_token", "/x/../access_token", "/ACCESS_TOKEN", "/access%5Ftoken", "/%61ccess_token",
 		"/access_token%2f", "/access_token;x=1", "/v23/access_token", "/v23.0/v23.0/access_token", "/oauth//access_token", "/oauth/access_token/x/..", "/%2561ccess_token",

@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestProbeSaysWhatIsWrongAndWhatToDo(t *testing.T) {
+func TestProbeNamesTheProblemAndTheFix(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	_, stranger := newInstagram(t, overTLS)
 	_, expired := newInstagram(t, mock.ServerOptions{TLS: true, Expired: true})

@@ -14,8 +14,8 @@ func badOptions() map[string]func(*Options) {
 	return map[string]func(*Options){
 		"carried: Cache":                  func(o *Options) { o.Cache = nil },
 		"carried: max_in_flight":          func(o *Options) { o.MaxInFlight = 0 },
-		"carried: breaker failures":       func(o *Options) { o.Breaker.Failures = 0 },
-		"carried: breaker interval":       func(o *Options) { o.Breaker.Interval = 0 },
+		"carried: breaker, failures":      func(o *Options) { o.Breaker.Failures = 0 },
+		"carried: breaker, interval":      func(o *Options) { o.Breaker.Interval = 0 },
 		"client secret":                   func(o *Options) { o.Apps[0].Secret = Secret{} },
 		"client secret, short":            func(o *Options) { o.Apps[0].Secret = NewSecret("canary1") },
 		"upstream url":                    func(o *Options) { o.UpstreamURL = nil },

@@ -69,7 +69,7 @@ func TestAPurgeIsOfAnAppOrOfATokenUnderEachGrant(t *testing.T) {
 
 // An app that a reload brings has been purged by the others: what they purged is not served, not
 // even at first.
-func TestWhatWasPurgedIsNotServedAfterAReloadThatBringsItsApp(t *testing.T) {
+func TestPurgedEntriesStayPurgedAfterAReload(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	redis := redistest.Start(t)
 	options := func() Options {

@@ -34,7 +34,7 @@ func gated(t *testing.T) (base string, arrived <-chan struct{}, open func()) {
 	}), came, sync.OnceFunc(func() { close(gate) })
 }
 
-func TestReloadSwapsWholeOrNotAtAll(t *testing.T) {
+func TestReloadIsAtomic(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	good := optionsFor(t, s.URL, s.CA())
 	p := newProxy(t, good)
@@ -232,7 +232,7 @@ func TestWhatIsKnownSurvivesAReload(t *testing.T) {
 }
 
 // A refused secret is fixed by a new one, and the refusal of the old one says nothing about it.
-func TestANewSecretIsNotTakenForRefused(t *testing.T) {
+func TestNewSecretIsNotConsideredRefused(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
 	o.Cache, o.Apps[0].Secret = newCache(t), NewSecret("a-secret-that-is-wrong")

@@ -58,7 +58,7 @@ func TestRememberByClass(t *testing.T) {
 	}
 }
 
-func TestDoubtfulAnswersAreNeverRemembered(t *testing.T) {
+func TestUncertainAnswersAreNeverRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newCache(t)
 		s := &claimStep{cache: store, negativeTTL: time.Minute, next: exchangeFunc(func(context.Context, call) (answer, error) {

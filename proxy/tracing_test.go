@@ -155,7 +155,7 @@ func TestTraceHeadersAreNotPassedOn(t *testing.T) {
 	}
 }
 
-func TestSpansHoldNothingThatWasSentOrIsSecret(t *testing.T) {
+func TestSpansContainNoSecretsOrSentValues(t *testing.T) {
 	p, r := tracedProxy(t)
 	send := func(method, path string, body string) {
 		req := httptest.NewRequest(method, path, strings.NewReader(body))

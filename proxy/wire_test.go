@@ -64,7 +64,7 @@ func TestACallerThatLeftGetsNoEmpty200(t *testing.T) {
 }
 
 // What net/http would read as the next request may be the body of the previous one.
-func TestNothingBehindABodyIsARequest(t *testing.T) {
+func TestBytesAfterABodyAreNotARequest(t *testing.T) {
 	addr := wireServer(t, func(context.Context, call) (answer, error) { return refusalAnswer(190, 0, "m"), nil })
 	const host, second = " HTTP/1.1\r\nHost: localhost\r\n", "GET " + wireOK + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	for name, request := range map[string]string{

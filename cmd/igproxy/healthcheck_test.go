@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-func TestAListenerOnEveryAddressIsCalledOnThisMachine(t *testing.T) {
+func TestListenerOnEveryAddressIsReachedLocally(t *testing.T) {
 	l, err := net.Listen("tcp", ":0")
 	if err != nil {
 		t.Fatal(err)
@@ -29,7 +29,7 @@ func TestAListenerOnEveryAddressIsCalledOnThisMachine(t *testing.T) {
 	}
 }
 
-func TestAHealthcheckSaysWhyNot(t *testing.T) {
+func TestHealthcheckReportsTheReason(t *testing.T) {
 	for answer, c := range map[string]struct {
 		status int
 		code   int
@@ -74,7 +74,7 @@ func TestAHealthcheckUsesAUnixSocket(t *testing.T) {
 	}
 }
 
-func TestAHealthcheckWaitsNoLongerThanItsTimeout(t *testing.T) {
+func TestHealthcheckRespectsItsTimeout(t *testing.T) {
 	l := loopback(t) // accepts in the system's queue, and never answers
 	var b bytes.Buffer
 	start := time.Now()
@@ -84,7 +84,7 @@ func TestAHealthcheckWaitsNoLongerThanItsTimeout(t *testing.T) {
 	}
 }
 
-func TestAHealthcheckNeedsNothingButTheAddress(t *testing.T) {
+func TestHealthcheckNeedsOnlyTheAddress(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write(t, "igproxy.yaml", "admin:\n  listen: nonsense\nupstream:\n  timeout: 5\n")
 	code, _, stderr := command(t, nil, "healthcheck", "-c", "igproxy.yaml")
@@ -95,7 +95,7 @@ func TestAHealthcheckNeedsNothingButTheAddress(t *testing.T) {
 
 // A sidecar whose file is broken keeps its configuration. If its health check failed, a slip in an
 // editor would restart containers that work.
-func TestAnUnreadableFileIsOnlyAWarningToTheCommandsThatCallASidecar(t *testing.T) {
+func TestUnreadableFileIsOnlyAWarningForClientCommands(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(map[string]string{"/readyz": `{"ready":true,"client_secret":"ok"}`, "/reload": `{"reloaded":true}`,
 			"/purge": `{"purged":"all","apps":["one"],"fleet":"none"}`}[r.URL.Path]))
@@ -116,7 +116,7 @@ func TestAnUnreadableFileIsOnlyAWarningToTheCommandsThatCallASidecar(t *testing.
 	}
 }
 
-func TestAHealthcheckExitsWith2ForAWrongCommandLineOnly(t *testing.T) {
+func TestHealthcheckExitsWith2OnlyForAWrongCommandLine(t *testing.T) {
 	for _, args := range [][]string{{"--timeout", "0s"}, {"--timeout", "soon"}, {"--nonsense"}, {"nonsense"}} {
 		if code, _, stderr := command(t, nil, append([]string{"healthcheck"}, args...)...); code != exitUsage {
 			t.Errorf("%s: exit code %d\n%s", args, code, stderr)

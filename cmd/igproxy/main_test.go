@@ -74,7 +74,7 @@ func TestAWrongCommandLineIsOneClearLine(t *testing.T) {
 	}
 }
 
-func TestWhatFailsWhileRunningExitsWithOne(t *testing.T) {
+func TestRuntimeFailuresExitWithOne(t *testing.T) {
 	busy := loopback(t).Addr().String()
 	for want, c := range map[string]struct{ environ, args []string }{
 		"listen: " + busy + " is in use":                  {append(withSecret[:1:1], "IGPROXY_LISTEN="+busy), []string{"serve"}},
@@ -91,7 +91,7 @@ func TestWhatFailsWhileRunningExitsWithOne(t *testing.T) {
 	}
 }
 
-func TestAWrongConfigurationIsOneLineAProblem(t *testing.T) {
+func TestWrongConfigurationIsOneLinePerProblem(t *testing.T) {
 	// The last variable only causes a warning.
 	environ := []string{"IGPROXY_LOG_LEVEL=loud", "IGPROXY_LOG_FORMAT=xml", "IGPROXY_ADMIN_LISTEN=0.0.0.0:1"}
 	code, stdout, stderr := command(t, environ, "serve")
@@ -134,7 +134,7 @@ Errors to fix: 2.
 	}
 }
 
-func TestHelpIsTheSameHoweverItIsAskedFor(t *testing.T) {
+func TestHelpFlagAndHelpCommandPrintTheSame(t *testing.T) {
 	for _, c := range newApp(environment{}).Commands {
 		code, help, stderr := command(t, nil, c.Name, "--help")
 		_, short, _ := command(t, nil, c.Name, "-h")

@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-func TestATokenToPurgeComesFromStandardInputAndIsOne(t *testing.T) {
+func TestPurgeReadsExactlyOneTokenFromStandardInput(t *testing.T) {
 	for text, want := range map[string]string{"IGAAshort": "IGAAshort", "IGAAshort\n": "IGAAshort", " IGAAshort \r\n": "IGAAshort"} {
 		if got, err := readToken(strings.NewReader(text)); err != nil || got != want {
 			t.Errorf("%q: got %q, %v", text, got, err)
@@ -30,7 +30,7 @@ func TestATokenToPurgeComesFromStandardInputAndIsOne(t *testing.T) {
 	}
 }
 
-func TestPurgePrintsWhatWasReached(t *testing.T) {
+func TestPurgePrintsItsReach(t *testing.T) {
 	for want, reply := range map[string]admin.PurgeReply{
 		"purged: everything of one, two; the other sidecars on this Redis forget within seconds\n": {Purged: "all", Apps: []string{"one", "two"}, Fleet: "told"},
 		"purged: the token of one\n": {Purged: "token", Apps: []string{"one"}, Fleet: "none"},

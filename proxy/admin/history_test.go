@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestTheHistoryForgetsAfterFifteenMinutes(t *testing.T) {
+func TestHistoryCoversFifteenMinutes(t *testing.T) {
 	s := sample{at: time.Now()}
 	h := &history{started: s.at, samples: []sample{s}}
 	begin := func() {
@@ -42,7 +42,7 @@ func TestQuantilesAreThoseOfPrometheus(t *testing.T) {
 	}
 }
 
-func TestALatencyIsOfTheWindowAndNullWithoutAny(t *testing.T) {
+func TestLatencyCoversTheWindowAndIsNullWhenEmpty(t *testing.T) {
 	h := histogram{bounds: []float64{1}, counts: []uint64{3}, all: 3}
 	if l := latencyOf(h.since(h)); l.Count != 0 || l.P50 != nil || l.P99 != nil {
 		t.Errorf("got %+v", l)

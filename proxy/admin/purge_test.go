@@ -26,7 +26,7 @@ func purge(t *testing.T, h http.Handler, target, contentType, body string) (stat
 	return w.Code, reply
 }
 
-func TestAPurgeIsOfTheAppAndTheTokenInItsForm(t *testing.T) {
+func TestPurgeUsesTheAppAndTokenOfTheForm(t *testing.T) {
 	i, base := newInstagram(t)
 	o := optionsFor(t, base)
 	o.Apps = []proxy.App{{Label: "one", ID: "1", Secret: proxy.NewSecret(appSecret)}, {Label: "two", ID: "2", Secret: proxy.NewSecret(appSecret)}}
@@ -68,7 +68,7 @@ func TestAPurgeIsOfTheAppAndTheTokenInItsForm(t *testing.T) {
 	}
 }
 
-func TestAPurgeThatIsNotClearPurgesNothing(t *testing.T) {
+func TestAmbiguousPurgePurgesNothing(t *testing.T) {
 	i, base := newInstagram(t)
 	p := newProxy(t, optionsFor(t, base))
 	h := handlerOf(t, p)

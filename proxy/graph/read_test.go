@@ -161,7 +161,7 @@ func TestAnErrorIsReadInAnyShapeThatMetaHasUsed(t *testing.T) {
 }
 
 // Members that are not read are skipped: a body a hundred times as long costs no more allocations.
-func TestALongErrorIsNotTakenApart(t *testing.T) {
+func TestUnreadMembersCostNoAllocations(t *testing.T) {
 	read := func(n int) float64 {
 		var worst float64
 		for _, body := range []string{
@@ -178,7 +178,7 @@ func TestALongErrorIsNotTakenApart(t *testing.T) {
 	}
 }
 
-func TestTheReaderReadsWhatIsEncoded(t *testing.T) {
+func TestEncodedErrorsCanBeRead(t *testing.T) {
 	for name, s := range shapes {
 		e, ok := graph.ReadError(s.status, []byte(s.body), asItIs)
 		if !ok {

@@ -44,7 +44,7 @@ func TestUnknownMembersSurviveByteForByte(t *testing.T) {
 	}
 }
 
-func TestNonsenseIsNoToken(t *testing.T) {
+func TestMalformedTokensAreRefused(t *testing.T) {
 	for body, want := range map[string]error{
 		``:                                      graph.ErrNotJSON,
 		`null`:                                  graph.ErrNotJSON,

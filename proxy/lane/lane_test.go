@@ -55,7 +55,7 @@ func served(t *testing.T, sent *int) (client net.Conn, below *idling, above net.
 	return there, below, above, got
 }
 
-func TestThePlainFormIsAnsweredAndTheRestDelivered(t *testing.T) {
+func TestPlainRequestsAreAnsweredAndOthersDelivered(t *testing.T) {
 	for _, c := range []struct {
 		name, old, new string
 		plain          bool

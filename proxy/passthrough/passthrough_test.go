@@ -221,7 +221,7 @@ func TestAnAnswerThatBreaksOffIsCut(t *testing.T) {
 }
 
 // Upgrade is not sent on, and an answer that switches all the same would be the bare connection.
-func TestNoOtherProtocolGoesThrough(t *testing.T) {
+func TestProtocolUpgradesAreRefused(t *testing.T) {
 	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, r *http.Request) {
 		if got := r.Header.Get("Upgrade"); got != "" {
 			t.Errorf("sent Upgrade: %s", got)

@@ -11,7 +11,7 @@ import (
 
 // Opening a named pipe waits for its writer: serve, check and healthcheck once hung on
 // upstream.ca_file: ./fifo.
-func TestANamedPipeInPlaceOfPEMIsRefusedAndNotWaitedFor(t *testing.T) {
+func TestNamedPipeInsteadOfPEMIsRefusedWithoutWaiting(t *testing.T) {
 	t.Run("an authority", func(t *testing.T) {
 		refusesPipe(t, func() error { _, err := config.ReadCertPool("./fifo"); return err })
 	})
@@ -45,7 +45,7 @@ func refusesPipe(t *testing.T, read func() error) {
 	}
 }
 
-func TestASecretThatCannotBeReadIsToldWithoutItsContent(t *testing.T) {
+func TestUnreadableSecretIsReportedWithoutItsContent(t *testing.T) {
 	expect(t, []input{
 		{name: "a secret in the file", yaml: "client_secret: " + canary + "\n", noSecret: true,
 			want: []string{"warning: igproxy.yaml:1: client_secret: a secret in the configuration file; use client_secret_file or IGPROXY_CLIENT_SECRET instead"}},

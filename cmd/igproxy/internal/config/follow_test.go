@@ -120,7 +120,7 @@ func TestASwapBehindALinkIsFound(t *testing.T) {
 	})
 }
 
-func TestAFileThatBreaksLeavesWhatItHeldAndIsToldOnce(t *testing.T) {
+func TestBrokenFileKeepsThePreviousContentAndIsReportedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Chdir(t.TempDir())
 		put(t, "f", "one", time.Hour)

@@ -55,7 +55,7 @@ func TestADifferenceInEveryKeyIsFound(t *testing.T) {
 	}
 }
 
-func TestANewTimeoutWaitsWithWhatItMustFit(t *testing.T) {
+func TestNewTimeoutWaitsForTheSettingsItDependsOn(t *testing.T) {
 	running, next := Default(), Default()
 	next.Upstream.Timeout, next.Breaker.Interval, next.Passthrough.Timeout = 30*time.Second, 2*time.Minute, 90*time.Second
 	next.Server.WriteTimeout = time.Minute
@@ -74,7 +74,7 @@ func TestANewTimeoutWaitsWithWhatItMustFit(t *testing.T) {
 
 // TLS is turned on by a restart only. A client authority must wait for it: alone it would count as
 // authentication without being any.
-func TestClientAuthoritiesWaitWithTheTLSTheyNeed(t *testing.T) {
+func TestClientAuthoritiesWaitForTheTLSTheyNeed(t *testing.T) {
 	running, next := Default(), Default()
 	next.TLS.CertFile, next.TLS.KeyFile, next.Auth.ClientCA = "/c", "/k", "/ca"
 	if kept := next.keep(running); len(kept) != 3 || next.RequiresAuth() {

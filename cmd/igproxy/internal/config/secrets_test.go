@@ -21,7 +21,7 @@ func write(t *testing.T, name, text string) {
 }
 
 // A wrong value is repeated in messages, unless it looks like a secret in the wrong place.
-func TestASecretInThePlaceOfAnyValueIsNotRepeated(t *testing.T) {
+func TestSecretInAnyWrongPlaceIsNotRepeated(t *testing.T) {
 	for _, key := range settings() {
 		if key.key == "client_secret" {
 			continue

@@ -83,7 +83,7 @@ func TestADecisionThatContradictsItselfIsRefused(t *testing.T) {
 	})
 }
 
-func TestOpenToNamesWhoMayUseTheSidecar(t *testing.T) {
+func TestOpenToDescribesAllowedClients(t *testing.T) {
 	for environ, want := range map[string]string{
 		"":                                     "every program on this machine",
 		"LISTEN=0.0.0.0:1":                     "everything that reaches it",

@@ -2,7 +2,7 @@ package config_test
 
 import "testing"
 
-func TestAWrongValueIsToldWithWhatToWrite(t *testing.T) {
+func TestWrongValueIsReportedWithAFix(t *testing.T) {
 	expect(t, []input{
 		{name: "a duration without a unit", yaml: "upstream:\n  timeout: 10\n",
 			want: []string{`igproxy.yaml:2: upstream.timeout: "10" is not a duration; write a duration from 100ms to 1m`}},

@@ -132,7 +132,7 @@ func noneIsAccepted(t *testing.T, accepted <-chan *conn) {
 	}
 }
 
-func TestBeyondTheBoundTheNextWaitsUntilOneIsClosed(t *testing.T) {
+func TestFullListenerWaitsUntilAConnectionIsClosed(t *testing.T) {
 	b := newBound(loopback(t), 2)
 	accepted := accepting(t, b)
 	first := nextBusy(t, b, accepted)
@@ -148,7 +148,7 @@ func TestBeyondTheBoundTheNextWaitsUntilOneIsClosed(t *testing.T) {
 	noneIsAccepted(t, accepted)
 }
 
-func TestBeyondTheBoundTheNextWaitsUntilOneIsIdle(t *testing.T) {
+func TestFullListenerWaitsUntilAConnectionIsIdle(t *testing.T) {
 	b := newBound(loopback(t), 1)
 	accepted := accepting(t, b)
 	first := nextBusy(t, b, accepted)
@@ -161,7 +161,7 @@ func TestBeyondTheBoundTheNextWaitsUntilOneIsIdle(t *testing.T) {
 	}
 }
 
-func TestTheLongestIdleConnectionMakesRoomFirst(t *testing.T) {
+func TestLongestIdleConnectionIsClosedFirst(t *testing.T) {
 	b := newBound(loopback(t), 3)
 	accepted := accepting(t, b)
 	working, lately, longest := nextBusy(t, b, accepted), nextBusy(t, b, accepted), nextBusy(t, b, accepted)
@@ -178,7 +178,7 @@ func TestTheLongestIdleConnectionMakesRoomFirst(t *testing.T) {
 }
 
 // Regression: a kept connection was closed although a request had arrived on it.
-func TestAConnectionOnWhichARequestHasBegunToArriveIsNotIdle(t *testing.T) {
+func TestConnectionWithAPartialRequestIsNotIdle(t *testing.T) {
 	for name, read := range map[string]bool{"half of its header was read": true, "nothing of it was read": false} {
 		t.Run(name, func(t *testing.T) {
 			b := newBound(loopback(t), 1)
@@ -204,7 +204,7 @@ func TestAConnectionOnWhichARequestHasBegunToArriveIsNotIdle(t *testing.T) {
 	}
 }
 
-func TestWhatArrivesAfterAnEvictionIsNotServed(t *testing.T) {
+func TestRequestsAfterAnEvictionAreNotServed(t *testing.T) {
 	here, there := net.Pipe()
 	defer there.Close()
 	b := newBound(loopback(t), 1)
@@ -219,7 +219,7 @@ func TestWhatArrivesAfterAnEvictionIsNotServed(t *testing.T) {
 	_ = here.Close()
 }
 
-func TestASilentConnectionMakesRoomAfterASecond(t *testing.T) {
+func TestSilentConnectionIsIdleAfterASecond(t *testing.T) {
 	b := newBound(loopback(t), 1)
 	accepted := accepting(t, b)
 	start := time.Now()
@@ -230,7 +230,7 @@ func TestASilentConnectionMakesRoomAfterASecond(t *testing.T) {
 	}
 }
 
-func TestTheServersStatesReachTheBoundThroughTLSToo(t *testing.T) {
+func TestConnectionStatesAreTrackedThroughTLS(t *testing.T) {
 	for name, wrap := range map[string]func(net.Conn) net.Conn{
 		"plain": func(c net.Conn) net.Conn { return c },
 		"TLS":   func(c net.Conn) net.Conn { return tls.Server(c, &tls.Config{}) }, // without a handshake
@@ -267,7 +267,7 @@ func TestAnHTTP2FrameIsNotARequest(t *testing.T) {
 
 // To net/http a connection is idle while the lane answers on it, so its Shutdown does not wait for
 // it.
-func TestADrainWaitsForWhatTheFastLaneStillWrites(t *testing.T) {
+func TestDrainWaitsForAnswersOfTheFastLane(t *testing.T) {
 	l := loopback(t)
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Options{Listener: l, HTTP: &http.Server{}, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)})
@@ -325,7 +325,7 @@ func (l *short) Accept() (net.Conn, error) {
 
 // Regression: kept connections to Instagram held the last descriptors for 90 s, and no request
 // could come in to use them.
-func TestOutOfDescriptorsConnectionsElsewhereAreEnded(t *testing.T) {
+func TestOutOfDescriptorsOtherConnectionsAreClosed(t *testing.T) {
 	l := &short{Listener: loopback(t), out: true}
 	b := newBound(l, 4)
 	if _, err := b.Accept(); !errors.Is(err, syscall.EMFILE) {

@@ -111,7 +111,7 @@ type addressed struct {
 
 func (a *addressed) Addr() net.Addr { return a.addr }
 
-func TestAURLIsWhatAPersonTypes(t *testing.T) {
+func TestURLIsThatOfTheListener(t *testing.T) {
 	l := loopback(t)
 	socket := &addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}
 	for _, c := range []struct {

@@ -43,7 +43,7 @@ func TestALogLevelHidesLessImportantLines(t *testing.T) {
 	}
 }
 
-func TestWhatNetHTTPQuotesIsNotLogged(t *testing.T) {
+func TestBytesQuotedByNetHTTPAreNotLogged(t *testing.T) {
 	for message, want := range map[string]string{
 		`Unsolicited response received on idle HTTP channel starting with "HTTP/1.1 200 OK\r\n\r\nIGAA"; err=<nil>`: "Unsolicited response received on idle HTTP channel starting with ...",
 		"http: Accept error: too many open files; retrying in 5ms":                                                  "http: Accept error: too many open files; retrying in 5ms",

@@ -76,7 +76,7 @@ type stuck struct {
 
 func (s *stuck) Write(b []byte) (int, error) { <-s.open; return s.tap.Write(b) }
 
-func TestAStuckLogBlocksNoWriterAndReportsWhatItDropped(t *testing.T) {
+func TestStuckLogBlocksNoWriterAndReportsDroppedLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := &stuck{open: make(chan struct{})}
 		l := newQueue(to)
@@ -105,7 +105,7 @@ func TestAStuckLogBlocksNoWriterAndReportsWhatItDropped(t *testing.T) {
 	})
 }
 
-func TestAFullDiskDropsLinesAndTearsNone(t *testing.T) {
+func TestFullDiskDropsWholeLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var to tap
 		l := newQueue(&to)

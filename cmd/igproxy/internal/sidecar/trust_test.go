@@ -91,7 +91,7 @@ func tlsConfig(t *testing.T, ca string, log io.Writer) *tls.Config {
 	return listenerTLS(&holder)
 }
 
-func TestACertificateIsReadAgainAndABrokenOneIsNotTaken(t *testing.T) {
+func TestCertificateIsReloadedUnlessBroken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Chdir(t.TempDir())
 		one, two := newPair(t, "one"), newPair(t, "two")
@@ -219,7 +219,7 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 }
 
 // A name in the configuration may resolve to any address.
-func TestTheAddressListenedOnDecidesWhetherTrustIsRequired(t *testing.T) {
+func TestListenAddressDecidesWhetherAuthenticationIsRequired(t *testing.T) {
 	l := loopback(t)
 	beyond := &addressed{l, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80}}
 	c := config.Default()

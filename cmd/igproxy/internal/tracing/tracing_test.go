@@ -97,7 +97,7 @@ func TestWithoutTheVariablesThereIsNoTracerAndStopIsHarmless(t *testing.T) {
 
 // A platform sets these for every program at once: a sidecar that refused to start because of one
 // would take its app down.
-func TestNoVariableKeepsTheSidecarFromStartingAndNoneIsRepeated(t *testing.T) {
+func TestNoVariablePreventsStartOrIsRepeated(t *testing.T) {
 	for variables, traced := range map[string]bool{
 		"OTEL_EXPORTER_OTLP_PROTOCOL=grpc":                                      true,
 		"OTEL_TRACES_EXPORTER=CANARY":                                           true,
@@ -126,7 +126,7 @@ func TestNoVariableKeepsTheSidecarFromStartingAndNoneIsRepeated(t *testing.T) {
 	}
 }
 
-func TestTheCollectorGetsSpansAsTheVariablesSay(t *testing.T) {
+func TestExporterFollowsTheVariables(t *testing.T) {
 	for protocol, contentType := range map[string]string{"": "application/x-protobuf", "http/json": "application/json"} {
 		var got *http.Request
 		var body []byte
