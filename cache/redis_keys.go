@@ -7,8 +7,8 @@ package cache
 //	PREFIX:{ID}:f   the sealed failure that the last leader met
 //	PREFIX:{ID}:p   the sorted set of an app's purges
 //
-// PREFIX is RedisOptions.Prefix, and ID is in hex. The braces are a hash tag: in a cluster, all keys
-// of one entry are in the same slot.
+// PREFIX is RedisOptions.Prefix, and ID is in hex. The braces are a hash tag: in a cluster, all
+// keys of one entry are in the same slot.
 func (t *redisTier) name(id, kind string) string { return t.options.Prefix + ":{" + id + "}:" + kind }
 
 func (t *redisTier) keys(k Key) (value, lease, failure string) {

@@ -8,10 +8,10 @@ const maxReply = 32 << 20
 // map.
 const element = 64
 
-// replyBound parses the headers of what Redis sends (RESP2 and RESP3) and refuses a reply that announces
-// more than maxReply. The library allocates what a header announces before the body comes, and an
-// allocation that the machine cannot serve ends the process. Bodies are skipped, so only headers
-// cost time.
+// replyBound parses the headers of what Redis sends (RESP2 and RESP3) and refuses a reply that
+// announces more than maxReply. The library allocates what a header announces before the body
+// comes, and an allocation that the machine cannot serve ends the process. Bodies are skipped, so
+// only headers cost time.
 type replyBound struct {
 	kind    byte  // of the header that is being read; zero: the next byte begins a header
 	length  int64 // the number in it, as far as it has been read
