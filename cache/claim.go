@@ -40,7 +40,7 @@ const (
 // half the time in both directions keeps many followers from asking in step.
 const (
 	firstPoll = 4 * time.Millisecond
-	lastPoll  = 100 * time.Millisecond
+	lastPoll  = 50 * time.Millisecond
 )
 
 // Claim is one process's turn at a token that its memory does not know. With Leader and Alone the

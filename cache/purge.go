@@ -71,7 +71,6 @@ func (c *Cache) forget(p *Purges, purged []mark) {
 	for _, m := range purged {
 		if m.token == everything {
 			c.memory.drop(p)
-			return
 		}
 		c.memory.entries.Invalidate(m.token)
 	}

@@ -28,8 +28,6 @@ func badRequest(subcode int, message string) *graph.Error {
 
 // Refusals of a request, before anything is looked up. They are shared and never modified.
 var (
-	errPath = requestError(http.StatusNotFound, 2500, 990002, "Unknown path components. igproxy does not pass this "+
-		"path through. Check the path after the base URL, as in GET /access_token, and NAME in /apps/NAME/.")
 	errProxyRequest = badRequest(990003,
 		"igproxy is not a forward proxy. Use it as the base URL of the app's calls.")
 	errHost = requestError(http.StatusMisdirectedRequest, 100, 990004, "This Host name is not served here. "+

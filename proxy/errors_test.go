@@ -48,7 +48,7 @@ func errToken(sent ...string) *graph.Error {
 func subcodes(t *testing.T) map[int]bool {
 	t.Helper()
 	found := map[int]bool{graph.SubcodeUnreadable: true}
-	for _, name := range []string{"errors.go", "decode.go", "decode_params.go"} {
+	for _, name := range []string{"errors.go", "decode.go", "decode_params.go", "decode_path.go"} {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

@@ -30,7 +30,7 @@ func serveCommand(env environment) *cli.Command {
 			"configuration file. config.example.yaml documents every key.\n\n" +
 			"Listens on 127.0.0.1:8080 for apps, and on 127.0.0.1:9090 for /healthz, /readyz,\n" +
 			"/metrics and a page at /. The first SIGTERM or SIGINT drains, the second ends it\n" +
-			"at once. Changed files are reloaded automatically; no signal is needed.",
+			"at once. Changed files are reloaded automatically within seconds; no signal is\nneeded.",
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
 			dumps := sidecar.NoCoreDumps() // before there is a secret
