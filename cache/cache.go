@@ -40,8 +40,8 @@ const (
 // Observer counts what happens. It is called outside locks, from many goroutines, and must be
 // quick.
 type Observer interface {
-	// Lookup is called for each look into a tier, with Found, Missed, "unsealed" (a value that does
-	// not open) or "error".
+	// Lookup is called for each look into a tier, with Found, Missed, "unsealed" (a value that
+	// could not be decrypted) or "error".
 	Lookup(tier Tier, result string)
 	// Store is called for each store, with "stored", "lost" (another entry was stored first),
 	// "error" or "dropped" (too many pending).
@@ -51,7 +51,7 @@ type Observer interface {
 	// RedisError is called for each fault of Redis, with the operation (claim, publish, renew,
 	// release or purge) and its kind.
 	RedisError(operation, kind string)
-	// RedisState is called with false when Redis is left alone, and with true when it is used
+	// RedisState is called with false when Redis is no longer used, and with true when it is used
 	// again.
 	RedisState(ok bool)
 }
@@ -152,7 +152,7 @@ func (c *Cache) Peek(k Key) (Entry, bool) {
 
 // Health describes Redis as this process sees it.
 type Health struct {
-	State string    // off (not configured), ok, or degraded (left alone until it answers again)
+	State string    // off (not configured), ok, or degraded (not used until it answers again)
 	Kind  string    // the kind of the last fault, while degraded
 	Since time.Time // when it was degraded
 }

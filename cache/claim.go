@@ -162,7 +162,7 @@ func (cl *Claim) countLookup(result string) {
 }
 
 // openFailure opens the failure in a reply, if there is one. If it has just expired, the claim asks
-// again; one that does not open is ignored.
+// again; one that cannot be decrypted is ignored.
 func (cl *Claim) openFailure(r reply) reply {
 	if r.failure == nil {
 		return r

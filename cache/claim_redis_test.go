@@ -290,7 +290,7 @@ func TestWithoutScriptsValuesAreShared(t *testing.T) {
 	}
 }
 
-// The first stored value wins here, too, unless it does not open.
+// The first stored value wins here, too, unless it cannot be decrypted.
 func TestPlainPublishReplacesOnlyUnreadableValues(t *testing.T) {
 	server := redistest.Start(t)
 	c := fleet(t, single(server), nil)
@@ -299,7 +299,7 @@ func TestPlainPublishReplacesOnlyUnreadableValues(t *testing.T) {
 	value, _, _ := c.redis.keys(k)
 	server.Set(value, "no seal")
 	cl := c.Claim(t.Context(), k)
-	wantOutcome(t, "one that does not open", cl, Alone)
+	wantOutcome(t, "one that cannot be decrypted", cl, Alone)
 	cl.Remember(Entry{Value: []byte("first"), Expires: time.Now().Add(time.Hour)}, nil)
 	c.pending.Wait()
 	fleet(t, single(server), nil).Claim(t.Context(), keyOf(t, "another"))

@@ -25,7 +25,7 @@ const (
 )
 
 // ID names an entry. It is a keyed hash of the token: without the pepper it does not identify the
-// token, so it may be logged and stored.
+// token, so it may be logged and stored. The names of keys in Redis are in redis_keys.go.
 type ID [sha256.Size]byte
 
 // String returns the ID in hex.

@@ -88,8 +88,8 @@ func (p *Purges) add(now int64, tokens ...ID) (added []mark) {
 }
 
 // merge takes the members of the sorted set in Redis. It returns the marks that were new, those
-// that the set lacks, and the members that are of no use any more. A member that does not open is
-// ignored: write access to Redis is not enough to purge.
+// that the set lacks, and the members that are of no use any more. A member that cannot be
+// decrypted is ignored: write access to Redis is not enough to purge.
 func (p *Purges) merge(now int64, members []string) (learned, missing []mark, stale []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 // repeats, so that a reply to another question is detected: a connection that is out of step
 // returns those. A reply is {owner, word} or {owner, word, payload}.
 var (
-	// ARGV[2]: the lease in ms. ARGV[3]: a value that does not open and counts as absent, or empty.
+	// ARGV[2]: the lease in ms. ARGV[3]: an unreadable value, which counts as absent; may be empty.
 	claimScript = redis.NewScript(`
 local v = redis.call('GET', KEYS[1])
 if v and v ~= ARGV[3] then return {ARGV[1], 'value', v} end

@@ -14,7 +14,7 @@ import (
 //
 // with a random nonce, and with version, ID and sort as associated data, so that one sort never
 // passes for another. The seal is as much about correctness as about secrecy: a connection to Redis
-// that is out of step returns other users' replies without an error, and those do not open.
+// that is out of step returns other users' replies without an error; those cannot be decrypted.
 const (
 	sealVersion = 1
 	sealHeader  = 8
@@ -30,8 +30,8 @@ const (
 )
 
 var (
-	errUnsealed = errors.New("a stored value does not open")
-	errExpired  = errors.New("a stored value has expired")
+	errCannotUnseal = errors.New("a stored value cannot be decrypted")
+	errExpired      = errors.New("a stored value has expired")
 )
 
 // aead returns the cipher of a key. A key seals one token's entries only, so random nonces stay far
@@ -63,11 +63,11 @@ func seal(k Key, s sort, e Entry) ([]byte, error) {
 	return aead.Seal(sealed, nil, plain, k.associated(s)), nil
 }
 
-// open returns the entry that seal sealed. It returns errUnsealed unless this key sealed these
+// open returns the entry that seal sealed. It returns errCannotUnseal unless this key sealed these
 // bytes, and errExpired if the entry has expired.
 func open(k Key, s sort, sealed []byte, now time.Time) (Entry, error) {
 	if len(sealed) == 0 || sealed[0] != sealVersion {
-		return Entry{}, errUnsealed
+		return Entry{}, errCannotUnseal
 	}
 	aead, err := k.aead()
 	if err != nil {
@@ -75,7 +75,7 @@ func open(k Key, s sort, sealed []byte, now time.Time) (Entry, error) {
 	}
 	plain, err := aead.Open(nil, nil, sealed[1:], k.associated(s))
 	if err != nil || len(plain) < sealHeader {
-		return Entry{}, errUnsealed
+		return Entry{}, errCannotUnseal
 	}
 	e := Entry{Value: plain[sealHeader:], Expires: time.UnixMilli(int64(binary.BigEndian.Uint64(plain)))}
 	if !now.Before(e.Expires) {

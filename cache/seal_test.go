@@ -23,12 +23,12 @@ func sealed(t testing.TB, k Key, e Entry) []byte {
 	return b
 }
 
-// refuses checks that opening b fails with errUnsealed and returns nothing of the entry.
+// refuses checks that opening b fails with errCannotUnseal and returns nothing of the entry.
 func refuses(t testing.TB, what string, k Key, b []byte) {
 	t.Helper()
 	e, err := open(k, sealedValue, b, noon)
-	if !errors.Is(err, errUnsealed) || e.Value != nil || !e.Expires.IsZero() {
-		t.Errorf("%s: got %q until %v, %v; want %v", what, e.Value, e.Expires, err, errUnsealed)
+	if !errors.Is(err, errCannotUnseal) || e.Value != nil || !e.Expires.IsZero() {
+		t.Errorf("%s: got %q until %v, %v; want %v", what, e.Value, e.Expires, err, errCannotUnseal)
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// Browser tabs, double callbacks and retrying clients: 200 concurrent callers of one cold token
+// Browser tabs, repeated callbacks and retrying clients: 200 concurrent callers of one cold token
 // cost one call to Instagram, and all of them get the same token.
 func TestTwoHundredCallersOneCall(t *testing.T) {
 	t.Parallel()

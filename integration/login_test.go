@@ -119,7 +119,7 @@ func TestLoginWithoutASecretInTheApp(t *testing.T) {
 	used := m.login.Code(appID, callback)
 	first, _ := callBack(t.Context(), p, appID, used)
 	if again, _ := callBack(t.Context(), p, appID, used); again.status != 200 || again.body != first.body || !strings.HasPrefix(again.header.Get("Cache-Status"), "igproxy; hit") {
-		t.Errorf("a double callback got %d %s", again.status, again.body)
+		t.Errorf("a repeated callback got %d %s", again.status, again.body)
 	}
 	if spent, _ := callBack(t.Context(), p, appID, "expired-code"); spent.status < 400 || !strings.HasPrefix(spent.body, `{"error_type":"OAuthException","code":4`) {
 		t.Errorf("a bad code got %d %s", spent.status, spent.body)

@@ -66,7 +66,7 @@ func TestKilledSidecarLeavesNothingIncomplete(t *testing.T) {
 			t.Errorf("after the restart: %s; want all of them right", &got)
 		}
 		if unsealed := again.metric(t, `igproxy_cache_lookups_total{result="unsealed",tier="redis"}`); unsealed > 0 {
-			t.Errorf("%.0f values in Redis do not open", unsealed)
+			t.Errorf("%.0f values in Redis could not be decrypted", unsealed)
 		}
 		_ = again.Cmd.Process.Kill()
 		<-again.Exited

@@ -116,6 +116,6 @@ func TestCorruptRedisValuesAreMisses(t *testing.T) {
 		}
 	}
 	if got := second.page(t, "/metrics").body; !strings.Contains(got, `igproxy_cache_lookups_total{result="unsealed",tier="redis"} 3`) {
-		t.Error("values that do not open were not counted")
+		t.Error("values that could not be decrypted were not counted")
 	}
 }

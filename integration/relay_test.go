@@ -16,10 +16,10 @@ import (
 //	r.hold(5 * time.Millisecond) // delays what the server sends
 //	r.count()                    // number of connections that are neither closed nor frozen
 type relay struct {
-	addr   string
-	target string
-	net    net.Listener
-	ends   sync.WaitGroup
+	addr    string
+	target  string
+	net     net.Listener
+	running sync.WaitGroup
 
 	mu    sync.Mutex // protects the fields below
 	held  time.Duration
@@ -43,7 +43,7 @@ func newRelay(t testing.TB, target string) *relay {
 		t.Fatal(err)
 	}
 	r := &relay{addr: l.Addr().String(), target: target, net: l, links: map[*relayed]bool{}}
-	r.ends.Go(r.accept)
+	r.running.Go(r.accept)
 	t.Cleanup(r.close)
 	return r
 }
@@ -104,7 +104,7 @@ func (r *relay) accept() { // ends with the listener
 			r.links[l] = true
 		}
 		r.mu.Unlock()
-		r.ends.Go(func() {
+		r.running.Go(func() {
 			var halves sync.WaitGroup
 			halves.Go(func() { l.pass(server, client, func() time.Duration { return 0 }) })
 			halves.Go(func() { l.pass(client, server, r.latency) })
@@ -166,5 +166,5 @@ func (r *relay) close() {
 		l.close()
 	}
 	r.mu.Unlock()
-	r.ends.Wait()
+	r.running.Wait()
 }

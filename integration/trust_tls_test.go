@@ -34,7 +34,7 @@ func TestClientCertificatesAreRequired(t *testing.T) {
 		}
 	}
 	if r, err := fetch(t.Context(), server.Client(t, &apps, false), target); err != nil || r.status != 401 {
-		t.Errorf("a certificate and no token, which is asked for too: got %d, %v", r.status, err)
+		t.Errorf("a certificate but no token, although both are required: got %d, %v", r.status, err)
 	}
 	if ig.Calls() != 0 {
 		t.Fatal("an unauthenticated request reached Instagram")
@@ -73,7 +73,7 @@ func TestCertificateRotationUnderLoadFailsNoRequest(t *testing.T) {
 	load, end := context.WithCancel(t.Context())
 	var answered atomic.Int64
 	stopped := make(chan struct{})
-	go func() { // ends with the pressure
+	go func() { // ends when end() is called
 		defer close(stopped)
 		crowd(6, func(i int) {
 			client := a.Client(t, nil, i%2 == 0)
@@ -106,7 +106,7 @@ func TestCertificateRotationUnderLoadFailsNoRequest(t *testing.T) {
 	end()
 	<-stopped
 	if got := len(p.Log.Lines("changed file loaded")); got != 3 {
-		t.Errorf("the log has %d changes, want 3", got)
+		t.Errorf("the log has %d \"changed file loaded\" lines, want 3", got)
 	}
 }
 

@@ -54,6 +54,7 @@ func (x *reply) level() slog.Level {
 	return slog.LevelInfo
 }
 
+// write reads only fields that laneAnswerer.Sent sets too: the lane fills its reply by hand.
 func (x *reply) write(log *slog.Logger, took time.Duration, skipped int64) {
 	attrs := append(make([]slog.Attr, 0, 12),
 		slog.String("outcome", x.outcome()),
@@ -89,8 +90,8 @@ func (x *reply) hit() bool {
 
 // advice is for the operator, about refusals whose message misleads.
 var advice = map[graph.Class]string{
-	graph.ClassStanding: "code 100: the app has no standing with this account (the account is not an accepted " +
+	graph.ClassStanding: "code 100: the app has no access to this account (the account is not an accepted " +
 		"tester, the app is not live, or app id and secret do not match); see Meta's dashboard",
-	graph.ClassSecret: "compare the client secret with the one of the Instagram app, not of the Facebook app, " +
+	graph.ClassSecret: "check that the client secret is the Instagram app's, not the Facebook app's, " +
 		"in Meta's dashboard",
 }

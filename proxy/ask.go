@@ -94,7 +94,7 @@ func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failur
 	return u.read(c, res, body)
 }
 
-// request builds the query or the form from nothing. All that it takes from the app's request is
+// request builds the query or the form from scratch. All that it takes from the app's request is
 // the token, or the code and its redirect_uri.
 func (u *askStep) request(ctx context.Context, c call) *http.Request {
 	q := url.Values{"grant_type": {c.grant.grantType}, paramNames[c.grant.param]: {c.token.Reveal()}}

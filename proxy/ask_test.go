@@ -40,7 +40,7 @@ func recorded(t *testing.T) (base string, requests func() []*http.Request) {
 	}
 }
 
-func TestTheQueryIsBuiltFromNothing(t *testing.T) {
+func TestTheQueryIsBuiltFromScratch(t *testing.T) {
 	base, requests := recorded(t)
 	o := optionsFor(t, base+"/edge/", nil)
 	o.Version = "1.2.3"

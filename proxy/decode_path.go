@@ -45,8 +45,8 @@ func unversioned(path string) string {
 }
 
 // errPath is the answer to a path that is neither a token call nor passed through.
-var errPath = requestError(http.StatusNotFound, 2500, 990002, "Unknown path components. "+
-	"igproxy does not pass this path through. Check the path after the base URL, as in GET /access_token.")
+var errPath = requestError(http.StatusNotFound, 2500, 990002, "Unknown path components. igproxy does not pass "+
+	"this path through. Check the path after the base URL, as in GET /access_token, and NAME in /apps/NAME/.")
 
 // mayPass reports whether a call that is not a token call is passed through.
 func (e *engine) mayPass(t destination) bool {

@@ -86,7 +86,7 @@ func (s *guardStep) note(c call, a answer) {
 	refused, accepted, inUse := c.app.state.secrets.note(a, time.Now())
 	if refused {
 		s.log.Error("client secret refused", "app", c.app.Label,
-			"next_step", advice[graph.ClassSecret]+"; a changed file is reloaded automatically")
+			"next_step", advice[graph.ClassSecret]+"; if it comes from client_secret_file, save the new secret there and it is reloaded; otherwise restart")
 	}
 	if accepted {
 		s.log.Info("client secret accepted again", "app", c.app.Label)

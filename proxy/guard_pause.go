@@ -13,7 +13,7 @@ import (
 // zero value is an app without a limit.
 type pause struct {
 	mu    sync.Mutex   // protects limit
-	limit *graph.Error // as Meta reported it; it lasts until RetryAt
+	limit *graph.Error // as Meta reported it, until its RetryAt, which graph.RetryAt computed
 }
 
 // begin starts a pause, or extends the current one.

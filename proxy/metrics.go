@@ -58,7 +58,7 @@ func NewMetrics() *Metrics {
 		return auto.NewGauge(prometheus.GaugeOpts{Name: "igproxy_" + name, Help: help})
 	}
 	m.requests = counter("requests_total", "Requests answered.", "app", "grant", "outcome", "source")
-	m.durations = histogram("request_duration_seconds", "From the request's header to the last byte written.",
+	m.durations = histogram("request_duration_seconds", "From the moment the request header has been read to the last byte written.",
 		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "grant", "source")
 	m.upstream = counter("upstream_requests_total", "Calls to Instagram, by result.", "app", "grant", "result")
 	m.retries = counter("upstream_retries_total", "Retries that calls to Instagram needed, by result.", "app", "grant", "result")
@@ -69,7 +69,7 @@ func NewMetrics() *Metrics {
 	m.claims = counter("claims_total", "Claims on tokens that are not in memory, by result.", "result")
 	m.stores = counter("cache_stores_total", "Stores, by tier and result.", "tier", "result")
 	m.redisErrs = counter("redis_errors_total", "Faults of Redis, by operation and kind.", "operation", "kind")
-	m.redisUp = gauge("redis_up", "1 while Redis is used, 0 while it is left alone.")
+	m.redisUp = gauge("redis_up", "1 while Redis is used, 0 while igproxy sends it no requests.")
 	m.changes = counter("breaker_changes_total", "Changes of a breaker's state.", "upstream", "to")
 	m.silent = counter("upstream_silent_connections_total",
 		"Kept connections to Meta that stayed silent, so that the idle ones were closed.", "pool")
@@ -77,7 +77,6 @@ func NewMetrics() *Metrics {
 		Help: "Connections to a Unix socket by users that are not allowed."})
 	m.reloaded = gauge("config_last_reload_successful", "0 if the last reload of the configuration was refused, otherwise 1.")
 	m.reloadAt = gauge("config_last_reload_success_timestamp_seconds", "When the configuration was last read and used.")
-	m.reloaded.Set(1)
 	m.runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -38,7 +38,7 @@ func TestProbeNamesTheProblemAndTheFix(t *testing.T) {
 		"no timeout":       {s.URL, func(o *Options) { o.Timeout = 0 }, "upstream timeout"},
 		"app limit":        {said(envelope(403, 4, "m")), nil, "rate limited"},
 		"user limit":       {said(envelope(400, 17, "m")), nil, "rate limited"},
-		"no standing":      {said(envelope(400, 100, "Unsupported request - method type: get")), nil, "no standing"},
+		"no standing":      {said(envelope(400, 100, "Unsupported request - method type: get")), nil, "no access to this account"},
 		"a permission":     {said(envelope(403, 10, "m")), nil, "10/0"},
 		"a token for none": {said(rawReply(200, goodToken)), nil, "Instagram's"},
 		"Instagram down":   {said(envelope(500, 2, "m")), nil, "reported by Instagram"},

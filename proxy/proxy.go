@@ -18,7 +18,7 @@
 //   - claim looks in memory again, then in Redis, where one sidecar of a fleet gets the lease and
 //     the others wait. If Redis fails, the sidecar continues without it.
 //   - guard checks the places for calls in flight, the app's pause and the circuit breaker.
-//   - ask builds a request from nothing, with the client secret, and bounds time and bytes.
+//   - ask builds a request from scratch, with the client secret, and bounds time and bytes.
 //   - remember keeps tokens and definite refusals.
 //   - answer writes status, headers and body; expires_in is the time left. answer_lane.go writes
 //     the same bytes for a hit in the lane.

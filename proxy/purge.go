@@ -23,7 +23,7 @@ func (p *Proxy) Purge(ctx context.Context, label string, token Secret) (apps []s
 		}
 	}
 	if len(apps) == 0 {
-		return nil, errors.New("there is no app of this name")
+		return nil, errors.New("no app has this name")
 	}
 	return apps, err
 }

@@ -11,7 +11,7 @@ import (
 // expires on the way.
 const margin = time.Minute
 
-// standingTTL is how long "no standing with that account" is remembered: it may be corrected in
+// standingTTL is how long "no access to that account" is remembered: it may be corrected in
 // Meta's dashboard at any moment.
 const standingTTL = 10 * time.Second
 

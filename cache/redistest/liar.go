@@ -19,7 +19,7 @@ const (
 	Flip     = "flip"     // one bit of the payload is flipped
 	Truncate = "truncate" // the connection ends in the middle of a reply
 	Replay   = "replay"   // an earlier reply, which belonged to another command
-	Swap     = "swap"     // two commands on different connections get each other's replies
+	Swap     = "swap"     // an earlier reply that was selected for a swap, on any connection
 )
 
 // Lies lists all kinds of lies.
@@ -27,17 +27,17 @@ var Lies = []string{Shift, Flip, Truncate, Replay, Swap}
 
 // Liar is a proxy in front of a server that corrupts replies.
 type Liar struct {
-	net    net.Listener
-	target string
-	lie    atomic.Pointer[string]
-	oneIn  atomic.Int64
-	lies   atomic.Int64
-	ends   sync.WaitGroup
+	net     net.Listener
+	target  string
+	lie     atomic.Pointer[string]
+	oneIn   atomic.Int64
+	lies    atomic.Int64
+	running sync.WaitGroup
 
-	mu    sync.Mutex // protects the fields below
-	open  map[net.Conn]bool
-	old   [][]byte // earlier replies
-	owing []byte   // a reply kept to be swapped with the next
+	mu   sync.Mutex // protects the fields below
+	open map[net.Conn]bool
+	old  [][]byte // earlier replies
+	owed []byte   // the reply that the next one selected for a swap is replaced by
 }
 
 // StartLiar starts a Liar that changes nothing until SetLie is called. It stops at the end of the
@@ -50,7 +50,7 @@ func StartLiar(t testing.TB, s *Server) *Liar {
 	}
 	liar := &Liar{net: l, target: s.Addr(), open: map[net.Conn]bool{}}
 	liar.SetLie(Truth, 1)
-	liar.ends.Go(liar.accept)
+	liar.running.Go(liar.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
 		liar.mu.Lock()
@@ -59,7 +59,7 @@ func StartLiar(t testing.TB, s *Server) *Liar {
 		}
 		liar.open = nil
 		liar.mu.Unlock()
-		liar.ends.Wait()
+		liar.running.Wait()
 	})
 	return liar
 }
@@ -73,7 +73,8 @@ func (l *Liar) SetLie(lie string, oneIn int) {
 	l.lie.Store(&lie)
 }
 
-// LieCount returns the number of lies told so far.
+// LieCount returns the number of replies selected to be corrupted so far. A few of them were sent
+// unchanged: the first one for a swap, and those too short for a flip.
 func (l *Liar) LieCount() int { return int(l.lies.Load()) }
 
 func (l *Liar) accept() {
@@ -90,8 +91,8 @@ func (l *Liar) accept() {
 		if !l.keep(client, server) {
 			return
 		}
-		l.ends.Go(func() { _, _ = io.Copy(server, client); _ = server.Close() })
-		l.ends.Go(func() { l.talk(client, server); _ = client.Close(); _ = server.Close() })
+		l.running.Go(func() { _, _ = io.Copy(server, client); _ = server.Close() })
+		l.running.Go(func() { l.talk(client, server); _ = client.Close(); _ = server.Close() })
 	}
 }
 
@@ -152,11 +153,11 @@ func (l *Liar) corrupt(lie string, reply []byte, held *[]byte) (corrupted []byte
 	case lie == Replay && len(l.old) > 0:
 		return l.old[rand.IntN(len(l.old))], false
 	case lie == Swap:
-		if l.owing == nil {
-			l.owing = reply
+		if l.owed == nil {
+			l.owed = reply
 			return reply, false
 		}
-		reply, l.owing = l.owing, reply
+		reply, l.owed = l.owed, reply
 	}
 	return reply, false
 }

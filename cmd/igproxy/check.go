@@ -17,8 +17,9 @@ func checkCommand(env environment) *cli.Command {
 		Name:  "check",
 		Usage: "report all configuration problems at once",
 		Description: "Reads the configuration as serve would, and listens on nothing. With --online it\n" +
-			"also tests Redis, and calls Instagram once with an invalid token, which tests the\n" +
-			"connection, TLS and the client secret. No secret is printed.",
+			"also tests Redis, and calls Meta with an invalid token for each app (and with an\n" +
+			"invalid code if the app exchanges codes), which tests the connection, TLS and\n" +
+			"the client secret. No secret is printed.",
 		Flags: []cli.Flag{configFlag(),
 			&cli.BoolFlag{Name: "online", Usage: "also test Redis, TLS to Instagram and the client secret", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
@@ -86,12 +87,9 @@ func (r *report) problem(p config.Problem) {
 		verdict = "error"
 		r.failed++
 	}
-	var below []string
-	if p.Fix != "" {
-		below = append(below, p.Fix)
-	}
+	fix := p.Fix
 	p.Fix = ""
-	r.print(verdict, p.String(), below...)
+	r.print(verdict, p.String(), fix)
 }
 
 // fail prints the number of errors and returns err, which sets the exit code.

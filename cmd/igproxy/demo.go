@@ -31,8 +31,8 @@ func demoCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "demo",
 		Usage: "see it work, without an account and without Redis",
-		Description: "Starts a stand-in Instagram and a sidecar in this process, plays some scenes, and\n" +
-			"keeps running with curl commands to try.",
+		Description: "Starts a stand-in Instagram and a sidecar in this process, plays some scenes,\n" +
+			"then keeps running and prints curl commands to try.",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "once", Usage: "end after the scenes; exit with 1 if one failed", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
 			ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM, os.Interrupt)

@@ -44,7 +44,7 @@ func (d *story) play(interrupted <-chan struct{}) bool {
 			d.expectOneCall("expired-clara", http.StatusBadRequest, first)
 			d.expectOneCall("expired-clara", http.StatusBadRequest, again)
 		}},
-		{"A whole login: from the code of the redirect to a profile, with no secret in the app", d.login},
+		{"A whole login: from the code in the redirect to a profile, with no secret in the app", d.login},
 		{"Instagram fails: the breaker opens, known tokens are still served", d.outage},
 		{"Instagram is back: one probe closes the breaker", d.recovery},
 	} {
@@ -89,7 +89,7 @@ func (d *story) login() {
 	form := url.Values{"client_id": {demoAppID}, "grant_type": {"authorization_code"}, "redirect_uri": {demoCallback}, "code": {code}}
 	first := d.expect("/oauth/access_token", form, http.StatusOK, "")
 	again := d.call("/oauth/access_token", form)
-	d.check(again.body == first.body, "a double callback gets the same reply")
+	d.check(again.body == first.body, "a repeated callback gets the same reply")
 	d.check(d.instagram.CallsFor(code) == 1, "the code was sent to Instagram once")
 	long := d.expect(exchange(first.accessToken()), nil, http.StatusOK, "igproxy; fwd=miss; stored")
 	d.expect("/me?fields=user_id,username&access_token="+url.QueryEscape(long.accessToken()), nil, http.StatusOK, "")
@@ -104,13 +104,13 @@ func (d *story) outage() {
 	}
 	d.show(last)
 	d.check(last.status == http.StatusServiceUnavailable && last.retryAfter != "",
-		"the breaker opened after %d failed calls; from now on unknown tokens get a quick 503 with Retry-After", d.instagram.Calls()-before)
+		"the breaker opened after %d calls that failed, retries included; from now on unknown tokens get a quick 503 with Retry-After", d.instagram.Calls()-before)
 	d.expect(exchange("IGAA-anna"), nil, http.StatusOK, "igproxy; hit")
 }
 
 func (d *story) recovery() {
 	d.instagram.SetFault("")
-	d.say("waiting %s, the breaker's open time", demoOpen)
+	d.say("waiting %s, which is how long the breaker stays open", demoOpen)
 	time.Sleep(demoOpen + 50*time.Millisecond)
 	d.expect(exchange("IGAA-dora"), nil, http.StatusOK, "igproxy; fwd=miss; stored")
 }

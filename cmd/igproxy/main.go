@@ -70,7 +70,7 @@ func newApp(env environment) *cli.App {
 		ErrWriter:            env.stderr,
 		Description: "Point an app's base URL at igproxy and call GET /access_token as you would call\n" +
 			"Instagram. igproxy adds the client secret, joins concurrent exchanges into one,\n" +
-			"remembers the answer, and keeps answering when Redis or Instagram fail.\n\n" +
+			"remembers the answer, and keeps serving known tokens when Redis or Instagram\nfail.\n\n" +
 			"To see it work:  igproxy demo\n" +
 			"Exit codes: 0 ok, 1 failed, 2 wrong command line or configuration.",
 		Commands: []*cli.Command{serveCommand(env), demoCommand(env), mockCommand(env), checkCommand(env), healthcheckCommand(env),

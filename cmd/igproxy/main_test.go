@@ -97,7 +97,7 @@ func TestWrongConfigurationIsOneLinePerProblem(t *testing.T) {
 	code, stdout, stderr := command(t, environ, "serve")
 	want := `igproxy: environment: IGPROXY_LOG_FORMAT: "xml" is not an allowed value; write auto, json or text
 igproxy: environment: IGPROXY_LOG_LEVEL: "loud" is not an allowed value; write debug, info, warn or error
-igproxy: client_secret: no client secret; set IGPROXY_CLIENT_SECRET_FILE (or client_secret_file) to a file that holds it, or IGPROXY_CLIENT_SECRET
+igproxy: client_secret: no client secret; set IGPROXY_CLIENT_SECRET_FILE (or client_secret_file) to the path of a file that holds it, or IGPROXY_CLIENT_SECRET to the secret itself
 `
 	if code != exitUsage || stdout != "" || stderr != want {
 		t.Errorf("exit code %d\ngot\n%swant\n%s", code, stderr, want)

@@ -22,13 +22,13 @@ func purgeCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "purge",
 		Usage: "make a running sidecar, and its fleet, forget remembered answers",
-		Description: "Sends POST /purge to admin.listen, on this machine. Without --token-stdin all\n" +
-			"answers are forgotten, otherwise those for the one token or code on standard\n" +
-			"input. The other sidecars on the same Redis forget within seconds; exits with 1\n" +
-			"when Redis cannot be reached. The next requests are exchanged again.",
+		Description: "Sends POST /purge to admin.listen, on this machine. Clears everything that is\n" +
+			"remembered, or with --token-stdin only the entries for one token or code. Later\n" +
+			"requests go to Instagram again. The other sidecars on the same Redis follow\n" +
+			"within seconds; exits with 1 when Redis cannot be reached.",
 		Flags: append(adminFlags(10*time.Second),
-			&cli.StringFlag{Name: "app", Usage: "of several apps, only the one called `NAME`"},
-			&cli.BoolFlag{Name: "token-stdin", Usage: "only the token read from standard input", DisableDefaultText: true}),
+			&cli.StringFlag{Name: "app", Usage: "purge only the app `NAME`"},
+			&cli.BoolFlag{Name: "token-stdin", Usage: "purge only the token or code read from standard input", DisableDefaultText: true}),
 		Action: func(c *cli.Context) error {
 			form := url.Values{}
 			if c.IsSet("app") {
@@ -78,8 +78,8 @@ func printPurge(reply admin.PurgeReply, out io.Writer) error {
 		what += "; the other sidecars on this Redis forget within seconds"
 	case "none":
 	default:
-		return fmt.Errorf("purged %s in this sidecar only: Redis could not be reached (%s); "+
-			"the others follow when it can be, if this sidecar is still running", what, reply.Problem)
+		return fmt.Errorf("purged %s in this sidecar only: Redis could not be reached (%s). "+
+			"The other sidecars follow once Redis is reachable, if this sidecar is still running", what, reply.Problem)
 	}
 	_, err := fmt.Fprintf(out, "purged: %s\n", what)
 	return err

@@ -41,8 +41,8 @@ func TestPurgePrintsItsReach(t *testing.T) {
 		}
 	}
 	for want, reply := range map[string]admin.PurgeReply{
-		"nothing was purged: there is no app of this name": {Purged: "nothing", Problem: "there is no app of this name"},
-		"in this sidecar only":                             {Purged: "all", Apps: []string{"one"}, Fleet: "not told", Problem: "redis: refused"},
+		"nothing was purged: no app has this name": {Purged: "nothing", Problem: "no app has this name"},
+		"in this sidecar only":                     {Purged: "all", Apps: []string{"one"}, Fleet: "not told", Problem: "redis: refused"},
 	} {
 		var out bytes.Buffer
 		if err := printPurge(reply, &out); err == nil || !strings.Contains(err.Error(), want) || out.Len() > 0 {

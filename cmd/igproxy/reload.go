@@ -16,10 +16,10 @@ func reloadCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "reload",
 		Usage: "make a running sidecar read its configuration again",
-		Description: "Sends POST /reload to admin.listen, on this machine; SIGHUP does the same. A\n" +
-			"changed file is found within seconds without either. Prints what has changed and\n" +
-			"what needs a restart. If the configuration is wrong, nothing changes: it prints\n" +
-			"the problems and exits with 1. It does not need the client secret.",
+		Description: "Sends POST /reload to admin.listen, on this machine; SIGHUP does the same.\n" +
+			"Changed files are reloaded automatically within seconds; no signal is needed.\n" +
+			"Prints what has changed and what needs a restart. If the configuration is wrong,\n" +
+			"prints the problems, changes nothing and exits with 1. Needs no client secret.",
 		Flags: adminFlags(10 * time.Second),
 		Action: func(c *cli.Context) error {
 			var reply sidecar.ReloadReply
@@ -32,11 +32,14 @@ func reloadCommand(env environment) *cli.Command {
 				}
 				return errReported
 			}
-			changed := cmp.Or(strings.Join(reply.Changed, ", "), "nothing has changed")
-			if len(reply.NeedsRestart) > 0 {
-				changed += "; needs a restart: " + strings.Join(reply.NeedsRestart, ", ")
+			text := "reloaded"
+			if len(reply.Changed) > 0 || len(reply.NeedsRestart) == 0 {
+				text += ": " + cmp.Or(strings.Join(reply.Changed, ", "), "nothing has changed")
 			}
-			fmt.Fprintln(env.stdout, "reloaded: "+changed)
+			if len(reply.NeedsRestart) > 0 {
+				text += "; these changes need a restart: " + strings.Join(reply.NeedsRestart, ", ")
+			}
+			fmt.Fprintln(env.stdout, text)
 			return nil
 		},
 	}

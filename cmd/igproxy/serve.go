@@ -26,11 +26,11 @@ func serveCommand(env environment) *cli.Command {
 		Name:  "serve",
 		Usage: "run the sidecar",
 		Description: "Needs the client secret, in IGPROXY_CLIENT_SECRET_FILE or IGPROXY_CLIENT_SECRET;\n" +
-			"everything else has a default. A key a.b of the configuration file is IGPROXY_A_B\n" +
-			"in the environment, which wins. config.example.yaml documents every key.\n\n" +
+			"everything else has a default. The variable IGPROXY_A_B overrides key a.b of the\n" +
+			"configuration file. config.example.yaml documents every key.\n\n" +
 			"Listens on 127.0.0.1:8080 for apps, and on 127.0.0.1:9090 for /healthz, /readyz,\n" +
-			"/metrics and a page at /. The first SIGTERM or SIGINT drains, the second ends it at\n" +
-			"once. SIGHUP reads the configuration again; changed files are found without it.",
+			"/metrics and a page at /. The first SIGTERM or SIGINT drains, the second ends it\n" +
+			"at once. Changed files are reloaded automatically within seconds; no signal is\nneeded.",
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
 			dumps := sidecar.NoCoreDumps() // before there is a secret
@@ -65,7 +65,7 @@ func reportProblems(env environment, problems []config.Problem, log *slog.Logger
 		return err
 	}
 	for _, p := range problems {
-		log.Warn("configuration", "where", p.Where, "key", p.Key, "what", p.What, "next_step", p.Fix)
+		log.Warn("configuration problem", "where", p.Where, "key", p.Key, "what", p.What, "next_step", p.Fix)
 	}
 	return nil
 }

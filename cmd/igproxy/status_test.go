@@ -36,9 +36,9 @@ func sampleStatus() admin.Status {
 func TestTheStatusIsPrintedAsText(t *testing.T) {
 	want := `igproxy     v1.0.0, ready, up 1m30s
   !         a changed configuration was refused; igproxy reload says why
-  !         the breaker of instagram is open; known tokens are still served
-  !         Redis is not used (refused); memory is
-  !         the rate limit of default is used up, for 5 min more
+  !         the instagram breaker is open; known tokens are still served
+  !         Redis is unavailable (refused); answers come from memory only
+  !         app default has used up its rate limit; Instagram blocks the app for another 5 min
 
 requests    503 in 15 min, 16.9/s
             token 476, unavailable 15, refused 12
@@ -46,13 +46,13 @@ hit ratio   84.5 %
 hits        p50 0.16 ms, p99 4.5 ms
 exchanges   0, p50 -, p99 -
 calls saved 426 by the cache, 3 by joining
-in flight   2 flights; 62 entries in memory
+in flight   2 shared exchanges; 62 entries in memory
 
 calls       token 50, transient 3
 instagram   breaker open, since 12:00:00; 1 of 128 calls
 login       breaker closed; 0 of 128 calls
 redis       degraded (single), since 12:00:00; faults: claim refused 3
-limits      default: call count 12 %, at 12:00:00
+limits      default, at 12:00:00; app: call count 12 %; business use: not reported
 
 process     21 goroutines, heap 1.0 MiB, 13.0 MiB in total
 `

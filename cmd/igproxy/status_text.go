@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/igproxy/igproxy/proxy"
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
@@ -40,7 +39,7 @@ func statusText(s admin.Status) string {
 	row("hits", "p50 %s, p99 %s", millis(s.Latency.Hits.P50), millis(s.Latency.Hits.P99))
 	row("exchanges", "%d, p50 %s, p99 %s", s.Latency.Exchanges.Count, millis(s.Latency.Exchanges.P50), millis(s.Latency.Exchanges.P99))
 	row("calls saved", "%d by the cache, %d by joining", s.Saved.Cache, s.Saved.Coalescing)
-	row("in flight", "%d flights; %d entries in memory", s.State.Flights, s.State.Entries)
+	row("in flight", "%d shared exchanges; %d entries in memory", s.State.Flights, s.State.Entries)
 	b.WriteString("\n")
 	row("calls", "%s", counts(s.Results))
 	for _, u := range s.Upstreams {
@@ -52,7 +51,7 @@ func statusText(s admin.Status) string {
 	}
 	row("redis", "%s", redisLine(s))
 	for _, l := range s.Limits {
-		row("limits", "%s: %s", l.App, limitLine(l))
+		row("limits", "%s, at %s; app: %s; business use: %s", l.App, clock(l.At), percentages(l.Usage), percentages(l.Business))
 	}
 	b.WriteString("\n")
 	row("process", "%d goroutines, heap %s, %s in total", s.Process.Goroutines, mebibytes(s.Process.HeapBytes), mebibytes(s.Process.MemoryBytes))
@@ -62,22 +61,22 @@ func statusText(s admin.Status) string {
 // warnings returns what an operator on call should read first.
 func warnings(s admin.Status) (list []string) {
 	if s.State.ClientSecret != "ok" {
-		list = append(list, "Instagram refuses the client secret ("+s.State.ClientSecret+")")
+		list = append(list, "Instagram refuses the client secret"+strings.Replace(strings.TrimPrefix(s.State.ClientSecret, "refused"), ": ", " of ", 1))
 	}
 	if s.ReloadRefused {
 		list = append(list, "a changed configuration was refused; igproxy reload says why")
 	}
 	for _, u := range s.Upstreams {
 		if u.Breaker != "closed" {
-			list = append(list, fmt.Sprintf("the breaker of %s is %s; known tokens are still served", u.Name, u.Breaker))
+			list = append(list, fmt.Sprintf("the %s breaker is %s; known tokens are still served", u.Name, u.Breaker))
 		}
 	}
 	if s.State.Redis == "degraded" {
-		list = append(list, "Redis is not used ("+s.State.RedisFault+"); memory is")
+		list = append(list, "Redis is unavailable ("+s.State.RedisFault+"); answers come from memory only")
 	}
 	for _, l := range s.Limits {
 		if l.Regain > 0 {
-			list = append(list, fmt.Sprintf("the rate limit of %s is used up, for %v min more", l.App, l.Regain))
+			list = append(list, fmt.Sprintf("app %s has used up its rate limit; Instagram blocks the app for another %v min", l.App, l.Regain))
 		}
 	}
 	return list
@@ -106,14 +105,12 @@ func redisLine(s admin.Status) string {
 	return line
 }
 
-func limitLine(l proxy.RateLimit) string {
-	var parts []string
-	for _, usage := range []map[string]float64{l.Usage, l.Business} {
-		for _, kind := range slices.Sorted(maps.Keys(usage)) {
-			parts = append(parts, fmt.Sprintf("%s %.4g %%", strings.ReplaceAll(kind, "_", " "), usage[kind]))
-		}
+func percentages(of map[string]float64) string {
+	names := slices.Sorted(maps.Keys(of))
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%s %.4g %%", strings.ReplaceAll(name, "_", " "), of[name])
 	}
-	return strings.Join(parts, ", ") + ", at " + clock(l.At)
+	return cmp.Or(strings.Join(names, ", "), "not reported")
 }
 
 func millis(ms *float64) string {

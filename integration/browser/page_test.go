@@ -79,9 +79,9 @@ func TestPageShowsTrafficAndFailures(t *testing.T) {
 	fitsAPhoneAndNeedsNoMouse(t, c)
 
 	redis.Kill()
-	c.shows("that Redis failed", text("concerns")+`.includes("Redis is not used") && `+text("redis-state")+`.startsWith("not used") && `+text("redis-errors")+` !== "none"`)
+	c.shows("that Redis failed", text("concerns")+`.includes("Redis has been unavailable since") && `+text("redis-state")+`.startsWith("unavailable") && `+text("redis-errors")+` !== "none"`)
 	_ = instagram.Cmd.Process.Kill()
-	c.shows("the open breaker", text("concerns")+`.includes("The breaker of instagram is open") && document.querySelector("[data-upstream=instagram]").innerText.includes("breaker open")`)
+	c.shows("the open breaker", text("concerns")+`.includes("The instagram breaker has been open since") && document.querySelector("[data-upstream=instagram]").innerText.includes("breaker open")`)
 	c.shows("when it opened", `/breaker open, since \d\d:\d\d:\d\d/.test(document.querySelector("[data-upstream=instagram]").textContent)`)
 	c.shows("that it is still ready", text("ready")+` === "ready"`)
 	c.quiet()
@@ -123,7 +123,7 @@ func fitsAPhoneAndNeedsNoMouse(t *testing.T, c *chromium) {
 		"a name for each section":       `[...document.querySelectorAll("section")].every(s => document.getElementById(s.getAttribute("aria-labelledby")).textContent)`,
 		"the chart in words":            `/\d+ token/.test(document.getElementById("chart").getAttribute("aria-label"))`,
 		"the chart as a table":          `document.querySelectorAll("#minutes tr").length > 0 && document.querySelectorAll("#minutes-head th[scope=col]").length === 10`,
-		"the chart's moment in words":   `/token|no request/.test(document.getElementById("moment").getAttribute("aria-valuetext"))`,
+		"the chart's moment in words":   `/token|no requests/.test(document.getElementById("moment").getAttribute("aria-valuetext"))`,
 		"news in live regions":          `document.getElementById("concerns").getAttribute("aria-live") === "polite" && document.getElementById("link").getAttribute("aria-live") === "polite"`,
 		"nothing that moves, if wanted": `getComputedStyle(document.getElementById("link"), "::before").animationName === "none"`,
 	} {

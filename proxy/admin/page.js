@@ -22,21 +22,23 @@
   const percent = r => r === null ? "–" : `${number.format(Math.floor(r * 1000) / 10)} %`;
   const colour = word => `var(--${word})`;
 
+  const hosts = { instagram: "Instagram", login: "Instagram's login host", threads: "Threads" };
+
   // concerns returns what an operator on call should read first.
   function concerns(p) {
     const list = [];
-    if (p.state.client_secret !== "ok") list.push(["bad", `Instagram refuses the client secret (${p.state.client_secret}). Compare it with the app's in Meta's dashboard.`]);
+    if (p.state.client_secret !== "ok") list.push(["bad", `Instagram refuses the client secret${p.state.client_secret.replace(/^refused/, "").replace(": ", " of ")}. Compare it with the Instagram app's in Meta's dashboard.`]);
     if (p.state.draining) list.push(["warn", "Draining: requests in flight are answered, then the process ends."]);
     if (p.reload_refused) list.push(["warn", "A changed configuration was refused, and the previous one stays in use. The log and igproxy reload say why."]);
     for (const b of p.upstreams) {
-      if (b.breaker === "open") list.push(["bad", `The breaker of ${b.name} is open${b.since ? " since " + clock(b.since) : ""}: calls to Instagram fail. Known tokens are still served.`]);
-      if (b.breaker === "half-open") list.push(["warn", `The breaker of ${b.name} is half-open: a probe decides whether Instagram is called again.`]);
+      if (b.breaker === "open") list.push(["bad", `The ${b.name} breaker ${b.since ? "has been open since " + clock(b.since) : "is open"}: igproxy is not calling ${hosts[b.name]}. Known tokens are still served.`]);
+      if (b.breaker === "half-open") list.push(["warn", `The ${b.name} breaker is half-open: a probe decides whether igproxy calls ${hosts[b.name]} again.`]);
     }
-    if (p.state.redis === "degraded") list.push(["warn", `Redis is not used (${p.state.redis_fault})${p.state.redis_since ? " since " + clock(p.state.redis_since) : ""}: requests are answered from memory, and each sidecar calls Instagram itself.`]);
+    if (p.state.redis === "degraded") list.push(["warn", `Redis ${p.state.redis_since ? "has been unavailable since " + clock(p.state.redis_since) : "is unavailable"} (${p.state.redis_fault}): requests are answered from memory, and each sidecar calls Instagram itself.`]);
     for (const l of p.rate_limits || []) {
       const worst = Math.max(0, ...Object.values(l.usage || {}), ...Object.values(l.business_use || {}));
-      if (l.regain_minutes) list.push(["bad", `The rate limit of ${l.app} is used up. Instagram blocks it for another ${l.regain_minutes} min.`]);
-      else if (worst >= 80) list.push(["warn", `${l.app} has used ${whole(worst)} % of its rate limit.`]);
+      if (l.regain_minutes) list.push(["bad", `App ${l.app} has used up its rate limit. Instagram blocks the app for another ${l.regain_minutes} min.`]);
+      else if (worst >= 80) list.push(["warn", `App ${l.app} has used ${whole(worst)} % of its rate limit.`]);
     }
     return list;
   }
@@ -61,7 +63,7 @@
     say(at("rate"), number.format(p.requests.per_second));
     say(at("rate-more"), `${whole(p.requests.window)} in 15 min`);
     say(at("ratio"), percent(p.hit_ratio));
-    say(at("ratio-more"), p.hit_ratio === null ? "no token request" : "of token requests");
+    say(at("ratio-more"), p.hit_ratio === null ? "no token requests" : "of token requests");
     say(at("hit"), time(hits.p50_ms));
     say(at("hit-more"), `p99 ${time(hits.p99_ms)}`);
     say(at("exchange"), time(exchanges.p50_ms));
@@ -69,7 +71,7 @@
     say(at("saved"), whole(s.cache + s.coalescing));
     say(at("saved-more"), `${whole(s.cache)} cache, ${whole(s.coalescing)} joined`);
     say(at("flights"), whole(p.state.flights));
-    say(at("flights-more"), `${p.upstreams.reduce((n, u) => n + u.in_flight, 0)} of ${p.upstreams[0].max_in_flight} calls, ${whole(p.state.entries)} cached`);
+    say(at("flights-more"), `${p.upstreams.reduce((n, u) => n + u.in_flight, 0)} calls, ${whole(p.state.entries)} cached`);
   }
 
   // place gives each bucket its column, counted from the left; the live one is the last. A bucket
@@ -127,7 +129,7 @@
   }
 
   const nice = n => { const p = 10 ** Math.floor(Math.log10(n)); return [1, 2, 5, 10].find(m => m * p >= n) * p; };
-  const words = counts => outcomes.map((w, i) => counts[i] ? `${counts[i]} ${w}` : "").filter(Boolean).join(", ") || "no request";
+  const words = counts => outcomes.map((w, i) => counts[i] ? `${counts[i]} ${w}` : "").filter(Boolean).join(", ") || "no requests";
 
   function moment(all) {
     const x = +at("moment").value, b = all.find(b => b.x === x);
@@ -179,13 +181,13 @@
         return box;
       }));
     }
-    rows("results", Object.entries(p.results).sort((a, b) => b[1] - a[1]).map(([k, n]) => [k.replace("_", " "), whole(n)]), "no call in 15 min");
+    rows("results", Object.entries(p.results).sort((a, b) => b[1] - a[1]).map(([k, n]) => [k.replace("_", " "), whole(n)]), "no calls in 15 min");
   }
 
   function redis(p) {
     const off = p.state.redis === "off", ok = p.state.redis === "ok";
     at("redis-mark").dataset.level = off ? "off" : ok ? "ok" : "bad";
-    say(at("redis-state"), off ? "not configured" : ok ? "in use" : `not used: ${p.state.redis_fault}`);
+    say(at("redis-state"), off ? "not configured" : ok ? "in use" : `unavailable: ${p.state.redis_fault}`);
     say(at("redis-more"), off ? "The cache is in memory only." : `mode ${p.redis_mode || "single"}${p.state.redis_since ? ", since " + clock(p.state.redis_since) : ""}`);
     rows("redis-errors", Object.entries(p.redis_faults).sort().map(([k, n]) => [k.replace(" ", ": "), whole(n)]), "none");
   }
@@ -242,7 +244,7 @@
     try {
       const reply = await fetch("status", { signal: AbortSignal.timeout(8000) });
       if (reply.ok) status = await reply.json();
-    } catch { /* as a refused reply */ }
+    } catch { /* treated like an error reply */ }
     setTimeout(poll, 1000);
     if (!status) return link("lost", "connection lost");
     draw(status);

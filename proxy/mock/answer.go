@@ -94,7 +94,7 @@ func (x *call) success(members string) string {
 // consumed becomes valid again.
 func (x *call) reply(status int, contentType, body string) {
 	if x.usedCode && status != http.StatusOK {
-		x.instagram.ledger.giveBack(x.short)
+		x.instagram.issued.giveBack(x.short)
 	}
 	h := x.w.Header()
 	h.Set("Content-Length", strconv.Itoa(len(body)))

@@ -12,7 +12,7 @@ import (
 // call is one request, from its arrival to its response.
 type call struct {
 	instagram *Instagram
-	book      *book // the counters that include this call
+	counters  *counters // those that include this call
 	w         http.ResponseWriter
 	r         *http.Request
 	began     time.Time
@@ -41,17 +41,17 @@ type call struct {
 
 // begin reads a request's head and counts it.
 func (i *Instagram) begin(w http.ResponseWriter, r *http.Request) *call {
-	b, fault, latency := i.settings()
-	x := &call{instagram: i, book: b, w: w, r: r, began: time.Now(), latency: latency, forAll: fault, record: i.requests.add(r)}
+	c, fault, latency := i.settings()
+	x := &call{instagram: i, counters: c, w: w, r: r, began: time.Now(), latency: latency, forAll: fault, record: i.requests.add(r)}
 	x.find()
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	x.query, x.badQuery = query, err != nil
 	if x.endpoint.bodied {
-		b.arrive(nil)
+		c.arrive(nil)
 		return x
 	}
 	x.identify()
-	b.arrive(x.carried())
+	c.arrive(x.carried())
 	return x
 }
 
@@ -100,7 +100,7 @@ func (x *call) carried() *carried {
 
 // end counts the call as finished and writes its log line.
 func (x *call) end() {
-	x.book.leave(x.hash)
+	x.counters.leave(x.hash)
 	attrs := []slog.Attr{slog.Float64("duration_ms", float64(time.Since(x.began).Microseconds())/1000)}
 	if x.status != 0 {
 		attrs = append(attrs, slog.Int("status", x.status))
@@ -133,7 +133,7 @@ func (x *call) answer() {
 		return
 	}
 	if x.fault != nil {
-		x.book.faulty(x.fault.Name)
+		x.counters.faulty(x.fault.Name)
 		x.fault.play(x)
 		return
 	}

@@ -69,7 +69,7 @@ func write(w http.ResponseWriter, status int, contentType, text string) {
 }
 
 func (i *Instagram) serveStats(w http.ResponseWriter, _ *http.Request) {
-	write(w, http.StatusOK, "application/json", encoded(i.counters().fullStats())+"\n")
+	write(w, http.StatusOK, "application/json", encoded(i.currentCounters().fullStats())+"\n")
 }
 
 func serveFaults(w http.ResponseWriter, _ *http.Request) {
@@ -152,8 +152,8 @@ func (i *Instagram) serveReset(w http.ResponseWriter, _ *http.Request) {
 // serveTrap answers with a valid-looking token, so that a client that follows the redirect is
 // noticed.
 func (i *Instagram) serveTrap(w http.ResponseWriter, r *http.Request) {
-	b := i.counters()
-	b.trapped()
-	x := call{instagram: i, book: b, w: w, r: r, endpoint: exchangeEndpoint, version: defaultVersion}
-	x.reply(http.StatusOK, jsonType, x.tokenBody(newToken(b.key, trap, "IGAA", 0), strconv.Itoa(expiresIn(0)), ""))
+	c := i.currentCounters()
+	c.trapped()
+	x := call{instagram: i, counters: c, w: w, r: r, endpoint: exchangeEndpoint, version: defaultVersion}
+	x.reply(http.StatusOK, jsonType, x.tokenBody(newToken(c.key, trap, "IGAA", 0), strconv.Itoa(expiresIn(0)), ""))
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // Calls returns the number of requests received, except those to control endpoints.
-func (i *Instagram) Calls() int { return i.counters().stats().Total }
+func (i *Instagram) Calls() int { return i.currentCounters().stats().Total }
 
 // CallsTo returns the number of requests to one endpoint: exchange, refresh, code, read, write,
 // other (any unknown path), or the same name prefixed with threads_ for Threads. A request with a
@@ -15,25 +15,27 @@ func (i *Instagram) CallsTo(endpoint string) int {
 	if !slices.Contains(endpointNames, strings.TrimPrefix(endpoint, threadsFamily.prefix)) {
 		panic("mock: unknown endpoint " + endpoint)
 	}
-	return i.counters().stats().Endpoints[endpoint]
+	return i.currentCounters().stats().Endpoints[endpoint]
 }
 
 var endpointNames = []string{"exchange", "refresh", "code", "read", "write", "other"}
 
 // CallsFor returns the number of requests that carried this token or code.
-func (i *Instagram) CallsFor(short string) int { return i.counters().token(short).Calls }
+func (i *Instagram) CallsFor(short string) int { return i.currentCounters().token(short).Calls }
 
 // MaxConcurrent returns the largest number of requests with this token or code that were in flight
 // at the same time.
-func (i *Instagram) MaxConcurrent(short string) int { return i.counters().token(short).MaxConcurrent }
+func (i *Instagram) MaxConcurrent(short string) int {
+	return i.currentCounters().token(short).MaxConcurrent
+}
 
 // Issued returns the tokens issued for this token or code, in order and including those in broken
 // responses: long-lived ones for a token, short-lived ones for a code.
-func (i *Instagram) Issued(short string) []string { return i.counters().issued(short) }
+func (i *Instagram) Issued(short string) []string { return i.currentCounters().issued(short) }
 
 // Strange lists what requests contained that igproxy must not send, one string per request. Values
 // never appear in it.
-func (i *Instagram) Strange() []string { return i.counters().stats().Strange }
+func (i *Instagram) Strange() []string { return i.currentCounters().stats().Strange }
 
 // Requests returns the latest requests, at most 256, in the order of arrival.
 func (i *Instagram) Requests() []Request { return i.requests.all() }

@@ -163,7 +163,7 @@ func TestPages(t *testing.T) {
 		t.Errorf("error200: got %d %s", a.status, a.body)
 	}
 	a := s.exchange(t, "redirect-1")
-	if a.status != 302 || a.header.Get("Location") != "/__trap" || s.counters().stats().Trapped != 0 {
+	if a.status != 302 || a.header.Get("Location") != "/__trap" || s.currentCounters().stats().Trapped != 0 {
 		t.Errorf("redirect: got %d %v", a.status, a.header)
 	}
 	client := &http.Client{Transport: s.transport}
@@ -172,7 +172,7 @@ func TestPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	res.Body.Close()
-	if got := s.counters().stats().Trapped; got != 1 {
+	if got := s.currentCounters().stats().Trapped; got != 1 {
 		t.Errorf("a client that follows was trapped %d times, want once", got)
 	}
 }
@@ -232,7 +232,7 @@ func TestEndlessEndsWithItsClient(t *testing.T) {
 		t.Error(err)
 	}
 	res.Body.Close()
-	eventually(t, "the call has ended", func() bool { return s.counters().stats().InFlight == 0 })
+	eventually(t, "the call has ended", func() bool { return s.currentCounters().stats().InFlight == 0 })
 }
 
 func TestGzipBombInflatesAThousandfold(t *testing.T) {

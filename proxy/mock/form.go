@@ -25,7 +25,7 @@ func (x *call) read() {
 	}
 	x.form, x.badForm = readForm(x.r.Header.Get("Content-Type"), x.readBody())
 	x.identify()
-	x.book.carry(x.carried())
+	x.counters.carry(x.carried())
 }
 
 // readBody reads the body to its end and returns its first bytes. It aborts the call on a read
@@ -41,7 +41,7 @@ func (x *call) readBody() (kept []byte) {
 			x.record.Bytes += int64(n)
 			x.record.Body, x.record.SHA256 = kept, hex.EncodeToString(sum.Sum(nil))
 		})
-		x.book.uploaded(n)
+		x.counters.uploaded(n)
 		if err == io.EOF {
 			return kept
 		}

@@ -3,10 +3,11 @@
 // writing, with the real responses and errors byte for byte, counters of the calls it received, and
 // the faults that Instagram or the network in front of it can have.
 //
-// Any token can be exchanged unless its prefix names a fault (Faults) or the stand-in issued it and
-// it has expired or is long-lived. A code works once. A new token reveals nothing about the token
-// or code it was issued for, and every call gets a new one. Tokens and secrets never appear in log
-// lines or counters. The package imports nothing of igproxy, so it cannot share a mistake with it.
+// Any token can be exchanged, with two exceptions: its prefix names a fault (see Faults), or the
+// stand-in itself issued it and it is expired or long-lived. A code works once. A new token reveals
+// nothing about the token or code it was issued for, and every call gets a new one. Tokens and
+// secrets never appear in log lines or counters. The package imports nothing from igproxy, so it
+// cannot share a mistake with it.
 //
 // The responses follow Meta's documentation
 // (https://developers.facebook.com/docs/instagram-platform/reference/access_token and the pages
@@ -30,11 +31,11 @@ type Options struct {
 	// AppID and Secret are the only client_id and client secret accepted. Empty accepts any value
 	// except "".
 	AppID, Secret string
-	// Threads is the same for a Threads app. On a listener for all hosts, its AppID distinguishes
-	// its code exchanges from Instagram's.
+	// Threads has the AppID and the Secret of a Threads app. If Host is empty, a code exchange with
+	// this AppID goes to Threads; every other one goes to Instagram.
 	Threads App
-	// Host selects the one of Meta's hosts to stand in for: graph.instagram.com, api.instagram.com
-	// or graph.threads.net. Paths of the other hosts are then unknown. Empty means all hosts.
+	// Host limits the stand-in to one of Meta's hosts: graph.instagram.com, api.instagram.com or
+	// graph.threads.net. Paths of the other hosts are then unknown. Empty means all hosts.
 	Host string
 	// PagingBase is the scheme and host of the URLs in paging.next and paging.previous. Empty means
 	// those of the request.
@@ -63,17 +64,17 @@ type Instagram struct {
 	host       host
 	pagingBase string
 	log        *slog.Logger
-	ledger     *ledger
+	issued     *issuedRecords
 	requests   *requests
 	closed     chan struct{}
 	close      func()
 
-	mu      sync.Mutex // protects the fields below
-	apps    map[*family]app
-	shape   string // of the responses to codes
-	latency time.Duration
-	fault   *Fault // for every token; nil: the prefix decides
-	book    *book
+	mu       sync.Mutex // protects the fields below
+	apps     map[*family]app
+	shape    string // of the responses to codes
+	latency  time.Duration
+	fault    *Fault    // for every token; nil: the prefix decides
+	counters *counters // since the last Reset
 }
 
 // New returns an Instagram with empty counters. It panics on an unknown Host.
@@ -82,8 +83,8 @@ func New(o Options) *Instagram {
 	if !known {
 		panic("mock: unknown host " + o.Host)
 	}
-	i := &Instagram{host: h, pagingBase: o.PagingBase, log: o.Logger, latency: o.Latency, ledger: newLedger(), requests: &requests{},
-		closed: make(chan struct{}), book: newBook(), shape: dataShape}
+	i := &Instagram{host: h, pagingBase: o.PagingBase, log: o.Logger, latency: o.Latency, issued: newIssuedRecords(), requests: &requests{},
+		closed: make(chan struct{}), counters: newCounters(), shape: dataShape}
 	i.apps = map[*family]app{
 		instagramFamily: {o.AppID, accepting(o.Secret)},
 		threadsFamily:   {o.Threads.AppID, accepting(o.Threads.Secret)},
@@ -98,9 +99,9 @@ func New(o Options) *Instagram {
 	return i
 }
 
-// accepting returns a function that reports whether a secret is one of secrets. It keeps only their
-// digests, so that no dump of an Instagram can show them. Without secrets that are not empty, it
-// accepts any value except "".
+// accepting returns a function that reports whether its argument is one of secrets. Empty secrets
+// are ignored; if none remain, every value except "" is accepted. It keeps only digests of the
+// secrets, so that no dump of an Instagram can show them.
 func accepting(secrets ...string) func(string) bool {
 	var wanted [][sha256.Size]byte
 	for _, s := range secrets {
@@ -150,7 +151,7 @@ func (i *Instagram) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.answer()
 }
 
-// Close ends every handler that hangs or waits, and those that would do so later. The counters can
+// Close ends every handler that is hanging or waiting, and any that would later. The counters can
 // still be read.
 func (i *Instagram) Close() { i.close() }
 
@@ -181,11 +182,11 @@ func (i *Instagram) SetLatency(d time.Duration) {
 	i.latency = d
 }
 
-// settings returns what applies to a request for as long as it lasts.
-func (i *Instagram) settings() (*book, *Fault, time.Duration) {
+// settings returns the settings in effect when a request starts, which it keeps until it ends.
+func (i *Instagram) settings() (*counters, *Fault, time.Duration) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.book, i.fault, i.latency
+	return i.counters, i.fault, i.latency
 }
 
 // Reset sets the counters to zero and drops the recorded Requests. The fault, the latency and what
@@ -195,21 +196,21 @@ func (i *Instagram) Reset() {
 	i.requests.forget()
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.book = newBook()
+	i.counters = newCounters()
 }
 
-func (i *Instagram) counters() *book {
-	b, _, _ := i.settings()
-	return b
+func (i *Instagram) currentCounters() *counters {
+	c, _, _ := i.settings()
+	return c
 }
 
 // Age makes every token and code issued so far older by d.
-func (i *Instagram) Age(d time.Duration) { i.ledger.age(d) }
+func (i *Instagram) Age(d time.Duration) { i.issued.age(d) }
 
 // Code issues a code that works once, within an hour, for this app id and this redirect_uri. An
 // empty argument accepts any value.
 func (i *Instagram) Code(clientID, redirectURI string) string {
-	return i.ledger.newCode(clientID, redirectURI)
+	return i.issued.newCode(clientID, redirectURI)
 }
 
 // The two shapes of a response to a code.
@@ -228,7 +229,7 @@ func (i *Instagram) SetShape(shape string) {
 
 func (i *Instagram) setShape(shape string) error {
 	if shape != dataShape && shape != flatShape {
-		return errors.New("mode must be data or flat")
+		return errors.New("shape must be data or flat")
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -183,12 +183,12 @@ func TestCountersUnderConcurrency(t *testing.T) {
 	if a := s.exchange(t, "IGAA-0"); a.status != 200 {
 		t.Errorf("a call next to hanging ones got %d %v", a.status, a.err)
 	}
-	if got := s.counters().stats(); got.MaxInFlight != 31 {
+	if got := s.currentCounters().stats(); got.MaxInFlight != 31 {
 		t.Errorf("at most %d in flight, want 31", got.MaxInFlight)
 	}
 	s.Instagram.Close()
 	wg.Wait()
-	eventually(t, "all calls ended", func() bool { return s.counters().stats().InFlight == 0 })
+	eventually(t, "all calls ended", func() bool { return s.currentCounters().stats().InFlight == 0 })
 	for short, want := range map[string][2]int{"IGAA-0": {11, 11}, "IGAA-1": {10, 10}, "IGAA-9": {0, 0}} {
 		if got := [2]int{s.CallsFor(short), s.MaxConcurrent(short)}; got != want {
 			t.Errorf("%s: calls and most at once %v, want %v", short, got, want)
@@ -213,7 +213,7 @@ func TestResetWithRequestsInFlight(t *testing.T) {
 	s.Reset()
 	s.Instagram.Close()
 	<-done
-	if got := s.counters().stats(); got.InFlight != 0 || got.Total != 0 {
+	if got := s.currentCounters().stats(); got.InFlight != 0 || got.Total != 0 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -264,7 +264,7 @@ func TestLogContainsNoTokenOrSecret(t *testing.T) {
 	if len(lines) != 3 || !strings.Contains(lines[0], "token="+hashOf("IGAA-canary")) || !strings.Contains(lines[1], "fault=reflect") {
 		t.Errorf("got:\n%s", log.String())
 	}
-	everything := log.String() + fmt.Sprintf("%+v %#v", *i.counters(), i.counters().fullStats())
+	everything := log.String() + fmt.Sprintf("%+v %#v", *i.currentCounters(), i.currentCounters().fullStats())
 	for _, secret := range []string{"IGAA-canary", "reflect-canary", testSecret, i.Issued("IGAA-canary")[0]} {
 		if strings.Contains(everything, secret) {
 			t.Errorf("%s... was printed", secret[:8])

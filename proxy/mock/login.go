@@ -48,7 +48,7 @@ func (x *call) refuseCode() *graphError {
 	case strings.Contains(x.short, "#"): // the "#_" that browsers show is not part of a code
 		return &codeUnmatched
 	}
-	e := x.instagram.ledger.take(x.short, x.client, redirect)
+	e := x.instagram.issued.take(x.short, x.client, redirect)
 	x.usedCode = e == nil
 	return e
 }
@@ -70,8 +70,8 @@ func codeEnvelope(e graphError) string {
 }
 
 func (x *call) issueShort() (token, expires string) {
-	token, _ = x.book.issue(x.short, x.family.short)
-	x.instagram.ledger.add(token, shortLife, false)
+	token, _ = x.counters.issue(x.short, x.family.short)
+	x.instagram.issued.add(token, shortLife, false)
 	return token, ""
 }
 

@@ -130,7 +130,7 @@ func TestWritesTakeTheTokenFromQueryFormOrHeader(t *testing.T) {
 		}
 		a := s.send(t, c.method, c.target, strings.NewReader(c.body), h)
 		writes := s.CallsTo("write") + s.CallsTo("threads_write")
-		if a.status != 200 || a.body != c.want || writes != 1 || s.counters().stats().BodyBytes != int64(len(c.body)) {
+		if a.status != 200 || a.body != c.want || writes != 1 || s.currentCounters().stats().BodyBytes != int64(len(c.body)) {
 			t.Errorf("%s %s: got %d %s %v; %d writes", c.method, c.target, a.status, a.body, a.err, writes)
 		}
 		if s.CallsFor("IGAA1")+s.CallsFor("THAA1") != 1 || len(s.Strange()) != 0 {

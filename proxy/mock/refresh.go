@@ -35,7 +35,7 @@ func (x *call) refuseRefresh() *graphError {
 
 // judgeShort accepts every token except those known to be foreign, expired or long-lived.
 func (x *call) judgeShort() *graphError {
-	t, age, issued := x.instagram.ledger.token(x.short)
+	t, age, issued := x.instagram.issued.token(x.short)
 	switch {
 	case beginsWith(x.short, x.family.foreign):
 		return &garbage
@@ -50,7 +50,7 @@ func (x *call) judgeShort() *graphError {
 // judgeLong accepts a long-lived token that is old enough. A token that was not issued here counts
 // as old enough if it looks like one of the family.
 func (x *call) judgeLong() *graphError {
-	t, age, issued := x.instagram.ledger.token(x.short)
+	t, age, issued := x.instagram.issued.token(x.short)
 	switch {
 	case !x.family.own(x.short):
 		return &garbage
@@ -66,7 +66,7 @@ func (x *call) judgeLong() *graphError {
 
 // judgeAny accepts every token that looks like one of the family and has not expired.
 func (x *call) judgeAny() *graphError {
-	t, age, issued := x.instagram.ledger.token(x.short)
+	t, age, issued := x.instagram.issued.token(x.short)
 	switch {
 	case !x.family.own(x.short):
 		return &garbage
@@ -77,8 +77,8 @@ func (x *call) judgeAny() *graphError {
 }
 
 func (x *call) issueLong() (token, expires string) {
-	token, seconds := x.book.issue(x.short, x.family.long)
-	x.instagram.ledger.add(token, time.Duration(seconds)*time.Second, true)
+	token, seconds := x.counters.issue(x.short, x.family.long)
+	x.instagram.issued.add(token, time.Duration(seconds)*time.Second, true)
 	return token, strconv.Itoa(seconds)
 }
 

@@ -95,15 +95,15 @@ func TestUploadEndsWithItsClientOrTheStandIn(t *testing.T) {
 		return conn
 	}
 	conn := begin(s.server.Addr)
-	eventually(t, "it is in flight", func() bool { return s.counters().stats().BodyBytes == 1 })
+	eventually(t, "it is in flight", func() bool { return s.currentCounters().stats().BodyBytes == 1 })
 	conn.Close()
-	eventually(t, "it ended with its client", func() bool { return s.counters().stats().InFlight == 0 })
+	eventually(t, "it ended with its client", func() bool { return s.currentCounters().stats().InFlight == 0 })
 
 	other := httptest.NewServer(s.Instagram)
 	defer other.Close() // waits for its handlers
 	conn = begin(other.Listener.Addr().String())
 	defer conn.Close()
-	eventually(t, "another is in flight", func() bool { return s.counters().stats().BodyBytes == 2 })
+	eventually(t, "another is in flight", func() bool { return s.currentCounters().stats().BodyBytes == 2 })
 	s.Instagram.Close()
 	if got, err := io.ReadAll(conn); len(got) != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("got %q %v, want an end", got, err)
@@ -143,7 +143,7 @@ func TestOtherEndpointsLogNoTokenOrSecret(t *testing.T) {
 			t.Fatalf("%s: got %d %s", r.URL.Path, w.Code, w.Body)
 		}
 	}
-	everything := log.String() + fmt.Sprintf("%+v %#v %+v %+v", *i.counters(), i.counters().fullStats(), i.ledger.tokens, i.ledger.codes)
+	everything := log.String() + fmt.Sprintf("%+v %#v %+v %+v", *i.currentCounters(), i.currentCounters().fullStats(), i.issued.tokens, i.issued.codes)
 	for _, secret := range []string{code, "IGAA-canary", testSecret, i.Issued(code)[0], i.Issued("IGAA-canary")[0]} {
 		if strings.Contains(everything, secret) {
 			t.Errorf("%s... was printed", secret[:8])

@@ -91,7 +91,7 @@ func TestCloseEndsWhatHangs(t *testing.T) {
 		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("Close took %s", took)
 		}
-		if n := s.counters().stats().InFlight; n != 0 {
+		if n := s.currentCounters().stats().InFlight; n != 0 {
 			t.Errorf("%d in flight after Close", n)
 		}
 		wg.Wait()

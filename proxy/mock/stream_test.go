@@ -53,9 +53,9 @@ func TestStreamFlowsAndEndsWithItsClient(t *testing.T) {
 	if _, err := io.ReadFull(res.Body, got); err != nil || !bytes.Equal(got, want) || res.ContentLength != size {
 		t.Errorf("got %d bytes announced, %v", res.ContentLength, err)
 	}
-	if n := s.counters().stats().InFlight; n != 1 {
+	if n := s.currentCounters().stats().InFlight; n != 1 {
 		t.Errorf("%d in flight, want 1", n)
 	}
 	res.Body.Close()
-	eventually(t, "it has ended", func() bool { return s.counters().stats().InFlight == 0 })
+	eventually(t, "it has ended", func() bool { return s.currentCounters().stats().InFlight == 0 })
 }

@@ -90,7 +90,7 @@ func (x *call) hijack() net.Conn {
 
 // flaky fails the first call like a reused connection that the server has just closed.
 func (x *call) flaky() {
-	if x.book.first(x.hash) {
+	if x.counters.first(x.hash) {
 		x.hangUp()
 		return
 	}
@@ -98,7 +98,7 @@ func (x *call) flaky() {
 }
 
 func (x *call) flaky500() {
-	if x.book.first(x.hash) {
+	if x.counters.first(x.hash) {
 		x.refuse(down)
 		return
 	}

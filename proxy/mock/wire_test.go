@@ -90,9 +90,9 @@ func TestHangs(t *testing.T) {
 				t.Errorf("%s: got %q %v", token, got, err)
 			}
 		}
-		eventually(t, token+" is in flight", func() bool { return s.counters().stats().InFlight == 1 })
+		eventually(t, token+" is in flight", func() bool { return s.currentCounters().stats().InFlight == 1 })
 		conn.Close()
-		eventually(t, token+" ended with its client", func() bool { return s.counters().stats().InFlight == 0 })
+		eventually(t, token+" ended with its client", func() bool { return s.currentCounters().stats().InFlight == 0 })
 	}
 }
 
@@ -120,7 +120,7 @@ func TestConnectionFaultsOverHTTP2(t *testing.T) {
 	eventually(t, "hang is in flight", func() bool { return s.CallsFor("hang-1") == 1 })
 	cancel()
 	<-done
-	eventually(t, "hang ended with its client", func() bool { return s.counters().stats().InFlight == 0 })
+	eventually(t, "hang ended with its client", func() bool { return s.currentCounters().stats().InFlight == 0 })
 	if a := s.exchange(t, "flaky-1"); a.status != 200 {
 		t.Errorf("flaky, the second time: got %d %v", a.status, a.err)
 	}

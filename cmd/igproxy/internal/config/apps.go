@@ -42,7 +42,7 @@ func (l *loader) validateApps() {
 	l.validateCredentials("", len(c.Apps) == 0 && !hasThreads)
 	l.validateCredentials("threads.", anySet("threads.app_id", "threads.redirect_uris"))
 	if len(c.Apps) > 0 {
-		l.refuse(fault{"set, and apps are listed too", "move it below one of the apps"},
+		l.refuse(fault{"set, and apps are listed too", "move it into an entry of apps"},
 			"app_id", "client_secret", "client_secret_file", "redirect_uris")
 	}
 	names, ids := map[string]bool{"threads": hasThreads}, map[string]bool{}
@@ -75,7 +75,7 @@ func (l *loader) validateCredentials(section string, needed bool) {
 	case inText && inFile:
 		l.contradiction(fault{"set, and " + file + " is set too (" + l.place(file).where + ")", "keep one of the two"}, text)
 	case needed && !inText && !inFile:
-		fix := "set " + envName(file) + " (or " + file + ") to a file that holds it, or " + envName(text)
+		fix := "set " + envName(file) + " (or " + file + ") to the path of a file that holds it, or " + envName(text) + " to the secret itself"
 		l.contradiction(fault{"no client secret", fix}, text, strings.TrimSuffix(section, "."))
 	}
 	if !l.isSet(section + "app_id") {

@@ -65,7 +65,7 @@ func readClientSecrets(path string) (secrets [2]proxy.Secret, err error) {
 func readKeyFile(path string) (proxy.Secret, error) {
 	return parseFile(path, maxSecretFile, func(text string) (proxy.Secret, *fault) {
 		if len(text) < minKeyFile {
-			return proxy.Secret{}, &fault{"has fewer than 32 bytes", "create one with: head -c 32 /dev/urandom"}
+			return proxy.Secret{}, &fault{"has fewer than 32 bytes", "create the file with: head -c 32 /dev/urandom > FILE"}
 		}
 		return proxy.NewSecret(text), nil
 	})
@@ -76,7 +76,7 @@ func readKeyFile(path string) (proxy.Secret, error) {
 func ReadBearer(path string) (digest [sha256.Size]byte, err error) {
 	return parseFile(path, maxSecretFile, func(text string) ([sha256.Size]byte, *fault) {
 		text = trimNewline(text)
-		return sha256.Sum256([]byte(text)), faultOfToken(text, minBearer, "create one with: openssl rand -hex 32")
+		return sha256.Sum256([]byte(text)), faultOfToken(text, minBearer, "create the file with: openssl rand -hex 32 > FILE")
 	})
 }
 

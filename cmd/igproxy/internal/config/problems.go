@@ -74,6 +74,7 @@ func (l *loader) sorted() []Problem {
 
 // maxQuoted is the longest value that a message repeats, in bytes.
 const maxQuoted = 60
+const hiddenValue = "this value" // shown instead of one that may be a secret
 
 // quote returns a wrong value for a message, escaped and shortened. It stops at a space: after a
 // missing quotation mark a value contains the lines below, and with them perhaps a secret. It hides
@@ -81,7 +82,7 @@ const maxQuoted = 60
 // place.
 func quote(value string) string {
 	if strings.ContainsAny(value, "@?") || mayBeSecret(value) {
-		return "this value"
+		return hiddenValue
 	}
 	shown := strings.ToValidUTF8(value[:min(len(value), maxQuoted)], "")
 	if i := strings.IndexFunc(shown, isSpace); i >= 0 {

@@ -185,7 +185,7 @@ func settings() []setting {
 			doc: "The mode of the Unix socket in listen, in octal. Every user who may write to it may connect."},
 
 		{key: "log.level", kind: kindWord, value: "info", words: []string{"debug", "info", "warn", "error"},
-			doc: "The lowest level that is logged."},
+			doc: "The lowest level that is logged. debug is currently the same as info."},
 		{key: "log.hits", kind: kindCount, value: "100", low: 1, high: million,
 			doc: "How many hits per second are logged. The next line says how many were left out; the metrics count all."},
 		{key: "log.format", kind: kindWord, value: "auto", words: []string{"auto", "json", "text"},

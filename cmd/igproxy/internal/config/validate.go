@@ -38,7 +38,7 @@ func (l *loader) refuse(f fault, keys ...string) {
 func (l *loader) bothOrNone(a, b string) {
 	for _, pair := range [][2]string{{a, b}, {b, a}} {
 		if !l.isSet(pair[1]) {
-			l.refuse(fault{"set without " + pair[1], "set both or none"}, pair[0])
+			l.refuse(fault{"set without " + pair[1], "set both or neither"}, pair[0])
 		}
 	}
 }
@@ -93,12 +93,12 @@ func (l *loader) validateReachable(hasTLS bool) {
 	switch {
 	case l.config.Auth.None:
 		l.warn(at, "listen", fault{"reachable by other machines: everything that reaches it can exchange tokens with your secret",
-			"listen on 127.0.0.1 or unix:/path, or keep others out by the network"})
+			"listen on 127.0.0.1 or unix:/path, or block other machines at the network level"})
 	case !bearer && !l.isSet("auth.client_ca") && !l.bad["auth.none"]: // a refused choice is reported already
 		l.report(at, "listen", fault{"reachable by other machines without authentication", TrustChoices})
 	case bearer && !hasTLS:
 		l.warn(at, "listen", fault{"reachable by other machines without TLS: tokens can be read on the network",
-			"set tls.cert_file and tls.key_file, or let the network encrypt"})
+			"set tls.cert_file and tls.key_file, or use a network that encrypts traffic"})
 	}
 }
 

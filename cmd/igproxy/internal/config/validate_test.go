@@ -48,7 +48,7 @@ func TestAContradictionIsReportedWithItsReason(t *testing.T) {
 		{name: "an authority for addresses without TLS", yaml: "redis:\n  mode: cluster\n  addrs: [a:1]\n  ca_file: ./ca.pem\n",
 			want: []string{"igproxy.yaml:4: redis.ca_file: set, but TLS to Redis is off; write rediss:// in redis.url, or redis.tls: true with redis.addrs"}},
 		{name: "a certificate without its key", yaml: "redis:\n  mode: cluster\n  addrs: [a:1]\n  tls: true\n  cert_file: ./ca.pem\n",
-			want: []string{"igproxy.yaml:5: redis.cert_file: set without redis.key_file; set both or none"}},
+			want: []string{"igproxy.yaml:5: redis.cert_file: set without redis.key_file; set both or neither"}},
 		{name: "a user for sentinels without sentinels", yaml: "redis:\n  mode: cluster\n  addrs: [a:1]\n  sentinel_username: me\n",
 			want: []string{"igproxy.yaml:4: redis.sentinel_username: for mode sentinel only; remove it, or set redis.mode: sentinel"}},
 		{name: "a switch that is neither on nor off", yaml: "coalesce:\n  enabled: on\n",

@@ -52,8 +52,9 @@ func (s setting) setList(field *[]string, values []string) *fault {
 	if len(values) > maxItems {
 		return &fault{"more than " + strconv.Itoa(maxItems) + " items", "remove some"}
 	}
-	for _, v := range values {
+	for i, v := range values {
 		if f := s.checkText(v); f != nil {
+			f.what = strings.Replace(f.what, hiddenValue, "entry "+strconv.Itoa(i+1), 1)
 			return f
 		}
 	}

@@ -131,7 +131,7 @@ func (r *reloader) reloadOnce(requested bool) ReloadReply {
 	r.running, r.refused = next, nil
 	r.metrics.Reloaded(true)
 	for _, p := range problems {
-		r.log.Warn("configuration", "where", p.Where, "key", p.Key, "what", p.What, "next_step", p.Fix)
+		r.log.Warn("configuration problem", "where", p.Where, "key", p.Key, "what", p.What, "next_step", p.Fix)
 	}
 	reply := ReloadReply{Reloaded: true, Changed: append([]string{}, changed...), NeedsRestart: append([]string{}, needsRestart...),
 		Problems: []string{}}
@@ -152,7 +152,7 @@ func (r *reloader) refuse(requested bool, problems []config.Problem) ReloadReply
 	if requested || !known {
 		for _, p := range problems {
 			if !p.Warning {
-				r.log.Error("configuration", "where", p.Where, "key", p.Key, "what", p.What, "next_step", p.Fix)
+				r.log.Error("configuration problem", "where", p.Where, "key", p.Key, "what", p.What, "next_step", p.Fix)
 			}
 		}
 		r.log.Error("reload failed", "problems", len(lines), "in_use", "the previous configuration")

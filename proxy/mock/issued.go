@@ -15,9 +15,9 @@ const (
 	maxEntries = 1 << 20        // when reached, all are dropped and treated as not issued here
 )
 
-// ledger records by hash which tokens and codes were issued and used, and holds the clock. Unlike
-// the counters, it is not affected by Reset.
-type ledger struct {
+// issuedRecords records by hash which tokens and codes were issued and used, and holds the clock.
+// Unlike the counters, it is not affected by Reset.
+type issuedRecords struct {
 	mu     sync.Mutex // protects the fields below
 	ahead  time.Duration
 	tokens map[digest]issuedToken
@@ -39,8 +39,8 @@ type issuedCode struct {
 	used     bool
 }
 
-func newLedger() *ledger {
-	return &ledger{tokens: map[digest]issuedToken{}, codes: map[digest]issuedCode{}}
+func newIssuedRecords() *issuedRecords {
+	return &issuedRecords{tokens: map[digest]issuedToken{}, codes: map[digest]issuedCode{}}
 }
 
 // digestOf returns the digest of text; it is zero if text is empty.
@@ -52,59 +52,59 @@ func digestOf(text string) (d digest) {
 	return d
 }
 
-// now returns the ledger's time. The caller holds l.mu.
-func (l *ledger) now() time.Time { return time.Now().Add(l.ahead) }
+// now returns the time of the records. The caller holds r.mu.
+func (r *issuedRecords) now() time.Time { return time.Now().Add(r.ahead) }
 
-func (l *ledger) age(d time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.ahead += d
+func (r *issuedRecords) age(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ahead += d
 }
 
-func (l *ledger) add(token string, life time.Duration, long bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.tokens) >= maxEntries {
-		clear(l.tokens)
+func (r *issuedRecords) add(token string, life time.Duration, long bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.tokens) >= maxEntries {
+		clear(r.tokens)
 	}
-	l.tokens[digestOf(token)] = issuedToken{l.now(), life, long}
+	r.tokens[digestOf(token)] = issuedToken{r.now(), life, long}
 }
 
 // token returns what is known about a token: its record, its age, and whether it was issued here.
-func (l *ledger) token(token string) (t issuedToken, age time.Duration, issued bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	t, issued = l.tokens[digestOf(token)]
-	return t, l.now().Sub(t.issued), issued
+func (r *issuedRecords) token(token string) (t issuedToken, age time.Duration, issued bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t, issued = r.tokens[digestOf(token)]
+	return t, r.now().Sub(t.issued), issued
 }
 
 // newCode issues a code that looks like Instagram's, for an app and a redirect_uri. An empty
 // argument accepts any value.
-func (l *ledger) newCode(client, redirect string) string {
+func (r *issuedRecords) newCode(client, redirect string) string {
 	raw := make([]byte, 150)
 	_, _ = rand.Read(raw) // never returns an error
 	code := "AQ" + base64.RawURLEncoding.EncodeToString(raw)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.makeRoom()
-	l.codes[digestOf(code)] = issuedCode{issued: l.now(), client: digestOf(client), redirect: digestOf(redirect)}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.makeRoom()
+	r.codes[digestOf(code)] = issuedCode{issued: r.now(), client: digestOf(client), redirect: digestOf(redirect)}
 	return code
 }
 
 // take marks a code as used, or returns the refusal. A code that was not issued here works once,
 // for any app and redirect_uri.
-func (l *ledger) take(code, client, redirect string) *graphError {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (r *issuedRecords) take(code, client, redirect string) *graphError {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	id := digestOf(code)
-	c, issued := l.codes[id]
+	c, issued := r.codes[id]
 	switch {
 	case !issued:
-		l.makeRoom()
-		c.issued = l.now()
+		r.makeRoom()
+		c.issued = r.now()
 	case c.used:
 		return &codeUsed
-	case l.now().Sub(c.issued) >= codeLife:
+	case r.now().Sub(c.issued) >= codeLife:
 		return &codeExpired
 	case c.client != digest{} && c.client != digestOf(client):
 		return &codeUnmatched
@@ -112,23 +112,23 @@ func (l *ledger) take(code, client, redirect string) *graphError {
 		return &codeUnverified
 	}
 	c.used = true
-	l.codes[id] = c
+	r.codes[id] = c
 	return nil
 }
 
 // giveBack makes a used code valid again.
-func (l *ledger) giveBack(code string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if c, ok := l.codes[digestOf(code)]; ok {
+func (r *issuedRecords) giveBack(code string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c, ok := r.codes[digestOf(code)]; ok {
 		c.used = false
-		l.codes[digestOf(code)] = c
+		r.codes[digestOf(code)] = c
 	}
 }
 
-// makeRoom drops all codes if there are too many. The caller holds l.mu.
-func (l *ledger) makeRoom() {
-	if len(l.codes) >= maxEntries {
-		clear(l.codes)
+// makeRoom drops all codes if there are too many. The caller holds r.mu.
+func (r *issuedRecords) makeRoom() {
+	if len(r.codes) >= maxEntries {
+		clear(r.codes)
 	}
 }

@@ -13,10 +13,10 @@ import (
 // maxStrange limits the list of strange requests.
 const maxStrange = 1000
 
-// book is one set of counters. It keeps tokens only as hashes; issued tokens are derived again when
-// Issued asks for them.
-type book struct {
-	key []byte // derives issued tokens; random, so that no two books issue the same
+// counters count the requests from one Reset to the next. They keep tokens only as hashes; issued
+// tokens are derived again when Issued asks for them.
+type counters struct {
+	key []byte // derives issued tokens; random, so that no two counters issue the same
 
 	mu     sync.Mutex // protects the fields below
 	sums   stats
@@ -49,10 +49,10 @@ type tokenCount struct {
 	failedOnce bool     // a fault that affects only the first call has been played
 }
 
-func newBook() *book {
+func newCounters() *counters {
 	key := make([]byte, sha256.Size)
 	_, _ = rand.Read(key) // never returns an error
-	return &book{key: key, tokens: map[string]*tokenCount{}, sums: stats{Strange: []string{}, Endpoints: map[string]int{}, Faults: map[string]int{}}}
+	return &counters{key: key, tokens: map[string]*tokenCount{}, sums: stats{Strange: []string{}, Endpoints: map[string]int{}, Faults: map[string]int{}}}
 }
 
 // hashOf returns the name under which a token may appear in logs and counters.
@@ -68,39 +68,39 @@ type carried struct {
 	strange  []string
 }
 
-// arrive counts a new request and, unless c is nil, what it carries. c is nil while the request
+// arrive counts a new request and, unless what is nil, what it carries. It is nil while the request
 // body has not been read.
-func (b *book) arrive(c *carried) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.sums.Total++
-	b.sums.InFlight++
-	b.sums.MaxInFlight = max(b.sums.MaxInFlight, b.sums.InFlight)
-	if c != nil {
-		b.count(c)
+func (c *counters) arrive(what *carried) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sums.Total++
+	c.sums.InFlight++
+	c.sums.MaxInFlight = max(c.sums.MaxInFlight, c.sums.InFlight)
+	if what != nil {
+		c.count(what)
 	}
 }
 
 // carry counts what a request carries once its body has been read.
-func (b *book) carry(c *carried) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.count(c)
+func (c *counters) carry(what *carried) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count(what)
 }
 
-// count adds c to the counters. The caller holds b.mu.
-func (b *book) count(c *carried) {
-	b.sums.Endpoints[c.endpoint]++
-	if len(c.strange) > 0 && len(b.sums.Strange) < maxStrange {
-		b.sums.Strange = append(b.sums.Strange, strings.Join(c.strange, ", "))
+// count adds what a request carries to the counters. The caller holds c.mu.
+func (c *counters) count(what *carried) {
+	c.sums.Endpoints[what.endpoint]++
+	if len(what.strange) > 0 && len(c.sums.Strange) < maxStrange {
+		c.sums.Strange = append(c.sums.Strange, strings.Join(what.strange, ", "))
 	}
-	if c.hash == "" {
+	if what.hash == "" {
 		return
 	}
-	t := b.tokens[c.hash]
+	t := c.tokens[what.hash]
 	if t == nil {
 		t = &tokenCount{}
-		b.tokens[c.hash] = t
+		c.tokens[what.hash] = t
 	}
 	t.Calls++
 	t.concurrent++
@@ -108,39 +108,39 @@ func (b *book) count(c *carried) {
 }
 
 // leave counts a request as finished. hash is its token's, or "".
-func (b *book) leave(hash string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.sums.InFlight--
+func (c *counters) leave(hash string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sums.InFlight--
 	if hash != "" {
-		b.tokens[hash].concurrent--
+		c.tokens[hash].concurrent--
 	}
 }
 
-func (b *book) faulty(name string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.sums.Faults[name]++
+func (c *counters) faulty(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sums.Faults[name]++
 }
 
-func (b *book) uploaded(n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.sums.BodyBytes += int64(n)
+func (c *counters) uploaded(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sums.BodyBytes += int64(n)
 }
 
-func (b *book) trapped() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.sums.Trapped++
+func (c *counters) trapped() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sums.Trapped++
 }
 
 // first reports whether this is the first request with this token, for faults that affect only that
 // one. It returns true once per token.
-func (b *book) first(hash string) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	t := b.tokens[hash]
+func (c *counters) first(hash string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.tokens[hash]
 	first := !t.failedOnce
 	t.failedOnce = true
 	return first
@@ -148,55 +148,55 @@ func (b *book) first(hash string) bool {
 
 // issue returns the next token for a token or code that was received, and the lifetime of a
 // long-lived one in seconds.
-func (b *book) issue(short, prefix string) (token string, expires int) {
-	b.mu.Lock()
-	t := b.tokens[hashOf(short)]
-	n, serial := len(t.issued), b.serial
+func (c *counters) issue(short, prefix string) (token string, expires int) {
+	c.mu.Lock()
+	t := c.tokens[hashOf(short)]
+	n, serial := len(t.issued), c.serial
 	t.issued = append(t.issued, prefix)
-	b.serial++
-	b.mu.Unlock()
-	return newToken(b.key, short, prefix, n), expiresIn(serial)
+	c.serial++
+	c.mu.Unlock()
+	return newToken(c.key, short, prefix, n), expiresIn(serial)
 }
 
-func (b *book) issued(short string) []string {
-	b.mu.Lock()
-	t := b.tokens[hashOf(short)]
+func (c *counters) issued(short string) []string {
+	c.mu.Lock()
+	t := c.tokens[hashOf(short)]
 	var prefixes []string
 	if t != nil {
 		prefixes = slices.Clone(t.issued)
 	}
-	b.mu.Unlock()
+	c.mu.Unlock()
 	tokens := make([]string, len(prefixes))
 	for n, prefix := range prefixes {
-		tokens[n] = newToken(b.key, short, prefix, n)
+		tokens[n] = newToken(c.key, short, prefix, n)
 	}
 	return tokens
 }
 
-func (b *book) token(short string) tokenStats {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if t := b.tokens[hashOf(short)]; t != nil {
+func (c *counters) token(short string) tokenStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.tokens[hashOf(short)]; t != nil {
 		return t.tokenStats
 	}
 	return tokenStats{}
 }
 
 // stats returns the counters without those of single tokens, of which there can be many.
-func (b *book) stats() stats {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := b.sums
+func (c *counters) stats() stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.sums
 	s.Strange, s.Faults, s.Endpoints = slices.Clone(s.Strange), maps.Clone(s.Faults), maps.Clone(s.Endpoints)
 	return s
 }
 
-func (b *book) fullStats() stats {
-	s := b.stats()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s.Tokens = make(map[string]tokenStats, len(b.tokens))
-	for hash, t := range b.tokens {
+func (c *counters) fullStats() stats {
+	s := c.stats()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.Tokens = make(map[string]tokenStats, len(c.tokens))
+	for hash, t := range c.tokens {
 		s.Tokens[hash] = t.tokenStats
 	}
 	return s
