@@ -33,7 +33,7 @@ const (
 	Followed Outcome = "followed" // another process was asking; Entry is its answer
 	Failed   Outcome = "failed"   // another process was asking; Entry is its failure
 	Leader   Outcome = "leader"   // the caller asks, and other processes wait for it
-	Alone    Outcome = "alone"    // the caller asks without Redis: none is set, it failed, or the wait was too long
+	Alone    Outcome = "alone"    // the caller asks without a lease: no Redis, a fault of it, or too long a wait
 )
 
 // A follower polls after firstPoll, then after twice as long each time, up to lastPoll. Jitter of
@@ -55,7 +55,7 @@ type Claim struct {
 	key      Key
 	owner    string
 	lease    *lease
-	over     []byte // a stored value that was seen; if the caller asks all the same, it is replaced
+	over     []byte // a stored value to be replaced if the caller asks Meta anyway
 	lookedUp bool   // the lookup in Redis was counted
 	late     bool   // other processes may have asked in the meantime
 	ended    bool
@@ -63,8 +63,8 @@ type Claim struct {
 
 // Claim looks into memory again, then into Redis in one round trip: for the entry, for a failure
 // that another process just met, or for the lease on the token. If another process has the lease,
-// it waits for the answer, at most for RedisOptions.Wait and until ctx ends. Any fault of Redis
-// means Alone.
+// it waits for the answer until RedisOptions.Wait has passed or ctx ends. Any fault of Redis means
+// Alone.
 func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
 	cl := &Claim{Outcome: Alone, cache: c, key: k, owner: newOwner(), lease: noLease}
 	if e, ok := c.memory.get(k); ok {
@@ -124,7 +124,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// ask asks Redis once, or a second time if the stored value is unusable: then over that value.
+// ask asks Redis once. If the stored value is unusable, it asks again as if there were none.
 func (cl *Claim) ask(ctx context.Context) (reply, error) {
 	for {
 		r, err := cl.cache.shared.claim(ctx, cl.key, cl.owner, cl.over)
@@ -146,7 +146,7 @@ func (cl *Claim) ask(ctx context.Context) (reply, error) {
 		default:
 			cl.countLookup("unsealed")
 		}
-		if cl.over != nil { // it was asked over that value already
+		if cl.over != nil { // that was the second try
 			return reply{}, err
 		}
 		cl.over = r.value
@@ -162,7 +162,7 @@ func (cl *Claim) countLookup(result string) {
 }
 
 // openFailure opens the failure in a reply, if there is one. If it has just expired, the claim asks
-// again; one that cannot be decrypted is ignored.
+// again. If it cannot be decrypted, the caller asks alone.
 func (cl *Claim) openFailure(r reply) reply {
 	if r.failure == nil {
 		return r
@@ -178,7 +178,7 @@ func (cl *Claim) openFailure(r reply) reply {
 	return r
 }
 
-// finish sets the outcome from a reply that does not mean to wait.
+// finish sets the outcome from a reply other than follower.
 func (cl *Claim) finish(r reply, waited bool, asked time.Time) {
 	switch {
 	case r.value != nil && waited:

@@ -25,8 +25,8 @@ type redisTier struct {
 	said     sync.Map     // the kinds of faults that were logged
 	noScript atomic.Int64 // scripts are not used until this time, in Unix nanoseconds
 
-	mu       sync.Mutex // protects all below, and retiring's Go against close's Wait
-	since    time.Time  // when Redis was degraded; zero while it is not
+	mu       sync.Mutex // protects all below; close waits for retiring only after no Go can follow
+	since    time.Time  // since when Redis has been degraded; zero if it is not
 	fault    time.Time  // when the last fault was counted
 	kind     string     // of that fault
 	closed   chan struct{}
@@ -36,14 +36,14 @@ type redisTier struct {
 var _ shared = (*redisTier)(nil)
 
 const (
-	// faultsToOpen in a row open the breaker.
+	// faultsToOpen is how many faults in a row open the breaker.
 	faultsToOpen = 3
 
 	// leaveAlone is how long a failed Redis is left alone. Then the next reading of the purges
 	// probes it; no caller waits for a probe.
 	leaveAlone = 250 * time.Millisecond
 
-	// withoutScripts is how long scripts are not tried again after Redis has denied one. An access
+	// withoutScripts is how long scripts are avoided after Redis has denied one. An access
 	// list may be reloaded, or another node may take over.
 	withoutScripts = time.Minute
 )
@@ -68,7 +68,7 @@ func newRedisTier(o RedisOptions, observer Observer, log *slog.Logger) (*redisTi
 // question is one operation on Redis. It may be asked twice.
 type question func(context.Context, redis.UniversalClient) error
 
-// do runs an operation that a request waits for, if Redis is healthy.
+// do runs an operation while the breaker is closed. Unlike probe, it never tries a failed Redis.
 func (t *redisTier) do(ctx context.Context, operation string, budget time.Duration, ask question) error {
 	if t.breaker.State() != breaker.Closed {
 		return t.report(operation, kindOpen)
@@ -90,8 +90,8 @@ func (t *redisTier) probe(ctx context.Context, operation string, budget time.Dur
 }
 
 // guarded runs an operation through the breaker and within its budget, and returns the kind of a
-// fault. A canceled ctx does not end the operation: a read does not look at it, and its connection
-// would be lost.
+// fault. Canceling ctx does not end the operation: a blocked read would not notice, and aborting it
+// would cost the connection.
 func (t *redisTier) guarded(ctx context.Context, operation string, budget time.Duration, ask question) (kind string, err error) {
 	client := t.client.Load()
 	refused := t.breaker.Do(func() breaker.Verdict {
@@ -118,7 +118,7 @@ func (t *redisTier) guarded(ctx context.Context, operation string, budget time.D
 	return kind, t.report(operation, kind)
 }
 
-// recovering treats a panic as a reply out of step: the library assumes the form of some replies.
+// recovering reports a panic as errDesync: the library panics on replies of an unexpected shape.
 func (ask question) recovering(ctx context.Context, c redis.UniversalClient) (err error) {
 	defer func() {
 		if recover() != nil {
@@ -132,7 +132,7 @@ func (ask question) recovering(ctx context.Context, c redis.UniversalClient) (er
 func (t *redisTier) report(operation, kind string) error {
 	t.observer.RedisError(operation, kind)
 	if needsOperator(kind) && t.firstTime(kind) {
-		t.log.Error("redis refuses igproxy", "operation", operation, "kind", kind, "next_step", advice(kind))
+		t.log.Error("redis cannot be used", "operation", operation, "kind", kind, "next_step", advice(kind))
 	}
 	return &fault{operation, kind}
 }
@@ -237,7 +237,7 @@ func (t *redisTier) check(ctx context.Context) error {
 		case kind == kindPermission && permissionOfKeys(err):
 			return fmt.Errorf("%s: the user may not use these keys; give it ~%s:*", kind, t.options.Prefix)
 		case kind == kindPermission, kind == kindNoScript:
-			return fmt.Errorf("%s: the user lacks a permission; give it +%s", kind, command[0])
+			return fmt.Errorf("%s: Redis denies a command; if it has an access list, give it +%s", kind, command[0])
 		default:
 			return fmt.Errorf("%s: %s", kind, advice(kind))
 		}

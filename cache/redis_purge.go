@@ -11,10 +11,10 @@ import (
 const readTimeout = 250 * time.Millisecond
 
 // readMarks returns Redis's time in Unix milliseconds and the members of each sorted set, in one
-// round trip. It is the probe of a Redis that failed. Where one of the commands is denied, a PING
-// decides whether Redis is used: purges are then not shared, and everything else works.
+// round trip. It also probes a Redis that failed. If Redis denies or does not know one of the
+// commands, a PING probes it instead: purges are then not shared, and everything else works.
 func (t *redisTier) readMarks(ctx context.Context, all []*Purges) (now int64, sets [][]string, err error) {
-	denied := ""
+	kind := ""
 	err = t.probe(ctx, "purge", max(t.options.Timeout, readTimeout), func(ctx context.Context, c redis.UniversalClient) error {
 		pipe := c.Pipeline()
 		clock := pipe.Time(ctx)
@@ -23,7 +23,7 @@ func (t *redisTier) readMarks(ctx context.Context, all []*Purges) (now int64, se
 			reads = append(reads, pipe.ZRange(ctx, t.marksKey(p), -2*maxMarks, -1))
 		}
 		_, err := pipe.Exec(ctx)
-		if denied = kindOf(err); denied == kindPermission || denied == kindOther {
+		if kind = kindOf(err); kind == kindPermission || kind == kindOther {
 			return c.Ping(ctx).Err()
 		}
 		if err != nil {
@@ -36,8 +36,8 @@ func (t *redisTier) readMarks(ctx context.Context, all []*Purges) (now int64, se
 		}
 		return nil
 	})
-	if err == nil && denied != "" {
-		err = t.report("purge", denied)
+	if err == nil && kind != "" {
+		err = t.report("purge", kind)
 	}
 	return now, sets, err
 }

@@ -139,7 +139,7 @@ func TestTLSAndTheLeastPermissions(t *testing.T) {
 	ig.SetLatency(0)
 	wantShared(t, all, "tls")
 	for _, p := range all {
-		if p.settled(t).String() == "" || len(p.Log.Lines("redis degraded"))+len(p.Log.Lines("redis denies scripts"))+len(p.Log.Lines("redis refuses igproxy")) > 0 {
+		if p.settled(t).String() == "" || len(p.Log.Lines("redis degraded"))+len(p.Log.Lines("redis denies scripts"))+len(p.Log.Lines("redis cannot be used")) > 0 {
 			t.Errorf("not everything was permitted:\n%s", p.Log)
 		}
 	}
@@ -208,7 +208,7 @@ func TestMissingRedisPermissionFailsOpenAndIsNamed(t *testing.T) {
 			if scripts {
 				return len(p.Log.Lines("redis denies scripts")) == 1
 			}
-			lines := p.Log.Lines("redis refuses igproxy")
+			lines := p.Log.Lines("redis cannot be used")
 			return len(lines) == 1 && lines[0]["level"] == "ERROR" && lines[0]["kind"] == "permission"
 		})
 		if code, stdout, stderr := command(t, environ(settings...), "check", "--online"); code == 0 || !strings.Contains(stdout+stderr, "give it "+missing) {

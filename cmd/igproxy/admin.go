@@ -27,9 +27,9 @@ func adminFlags(timeout time.Duration) []cli.Flag {
 		&cli.DurationFlag{Name: "timeout", Value: timeout, Usage: "wait at most `TIME` for the reply", Action: positive}}
 }
 
-// adminAddress returns the address of the sidecar's admin listener. These commands run without the
-// secret, and beside a sidecar that keeps running with the configuration it has: if the file cannot
-// be read, that is a warning, and the address comes from the environment or the defaults.
+// adminAddress returns the address of the sidecar's admin listener. A wrong admin.listen is an
+// error. Other problems do not concern these commands; if the file as a whole cannot be used, it
+// warns, and the address comes from the environment or the default.
 func adminAddress(c *cli.Context, env environment) (string, error) {
 	conf, problems := config.Load(c.String("config"), env.environ)
 	for _, p := range problems {
@@ -61,7 +61,7 @@ func callAdmin(c *cli.Context, env environment, method, path, form string, reply
 		network, address = "unix", path
 	}
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		// A Dialer reaches a listener on every address at this machine.
+		// If the listener is on all addresses, such as 0.0.0.0, a Dialer connects to this machine.
 		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}}
 	r, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, strings.NewReader(form))

@@ -282,7 +282,7 @@ func TestDrainWaitsForAnswersOfTheFastLane(t *testing.T) {
 	})
 }
 
-// A connection accepted before a drain is served even beyond the limit.
+// A connection that waits for room when a drain begins is served, even beyond the limit.
 func TestADrainServesAConnectionThatWaitsForTheLimit(t *testing.T) {
 	b := newBound(loopback(t), 1)
 	c := &conn{Conn: nil, bound: b}
@@ -301,7 +301,7 @@ func TestADrainServesAConnectionThatWaitsForTheLimit(t *testing.T) {
 	dial(t, b)
 	select {
 	case err := <-got:
-		t.Fatalf("it was accepted: %v", err)
+		t.Fatalf("it did not wait for the limit: %v", err)
 	case <-time.After(50 * time.Millisecond):
 	}
 	_ = b.Close()

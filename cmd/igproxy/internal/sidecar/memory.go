@@ -10,11 +10,11 @@ import (
 )
 
 // gcPercent lets garbage grow to twice the live heap. A sidecar's live heap is a few MiB, so with
-// Go's default of 100 a few hundred exchanges fill it, and collections take a tenth of the time of
-// a hit in Redis.
+// Go's default of 100 a few hundred exchanges trigger a collection, and a tenth of the CPU time of
+// hits in Redis goes to collecting.
 const gcPercent = 200
 
-// TuneMemory sets the garbage collector's pace, and limits the heap to nine tenths of the
+// TuneMemory sets the garbage collector's pace, and Go's memory limit to nine tenths of the
 // container's memory; the rest is for what Go does not manage, mostly sockets. GOGC and GOMEMLIMIT
 // take precedence.
 func TuneMemory(log *slog.Logger) {
