@@ -243,7 +243,13 @@ func TestMissingPurgePermissionsOnlyDisablePurges(t *testing.T) {
 	c := fleet(t, o, slog.New(slog.NewTextHandler(&log, nil)))
 	p := purgeableApp(t, c, "secret", "1")
 	eventually(t, "it is logged", func() bool { return strings.Contains(log.String(), "operation=purge kind=permission") })
-	time.Sleep(2 * readEvery) // real Redis uses real time
+	eventually(t, "more readings are denied than would open the breaker", func() bool {
+		_, stats, _ := strings.Cut(fmt.Sprint(server.Do("INFO", "commandstats")), "cmdstat_time:")
+		_, denied, _ := strings.Cut(stats, "rejected_calls=")
+		n := 0
+		_, _ = fmt.Sscan(strings.SplitN(denied, ",", 2)[0], &n)
+		return n > faultsToOpen
+	})
 	leadAndFollow(t, o, keyOf(t, "token"))
 	if h := c.Health(); h.State != "ok" {
 		t.Errorf("the breaker is open: %+v", h)

@@ -22,7 +22,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// otlpSpan has the fields of a span that these tests use: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding.
+// otlpSpan has the fields of a span that these tests use:
+// https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding.
 type otlpSpan struct {
 	TraceID, SpanID, ParentSpanID, Name string
 	Kind                                int

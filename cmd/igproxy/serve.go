@@ -52,8 +52,8 @@ func serveCommand(env environment) *cli.Command {
 	}
 }
 
-// reportProblems prints errors to standard error as plain lines, for the person who starts it. If
-// there are none, it logs the warnings.
+// reportProblems prints errors to standard error as plain lines, for the person who starts it.
+// Without errors, it logs the warnings.
 func reportProblems(env environment, problems []config.Problem, log *slog.Logger) (err error) {
 	for _, p := range problems {
 		if !p.Warning {

@@ -33,8 +33,8 @@ type Options struct {
 	// NetConn that returns the connection. The connection has a method Idle(since time.Time), for a
 	// Wrap that answers requests which net/http does not see.
 	Wrap func(net.Conn) net.Conn
-	// Relieve closes idle connections elsewhere when the process has no descriptor left; nil: there
-	// are none.
+	// Relieve is called when the process has no descriptor left, to close idle connections
+	// elsewhere. May be nil.
 	Relieve func()
 	// Logger receives what net/http reports.
 	Logger *slog.Logger
