@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
@@ -293,5 +295,21 @@ func TestPurgeIsLoggedWithoutTokens(t *testing.T) {
 	learner.Learn(t.Context()) // already known, so not logged again
 	if n := strings.Count(log.String(), "purge received"); n != 2 || strings.Contains(log.String(), "a-token") {
 		t.Errorf("logged %d times: %s", n, log.String())
+	}
+}
+
+// A reply that is about one key said nothing about Redis, so the probe never ended an outage.
+func TestWrongKeyOfPurgesDoesNotKeepRedisOutOfUse(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	c := fleet(t, single(server), nil)
+	p := purgeableApp(t, c, "secret", "1")
+	server.Set(c.redis.marksKey(p.purges), "not a sorted set")
+	for c.Health().State == "ok" {
+		_ = c.redis.do(t.Context(), "claim", time.Second, func(context.Context, redis.UniversalClient) error { return context.DeadlineExceeded })
+	}
+	eventually(t, "Redis is used again", func() bool { return c.Health().State == "ok" })
+	if err := c.PurgeAll(t.Context(), p.purges); err == nil || !strings.Contains(err.Error(), kindWrongType) {
+		t.Errorf("a purge that is not shared says %v", err)
 	}
 }

@@ -11,8 +11,8 @@ import (
 const readTimeout = 250 * time.Millisecond
 
 // readMarks returns Redis's time in Unix milliseconds and the members of each sorted set, in one
-// round trip. It also probes a Redis that failed. If Redis denies or does not know one of the
-// commands, a PING probes it instead: purges are then not shared, and everything else works.
+// round trip. It also probes a Redis that failed. If Redis refuses one of the commands, or a key is
+// of another type, a PING probes it instead: purges are not shared, and everything else works.
 func (t *redisTier) readMarks(ctx context.Context, all []*Purges) (now int64, sets [][]string, err error) {
 	kind := ""
 	err = t.probe(ctx, "purge", max(t.options.Timeout, readTimeout), func(ctx context.Context, c redis.UniversalClient) error {
@@ -23,7 +23,7 @@ func (t *redisTier) readMarks(ctx context.Context, all []*Purges) (now int64, se
 			reads = append(reads, pipe.ZRange(ctx, t.marksKey(p), -2*maxMarks, -1))
 		}
 		_, err := pipe.Exec(ctx)
-		if kind = kindOf(err); kind == kindPermission || kind == kindOther {
+		if kind = kindOf(err); harmless(kind) || kind == kindOther {
 			return c.Ping(ctx).Err()
 		}
 		if err != nil {
