@@ -159,7 +159,7 @@ func TestEachGrantUsesItsUpstreamAndParameters(t *testing.T) {
 	}
 }
 
-// The answer to a code has the members both flat and in data, whichever shape Meta sent, and
+// The response to a code exchange has the members both flat and in data, whichever shape Meta sent, and
 // numbers byte for byte.
 func TestACodesAnswerHasBothShapes(t *testing.T) {
 	for in, want := range map[string]string{

@@ -40,8 +40,8 @@ type Options struct {
 	// RefreshTTL is how long a refreshed token is remembered, so that many processes that refresh
 	// one token cost one call.
 	RefreshTTL time.Duration
-	// CodeTTL is how long the answer to a code is remembered. A code works once, so a repeated
-	// callback gets the first answer.
+	// CodeTTL is how long the response to a code exchange is remembered. A code works once, so a
+	// repeated callback gets the first answer.
 	CodeTTL time.Duration
 	// NegativeTTL is how long a definite refusal is remembered. Zero: not at all.
 	NegativeTTL time.Duration

@@ -30,7 +30,7 @@ func healthcheckCommand(env environment) *cli.Command {
 			case s.Draining:
 				return errors.New("not ready: draining")
 			case s.ClientSecret != "ok":
-				return errors.New("not ready: Instagram refuses the client secret")
+				return errors.New("not ready: Meta refuses the client secret")
 			}
 			return errors.New("not ready: see /readyz")
 		},
