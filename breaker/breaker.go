@@ -43,10 +43,11 @@ const buckets = 10
 type Options struct {
 	// Failures is how many failures in a row open the breaker. At least 1.
 	Failures int
-	// Ratio is the share of failures, among the calls of the last Interval, that opens the breaker.
-	// In (0, 1].
+	// Ratio is the share of failures, among the calls of the last Interval, that opens the
+	// breaker. In (0, 1].
 	Ratio float64
-	// MinRequests is how many calls must have ended within Interval before Ratio counts. At least 1.
+	// MinRequests is how many calls must have ended within Interval before Ratio counts. At
+	// least 1.
 	MinRequests int
 	// Interval is the length of the rolling window. It must be well above the longest call, because
 	// a failure that takes longer is never counted. At least 10 ms.

@@ -92,6 +92,6 @@ func (x *reply) hit() bool {
 var advice = map[graph.Class]string{
 	graph.ClassStanding: "code 100: the app has no access to this account (the account is not an accepted " +
 		"tester, the app is not live, or app ID and secret do not match); see Meta's dashboard",
-	graph.ClassSecret: "compare the client secret with this app's in Meta's dashboard: " +
-		"use the Instagram app secret or the Threads app secret, not the Facebook app's",
+	graph.ClassSecret: "compare the client secret with the one in Meta's dashboard: " +
+		"use the Instagram app secret or the Threads app secret, not the Facebook app's secret",
 }

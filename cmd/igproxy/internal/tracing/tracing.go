@@ -46,10 +46,10 @@ func endpointIn(getenv func(string) string) string {
 }
 
 // Start reads the environment and returns the tracer it asks for; nil means that tracing is off.
-// The version becomes the resource attribute service.version. The log never has a
-// variable's value, except the host of the collector, and never an error's text. stop sends what is queued, within ctx and three seconds; it
-// may be called more than once. The library's error handler and logger are global, so a process
-// starts tracing once.
+// The version becomes the resource attribute service.version. The log never has the value of a
+// variable, except the host of the collector, and never an error's text. stop sends what is queued,
+// within ctx and three seconds; it may be called more than once. The library's error handler and
+// logger are global, so a process starts tracing once.
 func Start(version string, log *slog.Logger) (tracer trace.Tracer, stop func(context.Context)) {
 	off := func(context.Context) {}
 	collector := Collector(os.Getenv)
