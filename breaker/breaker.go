@@ -2,8 +2,8 @@
 // lets a few probes decide.
 //
 // Its callback runs outside every lock and in the order of the changes, a refusal says when to try
-// again, and a call that panics or ends its goroutine counts as a failure. The state machine and
-// the rolling window are gobreaker's.
+// again, and a call that panics or ends its goroutine counts as a failure. The library gobreaker
+// has the state machine and the rolling window.
 package breaker
 
 import (

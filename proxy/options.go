@@ -25,7 +25,8 @@ type Options struct {
 	LoginURL *url.URL
 	// ThreadsURL is the base URL of Threads, such as https://graph.threads.net.
 	ThreadsURL *url.URL
-	// UpstreamCAs are the only authorities trusted for the upstreams. Nil: the system's.
+	// UpstreamCAs are the only authorities trusted for the upstreams. Nil means those of the
+	// system.
 	UpstreamCAs *x509.CertPool
 	// Timeout bounds one exchange, with all its attempts and bodies.
 	Timeout time.Duration

@@ -17,7 +17,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// The secret is the stand-in's, so it may be in a program.
+// The secret is only for the stand-in, so it may be in a program.
 const (
 	demoSecret   = "demo-app-secret-not-a-real-one"
 	demoAppID    = "17841400000000002"

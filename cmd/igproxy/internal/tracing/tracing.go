@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	defaultEndpoint = "http://localhost:4318" // the specification's
+	defaultEndpoint = "http://localhost:4318" // as in OpenTelemetry's specification
 	stopTimeout     = 3 * time.Second         // bounds how long a stop waits for the collector
 	warnInterval    = time.Minute             // the shortest time between two warnings about lost spans
 )
