@@ -82,7 +82,7 @@ func settings() []setting {
 		{key: "upstream.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
 			doc: "How many calls of one app and grant may be in flight. Further calls get 503; cached tokens are still served."},
 		{key: "upstream.retries", kind: kindCount, value: "1", low: 0, high: 1,
-			doc: "How many times an exchange that got no response is retried, within upstream.timeout."},
+			doc: "How many times igproxy retries an exchange that got no response or one of Meta's passing errors, within upstream.timeout."},
 
 		{key: "cache.ttl", kind: kindDuration, value: "1h", low: second, high: 59 * 24 * hour,
 			doc: "How long a long-lived token is cached. The cache finds it by the short-lived token, which is valid for one hour."},
