@@ -2,8 +2,8 @@
 // lets a few probes decide.
 //
 // Its callback runs outside every lock and in the order of the changes, a refusal says when to try
-// again, and a call that panics or ends its goroutine counts as a failure. The state machine and
-// the rolling window are gobreaker's.
+// again, and a call that panics or ends its goroutine counts as a failure. The library gobreaker
+// has the state machine and the rolling window.
 package breaker
 
 import (
@@ -21,9 +21,9 @@ type Verdict int
 // The verdicts. Failure is the zero value, so that a call that does not return (panic, Goexit)
 // counts as one.
 const (
-	Failure Verdict = iota // the other side failed
-	Success                // the other side works, whatever it answered
-	Ignored                // says nothing about the other side: the call was canceled, or never sent
+	Failure Verdict = iota // the service failed
+	Success                // the service works, whatever it answered
+	Ignored                // says nothing about the service: the call was canceled, or never sent
 )
 
 // State is closed (calls pass), open (calls are refused) or half-open (probes decide).
@@ -41,19 +41,21 @@ const buckets = 10
 
 // Options configure a Breaker.
 type Options struct {
-	// Failures in a row open the breaker. At least 1.
+	// Failures is how many failures in a row open the breaker. At least 1.
 	Failures int
-	// Ratio of failures among the calls of the last Interval opens the breaker. In (0, 1].
+	// Ratio is the share of failures, among the calls of the last Interval, that opens the
+	// breaker. In (0, 1].
 	Ratio float64
-	// MinRequests must have ended within Interval before Ratio counts. At least 1.
+	// MinRequests is how many calls must have ended within Interval before Ratio counts. At
+	// least 1.
 	MinRequests int
 	// Interval is the length of the rolling window. It must be well above the longest call, because
 	// a failure that takes longer is never counted. At least 10 ms.
 	Interval time.Duration
 	// Open is how long calls are refused before probes are let through. More than 0.
 	Open time.Duration
-	// Probes may run at once while half-open, and all of them must succeed to close the breaker. At
-	// least 1.
+	// Probes is how many probes may run at once while the breaker is half-open. All of them must
+	// succeed to close it. At least 1.
 	Probes int
 	// OnChange is called for every change of state, in order, one at a time, outside all locks. May
 	// be nil.
@@ -70,7 +72,7 @@ func (e *OpenError) Error() string {
 	return fmt.Sprintf("circuit breaker is open, retry after %s", e.RetryAfter)
 }
 
-// Breaker guards the calls to one other side. Safe for concurrent use.
+// Breaker guards the calls to one service. Safe for concurrent use.
 type Breaker struct {
 	inner    *gobreaker.TwoStepCircuitBreaker[struct{}]
 	open     time.Duration
@@ -118,8 +120,8 @@ func New(o Options) (*Breaker, error) {
 	return b, nil
 }
 
-// Do runs call and counts its verdict, or returns an *OpenError without running it. A panic of call
-// counts as a failure and continues.
+// Do runs call and counts its verdict, or returns an *OpenError without running it. If call panics,
+// that counts as a failure and the panic goes on to the caller.
 func (b *Breaker) Do(call func() Verdict) error {
 	done, err := b.inner.Allow()
 	b.notify()

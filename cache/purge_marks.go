@@ -42,8 +42,8 @@ const (
 	// maxMarks bounds the purged tokens of an app. Beyond it, everything is purged instead.
 	maxMarks = 500
 
-	// keepMarks is how long a purge is remembered. No entry lives longer than a token of Meta's,
-	// which is 60 days.
+	// keepMarks is how long a purge is remembered. No entry lives longer than a long-lived token of
+	// Meta, which lives for 60 days.
 	keepMarks = 61 * 24 * time.Hour
 
 	purgesScope = "igproxy/purges" // no caller has a scope of this name

@@ -209,7 +209,8 @@ func (t *redisTier) close() {
 	t.retiring.Wait()
 }
 
-// fault is an operation that failed. It has no text of the library's, which can hold stored bytes.
+// fault is an operation that failed. It has no text from the library, which can contain stored
+// bytes.
 type fault struct{ operation, kind string }
 
 func (f *fault) Error() string {

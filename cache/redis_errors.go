@@ -161,7 +161,7 @@ var steps = map[string]string{
 	kindClusterDown: "the cluster is down; see CLUSTER INFO",
 	kindTryAgain:    "this Redis is part of a cluster; set redis.mode to cluster, or wait until its slots have moved",
 	kindMoved:       "this Redis is part of a cluster; set redis.mode to cluster, or wait until its slots have moved",
-	kindOpen:        "Redis failed recently, so igproxy sends it no requests; igproxy retries by itself, so try again in a few seconds",
+	kindOpen:        "Redis failed recently, so igproxy is not using it for now; it keeps checking whether Redis is back",
 }
 
 func advice(kind string) string { return cmp.Or(steps[kind], "see Redis's own log") }

@@ -121,7 +121,7 @@ func (l *leaks) record(place string, parts ...any) {
 }
 
 // answered records the answer to an app that sent this token or code, without the app's own new
-// token. The answer to a code contains that twice: at the top level and in data.
+// token. The response to a code exchange contains that twice: at the top level and in data.
 func (l *leaks) answered(short string, r reply) {
 	if r.status == 200 {
 		long := r.token()

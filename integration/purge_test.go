@@ -49,7 +49,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), harness.Binary, "purge", "--token-stdin")
 	cmd.Env = []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(ours[0].Admin, "http://")}
 	cmd.Stdin = strings.NewReader("IGAA-one\n")
-	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "purged: the token of default; the other sidecars on this Redis forget within seconds\n" {
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "purged: the token, for app \"default\"; the other sidecars on this Redis forget within seconds\n" {
 		t.Fatalf("%v: %s", err, out)
 	}
 	eventually(t, "the other sidecar has forgotten it", func() bool { return len(ours[1].Log.Lines("purge received")) == 1 })
@@ -60,7 +60,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	fill()
 
 	// Everything.
-	if code, out, errs := ours[1].operate(t, "purge"); code != 0 || out != "purged: everything of default; the other sidecars on this Redis forget within seconds\n" {
+	if code, out, errs := ours[1].operate(t, "purge"); code != 0 || out != "purged: everything for app \"default\"; the other sidecars on this Redis forget within seconds\n" {
 		t.Fatalf("exit code %d: %s%s", code, out, errs)
 	}
 	eventually(t, "the other sidecar has forgotten all", func() bool { return len(ours[0].Log.Lines("purge received")) == 1 })

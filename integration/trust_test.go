@@ -31,7 +31,7 @@ func TestListenerBeyondLoopbackNeedsAuthentication(t *testing.T) {
 		t.Errorf("none, chosen: exit code %d\n%s", code, stdout)
 	}
 	code, _, stderr := command(t, environ("LISTEN=0.0.0.0:0", "AUTH_NONE=true", "AUTH_BEARER_FILE="+file(t, "token", ownToken)), "serve")
-	if code != 2 || !strings.Contains(stderr, "IGPROXY_AUTH_BEARER_FILE: set, and auth.none is true") {
+	if code != 2 || !strings.Contains(stderr, "IGPROXY_AUTH_BEARER_FILE: set although auth.none is true") {
 		t.Errorf("none and a token: exit code %d\n%s", code, stderr)
 	}
 }

@@ -59,7 +59,7 @@ func (x *reply) answer(w http.ResponseWriter) {
 func appendToken(to []byte, t graph.Token, now time.Time) []byte {
 	head, tail := t.Parts()
 	to = append(to, head...)
-	if len(tail) == 0 { // the answer to a code has no expires_in
+	if len(tail) == 0 { // the response to a code exchange has no expires_in
 		return to
 	}
 	return append(appendExpiresIn(to, t.Expires, now), tail...)

@@ -88,10 +88,10 @@ func (x *reply) hit() bool {
 	return x.outcome() == "token" && (x.source() == string(sourceMemory) || x.source() == string(sourceRedis))
 }
 
-// advice is for the operator, about refusals whose message misleads.
+// advice tells the operator what to do about refusals whose message misleads.
 var advice = map[graph.Class]string{
 	graph.ClassStanding: "code 100: the app has no access to this account (the account is not an accepted " +
-		"tester, the app is not live, or app id and secret do not match); see Meta's dashboard",
-	graph.ClassSecret: "check that the client secret is the Instagram app's, not the Facebook app's, " +
-		"in Meta's dashboard",
+		"tester, the app is not live, or app ID and secret do not match); see Meta's dashboard",
+	graph.ClassSecret: "compare the client secret with the one in Meta's dashboard: " +
+		"use the Instagram app secret or the Threads app secret, not the Facebook app's secret",
 }

@@ -16,7 +16,7 @@ import (
 // words.
 const minSecret = 8
 
-// App configures one app of Meta's.
+// App configures one app that is registered with Meta.
 type App struct {
 	// Label names the app in metrics and in the path prefix /apps/LABEL/. Empty: "default".
 	Label string

@@ -6,8 +6,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// secretsToHide returns the secrets that a reply could repeat: the app's, and the one sent, which a
-// reload may have brought since.
+// secretsToHide returns the secrets that a reply could repeat: those of the app, and the one that
+// was sent, which may differ after a reload.
 func (c call) secretsToHide() []Secret {
 	if c.secret.IsZero() {
 		return c.app.secrets

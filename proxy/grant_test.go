@@ -159,8 +159,8 @@ func TestEachGrantUsesItsUpstreamAndParameters(t *testing.T) {
 	}
 }
 
-// The answer to a code has the members both flat and in data, whichever shape Meta sent, and
-// numbers byte for byte.
+// The response to a code exchange has the members both flat and in data, whichever shape Meta sent,
+// and numbers byte for byte.
 func TestACodesAnswerHasBothShapes(t *testing.T) {
 	for in, want := range map[string]string{
 		codeAnswer: `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"],"token_type":"bearer",` +

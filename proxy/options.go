@@ -25,7 +25,8 @@ type Options struct {
 	LoginURL *url.URL
 	// ThreadsURL is the base URL of Threads, such as https://graph.threads.net.
 	ThreadsURL *url.URL
-	// UpstreamCAs are the only authorities trusted for the upstreams. Nil: the system's.
+	// UpstreamCAs are the only authorities trusted for the upstreams. Nil means those of the
+	// system.
 	UpstreamCAs *x509.CertPool
 	// Timeout bounds one exchange, with all its attempts and bodies.
 	Timeout time.Duration
@@ -40,8 +41,8 @@ type Options struct {
 	// RefreshTTL is how long a refreshed token is remembered, so that many processes that refresh
 	// one token cost one call.
 	RefreshTTL time.Duration
-	// CodeTTL is how long the answer to a code is remembered. A code works once, so a repeated
-	// callback gets the first answer.
+	// CodeTTL is how long the response to a code exchange is remembered. A code works once, so a
+	// repeated callback gets the first answer.
 	CodeTTL time.Duration
 	// NegativeTTL is how long a definite refusal is remembered. Zero: not at all.
 	NegativeTTL time.Duration

@@ -56,7 +56,7 @@ func probe(ctx context.Context, ask *askStep, c call) error {
 	var e *graph.Error
 	switch {
 	case errors.As(err, &e):
-		return fmt.Errorf("%s (%s); check the network, the URL and upstream.ca_file", e.Message, e.Cause)
+		return noProof(e)
 	case err != nil:
 		return err
 	case got.refusal == nil:
@@ -70,7 +70,7 @@ func probe(ctx context.Context, ask *askStep, c call) error {
 	case graph.ClassToken:
 		return nil
 	case graph.ClassSecret:
-		return errors.New("Instagram refuses the client secret; " + advice[graph.ClassSecret])
+		return errors.New("Meta refuses the client secret; " + advice[graph.ClassSecret])
 	case graph.ClassAppLimit, graph.ClassUserLimit:
 		return errors.New("the app is rate limited, so the client secret could not be tested; try again later")
 	case graph.ClassStanding:
@@ -78,4 +78,21 @@ func probe(ctx context.Context, ask *askStep, c call) error {
 	}
 	return fmt.Errorf("the upstream answers with %w instead of refusing the token; "+
 		"check upstream.url and its path", refusal)
+}
+
+// noProof says why Meta gave no usable answer. The messages of these errors are for apps, which can
+// read Retry-After; a person at a command line cannot.
+func noProof(e *graph.Error) error {
+	switch e.Class {
+	case graph.ClassUnreached:
+		return fmt.Errorf("Meta could not be reached (%s); check the network, the URL and upstream.ca_file", e.Cause)
+	case graph.ClassTimeout:
+		return errors.New("Meta did not answer in time; check the network and the URL, or raise upstream.timeout")
+	case graph.ClassBroken:
+		return fmt.Errorf("the answer is not one of Meta's (%s); check the URL, or try again later", e.Cause)
+	case graph.ClassHeld:
+		return fmt.Errorf("igproxy could not make the call (%s); raise its limits", e.Cause)
+	default:
+		return fmt.Errorf("Meta answers with %w; try again later", e)
+	}
 }

@@ -31,7 +31,7 @@ func TestProbeNamesTheProblemAndTheFix(t *testing.T) {
 		"no secret":        {s.URL, func(o *Options) { o.Apps[0].Secret = Secret{} }, "client secret"},
 		"unknown CA":       {s.URL, func(o *Options) { o.UpstreamCAs = stranger.CA() }, "tls: unknown authority"},
 		"expired":          {expired.URL, func(o *Options) { o.UpstreamCAs = expired.CA() }, "tls: invalid certificate"},
-		"nothing listens":  {deadURL(t), nil, "refused"},
+		"nothing listens":  {deadURL(t), nil, "Meta could not be reached (refused); check the network"},
 		"no time":          {mute(t), func(o *Options) { o.Timeout = 50 * time.Millisecond }, "did not answer in time"},
 		"wrong path":       {s.URL + "/v23.0/x", nil, "upstream.url"},
 		"no URL":           {"", nil, "upstream url"},
@@ -57,6 +57,8 @@ func TestProbeNamesTheProblemAndTheFix(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
 			t.Errorf("%s: got %v, want it to say %q", name, err, c.want)
+		case err != nil && strings.Contains(err.Error(), "Retry"):
+			t.Errorf("%s: got %v, want no word about Retry-After, which a command line cannot read", name, err)
 		case err != nil && (strings.Contains(err.Error(), testSecret) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), probeToken)):
 			t.Errorf("%s: contains a secret: %v", name, err)
 		}

@@ -21,8 +21,8 @@ type Readiness struct {
 }
 
 // Readiness returns the current readiness. An open breaker or a failed Redis leaves the Proxy
-// ready, because known tokens are still served. So does a refused client secret while another app's
-// is not.
+// ready, because known tokens are still served. So does a refused client secret, as long as the
+// secret of another app is accepted.
 func (p *Proxy) Readiness() Readiness {
 	health := p.carried.cache.Health()
 	r := Readiness{

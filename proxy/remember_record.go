@@ -54,7 +54,7 @@ func decodeRecord(b []byte, now time.Time) (answer, bool) {
 	return answer{token: graph.NewToken(t.head, t.tail, t.expires)}, ok
 }
 
-// tokenRecord is a record of a token or of the answer to a code.
+// tokenRecord is a record of a token or of the response to a code exchange.
 type tokenRecord struct {
 	head, tail []byte // as graph.Token.Parts returns them
 	expires    time.Time

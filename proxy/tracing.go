@@ -24,7 +24,7 @@ import (
 // semantic conventions for HTTP where they exist, and are igproxy.* otherwise. Only this file knows
 // the library.
 
-// Tracer is OpenTelemetry's. A nil Tracer makes no spans.
+// Tracer is the tracer of OpenTelemetry. A nil Tracer makes no spans.
 type Tracer = trace.Tracer
 
 // traced returns next with a span around each call.

@@ -17,7 +17,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// The secret is the stand-in's, so it may be in a program.
+// The secret is only for the stand-in, so it may be in a program.
 const (
 	demoSecret   = "demo-app-secret-not-a-real-one"
 	demoAppID    = "17841400000000002"
@@ -31,7 +31,7 @@ func demoCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "demo",
 		Usage: "see it work, without an account and without Redis",
-		Description: "Starts a stand-in Instagram and a sidecar in this process, plays some scenes,\n" +
+		Description: "Starts a stand-in for Instagram and a sidecar in this process, plays some scenes,\n" +
 			"then keeps running and prints curl commands to try.",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "once", Usage: "end after the scenes; exit with 1 if one failed", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
@@ -47,7 +47,7 @@ func demo(interrupted <-chan struct{}, env environment, once bool) error {
 	instagram := mock.New(mock.Options{Secret: demoSecret, Latency: demoLatency})
 	upstream, err := mock.Start(instagram, mock.ServerOptions{Addr: "127.0.0.1:0"})
 	if err != nil {
-		return fmt.Errorf("the stand-in Instagram: %w", err)
+		return fmt.Errorf("the stand-in for Instagram: %w", err)
 	}
 	defer upstream.Close()
 

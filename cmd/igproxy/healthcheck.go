@@ -15,8 +15,9 @@ func healthcheckCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "healthcheck",
 		Usage: "ask a running sidecar whether it is ready",
-		Description: "For the health checks of containers. Reads /readyz on admin.listen; exits with 0\n" +
-			"when ready; otherwise says why not and exits with 1. It does not need the client\nsecret.",
+		Description: "For the health checks of containers. Reads /readyz on admin.listen. Exits with 0\n" +
+			"if the sidecar is ready; otherwise says why not, and exits with 1. It does not\n" +
+			"need the client secret.",
 		Flags: adminFlags(2 * time.Second),
 		Action: func(c *cli.Context) error {
 			var s proxy.Readiness
@@ -30,7 +31,7 @@ func healthcheckCommand(env environment) *cli.Command {
 			case s.Draining:
 				return errors.New("not ready: draining")
 			case s.ClientSecret != "ok":
-				return errors.New("not ready: Instagram refuses the client secret")
+				return errors.New("not ready: Meta refuses the client secret")
 			}
 			return errors.New("not ready: see /readyz")
 		},

@@ -37,7 +37,7 @@ func TestHealthcheckReportsTheReason(t *testing.T) {
 	}{
 		`{"ready":true,"client_secret":"ok","breaker":"closed","redis":"up"}`: {200, 0, "ready (breaker closed, redis up)\n"},
 		`{"ready":false,"draining":true,"client_secret":"ok"}`:                {503, 1, "igproxy: not ready: draining\n"},
-		`{"ready":false,"client_secret":"refused"}`:                           {503, 1, "igproxy: not ready: Instagram refuses the client secret\n"},
+		`{"ready":false,"client_secret":"refused"}`:                           {503, 1, "igproxy: not ready: Meta refuses the client secret\n"},
 		`{"ready":false,"client_secret":"ok"}`:                                {503, 1, "igproxy: not ready: see /readyz\n"},
 		`{"ready":true,"client_secret":"ok"}`:                                 {503, 1, "igproxy: not ready: see /readyz\n"},
 		`<html>another program</html>`:                                        {200, 1, " did not reply as igproxy does; check admin.listen\n"},

@@ -20,14 +20,14 @@ func mockCommand(env environment) *cli.Command {
 	hosts := strings.Join(mock.Hosts(), ", ")
 	return &cli.Command{
 		Name:        "mock",
-		Usage:       "run a stand-in Instagram, with faults and counters",
+		Usage:       "run a stand-in for Instagram, with faults and counters",
 		Description: mock.Guide(),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8081", Usage: "listen on `ADDRESS`; port 0 takes a free one"},
 			&cli.DurationFlag{Name: "latency", Usage: "wait `TIME` before each answer, such as 200ms"},
 			&cli.BoolFlag{Name: "tls", Usage: "use TLS with a throw-away certificate", DisableDefaultText: true},
 			&cli.StringFlag{Name: "ca-out", Usage: "with --tls: write the CA certificate to `FILE`, for upstream.ca_file"},
-			&cli.StringFlag{Name: "secret", Usage: "accept only the client secret `TEXT`; make one up: other users can read command lines"},
+			&cli.StringFlag{Name: "secret", Usage: "accept only the client secret `TEXT`; make one up, because other users can read command lines"},
 			&cli.StringFlag{Name: "app-id", Usage: "accept codes only from the app `ID`"},
 			&cli.StringFlag{Name: "threads-secret", Usage: "accept only the Threads client secret `TEXT`"},
 			&cli.StringFlag{Name: "threads-app-id", Usage: "accept Threads codes only from the app `ID`"},

@@ -68,17 +68,21 @@ func readToken(in io.Reader) (string, error) {
 }
 
 func printPurge(reply admin.PurgeReply, out io.Writer) error {
-	what := map[string]string{"all": "everything", "token": "the token"}[reply.Purged]
+	what := map[string]string{"all": "everything", "token": "the token,"}[reply.Purged]
 	if what == "" {
 		return fmt.Errorf("nothing was purged: %s", reply.Problem)
 	}
-	what += " of " + strings.Join(reply.Apps, ", ")
+	apps := "app"
+	if len(reply.Apps) > 1 {
+		apps = "apps"
+	}
+	what += " for " + apps + ` "` + strings.Join(reply.Apps, `", "`) + `"`
 	switch reply.Fleet {
 	case "told":
 		what += "; the other sidecars on this Redis forget within seconds"
 	case "none":
 	default:
-		return fmt.Errorf("purged %s in this sidecar only: Redis could not be reached (%s). "+
+		return fmt.Errorf("purged %s, in this sidecar only: Redis could not be reached (%s). "+
 			"The other sidecars follow once Redis is reachable, if this sidecar is still running", what, reply.Problem)
 	}
 	_, err := fmt.Fprintf(out, "purged: %s\n", what)

@@ -32,8 +32,8 @@ func TestPurgeReadsExactlyOneTokenFromStandardInput(t *testing.T) {
 
 func TestPurgePrintsItsReach(t *testing.T) {
 	for want, reply := range map[string]admin.PurgeReply{
-		"purged: everything of one, two; the other sidecars on this Redis forget within seconds\n": {Purged: "all", Apps: []string{"one", "two"}, Fleet: "told"},
-		"purged: the token of one\n": {Purged: "token", Apps: []string{"one"}, Fleet: "none"},
+		"purged: everything for apps \"one\", \"two\"; the other sidecars on this Redis forget within seconds\n": {Purged: "all", Apps: []string{"one", "two"}, Fleet: "told"},
+		"purged: the token, for app \"one\"\n": {Purged: "token", Apps: []string{"one"}, Fleet: "none"},
 	} {
 		var out bytes.Buffer
 		if err := printPurge(reply, &out); err != nil || out.String() != want {
@@ -41,8 +41,8 @@ func TestPurgePrintsItsReach(t *testing.T) {
 		}
 	}
 	for want, reply := range map[string]admin.PurgeReply{
-		"nothing was purged: no app has this name": {Purged: "nothing", Problem: "no app has this name"},
-		"in this sidecar only":                     {Purged: "all", Apps: []string{"one"}, Fleet: "not told", Problem: "redis: refused"},
+		"nothing was purged: no app has this name":                {Purged: "nothing", Problem: "no app has this name"},
+		"purged everything for app \"one\", in this sidecar only": {Purged: "all", Apps: []string{"one"}, Fleet: "not told", Problem: "redis: refused"},
 	} {
 		var out bytes.Buffer
 		if err := printPurge(reply, &out); err == nil || !strings.Contains(err.Error(), want) || out.Len() > 0 {

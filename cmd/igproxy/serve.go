@@ -29,8 +29,9 @@ func serveCommand(env environment) *cli.Command {
 			"everything else has a default. The variable IGPROXY_A_B overrides key a.b of the\n" +
 			"configuration file. config.example.yaml documents every key.\n\n" +
 			"Listens on 127.0.0.1:8080 for apps, and on 127.0.0.1:9090 for /healthz, /readyz,\n" +
-			"/metrics and a page at /. The first SIGTERM or SIGINT drains, the second ends it\n" +
-			"at once. Changed files are reloaded automatically within seconds; no signal is\nneeded.",
+			"/metrics and a page at /. On the first SIGTERM or SIGINT igproxy drains, and on the\n" +
+			"second it ends at once. Changed files are reloaded automatically within seconds;\n" +
+			"no signal is needed.",
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
 			dumps := sidecar.NoCoreDumps() // before there is a secret

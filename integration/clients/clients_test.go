@@ -111,7 +111,7 @@ func TestThirdPartyClients(t *testing.T) {
 			secretWhereItBelongs(t, ig, !c.reads)
 		})
 	}
-	t.Run("straight to Instagram the documented answer to a code fails them", func(t *testing.T) {
+	t.Run("without igproxy, the documented response to a code exchange fails them", func(t *testing.T) {
 		i := slices.IndexFunc(clients, func(c client) bool { return c.name == "passport-instagram" })
 		anySecret, s := harness.StandIn(t, mock.Options{}, mock.ServerOptions{})
 		code := anySecret.Code(appID, callback)

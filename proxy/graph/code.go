@@ -18,8 +18,8 @@ const codeLife = time.Hour
 // Generic OAuth libraries fail on the first, and apps written to the documentation fail on the
 // second. So the answer has both: the flat members and the same under data, and the token_type that
 // RFC 6749 section 5.1 requires and Meta omits. Values stay byte for byte: a user_id above 2^53
-// would otherwise become another user's. Lookalikes of known names are dropped, at the top and
-// inside data.
+// would otherwise become the ID of another user. Lookalikes of known names are dropped, at the top
+// and inside data.
 func ReadCode(body []byte, now time.Time) (Token, error) {
 	members, err := objectMembers(body)
 	if err != nil {

@@ -109,7 +109,7 @@ func fieldsOf(value json.RawMessage) fields {
 	return f
 }
 
-// error reads an object whose own members are an error's. It returns nil if there is no message,
+// error reads an object whose members are those of an error. It returns nil if there is no message,
 // type or code.
 func (f fields) error() *Error {
 	e := &Error{

@@ -29,7 +29,7 @@ func NewToken(head, tail []byte, expires time.Time) Token {
 }
 
 // Parts returns the JSON before and after the digits of expires_in. The tail is empty if there is
-// no expires_in, as in the answer to a code.
+// no expires_in, as in the response to a code exchange.
 func (t Token) Parts() (head, tail []byte) { return t.text.head, t.text.tail }
 
 // Format implements fmt.Formatter and prints no text, whatever the verb.

@@ -24,7 +24,7 @@ type call struct {
 	node      string // node and edge of a read or a write
 	edge      string
 	query     url.Values
-	form      url.Values // the body's, if the endpoint reads it
+	form      url.Values // from the body, if the endpoint reads it
 	badQuery  bool
 	badForm   bool
 	grant     string

@@ -107,7 +107,7 @@ func (c *counters) count(what *carried) {
 	t.MaxConcurrent = max(t.MaxConcurrent, t.concurrent)
 }
 
-// leave counts a request as finished. hash is its token's, or "".
+// leave counts a request as finished. hash is the hash of its token, or "".
 func (c *counters) leave(hash string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -9,22 +9,23 @@ const guide = `Meta has no sandbox for tokens. This is one, for Instagram and Th
 token is valid unless its prefix names a fault: access_token=expired-1.
 
 Meta's endpoints, with or without a leading version (/v23.0):
-  GET  /access_token           a long-lived token for a short-lived one
-  GET  /refresh_access_token   a new token for one that is at least a day old
-  POST /oauth/access_token     a short-lived token for a code, once
-  GET  /me, /ID, /me/media     read, page by page; POST and DELETE write
+  GET  /access_token           return a long-lived token for a short-lived one
+  GET  /refresh_access_token   return a new token for one that is at least a day old
+  POST /oauth/access_token     return a short-lived token for a code, once
+  GET  /me, /ID, /me/media     return data page by page; POST and DELETE write
 
 Control endpoints:
-  GET  /__stats                counts of calls, in all and per token
-  POST /__reset                reset the counts
+  GET  /__stats                return the number of calls, in all and per token
+  POST /__reset                set the numbers of calls to 0
   POST /__fault?mode=down      set a fault for every token and code; mode= ends it
   POST /__latency?d=200ms      wait before each response
-  POST /__code                 issue a code; client_id= and redirect_uri= bind it
+  POST /__code                 issue a code; client_id= and redirect_uri= make it valid only with these
   POST /__secret               accept only these secrets: secret=, repeatable, in the body
-  POST /__shape?mode=flat      answer codes as seen on the wire; data: as documented
+  POST /__shape?mode=flat      format of the response to a code: flat, as seen on the wire, or data,
+                               as documented
   POST /__age?d=25h            make all tokens and codes older
-  GET  /__stream?bytes=9000    a download of any size
-  GET  /__faults               the list of faults below
+  GET  /__stream?bytes=9000    return a download of any size
+  GET  /__faults               return the list of faults below
 
 Faults, for use as the prefix of a token or code, or as mode:
 `

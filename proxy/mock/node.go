@@ -61,8 +61,8 @@ func (x *call) writtenBody(_, _, members string) string {
 	return fmt.Sprintf(`{"id":"%d"%s}`, firstMedium+mediaCount, members)
 }
 
-// object returns the requested fields in the requested order, and always the id. Unknown fields are
-// left out, as Meta does.
+// object returns the requested fields in the requested order, and always the id. Like Meta, it
+// leaves out unknown fields.
 func object(all []field, asked, members string) string {
 	var parts []string
 	named := map[string]bool{}

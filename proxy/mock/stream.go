@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// streamPath is not a path of Instagram's, but is requested through igproxy like one. It serves a
-// download of ?bytes=N bytes, needs no token, and announces its length unless ?chunked=1.
+// streamPath does not exist at Instagram, but is requested through igproxy like a path that does.
+// It serves a download of ?bytes=N bytes, needs no token, and announces its length unless
+// ?chunked=1.
 const streamPath = "/__stream"
 
 var badSize = graphError{status: 400, Type: "OAuthException", Code: 100, Message: "(#100) Param bytes must be a number that is not negative"}

@@ -77,8 +77,8 @@ var (
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Result) {
 	deadline := time.Now().Add(p.options.Timeout)
 	control := http.NewResponseController(w)
-	// The server's own deadlines are for small requests. These end after the call's, so that a call
-	// that is too slow gets an answer.
+	// The server's own deadlines are for small requests. The new ones end after the deadline of
+	// the call, so that a call that is too slow gets an answer.
 	if r.ContentLength != 0 {
 		_ = control.SetReadDeadline(deadline.Add(time.Second))
 	}

@@ -45,7 +45,7 @@ func (r *report) markdown() string {
 	fmt.Fprintf(&w, "Medians of %d rounds of %d s each%s; wrk had at most %.0f %% of its core, and other programs %.0f %% of both.\n", r.Rounds, r.Seconds,
 		quick, 100*r.Loader, 100*r.Others)
 	if r.Others > quiet {
-		w.WriteString("**The machine was not quiet**: rates and p99 say little, met or missed, and times are too long. CPU beside nginx's, counts and sizes do say something.\n")
+		w.WriteString("**The machine was not quiet**: times are too long, and rates and p99 say little, whether they meet their goals or miss them. The ratio of CPU to nginx, counts and sizes are still meaningful.\n")
 	}
 	w.WriteString("\n")
 	goals, met := r.table(&w, r.Rows)

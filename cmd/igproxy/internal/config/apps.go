@@ -42,7 +42,7 @@ func (l *loader) validateApps() {
 	l.validateCredentials("", len(c.Apps) == 0 && !hasThreads)
 	l.validateCredentials("threads.", anySet("threads.app_id", "threads.redirect_uris"))
 	if len(c.Apps) > 0 {
-		l.refuse(fault{"set, and apps are listed too", "move it into an entry of apps"},
+		l.refuse(fault{"set although apps are listed", "move it into an item of apps"},
 			"app_id", "client_secret", "client_secret_file", "redirect_uris")
 	}
 	names, ids := map[string]bool{"threads": hasThreads}, map[string]bool{}
@@ -54,7 +54,7 @@ func (l *loader) validateApps() {
 		l.validateCredentials(key+".", true)
 		for _, name := range []string{key + ".name", key + ".app_id"} {
 			if !l.isSet(name) {
-				l.contradiction(fault{"missing", "set it: every app needs its own"}, name, key)
+				l.contradiction(fault{"missing", "set it: every app needs one of its own"}, name, key)
 			}
 		}
 		if a.Name != "" && names[a.Name] {
@@ -79,6 +79,6 @@ func (l *loader) validateCredentials(section string, needed bool) {
 		l.contradiction(fault{"no client secret", fix}, text, strings.TrimSuffix(section, "."))
 	}
 	if !l.isSet(section + "app_id") {
-		l.refuse(fault{"set without " + section + "app_id", "set it: exchanging a code takes the app's ID"}, section+"redirect_uris")
+		l.refuse(fault{"set without " + section + "app_id", "set " + section + "app_id too: a code exchange needs it"}, section+"redirect_uris")
 	}
 }

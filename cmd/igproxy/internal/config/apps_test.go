@@ -58,20 +58,21 @@ func TestOneAppNeedsNoList(t *testing.T) {
 
 func TestAProblemOfAnAppIsReportedWithItsLine(t *testing.T) {
 	for name, c := range map[string]struct{ yaml, want string }{
-		"no list":               {"apps: shop\n", "igproxy.yaml:1: apps: not a list of at most 64 apps; write one app after each dash: - name: main"},
+		"no list":               {"apps: shop\n", "igproxy.yaml:1: apps: not a list; write one app after each dash: - name: main"},
+		"too many":              {"apps: [" + strings.Repeat("{},", 64) + "{}]\n", "igproxy.yaml:1: apps: has more than 64 apps; run another sidecar for the rest"},
 		"an item is not an app": {"apps: [shop]\n", "igproxy.yaml:1: apps: an item is not an app"},
 		"unknown key":           {"apps:\n  - nam: shop\n", "igproxy.yaml:2: apps.0.nam: unknown key; did you mean apps.0.name?"},
-		"no name":               {"apps:\n  - app_id: \"1\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:2: apps.0.name: missing; set it: every app needs its own"},
+		"no name":               {"apps:\n  - app_id: \"1\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:2: apps.0.name: missing; set it: every app needs one of its own"},
 		"no id":                 {"apps:\n  - name: shop\n    client_secret_file: DIR/shop\n", "igproxy.yaml:2: apps.0.app_id: missing"},
 		"no secret":             {"apps:\n  - name: shop\n    app_id: \"1\"\n", "igproxy.yaml:2: apps.0.client_secret: no client secret; set IGPROXY_APPS_0_CLIENT_SECRET_FILE (or apps.0.client_secret_file) to the path of a file"},
 		"an invalid name":       {"apps:\n  - name: Shop/1\n", "igproxy.yaml:2: apps.0.name: not a name"},
 		"an unknown service":    {"apps:\n  - service: facebook\n", "igproxy.yaml:2: apps.0.service: \"facebook\" is not an allowed value; write instagram or threads"},
 		"the same name":         {twoApps + "  - name: shop\n    app_id: \"9\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:11: apps.2.name: another app has the same name"},
 		"the same ID":           {twoApps + "  - name: other\n    service: instagram\n    app_id: \"1\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:13: apps.2.app_id: another app has the same ID"},
-		"app_id too":            {twoApps + "app_id: \"7\"\n", "igproxy.yaml:11: app_id: set, and apps are listed too; move it into an entry of apps"},
+		"app_id too":            {twoApps + "app_id: \"7\"\n", "igproxy.yaml:11: app_id: set although apps are listed; move it into an item of apps"},
 		"a fragment":            {"redirect_uris: [\"https://a.example/#_\"]\n", "igproxy.yaml:1: redirect_uris: \"https://a.example/#_\" is not a redirect URI"},
 		"a hidden value":        {"redirect_uris: [https://a.example/, \"https://a.example/?a#_\"]\n", "igproxy.yaml:1: redirect_uris: entry 2 is not a redirect URI"},
-		"redirects and no id":   {"redirect_uris: [https://a.example/]\nclient_secret_file: DIR/shop\n", "igproxy.yaml:1: redirect_uris: set without app_id; set it"},
+		"redirects and no id":   {"redirect_uris: [https://a.example/]\nclient_secret_file: DIR/shop\n", "igproxy.yaml:1: redirect_uris: set without app_id; set app_id too: a code exchange needs it"},
 		"Threads and no secret": {"client_secret_file: DIR/shop\nthreads:\n  app_id: \"8\"\n", "threads.client_secret: no client secret; set IGPROXY_THREADS_CLIENT_SECRET_FILE"},
 	} {
 		_, problems := configOf(t, c.yaml)

@@ -13,7 +13,7 @@ import (
 // shows an app's ID next to its secret.
 var (
 	checkAppID = matches(`[0-9]{1,32}`, "not an app ID",
-		"write the number that Meta's dashboard shows as Instagram app ID (and not the secret)")
+		"write the number that Meta's dashboard shows as Instagram app ID or Threads app ID (not the secret)")
 	checkAppName = matches(`[a-z][a-z0-9_-]{0,31}`, "not a name",
 		"write up to 32 lower-case letters, digits, _ and -, beginning with a letter")
 	checkName = matches(`[!-~]{1,128}`, "not a name", "write up to 128 printable ASCII characters without spaces")
@@ -94,9 +94,9 @@ func checkUpstreamURL(text string) *fault {
 		!isHost(u.Hostname()) || u.Port() != "" && !isPort(u.Port(), 1),
 		u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"),
 		u.RawPath != "" || strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/access_token"):
-		return &fault{quote(text) + " is not a base URL", "write https://graph.instagram.com, without parameters and the path of a call"}
+		return &fault{quote(text) + " is not a base URL", "write the base URL without parameters and without the path of a call, such as https://graph.instagram.com"}
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
-		return &fault{quote(text) + " would send secrets unencrypted", "write https:// (plain http is for loopback only)"}
+		return &fault{quote(text) + " would send secrets unencrypted", "write https:// (plain http is allowed only on loopback)"}
 	}
 	return nil
 }

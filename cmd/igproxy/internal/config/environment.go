@@ -55,7 +55,7 @@ func (l *loader) environment(environ []string) {
 
 func (l *loader) unknownVariable(name string) {
 	if !looksLikeKey(name) {
-		l.warn(inEnvironment, "", fault{"unknown IGPROXY_ variable, ignored, and not shown because it does not look like one", seeExample})
+		l.warn(inEnvironment, "", fault{"unknown IGPROXY_ variable, ignored; its name is not shown, because it may be a secret", seeExample})
 		return
 	}
 	f := fault{"unknown variable, ignored", seeExample}

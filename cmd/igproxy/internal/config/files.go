@@ -99,7 +99,7 @@ func ReadKeyPair(certPath, keyPath string) (*tls.Certificate, error) {
 	}
 	return parseFile(keyPath, maxCertFile, func(key string) (*tls.Certificate, *fault) {
 		pair, err := tls.X509KeyPair(cert, []byte(key))
-		if err != nil { // its text may repeat the file's, as the name of a PEM block
+		if err != nil { // its text may repeat parts of the file, such as the name of a PEM block
 			return nil, &fault{"is not the key of " + shownPath(certPath) + ", or one of them is not PEM",
 				"name a certificate and its own key"}
 		}

@@ -31,22 +31,22 @@ var sectionDocs = map[string]string{
 	"":            "The sidecar itself.",
 	"auth":        "Who may use igproxy. By default that is every program on this machine. A listener that other machines can reach does not start until bearer_file, client_ca or none is set.",
 	"tls":         "TLS for apps. Without it igproxy speaks plain HTTP.",
-	"admin":       "The listener for operators and orchestrators. It asks for no secret and shows none; keep it where only they can reach it.",
+	"admin":       "The listener for operators and orchestrators. It requires no authentication and shows no secret; keep it where only they can reach it.",
 	"upstream":    "Calls to Instagram, and their limits.",
 	"threads":     "A Threads app, which has its own ID and secret. Its calls have the same paths as Instagram's.",
-	"refresh":     "GET /refresh_access_token.",
-	"code":        "POST /oauth/access_token: the code that a login returns is exchanged here, so that the app needs no secret.",
-	"passthrough": "All other calls of an app go to Instagram unchanged, so that an app needs one base URL only.",
+	"refresh":     "Calls of GET /refresh_access_token, which refresh a long-lived token.",
+	"code":        "Calls of POST /oauth/access_token, which exchange the code that a login returns. The app needs no secret for them.",
+	"passthrough": "All other calls of an app go to Instagram unchanged, so that an app needs only one base URL.",
 	"cache":       "What is cached, and for how long.",
 	"redis":       "A second cache tier that several sidecars share and that survives a restart. Values are sealed. igproxy never needs Redis to start or to answer.",
 	"coalesce":    "How sidecars on the same Redis share an exchange. Without redis.mode, exchanges are shared within this process only.",
-	"breaker":     "While Instagram fails, it is not asked for a while: unknown tokens get a fast 503, and cached ones are still served.",
+	"breaker":     "The circuit breaker. After repeated failures igproxy stops calling Instagram for a while: unknown tokens then get a fast 503, and cached tokens are still served.",
 	"server":      "Limits for requests from apps.",
 	"log":         "One line per request on standard error, without secrets and tokens.",
 }
 
 // appsDoc describes the list of apps, whose rows are in appSettings.
-const appsDoc = "Several apps in one sidecar, used instead of app_id, client_secret, client_secret_file and redirect_uris. A call belongs to the app in its path (/apps/shop/...), in its client_id, or in its Host header. Apps share no tokens."
+const appsDoc = "Several apps in one sidecar, used instead of app_id, client_secret, client_secret_file and redirect_uris. A call belongs to the app that its path (/apps/shop/...), its client_id or its Host header names. Apps share no tokens."
 
 // sectionOf splits a key into its section, which is empty for a top-level key, and its name there.
 func (s setting) sectionOf() (section, name string) {

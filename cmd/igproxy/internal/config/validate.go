@@ -69,7 +69,7 @@ func (l *loader) validateTrust(hasUIDs bool) {
 		l.refuse(fault{"set without tls.cert_file and tls.key_file: client certificates need TLS", "set all three"}, "auth.client_ca")
 	}
 	if l.config.Auth.None {
-		l.refuse(fault{"set, and auth.none is true", "keep one of the two"}, "auth.bearer_file", "auth.client_ca", "auth.uids")
+		l.refuse(fault{"set although auth.none is true", "keep one of the two"}, "auth.bearer_file", "auth.client_ca", "auth.uids")
 	}
 	if !hasUIDs {
 		l.refuse(fault{"only Linux reports the user of a connection", "remove it, and restrict server.socket_mode"}, "auth.uids")
@@ -77,10 +77,10 @@ func (l *loader) validateTrust(hasUIDs bool) {
 	switch {
 	case l.bad["listen"]:
 	case socket:
-		l.refuse(fault{"not for a Unix socket, which only this machine can reach", "remove it"},
+		l.refuse(fault{"not allowed with a Unix socket, which only this machine can reach", "remove it"},
 			"tls.cert_file", "tls.key_file", "auth.client_ca")
 	default:
-		l.refuse(fault{"for a Unix socket only, as in listen: unix:/path", "remove it"}, "auth.uids")
+		l.refuse(fault{"allowed only with a Unix socket, as in listen: unix:/path", "remove it"}, "auth.uids")
 		if beyondLoopback(l.config.Listen) {
 			l.validateReachable(hasTLS)
 		}
@@ -92,7 +92,7 @@ func (l *loader) validateReachable(hasTLS bool) {
 	at, bearer := l.place("listen"), l.isSet("auth.bearer_file")
 	switch {
 	case l.config.Auth.None:
-		l.warn(at, "listen", fault{"reachable by other machines: everything that reaches it can exchange tokens with your secret",
+		l.warn(at, "listen", fault{"reachable by other machines: every program that reaches it can exchange tokens with your secret",
 			"listen on 127.0.0.1 or unix:/path, or block other machines at the network level"})
 	case !bearer && !l.isSet("auth.client_ca") && !l.bad["auth.none"]: // a refused choice is reported already
 		l.report(at, "listen", fault{"reachable by other machines without authentication", TrustChoices})
@@ -147,13 +147,13 @@ func (l *loader) validateRedis() {
 	case c.Mode == "single" && (hasURL == hasAddrs || len(c.Addrs) > 1):
 		l.contradiction(fault{"mode single needs exactly one node", "set redis.url, or redis.addrs with one address"}, "redis.mode")
 	case c.Mode != "single":
-		l.refuse(fault{"for mode single only", "set redis.addrs instead"}, "redis.url")
+		l.refuse(fault{"allowed only in mode single", "set redis.addrs instead"}, "redis.url")
 		if !hasAddrs {
 			l.contradiction(fault{"mode " + c.Mode + " needs addresses", "set redis.addrs"}, "redis.mode")
 		}
 	}
 	if c.Mode != "sentinel" {
-		l.refuse(fault{"for mode sentinel only", "remove it, or set redis.mode: sentinel"},
+		l.refuse(fault{"allowed only in mode sentinel", "remove it, or set redis.mode: sentinel"},
 			"redis.master_name", "redis.sentinel_username", "redis.sentinel_password_file")
 	} else if !l.isSet("redis.master_name") {
 		l.contradiction(fault{"mode sentinel needs the name of the master", "set redis.master_name"}, "redis.mode")

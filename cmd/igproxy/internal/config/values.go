@@ -65,7 +65,7 @@ func (s setting) setList(field *[]string, values []string) *fault {
 func (s setting) checkText(text string) *fault {
 	switch {
 	case text == "":
-		return &fault{"an empty value", "write one, or remove it"}
+		return &fault{"an empty value", "write a value, or remove the key"}
 	case len(text) > maxValue:
 		return &fault{"longer than " + sizeText(maxValue), "shorten it"}
 	case strings.ContainsFunc(text, isControl):

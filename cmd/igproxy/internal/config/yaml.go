@@ -88,7 +88,7 @@ func (l *loader) mapping(section string, n *yaml.Node) {
 		first, twice := lines[name]
 		switch {
 		case key.Kind != yaml.ScalarNode || key.ShortTag() != "!!str" || !looksLikeKey(name):
-			l.report(at, section, fault{"unknown key, not shown because it does not look like one", seeExample})
+			l.report(at, section, fault{"unknown key, which is not shown because it may be a secret", seeExample})
 			continue
 		case twice:
 			l.report(at, name, fault{fmt.Sprintf("set twice, first on line %d", first), "keep one"})
@@ -133,9 +133,12 @@ func (l *loader) entry(at place, name string, value *yaml.Node) {
 
 // apps reads the list of apps. Each item is a section.
 func (l *loader) apps(at place, n *yaml.Node) {
-	if n.Kind != yaml.SequenceNode || len(n.Content) > maxItems {
-		f := fault{fmt.Sprintf("not a list of at most %d apps", maxItems), "write one app after each dash: - name: main"}
-		l.report(at, appsKey, f)
+	switch {
+	case n.Kind != yaml.SequenceNode:
+		l.report(at, appsKey, fault{"not a list", "write one app after each dash: - name: main"})
+		return
+	case len(n.Content) > maxItems:
+		l.report(at, appsKey, fault{fmt.Sprintf("has more than %d apps", maxItems), "run another sidecar for the rest"})
 		return
 	}
 	l.config.Apps = make([]App, len(n.Content))

@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	defaultEndpoint = "http://localhost:4318" // the specification's
+	defaultEndpoint = "http://localhost:4318" // as in OpenTelemetry's specification
 	stopTimeout     = 3 * time.Second         // bounds how long a stop waits for the collector
 	warnInterval    = time.Minute             // the shortest time between two warnings about lost spans
 )
@@ -46,10 +46,10 @@ func endpointIn(getenv func(string) string) string {
 }
 
 // Start reads the environment and returns the tracer it asks for; nil means that tracing is off.
-// The version becomes the resource attribute service.version. Nothing that is logged holds a
-// variable's value or an error's text. stop sends what is queued, within ctx and three seconds; it
-// may be called more than once. The library's error handler and logger are global, so a process
-// starts tracing once.
+// The version becomes the resource attribute service.version. The log never has the value of a
+// variable, except the host of the collector, and never an error's text. stop sends what is queued,
+// within ctx and three seconds; it may be called more than once. The library's error handler and
+// logger are global, so a process starts tracing once.
 func Start(version string, log *slog.Logger) (tracer trace.Tracer, stop func(context.Context)) {
 	off := func(context.Context) {}
 	collector := Collector(os.Getenv)
