@@ -18,16 +18,14 @@ import (
 	"time"
 )
 
-// hello answers slowly enough that requests are in flight at any time.
 var hello = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-	time.Sleep(2 * time.Millisecond)
 	_, _ = io.WriteString(w, "hello")
 })
 
 // Regression: http.Server.SetKeepAlivesEnabled and Shutdown close connections on which a request
 // has arrived that they have not read.
 func TestAStopLosesNoRequestOfConnectionsInUse(t *testing.T) {
-	const clients = 16
+	const clients = 32
 	for _, network := range []string{"tcp", "unix"} {
 		for name, c := range map[string]struct{ secure, frames bool }{"HTTP/1.1": {}, "TLS": {secure: true}, "HTTP/2": {true, true}} {
 			t.Run(network+"/"+name, func(t *testing.T) {
