@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// tracked is a conn over a pipe, for an http.Server or for a test that plays the server.
+// tracked returns a conn over a pipe for a test that plays the server, and the client's end.
 func tracked(t *testing.T, headerTimeout time.Duration) (c *conn, client net.Conn) {
 	t.Helper()
 	here, there := net.Pipe()

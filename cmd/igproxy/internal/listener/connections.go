@@ -183,7 +183,9 @@ func (s *connections) victim(limit int) (*conn, int64) {
 }
 
 // oldestIncomplete returns the oldest connection whose header is incomplete, of the address that
-// has most of them.
+// has most of them. A fixed share for each address would hurt a load balancer or a NAT, whose
+// address all clients share; this way an address loses only to make room, and only connections
+// without a request.
 func (s *connections) oldestIncomplete(before int64) (oldest *conn, in int64) {
 	most, looks := 0, 0
 	for e := s.incomplete.Front(); e != nil && looks < addressSearchLimit; e = e.Next() {

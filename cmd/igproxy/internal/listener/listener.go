@@ -116,8 +116,8 @@ const (
 	// farewell is how long a drain waits for the next request on a connection, so that its answer
 	// can say Connection: close.
 	farewell = time.Second
-	// farewellTimeout bounds how long a drain waits for requests that arrive slowly, and for answers
-	// that began before it.
+	// farewellTimeout bounds how long a drain waits for requests that arrive slowly, and for
+	// answers that began before it.
 	farewellTimeout = 5 * time.Second
 )
 
