@@ -187,7 +187,7 @@ func TestFullConnectionLimitClosesIdleConnectionsFirst(t *testing.T) {
 	}
 	t.Logf("%d beyond the bound were answered within %s", waiting, time.Since(begun).Round(time.Millisecond))
 
-	// Connections that send nothing delay the others for a second.
+	// Connections that send nothing hardly delay the others.
 	for range 2 * bound {
 		p.dialApp(t)
 	}

@@ -10,9 +10,10 @@ import (
 // conn is a connection that the lane reads first.
 type conn struct {
 	net.Conn
-	below   idler // Conn, or nil
-	options *Options
-	answers Answerer
+	below    idler // Conn, or nil
+	options  *Options
+	draining *atomic.Bool
+	answers  Answerer
 
 	waiting bool // net/http waits for a request
 	fresh   bool // net/http has nothing of that request yet
@@ -56,7 +57,7 @@ func (c *conn) serve(p []byte) (int, error) {
 	for {
 		c.setReadDeadline()
 		n, err := c.read(p)
-		if n == 0 || err != nil {
+		if n == 0 || err != nil || c.draining.Load() {
 			return c.deliver(p[:n]), err
 		}
 		if !c.state.CompareAndSwap(quiet, answering) {

@@ -14,6 +14,7 @@ package lane
 import (
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -45,17 +46,24 @@ type Options struct {
 }
 
 // Lane serves the connections of one http.Server.
-type Lane struct{ options Options }
+type Lane struct {
+	options  Options
+	draining atomic.Bool
+}
 
 // New returns a Lane.
-func New(o Options) *Lane { return &Lane{o} }
+func New(o Options) *Lane { return &Lane{options: o} }
+
+// Drain makes the Lane leave every request to net/http, whose answers can say that the connection
+// ends.
+func (l *Lane) Drain() { l.draining.Store(true) }
 
 // Wrap returns the connection to give to an http.Server for c. Its method NetConn returns c. If c
 // has a method Idle(since time.Time), it is called when c begins to wait for a request, which
 // net/http may not see.
 func (l *Lane) Wrap(c net.Conn) net.Conn {
 	below, _ := c.(idler)
-	return &conn{Conn: c, below: below, options: &l.options, answers: l.options.NewAnswerer(),
+	return &conn{Conn: c, below: below, options: &l.options, draining: &l.draining, answers: l.options.NewAnswerer(),
 		fresh: true, aligned: true, abort: make(chan struct{}, 1)}
 }
 

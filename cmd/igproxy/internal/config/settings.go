@@ -166,7 +166,7 @@ func settings() []setting {
 			doc: "How many probes may be in flight at once. All of them must succeed to close the breaker."},
 
 		{key: "server.read_header_timeout", kind: kindDuration, value: "5s", low: 100 * ms, high: minute,
-			doc: "How long an app may take to send the header of a request."},
+			doc: "How long an app may take to send the header of a request. On the admin listener it is at most 1s."},
 		{key: "server.read_timeout", kind: kindDuration, value: "10s", low: 100 * ms, high: 5 * minute,
 			doc: "How long an app may take to send a whole request. At least server.read_header_timeout."},
 		{key: "server.write_timeout", kind: kindDuration, value: "20s", low: second, high: 10 * minute,
@@ -176,7 +176,7 @@ func settings() []setting {
 		{key: "server.max_header_bytes", kind: kindSize, value: "16KiB", low: 8 << 10, high: 1 << 20,
 			doc: "The largest request header accepted, including the request line, which contains the token."},
 		{key: "server.max_connections", kind: kindCount, value: "1024", low: 1, high: million,
-			doc: "How many connections apps may have open. Above that, the one that has been idle longest is closed; if none is idle, new ones wait."},
+			doc: "How many connections apps may have open. Above that, one that has not sent a whole request header is closed, or otherwise the longest idle one; if all wait for answers, new ones wait."},
 		{key: "server.fast_lane", kind: kindSwitch, value: "true",
 			doc: "Whether plain requests for tokens in memory are answered without net/http, at half the cost. The responses are the same."},
 		{key: "server.drain", kind: kindDuration, value: "20s", low: 0, high: 10 * minute,

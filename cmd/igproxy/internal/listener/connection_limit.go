@@ -4,15 +4,15 @@ import (
 	"errors"
 	"net"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
 
-// bound limits how many connections are open at once. At the limit, the connection that has been
-// idle longest is closed: HTTP lets a server close a kept connection at any time, and clients
-// expect it (RFC 9112, section 9.3.1). If none is idle, the next connection waits until one is
-// closed, and the others behind it in the system's accept queue.
+// bound limits how many connections are open at once. At the limit it closes one to make room:
+// first the oldest whose request header is incomplete, then the one that has been idle longest.
+// HTTP lets a server close a kept connection at any time, and clients expect it (RFC 9112, section
+// 9.3.1). If there is none, because all of them wait for an answer, the next connection waits until
+// one is closed, and the others behind it in the system's accept queue.
 //
 // golang.org/x/net/netutil has a limit, too, but its connections hide CloseWrite. Without
 // CloseWrite net/http loses an answer to a request that was not read to its end (431, a refused
@@ -20,30 +20,26 @@ import (
 type bound struct {
 	net.Listener
 	limit   int
+	open    *connections
 	relieve func()                  // closes idle connections elsewhere
 	wrap    func(net.Conn) net.Conn // wraps each accepted connection
 	closed  chan struct{}
 	close   func()
-
-	mu   sync.Mutex // protects open
-	open map[*conn]struct{}
 }
 
 const (
 	// pollInterval is the time between two looks at a condition that is waited for.
 	pollInterval = 5 * time.Millisecond
-	// silence is how long a new connection may send nothing before it counts as idle.
-	silence = time.Second
 	// sendBuffer bounds what the system buffers, in bytes, of answers that a client does not read;
 	// its own bound is megabytes for each connection. Answers are below 1 KiB, metrics about 10
 	// KiB.
 	sendBuffer = 64 << 10
-	// searchLimit bounds the search for an idle connection.
-	searchLimit = 2000
+	// evictTries bounds how many connections with unread bytes are passed over at once.
+	evictTries = 64
 )
 
-func newBound(l net.Listener, limit int) *bound {
-	b := &bound{Listener: l, limit: limit, closed: make(chan struct{}), open: map[*conn]struct{}{},
+func newBound(l net.Listener, limit int, headerTimeout time.Duration) *bound {
+	b := &bound{Listener: l, limit: limit, open: newConnections(headerTimeout), closed: make(chan struct{}),
 		relieve: func() {}, wrap: func(c net.Conn) net.Conn { return c }}
 	b.close = sync.OnceFunc(func() { close(b.closed) })
 	return b
@@ -59,17 +55,14 @@ func (b *bound) Accept() (net.Conn, error) {
 	if buffered, ok := accepted.(interface{ SetWriteBuffer(bytes int) error }); ok {
 		_ = buffered.SetWriteBuffer(sendBuffer)
 	}
-	c := &conn{Conn: accepted, bound: b}
-	c.idle.Store(time.Now().Add(silence).UnixNano())
-	poll(b.closed, func() bool { return b.free() || b.evict() })
-	b.mu.Lock()
-	b.open[c] = struct{}{}
-	b.mu.Unlock()
+	poll(b.closed, func() bool { return b.open.count() < b.limit || b.evict() })
+	c := &conn{Conn: accepted, open: b.open, address: addressOf(accepted)}
+	b.open.add(c)
 	return b.wrap(c), nil
 }
 
-// accept accepts a connection. While the process has no descriptor left for it, it closes idle
-// connections, first here and then elsewhere.
+// accept accepts a connection. While the process has no descriptor left for it, it closes some
+// to make room, first here and then elsewhere.
 func (b *bound) accept() (net.Conn, error) {
 	c, err := b.Listener.Accept()
 	for relieved := false; errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE); c, err = b.Listener.Accept() {
@@ -91,116 +84,42 @@ func (b *bound) Close() error {
 	return b.Listener.Close()
 }
 
-// free reports whether another connection is within the limit.
-func (b *bound) free() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(b.open) < b.limit
-}
-
-// longestIdle returns, of at most searchLimit connections, the one that has been idle longest, and
-// since when; nil: none is idle.
-func (b *bound) longestIdle() (longest *conn, since int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	since = time.Now().UnixNano() + 1
-	seen := 0
-	for c := range b.open {
-		if idle := c.idle.Load(); idle > busy && idle < since {
-			longest, since = c, idle
-		}
-		if seen++; seen == searchLimit {
-			break
-		}
-	}
-	return longest, since
-}
-
-// evict closes the connection that has been idle longest, and reports whether there was one.
+// evict closes a connection to make room, and reports whether there was one. It looks for unread
+// bytes first: a request may have arrived that the server has not read yet.
 func (b *bound) evict() bool {
-	for {
-		c, since := b.longestIdle()
+	for range evictTries {
+		c, state := b.open.victim(b.limit)
 		switch {
 		case c == nil:
 			return false
 		case unread(c.Conn):
-			c.idle.CompareAndSwap(since, busy) // a request has arrived that net/http has not read yet
-		case c.idle.CompareAndSwap(since, evicted):
-			_ = c.Close()
+			b.open.postpone(c)
+		case c.evict(state):
 			return true
 		}
 	}
+	return false
 }
 
-// quiet reports whether no connection has a request, or is still expected to send its first.
-func (b *bound) quiet() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for c := range b.open {
-		if c.idle.Load() == busy || !c.kept.Load() {
-			return false
+// endQuiet closes the HTTP/1 connections that have been quiet for the given time since start, and
+// returns how many of the others may still send a request without knowing that it is the last.
+// HTTP/2 has a goodbye of its own.
+func (b *bound) endQuiet(start time.Time, since time.Duration) (left int) {
+	now := time.Now()
+	for _, c := range b.open.snapshot() {
+		state := c.state.Load()
+		switch {
+		case c.frames.Load() || c.closing.Load():
+		case state < quiet || now.Sub(start) < since || now.UnixNano()-state < int64(since):
+			left++
+		case unread(c.Conn):
+			c.touch()
+			left++
+		case !c.evict(state):
+			left++
 		}
 	}
-	return true
-}
-
-// conn is a connection that counts towards the limit until it is closed.
-type conn struct {
-	net.Conn
-	bound  *bound
-	idle   atomic.Int64 // since when it waits for a request, in Unix nanoseconds; or busy, or evicted
-	kept   atomic.Bool  // it has had a request and was kept for the next one
-	frames atomic.Bool  // it is HTTP/2, where not everything that arrives belongs to a request
-}
-
-const (
-	busy    = 0
-	evicted = -1
-)
-
-// Read ends the connection's idleness when something arrives. After an eviction it serves nothing
-// that arrives: no answer could be sent.
-func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if n == 0 || c.frames.Load() {
-		return n, err
-	}
-	if since := c.idle.Load(); since > busy {
-		c.idle.CompareAndSwap(since, busy)
-	}
-	if c.idle.Load() == evicted {
-		return 0, net.ErrClosed
-	}
-	return n, err
-}
-
-// Idle notes that the connection waits for its next request.
-func (c *conn) Idle(since time.Time) { c.idle.Store(since.UnixNano()) }
-
-// Close closes the connection, which no longer counts towards the limit.
-func (c *conn) Close() error {
-	c.bound.mu.Lock()
-	delete(c.bound.open, c)
-	c.bound.mu.Unlock()
-	return c.Conn.Close()
-}
-
-// CloseWrite closes the sending half, which TCP and Unix connections have.
-func (c *conn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
-}
-
-// under returns the conn that TLS or the lane may wrap.
-func under(c net.Conn) *conn {
-	for {
-		if own, ok := c.(*conn); ok {
-			return own
-		}
-		c = c.(interface{ NetConn() net.Conn }).NetConn()
-	}
+	return left
 }
 
 // poll waits until ok reports true, and returns true, or until done is closed, and returns false.

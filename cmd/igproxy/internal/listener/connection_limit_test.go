@@ -2,17 +2,16 @@ package listener
 
 import (
 	"bufio"
-	"context"
-	"crypto/tls"
+	"container/heap"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -43,7 +42,7 @@ func TestA431IsAnsweredInFullThroughTheBound(t *testing.T) {
 	l := loopback(t)
 	server := &http.Server{MaxHeaderBytes: 4 << 10, Handler: http.NotFoundHandler()}
 	served := make(chan struct{})
-	go func() { defer close(served); _ = server.Serve(newBound(l, 4)) }() // ends with server.Close
+	go func() { defer close(served); _ = server.Serve(newBound(l, 4, 0)) }() // ends with server.Close
 	defer func() { _ = server.Close(); <-served }()
 	c := dial(t, l)
 	sent := make(chan struct{})
@@ -105,8 +104,8 @@ func next(t *testing.T, b *bound, accepted <-chan *conn) pair {
 	}
 }
 
-// nextBusy accepts a connection on which a request has arrived.
-func nextBusy(t *testing.T, b *bound, accepted <-chan *conn) pair {
+// nextHalf accepts a connection on which half of a header has arrived.
+func nextHalf(t *testing.T, b *bound, accepted <-chan *conn) pair {
 	t.Helper()
 	p := next(t, b, accepted)
 	_, _ = io.WriteString(p.client, "G")
@@ -114,6 +113,34 @@ func nextBusy(t *testing.T, b *bound, accepted <-chan *conn) pair {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// nextBusy accepts a connection with a request that a handler works on.
+func nextBusy(t *testing.T, b *bound, accepted <-chan *conn) pair {
+	t.Helper()
+	p := nextHalf(t, b, accepted)
+	if !p.server.begin(false) {
+		t.Fatal("it was closed")
+	}
+	return p
+}
+
+// nextIdle accepts a connection on which nothing has happened since an answer at this time.
+func nextIdle(t *testing.T, b *bound, accepted <-chan *conn, since time.Time) pair {
+	t.Helper()
+	p := nextBusy(t, b, accepted)
+	p.server.idleSince(since)
+	return p
+}
+
+// idleSince ends the request in progress at this time.
+func (c *conn) idleSince(since time.Time) {
+	c.end()
+	c.open.mu.Lock() // the order is by times that only grow
+	defer c.open.mu.Unlock()
+	c.state.Store(since.UnixNano())
+	c.key = since.UnixNano()
+	heap.Init(&c.open.all)
 }
 
 // isClosed reports whether the bound closed the server's end.
@@ -133,7 +160,7 @@ func noneIsAccepted(t *testing.T, accepted <-chan *conn) {
 }
 
 func TestFullListenerWaitsUntilAConnectionIsClosed(t *testing.T) {
-	b := newBound(loopback(t), 2)
+	b := newBound(loopback(t), 2, 0)
 	accepted := accepting(t, b)
 	first := nextBusy(t, b, accepted)
 	nextBusy(t, b, accepted)
@@ -144,29 +171,32 @@ func TestFullListenerWaitsUntilAConnectionIsClosed(t *testing.T) {
 	_ = first.server.Close() // makes room for one, not two
 	c := <-accepted
 	defer c.Close()
-	c.idle.Store(busy)
+	c.begin(false)
 	noneIsAccepted(t, accepted)
 }
 
-func TestFullListenerWaitsUntilAConnectionIsIdle(t *testing.T) {
-	b := newBound(loopback(t), 1)
+func TestFullListenerWaitsUntilAConnectionIsQuiet(t *testing.T) {
+	b := newBound(loopback(t), 1, 0)
 	accepted := accepting(t, b)
 	first := nextBusy(t, b, accepted)
 	dial(t, b)
 	noneIsAccepted(t, accepted)
-	first.server.Idle(time.Now())
+	since := time.Now()
+	first.server.idleSince(since)
 	_ = (<-accepted).Close()
 	if !first.isClosed() {
 		t.Error("the idle one is still open")
 	}
+	if took := time.Since(since); took < moment {
+		t.Errorf("it was closed after %s, want at least %s: its answer may still be in a buffer", took, moment)
+	}
 }
 
 func TestLongestIdleConnectionIsClosedFirst(t *testing.T) {
-	b := newBound(loopback(t), 3)
+	b := newBound(loopback(t), 3, 0)
 	accepted := accepting(t, b)
-	working, lately, longest := nextBusy(t, b, accepted), nextBusy(t, b, accepted), nextBusy(t, b, accepted)
-	lately.server.Idle(time.Unix(2000, 0))
-	longest.server.Idle(time.Unix(1000, 0))
+	working := nextBusy(t, b, accepted)
+	lately, longest := nextIdle(t, b, accepted, time.Unix(2000, 0)), nextIdle(t, b, accepted, time.Unix(1000, 0))
 	for _, want := range [][3]bool{{false, false, true}, {false, true, true}} {
 		nextBusy(t, b, accepted)
 		if got := [3]bool{working.isClosed(), lately.isClosed(), longest.isClosed()}; got != want {
@@ -177,136 +207,156 @@ func TestLongestIdleConnectionIsClosedFirst(t *testing.T) {
 	noneIsAccepted(t, accepted)
 }
 
-// Regression: a kept connection was closed although a request had arrived on it.
-func TestConnectionWithAPartialRequestIsNotIdle(t *testing.T) {
-	for name, read := range map[string]bool{"half of its header was read": true, "nothing of it was read": false} {
+// What the order depends on changes without a lock.
+func TestAConnectionInUseIsNotTheLongestIdle(t *testing.T) {
+	b := newBound(loopback(t), 2, 0)
+	accepted := accepting(t, b)
+	used, unused := nextIdle(t, b, accepted, time.Unix(1000, 0)), nextIdle(t, b, accepted, time.Unix(2000, 0))
+	used.server.state.Store(time.Unix(3000, 0).UnixNano())
+	nextBusy(t, b, accepted)
+	if got, want := [2]bool{used.isClosed(), unused.isClosed()}, [2]bool{false, true}; got != want {
+		t.Errorf("closed: %v, want %v", got, want)
+	}
+}
+
+func TestIncompleteHeadersAreClosedBeforeIdleConnections(t *testing.T) {
+	b := newBound(loopback(t), 5, 0)
+	accepted := accepting(t, b)
+	working, idle := nextBusy(t, b, accepted), nextIdle(t, b, accepted, time.Unix(1000, 0))
+	half, fresh := nextHalf(t, b, accepted), next(t, b, accepted)
+	keptHalf := nextIdle(t, b, accepted, time.Now())
+	_, _ = io.WriteString(keptHalf.client, "GET /")
+	_, _ = io.ReadFull(keptHalf.server, make([]byte, 5))
+	keptHalf.server.open.list(keptHalf.server) // as the server's next Read does, which would wait
+	for _, want := range [][5]bool{
+		{false, false, true, false, false},
+		{false, false, true, true, false},
+		{false, false, true, true, true},
+		{false, true, true, true, true},
+	} {
+		nextBusy(t, b, accepted)
+		if got := [5]bool{working.isClosed(), idle.isClosed(), half.isClosed(), fresh.isClosed(), keptHalf.isClosed()}; got != want {
+			t.Errorf("closed: %v, want %v", got, want)
+		}
+	}
+	dial(t, b)
+	noneIsAccepted(t, accepted)
+}
+
+func TestAFloodOfConnectionsDoesNotCloseIdleOnes(t *testing.T) {
+	const limit = 32
+	b := newBound(loopback(t), limit, 0)
+	accepted := accepting(t, b)
+	var idle [limit / 2]pair
+	for i := range idle {
+		idle[i] = nextIdle(t, b, accepted, time.Unix(1000, 0))
+	}
+	for range 10 * limit {
+		next(t, b, accepted)
+	}
+	// The first few of a flood cannot be told from a burst of new clients.
+	closed := 0
+	for _, p := range idle {
+		if p.isClosed() {
+			closed++
+		}
+	}
+	if most := limit / 8; closed > most {
+		t.Errorf("%d of %d idle connections were closed, want at most %d", closed, len(idle), most)
+	}
+}
+
+func TestTheAddressWithMostIncompleteHeadersLosesFirst(t *testing.T) {
+	client := func(address string) (p netip.Prefix) {
+		if address != "" {
+			p = netip.MustParsePrefix(address)
+		}
+		return p
+	}
+	for name, c := range map[string]struct {
+		addresses []string // in the order in which they connected
+		want      int
+	}{
+		"one client, a load balancer":         {[]string{"192.0.2.1/32", "192.0.2.1/32", "192.0.2.1/32"}, 0},
+		"one client, on this machine":         {[]string{"", "", ""}, 0},
+		"one of two has more":                 {[]string{"192.0.2.1/32", "192.0.2.2/32", "192.0.2.2/32"}, 1},
+		"this machine and another":            {[]string{"", "", "", "192.0.2.2/32", "192.0.2.2/32"}, 3},
+		"many machines, each with one header": {[]string{"", "192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"}, 0},
+	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBound(loopback(t), 1)
-			accepted := accepting(t, b)
-			first := nextBusy(t, b, accepted)
-			first.server.Idle(time.Now())
-			_, _ = io.WriteString(first.client, "GE")
-			if read {
-				_, _ = io.ReadFull(first.server, make([]byte, 2))
-			} else {
-				for start := time.Now(); !unread(first.server.Conn); time.Sleep(time.Millisecond) {
-					if time.Since(start) > 10*time.Second {
-						t.Fatal("it does not arrive")
-					}
-				}
+			s := newConnections(0)
+			var all []*conn
+			for _, address := range c.addresses {
+				all = append(all, &conn{open: s, address: client(address)})
+				s.add(all[len(all)-1])
 			}
-			dial(t, b)
-			noneIsAccepted(t, accepted)
-			if first.isClosed() {
-				t.Error("it was closed")
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			got, _ := s.oldestIncomplete(time.Now().UnixNano())
+			if got != all[c.want] {
+				t.Errorf("got number %d, want %d", slices.Index(all, got), c.want)
 			}
 		})
 	}
 }
 
-func TestRequestsAfterAnEvictionAreNotServed(t *testing.T) {
-	here, there := net.Pipe()
-	defer there.Close()
-	b := newBound(loopback(t), 1)
-	c := &conn{Conn: here, bound: b}
-	b.open[c] = struct{}{}
-	c.Idle(time.Now())
-	go func() { _, _ = there.Write([]byte("GET")) }()
-	c.idle.Store(evicted)
-	if n, err := c.Read(make([]byte, 4)); n != 0 || !errors.Is(err, net.ErrClosed) {
-		t.Errorf("got %d bytes, %v", n, err)
-	}
-	_ = here.Close()
-}
-
-func TestSilentConnectionIsIdleAfterASecond(t *testing.T) {
-	b := newBound(loopback(t), 1)
-	accepted := accepting(t, b)
-	start := time.Now()
-	silent := next(t, b, accepted)
-	next(t, b, accepted)
-	if took := time.Since(start); took < silence || !silent.isClosed() {
-		t.Errorf("after %s the silent one is closed: %v", took, silent.isClosed())
-	}
-}
-
-func TestConnectionStatesAreTrackedThroughTLS(t *testing.T) {
-	for name, wrap := range map[string]func(net.Conn) net.Conn{
-		"plain": func(c net.Conn) net.Conn { return c },
-		"TLS":   func(c net.Conn) net.Conn { return tls.Server(c, &tls.Config{}) }, // without a handshake
+func TestAnAddressIsThatOfOneClient(t *testing.T) {
+	for address, want := range map[string]string{
+		"192.0.2.7": "192.0.2.7/32", "::ffff:192.0.2.7": "192.0.2.7/32", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64",
+		"127.0.0.1": "invalid Prefix", "::1": "invalid Prefix",
 	} {
-		server := New(Options{Listener: loopback(t), HTTP: &http.Server{}, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)}).http
-		a, z := net.Pipe()
-		own := &conn{Conn: a}
-		c := wrap(own)
-		server.ConnState(c, http.StateIdle)
-		if own.idle.Load() <= busy {
-			t.Errorf("%s: idle was not noted", name)
+		if got := addressOf(remote{&net.TCPAddr{IP: net.ParseIP(address)}}).String(); got != want {
+			t.Errorf("%s: got %s, want %s", address, got, want)
 		}
-		server.ConnState(c, http.StateActive)
-		if own.idle.Load() != busy {
-			t.Errorf("%s: busy was not noted", name)
-		}
-		_, _ = a.Close(), z.Close()
+	}
+	if got := addressOf(remote{&net.UnixAddr{}}); got.IsValid() {
+		t.Errorf("a Unix socket: got %s, want none", got)
 	}
 }
 
-// Clients send window updates and pings at any time, and no StateIdle follows.
-func TestAnHTTP2FrameIsNotARequest(t *testing.T) {
-	here, there := net.Pipe()
-	defer here.Close()
-	defer there.Close()
-	c := &conn{Conn: here}
-	c.frames.Store(true)
-	c.Idle(time.Now())
-	go func() { _, _ = there.Write([]byte("ping")) }()
-	if _, err := c.Read(make([]byte, 4)); err != nil || c.idle.Load() <= busy {
-		t.Errorf("%v, idle since %d", err, c.idle.Load())
-	}
-}
+// remote is a connection with a remote address.
+type remote struct{ net.Addr }
 
-// To net/http a connection is idle while the lane answers on it, so its Shutdown does not wait for
-// it.
-func TestDrainWaitsForAnswersOfTheFastLane(t *testing.T) {
-	l := loopback(t)
-	synctest.Test(t, func(t *testing.T) {
-		s := New(Options{Listener: l, HTTP: &http.Server{}, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)})
-		s.bound.open[&conn{}] = struct{}{} // busy
-		close(s.accepted)                  // nothing accepts
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		defer cancel()
-		start := time.Now()
-		if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 20*time.Second {
-			t.Errorf("it ended with %v after %s, want the drain's timeout", err, time.Since(start))
+func (r remote) RemoteAddr() net.Addr             { return r.Addr }
+func (remote) Read([]byte) (int, error)           { return 0, io.EOF }
+func (remote) Write(p []byte) (int, error)        { return len(p), nil }
+func (remote) Close() error                       { return nil }
+func (remote) LocalAddr() net.Addr                { return nil }
+func (remote) SetDeadline(time.Time) error        { return nil }
+func (remote) SetReadDeadline(time.Time) error    { return nil }
+func (remote) SetWriteDeadline(t time.Time) error { return nil }
+
+// Regression: a kept connection was closed although a request had arrived on it.
+func TestConnectionWithUnreadBytesIsNotClosedToMakeRoom(t *testing.T) {
+	b := newBound(loopback(t), 1, 0)
+	accepted := accepting(t, b)
+	first := nextIdle(t, b, accepted, time.Unix(1000, 0))
+	_, _ = io.WriteString(first.client, "GET / HTTP/1.1\r\n\r\n")
+	for start := time.Now(); !unread(first.server.Conn); time.Sleep(time.Millisecond) {
+		if time.Since(start) > 10*time.Second {
+			t.Fatal("it does not arrive")
 		}
-	})
+	}
+	dial(t, b)
+	noneIsAccepted(t, accepted)
+	if first.isClosed() {
+		t.Error("it was closed")
+	}
 }
 
 // A connection that waits for room when a drain begins is served, even beyond the limit.
 func TestADrainServesAConnectionThatWaitsForTheLimit(t *testing.T) {
-	b := newBound(loopback(t), 1)
-	c := &conn{Conn: nil, bound: b}
-	b.open[c] = struct{}{}
-	c.Idle(time.Now()) // it could make room
-	got := make(chan error, 1)
-	go func() {
-		accepted, err := b.Accept()
-		if err == nil {
-			_ = accepted.Close()
-		}
-		got <- err
-	}()
-	time.Sleep(20 * time.Millisecond)
-	c.idle.Store(busy)
+	b := newBound(loopback(t), 1, 0)
+	accepted := accepting(t, b)
+	nextBusy(t, b, accepted)
 	dial(t, b)
-	select {
-	case err := <-got:
-		t.Fatalf("it did not wait for the limit: %v", err)
-	case <-time.After(50 * time.Millisecond):
-	}
+	noneIsAccepted(t, accepted)
 	_ = b.Close()
-	if err := <-got; err != nil {
-		t.Errorf("it was dropped: %v", err)
+	select {
+	case c := <-accepted:
+		_ = c.Close()
+	case <-time.After(10 * time.Second):
+		t.Error("it was dropped")
 	}
 }
 
@@ -327,7 +377,7 @@ func (l *short) Accept() (net.Conn, error) {
 // could come in to use them.
 func TestOutOfDescriptorsOtherConnectionsAreClosed(t *testing.T) {
 	l := &short{Listener: loopback(t), out: true}
-	b := newBound(l, 4)
+	b := newBound(l, 4, 0)
 	if _, err := b.Accept(); !errors.Is(err, syscall.EMFILE) {
 		t.Errorf("with nothing to end: %v", err)
 	}

@@ -4,7 +4,6 @@ package listener
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -19,8 +18,8 @@ import (
 type Options struct {
 	// Listener is served until Shutdown or Close.
 	Listener net.Listener
-	// HTTP has the handler, the TLS configuration, the timeouts and the bound on headers. Its
-	// ConnState, if any, is called first. New sets the rest.
+	// HTTP has the handler, the TLS configuration, the timeouts and the bound on headers. New wraps
+	// the handler, and sets ConnContext and what concerns logging.
 	HTTP *http.Server
 	// MaxConnections bounds the connections open at once; at least 1.
 	MaxConnections int
@@ -33,6 +32,9 @@ type Options struct {
 	// NetConn that returns the connection. The connection has a method Idle(since time.Time), for a
 	// Wrap that answers requests which net/http does not see.
 	Wrap func(net.Conn) net.Conn
+	// Drain is called when Shutdown begins. From then on the Wrap must leave every request to
+	// net/http. May be nil.
+	Drain func()
 	// Relieve is called when the process has no descriptor left, to close idle connections
 	// elsewhere. May be nil.
 	Relieve func()
@@ -45,6 +47,7 @@ type Server struct {
 	http     *http.Server
 	bound    *bound
 	secure   bool // http.TLSConfig does not say: net/http sets it while it serves
+	drain    func()
 	ending   atomic.Bool
 	accepted chan struct{} // closed when net/http has every connection that it will ever have
 }
@@ -54,15 +57,16 @@ func New(o Options) *Server {
 	if len(o.UIDs) > 0 {
 		o.Listener = &peers{Listener: o.Listener, uids: o.UIDs, refused: o.PeerRefused, log: o.Logger}
 	}
-	s := &Server{http: o.HTTP, bound: newBound(o.Listener, o.MaxConnections), secure: o.HTTP.TLSConfig != nil, accepted: make(chan struct{})}
+	s := &Server{http: o.HTTP, bound: newBound(o.Listener, o.MaxConnections, o.HTTP.ReadHeaderTimeout), secure: o.HTTP.TLSConfig != nil,
+		drain: func() {}, accepted: make(chan struct{})}
 	s.http.ErrorLog = logging.ForNetHTTP(o.Logger, slog.LevelWarn)
 	s.http.DisableGeneralOptionsHandler = true // it answers OPTIONS * to any Host, and waits for an announced body
-	first := s.http.ConnState
-	s.http.ConnState = func(c net.Conn, state http.ConnState) {
-		if first != nil {
-			first(c, state)
-		}
-		noteState(c, state)
+	s.http.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return context.WithValue(ctx, connKey{}, under(c))
+	}
+	s.http.Handler = s.track(o.HTTP.Handler)
+	if o.Drain != nil {
+		s.drain = o.Drain
 	}
 	if o.Relieve != nil {
 		s.bound.relieve = o.Relieve
@@ -73,19 +77,24 @@ func New(o Options) *Server {
 	return s
 }
 
-// noteState notes which connections wait for a request.
-func noteState(c net.Conn, state http.ConnState) {
-	own := under(c)
-	switch state {
-	case http.StateActive:
-		own.idle.Store(busy)
-	case http.StateIdle:
-		if secure, ok := c.(*tls.Conn); ok && !own.kept.Load() {
-			own.frames.Store(secure.ConnectionState().NegotiatedProtocol == "h2")
+// connKey is the key of a request's *conn in its context.
+type connKey struct{}
+
+// track returns a handler that notes on the connection of each request when it begins and ends.
+// During a drain every answer says Connection: close, in HTTP/2 by a GOAWAY.
+func (s *Server) track(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := r.Context().Value(connKey{}).(*conn)
+		if !c.begin(r.ProtoMajor == 2) {
+			panic(http.ErrAbortHandler) // the connection is closed, and nothing may be spent on the request
 		}
-		own.kept.Store(true)
-		own.Idle(time.Now())
-	}
+		defer c.end()
+		if s.ending.Load() {
+			w.Header().Set("Connection", "close")
+			c.closing.Store(true)
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Serve accepts connections in a goroutine that ends with the server. An error that ends it early
@@ -103,19 +112,25 @@ func (s *Server) Serve(failed chan<- error) {
 	}()
 }
 
-// firstRequestTimeout bounds how long a drain waits for requests on accepted connections; net/http
-// gives a new connection as long.
-const firstRequestTimeout = 5 * time.Second
+const (
+	// farewell is how long a drain waits for the next request on a connection, so that its answer
+	// can say Connection: close.
+	farewell = time.Second
+	// farewellTimeout bounds how long a drain waits for requests that arrive slowly, and for
+	// answers that began before it.
+	farewellTimeout = 5 * time.Second
+)
 
 // Shutdown ends the server within ctx, without dropping a request of an accepted connection.
 //
-// net/http's Shutdown hangs up, without an answer, on a request that it reads after it began. So
-// nothing may be left to read when it is called. In order:
+// net/http's Shutdown closes idle connections without looking for a request that has arrived, and
+// hangs up on a request that it reads after it began. So no connection may be left that can still
+// send one when it is called. In order:
 //
 //  1. No more connections are accepted. A new one waits in the socket's queue if systemd holds the
 //     socket, and is refused otherwise.
-//  2. Idle connections end, and every answer says Connection: close.
-//  3. Accepted connections send their request and get its answer.
+//  2. Every answer says Connection: close. A connection that is in use ends by that.
+//  3. A connection that stays quiet for a second, and has nothing left to read, is closed.
 //  4. net/http's Shutdown waits for what takes longer, and for HTTP/2, which has a goodbye of its
 //     own.
 //  5. An answer that the lane still writes is finished; net/http does not know of it.
@@ -126,14 +141,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-s.accepted:
 	case <-ctx.Done():
 	}
-	s.http.SetKeepAlivesEnabled(false)
-	first, cancel := context.WithTimeout(ctx, firstRequestTimeout)
+	s.drain()
+	start := time.Now()
+	told, cancel := context.WithTimeout(ctx, farewellTimeout)
 	defer cancel()
-	poll(first.Done(), s.bound.quiet)
+	poll(told.Done(), func() bool { return s.bound.endQuiet(start, farewell) == 0 })
 	if err := s.http.Shutdown(ctx); err != nil {
 		return err
 	}
-	if !poll(ctx.Done(), s.bound.quiet) {
+	if !poll(ctx.Done(), func() bool { return s.bound.open.count() == 0 }) {
 		return ctx.Err()
 	}
 	return nil

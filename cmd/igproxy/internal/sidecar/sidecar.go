@@ -108,8 +108,9 @@ func expired() context.Context {
 }
 
 const (
-	adminConnections = 64    // bounds the admin listener
-	adminSocketMode  = 0o660 // admits the owner and the group to the admin listener's Unix socket
+	adminConnections   = 64          // bounds the admin listener
+	adminHeaderTimeout = time.Second // bounds server.read_header_timeout there: probes come from near by
+	adminSocketMode    = 0o660       // admits the owner and the group to the admin listener's Unix socket
 )
 
 // listen opens both listeners. A socket of systemd's has an address of its own, which replaces the
@@ -142,7 +143,9 @@ func (s *Sidecar) buildServers() error {
 		return &http.Server{Handler: h, ReadHeaderTimeout: c.ReadHeaderTimeout, ReadTimeout: c.ReadTimeout, WriteTimeout: c.WriteTimeout,
 			IdleTimeout: c.IdleTimeout, MaxHeaderBytes: c.MaxHeaderBytes}
 	}
-	s.admin = listener.New(listener.Options{Listener: s.adminNet, HTTP: server(s.operator), MaxConnections: adminConnections, Logger: s.log})
+	operator := server(s.operator)
+	operator.ReadHeaderTimeout = min(operator.ReadHeaderTimeout, adminHeaderTimeout)
+	s.admin = listener.New(listener.Options{Listener: s.adminNet, HTTP: operator, MaxConnections: adminConnections, Logger: s.log})
 
 	current, err := followTLS(s.conf, s.log)
 	if err != nil {
@@ -155,7 +158,7 @@ func (s *Sidecar) buildServers() error {
 		o.HTTP.TLSConfig = listenerTLS(&s.tls)
 	} else if s.conf.Server.FastLane {
 		lane := s.proxy.NewLane(s.conf.Server.IdleTimeout, s.conf.Server.WriteTimeout)
-		o.Wrap, o.HTTP.ConnState = lane.Wrap, lane.ConnState
+		o.Wrap, o.Drain, o.HTTP.ConnState = lane.Wrap, lane.Drain, lane.ConnState
 	}
 	s.app = listener.New(o)
 	return nil

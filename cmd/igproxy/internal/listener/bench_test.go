@@ -1,0 +1,59 @@
+package listener
+
+import (
+	"net"
+	"testing"
+	"time"
+)
+
+// BenchmarkKeptRequest measures what this package adds to a request on a kept connection: to one
+// that the lane answers, and to one that a handler does.
+func BenchmarkKeptRequest(b *testing.B) {
+	c := &conn{Conn: remote{}, open: newConnections(time.Second)}
+	c.open.add(c)
+	c.begin(false)
+	c.end()
+	p := make([]byte, 1)
+	c.Conn = endless{remote{}}
+	b.Run("lane", func(b *testing.B) {
+		b.ReportAllocs()
+		since := time.Now()
+		for b.Loop() {
+			_, _ = c.Read(p)
+			_, _ = c.Write(p)
+			c.Idle(since)
+		}
+	})
+	b.Run("handler", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			_, _ = c.Read(p)
+			c.begin(false)
+			c.end()
+			_, _ = c.Write(p)
+		}
+	})
+}
+
+// endless is a connection that always has something to read.
+type endless struct{ net.Conn }
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+// BenchmarkFullListener makes room among many connections, of which most are busy.
+func BenchmarkFullListener(b *testing.B) {
+	s := newConnections(0)
+	for i := range 10_000 {
+		c := &conn{Conn: remote{}, open: s}
+		s.add(c)
+		c.begin(false)
+		if i%10 == 0 {
+			c.end()
+			c.state.Store(time.Unix(1000, int64(i)).UnixNano())
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _ = s.victim(10_000)
+	}
+}

@@ -1,0 +1,182 @@
+package listener
+
+import (
+	"container/list"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// conn is a connection that counts towards the limit until it is closed. Bytes that arrive, and
+// handlers that begin and end, tell it whether its client waits for an answer.
+type conn struct {
+	net.Conn
+	open    *connections
+	address netip.Prefix // see addressOf
+
+	state   atomic.Int64
+	listed  atomic.Bool // it is in open.incomplete
+	frames  atomic.Bool // it is HTTP/2, where not everything that arrives belongs to a request
+	closing atomic.Bool // the answer to its latest request says Connection: close
+
+	// open.mu protects what follows.
+	element  *list.Element // in open.incomplete; nil if it is not there
+	listedAt int64         // in Unix nanoseconds
+	index    int           // in open.all
+	key      int64         // in Unix nanoseconds; it became idle at this time or later
+}
+
+// The states of a connection. A number from 1 up to quiet is the number of requests that handlers
+// work on: at most one in HTTP/1, one for each stream in HTTP/2. A higher number means that the
+// connection has been quiet since that time, in Unix nanoseconds: it is fresh while it is listed as
+// incomplete, and idle otherwise.
+const (
+	evicted   int64 = -3 // it is being closed, and nothing that arrives is served
+	answering int64 = -2 // the handler has ended, and its answer may still be in a buffer
+	reading   int64 = -1 // something has arrived, and no handler has begun yet
+	quiet     int64 = 1 << 32
+)
+
+// Read notes what the connection waits for, and that something has arrived. After an eviction it
+// serves nothing that arrives: no answer could be sent.
+//
+// A server reads again when it has sent its answer and has no further request in its buffer, or
+// when the header that it reads is incomplete. A server that looks for the end of the client while
+// a handler works may call Read a little too early; an eviction therefore also needs a moment in
+// which nothing happens.
+func (c *conn) Read(p []byte) (int, error) {
+	switch c.state.Load() {
+	case answering:
+		c.state.CompareAndSwap(answering, time.Now().UnixNano())
+	case reading:
+		if !c.listed.Load() {
+			c.open.list(c)
+		}
+	}
+	n, err := c.Conn.Read(p)
+	if n > 0 && !c.arrived() {
+		return 0, net.ErrClosed
+	}
+	return n, err
+}
+
+// arrived notes that something has arrived. It reports false after an eviction.
+func (c *conn) arrived() bool {
+	for {
+		state := c.state.Load()
+		if state < quiet || c.frames.Load() || c.state.CompareAndSwap(state, reading) {
+			return state != evicted
+		}
+	}
+}
+
+// Write keeps a connection that writes from being quiet: HTTP/2 sends the end of an answer after
+// its handler has ended.
+func (c *conn) Write(p []byte) (int, error) {
+	c.touch()
+	return c.Conn.Write(p)
+}
+
+// touch restarts the time for which the connection has been quiet, if it is.
+func (c *conn) touch() {
+	if state := c.state.Load(); state >= quiet {
+		c.state.CompareAndSwap(state, time.Now().UnixNano())
+	}
+}
+
+// begin notes that the header of a request is complete. It reports false after an eviction: then no
+// answer could be sent.
+func (c *conn) begin(frames bool) bool {
+	for {
+		state := c.state.Load()
+		if state == evicted {
+			return false
+		}
+		next := int64(1)
+		if state > 0 && state < quiet {
+			next = state + 1
+		}
+		if c.state.CompareAndSwap(state, next) {
+			break
+		}
+	}
+	if frames {
+		c.frames.Store(true)
+	}
+	if c.listed.Load() {
+		c.open.unlist(c)
+	}
+	return true
+}
+
+// end notes that a handler has ended.
+func (c *conn) end() {
+	for {
+		state := c.state.Load()
+		next := state - 1
+		if next == 0 {
+			next = answering
+			if c.frames.Load() {
+				next = time.Now().UnixNano() // it reads all the time
+			}
+		}
+		if c.state.CompareAndSwap(state, next) {
+			return
+		}
+	}
+}
+
+// Idle notes that a request was answered which no handler saw, and since when the connection waits
+// for the next one.
+func (c *conn) Idle(since time.Time) {
+	c.state.CompareAndSwap(reading, since.UnixNano())
+	if c.listed.Load() {
+		c.open.unlist(c)
+	}
+}
+
+// evict closes the connection if it is still in the state, in which no request is lost.
+func (c *conn) evict(state int64) bool {
+	if !c.state.CompareAndSwap(state, evicted) {
+		return false
+	}
+	_ = c.Close()
+	return true
+}
+
+// Close closes the connection, which no longer counts towards the limit.
+func (c *conn) Close() error {
+	c.open.remove(c)
+	return c.Conn.Close()
+}
+
+// CloseWrite closes the sending half, which TCP and Unix connections have.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// under returns the conn that TLS or the lane may wrap.
+func under(c net.Conn) *conn {
+	for {
+		if own, ok := c.(*conn); ok {
+			return own
+		}
+		c = c.(interface{ NetConn() net.Conn }).NetConn()
+	}
+}
+
+// addressOf returns the addresses that one client has: an IPv4 address, or an IPv6 network of 64
+// bits. It is not valid for clients of this machine, which share an address.
+func addressOf(c net.Conn) (p netip.Prefix) {
+	tcp, ok := c.RemoteAddr().(*net.TCPAddr)
+	if !ok || tcp.IP.IsLoopback() {
+		return p
+	}
+	address := tcp.AddrPort().Addr().Unmap()
+	p, _ = address.Prefix(min(address.BitLen(), 64))
+	return p
+}

@@ -1,0 +1,213 @@
+package listener
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// tracked returns a conn over a pipe for a test that plays the server, and the client's end.
+func tracked(t *testing.T, headerTimeout time.Duration) (c *conn, client net.Conn) {
+	t.Helper()
+	here, there := net.Pipe()
+	c = &conn{Conn: here, open: newConnections(headerTimeout)}
+	c.open.add(c)
+	t.Cleanup(func() { _, _ = c.Close(), there.Close() })
+	return c, there
+}
+
+func (c *conn) isBusy() bool { s := c.state.Load(); return s > 0 && s < quiet }
+func (c *conn) isIdle() bool { return c.state.Load() >= quiet && !c.listed.Load() }
+
+func TestRequestsAfterAnEvictionAreNotServed(t *testing.T) {
+	for name, evict := range map[string]func(c *conn){
+		"while it is idle":              func(c *conn) { c.begin(false); c.idleSince(time.Now()) },
+		"while its header is half read": func(c *conn) { c.state.Store(reading) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, client := tracked(t, 0)
+			evict(c)
+			go func() { _, _ = client.Write([]byte("GET")) }() // ends with the connection
+			if state := c.state.Load(); !c.state.CompareAndSwap(state, evicted) {
+				t.Fatal("its state changed")
+			}
+			if n, err := c.Read(make([]byte, 4)); n != 0 || !errors.Is(err, net.ErrClosed) {
+				t.Errorf("got %d bytes, %v", n, err)
+			}
+			if c.begin(false) {
+				t.Error("a request began")
+			}
+		})
+	}
+}
+
+// In the order of events on a kept HTTP/1 connection, with two pipelined requests.
+func TestAConnectionIsBusyUntilTheServerReadsAgain(t *testing.T) {
+	c, client := tracked(t, 0)
+	serve := func(what string, want bool) {
+		t.Helper()
+		if c.isIdle() != want {
+			t.Errorf("%s: idle %v, want %v", what, !want, want)
+		}
+	}
+	serve("fresh", false)
+	go func() { _, _ = client.Write([]byte("two requests")) }() // ends with the read
+	_, _ = c.Read(make([]byte, 20))
+	serve("read", false)
+	for _, request := range []string{"first", "second"} {
+		c.begin(false)
+		serve(request+" begun", false)
+		c.end()
+		serve(request+" ended", false)
+	}
+	read := make(chan struct{})
+	go func() { defer close(read); _, _ = c.Read(make([]byte, 20)) }()
+	for start := time.Now(); !c.isIdle(); time.Sleep(time.Millisecond) {
+		if time.Since(start) > 10*time.Second {
+			t.Fatal("it is not idle when the server reads again")
+		}
+	}
+	_, _ = client.Write([]byte("GET"))
+	<-read
+	serve("more has arrived", false)
+}
+
+// Clients send window updates and pings at any time, and streams overlap.
+func TestAnHTTP2ConnectionIsBusyWhileStreamsAre(t *testing.T) {
+	c, client := tracked(t, 0)
+	go func() { _, _ = io.Copy(client, strings.NewReader("frame")) }() // ends with the read
+	c.begin(true)
+	c.begin(true)
+	c.end()
+	if !c.isBusy() {
+		t.Errorf("one of two streams has ended: state %d, want busy", c.state.Load())
+	}
+	c.end()
+	if !c.isIdle() {
+		t.Errorf("both streams have ended: state %d, want idle", c.state.Load())
+	}
+	if _, err := c.Read(make([]byte, 8)); err != nil || !c.isIdle() {
+		t.Errorf("%v; a frame without a stream: state %d, want idle", err, c.state.Load())
+	}
+}
+
+// A header that begins before a handler does may be noted too late.
+func TestARequestThatBegunIsNotListedAsIncomplete(t *testing.T) {
+	c, _ := tracked(t, 0)
+	c.begin(false)
+	c.open.list(c)
+	if c.listed.Load() || c.open.incomplete.Len() != 0 {
+		t.Error("it is listed")
+	}
+}
+
+func TestAnIncompleteHeaderEndsAfterItsTimeout(t *testing.T) {
+	for name, prepare := range map[string]func(c *conn, client net.Conn){
+		"on a fresh connection":         func(*conn, net.Conn) {},
+		"on a kept one, after one byte": func(c *conn, _ net.Conn) { c.begin(false); c.end(); c.state.Store(reading); c.open.list(c) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, client := tracked(t, 2*time.Second)
+				prepare(c, client)
+				start := time.Now()
+				if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+					t.Errorf("got %v, want its end", err)
+				}
+				if took := time.Since(start); took < 2*time.Second || took > 2*time.Second+10*pollInterval {
+					t.Errorf("it ended after %s, want 2s", took)
+				}
+			})
+		})
+	}
+}
+
+func TestARequestInProgressHasNoHeaderTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := tracked(t, time.Second)
+		c.begin(false)
+		time.Sleep(time.Minute)
+		if c.state.Load() == evicted {
+			t.Error("it was closed")
+		}
+	})
+}
+
+// The handler sees a connection that is busy, and the client's answer leaves it idle, over each
+// protocol.
+func TestConnectionStatesAreTrackedByARealServer(t *testing.T) {
+	for name, c := range map[string]struct{ secure, frames bool }{"HTTP/1.1": {}, "TLS": {secure: true}, "HTTP/2": {true, true}} {
+		t.Run(name, func(t *testing.T) {
+			s, client := serving(t, c.secure, c.frames, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if own := r.Context().Value(connKey{}).(*conn); !own.isBusy() || own.listed.Load() || own.frames.Load() != c.frames {
+					t.Errorf("state %d, listed %v, frames %v; want busy", own.state.Load(), own.listed.Load(), own.frames.Load())
+				}
+			}))
+			for range 3 {
+				res, err := client.Get(s.url())
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = res.Body.Close()
+				all := s.bound.open.snapshot()
+				for start := time.Now(); len(all) != 1 || !all[0].isIdle(); time.Sleep(time.Millisecond) {
+					if time.Since(start) > 10*time.Second {
+						t.Fatalf("%d connections; the first: state %d", len(all), all[0].state.Load())
+					}
+				}
+			}
+		})
+	}
+}
+
+// url returns an address that the certificate of httptest is for.
+func (s *Server) url() string {
+	if s.Addr().Network() == "unix" {
+		if s.secure {
+			return "https://example.com"
+		}
+		return "http://example.com"
+	}
+	return s.URL()
+}
+
+// serving starts a Server on loopback and returns a client for it.
+func serving(t *testing.T, secure, frames bool, h http.Handler) (*Server, *http.Client) {
+	t.Helper()
+	return servingOn(t, loopback(t), secure, frames, h)
+}
+
+func servingOn(t *testing.T, l net.Listener, secure, frames bool, h http.Handler) (*Server, *http.Client) {
+	t.Helper()
+	template := httptest.NewUnstartedServer(nil)
+	template.StartTLS()
+	defer template.Close()
+	o := Options{Listener: l, HTTP: &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}, MaxConnections: 100, Logger: slog.New(slog.DiscardHandler)}
+	if secure {
+		o.HTTP.TLSConfig = &tls.Config{Certificates: template.TLS.Certificates, NextProtos: []string{"h2", "http/1.1"}}
+	}
+	s := New(o)
+	failed := make(chan error, 1)
+	s.Serve(failed)
+	roots := template.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: frames}
+	if !frames {
+		transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+		transport.TLSClientConfig.NextProtos = []string{"http/1.1"}
+	}
+	var dialer net.Dialer
+	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return dialer.DialContext(ctx, l.Addr().Network(), l.Addr().String())
+	}
+	t.Cleanup(func() { transport.CloseIdleConnections(); s.Close() })
+	return s, &http.Client{Transport: transport}
+}

@@ -1,0 +1,244 @@
+package listener
+
+import (
+	"container/heap"
+	"container/list"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+// connections are the open connections of a listener, in the order in which they are closed to make
+// room. Answering a request on a kept connection takes no lock here: what the order depends on is
+// brought up to date when room is needed.
+type connections struct {
+	headerTimeout time.Duration // bounds the time for which a header is incomplete; zero: without limit
+
+	mu         sync.Mutex // protects all fields below
+	all        byKey
+	incomplete list.List            // of *conn: fresh, or with an incomplete request header, oldest first
+	addresses  map[netip.Prefix]int // how many of incomplete each address has
+	armed      bool                 // a timer will call expire
+}
+
+const (
+	// moment is how long nothing must have happened on a connection before it is closed to make
+	// room. It is far longer than a server needs to send an answer whose handler has ended, or to
+	// read a request that has arrived.
+	moment = 50 * time.Millisecond
+	// searchLimit bounds the search for the longest idle connection.
+	searchLimit = 1000
+	// addressSearchLimit bounds the search for the address with most incomplete headers.
+	addressSearchLimit = 64
+)
+
+func newConnections(headerTimeout time.Duration) *connections {
+	return &connections{headerTimeout: headerTimeout, addresses: map[netip.Prefix]int{}}
+}
+
+// add adds a fresh connection.
+func (s *connections) add(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now().UnixNano()
+	c.state.Store(now)
+	c.key = now
+	heap.Push(&s.all, c)
+	c.listed.Store(true)
+	s.append(c, now)
+}
+
+// remove removes a connection, once.
+func (s *connections) remove(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.index < len(s.all) && s.all[c.index] == c {
+		heap.Remove(&s.all, c.index)
+	}
+	s.drop(c)
+}
+
+// count returns the number of open connections.
+func (s *connections) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.all)
+}
+
+// snapshot returns all open connections.
+func (s *connections) snapshot() []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.all)
+}
+
+// list notes that the header of a request is incomplete on c, unless its handler begins meanwhile:
+// either begin finds that it is listed, or list finds that it has begun.
+func (s *connections) list(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.listed.Store(true)
+	if c.state.Load() != reading || c.element != nil {
+		c.listed.Store(c.element != nil)
+		return
+	}
+	s.append(c, time.Now().UnixNano())
+}
+
+// append makes c the youngest of the incomplete.
+func (s *connections) append(c *conn, now int64) {
+	c.listedAt = now
+	c.element = s.incomplete.PushBack(c)
+	s.addresses[c.address]++
+	s.arm()
+}
+
+// arm makes expire be called when the oldest of the incomplete is due.
+func (s *connections) arm() {
+	oldest := s.incomplete.Front()
+	if s.armed || s.headerTimeout == 0 || oldest == nil {
+		return
+	}
+	s.armed = true
+	time.AfterFunc(max(s.untilDue(oldest.Value.(*conn)), pollInterval), s.expire)
+}
+
+// untilDue returns the time left for the header of an incomplete connection.
+func (s *connections) untilDue(c *conn) time.Duration {
+	return time.Until(time.Unix(0, c.listedAt)) + s.headerTimeout
+}
+
+// unlist notes that c has no incomplete header.
+func (s *connections) unlist(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(c)
+}
+
+func (s *connections) drop(c *conn) {
+	c.listed.Store(false)
+	if c.element == nil {
+		return
+	}
+	s.incomplete.Remove(c.element)
+	c.element = nil
+	if s.addresses[c.address]--; s.addresses[c.address] == 0 {
+		delete(s.addresses, c.address)
+	}
+}
+
+// postpone notes that something has arrived on c which the server has not read yet.
+func (s *connections) postpone(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.touch()
+	if c.element != nil {
+		c.listedAt = time.Now().UnixNano()
+		s.incomplete.MoveToBack(c.element)
+	}
+}
+
+// expire closes the connections whose headers have been incomplete for too long. net/http does it
+// too, but it waits longer for the first bytes on a kept connection, and for HTTP/2.
+func (s *connections) expire() {
+	for _, c := range s.due() {
+		if state := c.state.Load(); unread(c.Conn) {
+			s.postpone(c)
+		} else if isIncomplete(state) {
+			c.evict(state)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.armed = false
+	s.arm()
+}
+
+// due returns the connections whose headers have been incomplete for too long.
+func (s *connections) due() (due []*conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for e := s.incomplete.Front(); e != nil && s.untilDue(e.Value.(*conn)) <= 0; e = e.Next() {
+		due = append(due, e.Value.(*conn))
+	}
+	return due
+}
+
+// isIncomplete reports whether a listed connection in this state has no request.
+func isIncomplete(state int64) bool { return state == reading || state >= quiet }
+
+// victim returns the connection to close next to make room, with its state; nil if none can be
+// closed now. Connections whose header is incomplete go first, then the one that has been idle
+// longest. While more than an eighth of the limit is incomplete, but all of them are younger than a
+// moment, the idle ones are left alone: a flood must not end them.
+func (s *connections) victim(limit int) (*conn, int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := time.Now().Add(-moment).UnixNano()
+	if c, state := s.oldestIncomplete(before); c != nil || s.incomplete.Len() > limit/8 {
+		return c, state
+	}
+	return s.longestIdle(before)
+}
+
+// oldestIncomplete returns the oldest connection whose header is incomplete, of the address that
+// has most of them. A fixed share for each address would hurt a load balancer or a NAT, whose
+// address all clients share; this way an address loses only to make room, and only connections
+// without a request.
+func (s *connections) oldestIncomplete(before int64) (oldest *conn, in int64) {
+	most, looks := 0, 0
+	for e := s.incomplete.Front(); e != nil && looks < addressSearchLimit; e = e.Next() {
+		c := e.Value.(*conn)
+		if c.listedAt > before {
+			break
+		}
+		looks++
+		weight := 1 // clients of this machine share an address, and none loses for another
+		if c.address.IsValid() {
+			weight = s.addresses[c.address]
+		}
+		if state := c.state.Load(); weight > most && isIncomplete(state) {
+			oldest, in, most = c, state, weight
+		}
+	}
+	return oldest, in
+}
+
+// longestIdle returns the connection that has been idle longest. It sorts those that it looks at to
+// where they belong now.
+func (s *connections) longestIdle(before int64) (*conn, int64) {
+	now := time.Now().UnixNano()
+	for range min(searchLimit, 2*len(s.all)) {
+		c := s.all[0]
+		switch state := c.state.Load(); {
+		case c.key > before:
+			return nil, 0 // no other one has been idle longer
+		case state < quiet || c.element != nil:
+			c.key = now
+		case state > c.key:
+			c.key = state
+		default:
+			return c, state
+		}
+		heap.Fix(&s.all, 0)
+	}
+	return nil, 0
+}
+
+// byKey is a heap of connections, for container/heap.
+type byKey []*conn
+
+func (h byKey) Len() int           { return len(h) }
+func (h byKey) Less(i, j int) bool { return h[i].key < h[j].key }
+func (h byKey) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].index, h[j].index = i, j }
+
+func (h *byKey) Push(c any) { c.(*conn).index = len(*h); *h = append(*h, c.(*conn)) }
+
+func (h *byKey) Pop() any {
+	last := len(*h) - 1
+	c := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return c
+}

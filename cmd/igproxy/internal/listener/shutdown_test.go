@@ -1,0 +1,175 @@
+package listener
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var hello = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	_, _ = io.WriteString(w, "hello")
+})
+
+// Regression: http.Server.SetKeepAlivesEnabled and Shutdown close connections on which a request
+// has arrived that they have not read.
+func TestAStopLosesNoRequestOfConnectionsInUse(t *testing.T) {
+	const clients = 32
+	for _, network := range []string{"tcp", "unix"} {
+		for name, c := range map[string]struct{ secure, frames bool }{"HTTP/1.1": {}, "TLS": {secure: true}, "HTTP/2": {true, true}} {
+			t.Run(network+"/"+name, func(t *testing.T) {
+				l := loopback(t)
+				if network == "unix" {
+					var err error
+					if l, err = net.Listen("unix", filepath.Join(t.TempDir(), "s")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				s, template := servingOn(t, l, c.secure, c.frames, hello)
+				var answered atomic.Int32
+				var wg sync.WaitGroup
+				for range clients {
+					transport := template.Transport.(*http.Transport).Clone()
+					var dials atomic.Int32
+					dial := transport.DialContext
+					transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+						if dials.Add(1) > 1 {
+							return nil, errSecond
+						}
+						return dial(ctx, network, address)
+					}
+					wg.Go(func() {
+						defer transport.CloseIdleConnections()
+						for {
+							res, err := (&http.Client{Transport: transport}).Get(s.url())
+							if err != nil {
+								// HTTP/2 announces the end by a GOAWAY, which the transport obeys.
+								if !c.frames || !errors.Is(err, errSecond) {
+									t.Errorf("a request was lost: %v", err)
+								}
+								return
+							}
+							body, err := io.ReadAll(res.Body)
+							_ = res.Body.Close()
+							if err != nil || string(body) != "hello" {
+								t.Errorf("got %q, %v", body, err)
+							}
+							answered.Add(1)
+							if res.Close {
+								return
+							}
+						}
+					})
+				}
+				for start := time.Now(); answered.Load() < 10*clients; time.Sleep(time.Millisecond) {
+					if time.Since(start) > 10*time.Second {
+						t.Fatal("they are not answered")
+					}
+				}
+				if err := s.Shutdown(t.Context()); err != nil {
+					t.Error(err)
+				}
+				wg.Wait()
+			})
+		}
+	}
+}
+
+var errSecond = errors.New("a second connection")
+
+// A request on an idle connection is answered during the farewell, and then the connection ends.
+func TestAStopWaitsAMomentForRequestsOnIdleConnections(t *testing.T) {
+	s, _ := serving(t, false, false, hello)
+	var conns [4]net.Conn
+	for i := range conns {
+		conns[i] = dial(t, s.bound)
+		if res := ask(t, conns[i]); res.Close {
+			t.Error("the connection ends before the stop")
+		}
+	}
+	ended := make(chan error, 1)
+	start := time.Now()
+	go func() { ended <- s.Shutdown(context.Background()) }()
+	for !s.ending.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(farewell / 4)
+	for _, c := range conns[1:] {
+		if res := ask(t, c); !res.Close {
+			t.Error("the answer does not say that the connection ends")
+		}
+	}
+	if n, err := conns[0].Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("an idle connection: got %d bytes, %v; want its end", n, err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(start); took < farewell || took > farewellTimeout {
+		t.Errorf("the stop took %s, want about %s", took, farewell)
+	}
+}
+
+// ask sends a request on a connection.
+func ask(t *testing.T, c net.Conn) *http.Response {
+	t.Helper()
+	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatalf("a request was lost: %v", err)
+	}
+	body, _ := io.ReadAll(res.Body)
+	if got := string(body); got != "hello" {
+		t.Errorf("got %q", got)
+	}
+	return res
+}
+
+func TestAStopAnswersAHeaderThatIsStillArriving(t *testing.T) {
+	s, _ := serving(t, false, false, hello)
+	c := dial(t, s.bound)
+	_, _ = io.WriteString(c, "GE")
+	ended := make(chan error, 1)
+	for all := s.bound.open.snapshot(); len(all) == 0 || all[0].state.Load() != reading; all = s.bound.open.snapshot() {
+		time.Sleep(time.Millisecond)
+	}
+	go func() { ended <- s.Shutdown(context.Background()) }()
+	time.Sleep(farewell + farewell/2) // longer than an idle connection is kept
+	_, _ = io.WriteString(c, "T / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if answer, _ := io.ReadAll(c); !strings.Contains(string(answer), "hello") {
+		t.Errorf("got %q", answer)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// To net/http a connection is idle while the lane answers on it, so its Shutdown does not wait for
+// it.
+func TestDrainWaitsForAnswersOfTheFastLane(t *testing.T) {
+	l := loopback(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Options{Listener: l, HTTP: &http.Server{}, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler)})
+		c := &conn{open: s.bound.open}
+		s.bound.open.add(c)
+		c.state.Store(reading)
+		close(s.accepted) // nothing accepts
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		start := time.Now()
+		if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 20*time.Second {
+			t.Errorf("it ended with %v after %s, want the drain's timeout", err, time.Since(start))
+		}
+	})
+}

@@ -1,0 +1,163 @@
+package integration
+
+// A stop loses no request: whatever was sent on an accepted connection before its answer said
+// Connection: close is answered, however busy the connections are.
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/integration/harness"
+	"github.com/igproxy/igproxy/proxy/mock"
+)
+
+const inUse = 64 // kept connections
+
+func TestStopLosesNoRequestOnConnectionsInUse(t *testing.T) {
+	authority := harness.NewAuthority(t)
+	cert, key := authority.Sign(t, "igproxy")
+	secure := []string{"TLS_CERT_FILE=" + file(t, "tls.crt", cert), "TLS_KEY_FILE=" + file(t, "tls.key", key)}
+	socket := filepath.Join(t.TempDir(), "s")
+	for name, c := range map[string]struct {
+		settings []string
+		protocol string
+	}{
+		"TCP, fast lane":         {nil, ""},
+		"TCP, no fast lane":      {[]string{"SERVER_FAST_LANE=false"}, ""},
+		"Unix socket, fast lane": {[]string{"LISTEN=unix:" + socket}, ""},
+		"Unix socket, no lane":   {[]string{"LISTEN=unix:" + socket + "2", "SERVER_FAST_LANE=false"}, ""},
+		"TLS":                    {secure, "http/1.1"},
+		"HTTP/2":                 {secure, "h2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, upstream := instagram(t, mock.ServerOptions{})
+			p := serve(t, append(c.settings, "UPSTREAM_URL="+upstream.URL)...)
+			config := authority.Client(t, nil, true).Transport.(*http.Transport).TLSClientConfig
+			config.ServerName, config.NextProtos = "127.0.0.1", []string{c.protocol}
+			connect := func() (net.Conn, error) {
+				network, address, _ := strings.Cut(p.URL, ":")
+				if network == "unix" {
+					return net.Dial("unix", address)
+				}
+				return net.Dial("tcp", strings.TrimPrefix(address, "//"))
+			}
+			var users []user
+			for range inUse {
+				conn, err := connect()
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = conn.SetDeadline(time.Now().Add(patience))
+				defer conn.Close()
+				if c.protocol != "" {
+					conn = tls.Client(conn, config)
+				}
+				if c.protocol == "h2" {
+					users = append(users, newHTTP2User(t, p.URL, conn))
+				} else {
+					users = append(users, &http1User{conn, bufio.NewReader(conn)})
+				}
+			}
+			var answered, lost atomic.Int64
+			var wg sync.WaitGroup
+			for i, u := range users {
+				wg.Go(func() {
+					for {
+						last, err := u.ask(fmt.Sprintf("IGAA-stop-%d", i%4))
+						if err != nil {
+							if lost.Add(1) == 1 {
+								t.Logf("the first that was lost: %v", err)
+							}
+							return
+						}
+						if answered.Add(1); last {
+							return
+						}
+					}
+				})
+			}
+			eventually(t, "they are in constant use", func() bool { return answered.Load() > 50*inUse })
+			if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			wg.Wait()
+			if code := p.Wait(t); code != 0 || lost.Load() != 0 {
+				t.Errorf("exit code %d; of %d connections in use %d lost a request, want none", code, inUse, lost.Load())
+			}
+			t.Logf("%d requests were answered", answered.Load())
+		})
+	}
+}
+
+// user sends requests on one kept connection.
+type user interface {
+	// ask sends a request and waits for its answer. It reports whether the connection ends with it.
+	ask(token string) (last bool, err error)
+}
+
+type http1User struct {
+	net.Conn
+	answers *bufio.Reader
+}
+
+func (u *http1User) ask(token string) (last bool, err error) {
+	if _, err := io.WriteString(u, rawExchange(token)); err != nil {
+		return false, fmt.Errorf("sending: %w", err)
+	}
+	res, err := http.ReadResponse(u.answers, nil)
+	if err != nil {
+		return false, fmt.Errorf("no answer: %w", err)
+	}
+	defer res.Body.Close()
+	if _, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 200 {
+		return false, fmt.Errorf("got %d, %w", res.StatusCode, err)
+	}
+	return res.Close, nil
+}
+
+// http2User obeys a GOAWAY, as every HTTP/2 client does: what the server did not process would be
+// sent again on another connection, of which it has none.
+type http2User struct {
+	url    string
+	client *http.Client
+}
+
+var errOnlyConnection = errors.New("the only connection ends")
+
+func newHTTP2User(t *testing.T, url string, only net.Conn) *http2User {
+	var used atomic.Bool
+	transport := &http.Transport{ForceAttemptHTTP2: true, DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
+		if used.Swap(true) {
+			return nil, errOnlyConnection
+		}
+		return only, only.(*tls.Conn).Handshake()
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http2User{url, &http.Client{Transport: transport}}
+}
+
+func (u *http2User) ask(token string) (last bool, err error) {
+	r, err := fetch(context.Background(), u.client, u.url+exchangePath(token))
+	switch {
+	case errors.Is(err, errOnlyConnection):
+		return true, nil
+	case err != nil:
+		return false, err
+	case r.status != 200:
+		return false, fmt.Errorf("got %d", r.status)
+	}
+	return false, nil
+}
