@@ -63,10 +63,21 @@ func (l *pressure) stop() int64 {
 	return l.answered.Load()
 }
 
-// operate runs a command against the sidecar of p.
+// operate runs a command against the sidecar of p, over its socket if it has one.
 func (p *process) operate(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	return command(t, []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(p.Admin, "http://")}, args...)
+	return command(t, p.operator(), args...)
+}
+
+// operator returns the settings of p that a command needs.
+func (p *process) operator() []string {
+	env := []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(p.Admin, "http://")}
+	for _, e := range p.Cmd.Env {
+		if strings.HasPrefix(e, "IGPROXY_ADMIN_SOCKET=") {
+			env = append(env, e)
+		}
+	}
+	return env
 }
 
 func hangup(t *testing.T, p *process) {
