@@ -222,18 +222,14 @@ func TestOperationsOverTCPNeedTheToken(t *testing.T) {
 func TestALoopOfPurgesKeepsMostHits(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
-	socket := filepath.Join(t.TempDir(), "admin.sock")
-	p := serve(t, "UPSTREAM_URL="+upstream.URL, "ADMIN_SOCKET="+socket)
-	client := unixClient(socket)
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, adminSocket(t))
+	client := unixClient(p.socket())
 	defer client.CloseIdleConnections()
 	const loops = 200
 	p.ask(t, "IGAA-one")
 	answers := map[int]int{}
 	for range loops {
-		res, err := client.Post("http://localhost/purge", "", nil)
-		must(t, err)
-		_ = res.Body.Close()
-		answers[res.StatusCode]++
+		answers[postBy(t, client, "http://localhost/purge", "").status]++
 		p.ask(t, "IGAA-one")
 	}
 	// One purge at once, and one more for each ten seconds that a busy machine takes.
@@ -244,8 +240,8 @@ func TestALoopOfPurgesKeepsMostHits(t *testing.T) {
 	if got := p.counted(t, "purge", "merged"); got != loops-1 {
 		t.Errorf("%v merged purges are counted, want %d", got, loops-1)
 	}
-	if code, out := operateAs(t, os.Getuid(), []string{"ADMIN_SOCKET=" + socket}, "purge"); code != 0 || !strings.Contains(out, "takes effect in ") {
-		t.Errorf("the command: exit code %d: %s", code, out)
+	if code, out, errs := p.operate(t, "purge"); code != 0 || !strings.Contains(out, "takes effect in ") {
+		t.Errorf("the command: exit code %d: %s%s", code, out, errs)
 	}
 	if lines := p.Log.Lines("operation"); len(lines) > 60 {
 		t.Errorf("%d lines for %d purges", len(lines), loops)
@@ -256,17 +252,15 @@ func TestAStopPerformsThePurgeThatWaits(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
-	socket := filepath.Join(t.TempDir(), "admin.sock")
-	settings := append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)
-	first, other := serve(t, append(settings, "ADMIN_SOCKET="+socket)...), serve(t, settings...)
-	use := []string{"ADMIN_SOCKET=" + socket}
-	if code, out := operateAs(t, os.Getuid(), use, "purge"); code != 0 {
-		t.Fatal(out)
+	both := fleet(t, 2, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
+	first, other := both[0], both[1]
+	if code, out, errs := first.operate(t, "purge"); code != 0 {
+		t.Fatalf("exit code %d: %s%s", code, out, errs)
 	}
 	eventually(t, "the other one has forgotten", func() bool { return len(other.Log.Lines("purge received")) == 1 })
 	eventually(t, "it is remembered", func() bool { return other.hits(t, "IGAA-one") })
-	if code, out := operateAs(t, os.Getuid(), use, "purge"); code != 0 || !strings.Contains(out, "takes effect in ") {
-		t.Fatalf("exit code %d: %s", code, out)
+	if code, out, errs := first.operate(t, "purge"); code != 0 || !strings.Contains(out, "takes effect in ") {
+		t.Fatalf("exit code %d: %s%s", code, out, errs)
 	}
 	if !other.hits(t, "IGAA-one") {
 		t.Error("the second purge was not merged")

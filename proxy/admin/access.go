@@ -16,8 +16,8 @@ import (
 type peerKey struct{}
 
 // WithPeer returns a context that carries the UID of the process at the other end of a Unix socket,
-// as the kernel reports it. It is for the ConnContext of an http.Server. Requests without it need
-// the token to run an operation.
+// as the kernel reports it. It is for the context of the connection's requests. Requests without it
+// need the token to run an operation.
 func WithPeer(ctx context.Context, uid uint32) context.Context {
 	return context.WithValue(ctx, peerKey{}, uid)
 }

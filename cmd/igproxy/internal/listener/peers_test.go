@@ -131,7 +131,7 @@ func TestOnlyAUnixSocketHasAPeerUID(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		uid, err := PeerUID(c)
+		uid, err := socketPeer(c)
 		if want := l == unix; (err == nil) != want || want && int(uid) != os.Getuid() {
 			t.Errorf("%s: got UID %d, %v", name, uid, err)
 		}

@@ -157,9 +157,8 @@ func (s *Sidecar) buildServers() error {
 			IdleTimeout: c.IdleTimeout, MaxHeaderBytes: c.MaxHeaderBytes}
 	}
 	for _, l := range s.adminNets {
-		o := listener.Options{Listener: l, HTTP: server(s.operator), MaxConnections: adminConnections, Logger: s.log}
-		o.HTTP.ConnContext = withPeer
-		s.admins = append(s.admins, listener.New(o))
+		s.admins = append(s.admins, listener.New(listener.Options{Listener: l, HTTP: server(s.operator), MaxConnections: adminConnections,
+			WithPeer: admin.WithPeer, Logger: s.log}))
 	}
 
 	current, err := followTLS(s.conf, s.log)
@@ -177,15 +176,6 @@ func (s *Sidecar) buildServers() error {
 	}
 	s.app = listener.New(o)
 	return nil
-}
-
-// withPeer adds the user of a connection to the context of its requests, if the system reports it.
-func withPeer(ctx context.Context, c net.Conn) context.Context {
-	uid, err := listener.PeerUID(c)
-	if err != nil {
-		return ctx // without a user, operations need the token
-	}
-	return admin.WithPeer(ctx, uid)
 }
 
 // adminOptions turns configuration into the admin handler's Options.
