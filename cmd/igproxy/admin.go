@@ -44,8 +44,8 @@ func readTarget(c *cli.Context, env environment) (adminTarget, error) {
 	return adminTarget{listen: conf.Admin.Listen}, err
 }
 
-// operationTarget returns where to run an operation: over a Unix socket, which shows who is calling,
-// or else with the token.
+// operationTarget returns where to run an operation: over a Unix socket, where the kernel reports
+// the caller's UID, or else over TCP with the token.
 func operationTarget(c *cli.Context, env environment) (adminTarget, error) {
 	conf, err := loadTarget(c, env, "admin.listen", "admin.socket")
 	if err != nil {

@@ -36,8 +36,8 @@ type Options struct {
 	AnyHost bool
 	// About describes the process on the status page.
 	About About
-	// Operations are those of the process, by name: reload handles POST /reload. Each reports success
-	// and returns the reply, which is sent as JSON. docs/metrics.md lists the names.
+	// Operations are those of the process, by name: reload handles POST /reload. Each reports
+	// success and returns the reply, which is sent as JSON. docs/metrics.md lists the names.
 	Operations map[string]func() (ok bool, reply any)
 	// UIDs are the users, in decimal, who may run operations over a Unix socket besides root and
 	// igproxy's own user. WithPeer reports the user of a connection.
@@ -126,9 +126,9 @@ func (h *Handler) sample() {
 	}
 }
 
-// Close performs the purges that wait, each within purgeTimeout, and ends the sampling. Later purges
-// are not merged. It may be called more than once, the first time before the Proxy and its cache are
-// closed.
+// Close performs the purges that wait, each within purgeTimeout, and ends the sampling. Later
+// purges are not merged. It may be called more than once, the first time before the Proxy and its
+// cache are closed.
 func (h *Handler) Close() {
 	h.close()
 	h.sampling.Wait()

@@ -29,8 +29,8 @@ type Options struct {
 	UIDs []string
 	// PeerRefused is called for each connection of another user. Required with UIDs.
 	PeerRefused func()
-	// WithPeer adds the user of a Unix socket's connection to the context of its requests. It is not
-	// called for other connections, or where the system does not report the user. May be nil.
+	// WithPeer adds the user of a Unix socket's connection to the context of its requests. It is
+	// not called for other connections, or where the system does not report the user. May be nil.
 	WithPeer func(ctx context.Context, uid uint32) context.Context
 	// Wrap wraps each accepted connection; nil: it is served as it is. The result has a method
 	// NetConn that returns the connection. The connection has a method Idle(since time.Time), for a

@@ -36,8 +36,8 @@ func (p *peers) Accept() (net.Conn, error) {
 	}
 }
 
-// socketPeer returns the UID of the process at the other end of an accepted connection. It fails for
-// anything but a Unix socket, and on systems other than Linux.
+// socketPeer returns the UID of the process at the other end of an accepted connection. It fails
+// for anything but a Unix socket, and on systems other than Linux.
 func socketPeer(c net.Conn) (uint32, error) {
 	if c.LocalAddr().Network() != "unix" { // Linux reports 4294967295 for TCP
 		return 0, errors.ErrUnsupported
