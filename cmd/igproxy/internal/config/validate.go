@@ -59,12 +59,11 @@ func (l *loader) validateListeners() {
 // user of a Unix socket's connection.
 func (l *loader) validateOperators(hasUIDs bool) {
 	c := &l.config.Admin
-	if c.Socket != "" {
-		for _, key := range []string{"listen", "admin.listen"} {
-			if address := map[string]string{"listen": l.config.Listen, "admin.listen": c.Listen}[key]; address == "unix:"+c.Socket {
-				l.contradiction(fault{"the same socket as " + key, "give each its own path"}, "admin.socket")
-			}
-		}
+	switch "unix:" + c.Socket {
+	case l.config.Listen:
+		l.contradiction(fault{"the same socket as listen", "give each its own path"}, "admin.socket")
+	case c.Listen:
+		l.contradiction(fault{"the same socket as admin.listen", "give each its own path"}, "admin.socket")
 	}
 	switch {
 	case !hasUIDs:

@@ -45,6 +45,11 @@ func TestAnAddressOfAnotherMachineIsReportedInOneLine(t *testing.T) {
 	refused(t, "listen", "192.0.2.1:8080", "listen: cannot listen on 192.0.2.1:8080: bind: cannot assign requested address")
 }
 
+func TestAMissingFolderIsReportedWithItsKey(t *testing.T) {
+	address := "unix:" + filepath.Join(t.TempDir(), "none", "s")
+	refused(t, "admin.socket", address, "admin.socket: the folder of "+address+" does not exist; create it or choose another path")
+}
+
 func TestASocketOfAnotherProcessIsLeftAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	first, err := listener.Open("listen", "unix:"+path, 0o640)
