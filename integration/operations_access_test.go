@@ -1,8 +1,8 @@
 package integration
 
 // Reload and purge belong to the operator: root, igproxy's own user and admin.uids over a Unix
-// socket, or whoever has the token of admin.token_file. Everyone else is refused, counted and named
-// in the log, and nobody can make the sidecar forget everything in a loop.
+// socket, and clients with the token of admin.token_file. Other callers are refused, counted and
+// named in the log. A loop of purges does not make the sidecar forget everything again and again.
 
 import (
 	"fmt"

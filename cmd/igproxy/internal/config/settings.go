@@ -74,7 +74,7 @@ func settings() []setting {
 		{key: "admin.uids", kind: kindList, check: checkUID, example: "[1000]",
 			doc: "More UIDs that can reload and purge over the Unix socket, on Linux. They must also be in the socket's group."},
 		{key: "admin.token_file", kind: kindText, example: "/run/secrets/igproxy-admin-token",
-			doc: "A file with one token of at least 16 characters. Whoever sends it, as Authorization: Bearer TOKEN, can reload and purge " +
+			doc: "A file with one token of at least 16 characters. Clients that send it as Authorization: Bearer TOKEN can reload and purge " +
 				"over any admin listener. Reloaded when it changes."},
 
 		{key: "upstream.url", kind: kindText, value: "https://graph.instagram.com", check: checkUpstreamURL,
