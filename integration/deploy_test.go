@@ -118,6 +118,11 @@ func TestDeploySystemdConfigurationIsAccepted(t *testing.T) {
 	if config := parsed[struct{ Listen string }](t, "deploy/systemd/igproxy.yaml"); listen == nil || listen[1] != config.Listen {
 		t.Errorf("the socket listens on %v, the configuration says %s", listen, config.Listen)
 	}
+	folder := regexp.MustCompile(`(?m)^RuntimeDirectory=(.*)$`).FindStringSubmatch(read(t, "../deploy/systemd/igproxy.service"))
+	config := parsed[struct{ Admin struct{ Socket string } }](t, "deploy/systemd/igproxy.yaml")
+	if folder == nil || filepath.Dir(config.Admin.Socket) != "/run/"+folder[1] {
+		t.Errorf("the service creates %v, the socket for operations is %q", folder, config.Admin.Socket)
+	}
 }
 
 type composed struct {
@@ -131,6 +136,7 @@ type composed struct {
 		SecurityOpt []string `yaml:"security_opt"`
 		NetworkMode string   `yaml:"network_mode"`
 		Secrets     []string
+		Tmpfs       []string
 	}
 }
 
@@ -144,6 +150,10 @@ func TestDeployComposeConfigurationIsAcceptedAndUnprivileged(t *testing.T) {
 	accepted(t, "", env, map[string]string{"/run/secrets/instagram": appSecret, "/run/secrets/redis": redisPassword})
 	if got := c.Services["igproxy"].Healthcheck.Test; !slices.Equal(got, []string{"CMD", "/igproxy", "healthcheck"}) || c.Services["igproxy"].NetworkMode != "service:app" {
 		t.Errorf("igproxy's health check is %q, its network %q", got, c.Services["igproxy"].NetworkMode)
+	}
+	socket, tmpfs := c.Services["igproxy"].Environment["IGPROXY_ADMIN_SOCKET"], c.Services["igproxy"].Tmpfs
+	if len(tmpfs) != 1 || !strings.HasPrefix(tmpfs[0], filepath.Dir(socket)+":") {
+		t.Errorf("the socket for operations is %q, and igproxy can write to %q", socket, tmpfs)
 	}
 	for name, s := range c.Services {
 		if !s.ReadOnly || !slices.Contains(s.CapDrop, "ALL") || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
@@ -227,6 +237,10 @@ func TestDeployKubernetesConfigurationIsAcceptedAndHidesTheSecret(t *testing.T) 
 	}
 	if code, _, errs := command(t, environ(), append(slices.Clone(pod.Sidecars[0].Args[:1]), "--help")...); code != 0 {
 		t.Errorf("%v is no command: %s", pod.Sidecars[0].Args, errs)
+	}
+	config := parsed[struct{ Admin struct{ Socket string } }](t, "deploy/kubernetes/igproxy.yaml")
+	if mounts := fmt.Sprint(pod.Sidecars[0].Mounts); !strings.Contains(mounts, "mountPath:"+filepath.Dir(config.Admin.Socket)+" ") {
+		t.Errorf("the socket for operations is %q, and igproxy mounts %s", config.Admin.Socket, mounts)
 	}
 	for _, c := range pod.Containers {
 		if len(c.Mounts) > 0 {

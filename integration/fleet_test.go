@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -26,7 +27,7 @@ func fleet(t *testing.T, n int, settings ...string) []*process {
 	t.Helper()
 	all := make([]*process, n)
 	for i := range all {
-		all[i] = start(t, environ(settings...), "serve")
+		all[i] = start(t, environ(append(slices.Clone(settings), adminSocket(t))...), "serve")
 	}
 	for _, p := range all {
 		p.Listening(t)

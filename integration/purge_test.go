@@ -47,7 +47,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 
 	// One token.
 	cmd := exec.CommandContext(t.Context(), harness.Binary, "purge", "--token-stdin")
-	cmd.Env = []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(ours[0].Admin, "http://")}
+	cmd.Env = ours[0].operator()
 	cmd.Stdin = strings.NewReader("IGAA-one\n")
 	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "purged: the token, for app \"default\"; the other sidecars on this Redis forget within seconds\n" {
 		t.Fatalf("%v: %s", err, out)

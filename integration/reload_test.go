@@ -63,10 +63,31 @@ func (l *pressure) stop() int64 {
 	return l.answered.Load()
 }
 
-// operate runs a command against the sidecar of p.
+// adminSocket returns the setting of a socket for operations, in a folder of the test's own.
+func adminSocket(t *testing.T) string {
+	t.Helper()
+	return "ADMIN_SOCKET=" + filepath.Join(t.TempDir(), "s")
+}
+
+// socket returns the path of the sidecar's socket for operations, or "".
+func (p *process) socket() (path string) {
+	for _, e := range p.Cmd.Env {
+		if value, ok := strings.CutPrefix(e, "IGPROXY_ADMIN_SOCKET="); ok {
+			path = value
+		}
+	}
+	return path
+}
+
+// operator returns the environment for commands that operate the sidecar.
+func (p *process) operator() []string {
+	return []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(p.Admin, "http://"), "IGPROXY_ADMIN_SOCKET=" + p.socket()}
+}
+
+// operate runs a command against the sidecar of p, over its socket.
 func (p *process) operate(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	return command(t, []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(p.Admin, "http://")}, args...)
+	return command(t, p.operator(), args...)
 }
 
 func hangup(t *testing.T, p *process) {
@@ -77,6 +98,11 @@ func hangup(t *testing.T, p *process) {
 // post sends a form. fields are header names and values in turn.
 func post(t *testing.T, target, form string, fields ...string) reply {
 	t.Helper()
+	return postBy(t, noKeepAlive, target, form, fields...)
+}
+
+func postBy(t *testing.T, client *http.Client, target, form string, fields ...string) reply {
+	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, strings.NewReader(form))
 	must(t, err)
 	if form != "" {
@@ -85,7 +111,7 @@ func post(t *testing.T, target, form string, fields ...string) reply {
 	for i := 0; i < len(fields); i += 2 {
 		r.Header.Set(fields[i], fields[i+1])
 	}
-	res, err := noKeepAlive.Do(r)
+	res, err := client.Do(r)
 	must(t, err)
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
@@ -209,7 +235,7 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	config := file(t, "igproxy.yaml", "upstream:\n  max_in_flight: 7\n")
-	p := serve(t, "CONFIG="+config, "UPSTREAM_URL="+upstream.URL)
+	p := serve(t, "CONFIG="+config, "UPSTREAM_URL="+upstream.URL, adminSocket(t))
 	if code, out, errs := p.operate(t, "reload"); code != 0 || out != "reloaded: nothing has changed\n" {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
@@ -236,14 +262,16 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 		Reloaded                        bool
 		Changed, NeedsRestart, Problems []string
 	}
-	r := post(t, p.Admin+"/reload", "")
+	client := unixClient(p.socket())
+	defer client.CloseIdleConnections()
+	r := postBy(t, client, "http://localhost/reload", "")
 	if err := json.Unmarshal([]byte(r.body), &reply); err != nil || r.status != 422 || reply.Reloaded || len(reply.Problems) != 1 {
 		t.Errorf("POST /reload: %d %s", r.status, r.body)
 	}
 	if got := p.page(t, "/reload").status; got != 405 {
 		t.Errorf("GET /reload: %d", got)
 	}
-	if r := post(t, p.Admin+"/reload", "", "Origin", "https://evil.example"); r.status != 403 {
+	if r := postBy(t, client, "http://localhost/reload", "", "Origin", "https://evil.example"); r.status != 403 {
 		t.Errorf("from a web page: %d", r.status)
 	}
 }
@@ -254,7 +282,7 @@ func TestReloadNeverOpensAListener(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	token := file(t, "token", "0123456789abcdef0123")
 	config := file(t, "igproxy.yaml", "listen: 0.0.0.0:0\nauth:\n  bearer_file: "+token+"\n")
-	env := without(environ("CONFIG="+config, "UPSTREAM_URL="+upstream.URL), "IGPROXY_LISTEN")
+	env := without(environ("CONFIG="+config, "UPSTREAM_URL="+upstream.URL, adminSocket(t)), "IGPROXY_LISTEN")
 	p := start(t, env, "serve")
 	p.Listening(t)
 	must(t, os.WriteFile(config, []byte("listen: 127.0.0.1:0\n"), 0o600))

@@ -93,7 +93,7 @@ func TestWithoutKeyFileCacheSurvivesUntilTheOldSecretIsRemoved(t *testing.T) {
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetSecrets(appSecret, nextSecret)
 	secret := file(t, "secret", appSecret+"\n")
-	env := without(environ("UPSTREAM_URL="+upstream.URL, "CLIENT_SECRET_FILE="+secret), "IGPROXY_CLIENT_SECRET")
+	env := without(environ("UPSTREAM_URL="+upstream.URL, "CLIENT_SECRET_FILE="+secret, adminSocket(t)), "IGPROXY_CLIENT_SECRET")
 	p := start(t, env, "serve")
 	p.Listening(t)
 	for _, c := range []struct {

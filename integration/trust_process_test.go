@@ -38,7 +38,7 @@ func healthcheckAs(t *testing.T, path string, uid int) bool {
 	}
 	out, err := cmd.CombinedOutput()
 	switch text := string(out); {
-	case strings.Contains(text, "igproxy: no answer from unix:"+path):
+	case strings.Contains(text, "igproxy: no answer from unix:"+path), strings.Contains(text, "igproxy: no permission to connect to unix:"+path):
 		return false
 	case strings.Contains(text, "igproxy: not ready"):
 		return true

@@ -128,6 +128,7 @@ func exercised(t *testing.T) *Metrics {
 	m.RedisError("claim", "timeout")
 	m.RedisState(true)
 	p.carried.circuits.changed(circuit{"default", "exchange", ""}, upstreamGraph, breaker.Closed, breaker.Open)
+	m.Operation("purge", "done")
 	m.silentPool("tokens")()
 	m.silentPool("passthrough")()
 	m.Lookup(cache.TierRedis, "unsealed")

@@ -3,16 +3,21 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+	"github.com/igproxy/igproxy/proxy"
 )
 
 // adminFlags returns the flags of every command that calls a running sidecar.
@@ -27,37 +32,90 @@ func adminFlags(timeout time.Duration) []cli.Flag {
 		&cli.DurationFlag{Name: "timeout", Value: timeout, Usage: "wait at most `TIME` for the reply", Action: positive}}
 }
 
-// adminAddress returns the address of the sidecar's admin listener. A wrong admin.listen is an
-// error. Other problems do not concern these commands; if the file as a whole cannot be used, it
-// warns, and the address comes from the environment or the default.
-func adminAddress(c *cli.Context, env environment) (string, error) {
+// adminTarget is where a command reaches the running sidecar.
+type adminTarget struct {
+	listen string       // as in admin.listen
+	token  proxy.Secret // of admin.token_file; may be zero
+}
+
+// readTarget returns where to read from the running sidecar: admin.listen.
+func readTarget(c *cli.Context, env environment) (adminTarget, error) {
+	conf, err := loadTarget(c, env, "admin.listen")
+	return adminTarget{listen: conf.Admin.Listen}, err
+}
+
+// operationTarget returns where to run an operation: over a Unix socket, where the kernel reports
+// the caller's UID, or else over TCP with the token.
+func operationTarget(c *cli.Context, env environment) (adminTarget, error) {
+	conf, err := loadTarget(c, env, "admin.listen", "admin.socket")
+	if err != nil {
+		return adminTarget{}, err
+	}
+	to := adminTarget{listen: conf.Admin.Listen}
+	if path := conf.Admin.Socket; path != "" {
+		to.listen = "unix:" + path
+	}
+	path := conf.Admin.TokenFile
+	if path != "" {
+		to.token, err = config.ReadSecret(path)
+	}
+	switch {
+	case strings.HasPrefix(to.listen, "unix:"):
+		return to, nil // also if the token cannot be read: it is the UID that counts
+	case path == "":
+		return to, usageError("operations over TCP need a token: set admin.socket or admin.token_file for the sidecar and for " +
+			"this command, for example with --config; SIGHUP reloads without them")
+	case err != nil:
+		return to, usageError("admin.token_file: %s", err)
+	}
+	return to, nil
+}
+
+// loadTarget reads the configuration. A problem with one of the keys is an error. Other problems do
+// not concern these commands; if the file as a whole cannot be used, it warns, and the keys come
+// from the environment or the defaults.
+func loadTarget(c *cli.Context, env environment, keys ...string) (config.Config, error) {
 	conf, problems := config.Load(c.String("config"), env.environ)
 	for _, p := range problems {
 		switch {
 		case p.Warning:
-		case p.Key == "admin.listen":
-			return "", usageError("%s", p)
+		case slices.Contains(keys, p.Key):
+			return conf, usageError("%s", p)
 		case p.Key == "" && p.Where != "": // about the file as a whole
-			fmt.Fprintf(env.stderr, "igproxy: warning: %s; calling the sidecar at %s anyway\n", p, conf.Admin.Listen)
+			fmt.Fprintf(env.stderr, "igproxy: warning: %s; calling the sidecar without it\n", p)
 		}
 	}
-	return conf.Admin.Listen, nil
+	return conf, nil
 }
 
 // maxReply bounds a sidecar's reply, in bytes.
 const maxReply = 1 << 20
 
-// callAdmin sends a request to the running sidecar, within --timeout, and decodes its JSON reply. A
-// form is sent as the body.
-func callAdmin(c *cli.Context, env environment, method, path, form string, reply any) (status int, err error) {
-	listen, err := adminAddress(c, env)
+// readAdmin reads a path of the running sidecar, within --timeout, and decodes its JSON reply.
+func readAdmin(c *cli.Context, env environment, path string, reply any) (status int, err error) {
+	to, err := readTarget(c, env)
 	if err != nil {
 		return 0, err
 	}
+	return to.call(c, http.MethodGet, path, "", reply)
+}
+
+// operate runs an operation of the running sidecar, within --timeout, and decodes its JSON reply. A
+// form is sent as the body.
+func operate(c *cli.Context, env environment, name, form string, reply any) error {
+	to, err := operationTarget(c, env)
+	if err != nil {
+		return err
+	}
+	_, err = to.call(c, http.MethodPost, "/"+name, form, reply)
+	return err
+}
+
+func (a adminTarget) call(c *cli.Context, method, path, form string, reply any) (status int, err error) {
 	ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
 	defer cancel()
-	network, address := "tcp", listen
-	if path, ok := strings.CutPrefix(listen, "unix:"); ok {
+	network, address := "tcp", a.listen
+	if path, ok := strings.CutPrefix(a.listen, "unix:"); ok {
 		network, address = "unix", path
 	}
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -71,13 +129,34 @@ func callAdmin(c *cli.Context, env environment, method, path, form string, reply
 	if form != "" {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
+	if !a.token.IsZero() {
+		r.Header.Set("Authorization", "Bearer "+a.token.Reveal())
+	}
 	res, err := transport.RoundTrip(r)
-	if err != nil {
-		return 0, fmt.Errorf("no answer from %s; is igproxy serve running with this admin.listen?", listen)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return 0, fmt.Errorf("no permission to connect to %s; run this as root, as igproxy's user, or as a user in the socket's group", a.listen)
+	case err != nil:
+		return 0, fmt.Errorf("no answer from %s; is igproxy serve running with this address?", a.listen)
 	}
 	defer res.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(res.Body, maxReply)).Decode(reply); err != nil {
-		return 0, fmt.Errorf("%s did not reply as igproxy does; check admin.listen", listen)
+	body := io.LimitReader(res.Body, maxReply)
+	if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden {
+		text, _ := io.ReadAll(body)
+		return 0, fmt.Errorf("%s refused: %s", a.listen, strings.TrimSpace(printable(string(text))))
+	}
+	if err := json.NewDecoder(body).Decode(reply); err != nil {
+		return 0, fmt.Errorf("%s did not reply as igproxy does; check admin.listen", a.listen)
 	}
 	return res.StatusCode, nil
+}
+
+// printable removes from a reply what could control a terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsGraphic(r) && r != '\n' {
+			return -1
+		}
+		return r
+	}, text)
 }

@@ -35,7 +35,7 @@ func checkCommand(env environment) *cli.Command {
 			if collector := tracing.Collector(os.Getenv); collector != "" {
 				traces = "traces on, to " + collector
 			}
-			r.print("ok", "configuration", "listen "+conf.Listen+", admin "+conf.Admin.Listen, "open to "+conf.OpenTo(),
+			r.print("ok", "configuration", "listen "+conf.Listen+", admin "+conf.Admin.Listen, "open to "+conf.OpenTo(), "operations "+conf.Operations(),
 				"apps "+conf.AppNames(), "upstream "+conf.Upstream.URL, "cache "+conf.CacheTiers(), traces)
 			if !c.Bool("online") {
 				return nil

@@ -21,7 +21,7 @@ func healthcheckCommand(env environment) *cli.Command {
 		Flags: adminFlags(2 * time.Second),
 		Action: func(c *cli.Context) error {
 			var s proxy.Readiness
-			status, err := callAdmin(c, env, http.MethodGet, "/readyz", "", &s)
+			status, err := readAdmin(c, env, "/readyz", &s)
 			switch {
 			case err != nil:
 				return errors.New(err.Error()) // exits with 1 in any case: Docker reserves 2

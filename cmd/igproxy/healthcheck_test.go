@@ -96,20 +96,18 @@ func TestHealthcheckNeedsOnlyTheAddress(t *testing.T) {
 // A sidecar whose file is broken keeps its configuration. If its health check failed, a slip in an
 // editor would restart containers that work.
 func TestUnreadableFileIsOnlyAWarningForClientCommands(t *testing.T) {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	t.Chdir(t.TempDir())
+	at := serveAdmin(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(map[string]string{"/readyz": `{"ready":true,"client_secret":"ok"}`, "/reload": `{"reloaded":true}`,
 			"/purge": `{"purged":"all","apps":["one"],"fleet":"none"}`}[r.URL.Path]))
-	}))
-	defer s.Close()
-	t.Chdir(t.TempDir())
+	})
 	write(t, "broken.yaml", "listen: \"127.0.0.1:1\nadmin:\n")
 	write(t, "two.yaml", "listen: 127.0.0.1:1\n---\nlisten: 127.0.0.1:1\n")
-	address := s.Listener.Addr().String()
 	for file, says := range map[string]string{"broken.yaml": "broken.yaml:1: not valid YAML", "two.yaml": "two.yaml:2: a second YAML document",
 		"none.yaml": "none.yaml: does not exist", ".": ".: cannot be read"} {
 		for _, args := range [][]string{{"healthcheck"}, {"reload"}, {"purge"}} {
-			code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + address}, append(args, "-c", file)...)
-			if code != exitOK || stdout == "" || !strings.HasPrefix(stderr, "igproxy: warning: "+says) || !strings.HasSuffix(stderr, "; calling the sidecar at "+address+" anyway\n") {
+			code, stdout, stderr := command(t, at, append(args, "-c", file)...)
+			if code != exitOK || stdout == "" || !strings.HasPrefix(stderr, "igproxy: warning: "+says) || !strings.HasSuffix(stderr, "; calling the sidecar without it\n") {
 				t.Errorf("%s with %s: exit code %d\n%s%s", args, file, code, stdout, stderr)
 			}
 		}

@@ -124,6 +124,7 @@ Errors to fix: 2.
 	want = `ok       configuration
          listen 127.0.0.1:8080, admin 127.0.0.1:9090
          open to every program on this machine
+         operations off (SIGHUP reloads)
          apps default
          upstream https://graph.instagram.com
          cache memory

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -22,10 +21,11 @@ func purgeCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "purge",
 		Usage: "make a running sidecar, and its fleet, forget remembered answers",
-		Description: "Sends POST /purge to admin.listen, on this machine. Clears everything that is\n" +
-			"remembered, or with --token-stdin only the entries for one token or code. Later\n" +
-			"requests go to Instagram again. The other sidecars on the same Redis follow\n" +
-			"within seconds; exits with 1 when Redis cannot be reached.",
+		Description: "Sends POST /purge over admin.socket, or with the token of admin.token_file to\n" +
+			"admin.listen. Clears everything that is remembered, or with --token-stdin only the\n" +
+			"entries for one token or code. Later requests go to Instagram again. The other\n" +
+			"sidecars on the same Redis follow within seconds; exits with 1 when Redis cannot be\n" +
+			"reached. Purges of everything are merged to one in ten seconds.",
 		Flags: append(adminFlags(10*time.Second),
 			&cli.StringFlag{Name: "app", Usage: "purge only the app `NAME`"},
 			&cli.BoolFlag{Name: "token-stdin", Usage: "purge only the token or code read from standard input", DisableDefaultText: true}),
@@ -45,7 +45,7 @@ func purgeCommand(env environment) *cli.Command {
 				form.Set("access_token", token)
 			}
 			var reply admin.PurgeReply
-			if _, err := callAdmin(c, env, http.MethodPost, "/purge", form.Encode(), &reply); err != nil {
+			if err := operate(c, env, "purge", form.Encode(), &reply); err != nil {
 				return err
 			}
 			return printPurge(reply, env.stdout)
@@ -68,6 +68,10 @@ func readToken(in io.Reader) (string, error) {
 }
 
 func printPurge(reply admin.PurgeReply, out io.Writer) error {
+	if reply.Purged == "later" {
+		_, err := fmt.Fprintf(out, "everything was purged a moment ago: this purge takes effect in %d s, merged with others\n", reply.InSeconds)
+		return err
+	}
 	what := map[string]string{"all": "everything", "token": "the token,"}[reply.Purged]
 	if what == "" {
 		return fmt.Errorf("nothing was purged: %s", reply.Problem)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -33,7 +32,8 @@ func TestPurgeReadsExactlyOneTokenFromStandardInput(t *testing.T) {
 func TestPurgePrintsItsReach(t *testing.T) {
 	for want, reply := range map[string]admin.PurgeReply{
 		"purged: everything for apps \"one\", \"two\"; the other sidecars on this Redis forget within seconds\n": {Purged: "all", Apps: []string{"one", "two"}, Fleet: "told"},
-		"purged: the token, for app \"one\"\n": {Purged: "token", Apps: []string{"one"}, Fleet: "none"},
+		"purged: the token, for app \"one\"\n":                                                     {Purged: "token", Apps: []string{"one"}, Fleet: "none"},
+		"everything was purged a moment ago: this purge takes effect in 7 s, merged with others\n": {Purged: "later", InSeconds: 7, Fleet: "none"},
 	} {
 		var out bytes.Buffer
 		if err := printPurge(reply, &out); err != nil || out.String() != want {
@@ -53,13 +53,11 @@ func TestPurgePrintsItsReach(t *testing.T) {
 
 func TestAPurgeOfAnAppWithoutANameSendsNothing(t *testing.T) {
 	var asked []string
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	at := serveAdmin(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		asked = append(asked, string(body))
 		_, _ = w.Write([]byte(`{"purged":"all","apps":["one"],"fleet":"none"}`))
-	}))
-	defer s.Close()
-	at := []string{"IGPROXY_ADMIN_LISTEN=" + s.Listener.Addr().String()}
+	})
 	for _, args := range [][]string{{"purge", "--app", ""}, {"purge", "--app="}} {
 		if code, _, errs := command(t, at, args...); code != exitUsage || !strings.Contains(errs, "--app: write the app's name") || len(asked) > 0 {
 			t.Errorf("%q: exit code %d, asked %q\n%s", args, code, asked, errs)

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -16,14 +15,15 @@ func reloadCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "reload",
 		Usage: "make a running sidecar read its configuration again",
-		Description: "Sends POST /reload to admin.listen, on this machine; SIGHUP does the same.\n" +
+		Description: "Sends POST /reload over admin.socket, or with the token of admin.token_file to\n" +
+			"admin.listen; SIGHUP does the same.\n" +
 			"Changed files are reloaded automatically within seconds; no signal is needed.\n" +
 			"Prints what has changed and what needs a restart. If the configuration is wrong,\n" +
 			"prints the problems, changes nothing and exits with 1. Needs no client secret.",
 		Flags: adminFlags(10 * time.Second),
 		Action: func(c *cli.Context) error {
 			var reply sidecar.ReloadReply
-			if _, err := callAdmin(c, env, http.MethodPost, "/reload", "", &reply); err != nil {
+			if err := operate(c, env, "reload", "", &reply); err != nil {
 				return err
 			}
 			if !reply.Reloaded {

@@ -4,10 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net/http"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/urfave/cli/v2"
 
@@ -25,7 +22,7 @@ func statusCommand(env environment) *cli.Command {
 			&cli.BoolFlag{Name: "json", Usage: "print the reply of /status as JSON", DisableDefaultText: true}),
 		Action: func(c *cli.Context) error {
 			var s admin.Status
-			if _, err := callAdmin(c, env, http.MethodGet, "/status", "", &s); err != nil {
+			if _, err := readAdmin(c, env, "/status", &s); err != nil {
 				return err
 			}
 			if s.Started.IsZero() {
@@ -34,12 +31,7 @@ func statusCommand(env environment) *cli.Command {
 			if c.Bool("json") {
 				return json.NewEncoder(env.stdout).Encode(s)
 			}
-			_, err := io.WriteString(env.stdout, strings.Map(func(r rune) rune { // no reply may control a terminal
-				if !unicode.IsGraphic(r) && r != '\n' {
-					return -1
-				}
-				return r
-			}, statusText(s)))
+			_, err := io.WriteString(env.stdout, printable(statusText(s)))
 			return err
 		},
 	}

@@ -1,37 +1,90 @@
 package admin
 
 import (
-	"net"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
 	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
 )
 
-// fromHere serves an operation, with a JSON reply, to requests from this machine only, even where
-// other machines can reach the listener: they may read metrics, but a reload or a purge is for
-// those who can restart igproxy as well.
-func fromHere(name string, run func(*http.Request) (status int, reply any)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if !fromThisMachine(r) {
-			http.Error(w, "accepted only from the machine that igproxy runs on; use igproxy "+name+" there", http.StatusForbidden)
-			return
-		}
-		status, reply := run(r)
-		writeJSON(w, status, reply)
-	}
+// peerKey is the context key of WithPeer.
+type peerKey struct{}
+
+// WithPeer returns a context that carries the UID of the process at the other end of a Unix socket,
+// as the kernel reports it. It is for the context of the connection's requests. Requests without it
+// need the token to run an operation.
+func WithPeer(ctx context.Context, uid uint32) context.Context {
+	return context.WithValue(ctx, peerKey{}, uid)
 }
 
-// fromThisMachine judges by the connection: a Unix socket, loopback at both ends, or one of the
-// machine's addresses dialled from itself. A service mesh's proxy (Istio: from 127.0.0.6) dials the
-// pod's address for any client. Headers about a proxy's client are not trusted.
-func fromThisMachine(r *http.Request) bool {
-	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if local == nil {
-		return false
+// access decides who may run operations: root, igproxy's own user and some others over a Unix
+// socket, and everyone who has the token. It does not trust headers about a proxy's client.
+type access struct {
+	uids  []string                 // in decimal; besides root and igproxy's own user
+	token func() [sha256.Size]byte // digest of the current token; nil: there is none
+}
+
+// caller is the sender of a request, as far as it is known.
+type caller struct {
+	uid       uint32
+	hasUID    bool // otherwise only the address is known
+	address   string
+	withToken bool // it sent the token
+}
+
+// attributes returns what the log says about the caller.
+func (c caller) attributes() []any {
+	who := []any{"address", c.address}
+	if c.hasUID {
+		who = []any{"uid", c.uid}
 	}
-	if local.Network() == "unix" {
-		return true
+	if c.withToken {
+		who = append(who, "credential", "token")
 	}
-	to, _ := local.(*net.TCPAddr)
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	from := net.ParseIP(host)
-	return err == nil && to != nil && from != nil && (from.IsLoopback() && to.IP.IsLoopback() || from.Equal(to.IP))
+	return who
+}
+
+// refusal is the answer to a caller who may not run operations.
+type refusal struct {
+	status int
+	text   string // what is wrong, and the next step
+}
+
+// check returns the sender of a request, and the refusal if it may not run operations.
+func (a access) check(r *http.Request) (c caller, refused *refusal) {
+	c.address = r.RemoteAddr
+	c.uid, c.hasUID = r.Context().Value(peerKey{}).(uint32)
+	credentials := r.Header["Authorization"]
+	switch {
+	case c.hasUID && a.allows(c.uid):
+	case a.token != nil && len(credentials) > 0:
+		if c.withToken = a.isToken(credentials); !c.withToken {
+			return c, &refusal{http.StatusUnauthorized, "this is not the token of admin.token_file: send it as Authorization: Bearer TOKEN"}
+		}
+	case c.hasUID:
+		return c, &refusal{http.StatusForbidden, fmt.Sprintf("UID %d may not run operations: use root or igproxy's own user, or add %[1]d to admin.uids", c.uid)}
+	case a.token != nil:
+		return c, &refusal{http.StatusUnauthorized, "operations need a token: send that of admin.token_file as Authorization: Bearer TOKEN"}
+	default:
+		return c, &refusal{http.StatusForbidden, "operations are off on this listener: set admin.socket (on Linux) or admin.token_file; SIGHUP reloads without them"}
+	}
+	return c, nil
+}
+
+// allows reports whether the processes of a user may run operations.
+func (a access) allows(uid uint32) bool {
+	return uid == 0 || int(uid) == os.Getuid() || slices.Contains(a.uids, strconv.FormatUint(uint64(uid), 10))
+}
+
+// isToken reports whether the values of the Authorization header are exactly one, with the token.
+// Comparing digests does not reveal how much of a guess was right.
+func (a access) isToken(credentials []string) bool {
+	scheme, token, _ := strings.Cut(credentials[0], " ")
+	got, want := sha256.Sum256([]byte(token)), a.token()
+	return subtle.ConstantTimeCompare(got[:], want[:]) == 1 && strings.EqualFold(scheme, "Bearer") && len(credentials) == 1
 }

@@ -1,46 +1,87 @@
 package admin_test
 
 import (
-	"context"
-	"net"
+	"crypto/sha256"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-func TestOperationsAreTakenFromThisMachineOnly(t *testing.T) {
+func TestOperationsAreForTheOperatorOnly(t *testing.T) {
+	const secret = "0123456789abcdef"
+	digest := func() [sha256.Size]byte { return sha256.Sum256([]byte(secret)) }
 	ran := false
-	h := newHandler(t, admin.Options{Proxy: newProxy(t, optionsFor(t, nowhere)),
-		ReloadConfig: func() (bool, any) { ran = true; return true, "done" }})
-	tcp := func(ip string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: 9090} }
+	own := uint32(os.Getuid())
+	options := admin.Options{Proxy: newProxy(t, optionsFor(t, nowhere)), UIDs: []string{"4000"},
+		Operations: map[string]func() (bool, any){"reload": func() (bool, any) { ran = true; return true, "done" }}}
+	without := newHandler(t, options)
+	options.Token = digest
+	with := newHandler(t, options)
+	uid := func(n uint32) *uint32 { return &n }
 	for name, c := range map[string]struct {
-		local net.Addr
-		from  string
-		want  int
+		peer          *uint32 // nil: TCP, or a system that does not report it
+		authorization []string
+		without, with int // the status without and with a token file
+		says          string
 	}{
-		"loopback":                                     {tcp("127.0.0.1"), "127.0.0.1:4711", 200},
-		"loopback, of IPv6":                            {tcp("::1"), "[::1]:4711", 200},
-		"an address of its own":                        {tcp("10.0.0.5"), "10.0.0.5:4711", 200},
-		"a Unix socket":                                {&net.UnixAddr{Name: "/a", Net: "unix"}, "@", 200},
-		"loopback, by another of its addresses":        {tcp("127.0.0.1"), "127.0.0.6:4711", 200},
-		"a proxy in the same pod, for another machine": {tcp("10.0.0.5"), "127.0.0.6:4711", 403},
-		"another machine":                              {tcp("10.0.0.5"), "10.0.0.6:4711", 403},
-		"another machine, over IPv6":                   {tcp("fd00::5"), "[fd00::6]:4711", 403},
-		"an address that cannot be read":               {tcp("127.0.0.1"), "nonsense", 403},
-		"a name instead of an address":                 {tcp("127.0.0.1"), "localhost:1", 403},
-		"an unknown listener":                          {nil, "127.0.0.1:4711", 403},
+		"root":                                  {uid(0), nil, 200, 200, ""},
+		"our own user":                          {&own, nil, 200, 200, ""},
+		"a listed user":                         {uid(4000), nil, 200, 200, ""},
+		"a listed user with a wrong token":      {uid(4000), []string{"Bearer wrong"}, 200, 200, ""},
+		"another user":                          {uid(own + 4001), nil, 403, 403, "admin.uids"},
+		"the user that stands for unknown ones": {uid(65534), nil, 403, 403, "UID 65534"},
+		"another user with the token":           {uid(own + 4001), []string{"Bearer " + secret}, 403, 200, ""},
+		"TCP":                                   {nil, nil, 403, 401, "admin.token_file"},
+		"TCP with the token":                    {nil, []string{"Bearer " + secret}, 403, 200, ""},
+		"TCP, the scheme in capitals":           {nil, []string{"BEARER " + secret}, 403, 200, ""},
+		"TCP with another token":                {nil, []string{"Bearer 0123456789abcdee"}, 403, 401, "admin.token_file"},
+		"TCP with a longer token":               {nil, []string{"Bearer " + secret + "0"}, 403, 401, "admin.token_file"},
+		"TCP with an empty token":               {nil, []string{"Bearer "}, 403, 401, "admin.token_file"},
+		"TCP with an empty field":               {nil, []string{""}, 403, 401, "admin.token_file"},
+		"TCP with the token alone":              {nil, []string{secret}, 403, 401, "admin.token_file"},
+		"TCP with the token twice":              {nil, []string{"Bearer " + secret, "Bearer " + secret}, 403, 401, "admin.token_file"},
+		"TCP with the token as Basic":           {nil, []string{"Basic " + secret}, 403, 401, "admin.token_file"},
 	} {
-		ran = false
-		r := httptest.NewRequest(http.MethodPost, "/reload", nil)
-		r.RemoteAddr = c.from
-		r.Header.Set("X-Forwarded-For", "127.0.0.1")
-		if c.local != nil {
-			r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, c.local))
+		for h, want := range map[*admin.Handler]int{without: c.without, with: c.with} {
+			ran = false
+			r := httptest.NewRequest(http.MethodPost, "/reload", nil)
+			r.Header.Set("X-Forwarded-For", "127.0.0.1")
+			r.Header["Authorization"] = c.authorization
+			if c.peer != nil {
+				r = r.WithContext(admin.WithPeer(r.Context(), *c.peer))
+			}
+			w := send(h, r)
+			if w.Code != want || ran != (want == 200) || want != 200 && !strings.Contains(w.Body.String(), c.says) {
+				t.Errorf("%s: got %d %q, ran %v, want %d with %q", name, w.Code, w.Body, ran, want, c.says)
+			}
+			if got := w.Header().Get("WWW-Authenticate") != ""; got != (want == 401) {
+				t.Errorf("%s: %d with a challenge: %v", name, w.Code, got)
+			}
+			if strings.Contains(w.Body.String(), secret) {
+				t.Errorf("%s: the reply has the token", name)
+			}
 		}
-		if w := send(h, r); w.Code != c.want || ran != (c.want == 200) {
-			t.Errorf("%s: got %d, ran %v", name, w.Code, ran)
-		}
+	}
+}
+
+func TestAReloadChangesWhoMayRunOperations(t *testing.T) {
+	o := admin.Options{Proxy: newProxy(t, optionsFor(t, nowhere))}
+	h := newHandler(t, o)
+	purgeAs := func() int {
+		r := httptest.NewRequest(http.MethodPost, "/purge", nil)
+		return send(h, r.WithContext(admin.WithPeer(r.Context(), 4000))).Code
+	}
+	if got := purgeAs(); got != 403 {
+		t.Errorf("before: got %d, want 403", got)
+	}
+	o.UIDs = []string{fmt.Sprint(4000)}
+	h.Reload(o)
+	if got := purgeAs(); got != 200 {
+		t.Errorf("after: got %d, want 200", got)
 	}
 }

@@ -6,12 +6,13 @@
 //	GET /metrics   Prometheus' text format
 //	GET /          the status page, which reads /status every second
 //	GET /status    the last 15 minutes, as JSON
-//	POST /purge    forgets remembered answers; from this machine only
-//	POST /reload   reads the configuration again; from this machine only
+//	POST /purge    forgets remembered answers; for the operator only
+//	POST /reload   reads the configuration again; for the operator only
 package admin
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"io"
@@ -35,10 +36,16 @@ type Options struct {
 	AnyHost bool
 	// About describes the process on the status page.
 	About About
-	// ReloadConfig handles POST /reload: it reports success and returns the reply, which is sent as
-	// JSON. Nil: there is no such operation.
-	ReloadConfig func() (ok bool, reply any)
-	// Logger receives one line for each purge; nil: nothing is logged.
+	// Operations are those of the process, by name: reload handles POST /reload. Each reports
+	// success and returns the reply, which is sent as JSON. docs/metrics.md lists the names.
+	Operations map[string]func() (ok bool, reply any)
+	// UIDs are the users, in decimal, who may run operations over a Unix socket besides root and
+	// igproxy's own user. WithPeer reports the user of a connection.
+	UIDs []string
+	// Token returns the SHA-256 of the current token, with which operations may be run on every
+	// listener. Nil: there is no token.
+	Token func() [sha256.Size]byte
+	// Logger receives a line for each operation and one for each purge; nil: nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -46,6 +53,8 @@ type Options struct {
 type Handler struct {
 	proxy    *proxy.Proxy
 	log      *slog.Logger
+	lines    map[string]*lineBudget // of the outcomes whose lines are bounded
+	merged   *merger
 	history  *history
 	routes   http.Handler
 	current  atomic.Pointer[reloadable]
@@ -58,6 +67,7 @@ type Handler struct {
 type reloadable struct {
 	checked http.Handler // the routes behind the check of the Host name
 	about   About
+	access  access
 }
 
 // New builds a Handler, and begins to sample the metrics for the status page's history, until
@@ -68,17 +78,22 @@ func New(o Options) (*Handler, error) {
 	}
 	first := readSample(o.Proxy.Metrics())
 	h := &Handler{proxy: o.Proxy, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), history: &history{started: first.at, samples: []sample{first}}, closed: make(chan struct{})}
-	h.close = sync.OnceFunc(func() { close(h.closed) })
+	h.lines = map[string]*lineBudget{outcomeDenied: {}, outcomeMerged: {}}
+	h.merged = &merger{purge: h.purgeLater, windows: map[string]*window{}}
+	h.close = sync.OnceFunc(func() {
+		h.merged.close()
+		close(h.closed)
+	})
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", h.serveReadiness)
 	mux.Handle("GET /metrics", o.Proxy.Metrics().Handler())
 	mux.HandleFunc("GET /{$}", newPage().serve)
 	mux.HandleFunc("GET /status", h.serveStatus)
-	mux.Handle("POST /purge", fromHere("purge", h.purge))
-	if o.ReloadConfig != nil {
-		mux.Handle("POST /reload", fromHere("reload", func(*http.Request) (int, any) {
-			ok, reply := o.ReloadConfig()
+	mux.Handle("POST /purge", h.operate("purge", h.purge))
+	for name, run := range o.Operations {
+		mux.Handle("POST /"+name, h.operate(name, func(*http.Request) (int, any) {
+			ok, reply := run()
 			if !ok {
 				return http.StatusUnprocessableEntity, reply
 			}
@@ -91,9 +106,11 @@ func New(o Options) (*Handler, error) {
 	return h, nil
 }
 
-// Reload makes Hosts, AnyHost and About of o take effect. Everything else in o is ignored.
+// Reload makes Hosts, AnyHost, About, UIDs and Token of o take effect. Everything else in o is
+// ignored.
 func (h *Handler) Reload(o Options) {
-	h.current.Store(&reloadable{checked: proxy.CheckHosts(o.Hosts, o.AnyHost, h.routes), about: o.About})
+	h.current.Store(&reloadable{checked: proxy.CheckHosts(o.Hosts, o.AnyHost, h.routes), about: o.About,
+		access: access{uids: o.UIDs, token: o.Token}})
 }
 
 func (h *Handler) sample() {
@@ -109,7 +126,9 @@ func (h *Handler) sample() {
 	}
 }
 
-// Close ends the sampling. It may be called more than once.
+// Close performs the purges that wait, each within purgeTimeout, and ends the sampling. Later
+// purges are not merged. It may be called more than once, the first time before the Proxy and its
+// cache are closed.
 func (h *Handler) Close() {
 	h.close()
 	h.sampling.Wait()

@@ -3,7 +3,6 @@ package admin_test
 import (
 	"context"
 	"encoding/json"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -108,10 +107,10 @@ func send(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
-// local makes a request one from this machine.
-func local(r *http.Request) *http.Request {
-	r.Host, r.RemoteAddr = "localhost", "127.0.0.1:4711"
-	return r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9090}))
+// byOperator makes a request one of root over a Unix socket.
+func byOperator(r *http.Request) *http.Request {
+	r.Host, r.RemoteAddr = "localhost", "@"
+	return r.WithContext(admin.WithPeer(r.Context(), 0))
 }
 
 // decode reads a reply strictly.

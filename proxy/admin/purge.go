@@ -1,12 +1,15 @@
 package admin
 
 import (
+	"context"
 	"errors"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/igproxy/igproxy/proxy"
 	"github.com/igproxy/igproxy/proxy/graph"
@@ -14,8 +17,10 @@ import (
 
 // PurgeReply is the reply to POST /purge.
 type PurgeReply struct {
-	Purged string   `json:"purged"` // all, token, or nothing
+	Purged string   `json:"purged"` // all, token, nothing, or later
 	Apps   []string `json:"apps"`
+	// InSeconds is when a purge takes effect that was merged with others; the status is 202 then.
+	InSeconds int `json:"in_seconds,omitempty"`
 	// Fleet is "told" (every sidecar on this Redis forgets within seconds), "none" (there is no
 	// Redis), or "not told".
 	Fleet   string `json:"fleet"`
@@ -33,8 +38,34 @@ func (h *Handler) purge(r *http.Request) (status int, _ any) {
 		reply.Problem = err.Error()
 		return http.StatusBadRequest, reply
 	}
-	apps, err := h.proxy.Purge(r.Context(), app, token)
-	status = http.StatusOK
+	if !token.IsZero() {
+		return h.forget(r.Context(), app, token)
+	}
+	if in := h.merged.join(app); in > 0 {
+		reply.Purged, reply.InSeconds = "later", int(math.Ceil(in.Seconds()))
+		return http.StatusAccepted, reply
+	}
+	status, reply = h.forget(r.Context(), app, token)
+	if len(reply.Apps) == 0 {
+		h.merged.forget(app)
+	}
+	return status, reply
+}
+
+// purgeTimeout bounds a purge that no request waits for.
+const purgeTimeout = 2 * time.Second
+
+// purgeLater performs a purge that was merged.
+func (h *Handler) purgeLater(app string) {
+	ctx, cancel := context.WithTimeout(context.Background(), purgeTimeout)
+	defer cancel()
+	h.forget(ctx, app, proxy.Secret{})
+}
+
+// forget purges an app, or all if the name is empty, or one token of theirs.
+func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret) (status int, reply PurgeReply) {
+	status, reply = http.StatusOK, PurgeReply{Purged: "nothing", Apps: []string{}, Fleet: "none"}
+	apps, err := h.proxy.Purge(ctx, app, token)
 	if err != nil {
 		status, reply.Problem = http.StatusUnprocessableEntity, err.Error()
 	}

@@ -16,12 +16,12 @@ import (
 
 const form = "application/x-www-form-urlencoded"
 
-// purge posts a body from this machine.
+// purge posts a body as the operator.
 func purge(t *testing.T, h http.Handler, target, contentType, body string) (status int, reply admin.PurgeReply) {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodPost, target, strings.NewReader(body))
 	r.Header.Set("Content-Type", contentType)
-	w := send(h, local(r))
+	w := send(h, byOperator(r))
 	decode(t, w, &reply)
 	return w.Code, reply
 }
@@ -63,7 +63,7 @@ func TestPurgeUsesTheAppAndTokenOfTheForm(t *testing.T) {
 			}
 		}
 	}
-	if n := strings.Count(log.String(), "level=WARN"); n != 4 || strings.Contains(log.String(), "IGAA") {
+	if n := strings.Count(log.String(), "msg=purged"); n != 4 || strings.Contains(log.String(), "IGAA") {
 		t.Errorf("want a line for each purge, without a token: %s", log.String())
 	}
 }

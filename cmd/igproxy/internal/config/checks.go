@@ -51,6 +51,17 @@ func checkListen(text string) *fault {
 	return &fault{quote(text) + " is not an address", "write host:port, [::1]:port or unix:/path"}
 }
 
+// maxSocket bounds the path of a Unix socket, in bytes: macOS allows 103, Linux 107.
+const maxSocket = 103
+
+func checkSocket(text string) *fault {
+	if strings.HasPrefix(text, "/") && !strings.HasSuffix(text, "/") && len(text) <= maxSocket {
+		return nil
+	}
+	return &fault{quote(text) + " is not the path of a socket",
+		"write an absolute path of at most " + strconv.Itoa(maxSocket) + " bytes, without unix:"}
+}
+
 func isPort(text string, lowest int) bool {
 	n, err := strconv.Atoi(text)
 	return err == nil && n >= lowest && n <= 65535 && !strings.ContainsAny(text, "+-")

@@ -23,8 +23,12 @@ type Config struct {
 		UIDs                 []string
 		None                 bool
 	}
-	TLS      struct{ CertFile, KeyFile string }
-	Admin    struct{ Listen string }
+	TLS   struct{ CertFile, KeyFile string }
+	Admin struct {
+		Listen, Socket string
+		UIDs           []string
+		TokenFile      string
+	}
 	Upstream struct {
 		URL, LoginURL    string
 		Timeout          time.Duration

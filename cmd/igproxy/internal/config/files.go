@@ -71,8 +71,8 @@ func readKeyFile(path string) (proxy.Secret, error) {
 	})
 }
 
-// ReadBearer reads the token that apps must send, and returns its SHA-256. Its error is a
-// *fileError.
+// ReadBearer reads the token that apps, or operators, must send, and returns its SHA-256. Its error
+// is a *fileError.
 func ReadBearer(path string) (digest [sha256.Size]byte, err error) {
 	return parseFile(path, maxSecretFile, func(text string) ([sha256.Size]byte, *fault) {
 		text = trimNewline(text)

@@ -12,7 +12,7 @@ import (
 // restartKeys are the keys, or sections with their dot, that take effect only after a restart: they
 // are built into listeners, servers, connections to Redis and breakers. The contents of the files
 // in redis.password_file, redis.cert_file and redis.key_file are used for the next connection.
-var restartKeys = []string{"listen", "admin.listen", "auth.uids", "upstream.max_in_flight", "log.format",
+var restartKeys = []string{"listen", "admin.listen", "admin.socket", "auth.uids", "upstream.max_in_flight", "log.format",
 	"server.", "redis.", "coalesce.", "breaker."}
 
 // liveKey is a key in those sections that takes effect without a restart.
@@ -101,8 +101,8 @@ func (c *Config) keep(running Config) (kept []string) {
 }
 
 // Files returns the paths of the files that are read only when the configuration is read, and so
-// have to be watched for a reload. Other files, such as certificates and the token of
-// auth.bearer_file, are followed where they are used.
+// have to be watched for a reload. Other files, such as certificates and the tokens of
+// auth.bearer_file and admin.token_file, are followed where they are used.
 func (c Config) Files() (paths []string) {
 	paths = append(paths, c.Cache.KeyFile)
 	for _, app := range c.allCredentials() {

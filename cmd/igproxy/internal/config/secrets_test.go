@@ -116,4 +116,11 @@ func TestUIDsAreAnErrorWhereTheSystemDoesNotReportThem(t *testing.T) {
 	if len(got) != 1 || got[0].String() != want {
 		t.Errorf("got %v, want %s", got, want)
 	}
+	l = newLoader(Default())
+	l.environment([]string{"IGPROXY_ADMIN_SOCKET=/s", "IGPROXY_ADMIN_UIDS=1000"})
+	l.validateOperators(false)
+	want = "environment: IGPROXY_ADMIN_UIDS: only Linux reports the user of a connection; remove it, and set admin.token_file"
+	if got := l.sorted(); len(got) != 1 || got[0].String() != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
 }

@@ -68,6 +68,14 @@ func settings() []setting {
 
 		{key: "admin.listen", kind: kindText, value: "127.0.0.1:9090", check: checkListen,
 			doc: "Where /healthz, /readyz, /metrics and the status page at / are: host:port, [::1]:port or unix:/path."},
+		{key: "admin.socket", kind: kindText, check: checkSocket, example: "/run/igproxy/admin.sock",
+			doc: "A Unix socket, mode 0660, that serves the same as admin.listen. Over it, or over admin.listen if that is a Unix socket, " +
+				"root, igproxy's own user and admin.uids can reload and purge. Linux only; elsewhere use admin.token_file."},
+		{key: "admin.uids", kind: kindList, check: checkUID, example: "[1000]",
+			doc: "More UIDs that can reload and purge over the Unix socket, on Linux. They must also be in the socket's group."},
+		{key: "admin.token_file", kind: kindText, example: "/run/secrets/igproxy-admin-token",
+			doc: "A file with one token of at least 16 characters. Clients that send it as Authorization: Bearer TOKEN can reload and purge " +
+				"over any admin listener. Reloaded when it changes."},
 
 		{key: "upstream.url", kind: kindText, value: "https://graph.instagram.com", check: checkUpstreamURL,
 			doc: "Instagram's base URL. Plain http is allowed only on loopback, for use with igproxy mock."},

@@ -30,6 +30,25 @@ func (c Config) OpenTo() string {
 	return who
 }
 
+// Operations says in words who may reload and purge.
+func (c Config) Operations() string {
+	var ways []string
+	socket := c.Admin.Socket
+	if path, ok := strings.CutPrefix(c.Admin.Listen, "unix:"); ok && socket == "" {
+		socket = path
+	}
+	if socket != "" {
+		ways = append(ways, "root, igproxy's own user"+strings.Join(append([]string{""}, c.Admin.UIDs...), ", ")+" over "+socket)
+	}
+	if c.Admin.TokenFile != "" {
+		ways = append(ways, "every client with the token of admin.token_file")
+	}
+	if len(ways) == 0 {
+		return "off (SIGHUP reloads)"
+	}
+	return "by " + strings.Join(ways, ", and by ")
+}
+
 // SocketMode returns server.socket_mode.
 func (c Config) SocketMode() fs.FileMode {
 	mode, _ := strconv.ParseUint(c.Server.SocketMode, 8, 9) // Load has checked it

@@ -13,6 +13,7 @@ import (
 func (l *loader) validate() {
 	l.validateApps()
 	l.validateListeners()
+	l.validateOperators(runtime.GOOS == "linux")
 	l.validateTrust(runtime.GOOS == "linux")
 	l.validateTimes()
 	l.validateRedis()
@@ -51,6 +52,28 @@ func (l *loader) validateListeners() {
 	if beyondLoopback(c.Admin.Listen) {
 		l.warn(l.place("admin.listen"), "admin.listen", fault{"reachable by other machines without authentication: it shows metrics, but no secret",
 			"listen on 127.0.0.1 or unix:/path, or let only your monitoring reach it"})
+	}
+}
+
+// validateOperators checks how operations are reached. hasUIDs says whether the system reports the
+// user of a Unix socket's connection.
+func (l *loader) validateOperators(hasUIDs bool) {
+	c := &l.config.Admin
+	switch "unix:" + c.Socket {
+	case l.config.Listen:
+		l.contradiction(fault{"the same socket as listen", "give each its own path"}, "admin.socket")
+	case c.Listen:
+		l.contradiction(fault{"the same socket as admin.listen", "give each its own path"}, "admin.socket")
+	}
+	switch {
+	case !hasUIDs:
+		l.refuse(fault{"only Linux reports the user of a connection", "remove it, and set admin.token_file"}, "admin.uids")
+	case !l.isSet("admin.socket") && !strings.HasPrefix(c.Listen, "unix:"):
+		l.refuse(fault{"for a Unix socket only", "set admin.socket, or remove it"}, "admin.uids")
+	}
+	if c.TokenFile != "" && beyondLoopback(c.Listen) {
+		l.warn(l.place("admin.token_file"), "admin.token_file", fault{"sent without TLS to admin.listen, which other machines can reach: it can be read on the network",
+			"set admin.socket instead, or use a network that encrypts traffic"})
 	}
 }
 
@@ -196,6 +219,7 @@ func (l *loader) openFiles() {
 	}
 	c.Cache.Key, _ = openSecret(l, "cache.key_file", c.Cache.KeyFile, readKeyFile)
 	openSecret(l, "auth.bearer_file", c.Auth.BearerFile, ReadBearer)
+	openSecret(l, "admin.token_file", c.Admin.TokenFile, ReadBearer)
 	openSecret(l, "redis.password_file", c.Redis.PasswordFile, ReadSecret)
 	openSecret(l, "redis.sentinel_password_file", c.Redis.SentinelPasswordFile, ReadSecret)
 	openFile(l, "auth.client_ca", c.Auth.ClientCA, ReadCertPool)

@@ -83,6 +83,54 @@ func TestADecisionThatContradictsItselfIsRefused(t *testing.T) {
 	})
 }
 
+func TestOperationsHaveOneWayThatWorks(t *testing.T) {
+	const socket = "admin:\n  socket: /run/igproxy/admin.sock\n"
+	expect(t, []input{
+		{name: "a socket", yaml: socket + "  uids: [1000]\n"},
+		{name: "a token", yaml: "admin:\n  token_file: ./token\n"},
+		{name: "both", yaml: socket + "  token_file: ./token\n"},
+		{name: "admin.listen is the socket", yaml: "admin:\n  listen: unix:/run/s\n  uids: [1000]\n"},
+		{name: "users of a port", yaml: "admin:\n  uids: [1000]\n",
+			want: []string{"igproxy.yaml:2: admin.uids: for a Unix socket only; set admin.socket, or remove it"}},
+		{name: "a user by name", yaml: socket + "  uids: [www-data]\n",
+			want: []string{"igproxy.yaml:3: admin.uids: not a UID; write a number, as id -u prints it"}},
+		{name: "the socket of apps", yaml: "listen: unix:/run/igproxy/admin.sock\n" + socket,
+			want: []string{"igproxy.yaml:3: admin.socket: the same socket as listen; give each its own path"}},
+		{name: "the socket twice", yaml: socket + "  listen: unix:/run/igproxy/admin.sock\n",
+			want: []string{"igproxy.yaml:2: admin.socket: the same socket as admin.listen; give each its own path"}},
+		{name: "a relative path", yaml: "admin:\n  socket: admin.sock\n",
+			want: []string{`igproxy.yaml:2: admin.socket: "admin.sock" is not the path of a socket; write an absolute path of at most 103 bytes, without unix:`}},
+		{name: "an address instead of a path", yaml: "admin:\n  socket: unix:/run/s\n",
+			want: []string{`igproxy.yaml:2: admin.socket: "unix:/run/s" is not the path of a socket; write an absolute path of at most 103 bytes, without unix:`}},
+		{name: "a folder", yaml: "admin:\n  socket: /run/\n",
+			want: []string{`igproxy.yaml:2: admin.socket: "/run/" is not the path of a socket; write an absolute path of at most 103 bytes, without unix:`}},
+		{name: "a short token", yaml: "admin:\n  token_file: ./short\n",
+			want: []string{"igproxy.yaml:2: admin.token_file: ./short contains fewer than 16 characters; create the file with: openssl rand -hex 32 > FILE"}},
+		{name: "a token that every user can read", yaml: "admin:\n  token_file: ./public\n",
+			want: []string{"warning: igproxy.yaml:2: admin.token_file: ./public can be read by every user of this machine; chmod o-r it (Kubernetes: defaultMode: 0440)"}},
+		{name: "a token beyond loopback", yaml: "admin:\n  listen: 0.0.0.0:9090\n  token_file: ./token\n",
+			want: []string{"warning: igproxy.yaml:2: admin.listen: reachable by other machines without authentication: it shows metrics, but no secret; listen on 127.0.0.1 or unix:/path, or let only your monitoring reach it",
+				"warning: igproxy.yaml:3: admin.token_file: sent without TLS to admin.listen, which other machines can reach: it can be read on the network; set admin.socket instead, or use a network that encrypts traffic"}},
+	})
+	t.Chdir(t.TempDir())
+	write(t, "token", "0123456789abcdef")
+	for environ, want := range map[string]string{
+		"":                     "off (SIGHUP reloads)",
+		"ADMIN_SOCKET=/s":      "by root, igproxy's own user over /s",
+		"ADMIN_LISTEN=unix:/l": "by root, igproxy's own user over /l",
+		"ADMIN_SOCKET=/s ADMIN_UIDS=7,8 ADMIN_TOKEN_FILE=./token": "by root, igproxy's own user, 7, 8 over /s, and by every client with the token of admin.token_file",
+	} {
+		var env []string
+		for _, s := range strings.Fields(environ) {
+			env = append(env, "IGPROXY_"+s)
+		}
+		c, _ := config.Load("", env)
+		if got := c.Operations(); got != want {
+			t.Errorf("%s: got %q, want %q", environ, got, want)
+		}
+	}
+}
+
 func TestOpenToDescribesAllowedClients(t *testing.T) {
 	for environ, want := range map[string]string{
 		"":                                     "every program on this machine",

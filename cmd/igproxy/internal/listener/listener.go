@@ -28,6 +28,9 @@ type Options struct {
 	UIDs []string
 	// PeerRefused is called for each connection of another user. Required with UIDs.
 	PeerRefused func()
+	// WithPeer adds the user of a Unix socket's connection to the context of its requests. It is
+	// not called for other connections, or where the system does not report the user. May be nil.
+	WithPeer func(ctx context.Context, uid uint32) context.Context
 	// Wrap wraps each accepted connection; nil: it is served as it is. The result has a method
 	// NetConn that returns the connection. The connection has a method Idle(since time.Time), for a
 	// Wrap that answers requests which net/http does not see.
@@ -62,6 +65,9 @@ func New(o Options) *Server {
 	s.http.ErrorLog = logging.ForNetHTTP(o.Logger, slog.LevelWarn)
 	s.http.DisableGeneralOptionsHandler = true // it answers OPTIONS * to any Host, and waits for an announced body
 	s.http.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if uid, err := socketPeer(c); err == nil && o.WithPeer != nil {
+			ctx = o.WithPeer(ctx, uid)
+		}
 		return context.WithValue(ctx, connKey{}, under(c))
 	}
 	s.http.Handler = s.track(o.HTTP.Handler)

@@ -37,6 +37,8 @@ func Explain(key, address string, err error) error {
 		return fmt.Errorf("%s: %s is in use by another process; stop it or choose another address", key, address)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s: no permission to listen on %s; choose a port above 1023 or a folder of your own", key, address)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s: the folder of %s does not exist; create it or choose another path", key, address)
 	case errors.As(err, &system):
 		err = system.Err // without the network and the address
 	}

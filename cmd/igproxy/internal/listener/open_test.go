@@ -100,7 +100,7 @@ func TestAFileOtherThanASocketIsNeverRemoved(t *testing.T) {
 
 func TestASocketInAFolderThatIsMissing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "nowhere", "s")
-	refused(t, "listen", "unix:"+path, "listen: cannot listen on unix:"+path+": bind: no such file or directory")
+	refused(t, "listen", "unix:"+path, "listen: the folder of unix:"+path+" does not exist; create it or choose another path")
 }
 
 // addressed is a listener that claims another address.

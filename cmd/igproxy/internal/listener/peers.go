@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 	"slices"
@@ -33,6 +34,15 @@ func (p *peers) Accept() (net.Conn, error) {
 		_ = c.Close()
 		p.refuse(uid, err)
 	}
+}
+
+// socketPeer returns the UID of the process at the other end of an accepted connection. It fails
+// for anything but a Unix socket, and on systems other than Linux.
+func socketPeer(c net.Conn) (uint32, error) {
+	if c.LocalAddr().Network() != "unix" { // Linux reports 4294967295 for TCP
+		return 0, errors.ErrUnsupported
+	}
+	return peerUID(under(c).Conn)
 }
 
 // refuse counts every refusal and logs one a second, so that connecting cannot fill the log.

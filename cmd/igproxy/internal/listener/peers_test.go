@@ -113,3 +113,28 @@ func TestAConnectionOfAnUnknownUserIsRefused(t *testing.T) {
 		t.Errorf("got uid %d for a connection without one", uid)
 	}
 }
+
+// Linux reports a UID of 4294967295 for TCP, without an error.
+func TestOnlyAUnixSocketHasAPeerUID(t *testing.T) {
+	t.Chdir(t.TempDir())
+	unix, err := net.Listen("unix", "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, l := range map[string]net.Listener{"a Unix socket": unix, "TCP": loopback(t)} {
+		b := newBound(l, 1, 0)
+		client, err := net.Dial(l.Addr().Network(), l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := b.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		uid, err := socketPeer(c)
+		if want := l == unix; (err == nil) != want || want && int(uid) != os.Getuid() {
+			t.Errorf("%s: got UID %d, %v", name, uid, err)
+		}
+		_, _, _ = client.Close(), c.Close(), b.Close()
+	}
+}

@@ -54,8 +54,9 @@ type Sidecar struct {
 	metrics    *proxy.Metrics
 	endTracing func(context.Context)
 	appNet     net.Listener
-	adminNet   net.Listener
-	app, admin *listener.Server
+	adminNets  []net.Listener // admin.listen, and admin.socket if there is one
+	app        *listener.Server
+	admins     []*listener.Server // on adminNets
 	tls        atomic.Pointer[currentTLS]
 	operator   *admin.Handler
 	reloads    *reloader
@@ -93,7 +94,11 @@ func New(o Options) (s *Sidecar, err error) {
 		return s, err
 	}
 	s.reloads = newReloader(o, s.metrics, s.apply)
-	if s.operator, err = admin.New(s.adminOptions(s.conf)); err != nil {
+	ao, err := s.adminOptions(s.conf)
+	if err != nil {
+		return s, err
+	}
+	if s.operator, err = admin.New(ao); err != nil {
 		return s, err
 	}
 	s.closers = append(s.closers, s.operator.Close)
@@ -108,12 +113,12 @@ func expired() context.Context {
 }
 
 const (
-	adminConnections   = 64          // bounds the admin listener
+	adminConnections   = 64          // bounds each admin listener
 	adminHeaderTimeout = time.Second // bounds server.read_header_timeout there: probes come from near by
-	adminSocketMode    = 0o660       // admits the owner and the group to the admin listener's Unix socket
+	adminSocketMode    = 0o660       // admits the owner and the group to a Unix socket of the admin handler
 )
 
-// listen opens both listeners. A socket of systemd's has an address of its own, which replaces the
+// listen opens the listeners. A socket of systemd's has an address of its own, which replaces the
 // configured one.
 func (s *Sidecar) listen() error {
 	sockets, err := inheritedListeners()
@@ -130,10 +135,19 @@ func (s *Sidecar) listen() error {
 	if err := requireTrust(s.appNet, s.conf); err != nil {
 		return err
 	}
-	if s.adminNet, err = openListener(sockets["admin"], "admin.listen", &s.conf.Admin.Listen, adminSocketMode); err != nil {
+	addAdmin := func(l net.Listener, err error) error {
+		if err == nil {
+			s.adminNets = append(s.adminNets, l)
+			s.closers = append(s.closers, func() { _ = l.Close() })
+		}
 		return err
 	}
-	s.closers = append(s.closers, func() { _ = s.adminNet.Close() })
+	if err := addAdmin(openListener(sockets["admin"], "admin.listen", &s.conf.Admin.Listen, adminSocketMode)); err != nil {
+		return err
+	}
+	if path := s.conf.Admin.Socket; path != "" {
+		return addAdmin(listener.Open("admin.socket", "unix:"+path, adminSocketMode))
+	}
 	return nil
 }
 
@@ -143,9 +157,12 @@ func (s *Sidecar) buildServers() error {
 		return &http.Server{Handler: h, ReadHeaderTimeout: c.ReadHeaderTimeout, ReadTimeout: c.ReadTimeout, WriteTimeout: c.WriteTimeout,
 			IdleTimeout: c.IdleTimeout, MaxHeaderBytes: c.MaxHeaderBytes}
 	}
-	operator := server(s.operator)
-	operator.ReadHeaderTimeout = min(operator.ReadHeaderTimeout, adminHeaderTimeout)
-	s.admin = listener.New(listener.Options{Listener: s.adminNet, HTTP: operator, MaxConnections: adminConnections, Logger: s.log})
+	for _, l := range s.adminNets {
+		operator := server(s.operator)
+		operator.ReadHeaderTimeout = min(operator.ReadHeaderTimeout, adminHeaderTimeout)
+		s.admins = append(s.admins, listener.New(listener.Options{Listener: l, HTTP: operator, MaxConnections: adminConnections,
+			WithPeer: admin.WithPeer, Logger: s.log}))
+	}
 
 	current, err := followTLS(s.conf, s.log)
 	if err != nil {
@@ -165,22 +182,26 @@ func (s *Sidecar) buildServers() error {
 }
 
 // adminOptions turns configuration into the admin handler's Options.
-func (s *Sidecar) adminOptions(conf config.Config) admin.Options {
+func (s *Sidecar) adminOptions(conf config.Config) (admin.Options, error) {
 	o := admin.Options{
 		Proxy:   s.proxy,
 		Hosts:   conf.AllowedHosts,
-		AnyHost: anyHost(s.adminNet, conf.AllowedHosts),
+		AnyHost: anyHost(s.adminNets[0], conf.AllowedHosts),
 		About: admin.About{Version: s.build.Version, Commit: s.build.Commit, Go: s.build.Go, RedisMode: conf.Redis.Mode,
 			Configuration: conf.Effective()},
-		Logger: s.log,
+		Operations: map[string]func() (bool, any){},
+		UIDs:       conf.Admin.UIDs,
+		Logger:     s.log,
 	}
 	if s.reloads.load != nil {
-		o.ReloadConfig = func() (bool, any) {
+		o.Operations["reload"] = func() (bool, any) {
 			reply := s.reloads.reload()
 			return reply.Reloaded, reply
 		}
 	}
-	return o
+	var err error
+	o.Token, err = followToken("admin.token_file", conf.Admin.TokenFile, s.log)
+	return o, err
 }
 
 // apply makes a configuration take effect, except for the listeners, the servers and the Redis
@@ -199,11 +220,15 @@ func (s *Sidecar) apply(conf config.Config) error {
 	if err := requireTrust(s.appNet, conf); err != nil { // the open listener, whatever conf.Listen says
 		return err
 	}
+	ao, err := s.adminOptions(conf)
+	if err != nil {
+		return err
+	}
 	if err := s.proxy.Reload(o); err != nil {
 		return err
 	}
 	s.tls.Store(&current)
-	s.operator.Reload(s.adminOptions(conf))
+	s.operator.Reload(ao)
 	s.cache.Resize(conf.Cache.MaxEntries)
 	s.setLevel(conf.Log.Level)
 	return nil
@@ -218,12 +243,13 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
 	s.cache.Learn(ctx)
 	cancel()
-	failed := make(chan error, 2)
-	s.app.Serve(failed)
-	s.admin.Serve(failed)
-	s.closers = append(s.closers, s.admin.Close, s.app.Close)
+	failed := make(chan error, 1+len(s.admins))
+	for _, server := range append(s.admins, s.app) {
+		server.Serve(failed)
+		s.closers = append(s.closers, server.Close)
+	}
 	s.log.Info("listening", "url", s.URL(), "admin", s.AdminURL(), "upstream", s.conf.Upstream.URL,
-		"open_to", s.conf.OpenTo(), "cache", s.conf.CacheTiers(), "version", s.build.Version, "go", s.build.Go)
+		"open_to", s.conf.OpenTo(), "operations", s.conf.Operations(), "cache", s.conf.CacheTiers(), "version", s.build.Version, "go", s.build.Go)
 	s.notifyReady()
 	stopReloads := s.reloads.start()
 	defer stopReloads()
@@ -240,9 +266,9 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	}
 }
 
-// drain ends in order: readiness is withdrawn, the app's listener stops and its requests are
-// answered, flights land, stores finish, spans are sent, and the admin listener goes last, so that
-// an orchestrator can watch.
+// drain ends in order: readiness is withdrawn, purges that wait are performed, the app's listener
+// stops and its requests are answered, flights land, stores finish, spans are sent, and the admin
+// listeners go last, so that an orchestrator can watch.
 func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
@@ -251,9 +277,13 @@ func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 	start := time.Now()
 	done := make(chan error, 1)
 	go func() { // ends when drained, or soon after ctx
+		s.operator.Close()
 		err := errors.Join(s.app.Shutdown(ctx), s.proxy.Close(ctx), s.cache.Close(ctx))
 		s.endTracing(ctx) // lost spans are not a failure
-		done <- errors.Join(err, s.admin.Shutdown(ctx))
+		for _, server := range s.admins {
+			err = errors.Join(err, server.Shutdown(ctx))
+		}
+		done <- err
 	}()
 	select {
 	case err := <-done:
@@ -281,4 +311,4 @@ func (s *Sidecar) closeAll() {
 func (s *Sidecar) URL() string { return s.app.URL() }
 
 // AdminURL returns where operators reach it.
-func (s *Sidecar) AdminURL() string { return s.admin.URL() }
+func (s *Sidecar) AdminURL() string { return s.admins[0].URL() }

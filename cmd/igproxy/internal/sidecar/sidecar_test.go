@@ -2,6 +2,7 @@ package sidecar_test
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -107,6 +108,7 @@ func TestSystemdIsNotifiedOfTheStartAReloadAndTheStop(t *testing.T) {
 	}
 	o := options(t, logging.Start(io.Discard, "info", "text"))
 	o.Load = func() (config.Config, []config.Problem) { return o.Config, nil }
+	o.Config.Admin.Socket = filepath.Join(t.TempDir(), "admin")
 	s, err := sidecar.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -114,8 +116,11 @@ func TestSystemdIsNotifiedOfTheStartAReloadAndTheStop(t *testing.T) {
 	signals, ended := make(chan os.Signal, 1), make(chan error, 1)
 	go func() { ended <- s.Run(signals) }() // ends with the signal
 	want("READY=1\nSTATUS=answering on " + s.URL())
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
-	if res, err := client.Post(s.AdminURL()+"/reload", "", nil); err != nil || res.StatusCode != http.StatusOK {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", o.Config.Admin.Socket)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}, Timeout: 10 * time.Second}
+	if res, err := client.Post("http://localhost/reload", "", nil); err != nil || res.StatusCode != http.StatusOK {
 		t.Errorf("got %v, %v", res, err)
 	} else {
 		_ = res.Body.Close()

@@ -118,7 +118,7 @@ func watchdog(log *slog.Logger, check func(context.Context) error) (stop func())
 // app's socket is one of systemd's that this service may not enter or see: a restart would not
 // change that. A drain, which closes the listener, has its own bound.
 func (s *Sidecar) checkAlive(ctx context.Context) error {
-	app, admin := s.app.Addr(), s.admin.Addr()
+	app, admin := s.app.Addr(), s.admins[0].Addr()
 	if uids := s.conf.Auth.UIDs; len(uids) > 0 && !slices.Contains(uids, strconv.Itoa(os.Getuid())) {
 		app = admin
 	}

@@ -12,16 +12,15 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
 
-// followBearer returns a function with the digest of the current token of auth.bearer_file; nil: no
-// token is required.
-func followBearer(c config.Config, log *slog.Logger) (func() [sha256.Size]byte, error) {
-	path := c.Auth.BearerFile
+// followToken returns a function with the digest of the current token in the file that a key names;
+// nil: it names none.
+func followToken(key, path string, log *slog.Logger) (func() [sha256.Size]byte, error) {
 	if path == "" {
 		return nil, nil
 	}
-	f, err := config.Follow("auth.bearer_file", log, func() ([sha256.Size]byte, error) { return config.ReadBearer(path) }, path)
+	f, err := config.Follow(key, log, func() ([sha256.Size]byte, error) { return config.ReadBearer(path) }, path)
 	if err != nil {
-		return nil, fmt.Errorf("auth.bearer_file: %w", err)
+		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	return f, nil
 }

@@ -182,13 +182,12 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Chdir(t.TempDir())
 		write(t, "token", "the-first-token-0123\n")
-		c := config.Default()
-		if f, err := followBearer(c, nil); f != nil || err != nil {
+		const key = "auth.bearer_file"
+		if f, err := followToken(key, "", nil); f != nil || err != nil {
 			t.Error("a token is required although none is set")
 		}
-		c.Auth.BearerFile = "./token"
 		var log bytes.Buffer
-		digest, err := followBearer(c, slog.New(slog.NewTextHandler(&log, nil)))
+		digest, err := followToken(key, "./token", slog.New(slog.NewTextHandler(&log, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,8 +210,7 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 		if got := strings.Count(log.String(), "level=WARN"); got != 1 || strings.Contains(log.String(), "-token-") {
 			t.Errorf("want one warning, and no token: %s", log.String())
 		}
-		c.Auth.BearerFile = "./nowhere"
-		if _, err := followBearer(c, nil); err == nil || err.Error() != "auth.bearer_file: ./nowhere does not exist" {
+		if _, err := followToken(key, "./nowhere", nil); err == nil || err.Error() != "auth.bearer_file: ./nowhere does not exist" {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -1,0 +1,275 @@
+package integration
+
+// Reload and purge belong to the operator: root, igproxy's own user and admin.uids over a Unix
+// socket, and clients with the token of admin.token_file. Other callers are refused, counted and
+// named in the log. A loop of purges does not make the sidecar forget everything again and again.
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/integration/harness"
+	"github.com/igproxy/igproxy/proxy/mock"
+)
+
+// as makes a command run as a user in igproxy's group, whom the mode of the socket lets in.
+func as(cmd *exec.Cmd, uid int) *exec.Cmd {
+	cmd.Dir = "/"
+	if uid != os.Getuid() {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(os.Getgid())}}
+	}
+	return cmd
+}
+
+// operateAs runs a command against a sidecar as a user, with these settings only.
+func operateAs(t *testing.T, uid int, settings []string, args ...string) (code int, output string) {
+	t.Helper()
+	cmd := as(exec.CommandContext(t.Context(), harness.Binary, args...), uid)
+	for _, s := range settings {
+		cmd.Env = append(cmd.Env, "IGPROXY_"+s)
+	}
+	out, err := cmd.CombinedOutput()
+	if _, ok := err.(*exec.ExitError); err != nil && !ok {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+// postAs sends a POST over TCP from a process of a user, and returns the whole response.
+func postAs(t *testing.T, uid int, address, path string) string {
+	t.Helper()
+	script := fmt.Sprintf(`exec 3<>/dev/tcp/%s && printf 'POST %s HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3 && cat <&3`,
+		strings.Replace(address, ":", "/", 1), path)
+	out, err := as(exec.CommandContext(t.Context(), "bash", "-c", script), uid).CombinedOutput()
+	if err != nil {
+		t.Fatalf("as %d: %v: %s", uid, err, out)
+	}
+	return string(out)
+}
+
+// operations returns the log lines about an operation with an outcome.
+func (p *process) operations(name, outcome string) (found []map[string]any) {
+	for _, line := range p.Log.Lines("operation") {
+		if line["operation"] == name && line["outcome"] == outcome {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+func (p *process) counted(t *testing.T, name, outcome string) float64 {
+	t.Helper()
+	return p.metric(t, fmt.Sprintf(`igproxy_operations_total{operation=%q,outcome=%q}`, name, outcome))
+}
+
+func TestOperationsOverTCPAreOffWithoutAToken(t *testing.T) {
+	t.Parallel()
+	_, upstream := instagram(t, mock.ServerOptions{})
+	p := serve(t, "UPSTREAM_URL="+upstream.URL)
+	address := strings.TrimPrefix(p.Admin, "http://")
+	p.ask(t, "IGAA-kept")
+	for _, uid := range append(otherUIDs(), os.Getuid()) {
+		for _, path := range []string{"/purge", "/reload"} {
+			if got := postAs(t, uid, address, path); !strings.Contains(got, " 403 ") || !strings.Contains(got, "admin.socket") {
+				t.Errorf("user %d: POST %s: got %q, want 403 and the next step", uid, path, got)
+			}
+		}
+	}
+	if !p.hits(t, "IGAA-kept") {
+		t.Error("it was purged")
+	}
+	if got, want := p.counted(t, "purge", "denied"), float64(1+len(otherUIDs())); got != want {
+		t.Errorf("%v refused purges are counted, want %v", got, want)
+	}
+	lines := p.operations("purge", "denied")
+	if len(lines) == 0 || !strings.HasPrefix(fmt.Sprint(lines[0]["address"]), "127.0.0.1:") {
+		t.Errorf("the log has %v, want the address", lines)
+	}
+	if code, out, errs := p.operate(t, "purge"); code != 2 || out != "" || !strings.Contains(errs, "set admin.socket") {
+		t.Errorf("the command: exit code %d: %s%s", code, out, errs)
+	}
+	hangup(t, p)
+	eventually(t, "SIGHUP reloads", func() bool { return len(p.Log.Lines("configuration reloaded")) == 1 })
+}
+
+func TestSocketTakesOperationsFromTheOperatorOnly(t *testing.T) {
+	t.Parallel()
+	_, upstream := instagram(t, mock.ServerOptions{})
+	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711)) // so that the other users can run it
+	socket := filepath.Join(reachable(t), "admin.sock")
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, "ADMIN_SOCKET="+socket, "ADMIN_UIDS=65533")
+	info, err := os.Stat(socket)
+	must(t, err)
+	if got := info.Mode().Perm(); got != 0o660 {
+		t.Errorf("the socket has mode %v, want 0660", got)
+	}
+	use := []string{"ADMIN_SOCKET=" + socket}
+	own := os.Getuid()
+	if code, out := operateAs(t, own, use, "reload"); code != 0 || out != "reloaded: nothing has changed\n" {
+		t.Errorf("our own user: exit code %d: %s", code, out)
+	}
+	if lines := p.operations("reload", "done"); len(lines) != 1 || lines[0]["uid"] != float64(own) {
+		t.Errorf("the log has %v, want uid %d", lines, own)
+	}
+	p.ask(t, "IGAA-kept")
+	for _, uid := range otherUIDs() {
+		code, out := operateAs(t, uid, use, "purge")
+		if listed := uid == 65533; listed {
+			if code != 0 || out != "purged: everything of default\n" || p.hits(t, "IGAA-kept") {
+				t.Errorf("a listed user: exit code %d: %s", code, out)
+			}
+			continue
+		}
+		if code != 1 || !strings.Contains(out, fmt.Sprintf("UID %d", uid)) || !strings.Contains(out, "admin.uids") || !p.hits(t, "IGAA-kept") {
+			t.Errorf("user %d: exit code %d: %s", uid, code, out)
+		}
+		if lines := p.operations("purge", "denied"); len(lines) != 1 || lines[0]["uid"] != float64(uid) || p.counted(t, "purge", "denied") != 1 {
+			t.Errorf("user %d: the log has %v", uid, lines)
+		}
+		// Outside the group not even the mode lets it in.
+		cmd := exec.CommandContext(t.Context(), harness.Binary, "purge")
+		cmd.Env, cmd.Dir = []string{"IGPROXY_ADMIN_SOCKET=" + socket}, "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "no permission") {
+			t.Errorf("user %d outside the group: %v: %s", uid, err, out)
+		}
+	}
+	if own != 0 { // no mode keeps root out
+		must(t, os.Chmod(socket, 0))
+		if code, out := operateAs(t, own, use, "purge"); code != 1 || !strings.Contains(out, "no permission") {
+			t.Errorf("without a permission: exit code %d: %s", code, out)
+		}
+		must(t, os.Chmod(socket, 0o660))
+	}
+	client := unixClient(socket)
+	defer client.CloseIdleConnections()
+	if r, err := fetch(t.Context(), client, "http://localhost/readyz"); err != nil || r.status != 200 {
+		t.Errorf("reading over the socket: %d, %v", r.status, err)
+	}
+	if p.Stop(t) != 0 {
+		t.Error("the stop failed")
+	}
+	if _, err := os.Stat(socket); err == nil {
+		t.Error("the socket is left behind")
+	}
+}
+
+func TestTheAdminListenersOwnSocketTakesOperations(t *testing.T) {
+	t.Parallel()
+	_, upstream := instagram(t, mock.ServerOptions{})
+	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711))
+	listen := []string{"ADMIN_LISTEN=unix:" + filepath.Join(reachable(t), "admin.sock")}
+	serve(t, append(listen, "UPSTREAM_URL="+upstream.URL)...)
+	if code, out := operateAs(t, os.Getuid(), listen, "purge"); code != 0 {
+		t.Errorf("our own user: exit code %d: %s", code, out)
+	}
+	for _, uid := range otherUIDs() {
+		if code, out := operateAs(t, uid, listen, "purge"); code != 1 || !strings.Contains(out, "admin.uids") {
+			t.Errorf("user %d: exit code %d: %s", uid, code, out)
+		}
+	}
+}
+
+func TestOperationsOverTCPNeedTheToken(t *testing.T) {
+	t.Parallel()
+	_, upstream := instagram(t, mock.ServerOptions{})
+	path := file(t, "admin-token", ownToken+"\n")
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, "ADMIN_TOKEN_FILE="+path)
+	for name, c := range map[string]struct {
+		fields []string
+		want   int
+	}{
+		"the token":               {[]string{"Authorization", "Bearer " + ownToken}, 200},
+		"a scheme in lower case":  {[]string{"Authorization", "bearer " + ownToken}, 200},
+		"none":                    {nil, 401},
+		"another":                 {[]string{"Authorization", "Bearer " + nextToken}, 401},
+		"a prefix":                {[]string{"Authorization", "Bearer " + ownToken[:20]}, 401},
+		"as a password":           {[]string{"Authorization", "Basic " + ownToken}, 401},
+		"in the header of an app": {[]string{"X-Igproxy-Token", ownToken}, 401},
+	} {
+		if r := post(t, p.Admin+"/reload", "", c.fields...); r.status != c.want || (c.want == 401) != (r.header.Get("WWW-Authenticate") != "") {
+			t.Errorf("%s: got %d %s, want %d", name, r.status, r.body, c.want)
+		}
+	}
+	if got := p.counted(t, "reload", "denied"); got != 5 {
+		t.Errorf("%v refused, want 5", got)
+	}
+	if code, out, errs := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(p.Admin, "http://"), "IGPROXY_ADMIN_TOKEN_FILE=" + path}, "purge"); code != 0 {
+		t.Errorf("the command: exit code %d: %s%s", code, out, errs)
+	}
+	if lines := p.operations("purge", "done"); len(lines) != 1 || lines[0]["credential"] != "token" || !strings.HasPrefix(fmt.Sprint(lines[0]["address"]), "127.0.0.1:") {
+		t.Errorf("the log has %v, want the address and that it was the token", lines)
+	}
+	must(t, os.WriteFile(path, []byte(nextToken), 0o600))
+	eventually(t, "the new token is in use", func() bool {
+		return post(t, p.Admin+"/reload", "", "Authorization", "Bearer "+nextToken).status == http.StatusOK
+	})
+	if r := post(t, p.Admin+"/reload", "", "Authorization", "Bearer "+ownToken); r.status != 401 {
+		t.Errorf("the previous token: got %d", r.status)
+	}
+	if log := p.settled(t).String(); strings.Contains(log, ownToken) || strings.Contains(log, nextToken) {
+		t.Error("the log has the token")
+	}
+}
+
+func TestALoopOfPurgesKeepsMostHits(t *testing.T) {
+	t.Parallel()
+	ig, upstream := instagram(t, mock.ServerOptions{})
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, adminSocket(t))
+	client := unixClient(p.socket())
+	defer client.CloseIdleConnections()
+	const loops = 200
+	p.ask(t, "IGAA-one")
+	answers := map[int]int{}
+	for range loops {
+		answers[postBy(t, client, "http://localhost/purge", "").status]++
+		p.ask(t, "IGAA-one")
+	}
+	// One purge at once, and one more for each ten seconds that a busy machine takes.
+	purges := len(p.Log.Lines("purged"))
+	if calls := ig.Calls(); calls > 1+purges || purges > 5 || answers[200] != 1 || answers[202] != loops-1 {
+		t.Errorf("%d purges made %d calls, replies by status %v", purges, calls, answers)
+	}
+	if got := p.counted(t, "purge", "merged"); got != loops-1 {
+		t.Errorf("%v merged purges are counted, want %d", got, loops-1)
+	}
+	if code, out, errs := p.operate(t, "purge"); code != 0 || !strings.Contains(out, "takes effect in ") {
+		t.Errorf("the command: exit code %d: %s%s", code, out, errs)
+	}
+	if lines := p.Log.Lines("operation"); len(lines) > 60 {
+		t.Errorf("%d lines for %d purges", len(lines), loops)
+	}
+}
+
+func TestAStopPerformsThePurgeThatWaits(t *testing.T) {
+	t.Parallel()
+	_, upstream := instagram(t, mock.ServerOptions{})
+	redis := redistest.Start(t)
+	both := fleet(t, 2, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
+	first, other := both[0], both[1]
+	if code, out, errs := first.operate(t, "purge"); code != 0 {
+		t.Fatalf("exit code %d: %s%s", code, out, errs)
+	}
+	eventually(t, "the other one has forgotten", func() bool { return len(other.Log.Lines("purge received")) == 1 })
+	eventually(t, "it is remembered", func() bool { return other.hits(t, "IGAA-one") })
+	if code, out, errs := first.operate(t, "purge"); code != 0 || !strings.Contains(out, "takes effect in ") {
+		t.Fatalf("exit code %d: %s%s", code, out, errs)
+	}
+	if !other.hits(t, "IGAA-one") {
+		t.Error("the second purge was not merged")
+	}
+	if code := first.Stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	eventually(t, "the other one has forgotten again", func() bool { return len(other.Log.Lines("purge received")) == 2 })
+	if lines := first.Log.Lines("purged"); len(lines) != 2 || lines[1]["fleet"] != "told" {
+		t.Errorf("the log has %v", lines)
+	}
+}

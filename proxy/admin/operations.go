@@ -1,0 +1,77 @@
+package admin
+
+import (
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Outcomes of an operation, in the log and in igproxy_operations_total.
+const (
+	outcomeDone   = "done"
+	outcomeFailed = "failed"
+	outcomeMerged = "merged" // it takes effect later, together with others
+	outcomeDenied = "denied"
+)
+
+// operate serves an operation with a JSON reply, to those who may run it. Everyone else gets a text
+// that says why not, and what to do next.
+func (h *Handler) operate(name string, run func(*http.Request) (status int, reply any)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		by, refused := h.current.Load().access.check(r)
+		if refused != nil {
+			h.audit(name, outcomeDenied, by)
+			if refused.status == http.StatusUnauthorized {
+				w.Header().Set("WWW-Authenticate", `Bearer realm="igproxy"`) // RFC 9110, section 15.5.2
+			}
+			http.Error(w, refused.text, refused.status)
+			return
+		}
+		status, reply := run(r)
+		outcome := outcomeFailed
+		switch status {
+		case http.StatusOK:
+			outcome = outcomeDone
+		case http.StatusAccepted:
+			outcome = outcomeMerged
+		}
+		h.audit(name, outcome, by)
+		writeJSON(w, status, reply)
+	}
+}
+
+// audit counts an operation and logs who asked for it. Denied and merged ones, which cost the
+// caller nothing, get one line a second each.
+func (h *Handler) audit(name, outcome string, by caller) {
+	h.proxy.Metrics().Operation(name, outcome)
+	line := append([]any{"operation", name, "outcome", outcome}, by.attributes()...)
+	if b, bounded := h.lines[outcome]; bounded {
+		skipped, ok := b.take(time.Now())
+		if !ok {
+			return
+		}
+		if skipped > 0 {
+			line = append(line, "not_logged", skipped)
+		}
+	}
+	h.log.Warn("operation", line...)
+}
+
+// lineBudget is one log line a second.
+type lineBudget struct {
+	mu      sync.Mutex // protects the fields below
+	last    time.Time
+	skipped int // since the last line
+}
+
+// take reports whether there is a line for now, and how many were skipped before it.
+func (b *lineBudget) take(now time.Time) (skipped int, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now.Sub(b.last) < time.Second {
+		b.skipped++
+		return 0, false
+	}
+	skipped, b.skipped, b.last = b.skipped, 0, now
+	return skipped, true
+}

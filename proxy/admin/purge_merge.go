@@ -1,0 +1,95 @@
+package admin
+
+import (
+	"sync"
+	"time"
+)
+
+// mergeWindow is the time within which purges of everything are merged into one.
+const mergeWindow = 10 * time.Second
+
+// merger merges purges of everything. The first of an app takes effect at once. Those that follow
+// within mergeWindow become one, which takes effect at its end, so that a loop of purges cannot
+// turn most hits into exchanges. No purge is lost: close performs those that wait.
+type merger struct {
+	purge func(app string) // performs one; an empty name means all apps
+
+	mu      sync.Mutex         // protects the fields below
+	windows map[string]*window // by app
+	closed  bool               // nothing is merged any more
+	running sync.WaitGroup     // of purge
+}
+
+// window is the time after a purge in which others are merged.
+type window struct {
+	ends  time.Time
+	asked bool // for another purge, at the end
+	timer *time.Timer
+}
+
+// join returns 0 if a purge has to be performed now; then a window begins. Otherwise the purge
+// takes effect after the time that it returns.
+func (m *merger) join(app string) (in time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return 0
+	}
+	if w := m.windows[app]; w != nil {
+		w.asked = true
+		return max(time.Until(w.ends), 1) // the timer may be late
+	}
+	w := &window{ends: time.Now().Add(mergeWindow)}
+	w.timer = time.AfterFunc(mergeWindow, func() { m.end(app) })
+	m.windows[app] = w
+	return 0
+}
+
+// forget ends the window of an app that does not exist.
+func (m *merger) forget(app string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if w := m.windows[app]; w != nil {
+		w.timer.Stop()
+		delete(m.windows, app)
+	}
+}
+
+// end performs what was asked for during a window; then the next one begins.
+func (m *merger) end(app string) {
+	m.mu.Lock()
+	w := m.windows[app]
+	if m.closed || w == nil {
+		m.mu.Unlock()
+		return
+	}
+	if !w.asked {
+		delete(m.windows, app)
+		m.mu.Unlock()
+		return
+	}
+	w.asked, w.ends = false, time.Now().Add(mergeWindow)
+	w.timer.Reset(mergeWindow)
+	m.running.Add(1)
+	m.mu.Unlock()
+	defer m.running.Done()
+	m.purge(app)
+}
+
+// close performs the purges that wait, and waits for those that run.
+func (m *merger) close() {
+	m.mu.Lock()
+	m.closed = true
+	var waiting []string
+	for app, w := range m.windows {
+		if w.timer.Stop(); w.asked {
+			waiting = append(waiting, app)
+		}
+	}
+	m.windows = nil
+	m.mu.Unlock()
+	m.running.Wait()
+	for _, app := range waiting {
+		m.purge(app)
+	}
+}

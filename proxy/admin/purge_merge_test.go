@@ -1,0 +1,97 @@
+package admin_test
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy"
+	"github.com/igproxy/igproxy/proxy/admin"
+)
+
+// newLogged returns a Handler of two apps, and its log.
+func newLogged(t *testing.T) (*admin.Handler, *bytes.Buffer) {
+	t.Helper()
+	o := optionsFor(t, nowhere)
+	o.Apps = []proxy.App{{Label: "one", ID: "1", Secret: proxy.NewSecret(appSecret)}, {Label: "two", ID: "2", Secret: proxy.NewSecret(appSecret)}}
+	var log bytes.Buffer
+	return newHandler(t, admin.Options{Proxy: newProxy(t, o), Logger: slog.New(slog.NewTextHandler(&log, nil))}), &log
+}
+
+func purged(log *bytes.Buffer) int { return strings.Count(log.String(), "msg=purged") }
+
+func TestPurgesOfEverythingAreMergedToOneInTenSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, log := newLogged(t)
+		start := time.Now()
+		for i := range 200 { // 40 s
+			status, reply := purge(t, h, "/purge", form, "")
+			if first := i == 0; first != (status == 200) || first != (reply.Purged == "all") || !first && (status != 202 || reply.Purged != "later") {
+				t.Fatalf("purge %d: got %d %+v", i, status, reply)
+			}
+			if want := 10 - int(time.Since(start).Seconds())%10; i > 0 && reply.InSeconds != want {
+				t.Errorf("after %s: takes effect in %d s, want %d", time.Since(start), reply.InSeconds, want)
+			}
+			time.Sleep(200 * time.Millisecond)
+			synctest.Wait()
+		}
+		if got := purged(log); got != 5 { // at 0, 10, 20, 30 and 40 s
+			t.Errorf("%d purges in 40 s, want 5", got)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := purged(log); got != 5 {
+			t.Errorf("%d purges although nobody asked for more than 5", got)
+		}
+		if status, _ := purge(t, h, "/purge", form, ""); status != 200 || purged(log) != 6 {
+			t.Errorf("after a quiet minute: got %d, want it at once", status)
+		}
+	})
+}
+
+func TestPurgesOfTokensAndOtherAppsAreNotMerged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, log := newLogged(t)
+		for _, body := range []string{"app=one", "app=two", "access_token=IGAA-a", "access_token=IGAA-a", "access_token=IGAA-a&app=one"} {
+			if status, reply := purge(t, h, "/purge", form, body); status != 200 {
+				t.Errorf("%s: got %d %+v, want it at once", body, status, reply)
+			}
+		}
+		if status, _ := purge(t, h, "/purge", form, "app=one"); status != 202 {
+			t.Errorf("the same app again: got %d, want 202", status)
+		}
+		for range 2 {
+			if status, reply := purge(t, h, "/purge", form, "app=unknown"); status != 422 || reply.Problem == "" {
+				t.Errorf("an unknown app: got %d %+v", status, reply)
+			}
+		}
+		if got := purged(log); got != 5 {
+			t.Errorf("%d purges, want 5", got)
+		}
+	})
+}
+
+func TestClosePerformsThePurgesThatWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, log := newLogged(t)
+		for _, body := range []string{"", "", "app=one", "app=one", "app=two"} {
+			_, _ = purge(t, h, "/purge", form, body)
+		}
+		h.Close()
+		h.Close()
+		if got := purged(log); got != 5 { // of two, nothing waits
+			t.Errorf("%d purges, want 3 at once and 2 at Close", got)
+		}
+		if status, _ := purge(t, h, "/purge", form, ""); status != 200 || purged(log) != 6 {
+			t.Errorf("after Close: got %d, want it at once", status)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := purged(log); got != 6 {
+			t.Errorf("%d purges a minute later, want 6", got)
+		}
+	})
+}
