@@ -126,6 +126,7 @@ Errors to fix: 2.
          open to every program on this machine
          apps default
          upstream https://graph.instagram.com
+         egress direct
          cache memory
          traces off
 `

@@ -219,7 +219,8 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	s.app.Serve(failed)
 	s.admin.Serve(failed)
 	s.closers = append(s.closers, s.admin.Close, s.app.Close)
-	s.log.Info("listening", "url", s.URL(), "admin", s.AdminURL(), "upstream", s.conf.Upstream.URL,
+	egress, _ := Egress(s.conf) // New has checked it
+	s.log.Info("listening", "url", s.URL(), "admin", s.AdminURL(), "upstream", s.conf.Upstream.URL, "egress", egress,
 		"open_to", s.conf.OpenTo(), "cache", s.conf.CacheTiers(), "version", s.build.Version, "go", s.build.Go)
 	s.notifyReady()
 	stopReloads := s.reloads.start()

@@ -1,0 +1,233 @@
+package integration
+
+// Passed-through calls have places of their own, for each app, and nobody holds one by being slow:
+// neither an app that drips its upload or does not read its answer, nor an upstream that drips.
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// slowSide is how long a slow side of a passed-through call may take before the call ends: 10 s,
+// 8 s more for a full block of an answer, and what a busy machine adds.
+const slowSide = 18*time.Second + 5*time.Second
+
+// passedUpstream answers passed-through calls: /large with 32 MiB, /drips with a byte a second,
+// anything else at once, after reading the body.
+func passedUpstream(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n, err := io.Copy(io.Discard, r.Body); err == nil {
+			w.Header().Set("X-Received", fmt.Sprint(n))
+		}
+		switch r.URL.Path {
+		case "/large":
+			_, _ = w.Write(make([]byte, 32<<20))
+		case "/drips":
+			for r.Context().Err() == nil {
+				_, _ = io.WriteString(w, " ")
+				_ = http.NewResponseController(w).Flush()
+				pauseFor(r.Context(), time.Second)
+			}
+		default:
+			_, _ = io.WriteString(w, "{}")
+		}
+	}))
+	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+	return s.URL
+}
+
+// drip starts an upload that sends a part of its body every quarter of a second until the
+// connection ends, and returns its answer.
+func (p *process) drip(t *testing.T, length, part int) <-chan reply {
+	t.Helper()
+	c := p.dialApp(t)
+	_, err := fmt.Fprintf(c, "POST /me/media HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\nx", length)
+	must(t, err)
+	ended, answered := make(chan struct{}), make(chan reply, 1)
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		for sent := 1; sent < length; {
+			select {
+			case <-ended:
+				return
+			case <-time.After(250 * time.Millisecond):
+			}
+			n, err := io.WriteString(c, strings.Repeat("x", min(part, length-sent)))
+			if err != nil {
+				return
+			}
+			sent += n
+		}
+	})
+	sending.Go(func() {
+		defer close(ended)
+		start := time.Now()
+		var r reply
+		if res, err := http.ReadResponse(bufio.NewReader(c), nil); err == nil {
+			body, _ := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			r = reply{res.StatusCode, res.Header, string(body), time.Since(start)}
+		}
+		answered <- r
+	})
+	t.Cleanup(func() { _ = c.Close(); sending.Wait() })
+	return answered
+}
+
+func TestDrippingUploadsHoldOnlyTheirAppsPlacesAndEnd(t *testing.T) {
+	t.Parallel()
+	const places = 3
+	m, settings := startMeta(t)
+	_ = m
+	p := serve(t, append(settings, "UPSTREAM_URL="+passedUpstream(t), fmt.Sprintf("PASSTHROUGH_MAX_IN_FLIGHT=%d", places))...)
+	var uploads []<-chan reply
+	for range places {
+		uploads = append(uploads, p.drip(t, 100_000, 1))
+	}
+	eventually(t, "every place is taken", func() bool {
+		return p.sum(t, "igproxy_passthrough_in_flight", `app="default"`) == places
+	})
+	full := p.fetch(t, "/me")
+	if e := full.graphError(t); full.status != 503 || e.Code != 2 || e.Subcode != 990027 || !e.Transient || !within(full.header.Get("Retry-After"), time.Second) {
+		t.Errorf("beyond passthrough.max_in_flight: got %d %s %v", full.status, full.body, full.header)
+	}
+	if full.took > 3*time.Second {
+		t.Errorf("beyond passthrough.max_in_flight: answered after %s, want about 1s", full.took)
+	}
+	if r := p.fetch(t, "/apps/threads/me"); r.status == 503 || r.took > time.Second {
+		t.Errorf("another app's call: got %d %s after %s", r.status, r.body, r.took)
+	}
+	if r := p.ask(t, "x"); r.status == 503 { // the upstream answers {}, which is no token
+		t.Errorf("a token call: got %d %s", r.status, r.body)
+	}
+	for _, answered := range uploads {
+		r := <-answered
+		if r.status != 408 || r.took > slowSide {
+			t.Fatalf("a dripping upload: got %d %s after %s, want 408 within %s", r.status, r.body, r.took, slowSide)
+		}
+		if e := r.graphError(t); e.Code != 100 || e.Subcode != 990028 || !strings.Contains(e.Message, "1 KiB") {
+			t.Errorf("a dripping upload: %s", r.body)
+		}
+	}
+	if r := p.fetch(t, "/me"); r.status != 200 {
+		t.Errorf("after the uploads: got %d %s", r.status, r.body)
+	}
+}
+
+// A short wait for a place is no error.
+func TestPassedCallWaitsBrieflyForAPlace(t *testing.T) {
+	t.Parallel()
+	p := serve(t, "UPSTREAM_URL="+passedUpstream(t), "PASSTHROUGH_MAX_IN_FLIGHT=1")
+	crowd(9, func(i int) {
+		if r, err := fetch(t.Context(), noKeepAlive, fmt.Sprint(p.URL, "/me?n=", i)); err != nil || r.status != 200 {
+			t.Errorf("call %d: got %d %s, %v", i, r.status, r.body, err)
+		}
+	})
+}
+
+// Twice the least rate for longer than the patience with a slow side.
+func TestSlowUploadAboveTheLeastRateIsPassed(t *testing.T) {
+	t.Parallel()
+	p := serve(t, "UPSTREAM_URL="+passedUpstream(t))
+	const length = 28 << 10
+	if r := <-p.drip(t, length, 512); r.status != 200 || r.header.Get("X-Received") != fmt.Sprint(length) || r.took < 11*time.Second {
+		t.Errorf("got %d %s after %s, of %d bytes %s arrived", r.status, r.body, r.took, length, r.header.Get("X-Received"))
+	}
+}
+
+func TestAnswerThatNobodyReadsEnds(t *testing.T) {
+	t.Parallel()
+	p := serve(t, "UPSTREAM_URL="+passedUpstream(t), "PASSTHROUGH_MAX_IN_FLIGHT=1")
+	c := p.dialApp(t)
+	must(t, c.(*net.TCPConn).SetReadBuffer(4<<10))
+	start := time.Now()
+	_, err := io.WriteString(c, "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	must(t, err)
+	line := p.passedLine(t, start)
+	if line["cause"] != "the app reads the answer too slowly" || line["outcome"] != "rejected" {
+		t.Errorf("the log says %v", line)
+	}
+	if r := p.fetch(t, "/me"); r.status != 200 {
+		t.Errorf("afterwards: got %d %s", r.status, r.body)
+	}
+}
+
+func TestAnswerThatMetaDripsEnds(t *testing.T) {
+	t.Parallel()
+	for _, rewrites := range []string{"false", "true"} {
+		t.Run("rewrite_paging: "+rewrites, func(t *testing.T) {
+			t.Parallel()
+			p := serve(t, "UPSTREAM_URL="+passedUpstream(t), "PASSTHROUGH_REWRITE_PAGING="+rewrites)
+			start := time.Now()
+			r, err := fetch(t.Context(), noKeepAlive, p.URL+"/drips")
+			if err == nil && r.status == 200 {
+				t.Errorf("half an answer passed for a whole one after %s", r.took)
+			}
+			if line := p.passedLine(t, start); line["cause"] != "the answer comes too slowly" || line["outcome"] != "timeout" {
+				t.Errorf("the log says %v", line)
+			}
+		})
+	}
+}
+
+// passedLine waits for the line of the first passed-through call, which may take as long as a slow
+// side, and returns it.
+func (p *process) passedLine(t *testing.T, start time.Time) (line map[string]any) {
+	t.Helper()
+	for line == nil && time.Since(start) < slowSide {
+		for _, l := range p.Log.Lines("request") {
+			if l["grant"] == "passthrough" {
+				line = l
+			}
+		}
+		pauseFor(t.Context(), 20*time.Millisecond)
+	}
+	if line == nil {
+		t.Fatalf("the call did not end within %s", slowSide)
+	}
+	return line
+}
+
+// An upstream that sends 103 without end.
+func TestInformationalAnswersAreBounded(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		if r.URL.Path == "/once" {
+			_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+			return
+		}
+		for err == nil {
+			_, err = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </"+strings.Repeat("a", 8<<10)+">\r\n\r\n")
+		}
+	}))
+	t.Cleanup(s.Close)
+	p := serve(t, "UPSTREAM_URL="+s.URL)
+	for path, want := range map[string]string{"/endless": "HTTP/1.1 502 ", "/once": "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 "} {
+		c := p.dialApp(t)
+		_, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path)
+		must(t, err)
+		must(t, c.SetReadDeadline(time.Now().Add(patience)))
+		answer, err := io.ReadAll(io.LimitReader(c, 4<<20))
+		if err != nil || len(answer) > 64<<10 || !strings.Contains(string(answer), want) {
+			t.Errorf("%s: got %d bytes, %v, want at most 64 KiB with %q", path, len(answer), err, want)
+		}
+	}
+	r := p.fetch(t, "/endless")
+	if e := r.graphError(t); r.status != 502 || e.Subcode != 990024 {
+		t.Errorf("got %d %s", r.status, r.body)
+	}
+}

@@ -1,0 +1,151 @@
+package passthrough
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// The least rate of a body, in both directions. Apps and Meta are thousands of times as fast, so
+// only what is stuck, or wants to hold a place, is slower. A pause of less than patience is allowed
+// at any time: it is longer than a lost packet or a hand-over of a mobile network takes.
+const (
+	leastRate = 1 << 10 // bytes per second
+	patience  = 10 * time.Second
+	maxWrite  = 8 << 10 // bytes; a reader may take them at leastRate
+)
+
+// The reasons for ending a call whose body is slower than leastRate.
+var (
+	// ErrSlowRequest means that the app sends its body too slowly.
+	ErrSlowRequest = errors.New("the body of the request comes too slowly")
+	// ErrSlowAnswer means that Meta sends the body of its answer too slowly.
+	ErrSlowAnswer = errors.New("the answer comes too slowly")
+	// ErrSlowReader means that the app reads the answer too slowly. The answer is cut.
+	ErrSlowReader = errors.New("the app reads the answer too slowly")
+)
+
+// pace is what is left of the patience with one side of a call. Waiting for that side uses it up,
+// and each byte gives a part of it back.
+type pace struct{ left time.Duration }
+
+func newPace() pace { return pace{patience} }
+
+// waited notes a wait in which n bytes moved.
+func (p *pace) waited(d time.Duration, n int) { p.left = min(p.left-d+timeFor(n), patience) }
+
+// timeFor returns the time that n bytes take at leastRate.
+func timeFor(n int) time.Duration { return time.Duration(n) * time.Second / leastRate }
+
+// sides are the two sides of a call, app and Meta. A read or a write that waits for one of them has
+// its own deadline.
+type sides struct {
+	control *http.ResponseController
+	end     time.Time          // of the call
+	stop    context.CancelFunc // ends the call to Meta
+	slow    atomic.Pointer[error]
+}
+
+// readEnd and writeEnd return the deadlines for the app's connection while the call waits for
+// nothing there. They are after the end of the call, so that a call that takes too long gets an
+// answer.
+func (s *sides) readEnd() time.Time  { return s.end.Add(time.Second) }
+func (s *sides) writeEnd() time.Time { return s.end.Add(2 * time.Second) }
+
+// explain adds why a side was too slow to the result of a call without a whole answer.
+func (s *sides) explain(result *Result) {
+	reason := s.slow.Load()
+	if reason == &ErrSlowReader { // what is missing may be only the end, which ReverseProxy flushes
+		result.Cut = true
+	}
+	if reason != nil && (result.Err != nil || result.Cut) {
+		result.Err = *reason
+	}
+}
+
+// pacedBody is the body of a request. It fails if the app sends it too slowly.
+type pacedBody struct {
+	io.ReadCloser
+	*sides
+	pace pace
+}
+
+func (b *pacedBody) Read(p []byte) (int, error) {
+	start := time.Now()
+	end := start.Add(b.pace.left)
+	_ = b.control.SetReadDeadline(earlier(end, b.readEnd()))
+	n, err := b.ReadCloser.Read(p)
+	b.pace.waited(time.Since(start), n)
+	switch {
+	case err == nil: // over HTTP/2 the deadline would end the body although nothing reads it
+		_ = b.control.SetReadDeadline(b.readEnd())
+	case err != io.EOF && isOver(end) && end.Before(b.end):
+		b.slow.CompareAndSwap(nil, &ErrSlowRequest)
+	}
+	return n, err
+}
+
+// pacedAnswer is the body of an answer. It ends the call if Meta sends it too slowly.
+type pacedAnswer struct {
+	io.ReadCloser
+	*sides
+	pace pace
+}
+
+func (b *pacedAnswer) Read(p []byte) (int, error) {
+	start := time.Now()
+	timer := time.AfterFunc(b.pace.left, func() {
+		b.slow.CompareAndSwap(nil, &ErrSlowAnswer)
+		b.stop()
+	})
+	n, err := b.ReadCloser.Read(p)
+	timer.Stop()
+	b.pace.waited(time.Since(start), n)
+	return n, err
+}
+
+// pacedWriter writes the answer to the app. It fails if the app reads too slowly.
+type pacedWriter struct {
+	http.ResponseWriter
+	*sides
+	pace pace
+}
+
+func (w *pacedWriter) Write(p []byte) (sent int, err error) {
+	for sent < len(p) && err == nil {
+		n := 0
+		part := p[sent:min(len(p), sent+maxWrite)]
+		err = w.send(len(part), func() (err error) { n, err = w.ResponseWriter.Write(part); return err })
+		sent += n
+	}
+	return sent, err
+}
+
+// FlushError implements the method that http.ResponseController looks for.
+func (w *pacedWriter) FlushError() error { return w.send(0, w.control.Flush) }
+
+// send calls write, which waits until the app has taken n bytes.
+func (w *pacedWriter) send(n int, write func() error) error {
+	start := time.Now()
+	end := start.Add(w.pace.left + timeFor(n))
+	_ = w.control.SetWriteDeadline(earlier(end, w.writeEnd()))
+	err := write()
+	w.pace.waited(time.Since(start), n)
+	if err != nil && isOver(end) && end.Before(w.end) {
+		w.slow.CompareAndSwap(nil, &ErrSlowReader)
+	}
+	_ = w.control.SetWriteDeadline(w.writeEnd())
+	return err
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func isOver(t time.Time) bool { return !time.Now().Before(t) }
