@@ -10,10 +10,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/igproxy/igproxy/integration/harness"
 )
 
 // slowSide is how long a slow side of a passed-through call may take before the call ends: 10 s,
@@ -179,6 +182,47 @@ func TestAnswerThatMetaDripsEnds(t *testing.T) {
 	}
 }
 
+// Over HTTP/2 a slow call must not end the others on its connection.
+func TestSlowSidesEndOverHTTP2Too(t *testing.T) {
+	t.Parallel()
+	a := harness.NewAuthority(t)
+	cert, key := a.Sign(t, "igproxy")
+	p := serve(t, "UPSTREAM_URL="+passedUpstream(t), "TLS_CERT_FILE="+file(t, "tls.crt", cert), "TLS_KEY_FILE="+file(t, "tls.key", key))
+	client := a.Client(t, nil, true)
+	r, err := fetch(t.Context(), client, p.URL+"/me") // later calls use the same connection
+	if err != nil || r.status != 200 {
+		t.Fatalf("got %d %s, %v", r.status, r.body, err)
+	}
+	start := time.Now()
+	res, err := client.Get(p.URL + "/large")
+	must(t, err)
+	defer res.Body.Close()
+	if res.ProtoMajor != 2 {
+		t.Fatalf("got %s", res.Proto)
+	}
+	body, upload := io.Pipe()
+	defer upload.Close()
+	post, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.URL+"/me/media", body)
+	must(t, err)
+	slow, err := client.Do(post)
+	must(t, err)
+	text, _ := io.ReadAll(slow.Body)
+	_ = slow.Body.Close()
+	if slow.StatusCode != 408 || !strings.Contains(string(text), "990028") || time.Since(start) > slowSide {
+		t.Errorf("an upload without a byte: got %d %s after %s", slow.StatusCode, text, time.Since(start))
+	}
+	causes := func() (all []any) {
+		for _, l := range p.Log.Lines("request") {
+			all = append(all, l["cause"])
+		}
+		return all
+	}
+	eventually(t, "the answer that nobody reads ends", func() bool { return slices.Contains(causes(), any("the app reads the answer too slowly")) })
+	if r, err = fetch(t.Context(), client, p.URL+"/me"); err != nil || r.status != 200 {
+		t.Errorf("another call on the connection: got %d %s, %v", r.status, r.body, err)
+	}
+}
+
 // passedLine waits for the line of the first passed-through call, which may take as long as a slow
 // side, and returns it.
 func (p *process) passedLine(t *testing.T, start time.Time) (line map[string]any) {
@@ -207,26 +251,31 @@ func TestInformationalAnswersAreBounded(t *testing.T) {
 		}
 		defer conn.Close()
 		if r.URL.Path == "/once" {
-			_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+			_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nAccess-Control-Allow-Origin: *\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 			return
 		}
+		hint := "a"
+		if r.URL.Path == "/large" {
+			hint = strings.Repeat("a", 8<<10)
+		}
 		for err == nil {
-			_, err = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </"+strings.Repeat("a", 8<<10)+">\r\n\r\n")
+			_, err = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </"+hint+">\r\n\r\n")
 		}
 	}))
 	t.Cleanup(s.Close)
 	p := serve(t, "UPSTREAM_URL="+s.URL)
-	for path, want := range map[string]string{"/endless": "HTTP/1.1 502 ", "/once": "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 "} {
+	for path, want := range map[string]string{"/many": "HTTP/1.1 502 ", "/large": "HTTP/1.1 502 ", "/once": "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 "} {
 		c := p.dialApp(t)
 		_, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path)
 		must(t, err)
 		must(t, c.SetReadDeadline(time.Now().Add(patience)))
 		answer, err := io.ReadAll(io.LimitReader(c, 4<<20))
-		if err != nil || len(answer) > 64<<10 || !strings.Contains(string(answer), want) {
-			t.Errorf("%s: got %d bytes, %v, want at most 64 KiB with %q", path, len(answer), err, want)
+		hints := strings.Count(string(answer), "HTTP/1.1 103 ")
+		if err != nil || len(answer) > 64<<10 || hints > 5 || !strings.Contains(string(answer), want) {
+			t.Errorf("%s: got %d bytes, %d hints, %v, want at most 64 KiB and 5 hints with %q", path, len(answer), hints, err, want)
 		}
 	}
-	r := p.fetch(t, "/endless")
+	r := p.fetch(t, "/many")
 	if e := r.graphError(t); r.status != 502 || e.Subcode != 990024 {
 		t.Errorf("got %d %s", r.status, r.body)
 	}

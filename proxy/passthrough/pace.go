@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -107,14 +109,22 @@ func (b *pacedAnswer) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// pacedWriter writes the answer to the app. It fails if the app reads too slowly.
-type pacedWriter struct {
+// writer writes the answer to the app. It fails if the app reads too slowly.
+type writer struct {
 	http.ResponseWriter
 	*sides
 	pace pace
 }
 
-func (w *pacedWriter) Write(p []byte) (sent int, err error) {
+// WriteHeader removes the CORS headers: web pages may not use igproxy, whatever Meta allows them.
+func (w *writer) WriteHeader(status int) {
+	maps.DeleteFunc(w.Header(), func(name string, _ []string) bool {
+		return strings.HasPrefix(name, "Access-Control-")
+	})
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *writer) Write(p []byte) (sent int, err error) {
 	for sent < len(p) && err == nil {
 		n := 0
 		part := p[sent:min(len(p), sent+maxWrite)]
@@ -125,10 +135,10 @@ func (w *pacedWriter) Write(p []byte) (sent int, err error) {
 }
 
 // FlushError implements the method that http.ResponseController looks for.
-func (w *pacedWriter) FlushError() error { return w.send(0, w.control.Flush) }
+func (w *writer) FlushError() error { return w.send(0, w.control.Flush) }
 
 // send calls write, which waits until the app has taken n bytes.
-func (w *pacedWriter) send(n int, write func() error) error {
+func (w *writer) send(n int, write func() error) error {
 	start := time.Now()
 	end := start.Add(w.pace.left + timeFor(n))
 	_ = w.control.SetWriteDeadline(earlier(end, w.writeEnd()))

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"log"
-	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/http/httputil"
@@ -117,7 +116,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Re
 		ErrorLog:      log.New(io.Discard, "", 0), // it would quote what was sent
 		FlushInterval: -1,
 	}
-	proxy.ServeHTTP(&pacedWriter{ResponseWriter: w, sides: s, pace: newPace()}, p.incoming(ctx, w, r, s))
+	proxy.ServeHTTP(&writer{ResponseWriter: w, sides: s, pace: newPace()}, p.incoming(ctx, w, r, s))
 	return result
 }
 
@@ -195,12 +194,8 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest, c Call) {
 	}
 }
 
-// modify bounds the answer, removes its CORS headers, and rewrites its paging URLs. Web pages may
-// not use igproxy, whatever Meta allows them.
+// modify bounds the answer and rewrites its paging URLs.
 func (p *Proxy) modify(res *http.Response, c Call, s *sides) error {
-	maps.DeleteFunc(res.Header, func(name string, _ []string) bool {
-		return strings.HasPrefix(name, "Access-Control-")
-	})
 	switch {
 	case res.StatusCode == http.StatusSwitchingProtocols: // the body would be the bare connection
 		return ErrSwitching
