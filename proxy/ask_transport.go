@@ -40,8 +40,8 @@ type outbound struct {
 // dead connections is replaced within this time.
 const mostPatience = 3 * time.Second
 
-// newOutbound returns a pool without connections. Unless IgnoreProxy is set, it uses HTTPS_PROXY and
-// its siblings; TLS passes through such a proxy end to end.
+// newOutbound returns a pool without connections. Unless IgnoreProxy is set, it uses HTTPS_PROXY
+// and its siblings; TLS passes through such a proxy end to end.
 func newOutbound(o Options, silent func()) *outbound {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -73,8 +73,8 @@ func newOutbound(o Options, silent func()) *outbound {
 }
 
 // transport returns the transport of the kept connections. When it is too old, a new one takes its
-// place, so no connection is used beyond maxAge: those of the old one that are idle end now, and the
-// others when their calls do.
+// place, so no connection gets calls beyond maxAge: those of the old one that are idle end now, and
+// the others when their calls do.
 func (o *outbound) transport() *http.Transport {
 	o.mu.Lock()
 	defer o.mu.Unlock()

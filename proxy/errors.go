@@ -94,7 +94,7 @@ func errOverloaded() *graph.Error {
 	return errBusy("too many exchanges at once", "Too many exchanges at once.")
 }
 
-// errSlowReader is only logged, because a part of the answer was sent.
+// errSlowReader returns an error that is only logged, because a part of the answer was sent.
 func errSlowReader() *graph.Error {
 	e := *errSlowRequest
 	e.Cause = passthrough.ErrSlowReader.Error()

@@ -33,8 +33,8 @@ type Options struct {
 	MaxResponseBytes int64
 	// MaxInFlight bounds the calls in flight of each app and grant.
 	MaxInFlight int
-	// MaxConnectionAge is the time after which a kept connection to Meta gets no other call, so that
-	// changes of DNS are followed. Zero: there is no limit.
+	// MaxConnectionAge is how long a kept connection to Meta gets further calls, so that changes of
+	// DNS are followed. Zero: there is no limit.
 	MaxConnectionAge time.Duration
 	// IgnoreProxy turns off HTTPS_PROXY and its siblings for calls to Meta.
 	IgnoreProxy bool

@@ -1,6 +1,6 @@
 // Package passthrough streams an app's call to Meta and the answer back, unchanged: reads, uploads,
 // everything but the token calls. It adds nothing to a call, remembers nothing, and never sees a
-// client secret. Bodies are bounded in bytes and have a least rate, and each call is bounded in time.
+// client secret. Bodies are bounded in bytes and have a least rate; each call is bounded in time.
 package passthrough
 
 import (
@@ -60,7 +60,7 @@ type Call struct {
 type Result struct {
 	// Status is the status sent to the app, or 0 if nothing was sent.
 	Status int
-	// Err is why there is no answer, or no whole one. Unless Cut is set, nothing was sent to the app.
+	// Err is why there is no answer, or no whole one. Unless Cut is set, the app was sent nothing.
 	Err error
 	// Cut says that the answer broke off after a part of it was sent. The caller must close the
 	// connection to the app. Err may be nil.
