@@ -127,8 +127,8 @@ const (
 	maxInformationalBytes = 16 << 10 // of all headers
 )
 
-// boundInformational returns a trace that ends a call with more or longer answers with 1xx.
-// ReverseProxy has passed the one that is too many on.
+// boundInformational returns a trace that ends a call with more or longer answers with 1xx. By then
+// ReverseProxy has passed on the one that exceeds the bound.
 func boundInformational() *httptrace.ClientTrace {
 	count, size := 0, 0
 	return &httptrace.ClientTrace{Got1xxResponse: func(_ int, header textproto.MIMEHeader) error {
