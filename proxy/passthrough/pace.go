@@ -11,13 +11,17 @@ import (
 	"time"
 )
 
-// The least rate of a body, in both directions. Apps and Meta are thousands of times as fast, so
-// only what is stuck, or wants to hold a place, is slower. A pause of less than patience is allowed
+// The least rate of a body that is sent to igproxy. Apps and Meta are thousands of times as fast.
+// Only what is stuck, or wants to hold a place, is slower. A pause of less than patience is allowed
 // at any time: it is longer than a lost packet or a hand-over of a mobile network takes.
+//
+// A reader has readerPatience for each write, of 32 KiB at most, which is about the same rate. The
+// kernels of both ends hold megabytes and report that there is room again in large steps, so a
+// shorter time would end readers that are only slow.
 const (
-	leastRate = 1 << 10 // bytes per second
-	patience  = 10 * time.Second
-	maxWrite  = 8 << 10 // bytes; a reader may take them at leastRate
+	leastRate      = 1 << 10 // bytes per second
+	patience       = 10 * time.Second
+	readerPatience = 30 * time.Second
 )
 
 // The reasons for ending a call whose body is slower than leastRate.
@@ -30,17 +34,16 @@ var (
 	ErrSlowReader = errors.New("the app reads the answer too slowly")
 )
 
-// pace is what is left of the patience with one side of a call. Waiting for that side uses it up,
-// and each byte gives a part of it back.
+// pace is what is left of the patience with who sends a body. Waiting uses it up, and each byte
+// gives a part of it back.
 type pace struct{ left time.Duration }
 
 func newPace() pace { return pace{patience} }
 
-// waited notes a wait in which n bytes moved.
-func (p *pace) waited(d time.Duration, n int) { p.left = min(p.left-d+timeFor(n), patience) }
-
-// timeFor returns the time that n bytes take at leastRate.
-func timeFor(n int) time.Duration { return time.Duration(n) * time.Second / leastRate }
+// waited notes a wait in which n bytes came.
+func (p *pace) waited(d time.Duration, n int) {
+	p.left = min(p.left-d+time.Duration(n)*time.Second/leastRate, patience)
+}
 
 // sides are the two sides of a call, app and Meta. A read or a write that waits for one of them has
 // its own deadline.
@@ -113,7 +116,6 @@ func (b *pacedAnswer) Read(p []byte) (int, error) {
 type writer struct {
 	http.ResponseWriter
 	*sides
-	pace pace
 }
 
 // WriteHeader removes the CORS headers: web pages may not use igproxy, whatever Meta allows them.
@@ -124,26 +126,19 @@ func (w *writer) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-func (w *writer) Write(p []byte) (sent int, err error) {
-	for sent < len(p) && err == nil {
-		n := 0
-		part := p[sent:min(len(p), sent+maxWrite)]
-		err = w.send(len(part), func() (err error) { n, err = w.ResponseWriter.Write(part); return err })
-		sent += n
-	}
-	return sent, err
+func (w *writer) Write(p []byte) (n int, err error) {
+	err = w.send(func() (err error) { n, err = w.ResponseWriter.Write(p); return err })
+	return n, err
 }
 
 // FlushError implements the method that http.ResponseController looks for.
-func (w *writer) FlushError() error { return w.send(0, w.control.Flush) }
+func (w *writer) FlushError() error { return w.send(w.control.Flush) }
 
-// send calls write, which waits until the app has taken n bytes.
-func (w *writer) send(n int, write func() error) error {
-	start := time.Now()
-	end := start.Add(w.pace.left + timeFor(n))
+// send calls write, which waits for the app.
+func (w *writer) send(write func() error) error {
+	end := time.Now().Add(readerPatience)
 	_ = w.control.SetWriteDeadline(earlier(end, w.writeEnd()))
 	err := write()
-	w.pace.waited(time.Since(start), n)
 	if err != nil && isOver(end) && end.Before(w.end) {
 		w.slow.CompareAndSwap(nil, &ErrSlowReader)
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A side may be as slow as leastRate for ever, and may pause for patience. A slower one ends.
+// A sender may be as slow as leastRate for ever, and may pause for patience. A slower one ends.
 func TestPaceAllowsTheLeastRateAndOnePause(t *testing.T) {
 	for name, c := range map[string]struct {
 		every    time.Duration

@@ -116,7 +116,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Re
 		ErrorLog:      log.New(io.Discard, "", 0), // it would quote what was sent
 		FlushInterval: -1,
 	}
-	proxy.ServeHTTP(&writer{ResponseWriter: w, sides: s, pace: newPace()}, p.incoming(ctx, w, r, s))
+	proxy.ServeHTTP(&writer{w, s}, p.incoming(ctx, w, r, s))
 	return result
 }
 
