@@ -47,6 +47,7 @@ type app struct {
 	keys    map[string]*cache.Keys // by the name of the grant
 	purges  *cache.Purges
 	state   *appState
+	passing *places // of calls that are passed through; nil: none are
 }
 
 // appState is what Meta has reported about an app as a whole. Reloads carry it over.
@@ -71,8 +72,12 @@ func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) 
 					other.Label, a.Label)
 			}
 		}
-		if old := appNamed(before, a.Label); old != nil {
+		old := appNamed(before, a.Label)
+		if old != nil {
 			a.state = old.state
+		}
+		if o.Passthrough != nil {
+			a.passing = passingPlaces(o.MaxPassedInFlight, old)
 		}
 		apps = append(apps, a)
 	}

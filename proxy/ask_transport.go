@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -20,8 +21,15 @@ import (
 // after it brought a whole reply, so there are never more repetitions than replies. Any other call
 // (a code, an upload) dials its own connection, because it cannot be known whether a dead
 // connection lost the request before or after Meta acted on it.
+//
+// Every MaxConnectionAge the kept connections are replaced. A busy one would otherwise never end,
+// and igproxy would not notice that a name has another address.
 type outbound struct {
-	kept     *http.Transport
+	mu    sync.Mutex // protects kept and since
+	kept  *http.Transport
+	since time.Time // when kept began
+
+	maxAge   time.Duration // of kept; zero: no limit
 	single   *http.Transport
 	dialer   *net.Dialer   // of both
 	patience time.Duration // how long a kept connection may stay silent before the idle ones are closed
@@ -32,8 +40,8 @@ type outbound struct {
 // dead connections is replaced within this time.
 const mostPatience = 3 * time.Second
 
-// newOutbound returns a pool without connections. It uses HTTPS_PROXY and its siblings; TLS passes
-// through such a proxy end to end.
+// newOutbound returns a pool without connections. Unless IgnoreProxy is set, it uses HTTPS_PROXY
+// and its siblings; TLS passes through such a proxy end to end.
 func newOutbound(o Options, silent func()) *outbound {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -55,9 +63,27 @@ func newOutbound(o Options, silent func()) *outbound {
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
+	if o.IgnoreProxy {
+		kept.Proxy = nil
+	}
 	single := kept.Clone()
 	single.DisableKeepAlives = true
-	return &outbound{kept: kept, single: single, dialer: dialer, patience: min(o.Timeout/2, mostPatience), silent: silent}
+	return &outbound{kept: kept, since: time.Now(), maxAge: o.MaxConnectionAge, single: single, dialer: dialer,
+		patience: min(o.Timeout/2, mostPatience), silent: silent}
+}
+
+// transport returns the transport of the kept connections. When it is too old, a new one takes its
+// place, so no connection gets calls beyond maxAge: those of the old one that are idle end now, and
+// the others when their calls do.
+func (o *outbound) transport() *http.Transport {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if now := time.Now(); o.maxAge > 0 && now.Sub(o.since) >= o.maxAge {
+		old := o.kept
+		o.kept, o.since = old.Clone(), now // the clone shares the TLS sessions
+		old.CloseIdleConnections()
+	}
+	return o.kept
 }
 
 // RoundTrip implements http.RoundTripper. It returns errSilent if a kept connection was silent
@@ -91,7 +117,7 @@ func (o *outbound) RoundTrip(r *http.Request) (*http.Response, error) {
 			wait.Stop()
 		},
 	})
-	res, err := o.kept.RoundTrip(r.WithContext(ctx))
+	res, err := o.transport().RoundTrip(r.WithContext(ctx))
 	if err != nil && reused.Load() && !received.Load() && timedOut(ctx, err) {
 		err = errSilent()
 	}
@@ -109,4 +135,8 @@ func maySendTwice(r *http.Request) bool {
 }
 
 // CloseIdleConnections closes the kept connections that no call uses now.
-func (o *outbound) CloseIdleConnections() { o.kept.CloseIdleConnections() }
+func (o *outbound) CloseIdleConnections() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.kept.CloseIdleConnections()
+}

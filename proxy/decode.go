@@ -26,6 +26,9 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 	if c.token, refused = p.pick(c.grant.subject, r.Header["Authorization"]); refused != nil {
 		return call{}, refused
 	}
+	if e.trust.owns(c.token.Reveal()) {
+		return call{}, errOwnToken
+	}
 	if c.grant.form {
 		// Without this list igproxy would exchange codes that were issued for someone else's page.
 		c.redirect = p.value[paramRedirect]

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/proxy/graph"
+	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
 // subject is what a call exchanges, a token or a code, and how.
@@ -138,7 +139,7 @@ func (p *params) grants(rows []*grant) (fit []*grant, refused *graph.Error) {
 // Authorization: Bearer (RFC 6750, section 2.1). Any other Authorization is ignored, because OAuth
 // libraries try Basic with the client secret first.
 func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error) {
-	n, text := p.count[s.param], p.value[s.param]
+	n, text, malformed := p.count[s.param], p.value[s.param], false
 	switch {
 	case n > 1, n == 0 && s == tokenSubject && len(authorization) > 1:
 		return Secret{}, badRequest(990010, "The "+s.noun+" was sent more than once. Send it once.")
@@ -148,6 +149,7 @@ func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error)
 		scheme, credentials, _ := strings.Cut(authorization[0], " ")
 		if strings.EqualFold(scheme, "Bearer") {
 			text = strings.TrimSpace(credentials)
+			malformed = text != passthrough.BearerToken(authorization)
 		}
 	}
 	if s == codeSubject { // the redirect ends with #_, which is not part of the code
@@ -158,7 +160,7 @@ func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error)
 		return Secret{}, s.missing
 	case len(text) > graph.MaxToken:
 		return Secret{}, badRequest(990012, "The "+s.noun+" is longer than 4096 bytes. Send it as Instagram issued it.")
-	case !graph.IsPrintable(text):
+	case malformed || !graph.IsPrintable(text):
 		return Secret{}, badRequest(990011, "The "+s.noun+" contains a space or another character that it "+
 			"cannot have. Percent-encode it: a raw + in a query arrives as a space.")
 	}

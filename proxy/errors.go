@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/proxy/graph"
+	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
 // requestError returns a refusal of a request. The subcode tells an app or a dashboard which of
@@ -47,6 +48,10 @@ var (
 		"Send the one that the code was issued for, and add it to redirect_uris in igproxy's configuration.")
 	errTooLarge = requestError(http.StatusRequestEntityTooLarge, 100, 990018,
 		"The body is larger than igproxy passes through. Send less, or raise passthrough.max_body_bytes.")
+	errSlowRequest = requestError(http.StatusRequestTimeout, 100, 990028, "The body of the request comes too "+
+		"slowly. Send at least 1 KiB a second.")
+	errOwnToken = requestError(http.StatusBadRequest, 2500, 990009, "The token is igproxy's own, which Instagram does not know. "+
+		"Send the user's token, and igproxy's own in X-Igproxy-Token.")
 	// errUntrusted has code 100, not the 190 that status 401 suggests: apps take 190 for a user's
 	// token that no longer works.
 	errUntrusted = requestError(http.StatusUnauthorized, 100, 990013, "igproxy requires its own token here. "+
@@ -87,6 +92,18 @@ func errBusy(cause, message string) *graph.Error {
 
 func errOverloaded() *graph.Error {
 	return errBusy("too many exchanges at once", "Too many exchanges at once.")
+}
+
+// errSlowReader returns an error that is only logged, because a part of the answer was sent.
+func errSlowReader() *graph.Error {
+	e := *errSlowRequest
+	e.Cause = passthrough.ErrSlowReader.Error()
+	return &e
+}
+
+func errPassedOverload() *graph.Error {
+	return ownTransient(http.StatusServiceUnavailable, 990027, graph.ClassHeld, "too many passed-through calls at once",
+		"Too many passed-through calls of this app at once. Retry after the time in Retry-After.", time.Second)
 }
 
 func errTimeout() *graph.Error {

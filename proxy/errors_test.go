@@ -17,7 +17,7 @@ func ownErrors() map[int][]*graph.Error {
 	all := map[int][]*graph.Error{}
 	for _, e := range []*graph.Error{errPath, errProxyRequest, errHost, errBrowser, errBody, errQuery, errGrantType(nil),
 		tokenSubject.missing, tokenSubject.kind, codeSubject.missing, codeSubject.kind, errToken(), errToken("a", "a"), errToken("a b"),
-		errToken(strings.Repeat("a", graph.MaxToken+1)), errUntrusted, errForm, errWhichApp, errRedirect, errTooLarge, errMethod(),
+		errToken(strings.Repeat("a", graph.MaxToken+1)), errUntrusted, errForm, errWhichApp, errRedirect, errTooLarge, errSlowRequest, errSlowReader(), errOwnToken, errPassedOverload(), errMethod(),
 		errBreakerOpen(time.Second), errOverloaded(), errTimeout(), errUnreachable("refused"), errBadAnswer("x"), errInternal("x")} {
 		all[e.Subcode] = append(all[e.Subcode], e)
 	}

@@ -2,7 +2,8 @@ package proxy
 
 import "context"
 
-// places bound the calls in flight of a circuit and the flights that wait for one of them to end.
+// places bound the calls in flight of a circuit, or those of an app that are passed through, and
+// what waits for one of them to end.
 type places struct {
 	inFlight chan struct{}
 	queue    chan struct{} // those in flight, and those that wait
@@ -15,7 +16,7 @@ func newPlaces(n int) *places {
 	return &places{make(chan struct{}, n), make(chan struct{}, n*(1+waitersPerPlace))}
 }
 
-// take waits for a place. It reports false if the queue is full or the flight's budget ends first.
+// take waits for a place. It reports false if the queue is full or ctx ends first.
 func (p *places) take(ctx context.Context) bool {
 	select {
 	case p.queue <- struct{}{}:

@@ -49,6 +49,7 @@ type reply struct {
 	last   bool              // the connection is closed after the answer
 	cut    bool              // the answer broke off after a part of it was sent
 	passed *passthrough.Call // a call that is passed through; nil for a token call
+	places *places           // of the app's passed-through calls
 	status int
 }
 

@@ -32,6 +32,7 @@ var (
 	breakerGauge  = gauge("breaker_state", "1 for the worst state of the upstream's breakers.", "upstream", "state")
 	refusedGauge  = gauge("client_secret_refused", "1 while Instagram refuses the app's client secret.", "app")
 	inUseGauge    = gauge("client_secret_in_use", "1 for the app's client secret that is used first.", "app", "which")
+	passingGauge  = gauge("passthrough_in_flight", "Calls that are being passed through.", "app")
 	usageGauge    = gauge("upstream_usage_ratio", "Used part of a rate limit, as Instagram last reported it; 1 is all.", "app", "limit", "kind")
 )
 
@@ -59,6 +60,9 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 		inUse, count := a.state.secrets.state()
 		for i := range count {
 			send(inUseGauge, number(i == inUse), a.Label, secretNames[i])
+		}
+		if a.passing != nil {
+			send(passingGauge, float64(len(a.passing.inFlight)), a.Label)
 		}
 	}
 	for _, l := range c.metrics.limits.all(now) {

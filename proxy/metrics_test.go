@@ -121,7 +121,7 @@ func exercised(t *testing.T) *Metrics {
 	m.Build("v1", "abc", "go1")
 	m.LogLinesDropped(func() int { return 1 })
 	o := optionsFor(t, s.URL, s.CA())
-	o.Metrics, o.Cache = m, newCacheWatchedBy(t, m)
+	o.Metrics, o.Cache, o.Passthrough = m, newCacheWatchedBy(t, m), passing(PassthroughOptions{})
 	p := newProxy(t, o)
 	_ = ask(p, get(target("IGAAshort")))
 	_ = ask(p, get(target("flaky500-1")))

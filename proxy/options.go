@@ -34,6 +34,11 @@ type Options struct {
 	MaxResponseBytes int64
 	// MaxInFlight bounds the calls in flight of each app and grant.
 	MaxInFlight int
+	// MaxConnectionAge is how long a kept connection to Meta gets further calls, so that changes of
+	// DNS are followed. Zero: there is no limit.
+	MaxConnectionAge time.Duration
+	// IgnoreProxy turns off HTTPS_PROXY and its siblings for calls to Meta.
+	IgnoreProxy bool
 	// Retries is the number of retries after a call without an answer: 0 or 1.
 	Retries int
 	// TTL is how long a token is remembered at most.
@@ -59,6 +64,9 @@ type Options struct {
 	Bearer func() [sha256.Size]byte
 	// Passthrough configures all other calls. Nil: they are refused.
 	Passthrough *PassthroughOptions
+	// MaxPassedInFlight bounds the calls in flight of each app that are passed through. Others wait
+	// for up to a second. Required with Passthrough.
+	MaxPassedInFlight int
 	// Cache remembers answers. The caller closes it after the Proxy.
 	Cache *cache.Cache
 	// Breaker configures the circuit breakers. OnChange is not used.
@@ -89,6 +97,9 @@ func (o Options) check() error {
 	}
 	if o.Timeout <= 0 || o.MaxResponseBytes < 1 || o.MaxInFlight < 1 || o.Retries < 0 || o.Retries > 1 {
 		return errors.New("upstream timeout, max_response_bytes and max_in_flight must be more than 0, and retries 0 or 1")
+	}
+	if o.Passthrough != nil && o.MaxPassedInFlight < 1 {
+		return errors.New("passthrough max_in_flight must be more than 0")
 	}
 	if min(o.TTL, o.RefreshTTL, o.CodeTTL) <= 0 {
 		return errors.New("cache ttl, refresh ttl and code ttl must be more than 0")

@@ -1,16 +1,18 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
 // PassthroughOptions configure the calls that are not token calls: reads, uploads, paging. New sets
-// Transport, DropHeaders and MaxJSONBytes.
+// Transport, DropHeaders, MaxJSONBytes and IsOwnToken.
 type PassthroughOptions = passthrough.Options
 
 // passthroughGrant is used in logs and metrics instead of a grant's name.
@@ -27,12 +29,25 @@ func newBypass(o Options, metrics *Metrics) *bypass {
 	out := newOutbound(o, metrics.silentPool("passthrough"))
 	for _, t := range []*http.Transport{out.kept, out.single} {
 		t.DisableCompression = true // otherwise the transport would add Accept-Encoding
-		t.MaxConnsPerHost = o.MaxInFlight
 	}
 	stream := *o.Passthrough
 	stream.Transport, stream.MaxJSONBytes = out, o.MaxResponseBytes
 	stream.DropHeaders = append([]string{trustHeader}, traceHeaders...)
+	stream.IsOwnToken = trust{o.Bearer}.owns
 	return &bypass{passthrough.New(stream), out, map[Service]*url.URL{Instagram: o.UpstreamURL, Threads: o.ThreadsURL}}
+}
+
+// passedQueue bounds how long a call waits for a place. A longer wait would hold a connection, and
+// an app does better to try again.
+const passedQueue = time.Second
+
+// passingPlaces returns the places of an app: those that it had before, unless their number has
+// changed.
+func passingPlaces(n int, before *app) *places {
+	if before != nil && before.passing != nil && cap(before.passing.inFlight) == n {
+		return before.passing
+	}
+	return newPlaces(n)
 }
 
 // pass finds the app and the host of a call that is passed through.
@@ -41,14 +56,23 @@ func (x *reply) pass(e *engine, r *http.Request, t destination, metrics *Metrics
 	if a == nil {
 		a = e.likely(r)
 	}
-	x.grant, x.app = passthroughGrant, a.Label
+	x.grant, x.app, x.places = passthroughGrant, a.Label, a.passing
 	x.passed = &passthrough.Call{Base: e.bypass.hosts[a.Service], Path: t.path,
 		Own:      scheme(r) + "://" + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
 		OnHeader: func(h http.Header) { metrics.limits.note(a.Label, h) }}
 }
 
-// stream passes the call through and keeps the outcome.
+// stream passes the call through, once there is a place for it, and keeps the outcome.
 func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
+	queued, cancel := context.WithTimeout(r.Context(), passedQueue)
+	ok := x.places.take(queued)
+	cancel()
+	if !ok {
+		x.gone, x.err = r.Context().Err() != nil, errPassedOverload()
+		x.answer(w)
+		return
+	}
+	defer x.places.give()
 	if !r.ProtoAtLeast(1, 1) { // see last
 		w.Header().Set("Connection", "close")
 	}
@@ -57,18 +81,29 @@ func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
 	switch {
 	case got.Err == nil && !got.Cut:
 		return
+	case errors.Is(got.Err, passthrough.ErrSlowReader):
+		x.err = errSlowReader()
+		return
+	case errors.Is(got.Err, passthrough.ErrSlowRequest): // the server has ended the context, too
+		x.err = errSlowRequest
+	case errors.Is(got.Err, passthrough.ErrSlowAnswer):
+		x.err = errTimeout()
+		x.err.Cause = got.Err.Error()
 	case r.Context().Err() != nil:
 		x.gone, x.status = true, statusGone
 		return
 	case got.Cut:
 		x.err = errBadAnswer("cut short in passing")
-		return
 	case errors.Is(got.Err, passthrough.ErrBodyTooLarge):
 		x.err = errTooLarge
-	case errors.Is(got.Err, passthrough.ErrAnswerTooLong), errors.Is(got.Err, passthrough.ErrSwitching):
+	case errors.Is(got.Err, passthrough.ErrAnswerTooLong), errors.Is(got.Err, passthrough.ErrSwitching),
+		errors.Is(got.Err, passthrough.ErrInformational):
 		x.err = errBadAnswer(got.Err.Error())
 	default:
 		x.err = noAnswer(r.Context(), got.Err).err
+	}
+	if got.Cut { // a part of the answer was sent
+		return
 	}
 	x.last = true // a part of the request may be unread
 	x.answer(w)

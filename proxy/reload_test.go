@@ -270,3 +270,25 @@ func TestANewSecretDoesNotEndARateLimit(t *testing.T) {
 		t.Errorf("got %v, refused %v; want the limit alone", e, a.state.secrets.areRefused(now))
 	}
 }
+
+// A reload must not double the calls in flight of an app, and a new bound takes effect.
+func TestPlacesOfPassedCallsSurviveAReload(t *testing.T) {
+	o := optionsFor(t, deadURL(t), nil)
+	o.Cache, o.Passthrough, o.MaxPassedInFlight = newCache(t), passing(PassthroughOptions{}), 1
+	p := newProxy(t, o)
+	held := p.current.Load().apps[0].passing
+	if !held.take(t.Context()) {
+		t.Fatal("there is no place")
+	}
+	defer held.give()
+	for _, c := range []struct{ places, subcode int }{{1, 990027}, {2, 990023}} { // nothing listens
+		o.MaxPassedInFlight = c.places
+		if err := p.Reload(o); err != nil {
+			t.Fatal(err)
+		}
+		r := ask(p, get("/me"))
+		if e := errorIn(t, r.Body.Bytes()); r.Code != 503 || e.Subcode != c.subcode {
+			t.Errorf("%d places, of which one was taken before: got %d / %d, want 503 / %d", c.places, r.Code, e.Subcode, c.subcode)
+		}
+	}
+}

@@ -28,6 +28,10 @@ func checkCommand(env environment) *cli.Command {
 			for _, p := range problems {
 				r.problem(p)
 			}
+			egress, err := sidecar.Egress(conf)
+			if err != nil {
+				r.result("egress", err)
+			}
 			if r.failed > 0 {
 				return r.fail(errConfiguration)
 			}
@@ -36,7 +40,7 @@ func checkCommand(env environment) *cli.Command {
 				traces = "traces on, to " + collector
 			}
 			r.print("ok", "configuration", "listen "+conf.Listen+", admin "+conf.Admin.Listen, "open to "+conf.OpenTo(), "operations "+conf.Operations(),
-				"apps "+conf.AppNames(), "upstream "+conf.Upstream.URL, "cache "+conf.CacheTiers(), traces)
+				"apps "+conf.AppNames(), "upstream "+conf.Upstream.URL, "egress "+egress, "cache "+conf.CacheTiers(), traces)
 			if !c.Bool("online") {
 				return nil
 			}

@@ -127,6 +127,7 @@ Errors to fix: 2.
          operations off (SIGHUP reloads)
          apps default
          upstream https://graph.instagram.com
+         egress direct
          cache memory
          traces off
 `

@@ -1,6 +1,6 @@
 // Package passthrough streams an app's call to Meta and the answer back, unchanged: reads, uploads,
 // everything but the token calls. It adds nothing to a call, remembers nothing, and never sees a
-// client secret. Bodies are bounded in bytes and each call in time.
+// client secret. Bodies are bounded in bytes and have a least rate; each call is bounded in time.
 package passthrough
 
 import (
@@ -9,7 +9,9 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
+	"net/textproto"
 	"net/url"
 	"strings"
 	"time"
@@ -25,6 +27,8 @@ type Options struct {
 	MaxBodyBytes int64
 	// DropHeaders are the names of request headers that are not sent on.
 	DropHeaders []string
+	// IsOwnToken reports whether a bearer token is igproxy's own, which is not sent on. Required.
+	IsOwnToken func(string) bool
 	// RewritePaging makes paging.next and paging.previous in JSON answers of up to MaxJSONBytes
 	// point at igproxy. Meta writes its own host into them, so an app that follows them would leave
 	// igproxy.
@@ -56,10 +60,10 @@ type Call struct {
 type Result struct {
 	// Status is the status sent to the app, or 0 if nothing was sent.
 	Status int
-	// Err is why there is no answer. Nothing was sent to the app.
+	// Err is why there is no answer, or no whole one. Unless Cut is set, the app was sent nothing.
 	Err error
 	// Cut says that the answer broke off after a part of it was sent. The caller must close the
-	// connection to the app.
+	// connection to the app. Err may be nil.
 	Cut bool
 }
 
@@ -69,6 +73,8 @@ var (
 	ErrBodyTooLarge = errors.New("a body longer than passthrough.max_body_bytes")
 	// ErrAnswerTooLong means that the body of the answer is larger than MaxBodyBytes.
 	ErrAnswerTooLong = errors.New("an answer longer than passthrough.max_body_bytes")
+	// ErrInformational means that too many answers with 1xx, or too long ones, precede the answer.
+	ErrInformational = errors.New("too many informational answers")
 	// ErrSwitching means that the answer switches to another protocol.
 	ErrSwitching = errors.New("another protocol")
 )
@@ -76,15 +82,11 @@ var (
 // Serve streams one call both ways. It sends nothing to the app if there is no answer.
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Result) {
 	deadline := time.Now().Add(p.options.Timeout)
-	control := http.NewResponseController(w)
-	// The server's own deadlines are for small requests. The new ones end after the deadline of
-	// the call, so that a call that is too slow gets an answer.
-	if r.ContentLength != 0 {
-		_ = control.SetReadDeadline(deadline.Add(time.Second))
-	}
-	_ = control.SetWriteDeadline(deadline.Add(2 * time.Second))
 	ctx, cancel := context.WithDeadline(r.Context(), deadline)
 	defer cancel()
+	s := &sides{control: http.NewResponseController(w), end: deadline, stop: cancel}
+	_ = s.control.SetWriteDeadline(s.writeEnd()) // the server's own is for small requests
+	ctx = httptrace.WithClientTrace(ctx, boundInformational())
 	defer func() {
 		// ReverseProxy panics if an answer breaks off. The caller counts and logs the request
 		// before it panics itself.
@@ -93,12 +95,13 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Re
 		} else if v != nil {
 			result.Cut = true
 		}
+		s.explain(&result)
 	}()
 	proxy := &httputil.ReverseProxy{
 		Transport: p.options.Transport,
 		Rewrite:   func(pr *httputil.ProxyRequest) { p.rewrite(pr, c) },
 		ModifyResponse: func(res *http.Response) error {
-			err := p.modify(res, c)
+			err := p.modify(res, c, s)
 			if err == nil {
 				result.Status = res.StatusCode // ReverseProxy sends it next
 			}
@@ -113,24 +116,69 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Re
 		ErrorLog:      log.New(io.Discard, "", 0), // it would quote what was sent
 		FlushInterval: -1,
 	}
-	proxy.ServeHTTP(w, p.incoming(ctx, w, r))
+	proxy.ServeHTTP(&writer{w, s}, p.incoming(ctx, w, r, s))
 	return result
 }
 
+// The bounds of the answers with 1xx that precede an answer. Meta sends none, and a browser's hints
+// are of no use to an app.
+const (
+	maxInformational      = 4
+	maxInformationalBytes = 16 << 10 // of all headers
+)
+
+// boundInformational returns a trace that ends a call with more or longer answers with 1xx. By then
+// ReverseProxy has passed on the one that exceeds the bound.
+func boundInformational() *httptrace.ClientTrace {
+	count, size := 0, 0
+	return &httptrace.ClientTrace{Got1xxResponse: func(_ int, header textproto.MIMEHeader) error {
+		count++
+		for name, values := range header {
+			for _, value := range values {
+				size += len(name) + len(value)
+			}
+		}
+		if count > maxInformational || size > maxInformationalBytes {
+			return ErrInformational
+		}
+		return nil
+	}}
+}
+
 // incoming returns the request with a bounded body and without what must not be sent on.
-func (p *Proxy) incoming(ctx context.Context, w http.ResponseWriter, r *http.Request) *http.Request {
+func (p *Proxy) incoming(ctx context.Context, w http.ResponseWriter, r *http.Request, s *sides) *http.Request {
 	r = r.Clone(ctx)
 	r.Header.Del("Upgrade") // only HTTP is passed through
 	for _, name := range p.options.DropHeaders {
 		r.Header.Del(name)
 	}
-	if _, _, basic := r.BasicAuth(); basic { // igproxy's own token, from a base URL; Meta uses no Basic
-		r.Header.Del("Authorization")
+	token := BearerToken(r.Header["Authorization"])
+	r.Header.Del("Authorization")
+	if token != "" && !p.options.IsOwnToken(token) {
+		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	if r.ContentLength != 0 {
-		r.Body = http.MaxBytesReader(w, r.Body, p.options.MaxBodyBytes)
+		body := &pacedBody{ReadCloser: r.Body, sides: s, pace: newPace()}
+		r.Body = http.MaxBytesReader(w, body, p.options.MaxBodyBytes)
 	}
 	return r
+}
+
+// BearerToken returns the token of the only Authorization field, or "" if it is anything but
+// "Bearer TOKEN". Basic holds igproxy's own token, from a base URL. Meta uses no other scheme, and
+// in a list or a second field a reader could find what igproxy did not look at.
+func BearerToken(fields []string) string {
+	if len(fields) != 1 {
+		return ""
+	}
+	scheme, token, _ := strings.Cut(fields[0], " ")
+	token = strings.Trim(token, " ")
+	if !strings.EqualFold(scheme, "Bearer") || strings.ContainsFunc(token, func(c rune) bool {
+		return c <= ' ' || c > '~' || c == ',' || c == '"'
+	}) {
+		return ""
+	}
+	return token
 }
 
 // rewrite directs the request to Meta. ReverseProxy has removed hop-by-hop headers and those that
@@ -147,7 +195,7 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest, c Call) {
 }
 
 // modify bounds the answer and rewrites its paging URLs.
-func (p *Proxy) modify(res *http.Response, c Call) error {
+func (p *Proxy) modify(res *http.Response, c Call, s *sides) error {
 	switch {
 	case res.StatusCode == http.StatusSwitchingProtocols: // the body would be the bare connection
 		return ErrSwitching
@@ -157,7 +205,7 @@ func (p *Proxy) modify(res *http.Response, c Call) error {
 		return ErrAnswerTooLong
 	}
 	c.OnHeader(res.Header)
-	res.Body = &boundedBody{ReadCloser: res.Body, left: p.options.MaxBodyBytes}
+	res.Body = &boundedBody{ReadCloser: &pacedAnswer{ReadCloser: res.Body, sides: s, pace: newPace()}, left: p.options.MaxBodyBytes}
 	if p.options.RewritePaging && res.Header.Get("Content-Encoding") == "" &&
 		strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") {
 		return p.keepPaging(res, c)

@@ -31,6 +31,7 @@ func newSidecar(t *testing.T, o passthrough.Options, answer http.HandlerFunc) *s
 	transport := &http.Transport{DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	o.Transport, o.Timeout, o.MaxBodyBytes = transport, cmp.Or(o.Timeout, time.Minute), cmp.Or(o.MaxBodyBytes, 64<<20)
+	o.IsOwnToken = func(token string) bool { return token == ownToken }
 	p := passthrough.New(o)
 	s := &sidecar{results: make(chan passthrough.Result, 1)}
 	s.base, _ = url.Parse(upstream.URL)
@@ -107,16 +108,22 @@ func TestACallIsSentAsTheAppWroteIt(t *testing.T) {
 	}
 }
 
-// The user of a base URL is meant for igproxy. Meta uses no Basic.
-func TestBasicIsNotSentOn(t *testing.T) {
-	var authorization string
+const ownToken = "the-sidecars-own-token"
+
+// Only a single bearer token leaves, and never igproxy's own. TestOnlyOneBearerIsPassedOn has all
+// spellings.
+func TestOnlyTheUsersBearerIsSentOn(t *testing.T) {
+	var authorization []string
 	s := newSidecar(t, passthrough.Options{}, func(_ http.ResponseWriter, r *http.Request) {
-		authorization = r.Header.Get("Authorization")
+		authorization = r.Header["Authorization"]
 	})
-	r := s.request(t, http.MethodGet, "/me", "")
-	r.SetBasicAuth("igproxy", "token")
-	if status, _, _, err := s.call(t, r); status != http.StatusOK || err != nil || authorization != "" {
-		t.Errorf("got %d, %v; sent %q", status, err, authorization)
+	for sent, want := range map[string]string{"bearer  IGAA": "Bearer IGAA", "Bearer " + ownToken: "", "Basic YTpi": ""} {
+		r := s.request(t, http.MethodGet, "/me", "")
+		r.Header.Set("Authorization", sent)
+		status, _, _, err := s.call(t, r)
+		if got := strings.Join(authorization, ", "); status != http.StatusOK || err != nil || got != want {
+			t.Errorf("%s: got %d, %v; sent %q, want %q", sent, status, err, got, want)
+		}
 	}
 }
 

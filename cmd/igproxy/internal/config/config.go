@@ -7,6 +7,9 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
+// ProxyNone is the value of upstream.proxy that forbids a proxy.
+const ProxyNone = "none"
+
 // Config is the whole configuration. The table in settings.go has the meaning, unit and range of
 // each field: the key upstream.max_in_flight is the field Upstream.MaxInFlight.
 type Config struct {
@@ -36,6 +39,8 @@ type Config struct {
 		MaxResponseBytes int64
 		MaxInFlight      int
 		Retries          int
+		MaxConnectionAge time.Duration
+		Proxy            string
 	}
 	Cache struct {
 		TTL, NegativeTTL time.Duration
@@ -48,6 +53,7 @@ type Config struct {
 	Passthrough struct {
 		Enabled       bool
 		Timeout       time.Duration
+		MaxInFlight   int
 		MaxBodyBytes  int64
 		RewritePaging bool
 	}

@@ -91,6 +91,12 @@ func settings() []setting {
 			doc: "How many calls of one app and grant may be in flight. Further calls get 503; cached tokens are still served."},
 		{key: "upstream.retries", kind: kindCount, value: "1", low: 0, high: 1,
 			doc: "How many times igproxy retries an exchange that got no response or one of Meta's passing errors, within upstream.timeout."},
+		{key: "upstream.max_connection_age", kind: kindDuration, value: "5m", low: second, high: 24 * hour,
+			doc: "How long a kept connection to Instagram is used for further calls. A new one resolves the name again, so this is " +
+				"how long igproxy may keep calling an address that the name no longer has."},
+		{key: "upstream.proxy", kind: kindWord, value: "environment", words: []string{"environment", ProxyNone},
+			doc: "Whether calls to Instagram go through the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name. The start line of " +
+				"the log and igproxy check show which. none: never."},
 
 		{key: "cache.ttl", kind: kindDuration, value: "1h", low: second, high: 59 * 24 * hour,
 			doc: "How long a long-lived token is cached. The cache finds it by the short-lived token, which is valid for one hour."},
@@ -111,6 +117,8 @@ func settings() []setting {
 			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to Instagram unchanged. If false, they get 404."},
 		{key: "passthrough.timeout", kind: kindDuration, value: "1m", low: second, high: hour,
 			doc: "How long a call that is passed through may take, including both bodies."},
+		{key: "passthrough.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
+			doc: "How many such calls of one app may be in flight. Further calls wait for up to a second, and then get 503."},
 		{key: "passthrough.max_body_bytes", kind: kindSize, value: "64MiB", low: 1 << 10, high: 1 << 40,
 			doc: "The largest body, of a request or a response, that is passed through."},
 		{key: "passthrough.rewrite_paging", kind: kindSwitch, value: "false",

@@ -82,6 +82,8 @@ func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
 		Timeout:          c.Upstream.Timeout,
 		MaxResponseBytes: c.Upstream.MaxResponseBytes,
 		MaxInFlight:      c.Upstream.MaxInFlight,
+		MaxConnectionAge: c.Upstream.MaxConnectionAge,
+		IgnoreProxy:      c.Upstream.Proxy == config.ProxyNone,
 		Retries:          c.Upstream.Retries,
 		TTL:              c.Cache.TTL,
 		NegativeTTL:      c.Cache.NegativeTTL,
@@ -94,7 +96,11 @@ func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
 		},
 	}
 	if p := c.Passthrough; p.Enabled {
+		o.MaxPassedInFlight = p.MaxInFlight
 		o.Passthrough = &proxy.PassthroughOptions{Timeout: p.Timeout, MaxBodyBytes: p.MaxBodyBytes, RewritePaging: p.RewritePaging}
+	}
+	if _, err := Egress(c); err != nil {
+		return o, err
 	}
 	if c.Redis.Mode != "" {
 		o.ClaimBudget = c.Redis.Timeout

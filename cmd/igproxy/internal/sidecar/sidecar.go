@@ -248,7 +248,8 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 		server.Serve(failed)
 		s.closers = append(s.closers, server.Close)
 	}
-	s.log.Info("listening", "url", s.URL(), "admin", s.AdminURL(), "upstream", s.conf.Upstream.URL,
+	egress, _ := Egress(s.conf) // New has checked it
+	s.log.Info("listening", "url", s.URL(), "admin", s.AdminURL(), "upstream", s.conf.Upstream.URL, "egress", egress,
 		"open_to", s.conf.OpenTo(), "operations", s.conf.Operations(), "cache", s.conf.CacheTiers(), "version", s.build.Version, "go", s.build.Go)
 	s.notifyReady()
 	stopReloads := s.reloads.start()

@@ -1,0 +1,140 @@
+package integration
+
+// How calls leave for Meta: through a proxy only if that is visible and allowed, and on connections
+// that are replaced in time.
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// countingListener accepts connections, closes each after its first line, and reports the lines.
+func countingListener(t *testing.T) (port string, lines func() []string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	var mu sync.Mutex // protects all
+	var all []string
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.SetReadDeadline(time.Now().Add(patience))
+			line, _ := bufio.NewReader(c).ReadString('\n')
+			mu.Lock()
+			all = append(all, line)
+			mu.Unlock()
+			_ = c.Close()
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); accepting.Wait() })
+	_, port, _ = net.SplitHostPort(l.Addr().String())
+	return port, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return append([]string(nil), all...)
+	}
+}
+
+// 0.0.0.0 reaches this machine and is not a loopback address, to which no proxy would be used.
+func TestProxyToMetaIsVisibleAndCanBeForbidden(t *testing.T) {
+	t.Parallel()
+	const user, password = "canary-of-the-proxys-user", "canary-of-the-proxys-password"
+	for setting, want := range map[string]string{"environment": "through proxy 127.0.0.1:", "none": "direct"} {
+		proxyPort, proxied := countingListener(t)
+		metaPort, direct := countingListener(t)
+		target := "https://0.0.0.0:" + metaPort
+		env := append(environ("UPSTREAM_URL="+target, "UPSTREAM_LOGIN_URL="+target, "THREADS_URL="+target, "UPSTREAM_RETRIES=0", "UPSTREAM_PROXY="+setting),
+			fmt.Sprintf("HTTPS_PROXY=http://%s:%s@127.0.0.1:%s", user, password, proxyPort))
+		p := start(t, env, "serve")
+		p.Listening(t)
+		line := p.Log.Lines("listening")[0]
+		code, stdout, stderr := command(t, env, "check")
+		if egress, _ := line["egress"].(string); !strings.HasPrefix(egress, want) || code != 0 || !strings.Contains(stdout, "egress "+egress+"\n") {
+			t.Errorf("%s: egress %q, want %q; check says\n%s%s", setting, egress, want, stdout, stderr)
+		}
+		p.ask(t, "IGAA-proxied")
+		p.fetch(t, "/me")
+		through, straight := proxied(), direct()
+		if setting == "none" && (len(through) > 0 || len(straight) < 2) || setting != "none" && (len(through) < 2 || len(straight) > 0 || !strings.HasPrefix(through[0], "CONNECT 0.0.0.0:"+metaPort+" ")) {
+			t.Errorf("%s: %d connections to the proxy %q, %d to Meta", setting, len(through), through, len(straight))
+		}
+		for _, secret := range []string{user, password} {
+			if strings.Contains(p.settled(t).String()+stdout+stderr, secret) {
+				t.Errorf("%s: the log or the output of check has the proxy's credentials", setting)
+			}
+		}
+	}
+}
+
+func TestInvalidProxyIsReportedWithoutItsValue(t *testing.T) {
+	t.Parallel()
+	var env []string
+	for _, value := range []string{"http://user:canary@[::1", "http://user:can#ary@127.0.0.1:1", "http://canary/x@127.0.0.1:1", "http:/user:canary@127.0.0.1", "canary://user:canary@127.0.0.1:x"} {
+		env = append(environ(), "HTTPS_PROXY="+value)
+		for _, args := range [][]string{{"check"}, {"serve"}} {
+			code, stdout, stderr := command(t, env, args...)
+			if said := stdout + stderr; code <= 0 || !strings.Contains(said, "HTTPS_PROXY") || !strings.Contains(said, "upstream.proxy") || strings.Contains(said, "canary") || strings.Contains(said, "can#") {
+				t.Errorf("%s, %v: exit code %d\n%s", value, args, code, said)
+			}
+		}
+	}
+	if code, stdout, _ := command(t, append(env, "IGPROXY_UPSTREAM_PROXY=none"), "check"); code != 0 {
+		t.Errorf("with none: exit code %d\n%s", code, stdout)
+	}
+}
+
+// Otherwise a name that moves to another address would never be followed by a busy sidecar.
+func TestKeptConnectionsToMetaAreReplacedInTime(t *testing.T) {
+	t.Parallel()
+	type life struct{ first, last time.Time }
+	var mu sync.Mutex // protects lives
+	lives := map[string]life{}
+	var failed atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		l, known := lives[r.RemoteAddr]
+		if !known {
+			l.first = time.Now()
+		}
+		l.last = time.Now()
+		lives[r.RemoteAddr] = l
+		mu.Unlock()
+		says(200, "application/json", goodAnswer)(w, r)
+	}))
+	t.Cleanup(s.Close)
+	p := serve(t, "UPSTREAM_URL="+s.URL, "UPSTREAM_MAX_CONNECTION_AGE=1s")
+	calls := 0
+	for start := time.Now(); time.Since(start) < 3500*time.Millisecond; calls++ { // no connection stays idle
+		crowd(4, func(i int) {
+			path := "/me"
+			if i%2 == 0 {
+				path = exchangePath(fmt.Sprintf("IGAA-%d-%d", calls, i))
+			}
+			if r, err := fetch(t.Context(), http.DefaultClient, p.URL+path); err != nil || r.status != 200 {
+				failed.Add(1)
+			}
+		})
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, l := range lives {
+		if age := l.last.Sub(l.first); age > 1500*time.Millisecond { // a call may begin just before the end
+			t.Errorf("a connection was used for %s, want at most 1s", age)
+		}
+	}
+	if len(lives) < 8 || len(lives) > calls/2 || failed.Load() > 0 {
+		t.Errorf("%d connections for %d calls, %d failed; want 8 to 40 and none", len(lives), 4*calls, failed.Load())
+	}
+}

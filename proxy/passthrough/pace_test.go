@@ -1,0 +1,32 @@
+package passthrough
+
+import (
+	"testing"
+	"time"
+)
+
+// A sender may be as slow as leastRate for ever, and may pause for patience. A slower one ends.
+func TestPaceAllowsTheLeastRateAndOnePause(t *testing.T) {
+	for name, c := range map[string]struct {
+		every    time.Duration
+		bytes    int
+		from, to time.Duration // when the patience ends; zero: never
+	}{
+		"the least rate":         {time.Second, leastRate, 0, 0},
+		"the same in lumps":      {8 * time.Second, 8 * leastRate, 0, 0},
+		"half of it":             {time.Second, leastRate / 2, 19 * time.Second, 21 * time.Second},
+		"a byte a second":        {time.Second, 1, 10 * time.Second, 11 * time.Second},
+		"much, and then nothing": {time.Hour, 1 << 20, time.Hour, time.Hour},
+	} {
+		p, ended := newPace(), time.Duration(0)
+		for at := c.every; at <= time.Hour && ended == 0; at += c.every {
+			if c.every > p.left {
+				ended = at
+			}
+			p.waited(c.every, c.bytes)
+		}
+		if ended < c.from || ended > c.to {
+			t.Errorf("%s: ended after %s, want %s to %s (0: never)", name, ended, c.from, c.to)
+		}
+	}
+}
