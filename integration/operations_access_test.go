@@ -122,7 +122,7 @@ func TestSocketTakesOperationsFromTheOperatorOnly(t *testing.T) {
 	for _, uid := range otherUIDs() {
 		code, out := operateAs(t, uid, use, "purge")
 		if listed := uid == 65533; listed {
-			if code != 0 || out != "purged: everything of default\n" || p.hits(t, "IGAA-kept") {
+			if code != 0 || out != "purged: everything for app \"default\"\n" || p.hits(t, "IGAA-kept") {
 				t.Errorf("a listed user: exit code %d: %s", code, out)
 			}
 			continue
