@@ -3,10 +3,10 @@ package proxy
 import (
 	"cmp"
 	"log/slog"
-	"math"
 	"slices"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/proxy/loglimit"
 )
 
 // carried is what survives a Reload.
@@ -18,6 +18,7 @@ type carried struct {
 	retries  *retryBudget
 	metrics  *Metrics
 	log      *slog.Logger
+	lines    *loglimit.Limits[lineKind]
 	tracer   Tracer
 }
 
@@ -32,7 +33,6 @@ type engine struct {
 	out    *outbound // used by ask
 	bypass *bypass   // nil: only token calls are answered
 
-	lines    *hitLines
 	shortcut *shortcut // nil: the lane answers nothing
 }
 
@@ -57,13 +57,12 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 		gate:  newGate(hosts, o.AnyHost),
 		trust: trust{o.Bearer},
 		first: compose(o, c, out),
-		lines: &hitLines{most: cmp.Or(int64(o.HitLines), math.MaxInt64)},
 	}
 	if o.Passthrough != nil {
 		e.bypass = newBypass(o, c.metrics)
 	}
 	if c.tracer == nil { // the lane makes no spans
-		e.shortcut = shortcutOf(e, c.metrics)
+		e.shortcut = shortcutOf(e, c)
 	}
 	return e, nil
 }

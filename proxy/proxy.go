@@ -36,6 +36,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/proxy/loglimit"
 )
 
 // Proxy answers apps. It is an http.Handler, safe for concurrent use.
@@ -53,7 +54,7 @@ func New(o Options) (*Proxy, error) {
 	}
 	p := &Proxy{carried: carried{cache: o.Cache, failures: newFailures(o.Breaker.Interval), flights: &flights{},
 		retries: newRetryBudget(), metrics: cmp.Or(o.Metrics, NewMetrics()), tracer: o.Tracer,
-		log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler))}}
+		lines: loglimit.New[lineKind](o.LogLines), log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler))}}
 	var err error
 	if p.carried.circuits, err = newCircuits(o.Breaker, o.MaxInFlight, p.carried.metrics, p.carried.log); err != nil {
 		return nil, err
@@ -91,6 +92,7 @@ func (p *Proxy) Reload(o Options) error {
 		a.state.secrets.use(a.secrets)
 		purges = append(purges, a.purges)
 	}
+	p.carried.lines.Set(o.LogLines)
 	p.current.Store(next)
 	if last != nil {
 		last.closeIdle()

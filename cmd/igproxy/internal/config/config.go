@@ -81,7 +81,7 @@ type Config struct {
 	}
 	Log struct {
 		Level, Format string
-		Hits          int // lines per second
+		Lines         int // of one kind per second
 	}
 	digests [3][sha256.Size]byte // of plainFiles, in their order; zero: not read
 }

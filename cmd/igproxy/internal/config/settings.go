@@ -186,8 +186,9 @@ func settings() []setting {
 
 		{key: "log.level", kind: kindWord, value: "info", words: []string{"debug", "info", "warn", "error"},
 			doc: "The lowest level that is logged. debug is currently the same as info."},
-		{key: "log.hits", kind: kindCount, value: "100", low: 1, high: million,
-			doc: "How many hits per second are logged. The next line says how many were left out; the metrics count all."},
+		{key: "log.lines", kind: kindCount, value: "100", low: 1, high: million,
+			doc: "How many lines per second of one kind are logged: requests with the same outcome and status, hits, and every other " +
+				"message. The next line says how many were left out (not_logged); the metrics count all."},
 		{key: "log.format", kind: kindWord, value: "auto", words: []string{"auto", "json", "text"},
 			doc: "The format of log lines. auto: text when standard error is a terminal, json otherwise."},
 	})

@@ -5,7 +5,6 @@ import (
 	"net"
 	"slices"
 	"strconv"
-	"time"
 )
 
 // peers accepts only connections from the processes of some users, on a Unix socket. The kernel
@@ -16,7 +15,6 @@ type peers struct {
 	uids    []string // in decimal
 	refused func()   // counts
 	log     *slog.Logger
-	logged  time.Time // when the last line was logged; Accept has one caller
 }
 
 // Accept returns the next connection from one of the users.
@@ -31,16 +29,7 @@ func (p *peers) Accept() (net.Conn, error) {
 			return c, nil
 		}
 		_ = c.Close()
-		p.refuse(uid, err)
+		p.refused()
+		p.log.Warn("connection refused by auth.uids", "uid", uid, "error", err)
 	}
-}
-
-// refuse counts every refusal and logs one a second, so that connecting cannot fill the log.
-func (p *peers) refuse(uid uint32, err error) {
-	p.refused()
-	if time.Since(p.logged) < time.Second {
-		return
-	}
-	p.logged = time.Now()
-	p.log.Warn("connection refused by auth.uids", "uid", uid, "error", err)
 }

@@ -86,7 +86,7 @@ func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
 		TTL:              c.Cache.TTL,
 		NegativeTTL:      c.Cache.NegativeTTL,
 		Hosts:            c.AllowedHosts,
-		HitLines:         c.Log.Hits,
+		LogLines:         c.Log.Lines,
 		Version:          version,
 		Breaker: breaker.Options{
 			Failures: c.Breaker.Failures, Ratio: c.Breaker.Ratio, MinRequests: c.Breaker.MinRequests,
