@@ -53,7 +53,8 @@ func (p *process) metric(t *testing.T, sample string) float64 {
 	return v
 }
 
-// chatter makes a process with everyLine write n log lines fast, by many requests over one connection.
+// chatter makes a process with everyLine write n log lines fast, by many requests over one
+// connection.
 func (p *process) chatter(t *testing.T, n int) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))

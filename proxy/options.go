@@ -66,8 +66,8 @@ type Options struct {
 	Metrics *Metrics
 	// Logger gets one line for each request and each change of state. Nil: nothing is logged.
 	Logger *slog.Logger
-	// LogLines bounds the lines per second about requests with the same outcome and status; hits are
-	// counted apart. Zero: each request has a line.
+	// LogLines bounds the lines per second about requests with the same outcome and status; hits
+	// are counted apart. Zero: each request has a line.
 	LogLines int
 	// Tracer makes spans of each request and its steps, and turns the lane off. Nil: no spans.
 	Tracer Tracer

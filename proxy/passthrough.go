@@ -35,11 +35,13 @@ func newBypass(o Options, metrics *Metrics) *bypass {
 	return &bypass{passthrough.New(stream), out, map[Service]*url.URL{Instagram: o.UpstreamURL, Threads: o.ThreadsURL}}
 }
 
-// pass finds the app and the host of a call that is passed through.
+// pass finds the app and the host of a call that is passed through, or sets the error.
 func (x *reply) pass(e *engine, r *http.Request, t destination, metrics *Metrics) {
 	a := t.app
 	if a == nil {
-		a = e.likely(r)
+		if a, x.err = e.likely(r); x.err != nil {
+			return
+		}
 	}
 	x.grant, x.app = passthroughGrant, a.Label
 	x.passed = &passthrough.Call{Base: e.bypass.hosts[a.Service], Path: t.path,
