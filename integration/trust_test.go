@@ -134,3 +134,19 @@ func TestBearerTokenIsRequired(t *testing.T) {
 		}
 	}
 }
+
+// The password for Redis is a secret on a network, as the sidecar's own token is.
+func TestCheckWarnsAboutARedisPasswordWithoutTLS(t *testing.T) {
+	t.Parallel()
+	const password = "canary-of-redis-0123456789"
+	for address, warned := range map[string]bool{"redis://:" + password + "@redis.internal": true, "redis://:" + password + "@127.0.0.1": false,
+		"rediss://:" + password + "@redis.internal": false} {
+		code, stdout, stderr := command(t, environ("REDIS_MODE=single", "REDIS_URL="+address), "check")
+		if got := strings.Contains(stdout, "IGPROXY_REDIS_URL: on another machine, with a password and without TLS"); code != 0 || got != warned {
+			t.Errorf("%s: exit code %d, warned %v, want 0 and %v\n%s", address, code, got, warned, stdout)
+		}
+		if strings.Contains(stdout+stderr, password) {
+			t.Errorf("%s: the password is printed", address)
+		}
+	}
+}

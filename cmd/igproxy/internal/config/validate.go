@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/url"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -160,6 +161,29 @@ func (l *loader) validateRedis() {
 	}
 	l.bothOrNone("redis.cert_file", "redis.key_file")
 	l.validateRedisURL()
+	l.warnOfReadablePasswords()
+}
+
+// warnOfReadablePasswords warns if a password for Redis would travel to another machine without
+// TLS.
+func (l *loader) warnOfReadablePasswords() {
+	c := &l.config.Redis
+	u, err := url.Parse(c.URL.Reveal())
+	if err != nil || c.TLS || u.Scheme == "rediss" {
+		return
+	}
+	_, inURL := u.User.Password()
+	if !inURL && !l.isSet("redis.password_file") && !l.isSet("redis.sentinel_password_file") {
+		return
+	}
+	what := fault{"on another machine, with a password and without TLS: the password can be read on the network",
+		"write rediss:// in redis.url, or redis.tls: true with redis.addrs, or use a network that encrypts traffic"}
+	if u.Scheme == "redis" && !isLoopback(u.Hostname()) {
+		l.warn(l.place("redis.url"), "redis.url", what)
+	}
+	if slices.ContainsFunc(c.Addrs, beyondLoopback) {
+		l.warn(l.place("redis.addrs"), "redis.addrs", what)
+	}
 }
 
 // validateRedisURL checks redis.url against the keys that say the same.
