@@ -135,6 +135,39 @@ func TestBearerTokenIsRequired(t *testing.T) {
 	}
 }
 
+// The file may have the previous token on a second line. The counter shows when no app sends it any
+// more, and how many requests have a wrong one or none.
+func TestBothBearerTokensWorkDuringARotation(t *testing.T) {
+	t.Parallel()
+	_, upstream := instagram(t, mock.ServerOptions{})
+	path := file(t, "token", ownToken+"\n")
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, "AUTH_BEARER_FILE="+path)
+	ask := func(token string) int {
+		return getWith(t, p.URL+exchangePath("IGAA-rotated"), "X-Igproxy-Token", token).status
+	}
+	if before, next := ask(ownToken), ask(nextToken); before != 200 || next != 401 {
+		t.Errorf("before: got %d and %d, want 200 and 401", before, next)
+	}
+	must(t, os.WriteFile(path, []byte(nextToken+"\n"+ownToken+"\n"), 0o600))
+	eventually(t, "the next token is taken", func() bool { return ask(nextToken) == 200 })
+	if previous := ask(ownToken); previous != 200 {
+		t.Errorf("during the rotation the previous token gets %d", previous)
+	}
+	if missing := getWith(t, p.URL+exchangePath("IGAA-rotated")).status; missing != 401 {
+		t.Errorf("without a token: got %d", missing)
+	}
+	for _, result := range []string{"current", "previous", "wrong", "missing"} {
+		if n := p.metric(t, `igproxy_bearer_checks_total{result="`+result+`"}`); n < 1 {
+			t.Errorf("%s: %v counted", result, n)
+		}
+	}
+	must(t, os.WriteFile(path, []byte(nextToken+"\n"), 0o600))
+	eventually(t, "the previous token is refused", func() bool { return ask(ownToken) == 401 })
+	if next := ask(nextToken); next != 200 {
+		t.Errorf("after the rotation: got %d", next)
+	}
+}
+
 // The password for Redis is a secret on a network, as the sidecar's own token is.
 func TestCheckWarnsAboutARedisPasswordWithoutTLS(t *testing.T) {
 	t.Parallel()

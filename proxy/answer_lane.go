@@ -31,7 +31,7 @@ func shortcutOf(e *engine, c carried) (s *shortcut) {
 		if g.grantType != lane.GrantType {
 			continue
 		}
-		if s != nil || e.trust.digest != nil {
+		if s != nil || e.trust.digests != nil {
 			return nil
 		}
 		s = &shortcut{keys: a.keys[g.name], app: a.Label, grant: g.name, lines: c.lines.Of(hitLine),

@@ -55,7 +55,7 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	e := &engine{
 		apps: apps, grants: table, out: out,
 		gate:  newGate(hosts, o.AnyHost),
-		trust: trust{o.Bearer},
+		trust: trust{o.Bearers, c.metrics.bearerChecked},
 		first: compose(o, c, out),
 	}
 	if o.Passthrough != nil {

@@ -35,6 +35,7 @@ type Metrics struct {
 	changes   *prometheus.CounterVec
 	silent    *prometheus.CounterVec
 	peers     prometheus.Counter
+	bearers   *prometheus.CounterVec
 	reloaded  prometheus.Gauge
 	reloadAt  prometheus.Gauge
 
@@ -75,6 +76,7 @@ func NewMetrics() *Metrics {
 		"Kept connections to Meta that stayed silent, so that the idle ones were closed.", "pool")
 	m.peers = auto.NewCounter(prometheus.CounterOpts{Name: "igproxy_peers_refused_total",
 		Help: "Connections to a Unix socket by users that are not allowed."})
+	m.bearers = counter("bearer_checks_total", "Requests, by what they sent as the sidecar's own token.", "result")
 	m.reloaded = gauge("config_last_reload_successful", "0 if the last reload of the configuration was refused, otherwise 1.")
 	m.reloadAt = gauge("config_last_reload_success_timestamp_seconds", "When the configuration was last read and used.")
 	m.runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -140,6 +142,9 @@ func (m *Metrics) silentPool(name string) func() { return m.silent.WithLabelValu
 
 // PeerRefused counts a connection that was closed because its user is not allowed.
 func (m *Metrics) PeerRefused() { m.peers.Inc() }
+
+// bearerChecked counts a check of the sidecar's own token.
+func (m *Metrics) bearerChecked(result bearerResult) { m.bearers.WithLabelValues(string(result)).Inc() }
 
 // Reloaded notes whether a reload of the configuration succeeded.
 func (m *Metrics) Reloaded(ok bool) {

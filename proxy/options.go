@@ -53,9 +53,10 @@ type Options struct {
 	Hosts []string
 	// AnyHost turns off the check of the Host name, as for a Unix socket.
 	AnyHost bool
-	// Bearer returns the SHA-256 of the token that each request must carry, as X-Igproxy-Token or
-	// as the password of Basic. It is called for each request. Nil: no token is required.
-	Bearer func() [sha256.Size]byte
+	// Bearers returns the SHA-256 of the token that each request must carry, as X-Igproxy-Token or
+	// as the password of Basic, and, during a rotation, that of the previous one, which is accepted
+	// too. It is called for each request. Nil: no token is required.
+	Bearers func() [][sha256.Size]byte
 	// Passthrough configures all other calls. Nil: they are refused.
 	Passthrough *PassthroughOptions
 	// Cache remembers answers. The caller closes it after the Proxy.

@@ -20,7 +20,7 @@ type Config struct {
 	}
 	Auth struct {
 		BearerFile, ClientCA string
-		UIDs                 []string
+		ClientNames, UIDs    []string
 		None                 bool
 	}
 	TLS      struct{ CertFile, KeyFile string }

@@ -51,11 +51,15 @@ func settings() []setting {
 			doc: "The base URL of Threads. Plain http is for loopback only."},
 
 		{key: "auth.bearer_file", kind: kindText, example: "/run/secrets/igproxy-token",
-			doc: "A file with one token of at least 16 characters that every app must send, either as X-Igproxy-Token or as the " +
-				"password of its base URL, http://igproxy:TOKEN@host. Reloaded when it changes."},
+			doc: "A file with a token of at least 16 characters that every app must send, either as X-Igproxy-Token or as the " +
+				"password of its base URL, http://igproxy:TOKEN@host. While it is being rotated, the file has the previous one on a " +
+				"second line, and both are accepted. Reloaded when it changes."},
 		{key: "auth.client_ca", kind: kindText, example: "/etc/igproxy/clients-ca.pem",
 			doc: "The authorities, in PEM, that sign the client certificates of apps. Needs tls.cert_file. With auth.bearer_file, " +
 				"an app needs both a certificate and the token. Reloaded when it changes."},
+		{key: "auth.client_names", kind: kindList, check: checkClientName, example: "[shop.internal, spiffe://example.org/shop]",
+			doc: "The names that client certificates must have one of: DNS names and URIs of the subject alternative name, compared " +
+				"exactly. Without it: every certificate of auth.client_ca."},
 		{key: "auth.uids", kind: kindList, check: checkUID, example: "[1000, 1001]",
 			doc: "The UIDs that may connect to a Unix socket, on Linux. Without it: every user that server.socket_mode allows."},
 		{key: "auth.none", kind: kindSwitch, value: "false",

@@ -69,6 +69,9 @@ func (l *loader) validateTrust(hasUIDs bool) {
 	if !hasTLS && !socket {
 		l.refuse(fault{"set without tls.cert_file and tls.key_file: client certificates need TLS", "set all three"}, "auth.client_ca")
 	}
+	if !l.isSet("auth.client_ca") {
+		l.refuse(fault{"set without auth.client_ca, so no certificate is asked for", "set both"}, "auth.client_names")
+	}
 	if l.config.Auth.None {
 		l.refuse(fault{"set, and auth.none is true", "keep one of the two"}, "auth.bearer_file", "auth.client_ca", "auth.uids")
 	}
@@ -219,7 +222,7 @@ func (l *loader) openFiles() {
 		}
 	}
 	c.Cache.Key, _ = openSecret(l, "cache.key_file", c.Cache.KeyFile, readKeyFile)
-	openSecret(l, "auth.bearer_file", c.Auth.BearerFile, ReadBearer)
+	openSecret(l, "auth.bearer_file", c.Auth.BearerFile, ReadBearers)
 	openSecret(l, "redis.password_file", c.Redis.PasswordFile, ReadSecret)
 	openSecret(l, "redis.sentinel_password_file", c.Redis.SentinelPasswordFile, ReadSecret)
 	openFile(l, "auth.client_ca", c.Auth.ClientCA, ReadCertPool)

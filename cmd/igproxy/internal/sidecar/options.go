@@ -59,7 +59,7 @@ func (s *Sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
 	if err != nil {
 		return o, err
 	}
-	if o.Bearer, err = followBearer(conf, s.log); err != nil {
+	if o.Bearers, err = followBearers(conf, s.log); err != nil {
 		return o, err
 	}
 	o.Cache, o.Metrics, o.Logger, o.AnyHost = s.cache, s.metrics, s.log, anyHost(s.appNet, conf.AllowedHosts)
