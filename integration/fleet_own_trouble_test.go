@@ -16,7 +16,7 @@ import (
 func TestOwnTroubleIsNotToldToTheFleet(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]struct {
-		url    func(t *testing.T, asked chan<- struct{}) string // of the upstream that is seen by the sidecar in trouble
+		url    func(t *testing.T, asked chan<- struct{}) string // of its upstream
 		status int
 		during func(t *testing.T, troubled *process, asked <-chan struct{}) // while its exchange runs
 	}{

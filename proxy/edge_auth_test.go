@@ -72,7 +72,8 @@ func trusting(digests ...[sha256.Size]byte) trust {
 	return trust{func() [][sha256.Size]byte { return digests }, func(bearerResult) {}}
 }
 
-// During a rotation both tokens are accepted, and the counter shows who still sends the previous one.
+// During a rotation both tokens are accepted, and the counter shows whether an app still sends the
+// previous one.
 func TestBothTokensAreAcceptedDuringARotation(t *testing.T) {
 	asks := trusting(sha256.Sum256([]byte("the next one")), sha256.Sum256([]byte(ownToken)))
 	counted := map[bearerResult]int{}

@@ -335,8 +335,8 @@ func TestErrorOfAWrongCallNamesTheRightOne(t *testing.T) {
 	}
 }
 
-// What decides about a call is sent once, in one place: RFC 6749, section 3.2, and RFC 6750, section
-// 2. Names in another case mean nothing and are dropped.
+// What decides about a call is sent once, in one place: RFC 6749, section 3.2, and RFC 6750,
+// section 2. Names in another case mean nothing and are dropped.
 func TestAParameterThatMattersTwiceIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.login.say(200, codeAnswer)

@@ -72,8 +72,8 @@ func decode(text string) string {
 	return spaces(string(b))
 }
 
-// hexDigits reads n hexadecimal digits that begin at an index. It returns the index of their end, or
-// 0 if they are not there.
+// hexDigits reads n hexadecimal digits that begin at an index. It returns the index of their end,
+// or 0 if they are not there.
 func hexDigits(text string, at, n int) (value rune, end int) {
 	if len(text) < at+n {
 		return 0, 0
