@@ -34,7 +34,7 @@ func shortcutOf(e *engine, c carried) (s *shortcut) {
 		if s != nil || e.trust.digests != nil {
 			return nil
 		}
-		s = &shortcut{keys: a.keys[g.name], app: a.Label, grant: g.name, lines: c.lines.Of(hitLine),
+		s = &shortcut{keys: a.keys[g.name], app: a.Label, grant: g.name, lines: c.lines.hits,
 			counters: sync.OnceValue(func() hitCounters { return c.metrics.hits(a.Label, g.name) })}
 	}
 	return s

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"time"
 
 	"github.com/igproxy/igproxy/proxy/graph"
@@ -15,19 +14,31 @@ import (
 type lineKind struct {
 	outcome string
 	status  int
-	hit     bool // a token found in memory or Redis, which costs less than its line
 }
 
-// hitLine is the kind of every hit.
-var hitLine = lineKind{outcome: "token", status: http.StatusOK, hit: true}
+// requestLines are the limits of the lines about requests.
+type requestLines struct {
+	*loglimit.Limits[lineKind]
+	hits *loglimit.Limit // found once, because a hit costs less than its line
+}
+
+// newRequestLines returns limits of this number of lines per second. Zero means no limit.
+func newRequestLines(most int) requestLines {
+	l := loglimit.New[lineKind](most)
+	return requestLines{l, l.Of(lineKind{outcome: "hit"})}
+}
 
 // log writes the line of a request, if it may have one. A line has names and numbers, and never a
 // value that was sent.
-func (x *reply) log(limits *loglimit.Limits[lineKind], log *slog.Logger, took time.Duration) {
+func (x *reply) log(lines requestLines, log *slog.Logger, took time.Duration) {
 	if !log.Enabled(context.Background(), x.level()) {
 		return
 	}
-	if skipped, ok := limits.Of(lineKind{x.outcome(), x.status, x.hit()}).Next(time.Now()); ok {
+	limit := lines.hits
+	if !x.hit() {
+		limit = lines.Of(lineKind{x.outcome(), x.status})
+	}
+	if skipped, ok := limit.Next(time.Now()); ok {
 		x.write(log, took, skipped)
 	}
 }

@@ -15,8 +15,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/igproxy/igproxy/proxy/loglimit"
 )
 
 const ownToken = "sidecar:own/token+0123456789" // with a colon, which ends only the name in Basic
@@ -100,7 +98,7 @@ func trusted(t *testing.T, digest *atomic.Pointer[[sha256.Size]byte], exchange e
 	e := testEngine(t)
 	e.first, e.trust = exchange, trust{func() [][sha256.Size]byte { return [][sha256.Size]byte{*digest.Load()} }, func(bearerResult) {}}
 	var log bytes.Buffer
-	p := &Proxy{carried: carried{metrics: NewMetrics(), lines: loglimit.New[lineKind](0), log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}}
+	p := &Proxy{carried: carried{metrics: NewMetrics(), lines: newRequestLines(0), log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}}
 	p.current.Store(e)
 	s := httptest.NewServer(p)
 	t.Cleanup(s.Close)

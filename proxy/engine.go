@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/igproxy/igproxy/cache"
-	"github.com/igproxy/igproxy/proxy/loglimit"
 )
 
 // carried is what survives a Reload.
@@ -18,7 +17,7 @@ type carried struct {
 	retries  *retryBudget
 	metrics  *Metrics
 	log      *slog.Logger
-	lines    *loglimit.Limits[lineKind]
+	lines    requestLines
 	tracer   Tracer
 }
 

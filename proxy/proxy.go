@@ -36,7 +36,6 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
-	"github.com/igproxy/igproxy/proxy/loglimit"
 )
 
 // Proxy answers apps. It is an http.Handler, safe for concurrent use.
@@ -54,7 +53,7 @@ func New(o Options) (*Proxy, error) {
 	}
 	p := &Proxy{carried: carried{cache: o.Cache, failures: newFailures(o.Breaker.Interval), flights: &flights{},
 		retries: newRetryBudget(), metrics: cmp.Or(o.Metrics, NewMetrics()), tracer: o.Tracer,
-		lines: loglimit.New[lineKind](o.LogLines), log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler))}}
+		lines: newRequestLines(o.LogLines), log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler))}}
 	var err error
 	if p.carried.circuits, err = newCircuits(o.Breaker, o.MaxInFlight, p.carried.metrics, p.carried.log); err != nil {
 		return nil, err

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/igproxy/igproxy/proxy/loglimit"
 )
 
 // wireServer serves a Proxy whose steps after decode are one function.
@@ -21,7 +19,7 @@ func wireServer(t *testing.T, exchange exchangeFunc) string {
 	t.Helper()
 	e := testEngine(t)
 	e.first = exchange
-	p := &Proxy{carried: carried{metrics: NewMetrics(), lines: loglimit.New[lineKind](0), log: slog.New(slog.DiscardHandler)}}
+	p := &Proxy{carried: carried{metrics: NewMetrics(), lines: newRequestLines(0), log: slog.New(slog.DiscardHandler)}}
 	p.current.Store(e)
 	s := httptest.NewServer(p)
 	t.Cleanup(s.Close)
