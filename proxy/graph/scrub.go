@@ -78,12 +78,17 @@ func hexDigits(text string, at, n int) (value rune, end int) {
 	if len(text) < at+n {
 		return 0, 0
 	}
-	for _, c := range []byte(text[at : at+n]) {
-		digit := strings.IndexByte("0123456789abcdef", c|' ')
-		if digit < 0 || c < '0' {
+	for _, c := range text[at : at+n] {
+		switch {
+		case '0' <= c && c <= '9':
+			value = value<<4 + c - '0'
+		case 'a' <= c && c <= 'f':
+			value = value<<4 + c - 'a' + 10
+		case 'A' <= c && c <= 'F':
+			value = value<<4 + c - 'A' + 10
+		default:
 			return 0, 0
 		}
-		value = value<<4 | rune(digit)
 	}
 	return value, at + n
 }
