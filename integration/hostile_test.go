@@ -40,7 +40,7 @@ func hostile(t *testing.T, behindAHit bool, settings ...string) {
 	corpus := readHostile(t)
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, append(settings, "PASSTHROUGH_ENABLED=false", "UPSTREAM_URL="+upstream.URL, "SERVER_READ_HEADER_TIMEOUT=60s", "SERVER_READ_TIMEOUT=60s",
-		"LOG_HITS=1000000")...)
+		"LOG_LINES=1000000")...)
 	host := strings.TrimPrefix(p.URL, "http://")
 	values := placeholders(host)
 	var answered, asked atomic.Int64 // answers of igproxy itself, and calls to Instagram

@@ -53,7 +53,8 @@ func (p *process) metric(t *testing.T, sample string) float64 {
 	return v
 }
 
-// chatter makes a process write n log lines fast, by many requests over one connection.
+// chatter makes a process with everyLine write n log lines fast, by many requests over one
+// connection.
 func (p *process) chatter(t *testing.T, n int) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
@@ -80,6 +81,9 @@ func (p *process) chatter(t *testing.T, n int) {
 	}
 }
 
+// everyLine turns off, in effect, the bound on repeated lines.
+const everyLine = "LOG_LINES=1000000"
+
 const droppedLines = "igproxy_log_lines_dropped_total"
 
 func TestUnreadLogBlocksNoRequest(t *testing.T) {
@@ -90,7 +94,7 @@ func TestUnreadLogBlocksNoRequest(t *testing.T) {
 	}
 	defer r.Close()
 	_, upstream := instagram(t, mock.ServerOptions{})
-	p := serveInto(t, w, "UPSTREAM_URL="+upstream.URL)
+	p := serveInto(t, w, "UPSTREAM_URL="+upstream.URL, everyLine)
 	_ = w.Close() // the child has its own copy
 	start := time.Now()
 	asked := 0
@@ -140,7 +144,7 @@ func TestUnreadLogDoesNotDelayAStop(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		p := serveInto(t, w, "UPSTREAM_URL="+upstream.URL)
+		p := serveInto(t, w, "UPSTREAM_URL="+upstream.URL, everyLine)
 		_ = w.Close()
 		p.chatter(t, 1000) // more than a pipe holds
 		gone := make(chan struct{})
@@ -190,7 +194,7 @@ func TestClosedLogOrFullDiskBlocksNoRequest(t *testing.T) {
 func TestReadLogLosesNoLine(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
-	p := serve(t, "UPSTREAM_URL="+upstream.URL)
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, everyLine)
 	const n = 5000
 	p.chatter(t, n)
 	if lost := p.metric(t, droppedLines); lost != 0 {

@@ -236,7 +236,7 @@ func TestDeadCollectorCostsNoAnswerAndDelaysStopLittle(t *testing.T) {
 	defer unwilling.Close()
 	for name, at := range map[string]string{"refused": "http://" + refused, "hung": "http://" + hung.Addr().String(), "unwilling": unwilling.URL} {
 		_, upstream := instagram(t, mock.ServerOptions{})
-		p := tracing(t, upstream.URL, []string{"LOG_HITS=1"}, []string{"EXPORTER_OTLP_ENDPOINT=" + at, "BSP_MAX_QUEUE_SIZE=64", "BSP_SCHEDULE_DELAY=20"})
+		p := tracing(t, upstream.URL, []string{"LOG_LINES=1"}, []string{"EXPORTER_OTLP_ENDPOINT=" + at, "BSP_MAX_QUEUE_SIZE=64", "BSP_SCHEDULE_DELAY=20"})
 		for i := range 100 { // about 500 spans
 			if r := p.ask(t, fmt.Sprintf("IGAA-%d", i/5)); r.status != 200 {
 				t.Errorf("%s: got %d %s", name, r.status, r.body)

@@ -134,3 +134,52 @@ func TestBearerTokenIsRequired(t *testing.T) {
 		}
 	}
 }
+
+// The file may have the previous token on a second line. The counter shows when no app sends it any
+// more, and how many requests have a wrong one or none.
+func TestBothBearerTokensWorkDuringARotation(t *testing.T) {
+	t.Parallel()
+	_, upstream := instagram(t, mock.ServerOptions{})
+	path := file(t, "token", ownToken+"\n")
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, "AUTH_BEARER_FILE="+path)
+	ask := func(token string) int {
+		return getWith(t, p.URL+exchangePath("IGAA-rotated"), "X-Igproxy-Token", token).status
+	}
+	if before, next := ask(ownToken), ask(nextToken); before != 200 || next != 401 {
+		t.Errorf("before: got %d and %d, want 200 and 401", before, next)
+	}
+	must(t, os.WriteFile(path, []byte(nextToken+"\n"+ownToken+"\n"), 0o600))
+	eventually(t, "the next token is taken", func() bool { return ask(nextToken) == 200 })
+	if previous := ask(ownToken); previous != 200 {
+		t.Errorf("during the rotation the previous token gets %d", previous)
+	}
+	if missing := getWith(t, p.URL+exchangePath("IGAA-rotated")).status; missing != 401 {
+		t.Errorf("without a token: got %d", missing)
+	}
+	for _, result := range []string{"current", "previous", "wrong", "missing"} {
+		if n := p.metric(t, `igproxy_bearer_checks_total{result="`+result+`"}`); n < 1 {
+			t.Errorf("%s: %v counted", result, n)
+		}
+	}
+	must(t, os.WriteFile(path, []byte(nextToken+"\n"), 0o600))
+	eventually(t, "the previous token is refused", func() bool { return ask(ownToken) == 401 })
+	if next := ask(nextToken); next != 200 {
+		t.Errorf("after the rotation: got %d", next)
+	}
+}
+
+// The password for Redis is a secret on a network, as the sidecar's own token is.
+func TestCheckWarnsAboutARedisPasswordWithoutTLS(t *testing.T) {
+	t.Parallel()
+	const password = "canary-of-redis-0123456789"
+	for address, warned := range map[string]bool{"redis://:" + password + "@redis.internal": true, "redis://:" + password + "@127.0.0.1": false,
+		"rediss://:" + password + "@redis.internal": false} {
+		code, stdout, stderr := command(t, environ("REDIS_MODE=single", "REDIS_URL="+address), "check")
+		if got := strings.Contains(stdout, "IGPROXY_REDIS_URL: on another machine, with a password and without TLS"); code != 0 || got != warned {
+			t.Errorf("%s: exit code %d, warned %v, want 0 and %v\n%s", address, code, got, warned, stdout)
+		}
+		if strings.Contains(stdout+stderr, password) {
+			t.Errorf("%s: the password is printed", address)
+		}
+	}
+}

@@ -48,6 +48,52 @@ func TestClientCertificatesAreRequired(t *testing.T) {
 	}
 }
 
+// With auth.client_names the right authority is not enough. A reload changes the names.
+func TestClientCertificatesNeedAListedName(t *testing.T) {
+	t.Parallel()
+	_, upstream := instagram(t, mock.ServerOptions{})
+	server, apps, others := harness.NewAuthority(t), harness.NewAuthority(t), harness.NewAuthority(t)
+	cert, key := server.Sign(t, "igproxy")
+	conf := file(t, "igproxy.yaml", "auth:\n  client_names: [shop.internal, spiffe://example.org/shop]\n")
+	p := serve(t, "CONFIG="+conf, "UPSTREAM_URL="+upstream.URL, "TLS_CERT_FILE="+file(t, "tls.crt", cert), "TLS_KEY_FILE="+file(t, "tls.key", key),
+		"AUTH_CLIENT_CA="+apps.File)
+	letIn := func(signer *harness.Authority, names ...string) bool {
+		r, err := fetch(t.Context(), server.Client(t, signer, false, names...), p.URL+exchangePath("IGAA-named"))
+		return err == nil && r.status == 200
+	}
+	for _, c := range []struct {
+		what   string
+		signer *harness.Authority
+		names  []string
+		want   bool
+	}{
+		{"a DNS name", &apps, []string{"shop.internal"}, true},
+		{"a DNS name in another case", &apps, []string{"Shop.Internal"}, true},
+		{"a URI", &apps, []string{"spiffe://example.org/shop"}, true},
+		{"one of two", &apps, []string{"club.internal", "shop.internal"}, true},
+		{"no name", &apps, nil, false},
+		{"another name", &apps, []string{"club.internal"}, false},
+		{"a wildcard", &apps, []string{"*.internal"}, false},
+		{"a longer name", &apps, []string{"x.shop.internal"}, false},
+		{"another path", &apps, []string{"spiffe://example.org/shop/x"}, false},
+		{"another trust domain", &apps, []string{"spiffe://example.com/shop"}, false},
+		{"the name of another authority", &others, []string{"shop.internal"}, false},
+	} {
+		if got := letIn(c.signer, c.names...); got != c.want {
+			t.Errorf("%s: let in %v, want %v", c.what, got, c.want)
+		}
+	}
+	must(t, os.WriteFile(conf, []byte("auth:\n  client_names: [club.internal]\n"), 0o600))
+	eventually(t, "the new name is let in", func() bool { return letIn(&apps, "club.internal") })
+	if letIn(&apps, "shop.internal") {
+		t.Error("the name that was removed is let in")
+	}
+	code, stdout, _ := command(t, environ("AUTH_CLIENT_NAMES=shop.internal"), "check")
+	if code != 2 || !strings.Contains(stdout, "IGPROXY_AUTH_CLIENT_NAMES: set without auth.client_ca") {
+		t.Errorf("names without an authority: exit code %d\n%s", code, stdout)
+	}
+}
+
 // Certificates are renewed under load, by swapping a symbolic link as Kubernetes does. No request
 // fails, on new connections or old ones.
 func TestCertificateRotationUnderLoadFailsNoRequest(t *testing.T) {

@@ -90,10 +90,10 @@ func raced(t *testing.T) bool {
 	return slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// HitLines is 1, so that most hits have no log line.
+// LogLines is 1, so that most hits have no log line.
 func TestAHitInTheLaneAllocatesNothing(t *testing.T) {
 	o := optionsFor(t, "https://graph.instagram.com", nil)
-	o.HitLines, o.Logger = 1, slog.New(slog.NewJSONHandler(io.Discard, nil))
+	o.LogLines, o.Logger = 1, slog.New(slog.NewJSONHandler(io.Discard, nil))
 	p := laneProxy(t, o)
 	c := newScripted(p)
 	atMost(t, "a hit in the lane", laneBudget, func() {

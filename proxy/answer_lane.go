@@ -11,6 +11,7 @@ import (
 	"github.com/igproxy/igproxy/cache"
 	"github.com/igproxy/igproxy/proxy/graph"
 	"github.com/igproxy/igproxy/proxy/lane"
+	"github.com/igproxy/igproxy/proxy/loglimit"
 )
 
 // shortcut is what the lane needs from an engine.
@@ -18,23 +19,23 @@ type shortcut struct {
 	keys     *cache.Keys
 	app      string
 	grant    string
-	lines    *hitLines
+	lines    *loglimit.Limit // of hits
 	counters func() hitCounters
 }
 
 // shortcutOf returns the shortcut of an engine. It is nil if a plain request needs a decision that
 // only decode can take: which of several apps it belongs to, or whether it carries igproxy's token.
-func shortcutOf(e *engine, m *Metrics) (s *shortcut) {
+func shortcutOf(e *engine, c carried) (s *shortcut) {
 	for _, a := range e.apps {
 		g := rowOf(rowsAt(e.grants, lane.Path), a)
 		if g.grantType != lane.GrantType {
 			continue
 		}
-		if s != nil || e.trust.digest != nil {
+		if s != nil || e.trust.digests != nil {
 			return nil
 		}
-		s = &shortcut{keys: a.keys[g.name], app: a.Label, grant: g.name, lines: e.lines,
-			counters: sync.OnceValue(func() hitCounters { return m.hits(a.Label, g.name) })}
+		s = &shortcut{keys: a.keys[g.name], app: a.Label, grant: g.name, lines: c.lines.hits,
+			counters: sync.OnceValue(func() hitCounters { return c.metrics.hits(a.Label, g.name) })}
 	}
 	return s
 }
@@ -85,7 +86,7 @@ func (a *laneAnswerer) Sent(start time.Time, took time.Duration) {
 	if !log.Enabled(context.Background(), slog.LevelInfo) {
 		return
 	}
-	if skipped, ok := a.hit.lines.next(start); ok {
+	if skipped, ok := a.hit.lines.Next(start); ok {
 		x := reply{id: string(a.id[:]), grant: a.hit.grant, app: a.hit.app, status: http.StatusOK,
 			result: answer{source: sourceMemory}}
 		x.write(log, took, skipped)

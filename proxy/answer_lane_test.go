@@ -396,7 +396,7 @@ func TestLaneLeavesDecisionsToDecode(t *testing.T) {
 	two := optionsFor(t, "https://graph.instagram.com", nil)
 	two.Apps = []App{{Label: "a", ID: "1", Secret: NewSecret(testSecret)}, {Label: "b", ID: "2", Secret: NewSecret(testSecret)}}
 	bearer := optionsFor(t, "https://graph.instagram.com", nil)
-	bearer.Bearer = func() [sha256.Size]byte { return sha256.Sum256([]byte(ownToken)) }
+	bearer.Bearers = trusting(sha256.Sum256([]byte(ownToken))).digests
 	threads := optionsFor(t, "https://graph.instagram.com", nil)
 	threads.Apps = append(threads.Apps, App{Label: "threads", Service: Threads, ID: "3", Secret: NewSecret(testSecret)})
 	for name, c := range map[string]struct {

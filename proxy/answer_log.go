@@ -3,46 +3,42 @@ package proxy
 import (
 	"context"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/igproxy/igproxy/proxy/graph"
+	"github.com/igproxy/igproxy/proxy/loglimit"
 )
 
-// hitLines bounds the log lines about hits, per second, because a line costs as much as a hit. The
-// next line says how many hits had none.
-type hitLines struct {
-	most    int64
-	second  atomic.Int64
-	lines   atomic.Int64 // in that second
-	skipped atomic.Int64 // hits without a line since the last line
+// lineKind is what the lines of some requests have in common. Each kind has its own number of lines
+// per second: a flood of one kind hides no other, and the first lines of each are always written.
+type lineKind struct {
+	outcome string
+	status  int
 }
 
-// next reports whether a hit may have a line, and how many hits before it had none.
-func (h *hitLines) next(now time.Time) (skipped int64, ok bool) {
-	second, old := now.Unix(), h.second.Load()
-	// A hit may be a little late and still belong to the previous second. A clock may be set back.
-	if (second > old || second < old-60) && h.second.CompareAndSwap(old, second) {
-		h.lines.Store(0)
-	}
-	if h.lines.Add(1) > h.most {
-		h.skipped.Add(1)
-		return 0, false
-	}
-	return h.skipped.Swap(0), true
+// requestLines are the limits of the lines about requests.
+type requestLines struct {
+	*loglimit.Limits[lineKind]
+	hits *loglimit.Limit // found once, because a hit costs less than its line
+}
+
+// newRequestLines returns limits of this number of lines per second. Zero means no limit.
+func newRequestLines(most int) requestLines {
+	l := loglimit.New[lineKind](most)
+	return requestLines{l, l.Of(lineKind{outcome: "hit"})}
 }
 
 // log writes the line of a request, if it may have one. A line has names and numbers, and never a
 // value that was sent.
-func (x *reply) log(hits *hitLines, log *slog.Logger, took time.Duration) {
+func (x *reply) log(lines requestLines, log *slog.Logger, took time.Duration) {
 	if !log.Enabled(context.Background(), x.level()) {
 		return
 	}
-	skipped, ok := int64(0), true
-	if x.hit() {
-		skipped, ok = hits.next(time.Now())
+	limit := lines.hits
+	if !x.hit() {
+		limit = lines.Of(lineKind{x.outcome(), x.status})
 	}
-	if ok {
+	if skipped, ok := limit.Next(time.Now()); ok {
 		x.write(log, took, skipped)
 	}
 }
@@ -78,7 +74,7 @@ func (x *reply) write(log *slog.Logger, took time.Duration, skipped int64) {
 		}
 	}
 	if skipped > 0 {
-		attrs = append(attrs, slog.Int64("hits_not_logged", skipped))
+		attrs = append(attrs, slog.Int64(loglimit.Attribute, skipped))
 	}
 	log.LogAttrs(context.Background(), x.level(), "request", attrs...)
 }

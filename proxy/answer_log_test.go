@@ -13,51 +13,44 @@ import (
 	"time"
 )
 
-func TestManyHitsWriteFewLines(t *testing.T) {
+// Three lines of each kind are written in a second. The next line of the kind reports the others. A
+// flood of one kind hides no line of another.
+func TestRepeatedRequestsWriteFewLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		o := optionsFor(t, "https://graph.instagram.com", nil)
-		o.HitLines, o.Logger = 3, slog.New(slog.NewJSONHandler(&log, nil))
+		o.LogLines, o.Logger = 3, slog.New(slog.NewJSONHandler(&log, nil))
 		p := laneProxy(t, o)
-		// Three hits of the first second have a line. The next line reports the other seven.
-		for _, hits := range []int{10, 1, 2, 5} {
-			for range hits {
-				if w := ask(p, get(target(warmToken))); w.Code != 200 {
-					t.Fatalf("got %d", w.Code)
+		known, malformed, foreign := get(target(warmToken)), get("/access_token"), get("/access_token")
+		known.Host, malformed.Host, foreign.Host = "localhost", "localhost", "evil.example"
+		for _, n := range []int{10, 1, 2, 5} {
+			for status, r := range map[int]*http.Request{200: known, 400: malformed, 421: foreign} {
+				for range n {
+					if w := httptest.NewRecorder(); serveTo(p, w, r) != status {
+						t.Fatalf("got %d, want %d", w.Code, status)
+					}
 				}
 			}
-			if w := ask(p, get(target("IGAA-cold"))); w.Code != 503 { // always has a line
+			if w := ask(p, get(target("IGAA-cold"))); w.Code != 503 {
 				t.Fatalf("got %d", w.Code)
 			}
 			time.Sleep(time.Second)
 		}
 		text := log.String()
-		if n := strings.Count(text, `"source":"memory"`); n != 3+1+2+3 {
-			t.Errorf("%d lines about hits, want 9:\n%s", n, text)
+		for status, want := range map[string]int{`"status":200`: 3 + 1 + 2 + 3, `"status":400`: 3 + 1 + 2 + 3, `"status":421`: 3 + 1 + 2 + 3, `"status":503`: 4} {
+			if n := strings.Count(text, status); n != want {
+				t.Errorf("%d lines with %s, want %d", n, status, want)
+			}
 		}
-		if n := strings.Count(text, `"status":503`); n != 4 {
-			t.Errorf("%d lines about the others, want 4", n)
-		}
-		if strings.Count(text, `"hits_not_logged"`) != 1 || !strings.Contains(text, `"hits_not_logged":7`) {
-			t.Errorf("want 7 hits without a line to be reported once:\n%s", text)
+		if strings.Count(text, `"not_logged"`) != 3 || strings.Count(text, `"not_logged":7`) != 3 {
+			t.Errorf("want 7 lines left out of three kinds, each reported once:\n%s", text)
 		}
 	})
 }
 
-// A hit that read the clock in the previous second must not start that second again.
-func TestLateHitDoesNotRestartItsSecond(t *testing.T) {
-	h, now := hitLines{most: 1}, time.Unix(1000, 0)
-	for i, c := range []struct {
-		at   time.Duration
-		want bool
-	}{
-		{0, true}, {time.Second, true}, {0, false}, {time.Second, false}, {2 * time.Second, true},
-		{-time.Hour, true}, {-time.Hour, false}, // a clock that was set back starts a second, too
-	} {
-		if _, ok := h.next(now.Add(c.at)); ok != c.want {
-			t.Errorf("hit %d, at %s: a line is %v, want %v", i, c.at, ok, c.want)
-		}
-	}
+func serveTo(p *Proxy, w *httptest.ResponseRecorder, r *http.Request) int {
+	p.ServeHTTP(w, r)
+	return w.Code
 }
 
 var requestIDs = regexp.MustCompile(`"request_id":"[0-9a-f]{16}",`)

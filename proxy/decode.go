@@ -55,14 +55,22 @@ func (e *engine) params(r *http.Request, g *grant) (p params, refused *graph.Err
 		return p, errForm
 	case g.form:
 		p, refused = readForm(r)
-		// OAuth libraries send the client id as the user of Basic: RFC 6749, section 2.3.1. Any
-		// other user is that of a base URL.
-		if id, _, ok := r.BasicAuth(); ok && p.count[paramClientID] == 0 &&
-			slices.ContainsFunc(e.apps, func(a *app) bool { return a.ID == id }) {
+		e.addBasicID(&p, r)
+	}
+	return p, refused
+}
+
+// addBasicID adds the client id that OAuth libraries send as the user of Basic: RFC 6749, section
+// 2.3.1. Any other user is that of a base URL. The same id in the form is not a second one.
+func (e *engine) addBasicID(p *params, r *http.Request) {
+	for _, authorization := range r.Header["Authorization"] {
+		one := &http.Request{Header: http.Header{"Authorization": {authorization}}}
+		id, _, ok := one.BasicAuth()
+		known := id != "" && slices.ContainsFunc(e.apps, func(a *app) bool { return a.ID == id })
+		if ok && known && (p.count[paramClientID] == 0 || p.value[paramClientID] != id) {
 			p.add(paramNames[paramClientID], id)
 		}
 	}
-	return p, refused
 }
 
 // choose returns the app that a token call belongs to: the one of the path prefix, otherwise of
@@ -105,11 +113,14 @@ func narrow(apps []*app, r *http.Request, p *params) (fit []*app) {
 }
 
 // likely returns the app that a call without a client secret belongs to: of client_id, otherwise of
-// Host, otherwise the first.
-func (e *engine) likely(r *http.Request) *app {
+// Host, otherwise the first. If client_id decides, it may be sent only once.
+func (e *engine) likely(r *http.Request) (*app, *graph.Error) {
 	p, _ := readQuery(r.URL.RawQuery)
-	if fit := narrow(e.apps, r, &p); len(fit) > 0 {
-		return fit[0]
+	if p.count[paramClientID] > 1 && len(e.apps) > 1 {
+		return nil, errTwice("client_id")
 	}
-	return narrow(e.apps, r, &params{})[0]
+	if fit := narrow(e.apps, r, &p); len(fit) > 0 {
+		return fit[0], nil
+	}
+	return narrow(e.apps, r, &params{})[0], nil
 }

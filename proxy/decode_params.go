@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,8 +122,11 @@ func readForm(r *http.Request) (p params, refused *graph.Error) {
 
 // grants returns the rows that have the grant_type that was sent.
 func (p *params) grants(rows []*grant) (fit []*grant, refused *graph.Error) {
-	if p.array {
+	switch {
+	case p.array:
 		return nil, errQuery
+	case p.count[paramClientID] > 1:
+		return nil, errTwice("client_id")
 	}
 	for _, g := range rows {
 		if p.count[paramGrantType] == 1 && p.value[paramGrantType] == g.grantType {
@@ -136,21 +140,26 @@ func (p *params) grants(rows []*grant) (fit []*grant, refused *graph.Error) {
 }
 
 // pick returns the token or the code of a call. If there is no access_token, a token is taken from
-// Authorization: Bearer (RFC 6750, section 2.1). Any other Authorization is ignored, because OAuth
-// libraries try Basic with the client secret first.
+// Authorization: Bearer (RFC 6750, section 2.1). The same token in both places is one, as
+// requests-oauthlib sends it. Any other Authorization is ignored, because OAuth libraries try Basic
+// with the client secret first.
 func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error) {
 	n, text, malformed := p.count[s.param], p.value[s.param], false
+	if s == codeSubject {
+		authorization = nil
+	}
+	another := func(field string) bool {
+		token, ok := bearer(field)
+		return ok && token != text
+	}
 	switch {
-	case n > 1, n == 0 && s == tokenSubject && len(authorization) > 1:
-		return Secret{}, badRequest(990010, "The "+s.noun+" was sent more than once. Send it once.")
+	case n > 1, n == 0 && len(authorization) > 1, n == 1 && slices.ContainsFunc(authorization, another):
+		return Secret{}, errTwice(s.noun)
 	case p.count[s.other] > 0 && (n == 0 || s == codeSubject):
 		return Secret{}, s.kind
-	case n == 0 && s == tokenSubject && len(authorization) == 1:
-		scheme, credentials, _ := strings.Cut(authorization[0], " ")
-		if strings.EqualFold(scheme, "Bearer") {
-			text = strings.TrimSpace(credentials)
-			malformed = text != passthrough.BearerToken(authorization)
-		}
+	case n == 0 && len(authorization) == 1:
+		text, _ = bearer(authorization[0])
+		malformed = text != "" && text != passthrough.BearerToken(authorization)
 	}
 	if s == codeSubject { // the redirect ends with #_, which is not part of the code
 		text = strings.TrimSuffix(text, "#_")
@@ -165,4 +174,13 @@ func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error)
 			"cannot have. Percent-encode it: a raw + in a query arrives as a space.")
 	}
 	return NewSecret(text), nil
+}
+
+// bearer returns the token of a field Authorization: Bearer.
+func bearer(authorization string) (token string, ok bool) {
+	scheme, credentials, _ := strings.Cut(authorization, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", false
+	}
+	return strings.TrimSpace(credentials), true
 }

@@ -51,10 +51,10 @@ func TestDecodeAcceptsRealClients(t *testing.T) {
 		"trailing slash":           get("/access_token/?grant_type=ig_exchange_token&access_token=" + token),
 		"versioned trailing slash": get("/v22.0/access_token/?grant_type=ig_exchange_token&access_token=" + token),
 		"percent-encoded":          get("/access_token?grant_type=ig%5Fexchange%5Ftoken&access%5Ftoken=" + url.QueryEscape(token)),
-		"unknown ones dropped":     get("/access_token?grant_type=ig_exchange_token&client_id=1&client_id=2&format=json&fields=a&appsecret_proof=x&access_token=" + token),
+		"unknown ones dropped":     get("/access_token?grant_type=ig_exchange_token&client_id=1&format=json&format=xml&fields=a&appsecret_proof=x&access_token=" + token),
 		"content type":             with(get("/access_token?grant_type=ig_exchange_token&access_token="+token), "Content-Type", "application/json"),
 		"bearer":                   with(get("/access_token?grant_type=ig_exchange_token"), "Authorization", "bearer  "+token),
-		"bearer beside a query":    with(get("/access_token?grant_type=ig_exchange_token&access_token="+token), "Authorization", "Bearer other"),
+		"query and same bearer":    with(get("/access_token?grant_type=ig_exchange_token&access_token="+token), "Authorization", "Bearer "+token),
 		"basic beside a query":     with(get("/access_token?grant_type=ig_exchange_token&access_token="+token), "Authorization", "Basic Zm9v"),
 	} {
 		c, refused := decoded(e, r)
@@ -119,6 +119,12 @@ func TestDecodeRefusesMalformedRequests(t *testing.T) {
 		"not ascii":            {get("/access_token?grant_type=ig_exchange_token&access_token=%C3%A9"), 400, 100, 990011},
 		"long token":           {get("/access_token?grant_type=ig_exchange_token&access_token=" + strings.Repeat("a", graph.MaxToken+1)), 400, 100, 990012},
 		"two bearers":          {with(with(get("/access_token?grant_type=ig_exchange_token"), "Authorization", "Bearer a"), "Authorization", "Bearer b"), 400, 100, 990010},
+		"query and bearer":     {with(get(ok), "Authorization", "Bearer other"), 400, 100, 990010},
+		"query and two others": {with(with(get(ok), "Authorization", "Basic YTpi"), "Authorization", "bearer other"), 400, 100, 990010},
+		"array and plain":      {get(ok + "&access_token[]=other"), 400, 100, 990007},
+		"array client id":      {get(ok + "&client_id[x]=1"), 400, 100, 990007},
+		"two client ids":       {get(ok + "&client_id=1&client_id=2"), 400, 100, 990010},
+		"one client id, twice": {get(ok + "&client_id=1&client%5fid=1"), 400, 100, 990010},
 		"basic only":           {with(get("/access_token?grant_type=ig_exchange_token"), "Authorization", "Basic YTpi"), 400, 2500, 990009},
 		"bearer with controls": {with(get("/access_token?grant_type=ig_exchange_token"), "Authorization", "Bearer a\tb"), 400, 100, 990011},
 	} {

@@ -20,10 +20,23 @@ import (
 // longer requires igproxy's token, it would be sent to Instagram. Proxies remove
 // Proxy-Authorization.
 type trust struct {
-	// digest returns the SHA-256 of the current token. Comparing digests does not reveal the length
-	// of the token or how much of a guess was right. Nil: no token is required.
-	digest func() [sha256.Size]byte
+	// digests returns the SHA-256 of the current token and, during a rotation, of the previous one.
+	// Comparing digests does not reveal the length of a token or how much of a guess was right.
+	// Nil: no token is required.
+	digests func() [][sha256.Size]byte
+	// count counts a check by its result.
+	count func(bearerResult)
 }
+
+// bearerResult is the result of a check; a metric label.
+type bearerResult string
+
+const (
+	bearerCurrent  bearerResult = "current"
+	bearerPrevious bearerResult = "previous"
+	bearerMissing  bearerResult = "missing"
+	bearerWrong    bearerResult = "wrong" // or sent twice
+)
 
 // trustHeader carries igproxy's own token. A request that has it is judged by it alone.
 const trustHeader = "X-Igproxy-Token"
@@ -35,26 +48,51 @@ const challenge = `Basic realm="igproxy", charset="UTF-8"`
 // check returns the error for a request, or nil. A missing, a wrong and a repeated token are the
 // same error.
 func (t trust) check(r *http.Request) *graph.Error {
-	if t.digest == nil {
+	if t.digests == nil {
 		return nil
 	}
-	_, token, ok := r.BasicAuth()
-	ok = ok && len(r.Header["Authorization"]) == 1
+	result := t.judge(r)
+	t.count(result)
+	if result == bearerCurrent || result == bearerPrevious {
+		return nil
+	}
+	return errUntrusted
+}
+
+// judge returns what a request sent as igproxy's own token.
+func (t trust) judge(r *http.Request) bearerResult {
+	_, token, sent := r.BasicAuth()
+	once := len(r.Header["Authorization"]) == 1
 	if own := r.Header[trustHeader]; len(own) > 0 {
-		token, ok = own[0], len(own) == 1
+		token, sent, once = own[0], true, len(own) == 1
 	}
-	if !t.owns(token) || !ok {
-		return errUntrusted
+	result := t.compare(token)
+	switch {
+	case !sent:
+		return bearerMissing
+	case !once:
+		return bearerWrong
 	}
-	return nil
+	return result
+}
+
+// compare compares a token with every one that is accepted, whatever the first comparison says.
+func (t trust) compare(token string) bearerResult {
+	got, result := sha256.Sum256([]byte(token)), bearerWrong
+	for i, want := range t.digests() {
+		equal := subtle.ConstantTimeCompare(got[:], want[:]) == 1
+		switch {
+		case equal && i == 0:
+			result = bearerCurrent
+		case equal && result == bearerWrong:
+			result = bearerPrevious
+		}
+	}
+	return result
 }
 
 // owns reports whether a token is igproxy's own, which Meta must never get. It is false if no token
 // is required.
 func (t trust) owns(token string) bool {
-	if t.digest == nil {
-		return false
-	}
-	got, want := sha256.Sum256([]byte(token)), t.digest()
-	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
+	return t.digests != nil && t.compare(token) != bearerWrong
 }

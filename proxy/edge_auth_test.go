@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -24,7 +25,7 @@ func basic(user, password string) string {
 
 func TestSidecarTokenComesInOneOfTwoForms(t *testing.T) {
 	digest := sha256.Sum256([]byte(ownToken))
-	asks, open := trust{func() [sha256.Size]byte { return digest }}, trust{}
+	asks, open := trusting(digest), trust{}
 	for name, c := range map[string]struct {
 		fields []string // name, value, ...
 		right  bool
@@ -64,13 +65,40 @@ func TestSidecarTokenComesInOneOfTwoForms(t *testing.T) {
 	}
 }
 
+// trusting returns a trust in these tokens, which counts nothing.
+func trusting(digests ...[sha256.Size]byte) trust {
+	return trust{func() [][sha256.Size]byte { return digests }, func(bearerResult) {}}
+}
+
+// During a rotation both tokens are accepted, and the counter shows whether an app still sends the
+// previous one.
+func TestBothTokensAreAcceptedDuringARotation(t *testing.T) {
+	asks := trusting(sha256.Sum256([]byte("the next one")), sha256.Sum256([]byte(ownToken)))
+	counted := map[bearerResult]int{}
+	asks.count = func(r bearerResult) { counted[r]++ }
+	for name, c := range map[string]struct {
+		fields []string // of the token
+		right  bool
+	}{"current": {[]string{"the next one"}, true}, "previous": {[]string{ownToken}, true}, "both": {[]string{"the next one", ownToken}, false},
+		"another": {[]string{"x"}, false}, "none": {nil, false}} {
+		r := get(wireOK)
+		r.Header[trustHeader] = c.fields
+		if got := asks.check(r); (got == nil) != c.right {
+			t.Errorf("%s: got %v, let in should be %v", name, got, c.right)
+		}
+	}
+	if want := map[bearerResult]int{bearerCurrent: 1, bearerPrevious: 1, bearerWrong: 2, bearerMissing: 1}; !maps.Equal(counted, want) {
+		t.Errorf("counted %v, want %v", counted, want)
+	}
+}
+
 // trusted serves a Proxy that requires the token. It returns its log and metrics.
 func trusted(t *testing.T, digest *atomic.Pointer[[sha256.Size]byte], exchange exchangeFunc) (*httptest.Server, *bytes.Buffer, *Metrics) {
 	t.Helper()
 	e := testEngine(t)
-	e.first, e.trust = exchange, trust{func() [sha256.Size]byte { return *digest.Load() }}
+	e.first, e.trust = exchange, trust{func() [][sha256.Size]byte { return [][sha256.Size]byte{*digest.Load()} }, func(bearerResult) {}}
 	var log bytes.Buffer
-	p := &Proxy{carried: carried{metrics: NewMetrics(), log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}}
+	p := &Proxy{carried: carried{metrics: NewMetrics(), lines: newRequestLines(0), log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}}
 	p.current.Store(e)
 	s := httptest.NewServer(p)
 	t.Cleanup(s.Close)

@@ -3,7 +3,6 @@ package proxy
 import (
 	"cmp"
 	"log/slog"
-	"math"
 	"slices"
 
 	"github.com/igproxy/igproxy/cache"
@@ -18,6 +17,7 @@ type carried struct {
 	retries  *retryBudget
 	metrics  *Metrics
 	log      *slog.Logger
+	lines    requestLines
 	tracer   Tracer
 }
 
@@ -32,7 +32,6 @@ type engine struct {
 	out    *outbound // used by ask
 	bypass *bypass   // nil: only token calls are answered
 
-	lines    *hitLines
 	shortcut *shortcut // nil: the lane answers nothing
 }
 
@@ -55,15 +54,14 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	e := &engine{
 		apps: apps, grants: table, out: out,
 		gate:  newGate(hosts, o.AnyHost),
-		trust: trust{o.Bearer},
+		trust: trust{o.Bearers, c.metrics.bearerChecked},
 		first: compose(o, c, out),
-		lines: &hitLines{most: cmp.Or(int64(o.HitLines), math.MaxInt64)},
 	}
 	if o.Passthrough != nil {
 		e.bypass = newBypass(o, c.metrics)
 	}
 	if c.tracer == nil { // the lane makes no spans
-		e.shortcut = shortcutOf(e, c.metrics)
+		e.shortcut = shortcutOf(e, c)
 	}
 	return e, nil
 }

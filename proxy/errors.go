@@ -59,6 +59,10 @@ var (
 		"http://igproxy:TOKEN@host.")
 )
 
+func errTwice(noun string) *graph.Error {
+	return badRequest(990010, "The "+noun+" was sent more than once. Send it once, in one place.")
+}
+
 func errGrantType(rows []*grant) *graph.Error {
 	var types []string
 	for _, g := range rows {

@@ -334,3 +334,73 @@ func TestErrorOfAWrongCallNamesTheRightOne(t *testing.T) {
 		t.Errorf("asked %d times", n)
 	}
 }
+
+// What decides about a call is sent once, in one place: RFC 6749, section 3.2, and RFC 6750,
+// section 2. Names in another case mean nothing and are dropped.
+func TestAParameterThatMattersTwiceIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.login.say(200, codeAnswer)
+	const token = "/access_token?grant_type=ig_exchange_token&access_token=IGAAshort&client_id=" + shopID
+	const refresh = "/refresh_access_token?grant_type=ig_refresh_token&access_token=IGAAlong&client_id=" + shopID
+	form := func(query, more string, headers ...string) *http.Request {
+		r := httptest.NewRequest(http.MethodPost, "/oauth/access_token"+query, strings.NewReader(codeForm("CODE").Encode()+more))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		for _, h := range headers {
+			r.Header.Add("Authorization", h)
+		}
+		return r
+	}
+	for name, c := range map[string]struct {
+		r       *http.Request
+		subcode int // 0: answered
+	}{
+		"token":                          {get(token), 0},
+		"refresh":                        {get(refresh), 0},
+		"code":                           {form("", ""), 0},
+		"other case":                     {get(token + "&ACCESS_TOKEN=x&Grant_Type=x&Client_Id=x"), 0},
+		"what no step reads":             {get(token + "&state=1&state=2&client_secret=a&client_secret=b"), 0},
+		"token, grant_type":              {get(token + "&grant_type=ig_exchange_token"), 990008},
+		"token, access_token":            {get(token + "&access_token=IGAAother"), 990010},
+		"token, client_id":               {get(token + "&client_id=" + clubID), 990010},
+		"refresh, access_token":          {get(refresh + "&access_token=IGAAother"), 990010},
+		"refresh, client_id":             {get(refresh + "&client_id=" + shopID), 990010},
+		"token, array":                   {get(token + "&access_token[0]=IGAAother"), 990007},
+		"refresh, encoded array":         {get(refresh + "&grant_type%5B%5D=x"), 990007},
+		"token, version":                 {get("/v23.0/v23.0" + token), 990002},
+		"query and header":               {with(get(token), "Authorization", "Bearer IGAAother"), 990010},
+		"same token in query and header": {with(get(token), "Authorization", "Bearer IGAAshort"), 0},
+		"code, twice":                    {form("", "&code=OTHER"), 990010},
+		"code, redirect_uri":             {form("", "&redirect_uri=x"), 990017},
+		"code, grant_type":               {form("", "&grant_type=authorization_code"), 990008},
+		"code, client_id":                {form("", "&client_id="+shopID), 990010},
+		"code, array":                    {form("", "&code[]=OTHER"), 990007},
+		"query and body":                 {form("?code=OTHER", ""), 990015},
+		"client_id in query and body":    {form("?client_id="+shopID, ""), 990015},
+		"array in query and body":        {form("?code[]=OTHER", ""), 990015},
+		"client_id in body and Basic":    {form("", "", basic(shopID, "x")), 0},
+		"another client_id in Basic":     {form("", "", basic(clubID, "x")), 990010},
+		"two of Basic":                   {form("", "", basic(shopID, "x"), basic(clubID, "x")), 990010},
+		"passed through":                 {get("/me?access_token=IGAAshort&client_id=" + shopID), 0},
+		"passed through, two client ids": {get("/me?access_token=IGAAshort&client_id=" + shopID + "&client_id=" + clubID), 990010},
+	} {
+		before := len(w.graph.asked()) + len(w.login.asked()) + len(w.threads.asked())
+		got := ask(w.p, c.r)
+		if c.subcode == 0 {
+			if got.Code != 200 {
+				t.Errorf("%s: got %d %s, want 200", name, got.Code, got.Body)
+			}
+			continue
+		}
+		var e struct {
+			Error   graphBody
+			Subcode int `json:"error_subcode"`
+		}
+		_ = json.Unmarshal(got.Body.Bytes(), &e)
+		if subcode := e.Error.Subcode + e.Subcode; got.Code < 400 || got.Code > 499 || subcode != c.subcode {
+			t.Errorf("%s: got %d %s, want %d", name, got.Code, got.Body, c.subcode)
+		}
+		if now := len(w.graph.asked()) + len(w.login.asked()) + len(w.threads.asked()); now != before {
+			t.Errorf("%s: an upstream was asked", name)
+		}
+	}
+}

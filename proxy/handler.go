@@ -29,7 +29,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	x.endTrace(server)
 	p.carried.metrics.answered(&x, time.Since(start))
-	x.log(e.lines, p.carried.log, time.Since(start))
+	x.log(p.carried.lines, p.carried.log, time.Since(start))
 	if x.gone || x.cut {
 		// A caller that closed only its sending half still reads. If the handler returned, net/http
 		// would send an empty 200; the panic closes the connection instead.

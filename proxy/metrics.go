@@ -36,6 +36,7 @@ type Metrics struct {
 	silent    *prometheus.CounterVec
 	peers     prometheus.Counter
 	operated  *prometheus.CounterVec
+	bearers   *prometheus.CounterVec
 	reloaded  prometheus.Gauge
 	reloadAt  prometheus.Gauge
 
@@ -77,6 +78,7 @@ func NewMetrics() *Metrics {
 	m.peers = auto.NewCounter(prometheus.CounterOpts{Name: "igproxy_peers_refused_total",
 		Help: "Connections to a Unix socket by users that are not allowed."})
 	m.operated = counter("operations_total", "Operations that were requested on an admin listener, by outcome.", "operation", "outcome")
+	m.bearers = counter("bearer_checks_total", "Requests, by what they sent as the sidecar's own token.", "result")
 	m.reloaded = gauge("config_last_reload_successful", "0 if the last reload of the configuration was refused, otherwise 1.")
 	m.reloadAt = gauge("config_last_reload_success_timestamp_seconds", "When the configuration was last read and used.")
 	m.runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -145,6 +147,9 @@ func (m *Metrics) PeerRefused() { m.peers.Inc() }
 
 // Operation counts an operation that was requested on an admin listener.
 func (m *Metrics) Operation(name, outcome string) { m.operated.WithLabelValues(name, outcome).Inc() }
+
+// bearerChecked counts a check of the sidecar's own token.
+func (m *Metrics) bearerChecked(result bearerResult) { m.bearers.WithLabelValues(string(result)).Inc() }
 
 // Reloaded notes whether a reload of the configuration succeeded.
 func (m *Metrics) Reloaded(ok bool) {

@@ -133,6 +133,7 @@ func exercised(t *testing.T) *Metrics {
 	m.silentPool("passthrough")()
 	m.Lookup(cache.TierRedis, "unsealed")
 	m.Claim(cache.Leader)
+	m.bearerChecked(bearerCurrent)
 	m.limits.note("default", http.Header{"X-App-Usage": {`{"call_count":1}`}})
 	return m
 }

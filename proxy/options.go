@@ -59,9 +59,10 @@ type Options struct {
 	Hosts []string
 	// AnyHost turns off the check of the Host name, as for a Unix socket.
 	AnyHost bool
-	// Bearer returns the SHA-256 of the token that each request must carry, as X-Igproxy-Token or
-	// as the password of Basic. It is called for each request. Nil: no token is required.
-	Bearer func() [sha256.Size]byte
+	// Bearers returns the SHA-256 of the token that each request must carry, as X-Igproxy-Token or
+	// as the password of Basic, and, during a rotation, that of the previous one, which is accepted
+	// too. It is called for each request. Nil: no token is required.
+	Bearers func() [][sha256.Size]byte
 	// Passthrough configures all other calls. Nil: they are refused.
 	Passthrough *PassthroughOptions
 	// MaxPassedInFlight bounds the calls in flight of each app that are passed through. Others wait
@@ -75,8 +76,9 @@ type Options struct {
 	Metrics *Metrics
 	// Logger gets one line for each request and each change of state. Nil: nothing is logged.
 	Logger *slog.Logger
-	// HitLines bounds the lines about hits, per second. Zero: each hit has a line.
-	HitLines int
+	// LogLines bounds the lines per second about requests with the same outcome and status; hits
+	// are counted apart. Zero: each request has a line.
+	LogLines int
 	// Tracer makes spans of each request and its steps, and turns the lane off. Nil: no spans.
 	Tracer Tracer
 	// Version is sent in User-Agent. Empty: "dev".

@@ -33,7 +33,7 @@ func newBypass(o Options, metrics *Metrics) *bypass {
 	stream := *o.Passthrough
 	stream.Transport, stream.MaxJSONBytes = out, o.MaxResponseBytes
 	stream.DropHeaders = append([]string{trustHeader}, traceHeaders...)
-	stream.IsOwnToken = trust{o.Bearer}.owns
+	stream.IsOwnToken = trust{digests: o.Bearers}.owns
 	return &bypass{passthrough.New(stream), out, map[Service]*url.URL{Instagram: o.UpstreamURL, Threads: o.ThreadsURL}}
 }
 
@@ -50,11 +50,13 @@ func passingPlaces(n int, before *app) *places {
 	return newPlaces(n)
 }
 
-// pass finds the app and the host of a call that is passed through.
+// pass finds the app and the host of a call that is passed through, or sets the error.
 func (x *reply) pass(e *engine, r *http.Request, t destination, metrics *Metrics) {
 	a := t.app
 	if a == nil {
-		a = e.likely(r)
+		if a, x.err = e.likely(r); x.err != nil {
+			return
+		}
 	}
 	x.grant, x.app, x.places = passthroughGrant, a.Label, a.passing
 	x.passed = &passthrough.Call{Base: e.bypass.hosts[a.Service], Path: t.path,

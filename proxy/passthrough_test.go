@@ -70,7 +70,7 @@ func TestTheSidecarsOwnTokenIsNotPassedOn(t *testing.T) {
 	w := newWorld(t)
 	o := optionsFor(t, w.graph.url.String(), nil)
 	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{})
-	o.Bearer = func() [sha256.Size]byte { return sha256.Sum256([]byte("the-sidecars-own-token")) }
+	o.Bearers = trusting(sha256.Sum256([]byte("the-sidecars-own-token"))).digests
 	p := newProxy(t, o)
 	basic := get("/me")
 	basic.SetBasicAuth("igproxy", "the-sidecars-own-token")

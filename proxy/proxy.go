@@ -53,7 +53,7 @@ func New(o Options) (*Proxy, error) {
 	}
 	p := &Proxy{carried: carried{cache: o.Cache, failures: newFailures(o.Breaker.Interval), flights: &flights{},
 		retries: newRetryBudget(), metrics: cmp.Or(o.Metrics, NewMetrics()), tracer: o.Tracer,
-		log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler))}}
+		lines: newRequestLines(o.LogLines), log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler))}}
 	var err error
 	if p.carried.circuits, err = newCircuits(o.Breaker, o.MaxInFlight, p.carried.metrics, p.carried.log); err != nil {
 		return nil, err
@@ -91,6 +91,7 @@ func (p *Proxy) Reload(o Options) error {
 		a.state.secrets.use(a.secrets)
 		purges = append(purges, a.purges)
 	}
+	p.carried.lines.Set(o.LogLines)
 	p.current.Store(next)
 	if last != nil {
 		last.closeIdle()

@@ -19,7 +19,7 @@ func wireServer(t *testing.T, exchange exchangeFunc) string {
 	t.Helper()
 	e := testEngine(t)
 	e.first = exchange
-	p := &Proxy{carried: carried{metrics: NewMetrics(), log: slog.New(slog.DiscardHandler)}}
+	p := &Proxy{carried: carried{metrics: NewMetrics(), lines: newRequestLines(0), log: slog.New(slog.DiscardHandler)}}
 	p.current.Store(e)
 	s := httptest.NewServer(p)
 	t.Cleanup(s.Close)

@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/url"
 	"testing"
 	"time"
 )
@@ -36,7 +37,7 @@ func NewAuthority(t testing.TB) Authority {
 	return a
 }
 
-// Sign makes a certificate for 127.0.0.1 and these hosts, and its key, in PEM. The first
+// Sign makes a certificate for 127.0.0.1 and these hosts and URIs, and its key, in PEM. The first
 // certificate is the authority's own.
 func (a Authority) Sign(t testing.TB, name string, hosts ...string) (cert, key string) {
 	t.Helper()
@@ -45,7 +46,14 @@ func (a Authority) Sign(t testing.TB, name string, hosts ...string) (cert, key s
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: hosts}
+		NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	for _, host := range hosts {
+		if u, err := url.Parse(host); err == nil && u.Scheme != "" {
+			template.URIs = append(template.URIs, u)
+		} else {
+			template.DNSNames = append(template.DNSNames, host)
+		}
+	}
 	parent, signer := a.cert, a.key
 	if parent == nil {
 		template.IsCA, template.BasicConstraintsValid = true, true
@@ -64,14 +72,15 @@ func (a Authority) Sign(t testing.TB, name string, hosts ...string) (cert, key s
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}))
 }
 
-// Client trusts this authority. With a signer, it shows a certificate that this one signed.
-func (a Authority) Client(t testing.TB, signer *Authority, keepAlive bool) *http.Client {
+// Client trusts this authority. With a signer, it shows a certificate of these hosts and URIs that
+// this one signed.
+func (a Authority) Client(t testing.TB, signer *Authority, keepAlive bool, hosts ...string) *http.Client {
 	t.Helper()
 	roots := x509.NewCertPool()
 	roots.AddCert(a.cert)
 	config := &tls.Config{RootCAs: roots}
 	if signer != nil {
-		cert, key := signer.Sign(t, "an app")
+		cert, key := signer.Sign(t, "an app", hosts...)
 		pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
 		if err != nil {
 			t.Fatal(err)

@@ -25,8 +25,8 @@ func WithPeer(ctx context.Context, uid uint32) context.Context {
 // access decides who may run operations: root, igproxy's own user and some others over a Unix
 // socket, and everyone who has the token. It does not trust headers about a proxy's client.
 type access struct {
-	uids  []string                 // in decimal; besides root and igproxy's own user
-	token func() [sha256.Size]byte // digest of the current token; nil: there is none
+	uids   []string                   // in decimal; besides root and igproxy's own user
+	tokens func() [][sha256.Size]byte // digests; nil: there is none
 }
 
 // caller is the sender of a request, as far as it is known.
@@ -62,13 +62,13 @@ func (a access) check(r *http.Request) (c caller, refused *refusal) {
 	credentials := r.Header["Authorization"]
 	switch {
 	case c.hasUID && a.allows(c.uid):
-	case a.token != nil && len(credentials) > 0:
+	case a.tokens != nil && len(credentials) > 0:
 		if c.withToken = a.isToken(credentials); !c.withToken {
 			return c, &refusal{http.StatusUnauthorized, "this is not the token of admin.token_file: send it as Authorization: Bearer TOKEN"}
 		}
 	case c.hasUID:
 		return c, &refusal{http.StatusForbidden, fmt.Sprintf("UID %d may not run operations: use root or igproxy's own user, or add %[1]d to admin.uids", c.uid)}
-	case a.token != nil:
+	case a.tokens != nil:
 		return c, &refusal{http.StatusUnauthorized, "operations need a token: send that of admin.token_file as Authorization: Bearer TOKEN"}
 	default:
 		return c, &refusal{http.StatusForbidden, "operations are off on this listener: set admin.socket (on Linux) or admin.token_file; SIGHUP reloads without them"}
@@ -81,10 +81,13 @@ func (a access) allows(uid uint32) bool {
 	return uid == 0 || int(uid) == os.Getuid() || slices.Contains(a.uids, strconv.FormatUint(uint64(uid), 10))
 }
 
-// isToken reports whether the values of the Authorization header are exactly one, with the token.
+// isToken reports whether the values of the Authorization header are exactly one, with a token.
 // Comparing digests does not reveal how much of a guess was right.
 func (a access) isToken(credentials []string) bool {
 	scheme, token, _ := strings.Cut(credentials[0], " ")
-	got, want := sha256.Sum256([]byte(token)), a.token()
-	return subtle.ConstantTimeCompare(got[:], want[:]) == 1 && strings.EqualFold(scheme, "Bearer") && len(credentials) == 1
+	got, equal := sha256.Sum256([]byte(token)), 0
+	for _, want := range a.tokens() {
+		equal |= subtle.ConstantTimeCompare(got[:], want[:])
+	}
+	return equal == 1 && strings.EqualFold(scheme, "Bearer") && len(credentials) == 1
 }

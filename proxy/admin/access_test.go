@@ -14,13 +14,13 @@ import (
 
 func TestOperationsAreForTheOperatorOnly(t *testing.T) {
 	const secret = "0123456789abcdef"
-	digest := func() [sha256.Size]byte { return sha256.Sum256([]byte(secret)) }
+	digests := func() [][sha256.Size]byte { return [][sha256.Size]byte{sha256.Sum256([]byte(secret))} }
 	ran := false
 	own := uint32(os.Getuid())
 	options := admin.Options{Proxy: newProxy(t, optionsFor(t, nowhere)), UIDs: []string{"4000"},
 		Operations: map[string]func() (bool, any){"reload": func() (bool, any) { ran = true; return true, "done" }}}
 	without := newHandler(t, options)
-	options.Token = digest
+	options.Tokens = digests
 	with := newHandler(t, options)
 	uid := func(n uint32) *uint32 { return &n }
 	for name, c := range map[string]struct {

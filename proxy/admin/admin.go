@@ -42,9 +42,9 @@ type Options struct {
 	// UIDs are the users, in decimal, who may run operations over a Unix socket besides root and
 	// igproxy's own user. WithPeer reports the user of a connection.
 	UIDs []string
-	// Token returns the SHA-256 of the current token, with which operations may be run on every
-	// listener. Nil: there is no token.
-	Token func() [sha256.Size]byte
+	// Tokens returns the SHA-256 of the tokens with which operations may be run on every listener:
+	// the current one and, during a rotation, the previous one. Nil: there is no token.
+	Tokens func() [][sha256.Size]byte
 	// Logger receives a line for each operation and one for each purge; nil: nothing is logged.
 	Logger *slog.Logger
 }
@@ -110,7 +110,7 @@ func New(o Options) (*Handler, error) {
 // ignored.
 func (h *Handler) Reload(o Options) {
 	h.current.Store(&reloadable{checked: proxy.CheckHosts(o.Hosts, o.AnyHost, h.routes), about: o.About,
-		access: access{uids: o.UIDs, token: o.Token}})
+		access: access{uids: o.UIDs, tokens: o.Tokens}})
 }
 
 func (h *Handler) sample() {

@@ -26,11 +26,11 @@ func ReadCode(body []byte, now time.Time) (Token, error) {
 		return Token{}, err
 	}
 	if len(members) == 1 && members[0].name == "data" {
-		var list []json.RawMessage
-		if json.Unmarshal(members[0].value, &list) != nil || len(list) != 1 {
-			return Token{}, errNotJSON
+		one, err := onlyElement(members[0].value)
+		if err != nil {
+			return Token{}, err
 		}
-		if members, err = objectMembers(list[0]); err != nil {
+		if members, err = objectMembers(one); err != nil {
 			return Token{}, err
 		}
 	}

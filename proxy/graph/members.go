@@ -75,6 +75,19 @@ func objectMembers(body []byte) ([]member, error) {
 	return slices.DeleteFunc(members, func(m member) bool { return lookalike(m.name) }), nil
 }
 
+// onlyElement returns the element of a valid JSON array that has one. It reads no further elements:
+// there may be very many.
+func onlyElement(array json.RawMessage) (one json.RawMessage, err error) {
+	dec := json.NewDecoder(bytes.NewReader(array))
+	if t, err := dec.Token(); err != nil || t != json.Delim('[') || !dec.More() {
+		return nil, errNotJSON
+	}
+	if dec.Decode(&one) != nil || dec.More() {
+		return nil, errNotJSON
+	}
+	return one, nil
+}
+
 // knownMembers are the names of members that an app reads in a success or in an error.
 var knownMembers = []string{"access_token", "token_type", "expires_in", "user_id", "permissions", "data",
 	"error", "error_type", "error_message", "code"}

@@ -1,9 +1,8 @@
 package graph
 
 import (
-	"regexp"
-	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // MaxLayers is the number of encodings that are looked through. Meta may put an encoded URL into
@@ -45,24 +44,53 @@ func Contains(text, word string) bool {
 	return strings.Contains(text, word) || strings.Contains(text, plain)
 }
 
-var encoded = regexp.MustCompile(`%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|(?s:\\.)`)
-
-// decode undoes one layer of percent-encoding and of JSON's escapes.
+// decode undoes one layer of percent-encoding and of JSON's escapes. It copies the text once,
+// however many escapes there are.
 func decode(text string) string {
-	if !strings.ContainsAny(text, `%\`) { // most texts: the expression is slow
+	if !strings.ContainsAny(text, `%\`) {
 		return text
 	}
-	return spaces(encoded.ReplaceAllStringFunc(text, func(s string) string {
-		switch {
-		case s[0] == '%':
-			n, _ := strconv.ParseUint(s[1:], 16, 8)
-			return string([]byte{byte(n)})
-		case len(s) == len(`\u0041`):
-			n, _ := strconv.ParseUint(s[2:], 16, 16)
-			return string(rune(n))
+	b := make([]byte, 0, len(text))
+	for text != "" {
+		n, size := rune(0), 0
+		if text[0] == '%' {
+			n, size = hexDigits(text, len("%"), 2)
+		} else if strings.HasPrefix(text, `\u`) {
+			n, size = hexDigits(text, len(`\u`), 4)
 		}
-		return s[1:]
-	}))
+		switch {
+		case size == 0 && text[0] == '\\' && len(text) > 1: // any other escape stands for itself
+			b, text = append(b, text[1]), text[2:]
+		case size == 0:
+			b, text = append(b, text[0]), text[1:]
+		case text[0] == '%':
+			b, text = append(b, byte(n)), text[size:]
+		default:
+			b, text = utf8.AppendRune(b, n), text[size:]
+		}
+	}
+	return spaces(string(b))
+}
+
+// hexDigits reads n hexadecimal digits that begin at an index. It returns the index of their end,
+// or 0 if they are not there.
+func hexDigits(text string, at, n int) (value rune, end int) {
+	if len(text) < at+n {
+		return 0, 0
+	}
+	for _, c := range text[at : at+n] {
+		switch {
+		case '0' <= c && c <= '9':
+			value = value<<4 + c - '0'
+		case 'a' <= c && c <= 'f':
+			value = value<<4 + c - 'a' + 10
+		case 'A' <= c && c <= 'F':
+			value = value<<4 + c - 'A' + 10
+		default:
+			return 0, 0
+		}
+	}
+	return value, at + n
 }
 
 // spaces makes + a space, as in a query.

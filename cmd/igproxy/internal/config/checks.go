@@ -81,6 +81,15 @@ func checkHost(text string) *fault {
 	return nil
 }
 
+// checkClientName accepts a DNS name without a wildcard, or a URI such as an SPIFFE ID.
+func checkClientName(text string) *fault {
+	u, err := url.Parse(text)
+	if hostName.MatchString(text) || err == nil && u.Scheme != "" && u.Host != "" && u.String() == text {
+		return nil
+	}
+	return &fault{quote(text) + " is not a name in a certificate", "write a DNS name or a URI, such as spiffe://example.org/shop"}
+}
+
 func checkAddr(text string) *fault {
 	host, port, err := net.SplitHostPort(text)
 	if err != nil || !isHost(host) || !isPort(port, 1) {

@@ -23,7 +23,7 @@ type Config struct {
 	}
 	Auth struct {
 		BearerFile, ClientCA string
-		UIDs                 []string
+		ClientNames, UIDs    []string
 		None                 bool
 	}
 	TLS   struct{ CertFile, KeyFile string }
@@ -91,7 +91,7 @@ type Config struct {
 	}
 	Log struct {
 		Level, Format string
-		Hits          int // lines per second
+		Lines         int // of one kind per second
 	}
 	digests [3][sha256.Size]byte // of plainFiles, in their order; zero: not read
 }

@@ -45,19 +45,28 @@ func ReadSecret(path string) (proxy.Secret, error) {
 // during a rotation Instagram may accept either. Its error is a *fileError.
 func readClientSecrets(path string) (secrets [2]proxy.Secret, err error) {
 	return parseFile(path, maxSecretFile, func(text string) (secrets [2]proxy.Secret, f *fault) {
-		lines := strings.Split(trimNewline(text), "\n")
-		if len(lines) > len(secrets) {
-			return secrets, &fault{"has more than two lines", "keep the current secret and, below it, at most the previous one"}
-		}
+		lines, f := linesOfRotation(text, checkSecret)
 		for i, line := range lines {
-			line = strings.TrimSuffix(line, "\r")
-			if f := checkSecret(line); f != nil {
-				return secrets, f
-			}
 			secrets[i] = proxy.NewSecret(line)
 		}
-		return secrets, nil
+		return secrets, f
 	})
+}
+
+// linesOfRotation splits a text into the current secret and, if there is a second line, the
+// previous one.
+func linesOfRotation(text string, check func(string) *fault) ([]string, *fault) {
+	lines := strings.Split(trimNewline(text), "\n")
+	if len(lines) > 2 {
+		return nil, &fault{"has more than two lines", "keep the current secret and, below it, at most the previous one"}
+	}
+	for i, line := range lines {
+		lines[i] = strings.TrimSuffix(line, "\r")
+		if f := check(lines[i]); f != nil {
+			return nil, f
+		}
+	}
+	return lines, nil
 }
 
 // readKeyFile reads random bytes as they are, including a newline at the end. Its error is a
@@ -71,12 +80,17 @@ func readKeyFile(path string) (proxy.Secret, error) {
 	})
 }
 
-// ReadBearer reads the token that apps, or operators, must send, and returns its SHA-256. Its error
-// is a *fileError.
-func ReadBearer(path string) (digest [sha256.Size]byte, err error) {
-	return parseFile(path, maxSecretFile, func(text string) ([sha256.Size]byte, *fault) {
-		text = trimNewline(text)
-		return sha256.Sum256([]byte(text)), faultOfToken(text, minBearer, "create the file with: openssl rand -hex 32 > FILE")
+// ReadBearers reads the token that apps, or operators, must send and, if the file has a second line,
+// the previous one. It returns their SHA-256. Its error is a *fileError.
+func ReadBearers(path string) (digests [][sha256.Size]byte, err error) {
+	return parseFile(path, maxSecretFile, func(text string) (digests [][sha256.Size]byte, f *fault) {
+		lines, f := linesOfRotation(text, func(line string) *fault {
+			return faultOfToken(line, minBearer, "create the file with: openssl rand -hex 32 > FILE")
+		})
+		for _, line := range lines {
+			digests = append(digests, sha256.Sum256([]byte(line)))
+		}
+		return digests, f
 	})
 }
 

@@ -92,7 +92,7 @@ func TestUnreadableSecretIsReportedWithoutItsContent(t *testing.T) {
 			want: []string{"igproxy.yaml:2: upstream.ca_file: ./folder is not a regular file; name a regular file"}},
 		{name: "an authority that is a named pipe", yaml: "upstream:\n  ca_file: ./fifo\n",
 			want: []string{"igproxy.yaml:2: upstream.ca_file: ./fifo is not a regular file; name a regular file"}},
-		{name: "a missing password file for Redis", yaml: "redis:\n  mode: single\n  addrs: [a:1]\n  password_file: ./nowhere\n",
+		{name: "a missing password file for Redis", yaml: "redis:\n  mode: single\n  addrs: [localhost:1]\n  password_file: ./nowhere\n",
 			want: []string{"igproxy.yaml:4: redis.password_file: ./nowhere does not exist; create it, or correct the path"}},
 	})
 }

@@ -51,11 +51,15 @@ func settings() []setting {
 			doc: "The base URL of Threads. Plain http is allowed only on loopback."},
 
 		{key: "auth.bearer_file", kind: kindText, example: "/run/secrets/igproxy-token",
-			doc: "A file with one token of at least 16 characters that every app must send, either as X-Igproxy-Token or as the " +
-				"password of its base URL, http://igproxy:TOKEN@host. Reloaded when it changes."},
+			doc: "A file with a token of at least 16 characters that every app must send, either as X-Igproxy-Token or as the " +
+				"password of its base URL, http://igproxy:TOKEN@host. While it is being rotated, the file has the previous one on a " +
+				"second line, and both are accepted. Reloaded when it changes."},
 		{key: "auth.client_ca", kind: kindText, example: "/etc/igproxy/clients-ca.pem",
 			doc: "The authorities, in PEM, that sign the client certificates of apps. Needs tls.cert_file. With auth.bearer_file, " +
 				"an app needs both a certificate and the token. Reloaded when it changes."},
+		{key: "auth.client_names", kind: kindList, check: checkClientName, example: "[shop.internal, spiffe://example.org/shop]",
+			doc: "The names that client certificates must have one of: DNS names and URIs of the subject alternative name, compared " +
+				"exactly. Without it: every certificate of auth.client_ca."},
 		{key: "auth.uids", kind: kindList, check: checkUID, example: "[1000, 1001]",
 			doc: "The UIDs that may connect to a Unix socket, on Linux. Without this list, every user whom server.socket_mode allows may connect."},
 		{key: "auth.none", kind: kindSwitch, value: "false",
@@ -202,8 +206,9 @@ func settings() []setting {
 
 		{key: "log.level", kind: kindWord, value: "info", words: []string{"debug", "info", "warn", "error"},
 			doc: "The lowest level that is logged. debug is currently the same as info."},
-		{key: "log.hits", kind: kindCount, value: "100", low: 1, high: million,
-			doc: "How many hits per second are logged. The next logged hit says how many were left out; the metrics count all."},
+		{key: "log.lines", kind: kindCount, value: "100", low: 1, high: million,
+			doc: "How many lines of one kind are logged per second. Requests with the same outcome and status are one kind, hits are another, " +
+				"and so is every other message. The next line of the kind says how many were left out (not_logged); the metrics count all."},
 		{key: "log.format", kind: kindWord, value: "auto", words: []string{"auto", "json", "text"},
 			doc: "The format of log lines. auto means text if standard error is a terminal, and json otherwise."},
 	})

@@ -26,6 +26,9 @@ func (c Config) OpenTo() string {
 	}
 	if c.Auth.ClientCA != "" {
 		who += and + "a client certificate"
+		if len(c.Auth.ClientNames) > 0 {
+			who += " of " + strings.Join(c.Auth.ClientNames, ", ")
+		}
 	}
 	return who
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/url"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -90,6 +91,9 @@ func (l *loader) validateTrust(hasUIDs bool) {
 	socket := strings.HasPrefix(l.config.Listen, "unix:")
 	if !hasTLS && !socket {
 		l.refuse(fault{"set without tls.cert_file and tls.key_file: client certificates need TLS", "set all three"}, "auth.client_ca")
+	}
+	if !l.isSet("auth.client_ca") {
+		l.refuse(fault{"set without auth.client_ca, so no certificate is asked for", "set both"}, "auth.client_names")
 	}
 	if l.config.Auth.None {
 		l.refuse(fault{"set although auth.none is true", "keep one of the two"}, "auth.bearer_file", "auth.client_ca", "auth.uids")
@@ -183,6 +187,29 @@ func (l *loader) validateRedis() {
 	}
 	l.bothOrNone("redis.cert_file", "redis.key_file")
 	l.validateRedisURL()
+	l.warnOfReadablePasswords()
+}
+
+// warnOfReadablePasswords warns if a password for Redis would travel to another machine without
+// TLS.
+func (l *loader) warnOfReadablePasswords() {
+	c := &l.config.Redis
+	u, err := url.Parse(c.URL.Reveal())
+	if err != nil || c.TLS || u.Scheme == "rediss" {
+		return
+	}
+	_, inURL := u.User.Password()
+	if !inURL && !l.isSet("redis.password_file") && !l.isSet("redis.sentinel_password_file") {
+		return
+	}
+	what := fault{"on another machine, with a password and without TLS: the password can be read on the network",
+		"write rediss:// in redis.url, or redis.tls: true with redis.addrs, or use a network that encrypts traffic"}
+	if u.Scheme == "redis" && !isLoopback(u.Hostname()) {
+		l.warn(l.place("redis.url"), "redis.url", what)
+	}
+	if slices.ContainsFunc(c.Addrs, beyondLoopback) {
+		l.warn(l.place("redis.addrs"), "redis.addrs", what)
+	}
 }
 
 // validateRedisURL checks redis.url against the keys that say the same.
@@ -218,8 +245,8 @@ func (l *loader) openFiles() {
 		}
 	}
 	c.Cache.Key, _ = openSecret(l, "cache.key_file", c.Cache.KeyFile, readKeyFile)
-	openSecret(l, "auth.bearer_file", c.Auth.BearerFile, ReadBearer)
-	openSecret(l, "admin.token_file", c.Admin.TokenFile, ReadBearer)
+	openSecret(l, "auth.bearer_file", c.Auth.BearerFile, ReadBearers)
+	openSecret(l, "admin.token_file", c.Admin.TokenFile, ReadBearers)
 	openSecret(l, "redis.password_file", c.Redis.PasswordFile, ReadSecret)
 	openSecret(l, "redis.sentinel_password_file", c.Redis.SentinelPasswordFile, ReadSecret)
 	openFile(l, "auth.client_ca", c.Auth.ClientCA, ReadCertPool)

@@ -41,7 +41,7 @@ func TestAContradictionIsReportedWithItsReason(t *testing.T) {
 			want: []string{"igproxy.yaml:4: redis.master_name: allowed only in mode sentinel; remove it, or set redis.mode: sentinel"}},
 		{name: "two user names for redis", yaml: "redis:\n  mode: single\n  url: redis://me@a\n  username: you\n",
 			want: []string{"igproxy.yaml:4: redis.username: redis.url contains a user name too; keep one of the two"}},
-		{name: "a password in the file", yaml: "redis:\n  mode: single\n  url: redis://:pw@a\n",
+		{name: "a password in the file", yaml: "redis:\n  mode: single\n  url: redis://:pw@127.0.0.1\n",
 			want: []string{"warning: igproxy.yaml:3: redis.url: a password in the configuration file; use redis.password_file or IGPROXY_REDIS_URL instead"}},
 		{name: "TLS with a URL that says otherwise", yaml: "redis:\n  mode: single\n  url: redis://a\n  tls: true\n",
 			want: []string{"igproxy.yaml:4: redis.tls: set, but redis.url says redis://; write rediss:// in redis.url, and remove this"}},
@@ -55,5 +55,28 @@ func TestAContradictionIsReportedWithItsReason(t *testing.T) {
 			want: []string{`igproxy.yaml:2: coalesce.enabled: "on" is neither true nor false; write true or false`}},
 		{name: "an authority without TLS", yaml: "redis:\n  mode: single\n  url: redis://a\n  ca_file: ./ca.pem\n",
 			want: []string{"igproxy.yaml:4: redis.ca_file: set, but TLS to Redis is off; write rediss:// in redis.url, or redis.tls: true with redis.addrs"}},
+	})
+}
+
+// A password for Redis beyond loopback gets the warning that a token beyond loopback gets.
+func TestAPasswordThatTravelsWithoutTLSIsWarnedAbout(t *testing.T) {
+	const single, file = "redis:\n  mode: single\n", "  password_file: ./secret\n"
+	const readable = ": on another machine, with a password and without TLS: the password can be read on the network; " +
+		"write rediss:// in redis.url, or redis.tls: true with redis.addrs, or use a network that encrypts traffic"
+	environment := []string{"IGPROXY_REDIS_URL=redis://:" + canary + "@redis.internal"}
+	expect(t, []input{
+		{name: "in the environment", yaml: single, env: environment, want: []string{"warning: environment: IGPROXY_REDIS_URL" + readable}},
+		{name: "in a file", yaml: single + "  url: redis://10.0.0.1\n" + file, want: []string{"warning: igproxy.yaml:3: redis.url" + readable}},
+		{name: "an address", yaml: single + "  addrs: [redis:6379]\n" + file, want: []string{"warning: igproxy.yaml:3: redis.addrs" + readable}},
+		{name: "one node of two", yaml: "redis:\n  mode: cluster\n  addrs: [127.0.0.1:1, '[2001:db8::1]:1']\n" + file,
+			want: []string{"warning: igproxy.yaml:3: redis.addrs" + readable}},
+		{name: "for the sentinels only", yaml: "redis:\n  mode: sentinel\n  addrs: [a:1]\n  master_name: m\n  sentinel_password_file: ./secret\n",
+			want: []string{"warning: igproxy.yaml:3: redis.addrs" + readable}},
+		{name: "on loopback", yaml: single + "  url: redis://localhost:6379\n" + file},
+		{name: "addresses of loopback", yaml: single + "  addrs: ['[::1]:6379']\n" + file},
+		{name: "on a socket", yaml: single + "  url: unix:///run/redis.sock\n" + file},
+		{name: "over TLS", yaml: single + "  url: rediss://10.0.0.1\n" + file},
+		{name: "addresses over TLS", yaml: single + "  addrs: [redis:6379]\n  tls: true\n" + file},
+		{name: "without a password", yaml: single + "  url: redis://10.0.0.1\n"},
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"slices"
 	"strconv"
-	"time"
 )
 
 // peers accepts only connections from the processes of some users, on a Unix socket. The kernel
@@ -17,7 +16,6 @@ type peers struct {
 	uids    []string // in decimal
 	refused func()   // counts
 	log     *slog.Logger
-	logged  time.Time // when the last line was logged; Accept has one caller
 }
 
 // Accept returns the next connection from one of the users.
@@ -32,7 +30,8 @@ func (p *peers) Accept() (net.Conn, error) {
 			return c, nil
 		}
 		_ = c.Close()
-		p.refuse(uid, err)
+		p.refused()
+		p.log.Warn("connection refused by auth.uids", "uid", uid, "error", err)
 	}
 }
 
@@ -43,14 +42,4 @@ func socketPeer(c net.Conn) (uint32, error) {
 		return 0, errors.ErrUnsupported
 	}
 	return peerUID(under(c).Conn)
-}
-
-// refuse counts every refusal and logs one a second, so that connecting cannot fill the log.
-func (p *peers) refuse(uid uint32, err error) {
-	p.refused()
-	if time.Since(p.logged) < time.Second {
-		return
-	}
-	p.logged = time.Now()
-	p.log.Warn("connection refused by auth.uids", "uid", uid, "error", err)
 }

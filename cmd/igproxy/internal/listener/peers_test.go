@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 )
 
 func TestASocketHasItsModeFromTheStartAndTheUmaskIsRestored(t *testing.T) {
@@ -88,21 +86,6 @@ func TestASocketAcceptsOnlyItsUsers(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestRefusedConnectionsDontFillTheLog(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
-		counted := 0
-		p := &peers{refused: func() { counted++ }, log: slog.New(slog.NewTextHandler(&log, nil))}
-		for range 30 {
-			p.refuse(1000, nil)
-			time.Sleep(100 * time.Millisecond)
-		}
-		if got := strings.Count(log.String(), "uid=1000"); got != 3 || counted != 30 {
-			t.Errorf("%d lines and %d counted in 3 s, want 3 and 30", got, counted)
-		}
-	})
 }
 
 func TestAConnectionOfAnUnknownUserIsRefused(t *testing.T) {

@@ -37,7 +37,7 @@ func TestAStopLosesNoRequestOfConnectionsInUse(t *testing.T) {
 					}
 				}
 				s, template := servingOn(t, l, c.secure, c.frames, hello)
-				var answered atomic.Int32
+				var answered, connected atomic.Int32
 				var wg sync.WaitGroup
 				for range clients {
 					transport := template.Transport.(*http.Transport).Clone()
@@ -51,6 +51,7 @@ func TestAStopLosesNoRequestOfConnectionsInUse(t *testing.T) {
 					}
 					wg.Go(func() {
 						defer transport.CloseIdleConnections()
+						first := true
 						for {
 							res, err := (&http.Client{Transport: transport}).Get(s.url())
 							if err != nil {
@@ -66,13 +67,17 @@ func TestAStopLosesNoRequestOfConnectionsInUse(t *testing.T) {
 								t.Errorf("got %q, %v", body, err)
 							}
 							answered.Add(1)
+							if first {
+								first = false
+								connected.Add(1)
+							}
 							if res.Close {
 								return
 							}
 						}
 					})
 				}
-				for start := time.Now(); answered.Load() < 10*clients; time.Sleep(time.Millisecond) {
+				for start := time.Now(); answered.Load() < 10*clients || connected.Load() < clients; time.Sleep(time.Millisecond) {
 					if time.Since(start) > 10*time.Second {
 						t.Fatal("they are not answered")
 					}

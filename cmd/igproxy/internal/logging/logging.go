@@ -1,5 +1,5 @@
 // Package logging has a logger that never blocks a request: lines wait in a bounded queue, and a
-// line that does not fit is dropped and counted.
+// line that does not fit is dropped and counted. It also bounds the lines that repeat each other.
 package logging
 
 import (
@@ -11,26 +11,29 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/igproxy/igproxy/proxy/loglimit"
 )
 
 // Log is a logger and the queue between it and its writer.
 type Log struct {
 	Logger *slog.Logger
 	level  slog.LevelVar
+	limits *loglimit.Limits[string]
 	queue  *queue
 }
 
 // Start returns a Log that writes to w until Close. Levels are debug, info, warn and error; formats
 // are json, text, and auto, which is text at a terminal and json elsewhere.
 func Start(w io.Writer, level, format string) *Log {
-	l := &Log{queue: newQueue(w)}
+	l := &Log{queue: newQueue(w), limits: loglimit.New[string](0)}
 	l.SetLevel(level)
 	o := &slog.HandlerOptions{Level: &l.level}
 	f, isFile := w.(*os.File)
 	if format == "text" || format == "auto" && isFile && term.IsTerminal(int(f.Fd())) {
-		l.Logger = slog.New(slog.NewTextHandler(l.queue, o))
+		l.Logger = slog.New(limited{slog.NewTextHandler(l.queue, o), l.limits})
 	} else {
-		l.Logger = slog.New(slog.NewJSONHandler(l.queue, o))
+		l.Logger = slog.New(limited{slog.NewJSONHandler(l.queue, o), l.limits})
 	}
 	l.queue.report = func(lines int) { l.Logger.Warn("log lines dropped", "lines", lines) }
 	return l
@@ -40,6 +43,10 @@ func Start(w io.Writer, level, format string) *Log {
 func (l *Log) SetLevel(level string) {
 	_ = l.level.UnmarshalText([]byte(level)) // the configuration refuses unknown levels
 }
+
+// SetLines bounds the lines per second that have the same message. Without it there is no bound.
+// Lines about requests do not count.
+func (l *Log) SetLines(most int) { l.limits.Set(most) }
 
 // Dropped returns how many lines were lost since the start.
 func (l *Log) Dropped() int { return l.queue.droppedSoFar() }

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 )
@@ -55,4 +58,46 @@ func TestBytesQuotedByNetHTTPAreNotLogged(t *testing.T) {
 			t.Errorf("got %s, %v; want %s", text, err, want)
 		}
 	}
+}
+
+// A flood of one message leaves out only lines of that message. net/http's messages are the same
+// up to the address of the client.
+func TestRepeatedMessagesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b bytes.Buffer
+		log := logging.Start(&b, "info", "json")
+		log.SetLines(3)
+		library := logging.ForNetHTTP(log.Logger, slog.LevelWarn)
+		for _, n := range []int{10, 1} {
+			for i := range n {
+				log.Logger.Warn("connection refused by auth.uids", "uid", i)
+				log.Logger.With("step", "guard").Info("breaker changed")
+				library.Printf("http: TLS handshake error from 127.0.0.1:%d: remote error", i)
+				library.Printf("http: TLS handshake error from [::1]:%d: remote error", i)
+				log.Logger.Info("request")
+			}
+			time.Sleep(time.Second)
+		}
+		log.Logger.Info("stopped")
+		log.Close()
+		lines, skipped := map[string]int{}, map[string]float64{}
+		for text := range strings.Lines(b.String()) {
+			var line map[string]any
+			if err := json.Unmarshal([]byte(text), &line); err != nil {
+				t.Fatal(err)
+			}
+			message, _, _ := strings.Cut(line["msg"].(string), " from ")
+			lines[message]++
+			n, _ := line["not_logged"].(float64)
+			skipped[message] += n
+		}
+		if want := map[string]int{"connection refused by auth.uids": 4, "breaker changed": 4, "http: TLS handshake error": 5, "request": 11,
+			"stopped": 1}; !maps.Equal(lines, want) {
+			t.Errorf("got %v lines, want %v", lines, want)
+		}
+		if want := map[string]float64{"connection refused by auth.uids": 7, "breaker changed": 7, "http: TLS handshake error": 17, "request": 0,
+			"stopped": 0}; !maps.Equal(skipped, want) {
+			t.Errorf("%v left out, want %v", skipped, want)
+		}
+	})
 }

@@ -59,7 +59,7 @@ func (s *Sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
 	if err != nil {
 		return o, err
 	}
-	if o.Bearer, err = followToken("auth.bearer_file", conf.Auth.BearerFile, s.log); err != nil {
+	if o.Bearers, err = followTokens("auth.bearer_file", conf.Auth.BearerFile, s.log); err != nil {
 		return o, err
 	}
 	o.Cache, o.Metrics, o.Logger, o.AnyHost = s.cache, s.metrics, s.log, anyHost(s.appNet, conf.AllowedHosts)
@@ -88,7 +88,7 @@ func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
 		TTL:              c.Cache.TTL,
 		NegativeTTL:      c.Cache.NegativeTTL,
 		Hosts:            c.AllowedHosts,
-		HitLines:         c.Log.Hits,
+		LogLines:         c.Log.Lines,
 		Version:          version,
 		Breaker: breaker.Options{
 			Failures: c.Breaker.Failures, Ratio: c.Breaker.Ratio, MinRequests: c.Breaker.MinRequests,

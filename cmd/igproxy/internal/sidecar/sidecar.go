@@ -33,7 +33,7 @@ type Options struct {
 	Load func() (config.Config, []config.Problem)
 	// Reloads requests a reload; nil: nothing does.
 	Reloads <-chan os.Signal
-	// Log receives every log line; a reload sets its level.
+	// Log receives every log line; New and a reload set its level and its lines per second.
 	Log *logging.Log
 	// Build identifies this igproxy.
 	Build Build
@@ -47,7 +47,7 @@ type Build struct{ Version, Commit, Go string }
 type Sidecar struct {
 	conf       config.Config
 	log        *slog.Logger
-	setLevel   func(string)
+	lines      *logging.Log // behind log
 	build      Build
 	cache      *cache.Cache
 	proxy      *proxy.Proxy
@@ -65,7 +65,7 @@ type Sidecar struct {
 
 // New builds and opens everything, or nothing: on an error it closes again what it opened.
 func New(o Options) (s *Sidecar, err error) {
-	s = &Sidecar{conf: o.Config, log: o.Log.Logger, setLevel: o.Log.SetLevel, build: o.Build, metrics: proxy.NewMetrics()}
+	s = &Sidecar{conf: o.Config, log: o.Log.Logger, lines: o.Log, build: o.Build, metrics: proxy.NewMetrics()}
 	defer func() {
 		if err != nil {
 			s.closeAll()
@@ -73,6 +73,7 @@ func New(o Options) (s *Sidecar, err error) {
 	}()
 	s.metrics.Build(o.Build.Version, o.Build.Commit, o.Build.Go)
 	s.metrics.LogLinesDropped(o.Log.Dropped)
+	s.lines.SetLines(s.conf.Log.Lines)
 	co, err := cacheOptions(s.conf, s.metrics, s.log)
 	if err != nil {
 		return s, err
@@ -200,7 +201,7 @@ func (s *Sidecar) adminOptions(conf config.Config) (admin.Options, error) {
 		}
 	}
 	var err error
-	o.Token, err = followToken("admin.token_file", conf.Admin.TokenFile, s.log)
+	o.Tokens, err = followTokens("admin.token_file", conf.Admin.TokenFile, s.log)
 	return o, err
 }
 
@@ -230,7 +231,8 @@ func (s *Sidecar) apply(conf config.Config) error {
 	s.tls.Store(&current)
 	s.operator.Reload(ao)
 	s.cache.Resize(conf.Cache.MaxEntries)
-	s.setLevel(conf.Log.Level)
+	s.lines.SetLevel(conf.Log.Level)
+	s.lines.SetLines(conf.Log.Lines)
 	return nil
 }
 

@@ -3,22 +3,27 @@ package sidecar
 import (
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
 
-// followToken returns a function with the digest of the current token in the file that a key names;
-// nil: it names none.
-func followToken(key, path string, log *slog.Logger) (func() [sha256.Size]byte, error) {
+// followTokens returns a function with the digests of the current tokens in the file that a key
+// names; nil: it names none.
+func followTokens(key, path string, log *slog.Logger) (func() [][sha256.Size]byte, error) {
 	if path == "" {
 		return nil, nil
 	}
-	f, err := config.Follow(key, log, func() ([sha256.Size]byte, error) { return config.ReadBearer(path) }, path)
+	f, err := config.Follow(key, log, func() ([][sha256.Size]byte, error) { return config.ReadBearers(path) }, path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
@@ -61,12 +66,27 @@ func followTLS(c config.Config, log *slog.Logger) (currentTLS, error) {
 		pool, err := config.ReadCertPool(ca)
 		requiring := conf.Clone()
 		requiring.ClientCAs, requiring.ClientAuth, requiring.SessionTicketsDisabled = pool, tls.RequireAndVerifyClientCert, true
+		if names := c.Auth.ClientNames; len(names) > 0 {
+			requiring.VerifyConnection = func(s tls.ConnectionState) error { return checkName(s.PeerCertificates[0], names) }
+		}
 		return requiring, err
 	}, ca)
 	if err != nil {
 		return nil, fmt.Errorf("auth.client_ca: %w", err)
 	}
 	return f, nil
+}
+
+// checkName checks that a certificate, which an authority has signed, has one of the names.
+func checkName(cert *x509.Certificate, names []string) error {
+	dns := func(name string) bool {
+		return slices.ContainsFunc(names, func(allowed string) bool { return strings.EqualFold(name, allowed) })
+	}
+	uri := func(u *url.URL) bool { return slices.Contains(names, u.String()) }
+	if slices.ContainsFunc(cert.DNSNames, dns) || slices.ContainsFunc(cert.URIs, uri) {
+		return nil
+	}
+	return errors.New("the client certificate has no name of auth.client_names") // what it has is from outside
 }
 
 // anyHost reports whether the Host name is not checked: a Unix socket has no meaningful one, and

@@ -183,34 +183,34 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 		t.Chdir(t.TempDir())
 		write(t, "token", "the-first-token-0123\n")
 		const key = "auth.bearer_file"
-		if f, err := followToken(key, "", nil); f != nil || err != nil {
+		if f, err := followTokens(key, "", nil); f != nil || err != nil {
 			t.Error("a token is required although none is set")
 		}
 		var log bytes.Buffer
-		digest, err := followToken(key, "./token", slog.New(slog.NewTextHandler(&log, nil)))
+		digest, err := followTokens(key, "./token", slog.New(slog.NewTextHandler(&log, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		first := digest()
+		first := digest()[0]
 		write(t, "token", "short")
 		for range 3 {
 			time.Sleep(config.LookEvery)
-			if digest() != first {
+			if digest()[0] != first {
 				t.Error("a token too short was taken")
 			}
 		}
 		write(t, "token", "the-second-token-0123")
 		time.Sleep(config.LookEvery)
-		second := digest()
+		second := digest()[0]
 		write(t, "token", "the-second-token-0123\n") // an editor's newline is not part of it
 		time.Sleep(config.LookEvery)
-		if second == first || digest() != second {
+		if second == first || digest()[0] != second {
 			t.Error("the second token was not taken, or its newline was")
 		}
 		if got := strings.Count(log.String(), "level=WARN"); got != 1 || strings.Contains(log.String(), "-token-") {
 			t.Errorf("want one warning, and no token: %s", log.String())
 		}
-		if _, err := followToken(key, "./nowhere", nil); err == nil || err.Error() != "auth.bearer_file: ./nowhere does not exist" {
+		if _, err := followTokens(key, "./nowhere", nil); err == nil || err.Error() != "auth.bearer_file: ./nowhere does not exist" {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -1,0 +1,54 @@
+package logging
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+
+	"github.com/igproxy/igproxy/proxy/loglimit"
+)
+
+// limited is a slog.Handler that bounds the lines with the same message per second, because what
+// causes a line may come from outside and be repeated without end. It passes the lines of requests:
+// package proxy bounds those by outcome and status.
+type limited struct {
+	slog.Handler
+	limits *loglimit.Limits[string]
+}
+
+const requestMessage = "request"
+
+// Handle implements slog.Handler.
+func (h limited) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == requestMessage {
+		return h.Handler.Handle(ctx, r)
+	}
+	skipped, ok := h.limits.Of(kindOf(r.Message)).Next(r.Time)
+	if !ok {
+		return nil
+	}
+	if skipped > 0 {
+		r = r.Clone()
+		r.AddAttrs(slog.Int64(loglimit.Attribute, skipped))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (h limited) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return limited{h.Handler.WithAttrs(attrs), h.limits}
+}
+
+// WithGroup implements slog.Handler.
+func (h limited) WithGroup(name string) slog.Handler {
+	return limited{h.Handler.WithGroup(name), h.limits}
+}
+
+// kindOf returns a message up to its first digit or bracket. Messages of igproxy have neither;
+// those of net/http have the address of the client there.
+func kindOf(message string) string {
+	if end := strings.IndexAny(message, "0123456789[@"); end >= 0 {
+		return message[:end]
+	}
+	return message
+}

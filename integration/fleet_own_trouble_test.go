@@ -1,0 +1,119 @@
+package integration
+
+// A sidecar's own trouble frees the lease and is not told to the fleet: only what Meta said is. The
+// other sidecars ask by themselves, at once.
+
+import (
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+	"github.com/igproxy/igproxy/proxy/mock"
+)
+
+func TestOwnTroubleIsNotToldToTheFleet(t *testing.T) {
+	t.Parallel()
+	for name, trouble := range map[string]struct {
+		url    func(t *testing.T, asked chan<- struct{}) string // of its upstream
+		status int
+		during func(t *testing.T, troubled *process, asked <-chan struct{}) // while its exchange runs
+	}{
+		"unreached": {nowhere, 503, nil},
+		"timeout":   {silence, 504, nil},
+		"woken from a stop": {silence, 504, func(t *testing.T, troubled *process, asked <-chan struct{}) {
+			<-asked
+			_ = troubled.Cmd.Process.Signal(syscall.SIGSTOP)
+			time.Sleep(lease + time.Second) // beyond its lease and its timeout
+			_ = troubled.Cmd.Process.Signal(syscall.SIGCONT)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ig, upstream := instagram(t, mock.ServerOptions{})
+			asked := make(chan struct{}, 10)
+			settings := append(singleRedis(redistest.Start(t)), patientRedis, "UPSTREAM_RETRIES=0")
+			troubled := serve(t, append(settings, "UPSTREAM_TIMEOUT=1s", "UPSTREAM_URL="+trouble.url(t, asked))...)
+			healthy := serve(t, append(settings, "UPSTREAM_URL="+upstream.URL)...)
+			failed := make(chan reply, 1)
+			go func() { // ends with its answer
+				r, _ := troubled.try(t.Context(), "IGAA-1")
+				failed <- r
+			}()
+			if trouble.during != nil {
+				trouble.during(t, troubled, asked)
+			}
+			if r := <-failed; r.status != trouble.status {
+				t.Errorf("the sidecar in trouble answers %d %s, want %d", r.status, r.body, trouble.status)
+			}
+			start := time.Now()
+			if r := healthy.ask(t, "IGAA-1"); r.status != 200 || !contains(ig.Issued("IGAA-1"), r.token()) {
+				t.Errorf("the other one answers %d %s", r.status, r.body)
+			}
+			// A failure that was told lasts a second, a lease that was not freed longer.
+			if took := time.Since(start); took > 900*time.Millisecond {
+				t.Errorf("the other one answered after %s, want at once", took)
+			}
+			if ig.Calls() != 1 {
+				t.Errorf("it asked %d times, want 1", ig.Calls())
+			}
+		})
+	}
+}
+
+// A sidecar that is woken when another one has already answered changes nothing.
+func TestWokenLeaderDoesNotReplaceTheAnswer(t *testing.T) {
+	t.Parallel()
+	ig, upstream := instagram(t, mock.ServerOptions{})
+	asked := make(chan struct{}, 10)
+	settings := append(singleRedis(redistest.Start(t)), patientRedis, "UPSTREAM_RETRIES=0")
+	troubled := serve(t, append(settings, "UPSTREAM_TIMEOUT=1s", "UPSTREAM_URL="+silence(t, asked))...)
+	healthy := fleet(t, 2, append(settings, "UPSTREAM_URL="+upstream.URL)...)
+	failed := make(chan reply, 1)
+	go func() { // ends with its answer
+		r, _ := troubled.try(t.Context(), "IGAA-1")
+		failed <- r
+	}()
+	<-asked
+	_ = troubled.Cmd.Process.Signal(syscall.SIGSTOP)
+	first := healthy[0].ask(t, "IGAA-1")
+	_ = troubled.Cmd.Process.Signal(syscall.SIGCONT)
+	<-failed
+	second := healthy[1].ask(t, "IGAA-1")
+	if first.status != 200 || second.status != 200 || first.token() != second.token() || ig.Calls() != 1 {
+		t.Errorf("got %d and %d, the same token: %v, with %d calls; want 200 twice with one call",
+			first.status, second.status, first.token() == second.token(), ig.Calls())
+	}
+}
+
+// nowhere returns the URL of a closed port.
+func nowhere(t *testing.T, _ chan<- struct{}) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	return "http://" + l.Addr().String()
+}
+
+// silence returns the URL of a server that accepts connections and never answers. It sends to asked
+// at each connection.
+func silence(t *testing.T, asked chan<- struct{}) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() { // ends with its listener
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			asked <- struct{}{}
+		}
+	}()
+	return "http://" + l.Addr().String()
+}

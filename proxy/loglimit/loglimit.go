@@ -1,0 +1,73 @@
+// Package loglimit bounds log lines that something outside can repeat: each kind of line has its
+// own number of lines per second. The first lines of a kind are always written, and the next line
+// after a gap says how many were left out.
+package loglimit
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Attribute is the log attribute with the number of lines of the same kind that were left out.
+const Attribute = "not_logged"
+
+// maxKinds bounds the kinds with a Limit of their own. All others share one.
+const maxKinds = 64
+
+// Limits are the limits of all kinds of lines. Safe for concurrent use.
+type Limits[K comparable] struct {
+	most   atomic.Int64
+	others Limit
+
+	mu    sync.Mutex // protects kinds
+	kinds map[K]*Limit
+}
+
+// New returns Limits with a number of lines per second for each kind. Zero means no limit.
+func New[K comparable](most int) *Limits[K] {
+	l := &Limits[K]{kinds: map[K]*Limit{}}
+	l.others.most = &l.most
+	l.Set(most)
+	return l
+}
+
+// Set changes the number of lines per second for each kind. Zero means no limit.
+func (l *Limits[K]) Set(most int) { l.most.Store(int64(most)) }
+
+// Of returns the limit of a kind. The caller may keep it.
+func (l *Limits[K]) Of(kind K) *Limit {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if known, ok := l.kinds[kind]; ok {
+		return known
+	}
+	if len(l.kinds) == maxKinds {
+		return &l.others
+	}
+	l.kinds[kind] = &Limit{most: &l.most}
+	return l.kinds[kind]
+}
+
+// Limit bounds the lines of one kind. It allocates nothing and takes no lock, because a hit costs
+// less than its line.
+type Limit struct {
+	most    *atomic.Int64
+	second  atomic.Int64
+	lines   atomic.Int64 // in that second
+	skipped atomic.Int64 // lines left out since the last one that was written
+}
+
+// Next reports whether the next line may be written, and how many before it were left out.
+func (l *Limit) Next(now time.Time) (skipped int64, ok bool) {
+	second, old := now.Unix(), l.second.Load()
+	// A line may be a little late and still belong to the previous second. A clock may be set back.
+	if (second > old || second < old-60) && l.second.CompareAndSwap(old, second) {
+		l.lines.Store(0)
+	}
+	if most := l.most.Load(); l.lines.Add(1) > most && most > 0 {
+		l.skipped.Add(1)
+		return 0, false
+	}
+	return l.skipped.Swap(0), true
+}
