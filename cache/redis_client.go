@@ -86,6 +86,7 @@ func newClient(o RedisOptions) (*client, error) {
 	u := &redis.UniversalOptions{
 		Addrs: o.Addrs, MasterName: o.MasterName, Username: o.Username,
 		SentinelUsername:      o.SentinelUsername,
+		Protocol:              2, // RESP3 has nothing that igproxy needs, and more forms to guard against
 		ContextTimeoutEnabled: true,
 		MaxRetries:            -1,
 		DialerRetries:         1,

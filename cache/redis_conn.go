@@ -46,19 +46,22 @@ func dialer(config *tls.Config) func(context.Context, string, string) (net.Conn,
 	}
 }
 
-// boundedConn is a connection that ends where a reply is too large.
+// boundedConn is a connection that is closed when a reply is too large.
 type boundedConn struct {
 	net.Conn
 	bound replyBound // used by Read only
 }
 
+// Read returns errOversize instead of bytes that announce too much, and again from then on, so that
+// the kind of the fault does not depend on which read the library looks at.
 func (c *boundedConn) Read(b []byte) (int, error) {
-	if c.bound.refuses() { // the library ignores an error while it looks for a push message
-		return 0, errDesync
+	if c.bound.refused {
+		return 0, errOversize
 	}
 	n, err := c.Conn.Read(b)
-	if c.bound.follow(b[:n]); c.bound.refuses() {
-		return 0, errDesync
+	if refused := c.bound.admit(b[:n]); refused != nil {
+		_ = c.Close()
+		return 0, refused
 	}
 	return n, err
 }
