@@ -22,9 +22,11 @@ type client struct {
 	worked atomic.Bool // an operation has succeeded
 }
 
+type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
+
 // dialer replaces the library's own, whose TLS handshake does not end with the context. It guards
 // each connection against replies that are too large.
-func dialer(config *tls.Config) func(context.Context, string, string) (net.Conn, error) {
+func dialer(config *tls.Config) dialFunc {
 	plain := &net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	dial := plain.DialContext
 	if config != nil {
