@@ -10,7 +10,8 @@ func TestSentinelThatLiesIsOnlyAFault(t *testing.T) {
 	for _, reply := range []string{"*0\r\n", "*1\r\n$1\r\na\r\n", "*2\r\n$-1\r\n$-1\r\n", "*3\r\n:1\r\n:2\r\n:3\r\n", "$-1\r\n", "+OK\r\n",
 		"$9000000000000000000\r\n", "*1000000000000\r\n", "%1000000000000\r\n", "*3\r\n+message\r\n+\\+switch-master\r\n+mymaster\r\n"} {
 		liar := fakeRedis(t, func([]string) string { return reply })
-		c, r := over(t, RedisOptions{Mode: ModeSentinel, Addrs: []string{liar, liar}, MasterName: "mymaster", Timeout: patient, StoreTimeout: patient})
+		r := &recorder{}
+		c := newCache(t, Options{Observer: r, Redis: &RedisOptions{Mode: ModeSentinel, Addrs: []string{liar, liar}, MasterName: "mymaster", Timeout: patient, StoreTimeout: patient}})
 		misses(t, c, "claim", 1)
 		faults := 0
 		for what, n := range r.all() {
