@@ -92,6 +92,7 @@ type Cache struct {
 	redis    *redisTier // nil: memory only
 	shared   shared     // redis, or nil; tests have a model of it
 	observer Observer
+	log      *slog.Logger
 	lease    time.Duration
 	wait     time.Duration
 	patience time.Duration // how long Remember waits for a store, if it waits at all
@@ -118,7 +119,7 @@ func New(o Options) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cache: the memory tier: %w", err)
 	}
-	c := &Cache{memory: memory, observer: o.Observer, room: make(chan struct{}, maxPending), closing: make(chan struct{}), purges: map[ID]*Purges{}}
+	c := &Cache{memory: memory, observer: o.Observer, log: o.Logger, room: make(chan struct{}, maxPending), closing: make(chan struct{}), purges: map[ID]*Purges{}}
 	if o.Redis == nil {
 		return c, nil
 	}
@@ -208,7 +209,7 @@ func (c *Cache) later(work func()) bool {
 	}
 	c.pending.Go(func() {
 		defer func() { <-c.room }()
-		work()
+		contain(c.log, "store", work)
 	})
 	return true
 }
@@ -225,7 +226,10 @@ func (c *Cache) Close(ctx context.Context) error {
 	}
 	close(c.closing)
 	done := make(chan struct{})
-	go func() { c.pending.Wait(); close(done) }() // ends within the budget of the stores
+	go func() { // ends within the budget of the stores
+		defer close(done)
+		contain(c.log, "close", c.pending.Wait)
+	}()
 	var err error
 	select {
 	case <-done:

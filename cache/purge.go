@@ -118,9 +118,11 @@ func (c *Cache) watchRedis() {
 		case <-c.closing:
 			return
 		}
-		every = readEvery
-		if _, err := c.readPurges(context.Background(), c.allPurges()...); err != nil {
-			every = readEvery / 2
-		}
+		every = readEvery / 2
+		contain(c.log, "read purges", func() {
+			if _, err := c.readPurges(context.Background(), c.allPurges()...); err == nil {
+				every = readEvery
+			}
+		})
 	}
 }

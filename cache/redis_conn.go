@@ -94,7 +94,7 @@ func (t *redisTier) replace(old *client) bool {
 		case <-time.After(t.options.StoreTimeout):
 		case <-t.closed:
 		}
-		_ = old.Close()
+		contain(t.log, "close connections", func() { _ = old.Close() })
 	})
 	return true
 }

@@ -19,10 +19,10 @@ func (cl *Claim) Remember(e Entry, better func(stored Entry) bool) (winner Entry
 	late := cl.late || cl.lease.lost()
 	won := make(chan Entry, 1)
 	if !cl.cache.later(func() {
+		defer close(won)
 		if stored, lost := cl.publish(e, better); lost {
 			won <- stored
 		}
-		close(won)
 	}) {
 		cl.lease.end()
 		cl.cache.observer.Store(TierRedis, "dropped")
