@@ -137,6 +137,33 @@ func TestPreparedDerivationEqualsHKDF(t *testing.T) {
 	}
 }
 
+// With one key file, everything that an entry was obtained with keeps entries apart, and so do the
+// borders between the parts.
+func TestKeysDifferByWhatAnEntryWasObtainedWith(t *testing.T) {
+	seen := map[ID]KeysOptions{}
+	for _, o := range []KeysOptions{
+		{Service: "instagram", Upstream: "https://a", AppID: "1", Scope: "exchange"},
+		{Service: "threads", Upstream: "https://a", AppID: "1", Scope: "exchange"},
+		{Service: "instagram", Upstream: "https://b", AppID: "1", Scope: "exchange"},
+		{Service: "instagram", Upstream: "https://a", AppID: "2", Scope: "exchange"},
+		{Service: "instagram", Upstream: "https://a", AppID: "1", Scope: "refresh"},
+		{Service: "instagram", Upstream: "https://a1", AppID: "", Scope: "exchange"},
+		{Service: "", Upstream: "instagramhttps://a", AppID: "1", Scope: "exchange"},
+		{Service: "instagram", Upstream: "https://a", AppID: "", Scope: "1exchange"},
+	} {
+		o.Secret = []byte("one key file")
+		keys, err := NewKeys(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := keys.Derive("token").ID()
+		if other, again := seen[id]; again {
+			t.Errorf("%+v and %+v have the same keys", o, other)
+		}
+		seen[id] = o
+	}
+}
+
 func TestKeysNeedASecret(t *testing.T) {
 	for _, secret := range [][]byte{nil, {}} {
 		if k, err := NewKeys(KeysOptions{Secret: secret, AppID: "app"}); err == nil || k != nil || !strings.Contains(err.Error(), "cache.key_file") {

@@ -201,7 +201,7 @@ func (s *Sidecar) apply(conf config.Config) error {
 	}
 	s.tls.Store(&current)
 	s.operator.Reload(s.adminOptions(conf))
-	s.cache.Resize(conf.Cache.MaxEntries)
+	s.cache.Resize(cacheBytes(conf))
 	s.setLevel(conf.Log.Level)
 	return nil
 }
