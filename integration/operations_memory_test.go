@@ -126,3 +126,31 @@ func container(t *testing.T, limit int) confined {
 	t.Log("no memory cgroup can be made here: RLIMIT_DATA and GOMEMLIMIT instead")
 	return confined{"ulimit -d 262144", fmt.Sprintf("GOMEMLIMIT=%d", tenths), tenths}
 }
+
+// Answers just below what memory keeps fill it, up to an eighth of the limit that igproxy finds.
+func TestKeptAnswersStayWithinAnEighthOfTheMemory(t *testing.T) {
+	t.Parallel()
+	const limit, tokens, callers = 128 << 20, 8000, 8
+	ig := newEdge(t, map[string]http.HandlerFunc{"large": func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"access_token":"%s","token_type":"bearer","expires_in":5183944,"padding":"%s"}`,
+			largeToken(r.URL.Query().Get("access_token")), strings.Repeat("x", 7<<10))
+	}})
+	p := confine(t, container(t, limit), "UPSTREAM_URL="+ig.URL, "LOG_LEVEL=info")
+	var right atomic.Int64
+	crowd(callers, func(n int) {
+		for i := n; i < tokens; i += callers {
+			short := fmt.Sprintf("large-%d", i)
+			if r, err := p.try(t.Context(), short); err == nil && r.status == 200 && r.token() == largeToken(short) {
+				right.Add(1)
+			}
+		}
+	})
+	if right.Load() != tokens {
+		t.Errorf("of %d, %d were answered right", tokens, right.Load())
+	}
+	if got, most := p.metric(t, "igproxy_cache_bytes"), float64(limit)*0.9/8; got < most/2 || got > 1.05*most {
+		t.Errorf("entries take %.0f bytes, want nearly %.0f", got, most)
+	}
+	wantSmall(t, p, limit)
+}
