@@ -86,8 +86,8 @@ type Options struct {
 // store is dropped, which costs at most an exchange later.
 const maxPending = 256
 
-// maxStored bounds the value of an entry in Redis, in bytes. It is far below maxReply, and far above
-// what Meta answers. A larger value is not shared: each process asks for itself.
+// maxStored bounds the value of an entry in Redis, in bytes. It is far below maxReply, and far
+// above what Meta answers. A larger value is not shared: each process asks for itself.
 const maxStored = 256 << 10
 
 // Cache is both tiers. Safe for concurrent use.

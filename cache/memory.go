@@ -13,9 +13,9 @@ const (
 	// the longest token that is accepted, 4 KiB, fits. Larger values are in Redis only.
 	maxKept = 8 << 10
 
-	// entryOverhead is what an entry takes in memory in addition to its value, in bytes: its ID, the
-	// library's node and tables, and what the allocator rounds up. TestEntryWeighsWhatItTakes
-	// measures it.
+	// entryOverhead is what an entry takes in memory in addition to its value, in bytes: its ID,
+	// the library's node and tables, and what the allocator rounds up.
+	// TestEntryWeighsWhatItTakes measures it.
 	entryOverhead = 250
 )
 

@@ -13,8 +13,8 @@ import (
 // whether a failed Redis is back.
 const readEvery = time.Second
 
-// Purges returns the purges of an app; Scope and Upstream do not matter. The same options give the same
-// Purges, so that a reload keeps them.
+// Purges returns the purges of an app; Scope and Upstream do not matter. The same options give the
+// same Purges, so that a reload keeps them.
 func (c *Cache) Purges(o KeysOptions) (*Purges, error) {
 	p, err := newPurges(o)
 	if err != nil {

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"net"
@@ -51,7 +52,13 @@ func dialer(config *tls.Config) dialFunc {
 // boundedConn is a connection that is closed when a reply is too large.
 type boundedConn struct {
 	net.Conn
-	bound replyBound // used by Read only
+	bound replyBound // of what is read; the library does not read and write at the same time
+}
+
+// Write notices CLUSTER SLOTS, whose reply may be larger.
+func (c *boundedConn) Write(b []byte) (int, error) {
+	c.bound.slots = bytes.Equal(b, askSlots)
+	return c.Conn.Write(b)
 }
 
 // Read returns errOversize instead of bytes that announce too much, and again from then on, so that

@@ -3,24 +3,36 @@ package cache
 import "errors"
 
 // The bounds of one reply. All that igproxy asks for fits: what it stores is at most maxStored, the
-// purges of an app are at most 2*maxMarks members, and HELLO and the sentinels send less. Two
-// replies of CLUSTER SLOTS set the bounds that are not smaller.
+// purges of an app are at most 2*maxMarks members, and HELLO and the sentinels send less. Only
+// CLUSTER SLOTS needs larger bounds, so it has its own.
 const (
-	// maxReply bounds a whole reply in bytes, its lines included. It is enough for CLUSTER SLOTS of
-	// about 3,900 ranges of slots with three nodes each.
+	// maxReply bounds a whole reply in bytes, its lines and memberCost included. It is enough for
+	// CLUSTER SLOTS of about 3,900 ranges of slots with three nodes each.
 	maxReply = 1 << 20
 
-	// maxRanges bounds the members of the outermost array. CLUSTER SLOTS has one for each range of
+	// memberCost is what a member of an array counts in addition to its bytes. Four bytes such as
+	// *0 can cost the library ten times as much, and many replies are read at the same time. A
+	// member of CLUSTER SLOTS, which is asked for rarely, costs nothing.
+	memberCost = 256
+
+	// maxOutermost bounds the members of the outermost array.
+	maxOutermost = 2 * maxMarks
+
+	// maxRanges replaces maxOutermost for CLUSTER SLOTS, which has a member for each range of
 	// slots. A cluster has 16,384 slots, and one that grew shard by shard has a range for nearly
 	// every pair of shards, so 64 would not be enough for a dozen shards.
 	maxRanges = 16384
 
-	// maxMembers bounds the members of every other array. A sentinel describes a node in about 50.
+	// maxMembers bounds the members of every other array. HELLO has 14, and a range of slots has
+	// two and its nodes.
 	maxMembers = 64
 
 	// maxDepth bounds how deep arrays are nested. CLUSTER SLOTS and HELLO need all four.
 	maxDepth = 4
 )
+
+// askSlots is the command CLUSTER SLOTS, as the library writes it.
+var askSlots = []byte("*2\r\n$7\r\ncluster\r\n$5\r\nslots\r\n")
 
 // errOversize is a reply beyond the bounds, or one whose size is not known in advance.
 var errOversize = errors.New("redis: a reply that is too large")
@@ -33,6 +45,7 @@ var errOversize = errors.New("redis: a reply that is too large")
 // asked to, are refused: a reply then has five forms, and none of them has a length that comes
 // later. Bodies are skipped, so that only headers cost time.
 type replyBound struct {
+	slots   bool            // the reply is to CLUSTER SLOTS
 	kind    byte            // the first byte of the line that is being read
 	inLine  bool            // otherwise the next byte begins one
 	length  int64           // the number in it, as far as it has been read
@@ -125,12 +138,26 @@ func (g *replyBound) line() {
 	case kind == '$':
 		g.body = n + 2
 		g.total += g.body
-	case g.depth == maxDepth, g.depth > 0 && n > maxMembers, n > maxRanges:
+	case g.depth == maxDepth, n > g.mostMembers():
 		g.refused = true
 	default:
 		g.members[g.depth] = n
 		g.depth++
+		if !g.slots {
+			g.total += n * memberCost
+		}
 	}
+}
+
+// mostMembers returns the bound of the array that begins.
+func (g *replyBound) mostMembers() int64 {
+	switch {
+	case g.depth > 0:
+		return maxMembers
+	case g.slots:
+		return maxRanges
+	}
+	return maxOutermost
 }
 
 // ended counts a whole member of the arrays around it.

@@ -39,9 +39,8 @@ func FuzzReplyBound(f *testing.F) {
 			t.Fatalf("passed %d of %d bytes of %.200q", len(passed), len(replies), replies)
 		}
 		guarded, allocated := readOne(t, &boundedConn{Conn: newReplayed(replies)})
-		// Every byte of a reply may be a small object, and a header within the bounds may announce
-		// members that do not come.
-		if most := uint64(1<<20 + 40*maxRanges + maxReply + 200*len(replies)); allocated > most {
+		// A header within the bounds may announce what does not come.
+		if most := uint64(2*maxReply + 20*len(replies)); allocated > most {
 			t.Fatalf("read %.200q with %d bytes allocated, want at most %d", replies, allocated, most)
 		}
 		if len(passed) == len(replies) {
@@ -93,7 +92,10 @@ func member(b []byte, depth int, left *int) (rest []byte, ok bool) {
 	case b[0] == '$':
 		*left -= n + 2
 		return rest[min(n+2, len(rest)):], *left >= 0
-	case n > 0 && (depth == maxDepth || depth > 0 && n > maxMembers || n > maxRanges):
+	case n > 0 && (depth == maxDepth || depth > 0 && n > maxMembers || n > maxOutermost):
+		return nil, false
+	}
+	if *left -= n * memberCost; *left < 0 {
 		return nil, false
 	}
 	for range n {

@@ -3,6 +3,7 @@ package cache
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -10,7 +11,7 @@ import (
 
 func bulk(n int) string { return fmt.Sprintf("$%d\r\n%s\r\n", n, strings.Repeat("$", n)) }
 
-// slots is a reply to CLUSTER SLOTS, as Redis 7 sends it to a client that speaks RESP2.
+// slots returns a reply to CLUSTER SLOTS, as Redis 7 sends it to a client that speaks RESP2.
 func slots(ranges int) string {
 	node := "*4\r\n$12\r\n10.100.200.1\r\n:6379\r\n$40\r\n" + strings.Repeat("0", 40) + "\r\n*0\r\n"
 	return fmt.Sprintf("*%d\r\n", ranges) + strings.Repeat("*5\r\n:10000\r\n:10001\r\n"+node+node+node, ranges)
@@ -32,7 +33,7 @@ func TestReplyBoundRefusesOnlyOversizedReplies(t *testing.T) {
 		"the largest string":             {bulk(maxReply-len("$1048565\r\n\r\n")) + "+OK\r\n", true},
 		"many large strings, one by one": {strings.Repeat(bulk(maxReply/2), 4), true},
 		"a claim's reply":                {"*3\r\n$5\r\nowner\r\n$5\r\nvalue\r\n" + bulk(70_000) + bulk(3), true},
-		"the slots of a large cluster":   {slots(3900) + "+OK\r\n", true},
+		"the slots of a small cluster":   {slots(200) + "+OK\r\n", true},
 		"the purges of an app":           {fmt.Sprintf("*%d\r\n", 2*maxMarks) + strings.Repeat(bulk(69), 2*maxMarks), true},
 		"arrays four deep":               {nested(4) + nested(4), true},
 		"64 members in an array":         {"*1\r\n*64\r\n" + strings.Repeat(":1\r\n", 64) + "+OK\r\n", true},
@@ -43,7 +44,9 @@ func TestReplyBoundRefusesOnlyOversizedReplies(t *testing.T) {
 		"a length that overflows":         {"$18446744073709551617\r\n", false},
 		"zeros":                           {"$" + strings.Repeat("0", 1000) + "\r\n", false},
 		"an array of 30 G members":        {"*30000000000\r\n", false},
-		"more ranges than slots":          {"*16385\r\n", false},
+		"more members than purges":        {"*1001\r\n", false},
+		"the slots of a large cluster":    {slots(300), false},
+		"many empty arrays":               {"*1000\r\n" + strings.Repeat("*64\r\n"+strings.Repeat("*0\r\n", 64), 1000), false},
 		"65 members in an inner array":    {"*1\r\n*65\r\n", false},
 		"arrays five deep":                {nested(5), false},
 		"large strings in one array":      {"*2\r\n" + bulk(maxReply/2) + fmt.Sprintf("$%d\r\n", maxReply/2), false},
@@ -86,6 +89,21 @@ func TestReplyBoundPassesLinesOfAnyKind(t *testing.T) {
 	}
 }
 
+// CLUSTER SLOTS has bounds of its own, on the connection that it was asked on, for one reply.
+func TestSlotsOfALargeClusterAreRead(t *testing.T) {
+	for replies, want := range map[string]bool{slots(3900): true, slots(4000): false, "*16384\r\n": true, "*16385\r\n": false} {
+		for _, asked := range []string{string(askSlots), "*1\r\n$4\r\nping\r\n"} {
+			c := &boundedConn{Conn: newReplayed([]byte(replies))}
+			_, _ = c.Write(askSlots)
+			_, _ = c.Write([]byte(asked))
+			_, err := io.ReadAll(c)
+			if got := err == nil; got != (want && asked == string(askSlots)) {
+				t.Errorf("%.10q of %d bytes after %.40q: got %v", replies, len(replies), asked, err)
+			}
+		}
+	}
+}
+
 // admitted returns how many bytes pass when they arrive in pieces of a size.
 func admitted(replies string, piece int) int {
 	var g replyBound
@@ -97,11 +115,11 @@ func admitted(replies string, piece int) int {
 	return len(replies)
 }
 
-// Regression test: some of these replies ended the process.
+// Regression test: some of these replies ended the process. Some are the reply to HELLO, too.
 func TestReplyOfAnyAnnouncedLengthIsOnlyAFault(t *testing.T) {
 	for _, reply := range []string{"$9223372036854775806\r\n", "$2000000000\r\nabc\r\n", "*1000000000000\r\n", "%4611686018427387904\r\n", strings.Repeat("*16384\r\n", 100),
 		"+" + strings.Repeat("x", 2<<20) + "\r\n"} {
-		for _, answer := range []func([]string) string{always(reply), func([]string) string { return reply }} { // without and with HELLO
+		for _, answer := range []func([]string) string{always(reply), func([]string) string { return reply }} {
 			addr := fakeRedis(t, answer)
 			c, r := over(t, RedisOptions{Addrs: []string{addr}, Timeout: patient, StoreTimeout: patient})
 			if _, _, err := c.redis.readMarks(t.Context(), []*Purges{newTestPurges(t, "secret")}); err == nil || errors.Unwrap(err) != nil || !strings.Contains(err.Error(), kindOversize) {

@@ -97,8 +97,8 @@ func flood(t *testing.T, p *process) {
 }
 
 // container confines to a memory cgroup if this machine allows one, and igproxy must detect the
-// limit. Elsewhere it sets the limit that igproxy would detect, and one of 256 MiB of address space,
-// of which Go reserves half at the start.
+// limit. Elsewhere it sets the limit that igproxy would detect, and one of 256 MiB of address
+// space, of which Go reserves half at the start.
 func container(t *testing.T, limit int) confined {
 	t.Helper()
 	tenths := int(float64(limit) * 0.9)

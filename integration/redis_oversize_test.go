@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/igproxy/igproxy/cache/redistest"
@@ -150,6 +151,49 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 			answers(t, p, "oversize", 20)
 			counted := regexp.MustCompile(`igproxy_redis_errors_total{kind="` + c.counts + `",operation="`)
 			eventually(t, "it is counted as "+c.counts, func() bool { return counted.MatchString(p.page(t, "/metrics").body) })
+			wantSmall(t, p, 128<<20)
+		})
+	}
+}
+
+// Replies just within the bounds are read, many at a time, and have to fit into little memory.
+func TestLargestRepliesOfALiarFitIntoLittleMemory(t *testing.T) {
+	_, upstream := instagram(t, mock.ServerOptions{})
+	members := "*1000" + strings.Repeat("\r\n*3\r\n*0\r\n*0\r\n*0", 1000)
+	for name, c := range map[string]struct{ mode, lie, slots string }{
+		"a string": {"single", "$1048000\r\n" + strings.Repeat("x", 1048000), ""},
+		"an array": {"single", members, ""},
+		"a line":   {"single", "+" + strings.Repeat("x", 1048000), ""},
+		"slots":    {"cluster", members, "*16000" + strings.Repeat("\r\n*7\r\n:0\r\n:1"+strings.Repeat("\r\n*2\r\n+\r\n+", 5), 16000)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			addr := fakeRedis(t, func(conn net.Conn) {
+				redistest.AnswerEach(conn, func(asked string) string {
+					switch asked {
+					case "HELLO":
+						return honest[asked]
+					case "CLUSTER":
+						return c.slots
+					}
+					return c.lie
+				})
+			})
+			settings := []string{"REDIS_MODE=single", "REDIS_URL=redis://" + addr}
+			if c.mode == "cluster" {
+				settings = []string{"REDIS_MODE=cluster", "REDIS_ADDRS=" + addr}
+			}
+			p := confine(t, container(t, 128<<20), append(settings, "UPSTREAM_URL="+upstream.URL, patientRedis)...)
+			var wrong atomic.Int64
+			crowd(64, func(n int) {
+				for i := range 20 {
+					if r, err := p.try(t.Context(), fmt.Sprintf("IGAA-largest-%d-%d", n, i)); err != nil || r.status != 200 {
+						wrong.Add(1)
+					}
+				}
+			})
+			if n := wrong.Load(); n > 0 {
+				t.Errorf("%d of 1280 tokens were not answered", n)
+			}
 			wantSmall(t, p, 128<<20)
 		})
 	}
