@@ -6,14 +6,18 @@ import "errors"
 // purges of an app are at most 2*maxMarks members, and HELLO and the sentinels send less. Only
 // CLUSTER SLOTS needs larger bounds, so it has its own.
 const (
-	// maxReply bounds a whole reply in bytes, its lines and memberCost included. It is enough for
-	// CLUSTER SLOTS of about 3,900 ranges of slots with three nodes each.
+	// maxReply bounds a whole reply in bytes, with its lines and the costs of its members. It is
+	// enough for CLUSTER SLOTS of about 2,500 ranges of slots with three nodes each.
 	maxReply = 1 << 20
 
+	// maxLine bounds a line. Statuses and errors have a few hundred bytes.
+	maxLine = 64 << 10
+
 	// memberCost is what a member of an array counts in addition to its bytes. Four bytes such as
-	// *0 can cost the library ten times as much, and many replies are read at the same time. A
-	// member of CLUSTER SLOTS, which is asked for rarely, costs nothing.
+	// *0 can cost the library ten times as much, and many replies are read at the same time.
+	// slotsCost is that of a member of CLUSTER SLOTS, which has more of them.
 	memberCost = 256
+	slotsCost  = 8
 
 	// maxOutermost bounds the members of the outermost array.
 	maxOutermost = 2 * maxMarks
@@ -53,6 +57,7 @@ type replyBound struct {
 	null    bool            // it is negative
 	last    byte            // the byte before the current one, in a header
 	body    int64           // bytes of a string that are still to come, with their CR and LF
+	inBytes int64           // of the line that is being read
 	total   int64           // bytes of this reply so far, with the string that it announces
 	depth   int             // of the array that is being read; zero: none
 	members [maxDepth]int64 // that are still to come, of each array
@@ -80,7 +85,8 @@ func (g *replyBound) admit(b []byte) error {
 			g.within(c)
 		}
 		g.total++
-		g.refused = g.refused || g.total > maxReply
+		g.inBytes++
+		g.refused = g.refused || g.total > maxReply || g.inBytes > maxLine
 		b = b[1:]
 	}
 	if g.refused {
@@ -93,7 +99,7 @@ func (g *replyBound) begin(kind byte) {
 	if g.depth == 0 { // a new reply, and not a member of one
 		g.total = 0
 	}
-	g.kind, g.inLine, g.length, g.digits, g.null, g.last = kind, true, 0, 0, false, kind
+	g.kind, g.inLine, g.inBytes, g.length, g.digits, g.null, g.last = kind, true, 0, 0, 0, false, kind
 	switch kind {
 	case '%', '~', '>', '|', '=', '!', '\n': // RESP3, and an empty line
 		g.refused = true
@@ -143,7 +149,9 @@ func (g *replyBound) line() {
 	default:
 		g.members[g.depth] = n
 		g.depth++
-		if !g.slots {
+		if g.slots {
+			g.total += n * slotsCost
+		} else {
 			g.total += n * memberCost
 		}
 	}

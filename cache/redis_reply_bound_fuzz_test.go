@@ -28,7 +28,7 @@ func FuzzReplyBound(f *testing.F) {
 		f.Add([]byte(seed), uint8(255))
 	}
 	f.Fuzz(func(t *testing.T, replies []byte, piece uint8) {
-		if len(replies) > 64<<10 { // longer ones show nothing else
+		if len(replies) > 128<<10 { // longer ones show nothing else
 			return
 		}
 		passed := replies[:admitted(string(replies), max(int(piece), 1))]
@@ -80,7 +80,10 @@ func member(b []byte, depth int, left *int) (rest []byte, ok bool) {
 		return nil, false
 	}
 	if !whole {
-		return nil, len(line) <= *left
+		return nil, len(line) <= *left && len(line) <= maxLine
+	}
+	if len(line) >= maxLine {
+		return nil, false
 	}
 	if *left -= len(line) + 1; *left < 0 {
 		return nil, false

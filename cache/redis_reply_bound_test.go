@@ -37,7 +37,7 @@ func TestReplyBoundRefusesOnlyOversizedReplies(t *testing.T) {
 		"the purges of an app":           {fmt.Sprintf("*%d\r\n", 2*maxMarks) + strings.Repeat(bulk(69), 2*maxMarks), true},
 		"arrays four deep":               {nested(4) + nested(4), true},
 		"64 members in an array":         {"*1\r\n*64\r\n" + strings.Repeat(":1\r\n", 64) + "+OK\r\n", true},
-		"the longest line":               {"+" + strings.Repeat("x", maxReply-3) + "\r\n+OK\r\n", true},
+		"the longest line":               {"+" + strings.Repeat("x", maxLine-3) + "\r\n+OK\r\n", true},
 
 		"a string beyond the bound":       {fmt.Sprintf("$%d\r\n", maxReply), false},
 		"a string of 30 GB":               {"$30000000000\r\n", false},
@@ -53,7 +53,7 @@ func TestReplyBoundRefusesOnlyOversizedReplies(t *testing.T) {
 		"many small members":              {"*16384\r\n" + strings.Repeat("*64\r\n"+strings.Repeat(":1\r\n", 64), 5000), false},
 		"an empty line":                   {"\n", false},
 		"zero bytes":                      {strings.Repeat("\x00", maxReply+1), false},
-		"a line beyond the bound":         {"+" + strings.Repeat("x", maxReply), false},
+		"a line beyond the bound":         {"+" + strings.Repeat("x", maxLine), false},
 		"after a good reply":              {"+OK\r\n" + bulk(10) + "$30000000000\r\n", false},
 		"a string of unknown length":      {"$?\r\n;4\r\nabcd\r\n;0\r\n", false},
 		"an array of unknown length":      {"*?\r\n:1\r\n.\r\n", false},
@@ -91,7 +91,7 @@ func TestReplyBoundPassesLinesOfAnyKind(t *testing.T) {
 
 // CLUSTER SLOTS has bounds of its own, on the connection that it was asked on, for one reply.
 func TestSlotsOfALargeClusterAreRead(t *testing.T) {
-	for replies, want := range map[string]bool{slots(3900): true, slots(4000): false, "*16384\r\n": true, "*16385\r\n": false} {
+	for replies, want := range map[string]bool{slots(2500): true, slots(2600): false, "*16384\r\n": true, "*16385\r\n": false} {
 		for _, asked := range []string{string(askSlots), "*1\r\n$4\r\nping\r\n"} {
 			c := &boundedConn{Conn: newReplayed([]byte(replies))}
 			_, _ = c.Write(askSlots)
