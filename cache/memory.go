@@ -31,8 +31,8 @@ type kept struct {
 
 func newMemory(maxBytes int64, log *slog.Logger) (*memory, error) {
 	entries, err := otter.New(&otter.Options[ID, kept]{
-		MaximumWeight: uint64(maxBytes),
-		Weigher:       func(_ ID, e kept) uint32 { return uint32(entryOverhead + len(e.Value)) }, // at most maxKept
+		MaximumWeight: uint64(maxBytes), //nolint:gosec // New has checked that it is positive
+		Weigher:       func(_ ID, e kept) uint32 { return uint32(entryOverhead + len(e.Value)) }, //nolint:gosec // at most maxKept and that
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[ID, kept]) time.Duration {
 			return time.Until(e.Value.Expires)
 		}),
@@ -83,7 +83,7 @@ func (m *memory) drop(p *Purges) {
 
 func (m *memory) len() int { return m.entries.EstimatedSize() }
 
-func (m *memory) bytes() int64 { return int64(m.entries.WeightedSize()) }
+func (m *memory) bytes() int64 { return int64(m.entries.WeightedSize()) } //nolint:gosec // it is at most MaxBytes
 
 func (m *memory) close() {
 	m.entries.InvalidateAll()
