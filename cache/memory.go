@@ -31,7 +31,7 @@ type kept struct {
 
 func newMemory(maxBytes int64, log *slog.Logger) (*memory, error) {
 	entries, err := otter.New(&otter.Options[ID, kept]{
-		MaximumWeight: uint64(maxBytes), //nolint:gosec // New has checked that it is positive
+		MaximumWeight: uint64(maxBytes),                                                          //nolint:gosec // New has checked that it is positive
 		Weigher:       func(_ ID, e kept) uint32 { return uint32(entryOverhead + len(e.Value)) }, //nolint:gosec // at most maxKept and that
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[ID, kept]) time.Duration {
 			return time.Until(e.Value.Expires)
