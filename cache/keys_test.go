@@ -87,7 +87,8 @@ func TestKeysOfDifferentOptionsOrTokensNeverMeet(t *testing.T) {
 // struct:
 //
 //	H = lambda k, m: hmac.new(k, m, sha256).digest()
-//	info = b"".join(pack(">I", len(p)) + p for p in (b"igproxy/v1/pepper", service, upstream, app, scope))
+//	parts = (b"igproxy/v1/pepper", service, upstream, app, scope)
+//	info = b"".join(pack(">I", len(p)) + p for p in parts)
 //	pepper = H(H(b"\0" * 32, secret), info + b"\x01"); prk = H(pepper, token)
 //	id = H(prk, b"igproxy/v1/id\x01"); seal = H(prk, b"igproxy/v1/seal\x01")
 func TestDerivationIsStable(t *testing.T) {

@@ -31,8 +31,8 @@ type kept struct {
 
 func newMemory(maxBytes int64, log *slog.Logger) (*memory, error) {
 	entries, err := otter.New(&otter.Options[ID, kept]{
-		MaximumWeight: uint64(maxBytes),                                                          //nolint:gosec // New has checked that it is positive
-		Weigher:       func(_ ID, e kept) uint32 { return uint32(entryOverhead + len(e.Value)) }, //nolint:gosec // at most maxKept and that
+		MaximumWeight: uint64(maxBytes), //nolint:gosec // New has checked that it is positive
+		Weigher:       weight,
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[ID, kept]) time.Duration {
 			return time.Until(e.Value.Expires)
 		}),
@@ -42,6 +42,11 @@ func newMemory(maxBytes int64, log *slog.Logger) (*memory, error) {
 		return nil, err
 	}
 	return &memory{entries: entries}, nil
+}
+
+// weight returns the bytes that an entry takes.
+func weight(_ ID, e kept) uint32 {
+	return uint32(entryOverhead + len(e.Value)) //nolint:gosec // put has bounded it
 }
 
 // get checks the end itself, because a clock may jump and a timer may be coarse.
