@@ -44,7 +44,7 @@ type Observer interface {
 	// could not be decrypted) or "error".
 	Lookup(tier Tier, result string)
 	// Store is called for each store, with "stored", "lost" (another entry was stored first),
-	// "error" or "dropped" (too many pending).
+	// "error", "dropped" (too many pending) or "oversize" (not stored, because it is too large).
 	Store(tier Tier, result string)
 	// Claim is called for each claim on a token if Redis is used.
 	Claim(Outcome)
@@ -72,8 +72,8 @@ func (noObserver) RedisState(bool)           {}
 
 // Options configure a Cache.
 type Options struct {
-	// MaxEntries bounds the memory tier. Required.
-	MaxEntries int
+	// MaxBytes bounds the memory tier, with what it takes beside the entries' values. Required.
+	MaxBytes int64
 	// Redis is the second tier. Nil: memory only.
 	Redis *RedisOptions
 	// Observer counts what happens. Nil: not counted.
@@ -86,12 +86,17 @@ type Options struct {
 // store is dropped, which costs at most an exchange later.
 const maxPending = 256
 
+// maxStored bounds the value of an entry in Redis, in bytes. It is far below maxReply, and far
+// above what Meta answers. A larger value is not shared: each process asks for itself.
+const maxStored = 256 << 10
+
 // Cache is both tiers. Safe for concurrent use.
 type Cache struct {
 	memory   *memory
 	redis    *redisTier // nil: memory only
 	shared   shared     // redis, or nil; tests have a model of it
 	observer Observer
+	log      *slog.Logger
 	lease    time.Duration
 	wait     time.Duration
 	patience time.Duration // how long Remember waits for a store, if it waits at all
@@ -107,18 +112,18 @@ type Cache struct {
 
 // New builds a Cache. It dials nothing, so it starts without Redis.
 func New(o Options) (*Cache, error) {
-	if o.MaxEntries < 1 {
-		return nil, fmt.Errorf("cache max_entries is %d: it must be at least 1", o.MaxEntries)
+	if o.MaxBytes < 1 {
+		return nil, fmt.Errorf("cache max_bytes is %d: it must be at least 1", o.MaxBytes)
 	}
 	if o.Observer == nil {
 		o.Observer = noObserver{}
 	}
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
-	memory, err := newMemory(o.MaxEntries, o.Logger)
+	memory, err := newMemory(o.MaxBytes, o.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("cache: the memory tier: %w", err)
 	}
-	c := &Cache{memory: memory, observer: o.Observer, room: make(chan struct{}, maxPending), closing: make(chan struct{}), purges: map[ID]*Purges{}}
+	c := &Cache{memory: memory, observer: o.Observer, log: o.Logger, room: make(chan struct{}, maxPending), closing: make(chan struct{}), purges: map[ID]*Purges{}}
 	if o.Redis == nil {
 		return c, nil
 	}
@@ -177,19 +182,29 @@ func (c *Cache) Check(ctx context.Context) error {
 // Len returns about how many entries are in memory.
 func (c *Cache) Len() int { return c.memory.len() }
 
-// Resize changes the bound of the memory tier. The entries that were used least are removed.
-func (c *Cache) Resize(maxEntries int) { c.memory.entries.SetMaximum(uint64(max(maxEntries, 1))) }
+// Bytes returns about how many bytes the memory tier takes.
+func (c *Cache) Bytes() int64 { return c.memory.bytes() }
 
-// Keep stores an entry in memory only: one that concerns this process, and not the token. It
-// reports false, and stores nothing, if the entry has expired or its token was purged since the key
-// was derived.
-func (c *Cache) Keep(k Key, e Entry) bool {
+// Resize changes the bound of the memory tier. The entries that were used least are removed.
+func (c *Cache) Resize(maxBytes int64) { c.memory.entries.SetMaximum(uint64(max(maxBytes, 1))) }
+
+// Holds reports whether a value of this many bytes can be remembered: in memory up to 8 KiB, in
+// Redis up to 256 KiB.
+func (c *Cache) Holds(size int) bool { return size <= maxKept || c.shared != nil && size <= maxStored }
+
+// Keep stores an entry in memory only: one that concerns this process, and not the token. It stores
+// nothing if the entry has expired, is larger than 8 KiB, or its token was purged since the key was
+// derived.
+func (c *Cache) Keep(k Key, e Entry) {
 	if !time.Now().Before(e.Expires) || k.purged() {
-		return false
+		return
 	}
 	c.memory.put(k, e)
-	c.observer.Store(TierMemory, "stored")
-	return true
+	result := "stored"
+	if len(e.Value) > maxKept {
+		result = "oversize"
+	}
+	c.observer.Store(TierMemory, result)
 }
 
 // later runs work off the caller's path. It reports false, and runs nothing, if too much work is
@@ -208,7 +223,7 @@ func (c *Cache) later(work func()) bool {
 	}
 	c.pending.Go(func() {
 		defer func() { <-c.room }()
-		work()
+		contain(c.log, "store", work)
 	})
 	return true
 }
@@ -225,7 +240,10 @@ func (c *Cache) Close(ctx context.Context) error {
 	}
 	close(c.closing)
 	done := make(chan struct{})
-	go func() { c.pending.Wait(); close(done) }() // ends within the budget of the stores
+	go func() { // ends within the budget of the stores
+		defer close(done)
+		contain(c.log, "close", c.pending.Wait)
+	}()
 	var err error
 	select {
 	case <-done:

@@ -63,8 +63,8 @@ type Claim struct {
 
 // Claim looks into memory again, then into Redis in one round trip: for the entry, for a failure
 // that another process just met, or for the lease on the token. If another process has the lease,
-// it waits for the answer until RedisOptions.Wait has passed or ctx ends. Any fault of Redis means
-// Alone.
+// it waits for the answer until RedisOptions.Wait has passed or ctx ends. Any fault of Redis, and
+// a panic in the code that asks it, means Alone.
 func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
 	cl := &Claim{Outcome: Alone, cache: c, key: k, owner: newOwner(), lease: noLease}
 	if e, ok := c.memory.get(k); ok {
@@ -74,7 +74,9 @@ func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
 	if c.shared == nil || k.purged() {
 		return cl
 	}
-	cl.take(ctx)
+	if !contain(c.log, "claim", func() { cl.take(ctx) }) {
+		cl.Outcome, cl.Entry, cl.Tier = Alone, Entry{}, ""
+	}
 	if cl.Outcome == Hit || cl.Outcome == Followed {
 		c.memory.put(k, cl.Entry)
 	}

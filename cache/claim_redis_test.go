@@ -21,7 +21,7 @@ import (
 func fleet(t *testing.T, o RedisOptions, log *slog.Logger) *Cache {
 	t.Helper()
 	o.Lease, o.Wait, o.Timeout, o.StoreTimeout = time.Second, 10*time.Second, time.Second, time.Second
-	c, err := New(Options{MaxEntries: 100, Redis: &o, Logger: log})
+	c, err := New(Options{MaxBytes: 1 << 20, Redis: &o, Logger: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,6 +99,37 @@ func TestFollowersGetTheLeadersAnswer(t *testing.T) {
 			t.Run("answer", func(t *testing.T) { leadAndFollow(t, o, keyOf(t, "answer")) })
 			t.Run("failure", func(t *testing.T) { failAndShare(t, o, keyOf(t, "failure")) })
 		})
+	}
+}
+
+// An answer above a few KiB is shared through Redis and takes no memory; one that Redis could not
+// return within the bound of a reply is not stored, and no process waits for it.
+func TestLargeValuesAreInRedisOnlyAndHugeOnesNowhere(t *testing.T) {
+	t.Parallel()
+	o, r := single(redistest.Start(t)), &recorder{}
+	o.Lease, o.Wait, o.Timeout, o.StoreTimeout = time.Second, 10*time.Second, patient, patient
+	for _, c := range []struct {
+		size int
+		next Outcome
+	}{{maxKept + 1, Hit}, {maxStored, Hit}, {maxStored + 1, Leader}} {
+		k := keyOf(t, fmt.Sprint("large", c.size))
+		first := newCache(t, Options{Redis: &o, Observer: r})
+		leader := first.Claim(t.Context(), k)
+		wantOutcome(t, "the first", leader, Leader)
+		leader.Remember(Entry{Value: make([]byte, c.size), Expires: time.Now().Add(time.Hour)}, nil)
+		first.pending.Wait()
+		for _, other := range []*Cache{first, newCache(t, Options{Redis: &o})} {
+			cl := other.Claim(t.Context(), k)
+			wantOutcome(t, fmt.Sprintf("%d bytes, the next", c.size), cl, c.next)
+			if c.next == Hit && (cl.Tier != TierRedis || len(cl.Entry.Value) != c.size) {
+				t.Errorf("%d bytes: got %d from %s, want all from Redis", c.size, len(cl.Entry.Value), cl.Tier)
+			}
+			cl.Release()
+			other.pending.Wait()
+		}
+	}
+	if r.of("store redis oversize") != 1 || r.of("store redis stored") != 2 || r.of("store memory oversize") != 3 {
+		t.Errorf("counted %v", r.all())
 	}
 }
 

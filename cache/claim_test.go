@@ -137,7 +137,7 @@ func (m *model) flush() {
 // processCache returns one process's cache on the model.
 func processCache(t testing.TB, m shared, wait time.Duration) *Cache {
 	t.Helper()
-	c, err := New(Options{MaxEntries: 10})
+	c, err := New(Options{MaxBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

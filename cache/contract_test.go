@@ -78,7 +78,7 @@ func throughRedis(t *testing.T, o RedisOptions) tier {
 			t.Errorf("found %v, but from %q", ok, from)
 		}
 		if again, from, warm := look(context.Background(), cold, k); warm != ok || !bytes.Equal(again.Value, e.Value) || (warm && from != TierMemory) {
-			t.Errorf("a second claim has %q from %q, %v; the first had %q, %v", again.Value, from, warm, e.Value, ok)
+			t.Errorf("a second claim has %.40q from %q, %v; the first had %.40q, %v", again.Value, from, warm, e.Value, ok)
 		}
 		return e, ok
 	}}
@@ -92,7 +92,7 @@ func contract(t *testing.T, fresh func(*testing.T) tier) {
 
 	t.Run("a stored entry is found with the same bytes and expiry", func(t *testing.T) {
 		tier := fresh(t)
-		for i, value := range []string{"", "value", "\x00\r\n$-1\r\n\xff", string(make([]byte, 64<<10))} {
+		for i, value := range []string{"", "value", "\x00\r\n$-1\r\n\xff", string(make([]byte, maxKept))} {
 			k, e := keys.Derive(fmt.Sprint("same", i)), Entry{Value: []byte(value), Expires: in(time.Hour + time.Duration(i)*time.Microsecond)}
 			tier.store(k, e)
 			tier.settle()

@@ -15,7 +15,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	c, err := cache.New(cache.Options{MaxEntries: 1000}) // memory only; set Redis for a second tier
+	c, err := cache.New(cache.Options{MaxBytes: 8 << 20}) // memory only; set Redis for a second tier
 	if err != nil {
 		fmt.Println(err)
 		return

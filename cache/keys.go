@@ -35,7 +35,11 @@ func (id ID) String() string { return hex.EncodeToString(id[:]) }
 type KeysOptions struct {
 	// Secret is the client secret, or the content of the key file. Required.
 	Secret []byte
-	// AppID keeps two apps on one Redis apart. May be empty.
+	// Service is the API that an entry was obtained from. May be empty.
+	Service string
+	// Upstream is the base URL that an entry was obtained from. May be empty.
+	Upstream string
+	// AppID keeps two apps with the same secret apart. May be empty.
 	AppID string
 	// Scope keeps the grants of one app apart. May be empty.
 	Scope string
@@ -63,14 +67,14 @@ type generation struct {
 	number int64      // of that purge; zero: none yet
 }
 
-// NewKeys derives the pepper: HKDF of the secret, with app id and scope, each preceded by its
-// length so that no two pairs encode the same.
+// NewKeys derives the pepper: HKDF of the secret, with everything else that an entry was obtained
+// with, each preceded by its length so that no two Options encode the same.
 func NewKeys(o KeysOptions) (*Keys, error) {
 	if len(o.Secret) == 0 {
 		return nil, errors.New("cache keys: the secret is empty; give the client secret or cache.key_file")
 	}
 	var info []byte
-	for _, part := range []string{labelPepper, o.AppID, o.Scope} {
+	for _, part := range []string{labelPepper, o.Service, o.Upstream, o.AppID, o.Scope} {
 		info = binary.BigEndian.AppendUint32(info, uint32(len(part)))
 		info = append(info, part...)
 	}

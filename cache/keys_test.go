@@ -87,14 +87,20 @@ func TestKeysOfDifferentOptionsOrTokensNeverMeet(t *testing.T) {
 // struct:
 //
 //	H = lambda k, m: hmac.new(k, m, sha256).digest()
-//	info = b"".join(pack(">I", len(p)) + p for p in (b"igproxy/v1/pepper", app, scope))
+//	parts = (b"igproxy/v1/pepper", service, upstream, app, scope)
+//	info = b"".join(pack(">I", len(p)) + p for p in parts)
 //	pepper = H(H(b"\0" * 32, secret), info + b"\x01"); prk = H(pepper, token)
 //	id = H(prk, b"igproxy/v1/id\x01"); seal = H(prk, b"igproxy/v1/seal\x01")
 func TestDerivationIsStable(t *testing.T) {
-	k := keysOf(t, "known-answer-secret", "1234567890", "ig_exchange_token").Derive("IGAA-known-answer-token")
+	keys, err := NewKeys(KeysOptions{Secret: []byte("known-answer-secret"), Service: "instagram", Upstream: "https://graph.instagram.com",
+		AppID: "1234567890", Scope: "ig_exchange_token"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := keys.Derive("IGAA-known-answer-token")
 	for _, c := range []struct{ what, got, want string }{
-		{"id", k.ID().String(), "144446d56c8b7fe0430add4174a5e0fb0b442a8750207f7e779dfefb2317a415"},
-		{"sealing key", sealingKeyOf(t, k), "911581de79907d046196e69db134077b00dacea4720b77df4742a06ee2571c60"},
+		{"id", k.ID().String(), "dd83d139fc3d1e2b246f4611f7cdf29f3114567d2c14be6d6650478947bd95df"},
+		{"sealing key", sealingKeyOf(t, k), "564e7b437cfd66b26a54f0bbf113d23d262f5143de50d1f7bbb8353b4f916a7e"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: got %s, want %s", c.what, c.got, c.want)
@@ -105,7 +111,7 @@ func TestDerivationIsStable(t *testing.T) {
 func pepperOf(t *testing.T, secret, app, scope string) []byte {
 	t.Helper()
 	var info []byte
-	for _, part := range []string{labelPepper, app, scope} {
+	for _, part := range []string{labelPepper, "", "", app, scope} {
 		info = append(binary.BigEndian.AppendUint32(info, uint32(len(part))), part...)
 	}
 	pepper, err := hkdf.Key(sha256.New, []byte(secret), nil, string(info), sha256.Size)
@@ -134,6 +140,33 @@ func TestPreparedDerivationEqualsHKDF(t *testing.T) {
 		if id := key.ID(); string(id[:]) != string(want) || keys.Glance([]byte(token)).ID() != id || *key.prk != string(prk) {
 			t.Fatalf("a token of %d bytes: got id %s and %s, want %x", len(token), id, keys.Glance([]byte(token)).ID(), want)
 		}
+	}
+}
+
+// With one key file, everything that an entry was obtained with keeps entries apart, and so do the
+// borders between the parts.
+func TestKeysDifferByWhatAnEntryWasObtainedWith(t *testing.T) {
+	seen := map[ID]KeysOptions{}
+	for _, o := range []KeysOptions{
+		{Service: "instagram", Upstream: "https://a", AppID: "1", Scope: "exchange"},
+		{Service: "threads", Upstream: "https://a", AppID: "1", Scope: "exchange"},
+		{Service: "instagram", Upstream: "https://b", AppID: "1", Scope: "exchange"},
+		{Service: "instagram", Upstream: "https://a", AppID: "2", Scope: "exchange"},
+		{Service: "instagram", Upstream: "https://a", AppID: "1", Scope: "refresh"},
+		{Service: "instagram", Upstream: "https://a1", AppID: "", Scope: "exchange"},
+		{Service: "", Upstream: "instagramhttps://a", AppID: "1", Scope: "exchange"},
+		{Service: "instagram", Upstream: "https://a", AppID: "", Scope: "1exchange"},
+	} {
+		o.Secret = []byte("one key file")
+		keys, err := NewKeys(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := keys.Derive("token").ID()
+		if other, again := seen[id]; again {
+			t.Errorf("%+v and %+v have the same keys", o, other)
+		}
+		seen[id] = o
 	}
 }
 

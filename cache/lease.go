@@ -36,28 +36,33 @@ func (c *Cache) hold(k Key, owner string, taken time.Time) *lease {
 	}
 	c.pending.Go(func() {
 		defer close(l.ended)
-		tick := time.NewTicker(c.lease / 3)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-			case <-ending:
-				return
-			case <-c.closing:
-				return
-			}
-			asked := time.Now()
-			switch held, err := c.shared.renew(k, owner); {
-			case err != nil: // tried again at the next tick, when the lease may still last
-			case !held:
-				l.gone.Store(true)
-				return
-			default:
-				l.until.Store(asked.Add(c.lease).UnixNano())
-			}
-		}
+		contain(c.log, "renew", func() { c.renewals(l, k, owner, ending) })
 	})
 	return l
+}
+
+// renewals returns when the lease is stopped or lost, or the cache is closed.
+func (c *Cache) renewals(l *lease, k Key, owner string, ending <-chan struct{}) {
+	tick := time.NewTicker(c.lease / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ending:
+			return
+		case <-c.closing:
+			return
+		}
+		asked := time.Now()
+		switch held, err := c.shared.renew(k, owner); {
+		case err != nil: // tried again at the next tick, when the lease may still last
+		case !held:
+			l.gone.Store(true)
+			return
+		default:
+			l.until.Store(asked.Add(c.lease).UnixNano())
+		}
+	}
 }
 
 // lost reports whether another process may have asked in the meantime.

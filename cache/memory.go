@@ -8,7 +8,18 @@ import (
 	"github.com/maypok86/otter/v2"
 )
 
-// memory is the memory tier, bounded in entries.
+const (
+	// maxKept bounds the value of an entry in memory, in bytes. Meta's answers have a few hundred;
+	// the longest token that is accepted, 4 KiB, fits. Larger values are in Redis only.
+	maxKept = 8 << 10
+
+	// entryOverhead is what an entry takes in memory in addition to its value, in bytes: its ID,
+	// the library's node and tables, and what the allocator rounds up.
+	// TestEntryWeighsWhatItTakes measures it.
+	entryOverhead = 250
+)
+
+// memory is the memory tier, bounded in bytes.
 type memory struct{ entries *otter.Cache[ID, kept] }
 
 // kept is an entry with what drop needs.
@@ -18,9 +29,10 @@ type kept struct {
 	all    int64 // the number of the last purge of everything when it was stored
 }
 
-func newMemory(maxEntries int, log *slog.Logger) (*memory, error) {
+func newMemory(maxBytes int64, log *slog.Logger) (*memory, error) {
 	entries, err := otter.New(&otter.Options[ID, kept]{
-		MaximumSize: maxEntries,
+		MaximumWeight: uint64(maxBytes), //nolint:gosec // New has checked that it is positive
+		Weigher:       weight,
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[ID, kept]) time.Duration {
 			return time.Until(e.Value.Expires)
 		}),
@@ -30,6 +42,11 @@ func newMemory(maxEntries int, log *slog.Logger) (*memory, error) {
 		return nil, err
 	}
 	return &memory{entries: entries}, nil
+}
+
+// weight returns the bytes that an entry takes.
+func weight(_ ID, e kept) uint32 {
+	return uint32(entryOverhead + len(e.Value)) //nolint:gosec // put has bounded it
 }
 
 // get checks the end itself, because a clock may jump and a timer may be coarse.
@@ -47,10 +64,14 @@ func expired(end, now time.Time) bool {
 	return !now.Before(end) || !now.Round(0).Before(end.Round(0))
 }
 
-// put stores nothing for a token that was purged since its key was derived. If the purge comes at
-// this very moment, the entry has a name that no later key has.
+// put stores nothing for a token that was purged since its key was derived, and no value beyond
+// maxKept. If the purge comes at this very moment, the entry has a name that no later key has.
 func (m *memory) put(k Key, e Entry) {
-	if !k.purged() {
+	switch {
+	case k.purged():
+	case len(e.Value) > maxKept:
+		m.entries.Invalidate(k.id) // an earlier entry must not outlive its successor
+	default:
 		m.entries.Set(k.id, kept{e, k.purges, k.marks.all})
 	}
 }
@@ -66,6 +87,8 @@ func (m *memory) drop(p *Purges) {
 }
 
 func (m *memory) len() int { return m.entries.EstimatedSize() }
+
+func (m *memory) bytes() int64 { return int64(m.entries.WeightedSize()) } //nolint:gosec // it is at most MaxBytes
 
 func (m *memory) close() {
 	m.entries.InvalidateAll()

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,8 +15,8 @@ import (
 
 func newCache(t testing.TB, o Options) *Cache {
 	t.Helper()
-	if o.MaxEntries == 0 {
-		o.MaxEntries = 1000
+	if o.MaxBytes == 0 {
+		o.MaxBytes = 1 << 20
 	}
 	c, err := New(o)
 	if err != nil {
@@ -131,22 +132,73 @@ func TestKeepStaysOutOfRedis(t *testing.T) {
 	}
 }
 
-func TestMemoryIsBounded(t *testing.T) {
-	const bound = 100
-	c, keys := newCache(t, Options{MaxEntries: bound}), keysOf(t, "secret", "app", "scope")
-	for i := range 50 * bound {
-		c.Keep(keys.Derive(fmt.Sprint(i)), Entry{Value: []byte("value"), Expires: time.Now().Add(time.Hour)})
+func TestMemoryIsBoundedInBytes(t *testing.T) {
+	const bound = 256 << 10
+	c, keys := newCache(t, Options{MaxBytes: bound}), keysOf(t, "secret", "app", "scope")
+	for i := range 3000 {
+		c.Keep(keys.Derive(fmt.Sprint(i)), Entry{Value: make([]byte, i%maxKept), Expires: time.Now().Add(time.Hour)})
 	}
-	eventually(t, fmt.Sprintf("at most %d entries are held", bound), func() bool { return c.Len() <= bound })
-	found := 0
-	for i := range 50 * bound {
-		if _, ok := c.Recall(keys.Derive(fmt.Sprint(i))); ok {
+	c.memory.entries.CleanUp() // otter evicts off the caller's path
+	if got := c.Bytes(); got > bound {
+		t.Errorf("%d bytes are held, want at most %d", got, bound)
+	}
+	found, size := 0, 0
+	for i := range 3000 {
+		if e, ok := c.Recall(keys.Derive(fmt.Sprint(i))); ok {
 			found++
+			size += entryOverhead + len(e.Value)
 		}
 	}
-	if found == 0 || found > bound {
-		t.Errorf("%d entries are still found, want 1 to %d", found, bound)
+	if found == 0 || size > bound {
+		t.Errorf("%d entries of %d bytes are still found, want some, of at most %d", found, size, bound)
 	}
+}
+
+// An answer above a few KiB costs memory that hundreds of others could use.
+func TestLargeValuesAreNotKeptInMemory(t *testing.T) {
+	r := &recorder{}
+	c, k := newCache(t, Options{Observer: r}), keyOf(t, "token")
+	c.Keep(k, Entry{Value: make([]byte, maxKept), Expires: time.Now().Add(time.Hour)})
+	if e, ok := c.Recall(k); !ok || len(e.Value) != maxKept {
+		t.Errorf("%d bytes: recalled %d, %v", maxKept, len(e.Value), ok)
+	}
+	c.Keep(k, Entry{Value: make([]byte, maxKept+1), Expires: time.Now().Add(time.Hour)})
+	if e, ok := c.Recall(k); ok {
+		t.Errorf("%d bytes: recalled %d, want a miss and not the earlier entry", maxKept+1, len(e.Value))
+	}
+	if r.of("store memory stored") != 1 || r.of("store memory oversize") != 1 {
+		t.Errorf("counted %v", r.all())
+	}
+}
+
+// The constant is what the process really takes for each entry beside its value.
+func TestEntryWeighsWhatItTakes(t *testing.T) {
+	const entries = 20_000
+	keys := keysOf(t, "secret", "app", "scope")
+	for _, size := range []int{100, 350, 1000, 4000} {
+		c := newCache(t, Options{MaxBytes: 1 << 30})
+		before := heap()
+		for i := range entries {
+			c.Keep(keys.Derive(fmt.Sprint(i)), Entry{Value: make([]byte, size), Expires: time.Now().Add(time.Hour)})
+		}
+		eventually(t, "all are held", func() bool { return c.Len() == entries })
+		took := float64(heap()-before) / entries
+		weight := float64(c.Bytes()) / entries
+		t.Logf("%d bytes: an entry takes %.0f and weighs %.0f", size, took, weight)
+		if took > 1.15*weight || took < 0.7*weight {
+			t.Errorf("%d bytes: an entry takes %.0f bytes and weighs %.0f", size, took, weight)
+		}
+		closeCache(t, c)
+	}
+}
+
+// heap returns the bytes of live objects.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // finalizers and pools
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 func TestExpiredEntriesAreRemoved(t *testing.T) {
@@ -165,7 +217,7 @@ func TestExpiredEntriesAreRemoved(t *testing.T) {
 
 func TestCloseLeavesNoGoroutine(t *testing.T) {
 	before := goleak.IgnoreCurrent()
-	c, err := New(Options{MaxEntries: 10})
+	c, err := New(Options{MaxBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,10 +232,10 @@ func TestCloseLeavesNoGoroutine(t *testing.T) {
 	}
 }
 
-func TestMaxEntriesMustBePositive(t *testing.T) {
-	for _, n := range []int{0, -1} {
-		if c, err := New(Options{MaxEntries: n}); err == nil || c != nil {
-			t.Errorf("max_entries %d: got %v, %v; want an error", n, c, err)
+func TestMaxBytesMustBePositive(t *testing.T) {
+	for _, n := range []int64{0, -1} {
+		if c, err := New(Options{MaxBytes: n}); err == nil || c != nil {
+			t.Errorf("max_bytes %d: got %v, %v; want an error", n, c, err)
 		}
 	}
 }
@@ -202,18 +254,19 @@ func BenchmarkRecallHit(b *testing.B) {
 	})
 }
 
-func TestMaxEntriesCanBeChanged(t *testing.T) {
-	c := newCache(t, Options{MaxEntries: 1000})
+func TestMaxBytesCanBeChanged(t *testing.T) {
+	const weight = entryOverhead + 1
+	c := newCache(t, Options{MaxBytes: 1000 * weight})
 	fill := func(from, n int) {
 		for i := range n {
 			c.Keep(keyOf(t, fmt.Sprint(from+i)), Entry{Value: []byte("v"), Expires: time.Now().Add(time.Hour)})
 		}
 	}
 	fill(0, 500)
-	c.Resize(100)
+	c.Resize(100 * weight)
 	fill(1000, 200)
 	eventually(t, "entries beyond the limit are gone", func() bool { return c.Len() <= 100 })
-	c.Resize(1000)
+	c.Resize(1000 * weight)
 	fill(2000, 500)
 	eventually(t, "there is room again", func() bool { return c.Len() > 400 })
 }

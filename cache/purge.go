@@ -13,8 +13,8 @@ import (
 // whether a failed Redis is back.
 const readEvery = time.Second
 
-// Purges returns the purges of an app; Scope does not matter. The same options give the same
-// Purges, so that a reload keeps them.
+// Purges returns the purges of an app; Scope and Upstream do not matter. The same options give the
+// same Purges, so that a reload keeps them.
 func (c *Cache) Purges(o KeysOptions) (*Purges, error) {
 	p, err := newPurges(o)
 	if err != nil {
@@ -118,9 +118,11 @@ func (c *Cache) watchRedis() {
 		case <-c.closing:
 			return
 		}
-		every = readEvery
-		if _, err := c.readPurges(context.Background(), c.allPurges()...); err != nil {
-			every = readEvery / 2
-		}
+		every = readEvery / 2
+		contain(c.log, "read purges", func() {
+			if _, err := c.readPurges(context.Background(), c.allPurges()...); err == nil {
+				every = readEvery
+			}
+		})
 	}
 }

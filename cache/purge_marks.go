@@ -55,7 +55,8 @@ var everything ID
 var noMarks = &marks{}
 
 func newPurges(o KeysOptions) (*Purges, error) {
-	keys, err := NewKeys(KeysOptions{Secret: o.Secret, AppID: o.AppID, Scope: purgesScope})
+	o.Scope, o.Upstream = purgesScope, ""
+	keys, err := NewKeys(o)
 	if err != nil {
 		return nil, err
 	}

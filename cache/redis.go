@@ -86,6 +86,11 @@ func (t *redisTier) probe(ctx context.Context, operation string, budget time.Dur
 	if (kind == kindTimeout || kind == kindBroken) && client.worked.Load() && t.replace(client) {
 		_, err = t.guarded(ctx, operation, budget, ask)
 	}
+	// The library asks for the nodes again after other faults, but not when one does not answer in
+	// time. The purges may be on a node that was just lost.
+	if cluster, ok := t.client.Load().UniversalClient.(*redis.ClusterClient); ok && err != nil {
+		cluster.ReloadState(ctx)
+	}
 	return err
 }
 

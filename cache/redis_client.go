@@ -84,8 +84,8 @@ func newClient(o RedisOptions) (*client, error) {
 	logging.Disable() // the library's log can hold addresses with credentials, and stored bytes
 	c := &client{}
 	u := &redis.UniversalOptions{
-		Addrs: o.Addrs, MasterName: o.MasterName, Username: o.Username,
-		SentinelUsername:      o.SentinelUsername,
+		Addrs: o.Addrs, Username: o.Username,
+		Protocol:              2, // RESP3 has nothing that igproxy needs, and more forms to guard against
 		ContextTimeoutEnabled: true,
 		MaxRetries:            -1,
 		DialerRetries:         1,
@@ -114,13 +114,6 @@ func newClient(o RedisOptions) (*client, error) {
 	if len(u.Addrs) == 0 {
 		return nil, fmt.Errorf("redis: no address for mode %q; set redis.url or redis.addrs", o.Mode)
 	}
-	if o.SentinelPassword != nil {
-		password, err := o.SentinelPassword()
-		if err != nil {
-			return nil, fmt.Errorf("redis: the sentinels' password: %w", err)
-		}
-		u.SentinelPassword = password
-	}
 	if o.Password != nil {
 		u.CredentialsProviderContext = func(context.Context) (string, string, error) {
 			password, err := o.Password()
@@ -132,7 +125,12 @@ func newClient(o RedisOptions) (*client, error) {
 	case ModeSingle:
 		c.UniversalClient = redis.NewClient(u.Simple())
 	case ModeSentinel:
-		c.UniversalClient = redis.NewFailoverClient(u.Failover())
+		s, err := newSentinels(o, *u)
+		if err != nil {
+			return nil, err
+		}
+		u.Dialer, u.ConnMaxLifetime = s.masterDialer(u.Dialer), masterLifetime
+		c.UniversalClient = redis.NewClient(u.Simple())
 	case ModeCluster:
 		cluster := u.Cluster()
 		cluster.DisableRoutingPolicies = true // they ask for COMMAND beyond every deadline

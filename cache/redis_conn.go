@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"net"
@@ -22,9 +23,11 @@ type client struct {
 	worked atomic.Bool // an operation has succeeded
 }
 
+type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
+
 // dialer replaces the library's own, whose TLS handshake does not end with the context. It guards
 // each connection against replies that are too large.
-func dialer(config *tls.Config) func(context.Context, string, string) (net.Conn, error) {
+func dialer(config *tls.Config) dialFunc {
 	plain := &net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	dial := plain.DialContext
 	if config != nil {
@@ -46,19 +49,28 @@ func dialer(config *tls.Config) func(context.Context, string, string) (net.Conn,
 	}
 }
 
-// boundedConn is a connection that ends where a reply is too large.
+// boundedConn is a connection that is closed when a reply is too large.
 type boundedConn struct {
 	net.Conn
-	bound replyBound // used by Read only
+	bound replyBound // of what is read; the library does not read and write at the same time
 }
 
+// Write notices CLUSTER SLOTS, whose reply may be larger.
+func (c *boundedConn) Write(b []byte) (int, error) {
+	c.bound.slots = bytes.Equal(b, askSlots)
+	return c.Conn.Write(b)
+}
+
+// Read returns errOversize instead of bytes that announce too much, and again from then on, so that
+// the kind of the fault does not depend on which read the library looks at.
 func (c *boundedConn) Read(b []byte) (int, error) {
-	if c.bound.refuses() { // the library ignores an error while it looks for a push message
-		return 0, errDesync
+	if c.bound.refused {
+		return 0, errOversize
 	}
 	n, err := c.Conn.Read(b)
-	if c.bound.follow(b[:n]); c.bound.refuses() {
-		return 0, errDesync
+	if refused := c.bound.admit(b[:n]); refused != nil {
+		_ = c.Close()
+		return 0, refused
 	}
 	return n, err
 }
@@ -89,7 +101,7 @@ func (t *redisTier) replace(old *client) bool {
 		case <-time.After(t.options.StoreTimeout):
 		case <-t.closed:
 		}
-		_ = old.Close()
+		contain(t.log, "close connections", func() { _ = old.Close() })
 	})
 	return true
 }

@@ -31,6 +31,7 @@ const (
 	kindPermission  = "permission"
 	kindNoScript    = "noscript" // scripts are denied, in any wording
 	kindDesync      = "desync"
+	kindOversize    = "oversize"
 	kindNoReplicas  = "noreplicas"
 	kindBusy        = "busy"
 	kindMaxClients  = "maxclients"
@@ -104,6 +105,8 @@ func kindOf(err error) string {
 	switch {
 	case errors.Is(err, errDesync):
 		return kindDesync
+	case errors.Is(err, errOversize):
+		return kindOversize
 	case errors.Is(err, errNoScript):
 		return kindNoScript
 	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted):
@@ -161,6 +164,7 @@ var steps = map[string]string{
 	kindClusterDown: "the cluster is down; see CLUSTER INFO",
 	kindTryAgain:    "this Redis is part of a cluster; set redis.mode to cluster, or wait until its slots have moved",
 	kindMoved:       "this Redis is part of a cluster; set redis.mode to cluster, or wait until its slots have moved",
+	kindOversize:    "a reply is larger than any that igproxy asks for; see whether this is Redis, and whether another program writes keys that begin with redis.prefix",
 	kindOpen:        "Redis failed recently, so igproxy is not using it for now; it keeps checking whether Redis is back",
 }
 

@@ -1,70 +1,179 @@
 package cache
 
-// maxReply bounds the bytes that one reply makes the library allocate. The largest value that
-// igproxy stores is about half of it (upstream.max_response_bytes is at most 16 MiB).
-const maxReply = 32 << 20
+import "errors"
 
-// element is an upper bound of the bytes that the library allocates for a member of an array or a
-// map.
-const element = 64
+// The bounds of one reply. All that igproxy asks for fits: what it stores is at most maxStored, the
+// purges of an app are at most 2*maxMarks members, and HELLO and the sentinels send less. Only
+// CLUSTER SLOTS needs larger bounds, so it has its own.
+const (
+	// maxReply bounds a whole reply in bytes, with its lines and the costs of its members. It is
+	// enough for CLUSTER SLOTS of about 2,500 ranges of slots with three nodes each.
+	maxReply = 1 << 20
 
-// replyBound parses the headers of what Redis sends (RESP2 and RESP3) and refuses a reply that
-// announces more than maxReply. The library allocates what a header announces before the body
-// comes, and an allocation that the machine cannot serve ends the process. Bodies are skipped, so
-// only headers cost time.
+	// maxLine bounds a line. Statuses and errors have a few hundred bytes.
+	maxLine = 64 << 10
+
+	// memberCost is what a member of an array counts in addition to its bytes. Four bytes such as
+	// *0 can cost the library ten times as much, and many replies are read at the same time.
+	// slotsCost is that of a member of CLUSTER SLOTS, which has more of them.
+	memberCost = 256
+	slotsCost  = 8
+
+	// maxOutermost bounds the members of the outermost array.
+	maxOutermost = 2 * maxMarks
+
+	// maxRanges replaces maxOutermost for CLUSTER SLOTS, which has a member for each range of
+	// slots. A cluster has 16,384 slots, and one that grew shard by shard has a range for nearly
+	// every pair of shards, so 64 would not be enough for a dozen shards.
+	maxRanges = 16384
+
+	// maxMembers bounds the members of every other array. HELLO has 14, and a range of slots has
+	// two and its nodes.
+	maxMembers = 64
+
+	// maxDepth bounds how deep arrays are nested. CLUSTER SLOTS and HELLO need all four.
+	maxDepth = 4
+)
+
+// askSlots is the command CLUSTER SLOTS, as the library writes it.
+var askSlots = []byte("*2\r\n$7\r\ncluster\r\n$5\r\nslots\r\n")
+
+// errOversize is a reply beyond the bounds, or one whose size is not known in advance.
+var errOversize = errors.New("redis: a reply that is too large")
+
+// replyBound follows the replies on one connection, and refuses one that announces more than the
+// bounds. The library allocates what a header announces before the body comes, and an allocation
+// that the machine cannot serve ends the process.
+//
+// Connections speak RESP2. The aggregates and strings of RESP3, which no server sends unless it was
+// asked to, are refused: a reply then has five forms, and none of them has a length that comes
+// later. Bodies are skipped, so that only headers cost time.
 type replyBound struct {
-	kind    byte  // of the header that is being read; zero: the next byte begins a header
-	length  int64 // the number in it, as far as it has been read
-	body    int64 // bytes of a string that are still to come, with their CR and LF
-	members int64 // of arrays and maps that are still to come
-	total   int64 // bytes that this reply has announced
+	slots   bool            // the reply is to CLUSTER SLOTS
+	kind    byte            // the first byte of the line that is being read
+	inLine  bool            // otherwise the next byte begins one
+	length  int64           // the number in it, as far as it has been read
+	digits  int             // of that number
+	null    bool            // it is negative
+	last    byte            // the byte before the current one, in a header
+	body    int64           // bytes of a string that are still to come, with their CR and LF
+	inBytes int64           // of the line that is being read
+	total   int64           // bytes of this reply so far, with the string that it announces
+	depth   int             // of the array that is being read; zero: none
+	members [maxDepth]int64 // that are still to come, of each array
+	refused bool
 }
 
-// follow takes the next bytes, in the order they came.
-func (g *replyBound) follow(b []byte) {
-	for len(b) > 0 && !g.refuses() {
+// admit takes the next bytes, in the order they came. It returns errOversize for the bytes that
+// announce too much, and for all that follow.
+func (g *replyBound) admit(b []byte) error {
+	for len(b) > 0 && !g.refused {
 		if g.body > 0 {
 			n := min(g.body, int64(len(b)))
-			g.body -= n
 			b = b[n:]
+			if g.body -= n; g.body == 0 {
+				g.ended()
+			}
 			continue
 		}
 		switch c := b[0]; {
-		case g.kind == 0:
+		case !g.inLine:
 			g.begin(c)
 		case c == '\n':
-			g.end()
-		case c == '-': // a length of -1 stands for no value
-			g.kind = '+'
-		case c >= '0' && c <= '9':
-			g.length = min(10*g.length+int64(c-'0'), maxReply+1)
+			g.line()
+		default:
+			g.within(c)
 		}
+		g.total++
+		g.inBytes++
+		g.refused = g.refused || g.total > maxReply || g.inBytes > maxLine
 		b = b[1:]
 	}
+	if g.refused {
+		return errOversize
+	}
+	return nil
 }
-
-// refuses reports whether a reply was too large. The connection is then of no use.
-func (g *replyBound) refuses() bool { return g.total > maxReply }
 
 func (g *replyBound) begin(kind byte) {
-	g.kind, g.length = kind, 0
-	if g.members--; g.members < 0 { // a new reply, not a member of one
-		g.members, g.total = 0, 0
+	if g.depth == 0 { // a new reply, and not a member of one
+		g.total = 0
+	}
+	g.kind, g.inLine, g.inBytes, g.length, g.digits, g.null, g.last = kind, true, 0, 0, 0, false, kind
+	switch kind {
+	case '%', '~', '>', '|', '=', '!', '\n': // RESP3, and an empty line
+		g.refused = true
 	}
 }
 
-// end takes what a header announces.
-func (g *replyBound) end() {
-	switch g.kind {
-	case '$', '=', '!':
-		g.body = g.length + 2
-		g.total += g.length
-	case '%', '|':
-		g.members += 2 * g.length
-		g.total += 2 * g.length * element
-	case '*', '~', '>':
-		g.members += g.length
-		g.total += g.length * element
+// within reads a byte of a header. The library reads a number with strconv.Atoi; what that accepts
+// beyond a plain number, and what it does not accept, is refused.
+func (g *replyBound) within(c byte) {
+	if g.kind != '$' && g.kind != '*' {
+		return
 	}
-	g.kind = 0
+	switch {
+	case g.last == '\r':
+		g.refused = true
+	case c >= '0' && c <= '9':
+		g.length = 10*g.length + int64(c-'0')
+		g.digits++
+		g.refused = g.length > maxReply || g.digits > 10 || g.null && (g.digits > 1 || g.length != 1)
+	case c == '-' && g.digits == 0 && !g.null: // -1 stands for no value
+		g.null = true
+	case c == '\r' && g.digits > 0:
+	default: // such as $? for a string of unknown length
+		g.refused = true
+	}
+	g.last = c
+}
+
+// line ends a header or a line.
+func (g *replyBound) line() {
+	kind := g.kind
+	g.inLine = false
+	if kind != '$' && kind != '*' {
+		g.ended()
+		return
+	}
+	switch n := g.length; {
+	case g.last != '\r':
+		g.refused = true
+	case g.null, kind == '*' && n == 0:
+		g.ended()
+	case kind == '$':
+		g.body = n + 2
+		g.total += g.body
+	case g.depth == maxDepth, n > g.mostMembers():
+		g.refused = true
+	default:
+		g.members[g.depth] = n
+		g.depth++
+		if g.slots {
+			g.total += n * slotsCost
+		} else {
+			g.total += n * memberCost
+		}
+	}
+}
+
+// mostMembers returns the bound of the array that begins.
+func (g *replyBound) mostMembers() int64 {
+	switch {
+	case g.depth > 0:
+		return maxMembers
+	case g.slots:
+		return maxRanges
+	}
+	return maxOutermost
+}
+
+// ended counts a whole member of the arrays around it.
+func (g *replyBound) ended() {
+	for g.depth > 0 {
+		if g.members[g.depth-1]--; g.members[g.depth-1] > 0 {
+			return
+		}
+		g.depth--
+	}
 }

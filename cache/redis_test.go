@@ -177,7 +177,7 @@ func TestWrongRedisOptionsAreRefused(t *testing.T) {
 		{RedisOptions{Mode: ModeSingle, URL: "redis://:canary@127.0.0.1:1/no-number"}, "redis.url"},
 		{RedisOptions{Mode: ModeSingle, URL: "redis://:canary@127.0.0.1:1\x7f"}, "redis.url"},
 	} {
-		cache, err := New(Options{MaxEntries: 1, Redis: &c.o})
+		cache, err := New(Options{MaxBytes: 1 << 20, Redis: &c.o})
 		if err == nil || cache != nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%+v: got %v, want an error with %q", c.o, err, c.want)
 		}

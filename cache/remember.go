@@ -8,21 +8,28 @@ import "time"
 // Redis, at most for RedisOptions.Timeout, and returns the winner and whether e lost. Otherwise it
 // returns e.
 func (cl *Claim) Remember(e Entry, better func(stored Entry) bool) (winner Entry, lost bool) {
-	if cl.ended || !cl.cache.Keep(cl.key, e) {
+	if cl.ended || !time.Now().Before(e.Expires) || cl.key.purged() {
 		cl.Release()
 		return e, false
 	}
-	cl.ended = true
+	cl.cache.Keep(cl.key, e)
 	if cl.cache.shared == nil {
+		cl.ended = true
 		return e, false
 	}
+	if len(e.Value) > maxStored {
+		cl.cache.observer.Store(TierRedis, "oversize")
+		cl.Release() // each process asks for itself
+		return e, false
+	}
+	cl.ended = true
 	late := cl.late || cl.lease.lost()
 	won := make(chan Entry, 1)
 	if !cl.cache.later(func() {
+		defer close(won)
 		if stored, lost := cl.publish(e, better); lost {
 			won <- stored
 		}
-		close(won)
 	}) {
 		cl.lease.end()
 		cl.cache.observer.Store(TierRedis, "dropped")

@@ -93,15 +93,15 @@ func BenchmarkFleetCold(b *testing.B) {
 	}
 }
 
-// BenchmarkFleetHit measures a hit in memory, and one read from Redis because memory holds only one
-// entry.
+// BenchmarkFleetHit measures a hit in memory, and one read from Redis because memory has no
+// room.
 func BenchmarkFleetHit(b *testing.B) {
 	const tokens = 100
 	_, upstream := instagram(b, mock.ServerOptions{})
 	redis := redistest.Start(b)
-	for name, entries := range map[string]string{"memory": "1000", "redis": "1"} {
+	for name, memory := range map[string]string{"memory": "1MiB", "redis": "1KiB"} {
 		b.Run(name, func(b *testing.B) {
-			p := fast(b, 1, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, "LOG_LEVEL=info", "CACHE_MAX_ENTRIES="+entries)...)[0]
+			p := fast(b, 1, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, "LOG_LEVEL=info", "CACHE_MAX_BYTES="+memory)...)[0]
 			hit := func(i int) reply { return p.ask(b, fmt.Sprintf("IGAA-hit-%d", i%tokens)) }
 			for i := range tokens {
 				hit(i)

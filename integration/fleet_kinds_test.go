@@ -84,6 +84,12 @@ func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 // command; "" closes the connection.
 func scripted(t *testing.T, reply string) string {
 	t.Helper()
+	return "redis://" + fakeRedis(t, func(c net.Conn) { redistest.Answer(c, reply) })
+}
+
+// fakeRedis serves each connection, and returns the address.
+func fakeRedis(t *testing.T, serve func(net.Conn)) (addr string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -97,10 +103,10 @@ func scripted(t *testing.T, reply string) string {
 			if err != nil {
 				return
 			}
-			go redistest.Answer(c, reply)
+			go serve(c)
 		}
 	}()
-	return "redis://" + l.Addr().String()
+	return l.Addr().String()
 }
 
 // The same promises hold when Redis blocks in a command or closes in the middle of a reply.

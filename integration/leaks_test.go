@@ -138,7 +138,7 @@ func (l *leaks) answered(short string, r reply) {
 // sidecar starts a sidecar with the common settings and a way to Instagram over TLS.
 func (l *leaks) sidecar(settings ...string) *process {
 	all := append([]string{"UPSTREAM_URL=" + l.upstream.URL, "UPSTREAM_CA_FILE=" + caFile(l.t, l.upstream), "UPSTREAM_TIMEOUT=2s",
-		"CLIENT_SECRET=" + l.secret, "CACHE_KEY_FILE=" + file(l.t, "key", l.key), "BREAKER_FAILURES=1000000", "BREAKER_RATIO=1",
+		"CLIENT_SECRET=" + l.secret, "APP_ID=1", "CACHE_KEY_FILE=" + file(l.t, "key", l.key), "BREAKER_FAILURES=1000000", "BREAKER_RATIO=1",
 		"BREAKER_MIN_REQUESTS=1000000", "BREAKER_INTERVAL=10m"}, settings...)
 	p := start(l.t, append(environ(all...), "GOTRACEBACK=crash"), "serve")
 	if slices.Contains(settings, "LOG_FORMAT=text") {
@@ -223,7 +223,7 @@ func (l *leaks) guarded() {
 // open drives a sidecar without authentication and with a failing Redis.
 func (l *leaks) open(redis *redistest.Server) {
 	liar := redistest.StartLiar(l.t, redis)
-	p := l.sidecar("REDIS_MODE=single", "REDIS_URL="+liar.URL(), "REDIS_PASSWORD_FILE="+file(l.t, "password", l.password), "CACHE_MAX_ENTRIES=1")
+	p := l.sidecar("REDIS_MODE=single", "REDIS_URL="+liar.URL(), "REDIS_PASSWORD_FILE="+file(l.t, "password", l.password), "CACHE_MAX_BYTES=1KiB")
 	l.misplaced(p)
 	l.hostile(p)
 	l.redisFails(p, redis, liar)

@@ -40,12 +40,13 @@ func TestLittleMemoryIsEnough(t *testing.T) {
 	for name, c := range map[string]confined{
 		"GOMEMLIMIT": {":", "GOMEMLIMIT=40MiB", 40 << 20},
 		// KiB of address space; Go reserves half at the start.
-		"RLIMIT_DATA": {"ulimit -d 262144", "GOMEMLIMIT=40MiB", 40 << 20},
-		"a container": container(t, 64<<20),
+		"RLIMIT_DATA":        {"ulimit -d 262144", "GOMEMLIMIT=40MiB", 40 << 20},
+		"a container":        container(t, 64<<20),
+		"a larger container": container(t, 128<<20),
 	} {
 		t.Run(name, func(t *testing.T) {
 			ig := newEdge(t, map[string]http.HandlerFunc{"large": large})
-			env := append(environ("UPSTREAM_URL="+ig.URL, "LOG_LEVEL=info", "CACHE_MAX_ENTRIES=300"), c.env)
+			env := append(environ("UPSTREAM_URL="+ig.URL, "LOG_LEVEL=info"), c.env)
 			p := startCommand(t, env, exec.Command("sh", "-c", c.before+` && exec "$0" serve`, path))
 			p.Listening(t)
 			if got := p.metric(t, "go_gc_gomemlimit_bytes"); got != float64(c.limit) {
@@ -96,7 +97,8 @@ func flood(t *testing.T, p *process) {
 }
 
 // container confines to a memory cgroup if this machine allows one, and igproxy must detect the
-// limit. Elsewhere it sets the limit that igproxy would detect.
+// limit. Elsewhere it sets the limit that igproxy would detect, and one of 256 MiB of address
+// space, of which Go reserves half at the start.
 func container(t *testing.T, limit int) confined {
 	t.Helper()
 	tenths := int(float64(limit) * 0.9)
@@ -110,8 +112,8 @@ func container(t *testing.T, limit int) confined {
 			continue
 		}
 		for _, parent := range []string{string(own[1]), "/"} {
-			group := filepath.Join(c.mount, parent, fmt.Sprintf("igproxy-test-%d", os.Getpid()))
-			if os.Mkdir(group, 0o700) != nil {
+			group, err := os.MkdirTemp(filepath.Join(c.mount, parent), "igproxy-test-")
+			if err != nil {
 				continue
 			}
 			t.Cleanup(func() { _ = os.Remove(group) })
@@ -121,6 +123,34 @@ func container(t *testing.T, limit int) confined {
 			}
 		}
 	}
-	t.Log("no memory cgroup can be made here")
-	return confined{":", fmt.Sprintf("GOMEMLIMIT=%d", tenths), tenths}
+	t.Log("no memory cgroup can be made here: RLIMIT_DATA and GOMEMLIMIT instead")
+	return confined{"ulimit -d 262144", fmt.Sprintf("GOMEMLIMIT=%d", tenths), tenths}
+}
+
+// Answers just below what memory keeps fill it, up to an eighth of the limit that igproxy finds.
+func TestKeptAnswersStayWithinAnEighthOfTheMemory(t *testing.T) {
+	t.Parallel()
+	const limit, tokens, callers = 128 << 20, 8000, 8
+	ig := newEdge(t, map[string]http.HandlerFunc{"large": func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"access_token":"%s","token_type":"bearer","expires_in":5183944,"padding":"%s"}`,
+			largeToken(r.URL.Query().Get("access_token")), strings.Repeat("x", 7<<10))
+	}})
+	p := confine(t, container(t, limit), "UPSTREAM_URL="+ig.URL, "LOG_LEVEL=info")
+	var right atomic.Int64
+	crowd(callers, func(n int) {
+		for i := n; i < tokens; i += callers {
+			short := fmt.Sprintf("large-%d", i)
+			if r, err := p.try(t.Context(), short); err == nil && r.status == 200 && r.token() == largeToken(short) {
+				right.Add(1)
+			}
+		}
+	})
+	if right.Load() != tokens {
+		t.Errorf("of %d, %d were answered right", tokens, right.Load())
+	}
+	if got, most := p.metric(t, "igproxy_cache_bytes"), float64(limit)*0.9/8; got < most/2 || got > 1.05*most {
+		t.Errorf("entries take %.0f bytes, want nearly %.0f", got, most)
+	}
+	wantSmall(t, p, limit)
 }

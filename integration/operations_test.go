@@ -90,9 +90,9 @@ func (p *process) inRAM(t *testing.T, which string) int {
 }
 
 func TestFloodOfTokensDoesNotGrowMemory(t *testing.T) {
-	const entries, flood = 500, 4000
+	const size, flood = 512 << 10, 4000
 	_, upstream := instagram(t, mock.ServerOptions{})
-	p := fast(t, 1, "UPSTREAM_URL="+upstream.URL, fmt.Sprintf("CACHE_MAX_ENTRIES=%d", entries), "LOG_LEVEL=info")[0]
+	p := fast(t, 1, "UPSTREAM_URL="+upstream.URL, fmt.Sprintf("CACHE_MAX_BYTES=%d", size), "LOG_LEVEL=info")[0]
 	var wrong atomic.Int32
 	ask := func(from, to int) {
 		next := make(chan int)
@@ -112,16 +112,16 @@ func TestFloodOfTokensDoesNotGrowMemory(t *testing.T) {
 		close(next)
 		wg.Wait()
 	}
-	ask(0, 4*entries) // the cache is full, and all code has run once
+	ask(0, flood/2) // the cache is full, and all code has run once
 	before, most := p.memory(t), 0.0
 	for i := 1; i <= 8; i++ {
-		ask(i*flood/8+4*entries, (i+1)*flood/8+4*entries)
-		most = max(most, p.metric(t, "igproxy_cache_entries"))
+		ask(flood/2+i*flood/8, flood/2+(i+1)*flood/8)
+		most = max(most, p.metric(t, "igproxy_cache_bytes"))
 	}
 	after := p.memory(t)
-	t.Logf("%d MiB before and %d MiB after %d tokens, at most %.0f entries", before>>20, after>>20, flood, most)
-	if grown := after - before; grown > 24<<20 || most > 1.1*entries {
-		t.Errorf("grown by %d MiB, %.0f entries for cache.max_entries %d", grown>>20, most, entries)
+	t.Logf("%d MiB before and %d MiB after %d tokens, at most %.0f bytes of entries", before>>20, after>>20, flood, most)
+	if grown := after - before; grown > 24<<20 || most > 1.1*size {
+		t.Errorf("grown by %d MiB, %.0f bytes of entries for cache.max_bytes %d", grown>>20, most, size)
 	}
 	if wrong.Load() > 0 {
 		t.Errorf("%d were not answered", wrong.Load())

@@ -41,7 +41,7 @@ func TestSecretRotationUnderLoadFailsNoRequest(t *testing.T) {
 	}
 	put(appSecret)
 	key := file(t, "key", strings.Repeat("k", 32))
-	settings := append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, "CLIENT_SECRET_FILE="+filepath.Join(dir, "secret"), "CACHE_KEY_FILE="+key, "LOG_LEVEL=info", patientRedis)
+	settings := append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, "CLIENT_SECRET_FILE="+filepath.Join(dir, "secret"), "CACHE_KEY_FILE="+key, "APP_ID=1", "LOG_LEVEL=info", patientRedis)
 	var all []*process
 	for range 2 {
 		p := start(t, without(environ(settings...), "IGPROXY_CLIENT_SECRET"), "serve")

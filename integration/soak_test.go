@@ -123,7 +123,7 @@ func newSoak(t *testing.T, seed uint64, n int) *soak {
 	s.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: soakCallers}, Timeout: patience}
 	t.Cleanup(s.client.CloseIdleConnections)
 	s.settings = []string{"UPSTREAM_URL=" + upstream.URL, "REDIS_MODE=single", "REDIS_URL=" + s.liar.URL(), "UPSTREAM_TIMEOUT=800ms", "COALESCE_WAIT=1s",
-		"BREAKER_OPEN=200ms", "BREAKER_INTERVAL=3s", "CACHE_TTL=2s", "CACHE_NEGATIVE_TTL=1s", "CACHE_MAX_ENTRIES=200", fmt.Sprintf("UPSTREAM_MAX_IN_FLIGHT=%d", soakInFlight), fmt.Sprintf("REDIS_POOL_SIZE=%d", soakPool),
+		"BREAKER_OPEN=200ms", "BREAKER_INTERVAL=3s", "CACHE_TTL=2s", "CACHE_NEGATIVE_TTL=1s", "CACHE_MAX_BYTES=128KiB", fmt.Sprintf("UPSTREAM_MAX_IN_FLIGHT=%d", soakInFlight), fmt.Sprintf("REDIS_POOL_SIZE=%d", soakPool),
 		"SERVER_READ_HEADER_TIMEOUT=1s", "SERVER_WRITE_TIMEOUT=4s", "SERVER_MAX_CONNECTIONS=100"}
 	for range n {
 		seat := &seat{}

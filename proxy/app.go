@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
@@ -31,7 +33,8 @@ type App struct {
 	// two; the one accepted last is sent first. Zero: there is only Secret.
 	Previous Secret
 	// Key is what cache keys are derived from, so that entries survive a change of the client
-	// secret. Zero: Previous if there is one, otherwise Secret.
+	// secret. It needs an ID, because several apps may have the same Key. Zero: Previous if there
+	// is one, otherwise Secret.
 	Key Secret
 	// RedirectURIs are the URIs that a code may be exchanged with, byte for byte. Empty: no codes
 	// are exchanged.
@@ -91,10 +94,13 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 	if !a.Previous.IsZero() && !a.Previous.equal(a.Secret) {
 		secrets = append(secrets, a.Previous)
 	}
-	if a.Key.IsZero() {
+	shared := !a.Key.IsZero()
+	if !shared {
 		a.Key = secrets[len(secrets)-1]
 	}
 	switch {
+	case shared && a.ID == "":
+		return nil, errors.New("a key of the cache without an app_id: two apps with the same key would get each other's tokens")
 	case slices.ContainsFunc(secrets, func(s Secret) bool { return len(s.Reveal()) < minSecret }):
 		return nil, fmt.Errorf("client secret: it has fewer than %d characters; copy it from Meta's dashboard",
 			minSecret)
@@ -102,7 +108,7 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 		return nil, errors.New("redirect_uris without an app_id: exchanging a code requires the app's id")
 	}
 	ready := &app{App: a, secrets: secrets, keys: map[string]*cache.Keys{}, state: &appState{}}
-	options := cache.KeysOptions{Secret: []byte(a.Key.Reveal()), AppID: a.ID}
+	options := cache.KeysOptions{Secret: []byte(a.Key.Reveal()), Service: string(a.Service), AppID: a.ID}
 	if c != nil {
 		purges, err := c.Purges(options)
 		if err != nil {
@@ -111,7 +117,7 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 		ready.purges, options.Purges = purges, purges
 	}
 	for _, g := range table {
-		options.Scope = g.name
+		options.Scope, options.Upstream = g.name, baseOf(g.base)
 		keys, err := cache.NewKeys(options)
 		if err != nil {
 			return nil, fmt.Errorf("cache keys of the app: %w", err)
@@ -120,6 +126,10 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 	}
 	return ready, nil
 }
+
+// baseOf returns a base URL in the form that keys are derived from. With and without a slash at its
+// end it is the same.
+func baseOf(u *url.URL) string { return strings.TrimSuffix(u.String(), "/") }
 
 // appNamed returns the app with this label, or nil.
 func appNamed(apps []*app, label string) *app {

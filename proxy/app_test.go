@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/igproxy/igproxy/breaker"
+	"github.com/igproxy/igproxy/cache"
 )
 
 func shops() []App {
@@ -160,5 +161,36 @@ func TestUnknownHostIsNotServed(t *testing.T) {
 	p, _ := newShops(t)
 	if w := askAt(p, "elsewhere.internal", "/access_token?grant_type=ig_exchange_token&access_token=A"); w.Code != 421 {
 		t.Errorf("got %d", w.Code)
+	}
+}
+
+// One key file may serve several apps, and one Redis several upstreams.
+func TestOneKeyNeverMixesAppsServicesAndUpstreams(t *testing.T) {
+	seen := map[cache.ID]string{}
+	for name, c := range map[string]struct {
+		app      App
+		upstream string
+	}{
+		"an app":           {App{ID: "1"}, "https://graph.instagram.com"},
+		"another app":      {App{ID: "2"}, "https://graph.instagram.com"},
+		"another service":  {App{ID: "1", Service: Threads}, "https://graph.instagram.com"},
+		"another upstream": {App{ID: "1"}, "https://graph.example.com"},
+	} {
+		c.app.Secret, c.app.Key = NewSecret("0123456789abcdef"), NewSecret(strings.Repeat("k", 32))
+		o := optionsFor(t, c.upstream, nil)
+		o.Apps, o.ThreadsURL = []App{c.app}, o.UpstreamURL
+		table := grants(o)
+		a, err := newApp(c.app, table, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := a.key(table[0], NewSecret("token"), "").ID()
+		if other, again := seen[id]; again {
+			t.Errorf("%s has the keys of %s", name, other)
+		}
+		seen[id] = name
+	}
+	if _, err := newApp(App{Secret: NewSecret("0123456789abcdef"), Key: NewSecret(strings.Repeat("k", 32))}, nil, nil); err == nil || !strings.Contains(err.Error(), "app_id") {
+		t.Errorf("a key without an app id: got %v, want an error that names app_id", err)
 	}
 }

@@ -17,7 +17,8 @@ const testSecret = "0123456789abcdef0123456789abcdef"
 // testEngine returns an engine that can only decode.
 func testEngine(t testing.TB) *engine {
 	t.Helper()
-	o := Options{Apps: []App{{Secret: NewSecret(testSecret)}}, UpstreamURL: &url.URL{Scheme: "https", Host: "graph.instagram.com"}, TTL: time.Hour}
+	meta := &url.URL{Scheme: "https", Host: "graph.instagram.com"}
+	o := Options{Apps: []App{{Secret: NewSecret(testSecret)}}, UpstreamURL: meta, LoginURL: meta, TTL: time.Hour}
 	table := grants(o)
 	apps, err := newApps(o, table, nil)
 	if err != nil {

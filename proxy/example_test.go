@@ -27,7 +27,7 @@ func ExampleNew() {
 	defer upstream.Close()
 	base, _ := url.Parse(upstream.URL)
 
-	remembered, err := cache.New(cache.Options{MaxEntries: 1000})
+	remembered, err := cache.New(cache.Options{MaxBytes: 8 << 20})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -62,7 +62,7 @@ func newCache(t testing.TB) *cache.Cache {
 
 func newCacheWatchedBy(t testing.TB, o cache.Observer) *cache.Cache {
 	t.Helper()
-	c, err := cache.New(cache.Options{MaxEntries: 1000, Observer: o})
+	c, err := cache.New(cache.Options{MaxBytes: 8 << 20, Observer: o})
 	if err != nil {
 		t.Fatal(err)
 	}

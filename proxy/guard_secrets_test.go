@@ -261,6 +261,7 @@ func TestNeitherSecretIsHandedOn(t *testing.T) {
 // Entries survive while the previous secret is configured, and for ever with a key of their own.
 func TestCacheSurvivesUntilThePreviousSecretIsRemoved(t *testing.T) {
 	idOf := func(a App) string {
+		a.ID = "1"
 		ready, err := newApp(a, grants(optionsFor(t, "https://graph.instagram.com", nil)), nil)
 		if err != nil {
 			t.Fatal(err)

@@ -28,6 +28,7 @@ var (
 	flightsGauge  = gauge("flights", "Exchanges in flight.")
 	inFlightGauge = gauge("upstream_in_flight", "Calls to Instagram in flight.")
 	entriesGauge  = gauge("cache_entries", "Entries in the memory tier.")
+	bytesGauge    = gauge("cache_bytes", "Bytes that the memory tier takes.")
 	readyGauge    = gauge("ready", "1 if /readyz reports ready.")
 	breakerGauge  = gauge("breaker_state", "1 for the worst state of the upstream's breakers.", "upstream", "state")
 	refusedGauge  = gauge("client_secret_refused", "1 while Instagram refuses the app's client secret.", "app")
@@ -48,6 +49,7 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 	send(flightsGauge, float64(c.flights.running.Load()))
 	send(inFlightGauge, float64(c.circuits.inFlight("")))
 	send(entriesGauge, float64(c.cache.Len()))
+	send(bytesGauge, float64(c.cache.Bytes()))
 	send(readyGauge, number(g.p.Readiness().Ready))
 	for _, name := range upstreams {
 		worst := c.circuits.worst(name)

@@ -74,7 +74,7 @@ func TestPurgedEntriesStayPurgedAfterAReload(t *testing.T) {
 	redis := redistest.Start(t)
 	options := func() Options {
 		o := optionsFor(t, s.URL, s.CA())
-		c, err := cache.New(cache.Options{MaxEntries: 100, Redis: &cache.RedisOptions{Mode: cache.ModeSingle, URL: redis.URL(), Timeout: time.Second}})
+		c, err := cache.New(cache.Options{MaxBytes: 1 << 20, Redis: &cache.RedisOptions{Mode: cache.ModeSingle, URL: redis.URL(), Timeout: time.Second}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -36,7 +36,7 @@ func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 	case a.refusal != nil:
 		share(claim, a.refusal)
 	}
-	a.left, a.stored = left, left > 0
+	a.left, a.stored = left, left > 0 && s.cache.Holds(len(entry.Value))
 	return a
 }
 

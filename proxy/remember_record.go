@@ -31,7 +31,7 @@ type refusal struct {
 
 // encodeRecord encodes the definite part of an answer.
 func encodeRecord(a answer) []byte {
-	if e := a.refusal; e != nil {
+	if e := shortened(a.refusal); e != nil {
 		// Marshal fails only for a RetryAt beyond the year 9999. The record is then read as a miss.
 		text, _ := json.Marshal(refusal{e, e.Status, e.RetryAt, e.Class, e.Cause, e.Flat})
 		return append([]byte{refusalKind}, text...)
@@ -42,6 +42,20 @@ func encodeRecord(a answer) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(len(head)))
 	b = append(b, head...)
 	return append(b, tail...)
+}
+
+// maxTexts bounds the texts of a remembered refusal together, in bytes. Meta's have 100 to 400.
+const maxTexts = 2 << 10
+
+// shortened returns a refusal with one text, its message, if all of them are too long to be
+// remembered.
+func shortened(e *graph.Error) *graph.Error {
+	if e == nil || len(e.Message)+len(e.Type)+len(e.UserTitle)+len(e.UserMsg)+len(e.TraceID) <= maxTexts {
+		return e
+	}
+	short := *e
+	short.Type, short.UserTitle, short.UserMsg, short.TraceID = "OAuthException", "", "", ""
+	return &short
 }
 
 // decodeRecord returns the answer that encodeRecord encoded. It reports false if b is not a record,

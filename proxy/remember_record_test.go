@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,6 +28,21 @@ func TestRecordsOpenToWhatWasRemembered(t *testing.T) {
 	}
 	if _, ok = decodeRecord(record, now.Add(60*time.Second)); ok {
 		t.Error("a token past its end was served")
+	}
+}
+
+// Five texts of 2 KiB each would take the memory of dozens of tokens.
+func TestLongRefusalsAreRememberedWithOneText(t *testing.T) {
+	long := strings.Repeat("x", 2<<10)
+	e := &graph.Error{Status: 400, Message: long, Type: long, Code: 190, Subcode: 463, UserTitle: long, UserMsg: long, TraceID: long, Class: graph.ClassToken}
+	record := encodeRecord(answer{refusal: e})
+	back, ok := decodeRecord(record, time.Now())
+	want := &graph.Error{Status: 400, Message: long, Type: "OAuthException", Code: 190, Subcode: 463}
+	if !ok || len(record) > 3<<10 || !bytes.Equal(back.refusal.Encode(), want.Encode()) {
+		t.Errorf("a record of %d bytes, %v, opens to %.300s", len(record), ok, back.refusal.Encode())
+	}
+	if e.UserMsg != long {
+		t.Error("the refusal that this caller receives has lost a text, too")
 	}
 }
 

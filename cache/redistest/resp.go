@@ -43,6 +43,20 @@ func (s *Server) Hold(t testing.TB) {
 // Answer serves one connection: it greets as Redis does and then sends the same reply to every
 // command, or closes the connection if reply is empty. It returns when the client has disconnected.
 func Answer(c net.Conn, reply string) {
+	AnswerEach(c, func(command string) string {
+		switch command {
+		case "HELLO":
+			return "-ERR unknown command 'HELLO'"
+		case "SELECT", "CLIENT":
+			return "+OK"
+		}
+		return reply
+	})
+}
+
+// AnswerEach serves one connection as Answer does, with the reply that it is given for the name of
+// each command, in upper case. A reply has no line break at its end.
+func AnswerEach(c net.Conn, reply func(command string) string) {
 	defer c.Close()
 	in := &conn{c, bufio.NewReader(c)}
 	for {
@@ -51,13 +65,7 @@ func Answer(c net.Conn, reply string) {
 		if err != nil || len(list) == 0 {
 			return
 		}
-		text := reply
-		switch strings.ToUpper(fmt.Sprint(list[0])) {
-		case "HELLO":
-			text = "-ERR unknown command 'HELLO'"
-		case "SELECT", "CLIENT":
-			text = "+OK"
-		}
+		text := reply(strings.ToUpper(fmt.Sprint(list[0])))
 		if text == "" {
 			return
 		}

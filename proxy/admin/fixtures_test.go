@@ -51,7 +51,7 @@ func optionsFor(t *testing.T, base string) proxy.Options {
 // newProxy builds a Proxy with a cache of its own; both are closed with the test.
 func newProxy(t *testing.T, o proxy.Options) *proxy.Proxy {
 	t.Helper()
-	c, err := cache.New(cache.Options{MaxEntries: 1000})
+	c, err := cache.New(cache.Options{MaxBytes: 8 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func (b *bench) redisHits() error {
 	if err != nil {
 		return err
 	}
-	sidecar, err := b.sidecar("igproxy", mock.url, ca, "REDIS_MODE=single", "REDIS_URL="+redis.url+"/0", "CACHE_MAX_ENTRIES=1")
+	sidecar, err := b.sidecar("igproxy", mock.url, ca, "REDIS_MODE=single", "REDIS_URL="+redis.url+"/0", "CACHE_MAX_BYTES=1KiB")
 	if err != nil {
 		return err
 	}

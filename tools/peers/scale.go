@@ -14,7 +14,7 @@ func (b *bench) scale() error {
 	}
 	var all [3]*server
 	for i, name := range []string{"one", "tokens", "open"} {
-		if all[i], err = b.sidecar("igproxy-"+name, origin.url, "", fmt.Sprint("CACHE_MAX_ENTRIES=", 2*million),
+		if all[i], err = b.sidecar("igproxy-"+name, origin.url, "", "CACHE_MAX_BYTES=2048MiB",
 			fmt.Sprint("SERVER_MAX_CONNECTIONS=", manyConnections+1000)); err != nil {
 			return err
 		}

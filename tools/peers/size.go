@@ -38,7 +38,7 @@ func (b *bench) sizes() error {
 			{nginx, idle, idlePSS},
 			{func() (*server, error) { return b.varnish(origin) }, idle, idlePSS},
 			{sidecar(), idle, idlePSS},
-			{sidecar(fmt.Sprint("CACHE_MAX_ENTRIES=", 2*rememberedMany)), perToken, b.bytesPerToken},
+			{sidecar("CACHE_MAX_BYTES=256MiB"), perToken, b.bytesPerToken},
 			{nginx, perConnection, b.bytesPerConnection},
 			{sidecar(fmt.Sprint("SERVER_MAX_CONNECTIONS=", manyConnections+1000)), perConnection, b.bytesPerConnection},
 		} {

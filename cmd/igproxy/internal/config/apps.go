@@ -68,7 +68,8 @@ func (l *loader) validateApps() {
 	}
 }
 
-// validateCredentials checks that there is one secret if it is needed, and never two.
+// validateCredentials checks that there is one secret if it is needed, and never two, and an ID
+// where something depends on it.
 func (l *loader) validateCredentials(section string, needed bool) {
 	text, file := section+"client_secret", section+"client_secret_file"
 	switch inText, inFile := l.isSet(text), l.isSet(file); {
@@ -79,6 +80,11 @@ func (l *loader) validateCredentials(section string, needed bool) {
 		l.contradiction(fault{"no client secret", fix}, text, strings.TrimSuffix(section, "."))
 	}
 	if !l.isSet(section + "app_id") {
+		isListed := strings.HasPrefix(section, appsKey) // and its app_id is reported as missing anyway
+		if (l.isSet(text) || l.isSet(file)) && l.isSet("cache.key_file") && !isListed {
+			what := "missing, and cache.key_file is set (" + l.place("cache.key_file").where + "): apps with the same key file would get each other's tokens"
+			l.contradiction(fault{what, "set it to the ID that Meta's dashboard shows"}, section+"app_id", text, file)
+		}
 		l.refuse(fault{"set without " + section + "app_id", "set " + section + "app_id too: a code exchange needs it"}, section+"redirect_uris")
 	}
 }

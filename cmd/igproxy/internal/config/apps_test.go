@@ -3,6 +3,7 @@ package config_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -102,5 +103,46 @@ func TestTheExampleOfAppsIsValid(t *testing.T) {
 	c, problems := configOf(t, strings.ReplaceAll(yaml.String(), "/run/secrets/", "DIR/"))
 	if len(problems) > 0 || len(c.Apps) != 2 || c.Apps[1].Service != "threads" {
 		t.Errorf("%v\n%s", problems, yaml.String())
+	}
+}
+
+// The name that the setting had before leads to the current one.
+func TestFormerNameOfASettingLeadsToTheNewOne(t *testing.T) {
+	_, problems := configOf(t, "cache:\n  max_entries: 100\n", "IGPROXY_CLIENT_SECRET=0123456789abcdef")
+	if got, want := len(problems), 1; got != want || !strings.Contains(problems[0].String(), "did you mean cache.max_bytes?") {
+		t.Errorf("got %v, want one problem that names cache.max_bytes", problems)
+	}
+}
+
+// Two apps with one key file and no ID would be answered with each other's tokens.
+func TestAKeyFileNeedsTheIDOfEveryApp(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(file, []byte(strings.Repeat("k", 32)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key := "cache:\n  key_file: " + file + "\n"
+	for name, c := range map[string]struct {
+		yaml    string
+		environ []string
+		want    []string // keys with a problem
+	}{
+		"the default app":             {key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef"}, []string{"app_id"}},
+		"the default app with a file": {"client_secret_file: DIR/shop\n" + key, nil, []string{"app_id"}},
+		"the app of Threads":          {"app_id: \"1\"\n" + key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef", "IGPROXY_THREADS_CLIENT_SECRET=0123456789abcdef"}, []string{"threads.app_id"}},
+		"both with an ID":             {"app_id: \"1\"\nthreads:\n  app_id: \"1\"\n" + key, []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef", "IGPROXY_THREADS_CLIENT_SECRET=0123456789abcdef"}, nil},
+		"a list of apps":              {twoApps + key, nil, nil},
+		"a list, one without an ID":   {"apps:\n  - name: shop\n    client_secret_file: DIR/shop\n" + key, nil, []string{"apps.0.app_id"}},
+		"no key file":                 {"", []string{"IGPROXY_CLIENT_SECRET=0123456789abcdef"}, nil},
+	} {
+		_, problems := configOf(t, c.yaml, c.environ...)
+		var got []string
+		for _, p := range problems {
+			if !p.Warning {
+				got = append(got, p.Key)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: problems with %q, want %q: %v", name, got, c.want, problems)
+		}
 	}
 }

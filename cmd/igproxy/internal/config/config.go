@@ -44,7 +44,7 @@ type Config struct {
 	}
 	Cache struct {
 		TTL, NegativeTTL time.Duration
-		MaxEntries       int
+		MaxBytes         int64 // zero: chosen by the memory limit
 		KeyFile          string
 		Key              proxy.Secret // the contents of KeyFile
 	}

@@ -120,7 +120,7 @@ func TestTheSchemaFindsCommonMistakes(t *testing.T) {
 	schema := compiled(t)
 	for _, text := range []string{
 		"lisen: 127.0.0.1:8080\n", "upstream:\n  time_out: 10s\n", "listen: 8080\n", "upstream:\n  timeout: 10\n", "upstream:\n  timeout: 10 seconds\n",
-		"cache:\n  max_entries: 0\n", "cache:\n  max_entries: lots\n", "breaker:\n  ratio: 1.5\n", "breaker:\n  ratio: 0\n", "log:\n  level: verbose\n",
+		"cache:\n  max_bytes: 0\n", "cache:\n  max_bytes: lots\n", "cache:\n  max_entries: 100\n", "breaker:\n  ratio: 1.5\n", "breaker:\n  ratio: 0\n", "log:\n  level: verbose\n",
 		"passthrough:\n  enabled: yes please\n", "upstream:\n  max_response_bytes: 64KB\n", "upstream:\n  max_response_bytes: 17000000\n", "upstream:\n  url: graph.instagram.com\n",
 		"redis:\n  mode: standalone\n", "redis:\n  addrs: redis:6379\n", "redis:\n  url: http://redis:6379\n", "app_id: abc\n", "upstream: https://graph.instagram.com\n",
 		"server:\n  socket_mode: \"660\"\n", "apps:\n  - name: shop\n", "apps:\n  - name: Shop!\n    app_id: 1\n", "apps:\n  shop:\n    app_id: 1\n", "- listen\n", "upstream.timeout: 10s\n",

@@ -106,11 +106,12 @@ func settings() []setting {
 			doc: "How long a long-lived token is cached. The cache finds it by the short-lived token, which is valid for one hour."},
 		{key: "cache.negative_ttl", kind: kindDuration, value: "1m", low: 0, high: 59 * 24 * hour,
 			doc: "How long Instagram's definite refusal of a token is cached. 0 turns this off."},
-		{key: "cache.max_entries", kind: kindCount, value: "100000", low: 1, high: 10 * million,
-			doc: "How many entries the cache holds in memory."},
+		{key: "cache.max_bytes", kind: kindSize, example: "32MiB", low: 1 << 10, high: 1 << 40,
+			doc: "How much memory the cache takes; a token takes about 600 bytes, and answers above 8 KiB are kept in Redis only. " +
+				"Without it: an eighth of the memory limit, at least 8 MiB and at most 64 MiB."},
 		{key: "cache.key_file", kind: kindText, example: "/run/secrets/igproxy-cache-key",
 			doc: "A file of 32 to 4096 random bytes from which cache keys and seals are derived, so that entries survive a change " +
-				"of the client secret. Without it they are derived from the client secret (if there are two, from the previous one)."},
+				"of the client secret. It needs the app_id of every app. Without it they are derived from the client secret (if there are two, from the previous one)."},
 
 		{key: "refresh.ttl", kind: kindDuration, value: "5m", low: second, high: hour,
 			doc: "How long a refreshed token is cached, so that many processes that refresh the same token cost one call."},

@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
 // gcPercent lets garbage grow to twice the live heap. A sidecar's live heap is a few MiB, so with
@@ -28,4 +30,21 @@ func TuneMemory(log *slog.Logger) {
 	if limit, err := memlimit.Set(memlimit.WithRatio(0.9)); err == nil && limit < math.MaxInt64 {
 		log.Info("memory", "limit_bytes", limit)
 	}
+}
+
+// The bounds of the memory that the cache takes unless cache.max_bytes says how much.
+const (
+	leastCache = 8 << 20
+	mostCache  = 64 << 20
+)
+
+// cacheBytes returns cache.max_bytes. Its default is an eighth of Go's memory limit, which is that
+// of GOMEMLIMIT or TuneMemory. Garbage may double what the cache takes, and the rest is for
+// requests.
+func cacheBytes(c config.Config) int64 {
+	if c.Cache.MaxBytes > 0 {
+		return c.Cache.MaxBytes
+	}
+	const readOnly = -1
+	return min(max(debug.SetMemoryLimit(readOnly)/8, leastCache), mostCache)
 }

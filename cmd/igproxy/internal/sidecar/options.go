@@ -14,7 +14,7 @@ import (
 
 // cacheOptions turns configuration into the cache's Options.
 func cacheOptions(c config.Config, observer cache.Observer, log *slog.Logger) (cache.Options, error) {
-	o := cache.Options{MaxEntries: c.Cache.MaxEntries, Observer: observer, Logger: log}
+	o := cache.Options{MaxBytes: cacheBytes(c), Observer: observer, Logger: log}
 	if c.Redis.Mode == "" {
 		return o, nil
 	}

@@ -230,7 +230,7 @@ func (s *Sidecar) apply(conf config.Config) error {
 	}
 	s.tls.Store(&current)
 	s.operator.Reload(ao)
-	s.cache.Resize(conf.Cache.MaxEntries)
+	s.cache.Resize(cacheBytes(conf))
 	s.lines.SetLevel(conf.Log.Level)
 	s.lines.SetLines(conf.Log.Lines)
 	return nil

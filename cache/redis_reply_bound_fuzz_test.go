@@ -1,0 +1,167 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"runtime/metrics"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// FuzzReplyBound compares the guard with a parser that is written the other way round, and with the
+// library's reader: what is within the bounds passes and is read as without the guard; nothing
+// larger reaches the reader, so what it allocates is bounded.
+func FuzzReplyBound(f *testing.F) {
+	for _, seed := range []string{
+		"+OK\r\n", "-ERR no\r\n", ":1\r\n", "$3\r\nabc\r\n", "$-1\r\n", "*-1\r\n", "*0\r\n", "*2\r\n$1\r\na\r\n*1\r\n:2\r\n", "$0\r\n\r\n",
+		"$9000000000000000000\r\n", "*1000000000000\r\n", "*16384\r\n", "*1\r\n*65\r\n", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n+a\r\n", "$1048576\r\n",
+		"$?\r\n;1\r\na\r\n;0\r\n", "*?\r\n:1\r\n.\r\n", "%1\r\n+a\r\n:1\r\n", "~1\r\n:1\r\n", ">2\r\n+message\r\n+a\r\n", "|1\r\n+a\r\n+b\r\n:1\r\n",
+		"=7\r\ntxt:abc\r\n", "!5\r\nERR x\r\n", "(123456789012345678901234567890\r\n", ",1.5\r\n", "#t\r\n", "_\r\n", "$+3\r\nabc\r\n", "$03\r\nabc\r\n", "$3\nabc\r\n",
+	} {
+		f.Add([]byte(seed), uint8(1))
+		f.Add([]byte(seed), uint8(255))
+	}
+	f.Fuzz(func(t *testing.T, replies []byte, piece uint8) {
+		if len(replies) > 128<<10 { // longer ones show nothing else
+			return
+		}
+		passed := replies[:admitted(string(replies), max(int(piece), 1))]
+		if !withinBounds(passed) {
+			t.Fatalf("passed %.200q", passed)
+		}
+		if withinBounds(replies) != (len(passed) == len(replies)) {
+			t.Fatalf("passed %d of %d bytes of %.200q", len(passed), len(replies), replies)
+		}
+		guarded, allocated := readOne(t, &boundedConn{Conn: newReplayed(replies)})
+		// A header within the bounds may announce what does not come.
+		if most := uint64(2*maxReply + 20*len(replies)); allocated > most {
+			t.Fatalf("read %.200q with %d bytes allocated, want at most %d", replies, allocated, most)
+		}
+		if len(passed) == len(replies) {
+			if plain, _ := readOne(t, newReplayed(replies)); plain != guarded {
+				t.Fatalf("read %.200q as %s with the guard and as %s without", replies, guarded, plain)
+			}
+		}
+	})
+}
+
+// withinBounds reports whether all headers that are whole in these bytes are within the bounds. It
+// stops where the bytes end.
+func withinBounds(b []byte) bool {
+	for len(b) > 0 {
+		left := maxReply
+		rest, ok := member(b, 0, &left)
+		if !ok {
+			return false
+		}
+		b = rest
+	}
+	return true
+}
+
+// member parses one member at a depth, and returns what follows it: nothing if the bytes end first.
+// left is what the reply may still have.
+func member(b []byte, depth int, left *int) (rest []byte, ok bool) {
+	if len(b) == 0 {
+		return nil, true
+	}
+	if bytes.IndexByte([]byte("%~>|=!\n"), b[0]) >= 0 {
+		return nil, false
+	}
+	line, rest, whole := bytes.Cut(b, []byte("\n"))
+	number := b[0] == '$' || b[0] == '*'
+	if number && !isLength(line[1:], whole) {
+		return nil, false
+	}
+	if !whole {
+		return nil, len(line) <= *left && len(line) <= maxLine
+	}
+	if len(line) >= maxLine {
+		return nil, false
+	}
+	if *left -= len(line) + 1; *left < 0 {
+		return nil, false
+	}
+	n, _ := strconv.Atoi(string(bytes.TrimSuffix(line[1:], []byte("\r"))))
+	switch {
+	case !number, n < 0:
+		return rest, true
+	case b[0] == '$':
+		*left -= n + 2
+		return rest[min(n+2, len(rest)):], *left >= 0
+	case n > 0 && (depth == maxDepth || depth > 0 && n > maxMembers || n > maxOutermost):
+		return nil, false
+	}
+	if *left -= n * memberCost; *left < 0 {
+		return nil, false
+	}
+	for range n {
+		if rest, ok = member(rest, depth+1, left); !ok || len(rest) == 0 {
+			return nil, ok
+		}
+	}
+	return rest, true
+}
+
+// isLength reports whether this is, or may become, a length with a CR.
+func isLength(b []byte, whole bool) bool {
+	digits, hasCR := bytes.CutSuffix(b, []byte("\r"))
+	if whole && !hasCR || hasCR && len(digits) == 0 {
+		return false
+	}
+	if bytes.HasPrefix(digits, []byte("-")) {
+		return string(digits) == "-1" || string(digits) == "-" && !hasCR
+	}
+	if len(digits) > 10 {
+		return false
+	}
+	for _, d := range digits {
+		if d < '0' || d > '9' {
+			return false
+		}
+	}
+	n, _ := strconv.Atoi(string(digits))
+	return n <= maxReply
+}
+
+// replayed is a connection to a Redis that refuses HELLO and then sends the same bytes, whatever it
+// is asked.
+type replayed struct {
+	net.Conn
+	replies io.Reader
+}
+
+func newReplayed(replies []byte) net.Conn {
+	return &replayed{replies: io.MultiReader(bytes.NewReader([]byte(unknownCommand)), bytes.NewReader(replies))}
+}
+
+func (c *replayed) Read(b []byte) (int, error)       { return c.replies.Read(b) }
+func (c *replayed) Write(b []byte) (int, error)      { return len(b), nil }
+func (c *replayed) Close() error                     { return nil }
+func (c *replayed) SetDeadline(time.Time) error      { return nil }
+func (c *replayed) SetReadDeadline(time.Time) error  { return nil }
+func (c *replayed) SetWriteDeadline(time.Time) error { return nil }
+func (c *replayed) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+
+// readOne returns what the library makes of the first reply on a connection, in words, and how many
+// bytes it allocated.
+func readOne(t *testing.T, conn net.Conn) (what string, allocated uint64) {
+	client := redis.NewClient(&redis.Options{Protocol: 2, MaxRetries: -1, DialerRetries: 1, DisableIdentity: true, PoolSize: 1, ReadBufferSize: 4 << 10,
+		Dialer: func(context.Context, string, string) (net.Conn, error) { return conn, nil }})
+	defer client.Close()
+	before := allocatedBytes()
+	value, err := client.Do(t.Context(), "GET", "key").Result()
+	return fmt.Sprintf("%#v, %v", value, err), allocatedBytes() - before
+}
+
+func allocatedBytes() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}

@@ -1,0 +1,90 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// masterLifetime is how long a connection to the master is used in mode sentinel. It bounds how
+// long a sidecar keeps to a former master that still answers: one that is cut off from its
+// sentinels. In every other case a fail-over ends the connections.
+const masterLifetime = time.Minute
+
+// sentinels know the address of the master. They are asked for each new connection, so a new master
+// is found when the connections to the old one have ended.
+//
+// The library's own client for sentinels follows them in goroutines that panic when a sentinel
+// replies with too few members, and a panic there ends the process.
+type sentinels struct {
+	options redis.UniversalOptions // without an address
+	addrs   []string
+	master  string
+	first   atomic.Int64 // the one to ask first: the one that answered last
+	budget  time.Duration
+}
+
+// newSentinels takes what sentinels and Redis have in common from u.
+func newSentinels(o RedisOptions, u redis.UniversalOptions) (*sentinels, error) {
+	u.Username, u.Password, u.CredentialsProviderContext, u.PoolSize = o.SentinelUsername, "", nil, 1
+	if o.SentinelPassword != nil {
+		password, err := o.SentinelPassword()
+		if err != nil {
+			return nil, fmt.Errorf("redis: the sentinels' password: %w", err)
+		}
+		u.Password = password
+	}
+	return &sentinels{options: u, addrs: o.Addrs, master: o.MasterName, budget: o.StoreTimeout}, nil
+}
+
+// masterDialer returns a dialer that ignores the address it is called with, and dials the master.
+func (s *sentinels) masterDialer(dial dialFunc) dialFunc {
+	return func(ctx context.Context, network, _ string) (net.Conn, error) {
+		addr, err := s.find(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return dial(ctx, network, addr)
+	}
+}
+
+// find returns the address that the first sentinel to answer has for the master. One that does not
+// answer delays it by the budget, and is asked last the next time.
+func (s *sentinels) find(ctx context.Context) (addr string, err error) {
+	var errs []error
+	first := s.first.Load()
+	for i := range int64(len(s.addrs)) {
+		at := (first + i) % int64(len(s.addrs))
+		if addr, err = s.ask(ctx, s.addrs[at]); err == nil {
+			s.first.Store(at)
+			return addr, nil
+		}
+		s.first.Store(at + 1)
+		errs = append(errs, err)
+	}
+	return "", fmt.Errorf("redis: no sentinel knows the master: %w", errors.Join(errs...))
+}
+
+func (s *sentinels) ask(ctx context.Context, sentinel string) (addr string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.budget)
+	defer cancel()
+	options := s.options
+	options.Addrs = []string{sentinel}
+	client := redis.NewSentinelClient(options.Simple())
+	defer func() { _ = client.Close() }()
+	found, err := client.GetMasterAddrByName(ctx, s.master).Result()
+	switch {
+	case errors.Is(err, redis.Nil): // which would pass for a key without a value
+		return "", errors.New("redis: a sentinel does not know the master")
+	case err != nil:
+		return "", err
+	case len(found) != 2:
+		return "", errDesync
+	}
+	return net.JoinHostPort(found[0], found[1]), nil
+}
