@@ -80,8 +80,8 @@ func readKeyFile(path string) (proxy.Secret, error) {
 	})
 }
 
-// ReadBearers reads the token that apps, or operators, must send and, if the file has a second line,
-// the previous one. It returns their SHA-256. Its error is a *fileError.
+// ReadBearers reads the token that apps, or operators, must send and, if the file has a second
+// line, the previous one. It returns their SHA-256. Its error is a *fileError.
 func ReadBearers(path string) (digests [][sha256.Size]byte, err error) {
 	return parseFile(path, maxSecretFile, func(text string) (digests [][sha256.Size]byte, f *fault) {
 		lines, f := linesOfRotation(text, func(line string) *fault {
