@@ -85,14 +85,14 @@ func probe(ctx context.Context, ask *askStep, c call) error {
 func noProof(e *graph.Error) error {
 	switch e.Class {
 	case graph.ClassUnreached:
-		return fmt.Errorf("Meta could not be reached (%s); check the network, the URL and upstream.ca_file", e.Cause)
+		return fmt.Errorf("could not reach Meta (%s); check the network, the URL and upstream.ca_file", e.Cause)
 	case graph.ClassTimeout:
-		return errors.New("Meta did not answer in time; check the network and the URL, or raise upstream.timeout")
+		return errors.New("no answer from Meta in time; check the network and the URL, or raise upstream.timeout")
 	case graph.ClassBroken:
 		return fmt.Errorf("the answer is not one of Meta's (%s); check the URL, or try again later", e.Cause)
 	case graph.ClassHeld:
 		return fmt.Errorf("igproxy could not make the call (%s); raise its limits", e.Cause)
 	default:
-		return fmt.Errorf("Meta answers with %w; try again later", e)
+		return fmt.Errorf("got %w from Meta; try again later", e)
 	}
 }
