@@ -34,7 +34,7 @@ func TestJumpedMovesOnlyTheWallClock(t *testing.T) {
 }
 
 func TestClockJumpServesNoExpiredEntry(t *testing.T) {
-	m, err := newMemory(10, slog.New(slog.DiscardHandler))
+	m, err := newMemory(1<<20, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
