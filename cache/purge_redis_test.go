@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
@@ -306,7 +304,7 @@ func TestWrongKeyOfPurgesDoesNotKeepRedisOutOfUse(t *testing.T) {
 	p := purgeableApp(t, c, "secret", "1")
 	server.Set(c.redis.marksKey(p.purges), "not a sorted set")
 	for c.Health().State == "ok" {
-		_ = c.redis.do(t.Context(), "claim", time.Second, func(context.Context, redis.UniversalClient) error { return context.DeadlineExceeded })
+		_ = c.redis.do(t.Context(), "claim", time.Second, func(context.Context, *client) error { return context.DeadlineExceeded })
 	}
 	eventually(t, "Redis is used again", func() bool { return c.Health().State == "ok" })
 	if err := c.PurgeAll(t.Context(), p.purges); err == nil || !strings.Contains(err.Error(), kindWrongType) {

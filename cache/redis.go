@@ -66,7 +66,7 @@ func newRedisTier(o RedisOptions, observer Observer, log *slog.Logger) (*redisTi
 }
 
 // question is one operation on Redis. It may be asked twice.
-type question func(context.Context, redis.UniversalClient) error
+type question func(context.Context, *client) error
 
 // do runs an operation while the breaker is closed. Unlike probe, it never tries a failed Redis.
 func (t *redisTier) do(ctx context.Context, operation string, budget time.Duration, ask question) error {
@@ -124,7 +124,7 @@ func (t *redisTier) guarded(ctx context.Context, operation string, budget time.D
 }
 
 // recovering reports a panic as errDesync: the library panics on replies of an unexpected shape.
-func (ask question) recovering(ctx context.Context, c redis.UniversalClient) (err error) {
+func (ask question) recovering(ctx context.Context, c *client) (err error) {
 	defer func() {
 		if recover() != nil {
 			err = errDesync
@@ -210,7 +210,7 @@ func (t *redisTier) close() {
 	t.mu.Lock()
 	close(t.closed)
 	t.mu.Unlock()
-	_ = t.client.Load().Close()
+	t.client.Load().close()
 	t.retiring.Wait()
 }
 

@@ -10,8 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/igproxy/igproxy/breaker"
 )
 
@@ -53,7 +51,7 @@ func newTested(t *testing.T) tested {
 // request runs a claim that ends with the given kind of error. It reports whether the operation was
 // executed.
 func (s tested) request(kind string, takes time.Duration) (asked bool) {
-	_ = s.do(context.Background(), "claim", time.Second, func(context.Context, redis.UniversalClient) error {
+	_ = s.do(context.Background(), "claim", time.Second, func(context.Context, *client) error {
 		asked = true
 		time.Sleep(takes)
 		return faultOf[kind]
@@ -63,7 +61,7 @@ func (s tested) request(kind string, takes time.Duration) (asked bool) {
 
 // background does the same for a read of the purges.
 func (s tested) background(kind string) (asked bool) {
-	_ = s.probe(context.Background(), "purge", time.Second, func(context.Context, redis.UniversalClient) error {
+	_ = s.probe(context.Background(), "purge", time.Second, func(context.Context, *client) error {
 		asked = true
 		return faultOf[kind]
 	})
@@ -197,7 +195,7 @@ func TestRedisIsNotProbedWhileTheBreakerIsOpen(t *testing.T) {
 // go-redis panics on some malformed replies.
 func TestPanicInTheLibraryIsAFault(t *testing.T) {
 	s := newTested(t)
-	err := s.do(context.Background(), "claim", time.Second, func(context.Context, redis.UniversalClient) error { panic("a reply of another form") })
+	err := s.do(context.Background(), "claim", time.Second, func(context.Context, *client) error { panic("a reply of another form") })
 	if err == nil || !strings.Contains(err.Error(), kindDesync) || s.of("fault claim desync") != 1 {
 		t.Errorf("got %v; %v", err, s.all())
 	}

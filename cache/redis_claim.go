@@ -55,7 +55,7 @@ var errDesync = errors.New("redis: a reply to another question")
 // claim returns, in one round trip, the value, the failure marker, or the lease if it is free. A
 // value equal to unusable counts as absent.
 func (t *redisTier) claim(ctx context.Context, k Key, owner string, unusable []byte) (r reply, err error) {
-	err = t.do(ctx, "claim", t.options.Timeout, func(ctx context.Context, c redis.UniversalClient) error {
+	err = t.do(ctx, "claim", t.options.Timeout, func(ctx context.Context, c *client) error {
 		if t.scripted() {
 			r, err = t.scriptedClaim(ctx, c, k, owner, unusable)
 			return err
@@ -73,7 +73,7 @@ func (t *redisTier) claim(ctx context.Context, k Key, owner string, unusable []b
 // publish stores a sealed value and ends the owner's lease. If there is a value already, it returns
 // that one, because the first one stored wins; one that is equal to over is replaced.
 func (t *redisTier) publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte) (winner []byte, err error) {
-	err = t.do(context.Background(), "publish", t.options.StoreTimeout, func(ctx context.Context, c redis.UniversalClient) error {
+	err = t.do(context.Background(), "publish", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
 		if t.scripted() {
 			winner, err = t.scriptedPublish(ctx, c, k, owner, sealed, ttl, over)
 		} else {
@@ -88,7 +88,7 @@ func (t *redisTier) publish(k Key, owner string, sealed []byte, ttl time.Duratio
 // reports whether the owner holds it.
 func (t *redisTier) renew(k Key, owner string) (held bool, err error) {
 	budget := min(t.options.StoreTimeout, t.options.Lease/3)
-	err = t.do(context.Background(), "renew", budget, func(ctx context.Context, c redis.UniversalClient) error {
+	err = t.do(context.Background(), "renew", budget, func(ctx context.Context, c *client) error {
 		if !t.scripted() {
 			return nil // not held any more
 		}
@@ -104,7 +104,7 @@ func (t *redisTier) renew(k Key, owner string) (held bool, err error) {
 
 // release ends the owner's lease, and stores a sealed failure for the followers if there is one.
 func (t *redisTier) release(k Key, owner string, failure []byte, ttl time.Duration) error {
-	return t.do(context.Background(), "release", t.options.StoreTimeout, func(ctx context.Context, c redis.UniversalClient) error {
+	return t.do(context.Background(), "release", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
 		if !t.scripted() {
 			return nil // the lease ends by itself
 		}
@@ -116,11 +116,10 @@ func (t *redisTier) release(k Key, owner string, failure []byte, ttl time.Durati
 	})
 }
 
-// run calls a script by EVALSHA, and by EVAL if Redis does not know it: the first time, and after
-// SCRIPT FLUSH or a fail-over.
-func (t *redisTier) run(ctx context.Context, c redis.UniversalClient, s *redis.Script, k Key, owner string, args ...any) (word string, payload []byte, err error) {
+// run calls a script and returns the word and the payload of its reply.
+func (t *redisTier) run(ctx context.Context, c *client, s *redis.Script, k Key, owner string, args ...any) (word string, payload []byte, err error) {
 	value, lease, failure := t.keys(k)
-	reply, err := s.Run(ctx, c, []string{value, lease, failure}, append([]any{owner}, args...)...).Result()
+	reply, err := c.run(ctx, s, []string{value, lease, failure}, append([]any{owner}, args...))
 	if err != nil {
 		return "", nil, scriptError(err)
 	}
@@ -136,7 +135,7 @@ func (t *redisTier) run(ctx context.Context, c redis.UniversalClient, s *redis.S
 	return word, payload, nil
 }
 
-func (t *redisTier) scriptedClaim(ctx context.Context, c redis.UniversalClient, k Key, owner string, unusable []byte) (reply, error) {
+func (t *redisTier) scriptedClaim(ctx context.Context, c *client, k Key, owner string, unusable []byte) (reply, error) {
 	word, payload, err := t.run(ctx, c, claimScript, k, owner, t.options.Lease.Milliseconds(), unusable)
 	switch {
 	case err != nil:
@@ -153,7 +152,7 @@ func (t *redisTier) scriptedClaim(ctx context.Context, c redis.UniversalClient, 
 	return reply{}, errDesync
 }
 
-func (t *redisTier) scriptedPublish(ctx context.Context, c redis.UniversalClient, k Key, owner string, sealed []byte, ttl time.Duration, over []byte) ([]byte, error) {
+func (t *redisTier) scriptedPublish(ctx context.Context, c *client, k Key, owner string, sealed []byte, ttl time.Duration, over []byte) ([]byte, error) {
 	word, winner, err := t.run(ctx, c, publishScript, k, owner, sealed, ttl.Milliseconds(), over)
 	switch {
 	case err != nil:
@@ -168,7 +167,7 @@ func (t *redisTier) scriptedPublish(ctx context.Context, c redis.UniversalClient
 
 // plainPublish stores a value without a script. It is not atomic, which can cost an exchange; what
 // keeps an entry right is its seal.
-func (t *redisTier) plainPublish(ctx context.Context, c redis.UniversalClient, k Key, sealed []byte, ttl time.Duration, over []byte) (winner []byte, err error) {
+func (t *redisTier) plainPublish(ctx context.Context, c *client, k Key, sealed []byte, ttl time.Duration, over []byte) (winner []byte, err error) {
 	key, _, _ := t.keys(k)
 	err = c.SetArgs(ctx, key, sealed, redis.SetArgs{Mode: "NX", TTL: ttl}).Err()
 	if !errors.Is(err, redis.Nil) { // stored, or failed

@@ -138,6 +138,9 @@ func newClient(o RedisOptions) (*client, error) {
 	default:
 		return nil, fmt.Errorf("redis: mode %q is not single, sentinel or cluster", o.Mode)
 	}
+	if o.Mode != ModeCluster { // where the slowest node would delay a whole batch
+		c.claims = &batches{client: c.UniversalClient, budget: o.Timeout}
+	}
 	return c, nil
 }
 

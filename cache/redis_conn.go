@@ -21,6 +21,33 @@ const dialTimeout = 3 * time.Second
 type client struct {
 	redis.UniversalClient
 	worked atomic.Bool // an operation has succeeded
+	claims *batches    // nil: each claim is sent alone
+}
+
+// run calls a script by EVALSHA, and by EVAL if Redis does not know it: the first time, and after
+// SCRIPT FLUSH or a fail-over.
+func (c *client) run(ctx context.Context, s *redis.Script, keys []string, args []any) (any, error) {
+	if c.claims == nil || s != claimScript {
+		return s.Run(ctx, c, keys, args...).Result()
+	}
+	command := make([]any, 0, 3+len(keys)+len(args))
+	command = append(command, "evalsha", s.Hash(), len(keys))
+	for _, key := range keys {
+		command = append(command, key)
+	}
+	reply, err := c.claims.do(ctx, append(command, args...)...)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		return s.Eval(ctx, c, keys, args...).Result()
+	}
+	return reply, err
+}
+
+// close ends every connection, and waits for the batches that are in flight.
+func (c *client) close() {
+	_ = c.UniversalClient.Close()
+	if c.claims != nil {
+		c.claims.sending.Wait()
+	}
 }
 
 type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -101,7 +128,7 @@ func (t *redisTier) replace(old *client) bool {
 		case <-time.After(t.options.StoreTimeout):
 		case <-t.closed:
 		}
-		contain(t.log, "close connections", func() { _ = old.Close() })
+		contain(t.log, "close connections", func() { old.close() })
 	})
 	return true
 }

@@ -15,7 +15,7 @@ const readTimeout = 250 * time.Millisecond
 // of another type, a PING probes it instead: purges are not shared, and everything else works.
 func (t *redisTier) readMarks(ctx context.Context, all []*Purges) (now int64, sets [][]string, err error) {
 	kind := ""
-	err = t.probe(ctx, "purge", max(t.options.Timeout, readTimeout), func(ctx context.Context, c redis.UniversalClient) error {
+	err = t.probe(ctx, "purge", max(t.options.Timeout, readTimeout), func(ctx context.Context, c *client) error {
 		pipe := c.Pipeline()
 		clock := pipe.Time(ctx)
 		var reads []*redis.StringSliceCmd
@@ -55,7 +55,7 @@ func (t *redisTier) writeMarks(ctx context.Context, p *Purges, added []mark, sta
 		}
 		members = append(members, redis.Z{Score: float64(m.number), Member: member})
 	}
-	return t.probe(ctx, "purge", t.options.StoreTimeout, func(ctx context.Context, c redis.UniversalClient) error {
+	return t.probe(ctx, "purge", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
 		pipe := c.Pipeline()
 		if len(members) > 0 {
 			pipe.ZAdd(ctx, t.marksKey(p), members...)
@@ -71,7 +71,7 @@ func (t *redisTier) writeMarks(ctx context.Context, p *Purges, added []mark, sta
 
 // remove deletes values and failure markers. A lease stays, because its owner is still asking.
 func (t *redisTier) remove(ctx context.Context, keys []Key) error {
-	return t.probe(ctx, "purge", t.options.StoreTimeout, func(ctx context.Context, c redis.UniversalClient) error {
+	return t.probe(ctx, "purge", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
 		pipe := c.Pipeline()
 		for _, k := range keys {
 			value, _, failure := t.keys(k)

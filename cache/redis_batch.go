@@ -1,0 +1,114 @@
+package cache
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// largestBatch bounds the claims in one pipeline.
+	largestBatch = 32
+
+	// parallelBatches is how many pipelines may be in flight. While there are fewer, a claim is sent
+	// at once; otherwise it waits for one to end and shares the next with the others that wait.
+	parallelBatches = 2
+)
+
+// batches sends concurrent claims as pipelines: one write and one read for many of them, which
+// cost more than the rest of a claim. The library's own automatic pipelining is experimental; it
+// ignores the context of a command that is queued, and repeats a batch as a whole.
+//
+// A fault fails exactly the claims of its batch. Each waits for its own context only.
+type batches struct {
+	client redis.UniversalClient
+	budget time.Duration // of one pipeline
+
+	sending sync.WaitGroup
+	mu      sync.Mutex // protects what follows
+	waiting []*batched
+	running int
+}
+
+// batched is a command in a batch.
+type batched struct {
+	*redis.Cmd
+	done     chan struct{}
+	panicked bool // set before done is closed
+}
+
+// do runs a command and returns its result, or the error of ctx.
+func (b *batches) do(ctx context.Context, args ...any) (any, error) {
+	c := &batched{Cmd: redis.NewCmd(context.WithoutCancel(ctx), args...), done: make(chan struct{})}
+	b.mu.Lock()
+	b.waiting = append(b.waiting, c)
+	send := b.running < parallelBatches
+	if send {
+		b.running++
+	}
+	b.mu.Unlock()
+	if send {
+		b.send(b.take())
+		if next := b.take(); len(next) > 0 {
+			b.sending.Go(func() { b.sendAll(next) })
+		}
+	}
+	select {
+	case <-c.done:
+		if c.panicked {
+			return nil, errDesync
+		}
+		return c.Result()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// sendAll sends a batch, and then what came meanwhile, until nothing waits.
+func (b *batches) sendAll(next []*batched) {
+	for ; len(next) > 0; next = b.take() {
+		b.send(next)
+	}
+}
+
+// take returns the next batch. If there is none, one pipeline less is running.
+func (b *batches) take() []*batched {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := min(len(b.waiting), largestBatch)
+	if n == 0 {
+		b.running--
+		return nil
+	}
+	next := b.waiting[:n:n]
+	b.waiting = b.waiting[n:]
+	return next
+}
+
+// send runs one batch. The library may panic on replies of an unexpected form.
+func (b *batches) send(batch []*batched) {
+	panicked := true
+	defer func() {
+		if panicked {
+			_ = recover()
+		}
+		for _, c := range batch {
+			c.panicked = panicked
+			close(c.done)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), b.budget)
+	defer cancel()
+	if len(batch) == 1 {
+		_ = b.client.Process(ctx, batch[0].Cmd)
+	} else {
+		pipeline := b.client.Pipeline()
+		for _, c := range batch {
+			_ = pipeline.Process(ctx, c.Cmd)
+		}
+		_, _ = pipeline.Exec(ctx) // each command has its own error
+	}
+	panicked = false
+}

@@ -1,0 +1,200 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+)
+
+// answering is a hook that plays Redis: each command is answered with its own argument, after a
+// second, by one that serves many at once.
+type answering struct {
+	mu    sync.Mutex // protects sizes
+	sizes []int      // of the pipelines, in the order in which they were sent
+	fails func(sent int) error
+}
+
+func (a *answering) serve(commands []redis.Cmder) error {
+	a.mu.Lock()
+	a.sizes = append(a.sizes, len(commands))
+	sent := len(a.sizes)
+	a.mu.Unlock()
+	time.Sleep(time.Second)
+	err := a.fails(sent)
+	for _, c := range commands {
+		if err != nil {
+			c.SetErr(err)
+		} else {
+			c.(*redis.Cmd).SetVal(c.Args()[1])
+		}
+	}
+	return err
+}
+
+func (a *answering) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (a *answering) ProcessHook(redis.ProcessHook) redis.ProcessHook {
+	return func(_ context.Context, c redis.Cmder) error { return a.serve([]redis.Cmder{c}) }
+}
+
+func (a *answering) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(_ context.Context, commands []redis.Cmder) error { return a.serve(commands) }
+}
+
+// batchesOf returns batches for a Redis that fails as it is told to.
+func batchesOf(t *testing.T, fails func(sent int) error) (*batches, *answering) {
+	t.Helper()
+	a := &answering{fails: fails}
+	c := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	c.AddHook(a)
+	t.Cleanup(func() { _ = c.Close() })
+	return &batches{client: c, budget: time.Minute}, a
+}
+
+func never(int) error { return nil }
+
+// crowd has many claims at once, and returns what each got.
+func (b *batches) crowd(n int) (got []string) {
+	got = make([]string, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			if reply, err := b.do(context.Background(), "evalsha", fmt.Sprint(i)); err != nil {
+				got[i] = err.Error()
+			} else {
+				got[i] = reply.(string)
+			}
+		})
+	}
+	wg.Wait()
+	b.sending.Wait()
+	return got
+}
+
+func TestConcurrentClaimsShareAPipeline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, a := batchesOf(t, never)
+		for i, got := range b.crowd(100) {
+			if got != fmt.Sprint(i) {
+				t.Errorf("claim %d got %s", i, got)
+			}
+		}
+		want := []int{1, 1, 32, 32, 32, 2} // two are sent at once, and the others wait
+		if fmt.Sprint(a.sizes) != fmt.Sprint(want) {
+			t.Errorf("pipelines of %v, want %v", a.sizes, want)
+		}
+		if b.running != 0 || len(b.waiting) != 0 {
+			t.Errorf("%d are running and %d wait", b.running, len(b.waiting))
+		}
+		if got := b.crowd(1); got[0] != "0" {
+			t.Errorf("a later one got %s", got[0])
+		}
+	})
+}
+
+func TestAFaultFailsExactlyItsBatch(t *testing.T) {
+	for name, fault := range map[string]func() error{
+		"an error": func() error { return errors.New("broken") },
+		"a panic":  func() error { panic("a reply of another form") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, a := batchesOf(t, func(sent int) error {
+					if sent == 3 {
+						return fault()
+					}
+					return nil
+				})
+				failed := 0
+				for i, got := range b.crowd(100) {
+					if got != fmt.Sprint(i) {
+						failed++
+					}
+				}
+				if failed != a.sizes[2] || failed != 32 {
+					t.Errorf("%d failed, want the 32 of one pipeline", failed)
+				}
+			})
+		})
+	}
+}
+
+func TestAClaimInABatchKeepsItsDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := batchesOf(t, never)
+		for range parallelBatches {
+			go func() { _, _ = b.do(context.Background(), "evalsha", "first") }()
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		if _, err := b.do(ctx, "evalsha", "late"); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 50*time.Millisecond {
+			t.Errorf("got %v after %s", err, time.Since(start))
+		}
+		time.Sleep(10 * time.Second)
+		b.sending.Wait()
+	})
+}
+
+// After SCRIPT FLUSH every claim of a batch is repeated with the script's text.
+func TestClaimsOfABatchSurviveAScriptFlush(t *testing.T) {
+	server := redistest.Start(t)
+	c := newCache(t, Options{Redis: &RedisOptions{Mode: ModeSingle, URL: server.URL(), Lease: time.Second, Wait: time.Second, Timeout: 10 * time.Second}})
+	for range 3 {
+		server.Do("SCRIPT", "FLUSH")
+		var wg sync.WaitGroup
+		for i := range 50 {
+			wg.Go(func() {
+				cl := c.Claim(t.Context(), keyOf(t, fmt.Sprint("token", i)))
+				if cl.Outcome != Leader {
+					t.Errorf("claim %d came out as %s", i, cl.Outcome)
+				}
+				cl.Release()
+			})
+		}
+		wg.Wait()
+		c.pending.Wait()
+	}
+}
+
+// BenchmarkKnownInRedis measures claims of tokens that are in Redis, by many callers at once, one by
+// one and in batches:
+//
+// go test ./cache -run '^$' -bench KnownInRedis -count 6
+func BenchmarkKnownInRedis(b *testing.B) {
+	const tokens = 1000
+	server := redistest.Start(b)
+	c := newCache(b, Options{Redis: &RedisOptions{Mode: ModeSingle, URL: server.URL(), Lease: time.Second, Wait: time.Second, Timeout: 10 * time.Second}})
+	keys := make([]Key, tokens)
+	for i := range keys {
+		keys[i] = keyOf(b, fmt.Sprint("token", i))
+		c.Claim(context.Background(), keys[i]).Remember(Entry{Value: []byte(strings.Repeat("x", 250)), Expires: time.Now().Add(time.Hour)}, nil)
+	}
+	c.pending.Wait()
+	tier := c.shared.(*redisTier)
+	batched := tier.client.Load().claims
+	for name, claims := range map[string]*batches{"alone": nil, "batched": batched} {
+		b.Run(name, func(b *testing.B) {
+			tier.client.Load().claims = claims
+			b.SetParallelism(32)
+			b.RunParallel(func(pb *testing.PB) {
+				for i := 0; pb.Next(); i++ {
+					if r, err := tier.claim(context.Background(), keys[i%tokens], newOwner(), nil); err != nil || r.value == nil {
+						b.Error("a known token was not found", err)
+					}
+				}
+			})
+		})
+	}
+	tier.client.Load().claims = batched
+}
