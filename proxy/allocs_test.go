@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/lane"
 )
 
 // budget is the exact number of allocations. With the race detector some functions are not inlined,
@@ -20,7 +22,6 @@ import (
 type budget struct{ plain, raced float64 }
 
 var (
-	laneBudget   = budget{0, 0}   // a hit in the lane
 	hitBudget    = budget{17, 19} // a hit through the whole handler, with its log line
 	decodeBudget = budget{6, 7}   // reading the request and deriving its key
 	recallBudget = budget{1, 1}   // the step "recall", a hit
@@ -57,29 +58,35 @@ func TestAllocationsOfAHit(t *testing.T) {
 	if err != nil || a.source != sourceMemory {
 		t.Fatalf("got it from %q, %v; want memory", a.source, err)
 	}
-	x := reply{id: "0123456789abcdef", grant: "exchange", result: a}
+	x := reply{id: newRequestID(), grant: "exchange", result: a}
 	atMost(t, "answer", answerBudget, func() {
 		clear(w.header)
 		x.answer(w)
 	})
 }
 
-// atMost compares the fewest allocations of many runs with a budget: with the race detector
-// sync.Pool drops items at random, and other goroutines allocate, too.
+// atMost compares what f allocates with a budget.
 func atMost(t *testing.T, what string, b budget, f func()) {
 	t.Helper()
 	most := b.plain
 	if raced(t) {
 		most = b.raced
 	}
-	fewest := testing.AllocsPerRun(1, f)
-	for range 300 {
-		fewest = min(fewest, testing.AllocsPerRun(1, f))
-	}
+	fewest := fewestAllocations(f)
 	if fewest > most {
 		t.Errorf("%s allocates %v times, and may %v times", what, fewest, most)
 	}
 	t.Logf("%s: %v of %v", what, fewest, most)
+}
+
+// fewestAllocations returns the fewest of many runs: with the race detector sync.Pool drops items at
+// random, and other goroutines allocate, too.
+func fewestAllocations(f func()) float64 {
+	fewest := testing.AllocsPerRun(1, f)
+	for range 300 {
+		fewest = min(fewest, testing.AllocsPerRun(1, f))
+	}
+	return fewest
 }
 
 func raced(t *testing.T) bool {
@@ -95,34 +102,51 @@ func TestAHitInTheLaneAllocatesNothing(t *testing.T) {
 	o := optionsFor(t, "https://graph.instagram.com", nil)
 	o.LogLines, o.Logger = 1, slog.New(slog.NewJSONHandler(io.Discard, nil))
 	p := laneProxy(t, o)
-	c := newScripted(p)
-	atMost(t, "a hit in the lane", laneBudget, func() {
-		if c.serve(1); c.answers != 1 {
-			t.Fatalf("%d were answered", c.answers)
-		}
-	})
+	c := newScripted(t, p)
+	one := fewestAllocations(func() { c.serve(1) }) // a connection allocates, once
+	if four := fewestAllocations(func() { c.serve(4) }); four != one || c.answers != 4 {
+		t.Errorf("a connection with four hits allocates %v times, and with one %v; %d were answered", four, one, c.answers)
+	}
 }
 
-// scripted is a connection below the lane that reads as a number of equal hits and then the end.
+// scripted is a connection that reads as a number of equal hits, and then as its end.
 type scripted struct {
 	net.Conn
-	above         net.Conn
-	buffer        []byte // net/http's
+	lane          *lane.Lane
+	come          chan struct{}
+	ended         chan struct{}
 	hits, answers int
 }
 
-func newScripted(p *Proxy) *scripted {
-	c := &scripted{buffer: make([]byte, 4096)}
-	lane := p.NewLane(laneIdle, laneWrite)
-	c.above = lane.Wrap(c)
-	lane.ConnState(c.above, http.StateIdle)
+func newScripted(t testing.TB, p *Proxy) *scripted {
+	c := &scripted{come: make(chan struct{}, 1), ended: make(chan struct{}, 1)}
+	c.lane = p.NewLane(lane.Options{IdleTimeout: laneIdle, WriteTimeout: laneWrite, Logger: slog.New(slog.DiscardHandler)})
+	served := make(chan error, 1)
+	go func() { served <- c.lane.Serve(c) }()
+	t.Cleanup(func() {
+		close(c.come)
+		<-served
+		c.lane.Close()
+	})
 	return c
 }
 
+// serve lets the lane accept the connection, and returns when it has ended.
 func (c *scripted) serve(hits int) {
 	c.hits, c.answers = hits, 0
-	_, _ = c.above.Read(c.buffer)
+	c.come <- struct{}{}
+	<-c.ended
 }
+
+// Accept and Addr make it a listener, too.
+func (c *scripted) Accept() (net.Conn, error) {
+	if _, ok := <-c.come; !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+
+func (c *scripted) Addr() net.Addr { return &net.TCPAddr{} }
 
 func (c *scripted) Read(b []byte) (int, error) {
 	if c.hits--; c.hits < 0 {
@@ -131,12 +155,14 @@ func (c *scripted) Read(b []byte) (int, error) {
 	return copy(b, hitRequest), nil
 }
 
+func (c *scripted) Close() error                     { c.ended <- struct{}{}; return nil }
 func (c *scripted) Write(b []byte) (int, error)      { c.answers++; return len(b), nil }
+func (c *scripted) SetDeadline(time.Time) error      { return nil }
 func (c *scripted) SetReadDeadline(time.Time) error  { return nil }
 func (c *scripted) SetWriteDeadline(time.Time) error { return nil }
 
 func BenchmarkLaneHit(b *testing.B) {
-	c := newScripted(laneProxy(b, optionsFor(b, "https://graph.instagram.com", nil)))
+	c := newScripted(b, laneProxy(b, optionsFor(b, "https://graph.instagram.com", nil)))
 	b.ReportAllocs()
 	b.ResetTimer()
 	if c.serve(b.N); c.answers != b.N {

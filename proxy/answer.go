@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -9,60 +8,38 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// Values of headers, shared so that a hit allocates less. Nothing modifies them.
-var (
-	headerNoStore = []string{"no-store"}
-	headerJSON    = []string{"application/json; charset=UTF-8"}
-	headerNoSniff = []string{"nosniff"}
-)
-
 // statusGone is logged when the caller left before its answer, so that nothing was sent. nginx uses
 // the same number.
 const statusGone = 499
 
-// answer writes everything that an app receives, headers and body, except for what is passed
-// through and for hits in the lane (answer_lane.go).
+// answer writes the response, unless the caller left.
 func (x *reply) answer(w http.ResponseWriter) {
 	if x.gone {
 		x.status = statusGone
 		return
 	}
-	now := time.Now()
-	h := w.Header()
-	h["Cache-Control"], h["Content-Type"], h["X-Content-Type-Options"] = headerNoStore, headerJSON, headerNoSniff
-	h["X-Request-Id"] = []string{x.id}
-	if status := x.cacheStatus(); status != "" {
-		h["Cache-Status"] = []string{status}
-	}
-	maps.Copy(h, x.result.usage)
-	var body []byte
-	if e := x.refusal(); e != nil {
-		x.status, body = e.Status, e.Encode()
-		if e.RetryAt.After(now) {
-			h["Retry-After"] = []string{strconv.Itoa(int((e.RetryAt.Sub(now) + time.Second - 1) / time.Second))}
-		}
-	} else {
-		x.status, body = http.StatusOK, appendToken(make([]byte, 0, 512), x.result.token, now)
-	}
-	if x.err == errUntrusted {
-		h["Www-Authenticate"] = []string{challenge}
-	}
-	if x.last {
-		h["Connection"] = []string{"close"}
-	}
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
-	w.WriteHeader(x.status)
-	_, _ = w.Write(body) // an error means that the caller left
+	r := x.response(time.Now())
+	r.writeTo(w)
 }
 
-// appendToken appends the body of an answer with a token.
-func appendToken(to []byte, t graph.Token, now time.Time) []byte {
-	head, tail := t.Parts()
-	to = append(to, head...)
-	if len(tail) == 0 { // the response to a code exchange has no expires_in
-		return to
+// response builds what the app receives.
+func (x *reply) response(now time.Time) response {
+	r := response{id: x.id, usage: x.result.usage, challenge: x.err == errUntrusted, last: x.last}
+	r.cacheStatus = x.appendCacheStatus(make([]byte, 0, 32))
+	if e := x.refusal(); e != nil {
+		r.status, r.head = e.Status, e.Encode()
+		if e.RetryAt.After(now) {
+			r.retryAfter = int((e.RetryAt.Sub(now) + time.Second - 1) / time.Second)
+		}
+	} else {
+		r.status = http.StatusOK
+		r.head, r.tail = x.result.token.Parts()
+		if len(r.tail) > 0 { // the response to a code exchange has no expires_in
+			r.digits = appendExpiresIn(make([]byte, 0, 20), x.result.token.Expires, now)
+		}
 	}
-	return append(appendExpiresIn(to, t.Expires, now), tail...)
+	x.status = r.status
+	return r
 }
 
 // appendExpiresIn appends the value of expires_in: the seconds that a token really has left.
@@ -78,28 +55,28 @@ func (x *reply) refusal() *graph.Error {
 	return x.result.refusal.InShape(x.flat)
 }
 
-// cacheStatus returns the Cache-Status header (RFC 9211), which is empty for a request that was not
-// looked up.
-func (x *reply) cacheStatus() string {
+// appendCacheStatus appends the value of Cache-Status (RFC 9211), and nothing for a request that was
+// not looked up.
+func (x *reply) appendCacheStatus(to []byte) []byte {
 	switch {
 	case x.passed != nil, x.err != nil && x.err.Class == graph.ClassRequest:
-		return ""
+		return to
 	case x.err != nil && x.err.Class == graph.ClassHeld:
-		return `igproxy; detail="` + x.err.Cause + `"`
+		return append(to, `igproxy; detail="`+x.err.Cause+`"`...)
 	case x.err != nil && x.err.Repeated:
-		return `igproxy; detail="failed a moment ago"`
+		return append(to, `igproxy; detail="failed a moment ago"`...)
 	case x.err != nil:
-		return "igproxy; fwd=miss"
+		return append(to, "igproxy; fwd=miss"...)
 	case x.result.source == sourceHold:
-		return `igproxy; detail="hold"`
+		return append(to, `igproxy; detail="hold"`...)
 	case x.result.joined, x.result.source == sourceFleet:
-		return "igproxy; fwd=miss; collapsed"
+		return append(to, "igproxy; fwd=miss; collapsed"...)
 	case x.result.source != sourceUpstream:
-		return string(appendHit(make([]byte, 0, 32), x.result.left))
+		return appendHit(to, x.result.left)
 	case x.result.stored:
-		return "igproxy; fwd=miss; stored"
+		return append(to, "igproxy; fwd=miss; stored"...)
 	}
-	return "igproxy; fwd=miss"
+	return append(to, "igproxy; fwd=miss"...)
 }
 
 // appendHit appends the Cache-Status of a hit.

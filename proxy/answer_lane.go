@@ -4,125 +4,120 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
 	"github.com/igproxy/igproxy/proxy/graph"
 	"github.com/igproxy/igproxy/proxy/lane"
-	"github.com/igproxy/igproxy/proxy/loglimit"
 )
 
-// shortcut is what the lane needs from an engine.
-type shortcut struct {
+// plainCall is what a plain request of the lane asks for.
+type plainCall struct {
+	app      *app
+	grant    *grant
 	keys     *cache.Keys
-	app      string
-	grant    string
-	lines    *loglimit.Limit // of hits
 	counters func() hitCounters
 }
 
-// shortcutOf returns the shortcut of an engine. It is nil if a plain request needs a decision that
-// only decode can take: which of several apps it belongs to, or whether it carries igproxy's token.
-func shortcutOf(e *engine, c carried) (s *shortcut) {
+// plainCallOf returns the plain call of an engine. It is nil if a plain request needs a decision
+// that only decode can take: which of several apps it belongs to, or whether it carries igproxy's
+// token.
+func plainCallOf(e *engine, m *Metrics) (c *plainCall) {
 	for _, a := range e.apps {
 		g := rowOf(rowsAt(e.grants, lane.Path), a)
 		if g.grantType != lane.GrantType {
 			continue
 		}
-		if s != nil || e.trust.digests != nil {
+		if c != nil || e.trust.digests != nil {
 			return nil
 		}
-		s = &shortcut{keys: a.keys[g.name], app: a.Label, grant: g.name, lines: c.lines.hits,
-			counters: sync.OnceValue(func() hitCounters { return c.metrics.hits(a.Label, g.name) })}
+		c = &plainCall{app: a, grant: g, keys: a.keys[g.name],
+			counters: sync.OnceValue(func() hitCounters { return m.hits(a.Label, g.name) })}
 	}
-	return s
+	return c
 }
 
-// NewLane returns a lane that answers the proxy's hits, for an http.Server with these timeouts.
-func (p *Proxy) NewLane(idle, write time.Duration) *lane.Lane {
-	return lane.New(lane.Options{IdleTimeout: idle, WriteTimeout: write,
-		NewAnswerer: func() lane.Answerer { return &laneAnswerer{proxy: p} }})
+// NewLane returns a lane for the proxy. Of o, NewHandler is set here.
+func (p *Proxy) NewLane(o lane.Options) *lane.Lane {
+	o.NewHandler = func() lane.Handler { return &laneHandler{proxy: p} }
+	return lane.New(o)
 }
 
-// laneAnswerer answers the hits on one connection of the lane: decode, recall and answer for a
-// request that leaves nothing to decide. It allocates nothing.
-type laneAnswerer struct {
+// laneHandler runs the walk for the requests on one connection of the lane. A hit allocates
+// nothing: decode, recall and answer have nothing to decide.
+type laneHandler struct {
 	proxy *Proxy
 
 	engine *engine // the engine and the Host that were last checked: a client sends the same Host again
 	host   string
 
-	second int64 // the Unix time of date
-	date   [len(http.TimeFormat)]byte
-
-	hit *shortcut // of the last answer
-	id  [16]byte  // of the last answer
+	hit *plainCall // of the last answer; nil: it was a miss
+	id  requestID  // of that hit
+	x   *reply     // of that miss
 }
 
-// Answer implements lane.Answerer.
-func (a *laneAnswerer) Answer(b, host, token []byte, now time.Time) []byte {
-	e := a.proxy.current.Load()
-	if e.shortcut == nil || a.proxy.draining.Load() || len(token) > graph.MaxToken || !a.serves(e, host) {
-		return nil
+// Serve implements lane.Handler.
+func (h *laneHandler) Serve(b, host, token []byte, start time.Time) (answer []byte, last bool) {
+	e := h.proxy.current.Load()
+	if e.plain == nil || len(token) > graph.MaxToken || !h.serves(e, host) {
+		return nil, false
 	}
-	entry, ok := a.proxy.carried.cache.Peek(e.shortcut.keys.Glance(token))
+	last = h.proxy.draining.Load()
+	entry, ok := h.proxy.carried.cache.Peek(e.plain.keys.Glance(token))
 	if !ok {
-		return nil
+		return h.miss(b, e, token, last), last
 	}
-	t, ok := readTokenRecord(entry.Value, now)
-	if !ok || len(t.tail) == 0 || cap(b) < longestHeader+len(t.head)+len(t.tail) {
-		return nil
+	t, ok := readTokenRecord(entry.Value, start)
+	if !ok || len(t.tail) == 0 {
+		return h.miss(b, e, token, last), last
 	}
-	a.hit, a.id = e.shortcut, newRequestID()
-	return a.encode(b, &t, entry.Expires.Sub(now), now)
+	h.hit, h.id = e.plain, newRequestID()
+	r := response{status: http.StatusOK, id: h.id, last: last, cacheStatus: appendHit(make([]byte, 0, 32), entry.Expires.Sub(start)),
+		head: t.head, digits: appendExpiresIn(make([]byte, 0, 20), t.expires, start), tail: t.tail}
+	return r.appendTo(b, h.proxy.dates.at(start)), last
 }
 
-// Sent implements lane.Answerer. It counts and logs as ServeHTTP does.
-func (a *laneAnswerer) Sent(start time.Time, took time.Duration) {
-	a.hit.counters().answered(took)
-	log := a.proxy.carried.log
-	if !log.Enabled(context.Background(), slog.LevelInfo) {
+// miss runs the whole walk. A client that leaves is not noticed: its exchange continues anyway, and
+// one that has only closed its sending half still waits for the answer.
+func (h *laneHandler) miss(b []byte, e *engine, token []byte, last bool) []byte {
+	h.hit, h.x = nil, &reply{id: newRequestID(), last: last}
+	secret := NewSecret(string(token))
+	h.x.walk(e, call{app: e.plain.app, grant: e.plain.grant, token: secret, key: e.plain.app.key(e.plain.grant, secret, "")}, &h.proxy.carried)
+	now := time.Now()
+	r := h.x.response(now)
+	return r.appendTo(b, h.proxy.dates.at(now))
+}
+
+// walk runs the steps from recall to remember.
+func (x *reply) walk(e *engine, c call, shared *carried) {
+	defer x.recover(shared.log)
+	x.exchange(context.Background(), e, c)
+}
+
+// Sent implements lane.Handler. It counts and logs as ServeHTTP does.
+func (h *laneHandler) Sent(start time.Time, took time.Duration) {
+	p := &h.proxy.carried
+	if h.hit == nil {
+		p.metrics.answered(h.x, took)
+		h.x.log(p.lines, p.log, took)
+		h.x = nil
 		return
 	}
-	if skipped, ok := a.hit.lines.Next(start); ok {
-		x := reply{id: string(a.id[:]), grant: a.hit.grant, app: a.hit.app, status: http.StatusOK,
+	h.hit.counters().answered(took)
+	if !p.log.Enabled(context.Background(), slog.LevelInfo) {
+		return
+	}
+	if skipped, ok := p.lines.hits.Next(start); ok {
+		x := reply{id: h.id, grant: h.hit.grant.name, app: h.hit.app.Label, status: http.StatusOK,
 			result: answer{source: sourceMemory}}
-		x.write(log, took, skipped)
+		x.write(p.log, took, skipped)
 	}
-}
-
-// longestHeader is the room for the header of an answer and the digits of its body, in bytes.
-const longestHeader = 512
-
-// encode appends what reply.answer and net/http write for a hit that is remembered for left.
-// FuzzLane compares them.
-func (a *laneAnswerer) encode(to []byte, t *tokenRecord, left time.Duration, now time.Time) []byte {
-	var digits [20]byte
-	expiresIn := appendExpiresIn(digits[:0], t.expires, now)
-	if second := now.Unix(); second != a.second {
-		a.second = second
-		now.UTC().AppendFormat(a.date[:0], http.TimeFormat)
-	}
-	to = append(to, "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nCache-Status: "...)
-	to = appendHit(to, left)
-	to = append(to, "\r\nContent-Length: "...)
-	to = strconv.AppendInt(to, int64(len(t.head)+len(expiresIn)+len(t.tail)), 10)
-	to = append(to, "\r\nContent-Type: application/json; charset=UTF-8\r\nX-Content-Type-Options: nosniff"...)
-	to = append(to, "\r\nX-Request-Id: "...)
-	to = append(to, a.id[:]...)
-	to = append(to, "\r\nDate: "...)
-	to = append(to, a.date[:]...)
-	to = append(to, "\r\n\r\n"...)
-	to = append(to, t.head...)
-	to = append(to, expiresIn...)
-	return append(to, t.tail...)
 }
 
 // serves reports whether the engine serves a Host. Unusual characters are left to the gate.
-func (a *laneAnswerer) serves(e *engine, host []byte) bool {
-	if a.engine == e && a.host == string(host) {
+func (h *laneHandler) serves(e *engine, host []byte) bool {
+	if h.engine == e && h.host == string(host) {
 		return true
 	}
 	for _, c := range host {
@@ -133,6 +128,6 @@ func (a *laneAnswerer) serves(e *engine, host []byte) bool {
 	if !e.gate.any && !e.gate.serves(string(host)) {
 		return false
 	}
-	a.engine, a.host = e, string(host)
+	h.engine, h.host = e, string(host)
 	return true
 }

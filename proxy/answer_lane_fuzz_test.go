@@ -13,8 +13,7 @@ import (
 
 var unequal = regexp.MustCompile(`(Date|X-Request-Id): [^\r]*`)
 
-// bothWays returns what net/http alone and the lane answer to the same bytes after a hit, written
-// in two parts, without Date and request id. It runs in a bubble, where timeouts end what waits for
+// bothWays returns what net/http alone and the lane answer to the same bytes, written in two parts, without Date and request id. It runs in a bubble, where timeouts end what waits for
 // more.
 func bothWays(t testing.TB, p *Proxy, after []byte, cut int) (plain, lane string) {
 	t.Helper()
@@ -24,7 +23,6 @@ func bothWays(t testing.TB, p *Proxy, after []byte, cut int) (plain, lane string
 		s := newLaneServer(t, p, on)
 		c := s.dial(t)
 		r := bufio.NewReader(c)
-		roundTrip(t, c, r, hitRequest)
 		wg.Go(func() {
 			for _, part := range [][]byte{after[:cut], after[cut:]} {
 				if _, err := c.Write(part); err != nil {
@@ -48,9 +46,11 @@ func bothWays(t testing.TB, p *Proxy, after []byte, cut int) (plain, lane string
 func TestLaneAnswersEqualNetHTTPByteForByte(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
-		plain, lane := bothWays(t, p, []byte(hitRequest), 0)
-		if plain != lane || !strings.Contains(lane, "IGAA-long") {
-			t.Errorf("net/http:\n%s\nthe lane:\n%s", plain, lane)
+		for token, want := range map[string]string{warmToken: "IGAA-long", "IGAA-new": "X-App-Usage", "IGAA-cold": "Retry-After", "IGAA-panic": "990026", "IGAA-expired": "190"} {
+			plain, lane := bothWays(t, p, []byte(strings.Replace(hitRequest, warmToken, token, 1)), 0)
+			if plain != lane || !strings.Contains(lane, want) {
+				t.Errorf("%s: net/http:\n%s\nthe lane:\n%s", token, plain, lane)
+			}
 		}
 	})
 }
@@ -80,18 +80,19 @@ func FuzzLane(f *testing.F) {
 var laneSeeds = func() (all []string) {
 	all = []string{hitRequest, "GET /access_token?access_token=" + warmToken + "&client_secret=x&grant_type=ig_exchange_token HTTP/1.1\r\n" + laneHost + "\r\n"}
 	for _, change := range [][2]string{
-		{warmToken, "IGAA-cold"}, {warmToken, ""}, {warmToken, warmToken + "%2e"}, {warmToken, warmToken + "&access_token=" + warmToken}, {"access_token=I", "access_token=%49"},
+		{warmToken, "IGAA-cold"}, {warmToken, "IGAA-new"}, {warmToken, "IGAA-panic"}, {warmToken, "IGAA-expired"}, {warmToken, strings.Repeat("x", 2000)},
+		{warmToken, ""}, {warmToken, warmToken + "%2e"}, {warmToken, warmToken + "&access_token=" + warmToken}, {"access_token=I", "access_token=%49"},
 		{"ig_exchange_token", "ig_exchange_tokens"}, {"ig_exchange_token", "ig_refresh_token"}, {"GET", "HEAD"}, {"GET", "get"}, {"GET", "GET "}, {"/access", "//access"},
 		{" HTTP/1.1", " HTTP/1.0"}, {" HTTP/1.1", "  HTTP/1.1"}, {" HTTP/1.1", "#x HTTP/1.1"}, {"\r\n", "\n"}, {"Host", "host"}, {"Host:", "Host :"}, {"Host: ", "Host:"},
 		{"127.0.0.1:8080", "evil.example"}, {"127.0.0.1:8080", "localhost"}, {"127.0.0.1:8080", "127.0.0.1:99999"}, {"127.0.0.1:8080", "127.0.0.1:"}, {"127.0.0.1:8080", ""},
 		{laneHost, laneHost + laneHost}, {laneHost, ""}, {laneHost, laneHost + " folded: yes\r\n"}, {laneHost, laneHost + "Origin: https://evil.example\r\n"},
 		{laneHost, laneHost + "Connection: close\r\n"}, {laneHost, laneHost + "Connection: keep-alive\r\n"}, {laneHost, laneHost + "Connection: Upgrade\r\nUpgrade: h2c\r\n"},
 		{laneHost, laneHost + "Content-Length: 5\r\n"}, {laneHost, laneHost + "Content-Length: 0\r\n"}, {laneHost, laneHost + "Transfer-Encoding: chunked\r\n"}, {laneHost, laneHost + "Expect: 100-continue\r\n"},
-		{laneHost, laneHost + "Accept: */*\r\nUser-Agent: curl/8\r\nAccept-Encoding: gzip\r\nsec-fetch-mode: cors\r\nAccept-Language: *\r\n"},
+		{laneHost, laneHost + "Content-Type: application/json\r\nTraceparent: 00-1\r\ntracestate: a\r\nX-Request-Id: 1\r\nAccept: */*\r\nUser-Agent: curl/8\r\nAccept-Encoding: gzip\r\nsec-fetch-mode: cors\r\nAccept-Language: *\r\n"},
 		{laneHost, laneHost + "Accept: a\x00b\r\n"}, {laneHost, laneHost + "Accept: \xff\r\n"}, {laneHost, laneHost + "X-Long: " + strings.Repeat("x", 5000) + "\r\n"},
 		{laneHost, laneHost + "Authorization: Bearer other\r\n"}, {laneHost, laneHost + "Sec-Fetch-Site: cross-site\r\n"},
 	} {
 		all = append(all, strings.Replace(hitRequest, change[0], change[1], 1))
 	}
-	return all
+	return append(all, strings.ReplaceAll(hitRequest, "\r\n", "\n"))
 }()

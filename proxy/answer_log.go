@@ -50,14 +50,14 @@ func (x *reply) level() slog.Level {
 	return slog.LevelInfo
 }
 
-// write reads only fields that laneAnswerer.Sent sets too: the lane fills its reply by hand.
+// write reads only fields that laneHandler.Sent sets too: it fills its reply by hand.
 func (x *reply) write(log *slog.Logger, took time.Duration, skipped int64) {
 	attrs := append(make([]slog.Attr, 0, 12),
 		slog.String("outcome", x.outcome()),
 		slog.String("source", x.source()),
 		slog.Int("status", x.status),
 		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
-		slog.String("request_id", x.id),
+		slog.String("request_id", x.id.String()),
 		slog.String("app", x.app),
 		slog.String("grant", x.grant))
 	if e := x.refusal(); e != nil && !x.gone {

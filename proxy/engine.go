@@ -32,7 +32,7 @@ type engine struct {
 	out    *outbound // used by ask
 	bypass *bypass   // nil: only token calls are answered
 
-	shortcut *shortcut // nil: the lane answers nothing
+	plain *plainCall // nil: the lane answers nothing
 }
 
 // newEngine builds an engine. Apps that are in before, too, keep their state.
@@ -61,7 +61,7 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 		e.bypass = newBypass(o, c.metrics)
 	}
 	if c.tracer == nil { // the lane makes no spans
-		e.shortcut = shortcutOf(e, c)
+		e.plain = plainCallOf(e, c.metrics)
 	}
 	return e, nil
 }

@@ -248,3 +248,10 @@ func passing(o PassthroughOptions) *PassthroughOptions {
 	o.Timeout, o.MaxBodyBytes = cmp.Or(o.Timeout, time.Minute), cmp.Or(o.MaxBodyBytes, 64<<20)
 	return &o
 }
+
+// bodyOf returns the body of an answer with a token.
+func bodyOf(t graph.Token, now time.Time) string {
+	x := reply{result: answer{token: t}}
+	r := x.response(now)
+	return string(r.head) + string(r.digits) + string(r.tail)
+}

@@ -175,11 +175,11 @@ func TestACodesAnswerHasBothShapes(t *testing.T) {
 			t.Errorf("%s: %v", in, err)
 			continue
 		}
-		if got := string(appendToken(nil, tok, time.Now())); got != want || !json.Valid([]byte(got)) {
+		if got := bodyOf(tok, time.Now()); got != want || !json.Valid([]byte(got)) {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 		back, ok := decodeRecord(encodeRecord(answer{token: tok}), time.Now())
-		if !ok || string(appendToken(nil, back.token, time.Now())) != want {
+		if !ok || bodyOf(back.token, time.Now()) != want {
 			t.Error("the record opens to something else")
 		}
 	}

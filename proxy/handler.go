@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
@@ -18,8 +20,7 @@ import (
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	e := p.current.Load()
-	id := newRequestID()
-	x := reply{id: string(id[:]), grant: "none", app: e.apps[0].Label, last: last(r)}
+	x := reply{id: newRequestID(), grant: "none", app: e.apps[0].Label, last: last(r)}
 	server, r := beginTrace(p.carried.tracer, e, r)
 	x.serve(e, r, &p.carried)
 	if x.passed != nil {
@@ -39,12 +40,12 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // reply is what the handler knows about one request and its outcome.
 type reply struct {
-	id     string // X-Request-Id
+	id     requestID
 	grant  string
 	app    string
 	result answer
 	err    *graph.Error      // nil: result is the answer
-	gone   bool              // the caller left
+	gone   bool              // the caller of a call that is passed through left
 	flat   bool              // errors have the shape of the code exchange
 	last   bool              // the connection is closed after the answer
 	cut    bool              // the answer broke off after a part of it was sent
@@ -53,15 +54,9 @@ type reply struct {
 	status int
 }
 
-// serve runs the steps up to answer and keeps the outcome. A panic becomes a 500 in the envelope.
+// serve runs the steps up to answer and keeps the outcome.
 func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
-	defer func() {
-		if v := recover(); v != nil {
-			x.err = errInternal("panic: " + panicKind(v))
-			shared.log.Error("panic in a request",
-				"request_id", x.id, "panic", panicKind(v), "stack", string(debug.Stack()))
-		}
-	}()
+	defer x.recover(shared.log)
 	// These come before decode, whose errors say something about the token.
 	if x.err = cmp.Or(e.gate.check(r), e.trust.check(r)); x.err != nil {
 		return
@@ -76,13 +71,19 @@ func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 		return
 	}
 	x.flat = t.rows[0].form
-	var c call
-	if c, x.err = e.decode(r, t); x.err != nil {
+	c, refused := e.decode(r, t)
+	if refused != nil {
+		x.err = refused
 		return
 	}
+	x.exchange(r.Context(), e, c)
+}
+
+// exchange runs the steps from recall to remember.
+func (x *reply) exchange(ctx context.Context, e *engine, c call) {
 	x.grant, x.app = c.grant.name, c.app.Label
 	var err error
-	x.result, err = e.first.Exchange(r.Context(), c)
+	x.result, err = e.first.Exchange(ctx, c)
 	switch {
 	case err == nil:
 	case errors.Is(err, errCallerGone):
@@ -92,10 +93,24 @@ func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 	}
 }
 
-// newRequestID returns a random id, in hexadecimal.
-func newRequestID() (id [16]byte) {
+// recover, which must be deferred, turns a panic into a 500 in the envelope.
+func (x *reply) recover(log *slog.Logger) {
+	if v := recover(); v != nil {
+		x.err = errInternal("panic: " + panicKind(v))
+		log.Error("panic in a request",
+			"request_id", x.id.String(), "panic", panicKind(v), "stack", string(debug.Stack()))
+	}
+}
+
+// requestID is the value of X-Request-Id: 64 random bits in hexadecimal.
+type requestID [16]byte
+
+func newRequestID() (id requestID) {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], rand.Uint64())
 	hex.Encode(id[:], b[:])
 	return id
 }
+
+// String returns the id as it is sent.
+func (id requestID) String() string { return string(id[:]) }

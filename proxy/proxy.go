@@ -43,6 +43,7 @@ type Proxy struct {
 	current  atomic.Pointer[engine]
 	carried  carried
 	draining atomic.Bool
+	dates    dates // of the lane
 }
 
 // New builds a Proxy. The error names the wrong option, or the few options of which one is wrong,

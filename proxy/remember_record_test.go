@@ -53,7 +53,7 @@ func FuzzRecord(f *testing.F) {
 	f.Add([]byte{tokenKind})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if a, ok := decodeRecord(b, time.Unix(0, 0)); ok && a.refusal == nil {
-			_ = appendToken(nil, a.token, time.Unix(0, 0))
+			_ = bodyOf(a.token, time.Unix(0, 0))
 		}
 	})
 }

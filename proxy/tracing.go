@@ -126,7 +126,7 @@ func (x *reply) endTrace(server trace.Span) {
 	}
 	defer server.End()
 	server.SetAttributes(attribute.String("igproxy.outcome", x.outcome()), attribute.String("igproxy.source", x.source()),
-		attribute.String("igproxy.app", x.app), attribute.String("igproxy.grant", x.grant), attribute.String("igproxy.request_id", x.id))
+		attribute.String("igproxy.app", x.app), attribute.String("igproxy.grant", x.grant), attribute.String("igproxy.request_id", x.id.String()))
 	if x.gone {
 		return
 	}

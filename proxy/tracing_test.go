@@ -196,7 +196,7 @@ func TestWithATracerTheLaneIsOff(t *testing.T) {
 		r := recording(&o)
 		p := newProxy(t, o)
 		e := p.current.Load()
-		if e.shortcut != nil {
+		if e.plain != nil {
 			t.Fatal("the lane answers")
 		}
 		k := e.apps[0].keys["exchange"].Derive(warmToken)
@@ -239,7 +239,7 @@ func TestWithoutATracerTracingIsFree(t *testing.T) {
 	if _, ok := guard.next.(*askStep); !ok {
 		t.Fatalf("ask is wrapped: %T", guard.next)
 	}
-	if p.carried.tracer != nil || e.shortcut == nil {
+	if p.carried.tracer != nil || e.plain == nil {
 		t.Error("it traces, or the lane is off")
 	}
 	x, r := reply{status: 200}, get("/me")

@@ -1,196 +1,218 @@
 package lane
 
 import (
+	"errors"
+	"io"
 	"net"
-	"os"
-	"sync/atomic"
+	"runtime/debug"
+	"sync"
+	"syscall"
 	"time"
 )
 
-// conn is a connection that the lane reads first.
+// conn is a connection in the lane. Its goroutine reads a request, has it answered, and so on.
+// While it waits it holds no buffer.
 type conn struct {
 	net.Conn
-	below    idler // Conn, or nil
-	options  *Options
-	draining *atomic.Bool
-	answers  Answerer
+	lane    *Lane
+	handler Handler
+	watcher watcher         // Conn, if it wants to know
+	socket  syscall.RawConn // of Conn; nil if it has none
 
-	waiting bool // net/http waits for a request
-	fresh   bool // net/http has nothing of that request yet
-	aligned bool // net/http was given only whole requests
+	begun []byte // the beginning of a request, the rest of which is awaited
 
-	readSet, writeSet time.Time    // when the deadlines were set
-	last              time.Time    // when the connection began to wait
-	state             atomic.Int32 // quiet, answering or closing
-
-	early []byte        // the first byte of a request, read while net/http was busy with the previous one
-	abort chan struct{} // gets a value when net/http ends its read during a handler
+	deadlines deadlines
+	got       struct { // by readNow
+		buffer *buffer
+		n      int
+		err    error
+	}
+	readNow func(descriptor uintptr) (done bool) // the method tryRead, which allocates only once this way
 }
 
-// A Close while the lane answers is left to the lane, so that no answer is cut.
+// A buffer has a part for requests and a part for answers. The system's buffer of a connection is
+// larger than either.
+type buffer [4 << 10]byte
+
+// maxRequest bounds a plain request, in bytes; any larger one is left to net/http.
+const maxRequest = 2 << 10
+
+// buffers are shared, so that idle connections need none and busy ones find theirs in the
+// processor's cache.
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+func newConn(l *Lane, accepted net.Conn) *conn {
+	c := &conn{Conn: accepted, lane: l, handler: l.options.NewHandler(), watcher: blind{}}
+	c.deadlines.of = c
+	c.readNow = c.tryRead
+	if s, ok := accepted.(syscall.Conn); ok {
+		c.socket, _ = s.SyscallConn()
+	}
+	if w, ok := accepted.(watcher); ok {
+		c.watcher = w
+	}
+	return c
+}
+
+// run serves the connection until it ends or goes to net/http.
+func (c *conn) run() {
+	read := c.serve()
+	c.lane.forget(c)
+	if read == nil {
+		_ = c.Conn.Close()
+		return
+	}
+	_ = c.Conn.SetDeadline(time.Time{})
+	c.lane.fallback.give(c.Conn, read)
+}
+
+// serve answers plain requests. It returns what net/http has to read, or nil if the connection
+// must be closed.
+func (c *conn) serve() (read []byte) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.lane.options.Logger.Error("panic on a connection", "stack", string(debug.Stack()))
+			read = nil
+		}
+	}()
+	c.deadlines.begin()
+	for {
+		b, n, err := c.read()
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF): // net/http refuses half a request
+			return c.begun
+		default:
+			return nil
+		}
+		used, state := c.answer(b, n)
+		switch rest := b[used:n]; state {
+		case other:
+			c.watcher.Incomplete()
+			read = append(read, rest...)
+			fallthrough
+		case ended:
+			buffers.Put(b)
+			return read
+		case incomplete:
+			c.begun = append([]byte(nil), rest...) // nil if there is none
+		}
+		buffers.Put(b)
+		c.await()
+	}
+}
+
+// state is how the bytes continue that were read from a connection.
+type state int
+
 const (
-	quiet int32 = iota
-	answering
-	closing
+	incomplete state = iota // with a plain request of which more is to come, or with nothing yet
+	plain                   // with a plain request
+	other                   // with something else
+	ended                   // not at all: the connection must be closed
 )
 
-// leastRead is the smallest buffer that the lane uses. A request and its answer share it; net/http
-// has one of 4 KiB.
-const leastRead = 2 << 10
-
-// Read returns what net/http is to read: everything but plain hits while it waits for a request.
-func (c *conn) Read(p []byte) (int, error) {
-	switch {
-	case !c.aligned:
-		return c.Conn.Read(p)
-	case c.waiting && c.fresh && len(p) >= leastRead:
-		return c.serve(p)
-	case !c.fresh:
-		return c.readDuringHandler(p)
-	}
-	n, err := c.read(p)
-	return c.deliver(p[:n]), err
-}
-
-// serve answers plain hits until something else arrives.
-func (c *conn) serve(p []byte) (int, error) {
-	for {
-		c.setReadDeadline()
-		n, err := c.read(p)
-		if n == 0 || err != nil || c.draining.Load() {
-			return c.deliver(p[:n]), err
-		}
-		if !c.state.CompareAndSwap(quiet, answering) {
-			return 0, net.ErrClosed
-		}
-		used, err := c.answer(p, n)
-		if !c.state.CompareAndSwap(answering, quiet) {
-			_ = c.Conn.Close()
-			return 0, net.ErrClosed
-		}
-		if err != nil {
-			return 0, err // net/http closes the connection
-		}
-		if used < n {
-			return c.deliver(p[:copy(p, p[used:n])]), nil
-		}
-	}
-}
-
-// answer answers the plain hits at the start of p[:n] and returns their length. It writes the
-// answers into the rest of p. The connection is unusable after an error.
-func (c *conn) answer(p []byte, n int) (used int, err error) {
-	for used < n && err == nil {
+// answer answers the plain requests at the start of b[:n]. It returns their length and the state
+// after them.
+func (c *conn) answer(b *buffer, n int) (used int, next state) {
+	for used < n {
 		start := time.Now()
-		r, ok := readPlain(p[used:n])
-		if !ok {
-			return used, nil
+		r, next := recognise(b[used:n])
+		if next == incomplete && n-used == maxRequest {
+			next = other
 		}
-		answer := c.answers.Answer(p[n:n:len(p)], r.host, r.token, start)
+		if next != plain {
+			return used, next
+		}
+		if used == 0 && !c.watcher.Begin() {
+			return 0, ended
+		}
+		answer, last := c.handler.Serve(b[maxRequest:maxRequest], r.host, r.token, start)
 		if answer == nil {
-			return used, nil
+			return used, other
 		}
 		used += r.length
-		c.setWriteDeadline(start)
-		_, err = c.Conn.Write(answer)
+		c.deadlines.write(start)
+		_, err := c.Conn.Write(answer)
 		took := time.Since(start)
-		c.answers.Sent(start, took)
-		c.last = start.Add(took)
+		c.handler.Sent(start, took)
+		c.deadlines.idleSince = start.Add(took)
+		if err != nil || last {
+			return used, ended
+		}
 	}
-	if c.below != nil {
-		c.below.Idle(c.last)
-	}
-	return used, err
+	return used, incomplete
 }
 
-// read reads from the connection, the early byte first.
-func (c *conn) read(p []byte) (int, error) {
-	early := copy(p, c.early)
-	c.early = c.early[:0]
-	n, err := c.Conn.Read(p[early:])
-	return early + n, err
-}
-
-// deliver notes what net/http is given, and returns its length.
-func (c *conn) deliver(b []byte) int {
-	if len(b) > 0 {
-		c.aligned = c.fresh && isWhole(b)
-		c.fresh = false
-	}
-	return len(b)
-}
-
-// readDuringHandler serves net/http's read of one byte during a handler, which notices a client
-// that leaves. A client may have read its answer and sent the next request before net/http notices
-// that the answer is written. The lane keeps the first byte of such a request: otherwise net/http
-// would have half a request, and the lane would lose the connection. Like net/http, it then reads
-// no more until net/http ends this read with a deadline in the past.
-func (c *conn) readDuringHandler(p []byte) (int, error) {
-	select {
-	case <-c.abort: // left from an earlier read; one for this read has set its deadline already
-	default:
-	}
-	n, err := c.Conn.Read(p[:1])
-	if n == 0 {
-		return 0, err
-	}
-	c.early = append(c.early, p[0])
-	<-c.abort
-	return 0, os.ErrDeadlineExceeded
-}
-
-func (c *conn) abortRead() {
-	select {
-	case c.abort <- struct{}{}:
-	default:
+// await prepares for what comes next: the rest of a request, or another one.
+func (c *conn) await() {
+	c.deadlines.await()
+	if c.begun != nil {
+		c.watcher.Incomplete()
+	} else if !c.deadlines.idleSince.IsZero() {
+		c.watcher.Idle(c.deadlines.idleSince)
 	}
 }
 
-// SetReadDeadline ends a read during a handler if the deadline has passed.
-func (c *conn) SetReadDeadline(t time.Time) error {
-	err := c.Conn.SetReadDeadline(t)
-	if !t.IsZero() && !t.After(time.Now()) {
-		c.abortRead()
+// read waits until something arrives, and returns it after what has begun, in a buffer that it
+// takes only then.
+func (c *conn) read() (*buffer, int, error) {
+	if c.socket == nil {
+		b := buffers.Get().(*buffer)
+		begun := copy(b[:], c.begun)
+		n, err := c.Conn.Read(b[begun:maxRequest])
+		c.received(b, begun, n, err)
+	} else if err := c.socket.Read(c.readNow); err != nil {
+		return nil, 0, err
 	}
-	return err
+	return c.got.buffer, c.got.n, c.got.err
 }
 
-// Close closes the connection, or if the lane is answering on it, has the lane close it after that.
-func (c *conn) Close() error {
-	c.abortRead()
-	if c.state.Swap(closing) == answering {
-		return nil
-	}
-	return c.Conn.Close()
-}
-
-// CloseWrite closes the sending half of a TCP or Unix connection.
-func (c *conn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
-}
-
-// NetConn returns the connection below, as tls.Conn does.
-func (c *conn) NetConn() net.Conn { return c.Conn }
-
-func (c *conn) setReadDeadline() {
-	if idle := c.options.IdleTimeout; isDue(idle, c.readSet, c.last) {
-		_ = c.Conn.SetReadDeadline(c.last.Add(idle))
-		c.readSet = c.last
-	}
-}
-
-func (c *conn) setWriteDeadline(now time.Time) {
-	if write := c.options.WriteTimeout; isDue(write, c.writeSet, now) {
-		_ = c.Conn.SetWriteDeadline(now.Add(write))
-		c.writeSet = now
+// tryRead reads what has arrived. It reports false if there is nothing yet.
+func (c *conn) tryRead(descriptor uintptr) bool {
+	b := buffers.Get().(*buffer)
+	begun := copy(b[:], c.begun)
+	for {
+		n, err := syscall.Read(int(descriptor), b[begun:maxRequest])
+		switch {
+		case err == syscall.EINTR:
+		case err == syscall.EAGAIN:
+			buffers.Put(b)
+			return false
+		default:
+			if n == 0 && err == nil {
+				err = io.EOF
+			}
+			c.received(b, begun, n, err)
+			return true
+		}
 	}
 }
 
-// isDue reports whether the deadline of a timeout, last set at set, must be set again. Setting it
-// costs as much as finding a token, so a timeout may end a second, or a sixteenth of it, early.
-func isDue(timeout time.Duration, set, now time.Time) bool {
-	return timeout > 0 && now.Sub(set) >= min(time.Second, timeout/16)
+// received keeps the outcome of a read.
+func (c *conn) received(b *buffer, begun, n int, err error) {
+	c.got.buffer, c.got.n, c.got.err = b, begun+n, nil
+	if err != nil && n <= 0 {
+		buffers.Put(b)
+		c.got.buffer, c.got.n, c.got.err = nil, 0, err
+	}
 }
+
+// watcher is implemented by connections that want to know what their client waits for, so that an
+// idle one can be closed. Its methods are called in the order in which things happen.
+type watcher interface {
+	// Begin is called when one or more requests have arrived. If it reports false, they are not
+	// answered, because the connection is being closed.
+	Begin() bool
+	// Idle is called when all of them are answered, with the time of the last answer.
+	Idle(since time.Time)
+	// Incomplete is called when a part of a request has arrived, or one for net/http.
+	Incomplete()
+}
+
+// blind is the watcher of a connection that does not want to know.
+type blind struct{}
+
+func (blind) Begin() bool    { return true }
+func (blind) Idle(time.Time) {}
+func (blind) Incomplete()    {}

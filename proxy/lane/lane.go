@@ -1,20 +1,26 @@
-// Package lane answers plain hits below net/http: requests for a token that is in memory, in the
-// form that common clients write. It is not a server. net/http owns each connection, its timeouts
-// and its drain, and reads through the lane; while net/http waits for the next request, the lane
-// answers plain hits itself. Anything else is delivered to net/http untouched: a miss, another
-// path, a header that is not known to be harmless, half a request. What the lane answers is, byte
-// for byte except for Date and the request id, what net/http would have answered; proxy.FuzzLane
-// compares them.
+// Package lane is the front door of the app listener: it serves plain token requests on the
+// connection itself, below net/http, at about half the cost.
 //
-// The lane must know that it is between two requests. It does while everything that net/http was
-// given are whole requests that cannot have a body, one at a time. After anything else the
-// connection stays with net/http.
+// It works in one direction. A connection begins in the lane, whose goroutine reads it and
+// recognises one form of request: GET /access_token as common clients write it (request.go). The
+// Handler answers hits and misses alike, in order. The first thing that has any other form hands
+// the connection, with the bytes that were read, to net/http for good: an http.Server serves
+// Fallback. So the lane has to understand its own form only, and depends on nothing inside
+// net/http. It is stricter than the rest of igproxy wherever they could differ, and its answers
+// equal net/http's byte for byte except for Date and the request id: proxy.FuzzLane compares them.
+//
+// What needs more than the Host and the token of a request goes to net/http: TLS, igproxy's own
+// token, a choice between several apps, and tracing. For these the Handler declines.
 package lane
 
 import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
 	"net"
-	"net/http"
-	"sync/atomic"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -24,62 +30,122 @@ const (
 	GrantType = "ig_exchange_token"
 )
 
-// Answerer answers the plain requests of one connection. It is used by one goroutine at a time.
-type Answerer interface {
-	// Answer appends the whole answer to a request for a token to b, within the capacity of b. Nil
-	// leaves the request to net/http. Host and token are valid only during the call.
-	Answer(b, host, token []byte, now time.Time) []byte
-	// Sent is called after each answer, when it has been written or writing has failed. It has the
-	// time at which the request was read and how long the answer took.
+// Handler answers the plain requests of one connection. It is used by one goroutine at a time.
+type Handler interface {
+	// Serve appends the whole answer to a request for a token to b, and reports whether the
+	// connection must be closed after it. Nil leaves the request to net/http. Host and token are
+	// valid only during the call.
+	Serve(b, host, token []byte, start time.Time) (answer []byte, last bool)
+	// Sent is called after each answer, when it has been written or writing has failed, with the
+	// start given to Serve and the time that the answer took.
 	Sent(start time.Time, took time.Duration)
 }
 
 // Options configure a Lane.
 type Options struct {
-	// NewAnswerer returns the Answerer of a new connection.
-	NewAnswerer func() Answerer
-	// IdleTimeout is how long a connection may wait for its next request, as in the http.Server.
-	// Zero: without limit.
+	// NewHandler returns the Handler of a new connection. Required.
+	NewHandler func() Handler
+	// HeaderTimeout is how long a request may take to arrive; and how long a new connection may
+	// send nothing. Zero: without limit.
+	HeaderTimeout time.Duration
+	// IdleTimeout is how long a connection may wait for its next request. It may end a second, or a
+	// sixteenth of it, early. Zero: without limit.
 	IdleTimeout time.Duration
 	// WriteTimeout is how long writing an answer may take. Zero: without limit.
 	WriteTimeout time.Duration
+	// Logger receives errors of Accept and panics. Required.
+	Logger *slog.Logger
 }
 
-// Lane serves the connections of one http.Server.
+// Lane serves the connections of one listener. It is safe for concurrent use.
 type Lane struct {
 	options  Options
-	draining atomic.Bool
+	fallback *fallback
+
+	mu    sync.Mutex // protects conns
+	conns map[*conn]struct{}
 }
 
-// New returns a Lane.
-func New(o Options) *Lane { return &Lane{options: o} }
-
-// Drain makes the Lane leave every request to net/http, whose answers can say that the connection
-// ends.
-func (l *Lane) Drain() { l.draining.Store(true) }
-
-// Wrap returns the connection to give to an http.Server for c. Its method NetConn returns c. If c
-// has a method Idle(since time.Time), it is called when c begins to wait for a request, which
-// net/http may not see.
-func (l *Lane) Wrap(c net.Conn) net.Conn {
-	below, _ := c.(idler)
-	return &conn{Conn: c, below: below, options: &l.options, draining: &l.draining, answers: l.options.NewAnswerer(),
-		fresh: true, aligned: true, abort: make(chan struct{}, 1)}
+// New returns a Lane. An http.Server must serve its Fallback.
+func New(o Options) *Lane {
+	return &Lane{options: o, conns: map[*conn]struct{}{}, fallback: &fallback{handed: make(chan net.Conn), closed: make(chan struct{})}}
 }
 
-type idler interface{ Idle(since time.Time) }
+// Fallback returns the listener of the connections that go to net/http. Its Accept returns
+// net.ErrClosed after Shutdown or Close.
+func (l *Lane) Fallback() net.Listener { return l.fallback }
 
-// ConnState must be the hook of the http.Server: without it the lane answers nothing. While
-// net/http waits or works on an aligned connection nothing else reads from it: there are no bodies,
-// and the read during a handler has ended.
-func (l *Lane) ConnState(wrapped net.Conn, state http.ConnState) {
-	c, ok := wrapped.(*conn)
-	if !ok || state > http.StateIdle || !c.aligned {
-		return
+// Serve accepts connections until the listener is closed, and returns the error of Accept. Like
+// net/http it tries again, more and more slowly, if Accept fails for another reason.
+func (l *Lane) Serve(listener net.Listener) error {
+	const shortest, longest = 5 * time.Millisecond, time.Second
+	l.fallback.address.Store(listener.Addr())
+	pause := shortest
+	for {
+		c, err := listener.Accept()
+		switch {
+		case err == nil:
+			pause = shortest
+			l.start(c)
+		case errors.Is(err, net.ErrClosed):
+			return err
+		default:
+			l.options.Logger.Warn("accept failed", "error", err, "next_try_ms", pause.Milliseconds())
+			time.Sleep(pause)
+			pause = min(2*pause, longest)
+		}
 	}
-	if state == http.StateIdle { // net/http sets the read deadline now, and has removed the write deadline
-		c.last = time.Now()
-		c.readSet, c.writeSet = c.last, time.Time{}
+}
+
+func (l *Lane) start(accepted net.Conn) {
+	c := newConn(l, accepted)
+	l.mu.Lock()
+	l.conns[c] = struct{}{}
+	l.mu.Unlock()
+	go c.run() // ends with the connection, or when net/http has it
+}
+
+func (l *Lane) forget(c *conn) {
+	l.mu.Lock()
+	delete(l.conns, c)
+	l.mu.Unlock()
+}
+
+// count returns the number of connections in the lane.
+func (l *Lane) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.conns)
+}
+
+// Shutdown waits until no connection is left in the lane and closes Fallback, or returns the error
+// of ctx. The listener must be closed before. A connection ends when the Handler says that an answer
+// is the last, and when whoever owns the connection closes it because it is idle.
+func (l *Lane) Shutdown(ctx context.Context) error {
+	for l.count() > 0 {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	c.waiting, c.fresh = state == http.StateIdle, state != http.StateActive
+	return l.fallback.Close()
+}
+
+// Close ends every connection in the lane now, and waits for requests in progress. The listener
+// must be closed before.
+func (l *Lane) Close() {
+	_ = l.fallback.Close()
+	for _, c := range l.all() {
+		_ = c.Conn.Close()
+	}
+	for l.count() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (l *Lane) all() []*conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.conns))
 }

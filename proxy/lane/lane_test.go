@@ -2,10 +2,15 @@ package lane_test
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,49 +18,111 @@ import (
 	"github.com/igproxy/igproxy/proxy/lane"
 )
 
-const request = "GET /access_token?grant_type=ig_exchange_token&access_token=IGAA HTTP/1.1\r\nHost: localhost\r\n\r\n"
+const (
+	request = "GET /access_token?grant_type=ig_exchange_token&access_token=IGAA HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
-// echo answers with what the lane read.
-type echo struct{ sent *int }
+	headerTimeout = 5 * time.Second
+	idleTimeout   = time.Minute
+)
 
-func (e echo) Answer(b, host, token []byte, _ time.Time) []byte {
+// echo answers with what the lane read, unless it declines.
+type echo struct {
+	sent     *atomic.Int64
+	declines bool
+	last     bool
+	slow     time.Duration
+}
+
+func (e echo) Serve(b, host, token []byte, _ time.Time) ([]byte, bool) {
+	time.Sleep(e.slow)
+	switch {
+	case e.declines:
+		return nil, false
+	case string(token) == "panic":
+		panic("in the handler")
+	}
 	b = append(b, "HTTP/1.1 204 No Content\r\nHost: "...)
 	b = append(b, host...)
 	b = append(b, "\r\nToken: "...)
 	b = append(b, token...)
-	return append(b, "\r\n\r\n"...)
+	return append(b, "\r\n\r\n"...), e.last
 }
 
-func (e echo) Sent(time.Time, time.Duration) { *e.sent++ }
+func (e echo) Sent(time.Time, time.Duration) { e.sent.Add(1) }
 
-// idling is a connection that notes when it begins to wait.
-type idling struct {
-	net.Conn
-	since []time.Time
+// door is a lane, and what it hands over.
+type door struct {
+	*lane.Lane
+	listener net.Listener
+	handed   chan net.Conn
 }
 
-func (c *idling) Idle(since time.Time) { c.since = append(c.since, since) }
+func open(t *testing.T, listener net.Listener, h echo) *door {
+	t.Helper()
+	if h.sent == nil {
+		h.sent = new(atomic.Int64)
+	}
+	d := &door{listener: listener, handed: make(chan net.Conn, 1), Lane: lane.New(lane.Options{
+		NewHandler: func() lane.Handler { return h }, HeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		WriteTimeout: time.Minute, Logger: slog.New(slog.DiscardHandler)})}
+	done := make(chan struct{}, 2)
+	go func() { _ = d.Serve(listener); done <- struct{}{} }()
+	go func() {
+		defer func() { done <- struct{}{} }()
+		for {
+			c, err := d.Fallback().Accept()
+			if err != nil {
+				return
+			}
+			d.handed <- c
+		}
+	}()
+	t.Cleanup(func() {
+		_ = listener.Close()
+		d.Close()
+		<-done
+		<-done
+	})
+	return d
+}
 
-// served returns the two ends of a connection on which net/http waits for a request, the connection
-// above the lane, and what net/http gets.
-func served(t *testing.T, sent *int) (client net.Conn, below *idling, above net.Conn, got chan string) {
+// pipes is a listener of connections in memory, for simulated time.
+type pipes struct {
+	come   chan net.Conn
+	closed chan struct{}
+}
+
+func newPipes() *pipes { return &pipes{make(chan net.Conn), make(chan struct{})} }
+
+func (l *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.come:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipes) Close() error {
+	select {
+	case <-l.closed:
+	default:
+		close(l.closed)
+	}
+	return nil
+}
+
+func (l *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (l *pipes) dial(t *testing.T) net.Conn {
 	t.Helper()
 	here, there := net.Pipe()
-	below = &idling{Conn: here}
-	l := lane.New(lane.Options{NewAnswerer: func() lane.Answerer { return echo{sent} }, IdleTimeout: time.Minute})
-	above = l.Wrap(below)
-	l.ConnState(above, http.StateIdle)
-	got = make(chan string, 1)
-	go func() { // ends with the connection, or with the first bytes that the lane does not answer
-		b := make([]byte, 4<<10)
-		n, _ := above.Read(b)
-		got <- string(b[:n])
-	}()
-	t.Cleanup(func() { _ = there.Close() })
-	return there, below, above, got
+	l.come <- there
+	t.Cleanup(func() { _ = here.Close() })
+	return here
 }
 
-func TestPlainRequestsAreAnsweredAndOthersDelivered(t *testing.T) {
+func TestPlainRequestsAreAnsweredAndOthersHandedOver(t *testing.T) {
 	for _, c := range []struct {
 		name, old, new string
 		plain          bool
@@ -63,6 +130,8 @@ func TestPlainRequestsAreAnsweredAndOthersDelivered(t *testing.T) {
 		{"as it is", "", "", true},
 		{"another order, with a secret", "grant_type=ig_exchange_token&access_token=IGAA", "access_token=IGAA&client_secret=x&grant_type=ig_exchange_token", true},
 		{"harmless headers", "Host: localhost\r\n", "Host: localhost\r\naccept: */*\r\nUser-Agent: a\r\nConnection: Keep-Alive\r\n", true},
+		{"headers of tracing", "Host: localhost\r\n", "Host: localhost\r\nTraceparent: 00\r\ntracestate: a=b\r\nX-Request-ID: 1\r\n", true},
+		{"a type of no body", "Host: localhost\r\n", "Host: localhost\r\nContent-Type: application/json\r\n", true},
 		{"another path", "/access_token", "/refresh_access_token", false},
 		{"a version", "/access_token", "/v23.0/access_token", false},
 		{"another method", "GET", "HEAD", false},
@@ -77,18 +146,27 @@ func TestPlainRequestsAreAnsweredAndOthersDelivered(t *testing.T) {
 		{"an unknown header", "Host: localhost\r\n", "Host: localhost\r\nOrigin: x\r\n", false},
 		{"its connection ends", "Host: localhost\r\n", "Host: localhost\r\nConnection: close\r\n", false},
 		{"a folded line", "Host: localhost\r\n", "Host: localhost\r\n x\r\n", false},
+		{"a header without a name", "Host: localhost\r\n", "Host: localhost\r\n: x\r\n", false},
 		{"bare line feeds", "\r\n", "\n", false},
-		{"half of it", "\r\n\r\n", "\r\n", false},
+		{"longer than 2 KiB", "IGAA", strings.Repeat("x", 2<<10), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				sent := 0
-				client, below, _, got := served(t, &sent)
-				asked := strings.Replace(request, c.old, c.new, 1)
+				var sent atomic.Int64
+				l := newPipes()
+				d := open(t, l, echo{sent: &sent})
+				client := l.dial(t)
+				asked := strings.ReplaceAll(request, c.old, c.new)
+				if c.old == "" {
+					asked = request
+				}
 				go func() { _, _ = io.WriteString(client, asked) }()
 				if !c.plain {
-					if handed := <-got; handed != asked || sent != 0 || len(below.since) != 0 {
-						t.Errorf("delivered %q, want %q; %d answers, idle %d times", handed, asked, sent, len(below.since))
+					handed := <-d.handed
+					defer handed.Close()
+					got := make([]byte, len(asked))
+					if _, err := io.ReadFull(handed, got); err != nil || string(got) != asked || sent.Load() != 0 {
+						t.Errorf("handed over %q, %v after %d answers, want %q after none", got, err, sent.Load(), asked)
 					}
 					return
 				}
@@ -96,49 +174,248 @@ func TestPlainRequestsAreAnsweredAndOthersDelivered(t *testing.T) {
 				if err != nil || res.Header.Get("Token") != "IGAA" || res.Header.Get("Host") != "localhost" {
 					t.Fatalf("got %v, %v", res, err)
 				}
-				synctest.Wait()
-				if sent != 1 || len(below.since) != 1 {
-					t.Errorf("%d answers, idle %d times; want 1, 1", sent, len(below.since))
+				if synctest.Wait(); sent.Load() != 1 {
+					t.Errorf("%d were sent, want 1", sent.Load())
 				}
 			})
 		})
 	}
 }
 
-// The connection is idle for net/http, which may close it.
-func TestAnAnswerIsNotCutWhenNetHTTPClosesTheConnection(t *testing.T) {
+func TestWhatTheHandlerDeclinesIsHandedOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sent := 0
-		client, _, above, got := served(t, &sent)
-		_, _ = io.WriteString(client, request)
-		synctest.Wait() // the answer waits for its reader: a pipe has no buffer
-		if err := above.Close(); err != nil {
-			t.Fatal(err)
-		}
-		r := bufio.NewReader(client)
-		if res, err := http.ReadResponse(r, nil); err != nil || res.StatusCode != http.StatusNoContent {
-			t.Errorf("got %v, %v", res, err)
-		}
-		if _, err := r.ReadByte(); err != io.EOF {
-			t.Errorf("got %v, want the end", err)
-		}
-		if handed := <-got; handed != "" {
-			t.Errorf("net/http got %q", handed)
+		l := newPipes()
+		d := open(t, l, echo{declines: true})
+		client := l.dial(t)
+		go func() { _, _ = io.WriteString(client, request+request[:20]) }()
+		handed := <-d.handed
+		defer handed.Close()
+		got := make([]byte, len(request)+20)
+		if _, err := io.ReadFull(handed, got); err != nil || string(got) != request+request[:20] {
+			t.Errorf("got %q, %v", got, err)
 		}
 	})
 }
 
-// After half of a second request the connection does not wait for a request.
-func TestAConnectionIsNotIdleWithHalfARequest(t *testing.T) {
+// A buffer is shared between connections, so each byte has to be kept for its own connection.
+func TestARequestThatComesByteByByteIsPlain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sent := 0
-		client, below, _, got := served(t, &sent)
-		go func() { _, _ = io.WriteString(client, request+request[:20]) }()
-		if _, err := http.ReadResponse(bufio.NewReader(client), nil); err != nil {
-			t.Fatal(err)
-		}
-		if handed := <-got; handed != request[:20] || len(below.since) != 0 {
-			t.Errorf("delivered %q, idle %d times", handed, len(below.since))
+		l := newPipes()
+		open(t, l, echo{})
+		for range 2 {
+			one, two := l.dial(t), l.dial(t)
+			other := strings.Replace(request, "IGAA", "IGBB", 1)
+			go func() {
+				for i := range request {
+					_, _ = io.WriteString(one, request[i:i+1])
+					_, _ = io.WriteString(two, other[i:i+1])
+				}
+			}()
+			for c, want := range map[net.Conn]string{one: "IGAA", two: "IGBB"} {
+				if res, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || res.Header.Get("Token") != want {
+					t.Errorf("got %v, %v; want %s", res, err, want)
+				}
+			}
 		}
 	})
+}
+
+func TestTimeouts(t *testing.T) {
+	for name, c := range map[string]struct {
+		sent string
+		want time.Duration
+	}{
+		"a new connection that sends nothing": {"", headerTimeout},
+		"half a request":                      {request[:30], headerTimeout},
+		"an idle connection":                  {request, idleTimeout},
+		"half of the second request":          {request + request[:30], headerTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newPipes()
+				open(t, l, echo{})
+				client := l.dial(t)
+				start := time.Now()
+				go func() { _, _ = io.WriteString(client, c.sent) }()
+				if _, err := io.ReadAll(client); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(start); took != c.want {
+					t.Errorf("it ended after %s, want %s", took, c.want)
+				}
+			})
+		})
+	}
+}
+
+func TestHalfARequestAtTheEndIsHandedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipes()
+		d := open(t, l, echo{})
+		client := l.dial(t)
+		_, _ = io.WriteString(client, request[:30])
+		_ = client.Close()
+		handed := <-d.handed
+		defer handed.Close()
+		if got, err := io.ReadAll(handed); err != nil || string(got) != request[:30] {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
+}
+
+func TestAPanicEndsOneConnectionOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipes()
+		open(t, l, echo{})
+		bad, good := l.dial(t), l.dial(t)
+		_, _ = io.WriteString(bad, strings.Replace(request, "IGAA", "panic", 1))
+		if got, err := io.ReadAll(bad); err != nil || len(got) > 0 {
+			t.Errorf("got %q, %v; want the end", got, err)
+		}
+		go func() { _, _ = io.WriteString(good, request) }()
+		if res, err := http.ReadResponse(bufio.NewReader(good), nil); err != nil || res.StatusCode != http.StatusNoContent {
+			t.Errorf("got %v, %v", res, err)
+		}
+	})
+}
+
+func TestShutdownWaitsForAnswersAndForIdleConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipes()
+		d := open(t, l, echo{slow: 10 * time.Second, last: true})
+		busy, idle := l.dial(t), l.dial(t)
+		_, _ = io.WriteString(busy, request)
+		synctest.Wait()
+		_ = l.Close()
+		go func() {
+			time.Sleep(time.Second)
+			_ = idle.Close() // as the owner of a connection does that is idle during a drain
+		}()
+		go func() {
+			if got, err := io.ReadAll(busy); err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 204") {
+				t.Errorf("got %q, %v; want the answer, and the end of the connection", got, err)
+			}
+		}()
+		start := time.Now()
+		if err := d.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took < 10*time.Second || took > 10*time.Second+50*time.Millisecond {
+			t.Errorf("it took %s, want 10s", took)
+		}
+	})
+}
+
+// watched notes what it is told.
+type watched struct {
+	net.Conn
+	told    *strings.Builder
+	evicted bool
+}
+
+func (c *watched) Begin() bool    { c.told.WriteString("begin "); return !c.evicted }
+func (c *watched) Idle(time.Time) { c.told.WriteString("idle ") }
+func (c *watched) Incomplete()    { c.told.WriteString("incomplete ") }
+
+func TestTheConnectionBelowIsToldWhatItWaitsFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		sent    string
+		evicted bool
+		want    string
+	}{
+		"nothing":                {"", false, ""},
+		"two requests at once":   {request + request, false, "begin idle "},
+		"half a request":         {request[:30], false, "incomplete "},
+		"one and a half":         {request + request[:30], false, "begin incomplete "},
+		"one for net/http":       {"POST", false, "incomplete "},
+		"a plain one and such":   {request + "POST", false, "begin incomplete "},
+		"one after the eviction": {request, true, "begin "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newPipes()
+				d := open(t, l, echo{})
+				here, there := net.Pipe()
+				defer here.Close()
+				below := &watched{Conn: there, told: new(strings.Builder), evicted: c.evicted}
+				l.come <- below
+				go func() { _, _ = io.Copy(io.Discard, here) }() // ends with the connection
+				_, _ = io.WriteString(here, c.sent)
+				synctest.Wait()
+				if got := below.told.String(); got != c.want {
+					t.Errorf("told %q, want %q", got, c.want)
+				}
+				if strings.HasSuffix(c.sent, "POST") {
+					_ = (<-d.handed).Close()
+				}
+			})
+		})
+	}
+}
+
+func TestADrainEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipes()
+		d := open(t, l, echo{slow: time.Minute})
+		_, _ = io.WriteString(l.dial(t), request)
+		_ = l.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := d.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want the end of the context", err)
+		}
+	})
+}
+
+// Sockets are read another way than connections in memory.
+func TestOverSockets(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			address := "127.0.0.1:0"
+			if network == "unix" {
+				address = filepath.Join(t.TempDir(), "s")
+			}
+			l, err := net.Listen(network, address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := open(t, l, echo{})
+			dial := func() net.Conn {
+				c, err := net.Dial(network, l.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = c.Close() })
+				return c
+			}
+			c := dial()
+			r := bufio.NewReader(c)
+			for range 3 {
+				for _, part := range []string{request[:1], request[1:40], request[40:] + request} {
+					_, _ = io.WriteString(c, part)
+				}
+				for range 2 {
+					if res, err := http.ReadResponse(r, nil); err != nil || res.Header.Get("Token") != "IGAA" {
+						t.Fatalf("got %v, %v", res, err)
+					}
+				}
+			}
+			_, _ = io.WriteString(c, request)
+			if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil { // and still read
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(r); err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 204") {
+				t.Errorf("after its sending half was closed: got %q, %v; want the answer", got, err)
+			}
+			c = dial()
+			_, _ = io.WriteString(c, "POST / HTTP/1.1\r\n")
+			handed := <-d.handed
+			defer handed.Close()
+			got := make([]byte, len("POST / HTTP/1.1\r\n"))
+			if _, err := io.ReadFull(handed, got); err != nil || string(got) != "POST / HTTP/1.1\r\n" {
+				t.Errorf("handed over %q, %v", got, err)
+			}
+			dial() // waits in the lane while it closes
+		})
+	}
 }

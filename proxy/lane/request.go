@@ -5,47 +5,62 @@ import (
 	"strings"
 )
 
-// plain is a request in the form that the lane recognises.
-type plain struct {
+// request is a plain request.
+type request struct {
 	token, host []byte
 	length      int // in bytes
 }
 
-// readPlain reads a request in the one form that the lane recognises; not ok if it has another form
-// or is incomplete. Where it differs from decode and gate, it is stricter:
+// recognise reads a plain request at the start of b. Where its form differs from what the rest of
+// igproxy accepts, it is stricter:
 //
 //   - GET /access_token in HTTP/1.1, in origin form, without version, prefix or a slash at the end;
 //   - grant_type=ig_exchange_token and access_token once each, client_secret at most once, in any
 //     order, without escapes and other parameters;
 //   - Host once, and otherwise only headers that nothing in igproxy reads.
-func readPlain(b []byte) (r plain, ok bool) {
-	rest, ok := bytes.CutPrefix(b, []byte("GET "+Path+"?"))
-	if !ok {
-		return r, false
+func recognise(b []byte) (r request, s state) {
+	const start = "GET " + Path + "?"
+	if n := min(len(b), len(start)); string(b[:n]) != start[:n] {
+		return r, other
 	}
-	if r.token, rest, ok = plainQuery(rest); !ok {
-		return r, false
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	if end < 0 {
+		if bytes.Count(b, []byte("\n")) != bytes.Count(b, []byte("\r\n")) {
+			return r, other // net/http takes a bare line feed for the end of a line
+		}
+		return r, incomplete
 	}
-	if rest, ok = bytes.CutPrefix(rest, []byte("HTTP/1.1\r\n")); !ok {
-		return r, false
+	r.length = end + len("\r\n\r\n")
+	line, headers, _ := bytes.Cut(b[len(start):end+len("\r\n")], []byte("\r\n"))
+	var ok bool
+	if r.token, ok = plainLine(line); !ok {
+		return r, other
 	}
-	var name, value []byte
-	for !bytes.HasPrefix(rest, []byte("\r\n")) {
-		if name, value, rest, ok = plainHeader(rest); !ok {
-			return r, false
+	for len(headers) > 0 {
+		var name, value []byte
+		if name, value, headers, ok = plainHeader(headers); !ok {
+			return r, other
 		}
 		switch {
 		case is(name, "host"):
 			if r.host != nil || len(value) == 0 {
-				return r, false
+				return r, other
 			}
 			r.host = value
 		case !harmless(name, value):
-			return r, false
+			return r, other
 		}
 	}
-	r.length = len(b) - len(rest) + 2
-	return r, r.host != nil
+	if r.host == nil {
+		return r, other
+	}
+	return r, plain
+}
+
+// plainLine reads the query of a request line and the version after it.
+func plainLine(line []byte) (token []byte, ok bool) {
+	token, rest, ok := plainQuery(line)
+	return token, ok && string(rest) == "HTTP/1.1"
 }
 
 // plainQuery reads the query and the space after it.
@@ -111,34 +126,23 @@ func plainHeader(b []byte) (name, value, rest []byte, ok bool) {
 }
 
 // harmless reports whether a header changes nothing: no step reads it, and net/http acts as without
-// it.
+// it. Only the tracing of requests reads traceparent, and then the lane serves none.
 func harmless(name, value []byte) bool {
-	return is(name, "user-agent") || is(name, "accept") || is(name, "accept-encoding") || is(name, "accept-language") ||
-		is(name, "connection") && is(value, "keep-alive") || is(name, "sec-fetch-mode") // of Node's fetch
-}
-
-// isWhole reports whether b is exactly one whole request without a body: a GET in HTTP/1.1 whose
-// header says nothing about what follows. Whether it is valid is for net/http to decide.
-func isWhole(b []byte) bool {
-	line, rest, ok := bytes.Cut(b, []byte("\r\n"))
-	if !ok || !bytes.HasPrefix(line, []byte("GET /")) || !bytes.HasSuffix(line, []byte(" HTTP/1.1")) ||
-		bytes.ContainsAny(line, "\r\n\x00") {
-		return false
+	switch len(name) { // compares with one or two names instead of all
+	case len("accept"):
+		return is(name, "accept")
+	case len("connection"):
+		return is(name, "user-agent") || is(name, "tracestate") || is(name, "connection") && is(value, "keep-alive")
+	case len("traceparent"):
+		return is(name, "traceparent")
+	case len("content-type"):
+		return is(name, "content-type") || is(name, "x-request-id")
+	case len("sec-fetch-mode"): // of Node's fetch
+		return is(name, "sec-fetch-mode")
+	case len("accept-encoding"):
+		return is(name, "accept-encoding") || is(name, "accept-language")
 	}
-	var name, value []byte
-	for !bytes.HasPrefix(rest, []byte("\r\n")) {
-		if name, value, rest, ok = plainHeader(rest); !ok || framing(name, value) {
-			return false
-		}
-	}
-	return len(rest) == len("\r\n")
-}
-
-// framing reports whether a header says that more belongs to the request, or that HTTP ends after
-// it.
-func framing(name, value []byte) bool {
-	return is(name, "content-length") || is(name, "transfer-encoding") || is(name, "trailer") || is(name, "upgrade") ||
-		is(name, "expect") || is(name, "connection") && !is(value, "keep-alive")
+	return false
 }
 
 // is reports whether b equals lower, ignoring the case of ASCII letters.

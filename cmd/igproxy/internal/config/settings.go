@@ -199,7 +199,7 @@ func settings() []setting {
 		{key: "server.max_connections", kind: kindCount, value: "1024", low: 1, high: million,
 			doc: "How many connections apps may have open. Above that, one that has not sent a whole request header is closed, or otherwise the longest idle one; if all wait for answers, new ones wait."},
 		{key: "server.fast_lane", kind: kindSwitch, value: "true",
-			doc: "Whether plain requests for tokens in memory are answered without net/http, at half the cost. The responses are the same."},
+			doc: "Whether plain token requests are served without net/http, at half the cost. The responses are the same."},
 		{key: "server.drain", kind: kindDuration, value: "20s", low: 0, high: 10 * minute,
 			doc: "How long a shutdown waits for requests, and for writes to Redis, to finish."},
 		{key: "server.socket_mode", kind: kindText, value: "0660", check: checkMode,

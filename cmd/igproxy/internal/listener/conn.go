@@ -2,9 +2,11 @@ package listener
 
 import (
 	"container/list"
+	"errors"
 	"net"
 	"net/netip"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -127,13 +129,30 @@ func (c *conn) end() {
 	}
 }
 
-// Idle notes that a request was answered which no handler saw, and since when the connection waits
-// for the next one.
-func (c *conn) Idle(since time.Time) {
-	c.state.CompareAndSwap(reading, since.UnixNano())
-	if c.listed.Load() {
-		c.open.unlist(c)
+// Begin, Idle and Incomplete are for the lane, which reads the socket itself.
+
+// Begin notes that a request is complete. It reports false after an eviction: then no answer could
+// be sent.
+func (c *conn) Begin() bool { return c.begin(false) }
+
+// Idle notes that the request was answered, and since when the connection waits for the next one.
+func (c *conn) Idle(since time.Time) { c.state.CompareAndSwap(1, since.UnixNano()) }
+
+// Incomplete notes that a part of a request has arrived.
+func (c *conn) Incomplete() {
+	c.state.CompareAndSwap(1, reading)
+	if c.arrived() && !c.listed.Load() {
+		c.open.list(c)
 	}
+}
+
+// SyscallConn returns the socket, for the lane.
+func (c *conn) SyscallConn() (syscall.RawConn, error) {
+	socket, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	return socket.SyscallConn()
 }
 
 // evict closes the connection if it is still in the state, in which no request is lost.

@@ -21,8 +21,7 @@ type bound struct {
 	net.Listener
 	limit   int
 	open    *connections
-	relieve func()                  // closes idle connections elsewhere
-	wrap    func(net.Conn) net.Conn // wraps each accepted connection
+	relieve func() // closes idle connections elsewhere
 	closed  chan struct{}
 	close   func()
 }
@@ -40,7 +39,7 @@ const (
 
 func newBound(l net.Listener, limit int, headerTimeout time.Duration) *bound {
 	b := &bound{Listener: l, limit: limit, open: newConnections(headerTimeout), closed: make(chan struct{}),
-		relieve: func() {}, wrap: func(c net.Conn) net.Conn { return c }}
+		relieve: func() {}}
 	b.close = sync.OnceFunc(func() { close(b.closed) })
 	return b
 }
@@ -58,7 +57,7 @@ func (b *bound) Accept() (net.Conn, error) {
 	poll(b.closed, func() bool { return b.open.count() < b.limit || b.evict() })
 	c := &conn{Conn: accepted, open: b.open, address: addressOf(accepted)}
 	b.open.add(c)
-	return b.wrap(c), nil
+	return c, nil
 }
 
 // accept accepts a connection. While the process has no descriptor left for it, it closes some

@@ -31,13 +31,9 @@ type Options struct {
 	// WithPeer adds the user of a Unix socket's connection to the context of its requests. It is
 	// not called for other connections, or where the system does not report the user. May be nil.
 	WithPeer func(ctx context.Context, uid uint32) context.Context
-	// Wrap wraps each accepted connection; nil: it is served as it is. The result has a method
-	// NetConn that returns the connection. The connection has a method Idle(since time.Time), for a
-	// Wrap that answers requests which net/http does not see.
-	Wrap func(net.Conn) net.Conn
-	// Drain is called when Shutdown begins. From then on the Wrap must leave every request to
-	// net/http. May be nil.
-	Drain func()
+	// Lane serves the connections first, and hands some of them to net/http. Nil: net/http serves
+	// all.
+	Lane Lane
 	// Relieve is called when the process has no descriptor left, to close idle connections
 	// elsewhere. May be nil.
 	Relieve func()
@@ -45,14 +41,23 @@ type Options struct {
 	Logger *slog.Logger
 }
 
+// Lane is what a Server needs of a lane.Lane.
+type Lane interface {
+	Serve(net.Listener) error
+	Fallback() net.Listener
+	Shutdown(context.Context) error
+	Close()
+}
+
 // Server is an HTTP server on one listener.
 type Server struct {
 	http     *http.Server
 	bound    *bound
 	secure   bool // http.TLSConfig does not say: net/http sets it while it serves
-	drain    func()
+	lane     Lane
 	ending   atomic.Bool
-	accepted chan struct{} // closed when net/http has every connection that it will ever have
+	accepted chan struct{} // closed when nothing more is accepted
+	handed   chan struct{} // closed when net/http has every connection that it will ever have
 }
 
 // New returns a Server that is not serving yet.
@@ -61,7 +66,7 @@ func New(o Options) *Server {
 		o.Listener = &peers{Listener: o.Listener, uids: o.UIDs, refused: o.PeerRefused, log: o.Logger}
 	}
 	s := &Server{http: o.HTTP, bound: newBound(o.Listener, o.MaxConnections, o.HTTP.ReadHeaderTimeout), secure: o.HTTP.TLSConfig != nil,
-		drain: func() {}, accepted: make(chan struct{})}
+		lane: o.Lane, accepted: make(chan struct{}), handed: make(chan struct{})}
 	s.http.ErrorLog = logging.ForNetHTTP(o.Logger, slog.LevelWarn)
 	s.http.DisableGeneralOptionsHandler = true // it answers OPTIONS * to any Host, and waits for an announced body
 	s.http.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
@@ -71,14 +76,8 @@ func New(o Options) *Server {
 		return context.WithValue(ctx, connKey{}, under(c))
 	}
 	s.http.Handler = s.track(o.HTTP.Handler)
-	if o.Drain != nil {
-		s.drain = o.Drain
-	}
 	if o.Relieve != nil {
 		s.bound.relieve = o.Relieve
-	}
-	if o.Wrap != nil {
-		s.bound.wrap = o.Wrap
 	}
 	return s
 }
@@ -103,19 +102,27 @@ func (s *Server) track(next http.Handler) http.Handler {
 	})
 }
 
-// Serve accepts connections in a goroutine that ends with the server. An error that ends it early
-// is sent to failed.
+// Serve accepts connections in goroutines that end with the server. An error that ends them early is
+// sent to failed.
 func (s *Server) Serve(failed chan<- error) {
-	go func() {
-		defer close(s.accepted)
-		serve := s.http.Serve
-		if s.secure {
-			serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") } // TLSConfig has the certificate
-		}
-		if err := serve(s.bound); !errors.Is(err, http.ErrServerClosed) && !s.ending.Load() {
+	serve := s.http.Serve
+	if s.secure {
+		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") } // TLSConfig has the certificate
+	}
+	run := func(serve func(net.Listener) error, l net.Listener, ended ...chan struct{}) {
+		if err := serve(l); !errors.Is(err, http.ErrServerClosed) && !s.ending.Load() {
 			failed <- err
 		}
-	}()
+		for _, c := range ended {
+			close(c)
+		}
+	}
+	if s.lane == nil {
+		go run(serve, s.bound, s.accepted, s.handed)
+		return
+	}
+	go run(s.lane.Serve, s.bound, s.accepted)
+	go run(serve, s.lane.Fallback(), s.handed)
 }
 
 const (
@@ -139,7 +146,6 @@ const (
 //  3. A connection that stays quiet for a second, and has nothing left to read, is closed.
 //  4. net/http's Shutdown waits for what takes longer, and for HTTP/2, which has a goodbye of its
 //     own.
-//  5. An answer that the lane still writes is finished; net/http does not know of it.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.ending.Store(true)
 	_ = s.bound.Close()
@@ -147,26 +153,43 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-s.accepted:
 	case <-ctx.Done():
 	}
-	s.drain()
 	start := time.Now()
 	told, cancel := context.WithTimeout(ctx, farewellTimeout)
 	defer cancel()
 	poll(told.Done(), func() bool { return s.bound.endQuiet(start, farewell) == 0 })
-	if err := s.http.Shutdown(ctx); err != nil {
+	if err := s.endLane(ctx, start); err != nil {
 		return err
 	}
-	if !poll(ctx.Done(), func() bool { return s.bound.open.count() == 0 }) {
-		return ctx.Err()
+	return s.http.Shutdown(ctx)
+}
+
+// endLane waits until no connection is left in the lane.
+func (s *Server) endLane(ctx context.Context, start time.Time) error {
+	if s.lane == nil {
+		return nil
 	}
-	return nil
+	ended := make(chan error, 1)
+	go func() { ended <- s.lane.Shutdown(ctx) }()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(pollInterval):
+			s.bound.endQuiet(start, farewell)
+		}
+	}
 }
 
 // Close ends every connection now, and waits for Serve. It is harmless after Shutdown.
 func (s *Server) Close() {
 	s.ending.Store(true)
 	_ = s.bound.Close()
+	if s.lane != nil {
+		<-s.accepted
+		s.lane.Close()
+	}
 	_ = s.http.Close()
-	<-s.accepted
+	<-s.handed
 }
 
 // Addr returns the address listened on.

@@ -21,6 +21,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/tracing"
 	"github.com/igproxy/igproxy/proxy"
 	"github.com/igproxy/igproxy/proxy/admin"
+	"github.com/igproxy/igproxy/proxy/lane"
 )
 
 // Options configure New.
@@ -175,8 +176,8 @@ func (s *Sidecar) buildServers() error {
 	if current != nil {
 		o.HTTP.TLSConfig = listenerTLS(&s.tls)
 	} else if s.conf.Server.FastLane {
-		lane := s.proxy.NewLane(s.conf.Server.IdleTimeout, s.conf.Server.WriteTimeout)
-		o.Wrap, o.Drain, o.HTTP.ConnState = lane.Wrap, lane.Drain, lane.ConnState
+		c := s.conf.Server
+		o.Lane = s.proxy.NewLane(lane.Options{HeaderTimeout: c.ReadHeaderTimeout, IdleTimeout: c.IdleTimeout, WriteTimeout: c.WriteTimeout, Logger: s.log})
 	}
 	s.app = listener.New(o)
 	return nil
