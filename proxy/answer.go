@@ -8,16 +8,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// statusGone is logged when the caller left before its answer, so that nothing was sent. nginx uses
-// the same number.
-const statusGone = 499
-
-// answer writes the response, unless the caller left.
+// answer writes the response. An error means that the caller left, which changes nothing.
 func (x *reply) answer(w http.ResponseWriter) {
-	if x.gone {
-		x.status = statusGone
-		return
-	}
 	r := x.response(time.Now())
 	r.writeTo(w)
 }

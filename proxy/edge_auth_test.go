@@ -111,7 +111,7 @@ func TestUnauthenticatedRequestsAreRefusedInTheEnvelope(t *testing.T) {
 	current.Store(&digest)
 	s, log, metrics := trusted(t, &current, func(context.Context, call) (answer, error) {
 		t.Error("the exchange of a stranger was run")
-		return answer{}, errCallerGone
+		return answer{}, errOverloaded()
 	})
 	const guess = "a-wrong-guess"
 	targets := []string{wireOK, "/access_token", "/nowhere", "/access_token?grant_type=ig_exchange_token&access_token=a&access_token=b"}

@@ -84,11 +84,7 @@ func (x *reply) exchange(ctx context.Context, e *engine, c call) {
 	x.grant, x.app = c.grant.name, c.app.Label
 	var err error
 	x.result, err = e.first.Exchange(ctx, c)
-	switch {
-	case err == nil:
-	case errors.Is(err, errCallerGone):
-		x.gone = true
-	case !errors.As(err, &x.err):
+	if err != nil && !errors.As(err, &x.err) {
 		x.err = errInternal("an error without an envelope")
 	}
 }

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -16,9 +15,10 @@ import (
 // joinStep is the step "join": one flight per token in this process, however many callers ask at
 // once. This file is the only home of singleflight.
 //
-// A flight is detached from the caller that started it and has its own budget. If the caller
-// leaves, the flight continues: Meta may have done the exchange already, and its answer is
-// remembered. A flight recovers its own panics, which would otherwise end the process.
+// A flight has its own budget. If the caller that started it leaves, it continues: Meta may have done
+// the exchange already, and its answer is remembered. Callers wait in any case, because a client that
+// has only closed its sending half looks like one that has left. A flight recovers its own panics,
+// which would otherwise end the process.
 type joinStep struct {
 	next    exchanger
 	budget  time.Duration
@@ -31,15 +31,12 @@ type joinStep struct {
 type flights struct {
 	group   singleflight.Group
 	running atomic.Int64
-	pending atomic.Int64 // results that callers, or the flights they left, still wait for
+	pending atomic.Int64 // results that callers wait for, also if they gave up
 }
 
 // grace is how much longer than the flight's budget a caller waits, in case a step exceeds the
 // budget.
 const grace = 250 * time.Millisecond
-
-// errCallerGone ends a caller's wait, but not the flight.
-var errCallerGone = errors.New("the caller left")
 
 func (s *joinStep) Exchange(ctx context.Context, c call) (answer, error) {
 	led := false // written by this caller's own flight, read after its result: ordered by the channel
@@ -51,7 +48,6 @@ func (s *joinStep) Exchange(ctx context.Context, c call) (answer, error) {
 	})
 	patience := time.NewTimer(s.budget + grace)
 	defer patience.Stop()
-	var err error
 	select {
 	case r := <-results:
 		s.flights.pending.Add(-1)
@@ -59,15 +55,12 @@ func (s *joinStep) Exchange(ctx context.Context, c call) (answer, error) {
 		a.joined = !led
 		return a, r.Err
 	case <-patience.C:
-		err = errTimeout()
-	case <-ctx.Done():
-		err = errCallerGone
+		go func() { // ends with the flight, which ends soon after its budget
+			<-results
+			s.flights.pending.Add(-1)
+		}()
+		return answer{}, errTimeout()
 	}
-	go func() { // ends with the flight, which ends with its budget
-		<-results
-		s.flights.pending.Add(-1)
-	}()
-	return answer{}, err
 }
 
 // fly runs the next steps once, under the flight's own budget.

@@ -64,13 +64,21 @@ func (x *reply) pass(e *engine, r *http.Request, t destination, metrics *Metrics
 		OnHeader: func(h http.Header) { metrics.limits.note(a.Label, h) }}
 }
 
+// statusGone is logged when the caller of a call that is passed through left before its answer, so
+// that nothing was sent. nginx uses the same number.
+const statusGone = 499
+
 // stream passes the call through, once there is a place for it, and keeps the outcome.
 func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
 	queued, cancel := context.WithTimeout(r.Context(), passedQueue)
 	ok := x.places.take(queued)
 	cancel()
 	if !ok {
-		x.gone, x.err = r.Context().Err() != nil, errPassedOverload()
+		if r.Context().Err() != nil {
+			x.gone, x.status = true, statusGone
+			return
+		}
+		x.err = errPassedOverload()
 		x.answer(w)
 		return
 	}

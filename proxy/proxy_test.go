@@ -64,22 +64,20 @@ func TestTheBudgetIsTheSumOfItsParts(t *testing.T) {
 	}
 }
 
-func TestCloseWaitsForFlightsWhoseCallersLeft(t *testing.T) {
+func TestCloseWaitsForFlights(t *testing.T) {
 	base, arrived, open := gated(t)
 	defer open()
 	o := optionsFor(t, base, nil)
 	o.Cache = newCache(t)
 	p := newProxy(t, o)
-	ctx, leave := context.WithCancel(t.Context())
-	gone := make(chan struct{})
+	answered := make(chan struct{})
 	go func() {
-		defer close(gone)
+		defer close(answered)
 		c, _ := decoded(p.current.Load(), get(target("IGAAshort")))
-		_, _ = p.current.Load().first.Exchange(ctx, c)
+		_, _ = p.current.Load().first.Exchange(t.Context(), c)
 	}()
+	defer func() { <-answered }()
 	<-arrived
-	leave()
-	<-gone
 	ended, cancel := withEnded(t)
 	defer cancel()
 	if err := p.Close(ended); err == nil || p.Readiness().Ready {

@@ -51,18 +51,6 @@ func sent(t *testing.T, addr, request string, half bool) string {
 
 const wireOK = "/access_token?grant_type=ig_exchange_token&access_token=t"
 
-// net/http sends an empty 200 for a handler that returns without writing. A client that only closed
-// its sending half would read it.
-func TestACallerThatLeftGetsNoEmpty200(t *testing.T) {
-	addr := wireServer(t, func(ctx context.Context, _ call) (answer, error) {
-		<-ctx.Done()
-		return answer{}, errCallerGone
-	})
-	if got := sent(t, addr, "GET "+wireOK+" HTTP/1.1\r\nHost: localhost\r\n\r\n", true); got != "" {
-		t.Errorf("got %q, want nothing", got)
-	}
-}
-
 // What net/http would read as the next request may be the body of the previous one.
 func TestBytesAfterABodyAreNotARequest(t *testing.T) {
 	addr := wireServer(t, func(context.Context, call) (answer, error) { return refusalAnswer(190, 0, "m"), nil })
