@@ -147,7 +147,7 @@ func TestDeployComposeConfigurationIsAcceptedAndUnprivileged(t *testing.T) {
 	for name, value := range c.Services["igproxy"].Environment {
 		env = append(env, name+"="+value)
 	}
-	accepted(t, "", env, map[string]string{"/run/secrets/instagram": appSecret, "/run/secrets/redis": redisPassword})
+	accepted(t, "", env, map[string]string{"/run/secrets/instagram": appSecret, "/run/secrets/redis": redisPassword}, "without TLS")
 	if got := c.Services["igproxy"].Healthcheck.Test; !slices.Equal(got, []string{"CMD", "/igproxy", "healthcheck"}) || c.Services["igproxy"].NetworkMode != "service:app" {
 		t.Errorf("igproxy's health check is %q, its network %q", got, c.Services["igproxy"].NetworkMode)
 	}

@@ -66,7 +66,7 @@ func (l *leaks) startMeta() {
 		"  - {name: club, app_id: \"102\", redirect_uris: [%[1]q], client_secret: %[3]s, hosts: [club.example]}\n"+
 		"  - {name: circle, app_id: \"103\", service: threads, redirect_uris: [%[1]q], client_secret_file: %[4]q}\n",
 		callback, file(l.t, "shop", l.shop+"\n"), l.club, file(l.t, "circle", l.circle))
-	l.hosts = append(l.hosts, "UPSTREAM_CA_FILE="+file(l.t, "ca.pem", authorities), "CLIENT_SECRET=", "CONFIG="+file(l.t, "apps.yaml", config),
+	l.hosts = append(l.hosts, "UPSTREAM_CA_FILE="+file(l.t, "ca.pem", authorities), "CLIENT_SECRET=", "APP_ID=", "CONFIG="+file(l.t, "apps.yaml", config),
 		"THREADS_APP_ID="+threadsID, "THREADS_CLIENT_SECRET="+l.threads, "THREADS_REDIRECT_URIS="+callback, "PASSTHROUGH_TIMEOUT=2s", "PASSTHROUGH_MAX_BODY_BYTES=1MiB",
 		"AUTH_BEARER_FILE="+file(l.t, "bearer", l.bearer), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
 }

@@ -124,7 +124,7 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			redis := redistest.Start(t)
-			settings := append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, "REDIS_TIMEOUT=1s", "COALESCE_LEASE=6s")
+			settings := append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, "REDIS_TIMEOUT=1s", "COALESCE_LEASE=6s", adminSocket(t))
 			first := serve(t, settings...)
 			first.ask(t, "IGAA-oversize-0")
 			if c.kind == ":p" {
