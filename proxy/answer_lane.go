@@ -20,8 +20,9 @@ type plainCall struct {
 	counters func() hitCounters
 }
 
-// plainCallOf returns the plain call of an engine. It returns nil if a request needs a decision that
-// only decode can make: which of several apps it belongs to, or whether it has igproxy's own token.
+// plainCallOf returns the plain call of an engine. It returns nil if requests need a decision that
+// only decode can make: which of several apps they belong to, or whether they have igproxy's own
+// token.
 func plainCallOf(e *engine, m *Metrics) (c *plainCall) {
 	for _, a := range e.apps {
 		g := rowOf(rowsAt(e.grants, lane.Path), a)
@@ -43,8 +44,8 @@ func (p *Proxy) NewLane(o lane.Options) *lane.Lane {
 	return lane.New(o)
 }
 
-// laneHandler answers the requests on one connection in the lane. A hit allocates nothing, because
-// a plain request leaves decode, recall and answer nothing to decide.
+// laneHandler answers the requests on one connection in the lane. A hit is read from memory directly
+// and allocates nothing. A miss runs the steps.
 type laneHandler struct {
 	proxy *Proxy
 

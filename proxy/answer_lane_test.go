@@ -109,8 +109,8 @@ const (
 	coldRequest = "GET /access_token?grant_type=ig_exchange_token&access_token=IGAA-cold HTTP/1.1\r\n" + laneHost + "\r\n"
 )
 
-// laneProxy returns a Proxy that has warmToken in memory. Fixed answers to a few other tokens replace
-// Instagram.
+// laneProxy returns a Proxy that has warmToken in memory. Instead of Instagram, it has fixed
+// answers for a few other tokens.
 func laneProxy(t testing.TB, o Options) *Proxy {
 	t.Helper()
 	p := newProxy(t, o)

@@ -20,7 +20,7 @@ type response struct {
 	last        bool   // the connection is closed after the response
 	usage       http.Header
 
-	// The three parts of the body. digits is the value of expires_in; empty: there is no such member.
+	// The parts of the body. digits is the value of expires_in; empty: there is no such member.
 	head, digits, tail []byte
 }
 

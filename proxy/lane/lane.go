@@ -34,7 +34,7 @@ const (
 
 // Handler answers the plain requests of one connection. It is used by one goroutine at a time.
 type Handler interface {
-	// Serve appends the whole answer to a token request to b. It returns the extended b, and reports
+	// Serve appends the whole answer to a token request to b and returns the result. It reports
 	// whether the connection must be closed after the answer. A nil answer leaves the request to
 	// net/http. Host and token are valid only during the call.
 	Serve(b, host, token []byte, start time.Time) (answer []byte, last bool)
@@ -78,8 +78,8 @@ func New(o Options) *Lane {
 // net.ErrClosed after Shutdown or Close.
 func (l *Lane) Fallback() net.Listener { return l.fallback }
 
-// Serve accepts connections until the listener is closed, and returns the error of Accept. If Accept
-// fails for another reason, Serve tries again after growing pauses, as net/http does.
+// Serve accepts connections until the listener is closed, and then returns the error of Accept. If
+// Accept fails for another reason, Serve tries again after growing pauses, as net/http does.
 func (l *Lane) Serve(listener net.Listener) error {
 	const shortest, longest = 5 * time.Millisecond, time.Second
 	l.fallback.address.Store(listener.Addr())
