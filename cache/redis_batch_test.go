@@ -167,8 +167,8 @@ func TestClaimsOfABatchSurviveAScriptFlush(t *testing.T) {
 	}
 }
 
-// BenchmarkKnownInRedis measures the claims of many callers at once, on tokens that are in Redis. The
-// claims are sent one by one ("alone") or in batches ("batched"):
+// BenchmarkKnownInRedis measures the claims of many callers at once, on tokens that are in Redis.
+// The claims are sent one by one ("alone") or in batches ("batched"):
 //
 //	go test ./cache -run '^$' -bench KnownInRedis -count 6
 func BenchmarkKnownInRedis(b *testing.B) {

@@ -44,8 +44,8 @@ func (p *Proxy) NewLane(o lane.Options) *lane.Lane {
 	return lane.New(o)
 }
 
-// laneHandler answers the requests on one connection in the lane. A hit is read from memory directly
-// and allocates nothing. A miss runs the steps.
+// laneHandler answers the requests on one connection in the lane. A hit is read directly from
+// memory and allocates nothing. A miss runs the steps.
 type laneHandler struct {
 	proxy *Proxy
 
