@@ -12,19 +12,19 @@ const (
 	// largestBatch bounds the claims in one pipeline.
 	largestBatch = 32
 
-	// parallelBatches is how many pipelines may be in flight. While there are fewer, a claim is sent
-	// at once; otherwise it waits for one to end and shares the next with the others that wait.
+	// parallelBatches bounds the pipelines in flight. While there are fewer, a claim is sent at
+	// once. Otherwise it waits until one ends, and shares the next with the other waiting claims.
 	parallelBatches = 2
 )
 
-// batches sends concurrent claims as pipelines: one write and one read for many of them, which
-// cost more than the rest of a claim. The library's own automatic pipelining is experimental; it
-// ignores the context of a command that is queued, and repeats a batch as a whole.
+// batches sends concurrent claims as pipelines. A pipeline needs one write and one read for many
+// claims, and these two cost more than the rest of a claim. The library's own automatic pipelining
+// is experimental: it ignores the context of a queued command, and repeats a whole batch.
 //
-// A fault fails exactly the claims of its batch. Each waits for its own context only.
+// A fault fails exactly the claims of its batch. A waiting claim ends with its own context.
 type batches struct {
 	client redis.UniversalClient
-	budget time.Duration // of one pipeline
+	budget time.Duration // the time that one pipeline may take
 
 	sending sync.WaitGroup
 	mu      sync.Mutex // protects what follows
@@ -32,7 +32,7 @@ type batches struct {
 	running int
 }
 
-// batched is a command in a batch.
+// batched is a command in a batch, or one that waits for a batch.
 type batched struct {
 	*redis.Cmd
 	done     chan struct{}
@@ -66,14 +66,14 @@ func (b *batches) do(ctx context.Context, args ...any) (any, error) {
 	}
 }
 
-// sendAll sends a batch, and then what came meanwhile, until nothing waits.
+// sendAll sends a batch, and then the claims that arrived meanwhile, until none waits.
 func (b *batches) sendAll(next []*batched) {
 	for ; len(next) > 0; next = b.take() {
 		b.send(next)
 	}
 }
 
-// take returns the next batch. If there is none, one pipeline less is running.
+// take returns the next batch. If no claim waits, it returns nil and frees the caller's pipeline.
 func (b *batches) take() []*batched {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -87,7 +87,7 @@ func (b *batches) take() []*batched {
 	return next
 }
 
-// send runs one batch. The library may panic on replies of an unexpected form.
+// send runs one batch. It recovers, because an unexpected reply can make the library panic.
 func (b *batches) send(batch []*batched) {
 	panicked := true
 	defer func() {

@@ -15,11 +15,11 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// answering is a hook that plays Redis: each command is answered with its own argument, after a
-// second, by one that serves many at once.
+// answering is a hook that acts as Redis. It answers each command with the command's own argument,
+// after a second, and any number of commands at the same time.
 type answering struct {
 	mu    sync.Mutex // protects sizes
-	sizes []int      // of the pipelines, in the order in which they were sent
+	sizes []int      // the number of commands in each pipeline, in the order of sending
 	fails func(sent int) error
 }
 
@@ -50,7 +50,7 @@ func (a *answering) ProcessPipelineHook(redis.ProcessPipelineHook) redis.Process
 	return func(_ context.Context, commands []redis.Cmder) error { return a.serve(commands) }
 }
 
-// batchesOf returns batches for a Redis that fails as it is told to.
+// batchesOf returns batches for a Redis in which pipeline number sent fails with fails(sent).
 func batchesOf(t *testing.T, fails func(sent int) error) (*batches, *answering) {
 	t.Helper()
 	a := &answering{fails: fails}
@@ -62,7 +62,7 @@ func batchesOf(t *testing.T, fails func(sent int) error) (*batches, *answering) 
 
 func never(int) error { return nil }
 
-// crowd has many claims at once, and returns what each got.
+// crowd makes n claims at once, and returns the reply or the error of each.
 func (b *batches) crowd(n int) (got []string) {
 	got = make([]string, n)
 	var wg sync.WaitGroup
@@ -85,18 +85,18 @@ func TestConcurrentClaimsShareAPipeline(t *testing.T) {
 		b, a := batchesOf(t, never)
 		for i, got := range b.crowd(100) {
 			if got != fmt.Sprint(i) {
-				t.Errorf("claim %d got %s", i, got)
+				t.Errorf("claim %[1]d got %[2]s, want %[1]d", i, got)
 			}
 		}
-		want := []int{1, 1, 32, 32, 32, 2} // two are sent at once, and the others wait
+		want := []int{1, 1, 32, 32, 32, 2} // two claims are sent at once, and the others wait
 		if fmt.Sprint(a.sizes) != fmt.Sprint(want) {
 			t.Errorf("pipelines of %v, want %v", a.sizes, want)
 		}
 		if b.running != 0 || len(b.waiting) != 0 {
-			t.Errorf("%d are running and %d wait", b.running, len(b.waiting))
+			t.Errorf("%d pipelines are running and %d claims wait, want none", b.running, len(b.waiting))
 		}
 		if got := b.crowd(1); got[0] != "0" {
-			t.Errorf("a later one got %s", got[0])
+			t.Errorf("a later claim got %s, want 0", got[0])
 		}
 	})
 }
@@ -104,7 +104,7 @@ func TestConcurrentClaimsShareAPipeline(t *testing.T) {
 func TestAFaultFailsExactlyItsBatch(t *testing.T) {
 	for name, fault := range map[string]func() error{
 		"an error": func() error { return errors.New("broken") },
-		"a panic":  func() error { panic("a reply of another form") },
+		"a panic":  func() error { panic("an unexpected reply") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -121,14 +121,14 @@ func TestAFaultFailsExactlyItsBatch(t *testing.T) {
 					}
 				}
 				if failed != a.sizes[2] || failed != 32 {
-					t.Errorf("%d failed, want the 32 of one pipeline", failed)
+					t.Errorf("%d claims failed, want the 32 of one pipeline", failed)
 				}
 			})
 		})
 	}
 }
 
-func TestAClaimInABatchKeepsItsDeadline(t *testing.T) {
+func TestAClaimThatWaitsForABatchKeepsItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := batchesOf(t, never)
 		for range parallelBatches {
@@ -139,7 +139,7 @@ func TestAClaimInABatchKeepsItsDeadline(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		if _, err := b.do(ctx, "evalsha", "late"); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 50*time.Millisecond {
-			t.Errorf("got %v after %s", err, time.Since(start))
+			t.Errorf("got %v after %s, want its deadline after 50ms", err, time.Since(start))
 		}
 		time.Sleep(10 * time.Second)
 		b.sending.Wait()
@@ -157,7 +157,7 @@ func TestClaimsOfABatchSurviveAScriptFlush(t *testing.T) {
 			wg.Go(func() {
 				cl := c.Claim(t.Context(), keyOf(t, fmt.Sprint("token", i)))
 				if cl.Outcome != Leader {
-					t.Errorf("claim %d came out as %s", i, cl.Outcome)
+					t.Errorf("claim %d: got %s, want leader", i, cl.Outcome)
 				}
 				cl.Release()
 			})
@@ -167,10 +167,10 @@ func TestClaimsOfABatchSurviveAScriptFlush(t *testing.T) {
 	}
 }
 
-// BenchmarkKnownInRedis measures claims of tokens that are in Redis, by many callers at once, one by
-// one and in batches:
+// BenchmarkKnownInRedis measures the claims of many callers at once, on tokens that are in Redis.
+// The claims are sent one by one ("alone") or in batches ("batched"):
 //
-// go test ./cache -run '^$' -bench KnownInRedis -count 6
+//	go test ./cache -run '^$' -bench KnownInRedis -count 6
 func BenchmarkKnownInRedis(b *testing.B) {
 	const tokens = 1000
 	server := redistest.Start(b)

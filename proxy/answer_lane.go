@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/lane"
 )
 
-// plainCall is what a plain request of the lane asks for.
+// plainCall is the call that every plain request in the lane makes, without its token.
 type plainCall struct {
 	app      *app
 	grant    *grant
@@ -20,8 +20,8 @@ type plainCall struct {
 	counters func() hitCounters
 }
 
-// plainCallOf returns the plain call of an engine. It is nil if a plain request needs a decision
-// that only decode can take: which of several apps it belongs to, or whether it carries igproxy's
+// plainCallOf returns the plain call of an engine. It returns nil if requests need a decision that
+// only decode can make: which of several apps they belong to, or whether they have igproxy's own
 // token.
 func plainCallOf(e *engine, m *Metrics) (c *plainCall) {
 	for _, a := range e.apps {
@@ -38,23 +38,25 @@ func plainCallOf(e *engine, m *Metrics) (c *plainCall) {
 	return c
 }
 
-// NewLane returns a lane for the proxy. Of o, NewHandler is set here.
+// NewLane returns a lane whose requests the proxy answers. It sets o.NewHandler.
 func (p *Proxy) NewLane(o lane.Options) *lane.Lane {
 	o.NewHandler = func() lane.Handler { return &laneHandler{proxy: p} }
 	return lane.New(o)
 }
 
-// laneHandler runs the walk for the requests on one connection of the lane. A hit allocates
-// nothing: decode, recall and answer have nothing to decide.
+// laneHandler answers the requests on one connection in the lane. A hit is read directly from
+// memory and allocates nothing. A miss runs the steps.
 type laneHandler struct {
 	proxy *Proxy
 
-	engine *engine // the engine and the Host that were last checked: a client sends the same Host again
+	// The engine and the Host that were checked last, because a client sends the same Host again.
+	engine *engine
 	host   string
 
-	hit *plainCall // of the last answer; nil: it was a miss
-	id  requestID  // of that hit
-	x   *reply     // of that miss
+	// What Sent needs to know about the last answer.
+	hit *plainCall // nil: it was a miss
+	id  requestID  // of a hit
+	x   *reply     // of a miss
 }
 
 // Serve implements lane.Handler.
@@ -78,8 +80,8 @@ func (h *laneHandler) Serve(b, host, token []byte, start time.Time) (answer []by
 	return r.appendTo(b, h.proxy.dates.at(start)), last
 }
 
-// miss runs the whole walk. A client that leaves is not noticed: its exchange continues anyway, and
-// one that has only closed its sending half still waits for the answer.
+// miss runs every step after decode. It does not watch for a client that leaves: the exchange would
+// continue anyway, and a client that has closed only its sending half still waits for the answer.
 func (h *laneHandler) miss(b []byte, e *engine, token []byte, last bool) []byte {
 	h.hit, h.x = nil, &reply{id: newRequestID(), last: last}
 	secret := NewSecret(string(token))
@@ -89,7 +91,7 @@ func (h *laneHandler) miss(b []byte, e *engine, token []byte, last bool) []byte 
 	return r.appendTo(b, h.proxy.dates.at(now))
 }
 
-// walk runs the steps from recall to remember.
+// walk runs the steps from recall to remember, and turns a panic into an error.
 func (x *reply) walk(e *engine, c call, shared *carried) {
 	defer x.recover(shared.log)
 	x.exchange(context.Background(), e, c)
@@ -115,7 +117,8 @@ func (h *laneHandler) Sent(start time.Time, took time.Duration) {
 	}
 }
 
-// serves reports whether the engine serves a Host. Unusual characters are left to the gate.
+// serves reports whether the engine serves a Host. It reports false for unusual characters, so that
+// net/http and the gate decide.
 func (h *laneHandler) serves(e *engine, host []byte) bool {
 	if h.engine == e && h.host == string(host) {
 		return true

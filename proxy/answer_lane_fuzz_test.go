@@ -13,18 +13,19 @@ import (
 
 var unequal = regexp.MustCompile(`(Date|X-Request-Id): [^\r]*`)
 
-// bothWays returns what net/http alone and the lane answer to the same bytes, written in two parts, without Date and request id. It runs in a bubble, where timeouts end what waits for
-// more.
-func bothWays(t testing.TB, p *Proxy, after []byte, cut int) (plain, lane string) {
+// bothWays sends the same bytes, cut in two, to net/http alone and to the lane. It returns both
+// answers without Date and request id. It must run in a synctest bubble: simulated timeouts end the
+// connections on which the server waits for more.
+func bothWays(t testing.TB, p *Proxy, sent []byte, cut int) (plain, lane string) {
 	t.Helper()
 	var out [2]string
-	var wg sync.WaitGroup // both at the same simulated time, which is in the answers
+	var wg sync.WaitGroup // both run at the same simulated time, because the answers depend on it
 	for i, on := range []bool{false, true} {
 		s := newLaneServer(t, p, on)
 		c := s.dial(t)
 		r := bufio.NewReader(c)
 		wg.Go(func() {
-			for _, part := range [][]byte{after[:cut], after[cut:]} {
+			for _, part := range [][]byte{sent[:cut], sent[cut:]} {
 				if _, err := c.Write(part); err != nil {
 					return
 				}
@@ -64,14 +65,14 @@ func FuzzLane(f *testing.F) {
 		f.Add([]byte(hitRequest+seed), uint(len(hitRequest)))
 		f.Add([]byte(seed+hitRequest), uint(3))
 	}
-	f.Fuzz(func(t *testing.T, after []byte, cut uint) {
-		if len(after) > 1<<14 {
+	f.Fuzz(func(t *testing.T, sent []byte, cut uint) {
+		if len(sent) > 1<<14 {
 			return
 		}
 		synctest.Test(t, func(t *testing.T) {
 			p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
-			if plain, lane := bothWays(t, p, after, int(cut%uint(len(after)+1))); plain != lane {
-				t.Errorf("%q:\nnet/http:\n%s\nthe lane:\n%s", after, plain, lane)
+			if plain, lane := bothWays(t, p, sent, int(cut%uint(len(sent)+1))); plain != lane {
+				t.Errorf("%q:\nnet/http:\n%s\nthe lane:\n%s", sent, plain, lane)
 			}
 		})
 	})

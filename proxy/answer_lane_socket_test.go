@@ -44,8 +44,9 @@ func socketServer(t *testing.T, p *Proxy, network string, on bool) net.Addr {
 	return l.Addr()
 }
 
-// exchanged sends a stream in pieces, closes the sending half, and returns everything that comes.
-func exchanged(t *testing.T, to net.Addr, pieces []string) string {
+// answersTo sends a stream in pieces, closes the sending half, and returns everything that arrives,
+// without the values that differ between two equal answers.
+func answersTo(t *testing.T, to net.Addr, pieces []string) string {
 	t.Helper()
 	c, err := net.Dial(to.Network(), to.String())
 	if err != nil {
@@ -62,16 +63,16 @@ func exchanged(t *testing.T, to net.Addr, pieces []string) string {
 		_ = c.(interface{ CloseWrite() error }).CloseWrite()
 	}()
 	got, err := io.ReadAll(c)
-	if err != nil && !strings.Contains(err.Error(), "reset") { // net/http may reset what it refuses
+	if err != nil && !strings.Contains(err.Error(), "reset") { // net/http may reset the connection after a refusal
 		t.Error(err)
 	}
 	return changing.ReplaceAllString(string(got), "$1")
 }
 
-// changing matches what differs between two equal answers.
+// changing matches the values that differ between two equal answers.
 var changing = regexp.MustCompile(`(Date: |X-Request-Id: |ttl=|"expires_in":)[^\r}]*`)
 
-// The requests of a stream are hits, misses and others; the pieces have any length from one byte.
+// A stream consists of hits, misses and other requests, and is cut into pieces of any length.
 func TestStreamsAreAnsweredTheSameWithAndWithoutTheLane(t *testing.T) {
 	p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
 	plain := []string{hitRequest, coldRequest, strings.Replace(hitRequest, warmToken, "IGAA-new", 1)}
@@ -88,13 +89,13 @@ func TestStreamsAreAnsweredTheSameWithAndWithoutTheLane(t *testing.T) {
 				}
 			}
 			pieces := cutUp(r, stream.String())
-			if got, want := exchanged(t, with, pieces), exchanged(t, without, pieces); got != want {
+			if got, want := answersTo(t, with, pieces), answersTo(t, without, pieces); got != want {
 				t.Errorf("%s, seed %d, %q:\nthe lane:\n%s\nnet/http:\n%s", network, seed, stream.String(), got, want)
 			}
 		}
 		for i := range hitRequest { // split at every byte
 			pieces := []string{hitRequest[:i], hitRequest[i:] + coldRequest[:i], coldRequest[i:]}
-			if got, want := exchanged(t, with, pieces), exchanged(t, without, pieces); got != want || strings.Count(got, "HTTP/1.1 ") != 2 {
+			if got, want := answersTo(t, with, pieces), answersTo(t, without, pieces); got != want || strings.Count(got, "HTTP/1.1 ") != 2 {
 				t.Errorf("%s, cut at %d: the lane:\n%s\nnet/http:\n%s", network, i, got, want)
 			}
 		}

@@ -25,9 +25,9 @@ import (
 // memory.
 type laneServer struct {
 	*http.Server
-	lane   *lane.Lane // nil: without
+	lane   *lane.Lane // nil: net/http serves everything
 	pipes  *pipes
-	behind atomic.Int64 // requests that net/http got
+	behind atomic.Int64 // the number of requests that net/http got
 }
 
 const (
@@ -43,7 +43,7 @@ func newLaneServer(t testing.TB, p *Proxy, on bool) *laneServer {
 
 func newLaneServerOf(t testing.TB, p *Proxy, on bool, idle time.Duration) *laneServer {
 	t.Helper()
-	s := &laneServer{pipes: &pipes{come: make(chan net.Conn), closed: make(chan struct{})}}
+	s := &laneServer{pipes: &pipes{dialed: make(chan net.Conn), closed: make(chan struct{})}}
 	counted := func(w http.ResponseWriter, r *http.Request) {
 		s.behind.Add(1)
 		p.ServeHTTP(w, r)
@@ -71,14 +71,14 @@ func newLaneServerOf(t testing.TB, p *Proxy, on bool, idle time.Duration) *laneS
 
 // pipes is a listener of connections in memory.
 type pipes struct {
-	come   chan net.Conn
+	dialed chan net.Conn
 	closed chan struct{}
 	once   sync.Once
 }
 
 func (l *pipes) Accept() (net.Conn, error) {
 	select {
-	case c := <-l.come:
+	case c := <-l.dialed:
 		return c, nil
 	case <-l.closed:
 		return nil, net.ErrClosed
@@ -90,12 +90,12 @@ func (l *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)
 func (s *laneServer) dial(t testing.TB) net.Conn {
 	t.Helper()
 	ours, theirs := net.Pipe()
-	s.pipes.come <- theirs
+	s.pipes.dialed <- theirs
 	t.Cleanup(func() { _ = ours.Close() })
 	return ours
 }
 
-// laneClient returns a client of a server with the lane.
+// laneClient returns a connection to a server with the lane, and a reader of its answers.
 func laneClient(t testing.TB) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	c := newLaneServer(t, laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil)), true).dial(t)
@@ -109,7 +109,8 @@ const (
 	coldRequest = "GET /access_token?grant_type=ig_exchange_token&access_token=IGAA-cold HTTP/1.1\r\n" + laneHost + "\r\n"
 )
 
-// laneProxy returns a Proxy that has one token in memory and no Instagram.
+// laneProxy returns a Proxy that has warmToken in memory. Instead of Instagram, it has fixed
+// answers for a few other tokens.
 func laneProxy(t testing.TB, o Options) *Proxy {
 	t.Helper()
 	p := newProxy(t, o)
@@ -157,7 +158,7 @@ func TestTheLaneAnswersHitsAndMissesAndHandsOverTheRestForGood(t *testing.T) {
 		for i, one := range []struct {
 			request string
 			status  int
-			behind  int64 // requests that net/http got so far
+			behind  int64 // how many requests net/http has got so far
 		}{
 			{hitRequest, 200, 0}, {hitRequest, 200, 0}, {coldRequest, 503, 0}, {hitRequest, 200, 0},
 			{strings.ReplaceAll(hitRequest, "\r\n\r\n", "\r\nX-Own: 1\r\n\r\n"), 200, 1}, {hitRequest, 200, 2}, {coldRequest, 503, 3},
@@ -186,7 +187,7 @@ func TestPipelinedHitsAreAnsweredInOrder(t *testing.T) {
 	})
 }
 
-func TestAConnectionOfTheLaneEndsWhenItIsIdle(t *testing.T) {
+func TestAnIdleConnectionInTheLaneTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, r := laneClient(t)
 		for range 5 { // each request restarts the timeout
@@ -199,7 +200,7 @@ func TestAConnectionOfTheLaneEndsWhenItIsIdle(t *testing.T) {
 			t.Fatalf("got %v, want the end", err)
 		}
 		if took := time.Since(start); took < laneIdle-time.Second || took > laneIdle {
-			t.Errorf("it ended after %s, want %s, or up to a second less", took, laneIdle)
+			t.Errorf("the connection ended after %s, want %s, or up to a second less", took, laneIdle)
 		}
 	})
 }
@@ -234,17 +235,17 @@ func TestHalfARequestTimesOutInTheLaneToo(t *testing.T) {
 		if _, err := io.ReadAll(r); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(start); took < laneHeader || took > laneHeader+time.Second { // net/http lingers a moment
-			t.Errorf("it ended after %s, want %s", took, laneHeader)
+		if took := time.Since(start); took < laneHeader || took > laneHeader+time.Second {
+			t.Errorf("the connection ended after %s, want %s", took, laneHeader)
 		}
 	})
 }
 
-func TestAClientThatDoesNotReadEndsInTheLaneToo(t *testing.T) {
+func TestAClientThatDoesNotReadIsDisconnectedInTheLaneToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, r := laneClient(t)
 		roundTrip(t, c, r, hitRequest)
-		time.Sleep(laneWrite + time.Second) // net/http's own deadline for the last answer has passed
+		time.Sleep(laneWrite + time.Second) // the write deadline of the first answer has passed
 		roundTrip(t, c, r, hitRequest)
 		_, _ = io.WriteString(c, hitRequest)
 		start := time.Now()
@@ -253,12 +254,12 @@ func TestAClientThatDoesNotReadEndsInTheLaneToo(t *testing.T) {
 			t.Fatal(err)
 		}
 		if took := time.Since(start); took > laneWrite+time.Second {
-			t.Errorf("it ended after %s, want at most %s", took, laneWrite)
+			t.Errorf("the connection ended after %s, want at most %s", took, laneWrite)
 		}
 	})
 }
 
-// net.Pipe has no buffer, so an answer that is not read yet is still being written.
+// net.Pipe has no buffer, so the lane is still writing an answer that the client has not read yet.
 func TestDrainDoesNotCutLaneAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newLaneServer(t, laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil)), true)
@@ -298,7 +299,7 @@ func TestARequestDuringADrainIsTheLastOfItsConnection(t *testing.T) {
 			_ = s.pipes.Close()
 			done := make(chan error, 1)
 			go func() { done <- s.lane.Shutdown(t.Context()) }()
-			time.Sleep(100 * time.Millisecond) // in constant use, a connection is not quiet for so long
+			time.Sleep(100 * time.Millisecond) // the drain is waiting for the connection
 			if res, body := roundTrip(t, c, r, request); !res.Close {
 				t.Errorf("%s: want Connection: close", body)
 			}
@@ -312,7 +313,7 @@ func TestARequestDuringADrainIsTheLastOfItsConnection(t *testing.T) {
 	}
 }
 
-// If a request must carry a token, or could be for another app, decode has to decide.
+// If requests must have igproxy's own token, or if there are several apps, decode has to decide.
 func TestLaneLeavesDecisionsToDecode(t *testing.T) {
 	two := optionsFor(t, "https://graph.instagram.com", nil)
 	two.Apps = []App{{Label: "a", ID: "1", Secret: NewSecret(testSecret)}, {Label: "b", ID: "2", Secret: NewSecret(testSecret)}}
@@ -323,9 +324,9 @@ func TestLaneLeavesDecisionsToDecode(t *testing.T) {
 	for name, c := range map[string]struct {
 		o    Options
 		want bool
-	}{"one app": {optionsFor(t, "https://graph.instagram.com", nil), true}, "and Threads": {threads, true}, "two apps": {two, false}, "a token": {bearer, false}} {
+	}{"one app": {optionsFor(t, "https://graph.instagram.com", nil), true}, "one app and Threads": {threads, true}, "two apps": {two, false}, "a required token": {bearer, false}} {
 		if got := newProxy(t, c.o).current.Load().plain != nil; got != c.want {
-			t.Errorf("%s: a plain call is %v, want %v", name, got, c.want)
+			t.Errorf("%s: the engine has a plain call: %v, want %v", name, got, c.want)
 		}
 	}
 }

@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// response is what an app receives, except for calls that are passed through. The step "answer"
-// builds it once, and then writes it to net/http or, in the lane, as bytes.
+// response is what an app receives, except for calls that are passed through. It is built once, and
+// written with net/http or, in the lane, as bytes.
 type response struct {
 	status      int
 	id          requestID
-	cacheStatus []byte // RFC 9211; empty: the request was not looked up
+	cacheStatus []byte // RFC 9211; empty: there was no lookup
 	retryAfter  int    // in seconds; zero: no such header
-	challenge   bool   // igproxy's own token is missing
-	last        bool   // the connection is closed after it
+	challenge   bool   // igproxy's own token is missing or wrong
+	last        bool   // the connection is closed after the response
 	usage       http.Header
 
-	// The body: digits is the value of expires_in between the other two, if there is one.
+	// The parts of the body. digits is the value of expires_in; empty: there is no such member.
 	head, digits, tail []byte
 }
 
@@ -64,7 +64,8 @@ func (r *response) writeTo(w http.ResponseWriter) {
 	}
 }
 
-// appendTo appends the response as net/http writes it in HTTP/1.1: FuzzLane compares the two.
+// appendTo appends the response to b, as net/http would write it in HTTP/1.1. FuzzLane compares the
+// two.
 func (r *response) appendTo(b, date []byte) []byte {
 	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(r.status), 10)
@@ -87,7 +88,7 @@ func (r *response) appendTo(b, date []byte) []byte {
 		b = strconv.AppendInt(b, int64(r.retryAfter), 10)
 		b = append(b, "\r\n"...)
 	}
-	b = appendUsage(b, r.usage) // all of its names are between Retry-After and X-Content
+	b = appendUsage(b, r.usage) // in order: its names sort between Retry-After and X-Content-Type-Options
 	b = append(b, "X-Content-Type-Options: nosniff\r\nX-Request-Id: "...)
 	b = append(b, r.id[:]...)
 	b = append(b, "\r\nDate: "...)
@@ -98,7 +99,7 @@ func (r *response) appendTo(b, date []byte) []byte {
 	return append(b, r.tail...)
 }
 
-// appendUsage appends header lines in the order of their names.
+// appendUsage appends header lines, sorted by name.
 func appendUsage(b []byte, usage http.Header) []byte {
 	if len(usage) == 0 {
 		return b
@@ -114,7 +115,7 @@ func appendUsage(b []byte, usage http.Header) []byte {
 	return b
 }
 
-// dates formats the value of the Date header once a second. The zero value is ready.
+// dates formats the value of the Date header once a second. The zero value is ready to use.
 type dates struct{ current atomic.Pointer[formatted] }
 
 type formatted struct {
@@ -122,7 +123,7 @@ type formatted struct {
 	text   []byte
 }
 
-// at returns the Date of a response at a time. The caller must not modify it.
+// at returns the value of the Date header for now. The caller must not modify it.
 func (d *dates) at(now time.Time) []byte {
 	f := d.current.Load()
 	if f == nil || f.second != now.Unix() {

@@ -10,34 +10,33 @@ import (
 	"time"
 )
 
-// conn is a connection in the lane. Its goroutine reads a request, has it answered, and so on.
-// While it waits it holds no buffer.
+// conn is a connection in the lane. Its goroutine reads requests and answers them in turn. While it
+// waits, it holds no buffer.
 type conn struct {
 	net.Conn
 	lane    *Lane
 	handler Handler
-	watcher watcher         // Conn, if it wants to know
-	socket  syscall.RawConn // of Conn; nil if it has none
+	watcher watcher         // Conn, if it implements watcher, otherwise blind
+	socket  syscall.RawConn // the socket of Conn; nil if it has none
 
-	begun []byte // the beginning of a request, the rest of which is awaited
+	begun []byte // the part of an incomplete request that has arrived
 
 	deadlines deadlines
-	got       struct { // by readNow
+	got       struct { // the result of the last read
 		buffer *buffer
 		n      int
 		err    error
 	}
-	readNow func(descriptor uintptr) (done bool) // the method tryRead, which allocates only once this way
+	readNow func(descriptor uintptr) (done bool) // c.tryRead; made once, because each method value allocates
 }
 
-// A buffer has a part for requests and a part for answers. The system's buffer of a connection is
-// larger than either.
+// buffer has one half for requests and one for answers.
 type buffer [4 << 10]byte
 
-// maxRequest bounds a plain request, in bytes; any larger one is left to net/http.
+// maxRequest bounds a plain request, in bytes. A larger request is left to net/http.
 const maxRequest = 2 << 10
 
-// buffers are shared, so that idle connections need none and busy ones find theirs in the
+// buffers are shared: idle connections need none, and busy ones reuse memory that is still in the
 // processor's cache.
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
@@ -54,7 +53,7 @@ func newConn(l *Lane, accepted net.Conn) *conn {
 	return c
 }
 
-// run serves the connection until it ends or goes to net/http.
+// run serves the connection until it ends or is handed to net/http.
 func (c *conn) run() {
 	read := c.serve()
 	c.lane.forget(c)
@@ -66,8 +65,8 @@ func (c *conn) run() {
 	c.lane.fallback.give(c.Conn, read)
 }
 
-// serve answers plain requests. It returns what net/http has to read, or nil if the connection
-// must be closed.
+// serve answers plain requests. It returns the bytes that net/http has to read first, or nil if the
+// connection must be closed.
 func (c *conn) serve() (read []byte) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -80,7 +79,7 @@ func (c *conn) serve() (read []byte) {
 		b, n, err := c.read()
 		switch {
 		case err == nil:
-		case errors.Is(err, io.EOF): // net/http refuses half a request
+		case errors.Is(err, io.EOF): // if half a request has arrived, net/http refuses it
 			return c.begun
 		default:
 			return nil
@@ -95,25 +94,25 @@ func (c *conn) serve() (read []byte) {
 			buffers.Put(b)
 			return read
 		case incomplete:
-			c.begun = append([]byte(nil), rest...) // nil if there is none
+			c.begun = append([]byte(nil), rest...) // nil if rest is empty
 		}
 		buffers.Put(b)
 		c.await()
 	}
 }
 
-// state is how the bytes continue that were read from a connection.
+// state says what the next bytes from a connection are.
 type state int
 
 const (
-	incomplete state = iota // with a plain request of which more is to come, or with nothing yet
-	plain                   // with a plain request
-	other                   // with something else
-	ended                   // not at all: the connection must be closed
+	incomplete state = iota // the start of a plain request, or nothing yet
+	plain                   // a plain request
+	other                   // anything else
+	ended                   // the connection must be closed
 )
 
-// answer answers the plain requests at the start of b[:n]. It returns their length and the state
-// after them.
+// answer answers the plain requests at the start of b[:n]. It returns their total length, and the
+// state of the bytes after them.
 func (c *conn) answer(b *buffer, n int) (used int, next state) {
 	for used < n {
 		start := time.Now()
@@ -144,7 +143,7 @@ func (c *conn) answer(b *buffer, n int) (used int, next state) {
 	return used, incomplete
 }
 
-// await prepares for what comes next: the rest of a request, or another one.
+// await sets the deadline for the rest of a request, or for the next one, and notifies the watcher.
 func (c *conn) await() {
 	c.deadlines.await()
 	if c.begun != nil {
@@ -154,8 +153,8 @@ func (c *conn) await() {
 	}
 }
 
-// read waits until something arrives, and returns it after what has begun, in a buffer that it
-// takes only then.
+// read waits until something arrives. It returns a buffer with the incomplete request and the new
+// bytes, and the length of both. It takes the buffer only when a socket has something to read.
 func (c *conn) read() (*buffer, int, error) {
 	if c.socket == nil {
 		b := buffers.Get().(*buffer)
@@ -168,7 +167,7 @@ func (c *conn) read() (*buffer, int, error) {
 	return c.got.buffer, c.got.n, c.got.err
 }
 
-// tryRead reads what has arrived. It reports false if there is nothing yet.
+// tryRead reads what has arrived at the socket. It reports false if there is nothing yet.
 func (c *conn) tryRead(descriptor uintptr) bool {
 	b := buffers.Get().(*buffer)
 	begun := copy(b[:], c.begun)
@@ -189,7 +188,7 @@ func (c *conn) tryRead(descriptor uintptr) bool {
 	}
 }
 
-// received keeps the outcome of a read.
+// received stores the result of a read in c.got. It gives the buffer back if nothing was read.
 func (c *conn) received(b *buffer, begun, n int, err error) {
 	c.got.buffer, c.got.n, c.got.err = b, begun+n, nil
 	if err != nil && n <= 0 {
@@ -198,19 +197,19 @@ func (c *conn) received(b *buffer, begun, n int, err error) {
 	}
 }
 
-// watcher is implemented by connections that want to know what their client waits for, so that an
-// idle one can be closed. Its methods are called in the order in which things happen.
+// watcher is implemented by connections whose owner has to know whether the client waits for an
+// answer, because it closes idle connections. The methods are called in the order of the events.
 type watcher interface {
 	// Begin is called when one or more requests have arrived. If it reports false, they are not
 	// answered, because the connection is being closed.
 	Begin() bool
-	// Idle is called when all of them are answered, with the time of the last answer.
+	// Idle is called when all of these requests are answered, with the time of the last answer.
 	Idle(since time.Time)
-	// Incomplete is called when a part of a request has arrived, or one for net/http.
+	// Incomplete is called when a part of a request has arrived, or a request for net/http.
 	Incomplete()
 }
 
-// blind is the watcher of a connection that does not want to know.
+// blind is the watcher of a connection that does not implement watcher. It does nothing.
 type blind struct{}
 
 func (blind) Begin() bool    { return true }

@@ -2,24 +2,25 @@ package lane
 
 import "time"
 
-// deadlines are the timeouts of a connection. Setting a deadline costs as much as finding a token,
-// so those of idling and writing are set again only when that matters.
+// deadlines sets the read and write deadlines of a connection. Setting one costs as much as looking
+// up a token, so the deadlines for idling and writing are renewed only when isDue says so.
 type deadlines struct {
 	of *conn
 
-	idleSince time.Time // when the last answer was written; zero: there was none
-	readSet   time.Time // when the read deadline was set
-	writeSet  time.Time // when the write deadline was set
-	arriving  bool      // the read deadline is that of a request's header
+	idleSince time.Time // when the last answer was written; zero: no answer yet
+	readSet   time.Time // the time from which the read deadline counts
+	writeSet  time.Time // the time from which the write deadline counts
+	arriving  bool      // the read deadline is for a request's header, not for idling
 }
 
-// begin sets the deadline of a new connection. Its header timeout begins at once, as in net/http.
+// begin sets the read deadline of a new connection. The header timeout begins at once, as in
+// net/http.
 func (d *deadlines) begin() {
 	d.arriving = true
 	d.setRead(time.Now(), d.of.lane.options.HeaderTimeout)
 }
 
-// await sets the deadline of what is awaited: the rest of a request, or the next one.
+// await sets the read deadline for the rest of a request, or for the next one.
 func (d *deadlines) await() {
 	o := &d.of.lane.options
 	switch {
@@ -32,7 +33,7 @@ func (d *deadlines) await() {
 	}
 }
 
-// setRead sets the read deadline to a time after a start; zero: none.
+// setRead sets the read deadline to start plus after, or to none if after is zero.
 func (d *deadlines) setRead(start time.Time, after time.Duration) {
 	var deadline time.Time
 	if after > 0 {
@@ -42,7 +43,7 @@ func (d *deadlines) setRead(start time.Time, after time.Duration) {
 	_ = d.of.SetReadDeadline(deadline)
 }
 
-// write sets the deadline of an answer.
+// write sets the write deadline for an answer.
 func (d *deadlines) write(now time.Time) {
 	if timeout := d.of.lane.options.WriteTimeout; isDue(timeout, d.writeSet, now) {
 		d.writeSet = now
@@ -50,8 +51,8 @@ func (d *deadlines) write(now time.Time) {
 	}
 }
 
-// isDue reports whether the deadline of a timeout, last set at set, must be set again. A timeout
-// may end a second, or a sixteenth of it, early.
+// isDue reports whether a deadline that counts from set must be renewed, to count from now. Without
+// a renewal it ends early, by less than a second and less than a sixteenth of the timeout.
 func isDue(timeout time.Duration, set, now time.Time) bool {
 	return timeout > 0 && now.Sub(set) >= min(time.Second, timeout/16)
 }

@@ -6,15 +6,15 @@ import (
 	"sync/atomic"
 )
 
-// fallback is the listener of the connections that net/http serves.
+// fallback is the listener from which net/http accepts what the lane hands over.
 type fallback struct {
 	handed  chan net.Conn
 	closed  chan struct{}
 	once    sync.Once
-	address atomic.Value // of the lane's listener, a net.Addr
+	address atomic.Value // the net.Addr of the lane's listener
 }
 
-// Accept returns the next connection, or net.ErrClosed.
+// Accept returns the next connection, or net.ErrClosed after Close.
 func (f *fallback) Accept() (net.Conn, error) {
 	select {
 	case c := <-f.handed:
@@ -36,7 +36,7 @@ func (f *fallback) Addr() net.Addr {
 	return address
 }
 
-// give hands a connection over, and what was read from it.
+// give hands over a connection and the bytes that the lane has read from it.
 func (f *fallback) give(c net.Conn, read []byte) {
 	select {
 	case f.handed <- &handed{Conn: c, unread: read}:
@@ -45,10 +45,10 @@ func (f *fallback) give(c net.Conn, read []byte) {
 	}
 }
 
-// handed is a connection of net/http, which first reads what the lane has read.
+// handed is a connection for net/http. It first returns the bytes that the lane has read.
 type handed struct {
 	net.Conn
-	unread []byte // by net/http
+	unread []byte // read by the lane, but not yet by net/http
 }
 
 // Read implements net.Conn.
@@ -71,5 +71,5 @@ func (c *handed) CloseWrite() error {
 	return nil
 }
 
-// NetConn returns the connection below, as tls.Conn does.
+// NetConn returns the underlying connection, as that of tls.Conn does.
 func (c *handed) NetConn() net.Conn { return c.Conn }

@@ -1,16 +1,18 @@
 // Package lane is the front door of the app listener: it serves plain token requests on the
 // connection itself, below net/http, at about half the cost.
 //
-// It works in one direction. A connection begins in the lane, whose goroutine reads it and
-// recognises one form of request: GET /access_token as common clients write it (request.go). The
-// Handler answers hits and misses alike, in order. The first thing that has any other form hands
-// the connection, with the bytes that were read, to net/http for good: an http.Server serves
-// Fallback. So the lane has to understand its own form only, and depends on nothing inside
-// net/http. It is stricter than the rest of igproxy wherever they could differ, and its answers
-// equal net/http's byte for byte except for Date and the request id: proxy.FuzzLane compares them.
+// Connections move in one direction. Each begins in the lane, which reads it in a goroutine of its
+// own and recognises one form of request: GET /access_token as common clients write it
+// (request.go). The Handler answers these requests in order, hits and misses alike. When a request
+// of any other form arrives, the lane hands the connection, with the bytes that it has read, to
+// net/http for good: an http.Server serves Fallback. So the lane has to understand only one form,
+// and depends on nothing inside net/http. It is stricter than the rest of igproxy wherever the two
+// could differ. Its answers equal net/http's byte for byte, except for Date and the request id:
+// proxy.FuzzLane compares them.
 //
-// What needs more than the Host and the token of a request goes to net/http: TLS, igproxy's own
-// token, a choice between several apps, and tracing. For these the Handler declines.
+// The Handler declines a request if it needs more than the Host and the token: if igproxy requires
+// its own token, if there are several apps to choose from, or if requests are traced. A listener
+// with TLS has no lane.
 package lane
 
 import (
@@ -32,12 +34,12 @@ const (
 
 // Handler answers the plain requests of one connection. It is used by one goroutine at a time.
 type Handler interface {
-	// Serve appends the whole answer to a request for a token to b, and reports whether the
-	// connection must be closed after it. Nil leaves the request to net/http. Host and token are
-	// valid only during the call.
+	// Serve appends the whole answer to a token request to b and returns the result. It reports
+	// whether the connection must be closed after the answer. A nil answer leaves the request to
+	// net/http. Host and token are valid only during the call.
 	Serve(b, host, token []byte, start time.Time) (answer []byte, last bool)
-	// Sent is called after each answer, when it has been written or writing has failed, with the
-	// start given to Serve and the time that the answer took.
+	// Sent is called when an answer has been written, or when writing it has failed. start is the
+	// time that Serve got, and took is how long the answer took from then on.
 	Sent(start time.Time, took time.Duration)
 }
 
@@ -45,13 +47,14 @@ type Handler interface {
 type Options struct {
 	// NewHandler returns the Handler of a new connection. Required.
 	NewHandler func() Handler
-	// HeaderTimeout is how long a request may take to arrive; and how long a new connection may
-	// send nothing. Zero: without limit.
+	// HeaderTimeout is how long a request may take to arrive, and how long a new connection may
+	// send nothing. Zero: no limit.
 	HeaderTimeout time.Duration
-	// IdleTimeout is how long a connection may wait for its next request. It may end a second, or a
-	// sixteenth of it, early. Zero: without limit.
+	// IdleTimeout is how long a connection may wait for its next request. It may end early, by less
+	// than a second and less than a sixteenth of it. Zero: no limit.
 	IdleTimeout time.Duration
-	// WriteTimeout is how long writing an answer may take. Zero: without limit.
+	// WriteTimeout is how long answering a request may take. It may end early, as IdleTimeout may.
+	// Zero: no limit.
 	WriteTimeout time.Duration
 	// Logger receives errors of Accept and panics. Required.
 	Logger *slog.Logger
@@ -75,8 +78,8 @@ func New(o Options) *Lane {
 // net.ErrClosed after Shutdown or Close.
 func (l *Lane) Fallback() net.Listener { return l.fallback }
 
-// Serve accepts connections until the listener is closed, and returns the error of Accept. Like
-// net/http it tries again, more and more slowly, if Accept fails for another reason.
+// Serve accepts connections until the listener is closed, and then returns the error of Accept. If
+// Accept fails for another reason, Serve tries again after growing pauses, as net/http does.
 func (l *Lane) Serve(listener net.Listener) error {
 	const shortest, longest = 5 * time.Millisecond, time.Second
 	l.fallback.address.Store(listener.Addr())
@@ -102,7 +105,7 @@ func (l *Lane) start(accepted net.Conn) {
 	l.mu.Lock()
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
-	go c.run() // ends with the connection, or when net/http has it
+	go c.run() // ends when the connection ends or net/http has taken it
 }
 
 func (l *Lane) forget(c *conn) {
@@ -118,9 +121,10 @@ func (l *Lane) count() int {
 	return len(l.conns)
 }
 
-// Shutdown waits until no connection is left in the lane and closes Fallback, or returns the error
-// of ctx. The listener must be closed before. A connection ends when the Handler says that an answer
-// is the last, and when whoever owns the connection closes it because it is idle.
+// Shutdown waits until no connection is left in the lane, and then closes Fallback. If ctx ends
+// first, it returns the error of ctx. The listener must already be closed. Shutdown does not end
+// connections: one ends when the Handler reports that its answer is the last, or when the owner of
+// the connection closes it because it is idle.
 func (l *Lane) Shutdown(ctx context.Context) error {
 	for l.count() > 0 {
 		select {
@@ -133,7 +137,7 @@ func (l *Lane) Shutdown(ctx context.Context) error {
 }
 
 // Close ends every connection in the lane now, and waits for requests in progress. The listener
-// must be closed before.
+// must already be closed.
 func (l *Lane) Close() {
 	_ = l.fallback.Close()
 	for _, c := range l.all() {

@@ -25,7 +25,7 @@ const (
 	idleTimeout   = time.Minute
 )
 
-// echo answers with what the lane read, unless it declines.
+// echo is a Handler that answers with the Host and the token that it got, unless it declines.
 type echo struct {
 	sent     *atomic.Int64
 	declines bool
@@ -50,19 +50,19 @@ func (e echo) Serve(b, host, token []byte, _ time.Time) ([]byte, bool) {
 
 func (e echo) Sent(time.Time, time.Duration) { e.sent.Add(1) }
 
-// door is a lane, and what it hands over.
-type door struct {
+// testLane is a lane, and the connections that it has handed over.
+type testLane struct {
 	*lane.Lane
 	listener net.Listener
 	handed   chan net.Conn
 }
 
-func open(t *testing.T, listener net.Listener, h echo) *door {
+func open(t *testing.T, listener net.Listener, h echo) *testLane {
 	t.Helper()
 	if h.sent == nil {
 		h.sent = new(atomic.Int64)
 	}
-	d := &door{listener: listener, handed: make(chan net.Conn, 1), Lane: lane.New(lane.Options{
+	d := &testLane{listener: listener, handed: make(chan net.Conn, 1), Lane: lane.New(lane.Options{
 		NewHandler: func() lane.Handler { return h }, HeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
 		WriteTimeout: time.Minute, Logger: slog.New(slog.DiscardHandler)})}
 	done := make(chan struct{}, 2)
@@ -88,7 +88,7 @@ func open(t *testing.T, listener net.Listener, h echo) *door {
 
 // pipes is a listener of connections in memory, for simulated time.
 type pipes struct {
-	come   chan net.Conn
+	dialed chan net.Conn
 	closed chan struct{}
 }
 
@@ -96,7 +96,7 @@ func newPipes() *pipes { return &pipes{make(chan net.Conn), make(chan struct{})}
 
 func (l *pipes) Accept() (net.Conn, error) {
 	select {
-	case c := <-l.come:
+	case c := <-l.dialed:
 		return c, nil
 	case <-l.closed:
 		return nil, net.ErrClosed
@@ -117,7 +117,7 @@ func (l *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 func (l *pipes) dial(t *testing.T) net.Conn {
 	t.Helper()
 	here, there := net.Pipe()
-	l.come <- there
+	l.dialed <- there
 	t.Cleanup(func() { _ = here.Close() })
 	return here
 }
@@ -127,11 +127,11 @@ func TestPlainRequestsAreAnsweredAndOthersHandedOver(t *testing.T) {
 		name, old, new string
 		plain          bool
 	}{
-		{"as it is", "", "", true},
+		{"unchanged", "", "", true},
 		{"another order, with a secret", "grant_type=ig_exchange_token&access_token=IGAA", "access_token=IGAA&client_secret=x&grant_type=ig_exchange_token", true},
 		{"harmless headers", "Host: localhost\r\n", "Host: localhost\r\naccept: */*\r\nUser-Agent: a\r\nConnection: Keep-Alive\r\n", true},
-		{"headers of tracing", "Host: localhost\r\n", "Host: localhost\r\nTraceparent: 00\r\ntracestate: a=b\r\nX-Request-ID: 1\r\n", true},
-		{"a type of no body", "Host: localhost\r\n", "Host: localhost\r\nContent-Type: application/json\r\n", true},
+		{"trace headers", "Host: localhost\r\n", "Host: localhost\r\nTraceparent: 00\r\ntracestate: a=b\r\nX-Request-ID: 1\r\n", true},
+		{"a content type without a body", "Host: localhost\r\n", "Host: localhost\r\nContent-Type: application/json\r\n", true},
 		{"another path", "/access_token", "/refresh_access_token", false},
 		{"a version", "/access_token", "/v23.0/access_token", false},
 		{"another method", "GET", "HEAD", false},
@@ -144,7 +144,7 @@ func TestPlainRequestsAreAnsweredAndOthersHandedOver(t *testing.T) {
 		{"two Hosts", "Host: localhost\r\n", "Host: localhost\r\nHost: localhost\r\n", false},
 		{"a body", "Host: localhost\r\n", "Host: localhost\r\nContent-Length: 1\r\n", false},
 		{"an unknown header", "Host: localhost\r\n", "Host: localhost\r\nOrigin: x\r\n", false},
-		{"its connection ends", "Host: localhost\r\n", "Host: localhost\r\nConnection: close\r\n", false},
+		{"Connection: close", "Host: localhost\r\n", "Host: localhost\r\nConnection: close\r\n", false},
 		{"a folded line", "Host: localhost\r\n", "Host: localhost\r\n x\r\n", false},
 		{"a header without a name", "Host: localhost\r\n", "Host: localhost\r\n: x\r\n", false},
 		{"bare line feeds", "\r\n", "\n", false},
@@ -175,14 +175,14 @@ func TestPlainRequestsAreAnsweredAndOthersHandedOver(t *testing.T) {
 					t.Fatalf("got %v, %v", res, err)
 				}
 				if synctest.Wait(); sent.Load() != 1 {
-					t.Errorf("%d were sent, want 1", sent.Load())
+					t.Errorf("Sent was called %d times, want once", sent.Load())
 				}
 			})
 		})
 	}
 }
 
-func TestWhatTheHandlerDeclinesIsHandedOver(t *testing.T) {
+func TestRequestsThatTheHandlerDeclinesAreHandedOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newPipes()
 		d := open(t, l, echo{declines: true})
@@ -197,8 +197,8 @@ func TestWhatTheHandlerDeclinesIsHandedOver(t *testing.T) {
 	})
 }
 
-// A buffer is shared between connections, so each byte has to be kept for its own connection.
-func TestARequestThatComesByteByByteIsPlain(t *testing.T) {
+// Connections share buffers, so the bytes of an incomplete request must stay with their connection.
+func TestARequestThatArrivesByteByByteIsAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newPipes()
 		open(t, l, echo{})
@@ -241,14 +241,14 @@ func TestTimeouts(t *testing.T) {
 					t.Fatal(err)
 				}
 				if took := time.Since(start); took != c.want {
-					t.Errorf("it ended after %s, want %s", took, c.want)
+					t.Errorf("the connection ended after %s, want %s", took, c.want)
 				}
 			})
 		})
 	}
 }
 
-func TestHalfARequestAtTheEndIsHandedOver(t *testing.T) {
+func TestHalfARequestBeforeTheEndIsHandedOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newPipes()
 		d := open(t, l, echo{})
@@ -270,7 +270,7 @@ func TestAPanicEndsOneConnectionOnly(t *testing.T) {
 		bad, good := l.dial(t), l.dial(t)
 		_, _ = io.WriteString(bad, strings.Replace(request, "IGAA", "panic", 1))
 		if got, err := io.ReadAll(bad); err != nil || len(got) > 0 {
-			t.Errorf("got %q, %v; want the end", got, err)
+			t.Errorf("got %q, %v; want nothing and the end of the connection", got, err)
 		}
 		go func() { _, _ = io.WriteString(good, request) }()
 		if res, err := http.ReadResponse(bufio.NewReader(good), nil); err != nil || res.StatusCode != http.StatusNoContent {
@@ -289,11 +289,11 @@ func TestShutdownWaitsForAnswersAndForIdleConnections(t *testing.T) {
 		_ = l.Close()
 		go func() {
 			time.Sleep(time.Second)
-			_ = idle.Close() // as the owner of a connection does that is idle during a drain
+			_ = idle.Close() // as the owner of an idle connection does during a drain
 		}()
 		go func() {
 			if got, err := io.ReadAll(busy); err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 204") {
-				t.Errorf("got %q, %v; want the answer, and the end of the connection", got, err)
+				t.Errorf("got %q, %v; want the answer and the end of the connection", got, err)
 			}
 		}()
 		start := time.Now()
@@ -301,35 +301,35 @@ func TestShutdownWaitsForAnswersAndForIdleConnections(t *testing.T) {
 			t.Error(err)
 		}
 		if took := time.Since(start); took < 10*time.Second || took > 10*time.Second+50*time.Millisecond {
-			t.Errorf("it took %s, want 10s", took)
+			t.Errorf("Shutdown took %s, want 10s", took)
 		}
 	})
 }
 
-// watched notes what it is told.
+// watched records which of its methods are called.
 type watched struct {
 	net.Conn
-	told    *strings.Builder
+	calls   *strings.Builder
 	evicted bool
 }
 
-func (c *watched) Begin() bool    { c.told.WriteString("begin "); return !c.evicted }
-func (c *watched) Idle(time.Time) { c.told.WriteString("idle ") }
-func (c *watched) Incomplete()    { c.told.WriteString("incomplete ") }
+func (c *watched) Begin() bool    { c.calls.WriteString("begin "); return !c.evicted }
+func (c *watched) Idle(time.Time) { c.calls.WriteString("idle ") }
+func (c *watched) Incomplete()    { c.calls.WriteString("incomplete ") }
 
-func TestTheConnectionBelowIsToldWhatItWaitsFor(t *testing.T) {
+func TestTheOwnerOfAConnectionIsNotifiedOfItsState(t *testing.T) {
 	for name, c := range map[string]struct {
 		sent    string
 		evicted bool
 		want    string
 	}{
-		"nothing":                {"", false, ""},
-		"two requests at once":   {request + request, false, "begin idle "},
-		"half a request":         {request[:30], false, "incomplete "},
-		"one and a half":         {request + request[:30], false, "begin incomplete "},
-		"one for net/http":       {"POST", false, "incomplete "},
-		"a plain one and such":   {request + "POST", false, "begin incomplete "},
-		"one after the eviction": {request, true, "begin "},
+		"nothing":                                {"", false, ""},
+		"two requests at once":                   {request + request, false, "begin idle "},
+		"half a request":                         {request[:30], false, "incomplete "},
+		"one and a half requests":                {request + request[:30], false, "begin incomplete "},
+		"a request for net/http":                 {"POST", false, "incomplete "},
+		"a plain request, then one for net/http": {request + "POST", false, "begin incomplete "},
+		"a request after an eviction":            {request, true, "begin "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -337,13 +337,13 @@ func TestTheConnectionBelowIsToldWhatItWaitsFor(t *testing.T) {
 				d := open(t, l, echo{})
 				here, there := net.Pipe()
 				defer here.Close()
-				below := &watched{Conn: there, told: new(strings.Builder), evicted: c.evicted}
-				l.come <- below
+				below := &watched{Conn: there, calls: new(strings.Builder), evicted: c.evicted}
+				l.dialed <- below
 				go func() { _, _ = io.Copy(io.Discard, here) }() // ends with the connection
 				_, _ = io.WriteString(here, c.sent)
 				synctest.Wait()
-				if got := below.told.String(); got != c.want {
-					t.Errorf("told %q, want %q", got, c.want)
+				if got := below.calls.String(); got != c.want {
+					t.Errorf("got the calls %q, want %q", got, c.want)
 				}
 				if strings.HasSuffix(c.sent, "POST") {
 					_ = (<-d.handed).Close()
@@ -353,7 +353,7 @@ func TestTheConnectionBelowIsToldWhatItWaitsFor(t *testing.T) {
 	}
 }
 
-func TestADrainEndsWithItsContext(t *testing.T) {
+func TestShutdownEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newPipes()
 		d := open(t, l, echo{slow: time.Minute})
@@ -367,8 +367,8 @@ func TestADrainEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// Sockets are read another way than connections in memory.
-func TestOverSockets(t *testing.T) {
+// Sockets are not read in the same way as connections in memory.
+func TestRequestsOverSocketsAreAnsweredOrHandedOver(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
 			address := "127.0.0.1:0"
@@ -401,7 +401,7 @@ func TestOverSockets(t *testing.T) {
 				}
 			}
 			_, _ = io.WriteString(c, request)
-			if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil { // and still read
+			if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil { // the client still reads
 				t.Fatal(err)
 			}
 			if got, err := io.ReadAll(r); err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 204") {
@@ -415,7 +415,7 @@ func TestOverSockets(t *testing.T) {
 			if _, err := io.ReadFull(handed, got); err != nil || string(got) != "POST / HTTP/1.1\r\n" {
 				t.Errorf("handed over %q, %v", got, err)
 			}
-			dial() // waits in the lane while it closes
+			dial() // is still waiting in the lane when the lane closes
 		})
 	}
 }

@@ -5,19 +5,19 @@ import (
 	"strings"
 )
 
-// request is a plain request.
+// request is a plain request. Token and host are parts of the buffer that it was read from.
 type request struct {
 	token, host []byte
 	length      int // in bytes
 }
 
-// recognise reads a plain request at the start of b. Where its form differs from what the rest of
-// igproxy accepts, it is stricter:
+// recognise reads a plain request at the start of b. It accepts less than the rest of igproxy does:
 //
-//   - GET /access_token in HTTP/1.1, in origin form, without version, prefix or a slash at the end;
+//   - GET /access_token in HTTP/1.1, in origin form, without a version, a prefix or a slash at the
+//     end;
 //   - grant_type=ig_exchange_token and access_token once each, client_secret at most once, in any
-//     order, without escapes and other parameters;
-//   - Host once, and otherwise only headers that nothing in igproxy reads.
+//     order, with no escapes and no other parameters;
+//   - Host once, and otherwise only headers that change nothing.
 func recognise(b []byte) (r request, s state) {
 	const start = "GET " + Path + "?"
 	if n := min(len(b), len(start)); string(b[:n]) != start[:n] {
@@ -26,7 +26,7 @@ func recognise(b []byte) (r request, s state) {
 	end := bytes.Index(b, []byte("\r\n\r\n"))
 	if end < 0 {
 		if bytes.Count(b, []byte("\n")) != bytes.Count(b, []byte("\r\n")) {
-			return r, other // net/http takes a bare line feed for the end of a line
+			return r, other // net/http accepts a bare line feed as the end of a line
 		}
 		return r, incomplete
 	}
@@ -57,13 +57,13 @@ func recognise(b []byte) (r request, s state) {
 	return r, plain
 }
 
-// plainLine reads the query of a request line and the version after it.
+// plainLine reads the query of a request line, and requires HTTP/1.1 after it.
 func plainLine(line []byte) (token []byte, ok bool) {
 	token, rest, ok := plainQuery(line)
 	return token, ok && string(rest) == "HTTP/1.1"
 }
 
-// plainQuery reads the query and the space after it.
+// plainQuery reads the query and the space after it. It returns the token and the rest.
 func plainQuery(b []byte) (token, rest []byte, ok bool) {
 	var grant, secret bool
 	for {
@@ -91,7 +91,7 @@ func plainQuery(b []byte) (token, rest []byte, ok bool) {
 	}
 }
 
-// unescaped splits off the characters that need no escape in a query: RFC 3986, section 2.3.
+// unescaped splits b at the first character that is not unreserved (RFC 3986, section 2.3).
 func unescaped(b []byte) (text, rest []byte) {
 	for i, c := range b {
 		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~') {
@@ -125,10 +125,10 @@ func plainHeader(b []byte) (name, value, rest []byte, ok bool) {
 	return name, bytes.Trim(value, " "), rest, true
 }
 
-// harmless reports whether a header changes nothing: no step reads it, and net/http acts as without
-// it. Only the tracing of requests reads traceparent, and then the lane serves none.
+// harmless reports whether a header changes nothing: no step reads it, and net/http does the same
+// with it as without it. Only tracing reads traceparent, and the lane serves no traced requests.
 func harmless(name, value []byte) bool {
-	switch len(name) { // compares with one or two names instead of all
+	switch len(name) { // so that a name is compared with few others
 	case len("accept"):
 		return is(name, "accept")
 	case len("connection"):
@@ -137,7 +137,7 @@ func harmless(name, value []byte) bool {
 		return is(name, "traceparent")
 	case len("content-type"):
 		return is(name, "content-type") || is(name, "x-request-id")
-	case len("sec-fetch-mode"): // of Node's fetch
+	case len("sec-fetch-mode"): // Node's fetch sends it
 		return is(name, "sec-fetch-mode")
 	case len("accept-encoding"):
 		return is(name, "accept-encoding") || is(name, "accept-language")
