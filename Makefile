@@ -12,7 +12,7 @@
 # make bench-baseline  rewrite that file; its times are those of one machine, its allocations are the same everywhere
 # make bench-peers     igproxy next to nginx and Varnish, for docs/performance.md (needs Linux and 2 cores); PEERS=-quick is shorter
 # make bench-fleet     many sidecars on one Redis: calls, commands and latencies
-# make ship-check      check what people deploy with other people's code, compare two builds of one commit, unpack a Debian package
+# make ship-check      check the deployment files with the code of the programs that read them, compare two builds of one commit, unpack a Debian package
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -39,9 +39,9 @@ deps:
 
 # The tests in ./integration start igproxy as a process, built with the race detector. Tests that need other people's
 # programs are in the folders below it, and run in test-all. To save time, igproxy is compiled while missing programs are
-# installed, tests of packages that wait run beside those that compute (-p=4), and go vet is left to make lint.
+# installed, tests that mostly wait run beside tests that compute (-p=4), and go vet is left to make lint.
 test:
-	@echo "== what is needed, and igproxy without the race detector"
+	@echo "== install what is missing, and compile igproxy"
 	@CGO_ENABLED=0 go build ./... & compiling=$$!; tools/deps.sh || { kill $$compiling; exit 1; }; wait $$compiling
 	@echo "== each package, with the race detector"
 	go test -race -count=1 -vet=off -p=4 $$(go list ./... | grep -v /integration)

@@ -59,7 +59,7 @@ func TestDrainAnswersRequestsInFlight(t *testing.T) {
 	}
 }
 
-// A connection that was accepted is answered even if its request comes only after the signal.
+// A request on an accepted connection is answered even if it comes only after the signal.
 func TestDrainAnswersRequestsOnEarlierConnections(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
@@ -89,7 +89,7 @@ func TestDrainAnswersRequestsOnEarlierConnections(t *testing.T) {
 	}
 	defer res.Body.Close()
 	if res.StatusCode != 200 || !res.Close {
-		t.Errorf("got %d, Connection: close %v; want 200 and the connection's end", res.StatusCode, res.Close)
+		t.Errorf("got %d, Connection: close %v; want 200 and true", res.StatusCode, res.Close)
 	}
 	if code := p.Wait(t); code != 0 {
 		t.Errorf("exit code %d", code)

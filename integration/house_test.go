@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 	"tools/faults":        {},
 }
 
-// homes lists patterns of the only files that may import a library.
+// homes maps a library to patterns of the only files that may import it.
 var homes = map[string][]string{
 	"github.com/redis/go-redis/":          {"cache/redis.go", "cache/redis_*.go"},
 	"github.com/maypok86/otter/":          {"cache/memory.go"},
@@ -147,7 +147,7 @@ func TestCommentsKeepTheirForm(t *testing.T) {
 	}
 }
 
-// commentProblems returns a line for each comment in a Go file that breaks a rule. Generated files
+// commentProblems returns a problem for each comment in a Go file that breaks a rule. Generated files
 // and lines with a URL may be wider.
 func commentProblems(name, source string) (problems []string, err error) {
 	set := token.NewFileSet()

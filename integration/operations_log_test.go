@@ -72,7 +72,7 @@ func (p *process) chatter(t *testing.T, n int) {
 		for range atOnce {
 			res, err := http.ReadResponse(in, nil)
 			if err != nil {
-				t.Fatalf("an answer was held: %v", err)
+				t.Fatalf("an answer did not arrive: %v", err)
 			}
 			if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != 400 {
 				t.Fatalf("got %d, %v", res.StatusCode, err)
@@ -81,7 +81,7 @@ func (p *process) chatter(t *testing.T, n int) {
 	}
 }
 
-// everyLine turns off, in effect, the bound on repeated lines.
+// everyLine sets a limit on repeated lines that no test reaches.
 const everyLine = "LOG_LINES=1000000"
 
 const droppedLines = "igproxy_log_lines_dropped_total"

@@ -121,10 +121,10 @@ func TestFloodOfTokensDoesNotGrowMemory(t *testing.T) {
 	after := p.memory(t)
 	t.Logf("%d MiB before and %d MiB after %d tokens, at most %.0f bytes of entries", before>>20, after>>20, flood, most)
 	if grown := after - before; grown > 24<<20 || most > 1.1*size {
-		t.Errorf("grown by %d MiB, %.0f bytes of entries for cache.max_bytes %d", grown>>20, most, size)
+		t.Errorf("it has grown by %d MiB, with %.0f bytes of entries for cache.max_bytes %d", grown>>20, most, size)
 	}
 	if wrong.Load() > 0 {
-		t.Errorf("%d were not answered", wrong.Load())
+		t.Errorf("%d requests were not answered", wrong.Load())
 	}
 }
 
@@ -158,7 +158,7 @@ func TestNoStormAfterATotalOutage(t *testing.T) {
 			got.failed.Add(1)
 		})
 	}
-	eventually(t, "both are missed", func() bool {
+	eventually(t, "both are reported as unavailable", func() bool {
 		ready := p.page(t, "/readyz")
 		return regexp.MustCompile(`"breaker":"(open|half-open)".*"redis":"degraded"`).MatchString(ready.body)
 	})

@@ -63,7 +63,7 @@ func (l *pressure) stop() int64 {
 	return l.answered.Load()
 }
 
-// adminSocket returns the setting of a socket for operations, in a folder of the test's own.
+// adminSocket returns the setting for a socket for operations, in a temporary folder of the test.
 func adminSocket(t *testing.T) string {
 	t.Helper()
 	return "ADMIN_SOCKET=" + filepath.Join(t.TempDir(), "s")
@@ -95,7 +95,7 @@ func hangup(t *testing.T, p *process) {
 	must(t, p.Cmd.Process.Signal(syscall.SIGHUP))
 }
 
-// post sends a form. fields are header names and values in turn.
+// post sends a form. fields alternates header names and values.
 func post(t *testing.T, target, form string, fields ...string) reply {
 	t.Helper()
 	return postBy(t, noKeepAlive, target, form, fields...)
@@ -154,7 +154,7 @@ func TestSIGHUPUnderLoadAppliesOnlyValidConfigurations(t *testing.T) {
 		places = append(places, fmt.Sprint(line["where"], " ", line["key"]))
 	}
 	if !slices.Contains(places, config+":2 cache.ttl") || !slices.Contains(places, config+":3 lisen") {
-		t.Errorf("the log lacks file and line of some problem: %q", places)
+		t.Errorf("the log does not have file and line of both problems: %q", places)
 	}
 	if load.stop() == 0 {
 		t.Error("no app sent a request")
@@ -191,7 +191,7 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 	put("v2", secretFile, appSecret)
 	eventually(t, "the right secret is in use", func() bool { return p.ask(t, "IGAA-late").status == 200 })
 	if p.page(t, "/readyz").status != 200 {
-		t.Error("not ready, though the secret is right now")
+		t.Error("not ready, although the secret is right now")
 	}
 	put("v3", secretFile+"passthrough:\n  enabled: false\n", appSecret)
 	eventually(t, "the new file is in use", func() bool {
@@ -256,7 +256,7 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 	must(t, os.WriteFile(config, []byte("upstream:\n  retries: 7\n"), 0o600))
 	code, out, errs = p.operate(t, "reload")
 	if code != 1 || out != "" || !strings.Contains(errs, "igproxy.yaml:2: upstream.retries: \"7\" is out of range") {
-		t.Errorf("a broken one: exit code %d: %s%s", code, out, errs)
+		t.Errorf("an invalid configuration: exit code %d: %s%s", code, out, errs)
 	}
 	var reply struct {
 		Reloaded                        bool
@@ -293,6 +293,6 @@ func TestReloadNeverOpensAListener(t *testing.T) {
 	p.URL = strings.Replace(p.URL, "[::]", "127.0.0.1", 1)
 	p.URL = strings.Replace(p.URL, "0.0.0.0", "127.0.0.1", 1)
 	if r := p.ask(t, "IGAA-stranger"); r.status != 401 {
-		t.Errorf("a stranger got %d", r.status)
+		t.Errorf("an app without the token got %d", r.status)
 	}
 }

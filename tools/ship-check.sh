@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks the files that people deploy with other people's code; tools/ship lists it. It needs Debian's dpkg, systemd-analyze and strace, and root
+# Checks the deployment files with the code of the programs that read them; tools/ship/main.go lists them. It needs Debian's dpkg, systemd-analyze and strace, and root
 # or sudo for the chroot. It uses the network only for Go modules. Checks that need none of this are in integration/deploy_test.go and
 # integration/deploy.
 set -euo pipefail
