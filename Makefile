@@ -26,7 +26,8 @@ PEERS ?=
 .PHONY: run test test-all faults lint bench bench-baseline bench-peers bench-fleet fuzz soak load build deps ship-check
 .DEFAULT_GOAL := build
 
-# At a terminal the demo gets its own process group, so that Ctrl-C ends the demo without an error from make.
+# At a terminal the demo gets its own process group, so that Ctrl-C ends the demo without an error
+# from make.
 run:
 	@CGO_ENABLED=0 go build -C cmd/igproxy -o ../../tools/bin/igproxy
 	@if [ -t 0 ]; then set -m; fi; tools/bin/igproxy demo; exit $$?
@@ -37,9 +38,10 @@ build:
 deps:
 	tools/deps.sh
 
-# The tests in ./integration start igproxy as a process, built with the race detector. Tests that need other people's
-# programs are in the folders below it, and run in test-all. To save time, igproxy is compiled while missing programs are
-# installed, tests that mostly wait run beside tests that compute (-p=4), and go vet is left to make lint.
+# The tests in ./integration start igproxy as a process, built with the race detector. Tests that
+# need other people's programs are in the folders below it, and run in test-all. To save time,
+# igproxy is compiled while missing programs are installed, tests that mostly wait run beside tests
+# that compute (-p=4), and go vet is left to make lint.
 test:
 	@echo "== install what is missing, and compile igproxy"
 	@CGO_ENABLED=0 go build ./... & compiling=$$!; tools/deps.sh || { kill $$compiling; exit 1; }; wait $$compiling
@@ -57,8 +59,9 @@ test-all: test
 faults: deps
 	@go run -C tools ./faults
 
-# Needs no network except for the modules that go.sum pins. govulncheck is not included, because it reads a database on the network: the same tree
-# could pass today and fail tomorrow. SECURITY.md says how to run it.
+# Needs no network except for the modules that go.sum pins. govulncheck is not included, because it
+# reads a database on the network: the same tree could pass today and fail tomorrow. SECURITY.md
+# says how to run it.
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go vet ./...

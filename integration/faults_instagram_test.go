@@ -1,7 +1,7 @@
 package integration
 
-// Each fault of Instagram, or of the network in front of it, has a known answer, number of calls and
-// effect on the breaker. The answer arrives within the timeout, and an error is in Instagram's
+// Each fault of Instagram, or of the network in front of it, has a known answer, number of calls
+// and effect on the breaker. The answer arrives within the timeout, and an error is in Instagram's
 // envelope. No answer contains an invalid token or the secret, and the next good request works.
 
 import (

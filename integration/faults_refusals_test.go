@@ -51,8 +51,8 @@ var refusalShapes = map[string]refusalShape{
 	"garbage4x": {451, inJSON, "{\"error\":\xff", unreadMessage(451), 100, unreadable, 451, unreadable},
 }
 
-// loginEdge answers code exchanges with the script that the prefix of the code names, and passes all
-// other calls to the stand-in.
+// loginEdge answers code exchanges with the script that the prefix of the code names, and passes
+// all other calls to the stand-in.
 func loginEdge(t *testing.T, scripts map[string]http.HandlerFunc, behind http.Handler) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -1,7 +1,7 @@
 package integration
 
-// A sidecar that fails without an answer from Meta releases the lease and does not share the failure.
-// The other sidecars then call Meta themselves, at once.
+// A sidecar that fails without an answer from Meta releases the lease and does not share the
+// failure. The other sidecars then call Meta themselves, at once.
 
 import (
 	"net"
@@ -51,7 +51,8 @@ func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 			if r := healthy.ask(t, "IGAA-1"); r.status != 200 || !contains(ig.Issued("IGAA-1"), r.token()) {
 				t.Errorf("the other one answers %d %s", r.status, r.body)
 			}
-			// A shared failure would last a second, and a lease that was not released would last longer.
+			// A shared failure would last a second, and a lease that was not released would last
+			// longer.
 			if took := time.Since(start); took > 900*time.Millisecond {
 				t.Errorf("the other one answered after %s, want at once", took)
 			}

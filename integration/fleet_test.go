@@ -58,7 +58,8 @@ func (c *tally) String() string {
 	return fmt.Sprintf("%d right, %d wrong, %d failed", c.right.Load(), c.wrong.Load(), c.failed.Load())
 }
 
-// count adds a reply. It is right if it has a token that Instagram issued for this short-lived token.
+// count adds a reply. It is right if it has a token that Instagram issued for this short-lived
+// token.
 func (c *tally) count(ig *mock.Instagram, short string, r reply, err error) {
 	switch issued := ig.Issued(short); {
 	case err != nil || r.status != 200:

@@ -147,8 +147,8 @@ func TestCommentsKeepTheirForm(t *testing.T) {
 	}
 }
 
-// commentProblems returns a problem for each comment in a Go file that breaks a rule. Generated files
-// and lines with a URL may be wider.
+// commentProblems returns a problem for each comment in a Go file that breaks a rule. Generated
+// files and lines with a URL may be wider.
 func commentProblems(name, source string) (problems []string, err error) {
 	set := token.NewFileSet()
 	file, err := parser.ParseFile(set, name, source, parser.ParseComments|parser.SkipObjectResolution)

@@ -123,7 +123,8 @@ func letter(r rune) rune {
 	return -1
 }
 
-// hostile sends a part of the corpus. The token in igproxy's cache is one that the search looks for.
+// hostile sends a part of the corpus. The token in igproxy's cache is one that the search looks
+// for.
 func (l *leaks) hostile(p *process) {
 	host := strings.TrimPrefix(p.URL, "http://")
 	values, warm := placeholders(host), l.short("IGAA")

@@ -37,8 +37,8 @@ func (l *leaks) monitor(redis *redistest.Server) (end func()) {
 	}
 }
 
-// judge searches every place. If a place lacks the text that it always contains, nothing was recorded
-// there.
+// judge searches every place. If a place lacks the text that it always contains, nothing was
+// recorded there.
 func (l *leaks) judge(always map[string]string) {
 	t := l.t
 	samples := l.gather()
@@ -79,7 +79,8 @@ func (l *leaks) gather() (samples []hidden) {
 		if _, known := given[kind]; !known {
 			given[kind], samples = 0, append(samples, h)
 		}
-		// A code is exchanged for a short-lived token, that for a long-lived one, and that is refreshed.
+		// A code is exchanged for a short-lived token, that for a long-lived one, and that is
+		// refreshed.
 		for _, token := range l.issued(text) {
 			given[kind]++
 			add("one given for "+kind, "a token for "+name, token, len("IGAA"))

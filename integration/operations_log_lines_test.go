@@ -1,7 +1,7 @@
 package integration
 
-// No client can fill the log: each kind of line is written at most log.lines times a second, and the
-// next line of the kind says how many were left out.
+// No client can fill the log: each kind of line is written at most log.lines times a second, and
+// the next line of the kind says how many were left out.
 
 import (
 	"bufio"
@@ -23,8 +23,8 @@ import (
 const fewLines = 20
 
 // bounded checks the lines of one kind that were written since a time: their number is limited, and
-// together with those that were counted as left out they are n. The caller must have caused the last
-// of the n in a later second.
+// together with those that were counted as left out they are n. The caller must have caused the
+// last of the n in a later second.
 func bounded(t *testing.T, lines []map[string]any, since time.Time, n int) {
 	t.Helper()
 	seconds := int(time.Since(since)/time.Second) + 2 // parts of two more

@@ -96,9 +96,9 @@ func flood(t *testing.T, p *process) {
 	}
 }
 
-// container returns a memory cgroup with this limit if the machine allows one; igproxy must detect the
-// limit. Otherwise it returns the GOMEMLIMIT that igproxy would set, and a limit of 256 MiB of address
-// space, of which Go reserves half at the start.
+// container returns a memory cgroup with this limit if the machine allows one; igproxy must detect
+// the limit. Otherwise it returns the GOMEMLIMIT that igproxy would set, and a limit of 256 MiB of
+// address space, of which Go reserves half at the start.
 func container(t *testing.T, limit int) confined {
 	t.Helper()
 	tenths := int(float64(limit) * 0.9)

@@ -1,7 +1,7 @@
 package integration
 
-// Passed-through calls have slots of their own, for each app, and no slow side can hold one: neither
-// an app that drips its upload or does not read its answer, nor an upstream that drips.
+// Passed-through calls have slots of their own, for each app, and no slow side can hold one:
+// neither an app that drips its upload or does not read its answer, nor an upstream that drips.
 
 import (
 	"bufio"

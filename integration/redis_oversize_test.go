@@ -1,7 +1,8 @@
 package integration
 
-// A Redis that announces or holds more data than igproxy ever stores causes a fault, but neither ends
-// the process nor fills its memory: no number from outside determines the size of an allocation.
+// A Redis that announces or holds more data than igproxy ever stores causes a fault, but neither
+// ends the process nor fills its memory: no number from outside determines the size of an
+// allocation.
 
 import (
 	"fmt"

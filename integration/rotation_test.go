@@ -110,7 +110,8 @@ func TestWithoutKeyFileCacheSurvivesUntilTheOldSecretIsRemoved(t *testing.T) {
 	}
 }
 
-// The stand-in also accepts a new secret over HTTP, which docs/operations.md uses to rehearse a rotation.
+// The stand-in also accepts a new secret over HTTP, which docs/operations.md uses to rehearse a
+// rotation.
 func TestMockAcceptsANewSecret(t *testing.T) {
 	t.Parallel()
 	mock := start(t, environ(), "mock", "--listen", "127.0.0.1:0", "--secret", appSecret)

@@ -1,7 +1,7 @@
 package integration
 
-// Connections that send a whole header go first: those with half a header, or none, give way to them
-// on both listeners. A few bytes on a kept connection are the beginning of a header.
+// Connections that send a whole header go first: those with half a header, or none, give way to
+// them on both listeners. A few bytes on a kept connection are the beginning of a header.
 
 import (
 	"bufio"
@@ -136,8 +136,8 @@ func TestHitsAreAnsweredDuringAFloodOfSlowHeaders(t *testing.T) {
 	}
 }
 
-// A new or kept connection that has sent one to four bytes of a request has as long for the header as
-// every other connection, whether the fast lane is on or off.
+// A new or kept connection that has sent one to four bytes of a request has as long for the header
+// as every other connection, whether the fast lane is on or off.
 func TestAFewBytesAreAHeaderWithAndWithoutTheFastLane(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

@@ -14,8 +14,8 @@ import (
 const firstMiss = 3_000_000 // tokens from here on have not been used yet
 
 // misses measures exchanges one after another: through igproxy, and directly with the stand-in for
-// Instagram over TLS. The direct calls use a persistent connection, or a new one for each exchange, as
-// in apps that start a process for each login. The clients take turns.
+// Instagram over TLS. The direct calls use a persistent connection, or a new one for each exchange,
+// as in apps that start a process for each login. The clients take turns.
 func (b *bench) misses() error {
 	mock, ca, err := b.instagram("0s")
 	if err != nil {

@@ -1,4 +1,5 @@
-// simple-oauth2: tokenHost and tokenPath are options; a path in tokenHost is ignored. Its client secret must be a string, which may be empty.
+// simple-oauth2: tokenHost and tokenPath are options; a path in tokenHost is ignored. Its client
+// secret must be a string, which may be empty.
 import { AuthorizationCode } from 'simple-oauth2';
 import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, report, refused } from './shared.mjs';
 
