@@ -190,7 +190,7 @@ func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 				all.Go(func() {
 					began := time.Since(start)
 					if r, err := call(2000 + n); err != nil || r.status != 200 {
-						if lost.Add(1); began > 3*time.Second { // igproxy closes idle connections after a second of silence
+						if lost.Add(1); began > 3*time.Second { // idle connections close after 1 s of silence
 							late.Add(1)
 						}
 					}

@@ -20,7 +20,7 @@ func TestSlowExchangeDoesNotDelayOthers(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_TIMEOUT="+timeout.String())
 	slow := make(chan reply, 1)
 	go func() { r, _ := p.try(t.Context(), "hang-1"); slow <- r }() // ends with its timeout
-	eventually(t, "the slow one is in flight", func() bool { return ig.CallsFor("hang-1") == 1 })
+	eventually(t, "the slow exchange is in flight", func() bool { return ig.CallsFor("hang-1") == 1 })
 	var right atomic.Int32
 	crowd(100, func(i int) {
 		if r, err := p.try(t.Context(), fmt.Sprintf("IGAA-fast-%d", i)); err == nil && r.status == 200 {

@@ -267,7 +267,7 @@ func (l *leaks) endings() {
 		l.pages(p)
 	}
 	_ = stopped.Cmd.Process.Signal(syscall.SIGTERM)
-	eventually(t, "it drains", func() bool { return len(stopped.Log.Lines("draining")) == 1 })
+	eventually(t, "the sidecar drains", func() bool { return len(stopped.Log.Lines("draining")) == 1 })
 	r, err := fetch(t.Context(), noKeepAlive, stopped.Admin+"/readyz")
 	must(t, err)
 	l.record("admin /readyz", r.body, r.header)

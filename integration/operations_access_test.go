@@ -257,8 +257,8 @@ func TestAStopPerformsThePurgeThatWaits(t *testing.T) {
 	if code, out, errs := first.operate(t, "purge"); code != 0 {
 		t.Fatalf("exit code %d: %s%s", code, out, errs)
 	}
-	eventually(t, "the other one has forgotten", func() bool { return len(other.Log.Lines("purge received")) == 1 })
-	eventually(t, "it is remembered", func() bool { return other.hits(t, "IGAA-one") })
+	eventually(t, "the other sidecar has forgotten", func() bool { return len(other.Log.Lines("purge received")) == 1 })
+	eventually(t, "the token is cached", func() bool { return other.hits(t, "IGAA-one") })
 	if code, out, errs := first.operate(t, "purge"); code != 0 || !strings.Contains(out, "takes effect in ") {
 		t.Fatalf("exit code %d: %s%s", code, out, errs)
 	}
@@ -268,7 +268,7 @@ func TestAStopPerformsThePurgeThatWaits(t *testing.T) {
 	if code := first.Stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	eventually(t, "the other one has forgotten again", func() bool { return len(other.Log.Lines("purge received")) == 2 })
+	eventually(t, "the other sidecar has forgotten again", func() bool { return len(other.Log.Lines("purge received")) == 2 })
 	if lines := first.Log.Lines("purged"); len(lines) != 2 || lines[1]["fleet"] != "told" {
 		t.Errorf("the log has %v", lines)
 	}

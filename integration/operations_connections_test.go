@@ -242,5 +242,5 @@ func TestClientsThatNeverReadAreDisconnected(t *testing.T) {
 	if most > goroutines+4*clients+20 {
 		t.Errorf("%.0f goroutines for %d clients", most-goroutines, clients)
 	}
-	eventually(t, "their goroutines are gone", func() bool { return p.metric(t, "go_goroutines") <= goroutines+5 })
+	eventually(t, "the goroutines of these clients have ended", func() bool { return p.metric(t, "go_goroutines") <= goroutines+5 })
 }

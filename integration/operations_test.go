@@ -46,7 +46,7 @@ func TestKilledSidecarLeavesNothingIncomplete(t *testing.T) {
 				}
 			})
 		}()
-		eventually(t, "it is busy", func() bool { return answered.Load() > int32(tokens*(round+1)/2) })
+		eventually(t, "the sidecar is busy", func() bool { return answered.Load() > int32(tokens*(round+1)/2) })
 		killed := time.Now()
 		_ = p.Cmd.Process.Signal(syscall.SIGKILL)
 		<-stopped

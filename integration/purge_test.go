@@ -35,7 +35,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 		t.Helper()
 		for _, token := range []string{"IGAA-one", "IGAA-two"} {
 			for _, p := range append(ours, theirs) {
-				eventually(t, "it is remembered", func() bool { return p.hits(t, token) })
+				eventually(t, "the token is cached", func() bool { return p.hits(t, token) })
 			}
 		}
 	}
@@ -99,7 +99,7 @@ func TestPurgeDuringARedisOutageIsSharedLater(t *testing.T) {
 	redis := redistest.Start(t)
 	all := fleet(t, 2, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
 	for _, p := range all {
-		eventually(t, "it is remembered", func() bool { return p.hits(t, "IGAA-one") })
+		eventually(t, "the token is cached", func() bool { return p.hits(t, "IGAA-one") })
 	}
 	redis.Kill()
 	code, out, errs := all[0].operate(t, "purge")
@@ -120,7 +120,7 @@ func TestPurgeInACluster(t *testing.T) {
 	all := fleet(t, 2, "REDIS_MODE=cluster", "REDIS_ADDRS="+cluster.Addrs(), "UPSTREAM_URL="+upstream.URL, patientRedis)
 	for i := range 20 { // in many slots
 		for _, p := range all {
-			eventually(t, "it is remembered", func() bool { return p.hits(t, fmt.Sprintf("IGAA-%d", i)) })
+			eventually(t, "the token is cached", func() bool { return p.hits(t, fmt.Sprintf("IGAA-%d", i)) })
 		}
 	}
 	if code, out, errs := all[0].operate(t, "purge"); code != 0 {

@@ -143,7 +143,7 @@ func TestPurgeArrivesDespiteDeadIdleConnections(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	redis := redisBehindRelays(t, "single")
 	all := fleet(t, 2, append(redis.settings, "UPSTREAM_URL="+upstream.URL, patientRedis)...)
-	eventually(t, "it is remembered", func() bool { return all[0].hits(t, "IGAA-one") })
+	eventually(t, "the token is cached", func() bool { return all[0].hits(t, "IGAA-one") })
 	for i, p := range all {
 		redis.fill(t, p, 25*(i+1), 1)
 	}

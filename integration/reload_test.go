@@ -131,7 +131,7 @@ func TestSIGHUPUnderLoadAppliesOnlyValidConfigurations(t *testing.T) {
 		reloads++
 		must(t, os.WriteFile(config, fmt.Appendf(nil, "passthrough:\n  enabled: %v\ncache:\n  ttl: %dm\n", i%2 == 1, 30+i), 0o600))
 		hangup(t, p)
-		eventually(t, "it is in use", func() bool { return len(p.Log.Lines("configuration reloaded")) >= reloads })
+		eventually(t, "the new configuration is in use", func() bool { return len(p.Log.Lines("configuration reloaded")) >= reloads })
 		load.more()
 		want := map[bool]int{true: 200, false: 404}[i%2 == 1]
 		if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/me?access_token=IGAA-x"); err != nil || r.status != want {
@@ -141,7 +141,7 @@ func TestSIGHUPUnderLoadAppliesOnlyValidConfigurations(t *testing.T) {
 		refusals++
 		must(t, os.WriteFile(config, []byte("cache:\n  ttl: 30\nlisen: 1\n"), 0o600))
 		hangup(t, p)
-		eventually(t, "it is refused", func() bool {
+		eventually(t, "the invalid configuration is refused", func() bool {
 			return len(p.Log.Lines("reload failed")) >= refusals
 		})
 		load.more()
@@ -199,7 +199,7 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 		return err == nil && r.status == 404
 	})
 	put("v4", "client_secret_file: "+filepath.Join(dir, "nowhere")+"\n", appSecret)
-	eventually(t, "the invalid one is reported", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 0 })
+	eventually(t, "the invalid configuration is reported", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 0 })
 	if r := p.ask(t, "IGAA-meanwhile"); r.status != 200 || ig.CallsFor("IGAA-meanwhile") != 1 {
 		t.Errorf("with an invalid file the previous configuration does not stay in use: %d", r.status)
 	}

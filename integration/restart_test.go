@@ -35,7 +35,7 @@ func TestRestartKeepsTheCache(t *testing.T) {
 	if ig.Calls() != 2 {
 		t.Errorf("%d calls, want 2", ig.Calls())
 	}
-	eventually(t, "the log says where it came from", func() bool {
+	eventually(t, "the log says that the answer came from Redis", func() bool {
 		lines := second.Log.Lines("request")
 		return len(lines) > 0 && lines[0]["source"] == "redis"
 	})

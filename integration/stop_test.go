@@ -89,7 +89,7 @@ func TestStopLosesNoRequestOnConnectionsInUse(t *testing.T) {
 					}
 				})
 			}
-			eventually(t, "they are in constant use", func() bool { return answered.Load() > 50*inUse })
+			eventually(t, "the connections are in constant use", func() bool { return answered.Load() > 50*inUse })
 			if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}

@@ -93,7 +93,7 @@ func TestSystemdIsNotifiedOfReadyAndStopping(t *testing.T) {
 	n := newNotices(t)
 	// igproxy must ignore LISTEN and ADMIN_LISTEN.
 	p := activated(t, n, "app:admin", []*os.File{app, admin}, "UPSTREAM_URL="+upstream.URL, "LISTEN=127.0.0.1:1", "ADMIN_LISTEN=127.0.0.1:2")
-	eventually(t, "it is ready", func() bool { return n.count("READY=1\n") == 1 })
+	eventually(t, "the sidecar is ready", func() bool { return n.count("READY=1\n") == 1 })
 	if !strings.Contains(n.text.String(), "STATUS=answering on http://"+address+"\n") {
 		t.Errorf("systemd was notified of\n%s", n.text.String())
 	}
@@ -209,9 +209,9 @@ func TestSocketActivatedRestartUnderLoadDropsNoRequest(t *testing.T) {
 		})
 	}()
 	for i := range restarts {
-		eventually(t, "it is ready", func() bool { return n.count("READY=1\n") == i+1 })
+		eventually(t, "the sidecar is ready", func() bool { return n.count("READY=1\n") == i+1 })
 		before := asked.Load()
-		eventually(t, "it is under load", func() bool { return asked.Load() > before+10*callers || t.Failed() })
+		eventually(t, "the sidecar is under load", func() bool { return asked.Load() > before+10*callers || t.Failed() })
 		if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
@@ -221,7 +221,7 @@ func TestSocketActivatedRestartUnderLoadDropsNoRequest(t *testing.T) {
 		p = run()
 	}
 	last := asked.Load()
-	eventually(t, "the last one is under load", func() bool { return asked.Load() > last+10*callers || t.Failed() })
+	eventually(t, "the last sidecar is under load", func() bool { return asked.Load() > last+10*callers || t.Failed() })
 	close(end)
 	<-ended
 	t.Logf("%d requests over %d restarts, each answered 200", asked.Load(), restarts)

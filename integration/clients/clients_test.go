@@ -45,7 +45,7 @@ var clients = []client{
 		codeError: `*oauth2.RetrieveError 400 {"error_type":"OAuthException"`, tokenError: "400 190 463"},
 	{name: "github.com/markbates/goth", command: []string{"bin/goth"}, codeError: `*oauth2.RetrieveError 400 {"error_type":"OAuthException"`,
 		tokenError: "400 190 463", note: "FetchUser: instagram responded with a 500 trying to fetch user information",
-		strange: []string{"path, no grant_type, no client_secret"}}, // a call to an API that Instagram closed, passed through
+		strange: []string{"path, no grant_type, no client_secret"}}, // a call to a closed API, passed through
 	{name: "axios", command: []string{"node", "node/axios.mjs"}, reads: true, tokenError: "AxiosError 400 190 463"},
 	{name: "instagram-graph-api", command: []string{"node", "node/instagram-graph-api.mjs"}, reads: true, tokenError: "OAuthException 190 463"},
 	{name: "oauth4webapi", command: []string{"node", "node/oauth4webapi.mjs"}, note: "bearer",
