@@ -29,14 +29,14 @@ type way struct {
 
 // ways lists the token calls of all apps. Some name their app in the path, some by its ID.
 var ways = []way{
-	{"shop", "a code of the shop's", "AQ", "/apps/shop/oauth/access_token", "", "101"},
-	{"club", "a code of the club's", "AQ", "/v23.0/oauth/access_token", "", "102"},
-	{"circle", "a code of the circle's", "AQ", "/apps/circle/oauth/access_token", "", "103"},
-	{"threads", "a code of Threads'", "AQ", "/oauth/access_token", "", threadsID},
-	{"club", "a token to exchange of the club's", "IGAA", "/access_token", "ig_exchange_token", "102"},
-	{"threads", "a token to exchange of Threads'", "THQV", "/apps/threads/access_token", "th_exchange_token", ""},
-	{"shop", "a token to refresh of the shop's", "IGAA", "/apps/shop/refresh_access_token", "ig_refresh_token", ""},
-	{"circle", "a token to refresh of the circle's", "THAA", "/v1.0/refresh_access_token", "th_refresh_token", "103"},
+	{"shop", "a code for the shop", "AQ", "/apps/shop/oauth/access_token", "", "101"},
+	{"club", "a code for the club", "AQ", "/v23.0/oauth/access_token", "", "102"},
+	{"circle", "a code for the circle", "AQ", "/apps/circle/oauth/access_token", "", "103"},
+	{"threads", "a code for Threads", "AQ", "/oauth/access_token", "", threadsID},
+	{"club", "a token to exchange for the club", "IGAA", "/access_token", "ig_exchange_token", "102"},
+	{"threads", "a token to exchange for Threads", "THQV", "/apps/threads/access_token", "th_exchange_token", ""},
+	{"shop", "a token to refresh for the shop", "IGAA", "/apps/shop/refresh_access_token", "ig_refresh_token", ""},
+	{"circle", "a token to refresh for the circle", "THAA", "/v1.0/refresh_access_token", "th_refresh_token", "103"},
 }
 
 // leastGiven has the number of tokens that igproxy must have returned for each kind, to prove that
@@ -46,7 +46,7 @@ var leastGiven = func() map[string]int {
 	for _, w := range ways {
 		least[w.kind] = 10
 	}
-	least["one given for "+ways[0].kind], least["one given for one given for "+ways[0].kind] = 1, 1
+	least["a token issued for "+ways[0].kind], least["a token issued for a token issued for "+ways[0].kind] = 1, 1
 	return least
 }()
 

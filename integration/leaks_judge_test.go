@@ -83,7 +83,7 @@ func (l *leaks) gather() (samples []hidden) {
 		// refreshed.
 		for _, token := range l.issued(text) {
 			given[kind]++
-			add("one given for "+kind, "a token for "+name, token, len("IGAA"))
+			add("a token issued for "+kind, "a token for "+name, token, len("IGAA"))
 		}
 	}
 	for text, s := range l.shown {
