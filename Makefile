@@ -12,7 +12,7 @@
 # make bench-baseline  rewrite that file; its times are those of one machine, its allocations are the same everywhere
 # make bench-peers     igproxy next to nginx and Varnish, for docs/performance.md (needs Linux and 2 cores); PEERS=-quick is shorter
 # make bench-fleet     many sidecars on one Redis: calls, commands and latencies
-# make ship-check      check what people deploy with other people's code, compare two builds of one commit, unpack a Debian package
+# make ship-check      check the deployment files with the code of the programs that read them, compare two builds of one commit, unpack a Debian package
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -26,7 +26,8 @@ PEERS ?=
 .PHONY: run test test-all faults lint bench bench-baseline bench-peers bench-fleet fuzz soak load build deps ship-check
 .DEFAULT_GOAL := build
 
-# At a terminal the demo gets its own process group, so that Ctrl-C ends the demo without an error from make.
+# At a terminal the demo gets its own process group, so that Ctrl-C ends the demo without an error
+# from make.
 run:
 	@CGO_ENABLED=0 go build -C cmd/igproxy -o ../../tools/bin/igproxy
 	@if [ -t 0 ]; then set -m; fi; tools/bin/igproxy demo; exit $$?
@@ -37,11 +38,12 @@ build:
 deps:
 	tools/deps.sh
 
-# The tests in ./integration start igproxy as a process, built with the race detector. Tests that need other people's
-# programs are in the folders below it, and run in test-all. To save time, igproxy is compiled while missing programs are
-# installed, tests of packages that wait run beside those that compute (-p=4), and go vet is left to make lint.
+# The tests in ./integration start igproxy as a process, built with the race detector. Tests that
+# need other people's programs are in the folders below it, and run in test-all. To save time,
+# igproxy is compiled while missing programs are installed, tests that mostly wait run beside tests
+# that compute (-p=4), and go vet is left to make lint.
 test:
-	@echo "== what is needed, and igproxy without the race detector"
+	@echo "== install what is missing, and compile igproxy"
 	@CGO_ENABLED=0 go build ./... & compiling=$$!; tools/deps.sh || { kill $$compiling; exit 1; }; wait $$compiling
 	@echo "== each package, with the race detector"
 	go test -race -count=1 -vet=off -p=4 $$(go list ./... | grep -v /integration)
@@ -57,8 +59,9 @@ test-all: test
 faults: deps
 	@go run -C tools ./faults
 
-# Needs no network except for the modules that go.sum pins. govulncheck is not included, because it reads a database on the network: the same tree
-# could pass today and fail tomorrow. SECURITY.md says how to run it.
+# Needs no network except for the modules that go.sum pins. govulncheck is not included, because it
+# reads a database on the network: the same tree could pass today and fail tomorrow. SECURITY.md
+# says how to run it.
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go vet ./...

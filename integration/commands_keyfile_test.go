@@ -7,8 +7,8 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// Two apps with one cache.key_file, no app_id and one Redis would be answered with each other's
-// tokens, so neither check nor serve accepts that.
+// Two apps with one cache.key_file, no app_id and one Redis would get each other's tokens, so
+// neither check nor serve accepts that.
 func TestKeyFileWithoutAppIDIsRefused(t *testing.T) {
 	t.Parallel()
 	key := file(t, "key", strings.Repeat("k", 32))

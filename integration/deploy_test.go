@@ -63,11 +63,11 @@ func TestDeployFilesNameOnlySettingsThatExist(t *testing.T) {
 	said := out + errs
 	for name, paths := range named {
 		if name != "IGPROXY_CONFIG" && regexp.MustCompile(name+`: unknown variable`).MatchString(said) {
-			t.Errorf("%s names %s, which is no setting", strings.Join(paths, ", "), name)
+			t.Errorf("%s names %s, which is not a setting", strings.Join(paths, ", "), name)
 		}
 	}
 	if !strings.Contains(said, "IGPROXY_NO_SUCH_SETTING: unknown variable") {
-		t.Errorf("check does not tell of unknown settings, so this test proves nothing:\n%s", said)
+		t.Errorf("check does not report unknown settings, so this test proves nothing:\n%s", said)
 	}
 }
 
@@ -186,9 +186,9 @@ func TestDeployComposeRedisRequiresThePassword(t *testing.T) {
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { // the shell was replaced by Redis, so stopping the container reaches it
+	defer func() { // Redis replaced the shell, so it gets the signal that stops a container
 		if err := errors.Join(server.Process.Signal(syscall.SIGTERM), server.Wait()); err != nil {
-			t.Errorf("Redis' end: %v\n%s", err, log.String())
+			t.Errorf("stopping Redis: %v\n%s", err, log.String())
 		}
 	}()
 	eventually(t, "the health check passes", func() bool {
@@ -236,7 +236,7 @@ func TestDeployKubernetesConfigurationIsAcceptedAndHidesTheSecret(t *testing.T) 
 		t.Fatalf("no native sidecar in %+v", pod.Sidecars)
 	}
 	if code, _, errs := command(t, environ(), append(slices.Clone(pod.Sidecars[0].Args[:1]), "--help")...); code != 0 {
-		t.Errorf("%v is no command: %s", pod.Sidecars[0].Args, errs)
+		t.Errorf("%v is not a command: %s", pod.Sidecars[0].Args, errs)
 	}
 	config := parsed[struct{ Admin struct{ Socket string } }](t, "deploy/kubernetes/igproxy.yaml")
 	if mounts := fmt.Sprint(pod.Sidecars[0].Mounts); !strings.Contains(mounts, "mountPath:"+filepath.Dir(config.Admin.Socket)+" ") {
@@ -267,7 +267,7 @@ func TestWorkflowsPinEveryActionToACommit(t *testing.T) {
 			}
 		}
 		if !strings.Contains(string(text), "\npermissions:") {
-			t.Errorf("%s takes all permissions", path)
+			t.Errorf("%s does not restrict its permissions", path)
 		}
 	}
 }

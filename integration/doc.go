@@ -2,6 +2,6 @@
 // nginx, TLS and sockets. The tests see only the outside of the binary: its commands,
 // configuration, answers and log. They run in parallel where they do not measure time or memory.
 //
-// What needs programs of other authors is in the folders below, which make test-all runs: clients,
+// Tests that need third-party programs are in the folders below, which make test-all runs: clients,
 // browser, load and deploy. Package harness starts the processes for all of them.
 package integration

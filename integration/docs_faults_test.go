@@ -1,8 +1,8 @@
 package integration
 
-// docs/faults.md matches the tests: rows are numbered without gaps, README has their number, every
-// cited test exists, and the program that prints the table (make faults) only ticks rows that its
-// run proved.
+// docs/faults.md matches the tests: rows are numbered without gaps, README says how many there
+// are, every cited test exists, and the program that prints the table (make faults) only ticks rows
+// that its run proved.
 
 import (
 	"fmt"
@@ -63,7 +63,7 @@ func TestFaultRowsAreNumberedAndCiteExistingTests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rooms := map[string]map[string]map[string]bool{}
+	folders := map[string]map[string]map[string]bool{}
 	rows := faultRow.FindAllStringSubmatch(string(text), -1)
 	for i, row := range rows {
 		if row[1] != strconv.Itoa(i+1) {
@@ -77,29 +77,29 @@ func TestFaultRowsAreNumberedAndCiteExistingTests(t *testing.T) {
 			t.Errorf("row %s cites no test", row[1])
 		}
 		for _, c := range cited {
-			room := c[1]
-			if room == "" {
-				room = "integration"
+			folder := c[1]
+			if folder == "" {
+				folder = "integration"
 			}
-			if rooms[room] == nil {
-				rooms[room] = testsIn(t, room)
+			if folders[folder] == nil {
+				folders[folder] = testsIn(t, folder)
 			}
 			top, name, isCase := strings.Cut(c[2], "/")
-			texts, exists := rooms[room][top]
+			texts, exists := folders[folder][top]
 			if !exists || isCase && !texts[name] {
-				t.Errorf("row %s: %s has no %s", row[1], room, c[2])
+				t.Errorf("row %s: %s has no %s", row[1], folder, c[2])
 			}
 		}
 	}
 	if n := fmt.Sprintf("%d faults of", len(rows)); !strings.Contains(read(t, "../README.md"), n) {
-		t.Errorf("README does not speak of %q", n)
+		t.Errorf("README does not contain %q", n)
 	}
 	if lines := strings.Count(string(text), "\n| ") - strings.Count(string(text), "\n| # |"); lines != len(rows) || len(rows) < 60 {
 		t.Errorf("%d lines of the table, of which %d are rows", lines, len(rows))
 	}
 }
 
-// What make faults prints, for made-up runs.
+// make faults prints the right table for made-up runs.
 func TestFaultsTableTicksOnlyProvenRows(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -116,8 +116,8 @@ func TestFaultsTableTicksOnlyProvenRows(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	event := func(action, room, test string) string {
-		return fmt.Sprintf(`{"Action":%q,"Package":"%s%s","Test":%q,"Elapsed":1.5}`+"\n", action, module, room, test)
+	event := func(action, folder, test string) string {
+		return fmt.Sprintf(`{"Action":%q,"Package":"%s%s","Test":%q,"Elapsed":1.5}`+"\n", action, module, folder, test)
 	}
 	const rows = "| 1 | one | how | 200 | 1 | `TestA/a case`, `proxy.TestB` |\n| 2 | two | how | 503 | 20 | `TestC` |\n"
 	a, b, c := event("pass", "integration", "TestA/a_case"), event("pass", "proxy", "TestB"), event("pass", "integration", "TestC")
@@ -126,16 +126,16 @@ func TestFaultsTableTicksOnlyProvenRows(t *testing.T) {
 		code      int
 		says      []string
 	}{
-		"all passed":       {rows, a + b + c, 0, []string{"✓   1  one", "✓   2  two", "2 of 2 hold", "1.5s"}},
-		"one failed":       {rows, a + b + event("fail", "integration", "TestC"), 1, []string{"✓   1", "✗   2", "integration.TestC failed", "1 of 2 hold"}},
-		"one was skipped":  {rows, a + event("skip", "proxy", "TestB") + c, 1, []string{"✗   1", "proxy.TestB was skipped", "✓   2"}},
-		"a case skipped":   {rows, a + b + c + event("skip", "integration", "TestC/deep"), 1, []string{"✗   2", "integration.TestC/deep was skipped"}},
-		"one did not run":  {rows, a + c, 1, []string{"✗   1", "proxy.TestB did not run"}},
-		"another's passed": {rows, a + event("pass", "cache", "TestB") + c, 1, []string{"proxy.TestB did not run"}},
-		"nothing ran":      {rows, "go: cannot\n", 1, []string{"0 of 2 hold"}},
-		"no test is cited": {rows + "| 3 | three | how | 200 | 1 | soon |\n", a + b + c, 1, []string{"✗   3", "no test is cited", "2 of 3 hold"}},
-		"a row too short":  {"| 1 | one | `TestA` |\n", a, 2, []string{"six cells"}},
-		"no rows":          {"", a, 2, []string{"no rows"}},
+		"all passed":                   {rows, a + b + c, 0, []string{"✓   1  one", "✓   2  two", "2 of 2 hold", "1.5s"}},
+		"one failed":                   {rows, a + b + event("fail", "integration", "TestC"), 1, []string{"✓   1", "✗   2", "integration.TestC failed", "1 of 2 hold"}},
+		"one was skipped":              {rows, a + event("skip", "proxy", "TestB") + c, 1, []string{"✗   1", "proxy.TestB was skipped", "✓   2"}},
+		"a case skipped":               {rows, a + b + c + event("skip", "integration", "TestC/deep"), 1, []string{"✗   2", "integration.TestC/deep was skipped"}},
+		"one did not run":              {rows, a + c, 1, []string{"✗   1", "proxy.TestB did not run"}},
+		"same test of another package": {rows, a + event("pass", "cache", "TestB") + c, 1, []string{"proxy.TestB did not run"}},
+		"nothing ran":                  {rows, "go: cannot\n", 1, []string{"0 of 2 hold"}},
+		"no test is cited":             {rows + "| 3 | three | how | 200 | 1 | soon |\n", a + b + c, 1, []string{"✗   3", "no test is cited", "2 of 3 hold"}},
+		"a row too short":              {"| 1 | one | `TestA` |\n", a, 2, []string{"six cells"}},
+		"no rows":                      {"", a, 2, []string{"no rows"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			table(s.rows)

@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// facts are what pages may name.
+// facts holds the names that pages may use.
 type facts struct {
 	keys, commands, targets []string
 	options                 map[string]string // help text of each command
@@ -90,7 +90,7 @@ var (
 	notCommands = regexp.MustCompile(`(SETUSER|named) igproxy|\bigproxy_`)
 )
 
-// code returns what a page has in code: spans, and the lines of blocks without their comments.
+// code returns the code in a page: spans, and the lines of blocks without their comments.
 func code(page string) (spans, lines []string) {
 	for _, block := range fence.FindAllString(page, -1) {
 		lines = append(lines, strings.Split(block, "\n")[2:]...)
@@ -240,7 +240,7 @@ func TestPagesNameOnlyWhatExists(t *testing.T) {
 	inventionsAreFound(t, f)
 }
 
-// inventionsAreFound checks that the search reports exactly the made-up names.
+// inventionsAreFound checks that the search reports made-up names, and no correct ones.
 func inventionsAreFound(t *testing.T, f facts) {
 	t.Helper()
 	for page, want := range map[string]string{
@@ -265,7 +265,7 @@ func inventionsAreFound(t *testing.T, f facts) {
 	const right = "Set `cache.ttl: 5m`, `redis.url`, IGPROXY_CACHE_TTL; `proxy/answer*.go`, `igproxy_requests_total`, `make test`, [x](errors.md#igproxys-own), " +
 		"`TestNoLeaks`, `go test -run Leaks`.\n\n    ACL SETUSER igproxy on\n    igproxy check --online && igproxy serve # igproxy runs --now\n"
 	if got := f.wrong("docs/page.md", right); len(got) > 0 {
-		t.Errorf("what is right is said to be wrong: %q", got)
+		t.Errorf("correct names are reported as wrong: %q", got)
 	}
 }
 
@@ -289,7 +289,7 @@ func TestThreatsCiteTestsAndIndexesAreComplete(t *testing.T) {
 	}
 	for _, found := range regexp.MustCompile("(?m)^\\| `([^`]+/[^`]+)` \\| ").FindAllStringSubmatch(security, -1) {
 		if !strings.Contains(mod, "\t"+found[1]+" v") {
-			t.Errorf("SECURITY.md has %s, which go.mod has not", found[1])
+			t.Errorf("SECURITY.md has %s, but go.mod does not", found[1])
 		}
 	}
 	pages, err := filepath.Glob("../docs/*.md")

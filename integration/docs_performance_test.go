@@ -33,7 +33,7 @@ func TestPerformancePagesMatchTheMeasurements(t *testing.T) {
 		was, _ := os.ReadFile(filepath.Join("../docs", name))
 		is, err := os.ReadFile(filepath.Join(root, "docs", name))
 		if err != nil || string(is) != string(was) {
-			t.Errorf("docs/%s is not what the data say (%v); run: go run -C tools ./peers -render", name, err)
+			t.Errorf("docs/%s does not match docs/performance.json (%v); run: go run -C tools ./peers -render", name, err)
 		}
 	}
 }

@@ -43,7 +43,7 @@ func TestDrainAnswersRequestsInFlight(t *testing.T) {
 	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "readiness is off", func() bool {
+	eventually(t, "/readyz reports that the sidecar drains", func() bool {
 		r, err := fetch(t.Context(), noKeepAlive, p.Admin+"/readyz")
 		return err == nil && r.status == 503 && strings.Contains(r.body, `"draining":true`)
 	})
@@ -59,7 +59,7 @@ func TestDrainAnswersRequestsInFlight(t *testing.T) {
 	}
 }
 
-// A connection that was accepted is answered even if its request comes only after the signal.
+// A request on an accepted connection is answered even if it comes only after the signal.
 func TestDrainAnswersRequestsOnEarlierConnections(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
@@ -89,7 +89,7 @@ func TestDrainAnswersRequestsOnEarlierConnections(t *testing.T) {
 	}
 	defer res.Body.Close()
 	if res.StatusCode != 200 || !res.Close {
-		t.Errorf("got %d, Connection: close %v; want 200 and the connection's end", res.StatusCode, res.Close)
+		t.Errorf("got %d, Connection: close %v; want 200 and true", res.StatusCode, res.Close)
 	}
 	if code := p.Wait(t); code != 0 {
 		t.Errorf("exit code %d", code)
@@ -103,7 +103,7 @@ func TestSecondSignalStopsImmediately(t *testing.T) {
 	go func() { _, _ = p.try(t.Context(), "hang-1"); close(gone) }()
 	eventually(t, "an exchange hangs", func() bool { return ig.Calls() == 1 })
 	_ = p.Cmd.Process.Signal(syscall.SIGTERM)
-	eventually(t, "it drains", func() bool { return len(p.Log.Lines("draining")) == 1 })
+	eventually(t, "the sidecar drains", func() bool { return len(p.Log.Lines("draining")) == 1 })
 	_ = p.Cmd.Process.Signal(syscall.SIGTERM)
 	if code := p.Wait(t); code != 1 {
 		t.Errorf("exit code %d, want 1", code)

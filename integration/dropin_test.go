@@ -1,8 +1,8 @@
 package integration
 
 // An app only changes its base URL. It may send igproxy everything that it sent to Instagram, with
-// or without the secret. The responses look like Instagram's, and Instagram gets the real secret,
-// the token and no other parameters.
+// or without the secret. The responses look like Instagram's, and Instagram gets the grant
+// type, the real secret and the token, and no other parameters.
 
 import (
 	"net/http"
@@ -22,7 +22,7 @@ func TestDropIn(t *testing.T) {
 		t.Fatalf("got %d %s", first.status, first.body)
 	}
 	if issued := ig.Issued("IGAA-first"); len(issued) != 1 || issued[0] != first.token() {
-		t.Errorf("the app did not get the token that Instagram gave")
+		t.Errorf("the app did not get the token that Instagram issued")
 	}
 	for name, want := range map[string]string{"Content-Type": "application/json; charset=UTF-8", "Cache-Control": "no-store",
 		"X-Content-Type-Options": "nosniff", "Cache-Status": "igproxy; fwd=miss; stored"} {
@@ -31,10 +31,10 @@ func TestDropIn(t *testing.T) {
 		}
 	}
 	if first.header.Get("X-App-Usage") == "" {
-		t.Error("X-App-Usage was not handed on")
+		t.Error("X-App-Usage was not passed on")
 	}
 
-	t.Run("every way an app writes it", func(t *testing.T) {
+	t.Run("every way in which an app may write it", func(t *testing.T) {
 		for _, path := range []string{
 			"/access_token?grant_type=ig_exchange_token&client_secret=anything&access_token=IGAA-first",
 			"/access_token?access_token=IGAA-first&&client_secret=&grant_type=ig_exchange_token",
@@ -76,7 +76,7 @@ func TestDropIn(t *testing.T) {
 	})
 
 	if strange := ig.Strange(); len(strange) > 0 {
-		t.Errorf("Instagram got what it should not: %v", strange)
+		t.Errorf("Instagram received requests that it should not: %v", strange)
 	}
 }
 
@@ -100,7 +100,7 @@ func TestUpstreamTLSIsChecked(t *testing.T) {
 				t.Errorf("got %d %+v", r.status, e)
 			}
 			if ig.Calls() != 0 {
-				t.Error("the secret went to a stranger")
+				t.Error("the secret went to a server that was not verified")
 			}
 			if line := p.settled(t).Lines("request")[0]; !strings.HasPrefix(line["cause"].(string), "tls") {
 				t.Errorf("the log does not say why: %v", line)

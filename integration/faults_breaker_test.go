@@ -73,12 +73,12 @@ func TestThousandRequestsDuringAnOutageCostTwentyCalls(t *testing.T) {
 	refusal, hit := percentile(refusals, .99), percentile(hits, .99)
 	t.Logf("%d calls for %d requests; p99 of a refusal %s, of a hit %s", calls, requests, refusal, hit)
 	if refusal > 10*time.Millisecond && refusal > 5*hit { // on a slow machine, hits are slow too
-		t.Errorf("p99 of a refusal is %s and of a hit %s; want less than 10ms, or at least not much more than a hit", refusal, hit)
+		t.Errorf("p99 of a refusal is %s and of a hit %s; want at most 10ms, or at most five times a hit", refusal, hit)
 	}
 }
 
-// halfOpen opens the breaker of a sidecar at this edge and waits until it would let a probe
-// through.
+// halfOpen starts a sidecar that calls this edge, opens its breaker and waits until it is
+// half-open.
 func halfOpen(t *testing.T, ig *edge, settings ...string) *process {
 	t.Helper()
 	p := serve(t, append(settings, "UPSTREAM_URL="+ig.URL, "BREAKER_OPEN=1s", "BREAKER_FAILURES=1", "UPSTREAM_RETRIES=0")...)
@@ -124,7 +124,7 @@ func TestHalfOpenBreakerLimitsProbes(t *testing.T) {
 	release()
 	<-done
 	if answered.Load() != 1 || others.Load() != 0 {
-		t.Errorf("%d answered and %d otherwise, want the probe alone", answered.Load(), others.Load())
+		t.Errorf("%d answered and %d with other results, want one answer, to the probe", answered.Load(), others.Load())
 	}
 	if r := p.ask(t, "IGAA-after"); r.status != 200 || p.breaker(t) != "closed" {
 		t.Errorf("after the probe: %d, the breaker is %s", r.status, p.breaker(t))
@@ -151,7 +151,7 @@ func TestHangingProbeTimesOut(t *testing.T) {
 	if hung > 2 || p.breaker(t) != "closed" {
 		t.Errorf("%d calls hung; the breaker is %s", hung, p.breaker(t))
 	}
-	eventually(t, "the log has both times it was open", func() bool {
+	eventually(t, "the log shows that the breaker opened twice", func() bool {
 		var states []string
 		for _, line := range p.Log.Lines("breaker changed") {
 			states = append(states, line["to"].(string))
@@ -181,7 +181,7 @@ func TestRefusalsNeverOpenTheBreaker(t *testing.T) {
 		}
 		closed(t)
 	})
-	t.Run("leavers", func(t *testing.T) {
+	t.Run("callers that leave", func(t *testing.T) {
 		ig.SetLatency(200 * time.Millisecond)
 		defer ig.SetLatency(0)
 		before := ig.asked("")

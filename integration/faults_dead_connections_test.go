@@ -2,7 +2,7 @@ package integration
 
 // Connections to Meta die silently (a NAT device or firewall loses its state, so no FIN arrives,
 // but new connections work), or an edge closes connections after some requests or allows only one
-// stream. Neither may become an outage.
+// stream. None of these may cause an outage.
 
 import (
 	"context"
@@ -59,7 +59,7 @@ http {
 }
 `
 
-// nginxEdge starts nginx with TLS and HTTP/2 in front of the stand-in. It ends with the test.
+// nginxEdge starts nginx with TLS and HTTP/2 in front of the stand-in. nginx ends with the test.
 func nginxEdge(t *testing.T, target string, requests, streams int) (base, caFile string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -142,7 +142,7 @@ func TestGracefullyClosedConnectionsCostNoCall(t *testing.T) {
 			close(next)
 			all.Wait()
 			if exchanges.all[200] != c.tokens*9/10 || codes.all[200] != c.tokens/10 {
-				t.Errorf("exchanges %v, codes %v; want all %d good", exchanges.all, codes.all, c.tokens)
+				t.Errorf("exchanges %v, codes %v; want 200 for all %d", exchanges.all, codes.all, c.tokens)
 			}
 			if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
 				t.Errorf("the breaker changed %v times", changes)
@@ -190,7 +190,7 @@ func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 				all.Go(func() {
 					began := time.Since(start)
 					if r, err := call(2000 + n); err != nil || r.status != 200 {
-						if lost.Add(1); began > 3*time.Second { // patience is a second
+						if lost.Add(1); began > 3*time.Second { // idle connections close after 1 s of silence
 							late.Add(1)
 						}
 					}
@@ -207,7 +207,7 @@ func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 			}
 			// A code is sent on a new connection, which cannot be dead.
 			if dead := p.sum(t, "igproxy_upstream_silent_connections_total", `pool="`+pool+`"`); dead == 0 && kind != "code" {
-				t.Errorf("no silent connection of %s is counted", pool)
+				t.Errorf("no silent connection is counted for the pool %s", pool)
 			}
 			causes := slices.ContainsFunc(p.settled(t).Lines("request"), func(line map[string]any) bool { return line["cause"] == "a kept connection stayed silent" })
 			if lost.Load() > 0 && !causes {
@@ -263,7 +263,7 @@ func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 		pauseFor(t.Context(), 50*time.Millisecond)
 	}
 	if calls := ig.asked("down-1"); asked > 3 || calls > 6 || repeated == 0 {
-		t.Errorf("asked %d times in 3 s, a second time each: %d calls; %d failures were repeated", asked, calls, repeated)
+		t.Errorf("%d requests reached Instagram in 3 s, with %d calls; %d failures were repeated; want at most 3, at most 6 and some", asked, calls, repeated)
 	}
 	if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
 		t.Errorf("the breaker changed %v times", changes)

@@ -84,7 +84,7 @@ func says(status int, contentType, body string, headers ...string) http.HandlerF
 	}
 }
 
-// refuses returns a handler that answers in Instagram's envelope.
+// refuses returns a handler that sends a refusal in Instagram's envelope.
 func refuses(status, code int, headers ...string) http.HandlerFunc {
 	return says(status, "application/json", fmt.Sprintf(`{"error":{"message":"m","type":"OAuthException","code":%d}}`, code), headers...)
 }

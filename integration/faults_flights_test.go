@@ -20,7 +20,7 @@ func TestSlowExchangeDoesNotDelayOthers(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "UPSTREAM_TIMEOUT="+timeout.String())
 	slow := make(chan reply, 1)
 	go func() { r, _ := p.try(t.Context(), "hang-1"); slow <- r }() // ends with its timeout
-	eventually(t, "the slow one is in flight", func() bool { return ig.CallsFor("hang-1") == 1 })
+	eventually(t, "the slow exchange is in flight", func() bool { return ig.CallsFor("hang-1") == 1 })
 	var right atomic.Int32
 	crowd(100, func(i int) {
 		if r, err := p.try(t.Context(), fmt.Sprintf("IGAA-fast-%d", i)); err == nil && r.status == 200 {
@@ -44,7 +44,7 @@ func TestSlowExchangeDoesNotDelayOthers(t *testing.T) {
 // With two slots and eight waiters per slot, all others are refused at once.
 func TestTooManyConcurrentExchangesGet503Fast(t *testing.T) {
 	t.Parallel()
-	const places, waiting, callers = 2, 16, 100
+	const slots, waiting, callers = 2, 16, 100
 	gate := make(chan struct{})
 	ig := newEdge(t, map[string]http.HandlerFunc{"cold": func(w http.ResponseWriter, r *http.Request) {
 		<-gate
@@ -60,7 +60,7 @@ func TestTooManyConcurrentExchangesGet503Fast(t *testing.T) {
 		}
 	}
 	defer release()
-	p := serve(t, "UPSTREAM_URL="+ig.URL, fmt.Sprintf("UPSTREAM_MAX_IN_FLIGHT=%d", places), "UPSTREAM_TIMEOUT=15s")
+	p := serve(t, "UPSTREAM_URL="+ig.URL, fmt.Sprintf("UPSTREAM_MAX_IN_FLIGHT=%d", slots), "UPSTREAM_TIMEOUT=15s")
 	known := p.ask(t, "IGAA-known")
 	before := ig.asked("")
 	var answered, refused, others atomic.Int32
@@ -79,16 +79,16 @@ func TestTooManyConcurrentExchangesGet503Fast(t *testing.T) {
 			}
 		})
 	}()
-	eventually(t, "those beyond the bound are refused", func() bool { return refused.Load() == callers-places-waiting })
+	eventually(t, "the callers beyond the limit are refused", func() bool { return refused.Load() == callers-slots-waiting })
 	if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
 		t.Errorf("a known token got %d", r.status)
 	}
-	if n := ig.asked("") - before; n != places {
-		t.Errorf("%d calls at once, want %d", n, places)
+	if n := ig.asked("") - before; n != slots {
+		t.Errorf("%d calls at once, want %d", n, slots)
 	}
 	release()
 	<-done
-	if answered.Load() != places+waiting || others.Load() != 0 {
-		t.Errorf("%d answered, %d otherwise; want %d and 0", answered.Load(), others.Load(), places+waiting)
+	if answered.Load() != slots+waiting || others.Load() != 0 {
+		t.Errorf("%d answered, %d with other results; want %d and 0", answered.Load(), others.Load(), slots+waiting)
 	}
 }

@@ -1,8 +1,8 @@
 package integration
 
-// Faults of Instagram and of the network in front of it: each is answered in the envelope, within
-// the timeout and with a known number of calls. It counts as a failure for the breaker or not,
-// never returns an invalid token or the secret, and the next good request works.
+// Each fault of Instagram, or of the network in front of it, has a known answer, number of calls
+// and effect on the breaker. The answer arrives within the timeout, and an error is in Instagram's
+// envelope. No answer contains an invalid token or the secret, and the next good request works.
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// noise is what a busy machine may add to any time limit.
+// noise is the time that a busy machine may add to any limit.
 const noise = 2 * time.Second
 
 // upstreamFault is a fault that the token NAME-1 triggers.
@@ -62,8 +62,8 @@ var upstreamFaults = []upstreamFault{
 	// Sizes.
 	{"huge", 502, 2, badAnswer, 1, "broken"}, {"endless", 502, 2, badAnswer, 1, "broken"}, {"hugeheaders", 502, 2, badAnswer, 1, "broken"},
 	{"gzipbomb", 502, 2, badAnswer, 1, "broken"}, {"gzipbroken", 502, 2, badAnswer, 1, "broken"}, {"deep", 502, 2, badAnswer, 1, "broken"},
-	// The connection and the clock. On a reused connection: repeating the call on a new one does
-	// not count as a retry, so a further failure may be retried.
+	// The connection and the clock. If a reused connection fails, repeating the call on a new one
+	// does not count as a retry, so a further failure may be retried.
 	{"reset", 503, 2, unreachable, 3, "unreached"}, {"close", 503, 2, unreachable, 3, "unreached"},
 	{"garbageline", 502, 2, badAnswer, 1, "broken"}, {"truncated", 502, 2, badAnswer, 1, "broken"}, {"chunkcut", 502, 2, badAnswer, 1, "broken"},
 	{"hang", 504, 2, tooLate, 1, "silent"}, {"driphead", 504, 2, tooLate, 1, "timeout"}, {"hangbody", 504, 2, tooLate, 1, "timeout"},
@@ -134,14 +134,14 @@ func TestFaultsOfInstagram(t *testing.T) {
 				t.Errorf("the answer contains the secret or the token: %s", seen)
 			}
 			if again := p.ask(t, token); f.remembered() && (again.status != f.status || ig.asked(token) != f.calls) {
-				t.Errorf("asked again, it got %d after %d calls: it was not remembered", again.status, ig.asked(token))
+				t.Errorf("the second request got %d, after %d calls in all: the answer was not remembered", again.status, ig.asked(token))
 			}
 			works(t)
 		})
 	}
 	for _, f := range mock.Faults() {
 		if ig.asked(f.Name+"-1") == 0 && !elsewhere[f.Name] {
-			t.Errorf("%s: a fault that no row plays", f.Name)
+			t.Errorf("%s: no row of upstreamFaults has this fault", f.Name)
 		}
 	}
 	if ig.asked("") == 0 || p.sum(t, "igproxy_upstream_in_flight") != 0 || p.sum(t, "igproxy_flights") != 0 {

@@ -61,7 +61,7 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 				}
 				if !wholeApp {
 					if r := p.ask(t, fmt.Sprintf("IGAA-other%d-%d", code, status)); r.status != 200 {
-						t.Errorf("%d: one user's limit holds another: %d", status, r.status)
+						t.Errorf("%d: one user's limit affected another user: got %d", status, r.status)
 					}
 				}
 				eventually(t, "the pause ends", func() bool { return p.ask(t, limited).status == 200 })

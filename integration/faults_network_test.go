@@ -1,7 +1,7 @@
 package integration
 
 // Instagram is unreachable: the port is closed, or its name does not resolve. Cold tokens get a
-// fast 503, known ones are served, and once it is back it is used without a restart.
+// fast 503, known ones are served, and once Instagram is back, igproxy uses it without a restart.
 
 import (
 	"net"
@@ -26,7 +26,7 @@ func TestInstagramUnreachableThenBack(t *testing.T) {
 		t.Errorf("got %d %+v after %s", r.status, e, r.took)
 	}
 	if p.breaker(t) == "closed" {
-		t.Error("the breaker did not count it")
+		t.Error("the breaker did not count the failure")
 	}
 	ig, _ := instagram(t, mock.ServerOptions{Addr: addr})
 	eventually(t, "Instagram is used", func() bool { return p.ask(t, "IGAA-1").status == 200 })
@@ -49,6 +49,6 @@ func TestUnresolvableName(t *testing.T) {
 		t.Errorf("got %d %+v after %s", r.status, e, r.took)
 	}
 	if p.breaker(t) == "closed" {
-		t.Error("the breaker did not count it")
+		t.Error("the breaker did not count the failure")
 	}
 }

@@ -51,8 +51,8 @@ var refusalShapes = map[string]refusalShape{
 	"garbage4x": {451, inJSON, "{\"error\":\xff", unreadMessage(451), 100, unreadable, 451, unreadable},
 }
 
-// loginEdge answers code exchanges by the script that the prefix of the code names, and leaves all
-// others to the stand-in.
+// loginEdge answers code exchanges with the script that the prefix of the code names, and passes
+// all other calls to the stand-in.
 func loginEdge(t *testing.T, scripts map[string]http.HandlerFunc, behind http.Handler) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -107,7 +107,7 @@ func TestRefusalInAnyShapeDoesNotOpenTheBreaker(t *testing.T) {
 		}
 	}
 	if n := rounds * len(refusalShapes); n < 50 || ig.asked("") < n {
-		t.Errorf("%d refusals, %d calls: no proof", n, ig.asked(""))
+		t.Errorf("%d refusals, %d calls: too few to prove anything", n, ig.asked(""))
 	}
 	if n := p.sum(t, "igproxy_breaker_changes_total"); n != 0 || p.breaker(t) != "closed" {
 		t.Errorf("the breaker is %s, and has changed %v times", p.breaker(t), n)

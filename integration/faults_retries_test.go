@@ -10,7 +10,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// Meta fails the first call for every token. One retry each would double the load of a failing
+// Meta fails the first call for every token. One retry each would double the load on a failing
 // Meta, so retries are limited to a tenth of the calls plus a few more over time. The rare failures
 // of a healthy Meta are all retried.
 func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
@@ -49,7 +49,7 @@ func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 			t.Errorf("%d retries of %d calls, want at least %d and at most %d", retries, tokens, tokens/10, most)
 		}
 		if int(right.Load()) != retries || int(lost.Load()) != tokens-retries {
-			t.Errorf("%d answered and %d lost; want each retry to answer one", right.Load(), lost.Load())
+			t.Errorf("%d answered and %d lost; want one answer for each retry", right.Load(), lost.Load())
 		}
 		spent, denied := p.sum(t, "igproxy_upstream_retries_total", `result="spent"`), p.sum(t, "igproxy_upstream_retries_total", `result="denied"`)
 		if int(spent) != retries || int(denied) != tokens-retries {
@@ -72,7 +72,7 @@ func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 			t.Errorf("%d calls for %d tokens, %v retries", calls, tokens, p.sum(t, "igproxy_upstream_retries_total"))
 		}
 	})
-	t.Run("in good health", func(t *testing.T) {
+	t.Run("healthy", func(t *testing.T) {
 		t.Parallel()
 		ig, upstream := instagram(t, mock.ServerOptions{})
 		p := fast(t, 1, "UPSTREAM_URL="+upstream.URL)[0]

@@ -42,7 +42,7 @@ func (t *times) report(b *testing.B, what string, less time.Duration) {
 	}
 }
 
-// commands returns the number of commands that Redis received, without those that scripts call.
+// commands returns the number of EVAL and EVALSHA commands that Redis received.
 func commands(redis *redistest.Server) (sent int) {
 	for line := range strings.Lines(fmt.Sprint(redis.Do("INFO", "commandstats"))) {
 		name, rest, _ := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":calls=")

@@ -74,7 +74,7 @@ func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 				t.Errorf("logged %d times that the breaker opened", len(lines))
 			}
 			if strings.Contains(p.Log.String(), redisPassword) {
-				t.Error("the log holds what Redis, or its password, said")
+				t.Error("the log contains Redis's password or its reply")
 			}
 		})
 	}

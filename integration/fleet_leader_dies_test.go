@@ -34,7 +34,7 @@ func TestLeaderKilledDuringAnExchange(t *testing.T) {
 	leader := all[0]
 	gone := make(chan struct{})
 	go func() { _, _ = leader.try(t.Context(), "IGAA-killed"); close(gone) }()
-	eventually(t, "the leader asks", func() bool { return ig.Calls() == 1 })
+	eventually(t, "the leader calls Instagram", func() bool { return ig.Calls() == 1 })
 	answers := waiting(t, all[1:], "IGAA-killed")
 	ig.SetLatency(0)
 	killed := time.Now()

@@ -1,8 +1,8 @@
 package integration
 
 // Redis as in production: sentinels that fail over, a cluster that loses a node or moves a slot,
-// and TLS with client certificates and a user with minimal permissions. Under load none of it fails
-// a request.
+// and TLS with client certificates and a user with minimal permissions. Under load, none of this
+// makes a request fail.
 
 import (
 	"fmt"
@@ -95,7 +95,7 @@ func TestClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
 	}
 	keys := redis.Keys()
 	if len(keys) == 0 {
-		t.Fatal("nothing is in the cluster")
+		t.Fatal("the cluster has no keys")
 	}
 	wantNoFailure(t, underLoad(t, ig, all, func() {
 		redis.Migrate(redis.SlotOf(keys[0]), func() {
@@ -168,7 +168,7 @@ func documentedClusterACL(t *testing.T) string {
 	return " +cluster" + inFleet(t, "ACL SETUSER igproxy +cluster", "#")
 }
 
-// inFleet returns the text between two others in docs/fleet.md.
+// inFleet returns the text in docs/fleet.md between before and after.
 func inFleet(t *testing.T, before, after string) string {
 	t.Helper()
 	page, err := os.ReadFile("../docs/fleet.md")
@@ -215,7 +215,7 @@ func TestMissingRedisPermissionFailsOpenAndIsNamed(t *testing.T) {
 			t.Errorf("check --online does not name %s: exit code %d\n%s%s", missing, code, stdout, stderr)
 		}
 		if strings.Contains(p.settled(t).String(), redisPassword) {
-			t.Error("the log holds Redis's password")
+			t.Error("the log contains Redis's password")
 		}
 		redisState(t, p, "ok")
 	}

@@ -1,7 +1,7 @@
 package integration
 
-// A sidecar's own trouble frees the lease and is not told to the fleet: only what Meta said is. The
-// other sidecars ask by themselves, at once.
+// A sidecar that fails without an answer from Meta releases the lease and does not share the
+// failure. The other sidecars then call Meta themselves, at once.
 
 import (
 	"net"
@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestOwnTroubleIsNotToldToTheFleet(t *testing.T) {
+func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]struct {
 		url    func(t *testing.T, asked chan<- struct{}) string // of its upstream
@@ -51,18 +51,19 @@ func TestOwnTroubleIsNotToldToTheFleet(t *testing.T) {
 			if r := healthy.ask(t, "IGAA-1"); r.status != 200 || !contains(ig.Issued("IGAA-1"), r.token()) {
 				t.Errorf("the other one answers %d %s", r.status, r.body)
 			}
-			// A failure that was told lasts a second, a lease that was not freed longer.
+			// A shared failure would last a second, and a lease that was not released would last
+			// longer.
 			if took := time.Since(start); took > 900*time.Millisecond {
 				t.Errorf("the other one answered after %s, want at once", took)
 			}
 			if ig.Calls() != 1 {
-				t.Errorf("it asked %d times, want 1", ig.Calls())
+				t.Errorf("%d calls to the healthy upstream, want 1", ig.Calls())
 			}
 		})
 	}
 }
 
-// A sidecar that is woken when another one has already answered changes nothing.
+// A stopped sidecar that continues after another one has answered changes nothing.
 func TestWokenLeaderDoesNotReplaceTheAnswer(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})

@@ -58,7 +58,8 @@ func (c *tally) String() string {
 	return fmt.Sprintf("%d right, %d wrong, %d failed", c.right.Load(), c.wrong.Load(), c.failed.Load())
 }
 
-// count adds a reply for a token that Instagram has answered at least once.
+// count adds a reply. It is right if it has a token that Instagram issued for this short-lived
+// token.
 func (c *tally) count(ig *mock.Instagram, short string, r reply, err error) {
 	switch issued := ig.Issued(short); {
 	case err != nil || r.status != 200:
@@ -150,7 +151,7 @@ func TestFollowersGetTheLeadersFailure(t *testing.T) {
 	}
 }
 
-// A sidecar that cannot reach Meta must not fail the callers of other sidecars.
+// A sidecar that cannot reach Meta must not cause failures for the callers of other sidecars.
 func TestUnreachableMetaIsNotSharedWithFollowers(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
@@ -201,7 +202,7 @@ func TestCoalescingCanBeTurnedOff(t *testing.T) {
 	if ig.Calls() != 4 {
 		t.Errorf("%d calls, want one for each of 4 sidecars", ig.Calls())
 	}
-	eventually(t, "what was stored is found by a fifth", func() bool {
+	eventually(t, "a fifth sidecar finds what was stored", func() bool {
 		r := fleet(t, 1, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL)...)[0].ask(t, "IGAA-each")
 		return r.header.Get("Cache-Status") != "igproxy; fwd=miss; stored"
 	})

@@ -37,7 +37,7 @@ import (
 	"testing"
 )
 
-// canary is in every entry: no log line and no answer may hold it.
+// canary is in every entry: no log line and no answer may contain it.
 const canary = "canary"
 
 const (
@@ -58,7 +58,7 @@ type hostileAnswer struct {
 	plain, head     bool
 }
 
-// readHostile reads the whole corpus, and refuses one that shrank.
+// readHostile reads the whole corpus, and fails the test if it has shrunk.
 func readHostile(t *testing.T) (all []hostileEntry) {
 	t.Helper()
 	files, err := filepath.Glob("testdata/hostile/*.txt")
@@ -101,7 +101,7 @@ func parseHostile(family, text string) (entries []hostileEntry, err error) {
 		}
 		if f, ok := strings.CutPrefix(line, "frame: "); ok {
 			if frame = f; strings.Count(frame, "{entry}") != 1 {
-				return nil, fmt.Errorf("line %d: a frame without one {entry}", n+1)
+				return nil, fmt.Errorf("line %d: a frame must have exactly one {entry}", n+1)
 			}
 			continue
 		}
@@ -119,8 +119,8 @@ func parseHostile(family, text string) (entries []hostileEntry, err error) {
 	return entries, nil
 }
 
-// joinLines appends a line that starts with a space to the last one that does not, and leaves it
-// empty, so that line numbers stay.
+// joinLines appends a line that starts with a space to the last one that does not, and leaves an
+// empty line in its place, so that line numbers stay correct.
 func joinLines(text string) []string {
 	lines := strings.Split(text, "\n")
 	last := 0
@@ -145,7 +145,7 @@ func parseEntry(line, frame string) (e hostileEntry, err error) {
 	name, want, data := strings.TrimSpace(parts[0]), strings.TrimSpace(parts[1]), strings.TrimSpace(parts[2])
 	switch {
 	case !entryName.MatchString(name):
-		return e, fmt.Errorf("the name %q", name)
+		return e, fmt.Errorf("invalid name %q", name)
 	case frame == "":
 		return e, errors.New("an entry before the first frame")
 	case data == "":
@@ -166,7 +166,7 @@ func parseEntry(line, frame string) (e hostileEntry, err error) {
 		return e, err
 	}
 	if !strings.Contains(strings.ToLower(sent), canary) {
-		return e, errors.New("no canary in it")
+		return e, errors.New("no canary in the entry")
 	}
 	return e, nil
 }
@@ -197,7 +197,7 @@ func parseAnswers(text string) (list []hostileAnswer, err error) {
 	for _, part := range strings.Split(text, " + ") {
 		m := answerForm.FindStringSubmatch(part)
 		if m == nil {
-			return nil, fmt.Errorf("the answer %q", part)
+			return nil, fmt.Errorf("unknown answer %q", part)
 		}
 		a := hostileAnswer{plain: m[2] == " plain", head: m[3] != ""}
 		a.status, _ = strconv.Atoi(m[1])
@@ -246,7 +246,7 @@ func expand(text string, values map[string]string) (string, error) {
 		}
 		count, err := strconv.Atoi(inside[at+1:])
 		if at < 1 || err != nil || count < 1 || count*at > mostRun {
-			wrong = fmt.Errorf("the notation %q", found)
+			wrong = fmt.Errorf("invalid notation %q", found)
 			return ""
 		}
 		if value, ok := values[inside[:at]]; ok {
@@ -257,7 +257,7 @@ func expand(text string, values map[string]string) (string, error) {
 	text = escape.ReplaceAllStringFunc(text, func(found string) string {
 		s, err := strconv.Unquote(`"` + found + `"`)
 		if err != nil {
-			wrong = fmt.Errorf("the escape %q", found)
+			wrong = fmt.Errorf("invalid escape %q", found)
 		}
 		return s
 	})
@@ -280,30 +280,30 @@ func TestHostileCorpusIsParsedStrictly(t *testing.T) {
 		t.Errorf("got %+v", e)
 	}
 	for name, text := range map[string]string{
-		"no frame":           "a | 200 | /canary",
-		"frame of nothing":   "frame: GET / HTTP/1.1\n",
-		"two parts":          frame + "a | /canary",
-		"no name":            frame + "| 200 | /canary",
-		"empty":              frame + "a | 200 | ",
-		"no answer":          frame + "a | | /canary",
-		"unknown answer":     frame + "a | ok | /canary",
-		"refused by whom":    frame + "a | 400 | /canary",
-		"a 500":              frame + "a | 500 plain | /canary",
-		"unknown remark":     frame + "a | 200; slowly | /canary",
-		"asks how often":     frame + "a | 200; asks many | /canary",
-		"unknown escape":     frame + "a | 200 | /canary\\q",
-		"half an escape":     frame + "a | 200 | /canary\\x0",
-		"unknown stand-in":   frame + "a | 200 | /canary{okay}",
-		"open brace":         frame + "a | 200 | /canary{ok",
-		"endless run":        frame + "a | 200 | /canary{a*9999999}",
-		"no canary":          frame + "a | 200 | /x",
-		"the same name":      frame + "a | 200 | /canary\na | 200 | /canary2",
-		"half a 200":         frame + "a | 200 990001 | /canary",
-		"negative run":       frame + "a | 200 | /canary{a*-1}",
-		"answer with a typo": frame + "a | 200 +400 plain | /canary",
+		"no frame":            "a | 200 | /canary",
+		"frame without entry": "frame: GET / HTTP/1.1\n",
+		"two parts":           frame + "a | /canary",
+		"no name":             frame + "| 200 | /canary",
+		"empty":               frame + "a | 200 | ",
+		"no answer":           frame + "a | | /canary",
+		"unknown answer":      frame + "a | ok | /canary",
+		"refused by whom":     frame + "a | 400 | /canary",
+		"a 500":               frame + "a | 500 plain | /canary",
+		"unknown remark":      frame + "a | 200; slowly | /canary",
+		"asks how often":      frame + "a | 200; asks many | /canary",
+		"unknown escape":      frame + "a | 200 | /canary\\q",
+		"half an escape":      frame + "a | 200 | /canary\\x0",
+		"unknown placeholder": frame + "a | 200 | /canary{okay}",
+		"open brace":          frame + "a | 200 | /canary{ok",
+		"endless run":         frame + "a | 200 | /canary{a*9999999}",
+		"no canary":           frame + "a | 200 | /x",
+		"the same name":       frame + "a | 200 | /canary\na | 200 | /canary2",
+		"token with subcode":  frame + "a | 200 990001 | /canary",
+		"negative run":        frame + "a | 200 | /canary{a*-1}",
+		"answer with a typo":  frame + "a | 200 +400 plain | /canary",
 	} {
 		if got, err := parseHostile("f", text); err == nil {
-			t.Errorf("%s: read as %+v", name, got)
+			t.Errorf("%s: accepted as %+v", name, got)
 		}
 	}
 }

@@ -34,8 +34,8 @@ func TestHostileRequestsAfterAHit(t *testing.T) { hostile(t, true) }
 
 func TestHostileRequestsWithoutTheFastLane(t *testing.T) { hostile(t, false, "SERVER_FAST_LANE=false") }
 
-// hostile sends the corpus, each entry on its own connection, after a hit or not.
-func hostile(t *testing.T, behindAHit bool, settings ...string) {
+// hostile sends the corpus, each entry on its own connection, and after a hit if afterHit is true.
+func hostile(t *testing.T, afterHit bool, settings ...string) {
 	t.Parallel()
 	corpus := readHostile(t)
 	ig, upstream := instagram(t, mock.ServerOptions{})
@@ -54,7 +54,7 @@ func hostile(t *testing.T, behindAHit bool, settings ...string) {
 	alive(t)
 	asked.Add(1)
 	hit := ""
-	if behindAHit {
+	if afterHit {
 		hit = "GET " + values["ok"] + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n"
 	}
 
@@ -77,10 +77,10 @@ func hostile(t *testing.T, behindAHit bool, settings ...string) {
 		t.Errorf("Instagram was asked %d times, want %d", got, asked.Load())
 	}
 	if strange := ig.Strange(); len(strange) > 0 {
-		t.Errorf("Instagram got what it should not: %v", strange)
+		t.Errorf("Instagram received requests that it should not: %v", strange)
 	}
 	if page := p.page(t, "/metrics").body; strings.Contains(strings.ToLower(page), canary) {
-		t.Error("/metrics holds what was sent")
+		t.Error("/metrics contains what was sent")
 	}
 	if code := p.Stop(t); code != 0 {
 		t.Errorf("igproxy ended with %d", code)
@@ -111,7 +111,7 @@ func (e hostileEntry) check(t *testing.T, host, hit, wire string) (own int) {
 		_, _ = io.WriteString(conn, hit)
 		res, err := http.ReadResponse(r, nil)
 		if err != nil || res.StatusCode != http.StatusOK {
-			t.Fatalf("the hit in front: %v, %v", res, err)
+			t.Fatalf("the hit before the entry: %v, %v", res, err)
 		}
 		_, _ = io.Copy(io.Discard, res.Body)
 		own++
@@ -215,7 +215,7 @@ func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string)
 		}
 	default:
 		code := 100
-		if want.subcode == 990002 || want.subcode == 990009 { // in Instagram's words
+		if want.subcode == 990002 || want.subcode == 990009 { // worded as Instagram words them
 			code = 2500
 		}
 		if strings.HasPrefix(body, `{"error_type":`) { // the code exchange repeats the status

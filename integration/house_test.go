@@ -24,7 +24,7 @@ const module = "github.com/igproxy/igproxy/"
 var mayImport = map[string][]string{
 	"cmd/igproxy": {"proxy", "proxy/admin", "proxy/mock", "cache", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/logging",
 		"cmd/igproxy/internal/sidecar", "cmd/igproxy/internal/tracing"},
-	"cmd/igproxy/internal/sidecar": {"proxy", "proxy/admin", "cache", "breaker", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/logging",
+	"cmd/igproxy/internal/sidecar": {"proxy", "proxy/admin", "proxy/lane", "cache", "breaker", "cmd/igproxy/internal/config", "cmd/igproxy/internal/listener", "cmd/igproxy/internal/logging",
 		"cmd/igproxy/internal/tracing"},
 	"cmd/igproxy/internal/config":   {"proxy"},
 	"cmd/igproxy/internal/listener": {"cmd/igproxy/internal/logging"},
@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 	"tools/faults":        {},
 }
 
-// homes lists patterns of the only files that may import a library.
+// homes maps a library to patterns of the only files that may import it.
 var homes = map[string][]string{
 	"github.com/redis/go-redis/":          {"cache/redis.go", "cache/redis_*.go"},
 	"github.com/maypok86/otter/":          {"cache/memory.go"},
@@ -147,8 +147,8 @@ func TestCommentsKeepTheirForm(t *testing.T) {
 	}
 }
 
-// commentProblems returns a line for each comment in a Go file that breaks a rule. Generated files
-// and lines with a URL may be wider.
+// commentProblems returns a problem for each comment in a Go file that breaks a rule. Generated
+// files and lines with a URL may be wider.
 func commentProblems(name, source string) (problems []string, err error) {
 	set := token.NewFileSet()
 	file, err := parser.ParseFile(set, name, source, parser.ParseComments|parser.SkipObjectResolution)

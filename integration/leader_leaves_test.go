@@ -26,10 +26,10 @@ func TestFirstCallerDisconnects(t *testing.T) {
 	go func() { r, _ := p.try(t.Context(), "IGAA-left"); joined <- r }()
 	leave()
 	if err := <-left; err == nil {
-		t.Error("the leader did not leave")
+		t.Error("the first caller did not disconnect")
 	}
 	if r := <-joined; r.status != 200 {
-		t.Errorf("the one who joined got %d %s", r.status, r.body)
+		t.Errorf("the caller that joined got %d %s", r.status, r.body)
 	}
 	if r := p.ask(t, "IGAA-left"); r.status != 200 || !strings.HasPrefix(r.header.Get("Cache-Status"), "igproxy; hit") {
 		t.Errorf("later: %d %s", r.status, r.header.Get("Cache-Status"))
@@ -54,6 +54,6 @@ func TestAllCallersDisconnectAndTheAnswerIsKept(t *testing.T) {
 		t.Errorf("got %d", r.status)
 	}
 	if ig.Calls() != 1 {
-		t.Errorf("%d calls, want 1: the first was paid for", ig.Calls())
+		t.Errorf("%d calls, want 1: Meta has counted the first", ig.Calls())
 	}
 }

@@ -27,26 +27,26 @@ type way struct {
 	id    string // client_id
 }
 
-// ways lists the token calls of all apps. Some name their app by the path, some by the id.
+// ways lists the token calls of all apps. Some name their app in the path, some by its ID.
 var ways = []way{
-	{"shop", "a code of the shop's", "AQ", "/apps/shop/oauth/access_token", "", "101"},
-	{"club", "a code of the club's", "AQ", "/v23.0/oauth/access_token", "", "102"},
-	{"circle", "a code of the circle's", "AQ", "/apps/circle/oauth/access_token", "", "103"},
-	{"threads", "a code of Threads'", "AQ", "/oauth/access_token", "", threadsID},
-	{"club", "a token to exchange of the club's", "IGAA", "/access_token", "ig_exchange_token", "102"},
-	{"threads", "a token to exchange of Threads'", "THQV", "/apps/threads/access_token", "th_exchange_token", ""},
-	{"shop", "a token to refresh of the shop's", "IGAA", "/apps/shop/refresh_access_token", "ig_refresh_token", ""},
-	{"circle", "a token to refresh of the circle's", "THAA", "/v1.0/refresh_access_token", "th_refresh_token", "103"},
+	{"shop", "a code for the shop", "AQ", "/apps/shop/oauth/access_token", "", "101"},
+	{"club", "a code for the club", "AQ", "/v23.0/oauth/access_token", "", "102"},
+	{"circle", "a code for the circle", "AQ", "/apps/circle/oauth/access_token", "", "103"},
+	{"threads", "a code for Threads", "AQ", "/oauth/access_token", "", threadsID},
+	{"club", "a token to exchange for the club", "IGAA", "/access_token", "ig_exchange_token", "102"},
+	{"threads", "a token to exchange for Threads", "THQV", "/apps/threads/access_token", "th_exchange_token", ""},
+	{"shop", "a token to refresh for the shop", "IGAA", "/apps/shop/refresh_access_token", "ig_refresh_token", ""},
+	{"circle", "a token to refresh for the circle", "THAA", "/v1.0/refresh_access_token", "th_refresh_token", "103"},
 }
 
-// leastGiven has the number of tokens that each kind must have been answered with, to prove that it
-// was driven.
+// leastGiven has the number of tokens that igproxy must have returned for each kind, to prove that
+// the test exercised it.
 var leastGiven = func() map[string]int {
 	least := map[string]int{"a short-lived token": 30}
 	for _, w := range ways {
 		least[w.kind] = 10
 	}
-	least["one given for "+ways[0].kind], least["one given for one given for "+ways[0].kind] = 1, 1
+	least["a token issued for "+ways[0].kind], least["a token issued for a token issued for "+ways[0].kind] = 1, 1
 	return least
 }()
 
@@ -150,7 +150,7 @@ func (l *leaks) sendTwice(p *process, w way, prefix string) (first reply) {
 	return first
 }
 
-// logins goes from a code to a refreshed token.
+// logins sends a code of each app, and exchanges and refreshes the token that it gets.
 func (l *leaks) logins(p *process) {
 	for name, family := range map[string]string{"shop": "ig_", "club": "ig_", "circle": "th_", "threads": "th_"} {
 		code := slices.IndexFunc(ways, func(w way) bool { return w.name == name && w.grant == "" })
@@ -203,8 +203,8 @@ func (l *leaks) everyFault(p *process) {
 	}
 }
 
-// held finally pauses each app by another fault. Errors of the code exchange have no code for rate
-// limits.
+// held makes every call with a fault that pauses its whole app. It runs after the others, because a
+// paused app calls Instagram no more. Errors of the code exchange have no code for rate limits.
 func (l *leaks) held(p *process) {
 	for i, w := range ways {
 		all := []string{pausingFaults[i%len(pausingFaults)], w.good}
@@ -219,7 +219,7 @@ func (l *leaks) held(p *process) {
 	}
 }
 
-// hanging ends a sidecar with SIGQUIT while a code, a refresh, reads and an upload are waiting.
+// hanging ends a sidecar with SIGQUIT while a code exchange, a refresh, reads and an upload hang.
 func (l *leaks) hanging() {
 	p := l.sidecar(append(l.hosts, "UPSTREAM_TIMEOUT=1m", "PASSTHROUGH_TIMEOUT=1m", "SERVER_WRITE_TIMEOUT=2m")...)
 	answers := make(chan reply, 2+len(passing))

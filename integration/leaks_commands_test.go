@@ -1,6 +1,6 @@
 package integration
 
-// What commands print, especially with a secret in a wrong place.
+// The output of commands must not contain a secret, even if the secret is in a wrong place.
 
 import (
 	"crypto/rand"
@@ -86,7 +86,7 @@ func (l *leaks) wrong(text, variable string) {
 	}
 }
 
-// online runs check --online against parts that fail in every way, and healthcheck.
+// online runs check --online with an Instagram and a Redis that fail in many ways, and healthcheck.
 func (l *leaks) online() {
 	t := l.t
 	ig := mock.New(mock.Options{Secret: l.secret}) // its faults apply to all tokens

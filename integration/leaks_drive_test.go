@@ -1,6 +1,6 @@
 package integration
 
-// What a sidecar goes through while secrets are searched for.
+// The requests and faults that sidecars go through in TestNoLeaks.
 
 import (
 	"bytes"
@@ -51,7 +51,7 @@ func (l *leaks) faults(p *process) {
 			l.answered(short, r)
 		}
 		if l.ig.CallsFor(short) == 0 {
-			t.Errorf("%s was never met: does another fault hold the app?", prefixes[i])
+			t.Errorf("%s never reached Instagram: has another fault paused the app?", prefixes[i])
 		}
 	})
 	l.pages(p)
@@ -123,8 +123,8 @@ func letter(r rune) rune {
 	return -1
 }
 
-// hostile sends a part of the corpus with a token that is searched for as the one in igproxy's
-// cache.
+// hostile sends a part of the corpus. The token in igproxy's cache is one that the search looks
+// for.
 func (l *leaks) hostile(p *process) {
 	host := strings.TrimPrefix(p.URL, "http://")
 	values, warm := placeholders(host), l.short("IGAA")
@@ -153,9 +153,8 @@ var ownToken200 = regexp.MustCompile(`\{"access_token":"([^"]*)",`)
 // own.
 var passed = regexp.MustCompile(`(?m)^X-Fb-Trace-Id: `)
 
-// send writes bytes and records the answer, without the long-lived tokens issued for the token
-// shown, and without what the app itself put into a passed-through path and Instagram repeats to
-// it.
+// send writes bytes and records the answer. It first removes the long-lived tokens that were issued
+// for the token shown, and the secret in a passed-through path, which Instagram repeats to the app.
 func (l *leaks) send(host, wire, shown, own string) {
 	c, err := net.Dial("tcp", host)
 	if err != nil {
@@ -186,7 +185,7 @@ func (l *leaks) send(host, wire, shown, own string) {
 	}))
 }
 
-// redisFails takes the sidecar through a Redis that lies, hangs, is full, dies and comes back.
+// redisFails sends requests while Redis lies, is full and hangs, and after it has recovered.
 func (l *leaks) redisFails(p *process, redis *redistest.Server, liar *redistest.Liar) {
 	t := l.t
 	ask := func(n int) {

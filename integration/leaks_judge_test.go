@@ -1,6 +1,6 @@
 package integration
 
-// What is searched after a run, and for what.
+// The search after a run.
 
 import (
 	"fmt"
@@ -37,7 +37,8 @@ func (l *leaks) monitor(redis *redistest.Server) (end func()) {
 	}
 }
 
-// judge searches every place. A place without the text that it always contains was not recorded.
+// judge searches every place. If a place lacks the text that it always contains, nothing was
+// recorded there.
 func (l *leaks) judge(always map[string]string) {
 	t := l.t
 	samples := l.gather()
@@ -56,13 +57,13 @@ func (l *leaks) judge(always map[string]string) {
 		}
 		for _, c := range samples {
 			if unseen := s.plant(text, c); len(unseen) > 0 {
-				t.Errorf("%s: %s could be there unseen: %v", place, c.name, unseen)
+				t.Errorf("%s: the search would not find %s there: %v", place, c.name, unseen)
 			}
 		}
 	}
 	for place := range always {
 		if l.places[place] == nil {
-			t.Errorf("nothing was seen of %s", place)
+			t.Errorf("nothing was recorded for %s", place)
 		}
 	}
 }
@@ -78,10 +79,11 @@ func (l *leaks) gather() (samples []hidden) {
 		if _, known := given[kind]; !known {
 			given[kind], samples = 0, append(samples, h)
 		}
-		// A code gets a short-lived token, that gets a long-lived one, and that gets the next one.
+		// A code is exchanged for a short-lived token, that for a long-lived one, and that is
+		// refreshed.
 		for _, token := range l.issued(text) {
 			given[kind]++
-			add("one given for "+kind, "a token for "+name, token, len("IGAA"))
+			add("a token issued for "+kind, "a token for "+name, token, len("IGAA"))
 		}
 	}
 	for text, s := range l.shown {
@@ -89,7 +91,7 @@ func (l *leaks) gather() (samples []hidden) {
 	}
 	for kind, least := range leastGiven {
 		if given[kind] < least {
-			l.t.Errorf("for %s only %d tokens were given", kind, given[kind])
+			l.t.Errorf("%d tokens were issued for %s, want at least %d", given[kind], kind, least)
 		}
 	}
 	l.t.Logf("given: %v", given)

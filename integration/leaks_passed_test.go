@@ -22,12 +22,12 @@ type passedCall struct {
 
 var passing = []passedCall{
 	{"a token passed in the query", "GET", "/v23.0/me/media", "query"},
-	{"a token passed as a bearer's", "GET", "/me", "bearer"},
+	{"a token passed in a Bearer header", "GET", "/me", "bearer"},
 	{"a token passed in a form", "POST", "/me/media", "form"},
 	{"a token passed to Threads", "GET", "/apps/threads/v1.0/me", "query"},
 }
 
-// gotInPassing is a place with the apps' own tokens and nothing of the sidecar.
+// gotInPassing is a place where the apps' own tokens may appear, but none of the sidecar's secrets.
 const gotInPassing = "what Instagram got in passed-through calls"
 
 // ask makes the call. The sidecar's own token is sent as a header field or, where possible, as the
@@ -89,8 +89,8 @@ func (l *leaks) passes(p *process) {
 	if reached < sent*3/4 { // a fault that closes connections may affect others
 		l.t.Errorf("%d of %d calls reached Instagram", reached, sent)
 	}
-	// An app that still has a secret sends it although it must not.
-	secret, text := l.hide("a secret an app sends of itself"), l.show(passing[0].kind, "reflecterr-")
+	// A client secret that an app sends is passed on, and Instagram may repeat it to the app.
+	secret, text := l.hide("a secret that an app sends itself"), l.show(passing[0].kind, "reflecterr-")
 	r, err := fetchWith(l.t.Context(), http.DefaultClient, p.URL+"/me?"+url.Values{"access_token": {text}, "client_secret": {secret}}.Encode(), "X-Igproxy-Token", l.bearer)
 	if err != nil || r.status != 400 || !strings.Contains(r.body, secret) {
 		l.t.Errorf("passed with a secret: got %d %s, %v", r.status, r.body, err)
@@ -132,7 +132,7 @@ func (l *leaks) misplacedForms(p *process) {
 			post("/apps/"+escaped+path, form, good),
 			get("/apps/" + escaped + "/access_token?grant_type=ig_exchange_token&access_token=" + escaped),
 			get("/access_token?grant_type=ig_exchange_token&client_id=" + escaped + "&access_token=" + escaped),
-			// This request does not say for which app it is.
+			// This request does not name an app.
 			get("/access_token?grant_type=ig_exchange_token&access_token=" + escaped),
 			get("/refresh_access_token?grant_type=" + escaped),
 			get("/apps/shop/refresh_access_token?grant_type=ig_refresh_token&access_token=" + escaped + "&access_token=1"),

@@ -88,7 +88,7 @@ var written = func() map[string]*[256]string {
 }()
 
 // inBase64 returns the characters of a base64 text that depend only on text, if text starts at an
-// offset with this remainder by 3.
+// offset whose remainder modulo 3 is shift.
 func inBase64(e *base64.Encoding, shift int, text string) string {
 	coded := e.EncodeToString([]byte(strings.Repeat("\x00", shift) + text))
 	return coded[(shift*8+5)/6 : (shift+len(text))*8/6]
@@ -228,7 +228,7 @@ func TestLeakSearchFindsPlantedSecrets(t *testing.T) {
 			t.Errorf("%s: not found in %q", name, text)
 		}
 	}
-	for name, text := range map[string]string{"nothing": "", "little": "IGAA", "what is no secret": "expired-", "others": strings.Repeat("0123456789abcdef ", 9),
+	for name, text := range map[string]string{"nothing": "", "little": "IGAA", "the prefix of a fault": "expired-", "others": strings.Repeat("0123456789abcdef ", 9),
 		"eleven characters": secret[len(secret)-window+1:]} {
 		if found := s.in(text); len(found) > 0 {
 			t.Errorf("%s: found %v", name, found)

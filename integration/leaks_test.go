@@ -6,8 +6,8 @@ package integration
 // values and channels of Redis, the output of check, healthcheck and the other commands, a dump of
 // all goroutines, or the command line; neither as they are nor in any form of leaks_search_test.go.
 //
-// There are two exceptions, which are removed before the search: a token in access_token of the
-// answer to the app that sent the token or code it was issued for; and what an app put into a
+// There are two exceptions, which are removed before the search: the access_token of an answer
+// to the app that sent the token or code for which it was issued; and what an app put into a
 // passed-through call, or the token that it refreshed, if Instagram repeats it in the answer to
 // this app.
 //
@@ -126,7 +126,7 @@ func (l *leaks) answered(short string, r reply) {
 	if r.status == 200 {
 		long := r.token()
 		if !slices.Contains(l.issued(short), long) {
-			l.t.Errorf("an answer with a token that was not given for the one shown")
+			l.t.Errorf("an answer has a token that was not issued for the token shown")
 		}
 		own, none := `{"access_token":"`+long+`",`, `{"access_token":"",`
 		r.body = strings.Replace(strings.Replace(r.body, own, none, 1), `"data":[`+own, `"data":[`+none, 1)
@@ -135,7 +135,7 @@ func (l *leaks) answered(short string, r reply) {
 	l.record("answers", r.status, r.body, r.header)
 }
 
-// sidecar starts a sidecar with the common settings and a way to Instagram over TLS.
+// sidecar starts a sidecar with the common settings, which reaches the stand-in over TLS.
 func (l *leaks) sidecar(settings ...string) *process {
 	all := append([]string{"UPSTREAM_URL=" + l.upstream.URL, "UPSTREAM_CA_FILE=" + caFile(l.t, l.upstream), "UPSTREAM_TIMEOUT=2s",
 		"CLIENT_SECRET=" + l.secret, "APP_ID=1", "CACHE_KEY_FILE=" + file(l.t, "key", l.key), "BREAKER_FAILURES=1000000", "BREAKER_RATIO=1",
@@ -230,10 +230,10 @@ func (l *leaks) open(redis *redistest.Server) {
 	l.end(p)
 }
 
-// limited lets Instagram refuse the whole app.
+// limited makes Instagram refuse the whole app.
 func (l *leaks) limited(fault string, settings []string) {
 	p := l.sidecar(settings...)
-	for _, prefix := range []string{fault, "IGAA"} { // the second one meets the pause
+	for _, prefix := range []string{fault, "IGAA"} { // the second one is sent during the pause
 		short := l.short(prefix)
 		l.answered(short, p.ask(l.t, short))
 	}
@@ -267,7 +267,7 @@ func (l *leaks) endings() {
 		l.pages(p)
 	}
 	_ = stopped.Cmd.Process.Signal(syscall.SIGTERM)
-	eventually(t, "it drains", func() bool { return len(stopped.Log.Lines("draining")) == 1 })
+	eventually(t, "the sidecar drains", func() bool { return len(stopped.Log.Lines("draining")) == 1 })
 	r, err := fetch(t.Context(), noKeepAlive, stopped.Admin+"/readyz")
 	must(t, err)
 	l.record("admin /readyz", r.body, r.header)

@@ -50,7 +50,7 @@ func startMeta(t *testing.T) (*meta, []string) {
 		"THREADS_APP_ID="+threadsID, "THREADS_CLIENT_SECRET="+threadsSecret, "THREADS_REDIRECT_URIS="+callback)
 }
 
-// strange returns what any of the hosts received and should not have.
+// strange returns the requests to any of the hosts that Meta should not receive.
 func (m *meta) strange() []string {
 	return append(append(append([]string(nil), m.graph.Strange()...), m.login.Strange()...), m.threads.Strange()...)
 }
@@ -103,7 +103,7 @@ func TestLoginWithoutASecretInTheApp(t *testing.T) {
 		}
 		if err := json.Unmarshal([]byte(r.body), &answer); err != nil || len(answer.Data) != 1 || answer.Data[0].AccessToken != answer.AccessToken ||
 			string(answer.Data[0].UserID) != string(answer.UserID) || !strings.Contains(string(answer.UserID), "1784140") {
-			t.Fatalf("%s: not both shapes: %s", shape, r.body)
+			t.Fatalf("%s: the answer does not have both shapes: %s", shape, r.body)
 		}
 		long := p.ask(t, answer.AccessToken)
 		if long.status != 200 || long.token() == "" {
@@ -125,13 +125,13 @@ func TestLoginWithoutASecretInTheApp(t *testing.T) {
 		t.Errorf("a bad code got %d %s", spent.status, spent.body)
 	}
 	if s := m.strange(); len(s) > 0 {
-		t.Errorf("Meta got what it should not: %v", s)
+		t.Errorf("Meta received requests that it should not: %v", s)
 	}
 	if m.graph.CallsTo("code") != 0 || m.login.CallsTo("exchange") != 0 || m.threads.Calls() != 0 {
 		t.Error("a call went to the wrong host")
 	}
 	if strings.Contains(p.settled(t).String(), used) || strings.Contains(p.Log.String(), first.token()) {
-		t.Error("the log holds a code or a token")
+		t.Error("the log contains a code or a token")
 	}
 }
 
@@ -254,14 +254,14 @@ func TestSeveralAppsInOneSidecar(t *testing.T) {
 		t.Errorf("the club, whose secret is wrong: %d %s", r.status, r.body)
 	}
 	if r := p.fetch(t, "/access_token?grant_type=ig_exchange_token&access_token=IGAA-1"); r.status != 400 || r.graphError(t).Subcode != 990016 {
-		t.Errorf("a call for no app: %d %s", r.status, r.body)
+		t.Errorf("a call that names no app: %d %s", r.status, r.body)
 	}
 	if ig.Calls() != 2 {
 		t.Errorf("%d calls, want 2", ig.Calls())
 	}
 	for _, label := range []string{`app="shop"`, `app="club"`} {
 		if !strings.Contains(p.page(t, "/metrics").body, `igproxy_requests_total{`+label) {
-			t.Errorf("no metric of %s", label)
+			t.Errorf("no metric has %s", label)
 		}
 	}
 }
@@ -277,13 +277,13 @@ func TestCodeIsNotSentAgainDuringAnotherSidecarsExchange(t *testing.T) {
 	code := m.login.Code(appID, callback)
 	first := make(chan reply, 1)
 	go func() { r, _ := callBack(t.Context(), all[0], appID, code); first <- r }()
-	eventually(t, "the first one asks", func() bool { return m.login.CallsTo("code") == 1 })
+	eventually(t, "the first sidecar sends the code", func() bool { return m.login.CallsTo("code") == 1 })
 	second, err := callBack(t.Context(), all[1], appID, code)
 	if err != nil || second.status != 503 || second.header.Get("Retry-After") == "" || second.flatError(t).Subcode != 990021 {
 		t.Errorf("the second got %d %s, %v", second.status, second.body, err)
 	}
 	got := <-first
-	eventually(t, "the second one gets the answer", func() bool {
+	eventually(t, "the second sidecar gets the answer", func() bool {
 		again, err := callBack(t.Context(), all[1], appID, code)
 		return err == nil && again.status == 200 && again.body == got.body
 	})

@@ -19,7 +19,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// as makes a command run as a user in igproxy's group, whom the mode of the socket lets in.
+// as makes a command run as a user in igproxy's group, which the mode of the socket lets connect.
 func as(cmd *exec.Cmd, uid int) *exec.Cmd {
 	cmd.Dir = "/"
 	if uid != os.Getuid() {
@@ -133,7 +133,7 @@ func TestSocketTakesOperationsFromTheOperatorOnly(t *testing.T) {
 		if lines := p.operations("purge", "denied"); len(lines) != 1 || lines[0]["uid"] != float64(uid) || p.counted(t, "purge", "denied") != 1 {
 			t.Errorf("user %d: the log has %v", uid, lines)
 		}
-		// Outside the group not even the mode lets it in.
+		// A user outside the group cannot even connect.
 		cmd := exec.CommandContext(t.Context(), harness.Binary, "purge")
 		cmd.Env, cmd.Dir = []string{"IGPROXY_ADMIN_SOCKET=" + socket}, "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
@@ -141,7 +141,7 @@ func TestSocketTakesOperationsFromTheOperatorOnly(t *testing.T) {
 			t.Errorf("user %d outside the group: %v: %s", uid, err, out)
 		}
 	}
-	if own != 0 { // no mode keeps root out
+	if own != 0 { // modes do not apply to root
 		must(t, os.Chmod(socket, 0))
 		if code, out := operateAs(t, own, use, "purge"); code != 1 || !strings.Contains(out, "no permission") {
 			t.Errorf("without a permission: exit code %d: %s", code, out)
@@ -215,7 +215,7 @@ func TestOperationsOverTCPNeedTheToken(t *testing.T) {
 		t.Errorf("the previous token: got %d", r.status)
 	}
 	if log := p.settled(t).String(); strings.Contains(log, ownToken) || strings.Contains(log, nextToken) {
-		t.Error("the log has the token")
+		t.Error("the log contains the token")
 	}
 }
 
@@ -257,8 +257,8 @@ func TestAStopPerformsThePurgeThatWaits(t *testing.T) {
 	if code, out, errs := first.operate(t, "purge"); code != 0 {
 		t.Fatalf("exit code %d: %s%s", code, out, errs)
 	}
-	eventually(t, "the other one has forgotten", func() bool { return len(other.Log.Lines("purge received")) == 1 })
-	eventually(t, "it is remembered", func() bool { return other.hits(t, "IGAA-one") })
+	eventually(t, "the other sidecar has forgotten", func() bool { return len(other.Log.Lines("purge received")) == 1 })
+	eventually(t, "the token is cached", func() bool { return other.hits(t, "IGAA-one") })
 	if code, out, errs := first.operate(t, "purge"); code != 0 || !strings.Contains(out, "takes effect in ") {
 		t.Fatalf("exit code %d: %s%s", code, out, errs)
 	}
@@ -268,7 +268,7 @@ func TestAStopPerformsThePurgeThatWaits(t *testing.T) {
 	if code := first.Stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	eventually(t, "the other one has forgotten again", func() bool { return len(other.Log.Lines("purge received")) == 2 })
+	eventually(t, "the other sidecar has forgotten again", func() bool { return len(other.Log.Lines("purge received")) == 2 })
 	if lines := first.Log.Lines("purged"); len(lines) != 2 || lines[1]["fleet"] != "told" {
 		t.Errorf("the log has %v", lines)
 	}

@@ -63,7 +63,7 @@ func TestOutOfFileDescriptorsThenRecovers(t *testing.T) {
 			conns[i] = p.dialApp(t)
 			_, _ = io.WriteString(conns[i], rawExchange(fmt.Sprintf("IGAA-crowd-%d", i)))
 		}
-		eventually(t, "descriptors are out", func() bool { most = max(most, p.descriptors(t)); return most >= limit-2 })
+		eventually(t, "the descriptors have run out", func() bool { most = max(most, p.descriptors(t)); return most >= limit-2 })
 		time.Sleep(time.Second) // keep it without descriptors for a while
 		for _, c := range conns {
 			_ = c.Close()
@@ -83,9 +83,9 @@ func TestOutOfFileDescriptorsThenRecovers(t *testing.T) {
 		t.Errorf("the known token got %d", r.status)
 	}
 	if n := strings.Count(p.settled(t).String(), "Accept error"); n > 200 {
-		t.Errorf("said %d times that connections cannot be accepted: a busy loop", n)
+		t.Errorf("logged %d times that connections cannot be accepted: a busy loop", n)
 	} else {
-		t.Logf("said %d times that connections cannot be accepted", n)
+		t.Logf("logged %d times that connections cannot be accepted", n)
 	}
 	if n := len(p.Log.Lines("breaker changed")); n > 0 {
 		t.Errorf("our own lack of descriptors changed Instagram's breaker %d times", n)
@@ -115,7 +115,7 @@ func TestSlowHeadersTimeOutAndOthersAreAnswered(t *testing.T) {
 		})
 	}
 	n := 0
-	eventually(t, "the slow ones are ended", func() bool {
+	eventually(t, "the slow connections are closed", func() bool {
 		if n++; ended.Load() < slow {
 			answers(t, p, fmt.Sprintf("meanwhile-%d", n), 1)
 		}
@@ -123,7 +123,7 @@ func TestSlowHeadersTimeOutAndOthersAreAnswered(t *testing.T) {
 	})
 	t.Logf("%d slow connections ended after %s (server.read_header_timeout 1s), %d others answered meanwhile", slow, time.Since(start).Round(time.Millisecond), n)
 	if took := time.Since(start); took > 10*time.Second || n < 10 {
-		t.Errorf("the slow ones were ended after %s, %d others were answered meanwhile", took, n)
+		t.Errorf("the slow connections were closed after %s, and %d others were answered meanwhile; want at most 10s and at least 10", took, n)
 	}
 }
 
@@ -166,7 +166,7 @@ func TestFullConnectionLimitClosesIdleConnectionsFirst(t *testing.T) {
 	for i := range bound {
 		ask(fmt.Sprintf("IGAA-cold-%d", i))
 	}
-	eventually(t, "each place has a call", func() bool { return ig.Calls() == calls+bound })
+	eventually(t, "each slot has a call", func() bool { return ig.Calls() == calls+bound })
 	begun := time.Now()
 	for range waiting {
 		ask("IGAA-known")
@@ -174,18 +174,18 @@ func TestFullConnectionLimitClosesIdleConnectionsFirst(t *testing.T) {
 	for _, c := range kept {
 		_ = c.SetReadDeadline(time.Now().Add(patience))
 		if _, err := c.Read(make([]byte, 1)); err != io.EOF {
-			t.Fatalf("an idle connection: %v, want its end", err)
+			t.Fatalf("an idle connection: %v, want EOF", err)
 		}
 	}
 	if n := len(answered); n > 0 && time.Since(begun) < time.Second {
-		t.Errorf("%d were answered beyond the bound", n)
+		t.Errorf("%d requests beyond the limit were answered", n)
 	}
 	for range bound + waiting {
 		if problem := <-answered; problem != "" {
 			t.Error(problem)
 		}
 	}
-	t.Logf("%d beyond the bound were answered within %s", waiting, time.Since(begun).Round(time.Millisecond))
+	t.Logf("%d requests beyond the limit were answered within %s", waiting, time.Since(begun).Round(time.Millisecond))
 
 	// Connections that send nothing hardly delay the others.
 	for range 2 * bound {
@@ -232,7 +232,7 @@ func TestClientsThatNeverReadAreDisconnected(t *testing.T) {
 	}
 	most := 0.0
 	n := 0
-	eventually(t, "those who never read are ended", func() bool {
+	eventually(t, "the clients that never read are disconnected", func() bool {
 		n++
 		answers(t, p, fmt.Sprintf("meanwhile-%d", n), 1)
 		most = max(most, p.metric(t, "go_goroutines"))
@@ -242,5 +242,5 @@ func TestClientsThatNeverReadAreDisconnected(t *testing.T) {
 	if most > goroutines+4*clients+20 {
 		t.Errorf("%.0f goroutines for %d clients", most-goroutines, clients)
 	}
-	eventually(t, "their goroutines are gone", func() bool { return p.metric(t, "go_goroutines") <= goroutines+5 })
+	eventually(t, "the goroutines of these clients have ended", func() bool { return p.metric(t, "go_goroutines") <= goroutines+5 })
 }

@@ -1,7 +1,7 @@
 package integration
 
-// Nothing outside can fill the log: each kind of line has log.lines a second, and the next line of
-// the kind says how many were left out.
+// No client can fill the log: each kind of line is written at most log.lines times a second, and
+// the next line of the kind says how many were left out.
 
 import (
 	"bufio"
@@ -19,11 +19,12 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// fewLines is a bound that a flood exceeds at once.
+// fewLines is a limit that a flood exceeds at once.
 const fewLines = 20
 
-// bounded checks the lines of one kind, written since a time, and that those left out were counted:
-// of all n there is a line or a count. The caller has caused one more line in a later second.
+// bounded checks the lines of one kind that were written since a time: their number is limited, and
+// together with those that were counted as left out they are n. The caller must have caused the
+// last of the n in a later second.
 func bounded(t *testing.T, lines []map[string]any, since time.Time, n int) {
 	t.Helper()
 	seconds := int(time.Since(since)/time.Second) + 2 // parts of two more
@@ -68,7 +69,7 @@ func TestStrangersCannotFillTheLog(t *testing.T) {
 			_, _ = io.Copy(io.Discard, res.Body)
 		}
 	})
-	// Another kind has its lines meanwhile.
+	// Lines of another kind are still written.
 	if r := getWith(t, p.URL+exchangePath("IGAA-mine"), "X-Igproxy-Token", ownToken); r.status != 200 {
 		t.Errorf("with the token: got %d", r.status)
 	}

@@ -32,7 +32,7 @@ func serveInto(t *testing.T, stderr *os.File, settings ...string) *process {
 	cmd.Stderr = stderr
 	p := startCommand(t, environ(append(settings, "LISTEN="+app, "ADMIN_LISTEN="+admin)...), cmd)
 	p.URL, p.Admin = "http://"+app, "http://"+admin
-	eventually(t, "it answers", func() bool {
+	eventually(t, "the sidecar answers", func() bool {
 		r, err := fetch(t.Context(), noKeepAlive, p.Admin+"/healthz")
 		return err == nil && r.status == 200
 	})
@@ -72,7 +72,7 @@ func (p *process) chatter(t *testing.T, n int) {
 		for range atOnce {
 			res, err := http.ReadResponse(in, nil)
 			if err != nil {
-				t.Fatalf("an answer was held: %v", err)
+				t.Fatalf("an answer did not arrive: %v", err)
 			}
 			if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != 400 {
 				t.Fatalf("got %d, %v", res.StatusCode, err)
@@ -81,7 +81,7 @@ func (p *process) chatter(t *testing.T, n int) {
 	}
 }
 
-// everyLine turns off, in effect, the bound on repeated lines.
+// everyLine sets a limit on repeated lines that no test reaches.
 const everyLine = "LOG_LINES=1000000"
 
 const droppedLines = "igproxy_log_lines_dropped_total"
@@ -154,7 +154,7 @@ func TestUnreadLogDoesNotDelayAStop(t *testing.T) {
 			go func() { _, _ = p.try(t.Context(), "hang-1"); close(gone) }()
 			eventually(t, "an exchange hangs", func() bool { return ig.Calls() > calls })
 			_ = p.Cmd.Process.Signal(syscall.SIGTERM)
-			eventually(t, "it drains", func() bool {
+			eventually(t, "the sidecar drains", func() bool {
 				r, err := fetch(t.Context(), noKeepAlive, p.Admin+"/readyz")
 				return err == nil && r.status == 503
 			})

@@ -1,7 +1,7 @@
 package integration
 
-// A machine or container with little memory survives a flood of tokens with large answers and very
-// many connections, which use most of it.
+// With little memory, on a machine or in a container, igproxy survives a flood of tokens with large
+// answers and very many connections.
 
 import (
 	"fmt"
@@ -17,7 +17,7 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// large answers with a token derived from the app's, and fills the body up to
+// large answers with a token derived from the app's, and fills the body to nearly
 // upstream.max_response_bytes.
 func large(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
@@ -31,7 +31,7 @@ func largeToken(short string) string { return "IGAA" + strings.Repeat(short, 4) 
 type confined struct {
 	before string // run in the shell that becomes igproxy
 	env    string
-	limit  int // that Go keeps to, in bytes
+	limit  int // of Go's runtime, in bytes
 }
 
 func TestLittleMemoryIsEnough(t *testing.T) {
@@ -39,7 +39,7 @@ func TestLittleMemoryIsEnough(t *testing.T) {
 	path := harness.Plain(t)
 	for name, c := range map[string]confined{
 		"GOMEMLIMIT": {":", "GOMEMLIMIT=40MiB", 40 << 20},
-		// KiB of address space; Go reserves half at the start.
+		// ulimit counts KiB of address space, of which Go reserves half at the start.
 		"RLIMIT_DATA":        {"ulimit -d 262144", "GOMEMLIMIT=40MiB", 40 << 20},
 		"a container":        container(t, 64<<20),
 		"a larger container": container(t, 128<<20),
@@ -50,11 +50,11 @@ func TestLittleMemoryIsEnough(t *testing.T) {
 			p := startCommand(t, env, exec.Command("sh", "-c", c.before+` && exec "$0" serve`, path))
 			p.Listening(t)
 			if got := p.metric(t, "go_gc_gomemlimit_bytes"); got != float64(c.limit) {
-				t.Errorf("Go keeps to %.0f bytes, want %d", got, c.limit)
+				t.Errorf("Go's memory limit is %.0f bytes, want %d", got, c.limit)
 			}
 			flood(t, p)
 			most := p.inRAM(t, "VmHWM")
-			t.Logf("at most %d MiB in RAM, where Go keeps to %d MiB", most>>20, c.limit>>20)
+			t.Logf("at most %d MiB in RAM, with a limit of %d MiB for Go", most>>20, c.limit>>20)
 			if most > c.limit+40<<20 { // the program's code, and memory outside of Go's heap
 				t.Errorf("it took %d MiB", most>>20)
 			}
@@ -96,9 +96,9 @@ func flood(t *testing.T, p *process) {
 	}
 }
 
-// container confines to a memory cgroup if this machine allows one, and igproxy must detect the
-// limit. Elsewhere it sets the limit that igproxy would detect, and one of 256 MiB of address
-// space, of which Go reserves half at the start.
+// container returns a memory cgroup with this limit if the machine allows one; igproxy must detect
+// the limit. Otherwise it returns the GOMEMLIMIT that igproxy would set, and a limit of 256 MiB of
+// address space, of which Go reserves half at the start.
 func container(t *testing.T, limit int) confined {
 	t.Helper()
 	tenths := int(float64(limit) * 0.9)
@@ -127,7 +127,7 @@ func container(t *testing.T, limit int) confined {
 	return confined{"ulimit -d 262144", fmt.Sprintf("GOMEMLIMIT=%d", tenths), tenths}
 }
 
-// Answers just below what memory keeps fill it, up to an eighth of the limit that igproxy finds.
+// Answers just below the largest size that is kept in memory fill it up to an eighth of Go's limit.
 func TestKeptAnswersStayWithinAnEighthOfTheMemory(t *testing.T) {
 	t.Parallel()
 	const limit, tokens, callers = 128 << 20, 8000, 8
@@ -147,7 +147,7 @@ func TestKeptAnswersStayWithinAnEighthOfTheMemory(t *testing.T) {
 		}
 	})
 	if right.Load() != tokens {
-		t.Errorf("of %d, %d were answered right", tokens, right.Load())
+		t.Errorf("%[2]d of %[1]d were answered right", tokens, right.Load())
 	}
 	if got, most := p.metric(t, "igproxy_cache_bytes"), float64(limit)*0.9/8; got < most/2 || got > 1.05*most {
 		t.Errorf("entries take %.0f bytes, want nearly %.0f", got, most)

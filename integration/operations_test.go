@@ -46,7 +46,7 @@ func TestKilledSidecarLeavesNothingIncomplete(t *testing.T) {
 				}
 			})
 		}()
-		eventually(t, "it is busy", func() bool { return answered.Load() > int32(tokens*(round+1)/2) })
+		eventually(t, "the sidecar is busy", func() bool { return answered.Load() > int32(tokens*(round+1)/2) })
 		killed := time.Now()
 		_ = p.Cmd.Process.Signal(syscall.SIGKILL)
 		<-stopped
@@ -121,10 +121,10 @@ func TestFloodOfTokensDoesNotGrowMemory(t *testing.T) {
 	after := p.memory(t)
 	t.Logf("%d MiB before and %d MiB after %d tokens, at most %.0f bytes of entries", before>>20, after>>20, flood, most)
 	if grown := after - before; grown > 24<<20 || most > 1.1*size {
-		t.Errorf("grown by %d MiB, %.0f bytes of entries for cache.max_bytes %d", grown>>20, most, size)
+		t.Errorf("it has grown by %d MiB, with %.0f bytes of entries for cache.max_bytes %d", grown>>20, most, size)
 	}
 	if wrong.Load() > 0 {
-		t.Errorf("%d were not answered", wrong.Load())
+		t.Errorf("%d requests were not answered", wrong.Load())
 	}
 }
 
@@ -158,7 +158,7 @@ func TestNoStormAfterATotalOutage(t *testing.T) {
 			got.failed.Add(1)
 		})
 	}
-	eventually(t, "both are missed", func() bool {
+	eventually(t, "both are reported as unavailable", func() bool {
 		ready := p.page(t, "/readyz")
 		return regexp.MustCompile(`"breaker":"(open|half-open)".*"redis":"degraded"`).MatchString(ready.body)
 	})

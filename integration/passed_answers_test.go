@@ -36,7 +36,7 @@ func TestPassedAnswersArriveByteForByteWithoutCORS(t *testing.T) {
 	t.Cleanup(s.Close)
 	p := serve(t, "UPSTREAM_URL="+s.URL)
 	for path, want := range bodies {
-		r, err := sendRequest(t.Context(), "GET", p.URL+path, "") // it does not decompress
+		r, err := sendRequest(t.Context(), "GET", p.URL+path, "") // sendRequest does not decompress
 		if err != nil || r.status != 500 || r.body != want {
 			t.Errorf("%s: got %d %q, %v, want 500 %q", path, r.status, r.body, err, want)
 		}

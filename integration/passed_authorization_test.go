@@ -80,7 +80,7 @@ func TestOnlyOneBearerIsPassedOn(t *testing.T) {
 		"a list":                      {[]string{"Authorization: Bearer IGAA-user, Bearer IGAA-other"}, nil},
 		"a list without spaces":       {[]string{"Authorization: Bearer IGAA-user,IGAA-other"}, nil},
 		"parameters":                  {[]string{`Authorization: Bearer token="IGAA-user"`}, nil},
-		"bytes that are no ASCII":     {[]string{"Authorization: Bearer IGAA-\xc3\xbcser"}, nil},
+		"bytes that are not ASCII":    {[]string{"Authorization: Bearer IGAA-\xc3\xbcser"}, nil},
 		"a folded line":               {[]string{"Authorization: Bearer IGAA-user", " Basic YTpi"}, nil},
 		"a hop-by-hop bearer":         {[]string{"Connection: Authorization", "Authorization: " + sent}, nil},
 		"the header of another proxy": {[]string{"Proxy-Authorization: Bearer IGAA-user"}, nil},
@@ -96,7 +96,7 @@ func TestOnlyOneBearerIsPassedOn(t *testing.T) {
 	}
 }
 
-func TestSidecarsOwnTokenStaysHereInEverySpelling(t *testing.T) {
+func TestSidecarsOwnTokenIsNeverPassedOn(t *testing.T) {
 	t.Parallel()
 	rec := newRecorder(t)
 	p := serve(t, "UPSTREAM_URL="+rec.URL, "AUTH_BEARER_FILE="+file(t, "token", ownToken))

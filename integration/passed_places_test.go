@@ -1,6 +1,6 @@
 package integration
 
-// Passed-through calls have places of their own, for each app, and nobody holds one by being slow:
+// Passed-through calls have slots of their own, for each app, and no slow side can hold one:
 // neither an app that drips its upload or does not read its answer, nor an upstream that drips.
 
 import (
@@ -18,8 +18,8 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// slowSender and slowReader are how long a passed-through call may take before it ends because a
-// side is slow: 10 s and 30 s, and what a busy machine adds.
+// slowSender and slowReader are how long a passed-through call may take before it is ended because
+// one side is slow: 10 s and 30 s, with an allowance for a busy machine.
 const (
 	slowSender = 15 * time.Second
 	slowReader = 40 * time.Second
@@ -88,18 +88,18 @@ func (p *process) drip(t *testing.T, length, part int) <-chan reply {
 	return answered
 }
 
-func TestDrippingUploadsHoldOnlyTheirAppsPlacesAndEnd(t *testing.T) {
+func TestDrippingUploadsHoldOnlyTheirAppsSlotsAndEnd(t *testing.T) {
 	t.Parallel()
-	const places = 3
+	const slots = 3
 	m, settings := startMeta(t)
 	_ = m
-	p := serve(t, append(settings, "UPSTREAM_URL="+passedUpstream(t), fmt.Sprintf("PASSTHROUGH_MAX_IN_FLIGHT=%d", places))...)
+	p := serve(t, append(settings, "UPSTREAM_URL="+passedUpstream(t), fmt.Sprintf("PASSTHROUGH_MAX_IN_FLIGHT=%d", slots))...)
 	var uploads []<-chan reply
-	for range places {
+	for range slots {
 		uploads = append(uploads, p.drip(t, 100_000, 1))
 	}
-	eventually(t, "every place is taken", func() bool {
-		return p.sum(t, "igproxy_passthrough_in_flight", `app="default"`) == places
+	eventually(t, "every slot is taken", func() bool {
+		return p.sum(t, "igproxy_passthrough_in_flight", `app="default"`) == slots
 	})
 	full := p.fetch(t, "/me")
 	if e := full.graphError(t); full.status != 503 || e.Code != 2 || e.Subcode != 990027 || !e.Transient || !within(full.header.Get("Retry-After"), time.Second) {
@@ -111,7 +111,7 @@ func TestDrippingUploadsHoldOnlyTheirAppsPlacesAndEnd(t *testing.T) {
 	if r := p.fetch(t, "/apps/threads/me"); r.status == 503 || r.took > time.Second {
 		t.Errorf("another app's call: got %d %s after %s", r.status, r.body, r.took)
 	}
-	if r := p.ask(t, "x"); r.status == 503 { // the upstream answers {}, which is no token
+	if r := p.ask(t, "x"); r.status == 503 { // the upstream answers {}, which is not a token
 		t.Errorf("a token call: got %d %s", r.status, r.body)
 	}
 	for _, answered := range uploads {
@@ -128,8 +128,8 @@ func TestDrippingUploadsHoldOnlyTheirAppsPlacesAndEnd(t *testing.T) {
 	}
 }
 
-// A short wait for a place is no error.
-func TestPassedCallWaitsBrieflyForAPlace(t *testing.T) {
+// A short wait for a slot is not an error.
+func TestPassedCallWaitsBrieflyForASlot(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "UPSTREAM_URL="+passedUpstream(t), "PASSTHROUGH_MAX_IN_FLIGHT=1")
 	crowd(9, func(i int) {
@@ -139,17 +139,17 @@ func TestPassedCallWaitsBrieflyForAPlace(t *testing.T) {
 	})
 }
 
-// Twice the least rate for longer than the patience with a slow side.
+// The upload has twice the minimum rate, and takes longer than a slow side may take.
 func TestSlowUploadAboveTheLeastRateIsPassed(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "UPSTREAM_URL="+passedUpstream(t))
 	const length = 28 << 10
 	if r := <-p.drip(t, length, 512); r.status != 200 || r.header.Get("X-Received") != fmt.Sprint(length) || r.took < 11*time.Second {
-		t.Errorf("got %d %s after %s, of %d bytes %s arrived", r.status, r.body, r.took, length, r.header.Get("X-Received"))
+		t.Errorf("got %d %s after %s; of %d bytes, %s arrived", r.status, r.body, r.took, length, r.header.Get("X-Received"))
 	}
 }
 
-func TestAnswerThatNobodyReadsEnds(t *testing.T) {
+func TestUnreadAnswerEnds(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "UPSTREAM_URL="+passedUpstream(t), "PASSTHROUGH_MAX_IN_FLIGHT=1")
 	c := p.dialApp(t)
@@ -172,7 +172,7 @@ func TestAnswerThatMetaDripsEnds(t *testing.T) {
 			start := time.Now()
 			r, err := fetch(t.Context(), noKeepAlive, p.URL+"/drips")
 			if err == nil && r.status == 200 {
-				t.Errorf("half an answer passed for a whole one after %s", r.took)
+				t.Errorf("an incomplete answer looked complete after %s", r.took)
 			}
 			p.ended(t, start.Add(slowSender), "the answer comes too slowly", "timeout")
 		})
@@ -228,7 +228,7 @@ func (p *process) ended(t *testing.T, by time.Time, cause, outcome string) {
 	t.Fatalf("no call ended with %q in time", cause)
 }
 
-// An upstream that sends 103 without end.
+// The upstream sends 103 responses without end.
 func TestInformationalAnswersAreBounded(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -35,7 +35,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 		t.Helper()
 		for _, token := range []string{"IGAA-one", "IGAA-two"} {
 			for _, p := range append(ours, theirs) {
-				eventually(t, "it is remembered", func() bool { return p.hits(t, token) })
+				eventually(t, "the token is cached", func() bool { return p.hits(t, token) })
 			}
 		}
 	}
@@ -55,7 +55,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	eventually(t, "the other sidecar has forgotten it", func() bool { return len(ours[1].Log.Lines("purge received")) == 1 })
 	before := ig.CallsFor("IGAA-one")
 	if ours[1].hits(t, "IGAA-one") || ig.CallsFor("IGAA-one") != before+1 || !ours[0].hits(t, "IGAA-two") || !ours[1].hits(t, "IGAA-two") {
-		t.Errorf("one token was purged, and not exactly that one is exchanged again")
+		t.Errorf("one token was purged, want exactly that one exchanged again")
 	}
 	fill()
 
@@ -77,7 +77,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 		t.Errorf("%d calls after the purge, want 2", ig.Calls()-before)
 	}
 	late := fleet(t, 1, append(settings, "APP_ID=17841400000000001")...)[0]
-	eventually(t, "one that starts later finds what is remembered since", func() bool { return late.hits(t, "IGAA-one") })
+	eventually(t, "a sidecar that starts later finds what was stored since", func() bool { return late.hits(t, "IGAA-one") })
 	if ig.Calls() != before+2 {
 		t.Error("it called Instagram again")
 	}
@@ -99,7 +99,7 @@ func TestPurgeDuringARedisOutageIsSharedLater(t *testing.T) {
 	redis := redistest.Start(t)
 	all := fleet(t, 2, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
 	for _, p := range all {
-		eventually(t, "it is remembered", func() bool { return p.hits(t, "IGAA-one") })
+		eventually(t, "the token is cached", func() bool { return p.hits(t, "IGAA-one") })
 	}
 	redis.Kill()
 	code, out, errs := all[0].operate(t, "purge")
@@ -107,7 +107,7 @@ func TestPurgeDuringARedisOutageIsSharedLater(t *testing.T) {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
 	if all[0].hits(t, "IGAA-one") || !all[1].hits(t, "IGAA-one") {
-		t.Error("want it forgotten here at once, and known there")
+		t.Error("want the token forgotten in the first sidecar at once, and still known in the second")
 	}
 	redis.Restart()
 	eventually(t, "the other sidecar learns of it", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
@@ -120,7 +120,7 @@ func TestPurgeInACluster(t *testing.T) {
 	all := fleet(t, 2, "REDIS_MODE=cluster", "REDIS_ADDRS="+cluster.Addrs(), "UPSTREAM_URL="+upstream.URL, patientRedis)
 	for i := range 20 { // in many slots
 		for _, p := range all {
-			eventually(t, "it is remembered", func() bool { return p.hits(t, fmt.Sprintf("IGAA-%d", i)) })
+			eventually(t, "the token is cached", func() bool { return p.hits(t, fmt.Sprintf("IGAA-%d", i)) })
 		}
 	}
 	if code, out, errs := all[0].operate(t, "purge"); code != 0 {
@@ -130,7 +130,7 @@ func TestPurgeInACluster(t *testing.T) {
 	before := ig.Calls()
 	for i := range 20 {
 		if all[1].hits(t, fmt.Sprintf("IGAA-%d", i)) {
-			t.Errorf("%d is still known", i)
+			t.Errorf("token %d is still known", i)
 		}
 	}
 	if ig.Calls() != before+20 {

@@ -16,7 +16,6 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// The commands that run igproxy with Instagram and Redis.
 func TestReadmeQuickStart(t *testing.T) {
 	t.Parallel()
 	_, block, found := strings.Cut(read(t, "../README.md"), "Against Instagram, with Redis:\n\n")

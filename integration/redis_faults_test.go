@@ -43,7 +43,7 @@ func TestRedisRefusedAtStartThenBack(t *testing.T) {
 	answers(t, p, "refused", 20)
 	redisState(t, p, "degraded")
 	if r := p.page(t, "/readyz"); r.status != 200 {
-		t.Errorf("a dead Redis made it unready: %s", r.body)
+		t.Errorf("a dead Redis made the sidecar not ready: %s", r.body)
 	}
 	redis.Restart()
 	wantRecovered(t, p, redis)
@@ -90,11 +90,11 @@ func wantRecovered(t *testing.T, p *process, redis *redistest.Server) {
 		return len(redis.Dump()) > 0 && strings.Contains(p.page(t, "/readyz").body, `"redis":"ok"`)
 	})
 	if lost, back := p.settled(t).Lines("redis degraded"), p.Log.Lines("redis back"); len(lost) != 1 || len(back) != 1 {
-		t.Errorf("said lost %d times and back %d times, want once each", len(lost), len(back))
+		t.Errorf("logged lost %d times and back %d times, want once each", len(lost), len(back))
 	}
 }
 
-// Garbage, truncated or swapped values are misses: the exchange is repeated, and every caller gets
+// Corrupt, truncated or swapped values are misses: the exchange is repeated, and every caller gets
 // its own token.
 func TestCorruptRedisValuesAreMisses(t *testing.T) {
 	t.Parallel()
@@ -112,7 +112,7 @@ func TestCorruptRedisValuesAreMisses(t *testing.T) {
 		r := second.ask(t, token)
 		issued := ig.Issued(token)
 		if r.status != 200 || len(issued) != 2 || r.token() != issued[1] {
-			t.Errorf("%s: got %d and a token that is not its own newest", token, r.status)
+			t.Errorf("%s: got %d after %d exchanges, want 200 with the token of the second", token, r.status, len(issued))
 		}
 	}
 	if got := second.page(t, "/metrics").body; !strings.Contains(got, `igproxy_cache_lookups_total{result="unsealed",tier="redis"} 3`) {

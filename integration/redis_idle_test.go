@@ -59,8 +59,8 @@ func redisBehindRelays(t *testing.T, mode string) behindRelays {
 	return b
 }
 
-// fill requests many new tokens at once until there are this many connections to each of this many
-// nodes and Redis is used.
+// fill requests many new tokens at once until this many nodes have this many connections each, and
+// Redis is used.
 func (b behindRelays) fill(t *testing.T, p *process, connections, nodes int) {
 	t.Helper()
 	for _, r := range b.relays {
@@ -101,7 +101,7 @@ func TestDeadIdleRedisConnectionsAreNoOutage(t *testing.T) {
 			cut, known := time.Now(), redis.keys()
 			for n := 0; !usesRedis(t, p) || !slices.ContainsFunc(redis.keys(), func(key string) bool { return strings.HasSuffix(key, ":v") && !slices.Contains(known, key) }); n++ {
 				if time.Since(cut) > time.Minute {
-					t.Fatal("not used again within a minute")
+					t.Fatal("Redis is not used again within a minute")
 				}
 				answers(t, p, fmt.Sprintf("after-%d", n), 1)
 				time.Sleep(5 * time.Millisecond)
@@ -133,7 +133,7 @@ func TestRedisConnectionsBeyondTheIdleTimeoutAreNotUsed(t *testing.T) {
 	crowd(20, func(i int) { p.ask(t, fmt.Sprintf("IGAA-after-%d", i)) })
 	if got := p.metric(t, timeouts) - before; got > 1 || // the connection that reads the purges is not idle
 		!usesRedis(t, p) {
-		t.Errorf("%v claims failed", got)
+		t.Errorf("%v claims timed out, want at most 1, and Redis in use", got)
 	}
 }
 
@@ -143,7 +143,7 @@ func TestPurgeArrivesDespiteDeadIdleConnections(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	redis := redisBehindRelays(t, "single")
 	all := fleet(t, 2, append(redis.settings, "UPSTREAM_URL="+upstream.URL, patientRedis)...)
-	eventually(t, "it is remembered", func() bool { return all[0].hits(t, "IGAA-one") })
+	eventually(t, "the token is cached", func() bool { return all[0].hits(t, "IGAA-one") })
 	for i, p := range all {
 		redis.fill(t, p, 25*(i+1), 1)
 	}

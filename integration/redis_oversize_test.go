@@ -1,7 +1,8 @@
 package integration
 
-// A Redis that announces or holds more than igproxy ever asks for costs a fault, and neither the
-// process nor its memory: no number from outside sizes an allocation.
+// A Redis that announces or holds more data than igproxy ever stores causes a fault, but neither
+// ends the process nor fills its memory: no number from outside determines the size of an
+// allocation.
 
 import (
 	"fmt"
@@ -17,7 +18,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// oversized are replies that ended the process, or took gigabytes, when the library read them.
+// oversized has replies that ended the process, or took gigabytes of memory, when the library read
+// them.
 var oversized = map[string]string{
 	"string":        "$9000000000000000000",
 	"2 GB":          "$2000000000\r\nabc",
@@ -32,7 +34,7 @@ var oversized = map[string]string{
 	"endless line":  "+" + strings.Repeat("x", 8<<20),
 }
 
-// honest are replies to the commands that a lie is not about.
+// honest has the replies to the commands for which the server does not lie.
 var honest = map[string]string{"HELLO": "-ERR unknown command 'HELLO'", "TIME": "*2\r\n$1\r\n1\r\n$1\r\n1", "ZRANGE": "*0", "GET": "$-1", "SET": "+OK", "PING": "+PONG"}
 
 func TestRedisThatLiesAboutSizesIsOnlyAFault(t *testing.T) {
@@ -73,8 +75,8 @@ func TestOneOversizedReplyPerCommandIsOnlyAFault(t *testing.T) {
 	}
 }
 
-// wantOversize starts a sidecar in 128 MiB, and wants its cold tokens answered and the fault
-// counted.
+// wantOversize starts a sidecar in 128 MiB, and checks that its cold tokens are answered and the
+// fault is counted.
 func wantOversize(t *testing.T, upstream string, settings ...string) {
 	t.Helper()
 	p := confine(t, container(t, 128<<20), append(settings, "UPSTREAM_URL="+upstream)...)
@@ -92,7 +94,7 @@ func confine(t *testing.T, c confined, settings ...string) *process {
 	return p
 }
 
-// wantSmall wants that the process took less than the limit, and stops when it is told to.
+// wantSmall checks that the process took less memory than the limit, and that it stops on SIGTERM.
 func wantSmall(t *testing.T, p *process, limit int) {
 	t.Helper()
 	most := p.inRAM(t, "VmHWM")
@@ -105,7 +107,7 @@ func wantSmall(t *testing.T, p *process, limit int) {
 	}
 }
 
-// Whoever can write to Redis can put 500 MB under a key that every sidecar reads.
+// Any client that can write to Redis can put 500 MB under a key that every sidecar reads.
 func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 	t.Parallel()
 	const size = "524288000"
@@ -113,7 +115,7 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 	for name, c := range map[string]struct {
 		kind   string // of the key
 		spoil  func(redis *redistest.Server, key string)
-		counts string // the kind of fault; Redis needs most of a second to send 500 MB out of a script, or more
+		counts string // kinds of fault; Redis needs about a second, the timeout, to send 500 MB from a script
 	}{
 		"a value":                 {":v", func(s *redistest.Server, key string) { s.Do("SETRANGE", key, size, "x") }, "(oversize|timeout)"},
 		"a failure":               {":f", func(s *redistest.Server, key string) { s.Do("SETRANGE", key, size, "x") }, "(oversize|timeout)"},
@@ -132,7 +134,7 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 					t.Fatalf("exit code %d: %s%s", code, out, errs)
 				}
 			}
-			first.Stop(t) // and stores finish
+			first.Stop(t) // waits until stores have finished
 			key := ""
 			for _, k := range redis.Keys() {
 				if id, ok := strings.CutSuffix(k, ":p"); ok && c.kind == ":p" {
@@ -142,7 +144,7 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 				}
 			}
 			if key == "" {
-				t.Fatalf("no key of the kind %s in %q", c.kind, redis.Keys())
+				t.Fatalf("no key of kind %s in %q", c.kind, redis.Keys())
 			}
 			redis.Do("FLUSHALL")
 			c.spoil(redis, key)
@@ -156,7 +158,7 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 	}
 }
 
-// Replies just within the bounds are read, many at a time, and have to fit into little memory.
+// Replies just within the limits are read, many at a time, and must fit into little memory.
 func TestLargestRepliesOfALiarFitIntoLittleMemory(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	members := "*1000" + strings.Repeat("\r\n*3\r\n*0\r\n*0\r\n*0", 1000)

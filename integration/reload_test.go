@@ -63,7 +63,7 @@ func (l *pressure) stop() int64 {
 	return l.answered.Load()
 }
 
-// adminSocket returns the setting of a socket for operations, in a folder of the test's own.
+// adminSocket returns the setting for a socket for operations, in a temporary folder of the test.
 func adminSocket(t *testing.T) string {
 	t.Helper()
 	return "ADMIN_SOCKET=" + filepath.Join(t.TempDir(), "s")
@@ -95,7 +95,7 @@ func hangup(t *testing.T, p *process) {
 	must(t, p.Cmd.Process.Signal(syscall.SIGHUP))
 }
 
-// post sends a form. fields are header names and values in turn.
+// post sends a form. fields alternates header names and values.
 func post(t *testing.T, target, form string, fields ...string) reply {
 	t.Helper()
 	return postBy(t, noKeepAlive, target, form, fields...)
@@ -131,7 +131,7 @@ func TestSIGHUPUnderLoadAppliesOnlyValidConfigurations(t *testing.T) {
 		reloads++
 		must(t, os.WriteFile(config, fmt.Appendf(nil, "passthrough:\n  enabled: %v\ncache:\n  ttl: %dm\n", i%2 == 1, 30+i), 0o600))
 		hangup(t, p)
-		eventually(t, "it is in use", func() bool { return len(p.Log.Lines("configuration reloaded")) >= reloads })
+		eventually(t, "the new configuration is in use", func() bool { return len(p.Log.Lines("configuration reloaded")) >= reloads })
 		load.more()
 		want := map[bool]int{true: 200, false: 404}[i%2 == 1]
 		if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/me?access_token=IGAA-x"); err != nil || r.status != want {
@@ -141,7 +141,7 @@ func TestSIGHUPUnderLoadAppliesOnlyValidConfigurations(t *testing.T) {
 		refusals++
 		must(t, os.WriteFile(config, []byte("cache:\n  ttl: 30\nlisen: 1\n"), 0o600))
 		hangup(t, p)
-		eventually(t, "it is refused", func() bool {
+		eventually(t, "the invalid configuration is refused", func() bool {
 			return len(p.Log.Lines("reload failed")) >= refusals
 		})
 		load.more()
@@ -154,7 +154,7 @@ func TestSIGHUPUnderLoadAppliesOnlyValidConfigurations(t *testing.T) {
 		places = append(places, fmt.Sprint(line["where"], " ", line["key"]))
 	}
 	if !slices.Contains(places, config+":2 cache.ttl") || !slices.Contains(places, config+":3 lisen") {
-		t.Errorf("the log lacks file and line of some problem: %q", places)
+		t.Errorf("the log does not have file and line of both problems: %q", places)
 	}
 	if load.stop() == 0 {
 		t.Error("no app sent a request")
@@ -191,7 +191,7 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 	put("v2", secretFile, appSecret)
 	eventually(t, "the right secret is in use", func() bool { return p.ask(t, "IGAA-late").status == 200 })
 	if p.page(t, "/readyz").status != 200 {
-		t.Error("not ready, though the secret is right now")
+		t.Error("not ready, although the secret is right now")
 	}
 	put("v3", secretFile+"passthrough:\n  enabled: false\n", appSecret)
 	eventually(t, "the new file is in use", func() bool {
@@ -199,7 +199,7 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 		return err == nil && r.status == 404
 	})
 	put("v4", "client_secret_file: "+filepath.Join(dir, "nowhere")+"\n", appSecret)
-	eventually(t, "the invalid one is reported", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 0 })
+	eventually(t, "the invalid configuration is reported", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 0 })
 	if r := p.ask(t, "IGAA-meanwhile"); r.status != 200 || ig.CallsFor("IGAA-meanwhile") != 1 {
 		t.Errorf("with an invalid file the previous configuration does not stay in use: %d", r.status)
 	}
@@ -256,7 +256,7 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 	must(t, os.WriteFile(config, []byte("upstream:\n  retries: 7\n"), 0o600))
 	code, out, errs = p.operate(t, "reload")
 	if code != 1 || out != "" || !strings.Contains(errs, "igproxy.yaml:2: upstream.retries: \"7\" is out of range") {
-		t.Errorf("a broken one: exit code %d: %s%s", code, out, errs)
+		t.Errorf("an invalid configuration: exit code %d: %s%s", code, out, errs)
 	}
 	var reply struct {
 		Reloaded                        bool
@@ -293,6 +293,6 @@ func TestReloadNeverOpensAListener(t *testing.T) {
 	p.URL = strings.Replace(p.URL, "[::]", "127.0.0.1", 1)
 	p.URL = strings.Replace(p.URL, "0.0.0.0", "127.0.0.1", 1)
 	if r := p.ask(t, "IGAA-stranger"); r.status != 401 {
-		t.Errorf("a stranger got %d", r.status)
+		t.Errorf("an app without the token got %d", r.status)
 	}
 }

@@ -30,19 +30,19 @@ func TestRestartKeepsTheCache(t *testing.T) {
 		t.Errorf("after the restart: %d %s", got.status, got.header.Get("Cache-Status"))
 	}
 	if again := second.ask(t, "expired-restart"); again.status != 400 || again.body != refused.body {
-		t.Errorf("the remembered refusal is %d %s", again.status, again.body)
+		t.Errorf("the remembered refusal after the restart: %d %s", again.status, again.body)
 	}
 	if ig.Calls() != 2 {
 		t.Errorf("%d calls, want 2", ig.Calls())
 	}
-	eventually(t, "the log says where it came from", func() bool {
+	eventually(t, "the log says that the answer came from Redis", func() bool {
 		lines := second.Log.Lines("request")
 		return len(lines) > 0 && lines[0]["source"] == "redis"
 	})
 }
 
-// Two apps, or one app after a change of its secret, never read each other's entries.
-func TestAnotherSecretReadsNoEntries(t *testing.T) {
+// Two apps with one Redis never read each other's entries.
+func TestAnotherAppReadsNoEntries(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	_, upstream := instagram(t, mock.ServerOptions{})

@@ -15,9 +15,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-const nextSecret = "7d3e1f90ab5c4826937fd0c1b2a3e4f5" // a canary, too
+const nextSecret = "7d3e1f90ab5c4826937fd0c1b2a3e4f5" // must not leak either
 
-// inUse returns which secret is used first according to the metric.
+// inUse returns which secret is tried first, according to the metric.
 func (p *process) inUse(t *testing.T) string {
 	t.Helper()
 	for _, which := range []string{"current", "previous"} {
@@ -79,10 +79,10 @@ func TestSecretRotationUnderLoadFailsNoRequest(t *testing.T) {
 			t.Errorf("sidecar %d: a secret is in the log", i)
 		}
 		if got := len(p.Log.Lines("client secret switched")); got != 1 {
-			t.Errorf("sidecar %d: the log reports %d times that another secret is in use, want once", i, got)
+			t.Errorf("sidecar %d: the log reports %d times that the secret was switched, want once", i, got)
 		}
 		if len(p.Log.Lines("client secret refused")) > 0 {
-			t.Errorf("sidecar %d: the secret was held to be refused", i)
+			t.Errorf("sidecar %d: the log says that the secret was refused", i)
 		}
 	}
 }
@@ -110,7 +110,8 @@ func TestWithoutKeyFileCacheSurvivesUntilTheOldSecretIsRemoved(t *testing.T) {
 	}
 }
 
-// The stand-in also accepts a new secret over HTTP, as docs/operations.md rehearses it.
+// The stand-in also accepts a new secret over HTTP, which docs/operations.md uses to rehearse a
+// rotation.
 func TestMockAcceptsANewSecret(t *testing.T) {
 	t.Parallel()
 	mock := start(t, environ(), "mock", "--listen", "127.0.0.1:0", "--secret", appSecret)

@@ -1,8 +1,7 @@
 package integration
 
-// Whoever has spoken goes first: connections with half a header, or without one, give way to those
-// that send a request, on both listeners. A few bytes on a kept connection are the beginning of a
-// header.
+// Connections that send a whole header go first: those with half a header, or none, give way to
+// them on both listeners. A few bytes on a kept connection are the beginning of a header.
 
 import (
 	"bufio"
@@ -22,8 +21,8 @@ import (
 )
 
 // floodSlowly keeps n connections open at address, half of them with half a header and half of them
-// without a byte, and opens each again when it is closed. It returns once each has been opened, and
-// ends with the test or the returned function.
+// without a byte, and opens each again when it is closed. It returns once each has been opened. The
+// flood ends with the test, or when the returned function is called.
 func floodSlowly(t *testing.T, address string, n int) (end func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -55,7 +54,7 @@ func floodSlowly(t *testing.T, address string, n int) (end func()) {
 	}
 	end = sync.OnceFunc(func() { cancel(); wg.Wait() })
 	t.Cleanup(end)
-	eventually(t, "the flood is there", func() bool { return opened.Load() == int64(n) })
+	eventually(t, "the flood has begun", func() bool { return opened.Load() == int64(n) })
 	return end
 }
 
@@ -137,8 +136,8 @@ func TestHitsAreAnsweredDuringAFloodOfSlowHeaders(t *testing.T) {
 	}
 }
 
-// A kept connection with one to three bytes of its next request, or a new one, has as long as every
-// other header, whether the fast lane is on or off.
+// A new or kept connection that has sent one to four bytes of a request has as long for the header
+// as every other connection, whether the fast lane is on or off.
 func TestAFewBytesAreAHeaderWithAndWithoutTheFastLane(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

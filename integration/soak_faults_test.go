@@ -1,6 +1,6 @@
 package integration
 
-// The faults of a soak, what is checked meanwhile, and what must be left afterwards.
+// The faults of a soak, what is checked during it, and how much may have grown afterwards.
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// disturbances lists the faults by name. Each ends what it started, some only at the next calm.
+// disturbances lists the faults by name. Each ends what it started, or calm ends it.
 var disturbances = []struct {
 	name string
 	does func(*soak)
@@ -114,7 +114,7 @@ func (s *soak) search() {
 
 func (s *soak) searchIn(place, text string) {
 	for _, what := range s.found(text) {
-		s.t.Errorf("%s holds %s", place, what)
+		s.t.Errorf("%s contains %s", place, what)
 	}
 }
 
@@ -155,8 +155,8 @@ type usage struct {
 	memory      int
 }
 
-// measure returns the usage of a sidecar. If quiet, it first waits until connections of the test
-// are closed.
+// measure returns the usage of a sidecar. If quiet, it first closes the test's idle
+// connections and waits until no exchange is in flight.
 func (s *soak) measure(p *process, quiet bool) (u usage) {
 	if quiet {
 		s.client.CloseIdleConnections()
@@ -173,7 +173,7 @@ func (s *soak) afterwards(before usage) {
 	failed := s.refusals.Load()
 	s.burst("after")
 	if failed = s.refusals.Load() - failed; failed > 0 {
-		s.t.Errorf("when it was over, %d of %d were refused", failed, 64*len(s.sidecars))
+		s.t.Errorf("after all faults had ended, %d of %d requests were refused", failed, 64*len(s.sidecars))
 	}
 	s.search()
 	var after usage
@@ -187,7 +187,7 @@ func (s *soak) afterwards(before usage) {
 			return after.goroutines <= before.goroutines+10+2*soakInFlight && after.descriptors <= before.descriptors+soakPool+soakInFlight
 		})
 		s.t.Logf("sidecar %d: before %+v, after %+v", i, before, after)
-		// The limit includes the race detector, which multiplies it by about eight.
+		// The limit allows for the race detector, which multiplies memory by about eight.
 		if grown := after.memory - before.memory; grown > 96<<20 {
 			s.t.Errorf("sidecar %d has grown by %d MiB", i, grown>>20)
 		}

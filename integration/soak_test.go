@@ -45,12 +45,12 @@ type soak struct {
 	got      tally // tokens
 	refusals atomic.Int64
 	left     atomic.Int64
-	excused  atomic.Int64 // requests that met a restart
+	excused  atomic.Int64 // requests that a restart interrupted
 	statuses sync.Map     // of unexpected answers
 	happened map[string]int
 }
 
-// seat is the place of a sidecar. A restart replaces the sidecar in it.
+// seat holds one sidecar. A restart replaces the sidecar.
 type seat struct {
 	process atomic.Pointer[process]
 	epoch   atomic.Int64 // odd while it is empty
@@ -103,9 +103,9 @@ func TestSoakWithAllFaults(t *testing.T) {
 	callers.Wait()
 	s.calm()
 	s.afterwards(before)
-	t.Logf("tokens: %s; %d refusals, %d callers left, %d met a restart; %v", &s.got, s.refusals.Load(), s.left.Load(), s.excused.Load(), s.happened)
+	t.Logf("tokens: %s; %d refusals, %d callers left, %d were interrupted by a restart; %v", &s.got, s.refusals.Load(), s.left.Load(), s.excused.Load(), s.happened)
 	if s.got.wrong.Load() > 0 || s.got.failed.Load() > 0 || s.got.right.Load() < 1000 || s.refusals.Load() == 0 {
-		t.Errorf("%s, %d refusals; want no wrong one, no failure, and many of both", &s.got, s.refusals.Load())
+		t.Errorf("%s, %d refusals; want no wrong token, no failure, at least 1000 right tokens and some refusals", &s.got, s.refusals.Load())
 	}
 	s.statuses.Range(func(what, _ any) bool { t.Errorf("an app got %v", what); return true })
 	if strange := s.ig.Strange(); len(strange) > 0 {
@@ -145,8 +145,7 @@ func newSoak(t *testing.T, seed uint64, n int) *soak {
 	return s
 }
 
-// start starts a sidecar without the race detector, with which it would sleep for a second at its
-// end.
+// start starts a sidecar whose race detector does not sleep for a second at exit.
 func (s *soak) start() *process {
 	s.t.Helper()
 	p := start(s.t, append(environ(s.settings...), "GORACE=atexit_sleep_ms=0"), "serve")
@@ -154,8 +153,8 @@ func (s *soak) start() *process {
 	return p
 }
 
-// token returns the ith token: every fourth triggers a fault of Instagram, except those that pause
-// the whole app for a minute.
+// token returns the ith token. Every fourth triggers a fault of Instagram; faults that pause the
+// whole app for a minute, and two with very large answers, are left out.
 func (s *soak) token(i int) string {
 	faults := slices.DeleteFunc(mock.Faults(), func(f mock.Fault) bool {
 		return f.Name == "wrongsecret" || f.Name == "limit4" || f.Name == "limit613" || f.Name == "limit429" || f.Name == "endless" || f.Name == "gzipbomb"

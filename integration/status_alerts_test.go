@@ -1,7 +1,8 @@
 package integration
 
 // Alerts and dashboard panels use only exported metrics, labels and label values, and each alert
-// has a section in the runbook. The tests in deploy/ check with promtool when each alert fires.
+// has a section in the runbook. The tests in integration/deploy check with promtool when each alert
+// fires.
 
 import (
 	"encoding/json"
@@ -49,7 +50,7 @@ var (
 	ofAHistogram = regexp.MustCompile(`_(?:bucket|sum|count)$`)
 )
 
-// unknownNames returns what an expression uses that does not exist.
+// unknownNames returns a problem for each name in an expression that does not exist.
 func unknownNames(metrics map[string]map[string][]string, expression string) (wrong []string) {
 	known := []string{"job", "instance", "le"} // added by Prometheus
 	for _, use := range metricUsed.FindAllString(expression, -1) {
@@ -101,10 +102,10 @@ func TestAlertsUseExportedMetricsAndHaveARunbook(t *testing.T) {
 		name := regexp.MustCompile(`^\w+`).FindString(rule)
 		alerts = append(alerts, name)
 		if want := "\n          runbook_url: https://github.com/igproxy/igproxy/blob/main/docs/operations.md#" + strings.ToLower(name) + "\n"; !strings.Contains(rule, want) {
-			t.Errorf("%s does not point at its section", name)
+			t.Errorf("%s has no runbook_url of its section", name)
 		}
 		if strings.Count(read(t, "../deploy/prometheus/alerts_test.yml"), "alertname: "+name+"\n") != 2 {
-			t.Errorf("%s is not shown to fire once and to stay calm once", name)
+			t.Errorf("alerts_test.yml does not have two tests of %s, one for each outcome", name)
 		}
 	}
 	for _, h := range regexp.MustCompile(`(?m)^## (Igproxy\w+)$`).FindAllStringSubmatch(runbook, -1) {

@@ -18,7 +18,7 @@ func TestStatusInATerminal(t *testing.T) {
 		_ = p.ask(t, "IGAA-short")
 	}
 	env := without(environ("ADMIN_LISTEN="+strings.TrimPrefix(p.Admin, "http://")), "IGPROXY_CLIENT_SECRET")
-	eventually(t, "the picture has the requests", func() bool {
+	eventually(t, "the output has the requests", func() bool {
 		code, stdout, stderr := command(t, env, "status")
 		if code != 0 || stderr != "" {
 			t.Fatalf("exit code %d: %s%s", code, stdout, stderr)

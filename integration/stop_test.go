@@ -1,7 +1,7 @@
 package integration
 
-// A stop loses no request: whatever was sent on an accepted connection before its answer said
-// Connection: close is answered, however busy the connections are.
+// A stop loses no request: each request on an accepted connection is answered, until an answer says
+// Connection: close, however busy the connections are.
 
 import (
 	"bufio"
@@ -89,7 +89,7 @@ func TestStopLosesNoRequestOnConnectionsInUse(t *testing.T) {
 					}
 				})
 			}
-			eventually(t, "they are in constant use", func() bool { return answered.Load() > 50*inUse })
+			eventually(t, "the connections are in constant use", func() bool { return answered.Load() > 50*inUse })
 			if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
@@ -128,8 +128,8 @@ func (u *http1User) ask(token string) (last bool, err error) {
 	return res.Close, nil
 }
 
-// http2User obeys a GOAWAY, as every HTTP/2 client does: what the server did not process would be
-// sent again on another connection, of which it has none.
+// http2User obeys a GOAWAY, as every HTTP/2 client does: it would send what the server did not
+// process again, on another connection, but it may open only one.
 type http2User struct {
 	url    string
 	client *http.Client

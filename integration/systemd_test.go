@@ -93,7 +93,7 @@ func TestSystemdIsNotifiedOfReadyAndStopping(t *testing.T) {
 	n := newNotices(t)
 	// igproxy must ignore LISTEN and ADMIN_LISTEN.
 	p := activated(t, n, "app:admin", []*os.File{app, admin}, "UPSTREAM_URL="+upstream.URL, "LISTEN=127.0.0.1:1", "ADMIN_LISTEN=127.0.0.1:2")
-	eventually(t, "it is ready", func() bool { return n.count("READY=1\n") == 1 })
+	eventually(t, "the sidecar is ready", func() bool { return n.count("READY=1\n") == 1 })
 	if !strings.Contains(n.text.String(), "STATUS=answering on http://"+address+"\n") {
 		t.Errorf("systemd was notified of\n%s", n.text.String())
 	}
@@ -110,7 +110,7 @@ func TestSystemdIsNotifiedOfReadyAndStopping(t *testing.T) {
 	if code := p.Stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	eventually(t, "it said that it stops", func() bool { return n.count("STOPPING=1\nSTATUS=draining\n") == 1 })
+	eventually(t, "systemd is notified of the stop", func() bool { return n.count("STOPPING=1\nSTATUS=draining\n") == 1 })
 }
 
 func TestSidecarThatCannotStartIsNeverReady(t *testing.T) {
@@ -135,7 +135,7 @@ func TestSidecarThatCannotStartIsNeverReady(t *testing.T) {
 	}
 }
 
-// The socket's path is replaced by one that does not answer: apps cannot reach the sidecar although
+// The socket is replaced by one that does not answer: apps cannot reach the sidecar although
 // it runs. Once the path is restored, it is healthy again.
 func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
@@ -147,7 +147,7 @@ func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
 	}
-	unseen := n.count("WATCHDOG=1\n") // the service cannot see systemd's socket, and a restart would not help
+	unseen := n.count("WATCHDOG=1\n") // a missing path does not count: a restart would not restore it
 	eventually(t, "pings still come", func() bool { return n.count("WATCHDOG=1\n") > unseen+2 })
 	held(t, "unix", path) // accepts no connections
 	eventually(t, "the sidecar detects that it does not answer", func() bool {
@@ -169,7 +169,7 @@ func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	if got := len(p.Log.Lines("request")); got != 1 {
-		t.Errorf("%d requests are logged for one and the watchdog's questions", got)
+		t.Errorf("%d requests are logged, want 1: not the watchdog's own", got)
 	}
 }
 
@@ -209,9 +209,9 @@ func TestSocketActivatedRestartUnderLoadDropsNoRequest(t *testing.T) {
 		})
 	}()
 	for i := range restarts {
-		eventually(t, "it is ready", func() bool { return n.count("READY=1\n") == i+1 })
+		eventually(t, "the sidecar is ready", func() bool { return n.count("READY=1\n") == i+1 })
 		before := asked.Load()
-		eventually(t, "it is under load", func() bool { return asked.Load() > before+10*callers || t.Failed() })
+		eventually(t, "the sidecar is under load", func() bool { return asked.Load() > before+10*callers || t.Failed() })
 		if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
@@ -221,7 +221,7 @@ func TestSocketActivatedRestartUnderLoadDropsNoRequest(t *testing.T) {
 		p = run()
 	}
 	last := asked.Load()
-	eventually(t, "the last one is under load", func() bool { return asked.Load() > last+10*callers || t.Failed() })
+	eventually(t, "the last sidecar is under load", func() bool { return asked.Load() > last+10*callers || t.Failed() })
 	close(end)
 	<-ended
 	t.Logf("%d requests over %d restarts, each answered 200", asked.Load(), restarts)

@@ -85,7 +85,7 @@ func (c *collector) named(name string) (found []*otlpSpan) {
 	return found
 }
 
-// tracing starts a sidecar with OTEL_ variables ("TRACES_EXPORTER=otlp").
+// tracing starts a sidecar with variables of OpenTelemetry, without OTEL_ ("TRACES_EXPORTER=otlp").
 func tracing(t *testing.T, upstream string, settings, variables []string) *process {
 	t.Helper()
 	env := append(environ(append(slices.Clone(settings), "UPSTREAM_URL="+upstream)...), "OTEL_EXPORTER_OTLP_PROTOCOL=http/json")
@@ -122,7 +122,7 @@ func TestCollectorGetsEachStepInTheAppsTrace(t *testing.T) {
 	}
 	servers := c.named("GET /access_token")
 	if len(servers) != 4 {
-		t.Fatalf("%d server spans of 4 requests", len(servers))
+		t.Fatalf("%d server spans for 4 requests", len(servers))
 	}
 	first := servers[slices.IndexFunc(servers, func(s *otlpSpan) bool { return s.ParentSpanID != "" })]
 	// The library writes upper case.
@@ -204,7 +204,7 @@ func TestSpansContainNothingThatWasSent(t *testing.T) {
 		}
 	}
 	if servers != requests || len(all) < 15 || c.header.Get("Api-Key") != credential {
-		t.Errorf("%d spans of %d requests, %d secrets, headers %v: this test looked at the wrong thing", servers, requests, len(all), c.header)
+		t.Errorf("%d spans for %d requests, %d secrets, headers %v: this test looked at the wrong thing", servers, requests, len(all), c.header)
 	}
 	s := newSearch(all)
 	for place, text := range map[string]string{"the spans": c.text.String(), "the log": log.String()} {
@@ -213,7 +213,7 @@ func TestSpansContainNothingThatWasSent(t *testing.T) {
 		}
 		for _, h := range all[:3] {
 			if unseen := s.plant(text, h); len(unseen) > 0 {
-				t.Errorf("%s: %s could be there unseen: %v", place, h.name, unseen)
+				t.Errorf("%s: the search would not find %s there: %v", place, h.name, unseen)
 			}
 		}
 	}
@@ -255,7 +255,8 @@ func TestDeadCollectorCostsNoAnswerAndDelaysStopLittle(t *testing.T) {
 	}
 }
 
-// Platforms may set such variables for all programs at once.
+// Platforms may set these variables for all programs at once, so a value that igproxy does not
+// support must not stop it.
 func TestUnsupportedTracingVariablesDoNotPreventStart(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

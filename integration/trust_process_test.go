@@ -1,6 +1,7 @@
 package integration
 
-// Other users on the machine: at the Unix socket, and with what a dead process leaves behind.
+// Other users of the machine must not get in through the Unix socket, nor find secrets in a memory
+// dump of a dead process.
 
 import (
 	"fmt"
@@ -26,8 +27,7 @@ func reachable(t *testing.T) string {
 }
 
 // healthcheckAs runs healthcheck against the app's socket as another user and reports whether it
-// got an answer. The sidecar is not healthy in this sense, because the app's side answers that the
-// path is unknown.
+// got an answer. The answer is "not ready", because the listener for apps does not know the path.
 func healthcheckAs(t *testing.T, path string, uid int) bool {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), harness.Binary, "healthcheck", "--timeout", patience.String())
@@ -70,14 +70,14 @@ func TestSocketIsOnlyForTheListedUsers(t *testing.T) {
 	client := unixClient(ours)
 	defer client.CloseIdleConnections()
 	if r, err := fetch(t.Context(), client, "http://igproxy"+exchangePath("IGAA-peer")); err != nil || r.status != 200 {
-		t.Errorf("a user listed: got %d, %v", r.status, err)
+		t.Errorf("a listed user: got %d, %v", r.status, err)
 	}
 	if !healthcheckAs(t, ours, own) || healthcheckAs(t, other, own) {
-		t.Error("want our user let in where it is listed, and not where it is not")
+		t.Error("want our user let in only where it is listed")
 	}
 	for _, uid := range otherUIDs() {
 		if healthcheckAs(t, ours, uid) {
-			t.Errorf("user %d was let in where only %d is", uid, own)
+			t.Errorf("user %d was let in where only %d is listed", uid, own)
 		}
 		if got, want := healthcheckAs(t, other, uid), uid == 65534; got != want {
 			t.Errorf("user %d at the socket of 65534: let in %v, want %v", uid, got, want)
@@ -142,7 +142,7 @@ func TestProcessDumpsNoCore(t *testing.T) {
 		t.Errorf("/proc/PID/limits says %q", got)
 	}
 	if got := strings.TrimSpace(read("coredump_filter")); strings.Trim(got, "0") != "" {
-		t.Errorf("a program that is handed the core gets memory of kinds %s", got)
+		t.Errorf("a core dump handler would get memory of the kinds %s", got)
 	}
 	// With GOTRACEBACK=crash it ends by SIGABRT, which dumps core where allowed.
 	must(t, p.Cmd.Process.Signal(syscall.SIGQUIT))

@@ -28,11 +28,11 @@ func TestListenerBeyondLoopbackNeedsAuthentication(t *testing.T) {
 	}
 	code, stdout, _ := command(t, environ("LISTEN=0.0.0.0:0", "AUTH_NONE=true"), "check")
 	if code != 0 || !strings.Contains(stdout, "warning") || !strings.Contains(stdout, "open to everything that reaches it\n") {
-		t.Errorf("none, chosen: exit code %d\n%s", code, stdout)
+		t.Errorf("auth.none: exit code %d\n%s", code, stdout)
 	}
 	code, _, stderr := command(t, environ("LISTEN=0.0.0.0:0", "AUTH_NONE=true", "AUTH_BEARER_FILE="+file(t, "token", ownToken)), "serve")
 	if code != 2 || !strings.Contains(stderr, "IGPROXY_AUTH_BEARER_FILE: set although auth.none is true") {
-		t.Errorf("none and a token: exit code %d\n%s", code, stderr)
+		t.Errorf("auth.none and a token: exit code %d\n%s", code, stderr)
 	}
 }
 
@@ -84,12 +84,12 @@ func TestBearerTokenIsRequired(t *testing.T) {
 		return strings.Replace(target, "://", "://igproxy:"+token+"@", 1)
 	}
 	for name, r := range map[string]reply{
-		"missing":                    getWith(t, target),
-		"wrong":                      getWith(t, target, "X-Igproxy-Token", nextToken),
-		"wrong in the base URL":      getWith(t, by(nextToken)),
-		"as Instagram's":             getWith(t, target, "Authorization", "Bearer "+ownToken),
-		"as Instagram's, and no one": getWith(t, bare, "Authorization", "Bearer "+ownToken),
-		"on an unknown path":         getWith(t, p.URL+"/me", "X-Igproxy-Token", nextToken),
+		"missing":                      getWith(t, target),
+		"wrong":                        getWith(t, target, "X-Igproxy-Token", nextToken),
+		"wrong in the base URL":        getWith(t, by(nextToken)),
+		"as Instagram's":               getWith(t, target, "Authorization", "Bearer "+ownToken),
+		"as Instagram's, the only one": getWith(t, bare, "Authorization", "Bearer "+ownToken),
+		"on an unknown path":           getWith(t, p.URL+"/me", "X-Igproxy-Token", nextToken),
 	} {
 		if e := r.graphError(t); r.status != 401 || e.Code != 100 || e.Subcode != 990013 || !strings.HasPrefix(r.header.Get("WWW-Authenticate"), "Basic ") {
 			t.Errorf("%s: got %d %s", name, r.status, r.body)
@@ -113,7 +113,7 @@ func TestBearerTokenIsRequired(t *testing.T) {
 	if err := os.WriteFile(path, []byte(nextToken), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the next token is taken", func() bool { return getWith(t, by(nextToken)).status == 200 })
+	eventually(t, "the next token is accepted", func() bool { return getWith(t, by(nextToken)).status == 200 })
 	if r := getWith(t, by(ownToken)); r.status != 401 {
 		t.Errorf("the previous token: got %d", r.status)
 	}
@@ -123,20 +123,20 @@ func TestBearerTokenIsRequired(t *testing.T) {
 	}
 	metrics := p.page(t, "/metrics").body
 	if !strings.Contains(metrics, `outcome="rejected"`) {
-		t.Error("the strangers are not counted as rejected")
+		t.Error("the refused requests are not counted as rejected")
 	}
 	p.Stop(t)
 	for _, canary := range []string{ownToken, nextToken} {
 		for form, needle := range forms(canary) {
 			if strings.Contains(p.Log.String()+metrics, needle) {
-				t.Errorf("the log or the metrics hold a token as %s", form)
+				t.Errorf("the log or the metrics contain a token as %s", form)
 			}
 		}
 	}
 }
 
-// The file may have the previous token on a second line. The counter shows when no app sends it any
-// more, and how many requests have a wrong one or none.
+// The file may have the previous token on a second line. The counter shows when no app sends the
+// previous token any more, and how many requests have a wrong token or none.
 func TestBothBearerTokensWorkDuringARotation(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
@@ -149,7 +149,7 @@ func TestBothBearerTokensWorkDuringARotation(t *testing.T) {
 		t.Errorf("before: got %d and %d, want 200 and 401", before, next)
 	}
 	must(t, os.WriteFile(path, []byte(nextToken+"\n"+ownToken+"\n"), 0o600))
-	eventually(t, "the next token is taken", func() bool { return ask(nextToken) == 200 })
+	eventually(t, "the next token is accepted", func() bool { return ask(nextToken) == 200 })
 	if previous := ask(ownToken); previous != 200 {
 		t.Errorf("during the rotation the previous token gets %d", previous)
 	}
@@ -168,7 +168,7 @@ func TestBothBearerTokensWorkDuringARotation(t *testing.T) {
 	}
 }
 
-// The password for Redis is a secret on a network, as the sidecar's own token is.
+// Without TLS, a Redis password can be read on the network.
 func TestCheckWarnsAboutARedisPasswordWithoutTLS(t *testing.T) {
 	t.Parallel()
 	const password = "canary-of-redis-0123456789"

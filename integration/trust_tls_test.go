@@ -136,7 +136,7 @@ func TestCertificateRotationUnderLoadFailsNoRequest(t *testing.T) {
 	shown := func() string {
 		c, err := tls.Dial("tcp", strings.TrimPrefix(p.URL, "https://"), &tls.Config{InsecureSkipVerify: true}) // only reads the certificate
 		if err != nil {
-			t.Errorf("looking at the certificate: %v", err)
+			t.Errorf("reading the certificate: %v", err)
 			return ""
 		}
 		defer c.Close()

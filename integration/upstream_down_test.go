@@ -43,7 +43,7 @@ func TestInstagramDown(t *testing.T) {
 		t.Errorf("200 cold tokens cost %d calls with %d refused at once; want at most 20 calls", calls, refused)
 	}
 	if body := p.page(t, "/readyz"); body.status != 200 {
-		t.Errorf("an open breaker made it unready: %s", body.body)
+		t.Errorf("an open breaker made the sidecar not ready: %s", body.body)
 	}
 
 	ig.SetFault("")
@@ -71,7 +71,7 @@ func TestRateLimitPausesTheApp(t *testing.T) {
 	for i := range 10 {
 		r := p.ask(t, fmt.Sprintf("IGAA-cold-%d", i))
 		if e := r.graphError(t); r.status != 429 || e.Code != 4 || r.header.Get("Retry-After") == "" {
-			t.Fatalf("while held: %d %+v", r.status, e)
+			t.Fatalf("during the pause: %d %+v", r.status, e)
 		}
 	}
 	if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
@@ -109,6 +109,6 @@ func TestARefusedClientSecret(t *testing.T) {
 		}
 	}
 	if loud != 1 {
-		t.Errorf("said %d times, want once", loud)
+		t.Errorf("logged %d errors, want 1", loud)
 	}
 }

@@ -22,7 +22,7 @@ func TestBinaryHasNoHeavyDependencies(t *testing.T) {
 	for _, p := range packages {
 		for _, heavy := range []string{"github.com/russross/blackfriday", "github.com/cpuguy83/go-md2man", "net/http/pprof", "testing"} {
 			if strings.HasPrefix(p, heavy) {
-				t.Errorf("%s is in the binary; go mod why -m says who brings it", p)
+				t.Errorf("%s is in the binary; go mod why -m shows what imports it", p)
 			}
 		}
 	}

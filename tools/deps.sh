@@ -47,7 +47,8 @@ missing() {
 missing
 [ "${#names[@]}" -gt 0 ] || exit 0
 
-# install is the command that installs; refresh is a command that some package managers need before it.
+# install is the command that installs; refresh is a command that some package managers need before
+# it.
 refresh=()
 if has apt-get; then
   refresh=(apt-get update -qq)
@@ -87,7 +88,8 @@ fi
 
 printf "installing:"; printf " %s," "${names[@]}"; echo
 if has apt-get; then
-  # Exit code 101 of policy-rc.d prevents packages from starting services. The tests start their own servers on free ports.
+  # Exit code 101 of policy-rc.d prevents packages from starting services. The tests start their own
+  # servers on free ports.
   policy=/usr/sbin/policy-rc.d
   if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Fuzzes every target for $1: a time such as 30s (the default), or a number of inputs such as 5000x. Two targets run for each core, with one worker each,
-# because this finds more within the same time than fewer targets with more workers.
+# Fuzzes every target for $1: a time such as 30s (the default), or a number of inputs such as 5000x.
+# Two targets run for each core, with one worker each, because this finds more within the same time
+# than fewer targets with more workers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export FUZZTIME="${1:-30s}"
@@ -9,8 +10,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export work
 
-# fuzz runs one target. It prints one line, or the whole output after a failure. At the end of the time, Go before 1.27 sometimes fails with only
-# "context deadline exceeded" (go.dev/issue/75804). That is not a failure unless a failing input was found.
+# fuzz runs one target. It prints one line, or the whole output after a failure. At the end of the
+# time, Go before 1.27 sometimes fails with only "context deadline exceeded" (go.dev/issue/75804).
+# That is not a failure unless a failing input was found.
 fuzz() {
   local package=$1 target=$2 out="$work/$2"
   if go test -run='^$' -fuzz="^$target\$" -fuzztime="$FUZZTIME" -fuzzminimizetime=10x -parallel=1 "$package" >"$out" 2>&1 ||

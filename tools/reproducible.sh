@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the last commit twice, in two folders, the second time with an empty build cache, and exits with 1 if the binaries differ.
-# With an argument, it copies the binary to that file.
+# Builds the last commit twice, in two folders, the second time with an empty build cache, and exits
+# with 1 if the binaries differ. With an argument, it copies the binary to that file.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)

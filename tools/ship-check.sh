@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Checks the files that people deploy with other people's code; tools/ship lists it. It needs Debian's dpkg, systemd-analyze and strace, and root
-# or sudo for the chroot. It uses the network only for Go modules. Checks that need none of this are in integration/deploy_test.go and
-# integration/deploy.
+# Checks the deployment files with the code of the programs that read them; tools/ship/main.go lists
+# them. It needs Debian's dpkg, systemd-analyze and strace, and root or sudo for the chroot. It uses
+# the network only for Go modules. Checks that need none of this are in integration/deploy_test.go
+# and integration/deploy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -22,7 +23,8 @@ go run -C tools/ship . "$root" "$work/igproxy" "$work/igproxy.deb"
 
 say syscalls "$(tools/ship-syscalls.sh "$work/igproxy")"
 
-# The package: dpkg unpacks it into a folder, where every file must be the same as in the repository.
+# The package: dpkg unpacks it into a folder, where every file must be the same as in the
+# repository.
 mkdir -p "$work/deb/var/lib/dpkg/updates" "$work/deb/var/lib/dpkg/info"
 touch "$work/deb/var/lib/dpkg/status"
 $sudo dpkg --root="$work/deb" --force-not-root --log=/dev/null --unpack "$work/igproxy.deb" >/dev/null
@@ -37,7 +39,8 @@ for script in postinst prerm postrm; do cmp "deploy/deb/$script" "$work/control/
 "$work/deb/usr/bin/igproxy" version >/dev/null
 say deb "unpacked by dpkg; $(stat -c %s "$work/igproxy.deb") bytes"
 
-# The image, without a container engine: the same files, user, command and health check as in the Dockerfile.
+# The image, without a container engine: the same files, user, command and health check as in the
+# Dockerfile.
 image="$work/image"
 mkdir -p "$image/etc/ssl/certs"
 cp "$work/igproxy" "$image/igproxy"

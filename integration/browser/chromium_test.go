@@ -77,7 +77,7 @@ func openChromium(t *testing.T) *chromium {
 		_ = to.Close()
 		_ = from.Close()
 		<-read
-		// The last of its processes may still write.
+		// The last of its processes may still write to it.
 		for start := time.Now(); os.RemoveAll(home) != nil && time.Since(start) < harness.Patience; {
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -133,7 +133,7 @@ func (c *chromium) call(method string, params any, result any) {
 	}
 	text, _ := json.Marshal(m)
 	if _, err := c.to.Write(append(text, 0)); err != nil {
-		c.t.Fatalf("telling Chromium %s: %v", method, err)
+		c.t.Fatalf("sending %s to Chromium: %v", method, err)
 	}
 	select {
 	case got := <-answer:

@@ -21,7 +21,7 @@ import (
 
 var (
 	updatePictures = flag.Bool("update", false, "rewrite docs/status-light.png and docs/status-dark.png")
-	pictureOf      = flag.Duration("of", 20*time.Second, "how much traffic those pictures show")
+	pictureOf      = flag.Duration("of", 20*time.Second, "for how long traffic runs before the pictures are taken")
 )
 
 // flow sends requests until end is called: most for known tokens, some for new ones, and a few that
@@ -69,7 +69,7 @@ func TestPageShowsTrafficAndFailures(t *testing.T) {
 	c.shows("that it is connected", text("link")+` === "live"`)
 	end := flow(p)
 	defer end()
-	c.shows("requests as they come", `+`+text("rate")+` > 0 && document.querySelector("#chart path").getAttribute("d") !== ""`)
+	c.shows("requests as they arrive", `+`+text("rate")+` > 0 && document.querySelector("#chart path").getAttribute("d") !== ""`)
 	c.shows("hits", `parseFloat(`+text("ratio")+`) > 50 && `+text("hit")+` !== "–" && `+text("exchange")+` !== "–" && parseInt(`+text("saved")+`) > 3`)
 	c.shows("that there are no problems", text("concerns")+` === "No problems." && `+text("redis-state")+` === "in use" && `+text("ready")+` === "ready"`)
 	c.shows("the configuration, and no secret", `document.getElementById("configuration").textContent.includes("cache.ttl") && !document.documentElement.outerHTML.includes(`+fmt.Sprintf("%q", harness.AppSecret)+`)`)
@@ -87,7 +87,7 @@ func TestPageShowsTrafficAndFailures(t *testing.T) {
 	c.quiet()
 
 	end()
-	if code := p.Stop(t); code != 0 { // the page that polls does not delay it
+	if code := p.Stop(t); code != 0 { // the polling page does not delay it
 		t.Errorf("exit code %d", code)
 	}
 	c.shows("that the connection is lost", text("link")+` === "connection lost"`)
@@ -116,22 +116,22 @@ func fitsAPhoneAndNeedsNoMouse(t *testing.T, c *chromium) {
 		t.Errorf("Tab reaches %s of %s controls", got, controls)
 	}
 	if got := c.eval(`unseen.join("\n")`); got != "" {
-		t.Errorf("the focus is not seen on %s", got)
+		t.Errorf("the focus is not visible on %s", got)
 	}
 	for what, expression := range map[string]string{
-		"one main and one h1":           `document.querySelectorAll("main").length === 1 && document.querySelectorAll("h1").length === 1`,
-		"a name for each section":       `[...document.querySelectorAll("section")].every(s => document.getElementById(s.getAttribute("aria-labelledby")).textContent)`,
-		"the chart in words":            `/\d+ token/.test(document.getElementById("chart").getAttribute("aria-label"))`,
-		"the chart as a table":          `document.querySelectorAll("#minutes tr").length > 0 && document.querySelectorAll("#minutes-head th[scope=col]").length === 10`,
-		"the chart's moment in words":   `/token|no requests/.test(document.getElementById("moment").getAttribute("aria-valuetext"))`,
-		"news in live regions":          `document.getElementById("concerns").getAttribute("aria-live") === "polite" && document.getElementById("link").getAttribute("aria-live") === "polite"`,
-		"nothing that moves, if wanted": `getComputedStyle(document.getElementById("link"), "::before").animationName === "none"`,
+		"one main and one h1":         `document.querySelectorAll("main").length === 1 && document.querySelectorAll("h1").length === 1`,
+		"a name for each section":     `[...document.querySelectorAll("section")].every(s => document.getElementById(s.getAttribute("aria-labelledby")).textContent)`,
+		"the chart in words":          `/\d+ token/.test(document.getElementById("chart").getAttribute("aria-label"))`,
+		"the chart as a table":        `document.querySelectorAll("#minutes tr").length > 0 && document.querySelectorAll("#minutes-head th[scope=col]").length === 10`,
+		"the chart's moment in words": `/token|no requests/.test(document.getElementById("moment").getAttribute("aria-valuetext"))`,
+		"changes in live regions":     `document.getElementById("concerns").getAttribute("aria-live") === "polite" && document.getElementById("link").getAttribute("aria-live") === "polite"`,
+		"no animation if not wanted":  `getComputedStyle(document.getElementById("link"), "::before").animationName === "none"`,
 	} {
 		c.shows(what, expression)
 	}
 }
 
-// takePictures takes the screenshots of the documentation: traffic with a past outage of Instagram
+// takePictures takes the screenshots for the documentation: traffic with a past outage of Instagram
 // and one of Redis.
 func takePictures(t *testing.T, c *chromium, upstream string, redis *redistest.Server) {
 	t.Helper()

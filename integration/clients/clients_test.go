@@ -45,7 +45,7 @@ var clients = []client{
 		codeError: `*oauth2.RetrieveError 400 {"error_type":"OAuthException"`, tokenError: "400 190 463"},
 	{name: "github.com/markbates/goth", command: []string{"bin/goth"}, codeError: `*oauth2.RetrieveError 400 {"error_type":"OAuthException"`,
 		tokenError: "400 190 463", note: "FetchUser: instagram responded with a 500 trying to fetch user information",
-		strange: []string{"path, no grant_type, no client_secret"}}, // the closed API, passed through
+		strange: []string{"path, no grant_type, no client_secret"}}, // a call to a closed API, passed through
 	{name: "axios", command: []string{"node", "node/axios.mjs"}, reads: true, tokenError: "AxiosError 400 190 463"},
 	{name: "instagram-graph-api", command: []string{"node", "node/instagram-graph-api.mjs"}, reads: true, tokenError: "OAuthException 190 463"},
 	{name: "oauth4webapi", command: []string{"node", "node/oauth4webapi.mjs"}, note: "bearer",
@@ -92,12 +92,12 @@ func TestThirdPartyClients(t *testing.T) {
 			g := c.run(t, dir, clientEnv(t, base, code, "SHORT="+short, "BAD_CODE=expired-code-"+n, "BAD_TOKEN=expired-token-"+n))
 			if !c.reads {
 				if issued := ig.Issued(code); len(issued) != 1 || g.Short != issued[0] {
-					t.Errorf("the code was exchanged %d times, and the client has another token", len(issued))
+					t.Errorf("the code was exchanged %d times (want 1), or the client got another token", len(issued))
 				}
 				short = g.Short
 			}
 			if issued := ig.Issued(short); len(issued) != 1 || g.Long != issued[0] || g.ExpiresIn < 5183000 {
-				t.Errorf("the token was exchanged %d times, and the client has another one, or its expires_in is %d", len(issued), g.ExpiresIn)
+				t.Errorf("the token was exchanged %d times (want 1), or the client got another one, or its expires_in is too low: %d", len(issued), g.ExpiresIn)
 			}
 			if g.Username != "anna.photos" {
 				t.Errorf("it read the user %q", g.Username)
@@ -106,12 +106,12 @@ func TestThirdPartyClients(t *testing.T) {
 				t.Errorf("its errors are %q and %q, and its note %q", g.CodeError, g.TokenError, g.Note)
 			}
 			if strange := ig.Strange(); !slices.Equal(strange, c.strange) {
-				t.Errorf("Instagram got what it should not: %q", strange)
+				t.Errorf("Instagram received requests that it should not: %q", strange)
 			}
 			secretWhereItBelongs(t, ig, !c.reads)
 		})
 	}
-	t.Run("without igproxy, the documented response to a code exchange fails them", func(t *testing.T) {
+	t.Run("without igproxy, passport-instagram fails on the documented response to a code exchange", func(t *testing.T) {
 		i := slices.IndexFunc(clients, func(c client) bool { return c.name == "passport-instagram" })
 		anySecret, s := harness.StandIn(t, mock.Options{}, mock.ServerOptions{})
 		code := anySecret.Code(appID, callback)
@@ -127,7 +127,7 @@ func TestThirdPartyClients(t *testing.T) {
 	}
 }
 
-// severalApps returns a configuration with the app and another one.
+// severalApps writes a configuration with the app and another one, and returns its path.
 func severalApps(t *testing.T) (path string) {
 	t.Helper()
 	return harness.File(t, "several.yaml", fmt.Sprintf(`apps:
@@ -238,7 +238,7 @@ func secretWhereItBelongs(t *testing.T, ig *mock.Instagram, codes bool) {
 			want = nil
 		}
 		if err != nil || !slices.Equal(values["client_secret"], want) || r.Header.Get("Authorization") != "" && want != nil {
-			t.Errorf("a call of the kind %s, %v: not the right secret, or one in a header", r.Endpoint, err)
+			t.Errorf("a call of kind %s (%v): the wrong secret, or a secret in a header", r.Endpoint, err)
 		}
 	}
 	if seen["exchange"] != 2 || seen["read"] != 1 || codes && seen["code"] != 2 {
@@ -273,7 +273,7 @@ func TestClientWithoutABaseURL(t *testing.T) {
 		t.Errorf("read %s", me)
 	}
 	if strange := ig.Strange(); len(strange) > 0 {
-		t.Errorf("Instagram got what it should not: %q", strange)
+		t.Errorf("Instagram received requests that it should not: %q", strange)
 	}
 }
 
@@ -289,7 +289,7 @@ func TestTableOfClientsMatchesTheTest(t *testing.T) {
 		}
 		version := regexp.MustCompile(regexp.QuoteMeta(c.name) + `"?:? "?v?([0-9.]+)`).FindStringSubmatch(pinned)
 		if version != nil && version[1] != row[1] {
-			t.Errorf("docs/clients.md says %s of %s, which is at %s", row[1], c.name, version[1])
+			t.Errorf("docs/clients.md says version %s of %s; the pinned version is %s", row[1], c.name, version[1])
 		}
 		if version == nil && !strings.HasPrefix(c.command[0], "p") && c.command[0] != "ruby" {
 			t.Errorf("%s is pinned nowhere", c.name)

@@ -12,7 +12,6 @@ import (
 
 // Prometheus' own tool shows when each alert fires and when it does not.
 
-// promtool checks when each alert fires and when it does not.
 func TestAlertsFireOnlyWhenTheyShould(t *testing.T) {
 	for _, args := range [][]string{{"check", "rules", "alerts.yml"}, {"test", "rules", "alerts_test.yml"}} {
 		ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)

@@ -72,8 +72,8 @@ func (a Authority) Sign(t testing.TB, name string, hosts ...string) (cert, key s
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}))
 }
 
-// Client trusts this authority. With a signer, it shows a certificate of these hosts and URIs that
-// this one signed.
+// Client returns a client that trusts this authority. If signer is not nil, the client presents a
+// certificate for these hosts and URIs that signer signed.
 func (a Authority) Client(t testing.TB, signer *Authority, keepAlive bool, hosts ...string) *http.Client {
 	t.Helper()
 	roots := x509.NewCertPool()

@@ -1,5 +1,5 @@
 // Package harness runs the built igproxy for the tests in integration and in the folders below it:
-// as a process on loopback, with a stand-in for Instagram in front of it. Only tests import it.
+// as a process on loopback, with a stand-in for Instagram as its upstream. Only tests import it.
 package harness
 
 import (
@@ -72,7 +72,7 @@ var buildPlain = sync.OnceValues(func() (string, error) {
 	return path, build(path, "0")
 })
 
-// build builds igproxy. The race detector needs cgo; what ships is built without.
+// build builds igproxy. The race detector needs cgo; the shipped binary is built without it.
 func build(path, cgo string, flags ...string) error {
 	cmd := exec.Command("go", append(append([]string{"build", "-ldflags=-s -w", "-o", path}, flags...), mainPackage)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
@@ -120,7 +120,7 @@ func StandIn(t testing.TB, options mock.Options, o mock.ServerOptions) (*mock.In
 	return i, s
 }
 
-// File writes text to a file of this name in a folder of the test's own and returns its path.
+// File writes text to a file of this name in a temporary folder of the test and returns its path.
 func File(t testing.TB, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)

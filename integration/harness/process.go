@@ -200,8 +200,8 @@ func Mock(t testing.TB, args ...string) (p *Process, url string) {
 	return p, p.Log.Lines(listening)[0]["url"].(string)
 }
 
-// Program runs a program of another author to its end, with text on its standard input, and returns
-// its standard output. The test fails if the program is missing or fails.
+// Program runs a third-party program to its end, with text on its standard input, and returns its
+// standard output. The test fails if the program is missing or fails.
 func Program(t testing.TB, env []string, text, program string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // some compile what they run

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# ab uses HTTP/1.0, for which igproxy keeps no connection open, with -k or without. So it measures connections as much as answers; 20,000 at most.
+# ab uses HTTP/1.0, for which igproxy keeps no connection open, with -k or without. So it measures
+# connections as much as answers. It sends at most 20,000 requests.
 #   ab.sh hit      one token, which igproxy knows after the first request
 #   ab.sh burst    200 callers at once with one new token: one exchange
 . "$(dirname "$0")/recipe.sh"

@@ -1,5 +1,5 @@
-# Prints a table from igproxy's /metrics: requests by outcome and source, and quantiles of their durations by source, interpolated within the
-# histogram's buckets as Prometheus does.
+# Prints a table from igproxy's /metrics: requests by outcome and source, and quantiles of their
+# durations by source, interpolated within the histogram's buckets as Prometheus does.
 function label(name,  at) {
   at = index($0, name "=\"")
   if (!at) return ""

@@ -16,7 +16,7 @@ import (
 )
 
 // conn is a persistent connection that implements just enough of HTTP. It must cost little CPU,
-// because it shares its core with everything else that makes load.
+// because it shares its core with everything else that generates load.
 type conn struct {
 	net.Conn
 	host string

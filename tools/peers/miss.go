@@ -14,8 +14,8 @@ import (
 const firstMiss = 3_000_000 // tokens from here on have not been used yet
 
 // misses measures exchanges one after another: through igproxy, and directly with the stand-in for
-// Instagram over TLS, both on a persistent connection and on a new one for each exchange, as apps
-// open that start a process per login. They take turns.
+// Instagram over TLS. The direct calls use a persistent connection, or a new one for each exchange,
+// as in apps that start a process for each login. The clients take turns.
 func (b *bench) misses() error {
 	mock, ca, err := b.instagram("0s")
 	if err != nil {
@@ -83,7 +83,7 @@ type misser struct {
 	took   []float64
 }
 
-// inTurn lets each of all exchange its own n tokens, taking turns after each exchange.
+// inTurn makes each of all exchange one new token, and returns the number of the last one.
 func inTurn(n int, all ...*misser) (int, error) {
 	for _, m := range all {
 		n++
@@ -117,8 +117,7 @@ func (m *misser) ask(n int) error {
 	return err
 }
 
-// reset drops the results so far. The first call on a connection also opened it, and must not count
-// among the p50 or p99 of a few hundred.
+// reset drops the results so far.
 func (m *misser) reset(others ...*misser) {
 	for _, m := range append(others, m) {
 		m.took = m.took[:0]

@@ -18,8 +18,8 @@ type meter struct {
 
 func newMeter() meter { return meter{time.Now(), coresBusy(), spentByUs()} }
 
-// others returns the share of both cores that other programs have used since then. Child processes
-// must have ended, because only then their time is counted as ours.
+// others returns the share of both cores that other programs have used since newMeter. Child
+// processes must have ended, because only then is their time counted as ours.
 func (m meter) others() float64 {
 	foreign := (coresBusy() - m.busy) - (spentByUs() - m.ours)
 	return max(0, foreign/time.Since(m.begun).Seconds()/2)

@@ -97,7 +97,7 @@ func (b *bench) allStored(redis, sidecar *server) error {
 			return err
 		}
 	}
-	return errors.New("redis gets no time to store what is exchanged")
+	return errors.New("redis does not have all tokens; the machine may be too busy to store them")
 }
 
 // answered returns igproxy's own count of responses from this source.

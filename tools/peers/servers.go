@@ -139,8 +139,8 @@ sub vcl_backend_response {
 }
 `
 
-// varnish starts Varnish with its default threads, storage in memory, and its log in shared memory,
-// as always.
+// varnish starts Varnish with its default threads, storage in memory, and, as always, its log in
+// shared memory.
 func (b *bench) varnish(origin *server) (*server, error) {
 	addr, err := free()
 	if err != nil {

@@ -12,8 +12,8 @@ const (
 	idleTime        = 2 * time.Second // before memory is measured
 )
 
-// sizes measures memory, the start and the binary. Only one igproxy runs at a time, because PSS
-// counts pages shared by two processes as half.
+// sizes measures memory, the time to start and the size of the binary. Only one igproxy runs at a
+// time, because PSS counts pages shared by two processes as half.
 func (b *bench) sizes() error {
 	info, err := os.Stat(b.igproxy)
 	if err != nil {

@@ -24,7 +24,7 @@ func between(page, text string) (string, error) {
 	return before + beginMark + text + endMark + after, nil
 }
 
-// quiet is the share of both cores that other programs may use before the table has a warning.
+// quiet is the share of both cores that other programs may use before the table gets a warning.
 const quiet = 0.05
 
 // columns lists the servers in the order of the table.
@@ -42,10 +42,10 @@ func (r *report) markdown() string {
 	if r.Quick {
 		quick = ", a quick run"
 	}
-	fmt.Fprintf(&w, "Medians of %d rounds of %d s each%s; wrk had at most %.0f %% of its core, and other programs %.0f %% of both.\n", r.Rounds, r.Seconds,
+	fmt.Fprintf(&w, "Medians of %d rounds of %d s each%s; wrk used at most %.0f %% of its core; on average, other programs used %.0f %% of the two cores.\n", r.Rounds, r.Seconds,
 		quick, 100*r.Loader, 100*r.Others)
 	if r.Others > quiet {
-		w.WriteString("**The machine was not quiet**: times are too long, and rates and p99 say little, whether they meet their goals or miss them. The ratio of CPU to nginx, counts and sizes are still meaningful.\n")
+		w.WriteString("**The machine was not quiet**: times are too long, and rates and p99 say little, whether they meet their goals or miss them. Counts, sizes, and CPU time relative to nginx's are still meaningful.\n")
 	}
 	w.WriteString("\n")
 	goals, met := r.table(&w, r.Rows)
@@ -138,8 +138,8 @@ func unit(u string) string {
 	return " " + u
 }
 
-// number formats v with three significant digits, or with all digits before the decimal point in
-// groups.
+// number formats v: from 1,000 up, as a whole number with commas; otherwise with at most three
+// significant digits and two decimals.
 func number(v float64) string {
 	switch {
 	case v < 0:

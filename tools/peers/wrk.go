@@ -93,8 +93,8 @@ func (b *bench) calm(s *server) {
 	}
 }
 
-// loader records wrk's largest share of its core: close to 1, wrk and not the server was the
-// bottleneck.
+// loader records wrk's largest share of its core. If it is close to 1, wrk and not the server was
+// the bottleneck.
 func (b *bench) loader(cpu time.Duration, us float64) {
 	b.report.Loader = max(b.report.Loader, cpu.Seconds()/us*1e6)
 }

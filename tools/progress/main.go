@@ -1,5 +1,5 @@
 // Command progress reads what go test -json writes and prints a line for each test that has ended,
-// all output of those that failed, and the summary of each package as go test prints it.
+// all output of failed tests, and the summary of each package as go test prints it.
 package main
 
 import (

@@ -1,11 +1,13 @@
-// instagram-graph-api: the base URL is a constant, but one that can be assigned. It reads with Instagram's tokens as with Facebook's; its
-// token request is Facebook's (fb_exchange_token), so the exchange is left to fetch.
+// instagram-graph-api: the base URL is in the exported object Constants, and can be assigned. The
+// library reads with Instagram's tokens as it does with Facebook's. Its token request is Facebook's
+// (fb_exchange_token), so this program exchanges the token with fetch.
 import instagram from 'instagram-graph-api';
-import { IGPROXY, SHORT, BAD_TOKEN, tell } from './told.mjs';
+import { IGPROXY, SHORT, BAD_TOKEN, report } from './shared.mjs';
 
 instagram.Constants.API_URL = IGPROXY;
 
-// It asks for /v23.0//ID. igproxy passes that on as it is; the stand-in Instagram knows no path with two slashes.
+// The library requests /v23.0//ID. igproxy would pass that on unchanged, but the stand-in for
+// Instagram has no path with two slashes.
 class Account extends instagram.GetPageInfoRequest {
   url() {
     return super.url().slice(1);
@@ -21,7 +23,7 @@ const long = await exchange(SHORT);
 const { error } = await exchange(BAD_TOKEN);
 const me = await new Account(long.access_token, '17841400000000001').withApiVersion('v23.0').execute();
 
-tell({
+report({
   long: long.access_token,
   expires_in: long.expires_in,
   username: me.getUsername(),

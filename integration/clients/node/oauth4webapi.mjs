@@ -1,7 +1,9 @@
-// oauth4webapi: the token endpoint is a member of the server's metadata. It holds every answer to RFC 6749: igproxy adds the token_type that
-// Instagram leaves out. Instagram's errors have not the standard's member: they arrive as the cause.
+// oauth4webapi: the token endpoint is a member of the server's metadata. The library checks every
+// answer against RFC 6749, so igproxy adds the token_type that Instagram leaves out. Instagram's
+// errors lack the member that the RFC requires; the library gives the response as the cause of its
+// own error.
 import * as oauth from 'oauth4webapi';
-import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, tell, refused } from './told.mjs';
+import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, report, refused } from './shared.mjs';
 
 const server = { issuer: IGPROXY, token_endpoint: `${IGPROXY}/oauth/access_token` };
 const client = { client_id: CLIENT_ID };
@@ -24,7 +26,7 @@ const long = await get('/access_token?grant_type=ig_exchange_token', short.acces
 const me = await get('/me?fields=id,username', long.access_token);
 const { error } = await get('/access_token?grant_type=ig_exchange_token', BAD_TOKEN);
 
-tell({
+report({
   short: short.access_token,
   long: long.access_token,
   expires_in: long.expires_in,

@@ -1,8 +1,9 @@
-// passport-instagram: tokenURL is an option. Its own profile call goes to an API that Instagram closed in 2020, so that is skipped, as
-// its users do, and /me asked with the OAuth client that the strategy keeps.
+// passport-instagram: tokenURL is an option. Its own profile call goes to an API that Instagram
+// closed in 2020, so it is skipped, as users of the library do, and /me is read with the strategy's
+// own OAuth client.
 import { promisify } from 'node:util';
 import { Strategy } from 'passport-instagram';
-import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, tell, refused } from './told.mjs';
+import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, report, refused } from './shared.mjs';
 
 const strategy = new Strategy(
   {
@@ -16,7 +17,7 @@ const strategy = new Strategy(
   (accessToken, refreshToken, params, profile, done) => done(null, { token: accessToken, id: params.user_id }),
 );
 
-// callback is the browser's return from the login, as Express hands it to passport.
+// callback passes the browser's return from the login to the strategy, as passport does in Express.
 const callback = (code) =>
   new Promise((resolve, reject) => {
     const attempt = Object.create(strategy);
@@ -33,7 +34,7 @@ const long = JSON.parse(await exchange(user.token));
 const me = JSON.parse(await get(`${IGPROXY}/me?fields=id,username`, long.access_token));
 const { statusCode, data } = await refused(() => exchange(BAD_TOKEN));
 
-tell({
+report({
   short: user.token,
   long: long.access_token,
   expires_in: long.expires_in,

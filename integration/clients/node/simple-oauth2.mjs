@@ -1,6 +1,7 @@
-// simple-oauth2: tokenHost and tokenPath are options; a path in tokenHost is lost. Its client secret must be a text, and may be empty.
+// simple-oauth2: tokenHost and tokenPath are options; a path in tokenHost is ignored. Its client
+// secret must be a string, which may be empty.
 import { AuthorizationCode } from 'simple-oauth2';
-import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, tell, refused } from './told.mjs';
+import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, report, refused } from './shared.mjs';
 
 const { origin, pathname } = new URL(`${IGPROXY}/oauth/access_token`);
 const login = new AuthorizationCode({
@@ -11,7 +12,7 @@ const login = new AuthorizationCode({
 const { token } = await login.getToken({ code: CODE, redirect_uri: REDIRECT_URI });
 const codeError = await refused(() => login.getToken({ code: BAD_CODE, redirect_uri: REDIRECT_URI }));
 
-// It has nothing for Instagram's GET; an app does that with fetch.
+// The library has no method for Instagram's GET requests; apps make them with fetch.
 const get = async (path, params) => {
   const res = await fetch(`${IGPROXY}${path}?${new URLSearchParams(params)}`);
   return res.json();
@@ -20,7 +21,7 @@ const long = await get('/access_token', { grant_type: 'ig_exchange_token', acces
 const me = await get('/me', { fields: 'id,username', access_token: long.access_token });
 const { error } = await get('/access_token', { grant_type: 'ig_exchange_token', access_token: BAD_TOKEN });
 
-tell({
+report({
   short: token.access_token,
   long: long.access_token,
   expires_in: long.expires_in,

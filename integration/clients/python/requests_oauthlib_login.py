@@ -1,4 +1,4 @@
-"""requests-oauthlib: every URL is an argument. Over plain HTTP it wants OAUTHLIB_INSECURE_TRANSPORT in the environment."""
+"""requests-oauthlib: every URL is an argument. Over plain HTTP it needs OAUTHLIB_INSECURE_TRANSPORT in the environment."""
 
 import json
 import os
@@ -10,12 +10,12 @@ from requests_oauthlib.compliance_fixes import instagram_compliance_fix
 base = os.environ["IGPROXY"]
 app = dict(client_id=os.environ["CLIENT_ID"], redirect_uri=os.environ["REDIRECT_URI"])
 
-# The fix is the library's own for Instagram: the token goes into the query.
+# The library's own fix for Instagram puts the token into the query.
 session = instagram_compliance_fix(OAuth2Session(**app))
 short = session.fetch_token(base + "/oauth/access_token", code=os.environ["CODE"])
 long = session.get(base + "/access_token", params={"grant_type": "ig_exchange_token"}).json()
 
-session = OAuth2Session(app["client_id"], token=long)  # and without it, as a bearer's
+session = OAuth2Session(app["client_id"], token=long)  # without the fix, the token goes into a Bearer header
 me = session.get(base + "/me", params={"fields": "id,username"}).json()
 
 try:

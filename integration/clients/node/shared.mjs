@@ -1,7 +1,7 @@
-// What every client here shares: what it was told, and how it tells what it got.
+// What every client here shares: its environment and the format of its output.
 export const { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, SHORT, BAD_CODE, BAD_TOKEN } = process.env;
 
-export const tell = (got) => console.log(JSON.stringify(got));
+export const report = (got) => console.log(JSON.stringify(got));
 
 // refused runs what must fail and returns its error.
 export const refused = async (call) => {
