@@ -196,7 +196,7 @@ func (c *Cache) Resize(maxBytes int64) { c.memory.entries.SetMaximum(uint64(max(
 // up to 256 KiB.
 func (c *Cache) Holds(size int) bool { return size <= maxKept || c.shared != nil && size <= maxStored }
 
-// Keep stores an entry in memory only, for an entry that other processes must not get. It stores
+// Keep stores an entry in memory only, for entries that must not be stored in Redis. It stores
 // nothing if the entry has expired or is larger than 8 KiB, or if its token was purged after the
 // key was derived.
 func (c *Cache) Keep(k Key, e Entry) {
