@@ -43,9 +43,9 @@ const (
 	lastPoll  = 50 * time.Millisecond
 )
 
-// Claim is a process's turn at a token whose entry is not in its memory. If Outcome is Leader or
-// Alone, the caller asks, and ends the claim with Remember, Fail or Release. A lease only saves
-// exchanges: losing it never makes an answer wrong.
+// Claim is one attempt of a process to get the entry of a token that is not in its memory. If
+// Outcome is Leader or Alone, the caller asks, and ends the claim with Remember, Fail or Release. A
+// lease only saves exchanges: losing it never makes an answer wrong.
 type Claim struct {
 	Outcome Outcome
 	Entry   Entry // for Hit, Followed and Failed
@@ -84,8 +84,8 @@ func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
 	return cl
 }
 
-// newOwner returns a random name for a claim, so that no claim takes another one's lease for its
-// own.
+// newOwner returns a random name for a claim, so that no claim takes the lease of another claim for
+// its own.
 func newOwner() string { return rand.Text() }
 
 // take asks Redis once, and polls while another process has the lease.

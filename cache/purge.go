@@ -76,9 +76,9 @@ func (c *Cache) forget(p *Purges, purged []mark) {
 	}
 }
 
-// Learn reads the purges of the fleet once, before the first request. The budgets of the operations
-// bound it; the end of ctx does not. An error is counted and otherwise ignored, because the purges
-// are read again every second.
+// Learn reads the purges of the fleet at once, at the start and after a reload. The budgets of the
+// operations bound it; the end of ctx does not. An error is counted and otherwise ignored, because
+// the purges are read again every second.
 func (c *Cache) Learn(ctx context.Context) {
 	_, _ = c.readPurges(ctx, c.allPurges()...)
 }

@@ -26,7 +26,7 @@ type redisTier struct {
 	noScript atomic.Int64 // scripts are not used until this time, in Unix nanoseconds
 
 	mu       sync.Mutex // protects the fields below; no retiring.Go comes after closed is closed
-	since    time.Time  // since when Redis has been degraded; zero if it is not
+	since    time.Time  // when Redis became degraded; zero if it is not
 	fault    time.Time  // when the last fault was counted
 	kind     string     // of that fault
 	closed   chan struct{}

@@ -74,7 +74,7 @@ func TestReplacingConnectionsLetsOperationsEnd(t *testing.T) {
 		t.Error("the client was not replaced")
 	}
 	second := c.redis.client.Load()
-	if !c.redis.replace(old) || c.redis.client.Load() != second { // as by another operation that failed on the same client
+	if !c.redis.replace(old) || c.redis.client.Load() != second { // as after another fault of the old client
 		t.Error("its successor was replaced")
 	}
 	close(answer)

@@ -100,7 +100,7 @@ func (cl *Claim) end(failure *Entry) {
 				sealed, _ = seal(cl.key, sealedFailure, *failure) // without a marker, the lease just ends
 			}
 		}
-		_ = cl.cache.shared.release(cl.key, cl.owner, sealed, ttl) // an error is counted there, and the lease expires by itself
+		_ = cl.cache.shared.release(cl.key, cl.owner, sealed, ttl) // it counts faults; the lease expires by itself
 	}) {
 		cl.lease.end()
 	}
