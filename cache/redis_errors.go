@@ -147,7 +147,7 @@ func harmless(kind string) bool {
 var steps = map[string]string{
 	kindRefused:     "nothing listens at this address; check redis.url, and whether Redis is running",
 	kindTimeout:     "Redis does not answer in time; check the network, whether Redis hangs, and whether it requires TLS (rediss://) or a client certificate",
-	kindBroken:      "the connection ended before Redis answered; check the network, whether Redis hangs, and whether it requires TLS (rediss://) or a client certificate",
+	kindBroken:      "the connection ended before Redis answered; check the network, whether Redis was restarted, and whether it requires TLS (rediss://) or a client certificate",
 	kindPool:        "no connection is free; raise redis.pool_size, or check why Redis is slow",
 	kindResolve:     "the name does not resolve; check redis.url",
 	kindTLS:         "the TLS handshake fails; check redis.ca_file, the host name, and whether Redis requires a client certificate (tls-auth-clients)",
