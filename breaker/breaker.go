@@ -1,9 +1,9 @@
-// Package breaker is a circuit breaker: after too many failures it refuses calls for a while, then
-// lets a few probes decide.
+// Package breaker implements a circuit breaker: after too many failures it refuses calls for a
+// while, and then lets a few probes decide.
 //
-// Its callback runs outside every lock and in the order of the changes, a refusal says when to try
-// again, and a call that panics or ends its goroutine counts as a failure. The library gobreaker
-// has the state machine and the rolling window.
+// The library gobreaker provides the state machine and the rolling window. This package adds three
+// things: the callback runs outside all locks and in the order of the changes, a refusal says when
+// to try again, and a call that panics or ends its goroutine counts as a failure.
 package breaker
 
 import (
@@ -36,7 +36,7 @@ const (
 	HalfOpen State = "half-open"
 )
 
-// buckets divide the rolling window: failures are forgotten a bucket at a time.
+// buckets is how many parts the rolling window has. Calls are forgotten one part at a time.
 const buckets = 10
 
 // Options configure a Breaker.
@@ -62,9 +62,9 @@ type Options struct {
 	OnChange func(from, to State)
 }
 
-// OpenError is the error of a call that was refused.
+// OpenError is returned for a call that was refused.
 type OpenError struct {
-	RetryAfter time.Duration // until it is worth trying again; more than 0
+	RetryAfter time.Duration // how long to wait before trying again; more than 0
 }
 
 // Error implements error.
@@ -76,7 +76,7 @@ func (e *OpenError) Error() string {
 type Breaker struct {
 	inner    *gobreaker.TwoStepCircuitBreaker[struct{}]
 	open     time.Duration
-	until    atomic.Int64 // when an open breaker half-opens, Unix nanoseconds
+	until    atomic.Int64 // when an open breaker becomes half-open, in Unix nanoseconds
 	onChange func(from, to State)
 
 	mu        sync.Mutex // protects queue and notifying
@@ -91,7 +91,7 @@ type verdictError Verdict
 
 func (v verdictError) Error() string { return [...]string{"failure", "success", "ignored"}[v] }
 
-// New builds a closed breaker, or returns an error if an option is outside of its range.
+// New builds a closed breaker. It returns an error if an option is outside its range.
 func New(o Options) (*Breaker, error) {
 	if o.Failures < 1 || !(o.Ratio > 0 && o.Ratio <= 1) || o.MinRequests < 1 || o.Interval < buckets*time.Millisecond ||
 		o.Open <= 0 || o.Probes < 1 {
@@ -120,8 +120,8 @@ func New(o Options) (*Breaker, error) {
 	return b, nil
 }
 
-// Do runs call and counts its verdict, or returns an *OpenError without running it. If call panics,
-// that counts as a failure and the panic goes on to the caller.
+// Do runs call and counts its verdict, or returns an *OpenError without running it. A panic in call
+// counts as a failure and continues in the caller.
 func (b *Breaker) Do(call func() Verdict) error {
 	done, err := b.inner.Allow()
 	b.notify()
@@ -137,20 +137,21 @@ func (b *Breaker) Do(call func() Verdict) error {
 	return nil
 }
 
-// State returns the current state. An open breaker whose time is over is half-open.
+// State returns the current state. An open breaker becomes half-open once Options.Open has passed.
 func (b *Breaker) State() State {
 	s := b.inner.State()
 	b.notify()
 	return stateOf(s)
 }
 
-// retryAfter returns the time until probes are let through. While they run it is short, because
-// they decide soon.
+// retryAfter returns the time until probes are let through, and at least a second (or Options.Open,
+// if that is shorter). While probes run, it returns this minimum, because they decide soon.
 func (b *Breaker) retryAfter() time.Duration {
 	return max(time.Until(time.Unix(0, b.until.Load())), min(time.Second, b.open))
 }
 
-// changed queues a change. It does no more, because gobreaker calls it under its lock.
+// changed queues a change for notify. It does not call onChange itself, because gobreaker calls it
+// while holding its lock.
 func (b *Breaker) changed(_ string, from, to gobreaker.State) {
 	if to == gobreaker.StateOpen {
 		b.until.Store(time.Now().Add(b.open).UnixNano())
@@ -160,15 +161,16 @@ func (b *Breaker) changed(_ string, from, to gobreaker.State) {
 	b.mu.Unlock()
 }
 
-// notify passes queued changes to onChange. One goroutine at a time does, to keep the order; it
-// also passes on the changes that are queued meanwhile, so that none is lost.
+// notify passes queued changes to onChange. Only one goroutine at a time does so, to keep the
+// order. It also passes on the changes that are queued meanwhile, so that none is lost.
 func (b *Breaker) notify() {
 	for c, ok := b.next(false); ok; c, ok = b.next(true) {
 		b.onChange(c.from, c.to)
 	}
 }
 
-// next takes the oldest change off the queue. mine says that the caller is the notifying goroutine.
+// next takes the oldest change off the queue. mine is true if the caller is the goroutine that
+// notifies.
 func (b *Breaker) next(mine bool) (c change, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -30,8 +30,8 @@ func newBreaker(t *testing.T, o breaker.Options) *breaker.Breaker {
 	return b
 }
 
-// saying returns a call with a fixed verdict.
-func saying(v breaker.Verdict) func() breaker.Verdict { return func() breaker.Verdict { return v } }
+// returning returns a call with a fixed verdict.
+func returning(v breaker.Verdict) func() breaker.Verdict { return func() breaker.Verdict { return v } }
 
 func wantState(t *testing.T, b *breaker.Breaker, want breaker.State) {
 	t.Helper()
@@ -44,7 +44,7 @@ func TestConsecutiveFailuresOpenItAndRefusalsHaveRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(t, options())
 		for range 3 {
-			if err := b.Do(saying(breaker.Failure)); err != nil {
+			if err := b.Do(returning(breaker.Failure)); err != nil {
 				t.Fatalf("a closed breaker refused: %v", err)
 			}
 		}
@@ -52,7 +52,7 @@ func TestConsecutiveFailuresOpenItAndRefusalsHaveRetryAfter(t *testing.T) {
 		err := b.Do(func() breaker.Verdict { t.Error("ran while open"); return breaker.Success })
 		var open *breaker.OpenError
 		if !errors.As(err, &open) || open.RetryAfter != 6*time.Second {
-			t.Fatalf("got %v, want an OpenError to retry after 6s", err)
+			t.Fatalf("got %v, want an OpenError with RetryAfter 6s", err)
 		}
 	})
 }
@@ -60,9 +60,9 @@ func TestConsecutiveFailuresOpenItAndRefusalsHaveRetryAfter(t *testing.T) {
 func TestSuccessBetweenFailuresKeepsItClosed(t *testing.T) {
 	b := newBreaker(t, options())
 	for range 4 {
-		_ = b.Do(saying(breaker.Failure))
-		_ = b.Do(saying(breaker.Success))
-		_ = b.Do(saying(breaker.Success))
+		_ = b.Do(returning(breaker.Failure))
+		_ = b.Do(returning(breaker.Success))
+		_ = b.Do(returning(breaker.Success))
 	}
 	wantState(t, b, breaker.Closed)
 }
@@ -72,23 +72,23 @@ func TestRatioOpensOnlyAfterMinRequests(t *testing.T) {
 	o.Failures = 100
 	b := newBreaker(t, o)
 	for range 5 {
-		_ = b.Do(saying(breaker.Success))
+		_ = b.Do(returning(breaker.Success))
 	}
 	for range 4 {
-		_ = b.Do(saying(breaker.Failure))
+		_ = b.Do(returning(breaker.Failure))
 	}
 	wantState(t, b, breaker.Closed)
-	_ = b.Do(saying(breaker.Failure))
+	_ = b.Do(returning(breaker.Failure))
 	wantState(t, b, breaker.Open)
 }
 
 func TestFailuresAreForgottenAfterTheInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(t, options())
-		_ = b.Do(saying(breaker.Failure))
-		_ = b.Do(saying(breaker.Failure))
+		_ = b.Do(returning(breaker.Failure))
+		_ = b.Do(returning(breaker.Failure))
 		time.Sleep(2 * time.Minute)
-		_ = b.Do(saying(breaker.Failure))
+		_ = b.Do(returning(breaker.Failure))
 		wantState(t, b, breaker.Closed)
 	})
 }
@@ -96,10 +96,10 @@ func TestFailuresAreForgottenAfterTheInterval(t *testing.T) {
 func TestIgnoredCallsDoNotCount(t *testing.T) {
 	b := newBreaker(t, options())
 	for range 50 {
-		_ = b.Do(saying(breaker.Ignored))
+		_ = b.Do(returning(breaker.Ignored))
 	}
-	_ = b.Do(saying(breaker.Failure))
-	_ = b.Do(saying(breaker.Failure))
+	_ = b.Do(returning(breaker.Failure))
+	_ = b.Do(returning(breaker.Failure))
 	wantState(t, b, breaker.Closed)
 }
 
@@ -107,7 +107,7 @@ func tripped(t *testing.T, o breaker.Options) *breaker.Breaker {
 	t.Helper()
 	b := newBreaker(t, o)
 	for range o.Failures {
-		_ = b.Do(saying(breaker.Failure))
+		_ = b.Do(returning(breaker.Failure))
 	}
 	wantState(t, b, breaker.Open)
 	return b
@@ -124,8 +124,8 @@ func TestProbeDecidesAndOthersAreRefusedMeanwhile(t *testing.T) {
 			wantState(t, b, breaker.HalfOpen)
 			err := b.Do(func() breaker.Verdict {
 				var open *breaker.OpenError
-				if err := b.Do(saying(breaker.Success)); !errors.As(err, &open) || open.RetryAfter <= 0 {
-					t.Errorf("a second probe got %v, want an OpenError with a time", err)
+				if err := b.Do(returning(breaker.Success)); !errors.As(err, &open) || open.RetryAfter <= 0 {
+					t.Errorf("a second probe got %v, want an OpenError with a RetryAfter above 0", err)
 				}
 				return c.verdict
 			})
@@ -137,7 +137,7 @@ func TestProbeDecidesAndOthersAreRefusedMeanwhile(t *testing.T) {
 	}
 }
 
-// A herd of callers meets a half-open breaker: no more than Probes get through.
+// Many callers find a half-open breaker at the same time: only as many as Probes get through.
 func TestHalfOpenBreakerLimitsProbes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := options()
@@ -180,8 +180,8 @@ func TestPanicAndGoexitReleaseTheProbe(t *testing.T) {
 				wg.Wait()
 				wantState(t, b, breaker.Open)
 				time.Sleep(o.Open + 1)
-				if err := b.Do(saying(breaker.Success)); err != nil {
-					t.Fatalf("the place was lost: %v", err)
+				if err := b.Do(returning(breaker.Success)); err != nil {
+					t.Fatalf("the probe was not released: %v", err)
 				}
 				wantState(t, b, breaker.Closed)
 			})
@@ -189,24 +189,24 @@ func TestPanicAndGoexitReleaseTheProbe(t *testing.T) {
 	}
 }
 
-// The callback may call the breaker: it runs outside its lock.
+// OnChange may call the breaker, because it runs outside the lock.
 func TestChangesAreReportedInOrderOutsideTheLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var told []string
+		var changes []string
 		var b *breaker.Breaker
 		o := options()
 		o.OnChange = func(from, to breaker.State) {
 			_ = b.State()
-			told = append(told, fmt.Sprintf("%s>%s", from, to))
+			changes = append(changes, fmt.Sprintf("%s>%s", from, to))
 		}
 		b = newBreaker(t, o)
 		for range o.Failures {
-			_ = b.Do(saying(breaker.Failure))
+			_ = b.Do(returning(breaker.Failure))
 		}
 		time.Sleep(o.Open + 1)
-		_ = b.Do(saying(breaker.Success))
-		if got, want := strings.Join(told, " "), "closed>open open>half-open half-open>closed"; got != want {
-			t.Fatalf("told %q, want %q", got, want)
+		_ = b.Do(returning(breaker.Success))
+		if got, want := strings.Join(changes, " "), "closed>open open>half-open half-open>closed"; got != want {
+			t.Fatalf("got the changes %q, want %q", got, want)
 		}
 	})
 }
@@ -244,6 +244,6 @@ func BenchmarkDo(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		_ = g.Do(saying(breaker.Success))
+		_ = g.Do(returning(breaker.Success))
 	}
 }

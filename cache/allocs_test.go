@@ -1,6 +1,7 @@
 package cache
 
-// What the cache's part of a hit may allocate, counted and not timed; see proxy/allocs_test.go.
+// What the cache's part of a hit may allocate. Allocations are counted, not timed; see
+// proxy/allocs_test.go.
 
 import (
 	"strings"
@@ -21,7 +22,7 @@ func TestAllocationsOfAHit(t *testing.T) {
 		f      func() bool
 	}{
 		{"deriving the id and the key of a token", 3, func() bool { keys.Derive(token); return true }},
-		{"recalling out of memory", 0, func() bool { _, ok := c.Recall(k); return ok }},
+		{"recalling from memory", 0, func() bool { _, ok := c.Recall(k); return ok }},
 		{"sealing", 17, func() bool { _, err := seal(k, sealedValue, e); return err == nil }},
 		{"opening", 16, func() bool { _, err := open(k, sealedValue, in, noon); return err == nil }},
 	} {

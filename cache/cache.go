@@ -1,13 +1,13 @@
-// Package cache remembers entries by token: in memory, and in Redis, sealed, for later processes
-// and for the other processes of a fleet.
+// Package cache stores entries by token: in memory, and sealed in Redis, where later processes and
+// the other processes of a fleet find them.
 //
 // An entry is only returned for the token that it was stored under, whatever Redis replies, and
-// never after it has expired. Redis is never waited for beyond its budget, and it is not needed to
-// start. The package knows neither Instagram nor HTTP: an entry is the caller's bytes and the time
-// at which they expire.
+// never after it has expired. No operation waits for a reply from Redis beyond its budget, and the
+// cache starts without Redis. The package knows neither Instagram nor HTTP: an entry is the
+// caller's bytes and the time at which they expire.
 //
-// Nothing in Redis is readable: names are keyed hashes of tokens, and values are sealed under keys
-// that cannot be derived without the token.
+// Redis never holds a token or an entry in plain text: the names of keys are keyed hashes of
+// tokens, and values are sealed under keys that cannot be derived without the token.
 package cache
 
 import (
@@ -20,11 +20,11 @@ import (
 	"time"
 )
 
-// Entry is what is remembered.
+// Entry is a value with the time at which it expires.
 type Entry struct {
 	// Value is the caller's bytes. They are shared, not copied, so they must not be changed.
 	Value []byte
-	// Expires is the end of the entry, from which on it is not returned.
+	// Expires is the time from which on the entry is not returned.
 	Expires time.Time
 }
 
@@ -37,22 +37,23 @@ const (
 	TierRedis  Tier = "redis"
 )
 
-// Observer counts what happens. It is called outside locks, from many goroutines, and must be
-// quick.
+// Observer counts what the cache does. Its methods are called outside locks, from many goroutines,
+// and must return quickly.
 type Observer interface {
-	// Lookup is called for each look into a tier, with Found, Missed, "unsealed" (a value that
+	// Lookup is called for each lookup in a tier, with Found, Missed, "unsealed" (a value that
 	// could not be decrypted) or "error".
 	Lookup(tier Tier, result string)
 	// Store is called for each store, with "stored", "lost" (another entry was stored first),
-	// "error", "dropped" (too many pending) or "oversize" (not stored, because it is too large).
+	// "error", "dropped" (too many are pending, or the cache is closed) or "oversize" (the value is
+	// too large).
 	Store(tier Tier, result string)
-	// Claim is called for each claim on a token if Redis is used.
+	// Claim is called for each claim on a token that memory does not have, if Redis is configured.
 	Claim(Outcome)
 	// RedisError is called for each fault of Redis, with the operation (claim, publish, renew,
-	// release or purge) and its kind.
+	// release or purge) and the kind of fault.
 	RedisError(operation, kind string)
-	// RedisState is called with false when Redis is no longer used, and with true when it is used
-	// again.
+	// RedisState is called with false when Redis is no longer used, and with true at the start and
+	// when Redis is used again.
 	RedisState(ok bool)
 }
 
@@ -72,45 +73,47 @@ func (noObserver) RedisState(bool)           {}
 
 // Options configure a Cache.
 type Options struct {
-	// MaxBytes bounds the memory tier, with what it takes beside the entries' values. Required.
+	// MaxBytes bounds the memory tier, including what an entry takes in addition to its value.
+	// Required.
 	MaxBytes int64
 	// Redis is the second tier. Nil: memory only.
 	Redis *RedisOptions
-	// Observer counts what happens. Nil: not counted.
+	// Observer counts what the cache does. Nil: nothing is counted.
 	Observer Observer
-	// Logger gets one line for each change of Redis's state. Nil: no log.
+	// Logger gets a line for each change of Redis's state, for each kind of fault that an operator
+	// has to fix, and for purges that are received. Nil: no log.
 	Logger *slog.Logger
 }
 
-// maxPending bounds the stores in Redis that are in flight off the callers' paths. Beyond it a
-// store is dropped, which costs at most an exchange later.
+// maxPending bounds the stores in Redis that run in the background. Beyond it a store is dropped,
+// which costs at most one more exchange later.
 const maxPending = 256
 
 // maxStored bounds the value of an entry in Redis, in bytes. It is far below maxReply, and far
-// above what Meta answers. A larger value is not shared: each process asks for itself.
+// above the size of Meta's answers. A larger value is not shared: each process asks for itself.
 const maxStored = 256 << 10
 
-// Cache is both tiers. Safe for concurrent use.
+// Cache combines the two tiers. Safe for concurrent use.
 type Cache struct {
 	memory   *memory
 	redis    *redisTier // nil: memory only
-	shared   shared     // redis, or nil; tests have a model of it
+	shared   shared     // redis, or nil; tests use a model
 	observer Observer
 	log      *slog.Logger
 	lease    time.Duration
 	wait     time.Duration
 	patience time.Duration // how long Remember waits for a store, if it waits at all
 
-	mu       sync.Mutex // protects closed and purges, and pending's Go against Close's Wait
+	mu       sync.Mutex // protects closed and purges; no pending.Go comes after closed is set
 	closed   bool
 	purges   map[ID]*Purges // by the ID of their key
 	closing  chan struct{}
 	pending  sync.WaitGroup // stores and renewals
-	watching sync.WaitGroup // of Redis
-	room     chan struct{}
+	watching sync.WaitGroup // watchRedis
+	room     chan struct{}  // has one element for each store that is pending
 }
 
-// New builds a Cache. It dials nothing, so it starts without Redis.
+// New builds a Cache. It does not dial, so it succeeds while Redis is down.
 func New(o Options) (*Cache, error) {
 	if o.MaxBytes < 1 {
 		return nil, fmt.Errorf("cache max_bytes is %d: it must be at least 1", o.MaxBytes)
@@ -136,7 +139,7 @@ func New(o Options) (*Cache, error) {
 	return c, nil
 }
 
-// Recall looks into memory. It never waits.
+// Recall looks up an entry in memory. It never waits.
 func (c *Cache) Recall(k Key) (Entry, bool) {
 	e, ok := c.Peek(k)
 	if !ok {
@@ -145,8 +148,8 @@ func (c *Cache) Recall(k Key) (Entry, bool) {
 	return e, ok
 }
 
-// Peek returns what Recall returns, for a caller that calls Recall after a miss: only hits are
-// counted.
+// Peek returns what Recall returns, but counts only hits, for a caller that calls Recall after a
+// miss.
 func (c *Cache) Peek(k Key) (Entry, bool) {
 	e, ok := c.memory.get(k)
 	if ok {
@@ -157,9 +160,9 @@ func (c *Cache) Peek(k Key) (Entry, bool) {
 
 // Health describes Redis as this process sees it.
 type Health struct {
-	State string    // off (not configured), ok, or degraded (not used until it answers again)
+	State string    // off (not configured), ok, or degraded (not used until Redis answers again)
 	Kind  string    // the kind of the last fault, while degraded
-	Since time.Time // when it was degraded
+	Since time.Time // when the degraded state began
 }
 
 // Health returns the current health of Redis.
@@ -170,8 +173,8 @@ func (c *Cache) Health() Health {
 	return c.redis.health()
 }
 
-// Check asks Redis for everything that igproxy needs of it, past the breaker. The error names the
-// kind of fault and the next step, without the library's text.
+// Check tries every command that igproxy needs, even if the breaker is open. The error names the
+// kind of fault and the next step, and does not contain the library's text.
 func (c *Cache) Check(ctx context.Context) error {
 	if c.redis == nil {
 		return errors.New("redis is not configured; set redis.mode")
@@ -179,22 +182,23 @@ func (c *Cache) Check(ctx context.Context) error {
 	return c.redis.check(ctx)
 }
 
-// Len returns about how many entries are in memory.
+// Len returns the approximate number of entries in memory.
 func (c *Cache) Len() int { return c.memory.len() }
 
-// Bytes returns about how many bytes the memory tier takes.
+// Bytes returns the approximate size of the memory tier, in bytes.
 func (c *Cache) Bytes() int64 { return c.memory.bytes() }
 
-// Resize changes the bound of the memory tier. The entries that were used least are removed.
+// Resize changes the bound of the memory tier, in bytes. If the tier is larger than that, the
+// entries that were used least are removed.
 func (c *Cache) Resize(maxBytes int64) { c.memory.entries.SetMaximum(uint64(max(maxBytes, 1))) }
 
-// Holds reports whether a value of this many bytes can be remembered: in memory up to 8 KiB, in
-// Redis up to 256 KiB.
+// Holds reports whether a value of this many bytes can be stored: in memory up to 8 KiB, in Redis
+// up to 256 KiB.
 func (c *Cache) Holds(size int) bool { return size <= maxKept || c.shared != nil && size <= maxStored }
 
-// Keep stores an entry in memory only: one that concerns this process, and not the token. It stores
-// nothing if the entry has expired, is larger than 8 KiB, or its token was purged since the key was
-// derived.
+// Keep stores an entry in memory only, for entries that must not be stored in Redis. It stores
+// nothing if the entry has expired or is larger than 8 KiB, or if its token was purged after the
+// key was derived.
 func (c *Cache) Keep(k Key, e Entry) {
 	if !time.Now().Before(e.Expires) || k.purged() {
 		return
@@ -207,9 +211,9 @@ func (c *Cache) Keep(k Key, e Entry) {
 	c.observer.Store(TierMemory, result)
 }
 
-// later runs work off the caller's path. It reports false, and runs nothing, if too much work is
-// pending or the cache is closed. The work must end within the budget of a store or two: Close
-// waits for it.
+// later runs work in the background. It returns false, and runs nothing, if too much work is
+// pending or the cache is closed. The work must end within the budgets of a few operations, because
+// Close waits for it.
 func (c *Cache) later(work func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -228,8 +232,8 @@ func (c *Cache) later(work func()) bool {
 	return true
 }
 
-// Close waits for pending stores, bounded by ctx, then ends every goroutine and connection. A
-// second call does nothing.
+// Close waits for pending stores, but not beyond ctx. Then it ends every goroutine and connection.
+// A second call does nothing.
 func (c *Cache) Close(ctx context.Context) error {
 	c.mu.Lock()
 	again := c.closed

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// shared is the tier that all processes see. redisTier implements it; the tests have a model of it.
-// It handles sealed bytes only.
+// shared is the tier that all processes see. redisTier implements it; tests use a model. It handles
+// sealed bytes only.
 type shared interface {
 	claim(ctx context.Context, k Key, owner string, unusable []byte) (reply, error)
 	publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte) (winner []byte, err error)
@@ -17,23 +17,23 @@ type shared interface {
 	release(k Key, owner string, failure []byte, ttl time.Duration) error
 }
 
-// reply is what a claim returned: one of the four, or none of them if processes do not wait for
-// each other.
+// reply is the reply to a claim. At most one field is set; none is set if processes do not wait for
+// each other and there is no value.
 type reply struct {
 	value, failure   []byte // sealed
 	leader, follower bool
 }
 
-// Outcome is the result of a claim: a fixed set, for labels.
+// Outcome is the result of a claim. The set is fixed, because it is a metric label.
 type Outcome string
 
 // The outcomes.
 const (
-	Hit      Outcome = "hit"      // Entry was remembered before
+	Hit      Outcome = "hit"      // Entry was stored before
 	Followed Outcome = "followed" // another process was asking; Entry is its answer
-	Failed   Outcome = "failed"   // another process was asking; Entry is its failure
+	Failed   Outcome = "failed"   // another process asked; Entry is its failure
 	Leader   Outcome = "leader"   // the caller asks, and other processes wait for it
-	Alone    Outcome = "alone"    // the caller asks without a lease: no Redis, a fault of it, or too long a wait
+	Alone    Outcome = "alone"    // the caller asks without a lease: Redis is off or failed, or the wait was too long
 )
 
 // A follower polls after firstPoll, then after twice as long each time, up to lastPoll. Jitter of
@@ -43,28 +43,28 @@ const (
 	lastPoll  = 50 * time.Millisecond
 )
 
-// Claim is one process's turn at a token that its memory does not know. With Leader and Alone the
-// caller asks, and ends the claim with one of Remember, Fail and Release. A lease only saves
-// exchanges: losing it never makes an answer wrong.
+// Claim is one attempt of a process to get the entry of a token that is not in its memory. If
+// Outcome is Leader or Alone, the caller asks, and ends the claim with Remember, Fail or Release. A
+// lease only saves exchanges: losing it never makes an answer wrong.
 type Claim struct {
 	Outcome Outcome
-	Entry   Entry // with Hit, Followed and Failed
-	Tier    Tier  // with Hit
+	Entry   Entry // for Hit, Followed and Failed
+	Tier    Tier  // for Hit
 
 	cache    *Cache
 	key      Key
 	owner    string
 	lease    *lease
-	over     []byte // a stored value to be replaced if the caller asks Meta anyway
+	over     []byte // a stored value that the answer replaces if the caller asks anyway
 	lookedUp bool   // the lookup in Redis was counted
 	late     bool   // other processes may have asked in the meantime
 	ended    bool
 }
 
-// Claim looks into memory again, then into Redis in one round trip: for the entry, for a failure
-// that another process just met, or for the lease on the token. If another process has the lease,
-// it waits for the answer until RedisOptions.Wait has passed or ctx ends. Any fault of Redis, and
-// a panic in the code that asks it, means Alone.
+// Claim looks in memory again. Then it asks Redis, in one round trip, for the entry, for a recent
+// failure of another process, or for the lease on the token. If another process has the lease,
+// Claim waits for the answer until RedisOptions.Wait has passed or ctx ends. After a fault of Redis
+// (a second one, while it waits) or a panic in the code that asks it, the outcome is Alone.
 func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
 	cl := &Claim{Outcome: Alone, cache: c, key: k, owner: newOwner(), lease: noLease}
 	if e, ok := c.memory.get(k); ok {
@@ -84,10 +84,11 @@ func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
 	return cl
 }
 
-// newOwner returns a random name for a claim, so that no lease is mistaken for another's.
+// newOwner returns a random name for a claim, so that no claim takes the lease of another claim for
+// its own.
 func newOwner() string { return rand.Text() }
 
-// take asks once if the token is known or free, and polls while another process is asking.
+// take asks Redis once, and polls while another process has the lease.
 func (cl *Claim) take(ctx context.Context) {
 	giveUp := time.Now().Add(cl.cache.wait)
 	waited, faults := false, 0
@@ -96,7 +97,7 @@ func (cl *Claim) take(ctx context.Context) {
 		r, err := cl.ask(ctx)
 		switch {
 		case err != nil:
-			if faults++; !waited || faults > 1 { // a follower tolerates one, because its answer is on the way
+			if faults++; !waited || faults > 1 { // a follower tolerates one fault, because another process is asking
 				cl.late = waited
 				return
 			}
@@ -113,7 +114,7 @@ func (cl *Claim) take(ctx context.Context) {
 	}
 }
 
-// sleep reports false if there is no time left, or if ctx ends first.
+// sleep waits for d. It returns false if d is not positive, or if ctx ends first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return false
@@ -155,7 +156,7 @@ func (cl *Claim) ask(ctx context.Context) (reply, error) {
 	}
 }
 
-// countLookup counts the first answer only: a poll is no lookup.
+// countLookup counts the result of the first lookup only, because polls are not lookups.
 func (cl *Claim) countLookup(result string) {
 	if !cl.lookedUp {
 		cl.lookedUp = true

@@ -14,10 +14,10 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// Claims on real Redis, with scripts and with plain commands, in every mode.
+// These tests claim tokens on a real Redis, in every mode, with scripts and with plain commands.
 
-// fleet returns the cache of one process on a real Redis. Its timeouts are long, because these
-// tests are about correct answers, not about speed.
+// fleet returns the cache of one process of a fleet on a real Redis. Its timeouts are long, because
+// these tests are about correct answers, not about speed.
 func fleet(t *testing.T, o RedisOptions, log *slog.Logger) *Cache {
 	t.Helper()
 	o.Lease, o.Wait, o.Timeout, o.StoreTimeout = time.Second, 10*time.Second, time.Second, time.Second
@@ -65,7 +65,7 @@ func leadAndFollow(t *testing.T, o RedisOptions, k Key) {
 	leader.Remember(want, nil)
 	wg.Wait()
 	late := fleet(t, o, nil).Claim(t.Context(), k)
-	wantOutcome(t, "the late one", late, Hit)
+	wantOutcome(t, "a claim after the answer was stored", late, Hit)
 }
 
 // failAndShare checks that followers get the leader's failure, and that no process leads while the
@@ -82,7 +82,7 @@ func failAndShare(t *testing.T, o RedisOptions, k Key) {
 		t.Errorf("the follower: %s with %q", cl.Outcome, cl.Entry.Value)
 	}
 	next := fleet(t, o, nil).Claim(t.Context(), k)
-	wantOutcome(t, "the next while the failure is fresh", next, Failed)
+	wantOutcome(t, "a claim while the failure is fresh", next, Failed)
 }
 
 func TestFollowersGetTheLeadersAnswer(t *testing.T) {
@@ -102,8 +102,8 @@ func TestFollowersGetTheLeadersAnswer(t *testing.T) {
 	}
 }
 
-// An answer above a few KiB is shared through Redis and takes no memory; one that Redis could not
-// return within the bound of a reply is not stored, and no process waits for it.
+// An answer above a few KiB is shared through Redis and takes no memory. One above maxStored is not
+// stored, and no process waits for it.
 func TestLargeValuesAreInRedisOnlyAndHugeOnesNowhere(t *testing.T) {
 	t.Parallel()
 	o, r := single(redistest.Start(t)), &recorder{}
@@ -149,10 +149,10 @@ func TestWarmHitIsOneCommand(t *testing.T) {
 	k := keyOf(t, "warm")
 	fleet(t, single(server), nil).Claim(t.Context(), k).Remember(Entry{Value: []byte("token"), Expires: time.Now().Add(time.Hour)}, nil)
 	reader := fleet(t, single(server), nil)
-	wantOutcome(t, "another key, for the connection", reader.Claim(t.Context(), keyOf(t, "cold")), Leader)
+	wantOutcome(t, "another key, to open the connection", reader.Claim(t.Context(), keyOf(t, "cold")), Leader)
 	eventually(t, "the value is stored", func() bool { return server.TTL("igproxy:{"+k.ID().String()+"}:v") > 0 })
 	server.Do("CONFIG", "RESETSTAT")
-	wantOutcome(t, "a warm one", reader.Claim(t.Context(), k), Hit)
+	wantOutcome(t, "the warm key", reader.Claim(t.Context(), k), Hit)
 	stats := fmt.Sprint(server.Do("INFO", "commandstats"))
 	if !strings.Contains(stats, "cmdstat_evalsha:calls=1,") || !strings.Contains(stats, "cmdstat_get:calls=1,") || strings.Contains(stats, "cmdstat_eval:") {
 		t.Errorf("a hit is one EVALSHA with one GET in it; Redis counted\n%s", stats)
@@ -191,7 +191,7 @@ func TestLateLeaderReturnsTheFirstStoredAnswer(t *testing.T) {
 	first := fleet(t, single(server), nil).Claim(t.Context(), k)
 	wantOutcome(t, "the first", first, Leader)
 	first.Remember(Entry{Value: []byte("first"), Expires: time.Now().Add(time.Hour)}, nil)
-	eventually(t, "it is stored", func() bool { return server.TTL("igproxy:{"+k.ID().String()+"}:v") > 0 })
+	eventually(t, "the first answer is stored", func() bool { return server.TTL("igproxy:{"+k.ID().String()+"}:v") > 0 })
 	mine := Entry{Value: []byte("mine"), Expires: time.Now().Add(time.Hour)}
 	late.cache.patience = 10 * time.Second
 	if winner, lost := late.Remember(mine, nil); !lost || string(winner.Value) != "first" {
@@ -249,8 +249,8 @@ func TestDocumentedPermissionsAreSufficientAndNecessary(t *testing.T) {
 	}
 }
 
-// Regression test: a user without the right to store caused a fault in every call. Now the log says
-// it once.
+// Regression test: a user without the permission to store caused a fault in every call. It is
+// logged once.
 func TestMissingPermissionIsLoggedOnce(t *testing.T) {
 	server := redistest.Start(t)
 	var log safeBuilder
@@ -259,13 +259,14 @@ func TestMissingPermissionIsLoggedOnce(t *testing.T) {
 		cl := c.Claim(t.Context(), keyOf(t, fmt.Sprint(i)))
 		cl.Remember(Entry{Value: []byte("token"), Expires: time.Now().Add(time.Hour)}, nil)
 	}
-	eventually(t, "it is logged", func() bool { return strings.Contains(log.String(), "level=ERROR") })
+	eventually(t, "the missing permission is logged", func() bool { return strings.Contains(log.String(), "level=ERROR") })
 	if text := log.String(); strings.Count(text, "level=ERROR") != 1 || !strings.Contains(text, "kind=permission") || !strings.Contains(text, "check --online") {
 		t.Errorf("the log:\n%s", text)
 	}
 }
 
-// ACLs written for an earlier version lack the commands for purges. They used to open the breaker.
+// ACLs written for an earlier version lack the commands for purges. The denied commands used to
+// open the breaker.
 func TestMissingPurgePermissionsOnlyDisablePurges(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -273,8 +274,8 @@ func TestMissingPurgePermissionsOnlyDisablePurges(t *testing.T) {
 	var log safeBuilder
 	c := fleet(t, o, slog.New(slog.NewTextHandler(&log, nil)))
 	p := purgeableApp(t, c, "secret", "1")
-	eventually(t, "it is logged", func() bool { return strings.Contains(log.String(), "operation=purge kind=permission") })
-	eventually(t, "more readings are denied than would open the breaker", func() bool {
+	eventually(t, "the missing permission is logged", func() bool { return strings.Contains(log.String(), "operation=purge kind=permission") })
+	eventually(t, "Redis has denied more reads of purges than it takes faults to open the breaker", func() bool {
 		_, stats, _ := strings.Cut(fmt.Sprint(server.Do("INFO", "commandstats")), "cmdstat_time:")
 		_, denied, _ := strings.Cut(stats, "rejected_calls=")
 		n := 0
@@ -286,7 +287,7 @@ func TestMissingPurgePermissionsOnlyDisablePurges(t *testing.T) {
 		t.Errorf("the breaker is open: %+v", h)
 	}
 	if err := c.PurgeAll(t.Context(), p.purges); err == nil || !strings.Contains(err.Error(), "check --online") {
-		t.Errorf("a purge that is not shared says %v", err)
+		t.Errorf("a purge that is not shared returned %v, want an error that names check --online", err)
 	}
 }
 
@@ -306,7 +307,7 @@ func TestWithoutScriptsValuesAreShared(t *testing.T) {
 			k := keyOf(t, name)
 			first := c.Claim(t.Context(), k)
 			wantOutcome(t, "the first", first, Alone)
-			wantOutcome(t, "another one meanwhile", other.Claim(t.Context(), k), Alone)
+			wantOutcome(t, "another process meanwhile", other.Claim(t.Context(), k), Alone)
 			first.Remember(Entry{Value: []byte("first"), Expires: time.Now().Add(time.Hour)}, nil)
 			c.pending.Wait()
 			late := fleet(t, o, nil)
@@ -318,7 +319,7 @@ func TestWithoutScriptsValuesAreShared(t *testing.T) {
 				wantOutcome(t, "a new token", c.Claim(t.Context(), keyOf(t, fmt.Sprint(name, i))), Alone)
 			}
 			if n := strings.Count(log.String(), "redis denies scripts"); n != 1 || c.Health().State != "ok" {
-				t.Errorf("said %d times, health %+v:\n%s", n, c.Health(), log.String())
+				t.Errorf("logged %d times, want 1; health %+v:\n%s", n, c.Health(), log.String())
 			}
 			if err := c.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "give it +eval") {
 				t.Errorf("check says %v", err)
@@ -327,7 +328,7 @@ func TestWithoutScriptsValuesAreShared(t *testing.T) {
 	}
 }
 
-// The first stored value wins here, too, unless it cannot be decrypted.
+// Without scripts, too, the first stored value wins, unless it cannot be decrypted.
 func TestPlainPublishReplacesOnlyUnreadableValues(t *testing.T) {
 	server := redistest.Start(t)
 	c := fleet(t, single(server), nil)
@@ -336,7 +337,7 @@ func TestPlainPublishReplacesOnlyUnreadableValues(t *testing.T) {
 	value, _, _ := c.redis.keys(k)
 	server.Set(value, "no seal")
 	cl := c.Claim(t.Context(), k)
-	wantOutcome(t, "one that cannot be decrypted", cl, Alone)
+	wantOutcome(t, "a value that cannot be decrypted", cl, Alone)
 	cl.Remember(Entry{Value: []byte("first"), Expires: time.Now().Add(time.Hour)}, nil)
 	c.pending.Wait()
 	fleet(t, single(server), nil).Claim(t.Context(), keyOf(t, "another"))
@@ -351,7 +352,8 @@ func TestPlainPublishReplacesOnlyUnreadableValues(t *testing.T) {
 	}
 }
 
-// Replies of servers, proxies and managed services that do not offer scripts.
+// These are replies of servers, proxies and managed services that do not offer scripts, and replies
+// that only look like them.
 func TestScriptDenialIsRecognizedInEveryWording(t *testing.T) {
 	for text, denied := range map[string]bool{
 		"ERR unknown command 'EVALSHA', with args beginning with: ":                        true,
@@ -371,12 +373,12 @@ func TestScriptDenialIsRecognizedInEveryWording(t *testing.T) {
 		"WRONGTYPE Operation against a key holding the wrong kind of value":                false,
 	} {
 		if got := kindOf(scriptError(replied(text))); (got == kindNoScript) != denied {
-			t.Errorf("%q is %s", text, got)
+			t.Errorf("%q is of kind %s, want a denial of scripts: %v", text, got, denied)
 		}
 	}
 }
 
-// safeBuilder is a log that can be read while it is written.
+// safeBuilder is a log that can be read while it is written to.
 type safeBuilder struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -413,14 +415,14 @@ func TestDesynchronizedConnectionIsDropped(t *testing.T) {
 		return c.redis.client.Load() != before
 	})
 	liar.SetLie(redistest.Truth, 1)
-	eventually(t, "it is synchronized again", func() bool {
+	eventually(t, "Redis is used again", func() bool {
 		cl := c.Claim(t.Context(), keyOf(t, "after"))
 		defer cl.Release()
 		return cl.Outcome == Leader
 	})
 	_, _, err := c.redis.run(t.Context(), c.redis.client.Load(), releaseScript, keyOf(t, "after"), "another", "", 0)
 	if errors.Is(err, errDesync) {
-		t.Errorf("the reply to this command was refused: %v", err)
+		t.Errorf("the right reply to a command was refused: %v", err)
 	}
 }
 
@@ -431,7 +433,7 @@ func TestScriptsAreTriedAgainAfterAWhile(t *testing.T) {
 	c := fleet(t, o, nil)
 	wantOutcome(t, "denied", c.Claim(t.Context(), keyOf(t, "denied")), Alone)
 	server.Do("ACL", "SETUSER", "some", "+eval", "+evalsha")
-	wantOutcome(t, "permitted just now", c.Claim(t.Context(), keyOf(t, "soon")), Alone)
+	wantOutcome(t, "permitted again, during the pause", c.Claim(t.Context(), keyOf(t, "soon")), Alone)
 	c.redis.noScript.Store(time.Now().UnixNano()) // the pause is over
-	wantOutcome(t, "permitted again", c.Claim(t.Context(), keyOf(t, "permitted")), Leader)
+	wantOutcome(t, "permitted again, after the pause", c.Claim(t.Context(), keyOf(t, "permitted")), Leader)
 }

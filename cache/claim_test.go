@@ -14,9 +14,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The lease logic as a state machine against a model of the shared tier, in simulated time: any
-// number of processes start at any time, exchange for any time, and succeed, fail or are killed,
-// while the tier is slow, loses replies, has outages and is flushed.
+// These tests run the lease logic as a state machine against a model of the shared tier, in
+// simulated time: any number of processes start at any time, exchange for any time, and succeed,
+// fail or are killed, while the tier is slow, loses replies, has outages and is flushed.
 
 const testLease = 1500 * time.Millisecond
 
@@ -234,17 +234,17 @@ func (s story) act(out *run, c *Cache, k Key, i int, p part) {
 	cl := c.Claim(context.Background(), k)
 	took := time.Since(begin)
 	if most := s.wait + time.Second; took > most {
-		out.problem("process %d waited %s, at most %s", i, took, most)
+		out.problem("process %d waited %s, want at most %s", i, took, most)
 	}
 	switch cl.Outcome {
 	case Hit, Followed:
 		if string(cl.Entry.Value) != "token" {
-			out.problem("process %d was given %q for a token", i, cl.Entry.Value)
+			out.problem("process %d got %q, want the token", i, cl.Entry.Value)
 		}
 		return
 	case Failed:
 		if string(cl.Entry.Value) != "failure" {
-			out.problem("process %d was given %q for a failure", i, cl.Entry.Value)
+			out.problem("process %d got %q, want the failure", i, cl.Entry.Value)
 		}
 		return
 	}
@@ -280,7 +280,7 @@ func (s story) ask(out *run, c *Cache, cl *Claim, i int, p part) {
 		out.mu.Unlock()
 		e, _ := cl.Remember(Entry{Value: []byte("token"), Expires: expires}, nil)
 		if string(e.Value) != "token" {
-			out.problem("process %d remembered a token and was given %q", i, e.Value)
+			out.problem("process %d remembered a token and got %q back", i, e.Value)
 		}
 	case "fail":
 		cl.Fail(Entry{Value: []byte("failure"), Expires: time.Now().Add(time.Second)})
@@ -300,7 +300,7 @@ func TestExpiredFailureMarkerLeadsToALease(t *testing.T) {
 	}
 	for s.seed = range 50 {
 		if out := s.play(t); out.tokens != 1 || len(out.problems) > 0 {
-			t.Fatalf("seed %d: %d exchanges brought a token, want 1; %v", s.seed, out.tokens, out.problems)
+			t.Fatalf("seed %d: %d exchanges returned a token, want 1; %v", s.seed, out.tokens, out.problems)
 		}
 	}
 }
@@ -322,7 +322,8 @@ func TestEveryWaiterIsAnsweredAndNoLeaseHasTwoOwners(t *testing.T) {
 	check(t, true, func(story, *run) {})
 }
 
-// While the shared tier works, there is one exchange more than the exchanges that failed.
+// While the shared tier works, there is at most one exchange more than those that end without a
+// token.
 func TestOneExchangeWhileTheSharedTierWorks(t *testing.T) {
 	check(t, false, func(s story, out *run) {
 		bad := 0
@@ -332,7 +333,7 @@ func TestOneExchangeWhileTheSharedTierWorks(t *testing.T) {
 			}
 		}
 		if out.asks > bad+1 || out.tokens > 1 {
-			out.problem("%d exchanges of which %d brought a token; %d could end badly", out.asks, out.tokens, bad)
+			out.problem("%d exchanges, of which %d returned a token; %d processes were to end without one", out.asks, out.tokens, bad)
 		}
 	})
 }

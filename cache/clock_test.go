@@ -45,10 +45,10 @@ func TestClockJumpServesNoExpiredEntry(t *testing.T) {
 		want    bool
 	}{
 		"no jump": {now.Add(time.Hour), true},
-		"ahead, past the end (or the machine slept)":  {jumped(now.Add(time.Hour), -2*time.Hour), false},
-		"back, and the end is long past by the other": {jumped(now.Add(-time.Second), 24*time.Hour), false},
-		"ahead, but not past the end":                 {jumped(now.Add(2*time.Hour), -time.Hour), true},
-		"from Redis: by the wall clock only":          {now.Add(time.Hour).Round(0), true},
+		"ahead, past the end (or the machine slept)": {jumped(now.Add(time.Hour), -2*time.Hour), false},
+		"back, but past the end by the other clock":  {jumped(now.Add(-time.Second), 24*time.Hour), false},
+		"ahead, but not past the end":                {jumped(now.Add(2*time.Hour), -time.Hour), true},
+		"from Redis, with the wall clock only":       {now.Add(time.Hour).Round(0), true},
 	} {
 		k := keyOf(t, name)
 		m.put(k, Entry{Value: []byte("v"), Expires: c.expires})

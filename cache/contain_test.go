@@ -37,9 +37,9 @@ func (p panicking) release(Key, string, []byte, time.Duration) error {
 	return nil
 }
 
-// A panic in the code that talks to Redis ends no request and not the process: the caller asks
-// without Redis. The log names the place and not the value.
-func TestPanicInTheRedisTierMeansGoingOnWithoutRedis(t *testing.T) {
+// A panic in the code that talks to Redis ends neither the request nor the process: the caller
+// continues without Redis. The log names the place of the panic, but not its value.
+func TestCallersContinueWithoutRedisAfterAPanicInItsTier(t *testing.T) {
 	for operation, want := range map[string]Outcome{"claim": Alone, "publish": Leader, "renew": Leader, "release": Leader} {
 		t.Run(operation, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -29,7 +29,7 @@ func TestContractOfMemory(t *testing.T) {
 			recalled, ok := c.Recall(k)
 			claimed, from, found := look(context.Background(), c, k)
 			if ok != found || !bytes.Equal(recalled.Value, claimed.Value) || (found && from != TierMemory) {
-				t.Errorf("Recall has %q, %v; Claim has %q from %q, %v", recalled.Value, ok, claimed.Value, from, found)
+				t.Errorf("Recall has %q, %v; Claim has %q from %q, %v; want the same from memory", recalled.Value, ok, claimed.Value, from, found)
 			}
 			return claimed, found
 		}}
@@ -143,7 +143,7 @@ func contract(t *testing.T, fresh func(*testing.T) tier) {
 			}
 		}
 	})
-	t.Run("a hundred concurrent claims each get their own", func(t *testing.T) {
+	t.Run("a hundred concurrent claims each get their own entry", func(t *testing.T) {
 		tier, end := fresh(t), in(time.Hour)
 		each := func(do func(Key, Entry)) {
 			var all sync.WaitGroup

@@ -36,7 +36,7 @@ func BenchmarkFollow(b *testing.B) {
 		for _, c := range all {
 			wg.Go(func() {
 				if o := c.Claim(context.Background(), k).Outcome; o != Followed && o != Hit {
-					b.Errorf("a follower came out as %s", o)
+					b.Errorf("the outcome of a follower is %s, want %s or %s", o, Followed, Hit)
 				}
 				mu.Lock()
 				late = append(late, time.Since(stored))

@@ -143,8 +143,8 @@ func TestPreparedDerivationEqualsHKDF(t *testing.T) {
 	}
 }
 
-// With one key file, everything that an entry was obtained with keeps entries apart, and so do the
-// borders between the parts.
+// With one key file for all, entries of different origin have different keys, even if the parts of
+// their origins are equal when joined.
 func TestKeysDifferByWhatAnEntryWasObtainedWith(t *testing.T) {
 	seen := map[ID]KeysOptions{}
 	for _, o := range []KeysOptions{
@@ -223,7 +223,7 @@ func TestNothingPrintsKeyMaterial(t *testing.T) {
 		}
 	}
 	if want := key.ID().String(); fmt.Sprint(key) != want || !strings.Contains(printed, `"key":"`+want+`"`) {
-		t.Errorf("a Key prints as %v and logs otherwise; want its id, %s", key, want)
+		t.Errorf("a Key prints as %v; want its ID, %s, there and in the log", key, want)
 	}
 }
 

@@ -6,16 +6,17 @@ import (
 	"time"
 )
 
-// lease makes other processes wait for a claim. It is renewed after every third of its time while
-// the caller asks, so a slow exchange keeps it and a killed process loses it soon.
+// lease makes other processes wait for a claim. It is renewed after each third of its duration
+// while the caller asks, so it lasts through a slow exchange, and ends soon if the process is
+// killed.
 type lease struct {
 	until atomic.Int64 // its end if it is not renewed, in Unix nanoseconds
-	gone  atomic.Bool  // another process has it
+	gone  atomic.Bool  // another process has the lease
 	end   func()
 	ended chan struct{} // closed when the renewals have ended
 }
 
-// noLease is the lease of a claim without followers.
+// noLease is the lease of a claim that no other process waits for.
 var noLease = func() *lease {
 	l := &lease{end: func() {}, ended: make(chan struct{})}
 	l.until.Store(1<<63 - 1)
@@ -23,7 +24,8 @@ var noLease = func() *lease {
 	return l
 }()
 
-// hold renews a lease that was taken at a time, until it is stopped, lost, or the cache is closed.
+// hold renews a lease, taken at the given time, until it is stopped or lost, or the cache is
+// closed.
 func (c *Cache) hold(k Key, owner string, taken time.Time) *lease {
 	ending := make(chan struct{})
 	l := &lease{end: sync.OnceFunc(func() { close(ending) }), ended: make(chan struct{})}
@@ -41,7 +43,7 @@ func (c *Cache) hold(k Key, owner string, taken time.Time) *lease {
 	return l
 }
 
-// renewals returns when the lease is stopped or lost, or the cache is closed.
+// renewals renews the lease. It returns when the lease is stopped or lost, or the cache is closed.
 func (c *Cache) renewals(l *lease, k Key, owner string, ending <-chan struct{}) {
 	tick := time.NewTicker(c.lease / 3)
 	defer tick.Stop()
@@ -55,7 +57,7 @@ func (c *Cache) renewals(l *lease, k Key, owner string, ending <-chan struct{}) 
 		}
 		asked := time.Now()
 		switch held, err := c.shared.renew(k, owner); {
-		case err != nil: // tried again at the next tick, when the lease may still last
+		case err != nil: // the next tick tries again; the lease may last until then
 		case !held:
 			l.gone.Store(true)
 			return
@@ -65,12 +67,12 @@ func (c *Cache) renewals(l *lease, k Key, owner string, ending <-chan struct{}) 
 	}
 }
 
-// lost reports whether another process may have asked in the meantime.
+// lost reports whether another process may have had the lease in the meantime, and may have asked.
 func (l *lease) lost() bool {
 	return l.gone.Load() || time.Now().UnixNano() >= l.until.Load()
 }
 
-// stop ends the renewals and waits for one in flight, at most for its budget.
+// stop ends the renewals. It waits for a renewal in flight, at most for the budget of that renewal.
 func (l *lease) stop() {
 	l.end()
 	<-l.ended

@@ -9,12 +9,13 @@ import (
 )
 
 const (
-	// maxKept bounds the value of an entry in memory, in bytes. Meta's answers have a few hundred;
-	// the longest token that is accepted, 4 KiB, fits. Larger values are in Redis only.
+	// maxKept bounds the value of an entry in memory, in bytes. Meta's answers have a few hundred
+	// bytes, and an answer with the longest token that is accepted, 4 KiB, fits. Larger values are
+	// stored in Redis only.
 	maxKept = 8 << 10
 
-	// entryOverhead is what an entry takes in memory in addition to its value, in bytes: its ID,
-	// the library's node and tables, and what the allocator rounds up.
+	// entryOverhead is how many bytes an entry takes in memory in addition to its value: for its
+	// ID, the library's node and tables, and the rounding of the allocator.
 	// TestEntryWeighsWhatItTakes measures it.
 	entryOverhead = 250
 )
@@ -22,7 +23,7 @@ const (
 // memory is the memory tier, bounded in bytes.
 type memory struct{ entries *otter.Cache[ID, kept] }
 
-// kept is an entry with what drop needs.
+// kept is an entry, with the two fields that drop needs.
 type kept struct {
 	Entry
 	purges *Purges
@@ -49,7 +50,7 @@ func weight(_ ID, e kept) uint32 {
 	return uint32(entryOverhead + len(e.Value)) //nolint:gosec // put has bounded it
 }
 
-// get checks the end itself, because a clock may jump and a timer may be coarse.
+// get checks the expiry itself, because the clock may jump and the library's timer may be late.
 func (m *memory) get(k Key) (Entry, bool) {
 	e, ok := m.entries.GetIfPresent(k.id)
 	if !ok || k.purged() || expired(e.Expires, time.Now()) {
@@ -58,14 +59,16 @@ func (m *memory) get(k Key) (Entry, bool) {
 	return e.Entry, true
 }
 
-// expired compares both clocks. The monotonic one, which Before uses if it can, stands still while
-// a machine sleeps and does not show that the wall clock was corrected.
+// expired compares both the monotonic clock and the wall clock. The monotonic clock, which Before
+// uses if both times have it, stands still while a machine sleeps, and does not show that the wall
+// clock was corrected.
 func expired(end, now time.Time) bool {
 	return !now.Before(end) || !now.Round(0).Before(end.Round(0))
 }
 
-// put stores nothing for a token that was purged since its key was derived, and no value beyond
-// maxKept. If the purge comes at this very moment, the entry has a name that no later key has.
+// put stores nothing for a token that was purged after its key was derived, and no value beyond
+// maxKept. If a purge comes right after this check, the entry is stored under a name that no later
+// key has.
 func (m *memory) put(k Key, e Entry) {
 	switch {
 	case k.purged():
@@ -76,7 +79,7 @@ func (m *memory) put(k Key, e Entry) {
 	}
 }
 
-// drop frees the memory of entries from before the last purge of everything.
+// drop frees the memory of the entries from before the last purge of everything.
 func (m *memory) drop(p *Purges) {
 	all := p.current().all
 	for id, entry := range m.entries.All() {
@@ -95,7 +98,7 @@ func (m *memory) close() {
 	m.entries.StopAllGoroutines()
 }
 
-// otterLog routes otter's warnings (a panic in a callback) to our logger.
+// otterLog routes otter's warnings, such as a panic in a callback, to the cache's logger.
 type otterLog struct{ log *slog.Logger }
 
 func (l otterLog) Warn(ctx context.Context, msg string, err error) {

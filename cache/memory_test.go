@@ -46,7 +46,7 @@ func eventually(t testing.TB, what string, is func() bool) {
 	}
 }
 
-// remember stores e without a claim, as a process without Redis does.
+// remember stores e as a process without a lease does.
 func remember(c *Cache, k Key, e Entry) {
 	cl := &Claim{Outcome: Alone, cache: c, key: k, owner: newOwner(), lease: noLease}
 	cl.Remember(e, nil)
@@ -66,17 +66,17 @@ func TestEntryExpiresAtTheExactInstant(t *testing.T) {
 			remember(c, k, Entry{Value: []byte("value"), Expires: time.Now().Add(life)})
 			time.Sleep(life - time.Nanosecond)
 			if e, ok := c.Recall(k); !ok || string(e.Value) != "value" {
-				t.Errorf("life %v: a nanosecond before its end got %q, %v", life, e.Value, ok)
+				t.Errorf("life %v: a nanosecond before the end got %q, %v; want the value", life, e.Value, ok)
 			}
 			time.Sleep(time.Nanosecond)
 			if e, ok := c.Recall(k); ok {
-				t.Errorf("life %v: at its end it is still there: %q", life, e.Value)
+				t.Errorf("life %v: at the end got %q, want a miss", life, e.Value)
 			}
 		}
 	})
 }
 
-func TestLifeOfAReplacedEntryIsTheNewOne(t *testing.T) {
+func TestReplacingAnEntryReplacesItsExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, k := newCache(t, Options{}), keyOf(t, "token")
 		put := func(value string, life time.Duration) {
@@ -91,7 +91,7 @@ func TestLifeOfAReplacedEntryIsTheNewOne(t *testing.T) {
 		put("short again", time.Second)
 		time.Sleep(time.Second)
 		if e, ok := c.Recall(k); ok {
-			t.Errorf("the longer life of the first entry kept it: %q", e.Value)
+			t.Errorf("the expiry of the earlier entry still holds: got %q", e.Value)
 		}
 	})
 }
@@ -107,7 +107,7 @@ func TestLateTimerServesNoExpiredEntry(t *testing.T) {
 			t.Fatal("the timer is not late")
 		}
 		if e, ok := c.Recall(k); ok {
-			t.Errorf("past its end got %q", e.Value)
+			t.Errorf("past the end got %q, want a miss", e.Value)
 		}
 	})
 }
@@ -118,17 +118,17 @@ func TestExpiredEntryIsNotStoredOrCounted(t *testing.T) {
 	c.Keep(keyOf(t, "kept"), Entry{Value: []byte("value"), Expires: time.Now()})
 	remember(c, keyOf(t, "remembered"), Entry{Value: []byte("value"), Expires: time.Now().Add(-time.Hour)})
 	if c.Len() != 0 || len(r.all()) != 0 {
-		t.Errorf("%d entries, counted %v", c.Len(), r.all())
+		t.Errorf("%d entries, counted %v; want none", c.Len(), r.all())
 	}
 }
 
-func TestKeepStaysOutOfRedis(t *testing.T) {
+func TestKeepStoresNothingInRedis(t *testing.T) {
 	server := redistest.Start(t)
 	c, r := over(t, patiently(server))
 	c.Keep(keyOf(t, "token"), lasting("value"))
 	c.pending.Wait()
 	if names := server.Keys(); len(names) != 0 || r.of("store memory stored") != 1 {
-		t.Errorf("in Redis there are %q; counted %v", names, r.all())
+		t.Errorf("Redis has the keys %q, want none; counted %v", names, r.all())
 	}
 }
 
@@ -154,7 +154,7 @@ func TestMemoryIsBoundedInBytes(t *testing.T) {
 	}
 }
 
-// An answer above a few KiB costs memory that hundreds of others could use.
+// A large answer would take memory that many others could use.
 func TestLargeValuesAreNotKeptInMemory(t *testing.T) {
 	r := &recorder{}
 	c, k := newCache(t, Options{Observer: r}), keyOf(t, "token")
@@ -171,7 +171,7 @@ func TestLargeValuesAreNotKeptInMemory(t *testing.T) {
 	}
 }
 
-// The constant is what the process really takes for each entry beside its value.
+// entryOverhead is close to what an entry really takes in addition to its value.
 func TestEntryWeighsWhatItTakes(t *testing.T) {
 	const entries = 20_000
 	keys := keysOf(t, "secret", "app", "scope")
@@ -181,7 +181,7 @@ func TestEntryWeighsWhatItTakes(t *testing.T) {
 		for i := range entries {
 			c.Keep(keys.Derive(fmt.Sprint(i)), Entry{Value: make([]byte, size), Expires: time.Now().Add(time.Hour)})
 		}
-		eventually(t, "all are held", func() bool { return c.Len() == entries })
+		eventually(t, "all entries are held", func() bool { return c.Len() == entries })
 		took := float64(heap()-before) / entries
 		weight := float64(c.Bytes()) / entries
 		t.Logf("%d bytes: an entry takes %.0f and weighs %.0f", size, took, weight)

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// readEvery is how often the purges of a fleet are read from Redis. The same round trip finds out
-// whether a failed Redis is back.
+// readEvery is how often, at least, the purges of a fleet are read from Redis. The same round trip
+// finds out whether a failed Redis is back.
 const readEvery = time.Second
 
-// Purges returns the purges of an app; Scope and Upstream do not matter. The same options give the
-// same Purges, so that a reload keeps them.
+// Purges returns the purges of an app. Scope and Upstream are ignored. The same options give the
+// same Purges, so that purges survive a reload.
 func (c *Cache) Purges(o KeysOptions) (*Purges, error) {
 	p, err := newPurges(o)
 	if err != nil {
@@ -36,15 +36,15 @@ func (c *Cache) Retain(these []*Purges) {
 	maps.DeleteFunc(c.purges, func(_ ID, p *Purges) bool { return !slices.Contains(these, p) })
 }
 
-// PurgeAll forgets everything of an app: here at once, and in the other processes when they next
-// read the purges. An error says that Redis does not have the purge yet: it is written as soon as
-// Redis answers, if this process still runs.
+// PurgeAll makes the fleet forget all entries of an app: this process at once, and the other
+// processes when they next read the purges. An error means that Redis does not have the purge yet.
+// It is written as soon as Redis answers, if this process is still running.
 func (c *Cache) PurgeAll(ctx context.Context, p *Purges) error {
 	return c.purge(ctx, p, []ID{everything}, nil)
 }
 
-// PurgeKeys purges single entries as PurgeAll purges all, and also deletes them from Redis. An
-// exchange that is in flight is answered, but its answer is not stored.
+// PurgeKeys purges single entries as PurgeAll purges all of them, and also deletes them from Redis.
+// The answer to an exchange in flight is returned, but not stored.
 func (c *Cache) PurgeKeys(ctx context.Context, p *Purges, keys []Key) error {
 	var tokens []ID
 	for _, k := range keys {
@@ -54,7 +54,7 @@ func (c *Cache) PurgeKeys(ctx context.Context, p *Purges, keys []Key) error {
 }
 
 func (c *Cache) purge(ctx context.Context, p *Purges, tokens []ID, keys []Key) error {
-	now, err := c.readPurges(ctx, p) // a number that another process used just now is not used again
+	now, err := c.readPurges(ctx, p) // so that a number that another process has just used is not used again
 	added := p.add(now, tokens...)
 	for _, k := range keys {
 		c.memory.entries.Invalidate(k.id)
@@ -76,8 +76,9 @@ func (c *Cache) forget(p *Purges, purged []mark) {
 	}
 }
 
-// Learn reads once, within ctx, what the fleet has purged: at the start, before the first request.
-// An error is counted and otherwise ignored, because the purges are read again every second.
+// Learn reads the purges of the fleet at once, at the start and after a reload. The budgets of the
+// operations bound it; the end of ctx does not. An error is counted and otherwise ignored, because
+// the purges are read again every second.
 func (c *Cache) Learn(ctx context.Context) {
 	_, _ = c.readPurges(ctx, c.allPurges()...)
 }
@@ -88,8 +89,9 @@ func (c *Cache) allPurges() []*Purges {
 	return slices.Collect(maps.Values(c.purges))
 }
 
-// readPurges merges what is in Redis with what is known here, adds to Redis what it lacks, and
-// returns the time of Redis in Unix milliseconds, or the local time without Redis.
+// readPurges merges the purges in Redis with those that are known here, and writes to Redis those
+// that it lacks. It returns the time of Redis in Unix milliseconds, or the local time if Redis did
+// not answer.
 func (c *Cache) readPurges(ctx context.Context, all ...*Purges) (now int64, err error) {
 	if c.redis == nil {
 		return time.Now().UnixMilli(), nil

@@ -9,33 +9,34 @@ import (
 
 // Purges records what was purged of one app's entries.
 //
-// A purge deletes nothing that it depends on: it changes the names of entries. Every purge has a
+// A purge does not depend on deleting anything: it changes the names of entries. Every purge has a
 // number, and the keys of a purged token (or of all tokens of the app) are derived with that
 // number. Entries from before the purge keep their old names, so no later request finds them: not
 // in memory, not in Redis, not after a fail-over to a replica that lagged, and not when a call that
 // was in flight stores its answer late.
 //
-// The processes of a fleet share the numbers through one sorted set per app in Redis, which each
-// process reads once a second and merges with what it knows: the highest number of a token wins. A
-// process that knows a mark that the set lacks adds it again, so a purge survives a flush of Redis
-// and a purge while Redis is away. A process that is cut off from Redis learns of a purge when
-// Redis is back; until then it serves what it has in memory.
+// The processes of a fleet share the numbers through one sorted set per app in Redis. Each process
+// reads it at least once a second and merges it with what it knows: the highest number of a token
+// wins. If the set lacks a purge that a process knows, that process adds it again. So a purge
+// survives a flush of Redis, and also works if Redis was away when it was made. A process that is
+// cut off from Redis learns of a purge when Redis is back; until then it serves what it has in
+// memory.
 type Purges struct {
 	key   Key // names the sorted set and seals its members
 	known atomic.Pointer[marks]
 	mu    sync.Mutex // serializes changes of known
 }
 
-// marks are the numbers of the last purges. A value of it never changes.
+// marks are the numbers of the last purges. They do not change once known points to them.
 type marks struct {
 	all    int64        // of everything; zero: never
-	tokens map[ID]int64 // of single tokens, by Key.token; all are above all
+	tokens map[ID]int64 // of single tokens, by Key.token; each is higher than all
 }
 
 // mark is one purge.
 type mark struct {
 	token  ID    // the zero ID stands for everything
-	number int64 // Unix milliseconds of Redis's clock, or more if an earlier purge had that already
+	number int64 // Unix milliseconds of Redis's clock, or more to exceed an earlier purge's number
 }
 
 const (
@@ -46,12 +47,12 @@ const (
 	// Meta, which lives for 60 days.
 	keepMarks = 61 * 24 * time.Hour
 
-	purgesScope = "igproxy/purges" // no caller has a scope of this name
+	purgesScope = "igproxy/purges" // no caller uses a scope of this name
 )
 
 var everything ID
 
-// noMarks are those of keys that cannot be purged.
+// noMarks are the marks of keys that cannot be purged, and of an app before its first purge.
 var noMarks = &marks{}
 
 func newPurges(o KeysOptions) (*Purges, error) {
@@ -65,7 +66,7 @@ func newPurges(o KeysOptions) (*Purges, error) {
 	return p, nil
 }
 
-// current returns the marks known now. A nil Purges has none.
+// current returns the marks that are known. A nil Purges has none.
 func (p *Purges) current() *marks {
 	if p == nil {
 		return noMarks
@@ -73,7 +74,8 @@ func (p *Purges) current() *marks {
 	return p.known.Load()
 }
 
-// add marks tokens as purged. Their number is at least now, and higher than every number known.
+// add marks tokens as purged. Each number is at least now, and higher than those of the token's
+// last purge and of the last purge of everything.
 func (p *Purges) add(now int64, tokens ...ID) (added []mark) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -88,8 +90,8 @@ func (p *Purges) add(now int64, tokens ...ID) (added []mark) {
 	return added
 }
 
-// merge takes the members of the sorted set in Redis. It returns the marks that were new, those
-// that the set lacks, and the members that are of no use any more. A member that cannot be
+// merge adds the marks in the sorted set in Redis. It returns the marks that were new, the marks
+// that the set lacks, and the members of the set that are out of date. A member that cannot be
 // decrypted is ignored: write access to Redis is not enough to purge.
 func (p *Purges) merge(now int64, members []string) (learned, missing []mark, stale []string) {
 	p.mu.Lock()
@@ -124,8 +126,8 @@ func (p *Purges) merge(now int64, members []string) (learned, missing []mark, st
 
 func (m *marks) clone() *marks { return &marks{m.all, maps.Clone(m.tokens)} }
 
-// number returns the number of a token's own purge, or of the purge of everything. Zero: there was
-// none.
+// number returns the number of a token's own purge (or of the purge of everything), or zero if
+// there was none.
 func (m *marks) number(token ID) int64 {
 	if token == everything {
 		return m.all
@@ -133,7 +135,7 @@ func (m *marks) number(token ID) int64 {
 	return m.tokens[token]
 }
 
-// take reports whether a mark says more than is known.
+// take adds a mark if it is newer than what is known, and reports whether it is.
 func (m *marks) take(one mark) bool {
 	switch {
 	case one.number <= max(m.all, m.number(one.token)):
@@ -183,7 +185,7 @@ func (p *Purges) seal(m mark) (string, error) {
 }
 
 func (p *Purges) open(member string) (m mark, ok bool) {
-	e, err := open(p.key, sealedMark, []byte(member), time.Time{}) // the time before every number
+	e, err := open(p.key, sealedMark, []byte(member), time.Time{}) // before every number, so that no mark is expired
 	if err != nil || len(e.Value) != len(m.token) {
 		return m, false
 	}

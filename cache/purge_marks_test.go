@@ -52,8 +52,8 @@ func TestNewPurgeIsNewerThanAllKnownPurges(t *testing.T) {
 	}
 }
 
-// In whatever order processes purge, read and write, and whatever Redis loses, all processes
-// finally know the same marks, and the sorted set has one member per mark.
+// In whatever order processes purge, read and write, and whatever Redis loses, in the end all
+// processes know the same marks, and the sorted set has a member for each mark.
 func TestPurgesConverge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := int64(1_800_000_000_000)
@@ -110,7 +110,7 @@ func TestForgedMarkIsIgnored(t *testing.T) {
 	p, other := newTestPurges(t, "secret"), newTestPurges(t, "another secret")
 	other.add(1000, everything, ID{1})
 	forged := append(sealedMarks(t, other), "", "nonsense", string(everything[:]))
-	// A mark has another kind than a value.
+	// A sealed value is not a mark, even if it is sealed under the same key.
 	value, err := seal(p.key, sealedValue, Entry{Value: everything[:], Expires: time.UnixMilli(1000)})
 	if err != nil {
 		t.Fatal(err)
@@ -176,6 +176,6 @@ func TestPurgeRenamesOnlyItsToken(t *testing.T) {
 	}
 	p.add(2000, everything)
 	if !two.purged() || keys.Derive("two").id == two.id || seen[keys.Derive("one").id] {
-		t.Error("a purge of everything does not rename")
+		t.Error("a purge of everything does not rename all entries")
 	}
 }

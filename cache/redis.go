@@ -14,19 +14,19 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// redisTier is the second tier, which all processes share. It is not trusted: what it holds is
-// sealed, and what it returns has to open.
+// redisTier is the second tier, which all processes share. Redis is not trusted: what it holds is
+// sealed, and what it returns must open under the right key.
 type redisTier struct {
 	client   atomic.Pointer[client]
 	options  RedisOptions
 	breaker  *breaker.Breaker
 	observer Observer
 	log      *slog.Logger
-	said     sync.Map     // the kinds of faults that were logged
+	said     sync.Map     // the kinds of faults that have been logged
 	noScript atomic.Int64 // scripts are not used until this time, in Unix nanoseconds
 
-	mu       sync.Mutex // protects all below; close waits for retiring only after no Go can follow
-	since    time.Time  // since when Redis has been degraded; zero if it is not
+	mu       sync.Mutex // protects the fields below; no retiring.Go comes after closed is closed
+	since    time.Time  // when Redis became degraded; zero if it is not
 	fault    time.Time  // when the last fault was counted
 	kind     string     // of that fault
 	closed   chan struct{}
@@ -39,12 +39,12 @@ const (
 	// faultsToOpen is how many faults in a row open the breaker.
 	faultsToOpen = 3
 
-	// leaveAlone is how long a failed Redis is left alone. Then the next reading of the purges
-	// probes it; no caller waits for a probe.
+	// leaveAlone is how long a failed Redis is left alone. Then the next read of the purges probes
+	// it, so that no token request waits for a probe.
 	leaveAlone = 250 * time.Millisecond
 
-	// withoutScripts is how long scripts are avoided after Redis has denied one. An access
-	// list may be reloaded, or another node may take over.
+	// withoutScripts is how long scripts are avoided after Redis has denied one. Then they are
+	// tried again, because permissions may have changed, or another node may have taken over.
 	withoutScripts = time.Minute
 )
 
@@ -65,7 +65,7 @@ func newRedisTier(o RedisOptions, observer Observer, log *slog.Logger) (*redisTi
 	return t, nil
 }
 
-// question is one operation on Redis. It may be asked twice.
+// question is one operation on Redis. It may run twice.
 type question func(context.Context, *client) error
 
 // do runs an operation while the breaker is closed. Unlike probe, it never tries a failed Redis.
@@ -77,26 +77,26 @@ func (t *redisTier) do(ctx context.Context, operation string, budget time.Durati
 	return err
 }
 
-// probe runs an operation that no request waits for. It also tries a Redis that failed. If it gets
-// no reply on a client that had worked, other connections are likely to be dead as well: it asks
-// again on new ones.
+// probe runs an operation that no token request waits for. It also tries a Redis that failed. If a
+// client that has worked before gets no reply, its other connections are probably dead too, so
+// probe asks again on new ones.
 func (t *redisTier) probe(ctx context.Context, operation string, budget time.Duration, ask question) error {
 	client := t.client.Load()
 	kind, err := t.guarded(ctx, operation, budget, ask)
 	if (kind == kindTimeout || kind == kindBroken) && client.worked.Load() && t.replace(client) {
 		_, err = t.guarded(ctx, operation, budget, ask)
 	}
-	// The library asks for the nodes again after other faults, but not when one does not answer in
-	// time. The purges may be on a node that was just lost.
+	// The library looks up the nodes of a cluster again after other faults, but not after a
+	// timeout. The purges may be on a node that was just lost.
 	if cluster, ok := t.client.Load().UniversalClient.(*redis.ClusterClient); ok && err != nil {
 		cluster.ReloadState(ctx)
 	}
 	return err
 }
 
-// guarded runs an operation through the breaker and within its budget, and returns the kind of a
-// fault. Canceling ctx does not end the operation: a blocked read would not notice, and aborting it
-// would cost the connection.
+// guarded runs an operation through the breaker and within its budget. It returns the kind of the
+// fault, or "". Canceling ctx does not end the operation: a blocked read would not notice, and
+// aborting it would cost the connection.
 func (t *redisTier) guarded(ctx context.Context, operation string, budget time.Duration, ask question) (kind string, err error) {
 	client := t.client.Load()
 	refused := t.breaker.Do(func() breaker.Verdict {
@@ -123,7 +123,8 @@ func (t *redisTier) guarded(ctx context.Context, operation string, budget time.D
 	return kind, t.report(operation, kind)
 }
 
-// recovering reports a panic as errDesync: the library panics on replies of an unexpected shape.
+// recovering runs the operation, and returns errDesync if it panics: the library panics on replies
+// of an unexpected shape.
 func (ask question) recovering(ctx context.Context, c *client) (err error) {
 	defer func() {
 		if recover() != nil {
@@ -142,9 +143,9 @@ func (t *redisTier) report(operation, kind string) error {
 	return &fault{operation, kind}
 }
 
-// verdict decides whether an outcome counts. Operations that fail at the same time count once:
-// those of a burst that waits for connections, and those on connections that broke together. A
-// fault of a replaced client says nothing about its successor.
+// verdict decides how an operation counts. Faults at the same time count once, such as those of a
+// burst that waits for connections, or of connections that broke together. A fault of a replaced
+// client says nothing about its successor.
 func (t *redisTier) verdict(kind string, began time.Time, client *client) breaker.Verdict {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -158,7 +159,8 @@ func (t *redisTier) verdict(kind string, began time.Time, client *client) breake
 	return breaker.Failure
 }
 
-// changed follows the breaker. An outage is one line when it begins and one when it ends.
+// changed records a change of the breaker. It logs one line when an outage begins and one when it
+// ends.
 func (t *redisTier) changed(from, to breaker.State) {
 	t.mu.Lock()
 	since, kind := t.since, t.kind
@@ -187,7 +189,7 @@ func (t *redisTier) health() Health {
 	return Health{State: "degraded", Kind: t.kind, Since: t.since}
 }
 
-// scripted reports whether scripts are used. Without coalescing there is no need for them.
+// scripted reports whether scripts are used. Without coalescing they are not needed.
 func (t *redisTier) scripted() bool {
 	return t.options.Lease > 0 && time.Now().UnixNano() >= t.noScript.Load()
 }
@@ -214,16 +216,16 @@ func (t *redisTier) close() {
 	t.retiring.Wait()
 }
 
-// fault is an operation that failed. It has no text from the library, which can contain stored
-// bytes.
+// fault is the error of an operation. It has no text from the library, because that can contain
+// stored bytes.
 type fault struct{ operation, kind string }
 
 func (f *fault) Error() string {
 	return fmt.Sprintf("redis %s: %s: %s", f.operation, f.kind, advice(f.kind))
 }
 
-// check proves that Redis answers and permits everything that is needed. The error names the kind
-// of fault, and the missing permission if it is one.
+// check tries every command that is needed. The error names the kind of fault, or the missing
+// permission.
 func (t *redisTier) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, max(t.options.Timeout, t.options.StoreTimeout))
 	defer cancel()
@@ -241,9 +243,9 @@ func (t *redisTier) check(ctx context.Context) error {
 		switch kind := kindOf(err); {
 		case err == nil, errors.Is(err, redis.Nil):
 		case kind == kindPermission && permissionOfKeys(err):
-			return fmt.Errorf("%s: the user may not use these keys; give it ~%s:*", kind, t.options.Prefix)
+			return fmt.Errorf("%s: the user has no access to igproxy's keys; give it ~%s:*", kind, t.options.Prefix)
 		case kind == kindPermission, kind == kindNoScript:
-			return fmt.Errorf("%s: Redis denies a command; if it has an access list, give it +%s", kind, command[0])
+			return fmt.Errorf("%s: Redis denies a command to the user; if there is an access list, give it +%s", kind, command[0])
 		default:
 			return fmt.Errorf("%s: %s", kind, advice(kind))
 		}

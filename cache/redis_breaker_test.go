@@ -99,7 +99,7 @@ func TestThreeConsecutiveFaultsOpenTheBreaker(t *testing.T) {
 				want = Health{State: "degraded", Kind: c.kinds[len(c.kinds)-1], Since: time.Now()}
 			}
 			if got := s.health(); s.isOpen() != c.open || got != want {
-				t.Errorf("after %q the breaker is open: %v, %+v", c.kinds, s.isOpen(), got)
+				t.Errorf("after %q: open is %v and health %+v, want %v and %+v", c.kinds, s.isOpen(), got, c.open, want)
 			}
 		})
 	}
@@ -117,7 +117,7 @@ func TestConcurrentFaultsCountOnce(t *testing.T) {
 			time.Sleep(60 * time.Millisecond)
 			synctest.Wait()
 			if s.isOpen() != (wave == faultsToOpen-1) {
-				t.Errorf("after wave %d it is open: %v", wave+1, s.isOpen())
+				t.Errorf("after wave %d the breaker is open: %v", wave+1, s.isOpen())
 			}
 		}
 	})
@@ -172,7 +172,7 @@ func TestAfterAnOutageItTakesThreeFaultsAgain(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		s.request(kindTimeout, 0)
 		if s.isOpen() {
-			t.Error("two faults opened it")
+			t.Error("two faults opened the breaker")
 		}
 	})
 }
@@ -183,11 +183,11 @@ func TestRedisIsNotProbedWhileTheBreakerIsOpen(t *testing.T) {
 		s.fail()
 		time.Sleep(leaveAlone - time.Millisecond)
 		if s.background("") {
-			t.Error("it was probed")
+			t.Error("Redis was probed")
 		}
 		time.Sleep(2 * time.Millisecond)
 		if !s.background("") {
-			t.Error("it was not probed")
+			t.Error("Redis was not probed")
 		}
 	})
 }

@@ -10,10 +10,10 @@ import (
 )
 
 // The scripts. KEYS are value, lease and failure marker. ARGV[1] is the owner, which every reply
-// repeats, so that a reply to another question is detected: a connection that is out of step
-// returns those. A reply is {owner, word} or {owner, word, payload}.
+// repeats: a connection that is out of step returns replies to other commands, and this detects
+// them. A reply is {owner, word} or {owner, word, payload}.
 var (
-	// ARGV[2]: the lease in ms. ARGV[3]: an unreadable value, which counts as absent; may be empty.
+	// ARGV[2]: the lease in ms. ARGV[3]: an unreadable value, which counts as absent, or empty.
 	claimScript = redis.NewScript(`
 local v = redis.call('GET', KEYS[1])
 if v and v ~= ARGV[3] then return {ARGV[1], 'value', v} end
@@ -23,8 +23,8 @@ if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return {ARGV[1]
 if redis.call('GET', KEYS[2]) == ARGV[1] then return {ARGV[1], 'leader'} end
 return {ARGV[1], 'follower'}`)
 
-	// ARGV[2]: the sealed value. ARGV[3]: its TTL in ms. ARGV[4]: a value to replace, or empty. A
-	// failure that was stored before is out of date.
+	// ARGV[2]: the sealed value. ARGV[3]: its TTL in ms. ARGV[4]: a value to replace, or empty. The
+	// failure marker is deleted, because it is out of date.
 	publishScript = redis.NewScript(`
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 local v = redis.call('GET', KEYS[1])
@@ -49,8 +49,8 @@ if ARGV[2] ~= '' then redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3]) end
 return {ARGV[1], 'done'}`)
 )
 
-// errDesync is a reply to another question, or one that no script returns.
-var errDesync = errors.New("redis: a reply to another question")
+// errDesync is a reply to another command, or one that no script returns.
+var errDesync = errors.New("redis: a reply to another command")
 
 // claim returns, in one round trip, the value, the failure marker, or the lease if it is free. A
 // value equal to unusable counts as absent.
@@ -70,8 +70,8 @@ func (t *redisTier) claim(ctx context.Context, k Key, owner string, unusable []b
 	return r, err
 }
 
-// publish stores a sealed value and ends the owner's lease. If there is a value already, it returns
-// that one, because the first one stored wins; one that is equal to over is replaced.
+// publish stores a sealed value and ends the owner's lease. If a value is stored already, publish
+// returns it, because the first one stored wins. A stored value that equals over is replaced.
 func (t *redisTier) publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte) (winner []byte, err error) {
 	err = t.do(context.Background(), "publish", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
 		if t.scripted() {
@@ -90,7 +90,7 @@ func (t *redisTier) renew(k Key, owner string) (held bool, err error) {
 	budget := min(t.options.StoreTimeout, t.options.Lease/3)
 	err = t.do(context.Background(), "renew", budget, func(ctx context.Context, c *client) error {
 		if !t.scripted() {
-			return nil // not held any more
+			return nil // no longer held
 		}
 		word, _, err := t.run(ctx, c, renewScript, k, owner, t.options.Lease.Milliseconds())
 		if err == nil && word != "held" && word != "gone" {
@@ -102,11 +102,12 @@ func (t *redisTier) renew(k Key, owner string) (held bool, err error) {
 	return held, err
 }
 
-// release ends the owner's lease, and stores a sealed failure for the followers if there is one.
+// release ends the owner's lease. If failure is not empty, it stores this sealed failure for the
+// followers.
 func (t *redisTier) release(k Key, owner string, failure []byte, ttl time.Duration) error {
 	return t.do(context.Background(), "release", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
 		if !t.scripted() {
-			return nil // the lease ends by itself
+			return nil // the lease expires by itself
 		}
 		word, _, err := t.run(ctx, c, releaseScript, k, owner, failure, ttl.Milliseconds())
 		if err == nil && word != "done" && word != "gone" {
@@ -165,8 +166,8 @@ func (t *redisTier) scriptedPublish(ctx context.Context, c *client, k Key, owner
 	return nil, errDesync
 }
 
-// plainPublish stores a value without a script. It is not atomic, which can cost an exchange; what
-// keeps an entry right is its seal.
+// plainPublish stores a value without a script. It is not atomic, which can cost an exchange, but
+// no process can get a wrong entry, because entries are sealed.
 func (t *redisTier) plainPublish(ctx context.Context, c *client, k Key, sealed []byte, ttl time.Duration, over []byte) (winner []byte, err error) {
 	key, _, _ := t.keys(k)
 	err = c.SetArgs(ctx, key, sealed, redis.SetArgs{Mode: "NX", TTL: ttl}).Err()

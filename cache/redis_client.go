@@ -15,54 +15,56 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// The ways Redis is run.
+// The values of RedisOptions.Mode.
 const (
 	ModeSingle   = "single"
 	ModeSentinel = "sentinel"
 	ModeCluster  = "cluster"
 )
 
-// RedisOptions say which Redis is used, and how long it may take.
+// RedisOptions say which Redis is used, how it is reached, and how long it may take.
 type RedisOptions struct {
 	// Mode is ModeSingle, ModeSentinel or ModeCluster. Required.
 	Mode string
-	// URL of a single node: redis://, rediss:// or unix://. It may hold a password, so no error repeats it.
+	// URL is the address of a single node: redis://, rediss:// or unix://. It may hold a password,
+	// so no error repeats it.
 	URL string
-	// Addrs are host:port of the node (single, instead of URL), of the sentinels, or of some nodes
-	// of the cluster.
+	// Addrs are the addresses, host:port, of the node (in mode single, instead of URL), of the
+	// sentinels, or of some nodes of the cluster.
 	Addrs []string
 	// MasterName is the sentinels' name for the master.
 	MasterName string
-	// Username is the user in Redis's access list. Empty: that of the URL, or the default user.
+	// Username is the user in Redis's access list. Empty: the user in the URL, or the default user.
 	Username string
-	// Password is called for each new connection, so that a rotated one is found. Nil: that of the
-	// URL.
+	// Password returns the password. It is called for each new connection, so that a rotated
+	// password is used without a restart. Nil: the password in the URL, if any.
 	Password func() (string, error)
 	// SentinelUsername is the user of the sentinels. Empty: the default user.
 	SentinelUsername string
-	// SentinelPassword is called when a client is built. Nil: the sentinels have none.
+	// SentinelPassword returns the password of the sentinels. It is called when a client is built.
+	// Nil: no password.
 	SentinelPassword func() (string, error)
-	// TLS turns TLS on for Addrs; a rediss:// URL turns it on by itself.
+	// TLS turns TLS on for Addrs. A rediss:// URL turns it on by itself.
 	TLS bool
-	// CA are the authorities that TLS trusts. Nil: those of the system.
+	// CA holds the authorities that TLS trusts. Nil: those of the system.
 	CA *x509.CertPool
-	// Certificate is called when Redis asks for a client certificate. Nil means no certificate.
+	// Certificate returns the client certificate when Redis asks for one. Nil: none is sent.
 	Certificate func() (*tls.Certificate, error)
-	// Lease is how long a claim on a token is held without a renewal; it is renewed after each
-	// third. Zero: processes do not wait for each other.
+	// Lease is how long the lease on a token lasts without a renewal. It is renewed after each
+	// third of that time. Zero: processes do not wait for each other.
 	Lease time.Duration
 	// Wait is how long a claim waits for another process's answer before the caller asks for
 	// itself.
 	Wait time.Duration
 	// Timeout is the budget of a claim. Zero: 50 ms.
 	Timeout time.Duration
-	// StoreTimeout is the budget of an operation that no request waits for. Zero: 1 s.
+	// StoreTimeout is the budget of an operation that no token request waits for. Zero: 1 s.
 	StoreTimeout time.Duration
 	// PoolSize bounds the connections to each node. Zero: 32.
 	PoolSize int
 	// IdleTimeout is how long a connection may be idle and still be used. Zero: 3 minutes.
 	IdleTimeout time.Duration
-	// Prefix of every key. Empty: igproxy.
+	// Prefix is how the name of every key begins. Empty: igproxy.
 	Prefix string
 }
 
@@ -75,17 +77,18 @@ func (o RedisOptions) withDefaults() RedisOptions {
 	return o
 }
 
-// newClient builds a client, which dials nothing yet.
+// newClient builds a client. It does not dial yet.
 //
-// With the library's defaults, a refused Redis costs a caller 1.7 s and a hung one 5 s: it retries
-// commands and dials, waits for a place in its pool, and ends a read by its own timeout only. Here
-// every call has a deadline, and nothing else ends it.
+// With the library's defaults, a caller waits 1.7 s for a Redis that refuses connections, and 5 s
+// for one that hangs: the library retries commands and dials, waits for a free connection in its
+// pool, and ends a read only after its own timeout. Here the deadline of each call bounds all of
+// that.
 func newClient(o RedisOptions) (*client, error) {
 	logging.Disable() // the library's log can hold addresses with credentials, and stored bytes
 	c := &client{}
 	u := &redis.UniversalOptions{
 		Addrs: o.Addrs, Username: o.Username,
-		Protocol:              2, // RESP3 has nothing that igproxy needs, and more forms to guard against
+		Protocol:              2, // igproxy needs nothing of RESP3, which has more forms to guard against
 		ContextTimeoutEnabled: true,
 		MaxRetries:            -1,
 		DialerRetries:         1,
@@ -133,19 +136,19 @@ func newClient(o RedisOptions) (*client, error) {
 		c.UniversalClient = redis.NewClient(u.Simple())
 	case ModeCluster:
 		cluster := u.Cluster()
-		cluster.DisableRoutingPolicies = true // they ask for COMMAND beyond every deadline
+		cluster.DisableRoutingPolicies = true // they send COMMAND without regard to the deadline
 		c.UniversalClient = redis.NewClusterClient(cluster)
 	default:
 		return nil, fmt.Errorf("redis: mode %q is not single, sentinel or cluster", o.Mode)
 	}
-	if o.Mode != ModeCluster { // where the slowest node would delay a whole batch
+	if o.Mode != ModeCluster { // in a cluster, the slowest node would delay a whole batch
 		c.claims = &batches{client: c.UniversalClient, budget: o.Timeout}
 	}
 	return c, nil
 }
 
-// applyURL takes address, credentials, database and TLS from the URL, and none of its parameters.
-// The library's error repeats the URL with its password, so it is dropped.
+// applyURL takes address, credentials, database and TLS from the URL, and ignores its parameters.
+// The library's error is dropped, because it repeats the URL with its password.
 func applyURL(u *redis.UniversalOptions, o RedisOptions) error {
 	parsed, err := redis.ParseURL(o.URL)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// hung returns a cache on a Redis that keeps its connections but does not answer.
+// hung returns a cache whose Redis keeps its connections but does not answer.
 func hung(t *testing.T) (*redistest.Server, *Cache, *recorder) {
 	server := redistest.Start(t)
 	c, r := over(t, patiently(server))
@@ -39,7 +39,7 @@ func TestCloseWaitsForPendingStores(t *testing.T) {
 	go func() { done <- c.Close(context.Background()) }()
 	select {
 	case err := <-done:
-		t.Errorf("it did not wait: %v", err)
+		t.Errorf("Close did not wait: %v", err)
 	case <-time.After(50 * time.Millisecond):
 	}
 	server.Resume()
@@ -60,10 +60,10 @@ func TestCloseRespectsItsDeadline(t *testing.T) {
 	began := time.Now()
 	err := c.Close(ctx)
 	if took := time.Since(began); took > patient/2 {
-		t.Errorf("it took %v with a deadline of 50 ms", took)
+		t.Errorf("Close took %v with a deadline of 50 ms", took)
 	}
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "10 entries") {
-		t.Errorf("got %v, want how many entries were lost", err)
+		t.Errorf("got %v, want an error that says how many entries were lost", err)
 	}
 	if got := r.of("store redis error"); got != 10 {
 		t.Errorf("%d lost stores were counted, want 10: %v", got, r.all())
@@ -76,10 +76,10 @@ func TestStoreBeyondTheLimitIsDroppedAndCounted(t *testing.T) {
 	server, c, r := hung(t)
 	rememberMany(t, c, maxPending+10)
 	if got := r.of("store redis dropped"); got != 10 || r.of("fault publish backlog") != 10 {
-		t.Errorf("%d were dropped, want 10: %v", got, r.all())
+		t.Errorf("%d stores were dropped, want 10: %v", got, r.all())
 	}
 	if got := r.of("store memory stored"); got != maxPending+10 {
-		t.Errorf("memory took %d, want all %d", got, maxPending+10)
+		t.Errorf("memory stored %d entries, want all %d", got, maxPending+10)
 	}
 	server.Resume()
 	c.pending.Wait()
@@ -100,7 +100,7 @@ func TestAfterCloseNothingIsStored(t *testing.T) {
 	rememberMany(t, c, 3)
 	c.pending.Wait()
 	if keys := server.Keys(); len(keys) != 0 || r.of("store redis stored")+r.of("store redis error") != 0 {
-		t.Errorf("in Redis there are %q, and it was tried: %v", keys, r.all())
+		t.Errorf("Redis has the keys %q, counted %v; want no attempt to store", keys, r.all())
 	}
 	misses(t, c, "closed", 3)
 	closeCache(t, c)

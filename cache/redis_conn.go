@@ -12,20 +12,20 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// dialTimeout bounds the dialling of one connection. It leaves time for a lost SYN to be sent
-// again, which TCP does after a second. No caller waits for it: the library dials in a goroutine,
-// and a connection that comes too late for one caller serves the next.
+// dialTimeout bounds the time to dial one connection. It is long enough for a lost SYN to be sent
+// again, which TCP does after a second. No caller waits that long: the library dials in a
+// goroutine, and a connection that comes too late for one caller serves the next.
 const dialTimeout = 3 * time.Second
 
-// client is a client of the library.
+// client is a client of the library, with what igproxy needs to know about it.
 type client struct {
 	redis.UniversalClient
 	worked atomic.Bool // an operation has succeeded
-	claims *batches    // nil: each claim is sent alone
+	claims *batches    // nil: every claim is sent by itself
 }
 
-// run calls a script by EVALSHA, and by EVAL if Redis does not know it: the first time, and after
-// SCRIPT FLUSH or a fail-over.
+// run calls a script with EVALSHA. It uses EVAL if Redis does not know the script, as at the first
+// call, and after SCRIPT FLUSH or a fail-over.
 func (c *client) run(ctx context.Context, s *redis.Script, keys []string, args []any) (any, error) {
 	if c.claims == nil || s != claimScript {
 		return s.Run(ctx, c, keys, args...).Result()
@@ -52,8 +52,8 @@ func (c *client) close() {
 
 type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// dialer replaces the library's own, whose TLS handshake does not end with the context. It guards
-// each connection against replies that are too large.
+// dialer returns a replacement for the library's own dialer, whose TLS handshake does not end with
+// the context. Each connection that it dials is guarded against replies that are too large.
 func dialer(config *tls.Config) dialFunc {
 	plain := &net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	dial := plain.DialContext
@@ -79,7 +79,7 @@ func dialer(config *tls.Config) dialFunc {
 // boundedConn is a connection that is closed when a reply is too large.
 type boundedConn struct {
 	net.Conn
-	bound replyBound // of what is read; the library does not read and write at the same time
+	bound replyBound // needs no lock, because the library does not read and write at the same time
 }
 
 // Write notices CLUSTER SLOTS, whose reply may be larger.
@@ -88,8 +88,8 @@ func (c *boundedConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// Read returns errOversize instead of bytes that announce too much, and again from then on, so that
-// the kind of the fault does not depend on which read the library looks at.
+// Read returns errOversize instead of bytes that announce too much. All later reads do the same, so
+// that the kind of fault does not depend on which read the library reports.
 func (c *boundedConn) Read(b []byte) (int, error) {
 	if c.bound.refused {
 		return 0, errOversize
@@ -105,8 +105,9 @@ func (c *boundedConn) Read(b []byte) (int, error) {
 // replace makes all later operations use new connections, and reports whether they do. Operations
 // in flight on the old client keep their budget.
 //
-// A firewall, a NAT or a managed Redis drops idle connections and notifies neither end. The library
-// would take the dead connections out of its pool one at a time, at the cost of one timeout each.
+// A firewall, a NAT or a managed Redis may drop idle connections without notifying either end. The
+// library would take the dead connections out of its pool one at a time, at the cost of one timeout
+// each.
 func (t *redisTier) replace(old *client) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -67,14 +67,14 @@ func TestReplacingConnectionsLetsOperationsEnd(t *testing.T) {
 	})
 	c, r := over(t, RedisOptions{Addrs: []string{addr}, Timeout: patient, StoreTimeout: patient})
 	var questions sync.WaitGroup
-	questions.Go(func() { misses(t, c, "on its way", 1) })
+	questions.Go(func() { misses(t, c, "in flight", 1) })
 	<-asked
 	old := c.redis.client.Load()
 	if !c.redis.replace(old) || c.redis.client.Load() == old {
-		t.Error("it was not replaced")
+		t.Error("the client was not replaced")
 	}
 	second := c.redis.client.Load()
-	if !c.redis.replace(old) || c.redis.client.Load() != second { // another operation that failed on the same client
+	if !c.redis.replace(old) || c.redis.client.Load() != second { // as after another fault of the old client
 		t.Error("its successor was replaced")
 	}
 	close(answer)
@@ -87,6 +87,6 @@ func TestReplacingConnectionsLetsOperationsEnd(t *testing.T) {
 		t.Errorf("the old client is still open: %v", err)
 	}
 	if c.redis.replace(c.redis.client.Load()) {
-		t.Error("a closed one was replaced")
+		t.Error("the client of a closed cache was replaced")
 	}
 }

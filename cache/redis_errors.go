@@ -15,8 +15,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The kinds of faults: a fixed set, for labels and logs. The text of an error is never shown,
-// because it can hold stored bytes.
+// The kinds of faults: a fixed set, for metric labels and logs. The text of an error is never
+// shown, because it can hold stored bytes.
 const (
 	kindRefused     = "refused"
 	kindTimeout     = "timeout"
@@ -45,7 +45,7 @@ const (
 	kindOther       = "other"
 )
 
-// replies are the prefixes of Redis's error replies.
+// replies are the prefixes of Redis's error replies, with the kind of each.
 var replies = []struct{ prefix, kind string }{
 	{"LOADING", kindLoading}, {"READONLY", kindReadOnly}, {"OOM", kindOOM}, {"BUSY", kindBusy},
 	{"NOAUTH", kindAuth}, {"WRONGPASS", kindAuth}, {"ERR AUTH", kindAuth}, {"ERR invalid password", kindAuth},
@@ -57,8 +57,8 @@ var replies = []struct{ prefix, kind string }{
 	{"WRONGTYPE", kindWrongType}, {"MISCONF", kindMisconf},
 }
 
-// denials are what servers and managed services reply to EVAL and EVALSHA where those are unknown,
-// renamed, or not allowed.
+// denials are parts of what servers and managed services reply to EVAL and EVALSHA if these
+// commands are unknown, renamed, or not allowed.
 var denials = []string{
 	"unknown command", "no permissions to run", "not allowed", "not permitted", "not supported", "unsupported",
 	"not available", "unavailable", "disabled", "forbidden", "denied", "prohibited",
@@ -79,11 +79,11 @@ func scriptError(err error) error {
 	return err
 }
 
-// permissionOfKeys reports whether a reply of kindPermission is about keys, and not about a
+// permissionOfKeys reports whether an error of kindPermission is about keys, and not about a
 // command.
 func permissionOfKeys(err error) bool { return strings.Contains(err.Error(), "key") }
 
-// kindOf returns the kind of an error, and "" for none.
+// kindOf returns the kind of an error, and "" for nil.
 func kindOf(err error) string {
 	if err == nil {
 		return ""
@@ -128,13 +128,13 @@ func kindOf(err error) string {
 	return kindOther
 }
 
-// needsOperator reports whether a kind does not pass by itself.
+// needsOperator reports whether a fault of this kind lasts until an operator fixes its cause.
 func needsOperator(kind string) bool {
 	return kind == kindAuth || kind == kindTLS || kind == kindPermission
 }
 
-// harmless reports whether a kind says nothing about whether Redis is worth asking: Redis answers
-// at once and permits something else, or the fault concerns one key.
+// harmless reports whether Redis is still worth asking after a fault of this kind: it answered at
+// once and permits other commands, or the fault concerns one key.
 func harmless(kind string) bool {
 	switch kind {
 	case kindPermission, kindReadOnly, kindOOM, kindMisconf, kindNoReplicas, kindMoved, kindTryAgain, kindWrongType:
@@ -143,28 +143,28 @@ func harmless(kind string) bool {
 	return false
 }
 
-// steps are the next steps for a person, by the kind of fault.
+// steps are the next steps for an operator, by the kind of fault.
 var steps = map[string]string{
-	kindRefused:     "nothing listens at this address; check redis.url and whether Redis runs",
-	kindTimeout:     "Redis does not answer in time; check the network, whether Redis hangs, and whether it wants TLS (rediss://) or a client certificate",
-	kindBroken:      "Redis does not answer in time; check the network, whether Redis hangs, and whether it wants TLS (rediss://) or a client certificate",
-	kindPool:        "no connection is free; raise redis.pool_size, or see why Redis is slow",
+	kindRefused:     "nothing listens at this address; check redis.url, and whether Redis is running",
+	kindTimeout:     "Redis does not answer in time; check the network, whether Redis hangs, and whether it requires TLS (rediss://) or a client certificate",
+	kindBroken:      "the connection ended before Redis answered; check the network, whether Redis was restarted, and whether it requires TLS (rediss://) or a client certificate",
+	kindPool:        "no connection is free; raise redis.pool_size, or check why Redis is slow",
 	kindResolve:     "the name does not resolve; check redis.url",
-	kindTLS:         "the TLS handshake fails; check redis.ca_file, the host name, and whether Redis wants a client certificate (tls-auth-clients)",
+	kindTLS:         "the TLS handshake fails; check redis.ca_file, the host name, and whether Redis requires a client certificate (tls-auth-clients)",
 	kindAuth:        "Redis refuses the user or the password; check redis.username and redis.password_file",
-	kindPermission:  "the user lacks a permission; see which with igproxy check --online",
-	kindNoScript:    "give the user +eval +evalsha, and sidecars wait for each other again",
+	kindPermission:  "the user lacks a permission; run igproxy check --online to see which",
+	kindNoScript:    "give the user +eval +evalsha, so that sidecars wait for each other again",
 	kindLoading:     "Redis is loading its data; try again",
-	kindReadOnly:    "this is a replica, which stores nothing; point redis.url at the master, or set redis.mode to sentinel",
-	kindOOM:         "its memory is full; raise maxmemory, or set maxmemory-policy to evict",
-	kindMisconf:     "Redis stores nothing because its last snapshot failed; see its log and its disk, or set stop-writes-on-bgsave-error no",
-	kindWrongType:   "another program wrote a key that begins with redis.prefix; see which one, or set another redis.prefix",
-	kindBusy:        "another client's script blocks Redis; see SCRIPT KILL",
-	kindMaxClients:  "Redis has no connection left; raise maxclients, or check who holds them (CLIENT LIST)",
+	kindReadOnly:    "this Redis is a replica, which refuses writes; point redis.url at the master, or set redis.mode to sentinel",
+	kindOOM:         "the memory of Redis is full; raise maxmemory, or set maxmemory-policy to evict",
+	kindMisconf:     "Redis refuses writes because its last snapshot failed; check its log and its disk, or set stop-writes-on-bgsave-error no",
+	kindWrongType:   "another program wrote a key that begins with redis.prefix; check which program, or set another redis.prefix",
+	kindBusy:        "another client's script blocks Redis; wait for its end, or use SCRIPT KILL",
+	kindMaxClients:  "Redis accepts no more connections; raise maxclients, or check which clients hold them (CLIENT LIST)",
 	kindClusterDown: "the cluster is down; see CLUSTER INFO",
 	kindTryAgain:    "this Redis is part of a cluster; set redis.mode to cluster, or wait until its slots have moved",
 	kindMoved:       "this Redis is part of a cluster; set redis.mode to cluster, or wait until its slots have moved",
-	kindOversize:    "a reply is larger than any that igproxy asks for; see whether this is Redis, and whether another program writes keys that begin with redis.prefix",
+	kindOversize:    "a reply is larger than igproxy allows; check whether this is Redis, and whether another program writes keys that begin with redis.prefix",
 	kindOpen:        "Redis failed recently, so igproxy is not using it for now; it keeps checking whether Redis is back",
 }
 

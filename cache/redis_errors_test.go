@@ -136,7 +136,7 @@ func TestKindsOfConnections(t *testing.T) {
 	t.Run("a name that does not resolve", func(t *testing.T) { // an empty label needs no DNS query
 		fails(t, RedisOptions{URL: "redis://redis..invalid:6379"}, patient, kindResolve)
 	})
-	t.Run("no Redis at all", func(t *testing.T) {
+	t.Run("a server that is not Redis", func(t *testing.T) {
 		fails(t, RedisOptions{Addrs: []string{fakeRedis(t, always("HTTP/1.1 400 Bad Request\r\n"))}}, patient, kindOther)
 	})
 }
@@ -148,7 +148,7 @@ func TestKindsOfTLS(t *testing.T) {
 		fails(t, RedisOptions{URL: secure.URL()}, patient, kindTLS)
 		fails(t, RedisOptions{URL: secure.URL(), CA: x509.NewCertPool()}, patient, kindTLS)
 	})
-	t.Run("another name", func(t *testing.T) {
+	t.Run("a certificate for another name", func(t *testing.T) {
 		_, port, _ := net.SplitHostPort(secure.Addr())
 		fails(t, RedisOptions{URL: "rediss://localhost:" + port, CA: secure.CA()}, patient, kindTLS)
 	})
@@ -204,7 +204,7 @@ var kinds = []string{
 	kindClusterDown, kindTryAgain, kindMoved, kindWrongType, kindMisconf, kindOther,
 }
 
-// Every kind has advice, and only kindOther refers to Redis's log.
+// Every kind but kindOther has advice of its own.
 func TestEveryErrorKindNamesANextStep(t *testing.T) {
 	for _, kind := range kinds {
 		step := advice(kind)
@@ -246,6 +246,6 @@ func TestErrorsDoNotContainRedisText(t *testing.T) {
 		}
 	}
 	if log := strings.Join(r.lines(), "\n"); strings.Contains(log, "canary") {
-		t.Errorf("the log holds it: %s", log)
+		t.Errorf("the log contains the text: %s", log)
 	}
 }

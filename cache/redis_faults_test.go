@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// soon is well above every timeout here and well below those of the client's defaults.
+// soon is well above the short timeouts here, and well below the client's default timeouts.
 const soon = time.Second
 
 func TestDeadRedisIsAnImmediateMiss(t *testing.T) {
@@ -36,7 +36,7 @@ func TestDeadRedisIsAnImmediateMiss(t *testing.T) {
 		t.Errorf("counted %v", r.all())
 	}
 	if err := c.Check(context.Background()); err == nil || !strings.HasPrefix(err.Error(), "refused: ") || !strings.Contains(err.Error(), "redis.url") {
-		t.Errorf("Ping says %v, want the kind and the next step", err)
+		t.Errorf("Check says %v, want the kind and the next step", err)
 	}
 }
 
@@ -59,7 +59,7 @@ func TestHungRedisCostsThreeBudgetsThenNothing(t *testing.T) {
 	}
 	server.Resume()
 	if stats := fmt.Sprint(server.Do("INFO", "commandstats")); count(stats, "cmdstat_get") > faultsToOpen {
-		t.Errorf("more than %d calls reached it: %s", faultsToOpen, stats)
+		t.Errorf("more than %d calls reached Redis: %s", faultsToOpen, stats)
 	}
 	eventually(t, "Redis is used again", func() bool {
 		misses(t, c, "back", 1)
@@ -70,7 +70,7 @@ func TestHungRedisCostsThreeBudgetsThenNothing(t *testing.T) {
 	}
 }
 
-// count returns how often INFO commandstats says a command was called.
+// count returns how often a command was called, according to INFO commandstats.
 func count(stats, command string) (calls int) {
 	if _, rest, found := strings.Cut(stats, command+":calls="); found {
 		_, _ = fmt.Sscan(strings.Split(rest, ",")[0], &calls)
@@ -88,7 +88,7 @@ func TestWrongPasswordIsLoggedOnce(t *testing.T) {
 	lines := r.lines()
 	if len(lines) != 2 || !strings.Contains(lines[0], "level=ERROR") || !strings.Contains(lines[0], "kind=auth") || !strings.Contains(lines[0], "redis.password_file") ||
 		!strings.Contains(lines[1], "redis degraded") {
-		t.Errorf("the log says %q, want one complaint with kind and next step, and that the breaker opened", lines)
+		t.Errorf("the log says %q, want one error with kind and next step, and one line that Redis is degraded", lines)
 	}
 	if r.of("fault claim auth") != faultsToOpen || c.Health().Kind != kindAuth {
 		t.Errorf("counted %v, health %+v", r.all(), c.Health())
@@ -125,7 +125,8 @@ func TestMissingPermissionHasItsOwnKind(t *testing.T) {
 	}
 }
 
-// A replica, a full Redis and one that cannot save still answer reads, so they are used for those.
+// A replica, a full Redis and a Redis that cannot save still answer reads, so igproxy still reads
+// from them.
 func TestReadOnlyRedisIsStillRead(t *testing.T) {
 	for kind, refuse := range map[string]func(*redistest.Server){
 		kindReadOnly: func(s *redistest.Server) { s.Do("REPLICAOF", "127.0.0.1", "1") },
@@ -154,8 +155,9 @@ func TestReadOnlyRedisIsStillRead(t *testing.T) {
 	}
 }
 
-// Regression test: a burst of new tokens that is too large for the pool makes most of them time out
-// waiting for a connection. This opened the breaker, and the answers of the others were not stored.
+// Regression test: a burst of new tokens that is too large for the pool makes most claims time out
+// waiting for a connection. This opened the breaker, so the answers to the other claims were not
+// stored.
 func TestFullPoolDoesNotOpenTheBreaker(t *testing.T) {
 	var open atomic.Int32
 	addr := fakeRedis(t, func(command []string) string {
@@ -182,8 +184,8 @@ func TestFullPoolDoesNotOpenTheBreaker(t *testing.T) {
 	}
 }
 
-// Regression test: a key that another program wrote concerns one token, but opened the breaker for
-// all.
+// Regression test: a key that another program wrote concerns one token, but its faults opened the
+// breaker for all tokens.
 func TestErrorAboutOneKeyDoesNotOpenTheBreaker(t *testing.T) {
 	server := redistest.Start(t)
 	for name, o := range map[string]RedisOptions{"values only": {}, "coalescing": {Lease: time.Second, Wait: time.Second}} {

@@ -1,10 +1,10 @@
 package cache
 
-// The names of keys in Redis:
+// name returns the name of a key in Redis:
 //
 //	PREFIX:{ID}:v   the sealed value of an entry
 //	PREFIX:{ID}:l   the lease on its token: the owner's random name
-//	PREFIX:{ID}:f   the sealed failure that the last leader met
+//	PREFIX:{ID}:f   the sealed failure of the last leader
 //	PREFIX:{ID}:p   the sorted set of an app's purges
 //
 // PREFIX is RedisOptions.Prefix, and ID is in hex. The braces are a hash tag: in a cluster, all

@@ -7,12 +7,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// readTimeout is the least budget for reading the purges.
+// readTimeout is the smallest budget for reading the purges.
 const readTimeout = 250 * time.Millisecond
 
 // readMarks returns Redis's time in Unix milliseconds and the members of each sorted set, in one
-// round trip. It also probes a Redis that failed. If Redis refuses one of the commands, or a key is
-// of another type, a PING probes it instead: purges are not shared, and everything else works.
+// round trip. It also probes a Redis that failed. If Redis denies one of the commands, or a key has
+// another type, a PING probes Redis instead. Then purges are not shared, and everything else works.
 func (t *redisTier) readMarks(ctx context.Context, all []*Purges) (now int64, sets [][]string, err error) {
 	kind := ""
 	err = t.probe(ctx, "purge", max(t.options.Timeout, readTimeout), func(ctx context.Context, c *client) error {

@@ -2,70 +2,72 @@ package cache
 
 import "errors"
 
-// The bounds of one reply. All that igproxy asks for fits: what it stores is at most maxStored, the
-// purges of an app are at most 2*maxMarks members, and HELLO and the sentinels send less. Only
-// CLUSTER SLOTS needs larger bounds, so it has its own.
+// The bounds of one reply. All replies that igproxy asks for are within them: a stored value has
+// little more than maxStored bytes, the purges of an app are at most 2*maxMarks members, and
+// replies to HELLO and from sentinels are smaller. Only CLUSTER SLOTS needs more, so it has bounds
+// of its own.
 const (
-	// maxReply bounds a whole reply in bytes, with its lines and the costs of its members. It is
-	// enough for CLUSTER SLOTS of about 2,500 ranges of slots with three nodes each.
+	// maxReply bounds a whole reply in bytes, including its lines and what its members count in
+	// addition. It is enough for CLUSTER SLOTS of about 2,500 ranges of slots with three nodes
+	// each.
 	maxReply = 1 << 20
 
 	// maxLine bounds a line. Statuses and errors have a few hundred bytes.
 	maxLine = 64 << 10
 
-	// memberCost is what a member of an array counts in addition to its bytes. Four bytes such as
-	// *0 can cost the library ten times as much, and many replies are read at the same time.
-	// slotsCost is that of a member of CLUSTER SLOTS, which has more of them.
+	// memberCost is how many bytes each member of an array counts in addition to its own. Four
+	// bytes such as *0 can cost the library ten times as much, and many replies are read at the
+	// same time. slotsCost replaces it for CLUSTER SLOTS, which has more members.
 	memberCost = 256
 	slotsCost  = 8
 
-	// maxOutermost bounds the members of the outermost array.
+	// maxOutermost bounds the number of members of the outermost array.
 	maxOutermost = 2 * maxMarks
 
 	// maxRanges replaces maxOutermost for CLUSTER SLOTS, which has a member for each range of
-	// slots. A cluster has 16,384 slots, and one that grew shard by shard has a range for nearly
-	// every pair of shards, so 64 would not be enough for a dozen shards.
+	// slots. A cluster has 16,384 slots, and a cluster that grew shard by shard has a range for
+	// nearly every pair of shards, so maxOutermost would be too small for fifty shards.
 	maxRanges = 16384
 
-	// maxMembers bounds the members of every other array. HELLO has 14, and a range of slots has
-	// two and its nodes.
+	// maxMembers bounds the number of members of every other array. The reply to HELLO has 14. A
+	// range of slots has two numbers, and its nodes.
 	maxMembers = 64
 
-	// maxDepth bounds how deep arrays are nested. CLUSTER SLOTS and HELLO need all four.
+	// maxDepth bounds how deep arrays are nested. CLUSTER SLOTS and HELLO need four levels.
 	maxDepth = 4
 )
 
 // askSlots is the command CLUSTER SLOTS, as the library writes it.
 var askSlots = []byte("*2\r\n$7\r\ncluster\r\n$5\r\nslots\r\n")
 
-// errOversize is a reply beyond the bounds, or one whose size is not known in advance.
+// errOversize is a reply that exceeds the bounds, or whose size is not known in advance.
 var errOversize = errors.New("redis: a reply that is too large")
 
-// replyBound follows the replies on one connection, and refuses one that announces more than the
-// bounds. The library allocates what a header announces before the body comes, and an allocation
-// that the machine cannot serve ends the process.
+// replyBound follows the replies on one connection, and refuses a reply that announces more than
+// the bounds allow. The library allocates what a header announces before the body arrives, and an
+// allocation that the machine cannot serve ends the process.
 //
 // Connections speak RESP2. The aggregates and strings of RESP3, which no server sends unless it was
-// asked to, are refused: a reply then has five forms, and none of them has a length that comes
-// later. Bodies are skipped, so that only headers cost time.
+// asked to, are refused. Then a reply has one of five forms, and a length always comes before what
+// it counts. The bytes of bodies are skipped, so that only headers cost time.
 type replyBound struct {
 	slots   bool            // the reply is to CLUSTER SLOTS
 	kind    byte            // the first byte of the line that is being read
-	inLine  bool            // otherwise the next byte begins one
-	length  int64           // the number in it, as far as it has been read
+	inLine  bool            // a line is being read; otherwise the next byte begins one
+	length  int64           // the number in the line, as far as it has been read
 	digits  int             // of that number
-	null    bool            // it is negative
-	last    byte            // the byte before the current one, in a header
-	body    int64           // bytes of a string that are still to come, with their CR and LF
-	inBytes int64           // of the line that is being read
-	total   int64           // bytes of this reply so far, with the string that it announces
-	depth   int             // of the array that is being read; zero: none
-	members [maxDepth]int64 // that are still to come, of each array
+	null    bool            // the number is negative
+	last    byte            // in a header, the byte before the current one
+	body    int64           // bytes of a string that are still to come, with its CR and LF
+	inBytes int64           // bytes so far of the line that is being read
+	total   int64           // bytes of this reply so far, with all of a string that has begun
+	depth   int             // of the array that is being read; zero: no array
+	members [maxDepth]int64 // members that are still to come, of each array
 	refused bool
 }
 
-// admit takes the next bytes, in the order they came. It returns errOversize for the bytes that
-// announce too much, and for all that follow.
+// admit takes the next bytes, in the order in which they came. It returns errOversize for bytes
+// that announce too much, and for all bytes after them.
 func (g *replyBound) admit(b []byte) error {
 	for len(b) > 0 && !g.refused {
 		if g.body > 0 {
@@ -106,8 +108,8 @@ func (g *replyBound) begin(kind byte) {
 	}
 }
 
-// within reads a byte of a header. The library reads a number with strconv.Atoi; what that accepts
-// beyond a plain number, and what it does not accept, is refused.
+// within takes a byte within a line. The library parses a number in a header with strconv.Atoi.
+// Everything but digits and -1 is refused, whether or not Atoi accepts it.
 func (g *replyBound) within(c byte) {
 	if g.kind != '$' && g.kind != '*' {
 		return
@@ -128,7 +130,7 @@ func (g *replyBound) within(c byte) {
 	g.last = c
 }
 
-// line ends a header or a line.
+// line takes the LF at the end of a line, which is a header or a whole reply.
 func (g *replyBound) line() {
 	kind := g.kind
 	g.inLine = false
@@ -157,7 +159,7 @@ func (g *replyBound) line() {
 	}
 }
 
-// mostMembers returns the bound of the array that begins.
+// mostMembers returns how many members the array that begins may have.
 func (g *replyBound) mostMembers() int64 {
 	switch {
 	case g.depth > 0:
@@ -168,7 +170,7 @@ func (g *replyBound) mostMembers() int64 {
 	return maxOutermost
 }
 
-// ended counts a whole member of the arrays around it.
+// ended records the end of a value, and of all arrays that it completes.
 func (g *replyBound) ended() {
 	for g.depth > 0 {
 		if g.members[g.depth-1]--; g.members[g.depth-1] > 0 {

@@ -14,9 +14,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// FuzzReplyBound compares the guard with a parser that is written the other way round, and with the
-// library's reader: what is within the bounds passes and is read as without the guard; nothing
-// larger reaches the reader, so what it allocates is bounded.
+// FuzzReplyBound compares the guard with a recursive parser, and with the library's reader. Replies
+// within the bounds pass, and are read as without the guard. Nothing larger reaches the reader, so
+// its allocations are bounded.
 func FuzzReplyBound(f *testing.F) {
 	for _, seed := range []string{
 		"+OK\r\n", "-ERR no\r\n", ":1\r\n", "$3\r\nabc\r\n", "$-1\r\n", "*-1\r\n", "*0\r\n", "*2\r\n$1\r\na\r\n*1\r\n:2\r\n", "$0\r\n\r\n",
@@ -28,7 +28,7 @@ func FuzzReplyBound(f *testing.F) {
 		f.Add([]byte(seed), uint8(255))
 	}
 	f.Fuzz(func(t *testing.T, replies []byte, piece uint8) {
-		if len(replies) > 128<<10 { // longer ones show nothing else
+		if len(replies) > 128<<10 { // longer inputs show nothing new
 			return
 		}
 		passed := replies[:admitted(string(replies), max(int(piece), 1))]
@@ -39,7 +39,7 @@ func FuzzReplyBound(f *testing.F) {
 			t.Fatalf("passed %d of %d bytes of %.200q", len(passed), len(replies), replies)
 		}
 		guarded, allocated := readOne(t, &boundedConn{Conn: newReplayed(replies)})
-		// A header within the bounds may announce what does not come.
+		// A header within the bounds may announce a body that never comes.
 		if most := uint64(2*maxReply + 20*len(replies)); allocated > most {
 			t.Fatalf("read %.200q with %d bytes allocated, want at most %d", replies, allocated, most)
 		}
@@ -51,8 +51,8 @@ func FuzzReplyBound(f *testing.F) {
 	})
 }
 
-// withinBounds reports whether all headers that are whole in these bytes are within the bounds. It
-// stops where the bytes end.
+// withinBounds reports whether all complete headers in these bytes are within the bounds. It stops
+// where the bytes end.
 func withinBounds(b []byte) bool {
 	for len(b) > 0 {
 		left := maxReply
@@ -65,8 +65,8 @@ func withinBounds(b []byte) bool {
 	return true
 }
 
-// member parses one member at a depth, and returns what follows it: nothing if the bytes end first.
-// left is what the reply may still have.
+// member parses one value at a depth, and returns the bytes after it, or none if the bytes end
+// first. left is how many bytes the reply may still have.
 func member(b []byte, depth int, left *int) (rest []byte, ok bool) {
 	if len(b) == 0 {
 		return nil, true
@@ -109,7 +109,8 @@ func member(b []byte, depth int, left *int) (rest []byte, ok bool) {
 	return rest, true
 }
 
-// isLength reports whether this is, or may become, a length with a CR.
+// isLength reports whether these bytes are a length and its CR. Unless they are the whole line, the
+// beginning of a length is enough.
 func isLength(b []byte, whole bool) bool {
 	digits, hasCR := bytes.CutSuffix(b, []byte("\r"))
 	if whole && !hasCR || hasCR && len(digits) == 0 {

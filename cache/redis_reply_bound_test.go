@@ -17,7 +17,7 @@ func slots(ranges int) string {
 	return fmt.Sprintf("*%d\r\n", ranges) + strings.Repeat("*5\r\n:10000\r\n:10001\r\n"+node+node+node, ranges)
 }
 
-// What is refused, and the same just within the bounds.
+// Replies beyond the bounds are refused, and replies just within them are not.
 func TestReplyBoundRefusesOnlyOversizedReplies(t *testing.T) {
 	nested := func(depth int) string { return strings.Repeat("*1\r\n", depth) + "+a\r\n" }
 	for name, c := range map[string]struct {
@@ -44,7 +44,7 @@ func TestReplyBoundRefusesOnlyOversizedReplies(t *testing.T) {
 		"a length that overflows":         {"$18446744073709551617\r\n", false},
 		"zeros":                           {"$" + strings.Repeat("0", 1000) + "\r\n", false},
 		"an array of 30 G members":        {"*30000000000\r\n", false},
-		"more members than purges":        {"*1001\r\n", false},
+		"1001 members in the outer array": {"*1001\r\n", false},
 		"the slots of a large cluster":    {slots(300), false},
 		"many empty arrays":               {"*1000\r\n" + strings.Repeat("*64\r\n"+strings.Repeat("*0\r\n", 64), 1000), false},
 		"65 members in an inner array":    {"*1\r\n*65\r\n", false},
@@ -54,7 +54,7 @@ func TestReplyBoundRefusesOnlyOversizedReplies(t *testing.T) {
 		"an empty line":                   {"\n", false},
 		"zero bytes":                      {strings.Repeat("\x00", maxReply+1), false},
 		"a line beyond the bound":         {"+" + strings.Repeat("x", maxLine), false},
-		"after a good reply":              {"+OK\r\n" + bulk(10) + "$30000000000\r\n", false},
+		"a large reply after a good one":  {"+OK\r\n" + bulk(10) + "$30000000000\r\n", false},
 		"a string of unknown length":      {"$?\r\n;4\r\nabcd\r\n;0\r\n", false},
 		"an array of unknown length":      {"*?\r\n:1\r\n.\r\n", false},
 		"a negative length":               {"$-2\r\n", false},
@@ -81,7 +81,8 @@ func TestReplyBoundRefusesOnlyOversizedReplies(t *testing.T) {
 	}
 }
 
-// RESP3's lines have no length, so the library is left to refuse those that it does not expect.
+// The lines of RESP3 announce no length, so replyBound passes them, and the library refuses those
+// that it does not expect.
 func TestReplyBoundPassesLinesOfAnyKind(t *testing.T) {
 	const lines = "#t\r\n_\r\n,1.5\r\n(99999999999999999999\r\n\x15\x03\r\n"
 	if got := admitted(lines, len(lines)); got != len(lines) {
@@ -89,7 +90,8 @@ func TestReplyBoundPassesLinesOfAnyKind(t *testing.T) {
 	}
 }
 
-// CLUSTER SLOTS has bounds of its own, on the connection that it was asked on, for one reply.
+// CLUSTER SLOTS has bounds of its own. They apply on the connection on which it was sent, to one
+// reply.
 func TestSlotsOfALargeClusterAreRead(t *testing.T) {
 	for replies, want := range map[string]bool{slots(2500): true, slots(2600): false, "*16384\r\n": true, "*16385\r\n": false} {
 		for _, asked := range []string{string(askSlots), "*1\r\n$4\r\nping\r\n"} {
@@ -104,7 +106,7 @@ func TestSlotsOfALargeClusterAreRead(t *testing.T) {
 	}
 }
 
-// admitted returns how many bytes pass when they arrive in pieces of a size.
+// admitted returns how many bytes pass when they arrive in pieces of this size.
 func admitted(replies string, piece int) int {
 	var g replyBound
 	for at := 0; at < len(replies); at += piece {
@@ -115,7 +117,8 @@ func admitted(replies string, piece int) int {
 	return len(replies)
 }
 
-// Regression test: some of these replies ended the process. Some are the reply to HELLO, too.
+// Regression test: some of these replies ended the process. Each is sent in reply to every command,
+// without and with HELLO.
 func TestReplyOfAnyAnnouncedLengthIsOnlyAFault(t *testing.T) {
 	for _, reply := range []string{"$9223372036854775806\r\n", "$2000000000\r\nabc\r\n", "*1000000000000\r\n", "%4611686018427387904\r\n", strings.Repeat("*16384\r\n", 100),
 		"+" + strings.Repeat("x", 2<<20) + "\r\n"} {

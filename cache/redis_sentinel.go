@@ -12,24 +12,24 @@ import (
 )
 
 // masterLifetime is how long a connection to the master is used in mode sentinel. It bounds how
-// long a sidecar keeps to a former master that still answers: one that is cut off from its
+// long a sidecar uses a former master that still answers because it is only cut off from its
 // sentinels. In every other case a fail-over ends the connections.
 const masterLifetime = time.Minute
 
 // sentinels know the address of the master. They are asked for each new connection, so a new master
 // is found when the connections to the old one have ended.
 //
-// The library's own client for sentinels follows them in goroutines that panic when a sentinel
-// replies with too few members, and a panic there ends the process.
+// The library's own client for sentinels watches them in goroutines that panic when a sentinel
+// replies with too few members, and such a panic ends the process.
 type sentinels struct {
 	options redis.UniversalOptions // without an address
 	addrs   []string
 	master  string
-	first   atomic.Int64 // the one to ask first: the one that answered last
+	first   atomic.Int64 // index of the sentinel to ask first, which is the one that answered last
 	budget  time.Duration
 }
 
-// newSentinels takes what sentinels and Redis have in common from u.
+// newSentinels takes from u the options that sentinels and Redis have in common.
 func newSentinels(o RedisOptions, u redis.UniversalOptions) (*sentinels, error) {
 	u.Username, u.Password, u.CredentialsProviderContext, u.PoolSize = o.SentinelUsername, "", nil, 1
 	if o.SentinelPassword != nil {
@@ -53,8 +53,8 @@ func (s *sentinels) masterDialer(dial dialFunc) dialFunc {
 	}
 }
 
-// find returns the address that the first sentinel to answer has for the master. One that does not
-// answer delays it by the budget, and is asked last the next time.
+// find returns the master's address, from the first sentinel that answers. A sentinel that does not
+// answer in time costs the budget, and is asked last the next time.
 func (s *sentinels) find(ctx context.Context) (addr string, err error) {
 	var errs []error
 	first := s.first.Load()
@@ -79,7 +79,7 @@ func (s *sentinels) ask(ctx context.Context, sentinel string) (addr string, err 
 	defer func() { _ = client.Close() }()
 	found, err := client.GetMasterAddrByName(ctx, s.master).Result()
 	switch {
-	case errors.Is(err, redis.Nil): // which would pass for a key without a value
+	case errors.Is(err, redis.Nil): // redis.Nil would pass for a missing key
 		return "", errors.New("redis: a sentinel does not know the master")
 	case err != nil:
 		return "", err

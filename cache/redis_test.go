@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// over returns a cache on a Redis, and its recorder.
+// over returns a cache that uses a Redis, and its recorder.
 func over(t testing.TB, o RedisOptions) (*Cache, *recorder) {
 	t.Helper()
 	r := &recorder{}
@@ -52,7 +52,7 @@ func TestRedisKeysAndValuesAreBoundedAndUnreadable(t *testing.T) {
 
 	names := server.Keys()
 	if len(names) != 2 || !slices.Contains(names, "house:{"+k.ID().String()+"}:v") {
-		t.Errorf("keys %q, want two, one of them the id's", names)
+		t.Errorf("keys %q, want two, one of them with the ID of the token", names)
 	}
 	form := regexp.MustCompile(`^house:\{[0-9a-f]{64}\}:v$`)
 	for name, value := range server.Dump() {
@@ -78,7 +78,7 @@ func TestDefaultPrefixIsIgproxy(t *testing.T) {
 	}
 }
 
-// A desynchronized connection or a hostile Redis replies with other users' entries.
+// A desynchronized connection or a hostile Redis may reply with other users' entries.
 func TestSwappedValueIsAMissAndIsOverwritten(t *testing.T) {
 	server := redistest.Start(t)
 	writer, _ := over(t, patiently(server))
@@ -93,11 +93,11 @@ func TestSwappedValueIsAMissAndIsOverwritten(t *testing.T) {
 		t.Helper()
 		for _, k := range []Key{a, b} {
 			if e, _, ok := look(context.Background(), c, k); ok {
-				t.Errorf("got %q", e.Value)
+				t.Errorf("got %q, want a miss", e.Value)
 			}
 		}
 		if got := r.of("lookup redis unsealed"); got != want {
-			t.Errorf("%d unsealed, want %d: %v", got, want, r.all())
+			t.Errorf("%d values could not be decrypted, want %d: %v", got, want, r.all())
 		}
 	}
 	unsealed(2)
@@ -127,7 +127,7 @@ func TestEntryWithoutTTLStillExpires(t *testing.T) {
 	k := keyOf(t, "token")
 	server.Do("SET", "igproxy:{"+k.ID().String()+"}:v", string(sealed(t, k, Entry{Value: []byte("value"), Expires: time.Now()})))
 	if e, tier, ok := look(context.Background(), c, k); ok {
-		t.Errorf("past its end got %q from %q", e.Value, tier)
+		t.Errorf("past the end got %q from %q, want a miss", e.Value, tier)
 	}
 	if r.of("lookup redis miss") != 1 || c.Health().State != "ok" {
 		t.Errorf("want it counted as a miss: %v, %+v", r.all(), c.Health())
@@ -144,7 +144,7 @@ func TestClaimOutlivesItsCaller(t *testing.T) {
 	gone, leave := context.WithCancel(context.Background())
 	leave()
 	if e, tier, ok := look(gone, c, k); !ok || tier != TierRedis {
-		t.Errorf("got %q from %q, %v; want it although the caller is gone", e.Value, tier, ok)
+		t.Errorf("got %q from %q, %v; want the value, although the caller has left", e.Value, tier, ok)
 	}
 }
 
@@ -160,7 +160,7 @@ func TestWithoutRedisMemoryIsUsed(t *testing.T) {
 		t.Errorf("health %+v", h)
 	}
 	if err := c.Check(context.Background()); err == nil || !strings.Contains(err.Error(), "redis.mode") {
-		t.Errorf("Ping says %v, want it to name redis.mode", err)
+		t.Errorf("Check says %v, want it to name redis.mode", err)
 	}
 }
 

@@ -2,11 +2,11 @@ package cache
 
 import "time"
 
-// Remember ends the claim with an entry: in memory at once, in Redis off the caller's path. The
-// first entry that was stored wins, unless better reports that e is better than the stored one; a
-// nil better never does. If other processes may have asked in the meantime, Remember waits for
-// Redis, at most for RedisOptions.Timeout, and returns the winner and whether e lost. Otherwise it
-// returns e.
+// Remember ends the claim and stores an entry: in memory at once, and in Redis in the background.
+// The first entry that was stored wins, unless better reports that e is better than the stored one;
+// if better is nil, the first one always wins. If other processes may have asked in the meantime,
+// Remember waits for Redis, at most for RedisOptions.Timeout, and returns the winner and whether e
+// lost. Otherwise it returns e at once.
 func (cl *Claim) Remember(e Entry, better func(stored Entry) bool) (winner Entry, lost bool) {
 	if cl.ended || !time.Now().Before(e.Expires) || cl.key.purged() {
 		cl.Release()
@@ -49,11 +49,12 @@ func (cl *Claim) Remember(e Entry, better func(stored Entry) bool) (winner Entry
 	return winner, lost
 }
 
-// publish stores e in Redis unless another entry is there, which then replaces e in memory.
+// publish stores e in Redis, unless an entry that is stored there wins. The winner then replaces e
+// in memory.
 func (cl *Claim) publish(e Entry, better func(Entry) bool) (winner Entry, lost bool) {
 	cl.lease.stop()
 	sealed, err := seal(cl.key, sealedValue, e)
-	for range 3 { // each round replaces the unusable value that the last one found
+	for range 3 { // each round replaces the value that the previous one found: it was unusable, or e is better
 		ttl := time.Until(e.Expires).Truncate(time.Millisecond)
 		if err != nil || ttl <= 0 {
 			break
@@ -77,12 +78,12 @@ func (cl *Claim) publish(e Entry, better func(Entry) bool) (winner Entry, lost b
 	return e, false
 }
 
-// Fail ends the claim with a failure. Followers get it, and so does every later claim until it
-// expires.
+// Fail ends the claim with a failure. If the claim has the lease, its followers and all later
+// claims get the failure, until it expires.
 func (cl *Claim) Fail(failure Entry) { cl.end(&failure) }
 
-// Release ends the claim without a result: the next claim may have the lease. After Remember and
-// Fail it does nothing.
+// Release ends the claim without a result, so that the next claim can take the lease. After
+// Remember or Fail it does nothing.
 func (cl *Claim) Release() { cl.end(nil) }
 
 func (cl *Claim) end(failure *Entry) {
@@ -99,7 +100,7 @@ func (cl *Claim) end(failure *Entry) {
 				sealed, _ = seal(cl.key, sealedFailure, *failure) // without a marker, the lease just ends
 			}
 		}
-		_ = cl.cache.shared.release(cl.key, cl.owner, sealed, ttl) // counted there; the lease ends by itself
+		_ = cl.cache.shared.release(cl.key, cl.owner, sealed, ttl) // it counts faults; the lease expires by itself
 	}) {
 		cl.lease.end()
 	}

@@ -12,21 +12,22 @@ import (
 //
 //	version (1 byte) | AES-256-GCM(nonce, expiry in Unix ms (8 bytes) | the caller's bytes)
 //
-// with a random nonce, and with version, ID and sort as associated data, so that one sort never
-// passes for another. The seal is as much about correctness as about secrecy: a connection to Redis
-// that is out of step returns other users' replies without an error; those cannot be decrypted.
+// The nonce is random. Version, ID and kind are the associated data, so that a value of one kind
+// never passes for one of another kind. The seal is as much about correctness as about secrecy: a
+// connection to Redis that is out of step returns values of other users without an error, and these
+// cannot be decrypted.
 const (
 	sealVersion = 1
 	sealHeader  = 8
 )
 
-// sort is the kind of thing that is sealed.
-type sort string
+// sealKind is the kind of a sealed value.
+type sealKind string
 
 const (
-	sealedValue   sort = ""
-	sealedFailure sort = "failure"
-	sealedMark    sort = "purge"
+	sealedValue   sealKind = ""
+	sealedFailure sealKind = "failure"
+	sealedMark    sealKind = "purge"
 )
 
 var (
@@ -34,8 +35,8 @@ var (
 	errExpired      = errors.New("a stored value has expired")
 )
 
-// aead returns the cipher of a key. A key seals one token's entries only, so random nonces stay far
-// from the number that would be unsafe.
+// aead returns the cipher of a key. A key seals the entries of one token only, so it uses far fewer
+// random nonces than would make a collision likely.
 func (k Key) aead() (cipher.AEAD, error) {
 	key, err := k.sealingKey()
 	if err != nil {
@@ -48,10 +49,12 @@ func (k Key) aead() (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-func (k Key) associated(s sort) []byte { return append(append([]byte{sealVersion}, k.id[:]...), s...) }
+func (k Key) associated(kind sealKind) []byte {
+	return append(append([]byte{sealVersion}, k.id[:]...), kind...)
+}
 
 // seal encrypts an entry under its key.
-func seal(k Key, s sort, e Entry) ([]byte, error) {
+func seal(k Key, kind sealKind, e Entry) ([]byte, error) {
 	aead, err := k.aead()
 	if err != nil {
 		return nil, err
@@ -60,12 +63,12 @@ func seal(k Key, s sort, e Entry) ([]byte, error) {
 	plain = append(plain, e.Value...)
 	sealed := make([]byte, 1, 1+aead.Overhead()+len(plain))
 	sealed[0] = sealVersion
-	return aead.Seal(sealed, nil, plain, k.associated(s)), nil
+	return aead.Seal(sealed, nil, plain, k.associated(kind)), nil
 }
 
 // open returns the entry that seal sealed. It returns errCannotUnseal unless this key sealed these
-// bytes, and errExpired if the entry has expired.
-func open(k Key, s sort, sealed []byte, now time.Time) (Entry, error) {
+// bytes as this kind, and errExpired if the entry has expired.
+func open(k Key, kind sealKind, sealed []byte, now time.Time) (Entry, error) {
 	if len(sealed) == 0 || sealed[0] != sealVersion {
 		return Entry{}, errCannotUnseal
 	}
@@ -73,7 +76,7 @@ func open(k Key, s sort, sealed []byte, now time.Time) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	plain, err := aead.Open(nil, nil, sealed[1:], k.associated(s))
+	plain, err := aead.Open(nil, nil, sealed[1:], k.associated(kind))
 	if err != nil || len(plain) < sealHeader {
 		return Entry{}, errCannotUnseal
 	}

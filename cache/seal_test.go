@@ -50,7 +50,7 @@ func TestSealsOfOneEntryDiffer(t *testing.T) {
 		seen[string(sealed(t, k, e))] = true
 	}
 	if len(seen) != 100 {
-		t.Errorf("100 seals are %d different values", len(seen))
+		t.Errorf("100 seals gave %d different values, want 100", len(seen))
 	}
 }
 
@@ -135,7 +135,7 @@ func TestOpenRefusesExpiredEntries(t *testing.T) {
 	} {
 		e, err := open(k, sealedValue, b, c.now)
 		if !errors.Is(err, c.want) || (c.want != nil) != (e.Value == nil) {
-			t.Errorf("%v before its end: got %q, %v; want %v", noon.Sub(c.now), e.Value, err, c.want)
+			t.Errorf("%v before the end: got %q, %v; want %v", noon.Sub(c.now), e.Value, err, c.want)
 		}
 	}
 }
@@ -159,7 +159,7 @@ func FuzzSealOpen(f *testing.F) {
 		switch {
 		case !noon.Before(in.Expires):
 			if !errors.Is(err, errExpired) {
-				t.Errorf("ended %v ago: got %v, want %v", noon.Sub(in.Expires), err, errExpired)
+				t.Errorf("expired %v ago: got %v, want %v", noon.Sub(in.Expires), err, errExpired)
 			}
 		case err != nil || !bytes.Equal(out.Value, value) || !out.Expires.Equal(in.Expires):
 			t.Errorf("got %q until %v, %v; want %q until %v", out.Value, out.Expires, err, value, in.Expires)

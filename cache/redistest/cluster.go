@@ -72,8 +72,8 @@ func (c *Cluster) Addrs() string {
 	return addrs(ports)
 }
 
-// Announce makes nodes announce 127.0.0.1 with the port that through returns for their address, so
-// that clients reach them through a proxy. The nodes use these ports among themselves, too.
+// Announce makes each node announce 127.0.0.1 with the port that through returns for its address,
+// so that clients reach the node through a proxy. The nodes use these ports among themselves, too.
 func (c *Cluster) Announce(through func(addr string) (port int)) {
 	c.t.Helper()
 	var want []string

@@ -27,7 +27,7 @@ func FreePort(t testing.TB) int {
 	return freePort(t, 0)
 }
 
-// freePort returns a free port such that the port at this distance above it is also free.
+// freePort returns a free port. The port that is this distance above it is free as well.
 func freePort(t testing.TB, distance int) int {
 	t.Helper()
 	portsMu.Lock()

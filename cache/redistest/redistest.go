@@ -36,7 +36,7 @@ type Options struct {
 	// Args are added to the command line.
 	Args []string
 
-	port int // 0 means a free one
+	port int // 0 means a free port
 }
 
 // Server is a running redis-server.
@@ -139,7 +139,8 @@ func (s *Server) CA() *x509.CertPool { return s.ca }
 // CAPEM returns the certificate of a TLS server in PEM.
 func (s *Server) CAPEM() []byte { return s.caPEM }
 
-// CertPEM returns a client certificate that a TLS server accepts, which is its own, and the key.
+// CertPEM returns the certificate of a TLS server and its key. The server accepts the certificate
+// from clients, too.
 func (s *Server) CertPEM() (cert, key []byte) {
 	s.t.Helper()
 	key, err := os.ReadFile(s.file("key.pem"))

@@ -40,8 +40,9 @@ func (s *Server) Hold(t testing.TB) {
 	t.Cleanup(c.close)
 }
 
-// Answer serves one connection: it greets as Redis does and then sends the same reply to every
-// command, or closes the connection if reply is empty. It returns when the client has disconnected.
+// Answer serves one connection. It answers HELLO, SELECT and CLIENT so that clients connect, and
+// every other command with the same reply. If reply is empty, it closes the connection instead. It
+// returns when the connection has ended.
 func Answer(c net.Conn, reply string) {
 	AnswerEach(c, func(command string) string {
 		switch command {
@@ -54,8 +55,9 @@ func Answer(c net.Conn, reply string) {
 	})
 }
 
-// AnswerEach serves one connection as Answer does, with the reply that it is given for the name of
-// each command, in upper case. A reply has no line break at its end.
+// AnswerEach serves one connection. It answers each command with what reply returns for the
+// command's name in upper case, and adds the line break at the end. If that is empty, it closes the
+// connection. It returns when the connection has ended.
 func AnswerEach(c net.Conn, reply func(command string) string) {
 	defer c.Close()
 	in := &conn{c, bufio.NewReader(c)}
