@@ -11,14 +11,14 @@ import (
 )
 
 // A circuit is one way of asking Meta: an app's grant and, for a code, its redirect_uri. Each has
-// its own breaker and places, so that a circuit that Meta always fails, or that asks for very many
-// tokens at once, takes nothing from the others. All three parts come from the configuration, which
-// bounds the number of circuits.
+// its own breaker and slots, so that a circuit whose calls always fail, or that asks for very many
+// tokens at once, takes no capacity from the others. All three parts come from the configuration,
+// which limits the number of circuits.
 type circuit struct{ app, grant, redirect string }
 
 func circuitOf(c call) circuit { return circuit{c.app.Label, c.grant.name, c.redirect} }
 
-// circuits are all circuits, each made when it is first used. Reloads carry them over.
+// circuits holds all circuits. Each is created when it is first used. Reloads carry them over.
 type circuits struct {
 	options breaker.Options // checked by newCircuits
 	places  int             // of each circuit
@@ -66,7 +66,8 @@ func (s *circuits) of(c call) *circuitState {
 	return s.all[key]
 }
 
-// changed updates the state of an upstream after each change of a breaker.
+// changed updates the state of an upstream after a breaker has changed, and counts and logs the
+// change.
 func (s *circuits) changed(of circuit, upstream string, from, to breaker.State) {
 	worst := s.worst(upstream)
 	s.mu.Lock()
@@ -82,7 +83,8 @@ func (s *circuits) changed(of circuit, upstream string, from, to breaker.State) 
 	write("breaker changed", "step", "guard", "upstream", upstream, "app", of.app, "grant", of.grant, "from", from, "to", to)
 }
 
-// since returns when the worst state of an upstream's breakers last changed, or the zero time.
+// since returns the time at which the worst state of an upstream's breakers last changed, or the
+// zero time.
 func (s *circuits) since(upstream string) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()

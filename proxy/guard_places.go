@@ -2,21 +2,21 @@ package proxy
 
 import "context"
 
-// places bound the calls in flight of a circuit, or those of an app that are passed through, and
-// what waits for one of them to end.
+// places limits the calls in flight of a circuit, or the calls of an app that are passed through,
+// and the number of calls that wait for a slot.
 type places struct {
 	inFlight chan struct{}
-	queue    chan struct{} // those in flight, and those that wait
+	queue    chan struct{} // calls in flight, and calls that wait
 }
 
-// waitersPerPlace bounds the queue: a longer wait would exceed the flight's budget anyway.
+// waitersPerPlace limits the queue: a longer wait would exceed the flight's budget anyway.
 const waitersPerPlace = 8
 
 func newPlaces(n int) *places {
 	return &places{make(chan struct{}, n), make(chan struct{}, n*(1+waitersPerPlace))}
 }
 
-// take waits for a place. It reports false if the queue is full or ctx ends first.
+// take waits for a slot. It reports false if the queue is full or ctx ends first.
 func (p *places) take(ctx context.Context) bool {
 	select {
 	case p.queue <- struct{}{}:
