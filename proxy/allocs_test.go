@@ -79,8 +79,8 @@ func atMost(t *testing.T, what string, b budget, f func()) {
 	t.Logf("%s: %v of %v", what, fewest, most)
 }
 
-// fewestAllocations returns the fewest of many runs: with the race detector sync.Pool drops items at
-// random, and other goroutines allocate, too.
+// fewestAllocations returns the fewest of many runs: with the race detector sync.Pool drops items
+// at random, and other goroutines allocate, too.
 func fewestAllocations(f func()) float64 {
 	fewest := testing.AllocsPerRun(1, f)
 	for range 300 {

@@ -51,7 +51,8 @@ func (x *reply) level() slog.Level {
 	return slog.LevelInfo
 }
 
-// write must read only fields that laneHandler.Sent also sets, because Sent builds its reply itself.
+// write must read only fields that laneHandler.Sent also sets, because Sent builds its reply
+// itself.
 func (x *reply) write(log *slog.Logger, took time.Duration, skipped int64) {
 	attrs := append(make([]slog.Attr, 0, 12),
 		slog.String("outcome", x.outcome()),

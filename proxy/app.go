@@ -34,8 +34,8 @@ type App struct {
 	// of the two; the one accepted last is sent first. Zero: there is only Secret.
 	Previous Secret
 	// Key is what cache keys are derived from, so that entries survive a change of the client
-	// secret. An app with a Key needs an ID, because several apps may have the same Key. Zero: Previous if there
-	// is one, otherwise Secret.
+	// secret. An app with a Key needs an ID, because several apps may have the same Key. Zero:
+	// Previous if there is one, otherwise Secret.
 	Key Secret
 	// RedirectURIs are the values of redirect_uri with which a code may be exchanged. They are
 	// compared byte by byte. Empty: no codes are exchanged.

@@ -25,9 +25,9 @@ type askStep struct {
 	metrics   *Metrics
 }
 
-// Exchange asks Meta. It returns Meta's definite answer, which is a token or a refusal. Otherwise it
-// returns a *graph.Error: one of igproxy's own, or a transient failure that Meta reported. If Meta
-// refuses the client secret and the app has another one, Exchange asks again with the other.
+// Exchange asks Meta. It returns Meta's definite answer, which is a token or a refusal. Otherwise
+// it returns a *graph.Error: one of igproxy's own, or a transient failure that Meta reported. If
+// Meta refuses the client secret and the app has another one, Exchange asks again with the other.
 func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, u.timeout, context.DeadlineExceeded)
 	defer cancel()

@@ -73,8 +73,8 @@ func newOutbound(o Options, silent func()) *outbound {
 }
 
 // transport returns the transport of the kept connections. A transport that has reached maxAge is
-// replaced by a new one, so that no connection gets calls for longer than that. The idle connections
-// of the old transport are closed now, and the others when their calls end.
+// replaced by a new one, so that no connection gets calls for longer than that. The idle
+// connections of the old transport are closed now, and the others when their calls end.
 func (o *outbound) transport() *http.Transport {
 	o.mu.Lock()
 	defer o.mu.Unlock()

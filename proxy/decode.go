@@ -62,8 +62,8 @@ func (e *engine) params(r *http.Request, g *grant) (p params, refused *graph.Err
 }
 
 // addBasicID adds the client id that OAuth libraries send as the user name of Basic authentication
-// (RFC 6749, section 2.3.1). Any other user name belongs to a base URL and is ignored. An id that is
-// also in the form is not counted twice.
+// (RFC 6749, section 2.3.1). Any other user name belongs to a base URL and is ignored. An id that
+// is also in the form is not counted twice.
 func (e *engine) addBasicID(p *params, r *http.Request) {
 	for _, authorization := range r.Header["Authorization"] {
 		one := &http.Request{Header: http.Header{"Authorization": {authorization}}}
@@ -75,9 +75,9 @@ func (e *engine) addBasicID(p *params, r *http.Request) {
 	}
 }
 
-// choose returns the app that a token call belongs to: the app that the path prefix names, otherwise
-// the app that client_id or Host selects, otherwise the only app. It returns nil if this leaves no
-// app or several. With only one app, any client_id is accepted.
+// choose returns the app that a token call belongs to: the app that the path prefix names,
+// otherwise the app that client_id or Host selects, otherwise the only app. It returns nil if this
+// leaves no app or several. With only one app, any client_id is accepted.
 func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params) *app {
 	if t.app != nil {
 		return t.app
@@ -97,8 +97,9 @@ func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params)
 	return candidates[0]
 }
 
-// narrow returns the apps with the client_id of the request, or none if it is unknown. For a request
-// without a client_id it returns the apps with its Host name, or all apps if there are none.
+// narrow returns the apps with the client_id of the request, or none if it is unknown. For a
+// request without a client_id it returns the apps with its Host name, or all apps if there are
+// none.
 func narrow(apps []*app, r *http.Request, p *params) (fit []*app) {
 	host, _ := hostName(r.Host)
 	byID := p.count[paramClientID] > 0

@@ -20,10 +20,10 @@ type subject struct {
 	missing, kind *graph.Error
 	// read turns the body of a success into the token to answer with.
 	read func(body []byte, now time.Time) (graph.Token, error)
-	// form is true for a code, which works only once: its parameters are a form with a redirect_uri,
-	// which must be on the app's list, and errors have the flat shape of OAuth's code exchange. It
-	// is false for a token, which may be sent twice without harm: its parameters are a query, and
-	// errors are in the Graph envelope.
+	// form is true for a code, which works only once: its parameters are a form with a
+	// redirect_uri, which must be on the app's list, and errors have the flat shape of OAuth's code
+	// exchange. It is false for a token, which may be sent twice without harm: its parameters are a
+	// query, and errors are in the Graph envelope.
 	form bool
 }
 
@@ -142,8 +142,8 @@ func (p *params) grants(rows []*grant) (fit []*grant, refused *graph.Error) {
 
 // pick returns the token or the code of a call. If there is no parameter access_token, the token is
 // taken from Authorization: Bearer (RFC 6750, section 2.1). The same token may be sent in both, as
-// requests-oauthlib does. Any other Authorization is ignored, because OAuth libraries try Basic with
-// the client secret first.
+// requests-oauthlib does. Any other Authorization is ignored, because OAuth libraries try Basic
+// with the client secret first.
 func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error) {
 	n, text, malformed := p.count[s.param], p.value[s.param], false
 	if s == codeSubject {

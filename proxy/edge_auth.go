@@ -14,8 +14,8 @@ import (
 //	X-Igproxy-Token: TOKEN
 //	Authorization: Basic base64(NAME:TOKEN)
 //
-// Most HTTP clients send the second form for a base URL such as http://igproxy:TOKEN@host, so an app
-// still changes only its base URL; NAME is ignored. Authorization: Bearer is not a third form,
+// Most HTTP clients send the second form for a base URL such as http://igproxy:TOKEN@host, so an
+// app still changes only its base URL; NAME is ignored. Authorization: Bearer is not a third form,
 // because igproxy takes a bearer token for Instagram's if the query has none: once the operator no
 // longer requires igproxy's own token, it would be sent to Instagram. Proxy-Authorization is not
 // used either, because proxies remove it.
@@ -45,8 +45,8 @@ const trustHeader = "X-Igproxy-Token"
 // password of their base URL only after a challenge.
 const challenge = `Basic realm="igproxy", charset="UTF-8"`
 
-// check returns the error for a request, or nil. A missing, a wrong and a repeated token lead to the
-// same error.
+// check returns the error for a request, or nil. A missing, a wrong and a repeated token lead to
+// the same error.
 func (t trust) check(r *http.Request) *graph.Error {
 	if t.digests == nil {
 		return nil

@@ -118,8 +118,8 @@ func announcesBody(r *http.Request) bool { return r.ContentLength != 0 || len(r.
 // bytes can be:
 //   - a body, which is not read;
 //   - data for the tunnel that a client expects after CONNECT;
-//   - the body of an HTTP/1.0 request with Transfer-Encoding. net/http ignores that header, although
-//     RFC 9112, section 6.1, requires such framing to be treated as faulty.
+//   - the body of an HTTP/1.0 request with Transfer-Encoding. net/http ignores that header,
+//     although RFC 9112, section 6.1, requires such framing to be treated as faulty.
 func last(r *http.Request) bool {
 	return announcesBody(r) || r.Method == http.MethodConnect || !r.ProtoAtLeast(1, 1)
 }

@@ -27,8 +27,8 @@ type clientSecrets struct {
 // secretNames are the names of the two secrets in the metric and the log, by index in the list.
 var secretNames = []string{"current", "previous"}
 
-// use makes list the app's secrets and forgets what was known about the previous list. The secret in
-// use stays in use if it is in list, unless it was refused.
+// use makes list the app's secrets and forgets what was known about the previous list. The secret
+// in use stays in use if it is in list, unless it was refused.
 func (s *clientSecrets) use(list []Secret) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,9 +76,9 @@ func (s *clientSecrets) areRefused(now time.Time) bool {
 }
 
 // note updates the state from the answer to a call. It reports whether all secrets are refused from
-// now on, whether one is accepted again, and the name of the secret that has replaced a refused one,
-// if any. An answer to a call without a secret, or with one that a reload has replaced, changes
-// nothing.
+// now on, whether one is accepted again, and the name of the secret that has replaced a refused
+// one, if any. An answer to a call without a secret, or with one that a reload has replaced,
+// changes nothing.
 func (s *clientSecrets) note(a answer, now time.Time) (refused, accepted bool, inUse string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// gauges collects the metrics that are read from a Proxy at each scrape, because a reload may add and
-// remove apps.
+// gauges collects the metrics that are read from a Proxy at each scrape, because a reload may add
+// and remove apps.
 type gauges struct{ p *Proxy }
 
 // watch adds the gauges of p. It returns an error for a second Proxy.

@@ -13,8 +13,8 @@ import (
 )
 
 // RateLimit is what Meta last reported about an app's rate limits, within the past hour. It holds
-// numbers only, without the ids that came with them. All but the minutes are percentages of what the
-// app may use.
+// numbers only, without the ids that came with them. All but the minutes are percentages of what
+// the app may use.
 type RateLimit struct {
 	App      string             `json:"app"`
 	At       time.Time          `json:"at"`

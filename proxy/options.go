@@ -37,8 +37,8 @@ type Options struct {
 	// MaxInFlight limits the calls in flight for each app and grant, and for each redirect URI of
 	// the code exchange.
 	MaxInFlight int
-	// MaxConnectionAge is how long a connection to Meta may be used for further calls. A limit makes
-	// igproxy follow changes in DNS. Zero: there is no limit.
+	// MaxConnectionAge is how long a connection to Meta may be used for further calls. A limit
+	// makes igproxy follow changes in DNS. Zero: there is no limit.
 	MaxConnectionAge time.Duration
 	// IgnoreProxy makes calls to Meta ignore HTTPS_PROXY and the related variables.
 	IgnoreProxy bool

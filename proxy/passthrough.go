@@ -41,8 +41,8 @@ func newBypass(o Options, metrics *Metrics) *bypass {
 // one whose connection is held longer.
 const passedQueue = time.Second
 
-// passingPlaces returns the app's slots for passed-through calls: the ones that it had before, unless
-// their number has changed.
+// passingPlaces returns the app's slots for passed-through calls: the ones that it had before,
+// unless their number has changed.
 func passingPlaces(n int, before *app) *places {
 	if before != nil && before.passing != nil && cap(before.passing.inFlight) == n {
 		return before.passing

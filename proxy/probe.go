@@ -19,9 +19,9 @@ type Proof struct {
 }
 
 // Probe sends Meta an invalid token for each app, and also an invalid code if the app exchanges
-// codes. It uses no cache, breaker or pause. A part works if Meta refuses the token or the code: this
-// proves that the network and TLS work, and for a token also that the client secret is right. Probe
-// returns an error only if o itself is invalid.
+// codes. It uses no cache, breaker or pause. A part works if Meta refuses the token or the code:
+// this proves that the network and TLS work, and for a token also that the client secret is right.
+// Probe returns an error only if o itself is invalid.
 func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 	if err := o.check(); err != nil {
 		return nil, err

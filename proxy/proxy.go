@@ -1,7 +1,7 @@
 // Package proxy answers the token calls of Instagram and Threads apps. It adds the client secret,
-// asks Meta once, however many callers ask at the same time, remembers the answer, and keeps serving
-// known tokens when Redis or Meta fails. All other calls are passed through unchanged. It never
-// follows a redirect, and never prints a secret or a token.
+// asks Meta once, however many callers ask at the same time, remembers the answer, and keeps
+// serving known tokens when Redis or Meta fails. All other calls are passed through unchanged. It
+// never follows a redirect, and never prints a secret or a token.
 //
 // # The steps of a request
 //
@@ -13,21 +13,21 @@
 //
 //   - decode selects a row of the table in grant.go and an app, and reads the token or the code.
 //   - recall looks in memory, without waiting. A hit continues with answer.
-//   - join runs one flight per token in this process. The flight is detached from its caller, has its
-//     own time budget and recovers its own panics.
+//   - join runs one flight per token in this process. The flight is detached from its caller, has
+//     its own time budget and recovers its own panics.
 //   - claim looks in memory again, then in Redis, where one sidecar of a fleet gets the lease and
 //     the others wait. If Redis fails, the sidecar continues without it.
 //   - guard checks the number of calls in flight, the pauses of the app and of the token, and the
 //     circuit breaker.
-//   - ask sends a request that is built from scratch, with the client secret, and limits its time and
-//     the bytes of the reply.
+//   - ask sends a request that is built from scratch, with the client secret, and limits its time
+//     and the bytes of the reply.
 //   - remember keeps tokens, and refusals that depend only on the token.
 //   - answer writes status, headers and body; expires_in is the time left. answer_lane.go writes
 //     the same bytes for a hit in the lane.
 //
-// Only decode, ask and answer deal with HTTP. The steps from recall to ask have one method, Exchange,
-// and engine.go wraps them around each other: recall(join(claim(guard(ask)))). remember is the second
-// half of claim.
+// Only decode, ask and answer deal with HTTP. The steps from recall to ask have one method,
+// Exchange, and engine.go wraps them around each other: recall(join(claim(guard(ask)))). remember
+// is the second half of claim.
 package proxy
 
 import (
@@ -71,10 +71,10 @@ func New(o Options) (*Proxy, error) {
 	return p, nil
 }
 
-// Reload builds a new engine from o and switches to it, or returns an error and changes nothing. The
-// cache, the breakers, the flights, the retry budget, the metrics and what Meta has reported about
-// the apps are carried over. A request finishes on the engine that it began with. Calls must not
-// overlap.
+// Reload builds a new engine from o and switches to it, or returns an error and changes nothing.
+// The cache, the breakers, the flights, the retry budget, the metrics and what Meta has reported
+// about the apps are carried over. A request finishes on the engine that it began with. Calls must
+// not overlap.
 func (p *Proxy) Reload(o Options) error {
 	last := p.current.Load()
 	var before []*app

@@ -10,8 +10,8 @@ import (
 // Purge makes igproxy forget the answers that it remembers for the app with this label, or for all
 // apps if the label is empty. If token is not zero, Purge forgets only the answers to this token or
 // code, under each grant and redirect URI. It returns the labels of the apps. An error says that no
-// app has the label, or why the other sidecars on the same Redis could not be notified; this process
-// has then still forgotten the answers.
+// app has the label, or why the other sidecars on the same Redis could not be notified; this
+// process has then still forgotten the answers.
 func (p *Proxy) Purge(ctx context.Context, label string, token Secret) (apps []string, err error) {
 	e := p.current.Load()
 	for _, a := range e.apps {

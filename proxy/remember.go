@@ -15,8 +15,8 @@ const margin = time.Minute
 // be granted in Meta's dashboard at any moment.
 const standingTTL = 10 * time.Second
 
-// remember stores an answer for as long as its class permits, and returns the answer for the app. If
-// another sidecar has stored an answer first, that may be the one returned.
+// remember stores an answer for as long as its class permits, and returns the answer for the app.
+// If another sidecar has stored an answer first, that may be the one returned.
 func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 	now := time.Now()
 	left := s.ttl(c, a, now)
@@ -56,9 +56,9 @@ func (s *claimStep) ttl(c call, a answer, now time.Time) time.Duration {
 	return max(left, 0)
 }
 
-// beats returns a function that reports whether a replaces the answer that was stored first. A token
-// replaces a refusal. Of two tokens the one stored first wins, because it is not known what a second
-// exchange does to the first token.
+// beats returns a function that reports whether a replaces the answer that was stored first. A
+// token replaces a refusal. Of two tokens the one stored first wins, because it is not known what a
+// second exchange does to the first token.
 func beats(a answer) func(cache.Entry) bool {
 	return func(stored cache.Entry) bool {
 		b, ok := remembered(stored, sourceFleet)

@@ -75,8 +75,8 @@ func portOf(u *url.URL) int {
 	return map[string]int{"http": 80, "https": 443}[u.Scheme]
 }
 
-// noteReply records the reply to the call's nth request in the span of ask. res is nil if there is no
-// reply.
+// noteReply records the reply to the call's nth request in the span of ask. res is nil if there is
+// no reply.
 func noteReply(ctx context.Context, res *http.Response, n int) {
 	span := trace.SpanFromContext(ctx)
 	if res != nil {
