@@ -51,7 +51,7 @@ type app struct {
 	keys    map[string]*cache.Keys // by the grant's name
 	purges  *cache.Purges
 	state   *appState
-	passing *places // for calls that are passed through; nil: none are
+	passing *slots // for calls that are passed through; nil: none are
 }
 
 // appState is what Meta has reported about an app as a whole. Reloads carry it over.
@@ -81,7 +81,7 @@ func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) 
 			a.state = old.state
 		}
 		if o.Passthrough != nil {
-			a.passing = passingPlaces(o.MaxPassedInFlight, old)
+			a.passing = passingSlots(o.MaxPassedInFlight, old)
 		}
 		apps = append(apps, a)
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // If every call fails, retries are a tenth of the calls, and one a second.
-func TestRetryBudgetIsATenthOfTheCallsPlusAFewOverTime(t *testing.T) {
+func TestRetriesAreATenthOfTheCallsPlusOneASecond(t *testing.T) {
 	for calls, pace := range map[int]time.Duration{100_000: time.Millisecond, 10_000: 10 * time.Millisecond, 1000: 0} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newRetryBudget()

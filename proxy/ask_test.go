@@ -69,7 +69,7 @@ func TestTheQueryIsBuiltFromScratch(t *testing.T) {
 	}
 }
 
-func TestHTTP2RequestsAreNotStrange(t *testing.T) {
+func TestRequestsOverTLSContainNothingStrange(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 	w := ask(p, with(get(target("IGAAshort")+"&client_secret=mine&x=1"), "Cookie", "a=b"))
@@ -230,7 +230,7 @@ func TestAnAnswerCutShortIsNotRepeated(t *testing.T) {
 	}
 }
 
-func TestAnswersAreBoundedAfterInflating(t *testing.T) {
+func TestAnswersAreBoundedAfterDecompression(t *testing.T) {
 	_, s := newInstagram(t, overTLS)
 	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 	for _, fault := range []string{"huge", "endless", "gzipbomb", "hugeheaders", "deep"} {

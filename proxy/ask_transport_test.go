@@ -64,7 +64,7 @@ func withoutProxy(p *Proxy) {
 	out.kept.Proxy, out.single.Proxy = nil, nil
 }
 
-func TestANameThatDoesNotResolveAndThenDoes(t *testing.T) {
+func TestANameIsResolvedAgainAfterAFailure(t *testing.T) {
 	base, asked := saying(t, rawReply(200, goodToken))
 	_, port, _ := strings.Cut(strings.TrimPrefix(base, "http://"), ":")
 	var there atomic.Bool

@@ -161,7 +161,7 @@ func TestEachGrantUsesItsUpstreamAndParameters(t *testing.T) {
 
 // The response to a code exchange has the members both flat and in data, whichever shape Meta sent,
 // and numbers byte for byte.
-func TestACodesAnswerHasBothShapes(t *testing.T) {
+func TestTheAnswerToACodeHasBothShapes(t *testing.T) {
 	for in, want := range map[string]string{
 		codeAnswer: `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"],"token_type":"bearer",` +
 			`"data":[{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"]}]}`,
@@ -225,7 +225,7 @@ func TestDoubleCallbackGetsTheFirstAnswer(t *testing.T) {
 	}
 }
 
-func TestErrorsOfACodeAreMirroredInTheirShape(t *testing.T) {
+func TestErrorsOfACodeExchangeKeepTheirShape(t *testing.T) {
 	w := newWorld(t)
 	const used = `{"error_type":"OAuthException","code":400,"error_message":"This authorization code has been used"}`
 	w.login.say(400, used)
@@ -337,7 +337,7 @@ func TestErrorOfAWrongCallNamesTheRightOne(t *testing.T) {
 
 // What decides about a call is sent once, in one place: RFC 6749, section 3.2, and RFC 6750,
 // section 2. Names in another case mean nothing and are dropped.
-func TestAParameterThatMattersTwiceIsRefused(t *testing.T) {
+func TestADecisiveParameterSentTwiceIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.login.say(200, codeAnswer)
 	const token = "/access_token?grant_type=ig_exchange_token&access_token=IGAAshort&client_id=" + shopID

@@ -22,10 +22,10 @@ type guardStep struct {
 
 func (s *guardStep) Exchange(ctx context.Context, c call) (answer, error) {
 	b := s.circuits.of(c)
-	if !b.places.take(ctx) {
+	if !b.slots.take(ctx) {
 		return answer{}, errOverloaded()
 	}
-	defer b.places.give()
+	defer b.slots.give()
 	now := time.Now()
 	if e := c.app.paused(now); e != nil {
 		return answer{refusal: e, source: sourceHold}, nil

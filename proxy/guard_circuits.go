@@ -21,7 +21,7 @@ func circuitOf(c call) circuit { return circuit{c.app.Label, c.grant.name, c.red
 // circuits holds all circuits. Each is created when it is first used. Reloads carry them over.
 type circuits struct {
 	options breaker.Options // checked by newCircuits
-	places  int             // of each circuit
+	slots   int             // of each circuit
 	metrics *Metrics
 	log     *slog.Logger
 
@@ -32,7 +32,7 @@ type circuits struct {
 
 type circuitState struct {
 	*breaker.Breaker
-	places   *places
+	slots    *slots
 	upstream string
 }
 
@@ -44,11 +44,11 @@ type worstState struct {
 
 // newCircuits returns circuits with these options, except OnChange, which is not used. Its error
 // names an invalid option.
-func newCircuits(o breaker.Options, places int, m *Metrics, log *slog.Logger) (*circuits, error) {
+func newCircuits(o breaker.Options, slots int, m *Metrics, log *slog.Logger) (*circuits, error) {
 	if _, err := breaker.New(o); err != nil {
 		return nil, err
 	}
-	return &circuits{options: o, places: places, metrics: m, log: log,
+	return &circuits{options: o, slots: slots, metrics: m, log: log,
 		all: map[circuit]*circuitState{}, known: map[string]worstState{}}, nil
 }
 
@@ -61,7 +61,7 @@ func (s *circuits) of(c call) *circuitState {
 		o, upstream := s.options, c.grant.upstream
 		o.OnChange = func(from, to breaker.State) { s.changed(key, upstream, from, to) }
 		b, _ := breaker.New(o) // newCircuits has checked the options
-		s.all[key] = &circuitState{b, newPlaces(s.places), upstream}
+		s.all[key] = &circuitState{b, newSlots(s.slots), upstream}
 	}
 	return s.all[key]
 }
@@ -106,7 +106,7 @@ func (s *circuits) states(upstream string) (list []*circuitState) {
 // inFlight returns the number of calls in flight to an upstream. An empty name means all upstreams.
 func (s *circuits) inFlight(upstream string) (n int) {
 	for _, b := range s.states(upstream) {
-		n += len(b.places.inFlight)
+		n += len(b.slots.inFlight)
 	}
 	return n
 }

@@ -106,7 +106,7 @@ func TestTheSecretInUseStaysInUseOverAReload(t *testing.T) {
 	}
 }
 
-func TestBothSecretsRefusedIsOneFaultWithoutNames(t *testing.T) {
+func TestTwoRefusedSecretsPauseTheAppAndAreNotPrinted(t *testing.T) {
 	p, o, i, log := rotating(t)
 	i.SetSecrets("something-else-altogether")
 	w := ask(p, get(target("IGAA-1")))
@@ -157,7 +157,7 @@ func TestExchangeWithTheOldSecretDoesNotPauseTheNewOne(t *testing.T) {
 }
 
 // Neither a refusal nor a success of a replaced secret changes anything.
-func TestAnAnswerAboutASecretThatHasGoneIsIgnored(t *testing.T) {
+func TestAnAnswerAboutAReplacedSecretIsIgnored(t *testing.T) {
 	gone, now, next := NewSecret("gone"), NewSecret("now"), NewSecret("next")
 	refused := refusalAnswer(100, 0, "Error validating client secret.")
 	for name, c := range map[string]struct {
@@ -185,7 +185,7 @@ func TestAnAnswerAboutASecretThatHasGoneIsIgnored(t *testing.T) {
 }
 
 // A late answer to a call with the previous secret does not put it back in use.
-func TestLateAnswerDoesNotSwitchTheSecretBack(t *testing.T) {
+func TestALateAnswerDoesNotSwitchTheSecretBack(t *testing.T) {
 	s := &clientSecrets{}
 	one, two := NewSecret("one"), NewSecret("two")
 	s.use([]Secret{two, one})
@@ -241,7 +241,7 @@ func TestARefusedCodeIsTriedWithTheOtherSecret(t *testing.T) {
 	}
 }
 
-func TestNeitherSecretIsHandedOn(t *testing.T) {
+func TestNeitherSecretIsPassedOn(t *testing.T) {
 	for _, repeated := range []string{newSecret, oldSecret} {
 		upstream := newService(t)
 		upstream.say(400, `{"error":{"message":"see `+repeated+`","type":"OAuthException","code":190}}`)

@@ -17,10 +17,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-func newGuarded(t *testing.T, places int, next exchangeFunc) *guardStep {
+func newGuarded(t *testing.T, slots int, next exchangeFunc) *guardStep {
 	t.Helper()
 	o := breaker.Options{Failures: 3, Ratio: 0.5, MinRequests: 20, Interval: time.Minute, Open: 10 * time.Second, Probes: 1}
-	breakers, err := newCircuits(o, places, NewMetrics(), slog.New(slog.DiscardHandler))
+	breakers, err := newCircuits(o, slots, NewMetrics(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestRefusedSecretPausesForSecondsUntilProven(t *testing.T) {
 }
 
 // If readiness never returned, no request could arrive that proves the secret.
-func TestARefusedSecretIsDoubtedAfterAMinute(t *testing.T) {
+func TestTheRefusalOfASecretIsDoubtedAfterAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, one := &clientSecrets{}, NewSecret(testSecret)
 		s.use([]Secret{one})
@@ -217,7 +217,7 @@ func TestCallsInFlightAndTheirQueueAreBounded(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if most.Load() != 2 || answered.Load() != 2+2*waitersPerPlace || overloaded.Load() != 100-answered.Load() {
+		if most.Load() != 2 || answered.Load() != 2+2*waitersPerSlot || overloaded.Load() != 100-answered.Load() {
 			t.Errorf("most %d, answered %d, overloaded %d", most.Load(), answered.Load(), overloaded.Load())
 		}
 	})

@@ -50,7 +50,7 @@ type reply struct {
 	last   bool              // the connection is closed after the answer
 	cut    bool              // the answer broke off after part of it was sent
 	passed *passthrough.Call // a call that is passed through; nil for a token call
-	places *places           // for the app's passed-through calls
+	slots  *slots            // for the app's passed-through calls
 	status int
 }
 

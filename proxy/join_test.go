@@ -49,7 +49,7 @@ func TestManyCallersOfOneTokenAreOneFlight(t *testing.T) {
 	})
 }
 
-func TestTheLeaderLeavesAndTheFlightContinues(t *testing.T) {
+func TestTheFlightContinuesWhenItsLeaderLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var landed atomic.Bool
 		d := newJoin(time.Minute, func(ctx context.Context, _ call) (answer, error) {
@@ -103,7 +103,7 @@ func TestCloseWaitsForTheFlight(t *testing.T) {
 
 // A second signal cuts a drain short: then callers may still arrive while Close waits. The race
 // detector checks that.
-func TestCallersMayComeWhileCloseWaits(t *testing.T) {
+func TestCallersMayArriveWhileCloseWaits(t *testing.T) {
 	d := newJoin(time.Minute, func(context.Context, call) (answer, error) { return tokenAnswer(t, "long", time.Hour), nil })
 	var all sync.WaitGroup
 	for i := range 8 {

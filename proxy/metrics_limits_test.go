@@ -49,7 +49,7 @@ func TestALimitIsForgottenAfterAnHour(t *testing.T) {
 }
 
 // A reply may have one header or the other. Each says nothing about the other's limit.
-func TestOneHeaderOfLimitsDoesNotTakeTheOthersAway(t *testing.T) {
+func TestOneLimitHeaderDoesNotEraseTheOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMetrics()
 		m.limits.note("shop", http.Header{businessUsage: {`{"1":[{"call_count":70,"estimated_time_to_regain_access":9}]}`}})

@@ -260,7 +260,7 @@ var allClasses = []graph.Class{graph.ClassRequest, graph.ClassToken, graph.Class
 	graph.ClassBroken, graph.ClassUnreached, graph.ClassTimeout, graph.ClassSilent, graph.ClassHeld, graph.ClassInternal}
 
 // allClasses must be complete, so class.go is searched for constants that it lacks.
-func TestEveryClassIsKnownHere(t *testing.T) {
+func TestAllClassesIsComplete(t *testing.T) {
 	text, err := os.ReadFile("graph/class.go")
 	if err != nil {
 		t.Fatal(err)
@@ -272,7 +272,7 @@ func TestEveryClassIsKnownHere(t *testing.T) {
 }
 
 // An operator must see that tokens are refused.
-func TestATokenAndARefusalOfOneAreCountedApart(t *testing.T) {
+func TestTokensAndTheirRefusalsAreCountedApart(t *testing.T) {
 	_, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
 	o.Metrics = NewMetrics()

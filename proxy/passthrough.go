@@ -41,13 +41,13 @@ func newBypass(o Options, metrics *Metrics) *bypass {
 // one whose connection is held longer.
 const passedQueue = time.Second
 
-// passingPlaces returns the app's slots for passed-through calls: the ones that it had before,
+// passingSlots returns the app's slots for passed-through calls: the ones that it had before,
 // unless their number has changed.
-func passingPlaces(n int, before *app) *places {
+func passingSlots(n int, before *app) *slots {
 	if before != nil && before.passing != nil && cap(before.passing.inFlight) == n {
 		return before.passing
 	}
-	return newPlaces(n)
+	return newSlots(n)
 }
 
 // pass finds the app and the host of a call that is passed through, or sets the error.
@@ -58,7 +58,7 @@ func (x *reply) pass(e *engine, r *http.Request, t destination, metrics *Metrics
 			return
 		}
 	}
-	x.grant, x.app, x.places = passthroughGrant, a.Label, a.passing
+	x.grant, x.app, x.slots = passthroughGrant, a.Label, a.passing
 	x.passed = &passthrough.Call{Base: e.bypass.hosts[a.Service], Path: t.path,
 		Own:      scheme(r) + "://" + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
 		OnHeader: func(h http.Header) { metrics.limits.note(a.Label, h) }}
@@ -71,7 +71,7 @@ const statusGone = 499
 // stream passes the call through once it has a slot, and stores the outcome in x.
 func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
 	queued, cancel := context.WithTimeout(r.Context(), passedQueue)
-	ok := x.places.take(queued)
+	ok := x.slots.take(queued)
 	cancel()
 	if !ok {
 		if r.Context().Err() != nil {
@@ -82,7 +82,7 @@ func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
 		x.answer(w)
 		return
 	}
-	defer x.places.give()
+	defer x.slots.give()
 	if !r.ProtoAtLeast(1, 1) { // see func last in edge_host.go
 		w.Header().Set("Connection", "close")
 	}

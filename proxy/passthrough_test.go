@@ -89,7 +89,7 @@ func TestTheSidecarsOwnTokenIsNotPassedOn(t *testing.T) {
 }
 
 // An answer that breaks off has a line in the log and counts in the metrics, as any other.
-func TestAnAnswerThatBreaksOffIsCountedAndCutsTheConnection(t *testing.T) {
+func TestAnAnswerThatBreaksOffIsLoggedAndCutsTheConnection(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "1000")
 		_, _ = io.WriteString(w, "half")
@@ -207,7 +207,7 @@ func TestASwitchOfProtocolsIsABadAnswer(t *testing.T) {
 	}
 }
 
-func TestPassThroughCanBeClosed(t *testing.T) {
+func TestPassthroughCanBeTurnedOff(t *testing.T) {
 	w := newWorld(t)
 	o := optionsFor(t, w.graph.url.String(), nil)
 	o.Cache = newCache(t)
@@ -216,7 +216,7 @@ func TestPassThroughCanBeClosed(t *testing.T) {
 	}
 }
 
-func TestPagingCanBeKeptHere(t *testing.T) {
+func TestPagingURLsCanBeRewritten(t *testing.T) {
 	w := newWorld(t)
 	base := w.graph.url.String()
 	const page = `{"data":[{"caption":"see https://graph.instagram.com/x"}],"paging":{"next":"%[1]s\/v23.0\/1\/media?access_token=IGAA&after=Q","previous" : "https://graph.instagram.com/1"}}`

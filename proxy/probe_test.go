@@ -89,7 +89,7 @@ func firstProblem(proofs []Proof, err error) error {
 }
 
 // Any server can answer {"error":"..."}, which does not prove that it exchanges codes.
-func TestProbeWantsTheCodeExchangesOwnRefusal(t *testing.T) {
+func TestProbeRequiresARefusalFromTheCodeExchange(t *testing.T) {
 	w := newWorld(t)
 	w.graph.say(400, `{"error":{"message":"m","type":"OAuthException","code":190}}`)
 	o := optionsFor(t, w.graph.url.String(), nil)

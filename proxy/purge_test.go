@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-func TestAPurgeIsOfAnAppOrOfATokenUnderEachGrant(t *testing.T) {
+func TestAPurgeCoversAnAppOrATokenUnderEachGrant(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
 	o.Cache = newCache(t)

@@ -65,7 +65,7 @@ type Upstream struct {
 func (p *Proxy) Upstreams() (list []Upstream) {
 	c := p.carried.circuits
 	for _, name := range upstreams {
-		list = append(list, Upstream{Name: name, InFlight: c.inFlight(name), MaxInFlight: c.places,
+		list = append(list, Upstream{Name: name, InFlight: c.inFlight(name), MaxInFlight: c.slots,
 			Breaker: c.worst(name), Since: c.since(name)})
 	}
 	return list

@@ -144,7 +144,7 @@ func TestCloseWaitsForFlightsFromBeforeTheReload(t *testing.T) {
 	}
 	open()
 	if err := p.Close(t.Context()); err != nil || p.carried.circuits.inFlight("") != 0 {
-		t.Errorf("Close: %v, %d places taken", err, p.carried.circuits.inFlight(""))
+		t.Errorf("Close: %v, %d slots taken", err, p.carried.circuits.inFlight(""))
 	}
 	if code := <-answered; code != 200 {
 		t.Errorf("the caller got %d", code)
@@ -271,7 +271,7 @@ func TestANewSecretDoesNotEndARateLimit(t *testing.T) {
 }
 
 // A reload must not double the calls in flight of an app, and a new bound takes effect.
-func TestPlacesOfPassedCallsSurviveAReload(t *testing.T) {
+func TestSlotsOfPassedCallsSurviveAReload(t *testing.T) {
 	o := optionsFor(t, deadURL(t), nil)
 	o.Cache, o.Passthrough, o.MaxPassedInFlight = newCache(t), passing(PassthroughOptions{}), 1
 	p := newProxy(t, o)
@@ -280,14 +280,14 @@ func TestPlacesOfPassedCallsSurviveAReload(t *testing.T) {
 		t.Fatal("there is no place")
 	}
 	defer held.give()
-	for _, c := range []struct{ places, subcode int }{{1, 990027}, {2, 990023}} { // nothing listens
-		o.MaxPassedInFlight = c.places
+	for _, c := range []struct{ slots, subcode int }{{1, 990027}, {2, 990023}} { // nothing listens
+		o.MaxPassedInFlight = c.slots
 		if err := p.Reload(o); err != nil {
 			t.Fatal(err)
 		}
 		r := ask(p, get("/me"))
 		if e := errorIn(t, r.Body.Bytes()); r.Code != 503 || e.Subcode != c.subcode {
-			t.Errorf("%d places, of which one was taken before: got %d / %d, want 503 / %d", c.places, r.Code, e.Subcode, c.subcode)
+			t.Errorf("%d slots, of which one was taken before: got %d / %d, want 503 / %d", c.slots, r.Code, e.Subcode, c.subcode)
 		}
 	}
 }
