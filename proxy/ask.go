@@ -151,7 +151,7 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 	}
 	e.Cause = "reported by Instagram"
 	repeatable := serverError || e.Code == 1 || e.Code == 2
-	return answer{}, &failure{err: e, repeatable: repeatable && e.RetryAt.IsZero()} // a retry would come before Retry-After
+	return answer{}, &failure{err: e, repeatable: repeatable && e.RetryAt.IsZero()} // a retry would be too early
 }
 
 // unexpectedStatus returns the error for a reply that is neither a token nor a refusal: a redirect,

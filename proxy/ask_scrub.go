@@ -30,7 +30,7 @@ func (c call) scrubber() func(string) string {
 		for _, s := range c.secretsToHide() {
 			text = graph.Replace(text, s.Reveal(), "[client secret]")
 		}
-		if token := c.token.Reveal(); len(token) >= minSecret { // a shorter text is not a token, but may be an ordinary word
+		if token := c.token.Reveal(); len(token) >= minSecret { // a shorter text may be an ordinary word
 			text = graph.Replace(text, token, "[access token]")
 		}
 		return text

@@ -102,7 +102,7 @@ func TestTransientRefusalIsRetriedAtMostOnce(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		answer       string
-		status, want int // the status for the app; the number of calls if one retry is allowed
+		status, want int // for the app; calls if one retry is allowed
 	}{
 		"500 without an envelope": {rawReply(500, "<html>"), 502, 2},
 		"500, code 2":             {rawReply(500, envelope(2, `,"is_transient":true`)), 502, 2},
@@ -136,7 +136,8 @@ func TestNoAnswerIsRepeatedOnce(t *testing.T) {
 		"flaky-1":    {200, 0, 2},
 		"flaky500-1": {200, 0, 2},
 	} {
-		p := newProxy(t, optionsFor(t, s.URL, s.CA())) // a new one has no kept connection yet, on which a repetition would not be a retry
+		// A new proxy has no kept connection, on which a repetition would not be a retry.
+		p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 		w := ask(p, get(target(token)))
 		subcode := 0
 		if w.Code != 200 {

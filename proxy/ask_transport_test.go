@@ -58,7 +58,8 @@ func nameReply(query []byte, there bool) []byte {
 	return reply
 }
 
-// withoutProxy ignores HTTPS_PROXY and its siblings, because a proxy would resolve the name itself.
+// withoutProxy ignores HTTPS_PROXY and the related variables, because a proxy would resolve the
+// name itself.
 func withoutProxy(p *Proxy) {
 	out := p.current.Load().out
 	out.kept.Proxy, out.single.Proxy = nil, nil

@@ -98,8 +98,7 @@ func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params)
 }
 
 // narrow returns the apps with the client_id of the request, or none if it is unknown. For a
-// request without a client_id it returns the apps with its Host name, or all apps if there are
-// none.
+// request without a client_id it returns the apps with its Host name, or all apps if no app has it.
 func narrow(apps []*app, r *http.Request, p *params) (fit []*app) {
 	host, _ := hostName(r.Host)
 	byID := p.count[paramClientID] > 0

@@ -16,8 +16,8 @@ import (
 //
 // Most HTTP clients send the second form for a base URL such as http://igproxy:TOKEN@host, so an
 // app still changes only its base URL; NAME is ignored. Authorization: Bearer is not a third form,
-// because igproxy takes a bearer token for Instagram's if the query has none: once the operator no
-// longer requires igproxy's own token, it would be sent to Instagram. Proxy-Authorization is not
+// because igproxy takes a bearer token for Instagram's if the query has no token: once the operator
+// no longer requires igproxy's own token, it would be sent to Instagram. Proxy-Authorization is not
 // used either, because proxies remove it.
 type trust struct {
 	// digests returns the SHA-256 of the current token and, during a rotation, of the previous one.

@@ -86,7 +86,7 @@ func (s *guardStep) note(c call, a answer) {
 	refused, accepted, inUse := c.app.state.secrets.note(a, time.Now())
 	if refused {
 		s.log.Error("client secret refused", "app", c.app.Label,
-			"next_step", advice[graph.ClassSecret]+"; if the secret comes from client_secret_file, save the right one there and igproxy reloads it; otherwise set it and restart igproxy")
+			"next_step", advice[graph.ClassSecret]+"; if the secret comes from client_secret_file, save the right one there and igproxy reloads it; otherwise set the right one and restart igproxy")
 	}
 	if accepted {
 		s.log.Info("client secret accepted again", "app", c.app.Label)

@@ -9,8 +9,11 @@ import (
 )
 
 const (
-	refusedPause = 5 * time.Second // how long Meta is not asked after it refused every secret of an app
-	refusedDoubt = time.Minute     // how long the app then counts as refused; after that, a request may prove a secret right
+	// refusedPause is how long Meta is not asked after it refused every secret of an app.
+	refusedPause = 5 * time.Second
+	// refusedDoubt is how long the secrets then count as refused. Afterwards the sidecar is ready
+	// again, so that a request may prove a secret right.
+	refusedDoubt = time.Minute
 )
 
 // clientSecrets are an app's client secrets: one, or two during a rotation. The one that worked
@@ -20,7 +23,7 @@ type clientSecrets struct {
 	mu        sync.Mutex   // protects all below
 	list      []Secret     // the current one, then the previous one
 	inUse     int          // index in list
-	refusal   *graph.Error // of the last call, if Meta refused every secret; otherwise nil
+	refusal   *graph.Error // set once Meta has refused every secret, until it accepts one
 	refusedAt time.Time    // when refusal came
 }
 

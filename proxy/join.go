@@ -18,8 +18,9 @@ import (
 // A flight has its own time budget. If the caller that started it leaves, the flight continues,
 // because Meta may already have done the exchange, and its answer is remembered. The handler of a
 // caller that seems to have left waits too, because a client that has only closed its sending half
-// looks the same. A flight recovers its own panics,
-// which would otherwise end the process.
+// looks the same.
+//
+// A flight recovers its own panics, which would otherwise end the process.
 type joinStep struct {
 	next    exchanger
 	budget  time.Duration

@@ -37,8 +37,8 @@ func newBypass(o Options, metrics *Metrics) *bypass {
 	return &bypass{passthrough.New(stream), out, map[Service]*url.URL{Instagram: o.UpstreamURL, Threads: o.ThreadsURL}}
 }
 
-// passedQueue is the longest time that a call waits for a slot. An app that retries is better than
-// one whose connection is held longer.
+// passedQueue is the longest time that a call waits for a slot. After that the app gets an error
+// and can retry, instead of keeping a connection open.
 const passedQueue = time.Second
 
 // passingSlots returns the app's slots for passed-through calls: the ones that it had before,

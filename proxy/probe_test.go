@@ -40,7 +40,7 @@ func TestProbeNamesTheProblemAndTheFix(t *testing.T) {
 		"user limit":      {said(envelope(400, 17, "m")), nil, "rate limited"},
 		"no standing":     {said(envelope(400, 100, "Unsupported request - method type: get")), nil, "no access to this account"},
 		"a permission":    {said(envelope(403, 10, "m")), nil, "10/0"},
-		"a token issued":  {said(rawReply(200, goodToken)), nil, "Instagram's"},
+		"a token issued":  {said(rawReply(200, goodToken)), nil, "in exchange for an invalid one"},
 		"Instagram down":  {said(envelope(500, 2, "m")), nil, "reported by Instagram"},
 		"a web page":      {said(rawReply(http.StatusOK, "<html>")), nil, "not one JSON object"},
 	} {

@@ -21,7 +21,7 @@
 //     circuit breaker.
 //   - ask sends a request that is built from scratch, with the client secret, and limits its time
 //     and the bytes of the reply.
-//   - remember keeps tokens, and refusals that depend only on the token.
+//   - remember keeps tokens, and refusals that concern only one token.
 //   - answer writes status, headers and body; expires_in is the time left. answer_lane.go writes
 //     the same bytes for a hit in the lane.
 //

@@ -22,7 +22,7 @@ func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 	left := s.ttl(c, a, now)
 	entry := cache.Entry{Value: encodeRecord(a), Expires: now.Add(left)}
 	switch {
-	case a.source == sourceHold, a.is(graph.ClassSecret): // says nothing about the token
+	case a.source == sourceHold, a.is(graph.ClassSecret): // these say nothing about the token
 		return a
 	case a.is(graph.ClassUserLimit): // in memory only, so that a limit that is wrong ends with the process
 		s.cache.Keep(c.key, entry)

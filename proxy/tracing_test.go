@@ -85,7 +85,7 @@ func TestAFailureIsNamedByItsClass(t *testing.T) {
 		append([]string{"GET /access_token Error:unreached error.type=unreached " + fmt.Sprintf(inServer, 503, "unavailable", "none")},
 			nested("ask", failure("unreached"), "", " http.request.method=GET http.request.resend_count=1")...)...)
 	ask(p, get(target("limit4-1")))
-	wantTrace(t, "held", traceOf(t, r, p, get(target("IGAAheld"))), append([]string{refused(429, "limited", "hold", "app_limit")},
+	wantTrace(t, "a paused app", traceOf(t, r, p, get(target("IGAAheld"))), append([]string{refused(429, "limited", "hold", "app_limit")},
 		nested("guard", failure("app_limit"), "hold", "")...)...)
 }
 
