@@ -1,7 +1,8 @@
 package proxy
 
-// What a hit may allocate. Allocations are counted, not timed, so that a busy machine does not
-// matter. A change that needs fewer lowers the budget; one that needs more explains why.
+// These tests limit how often a hit allocates. They count allocations and do not measure time, so a
+// busy machine does not matter. A change that needs fewer allocations lowers the budget; a change
+// that needs more explains why.
 
 import (
 	"io"
@@ -17,8 +18,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/lane"
 )
 
-// budget is the exact number of allocations. With the race detector some functions are not inlined,
-// so that some values are not on the stack.
+// budget is the largest number of allocations allowed. With the race detector some functions are
+// not inlined, so that some values escape to the heap.
 type budget struct{ plain, raced float64 }
 
 var (
@@ -56,7 +57,7 @@ func TestAllocationsOfAHit(t *testing.T) {
 	var err error
 	atMost(t, "recall", recallBudget, func() { a, err = e.first.Exchange(t.Context(), c) })
 	if err != nil || a.source != sourceMemory {
-		t.Fatalf("got it from %q, %v; want memory", a.source, err)
+		t.Fatalf("the answer came from %q, %v; want memory", a.source, err)
 	}
 	x := reply{id: newRequestID(), grant: "exchange", result: a}
 	atMost(t, "answer", answerBudget, func() {
@@ -65,7 +66,7 @@ func TestAllocationsOfAHit(t *testing.T) {
 	})
 }
 
-// atMost compares what f allocates with a budget.
+// atMost checks that f allocates no more often than the budget allows.
 func atMost(t *testing.T, what string, b budget, f func()) {
 	t.Helper()
 	most := b.plain
@@ -74,13 +75,13 @@ func atMost(t *testing.T, what string, b budget, f func()) {
 	}
 	fewest := fewestAllocations(f)
 	if fewest > most {
-		t.Errorf("%s allocates %v times, and may %v times", what, fewest, most)
+		t.Errorf("%s allocates %v times, want at most %v", what, fewest, most)
 	}
 	t.Logf("%s: %v of %v", what, fewest, most)
 }
 
-// fewestAllocations returns the fewest of many runs: with the race detector sync.Pool drops items at
-// random, and other goroutines allocate, too.
+// fewestAllocations returns the smallest result of many runs: with the race detector sync.Pool
+// drops items at random, and other goroutines allocate, too.
 func fewestAllocations(f func()) float64 {
 	fewest := testing.AllocsPerRun(1, f)
 	for range 300 {
@@ -97,19 +98,19 @@ func raced(t *testing.T) bool {
 	return slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// LogLines is 1, so that most hits have no log line.
 func TestAHitInTheLaneAllocatesNothing(t *testing.T) {
 	o := optionsFor(t, "https://graph.instagram.com", nil)
+	// With one line a second, most hits have no log line.
 	o.LogLines, o.Logger = 1, slog.New(slog.NewJSONHandler(io.Discard, nil))
 	p := laneProxy(t, o)
 	c := newScripted(t, p)
-	one := fewestAllocations(func() { c.serve(1) }) // a connection allocates, once
+	one := fewestAllocations(func() { c.serve(1) }) // the connection itself allocates, too
 	if four := fewestAllocations(func() { c.serve(4) }); four != one || c.answers != 4 {
-		t.Errorf("a connection with four hits allocates %v times, and with one %v; %d were answered", four, one, c.answers)
+		t.Errorf("a connection with four hits allocates %v times, and one with a single hit %v times; %d hits were answered, want 4", four, one, c.answers)
 	}
 }
 
-// scripted is a connection that reads as a number of equal hits, and then as its end.
+// scripted is a connection from which a number of identical hits can be read, and then EOF.
 type scripted struct {
 	net.Conn
 	lane          *lane.Lane
@@ -131,14 +132,14 @@ func newScripted(t testing.TB, p *Proxy) *scripted {
 	return c
 }
 
-// serve lets the lane accept the connection, and returns when it has ended.
+// serve lets the lane accept the connection, and returns when the lane has closed it.
 func (c *scripted) serve(hits int) {
 	c.hits, c.answers = hits, 0
 	c.come <- struct{}{}
 	<-c.ended
 }
 
-// Accept and Addr make it a listener, too.
+// Accept and Addr make scripted a listener, too.
 func (c *scripted) Accept() (net.Conn, error) {
 	if _, ok := <-c.come; !ok {
 		return nil, net.ErrClosed
@@ -166,6 +167,6 @@ func BenchmarkLaneHit(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	if c.serve(b.N); c.answers != b.N {
-		b.Fatalf("%d of %d were answered", c.answers, b.N)
+		b.Fatalf("%d of %d hits were answered", c.answers, b.N)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// answer writes the response. An error means that the caller left, which changes nothing.
+// answer writes the response. Write errors are ignored: they only mean that the caller left.
 func (x *reply) answer(w http.ResponseWriter) {
 	r := x.response(time.Now())
 	r.writeTo(w)
@@ -47,8 +47,8 @@ func (x *reply) refusal() *graph.Error {
 	return x.result.refusal.InShape(x.flat)
 }
 
-// appendCacheStatus appends the value of Cache-Status (RFC 9211), and nothing for a request that was
-// not looked up.
+// appendCacheStatus appends the value of Cache-Status (RFC 9211). It appends nothing for a request
+// that was refused before the lookup or is passed through.
 func (x *reply) appendCacheStatus(to []byte) []byte {
 	switch {
 	case x.passed != nil, x.err != nil && x.err.Class == graph.ClassRequest:
@@ -76,7 +76,7 @@ func appendHit(to []byte, left time.Duration) []byte {
 	return strconv.AppendInt(append(to, "igproxy; hit; ttl="...), int64(left/time.Second), 10)
 }
 
-// outcome returns the word for how a request ended; a metric label and a log field.
+// outcome returns how a request ended. It is a metric label and a log field.
 func (x *reply) outcome() string {
 	e := x.refusal()
 	switch {
@@ -102,7 +102,7 @@ func (x *reply) outcome() string {
 	return "refused"
 }
 
-// source returns where the answer came from; a metric label and a log field.
+// source returns where the answer came from. It is a metric label and a log field.
 func (x *reply) source() string {
 	switch {
 	case x.err != nil || x.gone:

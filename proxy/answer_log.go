@@ -9,27 +9,28 @@ import (
 	"github.com/igproxy/igproxy/proxy/loglimit"
 )
 
-// lineKind is what the lines of some requests have in common. Each kind has its own number of lines
-// per second: a flood of one kind hides no other, and the first lines of each are always written.
+// lineKind is the kind of a log line about a request. Each kind has its own limit of lines per
+// second, so a flood of one kind hides no other.
 type lineKind struct {
 	outcome string
 	status  int
 }
 
-// requestLines are the limits of the lines about requests.
+// requestLines limits the log lines about requests.
 type requestLines struct {
 	*loglimit.Limits[lineKind]
-	hits *loglimit.Limit // found once, because a hit costs less than its line
+	hits *loglimit.Limit // looked up once, to keep hits cheap
 }
 
-// newRequestLines returns limits of this number of lines per second. Zero means no limit.
+// newRequestLines returns limits of at most this many lines per second for each kind. Zero means no
+// limit.
 func newRequestLines(most int) requestLines {
 	l := loglimit.New[lineKind](most)
 	return requestLines{l, l.Of(lineKind{outcome: "hit"})}
 }
 
-// log writes the line of a request, if it may have one. A line has names and numbers, and never a
-// value that was sent.
+// log writes a line about the request, unless the limit of its kind is used up. A line contains
+// names and numbers, and never a value that the client sent.
 func (x *reply) log(lines requestLines, log *slog.Logger, took time.Duration) {
 	if !log.Enabled(context.Background(), x.level()) {
 		return
@@ -50,7 +51,8 @@ func (x *reply) level() slog.Level {
 	return slog.LevelInfo
 }
 
-// write reads only fields that laneHandler.Sent sets too: it fills its reply by hand.
+// write must read only fields that laneHandler.Sent also sets, because Sent builds its reply
+// itself.
 func (x *reply) write(log *slog.Logger, took time.Duration, skipped int64) {
 	attrs := append(make([]slog.Attr, 0, 12),
 		slog.String("outcome", x.outcome()),

@@ -25,21 +25,22 @@ type App struct {
 	// Service is the API that the app belongs to. Empty: Instagram.
 	Service Service
 	// ID is the app id (client_id). It is part of the cache keys, so that two apps on one Redis
-	// never share entries. It may be empty if there is one app, and it has no RedirectURIs.
+	// never share entries. The apps of one service have different IDs. One of them may be empty,
+	// if that app has neither RedirectURIs nor a Key.
 	ID string
 	// Secret is the client secret that is added to each exchange. At least 8 bytes.
 	Secret Secret
-	// Previous is the previous client secret, while it is being changed. Meta accepts one of the
-	// two; the one accepted last is sent first. Zero: there is only Secret.
+	// Previous is the previous client secret, while the secret is being changed. Meta accepts one
+	// of the two; the one accepted last is sent first. Zero: there is only Secret.
 	Previous Secret
 	// Key is what cache keys are derived from, so that entries survive a change of the client
-	// secret. It needs an ID, because several apps may have the same Key. Zero: Previous if there
-	// is one, otherwise Secret.
+	// secret. An app with a Key needs an ID, because several apps may have the same Key. Zero:
+	// Previous if there is one, otherwise Secret.
 	Key Secret
-	// RedirectURIs are the URIs that a code may be exchanged with, byte for byte. Empty: no codes
-	// are exchanged.
+	// RedirectURIs are the values of redirect_uri with which a code may be exchanged. They are
+	// compared byte by byte. Empty: no codes are exchanged.
 	RedirectURIs []string
-	// Hosts are the Host names that mean this app.
+	// Hosts are the Host names that select this app.
 	Hosts []string
 }
 
@@ -47,10 +48,10 @@ type App struct {
 type app struct {
 	App
 	secrets []Secret               // Secret, and Previous if it differs
-	keys    map[string]*cache.Keys // by the name of the grant
+	keys    map[string]*cache.Keys // by the grant's name
 	purges  *cache.Purges
 	state   *appState
-	passing *places // of calls that are passed through; nil: none are
+	passing *slots // for calls that are passed through; nil: none are
 }
 
 // appState is what Meta has reported about an app as a whole. Reloads carry it over.
@@ -59,7 +60,7 @@ type appState struct {
 	secrets clientSecrets
 }
 
-// newApps makes all apps ready. Those that were there before keep their state.
+// newApps returns the apps of o, ready for requests. An app that is also in before keeps its state.
 func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) {
 	for _, one := range o.Apps {
 		a, err := newApp(one, table, o.Cache)
@@ -80,14 +81,15 @@ func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) 
 			a.state = old.state
 		}
 		if o.Passthrough != nil {
-			a.passing = passingPlaces(o.MaxPassedInFlight, old)
+			a.passing = passingSlots(o.MaxPassedInFlight, old)
 		}
 		apps = append(apps, a)
 	}
 	return apps, nil
 }
 
-// newApp makes an app ready. Without a cache, as for a Probe, it has no epoch.
+// newApp returns an app that is ready for requests. Without a cache, as for a Probe, its purges are
+// nil.
 func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 	a.Label, a.Service = cmp.Or(a.Label, "default"), cmp.Or(a.Service, Instagram)
 	secrets := []Secret{a.Secret}
@@ -100,7 +102,7 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 	}
 	switch {
 	case shared && a.ID == "":
-		return nil, errors.New("a key of the cache without an app_id: two apps with the same key would get each other's tokens")
+		return nil, errors.New("a cache key needs an app_id: without one, two apps with the same key would get each other's tokens")
 	case slices.ContainsFunc(secrets, func(s Secret) bool { return len(s.Reveal()) < minSecret }):
 		return nil, fmt.Errorf("client secret: it has fewer than %d characters; copy it from Meta's dashboard",
 			minSecret)
@@ -127,8 +129,8 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 	return ready, nil
 }
 
-// baseOf returns a base URL in the form that keys are derived from. With and without a slash at its
-// end it is the same.
+// baseOf returns a base URL in the form from which cache keys are derived: without a slash at the
+// end.
 func baseOf(u *url.URL) string { return strings.TrimSuffix(u.String(), "/") }
 
 // appNamed returns the app with this label, or nil.
@@ -141,7 +143,7 @@ func appNamed(apps []*app, label string) *app {
 	return nil
 }
 
-// paused returns the refusal to repeat instead of asking Meta for the app, or nil.
+// paused returns the refusal to repeat while Meta must not be asked for this app, or nil.
 func (a *app) paused(now time.Time) *graph.Error {
 	if e := a.state.limit.check(now); e != nil {
 		return e

@@ -35,12 +35,12 @@ func askAt(p *Proxy, host, path string) *httptest.ResponseRecorder {
 
 func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 	for name, c := range map[string]struct{ path, host, secret string }{
-		"path":             {"/apps/club/access_token?grant_type=ig_exchange_token&access_token=A", "localhost", "secret-of-the-club"},
-		"path and version": {"/apps/shop/v23.0/access_token/?grant_type=ig_exchange_token&access_token=A", "localhost", "secret-of-the-shop"},
-		"id":               {"/access_token?grant_type=ig_exchange_token&access_token=A&client_id=22", "localhost", "secret-of-the-club"},
-		"host":             {"/access_token?grant_type=ig_exchange_token&access_token=A", "SHOP.internal:8080", "secret-of-the-shop"},
-		"path before all":  {"/apps/club/access_token?grant_type=ig_exchange_token&access_token=A&client_id=21", "shop.internal", "secret-of-the-club"},
-		"id before host":   {"/access_token?grant_type=ig_exchange_token&access_token=A&client_id=22", "shop.internal", "secret-of-the-club"},
+		"path":                    {"/apps/club/access_token?grant_type=ig_exchange_token&access_token=A", "localhost", "secret-of-the-club"},
+		"path and version":        {"/apps/shop/v23.0/access_token/?grant_type=ig_exchange_token&access_token=A", "localhost", "secret-of-the-shop"},
+		"id":                      {"/access_token?grant_type=ig_exchange_token&access_token=A&client_id=22", "localhost", "secret-of-the-club"},
+		"host":                    {"/access_token?grant_type=ig_exchange_token&access_token=A", "SHOP.internal:8080", "secret-of-the-shop"},
+		"path before id and host": {"/apps/club/access_token?grant_type=ig_exchange_token&access_token=A&client_id=21", "shop.internal", "secret-of-the-club"},
+		"id before host":          {"/access_token?grant_type=ig_exchange_token&access_token=A&client_id=22", "shop.internal", "secret-of-the-club"},
 	} {
 		p, graph := newShops(t)
 		if w := askAt(p, c.host, c.path); w.Code != 200 || !strings.Contains(graph.asked()[0], "client_secret="+c.secret+"&") {
@@ -64,7 +64,7 @@ func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 	}
 }
 
-// With one app any client_id is accepted: apps send what their library sends.
+// With one app, any client_id is accepted, because an app sends whatever its library sends.
 func TestOneAppTakesAnyClientID(t *testing.T) {
 	w := newWorld(t)
 	if r := w.get("/access_token?grant_type=ig_exchange_token&access_token=A&client_id=whatever"); r.Code != 200 {
@@ -91,35 +91,35 @@ func TestNothingCrossesBetweenApps(t *testing.T) {
 	p, graph := newShops(t)
 	ask(p, get("/apps/shop/access_token?grant_type=ig_exchange_token&access_token=A"))
 	if w := ask(p, get("/apps/club/access_token?grant_type=ig_exchange_token&access_token=A")); w.Code != 200 || len(graph.asked()) != 2 {
-		t.Errorf("one app was given the other's answer: asked %d times", len(graph.asked()))
+		t.Errorf("the second app got %d after %d calls, want 200 after 2", w.Code, len(graph.asked()))
 	}
 	graph.say(400, `{"error":{"message":"Application request limit reached","type":"OAuthException","code":4}}`)
 	ask(p, get("/apps/shop/access_token?grant_type=ig_exchange_token&access_token=B"))
 	graph.say(200, `{"access_token":"IGAAlong","token_type":"bearer","expires_in":60000}`)
 	if w := ask(p, get("/apps/shop/access_token?grant_type=ig_exchange_token&access_token=C")); w.Code != 429 {
-		t.Errorf("the app's own pause: %d", w.Code)
+		t.Errorf("the limited app got %d, want 429", w.Code)
 	}
 	if w := ask(p, get("/apps/club/access_token?grant_type=ig_exchange_token&access_token=C")); w.Code != 200 {
-		t.Errorf("the other app was held too: %d %s", w.Code, w.Body)
+		t.Errorf("the other app was paused, too: got %d %s, want 200", w.Code, w.Body)
 	}
 	for _, path := range []string{"/access_token?grant_type=ig_exchange_token&access_token=C", "/me?access_token=C"} {
 		if w := ask(p, get("/apps/unknown"+path)); w.Code != 404 {
-			t.Errorf("an unknown app's %s: %d", path, w.Code)
+			t.Errorf("%s of an unknown app: got %d, want 404", path, w.Code)
 		}
 	}
 }
 
-// The wrong secret of one app must not take the sidecar's traffic from the others.
+// A wrong secret of one app must not end the traffic of the others through this sidecar.
 func TestOneAppsRefusedSecretLeavesTheSidecarReady(t *testing.T) {
 	p, graph := newShops(t)
 	graph.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":100}}`)
 	ask(p, get("/apps/club/access_token?grant_type=ig_exchange_token&access_token=A"))
 	if s := p.Readiness(); !s.Ready || s.ClientSecret != "refused: club" {
-		t.Errorf("with one of two refused: %+v", s)
+		t.Errorf("with one of two secrets refused: %+v", s)
 	}
 	ask(p, get("/apps/shop/access_token?grant_type=ig_exchange_token&access_token=A"))
 	if s := p.Readiness(); s.Ready || s.ClientSecret != "refused: shop, club" {
-		t.Errorf("with both refused: %+v", s)
+		t.Errorf("with both secrets refused: %+v", s)
 	}
 }
 
@@ -131,13 +131,13 @@ func TestEachUpstreamHasItsOwnBreaker(t *testing.T) {
 		w.post("/oauth/access_token", codeForm(strings.Repeat("c", i+1)))
 	}
 	if got := w.p.carried.circuits.worst(upstreamLogin); got != breaker.Open {
-		t.Errorf("login's breaker is %s", got)
+		t.Errorf("the login host's breaker is %s, want open", got)
 	}
 	if r := w.get("/access_token?grant_type=ig_exchange_token&access_token=A"); r.Code != 200 {
-		t.Errorf("the exchange is held too: %d", r.Code)
+		t.Errorf("the other host's exchange got %d, want 200", r.Code)
 	}
 	if got := w.p.Readiness().Breaker; got != breaker.Open {
-		t.Errorf("/readyz has %s, want the worst", got)
+		t.Errorf("/readyz reports the breaker as %s, want the worst state", got)
 	}
 }
 
@@ -186,7 +186,7 @@ func TestOneKeyNeverMixesAppsServicesAndUpstreams(t *testing.T) {
 		}
 		id := a.key(table[0], NewSecret("token"), "").ID()
 		if other, again := seen[id]; again {
-			t.Errorf("%s has the keys of %s", name, other)
+			t.Errorf("%s has the same keys as %s", name, other)
 		}
 		seen[id] = name
 	}

@@ -20,14 +20,14 @@ type askStep struct {
 	timeout   time.Duration // of all tries together, the body included
 	maxBytes  int64         // of a reply, after decompression
 	retries   int           // for each call whose grant may be repeated
-	budget    *retryBudget  // of all calls
+	budget    *retryBudget  // shared by all calls
 	userAgent string
 	metrics   *Metrics
 }
 
-// Exchange asks Meta. It returns Meta's definite answer, a token or a refusal, or a *graph.Error of
-// igproxy or of a transient failure. If Meta refuses the client secret and the app has another one,
-// it asks once more with that one.
+// Exchange asks Meta. It returns Meta's definite answer, which is a token or a refusal. Otherwise
+// it returns a *graph.Error: one of igproxy's own, or a transient failure that Meta reported. If
+// Meta refuses the client secret and the app has another one, Exchange asks again with the other.
 func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, u.timeout, context.DeadlineExceeded)
 	defer cancel()
@@ -38,8 +38,9 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	c.secret, _ = c.app.state.secrets.pick(Secret{}) // none was refused yet
 	first, err := u.repeatedly(ctx, c)
 	first.with = c.secret
-	// The code exchange does not say which parameter it refuses, so its secret may be the reason
-	// for any refusal. Such a call had no effect, so the settings for retries do not apply.
+	// The code exchange does not say which parameter it refuses, so the client secret may be the
+	// reason for any refusal. A refused call had no effect, so the settings for retries do not
+	// apply to it.
 	suspect := first.is(graph.ClassSecret) || c.grant.form && first.is(graph.ClassRefused)
 	if err != nil || !suspect || !c.mayRetry() {
 		return first, err
@@ -87,7 +88,7 @@ func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failur
 	case err != nil:
 		return answer{}, cutShort(ctx, err)
 	case int64(len(body)) > u.maxBytes && graph.IsRefusal(res.StatusCode):
-		body = nil // a long page: the status is the answer
+		body = nil // a long page: only its status matters
 	case int64(len(body)) > u.maxBytes:
 		return answer{}, &failure{err: errBadAnswer("longer than upstream.max_response_bytes")}
 	}
@@ -150,11 +151,11 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 	}
 	e.Cause = "reported by Instagram"
 	repeatable := serverError || e.Code == 1 || e.Code == 2
-	return answer{}, &failure{err: e, repeatable: repeatable && e.RetryAt.IsZero()} // Retry-After is later than a retry
+	return answer{}, &failure{err: e, repeatable: repeatable && e.RetryAt.IsZero()} // a retry would be too early
 }
 
 // unexpectedStatus returns the error for a reply that is neither a token nor a refusal: a redirect,
-// which is never followed, or a page of a failing host.
+// which is never followed, or the error page of a failing host.
 func unexpectedStatus(res *http.Response) *graph.Error {
 	e := errBadAnswer(graph.StatusCause(res.StatusCode))
 	e.RetryAt = graph.RetryAfter(res.Header, time.Now())

@@ -12,14 +12,14 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// failure is a try that brought no answer.
+// failure is the result of a try that returned no definite answer.
 type failure struct {
 	err        *graph.Error
 	repeatable bool
 }
 
-// noAnswer returns the failure of a call that ended before the first byte of a reply, such as a
-// failed dial.
+// noAnswer returns the failure of a call that ended before the header of a reply was read, such as
+// a failed dial.
 func noAnswer(ctx context.Context, err error) *failure {
 	var silent *graph.Error
 	switch {
@@ -33,15 +33,15 @@ func noAnswer(ctx context.Context, err error) *failure {
 		return &failure{err: errBadAnswer(kind)}
 	case outOfResources:
 		return &failure{err: errBusy(outOfResources, "igproxy has run out of file descriptors or memory.")}
-	case "resolve", "refused", "reset", "closed": // may pass; a certificate stays invalid
+	case "resolve", "refused", "reset", "closed": // these may be temporary; a certificate stays invalid
 		return &failure{err: errUnreachable(kind), repeatable: true}
 	default:
 		return &failure{err: errUnreachable(kind)}
 	}
 }
 
-// cutShort returns the failure of a call that ended within a reply. It is not repeated, because
-// Meta may have done the exchange.
+// cutShort returns the failure of a call that ended in the middle of a reply. The call is not
+// repeated, because Meta may have done the exchange.
 func cutShort(ctx context.Context, err error) *failure {
 	if timedOut(ctx, err) {
 		return &failure{err: errTimeout()}
@@ -54,12 +54,12 @@ func timedOut(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// outOfResources is a fault of this machine. It says nothing about Meta and must not open the
-// breaker.
+// outOfResources is the kind of a failure that this machine causes. It says nothing about Meta and
+// must not open the breaker.
 const outOfResources = "out of descriptors or memory"
 
-// failureKind names a transport error, from a fixed set. The error's own text is never used,
-// because it can hold what the other side sent.
+// failureKind returns the kind of a transport error, one of a fixed set. The error's own text is
+// never used, because it can contain what the other side sent.
 func failureKind(err error) string {
 	var dns *net.DNSError
 	var unknown x509.UnknownAuthorityError

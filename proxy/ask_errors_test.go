@@ -42,8 +42,8 @@ func oldTLS(t *testing.T) string {
 	return s.URL
 }
 
-// hangingUp returns the URL of a server that closes each connection after the request, with FIN or
-// with RST.
+// hangingUp returns the URL of a server that closes each connection after the request: with RST if
+// linger is 0, otherwise with FIN.
 func hangingUp(t *testing.T, linger int) string {
 	return rawUpstream(t, func(_ int, c net.Conn, r *bufio.Reader) {
 		_, _ = http.ReadRequest(r)
@@ -65,7 +65,7 @@ func TestEachFailureHasItsClass(t *testing.T) {
 	}{
 		"unknown authority":      {good.URL, expired, "tls: unknown authority"},
 		"expired certificate":    {expired.URL, expired, "tls: invalid certificate"},
-		"another's certificate":  {elsewhere.URL, elsewhere, "tls: wrong name"},
+		"another host's name":    {elsewhere.URL, elsewhere, "tls: wrong name"},
 		"no TLS there":           {"https" + strings.TrimPrefix(plain.URL, "http"), nil, "tls"},
 		"a version too old":      {oldTLS(t), nil, "tls"},
 		"nothing listens":        {deadURL(t), nil, "refused"},
@@ -87,7 +87,7 @@ func TestEachFailureHasItsClass(t *testing.T) {
 		res, err := out.RoundTrip(&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}})
 		if err == nil {
 			res.Body.Close()
-			t.Errorf("%s: answered", name)
+			t.Errorf("%s: got an answer, want the failure %q", name, c.want)
 			continue
 		}
 		if got := failureKind(err); got != c.want {
@@ -102,8 +102,7 @@ func TestEachFailureHasItsClass(t *testing.T) {
 	}
 }
 
-// The kind decides which answer the app gets and whether a retry is useful. The text of an error is
-// never shown.
+// Only the kind of an error is shown, never its text, which can contain what the other side sent.
 func TestErrorTextsAreNotExposed(t *testing.T) {
 	const canary = "canary-of-the-other-side"
 	base, _ := saying(t, canary+" "+testSecret+"\r\n\r\n")
@@ -117,13 +116,13 @@ func TestErrorTextsAreNotExposed(t *testing.T) {
 	}
 }
 
-// A certificate will still be invalid a second later; a refused connection may succeed.
+// A certificate is still invalid a second later, but a connection that was closed may succeed.
 func TestOnlyTemporaryFailuresAreRetried(t *testing.T) {
 	_, expired := newInstagram(t, mock.ServerOptions{TLS: true, Expired: true})
 	var handshakes, connections atomic.Int32
 	counting := rawUpstream(t, func(n int, c net.Conn, r *bufio.Reader) {
 		handshakes.Store(int32(n))
-		_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") // what a plain server says to a client hello
+		_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") // as a server without TLS answers a ClientHello
 	})
 	closing := rawUpstream(t, func(n int, _ net.Conn, r *bufio.Reader) {
 		connections.Store(int32(n))

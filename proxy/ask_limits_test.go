@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A rate limit is passed on as it came, with the usage headers. Then the app's pause stops every
-// other token without a call; a user's limit stops only that user's token.
+// A rate limit is passed on as it came, with the usage headers. After a limit of the app, its pause
+// stops every other token without a call to Meta. A user's limit stops only that user's token.
 func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	for token, c := range map[string]struct{ status, held, retryAfter int }{
@@ -20,7 +20,7 @@ func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 	} {
 		i.Reset()
 		p := newProxy(t, optionsFor(t, s.URL, s.CA()))
-		// A noisy machine may take seconds between the two readings of the clock.
+		// On a busy machine, seconds may pass before igproxy computes Retry-After.
 		near := func(w http.Header, most int) bool {
 			n, err := time.ParseDuration(w.Get("Retry-After") + "s")
 			return err == nil && n > 0 && n <= time.Duration(most)*time.Second
@@ -31,7 +31,7 @@ func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 		}
 		if token == "limit4-1" && (!strings.Contains(first.Header().Get("X-App-Usage"), "100") ||
 			!strings.Contains(first.Header().Get("X-Business-Use-Case-Usage"), "estimated_time_to_regain_access")) {
-			t.Errorf("usage headers were not handed on: %v", first.Header())
+			t.Errorf("the usage headers were not passed on: %v", first.Header())
 		}
 		again := ask(p, get(target(token)))
 		if again.Code < 400 || !near(again.Header(), c.retryAfter) || i.CallsFor(token) != 1 {
@@ -48,7 +48,7 @@ func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 }
 
 // A hit in memory has no usage headers, because they would be old.
-func TestUsageIsOfThisExchangeOnly(t *testing.T) {
+func TestUsageHeadersComeOnlyWithTheirExchange(t *testing.T) {
 	base, _ := saying(t, rawReply(200, goodToken, `X-App-Usage: {"call_volume":3}`, `X-Business-Use-Case-Usage: not JSON`))
 	o := optionsFor(t, base, nil)
 	o.Cache = newCache(t)

@@ -8,8 +8,8 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// A page with a 4xx is an answer with its status, and not a failure, except those that mean
-// "later".
+// A 4xx with a web page is a refusal, which keeps its status and is not a failure, except for the
+// statuses that mean "try later".
 func TestAny4xxIsARefusal(t *testing.T) {
 	for _, form := range []bool{false, true} {
 		w := newWorld(t)
@@ -32,7 +32,7 @@ func TestAny4xxIsARefusal(t *testing.T) {
 		}
 		which := map[bool]string{false: upstreamGraph, true: upstreamLogin}[form]
 		if state := w.p.carried.circuits.worst(which); state != breaker.Closed { // it opens at five failures
-			t.Errorf("the breaker is %s, codes %v", state, form)
+			t.Errorf("the breaker is %s, want closed; codes %v", state, form)
 		}
 		for _, status := range []int{408, 425, 429} {
 			if got, text := ask(status, "<html>"); got != 502 || !strings.Contains(text, `"error_subcode":990024,"is_transient":true`) {

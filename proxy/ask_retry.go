@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// repeatedly asks with one client secret. A call is repeated only if no reply came or the reply
-// allows it, if its grant allows it, and within the budgets of time and of retries.
+// repeatedly asks with one client secret. It repeats a call only if the failure, the call's grant,
+// the step guard, the time left and the retry budget all allow it.
 func (u *askStep) repeatedly(ctx context.Context, c call) (answer, error) {
 	retries := u.retries
 	if c.grant.form {
@@ -25,7 +25,7 @@ func (u *askStep) repeatedly(ctx context.Context, c call) (answer, error) {
 	}
 }
 
-// The results of a retry that a call needs. They are a metric label.
+// Whether a retry that a call needed was made, and if not, why. These are values of a metric label.
 const (
 	retrySpent  = "spent"  // Meta is asked again
 	retryDenied = "denied" // the budget is empty
@@ -50,8 +50,8 @@ func (u *askStep) retry(ctx context.Context, c call) bool {
 	return result == retrySpent
 }
 
-// retryPause is the longest pause before a retry. The pause is fully jittered, so that many calls
-// and sidecars that failed at once do not return at once:
+// retryPause is the longest pause before a retry. The pause is fully jittered, so that calls and
+// sidecars that failed at the same time do not retry at the same time:
 // https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter.
 const retryPause = 200 * time.Millisecond
 
@@ -65,12 +65,13 @@ func waitForRetry(ctx context.Context) bool {
 	}
 }
 
-// retryBudget bounds the retries of this process, over all calls. If everything fails, retries add
-// a tenth to the load on a Meta that is already failing; one retry for each call would double it.
+// retryBudget limits the retries of this process, over all calls. If everything fails, retries add
+// a tenth, and one a second, to the load on a Meta that is already failing; one retry for each call
+// would double the load.
 // Each call earns a tenth of a retry. Each second earns a whole one, so that a quiet sidecar can
 // retry too.
 type retryBudget struct {
-	mu     sync.Mutex // protects both below
+	mu     sync.Mutex // protects the fields below
 	left   float64
 	filled time.Time // when left last grew
 }
@@ -83,7 +84,7 @@ const (
 
 func newRetryBudget() *retryBudget { return &retryBudget{left: retrySaved, filled: time.Now()} }
 
-// earn adds what a call, and the time since the last call, earn.
+// earn adds the share that one call earns, and what the time since the previous call has earned.
 func (b *retryBudget) earn() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -92,7 +93,7 @@ func (b *retryBudget) earn() {
 	b.filled = now
 }
 
-// spend takes one retry, and reports whether there was one.
+// spend takes one retry from the budget. It reports false if there is none.
 func (b *retryBudget) spend() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

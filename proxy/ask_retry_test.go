@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// If every call fails, retries are a tenth of the calls, and one a second.
-func TestRetryBudgetIsATenthOfTheCallsPlusAFewOverTime(t *testing.T) {
+// If every call fails, there is one retry for every ten calls, and one for every second.
+func TestRetriesAreATenthOfTheCallsPlusOneASecond(t *testing.T) {
 	for calls, pace := range map[int]time.Duration{100_000: time.Millisecond, 10_000: 10 * time.Millisecond, 1000: 0} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newRetryBudget()
@@ -43,7 +43,7 @@ func TestAQuietSidecarCanRetryEveryCall(t *testing.T) {
 	})
 }
 
-// However long Meta was healthy, the saved retries are bounded.
+// The number of saved retries is bounded, however long Meta was healthy.
 func TestRetryBudgetIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newRetryBudget()
@@ -76,13 +76,13 @@ func TestThePauseBeforeARetryIsFullyJittered(t *testing.T) {
 		mean := sum / time.Duration(len(all))
 		if least, most := slices.Min(all), slices.Max(all); least > retryPause/20 || most < retryPause*19/20 || most >= retryPause ||
 			mean < retryPause*4/10 || mean > retryPause*6/10 {
-			t.Errorf("pauses from %s to %s, %s on average; want all between 0 and %s alike", least, most, mean, retryPause)
+			t.Errorf("pauses from %s to %s, %s on average; want them evenly spread from 0 to %s", least, most, mean, retryPause)
 		}
 	})
 }
 
-// asking returns a step "ask" whose upstream answers everything with 500 and code 2, a call for it,
-// and a function that returns the number of requests.
+// asking returns a step "ask" whose upstream answers everything with 500 and code 2, a call for
+// this step, and a function that returns the number of requests that the upstream got.
 func asking(t *testing.T, headers ...string) (u *askStep, c call, asked func() int) {
 	t.Helper()
 	base, requests := saying(t, rawReply(500, `{"error":{"message":"m","type":"OAuthException","code":2,"is_transient":true}}`, headers...))
@@ -99,23 +99,23 @@ func TestACallIsNotRepeated(t *testing.T) {
 		spoil   func(*askStep, *call)
 		result  string // "": no retry was considered
 	}{
-		"against the app's pause": {spoil: func(_ *askStep, c *call) {
+		"while the app is paused": {spoil: func(_ *askStep, c *call) {
 			limit := refusalAnswer(4, 0, "m").refusal
 			limit.RetryAt = time.Now().Add(time.Hour)
 			c.app.state.limit.begin(limit)
 			c.mayRetry = func() bool { return c.app.paused(time.Now()) == nil }
 		}, result: retryHeld},
-		"against an open breaker": {spoil: func(_ *askStep, c *call) { c.mayRetry = func() bool { return false } }, result: retryHeld},
-		"against a breaker that opens in the pause before": {spoil: func(_ *askStep, c *call) {
+		"while the breaker is open": {spoil: func(_ *askStep, c *call) { c.mayRetry = func() bool { return false } }, result: retryHeld},
+		"if the breaker opens while it waits": {spoil: func(_ *askStep, c *call) {
 			looked := 0
 			c.mayRetry = func() bool { looked++; return looked == 1 }
 		}, result: retryHeld},
-		"beyond the budget":            {spoil: func(u *askStep, _ *call) { u.budget.left = -1000 }, result: retryDenied},
-		"beyond its time":              {spoil: func(u *askStep, _ *call) { u.timeout = time.Nanosecond }},
-		"when its grant forbids it":    {spoil: func(_ *askStep, c *call) { c.grant.subject = codeSubject }},
-		"when Instagram says how long": {headers: []string{"Retry-After: 30"}, spoil: func(*askStep, *call) {}},
-		"when the operator forbids it": {spoil: func(u *askStep, _ *call) { u.retries = 0 }},
-		"and otherwise it is repeated": {spoil: func(*askStep, *call) {}, result: retrySpent},
+		"if the budget is empty":         {spoil: func(u *askStep, _ *call) { u.budget.left = -1000 }, result: retryDenied},
+		"if its time is up":              {spoil: func(u *askStep, _ *call) { u.timeout = time.Nanosecond }},
+		"if its grant forbids it":        {spoil: func(_ *askStep, c *call) { c.grant.subject = codeSubject }},
+		"if Instagram sends Retry-After": {headers: []string{"Retry-After: 30"}, spoil: func(*askStep, *call) {}},
+		"if the operator forbids it":     {spoil: func(u *askStep, _ *call) { u.retries = 0 }},
+		"unless nothing forbids it":      {spoil: func(*askStep, *call) {}, result: retrySpent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u, one, asked := asking(t, c.headers...)
@@ -133,14 +133,14 @@ func TestACallIsNotRepeated(t *testing.T) {
 			}
 			for _, result := range []string{retrySpent, retryDenied, retryHeld, retryLate} {
 				if got := retried(t, u.metrics, result); (got == 1) != (result == c.result) {
-					t.Errorf("counted as %s: %v times, want it as %q", result, got, c.result)
+					t.Errorf("%v retries were counted as %s, want one as %q", got, result, c.result)
 				}
 			}
 		})
 	}
 }
 
-// retried reads igproxy_upstream_retries_total for a result.
+// retried returns igproxy_upstream_retries_total for a result.
 func retried(t *testing.T, m *Metrics, result string) float64 {
 	t.Helper()
 	return countedAs(t, m, "igproxy_upstream_retries_total", result)

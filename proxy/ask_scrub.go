@@ -6,7 +6,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// secretsToHide returns the secrets that a reply could repeat: those of the app, and the one that
+// secretsToHide returns the client secrets that a reply could repeat: the app's, and the one that
 // was sent, which may differ after a reload.
 func (c call) secretsToHide() []Secret {
 	if c.secret.IsZero() {
@@ -15,20 +15,22 @@ func (c call) secretsToHide() []Secret {
 	return append([]Secret{c.secret}, c.app.secrets...)
 }
 
-// repeatsSecret reports whether a text contains a client secret, in any spelling.
+// repeatsSecret reports whether a text contains a client secret, in any encoding that
+// graph.Contains knows.
 func (c call) repeatsSecret(text string) bool {
 	return slices.ContainsFunc(c.secretsToHide(), func(s Secret) bool { return graph.Contains(text, s.Reveal()) })
 }
 
 // scrubber returns a function that replaces the client secrets and the token in Meta's texts, in
-// any spelling. It replaces the secrets first: a token that ends as a secret begins could otherwise
-// take a part of the secret away and leave the rest readable.
+// any encoding that graph.Replace knows. It replaces the secrets first. If a token ended with the
+// first characters of a secret, replacing the token first could remove that part of the secret and
+// leave the rest readable.
 func (c call) scrubber() func(string) string {
 	return func(text string) string {
 		for _, s := range c.secretsToHide() {
 			text = graph.Replace(text, s.Reveal(), "[client secret]")
 		}
-		if token := c.token.Reveal(); len(token) >= minSecret { // a shorter one is not a token, but may be a word
+		if token := c.token.Reveal(); len(token) >= minSecret { // a shorter text may be an ordinary word
 			text = graph.Replace(text, token, "[access token]")
 		}
 		return text

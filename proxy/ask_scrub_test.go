@@ -12,16 +12,16 @@ func appWith(t testing.TB, secret, token string) call {
 	return c
 }
 
-// A token that is too short to be one is not replaced.
+// A text that is too short to be a token is not replaced.
 func TestSecretsAndTheTokenAreHiddenInMetasTexts(t *testing.T) {
 	c := appWith(t, testSecret, "IGAAshort-lived")
 	if got := c.scrubber()("see " + testSecret + " and IGAAshort-lived"); got != "see [client secret] and [access token]" {
 		t.Errorf("got %q", got)
 	}
 	if got := appWith(t, testSecret, "the").scrubber()("the token"); got != "the token" {
-		t.Errorf("a token too short to be one tore the sentence up: %q", got)
+		t.Errorf("got %q, want the word \"the\" to stay", got)
 	}
 	if !c.repeatsSecret(`{"x":"`+testSecret+`"}`) || c.repeatsSecret("nothing") {
-		t.Error("a body that repeats the secret is not found")
+		t.Error("repeatsSecret is wrong about a body with the secret, or about one without it")
 	}
 }

@@ -69,7 +69,7 @@ func TestTheQueryIsBuiltFromScratch(t *testing.T) {
 	}
 }
 
-func TestHTTP2RequestsAreNotStrange(t *testing.T) {
+func TestRequestsOverTLSContainNothingStrange(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 	w := ask(p, with(get(target("IGAAshort")+"&client_secret=mine&x=1"), "Cookie", "a=b"))
@@ -89,10 +89,10 @@ func TestRedirectsAreNeverFollowed(t *testing.T) {
 	}
 	i, s := newInstagram(t, overTLS)
 	if w := ask(newProxy(t, optionsFor(t, s.URL, s.CA())), get(target("redirect-1"))); w.Code != 502 || i.Calls() != 1 {
-		t.Errorf("over HTTP/2: got %d after %d calls", w.Code, i.Calls())
+		t.Errorf("over TLS: got %d after %d calls", w.Code, i.Calls())
 	}
 	if n := trapped.Load(); n != 0 {
-		t.Errorf("followed %d times: the trap has seen secret and token", n)
+		t.Errorf("a redirect was followed %d times, with the secret and the token", n)
 	}
 }
 
@@ -102,7 +102,7 @@ func TestTransientRefusalIsRetriedAtMostOnce(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		answer       string
-		status, want int // of the app's answer; calls with a retry
+		status, want int // for the app; calls if one retry is allowed
 	}{
 		"500 without an envelope": {rawReply(500, "<html>"), 502, 2},
 		"500, code 2":             {rawReply(500, envelope(2, `,"is_transient":true`)), 502, 2},
@@ -136,7 +136,8 @@ func TestNoAnswerIsRepeatedOnce(t *testing.T) {
 		"flaky-1":    {200, 0, 2},
 		"flaky500-1": {200, 0, 2},
 	} {
-		p := newProxy(t, optionsFor(t, s.URL, s.CA())) // without a kept connection, whose death costs nothing
+		// A new proxy has no kept connection, on which a repetition would not be a retry.
+		p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 		w := ask(p, get(target(token)))
 		subcode := 0
 		if w.Code != 200 {
@@ -148,9 +149,9 @@ func TestNoAnswerIsRepeatedOnce(t *testing.T) {
 	}
 }
 
-// keptThenDead answers the first request of each connection once all have arrived, and closes the
-// connection on the second without a byte. It returns a function that returns the number of
-// requests.
+// keptThenDead returns an upstream that answers the first request of each connection, once there
+// are this many connections, and closes the connection without a reply after the second request.
+// count returns the number of requests.
 func keptThenDead(t *testing.T, connections int) (base string, count func() int32) {
 	var requests atomic.Int32
 	var together sync.WaitGroup
@@ -174,8 +175,8 @@ func keptThenDead(t *testing.T, connections int) (base string, count func() int3
 	return base, requests.Load
 }
 
-// A dead kept connection does not fail the call: it is sent again on a new connection, whatever
-// retries are allowed, and no second kept connection is tried.
+// A dead kept connection does not fail the call. The call is sent again on a new connection,
+// whether or not retries are allowed, and no second kept connection is tried.
 func TestDeadReusedConnectionCostsNoCall(t *testing.T) {
 	const kept = 4
 	for retries := range 2 {
@@ -222,15 +223,15 @@ func TestCodesUseNewConnections(t *testing.T) {
 func TestAnAnswerCutShortIsNotRepeated(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	if w := ask(newProxy(t, optionsFor(t, s.URL, s.CA())), get(target("truncated-1"))); w.Code != 502 || i.CallsFor("truncated-1") != 1 {
-		t.Errorf("HTTP/2: got %d after %d calls, want 502 after 1", w.Code, i.CallsFor("truncated-1"))
+		t.Errorf("with TLS: got %d after %d calls, want 502 after 1", w.Code, i.CallsFor("truncated-1"))
 	}
 	i, s = newInstagram(t, mock.ServerOptions{})
 	if w := ask(newProxy(t, optionsFor(t, s.URL, nil)), get(target("truncated-1"))); w.Code != 502 || i.CallsFor("truncated-1") != 1 {
-		t.Errorf("HTTP/1.1: got %d after %d calls, want 502 after 1", w.Code, i.CallsFor("truncated-1"))
+		t.Errorf("without TLS: got %d after %d calls, want 502 after 1", w.Code, i.CallsFor("truncated-1"))
 	}
 }
 
-func TestAnswersAreBoundedAfterInflating(t *testing.T) {
+func TestAnswersAreBoundedAfterDecompression(t *testing.T) {
 	_, s := newInstagram(t, overTLS)
 	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 	for _, fault := range []string{"huge", "endless", "gzipbomb", "hugeheaders", "deep"} {
@@ -239,7 +240,7 @@ func TestAnswersAreBoundedAfterInflating(t *testing.T) {
 			t.Errorf("%s: got %d/%d, want 502/%d", fault, w.Code, e.Subcode, 990024)
 		}
 	}
-	// Only the status of a long page counts, as with a short one.
+	// Of an error page only the status matters, whether the page is long or short.
 	for status, want := range map[int]int{400: 400, 403: 403, 429: 502, 500: 502} {
 		base, _ := saying(t, rawReply(status, strings.Repeat("<p>", 40<<10)))
 		if w := ask(newProxy(t, optionsFor(t, base, nil)), get(target("IGAAshort"))); w.Code != want {
@@ -257,7 +258,7 @@ func TestAnswersAreBoundedAfterInflating(t *testing.T) {
 	}
 }
 
-// Whatever the upstream delays, the timeout ends the call, body included, and no place is lost.
+// Whichever part of a reply the upstream delays, the timeout ends the call, and its slot is freed.
 func TestTimeoutCoversTheWholeCall(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	switching := "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -280,10 +281,10 @@ func TestTimeoutCoversTheWholeCall(t *testing.T) {
 			t.Errorf("%s: got %d %s, want %d", name, w.Code, w.Body, c.status)
 		}
 		if n := p.carried.circuits.inFlight(""); n != 0 {
-			t.Errorf("%s: %d places are still taken", name, n)
+			t.Errorf("%s: %d slots are still taken", name, n)
 		}
 		if n := i.CallsFor(c.token); n > 1 {
-			t.Errorf("%s: asked %d times beyond the budget", name, n)
+			t.Errorf("%s: asked %d times, want at most once", name, n)
 		}
 	}
 }

@@ -12,26 +12,26 @@ import (
 
 // outbound is a pool of connections to Meta, for the token calls or for the calls passed through.
 //
-// It speaks only HTTP/1.1. Cold calls are rare, and with a connection for each call a failure stays
-// small: a connection that dies takes one call with it. With HTTP/2 all calls share one connection,
-// and its death or its GOAWAY is an outage.
+// It speaks only HTTP/1.1. Few calls need Meta, and with one connection for each call in flight, a
+// connection that dies fails only one call. With HTTP/2 all calls would share one connection, and
+// its death or a GOAWAY would be an outage.
 //
-// A call that may be sent twice uses a kept connection. If that turns out to be dead, Go's
-// transport repeats the call on another one. Such a repetition is free: a connection is kept only
-// after it brought a whole reply, so there are never more repetitions than replies. Any other call
-// (a code, an upload) dials its own connection, because it cannot be known whether a dead
-// connection lost the request before or after Meta acted on it.
+// A call that may be sent twice uses a kept connection. If that connection turns out to be dead,
+// Go's transport repeats the call on another one. Such repetitions need no retry budget: a
+// connection is kept only after it delivered a whole reply, so there are never more repetitions
+// than replies. Any other call (a code, an upload) dials its own connection, because igproxy could
+// not know whether a dead connection lost the request before or after Meta acted on it.
 //
-// Every MaxConnectionAge the kept connections are replaced. A busy one would otherwise never end,
-// and igproxy would not notice that a name has another address.
+// Every MaxConnectionAge the kept connections are replaced. Otherwise a busy connection would never
+// be closed, and igproxy would not notice that the address of Meta's host has changed in DNS.
 type outbound struct {
 	mu    sync.Mutex // protects kept and since
 	kept  *http.Transport
-	since time.Time // when kept began
+	since time.Time // when kept was created
 
 	maxAge   time.Duration // of kept; zero: no limit
 	single   *http.Transport
-	dialer   *net.Dialer   // of both
+	dialer   *net.Dialer   // of kept and single
 	patience time.Duration // how long a kept connection may stay silent before the idle ones are closed
 	silent   func()        // called for each kept connection that was silent for so long; it must not block
 }
@@ -40,14 +40,14 @@ type outbound struct {
 // dead connections is replaced within this time.
 const mostPatience = 3 * time.Second
 
-// newOutbound returns a pool without connections. Unless IgnoreProxy is set, it uses HTTPS_PROXY
-// and its siblings; TLS passes through such a proxy end to end.
+// newOutbound returns a pool without connections. Unless IgnoreProxy is set, the pool uses
+// HTTPS_PROXY and the related variables; TLS passes through such a proxy end to end.
 func newOutbound(o Options, silent func()) *outbound {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	// Only the call's time bounds dialling and the handshake: a lost packet of DNS, TCP or TLS must
-	// cost its retransmission (1 s for a SYN, 5 s for a DNS query) and not the call. Keep-alive
-	// probes notice a dead peer of an idle connection within 30 s.
+	// Dialling and the handshake have no shorter timeout than the call: a lost packet of DNS, TCP
+	// or TLS must only cause a retransmission (after 1 s for a SYN, 5 s for a DNS query) and not
+	// fail the call. Keep-alive probes detect the dead peer of an idle connection within 30 s.
 	dialer := &net.Dialer{Timeout: o.Timeout,
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	kept := &http.Transport{
@@ -72,9 +72,9 @@ func newOutbound(o Options, silent func()) *outbound {
 		patience: min(o.Timeout/2, mostPatience), silent: silent}
 }
 
-// transport returns the transport of the kept connections. When it is too old, a new one takes its
-// place, so no connection gets calls beyond maxAge: those of the old one that are idle end now, and
-// the others when their calls do.
+// transport returns the transport of the kept connections. A transport that has reached maxAge is
+// replaced by a new one, so that no connection gets calls for longer than that. The idle
+// connections of the old transport are closed now, and the others when their calls end.
 func (o *outbound) transport() *http.Transport {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -100,7 +100,7 @@ func (o *outbound) RoundTrip(r *http.Request) (*http.Response, error) {
 	})
 	wait.Stop()
 	defer wait.Stop()
-	tries := 0 // used by this goroutine only
+	tries := 0 // used only by this goroutine
 	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 		GetConn: func(string) {
 			if tries++; tries > 1 { // the connection was dead, so the idle ones may be dead, too

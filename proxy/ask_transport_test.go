@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// nameServer drops the first queries and answers all others: with 127.0.0.1 once there is true, and
-// with "no such name" before.
+// nameServer drops as many queries as drop says and answers all later ones: with 127.0.0.1 if there
+// contains true, otherwise with "no such name".
 func nameServer(t *testing.T, there *atomic.Bool, drop int) *net.Resolver {
 	t.Helper()
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -58,13 +58,14 @@ func nameReply(query []byte, there bool) []byte {
 	return reply
 }
 
-// withoutProxy ignores HTTPS_PROXY and its siblings, because a proxy would resolve the name itself.
+// withoutProxy ignores HTTPS_PROXY and the related variables, because a proxy would resolve the
+// name itself.
 func withoutProxy(p *Proxy) {
 	out := p.current.Load().out
 	out.kept.Proxy, out.single.Proxy = nil, nil
 }
 
-func TestANameThatDoesNotResolveAndThenDoes(t *testing.T) {
+func TestANameIsResolvedAgainAfterAFailure(t *testing.T) {
 	base, asked := saying(t, rawReply(200, goodToken))
 	_, port, _ := strings.Cut(strings.TrimPrefix(base, "http://"), ":")
 	var there atomic.Bool
@@ -84,7 +85,8 @@ func TestANameThatDoesNotResolveAndThenDoes(t *testing.T) {
 	}
 }
 
-// A lost packet costs its retransmission (5 s by default, resolv.conf(5)) and not the call.
+// A lost packet delays the call until it is sent again (after 5 s by default, see resolv.conf(5)),
+// but does not fail it.
 func TestLostDNSPacketOnlyDelays(t *testing.T) {
 	t.Parallel() // it waits for the resolver
 	base, asked := saying(t, rawReply(200, goodToken))

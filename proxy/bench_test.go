@@ -25,7 +25,8 @@ func BenchmarkHit(b *testing.B) {
 	}
 }
 
-// BenchmarkMiss measures a new token, with the work of the stand-in: TLS on loopback.
+// BenchmarkMiss measures the exchange of a new token, including TLS on loopback and the work of the
+// stand-in.
 func BenchmarkMiss(b *testing.B) {
 	i, s := newInstagram(b, overTLS)
 	p := newProxy(b, optionsFor(b, s.URL, s.CA()))
@@ -41,7 +42,8 @@ func BenchmarkMiss(b *testing.B) {
 	}
 }
 
-// BenchmarkBurst measures fifty concurrent callers of one new token, of which one asks.
+// BenchmarkBurst measures fifty concurrent callers that send one new token. Only one of them asks
+// the stand-in.
 func BenchmarkBurst(b *testing.B) {
 	i, s := newInstagram(b, overTLS)
 	p := newProxy(b, optionsFor(b, s.URL, s.CA()))

@@ -9,13 +9,13 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// failureTTL is how long a failure of the leader is shared with other sidecars: long enough that
-// those that wait get it, and do not ask one after another.
+// failureTTL is how long a failure of the leader is shared with other sidecars: long enough for the
+// waiting sidecars to get it, so that they do not ask one after another.
 const failureTTL = time.Second
 
-// claimStep is the steps "claim" and "remember", around the ones between them: memory again, then
-// Redis, where one sidecar of the fleet gets the lease on the token and the others wait for its
-// answer.
+// claimStep is the steps "claim" and "remember", which enclose the steps between them. It looks in
+// memory again, then in Redis, where one sidecar of the fleet gets the lease on the token and the
+// others wait for its answer.
 type claimStep struct {
 	cache       *cache.Cache
 	negativeTTL time.Duration
@@ -42,7 +42,7 @@ func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
 			return answer{}, a.refusal
 		}
 	}
-	if claim.Late() && c.grant.form { // the code may be used up, and its answer on the way
+	if claim.Late() && c.grant.form { // the code may be used up, and its answer may still arrive
 		return answer{}, errBusy("another sidecar is asking", "Another sidecar is exchanging this code.")
 	}
 	a, err := s.next.Exchange(ctx, c)
@@ -53,9 +53,9 @@ func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
 	return s.remember(c, claim, a), nil
 }
 
-// shareFailure shares a failure with the other sidecars if Meta reported it. Any other failure is
-// this sidecar's own: it cannot reach Meta, its breaker is open, it is overloaded. Then the lease
-// is only freed, because the next sidecar may do better.
+// shareFailure shares a failure with the other sidecars if it came from Meta. Any other failure is
+// this sidecar's own: it cannot reach Meta, its breaker is open, or it is overloaded. In that case
+// the lease is only released, because the next sidecar may succeed.
 func shareFailure(claim *cache.Claim, err error) {
 	var e *graph.Error
 	if errors.As(err, &e) && (e.Class == graph.ClassTransient || e.Class == graph.ClassBroken) {

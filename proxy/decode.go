@@ -40,7 +40,8 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 	return c, nil
 }
 
-// params reads the parameters of a request from where the row has them: the query or the form.
+// params reads the parameters of a request: from the form if the row has one, otherwise from the
+// query.
 func (e *engine) params(r *http.Request, g *grant) (p params, refused *graph.Error) {
 	if r.Method != g.method {
 		return p, badRequest(990001, "This call does not support the method of the request. Send "+g.method+".")
@@ -60,8 +61,9 @@ func (e *engine) params(r *http.Request, g *grant) (p params, refused *graph.Err
 	return p, refused
 }
 
-// addBasicID adds the client id that OAuth libraries send as the user of Basic: RFC 6749, section
-// 2.3.1. Any other user is that of a base URL. The same id in the form is not a second one.
+// addBasicID adds the client id that OAuth libraries send as the user name of Basic authentication
+// (RFC 6749, section 2.3.1). Any other user name belongs to a base URL and is ignored. An id that
+// is also in the form is not counted twice.
 func (e *engine) addBasicID(p *params, r *http.Request) {
 	for _, authorization := range r.Header["Authorization"] {
 		one := &http.Request{Header: http.Header{"Authorization": {authorization}}}
@@ -73,9 +75,9 @@ func (e *engine) addBasicID(p *params, r *http.Request) {
 	}
 }
 
-// choose returns the app that a token call belongs to: the one of the path prefix, otherwise of
-// client_id, otherwise of Host, otherwise the only one. It returns nil if several are left. With
-// one app any client_id is accepted.
+// choose returns the app that a token call belongs to: the app that the path prefix names,
+// otherwise the app that client_id or Host selects, otherwise the only app. It returns nil if this
+// leaves no app or several. With only one app, any client_id is accepted.
 func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params) *app {
 	if t.app != nil {
 		return t.app
@@ -95,8 +97,8 @@ func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params)
 	return candidates[0]
 }
 
-// narrow returns the apps that a request means by its client_id, otherwise by its Host, otherwise
-// all of them.
+// narrow returns the apps with the client_id of the request, or none if it is unknown. For a
+// request without a client_id it returns the apps with its Host name, or all apps if no app has it.
 func narrow(apps []*app, r *http.Request, p *params) (fit []*app) {
 	host, _ := hostName(r.Host)
 	byID := p.count[paramClientID] > 0
@@ -112,8 +114,9 @@ func narrow(apps []*app, r *http.Request, p *params) (fit []*app) {
 	return fit
 }
 
-// likely returns the app that a call without a client secret belongs to: of client_id, otherwise of
-// Host, otherwise the first. If client_id decides, it may be sent only once.
+// likely returns the app that a call to pass through belongs to: the app with its client_id,
+// otherwise the app with its Host name, otherwise the first. With several apps, client_id may be
+// sent only once.
 func (e *engine) likely(r *http.Request) (*app, *graph.Error) {
 	p, _ := readQuery(r.URL.RawQuery)
 	if p.count[paramClientID] > 1 && len(e.apps) > 1 {

@@ -20,10 +20,10 @@ type subject struct {
 	missing, kind *graph.Error
 	// read turns the body of a success into the token to answer with.
 	read func(body []byte, now time.Time) (graph.Token, error)
-	// form says that this is a code, which works only once. The parameters are a form with a
+	// form is true for a code, which works only once: its parameters are a form with a
 	// redirect_uri, which must be on the app's list, and errors have the flat shape of OAuth's code
-	// exchange. Otherwise asking twice does no harm, the parameters are a query, and errors are in
-	// the Graph envelope.
+	// exchange. It is false for a token, which may be sent twice without harm: its parameters are a
+	// query, and errors are in the Graph envelope.
 	form bool
 }
 
@@ -42,7 +42,7 @@ var (
 			"Exchange a token with GET /access_token.")}
 )
 
-// param is a parameter that is read. All others are dropped.
+// param is a parameter that igproxy reads. It drops all others.
 type param int
 
 const (
@@ -56,12 +56,12 @@ const (
 
 var paramNames = [paramCount]string{"grant_type", "access_token", "code", "redirect_uri", "client_id"}
 
-// params is what is kept of a query or a form: how often each parameter was sent, and its last
-// value.
+// params is the part of a query or a form that is kept: how often each parameter was sent, and its
+// last value.
 type params struct {
 	count [paramCount]int
 	value [paramCount]string
-	array bool // one was sent as name[] or name[0]
+	array bool // a known parameter was sent as name[] or name[0]
 }
 
 func (p *params) add(name, value string) {
@@ -76,8 +76,8 @@ func (p *params) add(name, value string) {
 	}
 }
 
-// readQuery reads a raw query without building a map. It skips empty pairs, which Meta's own sample
-// has, and unknown names.
+// readQuery reads a raw query without building a map. It skips unknown names and empty pairs, which
+// Meta's own sample contains.
 func readQuery(raw string) (p params, refused *graph.Error) {
 	if strings.Contains(raw, "#") { // a request target has no fragment: RFC 9112, section 3.2
 		return p, errQuery
@@ -96,7 +96,8 @@ func readQuery(raw string) (p params, refused *graph.Error) {
 	return p, nil
 }
 
-// maxForm bounds a form, in bytes. It holds a code, a URI and a few names.
+// maxForm is the size of the largest form accepted, in bytes. A form holds a code, a URI and a few
+// names.
 const maxForm = 64 << 10
 
 // readForm reads the body of a request: URL-encoded as in RFC 6749, or multipart as curl -F sends
@@ -139,9 +140,9 @@ func (p *params) grants(rows []*grant) (fit []*grant, refused *graph.Error) {
 	return fit, nil
 }
 
-// pick returns the token or the code of a call. If there is no access_token, a token is taken from
-// Authorization: Bearer (RFC 6750, section 2.1). The same token in both places is one, as
-// requests-oauthlib sends it. Any other Authorization is ignored, because OAuth libraries try Basic
+// pick returns the token or the code of a call. If there is no parameter access_token, the token is
+// taken from Authorization: Bearer (RFC 6750, section 2.1). The same token may be sent in both, as
+// requests-oauthlib does. Any other Authorization is ignored, because OAuth libraries try Basic
 // with the client secret first.
 func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error) {
 	n, text, malformed := p.count[s.param], p.value[s.param], false
@@ -176,7 +177,8 @@ func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error)
 	return NewSecret(text), nil
 }
 
-// bearer returns the token of a field Authorization: Bearer.
+// bearer returns the token in the value of an Authorization header. It reports false if the scheme
+// is not Bearer.
 func bearer(authorization string) (token string, ok bool) {
 	scheme, credentials, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "Bearer") {

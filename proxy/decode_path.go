@@ -10,7 +10,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// destination is what the path of a request means: a token call, or any other call.
+// destination is where the path of a request leads: to a token call, or to any other call.
 type destination struct {
 	app        *app     // named by the prefix /apps/NAME; nil without the prefix
 	unknownApp bool     // no app has that NAME
@@ -18,7 +18,7 @@ type destination struct {
 	rows       []*grant // the token calls at this path; empty for any other call
 }
 
-// route finds out what the path of a request means.
+// route returns the destination of a request.
 func (e *engine) route(r *http.Request) destination {
 	t := destination{path: r.URL.EscapedPath()}
 	if rest, ok := strings.CutPrefix(t.path, "/apps/"); ok {

@@ -52,7 +52,7 @@ func TestDecodeAcceptsRealClients(t *testing.T) {
 		"trailing slash":           get("/access_token/?grant_type=ig_exchange_token&access_token=" + token),
 		"versioned trailing slash": get("/v22.0/access_token/?grant_type=ig_exchange_token&access_token=" + token),
 		"percent-encoded":          get("/access_token?grant_type=ig%5Fexchange%5Ftoken&access%5Ftoken=" + url.QueryEscape(token)),
-		"unknown ones dropped":     get("/access_token?grant_type=ig_exchange_token&client_id=1&format=json&format=xml&fields=a&appsecret_proof=x&access_token=" + token),
+		"unknown names dropped":    get("/access_token?grant_type=ig_exchange_token&client_id=1&format=json&format=xml&fields=a&appsecret_proof=x&access_token=" + token),
 		"content type":             with(get("/access_token?grant_type=ig_exchange_token&access_token="+token), "Content-Type", "application/json"),
 		"bearer":                   with(get("/access_token?grant_type=ig_exchange_token"), "Authorization", "bearer  "+token),
 		"query and same bearer":    with(get("/access_token?grant_type=ig_exchange_token&access_token="+token), "Authorization", "Bearer "+token),
@@ -64,7 +64,7 @@ func TestDecodeAcceptsRealClients(t *testing.T) {
 			continue
 		}
 		if c.token.Reveal() != token || c.grant.name != "exchange" {
-			t.Errorf("%s: got another token or grant", name)
+			t.Errorf("%s: got grant %s, or another token than the one sent; want grant exchange", name, c.grant.name)
 		}
 	}
 }
@@ -131,7 +131,7 @@ func TestDecodeRefusesMalformedRequests(t *testing.T) {
 	} {
 		_, refused := decoded(e, c.r)
 		if refused == nil {
-			t.Errorf("%s: taken, want %d/%d", name, c.status, c.subcode)
+			t.Errorf("%s: accepted, want %d/%d", name, c.status, c.subcode)
 			continue
 		}
 		if refused.Status != c.status || refused.Code != c.code || refused.Subcode != c.subcode {
@@ -151,7 +151,7 @@ func TestForeignHostsAndBrowsersAreRefused(t *testing.T) {
 	strict, open := newGate([]string{"igproxy.internal", "[2001:db8::1]"}, false), newGate(nil, true)
 	absolute := httptest.NewRequest(http.MethodGet, "http://graph.instagram.com"+target, nil)
 	ours := httptest.NewRequest(http.MethodGet, "http://[::1]:8080"+target, nil)
-	secure := func(target string) *http.Request { // came over TLS
+	secure := func(target string) *http.Request { // arrived over TLS
 		r := httptest.NewRequest(http.MethodGet, target, nil)
 		r.TLS = &tls.ConnectionState{}
 		return r
@@ -164,39 +164,39 @@ func TestForeignHostsAndBrowsersAreRefused(t *testing.T) {
 		r    *http.Request
 		want *graph.Error
 	}{
-		"loopback":             {strict, local, nil},
-		"other loopback":       {strict, at("127.9.9.9"), nil},
-		"ipv6 loopback":        {strict, at("[::1]:8080"), nil},
-		"localhost":            {strict, at("LocalHost:8080"), nil},
-		"allowed":              {strict, at("IGPROXY.internal:80"), nil},
-		"allowed ipv6":         {strict, at("[2001:db8::1]:80"), nil},
-		"rebound name":         {strict, at("evil.example:8080"), errHost},
-		"localhost lookalike":  {strict, at("localhost.evil.example"), errHost},
-		"no host":              {strict, at(""), errHost},
-		"address of a network": {strict, at("10.0.0.1"), errHost},
-		"any host":             {open, at("evil.example"), nil},
-		"origin":               {open, with(at("127.0.0.1"), "Origin", "https://evil.example"), errBrowser},
-		"null origin":          {open, with(at("127.0.0.1"), "Origin", "null"), errBrowser},
-		"cross-site":           {open, with(at("127.0.0.1"), "Sec-Fetch-Site", "cross-site"), errBrowser},
-		"same-site":            {open, with(at("127.0.0.1"), "Sec-Fetch-Site", "same-site"), errBrowser},
-		"address bar":          {open, with(at("127.0.0.1"), "Sec-Fetch-Site", "none"), nil},
-		"node's fetch":         {strict, with(with(at("127.0.0.1:1"), "Sec-Fetch-Mode", "cors"), "Accept-Language", "*"), nil},
-		"absolute form":        {open, absolute, errProxyRequest},
-		"absolute, served":     {strict, ours, nil},
-		"absolute, with user":  {strict, httptest.NewRequest(http.MethodGet, "http://u@localhost"+target, nil), errProxyRequest},
-		"absolute, over tls":   {strict, secure("https://localhost" + target), nil},
-		"https, not over tls":  {strict, plain, errProxyRequest},
-		"http, over tls":       {strict, secure("http://localhost" + target), errProxyRequest},
-		"foreign, over tls":    {strict, secure("https://graph.instagram.com" + target), errProxyRequest},
-		"empty port":           {strict, at("localhost:"), nil},
-		"port of letters":      {strict, at("127.0.0.1:80.evil.example"), errHost},
-		"port too high":        {strict, at("127.0.0.1:65536"), errHost},
-		"open bracket":         {strict, at("[::1"), errHost},
-		"two brackets":         {strict, at("[[::1]]"), errHost},
-		"name in brackets":     {strict, at("[localhost]"), errHost},
-		"no brackets":          {strict, at("::1"), errHost},
-		"tail after brackets":  {strict, at("[::1]80"), errHost},
-		"connect":              {open, connect, errProxyRequest},
+		"loopback":               {strict, local, nil},
+		"other loopback":         {strict, at("127.9.9.9"), nil},
+		"ipv6 loopback":          {strict, at("[::1]:8080"), nil},
+		"localhost":              {strict, at("LocalHost:8080"), nil},
+		"allowed":                {strict, at("IGPROXY.internal:80"), nil},
+		"allowed ipv6":           {strict, at("[2001:db8::1]:80"), nil},
+		"rebound name":           {strict, at("evil.example:8080"), errHost},
+		"localhost lookalike":    {strict, at("localhost.evil.example"), errHost},
+		"no host":                {strict, at(""), errHost},
+		"not a loopback address": {strict, at("10.0.0.1"), errHost},
+		"any host":               {open, at("evil.example"), nil},
+		"origin":                 {open, with(at("127.0.0.1"), "Origin", "https://evil.example"), errBrowser},
+		"null origin":            {open, with(at("127.0.0.1"), "Origin", "null"), errBrowser},
+		"cross-site":             {open, with(at("127.0.0.1"), "Sec-Fetch-Site", "cross-site"), errBrowser},
+		"same-site":              {open, with(at("127.0.0.1"), "Sec-Fetch-Site", "same-site"), errBrowser},
+		"address bar":            {open, with(at("127.0.0.1"), "Sec-Fetch-Site", "none"), nil},
+		"node's fetch":           {strict, with(with(at("127.0.0.1:1"), "Sec-Fetch-Mode", "cors"), "Accept-Language", "*"), nil},
+		"absolute form":          {open, absolute, errProxyRequest},
+		"absolute, served":       {strict, ours, nil},
+		"absolute, with user":    {strict, httptest.NewRequest(http.MethodGet, "http://u@localhost"+target, nil), errProxyRequest},
+		"absolute, over tls":     {strict, secure("https://localhost" + target), nil},
+		"https, not over tls":    {strict, plain, errProxyRequest},
+		"http, over tls":         {strict, secure("http://localhost" + target), errProxyRequest},
+		"foreign, over tls":      {strict, secure("https://graph.instagram.com" + target), errProxyRequest},
+		"empty port":             {strict, at("localhost:"), nil},
+		"port of letters":        {strict, at("127.0.0.1:80.evil.example"), errHost},
+		"port too high":          {strict, at("127.0.0.1:65536"), errHost},
+		"open bracket":           {strict, at("[::1"), errHost},
+		"two brackets":           {strict, at("[[::1]]"), errHost},
+		"name in brackets":       {strict, at("[localhost]"), errHost},
+		"no brackets":            {strict, at("::1"), errHost},
+		"tail after brackets":    {strict, at("[::1]80"), errHost},
+		"connect":                {open, connect, errProxyRequest},
 	} {
 		if got := c.gate.check(c.r); got != c.want {
 			t.Errorf("%s: got %v, want %v", name, got, c.want)

@@ -14,11 +14,11 @@ import (
 //	X-Igproxy-Token: TOKEN
 //	Authorization: Basic base64(NAME:TOKEN)
 //
-// The second is what most HTTP clients send for a base URL such as http://igproxy:TOKEN@host, so
-// that an app still changes only its base URL; NAME is ignored. Authorization: Bearer is not a
-// third form, because there it is Instagram's token if the query has none: once the operator no
-// longer requires igproxy's token, it would be sent to Instagram. Proxies remove
-// Proxy-Authorization.
+// Most HTTP clients send the second form for a base URL such as http://igproxy:TOKEN@host, so an
+// app still changes only its base URL; NAME is ignored. Authorization: Bearer is not a third form,
+// because igproxy takes a bearer token for Instagram's if the query has no token: once the operator
+// no longer requires igproxy's own token, it would be sent to Instagram. Proxy-Authorization is not
+// used either, because proxies remove it.
 type trust struct {
 	// digests returns the SHA-256 of the current token and, during a rotation, of the previous one.
 	// Comparing digests does not reveal the length of a token or how much of a guess was right.
@@ -28,7 +28,7 @@ type trust struct {
 	count func(bearerResult)
 }
 
-// bearerResult is the result of a check; a metric label.
+// bearerResult is the result of a check. It is a metric label.
 type bearerResult string
 
 const (
@@ -38,15 +38,15 @@ const (
 	bearerWrong    bearerResult = "wrong" // or sent twice
 )
 
-// trustHeader carries igproxy's own token. A request that has it is judged by it alone.
+// trustHeader carries igproxy's own token. If a request has it, only this header is checked.
 const trustHeader = "X-Igproxy-Token"
 
-// challenge is required in a 401 (RFC 9110, section 15.5.2). Some clients send the user of their
-// base URL only after a challenge.
+// challenge is required in a 401 (RFC 9110, section 15.5.2). Some clients send the user name and
+// password of their base URL only after a challenge.
 const challenge = `Basic realm="igproxy", charset="UTF-8"`
 
-// check returns the error for a request, or nil. A missing, a wrong and a repeated token are the
-// same error.
+// check returns the error for a request, or nil. A missing, a wrong and a repeated token lead to
+// the same error.
 func (t trust) check(r *http.Request) *graph.Error {
 	if t.digests == nil {
 		return nil
@@ -59,7 +59,7 @@ func (t trust) check(r *http.Request) *graph.Error {
 	return errUntrusted
 }
 
-// judge returns what a request sent as igproxy's own token.
+// judge finds and checks the token that a request carries as igproxy's own.
 func (t trust) judge(r *http.Request) bearerResult {
 	_, token, sent := r.BasicAuth()
 	once := len(r.Header["Authorization"]) == 1
@@ -76,7 +76,7 @@ func (t trust) judge(r *http.Request) bearerResult {
 	return result
 }
 
-// compare compares a token with every one that is accepted, whatever the first comparison says.
+// compare compares a token with every accepted one, even after a match.
 func (t trust) compare(token string) bearerResult {
 	got, result := sha256.Sum256([]byte(token)), bearerWrong
 	for i, want := range t.digests() {
@@ -91,8 +91,8 @@ func (t trust) compare(token string) bearerResult {
 	return result
 }
 
-// owns reports whether a token is igproxy's own, which Meta must never get. It is false if no token
-// is required.
+// owns reports whether a token is igproxy's own, which Meta must never get. It reports false if no
+// token is required.
 func (t trust) owns(token string) bool {
 	return t.digests != nil && t.compare(token) != bearerWrong
 }

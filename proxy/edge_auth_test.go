@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-const ownToken = "sidecar:own/token+0123456789" // with a colon, which ends only the name in Basic
+const ownToken = "sidecar:own/token+0123456789" // with a colon: in Basic, only the first colon is a separator
 
 func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
@@ -57,15 +57,15 @@ func TestSidecarTokenComesInOneOfTwoForms(t *testing.T) {
 			r.Header.Add(c.fields[i], c.fields[i+1])
 		}
 		if got := asks.check(r); (got == nil) != c.right || got != nil && got != errUntrusted {
-			t.Errorf("%s: got %v, let in should be %v", name, got, c.right)
+			t.Errorf("%s: got %v, want accepted: %v", name, got, c.right)
 		}
 		if got := open.check(r); got != nil {
-			t.Errorf("%s: refused where no token is asked for", name)
+			t.Errorf("%s: refused although no token is required", name)
 		}
 	}
 }
 
-// trusting returns a trust in these tokens, which counts nothing.
+// trusting returns a trust that accepts the tokens with these digests and counts nothing.
 func trusting(digests ...[sha256.Size]byte) trust {
 	return trust{func() [][sha256.Size]byte { return digests }, func(bearerResult) {}}
 }
@@ -84,7 +84,7 @@ func TestBothTokensAreAcceptedDuringARotation(t *testing.T) {
 		r := get(wireOK)
 		r.Header[trustHeader] = c.fields
 		if got := asks.check(r); (got == nil) != c.right {
-			t.Errorf("%s: got %v, let in should be %v", name, got, c.right)
+			t.Errorf("%s: got %v, want accepted: %v", name, got, c.right)
 		}
 	}
 	if want := map[bearerResult]int{bearerCurrent: 1, bearerPrevious: 1, bearerWrong: 2, bearerMissing: 1}; !maps.Equal(counted, want) {
@@ -92,7 +92,8 @@ func TestBothTokensAreAcceptedDuringARotation(t *testing.T) {
 	}
 }
 
-// trusted serves a Proxy that requires the token. It returns its log and metrics.
+// trusted serves a Proxy that requires the token with this digest. It returns the Proxy's server,
+// log and metrics.
 func trusted(t *testing.T, digest *atomic.Pointer[[sha256.Size]byte], exchange exchangeFunc) (*httptest.Server, *bytes.Buffer, *Metrics) {
 	t.Helper()
 	e := testEngine(t)
@@ -110,7 +111,7 @@ func TestUnauthenticatedRequestsAreRefusedInTheEnvelope(t *testing.T) {
 	var current atomic.Pointer[[sha256.Size]byte]
 	current.Store(&digest)
 	s, log, metrics := trusted(t, &current, func(context.Context, call) (answer, error) {
-		t.Error("the exchange of a stranger was run")
+		t.Error("a request without the token was exchanged")
 		return answer{}, errOverloaded()
 	})
 	const guess = "a-wrong-guess"
@@ -138,11 +139,11 @@ func TestUnauthenticatedRequestsAreRefusedInTheEnvelope(t *testing.T) {
 	rec := httptest.NewRecorder()
 	metrics.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if want := `igproxy_requests_total{app="default",grant="none",outcome="rejected",source="none"} 4`; !strings.Contains(rec.Body.String(), want) {
-		t.Errorf("the metrics do not have %s", want)
+		t.Errorf("the metrics do not contain %s", want)
 	}
 	s.Close() // the last line is written after the answer
 	if got := strings.Count(log.String(), "outcome=rejected"); got != len(targets) || strings.Contains(log.String(), guess) {
-		t.Errorf("%d lines of %d, or the guess among them:\n%s", got, len(targets), log)
+		t.Errorf("%d lines, want %d, without the guess:\n%s", got, len(targets), log)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // gate refuses requests that a server-side app never sends: those for a Host name that is not
-// served, because a web page can rebind its DNS name to loopback, and those from a web page.
+// served, because a web page can rebind its own DNS name to loopback, and those from a web page.
 // http.CrossOriginProtection cannot be used: it never checks a GET.
 type gate struct {
 	any   bool
@@ -57,7 +57,7 @@ func (g gate) check(r *http.Request) *graph.Error {
 }
 
 // absolute reports whether a target in absolute form names this server, which then must serve it:
-// RFC 9112, section 3.2.2. Any other target is meant for a forward proxy, also with AnyHost.
+// RFC 9112, section 3.2.2. Any other target is meant for a forward proxy, even with AnyHost.
 func (g gate) absolute(r *http.Request) bool {
 	return r.URL.Scheme == scheme(r) && r.URL.User == nil && g.serves(r.URL.Host)
 }
@@ -73,8 +73,9 @@ func (g gate) serves(authority string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// hostName returns the normal form of an authority's name; not ok if the authority is malformed:
-// RFC 3986, section 3.2. net.SplitHostPort would allocate for an authority without a port.
+// hostName returns the normal form of an authority's name. It reports false if the authority is
+// malformed (RFC 3986, section 3.2). net.SplitHostPort would allocate for an authority without a
+// port.
 func hostName(authority string) (name string, ok bool) {
 	name, port, _ := strings.Cut(authority, ":")
 	if rest, bracketed := strings.CutPrefix(authority, "["); bracketed {
@@ -93,8 +94,8 @@ func hostName(authority string) (name string, ok bool) {
 // normalHost returns a name in lower case, without the dot of the DNS root at its end.
 func normalHost(name string) string { return strings.TrimSuffix(strings.ToLower(name), ".") }
 
-// fromWebPage reports whether a browser sent the request for a web page: W3C Fetch Metadata. The
-// fetch of Node.js sends neither of these headers.
+// fromWebPage reports whether a browser sent the request on behalf of a web page, which its headers
+// Origin and Sec-Fetch-Site (W3C Fetch Metadata) show. The fetch function of Node.js sends neither.
 func fromWebPage(h http.Header) bool {
 	return len(h["Origin"]) > 0 || slices.ContainsFunc(h["Sec-Fetch-Site"], func(site string) bool {
 		return site != "none" && site != "same-origin"
@@ -112,12 +113,13 @@ func scheme(r *http.Request) string {
 // announcesBody reports whether a body follows the header.
 func announcesBody(r *http.Request) bool { return r.ContentLength != 0 || len(r.TransferEncoding) > 0 }
 
-// last reports whether the connection must be closed after the answer, because net/http could take
-// what follows for a request, or would hold the answer back until it came:
+// last reports whether the connection must be closed after the answer. Otherwise net/http could
+// read the bytes that follow as another request, or wait for them before it sends the answer. These
+// bytes can be:
 //   - a body, which is not read;
-//   - what a client sends into the tunnel that it expects after CONNECT;
-//   - the body of an HTTP/1.0 request with Transfer-Encoding, which net/http ignores, although RFC
-//     9112, section 6.1, calls such framing faulty.
+//   - data for the tunnel that a client expects after CONNECT;
+//   - the body of an HTTP/1.0 request with Transfer-Encoding. net/http ignores that header,
+//     although RFC 9112, section 6.1, requires such framing to be treated as faulty.
 func last(r *http.Request) bool {
 	return announcesBody(r) || r.Method == http.MethodConnect || !r.ProtoAtLeast(1, 1)
 }

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// No authority makes the gate panic, and one that it serves is this machine or an allowed name for
-// net/url, too.
+// No authority makes the gate panic. If it serves an authority, net/url agrees that its name is an
+// allowed one or belongs to this machine.
 func FuzzHost(f *testing.F) {
 	for _, seed := range []string{"", "localhost", "LOCALHOST.:8080", "127.0.0.1:1", "[::1]:8080", "[::ffff:127.0.0.1]", "igproxy.internal", "evil.example", "127.0.0.1.evil.example",
 		"localhost:80@evil.example", "[::1", "::1", "127.1", "0x7f000001", "[::1%25lo]", "localhost:", ":", "[", "[]:", "localhost\x00"} {
@@ -29,13 +29,13 @@ func FuzzHost(f *testing.F) {
 		}
 		name := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 		if ip := net.ParseIP(name); name != "localhost" && name != "igproxy.internal" && (ip == nil || !ip.IsLoopback()) {
-			t.Fatalf("served %q, which is elsewhere", authority)
+			t.Fatalf("served %q, which names another host", authority)
 		}
 	})
 }
 
-// No header makes trust panic, and it accepts only the token, once, in its own field or otherwise
-// as the password of Basic.
+// No header makes trust panic. It accepts a request only if the token was sent once: in its own
+// header or, without that header, as the password of Basic.
 func FuzzOwnToken(f *testing.F) {
 	const token = "0123456789abcdef"
 	basic := func(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }
@@ -45,7 +45,7 @@ func FuzzOwnToken(f *testing.F) {
 	}
 	digest := sha256.Sum256([]byte(token))
 	asks := trusting(digest)
-	f.Fuzz(func(t *testing.T, own, authorization string) { // a field for each line
+	f.Fuzz(func(t *testing.T, own, authorization string) { // each line is the value of one header field
 		r := &http.Request{Header: http.Header{}}
 		if own != "" {
 			r.Header[trustHeader] = strings.Split(own, "\n")
@@ -60,7 +60,7 @@ func FuzzOwnToken(f *testing.F) {
 			want = err == nil && colon && password == token && !strings.Contains(authorization, "\n")
 		}
 		if got := asks.check(r) == nil; got != want {
-			t.Fatalf("%q, %q: let in %v, want %v", own, authorization, got, want)
+			t.Fatalf("%q, %q: accepted %v, want %v", own, authorization, got, want)
 		}
 	})
 }

@@ -43,7 +43,7 @@ func TestBrowsersAreDistinguishedFromNodeFetch(t *testing.T) {
 		"a page's image":           {http.Header{"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"no-cors"}}, errBrowser},
 		"a sandboxed frame":        {http.Header{"Origin": {"null"}}, errBrowser},
 		"an empty origin":          {http.Header{"Origin": {""}}, errBrowser},
-		"the own origin":           {http.Header{"Origin": {"http://127.0.0.1:8080"}}, errBrowser},
+		"igproxy's own origin":     {http.Header{"Origin": {"http://127.0.0.1:8080"}}, errBrowser},
 		"another port's page":      {http.Header{"Sec-Fetch-Site": {"same-site"}}, errBrowser},
 		"an unknown site":          {http.Header{"Sec-Fetch-Site": {"other"}}, errBrowser},
 		"an empty site":            {http.Header{"Sec-Fetch-Site": {""}}, errBrowser},
@@ -61,7 +61,7 @@ func TestBrowsersAreDistinguishedFromNodeFetch(t *testing.T) {
 	}
 }
 
-// What the gate refuses does not reach Instagram.
+// A request that the gate refuses does not reach Instagram.
 func TestHostAndBrowserChecksComeFirst(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	p := newProxy(t, optionsFor(t, s.URL, s.CA()))

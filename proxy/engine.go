@@ -35,7 +35,7 @@ type engine struct {
 	plain *plainCall // nil: the lane answers nothing
 }
 
-// newEngine builds an engine. Apps that are in before, too, keep their state.
+// newEngine builds an engine. An app that is also in before keeps its state.
 func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -92,7 +92,7 @@ func newAsk(o Options, c carried, out *outbound) *askStep {
 }
 
 // closeIdle closes the connections to Meta that no call uses. A connection in use is closed when
-// its call ends, unless another call takes it first.
+// its call ends, unless another call reuses it first.
 func (e *engine) closeIdle() {
 	e.out.CloseIdleConnections()
 	if e.bypass != nil {

@@ -10,10 +10,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
-// requestError returns a refusal of a request. The subcode tells an app or a dashboard which of
-// igproxy's own errors it is, and never changes; docs/errors.md lists them. Types and codes are
-// those that Instagram uses for similar errors. A message ends with the next step and never repeats
-// what was sent.
+// requestError returns a refusal of a request. The subcode identifies igproxy's own error for apps
+// and dashboards, and never changes; docs/errors.md lists all subcodes. Type and code are the ones
+// that Instagram uses for similar errors. A message ends with the next step and never repeats what
+// was sent.
 func requestError(status, code, subcode int, message string) *graph.Error {
 	kind := "IGApiException"
 	if code == 2500 {
@@ -48,7 +48,7 @@ var (
 		"Send the one that the code was issued for, and add it to redirect_uris in igproxy's configuration.")
 	errTooLarge = requestError(http.StatusRequestEntityTooLarge, 100, 990018,
 		"The body is larger than igproxy passes through. Send less, or raise passthrough.max_body_bytes.")
-	errSlowRequest = requestError(http.StatusRequestTimeout, 100, 990028, "The body of the request comes too "+
+	errSlowRequest = requestError(http.StatusRequestTimeout, 100, 990028, "The body of the request arrives too "+
 		"slowly. Send at least 1 KiB a second.")
 	errOwnToken = requestError(http.StatusBadRequest, 2500, 990009, "The token is igproxy's own, which Instagram does not know. "+
 		"Send the user's token, and igproxy's own in X-Igproxy-Token.")
@@ -85,7 +85,7 @@ func ownTransient(status, subcode int, c graph.Class, cause, message string, ret
 
 func errBreakerOpen(retryAfter time.Duration) *graph.Error {
 	return ownTransient(http.StatusServiceUnavailable, 990020, graph.ClassHeld, "breaker open",
-		"Calls to Instagram have been failing, so igproxy makes none at the moment. "+
+		"Token calls like this one have been failing, so igproxy makes none of them at the moment. "+
 			"Retry after the time in Retry-After.", retryAfter)
 }
 
@@ -98,7 +98,7 @@ func errOverloaded() *graph.Error {
 	return errBusy("too many exchanges at once", "Too many exchanges at once.")
 }
 
-// errSlowReader returns an error that is only logged, because a part of the answer was sent.
+// errSlowReader returns an error that is only logged, because part of the answer has been sent.
 func errSlowReader() *graph.Error {
 	e := *errSlowRequest
 	e.Cause = passthrough.ErrSlowReader.Error()

@@ -44,7 +44,7 @@ func errToken(sent ...string) *graph.Error {
 	return refused
 }
 
-// subcodes reads the subcodes from the code, so that this test does not miss a new one.
+// subcodes reads the subcodes from the source files, so that this test does not miss a new one.
 func subcodes(t *testing.T) map[int]bool {
 	t.Helper()
 	found := map[int]bool{graph.SubcodeUnreadable: true}
@@ -114,7 +114,8 @@ func TestOwnErrorsParseAsInstagramsDo(t *testing.T) {
 	}
 }
 
-// An unread body closes the connection, and the answer announces it. A wrong method alone does not.
+// An unread body closes the connection, and the answer announces this. A wrong method alone does
+// not.
 func TestABodyClosesTheConnection(t *testing.T) {
 	p := proxyOf(t, nil, nil)
 	for want, r := range map[string]*http.Request{"": postRequest(), "close": withBody()} {

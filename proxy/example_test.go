@@ -15,8 +15,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// A stand-in Instagram, a Proxy in front of it, and one token asked for twice: the second answer
-// comes from memory.
+// This example starts a stand-in for Instagram and a Proxy in front of it, and exchanges one token
+// twice. The second answer comes from memory.
 func ExampleNew() {
 	instagram := mock.New(mock.Options{Secret: "the-apps-client-secret"})
 	upstream, err := mock.Start(instagram, mock.ServerOptions{TLS: true})

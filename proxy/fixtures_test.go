@@ -27,7 +27,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// exchangeFunc makes a function a step.
+// exchangeFunc is a function used as a step.
 type exchangeFunc func(context.Context, call) (answer, error)
 
 func (f exchangeFunc) Exchange(ctx context.Context, c call) (answer, error) { return f(ctx, c) }
@@ -51,7 +51,7 @@ func tokenAnswer(t testing.TB, long string, life time.Duration) answer {
 
 func refusalAnswer(code, subcode int, message string) answer {
 	e := &graph.Error{Status: 400, Type: "OAuthException", Code: code, Subcode: subcode, Message: message}
-	read, _ := graph.ReadError(e.Status, e.Encode(), func(s string) string { return s }) // which classifies it
+	read, _ := graph.ReadError(e.Status, e.Encode(), func(s string) string { return s }) // ReadError sets the class
 	return answer{refusal: read, source: sourceUpstream}
 }
 
@@ -91,8 +91,8 @@ func newInstagram(t testing.TB, o mock.ServerOptions) (*mock.Instagram, *mock.Se
 
 var overTLS = mock.ServerOptions{TLS: true}
 
-// optionsFor returns valid Options for an upstream at this URL. The timeout is longer than a busy
-// machine needs; tests of timeouts set their own.
+// optionsFor returns valid Options for an upstream at this URL. The timeout is long enough for a
+// busy machine; tests of timeouts set their own.
 func optionsFor(t testing.TB, base string, ca *x509.CertPool) Options {
 	t.Helper()
 	u, err := url.Parse(base)
@@ -148,7 +148,7 @@ type graphBody struct {
 	TraceID   string `json:"fbtrace_id"`
 }
 
-// errorIn returns the inside of the envelope. It fails for unknown members.
+// errorIn returns the inside of the envelope. It fails the test if there are unknown members.
 func errorIn(t testing.TB, body []byte) graphBody {
 	t.Helper()
 	dec := json.NewDecoder(bytes.NewReader(body))
@@ -162,9 +162,9 @@ func errorIn(t testing.TB, body []byte) graphBody {
 	return e.Error
 }
 
-// rawUpstream starts an upstream without TLS whose bytes a test writes. It calls serve for each
-// connection, with its number from 1, and closes the connection afterwards. It returns the base
-// URL.
+// rawUpstream starts an upstream without TLS whose replies a test writes byte by byte. It calls
+// serve for each connection, numbered from 1, and closes the connection afterwards. It returns the
+// base URL.
 func rawUpstream(t testing.TB, serve func(n int, c net.Conn, r *bufio.Reader)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -243,7 +243,7 @@ func (w *statusWriter) Header() http.Header         { return w.header }
 func (w *statusWriter) WriteHeader(status int)      { w.status = status }
 func (w *statusWriter) Write(b []byte) (int, error) { return len(b), nil }
 
-// passing returns o with limits that no test reaches, where it has none.
+// passing returns o, and sets limits that no test reaches where o has none.
 func passing(o PassthroughOptions) *PassthroughOptions {
 	o.Timeout, o.MaxBodyBytes = cmp.Or(o.Timeout, time.Minute), cmp.Or(o.MaxBodyBytes, 64<<20)
 	return &o

@@ -27,7 +27,7 @@ type grant struct {
 	secret    bool          // whether the client secret is sent
 	upstream  string        // the name of the upstream, one of upstreams
 	base      *url.URL      // the upstream's URL
-	ttl       time.Duration // how long an answer is remembered at most
+	ttl       time.Duration // the longest time that an answer is remembered
 }
 
 // The upstreams, by the names that metrics and logs use.
@@ -46,7 +46,7 @@ const (
 	codePath     = "/oauth/access_token"
 )
 
-// grants returns the rows of the services that have an app. Meta documents the calls under
+// grants returns the rows of the services for which there is an app. Meta documents the calls under
 // https://developers.facebook.com/docs/, in instagram-platform/reference/access_token and
 // .../refresh_access_token, threads/get-started/long-lived-tokens, and
 // instagram-platform/instagram-api-with-instagram-login/business-login.
@@ -71,7 +71,7 @@ func grants(o Options) []*grant {
 	})
 }
 
-// rowsAt returns the rows of a path.
+// rowsAt returns the rows with this path.
 func rowsAt(table []*grant, path string) (rows []*grant) {
 	for _, g := range table {
 		if g.path == path {

@@ -104,7 +104,7 @@ func codeForm(code string) url.Values {
 
 const codeAnswer = `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"]}`
 
-// Each row of the table asks its own upstream, with what the call needs and nothing more.
+// Each grant asks its own upstream and sends what the call needs, and nothing more.
 func TestEachGrantUsesItsUpstreamAndParameters(t *testing.T) {
 	w := newWorld(t)
 	w.login.say(200, codeAnswer)
@@ -161,7 +161,7 @@ func TestEachGrantUsesItsUpstreamAndParameters(t *testing.T) {
 
 // The response to a code exchange has the members both flat and in data, whichever shape Meta sent,
 // and numbers byte for byte.
-func TestACodesAnswerHasBothShapes(t *testing.T) {
+func TestTheAnswerToACodeHasBothShapes(t *testing.T) {
 	for in, want := range map[string]string{
 		codeAnswer: `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"],"token_type":"bearer",` +
 			`"data":[{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"]}]}`,
@@ -180,19 +180,20 @@ func TestACodesAnswerHasBothShapes(t *testing.T) {
 		}
 		back, ok := decodeRecord(encodeRecord(answer{token: tok}), time.Now())
 		if !ok || bodyOf(back.token, time.Now()) != want {
-			t.Error("the record opens to something else")
+			t.Error("the record decodes to another answer")
 		}
 	}
 	for _, in := range []string{``, `{}`, `[]`, `{"data":[]}`, `{"data":{}}`, `{"data":[{"access_token":"a"},{"access_token":"b"}]}`, `{"data":[{}]}`,
 		`{"data":[{"access_token":"a"}],"access_token":"b"}`, `{"access_token":""}`, `{"access_token":1}`, `{"access_token":"a","access_token":"b"}`,
 		`{"access_token":"a","error_type":"x"}`, `{"access_token":"a b"}`, codeAnswer + `x`} {
 		if _, err := graph.ReadCode([]byte(in), time.Now()); err == nil {
-			t.Errorf("%s: taken", in)
+			t.Errorf("%s: accepted", in)
 		}
 	}
 }
 
-// A code works once: a repeated callback gets the first answer, and no request is repeated.
+// A code works only once: a repeated callback gets the first answer, and no request to Instagram is
+// repeated.
 func TestDoubleCallbackGetsTheFirstAnswer(t *testing.T) {
 	w := newWorld(t)
 	used := false
@@ -225,7 +226,7 @@ func TestDoubleCallbackGetsTheFirstAnswer(t *testing.T) {
 	}
 }
 
-func TestErrorsOfACodeAreMirroredInTheirShape(t *testing.T) {
+func TestErrorsOfACodeExchangeKeepTheirShape(t *testing.T) {
 	w := newWorld(t)
 	const used = `{"error_type":"OAuthException","code":400,"error_message":"This authorization code has been used"}`
 	w.login.say(400, used)
@@ -234,7 +235,7 @@ func TestErrorsOfACodeAreMirroredInTheirShape(t *testing.T) {
 	}
 	w.login.say(400, `{"error_type":"OAuthException","code":400,"error_message":"`+testSecret+` and CODEcanary"}`)
 	if r := w.post("/oauth/access_token", codeForm("CODEcanary")); strings.Contains(r.Body.String(), testSecret) || strings.Contains(r.Body.String(), "CODEcanary") {
-		t.Errorf("the error repeats what is secret: %s", r.Body)
+		t.Errorf("the error repeats the secret or the code: %s", r.Body)
 	}
 	for name, spoil := range map[string]func(url.Values){
 		"no code":               func(f url.Values) { f.Del("code") },
@@ -263,7 +264,7 @@ func TestErrorsOfACodeAreMirroredInTheirShape(t *testing.T) {
 			t.Errorf("%s: got %d %s", name, r.Code, r.Body)
 		}
 		if len(w.login.asked())+len(w.threads.asked()) != before {
-			t.Errorf("%s: asked all the same", name)
+			t.Errorf("%s: an upstream was asked", name)
 		}
 	}
 }
@@ -291,7 +292,7 @@ func TestFormsAreReadStrictly(t *testing.T) {
 	}
 	for _, head := range w.login.head {
 		if head.Get("Authorization") != "" {
-			t.Error("Authorization was handed on")
+			t.Error("Authorization was passed on")
 		}
 	}
 	n := len(w.login.asked())
@@ -312,7 +313,7 @@ func TestFormsAreReadStrictly(t *testing.T) {
 		}
 	}
 	if len(w.login.asked()) != n {
-		t.Error("Instagram was asked with a mangled form")
+		t.Error("Instagram was asked although the form was malformed")
 	}
 }
 
@@ -335,9 +336,9 @@ func TestErrorOfAWrongCallNamesTheRightOne(t *testing.T) {
 	}
 }
 
-// What decides about a call is sent once, in one place: RFC 6749, section 3.2, and RFC 6750,
-// section 2. Names in another case mean nothing and are dropped.
-func TestAParameterThatMattersTwiceIsRefused(t *testing.T) {
+// A parameter that decides what a call does must be sent once, in one place: RFC 6749, section 3.2,
+// and RFC 6750, section 2. Names in another letter case are unknown and are dropped.
+func TestADecisiveParameterSentTwiceIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.login.say(200, codeAnswer)
 	const token = "/access_token?grant_type=ig_exchange_token&access_token=IGAAshort&client_id=" + shopID
@@ -358,7 +359,7 @@ func TestAParameterThatMattersTwiceIsRefused(t *testing.T) {
 		"refresh":                        {get(refresh), 0},
 		"code":                           {form("", ""), 0},
 		"other case":                     {get(token + "&ACCESS_TOKEN=x&Grant_Type=x&Client_Id=x"), 0},
-		"what no step reads":             {get(token + "&state=1&state=2&client_secret=a&client_secret=b"), 0},
+		"parameters that no step reads":  {get(token + "&state=1&state=2&client_secret=a&client_secret=b"), 0},
 		"token, grant_type":              {get(token + "&grant_type=ig_exchange_token"), 990008},
 		"token, access_token":            {get(token + "&access_token=IGAAother"), 990010},
 		"token, client_id":               {get(token + "&client_id=" + clubID), 990010},

@@ -22,10 +22,10 @@ type guardStep struct {
 
 func (s *guardStep) Exchange(ctx context.Context, c call) (answer, error) {
 	b := s.circuits.of(c)
-	if !b.places.take(ctx) {
+	if !b.slots.take(ctx) {
 		return answer{}, errOverloaded()
 	}
-	defer b.places.give()
+	defer b.slots.give()
 	now := time.Now()
 	if e := c.app.paused(now); e != nil {
 		return answer{refusal: e, source: sourceHold}, nil
@@ -44,11 +44,11 @@ func (s *guardStep) Exchange(ctx context.Context, c call) (answer, error) {
 
 // ask asks through the breaker and notes the result.
 func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefore bool) (a answer, err error) {
-	// A flight that waited for a place may have less time than a call may take. Its timeout says
-	// nothing about Meta.
+	// A flight that waited for a slot may have less time left than a call may take. If it times
+	// out, that says nothing about Meta.
 	end, bounded := ctx.Deadline()
 	isLate := bounded && time.Until(end) < s.timeout
-	// A half-open breaker allows its probe a retry.
+	// A half-open breaker lets its probe be retried.
 	c.mayRetry = func() bool { return b.State() != breaker.Open && c.app.paused(time.Now()) == nil }
 	var e *graph.Error // of err
 	refused := b.Do(func() breaker.Verdict {
@@ -86,7 +86,7 @@ func (s *guardStep) note(c call, a answer) {
 	refused, accepted, inUse := c.app.state.secrets.note(a, time.Now())
 	if refused {
 		s.log.Error("client secret refused", "app", c.app.Label,
-			"next_step", advice[graph.ClassSecret]+"; if it comes from client_secret_file, save the new secret there and it is reloaded; otherwise restart")
+			"next_step", advice[graph.ClassSecret]+"; if the secret comes from client_secret_file, save the right one there and igproxy reloads it; otherwise set the right one and restart igproxy")
 	}
 	if accepted {
 		s.log.Info("client secret accepted again", "app", c.app.Label)

@@ -11,17 +11,17 @@ import (
 )
 
 // A circuit is one way of asking Meta: an app's grant and, for a code, its redirect_uri. Each has
-// its own breaker and places, so that a circuit that Meta always fails, or that asks for very many
-// tokens at once, takes nothing from the others. All three parts come from the configuration, which
-// bounds the number of circuits.
+// its own breaker and slots, so that a circuit whose calls always fail, or that asks for very many
+// tokens at once, takes no capacity from the others. All three parts come from the configuration,
+// which limits the number of circuits.
 type circuit struct{ app, grant, redirect string }
 
 func circuitOf(c call) circuit { return circuit{c.app.Label, c.grant.name, c.redirect} }
 
-// circuits are all circuits, each made when it is first used. Reloads carry them over.
+// circuits holds all circuits. Each is created when it is first used. Reloads carry them over.
 type circuits struct {
 	options breaker.Options // checked by newCircuits
-	places  int             // of each circuit
+	slots   int             // of each circuit
 	metrics *Metrics
 	log     *slog.Logger
 
@@ -32,7 +32,7 @@ type circuits struct {
 
 type circuitState struct {
 	*breaker.Breaker
-	places   *places
+	slots    *slots
 	upstream string
 }
 
@@ -44,11 +44,11 @@ type worstState struct {
 
 // newCircuits returns circuits with these options, except OnChange, which is not used. Its error
 // names an invalid option.
-func newCircuits(o breaker.Options, places int, m *Metrics, log *slog.Logger) (*circuits, error) {
+func newCircuits(o breaker.Options, slots int, m *Metrics, log *slog.Logger) (*circuits, error) {
 	if _, err := breaker.New(o); err != nil {
 		return nil, err
 	}
-	return &circuits{options: o, places: places, metrics: m, log: log,
+	return &circuits{options: o, slots: slots, metrics: m, log: log,
 		all: map[circuit]*circuitState{}, known: map[string]worstState{}}, nil
 }
 
@@ -61,12 +61,13 @@ func (s *circuits) of(c call) *circuitState {
 		o, upstream := s.options, c.grant.upstream
 		o.OnChange = func(from, to breaker.State) { s.changed(key, upstream, from, to) }
 		b, _ := breaker.New(o) // newCircuits has checked the options
-		s.all[key] = &circuitState{b, newPlaces(s.places), upstream}
+		s.all[key] = &circuitState{b, newSlots(s.slots), upstream}
 	}
 	return s.all[key]
 }
 
-// changed updates the state of an upstream after each change of a breaker.
+// changed updates the state of an upstream after a breaker has changed, and counts and logs the
+// change.
 func (s *circuits) changed(of circuit, upstream string, from, to breaker.State) {
 	worst := s.worst(upstream)
 	s.mu.Lock()
@@ -82,7 +83,8 @@ func (s *circuits) changed(of circuit, upstream string, from, to breaker.State) 
 	write("breaker changed", "step", "guard", "upstream", upstream, "app", of.app, "grant", of.grant, "from", from, "to", to)
 }
 
-// since returns when the worst state of an upstream's breakers last changed, or the zero time.
+// since returns the time at which the worst state of an upstream's breakers last changed, or the
+// zero time.
 func (s *circuits) since(upstream string) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +106,7 @@ func (s *circuits) states(upstream string) (list []*circuitState) {
 // inFlight returns the number of calls in flight to an upstream. An empty name means all upstreams.
 func (s *circuits) inFlight(upstream string) (n int) {
 	for _, b := range s.states(upstream) {
-		n += len(b.places.inFlight)
+		n += len(b.slots.inFlight)
 	}
 	return n
 }

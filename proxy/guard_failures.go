@@ -10,15 +10,15 @@ import (
 )
 
 // failures remembers which tokens and codes failed recently, so that one of them cannot look like
-// an outage of Meta: otherwise a worker that keeps asking for a token that Meta always fails would
-// open the breaker for everyone.
+// an outage of Meta. Otherwise a worker that keeps sending a token that always fails at Meta would
+// open the breaker for all tokens.
 //
-//   - A token that failed is not asked for again during a pause that doubles with each failure. Its
-//     failure is repeated meanwhile.
-//   - The breaker counts only its first failure, until it succeeds or has not been asked for during
-//     breaker.interval.
-//   - It cannot be the probe of a half-open breaker until twice its pause has passed, so that the
-//     breaker learns from other tokens first.
+//   - After a failure igproxy does not ask Meta for the token during a pause, which doubles with
+//     each failure. Meanwhile it repeats the failure.
+//   - The breaker counts only the token's first failure, until the token succeeds or has not failed
+//     for breaker.interval.
+//   - The token cannot be the probe of a half-open breaker until twice its pause has passed, so
+//     that other tokens probe Meta first.
 type failures struct {
 	interval time.Duration // of the breaker
 
@@ -35,9 +35,9 @@ type tokenFailure struct {
 
 const (
 	firstPause = time.Second      // after a token's first failure; each further one doubles it
-	lastPause  = 30 * time.Second // the longest
-	// maxFailed bounds the tokens remembered. Far fewer fail before a breaker opens. A failure
-	// beyond the bound is counted and forgotten.
+	lastPause  = 30 * time.Second // the longest pause
+	// maxFailed is the largest number of tokens remembered. Far fewer fail before a breaker opens.
+	// The breaker counts a failure beyond this limit, but the failure is not remembered.
 	maxFailed = 4096
 )
 
@@ -45,7 +45,7 @@ func newFailures(interval time.Duration) *failures {
 	return &failures{interval: interval, all: map[cache.ID]tokenFailure{}}
 }
 
-// last returns a token's last failure, and whether that is still remembered.
+// last returns a token's last failure, and whether that failure still counts.
 func (s *failures) last(id cache.ID, now time.Time) (f tokenFailure, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,7 +57,7 @@ func (s *failures) isOver(f tokenFailure, now time.Time) bool {
 	return now.Sub(f.at) >= max(s.interval, 2*f.pause)
 }
 
-// note remembers a failure and returns it with the time of the next attempt.
+// note remembers a failure and returns a copy of it with the time of the next attempt.
 func (s *failures) note(id cache.ID, e *graph.Error, now time.Time) *graph.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,8 +99,8 @@ func (f tokenFailure) repeated(now time.Time) *graph.Error {
 // mayProbe reports whether the token may be the probe of a half-open breaker.
 func (f tokenFailure) mayProbe(now time.Time) bool { return now.Sub(f.at) >= 2*f.pause }
 
-// isOfToken reports whether a failure may be due to the token: Meta answered, or at least had
-// received the request. A host that cannot be reached fails every token alike.
+// isOfToken reports whether a failure may be due to the token: Meta answered, or may at least have
+// received the request. If a host cannot be reached, every token fails alike.
 func isOfToken(e *graph.Error) bool {
 	switch e.Class {
 	case graph.ClassTransient, graph.ClassBroken, graph.ClassTimeout:

@@ -13,8 +13,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// metaFails returns a step "ask" that fails the calls that match with code 2, counts them, and
-// answers all others.
+// metaFails returns a step "ask" that counts the calls for which fails returns true and fails them
+// with code 2. It answers all others.
 func metaFails(fails func(call) bool, calls *int) exchangeFunc {
 	return func(_ context.Context, c call) (answer, error) {
 		if fails(c) {
@@ -31,8 +31,8 @@ func withToken(c call, token string) call {
 	return c
 }
 
-// For an hour, a worker asks once a second for a token that Meta always fails. Two other users ask
-// once a minute.
+// For an hour, a worker sends once a second a token that always fails at Meta. Every 30 seconds
+// another user sends a token.
 func TestTokenThatAlwaysFailsTakesNoCapacityFromOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
@@ -99,7 +99,7 @@ func TestFailedTokenIsRetriedAfterAGrowingPause(t *testing.T) {
 	})
 }
 
-// After an outage the first probe must not be a token that Meta always fails.
+// After an outage the first probe must not be a token that always fails at Meta.
 func TestProbeIsNeverARecentlyFailedToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, down := 0, true
@@ -107,7 +107,7 @@ func TestProbeIsNeverARecentlyFailedToken(t *testing.T) {
 		c := callFor(t, "bad")
 		bad := c.key.ID()
 		g.next = metaFails(func(c call) bool { return down || c.key.ID() == bad }, &calls)
-		for range 70 { // it has failed for a while, and pauses for 30 s
+		for range 70 { // the token has failed for a while, and its pause is 30 s
 			_, _ = g.Exchange(t.Context(), c)
 			time.Sleep(time.Second)
 		}
@@ -147,7 +147,7 @@ func TestTokenThatFailedInAnOutageMayBeTheProbe(t *testing.T) {
 	})
 }
 
-// An app, a grant or a redirect_uri that Meta always fails has a breaker of its own.
+// An app, a grant or a redirect_uri whose calls always fail has a breaker of its own.
 func TestCallsThatAlwaysFailHaveTheirOwnBreaker(t *testing.T) {
 	other := func(c call, change func(*call)) call {
 		app, grant := *c.app, *c.grant
@@ -181,8 +181,8 @@ func TestCallsThatAlwaysFailHaveTheirOwnBreaker(t *testing.T) {
 	}
 }
 
-// A host that hangs, or a batch job that refreshes thousands of tokens at once, uses up its own
-// places and no others.
+// A host that hangs, or a batch job that refreshes thousands of tokens at once, uses up only its
+// own slots.
 func TestCircuitsDoNotShareSlots(t *testing.T) {
 	for name, change := range map[string]func(*call){
 		"a host":  func(c *call) { c.grant.name, c.grant.upstream = "code", upstreamLogin },
@@ -209,7 +209,7 @@ func TestCircuitsDoNotShareSlots(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			if _, err := g.Exchange(ctx, c); err != nil {
-				t.Errorf("beside %s that is crowded: %v", name, err)
+				t.Errorf("while all slots of %s are taken: %v", name, err)
 			}
 			close(end)
 			synctest.Wait()
@@ -217,7 +217,6 @@ func TestCircuitsDoNotShareSlots(t *testing.T) {
 	}
 }
 
-// The memory of failures is bounded; a failure beyond the bound is counted and forgotten.
 func TestTheFailuresRememberedAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newFailures(time.Minute)
@@ -245,6 +244,6 @@ func TestUnreachableHostIsNotATokenFailure(t *testing.T) {
 		}
 	}
 	if isOfToken(errSilent()) || !isOfToken(errTimeout()) || !isOfToken(errBadAnswer("x")) || isOfToken(errOverloaded()) {
-		t.Error("classes are mixed up")
+		t.Error("isOfToken is wrong about errSilent, errTimeout, errBadAnswer or errOverloaded")
 	}
 }

@@ -8,12 +8,12 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// pause is a rate limit on a whole app. While it lasts, Meta is not asked for the app's cold tokens
-// and the limit is repeated. A rate limit is not a failure, so it never reaches the breaker. The
-// zero value is an app without a limit.
+// pause is a rate limit on a whole app. While it lasts, igproxy repeats the limit instead of asking
+// Meta for tokens that are not in the cache. A rate limit is not a failure, so it never reaches the
+// breaker. The zero value means that there is no limit.
 type pause struct {
 	mu    sync.Mutex   // protects limit
-	limit *graph.Error // as Meta reported it, until its RetryAt, which graph.RetryAt computed
+	limit *graph.Error // as Meta reported it; it ends at its RetryAt, which graph.RetryAt computed
 }
 
 // begin starts a pause, or extends the current one.

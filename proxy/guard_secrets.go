@@ -9,26 +9,29 @@ import (
 )
 
 const (
-	refusedPause = 5 * time.Second // how long Meta is not asked after it refused every secret of an app
-	refusedDoubt = time.Minute     // how long that turns readiness off; then a request may prove a secret
+	// refusedPause is how long Meta is not asked after it refused every secret of an app.
+	refusedPause = 5 * time.Second
+	// refusedDoubt is how long the secrets then count as refused. Afterwards the sidecar is ready
+	// again, so that a request may prove a secret right.
+	refusedDoubt = time.Minute
 )
 
 // clientSecrets are an app's client secrets: one, or two during a rotation. The one that worked
 // last is sent first. If Meta refuses it, the call is repeated once with the other. The zero value
-// has none; use sets them.
+// has no secrets; use sets them.
 type clientSecrets struct {
 	mu        sync.Mutex   // protects all below
 	list      []Secret     // the current one, then the previous one
 	inUse     int          // index in list
-	refusal   *graph.Error // Meta's last refusal of all of them; nil if none, or once one was accepted
+	refusal   *graph.Error // set once Meta has refused every secret, until it accepts one
 	refusedAt time.Time    // when refusal came
 }
 
-// secretNames are the names of the two for the metric and the log, by index in the list.
+// secretNames are the names of the two secrets in the metric and the log, by index in the list.
 var secretNames = []string{"current", "previous"}
 
-// use makes list the app's secrets and forgets what is known about others. The secret in use stays
-// in use unless it was refused.
+// use makes list the app's secrets and forgets what was known about the previous list. The secret
+// in use stays in use if it is in list, unless it was refused.
 func (s *clientSecrets) use(list []Secret) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,8 +45,8 @@ func (s *clientSecrets) use(list []Secret) {
 	s.list, s.inUse, s.refusal = list, inUse, nil
 }
 
-// pick returns the secret to ask with: the one in use, or another if that was refused. It reports
-// false if there is no other. A reload may have brought the other since the call began.
+// pick returns the secret to ask with: the one in use, or another one if that was refused. It
+// reports false if there is no other. A reload may have added the other one since the call began.
 func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,8 +58,7 @@ func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 	return Secret{}, false
 }
 
-// check returns the refusal to repeat while Meta is not asked because it refused every secret, or
-// nil.
+// check returns the refusal to repeat during the pause after Meta refused every secret, or nil.
 func (s *clientSecrets) check(now time.Time) *graph.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,10 +78,10 @@ func (s *clientSecrets) areRefused(now time.Time) bool {
 	return s.refusal != nil && now.Sub(s.refusedAt) < refusedDoubt
 }
 
-// note learns from the answer to a call. It reports whether all secrets are now refused, whether
-// one is now accepted again, and the name of the secret that is now in use instead of a refused
-// one. An answer to a call without a secret, or with one that a reload has replaced, changes
-// nothing.
+// note updates the state from the answer to a call. It reports whether all secrets are refused from
+// now on, whether one is accepted again, and the name of the secret that has replaced a refused
+// one, if any. An answer to a call without a secret, or with one that a reload has replaced,
+// changes nothing.
 func (s *clientSecrets) note(a answer, now time.Time) (refused, accepted bool, inUse string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

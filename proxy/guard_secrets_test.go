@@ -18,7 +18,7 @@ const (
 	oldSecret = testSecret
 )
 
-// rotating returns a Proxy with both secrets, in front of an Instagram that accepts the old one.
+// rotating returns a Proxy with both secrets, in front of a stand-in that accepts the old one.
 func rotating(t *testing.T) (*Proxy, Options, *mock.Instagram, *bytes.Buffer) {
 	t.Helper()
 	i, s := newInstagram(t, overTLS)
@@ -62,19 +62,19 @@ func TestRefusedSecretIsRetriedWithTheOtherOne(t *testing.T) {
 		}
 	}
 	if got := inUse(t, o.Metrics); got != "current" {
-		t.Errorf("at the start %s is used first", got)
+		t.Errorf("at the start the secret in use is %s, want current", got)
 	}
-	step("the dashboard has the old one still", "IGAA-1", 2, "previous")
+	step("the dashboard still has the old secret", "IGAA-1", 2, "previous")
 	step("and from then on", "IGAA-2", 1, "previous")
 	i.SetSecrets(newSecret)
-	step("the dashboard has the new one", "IGAA-3", 2, "current")
+	step("the dashboard has the new secret", "IGAA-3", 2, "current")
 	step("and from then on", "IGAA-4", 1, "current")
 	if got := strings.Count(log.String(), "client secret switched"); got != 2 || strings.Contains(log.String(), oldSecret) || strings.Contains(log.String(), newSecret) {
-		t.Errorf("logged %d times, want 2: %s", got, log)
+		t.Errorf("the switch was logged %d times, want 2, without a secret: %s", got, log)
 	}
 }
 
-// The secret that works stays in use after a reload that adds another or removes the other.
+// The secret that works stays in use after a reload that adds or removes another one.
 func TestTheSecretInUseStaysInUseOverAReload(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
@@ -106,7 +106,7 @@ func TestTheSecretInUseStaysInUseOverAReload(t *testing.T) {
 	}
 }
 
-func TestBothSecretsRefusedIsOneFaultWithoutNames(t *testing.T) {
+func TestTwoRefusedSecretsPauseTheAppAndAreNotPrinted(t *testing.T) {
 	p, o, i, log := rotating(t)
 	i.SetSecrets("something-else-altogether")
 	w := ask(p, get(target("IGAA-1")))
@@ -114,7 +114,7 @@ func TestBothSecretsRefusedIsOneFaultWithoutNames(t *testing.T) {
 		t.Errorf("got %d after %d calls, ready %v, in use %s", w.Code, i.Calls(), p.Readiness().Ready, inUse(t, o.Metrics))
 	}
 	if w := ask(p, get(target("IGAA-2"))); w.Code != 400 || i.Calls() != 2 {
-		t.Errorf("the app is not held: %d after %d calls", w.Code, i.Calls())
+		t.Errorf("the app is not paused: got %d after %d calls, want 400 after 2", w.Code, i.Calls())
 	}
 	if strings.Contains(log.String()+w.Body.String(), oldSecret) || strings.Contains(log.String()+w.Body.String(), newSecret) {
 		t.Error("a secret was printed")
@@ -149,15 +149,15 @@ func TestExchangeWithTheOldSecretDoesNotPauseTheNewOne(t *testing.T) {
 	}
 	close(gate)
 	if code := <-slow; code != 200 { // it is repeated with the new secret
-		t.Errorf("the call in flight got %d", code)
+		t.Errorf("the call in flight got %d, want 200", code)
 	}
 	if w := ask(p, get(target("IGAA-next"))); w.Code != 200 || !p.Readiness().Ready {
-		t.Errorf("the next one got %d, ready %v", w.Code, p.Readiness().Ready)
+		t.Errorf("the next call got %d, ready %v; want 200, true", w.Code, p.Readiness().Ready)
 	}
 }
 
-// Neither a refusal nor a success of a replaced secret changes anything.
-func TestAnAnswerAboutASecretThatHasGoneIsIgnored(t *testing.T) {
+// Neither a refusal nor a success with a replaced secret changes anything.
+func TestAnAnswerAboutAReplacedSecretIsIgnored(t *testing.T) {
 	gone, now, next := NewSecret("gone"), NewSecret("now"), NewSecret("next")
 	refused := refusalAnswer(100, 0, "Error validating client secret.")
 	for name, c := range map[string]struct {
@@ -180,12 +180,12 @@ func TestAnAnswerAboutASecretThatHasGoneIsIgnored(t *testing.T) {
 	a := tokenAnswer(t, "IGAAlong", 60*24*time.Hour)
 	a.with, a.without = gone, now
 	if refused, accepted, inUse := s.note(a, time.Now()); refused || accepted || inUse != "" || !s.areRefused(time.Now()) {
-		t.Errorf("a token got with a secret that has gone changed something: %v, %v, %q", refused, accepted, inUse)
+		t.Errorf("an answer to a call with a replaced secret changed the state: %v, %v, %q", refused, accepted, inUse)
 	}
 }
 
 // A late answer to a call with the previous secret does not put it back in use.
-func TestLateAnswerDoesNotSwitchTheSecretBack(t *testing.T) {
+func TestALateAnswerDoesNotSwitchTheSecretBack(t *testing.T) {
 	s := &clientSecrets{}
 	one, two := NewSecret("one"), NewSecret("two")
 	s.use([]Secret{two, one})
@@ -197,12 +197,13 @@ func TestLateAnswerDoesNotSwitchTheSecretBack(t *testing.T) {
 	a.with, a.without = two, Secret{}
 	_, _, inUse := s.note(a, time.Now())
 	if now, _ := s.pick(Secret{}); inUse != "" || !now.equal(one) {
-		t.Errorf("turned back to %q", inUse)
+		t.Errorf("the secret in use was switched to %q", inUse)
 	}
 }
 
 // The code exchange does not say what it refuses, so a refused code is tried with the other secret.
-// If that is refused too, the first refusal is the answer, and nothing is concluded.
+// If that call is refused, too, the first refusal is the answer, and neither secret counts as
+// refused.
 func TestARefusedCodeIsTriedWithTheOtherSecret(t *testing.T) {
 	var mu sync.Mutex
 	right := oldSecret
@@ -237,11 +238,11 @@ func TestARefusedCodeIsTriedWithTheOtherSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := w.post("/oauth/access_token", codeForm("once")); r.Code != 400 || len(upstream.asked()) != 6 {
-		t.Errorf("with one secret a code is sent once: %d after %d calls", r.Code, len(upstream.asked()))
+		t.Errorf("with one secret: got %d after %d calls, want 400 after 6", r.Code, len(upstream.asked()))
 	}
 }
 
-func TestNeitherSecretIsHandedOn(t *testing.T) {
+func TestNeitherSecretIsPassedOn(t *testing.T) {
 	for _, repeated := range []string{newSecret, oldSecret} {
 		upstream := newService(t)
 		upstream.say(400, `{"error":{"message":"see `+repeated+`","type":"OAuthException","code":190}}`)
@@ -258,7 +259,8 @@ func TestNeitherSecretIsHandedOn(t *testing.T) {
 	}
 }
 
-// Entries survive while the previous secret is configured, and for ever with a key of their own.
+// Without a Key, cache entries survive as long as the previous secret is configured. With a Key
+// they always survive.
 func TestCacheSurvivesUntilThePreviousSecretIsRemoved(t *testing.T) {
 	idOf := func(a App) string {
 		a.ID = "1"
@@ -271,11 +273,11 @@ func TestCacheSurvivesUntilThePreviousSecretIsRemoved(t *testing.T) {
 	one, two, key := NewSecret(oldSecret), NewSecret(newSecret), NewSecret(strings.Repeat("k", 32))
 	before, during, after := idOf(App{Secret: one}), idOf(App{Secret: two, Previous: one}), idOf(App{Secret: two})
 	if before != during || during == after {
-		t.Errorf("before and during the same: %v; during and after: %v", before == during, during == after)
+		t.Errorf("same key before and during the rotation: %v, want true; during and after it: %v, want false", before == during, during == after)
 	}
 	all := []string{idOf(App{Secret: one, Key: key}), idOf(App{Secret: two, Previous: one, Key: key}), idOf(App{Secret: two, Key: key})}
 	if len(slices.Compact(all)) != 1 {
-		t.Error("with a key of its own the cache was lost")
+		t.Error("the cache was lost although the app has a Key")
 	}
 }
 

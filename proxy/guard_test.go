@@ -17,10 +17,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-func newGuarded(t *testing.T, places int, next exchangeFunc) *guardStep {
+func newGuarded(t *testing.T, slots int, next exchangeFunc) *guardStep {
 	t.Helper()
 	o := breaker.Options{Failures: 3, Ratio: 0.5, MinRequests: 20, Interval: time.Minute, Open: 10 * time.Second, Probes: 1}
-	breakers, err := newCircuits(o, places, NewMetrics(), slog.New(slog.DiscardHandler))
+	breakers, err := newCircuits(o, slots, NewMetrics(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,11 +94,11 @@ func TestAppLimitPausesAllTokensForItsTime(t *testing.T) {
 		other.token = NewSecret("other")
 		a, err := g.Exchange(t.Context(), other)
 		if err != nil || a.source != sourceHold || a.refusal.Status != 429 || time.Until(a.refusal.RetryAt) != 3*time.Minute {
-			t.Errorf("while held: %+v, %v", a.refusal, err)
+			t.Errorf("during the pause: %+v, %v", a.refusal, err)
 		}
 		time.Sleep(3 * time.Minute)
 		if a, err := g.Exchange(t.Context(), other); err != nil || a.refusal != nil || asked != 2 {
-			t.Errorf("after the hold: %v, %v, asked %d", a.refusal, err, asked)
+			t.Errorf("after the pause: %v, %v, asked %d times", a.refusal, err, asked)
 		}
 	})
 }
@@ -132,18 +132,18 @@ func TestRefusedSecretPausesForSecondsUntilProven(t *testing.T) {
 		_, _ = g.Exchange(t.Context(), c)
 		time.Sleep(refusedPause)
 		if n := strings.Count(log.String(), "client secret refused"); n != 1 {
-			t.Errorf("said %d times, want once:\n%s", n, log.String())
+			t.Errorf("logged %d times, want once:\n%s", n, log.String())
 		}
 		wrong = false
 		_, _ = g.Exchange(t.Context(), c)
 		if c.app.state.secrets.areRefused(time.Now()) || !strings.Contains(log.String(), "client secret accepted again") {
-			t.Errorf("a 190 proves the secret, but it is still held to be refused:\n%s", log.String())
+			t.Errorf("code 190 proves the secret right, but it still counts as refused:\n%s", log.String())
 		}
 	})
 }
 
-// If readiness never returned, no request could arrive that proves the secret.
-func TestARefusedSecretIsDoubtedAfterAMinute(t *testing.T) {
+// If readiness never came back, no request could arrive to prove the secret right.
+func TestTheRefusalOfASecretIsDoubtedAfterAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, one := &clientSecrets{}, NewSecret(testSecret)
 		s.use([]Secret{one})
@@ -152,13 +152,13 @@ func TestARefusedSecretIsDoubtedAfterAMinute(t *testing.T) {
 		s.note(refused, time.Now())
 		time.Sleep(refusedDoubt)
 		if s.areRefused(time.Now()) {
-			t.Error("still refused after the time of doubt")
+			t.Error("the secret still counts as refused after refusedDoubt")
 		}
 	})
 }
 
-// A flight that spent its budget waiting for a place says nothing about Meta. It must not open the
-// breaker.
+// The timeout of a flight that spent its budget waiting for a slot says nothing about Meta. It must
+// not open the breaker.
 func TestTimeoutAfterWaitingForASlotIsNotAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuarded(t, 1, func(ctx context.Context, _ call) (answer, error) {
@@ -185,7 +185,7 @@ func TestTimeoutAfterWaitingForASlotIsNotAFailure(t *testing.T) {
 		}
 		wg.Wait()
 		if got := g.circuits.worst(upstreamGraph); got != breaker.Closed || overloaded.Load() != 7 {
-			t.Errorf("breaker %s, %d overloaded of 7", got, overloaded.Load())
+			t.Errorf("the breaker is %s and %d calls were refused as overload, want closed and 7", got, overloaded.Load())
 		}
 	})
 }
@@ -217,8 +217,8 @@ func TestCallsInFlightAndTheirQueueAreBounded(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if most.Load() != 2 || answered.Load() != 2+2*waitersPerPlace || overloaded.Load() != 100-answered.Load() {
-			t.Errorf("most %d, answered %d, overloaded %d", most.Load(), answered.Load(), overloaded.Load())
+		if most.Load() != 2 || answered.Load() != 2+2*waitersPerSlot || overloaded.Load() != 100-answered.Load() {
+			t.Errorf("%d in flight at most, %d answered, %d refused as overload; want 2, %d and the rest", most.Load(), answered.Load(), overloaded.Load(), 2+2*waitersPerSlot)
 		}
 	})
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
-// ServeHTTP runs the walk of one request; see the package comment.
+// ServeHTTP takes one request through all steps; see the package comment.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	e := p.current.Load()
@@ -45,19 +45,19 @@ type reply struct {
 	app    string
 	result answer
 	err    *graph.Error      // nil: result is the answer
-	gone   bool              // the caller of a call that is passed through left
-	flat   bool              // errors have the shape of the code exchange
+	gone   bool              // the caller left before its passed-through call was answered
+	flat   bool              // errors have the flat shape of the code exchange
 	last   bool              // the connection is closed after the answer
-	cut    bool              // the answer broke off after a part of it was sent
+	cut    bool              // the answer broke off after part of it was sent
 	passed *passthrough.Call // a call that is passed through; nil for a token call
-	places *places           // of the app's passed-through calls
+	slots  *slots            // for the app's passed-through calls
 	status int
 }
 
-// serve runs the steps up to answer and keeps the outcome.
+// serve runs the steps before answer and stores the outcome in x.
 func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 	defer x.recover(shared.log)
-	// These come before decode, whose errors say something about the token.
+	// These checks come before decode, whose errors say something about the token.
 	if x.err = cmp.Or(e.gate.check(r), e.trust.check(r)); x.err != nil {
 		return
 	}
@@ -89,7 +89,7 @@ func (x *reply) exchange(ctx context.Context, e *engine, c call) {
 	}
 }
 
-// recover, which must be deferred, turns a panic into a 500 in the envelope.
+// recover, which must be deferred, turns a panic into an error with status 500.
 func (x *reply) recover(log *slog.Logger) {
 	if v := recover(); v != nil {
 		x.err = errInternal("panic: " + panicKind(v))

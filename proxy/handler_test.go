@@ -53,12 +53,12 @@ func cacheStatus(t *testing.T, header string) map[string]string {
 		parameters[name] = value
 	}
 	if _, hit := parameters["hit"]; hit && parameters["fwd"] != "" {
-		t.Errorf("%q is both hit and fwd", header)
+		t.Errorf("%q has both hit and fwd", header)
 	}
 	return parameters
 }
 
-// ending is one way in which a request ends, and what must be visible of it.
+// ending is one way in which a request ends, and what the app, the log and the metrics must show.
 type ending struct {
 	give            func() (answer, error)
 	status          int
@@ -98,15 +98,15 @@ func endings(t *testing.T) map[string]ending {
 		"a pause":           {refusal(4, from(sourceHold)), 400, "limited", "hold", "detail=\"hold\""},
 		"wrong secret": {func() (answer, error) { return refusalAnswer(100, 0, "Error validating client secret."), nil }, 400, "refused",
 			"upstream", "fwd=miss"},
-		"breaker open":       {fails(errBreakerOpen(5 * time.Second)), 503, "unavailable", "none", "detail=\"breaker open\""},
-		"too many":           {fails(errOverloaded()), 503, "unavailable", "none", "detail=\"too many exchanges at once\""},
-		"no answer":          {fails(errUnreachable("refused")), 503, "unavailable", "none", "fwd=miss"},
-		"too late":           {fails(errTimeout()), 504, "timeout", "none", "fwd=miss"},
-		"nonsense":           {fails(errBadAnswer("x")), 502, "unavailable", "none", "fwd=miss"},
-		"Instagram is down":  {fails(&graph.Error{Status: 502, Code: 2, Message: "m", Type: "t", Class: graph.ClassTransient}), 502, "unavailable", "none", "fwd=miss"},
-		"a bug":              {func() (answer, error) { panic(testSecret) }, 500, "failed", "none", "fwd=miss"},
-		"an unknown error":   {func() (answer, error) { return answer{}, io.ErrUnexpectedEOF }, 500, "failed", "none", "fwd=miss"},
-		"what decode refuse": {nil, 400, "rejected", "none", "-"},
+		"breaker open":      {fails(errBreakerOpen(5 * time.Second)), 503, "unavailable", "none", "detail=\"breaker open\""},
+		"too many":          {fails(errOverloaded()), 503, "unavailable", "none", "detail=\"too many exchanges at once\""},
+		"no answer":         {fails(errUnreachable("refused")), 503, "unavailable", "none", "fwd=miss"},
+		"too late":          {fails(errTimeout()), 504, "timeout", "none", "fwd=miss"},
+		"nonsense":          {fails(errBadAnswer("x")), 502, "unavailable", "none", "fwd=miss"},
+		"Instagram is down": {fails(&graph.Error{Status: 502, Code: 2, Message: "m", Type: "t", Class: graph.ClassTransient}), 502, "unavailable", "none", "fwd=miss"},
+		"a bug":             {func() (answer, error) { panic(testSecret) }, 500, "failed", "none", "fwd=miss"},
+		"an unknown error":  {func() (answer, error) { return answer{}, io.ErrUnexpectedEOF }, 500, "failed", "none", "fwd=miss"},
+		"decode refuses it": {nil, 400, "rejected", "none", "-"},
 	}
 }
 
@@ -172,7 +172,7 @@ func checkCacheStatus(t *testing.T, name, header, want string) {
 func checkLog(t *testing.T, name, log string, c ending, id string) {
 	t.Helper()
 	if strings.Contains(log, "canary") || strings.Contains(log, testSecret) || strings.Contains(log, "IGAA") {
-		t.Errorf("%s: the log holds a value from outside: %s", name, log)
+		t.Errorf("%s: the log contains a value from outside: %s", name, log)
 	}
 	var lines []map[string]any
 	for _, text := range strings.Split(strings.TrimSpace(log), "\n") {
@@ -229,7 +229,7 @@ func TestExpiresInIsTheTimeLeft(t *testing.T) {
 		first := left()
 		time.Sleep(59 * time.Minute)
 		if aged := left(); first != 60*24*3600 || aged != first-59*60 || asked != 1 {
-			t.Errorf("first %d, an hour later %d, asked %d times", first, aged, asked)
+			t.Errorf("first %d, 59 minutes later %d, asked %d times", first, aged, asked)
 		}
 	})
 }
@@ -249,7 +249,7 @@ func TestRetryAfterIsRoundedUpAndNeverInThePast(t *testing.T) {
 	})
 }
 
-// A caller that closes its sending half looks as if it had left, but still reads.
+// A caller that closes only its sending half looks as if it had left, but it still reads.
 func TestAHalfClosedCallerGetsItsAnswer(t *testing.T) {
 	base, arrived, open := gated(t)
 	defer open()

@@ -12,13 +12,15 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// joinStep is the step "join": one flight per token in this process, however many callers ask at
-// once. This file is the only home of singleflight.
+// joinStep is the step "join": it runs one flight per token in this process, however many callers
+// ask at the same time. Only this file uses package singleflight.
 //
-// A flight has its own budget. If the caller that started it leaves, it continues: Meta may have done
-// the exchange already, and its answer is remembered. Callers wait in any case, because a client that
-// has only closed its sending half looks like one that has left. A flight recovers its own panics,
-// which would otherwise end the process.
+// A flight has its own time budget. If the caller that started it leaves, the flight continues,
+// because Meta may already have done the exchange, and its answer is remembered. The handler of a
+// caller that seems to have left waits too, because a client that has only closed its sending half
+// looks the same.
+//
+// A flight recovers its own panics, which would otherwise end the process.
 type joinStep struct {
 	next    exchanger
 	budget  time.Duration
@@ -26,12 +28,12 @@ type joinStep struct {
 	flights *flights
 }
 
-// flights are the flights of this process. Reloads carry them over: the second caller of a token
-// joins the first caller's flight, whichever engine it began on.
+// flights holds the flights of this process. Reloads carry them over: the second caller of a token
+// joins the first caller's flight, whichever engine the flight began on.
 type flights struct {
 	group   singleflight.Group
 	running atomic.Int64
-	pending atomic.Int64 // results that callers wait for, also if they gave up
+	pending atomic.Int64 // callers whose flight has not ended, including those that gave up
 }
 
 // grace is how much longer than the flight's budget a caller waits, in case a step exceeds the
@@ -39,7 +41,7 @@ type flights struct {
 const grace = 250 * time.Millisecond
 
 func (s *joinStep) Exchange(ctx context.Context, c call) (answer, error) {
-	led := false // written by this caller's own flight, read after its result: ordered by the channel
+	led := false // written by this caller's own flight and read after its result; the channel orders the two
 	s.flights.pending.Add(1)
 	id := c.key.ID()
 	results := s.flights.group.DoChan(string(id[:]), func() (any, error) {
@@ -87,8 +89,8 @@ func panicKind(v any) string {
 	return fmt.Sprintf("%T", v)
 }
 
-// wait returns when no caller waits and no flight runs. It polls because callers may still arrive
-// while Close waits, which a sync.WaitGroup does not allow.
+// wait returns when no caller waits and no flight runs, or with an error when ctx ends. It polls
+// because callers may still arrive while Close waits, which a sync.WaitGroup does not allow.
 func (f *flights) wait(ctx context.Context) error {
 	for f.pending.Load() > 0 {
 		select {

@@ -49,7 +49,7 @@ func TestManyCallersOfOneTokenAreOneFlight(t *testing.T) {
 	})
 }
 
-func TestTheLeaderLeavesAndTheFlightContinues(t *testing.T) {
+func TestTheFlightContinuesWhenItsLeaderLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var landed atomic.Bool
 		d := newJoin(time.Minute, func(ctx context.Context, _ call) (answer, error) {
@@ -75,7 +75,7 @@ func TestTheLeaderLeavesAndTheFlightContinues(t *testing.T) {
 		leave()
 		wg.Wait()
 		if !landed.Load() {
-			t.Error("the flight ended with its leader")
+			t.Error("the flight's context ended when its leader left")
 		}
 	})
 }
@@ -93,7 +93,7 @@ func TestCloseWaitsForTheFlight(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := d.flights.wait(ctx); err == nil || !strings.Contains(err.Error(), "1 flights") {
-			t.Errorf("an ended context got %v, want the number of flights", err)
+			t.Errorf("with an ended context: got %v, want an error with the number of flights", err)
 		}
 		if err := d.flights.wait(t.Context()); err != nil || !landed.Load() {
 			t.Errorf("wait: %v, landed: %v", err, landed.Load())
@@ -101,9 +101,9 @@ func TestCloseWaitsForTheFlight(t *testing.T) {
 	})
 }
 
-// A second signal cuts a drain short: then callers may still arrive while Close waits. The race
-// detector checks that.
-func TestCallersMayComeWhileCloseWaits(t *testing.T) {
+// A second signal ends a drain early, so callers may still arrive while Close waits. The race
+// detector checks that this is safe.
+func TestCallersMayArriveWhileCloseWaits(t *testing.T) {
 	d := newJoin(time.Minute, func(context.Context, call) (answer, error) { return tokenAnswer(t, "long", time.Hour), nil })
 	var all sync.WaitGroup
 	for i := range 8 {
@@ -135,7 +135,7 @@ func TestSlowFlightDelaysNoOther(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		if _, err := d.Exchange(t.Context(), callFor(t, "fast")); err != nil || time.Since(start) > 0 {
-			t.Errorf("the fast one took %s, %v", time.Since(start), err)
+			t.Errorf("the fast flight took %s, %v", time.Since(start), err)
 		}
 		time.Sleep(time.Minute)
 	})

@@ -16,7 +16,7 @@ import (
 
 // Metrics counts what igproxy does, in a registry of its own. Names and labels are public:
 // docs/metrics.md lists them. Every label has a fixed set of values; none comes from a request. It
-// is also the cache's Observer. Only this file and metrics_gauges.go know the metrics client.
+// is also the cache's Observer. Only this file and metrics_gauges.go use the Prometheus client.
 type Metrics struct {
 	registry *prometheus.Registry // igproxy's own
 	runtime  *prometheus.Registry // of Go and the process
@@ -40,7 +40,7 @@ type Metrics struct {
 	reloaded  prometheus.Gauge
 	reloadAt  prometheus.Gauge
 
-	memoryHits prometheus.Counter // of lookups, found once
+	memoryHits prometheus.Counter // one counter of lookups, kept because a hit must be fast
 }
 
 var _ cache.Observer = (*Metrics)(nil)
@@ -60,27 +60,27 @@ func NewMetrics() *Metrics {
 		return auto.NewGauge(prometheus.GaugeOpts{Name: "igproxy_" + name, Help: help})
 	}
 	m.requests = counter("requests_total", "Requests answered.", "app", "grant", "outcome", "source")
-	m.durations = histogram("request_duration_seconds", "From the moment the request header has been read to the last byte written.",
+	m.durations = histogram("request_duration_seconds", "Time from reading the request header to writing the last byte.",
 		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "grant", "source")
 	m.upstream = counter("upstream_requests_total", "Calls to Instagram, by result.", "app", "grant", "result")
 	m.retries = counter("upstream_retries_total", "Retries that calls to Instagram needed, by result.", "app", "grant", "result")
-	m.waits = histogram("upstream_duration_seconds", "Calls to Instagram.",
+	m.waits = histogram("upstream_duration_seconds", "Time that calls to Instagram took.",
 		[]float64{.005, .01, .025, .05, .1, .2, .3, .5, .75, 1, 2, 3, 5, 10}, "grant")
 	m.lookups = counter("cache_lookups_total", "Lookups, by tier and result.", "tier", "result")
 	m.memoryHits = m.lookups.WithLabelValues(string(cache.TierMemory), cache.Found)
 	m.claims = counter("claims_total", "Claims on tokens that are not in memory, by result.", "result")
 	m.stores = counter("cache_stores_total", "Stores, by tier and result.", "tier", "result")
-	m.redisErrs = counter("redis_errors_total", "Faults of Redis, by operation and kind.", "operation", "kind")
+	m.redisErrs = counter("redis_errors_total", "Redis faults, by operation and kind.", "operation", "kind")
 	m.redisUp = gauge("redis_up", "1 while Redis is used, 0 while igproxy sends it no requests.")
 	m.changes = counter("breaker_changes_total", "Changes of a breaker's state.", "upstream", "to")
 	m.silent = counter("upstream_silent_connections_total",
 		"Kept connections to Meta that stayed silent, so that the idle ones were closed.", "pool")
 	m.peers = auto.NewCounter(prometheus.CounterOpts{Name: "igproxy_peers_refused_total",
-		Help: "Connections to a Unix socket by users that are not allowed."})
+		Help: "Connections to a Unix socket that were closed because their user is not allowed."})
 	m.operated = counter("operations_total", "Operations that were requested on an admin listener, by outcome.", "operation", "outcome")
-	m.bearers = counter("bearer_checks_total", "Requests, by what they sent as the sidecar's own token.", "result")
+	m.bearers = counter("bearer_checks_total", "Checks of the sidecar's own token in requests, by result.", "result")
 	m.reloaded = gauge("config_last_reload_successful", "0 if the last reload of the configuration was refused, otherwise 1.")
-	m.reloadAt = gauge("config_last_reload_success_timestamp_seconds", "When the configuration was last read and used.")
+	m.reloadAt = gauge("config_last_reload_success_timestamp_seconds", "Time of the last successful load of the configuration.")
 	m.runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -99,7 +99,7 @@ func (m *Metrics) Build(version, commit, goVersion string) {
 		ConstLabels: prometheus.Labels{"version": version, "commit": commit, "go": goVersion}}).Set(1)
 }
 
-// LogLinesDropped publishes the number of log lines lost, which read returns.
+// LogLinesDropped publishes the number of lost log lines, which read returns.
 func (m *Metrics) LogLinesDropped(read func() int) {
 	promauto.With(m.registry).NewCounterFunc(prometheus.CounterOpts{Name: "igproxy_log_lines_dropped_total",
 		Help: "Log lines that standard error did not accept in time."}, func() float64 { return float64(read()) })
@@ -110,7 +110,7 @@ func (m *Metrics) answered(x *reply, took time.Duration) {
 	m.durations.WithLabelValues(x.grant, x.source()).Observe(took.Seconds())
 }
 
-// hitCounters count the hits in memory of one app's grant. They are found once.
+// hitCounters count the memory hits of one app's grant. They are looked up once.
 type hitCounters struct {
 	requests prometheus.Counter
 	duration prometheus.Observer
@@ -159,7 +159,8 @@ func (m *Metrics) Reloaded(ok bool) {
 	}
 }
 
-// Lookup, Store, RedisError and RedisState make Metrics a cache.Observer.
+// Lookup counts one lookup. Lookup, Store, Claim, RedisError and RedisState make Metrics a
+// cache.Observer.
 func (m *Metrics) Lookup(tier cache.Tier, result string) {
 	if tier == cache.TierMemory && result == cache.Found {
 		m.memoryHits.Inc()

@@ -9,13 +9,14 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// gauges are read from a Proxy whenever metrics are collected. Reloads may add and remove apps.
+// gauges collects the metrics that are read from a Proxy at each scrape, because a reload may add
+// and remove apps.
 type gauges struct{ p *Proxy }
 
-// watch adds the gauges of p. It fails for a second Proxy.
+// watch adds the gauges of p. It returns an error for a second Proxy.
 func (m *Metrics) watch(p *Proxy) error {
 	if m.registry.Register(gauges{p}) != nil {
-		return errors.New("proxy: these Metrics belong to another Proxy: build each its own with NewMetrics")
+		return errors.New("proxy: these Metrics belong to another Proxy: call NewMetrics for each Proxy")
 	}
 	return nil
 }
@@ -30,11 +31,11 @@ var (
 	entriesGauge  = gauge("cache_entries", "Entries in the memory tier.")
 	bytesGauge    = gauge("cache_bytes", "Bytes that the memory tier takes.")
 	readyGauge    = gauge("ready", "1 if /readyz reports ready.")
-	breakerGauge  = gauge("breaker_state", "1 for the worst state of the upstream's breakers.", "upstream", "state")
+	breakerGauge  = gauge("breaker_state", "1 for the worst state of the upstream's breakers, 0 for the other states.", "upstream", "state")
 	refusedGauge  = gauge("client_secret_refused", "1 while Instagram refuses the app's client secret.", "app")
 	inUseGauge    = gauge("client_secret_in_use", "1 for the app's client secret that is used first.", "app", "which")
 	passingGauge  = gauge("passthrough_in_flight", "Calls that are being passed through.", "app")
-	usageGauge    = gauge("upstream_usage_ratio", "Used part of a rate limit, as Instagram last reported it; 1 is all.", "app", "limit", "kind")
+	usageGauge    = gauge("upstream_usage_ratio", "Used share of a rate limit, as Instagram last reported it; 1 means that all of it is used.", "app", "limit", "kind")
 )
 
 // Describe implements prometheus.Collector.

@@ -12,8 +12,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// RateLimit is what Meta last reported about an app's rate limits, within the hour: numbers only,
-// without the ids they came with. All but the minutes are percentages of what the app may use.
+// RateLimit is what Meta last reported about an app's rate limits, within the past hour. It holds
+// numbers only, without the ids that came with them. All but the minutes are percentages of what
+// the app may use.
 type RateLimit struct {
 	App      string             `json:"app"`
 	At       time.Time          `json:"at"`
@@ -26,14 +27,14 @@ type RateLimit struct {
 // app.
 func (p *Proxy) RateLimits() []RateLimit { return p.carried.metrics.limits.all(time.Now()) }
 
-// usageKinds are the members that are read, of both headers.
+// usageKinds are the members that are read from both headers.
 var usageKinds = []string{"call_count", "call_volume", "total_cputime", "cpu_time", "total_time"}
 
 // maxUsageAge is how long a report is used: Meta's limits apply to rolling hours.
 const maxUsageAge = time.Hour
 
-// rateLimits keeps what each of the two headers last reported of each app. A reply may have only
-// one of them.
+// rateLimits keeps what each of the two headers last reported about each app. A reply may have only
+// one of the headers.
 type rateLimits struct {
 	mu   sync.Mutex // protects last
 	last map[string]usageReport
@@ -41,13 +42,13 @@ type rateLimits struct {
 
 type usageReport struct{ usage, business RateLimit }
 
-// note keeps the numbers in the headers of a reply to an app.
+// note keeps the numbers in the headers of a reply to a call of the app.
 func (s *rateLimits) note(app string, h http.Header) {
 	now := time.Now()
 	usage, business := RateLimit{At: now}, RateLimit{At: now}
 	var members map[string]any
 	if text := h.Get("X-App-Usage"); len(text) <= graph.MaxUsage {
-		_ = json.Unmarshal([]byte(text), &members) // other text has no numbers
+		_ = json.Unmarshal([]byte(text), &members) // text that is not JSON has no numbers
 		usage.Usage = mergeUsage(nil, members)
 	}
 	var cases map[string][]map[string]any
@@ -95,7 +96,7 @@ func (s *rateLimits) all(now time.Time) (list []RateLimit) {
 	return list
 }
 
-// mergeUsage keeps the larger of each number. highest may be nil.
+// mergeUsage returns highest with each number that is larger in members. highest may be nil.
 func mergeUsage(highest map[string]float64, members map[string]any) map[string]float64 {
 	for _, kind := range usageKinds {
 		n, ok := members[kind].(float64)

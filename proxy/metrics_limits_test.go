@@ -38,18 +38,19 @@ func TestALimitIsForgottenAfterAnHour(t *testing.T) {
 		m.limits.note("other", http.Header{appUsage: {`{"call_count":10}`}})
 		time.Sleep(maxUsageAge - time.Second)
 		if got := m.limits.all(time.Now()); len(got) != 2 {
-			t.Errorf("within the hour: %+v", got)
+			t.Errorf("within the hour: %+v, want both apps", got)
 		}
 		m.limits.note("other", http.Header{appUsage: {`{"call_count":20}`}})
 		time.Sleep(time.Second)
 		if got := m.limits.all(time.Now()); len(got) != 1 || got[0].App != "other" {
-			t.Errorf("after it: %+v", got)
+			t.Errorf("after the hour: %+v, want only the app that was reported since", got)
 		}
 	})
 }
 
-// A reply may have one header or the other. Each says nothing about the other's limit.
-func TestOneHeaderOfLimitsDoesNotTakeTheOthersAway(t *testing.T) {
+// A reply may have only one of the two headers, which says nothing about the limit in the other
+// one.
+func TestOneLimitHeaderDoesNotEraseTheOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMetrics()
 		m.limits.note("shop", http.Header{businessUsage: {`{"1":[{"call_count":70,"estimated_time_to_regain_access":9}]}`}})
@@ -62,16 +63,16 @@ func TestOneHeaderOfLimitsDoesNotTakeTheOthersAway(t *testing.T) {
 		}
 		time.Sleep(maxUsageAge - time.Minute)
 		if got = m.limits.all(time.Now()); len(got) != 1 || got[0].Usage == nil || got[0].Business != nil || got[0].Regain != 0 {
-			t.Errorf("later: %+v", got)
+			t.Errorf("an hour after the first header: %+v", got)
 		}
 		m.limits.note("shop", http.Header{businessUsage: {`{"1":[{"call_count":1}]}`}})
 		if got = m.limits.all(time.Now()); len(got) != 1 || got[0].Usage["call_volume"] != 3 || got[0].Business["call_count"] != 1 {
-			t.Errorf("the other first: %+v", got)
+			t.Errorf("the headers in the other order: %+v", got)
 		}
 	})
 }
 
-// Only numbers are kept of what Meta reports, without the ids and words that came with them.
+// Of what Meta reports, only the numbers are kept, without the ids and words around them.
 func TestLimitsAreNumbersOnly(t *testing.T) {
 	h := http.Header{}
 	h.Set("X-App-Usage", `{"call_volume":28,"cpu_time":15.5,"total_time":"secret","canary":1,"call_count":-1}`)

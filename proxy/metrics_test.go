@@ -73,14 +73,14 @@ func documented(t *testing.T) map[string]metricRow {
 			}
 		}
 		if len(all) != 5 || all[3] == "" || all[4] == "" && name != "`igproxy_build_info`" {
-			t.Errorf("%s: the row does not say what it tells and what to do", name)
+			t.Errorf("%s: the row does not say what the metric shows and what to do", name)
 		}
 		table[strings.Trim(name, "`")] = row
 	}
 	return table
 }
 
-// readmeTable returns the rows of the table in README that has this head.
+// readmeTable returns the rows of the table in README with this head.
 func readmeTable(t *testing.T, head string) (rows []string) {
 	t.Helper()
 	return tableIn(t, "../README.md", head)
@@ -152,7 +152,7 @@ func TestExportedMetricsAreThoseDocumented(t *testing.T) {
 		exported[f.GetName()] = true
 		doc, ok := want[f.GetName()]
 		if kind := strings.ToLower(f.GetType().String()); !ok || doc.kind != kind {
-			t.Errorf("%s, a %s, is in docs/metrics.md as %q", f.GetName(), kind, doc.kind)
+			t.Errorf("%s is a %s, docs/metrics.md says %q", f.GetName(), kind, doc.kind)
 			continue
 		}
 		for _, one := range f.GetMetric() {
@@ -182,7 +182,8 @@ func TestExportedMetricsAreThoseDocumented(t *testing.T) {
 	}
 }
 
-// The table has exactly the values that the code can produce, even if no test here produces them.
+// docs/metrics.md lists exactly the label values that the code can produce, including those that no
+// test here produces.
 func TestDocumentedLabelValuesAreComplete(t *testing.T) {
 	want := documented(t)
 	kinds := []string{}
@@ -195,7 +196,7 @@ func TestDocumentedLabelValuesAreComplete(t *testing.T) {
 	}
 	said := want["igproxy_redis_errors_total"].labels["kind"]
 	if slices.Sort(kinds); len(kinds) < 20 || !slices.Equal(kinds, sortedWords(said)) {
-		t.Errorf("kinds of Redis's faults: %v, docs/metrics.md says %v", kinds, said)
+		t.Errorf("kinds of Redis faults: %v, docs/metrics.md says %v", kinds, said)
 	}
 	results := []string{"token"}
 	for _, c := range allClasses {
@@ -227,8 +228,8 @@ func sortedWords(words []string) []string {
 	return words
 }
 
-// Each way in which a request can end is counted under words of the table, and each word of the
-// table has such a way.
+// Each way in which a request can end is counted under label values that docs/metrics.md lists, and
+// no other values are listed.
 func TestOutcomesAndSourcesAreThoseDocumented(t *testing.T) {
 	outcomeSet, sources := map[string]bool{}, map[string]bool{}
 	count := func(x reply) {
@@ -259,20 +260,20 @@ func TestOutcomesAndSourcesAreThoseDocumented(t *testing.T) {
 var allClasses = []graph.Class{graph.ClassRequest, graph.ClassToken, graph.ClassStanding, graph.ClassSecret, graph.ClassRefused, graph.ClassAppLimit, graph.ClassUserLimit, graph.ClassTransient,
 	graph.ClassBroken, graph.ClassUnreached, graph.ClassTimeout, graph.ClassSilent, graph.ClassHeld, graph.ClassInternal}
 
-// allClasses must be complete, so class.go is searched for constants that it lacks.
-func TestEveryClassIsKnownHere(t *testing.T) {
+// The number of classes in class.go shows whether allClasses lacks one.
+func TestAllClassesIsComplete(t *testing.T) {
 	text, err := os.ReadFile("graph/class.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := regexp.MustCompile(`Class\w+\s+Class\s+= "([a-z_]+)"`).FindAllStringSubmatch(string(text), -1)
 	if len(found) != len(allClasses) {
-		t.Errorf("class.go has %d classes, this test knows %d", len(found), len(allClasses))
+		t.Errorf("class.go has %d classes, allClasses has %d", len(found), len(allClasses))
 	}
 }
 
-// An operator must see that tokens are refused.
-func TestATokenAndARefusalOfOneAreCountedApart(t *testing.T) {
+// An operator must be able to see that tokens are refused.
+func TestTokensAndTheirRefusalsAreCountedApart(t *testing.T) {
 	_, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
 	o.Metrics = NewMetrics()
@@ -286,8 +287,8 @@ func TestATokenAndARefusalOfOneAreCountedApart(t *testing.T) {
 	}
 }
 
-// A stand-in answers within milliseconds. An estimate of its median must not be the bound of a wide
-// bucket.
+// A stand-in answers within milliseconds. Wide buckets could make an estimate of its median much
+// too high.
 func TestTheBucketsOfAFastUpstreamAreNarrow(t *testing.T) {
 	for took, most := range map[time.Duration]float64{3 * time.Millisecond: 5, 8 * time.Millisecond: 10, 20 * time.Millisecond: 25} {
 		m := NewMetrics()
@@ -304,7 +305,7 @@ func TestTheBucketsOfAFastUpstreamAreNarrow(t *testing.T) {
 			}
 			for _, b := range f.GetMetric()[0].GetHistogram().GetBucket() {
 				if n, bound := b.GetCumulativeCount(), b.GetUpperBound()*1000; bound < most/2-2.5 && n > 0 || bound >= most && n != 100 {
-					t.Errorf("of 100 calls of %s %d took at most %v ms", took, n, bound)
+					t.Errorf("of 100 calls that took %s, %d were counted as at most %v ms", took, n, bound)
 				}
 			}
 		}
@@ -337,6 +338,6 @@ func TestGaugesOfAppsFollowAReload(t *testing.T) {
 		}
 	}
 	if len(got) != 2 || got["one"] != 0 || got["two"] != 1 {
-		t.Errorf("got %v, want one and two, of which two is refused", got)
+		t.Errorf("got %v, want one: 0 and two: 1", got)
 	}
 }

@@ -14,7 +14,8 @@ import (
 )
 
 // Options configure a Proxy. Reload keeps the Cache, Breaker, MaxInFlight, Metrics, Logger and
-// Tracer of New; everything else may change. Fields are required unless they say what zero means.
+// Tracer that New got; everything else may change. A field is required unless its comment says what
+// zero means.
 type Options struct {
 	// Apps are the apps that are served; at least one. Labels are unique, and so are the ids of the
 	// apps of one service.
@@ -25,48 +26,51 @@ type Options struct {
 	LoginURL *url.URL
 	// ThreadsURL is the base URL of Threads, such as https://graph.threads.net.
 	ThreadsURL *url.URL
-	// UpstreamCAs are the only authorities trusted for the upstreams. Nil means those of the
-	// system.
+	// UpstreamCAs are the only certificate authorities trusted for the upstreams. Nil: the
+	// system's.
 	UpstreamCAs *x509.CertPool
 	// Timeout bounds one exchange, with all its attempts and bodies.
 	Timeout time.Duration
-	// MaxResponseBytes bounds the answer to a token call, after inflating.
+	// MaxResponseBytes limits the answer to a token call, and an answer whose paging is rewritten,
+	// after decompression.
 	MaxResponseBytes int64
-	// MaxInFlight bounds the calls in flight of each app and grant.
+	// MaxInFlight limits the calls in flight for each app and grant, and for each redirect URI of
+	// the code exchange.
 	MaxInFlight int
-	// MaxConnectionAge is how long a kept connection to Meta gets further calls, so that changes of
-	// DNS are followed. Zero: there is no limit.
+	// MaxConnectionAge is how long a connection to Meta may be used for further calls. A limit
+	// makes igproxy follow changes in DNS. Zero: there is no limit.
 	MaxConnectionAge time.Duration
-	// IgnoreProxy turns off HTTPS_PROXY and its siblings for calls to Meta.
+	// IgnoreProxy makes calls to Meta ignore HTTPS_PROXY and the related variables.
 	IgnoreProxy bool
-	// Retries is the number of retries after a call without an answer: 0 or 1.
+	// Retries is the number of retries after a failed call that may be repeated: 0 or 1.
 	Retries int
-	// TTL is how long a token is remembered at most.
+	// TTL is the longest time that a long-lived token is remembered.
 	TTL time.Duration
-	// RefreshTTL is how long a refreshed token is remembered, so that many processes that refresh
-	// one token cost one call.
+	// RefreshTTL is the longest time that a refreshed token is remembered, so that many processes
+	// that refresh one token cause one call.
 	RefreshTTL time.Duration
-	// CodeTTL is how long the response to a code exchange is remembered. A code works once, so a
-	// repeated callback gets the first answer.
+	// CodeTTL is the longest time that the response to a code exchange is remembered. A code works
+	// only once, so a repeated callback gets the first answer.
 	CodeTTL time.Duration
-	// NegativeTTL is how long a definite refusal is remembered. Zero: not at all.
+	// NegativeTTL is how long the refusal of a token is remembered. A refusal because the app has
+	// no access to the account is remembered for at most ten seconds. Zero: not at all.
 	NegativeTTL time.Duration
 	// ClaimBudget is the time that the cache may take for one claim, in addition to Timeout. Zero:
 	// the cache has no Redis.
 	ClaimBudget time.Duration
-	// Hosts are the Host names, without ports, that are served besides loopback ones and those of
-	// Apps. Empty: no others.
+	// Hosts are Host names, without ports, that are served in addition to loopback names and the
+	// Hosts of Apps. Empty: no others.
 	Hosts []string
 	// AnyHost turns off the check of the Host name, as for a Unix socket.
 	AnyHost bool
 	// Bearers returns the SHA-256 of the token that each request must carry, as X-Igproxy-Token or
-	// as the password of Basic, and, during a rotation, that of the previous one, which is accepted
-	// too. It is called for each request. Nil: no token is required.
+	// as the password of Basic. During a rotation it also returns that of the previous token, which
+	// is still accepted. It is called for each request. Nil: no token is required.
 	Bearers func() [][sha256.Size]byte
-	// Passthrough configures all other calls. Nil: they are refused.
+	// Passthrough configures the calls that are not token calls. Nil: they are refused.
 	Passthrough *PassthroughOptions
-	// MaxPassedInFlight bounds the calls in flight of each app that are passed through. Others wait
-	// for up to a second. Required with Passthrough.
+	// MaxPassedInFlight limits the calls in flight of each app that are passed through. Further
+	// calls wait for up to a second. Required with Passthrough.
 	MaxPassedInFlight int
 	// Cache remembers answers. The caller closes it after the Proxy.
 	Cache *cache.Cache
@@ -76,17 +80,17 @@ type Options struct {
 	Metrics *Metrics
 	// Logger gets one line for each request and each change of state. Nil: nothing is logged.
 	Logger *slog.Logger
-	// LogLines bounds the lines per second about requests with the same outcome and status; hits
-	// are counted apart. Zero: each request has a line.
+	// LogLines limits the lines per second about requests with the same outcome and status; hits
+	// have a limit of their own. Zero: each request has a line.
 	LogLines int
-	// Tracer makes spans of each request and its steps, and turns the lane off. Nil: no spans.
+	// Tracer makes spans for each request and its steps, and turns the lane off. Nil: no spans.
 	Tracer Tracer
 	// Version is sent in User-Agent. Empty: "dev".
 	Version string
 }
 
-// check returns what is wrong with the options that an engine or a Probe is built from, except for
-// Apps, which newApps checks.
+// check returns an error if the options that an engine or a Probe needs are invalid. It does not
+// check each of Apps: newApps does.
 func (o Options) check() error {
 	if len(o.Apps) == 0 {
 		return errors.New("apps: there is no app, so there is no client secret")
@@ -109,6 +113,6 @@ func (o Options) check() error {
 	return nil
 }
 
-// Budget returns the longest time that an exchange takes: the claim, the call, and a margin. A
+// Budget returns the longest time that an exchange can take: the claim, the call, and a margin. A
 // server's write timeout must be longer.
 func (o Options) Budget() time.Duration { return o.ClaimBudget + o.Timeout + 100*time.Millisecond }

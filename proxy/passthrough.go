@@ -11,14 +11,14 @@ import (
 	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
-// PassthroughOptions configure the calls that are not token calls: reads, uploads, paging. New sets
-// Transport, DropHeaders, MaxJSONBytes and IsOwnToken.
+// PassthroughOptions configure the calls that are not token calls: reads, uploads, paging. New and
+// Reload set Transport, DropHeaders, MaxJSONBytes and IsOwnToken.
 type PassthroughOptions = passthrough.Options
 
 // passthroughGrant is used in logs and metrics instead of a grant's name.
 const passthroughGrant = "passthrough"
 
-// bypass passes calls through.
+// bypass passes calls through to Meta.
 type bypass struct {
 	*passthrough.Proxy
 	out   *outbound
@@ -37,17 +37,17 @@ func newBypass(o Options, metrics *Metrics) *bypass {
 	return &bypass{passthrough.New(stream), out, map[Service]*url.URL{Instagram: o.UpstreamURL, Threads: o.ThreadsURL}}
 }
 
-// passedQueue bounds how long a call waits for a place. A longer wait would hold a connection, and
-// an app does better to try again.
+// passedQueue is the longest time that a call waits for a slot. After that the app gets an error
+// and can retry, instead of keeping a connection open.
 const passedQueue = time.Second
 
-// passingPlaces returns the places of an app: those that it had before, unless their number has
-// changed.
-func passingPlaces(n int, before *app) *places {
+// passingSlots returns the app's slots for passed-through calls: the ones that it had before,
+// unless their number has changed.
+func passingSlots(n int, before *app) *slots {
 	if before != nil && before.passing != nil && cap(before.passing.inFlight) == n {
 		return before.passing
 	}
-	return newPlaces(n)
+	return newSlots(n)
 }
 
 // pass finds the app and the host of a call that is passed through, or sets the error.
@@ -58,20 +58,20 @@ func (x *reply) pass(e *engine, r *http.Request, t destination, metrics *Metrics
 			return
 		}
 	}
-	x.grant, x.app, x.places = passthroughGrant, a.Label, a.passing
+	x.grant, x.app, x.slots = passthroughGrant, a.Label, a.passing
 	x.passed = &passthrough.Call{Base: e.bypass.hosts[a.Service], Path: t.path,
 		Own:      scheme(r) + "://" + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
 		OnHeader: func(h http.Header) { metrics.limits.note(a.Label, h) }}
 }
 
-// statusGone is logged when the caller of a call that is passed through left before its answer, so
-// that nothing was sent. nginx uses the same number.
+// statusGone is logged when the caller of a passed-through call left before its answer, so that
+// nothing was sent. nginx uses the same number.
 const statusGone = 499
 
-// stream passes the call through, once there is a place for it, and keeps the outcome.
+// stream passes the call through once it has a slot, and stores the outcome in x.
 func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
 	queued, cancel := context.WithTimeout(r.Context(), passedQueue)
-	ok := x.places.take(queued)
+	ok := x.slots.take(queued)
 	cancel()
 	if !ok {
 		if r.Context().Err() != nil {
@@ -82,8 +82,8 @@ func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
 		x.answer(w)
 		return
 	}
-	defer x.places.give()
-	if !r.ProtoAtLeast(1, 1) { // see last
+	defer x.slots.give()
+	if !r.ProtoAtLeast(1, 1) { // see func last in edge_host.go
 		w.Header().Set("Connection", "close")
 	}
 	got := b.Serve(w, r, *x.passed)
@@ -94,7 +94,7 @@ func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
 	case errors.Is(got.Err, passthrough.ErrSlowReader):
 		x.err = errSlowReader()
 		return
-	case errors.Is(got.Err, passthrough.ErrSlowRequest): // the server has ended the context, too
+	case errors.Is(got.Err, passthrough.ErrSlowRequest): // the server has also ended the context
 		x.err = errSlowRequest
 	case errors.Is(got.Err, passthrough.ErrSlowAnswer):
 		x.err = errTimeout()
@@ -103,7 +103,7 @@ func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
 		x.gone, x.status = true, statusGone
 		return
 	case got.Cut:
-		x.err = errBadAnswer("cut short in passing")
+		x.err = errBadAnswer("cut short")
 	case errors.Is(got.Err, passthrough.ErrBodyTooLarge):
 		x.err = errTooLarge
 	case errors.Is(got.Err, passthrough.ErrAnswerTooLong), errors.Is(got.Err, passthrough.ErrSwitching),
@@ -112,9 +112,9 @@ func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
 	default:
 		x.err = noAnswer(r.Context(), got.Err).err
 	}
-	if got.Cut { // a part of the answer was sent
+	if got.Cut { // part of the answer was sent
 		return
 	}
-	x.last = true // a part of the request may be unread
+	x.last = true // part of the request may be unread
 	x.answer(w)
 }

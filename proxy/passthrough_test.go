@@ -61,7 +61,7 @@ func TestAnyOtherCallIsPassedThroughUnchanged(t *testing.T) {
 		}
 	}
 	if n := len(w.login.asked()) + len(w.threads.asked()); n != 0 {
-		t.Errorf("%d others were asked", n)
+		t.Errorf("other upstreams were asked %d times", n)
 	}
 }
 
@@ -88,8 +88,8 @@ func TestTheSidecarsOwnTokenIsNotPassedOn(t *testing.T) {
 	}
 }
 
-// An answer that breaks off has a line in the log and counts in the metrics, as any other.
-func TestAnAnswerThatBreaksOffIsCountedAndCutsTheConnection(t *testing.T) {
+// An answer that breaks off has a log line, as any other answer has.
+func TestAnAnswerThatBreaksOffIsLoggedAndCutsTheConnection(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "1000")
 		_, _ = io.WriteString(w, "half")
@@ -107,12 +107,12 @@ func TestAnAnswerThatBreaksOffIsCountedAndCutsTheConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := io.ReadAll(res.Body); err == nil {
-		t.Error("half an answer passed for a whole one")
+		t.Error("the app got half an answer without an error")
 	}
 	_ = res.Body.Close()
 	s.Close() // waits for the handler
 	if !strings.Contains(log.String(), "outcome=unavailable") || !strings.Contains(log.String(), "grant=passthrough") {
-		t.Errorf("the log: %s", log.String())
+		t.Errorf("the log has no line with outcome=unavailable and grant=passthrough: %s", log.String())
 	}
 }
 
@@ -145,7 +145,7 @@ func TestBodiesAreBounded(t *testing.T) {
 	}
 	w.graph.say(200, strings.Repeat("x", 5000))
 	body = nil
-	// With an error, the connection was cut before the header was sent.
+	// An error means that the connection was cut before the header was sent.
 	if res, err = http.Get(s.URL + "/large"); err == nil {
 		body, err = io.ReadAll(res.Body)
 		_ = res.Body.Close()
@@ -160,7 +160,7 @@ func TestAPassedCallThatFailsIsAnsweredInTheEnvelope(t *testing.T) {
 	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{})
 	p := newProxy(t, o)
 	if r := ask(p, get("/me")); r.Code != 503 || !strings.Contains(r.Body.String(), `"error_subcode":990023`) {
-		t.Errorf("nothing listens: %d %s", r.Code, r.Body)
+		t.Errorf("nothing listens: got %d %s, want 503 with 990023", r.Code, r.Body)
 	}
 	hangs := make(chan struct{})
 	upstream := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hangs }))
@@ -169,7 +169,7 @@ func TestAPassedCallThatFailsIsAnsweredInTheEnvelope(t *testing.T) {
 	o = optionsFor(t, upstream.URL, nil)
 	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{Timeout: 50 * time.Millisecond})
 	s := overHTTP(t, newProxy(t, o))
-	for range 20 { // if both deadlines were the same instant, mostly the connection would be cut
+	for range 20 { // if both deadlines were the same instant, the connection would usually be cut
 		res, err := http.Get(s.URL + "/me")
 		if err != nil {
 			t.Fatalf("a hang: %v", err)
@@ -182,7 +182,7 @@ func TestAPassedCallThatFailsIsAnsweredInTheEnvelope(t *testing.T) {
 	}
 }
 
-// net/http ignores Transfer-Encoding in HTTP/1.0, and would read a body as the next request.
+// net/http ignores Transfer-Encoding in HTTP/1.0, and would read the body as the next request.
 func TestNothingAfterAnHTTP10RequestIsReadAsARequest(t *testing.T) {
 	w := newWorld(t)
 	s := overHTTP(t, w.p)
@@ -207,7 +207,7 @@ func TestASwitchOfProtocolsIsABadAnswer(t *testing.T) {
 	}
 }
 
-func TestPassThroughCanBeClosed(t *testing.T) {
+func TestPassthroughCanBeTurnedOff(t *testing.T) {
 	w := newWorld(t)
 	o := optionsFor(t, w.graph.url.String(), nil)
 	o.Cache = newCache(t)
@@ -216,7 +216,7 @@ func TestPassThroughCanBeClosed(t *testing.T) {
 	}
 }
 
-func TestPagingCanBeKeptHere(t *testing.T) {
+func TestPagingURLsCanBeRewritten(t *testing.T) {
 	w := newWorld(t)
 	base := w.graph.url.String()
 	const page = `{"data":[{"caption":"see https://graph.instagram.com/x"}],"paging":{"next":"%[1]s\/v23.0\/1\/media?access_token=IGAA&after=Q","previous" : "https://graph.instagram.com/1"}}`
@@ -230,7 +230,7 @@ func TestPagingCanBeKeptHere(t *testing.T) {
 	asks.Header.Set("Accept-Encoding", "gzip") // as most clients do
 	got := ask(newProxy(t, o), asks)
 	if sent := w.graph.head[len(w.graph.head)-1].Get("Accept-Encoding"); sent != "identity" {
-		t.Errorf("Accept-Encoding %q: a compressed answer can't be rewritten", sent)
+		t.Errorf("sent Accept-Encoding %q, want identity: a compressed answer cannot be rewritten", sent)
 	}
 	want := `{"data":[{"caption":"see https://graph.instagram.com/x"}],"paging":{"next":"http:\/\/127.0.0.1:8080\/apps\/default\/v23.0\/1\/media?access_token=IGAA&after=Q","previous" : "http://127.0.0.1:8080/apps/default/1"}}`
 	if got.Body.String() != want {
@@ -238,7 +238,7 @@ func TestPagingCanBeKeptHere(t *testing.T) {
 	}
 }
 
-// No spelling of a token call's path is passed through.
+// A path that a server could take for a token call is not passed through, however it is spelled.
 func TestTokenCallsCannotBeReachedThroughPassthrough(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range []string{"/x/access_token", "//access_token", "/./access_token", "/x/../access_token", "/ACCESS_TOKEN", "/access%5Ftoken", "/%61ccess_token",
@@ -260,7 +260,7 @@ func TestTokenCallsCannotBeReachedThroughPassthrough(t *testing.T) {
 	}
 }
 
-// A path that is passed through is not a token call for any reader, even if it decodes repeatedly,
+// No server takes a path that is passed through for a token call, even if it decodes repeatedly,
 // resolves dots and slashes, and ignores letter case and versions.
 func FuzzReachable(f *testing.F) {
 	for _, seed := range []string{"/me", "/access_token", "/a/../access%5ftoken", "/%2561ccess_token", "//x//ACCESS_token/", "/v23.0/oauth/access_token", "/access_token;a=b", "/x%5caccess_token"} {
@@ -274,7 +274,7 @@ func FuzzReachable(f *testing.F) {
 			bare := strings.ToLower(strings.ReplaceAll(path, "\\", "/"))
 			for _, segment := range strings.Split(bare, "/") {
 				if s := strings.Trim(segment, " .\t"); s == "access_token" || s == "refresh_access_token" {
-					t.Fatalf("%q passes, and reads as %q", path, bare)
+					t.Fatalf("%q is passed through, and a server can read it as %q", path, bare)
 				}
 			}
 			plain, err := url.PathUnescape(path)

@@ -12,16 +12,16 @@ import (
 // token.
 const probeToken = "igproxy-check-this-is-no-token"
 
-// Proof is what Probe found out about one part.
+// Proof is the result of Probe for one part.
 type Proof struct {
 	Part string // such as "upstream https://graph.instagram.com"
 	Err  error  // what is wrong and what to do; nil: the part works
 }
 
-// Probe asks Meta once for each app with an invalid token, and once with an invalid code if the app
-// exchanges codes. It uses no cache, breaker or pause. A part works if Meta refuses the token or
-// the code: this proves the network and TLS, and for a token also the client secret. The error is
-// about o itself.
+// Probe sends Meta an invalid token for each app, and also an invalid code if the app exchanges
+// codes. It uses no cache, breaker or pause. A part works if Meta refuses the token or the code:
+// this proves that the network and TLS work, and for a token also that the client secret is right.
+// Probe returns an error only if o itself is invalid.
 func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func probe(ctx context.Context, ask *askStep, c call) error {
 	case err != nil:
 		return err
 	case got.refusal == nil:
-		return errors.New("the upstream issued a token for an invalid one; check that upstream.url is Instagram's")
+		return errors.New("the upstream issued a token in exchange for an invalid one; check that the upstream's URL is Meta's")
 	}
 	refusal := got.refusal
 	if c.grant.form && refusal.Flat && refusal.Subcode == 0 && refusal.Class == graph.ClassRefused {
@@ -80,8 +80,8 @@ func probe(ctx context.Context, ask *askStep, c call) error {
 		"check upstream.url and its path", refusal)
 }
 
-// noProof says why Meta gave no usable answer. The messages of these errors are for apps, which can
-// read Retry-After; a person at a command line cannot.
+// noProof returns an error that says why Meta gave no usable answer. The message of e is for apps,
+// which can read Retry-After; a person at a command line cannot.
 func noProof(e *graph.Error) error {
 	switch e.Class {
 	case graph.ClassUnreached:
@@ -89,7 +89,7 @@ func noProof(e *graph.Error) error {
 	case graph.ClassTimeout:
 		return errors.New("no answer from Meta in time; check the network and the URL, or raise upstream.timeout")
 	case graph.ClassBroken:
-		return fmt.Errorf("the answer is not one of Meta's (%s); check the URL, or try again later", e.Cause)
+		return fmt.Errorf("the reply is not one that Meta sends (%s); check the URL, or try again later", e.Cause)
 	case graph.ClassHeld:
 		return fmt.Errorf("igproxy could not make the call (%s); raise its limits", e.Cause)
 	default:

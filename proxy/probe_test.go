@@ -26,23 +26,23 @@ func TestProbeNamesTheProblemAndTheFix(t *testing.T) {
 		spoil func(*Options)
 		want  string // "": no error
 	}{
-		"ok":               {s.URL, nil, ""},
-		"wrong secret":     {s.URL, func(o *Options) { o.Apps[0].Secret = NewSecret("canary-of-a-secret") }, "refuses the client secret"},
-		"no secret":        {s.URL, func(o *Options) { o.Apps[0].Secret = Secret{} }, "client secret"},
-		"unknown CA":       {s.URL, func(o *Options) { o.UpstreamCAs = stranger.CA() }, "tls: unknown authority"},
-		"expired":          {expired.URL, func(o *Options) { o.UpstreamCAs = expired.CA() }, "tls: invalid certificate"},
-		"nothing listens":  {deadURL(t), nil, "could not reach Meta (refused); check the network"},
-		"no time":          {mute(t), func(o *Options) { o.Timeout = 50 * time.Millisecond }, "no answer from Meta in time"},
-		"wrong path":       {s.URL + "/v23.0/x", nil, "upstream.url"},
-		"no URL":           {"", nil, "upstream url"},
-		"no timeout":       {s.URL, func(o *Options) { o.Timeout = 0 }, "upstream timeout"},
-		"app limit":        {said(envelope(403, 4, "m")), nil, "rate limited"},
-		"user limit":       {said(envelope(400, 17, "m")), nil, "rate limited"},
-		"no standing":      {said(envelope(400, 100, "Unsupported request - method type: get")), nil, "no access to this account"},
-		"a permission":     {said(envelope(403, 10, "m")), nil, "10/0"},
-		"a token for none": {said(rawReply(200, goodToken)), nil, "Instagram's"},
-		"Instagram down":   {said(envelope(500, 2, "m")), nil, "reported by Instagram"},
-		"a web page":       {said(rawReply(http.StatusOK, "<html>")), nil, "not one JSON object"},
+		"ok":              {s.URL, nil, ""},
+		"wrong secret":    {s.URL, func(o *Options) { o.Apps[0].Secret = NewSecret("canary-of-a-secret") }, "refuses the client secret"},
+		"no secret":       {s.URL, func(o *Options) { o.Apps[0].Secret = Secret{} }, "client secret"},
+		"unknown CA":      {s.URL, func(o *Options) { o.UpstreamCAs = stranger.CA() }, "tls: unknown authority"},
+		"expired":         {expired.URL, func(o *Options) { o.UpstreamCAs = expired.CA() }, "tls: invalid certificate"},
+		"nothing listens": {deadURL(t), nil, "could not reach Meta (refused); check the network"},
+		"no time":         {mute(t), func(o *Options) { o.Timeout = 50 * time.Millisecond }, "no answer from Meta in time"},
+		"wrong path":      {s.URL + "/v23.0/x", nil, "upstream.url"},
+		"no URL":          {"", nil, "upstream url"},
+		"no timeout":      {s.URL, func(o *Options) { o.Timeout = 0 }, "upstream timeout"},
+		"app limit":       {said(envelope(403, 4, "m")), nil, "rate limited"},
+		"user limit":      {said(envelope(400, 17, "m")), nil, "rate limited"},
+		"no standing":     {said(envelope(400, 100, "Unsupported request - method type: get")), nil, "no access to this account"},
+		"a permission":    {said(envelope(403, 10, "m")), nil, "10/0"},
+		"a token issued":  {said(rawReply(200, goodToken)), nil, "in exchange for an invalid one"},
+		"Instagram down":  {said(envelope(500, 2, "m")), nil, "reported by Instagram"},
+		"a web page":      {said(rawReply(http.StatusOK, "<html>")), nil, "not one JSON object"},
 	} {
 		o := optionsFor(t, c.base, s.CA())
 		if c.base == "" {
@@ -58,7 +58,7 @@ func TestProbeNamesTheProblemAndTheFix(t *testing.T) {
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
 			t.Errorf("%s: got %v, want it to say %q", name, err, c.want)
 		case err != nil && strings.Contains(err.Error(), "Retry"):
-			t.Errorf("%s: got %v, want no word about Retry-After, which a command line cannot read", name, err)
+			t.Errorf("%s: got %v, want nothing about Retry-After, which is not shown on a command line", name, err)
 		case err != nil && (strings.Contains(err.Error(), testSecret) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), probeToken)):
 			t.Errorf("%s: contains a secret: %v", name, err)
 		}
@@ -88,8 +88,8 @@ func firstProblem(proofs []Proof, err error) error {
 	return err
 }
 
-// Any server can answer {"error":"..."}, which does not prove that it exchanges codes.
-func TestProbeWantsTheCodeExchangesOwnRefusal(t *testing.T) {
+// Any server can answer {"error":"..."}, so that does not prove that it exchanges codes.
+func TestProbeRequiresARefusalFromTheCodeExchange(t *testing.T) {
 	w := newWorld(t)
 	w.graph.say(400, `{"error":{"message":"m","type":"OAuthException","code":190}}`)
 	o := optionsFor(t, w.graph.url.String(), nil)
@@ -106,12 +106,13 @@ func TestProbeWantsTheCodeExchangesOwnRefusal(t *testing.T) {
 	} {
 		w.login.say(404, body)
 		if err := firstProblem(Probe(t.Context(), o)); (err == nil) != right || err != nil && !strings.Contains(err.Error(), "990025") {
-			t.Errorf("%s: got %v, want right: %v", body, err, right)
+			t.Errorf("%s: got %v, want success: %v", body, err, right)
 		}
 	}
 }
 
-// Each app is tested, and the host that exchanges codes. One failure does not hide the others.
+// Probe tests each app, and the host that exchanges its codes. One failure does not hide the
+// others.
 func TestProbeProvesEveryAppAndTheHostOfCodes(t *testing.T) {
 	w := newWorld(t)
 	w.graph.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":100}}`)
@@ -132,7 +133,7 @@ func TestProbeProvesEveryAppAndTheHostOfCodes(t *testing.T) {
 	}
 	for i, want := range []bool{false, true, true, false} {
 		if (proofs[i].Err == nil) != want || !strings.Contains(proofs[i].Part, " of app ") {
-			t.Errorf("%s: %v, want right: %v", proofs[i].Part, proofs[i].Err, want)
+			t.Errorf("%s: got %v, want success: %v", proofs[i].Part, proofs[i].Err, want)
 		}
 	}
 }

@@ -1,9 +1,9 @@
-// Package proxy answers the token calls of Instagram's and Threads' apps. It adds the client
-// secret, asks Meta once however many callers ask at the same time, remembers the answer, and keeps
-// serving known tokens when Redis or Meta fail. All other calls are passed through unchanged. It
+// Package proxy answers the token calls of Instagram and Threads apps. It adds the client secret,
+// asks Meta once, however many callers ask at the same time, remembers the answer, and keeps
+// serving known tokens when Redis or Meta fails. All other calls are passed through unchanged. It
 // never follows a redirect, and never prints a secret or a token.
 //
-// # The walk of a request
+// # The steps of a request
 //
 // A token call takes eight steps:
 //
@@ -13,18 +13,21 @@
 //
 //   - decode selects a row of the table in grant.go and an app, and reads the token or the code.
 //   - recall looks in memory, without waiting. A hit continues with answer.
-//   - join makes one flight per token in this process. It is detached from its caller, has its own
-//     budget and recovers its own panics.
+//   - join runs one flight per token in this process. The flight is detached from its caller, has
+//     its own time budget and recovers its own panics.
 //   - claim looks in memory again, then in Redis, where one sidecar of a fleet gets the lease and
 //     the others wait. If Redis fails, the sidecar continues without it.
-//   - guard checks the places for calls in flight, the app's pause and the circuit breaker.
-//   - ask builds a request from scratch, with the client secret, and bounds time and bytes.
-//   - remember keeps tokens and definite refusals.
+//   - guard checks the number of calls in flight, the pauses of the app and of the token, and the
+//     circuit breaker.
+//   - ask sends a request that is built from scratch, with the client secret, and limits its time
+//     and the bytes of the reply.
+//   - remember keeps tokens, and refusals that concern only one token.
 //   - answer writes status, headers and body; expires_in is the time left. answer_lane.go writes
 //     the same bytes for a hit in the lane.
 //
-// HTTP is only at the two ends. The steps between have one method, Exchange, and are wrapped around
-// each other in engine.go as recall(join(claim(guard(ask)))); remember is the second half of claim.
+// Only decode, ask and answer deal with HTTP. The steps from recall to ask have one method,
+// Exchange, and engine.go wraps them around each other: recall(join(claim(guard(ask)))). remember
+// is the second half of claim.
 package proxy
 
 import (
@@ -43,11 +46,11 @@ type Proxy struct {
 	current  atomic.Pointer[engine]
 	carried  carried
 	draining atomic.Bool
-	dates    dates // of the lane
+	dates    dates // for the lane
 }
 
-// New builds a Proxy. The error names the wrong option, or the few options of which one is wrong,
-// and their limits. Nothing is dialled.
+// New builds a Proxy. An error names the invalid option, or a few options of which one is invalid,
+// with their limits. New dials nothing.
 func New(o Options) (*Proxy, error) {
 	if o.Cache == nil {
 		return nil, errors.New("proxy: Cache is nil: build one with cache.New")
@@ -68,10 +71,10 @@ func New(o Options) (*Proxy, error) {
 	return p, nil
 }
 
-// Reload builds everything from o and swaps it in, or returns an error and changes nothing. The
-// cache, the breakers, the flights, the retry budget, the metrics and what Meta has reported about
-// an app are carried over. A request finishes on the engine that it began with. Calls must not
-// overlap.
+// Reload builds a new engine from o and switches to it, or returns an error and changes nothing.
+// The cache, the breakers, the flights, the retry budget, the metrics and what Meta has reported
+// about the apps are carried over. A request finishes on the engine that it began with. Calls must
+// not overlap.
 func (p *Proxy) Reload(o Options) error {
 	last := p.current.Load()
 	var before []*app
@@ -82,7 +85,7 @@ func (p *Proxy) Reload(o Options) error {
 	if err != nil {
 		return err
 	}
-	if last != nil { // the fleet may have purged entries of a key that is new
+	if last != nil { // other sidecars may have purged an app that is new here
 		ctx, cancel := context.WithTimeout(context.Background(), learnTime)
 		p.carried.cache.Learn(ctx)
 		cancel()
@@ -102,21 +105,21 @@ func (p *Proxy) Reload(o Options) error {
 	return nil
 }
 
-// learnTime bounds how long a reload waits to learn what was purged.
+// learnTime is the longest time that a reload waits to learn what other sidecars have purged.
 const learnTime = 250 * time.Millisecond
 
 // Metrics returns the Metrics of the Proxy.
 func (p *Proxy) Metrics() *Metrics { return p.carried.metrics }
 
-// EndIdle closes the connections to Meta that no call uses. Each holds a descriptor, and the
-// process may have run out of them.
+// EndIdle closes the connections to Meta that no call uses. Call it to free their file descriptors
+// when the process has run out of them.
 func (p *Proxy) EndIdle() { p.current.Load().closeIdle() }
 
 // Drain turns readiness off. Requests are still answered.
 func (p *Proxy) Drain() { p.draining.Store(true) }
 
-// Close drains the Proxy and waits until no flight is left, or returns an error when ctx ends. Call
-// it after the HTTP server has stopped.
+// Close drains the Proxy and waits until no flight is left. It returns an error if ctx ends first.
+// Call it after the HTTP server has stopped.
 func (p *Proxy) Close(ctx context.Context) error {
 	p.Drain()
 	defer p.current.Load().closeIdle()

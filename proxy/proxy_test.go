@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// badOptions spoil good ones. The error must contain the name. Reload keeps the "carried" ones of
-// New.
+// badOptions returns changes that make good Options invalid, by name. The error must contain the
+// name, without "carried: " and up to the comma. Reload keeps the options named "carried", so it
+// does not check them.
 func badOptions() map[string]func(*Options) {
 	return map[string]func(*Options){
 		"carried: Cache":                  func(o *Options) { o.Cache = nil },
@@ -47,7 +48,7 @@ func TestNewRefusesEachBadOptionAndNamesIt(t *testing.T) {
 	}
 }
 
-// One set of metrics cannot tell two proxies apart. A second one is an error, not a panic.
+// Metrics cannot tell two proxies apart. A second Proxy gets an error, not a panic.
 func TestMetricsBelongToOneProxy(t *testing.T) {
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
 	o.Cache, o.Metrics = newCache(t), NewMetrics()
@@ -81,7 +82,7 @@ func TestCloseWaitsForFlights(t *testing.T) {
 	ended, cancel := withEnded(t)
 	defer cancel()
 	if err := p.Close(ended); err == nil || p.Readiness().Ready {
-		t.Errorf("Close without time: %v, ready %v", err, p.Readiness().Ready)
+		t.Errorf("Close with an ended context: got %v, ready %v; want an error, false", err, p.Readiness().Ready)
 	}
 	open()
 	if err := p.Close(t.Context()); err != nil {
@@ -99,7 +100,7 @@ func withEnded(t testing.TB) (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-// waitFor polls until done, for what happens soon without a notification.
+// waitFor polls until done returns true. It is for events that come without a notification.
 func waitFor(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {

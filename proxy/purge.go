@@ -7,10 +7,11 @@ import (
 	"github.com/igproxy/igproxy/cache"
 )
 
-// Purge forgets the answers to the app with this label, or to all apps if the label is empty: all
-// of them, or those to one token or code, under each grant and redirect URI. It returns the labels
-// of the apps. This process always forgets; an error says why the other sidecars on the same Redis
-// could not be notified, or that no app has the label.
+// Purge makes igproxy forget the answers that it remembers for the app with this label, or for all
+// apps if the label is empty. If token is not zero, Purge forgets only the answers to this token or
+// code, under each grant and redirect URI. It returns the labels of the apps, or an error if no app
+// has the label. It also returns an error if the other sidecars on the same Redis could not be
+// notified, but then this process has forgotten the answers.
 func (p *Proxy) Purge(ctx context.Context, label string, token Secret) (apps []string, err error) {
 	e := p.current.Load()
 	for _, a := range e.apps {

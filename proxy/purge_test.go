@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-func TestAPurgeIsOfAnAppOrOfATokenUnderEachGrant(t *testing.T) {
+func TestAPurgeCoversAnAppOrATokenUnderEachGrant(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
 	o.Cache = newCache(t)
@@ -46,29 +46,29 @@ func TestAPurgeIsOfAnAppOrOfATokenUnderEachGrant(t *testing.T) {
 		return apps
 	}
 	if apps := purge("one", NewSecret("IGAA-a")); !slices.Equal(apps, []string{"one"}) || known("one", "IGAA-a") || !known("one", "IGAA-b") || !known("two", "IGAA-a") {
-		t.Errorf("a token's purge is not of that token and app alone: %v", apps)
+		t.Errorf("purging a token of one app did not purge exactly that; purged apps: %v", apps)
 	}
 	if apps := purge("", NewSecret("IGAA-a")); !slices.Equal(apps, []string{"one", "two"}) || known("two", "IGAA-a") {
-		t.Errorf("a token's purge without an app is not of all apps: %v", apps)
+		t.Errorf("purging a token without an app did not purge it for all apps: %v", apps)
 	}
 	fill()
 	if purge("two", Secret{}); known("two", "IGAA-b") || !known("one", "IGAA-b") {
-		t.Error("an app's purge is not of that app alone")
+		t.Error("purging an app did not purge exactly that app")
 	}
 	fill()
 	if purge("", Secret{}); known("one", "IGAA-b") || known("two", "IGAA-b") {
-		t.Error("a purge without an app is not of all apps")
+		t.Error("purging without an app did not purge all apps")
 	}
 	if apps, err := p.Purge(t.Context(), "unknown", Secret{}); err == nil || apps != nil {
-		t.Errorf("an unknown app: %v, %v", apps, err)
+		t.Errorf("an unknown app: got %v, %v; want an error", apps, err)
 	}
 	if err := p.Reload(o); err != nil || !known("one", "IGAA-b") {
-		t.Errorf("what was remembered since is lost by a reload: %v", err)
+		t.Errorf("a reload lost an answer that was remembered after the purge: %v", err)
 	}
 }
 
-// An app that a reload brings has been purged by the others: what they purged is not served, not
-// even at first.
+// Other sidecars have purged an app that a reload adds here. The purged entries are not served, not
+// even to the first request.
 func TestPurgedEntriesStayPurgedAfterAReload(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	redis := redistest.Start(t)
@@ -93,13 +93,13 @@ func TestPurgedEntriesStayPurgedAfterAReload(t *testing.T) {
 	}
 	for start := time.Now(); len(redis.Keys()) == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Since(start) > 20*time.Second {
-			t.Fatal("it is not stored")
+			t.Fatal("the token was not stored in Redis")
 		}
 	}
 	if apps, err := other.Purge(t.Context(), "two", Secret{}); err != nil || !slices.Equal(apps, []string{"two"}) {
 		t.Fatalf("got %v, %v", apps, err)
 	}
-	for range 50 { // unless Redis answered too late, on a busy machine
+	for range 50 { // again if Redis answered too late, on a busy machine
 		start := time.Now()
 		if err := p.Reload(both); err != nil {
 			t.Fatal(err)
@@ -115,7 +115,7 @@ func TestPurgedEntriesStayPurgedAfterAReload(t *testing.T) {
 	}
 }
 
-// The key of a code contains its redirect URI, so a purge of the code alone forgot nothing.
+// The key of a code contains its redirect URI, so a purge must cover each redirect URI.
 func TestAPurgedCodeIsForgottenUnderEachRedirectURI(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
@@ -140,7 +140,7 @@ func TestAPurgedCodeIsForgottenUnderEachRedirectURI(t *testing.T) {
 			t.Fatal(err)
 		}
 		if exchange(); i.Calls() != calls+1 {
-			t.Errorf("%s: after the purge it is answered from memory", uri)
+			t.Errorf("%s: after the purge, the code was still answered from memory", uri)
 		}
 	}
 }

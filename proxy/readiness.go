@@ -7,22 +7,22 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// Readiness says whether a Proxy should get traffic, and why. It is the JSON of /readyz.
+// Readiness says whether a Proxy should get traffic, and why. /readyz returns it as JSON.
 type Readiness struct {
 	Ready        bool          `json:"ready"`
 	Draining     bool          `json:"draining"`
 	ClientSecret string        `json:"client_secret"` // "ok", "refused", or with several apps "refused: LABELS"
-	Breaker      breaker.State `json:"breaker"`       // the worst state of all upstreams' breakers
-	Redis        string        `json:"redis"`         // ok, degraded, off
+	Breaker      breaker.State `json:"breaker"`       // the worst state of all breakers
+	Redis        string        `json:"redis"`         // "ok", "degraded" or "off"
 	RedisFault   string        `json:"redis_fault,omitempty"`
-	RedisSince   time.Time     `json:"redis_since,omitzero"` // when Redis was degraded
+	RedisSince   time.Time     `json:"redis_since,omitzero"` // when Redis became degraded
 	Flights      int64         `json:"flights"`
 	Entries      int           `json:"entries"`
 }
 
 // Readiness returns the current readiness. An open breaker or a failed Redis leaves the Proxy
-// ready, because known tokens are still served. So does a refused client secret, as long as the
-// secret of another app is accepted.
+// ready, because known tokens are still served. So does a refused client secret, unless the secrets
+// of all apps are refused.
 func (p *Proxy) Readiness() Readiness {
 	health := p.carried.cache.Health()
 	r := Readiness{
@@ -56,7 +56,7 @@ func (p *Proxy) Readiness() Readiness {
 type Upstream struct {
 	Name        string        `json:"name"` // instagram, login or threads
 	InFlight    int           `json:"in_flight"`
-	MaxInFlight int           `json:"max_in_flight"`  // limit of each app and grant
+	MaxInFlight int           `json:"max_in_flight"`  // for each app and grant
 	Breaker     breaker.State `json:"breaker"`        // the worst state of its breakers
 	Since       time.Time     `json:"since,omitzero"` // when Breaker last changed; zero: never
 }
@@ -65,7 +65,7 @@ type Upstream struct {
 func (p *Proxy) Upstreams() (list []Upstream) {
 	c := p.carried.circuits
 	for _, name := range upstreams {
-		list = append(list, Upstream{Name: name, InFlight: c.inFlight(name), MaxInFlight: c.places,
+		list = append(list, Upstream{Name: name, InFlight: c.inFlight(name), MaxInFlight: c.slots,
 			Breaker: c.worst(name), Since: c.since(name)})
 	}
 	return list

@@ -23,8 +23,8 @@ func (s *recallStep) Exchange(ctx context.Context, c call) (answer, error) {
 	return s.next.Exchange(ctx, c)
 }
 
-// remembered reads an entry of the cache. It reports false, which is a miss, if the entry is not a
-// valid record or is past its end.
+// remembered reads an entry of the cache. It reports false, which means a miss, if the entry is not
+// a valid record or its token has expired.
 func remembered(entry cache.Entry, from source) (answer, bool) {
 	now := time.Now()
 	a, ok := decodeRecord(entry.Value, now)

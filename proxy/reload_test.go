@@ -47,10 +47,10 @@ func TestReloadIsAtomic(t *testing.T) {
 		o.Apps = slices.Clone(good.Apps)
 		spoil(&o)
 		if err := p.Reload(o); err == nil {
-			t.Errorf("%s: taken", name)
+			t.Errorf("%s: accepted", name)
 		}
 		if p.current.Load() != before {
-			t.Fatalf("%s: swapped in spite of the error", name)
+			t.Fatalf("%s: the engine was replaced in spite of the error", name)
 		}
 	}
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || i.Calls() != 1 {
@@ -87,7 +87,7 @@ func TestARequestFinishesOnTheEngineItBeganWith(t *testing.T) {
 		t.Errorf("on the new engine: %d", w.Code)
 	}
 	if got := p.Readiness().Flights; got != 1 {
-		t.Errorf("%d flights, want the old one", got)
+		t.Errorf("got %d flights, want 1: the old engine's", got)
 	}
 	open()
 	if code := <-done; code != 200 || i.CallsFor("IGAAold") != 0 {
@@ -95,7 +95,7 @@ func TestARequestFinishesOnTheEngineItBeganWith(t *testing.T) {
 	}
 }
 
-// Once per process also holds across a reload.
+// A process exchanges a token only once, even if a reload comes in between.
 func TestATokensSecondCallerJoinsTheFlightFromBeforeTheReload(t *testing.T) {
 	old, arrived, open := gated(t)
 	defer open()
@@ -107,7 +107,7 @@ func TestATokensSecondCallerJoinsTheFlightFromBeforeTheReload(t *testing.T) {
 	call := func() { w := ask(p, get(target("IGAAshort"))); codes <- fmt.Sprint(w.Code, w.Body) }
 	go call()
 	<-arrived
-	next := o // the same upstream: an answer of another one would not be the first flight's
+	next := o // with the same upstream: another upstream's answer could not be the first flight's
 	next.TTL = 2 * o.TTL
 	if err := p.Reload(next); err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func TestATokensSecondCallerJoinsTheFlightFromBeforeTheReload(t *testing.T) {
 		}
 	}
 	if n := len(arrived); n != 0 {
-		t.Errorf("the token was exchanged %d times more", n)
+		t.Errorf("the token was exchanged %d more times, want none", n)
 	}
 }
 
@@ -144,16 +144,16 @@ func TestCloseWaitsForFlightsFromBeforeTheReload(t *testing.T) {
 	}
 	open()
 	if err := p.Close(t.Context()); err != nil || p.carried.circuits.inFlight("") != 0 {
-		t.Errorf("Close: %v, %d places taken", err, p.carried.circuits.inFlight(""))
+		t.Errorf("Close: %v, %d slots taken", err, p.carried.circuits.inFlight(""))
 	}
 	if code := <-answered; code != 200 {
 		t.Errorf("the caller got %d", code)
 	}
 }
 
-// The connections of the old engine are closed: idle ones at once, one in use when its call ends.
-// One of HTTP/2 would otherwise stay open until it times out, because net/http only remembers for
-// HTTP/1 that a connection is no longer wanted.
+// The connections of the old engine are closed: idle connections at once, and a connection in use
+// when its call ends. This must also hold if the upstream offers HTTP/2, because net/http closes
+// only HTTP/1 connections in this way.
 func TestTheOldEnginesConnectionsAreClosed(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		var open atomic.Int32
@@ -194,7 +194,7 @@ func TestTheOldEnginesConnectionsAreClosed(t *testing.T) {
 		}
 		close(gate)
 		if code := <-slow; code != 200 {
-			t.Errorf("the slow one got %d", code)
+			t.Errorf("the slow call got %d, want 200", code)
 		}
 		waitFor(t, "the old engine's connections to close", func() bool { return open.Load() == 0 })
 		old.Close()
@@ -230,7 +230,7 @@ func TestWhatIsKnownSurvivesAReload(t *testing.T) {
 	}
 }
 
-// A refused secret is fixed by a new one, and the refusal of the old one says nothing about it.
+// A new secret fixes a refused one. The refusal of the old secret says nothing about the new one.
 func TestNewSecretIsNotConsideredRefused(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
@@ -251,7 +251,6 @@ func TestNewSecretIsNotConsideredRefused(t *testing.T) {
 	}
 }
 
-// A new secret does not end a rate limit.
 func TestANewSecretDoesNotEndARateLimit(t *testing.T) {
 	var a app
 	a.state = &appState{}
@@ -262,32 +261,33 @@ func TestANewSecretDoesNotEndARateLimit(t *testing.T) {
 	a.state.limit.begin(limit)
 	a.state.secrets.note(refusalAnswer(100, 0, "Error validating client secret."), now)
 	if e := a.paused(now.Add(refusedPause)); e == nil || e.Code != 4 {
-		t.Errorf("a refused secret cut the limit's pause short: %v", e)
+		t.Errorf("a refused secret shortened the pause of the rate limit: %v", e)
 	}
 	a.state.secrets.use([]Secret{NewSecret("new")})
 	if e := a.paused(now.Add(time.Minute)); e == nil || e.Code != 4 || a.state.secrets.areRefused(now) {
-		t.Errorf("got %v, refused %v; want the limit alone", e, a.state.secrets.areRefused(now))
+		t.Errorf("got %v, refused %v; want only the rate limit", e, a.state.secrets.areRefused(now))
 	}
 }
 
-// A reload must not double the calls in flight of an app, and a new bound takes effect.
-func TestPlacesOfPassedCallsSurviveAReload(t *testing.T) {
+// A reload must not double the number of calls that an app may have in flight, but a new limit
+// takes effect.
+func TestSlotsOfPassedCallsSurviveAReload(t *testing.T) {
 	o := optionsFor(t, deadURL(t), nil)
 	o.Cache, o.Passthrough, o.MaxPassedInFlight = newCache(t), passing(PassthroughOptions{}), 1
 	p := newProxy(t, o)
 	held := p.current.Load().apps[0].passing
 	if !held.take(t.Context()) {
-		t.Fatal("there is no place")
+		t.Fatal("there is no slot")
 	}
 	defer held.give()
-	for _, c := range []struct{ places, subcode int }{{1, 990027}, {2, 990023}} { // nothing listens
-		o.MaxPassedInFlight = c.places
+	for _, c := range []struct{ slots, subcode int }{{1, 990027}, {2, 990023}} { // nothing listens
+		o.MaxPassedInFlight = c.slots
 		if err := p.Reload(o); err != nil {
 			t.Fatal(err)
 		}
 		r := ask(p, get("/me"))
 		if e := errorIn(t, r.Body.Bytes()); r.Code != 503 || e.Subcode != c.subcode {
-			t.Errorf("%d places, of which one was taken before: got %d / %d, want 503 / %d", c.places, r.Code, e.Subcode, c.subcode)
+			t.Errorf("%d slots, one of them taken before the reload: got %d / %d, want 503 / %d", c.slots, r.Code, e.Subcode, c.subcode)
 		}
 	}
 }

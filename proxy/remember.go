@@ -7,24 +7,24 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// margin is how long before its end a token is no longer remembered, so that no app gets one that
+// margin is how long before its expiry a token is forgotten, so that no app gets a token that
 // expires on the way.
 const margin = time.Minute
 
-// standingTTL is how long "no access to that account" is remembered: it may be corrected in
-// Meta's dashboard at any moment.
+// standingTTL is how long the refusal "no access to that account" is remembered at most: access may
+// be granted in Meta's dashboard at any moment.
 const standingTTL = 10 * time.Second
 
-// remember keeps an answer for as long as its class permits, and returns the answer to give: if
-// another sidecar stored one first, it may be that one.
+// remember stores an answer for as long as its class permits, and returns the answer for the app.
+// If another sidecar has stored an answer first, that may be the one returned.
 func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 	now := time.Now()
 	left := s.ttl(c, a, now)
 	entry := cache.Entry{Value: encodeRecord(a), Expires: now.Add(left)}
 	switch {
-	case a.source == sourceHold, a.is(graph.ClassSecret): // about this sidecar, not about the token
+	case a.source == sourceHold, a.is(graph.ClassSecret): // these say nothing about the token
 		return a
-	case a.is(graph.ClassUserLimit): // a pause of one token, in memory only, so that a wrong one ends with the process
+	case a.is(graph.ClassUserLimit): // in memory only, so that a limit that is wrong ends with the process
 		s.cache.Keep(c.key, entry)
 		share(claim, a.refusal)
 	case left > 0:
@@ -40,7 +40,7 @@ func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 	return a
 }
 
-// ttl returns how long an answer is remembered; zero: not at all.
+// ttl returns how long an answer is remembered. Zero: not at all.
 func (s *claimStep) ttl(c call, a answer, now time.Time) time.Duration {
 	var left time.Duration
 	switch {
@@ -56,9 +56,9 @@ func (s *claimStep) ttl(c call, a answer, now time.Time) time.Duration {
 	return max(left, 0)
 }
 
-// beats reports when an answer replaces the one stored first: a token replaces a refusal. Of two
-// tokens the first one stored wins, because it is not known what a second exchange does to the
-// first.
+// beats returns a function that reports whether a replaces the answer that was stored first. A
+// token replaces a refusal. Of two tokens the one stored first wins, because it is not known what a
+// second exchange does to the first token.
 func beats(a answer) func(cache.Entry) bool {
 	return func(stored cache.Entry) bool {
 		b, ok := remembered(stored, sourceFleet)

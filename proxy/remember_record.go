@@ -8,9 +8,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// A record is an answer as the cache remembers it, which knows neither tokens nor refusals.
+// A record is an answer in the form in which the cache stores it. The cache itself knows nothing of
+// tokens and refusals.
 //
-//	't' | end of the token, Unix milliseconds, 8 bytes | length of head, 4 bytes | head | tail
+//	't' | expiry of the token, Unix milliseconds, 8 bytes | length of head, 4 bytes | head | tail
 //	'r' | JSON of the refusal
 const (
 	tokenKind   = 't'
@@ -18,8 +19,8 @@ const (
 	tokenHeader = 1 + 8 + 4
 )
 
-// refusal is the JSON form of a remembered graph.Error: what its own JSON leaves out stands beside
-// it. Its texts were scrubbed when they were read.
+// refusal is the JSON form of a remembered graph.Error. The fields after Error are those that its
+// own JSON leaves out. Its texts were scrubbed when they were read.
 type refusal struct {
 	Error   *graph.Error `json:"error"`
 	Status  int          `json:"status"`
@@ -29,7 +30,7 @@ type refusal struct {
 	Flat    bool         `json:"flat,omitempty"`
 }
 
-// encodeRecord encodes the definite part of an answer.
+// encodeRecord encodes the token or the refusal of an answer.
 func encodeRecord(a answer) []byte {
 	if e := shortened(a.refusal); e != nil {
 		// Marshal fails only for a RetryAt beyond the year 9999. The record is then read as a miss.
@@ -44,11 +45,12 @@ func encodeRecord(a answer) []byte {
 	return append(b, tail...)
 }
 
-// maxTexts bounds the texts of a remembered refusal together, in bytes. Meta's have 100 to 400.
+// maxTexts limits the length of all texts of a remembered refusal together, in bytes. Meta's texts
+// have 100 to 400.
 const maxTexts = 2 << 10
 
-// shortened returns a refusal with one text, its message, if all of them are too long to be
-// remembered.
+// shortened returns a refusal unchanged, or with its message as the only text if all its texts
+// together are longer than maxTexts.
 func shortened(e *graph.Error) *graph.Error {
 	if e == nil || len(e.Message)+len(e.Type)+len(e.UserTitle)+len(e.UserMsg)+len(e.TraceID) <= maxTexts {
 		return e
@@ -59,7 +61,7 @@ func shortened(e *graph.Error) *graph.Error {
 }
 
 // decodeRecord returns the answer that encodeRecord encoded. It reports false if b is not a record,
-// and for an expired token, so that none is ever served.
+// or if the token has expired, so that no expired token is ever served.
 func decodeRecord(b []byte, now time.Time) (answer, bool) {
 	if len(b) > 0 && b[0] == refusalKind {
 		return decodeRefusal(b[1:])

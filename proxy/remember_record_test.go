@@ -9,7 +9,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-func TestRecordsOpenToWhatWasRemembered(t *testing.T) {
+func TestRecordsDecodeToWhatWasRemembered(t *testing.T) {
 	now := time.Now().Truncate(time.Millisecond)
 	yes := true
 	e := &graph.Error{Status: 400, Message: "m", Type: "OAuthException", Code: 190, Subcode: 463, UserTitle: "t", UserMsg: "u", Transient: &yes,
@@ -27,11 +27,11 @@ func TestRecordsOpenToWhatWasRemembered(t *testing.T) {
 		t.Errorf("got %v, %v; want the same token", back.token.Expires, ok)
 	}
 	if _, ok = decodeRecord(record, now.Add(60*time.Second)); ok {
-		t.Error("a token past its end was served")
+		t.Error("an expired token was served")
 	}
 }
 
-// Five texts of 2 KiB each would take the memory of dozens of tokens.
+// Five texts of 2 KiB each would need as much memory as dozens of tokens.
 func TestLongRefusalsAreRememberedWithOneText(t *testing.T) {
 	long := strings.Repeat("x", 2<<10)
 	e := &graph.Error{Status: 400, Message: long, Type: long, Code: 190, Subcode: 463, UserTitle: long, UserMsg: long, TraceID: long, Class: graph.ClassToken}
@@ -39,10 +39,10 @@ func TestLongRefusalsAreRememberedWithOneText(t *testing.T) {
 	back, ok := decodeRecord(record, time.Now())
 	want := &graph.Error{Status: 400, Message: long, Type: "OAuthException", Code: 190, Subcode: 463}
 	if !ok || len(record) > 3<<10 || !bytes.Equal(back.refusal.Encode(), want.Encode()) {
-		t.Errorf("a record of %d bytes, %v, opens to %.300s", len(record), ok, back.refusal.Encode())
+		t.Errorf("a record of %d bytes, %v, decodes to %.300s", len(record), ok, back.refusal.Encode())
 	}
 	if e.UserMsg != long {
-		t.Error("the refusal that this caller receives has lost a text, too")
+		t.Error("the refusal for this caller has lost a text, too")
 	}
 }
 

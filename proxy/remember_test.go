@@ -7,23 +7,23 @@ import (
 	"time"
 )
 
-// What Instagram says decides how long it is remembered.
+// The class of an answer decides how long it is remembered.
 func TestRememberByClass(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer func(t testing.TB) answer
 		want   time.Duration
 	}{
-		"token":              {func(t testing.TB) answer { return tokenAnswer(t, "l", 60*24*time.Hour) }, time.Hour},
-		"token near its end": {func(t testing.TB) answer { return tokenAnswer(t, "l", 11*time.Minute) }, 10 * time.Minute},
-		"token at its end":   {func(t testing.TB) answer { return tokenAnswer(t, "l", time.Minute) }, 0},
-		"expired":            {func(testing.TB) answer { return refusalAnswer(190, 463, "m") }, time.Minute},
-		"already long-lived": {func(testing.TB) answer { return refusalAnswer(452, 4279019, "m") }, time.Minute},
-		"standing":           {func(testing.TB) answer { return refusalAnswer(100, 0, "Unsupported request - method type: get") }, 10 * time.Second},
-		"wrong secret":       {func(testing.TB) answer { return refusalAnswer(100, 0, "Error validating client secret.") }, 0},
-		"permission":         {func(testing.TB) answer { return refusalAnswer(10, 0, "m") }, 0},
-		"app limit":          {func(testing.TB) answer { return refusalAnswer(4, 0, "m") }, 0},
-		"unknown code":       {func(testing.TB) answer { return refusalAnswer(36000, 0, "m") }, 0},
-		"a hold's word":      {func(testing.TB) answer { a := refusalAnswer(190, 0, "m"); a.source = sourceHold; return a }, 0},
+		"token":               {func(t testing.TB) answer { return tokenAnswer(t, "l", 60*24*time.Hour) }, time.Hour},
+		"token near its end":  {func(t testing.TB) answer { return tokenAnswer(t, "l", 11*time.Minute) }, 10 * time.Minute},
+		"token at its end":    {func(t testing.TB) answer { return tokenAnswer(t, "l", time.Minute) }, 0},
+		"expired":             {func(testing.TB) answer { return refusalAnswer(190, 463, "m") }, time.Minute},
+		"already long-lived":  {func(testing.TB) answer { return refusalAnswer(452, 4279019, "m") }, time.Minute},
+		"standing":            {func(testing.TB) answer { return refusalAnswer(100, 0, "Unsupported request - method type: get") }, 10 * time.Second},
+		"wrong secret":        {func(testing.TB) answer { return refusalAnswer(100, 0, "Error validating client secret.") }, 0},
+		"permission":          {func(testing.TB) answer { return refusalAnswer(10, 0, "m") }, 0},
+		"app limit":           {func(testing.TB) answer { return refusalAnswer(4, 0, "m") }, 0},
+		"unknown code":        {func(testing.TB) answer { return refusalAnswer(36000, 0, "m") }, 0},
+		"repeated in a pause": {func(testing.TB) answer { a := refusalAnswer(190, 0, "m"); a.source = sourceHold; return a }, 0},
 		"user limit, 2m pause": {func(testing.TB) answer {
 			a := refusalAnswer(17, 0, "m")
 			a.refusal.RetryAt = time.Now().Add(2 * time.Minute)
@@ -46,7 +46,7 @@ func TestRememberByClass(t *testing.T) {
 				if c.want > 0 {
 					time.Sleep(c.want - time.Second)
 					if a, _ := s.Exchange(t.Context(), short); a.source != sourceMemory || a.left != time.Second {
-						t.Errorf("a second before its end: from %s with %s left", a.source, a.left)
+						t.Errorf("a second before it is forgotten: from %s with %s left", a.source, a.left)
 					}
 				}
 				time.Sleep(time.Second)

@@ -39,5 +39,5 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted)
 // String returns a constant.
 func (s Secret) String() string { return redacted }
 
-// MarshalText returns a constant. It is what encoding/json, log/slog and YAML encoders call.
+// MarshalText returns a constant. Encoders of JSON and YAML call it, and so does log/slog.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }

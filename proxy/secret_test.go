@@ -44,7 +44,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 	out.Write(text2)
 	for _, form := range []string{text, fmt.Sprintf("%x", text), fmt.Sprintf("%X", text), fmt.Sprintf("%v", []byte(text))} {
 		if strings.Contains(out.String(), form) {
-			t.Errorf("the text got out as %q", form)
+			t.Errorf("the secret was printed as %q", form)
 		}
 	}
 	if s.Reveal() != text {

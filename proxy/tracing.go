@@ -19,10 +19,10 @@ import (
 // they call each other. A flight belongs to the trace of the caller that began it. A call that is
 // passed through has the server span only.
 //
-// Spans hold names and numbers from fixed sets or from the configuration, and never a value that
-// was sent: no path, query, header, token or text of an error. Names come from OpenTelemetry's
-// semantic conventions for HTTP where they exist, and are igproxy.* otherwise. Only this file knows
-// the library.
+// Spans contain names and numbers from fixed sets or from the configuration, and never a value that
+// was sent: no path, query, header, token or text of an error. Attribute names come from
+// OpenTelemetry's semantic conventions for HTTP where they exist, and are igproxy.* otherwise. Only
+// this file uses the library.
 
 // Tracer is the tracer of OpenTelemetry. A nil Tracer makes no spans.
 type Tracer = trace.Tracer
@@ -50,7 +50,8 @@ func (s *tracedStep) Exchange(ctx context.Context, c call) (answer, error) {
 			attribute.String("server.address", c.grant.base.Hostname()), attribute.Int("server.port", portOf(c.grant.base)))
 	}
 	ctx, span := s.tracer.Start(ctx, s.name, trace.WithSpanKind(kind), trace.WithAttributes(attrs...))
-	// Also if next panics. Deferred directly, End would recover the panic's value and record it.
+	// The span must end even if next panics. If End were deferred directly, it would recover the
+	// panic's value and record it.
 	defer func() { span.End() }()
 	a, err := s.next.Exchange(ctx, c)
 	if s.name == "join" {
@@ -74,8 +75,8 @@ func portOf(u *url.URL) int {
 	return map[string]int{"http": 80, "https": 443}[u.Scheme]
 }
 
-// noteReply adds the reply to the call's nth request to the span of ask. res is nil if there is
-// none.
+// noteReply records the reply to the call's nth request in the span of ask. res is nil if there is
+// no reply.
 func noteReply(ctx context.Context, res *http.Response, n int) {
 	span := trace.SpanFromContext(ctx)
 	if res != nil {
@@ -135,7 +136,7 @@ func (x *reply) endTrace(server trace.Span) {
 	case e == nil:
 	case x.status >= http.StatusInternalServerError:
 		markError(server, e.Class)
-	default: // a 4xx is not an error of the server, by HTTP's conventions
+	default: // OpenTelemetry's conventions do not count a 4xx as an error of the server
 		server.SetAttributes(attribute.String("error.type", string(e.Class)))
 	}
 }

@@ -1,6 +1,6 @@
 package proxy
 
-// How the spans of a test are recorded and printed.
+// These helpers record and print the spans of a test.
 
 import (
 	"encoding/json"
@@ -16,7 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// recording makes o's proxy record its spans.
+// recording makes a Proxy with these options record its spans.
 func recording(o *Options) *tracetest.SpanRecorder {
 	r := tracetest.NewSpanRecorder()
 	o.Tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r)).Tracer("igproxy")
@@ -43,7 +43,7 @@ func servers(r *tracetest.SpanRecorder) (found []sdktrace.ReadOnlySpan) {
 	return found
 }
 
-// under returns the spans below one at any depth, in the order in which they began.
+// under returns the spans below top, at any depth, in the order in which they began.
 func under(r *tracetest.SpanRecorder, top sdktrace.ReadOnlySpan) (found []sdktrace.ReadOnlySpan) {
 	ids := []trace.SpanID{top.SpanContext().SpanID()}
 	for _, s := range r.Started() {
@@ -54,8 +54,8 @@ func under(r *tracetest.SpanRecorder, top sdktrace.ReadOnlySpan) (found []sdktra
 	return found
 }
 
-// lineOf returns a span as a line: its name, its status and, sorted, the attributes that are the
-// same in each run.
+// lineOf returns a span as a line: its name, its status, and those attributes that are the same in
+// each run, sorted.
 func lineOf(s sdktrace.ReadOnlySpan) string {
 	var attrs []string
 	for _, kv := range s.Attributes() {
@@ -102,7 +102,7 @@ func wantTrace(t *testing.T, name string, got []string, want ...string) {
 	}
 }
 
-// dumped returns everything that the spans hold.
+// dumped returns everything that the spans contain, as text.
 func dumped(t *testing.T, r *tracetest.SpanRecorder) string {
 	t.Helper()
 	text, err := json.Marshal(tracetest.SpanStubsFromReadOnlySpans(r.Ended()))

@@ -20,8 +20,8 @@ const (
 	ofApp    = "igproxy.app=default igproxy.grant=exchange"
 )
 
-// nested returns the lines of the spans from recall to the last step, which all ended with the same
-// error and source.
+// nested returns the lines of the spans from recall to the step last, all with the same error and
+// source. ask is what only the span of ask has.
 func nested(last, failure, source, ask string) (lines []string) {
 	for _, step := range []string{"recall", "join", "claim", "guard", "ask"} {
 		line := step + failure
@@ -85,11 +85,11 @@ func TestAFailureIsNamedByItsClass(t *testing.T) {
 		append([]string{"GET /access_token Error:unreached error.type=unreached " + fmt.Sprintf(inServer, 503, "unavailable", "none")},
 			nested("ask", failure("unreached"), "", " http.request.method=GET http.request.resend_count=1")...)...)
 	ask(p, get(target("limit4-1")))
-	wantTrace(t, "held", traceOf(t, r, p, get(target("IGAAheld"))), append([]string{refused(429, "limited", "hold", "app_limit")},
+	wantTrace(t, "a paused app", traceOf(t, r, p, get(target("IGAAheld"))), append([]string{refused(429, "limited", "hold", "app_limit")},
 		nested("guard", failure("app_limit"), "hold", "")...)...)
 }
 
-// A panic's value may hold anything.
+// A panic's value may contain anything.
 func TestAPanicEndsItsSpansWithoutItsValue(t *testing.T) {
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
 	r := recording(&o)
@@ -121,7 +121,7 @@ func TestTheAppsTraceparentIsTheParentAndNothingElseIsRead(t *testing.T) {
 		t.Errorf("the parent is %v", s.Parent())
 	}
 	if text := dumped(t, r); strings.Contains(text, "canary") {
-		t.Errorf("tracestate or baggage: %s", text)
+		t.Errorf("tracestate or baggage is in a span: %s", text)
 	}
 	for _, wrong := range []string{"", "x", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"} {
 		r.Reset()
@@ -135,7 +135,7 @@ func TestTheAppsTraceparentIsTheParentAndNothingElseIsRead(t *testing.T) {
 	req.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")
 	ask(p, req)
 	if n := len(r.Ended()); n != 0 {
-		t.Errorf("the app does not sample, and %d spans were recorded", n)
+		t.Errorf("the app does not sample, but %d spans were recorded", n)
 	}
 }
 
@@ -180,7 +180,7 @@ func TestSpansContainNoSecretsOrSentValues(t *testing.T) {
 	send("POST", "/oauth/access_token", "grant_type=authorization_code&code=canary&redirect_uri=https://canary.example")
 	text := dumped(t, r)
 	if len(servers(r)) != 26 || !strings.Contains(text, "resend_count") || !strings.Contains(text, "passthrough") {
-		t.Errorf("%d requests: this test looked at the wrong thing", len(servers(r)))
+		t.Errorf("got %d server spans, want 26, with a retry and a passed-through call among them", len(servers(r)))
 	}
 	for _, hidden := range []string{"canary", testSecret, "IGAA", "Canary", "CANARY"} {
 		if i := strings.Index(text, hidden); i >= 0 {
@@ -189,7 +189,7 @@ func TestSpansContainNoSecretsOrSentValues(t *testing.T) {
 	}
 }
 
-// With a tracer each hit has its span, so net/http must see it.
+// With a tracer each hit has a span, so net/http must serve it instead of the lane.
 func TestWithATracerTheLaneIsOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := optionsFor(t, "http://127.0.0.1:1", nil)
@@ -197,7 +197,7 @@ func TestWithATracerTheLaneIsOff(t *testing.T) {
 		p := newProxy(t, o)
 		e := p.current.Load()
 		if e.plain != nil {
-			t.Fatal("the lane answers")
+			t.Fatal("the lane is on")
 		}
 		k := e.apps[0].keys["exchange"].Derive(warmToken)
 		p.carried.cache.Keep(k, cache.Entry{Value: encodeRecord(tokenAnswer(t, "IGAA-long", 60*24*time.Hour)), Expires: time.Now().Add(time.Hour)})
@@ -211,7 +211,7 @@ func TestWithATracerTheLaneIsOff(t *testing.T) {
 		}
 		synctest.Wait()
 		if n := len(servers(r)); n != 3 {
-			t.Errorf("3 hits and %d spans", n)
+			t.Errorf("3 hits had %d server spans, want 3", n)
 		}
 	})
 }
@@ -240,7 +240,7 @@ func TestWithoutATracerTracingIsFree(t *testing.T) {
 		t.Fatalf("ask is wrapped: %T", guard.next)
 	}
 	if p.carried.tracer != nil || e.plain == nil {
-		t.Error("it traces, or the lane is off")
+		t.Error("the Proxy has a tracer, or the lane is off")
 	}
 	x, r := reply{status: 200}, get("/me")
 	if n := testing.AllocsPerRun(100, func() {

@@ -9,7 +9,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// call is a decoded request: everything that the steps after decode need, and nothing of HTTP.
+// call is a decoded request. It contains everything that the steps after decode need, and nothing
+// that belongs to HTTP.
 type call struct {
 	grant    *grant
 	app      *app
@@ -26,7 +27,7 @@ type exchanger interface {
 	Exchange(context.Context, call) (answer, error)
 }
 
-// source is where an answer came from; a metric label and a log field.
+// source is where an answer came from. It is a metric label and a log field.
 type source string
 
 const (
@@ -44,8 +45,8 @@ type answer struct {
 	refusal *graph.Error // nil: there is a token
 	source  source
 	joined  bool          // this caller waited for another caller's exchange
-	stored  bool          // this exchange stored it in the cache
-	left    time.Duration // how much longer it is remembered
+	stored  bool          // this exchange stored the answer in the cache
+	left    time.Duration // how much longer the answer is remembered
 	usage   http.Header   // the app's rate limits, only from upstream
 	with    Secret        // the client secret that was sent, if the call has one
 	without Secret        // the client secret that was refused before, for the same call

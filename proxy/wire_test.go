@@ -1,6 +1,6 @@
 package proxy
 
-// Answers as net/http sends them, read from a raw connection.
+// These tests read from a raw connection what net/http sends.
 
 import (
 	"bufio"
@@ -26,8 +26,8 @@ func wireServer(t *testing.T, exchange exchangeFunc) string {
 	return s.Listener.Addr().String()
 }
 
-// sent writes a request and returns everything until the server closes the connection. If half, the
-// client closes its sending half after the request.
+// sent writes a request and returns everything that arrives until the server closes the connection.
+// If half is true, sent closes the sending half of the connection after the request.
 func sent(t *testing.T, addr, request string, half bool) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
@@ -51,7 +51,7 @@ func sent(t *testing.T, addr, request string, half bool) string {
 
 const wireOK = "/access_token?grant_type=ig_exchange_token&access_token=t"
 
-// What net/http would read as the next request may be the body of the previous one.
+// The bytes that net/http would read as the next request may be the body of the previous one.
 func TestBytesAfterABodyAreNotARequest(t *testing.T) {
 	addr := wireServer(t, func(context.Context, call) (answer, error) { return refusalAnswer(190, 0, "m"), nil })
 	const host, second = " HTTP/1.1\r\nHost: localhost\r\n", "GET " + wireOK + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -64,7 +64,7 @@ func TestBytesAfterABodyAreNotARequest(t *testing.T) {
 	} {
 		got := sent(t, addr, request, true)
 		if n := strings.Count(got, "HTTP/1."); n != 1 || !strings.Contains(got, "\r\nConnection: close\r\n") {
-			t.Errorf("%s: %d answers, want one that closes the connection: %s", name, n, got)
+			t.Errorf("%s: %d answers, want one, which closes the connection: %s", name, n, got)
 		}
 	}
 }
