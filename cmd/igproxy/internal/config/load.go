@@ -43,10 +43,10 @@ func (l *loader) warn(at place, key string, f fault) {
 // set gives a key its values. If they are refused, the key keeps its previous value.
 func (l *loader) set(s setting, at place, values []string) {
 	l.places[s.key] = at
-	f := s.set(&l.config, values)
-	l.bad[s.key] = f != nil
-	if f != nil {
-		l.report(at, s.key, *f)
+	faults := s.set(&l.config, values)
+	l.bad[s.key] = len(faults) > 0
+	for _, f := range faults {
+		l.report(at, s.key, f)
 	}
 }
 
