@@ -36,7 +36,7 @@ func TestTheEnvironmentOverridesTheFile(t *testing.T) {
 	}
 }
 
-// Otherwise the mistake in the file would show when the variable is removed.
+// Otherwise the mistake in the file would show only when the variable is removed.
 func TestAWrongValueInTheFileIsReportedEvenIfTheEnvironmentOverridesIt(t *testing.T) {
 	expect(t, []input{{name: "both", yaml: "upstream:\n  timeout: 5\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=3s"},
 		want: []string{`igproxy.yaml:2: upstream.timeout: "5" is not a duration; write a duration from 100ms to 1m`}}})

@@ -92,7 +92,7 @@ func (s setting) checkText(text string) *fault {
 	case len(text) > maxValue:
 		return &fault{"longer than " + sizeText(maxValue), "shorten it"}
 	case strings.ContainsFunc(text, isControl):
-		return &fault{"it contains a control character or a line break", "remove it"}
+		return &fault{"contains a control character or a line break", "remove it"}
 	case s.words != nil && !slices.Contains(s.words, text):
 		return &fault{quote(text) + " is not an allowed value", "write " + s.rangeText()}
 	case s.check != nil:

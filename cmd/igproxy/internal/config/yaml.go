@@ -65,7 +65,7 @@ func errorLine(err error) int {
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
 // isPlain reports whether a node is free of the parts of YAML that make a configuration hard to
-// read, or a small one large. It reports each of them as a problem.
+// read, or let a small file expand to a large one. It reports each of them as a problem.
 func (l *loader) isPlain(n *yaml.Node) bool {
 	if n.Kind == yaml.AliasNode || n.Anchor != "" || n.Style&yaml.TaggedStyle != 0 ||
 		n.Kind == yaml.ScalarNode && n.ShortTag() == "!!merge" {
