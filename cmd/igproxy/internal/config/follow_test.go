@@ -82,7 +82,7 @@ func TestAWriteWithinTheSameTickAsTheReadIsFound(t *testing.T) {
 		put(t, "f", "one", 0)
 		stamp := time.Now()
 		n := newNotebook(t, "f")
-		write(t, "f", "two") // of the same length and, below, age
+		write(t, "f", "two") // of the same length; Chtimes makes it as old
 		if err := os.Chtimes("f", stamp, stamp); err != nil {
 			t.Fatal(err)
 		}
