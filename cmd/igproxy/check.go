@@ -19,8 +19,8 @@ func checkCommand(env environment) *cli.Command {
 		Description: "Reads the configuration as serve would, and listens on nothing. With --online it\n" +
 			"also tests Redis, and calls Meta with an invalid token for each app, which tests\n" +
 			"the connection, TLS and the client secret. If an app exchanges codes, a call\n" +
-			"with an invalid code tests the connection and TLS to the host for codes. No\n" +
-			"secret is printed.",
+			"with an invalid code tests the connection and TLS to the login host. No secret\n" +
+			"is printed.",
 		Flags: []cli.Flag{configFlag(),
 			&cli.BoolFlag{Name: "online", Usage: "also test Redis, TLS to Instagram and the client secret", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {

@@ -120,7 +120,8 @@ func readPurge(r *http.Request) (app string, token proxy.Secret, err error) {
 			return fail(name + " is empty; leave it out to purge all")
 		}
 	}
-	text := strings.TrimSuffix(strings.TrimSpace(fields.Get("access_token")), "#_") // which Instagram appends to the redirect URI, after the code
+	// Instagram appends #_ to the redirect URI, after the code.
+	text := strings.TrimSuffix(strings.TrimSpace(fields.Get("access_token")), "#_")
 	if fields.Has("access_token") && (text == "" || len(text) > graph.MaxToken) {
 		return fail("access_token is not a token; leave it out to purge everything")
 	}

@@ -12,9 +12,9 @@ import (
 )
 
 // leastRate is the lowest average rate at which a body may arrive, from an app or from Meta. Both
-// are thousands of times faster; a slower sender is stuck, or wants to occupy a place. A sender
-// that is not behind may pause for up to patience, which is longer than recovery from a lost packet
-// or the handover between two mobile cells takes.
+// are thousands of times faster; a slower sender is stuck, or wants to keep a connection busy. A
+// sender that is not behind may pause for up to patience, which is longer than recovery from a lost
+// packet or the handover between two mobile cells takes.
 //
 // An app that reads an answer has readerPatience for each write of at most 32 KiB, which amounts to
 // about the same rate. The kernels at both ends buffer megabytes and report free space in large

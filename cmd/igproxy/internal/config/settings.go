@@ -99,8 +99,8 @@ func settings() []setting {
 			doc: "How long a kept connection to Instagram is used for further calls. A new one resolves the name again, so this is " +
 				"how long igproxy may keep calling an address that the name no longer has."},
 		{key: "upstream.proxy", kind: kindWord, value: "environment", words: []string{"environment", ProxyNone},
-			doc: "Whether calls to Instagram go through the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name. The first line of " +
-				"the log and igproxy check show which proxy is used. none means that no proxy is used."},
+			doc: "Whether calls to Instagram go through the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name. The log line listening " +
+				"and igproxy check show which proxy is used. none means that no proxy is used."},
 
 		{key: "cache.ttl", kind: kindDuration, value: "1h", low: second, high: 59 * 24 * hour,
 			doc: "How long a long-lived token is cached. The cache finds it by the short-lived token, which is valid for one hour."},

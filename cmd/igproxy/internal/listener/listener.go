@@ -102,8 +102,8 @@ func (s *Server) track(next http.Handler) http.Handler {
 	})
 }
 
-// Serve accepts connections in goroutines that end with the server. An error that ends them early is
-// sent to failed.
+// Serve accepts connections in goroutines that end with the server. It sends an error that ends
+// them early to failed.
 func (s *Server) Serve(failed chan<- error) {
 	serve := s.http.Serve
 	if s.secure {
@@ -137,7 +137,7 @@ const (
 // Shutdown ends the server within ctx, without dropping a request of an accepted connection.
 //
 // net/http's Shutdown closes idle connections without looking for a request that has arrived, and
-// drops a request that it reads after its own start. So it may only be called when no connection is
+// drops a request that it reads after it was called. So it may only be called when no connection is
 // left that can still send a request. In order:
 //
 //  1. No more connections are accepted. A new one waits in the socket's queue if systemd holds the

@@ -87,7 +87,8 @@ func checkName(cert *x509.Certificate, names []string) error {
 	if slices.ContainsFunc(cert.DNSNames, dns) || slices.ContainsFunc(cert.URIs, uri) {
 		return nil
 	}
-	return errors.New("the client certificate has none of the names in auth.client_names") // its own names come from outside
+	// The certificate's own names come from outside, so the error does not repeat them.
+	return errors.New("the client certificate has none of the names in auth.client_names")
 }
 
 // anyHost reports whether requests may have any Host name: a Unix socket has no meaningful one, and
