@@ -174,7 +174,7 @@ func TestAnswerThatMetaDripsEnds(t *testing.T) {
 			if err == nil && r.status == 200 {
 				t.Errorf("an incomplete answer looked complete after %s", r.took)
 			}
-			p.ended(t, start.Add(slowSender), "the answer comes too slowly", "timeout")
+			p.ended(t, start.Add(slowSender), "the answer arrives too slowly", "timeout")
 		})
 	}
 }

@@ -45,7 +45,7 @@ func readTarget(c *cli.Context, env environment) (adminTarget, error) {
 }
 
 // operationTarget returns where to run an operation: over a Unix socket, where the kernel reports
-// the caller's UID, or else over TCP with the token.
+// the caller's UID, or otherwise over TCP with the token.
 func operationTarget(c *cli.Context, env environment) (adminTarget, error) {
 	conf, err := loadTarget(c, env, "admin.listen", "admin.socket")
 	if err != nil {
@@ -61,10 +61,10 @@ func operationTarget(c *cli.Context, env environment) (adminTarget, error) {
 	}
 	switch {
 	case strings.HasPrefix(to.listen, "unix:"):
-		return to, nil // also if the token cannot be read: it is the UID that counts
+		return to, nil // even if the token cannot be read: over a socket, the UID counts
 	case path == "":
 		return to, usageError("operations over TCP need a token: set admin.socket or admin.token_file for the sidecar and for " +
-			"this command, for example with --config; SIGHUP reloads without them")
+			"this command, for example with --config; SIGHUP reloads the configuration without either")
 	case err != nil:
 		return to, usageError("admin.token_file: %s", err)
 	}
@@ -151,7 +151,7 @@ func (a adminTarget) call(c *cli.Context, method, path, form string, reply any) 
 	return res.StatusCode, nil
 }
 
-// printable removes from a reply what could control a terminal.
+// printable removes the characters of a reply that could control a terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsGraphic(r) && r != '\n' {

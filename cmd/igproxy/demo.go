@@ -17,7 +17,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// The secret is only for the stand-in, so it may be in a program.
+// The secret is only for the stand-in, so it may be in the source.
 const (
 	demoSecret   = "demo-app-secret-not-a-real-one"
 	demoAppID    = "17841400000000002"
@@ -42,7 +42,7 @@ func demoCommand(env environment) *cli.Command {
 	}
 }
 
-// demo plays the scenes and, unless once, waits for interrupted.
+// demo plays the scenes and, unless once is set, waits until interrupted is closed.
 func demo(interrupted <-chan struct{}, env environment, once bool) error {
 	instagram := mock.New(mock.Options{Secret: demoSecret, Latency: demoLatency})
 	upstream, err := mock.Start(instagram, mock.ServerOptions{Addr: "127.0.0.1:0"})
@@ -64,7 +64,7 @@ func demo(interrupted <-chan struct{}, env environment, once bool) error {
 		return err
 	}
 	signals, ended := make(chan os.Signal, 1), make(chan error, 1)
-	go func() { ended <- s.Run(signals) }() // ends by the signal below, which is always sent
+	go func() { ended <- s.Run(signals) }() // ended by the signal below, which is always sent
 	d := &story{out: env.stdout, instagram: instagram, upstream: upstream.URL, sidecar: s.URL(), admin: s.AdminURL()}
 	if d.play(interrupted) && !once {
 		d.showHints()

@@ -25,7 +25,7 @@ type story struct {
 	failed    bool
 }
 
-// play plays the scenes, and reports whether it was not interrupted.
+// play plays the scenes. It returns false if it was interrupted.
 func (d *story) play(interrupted <-chan struct{}) bool {
 	fmt.Fprintf(d.out, "igproxy demo\nstand-in Instagram %s (answers after %s), sidecar %s\n", d.upstream, demoLatency, d.sidecar)
 	const first, again = "igproxy; fwd=miss; stored", "igproxy; hit"
@@ -83,7 +83,7 @@ func (d *story) burst() {
 	d.check(d.instagram.CallsFor(token) == 1, "calls to Instagram for this token: %d", d.instagram.CallsFor(token))
 }
 
-// login does what an app does after the redirect: it has its id and the code, and no secret.
+// login does what an app does after the redirect. The app has its ID and the code, and no secret.
 func (d *story) login() {
 	code := d.instagram.Code(demoAppID, demoCallback)
 	form := url.Values{"client_id": {demoAppID}, "grant_type": {"authorization_code"}, "redirect_uri": {demoCallback}, "code": {code}}
@@ -115,7 +115,7 @@ func (d *story) recovery() {
 	d.expect(exchange("IGAA-dora"), nil, http.StatusOK, "igproxy; fwd=miss; stored")
 }
 
-// exchange returns the path that exchanges a token.
+// exchange returns the path and query of a request that exchanges a token.
 func exchange(token string) string {
 	return "/access_token?grant_type=ig_exchange_token&access_token=" + url.QueryEscape(token)
 }
@@ -168,14 +168,14 @@ func (d *story) expect(path string, form url.Values, status int, cacheStatus str
 	return r
 }
 
-// expectOneCall exchanges a token as expect does, and checks that Instagram was called once for it
-// in all.
+// expectOneCall exchanges a token as expect does, and checks that Instagram has been called exactly
+// once for that token.
 func (d *story) expectOneCall(token string, status int, cacheStatus string) {
 	d.expect(exchange(token), nil, status, cacheStatus)
 	d.check(d.instagram.CallsFor(token) == 1, "calls to Instagram for this token: %d", d.instagram.CallsFor(token))
 }
 
-// check says what is true, or what should have been.
+// check prints a statement, and marks it as a failure of the demo unless ok.
 func (d *story) check(ok bool, format string, args ...any) {
 	mark := "✓ "
 	if !ok {
@@ -198,7 +198,7 @@ func (d *story) show(r reply) {
 
 func (d *story) say(format string, args ...any) { fmt.Fprintf(d.out, "   "+format+"\n", args...) }
 
-// longToken matches a token of realistic length, which only fills the screen.
+// longToken matches a token of realistic length, which would only fill the screen.
 var longToken = regexp.MustCompile(`[A-Za-z0-9_-]{60,}`)
 
 func shorten(text string) string {

@@ -75,7 +75,7 @@ func TestAHealthcheckUsesAUnixSocket(t *testing.T) {
 }
 
 func TestHealthcheckRespectsItsTimeout(t *testing.T) {
-	l := loopback(t) // accepts in the system's queue, and never answers
+	l := loopback(t) // connections wait in the system's queue and get no answer
 	var b bytes.Buffer
 	start := time.Now()
 	code := run(t.Context(), []string{"igproxy", "healthcheck", "--timeout", "50ms"}, environment{stdout: &b, stderr: &b, environ: []string{"IGPROXY_ADMIN_LISTEN=" + l.Addr().String()}})

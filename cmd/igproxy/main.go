@@ -20,7 +20,7 @@ const (
 	exitUsage  = 2 // wrong command line or configuration
 )
 
-// Errors that print nothing, because the problems are printed already.
+// Errors that print nothing, because the problems have been printed already.
 var (
 	errReported      = cli.Exit("", exitFailed)
 	errConfiguration = cli.Exit("", exitUsage)
@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string, env environment) int {
 	}
 	var coded cli.ExitCoder
 	if errors.As(err, &coded) {
-		return min(coded.ExitCode(), exitUsage) // urfave/cli has 3 for help about an unknown command
+		return min(coded.ExitCode(), exitUsage) // urfave/cli uses 3 for help about an unknown command
 	}
 	return exitFailed
 }
@@ -94,7 +94,8 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 	return usageError("%v; see %s --help", err, c.Command.HelpName)
 }
 
-// refuseArguments makes leftover arguments an error: urfave/cli swallows every flag after one.
+// refuseArguments makes leftover arguments an error, because urfave/cli silently ignores every flag
+// after an argument.
 func refuseArguments(c *cli.Command) {
 	action := c.Action
 	c.OnUsageError = onUsageError

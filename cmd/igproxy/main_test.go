@@ -142,7 +142,7 @@ func TestHelpFlagAndHelpCommandPrintTheSame(t *testing.T) {
 		_, short, _ := command(t, nil, c.Name, "-h")
 		_, byHelp, _ := command(t, nil, "help", c.Name)
 		if code != exitOK || stderr != "" || short != help || byHelp != help || !strings.HasPrefix(help, "NAME:\n   igproxy "+c.Name+" - ") {
-			t.Errorf("%s: exit code %d, or three ways with different help\n%s%s", c.Name, code, help, stderr)
+			t.Errorf("%s: exit code %d, or the three ways to get help print different texts\n%s%s", c.Name, code, help, stderr)
 		}
 	}
 	for _, args := range [][]string{nil, {"--help"}, {"-h"}, {"help"}} {

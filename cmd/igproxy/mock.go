@@ -23,15 +23,15 @@ func mockCommand(env environment) *cli.Command {
 		Usage:       "run a stand-in for Instagram, with faults and counters",
 		Description: mock.Guide(),
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8081", Usage: "listen on `ADDRESS`; port 0 takes a free one"},
+			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8081", Usage: "listen on `ADDRESS`; port 0 picks a free port"},
 			&cli.DurationFlag{Name: "latency", Usage: "wait `TIME` before each answer, such as 200ms"},
 			&cli.BoolFlag{Name: "tls", Usage: "use TLS with a throw-away certificate", DisableDefaultText: true},
 			&cli.StringFlag{Name: "ca-out", Usage: "with --tls: write the CA certificate to `FILE`, for upstream.ca_file"},
 			&cli.StringFlag{Name: "secret", Usage: "accept only the client secret `TEXT`; make one up, because other users can read command lines"},
-			&cli.StringFlag{Name: "app-id", Usage: "accept codes only from the app `ID`"},
+			&cli.StringFlag{Name: "app-id", Usage: "accept a code only with client_id=`ID`"},
 			&cli.StringFlag{Name: "threads-secret", Usage: "accept only the Threads client secret `TEXT`"},
-			&cli.StringFlag{Name: "threads-app-id", Usage: "accept Threads codes only from the app `ID`"},
-			&cli.StringFlag{Name: "host", Usage: "act as only `HOST`, one of " + hosts},
+			&cli.StringFlag{Name: "threads-app-id", Usage: "accept a Threads code only with client_id=`ID`"},
+			&cli.StringFlag{Name: "host", Usage: "act only as `HOST`, one of " + hosts},
 		},
 		Action: func(c *cli.Context) error {
 			switch host := c.String("host"); {

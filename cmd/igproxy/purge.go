@@ -24,8 +24,9 @@ func purgeCommand(env environment) *cli.Command {
 		Description: "Sends POST /purge over admin.socket, or with the token of admin.token_file to\n" +
 			"admin.listen. Clears everything that is remembered, or with --token-stdin only the\n" +
 			"entries for one token or code. Later requests go to Instagram again. The other\n" +
-			"sidecars on the same Redis follow within seconds; exits with 1 when Redis cannot be\n" +
-			"reached. Purges of everything are merged to one in ten seconds.",
+			"sidecars on the same Redis follow within seconds; exits with 1 if Redis cannot be\n" +
+			"reached. A purge of everything takes effect at most once in ten seconds; those that\n" +
+			"come sooner are merged into the next one.",
 		Flags: append(adminFlags(10*time.Second),
 			&cli.StringFlag{Name: "app", Usage: "purge only the app `NAME`"},
 			&cli.BoolFlag{Name: "token-stdin", Usage: "purge only the token or code read from standard input", DisableDefaultText: true}),

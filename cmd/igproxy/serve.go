@@ -53,7 +53,7 @@ func serveCommand(env environment) *cli.Command {
 	}
 }
 
-// reportProblems prints errors to standard error as plain lines, for the person who starts it.
+// reportProblems prints errors to standard error as plain lines, for the person who starts igproxy.
 // Without errors, it logs the warnings.
 func reportProblems(env environment, problems []config.Problem, log *slog.Logger) (err error) {
 	for _, p := range problems {

@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-// sampleStatus returns a status with most warnings.
+// sampleStatus returns a status that causes most of the warnings.
 func sampleStatus() admin.Status {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.Local)
 	p50, p99, ratio := .16, 4.5, .845
@@ -37,7 +37,7 @@ func TestTheStatusIsPrintedAsText(t *testing.T) {
 	want := `igproxy     v1.0.0, ready, up 1m30s
   !         a changed configuration was refused; igproxy reload says why
   !         the instagram breaker is open; known tokens are still served
-  !         Redis is unavailable (refused); answers come from memory only
+  !         Redis is unavailable (refused): cached answers come from memory, and each sidecar calls Instagram itself
   !         app default has used up its rate limit; Instagram blocks the app for another 5 min
 
 requests    503 in 15 min, 16.9/s
@@ -60,7 +60,7 @@ process     21 goroutines, heap 1.0 MiB, 13.0 MiB in total
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	if got := statusText(admin.Status{}); !strings.Contains(got, "hit ratio   -") {
-		t.Errorf("of nothing: %s", got)
+		t.Errorf("an empty status: got %s", got)
 	}
 }
 

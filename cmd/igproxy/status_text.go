@@ -11,7 +11,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-// statusText returns the status as text, at most 80 columns wide except for long names.
+// statusText returns the status as text, at most 80 columns wide except for warnings and long
+// names.
 func statusText(s admin.Status) string {
 	var b strings.Builder
 	row := func(name, format string, values ...any) {
@@ -72,7 +73,7 @@ func warnings(s admin.Status) (list []string) {
 		}
 	}
 	if s.State.Redis == "degraded" {
-		list = append(list, "Redis is unavailable ("+s.State.RedisFault+"); answers come from memory only")
+		list = append(list, "Redis is unavailable ("+s.State.RedisFault+"): cached answers come from memory, and each sidecar calls Instagram itself")
 	}
 	for _, l := range s.Limits {
 		if l.Regain > 0 {

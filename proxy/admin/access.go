@@ -16,17 +16,17 @@ import (
 type peerKey struct{}
 
 // WithPeer returns a context that carries the UID of the process at the other end of a Unix socket,
-// as the kernel reports it. It is for the context of the connection's requests. Requests without it
-// need the token to run an operation.
+// as the kernel reports it. Use it for the requests of that connection. A request without a UID
+// needs the token to run an operation.
 func WithPeer(ctx context.Context, uid uint32) context.Context {
 	return context.WithValue(ctx, peerKey{}, uid)
 }
 
-// access decides who may run operations: root, igproxy's own user and some others over a Unix
-// socket, and everyone who has the token. It does not trust headers about a proxy's client.
+// access decides who may run operations: root, igproxy's own user and the UIDs in uids over a Unix
+// socket, and everyone who has the token. It ignores the headers in which a proxy names its client.
 type access struct {
 	uids   []string                   // in decimal; besides root and igproxy's own user
-	tokens func() [][sha256.Size]byte // digests; nil: there is none
+	tokens func() [][sha256.Size]byte // digests; nil: no token is configured
 }
 
 // caller is the sender of a request, as far as it is known.
@@ -55,7 +55,7 @@ type refusal struct {
 	text   string // what is wrong, and the next step
 }
 
-// check returns the sender of a request, and the refusal if it may not run operations.
+// check returns the sender of a request, and a refusal if the sender may not run operations.
 func (a access) check(r *http.Request) (c caller, refused *refusal) {
 	c.address = r.RemoteAddr
 	c.uid, c.hasUID = r.Context().Value(peerKey{}).(uint32)
@@ -64,14 +64,14 @@ func (a access) check(r *http.Request) (c caller, refused *refusal) {
 	case c.hasUID && a.allows(c.uid):
 	case a.tokens != nil && len(credentials) > 0:
 		if c.withToken = a.isToken(credentials); !c.withToken {
-			return c, &refusal{http.StatusUnauthorized, "this is not the token of admin.token_file: send it as Authorization: Bearer TOKEN"}
+			return c, &refusal{http.StatusUnauthorized, "this is not the token in admin.token_file: send that token as Authorization: Bearer TOKEN"}
 		}
 	case c.hasUID:
 		return c, &refusal{http.StatusForbidden, fmt.Sprintf("UID %d may not run operations: use root or igproxy's own user, or add %[1]d to admin.uids", c.uid)}
 	case a.tokens != nil:
-		return c, &refusal{http.StatusUnauthorized, "operations need a token: send that of admin.token_file as Authorization: Bearer TOKEN"}
+		return c, &refusal{http.StatusUnauthorized, "operations need a token: send the one in admin.token_file as Authorization: Bearer TOKEN"}
 	default:
-		return c, &refusal{http.StatusForbidden, "operations are off on this listener: set admin.socket (on Linux) or admin.token_file; SIGHUP reloads without them"}
+		return c, &refusal{http.StatusForbidden, "operations are off on this listener: set admin.socket (on Linux) or admin.token_file; SIGHUP reloads the configuration without either"}
 	}
 	return c, nil
 }
@@ -81,8 +81,8 @@ func (a access) allows(uid uint32) bool {
 	return uid == 0 || int(uid) == os.Getuid() || slices.Contains(a.uids, strconv.FormatUint(uint64(uid), 10))
 }
 
-// isToken reports whether the values of the Authorization header are exactly one, with a token.
-// Comparing digests does not reveal how much of a guess was right.
+// isToken reports whether there is exactly one Authorization header, and it holds a configured
+// token. Comparing digests does not reveal how much of a guess was right.
 func (a access) isToken(credentials []string) bool {
 	scheme, token, _ := strings.Cut(credentials[0], " ")
 	got, equal := sha256.Sum256([]byte(token)), 0

@@ -29,23 +29,23 @@ func TestOperationsAreForTheOperatorOnly(t *testing.T) {
 		without, with int // the status without and with a token file
 		says          string
 	}{
-		"root":                                  {uid(0), nil, 200, 200, ""},
-		"our own user":                          {&own, nil, 200, 200, ""},
-		"a listed user":                         {uid(4000), nil, 200, 200, ""},
-		"a listed user with a wrong token":      {uid(4000), []string{"Bearer wrong"}, 200, 200, ""},
-		"another user":                          {uid(own + 4001), nil, 403, 403, "admin.uids"},
-		"the user that stands for unknown ones": {uid(65534), nil, 403, 403, "UID 65534"},
-		"another user with the token":           {uid(own + 4001), []string{"Bearer " + secret}, 403, 200, ""},
-		"TCP":                                   {nil, nil, 403, 401, "admin.token_file"},
-		"TCP with the token":                    {nil, []string{"Bearer " + secret}, 403, 200, ""},
-		"TCP, the scheme in capitals":           {nil, []string{"BEARER " + secret}, 403, 200, ""},
-		"TCP with another token":                {nil, []string{"Bearer 0123456789abcdee"}, 403, 401, "admin.token_file"},
-		"TCP with a longer token":               {nil, []string{"Bearer " + secret + "0"}, 403, 401, "admin.token_file"},
-		"TCP with an empty token":               {nil, []string{"Bearer "}, 403, 401, "admin.token_file"},
-		"TCP with an empty field":               {nil, []string{""}, 403, 401, "admin.token_file"},
-		"TCP with the token alone":              {nil, []string{secret}, 403, 401, "admin.token_file"},
-		"TCP with the token twice":              {nil, []string{"Bearer " + secret, "Bearer " + secret}, 403, 401, "admin.token_file"},
-		"TCP with the token as Basic":           {nil, []string{"Basic " + secret}, 403, 401, "admin.token_file"},
+		"root":                             {uid(0), nil, 200, 200, ""},
+		"igproxy's own user":               {&own, nil, 200, 200, ""},
+		"a listed user":                    {uid(4000), nil, 200, 200, ""},
+		"a listed user with a wrong token": {uid(4000), []string{"Bearer wrong"}, 200, 200, ""},
+		"another user":                     {uid(own + 4001), nil, 403, 403, "admin.uids"},
+		"the UID of unmapped users":        {uid(65534), nil, 403, 403, "UID 65534"},
+		"another user with the token":      {uid(own + 4001), []string{"Bearer " + secret}, 403, 200, ""},
+		"TCP":                              {nil, nil, 403, 401, "admin.token_file"},
+		"TCP with the token":               {nil, []string{"Bearer " + secret}, 403, 200, ""},
+		"TCP, the scheme in capitals":      {nil, []string{"BEARER " + secret}, 403, 200, ""},
+		"TCP with another token":           {nil, []string{"Bearer 0123456789abcdee"}, 403, 401, "admin.token_file"},
+		"TCP with a longer token":          {nil, []string{"Bearer " + secret + "0"}, 403, 401, "admin.token_file"},
+		"TCP with an empty token":          {nil, []string{"Bearer "}, 403, 401, "admin.token_file"},
+		"TCP with an empty header":         {nil, []string{""}, 403, 401, "admin.token_file"},
+		"TCP with the token and no scheme": {nil, []string{secret}, 403, 401, "admin.token_file"},
+		"TCP with the token twice":         {nil, []string{"Bearer " + secret, "Bearer " + secret}, 403, 401, "admin.token_file"},
+		"TCP with the token as Basic":      {nil, []string{"Basic " + secret}, 403, 401, "admin.token_file"},
 	} {
 		for h, want := range map[*admin.Handler]int{without: c.without, with: c.with} {
 			ran = false
@@ -60,10 +60,10 @@ func TestOperationsAreForTheOperatorOnly(t *testing.T) {
 				t.Errorf("%s: got %d %q, ran %v, want %d with %q", name, w.Code, w.Body, ran, want, c.says)
 			}
 			if got := w.Header().Get("WWW-Authenticate") != ""; got != (want == 401) {
-				t.Errorf("%s: %d with a challenge: %v", name, w.Code, got)
+				t.Errorf("%s: got status %d with WWW-Authenticate: %v, want %v", name, w.Code, got, !got)
 			}
 			if strings.Contains(w.Body.String(), secret) {
-				t.Errorf("%s: the reply has the token", name)
+				t.Errorf("%s: the reply contains the token", name)
 			}
 		}
 	}

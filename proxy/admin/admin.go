@@ -1,7 +1,7 @@
 // Package admin serves the operator of a Proxy: health, metrics, the status page and its JSON, and
 // the operations reload and purge.
 //
-//	GET /healthz   the process answers
+//	GET /healthz   whether the process answers
 //	GET /readyz    whether it should get traffic, as JSON
 //	GET /metrics   Prometheus' text format
 //	GET /          the status page, which reads /status every second
@@ -29,21 +29,22 @@ import (
 type Options struct {
 	// Proxy is the one to administer. Required.
 	Proxy *proxy.Proxy
-	// Hosts are the names, without port, that requests may ask for besides loopback's own.
+	// Hosts are the names, without a port, that the Host header may have besides loopback's own.
 	Hosts []string
-	// AnyHost turns the check of the Host name off: right for a Unix socket, or beyond loopback
-	// without a list.
+	// AnyHost turns off the check of the Host name. That is right for a Unix socket, and for a
+	// listener beyond loopback without a list of hosts.
 	AnyHost bool
 	// About describes the process on the status page.
 	About About
-	// Operations are those of the process, by name: reload handles POST /reload. Each reports
-	// success and returns the reply, which is sent as JSON. docs/metrics.md lists the names.
+	// Operations are the operations of the process, by name: "reload" handles POST /reload. Each
+	// function reports whether it succeeded and returns the reply, which is sent as JSON.
+	// docs/metrics.md lists the names.
 	Operations map[string]func() (ok bool, reply any)
 	// UIDs are the users, in decimal, who may run operations over a Unix socket besides root and
 	// igproxy's own user. WithPeer reports the user of a connection.
 	UIDs []string
-	// Tokens returns the SHA-256 of the tokens with which operations may be run on every listener:
-	// the current one and, during a rotation, the previous one. Nil: there is no token.
+	// Tokens returns the SHA-256 digests of the tokens that allow operations on every listener: the
+	// current one and, during a rotation, the previous one. Nil: there is no token.
 	Tokens func() [][sha256.Size]byte
 	// Logger receives a line for each operation and one for each purge; nil: nothing is logged.
 	Logger *slog.Logger
@@ -53,12 +54,12 @@ type Options struct {
 type Handler struct {
 	proxy    *proxy.Proxy
 	log      *slog.Logger
-	lines    map[string]*lineBudget // of the outcomes whose lines are bounded
+	lines    map[string]*lineBudget // by outcome; other outcomes have no limit
 	merged   *merger
 	history  *history
 	routes   http.Handler
 	current  atomic.Pointer[reloadable]
-	closed   chan struct{} // closed by Close: sampling ends
+	closed   chan struct{} // Close closes it, which ends the sampling
 	close    func()
 	sampling sync.WaitGroup
 }
@@ -70,8 +71,8 @@ type reloadable struct {
 	access  access
 }
 
-// New builds a Handler, and begins to sample the metrics for the status page's history, until
-// Close.
+// New builds a Handler and starts to sample the metrics for the history on the status page. Close
+// ends the sampling.
 func New(o Options) (*Handler, error) {
 	if o.Proxy == nil {
 		return nil, errors.New("admin: Proxy is nil: build one with proxy.New")
@@ -106,7 +107,7 @@ func New(o Options) (*Handler, error) {
 	return h, nil
 }
 
-// Reload makes Hosts, AnyHost, About, UIDs and Token of o take effect. Everything else in o is
+// Reload makes Hosts, AnyHost, About, UIDs and Tokens of o take effect. Everything else in o is
 // ignored.
 func (h *Handler) Reload(o Options) {
 	h.current.Store(&reloadable{checked: proxy.CheckHosts(o.Hosts, o.AnyHost, h.routes), about: o.About,
@@ -126,9 +127,8 @@ func (h *Handler) sample() {
 	}
 }
 
-// Close performs the purges that wait, each within purgeTimeout, and ends the sampling. Later
-// purges are not merged. It may be called more than once, the first time before the Proxy and its
-// cache are closed.
+// Close performs the pending purges, each within purgeTimeout, and ends the sampling. Purges after
+// it are not merged. Call it before closing the Proxy and its cache; further calls do nothing.
 func (h *Handler) Close() {
 	h.close()
 	h.sampling.Wait()

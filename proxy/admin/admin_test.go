@@ -17,7 +17,7 @@ import (
 
 func TestNewNeedsAProxy(t *testing.T) {
 	if _, err := admin.New(admin.Options{}); err == nil || !strings.Contains(err.Error(), "Proxy") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error that names Proxy", err)
 	}
 }
 
@@ -98,7 +98,7 @@ func TestTheHandlerServesItsPathsAndNothingElse(t *testing.T) {
 		{"GET", "/", 200, "<title>igproxy</title>"},
 		{"POST", "/", 405, ""},
 		{"POST", "/status", 405, ""},
-		{"POST", "/reload", 404, ""}, // not an operation here
+		{"POST", "/reload", 404, ""}, // this Handler has no such operation
 		{"GET", "/status/", 404, ""},
 		{"GET", "/page.js", 404, ""},
 		{"GET", "/access_token", 404, ""},
@@ -169,7 +169,7 @@ func TestNoAnswerWaitsForABody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // only an answer that waits takes so long
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // only an answer that waits takes this long
 			_, _ = io.WriteString(conn, head+"\r\n"+framing+"\r\n\r\n")
 			if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 "+status) {
 				t.Errorf("%s, %s: got %q, %v", head, framing, line, err)

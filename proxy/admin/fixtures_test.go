@@ -21,7 +21,7 @@ const appSecret = "0123456789abcdef0123456789abcdef"
 // nowhere is an upstream that refuses every connection.
 const nowhere = "http://127.0.0.1:1"
 
-// newInstagram starts the stand-in for Instagram; it ends with the test.
+// newInstagram starts the stand-in for Instagram, which stops when the test ends.
 func newInstagram(t *testing.T) (i *mock.Instagram, base string) {
 	t.Helper()
 	i = mock.New(mock.Options{Secret: appSecret})
@@ -36,7 +36,7 @@ func newInstagram(t *testing.T) (i *mock.Instagram, base string) {
 	return i, s.URL
 }
 
-// optionsFor returns good Options for an upstream at this URL.
+// optionsFor returns valid Options for the upstream at base.
 func optionsFor(t *testing.T, base string) proxy.Options {
 	t.Helper()
 	u, err := url.Parse(base)
@@ -48,7 +48,7 @@ func optionsFor(t *testing.T, base string) proxy.Options {
 		Breaker: breaker.Options{Failures: 1000, Ratio: 1, MinRequests: 1000, Interval: 2 * time.Minute, Open: 10 * time.Second, Probes: 1}}
 }
 
-// newProxy builds a Proxy with a cache of its own; both are closed with the test.
+// newProxy builds a Proxy with its own cache; both are closed when the test ends.
 func newProxy(t *testing.T, o proxy.Options) *proxy.Proxy {
 	t.Helper()
 	c, err := cache.New(cache.Options{MaxBytes: 8 << 20})
@@ -71,7 +71,7 @@ func newProxy(t *testing.T, o proxy.Options) *proxy.Proxy {
 	return p
 }
 
-// newHandler builds a Handler and closes it with the test.
+// newHandler builds a Handler, which is closed when the test ends.
 func newHandler(t *testing.T, o admin.Options) *admin.Handler {
 	t.Helper()
 	h, err := admin.New(o)
@@ -82,24 +82,24 @@ func newHandler(t *testing.T, o admin.Options) *admin.Handler {
 	return h
 }
 
-// handlerOf serves a Proxy with nothing but defaults.
+// handlerOf returns a Handler for a Proxy, with default options.
 func handlerOf(t *testing.T, p *proxy.Proxy) *admin.Handler {
 	t.Helper()
 	return newHandler(t, admin.Options{Proxy: p})
 }
 
-// exchange returns the path that exchanges a token.
+// exchange returns the path and query of a request that exchanges a token.
 func exchange(token string) string {
 	return "/access_token?grant_type=ig_exchange_token&access_token=" + url.QueryEscape(token)
 }
 
-// get sends a GET to a handler, as to a loopback address.
+// get sends a GET with a loopback address as Host to a handler.
 func get(h http.Handler, target string) *httptest.ResponseRecorder {
 	return send(h, httptest.NewRequest(http.MethodGet, target, nil))
 }
 
 func send(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
-	if r.Host == "example.com" { // httptest's own
+	if r.Host == "example.com" { // the default of httptest
 		r.Host = "127.0.0.1:8080"
 	}
 	w := httptest.NewRecorder()
@@ -107,13 +107,13 @@ func send(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
-// byOperator makes a request one of root over a Unix socket.
+// byOperator returns a request as if root had sent it over a Unix socket.
 func byOperator(r *http.Request) *http.Request {
 	r.Host, r.RemoteAddr = "localhost", "@"
 	return r.WithContext(admin.WithPeer(r.Context(), 0))
 }
 
-// decode reads a reply strictly.
+// decode reads a JSON reply; unknown fields fail the test.
 func decode(t *testing.T, w *httptest.ResponseRecorder, into any) {
 	t.Helper()
 	d := json.NewDecoder(w.Body)

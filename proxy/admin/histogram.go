@@ -2,7 +2,7 @@ package admin
 
 import "slices"
 
-// histogram counts durations: counts[i] of them took at most bounds[i] seconds, of all durations.
+// histogram counts durations: of all durations, counts[i] took at most bounds[i] seconds.
 type histogram struct {
 	bounds []float64
 	counts []uint64
@@ -29,8 +29,8 @@ func (h histogram) since(earlier histogram) histogram {
 	return rest
 }
 
-// quantile estimates a quantile in seconds as Prometheus' histogram_quantile does: evenly within a
-// bucket, and at most the highest bound. It returns nil for an empty histogram.
+// quantile estimates a quantile in seconds as Prometheus' histogram_quantile does: it interpolates
+// within a bucket, and never exceeds the highest bound. It returns nil for an empty histogram.
 func (h histogram) quantile(q float64) *float64 {
 	if h.all == 0 {
 		return nil

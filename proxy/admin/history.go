@@ -12,7 +12,7 @@ const (
 	buckets    = 180
 )
 
-// history is a ring of samples of the counters. Requests do not pay for it.
+// history is a ring of samples of the counters. Requests do not touch it.
 type history struct {
 	started time.Time
 

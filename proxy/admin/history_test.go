@@ -24,12 +24,11 @@ func TestHistoryCoversFifteenMinutes(t *testing.T) {
 	}
 	for _, want := range []uint64{10, 15} { // what left the window no longer counts
 		if begin(); len(h.window()) != buckets || h.window()[0].outcomes[0] != want {
-			t.Errorf("%d samples from %d requests on, want %d", len(h.window()), h.window()[0].outcomes[0], want)
+			t.Errorf("%d samples, the first with %d requests; want %d and %d", len(h.window()), h.window()[0].outcomes[0], buckets, want)
 		}
 	}
 }
 
-// A quantile lies in the bucket where it belongs.
 func TestQuantilesAreThoseOfPrometheus(t *testing.T) {
 	h := histogram{bounds: []float64{1, 2, 4}, counts: []uint64{10, 10, 30}, all: 40}
 	for q, want := range map[float64]float64{.1: .4, .25: 1, .5: 3, .75: 4, .99: 4} {
@@ -38,7 +37,7 @@ func TestQuantilesAreThoseOfPrometheus(t *testing.T) {
 		}
 	}
 	if (histogram{}).quantile(.5) != nil {
-		t.Error("a quantile of nothing")
+		t.Error("an empty histogram has a quantile, want nil")
 	}
 }
 

@@ -40,8 +40,8 @@ func (h *Handler) operate(name string, run func(*http.Request) (status int, repl
 	}
 }
 
-// audit counts an operation and logs who asked for it. Denied and merged ones, which cost the
-// caller nothing, get one line a second each.
+// audit counts an operation and logs who asked for it. Denied operations and merged operations,
+// which cost the caller nothing, are each logged at most once a second.
 func (h *Handler) audit(name, outcome string, by caller) {
 	h.proxy.Metrics().Operation(name, outcome)
 	line := append([]any{"operation", name, "outcome", outcome}, by.attributes()...)
@@ -57,14 +57,14 @@ func (h *Handler) audit(name, outcome string, by caller) {
 	h.log.Warn("operation", line...)
 }
 
-// lineBudget is one log line a second.
+// lineBudget allows one log line a second.
 type lineBudget struct {
 	mu      sync.Mutex // protects the fields below
 	last    time.Time
 	skipped int // since the last line
 }
 
-// take reports whether there is a line for now, and how many were skipped before it.
+// take reports whether a line may be written now, and how many were skipped since the last one.
 func (b *lineBudget) take(now time.Time) (skipped int, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

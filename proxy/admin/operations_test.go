@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-// operations returns the value of igproxy_operations_total.
+// operations returns the value of igproxy_operations_total for an operation and an outcome.
 func operations(t *testing.T, h http.Handler, operation, outcome string) string {
 	t.Helper()
 	_, rest, ok := strings.Cut(get(h, "/metrics").Body.String(), "igproxy_operations_total{operation=\""+operation+"\",outcome=\""+outcome+"\"} ")
@@ -59,11 +59,11 @@ func TestDeniedOperationsDoNotFillTheLog(t *testing.T) {
 			t.Errorf("%d lines and %s counted in 3 s, want 3 and 30", got, operations(t, h, "purge", "denied"))
 		}
 		if got := strings.Count(log.String(), "not_logged=9"); got != 2 {
-			t.Errorf("%d lines say that 9 are left out, want 2:\n%s", got, log.String())
+			t.Errorf("%d lines say that 9 were not logged, want 2:\n%s", got, log.String())
 		}
 		_, _ = purge(t, h, "/purge", form, "")
 		if !strings.Contains(log.String(), "outcome=done") {
-			t.Error("denied ones suppressed the line of one that was done")
+			t.Error("denied operations suppressed the log line of a successful one")
 		}
 	})
 }

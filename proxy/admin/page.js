@@ -5,7 +5,7 @@
   const at = id => document.getElementById(id);
   let outcomes = [], last;
 
-  // say changes a text only where it differs, so that a live region announces only changes.
+  // say changes the text of a node only if it differs, so that a live region announces only changes.
   const say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
   const make = (name, text, attributes = {}) => {
     const node = document.createElement(name);
@@ -31,10 +31,10 @@
     if (p.state.draining) list.push(["warn", "Draining: requests in flight are answered, then the process ends."]);
     if (p.reload_refused) list.push(["warn", "A changed configuration was refused, and the previous one stays in use. The log and igproxy reload say why."]);
     for (const b of p.upstreams) {
-      if (b.breaker === "open") list.push(["bad", `The ${b.name} breaker ${b.since ? "has been open since " + clock(b.since) : "is open"}: igproxy is not calling ${hosts[b.name]}. Known tokens are still served.`]);
+      if (b.breaker === "open") list.push(["bad", `The ${b.name} breaker ${b.since ? "has been open since " + clock(b.since) : "is open"}: igproxy is holding back token calls to ${hosts[b.name]} for at least one app. Known tokens are still served.`]);
       if (b.breaker === "half-open") list.push(["warn", `The ${b.name} breaker is half-open: a probe decides whether igproxy calls ${hosts[b.name]} again.`]);
     }
-    if (p.state.redis === "degraded") list.push(["warn", `Redis ${p.state.redis_since ? "has been unavailable since " + clock(p.state.redis_since) : "is unavailable"} (${p.state.redis_fault}): requests are answered from memory, and each sidecar calls Instagram itself.`]);
+    if (p.state.redis === "degraded") list.push(["warn", `Redis ${p.state.redis_since ? "has been unavailable since " + clock(p.state.redis_since) : "is unavailable"} (${p.state.redis_fault}): cached answers come from memory, and each sidecar calls Instagram itself.`]);
     for (const l of p.rate_limits || []) {
       const worst = Math.max(0, ...Object.values(l.usage || {}), ...Object.values(l.business_use || {}));
       if (l.regain_minutes) list.push(["bad", `App ${l.app} has used up its rate limit. Instagram blocks the app for another ${l.regain_minutes} min.`]);
@@ -74,8 +74,8 @@
     say(at("flights-more"), `${p.upstreams.reduce((n, u) => n + u.in_flight, 0)} calls, ${whole(p.state.entries)} cached`);
   }
 
-  // place gives each bucket its column, counted from the left; the live one is the last. A bucket
-  // that began late gets a column of its own, too.
+  // place gives each bucket a column, counted from the left; the live bucket has the last one. A
+  // bucket that began late still gets its own column.
   function place(all) {
     const now = all[all.length - 1].t;
     let next = slots;
@@ -238,7 +238,7 @@
     document.body.classList.toggle("stale", state === "lost");
   }
 
-  // poll reads the status, again and again. A connection that hangs counts as lost.
+  // poll reads the status every second. A connection that hangs counts as lost.
   async function poll() {
     let status;
     try {

@@ -7,12 +7,12 @@ import (
 )
 
 // The page may use only its own style, its own script and its own origin: nothing from elsewhere,
-// and nothing in an attribute.
+// and no style or script in an attribute.
 func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 	w := get(handlerOf(t, newProxy(t, optionsFor(t, nowhere))), "/")
 	text, policy := w.Body.String(), w.Header().Get("Content-Security-Policy")
 	if w.Header().Get("Content-Type") != "text/html; charset=utf-8" || strings.Contains(text, "{{") {
-		t.Errorf("%v, or a part is missing", w.Header())
+		t.Errorf("headers %v, or a placeholder was not replaced", w.Header())
 	}
 	directives := map[string]string{}
 	for d := range strings.SplitSeq(policy, "; ") {

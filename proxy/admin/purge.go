@@ -19,7 +19,7 @@ import (
 type PurgeReply struct {
 	Purged string   `json:"purged"` // all, token, nothing, or later
 	Apps   []string `json:"apps"`
-	// InSeconds is when a purge takes effect that was merged with others; the status is 202 then.
+	// InSeconds is the number of seconds until a merged purge takes effect; the status is then 202.
 	InSeconds int `json:"in_seconds,omitempty"`
 	// Fleet is "told" (every sidecar on this Redis forgets within seconds), "none" (there is no
 	// Redis), or "not told".
@@ -62,7 +62,8 @@ func (h *Handler) purgeLater(app string) {
 	h.forget(ctx, app, proxy.Secret{})
 }
 
-// forget purges an app, or all if the name is empty, or one token of theirs.
+// forget purges what is remembered for an app, or for every app if the name is empty. With a token,
+// it purges only that token.
 func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret) (status int, reply PurgeReply) {
 	status, reply = http.StatusOK, PurgeReply{Purged: "nothing", Apps: []string{}, Fleet: "none"}
 	apps, err := h.proxy.Purge(ctx, app, token)
@@ -86,8 +87,9 @@ func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret) (s
 	return status, reply
 }
 
-// readPurge reads what to purge from the body, because addresses are logged on their way. An empty
-// body means everything; otherwise it is a form of known fields, each given once and not empty.
+// readPurge reads what to purge from the body, because proxies on the way log URLs. An empty body
+// means everything; otherwise the body must be a form with only known fields, each given once and
+// not empty.
 func readPurge(r *http.Request) (app string, token proxy.Secret, err error) {
 	const form = "application/x-www-form-urlencoded"
 	fail := func(problem string) (string, proxy.Secret, error) { return "", proxy.Secret{}, errors.New(problem) }
@@ -118,7 +120,8 @@ func readPurge(r *http.Request) (app string, token proxy.Secret, err error) {
 			return fail(name + " is empty; leave it out to purge all")
 		}
 	}
-	text := strings.TrimSuffix(strings.TrimSpace(fields.Get("access_token")), "#_") // which browsers append to a code
+	// Instagram appends #_ to the redirect URI, after the code.
+	text := strings.TrimSuffix(strings.TrimSpace(fields.Get("access_token")), "#_")
 	if fields.Has("access_token") && (text == "" || len(text) > graph.MaxToken) {
 		return fail("access_token is not a token; leave it out to purge everything")
 	}

@@ -8,27 +8,28 @@ import (
 // mergeWindow is the time within which purges of everything are merged into one.
 const mergeWindow = 10 * time.Second
 
-// merger merges purges of everything. The first of an app takes effect at once. Those that follow
-// within mergeWindow become one, which takes effect at its end, so that a loop of purges cannot
-// turn most hits into exchanges. No purge is lost: close performs those that wait.
+// merger merges purges of everything. The first purge of an app takes effect at once. Those that
+// follow within mergeWindow are merged into one, which takes effect when the window ends, so that a
+// loop of purges cannot turn most hits into exchanges. No purge is lost: close performs the pending
+// ones.
 type merger struct {
 	purge func(app string) // performs one; an empty name means all apps
 
 	mu      sync.Mutex         // protects the fields below
 	windows map[string]*window // by app
-	closed  bool               // nothing is merged any more
-	running sync.WaitGroup     // of purge
+	closed  bool               // purges are no longer merged
+	running sync.WaitGroup     // the running calls of purge
 }
 
 // window is the time after a purge in which others are merged.
 type window struct {
 	ends  time.Time
-	asked bool // for another purge, at the end
+	asked bool // another purge is pending; it runs when the window ends
 	timer *time.Timer
 }
 
-// join returns 0 if a purge has to be performed now; then a window begins. Otherwise the purge
-// takes effect after the time that it returns.
+// join returns 0 if the caller must purge now; then a window begins. Otherwise it returns the time
+// after which the merged purge takes effect.
 func (m *merger) join(app string) (in time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -55,7 +56,8 @@ func (m *merger) forget(app string) {
 	}
 }
 
-// end performs what was asked for during a window; then the next one begins.
+// end performs the purge that was requested during a window, and begins the next window. If none
+// was requested, it only ends the window.
 func (m *merger) end(app string) {
 	m.mu.Lock()
 	w := m.windows[app]
@@ -76,7 +78,7 @@ func (m *merger) end(app string) {
 	m.purge(app)
 }
 
-// close performs the purges that wait, and waits for those that run.
+// close waits for the purges that run, and then performs the pending ones.
 func (m *merger) close() {
 	m.mu.Lock()
 	m.closed = true

@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-// newLogged returns a Handler of two apps, and its log.
+// newLogged returns a Handler for two apps, and its log.
 func newLogged(t *testing.T) (*admin.Handler, *bytes.Buffer) {
 	t.Helper()
 	o := optionsFor(t, nowhere)
@@ -44,10 +44,10 @@ func TestPurgesOfEverythingAreMergedToOneInTenSeconds(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if got := purged(log); got != 5 {
-			t.Errorf("%d purges although nobody asked for more than 5", got)
+			t.Errorf("%d purges a minute later, want still 5", got)
 		}
 		if status, _ := purge(t, h, "/purge", form, ""); status != 200 || purged(log) != 6 {
-			t.Errorf("after a quiet minute: got %d, want it at once", status)
+			t.Errorf("after a quiet minute: got %d, want 200", status)
 		}
 	})
 }
@@ -57,7 +57,7 @@ func TestPurgesOfTokensAndOtherAppsAreNotMerged(t *testing.T) {
 		h, log := newLogged(t)
 		for _, body := range []string{"app=one", "app=two", "access_token=IGAA-a", "access_token=IGAA-a", "access_token=IGAA-a&app=one"} {
 			if status, reply := purge(t, h, "/purge", form, body); status != 200 {
-				t.Errorf("%s: got %d %+v, want it at once", body, status, reply)
+				t.Errorf("%s: got %d %+v, want 200", body, status, reply)
 			}
 		}
 		if status, _ := purge(t, h, "/purge", form, "app=one"); status != 202 {
@@ -82,11 +82,11 @@ func TestClosePerformsThePurgesThatWait(t *testing.T) {
 		}
 		h.Close()
 		h.Close()
-		if got := purged(log); got != 5 { // of two, nothing waits
+		if got := purged(log); got != 5 { // no purge of app two is pending
 			t.Errorf("%d purges, want 3 at once and 2 at Close", got)
 		}
 		if status, _ := purge(t, h, "/purge", form, ""); status != 200 || purged(log) != 6 {
-			t.Errorf("after Close: got %d, want it at once", status)
+			t.Errorf("after Close: got %d, want 200", status)
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()

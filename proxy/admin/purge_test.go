@@ -79,34 +79,34 @@ func TestAmbiguousPurgePurgesNothing(t *testing.T) {
 		target, kind, body string
 		want               int
 	}{
-		"the token in the address":      {"/purge?access_token=IGAA-a", form, "", 400},
-		"the app in the address":        {"/purge?app=default", form, "", 400},
-		"an empty token":                {"/purge", form, "access_token=", 400},
-		"a token without its sign":      {"/purge", form, "access_token", 400},
-		"a space for a token":           {"/purge", form, "access_token=+", 400},
-		"a token that is too long":      {"/purge", form, "access_token=" + long, 400},
-		"two tokens":                    {"/purge", form, "access_token=IGAA-a&access_token=IGAA-b", 400},
-		"an empty app":                  {"/purge", form, "app=", 400},
-		"an empty app beside a token":   {"/purge", form, "access_token=IGAA-a&app=", 400},
-		"two apps":                      {"/purge", form, "app=default&app=other", 400},
-		"a misspelt token":              {"/purge", form, "acces_token=IGAA-b", 400},
-		"a misspelt app":                {"/purge", form, "apps=other", 400},
-		"a known field and another":     {"/purge", form, "app=default&token=IGAA-b", 400},
-		"a form that cannot be read":    {"/purge", form, "access_token=%zz", 400},
-		"a form that is too long":       {"/purge", form, "x=" + strings.Repeat("a", 4*graph.MaxToken), 400},
-		"JSON":                          {"/purge", "application/json", `{"access_token":"IGAA-b"}`, 400},
-		"JSON that says it is a form":   {"/purge", form, `{"access_token":"IGAA-b"}`, 400},
-		"parts":                         {"/purge", "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"app\"\r\n\r\nother\r\n--x--\r\n", 400},
-		"a form that says it is text":   {"/purge", "text/plain", "app=other", 400},
-		"a form that does not say what": {"/purge", "", "app=other", 400},
-		"an unknown app":                {"/purge", form, "app=unknown", 422},
+		"the token in the URL":             {"/purge?access_token=IGAA-a", form, "", 400},
+		"the app in the URL":               {"/purge?app=default", form, "", 400},
+		"an empty token":                   {"/purge", form, "access_token=", 400},
+		"a token without an equals sign":   {"/purge", form, "access_token", 400},
+		"a space as the token":             {"/purge", form, "access_token=+", 400},
+		"a token that is too long":         {"/purge", form, "access_token=" + long, 400},
+		"two tokens":                       {"/purge", form, "access_token=IGAA-a&access_token=IGAA-b", 400},
+		"an empty app":                     {"/purge", form, "app=", 400},
+		"an empty app beside a token":      {"/purge", form, "access_token=IGAA-a&app=", 400},
+		"two apps":                         {"/purge", form, "app=default&app=other", 400},
+		"a misspelt token":                 {"/purge", form, "acces_token=IGAA-b", 400},
+		"a misspelt app":                   {"/purge", form, "apps=other", 400},
+		"a known field and an unknown one": {"/purge", form, "app=default&token=IGAA-b", 400},
+		"a form that cannot be read":       {"/purge", form, "access_token=%zz", 400},
+		"a form that is too long":          {"/purge", form, "x=" + strings.Repeat("a", 4*graph.MaxToken), 400},
+		"JSON":                             {"/purge", "application/json", `{"access_token":"IGAA-b"}`, 400},
+		"JSON that says it is a form":      {"/purge", form, `{"access_token":"IGAA-b"}`, 400},
+		"multipart":                        {"/purge", "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"app\"\r\n\r\nother\r\n--x--\r\n", 400},
+		"a form that says it is text":      {"/purge", "text/plain", "app=other", 400},
+		"a form without a Content-Type":    {"/purge", "", "app=other", 400},
+		"an unknown app":                   {"/purge", form, "app=unknown", 422},
 	} {
 		code, reply := purge(t, h, c.target, c.kind, c.body)
 		if code != c.want || reply.Purged != "nothing" || reply.Problem == "" || strings.Contains(reply.Problem, "IGAA") {
 			t.Errorf("%s: got %d %+v, want %d", name, code, reply, c.want)
 		}
 		if w := get(p, exchange("IGAA-a")); w.Code != 200 || i.Calls() != 1 {
-			t.Errorf("%s: it was purged", name)
+			t.Errorf("%s: the token was purged", name)
 		}
 	}
 }

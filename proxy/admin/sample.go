@@ -7,20 +7,21 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// outcomes are the outcomes of igproxy_requests_total in the order of the status: successes first.
+// outcomes are the values of the label outcome of igproxy_requests_total, in the order in which the
+// status lists them: successes first.
 var outcomes = [...]string{"token", "passed", "refused", "limited", "rejected", "unavailable", "timeout", "failed", "gone"}
 
-// sample is the value of the counters at one moment. Counters only grow, so the count of any
-// stretch of time is one sample minus another.
+// sample is the value of the counters at one moment. Counters only grow, so the count for any
+// period is one sample minus another.
 type sample struct {
 	at            time.Time
 	outcomes      [len(outcomes)]uint64
 	tokenRequests uint64            // without those passed through, rejected or abandoned
-	sources       map[string]uint64 // of the answers to token requests
+	sources       map[string]uint64 // answers to token requests, by source
 	hits          histogram         // requests answered from memory or Redis
 	exchanges     histogram         // requests that called Instagram
-	results       map[string]uint64 // of the calls to Instagram
-	faults        map[string]uint64 // of Redis, by operation and kind
+	results       map[string]uint64 // calls to Instagram, by result
+	faults        map[string]uint64 // faults of Redis, by operation and kind
 	reloadRefused bool
 }
 
@@ -76,7 +77,7 @@ func (s *sample) add(metric string, labels map[string]string, value uint64, dura
 	}
 }
 
-// increase returns by how much each count has grown, without those that have not.
+// increase returns by how much each count has grown. It omits counts that have not.
 func increase(now, then map[string]uint64) map[string]uint64 {
 	by := map[string]uint64{}
 	for k, n := range now {

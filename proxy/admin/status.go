@@ -11,13 +11,13 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// About describes the process; only its command knows this.
+// About describes the process. The command provides it.
 type About struct {
 	Version, Commit, Go string
 	// RedisMode is single, sentinel, cluster or empty.
 	RedisMode string
 	// Configuration is the name and value of each setting, in order. The command has replaced every
-	// secret with a word.
+	// secret with a placeholder.
 	Configuration [][2]string
 }
 
@@ -40,16 +40,16 @@ type Status struct {
 		Exchanges Latency `json:"exchanges"` // requests that called Instagram
 	} `json:"latency"`
 	Upstreams     []proxy.Upstream  `json:"upstreams"`
-	Results       map[string]uint64 `json:"results"` // of the calls to them
+	Results       map[string]uint64 `json:"results"` // calls to the upstreams, by result
 	RedisMode     string            `json:"redis_mode,omitempty"`
 	RedisFaults   map[string]uint64 `json:"redis_faults"` // by operation and kind
 	Limits        []proxy.RateLimit `json:"rate_limits"`
 	Process       Process           `json:"process"`
-	ReloadRefused bool              `json:"reload_refused"` // the last changed configuration is not in use
+	ReloadRefused bool              `json:"reload_refused"` // the latest change of the configuration was refused
 	Configuration [][2]string       `json:"configuration,omitempty"`
 }
 
-// Bucket counts the requests of a stretch of time by outcome.
+// Bucket counts the requests of a period by outcome.
 type Bucket struct {
 	At      time.Time             `json:"at"`
 	Seconds float64               `json:"seconds"`

@@ -7,8 +7,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// Any error of Meta has one of the classes that mean that Meta was asked.
-func TestEveryErrorOfMetaHasAClassOfItsOwn(t *testing.T) {
+// Every error from Meta gets one of the classes that mean that Meta answered.
+func TestEveryErrorFromMetaIsClassified(t *testing.T) {
 	all := []graph.Class{graph.ClassToken, graph.ClassStanding, graph.ClassSecret, graph.ClassRefused, graph.ClassAppLimit, graph.ClassUserLimit, graph.ClassTransient}
 	for code := -10; code < 100_000; code++ {
 		for _, status := range []int{400, 403, 429, 500, 503} {

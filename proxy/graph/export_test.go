@@ -1,6 +1,6 @@
 package graph
 
-// What the tests of the package need besides its exported names.
+// These unexported names are for the tests of the package.
 var (
 	ErrNotJSON     = errNotJSON
 	ErrDuplicate   = errDuplicate

@@ -9,7 +9,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// hostileReplies returns replies of about n bytes, each of one thing repeated.
+// hostileReplies returns replies of about n bytes, each of which repeats one thing.
 func hostileReplies(n int) map[string]string {
 	filled := func(head, unit, tail string) string {
 		return head + strings.Repeat(unit, n/len(unit)) + tail
@@ -20,7 +20,7 @@ func hostileReplies(n int) map[string]string {
 		"members of data":     filled(`{"data":[{`, `"a":1,`, `"access_token":"IGAA"}]}`),
 		"elements of data":    filled(`{"data":[`, `1,`, `1]}`),
 		"objects in data":     filled(`{"data":[`, `{},`, `{}]}`),
-		"members inside one":  filled(`{"access_token":"IGAA","expires_in":60,"x":{`, `"a":1,`, `"b":1}}`),
+		"members in a member": filled(`{"access_token":"IGAA","expires_in":60,"x":{`, `"a":1,`, `"b":1}}`),
 		"a long name":         filled(`{"access_token":"IGAA","expires_in":60,"`, `a`, `":1}`),
 		"escapes in a name":   filled(`{"access_token":"IGAA","expires_in":60,"`, `\u005c`, `":1}`),
 		"a long number":       filled(`{"access_token":"IGAA","expires_in":`, `1`, `}`),
@@ -48,19 +48,19 @@ func readAll(text string, now time.Time) {
 	_ = graph.RetryAt(graph.ClassAppLimit, h, now)
 }
 
-// A mebibyte of small members once took 13 s. Each takes less than 0.1 s now.
+// A mebibyte of small members once took 13 s. Each of these replies now takes less than 0.1 s.
 func TestReadersTakeLinearTime(t *testing.T) {
 	for name, text := range hostileReplies(1 << 20) {
 		start := time.Now()
 		readAll(text, start)
-		if took := time.Since(start); took > 10*time.Second { // a busy machine, and the race detector
+		if took := time.Since(start); took > 10*time.Second { // allows for a busy machine and the race detector
 			t.Errorf("%s: a mebibyte took %s", name, took)
 		}
 	}
 }
 
 // Eight times the bytes are read with about as many allocations: readers stop at their bounds, or
-// keep slices of what they read. What grows is a buffer that doubles.
+// keep slices of what they read. Only buffers that grow by doubling need more.
 func TestReadersAllocateNothingForEachElement(t *testing.T) {
 	small, large := hostileReplies(8<<10), hostileReplies(64<<10)
 	for name := range small {

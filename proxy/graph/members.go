@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// maxMembers bounds the members of one JSON object. Meta's have about ten.
+// maxMembers bounds the members of one JSON object. Meta's objects have about ten.
 const maxMembers = 256
 
 // Causes for the log. They never quote what was read.
@@ -75,8 +75,8 @@ func objectMembers(body []byte) ([]member, error) {
 	return slices.DeleteFunc(members, func(m member) bool { return lookalike(m.name) }), nil
 }
 
-// onlyElement returns the element of a valid JSON array that has one. It reads no further elements:
-// there may be very many.
+// onlyElement returns the only element of a valid JSON array. Any other number of elements is
+// errNotJSON. It reads no further elements: there may be very many.
 func onlyElement(array json.RawMessage) (one json.RawMessage, err error) {
 	dec := json.NewDecoder(bytes.NewReader(array))
 	if t, err := dec.Token(); err != nil || t != json.Delim('[') || !dec.More() {

@@ -19,35 +19,35 @@ func TestRetryAtFollowsMetaWithinBounds(t *testing.T) {
 		after, buc string
 		want       time.Duration // 0: the zero time
 	}{
-		"a limit, nothing said":     {graph.ClassAppLimit, "", "", graph.DefaultPause},
-		"a user's, nothing said":    {graph.ClassUserLimit, "", "", graph.DefaultPause},
-		"an outage, nothing said":   {graph.ClassTransient, "", "", 0},
-		"seconds":                   {graph.ClassAppLimit, "7", "", 7 * time.Second},
-		"seconds of an outage":      {graph.ClassTransient, "7", "", 7 * time.Second},
-		"a date":                    {graph.ClassAppLimit, date(90 * time.Second), "", 90 * time.Second},
-		"a date that is past":       {graph.ClassTransient, date(-time.Minute), "", 0},
-		"a limit, a date past":      {graph.ClassAppLimit, date(-time.Minute), "", graph.DefaultPause},
-		"a limit, no time at all":   {graph.ClassAppLimit, "0", "", graph.DefaultPause},
-		"far too long":              {graph.ClassAppLimit, "86400", "", graph.MaxPause},
-		"far too long, an outage":   {graph.ClassTransient, "86400", "", graph.MaxPause},
-		"beyond 32 bits":            {graph.ClassAppLimit, "9999999999", "", graph.MaxPause},
-		"beyond 63 bits":            {graph.ClassAppLimit, "18446744073709551615", "", graph.MaxPause},
-		"beyond every number":       {graph.ClassAppLimit, strings.Repeat("9", 40), "", graph.DefaultPause},
-		"a date far away":           {graph.ClassAppLimit, date(48 * time.Hour), "", graph.MaxPause},
-		"negative":                  {graph.ClassAppLimit, "-5", "", graph.DefaultPause},
-		"words":                     {graph.ClassAppLimit, "soon", "", graph.DefaultPause},
-		"minutes":                   {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":5}`), 5 * time.Minute},
-		"half minutes":              {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":1.5}`), 90 * time.Second},
-		"the longest of them":       {graph.ClassUserLimit, "", minutes(`{"estimated_time_to_regain_access":5},{"estimated_time_to_regain_access":9},{}`), 9 * time.Minute},
-		"the longer of both":        {graph.ClassAppLimit, "7", minutes(`{"estimated_time_to_regain_access":5}`), 5 * time.Minute},
-		"the longer of both, again": {graph.ClassAppLimit, "600", minutes(`{"estimated_time_to_regain_access":5}`), 10 * time.Minute},
-		"minutes of an outage":      {graph.ClassTransient, "", minutes(`{"estimated_time_to_regain_access":5}`), 0},
-		"no minutes left":           {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":0}`), graph.DefaultPause},
-		"minutes below nothing":     {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":-3}`), graph.DefaultPause},
-		"far too many minutes":      {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":1e300}`), graph.MaxPause},
-		"minutes in words":          {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":"5"}`), graph.DefaultPause},
-		"another shape":             {graph.ClassAppLimit, "", `[5]`, graph.DefaultPause},
-		"too long a header":         {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":5}` + strings.Repeat(" ", graph.MaxUsage)), graph.DefaultPause},
+		"a limit, nothing said":      {graph.ClassAppLimit, "", "", graph.DefaultPause},
+		"a user limit, nothing said": {graph.ClassUserLimit, "", "", graph.DefaultPause},
+		"an outage, nothing said":    {graph.ClassTransient, "", "", 0},
+		"seconds":                    {graph.ClassAppLimit, "7", "", 7 * time.Second},
+		"seconds of an outage":       {graph.ClassTransient, "7", "", 7 * time.Second},
+		"a date":                     {graph.ClassAppLimit, date(90 * time.Second), "", 90 * time.Second},
+		"a date in the past":         {graph.ClassTransient, date(-time.Minute), "", 0},
+		"a limit, a past date":       {graph.ClassAppLimit, date(-time.Minute), "", graph.DefaultPause},
+		"a limit, no time at all":    {graph.ClassAppLimit, "0", "", graph.DefaultPause},
+		"far too long":               {graph.ClassAppLimit, "86400", "", graph.MaxPause},
+		"far too long, an outage":    {graph.ClassTransient, "86400", "", graph.MaxPause},
+		"beyond 32 bits":             {graph.ClassAppLimit, "9999999999", "", graph.MaxPause},
+		"beyond 63 bits":             {graph.ClassAppLimit, "18446744073709551615", "", graph.MaxPause},
+		"beyond every number":        {graph.ClassAppLimit, strings.Repeat("9", 40), "", graph.DefaultPause},
+		"a date far away":            {graph.ClassAppLimit, date(48 * time.Hour), "", graph.MaxPause},
+		"negative":                   {graph.ClassAppLimit, "-5", "", graph.DefaultPause},
+		"words":                      {graph.ClassAppLimit, "soon", "", graph.DefaultPause},
+		"minutes":                    {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":5}`), 5 * time.Minute},
+		"half minutes":               {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":1.5}`), 90 * time.Second},
+		"the longest of them":        {graph.ClassUserLimit, "", minutes(`{"estimated_time_to_regain_access":5},{"estimated_time_to_regain_access":9},{}`), 9 * time.Minute},
+		"the longer of both":         {graph.ClassAppLimit, "7", minutes(`{"estimated_time_to_regain_access":5}`), 5 * time.Minute},
+		"the longer of both, again":  {graph.ClassAppLimit, "600", minutes(`{"estimated_time_to_regain_access":5}`), 10 * time.Minute},
+		"minutes of an outage":       {graph.ClassTransient, "", minutes(`{"estimated_time_to_regain_access":5}`), 0},
+		"no minutes left":            {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":0}`), graph.DefaultPause},
+		"negative minutes":           {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":-3}`), graph.DefaultPause},
+		"far too many minutes":       {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":1e300}`), graph.MaxPause},
+		"minutes in words":           {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":"5"}`), graph.DefaultPause},
+		"another shape":              {graph.ClassAppLimit, "", `[5]`, graph.DefaultPause},
+		"a header that is too long":  {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":5}` + strings.Repeat(" ", graph.MaxUsage)), graph.DefaultPause},
 	} {
 		h := http.Header{}
 		if c.after != "" {
@@ -58,7 +58,7 @@ func TestRetryAtFollowsMetaWithinBounds(t *testing.T) {
 		}
 		got := graph.RetryAt(c.class, h, now)
 		if c.want == 0 && !got.IsZero() || c.want != 0 && !got.Equal(now.Add(c.want)) {
-			t.Errorf("%s: got %v, want now and %s", name, got, c.want)
+			t.Errorf("%s: got %v, want %s from now (0s: the zero time)", name, got, c.want)
 		}
 	}
 }
@@ -81,7 +81,7 @@ func FuzzRetryAfter(f *testing.F) {
 		}
 		for _, values := range graph.ReadUsage(h, scrub) {
 			if text := values[0]; !json.Valid([]byte(text)) || len(text) > graph.MaxUsage || readable(text, testSecret) {
-				t.Fatalf("handed on %q", text)
+				t.Fatalf("passed on %q", text)
 			}
 		}
 	})

@@ -34,7 +34,7 @@ func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool
 		return unreadable(status), IsRefusal(status)
 	}
 	for _, text := range []*string{&e.Message, &e.Type, &e.UserTitle, &e.UserMsg, &e.TraceID} {
-		// Scrubbed before it is cut, which could otherwise leave a part of a secret.
+		// Scrub before cutting: scrub would not find a secret of which only a part is left.
 		if *text = scrub(*text); len(*text) > maxText {
 			*text = strings.ToValidUTF8((*text)[:maxText], "")
 		}
@@ -52,8 +52,9 @@ func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool
 }
 
 // fillCode sets a missing code. In the flat shape it is the status, as in the code exchange's own
-// errors; in the envelope it follows from the class. SubcodeUnreadable marks it as filled in,
-// except in a usual error of the code exchange, which never has one of Meta's codes.
+// errors; in the envelope it follows from the class. SubcodeUnreadable marks a code that was filled
+// in, except for a rate limit, a transient error, and a usual error of the code exchange, which
+// never has one of Meta's codes.
 func (e *Error) fillCode(usual bool) {
 	switch {
 	case e.Flat && e.Code == 0:
@@ -93,7 +94,7 @@ func readBody(body []byte) (e *Error, usual bool) {
 	return e, top.text("error_type") != "" && top.text("error_message") != ""
 }
 
-// fields are the members of an object. The last of those with one name counts.
+// fields are the members of an object. If a name appears more than once, the last member counts.
 type fields map[string]json.RawMessage
 
 // fieldsOf returns the members of a JSON object, and nil for any other value.
@@ -126,7 +127,7 @@ func (f fields) error() *Error {
 	switch {
 	case e.Message == "":
 		e.Message = word
-	case e.Type == "": // RFC 6749 names the kind there and describes it elsewhere
+	case e.Type == "": // RFC 6749 has the kind in error, and the text in error_description
 		e.Type = word
 	}
 	if e.Message == "" && e.Type == "" && e.Code == 0 {
@@ -145,8 +146,8 @@ func (f fields) text(names ...string) (s string) {
 	return ""
 }
 
-// number returns the first of these members that is a whole number, or a string of one, and not
-// zero. Otherwise it returns 0.
+// number returns the first of these members that is a whole number other than 0, or a string with
+// such a number. Otherwise it returns 0.
 func (f fields) number(names ...string) int {
 	for _, name := range names {
 		if n, err := strconv.Atoi(strings.Trim(string(f[name]), `" `)); err == nil && n != 0 {

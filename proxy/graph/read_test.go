@@ -10,7 +10,7 @@ import (
 )
 
 // shape is an error as one of Meta's hosts writes it, and what an app gets: the inside of the
-// envelope, or the flat error for the exchange of a code.
+// envelope, or the flat error of a code exchange.
 type shape struct {
 	status     int
 	body       string
@@ -33,7 +33,7 @@ var shapes = map[string]shape{
 	"no code": {403, `{"error":{"message":"Invalid OAuth access token.","type":"OAuthException"}}`,
 		graph.ClassRefused, `"message":"Invalid OAuth access token.","type":"OAuthException","code":100,"error_subcode":990025`,
 		`"error_type":"OAuthException","code":403,"error_message":"Invalid OAuth access token.","error_subcode":990025`, false},
-	"a code that is no whole number": {400, `{"error":{"message":"m","type":"t","code":1.5}}`, graph.ClassRefused,
+	"a code that is not a whole number": {400, `{"error":{"message":"m","type":"t","code":1.5}}`, graph.ClassRefused,
 		`"message":"m","type":"t","code":100,"error_subcode":990025`, `"error_type":"t","code":400,"error_message":"m","error_subcode":990025`, false},
 	"no code, and transient": {400, `{"error":{"message":"m","is_transient":true}}`,
 		graph.ClassTransient, `"message":"m","type":"OAuthException","code":2,"is_transient":true`,
@@ -62,7 +62,7 @@ var shapes = map[string]shape{
 		`"error_type":"OAuthForbiddenException","code":403,"error_message":"m"`, false},
 	"the code exchange, a rate limit": {429, `{"error_type":"OAuthRateLimitException","code":429,"error_message":"m"}`, graph.ClassAppLimit,
 		`"message":"m","type":"OAuthRateLimitException","code":4`, `"error_type":"OAuthRateLimitException","code":429,"error_message":"m"`, false},
-	"the code exchange, with a code of Meta's": {400, `{"error_type":"OAuthException","code":190,"error_message":"m"}`, graph.ClassToken,
+	"the code exchange, with one of Meta's codes": {400, `{"error_type":"OAuthException","code":190,"error_message":"m"}`, graph.ClassToken,
 		`"message":"m","type":"OAuthException","code":190`, `"error_type":"OAuthException","code":190,"error_message":"m"`, false},
 	"the code exchange, without a code": {400, `{"error_type":"OAuthException","error_message":"m"}`, graph.ClassRefused,
 		`"message":"m","type":"OAuthException","code":100,"error_subcode":990025`, `"error_type":"OAuthException","code":400,"error_message":"m"`, false},
@@ -92,9 +92,9 @@ var shapes = map[string]shape{
 		`"error_type":"OAuthException","code":4,"error_message":"m"`, false},
 	"an outage in the REST API's shape": {400, `{"error_code":2,"error_msg":"m"}`, graph.ClassTransient, `"message":"m","type":"OAuthException","code":2`,
 		`"error_type":"OAuthException","code":2,"error_message":"m"`, false},
-	"members twice": {400, `{"error":{"message":"m","type":"t","code":10,"code":190}}`, graph.ClassToken, `"message":"m","type":"t","code":190`,
+	"a member twice": {400, `{"error":{"message":"m","type":"t","code":10,"code":190}}`, graph.ClassToken, `"message":"m","type":"t","code":190`,
 		`"error_type":"t","code":400,"error_message":"m"`, false},
-	"another igproxy's": {403, string(graph.Unreadable(403).Encode()), graph.ClassRefused,
+	"an error from another igproxy": {403, string(graph.Unreadable(403).Encode()), graph.ClassRefused,
 		`"message":"Instagram refused this call (status 403) without an error that igproxy can read.","type":"OAuthException","code":100,"error_subcode":990025,"is_transient":false`,
 		`"error_type":"OAuthException","code":403,"error_message":"Instagram refused this call (status 403) without an error that igproxy can read.","error_subcode":990025,"is_transient":false`, false},
 
@@ -149,10 +149,10 @@ func TestAnErrorIsReadInAnyShapeThatMetaHasUsed(t *testing.T) {
 			continue
 		}
 		if got := string(e.InShape(false).Encode()); got != `{"error":{`+s.graph+`}}` {
-			t.Errorf("%s: an exchange gets\n     %s\nwant {\"error\":{%s}}", name, got, s.graph)
+			t.Errorf("%s: a token exchange gets\n     %s\nwant {\"error\":{%s}}", name, got, s.graph)
 		}
 		if got := string(e.InShape(true).Encode()); got != "{"+s.flat+"}" {
-			t.Errorf("%s: a code gets\n     %s\nwant {%s}", name, got, s.flat)
+			t.Errorf("%s: a code exchange gets\n     %s\nwant {%s}", name, got, s.flat)
 		}
 		if e.Class != s.class {
 			t.Errorf("%s: class %s, want %s", name, e.Class, s.class)
@@ -195,8 +195,8 @@ func TestEncodedErrorsCanBeRead(t *testing.T) {
 }
 
 // For any error in any spelling and shape there is no panic, the result is valid JSON without a
-// readable secret or token, the reader reads the same from it, and a 4xx is a failure or the app's
-// standing only if it says so.
+// readable secret or token, reading it gives the same error, and a 4xx has a class that counts as a
+// failure, or the class standing, only if it says so.
 func FuzzGraphError(f *testing.F) {
 	for name, text := range spelled(testSecret) {
 		f.Add(`{"error":{"message":"`+name, text, `","type":"OAuthException","code":190,"is_transient":false}}`, 400)

@@ -5,12 +5,12 @@ import (
 	"unicode/utf8"
 )
 
-// MaxLayers is the number of encodings that are looked through. Meta may put an encoded URL into
-// JSON inside a text.
+// MaxLayers is the number of nested encodings that Contains undoes. Meta may put an encoded URL
+// into JSON inside a text.
 const MaxLayers = 3
 
-// Replace replaces a word in a text with mark. If the word is left in another spelling, Replace
-// returns mark instead of the text.
+// Replace replaces a word in a text with mark. If the text still contains the word in another
+// spelling, Replace returns mark instead of the text.
 func Replace(text, word, mark string) string {
 	if text = strings.ReplaceAll(text, word, mark); Contains(text, word) {
 		return mark
@@ -23,9 +23,9 @@ func Replace(text, word, mark string) string {
 const swallowed = 4 * MaxLayers
 
 // Contains reports whether a text contains a word in any spelling: as it is, percent-encoded, with
-// JSON's escapes, or in a mixture of these, up to MaxLayers deep. It takes linear time. A part of a
-// word of 24 letters or more is enough, so that a stray escape hides nothing. Only a word that has
-// % or \ itself may be missed in a mixture of different depths.
+// JSON's escapes, or in a mixture of these, up to MaxLayers deep. It takes linear time. Of a word
+// of 24 bytes or more, all but the first 12 are enough, so that a stray escape hides nothing. Only
+// a word that itself contains % or \ may be missed in a mixture of different depths.
 func Contains(text, word string) bool {
 	text, word = spaces(text), spaces(word)
 	plain := word // a word may itself look encoded
@@ -93,5 +93,5 @@ func hexDigits(text string, at, n int) (value rune, end int) {
 	return value, at + n
 }
 
-// spaces makes + a space, as in a query.
+// spaces turns each + into a space, as in a query.
 func spaces(text string) string { return strings.ReplaceAll(text, "+", " ") }

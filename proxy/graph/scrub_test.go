@@ -30,19 +30,19 @@ func spelled(word string) map[string]string {
 	marshalled, _ := json.Marshal(word)
 	inJSON := strings.Trim(string(marshalled), `"`)
 	return map[string]string{
-		"raw":                   word,
-		"query":                 url.QueryEscape(word),
-		"path":                  url.PathEscape(word),
-		"lower-case percent":    everyByte("%%%02x"),
-		"upper-case percent":    everyByte("%%%02X"),
-		"percent twice":         url.QueryEscape(url.QueryEscape(word)),
-		"JSON":                  inJSON,
-		"JSON's code points":    everyByte(`\u%04x`),
-		"JSON's, upper case":    everyByte(`\u%04X`),
-		"JSON's slashes":        strings.ReplaceAll(inJSON, "/", `\/`),
-		"percent, then JSON":    strings.ReplaceAll(url.QueryEscape(word), "%", `\u0025`),
-		"the first byte only":   fmt.Sprintf("%%%02x", word[0]) + word[1:],
-		"JSON inside of a JSON": strings.ReplaceAll(everyByte(`\u%04x`), `\`, `\\`),
+		"raw":                            word,
+		"query":                          url.QueryEscape(word),
+		"path":                           url.PathEscape(word),
+		"lower-case percent":             everyByte("%%%02x"),
+		"upper-case percent":             everyByte("%%%02X"),
+		"percent twice":                  url.QueryEscape(url.QueryEscape(word)),
+		"JSON":                           inJSON,
+		"JSON's code points":             everyByte(`\u%04x`),
+		"JSON's code points, upper case": everyByte(`\u%04X`),
+		"JSON's slashes":                 strings.ReplaceAll(inJSON, "/", `\/`),
+		"percent, then JSON":             strings.ReplaceAll(url.QueryEscape(word), "%", `\u0025`),
+		"the first byte only":            fmt.Sprintf("%%%02x", word[0]) + word[1:],
+		"JSON inside JSON":               strings.ReplaceAll(everyByte(`\u%04x`), `\`, `\\`),
 	}
 }
 
@@ -118,7 +118,7 @@ func TestScrubbingATextOfEscapesTakesLinearTime(t *testing.T) {
 		if graph.Contains(text, word) {
 			t.Errorf("%s: found a word that is not there", unit)
 		}
-		if took := time.Since(start); took > 10*time.Second { // a busy machine, and the race detector
+		if took := time.Since(start); took > 10*time.Second { // allows for a busy machine and the race detector
 			t.Errorf("%s: %d bytes took %s", unit, len(text), took)
 		}
 	}
@@ -126,7 +126,7 @@ func TestScrubbingATextOfEscapesTakesLinearTime(t *testing.T) {
 
 // The app chooses its token. A token that ends as the secret begins must not replace the start of
 // the secret and leave the rest readable.
-func TestATokenThatOverlapsTheSecretHidesNothingOfIt(t *testing.T) {
+func TestATokenThatOverlapsTheSecretLeavesNoneOfItReadable(t *testing.T) {
 	got := scrubber(testSecret, "client_secret="+testSecret[:4])("The URL was /access_token?client_secret=" + testSecret + "&x=1")
 	if want := "The URL was /access_token?client_secret=[client secret]&x=1"; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -151,12 +151,12 @@ func scrubber(secret, token string) func(string) string {
 	}
 }
 
-// A header that repeats either of the two, in any spelling, is not passed on.
+// A header that repeats the secret or the token, in any spelling, is not passed on.
 func TestUsageHeadersThatReflectAreDropped(t *testing.T) {
 	for _, word := range []string{oddSecret, oddToken} {
 		for name, text := range spelled(word) {
 			if !json.Valid([]byte(`"` + text + `"`)) {
-				continue // it is dropped for that reason
+				continue // a header that is not JSON is dropped anyway
 			}
 			h := http.Header{"X-App-Usage": {`{"call_count":"` + text + `"}`}, "X-Business-Use-Case-Usage": {`{"` + text + `":[]}`}}
 			if got := graph.ReadUsage(h, scrubber(oddSecret, oddToken)); len(got) > 0 {

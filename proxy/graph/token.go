@@ -12,18 +12,18 @@ import (
 // maxLife is the longest life of a token that is accepted, far above Meta's 60 days.
 const maxLife = 10 * 365 * 24 * time.Hour
 
-// Token is a token's reply from Meta, ready to write except for the digits of expires_in, which say
-// the time really left. Like a Secret, it never prints its text.
+// Token is a reply from Meta that has a token. It is ready to write except for the digits of
+// expires_in, which are filled in with the time left. Like a Secret, it never prints its text.
 type Token struct {
 	text    *splitJSON
-	Expires time.Time // the end of the token itself
+	Expires time.Time // when the token itself expires
 }
 
 // splitJSON is the reply's JSON before and after the digits of expires_in. Without expires_in it
 // has no tail.
 type splitJSON struct{ head, tail []byte }
 
-// NewToken returns a token with the parts that Parts returns.
+// NewToken returns a Token made of the parts that Parts returns.
 func NewToken(head, tail []byte, expires time.Time) Token {
 	return Token{text: &splitJSON{head, tail}, Expires: expires}
 }
@@ -40,7 +40,7 @@ var (
 	errNoTokenIn   = errors.New("no usable access_token")
 	errBadExpires  = errors.New("no usable expires_in")
 	errBadType     = errors.New("token_type is not a string")
-	errErrorMember = errors.New("an error under a status of success")
+	errErrorMember = errors.New("an error with a success status")
 )
 
 // ReadToken reads the success of an exchange or a refresh strictly: one JSON object, no member

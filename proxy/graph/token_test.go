@@ -106,7 +106,7 @@ func smallMembers(n int) string {
 	return b.String()
 }
 
-func TestAsManyMembersAsAreAllowedAreTaken(t *testing.T) {
+func TestTheMaximumNumberOfMembersIsAccepted(t *testing.T) {
 	extra, now := smallMembers(graph.MaxMembers-2), time.Now()
 	if got := written(now)(graph.ReadToken([]byte(`{"access_token":"t","expires_in":60`+extra+`}`), now)); !strings.HasSuffix(got, extra+"}") {
 		t.Errorf("%d members: got %.200s", graph.MaxMembers, got)
@@ -132,7 +132,7 @@ func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 	for _, extra := range []string{`"ACCESS_TOKEN":"u"`, `"Access_Token":7`, `"acceſſ_token":"u"`, `"acce\u017f\u017f_to\u212aen":"u"`, `"acceſs_toKen":"u"`,
 		`"Token_Type":"mac"`, `"toKen_type":"mac"`, `"EXPIRES_IN":1`, `"expireſ_in":1`, `"Error":{"code":190}`, `"User_Id":"7"`, `"ACCESS_TOKEN":"u","Access_token":"v"`} {
 		for name, body := range map[string]string{
-			"behind": `{"access_token":"t","token_type":"bearer","expires_in":60,` + extra + `}`,
+			"after":  `{"access_token":"t","token_type":"bearer","expires_in":60,` + extra + `}`,
 			"before": `{` + extra + `,"access_token":"t","token_type":"bearer","expires_in":60}`,
 		} {
 			if got := written(now)(graph.ReadToken([]byte(body), now)); got != good {
@@ -158,8 +158,8 @@ func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 	}
 }
 
-// readsTheSame fails if an app that ignores case reads something else in an object than one that
-// does not.
+// readsTheSame fails the test if an app that ignores case would read other values from an object
+// than an app that does not.
 func readsTheSame(t *testing.T, object []byte) {
 	t.Helper()
 	var loose struct {
@@ -169,11 +169,11 @@ func readsTheSame(t *testing.T, object []byte) {
 	}
 	var exact map[string]json.RawMessage
 	if json.Unmarshal(object, &loose) != nil || json.Unmarshal(object, &exact) != nil {
-		t.Fatalf("no object: %s", object)
+		t.Fatalf("not an object: %s", object)
 	}
 	for name, value := range map[string]json.RawMessage{"access_token": loose.AccessToken, "token_type": loose.TokenType, "expires_in": loose.ExpiresIn} {
 		if !bytes.Equal(value, exact[name]) {
-			t.Fatalf("%s reads as %s by an app that ignores case, and is %s: %s", name, value, exact[name], object)
+			t.Fatalf("an app that ignores case reads %s as %s instead of %s: %s", name, value, exact[name], object)
 		}
 	}
 }
@@ -203,7 +203,7 @@ func FuzzUpstreamReply(f *testing.F) {
 			got := replyBody(tok, now)
 			readsTheSame(t, got)
 			if err := json.Unmarshal(got, &inside); err != nil || len(inside.Data) != 1 {
-				t.Fatalf("data is no list of one: %s (%v)", got, err)
+				t.Fatalf("data is not a list of one: %s (%v)", got, err)
 			}
 			readsTheSame(t, inside.Data[0])
 		}
@@ -218,7 +218,7 @@ func FuzzUpstreamReply(f *testing.F) {
 			ExpiresIn   int64  `json:"expires_in"`
 		}
 		if err := json.Unmarshal(got, &parsed); err != nil || parsed.AccessToken == "" || parsed.ExpiresIn < 1 {
-			t.Fatalf("answer is no token: %s (%v)", got, err)
+			t.Fatalf("the answer has no token: %s (%v)", got, err)
 		}
 	})
 }

@@ -1,6 +1,6 @@
-// Package loglimit bounds log lines that something outside can repeat: each kind of line has its
-// own number of lines per second. The first lines of a kind are always written, and the next line
-// after a gap says how many were left out.
+// Package loglimit limits log lines that events outside igproxy can repeat: each kind of line may
+// be written a number of times per second. The first lines of a kind in each second are always
+// written, and the next line after a gap says how many were left out.
 package loglimit
 
 import (
@@ -15,7 +15,7 @@ const Attribute = "not_logged"
 // maxKinds bounds the kinds with a Limit of their own. All others share one.
 const maxKinds = 64
 
-// Limits are the limits of all kinds of lines. Safe for concurrent use.
+// Limits are the limits of all kinds of lines. They are safe for concurrent use.
 type Limits[K comparable] struct {
 	most   atomic.Int64
 	others Limit
@@ -49,8 +49,8 @@ func (l *Limits[K]) Of(kind K) *Limit {
 	return l.kinds[kind]
 }
 
-// Limit bounds the lines of one kind. It allocates nothing and takes no lock, because a hit costs
-// less than its line.
+// Limit bounds the lines of one kind. It allocates nothing and takes no lock, because answering a
+// hit costs less than logging it.
 type Limit struct {
 	most    *atomic.Int64
 	second  atomic.Int64

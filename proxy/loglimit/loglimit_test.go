@@ -7,7 +7,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/loglimit"
 )
 
-// burst asks for n lines at a time, and returns how many were allowed and what the first said.
+// burst asks for n lines at one time. It returns how many were allowed, and how many skipped lines
+// they reported.
 func burst(l *loglimit.Limit, n int, now time.Time) (lines int, skipped int64) {
 	for range n {
 		if left, ok := l.Next(now); ok {
@@ -65,7 +66,7 @@ func TestLateLineDoesNotRestartItsSecond(t *testing.T) {
 		want bool
 	}{
 		{0, true}, {time.Second, true}, {0, false}, {time.Second, false}, {2 * time.Second, true},
-		{-time.Hour, true}, {-time.Hour, false}, // a clock that was set back starts a second, too
+		{-time.Hour, true}, {-time.Hour, false}, // a clock that was set back starts a new second, too
 	} {
 		if _, ok := limit.Next(now.Add(c.at)); ok != c.want {
 			t.Errorf("line %d, at %s: allowed is %v, want %v", i, c.at, ok, c.want)

@@ -12,7 +12,7 @@ import (
 // call is one request, from its arrival to its response.
 type call struct {
 	instagram *Instagram
-	counters  *counters // those that include this call
+	counters  *counters // the counters that include this call
 	w         http.ResponseWriter
 	r         *http.Request
 	began     time.Time
@@ -154,7 +154,7 @@ func (x *call) wait(d time.Duration) {
 	x.until(t.C)
 }
 
-// until waits for an event, or without end if event is nil. It aborts the call as wait does.
+// until waits for an event, or forever if event is nil. It aborts the call as wait does.
 func (x *call) until(event <-chan time.Time) {
 	select {
 	case <-event:

@@ -54,7 +54,7 @@ func (i *Instagram) controlAt(path string) (http.HandlerFunc, string) {
 	return nil, ""
 }
 
-// writeMember sends one JSON member and a newline, which reads well with curl.
+// writeMember sends a JSON object with one member and a newline, which reads well with curl.
 func writeMember(w http.ResponseWriter, status int, name string, value any) {
 	write(w, status, "application/json", encoded(map[string]any{name: value})+"\n")
 }

@@ -38,11 +38,11 @@ func TestStatsIdentifyTokensByHash(t *testing.T) {
 		t.Errorf("got %s %v", a.body, a.header)
 	}
 	if len(hashOf("x")) != 16 {
-		t.Errorf("a hash of %d characters", len(hashOf("x")))
+		t.Errorf("a hash has %d characters, want 16", len(hashOf("x")))
 	}
 	s.send(t, "POST", "/__reset", nil, nil)
 	if s.Calls() != 0 || len(s.Strange()) != 0 {
-		t.Error("a reset left something")
+		t.Error("a reset did not clear the counters")
 	}
 }
 
@@ -72,7 +72,7 @@ func TestFaultForAllTokensUntilCleared(t *testing.T) {
 	}
 }
 
-func TestLatencyByControl(t *testing.T) {
+func TestLatencyIsSetByAControlEndpoint(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	if a := s.send(t, "POST", "/__latency?d=200ms", nil, nil); a.status != 200 || a.body != `{"latency":"200ms"}`+"\n" {
 		t.Errorf("got %d %s", a.status, a.body)
@@ -98,7 +98,7 @@ func TestControlEndpointsTakeOneMethod(t *testing.T) {
 		}
 	}
 	if a := s.exchange(t, "IGAA-1"); a.status != 200 {
-		t.Errorf("a refused control changed something: %d", a.status)
+		t.Errorf("after refused control requests: got %d, want 200", a.status)
 	}
 	if a := s.get(t, "/__nonsense"); a.status != 500 || !strings.Contains(a.body, `"code":2500`) {
 		t.Errorf("an unknown path got %d %s", a.status, a.body)
@@ -118,7 +118,7 @@ func TestFaultsAreListedWithTheirPrefix(t *testing.T) {
 	}
 }
 
-func TestSecretsByControl(t *testing.T) {
+func TestSecretsAreSetByAControlEndpoint(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 	for _, c := range []struct {

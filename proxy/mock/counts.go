@@ -10,7 +10,7 @@ func (i *Instagram) Calls() int { return i.currentCounters().stats().Total }
 
 // CallsTo returns the number of requests to one endpoint: exchange, refresh, code, read, write,
 // other (any unknown path), or the same name prefixed with threads_ for Threads. A request with a
-// body counts once its body has arrived. It panics on any other name, as SetFault does.
+// body counts once its body has arrived. CallsTo panics on any other name, as SetFault does.
 func (i *Instagram) CallsTo(endpoint string) int {
 	if !slices.Contains(endpointNames, strings.TrimPrefix(endpoint, threadsFamily.prefix)) {
 		panic("mock: unknown endpoint " + endpoint)

@@ -59,8 +59,8 @@ func TestThreadsFromCodeToRefreshOnOneListenerWithInstagram(t *testing.T) {
 func TestEachAppAcceptsOnlyItsOwnSecret(t *testing.T) {
 	s := newStandOf(t, bothApps, ServerOptions{})
 	swapped := strings.NewReplacer(testSecret, threadsSecret, threadsSecret, testSecret)
-	wantCode(t, "Threads' at Instagram", s.get(t, "/access_token?"+swapped.Replace(query("IGAA-1"))), 400, 100, 0)
-	wantCode(t, "Instagram's at Threads", s.get(t, "/access_token?"+swapped.Replace(threadsQuery("THQV1"))), 400, 100, 0)
+	wantCode(t, "Threads' secret at Instagram", s.get(t, "/access_token?"+swapped.Replace(query("IGAA-1"))), 400, 100, 0)
+	wantCode(t, "Instagram's secret at Threads", s.get(t, "/access_token?"+swapped.Replace(threadsQuery("THQV1"))), 400, 100, 0)
 	for name, form := range map[string]url.Values{
 		"Threads": loginForm("AQ1", "client_id", threadsApp), "Instagram": loginForm("AQ1", "client_secret", threadsSecret)} {
 		if a := s.login(t, form); a.body != loginError(unverified) {
@@ -109,9 +109,9 @@ func TestHostServesOnlyItsOwnEndpoints(t *testing.T) {
 	}
 	of.Host = "api.instagram.com"
 	s := newStandOf(t, of, ServerOptions{})
-	wantCode(t, "an exchange at the login's host", s.exchange(t, "IGAA1"), 500, 2500, 0)
+	wantCode(t, "an exchange at the login host", s.exchange(t, "IGAA1"), 500, 2500, 0)
 	if s.CallsTo("other") != 1 {
-		t.Errorf("%d calls to no endpoint, want 1", s.CallsTo("other"))
+		t.Errorf("%d calls to unknown paths, want 1", s.CallsTo("other"))
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 
 // Fault is one thing that can go wrong. It applies to every token or code that starts with its name
 // and a hyphen (expired-1), at every endpoint, or to all of them after SetFault. If a fault is
-// about something that a response does not contain, such as expires_in in the response to a code,
-// that response is good.
+// about something that a response does not contain, such as expires_in in the response to a code
+// exchange, that response is good.
 type Fault struct {
 	Name        string
 	Description string // one line, for help texts

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// refusals has the status and the members of the envelope up to the trace id.
+// wantRefusals has the status and the members of the envelope up to the trace id.
 var wantRefusals = map[string]struct {
 	status int
 	inside string
@@ -38,7 +38,7 @@ var wantRefusals = map[string]struct {
 	"unknown": {500, `"message":"An unknown error has occurred.","type":"OAuthException","code":1`},
 }
 
-// bodies has the bodies with status 200. LONG stands for the issued token, LONG2 for the second
+// wantBodies has the bodies with status 200. LONG stands for the issued token, LONG2 for the second
 // one.
 var wantBodies = map[string]string{
 	"empty200":        ``,
@@ -173,7 +173,7 @@ func TestPages(t *testing.T) {
 	}
 	res.Body.Close()
 	if got := s.currentCounters().stats().Trapped; got != 1 {
-		t.Errorf("a client that follows was trapped %d times, want once", got)
+		t.Errorf("a client that follows redirects was trapped %d times, want once", got)
 	}
 }
 

@@ -16,10 +16,10 @@ Meta's endpoints, with or without a leading version (/v23.0):
 
 Control endpoints:
   GET  /__stats                return the number of calls, in all and per token
-  POST /__reset                set the numbers of calls to 0
+  POST /__reset                set all counters to 0
   POST /__fault?mode=down      set a fault for every token and code; mode= ends it
   POST /__latency?d=200ms      wait before each response
-  POST /__code                 issue a code; client_id= and redirect_uri= make it valid only with these
+  POST /__code                 issue a code, valid only with the client_id= and redirect_uri= given here
   POST /__secret               accept only these secrets: secret=, repeatable, in the body
   POST /__shape?mode=flat      format of the response to a code: flat, as seen on the wire, or data,
                                as documented

@@ -71,7 +71,7 @@ type Instagram struct {
 
 	mu       sync.Mutex // protects the fields below
 	apps     map[*family]app
-	shape    string // of the responses to codes
+	shape    string // of the responses to code exchanges
 	latency  time.Duration
 	fault    *Fault    // for every token; nil: the prefix decides
 	counters *counters // since the last Reset
@@ -213,14 +213,14 @@ func (i *Instagram) Code(clientID, redirectURI string) string {
 	return i.issued.newCode(clientID, redirectURI)
 }
 
-// The two shapes of a response to a code.
+// The two shapes of a response to a code exchange.
 const (
 	dataShape = "data" // documented: a list with one object of strings
 	flatShape = "flat" // seen on the wire: one object, its user_id a number above 2^53
 )
 
-// SetShape sets the shape of responses to Instagram codes: data or flat. It panics on any other
-// value, as SetFault does.
+// SetShape sets the shape of responses to Instagram's code exchanges: data or flat. It panics on
+// any other value, as SetFault does.
 func (i *Instagram) SetShape(shape string) {
 	if err := i.setShape(shape); err != nil {
 		panic("mock: " + err.Error())

@@ -59,7 +59,7 @@ func TestIssuedTokensLookRealAndAreUnique(t *testing.T) {
 				t.Errorf("%s does not look like a token", long)
 			}
 			if len(short) > 1 && strings.Contains(long, short) {
-				t.Errorf("%s holds %s", long, short)
+				t.Errorf("%s contains %s", long, short)
 			}
 			if other, twice := seen[long]; twice {
 				t.Errorf("issued to %s and %s", other, short)
@@ -69,7 +69,7 @@ func TestIssuedTokensLookRealAndAreUnique(t *testing.T) {
 	}
 	s.Reset()
 	if s.exchange(t, "IGAA-a"); len(s.Issued("IGAA-a")) != 1 || seen[s.Issued("IGAA-a")[0]] != "" {
-		t.Error("after a reset the first token came again")
+		t.Error("the first token after a reset is one that was issued before")
 	}
 	if len(s.Issued("never-sent")) != 0 {
 		t.Error("issued for a token that was never received")
@@ -102,7 +102,7 @@ func TestChecksHaveInstagramsOrder(t *testing.T) {
 			`"message":"Unsupported request - method type: post","type":"IGApiException","code":100`, "invalid_request"},
 		"path before secret": {"GET", "/me/x?" + grant, 500,
 			`"message":"Unknown path components: /me/x","type":"IGApiException","code":2500`, ""},
-		"a path like it": {"GET", "/vx/access_token?" + query("a"), 500,
+		"a similar path": {"GET", "/vx/access_token?" + query("a"), 500,
 			`"message":"Unknown path components: /vx/access_token","type":"IGApiException","code":2500`, ""},
 		"secret before token": {"GET", "/access_token?" + grant + "&client_secret=wrong", 400,
 			`"message":"Error validating client secret.","type":"OAuthException","code":100`, "invalid_request"},
@@ -113,7 +113,7 @@ func TestChecksHaveInstagramsOrder(t *testing.T) {
 				`"code":2500`, "invalid_request"},
 		"grant": {"GET", "/access_token?" + secret + "&access_token=expired-1&grant_type=x", 400,
 			`"message":"(#100) Param grant_type must be one of {ig_exchange_token}","type":"OAuthException","code":100`, "invalid_request"},
-		"then the token": {"GET", "/access_token?" + query("garbage-1"), 400,
+		"token last": {"GET", "/access_token?" + query("garbage-1"), 400,
 			`"message":"Invalid OAuth access token - Cannot parse access token","type":"OAuthException","code":190`, "invalid_token"},
 		"the probe of check is not a token": {"GET", "/access_token?" + query("igproxy-check-this-is-no-token"), 400,
 			`"message":"Invalid OAuth access token - Cannot parse access token","type":"OAuthException","code":190`, "invalid_token"},
@@ -130,7 +130,7 @@ func TestChecksHaveInstagramsOrder(t *testing.T) {
 	}
 }
 
-func TestWithoutConfiguredSecretAnyIsAccepted(t *testing.T) {
+func TestWithoutAConfiguredSecretAnySecretIsAccepted(t *testing.T) {
 	i := New(Options{})
 	for secret, want := range map[string]int{"anything": 200, "": 400} {
 		w := httptest.NewRecorder()
@@ -191,12 +191,12 @@ func TestCountersUnderConcurrency(t *testing.T) {
 	eventually(t, "all calls ended", func() bool { return s.currentCounters().stats().InFlight == 0 })
 	for short, want := range map[string][2]int{"IGAA-0": {11, 11}, "IGAA-1": {10, 10}, "IGAA-9": {0, 0}} {
 		if got := [2]int{s.CallsFor(short), s.MaxConcurrent(short)}; got != want {
-			t.Errorf("%s: calls and most at once %v, want %v", short, got, want)
+			t.Errorf("%s: calls and maximum in flight: %v, want %v", short, got, want)
 		}
 	}
 	s.Reset()
 	if s.Calls() != 0 || s.CallsFor("IGAA-0") != 0 || s.MaxConcurrent("IGAA-0") != 0 || len(s.Issued("IGAA-0")) != 0 {
-		t.Error("a reset left something")
+		t.Error("a reset did not clear the counters")
 	}
 	s.exchange(t, "IGAA-0")
 	if s.CallsFor("IGAA-0") != 1 || s.MaxConcurrent("IGAA-0") != 1 {
@@ -204,7 +204,8 @@ func TestCountersUnderConcurrency(t *testing.T) {
 	}
 }
 
-// Requests in flight during a reset leave the old counters, so no new counter becomes negative.
+// Requests in flight during a reset are subtracted from the old counters when they end, so no new
+// counter becomes negative.
 func TestResetWithRequestsInFlight(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	done := make(chan struct{})

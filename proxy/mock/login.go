@@ -45,7 +45,7 @@ func (x *call) refuseCode() *graphError {
 		return &badGrant
 	case err != nil || u.Scheme == "" || u.Host == "":
 		return &badRedirect
-	case strings.Contains(x.short, "#"): // the "#_" that browsers show is not part of a code
+	case strings.Contains(x.short, "#"): // the "#_" that Instagram appends to the redirect URI is not part of a code
 		return &codeUnmatched
 	}
 	e := x.instagram.issued.take(x.short, x.client, redirect)
@@ -75,8 +75,8 @@ func (x *call) issueShort() (token, expires string) {
 	return token, ""
 }
 
-// loginBody returns the response to a code: the documented shape, the flat one seen on the wire, or
-// the shorter flat one of Threads.
+// loginBody returns the response to a code exchange: the documented shape, the flat one seen on the
+// wire, or the shorter flat one of Threads.
 func (x *call) loginBody(token, _, members string) string {
 	if x.family == threadsFamily {
 		return fmt.Sprintf(`{"access_token":"%s","user_id":%s%s}`, token, x.family.user, members)

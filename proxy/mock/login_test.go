@@ -39,7 +39,7 @@ func TestCodeWorksOnceAndItsTokenCanBeExchanged(t *testing.T) {
 	}
 	s.Reset()
 	if a := s.login(t, loginForm("AQcode")); a.status != 400 {
-		t.Errorf("a reset made a used code good: %d", a.status)
+		t.Errorf("a used code after a reset: got %d, want 400", a.status)
 	}
 }
 
@@ -56,7 +56,7 @@ func TestConcurrentUsesOfACodeYieldOneToken(t *testing.T) {
 	}
 	wg.Wait()
 	if got.Load() != 1 || len(s.Issued("AQcode")) != 1 {
-		t.Errorf("%d got one, %d issued", got.Load(), len(s.Issued("AQcode")))
+		t.Errorf("%d callers got a token, %d tokens issued; want 1 and 1", got.Load(), len(s.Issued("AQcode")))
 	}
 }
 
@@ -80,7 +80,7 @@ func TestBothShapesOfACodeResponse(t *testing.T) {
 	}
 	defer func() {
 		if recover() == nil {
-			t.Error("SetShape took nonsense")
+			t.Error("SetShape accepted nonsense")
 		}
 	}()
 	s.SetShape("nonsense")
@@ -102,7 +102,7 @@ func TestCodeRefusalsHaveTheirOwnShape(t *testing.T) {
 		{"invalid redirect_uri", loginForm(bound, "redirect_uri", "callback"), "Invalid redirect_uri"},
 		{"another redirect_uri", loginForm(bound, "redirect_uri", testRedirect+"/"), unverified},
 		{"another app's code", loginForm(foreign), "Matching code was not found or was already used"},
-		{"the browser's suffix", loginForm(bound + "#_"), "Matching code was not found or was already used"},
+		{"the suffix of the redirect", loginForm(bound + "#_"), "Matching code was not found or was already used"},
 		{"no client_id", loginForm(bound, "client_id", ""), "You must provide a client_id"},
 		{"no client_secret", loginForm(bound, "client_secret", ""), "You must provide a client_secret"},
 		{"no grant_type", loginForm(bound, "grant_type", ""), "You must provide a grant_type"},
@@ -127,7 +127,7 @@ func TestCodeRefusalsHaveTheirOwnShape(t *testing.T) {
 	}
 }
 
-func TestCodesByControlExpireAfterAnHour(t *testing.T) {
+func TestCodesOfTheControlEndpointExpireAfterAnHour(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	code := func(query string) string {
 		var got struct{ Code string }

@@ -88,7 +88,8 @@ const (
 	urlencoded   = "application/x-www-form-urlencoded"
 )
 
-// loginForm returns the form that igproxy sends for a code, changed by pairs of name and value.
+// loginForm returns the form with which igproxy exchanges a code, changed by pairs of name and
+// value.
 func loginForm(code string, changes ...string) url.Values {
 	form := url.Values{"client_id": {testApp}, "client_secret": {testSecret}, "grant_type": {"authorization_code"},
 		"redirect_uri": {testRedirect}, "code": {code}}

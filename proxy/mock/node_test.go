@@ -52,7 +52,7 @@ func TestPagingURLsReachAllItemsAndCarryTheToken(t *testing.T) {
 			sizes, target = append(sizes, len(page.Data)), page.Paging.Next
 			urls, backwards = append(urls, target), append(backwards, page.Paging.Previous)
 			if target != "" && !strings.Contains(a.body, `"next":"`+strings.ReplaceAll(target, "/", `\/`)+`"`) {
-				t.Errorf("its slashes are not escaped: %s", a.body)
+				t.Errorf("the slashes of paging.next are not escaped: %s", a.body)
 			}
 		}
 		want := s.server.URL + "/v23.0/17841400000000001/media?access_token=IGAA1&fields=id%2Ccaption&limit=25&after="
@@ -89,7 +89,7 @@ func TestPagingURLsUsePagingBaseAndTheBearerToken(t *testing.T) {
 
 func TestReadsAndWritesNeedAToken(t *testing.T) {
 	s := newStand(t, ServerOptions{})
-	wantCode(t, "none", s.get(t, "/me"), 400, 2500, 0)
+	wantCode(t, "no token", s.get(t, "/me"), 400, 2500, 0)
 	wantCode(t, "no bearer", s.send(t, "GET", "/me", nil, http.Header{"Authorization": {"Basic IGAA1"}}), 400, 2500, 0)
 	for _, token := range []string{"x", "17", "client_secret"} {
 		wantCode(t, token, s.get(t, "/me?access_token="+token), 400, 190, 0)
@@ -100,7 +100,7 @@ func TestReadsAndWritesNeedAToken(t *testing.T) {
 	}
 	wantCode(t, "method", s.send(t, "PUT", "/me/media?access_token=IGAA1", nil, nil), 400, 100, 0)
 	wantCode(t, "a fault", s.get(t, "/me?access_token=down-1"), 500, 2, 0)
-	wantCode(t, "a fault, written", s.post(t, "/me/media", urlencoded, "access_token=permission-1"), 403, 10, 0)
+	wantCode(t, "a fault in a write", s.post(t, "/me/media", urlencoded, "access_token=permission-1"), 403, 10, 0)
 	for _, name := range []string{"slow", "extra", "noexpires", "huge", "flaky500", "flaky500"} {
 		if a := s.get(t, "/me/media?access_token="+name+"-1"); name != "flaky500" && (a.status != 200 || !json.Valid([]byte(a.body))) {
 			t.Errorf("%s: got %d %.200s", name, a.status, a.body)

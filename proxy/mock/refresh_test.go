@@ -29,7 +29,7 @@ func TestLongLivedTokenCanBeRefreshedAfterADayUntilItExpires(t *testing.T) {
 	}
 	s.Age(24 * time.Hour)
 	wantCode(t, "expired", s.refresh(t, long), 400, 190, 463)
-	wantCode(t, "expired, to read", s.get(t, "/me?access_token="+long), 400, 190, 463)
+	wantCode(t, "expired, in a read", s.get(t, "/me?access_token="+long), 400, 190, 463)
 	if a := s.refresh(t, issued[0]); a.status != 200 {
 		t.Errorf("its successor is valid: got %d %s", a.status, a.body)
 	}
@@ -77,7 +77,7 @@ func TestTokenOfTheWrongKindIsRefused(t *testing.T) {
 	wantCode(t, "a long-lived one, exchanged", s.exchange(t, long), 400, 452, 4279019)
 	s.Age(time.Minute)
 	wantCode(t, "a short-lived one after its hour", s.exchange(t, short), 400, 190, 463)
-	wantCode(t, "and to read", s.get(t, "/me?access_token="+short), 400, 190, 463)
+	wantCode(t, "the same token in a read", s.get(t, "/me?access_token="+short), 400, 190, 463)
 	s.Reset()
 	wantCode(t, "a reset forgets counters, not tokens", s.exchange(t, long), 400, 452, 4279019)
 }
@@ -97,7 +97,7 @@ func TestRefreshHasAllRefusals(t *testing.T) {
 	}
 }
 
-func TestAgeByControl(t *testing.T) {
+func TestTokensAreAgedByAControlEndpoint(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	long := tokenOf(t, s.exchange(t, "IGAA-anna"))
 	if a := s.send(t, "POST", "/__age?d=25h", nil, nil); a.status != 200 || a.body != `{"older_by":"25h0m0s"}`+"\n" {

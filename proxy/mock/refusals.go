@@ -4,7 +4,7 @@ import "fmt"
 
 var yes = true
 
-// Instagram's refusals. Messages as published; the times are made up.
+// Instagram's refusals. The messages are as published; the times in them are made up.
 var (
 	expired = graphError{status: 400, Type: "OAuthException", Code: 190, Subcode: 463, Message: "Error validating access token: Session has " +
 		"expired on Sunday, 01-Nov-26 10:00:00 PST. The current time is Sunday, 01-Nov-26 11:00:03 PST."}

@@ -74,7 +74,7 @@ func TestUploadIsVisibleWhileItArrives(t *testing.T) {
 		eventually(t, "the byte arrived", func() bool { q := s.Requests(); return len(q) == 1 && q[0].Bytes == n+1 })
 	}
 	if s.Calls() != 1 || s.CallsTo("write") != 0 {
-		t.Errorf("%d calls, %d writes; want 1 that is not whole yet", s.Calls(), s.CallsTo("write"))
+		t.Errorf("%d calls, %d writes; want 1 call whose body is still incomplete", s.Calls(), s.CallsTo("write"))
 	}
 	w.Close()
 	if a := <-done; a.status != 200 || s.CallsTo("write") != 1 {
@@ -106,7 +106,7 @@ func TestUploadEndsWithItsClientOrTheStandIn(t *testing.T) {
 	eventually(t, "another is in flight", func() bool { return s.currentCounters().stats().BodyBytes == 2 })
 	s.Instagram.Close()
 	if got, err := io.ReadAll(conn); len(got) != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("got %q %v, want an end", got, err)
+		t.Errorf("got %q %v, want the connection to end", got, err)
 	}
 }
 
@@ -118,11 +118,11 @@ func TestTheLatestRequestsAreKept(t *testing.T) {
 	i.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/__stats", nil))
 	got := i.Requests()
 	if len(got) != maxRequests || got[0].URI != "/me?n=3" || got[maxRequests-1].URI != fmt.Sprintf("/me?n=%d", maxRequests+2) {
-		t.Errorf("%d, from %s on", len(got), got[0].URI)
+		t.Errorf("%d requests, the first is %s", len(got), got[0].URI)
 	}
 	i.Reset()
 	if len(i.Requests()) != 0 {
-		t.Error("a reset left some")
+		t.Error("a reset did not clear the requests")
 	}
 }
 

@@ -97,7 +97,7 @@ func TestCloseEndsWhatHangs(t *testing.T) {
 		wg.Wait()
 		s.server.Close() // a second Close does nothing
 		if _, err := net.Dial("tcp", s.server.Addr); err == nil {
-			t.Error("it still listens")
+			t.Error("the server still listens after Close")
 		}
 	}
 }
@@ -108,7 +108,7 @@ func TestInstagramOutlivesItsServer(t *testing.T) {
 	s.exchange(t, "IGAA-1")
 	s.server.Close()
 	if a := s.exchange(t, "IGAA-1"); a.err == nil {
-		t.Errorf("away, but it answered %d", a.status)
+		t.Errorf("got %d while the server is closed, want an error", a.status)
 	}
 	again, err := Start(s.Instagram, ServerOptions{Addr: s.server.Addr})
 	if err != nil {
@@ -116,7 +116,7 @@ func TestInstagramOutlivesItsServer(t *testing.T) {
 	}
 	defer again.Close()
 	if a := s.exchange(t, "IGAA-1"); a.status != 200 || s.CallsFor("IGAA-1") != 2 {
-		t.Errorf("back: got %d %v, %d calls", a.status, a.err, s.CallsFor("IGAA-1"))
+		t.Errorf("after the restart: got %d %v, %d calls", a.status, a.err, s.CallsFor("IGAA-1"))
 	}
 }
 
@@ -135,7 +135,7 @@ func TestInstagramCloseReleasesHandlersOfAnyServer(t *testing.T) {
 	eventually(t, "the call arrived", func() bool { return i.Calls() >= 1 })
 	i.Close()
 	if err := <-done; err == nil {
-		t.Error("it was answered")
+		t.Error("the call was answered, want an error")
 	}
 }
 

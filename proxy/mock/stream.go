@@ -46,7 +46,7 @@ func (x *call) stream() {
 // block.
 func Stream(n int64) io.Reader { return io.LimitReader(&numbers{}, n) }
 
-// numbers reads as all numbers from 0 on, one per line.
+// numbers is a reader of all whole numbers from 0 up, one per line.
 type numbers struct {
 	next int64
 	rest []byte

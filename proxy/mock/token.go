@@ -34,7 +34,8 @@ func newToken(key []byte, short, prefix string, n int) string {
 }
 
 // expiresIn returns the nth lifetime in seconds. It cycles through all values from 5183944 to
-// 5184000, which were seen from Instagram; 17 and 57, their number, have no common factor.
+// 5184000, which were seen from Instagram. It reaches all 57 because 17 and 57 have no common
+// factor.
 func expiresIn(n int) int { return 5183944 + n*17%57 }
 
 // traceID returns a random id of the given length, as Instagram sends in headers and errors.

@@ -53,7 +53,7 @@ func (x *call) slow() {
 	x.succeed()
 }
 
-// reset closes the connection without lingering, for which the kernel sends RST instead of FIN.
+// reset closes the connection without lingering, so that the kernel sends RST instead of FIN.
 func (x *call) reset() {
 	conn := x.hijack()
 	if tcp, ok := conn.(interface{ SetLinger(seconds int) error }); ok {

@@ -11,13 +11,14 @@ import (
 	"time"
 )
 
-// The least rate of a body that is sent to igproxy. Apps and Meta are thousands of times as fast.
-// Only what is stuck, or wants to hold a place, is slower. A pause of less than patience is allowed
-// at any time: it is longer than a lost packet or a hand-over of a mobile network takes.
+// leastRate is the lowest average rate at which a body may arrive, from an app or from Meta. Both
+// are thousands of times faster; a slower sender is stuck, or wants to keep a connection busy. A
+// sender that is not behind may pause for up to patience, which is longer than recovery from a lost
+// packet or the handover between two mobile cells takes.
 //
-// A reader has readerPatience for each write, of 32 KiB at most, which is about the same rate. The
-// kernels of both ends hold megabytes and report that there is room again in large steps, so a
-// shorter time would end readers that are only slow.
+// An app that reads an answer has readerPatience for each write of at most 32 KiB, which amounts to
+// about the same rate. The kernels at both ends buffer megabytes and report free space in large
+// steps, so a shorter time would cut off readers that are merely slow.
 const (
 	leastRate      = 1 << 10 // bytes per second
 	patience       = 10 * time.Second
@@ -27,20 +28,20 @@ const (
 // The reasons for ending a call whose body is slower than leastRate.
 var (
 	// ErrSlowRequest means that the app sends its body too slowly.
-	ErrSlowRequest = errors.New("the body of the request comes too slowly")
+	ErrSlowRequest = errors.New("the body of the request arrives too slowly")
 	// ErrSlowAnswer means that Meta sends the body of its answer too slowly.
-	ErrSlowAnswer = errors.New("the answer comes too slowly")
-	// ErrSlowReader means that the app reads the answer too slowly. The answer is cut.
+	ErrSlowAnswer = errors.New("the answer arrives too slowly")
+	// ErrSlowReader means that the app reads the answer too slowly. The answer is cut short.
 	ErrSlowReader = errors.New("the app reads the answer too slowly")
 )
 
-// pace is what is left of the patience with who sends a body. Waiting uses it up, and each byte
-// gives a part of it back.
+// pace is how much longer the sender of a body may keep igproxy waiting. Waiting uses it up, and
+// each byte that arrives gives a part of it back.
 type pace struct{ left time.Duration }
 
 func newPace() pace { return pace{patience} }
 
-// waited notes a wait in which n bytes came.
+// waited records a wait in which n bytes arrived.
 func (p *pace) waited(d time.Duration, n int) {
 	p.left = min(p.left-d+time.Duration(n)*time.Second/leastRate, patience)
 }
@@ -54,16 +55,16 @@ type sides struct {
 	slow    atomic.Pointer[error]
 }
 
-// readEnd and writeEnd return the deadlines for the app's connection while the call waits for
-// nothing there. They are after the end of the call, so that a call that takes too long gets an
-// answer.
+// readEnd and writeEnd return the deadlines of the app's connection while the call is not waiting
+// for the app. They are later than the end of the call, so that a call that takes too long can
+// still be answered.
 func (s *sides) readEnd() time.Time  { return s.end.Add(time.Second) }
 func (s *sides) writeEnd() time.Time { return s.end.Add(2 * time.Second) }
 
-// explain adds why a side was too slow to the result of a call without a whole answer.
+// explain sets the error of an incomplete call to the reason why one side was too slow, if it was.
 func (s *sides) explain(result *Result) {
 	reason := s.slow.Load()
-	if reason == &ErrSlowReader { // what is missing may be only the end, which ReverseProxy flushes
+	if reason == &ErrSlowReader { // the write may have failed in a flush, whose error ReverseProxy ignores
 		result.Cut = true
 	}
 	if reason != nil && (result.Err != nil || result.Cut) {
@@ -71,7 +72,7 @@ func (s *sides) explain(result *Result) {
 	}
 }
 
-// pacedBody is the body of a request. It fails if the app sends it too slowly.
+// pacedBody is the body of a request. Read fails if the app sends it too slowly.
 type pacedBody struct {
 	io.ReadCloser
 	*sides
@@ -85,7 +86,7 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.pace.waited(time.Since(start), n)
 	switch {
-	case err == nil: // over HTTP/2 the deadline would end the body although nothing reads it
+	case err == nil: // over HTTP/2 an expired deadline would end the body even if nothing reads it
 		_ = b.control.SetReadDeadline(b.readEnd())
 	case err != io.EOF && isOver(end) && end.Before(b.end):
 		b.slow.CompareAndSwap(nil, &ErrSlowRequest)
@@ -93,7 +94,7 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// pacedAnswer is the body of an answer. It ends the call if Meta sends it too slowly.
+// pacedAnswer is the body of an answer. Read ends the call if Meta sends it too slowly.
 type pacedAnswer struct {
 	io.ReadCloser
 	*sides
@@ -112,7 +113,7 @@ func (b *pacedAnswer) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// writer writes the answer to the app. It fails if the app reads too slowly.
+// writer writes the answer to the app. A write fails if the app reads too slowly.
 type writer struct {
 	http.ResponseWriter
 	*sides
@@ -134,7 +135,7 @@ func (w *writer) Write(p []byte) (n int, err error) {
 // FlushError implements the method that http.ResponseController looks for.
 func (w *writer) FlushError() error { return w.send(w.control.Flush) }
 
-// send calls write, which waits for the app.
+// send calls write with a deadline, because it may have to wait for the app.
 func (w *writer) send(write func() error) error {
 	end := time.Now().Add(readerPatience)
 	_ = w.control.SetWriteDeadline(earlier(end, w.writeEnd()))

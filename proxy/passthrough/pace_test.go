@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// A sender may be as slow as leastRate for ever, and may pause for patience. A slower one ends.
+// A sender may send at leastRate forever, and may pause for patience. A slower sender is cut off.
 func TestPaceAllowsTheLeastRateAndOnePause(t *testing.T) {
 	for name, c := range map[string]struct {
 		every    time.Duration
 		bytes    int
-		from, to time.Duration // when the patience ends; zero: never
+		from, to time.Duration // when patience runs out; zero: never
 	}{
 		"the least rate":         {time.Second, leastRate, 0, 0},
 		"the same in lumps":      {8 * time.Second, 8 * leastRate, 0, 0},

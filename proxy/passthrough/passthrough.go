@@ -1,6 +1,7 @@
 // Package passthrough streams an app's call to Meta and the answer back, unchanged: reads, uploads,
 // everything but the token calls. It adds nothing to a call, remembers nothing, and never sees a
-// client secret. Bodies are bounded in bytes and have a least rate; each call is bounded in time.
+// client secret. Bodies have a maximum size and a minimum rate, and each call has a maximum
+// duration.
 package passthrough
 
 import (
@@ -25,9 +26,9 @@ type Options struct {
 	Timeout time.Duration
 	// MaxBodyBytes bounds the body of a request and that of an answer. Required.
 	MaxBodyBytes int64
-	// DropHeaders are the names of request headers that are not sent on.
+	// DropHeaders are the names of request headers that are not passed on.
 	DropHeaders []string
-	// IsOwnToken reports whether a bearer token is igproxy's own, which is not sent on. Required.
+	// IsOwnToken reports whether a bearer token is igproxy's own, which is not passed on. Required.
 	IsOwnToken func(string) bool
 	// RewritePaging makes paging.next and paging.previous in JSON answers of up to MaxJSONBytes
 	// point at igproxy. Meta writes its own host into them, so an app that follows them would leave
@@ -60,20 +61,21 @@ type Call struct {
 type Result struct {
 	// Status is the status sent to the app, or 0 if nothing was sent.
 	Status int
-	// Err is why there is no answer, or no whole one. Unless Cut is set, the app was sent nothing.
+	// Err is why there is no answer, or only a part of it. Unless Cut is set, nothing was sent to
+	// the app.
 	Err error
 	// Cut says that the answer broke off after a part of it was sent. The caller must close the
 	// connection to the app. Err may be nil.
 	Cut bool
 }
 
-// The reasons for having no answer that are not errors of the Transport.
+// The reasons for a missing answer, besides the errors of the Transport.
 var (
 	// ErrBodyTooLarge means that the body of the request is larger than MaxBodyBytes.
 	ErrBodyTooLarge = errors.New("a body longer than passthrough.max_body_bytes")
 	// ErrAnswerTooLong means that the body of the answer is larger than MaxBodyBytes.
 	ErrAnswerTooLong = errors.New("an answer longer than passthrough.max_body_bytes")
-	// ErrInformational means that too many answers with 1xx, or too long ones, precede the answer.
+	// ErrInformational means that too many 1xx answers, or too long ones, preceded the answer.
 	ErrInformational = errors.New("too many informational answers")
 	// ErrSwitching means that the answer switches to another protocol.
 	ErrSwitching = errors.New("another protocol")
@@ -85,7 +87,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Re
 	ctx, cancel := context.WithDeadline(r.Context(), deadline)
 	defer cancel()
 	s := &sides{control: http.NewResponseController(w), end: deadline, stop: cancel}
-	_ = s.control.SetWriteDeadline(s.writeEnd()) // the server's own is for small requests
+	_ = s.control.SetWriteDeadline(s.writeEnd()) // the server's own deadline is for small requests
 	ctx = httptrace.WithClientTrace(ctx, boundInformational())
 	defer func() {
 		// ReverseProxy panics if an answer breaks off. The caller counts and logs the request
@@ -113,22 +115,22 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Re
 				result.Err = ErrBodyTooLarge
 			}
 		},
-		ErrorLog:      log.New(io.Discard, "", 0), // it would quote what was sent
+		ErrorLog:      log.New(io.Discard, "", 0), // its lines would quote what was sent
 		FlushInterval: -1,
 	}
 	proxy.ServeHTTP(&writer{w, s}, p.incoming(ctx, w, r, s))
 	return result
 }
 
-// The bounds of the answers with 1xx that precede an answer. Meta sends none, and a browser's hints
-// are of no use to an app.
+// The limits for the 1xx answers that precede an answer. Meta sends none, and an app has no use for
+// such hints to browsers.
 const (
 	maxInformational      = 4
 	maxInformationalBytes = 16 << 10 // of all headers
 )
 
-// boundInformational returns a trace that ends a call with more or longer answers with 1xx. By then
-// ReverseProxy has passed on the one that exceeds the bound.
+// boundInformational returns a trace that ends a call whose 1xx answers exceed the limits. By then
+// ReverseProxy has passed on the answer that exceeds them.
 func boundInformational() *httptrace.ClientTrace {
 	count, size := 0, 0
 	return &httptrace.ClientTrace{Got1xxResponse: func(_ int, header textproto.MIMEHeader) error {
@@ -145,7 +147,7 @@ func boundInformational() *httptrace.ClientTrace {
 	}}
 }
 
-// incoming returns the request with a bounded body and without what must not be sent on.
+// incoming returns the request with a bounded body and without what must not be passed on.
 func (p *Proxy) incoming(ctx context.Context, w http.ResponseWriter, r *http.Request, s *sides) *http.Request {
 	r = r.Clone(ctx)
 	r.Header.Del("Upgrade") // only HTTP is passed through
@@ -164,9 +166,9 @@ func (p *Proxy) incoming(ctx context.Context, w http.ResponseWriter, r *http.Req
 	return r
 }
 
-// BearerToken returns the token of the only Authorization field, or "" if it is anything but
-// "Bearer TOKEN". Basic holds igproxy's own token, from a base URL. Meta uses no other scheme, and
-// in a list or a second field a reader could find what igproxy did not look at.
+// BearerToken returns the token of the only Authorization field, or "" if that is anything but
+// "Bearer TOKEN". A Basic credential is igproxy's own token, from a base URL, and Meta uses no
+// other scheme. A list or a second field could carry a credential that igproxy has not checked.
 func BearerToken(fields []string) string {
 	if len(fields) != 1 {
 		return ""
@@ -199,7 +201,7 @@ func (p *Proxy) modify(res *http.Response, c Call, s *sides) error {
 	switch {
 	case res.StatusCode == http.StatusSwitchingProtocols: // the body would be the bare connection
 		return ErrSwitching
-	case res.Request.Method == http.MethodHead: // there is no body, whatever its length says
+	case res.Request.Method == http.MethodHead: // there is no body, whatever Content-Length says
 		return nil
 	case res.ContentLength > p.options.MaxBodyBytes:
 		return ErrAnswerTooLong
@@ -213,8 +215,8 @@ func (p *Proxy) modify(res *http.Response, c Call, s *sides) error {
 	return nil
 }
 
-// boundedBody returns an error after the bound. http.MaxBytesReader would return the same error for
-// an answer as for a request.
+// boundedBody is the body of an answer. Read fails beyond the limit. http.MaxBytesReader would
+// return the same error for an answer as for a request.
 type boundedBody struct {
 	io.ReadCloser
 	left int64

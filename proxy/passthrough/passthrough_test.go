@@ -50,8 +50,8 @@ func newSidecar(t *testing.T, o passthrough.Options, answer http.HandlerFunc) *s
 	return s
 }
 
-// call sends a request and returns the answer, its body and the Result. The error is that of
-// reading the answer.
+// call sends a request and returns the answer, its body and the Result. The error is that of the
+// request, or of reading the answer.
 func (s *sidecar) call(t *testing.T, r *http.Request) (status int, body string, got passthrough.Result, err error) {
 	t.Helper()
 	client := s.Client()
@@ -102,7 +102,7 @@ func TestACallIsSentAsTheAppWroteIt(t *testing.T) {
 	for name, want := range map[string]string{"Authorization": "Bearer IGAA", "X-Of-The-App": "1", "X-Drop": "",
 		"Connection": "", "X-Hop": "", "Upgrade": "", "X-Forwarded-For": "", "X-Forwarded-Host": "",
 		"User-Agent": "", "Accept-Encoding": "gzip"} {
-		if got := header.Get(name); got != want { // Accept-Encoding is that of the test's client
+		if got := header.Get(name); got != want { // Accept-Encoding comes from the test's client
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
@@ -110,8 +110,8 @@ func TestACallIsSentAsTheAppWroteIt(t *testing.T) {
 
 const ownToken = "the-sidecars-own-token"
 
-// Only a single bearer token leaves, and never igproxy's own. TestOnlyOneBearerIsPassedOn has all
-// spellings.
+// A call carries at most one bearer token, and never igproxy's own. TestOnlyOneBearerIsPassedOn
+// covers all spellings.
 func TestOnlyTheUsersBearerIsSentOn(t *testing.T) {
 	var authorization []string
 	s := newSidecar(t, passthrough.Options{}, func(_ http.ResponseWriter, r *http.Request) {
@@ -161,7 +161,7 @@ func TestAnswersAreStreamed(t *testing.T) {
 		next <- struct{}{}
 	}
 	if _, err := lines.ReadByte(); err != io.EOF {
-		t.Errorf("got %v, want the end", err)
+		t.Errorf("got %v, want io.EOF", err)
 	}
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
@@ -197,8 +197,8 @@ func TestBodiesAreBoundedInBothDirections(t *testing.T) {
 	}
 }
 
-// A HEAD request has an answer without a body, whatever length it announces.
-func TestTheLengthInAnAnswerToHEADIsNoBound(t *testing.T) {
+// The answer to a HEAD request has no body, whatever length it announces.
+func TestTheLengthInAnAnswerToHEADIsNotLimited(t *testing.T) {
 	o := passthrough.Options{MaxBodyBytes: 1000, RewritePaging: true, MaxJSONBytes: 1000}
 	s := newSidecar(t, o, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -227,7 +227,8 @@ func TestAnAnswerThatBreaksOffIsCut(t *testing.T) {
 	}
 }
 
-// Upgrade is not sent on, and an answer that switches all the same would be the bare connection.
+// Upgrade is not passed on. An answer that switches protocols anyway is refused, because its body
+// would be the bare connection.
 func TestProtocolUpgradesAreRefused(t *testing.T) {
 	s := newSidecar(t, passthrough.Options{}, func(w http.ResponseWriter, r *http.Request) {
 		if got := r.Header.Get("Upgrade"); got != "" {
@@ -250,8 +251,8 @@ func TestProtocolUpgradesAreRefused(t *testing.T) {
 	}
 }
 
-// The app gets an answer after a timeout: the deadlines of its connection are later than the
-// call's.
+// The app gets an answer after a timeout: the deadlines of its connection are later than that of
+// the call.
 func TestATimeoutIsAnErrorWithAnAnswer(t *testing.T) {
 	hangs := make(chan struct{})
 	o := passthrough.Options{Timeout: 50 * time.Millisecond}

@@ -20,7 +20,7 @@ func appSettings(i int) []setting {
 		{key: section + "service", kind: kindWord, words: []string{"instagram", "threads"}, example: "threads",
 			doc: "The service that the app belongs to. Without it: instagram."},
 		{key: section + "hosts", kind: kindList, check: checkHost, example: "[shop.igproxy.internal]",
-			doc: "Host names, without port, whose requests belong to this app. Requests may use them, as those in allowed_hosts."},
+			doc: "Host names, without a port, whose requests belong to this app. Requests may use them even if allowed_hosts does not list them."},
 	}, credentialSettings(section, "shop")...)
 }
 

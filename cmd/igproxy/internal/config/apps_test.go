@@ -10,7 +10,8 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-// configOf loads a configuration from a folder that also has files with secrets; DIR is its path.
+// configOf loads a configuration from a folder that also has files with secrets. DIR in yaml stands
+// for the path of the folder.
 func configOf(t *testing.T, yaml string, environ ...string) (config.Config, []config.Problem) {
 	t.Helper()
 	dir := t.TempDir()
@@ -59,7 +60,7 @@ func TestOneAppNeedsNoList(t *testing.T) {
 
 func TestAProblemOfAnAppIsReportedWithItsLine(t *testing.T) {
 	for name, c := range map[string]struct{ yaml, want string }{
-		"no list":               {"apps: shop\n", "igproxy.yaml:1: apps: not a list; write one app after each dash: - name: main"},
+		"not a list":            {"apps: shop\n", "igproxy.yaml:1: apps: not a list; write one app after each dash: - name: main"},
 		"too many":              {"apps: [" + strings.Repeat("{},", 64) + "{}]\n", "igproxy.yaml:1: apps: has more than 64 apps; run another sidecar for the rest"},
 		"an item is not an app": {"apps: [shop]\n", "igproxy.yaml:1: apps: an item is not an app"},
 		"unknown key":           {"apps:\n  - nam: shop\n", "igproxy.yaml:2: apps.0.nam: unknown key; did you mean apps.0.name?"},
@@ -106,7 +107,7 @@ func TestTheExampleOfAppsIsValid(t *testing.T) {
 	}
 }
 
-// The name that the setting had before leads to the current one.
+// A file with the former name of a setting causes a problem that suggests the current name.
 func TestFormerNameOfASettingLeadsToTheNewOne(t *testing.T) {
 	_, problems := configOf(t, "cache:\n  max_entries: 100\n", "IGPROXY_CLIENT_SECRET=0123456789abcdef")
 	if got, want := len(problems), 1; got != want || !strings.Contains(problems[0].String(), "did you mean cache.max_bytes?") {

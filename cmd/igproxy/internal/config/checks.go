@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Checks of texts with one form. They do not repeat the value, which may be a secret: the dashboard
-// shows an app's ID next to its secret.
+// Checks of texts that have a fixed form. Their faults do not repeat the value, which may be a
+// secret: the dashboard shows an app's ID next to its secret.
 var (
 	checkAppID = matches(`[0-9]{1,32}`, "not an app ID",
 		"write the number that Meta's dashboard shows as Instagram app ID or Threads app ID (not the secret)")
@@ -126,13 +126,13 @@ func isLoopback(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
 }
 
-// A database is the path of a Redis URL, or a parameter if the path is that of a socket.
+// The database is the path of a Redis URL, or the parameter db if the path is that of a socket.
 var (
 	databasePath  = regexp.MustCompile(`^/?([0-9]{1,9}/?)?$`)
 	databaseQuery = regexp.MustCompile(`^(db=[0-9]{1,9})?$`)
 )
 
-// checkRedisURL never repeats the value, nor the errors of net/url, which do.
+// checkRedisURL never repeats the value, nor the errors of net/url, which repeat it.
 func checkRedisURL(text string) *fault {
 	u, err := url.Parse(text)
 	switch {

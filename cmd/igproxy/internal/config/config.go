@@ -44,7 +44,7 @@ type Config struct {
 	}
 	Cache struct {
 		TTL, NegativeTTL time.Duration
-		MaxBytes         int64 // zero: chosen by the memory limit
+		MaxBytes         int64 // zero: derived from the memory limit
 		KeyFile          string
 		Key              proxy.Secret // the contents of KeyFile
 	}
@@ -113,7 +113,8 @@ type credentials struct {
 	RedirectURIs     []string
 }
 
-// Default returns the configuration without a file and an environment, which lacks a client secret.
+// Default returns the configuration of an empty file and an empty environment. It lacks a client
+// secret.
 func Default() (c Config) {
 	for _, s := range settings() {
 		if s.value != "" {

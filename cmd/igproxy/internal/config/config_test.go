@@ -84,7 +84,7 @@ type input struct {
 	want       []string // one line per problem; warnings begin with "warning: "
 }
 
-// load loads it as igproxy.yaml, and checks that no problem contains the canary.
+// load writes the file as igproxy.yaml, loads it, and checks that no problem contains the canary.
 func (in input) load(t *testing.T) (config.Config, []string) {
 	t.Helper()
 	write(t, "igproxy.yaml", in.yaml)

@@ -19,7 +19,7 @@ func envName(key string) string {
 }
 
 // injected matches the variables that Kubernetes and Docker links add for a Service named igproxy
-// or igproxy-something. IGPROXY_PORT=8080 is not among them: they write tcp://...
+// or igproxy-something. IGPROXY_PORT=8080 does not match: an injected value begins with tcp://.
 var injected = regexp.MustCompile(`^IGPROXY_([A-Z0-9_]+_)?` +
 	`(SERVICE_HOST=|SERVICE_PORT(_[A-Z0-9_]+)?=|PORT=\w+://|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=)`)
 

@@ -23,7 +23,7 @@ func TestAProblemOfAVariableIsReportedByItsName(t *testing.T) {
 		{name: "a contradiction between file and environment", yaml: "upstream:\n  timeout: 10s\n", env: []string{"IGPROXY_BREAKER_INTERVAL=20s"},
 			want: []string{"environment: IGPROXY_BREAKER_INTERVAL: 20s is less than three times upstream.timeout: slow failures would not be counted; write 30s or more"}},
 		{name: "an empty item of a list in the environment", env: []string{"IGPROXY_ALLOWED_HOSTS=a,,b"},
-			want: []string{"environment: IGPROXY_ALLOWED_HOSTS: an empty value; write a value, or remove the key"}},
+			want: []string{"environment: IGPROXY_ALLOWED_HOSTS: entry 2: an empty value; write a value, or remove the key"}},
 	})
 }
 
@@ -36,7 +36,7 @@ func TestTheEnvironmentOverridesTheFile(t *testing.T) {
 	}
 }
 
-// Otherwise the mistake in the file would show when the variable is removed.
+// Otherwise the mistake in the file would show only when the variable is removed.
 func TestAWrongValueInTheFileIsReportedEvenIfTheEnvironmentOverridesIt(t *testing.T) {
 	expect(t, []input{{name: "both", yaml: "upstream:\n  timeout: 5\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=3s"},
 		want: []string{`igproxy.yaml:2: upstream.timeout: "5" is not a duration; write a duration from 100ms to 1m`}}})

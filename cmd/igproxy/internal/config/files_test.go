@@ -26,7 +26,7 @@ func refusesPipe(t *testing.T, read func() error) {
 	if err := syscall.Mkfifo("fifo", 0o600); err != nil {
 		t.Fatal(err)
 	}
-	writer, err := os.OpenFile("fifo", os.O_RDWR, 0) // a reader that does open it reads nothing, and does not wait
+	writer, err := os.OpenFile("fifo", os.O_RDWR, 0) // a reader that does open the pipe ends when this is closed
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func refusesPipe(t *testing.T, read func() error) {
 		t.Fatal("the pipe was opened")
 	}
 	if err == nil || err.Error() != "./fifo is not a regular file" {
-		t.Errorf("got %v, want that it is not a regular file", err)
+		t.Errorf("got %v, want ./fifo is not a regular file", err)
 	}
 }
 

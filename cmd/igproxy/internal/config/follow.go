@@ -113,7 +113,7 @@ func (s Stamps) Settled() bool {
 	return !slices.ContainsFunc(s, func(info fs.FileInfo) bool { return info == nil || time.Since(info.ModTime()) <= settleTime })
 }
 
-// Same reports whether no file has changed between the two.
+// Same reports whether no file has changed between the two stamps.
 func (s Stamps) Same(other Stamps) bool {
 	return slices.EqualFunc(s, other, func(a, b fs.FileInfo) bool {
 		if a == nil || b == nil {

@@ -40,7 +40,7 @@ func newNotebook(t *testing.T, path string) *notebook {
 	return n
 }
 
-// put writes a file whose time is so long ago by the simulated clock.
+// put writes a file whose modification time is ago before now, by the simulated clock.
 func put(t *testing.T, path, text string, ago time.Duration) {
 	t.Helper()
 	write(t, path, text)
@@ -82,7 +82,7 @@ func TestAWriteWithinTheSameTickAsTheReadIsFound(t *testing.T) {
 		put(t, "f", "one", 0)
 		stamp := time.Now()
 		n := newNotebook(t, "f")
-		write(t, "f", "two") // as long, and as old
+		write(t, "f", "two") // of the same length; Chtimes makes it as old
 		if err := os.Chtimes("f", stamp, stamp); err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +103,7 @@ func TestASwapBehindALinkIsFound(t *testing.T) {
 			if err := os.Mkdir(dir, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			put(t, dir+"/f", dir, time.Hour) // as long, and as old
+			put(t, dir+"/f", dir, time.Hour) // of the same length and age
 		}
 		for link, target := range map[string]string{"..data": "one", "f": "..data/f", "..next": "two"} {
 			if err := os.Symlink(target, link); err != nil {
@@ -129,7 +129,7 @@ func TestBrokenFileKeepsThePreviousContentAndIsReportedOnce(t *testing.T) {
 		time.Sleep(config.LookEvery)
 		n.holds("one", 2)
 		if n.log.Len() > 0 {
-			t.Errorf("logged at the first look, when it may be half written: %s", n.log.String())
+			t.Errorf("logged at the first look, when the file may be half written: %s", n.log.String())
 		}
 		for i := range 5 {
 			time.Sleep(config.LookEvery)
@@ -147,7 +147,7 @@ func TestBrokenFileKeepsThePreviousContentAndIsReportedOnce(t *testing.T) {
 		time.Sleep(config.LookEvery)
 		n.holds("two", 9)
 		if got := strings.Count(n.log.String(), "\n"); got != 2 || !strings.Contains(n.log.String(), "changed file loaded") {
-			t.Errorf("want that it was read again: %s", n.log.String())
+			t.Errorf("want a line that the file was loaded again: %s", n.log.String())
 		}
 	})
 }

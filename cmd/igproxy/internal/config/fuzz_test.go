@@ -86,7 +86,7 @@ func inBounds(t *testing.T, c *Config) {
 			t.Fatalf("%s: a field of type %T", s.key, field)
 		}
 		if n < s.low || n > s.high || n != n {
-			t.Errorf("%s is %v, beyond %v to %v", s.key, n, s.low, s.high)
+			t.Errorf("%s is %v, outside %v to %v", s.key, n, s.low, s.high)
 		}
 		for _, text := range texts {
 			if text != "" && s.checkText(text) != nil {

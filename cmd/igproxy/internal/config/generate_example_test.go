@@ -56,7 +56,7 @@ const exampleApps = `
 #     client_secret_file: /run/secrets/club
 `
 
-// exampleYAML returns the file.
+// exampleYAML returns the text of config.example.yaml.
 func exampleYAML(t *testing.T) string {
 	var b strings.Builder
 	b.WriteString(exampleHeader)
@@ -138,7 +138,7 @@ func TestExamplesAreValidWhenUncommented(t *testing.T) {
 		if value := defaultText(s); (value == "") != (s.example != "") {
 			t.Errorf("%s: default %q, example %q; want one of the two", s.key, value, s.example)
 		}
-		// The example of client_secret says that it belongs into a file.
+		// The example of client_secret says that it belongs in a file.
 		if s.example == "" || strings.HasSuffix(s.key, "client_secret") {
 			continue
 		}

@@ -8,7 +8,7 @@ import (
 const (
 	referencePath   = "../../../../docs/configuration.md"
 	referenceHeader = "# Configuration\n" + `
-All keys of the configuration. This page is generated from the table of settings that igproxy uses itself.
+This page lists all keys of the configuration. It is generated from the table of settings that igproxy itself uses.
 ` + "[`config.example.yaml`](../config.example.yaml)" + ` has the same content as a file to copy from.
 
 - ` + "`igproxy serve` needs one value: the client secret, best set with `IGPROXY_CLIENT_SECRET_FILE`" + `. Everything else has a default.
@@ -29,7 +29,7 @@ All keys of the configuration. This page is generated from the table of settings
 `
 )
 
-// referenceMD returns the page.
+// referenceMD returns the text of docs/configuration.md.
 func referenceMD() string {
 	var b strings.Builder
 	b.WriteString(referenceHeader)

@@ -129,7 +129,7 @@ func parsed(text string) (v any) {
 	return v
 }
 
-// schemaJSON returns the file.
+// schemaJSON returns the text of docs/config.schema.json.
 func schemaJSON(t *testing.T) string {
 	root := object{}
 	section := func(in object, key, doc string) object {
@@ -157,7 +157,7 @@ func schemaJSON(t *testing.T) string {
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	if err := e.Encode(object{"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "The configuration of igproxy",
-		"description": "Generated from the table of settings that igproxy uses itself. Durations have a unit (250ms, 1h30m), sizes may have one (64KiB).",
+		"description": "Generated from the table of settings that igproxy itself uses. Durations have a unit (250ms, 1h30m), sizes may have one (64KiB).",
 		"type":        []string{"object", "null"}, "additionalProperties": false, "properties": root}); err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ var sectionDocs = map[string]string{
 	"":            "The sidecar itself.",
 	"auth":        "Who may use igproxy. By default that is every program on this machine. A listener that other machines can reach does not start until bearer_file, client_ca or none is set.",
 	"tls":         "TLS for apps. Without it igproxy speaks plain HTTP.",
-	"admin":       "The listener for operators and orchestrators. It requires no authentication and shows no secret; keep it where only they can reach it.",
+	"admin":       "The listener for operators and orchestrators. Reading from it requires no authentication and shows no secret; keep it where only they can reach it.",
 	"upstream":    "Calls to Instagram, and their limits.",
 	"threads":     "A Threads app, which has its own ID and secret. Its calls have the same paths as Instagram's.",
 	"refresh":     "Calls of GET /refresh_access_token, which refresh a long-lived token.",
@@ -42,7 +42,7 @@ var sectionDocs = map[string]string{
 	"coalesce":    "How sidecars on the same Redis share an exchange. Without redis.mode, exchanges are shared within this process only.",
 	"breaker":     "The circuit breaker. After repeated failures igproxy stops calling Instagram for a while: unknown tokens then get a fast 503, and cached tokens are still served.",
 	"server":      "Limits for requests from apps.",
-	"log":         "One line per request on standard error, without secrets and tokens.",
+	"log":         "One line per request on standard error, without secrets or tokens.",
 }
 
 // appsDoc describes the list of apps, whose rows are in appSettings.

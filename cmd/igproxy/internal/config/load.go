@@ -1,5 +1,5 @@
-// Package config reads what the operator wrote: a table of settings, strict loading from a file and
-// the environment with all problems at once, and what a reload changes.
+// Package config has the table of settings. It loads a configuration strictly from a file and the
+// environment, reports all problems at once, and determines what a reload changes.
 package config
 
 // Load reads the file at path, unless path is empty, then the environment, which overrides it, and
@@ -9,7 +9,7 @@ func Load(path string, environ []string) (Config, []Problem) {
 	l := newLoader(Default())
 	readable := path == "" || l.readFile(path)
 	l.environment(environ)
-	if readable { // what seems to be missing otherwise may be in the part that could not be read
+	if readable { // otherwise, what seems to be missing may be in the part that could not be read
 		l.validate()
 	}
 	l.openFiles()
@@ -43,10 +43,10 @@ func (l *loader) warn(at place, key string, f fault) {
 // set gives a key its values. If they are refused, the key keeps its previous value.
 func (l *loader) set(s setting, at place, values []string) {
 	l.places[s.key] = at
-	f := s.set(&l.config, values)
-	l.bad[s.key] = f != nil
-	if f != nil {
-		l.report(at, s.key, *f)
+	faults := s.set(&l.config, values)
+	l.bad[s.key] = len(faults) > 0
+	for _, f := range faults {
+		l.report(at, s.key, f)
 	}
 }
 

@@ -30,9 +30,9 @@ func (s setting) equal(a, b *Config) bool {
 	return reflect.DeepEqual(s.field(a).Interface(), s.field(b).Interface())
 }
 
-// Merge returns the configuration to run after read was read while running is in use: what needs a
-// restart keeps its running value. It also returns the keys that change now and those that wait for
-// a restart.
+// Merge returns the configuration to use when read has been loaded while running is in use: a key
+// that needs a restart keeps its running value. It also returns the keys that change now and those
+// that wait for a restart.
 func Merge(running, read Config) (next Config, changed, waiting []string) {
 	next = read
 	kept := next.keep(running)
@@ -91,8 +91,8 @@ func (c *Config) keep(running Config) (kept []string) {
 	if (running.TLS.CertFile == "") != (c.TLS.CertFile == "") {
 		retain(func(key string) bool { return strings.HasPrefix(key, "tls.") || key == "auth.client_ca" })
 	}
-	// A new timeout may contradict a value that was kept, such as breaker.interval. Then it waits
-	// too.
+	// A new timeout may contradict a value that was kept, such as breaker.interval. Then the
+	// timeout waits too.
 	l := newLoader(*c)
 	if l.validateTimes(); len(l.problems) > 0 {
 		retain(func(key string) bool { return key == "upstream.timeout" || key == "passthrough.timeout" })
@@ -115,7 +115,7 @@ func (c Config) Files() (paths []string) {
 	return slices.DeleteFunc(paths, func(path string) bool { return path == "" })
 }
 
-// plainFiles returns the files among those whose contents Config does not hold.
+// plainFiles returns those of the files in Files whose contents Config does not hold.
 func (c Config) plainFiles() [3]struct{ key, path string } {
 	return [...]struct{ key, path string }{{"upstream.ca_file", c.Upstream.CAFile}, {"redis.ca_file", c.Redis.CAFile},
 		{"redis.sentinel_password_file", c.Redis.SentinelPasswordFile}}

@@ -126,13 +126,13 @@ func TestTheSchemaFindsCommonMistakes(t *testing.T) {
 		"server:\n  socket_mode: \"660\"\n", "apps:\n  - name: shop\n", "apps:\n  - name: Shop!\n    app_id: 1\n", "apps:\n  shop:\n    app_id: 1\n", "- listen\n", "upstream.timeout: 10s\n",
 	} {
 		if schemaRefuses(schema, text) == nil {
-			t.Errorf("it accepts\n%s", text)
+			t.Errorf("the schema accepts\n%s", text)
 		}
 	}
 }
 
-// configKeys returns the top-level keys of a configuration. A YAML file without any is something
-// else.
+// configKeys returns the top-level keys of a configuration. A YAML file without any of them is not
+// a configuration.
 func configKeys() []string {
 	keys := []string{appsKey}
 	for _, s := range settings() {

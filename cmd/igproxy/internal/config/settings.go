@@ -44,7 +44,7 @@ func settings() []setting {
 		{key: "listen", kind: kindText, value: "127.0.0.1:8080", check: checkListen,
 			doc: "Where apps reach igproxy: host:port, [::1]:port or unix:/path. Port 0 picks a free port, which the log shows."},
 		{key: "allowed_hosts", kind: kindList, check: checkHost, example: "[igproxy.internal]",
-			doc: "Host names, without port, that requests may use. A listener on loopback always allows the names of loopback; " +
+			doc: "Host names, without a port, that requests may use. A listener on loopback always allows the names of loopback; " +
 				"any other listener allows every name while this list is empty."},
 	}, credentialSettings("", "instagram"), credentialSettings("threads.", "threads"), []setting{
 		{key: "threads.url", kind: kindText, value: "https://graph.threads.net", check: checkUpstreamURL,
@@ -52,14 +52,14 @@ func settings() []setting {
 
 		{key: "auth.bearer_file", kind: kindText, example: "/run/secrets/igproxy-token",
 			doc: "A file with a token of at least 16 characters that every app must send, either as X-Igproxy-Token or as the " +
-				"password of its base URL, http://igproxy:TOKEN@host. While it is being rotated, the file has the previous one on a " +
+				"password of its base URL, http://igproxy:TOKEN@host. While the token is being rotated, the file has the previous one on a " +
 				"second line, and both are accepted. Reloaded when it changes."},
 		{key: "auth.client_ca", kind: kindText, example: "/etc/igproxy/clients-ca.pem",
 			doc: "The authorities, in PEM, that sign the client certificates of apps. Needs tls.cert_file. With auth.bearer_file, " +
 				"an app needs both a certificate and the token. Reloaded when it changes."},
 		{key: "auth.client_names", kind: kindList, check: checkClientName, example: "[shop.internal, spiffe://example.org/shop]",
-			doc: "The names that client certificates must have one of: DNS names and URIs of the subject alternative name, compared " +
-				"exactly. Without it: every certificate of auth.client_ca."},
+			doc: "A client certificate must have one of these names in its subject alternative name: a DNS name, in which letter " +
+				"case is ignored, or a URI, compared exactly. Without this list, every certificate that auth.client_ca signed is accepted."},
 		{key: "auth.uids", kind: kindList, check: checkUID, example: "[1000, 1001]",
 			doc: "The UIDs that may connect to a Unix socket, on Linux. Without this list, every user whom server.socket_mode allows may connect."},
 		{key: "auth.none", kind: kindSwitch, value: "false",
@@ -71,15 +71,15 @@ func settings() []setting {
 			doc: "The private key of tls.cert_file, in PEM."},
 
 		{key: "admin.listen", kind: kindText, value: "127.0.0.1:9090", check: checkListen,
-			doc: "Where /healthz, /readyz, /metrics and the status page at / are: host:port, [::1]:port or unix:/path."},
+			doc: "Where /healthz, /readyz, /metrics and the status page at / are served: host:port, [::1]:port or unix:/path."},
 		{key: "admin.socket", kind: kindText, check: checkSocket, example: "/run/igproxy/admin.sock",
 			doc: "A Unix socket, mode 0660, that serves the same as admin.listen. Over it, or over admin.listen if that is a Unix socket, " +
 				"root, igproxy's own user and admin.uids can reload and purge. Linux only; elsewhere use admin.token_file."},
 		{key: "admin.uids", kind: kindList, check: checkUID, example: "[1000]",
 			doc: "More UIDs that can reload and purge over the Unix socket, on Linux. They must also be in the socket's group."},
 		{key: "admin.token_file", kind: kindText, example: "/run/secrets/igproxy-admin-token",
-			doc: "A file with one token of at least 16 characters. Clients that send it as Authorization: Bearer TOKEN can reload and purge " +
-				"over any admin listener. Reloaded when it changes."},
+			doc: "A file with a token of at least 16 characters and, while it is being rotated, the previous one on a second line. Clients that " +
+				"send either as Authorization: Bearer TOKEN can reload and purge over any admin listener. Reloaded when it changes."},
 
 		{key: "upstream.url", kind: kindText, value: "https://graph.instagram.com", check: checkUpstreamURL,
 			doc: "Instagram's base URL. Plain http is allowed only on loopback, for use with igproxy mock."},
@@ -92,22 +92,22 @@ func settings() []setting {
 		{key: "upstream.max_response_bytes", kind: kindSize, value: "64KiB", low: 1 << 10, high: 16 << 20,
 			doc: "The largest response accepted from Instagram, after decompression. A larger one counts as malformed."},
 		{key: "upstream.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
-			doc: "How many calls of one app and grant may be in flight. Further calls get 503; cached tokens are still served."},
+			doc: "How many calls of one app and grant (exchange, refresh or code) may be in flight. Further calls get 503; cached tokens are still served."},
 		{key: "upstream.retries", kind: kindCount, value: "1", low: 0, high: 1,
 			doc: "How many times igproxy retries an exchange that got no response or one of Meta's passing errors, within upstream.timeout."},
 		{key: "upstream.max_connection_age", kind: kindDuration, value: "5m", low: second, high: 24 * hour,
 			doc: "How long a kept connection to Instagram is used for further calls. A new one resolves the name again, so this is " +
 				"how long igproxy may keep calling an address that the name no longer has."},
 		{key: "upstream.proxy", kind: kindWord, value: "environment", words: []string{"environment", ProxyNone},
-			doc: "Whether calls to Instagram go through the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name. The start line of " +
-				"the log and igproxy check show which. none: never."},
+			doc: "Whether calls to Instagram go through the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name. The log line listening " +
+				"and igproxy check show which proxy is used. none means that no proxy is used."},
 
 		{key: "cache.ttl", kind: kindDuration, value: "1h", low: second, high: 59 * 24 * hour,
 			doc: "How long a long-lived token is cached. The cache finds it by the short-lived token, which is valid for one hour."},
 		{key: "cache.negative_ttl", kind: kindDuration, value: "1m", low: 0, high: 59 * 24 * hour,
 			doc: "How long Instagram's definite refusal of a token is cached. 0 turns this off."},
 		{key: "cache.max_bytes", kind: kindSize, example: "32MiB", low: 1 << 10, high: 1 << 40,
-			doc: "How much memory the cache takes; a token takes about 600 bytes, and answers above 8 KiB are kept in Redis only. " +
+			doc: "How much memory the cache may take; a token takes about 600 bytes, and answers above 8 KiB are kept in Redis only. " +
 				"Without it: an eighth of the memory limit, at least 8 MiB and at most 64 MiB."},
 		{key: "cache.key_file", kind: kindText, example: "/run/secrets/igproxy-cache-key",
 			doc: "A file of 32 to 4096 random bytes from which cache keys and seals are derived, so that entries survive a change " +
@@ -123,7 +123,7 @@ func settings() []setting {
 		{key: "passthrough.timeout", kind: kindDuration, value: "1m", low: second, high: hour,
 			doc: "How long a call that is passed through may take, including both bodies."},
 		{key: "passthrough.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
-			doc: "How many such calls of one app may be in flight. Further calls wait for up to a second, and then get 503."},
+			doc: "How many calls of one app may be passed through at once. Further calls wait for up to a second, and then get 503."},
 		{key: "passthrough.max_body_bytes", kind: kindSize, value: "64MiB", low: 1 << 10, high: 1 << 40,
 			doc: "The largest body, of a request or a response, that is passed through."},
 		{key: "passthrough.rewrite_paging", kind: kindSwitch, value: "false",
@@ -197,7 +197,7 @@ func settings() []setting {
 		{key: "server.max_header_bytes", kind: kindSize, value: "16KiB", low: 8 << 10, high: 1 << 20,
 			doc: "The largest request header accepted, including the request line, which contains the token."},
 		{key: "server.max_connections", kind: kindCount, value: "1024", low: 1, high: million,
-			doc: "How many connections apps may have open. Above that, one that has not sent a whole request header is closed, or otherwise the longest idle one; if all wait for answers, new ones wait."},
+			doc: "How many connections apps may have open. Beyond that, igproxy closes one that has not sent a whole request header, or otherwise the one that has been idle longest. If all of them are waiting for answers, new connections wait."},
 		{key: "server.fast_lane", kind: kindSwitch, value: "true",
 			doc: "Whether plain token requests are served without net/http, at half the cost. The responses are the same."},
 		{key: "server.drain", kind: kindDuration, value: "20s", low: 0, high: 10 * minute,

@@ -27,7 +27,7 @@ func (c Config) OpenTo() string {
 	if c.Auth.ClientCA != "" {
 		who += and + "a client certificate"
 		if len(c.Auth.ClientNames) > 0 {
-			who += " of " + strings.Join(c.Auth.ClientNames, ", ")
+			who += " for " + strings.Join(c.Auth.ClientNames, ", ")
 		}
 	}
 	return who
@@ -41,10 +41,18 @@ func (c Config) Operations() string {
 		socket = path
 	}
 	if socket != "" {
-		ways = append(ways, "root, igproxy's own user"+strings.Join(append([]string{""}, c.Admin.UIDs...), ", ")+" over "+socket)
+		who := "root and igproxy's own user"
+		switch uids := strings.Join(c.Admin.UIDs, ", "); len(c.Admin.UIDs) {
+		case 0:
+		case 1:
+			who = "root, igproxy's own user and UID " + uids
+		default:
+			who = "root, igproxy's own user and the UIDs " + uids
+		}
+		ways = append(ways, who+", over "+socket)
 	}
 	if c.Admin.TokenFile != "" {
-		ways = append(ways, "every client with the token of admin.token_file")
+		ways = append(ways, "every client with the token in admin.token_file")
 	}
 	if len(ways) == 0 {
 		return "off (SIGHUP reloads)"

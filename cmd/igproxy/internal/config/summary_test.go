@@ -8,7 +8,6 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// Effective has every setting, and the text of no secret.
 func TestEffectiveHasEverySettingAndNoSecret(t *testing.T) {
 	c := Default()
 	c.Apps = make([]App, 2)

@@ -70,7 +70,7 @@ func (l *loader) validateOperators(hasUIDs bool) {
 	case !hasUIDs:
 		l.refuse(fault{"only Linux reports the user of a connection", "remove it, and set admin.token_file"}, "admin.uids")
 	case !l.isSet("admin.socket") && !strings.HasPrefix(c.Listen, "unix:"):
-		l.refuse(fault{"for a Unix socket only", "set admin.socket, or remove it"}, "admin.uids")
+		l.refuse(fault{"allowed only with a Unix socket", "set admin.socket, or remove admin.uids"}, "admin.uids")
 	}
 	if c.TokenFile != "" && beyondLoopback(c.Listen) {
 		l.warn(l.place("admin.token_file"), "admin.token_file", fault{"sent without TLS to admin.listen, which other machines can reach: it can be read on the network",
@@ -212,7 +212,7 @@ func (l *loader) warnOfReadablePasswords() {
 	}
 }
 
-// validateRedisURL checks redis.url against the keys that say the same.
+// validateRedisURL checks redis.url against the keys that can contradict it.
 func (l *loader) validateRedisURL() {
 	u, err := url.Parse(l.config.Redis.URL.Reveal())
 	if err != nil || l.bad["redis.url"] {

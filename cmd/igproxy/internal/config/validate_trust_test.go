@@ -33,7 +33,7 @@ func TestAListenerBeyondLoopbackNeedsADecision(t *testing.T) {
 		{name: "a token over TLS", yaml: open + "auth:\n  bearer_file: ./token\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
 		{name: "client certificates", yaml: open + "auth:\n  client_ca: ./ca.pem\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
 		{name: "both", yaml: open + "auth:\n  bearer_file: ./token\n  client_ca: ./ca.pem\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
-		{name: "by the environment", yaml: open, env: []string{"IGPROXY_AUTH_BEARER_FILE=./token", "IGPROXY_TLS_CERT_FILE=./tls.crt", "IGPROXY_TLS_KEY_FILE=./tls.key"}},
+		{name: "in the environment", yaml: open, env: []string{"IGPROXY_AUTH_BEARER_FILE=./token", "IGPROXY_TLS_CERT_FILE=./tls.crt", "IGPROXY_TLS_KEY_FILE=./tls.key"}},
 		{name: "the admin handlers", yaml: "admin:\n  listen: 0.0.0.0:9090\n",
 			want: []string{"warning: igproxy.yaml:2: admin.listen: reachable by other machines without authentication: it shows metrics, but no secret; listen on 127.0.0.1 or unix:/path, or let only your monitoring reach it"}},
 	}...))
@@ -99,7 +99,7 @@ func TestOperationsHaveOneWayThatWorks(t *testing.T) {
 		{name: "both", yaml: socket + "  token_file: ./token\n"},
 		{name: "admin.listen is the socket", yaml: "admin:\n  listen: unix:/run/s\n  uids: [1000]\n"},
 		{name: "users of a port", yaml: "admin:\n  uids: [1000]\n",
-			want: []string{"igproxy.yaml:2: admin.uids: for a Unix socket only; set admin.socket, or remove it"}},
+			want: []string{"igproxy.yaml:2: admin.uids: allowed only with a Unix socket; set admin.socket, or remove admin.uids"}},
 		{name: "a user by name", yaml: socket + "  uids: [www-data]\n",
 			want: []string{"igproxy.yaml:3: admin.uids: not a UID; write a number, as id -u prints it"}},
 		{name: "the socket of apps", yaml: "listen: unix:/run/igproxy/admin.sock\n" + socket,
@@ -124,9 +124,10 @@ func TestOperationsHaveOneWayThatWorks(t *testing.T) {
 	write(t, "token", "0123456789abcdef")
 	for environ, want := range map[string]string{
 		"":                     "off (SIGHUP reloads)",
-		"ADMIN_SOCKET=/s":      "by root, igproxy's own user over /s",
-		"ADMIN_LISTEN=unix:/l": "by root, igproxy's own user over /l",
-		"ADMIN_SOCKET=/s ADMIN_UIDS=7,8 ADMIN_TOKEN_FILE=./token": "by root, igproxy's own user, 7, 8 over /s, and by every client with the token of admin.token_file",
+		"ADMIN_SOCKET=/s":      "by root and igproxy's own user, over /s",
+		"ADMIN_LISTEN=unix:/l": "by root and igproxy's own user, over /l",
+		"ADMIN_SOCKET=/s ADMIN_UIDS=7,8 ADMIN_TOKEN_FILE=./token": "by root, igproxy's own user and the UIDs 7, 8, over /s, and by every client with the token in admin.token_file",
+		"ADMIN_SOCKET=/s ADMIN_UIDS=7":                            "by root, igproxy's own user and UID 7, over /s",
 	} {
 		var env []string
 		for _, s := range strings.Fields(environ) {
@@ -145,7 +146,7 @@ func TestOpenToDescribesAllowedClients(t *testing.T) {
 		"LISTEN=0.0.0.0:1":                     "everything that reaches it",
 		"LISTEN=0.0.0.0:1 AUTH_BEARER_FILE=/t": "everything that reaches it with a token",
 		"LISTEN=10.0.0.1:1 AUTH_BEARER_FILE=/t AUTH_CLIENT_CA=/c": "everything that reaches it with a token and a client certificate",
-		"AUTH_CLIENT_CA=/c AUTH_CLIENT_NAMES=a,b":                 "every program on this machine with a client certificate of a, b",
+		"AUTH_CLIENT_CA=/c AUTH_CLIENT_NAMES=a,b":                 "every program on this machine with a client certificate for a, b",
 		"AUTH_CLIENT_CA=/c": "every program on this machine with a client certificate",
 		"LISTEN=unix:/s":    "the users that mode 0660 allows",
 		"LISTEN=unix:/s AUTH_UIDS=0,1000 AUTH_BEARER_FILE=/t": "the UIDs 0, 1000 with a token",

@@ -19,13 +19,21 @@ const (
 	maxItems = 64   // of a list
 )
 
-// set reads the values, which are one unless the setting is a list, into the field. It leaves the
-// field unchanged if it returns a fault.
-func (s setting) set(c *Config, values []string) *fault {
-	text := trimNewline(values[0]) // a Kubernetes Secret or a YAML block often ends with one
-	switch field := s.field(c).Addr().Interface().(type) {
-	case *[]string:
+// set parses the values, exactly one unless the setting is a list, into the field. If it returns
+// faults, it leaves the field unchanged. A list can have a fault for each item.
+func (s setting) set(c *Config, values []string) []fault {
+	if field, isList := s.field(c).Addr().Interface().(*[]string); isList {
 		return s.setList(field, values)
+	}
+	if f := s.setOne(c, values[0]); f != nil {
+		return []fault{*f}
+	}
+	return nil
+}
+
+func (s setting) setOne(c *Config, value string) *fault {
+	text := trimNewline(value) // a Kubernetes Secret or a YAML block often ends with one
+	switch field := s.field(c).Addr().Interface().(type) {
 	case *bool:
 		// yes, on and 1 are refused: only some YAML parsers understand them.
 		if text != "true" && text != "false" {
@@ -48,18 +56,33 @@ func (s setting) set(c *Config, values []string) *fault {
 	return nil
 }
 
-func (s setting) setList(field *[]string, values []string) *fault {
+func (s setting) setList(field *[]string, values []string) (faults []fault) {
 	if len(values) > maxItems {
-		return &fault{"more than " + strconv.Itoa(maxItems) + " items", "remove some"}
+		return []fault{{"more than " + strconv.Itoa(maxItems) + " items", "remove some"}}
 	}
 	for i, v := range values {
-		if f := s.checkText(v); f != nil {
-			f.what = strings.Replace(f.what, hiddenValue, "entry "+strconv.Itoa(i+1), 1)
-			return f
+		if f := s.checkItem(v, i, len(values)); f != nil {
+			faults = append(faults, *f)
 		}
 	}
-	*field = slices.Clone(values)
-	return nil
+	if faults == nil {
+		*field = slices.Clone(values)
+	}
+	return faults
+}
+
+// checkItem checks item i of a list of n. A fault that does not show the value says which item it
+// is about, unless there is only one.
+func (s setting) checkItem(value string, i, n int) *fault {
+	f, entry := s.checkText(value), "entry "+strconv.Itoa(i+1)
+	switch {
+	case f == nil:
+	case strings.HasPrefix(f.what, hiddenValue):
+		f.what = entry + strings.TrimPrefix(f.what, hiddenValue)
+	case n > 1 && !strings.HasPrefix(f.what, quote(value)):
+		f.what = entry + ": " + f.what
+	}
+	return f
 }
 
 func (s setting) checkText(text string) *fault {
@@ -69,7 +92,7 @@ func (s setting) checkText(text string) *fault {
 	case len(text) > maxValue:
 		return &fault{"longer than " + sizeText(maxValue), "shorten it"}
 	case strings.ContainsFunc(text, isControl):
-		return &fault{"it contains a control character or a line break", "remove it"}
+		return &fault{"contains a control character or a line break", "remove it"}
 	case s.words != nil && !slices.Contains(s.words, text):
 		return &fault{quote(text) + " is not an allowed value", "write " + s.rangeText()}
 	case s.check != nil:

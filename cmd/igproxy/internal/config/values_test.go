@@ -72,3 +72,27 @@ func TestWrongValueIsReportedWithAFix(t *testing.T) {
 			want: []string{"igproxy.yaml:2: redis.prefix: not a prefix; write up to 64 letters, digits and : _ . -"}},
 	})
 }
+
+func TestEveryBadItemOfAListIsReported(t *testing.T) {
+	const host, redirect = "write names such as igproxy.internal, without scheme, port or *", "write it as in Meta's dashboard, such as https://app.example/callback"
+	expect(t, []input{
+		{name: "values that are shown", yaml: "allowed_hosts: ['a:80', good, 'http://b']\n",
+			want: []string{`igproxy.yaml:1: allowed_hosts: "a:80" is not a host name; ` + host, `igproxy.yaml:1: allowed_hosts: "http://b" is not a host name; ` + host}},
+		{name: "values that are hidden", yaml: "app_id: \"1\"\nredirect_uris:\n  - https://a.example/?x#_\n  - https://a.example/\n  - callback?x#_\n",
+			want: []string{"igproxy.yaml:2: redirect_uris: entry 1 is not a redirect URI; " + redirect, "igproxy.yaml:2: redirect_uris: entry 3 is not a redirect URI; " + redirect}},
+		{name: "values that are never shown", yaml: "listen: unix:/s\nauth:\n  uids: [www-data, 1000, nobody]\n",
+			want: []string{"igproxy.yaml:3: auth.uids: entry 1: not a UID; write a number, as id -u prints it", "igproxy.yaml:3: auth.uids: entry 3: not a UID; write a number, as id -u prints it"}},
+		{name: "in the environment", env: []string{"IGPROXY_ALLOWED_HOSTS=a:80,,good,http://b"},
+			want: []string{`environment: IGPROXY_ALLOWED_HOSTS: "a:80" is not a host name; ` + host,
+				"environment: IGPROXY_ALLOWED_HOSTS: entry 2: an empty value; write a value, or remove the key",
+				`environment: IGPROXY_ALLOWED_HOSTS: "http://b" is not a host name; ` + host}},
+		{name: "items that are not texts", yaml: "allowed_hosts:\n  - [a]\n  - b:80\n  - {c: d}\n  - 'e f'\n  - ''\n",
+			want: []string{`igproxy.yaml:1: allowed_hosts: "b:80" is not a host name; ` + host,
+				`igproxy.yaml:1: allowed_hosts: "e..." is not a host name; ` + host,
+				"igproxy.yaml:1: allowed_hosts: entry 5: an empty value; write a value, or remove the key",
+				"igproxy.yaml:2: allowed_hosts: one value belongs here, not a list or a section; write it after the colon or the dash",
+				"igproxy.yaml:4: allowed_hosts: one value belongs here, not a list or a section; write it after the colon or the dash"}},
+		{name: "items of an app", yaml: "apps:\n  - name: shop\n    app_id: \"1\"\n    client_secret_file: ./secret\n    hosts: ['a:80', 'b:80']\n", noSecret: true,
+			want: []string{`igproxy.yaml:5: apps.0.hosts: "a:80" is not a host name; ` + host, `igproxy.yaml:5: apps.0.hosts: "b:80" is not a host name; ` + host}},
+	})
+}

@@ -65,7 +65,7 @@ func errorLine(err error) int {
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
 // isPlain reports whether a node is free of the parts of YAML that make a configuration hard to
-// read, or a small one large. It reports each of them as a problem.
+// read, or let a small file expand to a large one. It reports each of them as a problem.
 func (l *loader) isPlain(n *yaml.Node) bool {
 	if n.Kind == yaml.AliasNode || n.Anchor != "" || n.Style&yaml.TaggedStyle != 0 ||
 		n.Kind == yaml.ScalarNode && n.ShortTag() == "!!merge" {
@@ -166,11 +166,19 @@ func (l *loader) value(at place, s setting, n *yaml.Node) {
 	}
 	var values []string
 	for _, item := range items {
-		if item.Kind != yaml.ScalarNode || s.kind == kindList && isNull(item) {
-			l.report(at, s.key, fault{"one value belongs here, not a list or a section", "write it after the colon or the dash"})
-			return
+		if !s.takes(item) {
+			where := at
+			if s.kind == kindList {
+				where = l.line(item.Line)
+			}
+			l.report(where, s.key, fault{"one value belongs here, not a list or a section", "write it after the colon or the dash"})
+			continue
 		}
 		values = append(values, item.Value)
+	}
+	if len(values) < len(items) {
+		l.reportItems(at, s, items)
+		return
 	}
 	if len(values) == 0 || s.kind != kindList && values[0] == "" {
 		return // counts as unset
@@ -179,5 +187,22 @@ func (l *loader) value(at place, s setting, n *yaml.Node) {
 	if strings.HasSuffix(s.key, "client_secret") {
 		fix := "use " + s.key + "_file or " + envName(s.key) + " instead"
 		l.warn(at, s.key, fault{"a secret in the configuration file", fix})
+	}
+}
+
+// takes reports whether a node is a value of the setting, or an item of its list.
+func (s setting) takes(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && !(s.kind == kindList && isNull(n))
+}
+
+// reportItems reports what is wrong with the items of a list that cannot be set, because it has
+// items that are not values.
+func (l *loader) reportItems(at place, s setting, items []*yaml.Node) {
+	for i, item := range items {
+		if s.takes(item) {
+			if f := s.checkItem(item.Value, i, len(items)); f != nil {
+				l.report(at, s.key, *f)
+			}
+		}
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// BenchmarkKeptRequest measures what this package adds to a request on a kept connection: to one
-// that the lane answers, and to one that a handler does.
+// BenchmarkKeptRequest measures what this package adds to a request on a kept connection: to a
+// request that the lane answers, and to one that a handler answers.
 func BenchmarkKeptRequest(b *testing.B) {
 	c := &conn{Conn: remote{}, open: newConnections(time.Second)}
 	c.open.add(c)
@@ -40,7 +40,7 @@ type endless struct{ net.Conn }
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
-// BenchmarkFullListener makes room among many connections, of which most are busy.
+// BenchmarkFullListener makes room among many connections, most of which are busy.
 func BenchmarkFullListener(b *testing.B) {
 	s := newConnections(0)
 	for i := range 10_000 {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// conn is a connection that counts towards the limit until it is closed. Bytes that arrive, and
-// handlers that begin and end, tell it whether its client waits for an answer.
+// conn is a connection that counts towards the limit until it is closed. It tracks the bytes that
+// arrive, and the handlers that begin and end, to know whether its client is waiting for an answer.
 type conn struct {
 	net.Conn
 	open    *connections
@@ -22,17 +22,17 @@ type conn struct {
 	frames  atomic.Bool // it is HTTP/2, where not everything that arrives belongs to a request
 	closing atomic.Bool // the answer to its latest request says Connection: close
 
-	// open.mu protects what follows.
+	// open.mu protects the fields below.
 	element  *list.Element // in open.incomplete; nil if it is not there
 	listedAt int64         // in Unix nanoseconds
 	index    int           // in open.all
 	key      int64         // in Unix nanoseconds; it became idle at this time or later
 }
 
-// The states of a connection. A number from 1 up to quiet is the number of requests that handlers
-// work on: at most one in HTTP/1, one for each stream in HTTP/2. A higher number means that the
-// connection has been quiet since that time, in Unix nanoseconds: it is fresh while it is listed as
-// incomplete, and idle otherwise.
+// The states of a connection. A state from 1 to quiet-1 is the number of requests that handlers
+// work on: at most one in HTTP/1, one for each stream in HTTP/2. A higher state is the time, in
+// Unix nanoseconds, since which nothing has happened on the connection: it is fresh if it is listed
+// as incomplete, and idle otherwise.
 const (
 	evicted   int64 = -3 // it is being closed, and nothing that arrives is served
 	answering int64 = -2 // the handler has ended, and its answer may still be in a buffer
@@ -40,13 +40,13 @@ const (
 	quiet     int64 = 1 << 32
 )
 
-// Read notes what the connection waits for, and that something has arrived. After an eviction it
-// serves nothing that arrives: no answer could be sent.
+// Read records what the connection is waiting for, and whether something has arrived. After an
+// eviction it discards what arrives, because no answer could be sent.
 //
 // A server reads again when it has sent its answer and has no further request in its buffer, or
-// when the header that it reads is incomplete. A server that looks for the end of the client while
-// a handler works may call Read a little too early; an eviction therefore also needs a moment in
-// which nothing happens.
+// when the header that it reads is incomplete. A server that watches for the client to disconnect
+// while a handler works may call Read a little too early; an eviction therefore also needs a moment
+// in which nothing happens.
 func (c *conn) Read(p []byte) (int, error) {
 	switch c.state.Load() {
 	case answering:
@@ -63,7 +63,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// arrived notes that something has arrived. It reports false after an eviction.
+// arrived records that something has arrived. It reports false after an eviction.
 func (c *conn) arrived() bool {
 	for {
 		state := c.state.Load()
@@ -73,8 +73,8 @@ func (c *conn) arrived() bool {
 	}
 }
 
-// Write keeps a connection that writes from being quiet: HTTP/2 sends the end of an answer after
-// its handler has ended.
+// Write restarts the time for which the connection has been quiet: HTTP/2 sends the end of an
+// answer after its handler has ended.
 func (c *conn) Write(p []byte) (int, error) {
 	c.touch()
 	return c.Conn.Write(p)
@@ -87,8 +87,8 @@ func (c *conn) touch() {
 	}
 }
 
-// begin notes that the header of a request is complete. It reports false after an eviction: then no
-// answer could be sent.
+// begin records that the header of a request is complete. It reports false after an eviction: then
+// no answer could be sent.
 func (c *conn) begin(frames bool) bool {
 	for {
 		state := c.state.Load()
@@ -112,7 +112,7 @@ func (c *conn) begin(frames bool) bool {
 	return true
 }
 
-// end notes that a handler has ended.
+// end records that a handler has ended.
 func (c *conn) end() {
 	for {
 		state := c.state.Load()
@@ -120,7 +120,7 @@ func (c *conn) end() {
 		if next == 0 {
 			next = answering
 			if c.frames.Load() {
-				next = time.Now().UnixNano() // it reads all the time
+				next = time.Now().UnixNano() // HTTP/2 reads all the time
 			}
 		}
 		if c.state.CompareAndSwap(state, next) {
@@ -131,14 +131,15 @@ func (c *conn) end() {
 
 // Begin, Idle and Incomplete are for the lane, which reads the socket itself.
 
-// Begin notes that a request is complete. It reports false after an eviction: then no answer could
-// be sent.
+// Begin records that a request is complete. It reports false after an eviction: then no answer
+// could be sent.
 func (c *conn) Begin() bool { return c.begin(false) }
 
-// Idle notes that the request was answered, and since when the connection waits for the next one.
+// Idle records that the request was answered, and since when the connection has been waiting for
+// the next one.
 func (c *conn) Idle(since time.Time) { c.state.CompareAndSwap(1, since.UnixNano()) }
 
-// Incomplete notes that a part of a request has arrived.
+// Incomplete records that a part of a request has arrived.
 func (c *conn) Incomplete() {
 	c.state.CompareAndSwap(1, reading)
 	if c.arrived() && !c.listed.Load() {
@@ -155,7 +156,7 @@ func (c *conn) SyscallConn() (syscall.RawConn, error) {
 	return socket.SyscallConn()
 }
 
-// evict closes the connection if it is still in the state, in which no request is lost.
+// evict closes the connection if it is still in the given state, in which no request can be lost.
 func (c *conn) evict(state int64) bool {
 	if !c.state.CompareAndSwap(state, evicted) {
 		return false
@@ -178,7 +179,7 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
-// under returns the conn that TLS or the lane may wrap.
+// under returns the conn in c, which TLS or the lane may have wrapped.
 func under(c net.Conn) *conn {
 	for {
 		if own, ok := c.(*conn); ok {
@@ -188,8 +189,8 @@ func under(c net.Conn) *conn {
 	}
 }
 
-// addressOf returns the addresses that one client has: an IPv4 address, or an IPv6 network of 64
-// bits. It is not valid for clients of this machine, which share an address.
+// addressOf returns the addresses that belong to one client: an IPv4 address, or an IPv6 network of
+// 64 bits. The result is not valid for clients on this machine, which share an address.
 func addressOf(c net.Conn) (p netip.Prefix) {
 	tcp, ok := c.RemoteAddr().(*net.TCPAddr)
 	if !ok || tcp.IP.IsLoopback() {

@@ -50,7 +50,7 @@ func TestRequestsAfterAnEvictionAreNotServed(t *testing.T) {
 	}
 }
 
-// In the order of events on a kept HTTP/1 connection, with two pipelined requests.
+// The events occur in the order of a kept HTTP/1 connection with two pipelined requests.
 func TestAConnectionIsBusyUntilTheServerReadsAgain(t *testing.T) {
 	c, client := tracked(t, 0)
 	serve := func(what string, want bool) {
@@ -73,7 +73,7 @@ func TestAConnectionIsBusyUntilTheServerReadsAgain(t *testing.T) {
 	go func() { defer close(read); _, _ = c.Read(make([]byte, 20)) }()
 	for start := time.Now(); !c.isIdle(); time.Sleep(time.Millisecond) {
 		if time.Since(start) > 10*time.Second {
-			t.Fatal("it is not idle when the server reads again")
+			t.Fatal("the connection is not idle although the server reads again")
 		}
 	}
 	_, _ = client.Write([]byte("GET"))
@@ -100,13 +100,13 @@ func TestAnHTTP2ConnectionIsBusyWhileStreamsAre(t *testing.T) {
 	}
 }
 
-// A header that begins before a handler does may be noted too late.
-func TestARequestThatBegunIsNotListedAsIncomplete(t *testing.T) {
+// A server may list a connection as incomplete just after its handler has begun.
+func TestARequestThatHasBegunIsNotListedAsIncomplete(t *testing.T) {
 	c, _ := tracked(t, 0)
 	c.begin(false)
 	c.open.list(c)
 	if c.listed.Load() || c.open.incomplete.Len() != 0 {
-		t.Error("it is listed")
+		t.Error("the connection is listed")
 	}
 }
 
@@ -121,10 +121,10 @@ func TestAnIncompleteHeaderEndsAfterItsTimeout(t *testing.T) {
 				prepare(c, client)
 				start := time.Now()
 				if _, err := client.Read(make([]byte, 1)); err != io.EOF {
-					t.Errorf("got %v, want its end", err)
+					t.Errorf("got %v, want io.EOF", err)
 				}
 				if took := time.Since(start); took < 2*time.Second || took > 2*time.Second+10*pollInterval {
-					t.Errorf("it ended after %s, want 2s", took)
+					t.Errorf("the connection ended after %s, want 2s", took)
 				}
 			})
 		})
@@ -137,13 +137,13 @@ func TestARequestInProgressHasNoHeaderTimeout(t *testing.T) {
 		c.begin(false)
 		time.Sleep(time.Minute)
 		if c.state.Load() == evicted {
-			t.Error("it was closed")
+			t.Error("the connection was closed")
 		}
 	})
 }
 
-// The handler sees a connection that is busy, and the client's answer leaves it idle, over each
-// protocol.
+// Over each protocol, a connection is busy while a handler works, and idle once its client has the
+// answer.
 func TestConnectionStatesAreTrackedByARealServer(t *testing.T) {
 	for name, c := range map[string]struct{ secure, frames bool }{"HTTP/1.1": {}, "TLS": {secure: true}, "HTTP/2": {true, true}} {
 		t.Run(name, func(t *testing.T) {
@@ -169,7 +169,7 @@ func TestConnectionStatesAreTrackedByARealServer(t *testing.T) {
 	}
 }
 
-// url returns an address that the certificate of httptest is for.
+// url returns a URL whose host is in the certificate of httptest.
 func (s *Server) url() string {
 	if s.Addr().Network() == "unix" {
 		if s.secure {

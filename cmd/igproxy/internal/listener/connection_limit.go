@@ -11,12 +11,12 @@ import (
 // bound limits how many connections are open at once. At the limit it closes one to make room:
 // first the oldest whose request header is incomplete, then the one that has been idle longest.
 // HTTP lets a server close a kept connection at any time, and clients expect it (RFC 9112, section
-// 9.3.1). If there is none, because all of them wait for an answer, the next connection waits until
-// one is closed, and the others behind it in the system's accept queue.
+// 9.3.1). If all of them are waiting for an answer, the next connection waits until one is closed,
+// and further ones wait in the system's accept queue.
 //
 // golang.org/x/net/netutil has a limit, too, but its connections hide CloseWrite. Without
-// CloseWrite net/http loses an answer to a request that was not read to its end (431, a refused
-// body) in a reset.
+// CloseWrite, the answer of net/http to a request that it has not read to the end (431, a refused
+// body) is lost in a connection reset.
 type bound struct {
 	net.Listener
 	limit   int
@@ -27,10 +27,10 @@ type bound struct {
 }
 
 const (
-	// pollInterval is the time between two looks at a condition that is waited for.
+	// pollInterval is the time between two checks of a condition that poll waits for.
 	pollInterval = 5 * time.Millisecond
-	// sendBuffer bounds what the system buffers, in bytes, of answers that a client does not read;
-	// its own bound is megabytes for each connection. Answers are below 1 KiB, metrics about 10
+	// sendBuffer bounds, in bytes, what the system buffers of answers that a client does not read.
+	// By default that is megabytes for each connection. Answers are below 1 KiB, metrics about 10
 	// KiB.
 	sendBuffer = 64 << 10
 	// evictTries bounds how many connections with unread bytes are passed over at once.
@@ -44,8 +44,8 @@ func newBound(l net.Listener, limit int, headerTimeout time.Duration) *bound {
 	return b
 }
 
-// Accept accepts a connection and waits until it is within the limit. It has one caller. The end of
-// the server ends the wait: the connection is one too many then, but it is answered.
+// Accept accepts a connection and waits until it is within the limit. It must not be called
+// concurrently. Close ends the wait: the connection then exceeds the limit, but is served.
 func (b *bound) Accept() (net.Conn, error) {
 	accepted, err := b.accept()
 	if err != nil {
@@ -60,8 +60,8 @@ func (b *bound) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// accept accepts a connection. While the process has no descriptor left for it, it closes some
-// to make room, first here and then elsewhere.
+// accept accepts a connection. While the process has no file descriptor left, it closes other
+// connections to make room, first here and then elsewhere.
 func (b *bound) accept() (net.Conn, error) {
 	c, err := b.Listener.Accept()
 	for relieved := false; errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE); c, err = b.Listener.Accept() {
@@ -72,12 +72,12 @@ func (b *bound) accept() (net.Conn, error) {
 			break
 		}
 		relieved = true
-		b.relieve() // connections to Instagram can hold all descriptors, and without a request nothing uses them
+		b.relieve() // connections to Instagram can hold all descriptors, and without a new request nothing ends them
 	}
 	return c, err
 }
 
-// Close also ends an Accept that waits.
+// Close closes the listener, and ends an Accept that waits.
 func (b *bound) Close() error {
 	b.close()
 	return b.Listener.Close()
@@ -101,8 +101,8 @@ func (b *bound) evict() bool {
 }
 
 // endQuiet closes the HTTP/1 connections that have been quiet for the given time since start, and
-// returns how many of the others may still send a request without knowing that it is the last.
-// HTTP/2 has a goodbye of its own.
+// returns how many of the others may still send a request, because their clients have not been told
+// to close. HTTP/2 has its own way to end a connection (GOAWAY).
 func (b *bound) endQuiet(start time.Time, since time.Duration) (left int) {
 	now := time.Now()
 	for _, c := range b.open.snapshot() {

@@ -120,7 +120,7 @@ func nextBusy(t *testing.T, b *bound, accepted <-chan *conn) pair {
 	t.Helper()
 	p := nextHalf(t, b, accepted)
 	if !p.server.begin(false) {
-		t.Fatal("it was closed")
+		t.Fatal("the connection was closed")
 	}
 	return p
 }
@@ -136,7 +136,7 @@ func nextIdle(t *testing.T, b *bound, accepted <-chan *conn, since time.Time) pa
 // idleSince ends the request in progress at this time.
 func (c *conn) idleSince(since time.Time) {
 	c.end()
-	c.open.mu.Lock() // the order is by times that only grow
+	c.open.mu.Lock() // keys otherwise only grow
 	defer c.open.mu.Unlock()
 	c.state.Store(since.UnixNano())
 	c.key = since.UnixNano()
@@ -185,10 +185,10 @@ func TestFullListenerWaitsUntilAConnectionIsQuiet(t *testing.T) {
 	first.server.idleSince(since)
 	_ = (<-accepted).Close()
 	if !first.isClosed() {
-		t.Error("the idle one is still open")
+		t.Error("the idle connection is still open")
 	}
 	if took := time.Since(since); took < moment {
-		t.Errorf("it was closed after %s, want at least %s: its answer may still be in a buffer", took, moment)
+		t.Errorf("the idle connection was closed after %s, want at least %s: its answer may still be in a buffer", took, moment)
 	}
 }
 
@@ -207,7 +207,7 @@ func TestLongestIdleConnectionIsClosedFirst(t *testing.T) {
 	noneIsAccepted(t, accepted)
 }
 
-// What the order depends on changes without a lock.
+// The state that the order depends on changes without a lock.
 func TestAConnectionInUseIsNotTheLongestIdle(t *testing.T) {
 	b := newBound(loopback(t), 2, 0)
 	accepted := accepting(t, b)
@@ -254,7 +254,7 @@ func TestAFloodOfConnectionsDoesNotCloseIdleOnes(t *testing.T) {
 	for range 10 * limit {
 		next(t, b, accepted)
 	}
-	// The first few of a flood cannot be told from a burst of new clients.
+	// The first few of a flood cannot be distinguished from a burst of new clients.
 	closed := 0
 	for _, p := range idle {
 		if p.isClosed() {
@@ -314,7 +314,7 @@ func TestAnAddressIsThatOfOneClient(t *testing.T) {
 	}
 }
 
-// remote is a connection with a remote address.
+// remote is a connection that has only a remote address.
 type remote struct{ net.Addr }
 
 func (r remote) RemoteAddr() net.Addr             { return r.Addr }
@@ -334,13 +334,13 @@ func TestConnectionWithUnreadBytesIsNotClosedToMakeRoom(t *testing.T) {
 	_, _ = io.WriteString(first.client, "GET / HTTP/1.1\r\n\r\n")
 	for start := time.Now(); !unread(first.server.Conn); time.Sleep(time.Millisecond) {
 		if time.Since(start) > 10*time.Second {
-			t.Fatal("it does not arrive")
+			t.Fatal("the request does not arrive")
 		}
 	}
 	dial(t, b)
 	noneIsAccepted(t, accepted)
 	if first.isClosed() {
-		t.Error("it was closed")
+		t.Error("the connection with unread bytes was closed")
 	}
 }
 
@@ -356,7 +356,7 @@ func TestADrainServesAConnectionThatWaitsForTheLimit(t *testing.T) {
 	case c := <-accepted:
 		_ = c.Close()
 	case <-time.After(10 * time.Second):
-		t.Error("it was dropped")
+		t.Error("the waiting connection was dropped")
 	}
 }
 
@@ -379,13 +379,13 @@ func TestOutOfDescriptorsOtherConnectionsAreClosed(t *testing.T) {
 	l := &short{Listener: loopback(t), out: true}
 	b := newBound(l, 4, 0)
 	if _, err := b.Accept(); !errors.Is(err, syscall.EMFILE) {
-		t.Errorf("with nothing to end: %v", err)
+		t.Errorf("with nothing to close: got %v, want EMFILE", err)
 	}
 	b.relieve = func() { l.out = false }
 	dial(t, l)
 	c, err := b.Accept()
 	if err != nil {
-		t.Fatalf("after the others were ended: %v", err)
+		t.Fatalf("after other connections were closed: %v", err)
 	}
 	_ = c.Close()
 }

@@ -10,15 +10,15 @@ import (
 )
 
 // connections are the open connections of a listener, in the order in which they are closed to make
-// room. Answering a request on a kept connection takes no lock here: what the order depends on is
-// brought up to date when room is needed.
+// room. Answering a request on a kept connection takes no lock here: the order is brought up to
+// date only when room is needed.
 type connections struct {
-	headerTimeout time.Duration // bounds the time for which a header is incomplete; zero: without limit
+	headerTimeout time.Duration // bounds the time for which a header may be incomplete; zero: no limit
 
 	mu         sync.Mutex // protects all fields below
 	all        byKey
 	incomplete list.List            // of *conn: fresh, or with an incomplete request header, oldest first
-	addresses  map[netip.Prefix]int // how many of incomplete each address has
+	addresses  map[netip.Prefix]int // number of incomplete connections by address
 	armed      bool                 // a timer will call expire
 }
 
@@ -49,7 +49,7 @@ func (s *connections) add(c *conn) {
 	s.append(c, now)
 }
 
-// remove removes a connection, once.
+// remove removes a connection. Removing it again does nothing.
 func (s *connections) remove(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,8 +73,8 @@ func (s *connections) snapshot() []*conn {
 	return slices.Clone(s.all)
 }
 
-// list notes that the header of a request is incomplete on c, unless its handler begins meanwhile:
-// either begin finds that it is listed, or list finds that it has begun.
+// list records that the header of a request is incomplete on c, unless its handler begins
+// meanwhile: either begin finds that it is listed, or list finds that it has begun.
 func (s *connections) list(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,7 +86,7 @@ func (s *connections) list(c *conn) {
 	s.append(c, time.Now().UnixNano())
 }
 
-// append makes c the youngest of the incomplete.
+// append makes c the newest of the incomplete connections.
 func (s *connections) append(c *conn, now int64) {
 	c.listedAt = now
 	c.element = s.incomplete.PushBack(c)
@@ -94,7 +94,7 @@ func (s *connections) append(c *conn, now int64) {
 	s.arm()
 }
 
-// arm makes expire be called when the oldest of the incomplete is due.
+// arm schedules expire for the time at which the oldest incomplete connection is due.
 func (s *connections) arm() {
 	oldest := s.incomplete.Front()
 	if s.armed || s.headerTimeout == 0 || oldest == nil {
@@ -109,7 +109,7 @@ func (s *connections) untilDue(c *conn) time.Duration {
 	return time.Until(time.Unix(0, c.listedAt)) + s.headerTimeout
 }
 
-// unlist notes that c has no incomplete header.
+// unlist records that c has no incomplete header.
 func (s *connections) unlist(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,7 +128,7 @@ func (s *connections) drop(c *conn) {
 	}
 }
 
-// postpone notes that something has arrived on c which the server has not read yet.
+// postpone records that something has arrived on c that the server has not read yet.
 func (s *connections) postpone(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,7 +139,7 @@ func (s *connections) postpone(c *conn) {
 	}
 }
 
-// expire closes the connections whose headers have been incomplete for too long. net/http does it
+// expire closes the connections whose headers have been incomplete for too long. net/http does so
 // too, but it waits longer for the first bytes on a kept connection, and for HTTP/2.
 func (s *connections) expire() {
 	for _, c := range s.due() {
@@ -165,13 +165,13 @@ func (s *connections) due() (due []*conn) {
 	return due
 }
 
-// isIncomplete reports whether a listed connection in this state has no request.
+// isIncomplete reports whether a listed connection in this state has no complete request header.
 func isIncomplete(state int64) bool { return state == reading || state >= quiet }
 
 // victim returns the connection to close next to make room, with its state; nil if none can be
 // closed now. Connections whose header is incomplete go first, then the one that has been idle
-// longest. While more than an eighth of the limit is incomplete, but all of them are younger than a
-// moment, the idle ones are left alone: a flood must not end them.
+// longest. If the incomplete connections are more than an eighth of the limit, but all of them are
+// younger than moment, it leaves the idle connections alone: a flood must not close them.
 func (s *connections) victim(limit int) (*conn, int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,10 +182,10 @@ func (s *connections) victim(limit int) (*conn, int64) {
 	return s.longestIdle(before)
 }
 
-// oldestIncomplete returns the oldest connection whose header is incomplete, of the address that
-// has most of them. A fixed share for each address would hurt a load balancer or a NAT, whose
-// address all clients share; this way an address loses only to make room, and only connections
-// without a request.
+// oldestIncomplete returns the oldest connection whose header is incomplete, from the address that
+// has the most of them. A fixed share for each address would hurt a load balancer or a NAT, whose
+// address all clients share; this way an address loses connections only to make room, and only
+// those without a request.
 func (s *connections) oldestIncomplete(before int64) (oldest *conn, in int64) {
 	most, looks := 0, 0
 	for e := s.incomplete.Front(); e != nil && looks < addressSearchLimit; e = e.Next() {
@@ -194,7 +194,7 @@ func (s *connections) oldestIncomplete(before int64) (oldest *conn, in int64) {
 			break
 		}
 		looks++
-		weight := 1 // clients of this machine share an address, and none loses for another
+		weight := 1 // clients on this machine share an address, and one must not lose because of another
 		if c.address.IsValid() {
 			weight = s.addresses[c.address]
 		}
@@ -205,8 +205,8 @@ func (s *connections) oldestIncomplete(before int64) (oldest *conn, in int64) {
 	return oldest, in
 }
 
-// longestIdle returns the connection that has been idle longest. It sorts those that it looks at to
-// where they belong now.
+// longestIdle returns the connection that has been idle longest. It moves each connection that it
+// looks at to its current place in the order.
 func (s *connections) longestIdle(before int64) (*conn, int64) {
 	now := time.Now().UnixNano()
 	for range min(searchLimit, 2*len(s.all)) {

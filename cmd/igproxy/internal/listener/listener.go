@@ -19,7 +19,7 @@ type Options struct {
 	// Listener is served until Shutdown or Close.
 	Listener net.Listener
 	// HTTP has the handler, the TLS configuration, the timeouts and the bound on headers. New wraps
-	// the handler, and sets ConnContext and what concerns logging.
+	// the handler, and sets ConnContext, ErrorLog and DisableGeneralOptionsHandler.
 	HTTP *http.Server
 	// MaxConnections bounds the connections open at once; at least 1.
 	MaxConnections int
@@ -85,8 +85,8 @@ func New(o Options) *Server {
 // connKey is the key of a request's *conn in its context.
 type connKey struct{}
 
-// track returns a handler that notes on the connection of each request when it begins and ends.
-// During a drain every answer says Connection: close, in HTTP/2 by a GOAWAY.
+// track returns a handler that records on its connection when a request begins and ends. During a
+// drain every answer says Connection: close, which net/http turns into a GOAWAY in HTTP/2.
 func (s *Server) track(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := r.Context().Value(connKey{}).(*conn)
@@ -102,8 +102,8 @@ func (s *Server) track(next http.Handler) http.Handler {
 	})
 }
 
-// Serve accepts connections in goroutines that end with the server. An error that ends them early is
-// sent to failed.
+// Serve accepts connections in goroutines that end with the server. It sends an error that ends
+// them early to failed.
 func (s *Server) Serve(failed chan<- error) {
 	serve := s.http.Serve
 	if s.secure {
@@ -137,15 +137,14 @@ const (
 // Shutdown ends the server within ctx, without dropping a request of an accepted connection.
 //
 // net/http's Shutdown closes idle connections without looking for a request that has arrived, and
-// hangs up on a request that it reads after it began. So no connection may be left that can still
-// send one when it is called. In order:
+// drops a request that it reads after it was called. So it may only be called when no connection is
+// left that can still send a request. In order:
 //
 //  1. No more connections are accepted. A new one waits in the socket's queue if systemd holds the
 //     socket, and is refused otherwise.
-//  2. Every answer says Connection: close. A connection that is in use ends by that.
+//  2. Every answer says Connection: close. That ends a connection that is in use.
 //  3. A connection that stays quiet for a second, and has nothing left to read, is closed.
-//  4. net/http's Shutdown waits for what takes longer, and for HTTP/2, which has a goodbye of its
-//     own.
+//  4. net/http's Shutdown waits for what takes longer, and for HTTP/2, which ends with a GOAWAY.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.ending.Store(true)
 	_ = s.bound.Close()
@@ -154,9 +153,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	start := time.Now()
-	told, cancel := context.WithTimeout(ctx, farewellTimeout)
+	bounded, cancel := context.WithTimeout(ctx, farewellTimeout)
 	defer cancel()
-	poll(told.Done(), func() bool { return s.bound.endQuiet(start, farewell) == 0 })
+	poll(bounded.Done(), func() bool { return s.bound.endQuiet(start, farewell) == 0 })
 	if err := s.endLane(ctx, start); err != nil {
 		return err
 	}

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Open listens on host:port, or on unix:/path with the mode. Errors begin with the key, the name of
-// the setting, and take one line.
+// Open listens on host:port, or on unix:/path with the given mode. Errors take one line and begin
+// with key, the name of the setting.
 func Open(key, address string, mode fs.FileMode) (l net.Listener, err error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		if err := removeStale(path); err != nil {
@@ -68,7 +68,8 @@ func removeStale(path string) error {
 	return os.Remove(path)
 }
 
-// OnlyLoopback reports whether an address can be reached only from this machine, over IP.
+// OnlyLoopback reports whether l listens on an IP address that can be reached only from this
+// machine.
 func OnlyLoopback(l net.Listener) bool {
 	tcp, ok := l.Addr().(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()

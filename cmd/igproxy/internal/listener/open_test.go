@@ -55,7 +55,7 @@ func TestASocketOfAnotherProcessIsLeftAlone(t *testing.T) {
 	refused(t, "listen", "unix:"+path, "listen: "+path+" is in use by another process; stop it or choose another path")
 	c, err := net.Dial("unix", path)
 	if err != nil {
-		t.Fatalf("the first one's socket is gone: %v", err)
+		t.Fatalf("the socket of the first listener is gone: %v", err)
 	}
 	_ = c.Close()
 }
@@ -66,7 +66,7 @@ func TestAStaleSocketIsReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	killed.SetUnlinkOnClose(false) // like after SIGKILL
+	killed.SetUnlinkOnClose(false) // as after SIGKILL
 	_ = killed.Close()
 	l, err := listener.Open("listen", "unix:"+path, 0o640)
 	if err != nil {

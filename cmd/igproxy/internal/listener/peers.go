@@ -9,12 +9,12 @@ import (
 )
 
 // peers accepts only connections from the processes of some users, on a Unix socket. The kernel
-// reports the user; one of another user namespace that has no UID in ours is 65534. Other
-// connections are closed unread.
+// reports the UID; a user of another user namespace who has no UID in this one appears as 65534.
+// Other connections are closed unread.
 type peers struct {
 	net.Listener
 	uids    []string // in decimal
-	refused func()   // counts
+	refused func()   // counts a refusal
 	log     *slog.Logger
 }
 

@@ -49,7 +49,7 @@ func TestASocketAcceptsOnlyItsUsers(t *testing.T) {
 	for name, c := range map[string]struct {
 		uids []string
 		in   bool
-	}{"ours": {[]string{other, own}, true}, "another's": {[]string{other}, false}} {
+	}{"own user": {[]string{other, own}, true}, "another user": {[]string{other}, false}} {
 		t.Run(name, func(t *testing.T) {
 			l, err := net.Listen("unix", name)
 			if err != nil {
@@ -79,7 +79,7 @@ func TestASocketAcceptsOnlyItsUsers(t *testing.T) {
 			_ = server.Close()
 			<-served
 			if want := map[bool]int{true: 0, false: tries}[c.in]; refused != want {
-				t.Errorf("%d counted, want %d", refused, want)
+				t.Errorf("%d refusals counted, want %d", refused, want)
 			}
 			if logged := strings.Contains(log.String(), "auth.uids"); logged == c.in {
 				t.Errorf("logged: %v; log: %s", logged, log.String())

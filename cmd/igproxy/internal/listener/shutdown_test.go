@@ -21,8 +21,8 @@ var hello = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, "hello")
 })
 
-// Regression: http.Server.SetKeepAlivesEnabled and Shutdown close connections on which a request
-// has arrived that they have not read.
+// Regression: http.Server.SetKeepAlivesEnabled and Shutdown close a connection even if a request
+// that they have not read has arrived on it.
 func TestAStopLosesNoRequestOfConnectionsInUse(t *testing.T) {
 	const clients = 32
 	for _, network := range []string{"tcp", "unix"} {
@@ -78,7 +78,7 @@ func TestAStopLosesNoRequestOfConnectionsInUse(t *testing.T) {
 				}
 				for start := time.Now(); answered.Load() < 10*clients || connected.Load() < clients; time.Sleep(time.Millisecond) {
 					if time.Since(start) > 10*time.Second {
-						t.Fatal("they are not answered")
+						t.Fatal("the clients are not answered")
 					}
 				}
 				if err := s.Shutdown(t.Context()); err != nil {
@@ -115,7 +115,7 @@ func TestAStopWaitsAMomentForRequestsOnIdleConnections(t *testing.T) {
 		}
 	}
 	if n, err := conns[0].Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("an idle connection: got %d bytes, %v; want its end", n, err)
+		t.Errorf("an idle connection: got %d bytes, %v; want io.EOF", n, err)
 	}
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -159,7 +159,7 @@ func TestAStopAnswersAHeaderThatIsStillArriving(t *testing.T) {
 	}
 }
 
-// answeringLane has an answer that takes longer than any drain.
+// answeringLane is a Lane with an answer that takes longer than any drain.
 type answeringLane struct{ net.Listener }
 
 func (answeringLane) Serve(l net.Listener) error {

@@ -8,7 +8,8 @@ import (
 )
 
 // withMode calls bind so that a socket created in it has the mode from the start. The umask belongs
-// to the whole process, so this is for its start, when nothing else creates files.
+// to the whole process, so withMode may be called only at its start, when nothing else creates
+// files.
 func withMode(mode fs.FileMode, bind func()) {
 	previous := syscall.Umask(0o777 &^ int(mode.Perm()))
 	defer syscall.Umask(previous)

@@ -1,5 +1,5 @@
 // Package logging has a logger that never blocks a request: lines wait in a bounded queue, and a
-// line that does not fit is dropped and counted. It also bounds the lines that repeat each other.
+// line that does not fit is dropped and counted. It also limits how often a line is repeated.
 package logging
 
 import (

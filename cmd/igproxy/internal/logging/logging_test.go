@@ -60,7 +60,7 @@ func TestBytesQuotedByNetHTTPAreNotLogged(t *testing.T) {
 	}
 }
 
-// A flood of one message leaves out only lines of that message. net/http's messages are the same
+// A flood of one message suppresses only lines with that message. net/http's messages are the same
 // up to the address of the client.
 func TestRepeatedMessagesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

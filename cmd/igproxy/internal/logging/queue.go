@@ -11,7 +11,7 @@ import (
 const maxPending = 4 << 20
 
 // queue decouples the log from standard error, because a request must never wait for the reader of
-// the log: a full pipe would block every answer, and with them the drain. Write queues a line and
+// the log: a full pipe would block every answer, and with it the drain. Write queues a line and
 // returns; one goroutine writes what is pending, in order, many lines at once. When the queue or
 // the disk is full, lines are dropped and counted, and the log reports how many as soon as it can.
 type queue struct {
@@ -23,13 +23,13 @@ type queue struct {
 	pending  []byte
 	ended    bool
 	dropped  int // since the start
-	reported int // of them
+	reported int // how many of the dropped lines have been reported
 
 	work chan struct{} // has capacity 1; full when there is something to do
 	done chan struct{}
 }
 
-// newQueue starts the goroutine that close ends.
+// newQueue returns a queue and starts its goroutine, which close ends.
 func newQueue(to io.Writer) *queue {
 	q := &queue{to: to, report: func(int) {}, work: make(chan struct{}, 1), done: make(chan struct{})}
 	go q.run()

@@ -48,7 +48,7 @@ func TestEveryLineIsWrittenInOrder(t *testing.T) {
 	}
 	wg.Wait()
 	if !l.close(10 * time.Second) {
-		t.Fatal("it did not end")
+		t.Fatal("the queue did not end in time")
 	}
 	var next [writers]int
 	for line := range strings.Lines(to.text.String()) {
@@ -68,7 +68,7 @@ func TestEveryLineIsWrittenInOrder(t *testing.T) {
 	}
 }
 
-// stuck blocks like a pipe without a reader, until it is opened.
+// stuck blocks like a pipe without a reader, until open is closed.
 type stuck struct {
 	open chan struct{}
 	tap
@@ -96,7 +96,7 @@ func TestStuckLogBlocksNoWriterAndReportsDroppedLines(t *testing.T) {
 		synctest.Wait()
 		fmt.Fprintln(l, "last")
 		if !l.close(time.Second) {
-			t.Fatal("it did not end")
+			t.Fatal("the queue did not end in time")
 		}
 		got := to.text.String()
 		if !strings.HasPrefix(got, "first\nxxx") || !strings.HasSuffix(got, "x\nlost 7\nlast\n") || strings.Count(got, "\n") != 3+maxPending/len(line) {

@@ -10,9 +10,9 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-// Egress says how calls leave for Meta: "direct", or "through proxy HOST:PORT", which never has the
-// proxy's credentials. If the ways differ, each is followed by its hosts. The error is that of an
-// invalid HTTPS_PROXY or HTTP_PROXY, which it does not repeat.
+// Egress returns how calls reach Meta: "direct", or "through proxy HOST:PORT", which never has the
+// proxy's credentials. If the ways differ, each is followed by its hosts. It returns an error if
+// HTTPS_PROXY or HTTP_PROXY is invalid; the error does not repeat the value.
 func Egress(c config.Config) (string, error) {
 	const direct = "direct"
 	if c.Upstream.Proxy == config.ProxyNone {
@@ -44,8 +44,8 @@ func Egress(c config.Config) (string, error) {
 	return strings.Join(ways, "; "), nil
 }
 
-// isProxy reports whether u is only a host, a port and credentials. net/http makes the most of what
-// is written: of a malformed URL it may take the user for the host.
+// isProxy reports whether u is only a host, a port and credentials. net/http is lenient: in a
+// malformed URL it may take the user name for the host.
 func isProxy(u *url.URL) bool {
 	return u.Hostname() != "" && !strings.HasSuffix(u.Host, ":") &&
 		(u.Path == "" || u.Path == "/") && u.RawQuery == "" && u.Fragment == ""

@@ -12,8 +12,8 @@ import (
 )
 
 // gcPercent lets garbage grow to twice the live heap. A sidecar's live heap is a few MiB, so with
-// Go's default of 100 a few hundred exchanges trigger a collection, and a tenth of the CPU time of
-// hits in Redis goes to collecting.
+// Go's default of 100 a few hundred exchanges trigger a collection, and collections take a tenth of
+// the CPU time of hits in Redis.
 const gcPercent = 200
 
 // TuneMemory sets the garbage collector's pace, and Go's memory limit to nine tenths of the
@@ -32,7 +32,7 @@ func TuneMemory(log *slog.Logger) {
 	}
 }
 
-// The bounds of the memory that the cache takes unless cache.max_bytes says how much.
+// The bounds of the memory that the cache takes unless cache.max_bytes is set.
 const (
 	leastCache = 8 << 20
 	mostCache  = 64 << 20

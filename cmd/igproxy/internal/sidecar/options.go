@@ -41,8 +41,8 @@ func cacheOptions(c config.Config, observer cache.Observer, log *slog.Logger) (c
 	return o, nil
 }
 
-// readPassword returns a function that reads a password file, which is called for each connection,
-// so that a rotated password is found; nil: there is no file.
+// readPassword returns a function that reads a password file, or nil if there is no file. It is
+// called for each connection, so that a rotated password is picked up.
 func readPassword(path string) func() (string, error) {
 	if path == "" {
 		return nil
@@ -53,7 +53,7 @@ func readPassword(path string) func() (string, error) {
 	}
 }
 
-// proxyOptions turns configuration into the proxy's Options, with the parts of this sidecar.
+// proxyOptions turns configuration into the proxy's Options, and adds the parts of this sidecar.
 func (s *Sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
 	o, err := upstreamOptions(conf, s.build.Version)
 	if err != nil {

@@ -31,7 +31,7 @@ type reloader struct {
 	read    config.Config // the last one read: in use, refused, or waiting for a restart
 	refused []string      // its problems, if it was refused
 	seen    config.Stamps // of the files when it was read
-	settled bool          // whether a later write must change those stamps
+	settled bool          // whether every later write is sure to change those stamps
 	last    config.Stamps // at the last look
 }
 
@@ -89,8 +89,8 @@ func (r *reloader) look() config.Stamps {
 	return config.Stamp(paths)
 }
 
-// follow reads what has changed. A file that is being written is left alone until it is the same at
-// two looks.
+// follow reads what has changed. A file that is being written is left alone until two looks in a
+// row find it unchanged.
 func (r *reloader) follow() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -113,7 +113,7 @@ func (r *reloader) reload() ReloadReply {
 func (r *reloader) reloadOnce(requested bool) ReloadReply {
 	seen := r.look()
 	read, problems := r.load()
-	again := reflect.DeepEqual(read, r.read) // the text of each Secret too
+	again := reflect.DeepEqual(read, r.read) // compares the text of each Secret, too
 	r.read, r.seen, r.settled = read, seen, seen.Settled()
 	if now := r.look(); len(now) != len(seen) { // it names other files than before
 		r.seen, r.settled = now, false

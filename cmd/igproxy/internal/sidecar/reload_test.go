@@ -52,7 +52,7 @@ func put(t *testing.T, path, text string, ago time.Duration) {
 	}
 }
 
-// pass waits for some looks.
+// pass lets the reloader look at the files a number of times.
 func (n *reloading) pass(looks int) {
 	for range looks {
 		time.Sleep(config.LookEvery)

@@ -1,5 +1,5 @@
 // Package sidecar is one running igproxy: built whole or not at all, reloaded, and drained. It also
-// has the tests of `igproxy check --online`.
+// runs the tests of `igproxy check --online`.
 package sidecar
 
 import (
@@ -32,7 +32,7 @@ type Options struct {
 	Path string
 	// Load reads the configuration again; nil: it is never reloaded.
 	Load func() (config.Config, []config.Problem)
-	// Reloads requests a reload; nil: nothing does.
+	// Each value in Reloads requests a reload; nil: nothing requests one.
 	Reloads <-chan os.Signal
 	// Log receives every log line; New and a reload set its level and its lines per second.
 	Log *logging.Log
@@ -48,7 +48,7 @@ type Build struct{ Version, Commit, Go string }
 type Sidecar struct {
 	conf       config.Config
 	log        *slog.Logger
-	lines      *logging.Log // behind log
+	lines      *logging.Log // the queue of log
 	build      Build
 	cache      *cache.Cache
 	proxy      *proxy.Proxy
@@ -61,10 +61,10 @@ type Sidecar struct {
 	tls        atomic.Pointer[currentTLS]
 	operator   *admin.Handler
 	reloads    *reloader
-	closers    []func() // close what was opened, also twice, in reverse order
+	closers    []func() // close what was opened; called in reverse order, perhaps twice
 }
 
-// New builds and opens everything, or nothing: on an error it closes again what it opened.
+// New builds and opens everything, or nothing: on an error it closes what it has opened.
 func New(o Options) (s *Sidecar, err error) {
 	s = &Sidecar{conf: o.Config, log: o.Log.Logger, lines: o.Log, build: o.Build, metrics: proxy.NewMetrics()}
 	defer func() {
@@ -116,12 +116,12 @@ func expired() context.Context {
 
 const (
 	adminConnections   = 64          // bounds each admin listener
-	adminHeaderTimeout = time.Second // bounds server.read_header_timeout there: probes come from near by
+	adminHeaderTimeout = time.Second // bounds server.read_header_timeout there: probes come from nearby
 	adminSocketMode    = 0o660       // admits the owner and the group to a Unix socket of the admin handler
 )
 
-// listen opens the listeners. A socket of systemd's has an address of its own, which replaces the
-// configured one.
+// listen opens the listeners. A socket that systemd has opened has its own address, which replaces
+// the configured one.
 func (s *Sidecar) listen() error {
 	sockets, err := inheritedListeners()
 	for _, l := range sockets {
@@ -207,7 +207,7 @@ func (s *Sidecar) adminOptions(conf config.Config) (admin.Options, error) {
 }
 
 // apply makes a configuration take effect, except for the listeners, the servers and the Redis
-// client. It builds everything that can fail first, and then swaps all of it.
+// client. It first builds everything that can fail, and then puts all of it into use.
 func (s *Sidecar) apply(conf config.Config) error {
 	notify(s.log, "RELOADING=1\nSTATUS=reading the configuration")
 	defer s.notifyReady()
@@ -237,8 +237,8 @@ func (s *Sidecar) apply(conf config.Config) error {
 	return nil
 }
 
-// learnTimeout bounds how long a start waits for Redis to say what was purged. Without Redis a
-// sidecar starts all the same.
+// learnTimeout bounds how long a start waits for Redis to report what was purged. If Redis does not
+// reply, the sidecar starts anyway.
 const learnTimeout = 250 * time.Millisecond
 
 // Run serves until a signal arrives, then drains. A second signal ends it at once, with an error.
@@ -270,9 +270,9 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	}
 }
 
-// drain ends in order: readiness is withdrawn, purges that wait are performed, the app's listener
-// stops and its requests are answered, flights land, stores finish, spans are sent, and the admin
-// listeners go last, so that an orchestrator can watch.
+// drain stops the parts in order: readiness is withdrawn, pending purges are performed, the app's
+// listener stops and its requests are answered, shared exchanges and writes to Redis finish, spans
+// are sent, and the admin listeners stop last, so that an orchestrator can watch.
 func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()

@@ -48,7 +48,7 @@ func TestAFailedStartLeavesNothingOpen(t *testing.T) {
 	o := options(t, logging.Start(io.Discard, "info", "text"))
 	o.Config.Listen, o.Config.Admin.Listen = free(t), busy.Addr().String()
 	if _, err := sidecar.New(o); err == nil || !strings.HasPrefix(err.Error(), "admin.listen: ") {
-		t.Fatalf("got %v, want that admin.listen is in use", err)
+		t.Fatalf("got %v, want an error that begins with admin.listen", err)
 	}
 	l, err := net.Listen("tcp", o.Config.Listen)
 	if err != nil {
@@ -82,7 +82,7 @@ func TestASidecarAnswersUntilASignal(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := client.Get(s.AdminURL() + "/readyz"); err == nil {
-		t.Error("it still answers")
+		t.Error("the sidecar still answers after its end")
 	}
 	log.Close()
 	if got := strings.Count(text.String(), "msg=stopped"); got != 1 {

@@ -20,8 +20,9 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
 
-// This file is igproxy's side of systemd: inherited sockets (sd_listen_fds(3)), state notifications
-// (sd_notify(3)), and the watchdog (WatchdogSec=). Without systemd none of it does anything.
+// This file is igproxy's interface to systemd: inherited sockets (sd_listen_fds(3)), state
+// notifications (sd_notify(3)), and the watchdog (WatchdogSec=). Without systemd none of it does
+// anything.
 
 // inheritedListeners returns the listeners that systemd has opened, by name: app and admin. They
 // outlive this process: a client that connects between one sidecar's drain and the start of the
@@ -75,8 +76,8 @@ func notify(log *slog.Logger, message string) {
 
 func (s *Sidecar) notifyReady() { notify(s.log, "READY=1\nSTATUS=answering on "+s.URL()) }
 
-// watchdog notifies systemd every third of WatchdogSec= while check succeeds; without notifications
-// systemd restarts the sidecar. stop ends it.
+// watchdog notifies systemd three times per WatchdogSec= while check succeeds; without
+// notifications systemd restarts the sidecar. stop ends the notifications.
 func watchdog(log *slog.Logger, check func(context.Context) error) (stop func()) {
 	limit, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
@@ -114,9 +115,10 @@ func watchdog(log *slog.Logger, check func(context.Context) error) (stop func())
 }
 
 // checkAlive checks, for the watchdog, that the app's listener answers. It checks the admin
-// listener instead where auth.uids would count and log this process as a stranger, and where the
-// app's socket is one of systemd's that this service may not enter or see: a restart would not
-// change that. A drain, which closes the listener, has its own bound.
+// listener instead if auth.uids would refuse this process, which would be counted and logged, or if
+// the app's socket comes from systemd and this service may not connect to it or see it: a restart
+// would not change that. It does not fail during a drain, which closes the listener and has its own
+// time limit.
 func (s *Sidecar) checkAlive(ctx context.Context) error {
 	app, admin := s.app.Addr(), s.admins[0].Addr()
 	if uids := s.conf.Auth.UIDs; len(uids) > 0 && !slices.Contains(uids, strconv.Itoa(os.Getuid())) {

@@ -65,13 +65,13 @@ func TestWithoutSystemdNothingIsInherited(t *testing.T) {
 	if err != nil || len(sockets) != 0 {
 		t.Errorf("got %v, %v", sockets, err)
 	}
-	watchdog(slog.Default(), func(context.Context) error { t.Error("asked"); return nil })()
+	watchdog(slog.Default(), func(context.Context) error { t.Error("the check was called"); return nil })()
 }
 
 func TestAnInvalidWatchdogTimeIsLogged(t *testing.T) {
 	t.Setenv("WATCHDOG_USEC", "soon")
 	var text bytes.Buffer
-	watchdog(slog.New(slog.NewTextHandler(&text, nil)), func(context.Context) error { t.Error("asked"); return nil })()
+	watchdog(slog.New(slog.NewTextHandler(&text, nil)), func(context.Context) error { t.Error("the check was called"); return nil })()
 	if !strings.Contains(text.String(), "WATCHDOG_USEC=soon") {
 		t.Errorf("logged: %s", text.String())
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
 
-// followTokens returns a function with the digests of the current tokens in the file that a key
-// names; nil: it names none.
+// followTokens returns a function that returns the digests of the current tokens in the file at
+// path, which key names. It returns nil if there is no path.
 func followTokens(key, path string, log *slog.Logger) (func() [][sha256.Size]byte, error) {
 	if path == "" {
 		return nil, nil
@@ -41,8 +41,9 @@ func listenerTLS(current *atomic.Pointer[currentTLS]) *tls.Config {
 	}
 }
 
-// followTLS returns the TLS of the app's listener; nil: it uses none. It reads certificate, key and
-// client authorities again when they change: new connections use the new ones, open ones continue.
+// followTLS returns the TLS configuration of the app's listener, or nil if it uses no TLS. It reads
+// certificate, key and client authorities again when they change: new connections use the new ones,
+// open ones continue.
 func followTLS(c config.Config, log *slog.Logger) (currentTLS, error) {
 	cert, key, ca := c.TLS.CertFile, c.TLS.KeyFile, c.Auth.ClientCA
 	if cert == "" {
@@ -60,8 +61,8 @@ func followTLS(c config.Config, log *slog.Logger) (currentTLS, error) {
 	if ca == "" {
 		return func() *tls.Config { return conf }, nil
 	}
-	// Without session tickets each connection shows its certificate: a resumed session would be
-	// trusted because of an authority that may have been removed since.
+	// Without session tickets, a client shows its certificate on each connection. A resumed session
+	// would be trusted even if its authority had been removed since.
 	f, err := config.Follow("auth.client_ca", log, func() (*tls.Config, error) {
 		pool, err := config.ReadCertPool(ca)
 		requiring := conf.Clone()
@@ -86,10 +87,11 @@ func checkName(cert *x509.Certificate, names []string) error {
 	if slices.ContainsFunc(cert.DNSNames, dns) || slices.ContainsFunc(cert.URIs, uri) {
 		return nil
 	}
-	return errors.New("the client certificate has no name of auth.client_names") // what it has is from outside
+	// The certificate's own names come from outside, so the error does not repeat them.
+	return errors.New("the client certificate has none of the names in auth.client_names")
 }
 
-// anyHost reports whether the Host name is not checked: a Unix socket has no meaningful one, and
+// anyHost reports whether requests may have any Host name: a Unix socket has no meaningful one, and
 // beyond loopback allowed_hosts decides. On loopback it is always checked, against web pages that
 // rebind a DNS name.
 func anyHost(l net.Listener, allowed []string) bool {
@@ -102,5 +104,5 @@ func requireTrust(l net.Listener, c config.Config) error {
 	if l.Addr().Network() == "unix" || listener.OnlyLoopback(l) || c.RequiresAuth() || c.Auth.None {
 		return nil
 	}
-	return fmt.Errorf("listen: %s is reachable by other machines, and nothing asks them who they are; %s", l.Addr(), config.TrustChoices)
+	return fmt.Errorf("listen: %s is reachable by other machines without authentication; %s", l.Addr(), config.TrustChoices)
 }

@@ -135,7 +135,7 @@ func TestTLSIsModernAndOffersHTTP2(t *testing.T) {
 	for _, ca := range []string{"", "ca.pem"} {
 		conf := tlsConfig(t, ca, io.Discard)
 		if _, _, err := shake(t, conf, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil {
-			t.Error("TLS 1.1 was taken")
+			t.Error("TLS 1.1 was accepted")
 		}
 	}
 	conf := tlsConfig(t, "", io.Discard)
@@ -165,12 +165,12 @@ func TestClientCertificatesAreVerifiedByTheCurrentAuthorities(t *testing.T) {
 			return err
 		}
 		if right, wrong, none := ask(&ours), ask(&theirs), ask(nil); right != nil || wrong == nil || none == nil {
-			t.Errorf("got %v, %v and %v; want only the first to be let in", right, wrong, none)
+			t.Errorf("got %v, %v and %v; want only the first to be accepted", right, wrong, none)
 		}
 		write(t, "clients.pem", theirs.cert)
 		time.Sleep(config.LookEvery)
 		if before, now := ask(&ours), ask(&theirs); before == nil || now != nil {
-			t.Errorf("after the change: got %v and %v; want only the second to be let in", before, now)
+			t.Errorf("after the change: got %v and %v; want only the second to be accepted", before, now)
 		}
 		if before := ask(nil); before == nil {
 			t.Error("an earlier session was resumed without a certificate")
@@ -196,7 +196,7 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 		for range 3 {
 			time.Sleep(config.LookEvery)
 			if digest()[0] != first {
-				t.Error("a token too short was taken")
+				t.Error("a token that is too short was accepted")
 			}
 		}
 		write(t, "token", "the-second-token-0123")
@@ -205,7 +205,7 @@ func TestATokenFileIsReadAgain(t *testing.T) {
 		write(t, "token", "the-second-token-0123\n") // an editor's newline is not part of it
 		time.Sleep(config.LookEvery)
 		if second == first || digest()[0] != second {
-			t.Error("the second token was not taken, or its newline was")
+			t.Error("the second token is not in use, or its newline changed it")
 		}
 		if got := strings.Count(log.String(), "level=WARN"); got != 1 || strings.Contains(log.String(), "-token-") {
 			t.Errorf("want one warning, and no token: %s", log.String())
@@ -227,7 +227,7 @@ func TestListenAddressDecidesWhetherAuthenticationIsRequired(t *testing.T) {
 	if err := requireTrust(&addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}, c); err != nil {
 		t.Errorf("a socket: %v", err)
 	}
-	want := "listen: 10.0.0.1:80 is reachable by other machines, and nothing asks them who they are; " + config.TrustChoices
+	want := "listen: 10.0.0.1:80 is reachable by other machines without authentication; " + config.TrustChoices
 	if err := requireTrust(beyond, c); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -71,14 +71,15 @@ func Start(version string, log *slog.Logger) (tracer trace.Tracer, stop func(con
 	}
 }
 
-// newProvider connects to nothing. It recovers because the library panics on a negative queue size.
+// newProvider returns a provider without connecting to anything. It recovers because the library
+// panics on a negative queue size.
 func newProvider(version string, lost *failures) (provider *sdktrace.TracerProvider, err error) {
 	defer func() {
 		if recover() != nil {
 			err = errors.New("the library panicked")
 		}
 	}()
-	otel.SetLogger(logr.Discard()) // its messages hold the values of variables, credentials among them
+	otel.SetLogger(logr.Discard()) // its messages contain the values of variables, credentials among them
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {
 		lost.log.Warn("tracing", "problem", "an OTEL_ variable is invalid and ignored")
 	}))
