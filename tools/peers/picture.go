@@ -38,11 +38,11 @@ func (r *report) picture() string {
 		fmt.Fprintf(&w, `<text class="note" x="%d" y="%d" text-anchor="end">%s</text>`+"\n", width-16, y, group.note)
 		y += 14
 		largest := 0.0
-		for _, c := range columns {
+		for _, c := range r.columns() {
 			value, _ := row.median(c.key)
 			largest = max(largest, value)
 		}
-		for _, c := range columns {
+		for _, c := range r.columns() {
 			value, ok := row.median(c.key)
 			if !ok {
 				continue
