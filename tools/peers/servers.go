@@ -71,7 +71,7 @@ worker_processes 1;
 worker_rlimit_nofile 60000;
 pid DIR/nginx.pid;
 error_log stderr warn;
-events { worker_connections 25000; }
+events { worker_connections CONNECTIONS; }
 http {
   sendfile on;
   tcp_nopush on;
@@ -104,26 +104,34 @@ http {
 }
 `
 
-func (b *bench) nginx(origin *server) (*server, error) {
+// Numbers of connections for which nginx reserves memory when it starts.
+const (
+	debianConnections = 768
+	enoughConnections = 25_000 // for 10,000 clients
+)
+
+func (b *bench) nginx(origin *server) (*server, error) { return b.nginxFor(enoughConnections, origin) }
+
+func (b *bench) nginxFor(connections int, origin *server) (*server, error) {
 	addr, err := free()
 	if err != nil {
 		return nil, err
 	}
-	args, err := b.nginxArgs(addr, origin)
+	args, err := b.nginxArgs(addr, connections, origin)
 	if err != nil {
 		return nil, err
 	}
 	return b.start("nginx", serverCore, "http://"+addr, "http://"+addr+healthPath, nil, args...)
 }
 
-func (b *bench) nginxArgs(addr string, origin *server) ([]string, error) {
+func (b *bench) nginxArgs(addr string, connections int, origin *server) ([]string, error) {
 	program, err := find("nginx")
 	if err != nil {
 		return nil, err
 	}
 	conf := b.path("nginx.conf")
 	_ = os.RemoveAll(b.path("nginx-cache"))
-	text := strings.NewReplacer("DIR", b.dir, "ADDR", addr, "ORIGIN", strings.TrimPrefix(origin.url, "http://")).Replace(nginxConf)
+	text := strings.NewReplacer("DIR", b.dir, "ADDR", addr, "CONNECTIONS", strconv.Itoa(connections), "ORIGIN", strings.TrimPrefix(origin.url, "http://")).Replace(nginxConf)
 	return []string{program, "-e", "stderr", "-p", b.dir, "-c", conf}, os.WriteFile(conf, []byte(text), 0o644)
 }
 

@@ -30,7 +30,8 @@ func (b *bench) sizes() error {
 	sidecar := func(settings ...string) func() (*server, error) {
 		return func() (*server, error) { return b.sidecar(sidecarName, origin.url, "", settings...) }
 	}
-	nginx := func() (*server, error) { return b.nginx(origin) }
+	nginx := func() (*server, error) { return b.nginxFor(debianConnections, origin) }
+	largeNginx := func() (*server, error) { return b.nginx(origin) }
 	varnish := func() (*server, error) { return b.varnish(origin) }
 	withTLS := func() (*server, error) { return b.sidecar(sidecarName, mock.url, ca) }
 	idle, idlePrivate, loaded := figures{}, figures{}, figures{}
@@ -50,7 +51,7 @@ func (b *bench) sizes() error {
 			{nginx, loaded, b.megabytesAfterLoad},
 			{withTLS, loaded, b.megabytesAfterLoad},
 			{sidecar("CACHE_MAX_BYTES=256MiB"), perToken, b.bytesPerToken},
-			{nginx, perConnection, b.bytesPerConnection},
+			{largeNginx, perConnection, b.bytesPerConnection},
 			{sidecar(fmt.Sprint("SERVER_MAX_CONNECTIONS=", manyConnections+1000)), perConnection, b.bytesPerConnection},
 		} {
 			s, err := of.start()
@@ -154,7 +155,7 @@ func (b *bench) starts(origin *server, to figures) error {
 			health, args, env := url+healthPath, []string{b.igproxy, "serve"}, []string(nil)
 			switch name {
 			case nginxName:
-				args, err = b.nginxArgs(addr, origin)
+				args, err = b.nginxArgs(addr, debianConnections, origin)
 			case "varnish":
 				args, err = b.varnishArgs(addr, origin)
 			default:
