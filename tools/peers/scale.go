@@ -58,7 +58,8 @@ func (b *bench) scale() error {
 				return err
 			}
 			if i > 0 {
-				of.to.add(strings.Split(of.s.name, "-")[0], r.cpu)
+				name, _, _ := strings.Cut(of.s.name, "-") // igproxy has one process for each case
+				of.to.add(name, r.cpu)
 			}
 		}
 	}
