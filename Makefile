@@ -10,7 +10,8 @@
 # make load            a load on loopback, LOAD (10) seconds each of wrk and vegeta, then the sidecar's own figures
 # make bench           benchmarks with allocations, COUNT (6) runs of each, compared with tools/bench/baseline.txt
 # make bench-baseline  rewrite that file; its times are those of one machine, its allocations are the same everywhere
-# make bench-peers     igproxy next to nginx and Varnish, for docs/performance.md (needs Linux and 2 cores); PEERS=-quick is shorter
+# make bench-peers     igproxy next to nginx, Varnish, bare handlers of net/http and fasthttp, and an epoll loop in C, for docs/performance.md; needs
+#                      Linux, 2 cores and a C compiler, and takes about 30 minutes; PEERS=-quick takes about 12
 # make bench-fleet     many sidecars on one Redis: calls, commands and latencies
 # make ship-check      check the deployment files with the code of the programs that read them, compare two builds of one commit, unpack a Debian package
 

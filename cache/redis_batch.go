@@ -50,9 +50,9 @@ func (b *batches) do(ctx context.Context, args ...any) (any, error) {
 	}
 	b.mu.Unlock()
 	if send {
-		b.send(b.take())
+		b.send(b.take()) //nolint:contextcheck // a batch serves several callers, so it has a context of its own
 		if next := b.take(); len(next) > 0 {
-			b.sending.Go(func() { b.sendAll(next) })
+			b.sending.Go(func() { b.sendAll(next) }) //nolint:contextcheck // as above
 		}
 	}
 	select {

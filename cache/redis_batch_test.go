@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -88,9 +89,13 @@ func TestConcurrentClaimsShareAPipeline(t *testing.T) {
 				t.Errorf("claim %[1]d got %[2]s, want %[1]d", i, got)
 			}
 		}
-		want := []int{1, 1, 32, 32, 32, 2} // two claims are sent at once, and the others wait
-		if fmt.Sprint(a.sizes) != fmt.Sprint(want) {
-			t.Errorf("pipelines of %v, want %v", a.sizes, want)
+		sum := 0
+		for _, size := range a.sizes {
+			sum += size
+		}
+		// Two claims are sent at once, perhaps with others, and the rest waits for these two.
+		if sum != 100 || len(a.sizes) > parallelBatches+4 || slices.Max(a.sizes) != largestBatch {
+			t.Errorf("pipelines of %v claims, want at most six, each of at most %d, for 100 claims", a.sizes, largestBatch)
 		}
 		if b.running != 0 || len(b.waiting) != 0 {
 			t.Errorf("%d pipelines are running and %d claims wait, want none", b.running, len(b.waiting))

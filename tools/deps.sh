@@ -2,7 +2,7 @@
 # Installs missing programs with the system's package manager. It starts none of them.
 #   deps.sh         for make test: a C compiler, Redis and nginx
 #   deps.sh all     also for make test-all: client libraries, load tools, a browser, promtool and systemd-analyze
-#   deps.sh peers   for make bench-peers: nginx, Varnish, wrk and Redis
+#   deps.sh peers   for make bench-peers: a C compiler, nginx, Varnish, wrk and Redis
 set -euo pipefail
 what=${1-test}
 case $what in test | all | peers) ;; *) echo "usage: deps.sh [test|all|peers]" >&2; exit 2 ;; esac
@@ -14,7 +14,7 @@ module() { "$1" -c "import $2" 2>/dev/null; } # also called with /usr/bin/python
 missing() {
   names=() debian=()
   need() { names+=("$1"); debian+=("${@:2}"); }
-  has cc || has gcc || need "a C compiler" gcc libc6-dev # for the race detector, and for Varnish
+  has cc || has gcc || need "a C compiler" gcc libc6-dev # for the race detector; in bench-peers for Varnish and the epoll loop
   has redis-server || need redis-server redis-server
   has nginx || need nginx nginx-light
   if [ "$what" = peers ]; then

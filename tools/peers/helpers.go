@@ -22,7 +22,8 @@ const (
 	callsPath  = "/__calls"
 )
 
-// helper runs this program as a server: origin ADDRESS LATENCY, or bare ADDRESS.
+// helper runs this program as a server: origin ADDRESS LATENCY, bare ADDRESS, or fasthttp
+// ADDRESS.
 func helper(kind string, args []string) error {
 	var handler http.Handler
 	switch {
@@ -34,8 +35,10 @@ func helper(kind string, args []string) error {
 		handler = &originHandler{latency: latency}
 	case kind == "bare" && len(args) == 1:
 		handler = newBareHandler()
+	case kind == fasthttpName && len(args) == 1:
+		return serveFasthttp(args[0])
 	default:
-		return errors.New("origin ADDRESS LATENCY, or bare ADDRESS")
+		return errors.New("origin ADDRESS LATENCY, bare ADDRESS, or fasthttp ADDRESS")
 	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM)

@@ -3,7 +3,7 @@ package main
 // hits measures known tokens, one and many, served from memory. The servers take turns, so that
 // changes in the machine's load affect all of them.
 func (b *bench) hits() error {
-	all, err := b.fourServers()
+	all, err := b.hitServers()
 	if err != nil {
 		return err
 	}
@@ -31,15 +31,22 @@ func (b *bench) hits() error {
 				}
 			}
 		}
-		what, key := "1 token", "hit1"
+		what, key, ofNginx := "1 token", "hit1", 0.55
 		if tokens > 1 {
-			what, key = "10,000 tokens", "hit10k"
+			what, key, ofNginx = "10,000 tokens", "hit10k", 0.45
 		}
-		b.report.add(key+".cpu", "CPU for a million hits, "+what, "s", cpu, atMost(0.65, nginxName))
+		b.report.add(key+".cpu", "CPU for a million hits, "+what, "s", cpu, atMost(ofNginx, nginxName))
+		b.report.add(key+".fasthttp", "the same, against fasthttp", "×", against(fasthttpName, cpu), atMost(0.9))
+		b.report.add(key+".floor", "the same, against the epoll loop", "×", against(floorName, cpu), atMost(1.45))
 		b.report.add(key+".rps", "hits a second, "+what, "/s", rps, atLeast(1.5, nginxName))
 		b.report.add(key+".p99", "p99 of a hit, "+what, "ms", p99, atMost(1, nginxName))
 	}
 	return nil
+}
+
+// against returns igproxy's value of each round divided by another server's of the same round.
+func against(other string, f figures) figures {
+	return growth(figures{sidecarName: f[sidecarName]}, figures{sidecarName: f[other]})
 }
 
 const (
@@ -48,7 +55,7 @@ const (
 	nginxName  = "nginx"
 )
 
-func (b *bench) fourServers() ([]*server, error) {
+func (b *bench) hitServers() ([]*server, error) {
 	origin, err := b.origin("0s")
 	if err != nil {
 		return nil, err
@@ -70,5 +77,13 @@ func (b *bench) fourServers() ([]*server, error) {
 		return nil, err
 	}
 	bare, err := b.bare()
-	return []*server{nginx, sidecar, varnish, bare}, err
+	if err != nil {
+		return nil, err
+	}
+	fast, err := b.fasthttp()
+	if err != nil {
+		return nil, err
+	}
+	floor, err := b.floor(sidecar)
+	return []*server{nginx, sidecar, varnish, bare, fast, floor}, err
 }

@@ -1,6 +1,7 @@
-// Command peers compares igproxy with nginx, Varnish and a bare net/http handler on this machine
-// and prints one table: medians, ratios to nginx in the same run, and the goals with whether they
-// are met. It is not a test: a missed goal is reported, but the exit code stays 0.
+// Command peers compares igproxy on this machine with nginx, Varnish, bare handlers of net/http and
+// fasthttp, and an epoll loop in C. It prints one table: medians, ratios to nginx in the same run,
+// and the goals with whether they are met. It is not a test: a missed goal is reported, but the
+// exit code stays 0.
 //
 //	go run -C tools ./peers              all parts, as in make bench-peers
 //	go run -C tools ./peers -quick       the same with fewer and shorter rounds
@@ -19,12 +20,13 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
 
 func main() {
-	if len(os.Args) > 1 && (os.Args[1] == "origin" || os.Args[1] == "bare") {
+	if len(os.Args) > 1 && slices.Contains([]string{"origin", "bare", fasthttpName}, os.Args[1]) {
 		if err := helper(os.Args[1], os.Args[2:]); err != nil {
 			fail(err)
 		}

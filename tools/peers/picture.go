@@ -38,11 +38,11 @@ func (r *report) picture() string {
 		fmt.Fprintf(&w, `<text class="note" x="%d" y="%d" text-anchor="end">%s</text>`+"\n", width-16, y, group.note)
 		y += 14
 		largest := 0.0
-		for _, c := range columns {
+		for _, c := range r.columns() {
 			value, _ := row.median(c.key)
 			largest = max(largest, value)
 		}
-		for _, c := range columns {
+		for _, c := range r.columns() {
 			value, ok := row.median(c.key)
 			if !ok {
 				continue
@@ -60,6 +60,6 @@ func (r *report) picture() string {
 		y += 28
 	}
 	fmt.Fprintf(&w, `<text class="note" x="16" y="%d">10,000 known tokens, 64 connections; %s. %s.</text>`+"\n", y-8, r.Machine.CPU, r.When)
-	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" role="img" aria-label="igproxy beside nginx, Varnish and net/http">`+"\n",
+	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" role="img" aria-label="igproxy beside other servers">`+"\n",
 		width, y+8) + style + fmt.Sprintf(`<rect class="page" width="%d" height="%d" rx="6"/>`+"\n", width, y+8) + w.String() + "</svg>\n"
 }

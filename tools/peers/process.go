@@ -140,16 +140,27 @@ func (s *server) cpu() (seconds float64) {
 	return seconds
 }
 
-// pss returns the tree's memory in bytes, with pages shared by several processes counted once.
-func (s *server) pss() (bytes float64) {
+// Kinds of memory; see smaps_rollup in proc(5).
+const (
+	pss     = "Pss:"
+	private = "Pss_Anon:" // without the pages of files, such as the binary's
+)
+
+// memory returns the tree's memory of a kind in bytes, with pages shared by several processes
+// counted once.
+func (s *server) memory(kind string) (bytes float64, err error) {
 	for _, pid := range s.tree() {
-		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		text, e := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		err = errors.Join(err, e)
 		for line := range strings.Lines(string(text)) {
-			if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "Pss:" {
+			if fields := strings.Fields(line); len(fields) == 3 && fields[0] == kind {
 				n, _ := strconv.Atoi(fields[1])
 				bytes += float64(n) * 1024
 			}
 		}
 	}
-	return bytes
+	if bytes == 0 {
+		err = errors.Join(err, fmt.Errorf("%s: no %s in smaps_rollup", s.name, kind))
+	}
+	return bytes, err
 }

@@ -1,12 +1,16 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 const million = 1_000_000
 
 // scale measures what a hit costs with many tokens and with many connections, compared with one
-// token and few connections. Each case has its own igproxy, and they take turns. All tokens are
-// exchanged beforehand, with the origin, because it is faster than the stand-in.
+// token and few connections. Each case has its own igproxy, and they take turns; nginx takes part
+// in the case of many connections that all ask. All tokens are exchanged beforehand, with the
+// origin, because it is faster than the stand-in.
 func (b *bench) scale() error {
 	origin, err := b.origin("0s")
 	if err != nil {
@@ -19,8 +23,12 @@ func (b *bench) scale() error {
 			return err
 		}
 	}
+	nginx, err := b.nginx(origin)
+	if err != nil {
+		return err
+	}
 	one, tokens, open := all[0], all[1], all[2]
-	for s, n := range map[*server]int{one: 1, tokens: million, open: 1} {
+	for s, n := range map[*server]int{one: 1, tokens: million, open: 1, nginx: 1} {
 		if _, err := warm(s, 0, n); err != nil {
 			return err
 		}
@@ -42,13 +50,16 @@ func (b *bench) scale() error {
 			{tokens, million, busy, b.seconds, amongTokens},
 			{open, 1, busy, b.seconds, amongOpen},
 			{one, 1, manyConnections, 3 * b.seconds, allBusy}, // long enough that opening them matters little
+			{nginx, 1, busy, b.seconds, alone},
+			{nginx, 1, manyConnections, 3 * b.seconds, allBusy},
 		} {
 			r, err := b.load(of.s, of.tokens, of.connections, of.seconds)
 			if err != nil {
 				return err
 			}
 			if i > 0 {
-				of.to.add(sidecarName, r.cpu)
+				name, _, _ := strings.Cut(of.s.name, "-") // igproxy has one process for each case
+				of.to.add(name, r.cpu)
 			}
 		}
 	}
@@ -62,8 +73,10 @@ func (b *bench) scale() error {
 // growth returns each round's value divided by the base value of the same round.
 func growth(f, base figures) figures {
 	g := figures{}
-	for i, v := range f[sidecarName] {
-		g.add(sidecarName, v/base[sidecarName][i])
+	for server, values := range f {
+		for i, v := range values {
+			g.add(server, v/base[server][i])
+		}
 	}
 	return g
 }

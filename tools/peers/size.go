@@ -23,23 +23,35 @@ func (b *bench) sizes() error {
 	if err != nil {
 		return err
 	}
+	mock, ca, err := b.instagram("0s")
+	if err != nil {
+		return err
+	}
 	sidecar := func(settings ...string) func() (*server, error) {
 		return func() (*server, error) { return b.sidecar(sidecarName, origin.url, "", settings...) }
 	}
-	nginx := func() (*server, error) { return b.nginx(origin) }
-	idlePSS := func(s *server) (float64, error) { return s.pss() / 1e6, nil }
-	idle, perToken, perConnection, starts := figures{}, figures{}, figures{}, figures{}
+	nginx := func() (*server, error) { return b.nginxFor(debianConnections, origin) }
+	largeNginx := func() (*server, error) { return b.nginx(origin) }
+	varnish := func() (*server, error) { return b.varnish(origin) }
+	withTLS := func() (*server, error) { return b.sidecar(sidecarName, mock.url, ca) }
+	idle, idlePrivate, loaded := figures{}, figures{}, figures{}
+	perToken, perConnection, starts := figures{}, figures{}, figures{}
 	for range b.rounds {
 		for _, of := range []struct {
 			start   func() (*server, error)
 			to      figures
 			measure func(*server) (float64, error)
 		}{
-			{nginx, idle, idlePSS},
-			{func() (*server, error) { return b.varnish(origin) }, idle, idlePSS},
-			{sidecar(), idle, idlePSS},
+			{nginx, idle, megabytes(pss)},
+			{varnish, idle, megabytes(pss)},
+			{sidecar(), idle, megabytes(pss)},
+			{nginx, idlePrivate, megabytes(private)},
+			{varnish, idlePrivate, megabytes(private)},
+			{sidecar(), idlePrivate, megabytes(private)},
+			{nginx, loaded, b.megabytesAfterLoad},
+			{withTLS, loaded, b.megabytesAfterLoad},
 			{sidecar("CACHE_MAX_BYTES=256MiB"), perToken, b.bytesPerToken},
-			{nginx, perConnection, b.bytesPerConnection},
+			{largeNginx, perConnection, b.bytesPerConnection},
 			{sidecar(fmt.Sprint("SERVER_MAX_CONNECTIONS=", manyConnections+1000)), perConnection, b.bytesPerConnection},
 		} {
 			s, err := of.start()
@@ -59,44 +71,76 @@ func (b *bench) sizes() error {
 		if err := b.starts(origin, starts); err != nil {
 			return err
 		}
-		b.say("idle %.1f MB, a token %.0f bytes, a connection %.1f KiB", last(idle), last(perToken), last(perConnection))
+		b.say("idle %.1f MB, private %.1f MB, after load %.1f MB, a token %.0f bytes, a connection %.1f KiB",
+			last(idle), last(idlePrivate), last(loaded), last(perToken), last(perConnection))
 	}
-	b.report.add("idle", "idle: PSS", "MB", idle, atMost(15))
+	b.report.add("idle", "idle: PSS", "MB", idle, nil)
+	b.report.add("idle.private", "idle: private memory, without the binary's pages", "MB", idlePrivate, atMost(6))
+	b.report.add("loaded", "after hits for 10,000 tokens over 64 connections: PSS", "MB", loaded, atMost(20))
 	b.report.add("token", "a remembered token, beyond the answer's own bytes", "bytes", perToken, atMost(1024))
-	b.report.add("connection", "a kept idle connection", "KiB", perConnection, atMost(12))
+	b.report.add("connection", "a kept idle connection", "KiB", perConnection, atMost(5))
 	b.report.add("start", "start to first answer", "ms", starts, atMost(50))
-	b.report.add("binary", "the binary, stripped", "MB", figures{sidecarName: {float64(info.Size()) / 1e6}}, atMost(20))
+	b.report.add("binary", "the binary, stripped", "MB", figures{sidecarName: {float64(info.Size()) / 1e6}}, nil)
 	return nil
 }
 
 func last(f figures) float64 { return f[sidecarName][len(f[sidecarName])-1] }
 
+// megabytes returns a function that measures a server's memory of a kind.
+func megabytes(kind string) func(*server) (float64, error) {
+	return func(s *server) (float64, error) {
+		bytes, err := s.memory(kind)
+		return bytes / 1e6, err
+	}
+}
+
+// megabytesAfterLoad returns the PSS of a server that has exchanged many tokens and then answered
+// hits for them.
+func (b *bench) megabytesAfterLoad(s *server) (float64, error) {
+	if _, err := warm(s, 0, manyTokens); err != nil {
+		return 0, err
+	}
+	if _, err := b.load(s, manyTokens, busy, b.seconds); err != nil {
+		return 0, err
+	}
+	b.pause(idleTime)
+	return megabytes(pss)(s)
+}
+
 // bytesPerToken returns the growth of the process per token, including the garbage collector's
 // headroom but not the bytes of the responses.
 func (b *bench) bytesPerToken(s *server) (float64, error) {
-	before := s.pss()
+	before, err := s.memory(pss)
+	if err != nil {
+		return 0, err
+	}
 	length, err := warm(s, 0, rememberedMany)
 	if err != nil {
 		return 0, err
 	}
 	b.pause(idleTime)
-	return (s.pss()-before)/rememberedMany - float64(length), nil
+	after, err := s.memory(pss)
+	return (after-before)/rememberedMany - float64(length), err
 }
 
 // rest is how long connections are idle before their memory is measured.
 const rest = 15 * time.Second
 
-// bytesPerConnection returns the growth of the process per connection in KiB, without the kernel's
-// memory.
+// bytesPerConnection returns the growth of the process's private memory per connection in KiB,
+// without the kernel's memory.
 func (b *bench) bytesPerConnection(s *server) (float64, error) {
-	before := s.pss()
+	before, err := s.memory(private)
+	if err != nil {
+		return 0, err
+	}
 	release, err := hold(s, manyConnections)
 	if err != nil {
 		return 0, err
 	}
 	defer release()
 	b.pause(rest)
-	return (s.pss() - before) / manyConnections / 1024, nil
+	after, err := s.memory(private)
+	return (after - before) / manyConnections / 1024, err
 }
 
 // starts measures the time from the program's start to the first 200.
@@ -111,7 +155,7 @@ func (b *bench) starts(origin *server, to figures) error {
 			health, args, env := url+healthPath, []string{b.igproxy, "serve"}, []string(nil)
 			switch name {
 			case nginxName:
-				args, err = b.nginxArgs(addr, origin)
+				args, err = b.nginxArgs(addr, debianConnections, origin)
 			case "varnish":
 				args, err = b.varnishArgs(addr, origin)
 			default:

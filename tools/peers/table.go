@@ -27,9 +27,22 @@ func between(page, text string) (string, error) {
 // quiet is the share of both cores that other programs may use before the table gets a warning.
 const quiet = 0.05
 
-// columns lists the servers in the order of the table.
-var columns = []struct{ key, head string }{
-	{sidecarName, "igproxy"}, {nginxName, "nginx"}, {"varnish", "Varnish"}, {"bare", "net/http"}, {"direct", "no sidecar"},
+type column struct{ key, head string }
+
+// allColumns lists the servers in the order of the table.
+var allColumns = []column{
+	{sidecarName, "igproxy"}, {nginxName, "nginx"}, {"varnish", "Varnish"}, {"bare", "net/http"}, {fasthttpName, "fasthttp"}, {floorName, "epoll loop"},
+	{"direct", "no sidecar"},
+}
+
+// columns returns the servers that were measured in this run.
+func (r *report) columns() (measured []column) {
+	for _, c := range allColumns {
+		if slices.ContainsFunc(r.Rows, func(row row) bool { _, ok := row.median(c.key); return ok }) {
+			measured = append(measured, c)
+		}
+	}
+	return measured
 }
 
 // markdown returns the table with a description of the machine and the run.
@@ -72,6 +85,7 @@ func (r *report) short() string {
 
 // table writes rows and counts their goals.
 func (r *report) table(w *strings.Builder, rows []row) (goals, met int) {
+	columns := r.columns()
 	w.WriteString("| |")
 	for _, c := range columns {
 		w.WriteString(" " + c.head + " |")
@@ -123,7 +137,7 @@ func (g *goal) text(u string) string {
 }
 
 func headOf(key string) string {
-	for _, c := range columns {
+	for _, c := range allColumns {
 		if c.key == key {
 			return c.head
 		}

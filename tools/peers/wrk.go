@@ -104,9 +104,6 @@ func (b *bench) truncateLogs() (err error) {
 	for _, s := range b.running {
 		err = errors.Join(err, os.Truncate(s.log, 0))
 	}
-	if e := os.Truncate(b.path("nginx-access.log"), 0); !errors.Is(e, os.ErrNotExist) {
-		err = errors.Join(err, e)
-	}
 	return err
 }
 

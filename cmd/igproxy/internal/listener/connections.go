@@ -24,8 +24,8 @@ type connections struct {
 
 const (
 	// moment is how long nothing must have happened on a connection before it is closed to make
-	// room. It is far longer than a server needs to send an answer whose handler has ended, and than
-	// a client on a busy machine needs to send its request on a new connection.
+	// room. It is far longer than a server needs to send an answer whose handler has ended, and
+	// than a client on a busy machine needs to send its request on a new connection.
 	moment = 250 * time.Millisecond
 	// searchLimit bounds the search for the longest idle connection.
 	searchLimit = 1000
