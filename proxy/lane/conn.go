@@ -22,12 +22,10 @@ type conn struct {
 	begun []byte // the part of an incomplete request that has arrived
 
 	deadlines deadlines
-	got       struct { // the result of the last read
-		buffer *buffer
-		n      int
-		err    error
-	}
-	readNow func(descriptor uintptr) (done bool) // c.tryRead; made once, because each method value allocates
+	readNow   func(descriptor uintptr) (done bool) // c.tryRead; made once, because each method value allocates
+	got       *buffer                              // the result of tryRead
+	gotLength int
+	gotError  error
 }
 
 // buffer has one half for requests and one for answers.
@@ -40,6 +38,7 @@ const maxRequest = 2 << 10
 // processor's cache.
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
+// newConn adds a connection to the lane.
 func newConn(l *Lane, accepted net.Conn) *conn {
 	c := &conn{Conn: accepted, lane: l, handler: l.options.NewHandler(), watcher: blind{}}
 	c.deadlines.of = c
@@ -50,13 +49,18 @@ func newConn(l *Lane, accepted net.Conn) *conn {
 	if w, ok := accepted.(watcher); ok {
 		c.watcher = w
 	}
+	l.mu.Lock()
+	l.conns[c] = struct{}{}
+	l.mu.Unlock()
 	return c
 }
 
 // run serves the connection until it ends or is handed to net/http.
 func (c *conn) run() {
 	read := c.serve()
-	c.lane.forget(c)
+	c.lane.mu.Lock()
+	delete(c.lane.conns, c)
+	c.lane.mu.Unlock()
 	if read == nil {
 		_ = c.Conn.Close()
 		return
@@ -74,8 +78,8 @@ func (c *conn) serve() (read []byte) {
 			read = nil
 		}
 	}()
-	c.deadlines.begin()
 	for {
+		c.await()
 		b, n, err := c.read()
 		switch {
 		case err == nil:
@@ -97,7 +101,6 @@ func (c *conn) serve() (read []byte) {
 			c.begun = append([]byte(nil), rest...) // nil if rest is empty
 		}
 		buffers.Put(b)
-		c.await()
 	}
 }
 
@@ -154,47 +157,41 @@ func (c *conn) await() {
 }
 
 // read waits until something arrives. It returns a buffer with the incomplete request and the new
-// bytes, and the length of both. It takes the buffer only when a socket has something to read.
+// bytes, and the length of both.
 func (c *conn) read() (*buffer, int, error) {
 	if c.socket == nil {
-		b := buffers.Get().(*buffer)
-		begun := copy(b[:], c.begun)
-		n, err := c.Conn.Read(b[begun:maxRequest])
-		c.received(b, begun, n, err)
-	} else if err := c.socket.Read(c.readNow); err != nil {
+		return c.fill(c.Conn.Read)
+	}
+	if err := c.socket.Read(c.readNow); err != nil {
 		return nil, 0, err
 	}
-	return c.got.buffer, c.got.n, c.got.err
+	return c.got, c.gotLength, c.gotError
 }
 
 // tryRead reads what has arrived at the socket. It reports false if there is nothing yet.
 func (c *conn) tryRead(descriptor uintptr) bool {
-	b := buffers.Get().(*buffer)
-	begun := copy(b[:], c.begun)
-	for {
-		n, err := syscall.Read(int(descriptor), b[begun:maxRequest])
-		switch {
-		case err == syscall.EINTR:
-		case err == syscall.EAGAIN:
-			buffers.Put(b)
-			return false
-		default:
-			if n == 0 && err == nil {
-				err = io.EOF
-			}
-			c.received(b, begun, n, err)
-			return true
+	c.got, c.gotLength, c.gotError = c.fill(func(p []byte) (n int, err error) {
+		for n, err = syscall.Read(int(descriptor), p); err == syscall.EINTR; {
+			n, err = syscall.Read(int(descriptor), p)
 		}
-	}
+		if n == 0 && err == nil {
+			err = io.EOF
+		}
+		return n, err
+	})
+	return c.gotError != syscall.EAGAIN
 }
 
-// received stores the result of a read in c.got. It gives the buffer back if nothing was read.
-func (c *conn) received(b *buffer, begun, n int, err error) {
-	c.got.buffer, c.got.n, c.got.err = b, begun+n, nil
+// fill reads into a buffer, after the incomplete request. It gives the buffer back on an error.
+func (c *conn) fill(read func([]byte) (int, error)) (*buffer, int, error) {
+	b := buffers.Get().(*buffer)
+	begun := copy(b[:], c.begun)
+	n, err := read(b[begun:maxRequest])
 	if err != nil && n <= 0 {
 		buffers.Put(b)
-		c.got.buffer, c.got.n, c.got.err = nil, 0, err
+		return nil, 0, err
 	}
+	return b, begun + n, nil
 }
 
 // watcher is implemented by connections whose owner has to know whether the client waits for an

@@ -13,21 +13,15 @@ type deadlines struct {
 	arriving  bool      // the read deadline is for a request's header, not for idling
 }
 
-// begin sets the read deadline of a new connection. The header timeout begins at once, as in
-// net/http.
-func (d *deadlines) begin() {
-	d.arriving = true
-	d.setRead(time.Now(), d.of.lane.options.HeaderTimeout)
-}
-
-// await sets the read deadline for the rest of a request, or for the next one.
+// await sets the read deadline for the rest of a request, or for the next one. On a new connection
+// the header timeout begins at once, as in net/http.
 func (d *deadlines) await() {
 	o := &d.of.lane.options
-	switch {
-	case len(d.of.begun) > 0 && !d.arriving:
+	switch arriving := d.of.begun != nil || d.idleSince.IsZero(); {
+	case arriving && !d.arriving:
 		d.arriving = true
 		d.setRead(time.Now(), o.HeaderTimeout)
-	case len(d.of.begun) == 0 && !d.idleSince.IsZero() && (d.arriving || isDue(o.IdleTimeout, d.readSet, d.idleSince)):
+	case !arriving && (d.arriving || isDue(o.IdleTimeout, d.readSet, d.idleSince)):
 		d.arriving = false
 		d.setRead(d.idleSince, o.IdleTimeout)
 	}

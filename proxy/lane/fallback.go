@@ -1,65 +1,65 @@
 package lane
 
 import (
+	"context"
 	"net"
-	"sync"
-	"sync/atomic"
 )
 
-// fallback is the listener from which net/http accepts what the lane hands over.
+// fallback is the listener of the connections that net/http serves.
 type fallback struct {
-	handed  chan net.Conn
-	closed  chan struct{}
-	once    sync.Once
-	address atomic.Value // the net.Addr of the lane's listener
+	handed chan net.Conn
+	closed context.Context
+	close  func()
 }
 
-// Accept returns the next connection, or net.ErrClosed after Close.
+func newFallback() *fallback {
+	f := &fallback{handed: make(chan net.Conn)}
+	f.closed, f.close = context.WithCancel(context.Background())
+	return f
+}
+
+// Accept returns the next connection, or net.ErrClosed.
 func (f *fallback) Accept() (net.Conn, error) {
 	select {
 	case c := <-f.handed:
 		return c, nil
-	case <-f.closed:
+	case <-f.closed.Done():
 		return nil, net.ErrClosed
 	}
 }
 
 // Close ends Accept. Connections that are handed over later are closed.
 func (f *fallback) Close() error {
-	f.once.Do(func() { close(f.closed) })
+	f.close()
 	return nil
 }
 
-// Addr returns the address of the lane's listener, or nil before Lane.Serve.
-func (f *fallback) Addr() net.Addr {
-	address, _ := f.address.Load().(net.Addr)
-	return address
-}
+// Addr returns an address without a name. A connection has the address that it was accepted at.
+func (f *fallback) Addr() net.Addr { return &net.UnixAddr{} }
 
-// give hands over a connection and the bytes that the lane has read from it.
+// give hands a connection over, with what was read from it.
 func (f *fallback) give(c net.Conn, read []byte) {
 	select {
-	case f.handed <- &handed{Conn: c, unread: read}:
-	case <-f.closed:
+	case f.handed <- &handed{Conn: c, read: read}:
+	case <-f.closed.Done():
 		_ = c.Close()
 	}
 }
 
-// handed is a connection for net/http. It first returns the bytes that the lane has read.
+// handed is a connection of net/http, whose first bytes the lane has read.
 type handed struct {
 	net.Conn
-	unread []byte // read by the lane, but not yet by net/http
+	read []byte // what net/http has to read first
 }
 
 // Read implements net.Conn.
 func (c *handed) Read(p []byte) (int, error) {
-	if len(c.unread) == 0 {
+	if len(c.read) == 0 {
+		c.read = nil // frees it
 		return c.Conn.Read(p)
 	}
-	n := copy(p, c.unread)
-	if c.unread = c.unread[n:]; len(c.unread) == 0 {
-		c.unread = nil // frees it
-	}
+	n := copy(p, c.read)
+	c.read = c.read[n:]
 	return n, nil
 }
 
@@ -71,5 +71,5 @@ func (c *handed) CloseWrite() error {
 	return nil
 }
 
-// NetConn returns the underlying connection, as that of tls.Conn does.
+// NetConn returns the connection below, as tls.Conn does.
 func (c *handed) NetConn() net.Conn { return c.Conn }

@@ -64,14 +64,13 @@ type Options struct {
 type Lane struct {
 	options  Options
 	fallback *fallback
-
-	mu    sync.Mutex // protects conns
-	conns map[*conn]struct{}
+	mu       sync.Mutex // protects conns
+	conns    map[*conn]struct{}
 }
 
 // New returns a Lane. An http.Server must serve its Fallback.
 func New(o Options) *Lane {
-	return &Lane{options: o, conns: map[*conn]struct{}{}, fallback: &fallback{handed: make(chan net.Conn), closed: make(chan struct{})}}
+	return &Lane{options: o, conns: map[*conn]struct{}{}, fallback: newFallback()}
 }
 
 // Fallback returns the listener of the connections that go to net/http. Its Accept returns
@@ -82,14 +81,13 @@ func (l *Lane) Fallback() net.Listener { return l.fallback }
 // Accept fails for another reason, Serve tries again after growing pauses, as net/http does.
 func (l *Lane) Serve(listener net.Listener) error {
 	const shortest, longest = 5 * time.Millisecond, time.Second
-	l.fallback.address.Store(listener.Addr())
 	pause := shortest
 	for {
 		c, err := listener.Accept()
 		switch {
 		case err == nil:
 			pause = shortest
-			l.start(c)
+			go newConn(l, c).run() // ends when the connection ends or net/http has taken it
 		case errors.Is(err, net.ErrClosed):
 			return err
 		default:
@@ -100,33 +98,13 @@ func (l *Lane) Serve(listener net.Listener) error {
 	}
 }
 
-func (l *Lane) start(accepted net.Conn) {
-	c := newConn(l, accepted)
-	l.mu.Lock()
-	l.conns[c] = struct{}{}
-	l.mu.Unlock()
-	go c.run() // ends when the connection ends or net/http has taken it
-}
-
-func (l *Lane) forget(c *conn) {
-	l.mu.Lock()
-	delete(l.conns, c)
-	l.mu.Unlock()
-}
-
-// count returns the number of connections in the lane.
-func (l *Lane) count() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.conns)
-}
-
+// all returns the connections in the lane.
 // Shutdown waits until no connection is left in the lane, and then closes Fallback. If ctx ends
 // first, it returns the error of ctx. The listener must already be closed. Shutdown does not end
 // connections: one ends when the Handler reports that its answer is the last, or when the owner of
 // the connection closes it because it is idle.
 func (l *Lane) Shutdown(ctx context.Context) error {
-	for l.count() > 0 {
+	for len(l.all()) > 0 {
 		select {
 		case <-time.After(5 * time.Millisecond):
 		case <-ctx.Done():
@@ -143,7 +121,7 @@ func (l *Lane) Close() {
 	for _, c := range l.all() {
 		_ = c.Conn.Close()
 	}
-	for l.count() > 0 {
+	for len(l.all()) > 0 {
 		time.Sleep(time.Millisecond)
 	}
 }

@@ -32,10 +32,11 @@ func recognise(b []byte) (r request, s state) {
 	}
 	r.length = end + len("\r\n\r\n")
 	line, headers, _ := bytes.Cut(b[len(start):end+len("\r\n")], []byte("\r\n"))
-	var ok bool
-	if r.token, ok = plainLine(line); !ok {
+	token, version, ok := plainQuery(line)
+	if !ok || string(version) != "HTTP/1.1" {
 		return r, other
 	}
+	r.token = token
 	for len(headers) > 0 {
 		var name, value []byte
 		if name, value, headers, ok = plainHeader(headers); !ok {
@@ -55,12 +56,6 @@ func recognise(b []byte) (r request, s state) {
 		return r, other
 	}
 	return r, plain
-}
-
-// plainLine reads the query of a request line, and requires HTTP/1.1 after it.
-func plainLine(line []byte) (token []byte, ok bool) {
-	token, rest, ok := plainQuery(line)
-	return token, ok && string(rest) == "HTTP/1.1"
 }
 
 // plainQuery reads the query and the space after it. It returns the token and the rest.
@@ -105,44 +100,23 @@ func unescaped(b []byte) (text, rest []byte) {
 // CR LF. It accepts neither folded lines nor tabs around the value.
 func plainHeader(b []byte) (name, value, rest []byte, ok bool) {
 	line, rest, ok := bytes.Cut(b, []byte("\r\n"))
-	if !ok {
-		return nil, nil, nil, false
-	}
-	name, value, ok = bytes.Cut(line, []byte(":"))
-	if !ok || len(name) == 0 {
-		return nil, nil, nil, false
-	}
+	name, value, colon := bytes.Cut(line, []byte(":"))
+	ok = ok && colon && len(name) > 0
 	for _, c := range name {
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-') {
-			return nil, nil, nil, false
-		}
+		ok = ok && ('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-')
 	}
 	for _, c := range value {
-		if c < ' ' || c > '~' {
-			return nil, nil, nil, false
-		}
+		ok = ok && ' ' <= c && c <= '~'
 	}
-	return name, bytes.Trim(value, " "), rest, true
+	return name, bytes.Trim(value, " "), rest, ok
 }
 
-// harmless reports whether a header changes nothing: no step reads it, and net/http does the same
-// with it as without it. Only tracing reads traceparent, and the lane serves no traced requests.
+// harmless reports whether a header changes nothing: no step reads it, and net/http acts as without
+// it. Only tracing reads traceparent, and then the Handler declines every request.
 func harmless(name, value []byte) bool {
-	switch len(name) { // so that a name is compared with few others
-	case len("accept"):
-		return is(name, "accept")
-	case len("connection"):
-		return is(name, "user-agent") || is(name, "tracestate") || is(name, "connection") && is(value, "keep-alive")
-	case len("traceparent"):
-		return is(name, "traceparent")
-	case len("content-type"):
-		return is(name, "content-type") || is(name, "x-request-id")
-	case len("sec-fetch-mode"): // Node's fetch sends it
-		return is(name, "sec-fetch-mode")
-	case len("accept-encoding"):
-		return is(name, "accept-encoding") || is(name, "accept-language")
-	}
-	return false
+	return is(name, "accept") || is(name, "user-agent") || is(name, "accept-encoding") || is(name, "accept-language") ||
+		is(name, "connection") && is(value, "keep-alive") || is(name, "content-type") || is(name, "x-request-id") ||
+		is(name, "traceparent") || is(name, "tracestate") || is(name, "sec-fetch-mode") // of Node's fetch
 }
 
 // is reports whether b equals lower, ignoring the case of ASCII letters.
