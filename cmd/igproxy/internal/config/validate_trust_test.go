@@ -118,7 +118,7 @@ func TestOperationsHaveOneWayThatWorks(t *testing.T) {
 			want: []string{"warning: igproxy.yaml:2: admin.token_file: ./public can be read by every user of this machine; chmod o-r it (Kubernetes: defaultMode: 0440)"}},
 		{name: "a token beyond loopback", yaml: "admin:\n  listen: 0.0.0.0:9090\n  token_file: ./token\n",
 			want: []string{"warning: igproxy.yaml:2: admin.listen: reachable by other machines without authentication: it shows metrics, but no secret; listen on 127.0.0.1 or unix:/path, or let only your monitoring reach it",
-				"warning: igproxy.yaml:3: admin.token_file: sent without TLS to admin.listen, which other machines can reach: it can be read on the network; set admin.socket instead, or use a network that encrypts traffic"}},
+				"warning: igproxy.yaml:3: admin.token_file: sent without TLS to admin.listen, which other machines can reach: the token can be read on the network; set admin.socket instead, or use a network that encrypts traffic"}},
 	})
 	t.Chdir(t.TempDir())
 	write(t, "token", "0123456789abcdef")
