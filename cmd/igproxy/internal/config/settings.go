@@ -27,7 +27,7 @@ const (
 type setting struct {
 	key       string // names the field of Config, in snake case
 	kind      kind
-	doc       string              // one or two sentences
+	doc       string              // a few sentences
 	value     string              // the default, as written in the file; empty means no default
 	example   string              // for the documentation of a setting without a default
 	low, high float64             // the range of a number; nanoseconds for a duration, bytes for a size

@@ -21,8 +21,8 @@ func (l *loader) validate() {
 }
 
 // contradiction reports a fault under the first key, unless the value of that key has been refused
-// already. The place is where the first set key among the keys was set, because a default has no
-// line to change.
+// already. It gives the place of the first key that is set, because a default has no line to
+// change.
 func (l *loader) contradiction(f fault, keys ...string) {
 	if !l.bad[keys[0]] {
 		l.report(l.place(keys...), keys[0], f)

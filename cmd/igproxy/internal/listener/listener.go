@@ -129,8 +129,8 @@ const (
 	// farewell is how long a drain waits for the next request on a connection, so that its answer
 	// can say Connection: close.
 	farewell = time.Second
-	// farewellTimeout bounds how long a drain waits for requests that arrive slowly, and for
-	// answers that began before it.
+	// farewellTimeout bounds how long a drain waits, before it calls net/http's Shutdown, for
+	// requests that arrive slowly and for answers that began before the drain.
 	farewellTimeout = 5 * time.Second
 )
 

@@ -39,8 +39,8 @@ const (
 )
 
 // cacheBytes returns cache.max_bytes. Its default is an eighth of Go's memory limit, which
-// GOMEMLIMIT or TuneMemory sets, within the bounds above. Garbage may double what the cache takes,
-// and the rest is for requests.
+// GOMEMLIMIT or TuneMemory sets, within the bounds above. Garbage may take twice as much as the
+// cache, and the rest is for requests.
 func cacheBytes(c config.Config) int64 {
 	if c.Cache.MaxBytes > 0 {
 		return c.Cache.MaxBytes
