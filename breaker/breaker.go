@@ -2,8 +2,8 @@
 // while, and then lets a few probes decide.
 //
 // The library gobreaker provides the state machine and the rolling window. This package adds three
-// things: the callback runs outside all locks and in the order of the changes, a refusal says when
-// to try again, and a call that panics or ends its goroutine counts as a failure.
+// things: changes of state are reported in order and outside all locks, a refusal says when to try
+// again, and a call that panics or ends its goroutine counts as a failure.
 package breaker
 
 import (
@@ -19,7 +19,7 @@ import (
 type Verdict int
 
 // The verdicts. Failure is the zero value, so that a call that does not return (panic, Goexit)
-// counts as one.
+// counts as a failure.
 const (
 	Failure Verdict = iota // the service failed
 	Success                // the service works, whatever it answered
@@ -108,7 +108,7 @@ func New(o Options) (*Breaker, error) {
 		BucketPeriod: o.Interval / buckets,
 		Timeout:      o.Open,
 		ReadyToTrip: func(c gobreaker.Counts) bool {
-			// Requests would include calls in flight, whose outcome is not known.
+			// c.Requests would include calls in flight, whose outcome is not known yet.
 			ended := c.TotalSuccesses + c.TotalFailures
 			return c.ConsecutiveFailures >= uint32(o.Failures) ||
 				ended >= uint32(o.MinRequests) && float64(c.TotalFailures) >= o.Ratio*float64(ended)
@@ -144,14 +144,14 @@ func (b *Breaker) State() State {
 	return stateOf(s)
 }
 
-// retryAfter returns the time until probes are let through, and at least a second (or Options.Open,
+// retryAfter returns the time until probes are let through, but at least a second (or Options.Open,
 // if that is shorter). While probes run, it returns this minimum, because they decide soon.
 func (b *Breaker) retryAfter() time.Duration {
 	return max(time.Until(time.Unix(0, b.until.Load())), min(time.Second, b.open))
 }
 
-// changed queues a change for notify. It does not call onChange itself, because gobreaker calls it
-// while holding its lock.
+// changed queues a change for notify. It does not call onChange, because gobreaker holds a lock
+// while it calls changed.
 func (b *Breaker) changed(_ string, from, to gobreaker.State) {
 	if to == gobreaker.StateOpen {
 		b.until.Store(time.Now().Add(b.open).UnixNano())

@@ -137,7 +137,7 @@ func TestProbeDecidesAndOthersAreRefusedMeanwhile(t *testing.T) {
 	}
 }
 
-// Many callers find a half-open breaker at the same time: only as many as Probes get through.
+// When many callers find a half-open breaker at the same time, at most Options.Probes get through.
 func TestHalfOpenBreakerLimitsProbes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := options()

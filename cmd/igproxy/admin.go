@@ -72,8 +72,8 @@ func operationTarget(c *cli.Context, env environment) (adminTarget, error) {
 }
 
 // loadTarget reads the configuration. A problem with one of the keys is an error. Other problems do
-// not concern these commands; if the file as a whole cannot be used, it warns, and the keys come
-// from the environment or the defaults.
+// not concern these commands. If the file as a whole cannot be used, loadTarget prints a warning,
+// and the keys come from the environment or the defaults.
 func loadTarget(c *cli.Context, env environment, keys ...string) (config.Config, error) {
 	conf, problems := config.Load(c.String("config"), env.environ)
 	for _, p := range problems {

@@ -10,7 +10,7 @@ import (
 )
 
 // serveAdmin serves a handler over TCP as admin.listen and over a Unix socket as admin.socket, and
-// returns the environment to reach both.
+// returns the environment of a command that can reach both.
 func serveAdmin(t *testing.T, h http.HandlerFunc) (environ []string) {
 	t.Helper()
 	over := httptest.NewServer(h)

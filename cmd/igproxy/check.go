@@ -16,11 +16,11 @@ func checkCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "check",
 		Usage: "report all configuration problems at once",
-		Description: "Reads the configuration as serve would, and listens on nothing. With --online it\n" +
-			"also tests Redis, and calls Meta with an invalid token for each app, which tests\n" +
-			"the connection, TLS and the client secret. If an app exchanges codes, a call\n" +
-			"with an invalid code tests the connection and TLS to the login host. No secret\n" +
-			"is printed.",
+		Description: "Reads the configuration as igproxy serve would, but does not listen. With\n" +
+			"--online it also tests Redis, and calls Meta with an invalid token for each app,\n" +
+			"which tests the connection, TLS and the client secret. If an app exchanges\n" +
+			"codes, a call with an invalid code tests the connection and TLS to the login\n" +
+			"host. No secret is printed.",
 		Flags: []cli.Flag{configFlag(),
 			&cli.BoolFlag{Name: "online", Usage: "also test Redis, TLS to Instagram and the client secret", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {

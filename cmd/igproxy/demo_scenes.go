@@ -163,19 +163,19 @@ func (d *story) expect(path string, form url.Values, status int, cacheStatus str
 	r := d.call(path, form)
 	d.show(r)
 	if r.status != status || !strings.HasPrefix(r.cacheStatus, cacheStatus) {
-		d.check(false, "status %d with Cache-Status %q", status, cacheStatus)
+		d.check(false, "want status %d with Cache-Status %q", status, cacheStatus)
 	}
 	return r
 }
 
-// expectOneCall exchanges a token as expect does, and checks that Instagram has been called exactly
-// once for that token.
+// expectOneCall calls expect with an exchange of the token, and checks that Instagram has been
+// called exactly once for that token.
 func (d *story) expectOneCall(token string, status int, cacheStatus string) {
 	d.expect(exchange(token), nil, status, cacheStatus)
 	d.check(d.instagram.CallsFor(token) == 1, "calls to Instagram for this token: %d", d.instagram.CallsFor(token))
 }
 
-// check prints a statement, and marks it as a failure of the demo unless ok.
+// check prints a statement, and marks it as a failure of the demo unless ok is true.
 func (d *story) check(ok bool, format string, args ...any) {
 	mark := "✓ "
 	if !ok {

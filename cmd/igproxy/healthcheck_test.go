@@ -93,8 +93,8 @@ func TestHealthcheckNeedsOnlyTheAddress(t *testing.T) {
 	}
 }
 
-// A sidecar whose file is broken keeps its configuration. If its health check failed, a slip in an
-// editor would restart containers that work.
+// A sidecar whose file is broken keeps its configuration. If its health check failed, a typo in the
+// file would restart containers that work.
 func TestUnreadableFileIsOnlyAWarningForClientCommands(t *testing.T) {
 	t.Chdir(t.TempDir())
 	at := serveAdmin(t, func(w http.ResponseWriter, r *http.Request) {

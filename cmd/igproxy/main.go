@@ -1,6 +1,7 @@
 // Command igproxy is a caching sidecar for Instagram's token endpoint: an app points its base URL
 // at it, and igproxy adds the client secret, asks Instagram once, and remembers the answer. This
-// package is the command line, one file per command; internal/sidecar is what serve runs.
+// package is the command line, one file per command; package internal/sidecar is what the serve
+// command runs.
 package main
 
 import (
@@ -16,7 +17,7 @@ import (
 // Exit codes.
 const (
 	exitOK     = 0
-	exitFailed = 1 // it ran and failed
+	exitFailed = 1 // the command ran and failed
 	exitUsage  = 2 // wrong command line or configuration
 )
 

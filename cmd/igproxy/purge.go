@@ -21,12 +21,12 @@ func purgeCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "purge",
 		Usage: "make a running sidecar, and its fleet, forget remembered answers",
-		Description: "Sends POST /purge over admin.socket, or with the token of admin.token_file to\n" +
-			"admin.listen. Clears everything that is remembered, or with --token-stdin only the\n" +
-			"entries for one token or code. Later requests go to Instagram again. The other\n" +
+		Description: "Sends POST /purge over admin.socket, or to admin.listen with the token in\n" +
+			"admin.token_file. Clears everything that is remembered, or with --token-stdin only\n" +
+			"the entries for one token or code. Later requests go to Instagram again. The other\n" +
 			"sidecars on the same Redis follow within seconds; exits with 1 if Redis cannot be\n" +
-			"reached. A purge of everything takes effect at most once in ten seconds; those that\n" +
-			"come sooner are merged into the next one.",
+			"reached. Purges of everything take effect at most once every ten seconds; a purge\n" +
+			"that comes sooner is merged into the next one.",
 		Flags: append(adminFlags(10*time.Second),
 			&cli.StringFlag{Name: "app", Usage: "purge only the app `NAME`"},
 			&cli.BoolFlag{Name: "token-stdin", Usage: "purge only the token or code read from standard input", DisableDefaultText: true}),
@@ -54,7 +54,8 @@ func purgeCommand(env environment) *cli.Command {
 	}
 }
 
-// readToken reads one token. It is never an argument: other users can read command lines.
+// readToken reads one token from in. A token is never an argument, because other users can read
+// command lines.
 func readToken(in io.Reader) (string, error) {
 	text, err := io.ReadAll(io.LimitReader(in, maxStdin+1))
 	if err != nil {

@@ -15,8 +15,8 @@ func reloadCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "reload",
 		Usage: "make a running sidecar read its configuration again",
-		Description: "Sends POST /reload over admin.socket, or with the token of admin.token_file to\n" +
-			"admin.listen; SIGHUP does the same.\n" +
+		Description: "Sends POST /reload over admin.socket, or to admin.listen with the token in\n" +
+			"admin.token_file; SIGHUP does the same.\n" +
 			"Changed files are reloaded automatically within seconds; no signal is needed.\n" +
 			"Prints what has changed and what needs a restart. If the configuration is wrong,\n" +
 			"prints the problems, changes nothing and exits with 1. Needs no client secret.",

@@ -15,7 +15,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
 )
 
-// configFlag returns the flag of every command that reads the configuration.
+// configFlag returns --config, the flag of every command that reads the configuration.
 func configFlag() *cli.StringFlag {
 	return &cli.StringFlag{Name: "config", Aliases: []string{"c"}, EnvVars: []string{"IGPROXY_CONFIG"},
 		Usage: "read the configuration from `FILE` (YAML)"}
@@ -26,7 +26,7 @@ func serveCommand(env environment) *cli.Command {
 		Name:  "serve",
 		Usage: "run the sidecar",
 		Description: "Needs the client secret, in IGPROXY_CLIENT_SECRET_FILE or IGPROXY_CLIENT_SECRET;\n" +
-			"everything else has a default. The variable IGPROXY_A_B overrides key a.b of the\n" +
+			"everything else is optional. The variable IGPROXY_A_B overrides key a.b of the\n" +
 			"configuration file. config.example.yaml documents every key.\n\n" +
 			"Listens on 127.0.0.1:8080 for apps, and on 127.0.0.1:9090 for /healthz, /readyz,\n" +
 			"/metrics and a page at /. On the first SIGTERM or SIGINT igproxy drains, and on the\n" +

@@ -26,7 +26,7 @@ func statusCommand(env environment) *cli.Command {
 				return err
 			}
 			if s.Started.IsZero() {
-				return errors.New("the reply is not a status of igproxy; check admin.listen")
+				return errors.New("the reply is not an igproxy status; check admin.listen")
 			}
 			if c.Bool("json") {
 				return json.NewEncoder(env.stdout).Encode(s)

@@ -64,7 +64,7 @@ process     21 goroutines, heap 1.0 MiB, 13.0 MiB in total
 	}
 }
 
-// serveStatus answers /status with s, and returns the environment to reach it.
+// serveStatus answers /status with s, and returns the environment of a command that reads it.
 func serveStatus(t *testing.T, s admin.Status) (environ []string) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

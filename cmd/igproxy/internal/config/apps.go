@@ -68,8 +68,8 @@ func (l *loader) validateApps() {
 	}
 }
 
-// validateCredentials checks that there is one secret if it is needed, and never two, and an ID
-// where something depends on it.
+// validateCredentials checks that there is a secret if one is needed, that there are never two, and
+// that there is an ID where something depends on it.
 func (l *loader) validateCredentials(section string, needed bool) {
 	text, file := section+"client_secret", section+"client_secret_file"
 	switch inText, inFile := l.isSet(text), l.isSet(file); {

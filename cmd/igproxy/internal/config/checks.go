@@ -81,7 +81,7 @@ func checkHost(text string) *fault {
 	return nil
 }
 
-// checkClientName accepts a DNS name without a wildcard, or a URI such as an SPIFFE ID.
+// checkClientName accepts a DNS name without a wildcard, or a URI such as a SPIFFE ID.
 func checkClientName(text string) *fault {
 	u, err := url.Parse(text)
 	if hostName.MatchString(text) || err == nil && u.Scheme != "" && u.Host != "" && u.String() == text {

@@ -107,7 +107,7 @@ type App struct {
 // credentials are what Meta knows an app by.
 type credentials struct {
 	AppID            string
-	ClientSecret     proxy.Secret // also when it comes from ClientSecretFile
+	ClientSecret     proxy.Secret // set also if it comes from ClientSecretFile
 	ClientSecretFile string
 	PreviousSecret   proxy.Secret // the second line of ClientSecretFile
 	RedirectURIs     []string

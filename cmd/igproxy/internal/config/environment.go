@@ -7,10 +7,11 @@ import (
 	"strings"
 )
 
-// envPrefix begins the name of every variable that igproxy reads.
+// envPrefix begins the name of every variable that sets a key of the configuration.
 const envPrefix = "IGPROXY_"
 
-// envName returns the variable of a key. A name with the prefix is returned as it is.
+// envName returns the name of the variable that sets a key. A name with the prefix is returned as
+// it is.
 func envName(key string) string {
 	if strings.HasPrefix(key, envPrefix) {
 		return key
@@ -19,7 +20,8 @@ func envName(key string) string {
 }
 
 // injected matches the variables that Kubernetes and Docker links add for a Service named igproxy
-// or igproxy-something. IGPROXY_PORT=8080 does not match: an injected value begins with tcp://.
+// or igproxy-something. IGPROXY_PORT=8080 does not match: an injected value begins with a scheme,
+// such as tcp://.
 var injected = regexp.MustCompile(`^IGPROXY_([A-Z0-9_]+_)?` +
 	`(SERVICE_HOST=|SERVICE_PORT(_[A-Z0-9_]+)?=|PORT=\w+://|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=)`)
 

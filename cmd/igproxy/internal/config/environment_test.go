@@ -14,7 +14,7 @@ func TestAProblemOfAVariableIsReportedByItsName(t *testing.T) {
 			want: []string{`environment: IGPROXY_UPSTREAM_TIMEOUT: "10" is not a duration; write a duration from 100ms to 1m`}},
 		{name: "a misspelt variable", env: []string{"IGPROXY_UPSTREAM_TIMOUT=10s"},
 			want: []string{"warning: environment: IGPROXY_UPSTREAM_TIMOUT: unknown variable, ignored; did you mean IGPROXY_UPSTREAM_TIMEOUT?"}},
-		{name: "a variable like no other", env: []string{"IGPROXY_COLOUR=red"},
+		{name: "a variable that resembles no setting", env: []string{"IGPROXY_COLOUR=red"},
 			want: []string{"warning: environment: IGPROXY_COLOUR: unknown variable, ignored; see config.example.yaml for all keys"}},
 		{name: "a variable without its section", env: []string{"IGPROXY_MAX_BYTES=3"},
 			want: []string{"warning: environment: IGPROXY_MAX_BYTES: unknown variable, ignored; did you mean IGPROXY_CACHE_MAX_BYTES?"}},

@@ -4,7 +4,7 @@ import "testing"
 
 func TestAProblemInTheFileIsReportedWithItsLine(t *testing.T) {
 	expect(t, []input{
-		{name: "an unknown key gets the nearest one", yaml: "lisen: 127.0.0.1:1\n",
+		{name: "an unknown key gets the nearest known key", yaml: "lisen: 127.0.0.1:1\n",
 			want: []string{"igproxy.yaml:1: lisen: unknown key; did you mean listen?"}},
 		{name: "a key in the wrong section gets its full name", yaml: "timeout: 3s\n",
 			want: []string{"igproxy.yaml:1: timeout: unknown key; did you mean upstream.timeout?"}},
@@ -12,7 +12,7 @@ func TestAProblemInTheFileIsReportedWithItsLine(t *testing.T) {
 			want: []string{"igproxy.yaml:2: cache.max_in_flight: unknown key; did you mean upstream.max_in_flight?"}},
 		{name: "a dotted key gets advice to nest it", yaml: "upstream.timeout: 3s\n",
 			want: []string{"igproxy.yaml:1: upstream.timeout: unknown key; write timeout: on a line of its own below upstream:, indented"}},
-		{name: "a key like no other gets the example file", yaml: "colour: red\n",
+		{name: "a key that resembles no other gets a hint to the example file", yaml: "colour: red\n",
 			want: []string{"igproxy.yaml:1: colour: unknown key; see config.example.yaml for all keys"}},
 		{name: "a key that looks like a value is not shown", yaml: "upstream:\n  \"EAAx/very+secret\": 1\n",
 			want: []string{"igproxy.yaml:2: upstream: unknown key, which is not shown because it may be a secret; see config.example.yaml for all keys"}},
@@ -62,7 +62,7 @@ func TestAProblemInTheFileIsReportedWithItsLine(t *testing.T) {
 	})
 }
 
-// What an unreadable file contains is unknown, so a missing secret would only be a guess.
+// What an unreadable file contains is unknown, so a report of a missing secret would be a guess.
 func TestAnUnreadableFileCausesNoSecondProblem(t *testing.T) {
 	bare := func(name, yaml, problem string) input {
 		return input{name: name, yaml: yaml, noSecret: true, env: []string{"IGPROXY_REDIS_URL=redis://127.0.0.1:1"}, want: []string{"igproxy.yaml:" + problem}}

@@ -81,7 +81,7 @@ func readKeyFile(path string) (proxy.Secret, error) {
 }
 
 // ReadBearers reads the token that apps, or operators, must send and, if the file has a second
-// line, the previous one. It returns their SHA-256. Its error is a *fileError.
+// line, the previous one. It returns their SHA-256 digests. Its error is a *fileError.
 func ReadBearers(path string) (digests [][sha256.Size]byte, err error) {
 	return parseFile(path, maxSecretFile, func(text string) (digests [][sha256.Size]byte, f *fault) {
 		lines, f := linesOfRotation(text, func(line string) *fault {
@@ -176,8 +176,8 @@ func unreadable(path string, err error) error {
 // hiddenPath is shown for a path that may be a secret.
 const hiddenPath = "the file named here"
 
-// shownPath returns a path for a message. It hides one that does not begin like a path: it may be a
-// secret that was written where the path of its file belongs.
+// shownPath returns a path for a message. It hides a text that does not begin like a path: the text
+// may be a secret that was written where the path of its file belongs.
 func shownPath(path string) string {
 	for _, start := range []string{"/", "./", "../", "~/"} {
 		if strings.HasPrefix(path, start) {
@@ -190,7 +190,7 @@ func shownPath(path string) string {
 // escaped replaces the characters of a path that would disturb a line.
 func escaped(path string) string { return strings.Trim(strconv.Quote(path), `"`) }
 
-// trimNewline removes one newline from the end, as \n or \r\n.
+// trimNewline removes one newline from the end, written as \n, \r\n or \r.
 func trimNewline(text string) string { return strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r") }
 
 // faultOfSecret finds what copied secrets often contain and real ones do not.
@@ -205,8 +205,8 @@ func faultOfSecret(text string) *fault {
 	return nil
 }
 
-// faultOfToken finds what faultOfSecret finds, characters that are not ASCII, and too few
-// characters.
+// faultOfToken finds what faultOfSecret finds, characters that are not ASCII, and a text that is
+// shorter than the least length.
 func faultOfToken(text string, least int, fix string) *fault {
 	if f := faultOfSecret(text); f != nil {
 		return f

@@ -49,7 +49,7 @@ func TestUnreadableSecretIsReportedWithoutItsContent(t *testing.T) {
 	expect(t, []input{
 		{name: "a secret in the file", yaml: "client_secret: " + canary + "\n", noSecret: true,
 			want: []string{"warning: igproxy.yaml:1: client_secret: a secret in the configuration file; use client_secret_file or IGPROXY_CLIENT_SECRET instead"}},
-		{name: "a secret in both ways", yaml: "client_secret: " + canary + "\nclient_secret_file: ./secret\n", noSecret: true,
+		{name: "a secret set in both ways", yaml: "client_secret: " + canary + "\nclient_secret_file: ./secret\n", noSecret: true,
 			want: []string{"warning: igproxy.yaml:1: client_secret: a secret in the configuration file; use client_secret_file or IGPROXY_CLIENT_SECRET instead",
 				"igproxy.yaml:1: client_secret: set, and client_secret_file is set too (igproxy.yaml:2); keep one of the two"}},
 		{name: "no secret at all", noSecret: true,

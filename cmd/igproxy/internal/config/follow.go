@@ -18,8 +18,9 @@ const LookEvery = time.Second
 // its size. (Git calls such index entries racy.)
 const settleTime = 2 * time.Second
 
-// followed is a value made from files. It is made again when a file changes: when it is written,
-// replaced, or swapped behind a symbolic link, as Kubernetes does with a mounted secret.
+// followed is a value made from files. It is made again when a file changes, which means that the
+// file is written, replaced, or swapped behind a symbolic link, as Kubernetes does with a mounted
+// secret.
 type followed[T any] struct {
 	key   string // for the log
 	paths []string
@@ -37,9 +38,9 @@ type followed[T any] struct {
 }
 
 // Follow calls read, and returns a function that returns the current value of the files at paths.
-// While that function is being called, it looks at the files at most every LookEvery and calls read
-// again when they have changed. A read that fails leaves the previous value in use and is logged
-// under key. The error is that of the first read.
+// At most once every LookEvery, a call of that function looks at the files, and calls read again if
+// they have changed. A read that fails leaves the previous value in use, and is logged under key if
+// the next read fails too. If the first read of all fails, Follow returns its error.
 func Follow[T any](key string, log *slog.Logger, read func() (T, error), paths ...string) (func() T, error) {
 	f := &followed[T]{key: key, paths: paths, read: read, log: log, began: time.Now()}
 	seen := Stamp(f.paths)

@@ -40,7 +40,7 @@ func newNotebook(t *testing.T, path string) *notebook {
 	return n
 }
 
-// put writes a file whose modification time is ago before now, by the simulated clock.
+// put writes a file and sets its modification time to the simulated time minus ago.
 func put(t *testing.T, path, text string, ago time.Duration) {
 	t.Helper()
 	write(t, path, text)
@@ -82,7 +82,7 @@ func TestAWriteWithinTheSameTickAsTheReadIsFound(t *testing.T) {
 		put(t, "f", "one", 0)
 		stamp := time.Now()
 		n := newNotebook(t, "f")
-		write(t, "f", "two") // of the same length; Chtimes makes it as old
+		write(t, "f", "two") // has the same length; Chtimes gives it the same time
 		if err := os.Chtimes("f", stamp, stamp); err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +95,8 @@ func TestAWriteWithinTheSameTickAsTheReadIsFound(t *testing.T) {
 	})
 }
 
-// As in Kubernetes: f -> ..data/f, and ..data is a link to a folder that is replaced by a rename.
+// As in Kubernetes, f is a link to ..data/f, and ..data is a link to a folder. A rename replaces
+// the link ..data.
 func TestASwapBehindALinkIsFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Chdir(t.TempDir())
@@ -147,7 +148,7 @@ func TestBrokenFileKeepsThePreviousContentAndIsReportedOnce(t *testing.T) {
 		time.Sleep(config.LookEvery)
 		n.holds("two", 9)
 		if got := strings.Count(n.log.String(), "\n"); got != 2 || !strings.Contains(n.log.String(), "changed file loaded") {
-			t.Errorf("want a line that the file was loaded again: %s", n.log.String())
+			t.Errorf("want a line that says that the file was loaded again: %s", n.log.String())
 		}
 	})
 }

@@ -15,8 +15,8 @@ import (
 )
 
 // FuzzConfig checks that no file and no environment makes Load panic or repeat a secret, that the
-// same input causes the same problems, and that an accepted configuration keeps the bounds of the
-// table.
+// same input causes the same problems, and that an accepted configuration is within the bounds of
+// the table.
 func FuzzConfig(f *testing.F) {
 	example, err := os.ReadFile(examplePath)
 	if err != nil {

@@ -42,8 +42,8 @@ const (
 const exampleApps = `
 # ------------------------------------------------------------------------------
 # Several apps in one sidecar, used instead of app_id, client_secret,
-# client_secret_file and redirect_uris. A call belongs to the app in its path
-# (/apps/shop/...), in its client_id, or in its Host header. Apps share no tokens.
+# client_secret_file and redirect_uris. A call belongs to the app that its path
+# (/apps/shop/...), its client_id or its Host header names. Apps share no tokens.
 # apps:
 #   - name: shop                # in the path, and in metrics
 #     app_id: "17841400000000004"
@@ -138,7 +138,8 @@ func TestExamplesAreValidWhenUncommented(t *testing.T) {
 		if value := defaultText(s); (value == "") != (s.example != "") {
 			t.Errorf("%s: default %q, example %q; want one of the two", s.key, value, s.example)
 		}
-		// The example of client_secret says that it belongs in a file.
+		// The example of client_secret is not a value; it says that the secret does not belong
+		// there.
 		if s.example == "" || strings.HasSuffix(s.key, "client_secret") {
 			continue
 		}

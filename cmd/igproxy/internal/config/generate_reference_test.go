@@ -11,7 +11,7 @@ const (
 This page lists all keys of the configuration. It is generated from the table of settings that igproxy itself uses.
 ` + "[`config.example.yaml`](../config.example.yaml)" + ` has the same content as a file to copy from.
 
-- ` + "`igproxy serve` needs one value: the client secret, best set with `IGPROXY_CLIENT_SECRET_FILE`" + `. Everything else has a default.
+- ` + "`igproxy serve` needs one value: the client secret, best set with `IGPROXY_CLIENT_SECRET_FILE`" + `. Everything else is optional.
 - **The file** is YAML, named by ` + "`--config` or `IGPROXY_CONFIG`" + `. An unknown key is an error, and the most similar known key is suggested.
   Anchors, aliases, tags and merge keys are refused. A key without a value counts as unset.
 - **Environment variables** override the file. An empty variable counts as unset. An unknown variable that begins with ` + "`IGPROXY_`" + ` causes a warning.

@@ -16,8 +16,8 @@ import (
 
 const schemaPath = "../../../../docs/config.schema.json"
 
-// schemaPatterns are the patterns of texts, and of items of lists, by the last part of the key.
-// They must accept everything that the check of the same row accepts.
+// schemaPatterns are the patterns of texts, and of items of lists, by the end of the key or by
+// kind. They must accept everything that the check of the same row accepts.
 var schemaPatterns = map[string]string{
 	"listen":                       `unix:/.*[^/]|.*:[0-9]+`,
 	"allowed_hosts":                `\[?[A-Za-z0-9_.:-]+(%.+)?\]?`,

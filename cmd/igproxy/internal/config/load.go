@@ -53,7 +53,7 @@ func (l *loader) set(s setting, at place, values []string) {
 // isSet reports whether a key is set, validly or not.
 func (l *loader) isSet(key string) bool { return l.places[key] != place{} }
 
-// place returns where the first of the keys that is set was set.
+// place returns the place of the first of these keys that is set, or byDefault if none is set.
 func (l *loader) place(keys ...string) place {
 	for _, key := range keys {
 		if l.isSet(key) {

@@ -13,7 +13,8 @@ import (
 )
 
 // Problem is one thing that is wrong with the configuration, and what to do about it. It never
-// contains the value of a secret key, nor that of an unknown key, which may be a misspelt secret.
+// contains the value of a key that holds a secret, nor the value of an unknown key, which may be
+// the misspelt name of such a key.
 type Problem struct {
 	Where   string // "igproxy.yaml:7", "environment" or "default"
 	Key     string // such as upstream.timeout; an unknown key as it is written; empty: the whole file
@@ -74,12 +75,12 @@ func (l *loader) sorted() []Problem {
 
 // maxQuoted is the longest value that a message repeats, in bytes.
 const maxQuoted = 60
-const hiddenValue = "this value" // shown instead of one that may be a secret
+const hiddenValue = "this value" // shown instead of a value that may be a secret
 
-// quote returns a wrong value for a message, escaped and shortened. It stops at a space: after a
-// missing quotation mark a value contains the lines below, and with them perhaps a secret. It hides
-// a value that looks like a URL with credentials or parameters, or like a secret in the wrong
-// place.
+// quote returns a refused value as a message shows it, escaped and shortened. It stops at a space:
+// after a missing quotation mark a value contains the lines below, and with them perhaps a secret.
+// It hides a value that looks like a URL with credentials or parameters, or like a secret in the
+// wrong place.
 func quote(value string) string {
 	if strings.ContainsAny(value, "@?") || mayBeSecret(value) {
 		return hiddenValue
@@ -101,8 +102,8 @@ func isSpace(r rune) bool { return unicode.IsSpace(r) || isControl(r) }
 
 var longRun = regexp.MustCompile(`[A-Za-z0-9]{20,}`)
 
-// mayBeSecret reports whether a value contains a run of 20 or more letters and digits with both
-// among them. Secrets have such a run; addresses, durations and names do not.
+// mayBeSecret reports whether a value contains a run of 20 or more letters and digits, with at
+// least one of each. Secrets have such a run; addresses, durations and names do not.
 func mayBeSecret(value string) bool {
 	return slices.ContainsFunc(longRun.FindAllString(value, -1), func(run string) bool {
 		return strings.ContainsFunc(run, unicode.IsDigit) && strings.ContainsFunc(run, unicode.IsLetter)
@@ -115,7 +116,7 @@ var keyForm = regexp.MustCompile(`^[A-Za-z][A-Za-z_.-]*([0-9][A-Za-z_.-]*){0,4}$
 
 func looksLikeKey(name string) bool { return len(name) <= 48 && keyForm.MatchString(name) }
 
-// nearest returns the known name that is most similar to this one, or "" if none is similar.
+// nearest returns the known name that is most similar to name, or "" if none is similar.
 func nearest(name string, known []string) string {
 	best := slices.MinFunc(known, func(a, b string) int { return cmp.Compare(distance(name, a), distance(name, b)) })
 	if distance(name, best) >= 2+len(name)/5 {
@@ -124,8 +125,8 @@ func nearest(name string, known []string) string {
 	return best
 }
 
-// distance returns the number of edits between two names. It is small if one is the other in the
-// wrong section, without its section or without its ending.
+// distance returns the number of edits between two names. It is small if name is known in the wrong
+// section, or known without its section or its ending.
 func distance(name, known string) int {
 	n, k := normalized(name), normalized(known)
 	switch {

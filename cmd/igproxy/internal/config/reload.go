@@ -9,13 +9,14 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// restartKeys are the keys, or sections with their dot, that take effect only after a restart: they
-// are built into listeners, servers, connections to Redis and breakers. The contents of the files
-// in redis.password_file, redis.cert_file and redis.key_file are used for the next connection.
+// restartKeys are the keys, or sections with a dot at the end, that take effect only after a
+// restart: they are built into parts that a reload keeps, such as listeners, servers, breakers and
+// the Redis client. The files that redis.password_file, redis.cert_file and redis.key_file name are
+// read again for each new connection.
 var restartKeys = []string{"listen", "admin.listen", "admin.socket", "auth.uids", "upstream.max_in_flight", "log.format",
 	"server.", "redis.", "coalesce.", "breaker."}
 
-// liveKey is a key in those sections that takes effect without a restart.
+// liveKey is the only key in those sections that takes effect without a restart.
 const liveKey = "server.drain"
 
 func needsRestart(key string) bool {
@@ -24,15 +25,15 @@ func needsRestart(key string) bool {
 	})
 }
 
-// equal reports whether the setting has the same value in both. DeepEqual also compares the text of
-// a Secret.
+// equal reports whether the setting has the same value in a and b. DeepEqual also compares the text
+// of a Secret.
 func (s setting) equal(a, b *Config) bool {
 	return reflect.DeepEqual(s.field(a).Interface(), s.field(b).Interface())
 }
 
-// Merge returns the configuration to use when read has been loaded while running is in use: a key
-// that needs a restart keeps its running value. It also returns the keys that change now and those
-// that wait for a restart.
+// Merge returns the configuration to use after a reload. running is the configuration in use, and
+// read is the configuration just loaded. A key that needs a restart keeps its running value. Merge
+// also returns the keys that change now and the keys that wait for a restart.
 func Merge(running, read Config) (next Config, changed, waiting []string) {
 	next = read
 	kept := next.keep(running)
@@ -115,7 +116,7 @@ func (c Config) Files() (paths []string) {
 	return slices.DeleteFunc(paths, func(path string) bool { return path == "" })
 }
 
-// plainFiles returns those of the files in Files whose contents Config does not hold.
+// plainFiles returns the files among Files whose contents Config does not hold.
 func (c Config) plainFiles() [3]struct{ key, path string } {
 	return [...]struct{ key, path string }{{"upstream.ca_file", c.Upstream.CAFile}, {"redis.ca_file", c.Redis.CAFile},
 		{"redis.sentinel_password_file", c.Redis.SentinelPasswordFile}}

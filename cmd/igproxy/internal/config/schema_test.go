@@ -33,7 +33,8 @@ func schemaRefuses(schema *jsonschema.Schema, text string) error {
 	return schema.Validate(v)
 }
 
-// igproxyRefuses returns the problems of single keys, without those between keys.
+// igproxyRefuses returns the problems that igproxy finds in single keys, but not the contradictions
+// between keys.
 func igproxyRefuses(t *testing.T, text string) []Problem {
 	t.Helper()
 	var documents []yaml.Node
@@ -75,8 +76,9 @@ var schemaValues = []string{
 	"an-app-secret-of-no-app", "short", strings.Repeat("a", maxValue), strings.Repeat("a", maxValue+1),
 }
 
-// wantsQuotes reports whether a YAML parser reads the value of a text as something else. igproxy
-// reads it as it is written; the schema demands quotation marks, except for an app's ID.
+// wantsQuotes reports whether a YAML parser reads a text setting's value as something other than a
+// text. igproxy reads it as it is written; the schema demands quotation marks, except for an app's
+// ID.
 func wantsQuotes(s setting, form string) bool {
 	if s.kind != kindText && s.kind != kindList || strings.HasSuffix(s.key, "app_id") {
 		return false

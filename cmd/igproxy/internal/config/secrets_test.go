@@ -1,6 +1,6 @@
 package config
 
-// The tests in this file put secrets into inputs and files. No message may repeat one.
+// The tests in this file put secrets into inputs and files. No message may repeat a secret.
 
 import (
 	"fmt"

@@ -27,7 +27,7 @@ const (
 type setting struct {
 	key       string // names the field of Config, in snake case
 	kind      kind
-	doc       string              // one or two sentences
+	doc       string              // a few sentences
 	value     string              // the default, as written in the file; empty means no default
 	example   string              // for the documentation of a setting without a default
 	low, high float64             // the range of a number; nanoseconds for a duration, bytes for a size
@@ -73,13 +73,13 @@ func settings() []setting {
 		{key: "admin.listen", kind: kindText, value: "127.0.0.1:9090", check: checkListen,
 			doc: "Where /healthz, /readyz, /metrics and the status page at / are served: host:port, [::1]:port or unix:/path."},
 		{key: "admin.socket", kind: kindText, check: checkSocket, example: "/run/igproxy/admin.sock",
-			doc: "A Unix socket, mode 0660, that serves the same as admin.listen. Over it, or over admin.listen if that is a Unix socket, " +
-				"root, igproxy's own user and admin.uids can reload and purge. Linux only; elsewhere use admin.token_file."},
+			doc: "A Unix socket, mode 0660, that serves the same as admin.listen. Root, igproxy's own user and the UIDs in admin.uids can " +
+				"reload and purge over it, and over admin.listen if that is a Unix socket too. They can do so on Linux only; elsewhere use admin.token_file."},
 		{key: "admin.uids", kind: kindList, check: checkUID, example: "[1000]",
-			doc: "More UIDs that can reload and purge over the Unix socket, on Linux. They must also be in the socket's group."},
+			doc: "More UIDs that can reload and purge over the Unix socket, on Linux. Their users must also be in the socket's group."},
 		{key: "admin.token_file", kind: kindText, example: "/run/secrets/igproxy-admin-token",
 			doc: "A file with a token of at least 16 characters and, while it is being rotated, the previous one on a second line. Clients that " +
-				"send either as Authorization: Bearer TOKEN can reload and purge over any admin listener. Reloaded when it changes."},
+				"send either token as Authorization: Bearer TOKEN can reload and purge over any admin listener. Reloaded when it changes."},
 
 		{key: "upstream.url", kind: kindText, value: "https://graph.instagram.com", check: checkUpstreamURL,
 			doc: "Instagram's base URL. Plain http is allowed only on loopback, for use with igproxy mock."},
@@ -88,19 +88,19 @@ func settings() []setting {
 		{key: "upstream.timeout", kind: kindDuration, value: "10s", low: 100 * ms, high: minute,
 			doc: "How long one exchange with Instagram may take, including retries and the whole response."},
 		{key: "upstream.ca_file", kind: kindText, example: "/etc/igproxy/upstream-ca.pem",
-			doc: "The only certificate authorities, in PEM, that igproxy trusts for calls to Meta. Without it, igproxy trusts those of the system."},
+			doc: "The only certificate authorities, in PEM, that igproxy trusts for calls to Meta. Without it, igproxy trusts the system's authorities."},
 		{key: "upstream.max_response_bytes", kind: kindSize, value: "64KiB", low: 1 << 10, high: 16 << 20,
 			doc: "The largest response accepted from Instagram, after decompression. A larger one counts as malformed."},
 		{key: "upstream.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
-			doc: "How many calls of one app and grant (exchange, refresh or code) may be in flight. Further calls get 503; cached tokens are still served."},
+			doc: "How many calls of one app and grant (exchange, refresh, or code for one redirect_uri) may be in flight. Further calls get 503; cached tokens are still served."},
 		{key: "upstream.retries", kind: kindCount, value: "1", low: 0, high: 1,
-			doc: "How many times igproxy retries an exchange that got no response or one of Meta's passing errors, within upstream.timeout."},
+			doc: "How many times igproxy retries an exchange that got no response or a temporary error from Meta, within upstream.timeout."},
 		{key: "upstream.max_connection_age", kind: kindDuration, value: "5m", low: second, high: 24 * hour,
-			doc: "How long a kept connection to Instagram is used for further calls. A new one resolves the name again, so this is " +
+			doc: "How long a kept connection to Instagram is used for further calls. For a new connection the name is resolved again, so this is " +
 				"how long igproxy may keep calling an address that the name no longer has."},
 		{key: "upstream.proxy", kind: kindWord, value: "environment", words: []string{"environment", ProxyNone},
-			doc: "Whether calls to Instagram go through the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name. The log line listening " +
-				"and igproxy check show which proxy is used. none means that no proxy is used."},
+			doc: "Whether calls to Instagram go through the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY select. igproxy check and the " +
+				"log line \"listening\" show which proxy is used. none means that no proxy is used."},
 
 		{key: "cache.ttl", kind: kindDuration, value: "1h", low: second, high: 59 * 24 * hour,
 			doc: "How long a long-lived token is cached. The cache finds it by the short-lived token, which is valid for one hour."},
@@ -111,7 +111,7 @@ func settings() []setting {
 				"Without it: an eighth of the memory limit, at least 8 MiB and at most 64 MiB."},
 		{key: "cache.key_file", kind: kindText, example: "/run/secrets/igproxy-cache-key",
 			doc: "A file of 32 to 4096 random bytes from which cache keys and seals are derived, so that entries survive a change " +
-				"of the client secret. It needs the app_id of every app. Without it they are derived from the client secret (if there are two, from the previous one)."},
+				"of the client secret. With it, every app needs an app_id. Without it, keys and seals are derived from the client secret (if there are two, from the previous one)."},
 
 		{key: "refresh.ttl", kind: kindDuration, value: "5m", low: second, high: hour,
 			doc: "How long a refreshed token is cached, so that many processes that refresh the same token cost one call."},
@@ -135,7 +135,7 @@ func settings() []setting {
 			doc: "The node, in mode single: redis://host:port/db, rediss:// for TLS, or unix:///path. Keep a password out of this " +
 				"file: use redis.password_file or IGPROXY_REDIS_URL."},
 		{key: "redis.addrs", kind: kindList, check: checkAddr, example: "[redis-1:6379, redis-2:6379]",
-			doc: "Addresses, as host:port: those of the sentinels, of some cluster nodes, or of the one node in mode single."},
+			doc: "The addresses, as host:port, of the sentinels, of some cluster nodes, or of the one node in mode single."},
 		{key: "redis.master_name", kind: kindText, check: checkName, example: "mymaster",
 			doc: "The name under which the sentinels know the master. Only for mode sentinel."},
 		{key: "redis.username", kind: kindText, check: checkName, example: "igproxy",
@@ -149,13 +149,13 @@ func settings() []setting {
 		{key: "redis.tls", kind: kindSwitch, value: "false",
 			doc: "Whether to use TLS for redis.addrs, including sentinels. With redis.url, write rediss:// instead."},
 		{key: "redis.ca_file", kind: kindText, example: "/etc/igproxy/redis-ca.pem",
-			doc: "The only certificate authorities, in PEM, that igproxy trusts for Redis. Without it, igproxy trusts those of the system."},
+			doc: "The only certificate authorities, in PEM, that igproxy trusts for Redis. Without it, igproxy trusts the system's authorities."},
 		{key: "redis.cert_file", kind: kindText, example: "/etc/igproxy/redis-client.pem",
 			doc: "The client certificate that igproxy presents to Redis, in PEM. Read for every new connection."},
 		{key: "redis.key_file", kind: kindText, example: "/run/secrets/redis-client-key.pem",
 			doc: "The private key of redis.cert_file, in PEM."},
 		{key: "redis.timeout", kind: kindDuration, value: "50ms", low: ms, high: second,
-			doc: "How long Redis may delay a request before the exchange continues without it."},
+			doc: "How long Redis may delay a request before the exchange continues without Redis."},
 		{key: "redis.pool_size", kind: kindCount, value: "32", low: 1, high: 10_000,
 			doc: "The maximum number of connections to each Redis node."},
 		{key: "redis.idle_timeout", kind: kindDuration, value: "3m", low: second, high: hour,
@@ -173,8 +173,8 @@ func settings() []setting {
 			doc: "How long a sidecar waits for another's answer before it asks Instagram itself."},
 
 		{key: "breaker.failures", kind: kindCount, value: "5", low: 1, high: million,
-			doc: "How many failures in a row open a breaker, so that Instagram is not asked for a while. Each app, grant and " +
-				"redirect_uri has its own breaker, and each token counts once."},
+			doc: "How many failures in a row open a breaker, so that Instagram is not asked for a while. Each combination of app, grant " +
+				"and redirect_uri has its own breaker, and each token counts once."},
 		{key: "breaker.ratio", kind: kindRatio, value: "0.5", low: 0, high: 1,
 			doc: "The share of failures within breaker.interval that also opens a breaker."},
 		{key: "breaker.min_requests", kind: kindCount, value: "20", low: 1, high: million,
@@ -191,7 +191,7 @@ func settings() []setting {
 		{key: "server.read_timeout", kind: kindDuration, value: "10s", low: 100 * ms, high: 5 * minute,
 			doc: "How long an app may take to send a whole request. At least server.read_header_timeout."},
 		{key: "server.write_timeout", kind: kindDuration, value: "20s", low: second, high: 10 * minute,
-			doc: "How long a request may take after its header. At least upstream.timeout + redis.timeout + coalesce.wait + 1s."},
+			doc: "How long a request may take after its header. At least upstream.timeout + 1s; with Redis, redis.timeout is added, and with coalesce.enabled also coalesce.wait."},
 		{key: "server.idle_timeout", kind: kindDuration, value: "1m30s", low: second, high: hour,
 			doc: "How long an idle connection is kept open for the next request of an app."},
 		{key: "server.max_header_bytes", kind: kindSize, value: "16KiB", low: 8 << 10, high: 1 << 20,
@@ -203,13 +203,13 @@ func settings() []setting {
 		{key: "server.drain", kind: kindDuration, value: "20s", low: 0, high: 10 * minute,
 			doc: "How long a shutdown waits for requests, and for writes to Redis, to finish."},
 		{key: "server.socket_mode", kind: kindText, value: "0660", check: checkMode,
-			doc: "The mode of the Unix socket in listen, in octal. Every user who may write to it may connect."},
+			doc: "The mode of the Unix socket in listen, in octal. Every user who may write to the socket may connect."},
 
 		{key: "log.level", kind: kindWord, value: "info", words: []string{"debug", "info", "warn", "error"},
 			doc: "The lowest level that is logged. debug is currently the same as info."},
 		{key: "log.lines", kind: kindCount, value: "100", low: 1, high: million,
 			doc: "How many lines of one kind are logged per second. Requests with the same outcome and status are one kind, hits are another, " +
-				"and so is every other message. The next line of the kind says how many were left out (not_logged); the metrics count all."},
+				"and every other message is a kind of its own. The next line of the kind says how many were left out (not_logged); the metrics count all."},
 		{key: "log.format", kind: kindWord, value: "auto", words: []string{"auto", "json", "text"},
 			doc: "The format of log lines. auto means text if standard error is a terminal, and json otherwise."},
 	})

@@ -20,15 +20,16 @@ func (l *loader) validate() {
 	l.validateRedis()
 }
 
-// contradiction reports a fault under the first key, unless that was refused already. The place is
-// that of the first of the keys that is set, because a default has no line to change.
+// contradiction reports a fault under the first key, unless the value of that key has been refused
+// already. It gives the place of the first key that is set, because a default has no line to
+// change.
 func (l *loader) contradiction(f fault, keys ...string) {
 	if !l.bad[keys[0]] {
 		l.report(l.place(keys...), keys[0], f)
 	}
 }
 
-// refuse reports the same fault for each of the keys that is set.
+// refuse reports the same fault for all of the keys that are set.
 func (l *loader) refuse(f fault, keys ...string) {
 	for _, key := range keys {
 		if l.isSet(key) {
@@ -73,7 +74,7 @@ func (l *loader) validateOperators(hasUIDs bool) {
 		l.refuse(fault{"allowed only with a Unix socket", "set admin.socket, or remove admin.uids"}, "admin.uids")
 	}
 	if c.TokenFile != "" && beyondLoopback(c.Listen) {
-		l.warn(l.place("admin.token_file"), "admin.token_file", fault{"sent without TLS to admin.listen, which other machines can reach: it can be read on the network",
+		l.warn(l.place("admin.token_file"), "admin.token_file", fault{"sent without TLS to admin.listen, which other machines can reach: the token can be read on the network",
 			"set admin.socket instead, or use a network that encrypts traffic"})
 	}
 }
@@ -271,8 +272,8 @@ func openSecret[T any](l *loader, key, path string, read func(path string) (T, e
 	return v, ok
 }
 
-// openFile reads the file that a key names. It returns false if the key names none, or if the file
-// is not valid.
+// openFile reads the file that a key names. It returns false if the key names no file, or if the
+// file is not valid.
 func openFile[T any](l *loader, key, path string, read func(path string) (T, error)) (v T, ok bool) {
 	if path == "" || l.bad[key] {
 		return v, false

@@ -4,7 +4,7 @@ import "testing"
 
 func TestAContradictionIsReportedWithItsReason(t *testing.T) {
 	expect(t, []input{
-		{name: "two listeners the same", yaml: "listen: 127.0.0.1:7000\nadmin:\n  listen: 127.0.0.1:7000\n",
+		{name: "two listeners on the same address", yaml: "listen: 127.0.0.1:7000\nadmin:\n  listen: 127.0.0.1:7000\n",
 			want: []string{"igproxy.yaml:3: admin.listen: the same address as listen; give each its own port"}},
 		{name: "two listeners, one by default", yaml: "listen: 127.0.0.1:9090\n",
 			want: []string{"igproxy.yaml:1: admin.listen: the same address as listen; give each its own port"}},
@@ -58,7 +58,7 @@ func TestAContradictionIsReportedWithItsReason(t *testing.T) {
 	})
 }
 
-// A password for Redis beyond loopback gets the warning that a token beyond loopback gets.
+// A password that is sent to Redis on another machine gets the same kind of warning as a token.
 func TestAPasswordThatTravelsWithoutTLSIsWarnedAbout(t *testing.T) {
 	const single, file = "redis:\n  mode: single\n", "  password_file: ./secret\n"
 	const readable = ": on another machine, with a password and without TLS: the password can be read on the network; " +

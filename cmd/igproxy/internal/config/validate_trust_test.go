@@ -13,18 +13,18 @@ func TestAListenerBeyondLoopbackNeedsADecision(t *testing.T) {
 	const open = "listen: 0.0.0.0:8080\n"
 	var all []input
 	for _, address := range []string{"0.0.0.0:1", ":1", "'[::]:1'", "10.0.0.1:1", "igproxy.internal:1"} {
-		all = append(all, input{name: "undecided at " + address, yaml: "listen: " + address + "\n",
+		all = append(all, input{name: "no decision at " + address, yaml: "listen: " + address + "\n",
 			want: []string{"igproxy.yaml:1: listen: reachable by other machines without authentication" + choices}})
 	}
 	for _, address := range []string{"127.0.0.1:1", "localhost:1", "'[::1]:1'", "unix:/run/igproxy.sock"} {
-		all = append(all, input{name: "no need at " + address, yaml: "listen: " + address + "\n"})
+		all = append(all, input{name: "no decision is needed at " + address, yaml: "listen: " + address + "\n"})
 	}
 	expect(t, append(all, []input{
-		{name: "none", yaml: open + "auth:\n  none: true\n",
+		{name: "auth.none", yaml: open + "auth:\n  none: true\n",
 			want: []string{"warning: igproxy.yaml:1: listen: reachable by other machines: every program that reaches it can exchange tokens with your secret; listen on 127.0.0.1 or unix:/path, or block other machines at the network level"}},
-		{name: "none, not chosen", yaml: open + "auth:\n  none: false\n",
+		{name: "auth.none is false", yaml: open + "auth:\n  none: false\n",
 			want: []string{"igproxy.yaml:1: listen: reachable by other machines without authentication" + choices}},
-		{name: "none, with a word that is not true", yaml: open + "auth:\n  none: yes\n",
+		{name: "auth.none with a word that is neither true nor false", yaml: open + "auth:\n  none: yes\n",
 			want: []string{`igproxy.yaml:3: auth.none: "yes" is neither true nor false; write true or false`}},
 		{name: "TLS alone is not authentication", yaml: open + "tls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n",
 			want: []string{"igproxy.yaml:1: listen: reachable by other machines without authentication" + choices}},
@@ -45,9 +45,9 @@ func TestADecisionThatContradictsItselfIsRefused(t *testing.T) {
 		{name: "on loopback too", yaml: "auth:\n  bearer_file: ./token\n  client_ca: ./ca.pem\ntls:\n  cert_file: ./tls.crt\n  key_file: ./tls.key\n"},
 		{name: "users of a socket", yaml: socket + "auth:\n  uids: [0, 1000]\nserver:\n  socket_mode: 0666\n"},
 		{name: "users of a socket, and a token", yaml: socket + "auth:\n  uids: [1000]\n  bearer_file: ./token\n"},
-		{name: "none and a token", yaml: "auth:\n  none: true\n  bearer_file: ./token\n",
+		{name: "auth.none and a token", yaml: "auth:\n  none: true\n  bearer_file: ./token\n",
 			want: []string{"igproxy.yaml:3: auth.bearer_file: set although auth.none is true; keep one of the two"}},
-		{name: "none and all other choices", yaml: socket + "auth:\n  none: true\n  uids: [1]\n", env: []string{"IGPROXY_AUTH_BEARER_FILE=./token"},
+		{name: "auth.none and other choices", yaml: socket + "auth:\n  none: true\n  uids: [1]\n", env: []string{"IGPROXY_AUTH_BEARER_FILE=./token"},
 			want: []string{"igproxy.yaml:4: auth.uids: set although auth.none is true; keep one of the two",
 				"environment: IGPROXY_AUTH_BEARER_FILE: set although auth.none is true; keep one of the two"}},
 		{name: "client certificates without TLS", yaml: "auth:\n  client_ca: ./ca.pem\n",
@@ -118,7 +118,7 @@ func TestOperationsHaveOneWayThatWorks(t *testing.T) {
 			want: []string{"warning: igproxy.yaml:2: admin.token_file: ./public can be read by every user of this machine; chmod o-r it (Kubernetes: defaultMode: 0440)"}},
 		{name: "a token beyond loopback", yaml: "admin:\n  listen: 0.0.0.0:9090\n  token_file: ./token\n",
 			want: []string{"warning: igproxy.yaml:2: admin.listen: reachable by other machines without authentication: it shows metrics, but no secret; listen on 127.0.0.1 or unix:/path, or let only your monitoring reach it",
-				"warning: igproxy.yaml:3: admin.token_file: sent without TLS to admin.listen, which other machines can reach: it can be read on the network; set admin.socket instead, or use a network that encrypts traffic"}},
+				"warning: igproxy.yaml:3: admin.token_file: sent without TLS to admin.listen, which other machines can reach: the token can be read on the network; set admin.socket instead, or use a network that encrypts traffic"}},
 	})
 	t.Chdir(t.TempDir())
 	write(t, "token", "0123456789abcdef")

@@ -32,7 +32,7 @@ func (s setting) set(c *Config, values []string) []fault {
 }
 
 func (s setting) setOne(c *Config, value string) *fault {
-	text := trimNewline(value) // a Kubernetes Secret or a YAML block often ends with one
+	text := trimNewline(value) // a Kubernetes Secret or a YAML block often ends with a newline
 	switch field := s.field(c).Addr().Interface().(type) {
 	case *bool:
 		// yes, on and 1 are refused: only some YAML parsers understand them.

@@ -195,8 +195,8 @@ func (s setting) takes(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && !(s.kind == kindList && isNull(n))
 }
 
-// reportItems reports what is wrong with the items of a list that cannot be set, because it has
-// items that are not values.
+// reportItems reports what is wrong with the items of a list that cannot be set because some of its
+// items are not values.
 func (l *loader) reportItems(at place, s setting, items []*yaml.Node) {
 	for i, item := range items {
 		if s.takes(item) {

@@ -40,7 +40,8 @@ type endless struct{ net.Conn }
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
-// BenchmarkFullListener makes room among many connections, most of which are busy.
+// BenchmarkFullListener measures the search for the connection to close among many, most of which
+// are busy.
 func BenchmarkFullListener(b *testing.B) {
 	s := newConnections(0)
 	for i := range 10_000 {

@@ -26,13 +26,13 @@ type conn struct {
 	element  *list.Element // in open.incomplete; nil if it is not there
 	listedAt int64         // in Unix nanoseconds
 	index    int           // in open.all
-	key      int64         // in Unix nanoseconds; it became idle at this time or later
+	key      int64         // in Unix nanoseconds; the connection became idle at this time or later
 }
 
 // The states of a connection. A state from 1 to quiet-1 is the number of requests that handlers
 // work on: at most one in HTTP/1, one for each stream in HTTP/2. A higher state is the time, in
-// Unix nanoseconds, since which nothing has happened on the connection: it is fresh if it is listed
-// as incomplete, and idle otherwise.
+// Unix nanoseconds, of the last event on a connection without a request: the connection is fresh if
+// it is listed as incomplete, and idle otherwise.
 const (
 	evicted   int64 = -3 // it is being closed, and nothing that arrives is served
 	answering int64 = -2 // the handler has ended, and its answer may still be in a buffer
@@ -80,7 +80,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// touch restarts the time for which the connection has been quiet, if it is.
+// touch restarts the time for which the connection has been quiet, if it is quiet.
 func (c *conn) touch() {
 	if state := c.state.Load(); state >= quiet {
 		c.state.CompareAndSwap(state, time.Now().UnixNano())
@@ -189,8 +189,8 @@ func under(c net.Conn) *conn {
 	}
 }
 
-// addressOf returns the addresses that belong to one client: an IPv4 address, or an IPv6 network of
-// 64 bits. The result is not valid for clients on this machine, which share an address.
+// addressOf returns the addresses that belong to one client: an IPv4 address, or an IPv6 /64
+// network. For clients on this machine, which share an address, it returns the zero Prefix.
 func addressOf(c net.Conn) (p netip.Prefix) {
 	tcp, ok := c.RemoteAddr().(*net.TCPAddr)
 	if !ok || tcp.IP.IsLoopback() {

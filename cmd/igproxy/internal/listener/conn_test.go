@@ -53,21 +53,21 @@ func TestRequestsAfterAnEvictionAreNotServed(t *testing.T) {
 // The events occur in the order of a kept HTTP/1 connection with two pipelined requests.
 func TestAConnectionIsBusyUntilTheServerReadsAgain(t *testing.T) {
 	c, client := tracked(t, 0)
-	serve := func(what string, want bool) {
+	wantIdle := func(what string, want bool) {
 		t.Helper()
 		if c.isIdle() != want {
 			t.Errorf("%s: idle %v, want %v", what, !want, want)
 		}
 	}
-	serve("fresh", false)
+	wantIdle("fresh", false)
 	go func() { _, _ = client.Write([]byte("two requests")) }() // ends with the read
 	_, _ = c.Read(make([]byte, 20))
-	serve("read", false)
+	wantIdle("read", false)
 	for _, request := range []string{"first", "second"} {
 		c.begin(false)
-		serve(request+" begun", false)
+		wantIdle(request+" begun", false)
 		c.end()
-		serve(request+" ended", false)
+		wantIdle(request+" ended", false)
 	}
 	read := make(chan struct{})
 	go func() { defer close(read); _, _ = c.Read(make([]byte, 20)) }()
@@ -78,7 +78,7 @@ func TestAConnectionIsBusyUntilTheServerReadsAgain(t *testing.T) {
 	}
 	_, _ = client.Write([]byte("GET"))
 	<-read
-	serve("more has arrived", false)
+	wantIdle("more has arrived", false)
 }
 
 // Clients send window updates and pings at any time, and streams overlap.

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// bound limits how many connections are open at once. At the limit it closes one to make room:
-// first the oldest whose request header is incomplete, then the one that has been idle longest.
-// HTTP lets a server close a kept connection at any time, and clients expect it (RFC 9112, section
-// 9.3.1). If all of them are waiting for an answer, the next connection waits until one is closed,
-// and further ones wait in the system's accept queue.
+// bound limits how many connections are open at once. At the limit it closes a connection to make
+// room: first the oldest whose request header is incomplete, then the one that has been idle
+// longest. HTTP lets a server close a kept connection at any time, and clients expect it (RFC 9112,
+// section 9.3.1). If all open connections are waiting for an answer, the next connection waits
+// until one is closed, and further ones wait in the system's accept queue.
 //
 // golang.org/x/net/netutil has a limit, too, but its connections hide CloseWrite. Without
 // CloseWrite, the answer of net/http to a request that it has not read to the end (431, a refused
@@ -30,8 +30,8 @@ const (
 	// pollInterval is the time between two checks of a condition that poll waits for.
 	pollInterval = 5 * time.Millisecond
 	// sendBuffer bounds, in bytes, what the system buffers of answers that a client does not read.
-	// By default that is megabytes for each connection. Answers are below 1 KiB, metrics about 10
-	// KiB.
+	// By default that is megabytes for each connection. Token answers are below 1 KiB, metrics are
+	// about 10 KiB.
 	sendBuffer = 64 << 10
 	// evictTries bounds how many connections with unread bytes are passed over at once.
 	evictTries = 64
@@ -100,16 +100,16 @@ func (b *bound) evict() bool {
 	return false
 }
 
-// endQuiet closes the HTTP/1 connections that have been quiet for the given time since start, and
-// returns how many of the others may still send a request, because their clients have not been told
-// to close. HTTP/2 has its own way to end a connection (GOAWAY).
-func (b *bound) endQuiet(start time.Time, since time.Duration) (left int) {
+// endQuiet closes the HTTP/1 connections that have been quiet for the given time, which counts from
+// start at the earliest. It returns how many of the others may still send a request, because their
+// clients have not been told to close. HTTP/2 has its own way to end a connection (GOAWAY).
+func (b *bound) endQuiet(start time.Time, quietFor time.Duration) (left int) {
 	now := time.Now()
 	for _, c := range b.open.snapshot() {
 		state := c.state.Load()
 		switch {
 		case c.frames.Load() || c.closing.Load():
-		case state < quiet || now.Sub(start) < since || now.UnixNano()-state < int64(since):
+		case state < quiet || now.Sub(start) < quietFor || now.UnixNano()-state < int64(quietFor):
 			left++
 		case unread(c.Conn):
 			c.touch()
@@ -121,7 +121,7 @@ func (b *bound) endQuiet(start time.Time, since time.Duration) (left int) {
 	return left
 }
 
-// poll waits until ok reports true, and returns true, or until done is closed, and returns false.
+// poll waits until ok returns true, and returns true. It returns false if done is closed first.
 func poll(done <-chan struct{}, ok func() bool) bool {
 	for !ok() {
 		select {

@@ -125,7 +125,7 @@ func nextBusy(t *testing.T, b *bound, accepted <-chan *conn) pair {
 	return p
 }
 
-// nextIdle accepts a connection on which nothing has happened since an answer at this time.
+// nextIdle accepts a connection on which nothing has happened since an answer at the given time.
 func nextIdle(t *testing.T, b *bound, accepted <-chan *conn, since time.Time) pair {
 	t.Helper()
 	p := nextBusy(t, b, accepted)
@@ -133,7 +133,7 @@ func nextIdle(t *testing.T, b *bound, accepted <-chan *conn, since time.Time) pa
 	return p
 }
 
-// idleSince ends the request in progress at this time.
+// idleSince ends the request in progress, as if at the given time.
 func (c *conn) idleSince(since time.Time) {
 	c.end()
 	c.open.mu.Lock() // keys otherwise only grow

@@ -23,13 +23,15 @@ type connections struct {
 }
 
 const (
-	// moment is how long nothing must have happened on a connection before it is closed to make
-	// room. It is far longer than a server needs to send an answer whose handler has ended, and
-	// than a client on a busy machine needs to send its request on a new connection.
+	// moment is how long a connection must have been idle, or its request header incomplete, before
+	// it may be closed to make room. That is far longer than a server needs to send the rest of an
+	// answer after its handler has ended, or than a client on a busy machine needs to send its
+	// request on a new connection.
 	moment = 250 * time.Millisecond
 	// searchLimit bounds the search for the longest idle connection.
 	searchLimit = 1000
-	// addressSearchLimit bounds the search for the address with most incomplete headers.
+	// addressSearchLimit bounds the search for the address that has the largest number of
+	// incomplete connections.
 	addressSearchLimit = 64
 )
 
@@ -73,8 +75,8 @@ func (s *connections) snapshot() []*conn {
 	return slices.Clone(s.all)
 }
 
-// list records that the header of a request is incomplete on c, unless its handler begins
-// meanwhile: either begin finds that it is listed, or list finds that it has begun.
+// list records that c has an incomplete request header, unless a handler begins at the same moment.
+// In that race either conn.begin sees that c is listed, or list sees that the handler has begun.
 func (s *connections) list(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +173,7 @@ func isIncomplete(state int64) bool { return state == reading || state >= quiet 
 // victim returns the connection to close next to make room, with its state; nil if none can be
 // closed now. Connections whose header is incomplete go first, then the one that has been idle
 // longest. If the incomplete connections are more than an eighth of the limit, but all of them are
-// younger than moment, it leaves the idle connections alone: a flood must not close them.
+// too new to be closed, victim leaves the idle connections alone: a flood must not close them.
 func (s *connections) victim(limit int) (*conn, int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,7 +187,7 @@ func (s *connections) victim(limit int) (*conn, int64) {
 // oldestIncomplete returns the oldest connection whose header is incomplete, from the address that
 // has the most of them. A fixed share for each address would hurt a load balancer or a NAT, whose
 // address all clients share; this way an address loses connections only to make room, and only
-// those without a request.
+// connections without a request.
 func (s *connections) oldestIncomplete(before int64) (oldest *conn, in int64) {
 	most, looks := 0, 0
 	for e := s.incomplete.Front(); e != nil && looks < addressSearchLimit; e = e.Next() {
@@ -194,7 +196,7 @@ func (s *connections) oldestIncomplete(before int64) (oldest *conn, in int64) {
 			break
 		}
 		looks++
-		weight := 1 // clients on this machine share an address, and one must not lose because of another
+		weight := 1 // clients on this machine share an address, and one client must not suffer for another
 		if c.address.IsValid() {
 			weight = s.addresses[c.address]
 		}
@@ -213,7 +215,7 @@ func (s *connections) longestIdle(before int64) (*conn, int64) {
 		c := s.all[0]
 		switch state := c.state.Load(); {
 		case c.key > before:
-			return nil, 0 // no other one has been idle longer
+			return nil, 0 // no other connection has been idle longer
 		case state < quiet || c.element != nil:
 			c.key = now
 		case state > c.key:

@@ -1,5 +1,5 @@
-// Package listener serves HTTP on one listener: with a bound on the connections that are open at
-// once, and a drain that loses no request.
+// Package listener serves HTTP on one listener, with a bound on the connections that are open at
+// once, and with a drain that loses no request.
 package listener
 
 import (
@@ -26,7 +26,7 @@ type Options struct {
 	// UIDs are the users, in decimal, whose processes may connect to a Unix socket; none: all
 	// users.
 	UIDs []string
-	// PeerRefused is called for each connection of another user. Required with UIDs.
+	// PeerRefused is called for each connection from another user. Required with UIDs.
 	PeerRefused func()
 	// WithPeer adds the user of a Unix socket's connection to the context of its requests. It is
 	// not called for other connections, or where the system does not report the user. May be nil.
@@ -53,7 +53,7 @@ type Lane interface {
 type Server struct {
 	http     *http.Server
 	bound    *bound
-	secure   bool // http.TLSConfig does not say: net/http sets it while it serves
+	secure   bool // it uses TLS; http.TLSConfig cannot tell, because net/http sets it while serving
 	lane     Lane
 	ending   atomic.Bool
 	accepted chan struct{} // closed when nothing more is accepted
@@ -68,7 +68,7 @@ func New(o Options) *Server {
 	s := &Server{http: o.HTTP, bound: newBound(o.Listener, o.MaxConnections, o.HTTP.ReadHeaderTimeout), secure: o.HTTP.TLSConfig != nil,
 		lane: o.Lane, accepted: make(chan struct{}), handed: make(chan struct{})}
 	s.http.ErrorLog = logging.ForNetHTTP(o.Logger, slog.LevelWarn)
-	s.http.DisableGeneralOptionsHandler = true // it answers OPTIONS * to any Host, and waits for an announced body
+	s.http.DisableGeneralOptionsHandler = true // that handler answers OPTIONS * for any Host, and waits for an announced body
 	s.http.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		if uid, err := socketPeer(c); err == nil && o.WithPeer != nil {
 			ctx = o.WithPeer(ctx, uid)
@@ -102,8 +102,8 @@ func (s *Server) track(next http.Handler) http.Handler {
 	})
 }
 
-// Serve accepts connections in goroutines that end with the server. It sends an error that ends
-// them early to failed.
+// Serve accepts connections in goroutines that end with the server. If an error ends a goroutine
+// early, it is sent to failed.
 func (s *Server) Serve(failed chan<- error) {
 	serve := s.http.Serve
 	if s.secure {
@@ -129,8 +129,8 @@ const (
 	// farewell is how long a drain waits for the next request on a connection, so that its answer
 	// can say Connection: close.
 	farewell = time.Second
-	// farewellTimeout bounds how long a drain waits for requests that arrive slowly, and for
-	// answers that began before it.
+	// farewellTimeout bounds how long a drain waits, before it calls net/http's Shutdown, for
+	// requests that arrive slowly and for answers that began before the drain.
 	farewellTimeout = 5 * time.Second
 )
 
@@ -179,7 +179,8 @@ func (s *Server) endLane(ctx context.Context, start time.Time) error {
 	}
 }
 
-// Close ends every connection now, and waits for Serve. It is harmless after Shutdown.
+// Close ends every connection now, and waits for the goroutines of Serve. It is harmless after
+// Shutdown.
 func (s *Server) Close() {
 	s.ending.Store(true)
 	_ = s.bound.Close()

@@ -22,7 +22,7 @@ func loopback(t *testing.T) net.Listener {
 	return l
 }
 
-// refused checks that Open fails with this error.
+// refused checks that Open fails with the error want.
 func refused(t *testing.T, key, address, want string) {
 	t.Helper()
 	l, err := listener.Open(key, address, 0o660)

@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// peerUID returns the user that connected to a Unix socket: SO_PEERCRED, see unix(7).
+// peerUID returns the UID of the process that connected to a Unix socket: SO_PEERCRED, see unix(7).
 func peerUID(c net.Conn) (uid uint32, err error) {
 	unavailable := withDescriptor(c, func(fd int) {
 		var credentials *syscall.Ucred

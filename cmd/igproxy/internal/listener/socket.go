@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// withMode calls bind so that a socket created in it has the mode from the start. The umask belongs
-// to the whole process, so withMode may be called only at its start, when nothing else creates
-// files.
+// withMode calls bind so that a socket that bind creates has the mode from the start. The umask
+// belongs to the whole process, so withMode may be called only while the process starts, when
+// nothing else creates files.
 func withMode(mode fs.FileMode, bind func()) {
 	previous := syscall.Umask(0o777 &^ int(mode.Perm()))
 	defer syscall.Umask(previous)
@@ -29,7 +29,7 @@ func withDescriptor(c net.Conn, f func(fd int)) error {
 	return raw.Control(func(fd uintptr) { f(int(fd)) })
 }
 
-// unread reports whether bytes have arrived on a connection that nothing has read yet.
+// unread reports whether a connection has received bytes that nothing has read yet.
 func unread(c net.Conn) bool {
 	n := 0
 	_ = withDescriptor(c, func(fd int) {

@@ -8,9 +8,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/loglimit"
 )
 
-// limited is a slog.Handler that bounds the lines with the same message per second, because events
-// outside igproxy may cause a line again and again. It does not limit the lines of requests, which
-// package proxy bounds by outcome and status.
+// limited is a slog.Handler that bounds how many lines with the same message are logged per second,
+// because events outside igproxy may cause a line again and again. It does not limit the lines of
+// requests, which package proxy bounds by outcome and status.
 type limited struct {
 	slog.Handler
 	limits *loglimit.Limits[string]
@@ -44,8 +44,8 @@ func (h limited) WithGroup(name string) slog.Handler {
 	return limited{h.Handler.WithGroup(name), h.limits}
 }
 
-// kindOf returns a message up to its first digit, bracket or @. The messages of igproxy have none
-// of these; those of net/http have the address of the client there.
+// kindOf returns a message up to its first digit, bracket or @. igproxy's own messages have none of
+// these; in net/http's messages, the address of the client begins there.
 func kindOf(message string) string {
 	if end := strings.IndexAny(message, "0123456789[@"); end >= 0 {
 		return message[:end]

@@ -44,8 +44,8 @@ func (l *Log) SetLevel(level string) {
 	_ = l.level.UnmarshalText([]byte(level)) // the configuration refuses unknown levels
 }
 
-// SetLines bounds the lines per second that have the same message. Without it there is no bound.
-// Lines about requests do not count.
+// SetLines bounds how many lines with the same message are logged per second. Without it there is
+// no bound. It does not apply to lines about requests.
 func (l *Log) SetLines(most int) { l.limits.Set(most) }
 
 // Dropped returns how many lines were lost since the start.
@@ -59,8 +59,8 @@ func (l *Log) Close() bool { return l.queue.close(closeTimeout) }
 
 // ForNetHTTP returns a logger for net/http, which logs through package log. Each message is cut at
 // its first quotation mark, because net/http quotes what a peer sent unasked, which may hold a
-// token. A connection that ends before its TLS handshake, as those of watchdogs and load balancers
-// do, is not logged.
+// token. A connection that ends before its TLS handshake is not logged, because watchdogs and load
+// balancers open such connections.
 func ForNetHTTP(log *slog.Logger, level slog.Level) *stdlog.Logger {
 	to := slog.NewLogLogger(log.With("from", "net/http").Handler(), level)
 	return stdlog.New(cutter{to.Writer()}, "", 0)

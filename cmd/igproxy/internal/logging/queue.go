@@ -88,7 +88,7 @@ func (q *queue) run() {
 }
 
 // unreported returns how many dropped lines to report: none while the queue is so full that the
-// report could be dropped itself.
+// report itself could be dropped.
 func (q *queue) unreported() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()

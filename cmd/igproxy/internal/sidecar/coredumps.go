@@ -10,7 +10,7 @@ import (
 // NoCoreDumps keeps the secret and the tokens off the disk when the process dies, whatever
 // GOTRACEBACK says. Two things are needed:
 //
-//   - RLIMIT_CORE 0, hard, so that no core file is written;
+//   - a hard RLIMIT_CORE of 0, so that no core file is written;
 //   - on Linux, a core filter without any kind of memory, because the limit does not apply where
 //     core dumps are piped to a program (core_pattern with |, see core(5)): that program then gets
 //     registers and a list of mappings, and no memory.

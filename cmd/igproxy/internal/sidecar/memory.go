@@ -26,7 +26,7 @@ func TuneMemory(log *slog.Logger) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}
-	_ = os.Unsetenv("GOMEMLIMIT") // memlimit takes an empty one as a limit
+	_ = os.Unsetenv("GOMEMLIMIT") // memlimit would take an empty value for a limit
 	if limit, err := memlimit.Set(memlimit.WithRatio(0.9)); err == nil && limit < math.MaxInt64 {
 		log.Info("memory", "limit_bytes", limit)
 	}
@@ -38,9 +38,9 @@ const (
 	mostCache  = 64 << 20
 )
 
-// cacheBytes returns cache.max_bytes. Its default is an eighth of Go's memory limit, which is that
-// of GOMEMLIMIT or TuneMemory. Garbage may double what the cache takes, and the rest is for
-// requests.
+// cacheBytes returns cache.max_bytes. Its default is an eighth of Go's memory limit, which
+// GOMEMLIMIT or TuneMemory sets, within the bounds above. Garbage may take twice as much as the
+// cache, and the rest is for requests.
 func cacheBytes(c config.Config) int64 {
 	if c.Cache.MaxBytes > 0 {
 		return c.Cache.MaxBytes

@@ -41,8 +41,8 @@ func cacheOptions(c config.Config, observer cache.Observer, log *slog.Logger) (c
 	return o, nil
 }
 
-// readPassword returns a function that reads a password file, or nil if there is no file. It is
-// called for each connection, so that a rotated password is picked up.
+// readPassword returns a function that reads a password file, or nil if there is no file. The
+// function is called for each connection, so that a rotated password is picked up.
 func readPassword(path string) func() (string, error) {
 	if path == "" {
 		return nil
@@ -66,8 +66,8 @@ func (s *Sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
 	return o, nil
 }
 
-// upstreamOptions returns the proxy's Options without its cache, metrics, logger and bearer token,
-// which is what CheckUpstream needs.
+// upstreamOptions returns the proxy's Options without its cache, metrics, logger and bearer tokens.
+// CheckUpstream needs none of these.
 func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
 	base, _ := url.Parse(c.Upstream.URL) // config.Load has checked all three
 	login, _ := url.Parse(c.Upstream.LoginURL)

@@ -17,12 +17,13 @@ import (
 // that of the process and does not change.
 //
 // A configuration with an error changes nothing: the previous one stays in use, each problem is
-// logged with its line, a metric reports it, and the files are watched until they are right.
+// logged with its line, a metric reports the failure, and the files are read again every second
+// until they are valid.
 type reloader struct {
 	path    string                                   // of the file; empty means no file
 	load    func() (config.Config, []config.Problem) // nil: nothing is reloaded
 	signals <-chan os.Signal                         // SIGHUP
-	apply   func(config.Config) error                // makes it take effect as a whole, or not at all
+	apply   func(config.Config) error                // makes all of it take effect, or nothing
 	metrics *proxy.Metrics
 	log     *slog.Logger
 
@@ -48,7 +49,7 @@ func newReloader(o Options, metrics *proxy.Metrics, apply func(config.Config) er
 	r := &reloader{path: o.Path, load: o.Load, signals: o.Reloads, apply: apply, metrics: metrics, log: o.Log.Logger}
 	r.running, r.read = o.Config, o.Config
 	r.seen = r.look()
-	r.settled = r.seen.Settled() // if not, it is read again soon: it may have changed since it was loaded
+	r.settled = r.seen.Settled() // if not, the file is read again soon: it may have changed since it was loaded
 	return r
 }
 
@@ -108,14 +109,14 @@ func (r *reloader) reload() ReloadReply {
 	return r.reloadOnce(true)
 }
 
-// reloadOnce reads the configuration and applies it. Unless it was requested, it does nothing if
-// the configuration is the same as the one read before.
+// reloadOnce reads the configuration and applies it. Unless the reload was requested, it changes
+// nothing if the configuration is the same as the one read before.
 func (r *reloader) reloadOnce(requested bool) ReloadReply {
 	seen := r.look()
 	read, problems := r.load()
 	again := reflect.DeepEqual(read, r.read) // compares the text of each Secret, too
 	r.read, r.seen, r.settled = read, seen, seen.Settled()
-	if now := r.look(); len(now) != len(seen) { // it names other files than before
+	if now := r.look(); len(now) != len(seen) { // the configuration names other files than before
 		r.seen, r.settled = now, false
 	}
 	switch {

@@ -42,7 +42,7 @@ func newReloading(t *testing.T, path string) *reloading {
 	return n
 }
 
-// put writes a file with a modification time in the past.
+// put writes a file and sets its modification time to the simulated time minus ago.
 func put(t *testing.T, path, text string, ago time.Duration) {
 	t.Helper()
 	write(t, path, text)

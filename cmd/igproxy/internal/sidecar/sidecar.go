@@ -34,7 +34,7 @@ type Options struct {
 	Load func() (config.Config, []config.Problem)
 	// Each value in Reloads requests a reload; nil: nothing requests one.
 	Reloads <-chan os.Signal
-	// Log receives every log line; New and a reload set its level and its lines per second.
+	// Log receives every log line. New sets its lines per second; a reload also sets its level.
 	Log *logging.Log
 	// Build identifies this igproxy.
 	Build Build
@@ -116,7 +116,7 @@ func expired() context.Context {
 
 const (
 	adminConnections   = 64          // bounds each admin listener
-	adminHeaderTimeout = time.Second // bounds server.read_header_timeout there: probes come from nearby
+	adminHeaderTimeout = time.Second // bounds server.read_header_timeout on admin listeners: probes come from nearby
 	adminSocketMode    = 0o660       // admits the owner and the group to a Unix socket of the admin handler
 )
 

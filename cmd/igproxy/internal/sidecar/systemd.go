@@ -26,7 +26,8 @@ import (
 
 // inheritedListeners returns the listeners that systemd has opened, by name: app and admin. They
 // outlive this process: a client that connects between one sidecar's drain and the start of the
-// next waits in the socket's queue and is not refused. On an error it returns those opened so far.
+// next waits in the socket's queue and is not refused. On an error it returns the listeners opened
+// so far.
 func inheritedListeners() (map[string]net.Listener, error) {
 	sockets := map[string]net.Listener{}
 	files := activation.Files(true)
@@ -54,7 +55,7 @@ func inheritedListeners() (map[string]net.Listener, error) {
 
 // openListener returns systemd's socket, if there is one, and otherwise listens on the configured
 // address. A socket's own address replaces the configured one: what is logged and who is trusted
-// depends on it.
+// depend on it.
 func openListener(socket net.Listener, key string, address *string, mode fs.FileMode) (net.Listener, error) {
 	if socket == nil {
 		return listener.Open(key, *address, mode)
@@ -115,10 +116,10 @@ func watchdog(log *slog.Logger, check func(context.Context) error) (stop func())
 }
 
 // checkAlive checks, for the watchdog, that the app's listener answers. It checks the admin
-// listener instead if auth.uids would refuse this process, which would be counted and logged, or if
-// the app's socket comes from systemd and this service may not connect to it or see it: a restart
-// would not change that. It does not fail during a drain, which closes the listener and has its own
-// time limit.
+// listener instead in two cases: if auth.uids would refuse this process, because the refusal would
+// be counted and logged, or if the app's socket comes from systemd and this service may not connect
+// to it or see it, because a restart would not change that. It does not fail during a drain, which
+// closes the listener and has its own time limit.
 func (s *Sidecar) checkAlive(ctx context.Context) error {
 	app, admin := s.app.Addr(), s.admins[0].Addr()
 	if uids := s.conf.Auth.UIDs; len(uids) > 0 && !slices.Contains(uids, strconv.Itoa(os.Getuid())) {

@@ -33,7 +33,7 @@ func followTokens(key, path string, log *slog.Logger) (func() [][sha256.Size]byt
 // currentTLS returns the TLS configuration for a new connection.
 type currentTLS func() *tls.Config
 
-// listenerTLS returns a configuration that uses the current one at each handshake.
+// listenerTLS returns a TLS configuration that uses the current configuration at each handshake.
 func listenerTLS(current *atomic.Pointer[currentTLS]) *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
@@ -92,8 +92,8 @@ func checkName(cert *x509.Certificate, names []string) error {
 }
 
 // anyHost reports whether requests may have any Host name: a Unix socket has no meaningful one, and
-// beyond loopback allowed_hosts decides. On loopback it is always checked, against web pages that
-// rebind a DNS name.
+// beyond loopback allowed_hosts decides. On loopback the name is always checked, against web pages
+// that rebind a DNS name.
 func anyHost(l net.Listener, allowed []string) bool {
 	return !listener.OnlyLoopback(l) && len(allowed) == 0
 }

@@ -55,7 +55,7 @@ func (p pemPair) certificate(t *testing.T) tls.Certificate {
 }
 
 // shake does a handshake through a pipe and returns the name in the server's certificate. The error
-// is the client's, which in TLS 1.3 learns of a refusal with its first read.
+// is the client's; in TLS 1.3 the client learns of a refusal with its first read.
 func shake(t *testing.T, server *tls.Config, client *tls.Config) (name, protocol string, err error) {
 	t.Helper()
 	here, there := net.Pipe()

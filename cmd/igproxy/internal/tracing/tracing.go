@@ -28,7 +28,8 @@ const (
 	warnInterval    = time.Minute             // the shortest time between two warnings about lost spans
 )
 
-// Collector returns the host that spans are sent to, or "" if no variable turns tracing on.
+// Collector returns the host that spans are sent to, or "" if tracing is off. For an endpoint that
+// is not a URL it returns a text that says so.
 func Collector(getenv func(string) string) string {
 	exporter, endpoint := getenv("OTEL_TRACES_EXPORTER"), endpointIn(getenv)
 	if strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") || exporter == "none" || exporter+endpoint == "" {
