@@ -102,8 +102,8 @@ type Key struct {
 // Derive returns the key of a token. It is a pure function of the pepper, the purges and the token.
 func (k *Keys) Derive(token string) Key { return k.derive([]byte(token), true) }
 
-// Glance derives a key that is enough for Peek, without allocating. The key can neither seal nor
-// open.
+// Glance derives a key that is enough for Peek, but can neither seal nor open. It does not allocate
+// unless the token was purged by itself.
 func (k *Keys) Glance(token []byte) Key { return k.derive(token, false) }
 
 func (k *Keys) derive(token []byte, sealing bool) Key {
