@@ -1,7 +1,7 @@
 package cache
 
-// What the cache's part of a hit may allocate. Allocations are counted, not timed; see
-// proxy/allocs_test.go.
+// This test bounds the allocations of the cache's part of a hit. Allocations are counted, not
+// timed; see proxy/allocs_test.go.
 
 import (
 	"strings"
@@ -28,7 +28,7 @@ func TestAllocationsOfAHit(t *testing.T) {
 	} {
 		worked := true
 		got := testing.AllocsPerRun(1, func() { worked = of.f() && worked })
-		for range 300 { // the minimum counts: sync.Pool drops values at random under the race detector
+		for range 300 { // the lowest count is used: sync.Pool drops values at random under the race detector
 			got = min(got, testing.AllocsPerRun(1, func() { worked = of.f() && worked }))
 		}
 		t.Logf("%s: %v allocations", of.what, got)

@@ -47,7 +47,7 @@ type Observer interface {
 	// "error", "dropped" (too many are pending, or the cache is closed) or "oversize" (the value is
 	// too large).
 	Store(tier Tier, result string)
-	// Claim is called for each claim on a token that memory does not have, if Redis is configured.
+	// Claim is called for each claim that memory cannot answer, if Redis is configured.
 	Claim(Outcome)
 	// RedisError is called for each fault of Redis, with the operation (claim, publish, renew,
 	// release or purge) and the kind of fault.
@@ -81,16 +81,19 @@ type Options struct {
 	// Observer counts what the cache does. Nil: nothing is counted.
 	Observer Observer
 	// Logger gets a line for each change of Redis's state, for each kind of fault that an operator
-	// has to fix, and for purges that are received. Nil: no log.
+	// has to fix, for purges that are received, for panics, and for warnings from the memory tier.
+	// Nil: no log.
 	Logger *slog.Logger
 }
 
-// maxPending bounds the stores in Redis that run in the background. Beyond it a store is dropped,
-// which costs at most one more exchange later.
+// maxPending bounds the writes to Redis that run in the background: stores, failures and releases
+// of leases. Any further write is dropped. A dropped store costs at most one more exchange later,
+// and a lease that is not released expires by itself.
 const maxPending = 256
 
 // maxStored bounds the value of an entry in Redis, in bytes. It is far below maxReply, and far
-// above the size of Meta's answers. A larger value is not shared: each process asks for itself.
+// above the size of Meta's answers. A larger value is not shared: each process asks upstream for
+// it.
 const maxStored = 256 << 10
 
 // Cache combines the two tiers. Safe for concurrent use.
@@ -104,13 +107,13 @@ type Cache struct {
 	wait     time.Duration
 	patience time.Duration // how long Remember waits for a store, if it waits at all
 
-	mu       sync.Mutex // protects closed and purges; no pending.Go comes after closed is set
+	mu       sync.Mutex // protects closed and purges; pending.Go is not called after closed is set
 	closed   bool
 	purges   map[ID]*Purges // by the ID of their key
 	closing  chan struct{}
-	pending  sync.WaitGroup // stores and renewals
+	pending  sync.WaitGroup // writes to Redis, and renewals of leases
 	watching sync.WaitGroup // watchRedis
-	room     chan struct{}  // has one element for each store that is pending
+	room     chan struct{}  // has one element for each pending write to Redis
 }
 
 // New builds a Cache. It does not dial, so it succeeds while Redis is down.
@@ -173,8 +176,8 @@ func (c *Cache) Health() Health {
 	return c.redis.health()
 }
 
-// Check tries every command that igproxy needs, even if the breaker is open. The error names the
-// kind of fault and the next step, and does not contain the library's text.
+// Check tries every Redis command that igproxy needs, even if the breaker is open. The error names
+// the kind of fault and the next step, and contains no text from the Redis library.
 func (c *Cache) Check(ctx context.Context) error {
 	if c.redis == nil {
 		return errors.New("redis is not configured; set redis.mode")
@@ -232,8 +235,8 @@ func (c *Cache) later(work func()) bool {
 	return true
 }
 
-// Close waits for pending stores, but not beyond ctx. Then it ends every goroutine and connection.
-// A second call does nothing.
+// Close waits for pending writes to Redis, but not beyond ctx. Then it ends every goroutine and
+// connection. A second call does nothing.
 func (c *Cache) Close(ctx context.Context) error {
 	c.mu.Lock()
 	again := c.closed
@@ -244,7 +247,7 @@ func (c *Cache) Close(ctx context.Context) error {
 	}
 	close(c.closing)
 	done := make(chan struct{})
-	go func() { // ends within the budget of the stores
+	go func() { // ends within the budgets of the writes
 		defer close(done)
 		contain(c.log, "close", c.pending.Wait)
 	}()
@@ -253,11 +256,11 @@ func (c *Cache) Close(ctx context.Context) error {
 	case <-done:
 	case <-ctx.Done():
 		if n := len(c.room); n > 0 {
-			err = fmt.Errorf("%d entries were not stored in Redis: %w", n, ctx.Err())
+			err = fmt.Errorf("%d writes to Redis did not finish in time: %w", n, ctx.Err())
 		}
 	}
 	if c.redis != nil {
-		c.redis.close() // ends the stores that are still in flight
+		c.redis.close() // ends the writes that are still in flight
 	}
 	<-done
 	c.watching.Wait()

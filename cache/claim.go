@@ -17,35 +17,36 @@ type shared interface {
 	release(k Key, owner string, failure []byte, ttl time.Duration) error
 }
 
-// reply is the reply to a claim. At most one field is set; none is set if processes do not wait for
-// each other and there is no value.
+// reply is the reply to a claim. At most one field is set. No field is set if the caller has to ask
+// upstream without a lease: processes do not wait for each other and there is no value, or the
+// failure cannot be decrypted.
 type reply struct {
 	value, failure   []byte // sealed
 	leader, follower bool
 }
 
-// Outcome is the result of a claim. The set is fixed, because it is a metric label.
+// Outcome is the result of a claim. The set of outcomes is fixed, because they are metric labels.
 type Outcome string
 
 // The outcomes.
 const (
 	Hit      Outcome = "hit"      // Entry was stored before
-	Followed Outcome = "followed" // another process was asking; Entry is its answer
-	Failed   Outcome = "failed"   // another process asked; Entry is its failure
-	Leader   Outcome = "leader"   // the caller asks, and other processes wait for it
-	Alone    Outcome = "alone"    // the caller asks without a lease: Redis is off or failed, or the wait was too long
+	Followed Outcome = "followed" // another process was asking upstream; Entry is its answer
+	Failed   Outcome = "failed"   // another process asked upstream; Entry is its failure
+	Leader   Outcome = "leader"   // the caller asks upstream, and other processes wait for it
+	Alone    Outcome = "alone"    // the caller asks upstream without a lease: Redis is off or failed, or the wait was too long
 )
 
 // A follower polls after firstPoll, then after twice as long each time, up to lastPoll. Jitter of
-// half the time in both directions keeps many followers from asking in step.
+// half the time in both directions keeps many followers from polling in step.
 const (
 	firstPoll = 4 * time.Millisecond
 	lastPoll  = 50 * time.Millisecond
 )
 
-// Claim is one attempt of a process to get the entry of a token that is not in its memory. If
-// Outcome is Leader or Alone, the caller asks, and ends the claim with Remember, Fail or Release. A
-// lease only saves exchanges: losing it never makes an answer wrong.
+// Claim is one attempt by a process to get the entry of a token that is not in its memory. If
+// Outcome is Leader or Alone, the caller asks upstream itself, and ends the claim with Remember,
+// Fail or Release. A lease only saves exchanges: losing it never makes an answer wrong.
 type Claim struct {
 	Outcome Outcome
 	Entry   Entry // for Hit, Followed and Failed
@@ -55,16 +56,17 @@ type Claim struct {
 	key      Key
 	owner    string
 	lease    *lease
-	over     []byte // a stored value that the answer replaces if the caller asks anyway
+	over     []byte // a stored value that the answer replaces if the caller asks upstream anyway
 	lookedUp bool   // the lookup in Redis was counted
-	late     bool   // other processes may have asked in the meantime
+	late     bool   // other processes may have asked upstream in the meantime
 	ended    bool
 }
 
 // Claim looks in memory again. Then it asks Redis, in one round trip, for the entry, for a recent
 // failure of another process, or for the lease on the token. If another process has the lease,
 // Claim waits for the answer until RedisOptions.Wait has passed or ctx ends. After a fault of Redis
-// (a second one, while it waits) or a panic in the code that asks it, the outcome is Alone.
+// (while Claim waits: after two in a row) or a panic in the code that asks Redis, the outcome is
+// Alone.
 func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
 	cl := &Claim{Outcome: Alone, cache: c, key: k, owner: newOwner(), lease: noLease}
 	if e, ok := c.memory.get(k); ok {
@@ -84,8 +86,8 @@ func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
 	return cl
 }
 
-// newOwner returns a random name for a claim, so that no claim takes the lease of another claim for
-// its own.
+// newOwner returns a random name for a claim, so that no claim mistakes the lease of another claim
+// for its own.
 func newOwner() string { return rand.Text() }
 
 // take asks Redis once, and polls while another process has the lease.
@@ -97,7 +99,7 @@ func (cl *Claim) take(ctx context.Context) {
 		r, err := cl.ask(ctx)
 		switch {
 		case err != nil:
-			if faults++; !waited || faults > 1 { // a follower tolerates one fault, because another process is asking
+			if faults++; !waited || faults > 1 { // a follower tolerates one fault, because another process is asking upstream
 				cl.late = waited
 				return
 			}
@@ -165,7 +167,7 @@ func (cl *Claim) countLookup(result string) {
 }
 
 // openFailure opens the failure in a reply, if there is one. If it has just expired, the claim asks
-// again. If it cannot be decrypted, the caller asks alone.
+// Redis again. If it cannot be decrypted, the caller asks upstream without a lease.
 func (cl *Claim) openFailure(r reply) reply {
 	if r.failure == nil {
 		return r
@@ -197,5 +199,5 @@ func (cl *Claim) finish(r reply, waited bool, asked time.Time) {
 }
 
 // Late reports whether the claim waited for another process and gave up. That process may have
-// asked, or may still be asking.
+// asked upstream, or may still be asking.
 func (cl *Claim) Late() bool { return cl.late }

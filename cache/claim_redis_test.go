@@ -45,7 +45,7 @@ func wantOutcome(t *testing.T, who string, cl *Claim, want Outcome) {
 }
 
 // leadAndFollow checks what must hold on every Redis: one process leads, the others wait and get
-// its answer, and later ones find it.
+// its answer, and later processes find the answer.
 func leadAndFollow(t *testing.T, o RedisOptions, k Key) {
 	t.Helper()
 	want := Entry{Value: []byte("token"), Expires: time.Now().Add(time.Hour).Truncate(time.Millisecond)}
@@ -102,8 +102,8 @@ func TestFollowersGetTheLeadersAnswer(t *testing.T) {
 	}
 }
 
-// An answer above a few KiB is shared through Redis and takes no memory. One above maxStored is not
-// stored, and no process waits for it.
+// An answer larger than maxKept is stored in Redis only. An answer larger than maxStored is not
+// stored at all, and no process waits for it.
 func TestLargeValuesAreInRedisOnlyAndHugeOnesNowhere(t *testing.T) {
 	t.Parallel()
 	o, r := single(redistest.Start(t)), &recorder{}
@@ -173,7 +173,7 @@ func TestLeaseOfAKilledLeaderExpires(t *testing.T) {
 	}
 	killed.Remember(Entry{Value: []byte("late"), Expires: time.Now().Add(time.Hour)}, nil)
 	if winner, lost := next.Remember(Entry{Value: []byte("later"), Expires: time.Now().Add(time.Hour)}, nil); lost {
-		t.Logf("adopted %q", winner.Value) // only if its lease was lost as well
+		t.Logf("adopted %q", winner.Value) // only if next has lost its lease as well
 	}
 	eventually(t, "the first one stored wins", func() bool {
 		cl := fleet(t, single(server), nil).Claim(t.Context(), k)
@@ -195,10 +195,10 @@ func TestLateLeaderReturnsTheFirstStoredAnswer(t *testing.T) {
 	mine := Entry{Value: []byte("mine"), Expires: time.Now().Add(time.Hour)}
 	late.cache.patience = 10 * time.Second
 	if winner, lost := late.Remember(mine, nil); !lost || string(winner.Value) != "first" {
-		t.Errorf("got %q, want the one stored first", winner.Value)
+		t.Errorf("got %q, want the answer that was stored first", winner.Value)
 	}
 	if e, ok := late.cache.Recall(k); !ok || string(e.Value) != "first" {
-		t.Errorf("memory holds %q", e.Value)
+		t.Errorf("memory holds %q, want the answer that was stored first", e.Value)
 	}
 }
 
@@ -239,18 +239,18 @@ func TestDocumentedPermissionsAreSufficientAndNecessary(t *testing.T) {
 	for _, right := range strings.Fields(documented)[1:] {
 		o := user(server, "without"+right[1:], strings.Replace(documented+" ", right+" ", "", 1))
 		err := fleet(t, o, nil).Check(t.Context())
-		if err == nil || !strings.Contains(err.Error(), "give it ") || !strings.Contains(err.Error(), right) {
-			t.Errorf("without %s, check says: %v", right, err)
+		if err == nil || !strings.Contains(err.Error(), "give the user ") || !strings.Contains(err.Error(), right) {
+			t.Errorf("without %s, check says: %v; want it to name the permission", right, err)
 		}
 	}
 	err := fleet(t, user(server, "otherkeys", strings.Replace(documented, "~igproxy:*", "~other:*", 1)), nil).Check(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "~igproxy:*") {
-		t.Errorf("without its keys, check says: %v", err)
+		t.Errorf("without its keys, check says: %v; want it to name the keys", err)
 	}
 }
 
-// Regression test: a user without the permission to store caused a fault in every call. It is
-// logged once.
+// Regression test: a user without the permission to store caused a fault in every call. The fault
+// is logged once.
 func TestMissingPermissionIsLoggedOnce(t *testing.T) {
 	server := redistest.Start(t)
 	var log safeBuilder
@@ -275,7 +275,7 @@ func TestMissingPurgePermissionsOnlyDisablePurges(t *testing.T) {
 	c := fleet(t, o, slog.New(slog.NewTextHandler(&log, nil)))
 	p := purgeableApp(t, c, "secret", "1")
 	eventually(t, "the missing permission is logged", func() bool { return strings.Contains(log.String(), "operation=purge kind=permission") })
-	eventually(t, "Redis has denied more reads of purges than it takes faults to open the breaker", func() bool {
+	eventually(t, "Redis has denied reads of the purges so often that other faults would have opened the breaker", func() bool {
 		_, stats, _ := strings.Cut(fmt.Sprint(server.Do("INFO", "commandstats")), "cmdstat_time:")
 		_, denied, _ := strings.Cut(stats, "rejected_calls=")
 		n := 0
@@ -321,8 +321,8 @@ func TestWithoutScriptsValuesAreShared(t *testing.T) {
 			if n := strings.Count(log.String(), "redis denies scripts"); n != 1 || c.Health().State != "ok" {
 				t.Errorf("logged %d times, want 1; health %+v:\n%s", n, c.Health(), log.String())
 			}
-			if err := c.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "give it +eval") {
-				t.Errorf("check says %v", err)
+			if err := c.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "give the user +eval") {
+				t.Errorf("check says %v, want it to name +eval", err)
 			}
 		})
 	}

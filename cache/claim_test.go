@@ -15,8 +15,9 @@ import (
 )
 
 // These tests run the lease logic as a state machine against a model of the shared tier, in
-// simulated time: any number of processes start at any time, exchange for any time, and succeed,
-// fail or are killed, while the tier is slow, loses replies, has outages and is flushed.
+// simulated time: up to eight processes start at random times, run an exchange of random length,
+// and succeed, fail or are killed, while the tier is slow, loses replies, has outages and is
+// flushed.
 
 const testLease = 1500 * time.Millisecond
 
@@ -227,8 +228,8 @@ func (s story) play(t *testing.T) *run {
 	return out
 }
 
-// act plays one process: it claims and, unless it gets an answer, exchanges and ends the claim as
-// its part says.
+// act plays one process: it claims the token and, unless it gets an answer, runs its exchange and
+// ends the claim as its part says.
 func (s story) act(out *run, c *Cache, k Key, i int, p part) {
 	begin := time.Now()
 	cl := c.Claim(context.Background(), k)
@@ -255,13 +256,13 @@ func (s story) ask(out *run, c *Cache, cl *Claim, i int, p part) {
 	out.mu.Lock()
 	out.asks++
 	out.mu.Unlock()
-	// While it exchanges, check repeatedly that no two processes believe they hold the lease.
+	// During the exchange, check repeatedly that no two processes believe they hold the lease.
 	for left := p.asks; left > 0; left -= 10 * time.Millisecond {
 		believes := cl.lease != noLease && !cl.lease.lost()
 		if believes {
 			out.mu.Lock()
 			if out.believed++; out.believed > 1 && s.flushAt == 0 {
-				out.problems = append(out.problems, fmt.Sprintf("process %d holds a lease that another one holds too", i))
+				out.problems = append(out.problems, fmt.Sprintf("process %d holds a lease that another process holds too", i))
 			}
 			out.mu.Unlock()
 		}
@@ -316,14 +317,13 @@ func check(t *testing.T, faults bool, more func(story, *run)) {
 	})
 }
 
-// In every story, no process waits too long or gets another token's answer, and no lease has two
-// owners.
+// In every story, no process waits too long or gets a wrong answer, and no lease has two owners.
 func TestEveryWaiterIsAnsweredAndNoLeaseHasTwoOwners(t *testing.T) {
 	check(t, true, func(story, *run) {})
 }
 
-// While the shared tier works, there is at most one exchange more than those that end without a
-// token.
+// While the shared tier works, at most one exchange is started in addition to one for each process
+// that is to end without a token.
 func TestOneExchangeWhileTheSharedTierWorks(t *testing.T) {
 	check(t, false, func(s story, out *run) {
 		bad := 0
@@ -333,7 +333,7 @@ func TestOneExchangeWhileTheSharedTierWorks(t *testing.T) {
 			}
 		}
 		if out.asks > bad+1 || out.tokens > 1 {
-			out.problem("%d exchanges, of which %d returned a token; %d processes were to end without one", out.asks, out.tokens, bad)
+			out.problem("%d exchanges, of which %d returned a token; %d processes were to end without a token", out.asks, out.tokens, bad)
 		}
 	})
 }

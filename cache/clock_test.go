@@ -11,8 +11,8 @@ import (
 	"unsafe"
 )
 
-// jumped returns t as read on a machine whose wall clock was set by d after t's monotonic reading
-// was taken. Package time cannot make such a value, because all its operations move both clocks.
+// jumped returns t as if the wall clock had been ahead by d when t was read, but not the monotonic
+// clock. Package time cannot make such a value, because all its operations move both clocks.
 func jumped(t time.Time, d time.Duration) time.Time {
 	inside := (*struct {
 		wall uint64 // a flag, 33 bits of seconds, 30 of nanoseconds
@@ -45,10 +45,10 @@ func TestClockJumpServesNoExpiredEntry(t *testing.T) {
 		want    bool
 	}{
 		"no jump": {now.Add(time.Hour), true},
-		"ahead, past the end (or the machine slept)": {jumped(now.Add(time.Hour), -2*time.Hour), false},
-		"back, but past the end by the other clock":  {jumped(now.Add(-time.Second), 24*time.Hour), false},
-		"ahead, but not past the end":                {jumped(now.Add(2*time.Hour), -time.Hour), true},
-		"from Redis, with the wall clock only":       {now.Add(time.Hour).Round(0), true},
+		"a jump ahead, past the end (or sleep)":         {jumped(now.Add(time.Hour), -2*time.Hour), false},
+		"a jump back, past the end by the other clock":  {jumped(now.Add(-time.Second), 24*time.Hour), false},
+		"a jump ahead, but not past the end":            {jumped(now.Add(2*time.Hour), -time.Hour), true},
+		"an entry from Redis, with the wall clock only": {now.Add(time.Hour).Round(0), true},
 	} {
 		k := keyOf(t, name)
 		m.put(k, Entry{Value: []byte("v"), Expires: c.expires})

@@ -94,7 +94,7 @@ func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[keys]") }
 type Key struct {
 	id     ID
 	prk    material // nil in a key from Glance
-	token  ID       // the ID without the purges of this one token
+	token  ID       // the ID before any purge of this token alone
 	purges *Purges  // nil: the key cannot be purged
 	marks  *marks   // the marks that the key was derived with
 }
@@ -102,8 +102,8 @@ type Key struct {
 // Derive returns the key of a token. It is a pure function of the pepper, the purges and the token.
 func (k *Keys) Derive(token string) Key { return k.derive([]byte(token), true) }
 
-// Glance derives a key that is enough for Peek, without allocating. The key can neither seal nor
-// open.
+// Glance derives a key that is enough for Peek, but can neither seal nor open. It does not allocate
+// unless the token was purged by itself.
 func (k *Keys) Glance(token []byte) Key { return k.derive(token, false) }
 
 func (k *Keys) derive(token []byte, sealing bool) Key {
@@ -124,7 +124,7 @@ func (k *Keys) derive(token []byte, sealing bool) Key {
 	return key
 }
 
-// generation returns the generation after the purge of everything that has this number.
+// generation returns the generation for this number: the number of a purge of everything, or zero.
 func (k *Keys) generation(number int64) *generation {
 	g := k.current.Load()
 	if g.number == number {
@@ -135,7 +135,7 @@ func (k *Keys) generation(number int64) *generation {
 		pepper = afterPurge(pepper, number)
 	}
 	g = newGeneration(pepper, number)
-	k.current.Store(g) // if an older one is stored after it, the next request derives it again
+	k.current.Store(g) // if an older generation is stored after it, the next request derives this one again
 	return g
 }
 

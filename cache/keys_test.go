@@ -83,8 +83,8 @@ func TestKeysOfDifferentOptionsOrTokensNeverMeet(t *testing.T) {
 }
 
 // An accidental change of a label or of the encoding would make every entry in every Redis
-// unreachable. The expected values were computed independently from RFC 5869 with Python's hmac and
-// struct:
+// unreachable. The expected values were computed independently of this package, following RFC 5869,
+// with Python's hmac and struct:
 //
 //	H = lambda k, m: hmac.new(k, m, sha256).digest()
 //	parts = (b"igproxy/v1/pepper", service, upstream, app, scope)
@@ -143,8 +143,8 @@ func TestPreparedDerivationEqualsHKDF(t *testing.T) {
 	}
 }
 
-// With one key file for all, entries of different origin have different keys, even if the parts of
-// their origins are equal when joined.
+// With one key file for everything, entries of different origin have different keys, even if the
+// parts of their origins are equal when joined.
 func TestKeysDifferByWhatAnEntryWasObtainedWith(t *testing.T) {
 	seen := map[ID]KeysOptions{}
 	for _, o := range []KeysOptions{

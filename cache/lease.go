@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// lease makes other processes wait for a claim. It is renewed after each third of its duration
-// while the caller asks, so it lasts through a slow exchange, and ends soon if the process is
-// killed.
+// lease makes other processes wait for a claim. While the caller asks upstream, the lease is
+// renewed at intervals of a third of its duration. So it lasts through a slow exchange, and ends
+// soon if the process is killed.
 type lease struct {
 	until atomic.Int64 // its end if it is not renewed, in Unix nanoseconds
-	gone  atomic.Bool  // another process has the lease
+	gone  atomic.Bool  // the lease was lost to another process, or scripts are denied
 	end   func()
 	ended chan struct{} // closed when the renewals have ended
 }
@@ -24,8 +24,8 @@ var noLease = func() *lease {
 	return l
 }()
 
-// hold renews a lease, taken at the given time, until it is stopped or lost, or the cache is
-// closed.
+// hold starts to renew a lease that was taken at the given time. The renewals end when the lease is
+// stopped or lost, or the cache is closed.
 func (c *Cache) hold(k Key, owner string, taken time.Time) *lease {
 	ending := make(chan struct{})
 	l := &lease{end: sync.OnceFunc(func() { close(ending) }), ended: make(chan struct{})}
@@ -67,7 +67,8 @@ func (c *Cache) renewals(l *lease, k Key, owner string, ending <-chan struct{}) 
 	}
 }
 
-// lost reports whether another process may have had the lease in the meantime, and may have asked.
+// lost reports whether another process may have had the lease in the meantime, and may have asked
+// upstream.
 func (l *lease) lost() bool {
 	return l.gone.Load() || time.Now().UnixNano() >= l.until.Load()
 }

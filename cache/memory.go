@@ -27,7 +27,7 @@ type memory struct{ entries *otter.Cache[ID, kept] }
 type kept struct {
 	Entry
 	purges *Purges
-	all    int64 // the number of the last purge of everything when it was stored
+	all    int64 // the number of the last purge of everything when the entry was stored
 }
 
 func newMemory(maxBytes int64, log *slog.Logger) (*memory, error) {
@@ -66,14 +66,14 @@ func expired(end, now time.Time) bool {
 	return !now.Before(end) || !now.Round(0).Before(end.Round(0))
 }
 
-// put stores nothing for a token that was purged after its key was derived, and no value beyond
-// maxKept. If a purge comes right after this check, the entry is stored under a name that no later
-// key has.
+// put stores nothing for a token that was purged after its key was derived, and no value larger
+// than maxKept. If a purge comes right after this check, the entry is stored under a name that no
+// later key has.
 func (m *memory) put(k Key, e Entry) {
 	switch {
 	case k.purged():
 	case len(e.Value) > maxKept:
-		m.entries.Invalidate(k.id) // an earlier entry must not outlive its successor
+		m.entries.Invalidate(k.id) // or an earlier, outdated entry would be found
 	default:
 		m.entries.Set(k.id, kept{e, k.purges, k.marks.all})
 	}

@@ -36,10 +36,10 @@ func closeCache(t testing.TB, c *Cache) {
 	}
 }
 
-// eventually waits until is returns true.
-func eventually(t testing.TB, what string, is func() bool) {
+// eventually waits until done returns true.
+func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within 10 s: %s", what)
 		}
@@ -91,7 +91,7 @@ func TestReplacingAnEntryReplacesItsExpiry(t *testing.T) {
 		put("short again", time.Second)
 		time.Sleep(time.Second)
 		if e, ok := c.Recall(k); ok {
-			t.Errorf("the expiry of the earlier entry still holds: got %q", e.Value)
+			t.Errorf("the expiry of the earlier entry still applies: got %q", e.Value)
 		}
 	})
 }
@@ -107,7 +107,7 @@ func TestLateTimerServesNoExpiredEntry(t *testing.T) {
 			t.Fatal("the timer is not late")
 		}
 		if e, ok := c.Recall(k); ok {
-			t.Errorf("past the end got %q, want a miss", e.Value)
+			t.Errorf("after its expiry got %q, want a miss", e.Value)
 		}
 	})
 }
@@ -154,7 +154,7 @@ func TestMemoryIsBoundedInBytes(t *testing.T) {
 	}
 }
 
-// A large answer would take memory that many others could use.
+// A large answer would take memory that many smaller answers could use.
 func TestLargeValuesAreNotKeptInMemory(t *testing.T) {
 	r := &recorder{}
 	c, k := newCache(t, Options{Observer: r}), keyOf(t, "token")
@@ -210,7 +210,7 @@ func TestExpiredEntriesAreRemoved(t *testing.T) {
 		time.Sleep(time.Minute) // otter removes expired entries about once a second
 		synctest.Wait()
 		if n := c.Len(); n != 0 {
-			t.Errorf("a minute after all have expired, %d entries are held", n)
+			t.Errorf("after a minute, %d expired entries are still held", n)
 		}
 	})
 }

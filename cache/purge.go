@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// readEvery is how often, at least, the purges of a fleet are read from Redis. The same round trip
-// finds out whether a failed Redis is back.
+// readEvery is the longest pause between two reads of the fleet's purges from Redis. The same round
+// trip finds out whether a failed Redis is back.
 const readEvery = time.Second
 
 // Purges returns the purges of an app. Scope and Upstream are ignored. The same options give the
@@ -29,7 +29,7 @@ func (c *Cache) Purges(o KeysOptions) (*Purges, error) {
 	return p, nil
 }
 
-// Retain forgets all Purges but these, after a reload has changed what keys are derived from.
+// Retain forgets all Purges except these, after a reload has changed what keys are derived from.
 func (c *Cache) Retain(these []*Purges) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -54,7 +54,7 @@ func (c *Cache) PurgeKeys(ctx context.Context, p *Purges, keys []Key) error {
 }
 
 func (c *Cache) purge(ctx context.Context, p *Purges, tokens []ID, keys []Key) error {
-	now, err := c.readPurges(ctx, p) // so that a number that another process has just used is not used again
+	now, err := c.readPurges(ctx, p) // so that the new purge gets no number that another process has just used
 	added := p.add(now, tokens...)
 	for _, k := range keys {
 		c.memory.entries.Invalidate(k.id)
@@ -76,9 +76,9 @@ func (c *Cache) forget(p *Purges, purged []mark) {
 	}
 }
 
-// Learn reads the purges of the fleet at once, at the start and after a reload. The budgets of the
-// operations bound it; the end of ctx does not. An error is counted and otherwise ignored, because
-// the purges are read again every second.
+// Learn reads the purges of the fleet at once, at the start and after a reload. It ends within the
+// budgets of its operations; the end of ctx does not end it sooner. An error is counted and
+// otherwise ignored, because the purges are read again every second.
 func (c *Cache) Learn(ctx context.Context) {
 	_, _ = c.readPurges(ctx, c.allPurges()...)
 }
@@ -89,9 +89,9 @@ func (c *Cache) allPurges() []*Purges {
 	return slices.Collect(maps.Values(c.purges))
 }
 
-// readPurges merges the purges in Redis with those that are known here, and writes to Redis those
-// that it lacks. It returns the time of Redis in Unix milliseconds, or the local time if Redis did
-// not answer.
+// readPurges merges the purges in Redis with the purges that are known here, and adds to Redis
+// whatever it lacks. It returns the time of Redis in Unix milliseconds, or the local time if Redis
+// did not answer.
 func (c *Cache) readPurges(ctx context.Context, all ...*Purges) (now int64, err error) {
 	if c.redis == nil {
 		return time.Now().UnixMilli(), nil

@@ -12,15 +12,15 @@ import (
 // A purge does not depend on deleting anything: it changes the names of entries. Every purge has a
 // number, and the keys of a purged token (or of all tokens of the app) are derived with that
 // number. Entries from before the purge keep their old names, so no later request finds them: not
-// in memory, not in Redis, not after a fail-over to a replica that lagged, and not when a call that
+// in memory, not in Redis, not after a failover to a replica that lagged, and not when a call that
 // was in flight stores its answer late.
 //
 // The processes of a fleet share the numbers through one sorted set per app in Redis. Each process
 // reads it at least once a second and merges it with what it knows: the highest number of a token
 // wins. If the set lacks a purge that a process knows, that process adds it again. So a purge
-// survives a flush of Redis, and also works if Redis was away when it was made. A process that is
-// cut off from Redis learns of a purge when Redis is back; until then it serves what it has in
-// memory.
+// survives a flush of Redis, and also works if Redis was unavailable when it was made. A process
+// that is cut off from Redis learns of a purge when Redis is back; until then it serves what it has
+// in memory.
 type Purges struct {
 	key   Key // names the sorted set and seals its members
 	known atomic.Pointer[marks]
@@ -36,7 +36,7 @@ type marks struct {
 // mark is one purge.
 type mark struct {
 	token  ID    // the zero ID stands for everything
-	number int64 // Unix milliseconds of Redis's clock, or more to exceed an earlier purge's number
+	number int64 // Unix milliseconds of Redis's clock, or more, to exceed the number of an earlier purge
 }
 
 const (
@@ -74,8 +74,8 @@ func (p *Purges) current() *marks {
 	return p.known.Load()
 }
 
-// add marks tokens as purged. Each number is at least now, and higher than those of the token's
-// last purge and of the last purge of everything.
+// add marks tokens as purged. Each number is at least now, and higher than the numbers of the
+// token's last purge and of the last purge of everything.
 func (p *Purges) add(now int64, tokens ...ID) (added []mark) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,7 +90,7 @@ func (p *Purges) add(now int64, tokens ...ID) (added []mark) {
 	return added
 }
 
-// merge adds the marks in the sorted set in Redis. It returns the marks that were new, the marks
+// merge adds the marks from the sorted set in Redis. It returns the marks that were new, the marks
 // that the set lacks, and the members of the set that are out of date. A member that cannot be
 // decrypted is ignored: write access to Redis is not enough to purge.
 func (p *Purges) merge(now int64, members []string) (learned, missing []mark, stale []string) {
@@ -135,7 +135,7 @@ func (m *marks) number(token ID) int64 {
 	return m.tokens[token]
 }
 
-// take adds a mark if it is newer than what is known, and reports whether it is.
+// take adds a mark if it is newer than what is known, and reports whether it did.
 func (m *marks) take(one mark) bool {
 	switch {
 	case one.number <= max(m.all, m.number(one.token)):
@@ -151,8 +151,9 @@ func (m *marks) take(one mark) bool {
 	return true
 }
 
-// prune forgets marks that no entry can be older than. If too many are left, it purges everything
-// and returns that mark.
+// prune forgets the marks that a purge of everything has replaced, and the marks that are so old
+// that every entry from before them has expired. If too many are left, it purges everything and
+// returns the mark of that purge.
 func (m *marks) prune(now int64) (added []mark) {
 	maps.DeleteFunc(m.tokens, func(_ ID, number int64) bool {
 		return number <= m.all || number+keepMarks.Milliseconds() < now
@@ -185,7 +186,7 @@ func (p *Purges) seal(m mark) (string, error) {
 }
 
 func (p *Purges) open(member string) (m mark, ok bool) {
-	e, err := open(p.key, sealedMark, []byte(member), time.Time{}) // before every number, so that no mark is expired
+	e, err := open(p.key, sealedMark, []byte(member), time.Time{}) // this time is before every number, so that no mark counts as expired
 	if err != nil || len(e.Value) != len(m.token) {
 		return m, false
 	}

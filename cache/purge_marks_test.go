@@ -138,7 +138,7 @@ func TestTooManyMarksPurgeEverything(t *testing.T) {
 		p.add(1000, ID{1, byte(i), byte(i >> 8)})
 	}
 	if now := p.current(); now.all == 0 || len(now.tokens) > 0 {
-		t.Errorf("%d marks, everything at %d", len(now.tokens), now.all)
+		t.Errorf("%d marks of tokens, everything purged at %d; want only a purge of everything", len(now.tokens), now.all)
 	}
 }
 
@@ -167,7 +167,7 @@ func TestPurgeRenamesOnlyItsToken(t *testing.T) {
 			t.Fatalf("%v after %v", next, one)
 		}
 		if glance := keys.Glance([]byte("one")); glance.id != next.id {
-			t.Errorf("a glance finds %v, want %v", glance, next)
+			t.Errorf("Glance returns %v, want %v", glance, next)
 		}
 		seen[next.id] = true
 	}

@@ -210,7 +210,7 @@ func TestSortedSetOfPurgesIsUnreadableBoundedAndExpires(t *testing.T) {
 		t.Error("there is a set before anything was purged")
 	}
 	k := p.keys.Derive("token")
-	for range 20 { // repeated purges are one member
+	for range 20 { // repeated purges of a token leave one member
 		if err := p.PurgeKeys(t.Context(), p.purges, []Key{k}); err != nil {
 			t.Fatal(err)
 		}
@@ -260,7 +260,7 @@ func TestEntryFromBeforeAPurgeIsNeverFound(t *testing.T) {
 			if p.tier("token") != "" {
 				t.Error("the entry is found after it was restored in Redis")
 			}
-			claim := p.Claim(t.Context(), before) // in flight during the purge
+			claim := p.Claim(t.Context(), before) // as a call that was in flight during the purge does
 			claim.Remember(Entry{Value: []byte("late"), Expires: time.Now().Add(time.Hour)}, nil)
 			p.pending.Wait()
 			if p.tier("token") != "" {
@@ -297,8 +297,8 @@ func TestPurgeIsLoggedWithoutTokens(t *testing.T) {
 	}
 }
 
-// Regression test: the breaker ignores an error about one key, so a wrong key of the purges kept
-// the probe from ever ending an outage.
+// Regression test: the breaker ignores an error about one key, so a key of the purges that was not
+// a sorted set kept the probe from ever ending an outage.
 func TestWrongKeyOfPurgesDoesNotKeepRedisOutOfUse(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

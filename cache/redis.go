@@ -25,7 +25,7 @@ type redisTier struct {
 	said     sync.Map     // the kinds of faults that have been logged
 	noScript atomic.Int64 // scripts are not used until this time, in Unix nanoseconds
 
-	mu       sync.Mutex // protects the fields below; no retiring.Go comes after closed is closed
+	mu       sync.Mutex // protects the fields below; retiring.Go is not called after closed is closed
 	since    time.Time  // when Redis became degraded; zero if it is not
 	fault    time.Time  // when the last fault was counted
 	kind     string     // of that fault
@@ -68,7 +68,8 @@ func newRedisTier(o RedisOptions, observer Observer, log *slog.Logger) (*redisTi
 // question is one operation on Redis. It may run twice.
 type question func(context.Context, *client) error
 
-// do runs an operation while the breaker is closed. Unlike probe, it never tries a failed Redis.
+// do runs an operation if the breaker is closed, and otherwise fails at once. Unlike probe, it
+// never tries a failed Redis.
 func (t *redisTier) do(ctx context.Context, operation string, budget time.Duration, ask question) error {
 	if t.breaker.State() != breaker.Closed {
 		return t.report(operation, kindOpen)
@@ -143,9 +144,9 @@ func (t *redisTier) report(operation, kind string) error {
 	return &fault{operation, kind}
 }
 
-// verdict decides how an operation counts. Faults at the same time count once, such as those of a
-// burst that waits for connections, or of connections that broke together. A fault of a replaced
-// client says nothing about its successor.
+// verdict decides how an operation counts. Simultaneous faults count once, such as the timeouts of
+// a burst of claims that wait for connections, or the errors of connections that broke together. A
+// fault of a replaced client says nothing about its successor.
 func (t *redisTier) verdict(kind string, began time.Time, client *client) breaker.Verdict {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -224,8 +225,8 @@ func (f *fault) Error() string {
 	return fmt.Sprintf("redis %s: %s: %s", f.operation, f.kind, advice(f.kind))
 }
 
-// check tries every command that is needed. The error names the kind of fault, or the missing
-// permission.
+// check tries every Redis command that igproxy needs. The error names the kind of fault, or the
+// missing permission.
 func (t *redisTier) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, max(t.options.Timeout, t.options.StoreTimeout))
 	defer cancel()
@@ -243,9 +244,9 @@ func (t *redisTier) check(ctx context.Context) error {
 		switch kind := kindOf(err); {
 		case err == nil, errors.Is(err, redis.Nil):
 		case kind == kindPermission && permissionOfKeys(err):
-			return fmt.Errorf("%s: the user has no access to igproxy's keys; give it ~%s:*", kind, t.options.Prefix)
+			return fmt.Errorf("%s: the user has no access to igproxy's keys; give the user ~%s:*", kind, t.options.Prefix)
 		case kind == kindPermission, kind == kindNoScript:
-			return fmt.Errorf("%s: Redis denies a command to the user; if there is an access list, give it +%s", kind, command[0])
+			return fmt.Errorf("%s: Redis denies the user a command; if Redis has an access list, give the user +%s", kind, command[0])
 		default:
 			return fmt.Errorf("%s: %s", kind, advice(kind))
 		}

@@ -13,7 +13,8 @@ const (
 	largestBatch = 32
 
 	// parallelBatches bounds the pipelines in flight. While there are fewer, a claim is sent at
-	// once. Otherwise it waits until one ends, and shares the next with the other waiting claims.
+	// once. Otherwise it waits until a pipeline ends, and shares the next pipeline with the other
+	// waiting claims.
 	parallelBatches = 2
 )
 
@@ -27,7 +28,7 @@ type batches struct {
 	budget time.Duration // the time that one pipeline may take
 
 	sending sync.WaitGroup
-	mu      sync.Mutex // protects what follows
+	mu      sync.Mutex // protects the fields below
 	waiting []*batched
 	running int
 }
@@ -66,7 +67,7 @@ func (b *batches) do(ctx context.Context, args ...any) (any, error) {
 	}
 }
 
-// sendAll sends a batch, and then the claims that arrived meanwhile, until none waits.
+// sendAll sends a batch, and then the claims that arrived meanwhile, until no claim waits.
 func (b *batches) sendAll(next []*batched) {
 	for ; len(next) > 0; next = b.take() {
 		b.send(next)

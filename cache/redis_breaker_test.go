@@ -183,11 +183,11 @@ func TestRedisIsNotProbedWhileTheBreakerIsOpen(t *testing.T) {
 		s.fail()
 		time.Sleep(leaveAlone - time.Millisecond)
 		if s.background("") {
-			t.Error("Redis was probed")
+			t.Error("Redis was probed before leaveAlone had passed")
 		}
 		time.Sleep(2 * time.Millisecond)
 		if !s.background("") {
-			t.Error("Redis was not probed")
+			t.Error("Redis was not probed after leaveAlone had passed")
 		}
 	})
 }

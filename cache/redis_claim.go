@@ -9,11 +9,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The scripts. KEYS are value, lease and failure marker. ARGV[1] is the owner, which every reply
-// repeats: a connection that is out of step returns replies to other commands, and this detects
-// them. A reply is {owner, word} or {owner, word, payload}.
+// The scripts. KEYS are the value, the lease and the failure marker. ARGV[1] is the owner. Every
+// reply repeats it, so that the reply to another command, from a connection that is out of step, is
+// detected. A reply is {owner, word} or {owner, word, payload}.
 var (
-	// ARGV[2]: the lease in ms. ARGV[3]: an unreadable value, which counts as absent, or empty.
+	// ARGV[2]: the lease in ms. ARGV[3]: a value that counts as absent because it is unusable, or
+	// empty.
 	claimScript = redis.NewScript(`
 local v = redis.call('GET', KEYS[1])
 if v and v ~= ARGV[3] then return {ARGV[1], 'value', v} end
@@ -33,7 +34,7 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('DEL', KEYS[3])
 return {ARGV[1], 'stored'}`)
 
-	// ARGV[2]: the lease in ms. A lease that was lost in a flush or a fail-over is taken again.
+	// ARGV[2]: the lease in ms. A lease that was lost in a flush or a failover is taken again.
 	renewScript = redis.NewScript(`
 local o = redis.call('GET', KEYS[2])
 if o and o ~= ARGV[1] then return {ARGV[1], 'gone'} end
@@ -49,7 +50,7 @@ if ARGV[2] ~= '' then redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3]) end
 return {ARGV[1], 'done'}`)
 )
 
-// errDesync is a reply to another command, or one that no script returns.
+// errDesync is a reply to another command, or a reply that no script returns.
 var errDesync = errors.New("redis: a reply to another command")
 
 // claim returns, in one round trip, the value, the failure marker, or the lease if it is free. A
@@ -71,7 +72,8 @@ func (t *redisTier) claim(ctx context.Context, k Key, owner string, unusable []b
 }
 
 // publish stores a sealed value and ends the owner's lease. If a value is stored already, publish
-// returns it, because the first one stored wins. A stored value that equals over is replaced.
+// returns it, because the first value that was stored wins. A stored value that equals over is
+// replaced.
 func (t *redisTier) publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte) (winner []byte, err error) {
 	err = t.do(context.Background(), "publish", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
 		if t.scripted() {

@@ -46,14 +46,14 @@ type RedisOptions struct {
 	SentinelPassword func() (string, error)
 	// TLS turns TLS on for Addrs. A rediss:// URL turns it on by itself.
 	TLS bool
-	// CA holds the authorities that TLS trusts. Nil: those of the system.
+	// CA holds the authorities that TLS trusts. Nil: the system's authorities.
 	CA *x509.CertPool
 	// Certificate returns the client certificate when Redis asks for one. Nil: none is sent.
 	Certificate func() (*tls.Certificate, error)
-	// Lease is how long the lease on a token lasts without a renewal. It is renewed after each
-	// third of that time. Zero: processes do not wait for each other.
+	// Lease is how long the lease on a token lasts without a renewal. It is renewed at intervals of
+	// a third of that time. Zero: processes do not wait for each other.
 	Lease time.Duration
-	// Wait is how long a claim waits for another process's answer before the caller asks for
+	// Wait is how long a claim waits for another process's answer before the caller asks upstream
 	// itself.
 	Wait time.Duration
 	// Timeout is the budget of a claim. Zero: 50 ms.
@@ -64,7 +64,7 @@ type RedisOptions struct {
 	PoolSize int
 	// IdleTimeout is how long a connection may be idle and still be used. Zero: 3 minutes.
 	IdleTimeout time.Duration
-	// Prefix is how the name of every key begins. Empty: igproxy.
+	// Prefix is the first part of the name of every key. Empty: igproxy.
 	Prefix string
 }
 
@@ -88,7 +88,7 @@ func newClient(o RedisOptions) (*client, error) {
 	c := &client{}
 	u := &redis.UniversalOptions{
 		Addrs: o.Addrs, Username: o.Username,
-		Protocol:              2, // igproxy needs nothing of RESP3, which has more forms to guard against
+		Protocol:              2, // igproxy needs nothing from RESP3, which has more forms of replies to guard against
 		ContextTimeoutEnabled: true,
 		MaxRetries:            -1,
 		DialerRetries:         1,
@@ -147,8 +147,8 @@ func newClient(o RedisOptions) (*client, error) {
 	return c, nil
 }
 
-// applyURL takes address, credentials, database and TLS from the URL, and ignores its parameters.
-// The library's error is dropped, because it repeats the URL with its password.
+// applyURL takes the address, credentials, database and TLS from the URL, and ignores its
+// parameters. The library's error is dropped, because it repeats the URL with its password.
 func applyURL(u *redis.UniversalOptions, o RedisOptions) error {
 	parsed, err := redis.ParseURL(o.URL)
 	if err != nil {

@@ -62,8 +62,8 @@ func TestCloseRespectsItsDeadline(t *testing.T) {
 	if took := time.Since(began); took > patient/2 {
 		t.Errorf("Close took %v with a deadline of 50 ms", took)
 	}
-	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "10 entries") {
-		t.Errorf("got %v, want an error that says how many entries were lost", err)
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "10 writes") {
+		t.Errorf("got %v, want an error that says how many writes did not finish", err)
 	}
 	if got := r.of("store redis error"); got != 10 {
 		t.Errorf("%d lost stores were counted, want 10: %v", got, r.all())

@@ -25,7 +25,7 @@ type client struct {
 }
 
 // run calls a script with EVALSHA. It uses EVAL if Redis does not know the script, as at the first
-// call, and after SCRIPT FLUSH or a fail-over.
+// call, and after SCRIPT FLUSH or a failover.
 func (c *client) run(ctx context.Context, s *redis.Script, keys []string, args []any) (any, error) {
 	if c.claims == nil || s != claimScript {
 		return s.Run(ctx, c, keys, args...).Result()

@@ -75,7 +75,7 @@ func TestReplacingConnectionsLetsOperationsEnd(t *testing.T) {
 	}
 	second := c.redis.client.Load()
 	if !c.redis.replace(old) || c.redis.client.Load() != second { // as after another fault of the old client
-		t.Error("its successor was replaced")
+		t.Error("the successor of the old client was replaced")
 	}
 	close(answer)
 	questions.Wait()

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// losesSYNs returns a loopback listener whose full queue drops every SYN until it accepts.
+// losesSYNs returns a loopback listener whose full queue drops every SYN until the listener accepts
+// connections.
 func losesSYNs(t *testing.T) net.Listener {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)

@@ -159,7 +159,7 @@ var steps = map[string]string{
 	kindOOM:         "the memory of Redis is full; raise maxmemory, or set maxmemory-policy to evict",
 	kindMisconf:     "Redis refuses writes because its last snapshot failed; check its log and its disk, or set stop-writes-on-bgsave-error no",
 	kindWrongType:   "another program wrote a key that begins with redis.prefix; check which program, or set another redis.prefix",
-	kindBusy:        "another client's script blocks Redis; wait for its end, or use SCRIPT KILL",
+	kindBusy:        "another client's script blocks Redis; wait until it ends, or use SCRIPT KILL",
 	kindMaxClients:  "Redis accepts no more connections; raise maxclients, or check which clients hold them (CLIENT LIST)",
 	kindClusterDown: "the cluster is down; see CLUSTER INFO",
 	kindTryAgain:    "this Redis is part of a cluster; set redis.mode to cluster, or wait until its slots have moved",

@@ -52,8 +52,8 @@ const (
 	hangUp         = "hang up"
 )
 
-// always refuses HELLO, so that the client speaks RESP2, and gives the same reply to everything
-// else.
+// always returns an answer function for fakeRedis. The function refuses HELLO, so that the client
+// speaks RESP2, and gives the same reply to everything else.
 func always(reply string) func([]string) string {
 	return func(command []string) string {
 		if strings.EqualFold(command[0], "HELLO") {
@@ -78,7 +78,7 @@ func converse(c net.Conn, answer func([]string) string) {
 		case "":
 			return
 		}
-		if _, err := io.WriteString(c, reply); err != nil || !strings.HasSuffix(reply, "\r\n") { // incomplete
+		if _, err := io.WriteString(c, reply); err != nil || !strings.HasSuffix(reply, "\r\n") { // an incomplete reply ends the connection
 			return
 		}
 	}

@@ -94,7 +94,7 @@ func TestWrongPasswordIsLoggedOnce(t *testing.T) {
 		t.Errorf("counted %v, health %+v", r.all(), c.Health())
 	}
 
-	password.Store("right") // a rotated password is found without a restart
+	password.Store("right") // a rotated password is used without a restart
 	eventually(t, "Redis is used again", func() bool {
 		misses(t, c, "rotated", 1)
 		return c.Health().State == "ok"

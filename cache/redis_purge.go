@@ -11,8 +11,9 @@ import (
 const readTimeout = 250 * time.Millisecond
 
 // readMarks returns Redis's time in Unix milliseconds and the members of each sorted set, in one
-// round trip. It also probes a Redis that failed. If Redis denies one of the commands, or a key has
-// another type, a PING probes Redis instead. Then purges are not shared, and everything else works.
+// round trip. It also probes a Redis that failed. If Redis denies one of the commands, or a key is
+// not a sorted set, a PING probes Redis instead. Then purges are not shared, and everything else
+// works.
 func (t *redisTier) readMarks(ctx context.Context, all []*Purges) (now int64, sets [][]string, err error) {
 	kind := ""
 	err = t.probe(ctx, "purge", max(t.options.Timeout, readTimeout), func(ctx context.Context, c *client) error {
@@ -69,7 +70,8 @@ func (t *redisTier) writeMarks(ctx context.Context, p *Purges, added []mark, sta
 	})
 }
 
-// remove deletes values and failure markers. A lease stays, because its owner is still asking.
+// remove deletes values and failure markers. A lease stays, because its owner is still asking
+// upstream.
 func (t *redisTier) remove(ctx context.Context, keys []Key) error {
 	return t.probe(ctx, "purge", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
 		pipe := c.Pipeline()

@@ -7,17 +7,18 @@ import "errors"
 // replies to HELLO and from sentinels are smaller. Only CLUSTER SLOTS needs more, so it has bounds
 // of its own.
 const (
-	// maxReply bounds a whole reply in bytes, including its lines and what its members count in
-	// addition. It is enough for CLUSTER SLOTS of about 2,500 ranges of slots with three nodes
-	// each.
+	// maxReply bounds a whole reply in bytes, including its header lines, and memberCost or
+	// slotsCost for each member of an array. It is enough for CLUSTER SLOTS of about 2,500 ranges
+	// of slots with three nodes each.
 	maxReply = 1 << 20
 
-	// maxLine bounds a line. Statuses and errors have a few hundred bytes.
+	// maxLine bounds a line in bytes. Statuses and errors have at most a few hundred.
 	maxLine = 64 << 10
 
-	// memberCost is how many bytes each member of an array counts in addition to its own. Four
-	// bytes such as *0 can cost the library ten times as much, and many replies are read at the
-	// same time. slotsCost replaces it for CLUSTER SLOTS, which has more members.
+	// memberCost is how many bytes are counted for each member of an array in addition to the
+	// member's own bytes. The four bytes of an empty array can cost the library ten times as much
+	// memory, and many replies are read at the same time. slotsCost replaces it for CLUSTER SLOTS,
+	// which has more members.
 	memberCost = 256
 	slotsCost  = 8
 
@@ -60,7 +61,7 @@ type replyBound struct {
 	last    byte            // in a header, the byte before the current one
 	body    int64           // bytes of a string that are still to come, with its CR and LF
 	inBytes int64           // bytes so far of the line that is being read
-	total   int64           // bytes of this reply so far, with all of a string that has begun
+	total   int64           // bytes of this reply so far; a string counts in full once its header is read
 	depth   int             // of the array that is being read; zero: no array
 	members [maxDepth]int64 // members that are still to come, of each array
 	refused bool
@@ -98,7 +99,7 @@ func (g *replyBound) admit(b []byte) error {
 }
 
 func (g *replyBound) begin(kind byte) {
-	if g.depth == 0 { // a new reply, and not a member of one
+	if g.depth == 0 { // a new reply, not a member of an array
 		g.total = 0
 	}
 	g.kind, g.inLine, g.inBytes, g.length, g.digits, g.null, g.last = kind, true, 0, 0, 0, false, kind

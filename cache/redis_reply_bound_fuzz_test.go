@@ -14,9 +14,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// FuzzReplyBound compares the guard with a recursive parser, and with the library's reader. Replies
-// within the bounds pass, and are read as without the guard. Nothing larger reaches the reader, so
-// its allocations are bounded.
+// FuzzReplyBound compares replyBound with a recursive parser, and with the library's reader.
+// Replies within the bounds pass, and are read as they are without replyBound. Nothing larger
+// reaches the reader, so its allocations are bounded.
 func FuzzReplyBound(f *testing.F) {
 	for _, seed := range []string{
 		"+OK\r\n", "-ERR no\r\n", ":1\r\n", "$3\r\nabc\r\n", "$-1\r\n", "*-1\r\n", "*0\r\n", "*2\r\n$1\r\na\r\n*1\r\n:2\r\n", "$0\r\n\r\n",
@@ -45,7 +45,7 @@ func FuzzReplyBound(f *testing.F) {
 		}
 		if len(passed) == len(replies) {
 			if plain, _ := readOne(t, newReplayed(replies)); plain != guarded {
-				t.Fatalf("read %.200q as %s with the guard and as %s without", replies, guarded, plain)
+				t.Fatalf("read %.200q as %s with replyBound and as %s without it", replies, guarded, plain)
 			}
 		}
 	})
@@ -65,8 +65,9 @@ func withinBounds(b []byte) bool {
 	return true
 }
 
-// member parses one value at a depth, and returns the bytes after it, or none if the bytes end
-// first. left is how many bytes the reply may still have.
+// member parses one value at the given depth, and returns the bytes after it, or none if b ends
+// before the value does. It subtracts the value's bytes from left, the bytes that the reply may
+// still have.
 func member(b []byte, depth int, left *int) (rest []byte, ok bool) {
 	if len(b) == 0 {
 		return nil, true

@@ -81,8 +81,8 @@ func TestReplyBoundRefusesOnlyOversizedReplies(t *testing.T) {
 	}
 }
 
-// The lines of RESP3 announce no length, so replyBound passes them, and the library refuses those
-// that it does not expect.
+// The one-line replies of RESP3 announce no length, so replyBound lets them pass. The library
+// refuses any line that it does not expect.
 func TestReplyBoundPassesLinesOfAnyKind(t *testing.T) {
 	const lines = "#t\r\n_\r\n,1.5\r\n(99999999999999999999\r\n\x15\x03\r\n"
 	if got := admitted(lines, len(lines)); got != len(lines) {
@@ -90,8 +90,8 @@ func TestReplyBoundPassesLinesOfAnyKind(t *testing.T) {
 	}
 }
 
-// CLUSTER SLOTS has bounds of its own. They apply on the connection on which it was sent, to one
-// reply.
+// CLUSTER SLOTS has bounds of its own. They apply to one reply, on the connection on which the
+// command was sent.
 func TestSlotsOfALargeClusterAreRead(t *testing.T) {
 	for replies, want := range map[string]bool{slots(2500): true, slots(2600): false, "*16384\r\n": true, "*16385\r\n": false} {
 		for _, asked := range []string{string(askSlots), "*1\r\n$4\r\nping\r\n"} {
@@ -117,8 +117,8 @@ func admitted(replies string, piece int) int {
 	return len(replies)
 }
 
-// Regression test: some of these replies ended the process. Each is sent in reply to every command,
-// without and with HELLO.
+// Regression test: some of these replies ended the process. Each is sent in reply to every command:
+// once to all but HELLO, which is refused, and once to HELLO as well.
 func TestReplyOfAnyAnnouncedLengthIsOnlyAFault(t *testing.T) {
 	for _, reply := range []string{"$9223372036854775806\r\n", "$2000000000\r\nabc\r\n", "*1000000000000\r\n", "%4611686018427387904\r\n", strings.Repeat("*16384\r\n", 100),
 		"+" + strings.Repeat("x", 2<<20) + "\r\n"} {

@@ -12,12 +12,12 @@ import (
 )
 
 // masterLifetime is how long a connection to the master is used in mode sentinel. It bounds how
-// long a sidecar uses a former master that still answers because it is only cut off from its
-// sentinels. In every other case a fail-over ends the connections.
+// long a sidecar uses a former master that the sentinels cannot reach but the sidecar can. In every
+// other case a failover ends the connections.
 const masterLifetime = time.Minute
 
-// sentinels know the address of the master. They are asked for each new connection, so a new master
-// is found when the connections to the old one have ended.
+// sentinels finds the address of the master. A sentinel is asked for it before each new connection
+// is dialed, so a new master is found when the connections to the old one have ended.
 //
 // The library's own client for sentinels watches them in goroutines that panic when a sentinel
 // replies with too few members, and such a panic ends the process.

@@ -120,14 +120,14 @@ func TestSwappedValueIsAMissAndIsOverwritten(t *testing.T) {
 	}
 }
 
-// The expiry inside the seal holds, whatever happens to the TTL.
+// The expiry inside the seal applies, whatever happens to the TTL.
 func TestEntryWithoutTTLStillExpires(t *testing.T) {
 	server := redistest.Start(t)
 	c, r := over(t, patiently(server))
 	k := keyOf(t, "token")
 	server.Do("SET", "igproxy:{"+k.ID().String()+"}:v", string(sealed(t, k, Entry{Value: []byte("value"), Expires: time.Now()})))
 	if e, tier, ok := look(context.Background(), c, k); ok {
-		t.Errorf("past the end got %q from %q, want a miss", e.Value, tier)
+		t.Errorf("after its expiry got %q from %q, want a miss", e.Value, tier)
 	}
 	if r.of("lookup redis miss") != 1 || c.Health().State != "ok" {
 		t.Errorf("want it counted as a miss: %v, %+v", r.all(), c.Health())

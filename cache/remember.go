@@ -3,10 +3,10 @@ package cache
 import "time"
 
 // Remember ends the claim and stores an entry: in memory at once, and in Redis in the background.
-// The first entry that was stored wins, unless better reports that e is better than the stored one;
-// if better is nil, the first one always wins. If other processes may have asked in the meantime,
-// Remember waits for Redis, at most for RedisOptions.Timeout, and returns the winner and whether e
-// lost. Otherwise it returns e at once.
+// The first entry that was stored wins, unless better reports that e is better than the stored
+// entry; if better is nil, the first entry always wins. If other processes may have asked upstream
+// in the meantime, Remember waits for Redis, at most for RedisOptions.Timeout, and returns the
+// winner and whether e lost. Otherwise it returns e at once.
 func (cl *Claim) Remember(e Entry, better func(stored Entry) bool) (winner Entry, lost bool) {
 	if cl.ended || !time.Now().Before(e.Expires) || cl.key.purged() {
 		cl.Release()
@@ -19,7 +19,7 @@ func (cl *Claim) Remember(e Entry, better func(stored Entry) bool) (winner Entry
 	}
 	if len(e.Value) > maxStored {
 		cl.cache.observer.Store(TierRedis, "oversize")
-		cl.Release() // each process asks for itself
+		cl.Release() // each process asks upstream itself
 		return e, false
 	}
 	cl.ended = true
@@ -97,10 +97,10 @@ func (cl *Claim) end(failure *Entry) {
 		var ttl time.Duration
 		if failure != nil {
 			if ttl = time.Until(failure.Expires).Truncate(time.Millisecond); ttl > 0 {
-				sealed, _ = seal(cl.key, sealedFailure, *failure) // without a marker, the lease just ends
+				sealed, _ = seal(cl.key, sealedFailure, *failure) // on an error, the lease ends without a failure marker
 			}
 		}
-		_ = cl.cache.shared.release(cl.key, cl.owner, sealed, ttl) // it counts faults; the lease expires by itself
+		_ = cl.cache.shared.release(cl.key, cl.owner, sealed, ttl) // release counts its faults; the lease expires by itself
 	}) {
 		cl.lease.end()
 	}

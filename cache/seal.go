@@ -14,8 +14,8 @@ import (
 //
 // The nonce is random. Version, ID and kind are the associated data, so that a value of one kind
 // never passes for one of another kind. The seal is as much about correctness as about secrecy: a
-// connection to Redis that is out of step returns values of other users without an error, and these
-// cannot be decrypted.
+// connection to Redis that is out of step returns values of other users without an error, but such
+// values cannot be decrypted.
 const (
 	sealVersion = 1
 	sealHeader  = 8

@@ -211,7 +211,7 @@ func TestMissingRedisPermissionFailsOpenAndIsNamed(t *testing.T) {
 			lines := p.Log.Lines("redis cannot be used")
 			return len(lines) == 1 && lines[0]["level"] == "ERROR" && lines[0]["kind"] == "permission"
 		})
-		if code, stdout, stderr := command(t, environ(settings...), "check", "--online"); code == 0 || !strings.Contains(stdout+stderr, "give it "+missing) {
+		if code, stdout, stderr := command(t, environ(settings...), "check", "--online"); code == 0 || !strings.Contains(stdout+stderr, "give the user "+missing) {
 			t.Errorf("check --online does not name %s: exit code %d\n%s%s", missing, code, stdout, stderr)
 		}
 		if strings.Contains(p.settled(t).String(), redisPassword) {

@@ -129,9 +129,9 @@ func (c *Cluster) SlotOf(key string) int {
 	return int(slot)
 }
 
-// Migrate moves a slot with its keys to the next master, as resharding does. It calls between while
-// the slot is half moved.
-func (c *Cluster) Migrate(slot int, between func()) {
+// Migrate moves a slot with its keys to the next master, as resharding does. It calls the function
+// halfway, while the slot is half moved.
+func (c *Cluster) Migrate(slot int, halfway func()) {
 	c.t.Helper()
 	from := slot * 3 / slots
 	for ; from > 0 && slot < from*slots/3; from-- {
@@ -146,7 +146,7 @@ func (c *Cluster) Migrate(slot int, between func()) {
 	for _, k := range keys {
 		c.nodes[from].Do("MIGRATE", "127.0.0.1", strconv.Itoa(c.nodes[to].port), fmt.Sprint(k), "0", "2000")
 	}
-	between()
+	halfway()
 	for _, i := range []int{to, from, 3 - to - from} {
 		c.nodes[i].Do("CLUSTER", "SETSLOT", number, "NODE", c.ids[to])
 	}

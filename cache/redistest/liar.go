@@ -25,7 +25,7 @@ const (
 // Lies lists all kinds of lies.
 var Lies = []string{Shift, Flip, Truncate, Replay, Swap}
 
-// Liar is a proxy in front of a server that corrupts replies.
+// Liar is a proxy that corrupts the replies of the server behind it.
 type Liar struct {
 	net     net.Listener
 	target  string
@@ -74,7 +74,8 @@ func (l *Liar) SetLie(lie string, oneIn int) {
 }
 
 // LieCount returns the number of replies selected to be corrupted so far. A few of them were sent
-// unchanged: the first one for a swap, and those too short for a flip.
+// unchanged: the first reply for a swap, replies too short for a flip, and replies for which no
+// earlier reply was known.
 func (l *Liar) LieCount() int { return int(l.lies.Load()) }
 
 func (l *Liar) accept() {

@@ -25,7 +25,7 @@ import (
 // patience limits the wait for a server to start or stop.
 const patience = 20 * time.Second
 
-// Options of a Server.
+// Options configure a Server.
 type Options struct {
 	// Password is what clients must send. Empty means no password.
 	Password string
@@ -163,13 +163,13 @@ func (s *Server) signal(sig syscall.Signal) {
 	}
 }
 
-// Kill kills the server and waits until it has exited. It may be called again.
+// Kill kills the server and waits until it has exited. It may be called more than once.
 func (s *Server) Kill() {
 	_ = s.cmd.Process.Kill()
 	<-s.exited
 }
 
-// FailSnapshot makes Redis refuse all writes by letting a snapshot fail.
+// FailSnapshot makes a snapshot fail, so that Redis refuses all writes.
 func (s *Server) FailSnapshot() {
 	s.t.Helper()
 	if err := os.RemoveAll(s.dir); err != nil {

@@ -40,9 +40,9 @@ func (s *Server) Hold(t testing.TB) {
 	t.Cleanup(c.close)
 }
 
-// Answer serves one connection. It answers HELLO, SELECT and CLIENT so that clients connect, and
-// every other command with the same reply. If reply is empty, it closes the connection instead. It
-// returns when the connection has ended.
+// Answer serves one connection. It answers HELLO, SELECT and CLIENT so that clients can connect,
+// and every other command with the same reply. If reply is empty, it closes the connection instead.
+// It returns when the connection has ended.
 func Answer(c net.Conn, reply string) {
 	AnswerEach(c, func(command string) string {
 		switch command {
@@ -56,8 +56,8 @@ func Answer(c net.Conn, reply string) {
 }
 
 // AnswerEach serves one connection. It answers each command with what reply returns for the
-// command's name in upper case, and adds the line break at the end. If that is empty, it closes the
-// connection. It returns when the connection has ended.
+// command's name in upper case, and adds the line break at the end. If reply returns an empty
+// string, AnswerEach closes the connection. It returns when the connection has ended.
 func AnswerEach(c net.Conn, reply func(command string) string) {
 	defer c.Close()
 	in := &conn{c, bufio.NewReader(c)}
@@ -114,7 +114,7 @@ func (s *Server) Set(key, value string) {
 	s.Do("SET", key, value, "KEEPTTL")
 }
 
-// Shuffle gives every key the value of the next one, as if Redis returned other users' entries.
+// Shuffle gives every key the value of the next key, as if Redis returned other users' entries.
 func (s *Server) Shuffle() {
 	s.t.Helper()
 	keys, values := s.Keys(), s.Dump()

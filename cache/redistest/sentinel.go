@@ -13,14 +13,15 @@ import (
 // MasterName is the name of the master in the sentinels' configuration.
 const MasterName = "mymaster"
 
-// Sentinels are a master with two replicas and three sentinels that monitor it.
+// Sentinels is a running Redis master, two replicas of it, and three sentinels that monitor it.
 type Sentinels struct {
 	t       testing.TB
 	servers []*Server // the first one is the first master
 	ports   []int
 }
 
-// StartSentinels starts master, replicas and sentinels and stops them at the end of the test.
+// StartSentinels starts the master, the replicas and the sentinels. It stops them at the end of the
+// test.
 func StartSentinels(t testing.TB) *Sentinels {
 	t.Helper()
 	s := &Sentinels{t: t}
@@ -118,8 +119,8 @@ func (s *Sentinels) FailOver() {
 	})
 }
 
-// masterOf returns what a sentinel reports about the master; it is empty if the sentinel does not
-// answer.
+// masterOf returns what a sentinel reports about the master. The map is empty if the sentinel does
+// not answer.
 func masterOf(t testing.TB, port int) map[string]string {
 	known := map[string]string{}
 	c, err := (&Server{t: t, port: port}).dial()

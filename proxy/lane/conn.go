@@ -157,7 +157,7 @@ func (c *conn) await() {
 }
 
 // read waits until something arrives. It returns a buffer with the incomplete request and the new
-// bytes, and the length of both.
+// bytes, and their total length.
 func (c *conn) read() (*buffer, int, error) {
 	if c.socket == nil {
 		return c.fill(c.Conn.Read)
@@ -195,12 +195,14 @@ func (c *conn) fill(read func([]byte) (int, error)) (*buffer, int, error) {
 }
 
 // watcher is implemented by connections whose owner has to know whether the client waits for an
-// answer, because it closes idle connections. The methods are called in the order of the events.
+// answer, because the owner closes idle connections. The methods are called in the order of the
+// events.
 type watcher interface {
 	// Begin is called when one or more requests have arrived. If it reports false, they are not
 	// answered, because the connection is being closed.
 	Begin() bool
-	// Idle is called when all of these requests are answered, with the time of the last answer.
+	// Idle is called when all of these requests are answered and no part of another request has
+	// arrived, with the time of the last answer.
 	Idle(since time.Time)
 	// Incomplete is called when a part of a request has arrived, or a request for net/http.
 	Incomplete()

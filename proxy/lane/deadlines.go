@@ -13,8 +13,8 @@ type deadlines struct {
 	arriving  bool      // the read deadline is for a request's header, not for idling
 }
 
-// await sets the read deadline for the rest of a request, or for the next one. On a new connection
-// the header timeout begins at once, as in net/http.
+// await sets the read deadline for the rest of a request, or for the next request. On a new
+// connection the header timeout begins at once, as in net/http.
 func (d *deadlines) await() {
 	o := &d.of.lane.options
 	switch arriving := d.of.begun != nil || d.idleSince.IsZero(); {
@@ -27,7 +27,7 @@ func (d *deadlines) await() {
 	}
 }
 
-// setRead sets the read deadline to start plus after, or to none if after is zero.
+// setRead sets the read deadline to start plus after. If after is zero, it removes the deadline.
 func (d *deadlines) setRead(start time.Time, after time.Duration) {
 	var deadline time.Time
 	if after > 0 {

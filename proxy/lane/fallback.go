@@ -34,7 +34,7 @@ func (f *fallback) Close() error {
 	return nil
 }
 
-// Addr returns an address without a name. A connection has the address that it was accepted at.
+// Addr returns an address without a name. Each connection has the address at which it was accepted.
 func (f *fallback) Addr() net.Addr { return &net.UnixAddr{} }
 
 // give hands a connection over, with what was read from it.
@@ -46,7 +46,7 @@ func (f *fallback) give(c net.Conn, read []byte) {
 	}
 }
 
-// handed is a connection of net/http, whose first bytes the lane has read.
+// handed is a connection that was handed to net/http. The lane has read its first bytes.
 type handed struct {
 	net.Conn
 	read []byte // what net/http has to read first

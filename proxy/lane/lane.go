@@ -1,4 +1,4 @@
-// Package lane is the front door of the app listener: it serves plain token requests on the
+// Package lane serves the connections of the app listener: it answers plain token requests on the
 // connection itself, below net/http, at about half the cost.
 //
 // Connections move in one direction. Each begins in the lane, which reads it in a goroutine of its
@@ -11,8 +11,8 @@
 // proxy.FuzzLane compares them.
 //
 // The Handler declines a request if it needs more than the Host and the token: if igproxy requires
-// its own token, if there are several apps to choose from, or if requests are traced. A listener
-// with TLS has no lane.
+// a token of its own, if there are several apps to choose from, or if requests are traced. A
+// listener with TLS has no lane.
 package lane
 
 import (
@@ -26,7 +26,7 @@ import (
 	"time"
 )
 
-// Path and GrantType are those of the one request that the lane recognises.
+// Path and GrantType are the path and the grant type of the only request that the lane recognises.
 const (
 	Path      = "/access_token"
 	GrantType = "ig_exchange_token"
@@ -50,11 +50,11 @@ type Options struct {
 	// HeaderTimeout is how long a request may take to arrive, and how long a new connection may
 	// send nothing. Zero: no limit.
 	HeaderTimeout time.Duration
-	// IdleTimeout is how long a connection may wait for its next request. It may end early, by less
-	// than a second and less than a sixteenth of it. Zero: no limit.
+	// IdleTimeout is how long a connection may wait for its next request. The connection may end
+	// early, by less than a second and less than a sixteenth of the timeout. Zero: no limit.
 	IdleTimeout time.Duration
-	// WriteTimeout is how long answering a request may take. It may end early, as IdleTimeout may.
-	// Zero: no limit.
+	// WriteTimeout is how long answering a request may take. The connection may end early, as for
+	// IdleTimeout. Zero: no limit.
 	WriteTimeout time.Duration
 	// Logger receives errors of Accept and panics. Required.
 	Logger *slog.Logger
@@ -98,11 +98,10 @@ func (l *Lane) Serve(listener net.Listener) error {
 	}
 }
 
-// all returns the connections in the lane.
 // Shutdown waits until no connection is left in the lane, and then closes Fallback. If ctx ends
 // first, it returns the error of ctx. The listener must already be closed. Shutdown does not end
-// connections: one ends when the Handler reports that its answer is the last, or when the owner of
-// the connection closes it because it is idle.
+// connections: a connection ends when the Handler reports that its answer is the last, or when the
+// owner of the connection closes it because it is idle.
 func (l *Lane) Shutdown(ctx context.Context) error {
 	for len(l.all()) > 0 {
 		select {
@@ -126,6 +125,7 @@ func (l *Lane) Close() {
 	}
 }
 
+// all returns the connections in the lane.
 func (l *Lane) all() []*conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -166,7 +166,7 @@ func TestPlainRequestsAreAnsweredAndOthersHandedOver(t *testing.T) {
 					defer handed.Close()
 					got := make([]byte, len(asked))
 					if _, err := io.ReadFull(handed, got); err != nil || string(got) != asked || sent.Load() != 0 {
-						t.Errorf("handed over %q, %v after %d answers, want %q after none", got, err, sent.Load(), asked)
+						t.Errorf("handed over %q, %v after %d answers, want %q after no answer", got, err, sent.Load(), asked)
 					}
 					return
 				}
@@ -248,7 +248,7 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
-func TestHalfARequestBeforeTheEndIsHandedOver(t *testing.T) {
+func TestHalfARequestBeforeTheConnectionEndsIsHandedOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newPipes()
 		d := open(t, l, echo{})
@@ -405,7 +405,7 @@ func TestRequestsOverSocketsAreAnsweredOrHandedOver(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got, err := io.ReadAll(r); err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 204") {
-				t.Errorf("after its sending half was closed: got %q, %v; want the answer", got, err)
+				t.Errorf("after the client closed its sending half: got %q, %v; want the answer", got, err)
 			}
 			c = dial()
 			_, _ = io.WriteString(c, "POST / HTTP/1.1\r\n")
@@ -415,7 +415,7 @@ func TestRequestsOverSocketsAreAnsweredOrHandedOver(t *testing.T) {
 			if _, err := io.ReadFull(handed, got); err != nil || string(got) != "POST / HTTP/1.1\r\n" {
 				t.Errorf("handed over %q, %v", got, err)
 			}
-			dial() // is still waiting in the lane when the lane closes
+			dial() // this connection is still in the lane when the lane closes
 		})
 	}
 }

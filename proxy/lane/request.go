@@ -13,8 +13,8 @@ type request struct {
 
 // recognise reads a plain request at the start of b. It accepts less than the rest of igproxy does:
 //
-//   - GET /access_token in HTTP/1.1, in origin form, without a version, a prefix or a slash at the
-//     end;
+//   - GET /access_token in HTTP/1.1, in origin form, without an API version, a prefix or a trailing
+//     slash in the path;
 //   - grant_type=ig_exchange_token and access_token once each, client_secret at most once, in any
 //     order, with no escapes and no other parameters;
 //   - Host once, and otherwise only headers that change nothing.
@@ -68,7 +68,7 @@ func plainQuery(b []byte) (token, rest []byte, ok bool) {
 			token, b = unescaped(after)
 		} else if after, ok := bytes.CutPrefix(b, []byte("client_secret=")); ok && !secret {
 			secret = true
-			_, b = unescaped(after) // dropped, as in decode
+			_, b = unescaped(after) // dropped, as in the decode step
 		} else {
 			return nil, nil, false
 		}
@@ -111,12 +111,13 @@ func plainHeader(b []byte) (name, value, rest []byte, ok bool) {
 	return name, bytes.Trim(value, " "), rest, ok
 }
 
-// harmless reports whether a header changes nothing: no step reads it, and net/http acts as without
-// it. Only tracing reads traceparent, and then the Handler declines every request.
+// harmless reports whether a header changes nothing: no step reads it, and net/http acts the same
+// without it. Only tracing reads traceparent, and the Handler declines every request if requests
+// are traced.
 func harmless(name, value []byte) bool {
 	return is(name, "accept") || is(name, "user-agent") || is(name, "accept-encoding") || is(name, "accept-language") ||
 		is(name, "connection") && is(value, "keep-alive") || is(name, "content-type") || is(name, "x-request-id") ||
-		is(name, "traceparent") || is(name, "tracestate") || is(name, "sec-fetch-mode") // of Node's fetch
+		is(name, "traceparent") || is(name, "tracestate") || is(name, "sec-fetch-mode") // sent by Node's fetch
 }
 
 // is reports whether b equals lower, ignoring the case of ASCII letters.
