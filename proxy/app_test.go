@@ -57,7 +57,7 @@ func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 		}
 	}
 	if len(graph.asked()) != 0 {
-		t.Error("Instagram was asked for an unknown app")
+		t.Error("Instagram was asked on behalf of an unknown app")
 	}
 	if w := ask(p, get("/refresh_access_token?grant_type=ig_refresh_token&access_token=A")); w.Code != 400 {
 		t.Errorf("a refresh for an unknown app: %d %s", w.Code, w.Body)

@@ -88,7 +88,8 @@ func firstProblem(proofs []Proof, err error) error {
 	return err
 }
 
-// Any server can answer {"error":"..."}, so that does not prove that it exchanges codes.
+// Any server can answer {"error":"..."}, so such an answer does not prove that the server exchanges
+// codes.
 func TestProbeRequiresARefusalFromTheCodeExchange(t *testing.T) {
 	w := newWorld(t)
 	w.graph.say(400, `{"error":{"message":"m","type":"OAuthException","code":190}}`)
