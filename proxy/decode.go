@@ -40,7 +40,7 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 	return c, nil
 }
 
-// params reads the parameters of a request: from the form if the row has one, otherwise from the
+// params reads the parameters of a request: from the form if g requires one, otherwise from the
 // query.
 func (e *engine) params(r *http.Request, g *grant) (p params, refused *graph.Error) {
 	if r.Method != g.method {

@@ -9,8 +9,8 @@ type slots struct {
 	queue    chan struct{} // calls in flight, and calls that wait
 }
 
-// waitersPerSlot limits the queue. A call further back would usually use up its flight's budget
-// while it waits.
+// waitersPerSlot limits the queue. A call further back in the queue would usually use up its
+// flight's budget while it waits.
 const waitersPerSlot = 8
 
 func newSlots(n int) *slots {

@@ -100,7 +100,7 @@ func (m *Metrics) Build(version, commit, goVersion string) {
 		ConstLabels: prometheus.Labels{"version": version, "commit": commit, "go": goVersion}}).Set(1)
 }
 
-// LogLinesDropped publishes the number of lost log lines, which read returns.
+// LogLinesDropped publishes the number of lost log lines. The function read returns that number.
 func (m *Metrics) LogLinesDropped(read func() int) {
 	promauto.With(m.registry).NewCounterFunc(prometheus.CounterOpts{Name: "igproxy_log_lines_dropped_total",
 		Help: "Log lines that standard error did not accept in time."}, func() float64 { return float64(read()) })

@@ -7,8 +7,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// margin is subtracted from the time that a token is valid when the token is remembered, so that no
-// app gets a token that expires on the way.
+// margin is how long a token must still be valid to stay in the cache, so that no app gets a token
+// that expires on the way.
 const margin = time.Minute
 
 // standingTTL is the longest time that the refusal "no access to that account" is remembered:

@@ -19,8 +19,8 @@ const (
 	tokenHeader = 1 + 8 + 4
 )
 
-// refusal is the JSON form of a remembered graph.Error. The JSON of Error leaves out the fields
-// after it. The texts in Error were scrubbed when they were read.
+// refusal is the JSON form of a remembered graph.Error. The fields after Error hold what the JSON
+// of Error leaves out. The texts in Error were scrubbed when they were read.
 type refusal struct {
 	Error   *graph.Error `json:"error"`
 	Status  int          `json:"status"`
