@@ -165,7 +165,7 @@ func TestTheLaneAnswersHitsAndMissesAndHandsOverTheRestForGood(t *testing.T) {
 		} {
 			res, body := roundTrip(t, c, r, one.request)
 			if got := s.behind.Load(); res.StatusCode != one.status || got != one.behind {
-				t.Errorf("request %d: %d %s, and net/http got %d; want %d and %d", i, res.StatusCode, body, got, one.status, one.behind)
+				t.Errorf("request %d: status %d %s, and net/http has got %d requests; want %d and %d", i, res.StatusCode, body, got, one.status, one.behind)
 			}
 		}
 	})

@@ -109,7 +109,7 @@ func TestNothingCrossesBetweenApps(t *testing.T) {
 	}
 }
 
-// A wrong secret of one app must not end the traffic of the others through this sidecar.
+// If one app's secret is wrong, the other apps must still get traffic through this sidecar.
 func TestOneAppsRefusedSecretLeavesTheSidecarReady(t *testing.T) {
 	p, graph := newShops(t)
 	graph.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":100}}`)

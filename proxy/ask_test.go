@@ -216,7 +216,7 @@ func TestCodesUseNewConnections(t *testing.T) {
 		}
 	}
 	if got := count(); got != 4 {
-		t.Errorf("4 codes were sent %d times", got)
+		t.Errorf("4 codes were sent in %d requests, want 4", got)
 	}
 }
 

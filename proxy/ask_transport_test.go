@@ -9,7 +9,7 @@ import (
 )
 
 // nameServer starts a name server and returns a resolver that uses it. The server drops the first
-// queries, as many as drop says, and answers all later ones: with 127.0.0.1 while the variable
+// queries (drop is their number) and answers all later ones: with 127.0.0.1 while the variable
 // there is true, otherwise with "no such name".
 func nameServer(t *testing.T, there *atomic.Bool, drop int) *net.Resolver {
 	t.Helper()

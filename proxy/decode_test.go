@@ -229,7 +229,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		if values, err := url.ParseQuery(raw); err == nil {
 			if v := values["access_token"]; len(v) > 1 || len(v) == 1 && v[0] != token || len(values["grant_type"]) != 1 {
-				t.Fatalf("disagrees with net/url about %q", raw)
+				t.Fatalf("decode disagrees with net/url about %q", raw)
 			}
 		}
 	})

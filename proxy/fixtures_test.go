@@ -212,7 +212,7 @@ func saying(t testing.TB, answer string) (base string, requests *atomic.Int32) {
 	}), requests
 }
 
-// rawReply returns a whole HTTP/1.1 answer. Headers are full lines.
+// rawReply returns a whole HTTP/1.1 answer. headers are complete lines, without CRLF.
 func rawReply(status int, body string, headers ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "HTTP/1.1 %d X\r\nContent-Length: %d\r\n", status, len(body))

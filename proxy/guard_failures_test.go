@@ -59,7 +59,7 @@ func TestTokenThatAlwaysFailsTakesNoCapacityFromOthers(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		if state := g.circuits.worst(""); state != breaker.Closed {
-			t.Errorf("the breaker is %s", state)
+			t.Errorf("the breaker is %s, want closed", state)
 		}
 		if calls > 5+3600/30 || calls+repeated != 3600 {
 			t.Errorf("Meta was asked %d times for the bad token, and %d failures were repeated, of 3600", calls, repeated)

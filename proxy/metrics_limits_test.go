@@ -43,7 +43,7 @@ func TestALimitIsForgottenAfterAnHour(t *testing.T) {
 		m.limits.note("other", http.Header{appUsage: {`{"call_count":20}`}})
 		time.Sleep(time.Second)
 		if got := m.limits.all(time.Now()); len(got) != 1 || got[0].App != "other" {
-			t.Errorf("after the hour: %+v, want only the app that was reported since", got)
+			t.Errorf("after the hour: %+v, want only the app with a report since then", got)
 		}
 	})
 }

@@ -74,7 +74,7 @@ func TestProbeEndsWithItsContext(t *testing.T) {
 	err := firstProblem(Probe(ctx, optionsFor(t, mute(t), nil)))
 	var e *graph.Error
 	if err == nil || errors.As(err, &e) {
-		t.Errorf("got %v, want an error for people", err)
+		t.Errorf("got %v, want an error written for people", err)
 	}
 }
 
