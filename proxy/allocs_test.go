@@ -19,7 +19,7 @@ import (
 )
 
 // budget is the largest number of allocations allowed. With the race detector some functions are
-// not inlined, so that some values escape to the heap.
+// not inlined, so some values escape to the heap.
 type budget struct{ plain, raced float64 }
 
 var (

@@ -20,9 +20,9 @@ type plainCall struct {
 	counters func() hitCounters
 }
 
-// plainCallOf returns the plain call of an engine. It returns nil if requests need a decision that
-// only decode can make: which of several apps they belong to, or whether they have igproxy's own
-// token.
+// plainCallOf returns the plain call of an engine. It returns nil if there is no Instagram app, or
+// if requests need a decision that only decode can make: which of several apps they belong to, or
+// whether they carry igproxy's own token.
 func plainCallOf(e *engine, m *Metrics) (c *plainCall) {
 	for _, a := range e.apps {
 		g := rowOf(rowsAt(e.grants, lane.Path), a)
@@ -45,11 +45,12 @@ func (p *Proxy) NewLane(o lane.Options) *lane.Lane {
 }
 
 // laneHandler answers the requests on one connection in the lane. A hit is read directly from
-// memory and allocates nothing. A miss runs the steps.
+// memory and allocates nothing, unless it is logged. A miss runs the steps.
 type laneHandler struct {
 	proxy *Proxy
 
-	// The engine and the Host that were checked last, because a client sends the same Host again.
+	// The engine and the Host that were checked last, kept because a client usually sends the same
+	// Host again.
 	engine *engine
 	host   string
 
@@ -117,8 +118,8 @@ func (h *laneHandler) Sent(start time.Time, took time.Duration) {
 	}
 }
 
-// serves reports whether the engine serves a Host. It reports false for unusual characters, so that
-// net/http and the gate decide.
+// serves reports whether the engine serves a Host. It reports false for a Host with unusual
+// characters, so that net/http and the gate decide.
 func (h *laneHandler) serves(e *engine, host []byte) bool {
 	if h.engine == e && h.host == string(host) {
 		return true

@@ -165,7 +165,7 @@ func TestTheLaneAnswersHitsAndMissesAndHandsOverTheRestForGood(t *testing.T) {
 		} {
 			res, body := roundTrip(t, c, r, one.request)
 			if got := s.behind.Load(); res.StatusCode != one.status || got != one.behind {
-				t.Errorf("request %d: %d %s, and net/http got %d; want %d and %d", i, res.StatusCode, body, got, one.status, one.behind)
+				t.Errorf("request %d: status %d %s, and net/http has got %d requests; want %d and %d", i, res.StatusCode, body, got, one.status, one.behind)
 			}
 		}
 	})
@@ -197,7 +197,7 @@ func TestAnIdleConnectionInTheLaneTimesOut(t *testing.T) {
 		roundTrip(t, c, r, hitRequest)
 		start := time.Now()
 		if _, err := r.ReadByte(); err != io.EOF {
-			t.Fatalf("got %v, want the end", err)
+			t.Fatalf("got %v, want EOF", err)
 		}
 		if took := time.Since(start); took < laneIdle-time.Second || took > laneIdle {
 			t.Errorf("the connection ended after %s, want %s, or up to a second less", took, laneIdle)
@@ -282,7 +282,7 @@ func TestDrainDoesNotCutLaneAnswers(t *testing.T) {
 			t.Error(err)
 		}
 		if _, err := r.ReadByte(); err != io.EOF {
-			t.Errorf("got %v, want the end", err)
+			t.Errorf("got %v, want EOF", err)
 		}
 	})
 }
@@ -304,7 +304,7 @@ func TestARequestDuringADrainIsTheLastOfItsConnection(t *testing.T) {
 				t.Errorf("%s: want Connection: close", body)
 			}
 			if _, err := r.ReadByte(); err != io.EOF {
-				t.Errorf("got %v, want the end", err)
+				t.Errorf("got %v, want EOF", err)
 			}
 			if err := <-done; err != nil {
 				t.Error(err)

@@ -10,7 +10,7 @@ import (
 )
 
 // lineKind is the kind of a log line about a request. Each kind has its own limit of lines per
-// second, so a flood of one kind hides no other.
+// second, so a flood of one kind does not hide the others.
 type lineKind struct {
 	outcome string
 	status  int

@@ -27,7 +27,7 @@ type response struct {
 // bodyLength returns the length of the body in bytes.
 func (r *response) bodyLength() int { return len(r.head) + len(r.digits) + len(r.tail) }
 
-// Values of headers, shared so that a hit allocates less. Nothing modifies them.
+// Header values, shared so that a hit allocates less. Nothing modifies them.
 var (
 	headerNoStore = []string{"no-store"}
 	headerJSON    = []string{"application/json; charset=UTF-8"}

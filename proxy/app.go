@@ -13,9 +13,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// minSecret is the length of the shortest client secret accepted, in bytes. Real ones have 32.
-// Secrets are scrubbed from error messages, and a very short one would also be found in ordinary
-// words.
+// minSecret is the length of the shortest client secret accepted, in bytes. Real ones are 32 bytes
+// long. Secrets are scrubbed from error messages, and a very short one could be part of an ordinary
+// word.
 const minSecret = 8
 
 // App configures one app that is registered with Meta.
@@ -25,8 +25,8 @@ type App struct {
 	// Service is the API that the app belongs to. Empty: Instagram.
 	Service Service
 	// ID is the app id (client_id). It is part of the cache keys, so that two apps on one Redis
-	// never share entries. The apps of one service have different IDs. One of them may be empty,
-	// if that app has neither RedirectURIs nor a Key.
+	// never share entries. The apps of one service must have different IDs. One of the IDs may be
+	// empty, if that app has neither RedirectURIs nor a Key.
 	ID string
 	// Secret is the client secret that is added to each exchange. At least 8 bytes.
 	Secret Secret
@@ -60,7 +60,8 @@ type appState struct {
 	secrets clientSecrets
 }
 
-// newApps returns the apps of o, ready for requests. An app that is also in before keeps its state.
+// newApps returns the apps of o, ready for requests. An app keeps its state if before, the list of
+// the previous apps, has an app with the same label.
 func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) {
 	for _, one := range o.Apps {
 		a, err := newApp(one, table, o.Cache)
@@ -143,7 +144,7 @@ func appNamed(apps []*app, label string) *app {
 	return nil
 }
 
-// paused returns the refusal to repeat while Meta must not be asked for this app, or nil.
+// paused returns the refusal that is repeated while Meta must not be asked for this app, or nil.
 func (a *app) paused(now time.Time) *graph.Error {
 	if e := a.state.limit.check(now); e != nil {
 		return e

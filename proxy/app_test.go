@@ -57,7 +57,7 @@ func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 		}
 	}
 	if len(graph.asked()) != 0 {
-		t.Error("Instagram was asked for an unknown app")
+		t.Error("Instagram was asked on behalf of an unknown app")
 	}
 	if w := ask(p, get("/refresh_access_token?grant_type=ig_refresh_token&access_token=A")); w.Code != 400 {
 		t.Errorf("a refresh for an unknown app: %d %s", w.Code, w.Body)
@@ -109,7 +109,7 @@ func TestNothingCrossesBetweenApps(t *testing.T) {
 	}
 }
 
-// A wrong secret of one app must not end the traffic of the others through this sidecar.
+// If one app's secret is wrong, the other apps must still get traffic through this sidecar.
 func TestOneAppsRefusedSecretLeavesTheSidecarReady(t *testing.T) {
 	p, graph := newShops(t)
 	graph.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":100}}`)

@@ -17,7 +17,7 @@ import (
 // redirects forward it as Referer. Only this file sends the client secret.
 type askStep struct {
 	out       *outbound
-	timeout   time.Duration // of all tries together, the body included
+	timeout   time.Duration // of all tries together, including the bodies
 	maxBytes  int64         // of a reply, after decompression
 	retries   int           // for each call whose grant may be repeated
 	budget    *retryBudget  // shared by all calls
@@ -35,7 +35,7 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	if !c.grant.secret {
 		return u.repeatedly(ctx, c)
 	}
-	c.secret, _ = c.app.state.secrets.pick(Secret{}) // none was refused yet
+	c.secret, _ = c.app.state.secrets.pick(Secret{}) // none has been refused yet
 	first, err := u.repeatedly(ctx, c)
 	first.with = c.secret
 	// The code exchange does not say which parameter it refuses, so the client secret may be the
@@ -58,7 +58,7 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	return second, err
 }
 
-// try sends one request, the call's nth, and counts its result.
+// try sends the nth request of a call and counts its result.
 func (u *askStep) try(ctx context.Context, c call, n int) (answer, *failure) {
 	start := time.Now()
 	a, f := u.roundTrip(ctx, c, n)
@@ -149,9 +149,9 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 	if e.Class.IsDefinite() {
 		return answer{refusal: e, source: sourceUpstream, usage: usage}, nil
 	}
-	e.Cause = "reported by Instagram"
+	e.Cause = "reported by Meta"
 	repeatable := serverError || e.Code == 1 || e.Code == 2
-	return answer{}, &failure{err: e, repeatable: repeatable && e.RetryAt.IsZero()} // a retry would be too early
+	return answer{}, &failure{err: e, repeatable: repeatable && e.RetryAt.IsZero()} // before RetryAt, a retry is too early
 }
 
 // unexpectedStatus returns the error for a reply that is neither a token nor a refusal: a redirect,

@@ -18,8 +18,8 @@ type failure struct {
 	repeatable bool
 }
 
-// noAnswer returns the failure of a call that ended before the header of a reply was read, such as
-// a failed dial.
+// noAnswer returns the failure of a call that ended before the header of a reply was read, for
+// example because dialing failed.
 func noAnswer(ctx context.Context, err error) *failure {
 	var silent *graph.Error
 	switch {

@@ -72,9 +72,9 @@ func TestEachFailureHasItsClass(t *testing.T) {
 		"reset":                  {hangingUp(t, 0), nil, "reset"},
 		"closed":                 {hangingUp(t, 1), nil, "closed"},
 		"no status line":         {said("SORRY\r\n\r\n"), nil, "malformed"},
-		"a status of letters":    {said("HTTP/1.1 abc\r\n\r\n"), nil, "malformed"},
+		"a status in letters":    {said("HTTP/1.1 abc\r\n\r\n"), nil, "malformed"},
 		"a header without colon": {said("HTTP/1.1 200 OK\r\nno colon\r\n\r\n"), nil, "malformed"},
-		"a length of letters":    {said("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"), nil, "malformed"},
+		"a length in letters":    {said("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"), nil, "malformed"},
 		"an endless head":        {said("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n"), nil, "malformed"},
 	} {
 		o := optionsFor(t, c.base, nil)
@@ -116,7 +116,8 @@ func TestErrorTextsAreNotExposed(t *testing.T) {
 	}
 }
 
-// A certificate is still invalid a second later, but a connection that was closed may succeed.
+// A certificate is still invalid a second later, but a call whose connection was closed may succeed
+// on another one.
 func TestOnlyTemporaryFailuresAreRetried(t *testing.T) {
 	_, expired := newInstagram(t, mock.ServerOptions{TLS: true, Expired: true})
 	var handshakes, connections atomic.Int32
@@ -157,6 +158,6 @@ func TestALackOfDescriptorsIsNotAFailureOfMeta(t *testing.T) {
 	}
 	refused := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	if f := noAnswer(t.Context(), refused); !f.err.Class.IsFailure() {
-		t.Errorf("a refused connection is not a failure: %v", f.err)
+		t.Errorf("a refused connection does not count as a failure: %v", f.err)
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A rate limit is passed on as it came, with the usage headers. After a limit of the app, its pause
-// stops every other token without a call to Meta. A user's limit stops only that user's token.
+// A rate limit is passed on as it came, with the usage headers. After a limit on the app, the pause
+// stops every other token without a call to Meta. A limit on a user stops only that user's token.
 func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	for token, c := range map[string]struct{ status, held, retryAfter int }{
@@ -42,7 +42,7 @@ func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 			t.Errorf("after %s another token got %d, want %d", token, other.Code, c.held)
 		}
 		if n := i.CallsFor("IGAAother"); (c.held == 200) != (n == 1) {
-			t.Errorf("after %s another token was asked for %d times", token, n)
+			t.Errorf("after %s Meta was asked %d times for another token", token, n)
 		}
 	}
 }

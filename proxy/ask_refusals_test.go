@@ -8,8 +8,8 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// A 4xx with a web page is a refusal, which keeps its status and is not a failure, except for the
-// statuses that mean "try later".
+// A 4xx with a web page is a refusal: it keeps its status and does not count as a failure. Only the
+// statuses that mean "try later" are failures.
 func TestAny4xxIsARefusal(t *testing.T) {
 	for _, form := range []bool{false, true} {
 		w := newWorld(t)
@@ -27,16 +27,16 @@ func TestAny4xxIsARefusal(t *testing.T) {
 		}
 		for _, status := range []int{400, 401, 402, 404, 405, 406, 407, 409, 410, 415, 420, 422, 426, 431, 451, 499} {
 			if got, text := ask(status, "<html>"); got != status || !strings.Contains(text, `"error_subcode":990025,"is_transient":false`) {
-				t.Errorf("%d as a page, codes %v: got %d %s", status, form, got, text)
+				t.Errorf("%d as a page, code exchange %v: got %d %s", status, form, got, text)
 			}
 		}
 		which := map[bool]string{false: upstreamGraph, true: upstreamLogin}[form]
 		if state := w.p.carried.circuits.worst(which); state != breaker.Closed { // it opens at five failures
-			t.Errorf("the breaker is %s, want closed; codes %v", state, form)
+			t.Errorf("the breaker is %s, want closed; code exchange %v", state, form)
 		}
 		for _, status := range []int{408, 425, 429} {
 			if got, text := ask(status, "<html>"); got != 502 || !strings.Contains(text, `"error_subcode":990024,"is_transient":true`) {
-				t.Errorf("%d as a page, codes %v: got %d %s", status, form, got, text)
+				t.Errorf("%d as a page, code exchange %v: got %d %s", status, form, got, text)
 			}
 		}
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // repeatedly asks with one client secret. It repeats a call only if the failure, the call's grant,
-// the step guard, the time left and the retry budget all allow it.
+// the guard step, the time left and the retry budget all allow it.
 func (u *askStep) repeatedly(ctx context.Context, c call) (answer, error) {
 	retries := u.retries
 	if c.grant.form {
@@ -25,7 +25,7 @@ func (u *askStep) repeatedly(ctx context.Context, c call) (answer, error) {
 	}
 }
 
-// Whether a retry that a call needed was made, and if not, why. These are values of a metric label.
+// These values of a metric label say whether a retry that a call needed was made, and if not, why.
 const (
 	retrySpent  = "spent"  // Meta is asked again
 	retryDenied = "denied" // the budget is empty
@@ -65,15 +65,14 @@ func waitForRetry(ctx context.Context) bool {
 	}
 }
 
-// retryBudget limits the retries of this process, over all calls. If everything fails, retries add
-// a tenth, and one a second, to the load on a Meta that is already failing; one retry for each call
-// would double the load.
-// Each call earns a tenth of a retry. Each second earns a whole one, so that a quiet sidecar can
-// retry too.
+// retryBudget limits the retries of this process, over all calls. Each call earns a tenth of a
+// retry. Each second earns a whole one, so that a quiet sidecar can retry too. If every call fails,
+// the load on Meta, which is already failing, grows only by a tenth and one call a second. One
+// retry for each call would double it.
 type retryBudget struct {
 	mu     sync.Mutex // protects the fields below
-	left   float64
-	filled time.Time // when left last grew
+	left   float64    // how many retries may still be made
+	filled time.Time  // when earn last added to left
 }
 
 const (

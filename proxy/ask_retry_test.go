@@ -81,8 +81,8 @@ func TestThePauseBeforeARetryIsFullyJittered(t *testing.T) {
 	})
 }
 
-// asking returns a step "ask" whose upstream answers everything with 500 and code 2, a call for
-// this step, and a function that returns the number of requests that the upstream got.
+// asking returns an askStep whose upstream answers everything with status 500 and code 2. It also
+// returns a call for this step, and a function that returns how many requests the upstream got.
 func asking(t *testing.T, headers ...string) (u *askStep, c call, asked func() int) {
 	t.Helper()
 	base, requests := saying(t, rawReply(500, `{"error":{"message":"m","type":"OAuthException","code":2,"is_transient":true}}`, headers...))

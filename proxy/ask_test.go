@@ -102,7 +102,7 @@ func TestTransientRefusalIsRetriedAtMostOnce(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		answer       string
-		status, want int // for the app; calls if one retry is allowed
+		status, want int // the status for the app; the number of calls if one retry is allowed
 	}{
 		"500 without an envelope": {rawReply(500, "<html>"), 502, 2},
 		"500, code 2":             {rawReply(500, envelope(2, `,"is_transient":true`)), 502, 2},
@@ -216,7 +216,7 @@ func TestCodesUseNewConnections(t *testing.T) {
 		}
 	}
 	if got := count(); got != 4 {
-		t.Errorf("4 codes were sent %d times", got)
+		t.Errorf("4 codes were sent in %d requests, want 4", got)
 	}
 }
 
@@ -240,11 +240,11 @@ func TestAnswersAreBoundedAfterDecompression(t *testing.T) {
 			t.Errorf("%s: got %d/%d, want 502/%d", fault, w.Code, e.Subcode, 990024)
 		}
 	}
-	// Of an error page only the status matters, whether the page is long or short.
+	// Only the status of an error page matters, whether the page is long or short.
 	for status, want := range map[int]int{400: 400, 403: 403, 429: 502, 500: 502} {
 		base, _ := saying(t, rawReply(status, strings.Repeat("<p>", 40<<10)))
 		if w := ask(newProxy(t, optionsFor(t, base, nil)), get(target("IGAAshort"))); w.Code != want {
-			t.Errorf("a page of 120 KiB as %d: got %d, want %d", status, w.Code, want)
+			t.Errorf("a page of 120 KiB with status %d: got %d, want %d", status, w.Code, want)
 		}
 	}
 	padded := goodToken[:len(goodToken)-1] + `,"x":"` + strings.Repeat("x", 1000) + `"}`
@@ -253,7 +253,7 @@ func TestAnswersAreBoundedAfterDecompression(t *testing.T) {
 		o := optionsFor(t, base, nil)
 		o.MaxResponseBytes = bound
 		if w := ask(newProxy(t, o), get(target("IGAAshort"))); w.Code != want {
-			t.Errorf("%d bytes within %d: got %d, want %d", len(padded), bound, w.Code, want)
+			t.Errorf("%d bytes with a limit of %d: got %d, want %d", len(padded), bound, w.Code, want)
 		}
 	}
 }

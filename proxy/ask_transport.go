@@ -33,11 +33,11 @@ type outbound struct {
 	single   *http.Transport
 	dialer   *net.Dialer   // of kept and single
 	patience time.Duration // how long a kept connection may stay silent before the idle ones are closed
-	silent   func()        // called for each kept connection that was silent for so long; it must not block
+	silent   func()        // called for each kept connection that has been silent for that long; it must not block
 }
 
-// mostPatience bounds patience. Later calls dial once the idle connections are closed, so a pool of
-// dead connections is replaced within this time.
+// mostPatience bounds patience. When the idle connections have been closed, later calls dial new
+// ones, so a pool of dead connections is replaced within this time.
 const mostPatience = 3 * time.Second
 
 // newOutbound returns a pool without connections. Unless IgnoreProxy is set, the pool uses
@@ -45,15 +45,15 @@ const mostPatience = 3 * time.Second
 func newOutbound(o Options, silent func()) *outbound {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	// Dialling and the handshake have no shorter timeout than the call: a lost packet of DNS, TCP
-	// or TLS must only cause a retransmission (after 1 s for a SYN, 5 s for a DNS query) and not
+	// Dialing and the handshake have no shorter timeout than the call: a lost DNS, TCP or TLS
+	// packet must only cause a retransmission (after 1 s for a SYN, 5 s for a DNS query) and not
 	// fail the call. Keep-alive probes detect the dead peer of an idle connection within 30 s.
 	dialer := &net.Dialer{Timeout: o.Timeout,
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	kept := &http.Transport{
 		Proxy:       http.ProxyFromEnvironment,
 		DialContext: dialer.DialContext,
-		// Sessions make later handshakes cheap: no certificate is sent or verified again.
+		// Resumed sessions make later handshakes cheap: no certificate is sent or verified again.
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.UpstreamCAs,
 			ClientSessionCache: tls.NewLRUClientSessionCache(0)},
 		TLSHandshakeTimeout:    o.Timeout,

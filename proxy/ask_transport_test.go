@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// nameServer drops as many queries as drop says and answers all later ones: with 127.0.0.1 if there
-// contains true, otherwise with "no such name".
+// nameServer starts a name server and returns a resolver that uses it. The server drops the first
+// queries (drop is their number) and answers all later ones: with 127.0.0.1 while the variable
+// there is true, otherwise with "no such name".
 func nameServer(t *testing.T, there *atomic.Bool, drop int) *net.Resolver {
 	t.Helper()
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -38,8 +39,8 @@ func nameServer(t *testing.T, there *atomic.Bool, drop int) *net.Resolver {
 	}}
 }
 
-// nameReply returns a reply (RFC 1035 section 4.1): a header of 12 bytes, the question, and for a
-// question of type A one answer.
+// nameReply returns a reply (RFC 1035 section 4.1): a header of 12 bytes, the question, and, if the
+// name exists and the question has type A, one answer.
 func nameReply(query []byte, there bool) []byte {
 	end := 12
 	for query[end] != 0 {

@@ -53,9 +53,9 @@ func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
 	return s.remember(c, claim, a), nil
 }
 
-// shareFailure shares a failure with the other sidecars if it came from Meta. Any other failure is
-// this sidecar's own: it cannot reach Meta, its breaker is open, or it is overloaded. In that case
-// the lease is only released, because the next sidecar may succeed.
+// shareFailure shares a failure with the other sidecars if it came from Meta. Any other failure may
+// concern only this sidecar: it got no reply from Meta, its breaker is open, or it is overloaded.
+// In that case the lease is only released, because the next sidecar may succeed.
 func shareFailure(claim *cache.Claim, err error) {
 	var e *graph.Error
 	if errors.As(err, &e) && (e.Class == graph.ClassTransient || e.Class == graph.ClassBroken) {

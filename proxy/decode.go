@@ -40,7 +40,7 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 	return c, nil
 }
 
-// params reads the parameters of a request: from the form if the row has one, otherwise from the
+// params reads the parameters of a request: from the form if g requires one, otherwise from the
 // query.
 func (e *engine) params(r *http.Request, g *grant) (p params, refused *graph.Error) {
 	if r.Method != g.method {
@@ -62,8 +62,8 @@ func (e *engine) params(r *http.Request, g *grant) (p params, refused *graph.Err
 }
 
 // addBasicID adds the client id that OAuth libraries send as the user name of Basic authentication
-// (RFC 6749, section 2.3.1). Any other user name belongs to a base URL and is ignored. An id that
-// is also in the form is not counted twice.
+// (RFC 6749, section 2.3.1). Any other user name comes from a base URL such as
+// http://igproxy:TOKEN@host and is ignored. An id that is also in the form is not counted twice.
 func (e *engine) addBasicID(p *params, r *http.Request) {
 	for _, authorization := range r.Header["Authorization"] {
 		one := &http.Request{Header: http.Header{"Authorization": {authorization}}}
@@ -76,8 +76,9 @@ func (e *engine) addBasicID(p *params, r *http.Request) {
 }
 
 // choose returns the app that a token call belongs to: the app that the path prefix names,
-// otherwise the app that client_id or Host selects, otherwise the only app. It returns nil if this
-// leaves no app or several. With only one app, any client_id is accepted.
+// otherwise the only app that has a row in fit, otherwise the app that client_id or Host selects.
+// It returns nil if this leaves no app or several. If only one app has a row in fit, any client_id
+// is accepted.
 func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params) *app {
 	if t.app != nil {
 		return t.app
@@ -97,8 +98,9 @@ func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params)
 	return candidates[0]
 }
 
-// narrow returns the apps with the client_id of the request, or none if it is unknown. For a
-// request without a client_id it returns the apps with its Host name, or all apps if no app has it.
+// narrow returns the apps with the client_id of the request, or none if that client_id is unknown.
+// For a request without a client_id it returns the apps with the Host name of the request, or all
+// apps if none has that name.
 func narrow(apps []*app, r *http.Request, p *params) (fit []*app) {
 	host, _ := hostName(r.Host)
 	byID := p.count[paramClientID] > 0
@@ -114,7 +116,7 @@ func narrow(apps []*app, r *http.Request, p *params) (fit []*app) {
 	return fit
 }
 
-// likely returns the app that a call to pass through belongs to: the app with its client_id,
+// likely returns the app that a passed-through call belongs to: the app with its client_id,
 // otherwise the app with its Host name, otherwise the first. With several apps, client_id may be
 // sent only once.
 func (e *engine) likely(r *http.Request) (*app, *graph.Error) {

@@ -18,7 +18,7 @@ type subject struct {
 	param, other  param  // its parameter, and that of the other subject
 	noun          string // for error messages
 	missing, kind *graph.Error
-	// read turns the body of a success into the token to answer with.
+	// read turns the body of a successful reply into the token that the app receives.
 	read func(body []byte, now time.Time) (graph.Token, error)
 	// form is true for a code, which works only once: its parameters are a form with a
 	// redirect_uri, which must be on the app's list, and errors have the flat shape of OAuth's code
@@ -76,8 +76,8 @@ func (p *params) add(name, value string) {
 	}
 }
 
-// readQuery reads a raw query without building a map. It skips unknown names and empty pairs, which
-// Meta's own sample contains.
+// readQuery reads a raw query without building a map. It skips unknown names and empty pairs; the
+// example in Meta's documentation contains an empty pair.
 func readQuery(raw string) (p params, refused *graph.Error) {
 	if strings.Contains(raw, "#") { // a request target has no fragment: RFC 9112, section 3.2
 		return p, errQuery
@@ -140,10 +140,10 @@ func (p *params) grants(rows []*grant) (fit []*grant, refused *graph.Error) {
 	return fit, nil
 }
 
-// pick returns the token or the code of a call. If there is no parameter access_token, the token is
-// taken from Authorization: Bearer (RFC 6750, section 2.1). The same token may be sent in both, as
-// requests-oauthlib does. Any other Authorization is ignored, because OAuth libraries try Basic
-// with the client secret first.
+// pick returns the token or the code of a call. If there is no access_token parameter, the token is
+// taken from Authorization: Bearer (RFC 6750, section 2.1). The same token may be sent in both
+// places, as requests-oauthlib does. Any other Authorization is ignored, because OAuth libraries
+// try Basic with the client secret first.
 func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error) {
 	n, text, malformed := p.count[s.param], p.value[s.param], false
 	if s == codeSubject {
@@ -169,10 +169,10 @@ func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error)
 	case text == "":
 		return Secret{}, s.missing
 	case len(text) > graph.MaxToken:
-		return Secret{}, badRequest(990012, "The "+s.noun+" is longer than 4096 bytes. Send it as Instagram issued it.")
+		return Secret{}, badRequest(990012, "The "+s.noun+" is longer than 4096 bytes. Send it as Meta issued it.")
 	case malformed || !graph.IsPrintable(text):
-		return Secret{}, badRequest(990011, "The "+s.noun+" contains a space or another character that it "+
-			"cannot have. Percent-encode it: a raw + in a query arrives as a space.")
+		return Secret{}, badRequest(990011, "The "+s.noun+" contains a space or another invalid character. "+
+			"Percent-encode the "+s.noun+": a raw + in a query arrives as a space.")
 	}
 	return NewSecret(text), nil
 }

@@ -30,7 +30,7 @@ func testEngine(t testing.TB) *engine {
 	return &engine{apps: apps, grants: table, gate: newGate(nil, false)}
 }
 
-// decoded runs route and decode, as serve does.
+// decoded runs route and decode, as reply.serve does.
 func decoded(e *engine, r *http.Request) (call, *graph.Error) {
 	to := e.route(r)
 	if len(to.rows) == 0 {
@@ -64,7 +64,7 @@ func TestDecodeAcceptsRealClients(t *testing.T) {
 			continue
 		}
 		if c.token.Reveal() != token || c.grant.name != "exchange" {
-			t.Errorf("%s: got grant %s, or another token than the one sent; want grant exchange", name, c.grant.name)
+			t.Errorf("%s: got grant %s, or a token other than the one sent; want grant exchange", name, c.grant.name)
 		}
 	}
 }
@@ -98,7 +98,7 @@ func TestDecodeRefusesMalformedRequests(t *testing.T) {
 		"double slash":         {get("//access_token"), 404, 2500, 990002},
 		"upper case":           {get("/ACCESS_TOKEN"), 404, 2500, 990002},
 		"no version":           {get("/v/access_token"), 404, 2500, 990002},
-		"version in words":     {get("/vx.y/access_token"), 404, 2500, 990002},
+		"version in letters":   {get("/vx.y/access_token"), 404, 2500, 990002},
 		"two versions":         {get("/v1.0/v2.0/access_token"), 404, 2500, 990002},
 		"body":                 {body, 400, 100, 990006},
 		"chunked body":         {chunked, 400, 100, 990006},
@@ -189,7 +189,7 @@ func TestForeignHostsAndBrowsersAreRefused(t *testing.T) {
 		"http, over tls":         {strict, secure("http://localhost" + target), errProxyRequest},
 		"foreign, over tls":      {strict, secure("https://graph.instagram.com" + target), errProxyRequest},
 		"empty port":             {strict, at("localhost:"), nil},
-		"port of letters":        {strict, at("127.0.0.1:80.evil.example"), errHost},
+		"port with letters":      {strict, at("127.0.0.1:80.evil.example"), errHost},
 		"port too high":          {strict, at("127.0.0.1:65536"), errHost},
 		"open bracket":           {strict, at("[::1"), errHost},
 		"two brackets":           {strict, at("[[::1]]"), errHost},
@@ -229,7 +229,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		if values, err := url.ParseQuery(raw); err == nil {
 			if v := values["access_token"]; len(v) > 1 || len(v) == 1 && v[0] != token || len(values["grant_type"]) != 1 {
-				t.Fatalf("disagrees with net/url about %q", raw)
+				t.Fatalf("decode disagrees with net/url about %q", raw)
 			}
 		}
 	})

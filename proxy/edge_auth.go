@@ -8,17 +8,17 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// trust checks that each request carries igproxy's own token, if the operator has configured one.
-// It has two forms:
+// trust checks that each request carries igproxy's own token, if the operator has configured one. A
+// request carries the token in one of two forms:
 //
 //	X-Igproxy-Token: TOKEN
 //	Authorization: Basic base64(NAME:TOKEN)
 //
 // Most HTTP clients send the second form for a base URL such as http://igproxy:TOKEN@host, so an
 // app still changes only its base URL; NAME is ignored. Authorization: Bearer is not a third form,
-// because igproxy takes a bearer token for Instagram's if the query has no token: once the operator
-// no longer requires igproxy's own token, it would be sent to Instagram. Proxy-Authorization is not
-// used either, because proxies remove it.
+// because igproxy treats a bearer token as the user's token if the query has none. If an operator
+// stopped requiring igproxy's own token while apps still sent it in this form, igproxy would send
+// it to Meta. Proxy-Authorization is not used either, because proxies remove it.
 type trust struct {
 	// digests returns the SHA-256 of the current token and, during a rotation, of the previous one.
 	// Comparing digests does not reveal the length of a token or how much of a guess was right.
@@ -38,7 +38,7 @@ const (
 	bearerWrong    bearerResult = "wrong" // or sent twice
 )
 
-// trustHeader carries igproxy's own token. If a request has it, only this header is checked.
+// trustHeader carries igproxy's own token. If a request has this header, nothing else is checked.
 const trustHeader = "X-Igproxy-Token"
 
 // challenge is required in a 401 (RFC 9110, section 15.5.2). Some clients send the user name and

@@ -10,9 +10,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// gate refuses requests that a server-side app never sends: those for a Host name that is not
-// served, because a web page can rebind its own DNS name to loopback, and those from a web page.
-// http.CrossOriginProtection cannot be used: it never checks a GET.
+// gate refuses requests that a server-side app never sends: requests for a Host name that is not
+// served (a web page can rebind its own DNS name to loopback), requests from a web page, and
+// requests meant for a forward proxy. http.CrossOriginProtection cannot be used: it never checks a
+// GET.
 type gate struct {
 	any   bool
 	hosts map[string]bool
@@ -26,9 +27,10 @@ func newGate(hosts []string, anyHost bool) gate {
 	return g
 }
 
-// CheckHosts returns a handler that refuses requests as the Proxy does, by their Host name or
-// because a web page sent them, but in plain text. It passes all others to next. It is for another
-// listener of the same process; hosts and anyHost are the Hosts and AnyHost of its Options.
+// CheckHosts returns a handler for another listener of the same process. Like the Proxy, it refuses
+// requests for a Host name that is not served, requests from a web page, and requests meant for a
+// forward proxy, but it answers them in plain text. It passes all other requests to next. hosts and
+// anyHost mean the same as Hosts and AnyHost in Options.
 func CheckHosts(hosts []string, anyHost bool, next http.Handler) http.Handler {
 	g := newGate(hosts, anyHost)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -56,8 +58,9 @@ func (g gate) check(r *http.Request) *graph.Error {
 	return nil
 }
 
-// absolute reports whether a target in absolute form names this server, which then must serve it:
-// RFC 9112, section 3.2.2. Any other target is meant for a forward proxy, even with AnyHost.
+// absolute reports whether a target in absolute form names this server, which must then serve the
+// request: RFC 9112, section 3.2.2. Any other target is meant for a forward proxy, even with
+// AnyHost.
 func (g gate) absolute(r *http.Request) bool {
 	return r.URL.Scheme == scheme(r) && r.URL.User == nil && g.serves(r.URL.Host)
 }

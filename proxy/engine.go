@@ -35,7 +35,8 @@ type engine struct {
 	plain *plainCall // nil: the lane answers nothing
 }
 
-// newEngine builds an engine. An app that is also in before keeps its state.
+// newEngine builds an engine. An app keeps its state if before, the list of the previous apps, has
+// an app with the same label.
 func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -66,8 +67,8 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	return e, nil
 }
 
-// compose builds the steps between decode and answer. If requests are traced, each is wrapped in a
-// step that makes a span.
+// compose builds the steps between decode and answer. If requests are traced, each step is wrapped
+// in another one that makes a span.
 func compose(o Options, c carried, out *outbound) exchanger {
 	recall := func(next exchanger) exchanger {
 		return traced(c.tracer, "recall", &recallStep{cache: c.cache, next: next})

@@ -12,8 +12,8 @@ import (
 
 // requestError returns a refusal of a request. The subcode identifies igproxy's own error for apps
 // and dashboards, and never changes; docs/errors.md lists all subcodes. Type and code are the ones
-// that Instagram uses for similar errors. A message ends with the next step and never repeats what
-// was sent.
+// that Meta uses for similar errors. A message ends with the next step and never repeats what was
+// sent.
 func requestError(status, code, subcode int, message string) *graph.Error {
 	kind := "IGApiException"
 	if code == 2500 {
@@ -50,10 +50,10 @@ var (
 		"The body is larger than igproxy passes through. Send less, or raise passthrough.max_body_bytes.")
 	errSlowRequest = requestError(http.StatusRequestTimeout, 100, 990028, "The body of the request arrives too "+
 		"slowly. Send at least 1 KiB a second.")
-	errOwnToken = requestError(http.StatusBadRequest, 2500, 990009, "The token is igproxy's own, which Instagram does not know. "+
+	errOwnToken = requestError(http.StatusBadRequest, 2500, 990009, "The token is igproxy's own, which Meta does not know. "+
 		"Send the user's token, and igproxy's own in X-Igproxy-Token.")
-	// errUntrusted has code 100, not the 190 that status 401 suggests: apps take 190 for a user's
-	// token that no longer works.
+	// errUntrusted has code 100, not the 190 that status 401 suggests: to apps, 190 means that a
+	// user's token no longer works.
 	errUntrusted = requestError(http.StatusUnauthorized, 100, 990013, "igproxy requires its own token here. "+
 		"Send the one from auth.bearer_file as X-Igproxy-Token, or as the password of the base URL: "+
 		"http://igproxy:TOKEN@host.")
@@ -72,8 +72,8 @@ func errGrantType(rows []*grant) *graph.Error {
 		"Send grant_type="+strings.Join(slices.Compact(types), " or ")+".")
 }
 
-// ownTransient returns the error for a failure that may pass: code 2, as in Instagram's own
-// outages. A positive retryAfter becomes Retry-After.
+// ownTransient returns the error for a temporary failure. It has code 2, which Meta sends in its
+// own outages. A positive retryAfter becomes Retry-After.
 func ownTransient(status, subcode int, c graph.Class, cause, message string, retryAfter time.Duration) *graph.Error {
 	e := &graph.Error{Status: status, Code: 2, Subcode: subcode, Type: "OAuthException", Message: message,
 		Transient: new(true), Class: c, Cause: cause}
@@ -112,7 +112,7 @@ func errPassedOverload() *graph.Error {
 
 func errTimeout() *graph.Error {
 	return ownTransient(http.StatusGatewayTimeout, 990022, graph.ClassTimeout, "timeout",
-		"Instagram did not answer in time. Retry later.", 0)
+		"Meta did not answer in time. Retry later.", 0)
 }
 
 func errSilent() *graph.Error {
@@ -123,12 +123,12 @@ func errSilent() *graph.Error {
 
 func errUnreachable(kind string) *graph.Error {
 	return ownTransient(http.StatusServiceUnavailable, 990023, graph.ClassUnreached, kind,
-		"Instagram could not be reached. Retry after the time in Retry-After.", time.Second)
+		"Meta could not be reached. Retry after the time in Retry-After.", time.Second)
 }
 
 func errBadAnswer(cause string) *graph.Error {
 	return ownTransient(http.StatusBadGateway, 990024, graph.ClassBroken, cause,
-		"Instagram's answer could not be understood. Retry later.", 0)
+		"Meta's answer could not be understood. Retry later.", 0)
 }
 
 func errInternal(cause string) *graph.Error {

@@ -115,7 +115,7 @@ func TestOwnErrorsParseAsInstagramsDo(t *testing.T) {
 }
 
 // An unread body closes the connection, and the answer announces this. A wrong method alone does
-// not.
+// not close it.
 func TestABodyClosesTheConnection(t *testing.T) {
 	p := proxyOf(t, nil, nil)
 	for want, r := range map[string]*http.Request{"": postRequest(), "close": withBody()} {

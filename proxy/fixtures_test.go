@@ -136,7 +136,7 @@ func ask(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
-// graphBody is the inside of the envelope.
+// graphBody is the error object inside the envelope.
 type graphBody struct {
 	Message   string `json:"message"`
 	Type      string `json:"type"`
@@ -148,7 +148,8 @@ type graphBody struct {
 	TraceID   string `json:"fbtrace_id"`
 }
 
-// errorIn returns the inside of the envelope. It fails the test if there are unknown members.
+// errorIn returns the error object inside the envelope. It fails the test if there are unknown
+// members.
 func errorIn(t testing.TB, body []byte) graphBody {
 	t.Helper()
 	dec := json.NewDecoder(bytes.NewReader(body))
@@ -211,7 +212,7 @@ func saying(t testing.TB, answer string) (base string, requests *atomic.Int32) {
 	}), requests
 }
 
-// rawReply returns a whole HTTP/1.1 answer. Headers are full lines.
+// rawReply returns a whole HTTP/1.1 answer. headers are complete lines, without CRLF.
 func rawReply(status int, body string, headers ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "HTTP/1.1 %d X\r\nContent-Length: %d\r\n", status, len(body))
@@ -243,7 +244,7 @@ func (w *statusWriter) Header() http.Header         { return w.header }
 func (w *statusWriter) WriteHeader(status int)      { w.status = status }
 func (w *statusWriter) Write(b []byte) (int, error) { return len(b), nil }
 
-// passing returns o, and sets limits that no test reaches where o has none.
+// passing returns o. Where o has no limit, passing sets one that no test reaches.
 func passing(o PassthroughOptions) *PassthroughOptions {
 	o.Timeout, o.MaxBodyBytes = cmp.Or(o.Timeout, time.Minute), cmp.Or(o.MaxBodyBytes, 64<<20)
 	return &o

@@ -159,9 +159,9 @@ func TestEachGrantUsesItsUpstreamAndParameters(t *testing.T) {
 	}
 }
 
-// The response to a code exchange has the members both flat and in data, whichever shape Meta sent,
-// and numbers byte for byte.
-func TestTheAnswerToACodeHasBothShapes(t *testing.T) {
+// The response to a code exchange has the members both flat and in data, whichever shape Meta sent.
+// Its numbers are the same, byte for byte, as those that Meta sent.
+func TestTheResponseToACodeExchangeHasBothShapes(t *testing.T) {
 	for in, want := range map[string]string{
 		codeAnswer: `{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"],"token_type":"bearer",` +
 			`"data":[{"access_token":"IGAAshort","user_id":17841400000000001,"permissions":["a","b"]}]}`,
@@ -317,7 +317,7 @@ func TestFormsAreReadStrictly(t *testing.T) {
 	}
 }
 
-// The error for a token or a grant on the wrong call names the right one, and Meta is not asked.
+// The error for a token or a grant on the wrong call names the right call, and Meta is not asked.
 func TestErrorOfAWrongCallNamesTheRightOne(t *testing.T) {
 	w := newWorld(t)
 	for path, says := range map[string]string{
@@ -380,7 +380,7 @@ func TestADecisiveParameterSentTwiceIsRefused(t *testing.T) {
 		"array in query and body":        {form("?code[]=OTHER", ""), 990015},
 		"client_id in body and Basic":    {form("", "", basic(shopID, "x")), 0},
 		"another client_id in Basic":     {form("", "", basic(clubID, "x")), 990010},
-		"two of Basic":                   {form("", "", basic(shopID, "x"), basic(clubID, "x")), 990010},
+		"two Basic credentials":          {form("", "", basic(shopID, "x"), basic(clubID, "x")), 990010},
 		"passed through":                 {get("/me?access_token=IGAAshort&client_id=" + shopID), 0},
 		"passed through, two client ids": {get("/me?access_token=IGAAshort&client_id=" + shopID + "&client_id=" + clubID), 990010},
 	} {

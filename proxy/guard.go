@@ -48,7 +48,7 @@ func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefo
 	// out, that says nothing about Meta.
 	end, bounded := ctx.Deadline()
 	isLate := bounded && time.Until(end) < s.timeout
-	// A half-open breaker lets its probe be retried.
+	// The probe of a half-open breaker may be retried.
 	c.mayRetry = func() bool { return b.State() != breaker.Open && c.app.paused(time.Now()) == nil }
 	var e *graph.Error // of err
 	refused := b.Do(func() breaker.Verdict {

@@ -12,8 +12,8 @@ import (
 
 // A circuit is one way of asking Meta: an app's grant and, for a code, its redirect_uri. Each has
 // its own breaker and slots, so that a circuit whose calls always fail, or that asks for very many
-// tokens at once, takes no capacity from the others. All three parts come from the configuration,
-// which limits the number of circuits.
+// tokens at once, takes no capacity from the others. All three parts come from the configuration
+// and the table in grant.go, which limit the number of circuits.
 type circuit struct{ app, grant, redirect string }
 
 func circuitOf(c call) circuit { return circuit{c.app.Label, c.grant.name, c.redirect} }

@@ -15,8 +15,8 @@ import (
 //
 //   - After a failure igproxy does not ask Meta for the token during a pause, which doubles with
 //     each failure. Meanwhile it repeats the failure.
-//   - The breaker counts only the token's first failure, until the token succeeds or has not failed
-//     for breaker.interval.
+//   - The breaker counts only the token's first failure, until Meta answers for the token, or until
+//     the token has not failed for breaker.interval or twice its pause, whichever is longer.
 //   - The token cannot be the probe of a half-open breaker until twice its pause has passed, so
 //     that other tokens probe Meta first.
 type failures struct {
@@ -36,8 +36,9 @@ type tokenFailure struct {
 const (
 	firstPause = time.Second      // after a token's first failure; each further one doubles it
 	lastPause  = 30 * time.Second // the longest pause
-	// maxFailed is the largest number of tokens remembered. Far fewer fail before a breaker opens.
-	// The breaker counts a failure beyond this limit, but the failure is not remembered.
+	// maxFailed is the largest number of tokens remembered. With the default settings, far fewer
+	// fail before a breaker opens. The breaker counts the failures of tokens beyond this limit, but
+	// they are not remembered.
 	maxFailed = 4096
 )
 
@@ -86,7 +87,7 @@ func (s *failures) forget(id cache.ID) {
 	delete(s.all, id)
 }
 
-// repeated returns the error to repeat while the token's pause lasts, or nil.
+// repeated returns the error that is repeated while the token's pause lasts, or nil.
 func (f tokenFailure) repeated(now time.Time) *graph.Error {
 	if now.Sub(f.at) >= f.pause {
 		return nil

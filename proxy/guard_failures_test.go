@@ -13,14 +13,15 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// metaFails returns a step "ask" that counts the calls for which fails returns true and fails them
-// with code 2. It answers all others.
+// metaFails returns a function that takes the place of ask. If fails returns true for a call, the
+// function counts the call and returns a failure with code 2. It answers all other calls with a
+// refusal.
 func metaFails(fails func(call) bool, calls *int) exchangeFunc {
 	return func(_ context.Context, c call) (answer, error) {
 		if fails(c) {
 			*calls++
 			yes := true
-			return answer{}, &graph.Error{Status: 502, Code: 2, Transient: &yes, Class: graph.ClassTransient, Cause: "reported by Instagram"}
+			return answer{}, &graph.Error{Status: 502, Code: 2, Transient: &yes, Class: graph.ClassTransient, Cause: "reported by Meta"}
 		}
 		return refusalAnswer(190, 463, "expired"), nil
 	}
@@ -31,8 +32,8 @@ func withToken(c call, token string) call {
 	return c
 }
 
-// For an hour, a worker sends once a second a token that always fails at Meta. Every 30 seconds
-// another user sends a token.
+// For an hour, a worker sends the same token once a second, and that token always fails at Meta.
+// Every 30 seconds another user sends a token.
 func TestTokenThatAlwaysFailsTakesNoCapacityFromOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
@@ -58,7 +59,7 @@ func TestTokenThatAlwaysFailsTakesNoCapacityFromOthers(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		if state := g.circuits.worst(""); state != breaker.Closed {
-			t.Errorf("the breaker is %s", state)
+			t.Errorf("the breaker is %s, want closed", state)
 		}
 		if calls > 5+3600/30 || calls+repeated != 3600 {
 			t.Errorf("Meta was asked %d times for the bad token, and %d failures were repeated, of 3600", calls, repeated)
@@ -86,7 +87,7 @@ func TestFailedTokenIsRetriedAfterAGrowingPause(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		if got := fmt.Sprint(pauses); got != "[1 2 4 8 16 30]" {
-			t.Errorf("asked again after %s seconds", got)
+			t.Errorf("asked again after %s seconds, want [1 2 4 8 16 30]", got)
 		}
 		down = false
 		time.Sleep(lastPause)
@@ -231,7 +232,7 @@ func TestTheFailuresRememberedAreBounded(t *testing.T) {
 		time.Sleep(time.Minute)
 		s.note(id(0), e, time.Now())
 		if len(s.all) != 1 {
-			t.Errorf("%d remembered after their time, want 1", len(s.all))
+			t.Errorf("%d remembered after the others have expired, want 1", len(s.all))
 		}
 	})
 }

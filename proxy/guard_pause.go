@@ -8,12 +8,12 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// pause is a rate limit on a whole app. While it lasts, igproxy repeats the limit instead of asking
+// pause is a rate limit on a whole app. While it lasts, igproxy repeats the error instead of asking
 // Meta for tokens that are not in the cache. A rate limit is not a failure, so it never reaches the
 // breaker. The zero value means that there is no limit.
 type pause struct {
 	mu    sync.Mutex   // protects limit
-	limit *graph.Error // as Meta reported it; it ends at its RetryAt, which graph.RetryAt computed
+	limit *graph.Error // as Meta reported it; the pause ends at its RetryAt, which graph.RetryAt computed
 }
 
 // begin starts a pause, or extends the current one.
@@ -25,7 +25,8 @@ func (p *pause) begin(limit *graph.Error) {
 	}
 }
 
-// check returns the limit to repeat, with status 429, or nil if Meta may be asked.
+// check returns the error that is repeated during the pause, with status 429, or nil if Meta may be
+// asked.
 func (p *pause) check(now time.Time) *graph.Error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

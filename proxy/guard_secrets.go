@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	// refusedPause is how long Meta is not asked after it refused every secret of an app.
+	// refusedPause is the pause after Meta has refused every secret of an app. While it lasts, Meta
+	// is not asked for this app.
 	refusedPause = 5 * time.Second
 	// refusedDoubt is how long the secrets then count as refused. Afterwards the sidecar is ready
 	// again, so that a request may prove a secret right.
@@ -18,7 +19,7 @@ const (
 
 // clientSecrets are an app's client secrets: one, or two during a rotation. The one that worked
 // last is sent first. If Meta refuses it, the call is repeated once with the other. The zero value
-// has no secrets; use sets them.
+// has no secrets; the method use sets them.
 type clientSecrets struct {
 	mu        sync.Mutex   // protects all below
 	list      []Secret     // the current one, then the previous one
@@ -30,8 +31,8 @@ type clientSecrets struct {
 // secretNames are the names of the two secrets in the metric and the log, by index in the list.
 var secretNames = []string{"current", "previous"}
 
-// use makes list the app's secrets and forgets what was known about the previous list. The secret
-// in use stays in use if it is in list, unless it was refused.
+// use replaces the app's secrets with list and forgets what was known about the previous ones. The
+// secret in use stays in use if it is also in list, unless it was refused.
 func (s *clientSecrets) use(list []Secret) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,7 +59,8 @@ func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 	return Secret{}, false
 }
 
-// check returns the refusal to repeat during the pause after Meta refused every secret, or nil.
+// check returns the refusal that is repeated during the pause after Meta has refused every secret,
+// or nil.
 func (s *clientSecrets) check(now time.Time) *graph.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,7 +73,8 @@ func (s *clientSecrets) check(now time.Time) *graph.Error {
 	return &repeated
 }
 
-// areRefused reports whether Meta refuses every secret, so that an operator must act.
+// areRefused reports whether Meta has refused every secret within refusedDoubt, so that an operator
+// must act.
 func (s *clientSecrets) areRefused(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -184,7 +184,8 @@ func TestAnAnswerAboutAReplacedSecretIsIgnored(t *testing.T) {
 	}
 }
 
-// A late answer to a call with the previous secret does not put it back in use.
+// A late answer to a call with the secret that was in use before does not put that secret back in
+// use.
 func TestALateAnswerDoesNotSwitchTheSecretBack(t *testing.T) {
 	s := &clientSecrets{}
 	one, two := NewSecret("one"), NewSecret("two")
@@ -277,7 +278,7 @@ func TestCacheSurvivesUntilThePreviousSecretIsRemoved(t *testing.T) {
 	}
 	all := []string{idOf(App{Secret: one, Key: key}), idOf(App{Secret: two, Previous: one, Key: key}), idOf(App{Secret: two, Key: key})}
 	if len(slices.Compact(all)) != 1 {
-		t.Error("the cache was lost although the app has a Key")
+		t.Error("the cache keys changed although the app has a Key")
 	}
 }
 

@@ -2,14 +2,15 @@ package proxy
 
 import "context"
 
-// slots limits the calls in flight of a circuit, or the calls of an app that are passed through,
-// and the number of calls that wait for a slot.
+// slots limits how many calls of a circuit, or passed-through calls of an app, are in flight, and
+// how many wait for a slot.
 type slots struct {
 	inFlight chan struct{}
 	queue    chan struct{} // calls in flight, and calls that wait
 }
 
-// waitersPerSlot limits the queue: a longer wait would exceed the flight's budget anyway.
+// waitersPerSlot limits the queue. A call further back in the queue would usually use up its
+// flight's budget while it waits.
 const waitersPerSlot = 8
 
 func newSlots(n int) *slots {

@@ -185,7 +185,7 @@ func TestTimeoutAfterWaitingForASlotIsNotAFailure(t *testing.T) {
 		}
 		wg.Wait()
 		if got := g.circuits.worst(upstreamGraph); got != breaker.Closed || overloaded.Load() != 7 {
-			t.Errorf("the breaker is %s and %d calls were refused as overload, want closed and 7", got, overloaded.Load())
+			t.Errorf("the breaker is %s and %d calls were refused because of overload, want closed and 7", got, overloaded.Load())
 		}
 	})
 }
@@ -218,7 +218,7 @@ func TestCallsInFlightAndTheirQueueAreBounded(t *testing.T) {
 		}
 		wg.Wait()
 		if most.Load() != 2 || answered.Load() != 2+2*waitersPerSlot || overloaded.Load() != 100-answered.Load() {
-			t.Errorf("%d in flight at most, %d answered, %d refused as overload; want 2, %d and the rest", most.Load(), answered.Load(), overloaded.Load(), 2+2*waitersPerSlot)
+			t.Errorf("%d in flight at most, %d answered, %d refused because of overload; want 2, %d and the rest", most.Load(), answered.Load(), overloaded.Load(), 2+2*waitersPerSlot)
 		}
 	})
 }

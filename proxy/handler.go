@@ -45,7 +45,7 @@ type reply struct {
 	app    string
 	result answer
 	err    *graph.Error      // nil: result is the answer
-	gone   bool              // the caller left before its passed-through call was answered
+	gone   bool              // the caller left before it had the whole answer to its passed-through call
 	flat   bool              // errors have the flat shape of the code exchange
 	last   bool              // the connection is closed after the answer
 	cut    bool              // the answer broke off after part of it was sent

@@ -16,7 +16,7 @@ import (
 // ask at the same time. Only this file uses package singleflight.
 //
 // A flight has its own time budget. If the caller that started it leaves, the flight continues,
-// because Meta may already have done the exchange, and its answer is remembered. The handler of a
+// because Meta may already have done the exchange, and the answer is remembered. The handler of a
 // caller that seems to have left waits too, because a client that has only closed its sending half
 // looks the same.
 //
@@ -33,11 +33,10 @@ type joinStep struct {
 type flights struct {
 	group   singleflight.Group
 	running atomic.Int64
-	pending atomic.Int64 // callers whose flight has not ended, including those that gave up
+	pending atomic.Int64 // callers whose flight has not ended, including callers that gave up
 }
 
-// grace is how much longer than the flight's budget a caller waits, in case a step exceeds the
-// budget.
+// grace is the time that a caller waits beyond the flight's budget, in case a step exceeds it.
 const grace = 250 * time.Millisecond
 
 func (s *joinStep) Exchange(ctx context.Context, c call) (answer, error) {

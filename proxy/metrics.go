@@ -15,8 +15,9 @@ import (
 )
 
 // Metrics counts what igproxy does, in a registry of its own. Names and labels are public:
-// docs/metrics.md lists them. Every label has a fixed set of values; none comes from a request. It
-// is also the cache's Observer. Only this file and metrics_gauges.go use the Prometheus client.
+// docs/metrics.md lists them. Every label has a fixed set of values; none comes from a request.
+// Metrics is also the cache's Observer. Only this file and metrics_gauges.go use the Prometheus
+// client.
 type Metrics struct {
 	registry *prometheus.Registry // igproxy's own
 	runtime  *prometheus.Registry // of Go and the process
@@ -62,9 +63,9 @@ func NewMetrics() *Metrics {
 	m.requests = counter("requests_total", "Requests answered.", "app", "grant", "outcome", "source")
 	m.durations = histogram("request_duration_seconds", "Time from reading the request header to writing the last byte.",
 		[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "grant", "source")
-	m.upstream = counter("upstream_requests_total", "Calls to Instagram, by result.", "app", "grant", "result")
-	m.retries = counter("upstream_retries_total", "Retries that calls to Instagram needed, by result.", "app", "grant", "result")
-	m.waits = histogram("upstream_duration_seconds", "Time that calls to Instagram took.",
+	m.upstream = counter("upstream_requests_total", "Calls to Meta, by result.", "app", "grant", "result")
+	m.retries = counter("upstream_retries_total", "Retries that calls to Meta needed, by result.", "app", "grant", "result")
+	m.waits = histogram("upstream_duration_seconds", "Time that calls to Meta took.",
 		[]float64{.005, .01, .025, .05, .1, .2, .3, .5, .75, 1, 2, 3, 5, 10}, "grant")
 	m.lookups = counter("cache_lookups_total", "Lookups, by tier and result.", "tier", "result")
 	m.memoryHits = m.lookups.WithLabelValues(string(cache.TierMemory), cache.Found)
@@ -99,7 +100,7 @@ func (m *Metrics) Build(version, commit, goVersion string) {
 		ConstLabels: prometheus.Labels{"version": version, "commit": commit, "go": goVersion}}).Set(1)
 }
 
-// LogLinesDropped publishes the number of lost log lines, which read returns.
+// LogLinesDropped publishes the number of lost log lines. The function read returns that number.
 func (m *Metrics) LogLinesDropped(read func() int) {
 	promauto.With(m.registry).NewCounterFunc(prometheus.CounterOpts{Name: "igproxy_log_lines_dropped_total",
 		Help: "Log lines that standard error did not accept in time."}, func() float64 { return float64(read()) })

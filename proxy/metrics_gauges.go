@@ -27,15 +27,15 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	flightsGauge  = gauge("flights", "Exchanges in flight.")
-	inFlightGauge = gauge("upstream_in_flight", "Calls to Instagram in flight.")
+	inFlightGauge = gauge("upstream_in_flight", "Calls to Meta in flight.")
 	entriesGauge  = gauge("cache_entries", "Entries in the memory tier.")
 	bytesGauge    = gauge("cache_bytes", "Bytes that the memory tier takes.")
 	readyGauge    = gauge("ready", "1 if /readyz reports ready.")
 	breakerGauge  = gauge("breaker_state", "1 for the worst state of the upstream's breakers, 0 for the other states.", "upstream", "state")
-	refusedGauge  = gauge("client_secret_refused", "1 while Instagram refuses the app's client secret.", "app")
+	refusedGauge  = gauge("client_secret_refused", "1 while Meta refuses the app's client secret.", "app")
 	inUseGauge    = gauge("client_secret_in_use", "1 for the app's client secret that is used first.", "app", "which")
 	passingGauge  = gauge("passthrough_in_flight", "Calls that are being passed through.", "app")
-	usageGauge    = gauge("upstream_usage_ratio", "Used share of a rate limit, as Instagram last reported it; 1 means that all of it is used.", "app", "limit", "kind")
+	usageGauge    = gauge("upstream_usage_ratio", "Used share of a rate limit, as Meta last reported it; 1 means that all of it is used.", "app", "limit", "kind")
 )
 
 // Describe implements prometheus.Collector.

@@ -96,7 +96,8 @@ func (s *rateLimits) all(now time.Time) (list []RateLimit) {
 	return list
 }
 
-// mergeUsage returns highest with each number that is larger in members. highest may be nil.
+// mergeUsage returns the map highest, in which each number has been raised to that in members if
+// that is larger. highest may be nil.
 func mergeUsage(highest map[string]float64, members map[string]any) map[string]float64 {
 	for _, kind := range usageKinds {
 		n, ok := members[kind].(float64)

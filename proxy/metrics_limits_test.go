@@ -43,13 +43,13 @@ func TestALimitIsForgottenAfterAnHour(t *testing.T) {
 		m.limits.note("other", http.Header{appUsage: {`{"call_count":20}`}})
 		time.Sleep(time.Second)
 		if got := m.limits.all(time.Now()); len(got) != 1 || got[0].App != "other" {
-			t.Errorf("after the hour: %+v, want only the app that was reported since", got)
+			t.Errorf("after the hour: %+v, want only the app with a report since then", got)
 		}
 	})
 }
 
-// A reply may have only one of the two headers, which says nothing about the limit in the other
-// one.
+// A reply may have only one of the two headers. It then says nothing about the limits in the other
+// header.
 func TestOneLimitHeaderDoesNotEraseTheOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMetrics()
@@ -99,7 +99,7 @@ func TestLimitsAreNumbersOnly(t *testing.T) {
 	}
 }
 
-// Limits are noted from token calls and from calls passed through, for the app that made them.
+// Limits are noted from token calls and from passed-through calls, for the app that made the call.
 func TestLimitsOfEveryCallAreNoted(t *testing.T) {
 	used := make(chan string, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -105,7 +105,7 @@ func tableIn(t *testing.T, path, head string) (rows []string) {
 	return rows
 }
 
-// cells returns all cells of a row, and the first two.
+// cells returns all cells of a row, and the first two also separately.
 func cells(row string) (all []string, first, second string) {
 	for _, c := range strings.Split(strings.Trim(row, "|"), "|") {
 		all = append(all, strings.TrimSpace(c))
@@ -182,8 +182,8 @@ func TestExportedMetricsAreThoseDocumented(t *testing.T) {
 	}
 }
 
-// docs/metrics.md lists exactly the label values that the code can produce, including those that no
-// test here produces.
+// docs/metrics.md lists exactly the label values that the code can produce, including the values
+// that no test here produces.
 func TestDocumentedLabelValuesAreComplete(t *testing.T) {
 	want := documented(t)
 	kinds := []string{}

@@ -14,8 +14,8 @@ import (
 )
 
 // Options configure a Proxy. Reload keeps the Cache, Breaker, MaxInFlight, Metrics, Logger and
-// Tracer that New got; everything else may change. A field is required unless its comment says what
-// zero means.
+// Tracer that New was given; everything else may change. A field is required unless its comment
+// says what zero means.
 type Options struct {
 	// Apps are the apps that are served; at least one. Labels are unique, and so are the ids of the
 	// apps of one service.
@@ -64,13 +64,14 @@ type Options struct {
 	// AnyHost turns off the check of the Host name, as for a Unix socket.
 	AnyHost bool
 	// Bearers returns the SHA-256 of the token that each request must carry, as X-Igproxy-Token or
-	// as the password of Basic. During a rotation it also returns that of the previous token, which
-	// is still accepted. It is called for each request. Nil: no token is required.
+	// as the password of Basic authentication. During a rotation it also returns that of the
+	// previous token, which is still accepted. It is called for each request. Nil: no token is
+	// required.
 	Bearers func() [][sha256.Size]byte
 	// Passthrough configures the calls that are not token calls. Nil: they are refused.
 	Passthrough *PassthroughOptions
-	// MaxPassedInFlight limits the calls in flight of each app that are passed through. Further
-	// calls wait for up to a second. Required with Passthrough.
+	// MaxPassedInFlight limits the passed-through calls in flight for each app. Further calls wait
+	// for up to a second. Required with Passthrough.
 	MaxPassedInFlight int
 	// Cache remembers answers. The caller closes it after the Proxy.
 	Cache *cache.Cache

@@ -64,8 +64,8 @@ func (x *reply) pass(e *engine, r *http.Request, t destination, metrics *Metrics
 		OnHeader: func(h http.Header) { metrics.limits.note(a.Label, h) }}
 }
 
-// statusGone is logged when the caller of a passed-through call left before its answer, so that
-// nothing was sent. nginx uses the same number.
+// statusGone is logged as the status if the caller of a passed-through call left before it had the
+// whole answer. nginx uses the same number.
 const statusGone = 499
 
 // stream passes the call through once it has a slot, and stores the outcome in x.

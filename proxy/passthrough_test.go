@@ -88,7 +88,7 @@ func TestTheSidecarsOwnTokenIsNotPassedOn(t *testing.T) {
 	}
 }
 
-// An answer that breaks off has a log line, as any other answer has.
+// An answer that breaks off has a log line, like any other answer.
 func TestAnAnswerThatBreaksOffIsLoggedAndCutsTheConnection(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "1000")
@@ -260,8 +260,8 @@ func TestTokenCallsCannotBeReachedThroughPassthrough(t *testing.T) {
 	}
 }
 
-// No server takes a path that is passed through for a token call, even if it decodes repeatedly,
-// resolves dots and slashes, and ignores letter case and versions.
+// If a path is passed through, no server can mistake it for the path of a token call, even if the
+// server decodes repeatedly, resolves dots and slashes, and ignores letter case and versions.
 func FuzzReachable(f *testing.F) {
 	for _, seed := range []string{"/me", "/access_token", "/a/../access%5ftoken", "/%2561ccess_token", "//x//ACCESS_token/", "/v23.0/oauth/access_token", "/access_token;a=b", "/x%5caccess_token"} {
 		f.Add(seed)

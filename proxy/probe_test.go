@@ -41,7 +41,7 @@ func TestProbeNamesTheProblemAndTheFix(t *testing.T) {
 		"no standing":     {said(envelope(400, 100, "Unsupported request - method type: get")), nil, "no access to this account"},
 		"a permission":    {said(envelope(403, 10, "m")), nil, "10/0"},
 		"a token issued":  {said(rawReply(200, goodToken)), nil, "in exchange for an invalid one"},
-		"Instagram down":  {said(envelope(500, 2, "m")), nil, "reported by Instagram"},
+		"Instagram down":  {said(envelope(500, 2, "m")), nil, "reported by Meta"},
 		"a web page":      {said(rawReply(http.StatusOK, "<html>")), nil, "not one JSON object"},
 	} {
 		o := optionsFor(t, c.base, s.CA())
@@ -74,7 +74,7 @@ func TestProbeEndsWithItsContext(t *testing.T) {
 	err := firstProblem(Probe(ctx, optionsFor(t, mute(t), nil)))
 	var e *graph.Error
 	if err == nil || errors.As(err, &e) {
-		t.Errorf("got %v, want an error for people", err)
+		t.Errorf("got %v, want an error written for people", err)
 	}
 }
 
@@ -88,7 +88,8 @@ func firstProblem(proofs []Proof, err error) error {
 	return err
 }
 
-// Any server can answer {"error":"..."}, so that does not prove that it exchanges codes.
+// Any server can answer {"error":"..."}, so such an answer does not prove that the server exchanges
+// codes.
 func TestProbeRequiresARefusalFromTheCodeExchange(t *testing.T) {
 	w := newWorld(t)
 	w.graph.say(400, `{"error":{"message":"m","type":"OAuthException","code":190}}`)

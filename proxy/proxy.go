@@ -1,5 +1,5 @@
 // Package proxy answers the token calls of Instagram and Threads apps. It adds the client secret,
-// asks Meta once, however many callers ask at the same time, remembers the answer, and keeps
+// asks Meta once (however many callers ask at the same time), remembers the answer, and keeps
 // serving known tokens when Redis or Meta fails. All other calls are passed through unchanged. It
 // never follows a redirect, and never prints a secret or a token.
 //
@@ -11,7 +11,7 @@
 //
 // Files, comments, logs and metrics use these names.
 //
-//   - decode selects a row of the table in grant.go and an app, and reads the token or the code.
+//   - decode selects an app and a row of the table in grant.go, and reads the token or the code.
 //   - recall looks in memory, without waiting. A hit continues with answer.
 //   - join runs one flight per token in this process. The flight is detached from its caller, has
 //     its own time budget and recovers its own panics.
@@ -19,11 +19,11 @@
 //     the others wait. If Redis fails, the sidecar continues without it.
 //   - guard checks the number of calls in flight, the pauses of the app and of the token, and the
 //     circuit breaker.
-//   - ask sends a request that is built from scratch, with the client secret, and limits its time
-//     and the bytes of the reply.
+//   - ask sends a request that is built from scratch, with the client secret if the call needs it,
+//     and limits the time of the call and the bytes of the reply.
 //   - remember keeps tokens, and refusals that concern only one token.
 //   - answer writes status, headers and body; expires_in is the time left. answer_lane.go writes
-//     the same bytes for a hit in the lane.
+//     the same bytes for a request in the lane.
 //
 // Only decode, ask and answer deal with HTTP. The steps from recall to ask have one method,
 // Exchange, and engine.go wraps them around each other: recall(join(claim(guard(ask)))). remember
@@ -73,8 +73,8 @@ func New(o Options) (*Proxy, error) {
 
 // Reload builds a new engine from o and switches to it, or returns an error and changes nothing.
 // The cache, the breakers, the flights, the retry budget, the metrics and what Meta has reported
-// about the apps are carried over. A request finishes on the engine that it began with. Calls must
-// not overlap.
+// about the apps are carried over. A request finishes on the engine that it began with. Calls to
+// Reload must not overlap.
 func (p *Proxy) Reload(o Options) error {
 	last := p.current.Load()
 	var before []*app

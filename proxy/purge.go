@@ -11,7 +11,7 @@ import (
 // apps if the label is empty. If token is not zero, Purge forgets only the answers to this token or
 // code, under each grant and redirect URI. It returns the labels of the apps, or an error if no app
 // has the label. It also returns an error if the other sidecars on the same Redis could not be
-// notified, but then this process has forgotten the answers.
+// notified, but even then this process has forgotten the answers.
 func (p *Proxy) Purge(ctx context.Context, label string, token Secret) (apps []string, err error) {
 	e := p.current.Load()
 	for _, a := range e.apps {

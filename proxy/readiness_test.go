@@ -12,7 +12,7 @@ func TestSinceIsWhenTheWorstStateChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newGuarded(t, 1, nil).circuits
 		if !s.since(upstreamGraph).IsZero() {
-			t.Error("there is a time of a change before any breaker has changed")
+			t.Error("since returns a time before any breaker has changed")
 		}
 		one, another := callFor(t, "a"), callFor(t, "b")
 		another.redirect = "https://app.example/callback"

@@ -107,7 +107,7 @@ func TestATokensSecondCallerJoinsTheFlightFromBeforeTheReload(t *testing.T) {
 	call := func() { w := ask(p, get(target("IGAAshort"))); codes <- fmt.Sprint(w.Code, w.Body) }
 	go call()
 	<-arrived
-	next := o // with the same upstream: another upstream's answer could not be the first flight's
+	next := o // with the same upstream, because the key of a flight contains the upstream
 	next.TTL = 2 * o.TTL
 	if err := p.Reload(next); err != nil {
 		t.Fatal(err)
@@ -230,7 +230,8 @@ func TestWhatIsKnownSurvivesAReload(t *testing.T) {
 	}
 }
 
-// A new secret fixes a refused one. The refusal of the old secret says nothing about the new one.
+// A new secret replaces a refused one. The refusal of the old secret says nothing about the new
+// one.
 func TestNewSecretIsNotConsideredRefused(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())

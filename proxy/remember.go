@@ -7,16 +7,16 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// margin is how long before its expiry a token is forgotten, so that no app gets a token that
-// expires on the way.
+// margin is how long a token must still be valid to stay in the cache, so that no app gets a token
+// that expires on the way.
 const margin = time.Minute
 
-// standingTTL is how long the refusal "no access to that account" is remembered at most: access may
-// be granted in Meta's dashboard at any moment.
+// standingTTL is the longest time that the refusal "no access to that account" is remembered:
+// access may be granted in Meta's dashboard at any moment.
 const standingTTL = 10 * time.Second
 
 // remember stores an answer for as long as its class permits, and returns the answer for the app.
-// If another sidecar has stored an answer first, that may be the one returned.
+// If another sidecar has stored an answer first, remember may return that answer instead.
 func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 	now := time.Now()
 	left := s.ttl(c, a, now)
@@ -56,9 +56,9 @@ func (s *claimStep) ttl(c call, a answer, now time.Time) time.Duration {
 	return max(left, 0)
 }
 
-// beats returns a function that reports whether a replaces the answer that was stored first. A
-// token replaces a refusal. Of two tokens the one stored first wins, because it is not known what a
-// second exchange does to the first token.
+// beats returns a function that reports whether the answer a replaces the one that was stored
+// first. A token replaces a refusal. Of two tokens the one stored first wins, because it is not
+// known what a second exchange does to the first token.
 func beats(a answer) func(cache.Entry) bool {
 	return func(stored cache.Entry) bool {
 		b, ok := remembered(stored, sourceFleet)

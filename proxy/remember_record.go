@@ -19,8 +19,8 @@ const (
 	tokenHeader = 1 + 8 + 4
 )
 
-// refusal is the JSON form of a remembered graph.Error. The fields after Error are those that its
-// own JSON leaves out. Its texts were scrubbed when they were read.
+// refusal is the JSON form of a remembered graph.Error. The fields after Error hold what the JSON
+// of Error leaves out. The texts in Error were scrubbed when they were read.
 type refusal struct {
 	Error   *graph.Error `json:"error"`
 	Status  int          `json:"status"`
@@ -45,8 +45,8 @@ func encodeRecord(a answer) []byte {
 	return append(b, tail...)
 }
 
-// maxTexts limits the length of all texts of a remembered refusal together, in bytes. Meta's texts
-// have 100 to 400.
+// maxTexts limits the total length of the texts of a remembered refusal, in bytes. Meta's texts
+// have a total of 100 to 400 bytes.
 const maxTexts = 2 << 10
 
 // shortened returns a refusal unchanged, or with its message as the only text if all its texts

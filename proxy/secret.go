@@ -33,7 +33,8 @@ func (s Secret) Reveal() string {
 // IsZero reports whether the text is empty.
 func (s Secret) IsZero() bool { return s.Reveal() == "" }
 
-// Format prints a constant for every verb of package fmt, including %#v, %x and %p.
+// Format prints a constant for every verb, including %#v and %x, except %T and %p. For these two,
+// package fmt does not call Format, but prints the type and an address.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // String returns a constant.

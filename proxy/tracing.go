@@ -17,14 +17,14 @@ import (
 
 // A trace shows one request: a server span, and below it the steps from recall to ask, nested as
 // they call each other. A flight belongs to the trace of the caller that began it. A call that is
-// passed through has the server span only.
+// passed through has only the server span.
 //
 // Spans contain names and numbers from fixed sets or from the configuration, and never a value that
 // was sent: no path, query, header, token or text of an error. Attribute names come from
-// OpenTelemetry's semantic conventions for HTTP where they exist, and are igproxy.* otherwise. Only
-// this file uses the library.
+// OpenTelemetry's semantic conventions for HTTP where they exist, and are igproxy.* otherwise. In
+// this package, only this file uses OpenTelemetry's library.
 
-// Tracer is the tracer of OpenTelemetry. A nil Tracer makes no spans.
+// Tracer is OpenTelemetry's tracer. A nil Tracer makes no spans.
 type Tracer = trace.Tracer
 
 // traced returns next with a span around each call.
@@ -112,7 +112,7 @@ func beginTrace(t Tracer, e *engine, r *http.Request) (trace.Span, *http.Request
 		name += " " + rows[0].path
 		attrs = append(attrs, attribute.String("http.route", rows[0].path))
 	}
-	// Only this header is read: tracestate and baggage are free text that would end up in the
+	// Only traceparent is read: tracestate and baggage are free text that would end up in the
 	// spans.
 	parent := propagation.MapCarrier{"traceparent": r.Header.Get("Traceparent")}
 	ctx := propagation.TraceContext{}.Extract(r.Context(), parent)

@@ -54,8 +54,8 @@ func under(r *tracetest.SpanRecorder, top sdktrace.ReadOnlySpan) (found []sdktra
 	return found
 }
 
-// lineOf returns a span as a line: its name, its status, and those attributes that are the same in
-// each run, sorted.
+// lineOf returns a span as a line: its name, its status, and, sorted, the attributes that are the
+// same in each run.
 func lineOf(s sdktrace.ReadOnlySpan) string {
 	var attrs []string
 	for _, kv := range s.Attributes() {

@@ -20,8 +20,8 @@ const (
 	ofApp    = "igproxy.app=default igproxy.grant=exchange"
 )
 
-// nested returns the lines of the spans from recall to the step last, all with the same error and
-// source. ask is what only the span of ask has.
+// nested returns the lines of the spans from recall to the step that the parameter last names, all
+// with the same error and source. The parameter ask is the text that only the span of ask has.
 func nested(last, failure, source, ask string) (lines []string) {
 	for _, step := range []string{"recall", "join", "claim", "guard", "ask"} {
 		line := step + failure
