@@ -153,7 +153,7 @@ func (s *soak) start() *process {
 	return p
 }
 
-// token returns the ith token. Every fourth triggers a fault of Instagram; faults that pause the
+// token returns the ith token. Every fourth token triggers a fault of Instagram. Faults that pause the
 // whole app for a minute, and two with very large answers, are left out.
 func (s *soak) token(i int) string {
 	faults := slices.DeleteFunc(mock.Faults(), func(f mock.Fault) bool {
