@@ -71,9 +71,9 @@ func TestDeployFilesNameOnlySettingsThatExist(t *testing.T) {
 	}
 }
 
-// accepted runs `igproxy check` on a configuration file with the given environment. It replaces each
-// path that is a key of secrets by the path of a file with that secret. The test fails unless check
-// exits with 0 and prints exactly these warnings.
+// accepted runs `igproxy check` on a configuration file with the given environment. secrets maps
+// paths in them to contents; each of these paths is replaced by that of a temporary file with the
+// content. The test fails unless check exits with 0 and prints exactly these warnings.
 func accepted(t *testing.T, config string, env []string, secrets map[string]string, warnings ...string) {
 	t.Helper()
 	clean := []string{"PATH=" + os.Getenv("PATH")}

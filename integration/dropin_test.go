@@ -1,8 +1,8 @@
 package integration
 
-// An app changes nothing but its base URL. It may send igproxy everything that it sent to Instagram,
-// with or without the secret. The responses look like Instagram's, and Instagram gets the grant
-// type, the real secret and the token, and no other parameters.
+// An app changes nothing but its base URL. It may send igproxy everything that it sent to
+// Instagram, with or without the secret. The responses look like Instagram's, and Instagram gets
+// the grant type, the real secret and the token, and no other parameters.
 
 import (
 	"net/http"

@@ -77,8 +77,8 @@ func TestThousandRequestsDuringAnOutageCostTwentyCalls(t *testing.T) {
 	}
 }
 
-// halfOpen starts a sidecar with ig as its upstream, makes a call fail so that its breaker opens, and
-// waits until the breaker is half-open.
+// halfOpen starts a sidecar with ig as its upstream, makes a call fail so that its breaker opens,
+// and waits until the breaker is half-open.
 func halfOpen(t *testing.T, ig *edge, settings ...string) *process {
 	t.Helper()
 	p := serve(t, append(settings, "UPSTREAM_URL="+ig.URL, "BREAKER_OPEN=1s", "BREAKER_FAILURES=1", "UPSTREAM_RETRIES=0")...)

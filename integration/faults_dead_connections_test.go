@@ -106,8 +106,8 @@ func (r *results) add(status int) {
 	r.all[status]++
 }
 
-// An edge closes a connection after N requests, as nginx does by default after 1,000, or allows only
-// a few streams at a time.
+// An edge closes a connection after N requests, as nginx does by default after 1,000, or allows
+// only a few streams at a time.
 func TestGracefullyClosedConnectionsCostNoCall(t *testing.T) {
 	t.Parallel()
 	const callers = 60
@@ -239,8 +239,8 @@ func TestHangingMetaOpensTheBreaker(t *testing.T) {
 	}
 }
 
-// A worker keeps requesting one token, and each call to Meta for that token fails. Other callers must
-// not be affected.
+// A worker keeps requesting one token, and each call to Meta for that token fails. Other callers
+// must not be affected.
 func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 	t.Parallel()
 	ig := newEdge(t, nil)

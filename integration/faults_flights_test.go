@@ -1,7 +1,7 @@
 package integration
 
-// Exchanges do not wait for each other, and the number in flight is limited. Callers beyond the limit
-// get a fast 503, while known tokens are still served.
+// Exchanges do not wait for each other, and the number in flight is limited. Callers beyond the
+// limit get a fast 503, while known tokens are still served.
 
 import (
 	"fmt"

@@ -124,7 +124,8 @@ func TestFaultsOfInstagram(t *testing.T) {
 			if n := ig.asked(token); n != f.calls {
 				t.Errorf("%d calls, want %d", n, f.calls)
 			}
-			// If the transport repeats a call, Instagram counts two calls and the metric counts one.
+			// If the transport repeats a call, Instagram counts two calls and the metric counts
+			// one.
 			if n := p.sum(t, "igproxy_upstream_requests_total", `result="`+f.result+`"`) - before; n < 1 || n > float64(f.calls) {
 				t.Errorf("counted %v times as %s", n, f.result)
 			}

@@ -93,8 +93,8 @@ func BenchmarkFleetCold(b *testing.B) {
 	}
 }
 
-// BenchmarkFleetHit measures a hit in memory, and a hit in Redis while cache.max_bytes is too small to
-// keep the tokens in memory.
+// BenchmarkFleetHit measures a hit in memory, and a hit in Redis while cache.max_bytes is too small
+// to keep the tokens in memory.
 func BenchmarkFleetHit(b *testing.B) {
 	const tokens = 100
 	_, upstream := instagram(b, mock.ServerOptions{})
@@ -126,8 +126,8 @@ func BenchmarkFleetHit(b *testing.B) {
 	}
 }
 
-// BenchmarkFleetRedisDown measures how long exchanges take while Redis refuses connections or hangs:
-// the first few, and those after the breaker for Redis has opened.
+// BenchmarkFleetRedisDown measures how long exchanges take while Redis refuses connections or
+// hangs: the first few, and those after the breaker for Redis has opened.
 func BenchmarkFleetRedisDown(b *testing.B) {
 	const first, later = 10, 500
 	_, upstream := instagram(b, mock.ServerOptions{})

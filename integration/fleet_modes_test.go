@@ -17,8 +17,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// underLoad keeps callers busy at all sidecars with new and known tokens while it calls event, and a
-// little longer.
+// underLoad keeps callers busy at all sidecars with new and known tokens while it calls event, and
+// a little longer.
 func underLoad(t *testing.T, ig *mock.Instagram, all []*process, event func()) *tally {
 	t.Helper()
 	var got tally

@@ -13,8 +13,8 @@ package integration
 // {warm} a token in its cache, {exchange} the path up to the token, {ok} the path with the warm
 // token, and {second} a complete good request. {ok*3} repeats the value of {ok} three times.
 //
-// Answers are joined by " + ". The connection must return exactly the answers listed, each of which is
-// one of:
+// Answers are joined by " + ". The connection must return exactly the answers listed, each of which
+// is one of:
 //
 //	200          a token
 //	400 990007   igproxy's refusal: the Graph envelope with this error_subcode

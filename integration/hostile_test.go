@@ -23,9 +23,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// heldTimeout is well above the time of any answer on a busy machine, and well below the minute that
-// the server waits for the rest of a request. So the test can tell an answer that the server holds
-// back from one that is only slow.
+// heldTimeout is well above the time of any answer on a busy machine, and well below the minute
+// that the server waits for the rest of a request. So the test can tell an answer that the server
+// holds back from one that is only slow.
 const heldTimeout = 15 * time.Second
 
 func TestHostileRequests(t *testing.T) { hostile(t, false) }

@@ -39,8 +39,8 @@ var ways = []way{
 	{"circle", "a token to refresh for the circle", "THAA", "/v1.0/refresh_access_token", "th_refresh_token", "103"},
 }
 
-// leastGiven has the number of tokens that igproxy must have returned for each kind of token or code,
-// to prove that the test exercised that kind.
+// leastGiven has the number of tokens that igproxy must have returned for each kind of token or
+// code, to prove that the test exercised that kind.
 var leastGiven = func() map[string]int {
 	least := map[string]int{"a short-lived token": 30}
 	for _, w := range ways {
@@ -50,8 +50,8 @@ var leastGiven = func() map[string]int {
 	return least
 }()
 
-// startMeta starts Meta's three hosts. They accept every secret, so that the calls of every app reach
-// the faults, some of which repeat the secret.
+// startMeta starts Meta's three hosts. They accept every secret, so that the calls of every app
+// reach the faults, some of which repeat the secret.
 func (l *leaks) startMeta() {
 	authorities := ""
 	for _, c := range [][2]string{{"UPSTREAM_URL", "graph.instagram.com"}, {"UPSTREAM_LOGIN_URL", "api.instagram.com"}, {"THREADS_URL", "graph.threads.net"}} {
@@ -177,8 +177,8 @@ var pausingFaults = []string{"wrongsecret-", "limit4-", "limit613-", "limit429-"
 // closingFault is the fault that closes a connection, which ends all other calls on it.
 const closingFault = "hugeheaders-"
 
-// prefixes returns good, the prefix of tokens or codes without a fault, and the prefixes of all faults
-// that do not affect other calls.
+// prefixes returns good, the prefix of tokens or codes without a fault, and the prefixes of all
+// faults that do not affect other calls.
 func prefixes(good string) []string {
 	all := []string{good}
 	for _, f := range mock.Faults() {
@@ -203,9 +203,9 @@ func (l *leaks) everyFault(p *process) {
 	}
 }
 
-// held makes every call with a fault that pauses its whole app. It runs after the others, because the
-// calls of a paused app no longer reach Instagram. Errors of the code exchange have no code for rate
-// limits, so a code exchange is made with each of these faults.
+// held makes every call with a fault that pauses its whole app. It runs after the others, because
+// the calls of a paused app no longer reach Instagram. Errors of the code exchange have no code for
+// rate limits, so a code exchange is made with the fault for every rate limit.
 func (l *leaks) held(p *process) {
 	for i, w := range ways {
 		all := []string{pausingFaults[i%len(pausingFaults)], w.good}

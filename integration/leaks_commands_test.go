@@ -35,8 +35,8 @@ var wrongFiles = []string{
 	"breaker:\n  ratio: §\n", "tls:\n  cert_file: §\n  key_file: §\n", "upstream:\n  ca_file: §\n", "auth:\n  client_ca: §\n",
 }
 
-// wrongVariables lists environment variables, without IGPROXY_, that have a secret, written as §, in a
-// wrong place.
+// wrongVariables lists environment variables, without IGPROXY_, that have a secret, written as §,
+// in a wrong place.
 var wrongVariables = []string{
 	"§=1", "CLIENT_SECRET_FILE_§=1", "CLIENT_SECERT=§", "CLIENTSECRET=§", "CLIENT_SECRET=§ §", "CLIENT_SECRET=§\t§", "CLIENT_SECRET_FILE=§", "CACHE_KEY_FILE=§",
 	"AUTH_BEARER_FILE=§", "AUTH_BEARER=§", "REDIS_PASSWORD=§", "REDIS_PASSWORD_FILE=§", "REDIS_URL=redis://:§@127.0.0.1:99999", "REDIS_URL=§", "REDIS_MODE=§",

@@ -155,8 +155,8 @@ var ownToken200 = regexp.MustCompile(`\{"access_token":"([^"]*)",`)
 var passed = regexp.MustCompile(`(?m)^X-Fb-Trace-Id: `)
 
 // send writes bytes and records the answer. From the answer it first removes the long-lived tokens
-// that were issued for the token shown. If Instagram repeats the path of a passed-through call, send
-// also removes own, the secret in that path.
+// that were issued for the token shown. If Instagram repeats the path of a passed-through call,
+// send also removes own, the secret in that path.
 func (l *leaks) send(host, wire, shown, own string) {
 	c, err := net.Dial("tcp", host)
 	if err != nil {

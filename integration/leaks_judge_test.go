@@ -37,8 +37,8 @@ func (l *leaks) monitor(redis *redistest.Server) (end func()) {
 	}
 }
 
-// judge searches every place for leaks. signs maps each place to a text that must be there: if it is
-// missing, nothing, or the wrong thing, was recorded for the place.
+// judge searches every place for leaks. signs maps each place to a text that must be there: if it
+// is missing, nothing, or the wrong thing, was recorded for the place.
 func (l *leaks) judge(signs map[string]string) {
 	t := l.t
 	samples := l.gather()

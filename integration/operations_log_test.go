@@ -23,8 +23,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// serveInto starts a sidecar whose standard error is the file stderr. It chooses the addresses of the
-// sidecar, because the log, which has them, may never be read.
+// serveInto starts a sidecar whose standard error is the file stderr. It chooses the addresses of
+// the sidecar, because the log, which has them, may never be read.
 func serveInto(t *testing.T, stderr *os.File, settings ...string) *process {
 	t.Helper()
 	app, admin := harness.Address(t), harness.Address(t)

@@ -51,8 +51,8 @@ func TestPassedAnswersArriveByteForByteWithoutCORS(t *testing.T) {
 	}
 }
 
-// A batch call to Meta can contain calls of the token endpoints. igproxy passes a batch through like
-// any other call, so igproxy must add nothing to it.
+// A batch call to Meta can contain calls of the token endpoints. igproxy passes a batch through
+// like any other call, so igproxy must add nothing to it.
 func TestBatchIsPassedOnWithoutTheSecret(t *testing.T) {
 	t.Parallel()
 	rec := newRecorder(t)

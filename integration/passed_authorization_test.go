@@ -1,7 +1,7 @@
 package integration
 
-// Of the credentials in a call, only one well-formed bearer token is passed on. The sidecar's own token
-// never is.
+// Of the credentials in a call, only one well-formed bearer token is passed on. The sidecar's own
+// token never is.
 
 import (
 	"encoding/base64"

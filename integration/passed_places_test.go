@@ -1,7 +1,8 @@
 package integration
 
-// Each app has slots for its passed-through calls, and no slow side can hold a slot for long: neither
-// an app that drips its upload or does not read its answer, nor an upstream that drips its answer.
+// Each app has slots for its passed-through calls, and no slow side can hold a slot for long:
+// neither an app that drips its upload or does not read its answer, nor an upstream that drips its
+// answer.
 
 import (
 	"bufio"

@@ -154,7 +154,7 @@ func TestPurgeArrivesDespiteDeadIdleConnections(t *testing.T) {
 	}
 	eventually(t, "the other sidecar has forgotten it", func() bool { return len(all[0].Log.Lines("purge received")) == 1 })
 	took := time.Since(cut).Round(time.Millisecond)
-	t.Logf("both sidecars have forgotten it after %s", took)
+	t.Logf("both sidecars have forgotten the token after %s", took)
 	if took > 5*time.Second {
 		t.Errorf("the purge took %s, want 5 s at most", took)
 	}

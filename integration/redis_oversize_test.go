@@ -75,8 +75,8 @@ func TestOneOversizedReplyPerCommandIsOnlyAFault(t *testing.T) {
 	}
 }
 
-// wantOversize starts a sidecar with 128 MiB of memory, and checks that cold tokens are answered and
-// the fault is counted.
+// wantOversize starts a sidecar with 128 MiB of memory, and checks that cold tokens are answered
+// and the fault is counted.
 func wantOversize(t *testing.T, upstream string, settings ...string) {
 	t.Helper()
 	p := confine(t, container(t, 128<<20), append(settings, "UPSTREAM_URL="+upstream)...)

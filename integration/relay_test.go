@@ -48,8 +48,8 @@ func newRelay(t testing.TB, target string) *relay {
 	return r
 }
 
-// freeze kills all existing connections silently. Both ends can still send, but receive no bytes, no
-// FIN and no reset.
+// freeze kills all existing connections silently. Both ends can still send, but receive no bytes,
+// no FIN and no reset.
 func (r *relay) freeze() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

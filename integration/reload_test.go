@@ -210,8 +210,9 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 	}
 }
 
-// keepChanging changes the modification time of a file until the function that it returns is called.
-// The sidecar ignores a file that keeps changing, so it does not reload before the command does.
+// keepChanging changes the modification time of a file until the function that it returns is
+// called. The sidecar ignores a file that keeps changing, so it does not reload before the command
+// does.
 func keepChanging(t *testing.T, path string) (rest func()) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() { // ends with rest

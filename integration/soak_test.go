@@ -153,8 +153,8 @@ func (s *soak) start() *process {
 	return p
 }
 
-// token returns the ith token. Every fourth token triggers a fault of Instagram. Faults that pause the
-// whole app for a minute, and two with very large answers, are left out.
+// token returns the ith token. Every fourth token triggers a fault of Instagram. Faults that pause
+// the whole app for a minute, and two with very large answers, are left out.
 func (s *soak) token(i int) string {
 	faults := slices.DeleteFunc(mock.Faults(), func(f mock.Fault) bool {
 		return f.Name == "wrongsecret" || f.Name == "limit4" || f.Name == "limit613" || f.Name == "limit429" || f.Name == "endless" || f.Name == "gzipbomb"

@@ -104,8 +104,8 @@ func TestStopLosesNoRequestOnConnectionsInUse(t *testing.T) {
 
 // user sends requests on one kept connection.
 type user interface {
-	// ask sends a request and waits for its answer. It reports whether the connection ends with that
-	// answer.
+	// ask sends a request and waits for its answer. It reports whether the connection ends with
+	// that answer.
 	ask(token string) (last bool, err error)
 }
 

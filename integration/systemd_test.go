@@ -135,8 +135,8 @@ func TestSidecarThatCannotStartIsNeverReady(t *testing.T) {
 	}
 }
 
-// The socket is replaced by one that does not answer: apps cannot reach the sidecar although it runs.
-// Once the path is restored, the sidecar is healthy again.
+// The socket is replaced by one that does not answer: apps cannot reach the sidecar although it
+// runs. Once the path is restored, the sidecar is healthy again.
 func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	path := filepath.Join(t.TempDir(), "app.sock")

@@ -85,8 +85,8 @@ func (c *collector) named(name string) (found []*otlpSpan) {
 	return found
 }
 
-// tracing starts a sidecar with these OpenTelemetry variables, which are given without the prefix OTEL_
-// ("TRACES_EXPORTER=otlp").
+// tracing starts a sidecar with these OpenTelemetry variables, which are given without the prefix
+// OTEL_ ("TRACES_EXPORTER=otlp").
 func tracing(t *testing.T, upstream string, settings, variables []string) *process {
 	t.Helper()
 	env := append(environ(append(slices.Clone(settings), "UPSTREAM_URL="+upstream)...), "OTEL_EXPORTER_OTLP_PROTOCOL=http/json")

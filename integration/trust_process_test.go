@@ -73,7 +73,7 @@ func TestSocketIsOnlyForTheListedUsers(t *testing.T) {
 		t.Errorf("a listed user: got %d, %v", r.status, err)
 	}
 	if !healthcheckAs(t, ours, own) || healthcheckAs(t, other, own) {
-		t.Error("want our user let in only where it is listed")
+		t.Error("want the user of this test let in only where it is listed")
 	}
 	for _, uid := range otherUIDs() {
 		if healthcheckAs(t, ours, uid) {

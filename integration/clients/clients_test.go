@@ -92,18 +92,18 @@ func TestThirdPartyClients(t *testing.T) {
 			g := c.run(t, dir, clientEnv(t, base, code, "SHORT="+short, "BAD_CODE=expired-code-"+n, "BAD_TOKEN=expired-token-"+n))
 			if !c.reads {
 				if issued := ig.Issued(code); len(issued) != 1 || g.Short != issued[0] {
-					t.Errorf("the code was exchanged %d times (want 1), or the client got another token", len(issued))
+					t.Errorf("the code was exchanged %d times (want 1), or the client got a different token", len(issued))
 				}
 				short = g.Short
 			}
 			if issued := ig.Issued(short); len(issued) != 1 || g.Long != issued[0] || g.ExpiresIn < 5183000 {
-				t.Errorf("the token was exchanged %d times (want 1), or the client got another one, or its expires_in is too low: %d", len(issued), g.ExpiresIn)
+				t.Errorf("the token was exchanged %d times (want 1), or the client got a different one, or its expires_in is too low: %d", len(issued), g.ExpiresIn)
 			}
 			if g.Username != "anna.photos" {
-				t.Errorf("it read the user %q", g.Username)
+				t.Errorf("the client read the user %q", g.Username)
 			}
 			if !strings.HasPrefix(g.CodeError, c.codeError) || !strings.HasPrefix(g.TokenError, c.tokenError) || g.Note != c.note {
-				t.Errorf("its errors are %q and %q, and its note %q", g.CodeError, g.TokenError, g.Note)
+				t.Errorf("the client's errors are %q and %q, and its note is %q", g.CodeError, g.TokenError, g.Note)
 			}
 			if strange := ig.Strange(); !slices.Equal(strange, c.strange) {
 				t.Errorf("Instagram received requests that it should not: %q", strange)
@@ -127,7 +127,8 @@ func TestThirdPartyClients(t *testing.T) {
 	}
 }
 
-// severalApps writes a configuration with two apps, shop (with appID) and club, and returns its path.
+// severalApps writes a configuration with two apps, shop (with appID) and club, and returns its
+// path.
 func severalApps(t *testing.T) (path string) {
 	t.Helper()
 	return harness.File(t, "several.yaml", fmt.Sprintf(`apps:
@@ -161,7 +162,7 @@ func (c client) run(t *testing.T, dir string, env []string) (g got) {
 		}
 	}
 	if err := json.Unmarshal([]byte(stdout), &g); err != nil {
-		t.Fatalf("its output is %q: %v", stdout, err)
+		t.Fatalf("the client's output is %q: %v", stdout, err)
 	}
 	return g
 }

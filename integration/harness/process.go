@@ -53,9 +53,9 @@ func Start(t testing.TB, env []string, args ...string) *Process {
 	return StartCommand(t, env, exec.Command(Binary, args...))
 }
 
-// StartCommand starts a command that is igproxy or becomes it. Its output goes to Log, except for its
-// standard error if cmd.Stderr is set already. The process is killed at the end of the test if it
-// still runs.
+// StartCommand starts a command that is igproxy or becomes it. Its output goes to Log, except for
+// its standard error if cmd.Stderr is set already. The process is killed at the end of the test if
+// it still runs.
 func StartCommand(t testing.TB, env []string, cmd *exec.Cmd) *Process {
 	t.Helper()
 	p := &Process{Cmd: cmd, Log: &Output{}, Exited: make(chan struct{})}

@@ -1,5 +1,6 @@
-# Prints a table from igproxy's /metrics: requests by grant, outcome and source, and quantiles of their
-# durations by grant and source, interpolated within the histogram's buckets as Prometheus does.
+# Prints a table from igproxy's /metrics: requests by grant, outcome and source, and quantiles of
+# their durations by grant and source, interpolated within the histogram's buckets as Prometheus
+# does.
 function label(name,  at) {
   at = index($0, name "=\"")
   if (!at) return ""

@@ -80,8 +80,8 @@ func (o *originHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(answer(longOf(short)))
 }
 
-// longOf returns the long-lived token for a short-lived one that is given without its prefix IGAA. It
-// has the same length: the characters after the prefix are reversed.
+// longOf returns the long-lived token for a short-lived one that is given without its prefix IGAA.
+// It has the same length: the characters after the prefix are reversed.
 func longOf(short string) string {
 	short, _, _ = strings.Cut(short, "&")
 	long := []byte(short)
