@@ -54,7 +54,8 @@ func commands(redis *redistest.Server) (sent int) {
 	return sent
 }
 
-// BenchmarkFleetCold requests a token that no sidecar knows from all of them at the same time.
+// BenchmarkFleetCold measures requests for a token that no sidecar knows, sent to all sidecars at
+// the same time.
 func BenchmarkFleetCold(b *testing.B) {
 	for _, sidecars := range []int{1, 8, 50} {
 		b.Run(fmt.Sprintf("sidecars=%d", sidecars), func(b *testing.B) {

@@ -4,7 +4,7 @@ package integration
 // codes, users' short-lived tokens and all long-lived tokens of Instagram and Threads must not
 // leak: not in logs at debug level, metrics, admin pages, answers and their headers, the keys,
 // values and channels of Redis, the output of check, healthcheck and the other commands, a dump of
-// all goroutines, or the command line; neither as they are nor in any form of leaks_search_test.go.
+// all goroutines, or the command line; neither as they are nor in any form in leaks_search_test.go.
 //
 // There are two exceptions, which are removed before the search: the access_token of an answer
 // to the app that sent the token or code for which it was issued; and what an app put into a

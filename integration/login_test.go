@@ -223,7 +223,7 @@ func TestPassthroughArrivesUnchanged(t *testing.T) {
 	}
 	for name := range got.Header {
 		switch name {
-		// Connection concerns one hop.
+		// Connection applies to one hop only.
 		case "Content-Type", "User-Agent", "Content-Length", "Accept-Encoding", "Connection":
 		default:
 			t.Errorf("a header added by igproxy: %s", name)

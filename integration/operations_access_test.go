@@ -43,7 +43,7 @@ func operateAs(t *testing.T, uid int, settings []string, args ...string) (code i
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
-// postAs sends a POST over TCP from a process of a user, and returns the whole response.
+// postAs sends a POST over TCP from a process that runs as a user, and returns the whole response.
 func postAs(t *testing.T, uid int, address, path string) string {
 	t.Helper()
 	script := fmt.Sprintf(`exec 3<>/dev/tcp/%s && printf 'POST %s HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3 && cat <&3`,

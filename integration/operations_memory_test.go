@@ -127,8 +127,8 @@ func container(t *testing.T, limit int) confined {
 	return confined{"ulimit -d 262144", fmt.Sprintf("GOMEMLIMIT=%d", tenths), tenths}
 }
 
-// Answers that are only just small enough to be cached fill the cache up to an eighth of Go's memory
-// limit, and no further.
+// Answers that are only just small enough to be cached fill the cache up to an eighth of Go's
+// memory limit, and no further.
 func TestKeptAnswersStayWithinAnEighthOfTheMemory(t *testing.T) {
 	t.Parallel()
 	const limit, tokens, callers = 128 << 20, 8000, 8

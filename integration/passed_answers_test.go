@@ -1,6 +1,6 @@
 package integration
 
-// What SECURITY.md says about answers that are passed through.
+// Answers are passed through as SECURITY.md says.
 
 import (
 	"bytes"

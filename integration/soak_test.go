@@ -1,8 +1,9 @@
 package integration
 
-// All faults at once, shuffled, under load, with several sidecars: no caller gets another one's
-// token, every answer is one that apps understand, nothing leaks, and afterwards connections,
-// goroutines and memory are back to where they started.
+// All faults, in random order, under load and with several sidecars: no caller gets another
+// caller's token, every answer is one that apps understand, nothing leaks, and afterwards
+// connections, goroutines and memory are back to where they started, apart from what idle
+// connections need.
 //
 // It takes a few seconds, or as long as IGPROXY_SOAK says (make soak SOAK=10m). IGPROXY_SOAK_SEED
 // repeats the choices of another run.

@@ -93,8 +93,8 @@ func TestPageShowsTrafficAndFailures(t *testing.T) {
 	c.shows("that the connection is lost", text("link")+` === "connection lost"`)
 }
 
-// fitsAPhoneAndNeedsNoMouse checks the page at a width of 360 pixels and moves through it with the
-// Tab key.
+// fitsAPhoneAndNeedsNoMouse checks that the page is no wider than the screen of a phone, a tablet
+// or a computer, and moves through it with the Tab key.
 func fitsAPhoneAndNeedsNoMouse(t *testing.T, c *chromium) {
 	t.Helper()
 	for _, w := range []int{360, 768, 1280} {
