@@ -115,7 +115,7 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 	for name, c := range map[string]struct {
 		kind   string // of the key
 		spoil  func(redis *redistest.Server, key string)
-		counts string // kinds of fault; to send 500 MB from a script takes Redis about a second, which is the timeout
+		counts string // kinds of fault; Redis takes about a second, which is the timeout, to send 500 MB
 	}{
 		"a value":                 {":v", func(s *redistest.Server, key string) { s.Do("SETRANGE", key, size, "x") }, "(oversize|timeout)"},
 		"a failure":               {":f", func(s *redistest.Server, key string) { s.Do("SETRANGE", key, size, "x") }, "(oversize|timeout)"},

@@ -45,7 +45,8 @@ var clients = []client{
 		codeError: `*oauth2.RetrieveError 400 {"error_type":"OAuthException"`, tokenError: "400 190 463"},
 	{name: "github.com/markbates/goth", command: []string{"bin/goth"}, codeError: `*oauth2.RetrieveError 400 {"error_type":"OAuthException"`,
 		tokenError: "400 190 463", note: "FetchUser: instagram responded with a 500 trying to fetch user information",
-		strange: []string{"path, no grant_type, no client_secret"}}, // a call to an API that has been shut down, passed through
+		// A call to an API that has been shut down is passed through.
+		strange: []string{"path, no grant_type, no client_secret"}},
 	{name: "axios", command: []string{"node", "node/axios.mjs"}, reads: true, tokenError: "AxiosError 400 190 463"},
 	{name: "instagram-graph-api", command: []string{"node", "node/instagram-graph-api.mjs"}, reads: true, tokenError: "OAuthException 190 463"},
 	{name: "oauth4webapi", command: []string{"node", "node/oauth4webapi.mjs"}, note: "bearer",
