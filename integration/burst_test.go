@@ -34,7 +34,7 @@ func TestTwoHundredCallersOneCall(t *testing.T) {
 		t.Errorf("%d right answers with %d calls, want %d with 1", right.Load(), ig.Calls(), callers)
 	}
 	if collapsed.Load() == 0 {
-		t.Error("no caller was reported to have joined another one's exchange")
+		t.Error("no caller was reported to have joined another caller's exchange")
 	}
 }
 

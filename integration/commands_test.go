@@ -1,7 +1,7 @@
 package integration
 
-// At the prompt, each mistake gives one clear line and an exit code for scripts, and never prints a
-// secret.
+// At the prompt, each mistake results in one clear line and an exit code for scripts. No message
+// contains a secret.
 
 import (
 	"net"

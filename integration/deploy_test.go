@@ -2,7 +2,7 @@ package integration
 
 // The files in deploy/ name only settings that exist, igproxy accepts their configurations, and
 // their other claims hold as far as a machine without a cluster or a container engine can tell.
-// `make ship-check` checks more with the code of the programs that read them.
+// `make ship-check` checks the files further, using the code of the programs that read them.
 
 import (
 	"errors"
@@ -71,8 +71,9 @@ func TestDeployFilesNameOnlySettingsThatExist(t *testing.T) {
 	}
 }
 
-// accepted runs `igproxy check` on a configuration file with the given environment. The paths of
-// secrets are replaced by files with these values. It expects exactly these warnings.
+// accepted runs `igproxy check` on a configuration file with the given environment. secrets maps
+// paths in them to contents; each of these paths is replaced by that of a temporary file with the
+// content. The test fails unless check exits with 0 and prints exactly these warnings.
 func accepted(t *testing.T, config string, env []string, secrets map[string]string, warnings ...string) {
 	t.Helper()
 	clean := []string{"PATH=" + os.Getenv("PATH")}
@@ -121,7 +122,7 @@ func TestDeploySystemdConfigurationIsAccepted(t *testing.T) {
 	folder := regexp.MustCompile(`(?m)^RuntimeDirectory=(.*)$`).FindStringSubmatch(read(t, "../deploy/systemd/igproxy.service"))
 	config := parsed[struct{ Admin struct{ Socket string } }](t, "deploy/systemd/igproxy.yaml")
 	if folder == nil || filepath.Dir(config.Admin.Socket) != "/run/"+folder[1] {
-		t.Errorf("the service creates %v, the socket for operations is %q", folder, config.Admin.Socket)
+		t.Errorf("the service creates %v, admin.socket is %q", folder, config.Admin.Socket)
 	}
 }
 
@@ -153,7 +154,7 @@ func TestDeployComposeConfigurationIsAcceptedAndUnprivileged(t *testing.T) {
 	}
 	socket, tmpfs := c.Services["igproxy"].Environment["IGPROXY_ADMIN_SOCKET"], c.Services["igproxy"].Tmpfs
 	if len(tmpfs) != 1 || !strings.HasPrefix(tmpfs[0], filepath.Dir(socket)+":") {
-		t.Errorf("the socket for operations is %q, and igproxy can write to %q", socket, tmpfs)
+		t.Errorf("admin.socket is %q, and igproxy can write to %q", socket, tmpfs)
 	}
 	for name, s := range c.Services {
 		if !s.ReadOnly || !slices.Contains(s.CapDrop, "ALL") || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
@@ -240,7 +241,7 @@ func TestDeployKubernetesConfigurationIsAcceptedAndHidesTheSecret(t *testing.T) 
 	}
 	config := parsed[struct{ Admin struct{ Socket string } }](t, "deploy/kubernetes/igproxy.yaml")
 	if mounts := fmt.Sprint(pod.Sidecars[0].Mounts); !strings.Contains(mounts, "mountPath:"+filepath.Dir(config.Admin.Socket)+" ") {
-		t.Errorf("the socket for operations is %q, and igproxy mounts %s", config.Admin.Socket, mounts)
+		t.Errorf("admin.socket is %q, and igproxy mounts %s", config.Admin.Socket, mounts)
 	}
 	for _, c := range pod.Containers {
 		if len(c.Mounts) > 0 {
@@ -249,7 +250,8 @@ func TestDeployKubernetesConfigurationIsAcceptedAndHidesTheSecret(t *testing.T) 
 	}
 }
 
-// An unpinned tag would let the owner of an action run other code with our token.
+// If a workflow named an action by a tag, the owner of the action could move the tag and run other
+// code with our token.
 func TestWorkflowsPinEveryActionToACommit(t *testing.T) {
 	t.Parallel()
 	paths, err := filepath.Glob("../.github/workflows/*.yml")

@@ -1,4 +1,4 @@
-// Package integration proves igproxy's promises on real parts: the built binary, redis-server,
+// Package integration tests igproxy's promises with real parts: the built binary, redis-server,
 // nginx, TLS and sockets. The tests see only the outside of the binary: its commands,
 // configuration, answers and log. They run in parallel where they do not measure time or memory.
 //

@@ -1,7 +1,7 @@
 package integration
 
 // docs/faults.md matches the tests: rows are numbered without gaps, README says how many there
-// are, every cited test exists, and the program that prints the table (make faults) only ticks rows
+// are, every cited test exists, and the program that prints the table (make faults) ticks only rows
 // that its run proved.
 
 import (
@@ -18,8 +18,8 @@ import (
 	"testing"
 )
 
-// faultRow is a row of docs/faults.md; its last cell cites tests as `TestX/a case`, or
-// `package.TestX`.
+// faultRow matches a row of docs/faults.md. faultTest matches a test that the last cell cites as
+// `TestX/a case` or `package.TestX`.
 var (
 	faultRow  = regexp.MustCompile(`(?m)^\| (\d+) \|(.*)\|([^|]*)\|$`)
 	faultTest = regexp.MustCompile("`(?:([a-z/]+)\\.)?(Test[^`]+)`")
@@ -129,12 +129,12 @@ func TestFaultsTableTicksOnlyProvenRows(t *testing.T) {
 		"all passed":                   {rows, a + b + c, 0, []string{"✓   1  one", "✓   2  two", "2 of 2 hold", "1.5s"}},
 		"one failed":                   {rows, a + b + event("fail", "integration", "TestC"), 1, []string{"✓   1", "✗   2", "integration.TestC failed", "1 of 2 hold"}},
 		"one was skipped":              {rows, a + event("skip", "proxy", "TestB") + c, 1, []string{"✗   1", "proxy.TestB was skipped", "✓   2"}},
-		"a case skipped":               {rows, a + b + c + event("skip", "integration", "TestC/deep"), 1, []string{"✗   2", "integration.TestC/deep was skipped"}},
+		"a case was skipped":           {rows, a + b + c + event("skip", "integration", "TestC/deep"), 1, []string{"✗   2", "integration.TestC/deep was skipped"}},
 		"one did not run":              {rows, a + c, 1, []string{"✗   1", "proxy.TestB did not run"}},
 		"same test of another package": {rows, a + event("pass", "cache", "TestB") + c, 1, []string{"proxy.TestB did not run"}},
 		"nothing ran":                  {rows, "go: cannot\n", 1, []string{"0 of 2 hold"}},
 		"no test is cited":             {rows + "| 3 | three | how | 200 | 1 | soon |\n", a + b + c, 1, []string{"✗   3", "no test is cited", "2 of 3 hold"}},
-		"a row too short":              {"| 1 | one | `TestA` |\n", a, 2, []string{"six cells"}},
+		"a row is too short":           {"| 1 | one | `TestA` |\n", a, 2, []string{"six cells"}},
 		"no rows":                      {"", a, 2, []string{"no rows"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -154,7 +154,7 @@ func TestFaultsTableTicksOnlyProvenRows(t *testing.T) {
 				}
 			}
 			if strings.Contains(string(out), "\x1b[") {
-				t.Error("colours in a pipe")
+				t.Error("the output has colours, although it goes to a pipe")
 			}
 		})
 	}

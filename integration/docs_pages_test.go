@@ -1,6 +1,6 @@
 package integration
 
-// Pages name only what exists: links have targets, and so has every key, variable, metric, command,
+// Pages name only what exists: the target of every link, and every key, variable, metric, command,
 // option, make target, file and test that a page names.
 
 import (
@@ -19,7 +19,7 @@ import (
 type facts struct {
 	keys, commands, targets []string
 	options                 map[string]string // help text of each command
-	metrics                 string            // source files that define them
+	metrics                 string            // the text of the source files that define metrics
 	tests                   map[string]bool
 }
 
@@ -53,7 +53,7 @@ func factsOf(t *testing.T) facts {
 		f.metrics += string(source)
 	}
 	if len(f.keys) < 50 || len(f.commands) < 8 || len(f.targets) < 8 {
-		t.Fatalf("%d keys, commands %v, targets %v: this looked at the wrong thing", len(f.keys), f.commands, f.targets)
+		t.Fatalf("%d keys, commands %v, targets %v: this test looked in the wrong place", len(f.keys), f.commands, f.targets)
 	}
 	return f
 }
@@ -117,7 +117,8 @@ func slug(title string) string {
 	return strings.ReplaceAll(regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(title, ""), " ", "-")
 }
 
-// wrong returns what a page names that does not exist. path is relative to the repository.
+// wrong returns a message for each name in a page that does not exist. The path of the page is
+// relative to the repository.
 func (f facts) wrong(path, page string) (all []string) {
 	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	spans, lines := code(page)
@@ -176,7 +177,7 @@ var hosts = []string{"redis.internal"}
 func (f facts) wrongCommands(text string, say func(string, ...any)) {
 	for _, found := range makeTarget.FindAllStringSubmatch(text, -1) {
 		if !slices.Contains(f.targets, found[1]) {
-			say("no make %s", found[1])
+			say("no make target %s", found[1])
 		}
 	}
 	for _, found := range runLike.FindAllStringSubmatch(text, -1) {
@@ -252,14 +253,14 @@ func inventionsAreFound(t *testing.T, f facts) {
 		"Type `igproxy srv`.\n":                             "no command igproxy srv",
 		"Type:\n\n    igproxy check --onlin\n":              "no option --onlin of igproxy check",
 		"Type:\n\n```sh\nexec igproxy mock --prot 1\n```\n": "no option --prot of igproxy mock",
-		"Type `make lunch`.\n":                              "no make lunch",
+		"Type `make lunch`.\n":                              "no make target lunch",
 		"Proven by `TestNothingAtAll`.\n":                   "no test TestNothingAtAll",
 		"`go test -run NothingAtAll ./proxy`\n":             "no test is run by -run NothingAtAll",
 		"See [there](nowhere.md).\n":                        "nowhere.md leads nowhere",
 		"See [there](errors.md#nothing).\n":                 "docs/errors.md has no heading #nothing",
 	} {
 		if got := f.wrong("docs/page.md", page); !slices.Contains(got, want) {
-			t.Errorf("%q: says %q, want %q", page, got, want)
+			t.Errorf("%q: got %q, want %q", page, got, want)
 		}
 	}
 	const right = "Set `cache.ttl: 5m`, `redis.url`, IGPROXY_CACHE_TTL; `proxy/answer*.go`, `igproxy_requests_total`, `make test`, [x](errors.md#igproxys-own), " +
@@ -300,7 +301,7 @@ func TestThreatsCiteTestsAndIndexesAreComplete(t *testing.T) {
 		}
 	}
 	if len(threats) < 20 || len(libraries) < 10 || len(pages) < 8 {
-		t.Errorf("%d threats, %d libraries, %d pages: this looked at the wrong thing", len(threats), len(libraries), len(pages))
+		t.Errorf("%d threats, %d libraries, %d pages: this test looked in the wrong place", len(threats), len(libraries), len(pages))
 	}
 }
 

@@ -35,8 +35,9 @@ func TestDrainAnswersRequestsInFlight(t *testing.T) {
 		})
 		close(done)
 	}()
-	eventually(t, "a hundred requests are sent and ten exchanges in flight", func() bool { return sent.Load() == 100 && ig.Calls() == 10 })
-	// Connections are accepted in order: once a later one is answered, all of them were accepted.
+	eventually(t, "a hundred requests have been sent and ten exchanges are in flight", func() bool { return sent.Load() == 100 && ig.Calls() == 10 })
+	// Connections are accepted in order: once a later one is answered, all of them have been
+	// accepted.
 	if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token"); err != nil || r.status != 400 {
 		t.Fatalf("got %d, %v", r.status, err)
 	}
@@ -55,11 +56,11 @@ func TestDrainAnswersRequestsInFlight(t *testing.T) {
 		t.Errorf("%d entries in Redis after the drain, want 10", n)
 	}
 	if len(p.Log.Lines("stopped")) != 1 {
-		t.Error("the log does not say that it stopped")
+		t.Error("the log does not say that igproxy stopped")
 	}
 }
 
-// A request on an accepted connection is answered even if it comes only after the signal.
+// A request on an accepted connection is answered even if it arrives after the signal.
 func TestDrainAnswersRequestsOnEarlierConnections(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
@@ -68,7 +69,7 @@ func TestDrainAnswersRequestsOnEarlierConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	// Connections are accepted in order: once a later one is answered, this one was accepted.
+	// Connections are accepted in order: once a later one is answered, this one has been accepted.
 	if r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token"); err != nil || r.status != 400 {
 		t.Fatalf("got %d, %v", r.status, err)
 	}

@@ -1,8 +1,8 @@
 package integration
 
-// An app only changes its base URL. It may send igproxy everything that it sent to Instagram, with
-// or without the secret. The responses look like Instagram's, and Instagram gets the grant
-// type, the real secret and the token, and no other parameters.
+// An app changes nothing but its base URL. It may send igproxy everything that it sent to
+// Instagram, with or without the secret. The responses look like Instagram's, and Instagram gets
+// the grant type, the real secret and the token, and no other parameters.
 
 import (
 	"net/http"
@@ -34,7 +34,7 @@ func TestDropIn(t *testing.T) {
 		t.Error("X-App-Usage was not passed on")
 	}
 
-	t.Run("every way in which an app may write it", func(t *testing.T) {
+	t.Run("every way in which an app may write the request", func(t *testing.T) {
 		for _, path := range []string{
 			"/access_token?grant_type=ig_exchange_token&client_secret=anything&access_token=IGAA-first",
 			"/access_token?access_token=IGAA-first&&client_secret=&grant_type=ig_exchange_token",

@@ -47,8 +47,8 @@ func countingListener(t *testing.T) (port string, lines func() []string) {
 	}
 }
 
-// The target is 0.0.0.0: it reaches this machine, but is not a loopback address, for which no proxy
-// would be used.
+// The upstream is 0.0.0.0, which reaches this machine but is not a loopback address: Go uses no
+// proxy for loopback addresses.
 func TestProxyToMetaIsVisibleAndCanBeForbidden(t *testing.T) {
 	t.Parallel()
 	const user, password = "canary-of-the-proxys-user", "canary-of-the-proxys-password"
@@ -96,7 +96,8 @@ func TestInvalidProxyIsReportedWithoutItsValue(t *testing.T) {
 	}
 }
 
-// Otherwise a busy sidecar would never follow a name that moves to another address.
+// If connections in use were never replaced, a busy sidecar would not notice that the name of a
+// host has moved to another address.
 func TestKeptConnectionsToMetaAreReplacedInTime(t *testing.T) {
 	t.Parallel()
 	type life struct{ first, last time.Time }

@@ -24,7 +24,7 @@ func percentile(all []time.Duration, p float64) time.Duration {
 }
 
 func TestThousandRequestsDuringAnOutageCostTwentyCalls(t *testing.T) {
-	// Five failures with one retry each open it, and three more may be in flight.
+	// Five failures with one retry each open the breaker, and three more may be in flight.
 	const requests, callers, most = 1000, 4, 20
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := fast(t, 1, "UPSTREAM_URL="+upstream.URL, "BREAKER_OPEN=1m", "LOG_LEVEL=info")[0]
@@ -40,7 +40,7 @@ func TestThousandRequestsDuringAnOutageCostTwentyCalls(t *testing.T) {
 		wg.Go(func() {
 			for i := range next {
 				cold, err := p.try(t.Context(), fmt.Sprintf("IGAA-cold-%d", i))
-				// Interleaved, so that both are measured under the same load.
+				// Hits and cold tokens alternate, so that both are measured under the same load.
 				hit, err2 := p.try(t.Context(), "IGAA-known")
 				if err != nil || err2 != nil || hit.status != 200 || hit.token() != known.token() {
 					t.Errorf("a known token got %d (%v, %v)", hit.status, err, err2)
@@ -77,8 +77,8 @@ func TestThousandRequestsDuringAnOutageCostTwentyCalls(t *testing.T) {
 	}
 }
 
-// halfOpen starts a sidecar that calls this edge, opens its breaker and waits until it is
-// half-open.
+// halfOpen starts a sidecar with ig as its upstream, makes a call fail so that its breaker opens,
+// and waits until the breaker is half-open.
 func halfOpen(t *testing.T, ig *edge, settings ...string) *process {
 	t.Helper()
 	p := serve(t, append(settings, "UPSTREAM_URL="+ig.URL, "BREAKER_OPEN=1s", "BREAKER_FAILURES=1", "UPSTREAM_RETRIES=0")...)

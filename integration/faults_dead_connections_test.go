@@ -36,7 +36,7 @@ func nginxPath(t *testing.T) string {
 }
 
 const nginxEdgeConf = `daemon off;
-master_process off; # one process, which ends when it is killed
+master_process off; # one process, so that a signal ends all of nginx
 pid DIR/nginx.pid;
 error_log DIR/error.log warn;
 events { worker_connections 2048; }
@@ -76,7 +76,7 @@ func nginxEdge(t *testing.T, target string, requests, streams int) (base, caFile
 	exited := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(exited) }() // ends with the process
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM) // SIGKILL would leave its worker running
+		_ = cmd.Process.Signal(syscall.SIGTERM)
 		<-exited
 		if t.Failed() {
 			log, _ := os.ReadFile(filepath.Join(dir, "error.log"))
@@ -106,8 +106,8 @@ func (r *results) add(status int) {
 	r.all[status]++
 }
 
-// An edge closes a connection after N requests, as nginx does by default after 1,000, or allows one
-// stream at a time.
+// An edge closes a connection after N requests, as nginx does by default after 1,000, or allows
+// only a few streams at a time.
 func TestGracefullyClosedConnectionsCostNoCall(t *testing.T) {
 	t.Parallel()
 	const callers = 60
@@ -190,7 +190,7 @@ func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 				all.Go(func() {
 					began := time.Since(start)
 					if r, err := call(2000 + n); err != nil || r.status != 200 {
-						if lost.Add(1); began > 3*time.Second { // idle connections close after 1 s of silence
+						if lost.Add(1); began > 3*time.Second { // once one was silent for 1 s, the idle ones are closed
 							late.Add(1)
 						}
 					}
@@ -228,7 +228,7 @@ func TestHangingMetaOpensTheBreaker(t *testing.T) {
 	before := ig.asked("")
 	for i := 0; p.breaker(t) == "closed"; i++ {
 		if i > 20 {
-			t.Fatal("the breaker is closed after 20 calls")
+			t.Fatal("the breaker is still closed after 20 calls")
 		}
 		if r := p.ask(t, fmt.Sprintf("IGAA-%d", i)); r.status != 504 {
 			t.Errorf("got %d %s", r.status, r.body)
@@ -239,7 +239,8 @@ func TestHangingMetaOpensTheBreaker(t *testing.T) {
 	}
 }
 
-// A worker keeps requesting one token that Meta always fails. Other callers must not notice.
+// A worker keeps requesting one token, and each call to Meta for that token fails. Other callers
+// must not be affected.
 func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 	t.Parallel()
 	ig := newEdge(t, nil)
@@ -295,7 +296,8 @@ func TestHangingRefreshesDoNotBlockLogins(t *testing.T) {
 	<-done
 }
 
-// pauseFor spaces requests out like those of an app's users.
+// pauseFor waits for d, or until ctx ends. It spaces out requests, which an app's users do not send
+// all at once.
 func pauseFor(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):

@@ -15,9 +15,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// edge is the stand-in for Instagram behind an edge that can do what Instagram itself does not. A
-// token that starts with the name of a script and a hyphen triggers that script; all others reach
-// the stand-in. The edge counts calls by token.
+// edge is a server in front of the stand-in for Instagram. It can fail in ways that the stand-in
+// cannot: a call whose token starts with the name of a script and a hyphen is answered by that
+// script. All other calls reach the stand-in. The edge counts calls by token.
 type edge struct {
 	*mock.Instagram
 	URL string
@@ -72,7 +72,7 @@ func (e *edge) asked(token string) (n int) {
 	return n
 }
 
-// says returns a handler that sends these bytes.
+// says returns a handler that sends this response.
 func says(status int, contentType, body string, headers ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", contentType)
@@ -98,7 +98,7 @@ func chunkCut(w http.ResponseWriter, _ *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-// dripHead sends headers without end, slowly but steadily.
+// dripHead sends a header that never ends, slowly but steadily.
 func dripHead(w http.ResponseWriter, r *http.Request) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -147,6 +147,6 @@ func (p *process) breaker(t *testing.T) string {
 			return state
 		}
 	}
-	t.Fatal("the breaker is in no state")
+	t.Fatal("the metrics show no state of the breaker")
 	return ""
 }

@@ -1,7 +1,7 @@
 package integration
 
-// Exchanges do not wait for each other, and the number in flight is limited: beyond it callers get
-// a fast 503, while known tokens are still served.
+// Exchanges do not wait for each other, and the number in flight is limited. Callers beyond the
+// limit get a fast 503, while known tokens are still served.
 
 import (
 	"fmt"
@@ -29,15 +29,15 @@ func TestSlowExchangeDoesNotDelayOthers(t *testing.T) {
 	})
 	select {
 	case r := <-slow:
-		t.Errorf("the fast ones were answered after the slow one, which got %d", r.status)
+		t.Errorf("the fast exchanges were answered after the slow one, which got %d", r.status)
 	default:
 		r := <-slow
 		if r.status != 504 || r.took > timeout+noise {
-			t.Errorf("the slow one got %d after %s", r.status, r.took)
+			t.Errorf("the slow exchange got %d after %s", r.status, r.took)
 		}
 	}
 	if right.Load() != 100 {
-		t.Errorf("%d of 100 fast ones were answered", right.Load())
+		t.Errorf("%d of 100 fast exchanges were answered", right.Load())
 	}
 }
 

@@ -2,7 +2,8 @@ package integration
 
 // Each fault of Instagram, or of the network in front of it, has a known answer, number of calls
 // and effect on the breaker. The answer arrives within the timeout, and an error is in Instagram's
-// envelope. No answer contains an invalid token or the secret, and the next good request works.
+// envelope. No error contains a token, no answer contains the secret, and the next good request
+// works.
 
 import (
 	"fmt"
@@ -50,7 +51,7 @@ var upstreamFaults = []upstreamFault{
 	{"patience", 502, 2, 0, 1, "transient"}, {"html500", 502, 2, badAnswer, 2, "broken"}, {"html502", 502, 2, badAnswer, 1, "broken"},
 	{"html", 502, 2, badAnswer, 1, "broken"}, {"html504", 502, 2, badAnswer, 1, "broken"},
 	{"html429", 502, 2, badAnswer, 1, "broken"},
-	// 200 without a token.
+	// 200 with an invalid or unusual body, and a redirect.
 	{"html200", 502, 2, badAnswer, 1, "broken"}, {"empty200", 502, 2, badAnswer, 1, "broken"}, {"array200", 502, 2, badAnswer, 1, "broken"},
 	{"null200", 502, 2, badAnswer, 1, "broken"}, {"error200", 502, 2, badAnswer, 1, "broken"}, {"notoken", 502, 2, badAnswer, 1, "broken"},
 	{"emptytoken", 502, 2, badAnswer, 1, "broken"}, {"dupkeys", 502, 2, badAnswer, 1, "broken"}, {"trailing", 502, 2, badAnswer, 1, "broken"},
@@ -123,7 +124,8 @@ func TestFaultsOfInstagram(t *testing.T) {
 			if n := ig.asked(token); n != f.calls {
 				t.Errorf("%d calls, want %d", n, f.calls)
 			}
-			// A repetition by the transport is another call to Instagram but not in the metric.
+			// If the transport repeats a call, Instagram counts two calls and the metric counts
+			// one.
 			if n := p.sum(t, "igproxy_upstream_requests_total", `result="`+f.result+`"`) - before; n < 1 || n > float64(f.calls) {
 				t.Errorf("counted %v times as %s", n, f.result)
 			}

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// A rate limit, with any status, is a pause of the length that Instagram gives and not a failure
-// for the breaker. It applies to all cold tokens of the app (codes 4 and 613) or to one token (17
-// and 32). Meanwhile known tokens are served, and Instagram is not called.
+// A rate limit, with any status, starts a pause of the length that Instagram gives, and does not
+// count as a failure for the breaker. The pause applies to all cold tokens of the app (codes 4 and
+// 613) or to one token (17 and 32). Meanwhile known tokens are served, and Instagram is not called.
 func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 	t.Parallel()
 	const pause = 2 * time.Second // Retry-After has whole seconds, and a busy machine could miss a pause of one second

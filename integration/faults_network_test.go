@@ -45,7 +45,8 @@ func TestUnresolvableName(t *testing.T) {
 	e := r.graphError(t)
 	resolved := r.status == 503 && e.Subcode == unreachable
 	if late := r.status == 504 && e.Subcode == tooLate; !resolved && !late || e.Code != 2 || !e.Transient || r.took > timeout+noise {
-		// A machine without a name server waits for the resolver's timeout.
+		// The 504 is for a machine without a name server, where the resolver does not answer in
+		// time.
 		t.Errorf("got %d %+v after %s", r.status, e, r.took)
 	}
 	if p.breaker(t) == "closed" {

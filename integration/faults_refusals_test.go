@@ -120,7 +120,7 @@ func TestRefusalInAnyShapeDoesNotOpenTheBreaker(t *testing.T) {
 }
 
 // 408, 425 and 429 mean "try again later". Without an envelope from Instagram they count as
-// transient failures.
+// transient failures, and so does any 4xx with code 2 or is_transient.
 func TestRetryable4xxIsAFailure(t *testing.T) {
 	t.Parallel()
 	scripts := map[string]http.HandlerFunc{}

@@ -54,7 +54,8 @@ func commands(redis *redistest.Server) (sent int) {
 	return sent
 }
 
-// BenchmarkFleetCold requests a token that no sidecar knows from all of them at the same time.
+// BenchmarkFleetCold measures requests for a token that no sidecar knows, sent to all sidecars at
+// the same time.
 func BenchmarkFleetCold(b *testing.B) {
 	for _, sidecars := range []int{1, 8, 50} {
 		b.Run(fmt.Sprintf("sidecars=%d", sidecars), func(b *testing.B) {
@@ -93,8 +94,8 @@ func BenchmarkFleetCold(b *testing.B) {
 	}
 }
 
-// BenchmarkFleetHit measures a hit in memory, and one read from Redis because memory has no
-// room.
+// BenchmarkFleetHit measures a hit in memory, and a hit in Redis while cache.max_bytes is too small
+// to keep the tokens in memory.
 func BenchmarkFleetHit(b *testing.B) {
 	const tokens = 100
 	_, upstream := instagram(b, mock.ServerOptions{})
@@ -126,8 +127,8 @@ func BenchmarkFleetHit(b *testing.B) {
 	}
 }
 
-// BenchmarkFleetRedisDown measures what a refused or hanging Redis adds to an exchange, for the
-// first ones and after its breaker has opened.
+// BenchmarkFleetRedisDown measures how long exchanges take while Redis refuses connections or
+// hangs: the first few, and those after the breaker for Redis has opened.
 func BenchmarkFleetRedisDown(b *testing.B) {
 	const first, later = 10, 500
 	_, upstream := instagram(b, mock.ServerOptions{})

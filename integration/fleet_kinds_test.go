@@ -11,8 +11,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// Every way in which a Redis in production fails has a kind, in the metric and in the log, with one
-// line per change of state rather than per request. No app sees any of them.
+// Every way in which Redis fails in production has a kind in the metric. The log has one line per
+// change of state rather than one per request. Apps get no error.
 func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
@@ -64,7 +64,7 @@ func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 				c.breaks(redis)
 			}
 			answers(t, p, kind, 20)
-			eventually(t, "it is counted as "+kind, func() bool {
+			eventually(t, "the fault is counted as "+kind, func() bool {
 				return strings.Contains(p.page(t, "/metrics").body, fmt.Sprintf(`igproxy_redis_errors_total{kind="%s",operation="`, kind))
 			})
 			if c.opens {
@@ -80,14 +80,14 @@ func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 	}
 }
 
-// scripted starts a Redis that greets like a real one and then gives the same reply to every
-// command; "" closes the connection.
+// scripted starts a fake Redis that greets like a real one and then gives the same reply to every
+// command. If reply is "", it closes the connection instead. scripted returns the URL.
 func scripted(t *testing.T, reply string) string {
 	t.Helper()
 	return "redis://" + fakeRedis(t, func(c net.Conn) { redistest.Answer(c, reply) })
 }
 
-// fakeRedis serves each connection, and returns the address.
+// fakeRedis listens on loopback, calls serve for each connection, and returns the address.
 func fakeRedis(t *testing.T, serve func(net.Conn)) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -109,7 +109,8 @@ func fakeRedis(t *testing.T, serve func(net.Conn)) (addr string) {
 	return l.Addr().String()
 }
 
-// The same promises hold when Redis blocks in a command or closes in the middle of a reply.
+// The same promises hold when Redis blocks in a command, or closes a connection in the middle of a
+// reply.
 func TestBlockedOrCutRedisIsAnswered(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})

@@ -14,7 +14,7 @@ import (
 
 const lease = 1500 * time.Millisecond // default of coalesce.lease
 
-// waiting starts a caller at each sidecar and returns their answers.
+// waiting starts a caller at each sidecar and returns a channel with their answers.
 func waiting(t *testing.T, all []*process, short string) <-chan reply {
 	answers := make(chan reply, len(all))
 	for _, p := range all {
@@ -45,7 +45,7 @@ func TestLeaderKilledDuringAnExchange(t *testing.T) {
 			t.Errorf("a waiter got %d %s", r.status, r.body)
 		}
 	}
-	// The lease may have been renewed just before. One second is for a busy machine.
+	// The lease may have been renewed just before the kill. One second is for a busy machine.
 	if took := time.Since(killed); took > lease+300*time.Millisecond+time.Second {
 		t.Errorf("the last waiter was answered after %s, want about %s", took, lease+300*time.Millisecond)
 	} else {

@@ -1,8 +1,9 @@
 package integration
 
 // A Redis that lies: its replies are shifted by one, flipped, cut off, replayed, or swapped between
-// users. Apps never see an error because of it, and never another user's token. The seal exists for
-// this: a desynchronized connection returns other users' replies without an error.
+// users. Apps never get an error because of a lie, and never another user's token. Values are
+// sealed for this reason: a desynchronized connection returns other users' replies without an
+// error.
 
 import (
 	"fmt"
@@ -19,7 +20,7 @@ func TestLyingRedisNeverGivesAnotherUsersToken(t *testing.T) {
 	redis := redistest.Start(t)
 	liar := redistest.StartLiar(t, redis)
 	// Memory holds one or two entries, so that nearly every request goes to Redis. Each
-	// of two sidecars reads what the other wrote.
+	// of the two sidecars reads what the other wrote.
 	all := fast(t, 2, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL="+liar.URL(), "CACHE_MAX_BYTES=1KiB", "LOG_LEVEL=info",
 		"UPSTREAM_MAX_IN_FLIGHT=1000", patientRedis)
 	var got tally

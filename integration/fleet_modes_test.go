@@ -17,9 +17,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// underLoad keeps callers busy at all sidecars with new and known tokens while happens runs, and a
-// little longer.
-func underLoad(t *testing.T, ig *mock.Instagram, all []*process, happens func()) *tally {
+// underLoad keeps callers busy at all sidecars with new and known tokens while it calls event, and
+// a little longer.
+func underLoad(t *testing.T, ig *mock.Instagram, all []*process, event func()) *tally {
 	t.Helper()
 	var got tally
 	var wg sync.WaitGroup
@@ -43,7 +43,7 @@ func underLoad(t *testing.T, ig *mock.Instagram, all []*process, happens func())
 		eventually(t, fmt.Sprintf("%d requests are answered", n), func() bool { return got.right.Load()+got.failed.Load()+got.wrong.Load() >= n })
 	}
 	answered(200)
-	happens()
+	event()
 	answered(got.right.Load() + 500)
 	close(stop)
 	wg.Wait()
@@ -168,7 +168,8 @@ func documentedClusterACL(t *testing.T) string {
 	return " +cluster" + inFleet(t, "ACL SETUSER igproxy +cluster", "#")
 }
 
-// inFleet returns the text in docs/fleet.md between before and after.
+// inFleet returns the text in docs/fleet.md that follows the string before and ends at the string
+// after.
 func inFleet(t *testing.T, before, after string) string {
 	t.Helper()
 	page, err := os.ReadFile("../docs/fleet.md")
@@ -204,7 +205,7 @@ func TestMissingRedisPermissionFailsOpenAndIsNamed(t *testing.T) {
 		p := serve(t, settings...)
 		answers(t, p, user, 10)
 		scripts := strings.HasPrefix(missing, "+eval")
-		eventually(t, missing+" is missing, and the log says so", func() bool {
+		eventually(t, "the log says that "+missing+" is missing", func() bool {
 			if scripts {
 				return len(p.Log.Lines("redis denies scripts")) == 1
 			}

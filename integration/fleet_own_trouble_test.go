@@ -22,7 +22,7 @@ func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 	}{
 		"unreached": {nowhere, 503, nil},
 		"timeout":   {silence, 504, nil},
-		"woken from a stop": {silence, 504, func(t *testing.T, troubled *process, asked <-chan struct{}) {
+		"resumed after a stop": {silence, 504, func(t *testing.T, troubled *process, asked <-chan struct{}) {
 			<-asked
 			_ = troubled.Cmd.Process.Signal(syscall.SIGSTOP)
 			time.Sleep(lease + time.Second) // beyond its lease and its timeout
@@ -49,12 +49,12 @@ func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 			}
 			start := time.Now()
 			if r := healthy.ask(t, "IGAA-1"); r.status != 200 || !contains(ig.Issued("IGAA-1"), r.token()) {
-				t.Errorf("the other one answers %d %s", r.status, r.body)
+				t.Errorf("the healthy sidecar answers %d %s", r.status, r.body)
 			}
 			// A shared failure would last a second, and a lease that was not released would last
 			// longer.
 			if took := time.Since(start); took > 900*time.Millisecond {
-				t.Errorf("the other one answered after %s, want at once", took)
+				t.Errorf("the healthy sidecar answered after %s, want at once", took)
 			}
 			if ig.Calls() != 1 {
 				t.Errorf("%d calls to the healthy upstream, want 1", ig.Calls())
@@ -98,8 +98,8 @@ func nowhere(t *testing.T, _ chan<- struct{}) string {
 	return "http://" + l.Addr().String()
 }
 
-// silence returns the URL of a server that accepts connections and never answers. It sends to asked
-// at each connection.
+// silence returns the URL of a server that accepts connections and never answers. For each
+// connection the server sends on the channel asked.
 func silence(t *testing.T, asked chan<- struct{}) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

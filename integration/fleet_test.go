@@ -58,7 +58,7 @@ func (c *tally) String() string {
 	return fmt.Sprintf("%d right, %d wrong, %d failed", c.right.Load(), c.wrong.Load(), c.failed.Load())
 }
 
-// count adds a reply. It is right if it has a token that Instagram issued for this short-lived
+// count adds a reply. A reply is right if it has a token that Instagram issued for this short-lived
 // token.
 func (c *tally) count(ig *mock.Instagram, short string, r reply, err error) {
 	switch issued := ig.Issued(short); {
@@ -179,7 +179,7 @@ func TestUnreachableMetaIsNotSharedWithFollowers(t *testing.T) {
 		r, _ := cutOff.try(t.Context(), "IGAA-1")
 		done <- r
 	}()
-	<-arrived // it leads
+	<-arrived // cutOff leads the exchange
 	if r := healthy.ask(t, "IGAA-1"); r.status != 200 {
 		t.Errorf("the healthy sidecar answers %d %s", r.status, r.body)
 	}

@@ -57,7 +57,7 @@ func startCommand(t testing.TB, env []string, cmd *exec.Cmd) *process {
 }
 
 // settled waits until the log has a line for every answer so far, because lines are written after
-// the answers. It adds one line, for a refused request.
+// the answers. To do so it sends a request that igproxy refuses, which adds one line.
 func (p *process) settled(t testing.TB) *harness.Output {
 	t.Helper()
 	r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token") // refused

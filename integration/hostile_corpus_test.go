@@ -13,7 +13,8 @@ package integration
 // {warm} a token in its cache, {exchange} the path up to the token, {ok} the path with the warm
 // token, and {second} a complete good request. {ok*3} repeats the value of {ok} three times.
 //
-// Answers are joined by " + ". The connection must return exactly these:
+// Answers are joined by " + ". The connection must return exactly the answers listed, each of which
+// is one of:
 //
 //	200          a token
 //	400 990007   igproxy's refusal: the Graph envelope with this error_subcode
@@ -54,7 +55,7 @@ type hostileEntry struct {
 }
 
 type hostileAnswer struct {
-	status, subcode int // subcode 0 and not plain: a token
+	status, subcode int // an answer that is not plain and has subcode 0 is a token
 	plain, head     bool
 }
 
@@ -110,7 +111,7 @@ func parseHostile(family, text string) (entries []hostileEntry, err error) {
 			return nil, fmt.Errorf("line %d: %w", n+1, err)
 		}
 		if names[e.name] {
-			return nil, fmt.Errorf("line %d: a second %q", n+1, e.name)
+			return nil, fmt.Errorf("line %d: there is already an entry %q", n+1, e.name)
 		}
 		names[e.name] = true
 		e.name = family + "/" + e.name
@@ -140,7 +141,7 @@ var entryName = regexp.MustCompile(`^[a-z0-9][a-z0-9 .,'/:_-]*$`)
 func parseEntry(line, frame string) (e hostileEntry, err error) {
 	parts := strings.SplitN(line, "|", 3)
 	if len(parts) != 3 {
-		return e, errors.New("not name | answers | entry")
+		return e, errors.New("the line does not have the form name | answers | entry")
 	}
 	name, want, data := strings.TrimSpace(parts[0]), strings.TrimSpace(parts[1]), strings.TrimSpace(parts[2])
 	switch {
@@ -210,7 +211,7 @@ func parseAnswers(text string) (list []hostileAnswer, err error) {
 		}
 		switch {
 		case a.status >= 500 && a.status != 501 && a.status != 505:
-			return nil, fmt.Errorf("no request deserves a %d", a.status)
+			return nil, fmt.Errorf("no entry may expect status %d", a.status)
 		case a.subcode == 0 && !a.plain && a.status != 200, a.subcode != 0 && a.status < 400:
 			return nil, fmt.Errorf("the answer %q is neither a token, nor an envelope, nor plain", part)
 		}
@@ -235,7 +236,7 @@ var (
 	brace  = regexp.MustCompile(`\{([^{}]*)\}|[{}]`)
 )
 
-// expand converts the notation to bytes.
+// expand returns the bytes that a text with placeholders, repetitions and escapes stands for.
 func expand(text string, values map[string]string) (string, error) {
 	var wrong error
 	text = brace.ReplaceAllStringFunc(text, func(found string) string {
@@ -287,10 +288,10 @@ func TestHostileCorpusIsParsedStrictly(t *testing.T) {
 		"empty":               frame + "a | 200 | ",
 		"no answer":           frame + "a | | /canary",
 		"unknown answer":      frame + "a | ok | /canary",
-		"refused by whom":     frame + "a | 400 | /canary",
+		"refusal of no kind":  frame + "a | 400 | /canary",
 		"a 500":               frame + "a | 500 plain | /canary",
 		"unknown remark":      frame + "a | 200; slowly | /canary",
-		"asks how often":      frame + "a | 200; asks many | /canary",
+		"asks without number": frame + "a | 200; asks many | /canary",
 		"unknown escape":      frame + "a | 200 | /canary\\q",
 		"half an escape":      frame + "a | 200 | /canary\\x0",
 		"unknown placeholder": frame + "a | 200 | /canary{okay}",

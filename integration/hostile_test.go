@@ -23,8 +23,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// heldTimeout is well above the time of any answer on a busy machine and well below the minute that
-// the server waits for the rest of a request, so a held answer cannot look like a slow one.
+// heldTimeout is well above the time of any answer on a busy machine, and well below the minute
+// that the server waits for the rest of a request. So the test can tell an answer that the server
+// holds back from one that is only slow.
 const heldTimeout = 15 * time.Second
 
 func TestHostileRequests(t *testing.T) { hostile(t, false) }
@@ -86,7 +87,7 @@ func hostile(t *testing.T, afterHit bool, settings ...string) {
 		t.Errorf("igproxy ended with %d", code)
 	}
 	if n := len(p.Log.Lines("request")); int64(n) != answered.Load() { // the process has ended, so the log is complete
-		t.Errorf("igproxy served %d requests, and %d were answered: the rest was smuggled in", n, answered.Load())
+		t.Errorf("igproxy served %d requests, and %d were answered: the other requests were smuggled in", n, answered.Load())
 	}
 	for line := range strings.Lines(p.Log.String()) {
 		low := strings.ToLower(line)
@@ -96,8 +97,8 @@ func hostile(t *testing.T, afterHit bool, settings ...string) {
 	}
 }
 
-// check sends an entry, after a hit if there is one, compares the answers, and returns how many
-// were igproxy's own.
+// check sends an entry, after the request in hit unless hit is empty. It compares the answers, and
+// returns how many were igproxy's own.
 func (e hostileEntry) check(t *testing.T, host, hit, wire string) (own int) {
 	c, err := net.Dial("tcp", host)
 	if err != nil {

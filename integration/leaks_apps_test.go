@@ -21,7 +21,7 @@ import (
 type way struct {
 	name  string // of the app
 	kind  string // of what it sends
-	good  string // its prefix if it triggers no fault
+	good  string // prefix of what it sends if that triggers no fault
 	path  string
 	grant string // grant_type; "" for a code
 	id    string // client_id
@@ -39,8 +39,8 @@ var ways = []way{
 	{"circle", "a token to refresh for the circle", "THAA", "/v1.0/refresh_access_token", "th_refresh_token", "103"},
 }
 
-// leastGiven has the number of tokens that igproxy must have returned for each kind, to prove that
-// the test exercised it.
+// leastGiven has the number of tokens that igproxy must have returned for each kind of token or
+// code, to prove that the test exercised that kind.
 var leastGiven = func() map[string]int {
 	least := map[string]int{"a short-lived token": 30}
 	for _, w := range ways {
@@ -50,8 +50,8 @@ var leastGiven = func() map[string]int {
 	return least
 }()
 
-// startMeta starts Meta's three hosts. They accept any secret, because faults must be able to
-// repeat it.
+// startMeta starts Meta's three hosts. They accept every secret, so that the calls of every app
+// reach the faults, some of which repeat the secret.
 func (l *leaks) startMeta() {
 	authorities := ""
 	for _, c := range [][2]string{{"UPSTREAM_URL", "graph.instagram.com"}, {"UPSTREAM_LOGIN_URL", "api.instagram.com"}, {"THREADS_URL", "graph.threads.net"}} {
@@ -71,10 +71,10 @@ func (l *leaks) startMeta() {
 		"AUTH_BEARER_FILE="+file(l.t, "bearer", l.bearer), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
 }
 
-// apps drives all apps through a healthy sidecar, one that is killed while calls hang, one whose
-// upstreams are unreachable, and check.
+// apps sends the calls of all apps through a healthy sidecar, one that is killed while calls hang,
+// and one whose upstreams are unreachable. It also runs check.
 func (l *leaks) apps() {
-	l.hanging() // before an app is paused, since its calls would not reach Instagram
+	l.hanging() // first, because the calls of an app that a later fault pauses do not reach Instagram
 	p := l.sidecar(l.hosts...)
 	l.logins(p)
 	crowd(2, func(i int) { []func(*process){l.everyFault, l.passes}[i](p) })
@@ -131,7 +131,7 @@ func sendRequest(ctx context.Context, method, target, body string, fields ...str
 }
 
 // sendTwice sends a new token or code with this prefix twice, because the second answer may come
-// from memory. A first answer that timed out is not repeated.
+// from memory. If the first call times out, there is no second one.
 func (l *leaks) sendTwice(p *process, w way, prefix string) (first reply) {
 	text := l.show(w.kind, prefix)
 	for i := range 2 {
@@ -174,11 +174,11 @@ func (l *leaks) logins(p *process) {
 // pausingFaults lists the faults that pause a whole app.
 var pausingFaults = []string{"wrongsecret-", "limit4-", "limit613-", "limit429-"}
 
-// closingFault is the fault that closes a connection with all other calls on it.
+// closingFault is the fault that closes a connection, which ends all other calls on it.
 const closingFault = "hugeheaders-"
 
-// prefixes returns the prefix of good tokens and those of all faults that do not affect other
-// calls.
+// prefixes returns good, the prefix of tokens or codes without a fault, and the prefixes of all
+// faults that do not affect other calls.
 func prefixes(good string) []string {
 	all := []string{good}
 	for _, f := range mock.Faults() {
@@ -189,7 +189,7 @@ func prefixes(good string) []string {
 	return all
 }
 
-// everyFault sends every fault in every way, two at a time because of upstream.max_in_flight.
+// everyFault sends every fault in every way, two ways at a time because of upstream.max_in_flight.
 func (l *leaks) everyFault(p *process) {
 	for n := 0; n < len(ways); n += 2 {
 		crowd(2, func(i int) {
@@ -203,8 +203,9 @@ func (l *leaks) everyFault(p *process) {
 	}
 }
 
-// held makes every call with a fault that pauses its whole app. It runs after the others, because a
-// paused app calls Instagram no more. Errors of the code exchange have no code for rate limits.
+// held makes every call with a fault that pauses its whole app. It runs after the others, because
+// the calls of a paused app no longer reach Instagram. Errors of the code exchange have no code for
+// rate limits, so a code exchange is made with the fault for every rate limit.
 func (l *leaks) held(p *process) {
 	for i, w := range ways {
 		all := []string{pausingFaults[i%len(pausingFaults)], w.good}
@@ -228,7 +229,7 @@ func (l *leaks) hanging() {
 			r, _ := ask()
 			answers <- r
 		}()
-		eventually(l.t, "it hangs", func() bool {
+		eventually(l.t, "the call hangs", func() bool {
 			return slices.ContainsFunc(l.meta, func(ig *mock.Instagram) bool { return ig.CallsFor(text) > 0 })
 		})
 	}
@@ -243,7 +244,7 @@ func (l *leaks) hanging() {
 	l.quit(p)
 	for range cap(answers) {
 		if r := <-answers; r.status != 0 {
-			l.t.Errorf("it did not hang: got %d %s", r.status, r.body)
+			l.t.Errorf("a call did not hang: got %d %s", r.status, r.body)
 		}
 	}
 }

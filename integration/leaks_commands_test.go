@@ -11,7 +11,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// wrongFiles lists configurations with a secret, §, in a wrong place.
+// wrongFiles lists configurations with a secret, written as §, in a wrong place.
 var wrongFiles = []string{
 	"§: x\n", "? §\n: 1\n", "§\n", "- §\n", "*§\n", "&§ a\n", "!§ x\n", "%§\n", "\"§\n", "'§\n", "{§\n", "[§, §\n", "a: b: §\n", "\t§\n", "§: [\n",
 	"client_secret: \"§\n", "client_secret: § §\n", "client_secret:\n  - §\n", "client_secret: {§: x}\n", "client_secret: {x: §}\n", "client_secret: §\n x: 1\n",
@@ -35,7 +35,8 @@ var wrongFiles = []string{
 	"breaker:\n  ratio: §\n", "tls:\n  cert_file: §\n  key_file: §\n", "upstream:\n  ca_file: §\n", "auth:\n  client_ca: §\n",
 }
 
-// wrongVariables lists environment variables with a secret, §, in a wrong place, without IGPROXY_.
+// wrongVariables lists environment variables, without IGPROXY_, that have a secret, written as §,
+// in a wrong place.
 var wrongVariables = []string{
 	"§=1", "CLIENT_SECRET_FILE_§=1", "CLIENT_SECERT=§", "CLIENTSECRET=§", "CLIENT_SECRET=§ §", "CLIENT_SECRET=§\t§", "CLIENT_SECRET_FILE=§", "CACHE_KEY_FILE=§",
 	"AUTH_BEARER_FILE=§", "AUTH_BEARER=§", "REDIS_PASSWORD=§", "REDIS_PASSWORD_FILE=§", "REDIS_URL=redis://:§@127.0.0.1:99999", "REDIS_URL=§", "REDIS_MODE=§",

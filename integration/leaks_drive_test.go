@@ -57,7 +57,8 @@ func (l *leaks) faults(p *process) {
 	l.pages(p)
 }
 
-// strangers sends tokens that almost equal the sidecar's own, or the right one in a wrong place.
+// strangers sends requests without the sidecar's own token, with one that is almost right, and with
+// the right one in a wrong place.
 func (l *leaks) strangers(p *process) {
 	short := l.short("IGAA")
 	for _, fields := range [][]string{
@@ -153,8 +154,9 @@ var ownToken200 = regexp.MustCompile(`\{"access_token":"([^"]*)",`)
 // own.
 var passed = regexp.MustCompile(`(?m)^X-Fb-Trace-Id: `)
 
-// send writes bytes and records the answer. It first removes the long-lived tokens that were issued
-// for the token shown, and the secret in a passed-through path, which Instagram repeats to the app.
+// send writes bytes and records the answer. From the answer it first removes the long-lived tokens
+// that were issued for the token shown. If Instagram repeats the path of a passed-through call,
+// send also removes own, the secret in that path.
 func (l *leaks) send(host, wire, shown, own string) {
 	c, err := net.Dial("tcp", host)
 	if err != nil {

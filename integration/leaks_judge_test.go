@@ -37,9 +37,9 @@ func (l *leaks) monitor(redis *redistest.Server) (end func()) {
 	}
 }
 
-// judge searches every place. If a place lacks the text that it always contains, nothing was
-// recorded there.
-func (l *leaks) judge(always map[string]string) {
+// judge searches every place for leaks. signs maps each place to a text that must be there: if it
+// is missing, nothing, or the wrong thing, was recorded for the place.
+func (l *leaks) judge(signs map[string]string) {
 	t := l.t
 	samples := l.gather()
 	all, ours := newSearch(l.hidden), newSearch(l.hidden[:configured])
@@ -52,8 +52,8 @@ func (l *leaks) judge(always map[string]string) {
 		for _, found := range s.in(text) {
 			t.Errorf("%s: %s", place, found)
 		}
-		if sign, known := always[place]; !known || !strings.Contains(text, sign) {
-			t.Errorf("%s: this test looked at the wrong thing:\n%.2000s", place, text)
+		if sign, known := signs[place]; !known || !strings.Contains(text, sign) {
+			t.Errorf("%s: this test recorded the wrong thing:\n%.2000s", place, text)
 		}
 		for _, c := range samples {
 			if unseen := s.plant(text, c); len(unseen) > 0 {
@@ -61,14 +61,15 @@ func (l *leaks) judge(always map[string]string) {
 			}
 		}
 	}
-	for place := range always {
+	for place := range signs {
 		if l.places[place] == nil {
 			t.Errorf("nothing was recorded for %s", place)
 		}
 	}
 }
 
-// gather adds the tokens and codes to the hidden texts and returns one of each kind.
+// gather adds the tokens and codes to the hidden texts. It returns the configured secrets, and one
+// token or code of each kind.
 func (l *leaks) gather() (samples []hidden) {
 	samples = slices.Clone(l.hidden[:configured])
 	given := map[string]int{}
@@ -79,8 +80,8 @@ func (l *leaks) gather() (samples []hidden) {
 		if _, known := given[kind]; !known {
 			given[kind], samples = 0, append(samples, h)
 		}
-		// A code is exchanged for a short-lived token, that for a long-lived one, and that is
-		// refreshed.
+		// A code is exchanged for a short-lived token, the short-lived token for a long-lived
+		// one, and the long-lived one is refreshed.
 		for _, token := range l.issued(text) {
 			given[kind]++
 			add("a token issued for "+kind, "a token for "+name, token, len("IGAA"))

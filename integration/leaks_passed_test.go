@@ -17,7 +17,7 @@ type passedCall struct {
 	kind   string // of what it sends
 	method string
 	path   string
-	where  string // the token is sent: query, bearer or form
+	where  string // place of the token: query, bearer or form
 }
 
 var passing = []passedCall{
@@ -44,8 +44,8 @@ func (c passedCall) ask(ctx context.Context, p *process, text, bearer string) (r
 	return sendRequest(ctx, c.method, target, "", "X-Igproxy-Token", bearer, "Authorization", "Bearer "+text)
 }
 
-// pass makes the call with a new token with this prefix and records the answer, without the token
-// if Instagram repeats it.
+// pass makes the call with a new token that has this prefix. It records the answer, without the
+// token if Instagram repeats it.
 func (l *leaks) pass(p *process, c passedCall, prefix string) reply {
 	text := l.show(c.kind, prefix)
 	r, err := c.ask(l.t.Context(), p, text, l.bearer)

@@ -183,8 +183,8 @@ func (s *search) in(text string) (found []string) {
 	return found
 }
 
-// plant tests the search: it appends each form of twelve characters of c and of its SHA-256 to text
-// and returns those that are not found.
+// plant tests the search: it inserts each form of twelve characters of c, and of the SHA-256 of c,
+// into the end of text, and returns the forms that the search does not find.
 func (s *search) plant(text string, c hidden) (unseen []string) {
 	text = text[max(0, len(text)-256):]
 	middle := len(text) / 2
@@ -209,7 +209,7 @@ func TestLeakSearchFindsPlantedSecrets(t *testing.T) {
 	if unseen := s.plant("nothing to see here", c); len(unseen) > 0 {
 		t.Errorf("planted and not found: %v", unseen)
 	}
-	// As other programs write it, within other text.
+	// The secret as other programs write it, within other text.
 	for name, text := range map[string]string{
 		"a URL":         "https://graph.instagram.com/access_token?" + url.Values{"access_token": {c.text}, "x": {"y"}}.Encode(),
 		"Go's %q":       fmt.Sprintf("token=%q", c.text),

@@ -4,7 +4,7 @@ package integration
 // codes, users' short-lived tokens and all long-lived tokens of Instagram and Threads must not
 // leak: not in logs at debug level, metrics, admin pages, answers and their headers, the keys,
 // values and channels of Redis, the output of check, healthcheck and the other commands, a dump of
-// all goroutines, or the command line; neither as they are nor in any form of leaks_search_test.go.
+// all goroutines, or the command line; neither as they are nor in any form in leaks_search_test.go.
 //
 // There are two exceptions, which are removed before the search: the access_token of an answer
 // to the app that sent the token or code for which it was issued; and what an app put into a
@@ -121,7 +121,7 @@ func (l *leaks) record(place string, parts ...any) {
 }
 
 // answered records the answer to an app that sent this token or code, without the app's own new
-// token. The response to a code exchange contains that twice: at the top level and in data.
+// token. The response to a code exchange contains that token twice: at the top level and in data.
 func (l *leaks) answered(short string, r reply) {
 	if r.status == 200 {
 		long := r.token()
@@ -170,7 +170,7 @@ func TestNoLeaks(t *testing.T) {
 	t.Parallel()
 	l := &leaks{t: t, evidence: &evidence{shown: map[string]shown{}, places: map[string]*strings.Builder{}}}
 	l.secret, l.otherSecret, l.key = l.hide("the client secret"), l.hide("a refused client secret"), l.hide("the cache key")
-	l.password, l.poorPassword, l.wrongPassword = l.hide("Redis's password"), l.hide("a poor user's password"), l.hide("a wrong password")
+	l.password, l.poorPassword, l.wrongPassword = l.hide("Redis's password"), l.hide("the password of a user with few permissions"), l.hide("a wrong password")
 	l.bearer = l.hide("the sidecar's own token")
 	l.shop, l.club, l.circle, l.threads = l.hide("the shop's secret"), l.hide("the club's secret"), l.hide("the circle's secret"), l.hide("the Threads secret")
 	l.ig = mock.New(mock.Options{Secret: l.secret})
@@ -230,7 +230,7 @@ func (l *leaks) open(redis *redistest.Server) {
 	l.end(p)
 }
 
-// limited makes Instagram refuse the whole app.
+// limited triggers a fault that pauses the whole app.
 func (l *leaks) limited(fault string, settings []string) {
 	p := l.sidecar(settings...)
 	for _, prefix := range []string{fault, "IGAA"} { // the second one is sent during the pause

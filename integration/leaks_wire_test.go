@@ -14,7 +14,7 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// sendsRaw returns a handler that writes these bytes as they are and closes.
+// sendsRaw returns a handler that writes these bytes as they are and closes the connection.
 func sendsRaw(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()

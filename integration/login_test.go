@@ -50,7 +50,7 @@ func startMeta(t *testing.T) (*meta, []string) {
 		"THREADS_APP_ID="+threadsID, "THREADS_CLIENT_SECRET="+threadsSecret, "THREADS_REDIRECT_URIS="+callback)
 }
 
-// strange returns the requests to any of the hosts that Meta should not receive.
+// strange returns the requests that Meta should not have received at any of its hosts.
 func (m *meta) strange() []string {
 	return append(append(append([]string(nil), m.graph.Strange()...), m.login.Strange()...), m.threads.Strange()...)
 }
@@ -161,7 +161,7 @@ func TestThreadsLoginUsesItsOwnHost(t *testing.T) {
 	}
 }
 
-// Two browser tabs, a retrying load balancer and two sidecars: one code, one call, one answer.
+// Browser tabs, a retrying load balancer and several sidecars: one code, one call, one answer.
 func TestFleetSendsACodeOnce(t *testing.T) {
 	t.Parallel()
 	m, settings := startMeta(t)
@@ -223,7 +223,7 @@ func TestPassthroughArrivesUnchanged(t *testing.T) {
 	}
 	for name := range got.Header {
 		switch name {
-		// Connection concerns one hop.
+		// Connection applies to one hop only.
 		case "Content-Type", "User-Agent", "Content-Length", "Accept-Encoding", "Connection":
 		default:
 			t.Errorf("a header added by igproxy: %s", name)

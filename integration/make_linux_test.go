@@ -45,7 +45,7 @@ func TestCtrlCEndsMakeRunWithoutAnError(t *testing.T) {
 	go func() { exited <- cmd.Wait() }()
 	defer func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); <-read }()
 	for start := time.Now(); !strings.Contains(shown.String(), "Ctrl-C ends it."); time.Sleep(50 * time.Millisecond) {
-		if time.Since(start) > 3*time.Minute { // it compiles and runs the demo
+		if time.Since(start) > 3*time.Minute { // make compiles igproxy and runs the demo
 			t.Fatalf("the demo does not say what to try:\n%s", shown)
 		}
 	}
@@ -57,7 +57,7 @@ func TestCtrlCEndsMakeRunWithoutAnError(t *testing.T) {
 			t.Errorf("%v\n%s", err, shown)
 		}
 	case <-time.After(patience):
-		t.Fatalf("it did not end\n%s", shown)
+		t.Fatalf("make did not end\n%s", shown)
 	}
 }
 

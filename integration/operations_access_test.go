@@ -19,8 +19,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// as makes a command run as a user in igproxy's group, which the mode of the socket lets connect.
-func as(cmd *exec.Cmd, uid int) *exec.Cmd {
+// asUser returns cmd, changed to run as a user in igproxy's group. The mode of the socket lets that
+// group connect.
+func asUser(cmd *exec.Cmd, uid int) *exec.Cmd {
 	cmd.Dir = "/"
 	if uid != os.Getuid() {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(os.Getgid())}}
@@ -31,7 +32,7 @@ func as(cmd *exec.Cmd, uid int) *exec.Cmd {
 // operateAs runs a command against a sidecar as a user, with these settings only.
 func operateAs(t *testing.T, uid int, settings []string, args ...string) (code int, output string) {
 	t.Helper()
-	cmd := as(exec.CommandContext(t.Context(), harness.Binary, args...), uid)
+	cmd := asUser(exec.CommandContext(t.Context(), harness.Binary, args...), uid)
 	for _, s := range settings {
 		cmd.Env = append(cmd.Env, "IGPROXY_"+s)
 	}
@@ -42,19 +43,19 @@ func operateAs(t *testing.T, uid int, settings []string, args ...string) (code i
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
-// postAs sends a POST over TCP from a process of a user, and returns the whole response.
+// postAs sends a POST over TCP from a process that runs as a user, and returns the whole response.
 func postAs(t *testing.T, uid int, address, path string) string {
 	t.Helper()
 	script := fmt.Sprintf(`exec 3<>/dev/tcp/%s && printf 'POST %s HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3 && cat <&3`,
 		strings.Replace(address, ":", "/", 1), path)
-	out, err := as(exec.CommandContext(t.Context(), "bash", "-c", script), uid).CombinedOutput()
+	out, err := asUser(exec.CommandContext(t.Context(), "bash", "-c", script), uid).CombinedOutput()
 	if err != nil {
 		t.Fatalf("as %d: %v: %s", uid, err, out)
 	}
 	return string(out)
 }
 
-// operations returns the log lines about an operation with an outcome.
+// operations returns the log lines about the operation called name that ended with this outcome.
 func (p *process) operations(name, outcome string) (found []map[string]any) {
 	for _, line := range p.Log.Lines("operation") {
 		if line["operation"] == name && line["outcome"] == outcome {
@@ -83,7 +84,7 @@ func TestOperationsOverTCPAreOffWithoutAToken(t *testing.T) {
 		}
 	}
 	if !p.hits(t, "IGAA-kept") {
-		t.Error("it was purged")
+		t.Error("the answer was purged")
 	}
 	if got, want := p.counted(t, "purge", "denied"), float64(1+len(otherUIDs())); got != want {
 		t.Errorf("%v refused purges are counted, want %v", got, want)
@@ -113,7 +114,7 @@ func TestSocketTakesOperationsFromTheOperatorOnly(t *testing.T) {
 	use := []string{"ADMIN_SOCKET=" + socket}
 	own := os.Getuid()
 	if code, out := operateAs(t, own, use, "reload"); code != 0 || out != "reloaded: nothing has changed\n" {
-		t.Errorf("our own user: exit code %d: %s", code, out)
+		t.Errorf("igproxy's own user: exit code %d: %s", code, out)
 	}
 	if lines := p.operations("reload", "done"); len(lines) != 1 || lines[0]["uid"] != float64(own) {
 		t.Errorf("the log has %v, want uid %d", lines, own)
@@ -168,7 +169,7 @@ func TestTheAdminListenersOwnSocketTakesOperations(t *testing.T) {
 	listen := []string{"ADMIN_LISTEN=unix:" + filepath.Join(reachable(t), "admin.sock")}
 	serve(t, append(listen, "UPSTREAM_URL="+upstream.URL)...)
 	if code, out := operateAs(t, os.Getuid(), listen, "purge"); code != 0 {
-		t.Errorf("our own user: exit code %d: %s", code, out)
+		t.Errorf("igproxy's own user: exit code %d: %s", code, out)
 	}
 	for _, uid := range otherUIDs() {
 		if code, out := operateAs(t, uid, listen, "purge"); code != 1 || !strings.Contains(out, "admin.uids") {

@@ -2,7 +2,7 @@ package integration
 
 // The number of connections and the cost of each are limited: more connections than file
 // descriptors, slow senders, a flood beyond server.max_connections, and clients that never read.
-// Meanwhile and afterwards all others are answered.
+// Meanwhile and afterwards all other clients are answered.
 
 import (
 	"bufio"
@@ -57,14 +57,14 @@ func TestOutOfFileDescriptorsThenRecovers(t *testing.T) {
 	p.Listening(t)
 	known := p.ask(t, "IGAA-known")
 	most := 0
-	for range 2 { // it must survive repeatedly
+	for range 2 { // igproxy must recover more than once
 		conns := make([]net.Conn, crowd)
 		for i := range conns {
 			conns[i] = p.dialApp(t)
 			_, _ = io.WriteString(conns[i], rawExchange(fmt.Sprintf("IGAA-crowd-%d", i)))
 		}
 		eventually(t, "the descriptors have run out", func() bool { most = max(most, p.descriptors(t)); return most >= limit-2 })
-		time.Sleep(time.Second) // keep it without descriptors for a while
+		time.Sleep(time.Second) // igproxy has no descriptors for a while
 		for _, c := range conns {
 			_ = c.Close()
 		}
@@ -76,7 +76,7 @@ func TestOutOfFileDescriptorsThenRecovers(t *testing.T) {
 		took := time.Since(gone)
 		t.Logf("at most %d descriptors; answers again %s after the crowd has gone (promised: 2s)", most, took.Round(time.Millisecond))
 		if took > 5*time.Second { // allows for a busy machine
-			t.Errorf("it took %s to recover, want about 2s at most", took)
+			t.Errorf("igproxy took %s to recover, want about 2s at most", took)
 		}
 	}
 	if r := p.ask(t, "IGAA-known"); r.token() != known.token() {
@@ -88,7 +88,7 @@ func TestOutOfFileDescriptorsThenRecovers(t *testing.T) {
 		t.Logf("logged %d times that connections cannot be accepted", n)
 	}
 	if n := len(p.Log.Lines("breaker changed")); n > 0 {
-		t.Errorf("our own lack of descriptors changed Instagram's breaker %d times", n)
+		t.Errorf("igproxy's own lack of descriptors changed the breaker for Instagram %d times", n)
 	}
 }
 

@@ -22,12 +22,12 @@ import (
 // fewLines is a limit that a flood exceeds at once.
 const fewLines = 20
 
-// bounded checks the lines of one kind that were written since a time: their number is limited, and
-// together with those that were counted as left out they are n. The caller must have caused the
-// last of the n in a later second.
+// bounded checks the log lines of one kind that were written since a time. Their number must be
+// limited, and n lines must have been either written or counted as left out. The caller must have
+// caused the last of the n lines in a later second, because that line has the last count.
 func bounded(t *testing.T, lines []map[string]any, since time.Time, n int) {
 	t.Helper()
-	seconds := int(time.Since(since)/time.Second) + 2 // parts of two more
+	seconds := int(time.Since(since)/time.Second) + 2 // the first and the last second may be partial
 	skipped := 0
 	for _, line := range lines {
 		left, _ := line["not_logged"].(float64)
@@ -42,7 +42,7 @@ func bounded(t *testing.T, lines []map[string]any, since time.Time, n int) {
 	t.Logf("%d of %d were logged", len(lines), n)
 }
 
-// 16 connections without the sidecar's own token once wrote 27 MB of log a second.
+// 16 connections without the sidecar's own token once caused 27 MB of log a second.
 func TestStrangersCannotFillTheLog(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

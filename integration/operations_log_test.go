@@ -23,8 +23,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// serveInto starts a sidecar whose standard error is a file. The test chooses its addresses,
-// because the log may never be read.
+// serveInto starts a sidecar whose standard error is the file stderr. It chooses the addresses of
+// the sidecar, because the log, which has them, may never be read.
 func serveInto(t *testing.T, stderr *os.File, settings ...string) *process {
 	t.Helper()
 	app, admin := harness.Address(t), harness.Address(t)
@@ -53,8 +53,8 @@ func (p *process) metric(t *testing.T, sample string) float64 {
 	return v
 }
 
-// chatter makes a process with everyLine write n log lines fast, by many requests over one
-// connection.
+// chatter makes a process write n log lines fast, by sending many requests over one connection. The
+// process must have been started with the setting everyLine.
 func (p *process) chatter(t *testing.T, n int) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
@@ -108,7 +108,8 @@ func TestUnreadLogBlocksNoRequest(t *testing.T) {
 	}
 	t.Logf("%d requests answered in %s, %.0f lines dropped", asked, time.Since(start).Round(time.Millisecond), p.metric(t, droppedLines))
 
-	// Reading again gives all kept lines in order, and then the number of dropped ones.
+	// When the log is read again, it has all kept lines in order, and then the number of dropped
+	// lines.
 	lines := make(chan string, 1)
 	go func() { // ends with the pipe, which ends with the process
 		defer close(lines)

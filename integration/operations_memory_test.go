@@ -17,8 +17,8 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// large answers with a token derived from the app's, and fills the body to nearly
-// upstream.max_response_bytes.
+// large sends an answer whose token is derived from the app's token, and whose body is nearly as
+// large as upstream.max_response_bytes allows.
 func large(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = fmt.Fprintf(w, `{"access_token":"%s","token_type":"bearer","expires_in":5183944,"padding":"%s"}`,
@@ -56,7 +56,7 @@ func TestLittleMemoryIsEnough(t *testing.T) {
 			most := p.inRAM(t, "VmHWM")
 			t.Logf("at most %d MiB in RAM, with a limit of %d MiB for Go", most>>20, c.limit>>20)
 			if most > c.limit+40<<20 { // the program's code, and memory outside of Go's heap
-				t.Errorf("it took %d MiB", most>>20)
+				t.Errorf("igproxy took %d MiB", most>>20)
 			}
 			if code := p.Stop(t); code != 0 {
 				t.Errorf("exit code %d", code)
@@ -65,8 +65,8 @@ func TestLittleMemoryIsEnough(t *testing.T) {
 	}
 }
 
-// flood requests new tokens with large answers, 120 MiB in all, and known ones in between, next to
-// idle connections.
+// flood requests new tokens with large answers, 120 MiB in all, and known tokens in between, while
+// other connections are open and idle.
 func flood(t *testing.T, p *process) {
 	t.Helper()
 	const cold, known, callers, silent = 2000, 50, 16, 500
@@ -92,7 +92,7 @@ func flood(t *testing.T, p *process) {
 		}
 	})
 	if right.Load() != cold || hits.Load() != cold {
-		t.Errorf("of %d each, %d new tokens and %d known ones were answered right", cold, right.Load(), hits.Load())
+		t.Errorf("of %d each, %d new tokens and %d known ones were answered correctly", cold, right.Load(), hits.Load())
 	}
 }
 
@@ -123,11 +123,12 @@ func container(t *testing.T, limit int) confined {
 			}
 		}
 	}
-	t.Log("no memory cgroup can be made here: RLIMIT_DATA and GOMEMLIMIT instead")
+	t.Log("no memory cgroup can be made here: using RLIMIT_DATA and GOMEMLIMIT instead")
 	return confined{"ulimit -d 262144", fmt.Sprintf("GOMEMLIMIT=%d", tenths), tenths}
 }
 
-// Answers just below the largest size that is kept in memory fill it up to an eighth of Go's limit.
+// Answers that are only just small enough to be cached fill the cache up to an eighth of Go's
+// memory limit, and no further.
 func TestKeptAnswersStayWithinAnEighthOfTheMemory(t *testing.T) {
 	t.Parallel()
 	const limit, tokens, callers = 128 << 20, 8000, 8
@@ -147,7 +148,7 @@ func TestKeptAnswersStayWithinAnEighthOfTheMemory(t *testing.T) {
 		}
 	})
 	if right.Load() != tokens {
-		t.Errorf("%[2]d of %[1]d were answered right", tokens, right.Load())
+		t.Errorf("%[2]d of %[1]d were answered correctly", tokens, right.Load())
 	}
 	if got, most := p.metric(t, "igproxy_cache_bytes"), float64(limit)*0.9/8; got < most/2 || got > 1.05*most {
 		t.Errorf("entries take %.0f bytes, want nearly %.0f", got, most)

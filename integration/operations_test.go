@@ -41,7 +41,7 @@ func TestKilledSidecarLeavesNothingIncomplete(t *testing.T) {
 						return
 					}
 					if answered.Add(1); r.status != 200 {
-						t.Errorf("before its end: got %d %s", r.status, r.body)
+						t.Errorf("before the kill: got %d %s", r.status, r.body)
 					}
 				}
 			})
@@ -121,7 +121,7 @@ func TestFloodOfTokensDoesNotGrowMemory(t *testing.T) {
 	after := p.memory(t)
 	t.Logf("%d MiB before and %d MiB after %d tokens, at most %.0f bytes of entries", before>>20, after>>20, flood, most)
 	if grown := after - before; grown > 24<<20 || most > 1.1*size {
-		t.Errorf("it has grown by %d MiB, with %.0f bytes of entries for cache.max_bytes %d", grown>>20, most, size)
+		t.Errorf("memory has grown by %d MiB, with %.0f bytes of entries for cache.max_bytes %d", grown>>20, most, size)
 	}
 	if wrong.Load() > 0 {
 		t.Errorf("%d requests were not answered", wrong.Load())
@@ -184,7 +184,7 @@ func TestNoStormAfterATotalOutage(t *testing.T) {
 	}
 	t.Logf("%s, %s after both were back; %d calls for %d tokens, at most %d in flight", &got, took.Round(time.Millisecond), stats.Total, tokens, stats.MaxInFlight)
 	if got.right.Load() != callers {
-		t.Errorf("%s; want all %d right in the end", &got, callers)
+		t.Errorf("%s; want %d right answers in the end", &got, callers)
 	}
 	if stats.MaxInFlight > bound || stats.Total > tokens+tokens/10 {
 		t.Errorf("at most %d calls in flight and %d in all; want %d and about one for each of %d tokens", stats.MaxInFlight, stats.Total, bound, tokens)

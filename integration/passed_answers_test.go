@@ -1,6 +1,6 @@
 package integration
 
-// What SECURITY.md says about answers that are passed through.
+// Answers are passed through as SECURITY.md says.
 
 import (
 	"bytes"
@@ -51,8 +51,8 @@ func TestPassedAnswersArriveByteForByteWithoutCORS(t *testing.T) {
 	}
 }
 
-// Meta's batch can call the token endpoints. igproxy passes it through like any other call, so it
-// must add nothing to it.
+// A batch call to Meta can contain calls of the token endpoints. igproxy passes a batch through
+// like any other call, so igproxy must add nothing to it.
 func TestBatchIsPassedOnWithoutTheSecret(t *testing.T) {
 	t.Parallel()
 	rec := newRecorder(t)

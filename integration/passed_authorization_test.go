@@ -1,6 +1,7 @@
 package integration
 
-// Only a well-formed bearer token leaves igproxy, and the sidecar's own token never does.
+// Of the credentials in a call, only one well-formed bearer token is passed on. The sidecar's own
+// token never is.
 
 import (
 	"encoding/base64"

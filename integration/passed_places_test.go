@@ -1,7 +1,8 @@
 package integration
 
-// Passed-through calls have slots of their own, for each app, and no slow side can hold one:
-// neither an app that drips its upload or does not read its answer, nor an upstream that drips.
+// Each app has slots for its passed-through calls, and no slow side can hold a slot for long:
+// neither an app that drips its upload or does not read its answer, nor an upstream that drips its
+// answer.
 
 import (
 	"bufio"
@@ -50,8 +51,8 @@ func passedUpstream(t *testing.T) string {
 	return s.URL
 }
 
-// drip starts an upload that sends a part of its body every quarter of a second until the
-// connection ends, and returns its answer.
+// drip starts an upload of length bytes that sends part bytes every quarter of a second until the
+// connection ends. It returns a channel with the answer.
 func (p *process) drip(t *testing.T, length, part int) <-chan reply {
 	t.Helper()
 	c := p.dialApp(t)
@@ -139,7 +140,8 @@ func TestPassedCallWaitsBrieflyForASlot(t *testing.T) {
 	})
 }
 
-// The upload has twice the minimum rate, and takes longer than a slow side may take.
+// The upload has twice the minimum rate, and takes longer than the 10 s after which a slower one is
+// ended.
 func TestSlowUploadAboveTheLeastRateIsPassed(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "UPSTREAM_URL="+passedUpstream(t))
@@ -179,7 +181,7 @@ func TestAnswerThatMetaDripsEnds(t *testing.T) {
 	}
 }
 
-// Over HTTP/2 a slow call must not end the others on its connection.
+// Over HTTP/2 a slow call is ended without ending the other calls on its connection.
 func TestSlowSidesEndOverHTTP2Too(t *testing.T) {
 	t.Parallel()
 	a := harness.NewAuthority(t)
@@ -228,7 +230,7 @@ func (p *process) ended(t *testing.T, by time.Time, cause, outcome string) {
 	t.Fatalf("no call ended with %q in time", cause)
 }
 
-// The upstream sends 103 responses without end.
+// The upstream sends responses with status 103 (Early Hints) without end.
 func TestInformationalAnswersAreBounded(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

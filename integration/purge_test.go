@@ -14,7 +14,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// hits reports whether a sidecar answers a token without calling Instagram.
+// hits reports whether a sidecar answers a request for a token without calling Instagram.
 func (p *process) hits(t *testing.T, token string) bool {
 	t.Helper()
 	return strings.HasPrefix(p.ask(t, token).header.Get("Cache-Status"), "igproxy; hit")
@@ -79,7 +79,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	late := fleet(t, 1, append(settings, "APP_ID=17841400000000001")...)[0]
 	eventually(t, "a sidecar that starts later finds what was stored since", func() bool { return late.hits(t, "IGAA-one") })
 	if ig.Calls() != before+2 {
-		t.Error("it called Instagram again")
+		t.Error("the sidecar that started later called Instagram again")
 	}
 	for i, p := range append(ours, theirs, late) {
 		if log := p.settled(t).String(); strings.Contains(log, "IGAA-one") {
@@ -110,7 +110,7 @@ func TestPurgeDuringARedisOutageIsSharedLater(t *testing.T) {
 		t.Error("want the token forgotten in the first sidecar at once, and still known in the second")
 	}
 	redis.Restart()
-	eventually(t, "the other sidecar learns of it", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
+	eventually(t, "the other sidecar learns of the purge", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
 }
 
 func TestPurgeInACluster(t *testing.T) {
@@ -126,7 +126,7 @@ func TestPurgeInACluster(t *testing.T) {
 	if code, out, errs := all[0].operate(t, "purge"); code != 0 {
 		t.Fatalf("exit code %d: %s%s", code, out, errs)
 	}
-	eventually(t, "the other sidecar learns of it", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
+	eventually(t, "the other sidecar learns of the purge", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })
 	before := ig.Calls()
 	for i := range 20 {
 		if all[1].hits(t, fmt.Sprintf("IGAA-%d", i)) {

@@ -21,7 +21,7 @@ func TestReadmeQuickStart(t *testing.T) {
 	_, block, found := strings.Cut(read(t, "../README.md"), "Against Instagram, with Redis:\n\n")
 	block, _, ended := strings.Cut(block, "\n\n")
 	if !found || !ended {
-		t.Fatal("README does not say how to run it against Instagram")
+		t.Fatal("README does not say how to run igproxy against Instagram")
 	}
 	build, block, _ := strings.Cut(block, "\n") // the test already has a binary, with the race detector
 	if !strings.HasPrefix(strings.TrimSpace(build), "make build ") {

@@ -79,8 +79,8 @@ func TestRedisDiesThenReturnsEmpty(t *testing.T) {
 	wantRecovered(t, p, redis)
 }
 
-// wantRecovered checks that Redis is used again, and that the outage gave one log line at its start
-// and one at its end.
+// wantRecovered checks that Redis is used again, and that igproxy logged one line at the start of
+// the outage and one at its end.
 func wantRecovered(t *testing.T, p *process, redis *redistest.Server) {
 	t.Helper()
 	n := 0

@@ -16,7 +16,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// behindRelays is a Redis that igproxy only reaches through relays.
+// behindRelays is a Redis that igproxy reaches only through relays.
 type behindRelays struct {
 	settings []string
 	relays   []*relay
@@ -109,7 +109,7 @@ func TestDeadIdleRedisConnectionsAreNoOutage(t *testing.T) {
 			took := time.Since(cut).Round(time.Millisecond)
 			t.Logf("%d dead connections: new tokens are stored in Redis again after %s", dead, took)
 			if took > 3*time.Second {
-				t.Errorf("it took %s, want 3 s at most", took)
+				t.Errorf("recovery took %s, want 3 s at most", took)
 			}
 		})
 	}
@@ -154,8 +154,8 @@ func TestPurgeArrivesDespiteDeadIdleConnections(t *testing.T) {
 	}
 	eventually(t, "the other sidecar has forgotten it", func() bool { return len(all[0].Log.Lines("purge received")) == 1 })
 	took := time.Since(cut).Round(time.Millisecond)
-	t.Logf("both sidecars have forgotten it after %s", took)
+	t.Logf("both sidecars have forgotten the token after %s", took)
 	if took > 5*time.Second {
-		t.Errorf("it took %s, want 5 s at most", took)
+		t.Errorf("the purge took %s, want 5 s at most", took)
 	}
 }

@@ -75,13 +75,13 @@ func TestOneOversizedReplyPerCommandIsOnlyAFault(t *testing.T) {
 	}
 }
 
-// wantOversize starts a sidecar in 128 MiB, and checks that its cold tokens are answered and the
-// fault is counted.
+// wantOversize starts a sidecar with 128 MiB of memory, and checks that cold tokens are answered
+// and the fault is counted.
 func wantOversize(t *testing.T, upstream string, settings ...string) {
 	t.Helper()
 	p := confine(t, container(t, 128<<20), append(settings, "UPSTREAM_URL="+upstream)...)
 	answers(t, p, "oversize", 20)
-	eventually(t, "it is counted as oversize", func() bool {
+	eventually(t, "the fault is counted as oversize", func() bool {
 		return strings.Contains(p.page(t, "/metrics").body, `igproxy_redis_errors_total{kind="oversize",operation="`)
 	})
 	wantSmall(t, p, 128<<20)
@@ -100,7 +100,7 @@ func wantSmall(t *testing.T, p *process, limit int) {
 	most := p.inRAM(t, "VmHWM")
 	t.Logf("at most %d MiB in RAM", most>>20)
 	if most >= limit {
-		t.Errorf("it took %d MiB, want less than %d", most>>20, limit>>20)
+		t.Errorf("igproxy took %d MiB, want less than %d", most>>20, limit>>20)
 	}
 	if code := p.Stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
@@ -115,7 +115,7 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 	for name, c := range map[string]struct {
 		kind   string // of the key
 		spoil  func(redis *redistest.Server, key string)
-		counts string // kinds of fault; Redis needs about a second, the timeout, to send 500 MB from a script
+		counts string // kinds of fault; Redis takes about a second, which is the timeout, to send 500 MB
 	}{
 		"a value":                 {":v", func(s *redistest.Server, key string) { s.Do("SETRANGE", key, size, "x") }, "(oversize|timeout)"},
 		"a failure":               {":f", func(s *redistest.Server, key string) { s.Do("SETRANGE", key, size, "x") }, "(oversize|timeout)"},
@@ -152,7 +152,7 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 			p := confine(t, container(t, 128<<20), settings...)
 			answers(t, p, "oversize", 20)
 			counted := regexp.MustCompile(`igproxy_redis_errors_total{kind="` + c.counts + `",operation="`)
-			eventually(t, "it is counted as "+c.counts, func() bool { return counted.MatchString(p.page(t, "/metrics").body) })
+			eventually(t, "the fault is counted as "+c.counts, func() bool { return counted.MatchString(p.page(t, "/metrics").body) })
 			wantSmall(t, p, 128<<20)
 		})
 	}

@@ -35,7 +35,7 @@ type relayed struct {
 	frozen bool
 }
 
-// newRelay starts a relay to an address (host:port). It ends with the test.
+// newRelay starts a relay to an address (host:port). The relay ends with the test.
 func newRelay(t testing.TB, target string) *relay {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -48,8 +48,8 @@ func newRelay(t testing.TB, target string) *relay {
 	return r
 }
 
-// freeze kills all existing connections. Both ends can still send, but receive no bytes, no FIN and
-// no reset.
+// freeze kills all existing connections silently. Both ends can still send, but receive no bytes,
+// no FIN and no reset.
 func (r *relay) freeze() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

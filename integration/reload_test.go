@@ -63,13 +63,13 @@ func (l *pressure) stop() int64 {
 	return l.answered.Load()
 }
 
-// adminSocket returns the setting for a socket for operations, in a temporary folder of the test.
+// adminSocket returns the setting admin.socket with a path in a temporary folder of the test.
 func adminSocket(t *testing.T) string {
 	t.Helper()
 	return "ADMIN_SOCKET=" + filepath.Join(t.TempDir(), "s")
 }
 
-// socket returns the path of the sidecar's socket for operations, or "".
+// socket returns the path of the sidecar's admin.socket, or "" if that is not set.
 func (p *process) socket() (path string) {
 	for _, e := range p.Cmd.Env {
 		if value, ok := strings.CutPrefix(e, "IGPROXY_ADMIN_SOCKET="); ok {
@@ -201,7 +201,7 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 	put("v4", "client_secret_file: "+filepath.Join(dir, "nowhere")+"\n", appSecret)
 	eventually(t, "the invalid configuration is reported", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 0 })
 	if r := p.ask(t, "IGAA-meanwhile"); r.status != 200 || ig.CallsFor("IGAA-meanwhile") != 1 {
-		t.Errorf("with an invalid file the previous configuration does not stay in use: %d", r.status)
+		t.Errorf("with an invalid file the previous configuration is not in use any more: got %d", r.status)
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "nowhere"), []byte(appSecret), 0o600))
 	eventually(t, "the file that was missing is found", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 1 })
@@ -210,8 +210,9 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 	}
 }
 
-// keepChanging changes the time of a file until the function it returns is called. The sidecar
-// ignores a file that keeps changing, so it does not reload before the command does.
+// keepChanging changes the modification time of a file until the function that it returns is
+// called. The sidecar ignores a file that keeps changing, so it does not reload before the command
+// does.
 func keepChanging(t *testing.T, path string) (rest func()) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() { // ends with rest

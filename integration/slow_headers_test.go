@@ -1,7 +1,7 @@
 package integration
 
 // Connections that send a whole header go first: those with half a header, or none, give way to
-// them on both listeners. A few bytes on a kept connection are the beginning of a header.
+// them on both listeners. A few bytes on a kept connection count as half a header.
 
 import (
 	"bufio"
@@ -58,7 +58,7 @@ func floodSlowly(t *testing.T, address string, n int) (end func()) {
 	return end
 }
 
-// impatient returns a client that gives up after this time, with a connection for each request.
+// impatient returns a client that gives up after this time. It opens a connection for each request.
 func impatient(after time.Duration) *http.Client {
 	return &http.Client{Timeout: after, Transport: &http.Transport{DisableKeepAlives: true}}
 }

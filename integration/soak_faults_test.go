@@ -21,7 +21,7 @@ var disturbances = []struct {
 	{"redis hangs", func(s *soak) { s.redis.Pause(); s.while(); s.redis.Resume() }},
 	{"redis dies", func(s *soak) { s.redis.Kill(); s.while(); s.redis.Restart() }},
 	{"redis forgets", func(s *soak) { s.redis.Do("FLUSHALL") }},
-	{"redis mixes up", func(s *soak) { s.redis.Shuffle() }},
+	{"redis swaps values", func(s *soak) { s.redis.Shuffle() }},
 	{"redis lies", func(s *soak) {
 		s.liar.SetLie(redistest.Lies[s.rng.IntN(len(redistest.Lies))], 3)
 		s.while()
@@ -130,7 +130,7 @@ func (s *soak) found(text string) (what []string) {
 	return what
 }
 
-// calm ends all faults and waits until everything has recovered.
+// calm closes the connections of the hanging clients and waits until everything has recovered.
 func (s *soak) calm() {
 	for _, c := range s.strays {
 		_ = c.Close()
@@ -155,7 +155,7 @@ type usage struct {
 	memory      int
 }
 
-// measure returns the usage of a sidecar. If quiet, it first closes the test's idle
+// measure returns the usage of a sidecar. If quiet is true, it first closes the test's idle
 // connections and waits until no exchange is in flight.
 func (s *soak) measure(p *process, quiet bool) (u usage) {
 	if quiet {

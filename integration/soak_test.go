@@ -1,8 +1,9 @@
 package integration
 
-// All faults at once, shuffled, under load, with several sidecars: no caller gets another one's
-// token, every answer is one that apps understand, nothing leaks, and afterwards connections,
-// goroutines and memory are back to where they started.
+// All faults, in random order, under load and with several sidecars: no caller gets another
+// caller's token, every answer is one that apps understand, nothing leaks, and afterwards
+// connections, goroutines and memory are back to where they started, apart from what idle
+// connections need.
 //
 // It takes a few seconds, or as long as IGPROXY_SOAK says (make soak SOAK=10m). IGPROXY_SOAK_SEED
 // repeats the choices of another run.
@@ -153,8 +154,8 @@ func (s *soak) start() *process {
 	return p
 }
 
-// token returns the ith token. Every fourth triggers a fault of Instagram; faults that pause the
-// whole app for a minute, and two with very large answers, are left out.
+// token returns the ith token. Every fourth token triggers a fault of Instagram. Faults that pause
+// the whole app for a minute, and two with very large answers, are left out.
 func (s *soak) token(i int) string {
 	faults := slices.DeleteFunc(mock.Faults(), func(f mock.Fault) bool {
 		return f.Name == "wrongsecret" || f.Name == "limit4" || f.Name == "limit613" || f.Name == "limit429" || f.Name == "endless" || f.Name == "gzipbomb"

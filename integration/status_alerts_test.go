@@ -50,7 +50,7 @@ var (
 	ofAHistogram = regexp.MustCompile(`_(?:bucket|sum|count)$`)
 )
 
-// unknownNames returns a problem for each name in an expression that does not exist.
+// unknownNames returns a problem for each name that an expression uses but that does not exist.
 func unknownNames(metrics map[string]map[string][]string, expression string) (wrong []string) {
 	known := []string{"job", "instance", "le"} // added by Prometheus
 	for _, use := range metricUsed.FindAllString(expression, -1) {
@@ -102,7 +102,7 @@ func TestAlertsUseExportedMetricsAndHaveARunbook(t *testing.T) {
 		name := regexp.MustCompile(`^\w+`).FindString(rule)
 		alerts = append(alerts, name)
 		if want := "\n          runbook_url: https://github.com/igproxy/igproxy/blob/main/docs/operations.md#" + strings.ToLower(name) + "\n"; !strings.Contains(rule, want) {
-			t.Errorf("%s has no runbook_url of its section", name)
+			t.Errorf("%s has no runbook_url that leads to its section", name)
 		}
 		if strings.Count(read(t, "../deploy/prometheus/alerts_test.yml"), "alertname: "+name+"\n") != 2 {
 			t.Errorf("alerts_test.yml does not have two tests of %s, one for each outcome", name)
@@ -140,6 +140,6 @@ func TestDashboardUsesExportedMetrics(t *testing.T) {
 		}
 	}
 	if expressions < 10 {
-		t.Errorf("%d expressions: this looked at the wrong thing", expressions)
+		t.Errorf("%d expressions: this test looked in the wrong place", expressions)
 	}
 }

@@ -79,7 +79,7 @@ func TestStopLosesNoRequestOnConnectionsInUse(t *testing.T) {
 						last, err := u.ask(fmt.Sprintf("IGAA-stop-%d", i%4))
 						if err != nil {
 							if lost.Add(1) == 1 {
-								t.Logf("the first that was lost: %v", err)
+								t.Logf("the first lost request: %v", err)
 							}
 							return
 						}
@@ -104,7 +104,8 @@ func TestStopLosesNoRequestOnConnectionsInUse(t *testing.T) {
 
 // user sends requests on one kept connection.
 type user interface {
-	// ask sends a request and waits for its answer. It reports whether the connection ends with it.
+	// ask sends a request and waits for its answer. It reports whether the connection ends with
+	// that answer.
 	ask(token string) (last bool, err error)
 }
 
@@ -128,8 +129,8 @@ func (u *http1User) ask(token string) (last bool, err error) {
 	return res.Close, nil
 }
 
-// http2User obeys a GOAWAY, as every HTTP/2 client does: it would send what the server did not
-// process again, on another connection, but it may open only one.
+// http2User obeys a GOAWAY, as every HTTP/2 client does. Such a client would then open another
+// connection for the requests that the server did not process, but this one may not.
 type http2User struct {
 	url    string
 	client *http.Client

@@ -99,7 +99,7 @@ func TestSystemdIsNotifiedOfReadyAndStopping(t *testing.T) {
 	}
 	p.Listening(t)
 	if p.URL != "http://"+address || p.Admin != "http://"+adminAddress {
-		t.Errorf("it listens on %s and %s, want systemd's %s and %s", p.URL, p.Admin, address, adminAddress)
+		t.Errorf("igproxy listens on %s and %s, want systemd's %s and %s", p.URL, p.Admin, address, adminAddress)
 	}
 	if r := p.ask(t, "IGAA-ready"); r.status != 200 {
 		t.Errorf("after READY=1: got %d %s", r.status, r.body)
@@ -135,20 +135,20 @@ func TestSidecarThatCannotStartIsNeverReady(t *testing.T) {
 	}
 }
 
-// The socket is replaced by one that does not answer: apps cannot reach the sidecar although
-// it runs. Once the path is restored, it is healthy again.
+// The socket is replaced by one that does not answer: apps cannot reach the sidecar although it
+// runs. Once the path is restored, the sidecar is healthy again.
 func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	path := filepath.Join(t.TempDir(), "app.sock")
 	app, _ := held(t, "unix", path)
 	n := newNotices(t)
 	p := activated(t, n, "app", []*os.File{app}, "UPSTREAM_URL="+upstream.URL, "=WATCHDOG_USEC=600000")
-	eventually(t, "pings come", func() bool { return n.count("WATCHDOG=1\n") >= 3 })
+	eventually(t, "pings arrive", func() bool { return n.count("WATCHDOG=1\n") >= 3 })
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
 	}
 	unseen := n.count("WATCHDOG=1\n") // a missing path does not count: a restart would not restore it
-	eventually(t, "pings still come", func() bool { return n.count("WATCHDOG=1\n") > unseen+2 })
+	eventually(t, "pings still arrive", func() bool { return n.count("WATCHDOG=1\n") > unseen+2 })
 	held(t, "unix", path) // accepts no connections
 	eventually(t, "the sidecar detects that it does not answer", func() bool {
 		return len(p.Log.Lines("watchdog check failed")) == 1
@@ -161,7 +161,7 @@ func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 	if err := os.Rename(path+".away", path); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "pings come again", func() bool { return n.count("WATCHDOG=1\n") > before+2 })
+	eventually(t, "pings arrive again", func() bool { return n.count("WATCHDOG=1\n") > before+2 })
 	if r, err := fetch(t.Context(), unixClient(path), "http://localhost"+exchangePath("IGAA-watched")); err != nil || r.status != 200 {
 		t.Errorf("got %d, %v", r.status, err)
 	}

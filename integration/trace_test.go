@@ -1,6 +1,6 @@
 package integration
 
-// Tracing is configured by OpenTelemetry's standard variables. A collector gets a span for each
+// Tracing is configured with OpenTelemetry's standard variables. A collector gets a span for each
 // request and each of its steps, in the app's own trace if it has one, without secrets, tokens or
 // anything else that was sent. A collector that is dead, hangs or refuses costs no app an answer
 // and delays a stop by at most a few seconds.
@@ -35,12 +35,12 @@ type otlpSpan struct {
 
 const serverKind = 2
 
-// otlpBatch is ExportTraceServiceRequest.
+// otlpBatch has the fields of OTLP's ExportTraceServiceRequest that these tests use.
 type otlpBatch struct {
 	ResourceSpans []struct{ ScopeSpans []struct{ Spans []*otlpSpan } }
 }
 
-// collector takes spans over OTLP/HTTP, as JSON.
+// collector receives spans over OTLP/HTTP, as JSON.
 type collector struct {
 	*httptest.Server
 	mu     sync.Mutex // protects the fields below
@@ -85,7 +85,8 @@ func (c *collector) named(name string) (found []*otlpSpan) {
 	return found
 }
 
-// tracing starts a sidecar with variables of OpenTelemetry, without OTEL_ ("TRACES_EXPORTER=otlp").
+// tracing starts a sidecar with these OpenTelemetry variables, which are given without the prefix
+// OTEL_ ("TRACES_EXPORTER=otlp").
 func tracing(t *testing.T, upstream string, settings, variables []string) *process {
 	t.Helper()
 	env := append(environ(append(slices.Clone(settings), "UPSTREAM_URL="+upstream)...), "OTEL_EXPORTER_OTLP_PROTOCOL=http/json")
@@ -125,7 +126,7 @@ func TestCollectorGetsEachStepInTheAppsTrace(t *testing.T) {
 		t.Fatalf("%d server spans for 4 requests", len(servers))
 	}
 	first := servers[slices.IndexFunc(servers, func(s *otlpSpan) bool { return s.ParentSpanID != "" })]
-	// The library writes upper case.
+	// The library writes IDs in upper case.
 	if got := strings.ToLower(first.TraceID + "-" + first.ParentSpanID); got != "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331" {
 		t.Errorf("the app's trace is not the parent: %s", got)
 	}
@@ -204,7 +205,7 @@ func TestSpansContainNothingThatWasSent(t *testing.T) {
 		}
 	}
 	if servers != requests || len(all) < 15 || c.header.Get("Api-Key") != credential {
-		t.Errorf("%d spans for %d requests, %d secrets, headers %v: this test looked at the wrong thing", servers, requests, len(all), c.header)
+		t.Errorf("%d spans for %d requests, %d secrets, headers %v: this test did not see what it should", servers, requests, len(all), c.header)
 	}
 	s := newSearch(all)
 	for place, text := range map[string]string{"the spans": c.text.String(), "the log": log.String()} {

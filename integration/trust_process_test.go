@@ -73,7 +73,7 @@ func TestSocketIsOnlyForTheListedUsers(t *testing.T) {
 		t.Errorf("a listed user: got %d, %v", r.status, err)
 	}
 	if !healthcheckAs(t, ours, own) || healthcheckAs(t, other, own) {
-		t.Error("want our user let in only where it is listed")
+		t.Error("want the user of this test let in only where it is listed")
 	}
 	for _, uid := range otherUIDs() {
 		if healthcheckAs(t, ours, uid) {
@@ -116,7 +116,7 @@ func TestSocketHasTheConfiguredMode(t *testing.T) {
 	}
 }
 
-// A dying process leaves no memory dump. The rest of /proc/PID stays as readable as before.
+// A dying process leaves no memory dump. Other files in /proc/PID stay readable.
 func TestProcessDumpsNoCore(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
@@ -144,10 +144,10 @@ func TestProcessDumpsNoCore(t *testing.T) {
 	if got := strings.TrimSpace(read("coredump_filter")); strings.Trim(got, "0") != "" {
 		t.Errorf("a core dump handler would get memory of the kinds %s", got)
 	}
-	// With GOTRACEBACK=crash it ends by SIGABRT, which dumps core where allowed.
+	// With GOTRACEBACK=crash igproxy ends by SIGABRT, which dumps core where that is allowed.
 	must(t, p.Cmd.Process.Signal(syscall.SIGQUIT))
 	p.Wait(t)
 	if status := p.Cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGABRT || status.CoreDump() {
-		t.Errorf("it ended with %v, core dumped: %v", status.Signal(), status.CoreDump())
+		t.Errorf("igproxy ended with %v, core dumped: %v", status.Signal(), status.CoreDump())
 	}
 }

@@ -1,7 +1,8 @@
 package integration
 
-// Instagram fails. A cold token costs a failed call or two, then a fast 503 with Retry-After. A
-// known token costs nothing. Once Instagram is back, one successful probe closes the breaker.
+// Instagram fails. The first cold tokens cost a failed call or two each; then the breaker opens,
+// and cold tokens get a fast 503 with Retry-After. A known token costs nothing. Once Instagram is
+// back, one successful probe closes the breaker.
 
 import (
 	"fmt"
@@ -57,8 +58,8 @@ func TestInstagramDown(t *testing.T) {
 	}
 }
 
-// A rate limit is a pause for all cold tokens of the app with Instagram's own error, and not a
-// failure for the breaker.
+// After a rate limit, all cold tokens of the app get Instagram's own error during a pause. A rate
+// limit is not a failure for the breaker.
 func TestRateLimitPausesTheApp(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})

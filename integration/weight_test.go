@@ -27,7 +27,7 @@ func TestBinaryHasNoHeavyDependencies(t *testing.T) {
 		}
 	}
 	if len(packages) < 200 {
-		t.Errorf("%d packages: this test looked at the wrong thing", len(packages))
+		t.Errorf("%d packages: this test looked in the wrong place", len(packages))
 	}
 }
 

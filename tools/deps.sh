@@ -78,7 +78,7 @@ fi
 sudo=""
 if [ "$(id -u)" -ne 0 ] && [ "${install[0]}" != brew ]; then
   if ! has sudo || ! { [ -t 0 ] || sudo -n true 2>/dev/null; }; then # sudo can ask for a password only at a terminal
-    printf "missing:" >&2; printf " %s," "${names[@]}" >&2; echo " and neither root nor sudo to install them. Ask an administrator to run:" >&2
+    printf "missing:" >&2; printf " %s," "${names[@]}" >&2; echo " but this user is not root and cannot use sudo. Ask an administrator to run:" >&2
     [ "${#refresh[@]}" -eq 0 ] || printf '  %s && %s\n' "${refresh[*]}" "${install[*]}" >&2
     [ "${#refresh[@]}" -gt 0 ] || printf '  %s\n' "${install[*]}" >&2
     exit 1

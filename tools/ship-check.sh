@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks the deployment files with the code of the programs that read them; tools/ship/main.go lists
-# them. It needs Debian's dpkg, systemd-analyze and strace, and root or sudo for the chroot. It uses
-# the network only for Go modules. Checks that need none of this are in integration/deploy_test.go
-# and integration/deploy.
+# these programs. It needs Debian's dpkg, systemd-analyze and strace, and root or sudo for the
+# chroot. It uses the network only for Go modules. Checks that need none of this are in
+# integration/deploy_test.go and integration/deploy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -36,7 +36,7 @@ dpkg-deb --control "$work/igproxy.deb" "$work/control"
 [ "$(cat "$work/control/conffiles")" = /etc/igproxy/igproxy.yaml ]
 for script in postinst prerm postrm; do cmp "deploy/deb/$script" "$work/control/$script" && sh -n "deploy/deb/$script"; done
 [ -z "$(dpkg-deb --contents "$work/igproxy.deb" | grep -v ' root/root ' || true)" ]
-"$work/deb/usr/bin/igproxy" version >/dev/null
+"$work/deb/usr/bin/igproxy" --version >/dev/null
 say deb "unpacked by dpkg; $(stat -c %s "$work/igproxy.deb") bytes"
 
 # The image, without a container engine: the same files, user, command and health check as in the

@@ -40,7 +40,7 @@ type message struct {
 	Error     json.RawMessage `json:"error,omitempty"`
 }
 
-// openChromium starts Chromium with an empty page. It ends with the test.
+// openChromium starts Chromium with an empty page. Chromium ends with the test.
 func openChromium(t *testing.T) *chromium {
 	t.Helper()
 	program, err := exec.LookPath("chromium")
@@ -77,7 +77,7 @@ func openChromium(t *testing.T) *chromium {
 		_ = to.Close()
 		_ = from.Close()
 		<-read
-		// The last of its processes may still write to it.
+		// A process of the browser that is still ending may write to home.
 		for start := time.Now(); os.RemoveAll(home) != nil && time.Since(start) < harness.Patience; {
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -161,7 +161,8 @@ func (c *chromium) eval(expression string) string {
 	return fmt.Sprint(got.Result.Value)
 }
 
-// shows waits until an expression is true.
+// shows waits until expression is true in the page. If that does not happen, it fails the test and
+// says that the page does not show what.
 func (c *chromium) shows(what, expression string) {
 	c.t.Helper()
 	for deadline := time.Now().Add(harness.Patience); c.eval(expression) != "true"; time.Sleep(50 * time.Millisecond) {
@@ -215,7 +216,7 @@ func (c *chromium) quiet() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.troubles) > 0 {
-		c.t.Errorf("the page complains:\n%s", strings.Join(c.troubles, "\n"))
+		c.t.Errorf("the page reported errors:\n%s", strings.Join(c.troubles, "\n"))
 		c.troubles = nil
 	}
 }

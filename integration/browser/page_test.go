@@ -21,7 +21,7 @@ import (
 
 var (
 	updatePictures = flag.Bool("update", false, "rewrite docs/status-light.png and docs/status-dark.png")
-	pictureOf      = flag.Duration("of", 20*time.Second, "for how long traffic runs before the pictures are taken")
+	pictureOf      = flag.Duration("of", 20*time.Second, "how long traffic runs before the pictures are taken")
 )
 
 // flow sends requests until end is called: most for known tokens, some for new ones, and a few that
@@ -93,8 +93,8 @@ func TestPageShowsTrafficAndFailures(t *testing.T) {
 	c.shows("that the connection is lost", text("link")+` === "connection lost"`)
 }
 
-// fitsAPhoneAndNeedsNoMouse checks the page at a width of 360 pixels and moves through it with the
-// Tab key.
+// fitsAPhoneAndNeedsNoMouse checks that the page is no wider than the screen of a phone, a tablet
+// or a computer, and moves through it with the Tab key.
 func fitsAPhoneAndNeedsNoMouse(t *testing.T, c *chromium) {
 	t.Helper()
 	for _, w := range []int{360, 768, 1280} {
@@ -125,14 +125,14 @@ func fitsAPhoneAndNeedsNoMouse(t *testing.T, c *chromium) {
 		"the chart as a table":        `document.querySelectorAll("#minutes tr").length > 0 && document.querySelectorAll("#minutes-head th[scope=col]").length === 10`,
 		"the chart's moment in words": `/token|no requests/.test(document.getElementById("moment").getAttribute("aria-valuetext"))`,
 		"changes in live regions":     `document.getElementById("concerns").getAttribute("aria-live") === "polite" && document.getElementById("link").getAttribute("aria-live") === "polite"`,
-		"no animation if not wanted":  `getComputedStyle(document.getElementById("link"), "::before").animationName === "none"`,
+		"no unwanted animation":       `getComputedStyle(document.getElementById("link"), "::before").animationName === "none"`,
 	} {
 		c.shows(what, expression)
 	}
 }
 
-// takePictures takes the screenshots for the documentation: traffic with a past outage of Instagram
-// and one of Redis.
+// takePictures takes the screenshots for the documentation. They show traffic, and past outages of
+// Instagram and of Redis.
 func takePictures(t *testing.T, c *chromium, upstream string, redis *redistest.Server) {
 	t.Helper()
 	fault := func(mode string) {

@@ -1,9 +1,9 @@
 package clients
 
 // Client libraries from package registries log a user in through igproxy: they exchange a code, get
-// a long-lived token, read with it, and see errors as their own error types. Each has igproxy's
-// address and no secret; docs/clients.md says what else it needs. The programs are in the folders
-// next to this file.
+// a long-lived token, read the user with it, and report errors as their own error types. Each has
+// igproxy's address and no secret; docs/clients.md says what else it needs. The programs are in the
+// folders next to this file.
 
 import (
 	"bytes"
@@ -45,7 +45,8 @@ var clients = []client{
 		codeError: `*oauth2.RetrieveError 400 {"error_type":"OAuthException"`, tokenError: "400 190 463"},
 	{name: "github.com/markbates/goth", command: []string{"bin/goth"}, codeError: `*oauth2.RetrieveError 400 {"error_type":"OAuthException"`,
 		tokenError: "400 190 463", note: "FetchUser: instagram responded with a 500 trying to fetch user information",
-		strange: []string{"path, no grant_type, no client_secret"}}, // a call to a closed API, passed through
+		// A call to an API that has been shut down is passed through.
+		strange: []string{"path, no grant_type, no client_secret"}},
 	{name: "axios", command: []string{"node", "node/axios.mjs"}, reads: true, tokenError: "AxiosError 400 190 463"},
 	{name: "instagram-graph-api", command: []string{"node", "node/instagram-graph-api.mjs"}, reads: true, tokenError: "OAuthException 190 463"},
 	{name: "oauth4webapi", command: []string{"node", "node/oauth4webapi.mjs"}, note: "bearer",
@@ -92,18 +93,18 @@ func TestThirdPartyClients(t *testing.T) {
 			g := c.run(t, dir, clientEnv(t, base, code, "SHORT="+short, "BAD_CODE=expired-code-"+n, "BAD_TOKEN=expired-token-"+n))
 			if !c.reads {
 				if issued := ig.Issued(code); len(issued) != 1 || g.Short != issued[0] {
-					t.Errorf("the code was exchanged %d times (want 1), or the client got another token", len(issued))
+					t.Errorf("the code was exchanged %d times (want 1), or the client got a different token", len(issued))
 				}
 				short = g.Short
 			}
 			if issued := ig.Issued(short); len(issued) != 1 || g.Long != issued[0] || g.ExpiresIn < 5183000 {
-				t.Errorf("the token was exchanged %d times (want 1), or the client got another one, or its expires_in is too low: %d", len(issued), g.ExpiresIn)
+				t.Errorf("the token was exchanged %d times (want 1), or the client got a different one, or its expires_in is too low: %d", len(issued), g.ExpiresIn)
 			}
 			if g.Username != "anna.photos" {
-				t.Errorf("it read the user %q", g.Username)
+				t.Errorf("the client read the user %q", g.Username)
 			}
 			if !strings.HasPrefix(g.CodeError, c.codeError) || !strings.HasPrefix(g.TokenError, c.tokenError) || g.Note != c.note {
-				t.Errorf("its errors are %q and %q, and its note %q", g.CodeError, g.TokenError, g.Note)
+				t.Errorf("the client's errors are %q and %q, and its note is %q", g.CodeError, g.TokenError, g.Note)
 			}
 			if strange := ig.Strange(); !slices.Equal(strange, c.strange) {
 				t.Errorf("Instagram received requests that it should not: %q", strange)
@@ -127,7 +128,8 @@ func TestThirdPartyClients(t *testing.T) {
 	}
 }
 
-// severalApps writes a configuration with the app and another one, and returns its path.
+// severalApps writes a configuration with two apps, shop (with appID) and club, and returns its
+// path.
 func severalApps(t *testing.T) (path string) {
 	t.Helper()
 	return harness.File(t, "several.yaml", fmt.Sprintf(`apps:
@@ -143,7 +145,8 @@ func clientEnv(t *testing.T, base, code string, more ...string) []string {
 		"OAUTHLIB_INSECURE_TRANSPORT=1") // plain HTTP to loopback, for requests-oauthlib
 }
 
-// run runs the program to its end. Its environment, arguments and output contain no secret.
+// run runs the program to its end and returns what it printed. The test fails if the program's
+// environment, arguments or output contain the secret.
 func (c client) run(t *testing.T, dir string, env []string) (g got) {
 	t.Helper()
 	program := c.command[0]
@@ -156,11 +159,11 @@ func (c client) run(t *testing.T, dir string, env []string) (g got) {
 	}
 	for _, text := range append(slices.Concat(env, c.command), stdout, stderr) {
 		if strings.Contains(text, harness.AppSecret) {
-			t.Error("the client knows the secret")
+			t.Error("the client has the secret")
 		}
 	}
 	if err := json.Unmarshal([]byte(stdout), &g); err != nil {
-		t.Fatalf("its output is %q: %v", stdout, err)
+		t.Fatalf("the client's output is %q: %v", stdout, err)
 	}
 	return g
 }
@@ -179,8 +182,8 @@ func (c client) start(t *testing.T, program, dir string, env []string) (stdout, 
 	return out.String(), errs.String(), err
 }
 
-// pythonWith returns an interpreter that has a module. The first one in PATH may not be the
-// system's.
+// pythonWith returns a Python interpreter that has a module. The first python3 in PATH may not be
+// the system's, which has Debian's modules.
 func pythonWith(t *testing.T, module string) string {
 	t.Helper()
 	for _, python := range []string{"python3", "/usr/bin/python3"} {
@@ -267,7 +270,7 @@ func TestClientWithoutABaseURL(t *testing.T) {
 	}
 	answer, issued := curl(harness.ExchangePath("IGAA-fixed")), ig.Issued("IGAA-fixed")
 	if len(issued) != 1 || !strings.Contains(answer, `"access_token":"`+issued[0]+`"`) {
-		t.Fatalf("no token, or another one, in %s", answer)
+		t.Fatalf("no token, or the wrong one, in %s", answer)
 	}
 	if me := curl("/me?fields=username&access_token=" + issued[0]); !strings.Contains(me, `"username":"anna.photos"`) {
 		t.Errorf("read %s", me)

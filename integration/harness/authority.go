@@ -20,7 +20,7 @@ import (
 type Authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
-	File string // its own certificate, in PEM
+	File string // path of its own certificate, in PEM
 }
 
 // NewAuthority creates an authority with its own certificate.
@@ -37,8 +37,8 @@ func NewAuthority(t testing.TB) Authority {
 	return a
 }
 
-// Sign makes a certificate for 127.0.0.1 and these hosts and URIs, and its key, in PEM. The first
-// certificate is the authority's own.
+// Sign returns a certificate for 127.0.0.1 and these hosts and URIs, and its key, both in PEM. The
+// first certificate is the authority's own.
 func (a Authority) Sign(t testing.TB, name string, hosts ...string) (cert, key string) {
 	t.Helper()
 	fresh, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -73,7 +73,7 @@ func (a Authority) Sign(t testing.TB, name string, hosts ...string) (cert, key s
 }
 
 // Client returns a client that trusts this authority. If signer is not nil, the client presents a
-// certificate for these hosts and URIs that signer signed.
+// certificate, signed by signer, for these hosts and URIs.
 func (a Authority) Client(t testing.TB, signer *Authority, keepAlive bool, hosts ...string) *http.Client {
 	t.Helper()
 	roots := x509.NewCertPool()

@@ -99,13 +99,13 @@ func Address(t testing.TB) string {
 	return fmt.Sprintf("127.0.0.1:%d", redistest.FreePort(t))
 }
 
-// Instagram starts the stand-in for Instagram. It ends with the test.
+// Instagram starts the stand-in for Instagram, which ends with the test.
 func Instagram(t testing.TB, o mock.ServerOptions) (*mock.Instagram, *mock.Server) {
 	t.Helper()
 	return StandIn(t, mock.Options{Secret: AppSecret}, o)
 }
 
-// StandIn starts a stand-in with these options. It ends with the test.
+// StandIn starts a stand-in with these options. The stand-in ends with the test.
 func StandIn(t testing.TB, options mock.Options, o mock.ServerOptions) (*mock.Instagram, *mock.Server) {
 	t.Helper()
 	if o.Addr == "" {

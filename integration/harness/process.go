@@ -53,8 +53,9 @@ func Start(t testing.TB, env []string, args ...string) *Process {
 	return StartCommand(t, env, exec.Command(Binary, args...))
 }
 
-// StartCommand starts a command that is igproxy or becomes it. Its output goes to Log, unless its
-// standard error is set already. It is killed at the end of the test if it still runs.
+// StartCommand starts a command that is igproxy or becomes it. Its output goes to Log, except for
+// its standard error if cmd.Stderr is set already. The process is killed at the end of the test if
+// it still runs.
 func StartCommand(t testing.TB, env []string, cmd *exec.Cmd) *Process {
 	t.Helper()
 	p := &Process{Cmd: cmd, Log: &Output{}, Exited: make(chan struct{})}
@@ -80,7 +81,7 @@ func StartCommand(t testing.TB, env []string, cmd *exec.Cmd) *Process {
 }
 
 // withoutSleep returns env, or the environment of the test if env is nil, with a setting of the
-// race detector: without it every igproxy sleeps for a second when it ends.
+// race detector. Without that setting every igproxy would sleep for a second when it ends.
 func withoutSleep(env []string) []string {
 	if env == nil {
 		env = os.Environ()
@@ -129,7 +130,7 @@ func Run(t testing.TB, env []string, args ...string) (code int, stdout, stderr s
 	return run(t, Binary, env, args...)
 }
 
-// RunPlain runs igproxy without the race detector, which takes a fifth of the time of Run.
+// RunPlain runs igproxy without the race detector. It takes a fifth of the time that Run takes.
 func RunPlain(t testing.TB, env []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	return run(t, Plain(t), env, args...)
@@ -149,7 +150,7 @@ func run(t testing.TB, binary string, env []string, args ...string) (code int, s
 	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
 }
 
-// Output collects what a process prints, and can be read meanwhile.
+// Output collects what a process prints. It can be read while the process runs.
 type Output struct {
 	mu   sync.Mutex // protects text
 	text bytes.Buffer

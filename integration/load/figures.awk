@@ -1,5 +1,6 @@
-# Prints a table from igproxy's /metrics: requests by outcome and source, and quantiles of their
-# durations by source, interpolated within the histogram's buckets as Prometheus does.
+# Prints a table from igproxy's /metrics: requests by grant, outcome and source, and quantiles of
+# their durations by grant and source, interpolated within the histogram's buckets as Prometheus
+# does.
 function label(name,  at) {
   at = index($0, name "=\"")
   if (!at) return ""
@@ -7,7 +8,7 @@ function label(name,  at) {
   return substr(at, 1, index(at, "\"") - 1)
 }
 
-# quantile returns a quantile for a source, in milliseconds.
+# quantile returns a quantile for a grant and source, in milliseconds.
 function quantile(source, q,  want, i, below, lower) {
   want = q * count[source, buckets[source]]
   for (i = 1; i <= buckets[source]; i++) {

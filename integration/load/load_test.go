@@ -33,10 +33,10 @@ func TestLoadRecipes(t *testing.T) {
 			p.Listening(t)
 			out := harness.Program(t, []string{"IGPROXY=" + p.URL, "LOAD=1"}, "", "./"+recipe.script, recipe.mode)
 			if !regexp.MustCompile(recipe.says).MatchString(out) || strings.Contains(out, "Non-2xx") {
-				t.Errorf("it does not say %s:\n%s", recipe.says, out)
+				t.Errorf("the output does not match %s:\n%s", recipe.says, out)
 			}
 			tokens := counted(t, p, `igproxy_requests_total\{.*outcome="token".*\}`)
-			// At its end wrk abandons requests, which get the outcome gone.
+			// When wrk ends, it abandons requests, which get the outcome "gone".
 			all := counted(t, p, `igproxy_requests_total\{.*\}`) - counted(t, p, `igproxy_requests_total\{.*outcome="gone".*\}`)
 			if tokens < 50 || tokens != all {
 				t.Errorf("%d requests got a token, of %d", tokens, all)

@@ -74,9 +74,9 @@ func TestStandInPageWorksAsWritten(t *testing.T) {
 			t.Error("limit4: a new token got an answer")
 		}
 	}
-	// One call for the 20 callers, two (with a retry) for the one while Instagram was down, and one
-	// that hit the limit.
+	// One call for the 20 callers, two (with a retry) for the caller while Instagram was down, and
+	// one for the caller that hit the limit.
 	if !strings.Contains(said["__code"], `"code"`) || !strings.Contains(said["__stats"], `"exchange":4`) || len(said) != 6 {
-		t.Errorf("it said %q", said)
+		t.Errorf("the commands printed %q", said)
 	}
 }

@@ -2,7 +2,7 @@
 // with a tick for each row that this run proved. A row holds if all its tests ran and passed and
 // none was skipped.
 //
-//	go run -C tools ./faults            in the repository, as make faults does
+//	go run -C tools ./faults            runs the tests, as make faults does
 //	go run -C tools ./faults -from FILE reads the output of go test -json and runs nothing
 //
 // The exit code is 0 if every row holds, 1 if one does not, and 2 if there is no table.

@@ -12,8 +12,8 @@ import (
 
 const floorName = "floor"
 
-// floor starts the lower bound for any server: one epoll loop in C that reads, finds the end of the
-// header, and writes the bytes of a hit of like.
+// floor starts an epoll loop in C, as a lower bound for any server. It reads, finds the end of the
+// header, and writes the same bytes that the server like sends for a hit.
 func (b *bench) floor(like *server) (*server, error) {
 	hit, err := rawHit(like)
 	if err != nil {

@@ -38,7 +38,7 @@ func helper(kind string, args []string) error {
 	case kind == fasthttpName && len(args) == 1:
 		return serveFasthttp(args[0])
 	default:
-		return errors.New("origin ADDRESS LATENCY, bare ADDRESS, or fasthttp ADDRESS")
+		return errors.New("usage: origin ADDRESS LATENCY, bare ADDRESS, or fasthttp ADDRESS")
 	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM)
@@ -80,7 +80,8 @@ func (o *originHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(answer(longOf(short)))
 }
 
-// longOf reverses the numbered token to get a different long-lived one of the same length.
+// longOf returns the long-lived token for a short-lived one that is given without its prefix IGAA.
+// It has the same length: the characters after the prefix are reversed.
 func longOf(short string) string {
 	short, _, _ = strings.Cut(short, "&")
 	long := []byte(short)

@@ -44,7 +44,7 @@ func (b *bench) hits() error {
 	return nil
 }
 
-// against returns igproxy's value of each round divided by another server's of the same round.
+// against returns, for each round, igproxy's value divided by the other server's value.
 func against(other string, f figures) figures {
 	return growth(figures{sidecarName: f[sidecarName]}, figures{sidecarName: f[other]})
 }

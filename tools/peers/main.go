@@ -1,7 +1,7 @@
 // Command peers compares igproxy on this machine with nginx, Varnish, bare handlers of net/http and
 // fasthttp, and an epoll loop in C. It prints one table: medians, ratios to nginx in the same run,
-// and the goals with whether they are met. It is not a test: a missed goal is reported, but the
-// exit code stays 0.
+// the goals, and whether each is met. It is not a test: a missed goal is reported, but the exit
+// code stays 0.
 //
 //	go run -C tools ./peers              all parts, as in make bench-peers
 //	go run -C tools ./peers -quick       the same with fewer and shorter rounds

@@ -79,11 +79,11 @@ func (b *bench) misses() error {
 type misser struct {
 	base   string
 	client *http.Transport
-	secret bool // it sends the client secret itself
+	secret bool // sends the client secret, as an app without a sidecar does
 	took   []float64
 }
 
-// inTurn makes each of all exchange one new token, and returns the number of the last one.
+// inTurn exchanges one new token with each misser in all, and returns the number of the last token.
 func inTurn(n int, all ...*misser) (int, error) {
 	for _, m := range all {
 		n++
@@ -117,7 +117,7 @@ func (m *misser) ask(n int) error {
 	return err
 }
 
-// reset drops the results so far.
+// reset drops the results of m and the others so far.
 func (m *misser) reset(others ...*misser) {
 	for _, m := range append(others, m) {
 		m.took = m.took[:0]

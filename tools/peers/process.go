@@ -17,7 +17,7 @@ import (
 type server struct {
 	name   string
 	url    string
-	health string // URL that returns 200 once it is up; igproxy's is on the admin listener
+	health string // URL that returns 200 once the server is up; igproxy's is on the admin listener
 	log    string // its standard error
 	cmd    *exec.Cmd
 	done   chan struct{}
@@ -146,8 +146,8 @@ const (
 	private = "Pss_Anon:" // without the pages of files, such as the binary's
 )
 
-// memory returns the tree's memory of a kind in bytes, with pages shared by several processes
-// counted once.
+// memory returns the memory of this kind that the process tree uses, in bytes. It counts pages that
+// several processes share once.
 func (s *server) memory(kind string) (bytes float64, err error) {
 	for _, pid := range s.tree() {
 		text, e := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))

@@ -8,9 +8,9 @@ import (
 const million = 1_000_000
 
 // scale measures what a hit costs with many tokens and with many connections, compared with one
-// token and few connections. Each case has its own igproxy, and they take turns; nginx takes part
-// in the case of many connections that all ask. All tokens are exchanged beforehand, with the
-// origin, because it is faster than the stand-in.
+// token and few connections. The cases take turns. nginx is measured only for the comparison of
+// many connections that all send requests. All tokens are exchanged beforehand, with the origin as
+// the upstream, because it is faster than the stand-in.
 func (b *bench) scale() error {
 	origin, err := b.origin("0s")
 	if err != nil {

@@ -86,7 +86,7 @@ func (b *bench) sizes() error {
 
 func last(f figures) float64 { return f[sidecarName][len(f[sidecarName])-1] }
 
-// megabytes returns a function that measures a server's memory of a kind.
+// megabytes returns a function that measures a server's memory of this kind.
 func megabytes(kind string) func(*server) (float64, error) {
 	return func(s *server) (float64, error) {
 		bytes, err := s.memory(kind)

@@ -107,10 +107,10 @@ func (b *bench) truncateLogs() (err error) {
 	return err
 }
 
-// until waits for a condition.
-func (b *bench) until(what string, is func() bool) error {
+// until waits for condition to become true. After patience it returns an error with the text what.
+func (b *bench) until(what string, condition func() bool) error {
 	for end := time.Now().Add(patience); time.Now().Before(end) && b.ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
-		if is() {
+		if condition() {
 			return nil
 		}
 	}

@@ -5,7 +5,7 @@
 //	go run -C tools/ship . REPOSITORY BINARY PACKAGE.deb
 //
 // REPOSITORY is the folder to check, BINARY the igproxy to package, and PACKAGE.deb the package to
-// write. tools/ship-check.sh calls it.
+// write. tools/ship-check.sh runs this command.
 package main
 
 import (

@@ -1,12 +1,12 @@
 // instagram-graph-api: the base URL is in the exported object Constants, and can be assigned. The
-// library reads with Instagram's tokens as it does with Facebook's. Its token request is Facebook's
-// (fb_exchange_token), so this program exchanges the token with fetch.
+// library can read data with Instagram's tokens as well as with Facebook's. Its token request is
+// Facebook's (fb_exchange_token), so this program exchanges the token with fetch.
 import instagram from 'instagram-graph-api';
 import { IGPROXY, SHORT, BAD_TOKEN, report } from './shared.mjs';
 
 instagram.Constants.API_URL = IGPROXY;
 
-// The library requests /v23.0//ID. igproxy would pass that on unchanged, but the stand-in for
+// The library requests /v23.0//ID. igproxy would pass that path on unchanged, but the stand-in for
 // Instagram has no path with two slashes.
 class Account extends instagram.GetPageInfoRequest {
   url() {

@@ -1,6 +1,6 @@
-// passport-instagram: tokenURL is an option. Its own profile call goes to an API that Instagram
-// closed in 2020, so it is skipped, as users of the library do, and /me is read with the strategy's
-// own OAuth client.
+// passport-instagram: tokenURL is an option. The library's own profile call goes to an API that
+// Instagram shut down in 2020, so this program skips that call, as users of the library do, and
+// reads /me with the strategy's own OAuth client.
 import { promisify } from 'node:util';
 import { Strategy } from 'passport-instagram';
 import { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, BAD_CODE, BAD_TOKEN, report, refused } from './shared.mjs';

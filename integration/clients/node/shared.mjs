@@ -3,7 +3,7 @@ export const { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, SHORT, BAD_CODE, BAD_TOKE
 
 export const report = (got) => console.log(JSON.stringify(got));
 
-// refused runs what must fail and returns its error.
+// refused calls a function that must fail and returns the error.
 export const refused = async (call) => {
   try {
     await call();

@@ -35,7 +35,8 @@ func Must(err error) {
 // Print writes the result to the standard output.
 func (g Result) Print() { Must(json.NewEncoder(os.Stdout).Encode(g)) }
 
-// Get requests JSON with a client that adds the token itself, and returns the status.
+// Get requests JSON with a client that adds the token itself, decodes it into the value that into
+// points to, and returns the status.
 func Get(client *http.Client, base, path string, query url.Values, into any) int {
 	res, err := client.Get(base + path + "?" + query.Encode())
 	Must(err)
@@ -46,8 +47,8 @@ func Get(client *http.Client, base, path string, query url.Values, into any) int
 	return res.StatusCode
 }
 
-// Rest does what follows a login: an exchange, a read, and an exchange that fails. as returns a
-// client that adds the token itself.
+// Rest does what follows a login: an exchange, a read, and an exchange that fails. The function as
+// returns a client that adds the token to its requests.
 func (g *Result) Rest(base string, as func(token string) *http.Client) {
 	exchange := url.Values{"grant_type": {"ig_exchange_token"}}
 	var long struct {
