@@ -17,7 +17,7 @@ const (
 	headerBytes   = 16 << 10
 	headerCount   = 64
 	chunkBytes    = 32 << 10
-	stalledClient = 10 * time.Second // after which a response is abandoned
+	stalledClient = 10 * time.Second // how long a write may wait for the client
 )
 
 // huge sends a good response with a very long unknown member.
@@ -32,7 +32,7 @@ func (x *call) endless() {
 	control := http.NewResponseController(x.w)
 	chunk := []byte(`{"access_token":"IGAA` + strings.Repeat("A", chunkBytes))
 	for range endlessBytes / chunkBytes {
-		_ = control.SetWriteDeadline(time.Now().Add(stalledClient)) // without a deadline, the client must disconnect
+		_ = control.SetWriteDeadline(time.Now().Add(stalledClient)) // if this fails, the write waits until the client disconnects
 		if _, err := x.w.Write(chunk); err != nil || x.gone() {
 			break
 		}

@@ -34,7 +34,7 @@ func (x *call) stream() {
 		if err == io.EOF {
 			return
 		}
-		_ = control.SetWriteDeadline(time.Now().Add(stalledClient)) // without a deadline, the client must disconnect
+		_ = control.SetWriteDeadline(time.Now().Add(stalledClient)) // if this fails, the write waits until the client disconnects
 		if _, err := x.w.Write(chunk[:read]); err != nil || x.gone() {
 			x.abort()
 		}
