@@ -27,7 +27,7 @@ import (
 
 // Options configure New.
 type Options struct {
-	// Proxy is the Proxy that the Handler serves the operator of. Required.
+	// Proxy is the Proxy to administer. Required.
 	Proxy *proxy.Proxy
 	// Hosts are the names, without a port, that the Host header may have besides loopback's own.
 	Hosts []string
