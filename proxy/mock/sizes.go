@@ -32,7 +32,8 @@ func (x *call) endless() {
 	control := http.NewResponseController(x.w)
 	chunk := []byte(`{"access_token":"IGAA` + strings.Repeat("A", chunkBytes))
 	for range endlessBytes / chunkBytes {
-		_ = control.SetWriteDeadline(time.Now().Add(stalledClient)) // if this fails, the write waits until the client disconnects
+		// If no deadline can be set, a write waits until the client disconnects.
+		_ = control.SetWriteDeadline(time.Now().Add(stalledClient))
 		if _, err := x.w.Write(chunk); err != nil || x.gone() {
 			break
 		}
