@@ -18,8 +18,8 @@ const codeLife = time.Hour
 // Generic OAuth libraries fail on the first, and apps written to the documentation fail on the
 // second. So the Token has both: the flat members, and the same members under data. It also has the
 // token_type that RFC 6749 section 5.1 requires and Meta omits. Values are kept byte for byte: a
-// user_id above 2^53 would otherwise become the ID of another user. Members with lookalikes of
-// known names are dropped, at the top and inside data.
+// user_id above 2^53 would otherwise become the ID of another user. Members whose names are
+// lookalikes of known names are dropped, at the top and inside data.
 func ReadCode(body []byte, now time.Time) (Token, error) {
 	members, err := objectMembers(body)
 	if err != nil {

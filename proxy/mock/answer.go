@@ -131,6 +131,6 @@ func encoded(v any) string {
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // cannot fail: v is of a type of this package
+	_ = enc.Encode(v) // cannot fail: this package encodes only types that have a JSON form
 	return strings.TrimSuffix(b.String(), "\n")
 }

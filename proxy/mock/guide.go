@@ -7,8 +7,8 @@ import (
 
 const guide = `Meta has no sandbox for tokens. This is one, for Instagram and Threads. Any token
 can be exchanged, unless its prefix names a fault (access_token=expired-1) or it
-looks like a token of the other API. For anything else, a token that was not
-issued here must begin with IG or EAA, or for Threads with TH.
+looks like a token of the other API. Refreshing, reading and writing need a token
+that begins with IG or EAA, or for Threads with TH.
 
 Meta's endpoints, with or without a leading version (/v23.0):
   GET  /access_token           return a long-lived token for a short-lived one

@@ -5,9 +5,9 @@
 //
 // Any token can be exchanged, with three exceptions: a token whose prefix names a fault (see
 // Faults), a token with a prefix of the other API, and a token that the stand-in itself issued and
-// that is expired or long-lived. For a refresh, a read or a write, a token must have been issued
-// here or begin like a real one: with IG or EAA, or for Threads with TH. A code works once. A new
-// token reveals nothing about the token or code it was issued for, and every call gets a new token.
+// that is expired or long-lived. For a refresh, a read or a write, a token must begin like a real
+// one: with IG or EAA, or for Threads with TH. A code works once. A new token reveals nothing about
+// the token or code that it was issued for, and every call gets a new token.
 // Tokens and secrets never appear in log lines or counters. The package imports nothing from
 // igproxy, so the two cannot share a mistake.
 //
@@ -153,8 +153,8 @@ func (i *Instagram) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.answer()
 }
 
-// Close ends every handler that is hanging or waiting, and later every handler that would do so.
-// The counters can still be read.
+// Close ends every handler that is hanging or waiting, and every handler that begins to do so
+// later. The counters can still be read.
 func (i *Instagram) Close() { i.close() }
 
 // SetFault makes every token behave as if its prefix named this fault; "" ends that. It panics on a

@@ -6,7 +6,7 @@ import (
 )
 
 // tooYoung has a made-up message for a documented rule ("at least 24 hours old"); the real response
-// is not published. All other token errors have code 190, so it is the likeliest here too.
+// is not published. Most token errors have code 190, so it is the likeliest here too.
 var tooYoung = graphError{status: 400, Type: "OAuthException", Code: 190,
 	Message: "Error validating access token: The access token must be at least 24 hours old"}
 
