@@ -19,9 +19,9 @@ type ServerOptions struct {
 	// creates. It is valid for 127.0.0.1, ::1, localhost, the hosts that the function Hosts
 	// returns, and the name and address in Addr.
 	TLS bool
-	// Expired makes the certificate an expired one. It needs TLS.
+	// Expired makes Start use an expired certificate. It needs TLS.
 	Expired bool
-	// WrongName makes the certificate one for another host. It needs TLS.
+	// WrongName makes Start use a certificate for another host. It needs TLS.
 	WrongName bool
 }
 
