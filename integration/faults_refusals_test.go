@@ -30,7 +30,7 @@ const (
 )
 
 func unreadMessage(status int) string {
-	return fmt.Sprintf("Instagram refused this call (status %d) without an error that igproxy can read.", status)
+	return fmt.Sprintf("Meta answered this call with status %d, but without an error that igproxy can read.", status)
 }
 
 // refusalShapes maps prefixes of tokens and codes to shapes.

@@ -24,7 +24,7 @@ func TestOperationsAreForTheOperatorOnly(t *testing.T) {
 	with := newHandler(t, options)
 	uid := func(n uint32) *uint32 { return &n }
 	for name, c := range map[string]struct {
-		peer          *uint32 // nil: TCP, or a system that does not report it
+		peer          *uint32 // the UID; nil: TCP, or a system that does not report UIDs
 		authorization []string
 		without, with int // the status without and with a token file
 		says          string

@@ -27,12 +27,12 @@ import (
 
 // Options configure New.
 type Options struct {
-	// Proxy is the one to administer. Required.
+	// Proxy is the Proxy to administer. Required.
 	Proxy *proxy.Proxy
 	// Hosts are the names, without a port, that the Host header may have besides loopback's own.
 	Hosts []string
-	// AnyHost turns off the check of the Host name. That is right for a Unix socket, and for a
-	// listener beyond loopback without a list of hosts.
+	// AnyHost turns off the check of the Host name. Set it for a Unix socket, and for a listener
+	// beyond loopback without a list of hosts.
 	AnyHost bool
 	// About describes the process on the status page.
 	About About
@@ -127,8 +127,9 @@ func (h *Handler) sample() {
 	}
 }
 
-// Close performs the pending purges, each within purgeTimeout, and ends the sampling. Purges after
-// it are not merged. Call it before closing the Proxy and its cache; further calls do nothing.
+// Close performs the pending purges, each within purgeTimeout, and ends the sampling. Purges that
+// are requested later are not merged. Call Close before closing the Proxy and its cache; further
+// calls do nothing.
 func (h *Handler) Close() {
 	h.close()
 	h.sampling.Wait()

@@ -117,7 +117,7 @@ func TestTheHandlerServesItsPathsAndNothingElse(t *testing.T) {
 	}
 }
 
-// Otherwise a web page that rebinds its name to loopback could read the status.
+// Without these checks, a web page that rebinds its name to loopback could read the status.
 func TestTheHostNameIsCheckedAndWebPagesAreRefused(t *testing.T) {
 	o := admin.Options{Proxy: newProxy(t, optionsFor(t, nowhere)), Hosts: []string{"ops.internal"}}
 	listed := newHandler(t, o)

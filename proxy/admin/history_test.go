@@ -22,7 +22,7 @@ func TestHistoryCoversFifteenMinutes(t *testing.T) {
 	if n := len(window); n != buckets || window[0].at != h.started || window[1].outcomes[0] != 10 || window[n-1].outcomes[0] != 15 || !window[n-1].at.Equal(s.at) {
 		t.Errorf("%d samples, from %v: %v", n, window[0].at, window)
 	}
-	for _, want := range []uint64{10, 15} { // what left the window no longer counts
+	for _, want := range []uint64{10, 15} { // a sample that has left the window no longer counts
 		if begin(); len(h.window()) != buckets || h.window()[0].outcomes[0] != want {
 			t.Errorf("%d samples, the first with %d requests; want %d and %d", len(h.window()), h.window()[0].outcomes[0], buckets, want)
 		}

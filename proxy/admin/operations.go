@@ -14,8 +14,8 @@ const (
 	outcomeDenied = "denied"
 )
 
-// operate serves an operation with a JSON reply, to those who may run it. Everyone else gets a text
-// that says why not, and what to do next.
+// operate serves an operation with a JSON reply to the callers that may run it. Any other caller
+// gets a text that says why not, and what to do next.
 func (h *Handler) operate(name string, run func(*http.Request) (status int, reply any)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		by, refused := h.current.Load().access.check(r)
@@ -40,8 +40,8 @@ func (h *Handler) operate(name string, run func(*http.Request) (status int, repl
 	}
 }
 
-// audit counts an operation and logs who asked for it. Denied operations and merged operations,
-// which cost the caller nothing, are each logged at most once a second.
+// audit counts an operation and logs who asked for it. Denied operations are logged at most once a
+// second, and so are merged ones: a caller can repeat both at no cost.
 func (h *Handler) audit(name, outcome string, by caller) {
 	h.proxy.Metrics().Operation(name, outcome)
 	line := append([]any{"operation", name, "outcome", outcome}, by.attributes()...)

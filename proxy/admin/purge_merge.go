@@ -8,12 +8,12 @@ import (
 // mergeWindow is the time within which purges of everything are merged into one.
 const mergeWindow = 10 * time.Second
 
-// merger merges purges of everything. The first purge of an app takes effect at once. Those that
-// follow within mergeWindow are merged into one, which takes effect when the window ends, so that a
-// loop of purges cannot turn most hits into exchanges. No purge is lost: close performs the pending
-// ones.
+// merger merges purges of everything. The first purge of an app takes effect at once. Later purges
+// within mergeWindow are merged into one, which takes effect when the window ends, so that a loop
+// of purges cannot turn most hits into exchanges. No purge is lost: close performs those that are
+// pending.
 type merger struct {
-	purge func(app string) // performs one; an empty name means all apps
+	purge func(app string) // performs a purge; an empty name means all apps
 
 	mu      sync.Mutex         // protects the fields below
 	windows map[string]*window // by app
@@ -21,15 +21,15 @@ type merger struct {
 	running sync.WaitGroup     // the running calls of purge
 }
 
-// window is the time after a purge in which others are merged.
+// window is the time after a purge in which further purges are merged.
 type window struct {
 	ends  time.Time
 	asked bool // another purge is pending; it runs when the window ends
 	timer *time.Timer
 }
 
-// join returns 0 if the caller must purge now; then a window begins. Otherwise it returns the time
-// after which the merged purge takes effect.
+// join returns 0 if the caller must purge now; a window begins then. Otherwise it returns the time
+// until the merged purge takes effect.
 func (m *merger) join(app string) (in time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -16,7 +16,7 @@ var outcomes = [...]string{"token", "passed", "refused", "limited", "rejected", 
 type sample struct {
 	at            time.Time
 	outcomes      [len(outcomes)]uint64
-	tokenRequests uint64            // without those passed through, rejected or abandoned
+	tokenRequests uint64            // requests, except those passed through, rejected or abandoned
 	sources       map[string]uint64 // answers to token requests, by source
 	hits          histogram         // requests answered from memory or Redis
 	exchanges     histogram         // requests that called Instagram

@@ -69,7 +69,7 @@ type Saved struct {
 	Coalescing uint64 `json:"coalescing"` // joined in this process, or answered by another sidecar
 }
 
-// Latency is in milliseconds, and null when nothing was measured.
+// Latency has quantiles in milliseconds. They are null if nothing was measured.
 type Latency struct {
 	Count uint64   `json:"count"`
 	P50   *float64 `json:"p50_ms"`

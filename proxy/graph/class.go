@@ -16,7 +16,7 @@ const (
 	ClassStanding  Class = "standing"   // the app may not use that account: an operator must act
 	ClassSecret    Class = "secret"     // the client secret is refused: an operator must act
 	ClassRefused   Class = "refused"    // any other definite refusal: passed on, not remembered
-	ClassAppLimit  Class = "app_limit"  // a rate limit on the app: all its cold tokens wait
+	ClassAppLimit  Class = "app_limit"  // a rate limit on the app: all its calls to Meta wait
 	ClassUserLimit Class = "user_limit" // a rate limit on a user or page: that token waits
 	ClassTransient Class = "transient"  // Meta reports a failure of its own: counted by the breaker
 	ClassBroken    Class = "broken"     // the reply is malformed: counted by the breaker
@@ -27,8 +27,8 @@ const (
 	ClassInternal  Class = "internal"   // a fault of igproxy
 )
 
-// classify looks at the code, then the subcode, then the status. Except in saysSecret, it ignores
-// the message and the type, which are localised and vary.
+// classify looks at the code, the subcode and is_transient, and at the status last. Except in
+// saysSecret, it ignores the message and the type, which are localised and vary.
 func classify(e *Error) Class {
 	code := e.metaCode()
 	switch {
@@ -54,10 +54,11 @@ func classify(e *Error) Class {
 	return ClassRefused
 }
 
-// saysSecret looks at the message, because nothing else distinguishes "Error validating client
-// secret." (code 100, 1 on graph.facebook.com, or none in an envelope) from the standing error
-// (100). If Meta rewords or translates it, the error is still passed on; only the operator's alarm
-// is lost.
+// saysSecret reports whether the error means that the client secret is refused. It looks at the
+// message, because nothing else distinguishes "Error validating client secret." (code 100, code 1
+// on graph.facebook.com, or an envelope without a code) from an error of ClassStanding (also code
+// 100). If Meta rewords or translates the message, the error is still passed on; only the
+// operator's alarm is lost.
 func saysSecret(e *Error) bool {
 	code := e.metaCode()
 	return (code == 100 || code == 1 || code == 0 && !e.Flat) && strings.Contains(strings.ToLower(e.Message), "client secret")

@@ -13,7 +13,7 @@ func TestEveryErrorFromMetaIsClassified(t *testing.T) {
 	for code := -10; code < 100_000; code++ {
 		for _, status := range []int{400, 403, 429, 500, 503} {
 			if c := graph.Classify(&graph.Error{Code: code, Status: status, Message: "x"}); !slices.Contains(all, c) {
-				t.Fatalf("code %d, status %d is %q", code, status, c)
+				t.Fatalf("code %d, status %d: got class %q, want one of %v", code, status, c, all)
 			}
 		}
 	}

@@ -25,7 +25,8 @@ type Error struct {
 
 	// Status is the HTTP status, never 2xx.
 	Status int `json:"-"`
-	// RetryAt is when to ask again, or zero. It becomes Retry-After, in seconds left.
+	// RetryAt is the time at which to ask again, or zero. It is sent as Retry-After, in seconds
+	// from now.
 	RetryAt time.Time `json:"-"`
 	// Class is what the error means for igproxy.
 	Class Class `json:"-"`
@@ -47,8 +48,8 @@ func (e *Error) Error() string {
 	return s
 }
 
-// flatBody is an error of the code exchange. Its first three members are Instagram's, the others
-// igproxy's own:
+// flatBody is an error of the code exchange. Instagram sends the first three members; igproxy adds
+// the others:
 //
 //	{"error_type":"OAuthException","code":400,"error_message":"..."}
 type flatBody struct {

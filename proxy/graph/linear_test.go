@@ -54,13 +54,13 @@ func TestReadersTakeLinearTime(t *testing.T) {
 		start := time.Now()
 		readAll(text, start)
 		if took := time.Since(start); took > 10*time.Second { // allows for a busy machine and the race detector
-			t.Errorf("%s: a mebibyte took %s", name, took)
+			t.Errorf("%s: a mebibyte took %s, want at most 10s", name, took)
 		}
 	}
 }
 
-// Eight times the bytes are read with about as many allocations: readers stop at their bounds, or
-// keep slices of what they read. Only buffers that grow by doubling need more.
+// Eight times as many bytes are read with about the same number of allocations: readers stop at
+// their bounds, or keep slices of what they read. Only buffers that grow by doubling need more.
 func TestReadersAllocateNothingForEachElement(t *testing.T) {
 	small, large := hostileReplies(8<<10), hostileReplies(64<<10)
 	for name := range small {

@@ -26,8 +26,8 @@ type member struct {
 	value json.RawMessage
 }
 
-// splitObject splits one JSON object into its members, in linear time. Anything after the object is
-// errNotJSON, and more than maxMembers members are errTooMany.
+// splitObject splits one JSON object into its members, in linear time. It returns errNotJSON if
+// anything follows the object, and errTooMany if there are more than maxMembers members.
 func splitObject(body []byte) ([]member, error) {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
@@ -58,8 +58,8 @@ func splitObject(body []byte) ([]member, error) {
 	return members, nil
 }
 
-// objectMembers splits the JSON object of a success, in linear time. It refuses what splitObject
-// refuses and a name that appears twice, and it drops lookalikes.
+// objectMembers splits the JSON object of a successful reply, in linear time. It refuses what
+// splitObject refuses, and also a name that appears twice. It drops lookalikes.
 func objectMembers(body []byte) ([]member, error) {
 	members, err := splitObject(body)
 	if err != nil {
@@ -75,8 +75,8 @@ func objectMembers(body []byte) ([]member, error) {
 	return slices.DeleteFunc(members, func(m member) bool { return lookalike(m.name) }), nil
 }
 
-// onlyElement returns the only element of a valid JSON array. Any other number of elements is
-// errNotJSON. It reads no further elements: there may be very many.
+// onlyElement returns the only element of a valid JSON array, or errNotJSON if the array has none
+// or several. It does not read the further elements: there may be very many.
 func onlyElement(array json.RawMessage) (one json.RawMessage, err error) {
 	dec := json.NewDecoder(bytes.NewReader(array))
 	if t, err := dec.Token(); err != nil || t != json.Delim('[') || !dec.More() {
@@ -88,7 +88,7 @@ func onlyElement(array json.RawMessage) (one json.RawMessage, err error) {
 	return one, nil
 }
 
-// knownMembers are the names of members that an app reads in a success or in an error.
+// knownMembers are the names of the members that an app reads in a successful reply or in an error.
 var knownMembers = []string{"access_token", "token_type", "expires_in", "user_id", "permissions", "data",
 	"error", "error_type", "error_message", "code"}
 
@@ -105,7 +105,7 @@ func encode(v any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // strings, numbers and booleans, which cannot fail
+	_ = enc.Encode(v) // cannot fail: there are only strings, numbers and booleans
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 

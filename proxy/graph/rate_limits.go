@@ -10,15 +10,15 @@ import (
 // A rate limit is a pause and not a failure:
 // https://developers.facebook.com/docs/graph-api/overview/rate-limiting.
 const (
-	DefaultPause = time.Minute // if Meta does not say how long
-	MaxPause     = time.Hour   // Meta is asked again after that, whatever it said
+	DefaultPause = time.Minute // if Meta does not say how long to wait
+	MaxPause     = time.Hour   // after this time Meta is asked again, whatever it said
 )
 
 // MaxUsage bounds a usage header, in bytes.
 const MaxUsage = 4 << 10
 
-// ReadUsage returns the headers that report an app's rate limits, byte for byte. It omits one that
-// is longer than MaxUsage, is not JSON, or is changed by scrub.
+// ReadUsage returns the headers that report an app's rate limits, byte for byte. It omits a header
+// that is longer than MaxUsage, is not JSON, or is changed by scrub.
 func ReadUsage(h http.Header, scrub func(string) string) http.Header {
 	usage := http.Header{}
 	for _, name := range []string{"X-App-Usage", "X-Business-Use-Case-Usage"} {
@@ -29,8 +29,9 @@ func ReadUsage(h http.Header, scrub func(string) string) http.Header {
 	return usage
 }
 
-// RetryAt returns when to ask again after an error of this class: for a rate limit never later than
-// MaxPause, for another error the zero time if the headers do not say.
+// RetryAt returns the time at which to ask again after an error of class c, at most MaxPause from
+// now. If the headers do not say it, a rate limit gets DefaultPause, and any other error gets the
+// zero time.
 func RetryAt(c Class, h http.Header, now time.Time) time.Time {
 	at := RetryAfter(h, now)
 	if c != ClassAppLimit && c != ClassUserLimit {
@@ -46,7 +47,8 @@ func RetryAt(c Class, h http.Header, now time.Time) time.Time {
 }
 
 // RetryAfter returns the time that Retry-After gives in seconds or as a date (RFC 9110 section
-// 10.2.3), at most MaxPause from now. It returns the zero time if that is not in the future.
+// 10.2.3), at most MaxPause from now. It returns the zero time if the header is missing or invalid,
+// or if its time is not in the future.
 func RetryAfter(h http.Header, now time.Time) time.Time {
 	v := h.Get("Retry-After")
 	var wait time.Duration
@@ -62,7 +64,7 @@ func RetryAfter(h http.Header, now time.Time) time.Time {
 }
 
 // RegainAccess returns the longest estimated_time_to_regain_access in the text of
-// X-Business-Use-Case-Usage, at most MaxPause.
+// X-Business-Use-Case-Usage, at most MaxPause. It returns 0 if there is none.
 func RegainAccess(header string) time.Duration {
 	var cases map[string][]struct {
 		Minutes float64 `json:"estimated_time_to_regain_access"`

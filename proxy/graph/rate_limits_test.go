@@ -19,25 +19,25 @@ func TestRetryAtFollowsMetaWithinBounds(t *testing.T) {
 		after, buc string
 		want       time.Duration // 0: the zero time
 	}{
-		"a limit, nothing said":      {graph.ClassAppLimit, "", "", graph.DefaultPause},
-		"a user limit, nothing said": {graph.ClassUserLimit, "", "", graph.DefaultPause},
-		"an outage, nothing said":    {graph.ClassTransient, "", "", 0},
+		"a limit, no time":           {graph.ClassAppLimit, "", "", graph.DefaultPause},
+		"a user limit, no time":      {graph.ClassUserLimit, "", "", graph.DefaultPause},
+		"an outage, no time":         {graph.ClassTransient, "", "", 0},
 		"seconds":                    {graph.ClassAppLimit, "7", "", 7 * time.Second},
 		"seconds of an outage":       {graph.ClassTransient, "7", "", 7 * time.Second},
 		"a date":                     {graph.ClassAppLimit, date(90 * time.Second), "", 90 * time.Second},
 		"a date in the past":         {graph.ClassTransient, date(-time.Minute), "", 0},
 		"a limit, a past date":       {graph.ClassAppLimit, date(-time.Minute), "", graph.DefaultPause},
-		"a limit, no time at all":    {graph.ClassAppLimit, "0", "", graph.DefaultPause},
+		"a limit, zero seconds":      {graph.ClassAppLimit, "0", "", graph.DefaultPause},
 		"far too long":               {graph.ClassAppLimit, "86400", "", graph.MaxPause},
 		"far too long, an outage":    {graph.ClassTransient, "86400", "", graph.MaxPause},
 		"beyond 32 bits":             {graph.ClassAppLimit, "9999999999", "", graph.MaxPause},
 		"beyond 63 bits":             {graph.ClassAppLimit, "18446744073709551615", "", graph.MaxPause},
-		"beyond every number":        {graph.ClassAppLimit, strings.Repeat("9", 40), "", graph.DefaultPause},
+		"beyond 64 bits":             {graph.ClassAppLimit, strings.Repeat("9", 40), "", graph.DefaultPause},
 		"a date far away":            {graph.ClassAppLimit, date(48 * time.Hour), "", graph.MaxPause},
 		"negative":                   {graph.ClassAppLimit, "-5", "", graph.DefaultPause},
 		"words":                      {graph.ClassAppLimit, "soon", "", graph.DefaultPause},
 		"minutes":                    {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":5}`), 5 * time.Minute},
-		"half minutes":               {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":1.5}`), 90 * time.Second},
+		"one and a half minutes":     {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":1.5}`), 90 * time.Second},
 		"the longest of them":        {graph.ClassUserLimit, "", minutes(`{"estimated_time_to_regain_access":5},{"estimated_time_to_regain_access":9},{}`), 9 * time.Minute},
 		"the longer of both":         {graph.ClassAppLimit, "7", minutes(`{"estimated_time_to_regain_access":5}`), 5 * time.Minute},
 		"the longer of both, again":  {graph.ClassAppLimit, "600", minutes(`{"estimated_time_to_regain_access":5}`), 10 * time.Minute},
@@ -76,7 +76,7 @@ func FuzzRetryAfter(f *testing.F) {
 		for _, c := range []graph.Class{graph.ClassAppLimit, graph.ClassUserLimit, graph.ClassTransient} {
 			at := graph.RetryAt(c, h, now)
 			if at.After(now.Add(graph.MaxPause)) || !at.IsZero() && !at.After(now) || at.IsZero() && c != graph.ClassTransient {
-				t.Fatalf("%s: until %v, from %v", c, at, now)
+				t.Fatalf("%s: at %v, got a pause until %v", c, now, at)
 			}
 		}
 		for _, values := range graph.ReadUsage(h, scrub) {

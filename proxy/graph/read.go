@@ -12,7 +12,7 @@ import (
 // maxText bounds each text of an error, in bytes.
 const maxText = 2 << 10
 
-// ReadError reads an error of Meta in any shape that its token endpoints and their gateways use:
+// ReadError reads an error from Meta in any shape that its token endpoints and their gateways use:
 //
 //	{"error":{"message":"...","type":"...","code":190,"error_subcode":463}}  the Graph envelope
 //	{"error_type":"OAuthException","code":400,"error_message":"..."}         the code exchange
@@ -26,8 +26,9 @@ const maxText = 2 << 10
 // Reading takes linear time.
 //
 // A refusal without a readable error is read as one with SubcodeUnreadable. For any other status
-// without an error, ReadError reports false. A 5xx is read only in the first two shapes: any other
-// shape there comes from a failing host and says nothing about the call.
+// without a readable error, ReadError reports false. A 5xx is read only if it is an envelope with a
+// code, or has the second shape: anything else comes from a failing host and says nothing about the
+// call.
 func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool) {
 	e, usual := readBody(body)
 	if e == nil || status >= 500 && !usual {
@@ -45,7 +46,7 @@ func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool
 		e.fillCode(usual)
 	}
 	if e.Message == "" {
-		e.Message = statusMessage(status, "without a message")
+		e.Message = statusMessage(status, "a message")
 	}
 	e.Type = cmp.Or(e.Type, "OAuthException")
 	return e, true
@@ -53,8 +54,8 @@ func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool
 
 // fillCode sets a missing code. In the flat shape it is the status, as in the code exchange's own
 // errors; in the envelope it follows from the class. SubcodeUnreadable marks a code that was filled
-// in, except for a rate limit, a transient error, and a usual error of the code exchange, which
-// never has one of Meta's codes.
+// in, except for a rate limit, for a transient error, and for an error in the code exchange's own
+// shape, whose code normally repeats the status.
 func (e *Error) fillCode(usual bool) {
 	switch {
 	case e.Flat && e.Code == 0:
@@ -72,8 +73,8 @@ func (e *Error) fillCode(usual bool) {
 	}
 }
 
-// metaCode returns Meta's code of the error, or 0. In the flat shape a code that is an HTTP status
-// only repeats the status, and the code of a 5xx is ignored.
+// metaCode returns the code that Meta gave the error, or 0. In the flat shape, a code that is an
+// HTTP error status only repeats the status, and the code of a 5xx is ignored.
 func (e *Error) metaCode() int {
 	if e.Flat && (e.Status >= 500 || e.Code >= 400 && http.StatusText(e.Code) != "") {
 		return 0
@@ -127,7 +128,7 @@ func (f fields) error() *Error {
 	switch {
 	case e.Message == "":
 		e.Message = word
-	case e.Type == "": // RFC 6749 has the kind in error, and the text in error_description
+	case e.Type == "": // RFC 6749 puts the kind into error, and the text into error_description
 		e.Type = word
 	}
 	if e.Message == "" && e.Type == "" && e.Code == 0 {
@@ -157,7 +158,8 @@ func (f fields) number(names ...string) int {
 	return 0
 }
 
-// truth returns a boolean, which may also be 0, 1 or a string. It returns nil for anything else.
+// truth returns the value of a boolean member, which may also be written as 0, 1 or a string. It
+// returns nil for anything else.
 func (f fields) truth(name string) *bool {
 	switch strings.Trim(string(f[name]), `" `) {
 	case "true", "1":
@@ -175,12 +177,12 @@ const SubcodeUnreadable = 990025
 // refusals of a request do.
 func unreadable(status int) *Error {
 	return &Error{Status: status, Code: 100, Subcode: SubcodeUnreadable, Type: "OAuthException",
-		Message:   statusMessage(status, "without an error that igproxy can read"),
+		Message:   statusMessage(status, "an error that igproxy can read"),
 		Transient: new(false), Class: ClassRefused, Cause: StatusCause(status)}
 }
 
-func statusMessage(status int, how string) string {
-	return fmt.Sprintf("Instagram refused this call (status %d) %s.", status, how)
+func statusMessage(status int, missing string) string {
+	return fmt.Sprintf("Meta answered this call with status %d, but without %s.", status, missing)
 }
 
 // StatusCause returns the cause of a failure that is a reply without a readable error.

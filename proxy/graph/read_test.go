@@ -44,16 +44,16 @@ var shapes = map[string]shape{
 		graph.ClassSecret, `"message":"Error validating client secret.","type":"OAuthException","code":100,"error_subcode":990025`,
 		`"error_type":"OAuthException","code":400,"error_message":"Error validating client secret.","error_subcode":990025`, false},
 	"no message": {400, `{"error":{"type":"OAuthException","code":190}}`,
-		graph.ClassToken, `"message":"Instagram refused this call (status 400) without a message.","type":"OAuthException","code":190`,
-		`"error_type":"OAuthException","code":400,"error_message":"Instagram refused this call (status 400) without a message."`, false},
+		graph.ClassToken, `"message":"Meta answered this call with status 400, but without a message.","type":"OAuthException","code":190`,
+		`"error_type":"OAuthException","code":400,"error_message":"Meta answered this call with status 400, but without a message."`, false},
 	"no type": {400, `{"error":{"message":"m","code":190}}`, graph.ClassToken, `"message":"m","type":"OAuthException","code":190`,
 		`"error_type":"OAuthException","code":400,"error_message":"m"`, false},
 	"a type alone": {400, `{"error":{"type":"IGApiException"}}`,
-		graph.ClassRefused, `"message":"Instagram refused this call (status 400) without a message.","type":"IGApiException","code":100,"error_subcode":990025`,
-		`"error_type":"OAuthException","code":400,"error_message":"Instagram refused this call (status 400) without a message.","error_subcode":990025`, false},
+		graph.ClassRefused, `"message":"Meta answered this call with status 400, but without a message.","type":"IGApiException","code":100,"error_subcode":990025`,
+		`"error_type":"OAuthException","code":400,"error_message":"Meta answered this call with status 400, but without a message.","error_subcode":990025`, false},
 	"members of other types": {400, `{"error":{"message":["m"],"type":{},"code":190,"error_subcode":[],"is_transient":"maybe","fbtrace_id":7,"error_data":{"x":[1]}}}`,
-		graph.ClassToken, `"message":"Instagram refused this call (status 400) without a message.","type":"OAuthException","code":190`,
-		`"error_type":"OAuthException","code":400,"error_message":"Instagram refused this call (status 400) without a message."`, false},
+		graph.ClassToken, `"message":"Meta answered this call with status 400, but without a message.","type":"OAuthException","code":190`,
+		`"error_type":"OAuthException","code":400,"error_message":"Meta answered this call with status 400, but without a message."`, false},
 	"the code exchange": {400, `{"error_type":"OAuthException","code":400,"error_message":"This authorization code has been used"}`,
 		graph.ClassRefused, `"message":"This authorization code has been used","type":"OAuthException","code":100,"error_subcode":990025`,
 		`"error_type":"OAuthException","code":400,"error_message":"This authorization code has been used"`, false},
@@ -95,17 +95,17 @@ var shapes = map[string]shape{
 	"a member twice": {400, `{"error":{"message":"m","type":"t","code":10,"code":190}}`, graph.ClassToken, `"message":"m","type":"t","code":190`,
 		`"error_type":"t","code":400,"error_message":"m"`, false},
 	"an error from another igproxy": {403, string(graph.Unreadable(403).Encode()), graph.ClassRefused,
-		`"message":"Instagram refused this call (status 403) without an error that igproxy can read.","type":"OAuthException","code":100,"error_subcode":990025,"is_transient":false`,
-		`"error_type":"OAuthException","code":403,"error_message":"Instagram refused this call (status 403) without an error that igproxy can read.","error_subcode":990025,"is_transient":false`, false},
+		`"message":"Meta answered this call with status 403, but without an error that igproxy can read.","type":"OAuthException","code":100,"error_subcode":990025,"is_transient":false`,
+		`"error_type":"OAuthException","code":403,"error_message":"Meta answered this call with status 403, but without an error that igproxy can read.","error_subcode":990025,"is_transient":false`, false},
 
 	// Letter case is part of a name.
-	"another error beside it": {400, `{"error":{"message":"m","type":"t","code":10},"ERROR":{"message":"n","type":"u","code":190},"Error":7}`, graph.ClassRefused,
+	"a second error in another letter case": {400, `{"error":{"message":"m","type":"t","code":10},"ERROR":{"message":"n","type":"u","code":190},"Error":7}`, graph.ClassRefused,
 		`"message":"m","type":"t","code":10`, `"error_type":"t","code":400,"error_message":"m"`, false},
-	"other members beside them": {400, `{"error":{"message":"m","type":"t","code":10,"Code":190,"MESSAGE":"n","Type":"u","IS_TRANSIENT":true}}`, graph.ClassRefused,
+	"members in another letter case": {400, `{"error":{"message":"m","type":"t","code":10,"Code":190,"MESSAGE":"n","Type":"u","IS_TRANSIENT":true}}`, graph.ClassRefused,
 		`"message":"m","type":"t","code":10`, `"error_type":"t","code":400,"error_message":"m"`, false},
-	"other names only": {400, `{"Error":{"message":"m","type":"t","code":190}}`, "", "", "", true},
+	"an error in another letter case only": {400, `{"Error":{"message":"m","type":"t","code":190}}`, "", "", "", true},
 
-	// A 5xx is read in the first two shapes only.
+	// A 5xx is read only as an envelope with a code, or in the shape of the code exchange.
 	"5xx in the envelope": {500, `{"error":{"message":"m","type":"IGApiException","code":2500}}`, graph.ClassRefused, `"message":"m","type":"IGApiException","code":2500`,
 		`"error_type":"OAuthException","code":500,"error_message":"m"`, false},
 	"5xx of the code exchange": {503, `{"error_type":"OAuthException","code":503,"error_message":"m"}`, graph.ClassTransient, `"message":"m","type":"OAuthException","code":2`,
@@ -115,11 +115,11 @@ var shapes = map[string]shape{
 	"5xx with message and code": {500, `{"message":"m","code":100}`, "", "", "", true},
 
 	// There is nothing to read.
-	"a page":           {403, "<!DOCTYPE html><title>Error</title>", "", "", "", true},
-	"nothing":          {400, "", "", "", "", true},
-	"no JSON":          {400, "Bad Request", "", "", "", true},
-	"half of it":       {400, `{"error":{"message":"m","code":190}`, "", "", "", true},
-	"two of them":      {400, `{"error":{"code":190}}{"error":{"code":190}}`, "", "", "", true},
+	"an HTML page":     {403, "<!DOCTYPE html><title>Error</title>", "", "", "", true},
+	"an empty body":    {400, "", "", "", "", true},
+	"not JSON":         {400, "Bad Request", "", "", "", true},
+	"half an object":   {400, `{"error":{"message":"m","code":190}`, "", "", "", true},
+	"two objects":      {400, `{"error":{"code":190}}{"error":{"code":190}}`, "", "", "", true},
 	"null":             {400, "null", "", "", "", true},
 	"a number":         {400, "190", "", "", "", true},
 	"an empty array":   {400, "[]", "", "", "", true},
@@ -128,8 +128,8 @@ var shapes = map[string]shape{
 	"error is empty":   {400, `{"error":{}}`, "", "", "", true},
 	"code is null":     {400, `{"error":{"code":null}}`, "", "", "", true},
 	"status alone":     {400, `{"status":"fail"}`, "", "", "", true},
-	"deep":             {400, `{"error":` + strings.Repeat("[", 20000), "", "", "", true},
-	"deeper than JSON": {400, strings.Repeat("[", 20000) + strings.Repeat("]", 20000), "", "", "", true},
+	"deep, unclosed":   {400, `{"error":` + strings.Repeat("[", 20000), "", "", "", true},
+	"too deep":         {400, strings.Repeat("[", 20000) + strings.Repeat("]", 20000), "", "", "", true},
 	"too many members": {400, `{"error":{"message":"m","code":190}` + smallMembers(graph.MaxMembers) + `}`, "", "", "", true},
 }
 
@@ -194,9 +194,9 @@ func TestEncodedErrorsCanBeRead(t *testing.T) {
 	}
 }
 
-// For any error in any spelling and shape there is no panic, the result is valid JSON without a
-// readable secret or token, reading it gives the same error, and a 4xx has a class that counts as a
-// failure, or the class standing, only if it says so.
+// Whatever the body is, there is no panic, the result is valid JSON without a readable secret or
+// token, and reading the result gives the same error. A 4xx counts as a failure, or has
+// ClassStanding, only if its body says so.
 func FuzzGraphError(f *testing.F) {
 	for name, text := range spelled(testSecret) {
 		f.Add(`{"error":{"message":"`+name, text, `","type":"OAuthException","code":190,"is_transient":false}}`, 400)

@@ -18,14 +18,15 @@ func Replace(text, word, mark string) string {
 	return text
 }
 
-// swallowed is the number of letters of a word that stray escapes in front of it, such as a single
-// %, may take with them: at most four in each layer.
+// swallowed is the largest number of letters at the start of a word that a stray escape in front of
+// the word, such as a single %, can hide: four in each layer.
 const swallowed = 4 * MaxLayers
 
 // Contains reports whether a text contains a word in any spelling: as it is, percent-encoded, with
-// JSON's escapes, or in a mixture of these, up to MaxLayers deep. It takes linear time. Of a word
-// of 24 bytes or more, all but the first 12 are enough, so that a stray escape hides nothing. Only
-// a word that itself contains % or \ may be missed in a mixture of different depths.
+// JSON's escapes, or in a mixture of these, up to MaxLayers deep. It takes linear time. If a word
+// has 24 bytes or more, it is enough that the text contains all but its first 12, so that a stray
+// escape hides nothing. Only a word that itself contains % or \ may be missed in a mixture of
+// different depths.
 func Contains(text, word string) bool {
 	text, word = spaces(text), spaces(word)
 	plain := word // a word may itself look encoded
@@ -59,7 +60,7 @@ func decode(text string) string {
 			n, size = hexDigits(text, len(`\u`), 4)
 		}
 		switch {
-		case size == 0 && text[0] == '\\' && len(text) > 1: // any other escape stands for itself
+		case size == 0 && text[0] == '\\' && len(text) > 1: // any other escape: only the \ is removed
 			b, text = append(b, text[1]), text[2:]
 		case size == 0:
 			b, text = append(b, text[0]), text[1:]
@@ -72,8 +73,8 @@ func decode(text string) string {
 	return spaces(string(b))
 }
 
-// hexDigits reads n hexadecimal digits that begin at an index. It returns the index of their end,
-// or 0 if they are not there.
+// hexDigits reads n hexadecimal digits that begin at index at of text. It returns their value and
+// the index after the last digit, or 0 and 0 if there are fewer than n.
 func hexDigits(text string, at, n int) (value rune, end int) {
 	if len(text) < at+n {
 		return 0, 0

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// maxLife is the longest life of a token that is accepted, far above Meta's 60 days.
+// maxLife is the longest lifetime that is accepted for a token, far above Meta's 60 days.
 const maxLife = 10 * 365 * 24 * time.Hour
 
 // Token is a reply from Meta that has a token. It is ready to write except for the digits of
@@ -43,9 +43,10 @@ var (
 	errErrorMember = errors.New("an error with a success status")
 )
 
-// ReadToken reads the success of an exchange or a refresh strictly: one JSON object, no member
-// twice, a non-empty access_token, and a whole number of seconds up to maxLife. Unknown members are
-// kept byte for byte after the three known ones, except lookalikes of known names.
+// ReadToken reads the successful reply to an exchange or a refresh strictly: one JSON object with
+// no member twice, a non-empty access_token, and an expires_in that is a whole number of seconds
+// up to maxLife. Unknown members are kept byte for byte after the three known ones, except
+// lookalikes of known names.
 func ReadToken(body []byte, now time.Time) (Token, error) {
 	members, err := objectMembers(body)
 	if err != nil {

@@ -121,7 +121,7 @@ func TestAMebibyteOfSmallMembersIsRefusedEarly(t *testing.T) {
 		t.Errorf("got %v, want %v", err, graph.ErrTooMany)
 	}
 	if took := time.Since(start); took > time.Second {
-		t.Errorf("%d bytes took %s", len(body), took)
+		t.Errorf("%d bytes took %s, want at most 1s", len(body), took)
 	}
 }
 
@@ -150,10 +150,10 @@ func TestMembersThatDifferByLetterCaseAreDropped(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", body, got, code)
 		}
 	}
-	// None of these is a known name.
+	// None of these is a lookalike of a known name.
 	for _, extra := range []string{`"access-token":"u"`, `"AccessToken":"u"`, `"expires":1`, `"X":1,"x":2`, `"ſ":1`} {
 		if got := written(now)(graph.ReadToken([]byte(`{"access_token":"t","expires_in":60,`+extra+`}`), now)); !strings.HasSuffix(got, ","+extra+"}") {
-			t.Errorf("%s: got %s", extra, got)
+			t.Errorf("%s: got %s, want it to be kept", extra, got)
 		}
 	}
 }
@@ -178,8 +178,8 @@ func readsTheSame(t *testing.T, object []byte) {
 	}
 }
 
-// For any reply there is no panic, and an accepted one becomes a JSON object with exactly one
-// token, which reads the same with and without regard to case.
+// Whatever the reply is, there is no panic. A reply that is accepted becomes a JSON object with
+// exactly one token, and the object reads the same with and without regard to letter case.
 func FuzzUpstreamReply(f *testing.F) {
 	for _, seed := range []string{`{"access_token":"IGAA","token_type":"bearer","expires_in":5183944}`, `{"access_token":"a","expires_in":1,"é":"\ud800"}`,
 		`{"error":{"message":"m","type":"OAuthException","code":190,"error_subcode":463,"fbtrace_id":"x"}}`, `[]`, `{"error":null}`, "\xff",

@@ -1,5 +1,5 @@
-// Package loglimit limits log lines that events outside igproxy can repeat: each kind of line may
-// be written a number of times per second. The first lines of a kind in each second are always
+// Package loglimit limits log lines that others can cause any number of times: each kind of line
+// may be written only so many times per second. The first lines of a kind in each second are always
 // written, and the next line after a gap says how many were left out.
 package loglimit
 
@@ -12,7 +12,7 @@ import (
 // Attribute is the log attribute with the number of lines of the same kind that were left out.
 const Attribute = "not_logged"
 
-// maxKinds bounds the kinds with a Limit of their own. All others share one.
+// maxKinds bounds the kinds with a Limit of their own. All other kinds share one Limit.
 const maxKinds = 64
 
 // Limits are the limits of all kinds of lines. They are safe for concurrent use.
@@ -24,7 +24,8 @@ type Limits[K comparable] struct {
 	kinds map[K]*Limit
 }
 
-// New returns Limits with a number of lines per second for each kind. Zero means no limit.
+// New returns Limits. The argument is the number of lines per second that each kind may have; zero
+// means no limit.
 func New[K comparable](most int) *Limits[K] {
 	l := &Limits[K]{kinds: map[K]*Limit{}}
 	l.others.most = &l.most
@@ -32,7 +33,7 @@ func New[K comparable](most int) *Limits[K] {
 	return l
 }
 
-// Set changes the number of lines per second for each kind. Zero means no limit.
+// Set changes the number of lines per second that each kind may have. Zero means no limit.
 func (l *Limits[K]) Set(most int) { l.most.Store(int64(most)) }
 
 // Of returns the limit of a kind. The caller may keep it.
@@ -49,8 +50,8 @@ func (l *Limits[K]) Of(kind K) *Limit {
 	return l.kinds[kind]
 }
 
-// Limit bounds the lines of one kind. It allocates nothing and takes no lock, because answering a
-// hit costs less than logging it.
+// Limit bounds the lines of one kind. It allocates nothing and takes no lock, because it is used
+// for every hit, and a hit must stay cheap.
 type Limit struct {
 	most    *atomic.Int64
 	second  atomic.Int64
@@ -61,7 +62,8 @@ type Limit struct {
 // Next reports whether the next line may be written, and how many before it were left out.
 func (l *Limit) Next(now time.Time) (skipped int64, ok bool) {
 	second, old := now.Unix(), l.second.Load()
-	// A line may be a little late and still belong to the previous second. A clock may be set back.
+	// A time a little before the current second is that of a late line, which starts no new second.
+	// A time more than a minute before it means that the clock was set back.
 	if (second > old || second < old-60) && l.second.CompareAndSwap(old, second) {
 		l.lines.Store(0)
 	}

@@ -70,7 +70,7 @@ func (x *call) envelope(e graphError) string {
 	return encoded(map[string]graphError{"error": e})
 }
 
-// kind returns the quoted error name that WWW-Authenticate carries for code.
+// kind returns the name of the error that WWW-Authenticate contains for code.
 func kind(code int) string {
 	if code == 190 || code == 452 {
 		return "invalid_token"
@@ -102,8 +102,8 @@ func (x *call) reply(status int, contentType, body string) {
 	_, _ = x.w.Write([]byte(body)) // the client may have disconnected
 }
 
-// head sends the status line and headers: Instagram's usual ones, except those that are already
-// set.
+// head sends the status line and the headers. It adds Instagram's usual headers, unless they are
+// set already.
 func (x *call) head(status int, contentType string) {
 	h := x.w.Header()
 	for name, value := range map[string]string{
@@ -131,6 +131,6 @@ func encoded(v any) string {
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // only types of this package, which always encode
+	_ = enc.Encode(v) // cannot fail: this package encodes only types that have a JSON form
 	return strings.TrimSuffix(b.String(), "\n")
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // extraMembers are unknown members that a proxy must pass on byte for byte: the number does not fit
-// into a float64, the spacing is unusual, and the escapes are one of several spellings.
+// into a float64, the spacing is unusual, and the escapes could be written in other ways.
 const extraMembers = `,"user_id":17841400000000001,"permissions":{ "scopes":[ "instagram_business_basic" ,"caf\u00e9\/"],  "n" : 1.50e2 }`
 
 // body returns a fault that answers 200 with the body that build returns.
@@ -30,7 +30,7 @@ func page(status int) func(*call) {
 	}
 }
 
-// invite refuses in the format of Threads' login, as its users reported it.
+// invite refuses the call in the format of Threads' login, as its users reported it.
 func (x *call) invite() {
 	x.reply(400, jsonType, `{"error_message":"Invalid Request: The user has not accepted the invite to test the app","error_code":1349245}`)
 }
@@ -78,8 +78,8 @@ func (x *call) reflect() {
 	x.reply(200, jsonType, x.success(`,"you_sent":`+encoded([]string{x.secret, x.short})))
 }
 
-// trap is the target of redirects. A client must not follow: it would send the original URL, with
-// secret and token, as Referer.
+// trap is the target of redirects. A client must not follow them: it would send the original URL,
+// with secret and token, as Referer.
 const trap = "/__trap"
 
 func (x *call) redirect() {

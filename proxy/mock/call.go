@@ -29,7 +29,7 @@ type call struct {
 	badForm   bool
 	grant     string
 	client    string // the app's id
-	short     string // the token or code as sent, never logged; long-lived in a refresh
+	short     string // the token or code as sent, never logged; in a refresh a long-lived token
 	secret    string // the client secret as sent, never logged
 	hash      string // identifies the token; "" without a token
 	forAll    *Fault // the fault set for every token
@@ -90,8 +90,8 @@ func bearer(authorization string) string {
 // name returns the endpoint's name as CallsTo takes it.
 func (x *call) name() string { return x.family.prefix + x.endpoint.name }
 
-// carried returns what the counters need to know about the call, and notes the endpoint in its
-// record.
+// carried returns what the counters need to know about the call, and writes the name of the
+// endpoint into the call's record.
 func (x *call) carried() *carried {
 	c := &carried{x.name(), x.hash, x.strange}
 	x.instagram.requests.update(func() { x.record.Endpoint = c.endpoint })

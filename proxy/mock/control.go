@@ -19,7 +19,7 @@ func (i *Instagram) control(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	case method != "" && r.Method != method:
 		w.Header().Set("Allow", method)
-		writeMember(w, http.StatusMethodNotAllowed, "error", "this endpoint only takes "+method)
+		writeMember(w, http.StatusMethodNotAllowed, "error", "this endpoint accepts only "+method)
 	default:
 		serve(w, r)
 	}
@@ -149,8 +149,8 @@ func (i *Instagram) serveReset(w http.ResponseWriter, _ *http.Request) {
 	writeMember(w, http.StatusOK, "reset", true)
 }
 
-// serveTrap answers with a valid-looking token, so that a client that follows the redirect is
-// noticed.
+// serveTrap counts the request, and answers with a token that looks valid: a client that follows
+// redirects then gets a token, which a test can see.
 func (i *Instagram) serveTrap(w http.ResponseWriter, r *http.Request) {
 	c := i.currentCounters()
 	c.trapped()

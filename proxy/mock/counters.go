@@ -16,7 +16,7 @@ const maxStrange = 1000
 // counters count the requests from one Reset to the next. They keep tokens only as hashes; issued
 // tokens are derived again when Issued asks for them.
 type counters struct {
-	key []byte // derives issued tokens; random, so that no two counters issue the same
+	key []byte // derives issued tokens; random, so that tokens issued after a Reset are new
 
 	mu     sync.Mutex // protects the fields below
 	sums   stats
@@ -68,8 +68,8 @@ type carried struct {
 	strange  []string
 }
 
-// arrive counts a new request and, unless what is nil, what it carries. It is nil while the request
-// body has not been read.
+// arrive counts a new request, and what the request carries. The argument is nil if that is not
+// known yet, because the endpoint reads a body.
 func (c *counters) arrive(what *carried) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -135,8 +135,8 @@ func (c *counters) trapped() {
 	c.sums.Trapped++
 }
 
-// first reports whether this is the first request with this token, for faults that affect only that
-// one. It returns true once per token.
+// first reports whether this is the first request with this token, for faults that affect only the
+// first request. It returns true once per token.
 func (c *counters) first(hash string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -146,8 +146,8 @@ func (c *counters) first(hash string) bool {
 	return first
 }
 
-// issue returns the next token for a token or code that was received, and the lifetime of a
-// long-lived one in seconds.
+// issue returns the next token to issue for a token or code that was received, and the lifetime in
+// seconds of the new token if it is long-lived.
 func (c *counters) issue(short, prefix string) (token string, expires int) {
 	c.mu.Lock()
 	t := c.tokens[hashOf(short)]
@@ -182,7 +182,7 @@ func (c *counters) token(short string) tokenStats {
 	return tokenStats{}
 }
 
-// stats returns the counters without those of single tokens, of which there can be many.
+// stats returns the counters, except those of each token: there can be many tokens.
 func (c *counters) stats() stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 type endpoint struct {
 	name    string   // in the counters, after the family's prefix
 	methods []string // accepted
-	must    []string // parameters required exactly once; no others, unless open
+	must    []string // parameters required exactly once; others are strange, unless open
 	codes   bool     // a code exchange: parameters in a form, errors in a shape of their own
 	open    bool     // takes any parameters, and the token as a bearer token too
 	bodied  bool     // its body is read
@@ -85,8 +85,8 @@ func (x *call) endpointAt(path string) *endpoint {
 	return readEndpoint
 }
 
-// splitVersion separates a leading version from the path. Without one it returns the default
-// version.
+// splitVersion separates a leading version from the path. If there is no version, it returns the
+// default version.
 func splitVersion(path string) (version, rest string) {
 	after, versioned := strings.CutPrefix(path, "/v")
 	if !versioned {

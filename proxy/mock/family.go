@@ -30,7 +30,7 @@ var (
 		scopes: []string{"threads_basic", "threads_content_publish"}}
 )
 
-// own reports whether a token looks like one of the family.
+// own reports whether a token looks like a token of the family.
 func (f *family) own(token string) bool { return beginsWith(token, f.looks) }
 
 func beginsWith(token string, prefixes []string) bool {

@@ -6,9 +6,9 @@ import (
 )
 
 // Fault is one thing that can go wrong. It applies to every token or code that starts with its name
-// and a hyphen (expired-1), at every endpoint, or to all of them after SetFault. If a fault is
-// about something that a response does not contain, such as expires_in in the response to a code
-// exchange, that response is good.
+// and a hyphen (expired-1), at every endpoint; after SetFault, it applies to all tokens and codes.
+// If a fault is about something that a response does not contain, such as expires_in in the
+// response to a code exchange, that response is good.
 type Fault struct {
 	Name        string
 	Description string // one line, for help texts
@@ -24,7 +24,7 @@ func Faults() []Fault { return slices.Clone(faults) }
 
 // faults is the table of all faults. It is never modified.
 var faults = []Fault{
-	// Refusals in Instagram's envelope, played by refusals.go.
+	// Refusals in Instagram's envelope: refusals.go.
 	{"expired", "400, code 190/463: the session has expired", refusing(expired)},
 	{"revoked", "400, code 190/460: the user changed the password or revoked the permission", refusing(revoked)},
 	{"garbage", "400, code 190: the token cannot be parsed", refusing(garbage)},
@@ -41,8 +41,7 @@ var faults = []Fault{
 	{"unknown", "500, code 1: an unknown error", refusing(unknown)},
 	{"reflecterr", "400, code 190, with the client secret and the token in message, title, text and headers", (*call).reflectError},
 
-	// Pages, refusals without an envelope, and bodies without exactly one token, played by
-	// bodies.go.
+	// Pages, a refusal without an envelope, unusual bodies, and a redirect: bodies.go.
 	{"invite", "400 without an envelope, error_code 1349245: a tester who has not accepted the invite", (*call).invite},
 	{"html", "503 with an HTML page", page(503)},
 	{"html200", "200 with an HTML page", page(200)},
@@ -67,13 +66,13 @@ var faults = []Fault{
 	{"reflect", "200 with the client secret and the token in unknown members and headers", (*call).reflect},
 	{"redirect", "302 to /__trap, where hits are counted", (*call).redirect},
 
-	// Sizes, played by sizes.go.
+	// Sizes: sizes.go.
 	{"huge", "200 with 8 MiB", (*call).huge},
 	{"endless", "200 with a body that does not end, up to 64 MiB", (*call).endless},
 	{"gzipbomb", "200 with 256 KiB that inflate to 256 MiB if gzip is accepted, otherwise a good response", (*call).gzipBomb},
 	{"hugeheaders", "200 with 1 MiB of headers", (*call).hugeHeaders},
 
-	// The connection and the clock, played by wire.go.
+	// The connection and the clock: wire.go.
 	{"truncated", "200, but the connection closes before the announced length", (*call).truncated},
 	{"hang", "sends nothing until the client disconnects", (*call).hang},
 	{"hangbody", "200 and headers, then nothing", (*call).hangBody},
@@ -82,8 +81,8 @@ var faults = []Fault{
 	{"reset", "the connection is reset (RST)", (*call).reset},
 	{"close", "the connection is closed without a response", (*call).hangUp},
 	{"garbageline", "an invalid status line (HTTP/2: a reset stream)", (*call).garbageLine},
-	{"flaky", "the first call with a token is closed without a response, later ones succeed", (*call).flaky},
-	{"flaky500", "the first call with a token gets 500, code 2, later ones succeed", (*call).flaky500},
+	{"flaky", "the first call with a token gets no response (the connection closes); later calls succeed", (*call).flaky},
+	{"flaky500", "the first call with a token gets 500, code 2; later calls succeed", (*call).flaky500},
 }
 
 func faultNamed(name string) *Fault {

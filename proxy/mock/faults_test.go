@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// wantRefusals has the status and the members of the envelope up to the trace id.
+// wantRefusals has, for each fault, the status and the members of the envelope before the trace id.
 var wantRefusals = map[string]struct {
 	status int
 	inside string
@@ -38,8 +38,8 @@ var wantRefusals = map[string]struct {
 	"unknown": {500, `"message":"An unknown error has occurred.","type":"OAuthException","code":1`},
 }
 
-// wantBodies has the bodies with status 200. LONG stands for the issued token, LONG2 for the second
-// one.
+// wantBodies has the bodies with status 200. LONG stands for the first token that was issued, LONG2
+// for the second.
 var wantBodies = map[string]string{
 	"empty200":        ``,
 	"array200":        `[{"access_token":"LONG","token_type":"bearer","expires_in":SECONDS}]`,

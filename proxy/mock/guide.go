@@ -5,8 +5,10 @@ import (
 	"strings"
 )
 
-const guide = `Meta has no sandbox for tokens. This is one, for Instagram and Threads. Every
-token is valid unless its prefix names a fault: access_token=expired-1.
+const guide = `Meta has no sandbox for tokens. This is one, for Instagram and Threads. Any token
+can be exchanged, unless its prefix names a fault (access_token=expired-1) or it
+looks like a token of the other API. Refreshing, reading and writing need a token
+that begins with IG or EAA, or for Threads with TH.
 
 Meta's endpoints, with or without a leading version (/v23.0):
   GET  /access_token           return a long-lived token for a short-lived one
@@ -21,8 +23,8 @@ Control endpoints:
   POST /__latency?d=200ms      wait before each response
   POST /__code                 issue a code, valid only with the client_id= and redirect_uri= given here
   POST /__secret               accept only these secrets: secret=, repeatable, in the body
-  POST /__shape?mode=flat      format of the response to a code: flat, as seen on the wire, or data,
-                               as documented
+  POST /__shape?mode=flat      set the form of the response to a code: flat (as seen on the wire) or
+                               data (as documented)
   POST /__age?d=25h            make all tokens and codes older
   GET  /__stream?bytes=9000    return a download of any size
   GET  /__faults               return the list of faults below

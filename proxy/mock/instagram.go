@@ -3,15 +3,17 @@
 // writing, with the real responses and errors byte for byte, counters of the calls it received, and
 // the faults that Instagram or the network in front of it can have.
 //
-// Any token can be exchanged, with two exceptions: its prefix names a fault (see Faults), or the
-// stand-in itself issued it and it is expired or long-lived. A code works once. A new token reveals
-// nothing about the token or code it was issued for, and every call gets a new one. Tokens and
-// secrets never appear in log lines or counters. The package imports nothing from igproxy, so it
-// cannot share a mistake with it.
+// Any token can be exchanged, with three exceptions: a token whose prefix names a fault (see
+// Faults), a token with a prefix of the other API, and a token that the stand-in itself issued and
+// that is expired or long-lived. For a refresh, a read or a write, a token must begin like a real
+// one: with IG or EAA, or for Threads with TH. A code works once. A new token reveals nothing about
+// the token or code that it was issued for, and every call gets a new token.
+// Tokens and secrets never appear in log lines or counters. The package imports nothing from
+// igproxy, so the two cannot share a mistake.
 //
 // The responses follow Meta's documentation
 // (https://developers.facebook.com/docs/instagram-platform/reference/access_token and the pages
-// next to it) and what people published from the wire. Comments say where neither exists.
+// next to it) and real responses that people have published. Comments say where there is neither.
 package mock
 
 import (
@@ -40,8 +42,8 @@ type Options struct {
 	// PagingBase is the scheme and host of the URLs in paging.next and paging.previous. Empty means
 	// those of the request.
 	PagingBase string
-	// FlatCodes answers code exchanges in the flat shape seen on the wire instead of the documented
-	// one. SetShape changes it.
+	// FlatCodes makes the responses to code exchanges flat, as seen on the wire, instead of as
+	// documented. SetShape changes this.
 	FlatCodes bool
 	// Latency is added before each response, except those of control endpoints.
 	Latency time.Duration
@@ -122,7 +124,7 @@ func accepting(secrets ...string) func(string) bool {
 }
 
 // SetSecrets sets the client secrets that the Instagram app accepts, as "Reset" does in Meta's
-// dashboard. Without arguments it accepts any.
+// dashboard. Without arguments, the app accepts any secret except "".
 func (i *Instagram) SetSecrets(secrets ...string) { i.setSecrets(instagramFamily, secrets) }
 
 func (i *Instagram) setSecrets(f *family, secrets []string) {
@@ -151,8 +153,8 @@ func (i *Instagram) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.answer()
 }
 
-// Close ends every handler that is hanging or waiting, and any that would later. The counters can
-// still be read.
+// Close ends every handler that is hanging or waiting, and every handler that begins to do so
+// later. The counters can still be read.
 func (i *Instagram) Close() { i.close() }
 
 // SetFault makes every token behave as if its prefix named this fault; "" ends that. It panics on a
@@ -182,7 +184,8 @@ func (i *Instagram) SetLatency(d time.Duration) {
 	i.latency = d
 }
 
-// settings returns the settings in effect when a request starts, which it keeps until it ends.
+// settings returns the current settings. A request reads them when it starts, and keeps them until
+// it ends.
 func (i *Instagram) settings() (*counters, *Fault, time.Duration) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

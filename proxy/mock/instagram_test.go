@@ -69,7 +69,7 @@ func TestIssuedTokensLookRealAndAreUnique(t *testing.T) {
 	}
 	s.Reset()
 	if s.exchange(t, "IGAA-a"); len(s.Issued("IGAA-a")) != 1 || seen[s.Issued("IGAA-a")[0]] != "" {
-		t.Error("the first token after a reset is one that was issued before")
+		t.Error("the first token after a reset had been issued before the reset")
 	}
 	if len(s.Issued("never-sent")) != 0 {
 		t.Error("issued for a token that was never received")
@@ -95,7 +95,7 @@ func TestChecksHaveInstagramsOrder(t *testing.T) {
 	for name, c := range map[string]struct {
 		method, target string
 		status         int
-		want           string // the envelope up to the trace id
+		want           string // the envelope before the trace id
 		authenticate   string
 	}{
 		"method before path": {"POST", "/x", 400,
@@ -115,7 +115,7 @@ func TestChecksHaveInstagramsOrder(t *testing.T) {
 			`"message":"(#100) Param grant_type must be one of {ig_exchange_token}","type":"OAuthException","code":100`, "invalid_request"},
 		"token last": {"GET", "/access_token?" + query("garbage-1"), 400,
 			`"message":"Invalid OAuth access token - Cannot parse access token","type":"OAuthException","code":190`, "invalid_token"},
-		"the probe of check is not a token": {"GET", "/access_token?" + query("igproxy-check-this-is-no-token"), 400,
+		"the token of check --online": {"GET", "/access_token?" + query("igproxy-check-this-is-no-token"), 400,
 			`"message":"Invalid OAuth access token - Cannot parse access token","type":"OAuthException","code":190`, "invalid_token"},
 	} {
 		a := s.send(t, c.method, c.target, nil, nil)

@@ -12,7 +12,7 @@ const (
 	shortLife  = time.Hour
 	codeLife   = time.Hour
 	refreshAge = 24 * time.Hour // minimum age of a long-lived token for a refresh
-	maxEntries = 1 << 20        // when reached, all are dropped and treated as not issued here
+	maxEntries = 1 << 20        // when it is reached, all records are dropped, as if nothing was issued
 )
 
 // issuedRecords records by hash which tokens and codes were issued and used, and holds the clock.
@@ -52,7 +52,7 @@ func digestOf(text string) (d digest) {
 	return d
 }
 
-// now returns the time of the records. The caller holds r.mu.
+// now returns the stand-in's time, which Age moves ahead. The caller holds r.mu.
 func (r *issuedRecords) now() time.Time { return time.Now().Add(r.ahead) }
 
 func (r *issuedRecords) age(d time.Duration) {

@@ -7,8 +7,8 @@ import (
 )
 
 // The refusals of the code exchange, as published. Which of them a wrong secret gets is not known
-// for certain; most reports of "Error validating verification code" had a wrong secret. The fault
-// wrongsecret- has the other wording. The message for an expired code is made up.
+// for certain; in most reports of "Error validating verification code", the secret was wrong. The
+// fault wrongsecret- has the other wording. The message for an expired code is made up.
 var (
 	codeUsed       = codeError("This authorization code has been used")
 	codeExpired    = codeError("This authorization code has expired")
@@ -26,8 +26,8 @@ func codeError(message string) graphError {
 
 // refuseCode checks a code exchange and marks the code as used. If the call is refused later, reply
 // makes the code valid again, because it is not published whether a refused attempt consumes the
-// code. A broken connection does not: the app cannot know the outcome and must not use the code
-// again.
+// code. After a broken connection the code stays used: the app cannot know the outcome and must not
+// use the code again.
 func (x *call) refuseCode() *graphError {
 	for _, name := range x.endpoint.must {
 		if last(x.form, name) == "" {

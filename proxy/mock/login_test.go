@@ -35,7 +35,7 @@ func TestCodeWorksOnceAndItsTokenCanBeExchanged(t *testing.T) {
 		}
 	}
 	if a := s.exchange(t, issued[0]); a.status != 200 || s.CallsTo("code") != 3 || s.CallsTo("exchange") != 1 || s.CallsFor("AQcode") != 3 {
-		t.Errorf("its token: got %d %s; calls %d, %d and %d", a.status, a.body, s.CallsTo("code"), s.CallsTo("exchange"), s.CallsFor("AQcode"))
+		t.Errorf("exchange of its token: got %d %s; calls %d, %d and %d", a.status, a.body, s.CallsTo("code"), s.CallsTo("exchange"), s.CallsFor("AQcode"))
 	}
 	s.Reset()
 	if a := s.login(t, loginForm("AQcode")); a.status != 400 {
@@ -123,7 +123,7 @@ func TestCodeRefusalsHaveTheirOwnShape(t *testing.T) {
 		t.Errorf("in the query: got %d %s", a.status, a.body)
 	}
 	if a := s.login(t, loginForm(bound)); a.status != 200 {
-		t.Errorf("after all that: got %d %s", a.status, a.body)
+		t.Errorf("after all refusals: got %d %s, want 200", a.status, a.body)
 	}
 }
 

@@ -29,7 +29,7 @@ func TestReadsReturnTheRequestedFields(t *testing.T) {
 	}
 }
 
-// Follows paging.next to the last page and paging.previous back again, as an app would.
+// The test follows paging.next to the last page, and paging.previous back, as an app would.
 func TestPagingURLsReachAllItemsAndCarryTheToken(t *testing.T) {
 	for _, overTLS := range []bool{false, true} {
 		s := newStand(t, ServerOptions{TLS: overTLS})
@@ -83,7 +83,7 @@ func TestPagingURLsUsePagingBaseAndTheBearerToken(t *testing.T) {
 		}
 	}
 	if a := s.get(t, "/me/media?access_token=IGAA1&after="+cursor(mediaCount-1)); a.body != `{"data":[]}` {
-		t.Errorf("after the last: got %s", a.body)
+		t.Errorf("after the last item: got %s, want no items", a.body)
 	}
 }
 

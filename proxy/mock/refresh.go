@@ -6,7 +6,7 @@ import (
 )
 
 // tooYoung has a made-up message for a documented rule ("at least 24 hours old"); the real response
-// is not published. The likeliest code is the one of all other token errors.
+// is not published. Most token errors have code 190, so it is the likeliest here too.
 var tooYoung = graphError{status: 400, Type: "OAuthException", Code: 190,
 	Message: "Error validating access token: The access token must be at least 24 hours old"}
 
@@ -48,7 +48,7 @@ func (x *call) judgeShort() *graphError {
 }
 
 // judgeLong accepts a long-lived token that is old enough. A token that was not issued here counts
-// as old enough if it looks like one of the family.
+// as such if it looks like a token of the family.
 func (x *call) judgeLong() *graphError {
 	t, age, issued := x.instagram.issued.token(x.short)
 	switch {
@@ -64,7 +64,7 @@ func (x *call) judgeLong() *graphError {
 	return nil
 }
 
-// judgeAny accepts every token that looks like one of the family and has not expired.
+// judgeAny accepts every token that looks like a token of the family and has not expired.
 func (x *call) judgeAny() *graphError {
 	t, age, issued := x.instagram.issued.token(x.short)
 	switch {

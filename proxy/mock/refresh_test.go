@@ -22,23 +22,23 @@ func TestLongLivedTokenCanBeRefreshedAfterADayUntilItExpires(t *testing.T) {
 	if len(issued) != 1 || a.body != `{"access_token":"`+issued[0]+`","token_type":"bearer","expires_in":5183961}` || issued[0] == long {
 		t.Fatalf("got %d %s, issued %v", a.status, a.body, issued)
 	}
-	wantCode(t, "the new one is young", s.refresh(t, issued[0]), 400, 190, 0)
+	wantCode(t, "the new token, at once", s.refresh(t, issued[0]), 400, 190, 0)
 	s.Age(58 * 24 * time.Hour)
 	if a := s.refresh(t, long); a.status != 200 {
-		t.Errorf("in its last day: got %d %s", a.status, a.body)
+		t.Errorf("in its last day: got %d %s, want 200", a.status, a.body)
 	}
 	s.Age(24 * time.Hour)
 	wantCode(t, "expired", s.refresh(t, long), 400, 190, 463)
 	wantCode(t, "expired, in a read", s.get(t, "/me?access_token="+long), 400, 190, 463)
 	if a := s.refresh(t, issued[0]); a.status != 200 {
-		t.Errorf("its successor is valid: got %d %s", a.status, a.body)
+		t.Errorf("the token from the first refresh: got %d %s, want 200", a.status, a.body)
 	}
 	if strange := s.Strange(); len(strange) > 0 {
 		t.Errorf("strange: %v", strange)
 	}
 }
 
-func TestForeignTokenIsOldEnoughForARefresh(t *testing.T) {
+func TestTokenThatWasNotIssuedHereIsOldEnoughForARefresh(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for _, target := range []string{"/refresh_access_token", "/v22.0/refresh_access_token"} {
 		for _, token := range []string{"IGAAbefore", "IGQVold", "EAAfacebook"} {
@@ -66,8 +66,8 @@ func TestOrderOfRefreshChecks(t *testing.T) {
 	wantCode(t, "fault before age", s.refresh(t, long), 500, 2, 0)
 }
 
-// A short-lived token cannot be refreshed, a long-lived one cannot be exchanged, and an expired
-// short-lived one can do neither.
+// A short-lived token cannot be refreshed, a long-lived token cannot be exchanged, and a
+// short-lived token that has expired can be neither exchanged nor used for a read.
 func TestTokenOfTheWrongKindIsRefused(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	short := tokenOf(t, s.login(t, loginForm("AQcode")))
@@ -79,7 +79,7 @@ func TestTokenOfTheWrongKindIsRefused(t *testing.T) {
 	wantCode(t, "a short-lived one after its hour", s.exchange(t, short), 400, 190, 463)
 	wantCode(t, "the same token in a read", s.get(t, "/me?access_token="+short), 400, 190, 463)
 	s.Reset()
-	wantCode(t, "a reset forgets counters, not tokens", s.exchange(t, long), 400, 452, 4279019)
+	wantCode(t, "a long-lived token, exchanged after a reset", s.exchange(t, long), 400, 452, 4279019)
 }
 
 func TestRefreshHasAllRefusals(t *testing.T) {

@@ -41,14 +41,15 @@ func refusing(e graphError) func(*call) {
 	return func(x *call) { x.refuse(e) }
 }
 
-// reflectError sends an error that repeats token and secret, which a proxy must not pass on.
+// reflectError sends an error that repeats the token and the secret, which a proxy must not pass
+// on.
 func (x *call) reflectError() {
 	both := fmt.Sprintf("token %s, client secret %s", x.short, x.secret)
 	x.refuse(graphError{status: 400, Type: "OAuthException", Code: 190, Message: "Invalid OAuth access token: " + both,
 		UserTitle: "About " + both, UserMsg: "Sorry about " + both, header: x.reflectingHeaders()})
 }
 
-// reflectingHeaders returns headers that contain token and secret in places where Instagram sends
+// reflectingHeaders returns headers that contain the token and the secret where Instagram sends
 // harmless values.
 func (x *call) reflectingHeaders() map[string]string {
 	both := encoded(map[string]string{"access_token": x.short, "client_secret": x.secret})

@@ -95,15 +95,15 @@ func TestUploadEndsWithItsClientOrTheStandIn(t *testing.T) {
 		return conn
 	}
 	conn := begin(s.server.Addr)
-	eventually(t, "it is in flight", func() bool { return s.currentCounters().stats().BodyBytes == 1 })
+	eventually(t, "the upload is in flight", func() bool { return s.currentCounters().stats().BodyBytes == 1 })
 	conn.Close()
-	eventually(t, "it ended with its client", func() bool { return s.currentCounters().stats().InFlight == 0 })
+	eventually(t, "the upload ended with its client", func() bool { return s.currentCounters().stats().InFlight == 0 })
 
 	other := httptest.NewServer(s.Instagram)
 	defer other.Close() // waits for its handlers
 	conn = begin(other.Listener.Addr().String())
 	defer conn.Close()
-	eventually(t, "another is in flight", func() bool { return s.currentCounters().stats().BodyBytes == 2 })
+	eventually(t, "another upload is in flight", func() bool { return s.currentCounters().stats().BodyBytes == 2 })
 	s.Instagram.Close()
 	if got, err := io.ReadAll(conn); len(got) != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("got %q %v, want the connection to end", got, err)

@@ -15,12 +15,13 @@ import (
 type ServerOptions struct {
 	// Addr is the address to listen on. Empty means 127.0.0.1:0, a free port on loopback.
 	Addr string
-	// TLS serves HTTPS, with HTTP/2 and an authority created by Start. The certificate is valid for
-	// 127.0.0.1, ::1, localhost, the hosts in Hosts, and the name and address in Addr.
+	// TLS makes the server serve HTTPS and HTTP/2, with a certificate from an authority that Start
+	// creates. It is valid for 127.0.0.1, ::1, localhost, the hosts that the function Hosts
+	// returns, and the name and address in Addr.
 	TLS bool
-	// Expired uses an expired certificate. It needs TLS.
+	// Expired makes Start use an expired certificate. It needs TLS.
 	Expired bool
-	// WrongName uses a certificate for another host. It needs TLS.
+	// WrongName makes Start use a certificate for another host. It needs TLS.
 	WrongName bool
 }
 
@@ -35,7 +36,7 @@ type Server struct {
 	cancel context.CancelFunc // ends handlers that hang or wait
 	served chan struct{}      // closed when the accept loop has ended
 
-	mu       sync.Mutex // protects closing, and orders it before handlers.Add
+	mu       sync.Mutex // protects closing; once it is true, nothing calls handlers.Add
 	closing  bool
 	handlers sync.WaitGroup
 }

@@ -17,7 +17,7 @@ const (
 	headerBytes   = 16 << 10
 	headerCount   = 64
 	chunkBytes    = 32 << 10
-	stalledClient = 10 * time.Second // after which a response is abandoned
+	stalledClient = 10 * time.Second // how long a write may wait for the client
 )
 
 // huge sends a good response with a very long unknown member.
@@ -32,7 +32,8 @@ func (x *call) endless() {
 	control := http.NewResponseController(x.w)
 	chunk := []byte(`{"access_token":"IGAA` + strings.Repeat("A", chunkBytes))
 	for range endlessBytes / chunkBytes {
-		_ = control.SetWriteDeadline(time.Now().Add(stalledClient)) // without a deadline, the client must disconnect
+		// If no deadline can be set, a write waits until the client disconnects.
+		_ = control.SetWriteDeadline(time.Now().Add(stalledClient))
 		if _, err := x.w.Write(chunk); err != nil || x.gone() {
 			break
 		}

@@ -8,12 +8,12 @@ import (
 )
 
 // appHeaders must not appear in calls that igproxy makes itself: they repeat what an app sent, or
-// where it came from.
+// say where its request came from.
 var appHeaders = []string{"Authorization", "Cookie", "Forwarded", "Origin", "Referer", "X-Forwarded-For", "X-Forwarded-Host",
 	"X-Forwarded-Proto"}
 
-// hopOnly must not appear in calls passed through: they concern a single hop or are added by
-// proxies.
+// hopOnly must not appear in calls that igproxy passes through: they concern a single hop, or
+// proxies add them.
 var hopOnly = []string{"Forwarded", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "Te", "Upgrade", "Via", "X-Forwarded-For",
 	"X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
 
@@ -60,7 +60,7 @@ func (o *oddities) open(x *call) {
 	o.headers(x.r.Header, hopOnly)
 }
 
-// exactly adds each of names that does not occur exactly once.
+// exactly adds each of the names that does not occur exactly once.
 func (o *oddities) exactly(q url.Values, names []string) {
 	for _, name := range names {
 		o.add(len(q[name]) == 0, "no "+name)

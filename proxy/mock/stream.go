@@ -34,7 +34,8 @@ func (x *call) stream() {
 		if err == io.EOF {
 			return
 		}
-		_ = control.SetWriteDeadline(time.Now().Add(stalledClient)) // without a deadline, the client must disconnect
+		// If no deadline can be set, a write waits until the client disconnects.
+		_ = control.SetWriteDeadline(time.Now().Add(stalledClient))
 		if _, err := x.w.Write(chunk[:read]); err != nil || x.gone() {
 			x.abort()
 		}

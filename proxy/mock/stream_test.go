@@ -57,5 +57,5 @@ func TestStreamFlowsAndEndsWithItsClient(t *testing.T) {
 		t.Errorf("%d in flight, want 1", n)
 	}
 	res.Body.Close()
-	eventually(t, "it has ended", func() bool { return s.currentCounters().stats().InFlight == 0 })
+	eventually(t, "the download has ended", func() bool { return s.currentCounters().stats().InFlight == 0 })
 }

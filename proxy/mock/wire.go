@@ -62,7 +62,7 @@ func (x *call) reset() {
 	_ = conn.Close()
 }
 
-// hangUp closes the connection without a response, and without TLS's closing alert.
+// hangUp closes the connection without a response, and without TLS's close_notify alert.
 func (x *call) hangUp() { _ = x.hijack().Close() }
 
 func (x *call) garbageLine() {

@@ -70,11 +70,12 @@ func TestFlakyFailsOnceForEachToken(t *testing.T) {
 	}
 	s.Reset()
 	if a := s.exchange(t, "flaky500-1"); a.status != 500 {
-		t.Errorf("flaky500 after a reset: got %d", a.status)
+		t.Errorf("flaky500 after a reset: got %d, want 500", a.status)
 	}
 }
 
-// Hanging faults send their first bytes, if any, at once and continue until the client disconnects.
+// Faults that hang send their first bytes, if they send any, at once. They continue until the
+// client disconnects.
 func TestHangs(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for token, want := range map[string]string{"hang-1": "", "hangbody-1": "HTTP/1.1 200 OK", "drip-1": "HTTP/1.1 200 OK"} {
@@ -96,8 +97,7 @@ func TestHangs(t *testing.T) {
 	}
 }
 
-// With HTTP/2 only the stream fails and not the connection, unless the fault affects the
-// connection.
+// With HTTP/2 a fault of the connection only resets the stream.
 func TestConnectionFaultsOverHTTP2(t *testing.T) {
 	s := newStand(t, ServerOptions{TLS: true})
 	if a := s.exchange(t, "IGAA-1"); a.status != 200 || a.proto != 2 {

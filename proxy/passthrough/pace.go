@@ -46,8 +46,8 @@ func (p *pace) waited(d time.Duration, n int) {
 	p.left = min(p.left-d+time.Duration(n)*time.Second/leastRate, patience)
 }
 
-// sides are the two sides of a call, app and Meta. A read or a write that waits for one of them has
-// its own deadline.
+// sides are the two sides of a call, the app and Meta. A read or a write that waits for one of them
+// has a deadline of its own.
 type sides struct {
 	control *http.ResponseController
 	end     time.Time          // of the call
@@ -61,7 +61,7 @@ type sides struct {
 func (s *sides) readEnd() time.Time  { return s.end.Add(time.Second) }
 func (s *sides) writeEnd() time.Time { return s.end.Add(2 * time.Second) }
 
-// explain sets the error of an incomplete call to the reason why one side was too slow, if it was.
+// explain sets the error of an incomplete call if it is incomplete because one side was too slow.
 func (s *sides) explain(result *Result) {
 	reason := s.slow.Load()
 	if reason == &ErrSlowReader { // the write may have failed in a flush, whose error ReverseProxy ignores

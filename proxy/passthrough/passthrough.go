@@ -61,8 +61,8 @@ type Call struct {
 type Result struct {
 	// Status is the status sent to the app, or 0 if nothing was sent.
 	Status int
-	// Err is why there is no answer, or only a part of it. Unless Cut is set, nothing was sent to
-	// the app.
+	// Err is why there is no answer, or only a part of it. If it is set and Cut is not, nothing was
+	// sent to the app.
 	Err error
 	// Cut says that the answer broke off after a part of it was sent. The caller must close the
 	// connection to the app. Err may be nil.
@@ -75,10 +75,10 @@ var (
 	ErrBodyTooLarge = errors.New("a body longer than passthrough.max_body_bytes")
 	// ErrAnswerTooLong means that the body of the answer is larger than MaxBodyBytes.
 	ErrAnswerTooLong = errors.New("an answer longer than passthrough.max_body_bytes")
-	// ErrInformational means that too many 1xx answers, or too long ones, preceded the answer.
+	// ErrInformational means that the 1xx answers before the answer were too many or too long.
 	ErrInformational = errors.New("too many informational answers")
 	// ErrSwitching means that the answer switches to another protocol.
-	ErrSwitching = errors.New("another protocol")
+	ErrSwitching = errors.New("a switch to another protocol")
 )
 
 // Serve streams one call both ways. It sends nothing to the app if there is no answer.
@@ -129,8 +129,8 @@ const (
 	maxInformationalBytes = 16 << 10 // of all headers
 )
 
-// boundInformational returns a trace that ends a call whose 1xx answers exceed the limits. By then
-// ReverseProxy has passed on the answer that exceeds them.
+// boundInformational returns a trace that ends a call whose 1xx answers exceed the limits. By the
+// time it does, ReverseProxy has passed on the 1xx answer that exceeds them.
 func boundInformational() *httptrace.ClientTrace {
 	count, size := 0, 0
 	return &httptrace.ClientTrace{Got1xxResponse: func(_ int, header textproto.MIMEHeader) error {
@@ -166,9 +166,10 @@ func (p *Proxy) incoming(ctx context.Context, w http.ResponseWriter, r *http.Req
 	return r
 }
 
-// BearerToken returns the token of the only Authorization field, or "" if that is anything but
-// "Bearer TOKEN". A Basic credential is igproxy's own token, from a base URL, and Meta uses no
-// other scheme. A list or a second field could carry a credential that igproxy has not checked.
+// BearerToken returns the token of the only Authorization field. It returns "" if there is not
+// exactly one field, or if the field is anything but "Bearer TOKEN". A Basic credential is
+// igproxy's own token, from a base URL, and Meta uses no other scheme. A list or a second field
+// could carry a credential that igproxy has not checked.
 func BearerToken(fields []string) string {
 	if len(fields) != 1 {
 		return ""

@@ -184,7 +184,7 @@ func TestBodiesAreBoundedInBothDirections(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 			_, _ = io.WriteString(w, long)
 		}, nil, true},
-		"both at the bound": {long[1:], func(w http.ResponseWriter, _ *http.Request) {
+		"both at the limit": {long[1:], func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, long[1:])
 		}, nil, false},
 	} {
@@ -223,7 +223,7 @@ func TestAnAnswerThatBreaksOffIsCut(t *testing.T) {
 	})
 	_, _, got, err := s.call(t, s.request(t, http.MethodGet, "/me", ""))
 	if err == nil || !got.Cut || got.Err != nil || got.Status != http.StatusOK {
-		t.Errorf("got %+v, %v", got, err)
+		t.Errorf("got %+v, %v; want Cut and an error for the client", got, err)
 	}
 }
 
