@@ -97,10 +97,12 @@ func (cl *Claim) end(failure *Entry) {
 		var ttl time.Duration
 		if failure != nil {
 			if ttl = time.Until(failure.Expires).Truncate(time.Millisecond); ttl > 0 {
-				sealed, _ = seal(cl.key, sealedFailure, *failure) // on an error, the lease ends without a failure marker
+				// On an error, the lease ends without a failure marker.
+				sealed, _ = seal(cl.key, sealedFailure, *failure)
 			}
 		}
-		_ = cl.cache.shared.release(cl.key, cl.owner, sealed, ttl) // release counts its faults; the lease expires by itself
+		// Release counts its faults; the lease expires by itself.
+		_ = cl.cache.shared.release(cl.key, cl.owner, sealed, ttl)
 	}) {
 		cl.lease.end()
 	}

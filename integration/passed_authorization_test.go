@@ -1,7 +1,7 @@
 package integration
 
-// Of the credentials in a call, only one well-formed bearer token is passed on. The sidecar's own
-// token never is.
+// Of the Authorization headers of a call, only a single well-formed bearer token is passed on. The
+// sidecar's own token is never passed on.
 
 import (
 	"encoding/base64"
@@ -40,7 +40,7 @@ func newRecorder(t *testing.T) *recorder {
 	return rec
 }
 
-// take returns what was received since the last call.
+// take returns what has been received since the last call.
 func (rec *recorder) take() (all []string, auth [][]string) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()

@@ -77,7 +77,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 		t.Errorf("%d calls after the purge, want 2", ig.Calls()-before)
 	}
 	late := fleet(t, 1, append(settings, "APP_ID=17841400000000001")...)[0]
-	eventually(t, "a sidecar that starts later finds what was stored since", func() bool { return late.hits(t, "IGAA-one") })
+	eventually(t, "a sidecar that starts later finds what has been stored", func() bool { return late.hits(t, "IGAA-one") })
 	if ig.Calls() != before+2 {
 		t.Error("the sidecar that started later called Instagram again")
 	}

@@ -144,7 +144,7 @@ func appNamed(apps []*app, label string) *app {
 	return nil
 }
 
-// paused returns the refusal that is repeated while Meta must not be asked for this app, or nil.
+// paused returns the refusal to repeat if token calls of this app are paused, and nil otherwise.
 func (a *app) paused(now time.Time) *graph.Error {
 	if e := a.state.limit.check(now); e != nil {
 		return e

@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	// refusedPause is the pause after Meta has refused every secret of an app. While it lasts, Meta
-	// is not asked for this app.
+	// refusedPause is the pause after Meta has refused every secret of an app. While it lasts,
+	// igproxy makes no token calls to Meta for this app.
 	refusedPause = 5 * time.Second
-	// refusedDoubt is how long the secrets then count as refused. Afterwards the sidecar is ready
-	// again, so that a request may prove a secret right.
+	// refusedDoubt is how long the secrets count as refused, from the same moment. Afterwards the
+	// sidecar is ready again, because only a request can prove that a secret is right.
 	refusedDoubt = time.Minute
 )
 
@@ -32,7 +32,8 @@ type clientSecrets struct {
 var secretNames = []string{"current", "previous"}
 
 // use replaces the app's secrets with list and forgets what was known about the previous ones. The
-// secret in use stays in use if it is also in list, unless it was refused.
+// secret in use stays in use if it is also in list, unless it was refused. If list has not changed,
+// use does nothing.
 func (s *clientSecrets) use(list []Secret) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,8 +60,8 @@ func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 	return Secret{}, false
 }
 
-// check returns the refusal that is repeated during the pause after Meta has refused every secret,
-// or nil.
+// check returns the refusal to repeat if Meta refused every secret less than refusedPause ago, and
+// nil otherwise.
 func (s *clientSecrets) check(now time.Time) *graph.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,8 +74,8 @@ func (s *clientSecrets) check(now time.Time) *graph.Error {
 	return &repeated
 }
 
-// areRefused reports whether Meta has refused every secret within refusedDoubt, so that an operator
-// must act.
+// areRefused reports whether Meta has refused every secret during the last refusedDoubt. If so, an
+// operator must act.
 func (s *clientSecrets) areRefused(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

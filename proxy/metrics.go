@@ -75,7 +75,7 @@ func NewMetrics() *Metrics {
 	m.redisUp = gauge("redis_up", "1 while Redis is used, 0 while igproxy sends it no requests.")
 	m.changes = counter("breaker_changes_total", "Changes of a breaker's state.", "upstream", "to")
 	m.silent = counter("upstream_silent_connections_total",
-		"Kept connections to Meta that stayed silent, so that the idle ones were closed.", "pool")
+		"Kept connections to Meta that stayed silent; the idle ones were then closed.", "pool")
 	m.peers = auto.NewCounter(prometheus.CounterOpts{Name: "igproxy_peers_refused_total",
 		Help: "Connections to a Unix socket that were closed because their user is not allowed."})
 	m.operated = counter("operations_total", "Operations that were requested on an admin listener, by outcome.", "operation", "outcome")

@@ -24,9 +24,9 @@ func purgeCommand(env environment) *cli.Command {
 		Description: "Sends POST /purge over admin.socket, or to admin.listen with the token in\n" +
 			"admin.token_file. Clears everything that is remembered, or with --token-stdin only\n" +
 			"the entries for one token or code. Later requests go to Instagram again. The other\n" +
-			"sidecars on the same Redis follow within seconds; exits with 1 if Redis cannot be\n" +
-			"reached. Purges of everything take effect at most once every ten seconds; a purge\n" +
-			"that comes sooner is merged into the next one.",
+			"sidecars on the same Redis follow within seconds. If Redis cannot be reached, the\n" +
+			"command exits with 1. Purges of everything take effect at most once every ten\n" +
+			"seconds; a purge that comes sooner is merged into the next one.",
 		Flags: append(adminFlags(10*time.Second),
 			&cli.StringFlag{Name: "app", Usage: "purge only the app `NAME`"},
 			&cli.BoolFlag{Name: "token-stdin", Usage: "purge only the token or code read from standard input", DisableDefaultText: true}),

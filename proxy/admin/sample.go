@@ -19,7 +19,7 @@ type sample struct {
 	tokenRequests uint64            // requests, except those passed through, rejected or abandoned
 	sources       map[string]uint64 // answers to token requests, by source
 	hits          histogram         // requests answered from memory or Redis
-	exchanges     histogram         // requests that called Instagram
+	exchanges     histogram         // token requests that Instagram answered with a token or a refusal
 	results       map[string]uint64 // calls to Instagram, by result
 	faults        map[string]uint64 // faults of Redis, by operation and kind
 	reloadRefused bool

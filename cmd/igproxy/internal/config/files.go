@@ -200,7 +200,7 @@ func faultOfSecret(text string) *fault {
 		return &fault{"contains no secret", "write the secret into it"}
 	case strings.ContainsFunc(text, isSpace):
 		return &fault{"contains a space, a line break or a control character",
-			"keep only the secret and at most one newline after it"}
+			"remove it; a file may have the previous secret on a second line"}
 	}
 	return nil
 }

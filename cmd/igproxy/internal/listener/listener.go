@@ -68,7 +68,8 @@ func New(o Options) *Server {
 	s := &Server{http: o.HTTP, bound: newBound(o.Listener, o.MaxConnections, o.HTTP.ReadHeaderTimeout), secure: o.HTTP.TLSConfig != nil,
 		lane: o.Lane, accepted: make(chan struct{}), handed: make(chan struct{})}
 	s.http.ErrorLog = logging.ForNetHTTP(o.Logger, slog.LevelWarn)
-	s.http.DisableGeneralOptionsHandler = true // that handler answers OPTIONS * for any Host, and waits for an announced body
+	// That handler answers OPTIONS * for any Host, and waits for an announced body.
+	s.http.DisableGeneralOptionsHandler = true
 	s.http.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		if uid, err := socketPeer(c); err == nil && o.WithPeer != nil {
 			ctx = o.WithPeer(ctx, uid)

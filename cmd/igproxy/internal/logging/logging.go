@@ -48,7 +48,7 @@ func (l *Log) SetLevel(level string) {
 // no bound. It does not apply to lines about requests.
 func (l *Log) SetLines(most int) { l.limits.Set(most) }
 
-// Dropped returns how many lines were lost since the start.
+// Dropped returns how many lines have been lost since the start.
 func (l *Log) Dropped() int { return l.queue.droppedSoFar() }
 
 // closeTimeout bounds how long a stop waits for the last lines.

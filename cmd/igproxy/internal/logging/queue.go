@@ -56,7 +56,7 @@ func (q *queue) wake() {
 	}
 }
 
-// droppedSoFar returns how many lines were lost since the start.
+// droppedSoFar returns how many lines have been lost since the start.
 func (q *queue) droppedSoFar() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
