@@ -44,7 +44,7 @@ func TestClockJumpServesNoExpiredEntry(t *testing.T) {
 		expires time.Time
 		want    bool
 	}{
-		"no jump": {now.Add(time.Hour), true},
+		"no jump":                                       {now.Add(time.Hour), true},
 		"a jump ahead, past the end (or sleep)":         {jumped(now.Add(time.Hour), -2*time.Hour), false},
 		"a jump back, past the end by the other clock":  {jumped(now.Add(-time.Second), 24*time.Hour), false},
 		"a jump ahead, but not past the end":            {jumped(now.Add(2*time.Hour), -time.Hour), true},
