@@ -78,7 +78,7 @@ func converse(c net.Conn, answer func([]string) string) {
 		case "":
 			return
 		}
-		if _, err := io.WriteString(c, reply); err != nil || !strings.HasSuffix(reply, "\r\n") { // an incomplete reply ends the connection
+		if _, err := io.WriteString(c, reply); err != nil || !strings.HasSuffix(reply, "\r\n") { // an incomplete reply
 			return
 		}
 	}

@@ -97,10 +97,10 @@ func (cl *Claim) end(failure *Entry) {
 		var ttl time.Duration
 		if failure != nil {
 			if ttl = time.Until(failure.Expires).Truncate(time.Millisecond); ttl > 0 {
-				sealed, _ = seal(cl.key, sealedFailure, *failure) // on an error, the lease ends without a failure marker
+				sealed, _ = seal(cl.key, sealedFailure, *failure) // on an error, the lease ends without a marker
 			}
 		}
-		_ = cl.cache.shared.release(cl.key, cl.owner, sealed, ttl) // release counts its faults; the lease expires by itself
+		_ = cl.cache.shared.release(cl.key, cl.owner, sealed, ttl) // faults are counted; the lease expires by itself
 	}) {
 		cl.lease.end()
 	}
