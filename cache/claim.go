@@ -99,7 +99,7 @@ func (cl *Claim) take(ctx context.Context) {
 		r, err := cl.ask(ctx)
 		switch {
 		case err != nil:
-			if faults++; !waited || faults > 1 { // a follower tolerates one fault, because the leader is asking upstream
+			if faults++; !waited || faults > 1 { // a follower tolerates one fault: the leader is asking upstream
 				cl.late = waited
 				return
 			}
