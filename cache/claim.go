@@ -34,7 +34,7 @@ const (
 	Followed Outcome = "followed" // another process was asking upstream; Entry is its answer
 	Failed   Outcome = "failed"   // another process asked upstream; Entry is its failure
 	Leader   Outcome = "leader"   // the caller asks upstream, and other processes wait for it
-	Alone    Outcome = "alone"    // the caller asks upstream without a lease: no Redis, or too long a wait
+	Alone    Outcome = "alone"    // the caller asks upstream without a lease: Redis is off or failed, or Wait is over
 )
 
 // A follower polls after firstPoll, then after twice as long each time, up to lastPoll. Jitter of
@@ -99,8 +99,7 @@ func (cl *Claim) take(ctx context.Context) {
 		r, err := cl.ask(ctx)
 		switch {
 		case err != nil:
-			// A follower tolerates one fault, because another process is asking upstream.
-			if faults++; !waited || faults > 1 {
+			if faults++; !waited || faults > 1 { // a follower tolerates one fault: the leader is asking upstream
 				cl.late = waited
 				return
 			}

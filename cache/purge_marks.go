@@ -186,7 +186,7 @@ func (p *Purges) seal(m mark) (string, error) {
 }
 
 func (p *Purges) open(member string) (m mark, ok bool) {
-	// This time is before every number, so that no mark counts as expired.
+	// The zero time is before every number, so that no mark counts as expired.
 	e, err := open(p.key, sealedMark, []byte(member), time.Time{})
 	if err != nil || len(e.Value) != len(m.token) {
 		return m, false

@@ -158,7 +158,7 @@ func TestKindsOfTLS(t *testing.T) {
 	t.Run("TLS to a server that greets in plain text", func(t *testing.T) {
 		fails(t, RedisOptions{URL: "rediss://" + greets(t, "-ERR max number of clients reached\r\n")}, patient, kindTLS)
 	})
-	t.Run("plain to a TLS port", func(t *testing.T) { // the server closes the connection; the advice for kindBroken mentions rediss://
+	t.Run("plain to a TLS port", func(t *testing.T) { // the server hangs up; the advice for broken mentions rediss://
 		fails(t, RedisOptions{URL: strings.Replace(secure.URL(), "rediss:", "redis:", 1)}, patient, kindBroken)
 	})
 	t.Run("refused by an alert", func(t *testing.T) {

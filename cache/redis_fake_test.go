@@ -78,8 +78,7 @@ func converse(c net.Conn, answer func([]string) string) {
 		case "":
 			return
 		}
-		// An incomplete reply ends the connection.
-		if _, err := io.WriteString(c, reply); err != nil || !strings.HasSuffix(reply, "\r\n") {
+		if _, err := io.WriteString(c, reply); err != nil || !strings.HasSuffix(reply, "\r\n") { // an incomplete reply
 			return
 		}
 	}

@@ -97,12 +97,10 @@ func (cl *Claim) end(failure *Entry) {
 		var ttl time.Duration
 		if failure != nil {
 			if ttl = time.Until(failure.Expires).Truncate(time.Millisecond); ttl > 0 {
-				// On an error, the lease ends without a failure marker.
-				sealed, _ = seal(cl.key, sealedFailure, *failure)
+				sealed, _ = seal(cl.key, sealedFailure, *failure) // on an error, the lease ends without a marker
 			}
 		}
-		// Release counts its faults; the lease expires by itself.
-		_ = cl.cache.shared.release(cl.key, cl.owner, sealed, ttl)
+		_ = cl.cache.shared.release(cl.key, cl.owner, sealed, ttl) // faults are counted; the lease expires by itself
 	}) {
 		cl.lease.end()
 	}
