@@ -151,7 +151,8 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 	}
 	e.Cause = "reported by Meta"
 	repeatable := serverError || e.Code == 1 || e.Code == 2
-	return answer{}, &failure{err: e, repeatable: repeatable && e.RetryAt.IsZero()} // before RetryAt, a retry is too early
+	// A retry before RetryAt would be too early.
+	return answer{}, &failure{err: e, repeatable: repeatable && e.RetryAt.IsZero()}
 }
 
 // unexpectedStatus returns the error for a reply that is neither a token nor a refusal: a redirect,
