@@ -151,7 +151,7 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 	}
 	e.Cause = "reported by Meta"
 	repeatable := serverError || e.Code == 1 || e.Code == 2
-	// Before RetryAt, a retry is too early.
+	// A retry before RetryAt would be too early.
 	return answer{}, &failure{err: e, repeatable: repeatable && e.RetryAt.IsZero()}
 }
 
