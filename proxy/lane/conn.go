@@ -179,7 +179,7 @@ func (c *conn) tryRead(descriptor uintptr) bool {
 		}
 		return n, err
 	})
-	return c.gotError != syscall.EAGAIN
+	return !errors.Is(c.gotError, syscall.EAGAIN)
 }
 
 // fill reads into a buffer, after the incomplete request. It gives the buffer back on an error.

@@ -54,7 +54,7 @@ func TestAStopLosesNoRequestOfConnectionsInUse(t *testing.T) {
 						for {
 							res, err := (&http.Client{Transport: transport}).Get(s.url())
 							if err != nil {
-								// HTTP/2 announces the end with a GOAWAY, which the transport obeys.
+								// HTTP/2 announces the end by GOAWAY, which the transport obeys.
 								if !c.frames || !errors.Is(err, errSecond) {
 									t.Errorf("a request was lost: %v", err)
 								}
