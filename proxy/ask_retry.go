@@ -92,7 +92,7 @@ func (b *retryBudget) earn() {
 	b.filled = now
 }
 
-// spend takes one retry from the budget. It reports false if there is none.
+// spend takes one retry from the budget. It reports false if the budget is used up.
 func (b *retryBudget) spend() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -64,7 +64,7 @@ func RetryAfter(h http.Header, now time.Time) time.Time {
 }
 
 // RegainAccess returns the longest estimated_time_to_regain_access in the text of
-// X-Business-Use-Case-Usage, at most MaxPause. It returns 0 if there is none.
+// X-Business-Use-Case-Usage, at most MaxPause. It returns 0 if the header has no such value.
 func RegainAccess(header string) time.Duration {
 	var cases map[string][]struct {
 		Minutes float64 `json:"estimated_time_to_regain_access"`
