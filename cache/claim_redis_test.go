@@ -249,8 +249,8 @@ func TestDocumentedPermissionsAreSufficientAndNecessary(t *testing.T) {
 	}
 }
 
-// Regression test: a user without the permission to store caused a fault in every call. The fault
-// is logged once.
+// Regression test: without the permission to store, every call has a fault. It must be logged once,
+// not in every call.
 func TestMissingPermissionIsLoggedOnce(t *testing.T) {
 	server := redistest.Start(t)
 	var log safeBuilder
@@ -275,7 +275,7 @@ func TestMissingPurgePermissionsOnlyDisablePurges(t *testing.T) {
 	c := fleet(t, o, slog.New(slog.NewTextHandler(&log, nil)))
 	p := purgeableApp(t, c, "secret", "1")
 	eventually(t, "the missing permission is logged", func() bool { return strings.Contains(log.String(), "operation=purge kind=permission") })
-	eventually(t, "Redis has denied reads of the purges so often that other faults would have opened the breaker", func() bool {
+	eventually(t, "Redis has denied more reads of the purges than the number of faults that would open the breaker", func() bool {
 		_, stats, _ := strings.Cut(fmt.Sprint(server.Do("INFO", "commandstats")), "cmdstat_time:")
 		_, denied, _ := strings.Cut(stats, "rejected_calls=")
 		n := 0
@@ -409,7 +409,7 @@ func TestDesynchronizedConnectionIsDropped(t *testing.T) {
 	}
 	before := c.redis.client.Load()
 	liar.SetLie(redistest.Shift, 1)
-	eventually(t, "the connections are replaced", func() bool { // a wrong reply may also look like an error reply
+	eventually(t, "the connections are replaced", func() bool { // several claims: a wrong reply can look like an ordinary error
 		c.Claim(t.Context(), keyOf(t, "shifted")).Release()
 		c.pending.Wait()
 		return c.redis.client.Load() != before

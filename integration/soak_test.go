@@ -28,7 +28,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// soak has the sidecars, their servers, and counts of what must never happen.
+// soak has the sidecars, their servers, and counts of what happened.
 type soak struct {
 	t        *testing.T
 	rng      *rand.Rand // of the faults
@@ -40,7 +40,7 @@ type soak struct {
 	strays   []net.Conn // of clients that hang
 	client   *http.Client
 
-	needles map[string]string // forms of canaries, by name
+	needles map[string]string // texts that must not appear anywhere, by name
 	long    *regexp.Regexp
 
 	got      tally // tokens
@@ -131,7 +131,7 @@ func newSoak(t *testing.T, seed uint64, n int) *soak {
 		seat.process.Store(s.start())
 		s.sidecars = append(s.sidecars, seat)
 	}
-	for i := range 4 { // the raw form of the other tokens is found by their common part
+	for i := range 4 { // in every form; all others in raw form only, by the text that every token contains
 		for form, needle := range forms(s.token(i * 50)) {
 			s.needles[fmt.Sprintf("token %d as %s", i*50, form)] = needle
 		}
@@ -155,7 +155,7 @@ func (s *soak) start() *process {
 }
 
 // token returns the ith token. Every fourth token triggers a fault of Instagram. Faults that pause
-// the whole app for a minute, and two with very large answers, are left out.
+// the whole app, and two with very large answers, are left out.
 func (s *soak) token(i int) string {
 	faults := slices.DeleteFunc(mock.Faults(), func(f mock.Fault) bool {
 		return f.Name == "wrongsecret" || f.Name == "limit4" || f.Name == "limit613" || f.Name == "limit429" || f.Name == "endless" || f.Name == "gzipbomb"

@@ -14,13 +14,11 @@ import (
 // waits, it holds no buffer.
 type conn struct {
 	net.Conn
-	lane    *Lane
-	handler Handler
-	watcher watcher         // Conn, if it implements watcher, otherwise blind
-	socket  syscall.RawConn // the socket of Conn; nil if it has none
-
-	begun []byte // the part of an incomplete request that has arrived
-
+	lane      *Lane
+	handler   Handler
+	watcher   watcher         // Conn, if it implements watcher, otherwise blind
+	socket    syscall.RawConn // the socket of Conn; nil if it has none
+	begun     []byte          // the part of an incomplete request that has arrived
 	deadlines deadlines
 	readNow   func(descriptor uintptr) (done bool) // c.tryRead; made once, because each method value allocates
 	got       *buffer                              // the result of tryRead
@@ -57,50 +55,47 @@ func newConn(l *Lane, accepted net.Conn) *conn {
 
 // run serves the connection until it ends or is handed to net/http.
 func (c *conn) run() {
-	read := c.serve()
+	left := c.serve()
 	c.lane.mu.Lock()
 	delete(c.lane.conns, c)
 	c.lane.mu.Unlock()
-	if read == nil {
+	if left == nil {
 		_ = c.Conn.Close()
 		return
 	}
 	_ = c.Conn.SetDeadline(time.Time{})
-	c.lane.fallback.give(c.Conn, read)
+	c.lane.fallback.give(left)
 }
 
-// serve answers plain requests. It returns the bytes that net/http has to read first, or nil if the
-// connection must be closed.
-func (c *conn) serve() (read []byte) {
+// serve answers plain requests. It returns the connection for net/http, or nil if the connection
+// must be closed.
+func (c *conn) serve() (left *handed) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.lane.options.Logger.Error("panic on a connection", "stack", string(debug.Stack()))
-			read = nil
+			left = nil
 		}
 	}()
 	for {
 		c.await()
 		b, n, err := c.read()
-		switch {
-		case err == nil:
-		case errors.Is(err, io.EOF): // if half a request has arrived, net/http refuses it
-			return c.begun
-		default:
-			return nil
+		if err != nil {
+			if c.begun == nil {
+				return nil
+			}
+			return &handed{Conn: c.Conn, read: c.begun, err: err} // net/http refuses half a request
 		}
 		used, state := c.answer(b, n)
-		switch rest := b[used:n]; state {
+		rest := append([]byte(nil), b[used:n]...) // nil if nothing is left
+		buffers.Put(b)
+		switch state {
 		case other:
 			c.watcher.Incomplete()
-			read = append(read, rest...)
-			fallthrough
+			return &handed{Conn: c.Conn, read: rest}
 		case ended:
-			buffers.Put(b)
-			return read
-		case incomplete:
-			c.begun = append([]byte(nil), rest...) // nil if rest is empty
+			return nil
 		}
-		buffers.Put(b)
+		c.begun = rest
 	}
 }
 

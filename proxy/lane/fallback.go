@@ -13,9 +13,8 @@ type fallback struct {
 }
 
 func newFallback() *fallback {
-	f := &fallback{handed: make(chan net.Conn)}
-	f.closed, f.close = context.WithCancel(context.Background())
-	return f
+	closed, cancel := context.WithCancel(context.Background())
+	return &fallback{make(chan net.Conn), closed, cancel}
 }
 
 // Accept returns the next connection, or net.ErrClosed.
@@ -37,10 +36,10 @@ func (f *fallback) Close() error {
 // Addr returns an address without a name. Each connection has the address at which it was accepted.
 func (f *fallback) Addr() net.Addr { return &net.UnixAddr{} }
 
-// give hands a connection over, with what was read from it.
-func (f *fallback) give(c net.Conn, read []byte) {
+// give hands a connection over.
+func (f *fallback) give(c *handed) {
 	select {
-	case f.handed <- &handed{Conn: c, read: read}:
+	case f.handed <- c:
 	case <-f.closed.Done():
 		_ = c.Close()
 	}
@@ -50,17 +49,21 @@ func (f *fallback) give(c net.Conn, read []byte) {
 type handed struct {
 	net.Conn
 	read []byte // what net/http has to read first
+	err  error  // what comes after them, if the lane could not read more
 }
 
 // Read implements net.Conn.
 func (c *handed) Read(p []byte) (int, error) {
-	if len(c.read) == 0 {
-		c.read = nil // frees it
-		return c.Conn.Read(p)
+	switch {
+	case len(c.read) > 0:
+		n := copy(p, c.read)
+		c.read = c.read[n:]
+		return n, nil
+	case c.err != nil:
+		return 0, c.err
 	}
-	n := copy(p, c.read)
-	c.read = c.read[n:]
-	return n, nil
+	c.read = nil // frees it
+	return c.Conn.Read(p)
 }
 
 // CloseWrite closes the sending half of a TCP or Unix connection.

@@ -22,7 +22,7 @@ Control endpoints:
   POST /__fault?mode=down      set a fault for every token and code; mode= ends it
   POST /__latency?d=200ms      wait before each response
   POST /__code                 issue a code, valid only with the client_id= and redirect_uri= given here
-  POST /__secret               accept only these secrets: secret=, repeatable, in the body
+  POST /__secret               accept only the secrets in the body, such as secret=A&secret=B
   POST /__shape?mode=flat      set the form of the response to a code: flat (as seen on the wire) or
                                data (as documented)
   POST /__age?d=25h            make all tokens and codes older
