@@ -409,7 +409,7 @@ func TestDesynchronizedConnectionIsDropped(t *testing.T) {
 	}
 	before := c.redis.client.Load()
 	liar.SetLie(redistest.Shift, 1)
-	eventually(t, "the connections are replaced", func() bool { // several claims: a wrong reply can look like an ordinary error
+	eventually(t, "the connections are replaced", func() bool { // a wrong reply can look like an error
 		c.Claim(t.Context(), keyOf(t, "shifted")).Release()
 		c.pending.Wait()
 		return c.redis.client.Load() != before
