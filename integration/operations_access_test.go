@@ -93,7 +93,7 @@ func TestOperationsOverTCPAreOffWithoutAToken(t *testing.T) {
 	if len(lines) == 0 || !strings.HasPrefix(fmt.Sprint(lines[0]["address"]), "127.0.0.1:") {
 		t.Errorf("the log has %v, want the address", lines)
 	}
-	if code, out, errs := p.operate(t, "purge"); code != 2 || out != "" || !strings.Contains(errs, "set admin.socket") {
+	if code, out, errs := p.operate(t, "purge"); code != 2 || out != "" || !strings.Contains(errs, "need admin.socket") {
 		t.Errorf("the command: exit code %d: %s%s", code, out, errs)
 	}
 	hangup(t, p)
