@@ -21,6 +21,7 @@ type conn struct {
 	listed  atomic.Bool // it is in open.incomplete
 	frames  atomic.Bool // it is HTTP/2, where not everything that arrives belongs to a request
 	closing atomic.Bool // the answer to its latest request says Connection: close
+	early   atomic.Bool // the next request began before the answer to this one was finished
 
 	// open.mu protects the fields below.
 	element  *list.Element // in open.incomplete; nil if it is not there
@@ -50,7 +51,11 @@ const (
 func (c *conn) Read(p []byte) (int, error) {
 	switch c.state.Load() {
 	case answering:
-		c.state.CompareAndSwap(answering, time.Now().UnixNano())
+		if next := time.Now().UnixNano(); !c.early.Swap(false) {
+			c.state.CompareAndSwap(answering, next)
+		} else if c.state.CompareAndSwap(answering, reading) {
+			c.open.list(c)
+		}
 	case reading:
 		if !c.listed.Load() {
 			c.open.list(c)
@@ -59,6 +64,9 @@ func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 && !c.arrived() {
 		return 0, net.ErrClosed
+	}
+	if n > 0 && len(p) == 1 && c.state.Load() < quiet && c.state.Load() != reading {
+		c.early.Store(true) // to watch for the client, a server reads a single byte: of the next request
 	}
 	return n, err
 }
@@ -103,6 +111,7 @@ func (c *conn) begin(frames bool) bool {
 			break
 		}
 	}
+	c.early.Store(false)
 	if frames {
 		c.frames.Store(true)
 	}

@@ -81,6 +81,25 @@ func TestAConnectionIsBusyUntilTheServerReadsAgain(t *testing.T) {
 	wantIdle("more has arrived", false)
 }
 
+// A client that has read its answer may begin the next request before net/http has noticed that the
+// answer is sent. net/http then has its first byte, and no later read tells of it.
+func TestARequestThatBeginsEarlyIsListedAsIncomplete(t *testing.T) {
+	c, client := tracked(t, 0)
+	c.begin(false)
+	go func() { _, _ = client.Write([]byte("G")) }() // ends with the read
+	_, _ = c.Read(make([]byte, 1))
+	c.end()
+	read := make(chan struct{})
+	go func() { defer close(read); _, _ = c.Read(make([]byte, 20)) }()
+	for start := time.Now(); !c.listed.Load(); time.Sleep(time.Millisecond) {
+		if time.Since(start) > 10*time.Second {
+			t.Fatalf("state %d, and it is not listed as incomplete", c.state.Load())
+		}
+	}
+	_ = client.Close()
+	<-read
+}
+
 // Clients send window updates and pings at any time, and streams overlap.
 func TestAnHTTP2ConnectionIsBusyWhileStreamsAre(t *testing.T) {
 	c, client := tracked(t, 0)
