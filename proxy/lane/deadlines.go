@@ -5,8 +5,7 @@ import "time"
 // deadlines sets the read and write deadlines of a connection. Setting one costs as much as looking
 // up a token, so the deadlines for idling and writing are renewed only when isDue says so.
 type deadlines struct {
-	of *conn
-
+	of        *conn
 	idleSince time.Time // when the last answer was written; zero: no answer yet
 	readSet   time.Time // the time from which the read deadline counts
 	writeSet  time.Time // the time from which the write deadline counts

@@ -25,6 +25,16 @@ func tracked(t *testing.T, headerTimeout time.Duration) (c *conn, client net.Con
 	return c, there
 }
 
+// eventually waits until a condition holds, and ends the test if that takes 10 s.
+func eventually(t *testing.T, condition string, holds func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if !poll(ctx.Done(), holds) {
+		t.Fatalf("not within 10 s: %s", condition)
+	}
+}
+
 func (c *conn) isBusy() bool { s := c.state.Load(); return s > 0 && s < quiet }
 func (c *conn) isIdle() bool { return c.state.Load() >= quiet && !c.listed.Load() }
 
@@ -71,11 +81,7 @@ func TestAConnectionIsBusyUntilTheServerReadsAgain(t *testing.T) {
 	}
 	read := make(chan struct{})
 	go func() { defer close(read); _, _ = c.Read(make([]byte, 20)) }()
-	for start := time.Now(); !c.isIdle(); time.Sleep(time.Millisecond) {
-		if time.Since(start) > 10*time.Second {
-			t.Fatal("the connection is not idle although the server reads again")
-		}
-	}
+	eventually(t, "the connection is idle, because the server reads again", c.isIdle)
 	_, _ = client.Write([]byte("GET"))
 	<-read
 	wantIdle("more has arrived", false)
@@ -91,11 +97,7 @@ func TestARequestThatBeginsEarlyIsListedAsIncomplete(t *testing.T) {
 	c.end()
 	read := make(chan struct{})
 	go func() { defer close(read); _, _ = c.Read(make([]byte, 20)) }()
-	for start := time.Now(); !c.listed.Load(); time.Sleep(time.Millisecond) {
-		if time.Since(start) > 10*time.Second {
-			t.Fatalf("state %d, and it is not listed as incomplete", c.state.Load())
-		}
-	}
+	eventually(t, "the connection is listed as incomplete", c.listed.Load)
 	_ = client.Close()
 	<-read
 }
@@ -178,11 +180,7 @@ func TestConnectionStatesAreTrackedByARealServer(t *testing.T) {
 				}
 				_ = res.Body.Close()
 				all := s.bound.open.snapshot()
-				for start := time.Now(); len(all) != 1 || !all[0].isIdle(); time.Sleep(time.Millisecond) {
-					if time.Since(start) > 10*time.Second {
-						t.Fatalf("%d connections; the first: state %d", len(all), all[0].state.Load())
-					}
-				}
+				eventually(t, "there is one connection, and it is idle", func() bool { return len(all) == 1 && all[0].isIdle() })
 			}
 		})
 	}

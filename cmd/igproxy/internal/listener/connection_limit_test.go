@@ -332,11 +332,7 @@ func TestConnectionWithUnreadBytesIsNotClosedToMakeRoom(t *testing.T) {
 	accepted := accepting(t, b)
 	first := nextIdle(t, b, accepted, time.Unix(1000, 0))
 	_, _ = io.WriteString(first.client, "GET / HTTP/1.1\r\n\r\n")
-	for start := time.Now(); !unread(first.server.Conn); time.Sleep(time.Millisecond) {
-		if time.Since(start) > 10*time.Second {
-			t.Fatal("the request does not arrive")
-		}
-	}
+	eventually(t, "the request has arrived", func() bool { return unread(first.server.Conn) })
 	dial(t, b)
 	noneIsAccepted(t, accepted)
 	if first.isClosed() {

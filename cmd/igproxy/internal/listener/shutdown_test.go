@@ -76,11 +76,7 @@ func TestAStopLosesNoRequestOfConnectionsInUse(t *testing.T) {
 						}
 					})
 				}
-				for start := time.Now(); answered.Load() < 10*clients || connected.Load() < clients; time.Sleep(time.Millisecond) {
-					if time.Since(start) > 10*time.Second {
-						t.Fatal("the clients are not answered")
-					}
-				}
+				eventually(t, "all clients are answered", func() bool { return answered.Load() >= 10*clients && connected.Load() == clients })
 				if err := s.Shutdown(t.Context()); err != nil {
 					t.Error(err)
 				}
@@ -145,9 +141,10 @@ func TestAStopAnswersAHeaderThatIsStillArriving(t *testing.T) {
 	c := dial(t, s.bound)
 	_, _ = io.WriteString(c, "GE")
 	ended := make(chan error, 1)
-	for all := s.bound.open.snapshot(); len(all) == 0 || all[0].state.Load() != reading; all = s.bound.open.snapshot() {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "a part of the header has arrived", func() bool {
+		all := s.bound.open.snapshot()
+		return len(all) == 1 && all[0].state.Load() == reading
+	})
 	go func() { ended <- s.Shutdown(context.Background()) }()
 	time.Sleep(farewell + farewell/2) // longer than an idle connection is kept
 	_, _ = io.WriteString(c, "T / HTTP/1.1\r\nHost: localhost\r\n\r\n")
