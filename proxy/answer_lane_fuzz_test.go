@@ -56,6 +56,21 @@ func TestLaneAnswersEqualNetHTTPByteForByte(t *testing.T) {
 	})
 }
 
+func TestLaneTreatsHalfARequestAsNetHTTP(t *testing.T) {
+	for n := range len(hitRequest) {
+		for _, sent := range []string{hitRequest[:n], hitRequest + hitRequest[:n]} {
+			synctest.Test(t, func(t *testing.T) {
+				p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
+				for _, cut := range []int{len(sent) - n, len(sent)} {
+					if plain, lane := bothWays(t, p, []byte(sent), cut); plain != lane {
+						t.Errorf("%q:\nnet/http:\n%s\nthe lane:\n%s", sent, plain, lane)
+					}
+				}
+			})
+		}
+	}
+}
+
 // FuzzLane checks that the lane never answers differently from net/http, whatever bytes arrive and
 // in whatever pieces.
 func FuzzLane(f *testing.F) {

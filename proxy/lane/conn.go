@@ -32,6 +32,10 @@ type buffer [4 << 10]byte
 // maxRequest bounds a plain request, in bytes. A larger request is left to net/http.
 const maxRequest = 2 << 10
 
+// shortest is the number of bytes from which on a request after the first is refused if it stays
+// incomplete. After less, net/http closes the connection without an answer.
+const shortest = len("GET ")
+
 // buffers are shared: idle connections need none, and busy ones reuse memory that is still in the
 // processor's cache.
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
@@ -80,7 +84,7 @@ func (c *conn) serve() (left *handed) {
 		c.await()
 		b, n, err := c.read()
 		if err != nil {
-			if c.begun == nil {
+			if c.begun == nil || len(c.begun) < shortest && !c.deadlines.idleSince.IsZero() {
 				return nil
 			}
 			return &handed{Conn: c.Conn, read: c.begun, err: err} // net/http refuses half a request
