@@ -162,22 +162,20 @@ func (t *redisTier) verdict(kind string, began time.Time, client *client) breake
 
 // changed records a change of the breaker. It logs one line when an outage begins and one when it
 // ends.
-func (t *redisTier) changed(from, to breaker.State) {
+func (t *redisTier) changed(c breaker.Change) {
 	t.mu.Lock()
-	since, kind := t.since, t.kind
-	if from == breaker.Closed {
-		t.since = time.Now()
-	} else if to == breaker.Closed {
+	kind := t.kind
+	if t.since = c.Since; c.To == breaker.Closed {
 		t.since = time.Time{}
 	}
 	t.mu.Unlock()
 	switch {
-	case from == breaker.Closed:
+	case c.From == breaker.Closed:
 		t.observer.RedisState(false)
 		t.log.Warn("redis degraded", "kind", kind, "next_step", advice(kind))
-	case to == breaker.Closed:
+	case c.To == breaker.Closed:
 		t.observer.RedisState(true)
-		t.log.Info("redis back", "after_ms", time.Since(since).Milliseconds())
+		t.log.Info("redis back", "after_ms", time.Since(c.Since).Milliseconds())
 	}
 }
 

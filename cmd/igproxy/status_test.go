@@ -24,7 +24,7 @@ func sampleStatus() admin.Status {
 		Saved:    admin.Saved{Cache: 426, Coalescing: 3}, Process: admin.Process{UptimeSeconds: 90, Goroutines: 21, HeapBytes: 1 << 20, MemoryBytes: 13 << 20}}
 	s.Latency.Hits, s.Latency.Exchanges = admin.Latency{Count: 426, P50: &p50, P99: &p99}, admin.Latency{}
 	s.Results = map[string]uint64{"token": 50, "transient": 3}
-	s.Upstreams = []proxy.Upstream{{Name: "instagram", InFlight: 1, MaxInFlight: 128, Breaker: breaker.Open, Since: now},
+	s.Upstreams = []proxy.Upstream{{Name: "instagram", InFlight: 1, MaxInFlight: 128, Breaker: breaker.Open, Since: now.Add(-2 * time.Hour), Probes: 7},
 		{Name: "login", MaxInFlight: 128, Breaker: breaker.Closed}}
 	s.State.Redis, s.State.RedisFault, s.State.RedisSince = "degraded", "refused", now
 	s.RedisMode, s.RedisFaults = "single", map[string]uint64{"claim refused": 3}
@@ -49,7 +49,7 @@ calls saved 426 by the cache, 3 by joining
 in flight   2 shared exchanges; 62 entries in memory
 
 calls       token 50, transient 3
-instagram   breaker open, since 12:00:00; 1 of 128 calls
+instagram   breaker open, last closed 10:00:00, probes since then: 7; 1 of 128 calls
 login       breaker closed; 0 of 128 calls
 redis       degraded (single), since 12:00:00; faults: claim refused 3
 limits      default, at 12:00:00; app: call count 12 %; business use: not reported

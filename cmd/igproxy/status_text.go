@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
@@ -47,6 +48,9 @@ func statusText(s admin.Status) string {
 		changed := ""
 		if !u.Since.IsZero() {
 			changed = ", since " + clock(u.Since)
+		}
+		if u.Breaker != breaker.Closed {
+			changed = fmt.Sprintf(", last closed %s, probes since then: %d", clock(u.Since), u.Probes)
 		}
 		row(u.Name, "breaker %s%s; %d of %d calls", u.Breaker, changed, u.InFlight, u.MaxInFlight)
 	}
