@@ -20,7 +20,8 @@ const minSecret = 8
 
 // App configures one app that is registered with Meta.
 type App struct {
-	// Label names the app in metrics and in the path prefix /apps/LABEL/. Empty: "default".
+	// Label names the app in metrics and in the path prefix /apps/LABEL/. It cannot be "none".
+	// Empty: "default".
 	Label string
 	// Service is the API that the app belongs to. Empty: Instagram.
 	Service Service
@@ -67,6 +68,9 @@ func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) 
 		a, err := newApp(one, table, o.Cache)
 		if err != nil {
 			return nil, err
+		}
+		if a.Label == noApp {
+			return nil, fmt.Errorf("apps: %q cannot be the name of an app: it stands for requests without one", noApp)
 		}
 		if appNamed(apps, a.Label) != nil {
 			return nil, fmt.Errorf("apps: two are named %q; give each its own name", a.Label)
