@@ -29,7 +29,8 @@ func sampleStatus() admin.Status {
 	s.State.Redis, s.State.RedisFault, s.State.RedisSince = "degraded", "refused", now
 	s.RedisMode, s.RedisFaults = "single", map[string]uint64{"claim refused": 3}
 	s.ReloadRefused = true
-	s.Limits = []proxy.RateLimit{{App: "default", At: now, Usage: map[string]float64{"call_count": 12}, Regain: 5}}
+	s.Pauses = []proxy.Pause{{App: "shop", Since: now, Until: now.Add(time.Minute), Code: 4}}
+	s.Limits = []proxy.RateLimit{{App: "shop", At: now, Regain: 1}, {App: "default", At: now, Usage: map[string]float64{"call_count": 12}, Regain: 5}}
 	return s
 }
 
@@ -38,6 +39,7 @@ func TestTheStatusIsPrintedAsText(t *testing.T) {
   !         a changed configuration was refused; igproxy reload says why
   !         the instagram breaker is open; known tokens are still served
   !         Redis is unavailable (refused): cached answers come from memory, and each sidecar calls Instagram itself
+  !         app shop is paused until 12:01:00, since 12:00:00: Meta limits its calls (code 4); igproxy resume --app shop ends the pause
   !         app default has used up its rate limit; Instagram blocks the app for another 5 min
 
 requests    503 in 15 min, 16.9/s
@@ -52,6 +54,7 @@ calls       token 50, transient 3
 instagram   breaker open, last closed 10:00:00, probes since then: 7; 1 of 128 calls
 login       breaker closed; 0 of 128 calls
 redis       degraded (single), since 12:00:00; faults: claim refused 3
+limits      shop, at 12:00:00; app: not reported; business use: not reported
 limits      default, at 12:00:00; app: call count 12 %; business use: not reported
 
 process     21 goroutines, heap 1.0 MiB, 13.0 MiB in total

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/breaker"
+	"github.com/igproxy/igproxy/proxy"
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
@@ -79,8 +80,12 @@ func warnings(s admin.Status) (list []string) {
 	if s.State.Redis == "degraded" {
 		list = append(list, "Redis is unavailable ("+s.State.RedisFault+"): cached answers come from memory, and each sidecar calls Instagram itself")
 	}
+	for _, p := range s.Pauses {
+		list = append(list, fmt.Sprintf("app %s is paused until %s, since %s: Meta limits its calls (code %d); igproxy resume --app %[1]s ends the pause", p.App, clock(p.Until), clock(p.Since), p.Code))
+	}
 	for _, l := range s.Limits {
-		if l.Regain > 0 {
+		isPaused := slices.ContainsFunc(s.Pauses, func(p proxy.Pause) bool { return p.App == l.App })
+		if l.Regain > 0 && !isPaused {
 			list = append(list, fmt.Sprintf("app %s has used up its rate limit; Instagram blocks the app for another %v min", l.App, l.Regain))
 		}
 	}

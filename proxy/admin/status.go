@@ -44,6 +44,7 @@ type Status struct {
 	RedisMode     string            `json:"redis_mode,omitempty"`
 	RedisFaults   map[string]uint64 `json:"redis_faults"` // by operation and kind
 	Limits        []proxy.RateLimit `json:"rate_limits"`
+	Pauses        []proxy.Pause     `json:"pauses"` // of rate limits on apps; POST /resume ends them
 	Process       Process           `json:"process"`
 	ReloadRefused bool              `json:"reload_refused"` // the latest change of the configuration was refused
 	Configuration [][2]string       `json:"configuration,omitempty"`
@@ -96,7 +97,7 @@ func (h *Handler) status(about About) Status {
 	first, last := samples[0], readSample(h.proxy.Metrics())
 	s := Status{Now: last.at, Started: started, Version: cmp.Or(about.Version, "dev"), Commit: about.Commit, Go: about.Go,
 		State: h.proxy.Readiness(), Outcomes: outcomes[:], Upstreams: h.proxy.Upstreams(), Results: increase(last.results, first.results),
-		RedisMode: about.RedisMode, RedisFaults: increase(last.faults, first.faults), Limits: h.proxy.RateLimits(),
+		RedisMode: about.RedisMode, RedisFaults: increase(last.faults, first.faults), Limits: h.proxy.RateLimits(), Pauses: h.proxy.Pauses(),
 		Process: readProcess(last.at.Sub(started)), ReloadRefused: last.reloadRefused, Configuration: about.Configuration}
 	for i := 1; i < len(samples); i++ {
 		s.Buckets = append(s.Buckets, bucketOf(samples[i-1], samples[i]))
