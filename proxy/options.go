@@ -63,8 +63,9 @@ type Options struct {
 	Hosts []string
 	// AnyHost turns off the check of the Host name, as for a Unix socket.
 	AnyHost bool
-	// Bearers returns the SHA-256 of the token that each request must carry, as X-Igproxy-Token or
-	// as the password of Basic authentication. During a rotation it also returns that of the
+	// Bearers returns the SHA-256 of the token that each request must carry: as X-Igproxy-Token, as
+	// the password of Basic authentication, or, if Meta's token is not expected there, as a bearer
+	// token. During a rotation it also returns that of the
 	// previous token, which is still accepted. It is called for each request. Nil: no token is
 	// required.
 	Bearers func() [][sha256.Size]byte
