@@ -68,14 +68,13 @@ func (t trust) judge(r *http.Request, to destination) bearerResult {
 	if own := r.Header[trustHeader]; len(own) > 0 {
 		token, sent, once = own[0], true, len(own) == 1
 	}
-	isOwn := true // otherwise the token may be Meta's, which is not a guess
 	if !sent && once && !mayHoldMetasToken(r, to) {
 		token, sent = bearer(r.Header["Authorization"][0])
-		isOwn = sent && t.owns(token)
+		sent = sent && t.owns(token) // another one may be Meta's, and is not counted as a guess
 	}
 	result := t.compare(token)
 	switch {
-	case !sent, !isOwn:
+	case !sent:
 		return bearerMissing
 	case !once:
 		return bearerWrong

@@ -119,8 +119,8 @@ func isServerOrigin(origin []string) bool {
 }
 
 // isBrowser reports whether a header has fields that only browsers send. Sec-Fetch-Mode is not one
-// of them: the fetch function of Node.js sends it. A browser without Sec-Fetch-Site is recognised by
-// its User-Agent; a page that replaces it causes a preflight request, which is refused.
+// of them: the fetch function of Node.js sends it. A browser without Sec-Fetch-Site is recognised
+// by its User-Agent; a page that replaces it causes a preflight request, which is refused.
 func isBrowser(h http.Header) bool {
 	return len(h["Sec-Fetch-Site"]) > 0 || len(h["Sec-Fetch-Dest"]) > 0 || len(h["Sec-Fetch-User"]) > 0 ||
 		slices.ContainsFunc(h["User-Agent"], func(agent string) bool { return strings.HasPrefix(agent, "Mozilla/") })
@@ -145,8 +145,8 @@ const (
 )
 
 // dropBody reads and drops a small body of a GET request: some clients send an empty one in chunks,
-// or {}, which means nothing. It returns the error for any other body. After an error the bytes that
-// follow must not be read as a request.
+// or {}, which means nothing. It returns the error for any other body. After an error the bytes
+// that follow must not be read as a request.
 func dropBody(w http.ResponseWriter, r *http.Request) *graph.Error {
 	if r.ContentLength > maxDropped || r.Header.Get("Expect") != "" { // reading would send 100 Continue
 		return errBody
