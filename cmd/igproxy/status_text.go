@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/proxy"
 	"github.com/igproxy/igproxy/proxy/admin"
 )
@@ -50,7 +49,7 @@ func statusText(s admin.Status) string {
 		if !u.Since.IsZero() {
 			changed = ", since " + clock(u.Since)
 		}
-		if u.Breaker != breaker.Closed {
+		if u.Breaker != "closed" {
 			changed = fmt.Sprintf(", last closed %s, probes since then: %d", clock(u.Since), u.Probes)
 		}
 		row(u.Name, "breaker %s%s; %d of %d calls", u.Breaker, changed, u.InFlight, u.MaxInFlight)
