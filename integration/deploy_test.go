@@ -169,6 +169,33 @@ func TestDeployComposeConfigurationIsAcceptedAndUnprivileged(t *testing.T) {
 	}
 }
 
+// The commands at the top of the compose file create the secrets that it mounts, in a clone that has
+// no folder for them, and every container may read them.
+func TestDeployComposeInstructionsCreateTheSecrets(t *testing.T) {
+	t.Parallel()
+	commands, _, _ := strings.Cut(read(t, "../deploy/compose/compose.yaml"), "#   docker compose")
+	_, commands, _ = strings.Cut(commands, "#\n")
+	clone := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(clone, "deploy/compose"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-e", "-c", strings.ReplaceAll(commands, "#   ", ""))
+	cmd.Dir, cmd.Stdin = clone, strings.NewReader(appSecret+"\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", commands, err, out)
+	}
+	secrets := parsed[struct{ Secrets map[string]struct{ File string } }](t, "deploy/compose/compose.yaml").Secrets
+	if len(secrets) != 2 {
+		t.Fatalf("the secrets are %v", secrets)
+	}
+	for name, s := range secrets {
+		info, err := os.Stat(filepath.Join(clone, "deploy/compose", s.File))
+		if err != nil || info.Mode().Perm() != 0o444 || info.Size() < 16 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+}
+
 // Redis and igproxy run with the commands and settings of the compose file.
 func TestDeployComposeRedisRequiresThePassword(t *testing.T) {
 	t.Parallel()
