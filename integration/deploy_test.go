@@ -184,7 +184,9 @@ func TestDeployComposeInstructionsCreateTheSecrets(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", commands, err, out)
 	}
-	secrets := parsed[struct{ Secrets map[string]struct{ File string } }](t, "deploy/compose/compose.yaml").Secrets
+	secrets := parsed[struct {
+		Secrets map[string]struct{ File string }
+	}](t, "deploy/compose/compose.yaml").Secrets
 	if len(secrets) != 2 {
 		t.Fatalf("the secrets are %v", secrets)
 	}

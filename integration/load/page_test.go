@@ -1,6 +1,6 @@
 package load
 
-// The commands of docs/stand-in.md work as they are written, except for the ports.
+// The commands of docs/develop.md work as they are written, except for the ports.
 
 import (
 	"fmt"
@@ -25,7 +25,7 @@ func blockAfter(t *testing.T, page, text string) []string {
 }
 
 func TestStandInPageWorksAsWritten(t *testing.T) {
-	text, err := os.ReadFile("../../docs/stand-in.md")
+	text, err := os.ReadFile("../../docs/develop.md")
 	if err != nil {
 		t.Fatal(err)
 	}
