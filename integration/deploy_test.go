@@ -169,8 +169,8 @@ func TestDeployComposeConfigurationIsAcceptedAndUnprivileged(t *testing.T) {
 	}
 }
 
-// The commands at the top of the compose file create the secrets that it mounts, in a clone that has
-// no folder for them, and every container may read them.
+// The commands at the top of the compose file create the secrets that it mounts, in a clone that
+// has no folder for them, and every container may read them.
 func TestDeployComposeInstructionsCreateTheSecrets(t *testing.T) {
 	t.Parallel()
 	commands, _, _ := strings.Cut(read(t, "../deploy/compose/compose.yaml"), "#   docker compose")
