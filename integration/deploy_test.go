@@ -126,6 +126,60 @@ func TestDeploySystemdConfigurationIsAccepted(t *testing.T) {
 	}
 }
 
+// The commands of docs/install.md put every file where the units expect it, and those at the end
+// remove them all. Only the paths differ, and nothing is started.
+func TestInstallPageInstallsWhatTheUnitsNeed(t *testing.T) {
+	t.Parallel()
+	root, page := t.TempDir(), read(t, "../docs/install.md")
+	must(t, os.MkdirAll(filepath.Join(root, "etc/systemd/system"), 0o700))
+	must(t, os.MkdirAll(filepath.Join(root, "usr/bin"), 0o700))
+	run := func(after string, want ...string) {
+		t.Helper()
+		_, block, _ := strings.Cut(page, after)
+		var script strings.Builder
+		for line := range strings.Lines(block) {
+			command, _ := strings.CutPrefix(line, "    ")
+			if strings.HasPrefix(line, "#") {
+				break // the next section
+			}
+			for _, w := range want {
+				if strings.HasPrefix(command, w) {
+					command = strings.NewReplacer("=/etc/", "="+root+"/etc/", " /etc/", " "+root+"/etc/", " /usr/", " "+root+"/usr/", " --online", "").Replace(command)
+					script.WriteString(strings.NewReplacer("0755 igproxy ", "0755 "+harness.Binary+" ", " igproxy check", " "+root+"/usr/bin/igproxy check").Replace(command))
+				}
+			}
+		}
+		if real := regexp.MustCompile(`[ =]/(etc|usr)\S*`).FindString(script.String()); real != "" {
+			t.Fatalf("%s is outside the folder of this test", real)
+		}
+		cmd := exec.CommandContext(t.Context(), "/bin/sh", "-e", "-c", script.String())
+		cmd.Dir, cmd.Env, cmd.Stdin = "..", []string{"PATH=" + os.Getenv("PATH")}, strings.NewReader(appSecret+"\n")
+		if out, err := cmd.CombinedOutput(); err != nil || script.Len() == 0 {
+			t.Fatalf("%v\n%s\n%s", err, script.String(), out)
+		}
+	}
+	files := []string{"etc/systemd/system/igproxy.service", "etc/systemd/system/igproxy.socket"}
+	service := read(t, "../deploy/systemd/igproxy.service")
+	for _, named := range regexp.MustCompile(`(?m)^(?:ExecStart=|LoadCredential=client-secret:)/(\S+)(?: serve --config /(\S+))?$`).FindAllStringSubmatch(service, -1) {
+		files = append(files, slices.DeleteFunc(named[1:], func(s string) bool { return s == "" })...)
+	}
+	if len(files) != 5 {
+		t.Fatalf("the service needs %v", files)
+	}
+	run("\n## A systemd service", "install ", "IGPROXY_CLIENT_SECRET_FILE=")
+	for _, name := range files {
+		if _, err := os.Stat(filepath.Join(root, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	run("\n## Upgrade and remove", "rm ")
+	for _, name := range files {
+		if _, err := os.Stat(filepath.Join(root, name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is left (%v)", name, err)
+		}
+	}
+}
+
 type composed struct {
 	Services map[string]struct {
 		Image       string
