@@ -333,6 +333,28 @@ func TestDeployKubernetesConfigurationIsAcceptedAndHidesTheSecret(t *testing.T) 
 	}
 }
 
+// There is no release, so the example names the image that its own comment and docs/install.md
+// build.
+func TestDeployKubernetesNamesTheImageThatIsBuilt(t *testing.T) {
+	t.Parallel()
+	images := parsed[struct {
+		Images []struct {
+			Name    string
+			NewName string `yaml:"newName"`
+			NewTag  string `yaml:"newTag"`
+		}
+	}](t, "deploy/kubernetes/kustomization.yaml").Images
+	if len(images) != 1 || !strings.Contains(read(t, "../deploy/kubernetes/app.yaml"), "image: "+images[0].Name+"\n") {
+		t.Fatalf("the images are %v", images)
+	}
+	build := "docker build -f deploy/docker/Dockerfile -t " + images[0].NewName + ":" + images[0].NewTag + " ."
+	for _, page := range []string{"../deploy/kubernetes/kustomization.yaml", "../docs/install.md"} {
+		if !strings.Contains(read(t, page), build) {
+			t.Errorf("%s does not build the image with %q", page, build)
+		}
+	}
+}
+
 // If a workflow named an action by a tag, the owner of the action could move the tag and run other
 // code with our token.
 func TestWorkflowsPinEveryActionToACommit(t *testing.T) {
