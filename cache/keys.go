@@ -108,7 +108,8 @@ func (k *Keys) Derive(token string) Key {
 	return key
 }
 
-// Glance derives a key that is enough for Peek, but can neither seal nor open. It does not allocate.
+// Glance derives a key that is enough for Peek, but can neither seal nor open. It does not
+// allocate.
 func (k *Keys) Glance(token []byte) Key {
 	_, key := k.glance(token)
 	return key

@@ -87,7 +87,8 @@ func TestKeysOfDifferentOptionsOrTokensNeverMeet(t *testing.T) {
 //	parts = (b"igproxy/v2/pepper", service, upstream, app, scope)
 //	info = b"".join(pack(">I", len(p)) + p for p in parts)
 //	pepper = H(H(b"\0" * 32, secret), info + b"\x01")
-//	id = H(H(pepper, b"igproxy/v2/id\x01"), token); seal = H(H(pepper, b"igproxy/v2/seal\x01"), token)
+//	id = H(H(pepper, b"igproxy/v2/id\x01"), token)
+//	seal = H(H(pepper, b"igproxy/v2/seal\x01"), token)
 func TestDerivationIsStable(t *testing.T) {
 	keys, err := NewKeys(KeysOptions{Secret: []byte("known-answer-secret"), Service: "instagram", Upstream: "https://graph.instagram.com",
 		AppID: "1234567890", Scope: "ig_exchange_token"})

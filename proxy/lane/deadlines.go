@@ -13,8 +13,9 @@ const (
 )
 
 // await sets the read deadline for the rest of a request, or for the next request, and notifies the
-// watcher. On a new connection the header timeout begins at once, as in net/http. Setting a deadline
-// costs as much as looking up a token, so a busy connection gets one a second, not one a request.
+// watcher. On a new connection the header timeout begins at once, as in net/http.
+//
+// Setting a deadline costs as much as looking up a token, so a busy connection gets one a second.
 func (c *conn) await() {
 	between := c.begun == nil && !c.idleSince.IsZero()
 	if between && c.deadline != look {
@@ -29,7 +30,7 @@ func (c *conn) await() {
 	}
 }
 
-// setDeadline sets the read deadline to start plus after. If after is zero, it removes the deadline.
+// setDeadline sets the read deadline to start plus after, or removes it if after is zero.
 func (c *conn) setDeadline(p purpose, start time.Time, after time.Duration) {
 	c.deadline = p
 	var at time.Time

@@ -98,7 +98,8 @@ func TestAnswersThatAClientReadsLateAreComplete(t *testing.T) {
 			_, _ = io.WriteString(c, strings.Repeat(request, requests))
 			_ = c.(interface{ CloseWrite() error }).CloseWrite()
 		}()
-		for last := int64(0); last == 0 || last != served.Load(); time.Sleep(20 * time.Millisecond) { // until the lane waits
+		// Until the lane waits:
+		for last := int64(0); last == 0 || last != served.Load(); time.Sleep(20 * time.Millisecond) {
 			last = served.Load()
 		}
 		if n := served.Load(); n == 0 || n == requests {
