@@ -61,12 +61,13 @@ func (s *circuits) of(c call) *circuitState {
 // changed counts and logs a change of a breaker.
 func (s *circuits) changed(of circuit, upstream string, c breaker.Change) {
 	s.metrics.breakerChanged(upstream, c.To)
-	write := s.log.Info
+	line := []any{"step", "guard", "upstream", upstream, "app", of.app, "grant", of.grant,
+		"from", c.From, "to", c.To, "since", c.Since, "probes", c.Probes}
 	if c.To == breaker.Open {
-		write = s.log.Warn
+		s.log.Warn("breaker changed", line...)
+	} else {
+		s.log.Info("breaker changed", line...)
 	}
-	write("breaker changed", "step", "guard", "upstream", upstream, "app", of.app, "grant", of.grant,
-		"from", c.From, "to", c.To, "since", c.Since, "probes", c.Probes)
 }
 
 // outage returns the longest current outage of an upstream's breakers, with the probes of all of
