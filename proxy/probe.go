@@ -45,7 +45,7 @@ func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 		proofs = append(proofs, Proof{"upstream " + c.grant.base.String() + of, probe(ctx, ask, c)})
 		if len(a.RedirectURIs) > 0 {
 			c.grant, c.redirect = rowOf(rowsAt(table, codePath), a), a.RedirectURIs[0]
-			proofs = append(proofs, Proof{"codes at " + c.grant.base.String() + of, probe(ctx, ask, c)})
+			proofs = append(proofs, Proof{"login host " + c.grant.base.String() + of, probe(ctx, ask, c)})
 		}
 	}
 	return proofs, nil

@@ -11,7 +11,7 @@ import (
 type Readiness struct {
 	Ready        bool          `json:"ready"`
 	Draining     bool          `json:"draining"`
-	ClientSecret string        `json:"client_secret"` // "unproven", "accepted" or "refused"; if not for all apps, ": LABELS"
+	ClientSecret string        `json:"client_secret"` // see clientSecretState
 	Breaker      breaker.State `json:"breaker"`       // the worst state of all breakers
 	Redis        string        `json:"redis"`         // "ok", "degraded" or "off"
 	RedisFault   string        `json:"redis_fault,omitempty"`
@@ -41,17 +41,24 @@ func (p *Proxy) Readiness() Readiness {
 		state := a.state.secrets.standing()
 		labels[state] = append(labels[state], a.Label)
 	}
-	for _, state := range []string{secretAccepted, secretUnproven, secretRefused} { // the worst is last
-		switch n := len(labels[state]); {
-		case n == len(e.apps):
-			r.ClientSecret = state
-		case n > 0 && state != secretAccepted:
-			r.ClientSecret = state + ": " + strings.Join(labels[state], ", ")
-		}
-	}
+	r.ClientSecret = clientSecretState(labels, len(e.apps))
 	usable := len(labels[secretRefused]) < len(e.apps) && (p.tested.Load() || !e.checkSecrets)
 	r.Ready = !r.Draining && (usable || e.readyWhenRefused)
 	return r
+}
+
+// clientSecretState returns the worst state of the secrets of all apps: "unproven", "accepted" or
+// "refused". If only some of the apps have it, their labels follow, as in "refused: shop, club".
+func clientSecretState(labels map[string][]string, apps int) string {
+	for _, state := range []string{secretRefused, secretUnproven} {
+		switch n := len(labels[state]); {
+		case n == apps:
+			return state
+		case n > 0:
+			return state + ": " + strings.Join(labels[state], ", ")
+		}
+	}
+	return secretAccepted
 }
 
 // Upstream is the state of one of Meta's hosts.
