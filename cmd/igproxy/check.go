@@ -49,6 +49,9 @@ func checkCommand(env environment) *cli.Command {
 			}
 			r.print("ok", "configuration", "listen "+conf.Listen+", admin "+conf.Admin.Listen, "open to "+conf.OpenTo(), "operations "+conf.Operations(),
 				"apps "+conf.AppNames(), "upstream "+conf.Upstream.URL, "egress "+egress, "cache "+conf.CacheTiers(), traces)
+			for _, problem := range tracing.Misfits(os.Getenv) {
+				r.print("warning", "environment: "+problem)
+			}
 			if !c.Bool("online") {
 				return nil
 			}
