@@ -16,8 +16,8 @@ type About struct {
 	Version, Commit, Go string
 	// RedisMode is single, sentinel, cluster or empty.
 	RedisMode string
-	// Configuration is the name, the value and the origin of each setting, in order. The command has
-	// replaced every secret with a placeholder.
+	// Configuration is the name, the value and the origin of each setting, in order. The command
+	// has replaced every secret with a placeholder.
 	Configuration [][3]string
 }
 
@@ -45,8 +45,8 @@ type Status struct {
 	RedisFaults   map[string]uint64 `json:"redis_faults"` // by operation and kind
 	Limits        []proxy.RateLimit `json:"rate_limits"`
 	Process       Process           `json:"process"`
-	ReloadRefused bool              `json:"reload_refused"`          // the latest change of the configuration was refused
-	Configuration [][3]string       `json:"configuration,omitempty"` // name, value and origin
+	ReloadRefused bool              `json:"reload_refused"` // the latest change of the configuration was refused
+	Configuration [][3]string       `json:"configuration,omitempty"`
 }
 
 // Bucket counts the requests of a period by outcome.

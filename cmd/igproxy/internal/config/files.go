@@ -232,8 +232,8 @@ func faultOfWrapping(text string) *fault {
 	return nil
 }
 
-// faultOfToken finds what faultOfWrapping and faultOfSecret find, characters that are not ASCII, and a text that is
-// shorter than the least length.
+// faultOfToken finds what faultOfWrapping and faultOfSecret find, characters that are not ASCII,
+// and a text that is shorter than the least length.
 func faultOfToken(text string, least int, fix string) *fault {
 	if f := faultOfWrapping(text); f != nil {
 		return f

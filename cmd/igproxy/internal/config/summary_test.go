@@ -46,7 +46,8 @@ func TestEffectiveHasEverySettingAndNoSecret(t *testing.T) {
 	}
 }
 
-// A setting that waits for a restart is shown as it is used, so its origin is the one of that value.
+// A setting that waits for a restart is shown as it is used, so its origin is that of the value in
+// use.
 func TestAKeptSettingKeepsItsOrigin(t *testing.T) {
 	t.Chdir(t.TempDir())
 	origin := func(c Config, key string) string {
