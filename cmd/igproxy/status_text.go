@@ -65,8 +65,8 @@ func statusText(s admin.Status) string {
 
 // warnings returns what an operator on call should read first.
 func warnings(s admin.Status) (list []string) {
-	if s.State.ClientSecret != "ok" {
-		list = append(list, "Meta refuses the client secret"+strings.Replace(strings.TrimPrefix(s.State.ClientSecret, "refused"), ": ", " of ", 1))
+	if of, refused := strings.CutPrefix(s.State.ClientSecret, "refused"); refused {
+		list = append(list, "Meta refuses the client secret"+strings.Replace(of, ": ", " of ", 1))
 	}
 	if s.ReloadRefused {
 		list = append(list, "a changed configuration was refused; igproxy reload says why")

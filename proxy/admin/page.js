@@ -27,7 +27,7 @@
   // concerns returns what an operator on call should read first.
   function concerns(p) {
     const list = [];
-    if (p.state.client_secret !== "ok") list.push(["bad", `Meta refuses the client secret${p.state.client_secret.replace(/^refused/, "").replace(": ", " of ")}. Compare it with the one in Meta's dashboard: use the Instagram app secret or the Threads app secret, not the Facebook app's secret.`]);
+    if (p.state.client_secret.startsWith("refused")) list.push(["bad", `Meta refuses the client secret${p.state.client_secret.replace(/^refused/, "").replace(": ", " of ")}. Compare it with the one in Meta's dashboard: use the Instagram app secret or the Threads app secret, not the Facebook app's secret.`]);
     if (p.state.draining) list.push(["warn", "Draining: requests in flight are answered, then the process ends."]);
     if (p.reload_refused) list.push(["warn", "A changed configuration was refused, and the previous one stays in use. The log and igproxy reload say why."]);
     for (const b of p.upstreams) {

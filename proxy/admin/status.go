@@ -16,9 +16,9 @@ type About struct {
 	Version, Commit, Go string
 	// RedisMode is single, sentinel, cluster or empty.
 	RedisMode string
-	// Configuration is the name and value of each setting, in order. The command has replaced every
-	// secret with a placeholder.
-	Configuration [][2]string
+	// Configuration is the name, the value and the origin of each setting, in order. The command
+	// has replaced every secret with a placeholder.
+	Configuration [][3]string
 }
 
 // Status is the reply to GET /status. Counts cover the window, the last 15 minutes.
@@ -47,7 +47,7 @@ type Status struct {
 	Pauses        []proxy.Pause     `json:"pauses"` // of rate limits on apps; POST /resume ends them
 	Process       Process           `json:"process"`
 	ReloadRefused bool              `json:"reload_refused"` // the latest change of the configuration was refused
-	Configuration [][2]string       `json:"configuration,omitempty"`
+	Configuration [][3]string       `json:"configuration,omitempty"`
 }
 
 // Bucket counts the requests of a period by outcome.

@@ -27,7 +27,7 @@ func TestTheStatusReportsWhatHappened(t *testing.T) {
 	o := optionsFor(t, base)
 	o.Breaker.Failures = 1
 	p := newProxy(t, o)
-	h := newHandler(t, admin.Options{Proxy: p, About: admin.About{Version: "v1.2.3", Commit: "abc", Go: "go1", RedisMode: "single", Configuration: [][2]string{{"cache.ttl", "1h"}}}})
+	h := newHandler(t, admin.Options{Proxy: p, About: admin.About{Version: "v1.2.3", Commit: "abc", Go: "go1", RedisMode: "single", Configuration: [][3]string{{"cache.ttl", "1h", "default"}}}})
 	for _, token := range []string{"IGAAone", "IGAAone", "IGAAone", "IGAAone", "expired-1", "down-1", "IGAAtwo"} {
 		_ = get(p, exchange(token))
 	}
@@ -56,7 +56,7 @@ func TestTheStatusReportsWhatHappened(t *testing.T) {
 	if !got.State.Ready || got.State.Breaker != breaker.Open || got.Process.Goroutines == 0 || got.Process.MemoryBytes < got.Process.HeapBytes || got.Process.UptimeSeconds <= 0 {
 		t.Errorf("state %+v, process %+v", got.State, got.Process)
 	}
-	if got.Version != "v1.2.3" || !slices.Equal(got.Configuration, [][2]string{{"cache.ttl", "1h"}}) {
+	if got.Version != "v1.2.3" || !slices.Equal(got.Configuration, [][3]string{{"cache.ttl", "1h", "default"}}) {
 		t.Errorf("%s, %v", got.Version, got.Configuration)
 	}
 }

@@ -72,7 +72,8 @@ func settings() []setting {
 			doc: "The private key of tls.cert_file, in PEM."},
 
 		{key: "admin.listen", kind: kindText, value: "127.0.0.1:9090", check: checkListen,
-			doc: "Where /healthz, /readyz, /metrics and the status page at / are served: host:port, [::1]:port or unix:/path."},
+			doc: "Where /healthz, /readyz, /metrics and the status page at / are served: host:port, [::1]:port or unix:/path. " +
+				"9090 is also Prometheus' own port: if it runs on the same machine, change one of the two."},
 		{key: "admin.socket", kind: kindText, check: checkSocket, example: "/run/igproxy/admin.sock",
 			doc: "A Unix socket, mode 0660, that serves the same as admin.listen. Root, igproxy's own user and the UIDs in admin.uids can " +
 				"reload and purge over it, and over admin.listen if that is a Unix socket too. They can do so on Linux only; elsewhere use admin.token_file."},
@@ -81,6 +82,9 @@ func settings() []setting {
 		{key: "admin.token_file", kind: kindText, example: "/run/secrets/igproxy-admin-token",
 			doc: "A file with a token of at least 16 characters and, while it is being rotated, the previous one on a second line. Clients that " +
 				"send either token as Authorization: Bearer TOKEN can reload and purge over any admin listener. Reloaded when it changes."},
+		{key: "admin.ready_when_refused", kind: kindSwitch, value: "false",
+			doc: "Whether /readyz stays ready while Meta refuses the client secrets of all apps. Known tokens are still served then. If false, " +
+				"the sidecar is not ready until Meta accepts a secret again; igproxy tests that by itself."},
 
 		{key: "upstream.url", kind: kindText, value: "https://graph.instagram.com", check: checkUpstreamURL,
 			doc: "Instagram's base URL. Plain http is allowed only on loopback, for use with igproxy mock."},
@@ -102,6 +106,10 @@ func settings() []setting {
 		{key: "upstream.proxy", kind: kindWord, value: "environment", words: []string{"environment", ProxyNone},
 			doc: "Whether calls to Instagram go through the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY select. igproxy check and the " +
 				"log line \"listening\" show which proxy is used. none means that no proxy is used."},
+		{key: "upstream.check_at_start", kind: kindSwitch, value: "false",
+			doc: "Whether igproxy tests each app's client secret when it starts, and when a reload changes the secret, by a call to Meta with an " +
+				"invalid token. After the start it is then not ready until the answer has come, or upstream.timeout has passed, " +
+				"unless admin.ready_when_refused is true. If false, the first request shows whether the secret is right."},
 
 		{key: "cache.ttl", kind: kindDuration, value: "1h", low: second, high: 59 * 24 * hour,
 			doc: "How long a long-lived token is cached. The cache finds it by the short-lived token, which is valid for one hour."},
@@ -141,6 +149,8 @@ func settings() []setting {
 			doc: "The name under which the sentinels know the master. Only for mode sentinel."},
 		{key: "redis.username", kind: kindText, check: checkName, example: "igproxy",
 			doc: "The Redis ACL user. Without it, igproxy connects as the default user."},
+		{key: "redis.password", kind: kindText, check: faultOfSecret, example: "(better not here)",
+			doc: "The Redis password. Keep it out of this file: use redis.password_file or IGPROXY_REDIS_PASSWORD."},
 		{key: "redis.password_file", kind: kindText, example: "/run/secrets/redis",
 			doc: "The file that holds the Redis password. It is read for every new connection, so a rotated password is picked up."},
 		{key: "redis.sentinel_username", kind: kindText, check: checkName, example: "sentinel",
@@ -149,6 +159,9 @@ func settings() []setting {
 			doc: "The file that holds the password for the sentinels themselves, if they require one."},
 		{key: "redis.tls", kind: kindSwitch, value: "false",
 			doc: "Whether to use TLS for redis.addrs, including sentinels. With redis.url, write rediss:// instead."},
+		{key: "redis.tls_server_name", kind: kindText, check: checkHost, example: "redis.internal",
+			doc: "The name that the certificates of Redis, and of the sentinels, must have, and that is sent as SNI. Without it: the host in the address. " +
+				"Set it if the addresses are IP addresses or tunnels."},
 		{key: "redis.ca_file", kind: kindText, example: "/etc/igproxy/redis-ca.pem",
 			doc: "The only certificate authorities, in PEM, that igproxy trusts for Redis. Without it, igproxy trusts the system's authorities."},
 		{key: "redis.cert_file", kind: kindText, example: "/etc/igproxy/redis-client.pem",
@@ -226,11 +239,16 @@ func credentialSettings(section, secret string) []setting {
 			doc: "The app's secret. Keep it out of this file: use client_secret_file or " + envName(section+"client_secret") + "."},
 		{key: section + "client_secret_file", kind: kindText, example: "/run/secrets/" + secret,
 			doc: "The file that holds the app's secret and, while it is being rotated, the previous one on a second line. " +
-				"One newline at the end is removed. The file is reloaded when it changes."},
+				"One newline at the end is removed. The file is reloaded when it changes. A pipe, such as <(command) in a shell, is read once."},
 		{key: section + "redirect_uris", kind: kindList, check: checkRedirect, example: "[https://app.example/callback]",
 			doc: "The redirect URIs with which codes may be exchanged, compared byte for byte. Without any, " +
 				"POST /oauth/access_token is refused: igproxy would otherwise exchange codes that others obtained."},
 	}
+}
+
+// isSecret reports whether the value itself is a secret, which does not belong in the file.
+func (s setting) isSecret() bool {
+	return strings.HasSuffix(s.key, "client_secret") || s.key == "redis.password"
 }
 
 // field returns the variable in c that holds the setting.
