@@ -31,8 +31,8 @@ type Options struct {
 	Proxy *proxy.Proxy
 	// Hosts are the names, without a port, that the Host header may have besides loopback's own.
 	Hosts []string
-	// AnyHost turns off the check of the Host name. Set it for a Unix socket, and for a listener
-	// beyond loopback without a list of hosts.
+	// AnyHost turns off the check of the Host name. Set it for every listener beyond loopback:
+	// probes use the address of a pod, which no list of hosts can contain.
 	AnyHost bool
 	// About describes the process on the status page.
 	About About

@@ -45,7 +45,7 @@ func settings() []setting {
 			doc: "Where apps reach igproxy: host:port, [::1]:port or unix:/path. Port 0 picks a free port, which the log shows."},
 		{key: "allowed_hosts", kind: kindList, check: checkHost, example: "[igproxy.internal]",
 			doc: "Host names, without a port, that requests may use. A listener on loopback always allows the names of loopback; " +
-				"any other listener allows every name while this list is empty."},
+				"any other listener allows every name while this list is empty. An admin listener beyond loopback always allows every name: probes use the address of a pod."},
 	}, credentialSettings("", "instagram"), credentialSettings("threads.", "threads"), []setting{
 		{key: "threads.url", kind: kindText, value: "https://graph.threads.net", check: checkUpstreamURL,
 			doc: "The base URL of Threads. Plain http is allowed only on loopback."},

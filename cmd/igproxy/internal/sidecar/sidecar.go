@@ -188,7 +188,7 @@ func (s *Sidecar) adminOptions(conf config.Config) (admin.Options, error) {
 	o := admin.Options{
 		Proxy:   s.proxy,
 		Hosts:   conf.AllowedHosts,
-		AnyHost: anyHost(s.adminNets[0], conf.AllowedHosts),
+		AnyHost: !listener.OnlyLoopback(s.adminNets[0]),
 		About: admin.About{Version: s.build.Version, Commit: s.build.Commit, Go: s.build.Go, RedisMode: conf.Redis.Mode,
 			Configuration: conf.Effective()},
 		Operations: map[string]func() (bool, any){},
