@@ -55,6 +55,7 @@ type Server struct {
 	bound    *bound
 	secure   bool // it uses TLS; http.TLSConfig cannot tell, because net/http sets it while serving
 	lane     Lane
+	log      *slog.Logger
 	ending   atomic.Bool
 	accepted chan struct{} // closed when nothing more is accepted
 	handed   chan struct{} // closed when net/http has every connection that it will ever have
@@ -66,7 +67,7 @@ func New(o Options) *Server {
 		o.Listener = &peers{Listener: o.Listener, uids: o.UIDs, refused: o.PeerRefused, log: o.Logger}
 	}
 	s := &Server{http: o.HTTP, bound: newBound(o.Listener, o.MaxConnections, o.HTTP.ReadHeaderTimeout), secure: o.HTTP.TLSConfig != nil,
-		lane: o.Lane, accepted: make(chan struct{}), handed: make(chan struct{})}
+		lane: o.Lane, log: o.Logger, accepted: make(chan struct{}), handed: make(chan struct{})}
 	s.http.ErrorLog = logging.ForNetHTTP(o.Logger, slog.LevelWarn)
 	// That handler answers OPTIONS * for any Host, and waits for an announced body.
 	s.http.DisableGeneralOptionsHandler = true
@@ -95,6 +96,10 @@ func (s *Server) track(next http.Handler) http.Handler {
 			panic(http.ErrAbortHandler) // the connection is closed, and nothing may be spent on the request
 		}
 		defer c.end()
+		if refuseHTTP2(w, r) {
+			s.log.Warn("http2 refused", "address", r.RemoteAddr, "next_step", "let the client use HTTP/1.1, or TLS")
+			return
+		}
 		if s.ending.Load() {
 			w.Header().Set("Connection", "close")
 			c.closing.Store(true)
