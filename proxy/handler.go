@@ -18,6 +18,9 @@ import (
 
 // ServeHTTP takes one request through all steps; see the package comment.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if p.serveHealth(w, r) {
+		return
+	}
 	start := time.Now()
 	e := p.current.Load()
 	x := reply{id: newRequestID(), grant: "none", app: e.apps[0].Label, last: last(r)}
