@@ -17,7 +17,15 @@ import (
 )
 
 // ServeHTTP takes one request through all steps; see the package comment.
-func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.serveHTTP(w, r, false) }
+
+// OnLoopback returns the handler for a listener on loopback, which checks the Host name even with
+// AnyHost: a web page can rebind its DNS name to loopback.
+func (p *Proxy) OnLoopback() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serveHTTP(w, r, true) })
+}
+
+func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request, onLoopback bool) {
 	if p.serveHealth(w, r) {
 		return
 	}
@@ -25,7 +33,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e := p.current.Load()
 	x := reply{id: newRequestID(), grant: "none", app: e.apps[0].Label, last: last(r)}
 	server, r := beginTrace(p.carried.tracer, e, r)
-	x.serve(e, r, &p.carried)
+	x.serve(e, r, onLoopback, &p.carried)
 	if x.passed != nil {
 		x.stream(e.bypass, w, r)
 	} else {
@@ -58,10 +66,12 @@ type reply struct {
 }
 
 // serve runs the steps before answer and stores the outcome in x.
-func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
+func (x *reply) serve(e *engine, r *http.Request, onLoopback bool, shared *carried) {
 	defer x.recover(shared.log)
+	gate := e.gate
+	gate.any = gate.any && !onLoopback
 	// These checks come before decode, whose errors say something about the token.
-	if x.err = cmp.Or(e.gate.check(r), e.trust.check(r)); x.err != nil {
+	if x.err = cmp.Or(gate.check(r), e.trust.check(r)); x.err != nil {
 		return
 	}
 	t := e.route(r)

@@ -8,6 +8,7 @@
 //	GET /status    the last 15 minutes, as JSON
 //	POST /purge    forgets remembered answers; for the operator only
 //	POST /reload   reads the configuration again; for the operator only
+//	POST /quit     ends the process; for the operator on this machine only, and off by default
 package admin
 
 import (
@@ -40,6 +41,9 @@ type Options struct {
 	// function reports whether it succeeded and returns the reply, which is sent as JSON.
 	// docs/metrics.md lists the names.
 	Operations map[string]func() (ok bool, reply any)
+	// Quit handles POST /quit: it begins the end of the process, and must return at once. Nil: the
+	// operation is off.
+	Quit func()
 	// UIDs are the users, in decimal, who may run operations over a Unix socket besides root and
 	// igproxy's own user. WithPeer reports the user of a connection.
 	UIDs []string
@@ -69,6 +73,7 @@ type reloadable struct {
 	checked http.Handler // the routes behind the check of the Host name
 	about   About
 	access  access
+	quit    func() // nil: off
 }
 
 // New builds a Handler and starts to sample the metrics for the history on the status page. Close
@@ -92,6 +97,7 @@ func New(o Options) (*Handler, error) {
 	mux.HandleFunc("GET /{$}", newPage().serve)
 	mux.HandleFunc("GET /status", h.serveStatus)
 	mux.Handle("POST /purge", h.operate("purge", h.purge))
+	mux.Handle("POST /quit", h.serveQuit())
 	for name, run := range o.Operations {
 		mux.Handle("POST /"+name, h.operate(name, func(*http.Request) (int, any) {
 			ok, reply := run()
@@ -107,11 +113,11 @@ func New(o Options) (*Handler, error) {
 	return h, nil
 }
 
-// Reload makes Hosts, AnyHost, About, UIDs and Tokens of o take effect. Everything else in o is
+// Reload makes Hosts, AnyHost, About, Quit, UIDs and Tokens of o take effect. Everything else in o is
 // ignored.
 func (h *Handler) Reload(o Options) {
 	h.current.Store(&reloadable{checked: proxy.CheckHosts(o.Hosts, o.AnyHost, h.routes), about: o.About,
-		access: access{uids: o.UIDs, tokens: o.Tokens}})
+		access: access{uids: o.UIDs, tokens: o.Tokens}, quit: o.Quit})
 }
 
 func (h *Handler) sample() {

@@ -31,7 +31,7 @@ func TestTheEnvironmentOverridesTheFile(t *testing.T) {
 	configFiles(t)
 	in := input{yaml: "listen: 127.0.0.1:1\nupstream:\n  timeout: 5s\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=3s"}}
 	c, lines := in.load(t)
-	if c.Listen != "127.0.0.1:1" || c.Upstream.Timeout != 3*time.Second || lines != nil {
+	if c.Listen[0] != "127.0.0.1:1" || c.Upstream.Timeout != 3*time.Second || lines != nil {
 		t.Errorf("got %s, %s, %v", c.Listen, c.Upstream.Timeout, lines)
 	}
 }
@@ -46,7 +46,7 @@ func TestAnEmptyVariableIsUnset(t *testing.T) {
 	configFiles(t)
 	in := input{yaml: "upstream:\n  timeout: 5s\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=", "IGPROXY_LISTEN=", "IGPROXY_ALLOWED_HOSTS=", "IGPROXY_NONSENSE="}}
 	c, lines := in.load(t)
-	if c.Upstream.Timeout != 5*time.Second || c.Listen != config.Default().Listen || c.AllowedHosts != nil || lines != nil {
+	if c.Upstream.Timeout != 5*time.Second || c.Listen[0] != config.Default().Listen[0] || c.AllowedHosts != nil || lines != nil {
 		t.Errorf("got %s, %s, %v, %v", c.Upstream.Timeout, c.Listen, c.AllowedHosts, lines)
 	}
 }
@@ -71,7 +71,7 @@ func TestVariablesThatKubernetesAndDockerInjectAreIgnored(t *testing.T) {
 func TestTheLastOfTwoVariablesWins(t *testing.T) {
 	configFiles(t)
 	in := input{env: []string{"IGPROXY_LISTEN=127.0.0.1:1", "IGPROXY_LISTEN=127.0.0.1:2"}}
-	if c, _ := in.load(t); c.Listen != "127.0.0.1:2" {
+	if c, _ := in.load(t); c.Listen[0] != "127.0.0.1:2" {
 		t.Errorf("got %s", c.Listen)
 	}
 }

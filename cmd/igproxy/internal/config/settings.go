@@ -32,6 +32,7 @@ type setting struct {
 	example   string              // for the documentation of a setting without a default
 	low, high float64             // the range of a number; nanoseconds for a duration, bytes for a size
 	words     []string            // the allowed values of a kindWord
+	orText    bool                // a kindList that may also be written as one text; spaces separate items in its variable
 	check     func(string) *fault // returns what is wrong with a text or an item of a list; nil: no check
 }
 
@@ -41,8 +42,9 @@ func settings() []setting {
 	const second, minute, hour = float64(time.Second), float64(time.Minute), float64(time.Hour)
 	const ms, million = float64(time.Millisecond), 1_000_000
 	return slices.Concat([]setting{
-		{key: "listen", kind: kindText, value: "127.0.0.1:8080", check: checkListen,
-			doc: "Where apps reach igproxy: host:port, [::1]:port or unix:/path. Port 0 picks a free port, which the log shows."},
+		{key: "listen", kind: kindList, orText: true, value: "127.0.0.1:8080", check: checkListen,
+			doc: "Where apps reach igproxy: host:port, [::1]:port or unix:/path, or a list of these, such as [127.0.0.1:8080, '[::1]:8080', " +
+				"unix:/run/igproxy/app.sock]. Port 0 picks a free port, which the log shows."},
 		{key: "allowed_hosts", kind: kindList, check: checkHost, example: "[igproxy.internal]",
 			doc: "Host names, without a port, that requests may use. A listener on loopback always allows the names of loopback; " +
 				"any other listener allows every name while this list is empty. An admin listener beyond loopback always allows every name: probes use the address of a pod."},
@@ -80,6 +82,9 @@ func settings() []setting {
 		{key: "admin.token_file", kind: kindText, example: "/run/secrets/igproxy-admin-token",
 			doc: "A file with a token of at least 16 characters and, while it is being rotated, the previous one on a second line. Clients that " +
 				"send either token as Authorization: Bearer TOKEN can reload and purge over any admin listener. Reloaded when it changes."},
+		{key: "admin.quit", kind: kindSwitch, value: "false",
+			doc: "Whether POST /quit on an admin listener stops igproxy, for a program on the same machine that may reload and purge. Use it " +
+				"for a Kubernetes Job whose sidecar is an ordinary container: the job calls it when its work is done."},
 
 		{key: "upstream.url", kind: kindText, value: "https://graph.instagram.com", check: checkUpstreamURL,
 			doc: "Instagram's base URL. Plain http is allowed only on loopback, for use with igproxy mock."},
@@ -202,6 +207,9 @@ func settings() []setting {
 			doc: "Whether plain token requests are served without net/http, at half the cost. The responses are the same."},
 		{key: "server.drain", kind: kindDuration, value: "20s", low: 0, high: 10 * minute,
 			doc: "How long a shutdown waits for requests, and for writes to Redis, to finish."},
+		{key: "server.drain_delay", kind: kindDuration, value: "0s", low: 0, high: 10 * minute,
+			doc: "How long igproxy continues as before after SIGTERM, except that it is not ready, before server.drain begins. Set it for " +
+				"apps that get SIGTERM at the same time and need tokens while they shut down, and for balancers that need time to notice."},
 		{key: "server.socket_mode", kind: kindText, value: "0660", check: checkMode,
 			doc: "The mode of the Unix socket in listen, in octal. Every user who may write to the socket may connect."},
 

@@ -23,6 +23,9 @@ type Options struct {
 	HTTP *http.Server
 	// MaxConnections bounds the connections open at once; at least 1.
 	MaxConnections int
+	// Beside is a Server whose connections count towards the same bound, which is then that
+	// Server's; MaxConnections is ignored. Nil: the bound is for this listener only.
+	Beside *Server
 	// UIDs are the users, in decimal, whose processes may connect to a Unix socket; none: all
 	// users.
 	UIDs []string
@@ -66,7 +69,11 @@ func New(o Options) *Server {
 	if len(o.UIDs) > 0 {
 		o.Listener = &peers{Listener: o.Listener, uids: o.UIDs, refused: o.PeerRefused, log: o.Logger}
 	}
-	s := &Server{http: o.HTTP, bound: newBound(o.Listener, o.MaxConnections, o.HTTP.ReadHeaderTimeout), secure: o.HTTP.TLSConfig != nil,
+	open := newConnections(o.MaxConnections, o.HTTP.ReadHeaderTimeout)
+	if o.Beside != nil {
+		open = o.Beside.bound.open
+	}
+	s := &Server{http: o.HTTP, bound: newBound(o.Listener, open), secure: o.HTTP.TLSConfig != nil,
 		lane: o.Lane, log: o.Logger, accepted: make(chan struct{}), handed: make(chan struct{})}
 	s.http.ErrorLog = logging.ForNetHTTP(o.Logger, slog.LevelWarn)
 	// That handler answers OPTIONS * for any Host, and waits for an announced body.
