@@ -1,5 +1,5 @@
 // Package admin serves the operator of a Proxy: health, metrics, the status page and its JSON, and
-// the operations reload and purge.
+// the operations reload, purge and quit.
 //
 //	GET /healthz   whether the process answers
 //	GET /readyz    whether it should get traffic, as JSON

@@ -68,7 +68,7 @@ func settings() []setting {
 			doc: "Whether other machines may use igproxy without authentication. Set it to true only if the network keeps strangers out."},
 
 		{key: "tls.cert_file", kind: kindText, example: "/etc/igproxy/tls.crt",
-			doc: "The certificate that igproxy presents to apps, with its chain, in PEM. Reloaded when it changes."},
+			doc: "The certificate that igproxy presents to apps, with its chain, in PEM. Reloaded when it changes. A Unix socket in listen does not use TLS."},
 		{key: "tls.key_file", kind: kindText, example: "/run/secrets/tls.key",
 			doc: "The private key of tls.cert_file, in PEM."},
 
