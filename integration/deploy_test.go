@@ -251,8 +251,8 @@ func TestDeployKubernetesConfigurationIsAcceptedAndHidesTheSecret(t *testing.T) 
 	}
 }
 
-// The kubelet and Prometheus use the address of the pod, whatever allowed_hosts says about apps. The
-// probes are those of the manifest.
+// The kubelet and Prometheus use the address of the pod, whatever allowed_hosts says about apps.
+// The probes are those of the manifest.
 func TestDeployKubernetesProbesSucceedWithAllowedHosts(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

@@ -41,7 +41,8 @@ func TestEveryListenAddressIsServed(t *testing.T) {
 				t.Fatalf("igproxy listens on %v, want %d addresses", urls, want)
 			}
 			for i, client := range clients {
-				for _, target := range []string{exchangePath("IGAA-several"), exchangePath("IGAA-several") + "&x=1"} { // the lane leaves the second to net/http
+				// The lane leaves the second request to net/http.
+				for _, target := range []string{exchangePath("IGAA-several"), exchangePath("IGAA-several") + "&x=1"} {
 					if r, err := fetch(t.Context(), client, urls[i]+target); err != nil || r.status != 200 {
 						t.Errorf("%s%s: got %d %s, %v", urls[i], target, r.status, r.body, err)
 					}

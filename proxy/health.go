@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// healthPath is the path of the health check on the listener of apps. Meta's APIs have no such path.
+// healthPath is the path of the health check on the listener for apps. Meta has no such path.
 const healthPath = "/healthz"
 
 // serveHealth answers a load balancer's health check, and reports whether r is one. The answer

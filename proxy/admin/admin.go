@@ -113,8 +113,8 @@ func New(o Options) (*Handler, error) {
 	return h, nil
 }
 
-// Reload makes Hosts, AnyHost, About, Quit, UIDs and Tokens of o take effect. Everything else in o is
-// ignored.
+// Reload makes Hosts, AnyHost, About, Quit, UIDs and Tokens of o take effect. Everything else in o
+// is ignored.
 func (h *Handler) Reload(o Options) {
 	h.current.Store(&reloadable{checked: proxy.CheckHosts(o.Hosts, o.AnyHost, h.routes), about: o.About,
 		access: access{uids: o.UIDs, tokens: o.Tokens}, quit: o.Quit})

@@ -100,9 +100,10 @@ func (b *bound) evict() bool {
 	return false
 }
 
-// endQuiet closes the HTTP/1 connections of this listener that have been quiet for the given time, which counts from
-// start at the earliest. It returns how many of the others may still send a request, because their
-// clients have not been told to close. HTTP/2 has its own way to end a connection (GOAWAY).
+// endQuiet closes the HTTP/1 connections of this listener that have been quiet for the given time,
+// which counts from start at the earliest. It returns how many of the others may still send a
+// request, because their clients have not been told to close. HTTP/2 has its own way to end a
+// connection (GOAWAY).
 func (b *bound) endQuiet(start time.Time, quietFor time.Duration) (left int) {
 	now := time.Now()
 	for _, c := range b.open.snapshot() {

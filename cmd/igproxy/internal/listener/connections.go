@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// connections are the open connections of one or more listeners, in the order in which they are closed to make
-// room. Answering a request on a kept connection takes no lock here: the order is brought up to
-// date only when room is needed.
+// connections are the open connections of one or more listeners, in the order in which they are
+// closed to make room. Answering a request on a kept connection takes no lock here: the order is
+// brought up to date only when room is needed.
 type connections struct {
 	limit         int           // on the number of open connections
 	headerTimeout time.Duration // bounds the time for which a header may be incomplete; zero: no limit
