@@ -21,8 +21,12 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.serveHTTP(
 
 // OnLoopback returns the handler for a listener on loopback, which checks the Host name even with
 // AnyHost: a web page can rebind its DNS name to loopback.
-func (p *Proxy) OnLoopback() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serveHTTP(w, r, true) })
+func (p *Proxy) OnLoopback() http.Handler { return loopbackHandler{p} }
+
+type loopbackHandler struct{ proxy *Proxy }
+
+func (h loopbackHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.proxy.serveHTTP(w, r, true)
 }
 
 func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request, onLoopback bool) {

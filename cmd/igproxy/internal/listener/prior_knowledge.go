@@ -1,14 +1,19 @@
 package listener
 
 import (
-	"encoding/binary"
 	"io"
 	"net/http"
 	"time"
 )
 
-// http2Refusal is the text of the GOAWAY for HTTP/2 that was not negotiated.
+// http2Refusal is the text of the GOAWAY for HTTP/2 that was not negotiated, below 120 bytes.
 const http2Refusal = "igproxy speaks HTTP/2 only if TLS negotiates it (ALPN); use HTTP/1.1 here"
+
+// http2RefusalFrames are an empty SETTINGS frame, which must be the first, and a GOAWAY frame with
+// HTTP_1_1_REQUIRED (RFC 9113, sections 6.5, 6.8 and 7).
+const http2RefusalFrames = "\x00\x00\x00\x04\x00\x00\x00\x00\x00" +
+	"\x00\x00" + string(rune(8+len(http2Refusal))) + "\x07\x00\x00\x00\x00\x00" + // length, type, flags, stream
+	"\x00\x00\x00\x00" + "\x00\x00\x00\x0d" + http2Refusal // the last stream that was processed, the code, the text
 
 // http2RefusalTime bounds how long a client may take to read the refusal.
 const http2RefusalTime = time.Second
@@ -27,7 +32,7 @@ func refuseHTTP2(w http.ResponseWriter, r *http.Request) bool {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(http2RefusalTime))
-	if _, err := c.Write(http2RefusalFrames()); err != nil {
+	if _, err := io.WriteString(c, http2RefusalFrames); err != nil {
 		return true
 	}
 	// If the connection were closed before the client's own frames are read, the system would reset
@@ -37,16 +42,4 @@ func refuseHTTP2(w http.ResponseWriter, r *http.Request) bool {
 	}
 	_, _ = io.CopyN(io.Discard, c, 64<<10)
 	return true
-}
-
-// http2RefusalFrames returns an empty SETTINGS frame, which must be the first, and a GOAWAY frame
-// with HTTP_1_1_REQUIRED (RFC 9113, sections 6.5, 6.8 and 7).
-func http2RefusalFrames() []byte {
-	const settings, goAway, http11Required = 4, 7, 13
-	frame := func(kind byte, payload []byte) []byte {
-		header := binary.BigEndian.AppendUint32(nil, uint32(len(payload))<<8|uint32(kind))
-		return append(append(header, 0, 0, 0, 0, 0), payload...) // no flags, stream 0
-	}
-	payload := binary.BigEndian.AppendUint32(make([]byte, 4), http11Required) // no stream was processed
-	return append(frame(settings, nil), frame(goAway, append(payload, http2Refusal...))...)
 }
