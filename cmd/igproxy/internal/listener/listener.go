@@ -49,7 +49,6 @@ type Lane interface {
 	Serve(net.Listener) error
 	Fallback() net.Listener
 	Shutdown(context.Context) error
-	Close()
 }
 
 // Server is an HTTP server on one listener.
@@ -199,7 +198,10 @@ func (s *Server) Close() {
 	_ = s.bound.Close()
 	if s.lane != nil {
 		<-s.accepted
-		s.lane.Close()
+		for _, c := range s.bound.open.snapshot() {
+			_ = c.Close()
+		}
+		_ = s.lane.Shutdown(context.Background())
 	}
 	_ = s.http.Close()
 	<-s.handed
