@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -247,6 +248,47 @@ func TestDeployKubernetesConfigurationIsAcceptedAndHidesTheSecret(t *testing.T) 
 		if len(c.Mounts) > 0 {
 			t.Errorf("the app's container %s mounts %v", c.Name, c.Mounts)
 		}
+	}
+}
+
+// The kubelet and Prometheus use the address of the pod, whatever allowed_hosts says about apps.
+// The probes are those of the manifest.
+func TestDeployKubernetesProbesSucceedWithAllowedHosts(t *testing.T) {
+	t.Parallel()
+	_, upstream := instagram(t, mock.ServerOptions{})
+	config := strings.NewReplacer("/run/secrets/igproxy/client-secret", file(t, "client-secret", appSecret),
+		"/run/igproxy", t.TempDir(), ":9090", ":0").Replace(read(t, "../deploy/kubernetes/igproxy.yaml"))
+	config += "listen: 127.0.0.1:0\nallowed_hosts: [igproxy.internal]\nupstream:\n  url: " + upstream.URL + "\n"
+	p := start(t, []string{"PATH=" + os.Getenv("PATH")}, "serve", "--config", file(t, "igproxy.yaml", config))
+	p.Listening(t)
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(p.Admin, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest := read(t, "../deploy/kubernetes/app.yaml")
+	paths := regexp.MustCompile(`httpGet: \{path: ([^,]+), port: admin\}`).FindAllStringSubmatch(manifest, -1)
+	if len(paths) != 3 {
+		t.Fatalf("the manifest has the probes %v", paths)
+	}
+	for _, path := range append(paths, []string{"", "/metrics"}) {
+		for _, host := range []string{"10.1.2.3:9090", "[fd00::7]:9090", "shop-0.shop.svc"} {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:"+port+path[1], nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Host = host
+			res, err := noKeepAlive.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			if res.StatusCode != http.StatusOK {
+				t.Errorf("%s of %s: got %d", path[1], host, res.StatusCode)
+			}
+		}
+	}
+	if code := p.Stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
 	}
 }
 

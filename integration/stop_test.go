@@ -39,6 +39,7 @@ func TestStopLosesNoRequestOnConnectionsInUse(t *testing.T) {
 		"TCP, no fast lane":      {[]string{"SERVER_FAST_LANE=false"}, ""},
 		"Unix socket, fast lane": {[]string{"LISTEN=unix:" + socket}, ""},
 		"Unix socket, no lane":   {[]string{"LISTEN=unix:" + socket + "2", "SERVER_FAST_LANE=false"}, ""},
+		"several addresses":      {[]string{"LISTEN=127.0.0.1:0 127.0.0.1:0 unix:" + socket + "3"}, ""},
 		"TLS":                    {secure, "http/1.1"},
 		"HTTP/2":                 {secure, "h2"},
 	} {
@@ -47,16 +48,17 @@ func TestStopLosesNoRequestOnConnectionsInUse(t *testing.T) {
 			p := serve(t, append(c.settings, "UPSTREAM_URL="+upstream.URL)...)
 			config := authority.Client(t, nil, true).Transport.(*http.Transport).TLSClientConfig
 			config.ServerName, config.NextProtos = "127.0.0.1", []string{c.protocol}
-			connect := func() (net.Conn, error) {
-				network, address, _ := strings.Cut(p.URL, ":")
+			urls := strings.Split(p.URL, ", ")
+			connect := func(i int) (net.Conn, error) {
+				network, address, _ := strings.Cut(urls[i%len(urls)], ":")
 				if network == "unix" {
 					return net.Dial("unix", address)
 				}
 				return net.Dial("tcp", strings.TrimPrefix(address, "//"))
 			}
 			var users []user
-			for range inUse {
-				conn, err := connect()
+			for i := range inUse {
+				conn, err := connect(i)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -117,7 +117,7 @@ func TestSidecarThatCannotStartIsNeverReady(t *testing.T) {
 	t.Parallel()
 	for names, want := range map[string]string{
 		"igproxy.socket": "is named \"igproxy.socket\"; write FileDescriptorName=app",
-		"app:app":        "two sockets from systemd are named app",
+		"admin:admin":    "two sockets from systemd are named admin",
 	} {
 		app, _ := held(t, "tcp", "127.0.0.1:0")
 		other, _ := held(t, "tcp", "127.0.0.1:0")

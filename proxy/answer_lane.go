@@ -44,10 +44,17 @@ func (p *Proxy) NewLane(o lane.Options) *lane.Lane {
 	return lane.New(o)
 }
 
+// NewLaneOnLoopback returns a lane that checks the Host name as OnLoopback does.
+func (p *Proxy) NewLaneOnLoopback(o lane.Options) *lane.Lane {
+	o.NewHandler = func() lane.Handler { return &laneHandler{proxy: p, onLoopback: true} }
+	return lane.New(o)
+}
+
 // laneHandler answers the requests on one connection in the lane. A hit is read directly from
 // memory and allocates nothing, unless it is logged. A miss runs the steps.
 type laneHandler struct {
-	proxy *Proxy
+	proxy      *Proxy
+	onLoopback bool
 
 	// The engine and the Host that were checked last, kept because a client usually sends the same
 	// Host again.
@@ -66,7 +73,7 @@ func (h *laneHandler) Serve(b, host, token []byte, start time.Time) (answer []by
 	if e.plain == nil || len(token) > graph.MaxToken || !h.serves(e, host) {
 		return nil, false
 	}
-	last = h.proxy.draining.Load()
+	last = h.proxy.stopping.Load()
 	entry, ok := h.proxy.carried.cache.Peek(e.plain.keys.Glance(token))
 	if !ok {
 		return h.miss(b, e, token, last), last
@@ -129,7 +136,7 @@ func (h *laneHandler) serves(e *engine, host []byte) bool {
 			return false
 		}
 	}
-	if !e.gate.any && !e.gate.serves(string(host)) {
+	if (h.onLoopback || !e.gate.any) && !e.gate.serves(string(host)) {
 		return false
 	}
 	h.engine, h.host = e, string(host)

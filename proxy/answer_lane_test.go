@@ -295,7 +295,7 @@ func TestARequestDuringADrainIsTheLastOfItsConnection(t *testing.T) {
 			c := s.dial(t)
 			r := bufio.NewReader(c)
 			roundTrip(t, c, r, hitRequest)
-			p.Drain()
+			p.Stop()
 			_ = s.pipes.Close()
 			done := make(chan error, 1)
 			go func() { done <- s.lane.Shutdown(t.Context()) }()

@@ -17,12 +17,27 @@ import (
 )
 
 // ServeHTTP takes one request through all steps; see the package comment.
-func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.serveHTTP(w, r, false) }
+
+// OnLoopback returns the handler for a listener on loopback, which checks the Host name even with
+// AnyHost: a web page can rebind its DNS name to loopback.
+func (p *Proxy) OnLoopback() http.Handler { return loopbackHandler{p} }
+
+type loopbackHandler struct{ proxy *Proxy }
+
+func (h loopbackHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.proxy.serveHTTP(w, r, true)
+}
+
+func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request, onLoopback bool) {
+	if p.serveHealth(w, r) {
+		return
+	}
 	start := time.Now()
 	e := p.current.Load()
 	x := reply{id: newRequestID(), grant: "none", app: noApp, last: last(r)}
 	server, r := beginTrace(p.carried.tracer, e, r)
-	x.serve(e, w, r, &p.carried)
+	x.serve(e, w, r, onLoopback, &p.carried)
 	if x.passed != nil {
 		x.stream(e.bypass, w, r)
 	} else {
@@ -58,11 +73,13 @@ type reply struct {
 }
 
 // serve runs the steps before answer and stores the outcome in x.
-func (x *reply) serve(e *engine, w http.ResponseWriter, r *http.Request, shared *carried) {
+func (x *reply) serve(e *engine, w http.ResponseWriter, r *http.Request, onLoopback bool, shared *carried) {
 	defer x.recover(shared.log)
+	gate := e.gate
+	gate.any = gate.any && !onLoopback
 	// These checks come before decode, whose errors say something about the token.
 	t := e.route(r)
-	if x.err = cmp.Or(e.gate.check(r), e.trust.check(r, t)); x.err != nil {
+	if x.err = cmp.Or(gate.check(r), e.trust.check(r, t)); x.err != nil {
 		return
 	}
 	if t.app != nil {

@@ -67,7 +67,8 @@ type Options struct {
 	// Hosts are Host names, without ports, that are served in addition to loopback names and the
 	// Hosts of Apps. Empty: no others.
 	Hosts []string
-	// AnyHost turns off the check of the Host name, as for a Unix socket.
+	// AnyHost turns off the check of the Host name, as for a Unix socket; OnLoopback and
+	// NewLaneOnLoopback still check it.
 	AnyHost bool
 	// Bearers returns the SHA-256 of the token that each request must carry: as X-Igproxy-Token, as
 	// the password of Basic authentication, or, if Meta's token is not expected there, as a bearer

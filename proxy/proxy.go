@@ -45,7 +45,8 @@ import (
 type Proxy struct {
 	current  atomic.Pointer[engine]
 	carried  carried
-	draining atomic.Bool
+	draining atomic.Bool // readiness is off
+	stopping atomic.Bool // each answer in the lane is the last one on its connection
 	tested   atomic.Bool // ProveSecrets has made its first calls
 	dates    dates       // for the lane
 }
@@ -119,10 +120,17 @@ func (p *Proxy) EndIdle() { p.current.Load().closeIdle() }
 // Drain turns readiness off. Requests are still answered.
 func (p *Proxy) Drain() { p.draining.Store(true) }
 
-// Close drains the Proxy and waits until no flight is left. It returns an error if ctx ends first.
+// Stop drains the Proxy, and makes each answer in the lane the last one on its connection. Call it
+// when the listeners stop.
+func (p *Proxy) Stop() {
+	p.Drain()
+	p.stopping.Store(true)
+}
+
+// Close stops the Proxy and waits until no flight is left. It returns an error if ctx ends first.
 // Call it after the HTTP server has stopped.
 func (p *Proxy) Close(ctx context.Context) error {
-	p.Drain()
+	p.Stop()
 	defer p.current.Load().closeIdle()
 	return p.carried.flights.wait(ctx)
 }

@@ -120,7 +120,7 @@ func (a adminTarget) call(c *cli.Context, method, path, form string, reply any) 
 	}
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		// If the listener is on all addresses, such as 0.0.0.0, a Dialer connects to this machine.
-		return (&net.Dialer{}).DialContext(ctx, network, address)
+		return dialLocal(ctx, network, address)
 	}}
 	r, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, strings.NewReader(form))
 	if err != nil {
@@ -149,6 +149,21 @@ func (a adminTarget) call(c *cli.Context, method, path, form string, reply any) 
 		return 0, fmt.Errorf("%s did not reply as igproxy does; check admin.listen", a.listen)
 	}
 	return res.StatusCode, nil
+}
+
+// dialLocal connects to a listener of this machine. It does not resolve the name localhost, which
+// has no address in a container without /etc/hosts, and whose address elsewhere depends on DNS.
+func dialLocal(ctx context.Context, network, address string) (c net.Conn, err error) {
+	addresses := []string{address}
+	if host, port, err := net.SplitHostPort(address); err == nil && strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
+		addresses = []string{net.JoinHostPort("127.0.0.1", port), net.JoinHostPort("::1", port)}
+	}
+	for _, a := range addresses {
+		if c, err = (&net.Dialer{}).DialContext(ctx, network, a); err == nil {
+			break
+		}
+	}
+	return c, err
 }
 
 // printable removes the characters of a reply that could control a terminal.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -47,7 +48,7 @@ func checkCommand(env environment) *cli.Command {
 			if collector := tracing.Collector(os.Getenv); collector != "" {
 				traces = "traces on, to " + collector
 			}
-			r.print("ok", "configuration", "listen "+conf.Listen+", admin "+conf.Admin.Listen, "open to "+conf.OpenTo(), "operations "+conf.Operations(),
+			r.print("ok", "configuration", "listen "+strings.Join(conf.Listen, ", ")+", admin "+conf.Admin.Listen, "open to "+conf.OpenTo(), "operations "+conf.Operations(),
 				"apps "+conf.AppNames(), "upstream "+conf.Upstream.URL, "egress "+egress, "cache "+conf.CacheTiers(), traces)
 			for _, problem := range tracing.Misfits(os.Getenv) {
 				r.print("warning", "environment: "+problem)

@@ -52,7 +52,7 @@ func demo(interrupted <-chan struct{}, env environment, once bool) error {
 	defer upstream.Close()
 
 	conf := config.Default()
-	conf.Listen, conf.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	conf.Listen, conf.Admin.Listen = []string{"127.0.0.1:0"}, "127.0.0.1:0"
 	conf.ClientSecret = proxy.NewSecret(demoSecret)
 	conf.Upstream.URL, conf.Upstream.LoginURL = upstream.URL, upstream.URL
 	conf.AppID, conf.RedirectURIs = demoAppID, []string{demoCallback}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -26,6 +28,32 @@ func TestListenerOnEveryAddressIsReachedLocally(t *testing.T) {
 		if code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + host + ":" + port}, "healthcheck"); code != 0 {
 			t.Errorf("%q: exit code %d\n%s%s", host, code, stdout, stderr)
 		}
+	}
+}
+
+// The name has no address here, as in a container without /etc/hosts.
+func TestHealthcheckDoesNotResolveLocalhost(t *testing.T) {
+	resolver := net.DefaultResolver
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("no name server")
+	}}
+	t.Cleanup(func() { net.DefaultResolver = resolver })
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Skipf("no %s here: %v", address, err)
+		}
+		s := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(`{"ready":true,"client_secret":"ok"}`))
+		})}}
+		s.Start()
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		for _, host := range []string{"localhost", "LocalHost."} {
+			if code, stdout, stderr := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + host + ":" + port}, "healthcheck"); code != 0 {
+				t.Errorf("%s at %s: exit code %d\n%s%s", host, address, code, stdout, stderr)
+			}
+		}
+		s.Close()
 	}
 }
 

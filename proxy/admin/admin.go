@@ -1,5 +1,5 @@
 // Package admin serves the operator of a Proxy: health, metrics, the status page and its JSON, and
-// the operations reload, purge and resume.
+// the operations reload, purge, resume and quit.
 //
 //	GET /healthz   whether the process answers
 //	GET /readyz    whether it should get traffic, as JSON
@@ -9,6 +9,7 @@
 //	POST /purge    forgets remembered answers; for the operator only
 //	POST /resume   ends the pauses of rate limits; for the operator only
 //	POST /reload   reads the configuration again; for the operator only
+//	POST /quit     ends the process; for the operator on this machine only, and off by default
 package admin
 
 import (
@@ -32,8 +33,8 @@ type Options struct {
 	Proxy *proxy.Proxy
 	// Hosts are the names, without a port, that the Host header may have besides loopback's own.
 	Hosts []string
-	// AnyHost turns off the check of the Host name. Set it for a Unix socket, and for a listener
-	// beyond loopback without a list of hosts.
+	// AnyHost turns off the check of the Host name. Set it for every listener beyond loopback:
+	// probes use the address of a pod, which no list of hosts can contain.
 	AnyHost bool
 	// About describes the process on the status page.
 	About About
@@ -41,6 +42,9 @@ type Options struct {
 	// function reports whether it succeeded and returns the reply, which is sent as JSON.
 	// docs/metrics.md lists the names.
 	Operations map[string]func() (ok bool, reply any)
+	// Quit handles POST /quit: it begins the end of the process, and must return at once. Nil: the
+	// operation is off.
+	Quit func()
 	// UIDs are the users, in decimal, who may run operations over a Unix socket besides root and
 	// igproxy's own user. WithPeer reports the user of a connection.
 	UIDs []string
@@ -70,6 +74,7 @@ type reloadable struct {
 	checked http.Handler // the routes behind the check of the Host name
 	about   About
 	access  access
+	quit    func() // nil: off
 }
 
 // New builds a Handler and starts to sample the metrics for the history on the status page. Close
@@ -94,6 +99,7 @@ func New(o Options) (*Handler, error) {
 	mux.HandleFunc("GET /status", h.serveStatus)
 	mux.Handle("POST /purge", h.operate("purge", h.purge))
 	mux.Handle("POST /resume", h.operate("resume", h.resume))
+	mux.Handle("POST /quit", h.serveQuit())
 	for name, run := range o.Operations {
 		mux.Handle("POST /"+name, h.operate(name, func(*http.Request) (int, any) {
 			ok, reply := run()
@@ -109,11 +115,11 @@ func New(o Options) (*Handler, error) {
 	return h, nil
 }
 
-// Reload makes Hosts, AnyHost, About, UIDs and Tokens of o take effect. Everything else in o is
-// ignored.
+// Reload makes Hosts, AnyHost, About, Quit, UIDs and Tokens of o take effect. Everything else in o
+// is ignored.
 func (h *Handler) Reload(o Options) {
 	h.current.Store(&reloadable{checked: proxy.CheckHosts(o.Hosts, o.AnyHost, h.routes), about: o.About,
-		access: access{uids: o.UIDs, tokens: o.Tokens}})
+		access: access{uids: o.UIDs, tokens: o.Tokens}, quit: o.Quit})
 }
 
 func (h *Handler) sample() {

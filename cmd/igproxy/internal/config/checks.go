@@ -154,9 +154,12 @@ func checkRedisURL(text string) *fault {
 		"in a password, write @ : / ? # as %40 %3A %2F %3F %23"}
 }
 
+func isUnix(listen string) bool { return strings.HasPrefix(listen, "unix:") }
+func isTCP(listen string) bool  { return !isUnix(listen) }
+
 // beyondLoopback reports whether other machines may be able to reach a listener. It assumes so for
 // a name other than localhost.
 func beyondLoopback(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
-	return err == nil && !strings.HasPrefix(listen, "unix:") && !isLoopback(host)
+	return err == nil && isTCP(listen) && !isLoopback(host)
 }

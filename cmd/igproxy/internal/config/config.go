@@ -13,7 +13,7 @@ const ProxyNone = "none"
 // Config is the whole configuration. The table in settings.go has the meaning, unit and range of
 // each field: the key upstream.max_in_flight is the field Upstream.MaxInFlight.
 type Config struct {
-	Listen       string
+	Listen       []string
 	AllowedHosts []string
 	credentials        // of the default app
 	Apps         []App // used instead of the default app
@@ -31,6 +31,7 @@ type Config struct {
 		Listen, Socket string
 		UIDs           []string
 		TokenFile      string
+		Quit           bool
 
 		ReadyWhenRefused bool
 	}
@@ -90,7 +91,7 @@ type Config struct {
 	Server struct {
 		ReadHeaderTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
 		MaxHeaderBytes, MaxConnections                            int
-		Drain                                                     time.Duration
+		Drain, DrainDelay                                         time.Duration
 		SocketMode                                                string // octal
 		FastLane                                                  bool
 	}

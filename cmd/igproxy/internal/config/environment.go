@@ -25,8 +25,11 @@ func envName(key string) string {
 var injected = regexp.MustCompile(`^IGPROXY_([A-Z0-9_]+_)?` +
 	`(SERVICE_HOST=|SERVICE_PORT(_[A-Z0-9_]+)?=|PORT=\w+://|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=)`)
 
-// comma separates the items of a list.
-var comma = regexp.MustCompile(` *, *`)
+// comma separates the items of a list. Where the list may also be one text, spaces do so too.
+var (
+	comma        = regexp.MustCompile(` *, *`)
+	commaOrSpace = regexp.MustCompile(`[ ,]+`)
+)
 
 // environment reads IGPROXY_SECTION_KEY as section.key. An empty variable counts as unset.
 func (l *loader) environment(environ []string) {
@@ -44,6 +47,8 @@ func (l *loader) environment(environ []string) {
 		}
 		switch value := values[name]; {
 		case value == "":
+		case s.orText:
+			l.set(s, inEnvironment, commaOrSpace.Split(strings.Trim(trimNewline(value), " ,"), -1))
 		case s.kind == kindList:
 			l.set(s, inEnvironment, comma.Split(strings.TrimSpace(value), -1))
 		default:

@@ -33,7 +33,7 @@ func TestTheEnvironmentOverridesTheFileWithAWarning(t *testing.T) {
 	warning := []string{"warning: environment: IGPROXY_UPSTREAM_TIMEOUT: hides igproxy.yaml:3, which sets the same key; remove one of the two"}
 	in := input{yaml: "listen: 127.0.0.1:1\nupstream:\n  timeout: 5s\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=3s"}}
 	c, lines := in.load(t)
-	if c.Listen != "127.0.0.1:1" || c.Upstream.Timeout != 3*time.Second || !slices.Equal(lines, warning) {
+	if c.Listen[0] != "127.0.0.1:1" || c.Upstream.Timeout != 3*time.Second || !slices.Equal(lines, warning) {
 		t.Errorf("got %s, %s, %v", c.Listen, c.Upstream.Timeout, lines)
 	}
 }
@@ -49,7 +49,7 @@ func TestAnEmptyVariableIsUnset(t *testing.T) {
 	configFiles(t)
 	in := input{yaml: "upstream:\n  timeout: 5s\n", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=", "IGPROXY_LISTEN=", "IGPROXY_ALLOWED_HOSTS=", "IGPROXY_NONSENSE="}}
 	c, lines := in.load(t)
-	if c.Upstream.Timeout != 5*time.Second || c.Listen != config.Default().Listen || c.AllowedHosts != nil || lines != nil {
+	if c.Upstream.Timeout != 5*time.Second || c.Listen[0] != config.Default().Listen[0] || c.AllowedHosts != nil || lines != nil {
 		t.Errorf("got %s, %s, %v, %v", c.Upstream.Timeout, c.Listen, c.AllowedHosts, lines)
 	}
 }
@@ -74,7 +74,7 @@ func TestVariablesThatKubernetesAndDockerInjectAreIgnored(t *testing.T) {
 func TestTheLastOfTwoVariablesWins(t *testing.T) {
 	configFiles(t)
 	in := input{env: []string{"IGPROXY_LISTEN=127.0.0.1:1", "IGPROXY_LISTEN=127.0.0.1:2"}}
-	if c, _ := in.load(t); c.Listen != "127.0.0.1:2" {
+	if c, _ := in.load(t); c.Listen[0] != "127.0.0.1:2" {
 		t.Errorf("got %s", c.Listen)
 	}
 }

@@ -99,7 +99,7 @@ func inBounds(t *testing.T, c *Config) {
 		t.Error("no client secret, and no error")
 	case c.Breaker.Interval < 3*c.Upstream.Timeout, c.Server.WriteTimeout < c.Upstream.Timeout+time.Second, c.Server.ReadTimeout < c.Server.ReadHeaderTimeout:
 		t.Errorf("the times contradict each other: %+v", c)
-	case c.Listen == c.Admin.Listen && !strings.HasSuffix(c.Listen, ":0"):
+	case slices.Contains(c.Listen, c.Admin.Listen) && !strings.HasSuffix(c.Admin.Listen, ":0"):
 		t.Errorf("both listeners at %s", c.Listen)
 	case c.Redis.Mode == "sentinel" && (len(c.Redis.Addrs) == 0 || c.Redis.MasterName == ""), c.Redis.Mode == "cluster" && len(c.Redis.Addrs) == 0:
 		t.Errorf("redis.mode %s without what it needs", c.Redis.Mode)

@@ -85,7 +85,13 @@ func schemaOf(s setting) object {
 	number := object{"type": "integer", "minimum": s.low, "maximum": s.high}
 	switch s.kind {
 	case kindList:
+		one := maps.Clone(text)
 		text["minLength"] = 1
+		if s.orText {
+			one["pattern"] = strings.Replace(text["pattern"].(string), "^(", "^(|", 1) // an empty text counts as unset
+			o["anyOf"] = []any{one, object{"type": "array", "items": text, "maxItems": maxItems}, object{"type": "null"}}
+			break
+		}
 		o["type"], o["items"], o["maxItems"] = []string{"array", "null"}, text, maxItems
 	case kindWord:
 		o["enum"] = append([]any{nil, ""}, anys(s.words)...)

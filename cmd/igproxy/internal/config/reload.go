@@ -18,11 +18,11 @@ import (
 var restartKeys = []string{"listen", "admin.listen", "admin.socket", "auth.uids", "upstream.max_in_flight", "log.format",
 	"server.", "redis.", "coalesce.", "breaker."}
 
-// liveKey is the only key in those sections that takes effect without a restart.
-const liveKey = "server.drain"
+// liveKeys are the keys in those sections that take effect without a restart.
+var liveKeys = []string{"server.drain", "server.drain_delay"}
 
 func needsRestart(key string) bool {
-	return key != liveKey && slices.ContainsFunc(restartKeys, func(k string) bool {
+	return !slices.Contains(liveKeys, key) && slices.ContainsFunc(restartKeys, func(k string) bool {
 		return key == k || strings.HasSuffix(k, ".") && strings.HasPrefix(key, k)
 	})
 }

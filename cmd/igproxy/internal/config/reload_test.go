@@ -11,7 +11,7 @@ import (
 )
 
 func TestKeysThatNeedARestartExist(t *testing.T) {
-	for _, k := range append(slices.Clone(restartKeys), liveKey) {
+	for _, k := range slices.Concat(restartKeys, liveKeys) {
 		if !slices.ContainsFunc(settings(), func(s setting) bool { return s.key == k || strings.HasSuffix(k, ".") && strings.HasPrefix(s.key, k) }) {
 			t.Errorf("there is no %s", k)
 		}

@@ -32,6 +32,7 @@ type setting struct {
 	example   string              // for the documentation of a setting without a default
 	low, high float64             // the range of a number; nanoseconds for a duration, bytes for a size
 	words     []string            // the allowed values of a kindWord
+	orText    bool                // a kindList that may be one text, and whose variable may have spaces
 	check     func(string) *fault // returns what is wrong with a text or an item of a list; nil: no check
 }
 
@@ -41,11 +42,12 @@ func settings() []setting {
 	const second, minute, hour = float64(time.Second), float64(time.Minute), float64(time.Hour)
 	const ms, million = float64(time.Millisecond), 1_000_000
 	return slices.Concat([]setting{
-		{key: "listen", kind: kindText, value: "127.0.0.1:8080", check: checkListen,
-			doc: "Where apps reach igproxy: host:port, [::1]:port or unix:/path. Port 0 picks a free port, which the log shows."},
+		{key: "listen", kind: kindList, orText: true, value: "127.0.0.1:8080", check: checkListen,
+			doc: "Where apps reach igproxy: host:port, [::1]:port or unix:/path, or a list of these, such as [127.0.0.1:8080, '[::1]:8080', " +
+				"unix:/run/igproxy/app.sock]. Port 0 picks a free port, which the log shows."},
 		{key: "allowed_hosts", kind: kindList, check: checkHost, example: "[igproxy.internal]",
 			doc: "Host names, without a port, that requests may use. A listener on loopback always allows the names of loopback; " +
-				"any other listener allows every name while this list is empty."},
+				"any other listener allows every name while this list is empty. An admin listener beyond loopback always allows every name: probes use the address of a pod."},
 	}, credentialSettings("", "instagram"), credentialSettings("threads.", "threads"), []setting{
 		{key: "threads.url", kind: kindText, value: "https://graph.threads.net", check: checkUpstreamURL,
 			doc: "The base URL of Threads. Plain http is allowed only on loopback."},
@@ -67,7 +69,7 @@ func settings() []setting {
 			doc: "Whether other machines may use igproxy without authentication. Set it to true only if the network keeps strangers out."},
 
 		{key: "tls.cert_file", kind: kindText, example: "/etc/igproxy/tls.crt",
-			doc: "The certificate that igproxy presents to apps, with its chain, in PEM. Reloaded when it changes."},
+			doc: "The certificate that igproxy presents to apps, with its chain, in PEM. Reloaded when it changes. A Unix socket in listen does not use TLS."},
 		{key: "tls.key_file", kind: kindText, example: "/run/secrets/tls.key",
 			doc: "The private key of tls.cert_file, in PEM."},
 
@@ -85,6 +87,9 @@ func settings() []setting {
 		{key: "admin.ready_when_refused", kind: kindSwitch, value: "false",
 			doc: "Whether /readyz stays ready while Meta refuses the client secrets of all apps. Known tokens are still served then. If false, " +
 				"the sidecar is not ready until Meta accepts a secret again; igproxy tests that by itself."},
+		{key: "admin.quit", kind: kindSwitch, value: "false",
+			doc: "Whether POST /quit on an admin listener stops igproxy, for a program on the same machine that may reload and purge. Use it " +
+				"for a Kubernetes Job whose sidecar is an ordinary container: the job calls it when its work is done."},
 
 		{key: "upstream.url", kind: kindText, value: "https://graph.instagram.com", check: checkUpstreamURL,
 			doc: "Instagram's base URL. Plain http is allowed only on loopback, for use with igproxy mock."},
@@ -216,6 +221,9 @@ func settings() []setting {
 			doc: "Whether plain token requests are served without net/http, at half the cost. The responses are the same."},
 		{key: "server.drain", kind: kindDuration, value: "20s", low: 0, high: 10 * minute,
 			doc: "How long a shutdown waits for requests, and for writes to Redis, to finish."},
+		{key: "server.drain_delay", kind: kindDuration, value: "0s", low: 0, high: 10 * minute,
+			doc: "How long igproxy continues as before after SIGTERM, except that it is not ready, before server.drain begins. Set it for " +
+				"apps that get SIGTERM at the same time and need tokens while they shut down, and for balancers that need time to notice."},
 		{key: "server.socket_mode", kind: kindText, value: "0660", check: checkMode,
 			doc: "The mode of the Unix socket in listen, in octal. Every user who may write to the socket may connect."},
 

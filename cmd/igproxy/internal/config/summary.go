@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -10,22 +11,32 @@ import (
 // RequiresAuth reports whether apps must authenticate with a token or a certificate.
 func (c Config) RequiresAuth() bool { return c.Auth.BearerFile != "" || c.Auth.ClientCA != "" }
 
-// OpenTo says in words who may use igproxy.
+// OpenTo says in words who may use igproxy. It describes listeners of the same kind once.
 func (c Config) OpenTo() string {
+	var all []string
+	for _, address := range c.Listen {
+		if who := c.openTo(address); !slices.Contains(all, who) {
+			all = append(all, who)
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
+func (c Config) openTo(address string) string {
 	who := "every program on this machine"
 	switch {
-	case len(c.Auth.UIDs) > 0:
+	case isUnix(address) && len(c.Auth.UIDs) > 0:
 		who = "the UIDs " + strings.Join(c.Auth.UIDs, ", ")
-	case strings.HasPrefix(c.Listen, "unix:"):
+	case isUnix(address):
 		who = "the users that mode " + c.Server.SocketMode + " allows"
-	case beyondLoopback(c.Listen):
+	case beyondLoopback(address):
 		who = "everything that reaches it"
 	}
 	and := " with "
 	if c.Auth.BearerFile != "" {
 		who, and = who+and+"a token", " and "
 	}
-	if c.Auth.ClientCA != "" {
+	if c.Auth.ClientCA != "" && !isUnix(address) {
 		who += and + "a client certificate"
 		if len(c.Auth.ClientNames) > 0 {
 			who += " for " + strings.Join(c.Auth.ClientNames, ", ")

@@ -50,8 +50,16 @@ func (l *loader) bothOrNone(a, b string) {
 
 func (l *loader) validateListeners() {
 	c := &l.config
-	if c.Listen == c.Admin.Listen && !strings.HasSuffix(c.Listen, ":0") {
-		l.contradiction(fault{"the same address as listen", "give each its own port"}, "admin.listen", "listen")
+	for i, address := range c.Listen {
+		if strings.HasSuffix(address, ":0") {
+			continue
+		}
+		if address == c.Admin.Listen {
+			l.contradiction(fault{"the same address as listen", "give each its own port"}, "admin.listen", "listen")
+		}
+		if slices.Contains(c.Listen[:i], address) {
+			l.contradiction(fault{quote(address) + " is in the list twice", "keep one"}, "listen")
+		}
 	}
 	if beyondLoopback(c.Admin.Listen) {
 		l.warn(l.place("admin.listen"), "admin.listen", fault{"reachable by other machines without authentication: it shows metrics, but no secret",
@@ -63,10 +71,10 @@ func (l *loader) validateListeners() {
 // user of a Unix socket's connection.
 func (l *loader) validateOperators(hasUIDs bool) {
 	c := &l.config.Admin
-	switch "unix:" + c.Socket {
-	case l.config.Listen:
+	switch socket := "unix:" + c.Socket; {
+	case slices.Contains(l.config.Listen, socket):
 		l.contradiction(fault{"the same socket as listen", "give each its own path"}, "admin.socket")
-	case c.Listen:
+	case socket == c.Listen:
 		l.contradiction(fault{"the same socket as admin.listen", "give each its own path"}, "admin.socket")
 	}
 	switch {
@@ -74,6 +82,9 @@ func (l *loader) validateOperators(hasUIDs bool) {
 		l.refuse(fault{"only Linux reports the user of a connection", "remove it, and set admin.token_file"}, "admin.uids")
 	case !l.isSet("admin.socket") && !strings.HasPrefix(c.Listen, "unix:"):
 		l.refuse(fault{"allowed only with a Unix socket", "set admin.socket, or remove admin.uids"}, "admin.uids")
+	}
+	if c.Quit && !l.isSet("admin.socket") && !l.isSet("admin.token_file") && !strings.HasPrefix(c.Listen, "unix:") {
+		l.contradiction(fault{"set without admin.socket or admin.token_file, so nobody may quit", "set one of them"}, "admin.quit")
 	}
 	if c.TokenFile != "" && beyondLoopback(c.Listen) {
 		l.warn(l.place("admin.token_file"), "admin.token_file", fault{"sent without TLS to admin.listen, which other machines can reach: the token can be read on the network",
@@ -91,8 +102,8 @@ const TrustChoices = "set auth.bearer_file, or auth.client_ca with tls.cert_file
 func (l *loader) validateTrust(hasUIDs bool) {
 	l.bothOrNone("tls.cert_file", "tls.key_file")
 	hasTLS := l.isSet("tls.cert_file") || l.isSet("tls.key_file")
-	socket := strings.HasPrefix(l.config.Listen, "unix:")
-	if !hasTLS && !socket {
+	hasSocket, hasPort := slices.ContainsFunc(l.config.Listen, isUnix), slices.ContainsFunc(l.config.Listen, isTCP)
+	if !hasTLS && hasPort {
 		l.refuse(fault{"set without tls.cert_file and tls.key_file: client certificates need TLS", "set all three"}, "auth.client_ca")
 	}
 	if !l.isSet("auth.client_ca") {
@@ -104,16 +115,21 @@ func (l *loader) validateTrust(hasUIDs bool) {
 	if !hasUIDs {
 		l.refuse(fault{"only Linux reports the user of a connection", "remove it, and restrict server.socket_mode"}, "auth.uids")
 	}
+	if l.bad["listen"] {
+		return
+	}
 	switch {
-	case l.bad["listen"]:
-	case socket:
+	case !hasPort:
 		l.refuse(fault{"not allowed with a Unix socket, which only this machine can reach", "remove it"},
 			"tls.cert_file", "tls.key_file", "auth.client_ca")
-	default:
+	case !hasSocket:
 		l.refuse(fault{"allowed only with a Unix socket, as in listen: unix:/path", "remove it"}, "auth.uids")
-		if beyondLoopback(l.config.Listen) {
-			l.validateReachable(hasTLS)
-		}
+	case l.isSet("auth.uids") && !l.isSet("auth.bearer_file") && !l.isSet("auth.client_ca"):
+		l.warn(l.place("auth.uids"), "auth.uids", fault{"restricts only the Unix socket in listen: every user of this machine can use the port beside it",
+			"listen on the Unix socket only, or set auth.bearer_file"})
+	}
+	if slices.ContainsFunc(l.config.Listen, beyondLoopback) {
+		l.validateReachable(hasTLS)
 	}
 }
 

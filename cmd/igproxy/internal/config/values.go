@@ -157,6 +157,9 @@ func (s setting) rangeText() string {
 	case kindSwitch:
 		return "true or false"
 	}
+	if s.orText {
+		return "text or list"
+	}
 	return string(s.kind)
 }
 

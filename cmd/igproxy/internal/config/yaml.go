@@ -157,7 +157,7 @@ func (l *loader) apps(at place, n *yaml.Node) {
 // value reads a setting as it is written. It ignores the types of YAML, which would read 010 as 8.
 func (l *loader) value(at place, s setting, n *yaml.Node) {
 	items := []*yaml.Node{n}
-	if s.kind == kindList {
+	if s.kind == kindList && !(s.orText && n.Kind == yaml.ScalarNode) {
 		if n.Kind != yaml.SequenceNode {
 			l.report(at, s.key, fault{"not a list", "write [first, second], or one item per line after a dash"})
 			return
@@ -180,8 +180,11 @@ func (l *loader) value(at place, s setting, n *yaml.Node) {
 		l.reportItems(at, s, items)
 		return
 	}
-	if len(values) == 0 || s.kind != kindList && values[0] == "" {
+	if len(values) == 0 || n.Kind == yaml.ScalarNode && values[0] == "" {
 		return // counts as unset
+	}
+	if s.orText && n.Kind == yaml.ScalarNode {
+		values[0] = trimNewline(values[0]) // as for other texts
 	}
 	l.set(s, at, values)
 	if s.isSecret() {

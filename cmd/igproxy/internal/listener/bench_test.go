@@ -9,7 +9,7 @@ import (
 // BenchmarkKeptRequest measures what this package adds to a request on a kept connection: to a
 // request that the lane answers, and to one that a handler answers.
 func BenchmarkKeptRequest(b *testing.B) {
-	c := &conn{Conn: remote{}, open: newConnections(time.Second)}
+	c := &conn{Conn: remote{}, open: newConnections(1, time.Second)}
 	c.open.add(c)
 	c.begin(false)
 	c.end()
@@ -43,7 +43,7 @@ func (endless) Read(p []byte) (int, error) { return len(p), nil }
 // BenchmarkFullListener measures the search for the connection to close among many, most of which
 // are busy.
 func BenchmarkFullListener(b *testing.B) {
-	s := newConnections(0)
+	s := newConnections(10_000, 0)
 	for i := range 10_000 {
 		c := &conn{Conn: remote{}, open: s}
 		s.add(c)
@@ -55,6 +55,6 @@ func BenchmarkFullListener(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		_, _ = s.victim(10_000)
+		_, _ = s.victim()
 	}
 }

@@ -14,6 +14,7 @@ import (
 // arrive, and the handlers that begin and end, to know whether its client is waiting for an answer.
 type conn struct {
 	net.Conn
+	bound   *bound // of its listener
 	open    *connections
 	address netip.Prefix // see addressOf
 

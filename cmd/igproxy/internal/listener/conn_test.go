@@ -19,7 +19,7 @@ import (
 func tracked(t *testing.T, headerTimeout time.Duration) (c *conn, client net.Conn) {
 	t.Helper()
 	here, there := net.Pipe()
-	c = &conn{Conn: here, open: newConnections(headerTimeout)}
+	c = &conn{Conn: here, open: newConnections(1, headerTimeout)}
 	c.open.add(c)
 	t.Cleanup(func() { _, _ = c.Close(), there.Close() })
 	return c, there

@@ -12,16 +12,16 @@ import (
 // room: first the oldest whose request header is incomplete, then the one that has been idle
 // longest. HTTP lets a server close a kept connection at any time, and clients expect it (RFC 9112,
 // section 9.3.1). If all open connections are waiting for an answer, the next connection waits
-// until one is closed, and further ones wait in the system's accept queue.
+// until one is closed, and further ones wait in the system's accept queue. Several listeners can
+// share one limit: then a connection of one is closed to make room for a connection of another.
 //
 // golang.org/x/net/netutil has a limit, too, but its connections hide CloseWrite. Without
 // CloseWrite, the answer of net/http to a request that it has not read to the end (431, a refused
 // body) is lost in a connection reset.
 type bound struct {
 	net.Listener
-	limit   int
-	open    *connections
-	relieve func() // closes idle connections elsewhere
+	open    *connections // perhaps shared with other listeners
+	relieve func()       // closes idle connections elsewhere
 	closed  chan struct{}
 	close   func()
 }
@@ -37,9 +37,8 @@ const (
 	evictTries = 64
 )
 
-func newBound(l net.Listener, limit int, headerTimeout time.Duration) *bound {
-	b := &bound{Listener: l, limit: limit, open: newConnections(headerTimeout), closed: make(chan struct{}),
-		relieve: func() {}}
+func newBound(l net.Listener, open *connections) *bound {
+	b := &bound{Listener: l, open: open, closed: make(chan struct{}), relieve: func() {}}
 	b.close = sync.OnceFunc(func() { close(b.closed) })
 	return b
 }
@@ -54,9 +53,10 @@ func (b *bound) Accept() (net.Conn, error) {
 	if buffered, ok := accepted.(interface{ SetWriteBuffer(bytes int) error }); ok {
 		_ = buffered.SetWriteBuffer(sendBuffer)
 	}
-	poll(b.closed, func() bool { return b.open.count() < b.limit || b.evict() })
-	c := &conn{Conn: accepted, open: b.open, address: addressOf(accepted)}
-	b.open.add(c)
+	c := &conn{Conn: accepted, bound: b, open: b.open, address: addressOf(accepted)}
+	if !poll(b.closed, func() bool { return b.open.addWithin(c) || b.evict() && b.open.addWithin(c) }) {
+		b.open.add(c)
+	}
 	return c, nil
 }
 
@@ -87,7 +87,7 @@ func (b *bound) Close() error {
 // bytes first: a request may have arrived that the server has not read yet.
 func (b *bound) evict() bool {
 	for range evictTries {
-		c, state := b.open.victim(b.limit)
+		c, state := b.open.victim()
 		switch {
 		case c == nil:
 			return false
@@ -100,15 +100,16 @@ func (b *bound) evict() bool {
 	return false
 }
 
-// endQuiet closes the HTTP/1 connections that have been quiet for the given time, which counts from
-// start at the earliest. It returns how many of the others may still send a request, because their
-// clients have not been told to close. HTTP/2 has its own way to end a connection (GOAWAY).
+// endQuiet closes the HTTP/1 connections of this listener that have been quiet for the given time,
+// which counts from start at the earliest. It returns how many of the others may still send a
+// request, because their clients have not been told to close. HTTP/2 has its own way to end a
+// connection (GOAWAY).
 func (b *bound) endQuiet(start time.Time, quietFor time.Duration) (left int) {
 	now := time.Now()
 	for _, c := range b.open.snapshot() {
 		state := c.state.Load()
 		switch {
-		case c.frames.Load() || c.closing.Load():
+		case c.bound != b || c.frames.Load() || c.closing.Load():
 		case state < quiet || now.Sub(start) < quietFor || now.UnixNano()-state < int64(quietFor):
 			left++
 		case unread(c.Conn):

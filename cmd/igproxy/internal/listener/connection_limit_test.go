@@ -42,7 +42,7 @@ func TestA431IsAnsweredInFullThroughTheBound(t *testing.T) {
 	l := loopback(t)
 	server := &http.Server{MaxHeaderBytes: 4 << 10, Handler: http.NotFoundHandler()}
 	served := make(chan struct{})
-	go func() { defer close(served); _ = server.Serve(newBound(l, 4, 0)) }() // ends with server.Close
+	go func() { defer close(served); _ = server.Serve(newBound(l, newConnections(4, 0))) }() // ends with server.Close
 	defer func() { _ = server.Close(); <-served }()
 	c := dial(t, l)
 	sent := make(chan struct{})
@@ -160,7 +160,7 @@ func noneIsAccepted(t *testing.T, accepted <-chan *conn) {
 }
 
 func TestFullListenerWaitsUntilAConnectionIsClosed(t *testing.T) {
-	b := newBound(loopback(t), 2, 0)
+	b := newBound(loopback(t), newConnections(2, 0))
 	accepted := accepting(t, b)
 	first := nextBusy(t, b, accepted)
 	nextBusy(t, b, accepted)
@@ -176,7 +176,7 @@ func TestFullListenerWaitsUntilAConnectionIsClosed(t *testing.T) {
 }
 
 func TestFullListenerWaitsUntilAConnectionIsQuiet(t *testing.T) {
-	b := newBound(loopback(t), 1, 0)
+	b := newBound(loopback(t), newConnections(1, 0))
 	accepted := accepting(t, b)
 	first := nextBusy(t, b, accepted)
 	dial(t, b)
@@ -193,7 +193,7 @@ func TestFullListenerWaitsUntilAConnectionIsQuiet(t *testing.T) {
 }
 
 func TestLongestIdleConnectionIsClosedFirst(t *testing.T) {
-	b := newBound(loopback(t), 3, 0)
+	b := newBound(loopback(t), newConnections(3, 0))
 	accepted := accepting(t, b)
 	working := nextBusy(t, b, accepted)
 	lately, longest := nextIdle(t, b, accepted, time.Unix(2000, 0)), nextIdle(t, b, accepted, time.Unix(1000, 0))
@@ -209,7 +209,7 @@ func TestLongestIdleConnectionIsClosedFirst(t *testing.T) {
 
 // The state that the order depends on changes without a lock.
 func TestAConnectionInUseIsNotTheLongestIdle(t *testing.T) {
-	b := newBound(loopback(t), 2, 0)
+	b := newBound(loopback(t), newConnections(2, 0))
 	accepted := accepting(t, b)
 	used, unused := nextIdle(t, b, accepted, time.Unix(1000, 0)), nextIdle(t, b, accepted, time.Unix(2000, 0))
 	used.server.state.Store(time.Unix(3000, 0).UnixNano())
@@ -220,7 +220,7 @@ func TestAConnectionInUseIsNotTheLongestIdle(t *testing.T) {
 }
 
 func TestIncompleteHeadersAreClosedBeforeIdleConnections(t *testing.T) {
-	b := newBound(loopback(t), 5, 0)
+	b := newBound(loopback(t), newConnections(5, 0))
 	accepted := accepting(t, b)
 	working, idle := nextBusy(t, b, accepted), nextIdle(t, b, accepted, time.Unix(1000, 0))
 	half, fresh := nextHalf(t, b, accepted), next(t, b, accepted)
@@ -245,7 +245,7 @@ func TestIncompleteHeadersAreClosedBeforeIdleConnections(t *testing.T) {
 
 func TestAFloodOfConnectionsDoesNotCloseIdleOnes(t *testing.T) {
 	const limit = 32
-	b := newBound(loopback(t), limit, 0)
+	b := newBound(loopback(t), newConnections(limit, 0))
 	accepted := accepting(t, b)
 	var idle [limit / 2]pair
 	for i := range idle {
@@ -284,7 +284,7 @@ func TestTheAddressWithMostIncompleteHeadersLosesFirst(t *testing.T) {
 		"many machines, each with one header": {[]string{"", "192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newConnections(0)
+			s := newConnections(9, 0)
 			var all []*conn
 			for _, address := range c.addresses {
 				all = append(all, &conn{open: s, address: client(address)})
@@ -328,7 +328,7 @@ func (remote) SetWriteDeadline(t time.Time) error { return nil }
 
 // Regression: a kept connection was closed although a request had arrived on it.
 func TestConnectionWithUnreadBytesIsNotClosedToMakeRoom(t *testing.T) {
-	b := newBound(loopback(t), 1, 0)
+	b := newBound(loopback(t), newConnections(1, 0))
 	accepted := accepting(t, b)
 	first := nextIdle(t, b, accepted, time.Unix(1000, 0))
 	_, _ = io.WriteString(first.client, "GET / HTTP/1.1\r\n\r\n")
@@ -342,7 +342,7 @@ func TestConnectionWithUnreadBytesIsNotClosedToMakeRoom(t *testing.T) {
 
 // A connection that waits for room when a drain begins is served, even beyond the limit.
 func TestADrainServesAConnectionThatWaitsForTheLimit(t *testing.T) {
-	b := newBound(loopback(t), 1, 0)
+	b := newBound(loopback(t), newConnections(1, 0))
 	accepted := accepting(t, b)
 	nextBusy(t, b, accepted)
 	dial(t, b)
@@ -373,7 +373,7 @@ func (l *short) Accept() (net.Conn, error) {
 // could come in to use them.
 func TestOutOfDescriptorsOtherConnectionsAreClosed(t *testing.T) {
 	l := &short{Listener: loopback(t), out: true}
-	b := newBound(l, 4, 0)
+	b := newBound(l, newConnections(4, 0))
 	if _, err := b.Accept(); !errors.Is(err, syscall.EMFILE) {
 		t.Errorf("with nothing to close: got %v, want EMFILE", err)
 	}

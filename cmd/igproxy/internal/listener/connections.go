@@ -9,10 +9,11 @@ import (
 	"time"
 )
 
-// connections are the open connections of a listener, in the order in which they are closed to make
-// room. Answering a request on a kept connection takes no lock here: the order is brought up to
-// date only when room is needed.
+// connections are the open connections of one or more listeners, in the order in which they are
+// closed to make room. Answering a request on a kept connection takes no lock here: the order is
+// brought up to date only when room is needed.
 type connections struct {
+	limit         int           // on the number of open connections
 	headerTimeout time.Duration // bounds the time for which a header may be incomplete; zero: no limit
 
 	mu         sync.Mutex // protects all fields below
@@ -35,14 +36,29 @@ const (
 	addressSearchLimit = 64
 )
 
-func newConnections(headerTimeout time.Duration) *connections {
-	return &connections{headerTimeout: headerTimeout, addresses: map[netip.Prefix]int{}}
+func newConnections(limit int, headerTimeout time.Duration) *connections {
+	return &connections{limit: limit, headerTimeout: headerTimeout, addresses: map[netip.Prefix]int{}}
 }
 
-// add adds a fresh connection.
+// addWithin adds a fresh connection, and reports false if there are as many as the limit allows.
+func (s *connections) addWithin(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.all) >= s.limit {
+		return false
+	}
+	s.insert(c)
+	return true
+}
+
+// add adds a fresh connection, even beyond the limit.
 func (s *connections) add(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.insert(c)
+}
+
+func (s *connections) insert(c *conn) {
 	now := time.Now().UnixNano()
 	c.state.Store(now)
 	c.key = now
@@ -59,13 +75,6 @@ func (s *connections) remove(c *conn) {
 		heap.Remove(&s.all, c.index)
 	}
 	s.drop(c)
-}
-
-// count returns the number of open connections.
-func (s *connections) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.all)
 }
 
 // snapshot returns all open connections.
@@ -174,11 +183,11 @@ func isIncomplete(state int64) bool { return state == reading || state >= quiet 
 // closed now. Connections whose header is incomplete go first, then the one that has been idle
 // longest. If the incomplete connections are more than an eighth of the limit, but all of them are
 // too new to be closed, victim leaves the idle connections alone: a flood must not close them.
-func (s *connections) victim(limit int) (*conn, int64) {
+func (s *connections) victim() (*conn, int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := time.Now().Add(-moment).UnixNano()
-	if c, state := s.oldestIncomplete(before); c != nil || s.incomplete.Len() > limit/8 {
+	if c, state := s.oldestIncomplete(before); c != nil || s.incomplete.Len() > s.limit/8 {
 		return c, state
 	}
 	return s.longestIdle(before)

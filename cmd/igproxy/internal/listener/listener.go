@@ -23,6 +23,9 @@ type Options struct {
 	HTTP *http.Server
 	// MaxConnections bounds the connections open at once; at least 1.
 	MaxConnections int
+	// Beside is a Server whose connections count towards the same bound, which is then that
+	// Server's; MaxConnections is ignored. Nil: the bound is for this listener only.
+	Beside *Server
 	// UIDs are the users, in decimal, whose processes may connect to a Unix socket; none: all
 	// users.
 	UIDs []string
@@ -54,6 +57,7 @@ type Server struct {
 	bound    *bound
 	secure   bool // it uses TLS; http.TLSConfig cannot tell, because net/http sets it while serving
 	lane     Lane
+	log      *slog.Logger
 	ending   atomic.Bool
 	accepted chan struct{} // closed when nothing more is accepted
 	handed   chan struct{} // closed when net/http has every connection that it will ever have
@@ -64,8 +68,12 @@ func New(o Options) *Server {
 	if len(o.UIDs) > 0 {
 		o.Listener = &peers{Listener: o.Listener, uids: o.UIDs, refused: o.PeerRefused, log: o.Logger}
 	}
-	s := &Server{http: o.HTTP, bound: newBound(o.Listener, o.MaxConnections, o.HTTP.ReadHeaderTimeout), secure: o.HTTP.TLSConfig != nil,
-		lane: o.Lane, accepted: make(chan struct{}), handed: make(chan struct{})}
+	open := newConnections(o.MaxConnections, o.HTTP.ReadHeaderTimeout)
+	if o.Beside != nil {
+		open = o.Beside.bound.open
+	}
+	s := &Server{http: o.HTTP, bound: newBound(o.Listener, open), secure: o.HTTP.TLSConfig != nil,
+		lane: o.Lane, log: o.Logger, accepted: make(chan struct{}), handed: make(chan struct{})}
 	s.http.ErrorLog = logging.ForNetHTTP(o.Logger, slog.LevelWarn)
 	// That handler answers OPTIONS * for any Host, and waits for an announced body.
 	s.http.DisableGeneralOptionsHandler = true
@@ -94,6 +102,10 @@ func (s *Server) track(next http.Handler) http.Handler {
 			panic(http.ErrAbortHandler) // the connection is closed, and nothing may be spent on the request
 		}
 		defer c.end()
+		if refuseHTTP2(w, r) {
+			s.log.Warn("http2 refused", "address", r.RemoteAddr, "next_step", "let the client use HTTP/1.1, or TLS")
+			return
+		}
 		if s.ending.Load() {
 			w.Header().Set("Connection", "close")
 			c.closing.Store(true)

@@ -7,6 +7,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
@@ -58,6 +61,135 @@ func TestASocketOfAnotherProcessIsLeftAlone(t *testing.T) {
 		t.Fatalf("the socket of the first listener is gone: %v", err)
 	}
 	_ = c.Close()
+}
+
+// A live owner does not always answer a connect: its queue can be full, it can listen for another
+// kind of connection, and this user may not be allowed to connect.
+func TestASocketThatCannotBeProbedIsLeftAlone(t *testing.T) {
+	for name, occupy := range map[string]func(t *testing.T, path string){
+		"its queue is full": func(t *testing.T, path string) {
+			fd := boundSocket(t, path, syscall.SOCK_STREAM)
+			if err := syscall.Listen(fd, 0); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 { // until the next one would have to wait
+				c, err := net.Dial("unix", path)
+				if err != nil {
+					return
+				}
+				t.Cleanup(func() { _ = c.Close() })
+			}
+			t.Fatal("the queue is not full")
+		},
+		"it receives datagrams": func(t *testing.T, path string) { boundSocket(t, path, syscall.SOCK_DGRAM) },
+		"connecting is forbidden": func(t *testing.T, path string) {
+			if os.Getuid() == 0 {
+				t.Skip("root may connect to every socket")
+			}
+			l, err := listener.Open("listen", "unix:"+path, 0o660)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = l.Close() })
+			if err := os.Chmod(path, 0); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "s")
+			occupy(t, path)
+			before, err := os.Lstat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := listener.Open("listen", "unix:"+path, 0o660)
+			if err == nil {
+				_ = l.Close()
+				t.Fatal("the socket of another process was replaced")
+			}
+			if !strings.HasPrefix(err.Error(), "listen: "+path+" ") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %v", err)
+			}
+			if after, err := os.Lstat(path); err != nil || !os.SameFile(before, after) {
+				t.Errorf("the socket is gone: %v", err)
+			}
+		})
+	}
+}
+
+// boundSocket returns a Unix socket of a type that is bound to path and does not listen yet.
+func boundSocket(t *testing.T, path string, kind int) int {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_UNIX, kind, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
+// Someone removed the path, and another process listens there now.
+func TestOnlyOnesOwnSocketIsUnlinked(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	first, err := listener.Open("listen", "unix:"+path, 0o660)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	second, err := listener.Open("listen", "unix:"+path, 0o660)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatalf("the first process removed the socket of the second: %v", err)
+	}
+	_ = c.Close()
+	_ = first.Close() // once more, as closers do
+	if _, err := os.Lstat(path); err != nil {
+		t.Errorf("a second Close removed the socket of the second: %v", err)
+	}
+}
+
+// Between the check and the new socket, another process could do the same: without a lock, several
+// of them replace each other, and all but one listen on a socket without a path.
+func TestOfManyProcessesThatStartTogetherOneGetsTheSocket(t *testing.T) {
+	for range 50 {
+		path := filepath.Join(t.TempDir(), "s")
+		killed, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		killed.SetUnlinkOnClose(false)
+		_ = killed.Close()
+		opened := make(chan net.Listener, 8)
+		start := make(chan struct{})
+		var all sync.WaitGroup
+		for range cap(opened) {
+			all.Go(func() {
+				<-start
+				if l, err := listener.Open("listen", "unix:"+path, 0o660); err == nil {
+					opened <- l
+				}
+			})
+		}
+		close(start)
+		all.Wait()
+		if n := len(opened); n != 1 {
+			t.Fatalf("%d listeners on one path, want 1", n)
+		}
+		_ = (<-opened).Close()
+	}
 }
 
 func TestAStaleSocketIsReplaced(t *testing.T) {

@@ -105,7 +105,7 @@ func TestOnlyAUnixSocketHasAPeerUID(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, l := range map[string]net.Listener{"a Unix socket": unix, "TCP": loopback(t)} {
-		b := newBound(l, 1, 0)
+		b := newBound(l, newConnections(1, 0))
 		client, err := net.Dial(l.Addr().Network(), l.Addr().String())
 		if err != nil {
 			t.Fatal(err)

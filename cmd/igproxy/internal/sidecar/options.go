@@ -65,7 +65,7 @@ func (s *Sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
 	if o.Bearers, err = followTokens("auth.bearer_file", conf.Auth.BearerFile, s.log); err != nil {
 		return o, err
 	}
-	o.Cache, o.Metrics, o.Logger, o.AnyHost = s.cache, s.metrics, s.log, anyHost(s.appNet, conf.AllowedHosts)
+	o.Cache, o.Metrics, o.Logger, o.AnyHost = s.cache, s.metrics, s.log, len(conf.AllowedHosts) == 0
 	return o, nil
 }
 

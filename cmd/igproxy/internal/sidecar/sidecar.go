@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,7 +46,7 @@ type Options struct {
 // Build is what the Go toolchain wrote into the binary.
 type Build struct{ Version, Commit, Go string }
 
-// Sidecar is one running igproxy: the proxy on its listener, the admin handler on its own, and the
+// Sidecar is one running igproxy: the proxy on its listeners, the admin handler on its own, and the
 // cache.
 type Sidecar struct {
 	conf       config.Config
@@ -55,19 +57,20 @@ type Sidecar struct {
 	proxy      *proxy.Proxy
 	metrics    *proxy.Metrics
 	endTracing func(context.Context)
-	appNet     net.Listener
-	adminNets  []net.Listener // admin.listen, and admin.socket if there is one
-	app        *listener.Server
+	appNets    []net.Listener
+	adminNets  []net.Listener     // admin.listen, and admin.socket if there is one
+	apps       []*listener.Server // on appNets
 	admins     []*listener.Server // on adminNets
 	tls        atomic.Pointer[currentTLS]
 	operator   *admin.Handler
 	reloads    *reloader
-	closers    []func() // close what was opened; called in reverse order, perhaps twice
+	quits      chan struct{} // POST /quit sends to it
+	closers    []func()      // close what was opened; called in reverse order, perhaps twice
 }
 
 // New builds and opens everything, or nothing: on an error it closes what it has opened.
 func New(o Options) (s *Sidecar, err error) {
-	s = &Sidecar{conf: o.Config, log: o.Log.Logger, lines: o.Log, build: o.Build, metrics: proxy.NewMetrics()}
+	s = &Sidecar{conf: o.Config, log: o.Log.Logger, lines: o.Log, build: o.Build, metrics: proxy.NewMetrics(), quits: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			s.closeAll()
@@ -121,38 +124,60 @@ const (
 	adminSocketMode    = 0o660       // admits the owner and the group to a Unix socket of the admin handler
 )
 
-// listen opens the listeners. A socket that systemd has opened has its own address, which replaces
-// the configured one.
+// listen opens the listeners. Sockets that systemd has opened have their own addresses, which
+// replace the configured ones.
 func (s *Sidecar) listen() error {
 	sockets, err := inheritedListeners()
-	for _, l := range sockets {
+	for _, l := range slices.Concat(sockets["app"], sockets["admin"]) {
 		s.closers = append(s.closers, func() { _ = l.Close() })
 	}
 	if err != nil {
 		return err
 	}
-	if s.appNet, err = openListener(sockets["app"], "listen", &s.conf.Listen, s.conf.SocketMode()); err != nil {
-		return err
-	}
-	s.closers = append(s.closers, func() { _ = s.appNet.Close() })
-	if err := requireTrust(s.appNet, s.conf); err != nil {
-		return err
-	}
-	addAdmin := func(l net.Listener, err error) error {
+	open := func(to *[]net.Listener, key, address string, mode fs.FileMode) error {
+		l, err := listener.Open(key, address, mode)
 		if err == nil {
-			s.adminNets = append(s.adminNets, l)
+			*to = append(*to, l)
 			s.closers = append(s.closers, func() { _ = l.Close() })
 		}
 		return err
 	}
-	if err := addAdmin(openListener(sockets["admin"], "admin.listen", &s.conf.Admin.Listen, adminSocketMode)); err != nil {
+	if s.appNets = sockets["app"]; len(s.appNets) > 0 {
+		s.conf.Listen = addresses(s.appNets)
+	} else {
+		for _, address := range s.conf.Listen {
+			if err := open(&s.appNets, "listen", address, s.conf.SocketMode()); err != nil {
+				return err
+			}
+		}
+	}
+	if err := requireTrust(s.appNets, s.conf); err != nil {
+		return err
+	}
+	if s.adminNets = sockets["admin"]; len(s.adminNets) > 0 {
+		s.conf.Admin.Listen = addresses(s.adminNets)[0]
+	} else if err := open(&s.adminNets, "admin.listen", s.conf.Admin.Listen, adminSocketMode); err != nil {
 		return err
 	}
 	if path := s.conf.Admin.Socket; path != "" {
-		return addAdmin(listener.Open("admin.socket", "unix:"+path, adminSocketMode))
+		return open(&s.adminNets, "admin.socket", "unix:"+path, adminSocketMode)
 	}
 	return nil
 }
+
+// addresses returns the addresses of listeners, as they are written in the configuration.
+func addresses(listeners []net.Listener) (list []string) {
+	for _, l := range listeners {
+		address := l.Addr().String()
+		if isUnix(l) {
+			address = "unix:" + address
+		}
+		list = append(list, address)
+	}
+	return list
+}
+
+func isUnix(l net.Listener) bool { return l.Addr().Network() == "unix" }
 
 func (s *Sidecar) buildServers() error {
 	server := func(h http.Handler) *http.Server {
@@ -172,15 +197,26 @@ func (s *Sidecar) buildServers() error {
 		return err
 	}
 	s.tls.Store(&current)
-	o := listener.Options{Listener: s.appNet, HTTP: server(s.proxy), MaxConnections: s.conf.Server.MaxConnections, Logger: s.log,
-		UIDs: s.conf.Auth.UIDs, PeerRefused: s.metrics.PeerRefused, Relieve: s.proxy.EndIdle}
-	if current != nil {
-		o.HTTP.TLSConfig = listenerTLS(&s.tls)
-	} else if s.conf.Server.FastLane {
-		c := s.conf.Server
-		o.Lane = s.proxy.NewLane(lane.Options{HeaderTimeout: c.ReadHeaderTimeout, IdleTimeout: c.IdleTimeout, WriteTimeout: c.WriteTimeout, Logger: s.log})
+	for _, l := range s.appNets {
+		o := listener.Options{Listener: l, HTTP: server(s.proxy), MaxConnections: s.conf.Server.MaxConnections, Logger: s.log, Relieve: s.proxy.EndIdle}
+		if len(s.apps) > 0 {
+			o.Beside = s.apps[0]
+		}
+		newLane := s.proxy.NewLane
+		if listener.OnlyLoopback(l) {
+			o.HTTP.Handler, newLane = s.proxy.OnLoopback(), s.proxy.NewLaneOnLoopback
+		}
+		if isUnix(l) {
+			o.UIDs, o.PeerRefused = s.conf.Auth.UIDs, s.metrics.PeerRefused
+		}
+		if current != nil && !isUnix(l) {
+			o.HTTP.TLSConfig = listenerTLS(&s.tls)
+		} else if s.conf.Server.FastLane {
+			c := s.conf.Server
+			o.Lane = newLane(lane.Options{HeaderTimeout: c.ReadHeaderTimeout, IdleTimeout: c.IdleTimeout, WriteTimeout: c.WriteTimeout, Logger: s.log})
+		}
+		s.apps = append(s.apps, listener.New(o))
 	}
-	s.app = listener.New(o)
 	return nil
 }
 
@@ -189,7 +225,7 @@ func (s *Sidecar) adminOptions(conf config.Config) (admin.Options, error) {
 	o := admin.Options{
 		Proxy:   s.proxy,
 		Hosts:   conf.AllowedHosts,
-		AnyHost: anyHost(s.adminNets[0], conf.AllowedHosts),
+		AnyHost: !listener.OnlyLoopback(s.adminNets[0]),
 		About: admin.About{Version: s.build.Version, Commit: s.build.Commit, Go: s.build.Go, RedisMode: conf.Redis.Mode,
 			Configuration: conf.Effective()},
 		Operations: map[string]func() (bool, any){},
@@ -200,6 +236,14 @@ func (s *Sidecar) adminOptions(conf config.Config) (admin.Options, error) {
 		o.Operations["reload"] = func() (bool, any) {
 			reply := s.reloads.reload()
 			return reply.Reloaded, reply
+		}
+	}
+	if conf.Admin.Quit {
+		o.Quit = func() {
+			select {
+			case s.quits <- struct{}{}:
+			default: // it was asked before
+			}
 		}
 	}
 	var err error
@@ -220,7 +264,7 @@ func (s *Sidecar) apply(conf config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := requireTrust(s.appNet, conf); err != nil { // the open listener, whatever conf.Listen says
+	if err := requireTrust(s.appNets, conf); err != nil { // the open listeners, whatever conf.Listen says
 		return err
 	}
 	ao, err := s.adminOptions(conf)
@@ -247,8 +291,9 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
 	s.cache.Learn(ctx)
 	cancel()
-	failed := make(chan error, 1+len(s.admins))
-	for _, server := range append(s.admins, s.app) {
+	servers := slices.Concat(s.admins, s.apps)
+	failed := make(chan error, 2*len(servers)) // each has at most two goroutines
+	for _, server := range servers {
 		server.Serve(failed)
 		s.closers = append(s.closers, server.Close)
 	}
@@ -261,17 +306,32 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	stopProofs := s.proveSecrets()
 	defer stopProofs()
 	defer watchdog(s.log, s.checkAlive)()
+	var cause []any
+	delayed := true
 	select {
 	case err := <-failed:
 		s.closeAll()
 		return fmt.Errorf("serving failed: %w", err)
 	case sig := <-signals:
-		stopReloads() // a reload during the drain would be useless
-		stopProofs()
-		within := s.reloads.conf().Server.Drain // a reload may have changed it
-		s.log.Info("draining", "signal", sig.String(), "at_most", within.String())
-		return s.drain(signals, within)
+		cause = []any{"signal", sig.String()}
+	case <-s.quits: // the caller has no more requests
+		cause, delayed = []any{"operation", "quit"}, false
 	}
+	stopReloads() // a reload during the drain would be useless
+	stopProofs()
+	conf := s.reloads.conf().Server // a reload may have changed it
+	if delayed && conf.DrainDelay > 0 {
+		cause = append(cause, "delay", conf.DrainDelay.String())
+	}
+	s.log.Info("draining", append(cause, "at_most", conf.Drain.String())...)
+	s.proxy.Drain()
+	notify(s.log, "STOPPING=1\nSTATUS=draining")
+	if delayed {
+		if err := s.delay(signals, failed, conf.DrainDelay); err != nil {
+			return err
+		}
+	}
+	return s.drain(signals, conf.Drain)
 }
 
 // proveSecrets keeps testing the client secrets until stop, which waits for a running test to end.
@@ -282,24 +342,41 @@ func (s *Sidecar) proveSecrets() (stop func()) {
 	return func() { cancel(); running.Wait() }
 }
 
-// drain stops the parts in order: readiness is withdrawn, pending purges are performed, the app's
-// listener stops and its requests are answered, shared exchanges and writes to Redis finish, spans
-// are sent, and the admin listeners stop last, so that an orchestrator can watch.
+// delay continues as before for a while, with readiness off. POST /quit ends it early.
+func (s *Sidecar) delay(signals <-chan os.Signal, failed <-chan error, delay time.Duration) error {
+	select {
+	case <-time.After(delay):
+		return nil
+	case <-s.quits:
+		return nil
+	case err := <-failed:
+		s.closeAll()
+		return fmt.Errorf("serving failed: %w", err)
+	case sig := <-signals:
+		s.closeAll()
+		return secondSignal(sig)
+	}
+}
+
+// secondSignal returns the error for a stop that did not wait for anything.
+func secondSignal(sig os.Signal) error {
+	return fmt.Errorf("stopped at once by a second signal (%s)", sig)
+}
+
+// drain stops the parts in order: pending purges are performed, the app's listeners stop and their
+// requests are answered, shared exchanges and writes to Redis finish, spans are sent, and the admin
+// listeners stop last, so that an orchestrator can watch.
 func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	s.proxy.Drain()
-	notify(s.log, "STOPPING=1\nSTATUS=draining")
+	s.proxy.Stop()
 	start := time.Now()
 	done := make(chan error, 1)
 	go func() { // ends when drained, or soon after ctx
 		s.operator.Close()
-		err := errors.Join(s.app.Shutdown(ctx), s.proxy.Close(ctx), s.cache.Close(ctx))
+		err := errors.Join(shutdown(ctx, s.apps), s.proxy.Close(ctx), s.cache.Close(ctx))
 		s.endTracing(ctx) // lost spans are not a failure
-		for _, server := range s.admins {
-			err = errors.Join(err, server.Shutdown(ctx))
-		}
-		done <- err
+		done <- errors.Join(err, shutdown(ctx, s.admins))
 	}()
 	select {
 	case err := <-done:
@@ -313,8 +390,19 @@ func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 		cancel()
 		s.closeAll()
 		<-done
-		return fmt.Errorf("stopped at once by a second signal (%s)", sig)
+		return secondSignal(sig)
 	}
+}
+
+// shutdown ends servers within ctx, all at the same time.
+func shutdown(ctx context.Context, servers []*listener.Server) error {
+	errs := make([]error, len(servers))
+	var all sync.WaitGroup
+	for i, server := range servers {
+		all.Go(func() { errs[i] = server.Shutdown(ctx) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 func (s *Sidecar) closeAll() {
@@ -323,8 +411,14 @@ func (s *Sidecar) closeAll() {
 	}
 }
 
-// URL returns where apps reach the sidecar.
-func (s *Sidecar) URL() string { return s.app.URL() }
+// URL returns where apps reach the sidecar: one or more URLs, with a comma between them.
+func (s *Sidecar) URL() string {
+	var urls []string
+	for _, server := range s.apps {
+		urls = append(urls, server.URL())
+	}
+	return strings.Join(urls, ", ")
+}
 
 // AdminURL returns where operators reach it.
 func (s *Sidecar) AdminURL() string { return s.admins[0].URL() }

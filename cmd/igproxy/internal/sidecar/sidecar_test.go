@@ -34,7 +34,7 @@ func options(t *testing.T, log *logging.Log) sidecar.Options {
 	t.Helper()
 	t.Cleanup(func() { log.Close() })
 	c := config.Default()
-	c.Listen, c.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	c.Listen, c.Admin.Listen = []string{"127.0.0.1:0"}, "127.0.0.1:0"
 	c.ClientSecret = proxy.NewSecret("0123456789abcdef")
 	return sidecar.Options{Config: c, Log: log, Build: sidecar.Build{Version: "v1"}}
 }
@@ -46,11 +46,11 @@ func TestAFailedStartLeavesNothingOpen(t *testing.T) {
 	}
 	defer busy.Close()
 	o := options(t, logging.Start(io.Discard, "info", "text"))
-	o.Config.Listen, o.Config.Admin.Listen = free(t), busy.Addr().String()
+	o.Config.Listen, o.Config.Admin.Listen = []string{free(t)}, busy.Addr().String()
 	if _, err := sidecar.New(o); err == nil || !strings.HasPrefix(err.Error(), "admin.listen: ") {
 		t.Fatalf("got %v, want an error that begins with admin.listen", err)
 	}
-	l, err := net.Listen("tcp", o.Config.Listen)
+	l, err := net.Listen("tcp", o.Config.Listen[0])
 	if err != nil {
 		t.Fatalf("the app's listener is still open: %v", err)
 	}

@@ -16,20 +16,18 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
-
-	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
 
 // This file is igproxy's interface to systemd: inherited sockets (sd_listen_fds(3)), state
 // notifications (sd_notify(3)), and the watchdog (WatchdogSec=). Without systemd none of it does
 // anything.
 
-// inheritedListeners returns the listeners that systemd has opened, by name: app and admin. They
-// outlive this process: a client that connects between one sidecar's drain and the start of the
-// next waits in the socket's queue and is not refused. On an error it returns the listeners opened
-// so far.
-func inheritedListeners() (map[string]net.Listener, error) {
-	sockets := map[string]net.Listener{}
+// inheritedListeners returns the listeners that systemd has opened, by name: app, of which there
+// may be several, and admin. They outlive this process: a client that connects between one
+// sidecar's drain and the start of the next waits in the socket's queue and is not refused. On an
+// error it returns the listeners opened so far.
+func inheritedListeners() (map[string][]net.Listener, error) {
+	sockets := map[string][]net.Listener{}
 	files := activation.Files(true)
 	defer func() {
 		for _, f := range files {
@@ -37,34 +35,20 @@ func inheritedListeners() (map[string]net.Listener, error) {
 		}
 	}()
 	for _, f := range files {
-		switch _, twice := sockets[f.Name()]; {
+		switch {
 		case f.Name() != "app" && f.Name() != "admin":
 			return sockets, fmt.Errorf("a socket from systemd is named %q; "+
 				"write FileDescriptorName=app or FileDescriptorName=admin into its socket unit", f.Name())
-		case twice:
-			return sockets, fmt.Errorf("two sockets from systemd are named %s; keep one ListenStream= in its socket unit", f.Name())
+		case f.Name() == "admin" && len(sockets["admin"]) > 0:
+			return sockets, errors.New("two sockets from systemd are named admin; keep one ListenStream= in its socket unit")
 		}
 		l, err := net.FileListener(f)
 		if err != nil {
 			return sockets, fmt.Errorf("cannot listen on the socket %s from systemd; write ListenStream= into its socket unit", f.Name())
 		}
-		sockets[f.Name()] = l
+		sockets[f.Name()] = append(sockets[f.Name()], l)
 	}
 	return sockets, nil
-}
-
-// openListener returns systemd's socket, if there is one, and otherwise listens on the configured
-// address. A socket's own address replaces the configured one: what is logged and who is trusted
-// depend on it.
-func openListener(socket net.Listener, key string, address *string, mode fs.FileMode) (net.Listener, error) {
-	if socket == nil {
-		return listener.Open(key, *address, mode)
-	}
-	*address = socket.Addr().String()
-	if socket.Addr().Network() == "unix" {
-		*address = "unix:" + *address
-	}
-	return socket, nil
 }
 
 // notify sends a message of sd_notify(3) to systemd: READY=1 at the start and after a reload,
@@ -115,19 +99,26 @@ func watchdog(log *slog.Logger, check func(context.Context) error) (stop func())
 	return func() { cancel(); ended.Wait() }
 }
 
-// checkAlive checks, for the watchdog, that the app's listener answers. It checks the admin
+// checkAlive checks, for the watchdog, that each listener for apps answers. It checks the admin
 // listener instead in two cases: if auth.uids would refuse this process, because the refusal would
-// be counted and logged, or if the app's socket comes from systemd and this service may not connect
-// to it or see it, because a restart would not change that. It does not fail during a drain, which
-// closes the listener and has its own time limit.
+// be counted and logged, or if a Unix socket comes from systemd and this service may not connect to
+// it or see it, because a restart would not change that. It does not fail during a drain, which
+// closes the listeners and has its own time limit.
 func (s *Sidecar) checkAlive(ctx context.Context) error {
-	app, admin := s.app.Addr(), s.admins[0].Addr()
-	if uids := s.conf.Auth.UIDs; len(uids) > 0 && !slices.Contains(uids, strconv.Itoa(os.Getuid())) {
-		app = admin
-	}
-	err := acceptsConnections(ctx, app)
-	if app.Network() == "unix" && (errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist)) {
-		err = acceptsConnections(ctx, admin)
+	uids := s.conf.Auth.UIDs
+	refused := len(uids) > 0 && !slices.Contains(uids, strconv.Itoa(os.Getuid()))
+	var err error
+	for _, app := range s.apps {
+		address := app.Addr()
+		unix := address.Network() == "unix"
+		if unix && refused {
+			address = s.admins[0].Addr()
+		}
+		failure := acceptsConnections(ctx, address)
+		if unix && (errors.Is(failure, fs.ErrPermission) || errors.Is(failure, fs.ErrNotExist)) {
+			failure = acceptsConnections(ctx, s.admins[0].Addr())
+		}
+		err = errors.Join(err, failure)
 	}
 	if s.proxy.Readiness().Draining {
 		return nil

@@ -91,18 +91,13 @@ func checkName(cert *x509.Certificate, names []string) error {
 	return errors.New("the client certificate has none of the names in auth.client_names")
 }
 
-// anyHost reports whether requests may have any Host name: a Unix socket has no meaningful one, and
-// beyond loopback allowed_hosts decides. On loopback the name is always checked, against web pages
-// that rebind a DNS name.
-func anyHost(l net.Listener, allowed []string) bool {
-	return !listener.OnlyLoopback(l) && len(allowed) == 0
-}
-
-// requireTrust checks the address of the open listener, because a name in the configuration may
+// requireTrust checks the addresses of the open listeners, because a name in the configuration may
 // resolve to any address.
-func requireTrust(l net.Listener, c config.Config) error {
-	if l.Addr().Network() == "unix" || listener.OnlyLoopback(l) || c.RequiresAuth() || c.Auth.None {
-		return nil
+func requireTrust(listeners []net.Listener, c config.Config) error {
+	for _, l := range listeners {
+		if !isUnix(l) && !listener.OnlyLoopback(l) && !c.RequiresAuth() && !c.Auth.None {
+			return fmt.Errorf("listen: %s is reachable by other machines without authentication; %s", l.Addr(), config.TrustChoices)
+		}
 	}
-	return fmt.Errorf("listen: %s is reachable by other machines without authentication; %s", l.Addr(), config.TrustChoices)
+	return nil
 }

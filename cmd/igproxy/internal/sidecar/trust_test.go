@@ -221,21 +221,21 @@ func TestListenAddressDecidesWhetherAuthenticationIsRequired(t *testing.T) {
 	l := loopback(t)
 	beyond := &addressed{l, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80}}
 	c := config.Default()
-	if err := requireTrust(l, c); err != nil {
+	if err := requireTrust([]net.Listener{l}, c); err != nil {
 		t.Errorf("loopback: %v", err)
 	}
-	if err := requireTrust(&addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}, c); err != nil {
+	if err := requireTrust([]net.Listener{l, &addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}}, c); err != nil {
 		t.Errorf("a socket: %v", err)
 	}
 	want := "listen: 10.0.0.1:80 is reachable by other machines without authentication; " + config.TrustChoices
-	if err := requireTrust(beyond, c); err == nil || err.Error() != want {
+	if err := requireTrust([]net.Listener{l, beyond}, c); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	for name, choose := range map[string]func(*config.Config){"none": func(c *config.Config) { c.Auth.None = true }, "token": func(c *config.Config) { c.Auth.BearerFile = "t" },
 		"certificate": func(c *config.Config) { c.Auth.ClientCA = "c" }} {
 		c := config.Default()
 		choose(&c)
-		if err := requireTrust(beyond, c); err != nil {
+		if err := requireTrust([]net.Listener{l, beyond}, c); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -1,0 +1,113 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// unixSocket is a listener on a Unix socket. When it is closed, it removes its path, unless the
+// path belongs to another socket by now. net.UnixListener removes whatever has the path.
+type unixSocket struct {
+	*net.UnixListener
+	close func() error
+}
+
+// Close implements net.Listener.
+func (u *unixSocket) Close() error { return u.close() }
+
+// listenUnix listens on a path with the given mode. It replaces the socket of a process that has
+// ended, and nothing else.
+func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
+	unlock, err := lockFolder(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := removeStale(path); err != nil {
+		return nil, err
+	}
+	var l *net.UnixListener
+	withMode(mode, func() { l, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"}) })
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	own, err := os.Lstat(path)
+	if err != nil {
+		_ = l.Close()
+		return nil, err
+	}
+	return &unixSocket{l, sync.OnceValue(func() error {
+		// Before the socket is closed: afterwards, another file could get its inode number.
+		if now, err := os.Lstat(path); err == nil && os.SameFile(own, now) {
+			_ = os.Remove(path)
+		}
+		return l.Close()
+	})}, nil
+}
+
+const (
+	probeTimeout = time.Second // bounds how long the owner of a socket may take to accept a connection
+	lockTimeout  = 2 * probeTimeout
+)
+
+// lockFolder makes processes that start at the same time check and replace sockets in a folder one
+// after another. Where the system cannot lock the folder, it does nothing.
+func lockFolder(folder string) (unlock func(), err error) {
+	f, err := os.Open(folder)
+	if err != nil {
+		return func() {}, nil // listening on the path fails for a better reason, or needs only the right to write
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lockTimeout)
+	defer cancel()
+	poll(ctx.Done(), func() bool {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		return !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR)
+	})
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		_ = f.Close()
+		return nil, &occupied{folder + " is locked by another process; try again, or choose another folder for the socket"}
+	}
+	return func() { _ = f.Close() }, nil // ends the lock
+}
+
+// removeStale removes a socket whose process has ended. Only a refused connection proves that: the
+// queue of a process that listens can be full, for example.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode()&fs.ModeSocket == 0 {
+		return &occupied{path + " exists and is not a socket; choose another path"}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+	defer cancel()
+	c, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	switch {
+	case err == nil:
+		_ = c.Close()
+		return &occupied{path + " is in use by another process; stop it or choose another path"}
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return os.Remove(path)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	}
+	return &occupied{fmt.Sprintf("%s may be in use by another process (%s); stop it, remove the socket, or choose another path", path, systemError(err))}
+}
+
+// occupied says why a path cannot be used, with the next step.
+type occupied struct{ text string }
+
+func (o *occupied) Error() string { return o.text }

@@ -1,0 +1,45 @@
+package admin
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+)
+
+// QuitReply is the reply to POST /quit.
+type QuitReply struct {
+	Quitting bool `json:"quitting"`
+}
+
+// serveQuit serves POST /quit to callers on this machine that may run operations.
+func (h *Handler) serveQuit() http.HandlerFunc {
+	quit := h.operate("quit", func(*http.Request) (int, any) {
+		h.current.Load().quit()
+		return http.StatusOK, QuitReply{Quitting: true}
+	})
+	return func(w http.ResponseWriter, r *http.Request) {
+		refused := ""
+		switch {
+		case h.current.Load().quit == nil:
+			refused = "quit is off: set admin.quit to true"
+		case !fromThisMachine(r):
+			refused = "quit is only for programs on this machine: use a loopback address or admin.socket"
+		default:
+			quit(w, r)
+			return
+		}
+		by, _ := h.current.Load().access.check(r)
+		h.audit("quit", outcomeDenied, by)
+		http.Error(w, refused, http.StatusForbidden)
+	}
+}
+
+// fromThisMachine reports whether a request came over a Unix socket or from a loopback address. The
+// headers in which a proxy names its client do not count.
+func fromThisMachine(r *http.Request) bool {
+	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && a.Network() == "unix" {
+		return true
+	}
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && from.Addr().Unmap().IsLoopback()
+}

@@ -1,0 +1,56 @@
+package proxy
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// A balancer has no token, uses an address as Host, and asks every few seconds. None of its checks
+// may reach Meta, be refused, or hide the requests of apps in the log and the metrics.
+func TestTheHealthCheckOnTheAppPortIsAnsweredByTheProcess(t *testing.T) {
+	base, requests := saying(t, rawReply(http.StatusOK, "{}"))
+	var log bytes.Buffer
+	o := optionsFor(t, base, nil)
+	o.MaxPassedInFlight, o.Passthrough, o.Logger, o.LogLines = 1, passing(PassthroughOptions{}), textLogger(&log), 100
+	o.Hosts, o.Bearers = []string{"igproxy.internal"}, func() [][sha256.Size]byte { return [][sha256.Size]byte{sha256.Sum256([]byte(ownToken))} }
+	p := newProxy(t, o)
+	check := func(method, target, body string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, target, strings.NewReader(body))
+		r.Host = "10.1.2.3:8080"
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, r)
+		return w
+	}
+	for _, target := range []string{"/healthz", "/healthz?from=balancer"} {
+		if w := check(http.MethodGet, target, ""); w.Code != http.StatusOK || w.Body.String() != "ok\n" || w.Header().Get("Connection") != "" {
+			t.Errorf("%s: got %d %q, %v", target, w.Code, w.Body, w.Header())
+		}
+	}
+	if w := check(http.MethodHead, "/healthz", ""); w.Code != http.StatusOK {
+		t.Errorf("HEAD: got %d", w.Code)
+	}
+	if w := check(http.MethodGet, "/healthz", "x"); w.Code != http.StatusOK || w.Header().Get("Connection") != "close" {
+		t.Errorf("with a body: got %d, %v", w.Code, w.Header())
+	}
+	if n := requests.Load(); n != 0 || strings.Contains(log.String(), "msg=request") {
+		t.Errorf("Meta got %d requests; logged:\n%s", n, log.String())
+	}
+	metrics := httptest.NewRecorder()
+	p.Metrics().Handler().ServeHTTP(metrics, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if strings.Contains(metrics.Body.String(), "\nigproxy_requests_total{") {
+		t.Error("health checks are counted as requests")
+	}
+	for _, c := range [][2]string{{http.MethodPost, "/healthz"}, {http.MethodGet, "/healthz/"}, {http.MethodGet, "/v1/healthz"}, {http.MethodGet, "http://evil.example/healthz"}} {
+		if w := check(c[0], c[1], ""); w.Code < 400 {
+			t.Errorf("%s %s: got %d, want the refusal of any other request", c[0], c[1], w.Code)
+		}
+	}
+	p.Drain()
+	if w := check(http.MethodGet, "/healthz", ""); w.Code != http.StatusServiceUnavailable || w.Body.String() != "draining\n" {
+		t.Errorf("while draining: got %d %q", w.Code, w.Body)
+	}
+}
