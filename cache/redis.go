@@ -220,10 +220,11 @@ func (t *redisTier) close() {
 // stored bytes.
 type fault struct{ operation, kind, step string }
 
-// Error says what to do. It names the kind only if the next step does not say what is wrong.
+// Error returns the operation, the kind and the next step. It leaves out kindOpen, which is a state
+// of igproxy and means nothing to an operator.
 func (f *fault) Error() string {
-	if f.step == seeLog {
-		return fmt.Sprintf("redis %s: %s: %s", f.operation, f.kind, f.step)
+	if f.kind == kindOpen {
+		return fmt.Sprintf("redis %s: %s", f.operation, f.step)
 	}
-	return fmt.Sprintf("redis %s: %s", f.operation, f.step)
+	return fmt.Sprintf("redis %s: %s: %s", f.operation, f.kind, f.step)
 }

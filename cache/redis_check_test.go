@@ -118,3 +118,12 @@ func TestTheCertificateMustHaveTheTLSServerName(t *testing.T) {
 		}
 	}
 }
+
+// The name of that state is igproxy's own; a person who purges does not know it.
+func TestAFaultWhileRedisIsNotAskedDoesNotNameTheState(t *testing.T) {
+	o := RedisOptions{Mode: ModeSingle, URL: "redis://localhost:1"}
+	err := &fault{"purge", kindOpen, o.advice(kindOpen, nil)}
+	if got := err.Error(); !strings.HasPrefix(got, "redis purge: Redis failed recently, so igproxy is not using it") {
+		t.Errorf("got %q", got)
+	}
+}
