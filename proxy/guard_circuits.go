@@ -75,7 +75,7 @@ func (s *circuits) changed(of circuit, upstream string, from, to breaker.State) 
 		s.known[upstream] = worstState{worst, time.Now()}
 	}
 	s.mu.Unlock()
-	s.metrics.breakerChanged(upstream, to)
+	s.metrics.breakerChanged(of, upstream, from, to)
 	write := s.log.Info
 	if to == breaker.Open {
 		write = s.log.Warn
@@ -103,6 +103,15 @@ func (s *circuits) states(upstream string) (list []*circuitState) {
 	return list
 }
 
+// ofApp returns the states of an app's circuits.
+func (s *circuits) ofApp(label string) map[circuit]*circuitState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := maps.Clone(s.all)
+	maps.DeleteFunc(found, func(key circuit, _ *circuitState) bool { return key.app != label })
+	return found
+}
+
 // inFlight returns the number of calls in flight to an upstream. An empty name means all upstreams.
 func (s *circuits) inFlight(upstream string) (n int) {
 	for _, b := range s.states(upstream) {
@@ -128,9 +137,11 @@ func (s *circuits) worst(upstream string) breaker.State {
 func (s *circuits) retain(apps []*app) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.all, func(key circuit, _ *circuitState) bool {
-		return !slices.ContainsFunc(apps, func(a *app) bool {
+	exists := func(key circuit) bool {
+		return slices.ContainsFunc(apps, func(a *app) bool {
 			return a.Label == key.app && (key.redirect == "" || slices.Contains(a.RedirectURIs, key.redirect))
 		})
-	})
+	}
+	maps.DeleteFunc(s.all, func(key circuit, _ *circuitState) bool { return !exists(key) })
+	s.metrics.outages.endOthers(exists, time.Now())
 }

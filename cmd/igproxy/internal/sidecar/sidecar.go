@@ -189,11 +189,14 @@ func (s *Sidecar) adminOptions(conf config.Config) (admin.Options, error) {
 		Proxy:   s.proxy,
 		Hosts:   conf.AllowedHosts,
 		AnyHost: anyHost(s.adminNets[0], conf.AllowedHosts),
-		About: admin.About{Version: s.build.Version, Commit: s.build.Commit, Go: s.build.Go, RedisMode: conf.Redis.Mode,
-			Configuration: conf.Effective()},
+		About:   admin.About{Version: s.build.Version, Commit: s.build.Commit, Go: s.build.Go, RedisMode: conf.Redis.Mode},
 		Operations: map[string]func() (bool, any){},
 		UIDs:       conf.Admin.UIDs,
 		Logger:     s.log,
+	}
+	o.About.Host, _ = os.Hostname() // without a name the page has none
+	for _, pair := range conf.Effective() {
+		o.About.Configuration = append(o.About.Configuration, admin.Setting{Name: pair[0], Value: pair[1]})
 	}
 	if s.reloads.load != nil {
 		o.Operations["reload"] = func() (bool, any) {
