@@ -20,7 +20,7 @@ func TestEachOutcomeIsInOneGroup(t *testing.T) {
 	if !slices.Equal(all, outcomes[:]) {
 		t.Errorf("groups have %v, outcomes are %v", all, outcomes)
 	}
-	if got := ByGroup(func(o string) uint64 { return uint64(len(o)) }); got != [3]uint64{5 + 6, 7 + 7 + 8 + 4, 11 + 7 + 6} {
+	if got := sumGroups(func(o string) uint64 { return uint64(len(o)) }); got != [3]uint64{5 + 6, 7 + 7 + 8 + 4, 11 + 7 + 6} {
 		t.Errorf("got %v", got)
 	}
 }

@@ -191,7 +191,7 @@ var meanings = map[string]string{
 
 func (s *Status) groups() (list []group) {
 	count := func(o string) uint64 { return s.Requests.ByOutcome[o] }
-	for i, sum := range ByGroup(count) {
+	for i, sum := range sumGroups(count) {
 		share := "–"
 		if s.Requests.Window > 0 {
 			share = fmt.Sprintf("%.1f %%", 100*float64(sum)/float64(s.Requests.Window))

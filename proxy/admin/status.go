@@ -162,19 +162,25 @@ func readProcess(uptime time.Duration) Process {
 		MemoryBytes: read[2].Value.Uint64(), Processors: runtime.GOMAXPROCS(0)}
 }
 
-// groups are the outcomes in three groups: what apps got, what was refused to them, and what
-// failed.
-var groups = []struct {
+// Group is a group of outcomes.
+type Group struct {
 	Name     string
 	Outcomes []string
-}{
+}
+
+// groups are the outcomes in three groups: what apps got, what was refused to them, and what
+// failed.
+var groups = []Group{
 	{"served", []string{"token", "passed"}},
 	{"refused", []string{"refused", "limited", "rejected", "gone"}},
 	{"failed", []string{"unavailable", "timeout", "failed"}},
 }
 
-// ByGroup returns the sums of counts by outcome, in the order served, refused, failed.
-func ByGroup(count func(outcome string) uint64) (sums [3]uint64) {
+// Groups returns the groups of outcomes: served, refused and failed.
+func Groups() []Group { return slices.Clone(groups) }
+
+// sumGroups returns the sums of counts by outcome, in the order of the groups.
+func sumGroups(count func(outcome string) uint64) (sums [3]uint64) {
 	for i, g := range groups {
 		for _, o := range g.Outcomes {
 			sums[i] += count(o)
@@ -184,5 +190,5 @@ func ByGroup(count func(outcome string) uint64) (sums [3]uint64) {
 }
 
 func (b Bucket) byGroup() [3]uint64 {
-	return ByGroup(func(o string) uint64 { return b.Counts[slices.Index(outcomes[:], o)] })
+	return sumGroups(func(o string) uint64 { return b.Counts[slices.Index(outcomes[:], o)] })
 }

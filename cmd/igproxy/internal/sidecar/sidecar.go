@@ -186,10 +186,10 @@ func (s *Sidecar) buildServers() error {
 // adminOptions turns configuration into the admin handler's Options.
 func (s *Sidecar) adminOptions(conf config.Config) (admin.Options, error) {
 	o := admin.Options{
-		Proxy:   s.proxy,
-		Hosts:   conf.AllowedHosts,
-		AnyHost: anyHost(s.adminNets[0], conf.AllowedHosts),
-		About:   admin.About{Version: s.build.Version, Commit: s.build.Commit, Go: s.build.Go, RedisMode: conf.Redis.Mode},
+		Proxy:      s.proxy,
+		Hosts:      conf.AllowedHosts,
+		AnyHost:    anyHost(s.adminNets[0], conf.AllowedHosts),
+		About:      admin.About{Version: s.build.Version, Commit: s.build.Commit, Go: s.build.Go, RedisMode: conf.Redis.Mode},
 		Operations: map[string]func() (bool, any){},
 		UIDs:       conf.Admin.UIDs,
 		Logger:     s.log,
