@@ -8,13 +8,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/proxy"
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-// statusText returns the status as text, at most 80 columns wide except for problems and long names.
-// Times are on the sidecar's clock.
+// statusText returns the status as text. Times are on the sidecar's clock.
 func statusText(s admin.Status) string {
 	var b strings.Builder
 	row := func(name, format string, values ...any) {
@@ -104,7 +102,7 @@ func holdOf(s admin.Status, a proxy.AppStatus) string {
 }
 
 func breakerOf(a proxy.AppStatus) string {
-	if a.Breaker == breaker.Closed {
+	if a.Breaker == "closed" {
 		return "closed"
 	}
 	return string(a.Breaker) + " (" + strings.Join(a.NotClosed, ", ") + ")"

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/igproxy/igproxy/breaker"
 )
 
 // Alert is an alert of deploy/prometheus/alerts.yml whose condition is true for this sidecar now.
@@ -136,23 +134,19 @@ func requestsFail(c condition, _ *Status, grown sample) []string {
 
 func breakersOpen(_ condition, s *Status, _ sample) (list []string) {
 	for _, u := range s.Upstreams {
-		if u.Breaker == breaker.Closed {
+		if u.Breaker == "closed" {
 			continue
 		}
-		list = append(list, fmt.Sprintf("%s fails, and has since %s (%s; breaker %s). For at least one app igproxy holds back "+
-			"token calls. Known tokens are served.", upstreamName(u.Name), s.Clock(u.Since), probes(s, u.Name), u.Breaker))
+		since := ""
+		for _, o := range s.Outages {
+			if o.Of == u.Name && o.End.IsZero() {
+				since = fmt.Sprintf(" since %s, with %s so far", s.Clock(o.Start), plural(o.Probes, "probe"))
+			}
+		}
+		list = append(list, fmt.Sprintf("%s fails: a breaker is %s%s, and igproxy holds back token calls. Known tokens are served.",
+			upstreamName(u.Name), u.Breaker, since))
 	}
 	return list
-}
-
-// probes returns in words how many probes the current outage of an upstream has had.
-func probes(s *Status, upstream string) string {
-	for _, o := range s.Outages {
-		if o.Of == upstream && o.End.IsZero() {
-			return plural(o.Probes, "probe")
-		}
-	}
-	return plural(0, "probe")
 }
 
 func redisAway(_ condition, s *Status, grown sample) []string {

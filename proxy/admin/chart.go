@@ -16,8 +16,8 @@ type chart struct {
 	Times  []tick // of the horizontal axis
 }
 
-// series is a part of a chart: its name in the style sheet, and an SVG path. A column is 1 wide, and
-// the chart is 100 high.
+// series is a part of a chart: its name in the style sheet, and an SVG path, in which a column is 1
+// wide and the chart is 100 high.
 type series struct{ Name, Path string }
 
 // tick is a line across a chart, at a percentage of its height from the top, or of its width from

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/proxy"
 )
 
@@ -114,7 +113,7 @@ func mebibytes(bytes uint64) string { return fmt.Sprintf("%.1f MiB", float64(byt
 // Uptime returns how long the process has run.
 func (s *Status) Uptime() string { return span(s.Now.Sub(s.Started)) }
 
-// Level is the severity of the worst alert.
+// Level returns the severity of the worst alert, as a style.
 func (v view) Level() string {
 	switch {
 	case len(v.Alerts) == 0:
@@ -161,9 +160,9 @@ func (s *Status) appRow(a proxy.AppStatus) appRow {
 		row.Hold = mark{"bad", "until " + s.Clock(a.Hold.Until) + ": " + a.Hold.Why}
 	}
 	switch a.Breaker {
-	case breaker.Open:
+	case "open":
 		row.Breaker = mark{"bad", "open: " + strings.Join(a.NotClosed, ", ")}
-	case breaker.HalfOpen:
+	case "half-open":
 		row.Breaker = mark{"warn", "half-open: " + strings.Join(a.NotClosed, ", ")}
 	}
 	for _, l := range s.Limits {

@@ -27,7 +27,7 @@ func (s *Status) Clock(t time.Time) string {
 // Name returns the host and the version.
 func (s *Status) Name() string { return strings.TrimSpace(s.Host + " " + s.Version) }
 
-// Readiness is ready, draining or not ready.
+// Readiness returns ready, draining or not ready.
 func (s *Status) Readiness() string {
 	switch {
 	case s.State.Draining:
