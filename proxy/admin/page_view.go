@@ -27,7 +27,7 @@ type view struct {
 	Minutes []minute
 	Past    []outageRow
 	Wrong   []failureRow
-	Calls   []pair
+	Calls   []countRow
 	Redis   []pair
 	Faults  []string
 	About   []pair
@@ -53,10 +53,11 @@ type appRow struct {
 // group is a group of outcomes.
 type group struct {
 	Name, Count, Share, Meaning string
-	Outcomes                    []outcomeRow
+	Outcomes                    []countRow
 }
 
-type outcomeRow struct{ Name, Count, Meaning string }
+// countRow is the number of requests or calls with an outcome or a result.
+type countRow struct{ Name, Count, Meaning string }
 
 // minute sums up the buckets of a minute.
 type minute struct {
@@ -197,7 +198,7 @@ func (s *Status) groups() (list []group) {
 		}
 		g := group{Name: groups[i].Name, Count: thousands(sum), Share: share}
 		for _, o := range groups[i].Outcomes {
-			g.Outcomes = append(g.Outcomes, outcomeRow{o, thousands(count(o)), meanings[o]})
+			g.Outcomes = append(g.Outcomes, countRow{o, thousands(count(o)), meanings[o]})
 		}
 		list = append(list, g)
 	}
@@ -238,15 +239,15 @@ func (s *Status) outageRow(o proxy.Outage) outageRow {
 }
 
 // results are the results of a call to Meta in words, in the order in which the page lists them.
-var results = []pair{{"token", "token"}, {"bad_token", "token or code refused"}, {"standing", "no access to the account"}, {"secret", "client secret refused"},
-	{"refused", "refused for another reason"}, {"app_limit", "rate limit of the app"}, {"user_limit", "rate limit of the user"},
-	{"transient", "temporary failure of Meta"}, {"broken", "answer not understood"}, {"unreached", "no connection"},
-	{"timeout", "no answer in time"}, {"silent", "silent kept connection"}}
+var results = []pair{{"token", "Meta issued a token"}, {"bad_token", "Meta refused the token"}, {"standing", "no access to the account"},
+	{"secret", "Meta refused the client secret"}, {"refused", "Meta refused the call"}, {"app_limit", "rate limit of the app"},
+	{"user_limit", "rate limit of the user"}, {"transient", "temporary failure of Meta"}, {"broken", "answer not understood"},
+	{"unreached", "no connection"}, {"timeout", "no answer in time"}, {"silent", "a kept connection was silent"}}
 
-func (s *Status) calls() (list []pair) {
+func (s *Status) calls() (list []countRow) {
 	for _, r := range results {
 		if n := s.Results[r.Name]; n > 0 {
-			list = append(list, pair{r.Value, thousands(n)})
+			list = append(list, countRow{r.Name, thousands(n), r.Value})
 		}
 	}
 	return list
