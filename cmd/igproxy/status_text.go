@@ -35,14 +35,14 @@ func statusText(s admin.Status) string {
 	row("hits", "%s", times(s.Latency.Hits))
 	row("exchanges", "%s", times(s.Latency.Exchanges))
 	row("calls saved", "%d by the cache, %d by sharing", s.Saved.Cache, s.Saved.Coalescing)
-	row("in flight", "%s; %s in memory", plural(uint64(s.State.Flights), "shared exchange", "shared exchanges"), plural(uint64(s.State.Entries), "entry", "entries"))
+	row("in flight", "%s; %s in memory", plural(s.State.Flights, "shared exchange", "shared exchanges"), plural(s.State.Entries, "entry", "entries"))
 	b.WriteString("\n")
 	for _, a := range s.Apps {
 		row("app", "%s: client secret %s; token calls %s; breaker %s", a.Name, a.ClientSecret, holdOf(s, a), breakerOf(a))
 	}
 	row("calls", "%s", counts(s.Results))
 	for _, u := range s.Upstreams {
-		row(u.Name, "breaker %s; %s in flight (at most %d for each app and grant)", sinceOf(s, u), plural(uint64(u.InFlight), "call", "calls"), u.MaxInFlight)
+		row(u.Name, "breaker %s; %s in flight (at most %d for each app and grant)", sinceOf(s, u), plural(u.InFlight, "call", "calls"), u.MaxInFlight)
 	}
 	row("redis", "%s", redisLine(s))
 	for _, faults := range s.FaultsInWords() {
@@ -83,7 +83,7 @@ func outageLine(s admin.Status, o proxy.Outage) string {
 	if len(o.Breakers) == 0 {
 		return fmt.Sprintf("%s, from %s, %s", o.Of, s.Clock(o.Start), end)
 	}
-	return fmt.Sprintf("%s, from %s, %s; %s; %s", o.Of, s.Clock(o.Start), end, plural(uint64(o.Probes), "probe", "probes"), strings.Join(o.Breakers, ", "))
+	return fmt.Sprintf("%s, from %s, %s; %s; %s", o.Of, s.Clock(o.Start), end, plural(o.Probes, "probe", "probes"), strings.Join(o.Breakers, ", "))
 }
 
 func failureLine(s admin.Status, f proxy.Failure) string {
@@ -138,7 +138,7 @@ func countsOf(counts map[string]uint64, names []string) string {
 	return fmt.Sprintf("%d: %s", sum, strings.Join(parts, ", "))
 }
 
-func plural(n uint64, one, many string) string {
+func plural[N int | int64 | uint64](n N, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}

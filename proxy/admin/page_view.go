@@ -144,7 +144,7 @@ func (s *Status) tiles() []tile {
 		{"Half of hits took", hits.Median(), "99 %: " + hits.Most()},
 		{"Half of exchanges took", exchanges.Median(), "99 %: " + exchanges.Most()},
 		{"Calls to Meta saved", thousands(s.Saved.Cache + s.Saved.Coalescing), thousands(s.Saved.Cache) + " cache, " + thousands(s.Saved.Coalescing) + " shared"},
-		{"Calls to Meta in flight", fmt.Sprint(inFlight), thousands(uint64(s.State.Entries)) + " entries cached"},
+		{"Calls to Meta in flight", fmt.Sprint(inFlight), thousands(s.State.Entries) + " entries cached"},
 	}
 }
 
@@ -225,7 +225,7 @@ func (s *Status) minutes() (list []minute) {
 }
 
 func (s *Status) outageRow(o proxy.Outage) outageRow {
-	row := outageRow{Of: upstreamName(o.Of), Start: s.Clock(o.Start), End: "continues", Probes: thousands(uint64(o.Probes)),
+	row := outageRow{Of: upstreamName(o.Of), Start: s.Clock(o.Start), End: "continues", Probes: thousands(o.Probes),
 		Breakers: strings.Join(o.Breakers, ", "), Level: "bad"}
 	end := s.Now
 	if !o.End.IsZero() {

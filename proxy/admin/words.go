@@ -97,7 +97,7 @@ func highest(l proxy.RateLimit) (kind string, percent float64) {
 	return kind, percent
 }
 
-func plural(n int, noun string) string {
+func plural[N int | uint64](n N, noun string) string {
 	if n != 1 {
 		noun += "s"
 	}
@@ -105,7 +105,7 @@ func plural(n int, noun string) string {
 }
 
 // thousands returns a number with its digits in groups of three.
-func thousands(n uint64) string {
+func thousands[N int | uint64](n N) string {
 	text := fmt.Sprint(n)
 	for i := len(text) - 3; i > 0; i -= 3 {
 		text = text[:i] + "," + text[i:]
