@@ -224,8 +224,8 @@ func takePictures(t *testing.T, c *chromium, upstream string, redis *redistest.S
 	c.width(1280)
 }
 
-// withFewColours returns the upper part of a PNG, with its 256 most frequent colours, which makes it
-// a third as long.
+// withFewColours returns the upper part of a PNG, with its 256 most frequent colours. It is a third
+// as long.
 func withFewColours(t *testing.T, picture []byte, height int) []byte {
 	t.Helper()
 	full, err := png.Decode(bytes.NewReader(picture))
