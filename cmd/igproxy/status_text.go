@@ -91,7 +91,8 @@ func failureLine(s admin.Status, f proxy.Failure) string {
 	if f.Subcode != 0 {
 		code += fmt.Sprintf("/%d", f.Subcode)
 	}
-	return fmt.Sprintf("%s, %s %s, %d, code %s: %s (%d; last request %s)", s.Clock(f.Last), f.App, f.Grant, f.Status, code, f.Cause, f.Count, f.RequestID)
+	of := strings.TrimSuffix(f.App+" "+f.Grant, " none")
+	return fmt.Sprintf("%s, %s, %d, code %s: %s (%d; last request %s)", s.Clock(f.Last), of, f.Status, code, f.Cause, f.Count, f.RequestID)
 }
 
 func holdOf(s admin.Status, a proxy.AppStatus) string {

@@ -93,7 +93,7 @@ func TestPageShowsTrafficAndFailures(t *testing.T) {
 	redis.Kill()
 	c.shows("that Redis failed", text("concerns")+`.includes("Redis has not been used since") && `+text("redis")+`.includes("not used") && `+text("redis-faults")+`.includes("connection refused")`)
 	setFault(t, upstream, "down")
-	c.shows("the open breaker", text("concerns")+`.includes("Instagram fails: a breaker is") && /open: exchange/.test(`+text("apps")+`)`)
+	c.shows("the open breaker", text("concerns")+`.includes("Instagram has been failing since") && /open: exchange/.test(`+text("apps")+`)`)
 	c.shows("a failure with its cause, code and request id", `[...document.querySelectorAll("#failures tbody tr")].some(r => /unavailable, 503.*2 \/ 990020.*breaker open.*[0-9a-f]{16}/s.test(r.innerText))`)
 	c.shows("one outage however many probes fail", `[...document.querySelectorAll("#outages tbody tr")].filter(r => /^Instagram/.test(r.innerText)).length === 1 && +document.querySelector("#outages tbody tr td:nth-child(5)").innerText > 2`)
 	c.shows("the way to the runbook", `document.querySelector("[data-alert=IgproxyBreakerOpen] a").href.endsWith("/docs/operations.md#igproxybreakeropen")`)

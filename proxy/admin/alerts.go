@@ -137,14 +137,14 @@ func breakersOpen(_ condition, s *Status, _ sample) (list []string) {
 		if u.Breaker == "closed" {
 			continue
 		}
-		since := ""
+		failing := "fails"
 		for _, o := range s.Outages {
 			if o.Of == u.Name && o.End.IsZero() {
-				since = fmt.Sprintf(" since %s, with %s so far", s.Clock(o.Start), plural(o.Probes, "probe"))
+				failing = fmt.Sprintf("has been failing since %s (%s so far)", s.Clock(o.Start), plural(o.Probes, "probe"))
 			}
 		}
-		list = append(list, fmt.Sprintf("%s fails: a breaker is %s%s, and igproxy holds back token calls. Known tokens are served.",
-			upstreamName(u.Name), u.Breaker, since))
+		list = append(list, fmt.Sprintf("%s %s. A breaker is %s, so igproxy holds back token calls. Known tokens are served.",
+			upstreamName(u.Name), failing, u.Breaker))
 	}
 	return list
 }

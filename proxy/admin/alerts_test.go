@@ -69,7 +69,7 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 			func(s *Status, _ *sample) {
 				s.Upstreams = []proxy.Upstream{{Name: "threads", Breaker: breaker.HalfOpen, Since: s.Now.Add(-2 * time.Hour)}}
 				s.Outages = []proxy.Outage{{Of: "threads", Start: s.Now.Add(-2 * time.Hour), Probes: 7}}
-			}, "Threads fails: a breaker is half-open since 10:00:00, with 7 probes so far, and"},
+			}, "Threads has been failing since 10:00:00 (7 probes so far). A breaker is half-open,"},
 		"IgproxyInstagramSlow": {func(_ *Status, n *sample) { n.calls = slow([]float64{3, 5, 10}, 100, 990, 1000) },
 			func(_ *Status, n *sample) { n.calls = slow([]float64{3, 5, 10}, 100, 989, 1000) }, "more than 5 s"},
 		"IgproxyHitsSlow": {func(_ *Status, n *sample) { n.memory = slow([]float64{.025, .05, .1}, 100, 990, 1000) },
