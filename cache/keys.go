@@ -18,10 +18,10 @@ import (
 
 // HKDF labels (RFC 5869). A change of any of them makes stored entries unreachable.
 const (
-	labelPepper = "igproxy/v1/pepper"
-	labelPurge  = "igproxy/v1/purge/"
-	labelID     = "igproxy/v1/id"
-	labelSeal   = "igproxy/v1/seal"
+	labelPepper = "igproxy/v2/pepper"
+	labelPurge  = "igproxy/v2/purge/"
+	labelID     = "igproxy/v2/id"
+	labelSeal   = "igproxy/v2/seal"
 )
 
 // ID names an entry. It is a keyed hash of the token: without the pepper it does not identify the
@@ -52,7 +52,7 @@ type KeysOptions struct {
 // pointer to a struct or a slice when a verb does not fit.
 type material *string
 
-func hide(b []byte) material { s := string(b); return &s }
+func hide(b [sha256.Size]byte) material { s := string(b[:]); return &s }
 
 // Keys derives the keys of entries from tokens. Safe for concurrent use.
 type Keys struct {
@@ -63,8 +63,9 @@ type Keys struct {
 
 // generation derives keys from the pepper that applies after one purge of everything.
 type generation struct {
-	pool   *sync.Pool // of *derivation
-	number int64      // of that purge; zero: there was none
+	ids     *macs // a token's HMAC is its ID
+	secrets *macs // a token's HMAC seals its entry
+	number  int64 // of that purge; zero: there was none
 }
 
 // NewKeys derives the pepper with HKDF from the secret and from everything else that an entry was
@@ -82,7 +83,7 @@ func NewKeys(o KeysOptions) (*Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cache keys: %w", err)
 	}
-	k := &Keys{pepper: hide(pepper), purges: o.Purges, current: new(atomic.Pointer[generation])}
+	k := &Keys{pepper: hide([sha256.Size]byte(pepper)), purges: o.Purges, current: new(atomic.Pointer[generation])}
 	k.current.Store(newGeneration(pepper, 0))
 	return k, nil
 }
@@ -93,35 +94,36 @@ func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[keys]") }
 // Key names and seals one token's entry. It prints as its ID.
 type Key struct {
 	id     ID
-	prk    material // nil in a key from Glance
+	secret material // the AES-256 key of the entry; nil in a key from Glance
 	token  ID       // the ID before any purge of this token alone
 	purges *Purges  // nil: the key cannot be purged
 	marks  *marks   // the marks that the key was derived with
 }
 
 // Derive returns the key of a token. It is a pure function of the pepper, the purges and the token.
-func (k *Keys) Derive(token string) Key { return k.derive([]byte(token), true) }
+func (k *Keys) Derive(token string) Key {
+	b := []byte(token)
+	g, key := k.glance(b)
+	key.secret = hide(g.secrets.sum(b, key.marks.tokens[key.token]))
+	return key
+}
 
-// Glance derives a key that is enough for Peek, but can neither seal nor open. It does not allocate
-// unless the token was purged by itself.
-func (k *Keys) Glance(token []byte) Key { return k.derive(token, false) }
+// Glance derives a key that is enough for Peek, but can neither seal nor open. It does not
+// allocate.
+func (k *Keys) Glance(token []byte) Key {
+	_, key := k.glance(token)
+	return key
+}
 
-func (k *Keys) derive(token []byte, sealing bool) Key {
+func (k *Keys) glance(token []byte) (*generation, Key) {
 	marks := k.purges.current()
 	g := k.generation(marks.all)
-	d := g.pool.Get().(*derivation)
-	defer g.release(d)
-	d.extract(token)
-	key := Key{id: d.expand(), purges: k.purges, marks: marks}
-	key.token = key.id
-	if number := marks.tokens[key.token]; number > 0 {
-		copy(d.prk[:], afterPurge(d.prk[:], number))
-		key.id = d.expand()
+	id := g.ids.sum(token, 0)
+	key := Key{id: id, token: id, purges: k.purges, marks: marks}
+	if number := marks.tokens[id]; number > 0 {
+		key.id = g.ids.sum(token, number)
 	}
-	if sealing {
-		key.prk = hide(d.prk[:])
-	}
-	return key
+	return g, key
 }
 
 // generation returns the generation for this number: the number of a purge of everything, or zero.
@@ -132,7 +134,7 @@ func (k *Keys) generation(number int64) *generation {
 	}
 	pepper := []byte(*k.pepper)
 	if number > 0 {
-		pepper = afterPurge(pepper, number)
+		pepper = expand(pepper, labelPurge+strconv.FormatInt(number, 10))
 	}
 	g = newGeneration(pepper, number)
 	k.current.Store(g) // if an older generation is stored after it, the next request derives this one again
@@ -140,16 +142,16 @@ func (k *Keys) generation(number int64) *generation {
 }
 
 func newGeneration(pepper []byte, number int64) *generation {
-	return &generation{&sync.Pool{New: func() any { return newDerivation(pepper) }}, number}
+	return &generation{newMACs(expand(pepper, labelID)), newMACs(expand(pepper, labelSeal)), number}
 }
 
-// afterPurge derives the key that replaces key after the purge with this number.
-func afterPurge(key []byte, number int64) []byte {
-	next, err := hkdf.Expand(sha256.New, key, labelPurge+strconv.FormatInt(number, 10), sha256.Size)
+// expand returns 32 bytes of HKDF-Expand.
+func expand(key []byte, label string) []byte {
+	b, err := hkdf.Expand(sha256.New, key, label, sha256.Size)
 	if err != nil {
 		panic("cache: " + err.Error()) // HKDF only fails for more than 255 hashes
 	}
-	return next
+	return b
 }
 
 // purged reports whether the token was purged after the key was derived.
@@ -158,53 +160,33 @@ func (k Key) purged() bool {
 	return now != k.marks && k.purges != nil && (now.all != k.marks.all || now.tokens[k.token] != k.marks.tokens[k.token])
 }
 
-// release erases the token's key material and returns the derivation to the pool.
-func (g *generation) release(used *derivation) {
-	clear(used.prk[:])
-	clear(used.inner[:sha256.BlockSize])
-	clear(used.outer[:])
-	g.pool.Put(used)
+// macs computes HMAC-SHA-256 (RFC 2104) under one key. It keeps keyed hashes in a pool, because
+// crypto/hmac prepares each key on the heap.
+type macs struct{ pool sync.Pool }
+
+// mac is a keyed hash, with room for its result.
+type mac struct {
+	hash.Hash
+	result [sha256.Size]byte
 }
 
-// derivation computes HKDF (RFC 5869) with the constant parts prepared: the HMAC that is keyed with
-// the pepper, and the label. crypto/hkdf prepares both on the heap for each call, which was a
-// quarter of the cost of a hit. TestPreparedDerivationEqualsHKDF compares the two.
-type derivation struct {
-	pepper hash.Hash // HMAC-SHA-256
-	prk    [sha256.Size]byte
-	inner  [sha256.BlockSize + len(labelID) + 1]byte
-	outer  [sha256.BlockSize + sha256.Size]byte
+func newMACs(key []byte) *macs {
+	return &macs{sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, key)} }}}
 }
 
-func newDerivation(pepper []byte) *derivation {
-	d := &derivation{pepper: hmac.New(sha256.New, pepper)}
-	copy(d.inner[sha256.BlockSize:], labelID+"\x01")
-	return d
-}
-
-// extract returns HKDF-Extract: the HMAC of the token under the pepper, which is the salt.
-func (d *derivation) extract(token []byte) *[sha256.Size]byte {
-	d.pepper.Reset()
-	d.pepper.Write(token)
-	d.pepper.Sum(d.prk[:0])
-	return &d.prk
-}
-
-// expand returns the first block of HKDF-Expand: the HMAC of the label and a counter under the
-// extracted key. HMAC is written out (RFC 2104), because crypto/hmac allocates for each key. The
-// key of 32 bytes is padded with zeros to a block.
-func (d *derivation) expand() ID {
-	const innerPad, outerPad = 0x36, 0x5c
-	for i := range sha256.BlockSize {
-		var b byte
-		if i < len(d.prk) {
-			b = d.prk[i]
-		}
-		d.inner[i], d.outer[i] = b^innerPad, b^outerPad
+// sum returns the HMAC of a token that was last purged by the purge with this number (zero: never).
+// Only a client that knows the token could send a token with the same HMAC after the purge.
+func (m *macs) sum(token []byte, number int64) [sha256.Size]byte {
+	h := m.pool.Get().(*mac)
+	defer m.pool.Put(h)
+	h.Reset()
+	_, _ = h.Write(token)
+	if number > 0 {
+		_, _ = h.Write(binary.BigEndian.AppendUint64([]byte{0}, uint64(number)))
 	}
-	inner := sha256.Sum256(d.inner[:])
-	copy(d.outer[sha256.BlockSize:], inner[:])
-	return sha256.Sum256(d.outer[:])
+	h.Sum(h.result[:0])
+	defer clear(h.result[:])
+	return h.result
 }
 
 // ID returns the name of the entry.
@@ -218,8 +200,3 @@ func (k Key) LogValue() slog.Value { return slog.StringValue(k.id.String()) }
 
 // MarshalText returns the ID.
 func (k Key) MarshalText() ([]byte, error) { return []byte(k.id.String()), nil }
-
-// sealingKey returns the AES-256 key of this entry.
-func (k Key) sealingKey() ([]byte, error) {
-	return hkdf.Expand(sha256.New, []byte(*k.prk), labelSeal, 32)
-}

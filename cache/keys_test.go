@@ -3,6 +3,7 @@ package cache
 import (
 	"bytes"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -27,11 +28,7 @@ func keyOf(t testing.TB, token string) Key { return keysOf(t, "secret", "app", "
 
 func sealingKeyOf(t testing.TB, k Key) string {
 	t.Helper()
-	b, err := k.sealingKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return hex.EncodeToString(b)
+	return hex.EncodeToString([]byte(*k.secret))
 }
 
 func TestDerivationIsPure(t *testing.T) {
@@ -87,10 +84,11 @@ func TestKeysOfDifferentOptionsOrTokensNeverMeet(t *testing.T) {
 // with Python's hmac and struct:
 //
 //	H = lambda k, m: hmac.new(k, m, sha256).digest()
-//	parts = (b"igproxy/v1/pepper", service, upstream, app, scope)
+//	parts = (b"igproxy/v2/pepper", service, upstream, app, scope)
 //	info = b"".join(pack(">I", len(p)) + p for p in parts)
-//	pepper = H(H(b"\0" * 32, secret), info + b"\x01"); prk = H(pepper, token)
-//	id = H(prk, b"igproxy/v1/id\x01"); seal = H(prk, b"igproxy/v1/seal\x01")
+//	pepper = H(H(b"\0" * 32, secret), info + b"\x01")
+//	id = H(H(pepper, b"igproxy/v2/id\x01"), token)
+//	seal = H(H(pepper, b"igproxy/v2/seal\x01"), token)
 func TestDerivationIsStable(t *testing.T) {
 	keys, err := NewKeys(KeysOptions{Secret: []byte("known-answer-secret"), Service: "instagram", Upstream: "https://graph.instagram.com",
 		AppID: "1234567890", Scope: "ig_exchange_token"})
@@ -99,8 +97,8 @@ func TestDerivationIsStable(t *testing.T) {
 	}
 	k := keys.Derive("IGAA-known-answer-token")
 	for _, c := range []struct{ what, got, want string }{
-		{"id", k.ID().String(), "dd83d139fc3d1e2b246f4611f7cdf29f3114567d2c14be6d6650478947bd95df"},
-		{"sealing key", sealingKeyOf(t, k), "564e7b437cfd66b26a54f0bbf113d23d262f5143de50d1f7bbb8353b4f916a7e"},
+		{"id", k.ID().String(), "6b2eb025c0af657771e480346cd8cf31347ec8a60a62774c49833631bb58bf2b"},
+		{"sealing key", sealingKeyOf(t, k), "da96a0d324ca9bac173aeda15add19f3fd33b1be707fb1ea434266dfd17a01cc"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: got %s, want %s", c.what, c.got, c.want)
@@ -121,24 +119,27 @@ func pepperOf(t *testing.T, secret, app, scope string) []byte {
 	return pepper
 }
 
-// The optimized derivation equals HKDF for every token, whatever the previous token left in its
-// buffers.
-func TestPreparedDerivationEqualsHKDF(t *testing.T) {
+// The hashes are shared between tokens, so what one token leaves in them must not change the next.
+func TestDerivationEqualsHMACForEveryToken(t *testing.T) {
 	keys := keysOf(t, "secret", "app", "scope")
 	pepper := pepperOf(t, "secret", "app", "scope")
+	under := func(label, token string) string {
+		key, err := hkdf.Expand(sha256.New, pepper, label, sha256.Size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := hmac.New(sha256.New, key)
+		h.Write([]byte(token))
+		return string(h.Sum(nil))
+	}
 	for n := range 300 {
 		token := strings.Repeat("x", n) + strings.Repeat("IGAA", n%7)
-		prk, err := hkdf.Extract(sha256.New, []byte(token), pepper)
-		if err != nil {
-			t.Fatal(err)
+		key, glance := keys.Derive(token), keys.Glance([]byte(token))
+		if want := under(labelID, token); string(key.id[:]) != want || glance.id != key.id {
+			t.Fatalf("a token of %d bytes: got the ids %s and %s, want %x", len(token), key.id, glance.id, want)
 		}
-		want, err := hkdf.Expand(sha256.New, prk, labelID, sha256.Size)
-		if err != nil {
-			t.Fatal(err)
-		}
-		key := keys.Derive(token)
-		if id := key.ID(); string(id[:]) != string(want) || keys.Glance([]byte(token)).ID() != id || *key.prk != string(prk) {
-			t.Fatalf("a token of %d bytes: got id %s and %s, want %x", len(token), id, keys.Glance([]byte(token)).ID(), want)
+		if want := under(labelSeal, token); string(*key.secret) != want || glance.secret != nil {
+			t.Fatalf("a token of %d bytes: got another key than HMAC, or Glance has one", len(token))
 		}
 	}
 }
@@ -208,13 +209,9 @@ func TestNothingPrintsKeyMaterial(t *testing.T) {
 		}
 	}
 
-	seal, err := key.sealingKey()
-	if err != nil {
-		t.Fatal(err)
-	}
 	printed := out.String()
 	for name, material := range map[string][]byte{
-		"secret": []byte("canary-secret"), "token": []byte("canary-token"), "pepper": pepperOf(t, "canary-secret", "app", "scope"), "prk": []byte(*key.prk), "sealing key": seal,
+		"secret": []byte("canary-secret"), "token": []byte("canary-token"), "pepper": pepperOf(t, "canary-secret", "app", "scope"), "sealing key": []byte(*key.secret),
 	} {
 		for _, form := range forms(material) {
 			if strings.Contains(printed, form) {

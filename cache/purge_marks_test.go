@@ -163,7 +163,7 @@ func TestPurgeRenamesOnlyItsToken(t *testing.T) {
 	for range 3 {
 		p.add(1000, one.token)
 		next := keys.Derive("one")
-		if seen[next.id] || next.token != one.token || *next.prk == *one.prk || !one.purged() || next.purged() {
+		if seen[next.id] || next.token != one.token || *next.secret == *one.secret || !one.purged() || next.purged() {
 			t.Fatalf("%v after %v", next, one)
 		}
 		if glance := keys.Glance([]byte("one")); glance.id != next.id {

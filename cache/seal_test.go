@@ -108,8 +108,8 @@ func TestOpenRefusesOtherKeys(t *testing.T) {
 	refuses(t, "another app", keysOf(t, "secret", "app2", "scope").Derive("token"), b)
 	refuses(t, "another scope", keysOf(t, "secret", "app", "scope2").Derive("token"), b)
 	refuses(t, "another secret", keysOf(t, "secret2", "app", "scope").Derive("token"), b)
-	refuses(t, "the id of another entry with the right sealing key", Key{id: keyOf(t, "token2").id, prk: k.prk}, b)
-	refuses(t, "the right id with another sealing key", Key{id: k.id, prk: keyOf(t, "token2").prk}, b)
+	refuses(t, "the id of another entry with the right sealing key", Key{id: keyOf(t, "token2").id, secret: k.secret}, b)
+	refuses(t, "the right id with another sealing key", Key{id: k.id, secret: keyOf(t, "token2").secret}, b)
 }
 
 // A value sealed by this key but too short to contain an expiry is refused like a foreign one.

@@ -5,6 +5,7 @@ package proxy
 // that needs more explains why.
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -127,7 +128,7 @@ func newScripted(t testing.TB, p *Proxy) *scripted {
 	t.Cleanup(func() {
 		close(c.come)
 		<-served
-		c.lane.Close()
+		_ = c.lane.Shutdown(context.Background())
 	})
 	return c
 }

@@ -58,10 +58,10 @@ func TestLaneAnswersEqualNetHTTPByteForByte(t *testing.T) {
 
 func TestLaneTreatsHalfARequestAsNetHTTP(t *testing.T) {
 	for n := range len(hitRequest) {
-		for _, sent := range []string{hitRequest[:n], hitRequest + hitRequest[:n]} {
+		for _, sent := range []string{hitRequest[:n], hitRequest + hitRequest[:n], hitRequest + strings.Repeat("0", n%6), hitRequest + "\r\n\r\n\r\n"[:n%7]} {
 			synctest.Test(t, func(t *testing.T) {
 				p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
-				for _, cut := range []int{len(sent) - n, len(sent)} {
+				for _, cut := range []int{max(0, len(sent)-n), len(sent)} {
 					if plain, lane := bothWays(t, p, []byte(sent), cut); plain != lane {
 						t.Errorf("%q:\nnet/http:\n%s\nthe lane:\n%s", sent, plain, lane)
 					}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -33,7 +34,7 @@ func socketServer(t *testing.T, p *Proxy, network string, on bool) net.Addr {
 	if on {
 		front := p.NewLane(lane.Options{HeaderTimeout: time.Minute, Logger: slog.New(slog.DiscardHandler)})
 		served = front.Fallback()
-		done.Go(func() { _ = front.Serve(l); front.Close() })
+		done.Go(func() { _ = front.Serve(l); _ = front.Shutdown(context.Background()) })
 	}
 	done.Go(func() { _ = s.Serve(served) })
 	t.Cleanup(func() {

@@ -61,7 +61,7 @@ func newLaneServerOf(t testing.TB, p *Proxy, on bool, idle time.Duration) *laneS
 	t.Cleanup(func() {
 		_ = s.pipes.Close()
 		if on {
-			s.lane.Close()
+			_ = s.lane.Shutdown(context.Background())
 		}
 		_ = s.Close()
 		serving.Wait()

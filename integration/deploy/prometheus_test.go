@@ -10,10 +10,12 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// Prometheus' own tool shows when each alert fires and when it does not.
+// Prometheus' own tool checks the configuration, and shows when each alert fires and when it does
+// not.
 
 func TestAlertsFireOnlyWhenTheyShould(t *testing.T) {
-	for _, args := range [][]string{{"check", "rules", "alerts.yml"}, {"test", "rules", "alerts_test.yml"}} {
+	for _, args := range [][]string{{"check", "config", "prometheus.yml"}, {"check", "rules", "alerts.yml"},
+		{"test", "rules", "alerts_test.yml"}} {
 		ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "promtool", args...)

@@ -1,6 +1,6 @@
 package load
 
-// The commands of docs/stand-in.md work as they are written, except for the ports.
+// The commands of docs/develop.md work as they are written, except for the ports.
 
 import (
 	"fmt"
@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/igproxy/igproxy/cache/redistest"
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
@@ -24,8 +25,8 @@ func blockAfter(t *testing.T, page, text string) []string {
 	return strings.Split(strings.TrimSpace(block), "\n")
 }
 
-func TestStandInPageWorksAsWritten(t *testing.T) {
-	text, err := os.ReadFile("../../docs/stand-in.md")
+func TestDevelopPageWorksAsWritten(t *testing.T) {
+	text, err := os.ReadFile("../../docs/develop.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +53,18 @@ func TestStandInPageWorksAsWritten(t *testing.T) {
 		})
 	}
 	callers.Wait()
+	login := blockAfter(t, page, "exchange it as the app does:")
+	quiet := func(line string) string {
+		return here(strings.ReplaceAll(strings.Replace(strings.TrimSpace(line), "curl ", "curl -sS --fail --noproxy '*' ", 1), "http://127.0.0.1:8080", p.URL))
+	}
+	code := regexp.MustCompile(`"code":"([^"]+)"`).FindStringSubmatch(harness.Program(t, nil, quiet(login[0]), "sh"))
+	if code == nil || len(login) != 2 {
+		t.Fatalf("no code from %q", login)
+	}
+	if out := harness.Program(t, nil, strings.Replace(quiet(login[1]), "CODE", code[1], 1), "sh"); !strings.Contains(out, `"access_token":"IG`) {
+		t.Errorf("the login ended with %s", out)
+	}
+
 	status := func(token string) int {
 		code, _, err := harness.Get(t.Context(), p.URL+harness.ExchangePath(token))
 		if err != nil {
@@ -76,7 +89,23 @@ func TestStandInPageWorksAsWritten(t *testing.T) {
 	}
 	// One call for the 20 callers, two (with a retry) for the caller while Instagram was down, and
 	// one for the caller that hit the limit.
-	if !strings.Contains(said["__code"], `"code"`) || !strings.Contains(said["__stats"], `"exchange":4`) || len(said) != 6 {
+	if !strings.Contains(said["__stats"], `"exchange":4`) || len(said) != 5 {
 		t.Errorf("the commands printed %q", said)
+	}
+
+	// The timeout is longer than the default, because the machine may be busy.
+	lines = blockAfter(t, page, "the variables from above:")
+	settings = append(settings, "REDIS_TIMEOUT=250ms")
+	for _, assignment := range strings.Fields(lines[0])[1:] {
+		settings = append(settings, strings.TrimPrefix(strings.ReplaceAll(assignment, "redis://127.0.0.1:6379/0", redistest.Start(t).URL()), "IGPROXY_"))
+	}
+	fleet := []*harness.Process{harness.Serve(t, settings...), harness.Serve(t, settings...)}
+	harness.Crowd(len(fleet), func(i int) {
+		if status, body, err := harness.Get(t.Context(), fleet[i].URL+harness.ExchangePath("IGAA-user-fleet")); err != nil || status != 200 {
+			t.Errorf("got %d %s, %v", status, body, err)
+		}
+	})
+	if stats := harness.Program(t, nil, quiet("curl http://127.0.0.1:8081/__stats"), "sh"); !strings.Contains(stats, `"exchange":5`) {
+		t.Errorf("two sidecars on one Redis: %s", stats)
 	}
 }

@@ -1,9 +1,12 @@
 package lane
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"net"
+	"os"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -16,90 +19,104 @@ type conn struct {
 	net.Conn
 	lane      *Lane
 	handler   Handler
-	watcher   watcher         // Conn, if it implements watcher, otherwise blind
-	socket    syscall.RawConn // the socket of Conn; nil if it has none
-	begun     []byte          // the part of an incomplete request that has arrived
-	deadlines deadlines
-	readNow   func(descriptor uintptr) (done bool) // c.tryRead; made once, because each method value allocates
-	got       *buffer                              // the result of tryRead
-	gotLength int
-	gotError  error
+	watcher   watcher   // Conn, if it implements watcher, otherwise blind
+	socket    socket    // of Conn
+	begun     []byte    // the part of an incomplete request that has arrived
+	answered  int       // the number of answers, up to busyAfter
+	idleSince time.Time // when the last answer was written; zero: no answer yet
+	deadline  purpose
+	next      state // the result of work
+	err       error // of reading, in work
 }
 
 // buffer has one half for requests and one for answers.
 type buffer [4 << 10]byte
 
-// maxRequest bounds a plain request, in bytes. A larger request is left to net/http.
-const maxRequest = 2 << 10
+const (
+	maxRequest = 2 << 10 // in bytes; a larger request is left to net/http
+	busyAfter  = 8       // a connection counts as busy after so many answers
 
-// shortest is the number of bytes from which on a request after the first is refused if it stays
-// incomplete. After less, net/http closes the connection without an answer.
-const shortest = len("GET ")
+	// shortest is the number of bytes after an answer from which on they are a request. If fewer
+	// arrive, net/http closes the connection without a refusal.
+	shortest = 4
+)
 
 // buffers are shared: idle connections need none, and busy ones reuse memory that is still in the
 // processor's cache.
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
-// newConn adds a connection to the lane.
 func newConn(l *Lane, accepted net.Conn) *conn {
-	c := &conn{Conn: accepted, lane: l, handler: l.options.NewHandler(), watcher: blind{}}
-	c.deadlines.of = c
-	c.readNow = c.tryRead
-	if s, ok := accepted.(syscall.Conn); ok {
-		c.socket, _ = s.SyscallConn()
-	}
+	c := &conn{Conn: accepted, lane: l, handler: l.options.NewHandler(), watcher: blind{}, socket: socketOf(accepted)}
 	if w, ok := accepted.(watcher); ok {
 		c.watcher = w
 	}
-	l.mu.Lock()
-	l.conns[c] = struct{}{}
-	l.mu.Unlock()
 	return c
 }
 
 // run serves the connection until it ends or is handed to net/http.
 func (c *conn) run() {
-	left := c.serve()
-	c.lane.mu.Lock()
-	delete(c.lane.conns, c)
-	c.lane.mu.Unlock()
-	if left == nil {
-		_ = c.Conn.Close()
-		return
-	}
-	_ = c.Conn.SetDeadline(time.Time{})
-	c.lane.fallback.give(left)
-}
-
-// serve answers plain requests. It returns the connection for net/http, or nil if the connection
-// must be closed.
-func (c *conn) serve() (left *handed) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.lane.options.Logger.Error("panic on a connection", "stack", string(debug.Stack()))
-			left = nil
+			_ = c.Conn.Close()
 		}
 	}()
+	if rest := c.serve(); rest == nil {
+		_ = c.Conn.Close()
+	} else {
+		_ = c.Conn.SetDeadline(time.Time{})
+		c.lane.fallback.give(&handed{c.Conn, io.MultiReader(bytes.NewReader(c.begun), rest)})
+	}
+}
+
+// serve answers plain requests. It returns what net/http has to read after c.begun, or nil if the
+// connection must be closed.
+func (c *conn) serve() (rest io.Reader) {
+	c.await()
 	for {
-		c.await()
-		b, n, err := c.read()
-		if err != nil {
-			if c.begun == nil || len(c.begun) < shortest && !c.deadlines.idleSince.IsZero() {
-				return nil
-			}
-			return &handed{Conn: c.Conn, read: c.begun, err: err} // net/http refuses half a request
-		}
-		used, state := c.answer(b, n)
-		rest := append([]byte(nil), b[used:n]...) // nil if nothing is left
-		buffers.Put(b)
-		switch state {
-		case other:
-			c.watcher.Incomplete()
-			return &handed{Conn: c.Conn, read: rest}
-		case ended:
+		err := cmp.Or(c.socket.wait(c.work), c.err)
+		switch {
+		case c.next == ended:
 			return nil
+		case c.next == other:
+			c.watcher.Incomplete()
+			return c.Conn
+		case c.deadline == look && errors.Is(err, os.ErrDeadlineExceeded):
+			c.setDeadline(idle, c.idleSince, c.lane.options.IdleTimeout)
+		case c.begun == nil || c.isTooShort(c.begun):
+			return nil
+		default:
+			return failed{err} // net/http refuses half a request
 		}
-		c.begun = rest
+	}
+}
+
+// work answers what has arrived. It reports whether the connection is finished with the lane.
+// Otherwise it has to be called again when more arrives.
+func (c *conn) work() (finished bool) {
+	for {
+		b := buffers.Get().(*buffer)
+		n := copy(b[:], c.begun)
+		read, err := c.socket.Read(b[n:maxRequest])
+		if read <= 0 && err != nil {
+			buffers.Put(b)
+			c.err = err
+			return !errors.Is(err, syscall.EAGAIN)
+		}
+		isBusy, used := c.answered == busyAfter, 0
+		n += read
+		used, c.next = c.answer(b, n)
+		c.begun = append([]byte(nil), b[used:n]...) // nil if nothing is left
+		buffers.Put(b)
+		if c.next != incomplete {
+			return true
+		}
+		c.await()
+		// On a busy connection a second read would find nothing, unless the client sent the end of
+		// the stream together with its request. The deadline called look covers that.
+		if isBusy && c.begun == nil && n < maxRequest {
+			return false
+		}
 	}
 }
 
@@ -119,8 +136,11 @@ func (c *conn) answer(b *buffer, n int) (used int, next state) {
 	for used < n {
 		start := time.Now()
 		r, next := recognise(b[used:n])
-		if next == incomplete && n-used == maxRequest {
+		switch {
+		case next == incomplete && n-used == maxRequest:
 			next = other
+		case c.isTooShort(b[used:n]):
+			next = incomplete
 		}
 		if next != plain {
 			return used, next
@@ -133,11 +153,11 @@ func (c *conn) answer(b *buffer, n int) (used int, next state) {
 			return used, other
 		}
 		used += r.length
-		c.deadlines.write(start)
-		_, err := c.Conn.Write(answer)
+		err := c.write(answer, start)
 		took := time.Since(start)
 		c.handler.Sent(start, took)
-		c.deadlines.idleSince = start.Add(took)
+		c.idleSince = start.Add(took)
+		c.answered = min(c.answered+1, busyAfter)
 		if err != nil || last {
 			return used, ended
 		}
@@ -145,52 +165,20 @@ func (c *conn) answer(b *buffer, n int) (used int, next state) {
 	return used, incomplete
 }
 
-// await sets the deadline for the rest of a request, or for the next one, and notifies the watcher.
-func (c *conn) await() {
-	c.deadlines.await()
-	if c.begun != nil {
-		c.watcher.Incomplete()
-	} else if !c.deadlines.idleSince.IsZero() {
-		c.watcher.Idle(c.deadlines.idleSince)
-	}
-}
+// isTooShort reports whether b follows an answer and is too short to begin another request.
+func (c *conn) isTooShort(b []byte) bool { return c.answered > 0 && len(b) < shortest }
 
-// read waits until something arrives. It returns a buffer with the incomplete request and the new
-// bytes, and their total length.
-func (c *conn) read() (*buffer, int, error) {
-	if c.socket == nil {
-		return c.fill(c.Conn.Read)
+// write sends an answer. It sets a deadline only if the client does not take the answer at once.
+func (c *conn) write(answer []byte, start time.Time) error {
+	n, err := c.socket.Write(answer)
+	if n == len(answer) || err != nil && !errors.Is(err, syscall.EAGAIN) {
+		return err
 	}
-	if err := c.socket.Read(c.readNow); err != nil {
-		return nil, 0, err
+	if timeout := c.lane.options.WriteTimeout; timeout > 0 {
+		_ = c.SetWriteDeadline(start.Add(timeout))
 	}
-	return c.got, c.gotLength, c.gotError
-}
-
-// tryRead reads what has arrived at the socket. It reports false if there is nothing yet.
-func (c *conn) tryRead(descriptor uintptr) bool {
-	c.got, c.gotLength, c.gotError = c.fill(func(p []byte) (n int, err error) {
-		for n, err = syscall.Read(int(descriptor), p); err == syscall.EINTR; {
-			n, err = syscall.Read(int(descriptor), p)
-		}
-		if n == 0 && err == nil {
-			err = io.EOF
-		}
-		return n, err
-	})
-	return !errors.Is(c.gotError, syscall.EAGAIN)
-}
-
-// fill reads into a buffer, after the incomplete request. It gives the buffer back on an error.
-func (c *conn) fill(read func([]byte) (int, error)) (*buffer, int, error) {
-	b := buffers.Get().(*buffer)
-	begun := copy(b[:], c.begun)
-	n, err := read(b[begun:maxRequest])
-	if err != nil && n <= 0 {
-		buffers.Put(b)
-		return nil, 0, err
-	}
-	return b, begun + n, nil
+	_, err = c.Conn.Write(answer[max(n, 0):])
+	return err
 }
 
 // watcher is implemented by connections whose owner has to know whether the client waits for an

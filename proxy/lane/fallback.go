@@ -2,19 +2,16 @@ package lane
 
 import (
 	"context"
+	"io"
 	"net"
 )
 
-// fallback is the listener of the connections that net/http serves.
+// fallback is the listener of the connections that net/http serves. When closed ends, Accept ends,
+// and connections that are handed over later are closed.
 type fallback struct {
 	handed chan net.Conn
 	closed context.Context
-	close  func()
-}
-
-func newFallback() *fallback {
-	closed, cancel := context.WithCancel(context.Background())
-	return &fallback{make(chan net.Conn), closed, cancel}
+	close  context.CancelFunc
 }
 
 // Accept returns the next connection, or net.ErrClosed.
@@ -27,17 +24,8 @@ func (f *fallback) Accept() (net.Conn, error) {
 	}
 }
 
-// Close ends Accept. Connections that are handed over later are closed.
-func (f *fallback) Close() error {
-	f.close()
-	return nil
-}
-
-// Addr returns an address without a name. Each connection has the address at which it was accepted.
-func (f *fallback) Addr() net.Addr { return &net.UnixAddr{} }
-
 // give hands a connection over.
-func (f *fallback) give(c *handed) {
+func (f *fallback) give(c net.Conn) {
 	select {
 	case f.handed <- c:
 	case <-f.closed.Done():
@@ -45,26 +33,18 @@ func (f *fallback) give(c *handed) {
 	}
 }
 
-// handed is a connection that was handed to net/http. The lane has read its first bytes.
+func (f *fallback) Close() error { f.close(); return nil }
+
+// Addr returns an address without a name. Each connection has the address at which it was accepted.
+func (f *fallback) Addr() net.Addr { return &net.UnixAddr{} }
+
+// handed is a connection for net/http. Its reader begins with the bytes that the lane has read.
 type handed struct {
 	net.Conn
-	read []byte // what net/http has to read first
-	err  error  // what comes after them, if the lane could not read more
+	reader io.Reader
 }
 
-// Read implements net.Conn.
-func (c *handed) Read(p []byte) (int, error) {
-	switch {
-	case len(c.read) > 0:
-		n := copy(p, c.read)
-		c.read = c.read[n:]
-		return n, nil
-	case c.err != nil:
-		return 0, c.err
-	}
-	c.read = nil // frees it
-	return c.Conn.Read(p)
-}
+func (c *handed) Read(p []byte) (int, error) { return c.reader.Read(p) }
 
 // CloseWrite closes the sending half of a TCP or Unix connection.
 func (c *handed) CloseWrite() error {
@@ -76,3 +56,8 @@ func (c *handed) CloseWrite() error {
 
 // NetConn returns the connection below, as tls.Conn does.
 func (c *handed) NetConn() net.Conn { return c.Conn }
+
+// failed is a connection from which the lane could not read more.
+type failed struct{ error }
+
+func (f failed) Read([]byte) (int, error) { return 0, f.error }

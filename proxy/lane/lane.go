@@ -10,18 +10,15 @@
 // could differ. Its answers equal net/http's byte for byte, except for Date and the request id:
 // proxy.FuzzLane compares them.
 //
-// The Handler declines a request if it needs more than the Host and the token: if igproxy requires
-// a token of its own, if there are several apps to choose from, or if requests are traced. A
-// listener with TLS has no lane.
+// The Handler declines requests that need more than the Host and the token: if igproxy requires a
+// token of its own, if it has several apps, or if it traces. A listener with TLS has no lane.
 package lane
 
 import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"net"
-	"slices"
 	"sync"
 	"time"
 )
@@ -50,11 +47,9 @@ type Options struct {
 	// HeaderTimeout is how long a request may take to arrive, and how long a new connection may
 	// send nothing. Zero: no limit.
 	HeaderTimeout time.Duration
-	// IdleTimeout is how long a connection may wait for its next request. The connection may end
-	// early, by less than a second and less than a sixteenth of the timeout. Zero: no limit.
+	// IdleTimeout is how long a connection may wait for its next request. Zero: no limit.
 	IdleTimeout time.Duration
-	// WriteTimeout is how long answering a request may take. The connection may end early, as for
-	// IdleTimeout. Zero: no limit.
+	// WriteTimeout is how long it may take to answer a request. Zero: no limit.
 	WriteTimeout time.Duration
 	// Logger receives errors of Accept and panics. Required.
 	Logger *slog.Logger
@@ -64,70 +59,52 @@ type Options struct {
 type Lane struct {
 	options  Options
 	fallback *fallback
-	mu       sync.Mutex // protects conns
-	conns    map[*conn]struct{}
+	conns    sync.WaitGroup
 }
 
 // New returns a Lane. An http.Server must serve its Fallback.
 func New(o Options) *Lane {
-	return &Lane{options: o, conns: map[*conn]struct{}{}, fallback: newFallback()}
+	closed, cancel := context.WithCancel(context.Background())
+	return &Lane{options: o, fallback: &fallback{make(chan net.Conn), closed, cancel}}
 }
 
 // Fallback returns the listener of the connections that go to net/http. Its Accept returns
-// net.ErrClosed after Shutdown or Close.
+// net.ErrClosed after Shutdown.
 func (l *Lane) Fallback() net.Listener { return l.fallback }
 
 // Serve accepts connections until the listener is closed, and then returns the error of Accept. If
 // Accept fails for another reason, Serve tries again after growing pauses, as net/http does.
 func (l *Lane) Serve(listener net.Listener) error {
-	const shortest, longest = 5 * time.Millisecond, time.Second
-	pause := shortest
-	for {
+	for pause := time.Duration(0); ; {
 		c, err := listener.Accept()
 		switch {
 		case err == nil:
-			pause = shortest
-			go newConn(l, c).run() // ends when the connection ends or net/http has taken it
+			pause = 0
+			l.conns.Go(newConn(l, c).run) // until the connection ends or net/http has taken it
 		case errors.Is(err, net.ErrClosed):
 			return err
 		default:
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 			l.options.Logger.Warn("accept failed", "error", err, "next_try_ms", pause.Milliseconds())
 			time.Sleep(pause)
-			pause = min(2*pause, longest)
 		}
 	}
 }
 
 // Shutdown waits until no connection is left in the lane, and then closes Fallback. If ctx ends
-// first, it returns the error of ctx. The listener must already be closed. Shutdown does not end
-// connections: a connection ends when the Handler reports that its answer is the last, or when the
-// owner of the connection closes it because it is idle.
+// first, it returns the error of ctx. Serve must already have returned. Shutdown does not end
+// connections: a connection ends when the Handler reports that its answer is the last, or when its
+// owner closes it.
 func (l *Lane) Shutdown(ctx context.Context) error {
-	for len(l.all()) > 0 {
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	empty := make(chan struct{})
+	go func() { // ends with the last connection
+		l.conns.Wait()
+		close(empty)
+	}()
+	select {
+	case <-empty:
+		return l.fallback.Close()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return l.fallback.Close()
-}
-
-// Close ends every connection in the lane now, and waits for requests in progress. The listener
-// must already be closed.
-func (l *Lane) Close() {
-	_ = l.fallback.Close()
-	for _, c := range l.all() {
-		_ = c.Conn.Close()
-	}
-	for len(l.all()) > 0 {
-		time.Sleep(time.Millisecond)
-	}
-}
-
-// all returns the connections in the lane.
-func (l *Lane) all() []*conn {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Collect(maps.Keys(l.conns))
 }

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -79,8 +78,8 @@ func open(t *testing.T, listener net.Listener, h echo) *testLane {
 	}()
 	t.Cleanup(func() {
 		_ = listener.Close()
-		d.Close()
 		<-done
+		_ = d.Shutdown(context.Background())
 		<-done
 	})
 	return d
@@ -368,57 +367,4 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 			t.Errorf("got %v, want the end of the context", err)
 		}
 	})
-}
-
-// Sockets are not read in the same way as connections in memory.
-func TestRequestsOverSocketsAreAnsweredOrHandedOver(t *testing.T) {
-	for _, network := range []string{"tcp", "unix"} {
-		t.Run(network, func(t *testing.T) {
-			address := "127.0.0.1:0"
-			if network == "unix" {
-				address = filepath.Join(t.TempDir(), "s")
-			}
-			l, err := net.Listen(network, address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			d := open(t, l, echo{})
-			dial := func() net.Conn {
-				c, err := net.Dial(network, l.Addr().String())
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { _ = c.Close() })
-				return c
-			}
-			c := dial()
-			r := bufio.NewReader(c)
-			for range 3 {
-				for _, part := range []string{request[:1], request[1:40], request[40:] + request} {
-					_, _ = io.WriteString(c, part)
-				}
-				for range 2 {
-					if res, err := http.ReadResponse(r, nil); err != nil || res.Header.Get("Token") != "IGAA" {
-						t.Fatalf("got %v, %v", res, err)
-					}
-				}
-			}
-			_, _ = io.WriteString(c, request)
-			if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil { // the client still reads
-				t.Fatal(err)
-			}
-			if got, err := io.ReadAll(r); err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 204") {
-				t.Errorf("after the client closed its sending half: got %q, %v; want the answer", got, err)
-			}
-			c = dial()
-			_, _ = io.WriteString(c, "POST / HTTP/1.1\r\n")
-			handed := <-d.handed
-			defer handed.Close()
-			got := make([]byte, len("POST / HTTP/1.1\r\n"))
-			if _, err := io.ReadFull(handed, got); err != nil || string(got) != "POST / HTTP/1.1\r\n" {
-				t.Errorf("handed over %q, %v", got, err)
-			}
-			dial() // this connection is still in the lane when the lane closes
-		})
-	}
 }

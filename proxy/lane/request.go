@@ -32,21 +32,17 @@ func recognise(b []byte) (r request, s state) {
 	}
 	r.length = end + len("\r\n\r\n")
 	line, headers, _ := bytes.Cut(b[len(start):end+len("\r\n")], []byte("\r\n"))
-	token, version, ok := plainQuery(line)
-	if !ok || string(version) != "HTTP/1.1" {
+	query, version, _ := bytes.Cut(line, []byte(" "))
+	if r.token = plainToken(query); len(r.token) == 0 || string(version) != "HTTP/1.1" {
 		return r, other
 	}
-	r.token = token
 	for len(headers) > 0 {
-		var name, value []byte
-		if name, value, headers, ok = plainHeader(headers); !ok {
-			return r, other
-		}
+		line, headers, _ = bytes.Cut(headers, []byte("\r\n"))
+		name, value, ok := plainHeader(line)
 		switch {
-		case is(name, "host"):
-			if r.host != nil || len(value) == 0 {
-				return r, other
-			}
+		case !ok:
+			return r, other
+		case is(name, "host") && r.host == nil && len(value) > 0:
 			r.host = value
 		case !harmless(name, value):
 			return r, other
@@ -58,57 +54,50 @@ func recognise(b []byte) (r request, s state) {
 	return r, plain
 }
 
-// plainQuery reads the query and the space after it. It returns the token and the rest.
-func plainQuery(b []byte) (token, rest []byte, ok bool) {
+// plainToken returns the token in a query, or nil if anything in the query is not plain. The value
+// of client_secret is dropped, as in the decode step.
+func plainToken(query []byte) (token []byte) {
 	var grant, secret bool
-	for {
-		if after, ok := bytes.CutPrefix(b, []byte("grant_type="+GrantType)); ok && !grant {
-			grant, b = true, after
-		} else if after, ok := bytes.CutPrefix(b, []byte("access_token=")); ok && token == nil {
-			token, b = unescaped(after)
-		} else if after, ok := bytes.CutPrefix(b, []byte("client_secret=")); ok && !secret {
+	for more := true; more; {
+		var parameter []byte
+		parameter, query, more = bytes.Cut(query, []byte("&"))
+		name, value, _ := bytes.Cut(parameter, []byte("="))
+		switch {
+		case string(name) == "access_token" && token == nil && isUnreserved(value):
+			token = value
+		case string(name) == "grant_type" && !grant && string(value) == GrantType:
+			grant = true
+		case string(name) == "client_secret" && !secret && isUnreserved(value):
 			secret = true
-			_, b = unescaped(after) // dropped, as in the decode step
-		} else {
-			return nil, nil, false
-		}
-		if len(b) == 0 {
-			return nil, nil, false
-		}
-		switch b[0] {
-		case '&':
-			b = b[1:]
-		case ' ':
-			return token, b[1:], grant && len(token) > 0
 		default:
-			return nil, nil, false
+			return nil
 		}
 	}
+	if !grant {
+		return nil
+	}
+	return token
 }
 
-// unescaped splits b at the first character that is not unreserved (RFC 3986, section 2.3).
-func unescaped(b []byte) (text, rest []byte) {
-	for i, c := range b {
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~') {
-			return b[:i:i], b[i:]
+// isUnreserved reports whether b consists of unreserved characters (RFC 3986, section 2.3).
+func isUnreserved(b []byte) bool {
+	for _, c := range b {
+		if lower := c | 0x20; !('a' <= lower && lower <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~') {
+			return false
 		}
 	}
-	return b, nil
+	return true
 }
 
-// plainHeader reads one header line: a name, a colon, a value of visible characters and spaces, and
-// CR LF. It accepts neither folded lines nor tabs around the value.
-func plainHeader(b []byte) (name, value, rest []byte, ok bool) {
-	line, rest, ok := bytes.Cut(b, []byte("\r\n"))
-	name, value, colon := bytes.Cut(line, []byte(":"))
-	ok = ok && colon && len(name) > 0
-	for _, c := range name {
-		ok = ok && ('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-')
-	}
+// plainHeader reads a header: a name, a colon, and a value of visible characters and spaces. It
+// accepts neither folded lines nor tabs around the value.
+func plainHeader(line []byte) (name, value []byte, ok bool) {
+	name, value, ok = bytes.Cut(line, []byte(":"))
+	ok = ok && len(name) > 0 && isUnreserved(name)
 	for _, c := range value {
 		ok = ok && ' ' <= c && c <= '~'
 	}
-	return name, bytes.Trim(value, " "), rest, ok
+	return name, bytes.Trim(value, " "), ok
 }
 
 // harmless reports whether a header changes nothing: no step reads it, and net/http acts the same

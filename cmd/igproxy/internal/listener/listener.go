@@ -46,7 +46,6 @@ type Lane interface {
 	Serve(net.Listener) error
 	Fallback() net.Listener
 	Shutdown(context.Context) error
-	Close()
 }
 
 // Server is an HTTP server on one listener.
@@ -187,7 +186,10 @@ func (s *Server) Close() {
 	_ = s.bound.Close()
 	if s.lane != nil {
 		<-s.accepted
-		s.lane.Close()
+		for _, c := range s.bound.open.snapshot() {
+			_ = c.Close()
+		}
+		_ = s.lane.Shutdown(context.Background())
 	}
 	_ = s.http.Close()
 	<-s.handed

@@ -11,18 +11,9 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-// gcPercent lets garbage grow to twice the live heap. A sidecar's live heap is a few MiB, so with
-// Go's default of 100 a few hundred exchanges trigger a collection, and collections take a tenth of
-// the CPU time of hits in Redis.
-const gcPercent = 200
-
-// TuneMemory sets the garbage collector's pace, and Go's memory limit to nine tenths of the
-// container's memory; the rest is for what Go does not manage, mostly sockets. GOGC and GOMEMLIMIT
-// take precedence.
+// TuneMemory sets Go's memory limit to nine tenths of the container's memory; the rest is for what
+// Go does not manage, mostly sockets. GOMEMLIMIT takes precedence.
 func TuneMemory(log *slog.Logger) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}
@@ -39,7 +30,7 @@ const (
 )
 
 // cacheBytes returns cache.max_bytes. Its default is an eighth of Go's memory limit, which
-// GOMEMLIMIT or TuneMemory sets, within the bounds above. Garbage may take twice as much as the
+// GOMEMLIMIT or TuneMemory sets, within the bounds above. Garbage may take as much as the
 // cache, and the rest is for requests.
 func cacheBytes(c config.Config) int64 {
 	if c.Cache.MaxBytes > 0 {

@@ -1,0 +1,129 @@
+package integration
+
+// docs/logs.md lists every message that igproxy logs, with its level and attributes, and nothing
+// else.
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// logRow matches a row of docs/logs.md, except for the attributes of a request.
+var logRow = regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([A-Z]+) \\| ([^|]*) \\|")
+
+// logged returns the calls in a Go file that log a message. The attributes of a call that passes a
+// list are not known, and are returned as nil.
+func logged(t *testing.T, source any, path string) map[string][]string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, source, parser.SkipObjectResolution)
+	must(t, err)
+	found := map[string][]string{}
+	ast.Inspect(file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		method, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		level := strings.ToUpper(strings.TrimSuffix(method.Sel.Name, "Context"))
+		args := call.Args
+		if strings.HasSuffix(method.Sel.Name, "Context") && len(args) > 0 {
+			args = args[1:]
+		}
+		if !slices.Contains([]string{"DEBUG", "INFO", "WARN", "ERROR"}, level) || len(args) == 0 || literal(args[0]) == "" {
+			return true
+		}
+		var attributes []string
+		for i := 1; i < len(args) && !call.Ellipsis.IsValid(); i += 2 {
+			attributes = append(attributes, literal(args[i]))
+		}
+		found[literal(args[0])+" "+level] = attributes
+		return true
+	})
+	return found
+}
+
+// literal returns the value of a string literal, or "".
+func literal(e ast.Expr) string {
+	if lit, ok := e.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+		text, _ := strconv.Unquote(lit.Value)
+		return text
+	}
+	return ""
+}
+
+// unlike returns the differences between what is logged and what a page says.
+func unlike(code map[string][]string, page string) (all []string) {
+	documented := map[string][]string{}
+	for _, row := range logRow.FindAllStringSubmatch(page, -1) {
+		documented[row[1]+" "+row[2]] = strings.Split(strings.ReplaceAll(row[3], "`", ""), ", ")
+	}
+	for message, attributes := range code {
+		if got, ok := documented[message]; !ok || attributes != nil && !slices.Equal(got, attributes) {
+			all = append(all, fmt.Sprintf("%s is logged with %q, the page has %q", message, attributes, got))
+		}
+	}
+	for message := range documented {
+		if _, ok := code[message]; !ok {
+			all = append(all, message+" is not logged")
+		}
+	}
+	return all
+}
+
+func TestLogsPageListsEveryMessage(t *testing.T) {
+	t.Parallel()
+	code := map[string][]string{}
+	for _, root := range []string{"../cmd", "../proxy", "../cache", "../breaker"} {
+		must(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			ours := strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") &&
+				!strings.Contains(path, "proxy/mock/") && filepath.Base(path) != "mock.go"
+			if err == nil && ours {
+				for message, attributes := range logged(t, nil, path) {
+					code[message] = attributes
+				}
+			}
+			return err
+		}))
+	}
+	page := read(t, "../docs/logs.md")
+	for _, what := range unlike(code, page) {
+		t.Error(what)
+	}
+	// The lines of requests, and those of operations, are assembled from lists.
+	line := regexp.MustCompile(`slog\.\w+\("(\w+)"`)
+	for _, attribute := range line.FindAllStringSubmatch(read(t, "../proxy/answer_log.go"), -1) {
+		if !regexp.MustCompile("(?m)^\\|[^|]*`" + attribute[1] + "`").MatchString(page) {
+			t.Errorf("the page does not have %s of a request", attribute[1])
+		}
+	}
+	if len(code) < 30 || len(line.FindAllString(read(t, "../proxy/answer_log.go"), -1)) < 10 {
+		t.Errorf("%d messages: this test looked in the wrong place", len(code))
+	}
+}
+
+// The comparison reports messages and attributes that are missing or made up.
+func TestLogsPageDifferencesAreFound(t *testing.T) {
+	t.Parallel()
+	const page = "| `a b` | INFO | `x`, `y` | said |\n| `gone` | WARN | `x` | said |\n"
+	code := logged(t, `package p
+func f() { log.Info("a b", "x", 1, "z", 2); l.log.WarnContext(ctx, "new", "x", 1); log.Error("list", line...); errors.New("no"); x.Error() }`, "p.go")
+	got := unlike(code, page)
+	slices.Sort(got)
+	want := []string{`a b INFO is logged with ["x" "z"], the page has ["x" "y"]`, "gone WARN is not logged",
+		`list ERROR is logged with [], the page has []`, `new WARN is logged with ["x"], the page has []`}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
