@@ -12,7 +12,7 @@ import (
 type AppStatus struct {
 	Name         string  `json:"name"`
 	Service      Service `json:"service"`
-	ClientSecret string  `json:"client_secret"` // "ok" or "refused"
+	ClientSecret string  `json:"client_secret"` // unproven, accepted or refused
 	Hold         *Hold   `json:"hold"`          // null: its calls are not held
 	// Breaker is the worst state of its breakers, and NotClosed the grants whose breaker has it.
 	Breaker   breaker.State `json:"breaker"`
@@ -30,10 +30,7 @@ type Hold struct {
 func (p *Proxy) Apps() (list []AppStatus) {
 	now := time.Now()
 	for _, a := range p.current.Load().apps {
-		s := AppStatus{Name: a.Label, Service: a.Service, ClientSecret: "ok", Breaker: breaker.Closed}
-		if a.state.secrets.areRefused(now) {
-			s.ClientSecret = "refused"
-		}
+		s := AppStatus{Name: a.Label, Service: a.Service, ClientSecret: a.state.secrets.standing(), Breaker: breaker.Closed}
 		if e := a.paused(now); e != nil {
 			s.Hold = &Hold{e.RetryAt, classCauses[e.Class]}
 		}

@@ -30,7 +30,7 @@ func TestEachAppHasItsSecretItsHoldAndItsBreaker(t *testing.T) {
 		t.Fatalf("got %+v", got)
 	}
 	good, limited, wrong, down := got[0], got[1], got[2], got[3]
-	if good.Name != "good" || good.Service != Instagram || good.ClientSecret == "refused" || good.Hold != nil || good.Breaker != breaker.Closed || good.InFlight != 0 {
+	if good.Name != "good" || good.Service != Instagram || good.ClientSecret != "accepted" || good.Hold != nil || good.Breaker != breaker.Closed || good.InFlight != 0 {
 		t.Errorf("got %+v", good)
 	}
 	if limited.Hold == nil || !limited.Hold.Until.After(time.Now()) || limited.Hold.Why != "rate limit of the app" {

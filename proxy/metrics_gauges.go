@@ -59,7 +59,7 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 		}
 	}
 	for _, a := range g.p.current.Load().apps {
-		send(refusedGauge, number(a.state.secrets.areRefused(now)), a.Label)
+		send(refusedGauge, number(a.state.secrets.standing() == secretRefused), a.Label)
 		inUse, count := a.state.secrets.state()
 		for i := range count {
 			send(inUseGauge, number(i == inUse), a.Label, secretNames[i])

@@ -42,6 +42,12 @@ type Options struct {
 	MaxConnectionAge time.Duration
 	// IgnoreProxy makes calls to Meta ignore HTTPS_PROXY and the related variables.
 	IgnoreProxy bool
+	// CheckSecrets makes ProveSecrets test the client secrets that no call has proven: those that
+	// New gets, and those that Reload changes.
+	CheckSecrets bool
+	// ReadyWhenRefused keeps the Proxy ready when Meta refuses the client secrets of all apps,
+	// because known tokens are still served.
+	ReadyWhenRefused bool
 	// Retries is the number of retries after a failed call that may be repeated: 0 or 1.
 	Retries int
 	// TTL is the longest time that a long-lived token is remembered.

@@ -11,7 +11,7 @@ import (
 type Readiness struct {
 	Ready        bool          `json:"ready"`
 	Draining     bool          `json:"draining"`
-	ClientSecret string        `json:"client_secret"` // "ok", "refused", or with several apps "refused: LABELS"
+	ClientSecret string        `json:"client_secret"` // see clientSecretState
 	Breaker      breaker.State `json:"breaker"`       // the worst state of all breakers
 	Redis        string        `json:"redis"`         // "ok", "degraded" or "off"
 	RedisFault   string        `json:"redis_fault,omitempty"`
@@ -22,34 +22,43 @@ type Readiness struct {
 
 // Readiness returns the current readiness. An open breaker or a failed Redis leaves the Proxy
 // ready, because known tokens are still served. So does a refused client secret, unless the secrets
-// of all apps are refused.
+// of all apps are refused. With CheckSecrets, the Proxy is not ready until ProveSecrets has tested
+// the secrets that New got. Under ReadyWhenRefused, secrets have no effect.
 func (p *Proxy) Readiness() Readiness {
 	health := p.carried.cache.Health()
 	r := Readiness{
-		Draining:     p.draining.Load(),
-		ClientSecret: "ok",
-		Breaker:      p.carried.circuits.worst(""),
-		Redis:        health.State,
-		RedisFault:   health.Kind,
-		RedisSince:   health.Since,
-		Flights:      p.carried.flights.running.Load(),
-		Entries:      p.carried.cache.Len(),
+		Draining:   p.draining.Load(),
+		Breaker:    p.carried.circuits.worst(""),
+		Redis:      health.State,
+		RedisFault: health.Kind,
+		RedisSince: health.Since,
+		Flights:    p.carried.flights.running.Load(),
+		Entries:    p.carried.cache.Len(),
 	}
-	apps, now := p.current.Load().apps, time.Now()
-	var refused []string
-	for _, a := range apps {
-		if a.state.secrets.areRefused(now) {
-			refused = append(refused, a.Label)
+	e := p.current.Load()
+	labels := map[string][]string{} // by the state of their secrets
+	for _, a := range e.apps {
+		state := a.state.secrets.standing()
+		labels[state] = append(labels[state], a.Label)
+	}
+	r.ClientSecret = clientSecretState(labels, len(e.apps))
+	usable := len(labels[secretRefused]) < len(e.apps) && (p.tested.Load() || !e.checkSecrets)
+	r.Ready = !r.Draining && (usable || e.readyWhenRefused)
+	return r
+}
+
+// clientSecretState returns the worst state of the secrets of all apps: "unproven", "accepted" or
+// "refused". If only some of the apps have it, their labels follow, as in "refused: shop, club".
+func clientSecretState(labels map[string][]string, apps int) string {
+	for _, state := range []string{secretRefused, secretUnproven} {
+		switch n := len(labels[state]); {
+		case n == apps:
+			return state
+		case n > 0:
+			return state + ": " + strings.Join(labels[state], ", ")
 		}
 	}
-	switch {
-	case len(refused) > 0 && len(apps) == 1:
-		r.ClientSecret = "refused"
-	case len(refused) > 0:
-		r.ClientSecret = "refused: " + strings.Join(refused, ", ")
-	}
-	r.Ready = !r.Draining && len(refused) < len(apps)
-	return r
+	return secretAccepted
 }
 
 // Upstream is the state of one of Meta's hosts.

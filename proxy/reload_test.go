@@ -265,8 +265,8 @@ func TestANewSecretDoesNotEndARateLimit(t *testing.T) {
 		t.Errorf("a refused secret shortened the pause of the rate limit: %v", e)
 	}
 	a.state.secrets.use([]Secret{NewSecret("new")})
-	if e := a.paused(now.Add(time.Minute)); e == nil || e.Code != 4 || a.state.secrets.areRefused(now) {
-		t.Errorf("got %v, refused %v; want only the rate limit", e, a.state.secrets.areRefused(now))
+	if e := a.paused(now.Add(time.Minute)); e == nil || e.Code != 4 || a.state.secrets.standing() != secretUnproven {
+		t.Errorf("got %v, secret %v; want only the rate limit", e, a.state.secrets.standing())
 	}
 }
 
