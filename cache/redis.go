@@ -163,22 +163,20 @@ func (t *redisTier) verdict(kind, step string, began time.Time, client *client) 
 
 // changed records a change of the breaker. It logs one line when an outage begins and one when it
 // ends.
-func (t *redisTier) changed(from, to breaker.State) {
+func (t *redisTier) changed(c breaker.Change) {
 	t.mu.Lock()
-	since, kind, step := t.since, t.kind, t.step
-	if from == breaker.Closed {
-		t.since = time.Now()
-	} else if to == breaker.Closed {
+	kind, step := t.kind, t.step
+	if t.since = c.Since; c.To == breaker.Closed {
 		t.since = time.Time{}
 	}
 	t.mu.Unlock()
 	switch {
-	case from == breaker.Closed:
+	case c.From == breaker.Closed:
 		t.observer.RedisState(false)
 		t.log.Warn("redis degraded", "kind", kind, "next_step", step)
-	case to == breaker.Closed:
+	case c.To == breaker.Closed:
 		t.observer.RedisState(true)
-		t.log.Info("redis back", "after_ms", time.Since(since).Milliseconds())
+		t.log.Info("redis back", "after_ms", time.Since(c.Since).Milliseconds())
 	}
 }
 

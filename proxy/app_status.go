@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/igproxy/igproxy/breaker"
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // AppStatus is the current state of one app.
@@ -24,6 +25,8 @@ type AppStatus struct {
 type Hold struct {
 	Until time.Time `json:"until"`
 	Why   string    `json:"why"`
+	// Resumable says that POST /resume ends it.
+	Resumable bool `json:"resumable"`
 }
 
 // Apps returns the current state of every app, in the order of the configuration.
@@ -32,7 +35,7 @@ func (p *Proxy) Apps() (list []AppStatus) {
 	for _, a := range p.current.Load().apps {
 		s := AppStatus{Name: a.Label, Service: a.Service, ClientSecret: a.state.secrets.standing(), Breaker: breaker.Closed}
 		if e := a.paused(now); e != nil {
-			s.Hold = &Hold{e.RetryAt, classCauses[e.Class]}
+			s.Hold = &Hold{e.RetryAt, classCauses[e.Class], e.Class == graph.ClassAppLimit}
 		}
 		for key, b := range p.carried.circuits.ofApp(a.Label) {
 			s.InFlight += len(b.slots.inFlight)

@@ -58,8 +58,8 @@ type Options struct {
 	// CodeTTL is the longest time that the response to a code exchange is remembered. A code works
 	// only once, so a repeated callback gets the first answer.
 	CodeTTL time.Duration
-	// NegativeTTL is how long the refusal of a token is remembered. A refusal because the app has
-	// no access to the account is remembered for at most ten seconds. Zero: not at all.
+	// NegativeTTL is how long it is remembered that a token is invalid. Any other refusal of a token
+	// is remembered for at most ten seconds. Zero: not at all.
 	NegativeTTL time.Duration
 	// ClaimBudget is the time that the cache may take for one claim, in addition to Timeout. Zero:
 	// the cache has no Redis.

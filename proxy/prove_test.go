@@ -166,7 +166,7 @@ func TestATestOfASecretRespectsTheAppsPause(t *testing.T) {
 		synctest.Wait()
 		limit := refusalAnswer(4, 0, "m").refusal
 		limit.RetryAt = time.Now().Add(time.Hour)
-		m.current.Load().apps[0].state.limit.begin(limit)
+		m.current.Load().apps[0].state.limit.begin(limit, time.Now())
 		time.Sleep(30 * time.Minute)
 		m.called(t, 0)
 	})

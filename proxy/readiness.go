@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -65,17 +66,22 @@ func clientSecretState(labels map[string][]string, apps int) string {
 type Upstream struct {
 	Name        string        `json:"name"` // instagram, login or threads
 	InFlight    int           `json:"in_flight"`
-	MaxInFlight int           `json:"max_in_flight"`  // for each app and grant
-	Breaker     breaker.State `json:"breaker"`        // the worst state of its breakers
-	Since       time.Time     `json:"since,omitzero"` // when Breaker last changed; zero: never
+	MaxInFlight int           `json:"max_in_flight"` // for each app and grant
+	Breaker     breaker.State `json:"breaker"`       // the worst state of its breakers
+	// Since is when the breaker last was closed, or, if it is closed, when its last outage ended.
+	// Zero: there was no outage. If several breakers are not closed, it is that of the longest
+	// outage.
+	Since  time.Time `json:"since,omitzero"`
+	Probes int       `json:"probes"` // calls that were let through during the outage
 }
 
 // Upstreams returns the current state of every upstream, always in the same order.
 func (p *Proxy) Upstreams() (list []Upstream) {
 	c := p.carried.circuits
 	for _, name := range upstreams {
+		o, closedAt := c.outage(name)
 		list = append(list, Upstream{Name: name, InFlight: c.inFlight(name), MaxInFlight: c.slots,
-			Breaker: c.worst(name), Since: c.since(name)})
+			Breaker: c.worst(name), Since: cmp.Or(o.Since, closedAt), Probes: o.Probes})
 	}
 	return list
 }

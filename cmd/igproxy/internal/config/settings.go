@@ -112,7 +112,7 @@ func settings() []setting {
 		{key: "cache.ttl", kind: kindDuration, value: "1h", low: second, high: 59 * 24 * hour,
 			doc: "How long a long-lived token is cached. The cache finds it by the short-lived token, which is valid for one hour."},
 		{key: "cache.negative_ttl", kind: kindDuration, value: "1m", low: 0, high: 59 * 24 * hour,
-			doc: "How long Instagram's definite refusal of a token is cached. 0 turns this off."},
+			doc: "How long it is cached that a token is invalid. Other definite refusals of a token are cached for at most 10s. 0 turns both off."},
 		{key: "cache.max_bytes", kind: kindSize, example: "32MiB", low: 1 << 10, high: 1 << 40,
 			doc: "How much memory the cache may take; a token takes about 600 bytes, and answers above 8 KiB are kept in Redis only. " +
 				"Without it: an eighth of the memory limit, at least 8 MiB and at most 64 MiB."},
