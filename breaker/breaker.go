@@ -1,9 +1,10 @@
 // Package breaker implements a circuit breaker: after too many failures it refuses calls for a
 // while, and then lets a few probes decide.
 //
-// The library gobreaker provides the state machine and the rolling window. This package adds three
+// The library gobreaker provides the state machine and the rolling window. This package adds four
 // things: changes of state are reported in order and outside all locks, a refusal says when to try
-// again, and a call that panics or ends its goroutine counts as a failure.
+// again, a call that panics or ends its goroutine counts as a failure, and an outage is one outage
+// however many probes fail.
 package breaker
 
 import (
@@ -59,7 +60,19 @@ type Options struct {
 	Probes int
 	// OnChange is called for every change of state, in order, one at a time, outside all locks. May
 	// be nil.
-	OnChange func(from, to State)
+	OnChange func(Change)
+}
+
+// Change is a change of a breaker's state.
+type Change struct {
+	From, To State
+	Outage   // that the change begins, continues or ends
+}
+
+// Outage is the time during which a breaker is not closed. A failed probe does not begin a new one.
+type Outage struct {
+	Since  time.Time // when the breaker last was closed
+	Probes int       // let through since then
 }
 
 // OpenError is returned for a call that was refused.
@@ -77,14 +90,14 @@ type Breaker struct {
 	inner    *gobreaker.TwoStepCircuitBreaker[struct{}]
 	open     time.Duration
 	until    atomic.Int64 // when an open breaker becomes half-open, in Unix nanoseconds
-	onChange func(from, to State)
+	onChange func(Change)
 
-	mu        sync.Mutex // protects queue and notifying
-	queue     []change
+	mu        sync.Mutex // protects the fields below
+	outage    Outage     // the current one; zero while the breaker is closed
+	closedAt  time.Time  // when the last outage ended; zero: there was none
+	queue     []Change
 	notifying bool
 }
-
-type change struct{ from, to State }
 
 // verdictError carries a verdict through gobreaker.
 type verdictError Verdict
@@ -100,7 +113,7 @@ func New(o Options) (*Breaker, error) {
 	}
 	b := &Breaker{open: o.Open, onChange: o.OnChange}
 	if b.onChange == nil {
-		b.onChange = func(State, State) {}
+		b.onChange = func(Change) {}
 	}
 	b.inner = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		MaxRequests:  uint32(o.Probes),
@@ -128,6 +141,7 @@ func (b *Breaker) Do(call func() Verdict) error {
 	if err != nil {
 		return &OpenError{RetryAfter: b.retryAfter()}
 	}
+	b.countProbe()
 	verdict := Failure
 	defer func() { // also after a panic or Goexit: a half-open breaker would otherwise refuse forever
 		done(verdictError(verdict))
@@ -135,6 +149,31 @@ func (b *Breaker) Do(call func() Verdict) error {
 	}()
 	verdict = call()
 	return nil
+}
+
+// countProbe counts a call that was let through, if it is a probe.
+func (b *Breaker) countProbe() {
+	if b.inner.State() != gobreaker.StateHalfOpen {
+		return
+	}
+	b.mu.Lock()
+	b.outage.Probes++
+	b.mu.Unlock()
+}
+
+// Outage returns the current outage, or the zero Outage while the breaker is closed.
+func (b *Breaker) Outage() Outage {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.outage
+}
+
+// ClosedAt returns the time at which the last outage ended. It returns the zero time if there was
+// none, or if it has not ended.
+func (b *Breaker) ClosedAt() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closedAt
 }
 
 // State returns the current state. An open breaker becomes half-open once Options.Open has passed.
@@ -153,25 +192,32 @@ func (b *Breaker) retryAfter() time.Duration {
 // changed queues a change for notify. It does not call onChange, because gobreaker holds a lock
 // while it calls changed.
 func (b *Breaker) changed(_ string, from, to gobreaker.State) {
+	now := time.Now()
 	if to == gobreaker.StateOpen {
-		b.until.Store(time.Now().Add(b.open).UnixNano())
+		b.until.Store(now.Add(b.open).UnixNano())
 	}
 	b.mu.Lock()
-	b.queue = append(b.queue, change{stateOf(from), stateOf(to)})
-	b.mu.Unlock()
+	defer b.mu.Unlock()
+	if from == gobreaker.StateClosed {
+		b.outage, b.closedAt = Outage{Since: now}, time.Time{}
+	}
+	b.queue = append(b.queue, Change{stateOf(from), stateOf(to), b.outage})
+	if to == gobreaker.StateClosed {
+		b.outage, b.closedAt = Outage{}, now
+	}
 }
 
 // notify passes queued changes to onChange. Only one goroutine at a time does so, to keep the
 // order. It also passes on the changes that are queued meanwhile, so that none is lost.
 func (b *Breaker) notify() {
 	for c, ok := b.next(false); ok; c, ok = b.next(true) {
-		b.onChange(c.from, c.to)
+		b.onChange(c)
 	}
 }
 
 // next takes the oldest change off the queue. mine is true if the caller is the goroutine that
 // notifies.
-func (b *Breaker) next(mine bool) (c change, ok bool) {
+func (b *Breaker) next(mine bool) (c Change, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.notifying && !mine {

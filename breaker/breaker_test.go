@@ -195,9 +195,9 @@ func TestChangesAreReportedInOrderOutsideTheLock(t *testing.T) {
 		var changes []string
 		var b *breaker.Breaker
 		o := options()
-		o.OnChange = func(from, to breaker.State) {
+		o.OnChange = func(c breaker.Change) {
 			_ = b.State()
-			changes = append(changes, fmt.Sprintf("%s>%s", from, to))
+			changes = append(changes, fmt.Sprintf("%s>%s", c.From, c.To))
 		}
 		b = newBreaker(t, o)
 		for range o.Failures {
@@ -207,6 +207,37 @@ func TestChangesAreReportedInOrderOutsideTheLock(t *testing.T) {
 		_ = b.Do(returning(breaker.Success))
 		if got, want := strings.Join(changes, " "), "closed>open open>half-open half-open>closed"; got != want {
 			t.Fatalf("got the changes %q, want %q", got, want)
+		}
+	})
+}
+
+func TestAnOutageBeginsWhenTheBreakerLastWasClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var last breaker.Change
+		o := options()
+		o.OnChange = func(c breaker.Change) { last = c }
+		b := newBreaker(t, o)
+		if got := b.Outage(); got != (breaker.Outage{}) || !b.ClosedAt().IsZero() {
+			t.Errorf("before any failure: got %+v, closed at %s", got, b.ClosedAt())
+		}
+		for range o.Failures {
+			_ = b.Do(returning(breaker.Failure))
+		}
+		began := time.Now()
+		for n := range 720 { // two hours
+			if want := (breaker.Outage{Since: began, Probes: n}); b.Outage() != want || last.Outage != want || last.To != breaker.Open {
+				t.Fatalf("after %d failed probes: got %+v and the change %+v, want %+v", n, b.Outage(), last, want)
+			}
+			time.Sleep(o.Open + 1)
+			_ = b.Do(returning(breaker.Failure))
+		}
+		time.Sleep(o.Open + 1)
+		_ = b.Do(returning(breaker.Success))
+		if want := (breaker.Change{From: breaker.HalfOpen, To: breaker.Closed, Outage: breaker.Outage{Since: began, Probes: 721}}); last != want {
+			t.Errorf("got %+v, want %+v", last, want)
+		}
+		if got := b.Outage(); got != (breaker.Outage{}) || !b.ClosedAt().Equal(time.Now()) {
+			t.Errorf("after the outage: got %+v, closed at %s", got, b.ClosedAt())
 		}
 	})
 }

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -29,6 +28,7 @@ type redisTier struct {
 	since    time.Time  // when Redis became degraded; zero if it is not
 	fault    time.Time  // when the last fault was counted
 	kind     string     // of that fault
+	step     string     // the next step for an operator
 	closed   chan struct{}
 	retiring sync.WaitGroup
 }
@@ -72,7 +72,7 @@ type question func(context.Context, *client) error
 // never tries a failed Redis.
 func (t *redisTier) do(ctx context.Context, operation string, budget time.Duration, ask question) error {
 	if t.breaker.State() != breaker.Closed {
-		return t.report(operation, kindOpen)
+		return t.report(operation, kindOpen, t.options.advice(kindOpen, nil))
 	}
 	_, err := t.guarded(ctx, operation, budget, ask)
 	return err
@@ -99,7 +99,7 @@ func (t *redisTier) probe(ctx context.Context, operation string, budget time.Dur
 // fault, or "". Canceling ctx does not end the operation: a blocked read would not notice, and
 // aborting it would cost the connection.
 func (t *redisTier) guarded(ctx context.Context, operation string, budget time.Duration, ask question) (kind string, err error) {
-	client := t.client.Load()
+	client, step := t.client.Load(), ""
 	refused := t.breaker.Do(func() breaker.Verdict {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), budget)
 		defer cancel()
@@ -110,18 +110,19 @@ func (t *redisTier) guarded(ctx context.Context, operation string, budget time.D
 			err = ask.recovering(ctx, client) // without scripts
 		}
 		kind = kindOf(err)
-		return t.verdict(kind, began, client)
+		step = t.options.advice(kind, err)
+		return t.verdict(kind, step, began, client)
 	})
 	switch {
 	case refused != nil:
-		kind = kindOpen
+		kind, step = kindOpen, t.options.advice(kindOpen, nil)
 	case kind == "":
 		client.worked.Store(true)
 		return "", nil
 	case kind == kindDesync:
 		t.replace(client)
 	}
-	return kind, t.report(operation, kind)
+	return kind, t.report(operation, kind, step)
 }
 
 // recovering runs the operation, and returns errDesync if it panics: the library panics on replies
@@ -135,19 +136,19 @@ func (ask question) recovering(ctx context.Context, c *client) (err error) {
 	return ask(ctx, c)
 }
 
-// report counts a fault, logs it if an operator has to act, and returns it.
-func (t *redisTier) report(operation, kind string) error {
+// report counts a fault, logs it with the next step if an operator has to act, and returns it.
+func (t *redisTier) report(operation, kind, step string) error {
 	t.observer.RedisError(operation, kind)
 	if needsOperator(kind) && t.firstTime(kind) {
-		t.log.Error("redis cannot be used", "operation", operation, "kind", kind, "next_step", advice(kind))
+		t.log.Error("redis cannot be used", "operation", operation, "kind", kind, "next_step", step)
 	}
-	return &fault{operation, kind}
+	return &fault{operation, kind, step}
 }
 
 // verdict decides how an operation counts. Simultaneous faults count once, such as the timeouts of
 // a burst of claims that wait for connections, or the errors of connections that broke together. A
 // fault of a replaced client says nothing about its successor.
-func (t *redisTier) verdict(kind string, began time.Time, client *client) breaker.Verdict {
+func (t *redisTier) verdict(kind, step string, began time.Time, client *client) breaker.Verdict {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
@@ -156,28 +157,26 @@ func (t *redisTier) verdict(kind string, began time.Time, client *client) breake
 	case harmless(kind), began.Before(t.fault), t.client.Load() != client:
 		return breaker.Ignored
 	}
-	t.fault, t.kind = time.Now(), kind
+	t.fault, t.kind, t.step = time.Now(), kind, step
 	return breaker.Failure
 }
 
 // changed records a change of the breaker. It logs one line when an outage begins and one when it
 // ends.
-func (t *redisTier) changed(from, to breaker.State) {
+func (t *redisTier) changed(c breaker.Change) {
 	t.mu.Lock()
-	since, kind := t.since, t.kind
-	if from == breaker.Closed {
-		t.since = time.Now()
-	} else if to == breaker.Closed {
+	kind, step := t.kind, t.step
+	if t.since = c.Since; c.To == breaker.Closed {
 		t.since = time.Time{}
 	}
 	t.mu.Unlock()
 	switch {
-	case from == breaker.Closed:
+	case c.From == breaker.Closed:
 		t.observer.RedisState(false)
-		t.log.Warn("redis degraded", "kind", kind, "next_step", advice(kind))
-	case to == breaker.Closed:
+		t.log.Warn("redis degraded", "kind", kind, "next_step", step)
+	case c.To == breaker.Closed:
 		t.observer.RedisState(true)
-		t.log.Info("redis back", "after_ms", time.Since(since).Milliseconds())
+		t.log.Info("redis back", "after_ms", time.Since(c.Since).Milliseconds())
 	}
 }
 
@@ -200,7 +199,7 @@ func (t *redisTier) scripted() bool {
 func (t *redisTier) denied(operation string) {
 	t.noScript.Store(time.Now().Add(withoutScripts).UnixNano())
 	if t.firstTime(kindNoScript) {
-		t.log.Warn("redis denies scripts", "operation", operation, "effect", "sidecars do not wait for each other", "next_step", advice(kindNoScript))
+		t.log.Warn("redis denies scripts", "operation", operation, "effect", "sidecars do not wait for each other", "next_step", t.options.advice(kindNoScript, nil))
 	}
 }
 
@@ -219,37 +218,12 @@ func (t *redisTier) close() {
 
 // fault is the error of an operation. It has no text from the library, because that can contain
 // stored bytes.
-type fault struct{ operation, kind string }
+type fault struct{ operation, kind, step string }
 
+// Error says what to do. It names the kind only if the next step does not say what is wrong.
 func (f *fault) Error() string {
-	return fmt.Sprintf("redis %s: %s: %s", f.operation, f.kind, advice(f.kind))
-}
-
-// check tries every Redis command that igproxy needs. The error names the kind of fault, or the
-// missing permission.
-func (t *redisTier) check(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, max(t.options.Timeout, t.options.StoreTimeout))
-	defer cancel()
-	value, set := t.name("check", "v"), t.name("check", "p")
-	client, script := t.client.Load(), "return redis.call('GET', KEYS[1])"
-	for _, command := range [][]any{
-		{"ping"}, {"set", value, "check", "px", 1000}, {"get", value}, {"del", value},
-		{"eval", script, 1, value}, {"evalsha", redis.NewScript(script).Hash(), 1, value},
-		{"time"}, {"zadd", set, 1, "check"}, {"pexpire", set, 1000}, {"zrange", set, 0, 1}, {"zrem", set, "check"},
-	} {
-		err := client.Do(ctx, command...).Err()
-		if command[0] == "eval" || command[0] == "evalsha" {
-			err = scriptError(err)
-		}
-		switch kind := kindOf(err); {
-		case err == nil, errors.Is(err, redis.Nil):
-		case kind == kindPermission && permissionOfKeys(err):
-			return fmt.Errorf("%s: the user has no access to igproxy's keys; give the user ~%s:*", kind, t.options.Prefix)
-		case kind == kindPermission, kind == kindNoScript:
-			return fmt.Errorf("%s: Redis denies the user a command; if Redis has an access list, give the user +%s", kind, command[0])
-		default:
-			return fmt.Errorf("%s: %s", kind, advice(kind))
-		}
+	if f.step == seeLog {
+		return fmt.Sprintf("redis %s: %s: %s", f.operation, f.kind, f.step)
 	}
-	return nil
+	return fmt.Sprintf("redis %s: %s", f.operation, f.step)
 }

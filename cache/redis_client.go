@@ -132,7 +132,7 @@ func newClient(o RedisOptions) (*client, error) {
 		if err != nil {
 			return nil, err
 		}
-		u.Dialer, u.ConnMaxLifetime = s.masterDialer(u.Dialer), masterLifetime
+		c.sentinels, u.Dialer, u.ConnMaxLifetime = s, s.masterDialer(u.Dialer), masterLifetime
 		c.UniversalClient = redis.NewClient(u.Simple())
 	case ModeCluster:
 		cluster := u.Cluster()

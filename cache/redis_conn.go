@@ -22,6 +22,8 @@ type client struct {
 	redis.UniversalClient
 	worked atomic.Bool // an operation has succeeded
 	claims *batches    // nil: every claim is sent by itself
+
+	sentinels *sentinels // nil: not in mode sentinel
 }
 
 // run calls a script with EVALSHA. It uses EVAL if Redis does not know the script, as at the first

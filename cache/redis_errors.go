@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -42,6 +41,7 @@ const (
 	kindMisconf     = "misconf"
 	kindOpen        = "open"
 	kindBacklog     = "backlog"
+	kindNoMaster    = "nomaster" // the sentinels do not know the master
 	kindOther       = "other"
 )
 
@@ -105,6 +105,8 @@ func kindOf(err error) string {
 	switch {
 	case errors.Is(err, errDesync):
 		return kindDesync
+	case errors.Is(err, errNoMaster):
+		return kindNoMaster
 	case errors.Is(err, errOversize):
 		return kindOversize
 	case errors.Is(err, errNoScript):
@@ -130,7 +132,7 @@ func kindOf(err error) string {
 
 // needsOperator reports whether a fault of this kind lasts until an operator fixes its cause.
 func needsOperator(kind string) bool {
-	return kind == kindAuth || kind == kindTLS || kind == kindPermission
+	return kind == kindAuth || kind == kindTLS || kind == kindPermission || kind == kindNoMaster
 }
 
 // harmless reports whether Redis is still worth asking after a fault of this kind: it answered at
@@ -142,30 +144,3 @@ func harmless(kind string) bool {
 	}
 	return false
 }
-
-// steps are the next steps for an operator, by the kind of fault.
-var steps = map[string]string{
-	kindRefused:     "nothing listens at this address; check redis.url, and whether Redis is running",
-	kindTimeout:     "Redis does not answer in time; check the network, whether Redis hangs, and whether it requires TLS (rediss://) or a client certificate",
-	kindBroken:      "the connection ended before Redis answered; check the network, whether Redis was restarted, and whether it requires TLS (rediss://) or a client certificate",
-	kindPool:        "no connection is free; raise redis.pool_size, or check why Redis is slow",
-	kindResolve:     "the name does not resolve; check redis.url",
-	kindTLS:         "the TLS handshake fails; check redis.ca_file, the host name, and whether Redis requires a client certificate (tls-auth-clients)",
-	kindAuth:        "Redis refuses the user or the password; check redis.username and redis.password_file",
-	kindPermission:  "the user lacks a permission; run igproxy check --online to see which",
-	kindNoScript:    "give the user +eval +evalsha, so that sidecars wait for each other again",
-	kindLoading:     "Redis is loading its data; try again",
-	kindReadOnly:    "this Redis is a replica, which refuses writes; point redis.url at the master, or set redis.mode to sentinel",
-	kindOOM:         "the memory of Redis is full; raise maxmemory, or set maxmemory-policy to evict",
-	kindMisconf:     "Redis refuses writes because its last snapshot failed; check its log and its disk, or set stop-writes-on-bgsave-error no",
-	kindWrongType:   "another program wrote a key that begins with redis.prefix; check which program, or set another redis.prefix",
-	kindBusy:        "another client's script blocks Redis; wait until it ends, or use SCRIPT KILL",
-	kindMaxClients:  "Redis accepts no more connections; raise maxclients, or check which clients hold them (CLIENT LIST)",
-	kindClusterDown: "the cluster is down; see CLUSTER INFO",
-	kindTryAgain:    "this Redis is part of a cluster; set redis.mode to cluster, or wait until its slots have moved",
-	kindMoved:       "this Redis is part of a cluster; set redis.mode to cluster, or wait until its slots have moved",
-	kindOversize:    "a reply is larger than igproxy allows; check whether this is Redis, and whether another program writes keys that begin with redis.prefix",
-	kindOpen:        "Redis failed recently, so igproxy is not using it for now; it keeps checking whether Redis is back",
-}
-
-func advice(kind string) string { return cmp.Or(steps[kind], "see Redis's own log") }

@@ -207,7 +207,7 @@ var kinds = []string{
 // Every kind in the list except kindOther has advice of its own.
 func TestEveryErrorKindNamesANextStep(t *testing.T) {
 	for _, kind := range kinds {
-		step := advice(kind)
+		step := RedisOptions{}.advice(kind, nil)
 		named := false
 		for _, verb := range []string{"check ", "see ", "try ", "raise ", "point ", "set ", "wait "} {
 			named = named || strings.Contains(step, verb)
@@ -215,7 +215,7 @@ func TestEveryErrorKindNamesANextStep(t *testing.T) {
 		if !named {
 			t.Errorf("%s: %q names no next step", kind, step)
 		}
-		if fallback := step == advice(kindOther); fallback != (kind == kindOther) {
+		if fallback := step == seeLog; fallback != (kind == kindOther) {
 			t.Errorf("%s: %q; want advice of its own", kind, step)
 		}
 	}

@@ -38,7 +38,7 @@ func (t *redisTier) readMarks(ctx context.Context, all []*Purges) (now int64, se
 		return nil
 	})
 	if err == nil && kind != "" {
-		err = t.report("purge", kind)
+		err = t.report("purge", kind, t.options.advice(kind, nil))
 	}
 	return now, sets, err
 }

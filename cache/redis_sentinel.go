@@ -42,6 +42,16 @@ func newSentinels(o RedisOptions, u redis.UniversalOptions) (*sentinels, error) 
 	return &sentinels{options: u, addrs: o.Addrs, master: o.MasterName, budget: o.StoreTimeout}, nil
 }
 
+var errNoMaster = errors.New("redis: the sentinel does not know the master")
+
+// sentinelError says that no sentinel returned the address of the master.
+type sentinelError struct{ err error }
+
+func (e *sentinelError) Error() string {
+	return "redis: no sentinel knows the master: " + e.err.Error()
+}
+func (e *sentinelError) Unwrap() error { return e.err }
+
 // masterDialer returns a dialer that ignores the address it is called with, and dials the master.
 func (s *sentinels) masterDialer(dial dialFunc) dialFunc {
 	return func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -67,7 +77,7 @@ func (s *sentinels) find(ctx context.Context) (addr string, err error) {
 		s.first.Store(at + 1)
 		errs = append(errs, err)
 	}
-	return "", fmt.Errorf("redis: no sentinel knows the master: %w", errors.Join(errs...))
+	return "", &sentinelError{errors.Join(errs...)}
 }
 
 func (s *sentinels) ask(ctx context.Context, sentinel string) (addr string, err error) {
@@ -80,7 +90,7 @@ func (s *sentinels) ask(ctx context.Context, sentinel string) (addr string, err 
 	found, err := client.GetMasterAddrByName(ctx, s.master).Result()
 	switch {
 	case errors.Is(err, redis.Nil): // redis.Nil would pass for a missing key
-		return "", errors.New("redis: a sentinel does not know the master")
+		return "", errNoMaster
 	case err != nil:
 		return "", err
 	case len(found) != 2:

@@ -82,17 +82,68 @@ func TestProxyToMetaIsVisibleAndCanBeForbidden(t *testing.T) {
 func TestInvalidProxyIsReportedWithoutItsValue(t *testing.T) {
 	t.Parallel()
 	var env []string
-	for _, value := range []string{"http://user:canary@[::1", "http://user:can#ary@127.0.0.1:1", "http://canary/x@127.0.0.1:1", "http:/user:canary@127.0.0.1", "canary://user:canary@127.0.0.1:x"} {
+	for _, value := range []string{"http://user:canary@[::1", "http://user:can#ary@127.0.0.1:1", "http://canary/x@127.0.0.1:1", "http:/user:canary@127.0.0.1", "canary://user:canary@127.0.0.1:x",
+		"http://user:can%ary@127.0.0.1:1", "http://user:can%zary%@127.0.0.1:1", "user:can%ary@127.0.0.1:1"} { // Go ignores what it cannot parse, and calls directly
 		env = append(environ(), "HTTPS_PROXY="+value)
 		for _, args := range [][]string{{"check"}, {"serve"}} {
 			code, stdout, stderr := command(t, env, args...)
-			if said := stdout + stderr; code <= 0 || !strings.Contains(said, "HTTPS_PROXY") || !strings.Contains(said, "upstream.proxy") || strings.Contains(said, "canary") || strings.Contains(said, "can#") {
+			if said := stdout + stderr; code <= 0 || !strings.Contains(said, "HTTPS_PROXY") || !strings.Contains(said, "upstream.proxy") || strings.Contains(said, "canary") || strings.Contains(said, "can#") || strings.Contains(said, "can%") {
 				t.Errorf("%s, %v: exit code %d\n%s", value, args, code, said)
 			}
 		}
 	}
 	if code, stdout, _ := command(t, append(env, "IGPROXY_UPSTREAM_PROXY=none"), "check"); code != 0 {
 		t.Errorf("with none: exit code %d\n%s", code, stdout)
+	}
+}
+
+// Without the proxy's name, its errors look like Instagram's.
+func TestErrorsOfAProxyNameTheProxy(t *testing.T) {
+	t.Parallel()
+	answering := func(answer string) string {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = conn.Write([]byte(answer))
+			_ = conn.Close()
+		}))
+		t.Cleanup(s.Close)
+		return strings.TrimPrefix(s.URL, "http://")
+	}
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	must(t, closed.Close())
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { _ = silent.Close() })
+	for name, c := range map[string]struct{ at, want string }{
+		"wrong credentials": {answering("HTTP/1.1 407 Proxy Authentication Required canary\r\n\r\n"), "the proxy %s answered 407"},
+		"not allowed":       {answering("HTTP/1.1 403 canary\r\n\r\n"), "the proxy %s answered 403"},
+		"not running":       {closed.Addr().String(), "refused, through the proxy %s"},
+		"hangs up":          {answering(""), "closed, through the proxy %s"},
+		"silent":            {silent.Addr().String(), "timeout, through the proxy %s"},
+	} {
+		target, want := "https://0.0.0.0:1", fmt.Sprintf(c.want, c.at)
+		env := append(environ("UPSTREAM_URL="+target, "UPSTREAM_LOGIN_URL="+target, "THREADS_URL="+target, "UPSTREAM_RETRIES=0", "UPSTREAM_TIMEOUT=2s", "PASSTHROUGH_TIMEOUT=2s"),
+			"HTTPS_PROXY=http://user:canary@"+c.at)
+		code, stdout, stderr := command(t, env, "check", "--online")
+		if code != 1 || !strings.Contains(stdout, want) || strings.Contains(stdout+stderr, "canary") {
+			t.Errorf("%s: check does not say %q: exit code %d\n%s%s", name, want, code, stdout, stderr)
+		}
+		p := start(t, env, "serve")
+		p.Listening(t)
+		p.ask(t, "IGAA-proxied")
+		p.fetch(t, "/me")
+		text := p.settled(t)
+		if line := fmt.Sprint(text.Lines("listening")[0]["egress"]); line != "through proxy "+c.at+" (0.0.0.0:1)" {
+			t.Errorf("%s: egress %q", name, line)
+		}
+		if n := strings.Count(text.String(), `"cause":"`+want+`"`); n != 2 || strings.Contains(text.String(), "canary") {
+			t.Errorf("%s: %d lines name the proxy, want 2:\n%s", name, n, text)
+		}
 	}
 }
 

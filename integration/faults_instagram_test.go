@@ -34,7 +34,7 @@ func (f upstreamFault) opensBreaker() bool {
 
 // remembered reports whether the result is cached: a token, or Instagram's refusal of one.
 func (f upstreamFault) remembered() bool {
-	return map[string]bool{"token": true, "bad_token": true, "standing": true, "user_limit": true}[f.result]
+	return map[string]bool{"token": true, "bad_token": true, "standing": true, "refused": true, "user_limit": true}[f.result]
 }
 
 const badAnswer, tooLate, unreachable, unreadable = 990024, 990022, 990023, 990025

@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // A rate limit, with any status, starts a pause of the length that Instagram gives, and does not
@@ -104,5 +107,43 @@ func TestPauseIsAsLongAsInstagramSays(t *testing.T) {
 	})
 	if waited := time.Duration(next.Load() - said.Load()); waited < pause || waited > pause+noise {
 		t.Errorf("asked again %s after a Retry-After of %s", waited, pause)
+	}
+}
+
+// The stand-in says that its limit lasts five minutes. An operator who knows that it is over ends
+// the pause.
+func TestResumeEndsAPause(t *testing.T) {
+	t.Parallel()
+	ig, upstream := instagram(t, mock.ServerOptions{})
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, adminSocket(t))
+	ig.SetFault("limit4")
+	p.ask(t, "IGAA-limited")
+	ig.SetFault("")
+	if r := p.ask(t, "IGAA-cold"); r.status != 429 || !within(r.header.Get("Retry-After"), 5*time.Minute) {
+		t.Fatalf("during the pause: got %d, Retry-After %q", r.status, r.header.Get("Retry-After"))
+	}
+	if lines := p.Log.Lines("app paused"); len(lines) != 1 || lines[0]["app"] != "default" || lines[0]["code"] != 4.0 || lines[0]["until"] == nil {
+		t.Errorf("the log has %v", lines)
+	}
+	if _, out, _ := p.operate(t, "status"); !strings.Contains(out, "app default is paused until ") {
+		t.Errorf("the status is %s", out)
+	}
+	if code, out, errs := p.operate(t, "resume", "--app", "other"); code != 1 || out != "" || !strings.Contains(errs, "no app has this name") {
+		t.Errorf("an unknown app: exit code %d: %s%s", code, out, errs)
+	}
+	if code, out, errs := p.operate(t, "resume", "--app", "default"); code != 0 || !strings.HasPrefix(out, `resumed: app "default"`) || errs != "" {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+	if r := p.ask(t, "IGAA-cold"); r.status != 200 {
+		t.Errorf("afterwards: got %d %s", r.status, r.body)
+	}
+	if _, out, _ := p.operate(t, "status"); strings.Contains(out, "paused") || strings.Contains(out, "rate limit") {
+		t.Errorf("the status is %s", out)
+	}
+	if code, out, _ := p.operate(t, "resume"); code != 0 || out != "no app was paused\n" {
+		t.Errorf("again: exit code %d: %s", code, out)
+	}
+	if done, failed := p.counted(t, "resume", "done"), p.counted(t, "resume", "failed"); done != 2 || failed != 1 {
+		t.Errorf("%v done, %v failed; want 2 and 1", done, failed)
 	}
 }

@@ -6,6 +6,7 @@ package integration
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -92,6 +93,7 @@ func TestARefusedClientSecret(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "CLIENT_SECRET=wrong-"+appSecret)
+	before := p.page(t, "/readyz")
 	for i := range 10 {
 		if r := p.ask(t, fmt.Sprintf("IGAA-%d", i)); r.status != 400 || r.graphError(t).Code != 100 {
 			t.Fatalf("got %d %s", r.status, r.body)
@@ -99,6 +101,9 @@ func TestARefusedClientSecret(t *testing.T) {
 	}
 	if ig.Calls() != 1 {
 		t.Errorf("%d calls with a secret known to be wrong, want 1", ig.Calls())
+	}
+	if before.status != 200 || !strings.Contains(before.body, `"client_secret":"unproven"`) {
+		t.Errorf("readiness before the first call: %d %s", before.status, before.body)
 	}
 	if r := p.page(t, "/readyz"); r.status != 503 || !strings.Contains(r.body, `"client_secret":"refused"`) {
 		t.Errorf("readiness: %d %s", r.status, r.body)
@@ -112,4 +117,44 @@ func TestARefusedClientSecret(t *testing.T) {
 	if loud != 1 {
 		t.Errorf("logged %d errors, want 1", loud)
 	}
+}
+
+// A rollout must stop at a sidecar with a wrong secret before its app has a request, and continue
+// by itself when the secret is corrected.
+func TestTheClientSecretIsTestedAtTheStartAndWhenItChanges(t *testing.T) {
+	t.Parallel()
+	ig, upstream := instagram(t, mock.ServerOptions{})
+	secret := file(t, "secret", "wrong-"+appSecret)
+	env := without(environ("UPSTREAM_URL="+upstream.URL, "CLIENT_SECRET_FILE="+secret, "UPSTREAM_CHECK_AT_START=true"), "IGPROXY_CLIENT_SECRET")
+	p := start(t, env, "serve")
+	p.Listening(t)
+	reports := func(status int, state string) {
+		t.Helper()
+		eventually(t, "the secret is "+state, func() bool {
+			r := p.page(t, "/readyz")
+			if r.status == 200 && state == "refused" {
+				t.Errorf("ready although the secret is not proven: %s", r.body)
+			}
+			return r.status == status && strings.Contains(r.body, `"client_secret":"`+state+`"`)
+		})
+	}
+	reports(503, "refused")
+	must(t, os.WriteFile(secret, []byte(appSecret), 0o600))
+	reports(200, "accepted")
+	if ig.Calls() != 2 {
+		t.Errorf("%d calls, want one for each secret", ig.Calls())
+	}
+}
+
+func TestTheOperatorMayKeepASidecarWithARefusedSecretReady(t *testing.T) {
+	t.Parallel()
+	_, upstream := instagram(t, mock.ServerOptions{})
+	p := serve(t, "UPSTREAM_URL="+upstream.URL, "CLIENT_SECRET=wrong-"+appSecret, "UPSTREAM_CHECK_AT_START=true", "ADMIN_READY_WHEN_REFUSED=true")
+	eventually(t, "the secret is refused", func() bool {
+		r := p.page(t, "/readyz")
+		if r.status != 200 {
+			t.Errorf("not ready: %s", r.body)
+		}
+		return strings.Contains(r.body, `"client_secret":"refused"`)
+	})
 }

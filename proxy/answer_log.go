@@ -86,6 +86,10 @@ func (x *reply) hit() bool {
 	return x.outcome() == "token" && (x.source() == string(sourceMemory) || x.source() == string(sourceRedis))
 }
 
+// advicePaused tells the operator what a pause means.
+const advicePaused = "Meta limits the app, so igproxy makes no token calls for it until then; known tokens are " +
+	"served; if Meta answers the app again earlier, igproxy resume ends the pause"
+
 // advice tells the operator what to do about refusals whose message misleads.
 var advice = map[graph.Class]string{
 	graph.ClassStanding: "code 100: the app has no access to this account (the account is not an accepted " +

@@ -20,7 +20,8 @@ const minSecret = 8
 
 // App configures one app that is registered with Meta.
 type App struct {
-	// Label names the app in metrics and in the path prefix /apps/LABEL/. Empty: "default".
+	// Label names the app in metrics and in the path prefix /apps/LABEL/. It cannot be "none".
+	// Empty: "default".
 	Label string
 	// Service is the API that the app belongs to. Empty: Instagram.
 	Service Service
@@ -47,26 +48,31 @@ type App struct {
 // app is an App that is ready for requests. Its Label, Service and Key are set.
 type app struct {
 	App
-	secrets []Secret               // Secret, and Previous if it differs
-	keys    map[string]*cache.Keys // by the grant's name
-	purges  *cache.Purges
-	state   *appState
-	passing *slots // for calls that are passed through; nil: none are
+	upstream string                 // the base URL of its service
+	secrets  []Secret               // Secret, and Previous if it differs
+	keys     map[string]*cache.Keys // by the grant's name
+	purges   *cache.Purges
+	state    *appState
+	passing  *slots // for calls that are passed through; nil: none are
 }
 
-// appState is what Meta has reported about an app as a whole. Reloads carry it over.
+// appState is what Meta has reported about an app as a whole. Reloads carry it over, unless the
+// label now names another app, or an app at another upstream.
 type appState struct {
 	limit   pause
 	secrets clientSecrets
 }
 
 // newApps returns the apps of o, ready for requests. An app keeps its state if before, the list of
-// the previous apps, has an app with the same label.
+// the previous apps, has the same app.
 func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) {
 	for _, one := range o.Apps {
 		a, err := newApp(one, table, o.Cache)
 		if err != nil {
 			return nil, err
+		}
+		if a.Label == noApp {
+			return nil, fmt.Errorf("apps: %q cannot be the name of an app: it stands for requests without one", noApp)
 		}
 		if appNamed(apps, a.Label) != nil {
 			return nil, fmt.Errorf("apps: two are named %q; give each its own name", a.Label)
@@ -78,7 +84,7 @@ func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) 
 			}
 		}
 		old := appNamed(before, a.Label)
-		if old != nil {
+		if a.upstream = baseOf(baseURLs(o)[a.Service]); old != nil && old.isSame(a) {
 			a.state = old.state
 		}
 		if o.Passthrough != nil {
@@ -128,6 +134,17 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 		ready.keys[g.name] = keys
 	}
 	return ready, nil
+}
+
+// isSame reports whether two apps with the same label are the same app at Meta, so that what is
+// known about one holds for the other.
+func (a *app) isSame(b *app) bool {
+	return a.Service == b.Service && a.ID == b.ID && a.upstream == b.upstream
+}
+
+// baseURLs returns the base URL of each service.
+func baseURLs(o Options) map[Service]*url.URL {
+	return map[Service]*url.URL{Instagram: o.UpstreamURL, Threads: o.ThreadsURL}
 }
 
 // baseOf returns a base URL in the form from which cache keys are derived: without a slash at the

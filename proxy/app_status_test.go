@@ -30,13 +30,13 @@ func TestEachAppHasItsSecretItsHoldAndItsBreaker(t *testing.T) {
 		t.Fatalf("got %+v", got)
 	}
 	good, limited, wrong, down := got[0], got[1], got[2], got[3]
-	if good.Name != "good" || good.Service != Instagram || good.ClientSecret == "refused" || good.Hold != nil || good.Breaker != breaker.Closed || good.InFlight != 0 {
+	if good.Name != "good" || good.Service != Instagram || good.ClientSecret != "accepted" || good.Hold != nil || good.Breaker != breaker.Closed || good.InFlight != 0 {
 		t.Errorf("got %+v", good)
 	}
-	if limited.Hold == nil || !limited.Hold.Until.After(time.Now()) || limited.Hold.Why != "rate limit of the app" {
+	if limited.Hold == nil || !limited.Hold.Until.After(time.Now()) || limited.Hold.Why != "rate limit of the app" || !limited.Hold.Resumable {
 		t.Errorf("got %+v with %+v", limited, limited.Hold)
 	}
-	if wrong.ClientSecret != "refused" || wrong.Hold == nil || wrong.Hold.Why != "Meta refused the client secret" {
+	if wrong.ClientSecret != "refused" || wrong.Hold == nil || wrong.Hold.Why != "Meta refused the client secret" || wrong.Hold.Resumable {
 		t.Errorf("got %+v with %+v", wrong, wrong.Hold)
 	}
 	if down.Breaker != breaker.Open || !slices.Equal(down.NotClosed, []string{"exchange"}) {

@@ -1,9 +1,15 @@
 package proxy
 
 import (
+	"log/slog"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+
+	"go.opentelemetry.io/otel/attribute"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/igproxy/igproxy/breaker"
 	"github.com/igproxy/igproxy/cache"
@@ -112,13 +118,16 @@ func TestNothingCrossesBetweenApps(t *testing.T) {
 // If one app's secret is wrong, the other apps must still get traffic through this sidecar.
 func TestOneAppsRefusedSecretLeavesTheSidecarReady(t *testing.T) {
 	p, graph := newShops(t)
+	if s := p.Readiness(); !s.Ready || s.ClientSecret != "unproven" {
+		t.Errorf("before any call: %+v", s)
+	}
 	graph.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":100}}`)
 	ask(p, get("/apps/club/access_token?grant_type=ig_exchange_token&access_token=A"))
 	if s := p.Readiness(); !s.Ready || s.ClientSecret != "refused: club" {
 		t.Errorf("with one of two secrets refused: %+v", s)
 	}
 	ask(p, get("/apps/shop/access_token?grant_type=ig_exchange_token&access_token=A"))
-	if s := p.Readiness(); s.Ready || s.ClientSecret != "refused: shop, club" {
+	if s := p.Readiness(); s.Ready || s.ClientSecret != "refused" {
 		t.Errorf("with both secrets refused: %+v", s)
 	}
 }
@@ -192,5 +201,70 @@ func TestOneKeyNeverMixesAppsServicesAndUpstreams(t *testing.T) {
 	}
 	if _, err := newApp(App{Secret: NewSecret("0123456789abcdef"), Key: NewSecret(strings.Repeat("k", 32))}, nil, nil); err == nil || !strings.Contains(err.Error(), "app_id") {
 		t.Errorf("a key without an app id: got %v, want an error that names app_id", err)
+	}
+}
+
+// A request that is refused before its app is known must not look like a request of some app.
+func TestRejectedRequestsAreLabelledWithTheirAppOnlyIfItIsKnown(t *testing.T) {
+	const token = "access_token?grant_type=ig_exchange_token"
+	for name, c := range map[string]struct{ path, host, app string }{
+		"foreign host":           {"/" + token + "&access_token=A", "evil.example", "none"},
+		"foreign host with path": {"/apps/club/" + token + "&access_token=A", "evil.example", "none"},
+		"unknown app":            {"/apps/other/" + token, "localhost", "none"},
+		"unknown app, any path":  {"/apps/other/me", "localhost", "none"},
+		"no app named":           {"/" + token + "&access_token=A", "localhost", "none"},
+		"two ids":                {"/" + token + "&client_id=21&client_id=22", "localhost", "none"},
+		"two ids, any path":      {"/me?client_id=21&client_id=22", "localhost", "none"},
+		"malformed, no app":      {"/" + token + "&access_token=%", "club.internal", "none"},
+		"path, malformed":        {"/apps/club/" + token + "&access_token=%", "localhost", "club"},
+		"path, no token":         {"/apps/club/" + token, "localhost", "club"},
+		"path, wrong grant":      {"/apps/club/access_token?grant_type=x", "localhost", "club"},
+		"path, not passed":       {"/apps/club/x/access_token", "localhost", "club"},
+		"id, no token":           {"/" + token + "&client_id=22", "localhost", "club"},
+		"host, no token":         {"/" + token, "club.internal", "club"},
+	} {
+		var log strings.Builder
+		p, graph := newShops(t)
+		spans := tracetest.NewSpanRecorder()
+		p.carried.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("")
+		p.carried.log = slog.New(slog.NewTextHandler(&log, nil))
+		w := askAt(p, c.host, c.path)
+		if w.Code < 400 || len(graph.asked()) > 0 {
+			t.Errorf("%s: got %d after %d calls, want a refusal", name, w.Code, len(graph.asked()))
+		}
+		if got := rejectedOf(t, p); !slices.Equal(got, []string{c.app}) {
+			t.Errorf("%s: counted for %q, want %q", name, got, c.app)
+		}
+		if !strings.Contains(log.String(), " app="+c.app+" ") {
+			t.Errorf("%s: logged as %s, want app %s", name, log.String(), c.app)
+		}
+		if got := spans.Ended()[0].Attributes(); !slices.Contains(got, attribute.String("igproxy.app", c.app)) {
+			t.Errorf("%s: traced as %v, want app %s", name, got, c.app)
+		}
+	}
+}
+
+// rejectedOf returns the apps for which rejected requests are counted.
+func rejectedOf(t *testing.T, p *Proxy) (apps []string) {
+	t.Helper()
+	families, err := p.Metrics().registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if l := m.GetLabel(); f.GetName() == "igproxy_requests_total" && l[2].GetValue() == "rejected" {
+				apps = append(apps, l[0].GetValue())
+			}
+		}
+	}
+	return apps
+}
+
+func TestNoAppIsNamedNone(t *testing.T) {
+	o := optionsFor(t, "https://graph.instagram.com", nil)
+	o.Cache, o.Apps[0].Label = newCache(t), "none"
+	if _, err := New(o); err == nil || !strings.Contains(err.Error(), `"none"`) {
+		t.Errorf("got %v, want an error", err)
 	}
 }

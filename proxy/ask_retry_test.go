@@ -102,7 +102,7 @@ func TestACallIsNotRepeated(t *testing.T) {
 		"while the app is paused": {spoil: func(_ *askStep, c *call) {
 			limit := refusalAnswer(4, 0, "m").refusal
 			limit.RetryAt = time.Now().Add(time.Hour)
-			c.app.state.limit.begin(limit)
+			c.app.state.limit.begin(limit, time.Now())
 			c.mayRetry = func() bool { return c.app.paused(time.Now()) == nil }
 		}, result: retryHeld},
 		"while the breaker is open": {spoil: func(_ *askStep, c *call) { c.mayRetry = func() bool { return false } }, result: retryHeld},

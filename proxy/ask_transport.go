@@ -63,6 +63,7 @@ func newOutbound(o Options, silent func()) *outbound {
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
+	kept.OnProxyConnectResponse = refusedByProxy
 	if o.IgnoreProxy {
 		kept.Proxy = nil
 	}
@@ -86,10 +87,26 @@ func (o *outbound) transport() *http.Transport {
 	return o.kept
 }
 
-// RoundTrip implements http.RoundTripper. It returns errSilent if a kept connection was silent
+// RoundTrip implements http.RoundTripper. If it gets no connection through a proxy, the error is a
+// *proxiedError.
+func (o *outbound) RoundTrip(r *http.Request) (*http.Response, error) {
+	via := o.via(r)
+	if via == "" {
+		return o.roundTrip(r)
+	}
+	var connected atomic.Bool
+	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	res, err := o.roundTrip(r.WithContext(ctx))
+	if err != nil && !connected.Load() {
+		err = &proxiedError{via, err}
+	}
+	return res, err
+}
+
+// roundTrip sends a request on a kept connection or on one of its own. It returns errSilent if a kept connection was silent
 // until the call's time ended. Such a connection may be dead, because firewalls and NAT devices
 // lose their state without closing anything, so the error says nothing about Meta.
-func (o *outbound) RoundTrip(r *http.Request) (*http.Response, error) {
+func (o *outbound) roundTrip(r *http.Request) (*http.Response, error) {
 	if !maySendTwice(r) {
 		return o.single.RoundTrip(r)
 	}

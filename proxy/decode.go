@@ -7,8 +7,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// decode reads a token call strictly and returns it as a call, or the error for the app. It keeps a
-// few parameters and the bearer token and drops everything else. An inbound client_secret is
+// decode reads a token call strictly and returns it as a call, or the error for the app and a call
+// that only says which app it is for, if that is known. It keeps a few parameters and the bearer
+// token and drops everything else. An inbound client_secret is
 // dropped without a comparison, which would let a caller test guesses.
 func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.Error) {
 	p, refused := e.params(r, t.rows[0])
@@ -24,16 +25,16 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 	}
 	c.grant = rowOf(fit, c.app)
 	if c.token, refused = p.pick(c.grant.subject, r.Header["Authorization"]); refused != nil {
-		return call{}, refused
+		return call{app: c.app}, refused
 	}
 	if e.trust.owns(c.token.Reveal()) {
-		return call{}, errOwnToken
+		return call{app: c.app}, errOwnToken
 	}
 	if c.grant.form {
 		// Without this list igproxy would exchange codes that were issued for someone else's page.
 		c.redirect = p.value[paramRedirect]
 		if p.count[paramRedirect] != 1 || !slices.Contains(c.app.RedirectURIs, c.redirect) {
-			return call{}, errRedirect
+			return call{app: c.app}, errRedirect
 		}
 	}
 	c.key = c.app.key(c.grant, c.token, c.redirect)

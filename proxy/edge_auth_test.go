@@ -138,7 +138,7 @@ func TestUnauthenticatedRequestsAreRefusedInTheEnvelope(t *testing.T) {
 	}
 	rec := httptest.NewRecorder()
 	metrics.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	if want := `igproxy_requests_total{app="default",grant="none",outcome="rejected",source="none"} 4`; !strings.Contains(rec.Body.String(), want) {
+	if want := `igproxy_requests_total{app="none",grant="none",outcome="rejected",source="none"} 4`; !strings.Contains(rec.Body.String(), want) {
 		t.Errorf("the metrics do not contain %s", want)
 	}
 	s.Close() // the last line is written after the answer

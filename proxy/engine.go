@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/igproxy/igproxy/cache"
 )
@@ -29,8 +30,12 @@ type engine struct {
 	gate   gate
 	trust  trust
 	first  exchanger // recall, which leads to the other steps
+	guard  exchanger // guard, for the calls that test client secrets
 	out    *outbound // used by ask
 	bypass *bypass   // nil: only token calls are answered
+
+	checkSecrets, readyWhenRefused bool          // as in Options
+	budget                         time.Duration // of a call that tests a client secret
 
 	plain *plainCall // nil: the lane answers nothing
 }
@@ -56,8 +61,10 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 		apps: apps, grants: table, out: out,
 		gate:  newGate(hosts, o.AnyHost),
 		trust: trust{o.Bearers, c.metrics.bearerChecked},
-		first: compose(o, c, out),
+
+		checkSecrets: o.CheckSecrets, readyWhenRefused: o.ReadyWhenRefused, budget: o.Budget(),
 	}
+	e.first, e.guard = compose(o, c, out)
 	if o.Passthrough != nil {
 		e.bypass = newBypass(o, c.metrics)
 	}
@@ -67,9 +74,9 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	return e, nil
 }
 
-// compose builds the steps between decode and answer. If requests are traced, each step is wrapped
-// in another one that makes a span.
-func compose(o Options, c carried, out *outbound) exchanger {
+// compose builds the steps between decode and answer, and returns the first one and guard. If
+// requests are traced, each step is wrapped in another one that makes a span.
+func compose(o Options, c carried, out *outbound) (first, guarded exchanger) {
 	recall := func(next exchanger) exchanger {
 		return traced(c.tracer, "recall", &recallStep{cache: c.cache, next: next})
 	}
@@ -83,8 +90,8 @@ func compose(o Options, c carried, out *outbound) exchanger {
 		return traced(c.tracer, "guard", &guardStep{next: next, circuits: c.circuits, failures: c.failures,
 			timeout: o.Timeout, log: c.log})
 	}
-	ask := traced(c.tracer, "ask", newAsk(o, c, out))
-	return recall(join(claim(guard(ask))))
+	guarded = guard(traced(c.tracer, "ask", newAsk(o, c, out)))
+	return recall(join(claim(guarded))), guarded
 }
 
 func newAsk(o Options, c carried, out *outbound) *askStep {

@@ -81,7 +81,10 @@ func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefo
 // note notes what an answer says about the whole app.
 func (s *guardStep) note(c call, a answer) {
 	if a.is(graph.ClassAppLimit) {
-		c.app.state.limit.begin(a.refusal)
+		if c.app.state.limit.begin(a.refusal, time.Now()) {
+			s.log.Warn("app paused", "app", c.app.Label, "until", a.refusal.RetryAt, "class", a.refusal.Class,
+				"code", a.refusal.Code, "next_step", advicePaused)
+		}
 	}
 	refused, accepted, inUse := c.app.state.secrets.note(a, time.Now())
 	if refused {

@@ -25,9 +25,8 @@ type circuits struct {
 	metrics *Metrics
 	log     *slog.Logger
 
-	mu    sync.Mutex // protects all and known
-	all   map[circuit]*circuitState
-	known map[string]worstState // by upstream, once a breaker has changed
+	mu  sync.Mutex // protects all
+	all map[circuit]*circuitState
 }
 
 type circuitState struct {
@@ -36,20 +35,13 @@ type circuitState struct {
 	upstream string
 }
 
-// worstState is the worst state of an upstream's breakers.
-type worstState struct {
-	state breaker.State
-	since time.Time
-}
-
 // newCircuits returns circuits with these options, except OnChange, which is not used. Its error
 // names an invalid option.
 func newCircuits(o breaker.Options, slots int, m *Metrics, log *slog.Logger) (*circuits, error) {
 	if _, err := breaker.New(o); err != nil {
 		return nil, err
 	}
-	return &circuits{options: o, slots: slots, metrics: m, log: log,
-		all: map[circuit]*circuitState{}, known: map[string]worstState{}}, nil
+	return &circuits{options: o, slots: slots, metrics: m, log: log, all: map[circuit]*circuitState{}}, nil
 }
 
 // of returns the state of a call's circuit.
@@ -59,36 +51,37 @@ func (s *circuits) of(c call) *circuitState {
 	key := circuitOf(c)
 	if s.all[key] == nil {
 		o, upstream := s.options, c.grant.upstream
-		o.OnChange = func(from, to breaker.State) { s.changed(key, upstream, from, to) }
+		o.OnChange = func(c breaker.Change) { s.changed(key, upstream, c) }
 		b, _ := breaker.New(o) // newCircuits has checked the options
 		s.all[key] = &circuitState{b, newSlots(s.slots), upstream}
 	}
 	return s.all[key]
 }
 
-// changed updates the state of an upstream after a breaker has changed, and counts and logs the
-// change.
-func (s *circuits) changed(of circuit, upstream string, from, to breaker.State) {
-	worst := s.worst(upstream)
-	s.mu.Lock()
-	if s.known[upstream].state != worst {
-		s.known[upstream] = worstState{worst, time.Now()}
-	}
-	s.mu.Unlock()
-	s.metrics.breakerChanged(of, upstream, from, to)
+// changed counts and logs a change of a breaker.
+func (s *circuits) changed(of circuit, upstream string, c breaker.Change) {
+	s.metrics.breakerChanged(of, upstream, c)
 	write := s.log.Info
-	if to == breaker.Open {
+	if c.To == breaker.Open {
 		write = s.log.Warn
 	}
-	write("breaker changed", "step", "guard", "upstream", upstream, "app", of.app, "grant", of.grant, "from", from, "to", to)
+	write("breaker changed", "step", "guard", "upstream", upstream, "app", of.app, "grant", of.grant,
+		"from", c.From, "to", c.To, "since", c.Since, "probes", c.Probes)
 }
 
-// since returns the time at which the worst state of an upstream's breakers last changed, or the
-// zero time.
-func (s *circuits) since(upstream string) time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.known[upstream].since
+// outage returns the longest current outage of an upstream's breakers, with the probes of all of
+// them, and when the last outage ended. It returns zero for what there is not.
+func (s *circuits) outage(upstream string) (o breaker.Outage, closedAt time.Time) {
+	for _, b := range s.states(upstream) {
+		one := b.Outage()
+		if o.Probes += one.Probes; !one.Since.IsZero() && (o.Since.IsZero() || one.Since.Before(o.Since)) {
+			o.Since = one.Since
+		}
+		if at := b.ClosedAt(); at.After(closedAt) {
+			closedAt = at
+		}
+	}
+	return o, closedAt
 }
 
 // states returns the states of an upstream's circuits. An empty name means all upstreams.

@@ -12,17 +12,43 @@ import (
 // Meta for tokens that are not in the cache. A rate limit is not a failure, so it never reaches the
 // breaker. The zero value means that there is no limit.
 type pause struct {
-	mu    sync.Mutex   // protects limit
+	mu    sync.Mutex   // protects the fields below
 	limit *graph.Error // as Meta reported it; the pause ends at its RetryAt, which graph.RetryAt computed
+	since time.Time    // when the pause began
 }
 
-// begin starts a pause, or extends the current one.
-func (p *pause) begin(limit *graph.Error) {
+// begin starts a pause, or extends the current one. It reports whether the log should say so: calls
+// that were in flight together extend a pause by moments.
+func (p *pause) begin(limit *graph.Error, now time.Time) (notable bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.limit == nil || limit.RetryAt.After(p.limit.RetryAt) {
+	isOver := p.limit == nil || !now.Before(p.limit.RetryAt)
+	switch {
+	case isOver:
+		p.limit, p.since = limit, now
+		return limit.RetryAt.After(now)
+	case limit.RetryAt.After(p.limit.RetryAt):
+		notable = limit.RetryAt.Sub(p.limit.RetryAt) > time.Second
 		p.limit = limit
 	}
+	return notable
+}
+
+// current returns the current pause without its app. It reports false if there is none.
+func (p *pause) current(now time.Time) (Pause, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.limit == nil || !now.Before(p.limit.RetryAt) {
+		return Pause{}, false
+	}
+	return Pause{Since: p.since, Until: p.limit.RetryAt, Code: p.limit.Code}, true
+}
+
+// end ends the pause. The next reply from Meta may begin another one.
+func (p *pause) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.limit = nil
 }
 
 // check returns the error that is repeated during the pause, with status 429, or nil if Meta may be

@@ -12,39 +12,51 @@ const (
 	// refusedPause is the pause after Meta has refused every secret of an app. While it lasts,
 	// igproxy makes no token calls to Meta for this app.
 	refusedPause = 5 * time.Second
-	// refusedDoubt is how long the secrets count as refused, from the same moment. Afterwards the
-	// sidecar is ready again, because only a request can prove that a secret is right.
-	refusedDoubt = time.Minute
+	// firstProof is the time from a refusal to the next call that igproxy makes by itself to test
+	// the secrets. Each further one takes twice as long, up to lastProof.
+	firstProof = 10 * time.Second
+	lastProof  = 5 * time.Minute
+)
+
+// The states of an app's client secrets.
+const (
+	secretUnproven = "unproven" // no call has shown yet whether Meta accepts them
+	secretAccepted = "accepted" // Meta accepts one of them
+	secretRefused  = "refused"  // Meta refuses all of them
 )
 
 // clientSecrets are an app's client secrets: one, or two during a rotation. The one that worked
 // last is sent first. If Meta refuses it, the call is repeated once with the other. The zero value
 // has no secrets; the method use sets them.
 type clientSecrets struct {
-	mu        sync.Mutex   // protects all below
-	list      []Secret     // the current one, then the previous one
-	inUse     int          // index in list
-	refusal   *graph.Error // set once Meta has refused every secret, until it accepts one
-	refusedAt time.Time    // when refusal came
+	mu        sync.Mutex    // protects all below
+	list      []Secret      // the current one, then the previous one
+	inUse     int           // index in list
+	accepted  bool          // Meta has accepted one of list
+	refusal   *graph.Error  // set once Meta has refused every secret, until it accepts one
+	refusedAt time.Time     // when refusal came
+	tested    bool          // dueProof has asked for a proof of secrets that are unproven
+	nextProof time.Duration // from refusedAt until a proof is due
 }
 
 // secretNames are the names of the two secrets in the metric and the log, by index in the list.
 var secretNames = []string{"current", "previous"}
 
 // use replaces the app's secrets with list and forgets what was known about the previous ones. The
-// secret in use stays in use if it is also in list, unless it was refused. If list has not changed,
-// use does nothing.
+// secret in use stays in use, and stays accepted, if it is also in list, unless it was refused. If
+// list has not changed, use does nothing.
 func (s *clientSecrets) use(list []Secret) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.EqualFunc(s.list, list, Secret.equal) {
 		return
 	}
-	inUse := 0
+	inUse := -1
 	if len(s.list) > 0 && s.refusal == nil {
-		inUse = max(0, indexOf(list, s.list[s.inUse]))
+		inUse = indexOf(list, s.list[s.inUse])
 	}
-	s.list, s.inUse, s.refusal = list, inUse, nil
+	s.accepted = s.accepted && inUse >= 0
+	s.list, s.inUse, s.refusal, s.tested = list, max(0, inUse), nil, false
 }
 
 // pick returns the secret to ask with: the one in use, or another one if that was refused. It
@@ -74,12 +86,37 @@ func (s *clientSecrets) check(now time.Time) *graph.Error {
 	return &repeated
 }
 
-// areRefused reports whether Meta has refused every secret during the last refusedDoubt. If so, an
-// operator must act.
-func (s *clientSecrets) areRefused(now time.Time) bool {
+// standing returns what is known about the secrets. If they are refused, an operator must act.
+func (s *clientSecrets) standing() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.refusal != nil && now.Sub(s.refusedAt) < refusedDoubt
+	switch {
+	case s.refusal != nil:
+		return secretRefused
+	case s.accepted:
+		return secretAccepted
+	}
+	return secretUnproven
+}
+
+// dueProof reports whether igproxy should now make a call by itself to test the secrets: because
+// nothing is known about them and untested is set (this happens once), or because they are refused,
+// at growing intervals.
+func (s *clientSecrets) dueProof(untested bool, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.refusal != nil:
+		if now.Sub(s.refusedAt) < s.nextProof {
+			return false
+		}
+		s.nextProof = min(2*s.nextProof, lastProof)
+		return true
+	case untested && !s.accepted && !s.tested:
+		s.tested = true
+		return true
+	}
+	return false
 }
 
 // note updates the state from the answer to a call. It reports whether all secrets are refused from
@@ -93,14 +130,17 @@ func (s *clientSecrets) note(a answer, now time.Time) (refused, accepted bool, i
 	switch {
 	case with < 0:
 	case a.refusal == nil, a.is(graph.ClassToken): // Meta checks the secret before the token
-		s.refusal = nil
+		s.refusal, s.accepted = nil, true
 		if with != s.inUse && indexOf(s.list, a.without) == s.inUse {
 			s.inUse, inUse = with, secretNames[with]
 		}
 		return false, wasRefused, inUse
 	case a.is(graph.ClassSecret):
 		if !slices.ContainsFunc(s.list, func(one Secret) bool { return !one.equal(a.with) && !one.equal(a.without) }) {
-			s.refusal, s.refusedAt = a.refusal, now
+			s.refusal, s.refusedAt, s.accepted = a.refusal, now, false
+			if !wasRefused {
+				s.nextProof = firstProof
+			}
 			return !wasRefused, false, ""
 		}
 	}

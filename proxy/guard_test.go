@@ -125,8 +125,8 @@ func TestRefusedSecretPausesForSecondsUntilProven(t *testing.T) {
 				t.Fatalf("got %+v, %v", a.refusal, err)
 			}
 		}
-		if asked != 1 || !c.app.state.secrets.areRefused(time.Now()) {
-			t.Errorf("asked %d times, refused %v; want 1, true", asked, c.app.state.secrets.areRefused(time.Now()))
+		if asked != 1 || c.app.state.secrets.standing() != secretRefused {
+			t.Errorf("asked %d times, secret %s; want 1, refused", asked, c.app.state.secrets.standing())
 		}
 		time.Sleep(refusedPause)
 		_, _ = g.Exchange(t.Context(), c)
@@ -136,23 +136,8 @@ func TestRefusedSecretPausesForSecondsUntilProven(t *testing.T) {
 		}
 		wrong = false
 		_, _ = g.Exchange(t.Context(), c)
-		if c.app.state.secrets.areRefused(time.Now()) || !strings.Contains(log.String(), "client secret accepted again") {
+		if c.app.state.secrets.standing() != secretAccepted || !strings.Contains(log.String(), "client secret accepted again") {
 			t.Errorf("code 190 proves the secret right, but it still counts as refused:\n%s", log.String())
-		}
-	})
-}
-
-// If readiness never came back, no request could arrive to prove the secret right.
-func TestTheRefusalOfASecretIsDoubtedAfterAMinute(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, one := &clientSecrets{}, NewSecret(testSecret)
-		s.use([]Secret{one})
-		refused := refusalAnswer(100, 0, "Error validating client secret.")
-		refused.with = one
-		s.note(refused, time.Now())
-		time.Sleep(refusedDoubt)
-		if s.areRefused(time.Now()) {
-			t.Error("the secret still counts as refused after refusedDoubt")
 		}
 	})
 }

@@ -20,7 +20,7 @@ import (
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	e := p.current.Load()
-	x := reply{id: newRequestID(), grant: "none", app: e.apps[0].Label, last: last(r)}
+	x := reply{id: newRequestID(), grant: "none", app: noApp, last: last(r)}
 	server, r := beginTrace(p.carried.tracer, e, r)
 	x.serve(e, r, &p.carried)
 	if x.passed != nil {
@@ -37,6 +37,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 }
+
+// noApp is the label of requests that are refused before their app is known. No app has this name.
+const noApp = "none"
 
 // reply is what the handler knows about one request and its outcome.
 type reply struct {
@@ -62,6 +65,9 @@ func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 		return
 	}
 	t := e.route(r)
+	if t.app != nil {
+		x.app = t.app.Label
+	}
 	if len(t.rows) == 0 {
 		if !e.mayPass(t) {
 			x.err = errPath
@@ -72,6 +78,9 @@ func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 	}
 	x.flat = t.rows[0].form
 	c, refused := e.decode(r, t)
+	if c.app != nil {
+		x.app = c.app.Label
+	}
 	if refused != nil {
 		x.err = refused
 		return

@@ -139,9 +139,9 @@ func (m *Metrics) repeated(c call, result string) {
 	m.retries.WithLabelValues(c.app.Label, c.grant.name, result).Inc()
 }
 
-func (m *Metrics) breakerChanged(of circuit, upstream string, from, to breaker.State) {
-	m.outages.change(of, upstream, from, to, time.Now())
-	m.changes.WithLabelValues(upstream, string(to)).Inc()
+func (m *Metrics) breakerChanged(of circuit, upstream string, c breaker.Change) {
+	m.outages.change(of, upstream, c, time.Now())
+	m.changes.WithLabelValues(upstream, string(c.To)).Inc()
 }
 
 // silentPool returns a function that counts a silent connection of a pool.

@@ -32,6 +32,8 @@ var (
 	bytesGauge    = gauge("cache_bytes", "Bytes that the memory tier takes.")
 	readyGauge    = gauge("ready", "1 if /readyz reports ready.")
 	breakerGauge  = gauge("breaker_state", "1 for the worst state of the upstream's breakers, 0 for the other states.", "upstream", "state")
+	outageGauge   = gauge("breaker_outage_start_timestamp_seconds", "Time at which the upstream's breaker last was closed, 0 while it is closed.", "upstream")
+	probesGauge   = gauge("breaker_outage_probes", "Calls that were let through while the upstream's breaker is not closed.", "upstream")
 	refusedGauge  = gauge("client_secret_refused", "1 while Meta refuses the app's client secret.", "app")
 	inUseGauge    = gauge("client_secret_in_use", "1 for the app's client secret that is used first.", "app", "which")
 	passingGauge  = gauge("passthrough_in_flight", "Calls that are being passed through.", "app")
@@ -57,9 +59,12 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 		for _, s := range []breaker.State{breaker.Closed, breaker.Open, breaker.HalfOpen} {
 			send(breakerGauge, number(worst == s), name, string(s))
 		}
+		outage, _ := c.circuits.outage(name)
+		send(outageGauge, timestamp(outage.Since), name)
+		send(probesGauge, float64(outage.Probes), name)
 	}
 	for _, a := range g.p.current.Load().apps {
-		send(refusedGauge, number(a.state.secrets.areRefused(now)), a.Label)
+		send(refusedGauge, number(a.state.secrets.standing() == secretRefused), a.Label)
 		inUse, count := a.state.secrets.state()
 		for i := range count {
 			send(inUseGauge, number(i == inUse), a.Label, secretNames[i])
@@ -75,6 +80,14 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 			}
 		}
 	}
+}
+
+// timestamp returns a time in Unix seconds, and 0 for the zero time.
+func timestamp(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
 }
 
 func number(yes bool) float64 {

@@ -73,6 +73,13 @@ func (s *rateLimits) note(app string, h http.Header) {
 	s.last[app] = last
 }
 
+// forget forgets what the headers reported about an app.
+func (s *rateLimits) forget(app string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.last, app)
+}
+
 // all returns every app's current rate limits with the minutes left, sorted by app.
 func (s *rateLimits) all(now time.Time) (list []RateLimit) {
 	s.mu.Lock()

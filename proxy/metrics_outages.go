@@ -35,22 +35,19 @@ type outages struct {
 }
 
 // change notes a change of a breaker's state.
-func (s *outages) change(of circuit, upstream string, from, to breaker.State, now time.Time) {
+func (s *outages) change(of circuit, upstream string, c breaker.Change, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.IndexFunc(s.list, func(o outageOf) bool { return o.circuit == of && o.Of == upstream && o.End.IsZero() })
 	if i < 0 {
-		if to == breaker.Closed {
+		if c.To == breaker.Closed {
 			return
 		}
-		s.list = append(s.list, outageOf{Outage{Of: upstream, Start: now}, of})
+		s.list = append(s.list, outageOf{Outage{Of: upstream, Start: c.Since}, of})
 		s.list = slices.Delete(s.list, 0, max(0, len(s.list)-maxOutages))
 		return
 	}
-	if from == breaker.HalfOpen {
-		s.list[i].Probes++
-	}
-	if to == breaker.Closed {
+	if s.list[i].Probes = c.Probes; c.To == breaker.Closed {
 		s.list[i].End = now
 	}
 }
@@ -70,11 +67,11 @@ func (s *outages) endOthers(exists func(circuit) bool, now time.Time) {
 const outageOfRedis = "redis"
 
 func (s *outages) redis(ok bool, now time.Time) {
-	from, to := breaker.Closed, breaker.Open
+	c := breaker.Change{To: breaker.Open, Outage: breaker.Outage{Since: now}}
 	if ok {
-		from, to = to, from
+		c.To = breaker.Closed
 	}
-	s.change(circuit{}, outageOfRedis, from, to, now)
+	s.change(circuit{}, outageOfRedis, c, now)
 }
 
 // Outages returns the last outages since the start, the latest first. Outages of an upstream's

@@ -78,8 +78,9 @@ func TestAnOutageIsOneLineWithStartEndAndProbes(t *testing.T) {
 func TestOnlyTheLastOutagesAreKept(t *testing.T) {
 	s, now := &outages{}, time.Now()
 	for i := range 3 * maxOutages {
-		s.change(circuit{"shop", "exchange", ""}, "instagram", breaker.Closed, breaker.Open, now.Add(time.Duration(i)*time.Hour))
-		s.change(circuit{"shop", "exchange", ""}, "instagram", breaker.HalfOpen, breaker.Closed, now.Add(time.Duration(i)*time.Hour+time.Minute))
+		at := now.Add(time.Duration(i) * time.Hour)
+		s.change(circuit{"shop", "exchange", ""}, "instagram", breaker.Change{To: breaker.Open, Outage: breaker.Outage{Since: at}}, at)
+		s.change(circuit{"shop", "exchange", ""}, "instagram", breaker.Change{To: breaker.Closed}, at.Add(time.Minute))
 	}
 	if len(s.list) != maxOutages || !s.list[0].Start.Equal(now.Add(2*maxOutages*time.Hour)) {
 		t.Errorf("%d outages, the first at %v", len(s.list), s.list[0].Start)

@@ -127,7 +127,7 @@ func exercised(t *testing.T) *Metrics {
 	_ = ask(p, get(target("flaky500-1")))
 	m.RedisError("claim", "timeout")
 	m.RedisState(true)
-	p.carried.circuits.changed(circuit{"default", "exchange", ""}, upstreamGraph, breaker.Closed, breaker.Open)
+	p.carried.circuits.changed(circuit{"default", "exchange", ""}, upstreamGraph, breaker.Change{From: breaker.Closed, To: breaker.Open})
 	m.Operation("purge", "done")
 	m.silentPool("tokens")()
 	m.silentPool("passthrough")()

@@ -42,6 +42,12 @@ type Options struct {
 	MaxConnectionAge time.Duration
 	// IgnoreProxy makes calls to Meta ignore HTTPS_PROXY and the related variables.
 	IgnoreProxy bool
+	// CheckSecrets makes ProveSecrets test the client secrets that no call has proven: those that
+	// New gets, and those that Reload changes.
+	CheckSecrets bool
+	// ReadyWhenRefused keeps the Proxy ready when Meta refuses the client secrets of all apps,
+	// because known tokens are still served.
+	ReadyWhenRefused bool
 	// Retries is the number of retries after a failed call that may be repeated: 0 or 1.
 	Retries int
 	// TTL is the longest time that a long-lived token is remembered.
@@ -52,8 +58,8 @@ type Options struct {
 	// CodeTTL is the longest time that the response to a code exchange is remembered. A code works
 	// only once, so a repeated callback gets the first answer.
 	CodeTTL time.Duration
-	// NegativeTTL is how long the refusal of a token is remembered. A refusal because the app has
-	// no access to the account is remembered for at most ten seconds. Zero: not at all.
+	// NegativeTTL is how long it is remembered that a token is invalid. Any other refusal of a token
+	// is remembered for at most ten seconds. Zero: not at all.
 	NegativeTTL time.Duration
 	// ClaimBudget is the time that the cache may take for one claim, in addition to Timeout. Zero:
 	// the cache has no Redis.

@@ -34,7 +34,7 @@ func newBypass(o Options, metrics *Metrics) *bypass {
 	stream.Transport, stream.MaxJSONBytes = out, o.MaxResponseBytes
 	stream.DropHeaders = append([]string{trustHeader}, traceHeaders...)
 	stream.IsOwnToken = trust{digests: o.Bearers}.owns
-	return &bypass{passthrough.New(stream), out, map[Service]*url.URL{Instagram: o.UpstreamURL, Threads: o.ThreadsURL}}
+	return &bypass{passthrough.New(stream), out, baseURLs(o)}
 }
 
 // passedQueue is the longest time that a call waits for a slot. After that the app gets an error

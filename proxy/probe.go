@@ -45,7 +45,7 @@ func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 		proofs = append(proofs, Proof{"upstream " + c.grant.base.String() + of, probe(ctx, ask, c)})
 		if len(a.RedirectURIs) > 0 {
 			c.grant, c.redirect = rowOf(rowsAt(table, codePath), a), a.RedirectURIs[0]
-			proofs = append(proofs, Proof{"codes at " + c.grant.base.String() + of, probe(ctx, ask, c)})
+			proofs = append(proofs, Proof{"login host " + c.grant.base.String() + of, probe(ctx, ask, c)})
 		}
 	}
 	return proofs, nil
@@ -87,7 +87,7 @@ func noProof(e *graph.Error) error {
 	case graph.ClassUnreached:
 		return fmt.Errorf("could not reach Meta (%s); check the network, the URL and upstream.ca_file", e.Cause)
 	case graph.ClassTimeout:
-		return errors.New("no answer from Meta in time; check the network and the URL, or raise upstream.timeout")
+		return fmt.Errorf("no answer from Meta in time (%s); check the network and the URL, or raise upstream.timeout", e.Cause)
 	case graph.ClassBroken:
 		return fmt.Errorf("the reply is not one that Meta sends (%s); check the URL, or try again later", e.Cause)
 	case graph.ClassHeld:

@@ -132,6 +132,9 @@ func TestProbeProvesEveryAppAndTheHostOfCodes(t *testing.T) {
 	if err != nil || len(proofs) != 4 {
 		t.Fatalf("got %v, %v", proofs, err)
 	}
+	if want := "login host " + w.login.url.String() + " of app default"; proofs[1].Part != want {
+		t.Errorf("the host of the codes is called %q, want %q", proofs[1].Part, want)
+	}
 	for i, want := range []bool{false, true, true, false} {
 		if (proofs[i].Err == nil) != want || !strings.Contains(proofs[i].Part, " of app ") {
 			t.Errorf("%s: got %v, want success: %v", proofs[i].Part, proofs[i].Err, want)

@@ -46,7 +46,8 @@ type Proxy struct {
 	current  atomic.Pointer[engine]
 	carried  carried
 	draining atomic.Bool
-	dates    dates // for the lane
+	tested   atomic.Bool // ProveSecrets has made its first calls
+	dates    dates       // for the lane
 }
 
 // New builds a Proxy. An error names the invalid option, or a few options of which one is invalid,

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 
 	"github.com/igproxy/igproxy/cache"
 )
@@ -24,7 +23,7 @@ func (p *Proxy) Purge(ctx context.Context, label string, token Secret) (apps []s
 		}
 	}
 	if len(apps) == 0 {
-		return nil, errors.New("no app has this name")
+		return nil, errNoSuchApp
 	}
 	return apps, err
 }

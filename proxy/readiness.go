@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 type Readiness struct {
 	Ready        bool          `json:"ready"`
 	Draining     bool          `json:"draining"`
-	ClientSecret string        `json:"client_secret"` // "ok", "refused", or with several apps "refused: LABELS"
+	ClientSecret string        `json:"client_secret"` // see clientSecretState
 	Breaker      breaker.State `json:"breaker"`       // the worst state of all breakers
 	Redis        string        `json:"redis"`         // "ok", "degraded" or "off"
 	RedisFault   string        `json:"redis_fault,omitempty"`
@@ -22,51 +23,65 @@ type Readiness struct {
 
 // Readiness returns the current readiness. An open breaker or a failed Redis leaves the Proxy
 // ready, because known tokens are still served. So does a refused client secret, unless the secrets
-// of all apps are refused.
+// of all apps are refused. With CheckSecrets, the Proxy is not ready until ProveSecrets has tested
+// the secrets that New got. Under ReadyWhenRefused, secrets have no effect.
 func (p *Proxy) Readiness() Readiness {
 	health := p.carried.cache.Health()
 	r := Readiness{
-		Draining:     p.draining.Load(),
-		ClientSecret: "ok",
-		Breaker:      p.carried.circuits.worst(""),
-		Redis:        health.State,
-		RedisFault:   health.Kind,
-		RedisSince:   health.Since,
-		Flights:      p.carried.flights.running.Load(),
-		Entries:      p.carried.cache.Len(),
+		Draining:   p.draining.Load(),
+		Breaker:    p.carried.circuits.worst(""),
+		Redis:      health.State,
+		RedisFault: health.Kind,
+		RedisSince: health.Since,
+		Flights:    p.carried.flights.running.Load(),
+		Entries:    p.carried.cache.Len(),
 	}
-	apps, now := p.current.Load().apps, time.Now()
-	var refused []string
-	for _, a := range apps {
-		if a.state.secrets.areRefused(now) {
-			refused = append(refused, a.Label)
+	e := p.current.Load()
+	labels := map[string][]string{} // by the state of their secrets
+	for _, a := range e.apps {
+		state := a.state.secrets.standing()
+		labels[state] = append(labels[state], a.Label)
+	}
+	r.ClientSecret = clientSecretState(labels, len(e.apps))
+	usable := len(labels[secretRefused]) < len(e.apps) && (p.tested.Load() || !e.checkSecrets)
+	r.Ready = !r.Draining && (usable || e.readyWhenRefused)
+	return r
+}
+
+// clientSecretState returns the worst state of the secrets of all apps: "unproven", "accepted" or
+// "refused". If only some of the apps have it, their labels follow, as in "refused: shop, club".
+func clientSecretState(labels map[string][]string, apps int) string {
+	for _, state := range []string{secretRefused, secretUnproven} {
+		switch n := len(labels[state]); {
+		case n == apps:
+			return state
+		case n > 0:
+			return state + ": " + strings.Join(labels[state], ", ")
 		}
 	}
-	switch {
-	case len(refused) > 0 && len(apps) == 1:
-		r.ClientSecret = "refused"
-	case len(refused) > 0:
-		r.ClientSecret = "refused: " + strings.Join(refused, ", ")
-	}
-	r.Ready = !r.Draining && len(refused) < len(apps)
-	return r
+	return secretAccepted
 }
 
 // Upstream is the state of one of Meta's hosts.
 type Upstream struct {
 	Name        string        `json:"name"` // instagram, login or threads
 	InFlight    int           `json:"in_flight"`
-	MaxInFlight int           `json:"max_in_flight"`  // for each app and grant
-	Breaker     breaker.State `json:"breaker"`        // the worst state of its breakers
-	Since       time.Time     `json:"since,omitzero"` // when Breaker last changed; zero: never
+	MaxInFlight int           `json:"max_in_flight"` // for each app and grant
+	Breaker     breaker.State `json:"breaker"`       // the worst state of its breakers
+	// Since is when the breaker last was closed, or, if it is closed, when its last outage ended.
+	// Zero: there was no outage. If several breakers are not closed, it is that of the longest
+	// outage.
+	Since  time.Time `json:"since,omitzero"`
+	Probes int       `json:"probes"` // calls that were let through during the outage
 }
 
 // Upstreams returns the current state of every upstream, always in the same order.
 func (p *Proxy) Upstreams() (list []Upstream) {
 	c := p.carried.circuits
 	for _, name := range upstreams {
+		o, closedAt := c.outage(name)
 		list = append(list, Upstream{Name: name, InFlight: c.inFlight(name), MaxInFlight: c.slots,
-			Breaker: c.worst(name), Since: c.since(name)})
+			Breaker: c.worst(name), Since: cmp.Or(o.Since, closedAt), Probes: o.Probes})
 	}
 	return list
 }

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -8,25 +10,48 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-func TestSinceIsWhenTheWorstStateChanged(t *testing.T) {
+func TestSinceIsWhenTheBreakerLastWasClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
 		s := newGuarded(t, 1, nil).circuits
-		if !s.since(upstreamGraph).IsZero() {
-			t.Error("since returns a time before any breaker has changed")
+		s.log = slog.New(slog.NewTextHandler(&log, nil))
+		p := &Proxy{carried: carried{circuits: s}}
+		check := func(when string, want breaker.State, since time.Time, probes int) {
+			t.Helper()
+			for _, u := range p.Upstreams() {
+				if u.Name == upstreamGraph && (u.Breaker != want || !u.Since.Equal(since) || u.Probes != probes) {
+					t.Errorf("%s: %s since %v, %d probes; want %s since %v, %d probes", when, u.Breaker, u.Since, u.Probes, want, since, probes)
+				}
+				if u.Name != upstreamGraph && (!u.Since.IsZero() || u.Probes != 0) {
+					t.Errorf("%s: %s since %v, %d probes", when, u.Name, u.Since, u.Probes)
+				}
+			}
 		}
 		one, another := callFor(t, "a"), callFor(t, "b")
 		another.redirect = "https://app.example/callback"
-		opens := func(c call) {
-			for range 3 {
-				_ = s.of(c).Do(func() breaker.Verdict { return breaker.Failure })
-			}
+		do := func(c call, v breaker.Verdict) { _ = s.of(c).Do(func() breaker.Verdict { return v }) }
+		check("before any failure", breaker.Closed, time.Time{}, 0)
+		for range 3 {
+			do(one, breaker.Failure)
 		}
-		opens(one)
 		opened := time.Now()
-		time.Sleep(time.Second)
-		opens(another)
-		if got := s.since(upstreamGraph); !got.Equal(opened) || s.worst(upstreamGraph) != breaker.Open || !s.since(upstreamLogin).IsZero() {
-			t.Errorf("%s since %v, want %v", s.worst(upstreamGraph), got, opened)
+		for range 720 { // two hours
+			time.Sleep(10*time.Second + 1)
+			do(one, breaker.Failure)
 		}
+		check("after two hours", breaker.Open, opened, 720)
+		if last := log.String()[strings.LastIndex(log.String(), "breaker changed"):]; !strings.Contains(last, "to=open since="+opened.Format("2006-01-02T15:04:05.000Z07:00")+" probes=720") {
+			t.Errorf("the log does not say since when, and with how many probes: %s", last)
+		}
+		for range 3 {
+			do(another, breaker.Failure)
+		}
+		laterOpened := time.Now()
+		check("with another breaker open", breaker.Open, opened, 720)
+		time.Sleep(10*time.Second + 1)
+		do(one, breaker.Success)
+		check("when only the other one is open", breaker.HalfOpen, laterOpened, 0)
+		do(another, breaker.Success)
+		check("after the outage", breaker.Closed, time.Now(), 0)
 	})
 }

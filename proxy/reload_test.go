@@ -221,7 +221,9 @@ func TestWhatIsKnownSurvivesAReload(t *testing.T) {
 	if n := counted(t, o.Metrics, "igproxy_upstream_requests_total"); n != 2 {
 		t.Errorf("the metrics were lost: %v upstream calls, want 2", n)
 	}
-	p.current.Load().apps[0].state.limit.limit = nil
+	if _, err := p.Resume(""); err != nil {
+		t.Fatal(err)
+	}
 	if w := ask(p, get(target("down-1"))); w.Code != 502 || p.Readiness().Breaker != breaker.Open {
 		t.Fatalf("down: %d, breaker %s", w.Code, p.Readiness().Breaker)
 	}
@@ -259,14 +261,14 @@ func TestANewSecretDoesNotEndARateLimit(t *testing.T) {
 	now := time.Now()
 	limit := refusalAnswer(4, 0, "m").refusal
 	limit.RetryAt = now.Add(time.Hour)
-	a.state.limit.begin(limit)
+	a.state.limit.begin(limit, now)
 	a.state.secrets.note(refusalAnswer(100, 0, "Error validating client secret."), now)
 	if e := a.paused(now.Add(refusedPause)); e == nil || e.Code != 4 {
 		t.Errorf("a refused secret shortened the pause of the rate limit: %v", e)
 	}
 	a.state.secrets.use([]Secret{NewSecret("new")})
-	if e := a.paused(now.Add(time.Minute)); e == nil || e.Code != 4 || a.state.secrets.areRefused(now) {
-		t.Errorf("got %v, refused %v; want only the rate limit", e, a.state.secrets.areRefused(now))
+	if e := a.paused(now.Add(time.Minute)); e == nil || e.Code != 4 || a.state.secrets.standing() != secretUnproven {
+		t.Errorf("got %v, secret %v; want only the rate limit", e, a.state.secrets.standing())
 	}
 }
 

@@ -11,9 +11,10 @@ import (
 // that expires on the way.
 const margin = time.Minute
 
-// standingTTL is the longest time that the refusal "no access to that account" is remembered:
-// access may be granted in Meta's dashboard at any moment.
-const standingTTL = 10 * time.Second
+// briefTTL is the longest time that a refusal is remembered whose reason may end at any moment: no
+// access to that account, a missing permission, or a code that igproxy does not know. It is long
+// enough that a program which keeps sending one token does not use up the app's rate limit.
+const briefTTL = 10 * time.Second
 
 // remember stores an answer for as long as its class permits, and returns the answer for the app.
 // If another sidecar has stored an answer first, remember may return that answer instead.
@@ -48,8 +49,8 @@ func (s *claimStep) ttl(c call, a answer, now time.Time) time.Duration {
 		left = min(c.grant.ttl, a.token.Expires.Sub(now)-margin)
 	case a.is(graph.ClassToken):
 		left = s.negativeTTL
-	case a.is(graph.ClassStanding):
-		left = min(standingTTL, s.negativeTTL)
+	case a.is(graph.ClassStanding), a.is(graph.ClassRefused) && !c.grant.form: // see func Exchange in ask.go
+		left = min(briefTTL, s.negativeTTL)
 	case a.is(graph.ClassUserLimit):
 		left = a.refusal.RetryAt.Sub(now)
 	}

@@ -20,9 +20,10 @@ func TestRememberByClass(t *testing.T) {
 		"already long-lived":  {func(testing.TB) answer { return refusalAnswer(452, 4279019, "m") }, time.Minute},
 		"standing":            {func(testing.TB) answer { return refusalAnswer(100, 0, "Unsupported request - method type: get") }, 10 * time.Second},
 		"wrong secret":        {func(testing.TB) answer { return refusalAnswer(100, 0, "Error validating client secret.") }, 0},
-		"permission":          {func(testing.TB) answer { return refusalAnswer(10, 0, "m") }, 0},
+		"permission, 10":      {func(testing.TB) answer { return refusalAnswer(10, 0, "m") }, 10 * time.Second},
+		"permission, 200":     {func(testing.TB) answer { return refusalAnswer(200, 0, "m") }, 10 * time.Second},
 		"app limit":           {func(testing.TB) answer { return refusalAnswer(4, 0, "m") }, 0},
-		"unknown code":        {func(testing.TB) answer { return refusalAnswer(36000, 0, "m") }, 0},
+		"unknown code":        {func(testing.TB) answer { return refusalAnswer(36000, 0, "m") }, 10 * time.Second},
 		"repeated in a pause": {func(testing.TB) answer { a := refusalAnswer(190, 0, "m"); a.source = sourceHold; return a }, 0},
 		"user limit, 2m pause": {func(testing.TB) answer {
 			a := refusalAnswer(17, 0, "m")
@@ -55,6 +56,48 @@ func TestRememberByClass(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A worker that keeps sending one token must not use up the app's rate limit, whatever the code of
+// the refusal is.
+func TestRepeatedRefusalsCostFewCalls(t *testing.T) {
+	for _, code := range []int{3, 10, 100, 102, 190, 200, 299, 452, 2500, 1349245} {
+		synctest.Test(t, func(t *testing.T) {
+			asked := 0
+			s := &claimStep{cache: newCache(t), negativeTTL: time.Minute, next: exchangeFunc(func(context.Context, call) (answer, error) {
+				asked++
+				return refusalAnswer(code, 0, "m"), nil
+			})}
+			for range 50 {
+				if a, err := s.Exchange(t.Context(), callFor(t, "short")); err != nil || a.refusal.Code != code {
+					t.Fatalf("code %d: got %+v, %v", code, a.refusal, err)
+				}
+				time.Sleep(time.Second)
+			}
+			if asked > 5 {
+				t.Errorf("code %d: Meta was asked %d times by 50 requests, want at most 5", code, asked)
+			}
+		})
+	}
+}
+
+// Any refusal of a code may be due to the client secret, which an operator may correct.
+func TestRefusalOfACodeIsNotRemembered(t *testing.T) {
+	asked := 0
+	s := &claimStep{cache: newCache(t), negativeTTL: time.Minute, next: exchangeFunc(func(context.Context, call) (answer, error) {
+		asked++
+		return refusalAnswer(400, 0, "m"), nil
+	})}
+	c := callFor(t, "code")
+	c.grant = &grant{name: "exchange", subject: codeSubject}
+	for range 2 {
+		if a, err := s.Exchange(t.Context(), c); err != nil || a.stored {
+			t.Errorf("stored %v, %v", a.stored, err)
+		}
+	}
+	if asked != 2 {
+		t.Errorf("asked %d times, want 2", asked)
 	}
 }
 

@@ -73,9 +73,9 @@ func TestAFailureIsNamedByItsClass(t *testing.T) {
 	}
 	failure := func(class string) string { return " Error:" + class + " error.type=" + class }
 	wantTrace(t, "not decoded", traceOf(t, r, p, get("/access_token?grant_type=x")),
-		strings.Replace(refused(400, "rejected", "none", "request"), "grant=exchange", "grant=none", 1))
+		strings.NewReplacer("app=default", "app=none", "grant=exchange", "grant=none").Replace(refused(400, "rejected", "none", "request")))
 	wantTrace(t, "an unknown method", traceOf(t, r, p, httptest.NewRequest("IGAASECRET", target("IGAA"), nil)),
-		strings.NewReplacer("grant=exchange", "grant=none", "method=GET", "method=_OTHER", "GET /", "HTTP /").Replace(refused(400, "rejected", "none", "request")))
+		strings.NewReplacer("app=default", "app=none", "grant=exchange", "grant=none", "method=GET", "method=_OTHER", "GET /", "HTTP /").Replace(refused(400, "rejected", "none", "request")))
 	wantTrace(t, "an expired token", traceOf(t, r, p, get(target("expired-1"))), append([]string{refused(400, "refused", "upstream", "bad_token")},
 		nested("ask", failure("bad_token"), "upstream", " http.request.method=GET http.response.status_code=400")...)...)
 	wantTrace(t, "Instagram is down", traceOf(t, r, p, get(target("down-1"))),

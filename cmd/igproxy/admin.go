@@ -63,7 +63,7 @@ func operationTarget(c *cli.Context, env environment) (adminTarget, error) {
 	case strings.HasPrefix(to.listen, "unix:"):
 		return to, nil // even if the token cannot be read: over a socket, the UID counts
 	case path == "":
-		return to, usageError("reload and purge need admin.socket or admin.token_file, set for the sidecar and for this " +
+		return to, usageError("reload, purge and resume need admin.socket or admin.token_file, set for the sidecar and for this " +
 			"command, for example with --config; to reload without either, send SIGHUP to the sidecar")
 	case err != nil:
 		return to, usageError("admin.token_file: %s", err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -30,8 +31,10 @@ func healthcheckCommand(env environment) *cli.Command {
 				return nil
 			case s.Draining:
 				return errors.New("not ready: draining")
-			case s.ClientSecret != "ok":
+			case strings.HasPrefix(s.ClientSecret, "refused"):
 				return errors.New("not ready: Meta refuses the client secret")
+			case strings.HasPrefix(s.ClientSecret, "unproven"):
+				return errors.New("not ready: the client secret is being tested")
 			}
 			return errors.New("not ready: see /readyz")
 		},

@@ -17,7 +17,7 @@ func TestListenerOnEveryAddressIsReachedLocally(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write([]byte(`{"ready":true,"client_secret":"ok"}`))
+		_, _ = w.Write([]byte(`{"ready":true,"client_secret":"accepted"}`))
 	})}}
 	s.Start()
 	defer s.Close()
@@ -35,13 +35,14 @@ func TestHealthcheckReportsTheReason(t *testing.T) {
 		code   int
 		says   string
 	}{
-		`{"ready":true,"client_secret":"ok","breaker":"closed","redis":"up"}`: {200, 0, "ready (breaker closed, redis up)\n"},
-		`{"ready":false,"draining":true,"client_secret":"ok"}`:                {503, 1, "igproxy: not ready: draining\n"},
-		`{"ready":false,"client_secret":"refused"}`:                           {503, 1, "igproxy: not ready: Meta refuses the client secret\n"},
-		`{"ready":false,"client_secret":"ok"}`:                                {503, 1, "igproxy: not ready: see /readyz\n"},
-		`{"ready":true,"client_secret":"ok"}`:                                 {503, 1, "igproxy: not ready: see /readyz\n"},
-		`<html>another program</html>`:                                        {200, 1, " did not reply as igproxy does; check admin.listen\n"},
-		`[` + strings.Repeat(" ", 100<<10) + `{"ready":true}]`:                {200, 1, " did not reply as igproxy does; check admin.listen\n"},
+		`{"ready":true,"client_secret":"accepted","breaker":"closed","redis":"up"}`: {200, 0, "ready (breaker closed, redis up)\n"},
+		`{"ready":false,"draining":true,"client_secret":"accepted"}`:                {503, 1, "igproxy: not ready: draining\n"},
+		`{"ready":false,"client_secret":"unproven"}`:                                {503, 1, "igproxy: not ready: the client secret is being tested\n"},
+		`{"ready":false,"client_secret":"refused"}`:                                 {503, 1, "igproxy: not ready: Meta refuses the client secret\n"},
+		`{"ready":false,"client_secret":"accepted"}`:                                {503, 1, "igproxy: not ready: see /readyz\n"},
+		`{"ready":true,"client_secret":"accepted"}`:                                 {503, 1, "igproxy: not ready: see /readyz\n"},
+		`<html>another program</html>`:                                              {200, 1, " did not reply as igproxy does; check admin.listen\n"},
+		`[` + strings.Repeat(" ", 100<<10) + `{"ready":true}]`:                      {200, 1, " did not reply as igproxy does; check admin.listen\n"},
 	} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/readyz" {
@@ -65,7 +66,7 @@ func TestAHealthcheckUsesAUnixSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write([]byte(`{"ready":true,"client_secret":"ok","breaker":"open","redis":"off"}`))
+		_, _ = w.Write([]byte(`{"ready":true,"client_secret":"accepted","breaker":"open","redis":"off"}`))
 	})}}
 	s.Start()
 	defer s.Close()
@@ -98,7 +99,7 @@ func TestHealthcheckNeedsOnlyTheAddress(t *testing.T) {
 func TestUnreadableFileIsOnlyAWarningForClientCommands(t *testing.T) {
 	t.Chdir(t.TempDir())
 	at := serveAdmin(t, func(w http.ResponseWriter, r *http.Request) {
-		_, _ = w.Write([]byte(map[string]string{"/readyz": `{"ready":true,"client_secret":"ok"}`, "/reload": `{"reloaded":true}`,
+		_, _ = w.Write([]byte(map[string]string{"/readyz": `{"ready":true,"client_secret":"accepted"}`, "/reload": `{"reloaded":true}`,
 			"/purge": `{"purged":"all","apps":["one"],"fleet":"none"}`}[r.URL.Path]))
 	})
 	write(t, "broken.yaml", "listen: \"127.0.0.1:1\nadmin:\n")

@@ -19,7 +19,7 @@ func sampleStatus() admin.Status {
 	p50, p99, ratio := .25, 5., .845
 	s := admin.Status{Now: now, Started: now.Add(-90 * time.Second), Host: "web-1", Version: "v1.0.0",
 		Outcomes: []string{"token", "passed", "refused", "limited", "rejected", "gone", "unavailable", "timeout", "failed"},
-		State:    proxy.Readiness{Ready: true, ClientSecret: "ok", Flights: 2, Entries: 62}, HitRatio: &ratio,
+		State:    proxy.Readiness{Ready: true, ClientSecret: "accepted", Flights: 2, Entries: 62}, HitRatio: &ratio,
 		Requests: admin.Requests{Window: 503, PerSecond: 16.9, ByOutcome: map[string]uint64{"token": 470, "passed": 6, "unavailable": 15, "refused": 12}},
 		Saved:    admin.Saved{Cache: 426, Coalescing: 3}, Process: admin.Process{UptimeSeconds: 90, Goroutines: 21, HeapBytes: 1 << 20, MemoryBytes: 13 << 20}}
 	s.Alerts = []admin.Alert{{Name: "IgproxyReloadRefused", Severity: "ticket", Text: "A changed configuration was refused."}}

@@ -99,7 +99,11 @@ func holdOf(s admin.Status, a proxy.AppStatus) string {
 	if a.Hold == nil {
 		return "not held"
 	}
-	return "held until " + s.Clock(a.Hold.Until) + " (" + a.Hold.Why + ")"
+	text := "held until " + s.Clock(a.Hold.Until) + " (" + a.Hold.Why
+	if a.Hold.Resumable {
+		text += "; igproxy resume --app " + a.Name + " ends it"
+	}
+	return text + ")"
 }
 
 func breakerOf(a proxy.AppStatus) string {

@@ -1,5 +1,5 @@
 // Package admin serves the operator of a Proxy: health, metrics, the status page and its JSON, and
-// the operations reload and purge.
+// the operations reload, purge and resume.
 //
 //	GET /healthz   whether the process answers
 //	GET /readyz    whether it should get traffic, as JSON
@@ -7,6 +7,7 @@
 //	GET /          the status page, which needs no script and refreshes itself with one
 //	GET /status    the same, as JSON
 //	POST /purge    forgets remembered answers; for the operator only
+//	POST /resume   ends the pauses of rate limits; for the operator only
 //	POST /reload   reads the configuration again; for the operator only
 package admin
 
@@ -46,7 +47,7 @@ type Options struct {
 	// Tokens returns the SHA-256 digests of the tokens that allow operations on every listener: the
 	// current one and, during a rotation, the previous one. Nil: there is no token.
 	Tokens func() [][sha256.Size]byte
-	// Logger receives a line for each operation and one for each purge; nil: nothing is logged.
+	// Logger receives a line for each operation, and one for what it did; nil: nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -92,6 +93,7 @@ func New(o Options) (*Handler, error) {
 	mux.HandleFunc("GET /{$}", h.servePage)
 	mux.HandleFunc("GET /status", h.serveStatus)
 	mux.Handle("POST /purge", h.operate("purge", h.purge))
+	mux.Handle("POST /resume", h.operate("resume", h.resume))
 	for name, run := range o.Operations {
 		mux.Handle("POST /"+name, h.operate(name, func(*http.Request) (int, any) {
 			ok, reply := run()

@@ -27,7 +27,7 @@ func TestReadyzReportsEachState(t *testing.T) {
 	o.Breaker.Failures = 2
 	p := newProxy(t, o)
 	h := handlerOf(t, p)
-	want := proxy.Readiness{Ready: true, ClientSecret: "ok", Breaker: breaker.Closed, Redis: "off"}
+	want := proxy.Readiness{Ready: true, ClientSecret: "unproven", Breaker: breaker.Closed, Redis: "off"}
 	check := func(when string, code int) {
 		t.Helper()
 		var got proxy.Readiness
@@ -38,7 +38,7 @@ func TestReadyzReportsEachState(t *testing.T) {
 	}
 	check("at the start", 200)
 	_ = get(p, exchange("IGAAshort"))
-	want.Entries = 1
+	want.Entries, want.ClientSecret = 1, "accepted"
 	check("with an entry", 200)
 	_ = get(p, exchange("down-1"))
 	_ = get(p, exchange("down-2"))
@@ -71,7 +71,7 @@ func TestReadyzReportsEachState(t *testing.T) {
 	answered := make(chan struct{})
 	go func() { defer close(answered); _ = get(p, exchange("IGAAshort")) }() // ends once the upstream answers
 	<-arrived
-	want = proxy.Readiness{Ready: true, ClientSecret: "ok", Breaker: breaker.Closed, Redis: "off", Flights: 1}
+	want = proxy.Readiness{Ready: true, ClientSecret: "unproven", Breaker: breaker.Closed, Redis: "off", Flights: 1}
 	check("with a flight", 200)
 	close(release)
 	<-answered

@@ -158,7 +158,10 @@ func (s *Status) appRow(a proxy.AppStatus) appRow {
 		row.Secret.Level = ""
 	}
 	if a.Hold != nil {
-		row.Hold = mark{"bad", "until " + s.Clock(a.Hold.Until) + ": " + a.Hold.Why}
+		row.Hold = mark{"bad", "held until " + s.Clock(a.Hold.Until) + ": " + a.Hold.Why}
+		if a.Hold.Resumable {
+			row.Hold.Text += "; igproxy resume --app " + a.Name + " ends it"
+		}
 	}
 	switch a.Breaker {
 	case "open":

@@ -59,6 +59,7 @@ type Status struct {
 	RedisMode     string            `json:"redis_mode,omitempty"`
 	RedisFaults   map[string]uint64 `json:"redis_faults"` // by operation and kind
 	Limits        []proxy.RateLimit `json:"rate_limits"`
+	Pauses        []proxy.Pause     `json:"pauses"` // of rate limits on apps; POST /resume ends them
 	Process       Process           `json:"process"`
 	ReloadRefused bool              `json:"reload_refused"` // the latest change of the configuration was refused
 	Configuration []Setting         `json:"configuration,omitempty"`
@@ -111,7 +112,7 @@ func (h *Handler) status(about About) Status {
 	s := Status{Now: last.at, Started: started, Host: about.Host, Version: cmp.Or(about.Version, "dev"), Commit: about.Commit, Go: about.Go,
 		State: h.proxy.Readiness(), Outcomes: outcomes[:], HitRatio: grown.hitRatio(), Apps: h.proxy.Apps(),
 		Upstreams: h.proxy.Upstreams(), Results: grown.results, Outages: h.proxy.Outages(), Failures: h.proxy.Failures(),
-		RedisMode: about.RedisMode, RedisFaults: grown.faults, Limits: h.proxy.RateLimits(),
+		RedisMode: about.RedisMode, RedisFaults: grown.faults, Limits: h.proxy.RateLimits(), Pauses: h.proxy.Pauses(),
 		Process: readProcess(last.at.Sub(started)), ReloadRefused: last.reloadRefused, Configuration: about.Configuration}
 	for i := 1; i < len(shown); i++ {
 		s.Buckets = append(s.Buckets, bucketOf(shown[i-1], shown[i]))

@@ -15,7 +15,7 @@ const (
 	ClassToken     Class = "bad_token"  // the user's token is invalid: remembered
 	ClassStanding  Class = "standing"   // the app may not use that account: an operator must act
 	ClassSecret    Class = "secret"     // the client secret is refused: an operator must act
-	ClassRefused   Class = "refused"    // any other definite refusal: passed on, not remembered
+	ClassRefused   Class = "refused"    // any other definite refusal: remembered briefly
 	ClassAppLimit  Class = "app_limit"  // a rate limit on the app: all its calls to Meta wait
 	ClassUserLimit Class = "user_limit" // a rate limit on a user or page: that token waits
 	ClassTransient Class = "transient"  // Meta reports a failure of its own: counted by the breaker

@@ -68,6 +68,7 @@ func TestAProblemOfAnAppIsReportedWithItsLine(t *testing.T) {
 		"no id":                 {"apps:\n  - name: shop\n    client_secret_file: DIR/shop\n", "igproxy.yaml:2: apps.0.app_id: missing"},
 		"no secret":             {"apps:\n  - name: shop\n    app_id: \"1\"\n", "igproxy.yaml:2: apps.0.client_secret: no client secret; set IGPROXY_APPS_0_CLIENT_SECRET_FILE (or apps.0.client_secret_file) to the path of a file"},
 		"an invalid name":       {"apps:\n  - name: Shop/1\n", "igproxy.yaml:2: apps.0.name: not a name"},
+		"the name none":         {"apps:\n  - name: none\n", "igproxy.yaml:2: apps.0.name: not a name: none stands for no app"},
 		"an unknown service":    {"apps:\n  - service: facebook\n", "igproxy.yaml:2: apps.0.service: \"facebook\" is not an allowed value; write instagram or threads"},
 		"the same name":         {twoApps + "  - name: shop\n    app_id: \"9\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:11: apps.2.name: another app has the same name"},
 		"the same ID":           {twoApps + "  - name: other\n    service: instagram\n    app_id: \"1\"\n    client_secret_file: DIR/shop\n", "igproxy.yaml:13: apps.2.app_id: another app has the same ID"},

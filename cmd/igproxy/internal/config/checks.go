@@ -14,7 +14,7 @@ import (
 var (
 	checkAppID = matches(`[0-9]{1,32}`, "not an app ID",
 		"write the number that Meta's dashboard shows as Instagram app ID or Threads app ID (not the secret)")
-	checkAppName = matches(`[a-z][a-z0-9_-]{0,31}`, "not a name",
+	appName = matches(`[a-z][a-z0-9_-]{0,31}`, "not a name",
 		"write up to 32 lower-case letters, digits, _ and -, beginning with a letter")
 	checkName = matches(`[!-~]{1,128}`, "not a name", "write up to 128 printable ASCII characters without spaces")
 	checkMode = matches(`0[0-7]{3}`, "not a mode", `write four octal digits in quotes, such as "0660"`)
@@ -32,6 +32,13 @@ func matches(pattern, what, fix string) func(string) *fault {
 		}
 		return &fault{what, fix}
 	}
+}
+
+func checkAppName(text string) *fault {
+	if text == "none" { // the label of requests whose app is not known
+		return &fault{"not a name: none stands for no app", "choose another"}
+	}
+	return appName(text)
 }
 
 // minSecret is the shortest client secret that is accepted; Instagram's have 32 characters.

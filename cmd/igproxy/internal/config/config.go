@@ -31,6 +31,8 @@ type Config struct {
 		Listen, Socket string
 		UIDs           []string
 		TokenFile      string
+
+		ReadyWhenRefused bool
 	}
 	Upstream struct {
 		URL, LoginURL    string
@@ -41,6 +43,7 @@ type Config struct {
 		Retries          int
 		MaxConnectionAge time.Duration
 		Proxy            string
+		CheckAtStart     bool
 	}
 	Cache struct {
 		TTL, NegativeTTL time.Duration

@@ -80,6 +80,9 @@ func settings() []setting {
 		{key: "admin.token_file", kind: kindText, example: "/run/secrets/igproxy-admin-token",
 			doc: "A file with a token of at least 16 characters and, while it is being rotated, the previous one on a second line. Clients that " +
 				"send either token as Authorization: Bearer TOKEN can reload and purge over any admin listener. Reloaded when it changes."},
+		{key: "admin.ready_when_refused", kind: kindSwitch, value: "false",
+			doc: "Whether /readyz stays ready while Meta refuses the client secrets of all apps. Known tokens are still served then. If false, " +
+				"the sidecar is not ready until Meta accepts a secret again; igproxy tests that by itself."},
 
 		{key: "upstream.url", kind: kindText, value: "https://graph.instagram.com", check: checkUpstreamURL,
 			doc: "Instagram's base URL. Plain http is allowed only on loopback, for use with igproxy mock."},
@@ -101,11 +104,15 @@ func settings() []setting {
 		{key: "upstream.proxy", kind: kindWord, value: "environment", words: []string{"environment", ProxyNone},
 			doc: "Whether calls to Instagram go through the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY select. igproxy check and the " +
 				"log line \"listening\" show which proxy is used. none means that no proxy is used."},
+		{key: "upstream.check_at_start", kind: kindSwitch, value: "false",
+			doc: "Whether igproxy tests each app's client secret when it starts, and when a reload changes the secret, by a call to Meta with an " +
+				"invalid token. After the start it is then not ready until the answer has come, or upstream.timeout has passed, " +
+				"unless admin.ready_when_refused is true. If false, the first request shows whether the secret is right."},
 
 		{key: "cache.ttl", kind: kindDuration, value: "1h", low: second, high: 59 * 24 * hour,
 			doc: "How long a long-lived token is cached. The cache finds it by the short-lived token, which is valid for one hour."},
 		{key: "cache.negative_ttl", kind: kindDuration, value: "1m", low: 0, high: 59 * 24 * hour,
-			doc: "How long Instagram's definite refusal of a token is cached. 0 turns this off."},
+			doc: "How long it is cached that a token is invalid. Other definite refusals of a token are cached for at most 10s. 0 turns both off."},
 		{key: "cache.max_bytes", kind: kindSize, example: "32MiB", low: 1 << 10, high: 1 << 40,
 			doc: "How much memory the cache may take; a token takes about 600 bytes, and answers above 8 KiB are kept in Redis only. " +
 				"Without it: an eighth of the memory limit, at least 8 MiB and at most 64 MiB."},

@@ -1,22 +1,32 @@
 package sidecar
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-// Egress returns how calls reach Meta: "direct", or "through proxy HOST:PORT", which never has the
-// proxy's credentials. If the ways differ, each is followed by its hosts. It returns an error if
-// HTTPS_PROXY or HTTP_PROXY is invalid; the error does not repeat the value.
+// errProxy does not repeat the value, which may have a password.
+var errProxy = errors.New("HTTPS_PROXY or HTTP_PROXY is not the URL of a proxy; correct it (in a user name or a password, write % as %25, " +
+	"and @ : / ? # as %40 %3A %2F %3F %23), or set upstream.proxy: none")
+
+// Egress returns how calls reach Meta: "direct", or "through proxy HOST:PORT (HOSTS)" with the hosts
+// of Meta that are reached through it, but never the proxy's credentials. If the ways differ, it
+// returns all of them, each with its hosts. It returns an error if HTTPS_PROXY or HTTP_PROXY is
+// invalid.
 func Egress(c config.Config) (string, error) {
 	const direct = "direct"
 	if c.Upstream.Proxy == config.ProxyNone {
 		return direct, nil
+	}
+	if !isProxyText(cmp.Or(os.Getenv("HTTPS_PROXY"), os.Getenv("https_proxy"))) {
+		return "", errProxy
 	}
 	var ways []string
 	hosts := map[string][]string{}
@@ -24,7 +34,7 @@ func Egress(c config.Config) (string, error) {
 		u, _ := url.Parse(base) // config.Load has checked all three
 		via, err := http.ProxyFromEnvironment(&http.Request{URL: u})
 		if err != nil || via != nil && !isProxy(via) {
-			return "", errors.New("HTTPS_PROXY or HTTP_PROXY is not the URL of a proxy; correct it, or set upstream.proxy: none")
+			return "", errProxy
 		}
 		way := direct
 		if via != nil {
@@ -33,10 +43,12 @@ func Egress(c config.Config) (string, error) {
 		if !slices.Contains(ways, way) {
 			ways = append(ways, way)
 		}
-		hosts[way] = append(hosts[way], u.Host)
+		if !slices.Contains(hosts[way], u.Host) {
+			hosts[way] = append(hosts[way], u.Host)
+		}
 	}
-	if len(ways) == 1 {
-		return ways[0], nil
+	if slices.Equal(ways, []string{direct}) {
+		return direct, nil
 	}
 	for i, way := range ways {
 		ways[i] = way + " (" + strings.Join(hosts[way], ", ") + ")"
@@ -44,9 +56,19 @@ func Egress(c config.Config) (string, error) {
 	return strings.Join(ways, "; "), nil
 }
 
+// isProxyText reports whether net/http can read a variable, which may be empty. It ignores a
+// variable that it cannot read, and then calls directly.
+func isProxyText(text string) bool {
+	if u, err := url.Parse(text); err == nil && slices.Contains([]string{"", "http", "https", "socks5", "socks5h"}, u.Scheme) {
+		return true
+	}
+	_, err := url.Parse("http://" + text) // it may have no scheme
+	return err == nil
+}
+
 // isProxy reports whether u is only a host, a port and credentials. net/http is lenient: in a
 // malformed URL it may take the user name for the host.
 func isProxy(u *url.URL) bool {
-	return u.Hostname() != "" && !strings.HasSuffix(u.Host, ":") &&
+	return u.Hostname() != "" && !strings.ContainsAny(u.Host, `"<>`) && !strings.HasSuffix(u.Host, ":") &&
 		(u.Path == "" || u.Path == "/") && u.RawQuery == "" && u.Fragment == ""
 }

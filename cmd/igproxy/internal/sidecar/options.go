@@ -84,6 +84,8 @@ func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
 		MaxInFlight:      c.Upstream.MaxInFlight,
 		MaxConnectionAge: c.Upstream.MaxConnectionAge,
 		IgnoreProxy:      c.Upstream.Proxy == config.ProxyNone,
+		CheckSecrets:     c.Upstream.CheckAtStart,
+		ReadyWhenRefused: c.Admin.ReadyWhenRefused,
 		Retries:          c.Upstream.Retries,
 		TTL:              c.Cache.TTL,
 		NegativeTTL:      c.Cache.NegativeTTL,

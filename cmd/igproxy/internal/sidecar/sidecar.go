@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -260,17 +261,28 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	s.notifyReady()
 	stopReloads := s.reloads.start()
 	defer stopReloads()
+	stopProofs := s.proveSecrets()
+	defer stopProofs()
 	defer watchdog(s.log, s.checkAlive)()
 	select {
 	case err := <-failed:
 		s.closeAll()
 		return fmt.Errorf("serving failed: %w", err)
 	case sig := <-signals:
-		stopReloads()                           // a reload during the drain would be useless
+		stopReloads() // a reload during the drain would be useless
+		stopProofs()
 		within := s.reloads.conf().Server.Drain // a reload may have changed it
 		s.log.Info("draining", "signal", sig.String(), "at_most", within.String())
 		return s.drain(signals, within)
 	}
+}
+
+// proveSecrets keeps testing the client secrets until stop, which waits for a running test to end.
+func (s *Sidecar) proveSecrets() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { s.proxy.ProveSecrets(ctx) })
+	return func() { cancel(); running.Wait() }
 }
 
 // drain stops the parts in order: readiness is withdrawn, pending purges are performed, the app's

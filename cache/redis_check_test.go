@@ -1,0 +1,104 @@
+package cache
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+)
+
+// mute returns the address of a server that accepts connections and never replies.
+func mute(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l.Addr().String()
+}
+
+func portOf(t *testing.T, s *redistest.Server) int {
+	t.Helper()
+	_, text, _ := net.SplitHostPort(s.Addr())
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// An operator who reads one missing permission at a time runs the check eleven times.
+func TestCheckNamesAllMissingPermissionsAtOnce(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	for rules, want := range map[string]string{
+		"~igproxy:* +ping +get":             "give the user +set +del +eval +evalsha +time +zadd +pexpire +zrange +zrem",
+		"~other:* +ping +get +eval +set":    "give the user ~igproxy:* +del +evalsha +time +zadd +pexpire +zrange +zrem",
+		"~igproxy:* +@all -zadd -evalsha":   "give the user +evalsha +zadd",
+		"~other:* +@all -@scripting -@list": "give the user ~igproxy:* +eval +evalsha",
+	} {
+		name := "user" + strings.Trim(strings.Map(func(r rune) rune {
+			if r < 'a' || r > 'z' {
+				return -1
+			}
+			return r
+		}, rules), " ")
+		err := fleet(t, user(server, name, rules), nil).Check(t.Context())
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", rules, err, want)
+		}
+	}
+}
+
+// A sidecar asks the next sentinel when one hangs, so the check must, too.
+func TestCheckWaitsForTheNextSentinelWhenOneHangs(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	sentinel := redistest.StartSentinel(t, portOf(t, server))
+	o := RedisOptions{Mode: ModeSentinel, Addrs: []string{mute(t), mute(t), sentinel}, MasterName: redistest.MasterName, Timeout: 2 * time.Second}
+	c := newCache(t, Options{Redis: &o})
+	if err := c.Check(context.Background()); err != nil {
+		t.Errorf("with one of three sentinels working: %v", err)
+	}
+}
+
+// In mode sentinel there is no redis.url.
+func TestAdviceNamesTheSettingsThatAreInUse(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	locked := fakeRedis(t, always("-NOAUTH canary\r\n"))
+	gone := redistest.Start(t)
+	sentinelOf := func(s *redistest.Server) string { return redistest.StartSentinel(t, portOf(t, s)) }
+	ofGone := sentinelOf(gone)
+	gone.Kill()
+	sentinel := func(addr, master string) RedisOptions {
+		return RedisOptions{Mode: ModeSentinel, Addrs: []string{addr}, MasterName: master}
+	}
+	for name, c := range map[string]struct {
+		o    RedisOptions
+		want string
+	}{
+		"no sentinel":           {sentinel(gone.Addr(), "m"), "refused: no sentinel listens at redis.addrs"},
+		"a sentinel hangs":      {sentinel(mute(t), "m"), "timeout: the sentinels at redis.addrs"},
+		"no such name":          {sentinel("name.invalid:1", "m"), "resolve: the name of a sentinel does not resolve; check redis.addrs"},
+		"another master":        {sentinel(sentinelOf(server), "m"), "nomaster: no sentinel knows this master; check redis.master_name"},
+		"a sentinel's password": {sentinel(locked, "m"), "auth: the sentinels refuse the user or the password; check redis.sentinel_username and redis.sentinel_password_file"},
+		"not a sentinel":        {sentinel(server.Addr(), "m"), "other: redis.addrs must be the addresses of sentinels"},
+		"the master is away":    {sentinel(ofGone, redistest.MasterName), "refused: nothing listens at the master's address that the sentinels report"},
+		"addrs":                 {RedisOptions{Mode: ModeSingle, Addrs: []string{gone.Addr()}}, "refused: nothing listens at this address; check redis.addrs"},
+		"a cluster":             {RedisOptions{Mode: ModeCluster, Addrs: []string{gone.Addr()}}, "refused: nothing listens at this address; check redis.addrs"},
+		"url":                   {RedisOptions{Mode: ModeSingle, URL: gone.URL()}, "refused: nothing listens at this address; check redis.url"},
+	} {
+		o := c.o
+		o.Timeout, o.StoreTimeout = 2*time.Second, 2*time.Second
+		err := newCache(t, Options{Redis: &o}).Check(t.Context())
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) || o.URL == "" && strings.Contains(err.Error(), "redis.url") || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
+		}
+	}
+}

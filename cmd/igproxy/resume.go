@@ -1,0 +1,55 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/igproxy/igproxy/proxy/admin"
+)
+
+func resumeCommand(env environment) *cli.Command {
+	return &cli.Command{
+		Name:  "resume",
+		Usage: "make a running sidecar end the pauses of rate limits",
+		Description: "Sends POST /resume over admin.socket, or to admin.listen with the token in\n" +
+			"admin.token_file. While Meta limits an app, igproxy makes no token calls for it, for\n" +
+			"as long as Meta has said, or for a minute. Use this when the limit is over earlier. If\n" +
+			"it is not, the next call begins another pause. Other sidecars are not affected.",
+		Flags: append(adminFlags(10*time.Second),
+			&cli.StringFlag{Name: "app", Usage: "resume only the app `NAME`"}),
+		Action: func(c *cli.Context) error {
+			form := url.Values{}
+			if c.IsSet("app") {
+				if c.String("app") == "" { // an unset shell variable must not resume all apps
+					return usageError("--app: write the app's name, or leave --app out to resume all apps")
+				}
+				form.Set("app", c.String("app"))
+			}
+			var reply admin.ResumeReply
+			if err := operate(c, env, "resume", form.Encode(), &reply); err != nil {
+				return err
+			}
+			return printResume(reply, env.stdout)
+		},
+	}
+}
+
+func printResume(reply admin.ResumeReply, out io.Writer) error {
+	if reply.Problem != "" {
+		return errors.New("nothing was resumed: " + reply.Problem)
+	}
+	if len(reply.Resumed) == 0 {
+		fmt.Fprintln(out, "no app was paused")
+	}
+	for _, p := range reply.Resumed {
+		fmt.Fprintf(out, "resumed: app %q, which was paused at %s until %s (code %d)\n", p.App, clock(p.Since), clock(p.Until), p.Code)
+	}
+	return nil
+}
+
+func clock(t time.Time) string { return t.Local().Format(time.TimeOnly) }

@@ -1,0 +1,63 @@
+package admin_test
+
+import (
+	"bytes"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/igproxy/igproxy/proxy/admin"
+)
+
+func TestResumeIsAnOperation(t *testing.T) {
+	_, base := newInstagram(t)
+	var log bytes.Buffer
+	p := newProxy(t, optionsFor(t, base))
+	h := newHandler(t, admin.Options{Proxy: p, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	for name, c := range map[string]struct {
+		target, body string
+		status       int
+		resumed      int
+		problem      string
+	}{
+		"all apps":       {"/resume", "", 200, 1, ""},
+		"one app":        {"/resume", "app=default", 200, 1, ""},
+		"an unknown app": {"/resume", "app=other", 422, 0, "no app has this name"},
+		"an empty name":  {"/resume", "app=", 400, 0, "send app=NAME"},
+		"two apps":       {"/resume", "app=default&app=other", 400, 0, "send app=NAME"},
+		"another field":  {"/resume", "app=default&x=1", 400, 0, "send app=NAME"},
+		"a token":        {"/resume", "access_token=IGAA", 400, 0, "send app=NAME"},
+		"JSON":           {"/resume", `{"app":"default"}`, 400, 0, "send app=NAME"},
+		"malformed":      {"/resume", "app=%", 400, 0, "send app=NAME"},
+		"too long":       {"/resume", "app=" + strings.Repeat("a", 2000), 400, 0, "send app=NAME"},
+		"in the URL":     {"/resume?app=default", "", 400, 0, "send app=NAME"},
+	} {
+		if w := get(p, exchange("limit4-1")); w.Code != 400 && w.Code != 429 {
+			t.Fatalf("got %d %s, want a limit", w.Code, w.Body)
+		}
+		if s := status(t, h); len(s.Pauses) != 1 || s.Pauses[0].App != "default" || s.Pauses[0].Code != 4 || !s.Pauses[0].Until.After(s.Pauses[0].Since) {
+			t.Fatalf("the status has %+v, want one pause", s.Pauses)
+		}
+		before := log.Len()
+		var reply admin.ResumeReply
+		w := send(h, byOperator(httptest.NewRequest(http.MethodPost, c.target, strings.NewReader(c.body))))
+		decode(t, w, &reply)
+		if w.Code != c.status || len(reply.Resumed) != c.resumed || !strings.HasPrefix(reply.Problem, c.problem) || (reply.Problem == "") != (c.problem == "") {
+			t.Errorf("%s: got %d %+v, want %d, %d and %q", name, w.Code, reply, c.status, c.resumed, c.problem)
+		}
+		if s := status(t, h); len(s.Pauses) != 1-c.resumed {
+			t.Errorf("%s: afterwards the status has %+v", name, s.Pauses)
+		}
+		if said := strings.Contains(log.String()[before:], `msg="app resumed" app=default since=`); said != (c.resumed == 1) {
+			t.Errorf("%s: the log says that the app was resumed: %v", name, said)
+		}
+	}
+	if done, failed := operations(t, h, "resume", "done"), operations(t, h, "resume", "failed"); done != "2" || failed != "9" {
+		t.Errorf("%s done and %s failed are counted, want 2 and 9", done, failed)
+	}
+	if w := send(h, httptest.NewRequest(http.MethodPost, "/resume", nil)); w.Code != http.StatusForbidden || operations(t, h, "resume", "denied") != "1" {
+		t.Errorf("a stranger got %d, want 403", w.Code)
+	}
+}

@@ -1,0 +1,56 @@
+package proxy
+
+import (
+	"context"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// proofTick is the interval at which ProveSecrets looks for a secret to test.
+const proofTick = time.Second
+
+// ProveSecrets tests client secrets until ctx ends, so that their states do not depend on requests.
+// A test is a call with an invalid token: Meta checks the secret before the token. It passes guard
+// like any other call, and its answer is not remembered. ProveSecrets tests the secrets of an app
+//
+//   - while Meta refuses all of them, at intervals that grow from firstProof to lastProof;
+//   - with Options.CheckSecrets, once after New, and once after a Reload that changes them.
+func (p *Proxy) ProveSecrets(ctx context.Context) {
+	tick := time.NewTicker(proofTick)
+	defer tick.Stop()
+	for {
+		p.proveDue(ctx)
+		p.tested.Store(true)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// proveDue tests the secrets whose test is due, and waits for the answers.
+func (p *Proxy) proveDue(ctx context.Context) {
+	e := p.current.Load()
+	var calls sync.WaitGroup
+	for _, a := range e.apps {
+		if a.state.secrets.dueProof(e.checkSecrets, time.Now()) {
+			calls.Go(func() { p.prove(ctx, e, a) })
+		}
+	}
+	calls.Wait()
+}
+
+// prove tests the secrets of one app. guard notes what the answer says about them.
+func (p *Proxy) prove(ctx context.Context, e *engine, a *app) {
+	ctx, cancel := context.WithTimeout(ctx, e.budget)
+	defer cancel()
+	defer func() {
+		if v := recover(); v != nil {
+			p.carried.log.Error("panic in a test of a client secret", "panic", panicKind(v), "stack", string(debug.Stack()))
+		}
+	}()
+	g, token := rowOf(rowsAt(e.grants, exchangePath), a), NewSecret(probeToken)
+	_, _ = e.guard.Exchange(ctx, call{grant: g, app: a, token: token, key: a.key(g, token, "")})
+}

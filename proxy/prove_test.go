@@ -1,0 +1,173 @@
+package proxy
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// proving runs ProveSecrets in front of a Meta that accepts one secret. It returns the times of the
+// calls, counted from the start.
+type proving struct {
+	*Proxy
+	o     Options
+	began time.Time
+
+	mu       sync.Mutex // protects the fields below
+	accepted string
+	silent   bool
+	calls    []time.Duration
+}
+
+func startProving(t *testing.T, secret string, set func(*Options)) *proving {
+	t.Helper()
+	o := optionsFor(t, "https://graph.instagram.com", nil)
+	o.Cache, o.Apps[0].Secret = newCache(t), NewSecret(secret)
+	set(&o)
+	m := &proving{o: o, began: time.Now(), accepted: testSecret}
+	m.Proxy = newProxy(t, o)
+	m.answer()
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { m.ProveSecrets(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	return m
+}
+
+// answer replaces Meta for the current engine.
+func (m *proving) answer() {
+	m.current.Load().guard.(*guardStep).next = exchangeFunc(func(ctx context.Context, c call) (answer, error) {
+		m.mu.Lock()
+		m.calls = append(m.calls, time.Since(m.began).Round(time.Second))
+		silent, accepted := m.silent, m.accepted
+		m.mu.Unlock()
+		if silent {
+			<-ctx.Done()
+			return answer{}, errTimeout()
+		}
+		a := refusalAnswer(190, 0, "Cannot parse access token")
+		if a.with = c.app.secrets[0]; !a.with.equal(NewSecret(accepted)) {
+			a = refusalAnswer(100, 0, "Error validating client secret.")
+			a.with = c.app.secrets[0]
+		}
+		return a, nil
+	})
+}
+
+func (m *proving) reload(t *testing.T, secret string) {
+	t.Helper()
+	m.o.Apps = []App{{Secret: NewSecret(secret)}}
+	if err := m.Reload(m.o); err != nil {
+		t.Fatal(err)
+	}
+	m.answer()
+}
+
+func (m *proving) expect(t *testing.T, when, secret string, ready bool) {
+	t.Helper()
+	synctest.Wait()
+	if r := m.Readiness(); r.ClientSecret != secret || r.Ready != ready {
+		t.Errorf("%s: secret %s, ready %v; want %s, %v", when, r.ClientSecret, r.Ready, secret, ready)
+	}
+}
+
+func (m *proving) called(t *testing.T, want ...time.Duration) {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !slices.Equal(m.calls, want) {
+		t.Errorf("called Meta at %v, want %v", m.calls, want)
+	}
+}
+
+// A secret that nobody has tried is not reported as good, and without CheckSecrets igproxy calls
+// nobody before it has a request.
+func TestAnUntestedSecretIsUnproven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := startProving(t, testSecret, func(*Options) {})
+		time.Sleep(time.Hour)
+		m.expect(t, "after an hour", secretUnproven, true)
+		m.called(t)
+	})
+}
+
+func TestASecretIsTestedAtTheStartAndAfterAChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := startProving(t, testSecret, func(o *Options) { o.CheckSecrets = true })
+		m.expect(t, "at the start", secretAccepted, true)
+		m.reload(t, testSecret)
+		time.Sleep(time.Minute)
+		m.expect(t, "after a reload without a change", secretAccepted, true)
+		m.reload(t, "another-secret-that-is-wrong")
+		m.expect(t, "after a change", secretUnproven, true)
+		time.Sleep(2 * time.Second)
+		m.expect(t, "soon after a change", secretRefused, false)
+		m.called(t, 0, 61*time.Second)
+	})
+}
+
+// During a rollout, a sidecar with a wrong secret must not be ready for a moment first.
+func TestWithACheckTheSidecarIsNotReadyBeforeItsResult(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := startProving(t, testSecret, func(o *Options) { o.CheckSecrets = true; o.Timeout = 10 * time.Second })
+		if m.Readiness().Ready {
+			t.Error("ready before the first test")
+		}
+		m.mu.Lock()
+		m.silent = true
+		m.mu.Unlock()
+		time.Sleep(5 * time.Second)
+		m.expect(t, "while Meta is silent", secretUnproven, false)
+		time.Sleep(6 * time.Second)
+		m.expect(t, "after upstream.timeout, so that Meta's outage is not the sidecar's", secretUnproven, true)
+	})
+}
+
+// Neither time nor silence makes a refused secret good, and the calls become rare.
+func TestARefusedSecretStaysRefusedUntilACallIsAccepted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := startProving(t, "a-secret-that-is-wrong", func(o *Options) { o.CheckSecrets = true })
+		m.expect(t, "at the start", secretRefused, false)
+		time.Sleep(25 * time.Minute)
+		m.expect(t, "after 25 minutes", secretRefused, false)
+		var want []time.Duration
+		for at, wait := 0*time.Second, firstProof; at < 25*time.Minute; wait = min(2*wait, lastProof) {
+			want = append(want, at)
+			at += wait
+		}
+		m.called(t, want...)
+		m.mu.Lock()
+		m.accepted = "a-secret-that-is-wrong" // corrected in Meta's dashboard
+		m.mu.Unlock()
+		time.Sleep(lastProof)
+		m.expect(t, "after the correction, without a request", secretAccepted, true)
+	})
+}
+
+func TestReadinessFollowsARefusedSecretOnlyIfTheOperatorWantsThat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := startProving(t, "a-secret-that-is-wrong", func(o *Options) { o.CheckSecrets, o.ReadyWhenRefused = true, true })
+		if !m.Readiness().Ready {
+			t.Error("with ReadyWhenRefused, the sidecar waits for the test of the secret")
+		}
+		m.expect(t, "with ReadyWhenRefused", secretRefused, true)
+		m.Drain()
+		m.expect(t, "while draining", secretRefused, false)
+	})
+}
+
+// A rate limit pauses the app for igproxy's own calls, too.
+func TestATestOfASecretRespectsTheAppsPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := startProving(t, "a-secret-that-is-wrong", func(o *Options) { o.CheckSecrets = true })
+		synctest.Wait()
+		limit := refusalAnswer(4, 0, "m").refusal
+		limit.RetryAt = time.Now().Add(time.Hour)
+		m.current.Load().apps[0].state.limit.begin(limit, time.Now())
+		time.Sleep(30 * time.Minute)
+		m.called(t, 0)
+	})
+}
