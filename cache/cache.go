@@ -188,6 +188,9 @@ func (c *Cache) Check(ctx context.Context) error {
 // Len returns the approximate number of entries in memory.
 func (c *Cache) Len() int { return c.memory.len() }
 
+// LenOf returns the number of entries in memory of one app.
+func (c *Cache) LenOf(p *Purges) int { return c.memory.lenOf(p) }
+
 // Bytes returns the approximate size of the memory tier, in bytes.
 func (c *Cache) Bytes() int64 { return c.memory.bytes() }
 

@@ -89,6 +89,17 @@ func (m *memory) drop(p *Purges) {
 	}
 }
 
+// lenOf counts the entries of one app. It visits all entries.
+func (m *memory) lenOf(p *Purges) (n int) {
+	all, now := p.current().all, time.Now()
+	for _, entry := range m.entries.All() {
+		if entry.purges == p && entry.all == all && !expired(entry.Expires, now) {
+			n++
+		}
+	}
+	return n
+}
+
 func (m *memory) len() int { return m.entries.EstimatedSize() }
 
 func (m *memory) bytes() int64 { return int64(m.entries.WeightedSize()) } //nolint:gosec // it is at most MaxBytes

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// steps are the next steps for an operator, by the kind of fault. ADDRESS is replaced by the setting
-// that holds the address, and TLS by the setting that turns TLS on.
+// steps are the next steps for an operator, by the kind of fault. ADDRESS is replaced by the
+// setting that holds the address, and TLS by the one that turns TLS on.
 var steps = map[string]string{
 	kindRefused:     "nothing listens at this address; check ADDRESS, and whether Redis is running",
 	kindTimeout:     "Redis does not answer in time; check the network, whether Redis hangs, and whether it requires TLS (TLS) or a client certificate",

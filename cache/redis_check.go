@@ -37,7 +37,7 @@ func (t *redisTier) check(ctx context.Context) error {
 			keys = "~" + t.options.Prefix + ":*"
 		case kind == kindPermission, kind == kindNoScript:
 			missing = append(missing, "+"+command[0].(string))
-		case command[0] == "evalsha" && redis.HasErrorPrefix(err, "NOSCRIPT"): // eval, which loads the script, is denied
+		case command[0] == "evalsha" && redis.HasErrorPrefix(err, "NOSCRIPT"): // eval, which loads it, was denied
 			continue
 		default:
 			return fmt.Errorf("%s: %s", kind, t.options.advice(kind, err))

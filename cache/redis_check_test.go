@@ -102,3 +102,19 @@ func TestAdviceNamesTheSettingsThatAreInUse(t *testing.T) {
 		}
 	}
 }
+
+// A certificate often has the name of the service, while the address is that of a tunnel.
+func TestTheCertificateMustHaveTheTLSServerName(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Options{TLS: true})
+	byName := strings.Replace(server.Addr(), "127.0.0.1", "localhost", 1)
+	for name, want := range map[string]string{"": "tls: ", redistest.TLSName: "", "another.invalid": "tls: "} {
+		for _, o := range []RedisOptions{{URL: "rediss://" + byName}, {Addrs: []string{byName}, TLS: true}} {
+			o.Mode, o.CA, o.TLSServerName, o.Timeout = ModeSingle, server.CA(), name, patient
+			err := newCache(t, Options{Redis: &o}).Check(t.Context())
+			if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("%q, URL %v: got %v, want %q", name, o.URL != "", err, want)
+			}
+		}
+	}
+}

@@ -46,6 +46,9 @@ type RedisOptions struct {
 	SentinelPassword func() (string, error)
 	// TLS turns TLS on for Addrs. A rediss:// URL turns it on by itself.
 	TLS bool
+	// TLSServerName is the name that the certificates of all nodes and sentinels must have. Empty:
+	// the host in the address.
+	TLSServerName string
 	// CA holds the authorities that TLS trusts. Nil: the system's authorities.
 	CA *x509.CertPool
 	// Certificate returns the client certificate when Redis asks for one. Nil: none is sent.
@@ -166,7 +169,7 @@ func applyURL(u *redis.UniversalOptions, o RedisOptions) error {
 }
 
 func (o RedisOptions) tls(serverName string) *tls.Config {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.CA, ServerName: serverName}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.CA, ServerName: cmp.Or(o.TLSServerName, serverName)}
 	if o.Certificate != nil {
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return o.Certificate() }
 	}

@@ -93,7 +93,7 @@ func TestOperationsOverTCPAreOffWithoutAToken(t *testing.T) {
 	if len(lines) == 0 || !strings.HasPrefix(fmt.Sprint(lines[0]["address"]), "127.0.0.1:") {
 		t.Errorf("the log has %v, want the address", lines)
 	}
-	if code, out, errs := p.operate(t, "purge"); code != 2 || out != "" || !strings.Contains(errs, "need admin.socket") {
+	if code, out, errs := p.operate(t, "purge", "--all"); code != 2 || out != "" || !strings.Contains(errs, "need admin.socket") {
 		t.Errorf("the command: exit code %d: %s%s", code, out, errs)
 	}
 	hangup(t, p)
@@ -121,9 +121,9 @@ func TestSocketTakesOperationsFromTheOperatorOnly(t *testing.T) {
 	}
 	p.ask(t, "IGAA-kept")
 	for _, uid := range otherUIDs() {
-		code, out := operateAs(t, uid, use, "purge")
+		code, out := operateAs(t, uid, use, "purge", "--all")
 		if listed := uid == 65533; listed {
-			if code != 0 || out != "purged: everything for app \"default\"\n" || p.hits(t, "IGAA-kept") {
+			if code != 0 || out != "purged: everything for app \"default\" (entries in this sidecar's memory: 1)\n" || p.hits(t, "IGAA-kept") {
 				t.Errorf("a listed user: exit code %d: %s", code, out)
 			}
 			continue
@@ -135,7 +135,7 @@ func TestSocketTakesOperationsFromTheOperatorOnly(t *testing.T) {
 			t.Errorf("user %d: the log has %v", uid, lines)
 		}
 		// A user outside the group cannot even connect.
-		cmd := exec.CommandContext(t.Context(), harness.Binary, "purge")
+		cmd := exec.CommandContext(t.Context(), harness.Binary, "purge", "--all")
 		cmd.Env, cmd.Dir = []string{"IGPROXY_ADMIN_SOCKET=" + socket}, "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
 		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "no permission") {
@@ -144,7 +144,7 @@ func TestSocketTakesOperationsFromTheOperatorOnly(t *testing.T) {
 	}
 	if own != 0 { // modes do not apply to root
 		must(t, os.Chmod(socket, 0))
-		if code, out := operateAs(t, own, use, "purge"); code != 1 || !strings.Contains(out, "no permission") {
+		if code, out := operateAs(t, own, use, "purge", "--all"); code != 1 || !strings.Contains(out, "no permission") {
 			t.Errorf("without a permission: exit code %d: %s", code, out)
 		}
 		must(t, os.Chmod(socket, 0o660))
@@ -168,11 +168,11 @@ func TestTheAdminListenersOwnSocketTakesOperations(t *testing.T) {
 	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711))
 	listen := []string{"ADMIN_LISTEN=unix:" + filepath.Join(reachable(t), "admin.sock")}
 	serve(t, append(listen, "UPSTREAM_URL="+upstream.URL)...)
-	if code, out := operateAs(t, os.Getuid(), listen, "purge"); code != 0 {
+	if code, out := operateAs(t, os.Getuid(), listen, "purge", "--all"); code != 0 {
 		t.Errorf("igproxy's own user: exit code %d: %s", code, out)
 	}
 	for _, uid := range otherUIDs() {
-		if code, out := operateAs(t, uid, listen, "purge"); code != 1 || !strings.Contains(out, "admin.uids") {
+		if code, out := operateAs(t, uid, listen, "purge", "--all"); code != 1 || !strings.Contains(out, "admin.uids") {
 			t.Errorf("user %d: exit code %d: %s", uid, code, out)
 		}
 	}
@@ -202,7 +202,7 @@ func TestOperationsOverTCPNeedTheToken(t *testing.T) {
 	if got := p.counted(t, "reload", "denied"); got != 5 {
 		t.Errorf("%v refused, want 5", got)
 	}
-	if code, out, errs := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(p.Admin, "http://"), "IGPROXY_ADMIN_TOKEN_FILE=" + path}, "purge"); code != 0 {
+	if code, out, errs := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(p.Admin, "http://"), "IGPROXY_ADMIN_TOKEN_FILE=" + path}, "purge", "--all"); code != 0 {
 		t.Errorf("the command: exit code %d: %s%s", code, out, errs)
 	}
 	if lines := p.operations("purge", "done"); len(lines) != 1 || lines[0]["credential"] != "token" || !strings.HasPrefix(fmt.Sprint(lines[0]["address"]), "127.0.0.1:") {
@@ -241,7 +241,7 @@ func TestALoopOfPurgesKeepsMostHits(t *testing.T) {
 	if got := p.counted(t, "purge", "merged"); got != loops-1 {
 		t.Errorf("%v merged purges are counted, want %d", got, loops-1)
 	}
-	if code, out, errs := p.operate(t, "purge"); code != 0 || !strings.Contains(out, "takes effect in ") {
+	if code, out, errs := p.operate(t, "purge", "--all"); code != 0 || !strings.Contains(out, "takes effect in ") {
 		t.Errorf("the command: exit code %d: %s%s", code, out, errs)
 	}
 	if lines := p.Log.Lines("operation"); len(lines) > 60 {
@@ -255,12 +255,12 @@ func TestAStopPerformsThePurgeThatWaits(t *testing.T) {
 	redis := redistest.Start(t)
 	both := fleet(t, 2, append(singleRedis(redis), "UPSTREAM_URL="+upstream.URL, patientRedis)...)
 	first, other := both[0], both[1]
-	if code, out, errs := first.operate(t, "purge"); code != 0 {
+	if code, out, errs := first.operate(t, "purge", "--all"); code != 0 {
 		t.Fatalf("exit code %d: %s%s", code, out, errs)
 	}
 	eventually(t, "the other sidecar has forgotten", func() bool { return len(other.Log.Lines("purge received")) == 1 })
 	eventually(t, "the token is cached", func() bool { return other.hits(t, "IGAA-one") })
-	if code, out, errs := first.operate(t, "purge"); code != 0 || !strings.Contains(out, "takes effect in ") {
+	if code, out, errs := first.operate(t, "purge", "--all"); code != 0 || !strings.Contains(out, "takes effect in ") {
 		t.Fatalf("exit code %d: %s%s", code, out, errs)
 	}
 	if !other.hits(t, "IGAA-one") {

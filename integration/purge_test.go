@@ -60,7 +60,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	fill()
 
 	// Everything.
-	if code, out, errs := ours[1].operate(t, "purge"); code != 0 || out != "purged: everything for app \"default\"; the other sidecars on this Redis forget within seconds\n" {
+	if code, out, errs := ours[1].operate(t, "purge", "--all"); code != 0 || out != "purged: everything for app \"default\" (entries in this sidecar's memory: 2); the other sidecars on this Redis forget within seconds\n" {
 		t.Fatalf("exit code %d: %s%s", code, out, errs)
 	}
 	eventually(t, "the other sidecar has forgotten all", func() bool { return len(ours[0].Log.Lines("purge received")) == 1 })
@@ -102,7 +102,7 @@ func TestPurgeDuringARedisOutageIsSharedLater(t *testing.T) {
 		eventually(t, "the token is cached", func() bool { return p.hits(t, "IGAA-one") })
 	}
 	redis.Kill()
-	code, out, errs := all[0].operate(t, "purge")
+	code, out, errs := all[0].operate(t, "purge", "--all")
 	if code != 1 || out != "" || !strings.Contains(errs, "in this sidecar only") {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
@@ -123,7 +123,7 @@ func TestPurgeInACluster(t *testing.T) {
 			eventually(t, "the token is cached", func() bool { return p.hits(t, fmt.Sprintf("IGAA-%d", i)) })
 		}
 	}
-	if code, out, errs := all[0].operate(t, "purge"); code != 0 {
+	if code, out, errs := all[0].operate(t, "purge", "--all"); code != 0 {
 		t.Fatalf("exit code %d: %s%s", code, out, errs)
 	}
 	eventually(t, "the other sidecar learns of the purge", func() bool { return len(all[1].Log.Lines("purge received")) == 1 })

@@ -149,7 +149,7 @@ func TestPurgeArrivesDespiteDeadIdleConnections(t *testing.T) {
 	}
 	redis.relays[0].freeze()
 	cut := time.Now()
-	if code, out, errs := all[1].operate(t, "purge"); code != 0 {
+	if code, out, errs := all[1].operate(t, "purge", "--all"); code != 0 {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
 	eventually(t, "the other sidecar has forgotten it", func() bool { return len(all[0].Log.Lines("purge received")) == 1 })

@@ -130,7 +130,7 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 			first := serve(t, settings...)
 			first.ask(t, "IGAA-oversize-0")
 			if c.kind == ":p" {
-				if code, out, errs := first.operate(t, "purge"); code != 0 {
+				if code, out, errs := first.operate(t, "purge", "--all"); code != 0 {
 					t.Fatalf("exit code %d: %s%s", code, out, errs)
 				}
 			}

@@ -280,3 +280,28 @@ func TestUnsupportedTracingVariablesDoNotPreventStart(t *testing.T) {
 		}
 	}
 }
+
+// Variables that a platform sets for every program must not keep the sidecar from starting.
+func TestAPlatformsTracingVariablesDoNotKeepTheSidecarFromStarting(t *testing.T) {
+	t.Parallel()
+	_, upstream := instagram(t, mock.ServerOptions{})
+	env := append(environ("UPSTREAM_URL="+upstream.URL), "OTEL_EXPORTER_OTLP_ENDPOINT=collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+		"OTEL_TRACES_SAMPLER=xray", "OTEL_TRACES_SAMPLER_ARG=endpoint=http://127.0.0.1:2000", "OTEL_PROPAGATORS=xray,b3")
+	if code, stdout, stderr := command(t, env, "check"); code != 0 || strings.Count(stdout, "warning  environment: OTEL_") != 2 {
+		t.Errorf("check: exit code %d\n%s%s", code, stdout, stderr)
+	}
+	p := start(t, env, "serve")
+	p.Listening(t)
+	if r := p.ask(t, "IGAA-traced"); r.status != 200 {
+		t.Errorf("got %d %s", r.status, r.body)
+	}
+	warned := 0
+	for _, line := range p.settled(t).Lines("tracing") {
+		if line["level"] == "WARN" {
+			warned++
+		}
+	}
+	if warned != 3 {
+		t.Errorf("%d warnings, want one each for the endpoint, the protocol and the sampler", warned)
+	}
+}

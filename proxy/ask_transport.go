@@ -103,9 +103,10 @@ func (o *outbound) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// roundTrip sends a request on a kept connection or on one of its own. It returns errSilent if a kept connection was silent
-// until the call's time ended. Such a connection may be dead, because firewalls and NAT devices
-// lose their state without closing anything, so the error says nothing about Meta.
+// roundTrip sends a request on a kept connection or on one of its own. It returns errSilent if a
+// kept connection was silent until the call's time ended. Such a connection may be dead, because
+// firewalls and NAT devices lose their state without closing anything, so the error says nothing
+// about Meta.
 func (o *outbound) roundTrip(r *http.Request) (*http.Response, error) {
 	if !maySendTwice(r) {
 		return o.single.RoundTrip(r)

@@ -44,3 +44,14 @@ func (p *Proxy) purge(ctx context.Context, e *engine, a *app, token Secret) erro
 	}
 	return p.carried.cache.PurgeKeys(ctx, a.purges, keys)
 }
+
+// Entries returns how many entries this process has in memory for the app with this label, or for
+// all apps if the label is empty.
+func (p *Proxy) Entries(label string) (n int) {
+	for _, a := range p.current.Load().apps {
+		if label == "" || a.Label == label {
+			n += p.carried.cache.LenOf(a.purges)
+		}
+	}
+	return n
+}

@@ -133,6 +133,9 @@ func (s *Server) URL() string {
 // UnixURL returns the URL of the Unix socket.
 func (s *Server) UnixURL() string { return "unix://" + s.file("redis.sock") }
 
+// TLSName is a name in the certificate. It does not resolve.
+const TLSName = "redis.invalid"
+
 // CA returns a pool with the certificate of a TLS server.
 func (s *Server) CA() *x509.CertPool { return s.ca }
 
@@ -207,7 +210,7 @@ func (s *Server) certificate() {
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "redistest"}, NotBefore: time.Now().Add(-time.Hour),
 		NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{TLSName}}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		s.t.Fatal(err)

@@ -53,9 +53,9 @@ func TestOperationsPreferTheSocketAndOtherwiseSendTheToken(t *testing.T) {
 		"a relative path":              {[]string{listen, "IGPROXY_ADMIN_SOCKET=run/s"}, exitUsage, "", "IGPROXY_ADMIN_SOCKET: \"run/s\" is not the path of a socket"},
 		"a socket that is missing":     {[]string{listen, "IGPROXY_ADMIN_SOCKET=/nowhere/s"}, exitFailed, "", "no answer from unix:/nowhere/s"},
 	} {
-		for _, operation := range []string{"reload", "purge"} {
+		for _, operation := range []string{"reload", "purge --all"} {
 			got = ""
-			code, stdout, stderr := command(t, c.environ, operation)
+			code, stdout, stderr := command(t, c.environ, strings.Fields(operation)...)
 			if code != c.code || got != c.got || !strings.Contains(stderr, c.says) || strings.Contains(stdout+stderr, token) {
 				t.Errorf("%s, %s: exit code %d, sent %q, want %d and %q\n%s%s", name, operation, code, got, c.code, c.got, stdout, stderr)
 			}
@@ -66,7 +66,7 @@ func TestOperationsPreferTheSocketAndOtherwiseSendTheToken(t *testing.T) {
 func TestARefusedOperationPrintsTheReason(t *testing.T) {
 	for _, status := range []int{401, 403} {
 		at := serveAdmin(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "UID 7 may not\x1b[2J", status) })
-		code, stdout, stderr := command(t, at, "purge")
+		code, stdout, stderr := command(t, at, "purge", "--all")
 		if code != exitFailed || stdout != "" || !strings.HasSuffix(stderr, " refused: UID 7 may not[2J\n") {
 			t.Errorf("%d: exit code %d\n%s%q", status, code, stdout, stderr)
 		}

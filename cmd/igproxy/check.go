@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
+	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 
@@ -20,14 +22,19 @@ func checkCommand(env environment) *cli.Command {
 			"--online it also tests Redis, and calls Meta with an invalid token for each app,\n" +
 			"which tests the connection, TLS and the client secret. If an app exchanges\n" +
 			"codes, a call with an invalid code tests the connection and TLS to the login\n" +
-			"host. No secret is printed.",
+			"host. With --show it also prints every setting, its value, and where that comes\n" +
+			"from: a line of the file, a variable, or the default. No secret is printed.",
 		Flags: []cli.Flag{configFlag(),
+			&cli.BoolFlag{Name: "show", Usage: "print each setting with its value and where it comes from", DisableDefaultText: true},
 			&cli.BoolFlag{Name: "online", Usage: "also test Redis, TLS to Instagram and the client secret", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
 			r := &report{out: env.stdout}
 			conf, problems := config.Load(c.String("config"), env.environ)
 			for _, p := range problems {
 				r.problem(p)
+			}
+			if c.Bool("show") {
+				r.show(conf)
 			}
 			egress, err := sidecar.Egress(conf)
 			if err != nil {
@@ -42,6 +49,9 @@ func checkCommand(env environment) *cli.Command {
 			}
 			r.print("ok", "configuration", "listen "+conf.Listen+", admin "+conf.Admin.Listen, "open to "+conf.OpenTo(), "operations "+conf.Operations(),
 				"apps "+conf.AppNames(), "upstream "+conf.Upstream.URL, "egress "+egress, "cache "+conf.CacheTiers(), traces)
+			for _, problem := range tracing.Misfits(os.Getenv) {
+				r.print("warning", "environment: "+problem)
+			}
 			if !c.Bool("online") {
 				return nil
 			}
@@ -95,6 +105,16 @@ func (r *report) problem(p config.Problem) {
 	fix := p.Fix
 	p.Fix = ""
 	r.print(verdict, p.String(), fix)
+}
+
+// show prints every setting in columns: key, value, origin.
+func (r *report) show(conf config.Config) {
+	columns := tabwriter.NewWriter(r.out, 0, 0, 2, ' ', 0)
+	for _, s := range conf.Effective() {
+		fmt.Fprintf(columns, "%s\t%s\t%s\n", s[0], cmp.Or(printable(s[1]), "-"), s[2])
+	}
+	_ = columns.Flush()
+	fmt.Fprintln(r.out)
 }
 
 // fail prints the number of errors and returns err, which sets the exit code.

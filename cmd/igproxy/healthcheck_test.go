@@ -106,7 +106,7 @@ func TestUnreadableFileIsOnlyAWarningForClientCommands(t *testing.T) {
 	write(t, "two.yaml", "listen: 127.0.0.1:1\n---\nlisten: 127.0.0.1:1\n")
 	for file, says := range map[string]string{"broken.yaml": "broken.yaml:1: not valid YAML", "two.yaml": "two.yaml:2: a second YAML document",
 		"none.yaml": "none.yaml: does not exist", ".": ".: cannot be read"} {
-		for _, args := range [][]string{{"healthcheck"}, {"reload"}, {"purge"}} {
+		for _, args := range [][]string{{"healthcheck"}, {"reload"}, {"purge", "--all"}} {
 			code, stdout, stderr := command(t, at, append(args, "-c", file)...)
 			if code != exitOK || stdout == "" || !strings.HasPrefix(stderr, "igproxy: warning: "+says) || !strings.HasSuffix(stderr, "; calling the sidecar without it\n") {
 				t.Errorf("%s with %s: exit code %d\n%s%s", args, file, code, stdout, stderr)

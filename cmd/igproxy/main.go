@@ -12,6 +12,8 @@ import (
 	"os"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/logging"
 )
 
 // Exit codes.
@@ -28,7 +30,8 @@ var (
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args, environment{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()}))
+	os.Exit(run(context.Background(), os.Args, environment{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(),
+		interactive: logging.IsTerminal(os.Stdin)}))
 }
 
 // environment is what a command sees of its process; tests replace it.
@@ -36,6 +39,7 @@ type environment struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	environ        []string
+	interactive    bool // stdin is a terminal
 }
 
 // run runs a command line and returns the exit code.

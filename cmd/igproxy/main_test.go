@@ -136,6 +136,32 @@ Errors to fix: 2.
 	}
 }
 
+// A setting may come from three places, and an operator must not have to guess which one counts.
+func TestCheckShowsWhereEachSettingComesFrom(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "secret", canary)
+	write(t, "igproxy.yaml", "client_secret_file: ./secret\ncache:\n  ttl: 2h\nlog:\n  level: warn\n")
+	code, stdout, stderr := command(t, []string{"IGPROXY_LOG_LEVEL=error", "IGPROXY_REDIS_PASSWORD=" + canary, "IGPROXY_REDIS_MODE=single", "IGPROXY_REDIS_ADDRS=localhost:1"},
+		"check", "--show", "--config", "igproxy.yaml")
+	columns := map[string]string{}
+	for line := range strings.Lines(stdout) {
+		if key, rest, ok := strings.Cut(line, " "); ok && key != "" {
+			columns[key] = strings.Join(strings.Fields(rest), " ")
+		}
+	}
+	for key, want := range map[string]string{"listen": "127.0.0.1:8080 default", "cache.ttl": "2h igproxy.yaml:3", "log.level": "error IGPROXY_LOG_LEVEL",
+		"client_secret": "set client_secret_file", "client_secret_file": "./secret igproxy.yaml:1", "redis.password": "set IGPROXY_REDIS_PASSWORD",
+		"redis.username": "- default"} {
+		if columns[key] != want {
+			t.Errorf("%s is shown as %q, want %q", key, columns[key], want)
+		}
+	}
+	hidden := "warning  environment: IGPROXY_LOG_LEVEL: hides igproxy.yaml:5, which sets the same key\n         remove one of the two\n"
+	if code != exitOK || stderr != "" || !strings.Contains(stdout, hidden) || strings.Contains(stdout, canary) {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
 func TestHelpFlagAndHelpCommandPrintTheSame(t *testing.T) {
 	for _, c := range newApp(environment{}).Commands {
 		code, help, stderr := command(t, nil, c.Name, "--help")

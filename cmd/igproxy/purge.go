@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -22,16 +23,27 @@ func purgeCommand(env environment) *cli.Command {
 		Name:  "purge",
 		Usage: "make a running sidecar, and its fleet, forget remembered answers",
 		Description: "Sends POST /purge over admin.socket, or to admin.listen with the token in\n" +
-			"admin.token_file. Clears everything that is remembered, or with --token-stdin only\n" +
-			"the entries for one token or code. Later requests go to Instagram again. The other\n" +
+			"admin.token_file. Clears everything that is remembered for one app, with --all for\n" +
+			"all apps, or with --token-stdin only the entries for one token or code. Without any\n" +
+			"of these it asks whether to purge all apps; where it cannot ask, it purges nothing.\n" +
+			"Later requests go to Instagram again. The other\n" +
 			"sidecars on the same Redis follow within seconds. If Redis cannot be reached, the\n" +
 			"command exits with 1. Purges of everything take effect at most once every ten\n" +
 			"seconds; a purge that comes sooner is merged into the next one.",
 		Flags: append(adminFlags(10*time.Second),
+			&cli.BoolFlag{Name: "all", Usage: "purge everything of all apps without asking", DisableDefaultText: true},
 			&cli.StringFlag{Name: "app", Usage: "purge only the app `NAME`"},
 			&cli.BoolFlag{Name: "token-stdin", Usage: "purge only the token or code read from standard input", DisableDefaultText: true}),
 		Action: func(c *cli.Context) error {
-			form := url.Values{}
+			form, narrowed := url.Values{}, c.IsSet("app") || c.Bool("token-stdin")
+			switch {
+			case c.Bool("all") && narrowed:
+				return usageError("--all purges everything of all apps; leave it out to purge one app or one token")
+			case !c.Bool("all") && !narrowed:
+				if err := confirmPurge(env); err != nil {
+					return err
+				}
+			}
 			if c.IsSet("app") {
 				if c.String("app") == "" { // an unset shell variable must not purge all apps
 					return usageError("--app: write the app's name, or leave --app out to purge all apps")
@@ -52,6 +64,21 @@ func purgeCommand(env environment) *cli.Command {
 			return printPurge(reply, env.stdout)
 		},
 	}
+}
+
+// confirmPurge asks whether to purge everything. An error means no.
+func confirmPurge(env environment) error {
+	if !env.interactive {
+		return usageError("purge makes the whole fleet forget everything of all apps; confirm that with --all, " +
+			"or choose what to purge with --app or --token-stdin")
+	}
+	fmt.Fprint(env.stderr, "This makes the sidecar, and every other one on the same Redis, forget everything of all apps.\n"+
+		"Each token in use is then exchanged again. Continue? [y/N] ")
+	answer, _ := bufio.NewReader(io.LimitReader(env.stdin, maxStdin)).ReadString('\n')
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		return errors.New("nothing was purged")
+	}
+	return nil
 }
 
 // readToken reads one token from in. A token is never an argument, because other users can read
@@ -83,6 +110,9 @@ func printPurge(reply admin.PurgeReply, out io.Writer) error {
 		apps = "apps"
 	}
 	what += " for " + apps + ` "` + strings.Join(reply.Apps, `", "`) + `"`
+	if n := reply.Entries; n != nil {
+		what += fmt.Sprintf(" (entries in this sidecar's memory: %d)", *n)
+	}
 	switch reply.Fleet {
 	case "told":
 		what += "; the other sidecars on this Redis forget within seconds"

@@ -32,8 +32,9 @@ func TestPurgeReadsExactlyOneTokenFromStandardInput(t *testing.T) {
 func TestPurgePrintsItsReach(t *testing.T) {
 	for want, reply := range map[string]admin.PurgeReply{
 		"purged: everything for apps \"one\", \"two\"; the other sidecars on this Redis forget within seconds\n": {Purged: "all", Apps: []string{"one", "two"}, Fleet: "told"},
-		"purged: the token, for app \"one\"\n":                                                     {Purged: "token", Apps: []string{"one"}, Fleet: "none"},
-		"everything was purged a moment ago: this purge takes effect in 7 s, merged with others\n": {Purged: "later", InSeconds: 7, Fleet: "none"},
+		"purged: everything for app \"one\" (entries in this sidecar's memory: 62)\n":                            {Purged: "all", Apps: []string{"one"}, Fleet: "none", Entries: new(62)},
+		"purged: the token, for app \"one\"\n":                                                                   {Purged: "token", Apps: []string{"one"}, Fleet: "none"},
+		"everything was purged a moment ago: this purge takes effect in 7 s, merged with others\n":               {Purged: "later", InSeconds: 7, Fleet: "none"},
 	} {
 		var out bytes.Buffer
 		if err := printPurge(reply, &out); err != nil || out.String() != want {
@@ -63,10 +64,43 @@ func TestAPurgeOfAnAppWithoutANameSendsNothing(t *testing.T) {
 			t.Errorf("%q: exit code %d, asked %q\n%s", args, code, asked, errs)
 		}
 	}
-	for want, args := range map[string][]string{"": {"purge"}, "app=one": {"purge", "--app", "one"}} {
+	for want, args := range map[string][]string{"": {"purge", "--all"}, "app=one": {"purge", "--app", "one"}} {
 		asked = nil
 		if code, _, errs := command(t, at, args...); code != 0 || len(asked) != 1 || asked[0] != want {
 			t.Errorf("%q: exit code %d, asked %q\n%s", args, code, asked, errs)
+		}
+	}
+}
+
+// A purge without a choice reaches every app of the whole fleet.
+func TestAPurgeOfEverythingNeedsAnAnswerOrAll(t *testing.T) {
+	asked := 0
+	at := serveAdmin(t, func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		_, _ = w.Write([]byte(`{"purged":"all","apps":["one"],"fleet":"none","entries":3}`))
+	})
+	for _, c := range []struct {
+		args        []string
+		interactive bool
+		answer      string
+		code, asked int
+		says        string
+	}{
+		{nil, false, "y\n", exitUsage, 0, "confirm that with --all"},
+		{nil, true, "", exitFailed, 0, "nothing was purged"},
+		{nil, true, "\n", exitFailed, 0, "nothing was purged"},
+		{nil, true, "no\n", exitFailed, 0, "nothing was purged"},
+		{nil, true, "Yes\n", exitOK, 1, "Continue? [y/N] purged: everything for app \"one\" (entries in this sidecar's memory: 3)"},
+		{[]string{"--all"}, false, "", exitOK, 1, "purged: everything"},
+		{[]string{"--all", "--app", "one"}, true, "y\n", exitUsage, 0, "--all purges everything"},
+		{[]string{"--all", "--token-stdin"}, true, "IGAA\n", exitUsage, 0, "--all purges everything"},
+	} {
+		asked = 0
+		var out bytes.Buffer
+		code := run(t.Context(), append([]string{"igproxy", "purge"}, c.args...),
+			environment{stdin: strings.NewReader(c.answer), stdout: &out, stderr: &out, environ: at, interactive: c.interactive})
+		if code != c.code || asked != c.asked || !strings.Contains(out.String(), c.says) {
+			t.Errorf("%q, answer %q: exit code %d after %d purges, want %d after %d\n%s", c.args, c.answer, code, asked, c.code, c.asked, &out)
 		}
 	}
 }

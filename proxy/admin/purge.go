@@ -19,6 +19,9 @@ import (
 type PurgeReply struct {
 	Purged string   `json:"purged"` // all, token, nothing, or later
 	Apps   []string `json:"apps"`
+	// Entries is how many entries this sidecar had in memory for the apps; nil if one token was
+	// purged, or nothing yet.
+	Entries *int `json:"entries,omitempty"`
 	// InSeconds is the number of seconds until a merged purge takes effect; the status is then 202.
 	InSeconds int `json:"in_seconds,omitempty"`
 	// Fleet is "told" (every sidecar on this Redis forgets within seconds), "none" (there is no
@@ -66,6 +69,7 @@ func (h *Handler) purgeLater(app string) {
 // it purges only that token.
 func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret) (status int, reply PurgeReply) {
 	status, reply = http.StatusOK, PurgeReply{Purged: "nothing", Apps: []string{}, Fleet: "none"}
+	entries := h.proxy.Entries(app)
 	apps, err := h.proxy.Purge(ctx, app, token)
 	if err != nil {
 		status, reply.Problem = http.StatusUnprocessableEntity, err.Error()
@@ -74,8 +78,9 @@ func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret) (s
 		return status, reply
 	}
 	reply.Apps, reply.Purged = apps, "all"
+	reply.Entries = &entries
 	if !token.IsZero() {
-		reply.Purged = "token"
+		reply.Purged, reply.Entries = "token", nil
 	}
 	switch {
 	case err != nil:

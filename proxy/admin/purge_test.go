@@ -54,6 +54,10 @@ func TestPurgeUsesTheAppAndTokenOfTheForm(t *testing.T) {
 			known(app, "IGAA-b")
 		}
 		status, reply := purge(t, h, "/purge", form, c.body)
+		entries := map[string]int{"app=two": 2, "": 4}
+		if n, counted := entries[c.body]; counted != (reply.Entries != nil) || counted && *reply.Entries != n {
+			t.Errorf("%s: got %v entries, want %d", c.body, reply.Entries, n)
+		}
 		if status != 200 || reply.Purged != c.purged || !slices.Equal(reply.Apps, c.apps) || reply.Fleet != "none" || reply.Problem != "" {
 			t.Errorf("%s: got %d %+v", c.body, status, reply)
 		}

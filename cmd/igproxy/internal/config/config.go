@@ -66,8 +66,10 @@ type Config struct {
 		Addrs                                  []string
 		MasterName                             string
 		Username, PasswordFile                 string
+		Password                               proxy.Secret
 		SentinelUsername, SentinelPasswordFile string
 		TLS                                    bool
+		TLSServerName                          string
 		CAFile, CertFile, KeyFile              string
 		Timeout                                time.Duration
 		PoolSize                               int
@@ -96,6 +98,7 @@ type Config struct {
 		Level, Format string
 		Lines         int // of one kind per second
 	}
+	origins map[string]string    // by key; a key without one has its default
 	digests [3][sha256.Size]byte // of plainFiles, in their order; zero: not read
 }
 

@@ -28,7 +28,7 @@ func configFiles(t *testing.T) {
 	t.Chdir(t.TempDir())
 	pair, other := newPair(t, "igproxy"), newPair(t, "other")
 	for name, text := range map[string]string{
-		"secret": canary + "\n", "public": canary, "empty": "", "newline": "\n", "spaces": canary + " " + canary, "short": "short", "two": canary + "\n" + canary + "2\n", "three": canary + "\n" + canary + "\n" + canary + "\n",
+		"secret": canary + "\n", "public": canary, "empty": "", "assigned": "APP_SECRET=" + canary, "newline": "\n", "spaces": canary + " " + canary, "short": "short", "two": canary + "\n" + canary + "2\n", "three": canary + "\n" + canary + "\n" + canary + "\n",
 		"large": strings.Repeat(canary, 400), "ca.pem": newPair(t, "authority").cert, "token": canary, "umlaut": "ä" + canary, "marked": "\ufeff" + canary + "\n", "rotated": canary + "\n\ufeff" + canary + "\n",
 		"tls.crt": pair.cert, "tls.key": pair.key, "other.key": other.key,
 	} {

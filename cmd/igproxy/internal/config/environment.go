@@ -39,6 +39,9 @@ func (l *loader) environment(environ []string) {
 	delete(values, envPrefix+"CONFIG") // is read by the --config flag
 	for _, s := range l.table {
 		name := envName(s.key)
+		if at := l.places[s.key]; values[name] != "" && l.isSet(s.key) {
+			l.warn(inEnvironment, s.key, fault{"hides " + at.where + ", which sets the same key", "remove one of the two"})
+		}
 		switch value := values[name]; {
 		case value == "":
 		case s.kind == kindList:

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -63,6 +64,9 @@ func linesOfRotation(text string, check func(string) *fault) ([]string, *fault) 
 	for i, line := range lines {
 		lines[i] = strings.TrimSuffix(line, "\r")
 		if f := check(lines[i]); f != nil {
+			if f.fix == "remove it" {
+				f.fix += "; the file may have the previous secret on a second line"
+			}
 			return nil, f
 		}
 	}
@@ -121,11 +125,15 @@ func ReadKeyPair(certPath, keyPath string) (*tls.Certificate, error) {
 	})
 }
 
-// parseFile reads a regular file of at most max bytes and returns its parsed contents. Its error is
-// a *fileError.
+// parseFile reads a regular file of at most max bytes, or for a secret also a pipe, and returns its
+// parsed contents. Its error is a *fileError.
 func parseFile[T any](path string, max int64, parse func(text string) (T, *fault)) (T, error) {
 	var none T
-	content, err := readRegular(path, max)
+	read := readRegular
+	if max == maxSecretFile && isPipe(path) {
+		read = readPipe
+	}
+	content, err := read(path, max)
 	if err != nil {
 		return none, err
 	}
@@ -155,6 +163,10 @@ func readBounded(path string, max int64) ([]byte, error) {
 		return nil, unreadable(path, err)
 	}
 	defer f.Close()
+	return readAtMost(f, path, max)
+}
+
+func readAtMost(f io.Reader, path string, max int64) ([]byte, error) {
 	content, err := io.ReadAll(io.LimitReader(f, max+1))
 	if err != nil {
 		return nil, unreadable(path, err)
@@ -199,15 +211,33 @@ func faultOfSecret(text string) *fault {
 	case text == "":
 		return &fault{"contains no secret", "write the secret into it"}
 	case strings.ContainsFunc(text, isSpace):
-		return &fault{"contains a space, a line break or a control character",
-			"remove it; a file may have the previous secret on a second line"}
+		return &fault{"contains a space, a line break or a control character", "remove it"}
 	}
 	return nil
 }
 
-// faultOfToken finds what faultOfSecret finds, characters that are not ASCII, and a text that is
-// shorter than the least length.
+// assignment matches a line of an env file, such as CLIENT_SECRET=text.
+var assignment = regexp.MustCompile(`^(export )?([A-Za-z0-9]+_[A-Za-z0-9_]*|(?i:secret|token|password|key))=[^=]`)
+
+// faultOfWrapping finds what belongs to an env file and not to the secret in it: a shell removes
+// both, but Docker and Kubernetes keep them.
+func faultOfWrapping(text string) *fault {
+	quoted := len(text) > 1 && text[0] == text[len(text)-1] && strings.ContainsRune("\"'`", rune(text[0]))
+	switch {
+	case assignment.MatchString(text):
+		return &fault{"begins with NAME=, as a line of an env file does", "keep only what follows the equals sign, without quotation marks"}
+	case quoted:
+		return &fault{"has quotation marks around it", "remove them: env files of Docker and files of secrets are read as they are"}
+	}
+	return nil
+}
+
+// faultOfToken finds what faultOfWrapping and faultOfSecret find, characters that are not ASCII,
+// and a text that is shorter than the least length.
 func faultOfToken(text string, least int, fix string) *fault {
+	if f := faultOfWrapping(text); f != nil {
+		return f
+	}
 	if f := faultOfSecret(text); f != nil {
 		return f
 	}

@@ -39,10 +39,11 @@ type followed[T any] struct {
 
 // Follow calls read, and returns a function that returns the current value of the files at paths.
 // At most once every LookEvery, a call of that function looks at the files, and calls read again if
-// they have changed. A read that fails leaves the previous value in use, and is logged under key if
-// the next read fails too. If the first read of all fails, Follow returns its error.
+// they have changed. A pipe is not looked at again. A read that fails leaves the previous value in
+// use, and is logged under key if the next read fails too. If the first read of all fails, Follow
+// returns its error.
 func Follow[T any](key string, log *slog.Logger, read func() (T, error), paths ...string) (func() T, error) {
-	f := &followed[T]{key: key, paths: paths, read: read, log: log, began: time.Now()}
+	f := &followed[T]{key: key, paths: watchable(paths), read: read, log: log, began: time.Now()}
 	seen := Stamp(f.paths)
 	value, err := read()
 	if err != nil {

@@ -126,7 +126,7 @@ func TestTheExampleHasTheDefaults(t *testing.T) {
 	if got.ClientSecret.Reveal() != exampleSecret {
 		t.Error("the secret in the environment was ignored")
 	}
-	got.ClientSecret = want.ClientSecret
+	got.ClientSecret, got.origins = want.ClientSecret, nil
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
 	}
@@ -140,7 +140,7 @@ func TestExamplesAreValidWhenUncommented(t *testing.T) {
 		}
 		// The example of client_secret is not a value; it says that the secret does not belong
 		// there.
-		if s.example == "" || strings.HasSuffix(s.key, "client_secret") {
+		if s.example == "" || s.isSecret() {
 			continue
 		}
 		section, key, nested := strings.Cut(s.key, ".")
@@ -182,9 +182,9 @@ func TestEveryFieldOfConfigHasARow(t *testing.T) {
 	}
 	var missing func(v reflect.Value, name string)
 	missing = func(v reflect.Value, name string) {
-		// Config.Apps has its rows in appSettings. The others are contents of files.
+		// Config.Apps has its rows in appSettings. The others are contents of files, and origins.
 		if slices.Contains([]string{"Config.Apps",
-			"Config.Cache.Key", "Config.digests", "Config.credentials.PreviousSecret", "Config.Threads.credentials.PreviousSecret"}, name) {
+			"Config.Cache.Key", "Config.origins", "Config.digests", "Config.credentials.PreviousSecret", "Config.Threads.credentials.PreviousSecret"}, name) {
 			return
 		}
 		if v.Kind() != reflect.Struct || v.Type() == reflect.TypeFor[proxy.Secret]() {

@@ -33,6 +33,8 @@ var schemaPatterns = map[string]string{
 	"uids":                         `0|[1-9][0-9]{0,9}`,
 	"socket_mode":                  `0[0-7]{3}`,
 	"master_name":                  `[!-~]{1,128}`,
+	"redis.password":               `\S+\n?`,
+	"tls_server_name":              `\[?[A-Za-z0-9_.:-]+(%.+)?\]?`,
 	"redis.username":               `[!-~]{1,128}`,
 	"sentinel_username":            `[!-~]{1,128}`,
 	"prefix":                       `[A-Za-z0-9:_.-]{1,64}`,
@@ -108,7 +110,7 @@ func schemaOf(s setting) object {
 	}
 	if value := defaultText(s); value != "" {
 		o["default"] = parsed(value)
-	} else if !strings.HasSuffix(s.key, "client_secret") {
+	} else if !s.isSecret() {
 		o["examples"] = []any{parsed(s.example)}
 	}
 	return o

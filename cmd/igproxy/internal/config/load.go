@@ -14,6 +14,7 @@ func Load(path string, environ []string) (Config, []Problem) {
 	}
 	l.openFiles()
 	l.config.digestFiles()
+	l.config.origins = l.origins()
 	return l.config, l.sorted()
 }
 
@@ -48,6 +49,23 @@ func (l *loader) set(s setting, at place, values []string) {
 	for _, f := range faults {
 		l.report(at, s.key, f)
 	}
+}
+
+// origins returns where each key that is set comes from: FILE:LINE, the name of a variable, or, for
+// a secret in a file of its own, the key that names the file.
+func (l *loader) origins() map[string]string {
+	from := map[string]string{}
+	for _, s := range l.table {
+		switch at := l.places[s.key]; {
+		case at == inEnvironment:
+			from[s.key] = envName(s.key)
+		case at != place{}:
+			from[s.key] = at.where
+		case s.isSecret() && l.isSet(s.key+"_file"):
+			from[s.key] = s.key + "_file"
+		}
+	}
+	return from
 }
 
 // isSet reports whether a key is set, validly or not.

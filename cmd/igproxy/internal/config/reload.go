@@ -1,7 +1,9 @@
 package config
 
 import (
+	"cmp"
 	"crypto/sha256"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -79,10 +81,14 @@ func differences(running, next Config) (keys []string) {
 // keep takes the values that need a restart from the running configuration, and returns the keys
 // that differed.
 func (c *Config) keep(running Config) (kept []string) {
+	origins := map[string]string{}
+	maps.Copy(origins, c.origins) // and do not change those of the configuration that was read
+	c.origins = origins
 	retain := func(match func(key string) bool) {
 		for _, s := range settings() {
 			if match(s.key) && !s.equal(&running, c) {
 				s.field(c).Set(s.field(&running))
+				origins[s.key] = cmp.Or(running.origins[s.key], byDefault.where)
 				kept = append(kept, s.key)
 			}
 		}
@@ -103,7 +109,7 @@ func (c *Config) keep(running Config) (kept []string) {
 
 // Files returns the paths of the files that are read only when the configuration is read, and so
 // have to be watched for a reload. Other files, such as certificates and the tokens of
-// auth.bearer_file and admin.token_file, are followed where they are used.
+// auth.bearer_file and admin.token_file, are followed where they are used, and pipes cannot change.
 func (c Config) Files() (paths []string) {
 	paths = append(paths, c.Cache.KeyFile)
 	for _, app := range c.allCredentials() {
@@ -113,7 +119,7 @@ func (c Config) Files() (paths []string) {
 		paths = append(paths, f.path)
 	}
 	slices.Sort(paths) // Stamps are compared in this order
-	return slices.DeleteFunc(paths, func(path string) bool { return path == "" })
+	return watchable(slices.DeleteFunc(paths, func(path string) bool { return path == "" }))
 }
 
 // plainFiles returns the files among Files whose contents Config does not hold.

@@ -71,7 +71,8 @@ func settings() []setting {
 			doc: "The private key of tls.cert_file, in PEM."},
 
 		{key: "admin.listen", kind: kindText, value: "127.0.0.1:9090", check: checkListen,
-			doc: "Where /healthz, /readyz, /metrics and the status page at / are served: host:port, [::1]:port or unix:/path."},
+			doc: "Where /healthz, /readyz, /metrics and the status page at / are served: host:port, [::1]:port or unix:/path. " +
+				"9090 is also Prometheus' own port: if it runs on the same machine, change one of the two."},
 		{key: "admin.socket", kind: kindText, check: checkSocket, example: "/run/igproxy/admin.sock",
 			doc: "A Unix socket, mode 0660, that serves the same as admin.listen. Root, igproxy's own user and the UIDs in admin.uids can " +
 				"reload and purge over it, and over admin.listen if that is a Unix socket too. They can do so on Linux only; elsewhere use admin.token_file."},
@@ -147,6 +148,8 @@ func settings() []setting {
 			doc: "The name under which the sentinels know the master. Only for mode sentinel."},
 		{key: "redis.username", kind: kindText, check: checkName, example: "igproxy",
 			doc: "The Redis ACL user. Without it, igproxy connects as the default user."},
+		{key: "redis.password", kind: kindText, check: faultOfSecret, example: "(better not here)",
+			doc: "The Redis password. Keep it out of this file: use redis.password_file or IGPROXY_REDIS_PASSWORD."},
 		{key: "redis.password_file", kind: kindText, example: "/run/secrets/redis",
 			doc: "The file that holds the Redis password. It is read for every new connection, so a rotated password is picked up."},
 		{key: "redis.sentinel_username", kind: kindText, check: checkName, example: "sentinel",
@@ -155,6 +158,9 @@ func settings() []setting {
 			doc: "The file that holds the password for the sentinels themselves, if they require one."},
 		{key: "redis.tls", kind: kindSwitch, value: "false",
 			doc: "Whether to use TLS for redis.addrs, including sentinels. With redis.url, write rediss:// instead."},
+		{key: "redis.tls_server_name", kind: kindText, check: checkHost, example: "redis.internal",
+			doc: "The name that the certificates of Redis, and of the sentinels, must have, and that is sent as SNI. Without it: the host in the address. " +
+				"Set it if the addresses are IP addresses or tunnels."},
 		{key: "redis.ca_file", kind: kindText, example: "/etc/igproxy/redis-ca.pem",
 			doc: "The only certificate authorities, in PEM, that igproxy trusts for Redis. Without it, igproxy trusts the system's authorities."},
 		{key: "redis.cert_file", kind: kindText, example: "/etc/igproxy/redis-client.pem",
@@ -232,11 +238,16 @@ func credentialSettings(section, secret string) []setting {
 			doc: "The app's secret. Keep it out of this file: use client_secret_file or " + envName(section+"client_secret") + "."},
 		{key: section + "client_secret_file", kind: kindText, example: "/run/secrets/" + secret,
 			doc: "The file that holds the app's secret and, while it is being rotated, the previous one on a second line. " +
-				"One newline at the end is removed. The file is reloaded when it changes."},
+				"One newline at the end is removed. The file is reloaded when it changes. A pipe, such as <(command) in a shell, is read once."},
 		{key: section + "redirect_uris", kind: kindList, check: checkRedirect, example: "[https://app.example/callback]",
 			doc: "The redirect URIs with which codes may be exchanged, compared byte for byte. Without any, " +
 				"POST /oauth/access_token is refused: igproxy would otherwise exchange codes that others obtained."},
 	}
+}
+
+// isSecret reports whether the value itself is a secret, which does not belong in the file.
+func (s setting) isSecret() bool {
+	return strings.HasSuffix(s.key, "client_secret") || s.key == "redis.password"
 }
 
 // field returns the variable in c that holds the setting.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"io/fs"
 	"strconv"
 	"strings"
@@ -89,15 +90,16 @@ func (c Config) AppNames() string {
 	return strings.Join(names, ", ")
 }
 
-// Effective returns the key and the value in use of every setting. It returns "set" for a secret,
-// and for a URL that may contain one.
-func (c Config) Effective() (pairs [][2]string) {
+// Effective returns the key, the value in use and the origin of every setting. The value is "set"
+// for a secret, and for a URL that may contain one. The origin is "default", FILE:LINE, the name of
+// a variable, or, for a secret in a file of its own, the key that names the file.
+func (c Config) Effective() (all [][3]string) {
 	rows := settings()
 	for i := range c.Apps {
 		rows = append(rows, appSettings(i)...)
 	}
 	for _, s := range rows {
-		pairs = append(pairs, [2]string{s.key, s.text(&c)})
+		all = append(all, [3]string{s.key, s.text(&c), cmp.Or(c.origins[s.key], byDefault.where)})
 	}
-	return pairs
+	return all
 }

@@ -45,3 +45,32 @@ func TestEffectiveHasEverySettingAndNoSecret(t *testing.T) {
 		}
 	}
 }
+
+// A setting that waits for a restart is shown as it is used, so its origin is that of the value in
+// use.
+func TestAKeptSettingKeepsItsOrigin(t *testing.T) {
+	t.Chdir(t.TempDir())
+	origin := func(c Config, key string) string {
+		for _, s := range c.Effective() {
+			if s[0] == key {
+				return s[1] + " from " + s[2]
+			}
+		}
+		return ""
+	}
+	secret := []string{"IGPROXY_CLIENT_SECRET=" + canary}
+	write(t, "igproxy.yaml", "server:\n  idle_timeout: 1m\n")
+	running, _ := Load("igproxy.yaml", secret)
+	write(t, "igproxy.yaml", "cache:\n  ttl: 2h\nserver:\n  idle_timeout: 2m\n  write_timeout: 30s\n")
+	read, _ := Load("igproxy.yaml", secret)
+	next, _, _ := Merge(running, read)
+	for key, want := range map[string]string{"cache.ttl": "2h from igproxy.yaml:2", "server.idle_timeout": "1m from igproxy.yaml:2",
+		"server.write_timeout": "20s from default", "log.level": "info from default"} {
+		if got := origin(next, key); got != want {
+			t.Errorf("%s: got %s, want %s", key, got, want)
+		}
+	}
+	if got := origin(read, "server.idle_timeout"); got != "2m from igproxy.yaml:4" {
+		t.Errorf("the configuration that was read has changed: %s", got)
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/igproxy/igproxy/proxy"
 )
 
 // validate checks how keys fit together.
@@ -187,8 +189,25 @@ func (l *loader) validateRedis() {
 		l.contradiction(fault{"mode sentinel needs the name of the master", "set redis.master_name"}, "redis.mode")
 	}
 	l.bothOrNone("redis.cert_file", "redis.key_file")
+	if l.isSet("redis.password_file") {
+		l.refuse(fault{"redis.password_file is set too", "keep one of the two"}, "redis.password")
+	}
+	l.warnOfWrapping("redis.password", "", c.Password)
 	l.validateRedisURL()
 	l.warnOfReadablePasswords()
+}
+
+// warnOfWrapping warns of a password that looks like a line of an env file. It may be right.
+// path is that of its file, or empty.
+func (l *loader) warnOfWrapping(key, path string, password proxy.Secret) {
+	f := faultOfWrapping(password.Reveal())
+	if f == nil {
+		return
+	}
+	if path != "" {
+		f.what = shownPath(path) + " " + f.what
+	}
+	l.warn(l.place(key), key, *f)
 }
 
 // warnOfReadablePasswords warns if a password for Redis would travel to another machine without
@@ -200,7 +219,7 @@ func (l *loader) warnOfReadablePasswords() {
 		return
 	}
 	_, inURL := u.User.Password()
-	if !inURL && !l.isSet("redis.password_file") && !l.isSet("redis.sentinel_password_file") {
+	if !inURL && !l.isSet("redis.password") && !l.isSet("redis.password_file") && !l.isSet("redis.sentinel_password_file") {
 		return
 	}
 	what := fault{"on another machine, with a password and without TLS: the password can be read on the network",
@@ -220,7 +239,7 @@ func (l *loader) validateRedisURL() {
 		return
 	}
 	if _, has := u.User.Password(); has {
-		l.refuse(fault{"redis.url contains a password too", "keep one of the two"}, "redis.password_file")
+		l.refuse(fault{"redis.url contains a password too", "keep one of the two"}, "redis.password", "redis.password_file")
 		if at := l.place("redis.url"); at != inEnvironment {
 			l.warn(at, "redis.url", fault{"a password in the configuration file", "use redis.password_file or IGPROXY_REDIS_URL instead"})
 		}
@@ -233,7 +252,7 @@ func (l *loader) validateRedisURL() {
 		l.contradiction(fault{"set, but redis.url says redis://", "write rediss:// in redis.url, and remove this"}, "redis.tls")
 	case u.Scheme != "rediss" && !l.config.Redis.TLS:
 		l.refuse(fault{"set, but TLS to Redis is off", "write rediss:// in redis.url, or redis.tls: true with redis.addrs"},
-			"redis.ca_file", "redis.cert_file")
+			"redis.ca_file", "redis.cert_file", "redis.tls_server_name")
 	}
 }
 
@@ -248,8 +267,10 @@ func (l *loader) openFiles() {
 	c.Cache.Key, _ = openSecret(l, "cache.key_file", c.Cache.KeyFile, readKeyFile)
 	openSecret(l, "auth.bearer_file", c.Auth.BearerFile, ReadBearers)
 	openSecret(l, "admin.token_file", c.Admin.TokenFile, ReadBearers)
-	openSecret(l, "redis.password_file", c.Redis.PasswordFile, ReadSecret)
-	openSecret(l, "redis.sentinel_password_file", c.Redis.SentinelPasswordFile, ReadSecret)
+	for key, path := range map[string]string{"redis.password_file": c.Redis.PasswordFile, "redis.sentinel_password_file": c.Redis.SentinelPasswordFile} {
+		password, _ := openSecret(l, key, path, ReadSecret)
+		l.warnOfWrapping(key, path, password)
+	}
 	openFile(l, "auth.client_ca", c.Auth.ClientCA, ReadCertPool)
 	openFile(l, "upstream.ca_file", c.Upstream.CAFile, ReadCertPool)
 	openFile(l, "redis.ca_file", c.Redis.CAFile, ReadCertPool)

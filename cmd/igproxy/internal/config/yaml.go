@@ -184,7 +184,7 @@ func (l *loader) value(at place, s setting, n *yaml.Node) {
 		return // counts as unset
 	}
 	l.set(s, at, values)
-	if strings.HasSuffix(s.key, "client_secret") {
+	if s.isSecret() {
 		fix := "use " + s.key + "_file or " + envName(s.key) + " instead"
 		l.warn(at, s.key, fault{"a secret in the configuration file", fix})
 	}

@@ -30,7 +30,7 @@ func Start(w io.Writer, level, format string) *Log {
 	l.SetLevel(level)
 	o := &slog.HandlerOptions{Level: &l.level}
 	f, isFile := w.(*os.File)
-	if format == "text" || format == "auto" && isFile && term.IsTerminal(int(f.Fd())) {
+	if format == "text" || format == "auto" && isFile && IsTerminal(f) {
 		l.Logger = slog.New(limited{slog.NewTextHandler(l.queue, o), l.limits})
 	} else {
 		l.Logger = slog.New(limited{slog.NewJSONHandler(l.queue, o), l.limits})
@@ -81,3 +81,6 @@ func (c cutter) Write(line []byte) (int, error) {
 	}
 	return len(line), nil
 }
+
+// IsTerminal reports whether a file is a terminal.
+func IsTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }

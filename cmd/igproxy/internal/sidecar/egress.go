@@ -16,9 +16,9 @@ import (
 var errProxy = errors.New("HTTPS_PROXY or HTTP_PROXY is not the URL of a proxy; correct it (in a user name or a password, write % as %25, " +
 	"and @ : / ? # as %40 %3A %2F %3F %23), or set upstream.proxy: none")
 
-// Egress returns how calls reach Meta: "direct", or "through proxy HOST:PORT (HOSTS)" with the hosts
-// of Meta that are reached through it, but never the proxy's credentials. If the ways differ, it
-// returns all of them, each with its hosts. It returns an error if HTTPS_PROXY or HTTP_PROXY is
+// Egress returns how calls reach Meta: "direct", or "through proxy HOST:PORT (HOSTS)" with the
+// hosts of Meta that are reached through it, but never the proxy's credentials. If the ways differ,
+// it returns all of them, each with its hosts. It returns an error if HTTPS_PROXY or HTTP_PROXY is
 // invalid.
 func Egress(c config.Config) (string, error) {
 	const direct = "direct"

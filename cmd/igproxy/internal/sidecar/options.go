@@ -20,13 +20,16 @@ func cacheOptions(c config.Config, observer cache.Observer, log *slog.Logger) (c
 	}
 	o.Redis = &cache.RedisOptions{
 		Mode: c.Redis.Mode, URL: c.Redis.URL.Reveal(), Addrs: c.Redis.Addrs, MasterName: c.Redis.MasterName,
-		Username: c.Redis.Username, SentinelUsername: c.Redis.SentinelUsername, TLS: c.Redis.TLS, Timeout: c.Redis.Timeout,
+		Username: c.Redis.Username, SentinelUsername: c.Redis.SentinelUsername, TLS: c.Redis.TLS, TLSServerName: c.Redis.TLSServerName, Timeout: c.Redis.Timeout,
 		PoolSize: c.Redis.PoolSize, IdleTimeout: c.Redis.IdleTimeout, Prefix: c.Redis.Prefix, Wait: c.Coalesce.Wait,
 	}
 	if c.Coalesce.Enabled {
 		o.Redis.Lease = c.Coalesce.Lease
 	}
 	o.Redis.Password = readPassword(c.Redis.PasswordFile)
+	if password := c.Redis.Password; !password.IsZero() {
+		o.Redis.Password = func() (string, error) { return password.Reveal(), nil }
+	}
 	o.Redis.SentinelPassword = readPassword(c.Redis.SentinelPasswordFile)
 	if cert, key := c.Redis.CertFile, c.Redis.KeyFile; cert != "" {
 		o.Redis.Certificate = func() (*tls.Certificate, error) { return config.ReadKeyPair(cert, key) }

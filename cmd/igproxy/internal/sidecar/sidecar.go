@@ -196,8 +196,8 @@ func (s *Sidecar) adminOptions(conf config.Config) (admin.Options, error) {
 		Logger:     s.log,
 	}
 	o.About.Host, _ = os.Hostname() // without a name the page has none
-	for _, pair := range conf.Effective() {
-		o.About.Configuration = append(o.About.Configuration, admin.Setting{Name: pair[0], Value: pair[1]})
+	for _, one := range conf.Effective() {
+		o.About.Configuration = append(o.About.Configuration, admin.Setting{Name: one[0], Value: one[1], Origin: one[2]})
 	}
 	if s.reloads.load != nil {
 		o.Operations["reload"] = func() (bool, any) {

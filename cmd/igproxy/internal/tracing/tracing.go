@@ -42,6 +42,27 @@ func Collector(getenv func(string) string) string {
 	return u.Host
 }
 
+// Misfits says which variables ask for something that igproxy does not do; tracing ignores them. A
+// platform sets them for every program, so they are no reason not to start. It repeats no value. If
+// tracing is off, there are none.
+func Misfits(getenv func(string) string) (problems []string) {
+	if Collector(getenv) == "" {
+		return nil
+	}
+	if u, err := url.Parse(endpointIn(getenv)); endpointIn(getenv) != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https") {
+		problems = append(problems, "OTEL_EXPORTER_OTLP_ENDPOINT is not a URL with http:// or https://, so no spans arrive; write http://HOST:4318")
+	}
+	switch cmp.Or(getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), getenv("OTEL_EXPORTER_OTLP_PROTOCOL")) {
+	case "", "http/protobuf", "http/json":
+	default:
+		problems = append(problems, "OTEL_EXPORTER_OTLP_PROTOCOL is not http/protobuf or http/json; spans are sent over HTTP, usually to port 4318")
+	}
+	if exporter := getenv("OTEL_TRACES_EXPORTER"); exporter != "" && !strings.Contains(exporter, "otlp") {
+		problems = append(problems, "OTEL_TRACES_EXPORTER is not otlp or none; spans are sent over OTLP")
+	}
+	return problems
+}
+
 func endpointIn(getenv func(string) string) string {
 	return cmp.Or(getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), getenv("OTEL_EXPORTER_OTLP_ENDPOINT"))
 }
@@ -56,6 +77,9 @@ func Start(version string, log *slog.Logger) (tracer trace.Tracer, stop func(con
 	collector := Collector(os.Getenv)
 	if collector == "" {
 		return nil, off
+	}
+	for _, problem := range Misfits(os.Getenv) {
+		log.Warn("tracing", "problem", problem)
 	}
 	provider, err := newProvider(version, &failures{log: log, collector: collector})
 	if err != nil {

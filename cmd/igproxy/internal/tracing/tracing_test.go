@@ -178,3 +178,25 @@ func TestAHungCollectorDoesNotDelayAStop(t *testing.T) {
 		t.Errorf("after %s: %s", took, l)
 	}
 }
+
+// A platform that has its own collector, protocol and sampler sets them for every program. What
+// igproxy cannot use must cost a warning and never the start.
+func TestAPlatformsVariablesThatDoNotFitOnlyWarn(t *testing.T) {
+	for _, variables := range []string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1 OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1 OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=grpc",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1 OTEL_TRACES_SAMPLER=xray OTEL_TRACES_SAMPLER_ARG=endpoint=http://127.0.0.1:2000",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=collector:4317",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=127.0.0.1:4317",
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=collector",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1 OTEL_TRACES_EXPORTER=jaeger",
+	} {
+		t.Run(variables, func(t *testing.T) {
+			_, stop, l := start(t, variables)
+			if text := l.String(); strings.Count(text, "level=WARN") != 1 || !strings.Contains(text, "problem=") {
+				t.Errorf("want one warning:\n%s", text)
+			}
+			stop(t.Context())
+		})
+	}
+}
