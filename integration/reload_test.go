@@ -272,7 +272,7 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 	if got := p.page(t, "/reload").status; got != 405 {
 		t.Errorf("GET /reload: %d", got)
 	}
-	if r := postBy(t, client, "http://localhost/reload", "", "Origin", "https://evil.example"); r.status != 403 {
+	if r := postBy(t, client, "http://localhost/reload", "", "Sec-Fetch-Site", "cross-site"); r.status != 403 {
 		t.Errorf("from a web page: %d", r.status)
 	}
 }

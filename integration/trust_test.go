@@ -84,12 +84,12 @@ func TestBearerTokenIsRequired(t *testing.T) {
 		return strings.Replace(target, "://", "://igproxy:"+token+"@", 1)
 	}
 	for name, r := range map[string]reply{
-		"missing":                      getWith(t, target),
-		"wrong":                        getWith(t, target, "X-Igproxy-Token", nextToken),
-		"wrong in the base URL":        getWith(t, by(nextToken)),
-		"as Instagram's":               getWith(t, target, "Authorization", "Bearer "+ownToken),
-		"as Instagram's, the only one": getWith(t, bare, "Authorization", "Bearer "+ownToken),
-		"on an unknown path":           getWith(t, p.URL+"/me", "X-Igproxy-Token", nextToken),
+		"missing":                    getWith(t, target),
+		"wrong":                      getWith(t, target, "X-Igproxy-Token", nextToken),
+		"wrong in the base URL":      getWith(t, by(nextToken)),
+		"another bearer":             getWith(t, target, "Authorization", "Bearer "+nextToken),
+		"where Instagram's would be": getWith(t, bare, "Authorization", "Bearer "+ownToken),
+		"on an unknown path":         getWith(t, p.URL+"/me", "X-Igproxy-Token", nextToken),
 	} {
 		if e := r.graphError(t); r.status != 401 || e.Code != 100 || e.Subcode != 990013 || !strings.HasPrefix(r.header.Get("WWW-Authenticate"), "Basic ") {
 			t.Errorf("%s: got %d %s", name, r.status, r.body)
@@ -101,6 +101,7 @@ func TestBearerTokenIsRequired(t *testing.T) {
 	for name, r := range map[string]reply{
 		"in its header":             getWith(t, target, "X-Igproxy-Token", ownToken),
 		"in the base URL":           getWith(t, by(ownToken)),
+		"as the bearer":             getWith(t, target, "Authorization", "Bearer "+ownToken),
 		"beside Instagram's bearer": getWith(t, bare, "X-Igproxy-Token", ownToken, "Authorization", "Bearer IGAA-own"),
 	} {
 		if r.status != 200 {

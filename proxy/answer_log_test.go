@@ -3,6 +3,9 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -44,6 +47,51 @@ func TestRepeatedRequestsWriteFewLines(t *testing.T) {
 		}
 		if strings.Count(text, `"not_logged"`) != 3 || strings.Count(text, `"not_logged":7`) != 3 {
 			t.Errorf("want 7 lines left out for each of three kinds, reported once for each kind:\n%s", text)
+		}
+	})
+}
+
+// While Meta hangs for ten minutes, 50 cold tokens are requested each second. The lines about their
+// refusals are bounded, and together they account for every refusal.
+func TestRefusalsDuringAnOutageWriteFewLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most, rate, seconds = 3, 50, 600
+		var log bytes.Buffer
+		e := testEngine(t)
+		e.first = newGuarded(t, 10, func(context.Context, call) (answer, error) { return answer{}, errTimeout() })
+		p := &Proxy{carried: carried{metrics: NewMetrics(), lines: newRequestLines(most), log: slog.New(slog.NewJSONHandler(&log, nil))}}
+		p.current.Store(e)
+		refused := 0
+		for second := range seconds {
+			for n := range rate {
+				if w := ask(p, get(target(fmt.Sprintf("IGAA-%d-%d", second, n)))); w.Code == http.StatusServiceUnavailable {
+					refused++
+				}
+			}
+			time.Sleep(time.Second)
+		}
+		lines, accounted := 0, 0
+		for text := range bytes.Lines(log.Bytes()) {
+			var line struct {
+				Level, Msg, Cause string
+				Status            int
+				Skipped           int `json:"not_logged"`
+			}
+			if err := json.Unmarshal(text, &line); err != nil {
+				t.Fatal(err)
+			}
+			if line.Status == http.StatusServiceUnavailable {
+				lines, accounted = lines+1, accounted+1+line.Skipped
+				if line.Level != "WARN" || line.Cause != "breaker open" {
+					t.Fatalf("got %s", text)
+				}
+			}
+		}
+		if refused < seconds*(rate-1) || lines != most*seconds {
+			t.Errorf("%d lines about %d refusals, want %d", lines, refused, most*seconds)
+		}
+		if missing := refused - accounted; missing < 0 || missing > rate { // the last second has no next line
+			t.Errorf("the lines account for %d of %d refusals", accounted, refused)
 		}
 	})
 }

@@ -24,7 +24,7 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 		return call{}, errWhichApp
 	}
 	c.grant = rowOf(fit, c.app)
-	if c.token, refused = p.pick(c.grant.subject, r.Header["Authorization"]); refused != nil {
+	if c.token, refused = p.pick(c.grant.subject, e.metasAuthorization(r, p)); refused != nil {
 		return call{app: c.app}, refused
 	}
 	if e.trust.owns(c.token.Reveal()) {
@@ -41,6 +41,18 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 	return c, nil
 }
 
+// metasAuthorization returns the Authorization fields of a request that may hold Meta's token: none
+// if igproxy's own token is in the only one, and the token is elsewhere.
+func (e *engine) metasAuthorization(r *http.Request, p params) []string {
+	fields := r.Header["Authorization"]
+	if len(fields) == 1 && p.count[paramToken] > 0 {
+		if token, ok := bearer(fields[0]); ok && e.trust.owns(token) {
+			return nil
+		}
+	}
+	return fields
+}
+
 // params reads the parameters of a request: from the form if g requires one, otherwise from the
 // query.
 func (e *engine) params(r *http.Request, g *grant) (p params, refused *graph.Error) {
@@ -51,8 +63,6 @@ func (e *engine) params(r *http.Request, g *grant) (p params, refused *graph.Err
 	switch {
 	case refused != nil:
 		return p, refused
-	case !g.form && announcesBody(r):
-		return p, errBody
 	case g.form && p != params{}:
 		return p, errForm
 	case g.form:

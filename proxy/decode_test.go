@@ -76,9 +76,6 @@ func with(r *http.Request, name, value string) *http.Request {
 
 func TestDecodeRefusesMalformedRequests(t *testing.T) {
 	const ok = "/access_token?grant_type=ig_exchange_token&access_token=IGAAtoken"
-	body := httptest.NewRequest(http.MethodGet, ok, strings.NewReader("x"))
-	chunked := get(ok)
-	chunked.ContentLength, chunked.TransferEncoding = -1, []string{"chunked"}
 	fragment := get(ok)
 	fragment.URL.RawQuery += "#_" // as net/http leaves it
 	e := testEngine(t)
@@ -100,8 +97,6 @@ func TestDecodeRefusesMalformedRequests(t *testing.T) {
 		"no version":           {get("/v/access_token"), 404, 2500, 990002},
 		"version in letters":   {get("/vx.y/access_token"), 404, 2500, 990002},
 		"two versions":         {get("/v1.0/v2.0/access_token"), 404, 2500, 990002},
-		"body":                 {body, 400, 100, 990006},
-		"chunked body":         {chunked, 400, 100, 990006},
 		"bad escape":           {get("/access_token?grant_type=ig_exchange_token&access_token=t&x=%zz"), 400, 100, 990007},
 		"raw fragment":         {fragment, 400, 100, 990007},
 		"no grant type":        {get("/access_token?access_token=IGAAtoken"), 400, 100, 990008},
@@ -175,7 +170,7 @@ func TestForeignHostsAndBrowsersAreRefused(t *testing.T) {
 		"no host":                {strict, at(""), errHost},
 		"not a loopback address": {strict, at("10.0.0.1"), errHost},
 		"any host":               {open, at("evil.example"), nil},
-		"origin":                 {open, with(at("127.0.0.1"), "Origin", "https://evil.example"), errBrowser},
+		"origin":                 {open, with(with(at("127.0.0.1"), "Origin", "https://evil.example"), "Sec-Fetch-Dest", "empty"), errBrowser},
 		"null origin":            {open, with(at("127.0.0.1"), "Origin", "null"), errBrowser},
 		"cross-site":             {open, with(at("127.0.0.1"), "Sec-Fetch-Site", "cross-site"), errBrowser},
 		"same-site":              {open, with(at("127.0.0.1"), "Sec-Fetch-Site", "same-site"), errBrowser},

@@ -9,16 +9,18 @@ import (
 )
 
 // trust checks that each request carries igproxy's own token, if the operator has configured one. A
-// request carries the token in one of two forms:
+// request carries the token in one of three forms:
 //
 //	X-Igproxy-Token: TOKEN
 //	Authorization: Basic base64(NAME:TOKEN)
+//	Authorization: Bearer TOKEN
 //
 // Most HTTP clients send the second form for a base URL such as http://igproxy:TOKEN@host, so an
-// app still changes only its base URL; NAME is ignored. Authorization: Bearer is not a third form,
-// because igproxy treats a bearer token as the user's token if the query has none. If an operator
-// stopped requiring igproxy's own token while apps still sent it in this form, igproxy would send
-// it to Meta. Proxy-Authorization is not used either, because proxies remove it.
+// app still changes only its base URL; NAME is ignored. The third form counts only in a request
+// whose Authorization cannot hold Meta's token: the query has an access_token, or the call takes a
+// code. igproxy passes no bearer token of such a request on, even if it requires no token of its
+// own. Otherwise, if an operator stopped requiring it while apps still sent it, igproxy would send
+// it to Meta. Proxy-Authorization is not used, because proxies remove it.
 type trust struct {
 	// digests returns the SHA-256 of the current token and, during a rotation, of the previous one.
 	// Comparing digests does not reveal the length of a token or how much of a guess was right.
@@ -45,13 +47,13 @@ const trustHeader = "X-Igproxy-Token"
 // password of their base URL only after a challenge.
 const challenge = `Basic realm="igproxy", charset="UTF-8"`
 
-// check returns the error for a request, or nil. A missing, a wrong and a repeated token lead to
-// the same error.
-func (t trust) check(r *http.Request) *graph.Error {
+// check returns the error for a request to a destination, or nil. A missing, a wrong and a repeated
+// token lead to the same error.
+func (t trust) check(r *http.Request, to destination) *graph.Error {
 	if t.digests == nil {
 		return nil
 	}
-	result := t.judge(r)
+	result := t.judge(r, to)
 	t.count(result)
 	if result == bearerCurrent || result == bearerPrevious {
 		return nil
@@ -60,11 +62,15 @@ func (t trust) check(r *http.Request) *graph.Error {
 }
 
 // judge finds and checks the token that a request carries as igproxy's own.
-func (t trust) judge(r *http.Request) bearerResult {
+func (t trust) judge(r *http.Request, to destination) bearerResult {
 	_, token, sent := r.BasicAuth()
 	once := len(r.Header["Authorization"]) == 1
 	if own := r.Header[trustHeader]; len(own) > 0 {
 		token, sent, once = own[0], true, len(own) == 1
+	}
+	if !sent && once && !mayHoldMetasToken(r, to) {
+		token, sent = bearer(r.Header["Authorization"][0])
+		sent = sent && t.owns(token) // another one may be Meta's, and is not counted as a guess
 	}
 	result := t.compare(token)
 	switch {
@@ -74,6 +80,16 @@ func (t trust) judge(r *http.Request) bearerResult {
 		return bearerWrong
 	}
 	return result
+}
+
+// mayHoldMetasToken reports whether the Authorization of a request to a destination may hold Meta's
+// token.
+func mayHoldMetasToken(r *http.Request, to destination) bool {
+	if len(to.rows) > 0 && to.rows[0].form { // a call that takes a code
+		return false
+	}
+	p, malformed := readQuery(r.URL.RawQuery)
+	return malformed != nil || p.count[paramToken] == 0
 }
 
 // compare compares a token with every accepted one, even after a match.

@@ -6,11 +6,13 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -23,7 +25,7 @@ func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-func TestSidecarTokenComesInOneOfTwoForms(t *testing.T) {
+func TestSidecarTokenComesInOneOfThreeForms(t *testing.T) {
 	digest := sha256.Sum256([]byte(ownToken))
 	asks, open := trusting(digest), trust{}
 	for name, c := range map[string]struct {
@@ -48,7 +50,11 @@ func TestSidecarTokenComesInOneOfTwoForms(t *testing.T) {
 		"a wrong password":             {[]string{"Authorization", basic("igproxy", "x")}, false},
 		"two of them":                  {[]string{"Authorization", basic("u", ownToken), "Authorization", basic("u", ownToken)}, false},
 		"basic, not encoded":           {[]string{"Authorization", "Basic " + ownToken}, false},
-		"bearer, which is Instagram's": {[]string{"Authorization", "Bearer " + ownToken}, false},
+		"as the bearer":                {[]string{"Authorization", "Bearer " + ownToken}, true},
+		"bearer in lower case":         {[]string{"Authorization", "bearer " + ownToken}, true},
+		"another bearer":               {[]string{"Authorization", "Bearer IGAA"}, false},
+		"two bearers":                  {[]string{"Authorization", "Bearer " + ownToken, "Authorization", "Bearer " + ownToken}, false},
+		"a wrong header, right bearer": {[]string{"X-Igproxy-Token", "x", "Authorization", "Bearer " + ownToken}, false},
 		"for a proxy":                  {[]string{"Proxy-Authorization", "Bearer " + ownToken}, false},
 		"in a cookie":                  {[]string{"Cookie", "X-Igproxy-Token=" + ownToken}, false},
 	} {
@@ -56,12 +62,77 @@ func TestSidecarTokenComesInOneOfTwoForms(t *testing.T) {
 		for i := 0; i < len(c.fields); i += 2 {
 			r.Header.Add(c.fields[i], c.fields[i+1])
 		}
-		if got := asks.check(r); (got == nil) != c.right || got != nil && got != errUntrusted {
+		if got := asks.check(r, destination{}); (got == nil) != c.right || got != nil && got != errUntrusted {
 			t.Errorf("%s: got %v, want accepted: %v", name, got, c.right)
 		}
-		if got := open.check(r); got != nil {
+		if got := open.check(r, destination{}); got != nil {
 			t.Errorf("%s: refused although no token is required", name)
 		}
+	}
+}
+
+// A bearer token counts as the sidecar's own only where Meta's token is elsewhere. It never reaches
+// Meta: not with the check, and not after the check was turned off while apps still send it.
+func TestOwnTokenAsBearerIsNeverTakenForMetas(t *testing.T) {
+	const token = "access_token?grant_type=ig_exchange_token"
+	form := codeForm("CODE").Encode()
+	for name, c := range map[string]struct {
+		method, path, body string
+		with, without      int // the status with and without the check; 0: any
+	}{
+		"token in the query":            {"GET", "/" + token + "&access_token=IGAA", "", 200, 400},
+		"the same, escaped":             {"GET", "/" + token + "&access%5Ftoken=IGAA", "", 200, 400},
+		"refresh":                       {"GET", "/refresh_access_token?grant_type=ig_refresh_token&access_token=IGAA", "", 200, 400},
+		"no token in the query":         {"GET", "/" + token, "", 401, 0},
+		"own token in the query too":    {"GET", "/" + token + "&access_token=" + ownToken, "", 400, 0},
+		"code":                          {"POST", "/oauth/access_token", form, 200, 200},
+		"passed through":                {"GET", "/me?access_token=IGAA", "", 200, 200},
+		"passed through, without token": {"GET", "/me", "", 401, 0},
+		"passed through, token in body": {"POST", "/me/media", "access_token=IGAA", 401, 0},
+		"malformed query":               {"GET", "/me?access_token=IGAA&x=%zz", "", 401, 0},
+	} {
+		for checked, want := range map[bool]int{true: c.with, false: c.without} {
+			if want == 0 {
+				continue // without the check, igproxy cannot tell
+			}
+			graph := newService(t)
+			o := optionsFor(t, graph.url.String(), nil)
+			o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{})
+			o.Apps[0].ID, o.Apps[0].RedirectURIs = "21", []string{callback}
+			if checked {
+				o.Bearers = trusting(sha256.Sum256([]byte(ownToken))).digests
+			}
+			if strings.HasPrefix(c.path, "/oauth") {
+				graph.say(200, codeAnswer)
+			}
+			r := httptest.NewRequest(c.method, c.path, strings.NewReader(c.body))
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.Header.Set("Authorization", "Bearer "+ownToken)
+			w := ask(newProxy(t, o), r)
+			if w.Code != want {
+				t.Errorf("%s, checked %v: got %d %s, want %d", name, checked, w.Code, w.Body, want)
+			}
+			for i, asked := range graph.asked() {
+				if all := asked + fmt.Sprint(graph.head[i]); strings.Contains(all, ownToken) || strings.Contains(all, url.QueryEscape(ownToken)) {
+					t.Errorf("%s, checked %v: Instagram got the sidecar's own token: %s", name, checked, all)
+				}
+			}
+			if (w.Code == 200) != (len(graph.asked()) == 1) {
+				t.Errorf("%s, checked %v: got %d after %d calls", name, checked, w.Code, len(graph.asked()))
+			}
+		}
+	}
+}
+
+// A bearer token that is not the sidecar's own may be Meta's, and is not a guess.
+func TestMetasBearerIsNotCountedAsAGuess(t *testing.T) {
+	asks, counted := trusting(sha256.Sum256([]byte(ownToken))), map[bearerResult]int{}
+	asks.count = func(r bearerResult) { counted[r]++ }
+	for _, token := range []string{"IGAA", ownToken} {
+		_ = asks.check(with(get(wireOK), "Authorization", "Bearer "+token), destination{})
+	}
+	if want := map[bearerResult]int{bearerMissing: 1, bearerCurrent: 1}; !maps.Equal(counted, want) {
+		t.Errorf("counted %v, want %v", counted, want)
 	}
 }
 
@@ -83,7 +154,7 @@ func TestBothTokensAreAcceptedDuringARotation(t *testing.T) {
 		"another": {[]string{"x"}, false}, "none": {nil, false}} {
 		r := get(wireOK)
 		r.Header[trustHeader] = c.fields
-		if got := asks.check(r); (got == nil) != c.right {
+		if got := asks.check(r, destination{}); (got == nil) != c.right {
 			t.Errorf("%s: got %v, want accepted: %v", name, got, c.right)
 		}
 	}

@@ -1,11 +1,13 @@
 package proxy
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/igproxy/igproxy/proxy/graph"
 )
@@ -97,12 +99,31 @@ func hostName(authority string) (name string, ok bool) {
 // normalHost returns a name in lower case, without the dot of the DNS root at its end.
 func normalHost(name string) string { return strings.TrimSuffix(strings.ToLower(name), ".") }
 
-// fromWebPage reports whether a browser sent the request on behalf of a web page, which its headers
-// Origin and Sec-Fetch-Site (W3C Fetch Metadata) show. The fetch function of Node.js sends neither.
+// fromWebPage reports whether a browser sent the request on behalf of a web page. Browsers say so
+// in Sec-Fetch-Site (W3C Fetch Metadata), at least to loopback and over HTTPS. They also send
+// Origin, but so do server-side clients: SvelteKit, and undici with a global origin. Therefore an
+// Origin counts only if something else in the request is a browser's.
 func fromWebPage(h http.Header) bool {
-	return len(h["Origin"]) > 0 || slices.ContainsFunc(h["Sec-Fetch-Site"], func(site string) bool {
-		return site != "none" && site != "same-origin"
-	})
+	foreign := func(site string) bool { return site != "none" && site != "same-origin" }
+	if slices.ContainsFunc(h["Sec-Fetch-Site"], foreign) || len(h["Access-Control-Request-Method"]) > 0 {
+		return true
+	}
+	origin := h["Origin"]
+	return len(origin) > 0 && (!isServerOrigin(origin) || isBrowser(h))
+}
+
+// isServerOrigin reports whether an Origin can be that of a server-side app. Only browsers send
+// null and the origins of extensions, files and embedded browsers.
+func isServerOrigin(origin []string) bool {
+	return len(origin) == 1 && (strings.HasPrefix(origin[0], "http://") || strings.HasPrefix(origin[0], "https://"))
+}
+
+// isBrowser reports whether a header has fields that only browsers send. Sec-Fetch-Mode is not one
+// of them: the fetch function of Node.js sends it. A browser without Sec-Fetch-Site is recognised
+// by its User-Agent; a page that replaces it causes a preflight request, which is refused.
+func isBrowser(h http.Header) bool {
+	return len(h["Sec-Fetch-Site"]) > 0 || len(h["Sec-Fetch-Dest"]) > 0 || len(h["Sec-Fetch-User"]) > 0 ||
+		slices.ContainsFunc(h["User-Agent"], func(agent string) bool { return strings.HasPrefix(agent, "Mozilla/") })
 }
 
 // scheme returns the scheme that a request was sent with.
@@ -116,10 +137,40 @@ func scheme(r *http.Request) string {
 // announcesBody reports whether a body follows the header.
 func announcesBody(r *http.Request) bool { return r.ContentLength != 0 || len(r.TransferEncoding) > 0 }
 
+const (
+	// maxDropped is the size of the largest body of a GET request that is dropped, in bytes.
+	maxDropped = 4 << 10
+	// dropTime bounds the wait for such a body. Clients send it together with the header.
+	dropTime = 2 * time.Second
+)
+
+// dropBody reads and drops a small body of a GET request: some clients send an empty one in chunks,
+// or {}, which means nothing. It returns the error for any other body. After an error the bytes
+// that follow must not be read as a request.
+func dropBody(w http.ResponseWriter, r *http.Request) *graph.Error {
+	if r.ContentLength > maxDropped || r.Header.Get("Expect") != "" { // reading would send 100 Continue
+		return errBody
+	}
+	// Without a deadline an incomplete body would hold the answer until the server's ReadTimeout.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(dropTime)) // the server supports it
+	n, err := io.Copy(io.Discard, io.LimitReader(r.Body, maxDropped+1))
+	if err != nil || n > maxDropped {
+		return errBody // the deadline stays, because net/http reads the rest of the body after the answer
+	}
+	_ = control.SetReadDeadline(time.Time{}) // net/http reads on to notice that the client leaves
+	return nil
+}
+
+// lastAfterDrop reports whether the connection must be closed after the answer to a request whose
+// body was dropped. RFC 9112, section 6.1, requires it for a body in chunks if the request also has
+// a Content-Length, which net/http hides.
+func lastAfterDrop(r *http.Request) bool { return len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) }
+
 // last reports whether the connection must be closed after the answer. Otherwise net/http could
 // read the bytes that follow as another request, or wait for them before it sends the answer. These
 // bytes can be:
-//   - a body, which is not read;
+//   - a body, which is not read (func dropBody reads some);
 //   - data for the tunnel that a client expects after CONNECT;
 //   - the body of an HTTP/1.0 request with Transfer-Encoding. net/http ignores that header,
 //     although RFC 9112, section 6.1, requires such framing to be treated as faulty.

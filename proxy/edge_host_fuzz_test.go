@@ -35,7 +35,8 @@ func FuzzHost(f *testing.F) {
 }
 
 // No header makes trust panic. It accepts a request only if the token was sent once: in its own
-// header or, without that header, as the password of Basic.
+// header or, without that header, as the password of Basic, or as Bearer if the query has Meta's
+// token.
 func FuzzOwnToken(f *testing.F) {
 	const token = "0123456789abcdef"
 	basic := func(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }
@@ -46,7 +47,7 @@ func FuzzOwnToken(f *testing.F) {
 	digest := sha256.Sum256([]byte(token))
 	asks := trusting(digest)
 	f.Fuzz(func(t *testing.T, own, authorization string) { // each line is the value of one header field
-		r := &http.Request{Header: http.Header{}}
+		r := &http.Request{Header: http.Header{}, URL: &url.URL{}}
 		if own != "" {
 			r.Header[trustHeader] = strings.Split(own, "\n")
 		}
@@ -59,8 +60,15 @@ func FuzzOwnToken(f *testing.F) {
 			_, password, colon := strings.Cut(string(plain), ":")
 			want = err == nil && colon && password == token && !strings.Contains(authorization, "\n")
 		}
-		if got := asks.check(r) == nil; got != want {
+		if got := asks.check(r, destination{}) == nil; got != want {
 			t.Fatalf("%q, %q: accepted %v, want %v", own, authorization, got, want)
+		}
+		r.URL.RawQuery = "access_token=IGAA"
+		if scheme, sent, _ := strings.Cut(authorization, " "); own == "" && strings.EqualFold(scheme, "bearer") {
+			want = strings.TrimSpace(sent) == token && !strings.Contains(authorization, "\n")
+		}
+		if got := asks.check(r, destination{}) == nil; got != want {
+			t.Fatalf("%q, %q, with Meta's token in the query: accepted %v, want %v", own, authorization, got, want)
 		}
 	})
 }

@@ -39,11 +39,23 @@ func TestBrowsersAreDistinguishedFromNodeFetch(t *testing.T) {
 	}{
 		"node's fetch": {http.Header{"Sec-Fetch-Mode": {"cors"}, "Accept-Language": {"*"}, "Accept": {"*/*"}, "User-Agent": {"node"},
 			"Accept-Encoding": {"gzip, deflate"}}, nil},
+		"SvelteKit's fetch": {http.Header{"Origin": {"https://app.example"}, "Sec-Fetch-Mode": {"cors"}, "Accept-Language": {"*"},
+			"User-Agent": {"node"}}, nil},
+		"undici's, with a global origin": {http.Header{"Origin": {"http://localhost:3000"}, "Sec-Fetch-Mode": {"cors"}, "User-Agent": {"undici"}}, nil},
+		"an app's own origin":            {http.Header{"Origin": {"https://app.example"}}, nil},
+
 		"a page's fetch":           {http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-Site": {"cross-site"}}, errBrowser},
+		"a page of igproxy's name": {http.Header{"Origin": {"http://localhost:8080"}, "Sec-Fetch-Site": {"same-origin"}}, errBrowser},
+		"a destination":            {http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}}, errBrowser},
+		"a click":                  {http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-User": {"?1"}}, errBrowser},
+		"an older browser's": {http.Header{"Origin": {"https://evil.example"},
+			"User-Agent": {"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/15.6 Safari/605.1.15"}}, errBrowser},
+		"a preflight request":      {http.Header{"Origin": {"https://evil.example"}, "Access-Control-Request-Method": {"GET"}}, errBrowser},
+		"an extension":             {http.Header{"Origin": {"chrome-extension://evil"}}, errBrowser},
+		"two origins":              {http.Header{"Origin": {"https://a.example", "https://b.example"}}, errBrowser},
 		"a page's image":           {http.Header{"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"no-cors"}}, errBrowser},
 		"a sandboxed frame":        {http.Header{"Origin": {"null"}}, errBrowser},
 		"an empty origin":          {http.Header{"Origin": {""}}, errBrowser},
-		"igproxy's own origin":     {http.Header{"Origin": {"http://127.0.0.1:8080"}}, errBrowser},
 		"another port's page":      {http.Header{"Sec-Fetch-Site": {"same-site"}}, errBrowser},
 		"an unknown site":          {http.Header{"Sec-Fetch-Site": {"other"}}, errBrowser},
 		"an empty site":            {http.Header{"Sec-Fetch-Site": {""}}, errBrowser},
@@ -75,7 +87,7 @@ func TestHostAndBrowserChecksComeFirst(t *testing.T) {
 			t.Errorf("got %d, %v; want subcode %d", e.Subcode, w.Header(), subcode)
 		}
 	}
-	if w := ask(p, with(get(target("IGAAshort")), "Origin", "https://evil.example")); w.Code != 403 || w.Header().Get("Access-Control-Allow-Origin") != "" {
+	if w := ask(p, with(with(get(target("IGAAshort")), "Origin", "https://evil.example"), "Sec-Fetch-Dest", "empty")); w.Code != 403 || w.Header().Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("from a web page: %d, %v", w.Code, w.Header())
 	}
 	if i.Calls() != 0 {

@@ -36,7 +36,8 @@ var (
 	errBrowser = requestError(http.StatusForbidden, 100, 990005, "Requests from web pages are refused, "+
 		"because a token exchange belongs on a server. Call igproxy from your server.")
 	errBody = badRequest(990006,
-		"This GET request announces a body. Send the parameters in the query, without a body.")
+		"This GET request has a body that is larger than 4 KiB, incomplete or malformed. "+
+			"Send the parameters in the query, without a body.")
 	errQuery = badRequest(990007, "The parameters are malformed: they contain a % without two hex digits after it, "+
 		"a #, or a known name with brackets. Percent-encode them, and remove the brackets.")
 	errForm = badRequest(990015, "This call takes its parameters as a form of at most 64 KiB, not in the query. "+

@@ -133,6 +133,6 @@ func postRequest() *http.Request {
 
 func withBody() *http.Request {
 	r := get(target("IGAAshort"))
-	r.ContentLength = 5
+	r.ContentLength = 5000
 	return r
 }

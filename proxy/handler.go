@@ -22,7 +22,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e := p.current.Load()
 	x := reply{id: newRequestID(), grant: "none", app: noApp, last: last(r)}
 	server, r := beginTrace(p.carried.tracer, e, r)
-	x.serve(e, r, &p.carried)
+	x.serve(e, w, r, &p.carried)
 	if x.passed != nil {
 		x.stream(e.bypass, w, r)
 	} else {
@@ -58,13 +58,13 @@ type reply struct {
 }
 
 // serve runs the steps before answer and stores the outcome in x.
-func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
+func (x *reply) serve(e *engine, w http.ResponseWriter, r *http.Request, shared *carried) {
 	defer x.recover(shared.log)
 	// These checks come before decode, whose errors say something about the token.
-	if x.err = cmp.Or(e.gate.check(r), e.trust.check(r)); x.err != nil {
+	t := e.route(r)
+	if x.err = cmp.Or(e.gate.check(r), e.trust.check(r, t)); x.err != nil {
 		return
 	}
-	t := e.route(r)
 	if t.app != nil {
 		x.app = t.app.Label
 	}
@@ -77,6 +77,12 @@ func (x *reply) serve(e *engine, r *http.Request, shared *carried) {
 		return
 	}
 	x.flat = t.rows[0].form
+	if !x.flat && r.Method == t.rows[0].method && announcesBody(r) {
+		if x.err = dropBody(w, r); x.err != nil {
+			return
+		}
+		x.last = lastAfterDrop(r)
+	}
 	c, refused := e.decode(r, t)
 	if c.app != nil {
 		x.app = c.app.Label

@@ -58,8 +58,8 @@ type Options struct {
 	// CodeTTL is the longest time that the response to a code exchange is remembered. A code works
 	// only once, so a repeated callback gets the first answer.
 	CodeTTL time.Duration
-	// NegativeTTL is how long it is remembered that a token is invalid. Any other refusal of a token
-	// is remembered for at most ten seconds. Zero: not at all.
+	// NegativeTTL is how long it is remembered that a token is invalid. Any other refusal of a
+	// token is remembered for at most ten seconds. Zero: not at all.
 	NegativeTTL time.Duration
 	// ClaimBudget is the time that the cache may take for one claim, in addition to Timeout. Zero:
 	// the cache has no Redis.
@@ -69,8 +69,9 @@ type Options struct {
 	Hosts []string
 	// AnyHost turns off the check of the Host name, as for a Unix socket.
 	AnyHost bool
-	// Bearers returns the SHA-256 of the token that each request must carry, as X-Igproxy-Token or
-	// as the password of Basic authentication. During a rotation it also returns that of the
+	// Bearers returns the SHA-256 of the token that each request must carry: as X-Igproxy-Token, as
+	// the password of Basic authentication, or, if Meta's token is not expected there, as a bearer
+	// token. During a rotation it also returns that of the
 	// previous token, which is still accepted. It is called for each request. Nil: no token is
 	// required.
 	Bearers func() [][sha256.Size]byte

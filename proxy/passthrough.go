@@ -59,7 +59,7 @@ func (x *reply) pass(e *engine, r *http.Request, t destination, metrics *Metrics
 		}
 	}
 	x.grant, x.app, x.slots = passthroughGrant, a.Label, a.passing
-	x.passed = &passthrough.Call{Base: e.bypass.hosts[a.Service], Path: t.path,
+	x.passed = &passthrough.Call{DropAuthorization: !mayHoldMetasToken(r, t), Base: e.bypass.hosts[a.Service], Path: t.path,
 		Own:      scheme(r) + "://" + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
 		OnHeader: func(h http.Header) { metrics.limits.note(a.Label, h) }}
 }

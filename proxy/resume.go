@@ -26,9 +26,9 @@ func (p *Proxy) Pauses() (list []Pause) {
 	return list
 }
 
-// Resume ends the pause of the app with this label, or the pauses of all apps if the label is empty,
-// and forgets what Meta has reported about the rate limits of these apps. It returns the pauses that
-// it ended, or an error if no app has the label. It does not affect other sidecars.
+// Resume ends the pause of the app with this label, or the pauses of all apps if the label is
+// empty, and forgets what Meta has reported about the rate limits of these apps. It returns the
+// pauses that it ended, or an error if no app has the label. It does not affect other sidecars.
 func (p *Proxy) Resume(label string) (ended []Pause, err error) {
 	apps, now := p.current.Load().apps, time.Now()
 	if label != "" {

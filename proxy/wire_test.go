@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -69,7 +70,57 @@ func TestBytesAfterABodyAreNotARequest(t *testing.T) {
 	}
 }
 
-// An announced body that never arrives does not delay the answer.
+// Some clients send an empty or a small body with each GET. It is dropped, and the next request on
+// the connection is answered.
+func TestASmallBodyOfAGETIsDropped(t *testing.T) {
+	asked := 0
+	addr := wireServer(t, func(ctx context.Context, _ call) (answer, error) {
+		asked++
+		time.Sleep(10 * time.Millisecond) // the context would end if net/http took the client for gone
+		if ctx.Err() != nil {
+			return answer{}, errTimeout()
+		}
+		return refusalAnswer(190, 0, "m"), nil
+	})
+	const get, host = "GET " + wireOK, " HTTP/1.1\r\nHost: localhost\r\n"
+	const second = get + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+	for name, c := range map[string]struct {
+		request string
+		answers int  // to exchanges
+		kept    bool // the connection
+	}{
+		"empty":             {get + host + "Content-Length: 0\r\n\r\n" + second, 2, true},
+		"{}":                {get + host + "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}" + second, 2, true},
+		"null":              {get + host + "Content-Length: 4\r\n\r\nnull" + second, 2, true},
+		"4 KiB":             {get + host + "Content-Length: 4096\r\n\r\n" + strings.Repeat("x", 4096) + second, 2, true},
+		"4 KiB and a byte":  {get + host + "Content-Length: 4097\r\n\r\n" + strings.Repeat("x", 4097) + second, 0, false},
+		"looks like a call": {get + host + "Content-Length: " + strconv.Itoa(len(second)) + "\r\n\r\n" + second + second, 2, true},
+		"longer than said":  {get + host + "Content-Length: 2\r\n\r\n{}{}\r\n\r\n", 1, true},
+		"cut short":         {get + host + "Content-Length: 5\r\n\r\n{}", 0, false},
+		"no chunk":          {get + host + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + second, 1, false},
+		"small chunks":      {get + host + "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n" + second, 1, false},
+		"too many chunks":   {get + host + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("400\r\n"+strings.Repeat("x", 1024)+"\r\n", 5) + "0\r\n\r\n" + second, 0, false},
+		"malformed chunk":   {get + host + "Transfer-Encoding: chunked\r\n\r\nx\r\n\r\n" + second, 0, false},
+		"both framings":     {get + host + "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + second, 1, false},
+		"awaits a go-ahead": {get + host + "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}" + second, 0, false},
+		"http/1.0":          {get + " HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}" + second, 1, false},
+	} {
+		asked = 0
+		got := sent(t, addr, c.request, name == "cut short") // otherwise the client waits
+		if n := strings.Count(got, `"code":190`); n != c.answers || asked != c.answers {
+			t.Errorf("%s: %d answers and %d exchanges, want %d: %s", name, n, asked, c.answers, got)
+		}
+		first, _, _ := strings.Cut(got, "\r\n\r\n")
+		if kept := !strings.Contains(first, "\r\nConnection: close"); kept != c.kept {
+			t.Errorf("%s: kept %v, want %v: %s", name, kept, c.kept, got)
+		}
+		if c.answers == 0 && !strings.Contains(got, `"error_subcode":990006`) {
+			t.Errorf("%s: got %s, want 990006", name, got)
+		}
+	}
+}
+
+// An announced body that never arrives delays the answer by at most dropTime.
 func TestNoAnswerWaitsForABody(t *testing.T) {
 	app := wireServer(t, nil)
 	for _, c := range []struct{ addr, head, status string }{

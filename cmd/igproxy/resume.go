@@ -46,8 +46,10 @@ func printResume(reply admin.ResumeReply, out io.Writer) error {
 	if len(reply.Resumed) == 0 {
 		fmt.Fprintln(out, "no app was paused")
 	}
+	const clock = "15:04:05 MST"
 	for _, p := range reply.Resumed {
-		fmt.Fprintf(out, "resumed: app %q, which was paused at %s until %s (code %d)\n", p.App, clock(p.Since), clock(p.Until), p.Code)
+		fmt.Fprintf(out, "resumed: app %q, which was paused at %s until %s (code %d)\n",
+			p.App, p.Since.Local().Format(clock), p.Until.Local().Format(clock), p.Code)
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ func sampleStatus() admin.Status {
 	s.Results = map[string]uint64{"token": 50, "transient": 3}
 	s.Apps = []proxy.AppStatus{{Name: "shop", ClientSecret: "accepted", Breaker: breaker.Open, NotClosed: []string{"exchange"}},
 		{Name: "club", ClientSecret: "refused", Breaker: breaker.Closed, Hold: &proxy.Hold{Until: now.Add(5 * time.Second), Why: "Meta refused the client secret"}}}
-	s.Upstreams = []proxy.Upstream{{Name: "instagram", InFlight: 1, MaxInFlight: 128, Breaker: breaker.Open, Since: now},
+	s.Upstreams = []proxy.Upstream{{Name: "instagram", InFlight: 1, MaxInFlight: 128, Breaker: breaker.Open, Since: now.Add(-time.Minute), Probes: 7},
 		{Name: "login", MaxInFlight: 128, Breaker: breaker.Closed}}
 	s.Outages = []proxy.Outage{{Of: "instagram", Start: now.Add(-time.Minute), Probes: 7, Breakers: []string{"shop exchange"}},
 		{Of: "redis", Start: now.Add(-25 * time.Hour), End: now.Add(-24 * time.Hour)}}
@@ -58,7 +58,7 @@ in flight   2 shared exchanges; 62 entries in memory
 app         shop: client secret accepted; token calls not held; breaker open (exchange)
 app         club: client secret refused; token calls held until 12:00:05 (Meta refused the client secret); breaker closed
 calls       token 50, transient 3
-instagram   breaker open since 12:00:00; 1 call in flight (at most 128 for each app and grant)
+instagram   breaker open, last closed 11:59:00, 7 probes since then; 1 call in flight (at most 128 for each app and grant)
 login       breaker closed; 0 calls in flight (at most 128 for each app and grant)
 redis       not used, because it fails (single), since 12:00:00; faults in 15 min:
             claim: 18 not sent, because Redis had failed, 3 connection refused

@@ -117,7 +117,10 @@ func sinceOf(s admin.Status, u proxy.Upstream) string {
 	if u.Since.IsZero() {
 		return string(u.Breaker)
 	}
-	return string(u.Breaker) + " since " + s.Clock(u.Since)
+	if u.Breaker == "closed" {
+		return "closed since " + s.Clock(u.Since)
+	}
+	return fmt.Sprintf("%s, last closed %s, %s since then", u.Breaker, s.Clock(u.Since), plural(u.Probes, "probe", "probes"))
 }
 
 // times returns bounds of the durations in words.

@@ -53,6 +53,9 @@ type Call struct {
 	Path string
 	// Own is igproxy's base URL as the app sees it, for RewritePaging.
 	Own string
+	// DropAuthorization says that no Authorization is passed on. Set it if the call has its token
+	// elsewhere: a bearer token may then be igproxy's own, even if IsOwnToken does not know it.
+	DropAuthorization bool
 	// OnHeader is called with the header of an answer before it is passed on. Required.
 	OnHeader func(http.Header)
 }
@@ -118,7 +121,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, c Call) (result Re
 		ErrorLog:      log.New(io.Discard, "", 0), // its lines would quote what was sent
 		FlushInterval: -1,
 	}
-	proxy.ServeHTTP(&writer{w, s}, p.incoming(ctx, w, r, s))
+	proxy.ServeHTTP(&writer{w, s}, p.incoming(ctx, w, r, s, c))
 	return result
 }
 
@@ -148,7 +151,7 @@ func boundInformational() *httptrace.ClientTrace {
 }
 
 // incoming returns the request with a bounded body and without what must not be passed on.
-func (p *Proxy) incoming(ctx context.Context, w http.ResponseWriter, r *http.Request, s *sides) *http.Request {
+func (p *Proxy) incoming(ctx context.Context, w http.ResponseWriter, r *http.Request, s *sides, c Call) *http.Request {
 	r = r.Clone(ctx)
 	r.Header.Del("Upgrade") // only HTTP is passed through
 	for _, name := range p.options.DropHeaders {
@@ -156,7 +159,7 @@ func (p *Proxy) incoming(ctx context.Context, w http.ResponseWriter, r *http.Req
 	}
 	token := BearerToken(r.Header["Authorization"])
 	r.Header.Del("Authorization")
-	if token != "" && !p.options.IsOwnToken(token) {
+	if token != "" && !c.DropAuthorization && !p.options.IsOwnToken(token) {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	if r.ContentLength != 0 {

@@ -51,8 +51,9 @@ func settings() []setting {
 			doc: "The base URL of Threads. Plain http is allowed only on loopback."},
 
 		{key: "auth.bearer_file", kind: kindText, example: "/run/secrets/igproxy-token",
-			doc: "A file with a token of at least 16 characters that every app must send, either as X-Igproxy-Token or as the " +
-				"password of its base URL, http://igproxy:TOKEN@host. While the token is being rotated, the file has the previous one on a " +
+			doc: "A file with a token of at least 16 characters that every app must send: as X-Igproxy-Token, as the " +
+				"password of its base URL (http://igproxy:TOKEN@host), or as Authorization: Bearer in calls with access_token in the query " +
+				"and in code exchanges. While the token is being rotated, the file has the previous one on a " +
 				"second line, and both are accepted. Reloaded when it changes."},
 		{key: "auth.client_ca", kind: kindText, example: "/etc/igproxy/clients-ca.pem",
 			doc: "The authorities, in PEM, that sign the client certificates of apps. Needs tls.cert_file. With auth.bearer_file, " +
