@@ -5,9 +5,12 @@ package integration
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/igproxy/igproxy/integration/harness"
 )
 
 func TestDemoOnce(t *testing.T) {
@@ -26,7 +29,14 @@ func TestDemoOnce(t *testing.T) {
 func TestDemoStaysUpUntilCtrlC(t *testing.T) {
 	t.Parallel()
 	p := start(t, nil, "demo")
-	eventually(t, "the demo shows what to try", func() bool { return strings.Contains(p.Log.String(), "Ctrl-C") })
+	eventually(t, "the demo shows what to try", func() bool { return strings.Contains(p.Log.String(), "grep ^igproxy") })
+	page := regexp.MustCompile(`status page.*\n +(http://\S+/)\n`).FindStringSubmatch(p.Log.String())
+	if page == nil {
+		t.Fatalf("the closing lines do not name the page:\n%s", p.Log.String())
+	}
+	if status, body, err := harness.Get(t.Context(), page[1]); err != nil || status != 200 || !strings.Contains(body, "<title>igproxy") {
+		t.Errorf("%s: %d, %v", page[1], status, err)
+	}
 	_ = p.Cmd.Process.Signal(syscall.SIGINT)
 	if code := p.Wait(t); code != 0 {
 		t.Errorf("exit code %d", code)

@@ -60,7 +60,7 @@ func (s *circuits) of(c call) *circuitState {
 
 // changed counts and logs a change of a breaker.
 func (s *circuits) changed(of circuit, upstream string, c breaker.Change) {
-	s.metrics.breakerChanged(upstream, c.To)
+	s.metrics.breakerChanged(of, upstream, c)
 	line := []any{"step", "guard", "upstream", upstream, "app", of.app, "grant", of.grant,
 		"from", c.From, "to", c.To, "since", c.Since, "probes", c.Probes}
 	if c.To == breaker.Open {
@@ -97,6 +97,15 @@ func (s *circuits) states(upstream string) (list []*circuitState) {
 	return list
 }
 
+// ofApp returns the states of an app's circuits.
+func (s *circuits) ofApp(label string) map[circuit]*circuitState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := maps.Clone(s.all)
+	maps.DeleteFunc(found, func(key circuit, _ *circuitState) bool { return key.app != label })
+	return found
+}
+
 // inFlight returns the number of calls in flight to an upstream. An empty name means all upstreams.
 func (s *circuits) inFlight(upstream string) (n int) {
 	for _, b := range s.states(upstream) {
@@ -122,9 +131,11 @@ func (s *circuits) worst(upstream string) breaker.State {
 func (s *circuits) retain(apps []*app) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.all, func(key circuit, _ *circuitState) bool {
-		return !slices.ContainsFunc(apps, func(a *app) bool {
+	exists := func(key circuit) bool {
+		return slices.ContainsFunc(apps, func(a *app) bool {
 			return a.Label == key.app && (key.redirect == "" || slices.Contains(a.RedirectURIs, key.redirect))
 		})
-	})
+	}
+	maps.DeleteFunc(s.all, func(key circuit, _ *circuitState) bool { return !exists(key) })
+	s.metrics.outages.endOthers(exists, time.Now())
 }

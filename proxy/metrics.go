@@ -22,6 +22,8 @@ type Metrics struct {
 	registry *prometheus.Registry // igproxy's own
 	runtime  *prometheus.Registry // of Go and the process
 	limits   rateLimits
+	failures lastFailures
+	outages  outages
 
 	requests  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
@@ -109,6 +111,7 @@ func (m *Metrics) LogLinesDropped(read func() int) {
 func (m *Metrics) answered(x *reply, took time.Duration) {
 	m.requests.WithLabelValues(x.app, x.grant, x.outcome(), x.source()).Inc()
 	m.durations.WithLabelValues(x.grant, x.source()).Observe(took.Seconds())
+	m.failures.note(x, time.Now())
 }
 
 // hitCounters count the memory hits of one app's grant. They are looked up once.
@@ -136,8 +139,9 @@ func (m *Metrics) repeated(c call, result string) {
 	m.retries.WithLabelValues(c.app.Label, c.grant.name, result).Inc()
 }
 
-func (m *Metrics) breakerChanged(upstream string, to breaker.State) {
-	m.changes.WithLabelValues(upstream, string(to)).Inc()
+func (m *Metrics) breakerChanged(of circuit, upstream string, c breaker.Change) {
+	m.outages.change(of, upstream, c, time.Now())
+	m.changes.WithLabelValues(upstream, string(c.To)).Inc()
 }
 
 // silentPool returns a function that counts a silent connection of a pool.
@@ -184,4 +188,7 @@ func (m *Metrics) RedisError(operation, kind string) {
 }
 
 // RedisState notes whether Redis is used.
-func (m *Metrics) RedisState(ok bool) { m.redisUp.Set(number(ok)) }
+func (m *Metrics) RedisState(ok bool) {
+	m.redisUp.Set(number(ok))
+	m.outages.redis(ok, time.Now())
+}

@@ -207,7 +207,7 @@ func shorten(text string) string {
 
 // showHints prints what to try while the demo keeps running.
 func (d *story) showHints() {
-	fmt.Fprint(d.out, "\nStill running; Ctrl-C ends it. Try:\n")
+	fmt.Fprintf(d.out, "\nStill running; Ctrl-C ends it. The status page of this sidecar, with what just happened:\n   %s/\n\nTry:\n", d.admin)
 	d.say("curl -i '%s/access_token?grant_type=ig_exchange_token&access_token=IGAA-yours'", d.sidecar)
 	d.say("curl -i '%s/access_token?grant_type=ig_exchange_token&access_token=expired-1'", d.sidecar)
 	d.say("curl -X POST '%s/__fault?mode=down'      # Instagram fails; mode= ends it", d.upstream)

@@ -53,3 +53,5 @@ func printResume(reply admin.ResumeReply, out io.Writer) error {
 	}
 	return nil
 }
+
+func clock(t time.Time) string { return t.Local().Format(time.TimeOnly) }

@@ -15,9 +15,9 @@ func statusCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "status",
 		Usage: "show what a running sidecar did in the last 15 minutes",
-		Description: "Reads /status on admin.listen and shows requests, hits, latencies, breakers,\n" +
-			"Redis and rate limits; the page at / shows the same. It does not need the client\n" +
-			"secret. For a live view: watch igproxy status",
+		Description: "Reads /status on admin.listen and shows alerts, requests, apps, breakers,\n" +
+			"Redis, rate limits, outages and failures. The page at / has charts too. It does\n" +
+			"not need the client secret. For a live view: watch igproxy status",
 		Flags: append(adminFlags(2*time.Second),
 			&cli.BoolFlag{Name: "json", Usage: "print the reply of /status as JSON", DisableDefaultText: true}),
 		Action: func(c *cli.Context) error {

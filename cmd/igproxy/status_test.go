@@ -13,49 +13,65 @@ import (
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-// sampleStatus returns a status that causes most of the warnings.
+// sampleStatus returns a status of a sidecar with problems.
 func sampleStatus() admin.Status {
-	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.Local)
-	p50, p99, ratio := .16, 4.5, .845
-	s := admin.Status{Now: now, Started: now.Add(-90 * time.Second), Version: "v1.0.0",
-		Outcomes: []string{"token", "passed", "refused", "limited", "rejected", "unavailable", "timeout", "failed", "gone"},
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.FixedZone("CET", 3600))
+	p50, p99, ratio := .25, 5., .845
+	s := admin.Status{Now: now, Started: now.Add(-90 * time.Second), Host: "web-1", Version: "v1.0.0",
+		Outcomes: []string{"token", "passed", "refused", "limited", "rejected", "gone", "unavailable", "timeout", "failed"},
 		State:    proxy.Readiness{Ready: true, ClientSecret: "accepted", Flights: 2, Entries: 62}, HitRatio: &ratio,
-		Requests: admin.Requests{Window: 503, PerSecond: 16.9, ByOutcome: map[string]uint64{"token": 476, "unavailable": 15, "refused": 12}},
+		Requests: admin.Requests{Window: 503, PerSecond: 16.9, ByOutcome: map[string]uint64{"token": 470, "passed": 6, "unavailable": 15, "refused": 12}},
 		Saved:    admin.Saved{Cache: 426, Coalescing: 3}, Process: admin.Process{UptimeSeconds: 90, Goroutines: 21, HeapBytes: 1 << 20, MemoryBytes: 13 << 20}}
+	s.Alerts = []admin.Alert{{Name: "IgproxyReloadRefused", Severity: "ticket", Text: "A changed configuration was refused."}}
 	s.Latency.Hits, s.Latency.Exchanges = admin.Latency{Count: 426, P50: &p50, P99: &p99}, admin.Latency{}
 	s.Results = map[string]uint64{"token": 50, "transient": 3}
-	s.Upstreams = []proxy.Upstream{{Name: "instagram", InFlight: 1, MaxInFlight: 128, Breaker: breaker.Open, Since: now.Add(-2 * time.Hour), Probes: 7},
+	s.Apps = []proxy.AppStatus{{Name: "shop", ClientSecret: "accepted", Breaker: breaker.Open, NotClosed: []string{"exchange"}},
+		{Name: "club", ClientSecret: "refused", Breaker: breaker.Closed, Hold: &proxy.Hold{Until: now.Add(5 * time.Second), Why: "Meta refused the client secret"}}}
+	s.Upstreams = []proxy.Upstream{{Name: "instagram", InFlight: 1, MaxInFlight: 128, Breaker: breaker.Open, Since: now.Add(-time.Minute), Probes: 7},
 		{Name: "login", MaxInFlight: 128, Breaker: breaker.Closed}}
+	s.Outages = []proxy.Outage{{Of: "instagram", Start: now.Add(-time.Minute), Probes: 7, Breakers: []string{"shop exchange"}},
+		{Of: "redis", Start: now.Add(-25 * time.Hour), End: now.Add(-24 * time.Hour)}}
+	for i := range 7 {
+		s.Failures = append(s.Failures, proxy.Failure{App: "shop", Grant: "exchange", Outcome: "unavailable", Status: 503, Code: 2, Subcode: 990020,
+			Cause: "breaker open", Count: 15, Last: now.Add(time.Duration(-i) * time.Second), RequestID: "0123456789abcdef"})
+	}
 	s.State.Redis, s.State.RedisFault, s.State.RedisSince = "degraded", "refused", now
-	s.RedisMode, s.RedisFaults = "single", map[string]uint64{"claim refused": 3}
-	s.ReloadRefused = true
-	s.Pauses = []proxy.Pause{{App: "shop", Since: now, Until: now.Add(time.Minute), Code: 4}}
-	s.Limits = []proxy.RateLimit{{App: "shop", At: now, Regain: 1}, {App: "default", At: now, Usage: map[string]float64{"call_count": 12}, Regain: 5}}
+	s.RedisMode, s.RedisFaults = "single", map[string]uint64{"claim refused": 3, "claim open": 18}
+	s.Limits = []proxy.RateLimit{{App: "shop", At: now, Usage: map[string]float64{"call_count": 12}, Regain: 5}}
 	return s
 }
 
 func TestTheStatusIsPrintedAsText(t *testing.T) {
-	want := `igproxy     v1.0.0, ready, up 1m30s
-  !         a changed configuration was refused; igproxy reload says why
-  !         the instagram breaker is open; known tokens are still served
-  !         Redis is unavailable (refused): cached answers come from memory, and each sidecar calls Instagram itself
-  !         app shop is paused until 12:01:00, since 12:00:00: Meta limits its calls (code 4); igproxy resume --app shop ends the pause
-  !         app default has used up its rate limit; Instagram blocks the app for another 5 min
+	want := `igproxy     web-1 v1.0.0, ready, up 1m30s, at 12:00:00 CET
+  !         A changed configuration was refused. (IgproxyReloadRefused)
 
-requests    503 in 15 min, 16.9/s
-            token 476, unavailable 15, refused 12
+requests    503 in 15 min, 16.9 per second
+  served    476: token 470, passed 6
+  refused   12: refused 12
+  failed    15: unavailable 15
 hit ratio   84.5 %
-hits        p50 0.16 ms, p99 4.5 ms
-exchanges   0, p50 -, p99 -
-calls saved 426 by the cache, 3 by joining
+hits        426: half took below 0.25 ms, 99 % took below 5 ms
+exchanges   none
+calls saved 426 by the cache, 3 by sharing
 in flight   2 shared exchanges; 62 entries in memory
 
+app         shop: client secret accepted; token calls not held; breaker open (exchange)
+app         club: client secret refused; token calls held until 12:00:05 (Meta refused the client secret); breaker closed
 calls       token 50, transient 3
-instagram   breaker open, last closed 10:00:00, probes since then: 7; 1 of 128 calls
-login       breaker closed; 0 of 128 calls
-redis       degraded (single), since 12:00:00; faults: claim refused 3
-limits      shop, at 12:00:00; app: not reported; business use: not reported
-limits      default, at 12:00:00; app: call count 12 %; business use: not reported
+instagram   breaker open, last closed 11:59:00, 7 probes since then; 1 call in flight (at most 128 for each app and grant)
+login       breaker closed; 0 calls in flight (at most 128 for each app and grant)
+redis       not used, because it fails (single), since 12:00:00; faults in 15 min:
+            claim: 18 not sent, because Redis had failed, 3 connection refused
+limits      app shop: call count 12 % used; business use cases: not reported; reported at 12:00:00
+
+outages     instagram, from 11:59:00, continues; 7 probes; shop exchange
+            redis, from 2026-11-24 11:00:00, until 2026-11-24 12:00:00
+failures    12:00:00, shop exchange, 503, code 2/990020: breaker open (15; last request 0123456789abcdef)
+            11:59:59, shop exchange, 503, code 2/990020: breaker open (15; last request 0123456789abcdef)
+            11:59:58, shop exchange, 503, code 2/990020: breaker open (15; last request 0123456789abcdef)
+            11:59:57, shop exchange, 503, code 2/990020: breaker open (15; last request 0123456789abcdef)
+            11:59:56, shop exchange, 503, code 2/990020: breaker open (15; last request 0123456789abcdef)
+            and 2 more: see the page, or --json
 
 process     21 goroutines, heap 1.0 MiB, 13.0 MiB in total
 `
@@ -85,7 +101,7 @@ func TestStatusReadsTheAdminListener(t *testing.T) {
 	s.Version = "v1\x1b[2J\a"
 	environ := serveStatus(t, s)
 	code, stdout, stderr := command(t, environ, "status")
-	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "igproxy     v1[2J, ready") || strings.ContainsAny(stdout, "\x1b\a") {
+	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "igproxy     web-1 v1[2J, ready") || strings.ContainsAny(stdout, "\x1b\a") {
 		t.Errorf("exit code %d, %q %s", code, stdout, stderr)
 	}
 	code, stdout, _ = command(t, environ, "status", "--json")

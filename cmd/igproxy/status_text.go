@@ -12,83 +12,145 @@ import (
 	"github.com/igproxy/igproxy/proxy/admin"
 )
 
-// statusText returns the status as text, at most 80 columns wide except for warnings and long
-// names.
+// statusText returns the status as text. Times are on the sidecar's clock.
 func statusText(s admin.Status) string {
 	var b strings.Builder
 	row := func(name, format string, values ...any) {
 		fmt.Fprintf(&b, "%-11s %s\n", name, fmt.Sprintf(format, values...))
 	}
-	readiness := "not ready"
-	switch {
-	case s.State.Draining:
-		readiness = "draining"
-	case s.State.Ready:
-		readiness = "ready"
-	}
-	row("igproxy", "%s, %s, up %s", s.Version, readiness, time.Duration(s.Process.UptimeSeconds)*time.Second)
-	for _, w := range warnings(s) {
-		row("  !", "%s", w)
+	row("igproxy", "%s, %s, up %s, at %s", s.Name(), s.Readiness(), time.Duration(s.Process.UptimeSeconds)*time.Second, s.Now.Format("15:04:05 MST"))
+	for _, a := range s.Alerts {
+		row("  !", "%s (%s)", a.Text, a.Name)
 	}
 	b.WriteString("\n")
-	row("requests", "%d in 15 min, %.1f/s", s.Requests.Window, s.Requests.PerSecond)
-	row("", "%s", counts(s.Requests.ByOutcome))
+	row("requests", "%d in 15 min, %.1f per second", s.Requests.Window, s.Requests.PerSecond)
+	for _, g := range admin.Groups() {
+		row("  "+g.Name, "%s", countsOf(s.Requests.ByOutcome, g.Outcomes))
+	}
 	hitRatio := "-"
 	if s.HitRatio != nil {
 		hitRatio = fmt.Sprintf("%.1f %%", *s.HitRatio*100)
 	}
 	row("hit ratio", "%s", hitRatio)
-	row("hits", "p50 %s, p99 %s", millis(s.Latency.Hits.P50), millis(s.Latency.Hits.P99))
-	row("exchanges", "%d, p50 %s, p99 %s", s.Latency.Exchanges.Count, millis(s.Latency.Exchanges.P50), millis(s.Latency.Exchanges.P99))
-	row("calls saved", "%d by the cache, %d by joining", s.Saved.Cache, s.Saved.Coalescing)
-	row("in flight", "%d shared exchanges; %d entries in memory", s.State.Flights, s.State.Entries)
+	row("hits", "%s", times(s.Latency.Hits))
+	row("exchanges", "%s", times(s.Latency.Exchanges))
+	row("calls saved", "%d by the cache, %d by sharing", s.Saved.Cache, s.Saved.Coalescing)
+	row("in flight", "%s; %s in memory", plural(s.State.Flights, "shared exchange", "shared exchanges"), plural(s.State.Entries, "entry", "entries"))
 	b.WriteString("\n")
+	for _, a := range s.Apps {
+		row("app", "%s: client secret %s; token calls %s; breaker %s", a.Name, a.ClientSecret, holdOf(s, a), breakerOf(a))
+	}
 	row("calls", "%s", counts(s.Results))
 	for _, u := range s.Upstreams {
-		changed := ""
-		if !u.Since.IsZero() {
-			changed = ", since " + clock(u.Since)
-		}
-		if u.Breaker != "closed" {
-			changed = fmt.Sprintf(", last closed %s, probes since then: %d", clock(u.Since), u.Probes)
-		}
-		row(u.Name, "breaker %s%s; %d of %d calls", u.Breaker, changed, u.InFlight, u.MaxInFlight)
+		row(u.Name, "breaker %s; %s in flight (at most %d for each app and grant)", sinceOf(s, u), plural(u.InFlight, "call", "calls"), u.MaxInFlight)
 	}
 	row("redis", "%s", redisLine(s))
-	for _, l := range s.Limits {
-		row("limits", "%s, at %s; app: %s; business use: %s", l.App, clock(l.At), percentages(l.Usage), percentages(l.Business))
+	for _, faults := range s.FaultsInWords() {
+		row("", "%s", faults)
 	}
+	for _, l := range s.Limits {
+		row("limits", "app %s: %s used; business use cases: %s; reported at %s", l.App, percentages(l.Usage), percentages(l.Business), s.Clock(l.At))
+	}
+	b.WriteString("\n")
+	list(&b, "outages", s.Outages, func(o proxy.Outage) string { return outageLine(s, o) })
+	list(&b, "failures", s.Failures, func(f proxy.Failure) string { return failureLine(s, f) })
 	b.WriteString("\n")
 	row("process", "%d goroutines, heap %s, %s in total", s.Process.Goroutines, mebibytes(s.Process.HeapBytes), mebibytes(s.Process.MemoryBytes))
 	return b.String()
 }
 
-// warnings returns what an operator on call should read first.
-func warnings(s admin.Status) (list []string) {
-	if of, refused := strings.CutPrefix(s.State.ClientSecret, "refused"); refused {
-		list = append(list, "Meta refuses the client secret"+strings.Replace(of, ": ", " of ", 1))
+// list writes one row for each of the first five of many, and says how many there are.
+func list[T any](b *strings.Builder, name string, of []T, text func(T) string) {
+	if len(of) == 0 {
+		fmt.Fprintf(b, "%-11s none since the start\n", name)
 	}
-	if s.ReloadRefused {
-		list = append(list, "a changed configuration was refused; igproxy reload says why")
+	for i, one := range of[:min(5, len(of))] {
+		if i > 0 {
+			name = ""
+		}
+		fmt.Fprintf(b, "%-11s %s\n", name, text(one))
 	}
-	for _, u := range s.Upstreams {
-		if u.Breaker != "closed" {
-			list = append(list, fmt.Sprintf("the %s breaker is %s; known tokens are still served", u.Name, u.Breaker))
+	if n := len(of) - 5; n > 0 {
+		fmt.Fprintf(b, "%-11s and %d more: see the page, or --json\n", "", n)
+	}
+}
+
+func outageLine(s admin.Status, o proxy.Outage) string {
+	end := "continues"
+	if !o.End.IsZero() {
+		end = "until " + s.Clock(o.End)
+	}
+	if len(o.Breakers) == 0 {
+		return fmt.Sprintf("%s, from %s, %s", o.Of, s.Clock(o.Start), end)
+	}
+	return fmt.Sprintf("%s, from %s, %s; %s; %s", o.Of, s.Clock(o.Start), end, plural(o.Probes, "probe", "probes"), strings.Join(o.Breakers, ", "))
+}
+
+func failureLine(s admin.Status, f proxy.Failure) string {
+	code := fmt.Sprint(f.Code)
+	if f.Subcode != 0 {
+		code += fmt.Sprintf("/%d", f.Subcode)
+	}
+	of := strings.TrimSuffix(f.App+" "+f.Grant, " none")
+	return fmt.Sprintf("%s, %s, %d, code %s: %s (%d; last request %s)", s.Clock(f.Last), of, f.Status, code, f.Cause, f.Count, f.RequestID)
+}
+
+func holdOf(s admin.Status, a proxy.AppStatus) string {
+	if a.Hold == nil {
+		return "not held"
+	}
+	text := "held until " + s.Clock(a.Hold.Until) + " (" + a.Hold.Why
+	if a.Hold.Resumable {
+		text += "; igproxy resume --app " + a.Name + " ends it"
+	}
+	return text + ")"
+}
+
+func breakerOf(a proxy.AppStatus) string {
+	if a.Breaker == "closed" {
+		return "closed"
+	}
+	return string(a.Breaker) + " (" + strings.Join(a.NotClosed, ", ") + ")"
+}
+
+func sinceOf(s admin.Status, u proxy.Upstream) string {
+	if u.Since.IsZero() {
+		return string(u.Breaker)
+	}
+	if u.Breaker == "closed" {
+		return "closed since " + s.Clock(u.Since)
+	}
+	return fmt.Sprintf("%s, last closed %s, %s since then", u.Breaker, s.Clock(u.Since), plural(u.Probes, "probe", "probes"))
+}
+
+// times returns bounds of the durations in words.
+func times(l admin.Latency) string {
+	if l.Count == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%d: half took %s, 99 %% took %s", l.Count, l.Median(), l.Most())
+}
+
+// countsOf lists the names with their counts, and their sum first.
+func countsOf(counts map[string]uint64, names []string) string {
+	sum, parts := uint64(0), []string{}
+	for _, name := range names {
+		sum += counts[name]
+		if counts[name] > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", name, counts[name]))
 		}
 	}
-	if s.State.Redis == "degraded" {
-		list = append(list, "Redis is unavailable ("+s.State.RedisFault+"): cached answers come from memory, and each sidecar calls Instagram itself")
+	if sum == 0 {
+		return "0"
 	}
-	for _, p := range s.Pauses {
-		list = append(list, fmt.Sprintf("app %s is paused until %s, since %s: Meta limits its calls (code %d); igproxy resume --app %[1]s ends the pause", p.App, clock(p.Until), clock(p.Since), p.Code))
+	return fmt.Sprintf("%d: %s", sum, strings.Join(parts, ", "))
+}
+
+func plural[N int | int64 | uint64](n N, one, many string) string {
+	if n == 1 {
+		return "1 " + one
 	}
-	for _, l := range s.Limits {
-		isPaused := slices.ContainsFunc(s.Pauses, func(p proxy.Pause) bool { return p.App == l.App })
-		if l.Regain > 0 && !isPaused {
-			list = append(list, fmt.Sprintf("app %s has used up its rate limit; Instagram blocks the app for another %v min", l.App, l.Regain))
-		}
-	}
-	return list
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // counts lists names with their counts, the largest first.
@@ -101,15 +163,15 @@ func counts(of map[string]uint64) string {
 }
 
 func redisLine(s admin.Status) string {
-	line := s.State.Redis
+	line := map[string]string{"off": "not configured", "ok": "in use", "degraded": "not used, because it fails"}[s.State.Redis]
 	if s.RedisMode != "" {
 		line += " (" + s.RedisMode + ")"
 	}
 	if !s.State.RedisSince.IsZero() {
-		line += ", since " + clock(s.State.RedisSince)
+		line += ", since " + s.Clock(s.State.RedisSince)
 	}
 	if len(s.RedisFaults) > 0 {
-		line += "; faults: " + counts(s.RedisFaults)
+		line += "; faults in 15 min:"
 	}
 	return line
 }
@@ -122,13 +184,4 @@ func percentages(of map[string]float64) string {
 	return cmp.Or(strings.Join(names, ", "), "not reported")
 }
 
-func millis(ms *float64) string {
-	if ms == nil {
-		return "-"
-	}
-	return fmt.Sprintf("%.3g ms", *ms)
-}
-
 func mebibytes(bytes uint64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
-
-func clock(t time.Time) string { return t.Local().Format(time.TimeOnly) }

@@ -4,8 +4,8 @@
 //	GET /healthz   whether the process answers
 //	GET /readyz    whether it should get traffic, as JSON
 //	GET /metrics   Prometheus' text format
-//	GET /          the status page, which reads /status every second
-//	GET /status    the last 15 minutes, as JSON
+//	GET /          the status page, which needs no script and refreshes itself with one
+//	GET /status    the same, as JSON
 //	POST /purge    forgets remembered answers; for the operator only
 //	POST /resume   ends the pauses of rate limits; for the operator only
 //	POST /reload   reads the configuration again; for the operator only
@@ -95,7 +95,7 @@ func New(o Options) (*Handler, error) {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", h.serveReadiness)
 	mux.Handle("GET /metrics", o.Proxy.Metrics().Handler())
-	mux.HandleFunc("GET /{$}", newPage().serve)
+	mux.HandleFunc("GET /{$}", h.servePage)
 	mux.HandleFunc("GET /status", h.serveStatus)
 	mux.Handle("POST /purge", h.operate("purge", h.purge))
 	mux.Handle("POST /resume", h.operate("resume", h.resume))

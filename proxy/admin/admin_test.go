@@ -81,6 +81,7 @@ func TestTheHandlerServesItsPathsAndNothingElse(t *testing.T) {
 	_, base := newInstagram(t)
 	p := newProxy(t, optionsFor(t, base))
 	_ = get(p, exchange("IGAAshort-canary"))
+	p.Metrics().Reloaded(true)
 	h := newHandler(t, admin.Options{Proxy: p, Hosts: []string{"ops.internal"}})
 	for _, c := range []struct {
 		method, path string
@@ -95,7 +96,7 @@ func TestTheHandlerServesItsPathsAndNothingElse(t *testing.T) {
 		{"DELETE", "/readyz", 405, ""},
 		{"PUT", "/metrics", 405, ""},
 		{"GET", "/status", 200, `"outcomes":["token"`},
-		{"GET", "/", 200, "<title>igproxy</title>"},
+		{"GET", "/", 200, "<title>igproxy dev: ready</title>"},
 		{"POST", "/", 405, ""},
 		{"POST", "/status", 405, ""},
 		{"POST", "/reload", 404, ""}, // this Handler has no such operation

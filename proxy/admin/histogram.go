@@ -9,7 +9,7 @@ type histogram struct {
 	all    uint64
 }
 
-// add adds the durations of a histogram with the same bounds.
+// add adds the durations of a histogram with the same bounds, or of an empty one.
 func (h *histogram) add(o histogram) {
 	if h.bounds == nil {
 		h.bounds, h.counts = o.bounds, make([]uint64, len(o.counts))
@@ -29,20 +29,42 @@ func (h histogram) since(earlier histogram) histogram {
 	return rest
 }
 
-// quantile estimates a quantile in seconds as Prometheus' histogram_quantile does: it interpolates
-// within a bucket, and never exceeds the highest bound. It returns nil for an empty histogram.
-func (h histogram) quantile(q float64) *float64 {
+// quantile returns the index of the lowest bound that a share q of the durations did not exceed,
+// and len(bounds) if they exceeded the highest. It does not guess within a bucket, because the
+// counts do not say where in it the durations are. It reports false for an empty histogram.
+func (h histogram) quantile(q float64) (bound int, ok bool) {
 	if h.all == 0 {
-		return nil
+		return 0, false
 	}
-	rank := q * float64(h.all)
-	low, below := 0.0, uint64(0)
-	for i, high := range h.bounds {
-		if n := h.counts[i]; float64(n) >= rank && n > below {
-			low += (high - low) * (rank - float64(below)) / float64(n-below)
-			return &low
+	for bound < len(h.bounds) && float64(h.counts[bound]) < q*float64(h.all) {
+		bound++
+	}
+	return bound, true
+}
+
+// exceeds reports whether a quantile is above a limit in seconds, which must be one of the bounds.
+// The result is that of Prometheus' histogram_quantile(q, ...) > limit.
+func (h histogram) exceeds(q, limit float64) bool {
+	i, ok := h.quantile(q)
+	return ok && (i == len(h.bounds) || h.bounds[i] > limit)
+}
+
+// Latency says how long requests took, as bounds in milliseconds: half of them took at most P50,
+// and 99 % took at most P99. A bound is null if Count is 0, or if it is above the highest bound.
+type Latency struct {
+	Count uint64   `json:"count"`
+	P50   *float64 `json:"p50_ms"`
+	P99   *float64 `json:"p99_ms"`
+}
+
+func latencyOf(h histogram) Latency {
+	bound := func(q float64) *float64 {
+		i, ok := h.quantile(q)
+		if !ok || i == len(h.bounds) {
+			return nil
 		}
-		low, below = high, h.counts[i]
+		ms := h.bounds[i] * 1000
+		return &ms
 	}
-	return &low
+	return Latency{Count: h.all, P50: bound(.5), P99: bound(.99)}
 }

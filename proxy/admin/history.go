@@ -6,10 +6,12 @@ import (
 	"time"
 )
 
-// The history covers the last 15 minutes, in 180 buckets.
+// The status shows the last 15 minutes, in 180 buckets. The history is twice as long, because an
+// alert looks at 30 minutes.
 const (
 	bucketTime = 5 * time.Second
 	buckets    = 180
+	maxSamples = 2*buckets + 1 // the last one begins the bucket that is not complete
 )
 
 // history is a ring of samples of the counters. Requests do not touch it.
@@ -23,11 +25,12 @@ type history struct {
 func (h *history) beginBucket(s sample) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	s.share(h.samples[len(h.samples)-1])
 	h.samples = append(h.samples, s)
-	h.samples = slices.Delete(h.samples, 0, max(0, len(h.samples)-buckets)) // the live bucket is the 180th
+	h.samples = slices.Delete(h.samples, 0, max(0, len(h.samples)-maxSamples))
 }
 
-// window returns the samples that begin the buckets of the last 15 minutes, the oldest first; there
+// window returns the samples that begin the buckets of the last 30 minutes, the oldest first; there
 // is at least one.
 func (h *history) window() []sample {
 	h.mu.Lock()

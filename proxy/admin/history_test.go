@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-func TestHistoryCoversFifteenMinutes(t *testing.T) {
-	s := sample{at: time.Now()}
+func TestHistoryCoversThirtyMinutes(t *testing.T) {
+	s := emptySample()
 	h := &history{started: s.at, samples: []sample{s}}
 	begin := func() {
 		s.at = s.at.Add(bucketTime)
@@ -15,38 +15,56 @@ func TestHistoryCoversFifteenMinutes(t *testing.T) {
 	s.outcomes[0] += 10
 	begin()
 	s.outcomes[0] += 5
-	for range buckets - 2 {
+	for range maxSamples - 2 {
 		begin()
 	}
 	window := h.window()
-	if n := len(window); n != buckets || window[0].at != h.started || window[1].outcomes[0] != 10 || window[n-1].outcomes[0] != 15 || !window[n-1].at.Equal(s.at) {
-		t.Errorf("%d samples, from %v: %v", n, window[0].at, window)
+	if n := len(window); n != maxSamples || window[0].at != h.started || window[1].outcomes[0] != 10 || window[n-1].outcomes[0] != 15 || !window[n-1].at.Equal(s.at) || s.at.Sub(h.started) != 30*time.Minute {
+		t.Errorf("%d samples, from %v", n, window[0].at)
 	}
 	for _, want := range []uint64{10, 15} { // a sample that has left the window no longer counts
-		if begin(); len(h.window()) != buckets || h.window()[0].outcomes[0] != want {
-			t.Errorf("%d samples, the first with %d requests; want %d and %d", len(h.window()), h.window()[0].outcomes[0], buckets, want)
+		if begin(); len(h.window()) != maxSamples || h.window()[0].outcomes[0] != want {
+			t.Errorf("%d samples, the first with %d requests; want %d and %d", len(h.window()), h.window()[0].outcomes[0], maxSamples, want)
 		}
 	}
 }
 
-func TestQuantilesAreThoseOfPrometheus(t *testing.T) {
+func emptySample() sample {
+	s := sample{at: time.Now()}
+	for _, counts := range s.maps() {
+		*counts = map[string]uint64{}
+	}
+	return s
+}
+
+// The counts of a histogram say nothing about where in a bucket the durations are.
+func TestAQuantileIsABoundAndNotAGuess(t *testing.T) {
 	h := histogram{bounds: []float64{1, 2, 4}, counts: []uint64{10, 10, 30}, all: 40}
-	for q, want := range map[float64]float64{.1: .4, .25: 1, .5: 3, .75: 4, .99: 4} {
-		if got := h.quantile(q); got == nil || *got < want-1e-9 || *got > want+1e-9 {
-			t.Errorf("%v: %v, want %v", q, *got, want)
+	for q, want := range map[float64]int{.1: 0, .25: 0, .26: 2, .5: 2, .75: 2, .76: 3, .99: 3} {
+		if got, ok := h.quantile(q); !ok || got != want {
+			t.Errorf("%v: bound %d, want %d", q, got, want)
 		}
 	}
-	if (histogram{}).quantile(.5) != nil {
-		t.Error("an empty histogram has a quantile, want nil")
+	if _, ok := (histogram{}).quantile(.5); ok {
+		t.Error("an empty histogram has a quantile")
+	}
+	for limit, want := range map[float64]bool{1: true, 2: true, 4: false} { // histogram_quantile(.75) is 4
+		if got := h.exceeds(.75, limit); got != want {
+			t.Errorf("exceeds %v: %v, want %v", limit, got, want)
+		}
 	}
 }
 
-func TestLatencyCoversTheWindowAndIsNullWhenEmpty(t *testing.T) {
-	h := histogram{bounds: []float64{1}, counts: []uint64{3}, all: 3}
-	if l := latencyOf(h.since(h)); l.Count != 0 || l.P50 != nil || l.P99 != nil {
-		t.Errorf("got %+v", l)
+func TestLatencyIsInWordsWithoutFalsePrecision(t *testing.T) {
+	h := histogram{bounds: []float64{.00025, .005, 2.5}, counts: []uint64{5, 98, 99}, all: 100}
+	if l := latencyOf(h.since(h)); l.Count != 0 || l.P50 != nil || l.P99 != nil || l.Median() != "–" || l.Most() != "–" {
+		t.Errorf("nothing measured: got %+v", l)
 	}
-	if l := latencyOf(h.since(histogram{})); l.Count != 3 || *l.P50 != 500 {
-		t.Errorf("got %+v", l)
+	if l := latencyOf(h); l.Count != 100 || l.Median() != "below 5 ms" || l.Most() != "below 2.5 s" {
+		t.Errorf("got %s and %s", l.Median(), l.Most())
+	}
+	h.counts = []uint64{60, 60, 60}
+	if l := latencyOf(h); l.Median() != "below 0.25 ms" || l.Most() != "over 10 s" {
+		t.Errorf("got %s and %s", l.Median(), l.Most())
 	}
 }

@@ -1,11 +1,12 @@
 package admin
 
 import (
+	"bytes"
 	"crypto/sha256"
 	_ "embed" // the page's three parts
 	"encoding/base64"
+	"html/template"
 	"net/http"
-	"strings"
 )
 
 //go:embed page.html
@@ -17,29 +18,32 @@ var pageStyle string
 //go:embed page.js
 var pageScript string
 
-// page is the status page, complete in one reply: it requests only /status.
-type page struct{ text, policy string }
+// pageTemplate escapes every value for its place in the page.
+var pageTemplate = template.Must(template.New("page").Parse(pageHTML))
 
-// newPage assembles the page. The policy allows only its own style and script, by their hashes, so
-// that nothing injected runs.
-func newPage() page {
-	hash := func(text string) string {
-		sum := sha256.Sum256([]byte(text))
-		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
-	}
-	return page{
-		text: strings.NewReplacer("{{style}}", pageStyle, "{{script}}", pageScript).Replace(pageHTML),
-		policy: "default-src 'none'; style-src " + hash(pageStyle) + "; script-src " + hash(pageScript) +
-			"; img-src data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-	}
+// pagePolicy allows only the page's own style and script, by their hashes, so that nothing injected
+// runs. The script reads the page again, from the same origin.
+var pagePolicy = "default-src 'none'; style-src " + hashOf(pageStyle) + "; script-src " + hashOf(pageScript) +
+	"; img-src data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+func hashOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-func (p page) serve(w http.ResponseWriter, _ *http.Request) {
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", p.policy)
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	_, _ = w.Write([]byte(p.text))
+// servePage serves the status page. It shows the current state without its script, which only
+// refreshes it.
+func (h *Handler) servePage(w http.ResponseWriter, _ *http.Request) {
+	var text bytes.Buffer
+	if err := pageTemplate.Execute(&text, viewOf(h.status(h.current.Load().about))); err != nil {
+		http.Error(w, "the page could not be built: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	head := w.Header()
+	head.Set("Content-Type", "text/html; charset=utf-8")
+	head.Set("Content-Security-Policy", pagePolicy)
+	head.Set("Referrer-Policy", "no-referrer")
+	head.Set("Cross-Origin-Opener-Policy", "same-origin")
+	head.Set("Cross-Origin-Resource-Policy", "same-origin")
+	_, _ = w.Write(text.Bytes())
 }

@@ -1,18 +1,30 @@
 package admin_test
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy"
+	"github.com/igproxy/igproxy/proxy/admin"
 )
 
 // The page may use only its own style, its own script and its own origin: nothing from elsewhere,
 // and no style or script in an attribute.
 func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
-	w := get(handlerOf(t, newProxy(t, optionsFor(t, nowhere))), "/")
+	p := newFailing(t)
+	fail(p)
+	w := get(newHandler(t, admin.Options{Proxy: p, About: admin.About{Host: "<b>&web", Version: "</title>v1",
+		Configuration: []admin.Setting{{Name: `"><script>alert(1)</script>`, Value: "<img src=x>", Origin: "' onload='x"}}}}), "/")
 	text, policy := w.Body.String(), w.Header().Get("Content-Security-Policy")
-	if w.Header().Get("Content-Type") != "text/html; charset=utf-8" || strings.Contains(text, "{{") {
-		t.Errorf("headers %v, or a placeholder was not replaced", w.Header())
+	if w.Header().Get("Content-Type") != "text/html; charset=utf-8" || !strings.HasPrefix(text, "<!doctype html>") || !strings.HasSuffix(text, "</html>\n") {
+		t.Errorf("headers %v and %.100s", w.Header(), text)
 	}
 	directives := map[string]string{}
 	for d := range strings.SplitSeq(policy, "; ") {
@@ -24,17 +36,122 @@ func TestThePageIsCompleteAndItsPolicyStrict(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, directives[name], want)
 		}
 	}
-	for _, name := range []string{"script-src", "style-src"} {
-		if !regexp.MustCompile(`^'sha256-[A-Za-z0-9+/]{43}='$`).MatchString(directives[name]) {
-			t.Errorf("%s is %q, want one hash", name, directives[name])
+	for name, element := range map[string]string{"script-src": "script", "style-src": "style"} {
+		found := regexp.MustCompile(`(?s)<`+element+`>(.*?)</`+element+`>`).FindAllStringSubmatch(text, -1)
+		if len(found) != 1 {
+			t.Fatalf("%d elements %s, want 1", len(found), element)
+		}
+		sum := sha256.Sum256([]byte(found[0][1]))
+		if want := "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"; directives[name] != want {
+			t.Errorf("%s is %q, want the hash of the element, %q", name, directives[name], want)
 		}
 	}
 	if strings.Contains(policy, "unsafe") {
 		t.Errorf("the policy is %q", policy)
 	}
-	for _, never := range []string{`\son[a-z]+="`, `\sstyle="`, `<script[^>]+src`, `<link[^>]+stylesheet`, `@import`, `url\(`, `innerHTML`, `https?://[^w]`} {
+	for _, never := range []string{`\son[a-z]+="`, `\sstyle="`, `<script[^>]+src`, `<link[^>]+stylesheet`, `@import`, `url\(`, `innerHTML`, `<b>&`, `<img`, `</title>v1`, "' onload='x"} {
 		if found := regexp.MustCompile(never).FindString(text); found != "" {
 			t.Errorf("%q is in the page", found)
 		}
 	}
+	for _, u := range regexp.MustCompile(`https?://[^"' ]*`).FindAllString(text, -1) {
+		if u != "http://www.w3.org/2000/svg" && !strings.HasPrefix(u, "https://github.com/igproxy/igproxy/blob/main/docs/operations.md#igproxy") {
+			t.Errorf("the page has %s, which is neither a namespace nor the runbook", u)
+		}
+	}
+}
+
+// newFailing returns a Proxy whose breaker opens with the first failure.
+func newFailing(t *testing.T) *proxy.Proxy {
+	t.Helper()
+	_, base := newInstagram(t)
+	o := optionsFor(t, base)
+	o.Breaker.Failures = 1
+	p := newProxy(t, o)
+	p.Metrics().Reloaded(true)
+	return p
+}
+
+// fail sends requests that end in different ways, and opens the breaker.
+func fail(p *proxy.Proxy) {
+	for _, token := range []string{"IGAAcanary", "expired-canary", "down-canary", "IGAAcanary-2"} {
+		_ = get(p, exchange(token))
+	}
+}
+
+// words returns what a reader of the page sees, without its script.
+func words(t *testing.T, h http.Handler) string {
+	t.Helper()
+	text := get(h, "/").Body.String()
+	text = regexp.MustCompile(`(?s)<style>.*?</style>|<script>.*?</script>`).ReplaceAllString(text, "")
+	text = regexp.MustCompile(`</(td|th|tr|li|p|dt|dd|b|h1|title)>`).ReplaceAllString(text, " | ")
+	return strings.Join(strings.Fields(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(text, "")), " ")
+}
+
+func TestThePageShowsTheCurrentStateWithoutItsScript(t *testing.T) {
+	p := newFailing(t)
+	h := newHandler(t, admin.Options{Proxy: p, About: admin.About{Host: "web-1", Version: "v1.2.3",
+		Configuration: []admin.Setting{{Name: "cache.ttl", Value: "1h", Origin: "igproxy.yaml:7"}}}})
+	fail(p)
+	got := words(t, h)
+	for _, want := range []string{
+		"igproxy web-1 v1.2.3: 2 problems | ", // the title
+		"igproxy web-1 | ready | v1.2.3, up",  // the head
+		"% of the requests of the last 5 minutes failed. IgproxyRequestsFail | Instagram has been failing since ",
+		"default | instagram | accepted | not held | open: exchange | ",
+		"failed 2 | 50.0 %",
+		"default exchange | unavailable, 503 | 2 / 990020 | breaker open | 1 | " + p.Failures()[0].RequestID,
+		"default exchange | refused, 400 | 190 / 463 | Meta refused the user&#39;s token | 1 | ",
+		"Instagram | " + time.Now().Format("15:"), "| continues |",
+		"cache.ttl | 1h | igproxy.yaml:7 |",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the page does not have %q:\n%s", want, got)
+		}
+	}
+	if !regexp.MustCompile(`\| \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z]+ \|`).MatchString(got) {
+		t.Errorf("the page has no clock with its time zone:\n%s", got)
+	}
+	for _, never := range []string{"canary", appSecret} {
+		if strings.Contains(got, never) {
+			t.Errorf("the page has %q", never)
+		}
+	}
+}
+
+func TestTheColumnsAreTheSameInEachState(t *testing.T) {
+	healthy := newProxy(t, optionsFor(t, nowhere))
+	healthy.Metrics().Reloaded(true)
+	columns := func(h http.Handler) []string {
+		return regexp.MustCompile(`<th scope="col"[^>]*>[^<]*|<dt>[^<]*</dt><dd><b>`).FindAllString(get(h, "/").Body.String(), -1)
+	}
+	failing := newFailing(t)
+	h := handlerOf(t, failing)
+	fail(failing)
+	got, want := columns(h), columns(handlerOf(t, healthy))
+	if !slices.Equal(got, want) || len(got) < 30 {
+		t.Errorf("failing: %q\nhealthy: %q", got, want)
+	}
+}
+
+// A bar that still grows looks like a drop of the traffic.
+func TestTheChartsHaveNoBarThatStillGrows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProxy(t, optionsFor(t, nowhere))
+		h := handlerOf(t, p)
+		bars := func() int {
+			return strings.Count(regexp.MustCompile(`<path class="refused" d="([^"]*)"`).FindString(get(h, "/").Body.String()), "M")
+		}
+		for want := range 3 {
+			_ = get(p, "/access_token")
+			time.Sleep(4 * time.Second)
+			if got := bars(); got != want {
+				t.Errorf("%d bars, want %d", got, want)
+			}
+			time.Sleep(time.Second + time.Millisecond)
+		}
+		if text := get(h, "/").Body.String(); !strings.Contains(text, ": 0 served, 1 refused, 0 failed; 0 calls to Meta\n") {
+			t.Errorf("no moment is described in words")
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -8,26 +9,36 @@ import (
 )
 
 // outcomes are the values of the label outcome of igproxy_requests_total, in the order in which the
-// status lists them: successes first.
-var outcomes = [...]string{"token", "passed", "refused", "limited", "rejected", "unavailable", "timeout", "failed", "gone"}
+// status lists them: by group, successes first.
+var outcomes = [...]string{"token", "passed", "refused", "limited", "rejected", "gone", "unavailable", "timeout", "failed"}
 
 // sample is the value of the counters at one moment. Counters only grow, so the count for any
-// period is one sample minus another.
+// period is one sample since another.
 type sample struct {
 	at            time.Time
 	outcomes      [len(outcomes)]uint64
 	tokenRequests uint64            // requests, except those passed through, rejected or abandoned
 	sources       map[string]uint64 // answers to token requests, by source
-	hits          histogram         // requests answered from memory or Redis
-	exchanges     histogram         // token requests that Instagram answered with a token or a refusal
-	results       map[string]uint64 // calls to Instagram, by result
+	memory        histogram         // requests answered from memory
+	redis         histogram         // requests answered from Redis
+	exchanges     histogram         // token requests that Meta answered with a token or a refusal
+	calls         histogram         // token calls to Meta
+	results       map[string]uint64 // token calls to Meta, by result
+	limited       map[string]uint64 // those with the result app_limit, by app
+	standing      map[string]uint64 // those with the result standing, by app
 	faults        map[string]uint64 // faults of Redis, by operation and kind
+	unsealed      uint64            // values that could not be decrypted
+	peersRefused  uint64            // connections of users that are not allowed
+	linesDropped  uint64            // log lines
 	reloadRefused bool
 }
 
 // readSample reads the counters.
 func readSample(m *proxy.Metrics) sample {
-	s := sample{at: time.Now(), sources: map[string]uint64{}, results: map[string]uint64{}, faults: map[string]uint64{}}
+	s := sample{at: time.Now()}
+	for _, counts := range s.maps() {
+		*counts = map[string]uint64{}
+	}
 	families, _ := m.Gatherer().Gather() // an error leaves out one collector's series and keeps the rest
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
@@ -49,7 +60,7 @@ func readSample(m *proxy.Metrics) sample {
 
 // add adds one series of the named metric; docs/metrics.md lists the labels and their values.
 func (s *sample) add(metric string, labels map[string]string, value uint64, durations histogram) {
-	outcome, source, passed := labels["outcome"], labels["source"], labels["grant"] == "passthrough"
+	outcome, source, result, passed := labels["outcome"], labels["source"], labels["result"], labels["grant"] == "passthrough"
 	switch metric {
 	case "igproxy_requests_total":
 		if i := slices.Index(outcomes[:], outcome); i >= 0 {
@@ -63,18 +74,94 @@ func (s *sample) add(metric string, labels map[string]string, value uint64, dura
 		}
 	case "igproxy_request_duration_seconds":
 		switch {
-		case source == "memory", source == "redis":
-			s.hits.add(durations)
+		case source == "memory":
+			s.memory.add(durations)
+		case source == "redis":
+			s.redis.add(durations)
 		case source == "upstream" && !passed:
 			s.exchanges.add(durations)
 		}
+	case "igproxy_upstream_duration_seconds":
+		s.calls.add(durations)
 	case "igproxy_upstream_requests_total":
-		s.results[labels["result"]] += value
+		s.results[result] += value
+		switch result {
+		case "app_limit":
+			s.limited[labels["app"]] += value
+		case "standing":
+			s.standing[labels["app"]] += value
+		}
 	case "igproxy_redis_errors_total":
 		s.faults[labels["operation"]+" "+labels["kind"]] += value
+	case "igproxy_cache_lookups_total":
+		if result == "unsealed" {
+			s.unsealed += value
+		}
+	case "igproxy_peers_refused_total":
+		s.peersRefused += value
+	case "igproxy_log_lines_dropped_total":
+		s.linesDropped += value
 	case "igproxy_config_last_reload_successful":
 		s.reloadRefused = value == 0
 	}
+}
+
+// maps returns the counts by name.
+func (s *sample) maps() [5]*map[string]uint64 {
+	return [...]*map[string]uint64{&s.sources, &s.results, &s.limited, &s.standing, &s.faults}
+}
+
+// histograms returns the durations.
+func (s *sample) histograms() [4]*histogram {
+	return [...]*histogram{&s.memory, &s.redis, &s.exchanges, &s.calls}
+}
+
+// since returns how much each count has grown since an earlier sample. The maps omit counts that
+// have not grown.
+func (s sample) since(earlier sample) sample {
+	for i := range outcomes {
+		s.outcomes[i] -= earlier.outcomes[i]
+	}
+	before, counts := earlier.maps(), s.maps()
+	for i := range counts {
+		*counts[i] = increase(*counts[i], *before[i])
+	}
+	durations, old := s.histograms(), earlier.histograms()
+	for i := range durations {
+		*durations[i] = durations[i].since(*old[i])
+	}
+	s.tokenRequests -= earlier.tokenRequests
+	s.unsealed -= earlier.unsealed
+	s.peersRefused -= earlier.peersRefused
+	s.linesDropped -= earlier.linesDropped
+	return s
+}
+
+// share makes the sample use the memory of an earlier one for what has not changed, because the
+// history keeps many samples.
+func (s *sample) share(earlier sample) {
+	before, counts := earlier.maps(), s.maps()
+	for i := range counts {
+		if maps.Equal(*counts[i], *before[i]) {
+			*counts[i] = *before[i]
+		}
+	}
+	durations, old := s.histograms(), earlier.histograms()
+	for i := range durations {
+		if slices.Equal(durations[i].bounds, old[i].bounds) {
+			durations[i].bounds = old[i].bounds
+		}
+		if slices.Equal(durations[i].counts, old[i].counts) {
+			durations[i].counts = old[i].counts
+		}
+	}
+}
+
+// hits returns the requests answered from memory or Redis.
+func (s sample) hits() (all histogram) {
+	all.add(s.memory)
+	all.add(s.redis)
+	return all
 }
 
 // increase returns by how much each count has grown. It omits counts that have not.

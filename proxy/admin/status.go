@@ -13,68 +13,80 @@ import (
 
 // About describes the process. The command provides it.
 type About struct {
+	// Host is the name of the machine or container.
+	Host string
+	// Version, Commit and Go describe the binary.
 	Version, Commit, Go string
 	// RedisMode is single, sentinel, cluster or empty.
 	RedisMode string
-	// Configuration is the name, the value and the origin of each setting, in order. The command
-	// has replaced every secret with a placeholder.
-	Configuration [][3]string
+	// Configuration has every setting, in order. The command has replaced every secret with a
+	// placeholder.
+	Configuration []Setting
+}
+
+// Setting is a setting in effect.
+type Setting struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+	// Origin is where the value comes from: "default", a file and line, or a variable.
+	Origin string `json:"origin,omitempty"`
 }
 
 // Status is the reply to GET /status. Counts cover the window, the last 15 minutes.
 type Status struct {
 	Now      time.Time       `json:"now"`
 	Started  time.Time       `json:"started"`
+	Host     string          `json:"host,omitempty"`
 	Version  string          `json:"version"`
 	Commit   string          `json:"commit,omitempty"`
 	Go       string          `json:"go,omitempty"`
 	State    proxy.Readiness `json:"state"`             // as in /readyz
+	Alerts   []Alert         `json:"alerts"`            // those whose condition is true
 	Outcomes []string        `json:"outcomes"`          // the columns of the buckets
 	Buckets  []Bucket        `json:"buckets,omitempty"` // complete ones, the oldest first
-	Live     Bucket          `json:"live"`              // the current one
 	Requests Requests        `json:"requests"`
 	HitRatio *float64        `json:"hit_ratio"` // the share of token requests answered by memory or Redis
 	Saved    Saved           `json:"saved"`
 	Latency  struct {
 		Hits      Latency `json:"hits"`
-		Exchanges Latency `json:"exchanges"` // requests that called Instagram
+		Exchanges Latency `json:"exchanges"` // requests that called Meta
 	} `json:"latency"`
+	Apps          []proxy.AppStatus `json:"apps"`
 	Upstreams     []proxy.Upstream  `json:"upstreams"`
-	Results       map[string]uint64 `json:"results"` // calls to the upstreams, by result
+	Results       map[string]uint64 `json:"results"`  // token calls to Meta, by result
+	Outages       []proxy.Outage    `json:"outages"`  // since the start, the latest first
+	Failures      []proxy.Failure   `json:"failures"` // since the start, the latest first
 	RedisMode     string            `json:"redis_mode,omitempty"`
 	RedisFaults   map[string]uint64 `json:"redis_faults"` // by operation and kind
 	Limits        []proxy.RateLimit `json:"rate_limits"`
 	Pauses        []proxy.Pause     `json:"pauses"` // of rate limits on apps; POST /resume ends them
 	Process       Process           `json:"process"`
 	ReloadRefused bool              `json:"reload_refused"` // the latest change of the configuration was refused
-	Configuration [][3]string       `json:"configuration,omitempty"`
+	Configuration []Setting         `json:"configuration,omitempty"`
 }
 
-// Bucket counts the requests of a period by outcome.
+// Bucket describes the requests of a period.
 type Bucket struct {
-	At      time.Time             `json:"at"`
-	Seconds float64               `json:"seconds"`
-	Counts  [len(outcomes)]uint64 `json:"counts"`
+	At        time.Time             `json:"at"`
+	Seconds   float64               `json:"seconds"`
+	Counts    [len(outcomes)]uint64 `json:"counts"`    // requests by outcome
+	HitRatio  *float64              `json:"hit_ratio"` // null: no token requests
+	Calls     uint64                `json:"calls"`     // token calls to Meta
+	Hits      Latency               `json:"hits"`
+	Exchanges Latency               `json:"exchanges"`
 }
 
 // Requests counts requests.
 type Requests struct {
 	Window    uint64            `json:"window"`
-	PerSecond float64           `json:"per_second"` // in the last bucket and the live one
+	PerSecond float64           `json:"per_second"` // since the begin of the last bucket
 	ByOutcome map[string]uint64 `json:"by_outcome"`
 }
 
-// Saved counts the calls to Instagram that were not needed.
+// Saved counts the calls to Meta that were not needed.
 type Saved struct {
 	Cache      uint64 `json:"cache"`
 	Coalescing uint64 `json:"coalescing"` // joined in this process, or answered by another sidecar
-}
-
-// Latency has quantiles in milliseconds. They are null if nothing was measured.
-type Latency struct {
-	Count uint64   `json:"count"`
-	P50   *float64 `json:"p50_ms"`
-	P99   *float64 `json:"p99_ms"`
 }
 
 // Process is the state of the Go runtime.
@@ -93,63 +105,55 @@ func (h *Handler) serveStatus(w http.ResponseWriter, _ *http.Request) {
 // status computes the current status.
 func (h *Handler) status(about About) Status {
 	samples, started := h.history.window(), h.history.started
-	// The live sample is read last, so that its bucket does not end before it begins.
-	first, last := samples[0], readSample(h.proxy.Metrics())
-	s := Status{Now: last.at, Started: started, Version: cmp.Or(about.Version, "dev"), Commit: about.Commit, Go: about.Go,
-		State: h.proxy.Readiness(), Outcomes: outcomes[:], Upstreams: h.proxy.Upstreams(), Results: increase(last.results, first.results),
-		RedisMode: about.RedisMode, RedisFaults: increase(last.faults, first.faults), Limits: h.proxy.RateLimits(), Pauses: h.proxy.Pauses(),
+	// The current sample is read last, so that the last bucket does not end before it begins.
+	last := readSample(h.proxy.Metrics())
+	shown := samples[max(0, len(samples)-buckets-1):]
+	grown := last.since(shown[0])
+	s := Status{Now: last.at, Started: started, Host: about.Host, Version: cmp.Or(about.Version, "dev"), Commit: about.Commit, Go: about.Go,
+		State: h.proxy.Readiness(), Outcomes: outcomes[:], HitRatio: grown.hitRatio(), Apps: h.proxy.Apps(),
+		Upstreams: h.proxy.Upstreams(), Results: grown.results, Outages: h.proxy.Outages(), Failures: h.proxy.Failures(),
+		RedisMode: about.RedisMode, RedisFaults: grown.faults, Limits: h.proxy.RateLimits(), Pauses: h.proxy.Pauses(),
 		Process: readProcess(last.at.Sub(started)), ReloadRefused: last.reloadRefused, Configuration: about.Configuration}
-	for i := 1; i < len(samples); i++ {
-		s.Buckets = append(s.Buckets, bucketOf(samples[i-1], samples[i]))
+	for i := 1; i < len(shown); i++ {
+		s.Buckets = append(s.Buckets, bucketOf(shown[i-1], shown[i]))
 	}
-	s.Live = bucketOf(samples[len(samples)-1], last)
-	s.Requests = requestsOf(s, bucketOf(first, last))
-	sources := increase(last.sources, first.sources)
-	s.Saved = Saved{Cache: sources["memory"] + sources["redis"], Coalescing: sources["joined"] + sources["fleet"]}
-	if n := last.tokenRequests - first.tokenRequests; n > 0 {
-		ratio := float64(s.Saved.Cache) / float64(n)
-		s.HitRatio = &ratio
-	}
-	s.Latency.Hits = latencyOf(last.hits.since(first.hits))
-	s.Latency.Exchanges = latencyOf(last.exchanges.since(first.exchanges))
+	s.Requests = requestsOf(grown, bucketOf(shown[max(0, len(shown)-2)], last))
+	s.Saved = Saved{Cache: grown.fromCache(), Coalescing: grown.sources["joined"] + grown.sources["fleet"]}
+	s.Latency.Hits, s.Latency.Exchanges = latencyOf(grown.hits()), latencyOf(grown.exchanges)
+	s.Alerts = alertsOf(&s, append(samples, last))
 	return s
 }
 
-func bucketOf(from, to sample) Bucket {
-	b := Bucket{At: from.at, Seconds: to.at.Sub(from.at).Seconds()}
-	for i := range outcomes {
-		b.Counts[i] = to.outcomes[i] - from.outcomes[i]
+func (s sample) fromCache() uint64 { return s.sources["memory"] + s.sources["redis"] }
+
+// hitRatio returns the share of token requests answered by memory or Redis, or nil if there were
+// none.
+func (s sample) hitRatio() *float64 {
+	if s.tokenRequests == 0 {
+		return nil
 	}
-	return b
+	ratio := float64(s.fromCache()) / float64(s.tokenRequests)
+	return &ratio
 }
 
-func requestsOf(s Status, window Bucket) Requests {
+func bucketOf(from, to sample) Bucket {
+	grown := to.since(from)
+	return Bucket{At: from.at, Seconds: to.at.Sub(from.at).Seconds(), Counts: grown.outcomes, HitRatio: grown.hitRatio(),
+		Calls: grown.calls.all, Hits: latencyOf(grown.hits()), Exchanges: latencyOf(grown.exchanges)}
+}
+
+func requestsOf(grown sample, recent Bucket) Requests {
 	r := Requests{ByOutcome: map[string]uint64{}}
-	for i, n := range window.Counts {
+	for i, n := range grown.outcomes {
 		if n > 0 {
 			r.Window += n
 			r.ByOutcome[outcomes[i]] = n
 		}
 	}
-	recent, seconds := uint64(0), 0.0
-	for _, b := range append(slices.Clone(s.Buckets[max(0, len(s.Buckets)-1):]), s.Live) {
-		seconds += b.Seconds
-		for _, n := range b.Counts {
-			recent += n
-		}
+	for _, n := range recent.Counts {
+		r.PerSecond += float64(n) / max(1, recent.Seconds)
 	}
-	r.PerSecond = float64(recent) / max(1, seconds)
 	return r
-}
-
-func latencyOf(h histogram) Latency {
-	l := Latency{Count: h.all, P50: h.quantile(.5), P99: h.quantile(.99)}
-	for _, v := range []*float64{l.P50, l.P99} {
-		if v != nil {
-			*v *= 1000
-		}
-	}
-	return l
 }
 
 func readProcess(uptime time.Duration) Process {
@@ -157,4 +161,35 @@ func readProcess(uptime time.Duration) Process {
 	metrics.Read(read)
 	return Process{UptimeSeconds: uptime.Seconds(), Goroutines: read[0].Value.Uint64(), HeapBytes: read[1].Value.Uint64(),
 		MemoryBytes: read[2].Value.Uint64(), Processors: runtime.GOMAXPROCS(0)}
+}
+
+// Group is a group of outcomes.
+type Group struct {
+	Name     string
+	Outcomes []string
+}
+
+// groups are the outcomes in three groups: what apps got, what was refused to them, and what
+// failed.
+var groups = []Group{
+	{"served", []string{"token", "passed"}},
+	{"refused", []string{"refused", "limited", "rejected", "gone"}},
+	{"failed", []string{"unavailable", "timeout", "failed"}},
+}
+
+// Groups returns the groups of outcomes: served, refused and failed.
+func Groups() []Group { return slices.Clone(groups) }
+
+// sumGroups returns the sums of counts by outcome, in the order of the groups.
+func sumGroups(count func(outcome string) uint64) (sums [3]uint64) {
+	for i, g := range groups {
+		for _, o := range g.Outcomes {
+			sums[i] += count(o)
+		}
+	}
+	return sums
+}
+
+func (b Bucket) byGroup() [3]uint64 {
+	return sumGroups(func(o string) uint64 { return b.Counts[slices.Index(outcomes[:], o)] })
 }

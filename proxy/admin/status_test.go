@@ -27,12 +27,13 @@ func TestTheStatusReportsWhatHappened(t *testing.T) {
 	o := optionsFor(t, base)
 	o.Breaker.Failures = 1
 	p := newProxy(t, o)
-	h := newHandler(t, admin.Options{Proxy: p, About: admin.About{Version: "v1.2.3", Commit: "abc", Go: "go1", RedisMode: "single", Configuration: [][3]string{{"cache.ttl", "1h", "default"}}}})
+	h := newHandler(t, admin.Options{Proxy: p, About: admin.About{Version: "v1.2.3", Commit: "abc", Go: "go1", RedisMode: "single", Host: "web-1", Configuration: []admin.Setting{{Name: "cache.ttl", Value: "1h", Origin: "default"}}}})
 	for _, token := range []string{"IGAAone", "IGAAone", "IGAAone", "IGAAone", "expired-1", "down-1", "IGAAtwo"} {
 		_ = get(p, exchange(token))
 	}
 	_ = get(p, "/access_token")
 	p.Metrics().RedisError("claim", "timeout")
+	p.Metrics().Reloaded(true)
 	got := status(t, h)
 	if want := map[string]uint64{"token": 4, "refused": 1, "unavailable": 2, "rejected": 1}; !maps.Equal(got.Requests.ByOutcome, want) || got.Requests.Window != 8 || got.Requests.PerSecond <= 0 {
 		t.Errorf("requests: %+v, want %v", got.Requests, want)
@@ -53,11 +54,17 @@ func TestTheStatusReportsWhatHappened(t *testing.T) {
 	if got.State.Redis != "off" || got.RedisMode != "single" || !maps.Equal(got.RedisFaults, map[string]uint64{"claim timeout": 1}) {
 		t.Errorf("redis: %s, %s, %v", got.State.Redis, got.RedisMode, got.RedisFaults)
 	}
+	if len(got.Apps) != 1 || got.Apps[0].Breaker != breaker.Open || len(got.Outages) != 1 || len(got.Failures) != 4 {
+		t.Errorf("apps %+v, outages %+v, failures %+v", got.Apps, got.Outages, got.Failures)
+	}
+	if len(got.Alerts) != 2 || got.Alerts[0].Name != "IgproxyRequestsFail" || got.Alerts[1].Name != "IgproxyBreakerOpen" {
+		t.Errorf("alerts %+v", got.Alerts)
+	}
 	if !got.State.Ready || got.State.Breaker != breaker.Open || got.Process.Goroutines == 0 || got.Process.MemoryBytes < got.Process.HeapBytes || got.Process.UptimeSeconds <= 0 {
 		t.Errorf("state %+v, process %+v", got.State, got.Process)
 	}
-	if got.Version != "v1.2.3" || !slices.Equal(got.Configuration, [][3]string{{"cache.ttl", "1h", "default"}}) {
-		t.Errorf("%s, %v", got.Version, got.Configuration)
+	if got.Version != "v1.2.3" || got.Host != "web-1" || !slices.Equal(got.Configuration, []admin.Setting{{Name: "cache.ttl", Value: "1h", Origin: "default"}}) {
+		t.Errorf("%s, %s, %v", got.Version, got.Host, got.Configuration)
 	}
 }
 
@@ -96,8 +103,8 @@ func TestABucketBeginsEveryFiveSecondsUntilClose(t *testing.T) {
 		_ = get(p, "/access_token")
 		time.Sleep(9 * time.Second)
 		got := status(t, h)
-		if len(got.Buckets) != 3 || got.Live.Seconds != 1 {
-			t.Fatalf("%d buckets and %v s, want 3 and 1 s", len(got.Buckets), got.Live.Seconds)
+		if len(got.Buckets) != 3 || got.Buckets[2].Seconds != 5 { // a fourth has begun
+			t.Fatalf("%d buckets, want 3: %+v", len(got.Buckets), got.Buckets)
 		}
 		rejected := slices.Index(got.Outcomes, "rejected")
 		for i, want := range []uint64{0, 1, 0} {

@@ -223,14 +223,17 @@ func (s *Sidecar) buildServers() error {
 // adminOptions turns configuration into the admin handler's Options.
 func (s *Sidecar) adminOptions(conf config.Config) (admin.Options, error) {
 	o := admin.Options{
-		Proxy:   s.proxy,
-		Hosts:   conf.AllowedHosts,
-		AnyHost: !listener.OnlyLoopback(s.adminNets[0]),
-		About: admin.About{Version: s.build.Version, Commit: s.build.Commit, Go: s.build.Go, RedisMode: conf.Redis.Mode,
-			Configuration: conf.Effective()},
+		Proxy:      s.proxy,
+		Hosts:      conf.AllowedHosts,
+		AnyHost:    !listener.OnlyLoopback(s.adminNets[0]),
+		About:      admin.About{Version: s.build.Version, Commit: s.build.Commit, Go: s.build.Go, RedisMode: conf.Redis.Mode},
 		Operations: map[string]func() (bool, any){},
 		UIDs:       conf.Admin.UIDs,
 		Logger:     s.log,
+	}
+	o.About.Host, _ = os.Hostname() // without a name the page has none
+	for _, one := range conf.Effective() {
+		o.About.Configuration = append(o.About.Configuration, admin.Setting{Name: one[0], Value: one[1], Origin: one[2]})
 	}
 	if s.reloads.load != nil {
 		o.Operations["reload"] = func() (bool, any) {

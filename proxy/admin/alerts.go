@@ -1,0 +1,192 @@
+package admin
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Alert is an alert of deploy/prometheus/alerts.yml whose condition is true for this sidecar now.
+// Prometheus fires it when the condition has been true for a few minutes.
+type Alert struct {
+	Name     string `json:"name"`
+	Severity string `json:"severity"` // page: act at once; ticket: act during working hours
+	Text     string `json:"text"`
+	Runbook  string `json:"runbook"` // the URL of its section in docs/operations.md
+}
+
+// runbookURL is where the runbook is. An anchor follows, which is the alert's name in lower case.
+const runbookURL = "https://github.com/igproxy/igproxy/blob/main/docs/operations.md#"
+
+// The severities.
+const (
+	page   = "page"
+	ticket = "ticket"
+)
+
+// condition is the condition of an alert. It says the same as the expression in alerts.yml; a test
+// compares the severity, the window and the limit. The alert IgproxyDown has none: it means that
+// this process does not answer.
+type condition struct {
+	alert    string
+	severity string
+	window   time.Duration // 0: it looks at the current state
+	limit    float64       // 0: anything above 0
+	// problems returns a sentence for each part to which the condition applies. The sample has what
+	// was counted during the window.
+	problems func(c condition, s *Status, grown sample) []string
+}
+
+var conditions = []condition{
+	{alert: "IgproxyNotReady", severity: page, problems: notReady},
+	{alert: "IgproxyClientSecretRefused", severity: page, problems: secretsRefused},
+	{alert: "IgproxyRequestsFail", severity: page, window: 5 * time.Minute, limit: .05, problems: requestsFail},
+	{alert: "IgproxyInternalError", severity: ticket, window: 15 * time.Minute, problems: func(_ condition, _ *Status, grown sample) []string {
+		return countOf(grown.outcomes[slices.Index(outcomes[:], "failed")], 0, "%d requests of the last 15 minutes got 500, because of a bug in igproxy.")
+	}},
+	{alert: "IgproxyBreakerOpen", severity: ticket, problems: breakersOpen},
+	{alert: "IgproxyInstagramSlow", severity: ticket, window: 10 * time.Minute, limit: 5, problems: func(c condition, _ *Status, grown sample) []string {
+		return sentenceIf(grown.calls.exceeds(.99, c.limit), "Meta is slow: at least 1 % of the calls of the last 10 minutes took more than 5 s.")
+	}},
+	{alert: "IgproxyHitsSlow", severity: ticket, window: 10 * time.Minute, limit: .05, problems: func(c condition, _ *Status, grown sample) []string {
+		return sentenceIf(grown.memory.exceeds(.99, c.limit), "Hits are slow: at least 1 % of the answers from memory of the last 10 minutes took more than 50 ms.")
+	}},
+	{alert: "IgproxyRedisAway", severity: ticket, window: 10 * time.Minute, problems: redisAway},
+	{alert: "IgproxyUnsealed", severity: ticket, window: 10 * time.Minute, limit: 5, problems: func(c condition, _ *Status, grown sample) []string {
+		return countOf(grown.unsealed, c.limit, "%d values from Redis could not be decrypted in the last 10 minutes.")
+	}},
+	{alert: "IgproxyRateLimitNear", severity: ticket, limit: .8, problems: rateLimitsNear},
+	{alert: "IgproxyRateLimited", severity: page, window: 10 * time.Minute, problems: rateLimited},
+	{alert: "IgproxyNoStanding", severity: ticket, window: 30 * time.Minute, limit: 10, problems: noStanding},
+	{alert: "IgproxyPeersRefused", severity: ticket, window: 15 * time.Minute, problems: func(_ condition, _ *Status, grown sample) []string {
+		return countOf(grown.peersRefused, 0, "%d connections to the Unix socket in the last 15 minutes came from a user who is not in auth.uids.")
+	}},
+	{alert: "IgproxyLogDropped", severity: ticket, window: 15 * time.Minute, problems: func(_ condition, _ *Status, grown sample) []string {
+		return countOf(grown.linesDropped, 0, "%d log lines were dropped in the last 15 minutes, because standard error did not accept them in time.")
+	}},
+	{alert: "IgproxyReloadRefused", severity: ticket, problems: func(_ condition, s *Status, _ sample) []string {
+		return sentenceIf(s.ReloadRefused, "A changed configuration was refused, and the previous one stays in use. The log says why, and so does igproxy reload.")
+	}},
+}
+
+// alertsOf returns the alerts whose condition is true, those that page first. The last sample is
+// the current one.
+func alertsOf(s *Status, samples []sample) []Alert {
+	list := []Alert{}
+	now := samples[len(samples)-1]
+	for _, c := range conditions {
+		from := slices.IndexFunc(samples, func(one sample) bool { return now.at.Sub(one.at) <= c.window })
+		for _, text := range c.problems(c, s, now.since(samples[from])) {
+			list = append(list, Alert{c.alert, c.severity, text, runbookURL + strings.ToLower(c.alert)})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Alert) int { return strings.Compare(a.Severity, b.Severity) })
+	return list
+}
+
+// sentenceIf returns the sentence if the condition is true.
+func sentenceIf(condition bool, sentence string) []string {
+	if !condition {
+		return nil
+	}
+	return []string{sentence}
+}
+
+// countOf returns a sentence with the count if the count is above the limit.
+func countOf(n uint64, limit float64, format string) []string {
+	return sentenceIf(float64(n) > limit, fmt.Sprintf(format, n))
+}
+
+func notReady(_ condition, s *Status, _ sample) []string {
+	switch {
+	case s.State.Ready:
+		return nil
+	case s.State.Draining:
+		return []string{"The sidecar is draining: it answers the requests in flight, and then ends."}
+	}
+	return []string{"The sidecar is not ready, so a load balancer sends it no requests."}
+}
+
+func secretsRefused(_ condition, s *Status, _ sample) (list []string) {
+	for _, a := range s.Apps {
+		if a.ClientSecret == "refused" {
+			list = append(list, fmt.Sprintf("Meta refuses the client secret of app %s. Known tokens are served, and no others. "+
+				"Compare the secret with the app's own (Instagram's or Threads') in Meta's dashboard; it is not the Facebook app's.", a.Name))
+		}
+	}
+	return list
+}
+
+func requestsFail(c condition, _ *Status, grown sample) []string {
+	failed, all := 0.0, 0.0
+	for i, n := range grown.outcomes {
+		switch outcomes[i] {
+		case "gone", "rejected":
+			continue
+		case "unavailable", "timeout", "failed":
+			failed += float64(n)
+		}
+		all += float64(n)
+	}
+	return sentenceIf(all > 0 && failed/all > c.limit, fmt.Sprintf("%.0f %% of the requests of the last 5 minutes failed.", 100*failed/max(1, all)))
+}
+
+func breakersOpen(_ condition, s *Status, _ sample) (list []string) {
+	for _, u := range s.Upstreams {
+		if u.Breaker == "closed" {
+			continue
+		}
+		failing := "fails"
+		for _, o := range s.Outages {
+			if o.Of == u.Name && o.End.IsZero() {
+				failing = fmt.Sprintf("has been failing since %s (%s so far)", s.Clock(o.Start), plural(o.Probes, "probe"))
+			}
+		}
+		list = append(list, fmt.Sprintf("%s %s. A breaker is %s, so igproxy holds back token calls. Known tokens are served.",
+			upstreamName(u.Name), failing, u.Breaker))
+	}
+	return list
+}
+
+func redisAway(_ condition, s *Status, grown sample) []string {
+	return sentenceIf(s.State.Redis == "degraded" && len(grown.faults) > 0,
+		fmt.Sprintf("Redis has not been used since %s, because it fails (%s). Cached answers come from memory, and each sidecar calls Meta itself.",
+			s.Clock(s.State.RedisSince), s.State.RedisFault))
+}
+
+func rateLimitsNear(c condition, s *Status, _ sample) (list []string) {
+	for _, l := range s.Limits {
+		kind, worst := highest(l)
+		if worst <= 100*c.limit {
+			continue
+		}
+		text := fmt.Sprintf("App %s has used %.0f %% of a rate limit (%s).", l.App, worst, kind)
+		if l.Regain > 0 {
+			text += fmt.Sprintf(" Meta blocks the app for another %.0f min.", l.Regain)
+		}
+		list = append(list, text)
+	}
+	return list
+}
+
+func rateLimited(_ condition, s *Status, grown sample) (list []string) {
+	for _, app := range sortedKeys(grown.limited) {
+		text := fmt.Sprintf("Meta limits the rate of app %s. Known tokens are served; others get 429", app)
+		for _, a := range s.Apps {
+			if a.Name == app && a.Hold != nil {
+				text += ", at least until " + s.Clock(a.Hold.Until)
+			}
+		}
+		list = append(list, text+".")
+	}
+	return list
+}
+
+func noStanding(c condition, _ *Status, grown sample) (list []string) {
+	for _, app := range sortedKeys(grown.standing) {
+		list = append(list, countOf(grown.standing[app], c.limit, "App "+strings.ReplaceAll(app, "%", "%%")+
+			" has no access to some accounts: Meta answered %d calls of the last 30 minutes with code 100.")...)
+	}
+	return list
+}

@@ -1,0 +1,86 @@
+package admin
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestEachOutcomeIsInOneGroup(t *testing.T) {
+	var all []string
+	for _, g := range groups {
+		all = append(all, g.Outcomes...)
+		for _, o := range g.Outcomes {
+			if meanings[o] == "" {
+				t.Errorf("%s has no meaning", o)
+			}
+		}
+	}
+	if !slices.Equal(all, outcomes[:]) {
+		t.Errorf("groups have %v, outcomes are %v", all, outcomes)
+	}
+	if got := sumGroups(func(o string) uint64 { return uint64(len(o)) }); got != [3]uint64{5 + 6, 7 + 7 + 8 + 4, 11 + 7 + 6} {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestEachBucketHasItsColumn(t *testing.T) {
+	start := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	var list []Bucket
+	for _, seconds := range []float64{-2000, 0, 5, 10.4, 200, 203, 208} { // the machine was suspended; one began late
+		list = append(list, Bucket{At: start.Add(time.Duration(seconds * float64(time.Second)))})
+	}
+	var got []int
+	for _, c := range columnsOf(list) {
+		got = append(got, c.x)
+	}
+	if want := []int{179, 178, 177, 139, 138, 137}; !slices.Equal(got, want) {
+		t.Errorf("columns %v, want %v", got, want)
+	}
+	if columnsOf(nil) != nil {
+		t.Error("there are columns without buckets")
+	}
+}
+
+func TestChartsAreDrawnToScale(t *testing.T) {
+	for most, want := range map[float64]string{0: "1", .3: "1", 1: "1", 1.2: "2", 33: "40", 61: "80", 99: "100", 4e6: "4e+06"} {
+		if top, ticks := scale(most); ticks[0].Label != want || top < most {
+			t.Errorf("%v: up to %v with %v, want %s", most, top, ticks, want)
+		}
+	}
+	at := time.Date(2026, 11, 26, 12, 3, 0, 0, time.FixedZone("CET", 3600))
+	half, most := 1.0, 10000.0
+	s := Status{Now: at, Buckets: []Bucket{{At: at, Seconds: 5, Counts: [9]uint64{20, 0, 10, 0, 0, 0, 10}, Calls: 5, HitRatio: &[]float64{.5}[0],
+		Hits: Latency{Count: 1, P50: &half, P99: &most}, Exchanges: Latency{Count: 1}}}}
+	charts := s.charts()
+	var got []string
+	for _, c := range charts {
+		for _, one := range c.Series {
+			got = append(got, one.Name+" "+one.Path)
+		}
+	}
+	want := []string{ // 8 requests a second, half of them served
+		"served M179.1 50.00h.8v50.00h-.8z", "refused M179.1 25.00h.8v25.00h-.8z", "failed M179.1 0.00h.8v25.00h-.8z",
+		"ratio M179.1 50.00h.8v50.00h-.8z", "calls M179.1 0.00h.8v100.00h-.8z",
+		"most M179.1 0.00h.8v100.00h-.8z", "half M179.1 74.07h.8v25.93h-.8z",
+		"most M179.1 0.00h.8v100.00h-.8z", "half M179.1 0.00h.8v100.00h-.8z"} // over 10 s
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if times := charts[0].Times; len(times) != 3 || times[0].Label != "12:00" || times[0].At != "79.44" || times[2].Label != "11:50" {
+		t.Errorf("times %v", times)
+	}
+	lines := strings.Split(s.moments(), "\n")
+	if last := lines[buckets-1]; len(lines) != buckets || last != "12:03:00: 20 served, 10 refused, 10 failed; 5 calls to Meta; hit ratio 50 %; hits p50 below 1 ms, p99 below 10 s; exchanges p50 over 10 s, p99 over 10 s" {
+		t.Errorf("%d lines, the last: %s", len(lines), last)
+	}
+}
+
+func TestFaultsOfRedisAreInWords(t *testing.T) {
+	s := Status{RedisFaults: map[string]uint64{"claim open": 18, "claim refused": 3, "publish strange": 1}}
+	want := []string{"claim: 18 not sent, because Redis had failed, 3 connection refused", "publish: 1 strange"}
+	if got := s.FaultsInWords(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -1,0 +1,130 @@
+package admin
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy"
+)
+
+// Clock returns a time on the sidecar's clock, which is also the log's, with the date if it is not
+// today's.
+func (s *Status) Clock(t time.Time) string {
+	now, t := s.Now, t.In(s.Now.Location())
+	if t.IsZero() {
+		return "–"
+	}
+	if t.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return t.Format(time.TimeOnly)
+	}
+	return t.Format(time.DateTime)
+}
+
+// Name returns the host and the version.
+func (s *Status) Name() string { return strings.TrimSpace(s.Host + " " + s.Version) }
+
+// Readiness returns ready, draining or not ready.
+func (s *Status) Readiness() string {
+	switch {
+	case s.State.Draining:
+		return "draining"
+	case s.State.Ready:
+		return "ready"
+	}
+	return "not ready"
+}
+
+// Median returns a bound that half of the durations did not exceed, in words.
+func (l Latency) Median() string { return bound(l.Count, l.P50) }
+
+// Most returns a bound that 99 % of the durations did not exceed, in words.
+func (l Latency) Most() string { return bound(l.Count, l.P99) }
+
+// bound returns an upper bound in words. The durations are counted in buckets, so nothing more
+// precise is known.
+func bound(count uint64, ms *float64) string {
+	switch {
+	case count == 0:
+		return "–"
+	case ms == nil:
+		return "over 10 s"
+	case *ms < 1000:
+		return fmt.Sprintf("below %g ms", *ms)
+	}
+	return fmt.Sprintf("below %g s", *ms/1000)
+}
+
+func upstreamName(name string) string {
+	return cmp.Or(map[string]string{"instagram": "Instagram", "login": "Instagram's login host", "threads": "Threads", "redis": "Redis"}[name], name)
+}
+
+// FaultsInWords returns the faults of Redis, one text for each operation.
+func (s *Status) FaultsInWords() (list []string) {
+	byOperation := map[string][]string{}
+	for _, fault := range sortedKeys(s.RedisFaults) {
+		operation, kind, _ := strings.Cut(fault, " ")
+		n := s.RedisFaults[fault]
+		byOperation[operation] = append(byOperation[operation], fmt.Sprintf("%d %s", n, cmp.Or(faultWords[kind], kind)))
+	}
+	for _, operation := range slices.Sorted(maps.Keys(byOperation)) {
+		list = append(list, operation+": "+strings.Join(byOperation[operation], ", "))
+	}
+	return list
+}
+
+// faultWords are the kinds of a fault of Redis whose names do not explain themselves.
+var faultWords = map[string]string{
+	"open": "not sent, because Redis had failed", "backlog": "not sent, because too many were waiting",
+	"refused": "connection refused", "timeout": "without an answer in time", "pool": "without a free connection",
+	"broken": "connection broken", "resolve": "name not resolved", "oom": "Redis out of memory", "auth": "not authenticated",
+	"permission": "not permitted", "desync": "wrong reply", "oversize": "reply too large", "maxclients": "too many clients",
+	"clusterdown": "cluster down", "noreplicas": "too few replicas", "other": "other fault",
+}
+
+// highest returns the largest used share of an app's rate limits in percent, and its name.
+func highest(l proxy.RateLimit) (kind string, percent float64) {
+	for _, used := range []map[string]float64{l.Usage, l.Business} {
+		for _, name := range slices.Sorted(maps.Keys(used)) {
+			if used[name] > percent || kind == "" {
+				kind, percent = strings.ReplaceAll(name, "_", " "), used[name]
+			}
+		}
+	}
+	return kind, percent
+}
+
+func plural[N int | uint64](n N, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
+// thousands returns a number with its digits in groups of three.
+func thousands[N int | uint64](n N) string {
+	text := fmt.Sprint(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+// span returns a duration in one or two units.
+func span(d time.Duration) string {
+	s := int(d.Seconds())
+	switch {
+	case s < 60:
+		return fmt.Sprintf("%d s", s)
+	case s < 3600:
+		return fmt.Sprintf("%d min %d s", s/60, s%60)
+	case s < 86400:
+		return fmt.Sprintf("%d h %d min", s/3600, s/60%60)
+	}
+	return fmt.Sprintf("%d d %d h", s/86400, s/3600%24)
+}
+
+func sortedKeys(counts map[string]uint64) []string { return slices.Sorted(maps.Keys(counts)) }

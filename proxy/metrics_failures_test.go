@@ -1,0 +1,97 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/proxy/mock"
+)
+
+func TestFailuresHaveCauseCodeAndRequestIDAndNoToken(t *testing.T) {
+	_, upstream := newInstagram(t, mock.ServerOptions{})
+	o := optionsFor(t, upstream.URL, nil)
+	o.Retries = 0
+	p := newProxy(t, o)
+	send := func(target string) string {
+		return ask(p, httptest.NewRequest(http.MethodGet, target, nil)).Header().Get("X-Request-Id")
+	}
+	send(target("IGAAgood-canary"))
+	var ids []string
+	for _, path := range []string{target("expired-canary"), target("down-canary"), "/access_token?grant_type=canary"} {
+		ids = append(ids, send(path))
+	}
+	got := p.Failures()
+	want := []Failure{
+		{App: "none", Grant: "none", Outcome: "rejected", Status: 400, Code: 100, Subcode: 990008,
+			Cause: "The parameter grant_type is missing, repeated, or not supported by this call", RequestID: ids[2]},
+		{App: "default", Grant: "exchange", Outcome: "unavailable", Status: 502, Code: 2, Cause: "reported by Meta", RequestID: ids[1]},
+		{App: "default", Grant: "exchange", Outcome: "refused", Status: 400, Code: 190, Subcode: 463, Cause: "Meta refused the user's token", RequestID: ids[0]},
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%d failures, want %d: %+v", len(got), len(want), got)
+	}
+	for i, f := range got {
+		if f.Count != 1 || f.First.IsZero() || !f.First.Equal(f.Last) {
+			t.Errorf("%+v: want one at one time", f)
+		}
+		f.Count, f.First, f.Last = 0, time.Time{}, time.Time{}
+		if f != want[i] {
+			t.Errorf("got  %+v\nwant %+v", f, want[i])
+		}
+	}
+	if text, _ := json.Marshal(got); bytes.Contains(text, []byte("canary")) {
+		t.Errorf("what a client sent is in %s", text)
+	}
+}
+
+// An outage repeats one error for each request. It must not hide the failure that began it.
+func TestFailuresOfOneKindShareAnEntry(t *testing.T) {
+	s := &lastFailures{}
+	start := time.Now()
+	note := func(code int, at time.Duration) (id string) {
+		x := &reply{id: newRequestID(), app: "shop", grant: "exchange", err: badRequest(code, "It is wrong. Change it.")}
+		s.note(x, start.Add(at))
+		return x.id.String()
+	}
+	note(1, 0)
+	note(2, time.Second)
+	id := ""
+	for i := range 1000 {
+		id = note(1, time.Duration(i)*time.Minute)
+	}
+	if len(s.list) != 2 || s.list[0].Subcode != 1 || s.list[0].Count != 1001 || s.list[0].RequestID != id ||
+		!s.list[0].First.Equal(start) || !s.list[0].Last.Equal(start.Add(999*time.Minute)) {
+		t.Errorf("got %+v", s.list)
+	}
+	for code := range 50 {
+		note(100+code, time.Hour)
+	}
+	if len(s.list) != maxFailures || s.list[0].Subcode != 149 || s.list[maxFailures-1].Subcode != 130 {
+		t.Errorf("%d entries, want the last %d: %+v", len(s.list), maxFailures, s.list)
+	}
+	s.note(&reply{gone: true, err: errTimeout()}, start)
+	s.note(&reply{app: "shop"}, start)
+	if s.list[0].Subcode != 149 {
+		t.Errorf("a caller that left, or an answer, counts as a failure: %+v", s.list[0])
+	}
+}
+
+func TestFailuresOfTheLaneAreKeptToo(t *testing.T) {
+	p := newProxy(t, optionsFor(t, "http://127.0.0.1:1", nil))
+	e := p.current.Load()
+	if e.plain == nil {
+		t.Fatal("the lane is off")
+	}
+	h := &laneHandler{proxy: p}
+	_ = h.miss(nil, e, []byte("IGAAcold"), false)
+	id := h.x.id.String()
+	h.Sent(time.Now(), time.Millisecond)
+	if got := p.Failures(); len(got) != 1 || got[0].RequestID != id || got[0].Cause != "no connection to Meta (refused)" {
+		t.Errorf("got %s", fmt.Sprint(got))
+	}
+}

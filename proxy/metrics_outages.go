@@ -1,0 +1,103 @@
+package proxy
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/igproxy/igproxy/breaker"
+)
+
+// Outage is a time during which an upstream or Redis was not used, because it had failed: at least
+// one of its breakers was open or half-open.
+type Outage struct {
+	Of     string    `json:"of"` // instagram, login, threads or redis
+	Start  time.Time `json:"start"`
+	End    time.Time `json:"end,omitzero"` // zero: it continues
+	Probes int       `json:"probes"`       // calls that tested whether it was over; not counted for redis
+	// Breakers name the app and the grant of each breaker; none for redis.
+	Breakers []string `json:"breakers,omitempty"`
+}
+
+// outageOf is an Outage of one breaker.
+type outageOf struct {
+	Outage
+	circuit circuit
+}
+
+// maxOutages is how many outages of single breakers are kept.
+const maxOutages = 64
+
+// outages keeps the last outages.
+type outages struct {
+	mu   sync.Mutex // protects list
+	list []outageOf // in the order in which they began
+}
+
+// change notes a change of a breaker's state.
+func (s *outages) change(of circuit, upstream string, c breaker.Change, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.list, func(o outageOf) bool { return o.circuit == of && o.Of == upstream && o.End.IsZero() })
+	if i < 0 {
+		if c.To == breaker.Closed {
+			return
+		}
+		s.list = append(s.list, outageOf{Outage{Of: upstream, Start: c.Since}, of})
+		s.list = slices.Delete(s.list, 0, max(0, len(s.list)-maxOutages))
+		return
+	}
+	if s.list[i].Probes = c.Probes; c.To == breaker.Closed {
+		s.list[i].End = now
+	}
+}
+
+// endOthers ends the outages of breakers that no longer exist.
+func (s *outages) endOthers(exists func(circuit) bool, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.list {
+		if o := &s.list[i]; o.End.IsZero() && o.Of != outageOfRedis && !exists(o.circuit) {
+			o.End = now
+		}
+	}
+}
+
+// outageOfRedis is the Of of an Outage of Redis.
+const outageOfRedis = "redis"
+
+func (s *outages) redis(ok bool, now time.Time) {
+	c := breaker.Change{To: breaker.Open, Outage: breaker.Outage{Since: now}}
+	if ok {
+		c.To = breaker.Closed
+	}
+	s.change(circuit{}, outageOfRedis, c, now)
+}
+
+// Outages returns the last outages since the start, the latest first. Outages of an upstream's
+// breakers that overlap are one.
+func (p *Proxy) Outages() []Outage {
+	s := &p.carried.metrics.outages
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := []Outage{}
+	for _, o := range s.list {
+		name := o.circuit.app + " " + o.circuit.grant
+		i := slices.IndexFunc(list, func(one Outage) bool {
+			return one.Of == o.Of && (one.End.IsZero() || !one.End.Before(o.Start))
+		})
+		if i < 0 {
+			list = slices.Insert(list, 0, Outage{Of: o.Of, Start: o.Start, End: o.Start})
+			i = 0
+		}
+		one := &list[i]
+		one.Probes += o.Probes
+		if o.End.IsZero() || !one.End.IsZero() && o.End.After(one.End) {
+			one.End = o.End
+		}
+		if o.Of != outageOfRedis && !slices.Contains(one.Breakers, name) {
+			one.Breakers = append(one.Breakers, name)
+		}
+	}
+	return list
+}
