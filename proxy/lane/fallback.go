@@ -6,8 +6,7 @@ import (
 	"net"
 )
 
-// fallback is the listener of the connections that net/http serves. When closed ends, Accept ends,
-// and connections that are handed over later are closed.
+// fallback is the listener of the connections that net/http serves, until closed ends.
 type fallback struct {
 	handed chan net.Conn
 	closed context.Context
@@ -24,7 +23,7 @@ func (f *fallback) Accept() (net.Conn, error) {
 	}
 }
 
-// give hands a connection over.
+// give hands a connection over, or closes it.
 func (f *fallback) give(c net.Conn) {
 	select {
 	case f.handed <- c:

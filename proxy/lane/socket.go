@@ -1,6 +1,7 @@
 package lane
 
 import (
+	"errors"
 	"io"
 	"net"
 	"syscall"
@@ -50,7 +51,7 @@ func (s *rawSocket) Write(p []byte) (n int, err error) { return again(syscall.Wr
 
 // again repeats a call that a signal has interrupted.
 func again(call func(int, []byte) (int, error), descriptor int, p []byte) (n int, err error) {
-	for n, err = call(descriptor, p); err == syscall.EINTR; {
+	for n, err = call(descriptor, p); errors.Is(err, syscall.EINTR); {
 		n, err = call(descriptor, p)
 	}
 	return n, err
