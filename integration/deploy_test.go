@@ -258,7 +258,8 @@ func TestDeployKubernetesProbesSucceedWithAllowedHosts(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	config := strings.NewReplacer("/run/secrets/igproxy/client-secret", file(t, "client-secret", appSecret),
 		"/run/igproxy", t.TempDir(), ":9090", ":0").Replace(read(t, "../deploy/kubernetes/igproxy.yaml"))
-	config += "listen: 127.0.0.1:0\nallowed_hosts: [igproxy.internal]\nupstream:\n  url: " + upstream.URL + "\n"
+	config += "listen: 127.0.0.1:0\nallowed_hosts: [igproxy.internal]\n"
+	config = strings.Replace(config, "\nupstream:\n", "\nupstream:\n  url: "+upstream.URL+"\n", 1)
 	p := start(t, []string{"PATH=" + os.Getenv("PATH")}, "serve", "--config", file(t, "igproxy.yaml", config))
 	p.Listening(t)
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(p.Admin, "http://"))
@@ -270,6 +271,10 @@ func TestDeployKubernetesProbesSucceedWithAllowedHosts(t *testing.T) {
 	if len(paths) != 3 {
 		t.Fatalf("the manifest has the probes %v", paths)
 	}
+	eventually(t, "the client secret is tested", func() bool {
+		r, err := fetch(t.Context(), noKeepAlive, p.Admin+"/readyz")
+		return err == nil && r.status == http.StatusOK
+	})
 	for _, path := range append(paths, []string{"", "/metrics"}) {
 		for _, host := range []string{"10.1.2.3:9090", "[fd00::7]:9090", "shop-0.shop.svc"} {
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:"+port+path[1], nil)

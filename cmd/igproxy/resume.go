@@ -53,5 +53,3 @@ func printResume(reply admin.ResumeReply, out io.Writer) error {
 	}
 	return nil
 }
-
-func clock(t time.Time) string { return t.Local().Format(time.TimeOnly) }
