@@ -164,8 +164,12 @@ func (answeringLane) Serve(l net.Listener) error {
 	return err
 }
 func (a answeringLane) Fallback() net.Listener { return a.Listener }
-func (a answeringLane) Close()                 { _ = a.Listener.Close() }
-func (answeringLane) Shutdown(ctx context.Context) error {
+
+// Shutdown waits for the answer until ctx ends, or returns at once if the connections are closed.
+func (a answeringLane) Shutdown(ctx context.Context) error {
+	if ctx.Done() == nil {
+		return a.Listener.Close()
+	}
 	<-ctx.Done()
 	return ctx.Err()
 }
