@@ -125,7 +125,7 @@ func TestResumeEndsAPause(t *testing.T) {
 	if lines := p.Log.Lines("app paused"); len(lines) != 1 || lines[0]["app"] != "default" || lines[0]["code"] != 4.0 || lines[0]["until"] == nil {
 		t.Errorf("the log has %v", lines)
 	}
-	if _, out, _ := p.operate(t, "status"); !strings.Contains(out, "app default is paused until ") {
+	if _, out, _ := p.operate(t, "status"); !strings.Contains(out, "igproxy resume --app default ends it") {
 		t.Errorf("the status is %s", out)
 	}
 	if code, out, errs := p.operate(t, "resume", "--app", "other"); code != 1 || out != "" || !strings.Contains(errs, "no app has this name") {
@@ -137,7 +137,7 @@ func TestResumeEndsAPause(t *testing.T) {
 	if r := p.ask(t, "IGAA-cold"); r.status != 200 {
 		t.Errorf("afterwards: got %d %s", r.status, r.body)
 	}
-	if _, out, _ := p.operate(t, "status"); strings.Contains(out, "paused") || strings.Contains(out, "rate limit") {
+	if _, out, _ := p.operate(t, "status"); strings.Contains(out, "held until") {
 		t.Errorf("the status is %s", out)
 	}
 	if code, out, _ := p.operate(t, "resume"); code != 0 || out != "no app was paused\n" {

@@ -22,6 +22,7 @@ package integration
 //	200 x10      ten of them
 //	... head     the answer to a HEAD: headers that announce a body, but no body
 //	none         no answer at all
+//	goaway       HTTP/2's GOAWAY, which refuses HTTP/2, and nothing else
 //
 // Remarks: "close", the server closes after the last answer; "eof", the client half-closes at once
 // and waits for answers; "pieces", the client sends a few bytes at a time; "asks 2", two calls
@@ -51,6 +52,7 @@ type hostileEntry struct {
 	wire               string // with escapes and placeholders
 	answers            []hostileAnswer
 	close, eof, pieces bool
+	goaway             bool
 	asks               int
 }
 
@@ -154,6 +156,9 @@ func parseEntry(line, frame string) (e hostileEntry, err error) {
 	}
 	e.name, e.wire = name, strings.Replace(frame, "{entry}", data, 1)
 	answers, remarks, _ := strings.Cut(want, ";")
+	if e.goaway = answers == "goaway"; e.goaway {
+		answers = "none"
+	}
 	if e.answers, err = parseAnswers(answers); err != nil {
 		return e, err
 	}

@@ -148,7 +148,11 @@ func (e hostileEntry) check(t *testing.T, host, hit, wire string) (own int) {
 	<-written
 	_ = conn.CloseWrite() // now the server answers the remaining requests and closes
 	rest, err := io.ReadAll(r)
-	if len(rest) > 0 {
+	if e.goaway {
+		if !strings.HasSuffix(string(rest), "use HTTP/1.1 here") {
+			t.Errorf("got %q, want a GOAWAY with its reason", rest)
+		}
+	} else if len(rest) > 0 {
 		t.Errorf("unexpected bytes after the answers: %q", rest)
 	}
 	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
