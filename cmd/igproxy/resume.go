@@ -15,11 +15,12 @@ import (
 func resumeCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "resume",
-		Usage: "make a running sidecar end the pauses of rate limits",
+		Usage: "make a running sidecar end pauses that rate limits began",
 		Description: "Sends POST /resume over admin.socket, or to admin.listen with the token in\n" +
-			"admin.token_file. While Meta limits an app, igproxy makes no token calls for it, for\n" +
-			"as long as Meta has said, or for a minute. Use this when the limit is over earlier. If\n" +
-			"it is not, the next call begins another pause. Other sidecars are not affected.",
+			"admin.token_file. When Meta limits an app, igproxy makes no token calls for it for as\n" +
+			"long as Meta says, but at most an hour, or for a minute if Meta does not say. Calls\n" +
+			"that are passed through continue. Use this when the limit ends earlier. If it has not\n" +
+			"ended, the next call begins another pause. Other sidecars are not affected.",
 		Flags: append(adminFlags(10*time.Second),
 			&cli.StringFlag{Name: "app", Usage: "resume only the app `NAME`"}),
 		Action: func(c *cli.Context) error {
