@@ -2,7 +2,7 @@
 // the other processes of a fleet find them.
 //
 // An entry is only returned for the token that it was stored under, whatever Redis replies, and
-// never after it has expired. No operation waits for a reply from Redis beyond its budget, and the
+// never after it has expired. No operation waits for Redis longer than its own budget, and the
 // cache starts without Redis. The package knows neither Instagram nor HTTP: an entry is the
 // caller's bytes and the time at which they expire.
 //
@@ -24,7 +24,7 @@ import (
 type Entry struct {
 	// Value is the caller's bytes. They are shared, not copied, so they must not be changed.
 	Value []byte
-	// Expires is the time from which on the entry is not returned.
+	// Expires is the time at which the entry ends. It is not returned from then on.
 	Expires time.Time
 }
 
@@ -86,9 +86,9 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// maxPending bounds the writes to Redis that run in the background: stores, failures and releases
-// of leases. Any further write is dropped. A dropped store costs at most one more exchange later,
-// and a lease that is not released expires by itself.
+// maxPending bounds the writes to Redis that run in the background: answers, failures of leaders,
+// and releases of leases. Any further write is dropped. A dropped store costs at most one more
+// exchange later, and a lease that is not released expires by itself.
 const maxPending = 256
 
 // maxStored bounds the value of an entry in Redis, in bytes. It is far below maxReply, and far
@@ -188,7 +188,7 @@ func (c *Cache) Check(ctx context.Context) error {
 // Len returns the approximate number of entries in memory.
 func (c *Cache) Len() int { return c.memory.len() }
 
-// LenOf returns the number of entries in memory of one app.
+// LenOf returns the number of one app's entries in memory.
 func (c *Cache) LenOf(p *Purges) int { return c.memory.lenOf(p) }
 
 // Bytes returns the approximate size of the memory tier, in bytes.

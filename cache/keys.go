@@ -43,7 +43,7 @@ type KeysOptions struct {
 	AppID string
 	// Scope keeps the grants of one app apart. May be empty.
 	Scope string
-	// Purges records what was purged of the app's entries. Nil: nothing can be purged.
+	// Purges records which of the app's entries were purged. Nil: nothing can be purged.
 	Purges *Purges
 }
 
@@ -61,7 +61,8 @@ type Keys struct {
 	current *atomic.Pointer[generation]
 }
 
-// generation derives keys from the pepper that applies after one purge of everything.
+// generation derives keys from the pepper that applies since a certain purge of everything, or
+// since the start if there was none.
 type generation struct {
 	ids     *macs // a token's HMAC is its ID
 	secrets *macs // a token's HMAC seals its entry
@@ -175,7 +176,8 @@ func newMACs(key []byte) *macs {
 }
 
 // sum returns the HMAC of a token that was last purged by the purge with this number (zero: never).
-// Only a client that knows the token could send a token with the same HMAC after the purge.
+// A purged token is hashed with a zero byte and the number after it. A token that ends in just
+// these bytes has the same HMAC, but only a client that knows the purged token can send it.
 func (m *macs) sum(token []byte, number int64) [sha256.Size]byte {
 	h := m.pool.Get().(*mac)
 	defer m.pool.Put(h)

@@ -15,7 +15,7 @@ var steps = map[string]string{
 	kindPool:        "no connection is free; raise redis.pool_size, or check why Redis is slow",
 	kindResolve:     "the name does not resolve; check ADDRESS",
 	kindTLS:         "the TLS handshake fails; check redis.ca_file, the host name (redis.tls_server_name), and whether Redis requires a client certificate (tls-auth-clients)",
-	kindAuth:        "Redis refuses the user or the password; check redis.username and redis.password_file",
+	kindAuth:        "Redis refuses the user or the password; check redis.username and the password",
 	kindPermission:  "the user lacks a permission; run igproxy check --online to see which",
 	kindNoScript:    "give the user +eval +evalsha, so that sidecars wait for each other again",
 	kindLoading:     "Redis is loading its data; try again",
@@ -59,6 +59,9 @@ const seeLog = "see Redis's own log"
 // advice returns the next step for an operator. It names only settings that are in use. err tells
 // the sentinels from Redis; nil: it is Redis.
 func (o RedisOptions) advice(kind string, err error) string {
+	if kind == "" {
+		return ""
+	}
 	var ofSentinels *sentinelError
 	text := steps[kind]
 	switch {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// losesSYNs returns a loopback listener whose full queue drops every SYN until the listener accepts
-// connections.
+// losesSYNs returns a loopback listener with its queue already full, so that the kernel drops every
+// SYN until the listener accepts a connection.
 func losesSYNs(t *testing.T) net.Listener {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)

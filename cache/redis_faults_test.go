@@ -86,7 +86,7 @@ func TestWrongPasswordIsLoggedOnce(t *testing.T) {
 	c, r := over(t, o)
 	misses(t, c, "refused", 20)
 	lines := r.lines()
-	if len(lines) != 2 || !strings.Contains(lines[0], "level=ERROR") || !strings.Contains(lines[0], "kind=auth") || !strings.Contains(lines[0], "redis.password_file") ||
+	if len(lines) != 2 || !strings.Contains(lines[0], "level=ERROR") || !strings.Contains(lines[0], "kind=auth") || !strings.Contains(lines[0], "check redis.username and the password") ||
 		!strings.Contains(lines[1], "redis degraded") {
 		t.Errorf("the log says %q, want one error with kind and next step, and one line that Redis is degraded", lines)
 	}

@@ -2,23 +2,23 @@ package cache
 
 import "errors"
 
-// The bounds of one reply. All replies that igproxy asks for are within them: a stored value has
-// little more than maxStored bytes, the purges of an app are at most 2*maxMarks members, and
-// replies to HELLO and from sentinels are smaller. Only CLUSTER SLOTS needs more, so it has bounds
-// of its own.
+// The bounds of one reply. Every reply that igproxy asks for, except the one to CLUSTER SLOTS, is
+// far within them: a stored value has little more than maxStored bytes, the purges of an app are at
+// most 2*maxMarks members, and replies to HELLO and from sentinels are smaller. CLUSTER SLOTS has
+// bounds of its own.
 const (
-	// maxReply bounds a whole reply in bytes, including its header lines, and memberCost or
-	// slotsCost for each member of an array. It is enough for CLUSTER SLOTS of about 2,500 ranges
-	// of slots with three nodes each.
+	// maxReply bounds the size of a whole reply: its bytes, header lines included, plus memberCost
+	// (or slotsCost) for each member of an array. It is enough for CLUSTER SLOTS of about 2,500
+	// ranges of slots with three nodes each.
 	maxReply = 1 << 20
 
 	// maxLine bounds a line in bytes. Statuses and errors have at most a few hundred.
 	maxLine = 64 << 10
 
 	// memberCost is how many bytes are counted for each member of an array in addition to the
-	// member's own bytes. The four bytes of an empty array can cost the library ten times as much
-	// memory, and many replies are read at the same time. slotsCost replaces it for CLUSTER SLOTS,
-	// which has more members.
+	// member's own bytes, because the library needs several times as much memory for a member as
+	// the member has bytes, and many replies are read at the same time. slotsCost replaces it for
+	// CLUSTER SLOTS, which has more members.
 	memberCost = 256
 	slotsCost  = 8
 
@@ -30,8 +30,8 @@ const (
 	// nearly every pair of shards, so maxOutermost would be too small for fifty shards.
 	maxRanges = 16384
 
-	// maxMembers bounds the number of members of every other array. The reply to HELLO has 14. A
-	// range of slots has two numbers, and its nodes.
+	// maxMembers bounds the number of members of every other array. A range of slots, for example,
+	// has two numbers and its nodes.
 	maxMembers = 64
 
 	// maxDepth bounds how deep arrays are nested. CLUSTER SLOTS and HELLO need four levels.
@@ -49,8 +49,8 @@ var errOversize = errors.New("redis: a reply that is too large")
 // allocation that the machine cannot serve ends the process.
 //
 // Connections speak RESP2. The aggregates and strings of RESP3, which no server sends unless it was
-// asked to, are refused. Then a reply has one of five forms, and a length always comes before what
-// it counts. The bytes of bodies are skipped, so that only headers cost time.
+// asked to, are refused. That leaves replies of five forms, in which a length always comes before
+// what it counts. The bytes of bodies are skipped, so that only headers cost time.
 type replyBound struct {
 	slots   bool            // the reply is to CLUSTER SLOTS
 	kind    byte            // the first byte of the line that is being read
@@ -160,7 +160,7 @@ func (g *replyBound) line() {
 	}
 }
 
-// mostMembers returns how many members the array that begins may have.
+// mostMembers returns how many members an array that begins here may have.
 func (g *replyBound) mostMembers() int64 {
 	switch {
 	case g.depth > 0:

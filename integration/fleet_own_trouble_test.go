@@ -37,7 +37,7 @@ func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 			troubled := serve(t, append(settings, "UPSTREAM_TIMEOUT=1s", "UPSTREAM_URL="+trouble.url(t, asked))...)
 			healthy := serve(t, append(settings, "UPSTREAM_URL="+upstream.URL)...)
 			failed := make(chan reply, 1)
-			go func() { // ends with its answer
+			go func() { // ends when the sidecar has answered
 				r, _ := troubled.try(t.Context(), "IGAA-1")
 				failed <- r
 			}()
@@ -72,7 +72,7 @@ func TestWokenLeaderDoesNotReplaceTheAnswer(t *testing.T) {
 	troubled := serve(t, append(settings, "UPSTREAM_TIMEOUT=1s", "UPSTREAM_URL="+silence(t, asked))...)
 	healthy := fleet(t, 2, append(settings, "UPSTREAM_URL="+upstream.URL)...)
 	failed := make(chan reply, 1)
-	go func() { // ends with its answer
+	go func() { // ends when the sidecar has answered
 		r, _ := troubled.try(t.Context(), "IGAA-1")
 		failed <- r
 	}()
@@ -98,15 +98,15 @@ func nowhere(t *testing.T, _ chan<- struct{}) string {
 	return "http://" + l.Addr().String()
 }
 
-// silence returns the URL of a server that accepts connections and never answers. For each
-// connection the server sends on the channel asked.
+// silence returns the URL of a server that accepts connections and never answers. The server sends
+// a value to asked for each connection.
 func silence(t *testing.T, asked chan<- struct{}) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	go func() { // ends with its listener
+	go func() { // ends when the listener is closed
 		for {
 			c, err := l.Accept()
 			if err != nil {

@@ -233,7 +233,7 @@ func TestALoopOfPurgesKeepsMostHits(t *testing.T) {
 		answers[postBy(t, client, "http://localhost/purge", "").status]++
 		p.ask(t, "IGAA-one")
 	}
-	// One purge at once, and one more for each ten seconds that a busy machine takes.
+	// One purge takes effect immediately, and one more for every ten seconds that the loop lasts.
 	purges := len(p.Log.Lines("purged"))
 	if calls := ig.Calls(); calls > 1+purges || purges > 5 || answers[200] != 1 || answers[202] != loops-1 {
 		t.Errorf("%d purges made %d calls, replies by status %v", purges, calls, answers)

@@ -187,6 +187,6 @@ func TestNoStormAfterATotalOutage(t *testing.T) {
 		t.Errorf("%s; want %d right answers in the end", &got, callers)
 	}
 	if stats.MaxInFlight > bound || stats.Total > tokens+tokens/10 {
-		t.Errorf("at most %d calls in flight and %d in all; want %d and about one for each of %d tokens", stats.MaxInFlight, stats.Total, bound, tokens)
+		t.Errorf("saw up to %d calls in flight and %d in total; want at most %d in flight and about one for each of %d tokens", stats.MaxInFlight, stats.Total, bound, tokens)
 	}
 }

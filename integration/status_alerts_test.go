@@ -92,7 +92,7 @@ func TestAlertsUseExportedMetricsAndHaveARunbook(t *testing.T) {
 	t.Parallel()
 	text, runbook, metrics := read(t, "../deploy/prometheus/alerts.yml"), read(t, "../docs/operations.md"), documentedMetrics(t)
 	if got := unknownNames(metrics, `sum by (colour) (igproxy_nothing) + igproxy_requests_total{outcome="lost", source=~"memory|disk", colour="red"}`); len(got) != 5 {
-		t.Fatalf("this test finds %q", got)
+		t.Fatalf("unknownNames found %q in a wrong expression, want 5 names", got)
 	}
 	for _, wrong := range unknownNames(metrics, text) {
 		t.Error(wrong)
@@ -105,7 +105,7 @@ func TestAlertsUseExportedMetricsAndHaveARunbook(t *testing.T) {
 			t.Errorf("%s has no runbook_url that leads to its section", name)
 		}
 		if strings.Count(read(t, "../deploy/prometheus/alerts_test.yml"), "alertname: "+name+"\n") != 2 {
-			t.Errorf("alerts_test.yml does not have two tests of %s, one for each outcome", name)
+			t.Errorf("alerts_test.yml does not have two tests of %s, one in which it fires and one in which it does not", name)
 		}
 	}
 	for _, h := range regexp.MustCompile(`(?m)^## (Igproxy\w+)$`).FindAllStringSubmatch(runbook, -1) {

@@ -59,7 +59,7 @@ func activated(t *testing.T, n *notices, names string, sockets []*os.File, setti
 	cmd.ExtraFiles = sockets
 	env := append(environ(settings...), "NOTIFY_SOCKET="+n.path, "LISTEN_FDNAMES="+names, fmt.Sprintf("LISTEN_FDS=%d", len(sockets)))
 	for _, s := range settings {
-		if e, ok := strings.CutPrefix(s, "="); ok { // a variable of systemd
+		if e, ok := strings.CutPrefix(s, "="); ok { // a variable that systemd sets
 			env = append(env, e)
 		}
 	}
@@ -147,7 +147,7 @@ func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
 	}
-	unseen := n.count("WATCHDOG=1\n") // a missing path does not count: a restart would not restore it
+	unseen := n.count("WATCHDOG=1\n") // pings continue without the path, because a restart would not restore it
 	eventually(t, "pings still arrive", func() bool { return n.count("WATCHDOG=1\n") > unseen+2 })
 	held(t, "unix", path) // accepts no connections
 	eventually(t, "the sidecar detects that it does not answer", func() bool {
@@ -169,7 +169,7 @@ func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	if got := len(p.Log.Lines("request")); got != 1 {
-		t.Errorf("%d requests are logged, want 1: not the watchdog's own", got)
+		t.Errorf("%d requests are logged, want only the app's one and none of the watchdog's", got)
 	}
 }
 

@@ -97,7 +97,7 @@ var laneSeeds = func() (all []string) {
 	all = []string{hitRequest, "GET /access_token?access_token=" + warmToken + "&client_secret=x&grant_type=ig_exchange_token HTTP/1.1\r\n" + laneHost + "\r\n"}
 	for _, change := range [][2]string{
 		{warmToken, "IGAA-cold"}, {warmToken, "IGAA-new"}, {warmToken, "IGAA-panic"}, {warmToken, "IGAA-expired"}, {warmToken, strings.Repeat("x", 2000)},
-		{warmToken, ""}, {warmToken, warmToken + "%2e"}, {warmToken, warmToken + "&access_token=" + warmToken}, {"access_token=I", "access_token=%49"},
+		{warmToken, ""}, {warmToken, warmToken + "%2e"}, {warmToken, warmToken + "&access_token=" + warmToken}, {"access_token=I", "access_token&access_token=I"}, {warmToken, warmToken + "&client_secret"}, {"access_token=I", "access_token=%49"},
 		{"ig_exchange_token", "ig_exchange_tokens"}, {"ig_exchange_token", "ig_refresh_token"}, {"GET", "HEAD"}, {"GET", "get"}, {"GET", "GET "}, {"/access", "//access"},
 		{" HTTP/1.1", " HTTP/1.0"}, {" HTTP/1.1", "  HTTP/1.1"}, {" HTTP/1.1", "#x HTTP/1.1"}, {"\r\n", "\n"}, {"Host", "host"}, {"Host:", "Host :"}, {"Host: ", "Host:"},
 		{"127.0.0.1:8080", "evil.example"}, {"127.0.0.1:8080", "localhost"}, {"127.0.0.1:8080", "127.0.0.1:99999"}, {"127.0.0.1:8080", "127.0.0.1:"}, {"127.0.0.1:8080", ""},

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+
+	"github.com/igproxy/igproxy/proxy/graph"
 )
 
 // via returns the host and port of the proxy for a request, without credentials, or "" if it is
@@ -49,7 +51,7 @@ func (f *failure) nameProxy(err error) *failure {
 	var proxied *proxiedError
 	var refusal *connectError
 	switch {
-	case !errors.As(err, &proxied):
+	case !errors.As(err, &proxied) || f.err.Class == graph.ClassHeld: // igproxy's own trouble
 		return f
 	case errors.As(err, &refusal):
 		f.err.Cause = fmt.Sprintf("the proxy %s answered %d", proxied.via, refusal.status)

@@ -12,11 +12,14 @@ import (
 
 // A circuit is one way of asking Meta: an app's grant and, for a code, its redirect_uri. Each has
 // its own breaker and slots, so that a circuit whose calls always fail, or that asks for very many
-// tokens at once, takes no capacity from the others. All three parts come from the configuration
+// tokens at once, takes no capacity from the others. All parts come from the configuration
 // and the table in grant.go, which limit the number of circuits.
-type circuit struct{ app, grant, redirect string }
+type circuit struct {
+	app, grant, redirect string
+	service              Service // of the app, which a reload may change
+}
 
-func circuitOf(c call) circuit { return circuit{c.app.Label, c.grant.name, c.redirect} }
+func circuitOf(c call) circuit { return circuit{c.app.Label, c.grant.name, c.redirect, c.app.Service} }
 
 // circuits holds all circuits. Each is created when it is first used. Reloads carry them over.
 type circuits struct {
@@ -58,8 +61,15 @@ func (s *circuits) of(c call) *circuitState {
 	return s.all[key]
 }
 
-// changed counts and logs a change of a breaker.
+// changed counts and logs a change of a breaker. The last calls of a circuit that a reload has
+// removed change nothing.
 func (s *circuits) changed(of circuit, upstream string, c breaker.Change) {
+	s.mu.Lock()
+	exists := s.all[of] != nil
+	s.mu.Unlock()
+	if !exists {
+		return
+	}
 	s.metrics.breakerChanged(of, upstream, c)
 	line := []any{"step", "guard", "upstream", upstream, "app", of.app, "grant", of.grant,
 		"from", c.From, "to", c.To, "since", c.Since, "probes", c.Probes}
@@ -133,7 +143,7 @@ func (s *circuits) retain(apps []*app) {
 	defer s.mu.Unlock()
 	exists := func(key circuit) bool {
 		return slices.ContainsFunc(apps, func(a *app) bool {
-			return a.Label == key.app && (key.redirect == "" || slices.Contains(a.RedirectURIs, key.redirect))
+			return a.Label == key.app && a.Service == key.service && (key.redirect == "" || slices.Contains(a.RedirectURIs, key.redirect))
 		})
 	}
 	maps.DeleteFunc(s.all, func(key circuit, _ *circuitState) bool { return !exists(key) })

@@ -35,8 +35,9 @@ type clientSecrets struct {
 	accepted  bool          // Meta has accepted one of list
 	refusal   *graph.Error  // set once Meta has refused every secret, until it accepts one
 	refusedAt time.Time     // when refusal came
-	tested    bool          // dueProof has asked for a proof of secrets that are unproven
 	nextProof time.Duration // from refusedAt until a proof is due
+	testAt    time.Time     // when a proof of unproven secrets is due; zero: now
+	testPause time.Duration // between the last two such proofs
 }
 
 // secretNames are the names of the two secrets in the metric and the log, by index in the list.
@@ -56,7 +57,7 @@ func (s *clientSecrets) use(list []Secret) {
 		inUse = indexOf(list, s.list[s.inUse])
 	}
 	s.accepted = s.accepted && inUse >= 0
-	s.list, s.inUse, s.refusal, s.tested = list, max(0, inUse), nil, false
+	s.list, s.inUse, s.refusal, s.testAt, s.testPause = list, max(0, inUse), nil, time.Time{}, 0
 }
 
 // pick returns the secret to ask with: the one in use, or another one if that was refused. It
@@ -100,8 +101,8 @@ func (s *clientSecrets) standing() string {
 }
 
 // dueProof reports whether igproxy should now make a call by itself to test the secrets: because
-// nothing is known about them and untested is set (this happens once), or because they are refused,
-// at growing intervals.
+// nothing is known about them and untested is set, or because they are refused. It reports true at
+// growing intervals, because the call may give no answer.
 func (s *clientSecrets) dueProof(untested bool, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,8 +113,9 @@ func (s *clientSecrets) dueProof(untested bool, now time.Time) bool {
 		}
 		s.nextProof = min(2*s.nextProof, lastProof)
 		return true
-	case untested && !s.accepted && !s.tested:
-		s.tested = true
+	case untested && !s.accepted && !now.Before(s.testAt):
+		s.testPause = min(max(2*s.testPause, firstProof), lastProof)
+		s.testAt = now.Add(s.testPause)
 		return true
 	}
 	return false

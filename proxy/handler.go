@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/hex"
@@ -79,7 +78,10 @@ func (x *reply) serve(e *engine, w http.ResponseWriter, r *http.Request, onLoopb
 	gate.any = gate.any && !onLoopback
 	// These checks come before decode, whose errors say something about the token.
 	t := e.route(r)
-	if x.err = cmp.Or(gate.check(r), e.trust.check(r, t)); x.err != nil {
+	if x.err = gate.check(r); x.err == nil {
+		x.err = e.trust.check(r, t)
+	}
+	if x.err != nil {
 		return
 	}
 	if t.app != nil {

@@ -9,9 +9,9 @@ import (
 // healthPath is the path of the health check on the listener for apps. Meta has no such path.
 const healthPath = "/healthz"
 
-// serveHealth answers a load balancer's health check, and reports whether r is one. The answer
-// comes from the process: while a stop is in progress it is 503, so that the balancer uses another
-// sidecar, and otherwise it is 200. A balancer has no token and no Host name that is served, so
+// serveHealth answers a load balancer's health check, and reports whether r is one. igproxy answers
+// it itself: while a stop is in progress it is 503, so that the balancer uses another sidecar, and
+// otherwise it is 200. A balancer sends no token, and a Host name that igproxy may not serve, so
 // neither is checked, and the answer says no more than an open port does. Health checks are neither
 // logged nor counted as requests.
 func (p *Proxy) serveHealth(w http.ResponseWriter, r *http.Request) bool {

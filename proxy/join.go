@@ -16,9 +16,9 @@ import (
 // ask at the same time. Only this file uses package singleflight.
 //
 // A flight has its own time budget. If the caller that started it leaves, the flight continues,
-// because Meta may already have done the exchange, and the answer is remembered. The handler of a
-// caller that seems to have left waits too, because a client that has only closed its sending half
-// looks the same.
+// because Meta may already have done the exchange, and the answer is remembered. If a caller
+// seems to have left, its handler still waits, because a client that has only closed its sending
+// half looks the same.
 //
 // A flight recovers its own panics, which would otherwise end the process.
 type joinStep struct {
@@ -40,7 +40,7 @@ type flights struct {
 const grace = 250 * time.Millisecond
 
 func (s *joinStep) Exchange(ctx context.Context, c call) (answer, error) {
-	led := false // written by this caller's own flight and read after its result; the channel orders the two
+	led := false // written in the flight and read after its result; the channel orders the write before the read
 	s.flights.pending.Add(1)
 	id := c.key.ID()
 	results := s.flights.group.DoChan(string(id[:]), func() (any, error) {

@@ -79,8 +79,8 @@ func TestOnlyTheLastOutagesAreKept(t *testing.T) {
 	s, now := &outages{}, time.Now()
 	for i := range 3 * maxOutages {
 		at := now.Add(time.Duration(i) * time.Hour)
-		s.change(circuit{"shop", "exchange", ""}, "instagram", breaker.Change{To: breaker.Open, Outage: breaker.Outage{Since: at}}, at)
-		s.change(circuit{"shop", "exchange", ""}, "instagram", breaker.Change{To: breaker.Closed}, at.Add(time.Minute))
+		s.change(circuit{app: "shop", grant: "exchange"}, "instagram", breaker.Change{To: breaker.Open, Outage: breaker.Outage{Since: at}}, at)
+		s.change(circuit{app: "shop", grant: "exchange"}, "instagram", breaker.Change{To: breaker.Closed}, at.Add(time.Minute))
 	}
 	if len(s.list) != maxOutages || !s.list[0].Start.Equal(now.Add(2*maxOutages*time.Hour)) {
 		t.Errorf("%d outages, the first at %v", len(s.list), s.list[0].Start)

@@ -42,8 +42,8 @@ type Options struct {
 	MaxConnectionAge time.Duration
 	// IgnoreProxy makes calls to Meta ignore HTTPS_PROXY and the related variables.
 	IgnoreProxy bool
-	// CheckSecrets makes ProveSecrets test the client secrets that no call has proven: those that
-	// New gets, and those that Reload changes.
+	// CheckSecrets makes ProveSecrets test the client secrets that New gets or Reload changes,
+	// until a call has proven them.
 	CheckSecrets bool
 	// ReadyWhenRefused keeps the Proxy ready when Meta refuses the client secrets of all apps,
 	// because known tokens are still served.
@@ -58,23 +58,22 @@ type Options struct {
 	// CodeTTL is the longest time that the response to a code exchange is remembered. A code works
 	// only once, so a repeated callback gets the first answer.
 	CodeTTL time.Duration
-	// NegativeTTL is how long it is remembered that a token is invalid. Any other refusal of a
+	// NegativeTTL is how long igproxy remembers that a token is invalid. Any other refusal of a
 	// token is remembered for at most ten seconds. Zero: not at all.
 	NegativeTTL time.Duration
-	// ClaimBudget is the time that the cache may take for one claim, in addition to Timeout. Zero:
-	// the cache has no Redis.
+	// ClaimBudget is the time that the cache may take for one claim, in addition to Timeout. Zero
+	// if the cache has no Redis.
 	ClaimBudget time.Duration
 	// Hosts are Host names, without ports, that are served in addition to loopback names and the
 	// Hosts of Apps. Empty: no others.
 	Hosts []string
-	// AnyHost turns off the check of the Host name, as for a Unix socket; OnLoopback and
+	// AnyHost turns off the check of the Host name, which suits a Unix socket. OnLoopback and
 	// NewLaneOnLoopback still check it.
 	AnyHost bool
 	// Bearers returns the SHA-256 of the token that each request must carry: as X-Igproxy-Token, as
-	// the password of Basic authentication, or, if Meta's token is not expected there, as a bearer
-	// token. During a rotation it also returns that of the
-	// previous token, which is still accepted. It is called for each request. Nil: no token is
-	// required.
+	// the password of Basic authentication, or as a bearer token on calls where that place is not
+	// for Meta's token. During a rotation Bearers also returns the hash of the previous token,
+	// which is still accepted. It is called for each request. Nil: no token is required.
 	Bearers func() [][sha256.Size]byte
 	// Passthrough configures the calls that are not token calls. Nil: they are refused.
 	Passthrough *PassthroughOptions
@@ -92,7 +91,8 @@ type Options struct {
 	// LogLines limits the lines per second about requests with the same outcome and status; hits
 	// have a limit of their own. Zero: each request has a line.
 	LogLines int
-	// Tracer makes spans for each request and its steps, and turns the lane off. Nil: no spans.
+	// Tracer makes spans for each request and its steps, and turns off the lane (see NewLane). Nil:
+	// no spans.
 	Tracer Tracer
 	// Version is sent in User-Agent. Empty: "dev".
 	Version string

@@ -80,8 +80,8 @@ func probe(ctx context.Context, ask *askStep, c call) error {
 		"check upstream.url and its path", refusal)
 }
 
-// noProof returns an error that says why Meta gave no usable answer. The message of e is for apps,
-// which can read Retry-After; a person at a command line cannot.
+// noProof returns an error that says why Meta gave no usable answer. It does not use the message of
+// e, which refers apps to Retry-After: a person at a command line does not see that header.
 func noProof(e *graph.Error) error {
 	switch e.Class {
 	case graph.ClassUnreached:

@@ -11,11 +11,13 @@ import (
 const proofTick = time.Second
 
 // ProveSecrets tests client secrets until ctx ends, so that their states do not depend on requests.
-// A test is a call with an invalid token: Meta checks the secret before the token. It passes guard
-// like any other call, and its answer is not remembered. ProveSecrets tests the secrets of an app
+// A test is a call with an invalid token: Meta checks the secret before the token. The call goes
+// through the guard step like any other, and its answer is not remembered. ProveSecrets tests the
+// secrets of an app
 //
 //   - while Meta refuses all of them, at intervals that grow from firstProof to lastProof;
-//   - with Options.CheckSecrets, once after New, and once after a Reload that changes them.
+//   - with Options.CheckSecrets, after New and after a Reload that changes them, at the same
+//     intervals until Meta has answered.
 func (p *Proxy) ProveSecrets(ctx context.Context) {
 	tick := time.NewTicker(proofTick)
 	defer tick.Stop()
@@ -35,7 +37,8 @@ func (p *Proxy) proveDue(ctx context.Context) {
 	e := p.current.Load()
 	var calls sync.WaitGroup
 	for _, a := range e.apps {
-		if a.state.secrets.dueProof(e.checkSecrets, time.Now()) {
+		now := time.Now()
+		if a.paused(now) == nil && a.state.secrets.dueProof(e.checkSecrets, now) {
 			calls.Go(func() { p.prove(ctx, e, a) })
 		}
 	}

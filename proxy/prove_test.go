@@ -123,6 +123,11 @@ func TestWithACheckTheSidecarIsNotReadyBeforeItsResult(t *testing.T) {
 		m.expect(t, "while Meta is silent", secretUnproven, false)
 		time.Sleep(6 * time.Second)
 		m.expect(t, "after upstream.timeout, so that Meta's outage is not the sidecar's", secretUnproven, true)
+		m.mu.Lock()
+		m.silent = false
+		m.mu.Unlock()
+		time.Sleep(time.Minute)
+		m.expect(t, "when Meta is back, without a request", secretAccepted, true)
 	})
 }
 

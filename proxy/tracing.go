@@ -50,8 +50,8 @@ func (s *tracedStep) Exchange(ctx context.Context, c call) (answer, error) {
 			attribute.String("server.address", c.grant.base.Hostname()), attribute.Int("server.port", portOf(c.grant.base)))
 	}
 	ctx, span := s.tracer.Start(ctx, s.name, trace.WithSpanKind(kind), trace.WithAttributes(attrs...))
-	// The span must end even if next panics. If End were deferred directly, it would recover the
-	// panic's value and record it.
+	// The span must end even if next panics. End is called in a closure: "defer span.End()" would
+	// recover the panic and record its value.
 	defer func() { span.End() }()
 	a, err := s.next.Exchange(ctx, c)
 	if s.name == "join" {
@@ -67,7 +67,7 @@ func (s *tracedStep) Exchange(ctx context.Context, c call) (answer, error) {
 	return a, err
 }
 
-// portOf returns the port of a URL, or the default one of its scheme.
+// portOf returns the port of a URL, or the default port of its scheme.
 func portOf(u *url.URL) int {
 	if port, err := strconv.Atoi(u.Port()); err == nil {
 		return port

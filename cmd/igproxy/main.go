@@ -49,7 +49,7 @@ func run(ctx context.Context, args []string, env environment) int {
 		return exitOK
 	}
 	if text := err.Error(); text != "" {
-		fmt.Fprintf(env.stderr, "igproxy: %s\n", text)
+		fmt.Fprintf(env.stderr, "igproxy: %s\n", printable(text))
 	}
 	var coded cli.ExitCoder
 	if errors.As(err, &coded) {

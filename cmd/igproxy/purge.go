@@ -23,22 +23,22 @@ func purgeCommand(env environment) *cli.Command {
 		Name:  "purge",
 		Usage: "make a running sidecar, and its fleet, forget remembered answers",
 		Description: "Sends POST /purge over admin.socket, or to admin.listen with the token in\n" +
-			"admin.token_file. Clears everything that is remembered for one app, with --all for\n" +
-			"all apps, or with --token-stdin only the entries for one token or code. Without any\n" +
-			"of these it asks whether to purge all apps; where it cannot ask, it purges nothing.\n" +
-			"Later requests go to Instagram again. The other\n" +
-			"sidecars on the same Redis follow within seconds. If Redis cannot be reached, the\n" +
-			"command exits with 1. Purges of everything take effect at most once every ten\n" +
-			"seconds; a purge that comes sooner is merged into the next one.",
+			"admin.token_file. With --app, clears everything that is remembered for that app; with\n" +
+			"--all, for all apps; with --token-stdin, only the entries for one token or code.\n" +
+			"Without any of these it asks whether to purge all apps; where it cannot ask, it purges\n" +
+			"nothing. Later requests go to Instagram again. The other sidecars on the same Redis\n" +
+			"follow within about a second. If Redis cannot be reached, the command exits with 1.\n" +
+			"Purges of everything take effect at most once every ten seconds; a purge that comes\n" +
+			"sooner is merged into the next one.",
 		Flags: append(adminFlags(10*time.Second),
-			&cli.BoolFlag{Name: "all", Usage: "purge everything of all apps without asking", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "all", Usage: "purge everything that is remembered for all apps, without asking", DisableDefaultText: true},
 			&cli.StringFlag{Name: "app", Usage: "purge only the app `NAME`"},
 			&cli.BoolFlag{Name: "token-stdin", Usage: "purge only the token or code read from standard input", DisableDefaultText: true}),
 		Action: func(c *cli.Context) error {
 			form, narrowed := url.Values{}, c.IsSet("app") || c.Bool("token-stdin")
 			switch {
 			case c.Bool("all") && narrowed:
-				return usageError("--all purges everything of all apps; leave it out to purge one app or one token")
+				return usageError("--all purges everything for all apps; leave it out to purge one app or one token")
 			case !c.Bool("all") && !narrowed:
 				if err := confirmPurge(env); err != nil {
 					return err
@@ -69,10 +69,10 @@ func purgeCommand(env environment) *cli.Command {
 // confirmPurge asks whether to purge everything. An error means no.
 func confirmPurge(env environment) error {
 	if !env.interactive {
-		return usageError("purge makes the whole fleet forget everything of all apps; confirm that with --all, " +
+		return usageError("purge makes the whole fleet forget everything for all apps; confirm that with --all, " +
 			"or choose what to purge with --app or --token-stdin")
 	}
-	fmt.Fprint(env.stderr, "This makes the sidecar, and every other one on the same Redis, forget everything of all apps.\n"+
+	fmt.Fprint(env.stderr, "This makes the sidecar, and every other one on the same Redis, forget everything for all apps.\n"+
 		"Each token in use is then exchanged again. Continue? [y/N] ")
 	answer, _ := bufio.NewReader(io.LimitReader(env.stdin, maxStdin)).ReadString('\n')
 	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {

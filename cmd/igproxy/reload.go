@@ -28,7 +28,7 @@ func reloadCommand(env environment) *cli.Command {
 			}
 			if !reply.Reloaded {
 				for _, p := range reply.Problems {
-					fmt.Fprintf(env.stderr, "igproxy: %s\n", p)
+					fmt.Fprintf(env.stderr, "igproxy: %s\n", printable(p))
 				}
 				return errReported
 			}

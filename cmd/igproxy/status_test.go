@@ -50,7 +50,7 @@ requests    503 in 15 min, 16.9 per second
   refused   12: refused 12
   failed    15: unavailable 15
 hit ratio   84.5 %
-hits        426: half took below 0.25 ms, 99 % took below 5 ms
+hits        426: half below 0.25 ms, 99 % below 5 ms
 exchanges   none
 calls saved 426 by the cache, 3 by sharing
 in flight   2 shared exchanges; 62 entries in memory
@@ -58,19 +58,19 @@ in flight   2 shared exchanges; 62 entries in memory
 app         shop: client secret accepted; token calls not held; breaker open (exchange)
 app         club: client secret refused; token calls held until 12:00:05 (Meta refused the client secret); breaker closed
 calls       token 50, transient 3
-instagram   breaker open, last closed 11:59:00, 7 probes since then; 1 call in flight (at most 128 for each app and grant)
+instagram   breaker open, last closed at 11:59:00, 7 probes since then; 1 call in flight (at most 128 for each app and grant)
 login       breaker closed; 0 calls in flight (at most 128 for each app and grant)
-redis       not used, because it fails (single), since 12:00:00; faults in 15 min:
-            claim: 18 not sent, because Redis had failed, 3 connection refused
+redis       not used since 12:00:00, because it fails; mode single; faults in 15 min:
+            claim: 18 not sent (Redis had failed), 3 connection refused
 limits      app shop: call count 12 % used; business use cases: not reported; reported at 12:00:00
 
 outages     instagram, from 11:59:00, continues; 7 probes; shop exchange
             redis, from 2026-11-24 11:00:00, until 2026-11-24 12:00:00
-failures    12:00:00, shop exchange, 503, code 2/990020: breaker open (15; last request 0123456789abcdef)
-            11:59:59, shop exchange, 503, code 2/990020: breaker open (15; last request 0123456789abcdef)
-            11:59:58, shop exchange, 503, code 2/990020: breaker open (15; last request 0123456789abcdef)
-            11:59:57, shop exchange, 503, code 2/990020: breaker open (15; last request 0123456789abcdef)
-            11:59:56, shop exchange, 503, code 2/990020: breaker open (15; last request 0123456789abcdef)
+failures    12:00:00, shop exchange, 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
+            11:59:59, shop exchange, 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
+            11:59:58, shop exchange, 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
+            11:59:57, shop exchange, 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
+            11:59:56, shop exchange, 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
             and 2 more: see the page, or --json
 
 process     21 goroutines, heap 1.0 MiB, 13.0 MiB in total

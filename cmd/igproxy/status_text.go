@@ -59,7 +59,7 @@ func statusText(s admin.Status) string {
 	return b.String()
 }
 
-// list writes one row for each of the first five of many, and says how many there are.
+// list writes a row for each of the first five items, and says how many more there are.
 func list[T any](b *strings.Builder, name string, of []T, text func(T) string) {
 	if len(of) == 0 {
 		fmt.Fprintf(b, "%-11s none since the start\n", name)
@@ -92,7 +92,7 @@ func failureLine(s admin.Status, f proxy.Failure) string {
 		code += fmt.Sprintf("/%d", f.Subcode)
 	}
 	of := strings.TrimSuffix(f.App+" "+f.Grant, " none")
-	return fmt.Sprintf("%s, %s, %d, code %s: %s (%d; last request %s)", s.Clock(f.Last), of, f.Status, code, f.Cause, f.Count, f.RequestID)
+	return fmt.Sprintf("%s, %s, %d, code %s: %s (%s; last request %s)", s.Clock(f.Last), of, f.Status, code, f.Cause, plural(f.Count, "time", "times"), f.RequestID)
 }
 
 func holdOf(s admin.Status, a proxy.AppStatus) string {
@@ -120,15 +120,15 @@ func sinceOf(s admin.Status, u proxy.Upstream) string {
 	if u.Breaker == "closed" {
 		return "closed since " + s.Clock(u.Since)
 	}
-	return fmt.Sprintf("%s, last closed %s, %s since then", u.Breaker, s.Clock(u.Since), plural(u.Probes, "probe", "probes"))
+	return fmt.Sprintf("%s, last closed at %s, %s since then", u.Breaker, s.Clock(u.Since), plural(u.Probes, "probe", "probes"))
 }
 
-// times returns bounds of the durations in words.
+// times puts the bounds of the median and of the 99th percentile into words.
 func times(l admin.Latency) string {
 	if l.Count == 0 {
 		return "none"
 	}
-	return fmt.Sprintf("%d: half took %s, 99 %% took %s", l.Count, l.Median(), l.Most())
+	return fmt.Sprintf("%d: half %s, 99 %% %s", l.Count, l.Median(), l.Most())
 }
 
 // countsOf lists the names with their counts, and their sum first.
@@ -163,12 +163,12 @@ func counts(of map[string]uint64) string {
 }
 
 func redisLine(s admin.Status) string {
-	line := map[string]string{"off": "not configured", "ok": "in use", "degraded": "not used, because it fails"}[s.State.Redis]
-	if s.RedisMode != "" {
-		line += " (" + s.RedisMode + ")"
-	}
+	line := map[string]string{"off": "not configured", "ok": "in use", "degraded": "not used"}[s.State.Redis]
 	if !s.State.RedisSince.IsZero() {
-		line += ", since " + s.Clock(s.State.RedisSince)
+		line += " since " + s.Clock(s.State.RedisSince) + ", because it fails"
+	}
+	if s.RedisMode != "" {
+		line += "; mode " + s.RedisMode
 	}
 	if len(s.RedisFaults) > 0 {
 		line += "; faults in 15 min:"

@@ -7,7 +7,7 @@
 //	GET /          the status page, which needs no script and refreshes itself with one
 //	GET /status    the same, as JSON
 //	POST /purge    forgets remembered answers; for the operator only
-//	POST /resume   ends the pauses of rate limits; for the operator only
+//	POST /resume   ends pauses that rate limits began; for the operator only
 //	POST /reload   reads the configuration again; for the operator only
 //	POST /quit     ends the process; for the operator on this machine only, and off by default
 package admin

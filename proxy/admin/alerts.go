@@ -8,7 +8,7 @@ import (
 )
 
 // Alert is an alert of deploy/prometheus/alerts.yml whose condition is true for this sidecar now.
-// Prometheus fires it when the condition has been true for a few minutes.
+// Most alerts fire in Prometheus only when the condition has been true for some minutes.
 type Alert struct {
 	Name     string `json:"name"`
 	Severity string `json:"severity"` // page: act at once; ticket: act during working hours
@@ -33,8 +33,8 @@ type condition struct {
 	severity string
 	window   time.Duration // 0: it looks at the current state
 	limit    float64       // 0: anything above 0
-	// problems returns a sentence for each part to which the condition applies. The sample has what
-	// was counted during the window.
+	// problems returns a sentence for each app or upstream with the problem. grown has what was
+	// counted during the window.
 	problems func(c condition, s *Status, grown sample) []string
 }
 
@@ -70,8 +70,8 @@ var conditions = []condition{
 	}},
 }
 
-// alertsOf returns the alerts whose condition is true, those that page first. The last sample is
-// the current one.
+// alertsOf returns the alerts whose condition is true. Alerts of severity page come first. The last
+// sample is the current one.
 func alertsOf(s *Status, samples []sample) []Alert {
 	list := []Alert{}
 	now := samples[len(samples)-1]
@@ -103,9 +103,9 @@ func notReady(_ condition, s *Status, _ sample) []string {
 	case s.State.Ready:
 		return nil
 	case s.State.Draining:
-		return []string{"The sidecar is draining: it answers the requests in flight, and then ends."}
+		return []string{"The sidecar has been told to stop, and is draining."}
 	}
-	return []string{"The sidecar is not ready, so a load balancer sends it no requests."}
+	return []string{"The sidecar is not ready: /readyz answers 503."}
 }
 
 func secretsRefused(_ condition, s *Status, _ sample) (list []string) {
@@ -172,13 +172,13 @@ func rateLimitsNear(c condition, s *Status, _ sample) (list []string) {
 
 func rateLimited(_ condition, s *Status, grown sample) (list []string) {
 	for _, app := range sortedKeys(grown.limited) {
-		text := fmt.Sprintf("Meta limits the rate of app %s. Known tokens are served; others get 429", app)
+		text := fmt.Sprintf("Meta has limited the rate of app %s.", app)
 		for _, a := range s.Apps {
 			if a.Name == app && a.Hold != nil {
-				text += ", at least until " + s.Clock(a.Hold.Until)
+				text += " Known tokens are served; others get 429, at least until " + s.Clock(a.Hold.Until) + "."
 			}
 		}
-		list = append(list, text+".")
+		list = append(list, text)
 	}
 	return list
 }

@@ -79,7 +79,7 @@ func TestChartsAreDrawnToScale(t *testing.T) {
 
 func TestFaultsOfRedisAreInWords(t *testing.T) {
 	s := Status{RedisFaults: map[string]uint64{"claim open": 18, "claim refused": 3, "publish strange": 1}}
-	want := []string{"claim: 18 not sent, because Redis had failed, 3 connection refused", "publish: 1 strange"}
+	want := []string{"claim: 18 not sent (Redis had failed), 3 connection refused", "publish: 1 strange"}
 	if got := s.FaultsInWords(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

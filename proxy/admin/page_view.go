@@ -263,5 +263,5 @@ func (s *Status) redis() []pair {
 	if !s.State.RedisSince.IsZero() {
 		since = s.Clock(s.State.RedisSince)
 	}
-	return slices.Clip([]pair{{"State", state}, {"Mode", mode}, {"Failed since", since}})
+	return []pair{{"State", state}, {"Mode", mode}, {"Failed since", since}}
 }

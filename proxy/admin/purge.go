@@ -24,8 +24,8 @@ type PurgeReply struct {
 	Entries *int `json:"entries,omitempty"`
 	// InSeconds is the number of seconds until a merged purge takes effect; the status is then 202.
 	InSeconds int `json:"in_seconds,omitempty"`
-	// Fleet is "told" (every sidecar on this Redis forgets within seconds), "none" (there is no
-	// Redis), or "not told".
+	// Fleet is "told" (every sidecar on this Redis forgets within about a second), "none" (there is
+	// no Redis), or "not told".
 	Fleet   string `json:"fleet"`
 	Problem string `json:"problem,omitempty"`
 }
@@ -69,7 +69,10 @@ func (h *Handler) purgeLater(app string) {
 // it purges only that token.
 func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret) (status int, reply PurgeReply) {
 	status, reply = http.StatusOK, PurgeReply{Purged: "nothing", Apps: []string{}, Fleet: "none"}
-	entries := h.proxy.Entries(app)
+	entries := 0
+	if token.IsZero() { // counting looks at all entries
+		entries = h.proxy.Entries(app)
+	}
 	apps, err := h.proxy.Purge(ctx, app, token)
 	if err != nil {
 		status, reply.Problem = http.StatusUnprocessableEntity, err.Error()

@@ -14,8 +14,11 @@ type QuitReply struct {
 // serveQuit serves POST /quit to callers on this machine that may run operations.
 func (h *Handler) serveQuit() http.HandlerFunc {
 	quit := h.operate("quit", func(*http.Request) (int, any) {
-		h.current.Load().quit()
-		return http.StatusOK, QuitReply{Quitting: true}
+		if quit := h.current.Load().quit; quit != nil { // a reload may just have turned it off
+			quit()
+			return http.StatusOK, QuitReply{Quitting: true}
+		}
+		return http.StatusForbidden, QuitReply{}
 	})
 	return func(w http.ResponseWriter, r *http.Request) {
 		refused := ""

@@ -78,7 +78,7 @@ func (s *Status) FaultsInWords() (list []string) {
 
 // faultWords are the kinds of a fault of Redis whose names do not explain themselves.
 var faultWords = map[string]string{
-	"open": "not sent, because Redis had failed", "backlog": "not sent, because too many were waiting",
+	"open": "not sent (Redis had failed)", "backlog": "not sent (too many were waiting)",
 	"refused": "connection refused", "timeout": "without an answer in time", "pool": "without a free connection",
 	"broken": "connection broken", "resolve": "name not resolved", "oom": "Redis out of memory", "auth": "not authenticated",
 	"permission": "not permitted", "desync": "wrong reply", "oversize": "reply too large", "maxclients": "too many clients",

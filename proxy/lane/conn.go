@@ -34,10 +34,10 @@ type buffer [4 << 10]byte
 
 const (
 	maxRequest = 2 << 10 // in bytes; a larger request is left to net/http
-	busyAfter  = 8       // a connection counts as busy after so many answers
+	busyAfter  = 8       // from this number of answers on, a connection counts as busy
 
-	// shortest is the number of bytes after an answer from which on they are a request. If fewer
-	// arrive, net/http closes the connection without a refusal.
+	// shortest is the least number of bytes after an answer that counts as the start of a request.
+	// If fewer arrive in time, net/http closes the connection without a refusal.
 	shortest = 4
 )
 
@@ -91,8 +91,8 @@ func (c *conn) serve() (rest io.Reader) {
 	}
 }
 
-// work answers what has arrived. It reports whether the connection is finished with the lane.
-// Otherwise it has to be called again when more arrives.
+// work answers what has arrived. It reports whether serve has to decide what follows, because of
+// c.next or c.err. Otherwise work has to be called again when more arrives.
 func (c *conn) work() (finished bool) {
 	for {
 		b := buffers.Get().(*buffer)

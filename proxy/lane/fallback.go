@@ -13,7 +13,6 @@ type fallback struct {
 	close  context.CancelFunc
 }
 
-// Accept returns the next connection, or net.ErrClosed.
 func (f *fallback) Accept() (net.Conn, error) {
 	select {
 	case c := <-f.handed:
@@ -53,7 +52,6 @@ func (c *handed) CloseWrite() error {
 	return nil
 }
 
-// NetConn returns the connection below, as tls.Conn does.
 func (c *handed) NetConn() net.Conn { return c.Conn }
 
 // failed is a connection from which the lane could not read more.

@@ -139,6 +139,7 @@ func TestPlainRequestsAreAnsweredAndOthersHandedOver(t *testing.T) {
 		{"no token", "IGAA", "", false},
 		{"two tokens", "IGAA", "IGAA&access_token=IGAA", false},
 		{"another parameter", "IGAA", "IGAA&x=y", false},
+		{"a parameter without a value", "access_token=I", "access_token&access_token=I", false},
 		{"no Host", "Host: localhost\r\n", "", false},
 		{"two Hosts", "Host: localhost\r\n", "Host: localhost\r\nHost: localhost\r\n", false},
 		{"a body", "Host: localhost\r\n", "Host: localhost\r\nContent-Length: 1\r\n", false},

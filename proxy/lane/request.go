@@ -61,8 +61,10 @@ func plainToken(query []byte) (token []byte) {
 	for more := true; more; {
 		var parameter []byte
 		parameter, query, more = bytes.Cut(query, []byte("&"))
-		name, value, _ := bytes.Cut(parameter, []byte("="))
+		name, value, ok := bytes.Cut(parameter, []byte("="))
 		switch {
+		case !ok:
+			return nil
 		case string(name) == "access_token" && token == nil && isUnreserved(value):
 			token = value
 		case string(name) == "grant_type" && !grant && string(value) == GrantType:

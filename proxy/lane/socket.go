@@ -31,8 +31,8 @@ type rawSocket struct {
 	descriptor int
 }
 
-// wait runs within one call of RawConn.Read, because the runtime forgets at the start of each call
-// that something has arrived. Within a call it forgets nothing, even if work leaves a part unread.
+// wait runs within one call of RawConn.Read, because each call begins by dropping the kernel's
+// earlier reports. Each arrival is reported once: what work leaves unread is not reported again.
 func (s *rawSocket) wait(work func() bool) error {
 	return s.raw.Read(func(descriptor uintptr) bool {
 		s.descriptor = int(descriptor)
@@ -57,7 +57,7 @@ func again(call func(int, []byte) (int, error), descriptor int, p []byte) (n int
 	return n, err
 }
 
-// blocking is a connection without a socket. It waits in Read, and leaves every Write to the lane.
+// blocking is a connection without a socket. Read waits, and Write leaves it to net.Conn to write.
 type blocking struct{ net.Conn }
 
 func (blocking) Write([]byte) (int, error) { return 0, syscall.EAGAIN }

@@ -251,8 +251,8 @@ func TestProtocolUpgradesAreRefused(t *testing.T) {
 	}
 }
 
-// The app gets an answer after a timeout: the deadlines of its connection are later than that of
-// the call.
+// The app gets an answer after a timeout: the deadlines of its connection are later than the one of
+// the call to Meta.
 func TestATimeoutIsAnErrorWithAnAnswer(t *testing.T) {
 	hangs := make(chan struct{})
 	o := passthrough.Options{Timeout: 50 * time.Millisecond}

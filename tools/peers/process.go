@@ -146,8 +146,8 @@ const (
 	private = "Pss_Anon:" // without the pages of files, such as the binary's
 )
 
-// memory returns the memory of this kind that the process tree uses, in bytes. It counts pages that
-// several processes share once.
+// memory returns the memory of this kind that the process tree uses, in bytes. Pages that several
+// processes share are counted once.
 func (s *server) memory(kind string) (bytes float64, err error) {
 	for _, pid := range s.tree() {
 		text, e := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))

@@ -16,8 +16,8 @@ import (
 
 const schemaPath = "../../../../docs/config.schema.json"
 
-// schemaPatterns are the patterns of texts, and of items of lists, by the end of the key or by
-// kind. They must accept everything that the check of the same row accepts.
+// schemaPatterns are the patterns of text values and list items, looked up by the suffix of the key
+// or by kind. Each must accept everything that igproxy's own check of that setting accepts.
 var schemaPatterns = map[string]string{
 	"listen":                       `unix:/.*[^/]|.*:[0-9]+`,
 	"allowed_hosts":                `\[?[A-Za-z0-9_.:-]+(%.+)?\]?`,
@@ -79,7 +79,7 @@ func schemaOf(s setting) object {
 	if pattern := patternOf(s); pattern != "" {
 		text["pattern"] = pattern
 	}
-	if strings.HasSuffix(s.key, "app_id") || s.key == "auth.uids" { // YAML parsers read a number, igproxy reads a text
+	if strings.HasSuffix(s.key, "app_id") || s.key == "auth.uids" { // a YAML parser sees a number here, although igproxy reads text
 		text["type"] = []string{"string", "integer"}
 	}
 	number := object{"type": "integer", "minimum": s.low, "maximum": s.high}

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// substituted returns the path that a shell writes for <(printf %s text).
+// substituted returns a path such as a shell substitutes for <(printf %s text).
 func substituted(t *testing.T, text string) string {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -29,7 +29,7 @@ func substituted(t *testing.T, text string) string {
 	return path
 }
 
-// A pipe has its contents only once, but every reload reads the configuration.
+// A pipe can be read only once, but every reload reads the configuration again.
 func TestASecretFromAPipeIsReadOnceAndNotWatched(t *testing.T) {
 	path := substituted(t, canary+"\n")
 	for _, when := range []string{"at the start", "at a reload"} {
@@ -62,7 +62,6 @@ func TestASecretFromAPipeIsReadOnceAndNotWatched(t *testing.T) {
 	})
 }
 
-// Only secrets come from pipes: a certificate is read at each handshake.
 func TestAPipeThatNothingWritesToIsRefused(t *testing.T) {
 	path := substituted(t, "")
 	if _, err := ReadSecret(path); err == nil || err.Error() != path+" is a pipe that nothing writes to" {

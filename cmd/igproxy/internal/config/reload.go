@@ -82,7 +82,7 @@ func differences(running, next Config) (keys []string) {
 // that differed.
 func (c *Config) keep(running Config) (kept []string) {
 	origins := map[string]string{}
-	maps.Copy(origins, c.origins) // and do not change those of the configuration that was read
+	maps.Copy(origins, c.origins) // a copy: the configuration that was read must not change
 	c.origins = origins
 	retain := func(match func(key string) bool) {
 		for _, s := range settings() {
@@ -107,9 +107,10 @@ func (c *Config) keep(running Config) (kept []string) {
 	return kept
 }
 
-// Files returns the paths of the files that are read only when the configuration is read, and so
+// Files returns the paths of the files that are read once, together with the configuration, and so
 // have to be watched for a reload. Other files, such as certificates and the tokens of
-// auth.bearer_file and admin.token_file, are followed where they are used, and pipes cannot change.
+// auth.bearer_file and admin.token_file, are watched by the code that uses them. Pipes are left out
+// too, because they cannot change.
 func (c Config) Files() (paths []string) {
 	paths = append(paths, c.Cache.KeyFile)
 	for _, app := range c.allCredentials() {
@@ -122,7 +123,7 @@ func (c Config) Files() (paths []string) {
 	return watchable(slices.DeleteFunc(paths, func(path string) bool { return path == "" }))
 }
 
-// plainFiles returns the files among Files whose contents Config does not hold.
+// plainFiles returns those of the files that Files lists whose contents are not kept in Config.
 func (c Config) plainFiles() [3]struct{ key, path string } {
 	return [...]struct{ key, path string }{{"upstream.ca_file", c.Upstream.CAFile}, {"redis.ca_file", c.Redis.CAFile},
 		{"redis.sentinel_password_file", c.Redis.SentinelPasswordFile}}

@@ -78,17 +78,18 @@ func settings() []setting {
 				"9090 is also Prometheus' own port: if it runs on the same machine, change one of the two."},
 		{key: "admin.socket", kind: kindText, check: checkSocket, example: "/run/igproxy/admin.sock",
 			doc: "A Unix socket, mode 0660, that serves the same as admin.listen. Root, igproxy's own user and the UIDs in admin.uids can " +
-				"reload and purge over it, and over admin.listen if that is a Unix socket too. They can do so on Linux only; elsewhere use admin.token_file."},
+				"run operations (reload, purge, resume, quit) over it, and over admin.listen if that is a Unix socket too. They can do so " +
+				"on Linux only; elsewhere use admin.token_file."},
 		{key: "admin.uids", kind: kindList, check: checkUID, example: "[1000]",
-			doc: "More UIDs that can reload and purge over the Unix socket, on Linux. Their users must also be in the socket's group."},
+			doc: "More UIDs that can run operations over the Unix socket, on Linux. Their users must also be in the socket's group."},
 		{key: "admin.token_file", kind: kindText, example: "/run/secrets/igproxy-admin-token",
 			doc: "A file with a token of at least 16 characters and, while it is being rotated, the previous one on a second line. Clients that " +
-				"send either token as Authorization: Bearer TOKEN can reload and purge over any admin listener. Reloaded when it changes."},
+				"send either token as Authorization: Bearer TOKEN can run operations over any admin listener. Reloaded when it changes."},
 		{key: "admin.ready_when_refused", kind: kindSwitch, value: "false",
 			doc: "Whether /readyz stays ready while Meta refuses the client secrets of all apps. Known tokens are still served then. If false, " +
 				"the sidecar is not ready until Meta accepts a secret again; igproxy tests that by itself."},
 		{key: "admin.quit", kind: kindSwitch, value: "false",
-			doc: "Whether POST /quit on an admin listener stops igproxy, for a program on the same machine that may reload and purge. Use it " +
+			doc: "Whether POST /quit on an admin listener stops igproxy, for a program on the same machine that may run operations. Use it " +
 				"for a Kubernetes Job whose sidecar is an ordinary container: the job calls it when its work is done."},
 
 		{key: "upstream.url", kind: kindText, value: "https://graph.instagram.com", check: checkUpstreamURL,

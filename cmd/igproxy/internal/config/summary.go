@@ -45,7 +45,7 @@ func (c Config) openTo(address string) string {
 	return who
 }
 
-// Operations says in words who may reload and purge.
+// Operations says in words who may run operations.
 func (c Config) Operations() string {
 	var ways []string
 	socket := c.Admin.Socket

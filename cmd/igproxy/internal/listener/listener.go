@@ -144,6 +144,8 @@ const (
 	// farewellTimeout bounds how long a drain waits, before it calls net/http's Shutdown, for
 	// requests that arrive slowly and for answers that began before the drain.
 	farewellTimeout = 5 * time.Second
+	// closeTimeout bounds how long Close waits for requests that the lane is answering.
+	closeTimeout = 100 * time.Millisecond
 )
 
 // Shutdown ends the server within ctx, without dropping a request of an accepted connection.
@@ -191,17 +193,19 @@ func (s *Server) endLane(ctx context.Context, start time.Time) error {
 	}
 }
 
-// Close ends every connection now, and waits for the goroutines of Serve. It is harmless after
-// Shutdown.
+// Close ends every connection now, and waits for the goroutines of Serve, and a moment for requests
+// in the lane. It is harmless after Shutdown.
 func (s *Server) Close() {
 	s.ending.Store(true)
 	_ = s.bound.Close()
 	if s.lane != nil {
 		<-s.accepted
 		for _, c := range s.bound.open.snapshot() {
-			_ = c.Close()
+			go c.Close() // ends with the request that the lane is answering
 		}
-		_ = s.lane.Shutdown(context.Background())
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		_ = s.lane.Shutdown(ctx)
 	}
 	_ = s.http.Close()
 	<-s.handed

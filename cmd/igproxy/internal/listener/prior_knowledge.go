@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// http2Refusal is the text of the GOAWAY for HTTP/2 that was not negotiated, below 120 bytes.
+// http2Refusal is the text of the GOAWAY for HTTP/2 that was not negotiated. It has less than 120
+// bytes, so that one byte holds the length of its frame.
 const http2Refusal = "igproxy speaks HTTP/2 only if TLS negotiates it (ALPN); use HTTP/1.1 here"
 
 // http2RefusalFrames are an empty SETTINGS frame, which must be the first, and a GOAWAY frame with

@@ -164,12 +164,7 @@ func (answeringLane) Serve(l net.Listener) error {
 	return err
 }
 func (a answeringLane) Fallback() net.Listener { return a.Listener }
-
-// Shutdown waits for the answer until ctx ends, or returns at once if the connections are closed.
-func (a answeringLane) Shutdown(ctx context.Context) error {
-	if ctx.Done() == nil {
-		return a.Listener.Close()
-	}
+func (answeringLane) Shutdown(ctx context.Context) error {
 	<-ctx.Done()
 	return ctx.Err()
 }

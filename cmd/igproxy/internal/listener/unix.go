@@ -14,7 +14,7 @@ import (
 )
 
 // unixSocket is a listener on a Unix socket. When it is closed, it removes its path, unless the
-// path belongs to another socket by now. net.UnixListener removes whatever has the path.
+// path belongs to another socket by now. A plain net.UnixListener would remove whatever is there.
 type unixSocket struct {
 	*net.UnixListener
 	close func() error
@@ -26,15 +26,12 @@ func (u *unixSocket) Close() error { return u.close() }
 // listenUnix listens on a path with the given mode. It replaces the socket of a process that has
 // ended, and nothing else.
 func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
-	unlock, err := lockFolder(filepath.Dir(path))
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
+	defer lockFolder(filepath.Dir(path))()
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
 	var l *net.UnixListener
+	var err error
 	withMode(mode, func() { l, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"}) })
 	if err != nil {
 		return nil, err
@@ -60,11 +57,14 @@ const (
 )
 
 // lockFolder makes processes that start at the same time check and replace sockets in a folder one
-// after another. Where the system cannot lock the folder, it does nothing.
-func lockFolder(folder string) (unlock func(), err error) {
+// after another. If it cannot lock the folder within lockTimeout, it does nothing: any user who can
+// read the folder can hold the lock, and must not be able to keep igproxy from starting.
+func lockFolder(folder string) (unlock func()) {
 	f, err := os.Open(folder)
 	if err != nil {
-		return func() {}, nil // listening on the path fails for a better reason, or needs only the right to write
+		// If the folder is missing, listening reports that better. If it cannot be read, listening
+		// needs only the right to write.
+		return func() {}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lockTimeout)
 	defer cancel()
@@ -72,15 +72,11 @@ func lockFolder(folder string) (unlock func(), err error) {
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		return !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR)
 	})
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		_ = f.Close()
-		return nil, &occupied{folder + " is locked by another process; try again, or choose another folder for the socket"}
-	}
-	return func() { _ = f.Close() }, nil // ends the lock
+	return func() { _ = f.Close() } // ends the lock
 }
 
-// removeStale removes a socket whose process has ended. Only a refused connection proves that: the
-// queue of a process that listens can be full, for example.
+// removeStale removes a socket whose process has ended. Only a refused connection proves that.
+// After any other error a process may still be listening: its queue may be full, for example.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -58,9 +58,9 @@ const closeTimeout = time.Second
 func (l *Log) Close() bool { return l.queue.close(closeTimeout) }
 
 // ForNetHTTP returns a logger for net/http, which logs through package log. Each message is cut at
-// its first quotation mark, because net/http quotes what a peer sent unasked, which may hold a
-// token. A connection that ends before its TLS handshake is not logged, because watchdogs and load
-// balancers open such connections.
+// its first quotation mark, because net/http quotes data that a peer sent without being asked, and
+// that data may contain a token. A connection that ends before its TLS handshake is not logged,
+// because watchdogs and load balancers open such connections.
 func ForNetHTTP(log *slog.Logger, level slog.Level) *stdlog.Logger {
 	to := slog.NewLogLogger(log.With("from", "net/http").Handler(), level)
 	return stdlog.New(cutter{to.Writer()}, "", 0)

@@ -270,6 +270,7 @@ func (s *Sidecar) apply(conf config.Config) error {
 	if err := requireTrust(s.appNets, conf); err != nil { // the open listeners, whatever conf.Listen says
 		return err
 	}
+	conf.Listen, conf.Admin.Listen = s.conf.Listen, s.conf.Admin.Listen // the open listeners
 	ao, err := s.adminOptions(conf)
 	if err != nil {
 		return err

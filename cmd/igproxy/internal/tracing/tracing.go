@@ -42,20 +42,28 @@ func Collector(getenv func(string) string) string {
 	return u.Host
 }
 
-// Misfits says which variables ask for something that igproxy does not do; tracing ignores them. A
-// platform sets them for every program, so they are no reason not to start. It repeats no value. If
-// tracing is off, there are none.
+// Misfits says which variables ask for something that igproxy does not do. A platform sets these
+// variables for every program, so they are no reason not to start. The result contains no values,
+// and is empty if tracing is off.
 func Misfits(getenv func(string) string) (problems []string) {
 	if Collector(getenv) == "" {
 		return nil
 	}
 	if u, err := url.Parse(endpointIn(getenv)); endpointIn(getenv) != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https") {
-		problems = append(problems, "OTEL_EXPORTER_OTLP_ENDPOINT is not a URL with http:// or https://, so no spans arrive; write http://HOST:4318")
+		name, example := "OTEL_EXPORTER_OTLP_ENDPOINT", "http://HOST:4318"
+		if getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != "" {
+			name, example = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://HOST:4318/v1/traces"
+		}
+		problems = append(problems, name+" is not a URL with http:// or https://, so no spans arrive; write "+example)
 	}
-	switch cmp.Or(getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), getenv("OTEL_EXPORTER_OTLP_PROTOCOL")) {
+	protocol := "OTEL_EXPORTER_OTLP_PROTOCOL"
+	if getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") != "" {
+		protocol = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
+	}
+	switch getenv(protocol) {
 	case "", "http/protobuf", "http/json":
 	default:
-		problems = append(problems, "OTEL_EXPORTER_OTLP_PROTOCOL is not http/protobuf or http/json; spans are sent over HTTP, usually to port 4318")
+		problems = append(problems, protocol+" is not http/protobuf or http/json; spans are sent over HTTP, usually to port 4318")
 	}
 	if exporter := getenv("OTEL_TRACES_EXPORTER"); exporter != "" && !strings.Contains(exporter, "otlp") {
 		problems = append(problems, "OTEL_TRACES_EXPORTER is not otlp or none; spans are sent over OTLP")
@@ -70,8 +78,8 @@ func endpointIn(getenv func(string) string) string {
 // Start reads the environment and returns the tracer it asks for; nil means that tracing is off.
 // The version becomes the resource attribute service.version. The log never has the value of a
 // variable, except the host of the collector, and never an error's text. stop sends what is queued,
-// within ctx and three seconds; it may be called more than once. The library's error handler and
-// logger are global, so a process starts tracing once.
+// until ctx ends and for at most three seconds; it may be called more than once. The library's
+// error handler and logger are global, so call Start only once in a process.
 func Start(version string, log *slog.Logger) (tracer trace.Tracer, stop func(context.Context)) {
 	off := func(context.Context) {}
 	collector := Collector(os.Getenv)
