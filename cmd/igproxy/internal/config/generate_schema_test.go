@@ -79,7 +79,7 @@ func schemaOf(s setting) object {
 	if pattern := patternOf(s); pattern != "" {
 		text["pattern"] = pattern
 	}
-	if strings.HasSuffix(s.key, "app_id") || s.key == "auth.uids" { // a YAML parser sees a number here, although igproxy reads text
+	if strings.HasSuffix(s.key, "app_id") || s.key == "auth.uids" { // YAML sees a number here, igproxy reads text
 		text["type"] = []string{"string", "integer"}
 	}
 	number := object{"type": "integer", "minimum": s.low, "maximum": s.high}
