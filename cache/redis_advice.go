@@ -58,7 +58,7 @@ const seeLog = "see Redis's own log"
 
 // advice returns the next step for an operator. It names only settings that are in use. err tells
 // the sentinels from Redis; nil: it is Redis.
-func (o RedisOptions) advice(kind string, err error) string {
+func (o *RedisOptions) advice(kind string, err error) string {
 	if kind == "" {
 		return ""
 	}

@@ -207,7 +207,7 @@ var kinds = []string{
 // Every kind in the list except kindOther has advice of its own.
 func TestEveryErrorKindNamesANextStep(t *testing.T) {
 	for _, kind := range kinds {
-		step := RedisOptions{}.advice(kind, nil)
+		step := (&RedisOptions{}).advice(kind, nil)
 		named := false
 		for _, verb := range []string{"check ", "see ", "try ", "raise ", "point ", "set ", "wait "} {
 			named = named || strings.Contains(step, verb)
