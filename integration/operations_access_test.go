@@ -56,8 +56,9 @@ func postAs(t *testing.T, uid int, address, path string) string {
 }
 
 // operations returns the log lines about the operation called name that ended with this outcome.
-func (p *process) operations(name, outcome string) (found []map[string]any) {
-	for _, line := range p.Log.Lines("operation") {
+func (p *process) operations(t *testing.T, name, outcome string) (found []map[string]any) {
+	t.Helper()
+	for _, line := range p.settled(t).Lines("operation") {
 		if line["operation"] == name && line["outcome"] == outcome {
 			found = append(found, line)
 		}
@@ -89,7 +90,7 @@ func TestOperationsOverTCPAreOffWithoutAToken(t *testing.T) {
 	if got, want := p.counted(t, "purge", "denied"), float64(1+len(otherUIDs())); got != want {
 		t.Errorf("%v refused purges are counted, want %v", got, want)
 	}
-	lines := p.operations("purge", "denied")
+	lines := p.operations(t, "purge", "denied")
 	if len(lines) == 0 || !strings.HasPrefix(fmt.Sprint(lines[0]["address"]), "127.0.0.1:") {
 		t.Errorf("the log has %v, want the address", lines)
 	}
@@ -116,7 +117,7 @@ func TestSocketTakesOperationsFromTheOperatorOnly(t *testing.T) {
 	if code, out := operateAs(t, own, use, "reload"); code != 0 || out != "reloaded: nothing has changed\n" {
 		t.Errorf("igproxy's own user: exit code %d: %s", code, out)
 	}
-	if lines := p.operations("reload", "done"); len(lines) != 1 || lines[0]["uid"] != float64(own) {
+	if lines := p.operations(t, "reload", "done"); len(lines) != 1 || lines[0]["uid"] != float64(own) {
 		t.Errorf("the log has %v, want uid %d", lines, own)
 	}
 	p.ask(t, "IGAA-kept")
@@ -131,7 +132,7 @@ func TestSocketTakesOperationsFromTheOperatorOnly(t *testing.T) {
 		if code != 1 || !strings.Contains(out, fmt.Sprintf("UID %d", uid)) || !strings.Contains(out, "admin.uids") || !p.hits(t, "IGAA-kept") {
 			t.Errorf("user %d: exit code %d: %s", uid, code, out)
 		}
-		if lines := p.operations("purge", "denied"); len(lines) != 1 || lines[0]["uid"] != float64(uid) || p.counted(t, "purge", "denied") != 1 {
+		if lines := p.operations(t, "purge", "denied"); len(lines) != 1 || lines[0]["uid"] != float64(uid) || p.counted(t, "purge", "denied") != 1 {
 			t.Errorf("user %d: the log has %v", uid, lines)
 		}
 		// A user outside the group cannot even connect.
@@ -205,7 +206,7 @@ func TestOperationsOverTCPNeedTheToken(t *testing.T) {
 	if code, out, errs := command(t, []string{"IGPROXY_ADMIN_LISTEN=" + strings.TrimPrefix(p.Admin, "http://"), "IGPROXY_ADMIN_TOKEN_FILE=" + path}, "purge", "--all"); code != 0 {
 		t.Errorf("the command: exit code %d: %s%s", code, out, errs)
 	}
-	if lines := p.operations("purge", "done"); len(lines) != 1 || lines[0]["credential"] != "token" || !strings.HasPrefix(fmt.Sprint(lines[0]["address"]), "127.0.0.1:") {
+	if lines := p.operations(t, "purge", "done"); len(lines) != 1 || lines[0]["credential"] != "token" || !strings.HasPrefix(fmt.Sprint(lines[0]["address"]), "127.0.0.1:") {
 		t.Errorf("the log has %v, want the address and that it was the token", lines)
 	}
 	must(t, os.WriteFile(path, []byte(nextToken), 0o600))
