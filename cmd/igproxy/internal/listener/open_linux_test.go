@@ -1,0 +1,44 @@
+package listener_test
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
+)
+
+// Whether a socket has an owner is unknown to a user who may not connect to it. Root may connect to
+// every socket, so a test that root runs looks for the socket with the rights of another user.
+func TestASocketThatOnlyOthersMayUseIsLeftAlone(t *testing.T) {
+	folder := t.TempDir()
+	path := filepath.Join(folder, "s")
+	l, err := listener.Open("listen", "unix:"+path, 0o660)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	if err := os.Chmod(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getuid() == 0 {
+		for _, f := range []string{folder, filepath.Dir(folder)} {
+			if err := os.Chmod(f, 0o755); err != nil { //nolint:gosec // the other user has to see the socket
+				t.Fatal(err)
+			}
+		}
+		const nobody = 65534
+		runtime.LockOSThread() // the rights are those of a thread
+		defer runtime.UnlockOSThread()
+		if err := syscall.Setfsuid(nobody); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = syscall.Setfsuid(0) }()
+	}
+	if why := leftAlone(t, path); !strings.Contains(why, "permission denied") {
+		t.Errorf("got %s", why)
+	}
+}
