@@ -83,8 +83,8 @@ func (m *proving) called(t *testing.T, want ...time.Duration) {
 	}
 }
 
-// A secret that nobody has tried is not reported as good, and without CheckSecrets igproxy calls
-// nobody before it has a request.
+// A secret that no call has proven is not reported as good, and without CheckSecrets igproxy makes
+// no call before it has a request.
 func TestAnUntestedSecretIsUnproven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := startProving(t, testSecret, func(*Options) {})

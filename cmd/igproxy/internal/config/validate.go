@@ -84,7 +84,7 @@ func (l *loader) validateOperators(hasUIDs bool) {
 		l.refuse(fault{"allowed only with a Unix socket", "set admin.socket, or remove admin.uids"}, "admin.uids")
 	}
 	if c.Quit && !l.isSet("admin.socket") && !l.isSet("admin.token_file") && !strings.HasPrefix(c.Listen, "unix:") {
-		l.contradiction(fault{"set without admin.socket or admin.token_file, so nobody may quit", "set one of them"}, "admin.quit")
+		l.contradiction(fault{"set without admin.socket or admin.token_file, so every POST /quit would be refused", "set one of them"}, "admin.quit")
 	}
 	if c.TokenFile != "" && beyondLoopback(c.Listen) {
 		l.warn(l.place("admin.token_file"), "admin.token_file", fault{"sent without TLS to admin.listen, which other machines can reach: the token can be read on the network",

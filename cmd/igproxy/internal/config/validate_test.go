@@ -19,7 +19,7 @@ func TestAContradictionIsReportedWithItsReason(t *testing.T) {
 		{name: "one of several listeners is the admin listener's", yaml: "listen: [127.0.0.1:7000, 127.0.0.1:9090]\n",
 			want: []string{"igproxy.yaml:1: admin.listen: the same address as listen; give each its own port"}},
 		{name: "quit without a way to ask for it", yaml: "admin:\n  quit: true\n",
-			want: []string{"igproxy.yaml:2: admin.quit: set without admin.socket or admin.token_file, so nobody may quit; set one of them"}},
+			want: []string{"igproxy.yaml:2: admin.quit: set without admin.socket or admin.token_file, so every POST /quit would be refused; set one of them"}},
 		{name: "quit over a socket", yaml: "admin:\n  listen: unix:/run/s\n  quit: true\n"},
 		{name: "two listeners, one by default", yaml: "listen: 127.0.0.1:9090\n",
 			want: []string{"igproxy.yaml:1: admin.listen: the same address as listen; give each its own port"}},

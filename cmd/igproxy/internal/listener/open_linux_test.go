@@ -30,10 +30,10 @@ func TestASocketThatOnlyOthersMayUseIsLeftAlone(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		const nobody = 65534
+		const otherUser = 65534
 		runtime.LockOSThread() // the rights are those of a thread
 		defer runtime.UnlockOSThread()
-		if err := syscall.Setfsuid(nobody); err != nil {
+		if err := syscall.Setfsuid(otherUser); err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = syscall.Setfsuid(0) }()

@@ -4,7 +4,6 @@ package sidecar
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -344,69 +343,6 @@ func (s *Sidecar) proveSecrets() (stop func()) {
 	var running sync.WaitGroup
 	running.Go(func() { s.proxy.ProveSecrets(ctx) })
 	return func() { cancel(); running.Wait() }
-}
-
-// delay continues as before for a while, with readiness off. POST /quit ends it early.
-func (s *Sidecar) delay(signals <-chan os.Signal, failed <-chan error, delay time.Duration) error {
-	select {
-	case <-time.After(delay):
-		return nil
-	case <-s.quits:
-		return nil
-	case err := <-failed:
-		s.closeAll()
-		return fmt.Errorf("serving failed: %w", err)
-	case sig := <-signals:
-		s.closeAll()
-		return secondSignal(sig)
-	}
-}
-
-// secondSignal returns the error for a stop that did not wait for anything.
-func secondSignal(sig os.Signal) error {
-	return fmt.Errorf("stopped at once by a second signal (%s)", sig)
-}
-
-// drain stops the parts in order: pending purges are performed, the app's listeners stop and their
-// requests are answered, shared exchanges and writes to Redis finish, spans are sent, and the admin
-// listeners stop last, so that an orchestrator can watch.
-func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
-	defer cancel()
-	s.proxy.Stop()
-	start := time.Now()
-	done := make(chan error, 1)
-	go func() { // ends when drained, or soon after ctx
-		s.operator.Close()
-		err := errors.Join(shutdown(ctx, s.apps), s.proxy.Close(ctx), s.cache.Close(ctx))
-		s.endTracing(ctx) // lost spans are not a failure
-		done <- errors.Join(err, shutdown(ctx, s.admins))
-	}()
-	select {
-	case err := <-done:
-		s.closeAll()
-		if err != nil {
-			return fmt.Errorf("not everything finished within server.drain (%s): %w", within, err)
-		}
-		s.log.Info("stopped", "drained_ms", time.Since(start).Milliseconds())
-		return nil
-	case sig := <-signals:
-		cancel()
-		s.closeAll()
-		<-done
-		return secondSignal(sig)
-	}
-}
-
-// shutdown ends servers within ctx, all at the same time.
-func shutdown(ctx context.Context, servers []*listener.Server) error {
-	errs := make([]error, len(servers))
-	var all sync.WaitGroup
-	for i, server := range servers {
-		all.Go(func() { errs[i] = server.Shutdown(ctx) })
-	}
-	all.Wait()
-	return errors.Join(errs...)
 }
 
 func (s *Sidecar) closeAll() {
