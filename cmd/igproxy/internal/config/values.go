@@ -180,7 +180,8 @@ func sizeText(n int64) string {
 	return strconv.FormatInt(n, 10) + " bytes"
 }
 
-// text returns the value as people write it. A secret is "set" or empty.
+// text returns the value as people write it. A secret is "set" or empty. A size of zero is one that
+// is not set, and is empty too.
 func (s setting) text(c *Config) string {
 	switch v := s.field(c).Interface().(type) {
 	case proxy.Secret:
@@ -194,7 +195,10 @@ func (s setting) text(c *Config) string {
 		return durationText(v)
 	}
 	if s.kind == kindSize {
-		return sizeText(s.field(c).Int())
+		if n := s.field(c).Int(); n > 0 {
+			return sizeText(n)
+		}
+		return ""
 	}
 	return fmt.Sprint(s.field(c).Interface())
 }
