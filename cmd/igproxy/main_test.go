@@ -151,7 +151,7 @@ func TestCheckShowsWhereEachSettingComesFrom(t *testing.T) {
 	}
 	for key, want := range map[string]string{"listen": "127.0.0.1:8080 default", "cache.ttl": "2h igproxy.yaml:3", "log.level": "error IGPROXY_LOG_LEVEL",
 		"client_secret": "set client_secret_file", "client_secret_file": "./secret igproxy.yaml:1", "redis.password": "set IGPROXY_REDIS_PASSWORD",
-		"redis.username": "- default"} {
+		"redis.username": "- default", "cache.max_bytes": "- default"} {
 		if columns[key] != want {
 			t.Errorf("%s is shown as %q, want %q", key, columns[key], want)
 		}

@@ -194,7 +194,10 @@ func (s setting) text(c *Config) string {
 		return durationText(v)
 	}
 	if s.kind == kindSize {
-		return sizeText(s.field(c).Int())
+		if n := s.field(c).Int(); n != 0 { // 0 is no size that may be set
+			return sizeText(n)
+		}
+		return ""
 	}
 	return fmt.Sprint(s.field(c).Interface())
 }
