@@ -69,6 +69,8 @@ func (o *RedisOptions) advice(kind string, err error) string {
 		text = cmp.Or(sentinelSteps[kind], sentinelSteps[kindOther])
 	case o.Mode == ModeSentinel:
 		text = cmp.Or(masterSteps[kind], text)
+	case o.Mode == ModeCluster && err != nil && strings.Contains(err.Error(), "cluster support disabled"):
+		text = "this Redis is not part of a cluster; set redis.mode to single or sentinel"
 	}
 	address, tls := "redis.url", "rediss://"
 	if o.URL == "" {

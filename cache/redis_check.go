@@ -11,7 +11,8 @@ import (
 )
 
 // check tries every Redis command that igproxy needs. The error names the kind of fault, or all
-// missing permissions.
+// missing permissions. In mode cluster the client sends CLUSTER SLOTS before any of them, and if that
+// is denied, every command fails with its error.
 func (t *redisTier) check(ctx context.Context) error {
 	if err := t.checkSentinels(ctx); err != nil {
 		return err
@@ -21,11 +22,15 @@ func (t *redisTier) check(ctx context.Context) error {
 	value, set := t.name("check", "v"), t.name("check", "p")
 	client, script := t.client.Load(), "return redis.call('GET', KEYS[1])"
 	firstKind, keys, missing := "", "", []string{}
-	for _, command := range [][]any{
+	commands := [][]any{
 		{"ping"}, {"set", value, "check", "px", 1000}, {"get", value}, {"del", value},
 		{"eval", script, 1, value}, {"evalsha", redis.NewScript(script).Hash(), 1, value},
 		{"time"}, {"zadd", set, 1, "check"}, {"pexpire", set, 1000}, {"zrange", set, 0, 1}, {"zrem", set, "check"},
-	} {
+	}
+	if t.options.Mode == ModeCluster {
+		commands = slices.Insert(commands, 0, []any{"asking"}) // the client sends it while a slot moves
+	}
+	for _, command := range commands {
 		err := client.Do(ctx, command...).Err()
 		if command[0] == "eval" || command[0] == "evalsha" {
 			err = scriptError(err)
@@ -35,6 +40,9 @@ func (t *redisTier) check(ctx context.Context) error {
 			continue
 		case kind == kindPermission && permissionOfKeys(err):
 			keys = "~" + t.options.Prefix + ":*"
+		case kind == kindPermission && strings.Contains(err.Error(), "'cluster"):
+			return fmt.Errorf("%s: Redis denies what igproxy needs; if Redis has an access list, give the user +cluster|slots; "+
+				"without it nothing else can be tested", kind)
 		case kind == kindPermission, kind == kindNoScript:
 			missing = append(missing, "+"+command[0].(string))
 		case command[0] == "evalsha" && redis.HasErrorPrefix(err, "NOSCRIPT"): // eval, which loads it, was denied

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -55,6 +56,29 @@ func TestCheckNamesAllMissingPermissionsAtOnce(t *testing.T) {
 	}
 }
 
+// Without CLUSTER SLOTS the client knows no node, and every command fails as CLUSTER SLOTS does. An
+// operator who then gives the user what each command seems to lack changes nothing.
+func TestCheckOfAClusterNamesThePermissionsOfTheClientItself(t *testing.T) {
+	t.Parallel()
+	node := redistest.Start(t, redistest.Options{Args: []string{"--cluster-enabled", "yes"}})
+	node.Do("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+	eventually(t, "the cluster is up", func() bool { return strings.Contains(fmt.Sprint(node.Do("CLUSTER", "INFO")), "cluster_state:ok") })
+	for name, c := range map[string]struct{ rules, want string }{
+		"all":    {documented + " +cluster|slots +asking", ""},
+		"asking": {documented + " +cluster|slots", "give the user +asking"},
+		"two":    {documented + " +cluster|slots -zadd", "give the user +asking +zadd"},
+		"slots":  {documented + " +asking", "give the user +cluster|slots; without it nothing else can be tested"},
+		"both":   {documented, "give the user +cluster|slots; without it nothing else can be tested"},
+	} {
+		user(node, name, c.rules)
+		o := RedisOptions{Mode: ModeCluster, Addrs: []string{node.Addr()}, Username: name, Password: func() (string, error) { return "pw", nil }}
+		err := fleet(t, o, nil).Check(t.Context())
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.HasSuffix(err.Error(), c.want)) {
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
+		}
+	}
+}
+
 // A sidecar asks the next sentinel when one hangs, so the check must, too.
 func TestCheckWaitsForTheNextSentinelWhenOneHangs(t *testing.T) {
 	t.Parallel()
@@ -92,6 +116,7 @@ func TestAdviceNamesTheSettingsThatAreInUse(t *testing.T) {
 		"the master is away":    {sentinel(ofGone, redistest.MasterName), "refused: nothing listens at the master's address that the sentinels report"},
 		"addrs":                 {RedisOptions{Mode: ModeSingle, Addrs: []string{gone.Addr()}}, "refused: nothing listens at this address; check redis.addrs"},
 		"a cluster":             {RedisOptions{Mode: ModeCluster, Addrs: []string{gone.Addr()}}, "refused: nothing listens at this address; check redis.addrs"},
+		"not a cluster":         {RedisOptions{Mode: ModeCluster, Addrs: []string{server.Addr()}}, "other: this Redis is not part of a cluster; set redis.mode to single or sentinel"},
 		"url":                   {RedisOptions{Mode: ModeSingle, URL: gone.URL()}, "refused: nothing listens at this address; check redis.url"},
 	} {
 		o := c.o

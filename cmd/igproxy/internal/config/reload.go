@@ -107,12 +107,13 @@ func (c *Config) keep(running Config) (kept []string) {
 	return kept
 }
 
-// Files returns the paths of the files that are read once, together with the configuration, and so
-// have to be watched for a reload. Other files, such as certificates and the tokens of
-// auth.bearer_file and admin.token_file, are watched by the code that uses them. Pipes are left out
-// too, because they cannot change.
+// Files returns the paths of the files that have to be watched for a reload: all files that the
+// configuration names. Certificates, redis.password_file, and the tokens of auth.bearer_file and
+// admin.token_file take effect through the code that uses them. They are watched too, because a
+// restart would fail if they cannot be used. Pipes are left out, because they cannot change.
 func (c Config) Files() (paths []string) {
-	paths = append(paths, c.Cache.KeyFile)
+	paths = append(paths, c.Cache.KeyFile, c.Auth.BearerFile, c.Auth.ClientCA, c.Admin.TokenFile, c.TLS.CertFile, c.TLS.KeyFile,
+		c.Redis.PasswordFile, c.Redis.CertFile, c.Redis.KeyFile)
 	for _, app := range c.allCredentials() {
 		paths = append(paths, app.ClientSecretFile)
 	}
@@ -123,7 +124,8 @@ func (c Config) Files() (paths []string) {
 	return watchable(slices.DeleteFunc(paths, func(path string) bool { return path == "" }))
 }
 
-// plainFiles returns those of the files that Files lists whose contents are not kept in Config.
+// plainFiles returns those of the files whose contents take effect with a reload or a restart, and
+// are not kept in Config.
 func (c Config) plainFiles() [3]struct{ key, path string } {
 	return [...]struct{ key, path string }{{"upstream.ca_file", c.Upstream.CAFile}, {"redis.ca_file", c.Redis.CAFile},
 		{"redis.sentinel_password_file", c.Redis.SentinelPasswordFile}}

@@ -151,3 +151,45 @@ func TestChangedContentOfAnAuthorityIsAChange(t *testing.T) {
 		t.Errorf("again: %+v", reply)
 	}
 }
+
+// The code that uses a certificate or a token reads its file by itself, and keeps the previous one
+// if it cannot use the new one. A restart would fail all the same, so the operator must hear of it.
+func TestAFileReadSeparatelyThatCannotBeUsedIsReportedAsARefusedReload(t *testing.T) {
+	one, two := newPair(t, "one"), newPair(t, "two")
+	for name, c := range map[string]struct{ settings, file, good, other, bad string }{
+		"bearer_file":    {"auth:\n  bearer_file: ./f\n", "f", "0123456789abcdef", "0123456789abcdeg", "short"},
+		"token_file":     {"admin:\n  token_file: ./f\n", "f", "0123456789abcdef", "0123456789abcdeg", "short"},
+		"cert_file":      {"tls:\n  cert_file: ./f\n  key_file: ./k\n", "f", one.cert, one.cert + one.cert, two.cert},
+		"key_file":       {"tls:\n  cert_file: ./c1\n  key_file: ./f\n", "f", one.key, one.key + "\n", two.key},
+		"client_ca":      {"tls:\n  cert_file: ./c1\n  key_file: ./k\nauth:\n  client_ca: ./f\n", "f", one.cert, two.cert, "none"},
+		"password_file":  {"redis:\n  mode: single\n  url: redis://127.0.0.1:1\n  password_file: ./f\n", "f", "pw", "pw2", ""},
+		"redis.key_file": {"redis:\n  mode: single\n  url: rediss://127.0.0.1:1\n  cert_file: ./c1\n  key_file: ./f\n", "f", one.key, one.key + "\n", two.key},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				t.Chdir(t.TempDir())
+				put(t, "c", c.settings, time.Hour)
+				put(t, "k", one.key, time.Hour)
+				put(t, "c1", one.cert, time.Hour)
+				put(t, c.file, c.good, time.Hour)
+				n := newReloading(t, "c")
+				n.pass(3)
+				put(t, c.file, c.other, time.Minute)
+				n.pass(3)
+				if len(n.applied) > 0 || n.log.Len() > 0 {
+					t.Errorf("another file that can be used is no reload: %s", n.log.String())
+				}
+				put(t, c.file, c.bad, 30*time.Second)
+				n.pass(3)
+				if text := n.log.String(); strings.Count(text, "reload failed") != 1 || len(n.refused) == 0 || !strings.Contains(text, "key=") {
+					t.Errorf("a file that cannot be used: %s", text)
+				}
+				put(t, c.file, c.good, 20*time.Second)
+				n.pass(3)
+				if len(n.refused) > 0 {
+					t.Errorf("the file can be used again: %s", n.log.String())
+				}
+			})
+		})
+	}
+}

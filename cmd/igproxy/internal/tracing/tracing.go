@@ -68,6 +68,11 @@ func Misfits(getenv func(string) string) (problems []string) {
 	if exporter := getenv("OTEL_TRACES_EXPORTER"); exporter != "" && !strings.Contains(exporter, "otlp") {
 		problems = append(problems, "OTEL_TRACES_EXPORTER is not otlp or none; spans are sent over OTLP")
 	}
+	switch cmp.Or(getenv("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"), getenv("OTEL_EXPORTER_OTLP_COMPRESSION")) {
+	case "", "gzip", "none":
+	default:
+		problems = append(problems, "OTEL_EXPORTER_OTLP_COMPRESSION is not gzip or none; spans are not compressed")
+	}
 	return problems
 }
 
@@ -112,10 +117,10 @@ func newProvider(version string, lost *failures) (provider *sdktrace.TracerProvi
 			err = errors.New("the library panicked")
 		}
 	}()
-	otel.SetLogger(logr.Discard()) // its messages contain the values of variables, credentials among them
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {
-		lost.log.Warn("tracing", "problem", "an OTEL_ variable is invalid and ignored")
-	}))
+	warn := sync.OnceFunc(func() { lost.log.Warn("tracing", "problem", "an OTEL_ variable is invalid and ignored") })
+	otel.SetLogger(logr.New(invalid{warn}))
+	defer otel.SetLogger(logr.Discard()) // messages that come later are not about variables
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) { warn() }))
 	var destination []otlptracehttp.Option
 	if endpointIn(os.Getenv) == "" { // the library's own default is https
 		destination = append(destination, otlptracehttp.WithEndpointURL(defaultEndpoint+"/v1/traces"))
@@ -135,6 +140,36 @@ func newProvider(version string, lost *failures) (provider *sdktrace.TracerProvi
 	otel.SetErrorHandler(lost)
 	return provider, nil
 }
+
+// invalid is a logr.LogSink that warns when the library says that it ignores a variable. It drops
+// the message, which contains the value of the variable.
+type invalid struct{ warn func() }
+
+// Init implements logr.LogSink.
+func (s invalid) Init(logr.RuntimeInfo) {}
+
+// Enabled implements logr.LogSink.
+func (s invalid) Enabled(int) bool { return true }
+
+// Info implements logr.LogSink.
+func (s invalid) Info(_ int, message string, _ ...any) {
+	if strings.HasPrefix(message, "Got invalid value") {
+		s.warn()
+	}
+}
+
+// Error implements logr.LogSink. Misfits reports a URL.
+func (s invalid) Error(_ error, message string, _ ...any) {
+	if message != "parse url" {
+		s.warn()
+	}
+}
+
+// WithValues implements logr.LogSink.
+func (s invalid) WithValues(...any) logr.LogSink { return s }
+
+// WithName implements logr.LogSink.
+func (s invalid) WithName(string) logr.LogSink { return s }
 
 // failures logs that batches were not delivered.
 type failures struct {

@@ -99,27 +99,30 @@ func TestWithoutTheVariablesThereIsNoTracerAndStopIsHarmless(t *testing.T) {
 // would take its app down.
 func TestNoVariablePreventsStartOrIsRepeated(t *testing.T) {
 	for variables, traced := range map[string]bool{
-		"OTEL_EXPORTER_OTLP_PROTOCOL=grpc":                                      true,
-		"OTEL_TRACES_EXPORTER=CANARY":                                           true,
-		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=CANARY:4317":                        true,
-		"OTEL_BSP_MAX_QUEUE_SIZE=-1":                                            false, // the library panics
-		"OTEL_EXPORTER_OTLP_CERTIFICATE=/CANARY":                                true,
-		"OTEL_EXPORTER_OTLP_CLIENT_KEY=/CANARY":                                 true,
-		"OTEL_EXPORTER_OTLP_HEADERS=CANARY":                                     true,
-		"OTEL_EXPORTER_OTLP_HEADERS=a=CANARY%":                                  true,
-		"OTEL_EXPORTER_OTLP_TIMEOUT=CANARY":                                     true,
-		"OTEL_EXPORTER_OTLP_COMPRESSION=CANARY":                                 true,
-		"OTEL_EXPORTER_OTLP_PROTOCOL=CANARY":                                    true,
-		"OTEL_BSP_SCHEDULE_DELAY=CANARY":                                        true,
-		"OTEL_RESOURCE_ATTRIBUTES=CANARY":                                       true,
-		"OTEL_TRACES_SAMPLER=CANARY":                                            true,
-		"OTEL_TRACES_SAMPLER=traceidratio OTEL_TRACES_SAMPLER_ARG=CANARY":       true,
-		"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=CANARY OTEL_PROPAGATORS=CANARY,CANARY": true,
+		"OTEL_EXPORTER_OTLP_PROTOCOL=grpc":                                                    true,
+		"OTEL_TRACES_EXPORTER=CANARY":                                                         true,
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=CANARY:4317":                                      true,
+		"OTEL_BSP_MAX_QUEUE_SIZE=-1":                                                          false, // the library panics
+		"OTEL_EXPORTER_OTLP_CERTIFICATE=/CANARY":                                              true,
+		"OTEL_EXPORTER_OTLP_CLIENT_KEY=/CANARY OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE=/CANARY": true,
+		"OTEL_EXPORTER_OTLP_HEADERS=CANARY":                                                   true,
+		"OTEL_EXPORTER_OTLP_HEADERS=a=CANARY%":                                                true,
+		"OTEL_EXPORTER_OTLP_TIMEOUT=CANARY":                                                   true,
+		"OTEL_EXPORTER_OTLP_COMPRESSION=CANARY":                                               true,
+		"OTEL_EXPORTER_OTLP_PROTOCOL=CANARY":                                                  true,
+		"OTEL_BSP_SCHEDULE_DELAY=CANARY":                                                      true,
+		"OTEL_RESOURCE_ATTRIBUTES=CANARY":                                                     true,
+		"OTEL_TRACES_SAMPLER=CANARY":                                                          true,
+		"OTEL_TRACES_SAMPLER=traceidratio OTEL_TRACES_SAMPLER_ARG=CANARY":                     true,
+		"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=CANARY OTEL_PROPAGATORS=CANARY,CANARY":               true,
 	} {
 		t.Run(variables, func(t *testing.T) {
 			tracer, stop, l := start(t, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1 "+variables)
 			if (tracer != nil) != traced || strings.Contains(l.String(), "CANARY") || !traced && !strings.Contains(l.String(), "tracing is off") {
 				t.Errorf("a tracer: %t, want %t; %s", tracer != nil, traced, l)
+			}
+			if n := strings.Count(l.String(), "level=WARN"); n != 1 {
+				t.Errorf("%d warnings, want one: %s", n, l)
 			}
 			stop(t.Context())
 		})
