@@ -12,9 +12,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// A rate limit, with any status, starts a pause of the length that Instagram gives, and does not
-// count as a failure for the breaker. The pause applies to all cold tokens of the app (codes 4 and
-// 613) or to one token (17 and 32). Meanwhile known tokens are served, and Instagram is not called.
+// A rate limit starts a pause as long as Instagram says, whatever its status is, and does not count
+// as a failure for the breaker. With codes 4 and 613 the pause applies to all cold tokens of the
+// app, with codes 17 and 32 to one token. During the pause known tokens are served, and Instagram
+// is not called.
 func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 	t.Parallel()
 	const pause = 2 * time.Second // Retry-After has whole seconds, and a busy machine could miss a pause of one second
@@ -76,7 +77,7 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 	}
 }
 
-// within reports whether a Retry-After is at least one second and at most this long.
+// within reports whether a Retry-After header is at least one second and at most most.
 func within(header string, most time.Duration) bool {
 	seconds, err := strconv.Atoi(header)
 	return err == nil && seconds >= 1 && time.Duration(seconds)*time.Second <= most
@@ -110,8 +111,8 @@ func TestPauseIsAsLongAsInstagramSays(t *testing.T) {
 	}
 }
 
-// The stand-in says that its limit lasts five minutes. An operator who knows that it is over ends
-// the pause.
+// The stand-in says that its rate limit lasts five minutes. An operator who knows that the limit is
+// over ends the pause with igproxy resume.
 func TestResumeEndsAPause(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})

@@ -1,9 +1,8 @@
 package integration
 
-// A Redis that lies: its replies are shifted by one, flipped, cut off, replayed, or swapped between
-// users. Apps never get an error because of a lie, and never another user's token. Values are
-// sealed for this reason: a desynchronized connection returns other users' replies without an
-// error.
+// Redis lies: its replies are shifted by one, flipped, cut off, replayed, or swapped between users.
+// Even so, apps never get an error or another user's token. This is why values are sealed: a
+// desynchronized connection returns other users' replies without an error.
 
 import (
 	"fmt"

@@ -1,8 +1,8 @@
 package integration
 
-// Redis as in production: sentinels that fail over, a cluster that loses a node or moves a slot,
-// and TLS with client certificates and a user with minimal permissions. Under load, none of this
-// makes a request fail.
+// Redis runs as in production: with sentinels that fail over, as a cluster that loses a node or
+// moves a slot, and over TLS with client certificates and a user with minimal permissions. No
+// request fails, not even under load.
 
 import (
 	"fmt"
@@ -17,8 +17,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// underLoad keeps callers busy at all sidecars with new and known tokens while it calls event, and
-// a little longer.
+// underLoad sends requests for new and known tokens to all sidecars while it calls event, and for a
+// little longer. It returns the count of their answers.
 func underLoad(t *testing.T, ig *mock.Instagram, all []*process, event func()) *tally {
 	t.Helper()
 	var got tally
@@ -32,7 +32,7 @@ func underLoad(t *testing.T, ig *mock.Instagram, all []*process, event func()) *
 					return
 				default:
 				}
-				short := fmt.Sprintf("IGAA-load-%d", i/3) // each three times, from all callers
+				short := fmt.Sprintf("IGAA-load-%d", i/3) // each caller sends each token three times
 				r, err := all[(caller+i)%len(all)].try(t.Context(), short)
 				got.count(ig, short, r, err)
 				time.Sleep(2 * time.Millisecond) // leaves the machine some time for Redis
@@ -58,15 +58,16 @@ func wantNoFailure(t *testing.T, got *tally) {
 	t.Log(got)
 }
 
-// wantShared checks that all sidecars use the same Redis: what one stores, another one finds.
+// wantShared checks that the first two sidecars use the same Redis: the second finds what the first
+// has stored.
 func wantShared(t *testing.T, all []*process, token string) {
 	t.Helper()
 	n := 0
-	eventually(t, "a sidecar finds what another one stored", func() bool {
+	eventually(t, "the second sidecar finds what the first has stored", func() bool {
 		n++
 		short := fmt.Sprintf("IGAA-%s-%d", token, n)
 		all[0].ask(t, short)
-		// A hit, or a follower that came before the answer was stored and waited for it.
+		// The second sidecar has a hit, or it asked before the answer was stored and waited for it.
 		status := all[1].ask(t, short).header.Get("Cache-Status")
 		return strings.HasPrefix(status, "igproxy; hit") || status == "igproxy; fwd=miss; collapsed"
 	})
@@ -184,8 +185,8 @@ func inFleet(t *testing.T, before, after string) string {
 	return text
 }
 
-// With one permission missing, every request is still answered, the log says so once, and check
-// --online names it.
+// If the Redis user lacks a permission, every request is still answered. The log reports the
+// problem once, and check --online names the missing permission.
 func TestMissingRedisPermissionFailsOpenAndIsNamed(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

@@ -1,6 +1,7 @@
 package integration
 
-// A client that speaks HTTP/2 without TLS gets an answer that it can read, on every listener.
+// On every listener, a client that starts with HTTP/2 without TLS gets an error in HTTP/2, which it
+// can read.
 
 import (
 	"strings"

@@ -1,8 +1,9 @@
 package integration
 
 // igproxy answers all clients on this machine. Clients on other machines need a token or a client
-// certificate, unless the operator explicitly allows all of them. If other machines can reach the
-// listener and the configuration has none of these, igproxy does not start.
+// certificate, unless the operator explicitly allows everyone. igproxy does not start if other
+// machines can reach the listener and the configuration requires no token, no certificate, and does
+// not allow everyone.
 
 import (
 	"context"
@@ -84,12 +85,12 @@ func TestBearerTokenIsRequired(t *testing.T) {
 		return strings.Replace(target, "://", "://igproxy:"+token+"@", 1)
 	}
 	for name, r := range map[string]reply{
-		"missing":                    getWith(t, target),
-		"wrong":                      getWith(t, target, "X-Igproxy-Token", nextToken),
-		"wrong in the base URL":      getWith(t, by(nextToken)),
-		"another bearer":             getWith(t, target, "Authorization", "Bearer "+nextToken),
-		"where Instagram's would be": getWith(t, bare, "Authorization", "Bearer "+ownToken),
-		"on an unknown path":         getWith(t, p.URL+"/me", "X-Igproxy-Token", nextToken),
+		"missing":                       getWith(t, target),
+		"wrong":                         getWith(t, target, "X-Igproxy-Token", nextToken),
+		"wrong in the base URL":         getWith(t, by(nextToken)),
+		"another bearer":                getWith(t, target, "Authorization", "Bearer "+nextToken),
+		"in place of Instagram's token": getWith(t, bare, "Authorization", "Bearer "+ownToken),
+		"on an unknown path":            getWith(t, p.URL+"/me", "X-Igproxy-Token", nextToken),
 	} {
 		if e := r.graphError(t); r.status != 401 || e.Code != 100 || e.Subcode != 990013 || !strings.HasPrefix(r.header.Get("WWW-Authenticate"), "Basic ") {
 			t.Errorf("%s: got %d %s", name, r.status, r.body)
@@ -136,8 +137,8 @@ func TestBearerTokenIsRequired(t *testing.T) {
 	}
 }
 
-// The file may have the previous token on a second line. The counter shows when no app sends the
-// previous token any more, and how many requests have a wrong token or none.
+// The token file may have the previous token on a second line. A metric shows when no app sends the
+// previous token any more, and how many requests have a wrong token or no token.
 func TestBothBearerTokensWorkDuringARotation(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
