@@ -1,7 +1,7 @@
 package load
 
-// The load recipes run unchanged for a second each and do what their names say: hits cost one
-// exchange in all, misses one each, and a burst of 200 callers one.
+// Each load recipe runs unchanged for a second, and does what its name says: all hits together cost
+// one exchange, each miss costs one, and a burst of 200 callers costs one.
 
 import (
 	"os"

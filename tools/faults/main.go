@@ -104,7 +104,7 @@ func colourful(f *os.File) bool {
 	return terminal(f) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
-// explain prints the output of the tests that failed.
+// explain prints the output of the tests that failed, and the errors of the compiler.
 func explain(w io.Writer, rows []row, got results) {
 	printed := map[string]bool{}
 	for _, r := range rows {

@@ -8,9 +8,9 @@ import (
 const million = 1_000_000
 
 // scale measures what a hit costs with many tokens and with many connections, compared with one
-// token and few connections. The cases take turns. nginx is measured only for the comparison of
-// many connections that all send requests. All tokens are exchanged beforehand, with the origin as
-// the upstream, because it is faster than the stand-in.
+// token and few connections. The cases take turns. nginx is measured only for the case in which
+// many connections all send requests. All tokens are exchanged beforehand, with the origin as the
+// upstream, because the origin is faster than the stand-in.
 func (b *bench) scale() error {
 	origin, err := b.origin("0s")
 	if err != nil {
@@ -49,7 +49,7 @@ func (b *bench) scale() error {
 			{one, 1, busy, b.seconds, alone},
 			{tokens, million, busy, b.seconds, amongTokens},
 			{open, 1, busy, b.seconds, amongOpen},
-			{one, 1, manyConnections, 3 * b.seconds, allBusy}, // long enough that opening them matters little
+			{one, 1, manyConnections, 3 * b.seconds, allBusy}, // long enough that opening the connections matters little
 			{nginx, 1, busy, b.seconds, alone},
 			{nginx, 1, manyConnections, 3 * b.seconds, allBusy},
 		} {

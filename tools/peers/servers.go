@@ -13,7 +13,8 @@ import (
 
 const madeUpSecret = "made-up-for-the-measurement"
 
-// instagram starts the stand-in for Instagram with TLS. ca is the file with its authority.
+// instagram starts the stand-in for Instagram with TLS. ca is the path of its authority's
+// certificate.
 func (b *bench) instagram(latency string) (s *server, ca string, err error) {
 	addr, err := free()
 	if err != nil {

@@ -13,7 +13,7 @@ const (
 )
 
 // sizes measures memory, the time to start and the size of the binary. Only one igproxy runs at a
-// time, because PSS counts pages shared by two processes as half.
+// time, because PSS counts only half of a page that two processes share.
 func (b *bench) sizes() error {
 	info, err := os.Stat(b.igproxy)
 	if err != nil {
