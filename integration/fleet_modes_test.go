@@ -111,7 +111,7 @@ func TestClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
 }
 
 // The documented permissions are sufficient, over TLS with a client certificate.
-func TestTLSAndTheLeastPermissions(t *testing.T) {
+func TestMinimalRedisPermissionsAreEnoughOverTLS(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t, redistest.Options{TLS: true, Args: []string{"--tls-auth-clients", "yes"}})

@@ -100,7 +100,7 @@ func TestEightSidecarsWithHundredCallersEachMakeOneCall(t *testing.T) {
 	}
 }
 
-func TestEightSidecarsAThousandTokens(t *testing.T) {
+func TestEightSidecarsShareAThousandTokens(t *testing.T) {
 	const sidecars, tokens = 8, 1000
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(50 * time.Millisecond)

@@ -89,7 +89,7 @@ func TestSystemdMayHandOverSeveralSockets(t *testing.T) {
 }
 
 // TLS applies to TCP ports only. A Unix socket next to a port with TLS is served without TLS.
-func TestASocketBesideAPortWithTLS(t *testing.T) {
+func TestUnixSocketBesideATLSPortIsServedWithoutTLS(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	path := filepath.Join(t.TempDir(), "s")
@@ -106,7 +106,7 @@ func TestASocketBesideAPortWithTLS(t *testing.T) {
 	p.Stop(t)
 }
 
-func TestDrainDelayContinuesWithReadinessOff(t *testing.T) {
+func TestAppsAreServedDuringTheDrainDelay(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "SERVER_DRAIN_DELAY=10m")

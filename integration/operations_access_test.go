@@ -103,7 +103,7 @@ func TestOperationsOverTCPAreOffWithoutAToken(t *testing.T) {
 	eventually(t, "SIGHUP reloads", func() bool { return len(p.Log.Lines("configuration reloaded")) == 1 })
 }
 
-func TestSocketTakesOperationsFromTheOperatorOnly(t *testing.T) {
+func TestSocketAcceptsOperationsFromTheOperatorOnly(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711)) // lets the other users run igproxy
@@ -165,7 +165,7 @@ func TestSocketTakesOperationsFromTheOperatorOnly(t *testing.T) {
 	}
 }
 
-func TestTheAdminListenersOwnSocketTakesOperations(t *testing.T) {
+func TestTheAdminListenersOwnSocketAcceptsOperations(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711))

@@ -89,7 +89,7 @@ func (p *process) drip(t *testing.T, length, part int) <-chan reply {
 	return answered
 }
 
-func TestDrippingUploadsHoldOnlyTheirAppsSlotsAndEnd(t *testing.T) {
+func TestDrippingUploadsBlockOnlyTheirOwnAppAndEnd(t *testing.T) {
 	t.Parallel()
 	const slots = 3
 	m, settings := startMeta(t)
@@ -142,7 +142,7 @@ func TestPassedCallWaitsBrieflyForASlot(t *testing.T) {
 
 // The upload has twice the minimum rate. It lasts longer than 10 s, after which igproxy would end a
 // slower upload.
-func TestSlowUploadAboveTheLeastRateIsPassed(t *testing.T) {
+func TestSlowUploadAboveTheMinimumRateIsPassed(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "UPSTREAM_URL="+passedUpstream(t))
 	const length = 28 << 10
@@ -151,7 +151,7 @@ func TestSlowUploadAboveTheLeastRateIsPassed(t *testing.T) {
 	}
 }
 
-func TestUnreadAnswerEnds(t *testing.T) {
+func TestPassedCallWithAnUnreadAnswerEnds(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "UPSTREAM_URL="+passedUpstream(t), "PASSTHROUGH_MAX_IN_FLIGHT=1")
 	c := p.dialApp(t)
@@ -165,7 +165,7 @@ func TestUnreadAnswerEnds(t *testing.T) {
 	}
 }
 
-func TestAnswerThatMetaDripsEnds(t *testing.T) {
+func TestPassedCallWithADrippingAnswerEnds(t *testing.T) {
 	t.Parallel()
 	for _, rewrites := range []string{"false", "true"} {
 		t.Run("rewrite_paging: "+rewrites, func(t *testing.T) {
@@ -182,7 +182,7 @@ func TestAnswerThatMetaDripsEnds(t *testing.T) {
 }
 
 // Over HTTP/2 a slow call is ended without ending the other calls on its connection.
-func TestSlowSidesEndOverHTTP2Too(t *testing.T) {
+func TestSlowPassedCallsEndOverHTTP2(t *testing.T) {
 	t.Parallel()
 	a := harness.NewAuthority(t)
 	cert, key := a.Sign(t, "igproxy")

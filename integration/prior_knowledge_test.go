@@ -11,7 +11,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestHTTP2WithPriorKnowledgeIsToldWhatIsWrong(t *testing.T) {
+func TestHTTP2WithPriorKnowledgeGetsAReadableError(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	curl := func(option, url string) string {

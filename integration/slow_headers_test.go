@@ -139,7 +139,7 @@ func TestHitsAreAnsweredDuringAFloodOfSlowHeaders(t *testing.T) {
 
 // A connection, new or kept, that has sent one to four bytes of a request must send the rest of the
 // header within server.read_header_timeout, whether the fast lane is on or off.
-func TestAFewBytesAreAHeaderWithAndWithoutTheFastLane(t *testing.T) {
+func TestAFewBytesCountAsAnIncompleteHeader(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	for _, lane := range []string{"true", "false"} {
