@@ -49,7 +49,7 @@ func (b *bench) scale() error {
 			{one, 1, busy, b.seconds, alone},
 			{tokens, million, busy, b.seconds, amongTokens},
 			{open, 1, busy, b.seconds, amongOpen},
-			{one, 1, manyConnections, 3 * b.seconds, allBusy}, // long enough that opening the connections matters little
+			{one, 1, manyConnections, 3 * b.seconds, allBusy}, // so that opening the connections matters little
 			{nginx, 1, busy, b.seconds, alone},
 			{nginx, 1, manyConnections, 3 * b.seconds, allBusy},
 		} {
