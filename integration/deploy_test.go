@@ -252,8 +252,8 @@ func TestDeployKubernetesConfigurationIsAcceptedAndHidesTheSecret(t *testing.T) 
 	}
 }
 
-// The kubelet and Prometheus send the pod's address in the Host header. The admin listener accepts
-// it, although allowed_hosts does not contain it, because allowed_hosts applies to apps only. The
+// The kubelet and Prometheus send the pod's address in the Host header. An admin listener beyond
+// loopback accepts every name there, so allowed_hosts need not contain the addresses of pods. The
 // test reads the probes from the manifest.
 func TestDeployKubernetesProbesSucceedWithAllowedHosts(t *testing.T) {
 	t.Parallel()

@@ -1,8 +1,8 @@
 package integration
 
 // docs/faults.md matches the tests: its rows are numbered without gaps, README says how many rows
-// there are, and every test that a row cites exists. make faults, which runs these tests and prints
-// the table, ticks a row only if all of the row's tests passed.
+// there are, and every test that a row cites exists. make faults runs the cited tests and prints
+// the table; it ticks a row only if all of the row's tests passed.
 
 import (
 	"fmt"
@@ -99,7 +99,7 @@ func TestFaultRowsAreNumberedAndCiteExistingTests(t *testing.T) {
 	}
 }
 
-// The test gives the program behind make faults recorded output of runs that never took place.
+// The test gives the program behind make faults the output of made-up runs.
 func TestFaultsTableTicksOnlyProvenRows(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

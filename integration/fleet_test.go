@@ -35,7 +35,7 @@ func fleet(t *testing.T, n int, settings ...string) []*process {
 	return all
 }
 
-// fast starts n sidecars with the same settings, built without the race detector.
+// fast starts n sidecars with the same settings. Their binary is built without the race detector.
 func fast(t testing.TB, n int, settings ...string) []*process {
 	t.Helper()
 	path := harness.Plain(t)

@@ -230,8 +230,8 @@ func (p *process) ended(t *testing.T, by time.Time, cause, outcome string) {
 	t.Fatalf("no call ended in time with the cause %q", cause)
 }
 
-// An upstream that sends responses with status 103 (Early Hints) without end gets no further than
-// five of them, and 64 KiB in all.
+// The upstream sends responses with status 103 (Early Hints) without end. The app gets at most five
+// of them, and at most 64 KiB in all.
 func TestInformationalAnswersAreBounded(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
