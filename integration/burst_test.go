@@ -31,7 +31,7 @@ func TestTwoHundredCallersOneCall(t *testing.T) {
 		}
 	})
 	if right.Load() != callers || ig.Calls() != 1 {
-		t.Errorf("%d right answers with %d calls, want %d with 1", right.Load(), ig.Calls(), callers)
+		t.Errorf("%d right answers with %d calls, want %d with 1 call", right.Load(), ig.Calls(), callers)
 	}
 	if collapsed.Load() == 0 {
 		t.Error("no caller was reported to have joined another caller's exchange")

@@ -17,8 +17,8 @@ import (
 )
 
 // The install commands in docs/install.md put every file where the units expect it, and the rm
-// commands at the end of the page remove all of these files. The test runs the commands as written,
-// but with paths below a temporary folder, and starts nothing.
+// commands at the end of the page remove all of these files. The test runs the commands with paths
+// below a temporary folder and without --online, and starts nothing.
 func TestInstallPageInstallsWhatTheUnitsNeed(t *testing.T) {
 	t.Parallel()
 	root, page := t.TempDir(), read(t, "../docs/install.md")

@@ -167,7 +167,7 @@ func TestDeployComposeConfigurationIsAcceptedAndUnprivileged(t *testing.T) {
 		}
 	}
 	if slices.Contains(c.Services["app"].Secrets, "instagram") {
-		t.Error("the app sees the secret")
+		t.Error("the app's container has the secret")
 	}
 }
 

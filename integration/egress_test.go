@@ -188,6 +188,6 @@ func TestKeptConnectionsToMetaAreReplacedInTime(t *testing.T) {
 		}
 	}
 	if len(lives) < 8 || len(lives) > calls/2 || failed.Load() > 0 {
-		t.Errorf("%d connections for %d calls, %d failed; want 8 to %d and none", len(lives), 4*calls, failed.Load(), calls/2)
+		t.Errorf("%d connections for %d calls, of which %d failed; want 8 to %d connections and no failure", len(lives), 4*calls, failed.Load(), calls/2)
 	}
 }

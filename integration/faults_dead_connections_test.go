@@ -264,7 +264,7 @@ func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 		pauseFor(t.Context(), 50*time.Millisecond)
 	}
 	if calls := ig.asked("down-1"); asked > 3 || calls > 6 || repeated == 0 {
-		t.Errorf("%d requests reached Instagram in 3 s, with %d calls; %d failures were repeated; want at most 3, at most 6 and some", asked, calls, repeated)
+		t.Errorf("%d requests reached Instagram in 3 s, with %d calls, and %d failures were repeated; want at most 3 requests, at most 6 calls and some repetitions", asked, calls, repeated)
 	}
 	if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
 		t.Errorf("the breaker changed %v times", changes)

@@ -32,7 +32,7 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 				r := p.ask(t, limited)
 				from := time.Now() // the pause has already begun
 				if e := r.graphError(t); r.status != status || e.Code != code || !within(r.header.Get("Retry-After"), pause) {
-					t.Fatalf("%d: got %d %+v, Retry-After %q", status, r.status, e, r.header.Get("Retry-After"))
+					t.Fatalf("status %d: got %d %+v, Retry-After %q", status, r.status, e, r.header.Get("Retry-After"))
 				}
 				ig.script(fmt.Sprintf("limited%d", code), nil)
 				calls := ig.asked("")
@@ -54,18 +54,18 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 						want = 429
 					}
 					if e := r.graphError(t); r.status != want || e.Code != code || !within(r.header.Get("Retry-After"), pause) || ig.asked("") != calls {
-						t.Fatalf("%d, in the pause: got %d %+v, Retry-After %q, %d calls", status, r.status, e, r.header.Get("Retry-After"), ig.asked("")-calls)
+						t.Fatalf("status %d, during the pause: got %d %+v, Retry-After %q, %d calls", status, r.status, e, r.header.Get("Retry-After"), ig.asked("")-calls)
 					}
 				}
 				if inPause == 0 {
-					t.Errorf("%d: no request was made during the pause", status)
+					t.Errorf("status %d: no request was made during the pause", status)
 				}
 				if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
-					t.Errorf("%d: a known token got %d", status, r.status)
+					t.Errorf("status %d: a known token got %d", status, r.status)
 				}
 				if !wholeApp {
 					if r := p.ask(t, fmt.Sprintf("IGAA-other%d-%d", code, status)); r.status != 200 {
-						t.Errorf("%d: one user's limit affected another user: got %d", status, r.status)
+						t.Errorf("status %d: one user's limit affected another user: got %d", status, r.status)
 					}
 				}
 				eventually(t, "the pause ends", func() bool { return p.ask(t, limited).status == 200 })
@@ -145,6 +145,6 @@ func TestResumeEndsAPause(t *testing.T) {
 		t.Errorf("again: exit code %d: %s", code, out)
 	}
 	if done, failed := p.counted(t, "resume", "done"), p.counted(t, "resume", "failed"); done != 2 || failed != 1 {
-		t.Errorf("%v done, %v failed; want 2 and 1", done, failed)
+		t.Errorf("%v resumes done and %v failed; want 2 and 1", done, failed)
 	}
 }

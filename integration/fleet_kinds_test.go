@@ -19,7 +19,7 @@ func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	for name, c := range map[string]struct {
 		options redistest.Options
-		url     func(*redistest.Server) string // nil means the server's own
+		url     func(*redistest.Server) string // nil means the server's own URL
 		breaks  func(*redistest.Server)
 		opens   bool // the breaker opens; otherwise Redis is still used as far as possible
 	}{

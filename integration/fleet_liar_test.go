@@ -18,8 +18,8 @@ func TestLyingRedisNeverGivesAnotherUsersToken(t *testing.T) {
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
 	liar := redistest.StartLiar(t, redis)
-	// Memory holds one or two entries, so that nearly every request goes to Redis. Each
-	// of the two sidecars reads what the other wrote.
+	// Memory holds one or two entries, so that nearly every request goes to Redis. Each of the two
+	// sidecars reads what the other wrote.
 	all := fast(t, 2, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL="+liar.URL(), "CACHE_MAX_BYTES=1KiB", "LOG_LEVEL=info",
 		"UPSTREAM_MAX_IN_FLIGHT=1000", patientRedis)
 	var got tally

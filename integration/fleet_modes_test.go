@@ -141,14 +141,14 @@ func TestMinimalRedisPermissionsAreEnoughOverTLS(t *testing.T) {
 	wantShared(t, all, "tls")
 	for _, p := range all {
 		if p.settled(t).String() == "" || len(p.Log.Lines("redis degraded"))+len(p.Log.Lines("redis denies scripts"))+len(p.Log.Lines("redis cannot be used")) > 0 {
-			t.Errorf("not everything was permitted:\n%s", p.Log)
+			t.Errorf("the documented permissions are not enough:\n%s", p.Log)
 		}
 	}
 	if code, stdout, stderr := command(t, environ(settings...), "check", "--online"); code != 0 {
 		t.Errorf("check --online: exit code %d\n%s%s", code, stdout, stderr)
 	}
 
-	// A changed password is read again for the next connection.
+	// igproxy reads the password file again for each new connection to Redis.
 	redis.Do("ACL", "SETUSER", "igproxy", "resetpass", ">"+redisPassword+"2")
 	if err := os.WriteFile(filepath.Join(dir, "password"), []byte(redisPassword+"2\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -161,17 +161,17 @@ const redisPassword = "canary-redis-password"
 
 // documentedACL returns the ACL rules in docs/fleet.md.
 func documentedACL(t *testing.T) string {
-	return inFleet(t, "ACL SETUSER igproxy on >PASSWORD ", "\n")
+	return textInFleetPage(t, "ACL SETUSER igproxy on >PASSWORD ", "\n")
 }
 
 // documentedClusterACL returns the ACL rules for a cluster in docs/fleet.md.
 func documentedClusterACL(t *testing.T) string {
-	return " +cluster" + inFleet(t, "ACL SETUSER igproxy +cluster", "#")
+	return " +cluster" + textInFleetPage(t, "ACL SETUSER igproxy +cluster", "#")
 }
 
-// inFleet returns the text in docs/fleet.md that follows the string before and ends at the string
-// after.
-func inFleet(t *testing.T, before, after string) string {
+// textInFleetPage returns the text in docs/fleet.md that follows the string before and ends at the
+// string after.
+func textInFleetPage(t *testing.T, before, after string) string {
 	t.Helper()
 	page, err := os.ReadFile("../docs/fleet.md")
 	if err != nil {

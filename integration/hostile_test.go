@@ -196,7 +196,7 @@ func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string)
 		}
 	}
 	if id := res.Header.Get("X-Request-Id"); (id == "") != want.plain {
-		t.Errorf("X-Request-Id is %q, although the answer is from net/http: %v", id, want.plain)
+		t.Errorf("X-Request-Id is %q; want one unless the answer is from net/http (%v)", id, want.plain)
 	}
 	if want.plain {
 		return

@@ -1,7 +1,7 @@
 package integration
 
 // The source code keeps its architecture: imports go one way, and each library has one home.
-// Comments keep their form.
+// Comments follow two rules.
 
 import (
 	"fmt"

@@ -210,7 +210,7 @@ func TestLeakSearchFindsPlantedSecrets(t *testing.T) {
 	if unseen := s.plant("nothing to see here", c); len(unseen) > 0 {
 		t.Errorf("the search does not find these planted forms: %v", unseen)
 	}
-	// The secret as other programs write it, within other text.
+	// Texts that contain the secret as other programs write it.
 	for name, text := range map[string]string{
 		"a URL":         "https://graph.instagram.com/access_token?" + url.Values{"access_token": {c.text}, "x": {"y"}}.Encode(),
 		"Go's %q":       fmt.Sprintf("token=%q", c.text),

@@ -1,7 +1,7 @@
 package integration
 
-// One sidecar serves apps on several addresses, and its stop can be delayed or requested by a
-// program on the same machine.
+// One sidecar serves apps on several addresses. Its stop can be delayed with server.drain_delay,
+// and a program on the same machine can request a stop with POST /quit.
 
 import (
 	"fmt"

@@ -157,7 +157,7 @@ func TestThreadsLoginUsesItsOwnHost(t *testing.T) {
 		t.Errorf("/me got %d %s", me.status, me.body)
 	}
 	if n := m.graph.Calls() + m.login.Calls(); n != 0 || len(m.strange()) > 0 {
-		t.Errorf("%d calls went to Instagram; strange: %v", n, m.strange())
+		t.Errorf("%d calls went to Instagram, want 0; unexpected requests: %v", n, m.strange())
 	}
 }
 
@@ -178,7 +178,7 @@ func TestFleetSendsACodeOnce(t *testing.T) {
 		}
 	})
 	if right.Load() != 40 || m.login.CallsTo("code") != 1 {
-		t.Errorf("%d of 40 got the answer, with %d calls; want all with 1", right.Load(), m.login.CallsTo("code"))
+		t.Errorf("%d of 40 callers got the answer, with %d calls; want all of them, with 1 call", right.Load(), m.login.CallsTo("code"))
 	}
 }
 
@@ -191,7 +191,7 @@ func TestCodeWithALostAnswerIsNotSentAgain(t *testing.T) {
 		before := m.login.CallsTo("code")
 		r, err := callBack(t.Context(), p, appID, fmt.Sprintf("%s-code-%d", fault, i))
 		if err != nil || r.status < 500 || m.login.CallsTo("code") != before+1 {
-			t.Errorf("%s: %d %s after %d calls, %v", fault, r.status, r.body, m.login.CallsTo("code")-before, err)
+			t.Errorf("%s: got %d %s after %d calls, %v", fault, r.status, r.body, m.login.CallsTo("code")-before, err)
 		}
 	}
 }

@@ -1,9 +1,9 @@
 package integration
 
-// Only an operator may reload and purge: over a Unix socket root, igproxy's own user and the users
-// in admin.uids, and over TCP clients with the token in admin.token_file. Other callers are
-// refused, counted and named in the log. A loop of purges does not make the sidecar forget
-// everything again and again.
+// Only an operator may reload and purge. Over a Unix socket that is root, igproxy's own user and
+// the users in admin.uids; on every admin listener it is also a client with the token in
+// admin.token_file. Other callers are refused, counted and named in the log. A loop of purges does
+// not make the sidecar forget everything again and again.
 
 import (
 	"fmt"

@@ -74,7 +74,7 @@ func TestOutOfFileDescriptorsThenRecovers(t *testing.T) {
 			return err == nil && r.status == 200
 		})
 		took := time.Since(gone)
-		t.Logf("at most %d descriptors; answers again %s after the crowd has gone (promised: 2s)", most, took.Round(time.Millisecond))
+		t.Logf("at most %d descriptors; igproxy answers %s after the connections were closed (promised: 2s)", most, took.Round(time.Millisecond))
 		if took > 5*time.Second { // allows for a busy machine
 			t.Errorf("igproxy took %s to recover, want about 2s (at most 5s on a busy machine)", took)
 		}

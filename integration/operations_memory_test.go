@@ -27,7 +27,7 @@ func large(w http.ResponseWriter, r *http.Request) {
 
 func largeToken(short string) string { return "IGAA" + strings.Repeat(short, 4) }
 
-// confined is one way to limit memory.
+// confined is a way to start igproxy with limited memory.
 type confined struct {
 	before string // run in the shell that becomes igproxy
 	env    string

@@ -158,7 +158,7 @@ func TestNoStormAfterATotalOutage(t *testing.T) {
 			got.failed.Add(1)
 		})
 	}
-	eventually(t, "both are reported as unavailable", func() bool {
+	eventually(t, "Redis and Instagram are reported as unavailable", func() bool {
 		ready := p.page(t, "/readyz")
 		return regexp.MustCompile(`"breaker":"(open|half-open)".*"redis":"degraded"`).MatchString(ready.body)
 	})
@@ -182,7 +182,7 @@ func TestNoStormAfterATotalOutage(t *testing.T) {
 	if err != nil || json.Unmarshal([]byte(r.body), &stats) != nil {
 		t.Fatalf("no stats: %v", err)
 	}
-	t.Logf("%s, %s after both were back; %d calls for %d tokens, at most %d in flight", &got, took.Round(time.Millisecond), stats.Total, tokens, stats.MaxInFlight)
+	t.Logf("%s, %s after Redis and Instagram were back; %d calls for %d tokens, at most %d in flight", &got, took.Round(time.Millisecond), stats.Total, tokens, stats.MaxInFlight)
 	if got.right.Load() != callers {
 		t.Errorf("%s; want %d right answers after the outage", &got, callers)
 	}

@@ -31,7 +31,7 @@ type relay struct {
 type relayed struct {
 	client, server net.Conn
 
-	mu     sync.Mutex // held while bytes are forwarded, so that none pass after freeze
+	mu     sync.Mutex // held while bytes are forwarded, so that no bytes pass after freeze
 	frozen bool
 }
 

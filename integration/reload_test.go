@@ -33,7 +33,7 @@ type pressure struct {
 func startPressure(t *testing.T, all ...*process) *pressure {
 	load, cancel := context.WithCancel(t.Context())
 	l := &pressure{t: t, end: cancel, stopped: make(chan struct{})}
-	go func() { // ends with the pressure
+	go func() { // ends when stop is called
 		defer close(l.stopped)
 		crowd(6, func(i int) {
 			for n := 0; load.Err() == nil; n++ {
@@ -215,7 +215,7 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 // command reloads it.
 func keepChanging(t *testing.T, path string) (rest func()) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() { // ends with rest
+	go func() { // ends when rest is called
 		defer close(stopped)
 		for modified := time.Now(); ; {
 			modified = modified.Add(time.Millisecond)

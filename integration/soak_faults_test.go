@@ -66,7 +66,7 @@ func (s *soak) disturb() {
 	s.while()
 }
 
-// while waits for a random time, while a fault lasts.
+// while waits for a random time, during which the current fault lasts.
 func (s *soak) while() { time.Sleep(time.Duration(50+s.rng.IntN(250)) * time.Millisecond) }
 
 // hang opens connections that send half a request, or send many requests and read nothing.

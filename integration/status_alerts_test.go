@@ -2,7 +2,7 @@ package integration
 
 // Alerts and dashboard panels use only exported metrics, labels and label values, and each alert
 // has a section in the runbook. The tests in integration/deploy check with promtool when each alert
-// fires.
+// fires and when it does not.
 
 import (
 	"encoding/json"

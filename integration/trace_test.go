@@ -282,8 +282,8 @@ func TestUnsupportedTracingVariablesDoNotPreventStart(t *testing.T) {
 	}
 }
 
-// A platform may set several unsupported variables for every program at once. check and the log
-// warn of each.
+// A platform may set several unsupported variables at once, for all of its programs. The sidecar
+// starts, and warns of each of them.
 func TestAPlatformsTracingVariablesDoNotKeepTheSidecarFromStarting(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

@@ -59,7 +59,7 @@ func otherUIDs() []int {
 func TestSocketIsOnlyForTheListedUsers(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
-	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711)) // so that the other users can run it
+	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711)) // lets the other users run igproxy
 	dir, own := reachable(t), os.Getuid()
 	open := func(name string, uids string) (*process, string) {
 		path := filepath.Join(dir, name)

@@ -1,9 +1,8 @@
 package integration
 
 // igproxy answers all clients on this machine. Clients on other machines need a token or a client
-// certificate, unless the operator explicitly allows everyone. igproxy does not start if other
-// machines can reach the listener and the configuration requires no token, no certificate, and does
-// not allow everyone.
+// certificate, unless the operator explicitly allows everyone. If other machines can reach the
+// listener and the configuration says none of this, igproxy does not start.
 
 import (
 	"context"
@@ -24,7 +23,7 @@ func TestListenerBeyondLoopbackNeedsAuthentication(t *testing.T) {
 			t.Errorf("%v: exit code %d\n%s", args, code, said)
 		}
 		if args[0] == "serve" && strings.Count(said, "\n") != 1 {
-			t.Errorf("want one line:\n%s", said)
+			t.Errorf("serve printed more than one line:\n%s", said)
 		}
 	}
 	code, stdout, _ := command(t, environ("LISTEN=0.0.0.0:0", "AUTH_NONE=true"), "check")
@@ -110,7 +109,7 @@ func TestBearerTokenIsRequired(t *testing.T) {
 		}
 	}
 	if ig.Calls() != 1 || ig.CallsFor("IGAA-own") != 1 || len(ig.Strange()) > 0 {
-		t.Errorf("Instagram was asked %d times, strange: %v", ig.Calls(), ig.Strange())
+		t.Errorf("Instagram was asked %d times, want 1; unexpected requests: %v", ig.Calls(), ig.Strange())
 	}
 	if err := os.WriteFile(path, []byte(nextToken), 0o600); err != nil {
 		t.Fatal(err)

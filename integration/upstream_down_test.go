@@ -59,15 +59,15 @@ func TestInstagramDown(t *testing.T) {
 	}
 }
 
-// A rate limit starts a pause, in which all cold tokens of the app get Instagram's own error. The
-// breaker does not count a rate limit as a failure.
+// A rate limit starts a pause, during which all cold tokens of the app get Instagram's own error.
+// The breaker does not count a rate limit as a failure.
 func TestRateLimitPausesTheApp(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	known := p.ask(t, "IGAA-known")
 	if r := p.ask(t, "limit4-1"); r.status != 400 || r.graphError(t).Code != 4 || r.header.Get("Retry-After") == "" {
-		t.Fatalf("the limit itself: %d %s", r.status, r.body)
+		t.Fatalf("the call that met the limit: %d %s", r.status, r.body)
 	}
 	calls := ig.Calls()
 	for i := range 10 {

@@ -39,7 +39,7 @@ func TestLoadRecipes(t *testing.T) {
 			// When wrk ends, it abandons requests, which get the outcome "gone".
 			all := counted(t, p, `igproxy_requests_total\{.*\}`) - counted(t, p, `igproxy_requests_total\{.*outcome="gone".*\}`)
 			if tokens < 50 || tokens != all {
-				t.Errorf("%d requests got a token, of %d", tokens, all)
+				t.Errorf("%d of %d requests got a token, want all of them and at least 50", tokens, all)
 			}
 			if recipe.mode == "miss" && ig.Calls() < tokens || recipe.mode != "miss" && ig.Calls() != 1 {
 				t.Errorf("Instagram was asked %d times for %d answers", ig.Calls(), tokens)

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// How igproxy and its peers are started. Each listens on a free port. The peers' upstream is the
-// origin, whose responses are as long as igproxy's.
+// The functions in this file start igproxy and its peers. Each listens on a free port. The peers'
+// upstream is the origin, whose responses are as long as igproxy's.
 
 const madeUpSecret = "made-up-for-the-measurement"
 

@@ -123,7 +123,7 @@ func (b *bench) bytesPerToken(s *server) (float64, error) {
 	return (after-before)/rememberedMany - float64(length), err
 }
 
-// rest is how long connections are idle before their memory is measured.
+// rest is the time for which connections are idle before their memory is measured.
 const rest = 15 * time.Second
 
 // bytesPerConnection returns the growth of the process's private memory per connection in KiB,
@@ -143,7 +143,7 @@ func (b *bench) bytesPerConnection(s *server) (float64, error) {
 	return (after - before) / manyConnections / 1024, err
 }
 
-// starts measures the time from the program's start to the first 200.
+// starts measures the time from a program's start to its first response with status 200.
 func (b *bench) starts(origin *server, to figures) error {
 	for range 5 {
 		for _, name := range []string{nginxName, sidecarName, "varnish"} {
