@@ -64,8 +64,8 @@ func newCollector(t *testing.T) *collector {
 		defer c.mu.Unlock()
 		c.header = r.Header
 		c.text.Write(append(body, '\n'))
-		for _, of := range batch.ResourceSpans {
-			for _, scope := range of.ScopeSpans {
+		for _, resource := range batch.ResourceSpans {
+			for _, scope := range resource.ScopeSpans {
 				c.spans = append(c.spans, scope.Spans...)
 			}
 		}

@@ -41,7 +41,7 @@ func (b *bench) scale() error {
 	b.pause(idleTime)
 	alone, amongTokens, amongOpen, allBusy := figures{}, figures{}, figures{}, figures{}
 	for i := range b.rounds + 1 {
-		for _, of := range []struct {
+		for _, c := range []struct {
 			s                            *server
 			tokens, connections, seconds int
 			to                           figures
@@ -53,13 +53,13 @@ func (b *bench) scale() error {
 			{nginx, 1, busy, b.seconds, alone},
 			{nginx, 1, manyConnections, 3 * b.seconds, allBusy},
 		} {
-			r, err := b.load(of.s, of.tokens, of.connections, of.seconds)
+			r, err := b.load(c.s, c.tokens, c.connections, c.seconds)
 			if err != nil {
 				return err
 			}
 			if i > 0 {
-				name, _, _ := strings.Cut(of.s.name, "-") // igproxy has one process for each case
-				of.to.add(name, r.cpu)
+				name, _, _ := strings.Cut(c.s.name, "-") // igproxy has one process for each case
+				c.to.add(name, r.cpu)
 			}
 		}
 	}

@@ -37,7 +37,7 @@ func (b *bench) sizes() error {
 	idle, idlePrivate, loaded := figures{}, figures{}, figures{}
 	perToken, perConnection, starts := figures{}, figures{}, figures{}
 	for range b.rounds {
-		for _, of := range []struct {
+		for _, c := range []struct {
 			start   func() (*server, error)
 			to      figures
 			measure func(*server) (float64, error)
@@ -54,16 +54,16 @@ func (b *bench) sizes() error {
 			{largeNginx, perConnection, b.bytesPerConnection},
 			{sidecar(fmt.Sprint("SERVER_MAX_CONNECTIONS=", manyConnections+1000)), perConnection, b.bytesPerConnection},
 		} {
-			s, err := of.start()
+			s, err := c.start()
 			if err != nil {
 				return err
 			}
 			b.pause(idleTime)
-			value, err := of.measure(s)
+			value, err := c.measure(s)
 			if err != nil {
 				return err
 			}
-			of.to.add(s.name, value)
+			c.to.add(s.name, value)
 			if err := b.stopLast(); err != nil {
 				return err
 			}
