@@ -1,18 +1,18 @@
 # make run             see igproxy work: a stand-in for Instagram and a sidecar in one process (needs only Go)
-# make build           the binary, ./igproxy; the build tag leaves out a library's manual pages and their Markdown parser, and changes nothing else
+# make build           build ./igproxy; the build tag only leaves out a library's manual pages and the Markdown parser that they need
 # make test            install what is missing (a C compiler, Redis, nginx), then run all tests of igproxy itself
 # make test-all        make test, then the tests with other people's programs, which it also installs: client libraries, a browser, load tools,
 #                      promtool, systemd-analyze
 # make faults          run the tests of docs/faults.md, and print its table with a tick for each row that holds
-# make lint            gofmt, go vet, staticcheck, the security linters of .golangci.yml, go.mod tidiness
-# make fuzz            each fuzz target for FUZZTIME (30s, or 5000x for a number of inputs); make test runs their seeds and kept inputs
-# make soak            all faults in random order under load, for SOAK (10m); SEED repeats the choices of an earlier run
-# make load            a load on loopback, LOAD (10) seconds each of wrk and vegeta, then the sidecar's own figures
-# make bench           benchmarks with allocations, COUNT (6) runs of each, compared with tools/bench/baseline.txt
-# make bench-baseline  rewrite that file; its times are those of one machine, its allocations are the same everywhere
-# make bench-peers     igproxy next to nginx, Varnish, bare handlers of net/http and fasthttp, and an epoll loop in C, for docs/performance.md; needs
-#                      Linux, 2 cores and a C compiler, and takes about 30 minutes; PEERS=-quick takes about 12
-# make bench-fleet     many sidecars on one Redis: calls, commands and latencies
+# make lint            run gofmt, go vet, staticcheck and the security linters of .golangci.yml, and check that go.mod is tidy
+# make fuzz            fuzz each target for FUZZTIME (30s; 5000x is a number of inputs); make test only runs the seeds and the kept inputs
+# make soak            cause all faults in random order under load, for SOAK (10m); SEED repeats the choices of an earlier run
+# make load            put a load on loopback with wrk and vegeta, for LOAD (10) seconds each, and with hey; then print the sidecar's own figures
+# make bench           run each benchmark COUNT (6) times, and compare times and allocations with tools/bench/baseline.txt
+# make bench-baseline  rewrite tools/bench/baseline.txt; its times are those of one machine, its allocations are the same everywhere
+# make bench-peers     compare igproxy with nginx, Varnish, bare handlers of net/http and fasthttp, and an epoll loop in C, for docs/performance.md;
+#                      needs Linux, 2 cores and a C compiler, and takes about 30 minutes; PEERS=-quick takes about 12
+# make bench-fleet     measure calls, Redis commands and latencies of many sidecars on one Redis
 # make ship-check      check the deployment files with the code of the programs that read them, compare two builds of one commit, unpack a Debian package
 
 SHELL := /bin/bash
@@ -40,9 +40,9 @@ deps:
 	tools/deps.sh
 
 # The tests in ./integration start igproxy as a process, built with the race detector. Tests that
-# need other people's programs are in the folders below it, and run in test-all. To save time,
-# igproxy is compiled while missing programs are installed, tests that mostly wait run beside tests
-# that compute (-p=4), and go vet is left to make lint.
+# need other people's programs are in the folders below ./integration, and run in test-all. Three
+# things save time: igproxy is compiled while missing programs are installed, tests that mostly wait
+# run beside tests that compute (-p=4), and only make lint runs go vet.
 test:
 	@echo "== install what is missing, and compile igproxy"
 	@CGO_ENABLED=0 go build ./... & compiling=$$!; tools/deps.sh || { kill $$compiling; exit 1; }; wait $$compiling

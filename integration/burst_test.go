@@ -8,8 +8,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// Browser tabs, repeated callbacks and retrying clients: 200 concurrent callers of one cold token
-// cost one call to Instagram, and all of them get the same token.
+// Browser tabs, repeated callbacks and retrying clients request one token many times at once. For
+// 200 such callers igproxy makes one call to Instagram, and all of them get the same answer.
 func TestTwoHundredCallersOneCall(t *testing.T) {
 	t.Parallel()
 	const callers = 200
@@ -31,14 +31,15 @@ func TestTwoHundredCallersOneCall(t *testing.T) {
 		}
 	})
 	if right.Load() != callers || ig.Calls() != 1 {
-		t.Errorf("%d right answers with %d calls, want %d with 1", right.Load(), ig.Calls(), callers)
+		t.Errorf("%d right answers with %d calls, want %d with 1 call", right.Load(), ig.Calls(), callers)
 	}
 	if collapsed.Load() == 0 {
 		t.Error("no caller was reported to have joined another caller's exchange")
 	}
 }
 
-// Different tokens do not wait for each other, and every caller gets its own.
+// 50 tokens, each sent by four callers at once, cost one call each, and every caller gets the
+// long-lived token that was issued for its own short-lived token.
 func TestConcurrentTokensEachGetTheirOwnAnswer(t *testing.T) {
 	t.Parallel()
 	const tokens, callers = 50, 4
@@ -53,7 +54,7 @@ func TestConcurrentTokensEachGetTheirOwnAnswer(t *testing.T) {
 			return
 		}
 		if issued := ig.Issued(short); len(issued) != 1 || r.token() != issued[0] {
-			t.Errorf("%s got a token that is not its own", short)
+			t.Errorf("the callers of %s got a token that was not issued for it", short)
 		}
 	})
 	if ig.Calls() != tokens {

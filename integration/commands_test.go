@@ -1,7 +1,7 @@
 package integration
 
-// At the prompt, each mistake results in one clear line and an exit code for scripts. No message
-// contains a secret.
+// Each mistake on the command line results in one clear line and an exit code for scripts. No
+// message contains a secret.
 
 import (
 	"net"
@@ -44,7 +44,7 @@ func TestMistakesHaveExitCodesAndOneClearLine(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			code, stdout, stderr := command(t, c.env, c.args...)
 			if code != c.code || !strings.Contains(stderr, c.says) || stdout != "" {
-				t.Errorf("exit code %d, want %d; out %q; says:\n%s", code, c.code, stdout, stderr)
+				t.Errorf("exit code %d, want %d; stdout %q; stderr:\n%s", code, c.code, stdout, stderr)
 			}
 			if lines := strings.Count(stderr, "\n"); lines > 2 {
 				t.Errorf("%d lines, want at most 2:\n%s", lines, stderr)
@@ -66,7 +66,7 @@ func TestCheckReportsAllProblemsAtOnce(t *testing.T) {
 	for _, says := range []string{"igproxy.yaml:1: lisen", "igproxy.yaml:3: upstream.timeout", "igproxy.yaml:4: upstream.url", "igproxy.yaml:6: breaker.interval",
 		"igproxy.yaml:8: log.level"} {
 		if !strings.Contains(stdout, says) {
-			t.Errorf("does not say %q:\n%s", says, stdout)
+			t.Errorf("check does not report %q:\n%s", says, stdout)
 		}
 	}
 	if code, stdout, _ := command(t, environ(), "check"); code != 0 || !strings.Contains(stdout, "ok") {

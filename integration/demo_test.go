@@ -1,7 +1,7 @@
 package integration
 
-// The demo, the first thing a newcomer runs, works on a machine with nothing but Go; and the
-// stand-in works as a separate process.
+// The demo is the first thing that a newcomer runs. It works on a machine that has nothing but Go.
+// The stand-in for Instagram also works as a separate process.
 
 import (
 	"net/http"
@@ -21,7 +21,7 @@ func TestDemoOnce(t *testing.T) {
 	}
 	for _, want := range []string{"50 of 50 callers", "calls to Instagram for this token: 1", `"code":190`, "503", "Cache-Status: igproxy; hit"} {
 		if !strings.Contains(stdout, want) {
-			t.Errorf("does not show %q:\n%s", want, stdout)
+			t.Errorf("the demo does not show %q:\n%s", want, stdout)
 		}
 	}
 }
@@ -32,7 +32,7 @@ func TestDemoStaysUpUntilCtrlC(t *testing.T) {
 	eventually(t, "the demo shows what to try", func() bool { return strings.Contains(p.Log.String(), "grep ^igproxy") })
 	page := regexp.MustCompile(`status page.*\n +(http://\S+/)\n`).FindStringSubmatch(p.Log.String())
 	if page == nil {
-		t.Fatalf("the closing lines do not name the page:\n%s", p.Log.String())
+		t.Fatalf("the demo's last lines do not have the URL of the status page:\n%s", p.Log.String())
 	}
 	if status, body, err := harness.Get(t.Context(), page[1]); err != nil || status != 200 || !strings.Contains(body, "<title>igproxy") {
 		t.Errorf("%s: %d, %v", page[1], status, err)

@@ -1,6 +1,6 @@
 package integration
 
-// What the comments in deploy/ and docs/install.md tell people to do works in a clone.
+// The instructions in the comments of deploy/ and in docs/install.md work in a fresh clone.
 
 import (
 	"errors"
@@ -16,8 +16,9 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// The commands of docs/install.md put every file where the units expect it, and those at the end
-// remove them all. Only the paths differ, and nothing is started.
+// The install commands in docs/install.md put every file where the units expect it, and the rm
+// commands at the end of the page remove all of these files. The test runs the commands with paths
+// below a temporary folder and without --online, and starts nothing.
 func TestInstallPageInstallsWhatTheUnitsNeed(t *testing.T) {
 	t.Parallel()
 	root, page := t.TempDir(), read(t, "../docs/install.md")
@@ -70,8 +71,8 @@ func TestInstallPageInstallsWhatTheUnitsNeed(t *testing.T) {
 	}
 }
 
-// The commands at the top of the compose file create the secrets that it mounts, in a clone that
-// has no folder for them, and every container may read them.
+// In a clone without a folder for secrets, the commands at the top of the compose file create every
+// secret that the file mounts, and make it readable for all containers.
 func TestDeployComposeInstructionsCreateTheSecrets(t *testing.T) {
 	t.Parallel()
 	commands, _, _ := strings.Cut(read(t, "../deploy/compose/compose.yaml"), "#   docker compose")
@@ -99,8 +100,8 @@ func TestDeployComposeInstructionsCreateTheSecrets(t *testing.T) {
 	}
 }
 
-// There is no release, so the example names the image that its own comment and docs/install.md
-// build.
+// Because there is no released image, kustomization.yaml names the image that people build with the
+// command in its own comment and in docs/install.md.
 func TestDeployKubernetesNamesTheImageThatIsBuilt(t *testing.T) {
 	t.Parallel()
 	images := parsed[struct {

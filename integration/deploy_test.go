@@ -1,8 +1,8 @@
 package integration
 
-// The files in deploy/ name only settings that exist, igproxy accepts their configurations, and
-// their other claims hold as far as a machine without a cluster or a container engine can tell.
-// `make ship-check` checks the files further, using the code of the programs that read them.
+// The files in deploy/ name only settings that exist, and igproxy accepts their configurations.
+// Their other claims are tested as far as that is possible without a cluster or a container engine.
+// `make ship-check` also checks the files with the code of the programs that read them.
 
 import (
 	"errors"
@@ -72,9 +72,10 @@ func TestDeployFilesNameOnlySettingsThatExist(t *testing.T) {
 	}
 }
 
-// accepted runs `igproxy check` on a configuration file with the given environment. secrets maps
-// paths in them to contents; each of these paths is replaced by that of a temporary file with the
-// content. The test fails unless check exits with 0 and prints exactly these warnings.
+// accepted runs `igproxy check` with a configuration file and an environment. secrets maps paths to
+// contents: wherever the file or the environment names such a path, accepted substitutes the path
+// of a temporary file with that content. The test fails unless check exits with 0 and prints
+// exactly these warnings.
 func accepted(t *testing.T, config string, env []string, secrets map[string]string, warnings ...string) {
 	t.Helper()
 	clean := []string{"PATH=" + os.Getenv("PATH")}
@@ -166,7 +167,7 @@ func TestDeployComposeConfigurationIsAcceptedAndUnprivileged(t *testing.T) {
 		}
 	}
 	if slices.Contains(c.Services["app"].Secrets, "instagram") {
-		t.Error("the app sees the secret")
+		t.Error("the app's container has the secret")
 	}
 }
 
@@ -216,7 +217,7 @@ func TestDeployComposeRedisRequiresThePassword(t *testing.T) {
 func TestDeployKubernetesConfigurationIsAcceptedAndHidesTheSecret(t *testing.T) {
 	t.Parallel()
 	accepted(t, "deploy/kubernetes/igproxy.yaml", nil, map[string]string{"/run/secrets/igproxy/client-secret": appSecret},
-		"admin.listen: reachable by other machines") // by the pods that networkpolicy.yaml admits
+		"admin.listen: reachable by other machines") // networkpolicy.yaml limits which pods reach it
 	type container struct {
 		Name, Image   string
 		Args          []string
@@ -251,8 +252,9 @@ func TestDeployKubernetesConfigurationIsAcceptedAndHidesTheSecret(t *testing.T) 
 	}
 }
 
-// The kubelet and Prometheus use the address of the pod, whatever allowed_hosts says about apps.
-// The probes are those of the manifest.
+// The kubelet and Prometheus send the pod's address in the Host header. An admin listener beyond
+// loopback accepts every name there, so allowed_hosts need not contain the addresses of pods. The
+// test reads the probes from the manifest.
 func TestDeployKubernetesProbesSucceedWithAllowedHosts(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
@@ -288,7 +290,7 @@ func TestDeployKubernetesProbesSucceedWithAllowedHosts(t *testing.T) {
 			}
 			_ = res.Body.Close()
 			if res.StatusCode != http.StatusOK {
-				t.Errorf("%s of %s: got %d", path[1], host, res.StatusCode)
+				t.Errorf("%s with Host %s: got %d", path[1], host, res.StatusCode)
 			}
 		}
 	}

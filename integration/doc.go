@@ -2,6 +2,6 @@
 // nginx, TLS and sockets. The tests see only the outside of the binary: its commands,
 // configuration, answers and log. They run in parallel where they do not measure time or memory.
 //
-// Tests that need third-party programs are in the folders below, which make test-all runs: clients,
-// browser, load and deploy. Package harness starts the processes for all of them.
+// Tests that need third-party programs are in the folders clients, browser, load and deploy, and
+// run in make test-all. Package harness starts the processes for all of these tests.
 package integration

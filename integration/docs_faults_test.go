@@ -1,8 +1,8 @@
 package integration
 
-// docs/faults.md matches the tests: rows are numbered without gaps, README says how many there
-// are, every cited test exists, and the program that prints the table (make faults) ticks only rows
-// that its run proved.
+// docs/faults.md matches the tests: its rows are numbered without gaps, README says how many rows
+// there are, and every test that a row cites exists. make faults runs the cited tests and prints
+// the table; it ticks a row only if all of the row's tests passed.
 
 import (
 	"fmt"
@@ -25,8 +25,8 @@ var (
 	faultTest = regexp.MustCompile("`(?:([a-z/]+)\\.)?(Test[^`]+)`")
 )
 
-// testsIn returns the tests of a folder, each with the string literals of its file, among which are
-// the names of subtests.
+// testsIn returns the tests in a folder. It maps each test to all string literals in the test's
+// file, because the names of its subtests are among them.
 func testsIn(t *testing.T, folder string) map[string]map[string]bool {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("..", folder, "*_test.go"))
@@ -95,11 +95,11 @@ func TestFaultRowsAreNumberedAndCiteExistingTests(t *testing.T) {
 		t.Errorf("README does not contain %q", n)
 	}
 	if lines := strings.Count(string(text), "\n| ") - strings.Count(string(text), "\n| # |"); lines != len(rows) || len(rows) < 60 {
-		t.Errorf("%d lines of the table, of which %d are rows", lines, len(rows))
+		t.Errorf("the table has %d lines, but only %d of them have the form of a row", lines, len(rows))
 	}
 }
 
-// make faults prints the right table for made-up runs.
+// The test gives the program behind make faults the output of made-up runs.
 func TestFaultsTableTicksOnlyProvenRows(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -17,11 +17,13 @@ import (
 	"testing"
 )
 
-// logRow matches a row of docs/logs.md, except for the attributes of a request.
+// logRow matches a row of docs/logs.md that describes a message. The rows about the attributes of
+// requests have another form.
 var logRow = regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([A-Z]+) \\| ([^|]*) \\|")
 
-// logged returns the calls in a Go file that log a message. The attributes of a call that passes a
-// list are not known, and are returned as nil.
+// logged returns the messages that a Go file logs, each followed by its level, with the names of
+// their attributes. The names are nil if the call passes a list of attributes, because the source
+// does not show what is in it.
 func logged(t *testing.T, source any, path string) map[string][]string {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, source, parser.SkipObjectResolution)
@@ -63,8 +65,9 @@ func literal(e ast.Expr) string {
 	return ""
 }
 
-// unlike returns the differences between what is logged and what a page says.
-func unlike(code map[string][]string, page string) (all []string) {
+// differences returns the differences between the messages that the code logs and those that the
+// page lists.
+func differences(code map[string][]string, page string) (all []string) {
 	documented := map[string][]string{}
 	for _, row := range logRow.FindAllStringSubmatch(page, -1) {
 		documented[row[1]+" "+row[2]] = strings.Split(strings.ReplaceAll(row[3], "`", ""), ", ")
@@ -98,14 +101,14 @@ func TestLogsPageListsEveryMessage(t *testing.T) {
 		}))
 	}
 	page := read(t, "../docs/logs.md")
-	for _, what := range unlike(code, page) {
+	for _, what := range differences(code, page) {
 		t.Error(what)
 	}
-	// The lines of requests, and those of operations, are assembled from lists.
+	// The attributes of a request's line are assembled in a list, so logged does not find them.
 	line := regexp.MustCompile(`slog\.\w+\("(\w+)"`)
 	for _, attribute := range line.FindAllStringSubmatch(read(t, "../proxy/answer_log.go"), -1) {
 		if !regexp.MustCompile("(?m)^\\|[^|]*`" + attribute[1] + "`").MatchString(page) {
-			t.Errorf("the page does not have %s of a request", attribute[1])
+			t.Errorf("the page does not list the attribute %s of a request's line", attribute[1])
 		}
 	}
 	if len(code) < 30 || len(line.FindAllString(read(t, "../proxy/answer_log.go"), -1)) < 10 {
@@ -113,13 +116,14 @@ func TestLogsPageListsEveryMessage(t *testing.T) {
 	}
 }
 
-// The comparison reports messages and attributes that are missing or made up.
+// differences reports messages and attributes that the page lacks, and those that only the page
+// has.
 func TestLogsPageDifferencesAreFound(t *testing.T) {
 	t.Parallel()
 	const page = "| `a b` | INFO | `x`, `y` | said |\n| `gone` | WARN | `x` | said |\n"
 	code := logged(t, `package p
 func f() { log.Info("a b", "x", 1, "z", 2); l.log.WarnContext(ctx, "new", "x", 1); log.Error("list", line...); errors.New("no"); x.Error() }`, "p.go")
-	got := unlike(code, page)
+	got := differences(code, page)
 	slices.Sort(got)
 	want := []string{`a b INFO is logged with ["x" "z"], the page has ["x" "y"]`, "gone WARN is not logged",
 		`list ERROR is logged with [], the page has []`, `new WARN is logged with ["x"], the page has []`}

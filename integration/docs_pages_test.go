@@ -1,7 +1,7 @@
 package integration
 
-// Pages name only what exists: the target of every link, and every key, variable, metric, command,
-// option, make target, file and test that a page names.
+// The documentation names only things that exist: the targets of its links, configuration keys,
+// environment variables, metrics, commands, options, make targets, files and tests.
 
 import (
 	"encoding/json"
@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// facts holds the names that pages may use.
+// facts holds the names that exist, and that pages may therefore use.
 type facts struct {
 	keys, commands, targets []string
 	options                 map[string]string // help text of each command
@@ -23,7 +23,7 @@ type facts struct {
 	tests                   map[string]bool
 }
 
-// variables lists environment variables that belong to no key.
+// variables lists the names in pages that look like the environment variable of a key but are not.
 var variables = []string{"IGPROXY_CONFIG", "IGPROXY_A_B", "IGPROXY_", "IGPROXY_APPS_0_"}
 
 func factsOf(t *testing.T) facts {
@@ -58,7 +58,7 @@ func factsOf(t *testing.T) facts {
 	return f
 }
 
-// node is the part of the JSON Schema that defines keys.
+// node is an object of the JSON Schema. Its properties are configuration keys.
 type node struct {
 	Properties map[string]node
 }
@@ -90,7 +90,8 @@ var (
 	notCommands = regexp.MustCompile(`(SETUSER|named) igproxy|\bigproxy_`)
 )
 
-// code returns the code in a page: spans, and the lines of blocks without their comments.
+// code returns the code in a page: its inline code spans, and the lines of its code blocks without
+// comments.
 func code(page string) (spans, lines []string) {
 	for _, block := range fence.FindAllString(page, -1) {
 		lines = append(lines, strings.Split(block, "\n")[2:]...)
@@ -162,6 +163,7 @@ func (f facts) wrong(path, page string) (all []string) {
 	return all
 }
 
+// runs reports whether `go test -run part` would run at least one of the tests.
 func runs(tests map[string]bool, part string) bool {
 	for name := range tests {
 		if strings.Contains(name, part) {
@@ -238,11 +240,12 @@ func TestPagesNameOnlyWhatExists(t *testing.T) {
 			t.Errorf("%s: %s", name, what)
 		}
 	}
-	inventionsAreFound(t, f)
+	checkMadeUpNamesAreReported(t, f)
 }
 
-// inventionsAreFound checks that the search reports made-up names, and no correct ones.
-func inventionsAreFound(t *testing.T, f facts) {
+// checkMadeUpNamesAreReported checks that wrong reports made-up names, and reports no correct
+// names.
+func checkMadeUpNamesAreReported(t *testing.T, f facts) {
 	t.Helper()
 	for page, want := range map[string]string{
 		"Set `cache.tll`.\n":                                "no key cache.tll",
@@ -270,18 +273,18 @@ func inventionsAreFound(t *testing.T, f facts) {
 	}
 }
 
-// Every threat in SECURITY.md cites a test, every library has a reason, and the index lists every
-// page.
+// Every threat in SECURITY.md cites a test, SECURITY.md says why each library is used, and
+// docs/README.md lists every page.
 func TestThreatsCiteTestsAndIndexesAreComplete(t *testing.T) {
 	t.Parallel()
 	security, index, mod := read(t, "../SECURITY.md"), read(t, "../docs/README.md"), read(t, "../go.mod")
 	threats := regexp.MustCompile(`(?m)^\| \d+ \|.*$`).FindAllString(security, -1)
 	for _, row := range threats {
 		if !testLike.MatchString(row) {
-			t.Errorf("no test: %s", row)
+			t.Errorf("this threat cites no test: %s", row)
 		}
 	}
-	// Indirect dependencies have a comment.
+	// The pattern does not match indirect dependencies, because their lines end with a comment.
 	libraries := regexp.MustCompile(`(?m)^\t(\S+) v\S+$`).FindAllStringSubmatch(mod, -1)
 	for _, found := range libraries {
 		if !strings.Contains(security, "\n| `"+found[1]+"` | ") {

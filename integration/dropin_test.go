@@ -1,7 +1,7 @@
 package integration
 
-// An app changes nothing but its base URL. It may send igproxy everything that it sent to
-// Instagram, with or without the secret. The responses look like Instagram's, and Instagram gets
+// An app changes only its base URL. It may send igproxy the same requests that it sent to
+// Instagram, with or without the secret. The responses look like Instagram's. Instagram gets only
 // the grant type, the real secret and the token, and no other parameters.
 
 import (
@@ -51,7 +51,7 @@ func TestDropIn(t *testing.T) {
 		}
 	})
 
-	t.Run("errors parse as Instagram's do", func(t *testing.T) {
+	t.Run("errors have Instagram's format", func(t *testing.T) {
 		r := p.ask(t, "expired-1")
 		if e := r.graphError(t); r.status != 400 || e.Code != 190 || e.Subcode != 463 || e.Type != "OAuthException" || e.TraceID == "" {
 			t.Errorf("got %d %+v", r.status, e)
@@ -69,14 +69,14 @@ func TestDropIn(t *testing.T) {
 		}
 	})
 
-	t.Run("unknown members survive", func(t *testing.T) {
+	t.Run("unknown members of an answer are kept", func(t *testing.T) {
 		if r := p.ask(t, "extra-1"); !strings.Contains(r.body, `"user_id":17841400000000001`) {
 			t.Errorf("got %s", r.body)
 		}
 	})
 
 	if strange := ig.Strange(); len(strange) > 0 {
-		t.Errorf("Instagram received requests that it should not: %v", strange)
+		t.Errorf("Instagram received requests that igproxy must not send: %v", strange)
 	}
 }
 

@@ -1,7 +1,7 @@
 package integration
 
-// How calls leave for Meta: through a proxy only if that is visible and allowed, and on connections
-// that are replaced in time.
+// Calls to Meta go through a proxy only if the configuration allows it, and the log and check show
+// the proxy. Kept connections to Meta are replaced in time.
 
 import (
 	"bufio"
@@ -47,8 +47,8 @@ func countingListener(t *testing.T) (port string, lines func() []string) {
 	}
 }
 
-// The upstream is 0.0.0.0, which reaches this machine but is not a loopback address: Go uses no
-// proxy for loopback addresses.
+// Go never uses a proxy for loopback addresses. The upstream is therefore 0.0.0.0, which reaches
+// this machine but is not a loopback address.
 func TestProxyToMetaIsVisibleAndCanBeForbidden(t *testing.T) {
 	t.Parallel()
 	const user, password = "canary-of-the-proxys-user", "canary-of-the-proxys-password"
@@ -83,7 +83,7 @@ func TestInvalidProxyIsReportedWithoutItsValue(t *testing.T) {
 	t.Parallel()
 	var env []string
 	for _, value := range []string{"http://user:canary@[::1", "http://user:can#ary@127.0.0.1:1", "http://canary/x@127.0.0.1:1", "http:/user:canary@127.0.0.1", "canary://user:canary@127.0.0.1:x",
-		"http://user:can%ary@127.0.0.1:1", "http://user:can%zary%@127.0.0.1:1", "user:can%ary@127.0.0.1:1"} { // Go ignores what it cannot parse, and calls directly
+		"http://user:can%ary@127.0.0.1:1", "http://user:can%zary%@127.0.0.1:1", "user:can%ary@127.0.0.1:1"} { // Go calls directly if it cannot parse the value
 		env = append(environ(), "HTTPS_PROXY="+value)
 		for _, args := range [][]string{{"check"}, {"serve"}} {
 			code, stdout, stderr := command(t, env, args...)
@@ -97,7 +97,7 @@ func TestInvalidProxyIsReportedWithoutItsValue(t *testing.T) {
 	}
 }
 
-// Without the proxy's name, its errors look like Instagram's.
+// If a cause did not name the proxy, an error of the proxy would look like an error of Instagram.
 func TestErrorsOfAProxyNameTheProxy(t *testing.T) {
 	t.Parallel()
 	answering := func(answer string) string {
@@ -147,8 +147,8 @@ func TestErrorsOfAProxyNameTheProxy(t *testing.T) {
 	}
 }
 
-// If connections in use were never replaced, a busy sidecar would not notice that the name of a
-// host has moved to another address.
+// If connections in use were never replaced, a busy sidecar would not notice that a host name now
+// resolves to another address.
 func TestKeptConnectionsToMetaAreReplacedInTime(t *testing.T) {
 	t.Parallel()
 	type life struct{ first, last time.Time }
@@ -183,11 +183,11 @@ func TestKeptConnectionsToMetaAreReplacedInTime(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	for _, l := range lives {
-		if age := l.last.Sub(l.first); age > 1500*time.Millisecond { // a call may begin just before the end
+		if age := l.last.Sub(l.first); age > 1500*time.Millisecond { // the last call may begin after just under 1s
 			t.Errorf("a connection was used for %s, want at most 1s", age)
 		}
 	}
 	if len(lives) < 8 || len(lives) > calls/2 || failed.Load() > 0 {
-		t.Errorf("%d connections for %d calls, %d failed; want 8 to %d and none", len(lives), 4*calls, failed.Load(), calls/2)
+		t.Errorf("%d connections for %d calls, of which %d failed; want 8 to %d connections and no failure", len(lives), 4*calls, failed.Load(), calls/2)
 	}
 }

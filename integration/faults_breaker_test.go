@@ -1,8 +1,8 @@
 package integration
 
-// The breaker: during an outage a few calls fail and all others get a fast 503. When it is
-// half-open, only a few probes pass, and one that hangs times out. Responses that are not failures
-// never open it.
+// During an outage a few calls fail before the circuit breaker opens; all other requests for cold
+// tokens get a fast 503. A half-open breaker lets only a few probes pass, and a probe that hangs
+// times out. Responses that are not failures never open the breaker.
 
 import (
 	"context"
@@ -24,7 +24,8 @@ func percentile(all []time.Duration, p float64) time.Duration {
 }
 
 func TestThousandRequestsDuringAnOutageCostTwentyCalls(t *testing.T) {
-	// Five failures with one retry each open the breaker, and three more may be in flight.
+	// Five requests fail, each with one retry, before the breaker opens. Meanwhile the other three
+	// callers may have calls in flight.
 	const requests, callers, most = 1000, 4, 20
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := fast(t, 1, "UPSTREAM_URL="+upstream.URL, "BREAKER_OPEN=1m", "LOG_LEVEL=info")[0]
@@ -68,7 +69,7 @@ func TestThousandRequestsDuringAnOutageCostTwentyCalls(t *testing.T) {
 	wg.Wait()
 	calls := ig.Calls() - before
 	if calls > most || paid > most || len(refusals) < requests-most {
-		t.Fatalf("%d calls, %d requests that waited for one, %d refused at once; want at most %d calls", calls, paid, len(refusals), most)
+		t.Fatalf("%d calls, %d requests that waited for a call, %d refused at once; want at most %d calls", calls, paid, len(refusals), most)
 	}
 	refusal, hit := percentile(refusals, .99), percentile(hits, .99)
 	t.Logf("%d calls for %d requests; p99 of a refusal %s, of a hit %s", calls, requests, refusal, hit)
@@ -119,12 +120,12 @@ func TestHalfOpenBreakerLimitsProbes(t *testing.T) {
 	}()
 	eventually(t, "all but the probe are refused", func() bool { return refused.Load() == callers-1 })
 	if n := ig.asked("") - before; n != 1 {
-		t.Errorf("%d calls while half-open, want the one probe", n)
+		t.Errorf("%d calls while half-open, want 1, the probe", n)
 	}
 	release()
 	<-done
 	if answered.Load() != 1 || others.Load() != 0 {
-		t.Errorf("%d answered and %d with other results, want one answer, to the probe", answered.Load(), others.Load())
+		t.Errorf("%d requests were answered and %d had other results; want one answer, for the probe", answered.Load(), others.Load())
 	}
 	if r := p.ask(t, "IGAA-after"); r.status != 200 || p.breaker(t) != "closed" {
 		t.Errorf("after the probe: %d, the breaker is %s", r.status, p.breaker(t))

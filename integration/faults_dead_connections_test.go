@@ -1,8 +1,8 @@
 package integration
 
-// Connections to Meta die silently (a NAT device or firewall loses its state, so no FIN arrives,
-// but new connections work), or an edge closes connections after some requests or allows only one
-// stream. None of these may cause an outage.
+// Trouble with single connections to Meta must not become an outage. Connections may die silently:
+// a NAT device or firewall loses its state, so no FIN arrives, but new connections work. And an
+// edge may close connections after some requests, or allow only one stream.
 
 import (
 	"context"
@@ -106,8 +106,8 @@ func (r *results) add(status int) {
 	r.all[status]++
 }
 
-// An edge closes a connection after N requests, as nginx does by default after 1,000, or allows
-// only a few streams at a time.
+// No call fails although an edge closes each connection after some requests (nginx does so by
+// default after 1,000) or allows only a few streams at a time.
 func TestGracefullyClosedConnectionsCostNoCall(t *testing.T) {
 	t.Parallel()
 	const callers = 60
@@ -190,7 +190,7 @@ func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 				all.Go(func() {
 					began := time.Since(start)
 					if r, err := call(2000 + n); err != nil || r.status != 200 {
-						if lost.Add(1); began > 3*time.Second { // once one was silent for 1 s, the idle ones are closed
+						if lost.Add(1); began > 3*time.Second { // by then igproxy has closed the dead idle connections
 							late.Add(1)
 						}
 					}
@@ -209,16 +209,16 @@ func TestDeadConnectionsCostAtMostOneCallEach(t *testing.T) {
 			if dead := p.sum(t, "igproxy_upstream_silent_connections_total", `pool="`+pool+`"`); dead == 0 && kind != "code" {
 				t.Errorf("no silent connection is counted for the pool %s", pool)
 			}
-			causes := slices.ContainsFunc(p.settled(t).Lines("request"), func(line map[string]any) bool { return line["cause"] == "a kept connection stayed silent" })
-			if lost.Load() > 0 && !causes {
+			named := slices.ContainsFunc(p.settled(t).Lines("request"), func(line map[string]any) bool { return line["cause"] == "a kept connection stayed silent" })
+			if lost.Load() > 0 && !named {
 				t.Error("the log does not name the cause")
 			}
 		})
 	}
 }
 
-// A hanging Meta is still detected: failures on reused connections do not count, but those on the
-// following new connections do.
+// The breaker still detects a Meta that hangs: timeouts on reused connections do not count as
+// failures, but those on the new connections that follow do.
 func TestHangingMetaOpensTheBreaker(t *testing.T) {
 	t.Parallel()
 	ig := newEdge(t, nil)
@@ -239,8 +239,8 @@ func TestHangingMetaOpensTheBreaker(t *testing.T) {
 	}
 }
 
-// A worker keeps requesting one token, and each call to Meta for that token fails. Other callers
-// must not be affected.
+// A worker keeps requesting one token for which every call to Meta fails. This must not affect the
+// callers of other tokens.
 func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 	t.Parallel()
 	ig := newEdge(t, nil)
@@ -264,7 +264,7 @@ func TestTokenThatAlwaysFailsDoesNotAffectOthers(t *testing.T) {
 		pauseFor(t.Context(), 50*time.Millisecond)
 	}
 	if calls := ig.asked("down-1"); asked > 3 || calls > 6 || repeated == 0 {
-		t.Errorf("%d requests reached Instagram in 3 s, with %d calls; %d failures were repeated; want at most 3, at most 6 and some", asked, calls, repeated)
+		t.Errorf("%d requests reached Instagram in 3 s, with %d calls, and %d failures were repeated; want at most 3 requests, at most 6 calls and some repetitions", asked, calls, repeated)
 	}
 	if changes := p.sum(t, "igproxy_breaker_changes_total"); changes != 0 {
 		t.Errorf("the breaker changed %v times", changes)

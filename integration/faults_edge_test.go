@@ -15,9 +15,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// edge is a server in front of the stand-in for Instagram. It can fail in ways that the stand-in
-// cannot: a call whose token starts with the name of a script and a hyphen is answered by that
-// script. All other calls reach the stand-in. The edge counts calls by token.
+// edge is a server in front of the stand-in for Instagram, and can fail in ways that the stand-in
+// cannot. It answers a call whose token starts with the name of a script and a hyphen by running
+// that script, and passes all other calls to the stand-in. It counts calls by token.
 type edge struct {
 	*mock.Instagram
 	URL string
@@ -54,6 +54,7 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	script(w, r)
 }
 
+// script sets the script of this name. If script is nil, calls reach the stand-in again.
 func (e *edge) script(name string, script http.HandlerFunc) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

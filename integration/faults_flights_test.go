@@ -41,7 +41,8 @@ func TestSlowExchangeDoesNotDelayOthers(t *testing.T) {
 	}
 }
 
-// With two slots and eight waiters per slot, all others are refused at once.
+// At most two exchanges are in flight, and eight callers may wait for each of these two slots. All
+// further callers are refused at once.
 func TestTooManyConcurrentExchangesGet503Fast(t *testing.T) {
 	t.Parallel()
 	const slots, waiting, callers = 2, 16, 100

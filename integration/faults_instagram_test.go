@@ -1,9 +1,9 @@
 package integration
 
-// Each fault of Instagram, or of the network in front of it, has a known answer, number of calls
-// and effect on the breaker. The answer arrives within the timeout, and an error is in Instagram's
-// envelope. No error contains a token, no answer contains the secret, and the next good request
-// works.
+// For each fault of Instagram, or of the network in front of it, the tests know which answer the
+// app gets, how many calls the fault costs, and whether it opens the breaker. The answer arrives
+// within the timeout, and errors have Instagram's envelope. No error contains a token, no answer
+// contains the secret, and the next request without a fault succeeds.
 
 import (
 	"fmt"
@@ -15,10 +15,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// noise is the time that a busy machine may add to any limit.
+// noise is added to every time limit, to allow for a busy machine.
 const noise = 2 * time.Second
 
-// upstreamFault is a fault that the token NAME-1 triggers.
+// upstreamFault is a fault, and what is expected when an app sends the token NAME-1 to trigger it.
 type upstreamFault struct {
 	name          string
 	status        int
@@ -63,15 +63,15 @@ var upstreamFaults = []upstreamFault{
 	// Sizes.
 	{"huge", 502, 2, badAnswer, 1, "broken"}, {"endless", 502, 2, badAnswer, 1, "broken"}, {"hugeheaders", 502, 2, badAnswer, 1, "broken"},
 	{"gzipbomb", 502, 2, badAnswer, 1, "broken"}, {"gzipbroken", 502, 2, badAnswer, 1, "broken"}, {"deep", 502, 2, badAnswer, 1, "broken"},
-	// The connection and the clock. If a reused connection fails, repeating the call on a new one
-	// does not count as a retry, so a further failure may be retried.
+	// The connection fails or is slow. If a reused connection fails, repeating the call on a new
+	// connection does not count as a retry, so the call may be retried once more.
 	{"reset", 503, 2, unreachable, 3, "unreached"}, {"close", 503, 2, unreachable, 3, "unreached"},
 	{"garbageline", 502, 2, badAnswer, 1, "broken"}, {"truncated", 502, 2, badAnswer, 1, "broken"}, {"chunkcut", 502, 2, badAnswer, 1, "broken"},
 	{"hang", 504, 2, tooLate, 1, "silent"}, {"driphead", 504, 2, tooLate, 1, "timeout"}, {"hangbody", 504, 2, tooLate, 1, "timeout"},
 	{"drip", 504, 2, tooLate, 1, "timeout"}, {"slow", 200, 0, 0, 1, "token"}, {"flaky", 200, 0, 0, 2, "token"}, {"flaky500", 200, 0, 0, 2, "token"},
 }
 
-// edgeScripts returns the faults that the stand-in does not have.
+// edgeScripts returns scripts for the faults that the stand-in cannot produce.
 func edgeScripts() map[string]http.HandlerFunc {
 	page := func(status int) http.HandlerFunc {
 		return says(status, "text/html", "<!DOCTYPE html><title>Error</title>")

@@ -12,9 +12,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// A rate limit, with any status, starts a pause of the length that Instagram gives, and does not
-// count as a failure for the breaker. The pause applies to all cold tokens of the app (codes 4 and
-// 613) or to one token (17 and 32). Meanwhile known tokens are served, and Instagram is not called.
+// A rate limit starts a pause as long as Instagram says, whatever its status is, and does not count
+// as a failure for the breaker. With codes 4 and 613 the pause applies to all cold tokens of the
+// app, with codes 17 and 32 to one token. During the pause known tokens are served, and Instagram
+// is not called.
 func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 	t.Parallel()
 	const pause = 2 * time.Second // Retry-After has whole seconds, and a busy machine could miss a pause of one second
@@ -31,7 +32,7 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 				r := p.ask(t, limited)
 				from := time.Now() // the pause has already begun
 				if e := r.graphError(t); r.status != status || e.Code != code || !within(r.header.Get("Retry-After"), pause) {
-					t.Fatalf("%d: got %d %+v, Retry-After %q", status, r.status, e, r.header.Get("Retry-After"))
+					t.Fatalf("status %d: got %d %+v, Retry-After %q", status, r.status, e, r.header.Get("Retry-After"))
 				}
 				ig.script(fmt.Sprintf("limited%d", code), nil)
 				calls := ig.asked("")
@@ -53,18 +54,18 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 						want = 429
 					}
 					if e := r.graphError(t); r.status != want || e.Code != code || !within(r.header.Get("Retry-After"), pause) || ig.asked("") != calls {
-						t.Fatalf("%d, in the pause: got %d %+v, Retry-After %q, %d calls", status, r.status, e, r.header.Get("Retry-After"), ig.asked("")-calls)
+						t.Fatalf("status %d, during the pause: got %d %+v, Retry-After %q, %d calls", status, r.status, e, r.header.Get("Retry-After"), ig.asked("")-calls)
 					}
 				}
 				if inPause == 0 {
-					t.Errorf("%d: no request was made during the pause", status)
+					t.Errorf("status %d: no request was made during the pause", status)
 				}
 				if r := p.ask(t, "IGAA-known"); r.status != 200 || r.token() != known.token() {
-					t.Errorf("%d: a known token got %d", status, r.status)
+					t.Errorf("status %d: a known token got %d", status, r.status)
 				}
 				if !wholeApp {
 					if r := p.ask(t, fmt.Sprintf("IGAA-other%d-%d", code, status)); r.status != 200 {
-						t.Errorf("%d: one user's limit affected another user: got %d", status, r.status)
+						t.Errorf("status %d: one user's limit affected another user: got %d", status, r.status)
 					}
 				}
 				eventually(t, "the pause ends", func() bool { return p.ask(t, limited).status == 200 })
@@ -76,7 +77,7 @@ func TestRateLimitIsAPauseNotAFailure(t *testing.T) {
 	}
 }
 
-// within reports whether a Retry-After is at least one second and at most this long.
+// within reports whether a Retry-After header is at least one second and not longer than most.
 func within(header string, most time.Duration) bool {
 	seconds, err := strconv.Atoi(header)
 	return err == nil && seconds >= 1 && time.Duration(seconds)*time.Second <= most
@@ -110,8 +111,8 @@ func TestPauseIsAsLongAsInstagramSays(t *testing.T) {
 	}
 }
 
-// The stand-in says that its limit lasts five minutes. An operator who knows that it is over ends
-// the pause.
+// The stand-in says that its rate limit lasts five minutes. An operator who knows that the limit is
+// over ends the pause with igproxy resume.
 func TestResumeEndsAPause(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
@@ -144,6 +145,6 @@ func TestResumeEndsAPause(t *testing.T) {
 		t.Errorf("again: exit code %d: %s", code, out)
 	}
 	if done, failed := p.counted(t, "resume", "done"), p.counted(t, "resume", "failed"); done != 2 || failed != 1 {
-		t.Errorf("%v done, %v failed; want 2 and 1", done, failed)
+		t.Errorf("%v resumes done and %v failed; want 2 and 1", done, failed)
 	}
 }

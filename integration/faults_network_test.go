@@ -35,8 +35,8 @@ func TestInstagramUnreachableThenBack(t *testing.T) {
 	}
 }
 
-// Names under .invalid never resolve (RFC 6761). A name that resolves later cannot be simulated
-// from outside the process; package proxy has that test, with its own name server.
+// Names under .invalid never resolve (RFC 6761). A test from outside the process cannot make a name
+// resolve later; package proxy has that test, with a name server of its own.
 func TestUnresolvableName(t *testing.T) {
 	t.Parallel()
 	const timeout = 2 * time.Second

@@ -1,7 +1,8 @@
 package integration
 
-// A refusal in any shape that Meta's hosts use keeps its status and never opens the breaker. A
-// success reads the same for every app, even with case-insensitive JSON decoders.
+// Meta's hosts send refusals in several shapes. In all of them a refusal keeps its status and never
+// opens the breaker. Apps read the same token from an answer, whether or not their JSON decoder
+// distinguishes upper and lower case.
 
 import (
 	"bytes"
@@ -119,8 +120,8 @@ func TestRefusalInAnyShapeDoesNotOpenTheBreaker(t *testing.T) {
 	}
 }
 
-// 408, 425 and 429 mean "try again later". Without an envelope from Instagram they count as
-// transient failures, and so does any 4xx with code 2 or is_transient.
+// The statuses 408, 425 and 429 mean "try again later". Without Instagram's error envelope they
+// count as failures for the breaker. So does any 4xx response with code 2 or is_transient.
 func TestRetryable4xxIsAFailure(t *testing.T) {
 	t.Parallel()
 	scripts := map[string]http.HandlerFunc{}
@@ -143,7 +144,8 @@ func TestRetryable4xxIsAFailure(t *testing.T) {
 	}
 }
 
-// Go's encoding/json also accepts ACCESS_TOKEN as access_token, and the last one wins.
+// Some JSON decoders ignore case. Go's encoding/json reads ACCESS_TOKEN as access_token too, and
+// uses the last of such members.
 func TestMembersThatDifferOnlyByCaseAreDropped(t *testing.T) {
 	t.Parallel()
 	const good = `"access_token":"IGAAlong","token_type":"bearer"`
@@ -155,7 +157,7 @@ func TestMembersThatDifferOnlyByCaseAreDropped(t *testing.T) {
 	}
 	ig := newEdge(t, scripts)
 	p := serve(t, "UPSTREAM_URL="+ig.URL, "UPSTREAM_LOGIN_URL="+loginEdge(t, scripts, ig.Instagram), "APP_ID="+appID, "REDIRECT_URIS="+callback)
-	for range 2 { // from Instagram, and from memory
+	for range 2 { // the first answer comes from Instagram, the second from memory
 		r := p.ask(t, "case-1")
 		var app struct {
 			AccessToken string `json:"access_token"`

@@ -10,9 +10,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// Meta fails the first call for every token. One retry each would double the load on a failing
-// Meta, so retries are limited to a tenth of the calls plus a few more over time. The rare failures
-// of a healthy Meta are all retried.
+// When the first call for every token fails, a retry for each would double the load on a failing
+// Meta. Retries are therefore limited to a tenth of the calls plus a few more over time. That is
+// enough to retry all of the rare failures of a healthy Meta.
 func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 	t.Parallel()
 	const tokens, callers, saved, second = 500, 8, 10, 1
@@ -49,15 +49,15 @@ func TestRetriesAreLimitedToATenthOfTheCalls(t *testing.T) {
 			t.Errorf("%d retries of %d calls, want at least %d and at most %d", retries, tokens, tokens/10, most)
 		}
 		if int(right.Load()) != retries || int(lost.Load()) != tokens-retries {
-			t.Errorf("%d answered and %d lost; want one answer for each retry", right.Load(), lost.Load())
+			t.Errorf("%d answered and %d lost; want as many answered as there were retries", right.Load(), lost.Load())
 		}
 		spent, denied := p.sum(t, "igproxy_upstream_retries_total", `result="spent"`), p.sum(t, "igproxy_upstream_retries_total", `result="denied"`)
 		if int(spent) != retries || int(denied) != tokens-retries {
 			t.Errorf("counted %v as spent and %v as denied, want %d and %d", spent, denied, retries, tokens-retries)
 		}
 	})
-	// The first call for each token loses its reused connection and is repeated on a new one, which
-	// is not a retry.
+	// The first call for each token loses its reused connection. igproxy repeats the call on a new
+	// connection, and does not count this as a retry.
 	t.Run("flaky", func(t *testing.T) {
 		t.Parallel()
 		ig, upstream := instagram(t, mock.ServerOptions{})

@@ -107,7 +107,7 @@ func BenchmarkFleetHit(b *testing.B) {
 			for i := range tokens {
 				hit(i)
 			}
-			time.Sleep(200 * time.Millisecond) // until the values are stored
+			time.Sleep(200 * time.Millisecond) // by then Redis has stored the values
 			redis.Do("CONFIG", "RESETSTAT")
 			var took times
 			n := 0
@@ -128,19 +128,20 @@ func BenchmarkFleetHit(b *testing.B) {
 }
 
 // BenchmarkFleetRedisDown measures how long exchanges take while Redis refuses connections or
-// hangs: the first few, and those after the breaker for Redis has opened.
+// hangs: the first few exchanges, and those after the breaker for Redis has opened. For comparison
+// it also measures a sidecar without Redis ("none").
 func BenchmarkFleetRedisDown(b *testing.B) {
 	const first, later = 10, 500
 	_, upstream := instagram(b, mock.ServerOptions{})
 	for _, down := range []struct {
-		name   string
-		happy  bool
-		breaks func(*redistest.Server)
+		name    string
+		noRedis bool
+		breaks  func(*redistest.Server)
 	}{{"none", true, nil}, {"refused", false, (*redistest.Server).Kill}, {"hung", false, (*redistest.Server).Pause}} {
 		b.Run(down.name, func(b *testing.B) {
 			redis := redistest.Start(b)
 			settings := []string{"UPSTREAM_URL=" + upstream.URL, "LOG_LEVEL=info"}
-			if !down.happy {
+			if !down.noRedis {
 				settings = append(settings, singleRedis(redis)...)
 			}
 			p := fast(b, 1, settings...)[0]

@@ -11,14 +11,15 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// Every way in which Redis fails in production has a kind in the metric. The log has one line per
-// change of state rather than one per request. Apps get no error.
+// Apps get no error, whatever Redis does. The metric counts each way in which Redis fails in
+// production as a kind of its own. The log has one line for each change of state, not for each
+// request.
 func TestEveryRedisFaultIsAnsweredAndCounted(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	for name, c := range map[string]struct {
 		options redistest.Options
-		url     func(*redistest.Server) string // nil means the server's own
+		url     func(*redistest.Server) string // nil means the server's own URL
 		breaks  func(*redistest.Server)
 		opens   bool // the breaker opens; otherwise Redis is still used as far as possible
 	}{
@@ -109,8 +110,8 @@ func fakeRedis(t *testing.T, serve func(net.Conn)) (addr string) {
 	return l.Addr().String()
 }
 
-// The same promises hold when Redis blocks in a command, or closes a connection in the middle of a
-// reply.
+// All requests are also answered while Redis blocks in a command, and when it closes a connection
+// in the middle of a reply.
 func TestBlockedOrCutRedisIsAnswered(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})

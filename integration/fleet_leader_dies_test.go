@@ -1,7 +1,7 @@
 package integration
 
-// The leader of a fleet's exchange dies or is slow, or Redis loses the lease. The followers get
-// their answer soon, and Instagram is called at most once more.
+// The sidecar that leads an exchange for the fleet dies or is slow, or Redis loses its lease. The
+// sidecars that follow still get an answer soon, and Instagram is called at most once more.
 
 import (
 	"syscall"
@@ -92,7 +92,7 @@ func TestRedisFlushedDuringAnExchange(t *testing.T) {
 	}
 }
 
-// A sidecar that has waited long enough exchanges the token itself.
+// A sidecar that has waited for coalesce.wait exchanges the token itself.
 func TestFollowerExchangesAfterItsMaximumWait(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})

@@ -1,9 +1,8 @@
 package integration
 
-// A Redis that lies: its replies are shifted by one, flipped, cut off, replayed, or swapped between
-// users. Apps never get an error because of a lie, and never another user's token. Values are
-// sealed for this reason: a desynchronized connection returns other users' replies without an
-// error.
+// Redis lies: its replies are shifted by one, flipped, cut off, replayed, or swapped between users.
+// Even so, apps never get an error or another user's token. This is why values are sealed: a
+// desynchronized connection returns other users' replies without an error.
 
 import (
 	"fmt"
@@ -19,8 +18,8 @@ func TestLyingRedisNeverGivesAnotherUsersToken(t *testing.T) {
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t)
 	liar := redistest.StartLiar(t, redis)
-	// Memory holds one or two entries, so that nearly every request goes to Redis. Each
-	// of the two sidecars reads what the other wrote.
+	// Memory holds one or two entries, so that nearly every request goes to Redis. Each of the two
+	// sidecars reads what the other wrote.
 	all := fast(t, 2, "UPSTREAM_URL="+upstream.URL, "REDIS_MODE=single", "REDIS_URL="+liar.URL(), "CACHE_MAX_BYTES=1KiB", "LOG_LEVEL=info",
 		"UPSTREAM_MAX_IN_FLIGHT=1000", patientRedis)
 	var got tally

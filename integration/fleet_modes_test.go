@@ -1,8 +1,8 @@
 package integration
 
-// Redis as in production: sentinels that fail over, a cluster that loses a node or moves a slot,
-// and TLS with client certificates and a user with minimal permissions. Under load, none of this
-// makes a request fail.
+// Redis runs as in production: with sentinels that fail over, as a cluster that loses a node or
+// moves a slot, and over TLS with client certificates and a user with minimal permissions. No
+// request fails, not even under load.
 
 import (
 	"fmt"
@@ -17,8 +17,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// underLoad keeps callers busy at all sidecars with new and known tokens while it calls event, and
-// a little longer.
+// underLoad sends requests for new and known tokens to all sidecars while it calls event, and for a
+// little longer. It returns the count of their answers.
 func underLoad(t *testing.T, ig *mock.Instagram, all []*process, event func()) *tally {
 	t.Helper()
 	var got tally
@@ -32,7 +32,7 @@ func underLoad(t *testing.T, ig *mock.Instagram, all []*process, event func()) *
 					return
 				default:
 				}
-				short := fmt.Sprintf("IGAA-load-%d", i/3) // each three times, from all callers
+				short := fmt.Sprintf("IGAA-load-%d", i/3) // each caller sends each token three times
 				r, err := all[(caller+i)%len(all)].try(t.Context(), short)
 				got.count(ig, short, r, err)
 				time.Sleep(2 * time.Millisecond) // leaves the machine some time for Redis
@@ -58,15 +58,16 @@ func wantNoFailure(t *testing.T, got *tally) {
 	t.Log(got)
 }
 
-// wantShared checks that all sidecars use the same Redis: what one stores, another one finds.
+// wantShared checks that the first two sidecars use the same Redis: the second finds what the first
+// has stored.
 func wantShared(t *testing.T, all []*process, token string) {
 	t.Helper()
 	n := 0
-	eventually(t, "a sidecar finds what another one stored", func() bool {
+	eventually(t, "the second sidecar finds what the first has stored", func() bool {
 		n++
 		short := fmt.Sprintf("IGAA-%s-%d", token, n)
 		all[0].ask(t, short)
-		// A hit, or a follower that came before the answer was stored and waited for it.
+		// The second sidecar has a hit, or it asked before the answer was stored and waited for it.
 		status := all[1].ask(t, short).header.Get("Cache-Status")
 		return strings.HasPrefix(status, "igproxy; hit") || status == "igproxy; fwd=miss; collapsed"
 	})
@@ -110,7 +111,7 @@ func TestClusterMovesASlotAndLosesANodeUnderLoad(t *testing.T) {
 }
 
 // The documented permissions are sufficient, over TLS with a client certificate.
-func TestTLSAndTheLeastPermissions(t *testing.T) {
+func TestMinimalRedisPermissionsAreEnoughOverTLS(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	redis := redistest.Start(t, redistest.Options{TLS: true, Args: []string{"--tls-auth-clients", "yes"}})
@@ -140,14 +141,14 @@ func TestTLSAndTheLeastPermissions(t *testing.T) {
 	wantShared(t, all, "tls")
 	for _, p := range all {
 		if p.settled(t).String() == "" || len(p.Log.Lines("redis degraded"))+len(p.Log.Lines("redis denies scripts"))+len(p.Log.Lines("redis cannot be used")) > 0 {
-			t.Errorf("not everything was permitted:\n%s", p.Log)
+			t.Errorf("the documented permissions are not enough:\n%s", p.Log)
 		}
 	}
 	if code, stdout, stderr := command(t, environ(settings...), "check", "--online"); code != 0 {
 		t.Errorf("check --online: exit code %d\n%s%s", code, stdout, stderr)
 	}
 
-	// A changed password is read again for the next connection.
+	// igproxy reads the password file again for each new connection to Redis.
 	redis.Do("ACL", "SETUSER", "igproxy", "resetpass", ">"+redisPassword+"2")
 	if err := os.WriteFile(filepath.Join(dir, "password"), []byte(redisPassword+"2\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -160,17 +161,17 @@ const redisPassword = "canary-redis-password"
 
 // documentedACL returns the ACL rules in docs/fleet.md.
 func documentedACL(t *testing.T) string {
-	return inFleet(t, "ACL SETUSER igproxy on >PASSWORD ", "\n")
+	return textInFleetPage(t, "ACL SETUSER igproxy on >PASSWORD ", "\n")
 }
 
 // documentedClusterACL returns the ACL rules for a cluster in docs/fleet.md.
 func documentedClusterACL(t *testing.T) string {
-	return " +cluster" + inFleet(t, "ACL SETUSER igproxy +cluster", "#")
+	return " +cluster" + textInFleetPage(t, "ACL SETUSER igproxy +cluster", "#")
 }
 
-// inFleet returns the text in docs/fleet.md that follows the string before and ends at the string
-// after.
-func inFleet(t *testing.T, before, after string) string {
+// textInFleetPage returns the text in docs/fleet.md that follows the string before and ends at the
+// string after.
+func textInFleetPage(t *testing.T, before, after string) string {
 	t.Helper()
 	page, err := os.ReadFile("../docs/fleet.md")
 	if err != nil {
@@ -184,8 +185,8 @@ func inFleet(t *testing.T, before, after string) string {
 	return text
 }
 
-// With one permission missing, every request is still answered, the log says so once, and check
-// --online names it.
+// If the Redis user lacks a permission, every request is still answered. The log reports the
+// problem once, and check --online names the missing permission.
 func TestMissingRedisPermissionFailsOpenAndIsNamed(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

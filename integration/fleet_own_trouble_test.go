@@ -63,7 +63,8 @@ func TestOwnFailureIsNotSharedWithTheFleet(t *testing.T) {
 	}
 }
 
-// A stopped sidecar that continues after another one has answered changes nothing.
+// The leader is stopped during its exchange, and another sidecar answers instead. When the leader
+// continues, it does not replace that answer.
 func TestWokenLeaderDoesNotReplaceTheAnswer(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})

@@ -1,7 +1,7 @@
 package integration
 
-// Many sidecars on one Redis act as one: however many processes see the same short-lived token at
-// the same time, Instagram is called once, and all callers get the same answer.
+// Many sidecars on one Redis act as one: however many of them get the same short-lived token at the
+// same time, Instagram is called once, and all callers get the same answer.
 
 import (
 	"fmt"
@@ -18,8 +18,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// patientRedis raises the Redis timeout: these tests are about the number of calls to Instagram, on
-// a machine that is busy with eight sidecars. Other tests cover the cost of a slow Redis.
+// patientRedis raises the Redis timeout for tests that count calls to Instagram while eight
+// sidecars keep the machine busy. Other tests cover what a slow Redis costs.
 const patientRedis = "REDIS_TIMEOUT=250ms"
 
 // fleet starts n sidecars with the same settings.
@@ -35,7 +35,7 @@ func fleet(t *testing.T, n int, settings ...string) []*process {
 	return all
 }
 
-// fast starts a fleet without the race detector.
+// fast starts n sidecars with the same settings. Their binary is built without the race detector.
 func fast(t testing.TB, n int, settings ...string) []*process {
 	t.Helper()
 	path := harness.Plain(t)
@@ -55,7 +55,7 @@ func singleRedis(redis *redistest.Server) []string {
 type tally struct{ right, wrong, failed atomic.Int64 }
 
 func (c *tally) String() string {
-	return fmt.Sprintf("%d right, %d wrong, %d failed", c.right.Load(), c.wrong.Load(), c.failed.Load())
+	return fmt.Sprintf("%d right answers, %d wrong, %d failed", c.right.Load(), c.wrong.Load(), c.failed.Load())
 }
 
 // count adds a reply. A reply is right if it has a token that Instagram issued for this short-lived
@@ -96,11 +96,11 @@ func TestEightSidecarsWithHundredCallersEachMakeOneCall(t *testing.T) {
 	different := 0
 	tokens.Range(func(any, any) bool { different++; return true })
 	if got.right.Load() != sidecars*callers || ig.Calls() != 1 || different != 1 {
-		t.Errorf("%s, %d different tokens, %d calls; want %d right ones, all the same, with 1 call", &got, different, ig.Calls(), sidecars*callers)
+		t.Errorf("%s, %d different tokens, %d calls; want %d right answers, all with the same token, and 1 call", &got, different, ig.Calls(), sidecars*callers)
 	}
 }
 
-func TestEightSidecarsAThousandTokens(t *testing.T) {
+func TestEightSidecarsShareAThousandTokens(t *testing.T) {
 	const sidecars, tokens = 8, 1000
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	ig.SetLatency(50 * time.Millisecond)
@@ -124,10 +124,10 @@ func TestEightSidecarsAThousandTokens(t *testing.T) {
 	close(next)
 	wg.Wait()
 	if got.right.Load() != sidecars*tokens {
-		t.Errorf("%s, want %d right ones", &got, sidecars*tokens)
+		t.Errorf("%s; want %d right answers", &got, sidecars*tokens)
 	}
 	if perToken := float64(ig.Calls()) / tokens; perToken > 1.02 {
-		t.Errorf("%.3f calls a token, want at most 1.02", perToken)
+		t.Errorf("%.3f calls per token, want at most 1.02", perToken)
 	}
 }
 
@@ -146,7 +146,7 @@ func TestFollowersGetTheLeadersFailure(t *testing.T) {
 			}
 		})
 		if calls := ig.CallsFor(fault); same.Load() != 80 || calls != 1 {
-			t.Errorf("%s: %d of 80 got %d, with %d calls; want all of them with 1", fault, same.Load(), want.status, calls)
+			t.Errorf("%s: %d of 80 callers got %d, with %d calls; want all of them, with 1 call", fault, same.Load(), want.status, calls)
 		}
 	}
 }

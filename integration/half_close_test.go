@@ -1,7 +1,7 @@
 package integration
 
-// A client sends a request, closes its sending half, and reads: nc, some load tools, and clients
-// that shut down a socket early. It gets its answer, with the fast lane and without it.
+// nc, some load tools and other clients close the sending half of a connection right after their
+// request, and then read. They get their answer, with the fast lane and without it.
 
 import (
 	"fmt"

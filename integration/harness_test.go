@@ -56,8 +56,8 @@ func startCommand(t testing.TB, env []string, cmd *exec.Cmd) *process {
 	return &process{harness.StartCommand(t, env, cmd)}
 }
 
-// settled waits until the log has a line for every answer so far, because lines are written after
-// the answers. To do so it sends a request that igproxy refuses, which adds one line.
+// settled waits until the log has a line for every answer so far, because igproxy writes the line
+// after the answer. To know when, it sends a request that igproxy refuses, and waits for its line.
 func (p *process) settled(t testing.TB) *harness.Output {
 	t.Helper()
 	r, err := fetch(t.Context(), noKeepAlive, p.URL+"/access_token") // refused
@@ -136,10 +136,12 @@ func (p *process) ask(t testing.TB, token string) reply {
 	return r
 }
 
+// try sends the same request as ask, but returns errors.
 func (p *process) try(ctx context.Context, token string) (reply, error) {
 	return fetch(ctx, http.DefaultClient, p.URL+exchangePath(token))
 }
 
+// fetch sends a GET and reads the whole answer.
 func fetch(ctx context.Context, client *http.Client, target string) (reply, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {

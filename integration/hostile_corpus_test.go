@@ -19,8 +19,8 @@ package integration
 //	200          a token
 //	400 990007   igproxy's refusal: the Graph envelope with this error_subcode
 //	400 plain    net/http's own answer to invalid HTTP
-//	200 x10      ten of them
-//	... head     the answer to a HEAD: headers that announce a body, but no body
+//	200 x10      the same answer ten times
+//	... head     one of the above as the answer to a HEAD, without the body that it announces
 //	none         no answer at all
 //	goaway       HTTP/2's GOAWAY, which refuses HTTP/2, and nothing else
 //
@@ -122,8 +122,8 @@ func parseHostile(family, text string) (entries []hostileEntry, err error) {
 	return entries, nil
 }
 
-// joinLines appends a line that starts with a space to the last one that does not, and leaves an
-// empty line in its place, so that line numbers stay correct.
+// joinLines appends each line that starts with a space to the last line that does not. It leaves an
+// empty line behind, so that line numbers stay correct.
 func joinLines(text string) []string {
 	lines := strings.Split(text, "\n")
 	last := 0
@@ -293,7 +293,7 @@ func TestHostileCorpusIsParsedStrictly(t *testing.T) {
 		"empty":               frame + "a | 200 | ",
 		"no answer":           frame + "a | | /canary",
 		"unknown answer":      frame + "a | ok | /canary",
-		"refusal of no kind":  frame + "a | 400 | /canary",
+		"refusal, no subcode": frame + "a | 400 | /canary",
 		"a 500":               frame + "a | 500 plain | /canary",
 		"unknown remark":      frame + "a | 200; slowly | /canary",
 		"asks without number": frame + "a | 200; asks many | /canary",

@@ -1,10 +1,10 @@
 package integration
 
-// Raw bytes over TCP, as attackers, web pages, broken clients and good clients send them. Each
-// request gets the answer that the corpus expects (hostile_corpus_test.go describes its format), at
-// once. A refusal uses the Graph envelope if the request is valid HTTP. There are no surplus
-// answers, Instagram gets only what it should, nothing that was sent is repeated anywhere, and the
-// server keeps serving.
+// These tests send raw bytes over TCP, as attackers, web pages, broken clients and good clients do.
+// Each request gets the answer that the corpus expects (hostile_corpus_test.go describes its
+// format), without delay. If a refused request is valid HTTP, the answer has the Graph envelope.
+// There are no surplus answers, Instagram gets only the expected calls, no answer, log line or
+// metric repeats what was sent, and the server keeps serving.
 
 import (
 	"bufio"
@@ -30,12 +30,13 @@ const heldTimeout = 15 * time.Second
 
 func TestHostileRequests(t *testing.T) { hostile(t, false) }
 
-// After a hit, the fast lane reads the next request.
+// After a hit, the fast lane also reads the next request on the connection.
 func TestHostileRequestsAfterAHit(t *testing.T) { hostile(t, true) }
 
 func TestHostileRequestsWithoutTheFastLane(t *testing.T) { hostile(t, false, "SERVER_FAST_LANE=false") }
 
-// hostile sends the corpus, each entry on its own connection, and after a hit if afterHit is true.
+// hostile sends each entry of the corpus on its own connection. If afterHit is true, the connection
+// first carries a request that is a hit.
 func hostile(t *testing.T, afterHit bool, settings ...string) {
 	t.Parallel()
 	corpus := readHostile(t)
@@ -78,7 +79,7 @@ func hostile(t *testing.T, afterHit bool, settings ...string) {
 		t.Errorf("Instagram was asked %d times, want %d", got, asked.Load())
 	}
 	if strange := ig.Strange(); len(strange) > 0 {
-		t.Errorf("Instagram received requests that it should not: %v", strange)
+		t.Errorf("Instagram received requests that igproxy must not send: %v", strange)
 	}
 	if page := p.page(t, "/metrics").body; strings.Contains(strings.ToLower(page), canary) {
 		t.Error("/metrics contains what was sent")
@@ -92,7 +93,7 @@ func hostile(t *testing.T, afterHit bool, settings ...string) {
 	for line := range strings.Lines(p.Log.String()) {
 		low := strings.ToLower(line)
 		if strings.Contains(low, canary) || strings.Contains(low, "panic") || strings.Contains(low, `"from":"net/http"`) {
-			t.Errorf("in the log: %.500s", line)
+			t.Errorf("the log repeats what was sent, or has a panic or a line of net/http: %.500s", line)
 		}
 	}
 }
@@ -187,15 +188,15 @@ func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string)
 		return
 	}
 	if all := strings.ToLower(fmt.Sprint(res.Header) + body); strings.Contains(all, canary) {
-		t.Errorf("repeats what was sent: %v %s", res.Header, body)
+		t.Errorf("the answer repeats what was sent: %v %s", res.Header, body)
 	}
 	for name := range res.Header {
 		if strings.HasPrefix(name, "Access-Control-") || name == "Set-Cookie" || name == "Location" {
-			t.Errorf("an answer with %s", name)
+			t.Errorf("the answer has the header %s", name)
 		}
 	}
 	if id := res.Header.Get("X-Request-Id"); (id == "") != want.plain {
-		t.Errorf("X-Request-Id is %q, want plain %v", id, want.plain)
+		t.Errorf("X-Request-Id is %q; want one unless the answer is from net/http (%v)", id, want.plain)
 	}
 	if want.plain {
 		return
@@ -212,7 +213,7 @@ func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string)
 		t.Errorf("Content-Length %q of %d bytes", res.Header.Get("Content-Length"), len(body))
 	case want.head:
 		if body != "" {
-			t.Errorf("a body: %s", body)
+			t.Errorf("the answer to a HEAD has a body: %s", body)
 		}
 	case want.subcode == 0:
 		if got.token() == "" {
@@ -220,10 +221,10 @@ func (want hostileAnswer) compare(t *testing.T, res *http.Response, body string)
 		}
 	default:
 		code := 100
-		if want.subcode == 990002 || want.subcode == 990009 { // worded as Instagram words them
+		if want.subcode == 990002 || want.subcode == 990009 { // Instagram has an error for these, with this code
 			code = 2500
 		}
-		if strings.HasPrefix(body, `{"error_type":`) { // the code exchange repeats the status
+		if strings.HasPrefix(body, `{"error_type":`) { // an error of the code exchange has the status as its code
 			code = got.status
 		}
 		if e := got.graphError(t); e.Subcode != want.subcode || e.Code != code || e.Type == "" || e.Message == "" {

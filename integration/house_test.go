@@ -1,7 +1,7 @@
 package integration
 
 // The source code keeps its architecture: imports go one way, and each library has one home.
-// Comments keep their form.
+// Comments follow two rules.
 
 import (
 	"fmt"
@@ -60,7 +60,7 @@ var homes = map[string][]string{
 	"github.com/KimMachineGun/":           {"cmd/igproxy/internal/sidecar/memory.go"},
 }
 
-// neverIn lists imports that a package must not have.
+// neverIn lists prefixes of imports that a package must not have.
 var neverIn = map[string][]string{
 	"cache":   {"net/http"},
 	"breaker": {"net/http", "github.com/redis/go-redis/"},
@@ -117,9 +117,9 @@ const (
 	trailingColumns = 120 // of a line with a comment after code
 )
 
-// All Go files of the repository, tests and tools included, keep two rules. Comments end within the
-// columns above, where a tab counts four. The doc comment of a function or method says what it does
-// or returns: it does not begin with "f is" or "f are".
+// All Go files of the repository, tests and tools included, follow two rules. No comment is wider
+// than the limits above; a tab counts as four columns. The doc comment of a function or method says
+// what it does or returns: it does not begin with "f is" or "f are".
 func TestCommentsKeepTheirForm(t *testing.T) {
 	t.Parallel()
 	files := 0

@@ -1,7 +1,7 @@
 package integration
 
-// The caller that started an exchange disconnects. The exchange continues: callers that joined it
-// get the answer, and later ones get it from the cache.
+// The caller that started an exchange disconnects, but the exchange continues. Callers that joined
+// the exchange get its answer, and later callers get that answer from the cache.
 
 import (
 	"context"
@@ -54,6 +54,6 @@ func TestAllCallersDisconnectAndTheAnswerIsKept(t *testing.T) {
 		t.Errorf("got %d", r.status)
 	}
 	if ig.Calls() != 1 {
-		t.Errorf("%d calls, want 1: Meta has counted the first", ig.Calls())
+		t.Errorf("%d calls, want 1", ig.Calls())
 	}
 }

@@ -1,8 +1,8 @@
 package integration
 
-// Several apps in one sidecar, two for Instagram and two for Threads, each with its own secret:
-// their codes, exchanges and refreshes succeed, are refused, fail upstream, or get answers that
-// repeat what was sent.
+// This part of TestNoLeaks runs four apps in one sidecar, two for Instagram and two for Threads,
+// each with its own secret. Their code exchanges, token exchanges and refreshes succeed, are
+// refused, fail upstream, or get answers that repeat what was sent.
 
 import (
 	"context"
@@ -17,8 +17,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// way is a token call of one of the apps.
-type way struct {
+// tokenCall is a code exchange, a token exchange or a refresh by one of the apps.
+type tokenCall struct {
 	name  string // of the app
 	kind  string // of what it sends
 	good  string // prefix of what it sends if that triggers no fault
@@ -27,8 +27,8 @@ type way struct {
 	id    string // client_id
 }
 
-// ways lists the token calls of all apps. Some name their app in the path, some by its ID.
-var ways = []way{
+// tokenCalls lists the token calls of all apps. Some name their app in the path, others by its ID.
+var tokenCalls = []tokenCall{
 	{"shop", "a code for the shop", "AQ", "/apps/shop/oauth/access_token", "", "101"},
 	{"club", "a code for the club", "AQ", "/v23.0/oauth/access_token", "", "102"},
 	{"circle", "a code for the circle", "AQ", "/apps/circle/oauth/access_token", "", "103"},
@@ -39,14 +39,14 @@ var ways = []way{
 	{"circle", "a token to refresh for the circle", "THAA", "/v1.0/refresh_access_token", "th_refresh_token", "103"},
 }
 
-// leastGiven has the number of tokens that igproxy must have returned for each kind of token or
-// code, to prove that the test exercised that kind.
+// leastGiven maps each kind of token or code to the number of tokens that Meta must at least have
+// issued for it. Otherwise the test did not really exercise that kind.
 var leastGiven = func() map[string]int {
 	least := map[string]int{"a short-lived token": 30}
-	for _, w := range ways {
+	for _, w := range tokenCalls {
 		least[w.kind] = 10
 	}
-	least["a token issued for "+ways[0].kind], least["a token issued for a token issued for "+ways[0].kind] = 1, 1
+	least["a token issued for "+tokenCalls[0].kind], least["a token issued for a token issued for "+tokenCalls[0].kind] = 1, 1
 	return least
 }()
 
@@ -71,8 +71,8 @@ func (l *leaks) startMeta() {
 		"AUTH_BEARER_FILE="+file(l.t, "bearer", l.bearer), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
 }
 
-// apps sends the calls of all apps through a healthy sidecar, one that is killed while calls hang,
-// and one whose upstreams are unreachable. It also runs check.
+// apps sends the calls of all apps through a healthy sidecar, through a sidecar that is killed
+// while calls hang, and through a sidecar whose upstreams are unreachable. It also runs check.
 func (l *leaks) apps() {
 	l.hanging() // first, because the calls of an app that a later fault pauses do not reach Instagram
 	p := l.sidecar(l.hosts...)
@@ -84,7 +84,7 @@ func (l *leaks) apps() {
 
 	nowhere := "=https://127.0.0.1:1"
 	gone := l.sidecar(append(l.hosts, "UPSTREAM_URL"+nowhere, "UPSTREAM_LOGIN_URL"+nowhere, "THREADS_URL"+nowhere, "LOG_FORMAT=text")...)
-	for _, w := range ways {
+	for _, w := range tokenCalls {
 		if r := l.sendTwice(gone, w, w.good); r.status != 503 {
 			l.t.Errorf("%s, with a closed port: got %d", w.kind, r.status)
 		}
@@ -100,8 +100,8 @@ func (l *leaks) apps() {
 	l.end(gone)
 }
 
-// show sends a token or a code in this way.
-func (w way) show(ctx context.Context, p *process, text, bearer string) (reply, error) {
+// send makes the call with text as its token or code.
+func (w tokenCall) send(ctx context.Context, p *process, text, bearer string) (reply, error) {
 	if w.grant == "" {
 		form := url.Values{"client_id": {w.id}, "grant_type": {"authorization_code"}, "redirect_uri": {callback}, "code": {text}}
 		return sendRequest(ctx, "POST", p.URL+w.path, form.Encode(), "X-Igproxy-Token", bearer, "Content-Type", "application/x-www-form-urlencoded")
@@ -130,12 +130,12 @@ func sendRequest(ctx context.Context, method, target, body string, fields ...str
 	return reply{res.StatusCode, res.Header, string(text), time.Since(start)}, err
 }
 
-// sendTwice sends a new token or code with this prefix twice, because the second answer may come
-// from memory. If the first call times out, there is no second one.
-func (l *leaks) sendTwice(p *process, w way, prefix string) (first reply) {
-	text := l.show(w.kind, prefix)
+// sendTwice makes the call twice with a new token or code that has this prefix, because the second
+// answer may come from memory. If the first call times out, sendTwice makes no second call.
+func (l *leaks) sendTwice(p *process, w tokenCall, prefix string) (first reply) {
+	text := l.newCredential(w.kind, prefix)
 	for i := range 2 {
-		r, err := w.show(l.t.Context(), p, text, l.bearer)
+		r, err := w.send(l.t.Context(), p, text, l.bearer)
 		if err != nil {
 			l.t.Errorf("%s, %s: %v", w.kind, prefix, err)
 			return r
@@ -150,14 +150,15 @@ func (l *leaks) sendTwice(p *process, w way, prefix string) (first reply) {
 	return first
 }
 
-// logins sends a code of each app, and exchanges and refreshes the token that it gets.
+// logins logs in to each app: it exchanges a code for a short-lived token, exchanges that for a
+// long-lived token, and refreshes the long-lived token.
 func (l *leaks) logins(p *process) {
 	for name, family := range map[string]string{"shop": "ig_", "club": "ig_", "circle": "th_", "threads": "th_"} {
-		code := slices.IndexFunc(ways, func(w way) bool { return w.name == name && w.grant == "" })
-		text := l.show(ways[code].kind, ways[code].good)
+		code := slices.IndexFunc(tokenCalls, func(w tokenCall) bool { return w.name == name && w.grant == "" })
+		text := l.newCredential(tokenCalls[code].kind, tokenCalls[code].good)
 		base := "/apps/" + name
-		for _, w := range []way{ways[code], {path: base + "/access_token", grant: family + "exchange_token"}, {path: base + "/refresh_access_token", grant: family + "refresh_token"}} {
-			r, err := w.show(l.t.Context(), p, text, l.bearer)
+		for _, w := range []tokenCall{tokenCalls[code], {path: base + "/access_token", grant: family + "exchange_token"}, {path: base + "/refresh_access_token", grant: family + "refresh_token"}} {
+			r, err := w.send(l.t.Context(), p, text, l.bearer)
 			if err != nil || r.status != 200 {
 				l.t.Fatalf("%s: %s got %d %s, %v", name, w.path, r.status, r.body, err)
 			}
@@ -189,25 +190,26 @@ func prefixes(good string) []string {
 	return all
 }
 
-// everyFault sends every fault in every way, two ways at a time because of upstream.max_in_flight.
+// everyFault makes every token call with every fault. It drives only two of the token calls at a
+// time, so that upstream.max_in_flight does not refuse any.
 func (l *leaks) everyFault(p *process) {
-	for n := 0; n < len(ways); n += 2 {
+	for n := 0; n < len(tokenCalls); n += 2 {
 		crowd(2, func(i int) {
-			w := ways[n+i]
+			w := tokenCalls[n+i]
 			all := prefixes(w.good)
 			twelveAtATime(len(all), func(i int) { l.sendTwice(p, w, all[i]) })
 		})
 	}
-	for _, w := range ways {
+	for _, w := range tokenCalls {
 		l.sendTwice(p, w, closingFault)
 	}
 }
 
-// held makes every call with a fault that pauses its whole app. It runs after the others, because
-// the calls of a paused app no longer reach Instagram. Errors of the code exchange have no code for
-// rate limits, so a code exchange is made with the fault for every rate limit.
+// held makes every token call with a fault that pauses its whole app. It must run last, because the
+// calls of a paused app no longer reach Instagram. An error of the code exchange cannot say that it
+// is a rate limit, so held makes code exchanges with all rate-limit faults.
 func (l *leaks) held(p *process) {
-	for i, w := range ways {
+	for i, w := range tokenCalls {
 		all := []string{pausingFaults[i%len(pausingFaults)], w.good}
 		if w.grant == "" {
 			all = pausingFaults[1:]
@@ -233,12 +235,12 @@ func (l *leaks) hanging() {
 			return slices.ContainsFunc(l.meta, func(ig *mock.Instagram) bool { return ig.CallsFor(text) > 0 })
 		})
 	}
-	for _, w := range []way{ways[2], ways[7]} {
-		text := l.show(w.kind, "hang-")
-		wait(text, func() (reply, error) { return w.show(l.t.Context(), p, text, l.bearer) })
+	for _, w := range []tokenCall{tokenCalls[2], tokenCalls[7]} {
+		text := l.newCredential(w.kind, "hang-")
+		wait(text, func() (reply, error) { return w.send(l.t.Context(), p, text, l.bearer) })
 	}
 	for _, c := range passing {
-		text := l.show(c.kind, "hang-")
+		text := l.newCredential(c.kind, "hang-")
 		wait(text, func() (reply, error) { return c.ask(l.t.Context(), p, text, l.bearer) })
 	}
 	l.quit(p)

@@ -46,7 +46,7 @@ var wrongVariables = []string{
 	"SERVER_DRAIN=§", "AUTH_UIDS=§", "SERVER_MAX_CONNECTIONS=§",
 }
 
-// commands runs every command, with and without mistakes.
+// commands runs every command, both correctly and with mistakes.
 func (l *leaks) commands() {
 	var wrong [][2]string // file, variable
 	for _, text := range wrongFiles {
@@ -87,7 +87,8 @@ func (l *leaks) wrong(text, variable string) {
 	}
 }
 
-// online runs check --online with an Instagram and a Redis that fail in many ways, and healthcheck.
+// online runs check --online against an Instagram and a Redis that fail in many ways. It also runs
+// healthcheck against addresses at which there is no sidecar.
 func (l *leaks) online() {
 	t := l.t
 	ig := mock.New(mock.Options{Secret: l.secret}) // its faults apply to all tokens

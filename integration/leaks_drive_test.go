@@ -1,6 +1,6 @@
 package integration
 
-// The requests and faults that sidecars go through in TestNoLeaks.
+// These methods send the requests and cause the faults of TestNoLeaks.
 
 import (
 	"bytes"
@@ -19,8 +19,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// twelveAtATime calls f for each number below n, twelve calls at the same time. With many more,
-// some would time out on a busy machine before Instagram is called.
+// twelveAtATime calls f for each number below n, twelve calls at the same time. With many more at
+// once, some requests would time out on a busy machine before Instagram is called.
 func twelveAtATime(n int, f func(i int)) {
 	const atOnce = 12
 	crowd(atOnce, func(first int) {
@@ -57,8 +57,8 @@ func (l *leaks) faults(p *process) {
 	l.pages(p)
 }
 
-// strangers sends requests without the sidecar's own token, with one that is almost right, and with
-// the right one in a wrong place.
+// strangers sends requests without the sidecar's own token, with a token that is almost correct,
+// and with the correct token in a wrong place.
 func (l *leaks) strangers(p *process) {
 	short := l.short("IGAA")
 	for _, fields := range [][]string{
@@ -125,8 +125,8 @@ func letter(r rune) rune {
 	return -1
 }
 
-// hostile sends a part of the corpus. The token in igproxy's cache is one that the search looks
-// for.
+// hostile sends a fifth of the corpus of hostile requests. It first puts a token into igproxy's
+// cache that the search for leaks looks for.
 func (l *leaks) hostile(p *process) {
 	host := strings.TrimPrefix(p.URL, "http://")
 	values, warm := placeholders(host), l.short("IGAA")
@@ -151,8 +151,8 @@ func (l *leaks) hostile(p *process) {
 
 var ownToken200 = regexp.MustCompile(`\{"access_token":"([^"]*)",`)
 
-// passed matches every answer of the stand-in that was passed through, and no answer of igproxy's
-// own.
+// passed matches every answer that igproxy passed through from the stand-in, and no answer that
+// igproxy made itself.
 var passed = regexp.MustCompile(`(?m)^X-Fb-Trace-Id: `)
 
 // send writes bytes and records the answer. From the answer it first removes the long-lived tokens

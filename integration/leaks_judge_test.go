@@ -1,6 +1,6 @@
 package integration
 
-// The search after a run.
+// After a run of TestNoLeaks, judge searches everything that was recorded.
 
 import (
 	"fmt"
@@ -37,8 +37,8 @@ func (l *leaks) monitor(redis *redistest.Server) (end func()) {
 	}
 }
 
-// judge searches every place for leaks. signs maps each place to a text that must be there: if it
-// is missing, nothing, or the wrong thing, was recorded for the place.
+// judge searches what was recorded for every place. signs maps each place to a text that must be
+// there: without it, the test recorded nothing, or the wrong thing, for that place.
 func (l *leaks) judge(signs map[string]string) {
 	t := l.t
 	samples := l.gather()
@@ -95,7 +95,7 @@ func (l *leaks) gather() (samples []hidden) {
 			l.t.Errorf("%d tokens were issued for %s, want at least %d", given[kind], kind, least)
 		}
 	}
-	l.t.Logf("given: %v", given)
+	l.t.Logf("tokens issued: %v", given)
 	return samples
 }
 

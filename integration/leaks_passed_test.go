@@ -1,7 +1,8 @@
 package integration
 
-// Passed-through calls with the token in the query, in a Bearer header and in a form, with a secret
-// that the app adds, and with the sidecar's own token; and forms with each secret in a wrong place.
+// This part of TestNoLeaks sends calls that are passed through: with the token in the query, in a
+// Bearer header and in a form, with a secret that the app adds, and with the sidecar's own token.
+// It also sends forms with each secret in a wrong place.
 
 import (
 	"context"
@@ -27,7 +28,8 @@ var passing = []passedCall{
 	{"a token passed to Threads", "GET", "/apps/threads/v1.0/me", "query"},
 }
 
-// gotInPassing is a place where the apps' own tokens may appear, but none of the sidecar's secrets.
+// gotInPassing is the place of recorded text where the apps' own tokens may appear, but none of the
+// sidecar's secrets may.
 const gotInPassing = "what Instagram got in passed-through calls"
 
 // ask makes the call. The sidecar's own token is sent as a header field or, where possible, as the
@@ -47,7 +49,7 @@ func (c passedCall) ask(ctx context.Context, p *process, text, bearer string) (r
 // pass makes the call with a new token that has this prefix. It records the answer, without the
 // token if Instagram repeats it.
 func (l *leaks) pass(p *process, c passedCall, prefix string) reply {
-	text := l.show(c.kind, prefix)
+	text := l.newCredential(c.kind, prefix)
 	r, err := c.ask(l.t.Context(), p, text, l.bearer)
 	if err != nil && r.status == 0 { // a passed-through answer may be cut short
 		l.t.Errorf("%s, %s: %v", c.kind, prefix, err)
@@ -90,7 +92,7 @@ func (l *leaks) passes(p *process) {
 		l.t.Errorf("%d of %d calls reached Instagram", reached, sent)
 	}
 	// A client secret that an app sends is passed on, and Instagram may repeat it to the app.
-	secret, text := l.hide("a secret that an app sends itself"), l.show(passing[0].kind, "reflecterr-")
+	secret, text := l.hide("a secret that an app sends itself"), l.newCredential(passing[0].kind, "reflecterr-")
 	r, err := fetchWith(l.t.Context(), http.DefaultClient, p.URL+"/me?"+url.Values{"access_token": {text}, "client_secret": {secret}}.Encode(), "X-Igproxy-Token", l.bearer)
 	if err != nil || r.status != 400 || !strings.Contains(r.body, secret) {
 		l.t.Errorf("passed with a secret: got %d %s, %v", r.status, r.body, err)
@@ -109,7 +111,7 @@ func (l *leaks) misplacedForms(p *process) {
 		return fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nX-Igproxy-Token: %s\r\nConnection: close\r\n%s\r\n", target, host, l.bearer, strings.Join(fields, ""))
 	}
 	const path, form = "/oauth/access_token", "application/x-www-form-urlencoded"
-	own := hidden{text: l.show(ways[0].kind, ways[0].good)}
+	own := hidden{text: l.newCredential(tokenCalls[0].kind, tokenCalls[0].good)}
 	for _, c := range append(l.configuredSecrets(), own) {
 		raw, escaped := c.text, url.QueryEscape(c.text)
 		part := "--b\r\nContent-Disposition: form-data; name=%q%s\r\n\r\n%s\r\n--b--\r\n"

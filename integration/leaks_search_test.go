@@ -1,7 +1,7 @@
 package integration
 
 // A leak is any twelve consecutive characters of a secret or of its SHA-256, in any form in which
-// programs write text. The search is tested with planted secrets, form by form.
+// programs write text. To test the search, secrets are planted in each of these forms.
 
 import (
 	"crypto/sha256"
@@ -75,7 +75,8 @@ func spellings(text string) map[string]string {
 	return all
 }
 
-// written caches each byte in each format of spellings, because they are needed millions of times.
+// written has the text of each byte in each format that spellings uses. It is computed once,
+// because a search needs these texts millions of times.
 var written = func() map[string]*[256]string {
 	all := map[string]*[256]string{}
 	for _, format := range []string{"%%%02X", "%%%02x", `\u00%02x`, `\u00%02X`, "%02x", "%02X", `\x%02x`, "%d", "0x%x"} {
@@ -87,8 +88,8 @@ var written = func() map[string]*[256]string {
 	return all
 }()
 
-// inBase64 returns the characters of a base64 text that depend only on text, if text starts at an
-// offset whose remainder modulo 3 is shift.
+// inBase64 returns the base64 characters that depend only on text, when text is encoded as part of
+// longer data, at an offset whose remainder modulo 3 is shift.
 func inBase64(e *base64.Encoding, shift int, text string) string {
 	coded := e.EncodeToString([]byte(strings.Repeat("\x00", shift) + text))
 	return coded[(shift*8+5)/6 : (shift+len(text))*8/6]
@@ -207,9 +208,9 @@ func TestLeakSearchFindsPlantedSecrets(t *testing.T) {
 	c := hidden{"the canary", "expired-" + secret, len("expired-")}
 	s := newSearch([]hidden{c, {"another", "ZYXWVUTSRQPONMLKJIHGFEDCBA", 0}})
 	if unseen := s.plant("nothing to see here", c); len(unseen) > 0 {
-		t.Errorf("planted and not found: %v", unseen)
+		t.Errorf("the search does not find these planted forms: %v", unseen)
 	}
-	// The secret as other programs write it, within other text.
+	// Texts that contain the secret as other programs write it.
 	for name, text := range map[string]string{
 		"a URL":         "https://graph.instagram.com/access_token?" + url.Values{"access_token": {c.text}, "x": {"y"}}.Encode(),
 		"Go's %q":       fmt.Sprintf("token=%q", c.text),
@@ -221,7 +222,7 @@ func TestLeakSearchFindsPlantedSecrets(t *testing.T) {
 		"Basic, longer": "Basic " + base64.StdEncoding.EncodeToString([]byte("igproxy1:"+c.text)),
 		"base64 in URL": base64.RawURLEncoding.EncodeToString([]byte("12" + c.text + "3")),
 		"a piece":       "token=..." + secret[7:7+window] + "...",
-		"its end":       "token=..." + secret[len(secret)-window:],
+		"the last part": "token=..." + secret[len(secret)-window:],
 		"a fingerprint": fmt.Sprintf("token=%.12x", sha256.Sum256([]byte(c.text)))[:6+window],
 	} {
 		if len(s.in(text)) == 0 {

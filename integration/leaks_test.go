@@ -1,15 +1,14 @@
 package integration
 
-// The client secrets of all apps, the cache key, Redis's password, the sidecar's own token, login
-// codes, users' short-lived tokens and all long-lived tokens of Instagram and Threads must not
-// leak: not in logs at debug level, metrics, admin pages, answers and their headers, the keys,
-// values and channels of Redis, the output of check, healthcheck and the other commands, a dump of
-// all goroutines, or the command line; neither as they are nor in any form in leaks_search_test.go.
+// These must not leak: the client secrets of all apps, the cache key, Redis's password, the
+// sidecar's own token, login codes, users' short-lived tokens, and all long-lived tokens of
+// Instagram and Threads. They must not appear in logs at debug level, metrics, admin pages, answers
+// and their headers, the keys, values and channels of Redis, the output of commands, a dump of all
+// goroutines, or the command line, neither as they are nor in any form in leaks_search_test.go.
 //
-// There are two exceptions, which are removed before the search: the access_token of an answer
-// to the app that sent the token or code for which it was issued; and what an app put into a
-// passed-through call, or the token that it refreshed, if Instagram repeats it in the answer to
-// this app.
+// Two exceptions are removed before the search. The first is the access_token in an answer to the
+// app that sent the token or code for which it was issued. The second is what an app itself sent in
+// a passed-through call or a refresh, if Instagram repeats it in the answer to that app.
 //
 // /proc/PID/environ is not searched: the operator put the secrets there, and it is as protected as
 // the memory of the process.
@@ -30,10 +29,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// configured is the number of secrets that the sidecars have.
+// configured is the number of secrets with which the sidecars are configured.
 const configured = 11
 
-// leaks is one run with known secrets, and records everything that could reveal them.
+// leaks is a run of sidecars with known secrets. It records everything that could reveal them.
 type leaks struct {
 	t *testing.T // of one part of the run
 	*evidence
@@ -57,7 +56,7 @@ type evidence struct {
 	places map[string]*strings.Builder
 }
 
-// shown is what is known about a token or code that apps send.
+// shown describes a token or code that an app sends.
 type shown struct {
 	kind string
 	from int // start of its random part
@@ -73,7 +72,7 @@ func (l *leaks) part(name string, run func(l *leaks)) {
 	})
 }
 
-// configuredSecrets returns the secrets that the sidecars have.
+// configuredSecrets returns the secrets with which the sidecars are configured.
 func (l *leaks) configuredSecrets() []hidden {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -90,11 +89,11 @@ func (l *leaks) hide(name string) string {
 }
 
 // short returns a new short-lived token with this prefix.
-func (l *leaks) short(prefix string) string { return l.show("a short-lived token", prefix) }
+func (l *leaks) short(prefix string) string { return l.newCredential("a short-lived token", prefix) }
 
-// show returns a new token or code with this prefix. It contains characters that programs write in
-// several ways.
-func (l *leaks) show(kind, prefix string) string {
+// newCredential returns a new token or code with this prefix. It contains characters that programs
+// write in several ways.
+func (l *leaks) newCredential(kind, prefix string) string {
 	text := prefix + rand.Text()[:14] + "+/" + rand.Text()[:12] + "="
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -110,7 +109,7 @@ func (l *leaks) issued(shown string) (all []string) {
 	return append(all, l.ig.Issued(shown)...)
 }
 
-// record keeps what was seen at a place.
+// record adds text to what was seen at a place, such as "the log" or "answers".
 func (l *leaks) record(place string, parts ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -212,7 +211,7 @@ func TestNoLeaks(t *testing.T) {
 		"check": " to fix", "check --online": "error    upstream", "serve that does not start": "igproxy: ", "healthcheck": "ready", "other commands": "igproxy"})
 }
 
-// guarded drives a sidecar that requires its own token.
+// guarded drives a sidecar that requires apps to send its own token.
 func (l *leaks) guarded() {
 	p := l.sidecar("AUTH_BEARER_FILE="+file(l.t, "bearer", l.bearer+"\n"), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
 	l.faults(p)
@@ -233,7 +232,7 @@ func (l *leaks) open(redis *redistest.Server) {
 // limited triggers a fault that pauses the whole app.
 func (l *leaks) limited(fault string, settings []string) {
 	p := l.sidecar(settings...)
-	for _, prefix := range []string{fault, "IGAA"} { // the second one is sent during the pause
+	for _, prefix := range []string{fault, "IGAA"} { // the fault starts a pause; the other token is sent during it
 		short := l.short(prefix)
 		l.answered(short, p.ask(l.t, short))
 	}

@@ -1,7 +1,7 @@
 package integration
 
-// One sidecar serves apps on several addresses, and its stop can be delayed or requested by a
-// program on the same machine.
+// One sidecar serves apps on several addresses. Its stop can be delayed with server.drain_delay,
+// and a program on the same machine can request a stop with POST /quit.
 
 import (
 	"fmt"
@@ -41,7 +41,7 @@ func TestEveryListenAddressIsServed(t *testing.T) {
 				t.Fatalf("igproxy listens on %v, want %d addresses", urls, want)
 			}
 			for i, client := range clients {
-				// The lane leaves the second request to net/http.
+				// The fast lane leaves the second request to net/http.
 				for _, target := range []string{exchangePath("IGAA-several"), exchangePath("IGAA-several") + "&x=1"} {
 					if r, err := fetch(t.Context(), client, urls[i]+target); err != nil || r.status != 200 {
 						t.Errorf("%s%s: got %d %s, %v", urls[i], target, r.status, r.body, err)
@@ -88,8 +88,8 @@ func TestSystemdMayHandOverSeveralSockets(t *testing.T) {
 	}
 }
 
-// TLS is for ports. A Unix socket beside them stays without it.
-func TestASocketBesideAPortWithTLS(t *testing.T) {
+// TLS applies to TCP ports only. A Unix socket next to a port with TLS is served without TLS.
+func TestUnixSocketBesideATLSPortIsServedWithoutTLS(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	path := filepath.Join(t.TempDir(), "s")
@@ -106,7 +106,7 @@ func TestASocketBesideAPortWithTLS(t *testing.T) {
 	p.Stop(t)
 }
 
-func TestDrainDelayContinuesWithReadinessOff(t *testing.T) {
+func TestAppsAreServedDuringTheDrainDelay(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "SERVER_DRAIN_DELAY=10m")
@@ -154,8 +154,8 @@ func TestDrainDelayEndsByItself(t *testing.T) {
 	}
 }
 
-// A Job's main container calls POST /quit when its work is done. The delay is for apps that have
-// requests left, so it is skipped.
+// A Job's main container calls POST /quit when its work is done. This stop skips
+// server.drain_delay, which is for apps that still have requests to send.
 func TestQuitEndsTheSidecarOfAJob(t *testing.T) {
 	t.Parallel()
 	const token = "0123456789abcdef"

@@ -1,9 +1,9 @@
 package integration
 
-// The complete login of an app that has no secret: the code from the redirect becomes a short-lived
-// token, then a long-lived one, which is refreshed and used, all at one base URL. Each call reaches
-// the right host of Meta with the right secret, and a code is sent once, however many callbacks and
-// sidecars there are.
+// An app that has no secret completes a login at one base URL: it exchanges the code from the
+// redirect for a short-lived token, and that for a long-lived token, which it refreshes and uses.
+// Each call reaches the right host of Meta with the right secret. A code is sent once, however many
+// callbacks and sidecars there are.
 
 import (
 	"context"
@@ -31,7 +31,7 @@ const (
 // meta has a stand-in for each of Meta's three hosts.
 type meta struct{ graph, login, threads *mock.Instagram }
 
-// startMeta starts the hosts and returns the settings of a sidecar between an app and them.
+// startMeta starts the hosts and returns the settings of a sidecar that uses them.
 func startMeta(t *testing.T) (*meta, []string) {
 	t.Helper()
 	var settings []string
@@ -50,7 +50,7 @@ func startMeta(t *testing.T) (*meta, []string) {
 		"THREADS_APP_ID="+threadsID, "THREADS_CLIENT_SECRET="+threadsSecret, "THREADS_REDIRECT_URIS="+callback)
 }
 
-// strange returns the requests that Meta should not have received at any of its hosts.
+// strange returns the requests to any of Meta's hosts that igproxy must not send.
 func (m *meta) strange() []string {
 	return append(append(append([]string(nil), m.graph.Strange()...), m.login.Strange()...), m.threads.Strange()...)
 }
@@ -125,7 +125,7 @@ func TestLoginWithoutASecretInTheApp(t *testing.T) {
 		t.Errorf("a bad code got %d %s", spent.status, spent.body)
 	}
 	if s := m.strange(); len(s) > 0 {
-		t.Errorf("Meta received requests that it should not: %v", s)
+		t.Errorf("Meta received requests that igproxy must not send: %v", s)
 	}
 	if m.graph.CallsTo("code") != 0 || m.login.CallsTo("exchange") != 0 || m.threads.Calls() != 0 {
 		t.Error("a call went to the wrong host")
@@ -157,11 +157,12 @@ func TestThreadsLoginUsesItsOwnHost(t *testing.T) {
 		t.Errorf("/me got %d %s", me.status, me.body)
 	}
 	if n := m.graph.Calls() + m.login.Calls(); n != 0 || len(m.strange()) > 0 {
-		t.Errorf("%d calls went to Instagram; strange: %v", n, m.strange())
+		t.Errorf("%d calls went to Instagram, want 0; unexpected requests: %v", n, m.strange())
 	}
 }
 
-// Browser tabs, a retrying load balancer and several sidecars: one code, one call, one answer.
+// Browser tabs and a retrying load balancer may send one code many times, to several sidecars. Meta
+// gets one call, and every caller gets its answer.
 func TestFleetSendsACodeOnce(t *testing.T) {
 	t.Parallel()
 	m, settings := startMeta(t)
@@ -177,7 +178,7 @@ func TestFleetSendsACodeOnce(t *testing.T) {
 		}
 	})
 	if right.Load() != 40 || m.login.CallsTo("code") != 1 {
-		t.Errorf("%d of 40 got the answer, with %d calls; want all with 1", right.Load(), m.login.CallsTo("code"))
+		t.Errorf("%d of 40 callers got the answer, with %d calls; want all of them, with 1 call", right.Load(), m.login.CallsTo("code"))
 	}
 }
 
@@ -190,7 +191,7 @@ func TestCodeWithALostAnswerIsNotSentAgain(t *testing.T) {
 		before := m.login.CallsTo("code")
 		r, err := callBack(t.Context(), p, appID, fmt.Sprintf("%s-code-%d", fault, i))
 		if err != nil || r.status < 500 || m.login.CallsTo("code") != before+1 {
-			t.Errorf("%s: %d %s after %d calls, %v", fault, r.status, r.body, m.login.CallsTo("code")-before, err)
+			t.Errorf("%s: got %d %s after %d calls, %v", fault, r.status, r.body, m.login.CallsTo("code")-before, err)
 		}
 	}
 }
@@ -234,11 +235,11 @@ func TestPassthroughArrivesUnchanged(t *testing.T) {
 	}
 	closed := serve(t, append(settings, "PASSTHROUGH_ENABLED=false")...)
 	if r := closed.fetch(t, path); r.status != 404 || r.graphError(t).Subcode != 990002 {
-		t.Errorf("closed: %d %s", r.status, r.body)
+		t.Errorf("without passthrough: got %d %s", r.status, r.body)
 	}
 }
 
-// Several apps in one sidecar, each with its own secret.
+// One sidecar serves several apps, each with the app's own secret.
 func TestSeveralAppsInOneSidecar(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
@@ -266,9 +267,9 @@ func TestSeveralAppsInOneSidecar(t *testing.T) {
 	}
 }
 
-// A sidecar that timed out waiting for another one's exchange of a code does not send the code
-// again, because the code may be consumed and the answer about to arrive. The app retries and gets
-// it.
+// A sidecar that timed out waiting for another sidecar's exchange of a code does not send the code
+// again: Meta may have consumed the code already, and the answer may be about to arrive. The app
+// retries and gets that answer.
 func TestCodeIsNotSentAgainDuringAnotherSidecarsExchange(t *testing.T) {
 	t.Parallel()
 	m, settings := startMeta(t)
@@ -280,7 +281,7 @@ func TestCodeIsNotSentAgainDuringAnotherSidecarsExchange(t *testing.T) {
 	eventually(t, "the first sidecar sends the code", func() bool { return m.login.CallsTo("code") == 1 })
 	second, err := callBack(t.Context(), all[1], appID, code)
 	if err != nil || second.status != 503 || second.header.Get("Retry-After") == "" || second.flatError(t).Subcode != 990021 {
-		t.Errorf("the second got %d %s, %v", second.status, second.body, err)
+		t.Errorf("the second sidecar answered %d %s, %v", second.status, second.body, err)
 	}
 	got := <-first
 	eventually(t, "the second sidecar gets the answer", func() bool {

@@ -1,8 +1,9 @@
 package integration
 
-// Reload and purge belong to the operator: root, igproxy's own user and admin.uids over a Unix
-// socket, and clients with the token of admin.token_file. Other callers are refused, counted and
-// named in the log. A loop of purges does not make the sidecar forget everything again and again.
+// Only an operator may reload and purge. Over a Unix socket that is root, igproxy's own user and
+// the users in admin.uids; on every admin listener it is also a client with the token in
+// admin.token_file. Other callers are refused, counted and named in the log. A loop of purges does
+// not make the sidecar forget everything again and again.
 
 import (
 	"fmt"
@@ -29,7 +30,7 @@ func asUser(cmd *exec.Cmd, uid int) *exec.Cmd {
 	return cmd
 }
 
-// operateAs runs a command against a sidecar as a user, with these settings only.
+// operateAs runs an igproxy command as a user, with no other settings than these.
 func operateAs(t *testing.T, uid int, settings []string, args ...string) (code int, output string) {
 	t.Helper()
 	cmd := asUser(exec.CommandContext(t.Context(), harness.Binary, args...), uid)
@@ -66,6 +67,7 @@ func (p *process) operations(t *testing.T, name, outcome string) (found []map[st
 	return found
 }
 
+// counted returns the number of operations called name that ended with this outcome.
 func (p *process) counted(t *testing.T, name, outcome string) float64 {
 	t.Helper()
 	return p.metric(t, fmt.Sprintf(`igproxy_operations_total{operation=%q,outcome=%q}`, name, outcome))
@@ -101,10 +103,10 @@ func TestOperationsOverTCPAreOffWithoutAToken(t *testing.T) {
 	eventually(t, "SIGHUP reloads", func() bool { return len(p.Log.Lines("configuration reloaded")) == 1 })
 }
 
-func TestSocketTakesOperationsFromTheOperatorOnly(t *testing.T) {
+func TestSocketAcceptsOperationsFromTheOperatorOnly(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
-	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711)) // so that the other users can run it
+	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711)) // lets the other users run igproxy
 	socket := filepath.Join(reachable(t), "admin.sock")
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "ADMIN_SOCKET="+socket, "ADMIN_UIDS=65533")
 	info, err := os.Stat(socket)
@@ -163,7 +165,7 @@ func TestSocketTakesOperationsFromTheOperatorOnly(t *testing.T) {
 	}
 }
 
-func TestTheAdminListenersOwnSocketTakesOperations(t *testing.T) {
+func TestTheAdminListenersOwnSocketAcceptsOperations(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711))
@@ -207,7 +209,7 @@ func TestOperationsOverTCPNeedTheToken(t *testing.T) {
 		t.Errorf("the command: exit code %d: %s%s", code, out, errs)
 	}
 	if lines := p.operations(t, "purge", "done"); len(lines) != 1 || lines[0]["credential"] != "token" || !strings.HasPrefix(fmt.Sprint(lines[0]["address"]), "127.0.0.1:") {
-		t.Errorf("the log has %v, want the address and that it was the token", lines)
+		t.Errorf("the log has %v, want the address and the credential \"token\"", lines)
 	}
 	must(t, os.WriteFile(path, []byte(nextToken), 0o600))
 	eventually(t, "the new token is in use", func() bool {
@@ -234,7 +236,8 @@ func TestALoopOfPurgesKeepsMostHits(t *testing.T) {
 		answers[postBy(t, client, "http://localhost/purge", "").status]++
 		p.ask(t, "IGAA-one")
 	}
-	// One purge takes effect immediately, and one more for every ten seconds that the loop lasts.
+	// The first purge takes effect immediately. After that, one takes effect every ten seconds
+	// while the loop lasts.
 	purges := len(p.Log.Lines("purged"))
 	if calls := ig.Calls(); calls > 1+purges || purges > 5 || answers[200] != 1 || answers[202] != loops-1 {
 		t.Errorf("%d purges made %d calls, replies by status %v", purges, calls, answers)

@@ -1,8 +1,8 @@
 package integration
 
-// The number of connections and the cost of each are limited: more connections than file
-// descriptors, slow senders, a flood beyond server.max_connections, and clients that never read.
-// Meanwhile and afterwards all other clients are answered.
+// igproxy limits the number of connections and what each may cost. The tests open more connections
+// than there are file descriptors or than server.max_connections allows, send slowly, and never
+// read answers. All other clients are answered meanwhile and afterwards.
 
 import (
 	"bufio"
@@ -74,9 +74,9 @@ func TestOutOfFileDescriptorsThenRecovers(t *testing.T) {
 			return err == nil && r.status == 200
 		})
 		took := time.Since(gone)
-		t.Logf("at most %d descriptors; answers again %s after the crowd has gone (promised: 2s)", most, took.Round(time.Millisecond))
+		t.Logf("at most %d descriptors; igproxy answers %s after the connections were closed (promised: 2s)", most, took.Round(time.Millisecond))
 		if took > 5*time.Second { // allows for a busy machine
-			t.Errorf("igproxy took %s to recover, want about 2s at most", took)
+			t.Errorf("igproxy took %s to recover, want about 2s (at most 5s on a busy machine)", took)
 		}
 	}
 	if r := p.ask(t, "IGAA-known"); r.token() != known.token() {
@@ -145,8 +145,8 @@ func TestFullConnectionLimitClosesIdleConnectionsFirst(t *testing.T) {
 		kept = append(kept, c)
 	}
 
-	// New connections replace them at once, each with a slow call. Further ones have to wait, even
-	// for hits.
+	// New connections, each with a slow call, replace the idle ones at once. All further
+	// connections have to wait, even those that ask for hits.
 	ig.SetLatency(2 * time.Second)
 	calls := ig.Calls()
 	answered := make(chan string, bound+waiting)
@@ -187,14 +187,14 @@ func TestFullConnectionLimitClosesIdleConnectionsFirst(t *testing.T) {
 	}
 	t.Logf("%d requests beyond the limit were answered within %s", waiting, time.Since(begun).Round(time.Millisecond))
 
-	// Connections that send nothing hardly delay the others.
+	// Connections that send nothing hardly delay other requests.
 	for range 2 * bound {
 		p.dialApp(t)
 	}
 	start := time.Now()
 	answers(t, p, "after", 1)
 	if took := time.Since(start); took > 10*time.Second { // allows for a busy machine
-		t.Errorf("next to silent connections an answer took %s", took)
+		t.Errorf("with silent connections in all slots an answer took %s", took)
 	}
 }
 

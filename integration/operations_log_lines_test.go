@@ -23,8 +23,9 @@ import (
 const fewLines = 20
 
 // bounded checks the log lines of one kind that were written since a time. Their number must be
-// limited, and n lines must have been either written or counted as left out. The caller must have
-// caused the last of the n lines in a later second, because that line has the last count.
+// limited, and the lines that were written and those counted as left out must be n in all. The
+// caller must cause the last of the n lines in a later second than the others, because that line
+// has the last count.
 func bounded(t *testing.T, lines []map[string]any, since time.Time, n int) {
 	t.Helper()
 	seconds := int(time.Since(since)/time.Second) + 2 // the first and the last second may be partial
@@ -73,7 +74,7 @@ func TestStrangersCannotFillTheLog(t *testing.T) {
 	if r := getWith(t, p.URL+exchangePath("IGAA-mine"), "X-Igproxy-Token", ownToken); r.status != 200 {
 		t.Errorf("with the token: got %d", r.status)
 	}
-	time.Sleep(time.Second) // the next line is in another second
+	time.Sleep(time.Second) // the next line is written in another second
 	getWith(t, p.URL+"/me")
 	p.Stop(t)
 	var strangers []map[string]any
@@ -100,7 +101,7 @@ func TestBrokenHandshakesCannotFillTheLog(t *testing.T) {
 		"LOG_LINES="+strconv.Itoa(fewLines))
 	const each = 1000
 	start := time.Now()
-	knock := func(n int) {
+	connect := func(n int) {
 		for range n {
 			c, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "https://"))
 			if err != nil {
@@ -111,9 +112,9 @@ func TestBrokenHandshakesCannotFillTheLog(t *testing.T) {
 			_ = c.Close()
 		}
 	}
-	knock(each)
-	time.Sleep(time.Second) // the next line is in another second
-	knock(1)
+	connect(each)
+	time.Sleep(time.Second) // the next line is written in another second
+	connect(1)
 	p.Stop(t)
 	var lines []map[string]any
 	for text := range strings.Lines(p.Log.String()) {
@@ -131,7 +132,7 @@ func TestOtherUsersCannotFillTheLog(t *testing.T) {
 	p := serve(t, "UPSTREAM_URL="+upstream.URL, "LISTEN=unix:"+socket, "AUTH_UIDS="+strconv.Itoa(os.Getuid()+1), "LOG_LINES="+strconv.Itoa(fewLines))
 	const each = 1000
 	start := time.Now()
-	knock := func(n int) {
+	connect := func(n int) {
 		for range n {
 			c, err := net.Dial("unix", socket)
 			if err != nil {
@@ -141,9 +142,9 @@ func TestOtherUsersCannotFillTheLog(t *testing.T) {
 			_ = c.Close()
 		}
 	}
-	knock(each)
-	time.Sleep(time.Second) // the next line is in another second
-	knock(1)
+	connect(each)
+	time.Sleep(time.Second) // the next line is written in another second
+	connect(1)
 	if got := p.metric(t, "igproxy_peers_refused_total"); got != each+1 {
 		t.Errorf("%v counted, want %d", got, each+1)
 	}

@@ -1,8 +1,8 @@
 package integration
 
-// A blocked log blocks no request: with an unread pipe, a closed pipe or a full disk, requests are
-// still answered, lines are dropped and counted, and once the log works again it says how many were
-// dropped. A stop is not delayed either.
+// A log that cannot be written delays no request and no stop. While nothing reads the pipe, the
+// pipe is closed or the disk is full, requests are still answered, and lines are dropped and
+// counted. Once the log works again, it says how many lines were dropped.
 
 import (
 	"bufio"
@@ -23,8 +23,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// serveInto starts a sidecar whose standard error is the file stderr. It chooses the addresses of
-// the sidecar, because the log, which has them, may never be read.
+// serveInto starts a sidecar whose standard error is the file stderr. It chooses the sidecar's
+// addresses, because it may not be possible to read them from the log.
 func serveInto(t *testing.T, stderr *os.File, settings ...string) *process {
 	t.Helper()
 	app, admin := harness.Address(t), harness.Address(t)
@@ -100,7 +100,7 @@ func TestUnreadLogBlocksNoRequest(t *testing.T) {
 	asked := 0
 	for ; p.metric(t, droppedLines) == 0; asked += 2000 {
 		if p.chatter(t, 2000); asked > 100_000 {
-			t.Fatal("100,000 lines went into an unread pipe")
+			t.Fatal("no line was dropped, although nothing read 100,000 of them from the pipe")
 		}
 	}
 	if r := p.ask(t, "IGAA-unheard"); r.status != 200 {
@@ -132,7 +132,7 @@ func TestUnreadLogBlocksNoRequest(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	if line := <-lines; !strings.Contains(line, `"stopped"`) {
-		t.Errorf("the last line is not there: %s", line)
+		t.Errorf("the last line is %s, want \"stopped\"", line)
 	}
 }
 

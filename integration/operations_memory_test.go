@@ -27,7 +27,7 @@ func large(w http.ResponseWriter, r *http.Request) {
 
 func largeToken(short string) string { return "IGAA" + strings.Repeat(short, 4) }
 
-// confined is one way to limit memory.
+// confined is a way to start igproxy with limited memory.
 type confined struct {
 	before string // run in the shell that becomes igproxy
 	env    string
@@ -39,7 +39,7 @@ func TestLittleMemoryIsEnough(t *testing.T) {
 	path := harness.Plain(t)
 	for name, c := range map[string]confined{
 		"GOMEMLIMIT": {":", "GOMEMLIMIT=40MiB", 40 << 20},
-		// ulimit counts KiB of address space, of which Go reserves half at the start.
+		// ulimit -d is in KiB of address space. Go reserves half of it at the start.
 		"RLIMIT_DATA":        {"ulimit -d 262144", "GOMEMLIMIT=40MiB", 40 << 20},
 		"a container":        container(t, 64<<20),
 		"a larger container": container(t, 128<<20),
@@ -55,7 +55,7 @@ func TestLittleMemoryIsEnough(t *testing.T) {
 			flood(t, p)
 			most := p.inRAM(t, "VmHWM")
 			t.Logf("at most %d MiB in RAM, with a limit of %d MiB for Go", most>>20, c.limit>>20)
-			if most > c.limit+40<<20 { // the program's code, and memory outside of Go's heap
+			if most > c.limit+40<<20 { // for the program's code, and memory outside of Go's heap
 				t.Errorf("igproxy took %d MiB", most>>20)
 			}
 			if code := p.Stop(t); code != 0 {
@@ -96,9 +96,9 @@ func flood(t *testing.T, p *process) {
 	}
 }
 
-// container returns a memory cgroup with this limit if the machine allows one; igproxy must detect
-// the limit. Otherwise it returns the GOMEMLIMIT that igproxy would set, and a limit of 256 MiB of
-// address space, of which Go reserves half at the start.
+// container returns a memory cgroup with this limit, which igproxy must detect. On a machine that
+// allows no cgroup, it returns the GOMEMLIMIT that igproxy would set and a limit of 256 MiB of
+// address space, half of which Go reserves at the start.
 func container(t *testing.T, limit int) confined {
 	t.Helper()
 	tenths := int(float64(limit) * 0.9)
@@ -123,12 +123,12 @@ func container(t *testing.T, limit int) confined {
 			}
 		}
 	}
-	t.Log("no memory cgroup can be made here: using RLIMIT_DATA and GOMEMLIMIT instead")
+	t.Log("this machine allows no memory cgroup: using RLIMIT_DATA and GOMEMLIMIT instead")
 	return confined{"ulimit -d 262144", fmt.Sprintf("GOMEMLIMIT=%d", tenths), tenths}
 }
 
-// Answers that are only just small enough to be cached fill the cache up to an eighth of Go's
-// memory limit, and no further.
+// The cache keeps at most an eighth of Go's memory limit, even if all answers are as large as the
+// largest that it keeps.
 func TestKeptAnswersStayWithinAnEighthOfTheMemory(t *testing.T) {
 	t.Parallel()
 	const limit, tokens, callers = 128 << 20, 8000, 8

@@ -1,7 +1,7 @@
 package integration
 
-// What operators fear: a kill at any moment, a flood of tokens that are used once, and the moment
-// when everything comes back at once.
+// These tests reproduce what operators fear: a kill at any moment, a flood of tokens that are used
+// once, and a storm of calls when Instagram and Redis recover at the same time.
 
 import (
 	"encoding/json"
@@ -158,7 +158,7 @@ func TestNoStormAfterATotalOutage(t *testing.T) {
 			got.failed.Add(1)
 		})
 	}
-	eventually(t, "both are reported as unavailable", func() bool {
+	eventually(t, "Redis and Instagram are reported as unavailable", func() bool {
 		ready := p.page(t, "/readyz")
 		return regexp.MustCompile(`"breaker":"(open|half-open)".*"redis":"degraded"`).MatchString(ready.body)
 	})
@@ -182,11 +182,11 @@ func TestNoStormAfterATotalOutage(t *testing.T) {
 	if err != nil || json.Unmarshal([]byte(r.body), &stats) != nil {
 		t.Fatalf("no stats: %v", err)
 	}
-	t.Logf("%s, %s after both were back; %d calls for %d tokens, at most %d in flight", &got, took.Round(time.Millisecond), stats.Total, tokens, stats.MaxInFlight)
+	t.Logf("%s, %s after Redis and Instagram were back; %d calls for %d tokens, at most %d in flight", &got, took.Round(time.Millisecond), stats.Total, tokens, stats.MaxInFlight)
 	if got.right.Load() != callers {
-		t.Errorf("%s; want %d right answers in the end", &got, callers)
+		t.Errorf("%s; want %d right answers after the outage", &got, callers)
 	}
 	if stats.MaxInFlight > bound || stats.Total > tokens+tokens/10 {
-		t.Errorf("saw up to %d calls in flight and %d in total; want at most %d in flight and about one for each of %d tokens", stats.MaxInFlight, stats.Total, bound, tokens)
+		t.Errorf("up to %d calls in flight and %d calls in all; want at most %d in flight, and about one for each of %d tokens", stats.MaxInFlight, stats.Total, bound, tokens)
 	}
 }

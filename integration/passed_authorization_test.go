@@ -1,7 +1,7 @@
 package integration
 
-// Of the Authorization headers of a call, only a single well-formed bearer token is passed on. The
-// sidecar's own token is never passed on.
+// igproxy passes on an Authorization header only if it is the call's only one and has a well-formed
+// bearer token. It never passes on the sidecar's own token.
 
 import (
 	"encoding/base64"

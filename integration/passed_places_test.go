@@ -1,8 +1,8 @@
 package integration
 
-// Each app has slots for its passed-through calls, and no slow side can hold a slot for long:
-// neither an app that drips its upload or does not read its answer, nor an upstream that drips its
-// answer.
+// The passed-through calls of each app take slots of their own. Nothing slow can hold a slot for
+// long: neither an app that drips its upload or does not read its answer, nor an upstream that
+// drips its answer.
 
 import (
 	"bufio"
@@ -19,8 +19,8 @@ import (
 	"github.com/igproxy/igproxy/integration/harness"
 )
 
-// slowSender and slowReader are how long a passed-through call may take before it is ended because
-// one side is slow: 10 s and 30 s, with an allowance for a busy machine.
+// slowSender and slowReader limit how long a passed-through call with a slow side may last. igproxy
+// ends it after 10 s (sender) and 30 s (reader); the rest allows for a busy machine.
 const (
 	slowSender = 15 * time.Second
 	slowReader = 40 * time.Second
@@ -89,7 +89,7 @@ func (p *process) drip(t *testing.T, length, part int) <-chan reply {
 	return answered
 }
 
-func TestDrippingUploadsHoldOnlyTheirAppsSlotsAndEnd(t *testing.T) {
+func TestDrippingUploadsBlockOnlyTheirOwnAppAndEnd(t *testing.T) {
 	t.Parallel()
 	const slots = 3
 	m, settings := startMeta(t)
@@ -129,7 +129,7 @@ func TestDrippingUploadsHoldOnlyTheirAppsSlotsAndEnd(t *testing.T) {
 	}
 }
 
-// A short wait for a slot is not an error.
+// Nine calls share one slot. None of them fails, because a call may wait briefly for a slot.
 func TestPassedCallWaitsBrieflyForASlot(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "UPSTREAM_URL="+passedUpstream(t), "PASSTHROUGH_MAX_IN_FLIGHT=1")
@@ -140,9 +140,9 @@ func TestPassedCallWaitsBrieflyForASlot(t *testing.T) {
 	})
 }
 
-// The upload has twice the minimum rate, and takes longer than the 10 s after which a slower one is
-// ended.
-func TestSlowUploadAboveTheLeastRateIsPassed(t *testing.T) {
+// The upload has twice the minimum rate. It lasts longer than 10 s, after which igproxy would end a
+// slower upload.
+func TestSlowUploadAboveTheMinimumRateIsPassed(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "UPSTREAM_URL="+passedUpstream(t))
 	const length = 28 << 10
@@ -151,7 +151,7 @@ func TestSlowUploadAboveTheLeastRateIsPassed(t *testing.T) {
 	}
 }
 
-func TestUnreadAnswerEnds(t *testing.T) {
+func TestPassedCallWithAnUnreadAnswerEnds(t *testing.T) {
 	t.Parallel()
 	p := serve(t, "UPSTREAM_URL="+passedUpstream(t), "PASSTHROUGH_MAX_IN_FLIGHT=1")
 	c := p.dialApp(t)
@@ -165,7 +165,7 @@ func TestUnreadAnswerEnds(t *testing.T) {
 	}
 }
 
-func TestAnswerThatMetaDripsEnds(t *testing.T) {
+func TestPassedCallWithADrippingAnswerEnds(t *testing.T) {
 	t.Parallel()
 	for _, rewrites := range []string{"false", "true"} {
 		t.Run("rewrite_paging: "+rewrites, func(t *testing.T) {
@@ -182,7 +182,7 @@ func TestAnswerThatMetaDripsEnds(t *testing.T) {
 }
 
 // Over HTTP/2 a slow call is ended without ending the other calls on its connection.
-func TestSlowSidesEndOverHTTP2Too(t *testing.T) {
+func TestSlowPassedCallsEndOverHTTP2(t *testing.T) {
 	t.Parallel()
 	a := harness.NewAuthority(t)
 	cert, key := a.Sign(t, "igproxy")
@@ -227,10 +227,11 @@ func (p *process) ended(t *testing.T, by time.Time, cause, outcome string) {
 		}
 		pauseFor(t.Context(), 50*time.Millisecond)
 	}
-	t.Fatalf("no call ended with %q in time", cause)
+	t.Fatalf("no call ended in time with the cause %q", cause)
 }
 
-// The upstream sends responses with status 103 (Early Hints) without end.
+// The upstream sends responses with status 103 (Early Hints) without end. The app gets at most five
+// of them, and at most 64 KiB in all.
 func TestInformationalAnswersAreBounded(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

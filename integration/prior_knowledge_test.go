@@ -1,6 +1,7 @@
 package integration
 
-// A client that speaks HTTP/2 without TLS gets an answer that it can read, on every listener.
+// On every listener, a client that starts with HTTP/2 without TLS gets an error in HTTP/2, which it
+// can read.
 
 import (
 	"strings"
@@ -10,7 +11,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-func TestHTTP2WithPriorKnowledgeIsToldWhatIsWrong(t *testing.T) {
+func TestHTTP2WithPriorKnowledgeGetsAReadableError(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	curl := func(option, url string) string {

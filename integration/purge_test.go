@@ -1,7 +1,7 @@
 package integration
 
-// A purge removes cached answers, of one token or of a whole app, in this and every other sidecar
-// on the same Redis, and affects no other entries.
+// A purge removes the cached answers of one token or of a whole app, in every sidecar on the same
+// Redis, and affects no other entries.
 
 import (
 	"fmt"
@@ -55,7 +55,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	eventually(t, "the other sidecar has forgotten it", func() bool { return len(ours[1].Log.Lines("purge received")) == 1 })
 	before := ig.CallsFor("IGAA-one")
 	if ours[1].hits(t, "IGAA-one") || ig.CallsFor("IGAA-one") != before+1 || !ours[0].hits(t, "IGAA-two") || !ours[1].hits(t, "IGAA-two") {
-		t.Errorf("one token was purged, want exactly that one exchanged again")
+		t.Errorf("after a purge of one token, want that token exchanged again, and no other")
 	}
 	fill()
 
@@ -91,8 +91,8 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	}
 }
 
-// A sidecar that lost its connection to Redis keeps its memory, and learns of the purge once Redis
-// is back.
+// While Redis is down, a purge reaches only the sidecar that performs it. The other sidecar keeps
+// its entries, and learns of the purge once Redis is back.
 func TestPurgeDuringARedisOutageIsSharedLater(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

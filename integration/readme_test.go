@@ -1,7 +1,7 @@
 package integration
 
-// The commands in README work as written, except for the path of the secret, the URL of Redis and
-// the stand-in for Instagram.
+// The commands in README work as written. The test replaces only the path of the secret and the URL
+// of Redis, and uses the stand-in for Instagram.
 
 import (
 	"os"

@@ -1,7 +1,7 @@
 package integration
 
-// A firewall, a NAT device or a managed Redis drops idle connections silently, but new connections
-// work. Redis is healthy, and igproxy must use it.
+// A firewall, a NAT device or a managed Redis drops idle connections silently, while new
+// connections work. igproxy must soon use Redis again, because Redis itself is healthy.
 
 import (
 	"fmt"
@@ -16,7 +16,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// behindRelays is a Redis that igproxy reaches only through relays.
+// behindRelays is a Redis, or a cluster of them, that igproxy reaches only through relays.
 type behindRelays struct {
 	settings []string
 	relays   []*relay
@@ -131,14 +131,15 @@ func TestRedisConnectionsBeyondTheIdleTimeoutAreNotUsed(t *testing.T) {
 	const timeouts = `igproxy_redis_errors_total{kind="timeout",operation="claim"}`
 	before := p.metric(t, timeouts)
 	crowd(20, func(i int) { p.ask(t, fmt.Sprintf("IGAA-after-%d", i)) })
-	if got := p.metric(t, timeouts) - before; got > 1 || // one may: the connection that reads purges is never idle
-		!usesRedis(t, p) {
+	// One claim may time out: it may get the connection that reads purges, which is never idle.
+	if got := p.metric(t, timeouts) - before; got > 1 || !usesRedis(t, p) {
 		t.Errorf("%v claims timed out, want at most 1, and Redis in use", got)
 	}
 }
 
-// Connections are cut while no app sends requests. The other sidecar must still learn of a purge,
-// although each read of the purges takes one dead connection from the pool.
+// The connections of two sidecars die while no app sends requests. When one sidecar performs a
+// purge, the other must still learn of it soon, although each of its attempts to read the purges
+// uses up only one dead connection of the pool.
 func TestPurgeArrivesDespiteDeadIdleConnections(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	redis := redisBehindRelays(t, "single")

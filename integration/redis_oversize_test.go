@@ -1,8 +1,8 @@
 package integration
 
-// A Redis that announces or holds more data than igproxy ever stores causes a fault, but neither
-// ends the process nor fills its memory: no number from outside determines the size of an
-// allocation.
+// A Redis that announces or holds more data than igproxy ever stores is a fault like any other. It
+// neither ends the process nor fills its memory, because no number from outside determines the size
+// of an allocation.
 
 import (
 	"fmt"
@@ -34,7 +34,7 @@ var oversized = map[string]string{
 	"endless line":  "+" + strings.Repeat("x", 8<<20),
 }
 
-// honest has the replies to the commands for which the server does not lie.
+// honest has the correct replies, for the commands about which the server does not lie.
 var honest = map[string]string{"HELLO": "-ERR unknown command 'HELLO'", "TIME": "*2\r\n$1\r\n1\r\n$1\r\n1", "ZRANGE": "*0", "GET": "$-1", "SET": "+OK", "PING": "+PONG"}
 
 func TestRedisThatLiesAboutSizesIsOnlyAFault(t *testing.T) {
@@ -87,6 +87,7 @@ func wantOversize(t *testing.T, upstream string, settings ...string) {
 	wantSmall(t, p, 128<<20)
 }
 
+// confine starts a sidecar with limited memory, without the race detector.
 func confine(t *testing.T, c confined, settings ...string) *process {
 	t.Helper()
 	p := startCommand(t, append(environ(settings...), c.env), exec.Command("sh", "-c", c.before+` && exec "$0" serve`, harness.Plain(t)))
@@ -115,7 +116,7 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 	for name, c := range map[string]struct {
 		kind   string // of the key
 		spoil  func(redis *redistest.Server, key string)
-		counts string // kinds of fault; Redis takes about a second, which is the timeout, to send 500 MB
+		counts string // kind of fault; sending 500 MB takes about as long as the timeout of a second
 	}{
 		"a value":                 {":v", func(s *redistest.Server, key string) { s.Do("SETRANGE", key, size, "x") }, "(oversize|timeout)"},
 		"a failure":               {":f", func(s *redistest.Server, key string) { s.Do("SETRANGE", key, size, "x") }, "(oversize|timeout)"},
@@ -158,7 +159,8 @@ func TestHugeKeysInRedisCostNoMemory(t *testing.T) {
 	}
 }
 
-// Replies just within the limits are read, many at a time, and must fit into little memory.
+// igproxy reads replies that are just within its limits, many of them at the same time. All of them
+// must fit into little memory.
 func TestLargestRepliesOfALiarFitIntoLittleMemory(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	members := "*1000" + strings.Repeat("\r\n*3\r\n*0\r\n*0\r\n*0", 1000)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// relay forwards TCP connections between a client and a server, and can forget them as a firewall
-// or a NAT device does:
+// relay forwards TCP connections between a client and a server. It can make them die silently, as a
+// firewall or a NAT device does:
 //
 //	r := newRelay(t, server)     // clients connect to r.addr
 //	r.freeze()                   // kills the existing connections silently; new ones work
@@ -31,7 +31,7 @@ type relay struct {
 type relayed struct {
 	client, server net.Conn
 
-	mu     sync.Mutex // held while bytes are forwarded, so that none pass after freeze
+	mu     sync.Mutex // held while bytes are forwarded, so that no bytes pass after freeze
 	frozen bool
 }
 
@@ -60,7 +60,7 @@ func (r *relay) freeze() {
 	}
 }
 
-// hold delays what the server sends.
+// hold delays everything that the server sends by d.
 func (r *relay) hold(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,7 +1,7 @@
 package integration
 
 // A changed configuration takes effect without a restart and without a failed request. An invalid
-// one changes nothing.
+// configuration changes nothing.
 
 import (
 	"context"
@@ -33,7 +33,7 @@ type pressure struct {
 func startPressure(t *testing.T, all ...*process) *pressure {
 	load, cancel := context.WithCancel(t.Context())
 	l := &pressure{t: t, end: cancel, stopped: make(chan struct{})}
-	go func() { // ends with the pressure
+	go func() { // ends when stop is called
 		defer close(l.stopped)
 		crowd(6, func(i int) {
 			for n := 0; load.Err() == nil; n++ {
@@ -50,7 +50,7 @@ func startPressure(t *testing.T, all ...*process) *pressure {
 	return l
 }
 
-// more waits until many more requests are answered.
+// more waits until forty more requests have been answered.
 func (l *pressure) more() {
 	l.t.Helper()
 	before := l.answered.Load()
@@ -189,9 +189,9 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 		t.Fatalf("with a wrong secret: %d", r.status)
 	}
 	put("v2", secretFile, appSecret)
-	eventually(t, "the right secret is in use", func() bool { return p.ask(t, "IGAA-late").status == 200 })
+	eventually(t, "the correct secret is in use", func() bool { return p.ask(t, "IGAA-late").status == 200 })
 	if p.page(t, "/readyz").status != 200 {
-		t.Error("not ready, although the secret is right now")
+		t.Error("not ready, although the secret is correct by now")
 	}
 	put("v3", secretFile+"passthrough:\n  enabled: false\n", appSecret)
 	eventually(t, "the new file is in use", func() bool {
@@ -201,7 +201,7 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 	put("v4", "client_secret_file: "+filepath.Join(dir, "nowhere")+"\n", appSecret)
 	eventually(t, "the invalid configuration is reported", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 0 })
 	if r := p.ask(t, "IGAA-meanwhile"); r.status != 200 || ig.CallsFor("IGAA-meanwhile") != 1 {
-		t.Errorf("with an invalid file the previous configuration is not in use any more: got %d", r.status)
+		t.Errorf("the previous configuration is not used while the file is invalid: got %d", r.status)
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "nowhere"), []byte(appSecret), 0o600))
 	eventually(t, "the file that was missing is found", func() bool { return p.metric(t, "igproxy_config_last_reload_successful") == 1 })
@@ -210,12 +210,12 @@ func TestSymlinkSwapReloadsTheConfiguration(t *testing.T) {
 	}
 }
 
-// keepChanging changes the modification time of a file until the function that it returns is
-// called. The sidecar ignores a file that keeps changing, so it does not reload before the command
-// does.
+// keepChanging changes the modification time of a file until the returned function is called. The
+// sidecar does not reload a file by itself while the file keeps changing, so only the reload
+// command reloads it.
 func keepChanging(t *testing.T, path string) (rest func()) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() { // ends with rest
+	go func() { // ends when rest is called
 		defer close(stopped)
 		for modified := time.Now(); ; {
 			modified = modified.Add(time.Millisecond)
@@ -277,7 +277,7 @@ func TestReloadCommandReportsChangesAndRestarts(t *testing.T) {
 	}
 }
 
-// The listener keeps its settings from the start: a reload must not remove its authentication.
+// A listener keeps the settings with which it started: a reload must not remove its authentication.
 func TestReloadNeverOpensAListener(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

@@ -1,6 +1,6 @@
 package integration
 
-// With Redis a restart loses nothing: the next process answers what the previous one cached,
+// With Redis a restart loses nothing: the next process serves what the previous process cached,
 // without calling Instagram.
 
 import (

@@ -1,7 +1,7 @@
 package integration
 
-// The client secret is changed in Meta's dashboard under load, and no request fails: the file has
-// both secrets for a while, and igproxy finds out which one Instagram accepts.
+// The client secret is changed in Meta's dashboard under load, and no request fails. Meanwhile the
+// file has both secrets, and igproxy finds out which of them Instagram accepts.
 
 import (
 	"fmt"
@@ -15,9 +15,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-const nextSecret = "7d3e1f90ab5c4826937fd0c1b2a3e4f5" // must not leak either
+const nextSecret = "7d3e1f90ab5c4826937fd0c1b2a3e4f5" // like appSecret, it must not leak
 
-// inUse returns which secret is tried first, according to the metric.
+// inUse returns which secret the sidecar tries first, according to its metrics.
 func (p *process) inUse(t *testing.T) string {
 	t.Helper()
 	for _, which := range []string{"current", "previous"} {
@@ -61,12 +61,12 @@ func TestSecretRotationUnderLoadFailsNoRequest(t *testing.T) {
 		load.more()
 	}
 	each("before", "current", 0)
-	put(nextSecret, appSecret) // 1. the new secret first, then the old one
-	each("the old one stays in use", "previous", 1)
-	ig.SetSecrets(nextSecret) // 2. "Reset" in the dashboard: the old one stops working
-	each("the new one is in use", "current", 1)
-	put(nextSecret) // 3. the old one is removed
-	each("the new one stays in use", "current", 2)
+	put(nextSecret, appSecret) // 1. the file gets the new secret, then the old secret
+	each("the old secret stays in use", "previous", 1)
+	ig.SetSecrets(nextSecret) // 2. "Reset" in the dashboard: the old secret stops working
+	each("the new secret is in use", "current", 1)
+	put(nextSecret) // 3. the old secret is removed from the file
+	each("the new secret stays in use", "current", 2)
 	if n := load.stop(); n < 100 {
 		t.Errorf("only %d requests were answered", n)
 	}

@@ -1,7 +1,8 @@
 package integration
 
-// Connections that send a whole header go first: those with half a header, or none, give way to
-// them on both listeners. A few bytes on a kept connection count as half a header.
+// When connections are scarce, both listeners first close those that have not sent a whole request
+// header, so that requests with a whole header are answered. A few bytes of the next request on a
+// kept connection count as an incomplete header.
 
 import (
 	"bufio"
@@ -20,9 +21,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// floodSlowly keeps n connections open at address, half of them with half a header and half of them
-// without a byte, and opens each again when it is closed. It returns once each has been opened. The
-// flood ends with the test, or when the returned function is called.
+// floodSlowly keeps n connections open at address. Half of them send half a header, the others send
+// nothing. When a connection is closed, floodSlowly opens another. It returns once all have been
+// opened. The flood ends with the test, or when the returned function is called.
 func floodSlowly(t *testing.T, address string, n int) (end func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -132,13 +133,13 @@ func TestHitsAreAnsweredDuringAFloodOfSlowHeaders(t *testing.T) {
 		t.Errorf("a request in progress was lost: %v", err)
 	}
 	if err := exchange(); err != nil {
-		t.Errorf("an idle connection was closed, although others had half a header: %v", err)
+		t.Errorf("an idle connection was closed before connections with half a header: %v", err)
 	}
 }
 
-// A new or kept connection that has sent one to four bytes of a request has as long for the header
-// as every other connection, whether the fast lane is on or off.
-func TestAFewBytesAreAHeaderWithAndWithoutTheFastLane(t *testing.T) {
+// A connection, new or kept, that has sent one to four bytes of a request must send the rest of the
+// header within server.read_header_timeout, whether the fast lane is on or off.
+func TestAFewBytesCountAsAnIncompleteHeader(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
 	for _, lane := range []string{"true", "false"} {

@@ -1,6 +1,6 @@
 package integration
 
-// The faults of a soak, what is checked during it, and how much may have grown afterwards.
+// The faults of a soak, the checks during it, and the limits on what it may leave behind.
 
 import (
 	"fmt"
@@ -13,7 +13,8 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// disturbances lists the faults by name. Each ends what it started, or calm ends it.
+// disturbances lists the faults by name. Each fault ends by itself, except for the connections of
+// clients that hang, which calm closes.
 var disturbances = []struct {
 	name string
 	does func(*soak)
@@ -46,7 +47,8 @@ var disturbances = []struct {
 	{"a death", func(s *soak) { s.restart(syscall.SIGKILL) }},
 }
 
-// disturb runs one disturbance, chosen by the seed. Each runs once before any is repeated.
+// disturb causes one of the faults that have happened least often, chosen at random. So every fault
+// happens before any is repeated.
 func (s *soak) disturb() {
 	fewest := -1
 	var due []int
@@ -64,6 +66,7 @@ func (s *soak) disturb() {
 	s.while()
 }
 
+// while waits for a random time, during which the current fault lasts.
 func (s *soak) while() { time.Sleep(time.Duration(50+s.rng.IntN(250)) * time.Millisecond) }
 
 // hang opens connections that send half a request, or send many requests and read nothing.
@@ -85,7 +88,7 @@ func (s *soak) hang() {
 	}
 }
 
-// restart ends any sidecar except the first, whose growth is measured, and starts another.
+// restart replaces a sidecar, but never the first, whose growth is measured.
 func (s *soak) restart(by syscall.Signal) {
 	seat := s.sidecars[1+s.rng.IntN(len(s.sidecars)-1)]
 	p := seat.process.Load()
@@ -148,7 +151,7 @@ func (s *soak) calm() {
 	}
 }
 
-// usage is what an idle sidecar uses.
+// usage is the resources that an idle sidecar uses.
 type usage struct {
 	goroutines  float64
 	descriptors int
@@ -167,7 +170,7 @@ func (s *soak) measure(p *process, quiet bool) (u usage) {
 	return usage{p.metric(s.t, "go_goroutines"), p.descriptors(s.t), p.memory(s.t)}
 }
 
-// afterwards checks that every sidecar answers correctly and that nothing has grown.
+// afterwards checks that every sidecar answers correctly, and uses no more resources than before.
 func (s *soak) afterwards(before usage) {
 	s.t.Helper()
 	failed := s.refusals.Load()

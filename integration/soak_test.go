@@ -1,12 +1,11 @@
 package integration
 
-// All faults, in random order, under load and with several sidecars: no caller gets another
-// caller's token, every answer is one that apps understand, nothing leaks, and afterwards
-// connections, goroutines and memory are back to where they started, apart from what idle
-// connections need.
+// A soak runs all faults in random order, under load and with several sidecars. No caller gets
+// another caller's token, apps understand every answer, and nothing leaks. Afterwards connections,
+// goroutines and memory are back to where they started, apart from what idle connections need.
 //
-// It takes a few seconds, or as long as IGPROXY_SOAK says (make soak SOAK=10m). IGPROXY_SOAK_SEED
-// repeats the choices of another run.
+// The test takes a few seconds, or as long as IGPROXY_SOAK says (make soak SOAK=10m).
+// IGPROXY_SOAK_SEED repeats the random choices of an earlier run.
 
 import (
 	"context"
@@ -28,7 +27,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/mock"
 )
 
-// soak has the sidecars, their servers, and counts of what happened.
+// soak has the sidecars, the servers that they use, and counts of what happened.
 type soak struct {
 	t        *testing.T
 	rng      *rand.Rand // of the faults
@@ -51,10 +50,10 @@ type soak struct {
 	happened map[string]int
 }
 
-// seat holds one sidecar. A restart replaces the sidecar.
+// seat holds one sidecar at a time. A restart replaces the sidecar.
 type seat struct {
 	process atomic.Pointer[process]
-	epoch   atomic.Int64 // odd while it is empty
+	epoch   atomic.Int64 // odd while the sidecar is being replaced
 }
 
 const (
@@ -131,7 +130,8 @@ func newSoak(t *testing.T, seed uint64, n int) *soak {
 		seat.process.Store(s.start())
 		s.sidecars = append(s.sidecars, seat)
 	}
-	for i := range 4 { // in every form; all others in raw form only, by the text that every token contains
+	// Four tokens are searched for in every form, all others only by the text that they contain.
+	for i := range 4 {
 		for form, needle := range forms(s.token(i * 50)) {
 			s.needles[fmt.Sprintf("token %d as %s", i*50, form)] = needle
 		}

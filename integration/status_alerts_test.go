@@ -2,7 +2,7 @@ package integration
 
 // Alerts and dashboard panels use only exported metrics, labels and label values, and each alert
 // has a section in the runbook. The tests in integration/deploy check with promtool when each alert
-// fires.
+// fires and when it does not.
 
 import (
 	"encoding/json"
@@ -50,7 +50,8 @@ var (
 	ofAHistogram = regexp.MustCompile(`_(?:bucket|sum|count)$`)
 )
 
-// unknownNames returns a problem for each name that an expression uses but that does not exist.
+// unknownNames returns a problem for each metric, label and label value that an expression uses but
+// that does not exist.
 func unknownNames(metrics map[string]map[string][]string, expression string) (wrong []string) {
 	known := []string{"job", "instance", "le"} // added by Prometheus
 	for _, use := range metricUsed.FindAllString(expression, -1) {
@@ -112,7 +113,7 @@ func TestAlertsUseExportedMetricsAndHaveARunbook(t *testing.T) {
 		sections = append(sections, h[1])
 	}
 	if !slices.Equal(alerts, sections) || len(alerts) < 10 {
-		t.Errorf("alerts  %v\nsections %v", alerts, sections)
+		t.Errorf("the alerts are   %v\nbut the runbook has %v", alerts, sections)
 	}
 	for _, m := range regexp.MustCompile("`(igproxy_\\w+)").FindAllStringSubmatch(runbook, -1) {
 		if metrics[m[1]] == nil {

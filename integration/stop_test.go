@@ -1,7 +1,7 @@
 package integration
 
-// A stop loses no request: each request on an accepted connection is answered, until an answer says
-// Connection: close, however busy the connections are.
+// A stop loses no request. However busy an accepted connection is, igproxy answers every request on
+// it until an answer says Connection: close.
 
 import (
 	"bufio"
@@ -131,8 +131,8 @@ func (u *http1User) ask(token string) (last bool, err error) {
 	return res.Close, nil
 }
 
-// http2User obeys a GOAWAY, as every HTTP/2 client does. Such a client would then open another
-// connection for the requests that the server did not process, but this one may not.
+// http2User obeys a GOAWAY, as every HTTP/2 client does. Other clients would then open another
+// connection for the requests that the server did not process, but http2User has only one.
 type http2User struct {
 	url    string
 	client *http.Client

@@ -1,8 +1,8 @@
 package integration
 
-// systemd holds the sockets, so that a restart drops no connection. It is notified when the sidecar
-// is ready and when it drains, and the watchdog is notified only while the sidecar answers. The
-// tests play the part of systemd.
+// systemd holds the sockets, so that a restart drops no connection. The sidecar notifies systemd
+// when it is ready and when it drains, and notifies systemd's watchdog only while it answers. The
+// tests act as systemd.
 
 import (
 	"fmt"
@@ -51,8 +51,8 @@ func newNotices(t *testing.T) *notices {
 
 func (n *notices) count(what string) int { return strings.Count(n.text.String(), what) }
 
-// activated starts igproxy as systemd does: with sockets from descriptor 3 on and LISTEN_PID set to
-// the process's PID.
+// activated starts igproxy as systemd does: with sockets from descriptor 3 on, and with igproxy's
+// own PID in LISTEN_PID.
 func activated(t *testing.T, n *notices, names string, sockets []*os.File, settings ...string) *process {
 	t.Helper()
 	cmd := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" serve`, harness.Binary)
@@ -135,8 +135,8 @@ func TestSidecarThatCannotStartIsNeverReady(t *testing.T) {
 	}
 }
 
-// The socket is replaced by one that does not answer: apps cannot reach the sidecar although it
-// runs. Once the path is restored, the sidecar is healthy again.
+// The test replaces the socket with another that does not answer, so that apps cannot reach the
+// sidecar although it runs. When the path is restored, the watchdog is notified again.
 func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 	_, upstream := instagram(t, mock.ServerOptions{})
 	path := filepath.Join(t.TempDir(), "app.sock")
@@ -147,7 +147,7 @@ func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
 	}
-	unseen := n.count("WATCHDOG=1\n") // pings continue without the path, because a restart would not restore it
+	unseen := n.count("WATCHDOG=1\n") // pings continue, because a restart would not restore the path
 	eventually(t, "pings still arrive", func() bool { return n.count("WATCHDOG=1\n") > unseen+2 })
 	held(t, "unix", path) // accepts no connections
 	eventually(t, "the sidecar detects that it does not answer", func() bool {
@@ -169,7 +169,7 @@ func TestWatchdogIsNotifiedOnlyWhileTheSidecarAnswers(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	if got := len(p.Log.Lines("request")); got != 1 {
-		t.Errorf("%d requests are logged, want only the app's one and none of the watchdog's", got)
+		t.Errorf("%d requests are logged, want 1, from the app, and none from the watchdog", got)
 	}
 }
 

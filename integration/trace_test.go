@@ -1,9 +1,10 @@
 package integration
 
 // Tracing is configured with OpenTelemetry's standard variables. A collector gets a span for each
-// request and each of its steps, in the app's own trace if it has one, without secrets, tokens or
-// anything else that was sent. A collector that is dead, hangs or refuses costs no app an answer
-// and delays a stop by at most a few seconds.
+// request and for each of its steps. If the app sends a trace context, the spans belong to the
+// app's trace. Spans contain no secrets, no tokens and nothing else that an app sent. If the
+// collector is dead, hangs or refuses spans, apps still get their answers, and a stop is delayed by
+// at most a few seconds.
 
 import (
 	"crypto/rand"
@@ -63,8 +64,8 @@ func newCollector(t *testing.T) *collector {
 		defer c.mu.Unlock()
 		c.header = r.Header
 		c.text.Write(append(body, '\n'))
-		for _, of := range batch.ResourceSpans {
-			for _, scope := range of.ScopeSpans {
+		for _, resource := range batch.ResourceSpans {
+			for _, scope := range resource.ScopeSpans {
 				c.spans = append(c.spans, scope.Spans...)
 			}
 		}
@@ -205,7 +206,7 @@ func TestSpansContainNothingThatWasSent(t *testing.T) {
 		}
 	}
 	if servers != requests || len(all) < 15 || c.header.Get("Api-Key") != credential {
-		t.Errorf("%d spans for %d requests, %d secrets, headers %v: this test did not see what it should", servers, requests, len(all), c.header)
+		t.Errorf("%d spans for %d requests, %d secrets, headers %v: too little to prove anything", servers, requests, len(all), c.header)
 	}
 	s := newSearch(all)
 	for place, text := range map[string]string{"the spans": c.text.String(), "the log": log.String()} {
@@ -281,7 +282,8 @@ func TestUnsupportedTracingVariablesDoNotPreventStart(t *testing.T) {
 	}
 }
 
-// Variables that a platform sets for every program must not keep the sidecar from starting.
+// A platform may set several unsupported variables at once, for all of its programs. The sidecar
+// starts, and warns of each of them.
 func TestAPlatformsTracingVariablesDoNotKeepTheSidecarFromStarting(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

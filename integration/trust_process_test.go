@@ -1,7 +1,7 @@
 package integration
 
-// Other users of the machine must not get in through the Unix socket, nor find secrets in a memory
-// dump of a dead process.
+// Other users of the machine must not be able to use the Unix socket, nor to find secrets in a
+// memory dump of a dead process.
 
 import (
 	"fmt"
@@ -26,8 +26,8 @@ func reachable(t *testing.T) string {
 	return dir
 }
 
-// healthcheckAs runs healthcheck against the app's socket as another user and reports whether it
-// got an answer. The answer is "not ready", because the listener for apps does not know the path.
+// healthcheckAs runs healthcheck as a user against the socket for apps, and reports whether it got
+// an answer. The answer is always "not ready", because that listener does not know the path.
 func healthcheckAs(t *testing.T, path string, uid int) bool {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), harness.Binary, "healthcheck", "--timeout", patience.String())
@@ -47,8 +47,8 @@ func healthcheckAs(t *testing.T, path string, uid int) bool {
 	return false
 }
 
-// otherUIDs returns the UIDs of other users that this test can run as. Only root can run as another
-// user.
+// otherUIDs returns the UIDs of other users as whom this test can run commands. There are none
+// unless the test runs as root.
 func otherUIDs() []int {
 	if os.Getuid() == 0 {
 		return []int{65533, 65534}
@@ -59,7 +59,7 @@ func otherUIDs() []int {
 func TestSocketIsOnlyForTheListedUsers(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})
-	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711)) // so that the other users can run it
+	must(t, os.Chmod(filepath.Dir(harness.Binary), 0o711)) // lets the other users run igproxy
 	dir, own := reachable(t), os.Getuid()
 	open := func(name string, uids string) (*process, string) {
 		path := filepath.Join(dir, name)
@@ -73,11 +73,11 @@ func TestSocketIsOnlyForTheListedUsers(t *testing.T) {
 		t.Errorf("a listed user: got %d, %v", r.status, err)
 	}
 	if !healthcheckAs(t, ours, own) || healthcheckAs(t, other, own) {
-		t.Error("want the user of this test let in only where it is listed")
+		t.Error("want the user of this test let in only at the socket that lists it")
 	}
 	for _, uid := range otherUIDs() {
 		if healthcheckAs(t, ours, uid) {
-			t.Errorf("user %d was let in where only %d is listed", uid, own)
+			t.Errorf("user %d was let in at a socket that lists only %d", uid, own)
 		}
 		if got, want := healthcheckAs(t, other, uid), uid == 65534; got != want {
 			t.Errorf("user %d at the socket of 65534: let in %v, want %v", uid, got, want)
@@ -116,7 +116,7 @@ func TestSocketHasTheConfiguredMode(t *testing.T) {
 	}
 }
 
-// A dying process leaves no memory dump. Other files in /proc/PID stay readable.
+// A process that dies leaves no memory dump. Files in /proc/PID such as limits stay readable.
 func TestProcessDumpsNoCore(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

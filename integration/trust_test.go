@@ -1,8 +1,8 @@
 package integration
 
 // igproxy answers all clients on this machine. Clients on other machines need a token or a client
-// certificate, unless the operator explicitly allows all of them. If other machines can reach the
-// listener and the configuration has none of these, igproxy does not start.
+// certificate, unless the operator explicitly allows everyone. If other machines can reach the
+// listener and the configuration says none of this, igproxy does not start.
 
 import (
 	"context"
@@ -23,7 +23,7 @@ func TestListenerBeyondLoopbackNeedsAuthentication(t *testing.T) {
 			t.Errorf("%v: exit code %d\n%s", args, code, said)
 		}
 		if args[0] == "serve" && strings.Count(said, "\n") != 1 {
-			t.Errorf("want one line:\n%s", said)
+			t.Errorf("serve printed more than one line:\n%s", said)
 		}
 	}
 	code, stdout, _ := command(t, environ("LISTEN=0.0.0.0:0", "AUTH_NONE=true"), "check")
@@ -84,12 +84,12 @@ func TestBearerTokenIsRequired(t *testing.T) {
 		return strings.Replace(target, "://", "://igproxy:"+token+"@", 1)
 	}
 	for name, r := range map[string]reply{
-		"missing":                    getWith(t, target),
-		"wrong":                      getWith(t, target, "X-Igproxy-Token", nextToken),
-		"wrong in the base URL":      getWith(t, by(nextToken)),
-		"another bearer":             getWith(t, target, "Authorization", "Bearer "+nextToken),
-		"where Instagram's would be": getWith(t, bare, "Authorization", "Bearer "+ownToken),
-		"on an unknown path":         getWith(t, p.URL+"/me", "X-Igproxy-Token", nextToken),
+		"missing":                       getWith(t, target),
+		"wrong":                         getWith(t, target, "X-Igproxy-Token", nextToken),
+		"wrong in the base URL":         getWith(t, by(nextToken)),
+		"another bearer":                getWith(t, target, "Authorization", "Bearer "+nextToken),
+		"in place of Instagram's token": getWith(t, bare, "Authorization", "Bearer "+ownToken),
+		"on an unknown path":            getWith(t, p.URL+"/me", "X-Igproxy-Token", nextToken),
 	} {
 		if e := r.graphError(t); r.status != 401 || e.Code != 100 || e.Subcode != 990013 || !strings.HasPrefix(r.header.Get("WWW-Authenticate"), "Basic ") {
 			t.Errorf("%s: got %d %s", name, r.status, r.body)
@@ -109,7 +109,7 @@ func TestBearerTokenIsRequired(t *testing.T) {
 		}
 	}
 	if ig.Calls() != 1 || ig.CallsFor("IGAA-own") != 1 || len(ig.Strange()) > 0 {
-		t.Errorf("Instagram was asked %d times, strange: %v", ig.Calls(), ig.Strange())
+		t.Errorf("Instagram was asked %d times, want 1; unexpected requests: %v", ig.Calls(), ig.Strange())
 	}
 	if err := os.WriteFile(path, []byte(nextToken), 0o600); err != nil {
 		t.Fatal(err)
@@ -136,8 +136,8 @@ func TestBearerTokenIsRequired(t *testing.T) {
 	}
 }
 
-// The file may have the previous token on a second line. The counter shows when no app sends the
-// previous token any more, and how many requests have a wrong token or none.
+// The token file may have the previous token on a second line. A metric shows when no app sends the
+// previous token any more, and how many requests have a wrong token or no token.
 func TestBothBearerTokensWorkDuringARotation(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

@@ -1,7 +1,7 @@
 package integration
 
-// TLS for apps: only client certificates of the right authority are accepted, and certificates are
-// renewed under load.
+// Apps can use TLS. igproxy accepts client certificates of the configured authority only, and its
+// own certificate can be renewed under load.
 
 import (
 	"context"
@@ -44,11 +44,12 @@ func TestClientCertificatesAreRequired(t *testing.T) {
 		t.Errorf("got %d %s, %v", r.status, r.body, err)
 	}
 	if r, err := fetch(t.Context(), noKeepAlive, strings.Replace(target, "https:", "http:", 1)); err != nil || r.status != 400 || r.token() != "" {
-		t.Errorf("in the clear: got %d %s, %v", r.status, r.body, err)
+		t.Errorf("without TLS: got %d %s, %v", r.status, r.body, err)
 	}
 }
 
-// With auth.client_names the right authority is not enough. A reload changes the names.
+// With auth.client_names a certificate of the configured authority must also have a listed name. A
+// reload changes the names.
 func TestClientCertificatesNeedAListedName(t *testing.T) {
 	t.Parallel()
 	_, upstream := instagram(t, mock.ServerOptions{})

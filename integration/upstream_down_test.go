@@ -1,8 +1,8 @@
 package integration
 
-// Instagram fails. The first cold tokens cost a failed call or two each; then the breaker opens,
-// and cold tokens get a fast 503 with Retry-After. A known token costs nothing. Once Instagram is
-// back, one successful probe closes the breaker.
+// Instagram fails. Each of the first cold tokens costs one or two failed calls. Then the breaker
+// opens, and cold tokens get a fast 503 with Retry-After. Known tokens need no calls. Once
+// Instagram is back, one successful probe closes the breaker.
 
 import (
 	"fmt"
@@ -59,15 +59,15 @@ func TestInstagramDown(t *testing.T) {
 	}
 }
 
-// After a rate limit, all cold tokens of the app get Instagram's own error during a pause. A rate
-// limit is not a failure for the breaker.
+// A rate limit starts a pause, during which all cold tokens of the app get Instagram's own error.
+// The breaker does not count a rate limit as a failure.
 func TestRateLimitPausesTheApp(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
 	p := serve(t, "UPSTREAM_URL="+upstream.URL)
 	known := p.ask(t, "IGAA-known")
 	if r := p.ask(t, "limit4-1"); r.status != 400 || r.graphError(t).Code != 4 || r.header.Get("Retry-After") == "" {
-		t.Fatalf("the limit itself: %d %s", r.status, r.body)
+		t.Fatalf("the call that met the limit: %d %s", r.status, r.body)
 	}
 	calls := ig.Calls()
 	for i := range 10 {
@@ -87,8 +87,8 @@ func TestRateLimitPausesTheApp(t *testing.T) {
 	}
 }
 
-// A refused client secret is the operator's fault: it is logged once as an error, readiness fails,
-// and no token is remembered as refused.
+// A refused client secret is a fault of the configuration, not of a token: it is logged once as an
+// error, readiness fails, and no token is remembered as refused.
 func TestARefusedClientSecret(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})
@@ -119,8 +119,8 @@ func TestARefusedClientSecret(t *testing.T) {
 	}
 }
 
-// A rollout must stop at a sidecar with a wrong secret before its app has a request, and continue
-// by itself when the secret is corrected.
+// A rollout must stop at a sidecar with a wrong secret, even before the sidecar gets a request.
+// When the secret is corrected, the rollout must continue by itself.
 func TestTheClientSecretIsTestedAtTheStartAndWhenItChanges(t *testing.T) {
 	t.Parallel()
 	ig, upstream := instagram(t, mock.ServerOptions{})

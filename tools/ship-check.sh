@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks the deployment files with the code of the programs that read them; tools/ship/main.go lists
 # these programs. It needs Debian's dpkg, systemd-analyze and strace, and root or sudo for the
-# chroot. It uses the network only for Go modules. Checks that need none of this are in
-# integration/deploy_test.go and integration/deploy.
+# chroot. It uses the network only for Go modules. integration/deploy_test.go and integration/deploy
+# have the checks that need no root and no network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD

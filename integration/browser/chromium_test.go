@@ -161,8 +161,8 @@ func (c *chromium) eval(expression string) string {
 	return fmt.Sprint(got.Result.Value)
 }
 
-// shows waits until expression is true in the page. If that does not happen, it fails the test and
-// says that the page does not show what.
+// shows waits until expression is true in the page. If that does not happen, it fails the test with
+// a message that the page does not show what.
 func (c *chromium) shows(what, expression string) {
 	c.t.Helper()
 	for deadline := time.Now().Add(harness.Patience); c.eval(expression) != "true"; time.Sleep(50 * time.Millisecond) {

@@ -107,13 +107,13 @@ func TestPageShowsTrafficAndFailures(t *testing.T) {
 	c.quiet()
 
 	end()
-	if code := p.Stop(t); code != 0 { // the page, which reads it every two seconds, does not delay it
+	if code := p.Stop(t); code != 0 { // although the open page reads the state every two seconds
 		t.Errorf("exit code %d", code)
 	}
 	c.shows("that the connection is lost", text("link")+` === "connection lost" && document.title.startsWith("(no connection)")`)
 }
 
-// columnsAt is where the columns of the tables and the tiles begin.
+// columnsAt is an expression for the positions of the tables' columns, the tiles and the groups.
 const columnsAt = `[...document.querySelectorAll("thead th, #tiles > div, #groups > details")].map(e => Math.round(e.getBoundingClientRect().left)).join()`
 
 func setFault(t *testing.T, upstream, mode string) {
@@ -141,7 +141,7 @@ func TestPageShowsTheCurrentStateWithoutScripts(t *testing.T) {
 	c.quiet()
 }
 
-// findsSettings filters the settings.
+// findsSettings checks that the filter finds settings.
 func findsSettings(c *chromium) {
 	c.t.Helper()
 	filter := func(words string) {
@@ -155,7 +155,7 @@ func findsSettings(c *chromium) {
 }
 
 // fitsAPhoneAndNeedsNoMouse checks that the page is no wider than the screen of a phone, a tablet
-// or a computer, and moves through it with the Tab key.
+// or a computer, that the Tab key reaches every control, and that screen readers can read the page.
 func fitsAPhoneAndNeedsNoMouse(t *testing.T, c *chromium) {
 	t.Helper()
 	for _, w := range []int{360, 390, 768, 1280} {
@@ -190,8 +190,8 @@ func fitsAPhoneAndNeedsNoMouse(t *testing.T, c *chromium) {
 	}
 }
 
-// takePictures takes the screenshots for the documentation. They show traffic, and past outages of
-// Instagram and of Redis.
+// takePictures takes the screenshots for the documentation. They show traffic, and the past outages
+// of Instagram and Redis that takePictures causes.
 func takePictures(t *testing.T, c *chromium, upstream string, redis *redistest.Server) {
 	t.Helper()
 	if r, err := http.Post(upstream+"/__latency?d=90ms", "", nil); err == nil {
@@ -224,8 +224,8 @@ func takePictures(t *testing.T, c *chromium, upstream string, redis *redistest.S
 	c.width(1280)
 }
 
-// withFewColours returns the upper part of a PNG, with its 256 most frequent colours. It is a third
-// as long.
+// withFewColours returns the upper part of a PNG, reduced to its 256 most frequent colours. That
+// makes the file a third as large.
 func withFewColours(t *testing.T, picture []byte, height int) []byte {
 	t.Helper()
 	full, err := png.Decode(bytes.NewReader(picture))

@@ -1,9 +1,9 @@
 package clients
 
-// Client libraries from package registries log a user in through igproxy: they exchange a code, get
-// a long-lived token, read the user with it, and report errors as their own error types. Each has
-// igproxy's address and no secret; docs/clients.md says what else it needs. The programs are in the
-// folders next to this file.
+// Client libraries from package registries log a user in through igproxy. They exchange a code, get
+// a long-lived token, read the user's profile with it, and report errors as their own error types.
+// Each library gets igproxy's address and no secret; docs/clients.md says what else it needs. The
+// programs that use the libraries are in the folders next to this file.
 
 import (
 	"bytes"
@@ -37,7 +37,7 @@ type client struct {
 	codeError  string   // start of its error about a code
 	tokenError string   // start of its error about a token
 	note       string   // other output
-	strange    []string // what the stand-in reports as strange in its calls
+	strange    []string // calls that the stand-in must report as unusual
 }
 
 var clients = []client{
@@ -107,7 +107,7 @@ func TestThirdPartyClients(t *testing.T) {
 				t.Errorf("the client's errors are %q and %q, and its note is %q", g.CodeError, g.TokenError, g.Note)
 			}
 			if strange := ig.Strange(); !slices.Equal(strange, c.strange) {
-				t.Errorf("Instagram received requests that it should not: %q", strange)
+				t.Errorf("Instagram received requests that igproxy must not send: %q", strange)
 			}
 			secretWhereItBelongs(t, ig, !c.reads)
 		})
@@ -276,7 +276,7 @@ func TestClientWithoutABaseURL(t *testing.T) {
 		t.Errorf("read %s", me)
 	}
 	if strange := ig.Strange(); len(strange) > 0 {
-		t.Errorf("Instagram received requests that it should not: %q", strange)
+		t.Errorf("Instagram received requests that igproxy must not send: %q", strange)
 	}
 }
 
@@ -295,7 +295,7 @@ func TestTableOfClientsMatchesTheTest(t *testing.T) {
 			t.Errorf("docs/clients.md says version %s of %s; the pinned version is %s", row[1], c.name, version[1])
 		}
 		if version == nil && !strings.HasPrefix(c.command[0], "p") && c.command[0] != "ruby" {
-			t.Errorf("%s is pinned nowhere", c.name)
+			t.Errorf("neither go.mod nor package.json pins the version of %s", c.name)
 		}
 	}
 }

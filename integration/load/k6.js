@@ -1,4 +1,4 @@
-// Requests for k6.sh, which sets IGPROXY, LOAD, CONNECTIONS, RUN and MODE in the environment.
+// This script makes the requests for k6.sh, which sets IGPROXY, LOAD, CONNECTIONS, RUN and MODE.
 import http from 'k6/http';
 import exec from 'k6/execution';
 
@@ -10,7 +10,7 @@ export const options = {
       ? { executor: 'per-vu-iterations', vus: 200, iterations: 1 } // 200 callers, one request each
       : { executor: 'constant-vus', vus: Number(__ENV.CONNECTIONS), duration: `${__ENV.LOAD}s` },
   },
-  thresholds: { http_req_failed: ['rate==0'] }, // otherwise k6 exits with an error
+  thresholds: { http_req_failed: ['rate==0'] }, // k6 exits with an error if a request fails
   summaryTrendStats: ['avg', 'min', 'med', 'p(90)', 'p(99)', 'max'],
   discardResponseBodies: true,
 };

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# k6: a script in JavaScript, and thresholds that make it fail. Debian has no package for it, and
-# nothing here installs it.
+# k6 runs a script in JavaScript, whose thresholds can make a run fail. Debian has no package for
+# k6, and nothing in this repository installs it.
 #   k6.sh hit     one token, which igproxy knows after the first request
 #   k6.sh miss    a new token with every request: each is an exchange
 #   k6.sh burst   200 callers at once with one new token: one exchange

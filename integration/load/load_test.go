@@ -1,7 +1,7 @@
 package load
 
-// The load recipes run unchanged for a second each and do what their names say: hits cost one
-// exchange in all, misses one each, and a burst of 200 callers one.
+// Each load recipe runs unchanged for a second, and does what its name says: all hits together cost
+// one exchange, each miss costs one, and a burst of 200 callers costs one.
 
 import (
 	"os"
@@ -39,7 +39,7 @@ func TestLoadRecipes(t *testing.T) {
 			// When wrk ends, it abandons requests, which get the outcome "gone".
 			all := counted(t, p, `igproxy_requests_total\{.*\}`) - counted(t, p, `igproxy_requests_total\{.*outcome="gone".*\}`)
 			if tokens < 50 || tokens != all {
-				t.Errorf("%d requests got a token, of %d", tokens, all)
+				t.Errorf("%d of %d requests got a token, want all of them and at least 50", tokens, all)
 			}
 			if recipe.mode == "miss" && ig.Calls() < tokens || recipe.mode != "miss" && ig.Calls() != 1 {
 				t.Errorf("Instagram was asked %d times for %d answers", ig.Calls(), tokens)

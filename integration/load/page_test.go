@@ -1,6 +1,6 @@
 package load
 
-// The commands of docs/develop.md work as they are written, except for the ports.
+// The commands in docs/develop.md work as written; the tests change only the ports.
 
 import (
 	"fmt"
@@ -77,11 +77,11 @@ func TestDevelopPageWorksAsWritten(t *testing.T) {
 		line, _, _ = strings.Cut(strings.TrimSpace(line), " #")
 		out := harness.Program(t, nil, here(strings.Replace(line, "curl ", "curl -sS --fail --noproxy '*' ", 1)), "sh")
 		said[regexp.MustCompile(`__\w+(\?mode=\w*)?`).FindString(line)] = out
-		if strings.Contains(line, "__latency") { // the test is slow enough
+		if strings.Contains(line, "__latency") { // so that the rest of the test is not slow
 			harness.Program(t, nil, here("curl -sS --fail --noproxy '*' -X POST 'http://127.0.0.1:8081/__latency?d=1ms'"), "sh")
 		}
 		if strings.Contains(line, "mode=down") && (status(fmt.Sprintf("IGAA-down-%d", i)) != 502 || status("IGAA-user-1") != 200) {
-			t.Error("down: a new token got an answer, or a known one did not")
+			t.Error("down: a new token got an answer, or a known token did not")
 		}
 		if strings.Contains(line, "mode=limit4") && status(fmt.Sprintf("IGAA-limited-%d", i)) == 200 {
 			t.Error("limit4: a new token got an answer")

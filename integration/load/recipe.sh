@@ -1,4 +1,4 @@
-# Every recipe reads this file: what to request, for how long, and from which sidecar.
+# Every recipe sources this file, which sets what to request, for how long, and from which sidecar.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 recipe=${0##*/}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# vegeta: a constant rate, however slow the answers are. vegeta/go.mod pins it; Go builds it at the
-# first use.
+# vegeta sends at a constant rate, however slow the answers are. vegeta/go.mod pins its version; Go
+# builds it when it is first used.
 #   vegeta.sh hit    2,000 requests a second (RATE) for one token, which igproxy knows after the first
 #   vegeta.sh miss   200 requests a second (RATE), each for a new token: each is an exchange
 . "$(dirname "$0")/recipe.sh"

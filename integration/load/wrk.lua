@@ -1,4 +1,4 @@
--- Requests for wrk.sh. Its arguments: hit or miss, and the run's number.
+-- This script makes the requests for wrk.sh. Its arguments are hit or miss, and the run's number.
 local threads = 0
 
 function setup(thread)

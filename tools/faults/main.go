@@ -5,7 +5,7 @@
 //	go run -C tools ./faults            runs the tests, as make faults does
 //	go run -C tools ./faults -from FILE reads the output of go test -json and runs nothing
 //
-// The exit code is 0 if every row holds, 1 if one does not, and 2 if there is no table.
+// The exit code is 0 if every row holds, 1 if a row does not hold, and 2 if there is no table.
 package main
 
 import (
@@ -104,7 +104,7 @@ func colourful(f *os.File) bool {
 	return terminal(f) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
-// explain prints the output of the tests that failed.
+// explain prints the output of the tests that failed, and the errors of the compiler.
 func explain(w io.Writer, rows []row, got results) {
 	printed := map[string]bool{}
 	for _, r := range rows {

@@ -11,7 +11,7 @@ type results struct {
 	ended   map[string]string // pass, fail or skip
 	seconds map[string]float64
 	output  map[string]string // by top-level test, including its subtests but not igproxy's log
-	build   strings.Builder   // output of the compiler
+	build   strings.Builder   // errors of the compiler
 }
 
 type event struct {

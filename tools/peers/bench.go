@@ -19,7 +19,7 @@ const (
 	loadCore   = "1"
 )
 
-// bench is one run.
+// bench is one run of all measurements, or of those that -only names.
 type bench struct {
 	ctx     context.Context
 	root    string
@@ -85,6 +85,7 @@ func (b *bench) pause(d time.Duration) {
 // wantFiles is the number of open files that 10,000 connections need, with room to spare.
 const wantFiles = 65536
 
+// moreFiles raises the limit on open files for this program and its child processes.
 func moreFiles() error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

@@ -54,7 +54,7 @@ func (b *bench) bursts() error {
 	manyCalls, manyLast := figures{}, figures{}
 	n := firstBurst
 	for range b.rounds {
-		for _, of := range []struct {
+		for _, c := range []struct {
 			s           *server
 			name        string
 			callers     int
@@ -66,22 +66,22 @@ func (b *bench) bursts() error {
 			{varnish, "varnish", someCallers, originsCalls, calls, last},
 			{large, sidecarName, manyCallers, instagramsCalls, manyCalls, manyLast},
 		} {
-			before, err := of.counted()
+			before, err := c.counted()
 			if err != nil {
 				return err
 			}
 			n++
-			took, err := burst(of.s, n, of.callers)
+			took, err := burst(c.s, n, c.callers)
 			if err != nil {
 				return err
 			}
-			after, err := of.counted()
+			after, err := c.counted()
 			if err != nil {
 				return err
 			}
-			b.say("%-8s %5d callers: %d calls, the last answer after %v", of.name, of.callers, after-before, took.Round(time.Millisecond))
-			of.calls.add(of.name, float64(after-before))
-			of.last.add(of.name, float64(took)/float64(time.Millisecond))
+			b.say("%-8s %5d callers: %d calls, the last answer after %v", c.name, c.callers, after-before, took.Round(time.Millisecond))
+			c.calls.add(c.name, float64(after-before))
+			c.last.add(c.name, float64(took)/float64(time.Millisecond))
 		}
 	}
 	upstream := float64(burstLatency / time.Millisecond)

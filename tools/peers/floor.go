@@ -12,10 +12,10 @@ import (
 
 const floorName = "floor"
 
-// floor starts an epoll loop in C, as a lower bound for any server. It reads, finds the end of the
-// header, and writes the same bytes that the server like sends for a hit.
-func (b *bench) floor(like *server) (*server, error) {
-	hit, err := rawHit(like)
+// floor starts an epoll loop in C, as a lower bound for any server. The loop reads, finds the end
+// of the header, and writes the response that model, another server, sends for a hit.
+func (b *bench) floor(model *server) (*server, error) {
+	hit, err := rawHit(model)
 	if err != nil {
 		return nil, err
 	}

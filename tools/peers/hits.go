@@ -1,6 +1,6 @@
 package main
 
-// hits measures known tokens, one and many, served from memory. The servers take turns, so that
+// hits measures hits in memory, for one token and for many tokens. The servers take turns, so that
 // changes in the machine's load affect all of them.
 func (b *bench) hits() error {
 	all, err := b.hitServers()

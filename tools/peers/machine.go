@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// machine describes what the results depend on.
+// machine describes the machine on which the results were measured.
 type machine struct {
 	CPU    string `json:"cpu"`
 	Cores  int    `json:"cores"`
@@ -59,8 +59,8 @@ func (b *bench) versions() map[string]string {
 	}
 }
 
-// find looks for a program in PATH and in the folders for servers, which are not in every user's
-// PATH.
+// find returns the path of a program. It looks in PATH, and in the folders for servers, which not
+// every user has in PATH.
 func find(program string) (string, error) {
 	for _, name := range []string{program, "/usr/sbin/" + program, "/usr/local/sbin/" + program} {
 		if path, err := exec.LookPath(name); err == nil {

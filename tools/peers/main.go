@@ -1,7 +1,7 @@
 // Command peers compares igproxy on this machine with nginx, Varnish, bare handlers of net/http and
-// fasthttp, and an epoll loop in C. It prints one table: medians, ratios to nginx in the same run,
-// the goals, and whether each is met. It is not a test: a missed goal is reported, but the exit
-// code stays 0.
+// fasthttp, and an epoll loop in C. It prints one table with medians, ratios to nginx in the same
+// run, the goals, and whether each goal is met. It is not a test: if a goal is missed, the table
+// says so, but the exit code is still 0.
 //
 //	go run -C tools ./peers              all parts, as in make bench-peers
 //	go run -C tools ./peers -quick       the same with fewer and shorter rounds

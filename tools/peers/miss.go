@@ -50,11 +50,11 @@ func (b *bench) misses() error {
 		added50.add(sidecarName, a50*1000)
 		added99.add(sidecarName, a99)
 		b.say("at 0 ms: igproxy p50 %.3f ms, kept connection %.3f ms; p99 %.3f, %.3f", through.at(50), kept.at(50), through.at(99), kept.at(99))
-		for _, of := range []struct {
+		for _, c := range []struct {
 			latency string
 			to      figures
 		}{{"20ms", at20}, {"0s", at0}} {
-			if _, err := ask(http.MethodPost, mock.url+"/__latency?d="+of.latency); err != nil {
+			if _, err := ask(http.MethodPost, mock.url+"/__latency?d="+c.latency); err != nil {
 				return err
 			}
 			through.reset(fresh)
@@ -63,9 +63,9 @@ func (b *bench) misses() error {
 					return err
 				}
 			}
-			of.to.add(sidecarName, through.at(50))
-			of.to.add("direct", fresh.at(50))
-			b.say("at %s: igproxy p50 %.3f ms; direct, with a new connection for each call, %.3f ms", of.latency, through.at(50), fresh.at(50))
+			c.to.add(sidecarName, through.at(50))
+			c.to.add("direct", fresh.at(50))
+			b.say("at %s: igproxy p50 %.3f ms; direct, with a new connection for each call, %.3f ms", c.latency, through.at(50), fresh.at(50))
 		}
 	}
 	b.report.add("miss.p50", "a miss: p50 above that of a direct call on a kept TLS connection", "µs", added50, atMost(150))
@@ -75,7 +75,7 @@ func (b *bench) misses() error {
 	return nil
 }
 
-// misser requests unknown tokens.
+// misser is a client that exchanges unknown tokens and keeps the time that each exchange took.
 type misser struct {
 	base   string
 	client *http.Transport

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// redisHits measures tokens known only to Redis: memory holds one entry, and the load cycles
-// through many tokens.
+// redisHits measures hits in Redis: igproxy's memory holds one entry, and the load cycles through
+// many tokens.
 func (b *bench) redisHits() error {
 	origin, err := b.origin("0s")
 	if err != nil {
@@ -142,8 +142,9 @@ func (s *server) command(line string) (string, error) {
 	return "", errors.New("redis said " + head)
 }
 
-// commands returns the number of commands that clients have sent, except this program's. Redis also
-// counts the commands that scripts call; a script with a hit calls one GET, which is subtracted.
+// commands returns the number of commands that Redis has received from igproxy. Redis's own count
+// also has the commands that scripts call. A script with a hit calls one GET, so one command for
+// each script is subtracted.
 func (s *server) commands() (sent float64, err error) {
 	text, err := s.command("INFO commandstats")
 	scripts := 0.0

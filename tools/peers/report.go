@@ -45,14 +45,14 @@ type goal struct {
 	Times string  `json:"times,omitempty"`
 }
 
-func atMost(v float64, of ...string) *goal  { return newGoal("most", v, of) }
-func atLeast(v float64, of ...string) *goal { return newGoal("least", v, of) }
-func exactly(v float64) *goal               { return newGoal("exactly", v, nil) }
+func atMost(v float64, times ...string) *goal  { return newGoal("most", v, times) }
+func atLeast(v float64, times ...string) *goal { return newGoal("least", v, times) }
+func exactly(v float64) *goal                  { return newGoal("exactly", v, nil) }
 
-func newGoal(bound string, v float64, of []string) *goal {
+func newGoal(bound string, v float64, times []string) *goal {
 	g := &goal{Bound: bound, Value: v}
-	if len(of) > 0 {
-		g.Times = of[0]
+	if len(times) > 0 {
+		g.Times = times[0]
 	}
 	return g
 }

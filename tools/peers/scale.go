@@ -8,9 +8,9 @@ import (
 const million = 1_000_000
 
 // scale measures what a hit costs with many tokens and with many connections, compared with one
-// token and few connections. The cases take turns. nginx is measured only for the comparison of
-// many connections that all send requests. All tokens are exchanged beforehand, with the origin as
-// the upstream, because it is faster than the stand-in.
+// token and few connections. The cases take turns. nginx is measured only for the case in which
+// many connections all send requests. All tokens are exchanged beforehand, with the origin as the
+// upstream, because the origin is faster than the stand-in.
 func (b *bench) scale() error {
 	origin, err := b.origin("0s")
 	if err != nil {
@@ -41,7 +41,7 @@ func (b *bench) scale() error {
 	b.pause(idleTime)
 	alone, amongTokens, amongOpen, allBusy := figures{}, figures{}, figures{}, figures{}
 	for i := range b.rounds + 1 {
-		for _, of := range []struct {
+		for _, c := range []struct {
 			s                            *server
 			tokens, connections, seconds int
 			to                           figures
@@ -49,17 +49,17 @@ func (b *bench) scale() error {
 			{one, 1, busy, b.seconds, alone},
 			{tokens, million, busy, b.seconds, amongTokens},
 			{open, 1, busy, b.seconds, amongOpen},
-			{one, 1, manyConnections, 3 * b.seconds, allBusy}, // long enough that opening them matters little
+			{one, 1, manyConnections, 3 * b.seconds, allBusy}, // so that opening the connections matters little
 			{nginx, 1, busy, b.seconds, alone},
 			{nginx, 1, manyConnections, 3 * b.seconds, allBusy},
 		} {
-			r, err := b.load(of.s, of.tokens, of.connections, of.seconds)
+			r, err := b.load(c.s, c.tokens, c.connections, c.seconds)
 			if err != nil {
 				return err
 			}
 			if i > 0 {
-				name, _, _ := strings.Cut(of.s.name, "-") // igproxy has one process for each case
-				of.to.add(name, r.cpu)
+				name, _, _ := strings.Cut(c.s.name, "-") // igproxy has one process for each case
+				c.to.add(name, r.cpu)
 			}
 		}
 	}

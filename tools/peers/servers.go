@@ -8,12 +8,13 @@ import (
 	"strings"
 )
 
-// How igproxy and its peers are started. Each listens on a free port. The peers' upstream is the
-// origin, whose responses are as long as igproxy's.
+// The functions in this file start igproxy and its peers. Each listens on a free port. The peers'
+// upstream is the origin, whose responses are as long as igproxy's.
 
 const madeUpSecret = "made-up-for-the-measurement"
 
-// instagram starts the stand-in for Instagram with TLS. ca is the file with its authority.
+// instagram starts the stand-in for Instagram with TLS. ca is the path of its authority's
+// certificate.
 func (b *bench) instagram(latency string) (s *server, ca string, err error) {
 	addr, err := free()
 	if err != nil {

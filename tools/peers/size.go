@@ -13,7 +13,7 @@ const (
 )
 
 // sizes measures memory, the time to start and the size of the binary. Only one igproxy runs at a
-// time, because PSS counts pages shared by two processes as half.
+// time, because PSS counts only half of a page that two processes share.
 func (b *bench) sizes() error {
 	info, err := os.Stat(b.igproxy)
 	if err != nil {
@@ -37,7 +37,7 @@ func (b *bench) sizes() error {
 	idle, idlePrivate, loaded := figures{}, figures{}, figures{}
 	perToken, perConnection, starts := figures{}, figures{}, figures{}
 	for range b.rounds {
-		for _, of := range []struct {
+		for _, c := range []struct {
 			start   func() (*server, error)
 			to      figures
 			measure func(*server) (float64, error)
@@ -54,16 +54,16 @@ func (b *bench) sizes() error {
 			{largeNginx, perConnection, b.bytesPerConnection},
 			{sidecar(fmt.Sprint("SERVER_MAX_CONNECTIONS=", manyConnections+1000)), perConnection, b.bytesPerConnection},
 		} {
-			s, err := of.start()
+			s, err := c.start()
 			if err != nil {
 				return err
 			}
 			b.pause(idleTime)
-			value, err := of.measure(s)
+			value, err := c.measure(s)
 			if err != nil {
 				return err
 			}
-			of.to.add(s.name, value)
+			c.to.add(s.name, value)
 			if err := b.stopLast(); err != nil {
 				return err
 			}
@@ -123,7 +123,7 @@ func (b *bench) bytesPerToken(s *server) (float64, error) {
 	return (after-before)/rememberedMany - float64(length), err
 }
 
-// rest is how long connections are idle before their memory is measured.
+// rest is the time for which connections are idle before their memory is measured.
 const rest = 15 * time.Second
 
 // bytesPerConnection returns the growth of the process's private memory per connection in KiB,
@@ -143,7 +143,7 @@ func (b *bench) bytesPerConnection(s *server) (float64, error) {
 	return (after - before) / manyConnections / 1024, err
 }
 
-// starts measures the time from the program's start to the first 200.
+// starts measures the time from a program's start to its first response with status 200.
 func (b *bench) starts(origin *server, to figures) error {
 	for range 5 {
 		for _, name := range []string{nginxName, sidecarName, "varnish"} {

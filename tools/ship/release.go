@@ -9,7 +9,7 @@ import (
 
 	"github.com/goreleaser/goreleaser/v2/pkg/config"
 	"github.com/goreleaser/nfpm/v2"
-	_ "github.com/goreleaser/nfpm/v2/deb" // the format
+	_ "github.com/goreleaser/nfpm/v2/deb" // registers the Debian format
 	"github.com/goreleaser/nfpm/v2/files"
 )
 

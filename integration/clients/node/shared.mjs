@@ -1,4 +1,4 @@
-// What every client here shares: its environment and the format of its output.
+// All clients in this folder use this file for their environment and the format of their output.
 export const { IGPROXY, CLIENT_ID, REDIRECT_URI, CODE, SHORT, BAD_CODE, BAD_TOKEN } = process.env;
 
 export const report = (got) => console.log(JSON.stringify(got));

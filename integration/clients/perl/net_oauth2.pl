@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
-# Net::OAuth2: every URL is an option or an argument; a path in its option site is ignored. It warns
-# if there is no client secret, so it gets a made-up one.
+# Net::OAuth2: every URL is an option or an argument. The library ignores a path in its option site.
+# It warns if there is no client secret, so this program gives it a made-up one.
 use strict;
 use warnings;
 use JSON::PP qw(encode_json decode_json);

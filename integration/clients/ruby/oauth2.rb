@@ -1,5 +1,5 @@
-# The gem oauth2: every URL is an option or an argument; a path in its option site is ignored. The
-# second client has the options that OmniAuth strategies use to get long-lived tokens.
+# The gem oauth2: every URL is an option or an argument. The gem ignores a path in its option site.
+# The second client has the options that OmniAuth strategies use to get long-lived tokens.
 require 'json'
 require 'oauth2'
 

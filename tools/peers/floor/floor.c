@@ -1,7 +1,7 @@
 /*
  * floor ADDRESS PORT FILE: a server with one epoll loop that does the least a server can do for a
  * request. It reads, finds the end of the header, and writes the content of FILE. It parses
- * nothing, has no timeouts, and closes a connection that does not take the answer at once.
+ * nothing, has no timeouts, and closes a connection that cannot take the whole answer at once.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
