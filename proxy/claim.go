@@ -42,7 +42,7 @@ func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
 			return answer{}, a.refusal
 		}
 	}
-	if claim.Late() && c.grant.form { // the code may be used up, and its answer may still arrive
+	if claim.Late() && c.grant.once { // the code may be used up, and its answer may still arrive
 		return answer{}, errBusy("another sidecar is asking", "Another sidecar is exchanging this code.")
 	}
 	a, err := s.next.Exchange(ctx, c)
