@@ -17,11 +17,9 @@ type Config struct {
 	AllowedHosts []string
 	credentials        // of the default app
 	Apps         []App // used instead of the default app
-	Threads      struct {
-		credentials
-		URL string
-	}
-	Auth struct {
+	Threads      service
+	Facebook     service
+	Auth         struct {
 		BearerFile, ClientCA string
 		ClientNames, UIDs    []string
 		None                 bool
@@ -103,10 +101,16 @@ type Config struct {
 	digests [3][sha256.Size]byte // of plainFiles, in their order; zero: not read
 }
 
+// service configures the only app of a service that is not Instagram.
+type service struct {
+	credentials
+	URL string
+}
+
 // App is one of several apps in one sidecar.
 type App struct {
 	Name    string
-	Service string // instagram or threads; empty: instagram
+	Service string // instagram, threads or facebook; empty: instagram
 	credentials
 	Hosts []string
 }

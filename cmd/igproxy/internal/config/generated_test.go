@@ -34,6 +34,7 @@ var sectionDocs = map[string]string{
 	"admin":       "The listener for operators and orchestrators. Reading from it requires no authentication and shows no secret; keep it where only they can reach it.",
 	"upstream":    "Calls to Instagram, and their limits.",
 	"threads":     "A Threads app, which has its own ID and secret. Its calls have the same paths as Instagram's.",
+	"facebook":    "An app of Facebook Login, whose calls go to graph.facebook.com. Its app_id is required.",
 	"refresh":     "Calls of GET /refresh_access_token, which refresh a long-lived token.",
 	"code":        "Calls of POST /oauth/access_token, which exchange the code that a login returns. The app needs no secret for them.",
 	"passthrough": "All other calls of an app go to Instagram unchanged, so that an app needs only one base URL.",
