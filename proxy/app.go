@@ -2,6 +2,9 @@ package proxy
 
 import (
 	"cmp"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -42,6 +45,9 @@ type App struct {
 	// compared byte by byte. An item "" allows codes without a redirect_uri, which Facebook issues
 	// for embedded signup. Empty: no codes are exchanged.
 	RedirectURIs []string
+	// AppSecretProof makes igproxy add appsecret_proof to the app's passed-through calls. See
+	// https://developers.facebook.com/docs/graph-api/guides/secure-requests.
+	AppSecretProof bool
 	// Hosts are the Host names that select this app.
 	Hosts []string
 }
@@ -149,6 +155,25 @@ var metaHosts = map[Service][]string{
 	Instagram: {"graph.instagram.com", "api.instagram.com"},
 	Threads:   {"graph.threads.net", "graph.threads.com"},
 	Facebook:  {"graph.facebook.com"},
+}
+
+// appToken returns the access token that Meta accepts as the app's own:
+// https://developers.facebook.com/docs/facebook-login/guides/access-tokens#apptokens and, with the
+// prefix, https://developers.facebook.com/docs/threads/get-started.
+func (a *app) appToken(secret string) string {
+	if a.Service == Threads {
+		return "TH|" + a.ID + "|" + secret
+	}
+	return a.ID + "|" + secret
+}
+
+// proof returns the appsecret_proof of a token: the hexadecimal HMAC-SHA256 of the token, with the
+// client secret as the key.
+func (a *app) proof(token string) string {
+	secret, _ := a.state.secrets.pick(Secret{})
+	mac := hmac.New(sha256.New, []byte(secret.Reveal()))
+	mac.Write([]byte(token))
+	return hex.EncodeToString(mac.Sum(nil))
 }
 
 // hasHost reports whether a Host name, in its normal form, selects the app.

@@ -37,7 +37,9 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	}
 	c.secret, _ = c.app.state.secrets.pick(Secret{}) // none has been refused yet
 	first, err := u.repeatedly(ctx, c)
-	first.with = c.secret
+	if !c.grant.appToken { // Meta's refusals of an app token do not say whether the secret is wrong
+		first.with = c.secret
+	}
 	// The code exchange does not say which parameter it refuses, so the client secret may be the
 	// reason for any refusal. A refused call had no effect, so the settings for retries do not
 	// apply to it.
@@ -104,10 +106,11 @@ func (u *askStep) request(ctx context.Context, c call) *http.Request {
 			q.Set(name, value)
 		}
 	}
-	set("grant_type", c.grant.grantType, !c.grant.implied)
+	set("grant_type", c.grant.grantType, c.grant.grantType != "" && !c.grant.implied)
 	set(paramNames[c.grant.param], c.token.Reveal(), c.grant.subject != appSubject)
-	set("client_secret", c.secret.Reveal(), c.grant.secret)
-	set("client_id", c.app.ID, c.grant.clientID)
+	set("client_secret", c.secret.Reveal(), c.grant.secret && !c.grant.appToken)
+	set("access_token", c.app.appToken(c.secret.Reveal()), c.grant.appToken)
+	set("client_id", c.app.ID, c.grant.clientID && !c.grant.appToken)
 	set("redirect_uri", c.redirect, c.redirect != "")
 	target := *c.grant.base
 	target.Path = strings.TrimSuffix(target.Path, "/") + c.grant.path

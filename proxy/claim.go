@@ -23,6 +23,9 @@ type claimStep struct {
 }
 
 func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
+	if c.grant.ttl == 0 { // there is nothing to share
+		return s.next.Exchange(ctx, c)
+	}
 	claim := s.cache.Claim(ctx, c.key)
 	defer claim.Release() // does nothing once the claim has ended below; ends it if a step panics
 	switch claim.Outcome {

@@ -40,7 +40,11 @@ var (
 		missing: requestError(http.StatusBadRequest, 2500, 990009,
 			"The parameter fb_exchange_token is missing. Send the user's token in it."),
 		kind: badRequest(990014, "This call takes the user's token in fb_exchange_token, not in access_token.")}
-	appSubject = &subject{read: graph.ReadFacebookToken}
+	appSubject   = &subject{read: graph.ReadFacebookToken}
+	debugSubject = &subject{param: paramInput, other: paramCode, noun: "input token", read: graph.ReadObject,
+		missing: requestError(http.StatusBadRequest, 2500, 990009,
+			"The parameter input_token is missing. Send the token to inspect in it."),
+		kind: badRequest(990014, "This call takes the token to inspect in input_token, not a code.")}
 )
 
 func newCodeSubject(read func([]byte, time.Time) (graph.Token, error)) *subject {
@@ -59,12 +63,13 @@ const (
 	paramToken
 	paramCode
 	paramExtend
+	paramInput
 	paramRedirect
 	paramClientID
 	paramCount
 )
 
-var paramNames = [paramCount]string{"grant_type", "access_token", "code", "fb_exchange_token", "redirect_uri", "client_id"}
+var paramNames = [paramCount]string{"grant_type", "access_token", "code", "fb_exchange_token", "input_token", "redirect_uri", "client_id"}
 
 // params is the part of a query or a form that is kept: how often each parameter was sent, and its
 // last value.
@@ -116,7 +121,7 @@ func (p *params) grants(rows []*grant) (fit []*grant, refused *graph.Error) {
 	}
 	for _, g := range rows {
 		switch n := p.count[paramGrantType]; {
-		case n == 1 && p.value[paramGrantType] == g.grantType, n == 0 && g.implied && p.count[g.param] > 0:
+		case g.grantType == "", n == 1 && p.value[paramGrantType] == g.grantType, n == 0 && g.implied && p.count[g.param] > 0:
 			fit = append(fit, g)
 		}
 	}

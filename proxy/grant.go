@@ -24,7 +24,7 @@ type grant struct {
 	name       string        // metric label and cache scope: two grants never share entries
 	service    Service       // the service whose apps may make the call
 	path       string        // the path after an optional version prefix, inbound and outbound
-	grantType  string        // the value of grant_type
+	grantType  string        // the value of grant_type; empty: the call has no such parameter
 	implied    bool          // the code implies grant_type: an app may leave it out, and Meta gets none
 	*subject                 // what is exchanged
 	secret     bool          // whether the client secret is sent
@@ -33,9 +33,10 @@ type grant struct {
 	flat       bool          // errors have the flat shape of Instagram's code exchange
 	hasAccount bool          // code 100 means that the app may not use the account
 	proves     bool          // a call with an invalid token proves the client secret
+	appToken   bool          // the call is made with the app's ID and client secret as its access_token
 	upstream   string        // the name of the upstream, one of upstreams
 	base       *url.URL      // the upstream's URL
-	ttl        time.Duration // the longest time that an answer is remembered
+	ttl        time.Duration // the longest time that an answer is remembered; zero: no answer is
 }
 
 // method returns the method with which Meta is asked.
@@ -61,6 +62,7 @@ const (
 	exchangePath = "/access_token"
 	refreshPath  = "/refresh_access_token"
 	oauthPath    = "/oauth/access_token"
+	debugPath    = "/debug_token"
 )
 
 // grants returns the rows of the services for which there is an app. Meta documents the calls under
@@ -70,11 +72,12 @@ const (
 //     instagram-platform/instagram-api-with-instagram-login/business-login;
 //   - Threads: threads/get-started/get-access-tokens-and-permissions and .../long-lived-tokens;
 //   - Facebook: facebook-login/guides/access-tokens/get-long-lived,
-//     facebook-login/guides/advanced/manual-flow, and facebook-login/guides/access-tokens.
+//     facebook-login/guides/advanced/manual-flow, facebook-login/guides/access-tokens, and
+//     facebook-login/guides/access-tokens/debugging.
 func grants(o Options) []*grant {
 	table := slices.Concat(instagramGrants(o), threadsGrants(o), facebookGrants(o))
 	return slices.DeleteFunc(table, func(g *grant) bool {
-		return !slices.ContainsFunc(o.Apps, func(a App) bool { return g.service == cmp.Or(a.Service, Instagram) })
+		return g.appToken && !o.DebugToken || !slices.ContainsFunc(o.Apps, func(a App) bool { return g.service == cmp.Or(a.Service, Instagram) })
 	})
 }
 
@@ -97,7 +100,8 @@ func threadsGrants(o Options) []*grant {
 		grant{name: "threads_code", path: oauthPath, grantType: "authorization_code",
 			subject: codeSubject, secret: true, clientID: true, post: true, flat: true, ttl: o.CodeTTL},
 		grant{name: "threads_app_token", path: oauthPath, grantType: "client_credentials",
-			subject: appSubject, secret: true, clientID: true, ttl: o.TTL})
+			subject: appSubject, secret: true, clientID: true, ttl: o.TTL},
+		grant{name: "threads_debug_token", path: debugPath, subject: debugSubject, secret: true, appToken: true})
 }
 
 // facebookGrants returns Facebook's rows. Its exchange also extends a long-lived token, and the new
@@ -109,7 +113,8 @@ func facebookGrants(o Options) []*grant {
 		grant{name: "facebook_code", grantType: "authorization_code", implied: true,
 			subject: facebookCodeSubject, ttl: o.CodeTTL},
 		grant{name: "facebook_app_token", grantType: "client_credentials",
-			subject: appSubject, ttl: o.TTL})
+			subject: appSubject, ttl: o.TTL},
+		grant{name: "facebook_debug_token", path: debugPath, subject: debugSubject, appToken: true})
 }
 
 // family returns the rows of one service. Fields of a row that are zero get their values from common.

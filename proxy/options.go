@@ -82,6 +82,9 @@ type Options struct {
 	// MaxPassedInFlight limits the passed-through calls in flight for each app. Further calls wait
 	// for up to a second. Required with Passthrough.
 	MaxPassedInFlight int
+	// DebugToken makes igproxy call /debug_token with an app's own token, made of its ID and client
+	// secret, for apps that send none. False: such calls are passed through as they are.
+	DebugToken bool
 	// Cache remembers answers. The caller closes it after the Proxy.
 	Cache *cache.Cache
 	// Breaker configures the circuit breakers. OnChange is not used.

@@ -39,7 +39,7 @@ func (p *Proxy) purge(ctx context.Context, e *engine, a *app, token Secret) erro
 			for _, uri := range a.RedirectURIs {
 				keys = append(keys, a.key(g, token, uri))
 			}
-		case g.subject != appSubject:
+		case g.ttl > 0 && g.subject != appSubject:
 			keys = append(keys, a.key(g, token, ""))
 		}
 	}

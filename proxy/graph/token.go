@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -53,6 +54,19 @@ func ReadToken(body []byte, now time.Time) (Token, error) { return readToken(bod
 // some tokens of pages do not expire. The Token then has no expires_in, and Expires is as far away as
 // possible.
 func ReadFacebookToken(body []byte, now time.Time) (Token, error) { return readToken(body, now, false) }
+
+// ReadObject reads a reply that is any JSON object without the member error. The Token is the object
+// itself, and Expires is as far away as possible.
+func ReadObject(body []byte, now time.Time) (Token, error) {
+	members, err := objectMembers(body)
+	switch {
+	case err != nil:
+		return Token{}, err
+	case slices.ContainsFunc(members, func(m member) bool { return m.name == "error" }):
+		return Token{}, errErrorMember
+	}
+	return NewToken(body, nil, now.Add(maxLife)), nil
+}
 
 func readToken(body []byte, now time.Time, mustExpire bool) (Token, error) {
 	members, err := objectMembers(body)

@@ -22,6 +22,8 @@ func appSettings(i int) []setting {
 			doc: "The login that the app uses: Instagram Login, Threads, or Facebook Login, which is also that of Instagram accounts connected to a Facebook page. Without it: instagram."},
 		{key: section + "hosts", kind: kindList, check: checkHost, example: "[shop.igproxy.internal]",
 			doc: "Host names, without a port, whose requests belong to this app. Requests may use them even if allowed_hosts does not list them."},
+		{key: section + "appsecret_proof", kind: kindSwitch, example: "true",
+			doc: "Whether igproxy adds appsecret_proof to the calls of this app that are passed through; see passthrough.appsecret_proof."},
 	}, credentialSettings(section, "shop")...)
 }
 

@@ -52,12 +52,15 @@ type Config struct {
 	}
 	Refresh     struct{ TTL time.Duration }
 	Code        struct{ TTL time.Duration }
+	DebugToken  struct{ Enabled bool }
 	Passthrough struct {
 		Enabled       bool
 		Timeout       time.Duration
 		MaxInFlight   int
 		MaxBodyBytes  int64
 		RewritePaging bool
+
+		AppsecretProof bool
 	}
 	Redis struct {
 		Mode                                   string       // empty: memory only
@@ -112,7 +115,8 @@ type App struct {
 	Name    string
 	Service string // instagram, threads or facebook; empty: instagram
 	credentials
-	Hosts []string
+	Hosts          []string
+	AppsecretProof bool
 }
 
 // credentials are what Meta knows an app by.

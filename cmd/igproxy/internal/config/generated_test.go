@@ -37,6 +37,7 @@ var sectionDocs = map[string]string{
 	"facebook":    "An app of Facebook Login, whose calls go to graph.facebook.com. Its app_id is required.",
 	"refresh":     "Calls of GET /refresh_access_token, which refresh a long-lived token.",
 	"code":        "Calls of POST /oauth/access_token, which exchange the code that a login returns. The app needs no secret for them.",
+	"debug_token": "The inspection of tokens, which Facebook and Threads allow with the app's own token only.",
 	"passthrough": "All other calls of an app go to Instagram unchanged, so that an app needs only one base URL.",
 	"cache":       "What is cached, and for how long.",
 	"redis":       "A second cache tier that several sidecars share and that survives a restart. Values are sealed. igproxy never needs Redis to start or to answer.",

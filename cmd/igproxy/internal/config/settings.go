@@ -136,6 +136,11 @@ func settings() []setting {
 		{key: "code.ttl", kind: kindDuration, value: "2m", low: second, high: 50 * minute,
 			doc: "How long the response to a code exchange is cached. A code works once; a repeated callback gets the first answer again."},
 
+		{key: "debug_token.enabled", kind: kindSwitch, value: "false",
+			doc: "Whether igproxy makes the app's own token for GET /debug_token, so that an app of Facebook Login or Threads can inspect users' " +
+				"tokens without its secret. It does so if the call has no access_token, or access_token=APP, or one that begins with the app's ID. " +
+				"Then every program that may use igproxy can inspect tokens."},
+
 		{key: "passthrough.enabled", kind: kindSwitch, value: "true",
 			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to Instagram unchanged. If false, they get 404."},
 		{key: "passthrough.timeout", kind: kindDuration, value: "1m", low: second, high: hour,
@@ -146,6 +151,11 @@ func settings() []setting {
 			doc: "The largest body, of a request or a response, that is passed through."},
 		{key: "passthrough.rewrite_paging", kind: kindSwitch, value: "false",
 			doc: "Whether paging links in responses are changed to point at igproxy. Instagram's links contain the user's token."},
+
+		{key: "passthrough.appsecret_proof", kind: kindSwitch, value: "false",
+			doc: "Whether igproxy adds appsecret_proof to calls that are passed through with a token, or replaces the one that the app sent. " +
+				"Set it if the app has Require App Secret on in Meta's dashboard. The token must be in the query, in Authorization: Bearer, or in a " +
+				"URL-encoded form of at most 64 KiB. For some of several apps, set apps[].appsecret_proof instead."},
 
 		{key: "redis.mode", kind: kindWord, words: []string{"single", "sentinel", "cluster"}, example: "single",
 			doc: "How Redis is deployed. Without it the cache is in memory only."},

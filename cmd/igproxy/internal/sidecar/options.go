@@ -84,6 +84,7 @@ func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
 		FacebookURL:      facebook,
 		RefreshTTL:       c.Refresh.TTL,
 		CodeTTL:          c.Code.TTL,
+		DebugToken:       c.DebugToken.Enabled,
 		Timeout:          c.Upstream.Timeout,
 		MaxResponseBytes: c.Upstream.MaxResponseBytes,
 		MaxInFlight:      c.Upstream.MaxInFlight,
@@ -139,7 +140,7 @@ func redirectsOf(uris []string) (list []string) {
 func appsOf(c config.Config) (apps []proxy.App) {
 	for _, a := range c.Apps {
 		apps = append(apps, proxy.App{Label: a.Name, Service: proxy.Service(a.Service), ID: a.AppID,
-			Secret: a.ClientSecret, Previous: a.PreviousSecret, RedirectURIs: redirectsOf(a.RedirectURIs), Hosts: a.Hosts})
+			Secret: a.ClientSecret, Previous: a.PreviousSecret, RedirectURIs: redirectsOf(a.RedirectURIs), Hosts: a.Hosts, AppSecretProof: a.AppsecretProof})
 	}
 	if !c.ClientSecret.IsZero() {
 		apps = append(apps, proxy.App{ID: c.AppID, Secret: c.ClientSecret, Previous: c.PreviousSecret, RedirectURIs: c.RedirectURIs})
@@ -154,6 +155,7 @@ func appsOf(c config.Config) (apps []proxy.App) {
 	}
 	for i := range apps {
 		apps[i].Key = c.Cache.Key
+		apps[i].AppSecretProof = apps[i].AppSecretProof || c.Passthrough.AppsecretProof
 	}
 	return apps
 }
