@@ -26,7 +26,7 @@ func (x *reply) response(now time.Time) response {
 	} else {
 		r.status = http.StatusOK
 		r.head, r.tail = x.result.token.Parts()
-		if len(r.tail) > 0 { // the response to a code exchange has no expires_in
+		if len(r.tail) > 0 { // not every answer has an expires_in
 			r.digits = appendExpiresIn(make([]byte, 0, 20), x.result.token.Expires, now)
 		}
 	}

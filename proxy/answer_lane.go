@@ -26,7 +26,7 @@ type plainCall struct {
 func plainCallOf(e *engine, m *Metrics) (c *plainCall) {
 	for _, a := range e.apps {
 		g := rowOf(rowsAt(e.grants, lane.Path), a)
-		if g.grantType != lane.GrantType {
+		if g == nil || g.grantType != lane.GrantType {
 			continue
 		}
 		if c != nil || e.trust.digests != nil {

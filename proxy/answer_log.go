@@ -94,6 +94,6 @@ const advicePaused = "Meta limits the app, so igproxy makes no token calls for i
 var advice = map[graph.Class]string{
 	graph.ClassStanding: "code 100: the app has no access to this account (the account is not an accepted " +
 		"tester, the app is not live, or app ID and secret do not match); see Meta's dashboard",
-	graph.ClassSecret: "compare the client secret with the one in Meta's dashboard: " +
-		"use the Instagram app secret or the Threads app secret, not the Facebook app's secret",
+	graph.ClassSecret: "compare the app's ID and client secret with those in Meta's dashboard: " +
+		"Instagram and Threads have their own, and those under App settings > Basic are for Facebook Login",
 }

@@ -2,6 +2,9 @@ package proxy
 
 import (
 	"cmp"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -39,8 +42,12 @@ type App struct {
 	// Previous if there is one, otherwise Secret.
 	Key Secret
 	// RedirectURIs are the values of redirect_uri with which a code may be exchanged. They are
-	// compared byte by byte. Empty: no codes are exchanged.
+	// compared byte by byte. An item "" allows codes without a redirect_uri, which Facebook issues
+	// for embedded signup. Empty: no codes are exchanged.
 	RedirectURIs []string
+	// AppSecretProof makes igproxy add appsecret_proof to the app's passed-through calls. See
+	// https://developers.facebook.com/docs/graph-api/guides/secure-requests.
+	AppSecretProof bool
 	// Hosts are the Host names that select this app.
 	Hosts []string
 }
@@ -142,9 +149,42 @@ func (a *app) isSame(b *app) bool {
 	return a.Service == b.Service && a.ID == b.ID && a.upstream == b.upstream
 }
 
+// metaHosts are the names of Meta's own hosts, by service. A request for one of them, from an app
+// whose connections to Meta are directed to igproxy, belongs to an app of that service.
+var metaHosts = map[Service][]string{
+	Instagram: {"graph.instagram.com", "api.instagram.com"},
+	Threads:   {"graph.threads.net", "graph.threads.com"},
+	Facebook:  {"graph.facebook.com"},
+}
+
+// appToken returns the access token that Meta accepts as the app's own:
+// https://developers.facebook.com/docs/facebook-login/guides/access-tokens#apptokens and, with the
+// prefix, https://developers.facebook.com/docs/threads/get-started.
+func (a *app) appToken(secret string) string {
+	if a.Service == Threads {
+		return "TH|" + a.ID + "|" + secret
+	}
+	return a.ID + "|" + secret
+}
+
+// proof returns the appsecret_proof of a token: the hexadecimal HMAC-SHA256 of the token, with the
+// client secret as the key.
+func (a *app) proof(token string) string {
+	secret, _ := a.state.secrets.pick(Secret{})
+	mac := hmac.New(sha256.New, []byte(secret.Reveal()))
+	mac.Write([]byte(token))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// hasHost reports whether a Host name, in its normal form, selects the app.
+func (a *app) hasHost(name string) bool {
+	return slices.Contains(metaHosts[a.Service], name) ||
+		slices.ContainsFunc(a.Hosts, func(h string) bool { return normalHost(h) == name })
+}
+
 // baseURLs returns the base URL of each service.
 func baseURLs(o Options) map[Service]*url.URL {
-	return map[Service]*url.URL{Instagram: o.UpstreamURL, Threads: o.ThreadsURL}
+	return map[Service]*url.URL{Instagram: o.UpstreamURL, Threads: o.ThreadsURL, Facebook: o.FacebookURL}
 }
 
 // baseOf returns a base URL in the form from which cache keys are derived: without a slash at the

@@ -37,11 +37,13 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	}
 	c.secret, _ = c.app.state.secrets.pick(Secret{}) // none has been refused yet
 	first, err := u.repeatedly(ctx, c)
-	first.with = c.secret
+	if !c.grant.appToken { // Meta's refusals of an app token do not say whether the secret is wrong
+		first.with = c.secret
+	}
 	// The code exchange does not say which parameter it refuses, so the client secret may be the
 	// reason for any refusal. A refused call had no effect, so the settings for retries do not
 	// apply to it.
-	suspect := first.is(graph.ClassSecret) || c.grant.form && first.is(graph.ClassRefused)
+	suspect := first.is(graph.ClassSecret) || c.grant.flat && first.is(graph.ClassRefused)
 	if err != nil || !suspect || !c.mayRetry() {
 		return first, err
 	}
@@ -98,22 +100,28 @@ func (u *askStep) roundTrip(ctx context.Context, c call, n int) (answer, *failur
 // request builds the query or the form from scratch. All that it takes from the app's request is
 // the token, or the code and its redirect_uri.
 func (u *askStep) request(ctx context.Context, c call) *http.Request {
-	q := url.Values{"grant_type": {c.grant.grantType}, paramNames[c.grant.param]: {c.token.Reveal()}}
-	if c.grant.secret {
-		q.Set("client_secret", c.secret.Reveal())
+	q := url.Values{}
+	set := func(name, value string, sent bool) {
+		if sent {
+			q.Set(name, value)
+		}
 	}
+	set("grant_type", c.grant.grantType, c.grant.grantType != "" && !c.grant.implied)
+	set(paramNames[c.grant.param], c.token.Reveal(), c.grant.subject != appSubject)
+	set("client_secret", c.secret.Reveal(), c.grant.secret && !c.grant.appToken)
+	set("access_token", c.app.appToken(c.secret.Reveal()), c.grant.appToken)
+	set("client_id", c.app.ID, c.grant.clientID && !c.grant.appToken)
+	set("redirect_uri", c.redirect, c.redirect != "")
 	target := *c.grant.base
 	target.Path = strings.TrimSuffix(target.Path, "/") + c.grant.path
-	r := &http.Request{Method: c.grant.method, URL: &target, Host: target.Host, Header: http.Header{
+	r := &http.Request{Method: c.grant.method(), URL: &target, Host: target.Host, Header: http.Header{
 		"Accept":     {"application/json"},
 		"User-Agent": {u.userAgent},
 	}}
-	if !c.grant.form {
+	if !c.grant.post {
 		target.RawQuery = q.Encode()
 		return r.WithContext(ctx)
 	}
-	q.Set("client_id", c.app.ID)
-	q.Set("redirect_uri", c.redirect)
 	form := q.Encode()
 	r.Header["Content-Type"] = []string{"application/x-www-form-urlencoded"}
 	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(form)), int64(len(form))
@@ -141,6 +149,9 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 	if !ok || res.StatusCode < 400 {
 		e := unexpectedStatus(res)
 		return answer{}, &failure{err: e, repeatable: serverError && e.RetryAt.IsZero()}
+	}
+	if e.Class == graph.ClassStanding && !c.grant.hasAccount {
+		e.Class = graph.ClassRefused
 	}
 	e.RetryAt = graph.RetryAt(e.Class, res.Header, now)
 	if e.Status >= 500 { // the fault is Meta's, not igproxy's

@@ -11,7 +11,7 @@ import (
 // the guard step, the time left and the retry budget all allow it.
 func (u *askStep) repeatedly(ctx context.Context, c call) (answer, error) {
 	retries := u.retries
-	if c.grant.form {
+	if c.grant.once {
 		retries = 0
 	}
 	for n := 1; ; n++ {

@@ -23,6 +23,9 @@ type claimStep struct {
 }
 
 func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
+	if c.grant.ttl == 0 { // there is nothing to share
+		return s.next.Exchange(ctx, c)
+	}
 	claim := s.cache.Claim(ctx, c.key)
 	defer claim.Release() // does nothing once the claim has ended below; ends it if a step panics
 	switch claim.Outcome {
@@ -42,7 +45,7 @@ func (s *claimStep) Exchange(ctx context.Context, c call) (answer, error) {
 			return answer{}, a.refusal
 		}
 	}
-	if claim.Late() && c.grant.form { // the code may be used up, and its answer may still arrive
+	if claim.Late() && c.grant.once { // the code may be used up, and its answer may still arrive
 		return answer{}, errBusy("another sidecar is asking", "Another sidecar is exchanging this code.")
 	}
 	a, err := s.next.Exchange(ctx, c)

@@ -8,33 +8,37 @@ import (
 )
 
 // decode reads a token call strictly and returns it as a call, or the error for the app and a call
-// that only says which app it is for, if that is known. It keeps a few parameters and the bearer
-// token and drops everything else. An inbound client_secret is
-// dropped without a comparison, which would let a caller test guesses.
+// that has only what is known of its grant and its app. It keeps a few parameters and the bearer
+// token and drops everything else. An inbound client_secret is dropped without a comparison, which
+// would let a caller test guesses.
 func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.Error) {
-	p, refused := e.params(r, t.rows[0])
+	p, refused := readParams(r)
 	if refused != nil {
 		return call{}, refused
+	}
+	if p.count[paramCode] > 0 {
+		e.addBasicID(&p, r)
 	}
 	fit, refused := p.grants(t.rows)
 	if refused != nil {
 		return call{}, refused
 	}
-	if c.app = e.choose(r, t, fit, &p); c.app == nil {
-		return call{}, errWhichApp
+	if c.app, refused = e.choose(r, t, fit, &p); refused != nil {
+		return call{grant: fit[0]}, refused
 	}
 	c.grant = rowOf(fit, c.app)
 	if c.token, refused = p.pick(c.grant.subject, e.metasAuthorization(r, p)); refused != nil {
-		return call{app: c.app}, refused
+		return c, refused
 	}
 	if e.trust.owns(c.token.Reveal()) {
-		return call{app: c.app}, errOwnToken
+		return c, errOwnToken
 	}
-	if c.grant.form {
+	if c.grant.once {
 		// Without this list igproxy would exchange codes that were issued for someone else's page.
+		// Without a redirect_uri, the list must have an empty one.
 		c.redirect = p.value[paramRedirect]
-		if p.count[paramRedirect] != 1 || !slices.Contains(c.app.RedirectURIs, c.redirect) {
-			return call{app: c.app}, errRedirect
+		if p.count[paramRedirect] > 1 || !slices.Contains(c.app.RedirectURIs, c.redirect) {
+			return c, errRedirect
 		}
 	}
 	c.key = c.app.key(c.grant, c.token, c.redirect)
@@ -53,28 +57,9 @@ func (e *engine) metasAuthorization(r *http.Request, p params) []string {
 	return fields
 }
 
-// params reads the parameters of a request: from the form if g requires one, otherwise from the
-// query.
-func (e *engine) params(r *http.Request, g *grant) (p params, refused *graph.Error) {
-	if r.Method != g.method {
-		return p, badRequest(990001, "This call does not support the method of the request. Send "+g.method+".")
-	}
-	p, refused = readQuery(r.URL.RawQuery)
-	switch {
-	case refused != nil:
-		return p, refused
-	case g.form && p != params{}:
-		return p, errForm
-	case g.form:
-		p, refused = readForm(r)
-		e.addBasicID(&p, r)
-	}
-	return p, refused
-}
-
-// addBasicID adds the client id that OAuth libraries send as the user name of Basic authentication
-// (RFC 6749, section 2.3.1). Any other user name comes from a base URL such as
-// http://igproxy:TOKEN@host and is ignored. An id that is also in the form is not counted twice.
+// addBasicID adds the client id that OAuth libraries send with a code as the user name of Basic
+// authentication (RFC 6749, section 2.3.1). Any other user name comes from a base URL such as
+// http://igproxy:TOKEN@host and is ignored. An id that is also a parameter is not counted twice.
 func (e *engine) addBasicID(p *params, r *http.Request) {
 	for _, authorization := range r.Header["Authorization"] {
 		one := &http.Request{Header: http.Header{"Authorization": {authorization}}}
@@ -88,11 +73,11 @@ func (e *engine) addBasicID(p *params, r *http.Request) {
 
 // choose returns the app that a token call belongs to: the app that the path prefix names,
 // otherwise the only app that has a row in fit, otherwise the app that client_id or Host selects.
-// It returns nil if this leaves no app or several. If only one app has a row in fit, any client_id
-// is accepted.
-func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params) *app {
+// It returns an error that names the apps if this leaves no app or several. If only one app has a
+// row in fit, any client_id is accepted.
+func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params) (*app, *graph.Error) {
 	if t.app != nil {
-		return t.app
+		return t.app, nil
 	}
 	var candidates []*app
 	for _, a := range e.apps {
@@ -100,13 +85,14 @@ func (e *engine) choose(r *http.Request, t destination, fit []*grant, p *params)
 			candidates = append(candidates, a)
 		}
 	}
-	if len(candidates) > 1 {
-		candidates = narrow(candidates, r, p)
+	if len(candidates) == 1 {
+		return candidates[0], nil
 	}
-	if len(candidates) != 1 {
-		return nil
+	fits := narrow(candidates, r, p)
+	if len(fits) != 1 {
+		return nil, errWhichApp(candidates)
 	}
-	return candidates[0]
+	return fits[0], nil
 }
 
 // narrow returns the apps with the client_id of the request, or none if that client_id is unknown.
@@ -116,8 +102,7 @@ func narrow(apps []*app, r *http.Request, p *params) (fit []*app) {
 	host, _ := hostName(r.Host)
 	byID := p.count[paramClientID] > 0
 	for _, a := range apps {
-		if byID && a.ID == p.value[paramClientID] ||
-			!byID && slices.ContainsFunc(a.Hosts, func(h string) bool { return normalHost(h) == host }) {
+		if byID && a.ID == p.value[paramClientID] || !byID && a.hasHost(host) {
 			fit = append(fit, a)
 		}
 	}

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -12,35 +11,49 @@ import (
 	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
-// subject is what a call exchanges, a token or a code, and how.
+// subject is what a call exchanges: a token, a code, or nothing but the app's own credentials.
 type subject struct {
-	method        string // the only method, inbound and outbound
-	param, other  param  // its parameter, and that of the other subject
+	param         param  // its parameter
+	other         param  // the parameter of what apps send by mistake
 	noun          string // for error messages
 	missing, kind *graph.Error
+	// bearer is true if the token may also be in Authorization: Bearer.
+	bearer bool
+	// once is true for a code, which works only once: the call is never repeated, and its
+	// redirect_uri must be on the app's list.
+	once bool
 	// read turns the body of a successful reply into the token that the app receives.
 	read func(body []byte, now time.Time) (graph.Token, error)
-	// form is true for a code, which works only once: its parameters are a form with a
-	// redirect_uri, which must be on the app's list, and errors have the flat shape of OAuth's code
-	// exchange. It is false for a token, which may be sent twice without harm: its parameters are a
-	// query, and errors are in the Graph envelope.
-	form bool
 }
 
 var (
-	tokenSubject = &subject{method: http.MethodGet, param: paramToken, other: paramCode, noun: "access token",
+	tokenSubject = &subject{param: paramToken, other: paramCode, noun: "access token", bearer: true,
 		read: graph.ReadToken,
 		missing: requestError(http.StatusBadRequest, 2500, 990009, "An active access token must be used to "+
 			"query information about the current user. Send one access_token, the short-lived token."),
 		kind: badRequest(990014, "This call takes an access_token, not a code. "+
 			"Exchange the code first: POST /oauth/access_token.")}
-	codeSubject = &subject{method: http.MethodPost, param: paramCode, other: paramToken, noun: "code",
-		read: graph.ReadCode, form: true,
+	codeSubject         = newCodeSubject(graph.ReadCode)
+	facebookCodeSubject = newCodeSubject(graph.ReadFacebookToken)
+	extendSubject       = &subject{param: paramExtend, other: paramToken, noun: "access token",
+		read: graph.ReadFacebookToken,
+		missing: requestError(http.StatusBadRequest, 2500, 990009,
+			"The parameter fb_exchange_token is missing. Send the user's token in it."),
+		kind: badRequest(990014, "This call takes the user's token in fb_exchange_token, not in access_token.")}
+	appSubject   = &subject{read: graph.ReadFacebookToken}
+	debugSubject = &subject{param: paramInput, other: paramCode, noun: "input token", read: graph.ReadObject,
+		missing: requestError(http.StatusBadRequest, 2500, 990009,
+			"The parameter input_token is missing. Send the token to inspect in it."),
+		kind: badRequest(990014, "This call takes the token to inspect in input_token, not a code.")}
+)
+
+func newCodeSubject(read func([]byte, time.Time) (graph.Token, error)) *subject {
+	return &subject{param: paramCode, other: paramToken, noun: "code", once: true, read: read,
 		missing: requestError(http.StatusBadRequest, 2500, 990009,
 			"The parameter code is missing. Send the code from the redirect."),
 		kind: badRequest(990014, "This call takes a code, not an access_token. "+
 			"Exchange a token with GET /access_token.")}
-)
+}
 
 // param is a parameter that igproxy reads. It drops all others.
 type param int
@@ -49,12 +62,14 @@ const (
 	paramGrantType param = iota
 	paramToken
 	paramCode
+	paramExtend
+	paramInput
 	paramRedirect
 	paramClientID
 	paramCount
 )
 
-var paramNames = [paramCount]string{"grant_type", "access_token", "code", "redirect_uri", "client_id"}
+var paramNames = [paramCount]string{"grant_type", "access_token", "code", "fb_exchange_token", "input_token", "redirect_uri", "client_id"}
 
 // params is the part of a query or a form that is kept: how often each parameter was sent, and its
 // last value.
@@ -96,31 +111,6 @@ func readQuery(raw string) (p params, refused *graph.Error) {
 	return p, nil
 }
 
-// maxForm is the size of the largest form accepted, in bytes. A form holds a code, a URI and a few
-// names.
-const maxForm = 64 << 10
-
-// readForm reads the body of a request: URL-encoded as in RFC 6749, or multipart as curl -F sends
-// it in Meta's documentation.
-func readForm(r *http.Request) (p params, refused *graph.Error) {
-	r.Body = http.MaxBytesReader(nil, r.Body, maxForm)
-	if r.ParseForm() != nil || len(r.Header["Content-Type"]) != 1 {
-		return p, errForm
-	}
-	if err := r.ParseMultipartForm(maxForm); err != nil && !errors.Is(err, http.ErrNotMultipart) {
-		return p, errForm
-	}
-	if len(r.PostForm) == 0 || r.MultipartForm != nil && len(r.MultipartForm.File) > 0 {
-		return p, errForm
-	}
-	for name, values := range r.PostForm {
-		for _, value := range values {
-			p.add(name, value)
-		}
-	}
-	return p, nil
-}
-
 // grants returns the rows that have the grant_type that was sent.
 func (p *params) grants(rows []*grant) (fit []*grant, refused *graph.Error) {
 	switch {
@@ -130,7 +120,8 @@ func (p *params) grants(rows []*grant) (fit []*grant, refused *graph.Error) {
 		return nil, errTwice("client_id")
 	}
 	for _, g := range rows {
-		if p.count[paramGrantType] == 1 && p.value[paramGrantType] == g.grantType {
+		switch n := p.count[paramGrantType]; {
+		case g.grantType == "", n == 1 && p.value[paramGrantType] == g.grantType, n == 0 && g.implied && p.count[g.param] > 0:
 			fit = append(fit, g)
 		}
 	}
@@ -140,13 +131,16 @@ func (p *params) grants(rows []*grant) (fit []*grant, refused *graph.Error) {
 	return fit, nil
 }
 
-// pick returns the token or the code of a call. If there is no access_token parameter, the token is
-// taken from Authorization: Bearer (RFC 6750, section 2.1). The same token may be sent in both
-// places, as requests-oauthlib does. Any other Authorization is ignored, because OAuth libraries
-// try Basic with the client secret first.
+// pick returns the token or the code of a call. If a subject allows it and there is no access_token
+// parameter, the token is taken from Authorization: Bearer (RFC 6750, section 2.1). The same token
+// may be sent in both places, as requests-oauthlib does. Any other Authorization is ignored,
+// because OAuth libraries try Basic with the client secret first.
 func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error) {
+	if s == appSubject {
+		return Secret{}, nil
+	}
 	n, text, malformed := p.count[s.param], p.value[s.param], false
-	if s == codeSubject {
+	if !s.bearer {
 		authorization = nil
 	}
 	another := func(field string) bool {
@@ -156,13 +150,13 @@ func (p *params) pick(s *subject, authorization []string) (Secret, *graph.Error)
 	switch {
 	case n > 1, n == 0 && len(authorization) > 1, n == 1 && slices.ContainsFunc(authorization, another):
 		return Secret{}, errTwice(s.noun)
-	case p.count[s.other] > 0 && (n == 0 || s == codeSubject):
+	case p.count[s.other] > 0 && (n == 0 || s.once):
 		return Secret{}, s.kind
 	case n == 0 && len(authorization) == 1:
 		text, _ = bearer(authorization[0])
 		malformed = text != "" && text != passthrough.BearerToken(authorization)
 	}
-	if s == codeSubject { // the redirect ends with #_, which is not part of the code
+	if s.once { // the redirect ends with #_, which is not part of the code
 		text = strings.TrimSuffix(text, "#_")
 	}
 	switch {

@@ -31,7 +31,42 @@ func (e *engine) route(r *http.Request) destination {
 	}
 	t.rows = slices.DeleteFunc(rowsAt(e.grants, unversioned(strings.TrimSuffix(t.path, "/"))),
 		func(g *grant) bool { return t.app != nil && g.service != t.app.Service })
+	if len(t.rows) > 0 && t.rows[0].appToken && !e.takesAppToken(r, &t) {
+		t.rows = nil
+	}
 	return t
+}
+
+// appTokenWord stands for the app's own token in a call of /debug_token.
+const appTokenWord = "APP"
+
+// takesAppToken reports whether igproxy adds the app's own token to a call of /debug_token: if the
+// call has no token, if it has appTokenWord, or if it has a token that the app made of its ID and
+// what it has for a secret. In the last case it also sets the app, unless the path names one. Any
+// other token is a user's, and the call is passed through.
+func (e *engine) takesAppToken(r *http.Request, t *destination) bool {
+	p, malformed := readQuery(r.URL.RawQuery)
+	if malformed != nil || r.Method != http.MethodGet {
+		return false
+	}
+	authorization := slices.DeleteFunc(slices.Clone(r.Header["Authorization"]), func(field string) bool {
+		token, ok := bearer(field)
+		return !ok || e.trust.owns(token)
+	})
+	switch token := p.value[paramToken]; {
+	case len(authorization) > 0 || p.count[paramToken] > 1:
+		return false
+	case token == "" || token == appTokenWord:
+		return true
+	default:
+		for _, a := range e.apps {
+			if (t.app == nil || t.app == a) && a.ID != "" && rowOf(t.rows, a) != nil && strings.HasPrefix(token, a.appToken("")) {
+				t.app = a
+				return true
+			}
+		}
+		return false
+	}
 }
 
 var version = regexp.MustCompile(`^/v\d{1,3}\.\d{1,3}/`)

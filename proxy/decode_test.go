@@ -85,7 +85,7 @@ func TestDecodeRefusesMalformedRequests(t *testing.T) {
 		code    int
 		subcode int
 	}{
-		"post":                 {httptest.NewRequest(http.MethodPost, ok, nil), 400, 100, 990001},
+		"put":                  {httptest.NewRequest(http.MethodPut, ok, nil), 400, 100, 990001},
 		"head":                 {httptest.NewRequest(http.MethodHead, ok, nil), 400, 100, 990001},
 		"strange method":       {httptest.NewRequest("FETCH", ok, nil), 400, 100, 990001},
 		"root":                 {get("/"), 404, 2500, 990002},

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
+	"slices"
 
 	"github.com/igproxy/igproxy/proxy/graph"
 )
@@ -17,8 +18,8 @@ import (
 //
 // Most HTTP clients send the second form for a base URL such as http://igproxy:TOKEN@host, so an
 // app still changes only its base URL; NAME is ignored. The third form counts only in a request
-// whose Authorization cannot hold Meta's token: the query has an access_token, or the call takes a
-// code. igproxy passes no bearer token of such a request on, even if it requires no token of its
+// whose Authorization cannot hold Meta's token: the query has an access_token, or the call takes
+// its token or code in another parameter. igproxy passes no bearer token of such a request on, even if it requires no token of its
 // own. Otherwise, if an operator stopped requiring it while apps still sent it, igproxy would send
 // it to Meta. Proxy-Authorization is not used, because proxies remove it.
 type trust struct {
@@ -85,7 +86,7 @@ func (t trust) judge(r *http.Request, to destination) bearerResult {
 // mayHoldMetasToken reports whether the Authorization of a request to a destination may hold Meta's
 // token.
 func mayHoldMetasToken(r *http.Request, to destination) bool {
-	if len(to.rows) > 0 && to.rows[0].form { // a call that takes a code
+	if len(to.rows) > 0 && !slices.ContainsFunc(to.rows, func(g *grant) bool { return g.bearer }) {
 		return false
 	}
 	p, malformed := readQuery(r.URL.RawQuery)

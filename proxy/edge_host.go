@@ -19,6 +19,7 @@ import (
 type gate struct {
 	any   bool
 	hosts map[string]bool
+	meta  []string // Meta's own names; a target in absolute form must not have them
 }
 
 func newGate(hosts []string, anyHost bool) gate {
@@ -26,6 +27,13 @@ func newGate(hosts []string, anyHost bool) gate {
 	for _, h := range hosts {
 		g.hosts[normalHost(strings.Trim(h, "[]"))] = true
 	}
+	return g
+}
+
+// alsoServing returns a gate that also serves these names of Meta's hosts. An app may resolve them
+// to igproxy; a web page cannot rebind them.
+func (g gate) alsoServing(meta []string) gate {
+	g.meta = meta
 	return g
 }
 
@@ -52,7 +60,7 @@ func (g gate) check(r *http.Request) *graph.Error {
 	switch {
 	case r.Method == http.MethodConnect, !strings.HasPrefix(r.RequestURI, "/") && !g.absolute(r):
 		return errProxyRequest
-	case !g.any && !g.serves(r.Host):
+	case !g.any && !g.serves(r.Host) && !g.isMeta(r.Host):
 		return errHost
 	case fromWebPage(r.Header):
 		return errBrowser
@@ -76,6 +84,12 @@ func (g gate) serves(authority string) bool {
 	}
 	ip := net.ParseIP(name)
 	return ip != nil && ip.IsLoopback()
+}
+
+// isMeta reports whether an authority is one of Meta's hosts whose calls igproxy answers.
+func (g gate) isMeta(authority string) bool {
+	name, ok := hostName(authority)
+	return ok && slices.Contains(g.meta, name)
 }
 
 // hostName returns the normal form of an authority's name. It reports false if the authority is

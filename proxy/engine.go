@@ -53,13 +53,14 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 		return nil, err
 	}
 	hosts := slices.Clone(o.Hosts)
+	var meta []string
 	for _, a := range apps {
-		hosts = append(hosts, a.Hosts...)
+		hosts, meta = append(hosts, a.Hosts...), append(meta, metaHosts[a.Service]...)
 	}
 	out := newOutbound(o, c.metrics.silentPool("tokens"))
 	e := &engine{
 		apps: apps, grants: table, out: out,
-		gate:  newGate(hosts, o.AnyHost),
+		gate:  newGate(hosts, o.AnyHost).alsoServing(meta),
 		trust: trust{o.Bearers, c.metrics.bearerChecked},
 
 		checkSecrets: o.CheckSecrets, readyWhenRefused: o.ReadyWhenRefused, budget: o.Budget(),

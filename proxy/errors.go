@@ -40,12 +40,12 @@ var (
 			"Send the parameters in the query, without a body.")
 	errQuery = badRequest(990007, "The parameters are malformed: they contain a % without two hex digits after it, "+
 		"a #, or a known name with brackets. Percent-encode them, and remove the brackets.")
-	errForm = badRequest(990015, "This call takes its parameters as a form of at most 64 KiB, not in the query. "+
-		"Send client_id, grant_type, redirect_uri and code in the body, as application/x-www-form-urlencoded "+
-		"or multipart/form-data.")
-	errWhichApp = badRequest(990016, "This sidecar serves several apps. "+
-		"Send the client_id of one of them, or call /apps/NAME/... with a name from igproxy's configuration.")
-	errRedirect = badRequest(990017, "A code needs one redirect_uri that is allowed here. "+
+	errMethod = badRequest(990001, "This call does not support the method of the request. Send GET or POST.")
+	errForm   = badRequest(990015, "The body of this call is not a form or a JSON object of at most 64 KiB. "+
+		"Send the parameters in the query, or in a body of the type application/x-www-form-urlencoded, "+
+		"multipart/form-data or application/json.")
+	errTwoPlaces = badRequest(990015, "Parameters were sent in the query and in the body. Send all of them in one place.")
+	errRedirect  = badRequest(990017, "A code needs one redirect_uri that is allowed here. "+
 		"Send the one that the code was issued for, and add it to redirect_uris in igproxy's configuration.")
 	errTooLarge = requestError(http.StatusRequestEntityTooLarge, 100, 990018,
 		"The body is larger than igproxy passes through. Send less, or raise passthrough.max_body_bytes.")
@@ -64,11 +64,26 @@ func errTwice(noun string) *graph.Error {
 	return badRequest(990010, "The "+noun+" was sent more than once. Send it once, in one place.")
 }
 
+// errWhichApp returns the error for a call that several apps could have made.
+func errWhichApp(apps []*app) *graph.Error {
+	const most = 8
+	var paths []string
+	for _, a := range apps[:min(len(apps), most)] {
+		paths = append(paths, "/apps/"+a.Label+"/")
+	}
+	if len(apps) > most {
+		paths = append(paths, "and so on")
+	}
+	return badRequest(990016, "This sidecar serves several apps that can make this call. Send the client_id of one of them, "+
+		"or put the app's name before the path: "+strings.Join(paths, ", ")+".")
+}
+
 func errGrantType(rows []*grant) *graph.Error {
 	var types []string
 	for _, g := range rows {
 		types = append(types, g.grantType)
 	}
+	slices.Sort(types)
 	return badRequest(990008, "The parameter grant_type is missing, repeated, or not supported by this call. "+
 		"Send grant_type="+strings.Join(slices.Compact(types), " or ")+".")
 }

@@ -16,8 +16,8 @@ import (
 func ownErrors() map[int][]*graph.Error {
 	all := map[int][]*graph.Error{}
 	for _, e := range []*graph.Error{errPath, errProxyRequest, errHost, errBrowser, errBody, errQuery, errGrantType(nil),
-		tokenSubject.missing, tokenSubject.kind, codeSubject.missing, codeSubject.kind, errToken(), errToken("a", "a"), errToken("a b"),
-		errToken(strings.Repeat("a", graph.MaxToken+1)), errUntrusted, errForm, errWhichApp, errRedirect, errTooLarge, errSlowRequest, errSlowReader(), errOwnToken, errPassedOverload(), errMethod(),
+		tokenSubject.missing, tokenSubject.kind, codeSubject.missing, codeSubject.kind, extendSubject.missing, extendSubject.kind, errToken(), errToken("a", "a"), errToken("a b"),
+		errToken(strings.Repeat("a", graph.MaxToken+1)), errUntrusted, errForm, errTwoPlaces, errWhichApp(nil), errRedirect, errTooLarge, errSlowRequest, errSlowReader(), errOwnToken, errPassedOverload(), errMethod,
 		errBreakerOpen(time.Second), errOverloaded(), errTimeout(), errUnreachable("refused"), errBadAnswer("x"), errInternal("x")} {
 		all[e.Subcode] = append(all[e.Subcode], e)
 	}
@@ -26,12 +26,6 @@ func ownErrors() map[int][]*graph.Error {
 		all[e.Subcode] = append(all[e.Subcode], e)
 	}
 	return all
-}
-
-// errMethod returns the error for a wrong method.
-func errMethod() *graph.Error {
-	_, refused := (&engine{}).params(postRequest(), &grant{subject: tokenSubject})
-	return refused
 }
 
 // errToken returns the error for a request with these tokens.

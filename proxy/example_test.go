@@ -39,6 +39,7 @@ func ExampleNew() {
 		UpstreamURL:      base,
 		LoginURL:         base,
 		ThreadsURL:       base,
+		FacebookURL:      base,
 		UpstreamCAs:      upstream.CA(),
 		Timeout:          10 * time.Second,
 		MaxResponseBytes: 64 << 10,

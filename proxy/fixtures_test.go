@@ -99,7 +99,7 @@ func optionsFor(t testing.TB, base string, ca *x509.CertPool) Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Options{Apps: []App{{Secret: NewSecret(testSecret)}}, UpstreamURL: u, LoginURL: u, ThreadsURL: u, UpstreamCAs: ca,
+	return Options{Apps: []App{{Secret: NewSecret(testSecret)}}, UpstreamURL: u, LoginURL: u, ThreadsURL: u, FacebookURL: u, UpstreamCAs: ca,
 		Timeout: 30 * time.Second, MaxResponseBytes: 64 << 10, MaxInFlight: 64, MaxPassedInFlight: 64, Retries: 1, TTL: time.Hour,
 		RefreshTTL: 5 * time.Minute, CodeTTL: 2 * time.Minute, NegativeTTL: time.Minute,
 		Breaker: breaker.Options{Failures: 1000, Ratio: 1, MinRequests: 1000, Interval: 2 * time.Minute, Open: 10 * time.Second, Probes: 1}}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"net/http"
 	"net/url"
 	"slices"
 	"time"
@@ -14,61 +15,118 @@ type Service string
 const (
 	Instagram Service = "instagram"
 	Threads   Service = "threads"
+	Facebook  Service = "facebook"
 )
 
 // grant is one row of the table of token calls. The steps read the fields of the row and never
 // check its name, so a new grant is a new row and its test.
 type grant struct {
-	name      string        // metric label and cache scope: two grants never share entries
-	service   Service       // the service whose apps may make the call
-	path      string        // the path after an optional version prefix, inbound and outbound
-	grantType string        // the value of grant_type
-	*subject                // what is exchanged, a token or a code, and how
-	secret    bool          // whether the client secret is sent
-	upstream  string        // the name of the upstream, one of upstreams
-	base      *url.URL      // the upstream's URL
-	ttl       time.Duration // the longest time that an answer is remembered
+	name       string        // metric label and cache scope: two grants never share entries
+	service    Service       // the service whose apps may make the call
+	path       string        // the path after an optional version prefix, inbound and outbound
+	grantType  string        // the value of grant_type; empty: the call has no such parameter
+	implied    bool          // the code implies grant_type: an app may leave it out, and Meta gets none
+	*subject                 // what is exchanged
+	secret     bool          // whether the client secret is sent
+	clientID   bool          // whether the app's id is sent
+	post       bool          // Meta gets a form by POST, otherwise a query by GET
+	flat       bool          // errors have the flat shape of Instagram's code exchange
+	hasAccount bool          // code 100 means that the app may not use the account
+	proves     bool          // a call with an invalid token proves the client secret
+	appToken   bool          // the call is made with the app's ID and client secret as its access_token
+	upstream   string        // the name of the upstream, one of upstreams
+	base       *url.URL      // the upstream's URL
+	ttl        time.Duration // the longest time that an answer is remembered; zero: no answer is
+}
+
+// method returns the method with which Meta is asked.
+func (g *grant) method() string {
+	if g.post {
+		return http.MethodPost
+	}
+	return http.MethodGet
 }
 
 // The upstreams, by the names that metrics and logs use.
 const (
-	upstreamGraph   = "instagram"
-	upstreamLogin   = "login"
-	upstreamThreads = "threads"
+	upstreamGraph    = "instagram"
+	upstreamLogin    = "login"
+	upstreamThreads  = "threads"
+	upstreamFacebook = "facebook"
 )
 
-var upstreams = []string{upstreamGraph, upstreamLogin, upstreamThreads}
+var upstreams = []string{upstreamGraph, upstreamLogin, upstreamThreads, upstreamFacebook}
 
-// The paths of the calls, the same for both services.
+// The paths of the calls.
 const (
 	exchangePath = "/access_token"
 	refreshPath  = "/refresh_access_token"
-	codePath     = "/oauth/access_token"
+	oauthPath    = "/oauth/access_token"
+	debugPath    = "/debug_token"
 )
 
 // grants returns the rows of the services for which there is an app. Meta documents the calls under
-// https://developers.facebook.com/docs/, in instagram-platform/reference/access_token and
-// .../refresh_access_token, threads/get-started/long-lived-tokens, and
-// instagram-platform/instagram-api-with-instagram-login/business-login.
+// https://developers.facebook.com/docs/:
+//
+//   - Instagram: instagram-platform/reference/access_token, .../refresh_access_token, and
+//     instagram-platform/instagram-api-with-instagram-login/business-login;
+//   - Threads: threads/get-started/get-access-tokens-and-permissions and .../long-lived-tokens;
+//   - Facebook: facebook-login/guides/access-tokens/get-long-lived,
+//     facebook-login/guides/advanced/manual-flow, facebook-login/guides/access-tokens, and
+//     facebook-login/guides/access-tokens/debugging.
 func grants(o Options) []*grant {
-	ig, th := o.UpstreamURL, o.ThreadsURL
-	table := []*grant{
-		{name: "exchange", service: Instagram, path: exchangePath, grantType: "ig_exchange_token",
-			subject: tokenSubject, secret: true, upstream: upstreamGraph, base: ig, ttl: o.TTL},
-		{name: "refresh", service: Instagram, path: refreshPath, grantType: "ig_refresh_token",
-			subject: tokenSubject, upstream: upstreamGraph, base: ig, ttl: o.RefreshTTL},
-		{name: "code", service: Instagram, path: codePath, grantType: "authorization_code",
-			subject: codeSubject, secret: true, upstream: upstreamLogin, base: o.LoginURL, ttl: o.CodeTTL},
-		{name: "threads_exchange", service: Threads, path: exchangePath, grantType: "th_exchange_token",
-			subject: tokenSubject, secret: true, upstream: upstreamThreads, base: th, ttl: o.TTL},
-		{name: "threads_refresh", service: Threads, path: refreshPath, grantType: "th_refresh_token",
-			subject: tokenSubject, upstream: upstreamThreads, base: th, ttl: o.RefreshTTL},
-		{name: "threads_code", service: Threads, path: codePath, grantType: "authorization_code",
-			subject: codeSubject, secret: true, upstream: upstreamThreads, base: th, ttl: o.CodeTTL},
-	}
+	table := slices.Concat(instagramGrants(o), threadsGrants(o), facebookGrants(o))
 	return slices.DeleteFunc(table, func(g *grant) bool {
-		return !slices.ContainsFunc(o.Apps, func(a App) bool { return g.service == cmp.Or(a.Service, Instagram) })
+		return g.appToken && !o.DebugToken || !slices.ContainsFunc(o.Apps, func(a App) bool { return g.service == cmp.Or(a.Service, Instagram) })
 	})
+}
+
+func instagramGrants(o Options) []*grant {
+	return family(grant{service: Instagram, upstream: upstreamGraph, base: o.UpstreamURL, hasAccount: true},
+		grant{name: "exchange", path: exchangePath, grantType: "ig_exchange_token",
+			subject: tokenSubject, secret: true, proves: true, ttl: o.TTL},
+		grant{name: "refresh", path: refreshPath, grantType: "ig_refresh_token",
+			subject: tokenSubject, ttl: o.RefreshTTL},
+		grant{name: "code", path: oauthPath, grantType: "authorization_code", upstream: upstreamLogin, base: o.LoginURL,
+			subject: codeSubject, secret: true, clientID: true, post: true, flat: true, ttl: o.CodeTTL})
+}
+
+func threadsGrants(o Options) []*grant {
+	return family(grant{service: Threads, upstream: upstreamThreads, base: o.ThreadsURL, hasAccount: true},
+		grant{name: "threads_exchange", path: exchangePath, grantType: "th_exchange_token",
+			subject: tokenSubject, secret: true, proves: true, ttl: o.TTL},
+		grant{name: "threads_refresh", path: refreshPath, grantType: "th_refresh_token",
+			subject: tokenSubject, ttl: o.RefreshTTL},
+		grant{name: "threads_code", path: oauthPath, grantType: "authorization_code",
+			subject: codeSubject, secret: true, clientID: true, post: true, flat: true, ttl: o.CodeTTL},
+		grant{name: "threads_app_token", path: oauthPath, grantType: "client_credentials",
+			subject: appSubject, secret: true, clientID: true, ttl: o.TTL},
+		grant{name: "threads_debug_token", path: debugPath, subject: debugSubject, secret: true, appToken: true})
+}
+
+// facebookGrants returns Facebook's rows. Its exchange also extends a long-lived token, and the new
+// token replaces the old one, so an answer is remembered no longer than that of a refresh.
+func facebookGrants(o Options) []*grant {
+	return family(grant{service: Facebook, upstream: upstreamFacebook, base: o.FacebookURL, path: oauthPath, secret: true, clientID: true},
+		grant{name: "facebook_exchange", grantType: "fb_exchange_token",
+			subject: extendSubject, proves: true, ttl: o.RefreshTTL},
+		grant{name: "facebook_code", grantType: "authorization_code", implied: true,
+			subject: facebookCodeSubject, ttl: o.CodeTTL},
+		grant{name: "facebook_app_token", grantType: "client_credentials",
+			subject: appSubject, ttl: o.TTL},
+		grant{name: "facebook_debug_token", path: debugPath, subject: debugSubject, appToken: true})
+}
+
+// family returns the rows of one service. Fields of a row that are zero get their values from common.
+func family(common grant, list ...grant) (all []*grant) {
+	for i := range list {
+		g := &list[i]
+		g.service, g.upstream, g.base = common.service, cmp.Or(g.upstream, common.upstream), cmp.Or(g.base, common.base)
+		g.path, g.hasAccount = cmp.Or(g.path, common.path), common.hasAccount
+		g.secret, g.clientID = g.secret || common.secret, g.clientID || common.clientID
+		all = append(all, g)
+	}
+	return all
 }
 
 // rowsAt returns the rows with this path.
@@ -89,4 +147,15 @@ func rowOf(rows []*grant, a *app) *grant {
 		}
 	}
 	return nil
+}
+
+// proofRow returns the row whose call, made with an invalid token, proves the app's client secret:
+// Meta checks the secret before the token.
+func proofRow(table []*grant, a *app) *grant {
+	return rowOf(slices.DeleteFunc(slices.Clone(table), func(g *grant) bool { return !g.proves }), a)
+}
+
+// codeRow returns the row of the app's code exchange.
+func codeRow(table []*grant, a *app) *grant {
+	return rowOf(slices.DeleteFunc(slices.Clone(table), func(g *grant) bool { return !g.once }), a)
 }

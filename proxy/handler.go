@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/igproxy/igproxy/proxy/graph"
@@ -95,14 +96,17 @@ func (x *reply) serve(e *engine, w http.ResponseWriter, r *http.Request, onLoopb
 		x.pass(e, r, t, shared.metrics)
 		return
 	}
-	x.flat = t.rows[0].form
-	if !x.flat && r.Method == t.rows[0].method && announcesBody(r) {
+	x.flat = slices.ContainsFunc(t.rows, func(g *grant) bool { return g.flat }) // until the grant is known
+	if r.Method == http.MethodGet && announcesBody(r) {
 		if x.err = dropBody(w, r); x.err != nil {
 			return
 		}
 		x.last = lastAfterDrop(r)
 	}
 	c, refused := e.decode(r, t)
+	if c.grant != nil {
+		x.flat = c.grant.flat
+	}
 	if c.app != nil {
 		x.app = c.app.Label
 	}
@@ -110,6 +114,7 @@ func (x *reply) serve(e *engine, w http.ResponseWriter, r *http.Request, onLoopb
 		x.err = refused
 		return
 	}
+	x.last = lastAfterDrop(r) // the whole body was read
 	x.exchange(r.Context(), e, c)
 }
 

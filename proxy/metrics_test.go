@@ -209,7 +209,7 @@ func TestDocumentedLabelValuesAreComplete(t *testing.T) {
 		t.Errorf("results of calls: %v, docs/metrics.md says %v", results, said)
 	}
 	names := []string{passthroughGrant, "none"}
-	for _, g := range grants(Options{Apps: []App{{}, {Service: Threads}}}) {
+	for _, g := range grants(Options{DebugToken: true, Apps: []App{{}, {Service: Threads}, {Service: Facebook}}}) {
 		names = append(names, g.name)
 	}
 	for metric, all := range map[string][]string{"igproxy_requests_total": names, "igproxy_request_duration_seconds": names, "igproxy_upstream_requests_total": names[2:],

@@ -26,6 +26,8 @@ type Options struct {
 	LoginURL *url.URL
 	// ThreadsURL is the base URL of Threads, such as https://graph.threads.net.
 	ThreadsURL *url.URL
+	// FacebookURL is Facebook's base URL, such as https://graph.facebook.com.
+	FacebookURL *url.URL
 	// UpstreamCAs are the only certificate authorities trusted for the upstreams. Nil: the
 	// system's.
 	UpstreamCAs *x509.CertPool
@@ -52,8 +54,8 @@ type Options struct {
 	Retries int
 	// TTL is the longest time that a long-lived token is remembered.
 	TTL time.Duration
-	// RefreshTTL is the longest time that a refreshed token is remembered, so that many processes
-	// that refresh one token cause one call.
+	// RefreshTTL is the longest time that a refreshed or extended token is remembered, so that many
+	// processes that refresh one token cause one call.
 	RefreshTTL time.Duration
 	// CodeTTL is the longest time that the response to a code exchange is remembered. A code works
 	// only once, so a repeated callback gets the first answer.
@@ -80,6 +82,9 @@ type Options struct {
 	// MaxPassedInFlight limits the passed-through calls in flight for each app. Further calls wait
 	// for up to a second. Required with Passthrough.
 	MaxPassedInFlight int
+	// DebugToken makes igproxy call /debug_token with an app's own token, made of its ID and client
+	// secret, for apps that send none. False: such calls are passed through as they are.
+	DebugToken bool
 	// Cache remembers answers. The caller closes it after the Proxy.
 	Cache *cache.Cache
 	// Breaker configures the circuit breakers. OnChange is not used.
@@ -104,8 +109,8 @@ func (o Options) check() error {
 	if len(o.Apps) == 0 {
 		return errors.New("apps: there is no app, so there is no client secret")
 	}
-	urls := []*url.URL{o.UpstreamURL, o.LoginURL, o.ThreadsURL}
-	for i, name := range []string{"upstream url", "upstream login_url", "threads url"} {
+	urls := []*url.URL{o.UpstreamURL, o.LoginURL, o.ThreadsURL, o.FacebookURL}
+	for i, name := range []string{"upstream url", "upstream login_url", "threads url", "facebook url"} {
 		if u := urls[i]; u == nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
 			return fmt.Errorf("%s: it must be an https or http URL such as https://graph.instagram.com", name)
 		}

@@ -62,6 +62,9 @@ func (x *reply) pass(e *engine, r *http.Request, t destination, metrics *Metrics
 	x.passed = &passthrough.Call{DropAuthorization: !mayHoldMetasToken(r, t), Base: e.bypass.hosts[a.Service], Path: t.path,
 		Own:      scheme(r) + "://" + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
 		OnHeader: func(h http.Header) { metrics.limits.note(a.Label, h) }}
+	if a.AppSecretProof {
+		x.passed.Proof = a.proof
+	}
 }
 
 // statusGone is logged as the status if the caller of a passed-through call left before it had the

@@ -40,11 +40,11 @@ func Probe(ctx context.Context, o Options) (proofs []Proof, err error) {
 		if len(apps) > 1 {
 			of = " of app " + a.Label
 		}
-		c := call{grant: rowOf(rowsAt(table, exchangePath), a), app: a, token: NewSecret(probeToken),
+		c := call{grant: proofRow(table, a), app: a, token: NewSecret(probeToken),
 			mayRetry: func() bool { return true }}
 		proofs = append(proofs, Proof{"upstream " + c.grant.base.String() + of, probe(ctx, ask, c)})
 		if len(a.RedirectURIs) > 0 {
-			c.grant, c.redirect = rowOf(rowsAt(table, codePath), a), a.RedirectURIs[0]
+			c.grant, c.redirect = codeRow(table, a), a.RedirectURIs[0]
 			proofs = append(proofs, Proof{"login host " + c.grant.base.String() + of, probe(ctx, ask, c)})
 		}
 	}
@@ -63,8 +63,8 @@ func probe(ctx context.Context, ask *askStep, c call) error {
 		return errors.New("the upstream issued a token in exchange for an invalid one; check that the upstream's URL is Meta's")
 	}
 	refusal := got.refusal
-	if c.grant.form && refusal.Flat && refusal.Subcode == 0 && refusal.Class == graph.ClassRefused {
-		return nil // the code exchange does not say which parameter it refuses
+	if c.grant.once && refusesCode(refusal) {
+		return nil
 	}
 	switch refusal.Class {
 	case graph.ClassToken:
@@ -78,6 +78,12 @@ func probe(ctx context.Context, ask *askStep, c call) error {
 	}
 	return fmt.Errorf("the upstream answers with %w instead of refusing the token; "+
 		"check upstream.url and its path", refusal)
+}
+
+// refusesCode reports whether a refusal of a code exchange is the one for an invalid code. Instagram
+// and Threads do not say which parameter they refuse; Facebook uses code 100.
+func refusesCode(e *graph.Error) bool {
+	return e.Class == graph.ClassRefused && (e.Flat && e.Subcode == 0 || !e.Flat && e.Code == 100 && e.Subcode != graph.SubcodeUnreadable)
 }
 
 // noProof returns an error that says why Meta gave no usable answer. It does not use the message of

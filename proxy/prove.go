@@ -54,6 +54,6 @@ func (p *Proxy) prove(ctx context.Context, e *engine, a *app) {
 			p.carried.log.Error("panic in a test of a client secret", "panic", panicKind(v), "stack", string(debug.Stack()))
 		}
 	}()
-	g, token := rowOf(rowsAt(e.grants, exchangePath), a), NewSecret(probeToken)
+	g, token := proofRow(e.grants, a), NewSecret(probeToken)
 	_, _ = e.guard.Exchange(ctx, call{grant: g, app: a, token: token, key: a.key(g, token, "")})
 }

@@ -34,12 +34,13 @@ func (p *Proxy) purge(ctx context.Context, e *engine, a *app, token Secret) erro
 	}
 	var keys []cache.Key
 	for _, g := range e.grants {
-		if !g.form {
+		switch {
+		case g.once:
+			for _, uri := range a.RedirectURIs {
+				keys = append(keys, a.key(g, token, uri))
+			}
+		case g.ttl > 0 && g.subject != appSubject:
 			keys = append(keys, a.key(g, token, ""))
-			continue
-		}
-		for _, uri := range a.RedirectURIs {
-			keys = append(keys, a.key(g, token, uri))
 		}
 	}
 	return p.carried.cache.PurgeKeys(ctx, a.purges, keys)

@@ -64,7 +64,7 @@ func clientSecretState(labels map[string][]string, apps int) string {
 
 // Upstream is the state of one of Meta's hosts.
 type Upstream struct {
-	Name        string        `json:"name"` // instagram, login or threads
+	Name        string        `json:"name"` // instagram, login, threads or facebook
 	InFlight    int           `json:"in_flight"`
 	MaxInFlight int           `json:"max_in_flight"` // for each app and grant
 	Breaker     breaker.State `json:"breaker"`       // the worst state of its breakers

@@ -49,7 +49,7 @@ func (s *claimStep) ttl(c call, a answer, now time.Time) time.Duration {
 		left = min(c.grant.ttl, a.token.Expires.Sub(now)-margin)
 	case a.is(graph.ClassToken):
 		left = s.negativeTTL
-	case a.is(graph.ClassStanding), a.is(graph.ClassRefused) && !c.grant.form: // see func Exchange in ask.go
+	case a.is(graph.ClassStanding), a.is(graph.ClassRefused) && !c.grant.once: // see func Exchange in ask.go
 		left = min(briefTTL, s.negativeTTL)
 	case a.is(graph.ClassUserLimit):
 		left = a.refusal.RetryAt.Sub(now)

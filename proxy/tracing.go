@@ -46,7 +46,7 @@ func (s *tracedStep) Exchange(ctx context.Context, c call) (answer, error) {
 	attrs := []attribute.KeyValue{attribute.String("igproxy.app", c.app.Label), attribute.String("igproxy.grant", c.grant.name)}
 	if s.name == "ask" {
 		kind = trace.SpanKindClient
-		attrs = append(attrs, attribute.String("http.request.method", c.grant.method),
+		attrs = append(attrs, attribute.String("http.request.method", c.grant.method()),
 			attribute.String("server.address", c.grant.base.Hostname()), attribute.Int("server.port", portOf(c.grant.base)))
 	}
 	ctx, span := s.tracer.Start(ctx, s.name, trace.WithSpanKind(kind), trace.WithAttributes(attrs...))

@@ -112,7 +112,8 @@ func secretsRefused(_ condition, s *Status, _ sample) (list []string) {
 	for _, a := range s.Apps {
 		if a.ClientSecret == "refused" {
 			list = append(list, fmt.Sprintf("Meta refuses the client secret of app %s. Known tokens are served, and no others. "+
-				"Compare the secret with the app's own (Instagram's or Threads') in Meta's dashboard; it is not the Facebook app's.", a.Name))
+				"Compare the app's ID and secret with those in Meta's dashboard: Instagram and Threads have their own, and those under "+
+				"App settings > Basic are for Facebook Login.", a.Name))
 		}
 	}
 	return list

@@ -43,7 +43,7 @@ func optionsFor(t *testing.T, base string) proxy.Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return proxy.Options{Apps: []proxy.App{{Secret: proxy.NewSecret(appSecret)}}, UpstreamURL: u, LoginURL: u, ThreadsURL: u, RefreshTTL: time.Minute, CodeTTL: time.Minute, Timeout: 30 * time.Second, MaxResponseBytes: 64 << 10,
+	return proxy.Options{Apps: []proxy.App{{Secret: proxy.NewSecret(appSecret)}}, UpstreamURL: u, LoginURL: u, ThreadsURL: u, FacebookURL: u, RefreshTTL: time.Minute, CodeTTL: time.Minute, Timeout: 30 * time.Second, MaxResponseBytes: 64 << 10,
 		MaxInFlight: 64, TTL: time.Hour, NegativeTTL: time.Minute,
 		Breaker: breaker.Options{Failures: 1000, Ratio: 1, MinRequests: 1000, Interval: 2 * time.Minute, Open: 10 * time.Second, Probes: 1}}
 }

@@ -48,7 +48,7 @@ func TestTheStatusReportsWhatHappened(t *testing.T) {
 		t.Errorf("results: %v, want %v", got.Results, want)
 	}
 	b := got.Upstreams
-	if len(b) != 3 || b[0].Name != "instagram" || b[0].MaxInFlight != 64 || b[0].InFlight != 0 || b[0].Breaker != breaker.Open || b[0].Since.IsZero() || b[1].Breaker != breaker.Closed || !b[1].Since.IsZero() {
+	if len(b) != 4 || b[0].Name != "instagram" || b[0].MaxInFlight != 64 || b[0].InFlight != 0 || b[0].Breaker != breaker.Open || b[0].Since.IsZero() || b[1].Breaker != breaker.Closed || !b[1].Since.IsZero() {
 		t.Errorf("upstreams: %+v", b)
 	}
 	if got.State.Redis != "off" || got.RedisMode != "single" || !maps.Equal(got.RedisFaults, map[string]uint64{"claim timeout": 1}) {

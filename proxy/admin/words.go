@@ -59,7 +59,7 @@ func bound(count uint64, ms *float64) string {
 }
 
 func upstreamName(name string) string {
-	return cmp.Or(map[string]string{"instagram": "Instagram", "login": "Instagram's login host", "threads": "Threads", "redis": "Redis"}[name], name)
+	return cmp.Or(map[string]string{"instagram": "Instagram", "login": "Instagram's login host", "threads": "Threads", "facebook": "Facebook", "redis": "Redis"}[name], name)
 }
 
 // FaultsInWords returns the faults of Redis, one text for each operation.

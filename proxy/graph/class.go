@@ -14,7 +14,7 @@ const (
 	ClassRequest   Class = "request"    // the app sent something that igproxy does not accept
 	ClassToken     Class = "bad_token"  // the user's token is invalid: remembered
 	ClassStanding  Class = "standing"   // the app may not use that account: an operator must act
-	ClassSecret    Class = "secret"     // the client secret is refused: an operator must act
+	ClassSecret    Class = "secret"     // the client secret or the app's id is refused: an operator must act
 	ClassRefused   Class = "refused"    // any other definite refusal: remembered briefly
 	ClassAppLimit  Class = "app_limit"  // a rate limit on the app: all its calls to Meta wait
 	ClassUserLimit Class = "user_limit" // a rate limit on a user or page: that token waits
@@ -38,7 +38,7 @@ func classify(e *Error) Class {
 		return ClassUserLimit
 	case code == 190, code == 452:
 		return ClassToken
-	case saysSecret(e):
+	case code == 101, saysSecret(e): // 101: the app's id is invalid
 		return ClassSecret
 	case code == 1, code == 2, e.Transient != nil && *e.Transient:
 		return ClassTransient

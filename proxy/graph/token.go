@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -29,7 +30,7 @@ func NewToken(head, tail []byte, expires time.Time) Token {
 }
 
 // Parts returns the JSON before and after the digits of expires_in. The tail is empty if there is
-// no expires_in, as in the response to a code exchange.
+// no expires_in.
 func (t Token) Parts() (head, tail []byte) { return t.text.head, t.text.tail }
 
 // Format implements fmt.Formatter and prints no text, whatever the verb.
@@ -47,7 +48,27 @@ var (
 // no member twice, a non-empty access_token, and an expires_in that is a whole number of seconds
 // up to maxLife. Unknown members are kept byte for byte after the three known ones, except
 // lookalikes of known names.
-func ReadToken(body []byte, now time.Time) (Token, error) {
+func ReadToken(body []byte, now time.Time) (Token, error) { return readToken(body, now, true) }
+
+// ReadFacebookToken reads what ReadToken reads, but expires_in may be 0 or absent: app tokens and
+// some tokens of pages do not expire. The Token then has no expires_in, and Expires is as far away as
+// possible.
+func ReadFacebookToken(body []byte, now time.Time) (Token, error) { return readToken(body, now, false) }
+
+// ReadObject reads a reply that is any JSON object without the member error. The Token is the object
+// itself, and Expires is as far away as possible.
+func ReadObject(body []byte, now time.Time) (Token, error) {
+	members, err := objectMembers(body)
+	switch {
+	case err != nil:
+		return Token{}, err
+	case slices.ContainsFunc(members, func(m member) bool { return m.name == "error" }):
+		return Token{}, errErrorMember
+	}
+	return NewToken(body, nil, now.Add(maxLife)), nil
+}
+
+func readToken(body []byte, now time.Time, mustExpire bool) (Token, error) {
 	members, err := objectMembers(body)
 	if err != nil {
 		return Token{}, err
@@ -67,7 +88,7 @@ func ReadToken(body []byte, now time.Time) (Token, error) {
 			}
 		case "expires_in":
 			seconds, err = strconv.ParseInt(string(m.value), 10, 64)
-			if err != nil || seconds <= 0 || seconds > int64(maxLife/time.Second) {
+			if err != nil || seconds < 0 || seconds == 0 && mustExpire || seconds > int64(maxLife/time.Second) {
 				return Token{}, errBadExpires
 			}
 		case "error":
@@ -79,8 +100,11 @@ func ReadToken(body []byte, now time.Time) (Token, error) {
 	switch {
 	case token == "":
 		return Token{}, errNoTokenIn
-	case seconds == 0:
+	case seconds == 0 && mustExpire:
 		return Token{}, errBadExpires
+	case seconds == 0:
+		head := fmt.Appendf(nil, `{"access_token":%s,"token_type":%s`, encode(token), encode(kind))
+		return NewToken(append(append(head, extra...), '}'), nil, now.Add(maxLife)), nil
 	}
 	head := fmt.Appendf(nil, `{"access_token":%s,"token_type":%s,"expires_in":`, encode(token), encode(kind))
 	return NewToken(head, append(extra, '}'), now.Add(time.Duration(seconds)*time.Second)), nil

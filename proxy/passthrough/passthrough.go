@@ -1,6 +1,6 @@
 // Package passthrough streams an app's call to Meta and the answer back, unchanged: reads, uploads,
-// everything but the token calls. It adds nothing to a call, remembers nothing, and never sees a
-// client secret. Bodies have a maximum size and a minimum rate, and each call has a maximum
+// everything but the token calls. It adds nothing to a call, except an appsecret_proof where that is
+// configured; it remembers nothing, and never sees a client secret. Bodies have a maximum size and a minimum rate, and each call has a maximum
 // duration.
 package passthrough
 
@@ -56,6 +56,9 @@ type Call struct {
 	// DropAuthorization says that no Authorization is passed on. Set it if the call has its token
 	// elsewhere: a bearer token may then be igproxy's own, even if IsOwnToken does not know it.
 	DropAuthorization bool
+	// Proof returns the appsecret_proof of the token of the call. Nil: the call is passed on without
+	// one, or with the app's.
+	Proof func(token string) string
 	// OnHeader is called with the header of an answer before it is passed on. Required.
 	OnHeader func(http.Header)
 }
@@ -165,6 +168,9 @@ func (p *Proxy) incoming(ctx context.Context, w http.ResponseWriter, r *http.Req
 	if r.ContentLength != 0 {
 		body := &pacedBody{ReadCloser: r.Body, sides: s, pace: newPace()}
 		r.Body = http.MaxBytesReader(w, body, p.options.MaxBodyBytes)
+	}
+	if c.Proof != nil {
+		addProof(r, c.Proof)
 	}
 	return r
 }

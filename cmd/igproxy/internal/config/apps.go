@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -17,17 +18,19 @@ func appSettings(i int) []setting {
 	return append([]setting{
 		{key: section + "name", kind: kindText, check: checkAppName, example: "shop",
 			doc: "The name of the app, in the path /apps/NAME/ and in metrics."},
-		{key: section + "service", kind: kindWord, words: []string{"instagram", "threads"}, example: "threads",
-			doc: "The service that the app belongs to. Without it: instagram."},
+		{key: section + "service", kind: kindWord, words: []string{"instagram", "threads", "facebook"}, example: "threads",
+			doc: "The login that the app uses: Instagram Login, Threads, or Facebook Login, which is also that of Instagram accounts connected to a Facebook page. Without it: instagram."},
 		{key: section + "hosts", kind: kindList, check: checkHost, example: "[shop.igproxy.internal]",
 			doc: "Host names, without a port, whose requests belong to this app. Requests may use them even if allowed_hosts does not list them."},
+		{key: section + "appsecret_proof", kind: kindSwitch, example: "true",
+			doc: "Whether igproxy adds appsecret_proof to the calls of this app that are passed through; see passthrough.appsecret_proof."},
 	}, credentialSettings(section, "shop")...)
 }
 
-// allCredentials returns every app's credentials by the section of their keys: "", "threads." or
-// "apps.0." and so on.
+// allCredentials returns every app's credentials by the section of their keys: "", "threads.",
+// "facebook.", or "apps.0." and so on.
 func (c *Config) allCredentials() map[string]*credentials {
-	all := map[string]*credentials{"": &c.credentials, "threads.": &c.Threads.credentials}
+	all := map[string]*credentials{"": &c.credentials, "threads.": &c.Threads.credentials, "facebook.": &c.Facebook.credentials}
 	for i := range c.Apps {
 		all[appKey(i)+"."] = &c.Apps[i].credentials
 	}
@@ -38,14 +41,25 @@ func (c *Config) allCredentials() map[string]*credentials {
 func (l *loader) validateApps() {
 	c := &l.config
 	anySet := func(keys ...string) bool { return l.place(keys...) != byDefault }
-	hasThreads := anySet("threads.client_secret", "threads.client_secret_file")
-	l.validateCredentials("", len(c.Apps) == 0 && !hasThreads)
-	l.validateCredentials("threads.", anySet("threads.app_id", "threads.redirect_uris"))
+	services := []string{"threads", "facebook"} // with sections of their own
+	names, ids := map[string]bool{}, map[string]bool{}
+	for _, s := range services {
+		if anySet(s+".client_secret", s+".client_secret_file") {
+			names[s] = true
+		}
+	}
+	l.validateCredentials("", len(c.Apps) == 0 && len(names) == 0)
+	for _, s := range services {
+		l.validateCredentials(s+".", anySet(s+".app_id", s+".redirect_uris"))
+	}
+	if names["facebook"] && !l.isSet("facebook.app_id") {
+		l.contradiction(fault{"missing: every token call of Facebook Login needs it", "set it to the ID that Meta's dashboard shows"},
+			"facebook.app_id", "facebook.client_secret", "facebook.client_secret_file")
+	}
 	if len(c.Apps) > 0 {
 		l.refuse(fault{"set although apps are listed", "move it into an item of apps"},
 			"app_id", "client_secret", "client_secret_file", "redirect_uris")
 	}
-	names, ids := map[string]bool{"threads": hasThreads}, map[string]bool{}
 	for i, a := range c.Apps {
 		key := appKey(i)
 		if !l.isSet(key) { // the item is not an app
@@ -59,6 +73,9 @@ func (l *loader) validateApps() {
 		}
 		if a.Name != "" && names[a.Name] {
 			l.contradiction(fault{"another app has the same name", "give each app its own"}, key+".name")
+		}
+		if a.Service != "facebook" && slices.Contains(a.RedirectURIs, RedirectNone) {
+			l.contradiction(fault{"none is not a redirect URI", "remove it: only apps of Facebook Login exchange codes without one"}, key+".redirect_uris")
 		}
 		id := cmp.Or(a.Service, "instagram") + "/" + a.AppID
 		if a.AppID != "" && ids[id] {

@@ -13,7 +13,7 @@ import (
 // secret: the dashboard shows an app's ID next to its secret.
 var (
 	checkAppID = matches(`[0-9]{1,32}`, "not an app ID",
-		"write the number that Meta's dashboard shows as Instagram app ID or Threads app ID (not the secret)")
+		"write the number that Meta's dashboard shows as Instagram app ID, Threads app ID or, for Facebook Login, App ID (not the secret)")
 	appName = matches(`[a-z][a-z0-9_-]{0,31}`, "not a name",
 		"write up to 32 lower-case letters, digits, _ and -, beginning with a letter")
 	checkName = matches(`[!-~]{1,128}`, "not a name", "write up to 128 printable ASCII characters without spaces")
@@ -112,6 +112,17 @@ func checkRedirect(text string) *fault {
 		return &fault{quote(text) + " is not a redirect URI", "write it as in Meta's dashboard, such as https://app.example/callback"}
 	}
 	return nil
+}
+
+// RedirectNone is the item of redirect_uris for codes without a redirect_uri.
+const RedirectNone = "none"
+
+// checkRedirectOrNone also accepts RedirectNone.
+func checkRedirectOrNone(text string) *fault {
+	if text == RedirectNone {
+		return nil
+	}
+	return checkRedirect(text)
 }
 
 func checkUpstreamURL(text string) *fault {

@@ -17,11 +17,9 @@ type Config struct {
 	AllowedHosts []string
 	credentials        // of the default app
 	Apps         []App // used instead of the default app
-	Threads      struct {
-		credentials
-		URL string
-	}
-	Auth struct {
+	Threads      service
+	Facebook     service
+	Auth         struct {
 		BearerFile, ClientCA string
 		ClientNames, UIDs    []string
 		None                 bool
@@ -54,12 +52,15 @@ type Config struct {
 	}
 	Refresh     struct{ TTL time.Duration }
 	Code        struct{ TTL time.Duration }
+	DebugToken  struct{ Enabled bool }
 	Passthrough struct {
 		Enabled       bool
 		Timeout       time.Duration
 		MaxInFlight   int
 		MaxBodyBytes  int64
 		RewritePaging bool
+
+		AppsecretProof bool
 	}
 	Redis struct {
 		Mode                                   string       // empty: memory only
@@ -103,12 +104,19 @@ type Config struct {
 	digests [3][sha256.Size]byte // of plainFiles, in their order; zero: not read
 }
 
+// service configures the only app of a service that is not Instagram.
+type service struct {
+	credentials
+	URL string
+}
+
 // App is one of several apps in one sidecar.
 type App struct {
 	Name    string
-	Service string // instagram or threads; empty: instagram
+	Service string // instagram, threads or facebook; empty: instagram
 	credentials
-	Hosts []string
+	Hosts          []string
+	AppsecretProof bool
 }
 
 // credentials are what Meta knows an app by.

@@ -53,7 +53,7 @@ const exampleApps = `
 #     redirect_uris: [https://shop.example/callback]
 #     hosts: [shop.igproxy.internal]
 #   - name: club
-#     service: threads          # instagram or threads; without it: instagram
+#     service: threads          # instagram, threads or facebook; without it: instagram
 #     app_id: "17841400000000005"
 #     client_secret_file: /run/secrets/club
 `
@@ -186,7 +186,7 @@ func TestEveryFieldOfConfigHasARow(t *testing.T) {
 	missing = func(v reflect.Value, name string) {
 		// Config.Apps has its rows in appSettings. The others are contents of files, and origins.
 		if slices.Contains([]string{"Config.Apps",
-			"Config.Cache.Key", "Config.origins", "Config.digests", "Config.credentials.PreviousSecret", "Config.Threads.credentials.PreviousSecret"}, name) {
+			"Config.Cache.Key", "Config.origins", "Config.digests", "Config.credentials.PreviousSecret", "Config.Threads.credentials.PreviousSecret", "Config.Facebook.credentials.PreviousSecret"}, name) {
 			return
 		}
 		if v.Kind() != reflect.Struct || v.Type() == reflect.TypeFor[proxy.Secret]() {

@@ -26,6 +26,7 @@ var schemaPatterns = map[string]string{
 	"client_secret":                `\S{8,}\n?`,
 	"redirect_uris":                `[A-Za-z][A-Za-z0-9+.-]*:[^# "<>]+`,
 	"threads.url":                  `https?://[^?#]+`,
+	"facebook.url":                 `https?://[^?#]+`,
 	"upstream.url":                 `https?://[^?#]+`,
 	"upstream.login_url":           `https?://[^?#]+`,
 	"redis.url":                    `(rediss?://|unix:/)[^#]+`,

@@ -70,6 +70,7 @@ func differences(running, next Config) (keys []string) {
 	differ := func(a, b proxy.Secret) bool { return !reflect.DeepEqual(a, b) }
 	add("client_secret_file", differ(running.PreviousSecret, next.PreviousSecret))
 	add("threads.client_secret_file", differ(running.Threads.PreviousSecret, next.Threads.PreviousSecret))
+	add("facebook.client_secret_file", differ(running.Facebook.PreviousSecret, next.Facebook.PreviousSecret))
 	add("cache.key_file", differ(running.Cache.Key, next.Cache.Key))
 	add(appsKey, !reflect.DeepEqual(running.Apps, next.Apps))
 	for i, f := range next.plainFiles() {

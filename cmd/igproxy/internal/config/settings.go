@@ -50,7 +50,10 @@ func settings() []setting {
 				"any other listener allows every name while this list is empty. An admin listener beyond loopback always allows every name: probes use the address of a pod."},
 	}, credentialSettings("", "instagram"), credentialSettings("threads.", "threads"), []setting{
 		{key: "threads.url", kind: kindText, value: "https://graph.threads.net", check: checkUpstreamURL,
-			doc: "The base URL of Threads. Plain http is allowed only on loopback."},
+			doc: "The base URL of Threads, which is also reachable as https://graph.threads.com. Plain http is allowed only on loopback."},
+	}, credentialSettings("facebook.", "facebook"), []setting{
+		{key: "facebook.url", kind: kindText, value: "https://graph.facebook.com", check: checkUpstreamURL,
+			doc: "The base URL of Facebook. Plain http is allowed only on loopback."},
 
 		{key: "auth.bearer_file", kind: kindText, example: "/run/secrets/igproxy-token",
 			doc: "A file with a token of at least 16 characters that every app must send: as X-Igproxy-Token, as the " +
@@ -134,6 +137,11 @@ func settings() []setting {
 		{key: "code.ttl", kind: kindDuration, value: "2m", low: second, high: 50 * minute,
 			doc: "How long the response to a code exchange is cached. A code works once; a repeated callback gets the first answer again."},
 
+		{key: "debug_token.enabled", kind: kindSwitch, value: "false",
+			doc: "Whether igproxy makes the app's own token for GET /debug_token, so that an app of Facebook Login or Threads can inspect users' " +
+				"tokens without its secret. It does so if the call has no access_token, or access_token=APP, or one that begins with the app's ID. " +
+				"Then every program that may use igproxy can inspect tokens."},
+
 		{key: "passthrough.enabled", kind: kindSwitch, value: "true",
 			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to Instagram unchanged. If false, they get 404."},
 		{key: "passthrough.timeout", kind: kindDuration, value: "1m", low: second, high: hour,
@@ -144,6 +152,11 @@ func settings() []setting {
 			doc: "The largest body, of a request or a response, that is passed through."},
 		{key: "passthrough.rewrite_paging", kind: kindSwitch, value: "false",
 			doc: "Whether paging links in responses are changed to point at igproxy. Instagram's links contain the user's token."},
+
+		{key: "passthrough.appsecret_proof", kind: kindSwitch, value: "false",
+			doc: "Whether igproxy adds appsecret_proof to calls that are passed through with a token, or replaces the one that the app sent. " +
+				"Set it if the app has Require App Secret on in Meta's dashboard. The token must be in the query, in Authorization: Bearer, or in a " +
+				"URL-encoded form of at most 64 KiB. For some of several apps, set apps[].appsecret_proof instead."},
 
 		{key: "redis.mode", kind: kindWord, words: []string{"single", "sentinel", "cluster"}, example: "single",
 			doc: "How Redis is deployed. Without it the cache is in memory only."},
@@ -242,6 +255,13 @@ func settings() []setting {
 // credentialSettings returns the rows of one app's credentials. section precedes their keys; it is
 // empty or ends with a dot. secret is a file name for the example.
 func credentialSettings(section, secret string) []setting {
+	codes := setting{key: section + "redirect_uris", kind: kindList, check: checkRedirect, example: "[https://app.example/callback]",
+		doc: "The redirect URIs with which codes may be exchanged, compared byte for byte. Without any, " +
+			"codes at /oauth/access_token are refused: igproxy would otherwise exchange codes that others obtained."}
+	if section == "facebook." || strings.HasPrefix(section, appsKey) {
+		codes.check = checkRedirectOrNone
+		codes.doc += " An item none allows codes of Facebook's embedded signup, which have no redirect_uri."
+	}
 	return []setting{
 		{key: section + "app_id", kind: kindText, check: checkAppID, example: `"17841400000000002"`,
 			doc: "The app's ID in Meta's dashboard. It also keeps the entries of several apps on one Redis apart."},
@@ -250,9 +270,7 @@ func credentialSettings(section, secret string) []setting {
 		{key: section + "client_secret_file", kind: kindText, example: "/run/secrets/" + secret,
 			doc: "The file that holds the app's secret and, while it is being rotated, the previous one on a second line. " +
 				"One newline at the end is removed. The file is reloaded when it changes. A pipe, such as <(command) in a shell, is read once."},
-		{key: section + "redirect_uris", kind: kindList, check: checkRedirect, example: "[https://app.example/callback]",
-			doc: "The redirect URIs with which codes may be exchanged, compared byte for byte. Without any, " +
-				"POST /oauth/access_token is refused: igproxy would otherwise exchange codes that others obtained."},
+		codes,
 	}
 }
 

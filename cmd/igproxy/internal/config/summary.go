@@ -98,6 +98,9 @@ func (c Config) AppNames() string {
 	if !c.Threads.ClientSecret.IsZero() {
 		names = append(names, "threads")
 	}
+	if !c.Facebook.ClientSecret.IsZero() {
+		names = append(names, "facebook")
+	}
 	return strings.Join(names, ", ")
 }
 

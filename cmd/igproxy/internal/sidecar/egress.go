@@ -30,8 +30,8 @@ func Egress(c config.Config) (string, error) {
 	}
 	var ways []string
 	hosts := map[string][]string{}
-	for _, base := range []string{c.Upstream.URL, c.Upstream.LoginURL, c.Threads.URL} {
-		u, _ := url.Parse(base) // config.Load has checked all three
+	for _, base := range []string{c.Upstream.URL, c.Upstream.LoginURL, c.Threads.URL, c.Facebook.URL} {
+		u, _ := url.Parse(base) // config.Load has checked them all
 		via, err := http.ProxyFromEnvironment(&http.Request{URL: u})
 		if err != nil || via != nil && !isProxy(via) {
 			return "", errProxy

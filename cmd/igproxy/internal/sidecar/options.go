@@ -72,16 +72,19 @@ func (s *Sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
 // upstreamOptions returns the proxy's Options without its cache, metrics, logger and bearer tokens.
 // CheckUpstream needs none of these.
 func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
-	base, _ := url.Parse(c.Upstream.URL) // config.Load has checked all three
+	base, _ := url.Parse(c.Upstream.URL) // config.Load has checked them all
 	login, _ := url.Parse(c.Upstream.LoginURL)
 	threads, _ := url.Parse(c.Threads.URL)
+	facebook, _ := url.Parse(c.Facebook.URL)
 	o := proxy.Options{
 		Apps:             appsOf(c),
 		UpstreamURL:      base,
 		LoginURL:         login,
 		ThreadsURL:       threads,
+		FacebookURL:      facebook,
 		RefreshTTL:       c.Refresh.TTL,
 		CodeTTL:          c.Code.TTL,
+		DebugToken:       c.DebugToken.Enabled,
 		Timeout:          c.Upstream.Timeout,
 		MaxResponseBytes: c.Upstream.MaxResponseBytes,
 		MaxInFlight:      c.Upstream.MaxInFlight,
@@ -122,22 +125,37 @@ func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
 	return o, nil
 }
 
+// redirectsOf returns redirect URIs as the proxy's Options take them.
+func redirectsOf(uris []string) (list []string) {
+	for _, uri := range uris {
+		if uri == config.RedirectNone {
+			uri = ""
+		}
+		list = append(list, uri)
+	}
+	return list
+}
+
 // appsOf returns the apps, each with its secrets.
 func appsOf(c config.Config) (apps []proxy.App) {
 	for _, a := range c.Apps {
 		apps = append(apps, proxy.App{Label: a.Name, Service: proxy.Service(a.Service), ID: a.AppID,
-			Secret: a.ClientSecret, Previous: a.PreviousSecret, RedirectURIs: a.RedirectURIs, Hosts: a.Hosts})
+			Secret: a.ClientSecret, Previous: a.PreviousSecret, RedirectURIs: redirectsOf(a.RedirectURIs), Hosts: a.Hosts, AppSecretProof: a.AppsecretProof})
 	}
 	if !c.ClientSecret.IsZero() {
 		apps = append(apps, proxy.App{ID: c.AppID, Secret: c.ClientSecret, Previous: c.PreviousSecret, RedirectURIs: c.RedirectURIs})
 	}
-	if !c.Threads.ClientSecret.IsZero() {
-		t := c.Threads
-		apps = append(apps, proxy.App{Label: "threads", Service: proxy.Threads, ID: t.AppID,
-			Secret: t.ClientSecret, Previous: t.PreviousSecret, RedirectURIs: t.RedirectURIs})
+	if a := c.Threads; !a.ClientSecret.IsZero() {
+		apps = append(apps, proxy.App{Label: "threads", Service: proxy.Threads, ID: a.AppID,
+			Secret: a.ClientSecret, Previous: a.PreviousSecret, RedirectURIs: redirectsOf(a.RedirectURIs)})
+	}
+	if a := c.Facebook; !a.ClientSecret.IsZero() {
+		apps = append(apps, proxy.App{Label: "facebook", Service: proxy.Facebook, ID: a.AppID,
+			Secret: a.ClientSecret, Previous: a.PreviousSecret, RedirectURIs: redirectsOf(a.RedirectURIs)})
 	}
 	for i := range apps {
 		apps[i].Key = c.Cache.Key
+		apps[i].AppSecretProof = apps[i].AppSecretProof || c.Passthrough.AppsecretProof
 	}
 	return apps
 }

@@ -1,0 +1,114 @@
+package proxy
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// debugWorld is facebookWorld with DebugToken, and with Meta's answer to /debug_token.
+func debugWorld(t *testing.T) (w *world, facebook *service) {
+	w, facebook = newWorld(t), newService(t)
+	o := optionsFor(t, w.graph.url.String(), nil)
+	o.LoginURL, o.ThreadsURL, o.FacebookURL, o.DebugToken = w.login.url, w.threads.url, facebook.url, true
+	o.Apps = append([]App{{Label: "pages", Service: Facebook, ID: pagesID, Secret: NewSecret(pagesSecret)},
+		{Label: "more", Service: Facebook, ID: "1787", Secret: NewSecret("secret-of-more-0123456789")}}, otherApps...)
+	o.Passthrough = passing(PassthroughOptions{})
+	w.p = newProxy(t, o)
+	for _, s := range []*service{facebook, w.threads} {
+		s.say(200, debugAnswer)
+	}
+	return w, facebook
+}
+
+const debugAnswer = `{"data":{"app_id":"1786","type":"USER","is_valid":true,"expires_at":0,"scopes":["a"],"user_id":"17841400000000001"}}`
+
+// An app calls /debug_token without its secret: igproxy makes the app's own token.
+func TestDebugTokenIsCalledWithTheAppsOwnToken(t *testing.T) {
+	for name, c := range map[string]struct {
+		target, service, want string
+	}{
+		"nothing": {"/apps/pages/v23.0/debug_token?input_token=EAA", "facebook", "/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
+		"APP":     {"/apps/pages/debug_token?input_token=EAA&access_token=APP", "facebook", "/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
+		"made with an unused secret": {"/debug_token?input_token=EAA&access_token=" + pagesID + "|unused", "facebook",
+			"/debug_token?access_token=" + pagesID + "%7C" + pagesSecret + "&input_token=EAA"},
+		"of the other app": {"/debug_token?input_token=EAA&access_token=1787%7Cunused", "facebook",
+			"/debug_token?access_token=1787%7Csecret-of-more-0123456789&input_token=EAA"},
+		"by client_id": {"/debug_token?input_token=EAA&client_id=1787", "facebook", "/debug_token?access_token=1787%7Csecret-of-more-0123456789&input_token=EAA"},
+		"Threads":      {"/debug_token?input_token=THAA&access_token=TH|" + clubID + "|unused", "threads", "/debug_token?access_token=TH%7C" + clubID + "%7Cthreads-secret-0123456789&input_token=THAA"},
+		"a user's token": {"/apps/pages/v23.0/debug_token?input_token=EAA&access_token=EAAuser", "facebook",
+			"/v23.0/debug_token?input_token=EAA&access_token=EAAuser"},
+		"another app's token":            {"/apps/pages/debug_token?input_token=EAA&access_token=1|x", "facebook", "/debug_token?input_token=EAA&access_token=1|x"},
+		"another app's token, by path":   {"/apps/pages/debug_token?input_token=EAA&access_token=1787|x", "facebook", "/debug_token?input_token=EAA&access_token=1787|x"},
+		"the app token that Meta issued": {"/debug_token?input_token=EAA&access_token=17860%7Cabc&client_id=" + pagesID, "facebook", "/debug_token?input_token=EAA&access_token=17860%7Cabc&client_id=" + pagesID},
+	} {
+		w, facebook := debugWorld(t)
+		s := map[string]*service{"facebook": facebook, "threads": w.threads}[c.service]
+		for range 2 { // nothing is remembered
+			if got := w.get(c.target); got.Code != 200 || got.Body.String() != debugAnswer {
+				t.Errorf("%s: got %d %s", name, got.Code, got.Body)
+			}
+		}
+		if asked := s.asked(); len(asked) != 2 || asked[1] != "GET "+c.want+"|" {
+			t.Errorf("%s: asked %q, want twice\n%s", name, asked, c.want)
+		}
+	}
+}
+
+// A bearer token is the user's, so the call is passed through with it. igproxy's own is not Meta's.
+func TestDebugTokenWithAUsersBearerIsPassedThrough(t *testing.T) {
+	w, facebook := debugWorld(t)
+	got := ask(w.p, with(get("/apps/pages/debug_token?input_token=EAA"), "Authorization", "Bearer EAAuser"))
+	if got.Code != 200 || facebook.head[0].Get("Authorization") != "Bearer EAAuser" || strings.Contains(facebook.asked()[0], pagesSecret) {
+		t.Errorf("got %d after %q", got.Code, facebook.asked())
+	}
+}
+
+// Nothing gets the secret unless the operator has turned the setting on, and no answer repeats it.
+func TestDebugTokenKeepsTheSecret(t *testing.T) {
+	w, facebook := facebookWorld(t)
+	facebook.say(200, debugAnswer)
+	w.get("/debug_token?input_token=EAA&access_token=APP")
+	w.get("/debug_token?input_token=EAA")
+	for _, asked := range facebook.asked() {
+		if strings.Contains(asked, pagesSecret) {
+			t.Errorf("without the setting, Facebook got %s", asked)
+		}
+	}
+	w, facebook = debugWorld(t)
+	for status, body := range map[int]string{
+		200: `{"data":{"secret":"` + pagesID + `|` + pagesSecret + `"}}`,
+		400: `{"error":{"message":"wrong token ` + pagesID + `|` + pagesSecret + ` or EAAinput0","type":"OAuthException","code":190}}`,
+	} {
+		facebook.say(status, body)
+		got := w.get("/apps/pages/debug_token?input_token=EAAinput0")
+		if strings.Contains(got.Body.String(), pagesSecret) || strings.Contains(got.Body.String(), "EAAinput0") {
+			t.Errorf("%d: the answer repeats the secret or the token: %s", status, got.Body)
+		}
+	}
+	// A refusal of the app token does not prove the secret, whatever its code.
+	if state := w.p.Apps()[0].ClientSecret; state != "unproven" {
+		t.Errorf("the secret is %s", state)
+	}
+}
+
+func TestDebugTokenNeedsAnInputToken(t *testing.T) {
+	w, facebook := debugWorld(t)
+	for target, says := range map[string]string{
+		"/apps/pages/debug_token":                             "input_token is missing",
+		"/apps/pages/debug_token?input_token=a&input_token=b": "more than once",
+		"/debug_token?input_token=a":                          "/apps/pages/, /apps/more/, /apps/club/",
+	} {
+		if got := w.get(target); got.Code != 400 || !strings.Contains(got.Body.String(), says) {
+			t.Errorf("%s: got %d %s, want %q", target, got.Code, got.Body, says)
+		}
+	}
+	if n := len(facebook.asked()); n != 0 {
+		t.Errorf("Facebook was asked %d times", n)
+	}
+	post := w.post("/apps/pages/debug_token", url.Values{"input_token": {"EAA"}, "access_token": {"APP"}})
+	if asked := facebook.asked(); post.Code != 200 || len(asked) != 1 || !strings.HasPrefix(asked[0], http.MethodPost) || strings.Contains(asked[0], pagesSecret) {
+		t.Errorf("a POST is passed through as it is: %d, %q", post.Code, asked)
+	}
+}

@@ -1,0 +1,122 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+
+	"github.com/igproxy/igproxy/proxy/graph"
+)
+
+// maxBody is the size of the largest body of a token call, in bytes. It has room for a code, a URI
+// and a few names.
+const maxBody = 64 << 10
+
+// readParams reads the parameters of a token call from the query or from the body, but not from
+// both. Meta documents one form for each call; clients also use the others: GET with a query, and
+// POST with a query, a form or a JSON object.
+func readParams(r *http.Request) (p params, refused *graph.Error) {
+	if r.Method != http.MethodGet && r.Method != http.MethodPost {
+		return p, errMethod
+	}
+	p, refused = readQuery(r.URL.RawQuery)
+	if refused != nil || r.Method == http.MethodGet || !announcesBody(r) {
+		return p, refused
+	}
+	sent, refused := readBody(r)
+	switch {
+	case refused != nil:
+		return p, refused
+	case sent == params{}:
+		return p, nil
+	case p != params{}:
+		return p, errTwoPlaces
+	}
+	return sent, nil
+}
+
+// readBody reads the body of a request: URL-encoded as in RFC 6749, multipart as curl -F sends it
+// in Meta's documentation, or a JSON object as some HTTP clients send by default. An empty body may
+// have any type.
+func readBody(r *http.Request) (p params, refused *graph.Error) {
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
+	if err != nil {
+		return p, errForm
+	}
+	if len(body) == 0 {
+		return p, nil
+	}
+	if len(r.Header["Content-Type"]) != 1 {
+		return p, errForm
+	}
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return p, errForm
+	}
+	if kind == "application/json" {
+		return readJSON(body)
+	}
+	return readForm(&http.Request{Method: http.MethodPost, Header: r.Header, Body: io.NopCloser(bytes.NewReader(body))})
+}
+
+// readForm reads a URL-encoded or multipart form.
+func readForm(r *http.Request) (p params, refused *graph.Error) {
+	if r.ParseForm() != nil {
+		return p, errForm
+	}
+	if err := r.ParseMultipartForm(maxBody); err != nil && !errors.Is(err, http.ErrNotMultipart) {
+		return p, errForm
+	}
+	if len(r.PostForm) == 0 || r.MultipartForm != nil && len(r.MultipartForm.File) > 0 {
+		return p, errForm
+	}
+	for name, values := range r.PostForm {
+		for _, value := range values {
+			p.add(name, value)
+		}
+	}
+	return p, nil
+}
+
+// readJSON reads the members of one object. A value is a string or, because some apps store an ID
+// as one, a number, whose digits are kept. A member that is null counts as not sent. The value of a
+// name that igproxy does not know may be anything.
+func readJSON(body []byte) (p params, refused *graph.Error) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return p, errForm
+	}
+	for d.More() {
+		name, err := d.Token()
+		var value json.RawMessage
+		if err != nil || d.Decode(&value) != nil {
+			return p, errForm
+		}
+		p.addJSON(name.(string), value) // the names of members are strings
+	}
+	if _, err := d.Token(); err != nil {
+		return p, errForm
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return p, errForm
+	}
+	return p, nil
+}
+
+// addJSON adds a member of an object.
+func (p *params) addJSON(name string, value json.RawMessage) {
+	switch c := value[0]; {
+	case c == 'n':
+	case c == '"':
+		var text string
+		_ = json.Unmarshal(value, &text) // the decoder has checked it
+		p.add(name, text)
+	case c == '-' || '0' <= c && c <= '9':
+		p.add(name, string(value))
+	default: // marks a known name as malformed
+		p.add(name+"[", "")
+	}
+}

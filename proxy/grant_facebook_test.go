@@ -1,0 +1,301 @@
+package proxy
+
+import (
+	"cmp"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	pagesID     = "1786"
+	pagesSecret = "facebook-secret-0123456789"
+)
+
+// facebookWorld is a proxy with one app of each service. service is Facebook.
+func facebookWorld(t *testing.T, apps ...App) (w *world, facebook *service) {
+	t.Helper()
+	w, facebook = newWorld(t), newService(t)
+	o := optionsFor(t, w.graph.url.String(), nil)
+	o.LoginURL, o.ThreadsURL, o.FacebookURL = w.login.url, w.threads.url, facebook.url
+	o.Apps = append([]App{
+		{Label: "pages", Service: Facebook, ID: pagesID, Secret: NewSecret(pagesSecret), RedirectURIs: []string{callback, ""}},
+	}, apps...)
+	o.Passthrough = passing(PassthroughOptions{})
+	w.p = newProxy(t, o)
+	return w, facebook
+}
+
+// otherApps are the apps of the other services, for facebookWorld.
+var otherApps = []App{
+	{Label: "shop", ID: shopID, Secret: NewSecret(testSecret), RedirectURIs: []string{callback}},
+	{Label: "club", Service: Threads, ID: clubID, Secret: NewSecret("threads-secret-0123456789"), RedirectURIs: []string{callback}},
+}
+
+const facebookAnswer = `{"access_token":"EAAlong","token_type":"bearer","expires_in":5183944}`
+
+// Whichever form the app uses, Facebook gets the documented one, once.
+func TestFacebooksGrantsAreAcceptedInEveryForm(t *testing.T) {
+	const path = "/v23.0/oauth/access_token"
+	body := func(kind, body string) func() *http.Request {
+		return func() *http.Request {
+			r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+			r.Header.Set("Content-Type", kind)
+			return r
+		}
+	}
+	for name, c := range map[string]struct {
+		query, json, want string
+	}{
+		"exchange": {"grant_type=fb_exchange_token&client_id=" + pagesID + "&client_secret=dropped&fb_exchange_token=EAAshort",
+			`{"grant_type":"fb_exchange_token","client_id":` + pagesID + `,"fb_exchange_token":"EAAshort","set_token_expires_in_60_days":true}`,
+			"client_id=" + pagesID + "&client_secret=" + pagesSecret + "&fb_exchange_token=EAAshort&grant_type=fb_exchange_token"},
+		"code": {"client_id=" + pagesID + "&redirect_uri=" + url.QueryEscape(callback) + "&client_secret=dropped&code=AQcode",
+			`{"client_id":"` + pagesID + `","redirect_uri":"` + callback + `","code":"AQcode","extra":{"code":"inner"}}`,
+			"client_id=" + pagesID + "&client_secret=" + pagesSecret + "&code=AQcode&redirect_uri=" + url.QueryEscape(callback)},
+		"code with a grant type": {"grant_type=authorization_code&client_id=" + pagesID + "&redirect_uri=" + url.QueryEscape(callback) + "&code=AQcode",
+			`{"grant_type":"authorization_code","client_id":"` + pagesID + `","redirect_uri":"` + callback + `","code":"AQcode"}`,
+			"client_id=" + pagesID + "&client_secret=" + pagesSecret + "&code=AQcode&redirect_uri=" + url.QueryEscape(callback)},
+		"code of an embedded signup": {"client_id=" + pagesID + "&code=AQcode", `{"client_id":"` + pagesID + `","code":"AQcode","redirect_uri":null}`,
+			"client_id=" + pagesID + "&client_secret=" + pagesSecret + "&code=AQcode"},
+		"app token": {"grant_type=client_credentials&client_id=" + pagesID + "&client_secret=dropped",
+			`{"grant_type":"client_credentials","client_id":"` + pagesID + `"}`,
+			"client_id=" + pagesID + "&client_secret=" + pagesSecret + "&grant_type=client_credentials"},
+	} {
+		w, facebook := facebookWorld(t, otherApps...)
+		facebook.say(200, facebookAnswer)
+		multi := ""
+		for pair := range strings.SplitSeq(c.query, "&") {
+			key, value, _ := strings.Cut(pair, "=")
+			value, _ = url.QueryUnescape(value)
+			multi += "--b\r\nContent-Disposition: form-data; name=\"" + key + "\"\r\n\r\n" + value + "\r\n"
+		}
+		for form, request := range map[string]func() *http.Request{
+			"GET":            func() *http.Request { return get(path + "?" + c.query) },
+			"GET, under app": func() *http.Request { return get("/apps/pages/oauth/access_token?" + c.query) },
+			"POST, query":    func() *http.Request { return httptest.NewRequest(http.MethodPost, path+"?"+c.query, nil) },
+			"POST, no known name in the body": func() *http.Request {
+				r := body("application/json; charset=utf-8", `{}`)()
+				r.URL.RawQuery = c.query
+				return r
+			},
+			"urlencoded": body("application/x-www-form-urlencoded", c.query),
+			"multipart":  body("multipart/form-data; boundary=b", multi+"--b--\r\n"),
+			"JSON":       body("application/json", c.json),
+		} {
+			if got := ask(w.p, request()); got.Code != 200 || got.Body.String() != strings.Replace(facebookAnswer, "5183944", "5183943", 1) {
+				t.Errorf("%s, %s: got %d %s", name, form, got.Code, got.Body)
+			}
+		}
+		if asked := facebook.asked(); len(asked) != 1 || asked[0] != "GET /oauth/access_token?"+c.want+"|" {
+			t.Errorf("%s: Facebook got %q, want once\n%s", name, asked, c.want)
+		}
+	}
+}
+
+// An exchange of a long-lived token returns a new one that replaces it, so the answer is remembered
+// no longer than a refresh.
+func TestAnExtendedFacebookTokenIsRememberedAsARefresh(t *testing.T) {
+	w, facebook := facebookWorld(t)
+	facebook.say(200, facebookAnswer)
+	for range 2 {
+		w.get("/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA")
+	}
+	hit := w.get("/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA")
+	if got := hit.Header().Get("Cache-Status"); got != "igproxy; hit; ttl=299" && got != "igproxy; hit; ttl=300" {
+		t.Errorf("Cache-Status %q, want the ttl of a refresh", got)
+	}
+}
+
+// App tokens and some tokens of pages do not expire. Meta sends no expires_in then, and igproxy
+// invents none.
+func TestATokenWithoutEndIsServedWithoutExpiresIn(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"access_token":"1786|abc","token_type":"bearer"}`:               `{"access_token":"1786|abc","token_type":"bearer"}`,
+		`{"access_token":"1786|abc"}`:                                     `{"access_token":"1786|abc","token_type":"bearer"}`,
+		`{"access_token":"1786|abc","expires_in":0,"extra":[1]}`:          `{"access_token":"1786|abc","token_type":"bearer","extra":[1]}`,
+		`{"token_type":"bearer","access_token":"1786|abc","n":184467440}`: `{"access_token":"1786|abc","token_type":"bearer","n":184467440}`,
+	} {
+		w, facebook := facebookWorld(t)
+		facebook.say(200, in)
+		for range 2 {
+			got := w.get("/oauth/access_token?grant_type=client_credentials&client_id=" + pagesID)
+			if got.Code != 200 || got.Body.String() != want {
+				t.Errorf("%s: got %d %s, want %s", in, got.Code, got.Body, want)
+			}
+		}
+		if n := len(facebook.asked()); n != 1 {
+			t.Errorf("%s: Facebook was asked %d times", in, n)
+		}
+	}
+	w, facebook := facebookWorld(t)
+	facebook.say(200, `{"access_token":"a","expires_in":-1}`)
+	if got := w.get("/oauth/access_token?grant_type=client_credentials"); got.Code != 502 {
+		t.Errorf("a negative expires_in: got %d", got.Code)
+	}
+}
+
+// Where services share a path, the grant type, the client id, the Host and /apps/NAME/ tell their
+// calls apart. What they leave open is refused with the names to choose from.
+func TestTheServiceOfASharedPathIsFound(t *testing.T) {
+	redirect := url.QueryEscape(callback)
+	for name, c := range map[string]struct {
+		target, host string
+		want         string // the service that was asked, or a part of the refusal
+	}{
+		"fb_exchange_token":      {"/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA", "", "facebook"},
+		"code, Facebook's id":    {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect + "&client_id=" + pagesID, "", "facebook"},
+		"code, Threads' id":      {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect + "&client_id=" + clubID, "", "threads"},
+		"code, Instagram's id":   {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect + "&client_id=" + shopID, "", "login"},
+		"code, no grant type":    {"/oauth/access_token?code=C&redirect_uri=" + redirect, "", "facebook"},
+		"code, Facebook's host":  {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "graph.facebook.com", "facebook"},
+		"code, Threads' host":    {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "graph.threads.com", "threads"},
+		"code, Instagram's host": {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "api.instagram.com:443", "login"},
+		"code, by path":          {"/apps/club/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "", "threads"},
+		"code, open":             {"/oauth/access_token?grant_type=authorization_code&code=C&redirect_uri=" + redirect, "", "/apps/pages/, /apps/shop/, /apps/club/"},
+		"app token, open":        {"/oauth/access_token?grant_type=client_credentials", "", "/apps/pages/, /apps/club/"},
+		"app token, Threads' id": {"/oauth/access_token?grant_type=client_credentials&client_id=" + clubID, "", "threads"},
+		"no grant at all":        {"/oauth/access_token?fb_exchange_token=EAA", "", "grant_type=authorization_code or client_credentials or fb_exchange_token"},
+		"another service's app":  {"/apps/shop/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA", "", "grant_type=authorization_code."},
+		"token in access_token":  {"/oauth/access_token?grant_type=fb_exchange_token&access_token=EAA", "", "in fb_exchange_token, not in access_token"},
+		"Facebook's host, read":  {"/v23.0/me?access_token=EAA", "graph.facebook.com", "facebook"},
+		"read by path":           {"/apps/pages/v23.0/me?access_token=EAA", "", "facebook"},
+	} {
+		w, facebook := facebookWorld(t, otherApps...)
+		services := map[string]*service{"facebook": facebook, "threads": w.threads, "login": w.login, "instagram": w.graph}
+		w.login.say(200, codeAnswer)
+		got := askAt(w.p, cmp.Or(c.host, "localhost"), c.target)
+		for service, s := range services {
+			if n := len(s.asked()); n != 0 && service != c.want || n != 1 && service == c.want {
+				t.Errorf("%s: %s got %d calls; the answer is %d %s", name, service, n, got.Code, got.Body)
+			}
+		}
+		if services[c.want] == nil && (got.Code != 400 || !strings.Contains(got.Body.String(), c.want)) {
+			t.Errorf("%s: got %d %s, want 400 and %q", name, got.Code, got.Body, c.want)
+		}
+	}
+}
+
+// Facebook's refusals keep the envelope, and code 100 says nothing about an Instagram account.
+func TestFacebooksRefusals(t *testing.T) {
+	codeCall := "/oauth/access_token?code=C&redirect_uri=" + url.QueryEscape(callback)
+	const exchange = "/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA"
+	for name, c := range map[string]struct {
+		target, body string
+		calls        int // after two requests
+		state        string
+	}{
+		"used code":    {codeCall, `{"error":{"message":"This authorization code has been used.","type":"OAuthException","code":100,"error_subcode":36009}}`, 2, "unproven"},
+		"bad token":    {exchange, `{"error":{"message":"Invalid OAuth access token.","type":"OAuthException","code":190}}`, 1, "accepted"},
+		"wrong secret": {exchange, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":1}}`, 1, "refused"},
+		"wrong app id": {exchange, `{"error":{"message":"Invalid application ID.","type":"OAuthException","code":101}}`, 1, "refused"},
+	} {
+		w, facebook := facebookWorld(t)
+		facebook.say(400, c.body)
+		for range 2 {
+			if got := w.get(c.target); got.Code != 400 || got.Body.String() != c.body {
+				t.Errorf("%s: got %d %s", name, got.Code, got.Body)
+			}
+		}
+		if n := len(facebook.asked()); n != c.calls {
+			t.Errorf("%s: %d calls, want %d", name, n, c.calls)
+		}
+		if got := w.p.Apps()[0].ClientSecret; got != c.state {
+			t.Errorf("%s: the secret is %s, want %s", name, got, c.state)
+		}
+	}
+}
+
+func TestTheProbeProvesAFacebookApp(t *testing.T) {
+	w, facebook := facebookWorld(t)
+	facebook.mu.Lock()
+	facebook.says = func(r *http.Request, _ url.Values) (int, string) {
+		if r.URL.Query().Has("code") {
+			return 400, `{"error":{"message":"Invalid verification code format.","type":"OAuthException","code":100}}`
+		}
+		return 400, `{"error":{"message":"Invalid OAuth access token.","type":"OAuthException","code":190}}`
+	}
+	facebook.mu.Unlock()
+	o := optionsFor(t, w.graph.url.String(), nil)
+	o.FacebookURL = facebook.url
+	o.Apps = []App{{Label: "pages", Service: Facebook, ID: pagesID, Secret: NewSecret(pagesSecret), RedirectURIs: []string{callback}}}
+	proofs, err := Probe(t.Context(), o)
+	if err != nil || len(proofs) != 2 || proofs[0].Err != nil || proofs[1].Err != nil {
+		t.Fatalf("got %v, %v", proofs, err)
+	}
+	if asked := facebook.asked(); !strings.Contains(asked[0], "grant_type=fb_exchange_token") || !strings.Contains(asked[1], "code=igproxy") {
+		t.Errorf("asked %q", asked)
+	}
+	facebook.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":1}}`)
+	if err := firstProblem(Probe(t.Context(), o)); err == nil || !strings.Contains(err.Error(), "client secret") {
+		t.Errorf("a wrong secret: %v", err)
+	}
+}
+
+// A form is read to its end, so its connection can be used again.
+func TestAConnectionIsKeptAfterAForm(t *testing.T) {
+	w, facebook := facebookWorld(t)
+	facebook.say(200, facebookAnswer)
+	got := w.post("/oauth/access_token", url.Values{"grant_type": {"fb_exchange_token"}, "fb_exchange_token": {"EAA"}})
+	if got.Code != 200 || got.Header().Get("Connection") != "" {
+		t.Errorf("got %d, Connection %q", got.Code, got.Header().Get("Connection"))
+	}
+}
+
+func TestJSONParametersAreReadStrictly(t *testing.T) {
+	w, facebook := facebookWorld(t)
+	facebook.say(200, facebookAnswer)
+	ask := func(body string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodPost, "/oauth/access_token", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		return ask(w.p, r)
+	}
+	for body, subcode := range map[string]string{
+		`{"grant_type":"fb_exchange_token","fb_exchange_token":"A","fb_exchange_token":"B"}`: "990010",
+		`{"grant_type":"fb_exchange_token","fb_exchange_token":["A"]}`:                       "990007",
+		`{"grant_type":"fb_exchange_token","fb_exchange_token":{"x":1}}`:                     "990007",
+		`{"grant_type":"fb_exchange_token","fb_exchange_token":true}`:                        "990007",
+		`{"grant_type":"fb_exchange_token","fb_exchange_token":null}`:                        "990009",
+		`{"grant_type":"fb_exchange_token","fb_exchange_token[]":"A"}`:                       "990007",
+		`{"grant_type":"fb_exchange_token","fb_exchange_token":"A"}x`:                        "990015",
+		`{"grant_type":"fb_exchange_token","fb_exchange_token":"A"`:                          "990015",
+		`["grant_type","fb_exchange_token"]`:                                                 "990015",
+		`"x"`:                                                                                "990015",
+		`{"grant_type":"fb_exchange_token","fb_exchange_token":"A B"}`:                       "990011",
+		`{"grant_type":"fb_exchange_token","fb_exchange_token":"\ud800"}`:                    "990011",
+		`{"a":"` + strings.Repeat("x", maxBody) + `"}`:                                       "990015",
+	} {
+		if got := ask(body); got.Code != 400 || !strings.Contains(got.Body.String(), subcode) {
+			t.Errorf("%.80s: got %d %s, want %s", body, got.Code, got.Body, subcode)
+		}
+	}
+	if n := len(facebook.asked()); n != 0 {
+		t.Errorf("Facebook was asked %d times", n)
+	}
+}
+
+// Two spellings of one call are one call.
+func TestExchangesInDifferentFormsAreJoined(t *testing.T) {
+	w, facebook := facebookWorld(t)
+	release := make(chan struct{})
+	facebook.mu.Lock()
+	facebook.says = func(*http.Request, url.Values) (int, string) {
+		<-release
+		return 200, facebookAnswer
+	}
+	facebook.mu.Unlock()
+	done := make(chan int)
+	go func() {
+		done <- w.get("/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA").Code
+	}()
+	go func() {
+		done <- w.post("/oauth/access_token", url.Values{"grant_type": {"fb_exchange_token"}, "fb_exchange_token": {"EAA"}}).Code
+	}()
+	time.AfterFunc(50*time.Millisecond, func() { close(release) })
+	if a, b := <-done, <-done; a != 200 || b != 200 || len(facebook.asked()) != 1 {
+		t.Errorf("got %d and %d after %d calls", a, b, len(facebook.asked()))
+	}
+}
