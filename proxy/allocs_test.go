@@ -26,7 +26,7 @@ type budget struct{ plain, raced float64 }
 var (
 	hitBudget    = budget{17, 19} // a hit through the whole handler, with its log line
 	decodeBudget = budget{6, 7}   // reading the request and deriving its key
-	recallBudget = budget{1, 1}   // the step "recall", a hit
+	recallBudget = budget{1, 1}   // the step "recall" for a hit
 	answerBudget = budget{6, 6}   // the step "answer"
 )
 
@@ -78,7 +78,7 @@ func atMost(t *testing.T, what string, b budget, f func()) {
 	if fewest > most {
 		t.Errorf("%s allocates %v times, want at most %v", what, fewest, most)
 	}
-	t.Logf("%s: %v of %v", what, fewest, most)
+	t.Logf("%s: %v allocations, at most %v are allowed", what, fewest, most)
 }
 
 // fewestAllocations returns the smallest result of many runs: with the race detector sync.Pool
@@ -94,7 +94,7 @@ func fewestAllocations(f func()) float64 {
 func raced(t *testing.T) bool {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		t.Fatal("the test does not know how it was built")
+		t.Fatal("the test binary has no build information")
 	}
 	return slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }

@@ -34,7 +34,8 @@ func (x *reply) response(now time.Time) response {
 	return r
 }
 
-// appendExpiresIn appends the value of expires_in: the seconds that a token really has left.
+// appendExpiresIn appends the value of expires_in: the number of whole seconds until the token
+// expires.
 func appendExpiresIn(to []byte, end, now time.Time) []byte {
 	return strconv.AppendInt(to, int64(end.Sub(now)/time.Second), 10)
 }

@@ -78,8 +78,8 @@ func TestOneAppTakesAnyClientID(t *testing.T) {
 	}
 }
 
-// OAuth libraries send the id in Authorization: Basic by default. It selects the app; the secret
-// next to it is dropped.
+// OAuth libraries send the id in Authorization: Basic by default. The id selects the app. The
+// secret that is sent with it is dropped.
 func TestTheIDInBasicSelectsTheApp(t *testing.T) {
 	p, graph := newShops(t)
 	graph.say(200, codeAnswer)
@@ -132,7 +132,7 @@ func TestOneAppsRefusedSecretLeavesTheSidecarReady(t *testing.T) {
 	}
 }
 
-// Instagram's login host may be down while its graph host works.
+// Instagram's login host may be down while its Graph API host works.
 func TestEachUpstreamHasItsOwnBreaker(t *testing.T) {
 	w := newWorld(t)
 	w.login.say(500, `{"error_type":"OAuthException","code":500,"error_message":"down"}`)
@@ -152,11 +152,11 @@ func TestEachUpstreamHasItsOwnBreaker(t *testing.T) {
 
 func TestIndistinguishableAppsAreRefused(t *testing.T) {
 	for name, spoil := range map[string]func([]App) []App{
-		"none":         func([]App) []App { return nil },
-		"one name":     func(a []App) []App { a[1].Label = "shop"; return a },
-		"one id":       func(a []App) []App { a[1].ID = "21"; return a },
-		"no secret":    func(a []App) []App { a[1].Secret = Secret{}; return a },
-		"codes, no id": func(a []App) []App { a[0].ID = ""; return a },
+		"no apps":     func([]App) []App { return nil },
+		"same name":   func(a []App) []App { a[1].Label = "shop"; return a },
+		"same id":     func(a []App) []App { a[1].ID = "21"; return a },
+		"no secret":   func(a []App) []App { a[1].Secret = Secret{}; return a },
+		"code, no id": func(a []App) []App { a[0].ID = ""; return a },
 	} {
 		o := optionsFor(t, "http://127.0.0.1:1", nil)
 		o.Cache, o.Apps = newCache(t), spoil(shops())
@@ -204,7 +204,7 @@ func TestOneKeyNeverMixesAppsServicesAndUpstreams(t *testing.T) {
 	}
 }
 
-// A request that is refused before its app is known must not look like a request of some app.
+// A request that is refused before its app is known must not be attributed to any app.
 func TestRejectedRequestsAreLabelledWithTheirAppOnlyIfItIsKnown(t *testing.T) {
 	const token = "access_token?grant_type=ig_exchange_token"
 	for name, c := range map[string]struct{ path, host, app string }{

@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// failure is the result of a try that returned no definite answer.
+// failure is the result of a try that got no definite answer from Meta.
 type failure struct {
 	err        *graph.Error
 	repeatable bool

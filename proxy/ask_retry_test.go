@@ -36,7 +36,7 @@ func TestAQuietSidecarCanRetryEveryCall(t *testing.T) {
 		for n := range 1000 {
 			b.earn()
 			if !b.spend() {
-				t.Fatalf("call %d, one a second: no retry", n)
+				t.Fatalf("call %d of one call per second could not be retried", n)
 			}
 			time.Sleep(time.Second)
 		}

@@ -102,7 +102,7 @@ func TestTransientRefusalIsRetriedAtMostOnce(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		answer       string
-		status, want int // the status for the app; the number of calls if one retry is allowed
+		status, want int // the status that the app gets, and the number of calls if one retry is allowed
 	}{
 		"500 without an envelope": {rawReply(500, "<html>"), 502, 2},
 		"500, code 2":             {rawReply(500, envelope(2, `,"is_transient":true`)), 502, 2},
@@ -136,7 +136,8 @@ func TestNoAnswerIsRepeatedOnce(t *testing.T) {
 		"flaky-1":    {200, 0, 2},
 		"flaky500-1": {200, 0, 2},
 	} {
-		// A new proxy has no kept connection, on which a repetition would not be a retry.
+		// Each token gets a new proxy, because on a kept connection Go's transport would repeat the
+		// call by itself.
 		p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 		w := ask(p, get(target(token)))
 		subcode := 0
@@ -149,9 +150,9 @@ func TestNoAnswerIsRepeatedOnce(t *testing.T) {
 	}
 }
 
-// keptThenDead returns an upstream that answers the first request of each connection, once there
-// are this many connections, and closes the connection without a reply after the second request.
-// count returns the number of requests.
+// keptThenDead returns an upstream that waits until this many connections are open, and then
+// answers the first request on each. It closes a connection without a reply when its second request
+// arrives. count returns the number of requests.
 func keptThenDead(t *testing.T, connections int) (base string, count func() int32) {
 	var requests atomic.Int32
 	var together sync.WaitGroup
@@ -203,8 +204,8 @@ func TestDeadReusedConnectionCostsNoCall(t *testing.T) {
 	}
 }
 
-// A code works once, so it must never be unclear whether a dead connection lost it before or after
-// it was used.
+// A code works only once. If a kept connection turned out to be dead, igproxy could not know
+// whether Meta has used the code, so each code is sent on a new connection.
 func TestCodesUseNewConnections(t *testing.T) {
 	base, count := keptThenDead(t, 1)
 	o := optionsFor(t, base, nil)
@@ -289,7 +290,7 @@ func TestTimeoutCoversTheWholeCall(t *testing.T) {
 	}
 }
 
-// mute accepts connections and never answers.
+// mute returns the https URL of a server that accepts connections and never answers.
 func mute(t *testing.T) string {
 	return "https" + strings.TrimPrefix(rawUpstream(t, func(_ int, _ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) }), "http")
 }

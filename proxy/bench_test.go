@@ -26,7 +26,7 @@ func BenchmarkHit(b *testing.B) {
 }
 
 // BenchmarkMiss measures the exchange of a new token, including TLS on loopback and the work of the
-// stand-in.
+// stand-in for Instagram.
 func BenchmarkMiss(b *testing.B) {
 	i, s := newInstagram(b, overTLS)
 	p := newProxy(b, optionsFor(b, s.URL, s.CA()))

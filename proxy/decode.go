@@ -7,10 +7,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// decode reads a token call strictly and returns it as a call, or the error for the app and a call
-// that only says which app it is for, if that is known. It keeps a few parameters and the bearer
-// token and drops everything else. An inbound client_secret is
-// dropped without a comparison, which would let a caller test guesses.
+// decode reads a token call strictly. If it refuses the request, it returns the error for the app,
+// and a call in which only the app is set, if that is known. It keeps a few parameters and the
+// bearer token and drops everything else. It drops an inbound client_secret without comparing it,
+// because a comparison would let a caller test guesses.
 func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.Error) {
 	p, refused := e.params(r, t.rows[0])
 	if refused != nil {
@@ -41,8 +41,8 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 	return c, nil
 }
 
-// metasAuthorization returns the Authorization fields of a request that may hold Meta's token: none
-// if igproxy's own token is in the only one, and the token is elsewhere.
+// metasAuthorization returns the Authorization fields in which the token for Meta may be. It
+// returns none if the only field holds igproxy's own token and access_token is a parameter.
 func (e *engine) metasAuthorization(r *http.Request, p params) []string {
 	fields := r.Header["Authorization"]
 	if len(fields) == 1 && p.count[paramToken] > 0 {
@@ -53,8 +53,8 @@ func (e *engine) metasAuthorization(r *http.Request, p params) []string {
 	return fields
 }
 
-// params reads the parameters of a request: from the form if g requires one, otherwise from the
-// query.
+// params reads the parameters of a request, from the form if g requires a form, and otherwise from
+// the query.
 func (e *engine) params(r *http.Request, g *grant) (p params, refused *graph.Error) {
 	if r.Method != g.method {
 		return p, badRequest(990001, "This call does not support the method of the request. Send "+g.method+".")

@@ -12,18 +12,18 @@ import (
 	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
-// subject is what a call exchanges, a token or a code, and how.
+// subject describes what a call exchanges, which is a token or a code, and the form of such a call.
 type subject struct {
-	method        string // the only method, inbound and outbound
-	param, other  param  // its parameter, and that of the other subject
-	noun          string // for error messages
-	missing, kind *graph.Error
+	method        string       // the only method, of the app's request and of the one to Meta
+	param, other  param        // the parameter of this subject, and that of the other subject
+	noun          string       // what error messages call the subject
+	missing, kind *graph.Error // for a call without a subject, and for one with the other subject
 	// read turns the body of a successful reply into the token that the app receives.
 	read func(body []byte, now time.Time) (graph.Token, error)
-	// form is true for a code, which works only once: its parameters are a form with a
-	// redirect_uri, which must be on the app's list, and errors have the flat shape of OAuth's code
-	// exchange. It is false for a token, which may be sent twice without harm: its parameters are a
-	// query, and errors are in the Graph envelope.
+	// form is true for a code and false for a token. A code works only once. Its parameters are
+	// sent as a form with a redirect_uri, which must be on the app's list, and errors have the flat
+	// shape of OAuth's code exchange. A token may be sent twice without harm. Its parameters are
+	// sent as a query, and errors are in the Graph envelope.
 	form bool
 }
 

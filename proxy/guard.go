@@ -42,7 +42,7 @@ func (s *guardStep) Exchange(ctx context.Context, c call) (answer, error) {
 	return s.ask(ctx, c, b, failedBefore)
 }
 
-// ask asks through the breaker and notes the result.
+// ask calls the step ask through the breaker and records the result.
 func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefore bool) (a answer, err error) {
 	// A flight that waited for a slot may have less time left than a call may take. If it times
 	// out, that says nothing about Meta.
@@ -50,7 +50,7 @@ func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefo
 	isLate := bounded && time.Until(end) < s.timeout
 	// The probe of a half-open breaker may be retried.
 	c.mayRetry = func() bool { return b.State() != breaker.Open && c.app.paused(time.Now()) == nil }
-	var e *graph.Error // of err
+	var e *graph.Error // err, if it is one
 	refused := b.Do(func() breaker.Verdict {
 		a, err = s.next.Exchange(ctx, c)
 		if errors.As(err, &e) && isLate && (e.Class == graph.ClassTimeout || e.Class == graph.ClassSilent) {
@@ -78,7 +78,8 @@ func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefo
 	return a, err
 }
 
-// note notes what an answer says about the whole app.
+// note records what an answer says about the whole app: that it has reached a rate limit, or
+// whether Meta accepts its client secret.
 func (s *guardStep) note(c call, a answer) {
 	if a.is(graph.ClassAppLimit) {
 		if c.app.state.limit.begin(a.refusal, time.Now()) {

@@ -13,12 +13,11 @@ import (
 // an outage of Meta. Otherwise a worker that keeps sending a token that always fails at Meta would
 // open the breaker for all tokens.
 //
-//   - After a failure igproxy does not ask Meta for the token during a pause, which doubles with
-//     each failure. Meanwhile it repeats the failure.
-//   - The breaker counts only the token's first failure, until Meta answers for the token, or until
-//     the token has not failed for breaker.interval or twice its pause, whichever is longer.
-//   - The token cannot be the probe of a half-open breaker until twice its pause has passed, so
-//     that other tokens probe Meta first.
+// - After a failure igproxy does not ask Meta for the token during a pause, which doubles with each
+// failure. During the pause it answers with the same failure. - The breaker counts only the token's
+// first failure, until Meta answers for the token, or until the token has not failed for
+// breaker.interval or twice its pause, whichever is longer. - The token cannot be the probe of a
+// half-open breaker until twice its pause has passed, so that other tokens probe Meta first.
 type failures struct {
 	interval time.Duration // of the breaker
 
@@ -37,8 +36,8 @@ const (
 	firstPause = time.Second      // after a token's first failure; each further one doubles it
 	lastPause  = 30 * time.Second // the longest pause
 	// maxFailed is the largest number of tokens remembered. With the default settings, far fewer
-	// fail before a breaker opens. The breaker counts the failures of tokens beyond this limit, but
-	// they are not remembered.
+	// fail before a breaker opens. The breaker still counts the failures of further tokens, but
+	// these failures are not remembered.
 	maxFailed = 4096
 )
 
@@ -87,7 +86,7 @@ func (s *failures) forget(id cache.ID) {
 	delete(s.all, id)
 }
 
-// repeated returns the error that is repeated while the token's pause lasts, or nil.
+// repeated returns the error to repeat while the token's pause lasts, and nil after that.
 func (f tokenFailure) repeated(now time.Time) *graph.Error {
 	if now.Sub(f.at) >= f.pause {
 		return nil

@@ -40,7 +40,7 @@ func TestOnlyFailuresOpenTheBreaker(t *testing.T) {
 		"nonsense":    {func() (answer, error) { return answer{}, errBadAnswer("x") }, breaker.Open},
 		"expired":     {func() (answer, error) { return refusalAnswer(190, 463, "m"), nil }, breaker.Closed},
 		"rate limit":  {func() (answer, error) { return refusalAnswer(17, 0, "m"), nil }, breaker.Closed},
-		"our own bug": {func() (answer, error) { return answer{}, errInternal("x") }, breaker.Closed},
+		"igproxy bug": {func() (answer, error) { return answer{}, errInternal("x") }, breaker.Closed},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			g := newGuarded(t, 10, func(context.Context, call) (answer, error) { return c.give() })
@@ -142,8 +142,8 @@ func TestRefusedSecretPausesForSecondsUntilProven(t *testing.T) {
 	})
 }
 
-// The timeout of a flight that spent its budget waiting for a slot says nothing about Meta. It must
-// not open the breaker.
+// A flight that spent its budget waiting for a slot may time out without Meta's fault. Such a
+// timeout must not open the breaker.
 func TestTimeoutAfterWaitingForASlotIsNotAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuarded(t, 1, func(ctx context.Context, _ call) (answer, error) {

@@ -20,7 +20,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// proxyOf returns a Proxy whose steps after decode are one function.
+// proxyOf returns a Proxy in which the function first replaces all steps between decode and answer.
 func proxyOf(t *testing.T, log *slog.Logger, first exchangeFunc) *Proxy {
 	t.Helper()
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
@@ -249,7 +249,7 @@ func TestRetryAfterIsRoundedUpAndNeverInThePast(t *testing.T) {
 	})
 }
 
-// A caller that closes only its sending half looks as if it had left, but it still reads.
+// A caller that closes only its sending half looks as if it had disconnected, but it still reads.
 func TestAHalfClosedCallerGetsItsAnswer(t *testing.T) {
 	base, arrived, open := gated(t)
 	defer open()

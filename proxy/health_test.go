@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A balancer has no token, uses an address as Host, and asks every few seconds. None of its checks
-// may reach Meta, be refused, or hide the requests of apps in the log and the metrics.
+// A load balancer has no token, uses an address as Host, and checks every few seconds. None of its
+// checks may reach Meta, be refused, or hide the requests of apps in the log and the metrics.
 func TestTheHealthCheckOnTheAppPortIsAnsweredByTheProcess(t *testing.T) {
 	base, requests := saying(t, rawReply(http.StatusOK, "{}"))
 	var log bytes.Buffer

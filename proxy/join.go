@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// joinStep is the step "join": it runs one flight per token in this process, however many callers
-// ask at the same time. Only this file uses package singleflight.
+// joinStep is the step "join": it runs one exchange per token in this process, called a flight,
+// however many callers ask for it at the same time. Only this file uses package singleflight.
 //
 // A flight has its own time budget. If the caller that started it leaves, the flight continues,
 // because Meta may already have done the exchange, and the answer is remembered. If a caller

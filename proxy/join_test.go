@@ -75,7 +75,7 @@ func TestTheFlightContinuesWhenItsLeaderLeaves(t *testing.T) {
 		leave()
 		wg.Wait()
 		if !landed.Load() {
-			t.Error("the flight's context ended when its leader left")
+			t.Error("the flight's context ended when its leader disconnected")
 		}
 	})
 }
@@ -101,8 +101,8 @@ func TestCloseWaitsForTheFlight(t *testing.T) {
 	})
 }
 
-// A second signal ends a drain early, so callers may still arrive while Close waits. The race
-// detector checks that this is safe.
+// A second signal ends a drain early, so callers may still arrive while Close waits. With the race
+// detector, this test shows that this is safe.
 func TestCallersMayArriveWhileCloseWaits(t *testing.T) {
 	d := newJoin(time.Minute, func(context.Context, call) (answer, error) { return tokenAnswer(t, "long", time.Hour), nil })
 	var all sync.WaitGroup

@@ -72,7 +72,7 @@ func TestOneLimitHeaderDoesNotEraseTheOther(t *testing.T) {
 	})
 }
 
-// Of what Meta reports, only the numbers are kept, without the ids and words around them.
+// Only the numbers in Meta's reports are kept, without the ids and words around them.
 func TestLimitsAreNumbersOnly(t *testing.T) {
 	h := http.Header{}
 	h.Set("X-App-Usage", `{"call_volume":28,"cpu_time":15.5,"total_time":"secret","canary":1,"call_count":-1}`)
@@ -99,7 +99,8 @@ func TestLimitsAreNumbersOnly(t *testing.T) {
 	}
 }
 
-// Limits are noted from token calls and from passed-through calls, for the app that made the call.
+// Limits are recorded from token calls and from passed-through calls, for the app that made the
+// call.
 func TestLimitsOfEveryCallAreNoted(t *testing.T) {
 	used := make(chan string, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -16,7 +16,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
-// counted returns the sum of a metric over its labels.
+// counted returns the sum of a metric over all label values.
 func counted(t testing.TB, m *Metrics, name string) (sum float64) {
 	t.Helper()
 	families, err := m.registry.Gather()
@@ -33,7 +33,7 @@ func counted(t testing.TB, m *Metrics, name string) (sum float64) {
 	return sum
 }
 
-// countedAs returns the sum of a counter over the samples with this result.
+// countedAs returns the sum of a counter over all samples whose label result has this value.
 func countedAs(t testing.TB, m *Metrics, name, result string) (sum float64) {
 	t.Helper()
 	families, err := m.registry.Gather()
@@ -261,7 +261,7 @@ func TestOutcomesAndSourcesAreThoseDocumented(t *testing.T) {
 var allClasses = []graph.Class{graph.ClassRequest, graph.ClassToken, graph.ClassStanding, graph.ClassSecret, graph.ClassRefused, graph.ClassAppLimit, graph.ClassUserLimit, graph.ClassTransient,
 	graph.ClassBroken, graph.ClassUnreached, graph.ClassTimeout, graph.ClassSilent, graph.ClassHeld, graph.ClassInternal}
 
-// The number of classes in class.go shows whether allClasses lacks one.
+// A class that is missing from allClasses would not be checked by the tests above.
 func TestAllClassesIsComplete(t *testing.T) {
 	text, err := os.ReadFile("graph/class.go")
 	if err != nil {
@@ -288,8 +288,8 @@ func TestTokensAndTheirRefusalsAreCountedApart(t *testing.T) {
 	}
 }
 
-// A stand-in answers within milliseconds. Wide buckets could make an estimate of its median much
-// too high.
+// A stand-in for Instagram answers within milliseconds. Wide buckets would make estimates of its
+// median much too high.
 func TestTheBucketsOfAFastUpstreamAreNarrow(t *testing.T) {
 	for took, most := range map[time.Duration]float64{3 * time.Millisecond: 5, 8 * time.Millisecond: 10, 20 * time.Millisecond: 25} {
 		m := NewMetrics()

@@ -87,7 +87,7 @@ func TestARequestFinishesOnTheEngineItBeganWith(t *testing.T) {
 		t.Errorf("on the new engine: %d", w.Code)
 	}
 	if got := p.Readiness().Flights; got != 1 {
-		t.Errorf("got %d flights, want 1: the old engine's", got)
+		t.Errorf("got %d flights, want 1, which began on the old engine", got)
 	}
 	open()
 	if code := <-done; code != 200 || i.CallsFor("IGAAold") != 0 {
@@ -95,7 +95,7 @@ func TestARequestFinishesOnTheEngineItBeganWith(t *testing.T) {
 	}
 }
 
-// A process exchanges a token only once, even if a reload comes in between.
+// Two callers of a token share one exchange, even if a reload comes between them.
 func TestATokensSecondCallerJoinsTheFlightFromBeforeTheReload(t *testing.T) {
 	old, arrived, open := gated(t)
 	defer open()
@@ -140,7 +140,7 @@ func TestCloseWaitsForFlightsFromBeforeTheReload(t *testing.T) {
 	ended, cancel := withEnded(t)
 	defer cancel()
 	if err := p.Close(ended); err == nil || !strings.Contains(err.Error(), "1 flights") {
-		t.Errorf("Close did not see the flight: %v", err)
+		t.Errorf("Close did not wait for the flight: %v", err)
 	}
 	open()
 	if err := p.Close(t.Context()); err != nil || p.carried.circuits.inFlight("") != 0 {

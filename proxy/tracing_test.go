@@ -62,7 +62,7 @@ func TestEachStepHasASpanInsideTheOneBefore(t *testing.T) {
 	}
 	wantTrace(t, "a hit", traceOf(t, r, p, get(target("IGAAshort"))), append([]string{"GET /access_token " + fmt.Sprintf(inServer, 200, "token", "memory")},
 		nested("recall", "", "memory", "")...)...)
-	wantTrace(t, "a call passed on", traceOf(t, r, p, get("/me?access_token=IGAAshort")),
+	wantTrace(t, "a passed-through call", traceOf(t, r, p, get("/me?access_token=IGAAshort")),
 		"GET http.request.method=GET http.response.status_code=200 igproxy.app=default igproxy.grant=passthrough igproxy.outcome=passed igproxy.source=upstream url.scheme=http")
 }
 

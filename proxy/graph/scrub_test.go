@@ -124,8 +124,8 @@ func TestScrubbingATextOfEscapesTakesLinearTime(t *testing.T) {
 	}
 }
 
-// The app chooses its token. If a token ends with the first letters of the secret, replacing it
-// must not remove the start of the secret and leave the rest readable.
+// The app chooses its token. If a token ends with the first letters of the secret, replacing the
+// token must not remove the start of the secret and leave its rest readable.
 func TestATokenThatOverlapsTheSecretLeavesNoneOfItReadable(t *testing.T) {
 	got := scrubber(testSecret, "client_secret="+testSecret[:4])("The URL was /access_token?client_secret=" + testSecret + "&x=1")
 	if want := "The URL was /access_token?client_secret=[client secret]&x=1"; got != want {

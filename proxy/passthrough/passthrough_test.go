@@ -110,8 +110,8 @@ func TestACallIsSentAsTheAppWroteIt(t *testing.T) {
 
 const ownToken = "the-sidecars-own-token"
 
-// A call carries at most one bearer token, and never igproxy's own. TestOnlyOneBearerIsPassedOn
-// covers all spellings.
+// A call carries at most one bearer token, and never igproxy's own. TestOnlyOneBearerIsPassedOn in
+// ../../integration covers all spellings.
 func TestOnlyTheUsersBearerIsSentOn(t *testing.T) {
 	var authorization []string
 	s := newSidecar(t, passthrough.Options{}, func(_ http.ResponseWriter, r *http.Request) {
@@ -251,8 +251,8 @@ func TestProtocolUpgradesAreRefused(t *testing.T) {
 	}
 }
 
-// The app gets an answer after a timeout: the deadlines of its connection are later than the one of
-// the call to Meta.
+// The app gets an answer after a timeout, because the deadlines of its connection are later than
+// the deadline of the call to Meta.
 func TestATimeoutIsAnErrorWithAnAnswer(t *testing.T) {
 	hangs := make(chan struct{})
 	o := passthrough.Options{Timeout: 50 * time.Millisecond}
