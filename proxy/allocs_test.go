@@ -115,18 +115,18 @@ func TestAHitInTheLaneAllocatesNothing(t *testing.T) {
 type scripted struct {
 	net.Conn
 	lane          *lane.Lane
-	come          chan struct{}
+	connect       chan struct{}
 	ended         chan struct{}
 	hits, answers int
 }
 
 func newScripted(t testing.TB, p *Proxy) *scripted {
-	c := &scripted{come: make(chan struct{}, 1), ended: make(chan struct{}, 1)}
+	c := &scripted{connect: make(chan struct{}, 1), ended: make(chan struct{}, 1)}
 	c.lane = p.NewLane(lane.Options{IdleTimeout: laneIdle, WriteTimeout: laneWrite, Logger: slog.New(slog.DiscardHandler)})
 	served := make(chan error, 1)
 	go func() { served <- c.lane.Serve(c) }()
 	t.Cleanup(func() {
-		close(c.come)
+		close(c.connect)
 		<-served
 		_ = c.lane.Shutdown(context.Background())
 	})
@@ -136,13 +136,13 @@ func newScripted(t testing.TB, p *Proxy) *scripted {
 // serve lets the lane accept the connection, and returns when the lane has closed it.
 func (c *scripted) serve(hits int) {
 	c.hits, c.answers = hits, 0
-	c.come <- struct{}{}
+	c.connect <- struct{}{}
 	<-c.ended
 }
 
 // Accept and Addr make scripted a listener, too.
 func (c *scripted) Accept() (net.Conn, error) {
-	if _, ok := <-c.come; !ok {
+	if _, ok := <-c.connect; !ok {
 		return nil, net.ErrClosed
 	}
 	return c, nil

@@ -150,7 +150,7 @@ func roundTrip(t testing.TB, c net.Conn, r *bufio.Reader, request string) (*http
 	return res, string(body)
 }
 
-func TestTheLaneAnswersHitsAndMissesAndHandsOverTheRestForGood(t *testing.T) {
+func TestTheLaneAnswersHitsAndMissesUntilItHandsTheConnectionOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newLaneServer(t, laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil)), true)
 		c := s.dial(t)
@@ -205,7 +205,7 @@ func TestAnIdleConnectionInTheLaneTimesOut(t *testing.T) {
 	})
 }
 
-func TestIdleTimeBeginsWhenAnAnswerIsWritten(t *testing.T) {
+func TestIdleTimeBeginsAfterAnAnswerIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
 		s := newLaneServerOf(t, p, true, time.Second)

@@ -71,7 +71,7 @@ func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 }
 
 // With one app, any client_id is accepted, because an app sends whatever its library sends.
-func TestOneAppTakesAnyClientID(t *testing.T) {
+func TestASingleAppAcceptsAnyClientID(t *testing.T) {
 	w := newWorld(t)
 	if r := w.get("/access_token?grant_type=ig_exchange_token&access_token=A&client_id=whatever"); r.Code != 200 {
 		t.Errorf("got %d %s", r.Code, r.Body)
@@ -80,7 +80,7 @@ func TestOneAppTakesAnyClientID(t *testing.T) {
 
 // OAuth libraries send the id in Authorization: Basic by default. The id selects the app. The
 // secret that is sent with it is dropped.
-func TestTheIDInBasicSelectsTheApp(t *testing.T) {
+func TestTheClientIDInBasicAuthenticationSelectsTheApp(t *testing.T) {
 	p, graph := newShops(t)
 	graph.say(200, codeAnswer)
 	form := codeForm("CODE")
@@ -93,7 +93,7 @@ func TestTheIDInBasicSelectsTheApp(t *testing.T) {
 	}
 }
 
-func TestNothingCrossesBetweenApps(t *testing.T) {
+func TestAppsShareNoTokensAndNoPauses(t *testing.T) {
 	p, graph := newShops(t)
 	ask(p, get("/apps/shop/access_token?grant_type=ig_exchange_token&access_token=A"))
 	if w := ask(p, get("/apps/club/access_token?grant_type=ig_exchange_token&access_token=A")); w.Code != 200 || len(graph.asked()) != 2 {
@@ -261,7 +261,7 @@ func rejectedOf(t *testing.T, p *Proxy) (apps []string) {
 	return apps
 }
 
-func TestNoAppIsNamedNone(t *testing.T) {
+func TestAnAppCannotBeNamedNone(t *testing.T) {
 	o := optionsFor(t, "https://graph.instagram.com", nil)
 	o.Cache, o.Apps[0].Label = newCache(t), "none"
 	if _, err := New(o); err == nil || !strings.Contains(err.Error(), `"none"`) {

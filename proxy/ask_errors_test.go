@@ -52,7 +52,7 @@ func hangingUp(t *testing.T, linger int) string {
 	})
 }
 
-func TestEachFailureHasItsClass(t *testing.T) {
+func TestEachTransportErrorHasItsKind(t *testing.T) {
 	_, good := newInstagram(t, overTLS)
 	_, expired := newInstagram(t, mock.ServerOptions{TLS: true, Expired: true})
 	_, elsewhere := newInstagram(t, mock.ServerOptions{TLS: true, WrongName: true})

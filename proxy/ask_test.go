@@ -129,7 +129,7 @@ func TestTransientRefusalIsRetriedAtMostOnce(t *testing.T) {
 	}
 }
 
-func TestNoAnswerIsRepeatedOnce(t *testing.T) {
+func TestACallWithoutAnAnswerIsRepeatedOnce(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	for token, want := range map[string]struct{ status, subcode, calls int }{
 		"close-1":    {503, 990023, 2},
@@ -178,7 +178,7 @@ func keptThenDead(t *testing.T, connections int) (base string, count func() int3
 
 // A dead kept connection does not fail the call. The call is sent again on a new connection,
 // whether or not retries are allowed, and no second kept connection is tried.
-func TestDeadReusedConnectionCostsNoCall(t *testing.T) {
+func TestADeadKeptConnectionDoesNotFailTheCall(t *testing.T) {
 	const kept = 4
 	for retries := range 2 {
 		base, count := keptThenDead(t, kept)
@@ -221,7 +221,7 @@ func TestCodesUseNewConnections(t *testing.T) {
 	}
 }
 
-func TestAnAnswerCutShortIsNotRepeated(t *testing.T) {
+func TestACallWhoseAnswerIsCutShortIsNotRepeated(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	if w := ask(newProxy(t, optionsFor(t, s.URL, s.CA())), get(target("truncated-1"))); w.Code != 502 || i.CallsFor("truncated-1") != 1 {
 		t.Errorf("with TLS: got %d after %d calls, want 502 after 1", w.Code, i.CallsFor("truncated-1"))

@@ -74,7 +74,7 @@ func TestSidecarTokenComesInOneOfThreeForms(t *testing.T) {
 // A bearer token counts as the sidecar's own only if Meta's token is elsewhere in the request. The
 // sidecar's own token never reaches Meta, even if apps still send it after the check was turned
 // off.
-func TestOwnTokenAsBearerIsNeverTakenForMetas(t *testing.T) {
+func TestOwnTokenAsBearerIsNeverSentToMeta(t *testing.T) {
 	const token = "access_token?grant_type=ig_exchange_token"
 	form := codeForm("CODE").Encode()
 	for name, c := range map[string]struct {

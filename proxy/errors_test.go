@@ -100,7 +100,7 @@ func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
 	}
 }
 
-func TestOwnErrorsParseAsInstagramsDo(t *testing.T) {
+func TestOwnErrorsParseLikeInstagramsErrors(t *testing.T) {
 	for subcode, list := range ownErrors() {
 		for _, e := range list {
 			back, ok := graph.ReadError(e.Status, e.Encode(), func(s string) string { return s })
@@ -116,7 +116,7 @@ func TestOwnErrorsParseAsInstagramsDo(t *testing.T) {
 
 // An unread body closes the connection, and the answer announces this. A wrong method alone does
 // not close it.
-func TestABodyClosesTheConnection(t *testing.T) {
+func TestAnUnreadBodyClosesTheConnection(t *testing.T) {
 	p := proxyOf(t, nil, nil)
 	for want, r := range map[string]*http.Request{"": postRequest(), "close": withBody()} {
 		if got := ask(p, r).Header().Get("Connection"); got != want {

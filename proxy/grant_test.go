@@ -318,7 +318,7 @@ func TestFormsAreReadStrictly(t *testing.T) {
 }
 
 // The error for a token or a grant on the wrong call names the right call, and Meta is not asked.
-func TestErrorOfAWrongCallNamesTheRightOne(t *testing.T) {
+func TestTheErrorForAWrongCallNamesTheRightCall(t *testing.T) {
 	w := newWorld(t)
 	for path, says := range map[string]string{
 		"/access_token?grant_type=ig_exchange_token&code=abc":                      "POST /oauth/access_token",

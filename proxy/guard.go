@@ -60,7 +60,7 @@ func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefo
 		switch {
 		case err == nil: // also a refusal or a rate limit
 			return breaker.Success
-		case e != nil && e.Class.IsFailure() && !(failedBefore && isOfToken(e)):
+		case e != nil && e.Class.IsFailure() && !(failedBefore && mayBeDueToToken(e)):
 			return breaker.Failure
 		}
 		return breaker.Ignored
@@ -72,7 +72,7 @@ func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefo
 	case err == nil:
 		s.failures.forget(c.key.ID())
 		s.note(c, a)
-	case e != nil && isOfToken(e):
+	case e != nil && mayBeDueToToken(e):
 		err = s.failures.note(c.key.ID(), e, time.Now())
 	}
 	return a, err

@@ -99,9 +99,9 @@ func (f tokenFailure) repeated(now time.Time) *graph.Error {
 // mayProbe reports whether the token may be the probe of a half-open breaker.
 func (f tokenFailure) mayProbe(now time.Time) bool { return now.Sub(f.at) >= 2*f.pause }
 
-// isOfToken reports whether a failure may be due to the token: Meta answered, or may at least have
-// received the request. If a host cannot be reached, every token fails alike.
-func isOfToken(e *graph.Error) bool {
+// mayBeDueToToken reports whether a failure may be due to the token: Meta answered, or may at least
+// have received the request. If a host cannot be reached, every token fails alike.
+func mayBeDueToToken(e *graph.Error) bool {
 	switch e.Class {
 	case graph.ClassTransient, graph.ClassBroken, graph.ClassTimeout:
 		return true

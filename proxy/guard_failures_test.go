@@ -218,7 +218,7 @@ func TestCircuitsDoNotShareSlots(t *testing.T) {
 	}
 }
 
-func TestTheFailuresRememberedAreBounded(t *testing.T) {
+func TestTheNumberOfRememberedFailuresIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newFailures(time.Minute)
 		id := func(n int) (id cache.ID) { id[0], id[1], id[2] = byte(n), byte(n>>8), byte(n>>16); return id }
@@ -240,11 +240,11 @@ func TestTheFailuresRememberedAreBounded(t *testing.T) {
 // If Meta did not receive the request, the token cannot be the reason.
 func TestUnreachableHostIsNotATokenFailure(t *testing.T) {
 	for kind, want := range map[string]bool{"reset": true, "closed": true, "refused": false, "resolve": false, "tls": false, "other": false} {
-		if got := isOfToken(errUnreachable(kind)); got != want {
+		if got := mayBeDueToToken(errUnreachable(kind)); got != want {
 			t.Errorf("%s: %v, want %v", kind, got, want)
 		}
 	}
-	if isOfToken(errSilent()) || !isOfToken(errTimeout()) || !isOfToken(errBadAnswer("x")) || isOfToken(errOverloaded()) {
-		t.Error("isOfToken is wrong about errSilent, errTimeout, errBadAnswer or errOverloaded")
+	if mayBeDueToToken(errSilent()) || !mayBeDueToToken(errTimeout()) || !mayBeDueToToken(errBadAnswer("x")) || mayBeDueToToken(errOverloaded()) {
+		t.Error("mayBeDueToToken is wrong about errSilent, errTimeout, errBadAnswer or errOverloaded")
 	}
 }

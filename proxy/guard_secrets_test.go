@@ -50,7 +50,7 @@ func inUse(t *testing.T, m *Metrics) (which string) {
 	return which
 }
 
-func TestRefusedSecretIsRetriedWithTheOtherOne(t *testing.T) {
+func TestACallWithARefusedSecretIsRepeatedWithTheOtherSecret(t *testing.T) {
 	p, o, i, log := rotating(t)
 	o.Retries = 0 // a call with the other secret is not a retry: the refused call had no effect
 	if err := p.Reload(o); err != nil {
@@ -76,7 +76,7 @@ func TestRefusedSecretIsRetriedWithTheOtherOne(t *testing.T) {
 }
 
 // The secret that works stays in use after a reload that adds or removes another one.
-func TestTheSecretInUseStaysInUseOverAReload(t *testing.T) {
+func TestTheSecretInUseStaysInUseAcrossAReload(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
 	o.Cache, o.Metrics = newCache(t), NewMetrics()
@@ -124,7 +124,7 @@ func TestTwoRefusedSecretsPauseTheAppAndAreNotPrinted(t *testing.T) {
 
 // The result of a call that was in flight when the secret was replaced says nothing about the new
 // secret: it neither pauses the app nor turns readiness off.
-func TestExchangeWithTheOldSecretDoesNotPauseTheNewOne(t *testing.T) {
+func TestACallWithTheOldSecretDoesNotPauseTheApp(t *testing.T) {
 	came, gate := make(chan string, 10), make(chan struct{})
 	upstream := newService(t)
 	upstream.says = func(r *http.Request, _ url.Values) (int, string) {

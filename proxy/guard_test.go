@@ -54,7 +54,7 @@ func TestOnlyFailuresOpenTheBreaker(t *testing.T) {
 	}
 }
 
-func TestOpenBreakerIsAFast503WithRetryAfter(t *testing.T) {
+func TestAnOpenBreakerAnswers503WithRetryAfterAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		g := newGuarded(t, 10, func(context.Context, call) (answer, error) { asked++; return answer{}, errTimeout() })
@@ -73,7 +73,7 @@ func TestOpenBreakerIsAFast503WithRetryAfter(t *testing.T) {
 	})
 }
 
-func TestAppLimitPausesAllTokensForItsTime(t *testing.T) {
+func TestALimitOnTheAppPausesAllItsTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		g := newGuarded(t, 10, nil)
@@ -103,7 +103,7 @@ func TestAppLimitPausesAllTokensForItsTime(t *testing.T) {
 	})
 }
 
-func TestRefusedSecretPausesForSecondsUntilProven(t *testing.T) {
+func TestARefusedSecretPausesTheAppForSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
 		asked, wrong := 0, true

@@ -110,7 +110,7 @@ func endings(t *testing.T) map[string]ending {
 	}
 }
 
-func TestEachEndingIsAnsweredWholeAndLoggedOnce(t *testing.T) {
+func TestEachOutcomeIsAnsweredInFullAndLoggedOnce(t *testing.T) {
 	for name, c := range endings(t) {
 		var log strings.Builder
 		p := proxyOf(t, slog.New(slog.NewJSONHandler(&log, nil)), func(context.Context, call) (answer, error) { return c.give() })

@@ -11,7 +11,7 @@ import (
 
 // A load balancer has no token, uses an address as Host, and checks every few seconds. None of its
 // checks may reach Meta, be refused, or hide the requests of apps in the log and the metrics.
-func TestTheHealthCheckOnTheAppPortIsAnsweredByTheProcess(t *testing.T) {
+func TestHealthChecksOnTheAppPortAreAnsweredByIgproxyItself(t *testing.T) {
 	base, requests := saying(t, rawReply(http.StatusOK, "{}"))
 	var log bytes.Buffer
 	o := optionsFor(t, base, nil)

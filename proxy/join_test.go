@@ -19,7 +19,7 @@ func newJoin(budget time.Duration, next exchangeFunc) *joinStep {
 	return &joinStep{next: next, budget: budget, log: slog.New(slog.DiscardHandler), flights: &flights{}}
 }
 
-func TestManyCallersOfOneTokenAreOneFlight(t *testing.T) {
+func TestManyCallersOfOneTokenShareOneFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int32
 		want := tokenAnswer(t, "long", time.Hour)
@@ -49,7 +49,7 @@ func TestManyCallersOfOneTokenAreOneFlight(t *testing.T) {
 	})
 }
 
-func TestTheFlightContinuesWhenItsLeaderLeaves(t *testing.T) {
+func TestAFlightContinuesWhenItsLeaderDisconnects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var landed atomic.Bool
 		d := newJoin(time.Minute, func(ctx context.Context, _ call) (answer, error) {
@@ -122,7 +122,7 @@ func TestCallersMayArriveWhileCloseWaits(t *testing.T) {
 	all.Wait()
 }
 
-func TestSlowFlightDelaysNoOther(t *testing.T) {
+func TestASlowFlightDoesNotDelayOtherFlights(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := callFor(t, "slow")
 		d := newJoin(time.Minute, func(_ context.Context, c call) (answer, error) {
@@ -141,7 +141,7 @@ func TestSlowFlightDelaysNoOther(t *testing.T) {
 	})
 }
 
-func TestAPanicInAFlightIsA500ForEveryMember(t *testing.T) {
+func TestAPanicInAFlightIsA500ForEachOfItsCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newJoin(time.Minute, func(context.Context, call) (answer, error) {
 			time.Sleep(time.Second)
@@ -162,7 +162,7 @@ func TestAPanicInAFlightIsA500ForEveryMember(t *testing.T) {
 	})
 }
 
-func TestAFlightBeyondItsBudgetIsA504(t *testing.T) {
+func TestAFlightThatExceedsItsBudgetIsA504(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
 		d := newJoin(time.Second, func(context.Context, call) (answer, error) { <-stuck; return answer{}, errTimeout() })

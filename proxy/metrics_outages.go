@@ -19,8 +19,8 @@ type Outage struct {
 	Breakers []string `json:"breakers,omitempty"`
 }
 
-// outageOf is an Outage of one breaker.
-type outageOf struct {
+// circuitOutage is an Outage of one breaker.
+type circuitOutage struct {
 	Outage
 	circuit circuit
 }
@@ -31,20 +31,20 @@ const maxOutages = 64
 
 // outages keeps the last outages.
 type outages struct {
-	mu   sync.Mutex // protects list
-	list []outageOf // in the order in which they began
+	mu   sync.Mutex      // protects list
+	list []circuitOutage // in the order in which they began
 }
 
 // change records a change of a breaker's state.
 func (s *outages) change(of circuit, upstream string, c breaker.Change, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.list, func(o outageOf) bool { return o.circuit == of && o.Of == upstream && o.End.IsZero() })
+	i := slices.IndexFunc(s.list, func(o circuitOutage) bool { return o.circuit == of && o.Of == upstream && o.End.IsZero() })
 	if i < 0 {
 		if c.To == breaker.Closed {
 			return
 		}
-		s.list = append(s.list, outageOf{Outage{Of: upstream, Start: c.Since}, of})
+		s.list = append(s.list, circuitOutage{Outage{Of: upstream, Start: c.Since}, of})
 		s.list = slices.Delete(s.list, 0, max(0, len(s.list)-maxOutages))
 		return
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-func TestAnOutageIsOneLineWithStartEndAndProbes(t *testing.T) {
+func TestAnOutageIsOneEntryWithStartEndAndProbes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := optionsFor(t, "http://127.0.0.1:1", nil)
 		o.Apps = []App{{Label: "shop", ID: "1", Secret: NewSecret(testSecret)}, {Label: "club", ID: "2", Secret: NewSecret(testSecret)}}

@@ -142,7 +142,7 @@ func exercised(t *testing.T) *Metrics {
 // free are the labels whose values come from the operator or the build.
 var free = []string{"app", "version", "commit", "go"}
 
-func TestExportedMetricsAreThoseDocumented(t *testing.T) {
+func TestExportedMetricsMatchTheDocs(t *testing.T) {
 	want := documented(t)
 	families, err := exercised(t).registry.Gather()
 	if err != nil {
@@ -231,7 +231,7 @@ func sortedWords(words []string) []string {
 
 // Each way in which a request can end is counted under label values that docs/metrics.md lists, and
 // no other values are listed.
-func TestOutcomesAndSourcesAreThoseDocumented(t *testing.T) {
+func TestOutcomesAndSourcesMatchTheDocs(t *testing.T) {
 	outcomeSet, sources := map[string]bool{}, map[string]bool{}
 	count := func(x reply) {
 		outcomeSet[x.outcome()] = true
@@ -274,7 +274,7 @@ func TestAllClassesIsComplete(t *testing.T) {
 }
 
 // An operator must be able to see that tokens are refused.
-func TestTokensAndTheirRefusalsAreCountedApart(t *testing.T) {
+func TestTokensAndRefusalsAreCountedSeparately(t *testing.T) {
 	_, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
 	o.Metrics = NewMetrics()

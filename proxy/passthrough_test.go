@@ -117,7 +117,7 @@ func TestAnAnswerThatBreaksOffIsLoggedAndCutsTheConnection(t *testing.T) {
 	}
 }
 
-func TestThePathOfAnAppPassesThrough(t *testing.T) {
+func TestAPassedThroughPathMayNameTheApp(t *testing.T) {
 	w := newWorld(t)
 	s := overHTTP(t, w.p)
 	res, err := http.Get(s.URL + "/apps/threads/v1.0/me?fields=id")

@@ -114,7 +114,7 @@ func TestProbeRequiresARefusalFromTheCodeExchange(t *testing.T) {
 
 // Probe tests each app, and the host that exchanges its codes. One failure does not hide the
 // others.
-func TestProbeProvesEveryAppAndTheHostOfCodes(t *testing.T) {
+func TestProbeTestsEveryAppAndTheHostThatExchangesCodes(t *testing.T) {
 	w := newWorld(t)
 	w.graph.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":100}}`)
 	w.login.say(400, `{"error_type":"OAuthException","code":400,"error_message":"Matching code was not found or was already used"}`)

@@ -109,7 +109,7 @@ func TestASecretIsTestedAtTheStartAndAfterAChange(t *testing.T) {
 }
 
 // During a rollout, a sidecar with a wrong secret must not be ready even for a moment.
-func TestWithACheckTheSidecarIsNotReadyBeforeItsResult(t *testing.T) {
+func TestTheSidecarIsNotReadyUntilItsSecretsAreTested(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := startProving(t, testSecret, func(o *Options) { o.CheckSecrets = true; o.Timeout = 10 * time.Second })
 		if m.Readiness().Ready {

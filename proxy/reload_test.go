@@ -201,7 +201,7 @@ func TestTheOldEnginesConnectionsAreClosed(t *testing.T) {
 	}
 }
 
-func TestWhatIsKnownSurvivesAReload(t *testing.T) {
+func TestTheCachePausesAndBreakersSurviveAReload(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
 	o.Cache, o.Metrics = newCache(t), NewMetrics()

@@ -8,7 +8,7 @@ import (
 )
 
 // The class of an answer decides how long it is remembered.
-func TestRememberByClass(t *testing.T) {
+func TestTheClassOfAnAnswerDecidesHowLongItIsRemembered(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer func(t testing.TB) answer
 		want   time.Duration

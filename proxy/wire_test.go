@@ -53,7 +53,7 @@ func sent(t *testing.T, addr, request string, half bool) string {
 const wireOK = "/access_token?grant_type=ig_exchange_token&access_token=t"
 
 // The bytes that net/http would read as the next request may be the body of the previous one.
-func TestBytesAfterABodyAreNotARequest(t *testing.T) {
+func TestBytesAfterABodyAreNotReadAsARequest(t *testing.T) {
 	addr := wireServer(t, func(context.Context, call) (answer, error) { return refusalAnswer(190, 0, "m"), nil })
 	const host, second = " HTTP/1.1\r\nHost: localhost\r\n", "GET " + wireOK + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	for name, request := range map[string]string{

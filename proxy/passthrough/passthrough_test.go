@@ -253,7 +253,7 @@ func TestProtocolUpgradesAreRefused(t *testing.T) {
 
 // The app gets an answer after a timeout, because the deadlines of its connection are later than
 // the deadline of the call to Meta.
-func TestATimeoutIsAnErrorWithAnAnswer(t *testing.T) {
+func TestTheAppGetsAnAnswerAfterATimeout(t *testing.T) {
 	hangs := make(chan struct{})
 	o := passthrough.Options{Timeout: 50 * time.Millisecond}
 	s := newSidecar(t, o, func(http.ResponseWriter, *http.Request) { <-hangs })
