@@ -8,7 +8,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// answer writes the response. Write errors are ignored: they only mean that the caller has left.
+// answer writes the response. Write errors are ignored: they only mean that the caller has
+// disconnected.
 func (x *reply) answer(w http.ResponseWriter) {
 	r := x.response(time.Now())
 	r.writeTo(w)

@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
-// subject describes what a call exchanges, which is a token or a code, and the form of such a call.
+// subject describes one of the two kinds of call: a call exchanges either a token or a code.
 type subject struct {
 	method        string       // the only method, of the app's request and of the one to Meta
 	param, other  param        // the parameter of this subject, and that of the other subject
@@ -42,7 +42,7 @@ var (
 			"Exchange a token with GET /access_token.")}
 )
 
-// param is a parameter that igproxy reads. It drops all others.
+// param is a parameter that igproxy reads. igproxy drops all other parameters.
 type param int
 
 const (

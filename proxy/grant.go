@@ -23,7 +23,7 @@ type grant struct {
 	service   Service       // the service whose apps may make the call
 	path      string        // the path after an optional version prefix, inbound and outbound
 	grantType string        // the value of grant_type
-	*subject                // what is exchanged, a token or a code, and how
+	*subject                // whether a token or a code is exchanged, and how
 	secret    bool          // whether the client secret is sent
 	upstream  string        // the name of the upstream, one of upstreams
 	base      *url.URL      // the upstream's URL

@@ -16,7 +16,7 @@ type guardStep struct {
 	next     exchanger
 	circuits *circuits
 	failures *failures
-	timeout  time.Duration // of a call
+	timeout  time.Duration // how long a call may take
 	log      *slog.Logger
 }
 

@@ -13,11 +13,12 @@ import (
 // an outage of Meta. Otherwise a worker that keeps sending a token that always fails at Meta would
 // open the breaker for all tokens.
 //
-// - After a failure igproxy does not ask Meta for the token during a pause, which doubles with each
-// failure. During the pause it answers with the same failure. - The breaker counts only the token's
-// first failure, until Meta answers for the token, or until the token has not failed for
-// breaker.interval or twice its pause, whichever is longer. - The token cannot be the probe of a
-// half-open breaker until twice its pause has passed, so that other tokens probe Meta first.
+//   - After a failure igproxy does not ask Meta for the token during a pause, which doubles with
+//     each failure. During the pause it answers with the same failure.
+//   - The breaker counts only the token's first failure, until Meta answers for the token, or until
+//     the token has not failed for breaker.interval or twice its pause, whichever is longer.
+//   - The token cannot be the probe of a half-open breaker until twice its pause has passed, so
+//     that other tokens probe Meta first.
 type failures struct {
 	interval time.Duration // of the breaker
 

@@ -123,7 +123,7 @@ func TestTwoRefusedSecretsPauseTheAppAndAreNotPrinted(t *testing.T) {
 }
 
 // The result of a call that was in flight when the secret was replaced says nothing about the new
-// secret: it neither pauses the app nor turns readiness off.
+// secret: it neither pauses the app nor makes the Proxy unready.
 func TestACallWithTheOldSecretDoesNotPauseTheApp(t *testing.T) {
 	came, gate := make(chan string, 10), make(chan struct{})
 	upstream := newService(t)

@@ -76,7 +76,7 @@ func (x *reply) serve(e *engine, w http.ResponseWriter, r *http.Request, onLoopb
 	defer x.recover(shared.log)
 	gate := e.gate
 	gate.any = gate.any && !onLoopback
-	// These checks come before decode, whose errors say something about the token.
+	// These checks come before decode, whose errors reveal something about the token.
 	t := e.route(r)
 	if x.err = gate.check(r); x.err == nil {
 		x.err = e.trust.check(r, t)

@@ -80,7 +80,7 @@ func documented(t *testing.T) map[string]metricRow {
 	return table
 }
 
-// readmeTable returns the rows of the table in README with this head.
+// readmeTable returns the rows of the table in README with this header row.
 func readmeTable(t *testing.T, head string) (rows []string) {
 	t.Helper()
 	return tableIn(t, "../README.md", head)

@@ -11,17 +11,19 @@
 //
 // Files, comments, logs and metrics use these names.
 //
-// - decode selects an app and a row of the table in grant.go, and reads the token or the code. -
-// recall looks in memory, without waiting. A hit continues with answer. - join runs one flight per
-// token in this process. The flight is detached from its caller, has its own time budget and
-// recovers its own panics. - claim looks in memory again, then in Redis, where one sidecar of a
-// fleet gets the lease and the others wait. If Redis fails, the sidecar continues without it. -
-// guard checks the number of calls in flight, the pauses of the app and of the token, and the
-// circuit breaker. - ask sends a request that is built from scratch, with the client secret if the
-// call needs it, and limits the time of the call and the bytes of the reply. - remember keeps
-// tokens, and refusals that concern only one token. - answer writes status, headers and body;
-// expires_in is the time left. For a request that package lane has read, answer_lane.go writes the
-// same bytes.
+//   - decode selects an app and a row of the table in grant.go, and reads the token or the code.
+//   - recall looks in memory, without waiting. A hit continues with answer.
+//   - join runs one flight per token in this process. The flight is detached from its caller, has
+//     its own time budget and recovers its own panics.
+//   - claim looks in memory again, then in Redis, where one sidecar of a fleet gets the lease and
+//     the others wait. If Redis fails, the sidecar continues without it.
+//   - guard checks the number of calls in flight, the pauses of the app and of the token, and the
+//     circuit breaker.
+//   - ask sends a request that is built from scratch, with the client secret if the call needs it,
+//     and limits the time of the call and the bytes of the reply.
+//   - remember keeps tokens, and refusals that concern only one token.
+//   - answer writes status, headers and body; expires_in is the time left. For a request that
+//     package lane has read, answer_lane.go writes the same bytes.
 //
 // Only decode, ask and answer deal with HTTP. The steps from recall to ask have one method,
 // Exchange, and engine.go wraps them around each other: recall(join(claim(guard(ask)))). remember

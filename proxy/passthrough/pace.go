@@ -12,7 +12,7 @@ import (
 )
 
 // leastRate is the lowest average rate at which a body may arrive, from an app or from Meta. Both
-// are normally thousands of times faster. A slower sender is stuck, or wants to keep a connection
+// normally send thousands of times faster. A slower sender is stuck, or wants to keep a connection
 // busy. A sender that is not behind may pause for up to patience, which is longer than recovery
 // from a lost packet or the handover between two mobile cells takes.
 //
