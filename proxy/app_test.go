@@ -50,7 +50,7 @@ func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 	} {
 		p, graph := newShops(t)
 		if w := askAt(p, c.host, c.path); w.Code != 200 || !strings.Contains(graph.asked()[0], "client_secret="+c.secret+"&") {
-			t.Errorf("%s: %d %s, asked %v", name, w.Code, w.Body, graph.asked())
+			t.Errorf("%s: %d %s; requests to Meta: %v", name, w.Code, w.Body, graph.asked())
 		}
 	}
 	p, graph := newShops(t)
@@ -89,7 +89,7 @@ func TestTheClientIDInBasicAuthenticationSelectsTheApp(t *testing.T) {
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.SetBasicAuth("22", "whatever")
 	if w := ask(p, r); w.Code != 200 || !strings.Contains(graph.asked()[0], "client_id=22&client_secret=secret-of-the-club&") {
-		t.Errorf("got %d %s, asked %v", w.Code, w.Body, graph.asked())
+		t.Errorf("got %d %s; requests to Meta: %v", w.Code, w.Body, graph.asked())
 	}
 }
 
@@ -169,7 +169,7 @@ func TestIndistinguishableAppsAreRefused(t *testing.T) {
 func TestUnknownHostIsNotServed(t *testing.T) {
 	p, _ := newShops(t)
 	if w := askAt(p, "elsewhere.internal", "/access_token?grant_type=ig_exchange_token&access_token=A"); w.Code != 421 {
-		t.Errorf("got %d", w.Code)
+		t.Errorf("got %d, want 421", w.Code)
 	}
 }
 

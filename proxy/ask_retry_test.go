@@ -129,7 +129,7 @@ func TestACallIsRepeatedOnlyIfNothingForbidsIt(t *testing.T) {
 				want = 0
 			}
 			if err == nil || asked() != want {
-				t.Errorf("asked %d times, want %d (%v)", asked(), want, err)
+				t.Errorf("Meta was asked %d times, want %d (%v)", asked(), want, err)
 			}
 			for _, result := range []string{retrySpent, retryDenied, retryHeld, retryLate} {
 				if got := retried(t, u.metrics, result); (got == 1) != (result == c.result) {

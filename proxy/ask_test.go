@@ -55,12 +55,12 @@ func TestTheQueryIsBuiltFromScratch(t *testing.T) {
 	}
 	seen := requests()
 	if len(seen) != 1 {
-		t.Fatalf("asked %d times, want once", len(seen))
+		t.Fatalf("Meta was asked %d times, want once", len(seen))
 	}
 	got := seen[0]
 	want := url.Values{"grant_type": {"ig_exchange_token"}, "client_secret": {testSecret}, "access_token": {"IGAAshort+1"}}.Encode()
 	if got.Method != http.MethodGet || got.RequestURI != "/edge/access_token?"+want {
-		t.Errorf("asked for %s %s, want /edge/access_token?%s", got.Method, got.RequestURI, want)
+		t.Errorf("Meta got %s %s, want /edge/access_token?%s", got.Method, got.RequestURI, want)
 	}
 	// net/http adds Accept-Encoding.
 	headers := http.Header{"Accept": {"application/json"}, "User-Agent": {"igproxy/1.2.3"}, "Accept-Encoding": {"gzip"}}
@@ -74,7 +74,7 @@ func TestRequestsOverTLSContainNothingStrange(t *testing.T) {
 	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 	w := ask(p, with(get(target("IGAAshort")+"&client_secret=mine&x=1"), "Cookie", "a=b"))
 	if w.Code != 200 || i.Calls() != 1 || len(i.Strange()) != 0 {
-		t.Errorf("status %d, asked %d times, strange: %v", w.Code, i.Calls(), i.Strange())
+		t.Errorf("status %d, Meta was asked %d times, strange requests: %v", w.Code, i.Calls(), i.Strange())
 	}
 }
 
@@ -285,7 +285,7 @@ func TestTimeoutCoversTheWholeCall(t *testing.T) {
 			t.Errorf("%s: %d slots are still taken", name, n)
 		}
 		if n := i.CallsFor(c.token); n > 1 {
-			t.Errorf("%s: asked %d times, want at most once", name, n)
+			t.Errorf("%s: Meta was asked %d times, want at most once", name, n)
 		}
 	}
 }

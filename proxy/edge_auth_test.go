@@ -215,7 +215,7 @@ func TestUnauthenticatedRequestsAreRefusedInTheEnvelope(t *testing.T) {
 	}
 	s.Close() // waits for the last log line, which is written after the answer
 	if got := strings.Count(log.String(), "outcome=rejected"); got != len(targets) || strings.Contains(log.String(), guess) {
-		t.Errorf("%d lines, want %d, without the guess:\n%s", got, len(targets), log)
+		t.Errorf("%d log lines, want %d, none of them with the guess:\n%s", got, len(targets), log)
 	}
 }
 
@@ -236,7 +236,7 @@ func TestChangedSidecarTokenAppliesToTheNextRequest(t *testing.T) {
 	current.Store(&old)
 	s, _, _ := trusted(t, &current, func(_ context.Context, c call) (answer, error) {
 		if got := c.token.Reveal(); got != "t" {
-			t.Errorf("the token exchanged is %q", got)
+			t.Errorf("the token %q was exchanged, want t", got)
 		}
 		return tokenAnswer(t, "long", time.Hour), nil
 	})

@@ -80,7 +80,7 @@ func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
 		}
 		for _, e := range errs[subcode] {
 			if e.Status != status && (m[1] != "4xx" || e.Status/100 != 4) || e.Code != code {
-				t.Errorf("%d is %d with code %d, docs/errors.md has %s and %d", subcode, e.Status, e.Code, m[1], code)
+				t.Errorf("%d has status %d and code %d, docs/errors.md has %s and %d", subcode, e.Status, e.Code, m[1], code)
 			}
 			if promised := m[5] == "after `Retry-After`"; promised != !e.RetryAt.IsZero() {
 				t.Errorf("%d: RetryAt %v, docs/errors.md has %q", subcode, e.RetryAt, m[5])

@@ -87,7 +87,7 @@ func TestFailedTokenIsRetriedAfterAGrowingPause(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		if got := fmt.Sprint(pauses); got != "[1 2 4 8 16 30]" {
-			t.Errorf("asked again after %s seconds, want [1 2 4 8 16 30]", got)
+			t.Errorf("Meta was asked again after %s seconds, want [1 2 4 8 16 30]", got)
 		}
 		down = false
 		time.Sleep(lastPause)

@@ -286,6 +286,6 @@ func TestATooShortPreviousSecretIsRefused(t *testing.T) {
 	o := optionsFor(t, "https://graph.instagram.com", nil)
 	o.Cache, o.Apps[0].Previous = newCache(t), NewSecret("short")
 	if _, err := New(o); err == nil || strings.Contains(err.Error(), "short") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error without the secret", err)
 	}
 }

@@ -65,10 +65,10 @@ func TestAnOpenBreakerAnswers503WithRetryAfterAtOnce(t *testing.T) {
 		_, err := g.Exchange(t.Context(), callFor(t, "another"))
 		var e *graph.Error
 		if !errors.As(err, &e) || e.Status != 503 || e.Code != 2 || !*e.Transient || time.Until(e.RetryAt) != 6*time.Second {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want 503 with RetryAt in 6s", err)
 		}
 		if asked != 3 {
-			t.Errorf("asked %d times, want 3", asked)
+			t.Errorf("Meta was asked %d times, want 3", asked)
 		}
 	})
 }
@@ -98,7 +98,7 @@ func TestALimitOnTheAppPausesAllItsTokens(t *testing.T) {
 		}
 		time.Sleep(3 * time.Minute)
 		if a, err := g.Exchange(t.Context(), other); err != nil || a.refusal != nil || asked != 2 {
-			t.Errorf("after the pause: %v, %v, asked %d times", a.refusal, err, asked)
+			t.Errorf("after the pause: %v, %v, Meta was asked %d times", a.refusal, err, asked)
 		}
 	})
 }
@@ -126,7 +126,7 @@ func TestARefusedSecretPausesTheAppForSeconds(t *testing.T) {
 			}
 		}
 		if asked != 1 || c.app.state.secrets.standing() != secretRefused {
-			t.Errorf("asked %d times, secret %s; want 1, refused", asked, c.app.state.secrets.standing())
+			t.Errorf("Meta was asked %d times, secret %s; want 1, refused", asked, c.app.state.secrets.standing())
 		}
 		time.Sleep(refusedPause)
 		_, _ = g.Exchange(t.Context(), c)

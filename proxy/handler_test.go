@@ -142,7 +142,7 @@ func TestEachOutcomeIsAnsweredInFullAndLoggedOnce(t *testing.T) {
 		checkCacheStatus(t, name, h.Get("Cache-Status"), c.cache)
 		checkLog(t, name, log.String(), c, id)
 		if n := counted(t, p.carried.metrics, "igproxy_requests_total"); n != 1 {
-			t.Errorf("%s: counted %v times", name, n)
+			t.Errorf("%s: the request was counted %v times, want once", name, n)
 		}
 	}
 }
@@ -229,7 +229,7 @@ func TestExpiresInIsTheTimeLeft(t *testing.T) {
 		first := left()
 		time.Sleep(59 * time.Minute)
 		if aged := left(); first != 60*24*3600 || aged != first-59*60 || asked != 1 {
-			t.Errorf("first %d, 59 minutes later %d, asked %d times", first, aged, asked)
+			t.Errorf("expires_in is %d, and %d after 59 minutes; Meta was asked %d times", first, aged, asked)
 		}
 	})
 }

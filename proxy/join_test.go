@@ -44,7 +44,7 @@ func TestManyCallersOfOneTokenShareOneFlight(t *testing.T) {
 		}
 		wg.Wait()
 		if asked.Load() != 1 || joined.Load() != 199 {
-			t.Errorf("asked %d times and %d joined, want 1 and 199", asked.Load(), joined.Load())
+			t.Errorf("Meta was asked %d times and %d callers joined, want 1 and 199", asked.Load(), joined.Load())
 		}
 	})
 }
@@ -96,7 +96,7 @@ func TestCloseWaitsForTheFlight(t *testing.T) {
 			t.Errorf("with an ended context: got %v, want an error with the number of flights", err)
 		}
 		if err := d.flights.wait(t.Context()); err != nil || !landed.Load() {
-			t.Errorf("wait: %v, landed: %v", err, landed.Load())
+			t.Errorf("wait: %v, the flight has ended: %v; want no error and true", err, landed.Load())
 		}
 	})
 }

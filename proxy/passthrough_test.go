@@ -126,7 +126,7 @@ func TestAPassedThroughPathMayNameTheApp(t *testing.T) {
 	}
 	_ = res.Body.Close()
 	if res.StatusCode != 200 || len(w.threads.asked()) != 1 || w.threads.asked()[0] != "GET /v1.0/me?fields=id|" {
-		t.Errorf("got %d, asked %v", res.StatusCode, w.threads.asked())
+		t.Errorf("got %d; requests to Meta: %v", res.StatusCode, w.threads.asked())
 	}
 }
 
@@ -173,12 +173,12 @@ func TestAPassedCallThatFailsIsAnsweredInTheEnvelope(t *testing.T) {
 	for range 20 { // if the call and its connection had the same deadline, the connection would usually be cut
 		res, err := http.Get(s.URL + "/me")
 		if err != nil {
-			t.Fatalf("a hang: %v", err)
+			t.Fatalf("a call that hangs: %v", err)
 		}
 		body, _ := io.ReadAll(res.Body)
 		_ = res.Body.Close()
 		if res.StatusCode != 504 || !strings.Contains(string(body), `"error_subcode":990022`) || res.Header.Get("Cache-Status") != "" {
-			t.Errorf("a hang: %d %s %v", res.StatusCode, body, res.Header)
+			t.Errorf("a hang: got %d %s %v, want 504 with 990022", res.StatusCode, body, res.Header)
 		}
 	}
 }
@@ -195,7 +195,7 @@ func TestNothingAfterAnHTTP10RequestIsReadAsARequest(t *testing.T) {
 	_, _ = io.WriteString(c, "POST /me HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	answers, err := io.ReadAll(c)
 	if n := strings.Count(string(answers), "HTTP/1."); err != nil || n != 1 || strings.Contains(strings.Join(w.graph.asked(), " "), "smuggled") {
-		t.Errorf("%d answers, asked %v, %v", n, w.graph.asked(), err)
+		t.Errorf("%d answers; requests to Meta: %v, %v", n, w.graph.asked(), err)
 	}
 }
 
@@ -257,7 +257,7 @@ func TestTokenCallsCannotBeReachedThroughPassthrough(t *testing.T) {
 		}
 	}
 	if n := len(w.graph.asked()) + len(w.login.asked()); n != 0 {
-		t.Errorf("asked %d times", n)
+		t.Errorf("Meta was asked %d times, want never", n)
 	}
 }
 

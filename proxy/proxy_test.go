@@ -61,7 +61,7 @@ func TestMetricsBelongToOneProxy(t *testing.T) {
 func TestTheBudgetIsTheSumOfItsParts(t *testing.T) {
 	o := Options{ClaimBudget: 50 * time.Millisecond, Timeout: 10 * time.Second}
 	if got := o.Budget(); got != 10150*time.Millisecond {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want 10.15s", got)
 	}
 }
 

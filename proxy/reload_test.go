@@ -47,14 +47,14 @@ func TestReloadIsAtomic(t *testing.T) {
 		o.Apps = slices.Clone(good.Apps)
 		spoil(&o)
 		if err := p.Reload(o); err == nil {
-			t.Errorf("%s: accepted", name)
+			t.Errorf("%s: the reload succeeded", name)
 		}
 		if p.current.Load() != before {
 			t.Fatalf("%s: the engine was replaced in spite of the error", name)
 		}
 	}
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || i.Calls() != 1 {
-		t.Errorf("after refused reloads: %d, asked %d times", w.Code, i.Calls())
+		t.Errorf("after refused reloads: got %d after %d calls, want 200 after 1", w.Code, i.Calls())
 	}
 	hosts := good
 	hosts.Hosts = []string{"new.example"}
@@ -84,7 +84,7 @@ func TestARequestFinishesOnTheEngineItBeganWith(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w := ask(p, get(target("IGAAnew"))); w.Code != 200 || i.CallsFor("IGAAnew") != 1 {
-		t.Errorf("on the new engine: %d", w.Code)
+		t.Errorf("on the new engine: got %d, want 200", w.Code)
 	}
 	if got := p.Readiness().Flights; got != 1 {
 		t.Errorf("got %d flights, want 1, which began on the old engine", got)
@@ -147,7 +147,7 @@ func TestCloseWaitsForFlightsFromBeforeTheReload(t *testing.T) {
 		t.Errorf("Close: %v, %d slots taken", err, p.carried.circuits.inFlight(""))
 	}
 	if code := <-answered; code != 200 {
-		t.Errorf("the caller got %d", code)
+		t.Errorf("the caller got %d, want 200", code)
 	}
 }
 

@@ -45,7 +45,7 @@ func TestResumeEndsThePauseOfOneAppOrOfAll(t *testing.T) {
 		t.Errorf("one app: got %v, %v; paused: %v", ended, err, paused())
 	}
 	if w := ask(p, get("/apps/shop"+target("COLD"))); w.Code != 200 {
-		t.Errorf("the resumed app got %d", w.Code)
+		t.Errorf("the resumed app got %d, want 200", w.Code)
 	}
 	if w := ask(p, get("/apps/club"+target("COLD"))); w.Code != 429 {
 		t.Errorf("the other app got %d, want 429", w.Code)

@@ -270,7 +270,7 @@ func TestAnUpstreamThatIsDownIsAnError(t *testing.T) {
 	s := newSidecar(t, passthrough.Options{}, func(http.ResponseWriter, *http.Request) {})
 	s.base = &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
 	if _, _, got, _ := s.call(t, s.request(t, http.MethodGet, "/me", "")); got.Err == nil || got.Status != 0 || got.Cut {
-		t.Errorf("got %+v", got)
+		t.Errorf("got %+v, want an error and no status", got)
 	}
 }
 
@@ -279,7 +279,7 @@ func TestPagingURLsPointAtTheSidecar(t *testing.T) {
 	answer := func(kind, encoding, text string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Accept-Encoding") != "identity" {
-				t.Errorf("asked for %q; a compressed answer cannot be rewritten", r.Header.Get("Accept-Encoding"))
+				t.Errorf("Accept-Encoding is %q, want identity: a compressed answer cannot be rewritten", r.Header.Get("Accept-Encoding"))
 			}
 			w.Header().Set("Content-Type", kind)
 			if encoding != "" {
