@@ -1,8 +1,8 @@
 package proxy
 
-// These tests limit how often a hit allocates. They count allocations and do not measure time, so a
-// busy machine does not matter. A change that needs fewer allocations lowers the budget; a change
-// that needs more explains why.
+// These tests limit how often a hit allocates. They count allocations and do not measure time, so
+// they also work on a busy machine. A change that needs fewer allocations should lower the budget.
+// A change that needs more should explain why.
 
 import (
 	"context"

@@ -90,7 +90,7 @@ func TestRefusalsDuringAnOutageWriteFewLines(t *testing.T) {
 		if refused < seconds*(rate-1) || lines != most*seconds {
 			t.Errorf("%d lines about %d refusals, want %d", lines, refused, most*seconds)
 		}
-		if missing := refused - accounted; missing < 0 || missing > rate { // no next line reports those left out last
+		if missing := refused - accounted; missing < 0 || missing > rate { // the lines left out last are not reported
 			t.Errorf("the lines account for %d of %d refusals", accounted, refused)
 		}
 	})

@@ -37,8 +37,8 @@ const (
 	busyAfter  = 8       // a connection counts as busy after this number of answers
 
 	// shortest is the least number of bytes after an answer that counts as the start of a request.
-	// If fewer have arrived at the deadline, the connection is closed without a refusal, as by
-	// net/http.
+	// If fewer have arrived at the deadline, the connection is closed without a refusal, as
+	// net/http would do.
 	shortest = 4
 )
 
