@@ -1,8 +1,8 @@
 package proxy
 
-// These tests limit how often a hit allocates. They count allocations and do not measure time, so a
-// busy machine does not matter. A change that needs fewer allocations lowers the budget; a change
-// that needs more explains why.
+// These tests limit how often a hit allocates. They count allocations and do not measure time, so
+// they also work on a busy machine. A change that needs fewer allocations should lower the budget.
+// A change that needs more should explain why.
 
 import (
 	"context"
@@ -26,7 +26,7 @@ type budget struct{ plain, raced float64 }
 var (
 	hitBudget    = budget{17, 19} // a hit through the whole handler, with its log line
 	decodeBudget = budget{6, 7}   // reading the request and deriving its key
-	recallBudget = budget{1, 1}   // the step "recall", a hit
+	recallBudget = budget{1, 1}   // the step "recall" for a hit
 	answerBudget = budget{6, 6}   // the step "answer"
 )
 
@@ -78,7 +78,7 @@ func atMost(t *testing.T, what string, b budget, f func()) {
 	if fewest > most {
 		t.Errorf("%s allocates %v times, want at most %v", what, fewest, most)
 	}
-	t.Logf("%s: %v of %v", what, fewest, most)
+	t.Logf("%s: %v allocations, at most %v are allowed", what, fewest, most)
 }
 
 // fewestAllocations returns the smallest result of many runs: with the race detector sync.Pool
@@ -94,7 +94,7 @@ func fewestAllocations(f func()) float64 {
 func raced(t *testing.T) bool {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		t.Fatal("the test does not know how it was built")
+		t.Fatal("the test binary has no build information")
 	}
 	return slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
@@ -115,18 +115,18 @@ func TestAHitInTheLaneAllocatesNothing(t *testing.T) {
 type scripted struct {
 	net.Conn
 	lane          *lane.Lane
-	come          chan struct{}
+	connect       chan struct{}
 	ended         chan struct{}
 	hits, answers int
 }
 
 func newScripted(t testing.TB, p *Proxy) *scripted {
-	c := &scripted{come: make(chan struct{}, 1), ended: make(chan struct{}, 1)}
+	c := &scripted{connect: make(chan struct{}, 1), ended: make(chan struct{}, 1)}
 	c.lane = p.NewLane(lane.Options{IdleTimeout: laneIdle, WriteTimeout: laneWrite, Logger: slog.New(slog.DiscardHandler)})
 	served := make(chan error, 1)
 	go func() { served <- c.lane.Serve(c) }()
 	t.Cleanup(func() {
-		close(c.come)
+		close(c.connect)
 		<-served
 		_ = c.lane.Shutdown(context.Background())
 	})
@@ -136,13 +136,13 @@ func newScripted(t testing.TB, p *Proxy) *scripted {
 // serve lets the lane accept the connection, and returns when the lane has closed it.
 func (c *scripted) serve(hits int) {
 	c.hits, c.answers = hits, 0
-	c.come <- struct{}{}
+	c.connect <- struct{}{}
 	<-c.ended
 }
 
 // Accept and Addr make scripted a listener, too.
 func (c *scripted) Accept() (net.Conn, error) {
-	if _, ok := <-c.come; !ok {
+	if _, ok := <-c.connect; !ok {
 		return nil, net.ErrClosed
 	}
 	return c, nil

@@ -8,7 +8,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// answer writes the response. Write errors are ignored: they only mean that the caller has left.
+// answer writes the response. Write errors are ignored: they only mean that the caller has
+// disconnected.
 func (x *reply) answer(w http.ResponseWriter) {
 	r := x.response(time.Now())
 	r.writeTo(w)
@@ -34,7 +35,8 @@ func (x *reply) response(now time.Time) response {
 	return r
 }
 
-// appendExpiresIn appends the value of expires_in: the seconds that a token really has left.
+// appendExpiresIn appends the value of expires_in: the number of whole seconds until the token
+// expires.
 func appendExpiresIn(to []byte, end, now time.Time) []byte {
 	return strconv.AppendInt(to, int64(end.Sub(now)/time.Second), 10)
 }

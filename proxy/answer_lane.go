@@ -12,7 +12,8 @@ import (
 	"github.com/igproxy/igproxy/proxy/lane"
 )
 
-// plainCall is the call that every plain request in the lane makes, without its token.
+// plainCall is what all requests that the lane answers have in common: the whole call except for
+// its token and cache key.
 type plainCall struct {
 	app      *app
 	grant    *grant
@@ -62,9 +63,9 @@ type laneHandler struct {
 	host   string
 
 	// What Sent needs to know about the last answer.
-	hit *plainCall // nil: it was a miss
-	id  requestID  // of a hit
-	x   *reply     // of a miss
+	hit *plainCall // nil: the answer was a miss
+	id  requestID  // the id of a hit
+	x   *reply     // the reply of a miss
 }
 
 // Serve implements lane.Handler.
@@ -88,8 +89,9 @@ func (h *laneHandler) Serve(b, host, token []byte, start time.Time) (answer []by
 	return r.appendTo(b, h.proxy.dates.at(start)), last
 }
 
-// miss runs every step after decode. It does not watch for a client that leaves: the exchange would
-// continue anyway, and a client that has closed only its sending half still waits for the answer.
+// miss runs every step after decode. It does not watch for a client that disconnects: the exchange
+// would continue anyway, and a client that has closed only its sending half still waits for the
+// answer.
 func (h *laneHandler) miss(b []byte, e *engine, token []byte, last bool) []byte {
 	h.hit, h.x = nil, &reply{id: newRequestID(), last: last}
 	secret := NewSecret(string(token))
@@ -126,7 +128,7 @@ func (h *laneHandler) Sent(start time.Time, took time.Duration) {
 }
 
 // serves reports whether the engine serves a Host. It reports false for a Host with unusual
-// characters, so that net/http and the gate decide.
+// characters, so that net/http gets the request and the gate (edge_host.go) decides.
 func (h *laneHandler) serves(e *engine, host []byte) bool {
 	if h.engine == e && h.host == string(host) {
 		return true

@@ -44,7 +44,7 @@ func bothWays(t testing.TB, p *Proxy, sent []byte, cut int) (plain, lane string)
 	return out[0], out[1]
 }
 
-func TestLaneAnswersEqualNetHTTPByteForByte(t *testing.T) {
+func TestTheLanesAnswersEqualThoseOfNetHTTPByteForByte(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
 		for token, want := range map[string]string{warmToken: "IGAA-long", "IGAA-new": "X-App-Usage", "IGAA-cold": "Retry-After", "IGAA-panic": "990026", "IGAA-expired": "190"} {
@@ -56,7 +56,7 @@ func TestLaneAnswersEqualNetHTTPByteForByte(t *testing.T) {
 	})
 }
 
-func TestLaneTreatsHalfARequestAsNetHTTP(t *testing.T) {
+func TestTheLaneTreatsHalfARequestAsNetHTTPDoes(t *testing.T) {
 	for n := range len(hitRequest) {
 		for _, sent := range []string{hitRequest[:n], hitRequest + hitRequest[:n], hitRequest + strings.Repeat("0", n%6), hitRequest + "\r\n\r\n\r\n"[:n%7]} {
 			synctest.Test(t, func(t *testing.T) {

@@ -46,7 +46,7 @@ func socketServer(t *testing.T, p *Proxy, network string, on bool) net.Addr {
 }
 
 // answersTo sends a stream in pieces, closes the sending half, and returns everything that arrives,
-// without the values that differ between two equal answers.
+// without the values that differ each time, such as Date.
 func answersTo(t *testing.T, to net.Addr, pieces []string) string {
 	t.Helper()
 	c, err := net.Dial(to.Network(), to.String())
@@ -70,10 +70,10 @@ func answersTo(t *testing.T, to net.Addr, pieces []string) string {
 	return changing.ReplaceAllString(string(got), "$1")
 }
 
-// changing matches the values that differ between two equal answers.
+// changing matches the values that differ between two answers to the same request.
 var changing = regexp.MustCompile(`(Date: |X-Request-Id: |ttl=|"expires_in":)[^\r}]*`)
 
-// A stream consists of hits, misses and other requests, and is cut into pieces of any length.
+// Each stream consists of hits, misses and other requests, and is cut into pieces of any length.
 func TestStreamsAreAnsweredTheSameWithAndWithoutTheLane(t *testing.T) {
 	p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
 	plain := []string{hitRequest, coldRequest, strings.Replace(hitRequest, warmToken, "IGAA-new", 1)}

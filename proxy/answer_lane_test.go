@@ -21,13 +21,13 @@ import (
 	"github.com/igproxy/igproxy/proxy/lane"
 )
 
-// laneServer is the proxy as the command serves it, with or without the lane, on connections in
+// laneServer serves a proxy as cmd/igproxy does, with or without the lane, on connections in
 // memory.
 type laneServer struct {
 	*http.Server
 	lane   *lane.Lane // nil: net/http serves everything
 	pipes  *pipes
-	behind atomic.Int64 // the number of requests that net/http got
+	behind atomic.Int64 // the number of requests that net/http has got
 }
 
 const (
@@ -150,7 +150,7 @@ func roundTrip(t testing.TB, c net.Conn, r *bufio.Reader, request string) (*http
 	return res, string(body)
 }
 
-func TestTheLaneAnswersHitsAndMissesAndHandsOverTheRestForGood(t *testing.T) {
+func TestTheLaneAnswersHitsAndMissesUntilItHandsTheConnectionOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newLaneServer(t, laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil)), true)
 		c := s.dial(t)
@@ -205,7 +205,7 @@ func TestAnIdleConnectionInTheLaneTimesOut(t *testing.T) {
 	})
 }
 
-func TestIdleTimeBeginsWhenAnAnswerIsWritten(t *testing.T) {
+func TestIdleTimeBeginsAfterAnAnswerIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := laneProxy(t, optionsFor(t, "https://graph.instagram.com", nil))
 		s := newLaneServerOf(t, p, true, time.Second)
@@ -313,7 +313,8 @@ func TestARequestDuringADrainIsTheLastOfItsConnection(t *testing.T) {
 	}
 }
 
-// If requests must have igproxy's own token, or if there are several apps, decode has to decide.
+// The lane answers nothing if requests must carry igproxy's own token, or if there are several
+// Instagram apps. Only decode can then decide.
 func TestLaneLeavesDecisionsToDecode(t *testing.T) {
 	two := optionsFor(t, "https://graph.instagram.com", nil)
 	two.Apps = []App{{Label: "a", ID: "1", Secret: NewSecret(testSecret)}, {Label: "b", ID: "2", Secret: NewSecret(testSecret)}}

@@ -22,8 +22,7 @@ type requestLines struct {
 	hits *loglimit.Limit // looked up once, to keep hits cheap
 }
 
-// newRequestLines returns limits of at most this many lines per second for each kind. Zero means no
-// limit.
+// newRequestLines limits the lines of each kind to the number most per second. Zero means no limit.
 func newRequestLines(most int) requestLines {
 	l := loglimit.New[lineKind](most)
 	return requestLines{l, l.Of(lineKind{outcome: "hit"})}
@@ -51,8 +50,8 @@ func (x *reply) level() slog.Level {
 	return slog.LevelInfo
 }
 
-// write must read only fields that laneHandler.Sent also sets, because Sent builds its reply
-// itself.
+// write writes the line. It may read only fields of x that laneHandler.Sent sets, because Sent
+// builds a reply of its own.
 func (x *reply) write(log *slog.Logger, took time.Duration, skipped int64) {
 	attrs := append(make([]slog.Attr, 0, 12),
 		slog.String("outcome", x.outcome()),
@@ -86,9 +85,9 @@ func (x *reply) hit() bool {
 	return x.outcome() == "token" && (x.source() == string(sourceMemory) || x.source() == string(sourceRedis))
 }
 
-// advicePaused tells the operator what a pause means.
-const advicePaused = "Meta limits the app, so igproxy makes no token calls for it until then; known tokens are " +
-	"served; if Meta answers the app again earlier, igproxy resume ends the pause"
+// advicePaused tells the operator what a pause means and how to end it.
+const advicePaused = "Meta limits the app, so igproxy makes no token calls for it until then; known tokens " +
+	"are still served; if Meta lifts the limit earlier, end the pause with igproxy resume"
 
 // advice tells the operator what to do about refusals whose message misleads.
 var advice = map[graph.Class]string{

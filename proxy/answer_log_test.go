@@ -17,7 +17,7 @@ import (
 )
 
 // At most three lines of each kind are written in a second. The next line of the kind says how many
-// were left out. A flood of one kind hides no line of another.
+// were left out. A flood of lines of one kind does not suppress lines of another kind.
 func TestRepeatedRequestsWriteFewLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -90,7 +90,7 @@ func TestRefusalsDuringAnOutageWriteFewLines(t *testing.T) {
 		if refused < seconds*(rate-1) || lines != most*seconds {
 			t.Errorf("%d lines about %d refusals, want %d", lines, refused, most*seconds)
 		}
-		if missing := refused - accounted; missing < 0 || missing > rate { // the last second has no next line
+		if missing := refused - accounted; missing < 0 || missing > rate { // the lines left out last are not reported
 			t.Errorf("the lines account for %d of %d refusals", accounted, refused)
 		}
 	})

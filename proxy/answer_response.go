@@ -20,7 +20,8 @@ type response struct {
 	last        bool   // the connection is closed after the response
 	usage       http.Header
 
-	// The parts of the body. digits is the value of expires_in; empty: there is no such member.
+	// The parts of the body. digits is the value of expires_in, or empty if the body has no such
+	// member.
 	head, digits, tail []byte
 }
 
@@ -39,7 +40,7 @@ func (r *response) writeTo(w http.ResponseWriter) {
 	h := w.Header()
 	h["Cache-Control"], h["Content-Type"], h["X-Content-Type-Options"] = headerNoStore, headerJSON, headerNoSniff
 	maps.Copy(h, r.usage)
-	values := make([]string, 0, 6) // one allocation for all
+	values := make([]string, 0, 6) // one allocation for all values
 	set := func(name, value string) {
 		values = append(values, value)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
@@ -88,7 +89,7 @@ func (r *response) appendTo(b, date []byte) []byte {
 		b = strconv.AppendInt(b, int64(r.retryAfter), 10)
 		b = append(b, "\r\n"...)
 	}
-	b = appendUsage(b, r.usage) // in order: its names sort between Retry-After and X-Content-Type-Options
+	b = appendUsage(b, r.usage) // as net/http sorts: after Retry-After, before X-Content-Type-Options
 	b = append(b, "X-Content-Type-Options: nosniff\r\nX-Request-Id: "...)
 	b = append(b, r.id[:]...)
 	b = append(b, "\r\nDate: "...)

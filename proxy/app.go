@@ -34,8 +34,8 @@ type App struct {
 	ID string
 	// Secret is the client secret that is added to each exchange. At least 8 bytes.
 	Secret Secret
-	// Previous is the previous client secret, while the secret is being changed. Meta accepts one
-	// of the two; the one accepted last is sent first. Zero: there is only Secret.
+	// Previous is the previous client secret, while the secret is being changed. Meta accepts only
+	// one of the two. The one that Meta accepted last is sent first. Zero: there is only Secret.
 	Previous Secret
 	// Key is what cache keys are derived from, so that entries survive a change of the client
 	// secret. An app with a Key needs an ID, because several apps may have the same Key. Zero:
@@ -60,7 +60,7 @@ type app struct {
 	keys     map[string]*cache.Keys // by the grant's name
 	purges   *cache.Purges
 	state    *appState
-	passing  *slots // for calls that are passed through; nil: none are
+	passing  *slots // for passed-through calls; nil: no calls are passed through
 }
 
 // appState is what Meta has reported about an app as a whole. Reloads carry it over, unless the
@@ -70,8 +70,8 @@ type appState struct {
 	secrets clientSecrets
 }
 
-// newApps returns the apps of o, ready for requests. An app keeps its state if before, the list of
-// the previous apps, has the same app.
+// newApps returns the apps of o, ready for requests. The parameter before lists the apps of the
+// previous configuration. An app that is also in this list keeps its state.
 func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) {
 	for _, one := range o.Apps {
 		a, err := newApp(one, table, o.Cache)
@@ -79,14 +79,14 @@ func newApps(o Options, table []*grant, before []*app) (apps []*app, err error) 
 			return nil, err
 		}
 		if a.Label == noApp {
-			return nil, fmt.Errorf("apps: %q cannot be the name of an app: it stands for requests without one", noApp)
+			return nil, fmt.Errorf("apps: %q cannot be the name of an app: igproxy uses it for requests whose app is unknown", noApp)
 		}
 		if appNamed(apps, a.Label) != nil {
 			return nil, fmt.Errorf("apps: two are named %q; give each its own name", a.Label)
 		}
 		for _, other := range apps {
 			if other.Service == a.Service && other.ID == a.ID {
-				return nil, fmt.Errorf("apps: %q and %q have the same app_id, or none; give each its own",
+				return nil, fmt.Errorf("apps: %q and %q have the same app_id, or both have none; give each its own",
 					other.Label, a.Label)
 			}
 		}

@@ -14,14 +14,15 @@ type AppStatus struct {
 	Name         string  `json:"name"`
 	Service      Service `json:"service"`
 	ClientSecret string  `json:"client_secret"` // unproven, accepted or refused
-	Hold         *Hold   `json:"hold"`          // null: its calls are not held
-	// Breaker is the worst state of its breakers, and NotClosed the grants whose breaker has it.
+	Hold         *Hold   `json:"hold"`          // null: there is no hold
+	// Breaker is the worst state among the breakers of the app. If that is not closed, NotClosed
+	// lists the grants whose breakers are in this state.
 	Breaker   breaker.State `json:"breaker"`
 	NotClosed []string      `json:"not_closed,omitempty"`
 	InFlight  int           `json:"in_flight"` // token calls to Meta
 }
 
-// Hold is a time during which igproxy makes no token calls for an app.
+// Hold is a period during which igproxy makes no token calls for an app.
 type Hold struct {
 	Until time.Time `json:"until"`
 	Why   string    `json:"why"`

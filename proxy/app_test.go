@@ -50,7 +50,7 @@ func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 	} {
 		p, graph := newShops(t)
 		if w := askAt(p, c.host, c.path); w.Code != 200 || !strings.Contains(graph.asked()[0], "client_secret="+c.secret+"&") {
-			t.Errorf("%s: %d %s, asked %v", name, w.Code, w.Body, graph.asked())
+			t.Errorf("%s: %d %s; requests to Meta: %v", name, w.Code, w.Body, graph.asked())
 		}
 	}
 	p, graph := newShops(t)
@@ -71,16 +71,16 @@ func TestACallBelongsToTheAppOfItsPathItsIDOrItsHost(t *testing.T) {
 }
 
 // With one app, any client_id is accepted, because an app sends whatever its library sends.
-func TestOneAppTakesAnyClientID(t *testing.T) {
+func TestASingleAppAcceptsAnyClientID(t *testing.T) {
 	w := newWorld(t)
 	if r := w.get("/access_token?grant_type=ig_exchange_token&access_token=A&client_id=whatever"); r.Code != 200 {
 		t.Errorf("got %d %s", r.Code, r.Body)
 	}
 }
 
-// OAuth libraries send the id in Authorization: Basic by default. It selects the app; the secret
-// next to it is dropped.
-func TestTheIDInBasicSelectsTheApp(t *testing.T) {
+// OAuth libraries send the id in Authorization: Basic by default. The id selects the app. The
+// secret that is sent with it is dropped.
+func TestTheClientIDInBasicAuthenticationSelectsTheApp(t *testing.T) {
 	p, graph := newShops(t)
 	graph.say(200, codeAnswer)
 	form := codeForm("CODE")
@@ -89,11 +89,11 @@ func TestTheIDInBasicSelectsTheApp(t *testing.T) {
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.SetBasicAuth("22", "whatever")
 	if w := ask(p, r); w.Code != 200 || !strings.Contains(graph.asked()[0], "client_id=22&client_secret=secret-of-the-club&") {
-		t.Errorf("got %d %s, asked %v", w.Code, w.Body, graph.asked())
+		t.Errorf("got %d %s; requests to Meta: %v", w.Code, w.Body, graph.asked())
 	}
 }
 
-func TestNothingCrossesBetweenApps(t *testing.T) {
+func TestAppsShareNoTokensAndNoPauses(t *testing.T) {
 	p, graph := newShops(t)
 	ask(p, get("/apps/shop/access_token?grant_type=ig_exchange_token&access_token=A"))
 	if w := ask(p, get("/apps/club/access_token?grant_type=ig_exchange_token&access_token=A")); w.Code != 200 || len(graph.asked()) != 2 {
@@ -132,7 +132,7 @@ func TestOneAppsRefusedSecretLeavesTheSidecarReady(t *testing.T) {
 	}
 }
 
-// Instagram's login host may be down while its graph host works.
+// Instagram's login host may be down while its Graph API host works.
 func TestEachUpstreamHasItsOwnBreaker(t *testing.T) {
 	w := newWorld(t)
 	w.login.say(500, `{"error_type":"OAuthException","code":500,"error_message":"down"}`)
@@ -152,11 +152,11 @@ func TestEachUpstreamHasItsOwnBreaker(t *testing.T) {
 
 func TestIndistinguishableAppsAreRefused(t *testing.T) {
 	for name, spoil := range map[string]func([]App) []App{
-		"none":         func([]App) []App { return nil },
-		"one name":     func(a []App) []App { a[1].Label = "shop"; return a },
-		"one id":       func(a []App) []App { a[1].ID = "21"; return a },
-		"no secret":    func(a []App) []App { a[1].Secret = Secret{}; return a },
-		"codes, no id": func(a []App) []App { a[0].ID = ""; return a },
+		"no apps":     func([]App) []App { return nil },
+		"same name":   func(a []App) []App { a[1].Label = "shop"; return a },
+		"same id":     func(a []App) []App { a[1].ID = "21"; return a },
+		"no secret":   func(a []App) []App { a[1].Secret = Secret{}; return a },
+		"code, no id": func(a []App) []App { a[0].ID = ""; return a },
 	} {
 		o := optionsFor(t, "http://127.0.0.1:1", nil)
 		o.Cache, o.Apps = newCache(t), spoil(shops())
@@ -169,7 +169,7 @@ func TestIndistinguishableAppsAreRefused(t *testing.T) {
 func TestUnknownHostIsNotServed(t *testing.T) {
 	p, _ := newShops(t)
 	if w := askAt(p, "elsewhere.internal", "/access_token?grant_type=ig_exchange_token&access_token=A"); w.Code != 421 {
-		t.Errorf("got %d", w.Code)
+		t.Errorf("got %d, want 421", w.Code)
 	}
 }
 
@@ -204,7 +204,7 @@ func TestOneKeyNeverMixesAppsServicesAndUpstreams(t *testing.T) {
 	}
 }
 
-// A request that is refused before its app is known must not look like a request of some app.
+// A request that is refused before its app is known must not be attributed to any app.
 func TestRejectedRequestsAreLabelledWithTheirAppOnlyIfItIsKnown(t *testing.T) {
 	const token = "access_token?grant_type=ig_exchange_token"
 	for name, c := range map[string]struct{ path, host, app string }{
@@ -261,7 +261,7 @@ func rejectedOf(t *testing.T, p *Proxy) (apps []string) {
 	return apps
 }
 
-func TestNoAppIsNamedNone(t *testing.T) {
+func TestAnAppCannotBeNamedNone(t *testing.T) {
 	o := optionsFor(t, "https://graph.instagram.com", nil)
 	o.Cache, o.Apps[0].Label = newCache(t), "none"
 	if _, err := New(o); err == nil || !strings.Contains(err.Error(), `"none"`) {

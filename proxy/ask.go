@@ -13,11 +13,11 @@ import (
 
 // askStep is the step "ask": it calls Meta.
 //
-// It uses a transport and never an http.Client, whose errors print the whole URL and whose
-// redirects forward it as Referer. Only this file sends the client secret.
+// It uses a transport and never an http.Client, because the errors of a client print the whole URL,
+// and its redirects forward the URL as Referer. Only this file sends the client secret.
 type askStep struct {
 	out       *outbound
-	timeout   time.Duration // of all tries together, including the bodies
+	timeout   time.Duration // for all tries together, including the bodies
 	maxBytes  int64         // of a reply, after decompression
 	retries   int           // for each call whose grant may be repeated
 	budget    *retryBudget  // shared by all calls
@@ -27,7 +27,8 @@ type askStep struct {
 
 // Exchange asks Meta. It returns Meta's definite answer, which is a token or a refusal. Otherwise
 // it returns a *graph.Error: one of igproxy's own, or a transient failure that Meta reported. If
-// Meta refuses the client secret and the app has another one, Exchange asks again with the other.
+// Meta refuses the client secret and the app has a second one, Exchange asks again with that
+// secret.
 func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, u.timeout, context.DeadlineExceeded)
 	defer cancel()
@@ -35,14 +36,14 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	if !c.grant.secret {
 		return u.repeatedly(ctx, c)
 	}
-	c.secret, _ = c.app.state.secrets.pick(Secret{}) // none has been refused yet
+	c.secret, _ = c.app.state.secrets.pick(Secret{}) // no secret has been refused yet
 	first, err := u.repeatedly(ctx, c)
 	if !c.grant.appToken { // Meta's refusals of an app token do not say whether the secret is wrong
 		first.with = c.secret
 	}
 	// The code exchange does not say which parameter it refuses, so the client secret may be the
-	// reason for any refusal. A refused call had no effect, so the settings for retries do not
-	// apply to it.
+	// reason for any refusal. A refused call had no effect, so asking again with the other secret
+	// is not a retry, and the settings for retries do not apply.
 	suspect := first.is(graph.ClassSecret) || c.grant.flat && first.is(graph.ClassRefused)
 	if err != nil || !suspect || !c.mayRetry() {
 		return first, err
@@ -166,8 +167,8 @@ func (u *askStep) read(c call, res *http.Response, body []byte) (answer, *failur
 	return answer{}, &failure{err: e, repeatable: repeatable && e.RetryAt.IsZero()}
 }
 
-// unexpectedStatus returns the error for a reply that is neither a token nor a refusal: a redirect,
-// which is never followed, or the error page of a failing host.
+// unexpectedStatus returns the error for a reply that is neither a token nor a refusal, such as a
+// redirect, which is never followed, or the error page of a failing host.
 func unexpectedStatus(res *http.Response) *graph.Error {
 	e := errBadAnswer(graph.StatusCause(res.StatusCode))
 	e.RetryAt = graph.RetryAfter(res.Header, time.Now())

@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// failure is the result of a try that returned no definite answer.
+// failure is the result of a try that got no definite answer from Meta.
 type failure struct {
 	err        *graph.Error
 	repeatable bool
@@ -21,10 +21,11 @@ type failure struct {
 // noAnswer returns the failure of a call that ended before the header of a reply was read, for
 // example because dialing failed.
 func noAnswer(ctx context.Context, err error) *failure {
-	return kindOfFailure(ctx, err).nameProxy(err)
+	return classifyFailure(ctx, err).nameProxy(err)
 }
 
-func kindOfFailure(ctx context.Context, err error) *failure {
+// classifyFailure returns the failure that err means, without the proxy's name.
+func classifyFailure(ctx context.Context, err error) *failure {
 	var silent *graph.Error
 	switch {
 	case errors.As(err, &silent):

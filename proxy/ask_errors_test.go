@@ -31,7 +31,8 @@ func deadURL(t *testing.T) string {
 	return "http://" + l.Addr().String()
 }
 
-// oldTLS returns the URL of a server that only speaks older versions of TLS and sends an alert.
+// oldTLS returns the URL of a server that speaks only TLS 1.0 and 1.1, and so answers a handshake
+// with an alert.
 func oldTLS(t *testing.T) string {
 	t.Helper()
 	s := httptest.NewUnstartedServer(http.NotFoundHandler())
@@ -42,8 +43,8 @@ func oldTLS(t *testing.T) string {
 	return s.URL
 }
 
-// hangingUp returns the URL of a server that closes each connection after the request: with RST if
-// linger is 0, otherwise with FIN.
+// hangingUp returns the URL of a server that closes each connection after it has read a request:
+// with RST if linger is 0, and otherwise with FIN.
 func hangingUp(t *testing.T, linger int) string {
 	return rawUpstream(t, func(_ int, c net.Conn, r *bufio.Reader) {
 		_, _ = http.ReadRequest(r)
@@ -51,7 +52,7 @@ func hangingUp(t *testing.T, linger int) string {
 	})
 }
 
-func TestEachFailureHasItsClass(t *testing.T) {
+func TestEachTransportErrorHasItsKind(t *testing.T) {
 	_, good := newInstagram(t, overTLS)
 	_, expired := newInstagram(t, mock.ServerOptions{TLS: true, Expired: true})
 	_, elsewhere := newInstagram(t, mock.ServerOptions{TLS: true, WrongName: true})
@@ -116,8 +117,8 @@ func TestErrorTextsAreNotExposed(t *testing.T) {
 	}
 }
 
-// A certificate is still invalid a second later, but a call whose connection was closed may succeed
-// on another one.
+// A certificate is still invalid a second later, so the call is not retried. A call whose
+// connection was closed may succeed on another connection.
 func TestOnlyTemporaryFailuresAreRetried(t *testing.T) {
 	_, expired := newInstagram(t, mock.ServerOptions{TLS: true, Expired: true})
 	var handshakes, connections atomic.Int32

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// A rate limit is passed on as it came, with the usage headers. After a limit on the app, the pause
-// stops every other token without a call to Meta. A limit on a user stops only that user's token.
+// An error about a rate limit is passed on as Meta sent it, with the usage headers. After a limit
+// on the app, requests for all other tokens are refused without a call to Meta. After a limit on a
+// user, only requests for that user's token are refused.
 func TestRateLimitsAreReportedAndPauseCalls(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	for token, c := range map[string]struct{ status, held, retryAfter int }{

@@ -25,7 +25,7 @@ func (u *askStep) repeatedly(ctx context.Context, c call) (answer, error) {
 	}
 }
 
-// These values of a metric label say whether a retry that a call needed was made, and if not, why.
+// These values of a metric label say whether a call that needed a retry got it, and if not, why.
 const (
 	retrySpent  = "spent"  // Meta is asked again
 	retryDenied = "denied" // the budget is empty
@@ -50,9 +50,9 @@ func (u *askStep) retry(ctx context.Context, c call) bool {
 	return result == retrySpent
 }
 
-// retryPause is the longest pause before a retry. The pause is fully jittered, so that calls and
-// sidecars that failed at the same time do not retry at the same time:
-// https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter.
+// retryPause is the longest pause before a retry. The pause is fully jittered (evenly spread from
+// zero to this), so that calls and sidecars that failed at the same time do not retry at the same
+// time: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter.
 const retryPause = 200 * time.Millisecond
 
 // waitForRetry waits, and reports whether the call has time left.
@@ -65,10 +65,10 @@ func waitForRetry(ctx context.Context) bool {
 	}
 }
 
-// retryBudget limits the retries of this process, over all calls. Each call earns a tenth of a
-// retry. Each second earns a whole one, so that a quiet sidecar can retry too. If every call fails,
-// the load on Meta, which is already failing, grows only by a tenth and one call a second. One
-// retry for each call would double it.
+// retryBudget limits the retries of this process, for all calls together. Each call earns a tenth
+// of a retry. Each second earns a whole one, so that a quiet sidecar can retry too. If every call
+// fails, the load on Meta, which is already failing, grows only by a tenth and one call a second.
+// One retry for each call would double it.
 type retryBudget struct {
 	mu     sync.Mutex // protects the fields below
 	left   float64    // how many retries may still be made

@@ -36,7 +36,7 @@ func TestAQuietSidecarCanRetryEveryCall(t *testing.T) {
 		for n := range 1000 {
 			b.earn()
 			if !b.spend() {
-				t.Fatalf("call %d, one a second: no retry", n)
+				t.Fatalf("call %d of one call per second could not be retried", n)
 			}
 			time.Sleep(time.Second)
 		}
@@ -93,29 +93,29 @@ func asking(t *testing.T, headers ...string) (u *askStep, c call, asked func() i
 	return newAsk(o, p.carried, p.current.Load().out), c, func() int { return int(requests.Load()) }
 }
 
-func TestACallIsNotRepeated(t *testing.T) {
+func TestACallIsRepeatedOnlyIfNothingForbidsIt(t *testing.T) {
 	for name, c := range map[string]struct {
 		headers []string
 		spoil   func(*askStep, *call)
 		result  string // "": no retry was considered
 	}{
-		"while the app is paused": {spoil: func(_ *askStep, c *call) {
+		"the app is paused": {spoil: func(_ *askStep, c *call) {
 			limit := refusalAnswer(4, 0, "m").refusal
 			limit.RetryAt = time.Now().Add(time.Hour)
 			c.app.state.limit.begin(limit, time.Now())
 			c.mayRetry = func() bool { return c.app.paused(time.Now()) == nil }
 		}, result: retryHeld},
-		"while the breaker is open": {spoil: func(_ *askStep, c *call) { c.mayRetry = func() bool { return false } }, result: retryHeld},
-		"if the breaker opens while it waits": {spoil: func(_ *askStep, c *call) {
+		"the breaker is open": {spoil: func(_ *askStep, c *call) { c.mayRetry = func() bool { return false } }, result: retryHeld},
+		"the breaker opens during the wait": {spoil: func(_ *askStep, c *call) {
 			looked := 0
 			c.mayRetry = func() bool { looked++; return looked == 1 }
 		}, result: retryHeld},
-		"if the budget is empty":         {spoil: func(u *askStep, _ *call) { u.budget.left = -1000 }, result: retryDenied},
-		"if its time is up":              {spoil: func(u *askStep, _ *call) { u.timeout = time.Nanosecond }},
-		"if its grant forbids it":        {spoil: func(_ *askStep, c *call) { c.grant.subject = codeSubject }},
-		"if Instagram sends Retry-After": {headers: []string{"Retry-After: 30"}, spoil: func(*askStep, *call) {}},
-		"if the operator forbids it":     {spoil: func(u *askStep, _ *call) { u.retries = 0 }},
-		"unless nothing forbids it":      {spoil: func(*askStep, *call) {}, result: retrySpent},
+		"the budget is empty":         {spoil: func(u *askStep, _ *call) { u.budget.left = -1000 }, result: retryDenied},
+		"the call's time is up":       {spoil: func(u *askStep, _ *call) { u.timeout = time.Nanosecond }},
+		"the grant forbids it":        {spoil: func(_ *askStep, c *call) { c.grant.subject = codeSubject }},
+		"Instagram sends Retry-After": {headers: []string{"Retry-After: 30"}, spoil: func(*askStep, *call) {}},
+		"the operator forbids it":     {spoil: func(u *askStep, _ *call) { u.retries = 0 }},
+		"nothing forbids it":          {spoil: func(*askStep, *call) {}, result: retrySpent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u, one, asked := asking(t, c.headers...)
@@ -129,7 +129,7 @@ func TestACallIsNotRepeated(t *testing.T) {
 				want = 0
 			}
 			if err == nil || asked() != want {
-				t.Errorf("asked %d times, want %d (%v)", asked(), want, err)
+				t.Errorf("Meta was asked %d times, want %d (%v)", asked(), want, err)
 			}
 			for _, result := range []string{retrySpent, retryDenied, retryHeld, retryLate} {
 				if got := retried(t, u.metrics, result); (got == 1) != (result == c.result) {

@@ -7,7 +7,7 @@ import (
 )
 
 // secretsToHide returns the client secrets that a reply could repeat: the app's, and the one that
-// was sent, which may differ after a reload.
+// was sent, which may be another one after a reload.
 func (c call) secretsToHide() []Secret {
 	if c.secret.IsZero() {
 		return c.app.secrets

@@ -4,8 +4,8 @@ import (
 	"testing"
 )
 
-// appWith returns a call of an app with this secret.
-func appWith(t testing.TB, secret, token string) call {
+// callWith returns a call of an app with this secret.
+func callWith(t testing.TB, secret, token string) call {
 	t.Helper()
 	c := callFor(t, token)
 	c.app = &app{App: App{Label: "default"}, secrets: []Secret{NewSecret(secret)}, keys: c.app.keys, state: &appState{}}
@@ -14,11 +14,11 @@ func appWith(t testing.TB, secret, token string) call {
 
 // A text that is too short to be a token is not replaced.
 func TestSecretsAndTheTokenAreHiddenInMetasTexts(t *testing.T) {
-	c := appWith(t, testSecret, "IGAAshort-lived")
+	c := callWith(t, testSecret, "IGAAshort-lived")
 	if got := c.scrubber()("see " + testSecret + " and IGAAshort-lived"); got != "see [client secret] and [access token]" {
 		t.Errorf("got %q", got)
 	}
-	if got := appWith(t, testSecret, "the").scrubber()("the token"); got != "the token" {
+	if got := callWith(t, testSecret, "the").scrubber()("the token"); got != "the token" {
 		t.Errorf("got %q, want the word \"the\" to stay", got)
 	}
 	if !c.repeatsSecret(`{"x":"`+testSecret+`"}`) || c.repeatsSecret("nothing") {

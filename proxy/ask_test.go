@@ -55,12 +55,12 @@ func TestTheQueryIsBuiltFromScratch(t *testing.T) {
 	}
 	seen := requests()
 	if len(seen) != 1 {
-		t.Fatalf("asked %d times, want once", len(seen))
+		t.Fatalf("Meta was asked %d times, want once", len(seen))
 	}
 	got := seen[0]
 	want := url.Values{"grant_type": {"ig_exchange_token"}, "client_secret": {testSecret}, "access_token": {"IGAAshort+1"}}.Encode()
 	if got.Method != http.MethodGet || got.RequestURI != "/edge/access_token?"+want {
-		t.Errorf("asked for %s %s, want /edge/access_token?%s", got.Method, got.RequestURI, want)
+		t.Errorf("Meta got %s %s, want /edge/access_token?%s", got.Method, got.RequestURI, want)
 	}
 	// net/http adds Accept-Encoding.
 	headers := http.Header{"Accept": {"application/json"}, "User-Agent": {"igproxy/1.2.3"}, "Accept-Encoding": {"gzip"}}
@@ -74,7 +74,7 @@ func TestRequestsOverTLSContainNothingStrange(t *testing.T) {
 	p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 	w := ask(p, with(get(target("IGAAshort")+"&client_secret=mine&x=1"), "Cookie", "a=b"))
 	if w.Code != 200 || i.Calls() != 1 || len(i.Strange()) != 0 {
-		t.Errorf("status %d, asked %d times, strange: %v", w.Code, i.Calls(), i.Strange())
+		t.Errorf("status %d, Meta was asked %d times, strange requests: %v", w.Code, i.Calls(), i.Strange())
 	}
 }
 
@@ -102,7 +102,7 @@ func TestTransientRefusalIsRetriedAtMostOnce(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		answer       string
-		status, want int // the status for the app; the number of calls if one retry is allowed
+		status, want int // the status that the app gets, and the number of calls if one retry is allowed
 	}{
 		"500 without an envelope": {rawReply(500, "<html>"), 502, 2},
 		"500, code 2":             {rawReply(500, envelope(2, `,"is_transient":true`)), 502, 2},
@@ -129,14 +129,15 @@ func TestTransientRefusalIsRetriedAtMostOnce(t *testing.T) {
 	}
 }
 
-func TestNoAnswerIsRepeatedOnce(t *testing.T) {
+func TestACallWithoutAnAnswerIsRepeatedOnce(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	for token, want := range map[string]struct{ status, subcode, calls int }{
 		"close-1":    {503, 990023, 2},
 		"flaky-1":    {200, 0, 2},
 		"flaky500-1": {200, 0, 2},
 	} {
-		// A new proxy has no kept connection, on which a repetition would not be a retry.
+		// Each token gets a new proxy, because on a kept connection Go's transport would repeat the
+		// call by itself.
 		p := newProxy(t, optionsFor(t, s.URL, s.CA()))
 		w := ask(p, get(target(token)))
 		subcode := 0
@@ -149,9 +150,9 @@ func TestNoAnswerIsRepeatedOnce(t *testing.T) {
 	}
 }
 
-// keptThenDead returns an upstream that answers the first request of each connection, once there
-// are this many connections, and closes the connection without a reply after the second request.
-// count returns the number of requests.
+// keptThenDead returns an upstream that waits until this many connections are open, and then
+// answers the first request on each. It closes a connection without a reply when its second request
+// arrives. count returns the number of requests.
 func keptThenDead(t *testing.T, connections int) (base string, count func() int32) {
 	var requests atomic.Int32
 	var together sync.WaitGroup
@@ -177,7 +178,7 @@ func keptThenDead(t *testing.T, connections int) (base string, count func() int3
 
 // A dead kept connection does not fail the call. The call is sent again on a new connection,
 // whether or not retries are allowed, and no second kept connection is tried.
-func TestDeadReusedConnectionCostsNoCall(t *testing.T) {
+func TestADeadKeptConnectionDoesNotFailTheCall(t *testing.T) {
 	const kept = 4
 	for retries := range 2 {
 		base, count := keptThenDead(t, kept)
@@ -203,8 +204,8 @@ func TestDeadReusedConnectionCostsNoCall(t *testing.T) {
 	}
 }
 
-// A code works once, so it must never be unclear whether a dead connection lost it before or after
-// it was used.
+// A code works only once. If a kept connection turned out to be dead, igproxy could not know
+// whether Meta has used the code, so each code is sent on a new connection.
 func TestCodesUseNewConnections(t *testing.T) {
 	base, count := keptThenDead(t, 1)
 	o := optionsFor(t, base, nil)
@@ -220,7 +221,7 @@ func TestCodesUseNewConnections(t *testing.T) {
 	}
 }
 
-func TestAnAnswerCutShortIsNotRepeated(t *testing.T) {
+func TestACallWhoseAnswerIsCutShortIsNotRepeated(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	if w := ask(newProxy(t, optionsFor(t, s.URL, s.CA())), get(target("truncated-1"))); w.Code != 502 || i.CallsFor("truncated-1") != 1 {
 		t.Errorf("with TLS: got %d after %d calls, want 502 after 1", w.Code, i.CallsFor("truncated-1"))
@@ -284,12 +285,12 @@ func TestTimeoutCoversTheWholeCall(t *testing.T) {
 			t.Errorf("%s: %d slots are still taken", name, n)
 		}
 		if n := i.CallsFor(c.token); n > 1 {
-			t.Errorf("%s: asked %d times, want at most once", name, n)
+			t.Errorf("%s: Meta was asked %d times, want at most once", name, n)
 		}
 	}
 }
 
-// mute accepts connections and never answers.
+// mute returns the https URL of a server that accepts connections and never answers.
 func mute(t *testing.T) string {
 	return "https" + strings.TrimPrefix(rawUpstream(t, func(_ int, _ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) }), "http")
 }

@@ -25,15 +25,15 @@ import (
 // Every MaxConnectionAge the kept connections are replaced. Otherwise a busy connection would never
 // be closed, and igproxy would not notice that the address of Meta's host has changed in DNS.
 type outbound struct {
-	mu    sync.Mutex // protects kept and since
-	kept  *http.Transport
-	since time.Time // when kept was created
+	mu    sync.Mutex      // protects kept and since
+	kept  *http.Transport // for requests that may be sent twice
+	since time.Time       // when kept was created
 
-	maxAge   time.Duration // of kept; zero: no limit
-	single   *http.Transport
-	dialer   *net.Dialer   // of kept and single
-	patience time.Duration // how long a kept connection may stay silent before the idle ones are closed
-	silent   func()        // called for each kept connection that has been silent for that long; it must not block
+	maxAge   time.Duration   // of kept; zero: no limit
+	single   *http.Transport // for other requests; it keeps no connection
+	dialer   *net.Dialer     // of kept and single
+	patience time.Duration   // how long a kept connection may stay silent before the idle ones are closed
+	silent   func()          // called for each kept connection that has been silent for that long; it must not block
 }
 
 // mostPatience bounds patience. When the idle connections have been closed, later calls dial new

@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// nameServer starts a name server and returns a resolver that uses it. The server drops the first
-// queries (drop is their number) and answers all later ones: with 127.0.0.1 while the variable
-// there is true, otherwise with "no such name".
-func nameServer(t *testing.T, there *atomic.Bool, drop int) *net.Resolver {
+// nameServer starts a name server and returns a resolver that uses it. The server ignores the first
+// drop queries. It answers all later ones with 127.0.0.1 while exists is true, and with "no such
+// name" otherwise.
+func nameServer(t *testing.T, exists *atomic.Bool, drop int) *net.Resolver {
 	t.Helper()
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -31,7 +31,7 @@ func nameServer(t *testing.T, there *atomic.Bool, drop int) *net.Resolver {
 				drop--
 				continue
 			}
-			_, _ = c.WriteTo(nameReply(query[:n], there.Load()), from)
+			_, _ = c.WriteTo(nameReply(query[:n], exists.Load()), from)
 		}
 	}()
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -41,7 +41,7 @@ func nameServer(t *testing.T, there *atomic.Bool, drop int) *net.Resolver {
 
 // nameReply returns a reply (RFC 1035 section 4.1): a header of 12 bytes, the question, and, if the
 // name exists and the question has type A, one answer.
-func nameReply(query []byte, there bool) []byte {
+func nameReply(query []byte, exists bool) []byte {
 	end := 12
 	for query[end] != 0 {
 		end += int(query[end]) + 1
@@ -50,7 +50,7 @@ func nameReply(query []byte, there bool) []byte {
 	isA := query[end+2] == 1
 	reply := append([]byte{query[0], query[1], 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}, question...)
 	switch {
-	case !there:
+	case !exists:
 		reply[3] |= 3 // no such name
 	case isA:
 		reply[7] = 1
@@ -69,18 +69,18 @@ func withoutProxy(p *Proxy) {
 func TestANameIsResolvedAgainAfterAFailure(t *testing.T) {
 	base, asked := saying(t, rawReply(200, goodToken))
 	_, port, _ := strings.Cut(strings.TrimPrefix(base, "http://"), ":")
-	var there atomic.Bool
+	var exists atomic.Bool
 	o := optionsFor(t, "http://instagram.example:"+port, nil)
 	var log strings.Builder
 	o.Logger = textLogger(&log)
 	p := newProxy(t, o)
 	withoutProxy(p)
-	p.current.Load().out.dialer.Resolver = nameServer(t, &there, 0)
+	p.current.Load().out.dialer.Resolver = nameServer(t, &exists, 0)
 	w := ask(p, get(target("IGAAshort")))
 	if e := errorIn(t, w.Body.Bytes()); w.Code != 503 || e.Subcode != 990023 || w.Header().Get("Retry-After") == "" || !strings.Contains(log.String(), "resolve") {
 		t.Errorf("without the name: got %d/%d\n%s", w.Code, e.Subcode, log.String())
 	}
-	there.Store(true)
+	exists.Store(true)
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || asked.Load() != 1 {
 		t.Errorf("with the name: got %d after %d calls", w.Code, asked.Load())
 	}
@@ -92,11 +92,11 @@ func TestLostDNSPacketOnlyDelays(t *testing.T) {
 	t.Parallel() // it waits for the resolver
 	base, asked := saying(t, rawReply(200, goodToken))
 	_, port, _ := strings.Cut(strings.TrimPrefix(base, "http://"), ":")
-	var there atomic.Bool
-	there.Store(true)
+	var exists atomic.Bool
+	exists.Store(true)
 	p := newProxy(t, optionsFor(t, "http://instagram.example:"+port, nil))
 	withoutProxy(p)
-	p.current.Load().out.dialer.Resolver = nameServer(t, &there, 2) // the queries for A and AAAA
+	p.current.Load().out.dialer.Resolver = nameServer(t, &exists, 2) // the queries for A and AAAA
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || asked.Load() != 1 {
 		t.Errorf("got %d %s after %d calls", w.Code, w.Body, asked.Load())
 	}

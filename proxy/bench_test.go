@@ -26,7 +26,7 @@ func BenchmarkHit(b *testing.B) {
 }
 
 // BenchmarkMiss measures the exchange of a new token, including TLS on loopback and the work of the
-// stand-in.
+// stand-in for Instagram.
 func BenchmarkMiss(b *testing.B) {
 	i, s := newInstagram(b, overTLS)
 	p := newProxy(b, optionsFor(b, s.URL, s.CA()))
@@ -38,7 +38,7 @@ func BenchmarkMiss(b *testing.B) {
 		mustServe(b, p, request(n))
 	}
 	if i.Calls() != n+1 {
-		b.Fatalf("asked %d times for %d tokens", i.Calls(), n+1)
+		b.Fatalf("Meta was asked %d times for %d tokens", i.Calls(), n+1)
 	}
 }
 
@@ -59,7 +59,7 @@ func BenchmarkBurst(b *testing.B) {
 		wg.Wait()
 	}
 	if i.Calls() != n+1 {
-		b.Fatalf("asked %d times for %d tokens", i.Calls(), n+1)
+		b.Fatalf("Meta was asked %d times for %d tokens", i.Calls(), n+1)
 	}
 }
 

@@ -9,13 +9,14 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// failureTTL is how long a failure of the leader is shared with other sidecars: long enough for the
-// waiting sidecars to get it, so that they do not ask one after another.
+// failureTTL is how long a failure of the sidecar that asked Meta is shared. That is long enough
+// for the sidecars that wait for its answer to get the failure instead, so that they do not ask
+// Meta one after another.
 const failureTTL = time.Second
 
-// claimStep is the steps "claim" and "remember", which enclose the steps between them. It looks in
-// memory again, then in Redis, where one sidecar of the fleet gets the lease on the token and the
-// others wait for its answer.
+// claimStep is both the step "claim" and the step "remember", because remember ends the claim after
+// the steps between them have run. It looks in memory again, then in Redis, where one sidecar of
+// the fleet gets the lease on the token and the others wait for its answer.
 type claimStep struct {
 	cache       *cache.Cache
 	negativeTTL time.Duration

@@ -7,10 +7,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// decode reads a token call strictly and returns it as a call, or the error for the app and a call
-// that has only what is known of its grant and its app. It keeps a few parameters and the bearer
-// token and drops everything else. An inbound client_secret is dropped without a comparison, which
-// would let a caller test guesses.
+// decode reads a token call strictly. If it refuses the request, it returns the error for the app,
+// and a call in which only the grant and the app are set, as far as they are known. It keeps a few
+// parameters and the bearer token and drops everything else. It drops an inbound client_secret
+// without comparing it, because a comparison would let a caller test guesses.
 func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.Error) {
 	p, refused := readParams(r)
 	if refused != nil {
@@ -45,8 +45,8 @@ func (e *engine) decode(r *http.Request, t destination) (c call, refused *graph.
 	return c, nil
 }
 
-// metasAuthorization returns the Authorization fields of a request that may hold Meta's token: none
-// if igproxy's own token is in the only one, and the token is elsewhere.
+// metasAuthorization returns the Authorization fields in which the token for Meta may be. It
+// returns none if the only field holds igproxy's own token and access_token is a parameter.
 func (e *engine) metasAuthorization(r *http.Request, p params) []string {
 	fields := r.Header["Authorization"]
 	if len(fields) == 1 && p.count[paramToken] > 0 {

@@ -55,7 +55,7 @@ func newCodeSubject(read func([]byte, time.Time) (graph.Token, error)) *subject 
 			"Exchange a token with GET /access_token.")}
 }
 
-// param is a parameter that igproxy reads. It drops all others.
+// param is a parameter that igproxy reads. igproxy drops all other parameters.
 type param int
 
 const (

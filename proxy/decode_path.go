@@ -88,10 +88,10 @@ func (e *engine) mayPass(t destination) bool {
 	return e.bypass != nil && !t.unknownApp && reachable(t.path)
 }
 
-// reachable reports whether a path may be passed through. It may not be passed through if some
-// server could take it for a token call, because servers differ in how they treat escapes, dot
-// segments, double slashes, letter case and version prefixes. Without the client secret such a call
-// does no harm, but an app that sends its own secret would bypass igproxy unnoticed.
+// reachable reports whether a path may be passed through. A path is refused if any server could
+// take it for a token call, because servers differ in how they treat escapes, dot segments, double
+// slashes, letter case and version prefixes. Without the client secret such a call does no harm,
+// but an app that sends its own secret would bypass igproxy unnoticed.
 func reachable(escaped string) bool {
 	path := strings.ToLower(escaped)
 	for range graph.MaxLayers {

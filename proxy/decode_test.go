@@ -146,7 +146,7 @@ func TestForeignHostsAndBrowsersAreRefused(t *testing.T) {
 	strict, open := newGate([]string{"igproxy.internal", "[2001:db8::1]"}, false), newGate(nil, true)
 	absolute := httptest.NewRequest(http.MethodGet, "http://graph.instagram.com"+target, nil)
 	ours := httptest.NewRequest(http.MethodGet, "http://[::1]:8080"+target, nil)
-	secure := func(target string) *http.Request { // arrived over TLS
+	secure := func(target string) *http.Request { // returns a request that arrived over TLS
 		r := httptest.NewRequest(http.MethodGet, target, nil)
 		r.TLS = &tls.ConnectionState{}
 		return r
@@ -199,7 +199,8 @@ func TestForeignHostsAndBrowsersAreRefused(t *testing.T) {
 	}
 }
 
-// No query makes decode panic, and a token that it accepts was sent exactly once.
+// FuzzDecode checks that no query makes decode panic, and that an accepted token was sent exactly
+// once.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{"", "&&", "grant_type=ig_exchange_token&access_token=IGAA", "grant_type=ig_exchange_token&access_token=a&access_token=b",
 		"access%5ftoken=%41&grant_type=ig_exchange_token", "access_token[]=1", "a=%", "grant_type=ig_exchange_token;access_token=x", "=&=", "access_token=a+b"} {

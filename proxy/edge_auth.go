@@ -18,10 +18,11 @@ import (
 //
 // Most HTTP clients send the second form for a base URL such as http://igproxy:TOKEN@host, so an
 // app still changes only its base URL; NAME is ignored. The third form counts only in a request
-// whose Authorization cannot hold Meta's token: the query has an access_token, or the call takes
-// its token or code in another parameter. igproxy passes no bearer token of such a request on, even if it requires no token of its
-// own. Otherwise, if an operator stopped requiring it while apps still sent it, igproxy would send
-// it to Meta. Proxy-Authorization is not used, because proxies remove it.
+// whose Authorization cannot hold Meta's token, because the query has an access_token, or the
+// call takes its token or code in another parameter. From such a request igproxy never passes a
+// bearer token on, even if it requires no token of its own. Otherwise, when an operator turns the
+// check off while apps still send the sidecar's token, igproxy would pass that token on to Meta.
+// Proxy-Authorization is not used, because proxies remove it.
 type trust struct {
 	// digests returns the SHA-256 of the current token and, during a rotation, of the previous one.
 	// Comparing digests does not reveal the length of a token or how much of a guess was right.
@@ -41,7 +42,8 @@ const (
 	bearerWrong    bearerResult = "wrong" // or sent twice
 )
 
-// trustHeader carries igproxy's own token. If a request has this header, nothing else is checked.
+// trustHeader carries igproxy's own token. If a request has this header, its Authorization is not
+// checked.
 const trustHeader = "X-Igproxy-Token"
 
 // challenge is required in a 401 (RFC 9110, section 15.5.2). Some clients send the user name and
@@ -71,7 +73,7 @@ func (t trust) judge(r *http.Request, to destination) bearerResult {
 	}
 	if !sent && once && !mayHoldMetasToken(r, to) {
 		token, sent = bearer(r.Header["Authorization"][0])
-		sent = sent && t.owns(token) // another one may be Meta's, and is not counted as a guess
+		sent = sent && t.owns(token) // any other token may be Meta's, so it is not counted as a guess
 	}
 	result := t.compare(token)
 	switch {
@@ -93,7 +95,8 @@ func mayHoldMetasToken(r *http.Request, to destination) bool {
 	return malformed != nil || p.count[paramToken] == 0
 }
 
-// compare compares a token with every accepted one, even after a match.
+// compare compares a token with every accepted token, even after a match, so that its duration does
+// not depend on which one matched.
 func (t trust) compare(token string) bearerResult {
 	got, result := sha256.Sum256([]byte(token)), bearerWrong
 	for i, want := range t.digests() {

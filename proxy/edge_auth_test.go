@@ -27,42 +27,42 @@ func basic(user, password string) string {
 
 func TestSidecarTokenComesInOneOfThreeForms(t *testing.T) {
 	digest := sha256.Sum256([]byte(ownToken))
-	asks, open := trusting(digest), trust{}
+	required, open := trusting(digest), trust{}
 	for name, c := range map[string]struct {
 		fields []string // name, value, ...
 		right  bool
 	}{
-		"its own header":               {[]string{"X-Igproxy-Token", ownToken}, true},
-		"a base URL's password":        {[]string{"Authorization", basic("igproxy", ownToken)}, true},
-		"whatever the user":            {[]string{"Authorization", basic("", ownToken)}, true},
-		"basic in lower case":          {[]string{"Authorization", strings.Replace(basic("u", ownToken), "B", "b", 1)}, true},
-		"beside Instagram's bearer":    {[]string{"X-Igproxy-Token", ownToken, "Authorization", "Bearer IGAA"}, true},
-		"beside another's basic":       {[]string{"X-Igproxy-Token", ownToken, "Authorization", basic("u", "p")}, true},
-		"nothing":                      {nil, false},
-		"empty":                        {[]string{"X-Igproxy-Token", ""}, false},
-		"wrong":                        {[]string{"X-Igproxy-Token", ownToken + "x"}, false},
-		"cut short":                    {[]string{"X-Igproxy-Token", ownToken[:len(ownToken)-1]}, false},
-		"its digest":                   {[]string{"X-Igproxy-Token", string(digest[:])}, false},
-		"twice":                        {[]string{"X-Igproxy-Token", ownToken, "X-Igproxy-Token", ownToken}, false},
-		"right and wrong":              {[]string{"X-Igproxy-Token", ownToken, "X-Igproxy-Token", "x"}, false},
-		"a wrong header, right basic":  {[]string{"X-Igproxy-Token", "x", "Authorization", basic("u", ownToken)}, false},
-		"as the user":                  {[]string{"Authorization", basic(ownToken, "")}, false},
-		"a wrong password":             {[]string{"Authorization", basic("igproxy", "x")}, false},
-		"two of them":                  {[]string{"Authorization", basic("u", ownToken), "Authorization", basic("u", ownToken)}, false},
-		"basic, not encoded":           {[]string{"Authorization", "Basic " + ownToken}, false},
-		"as the bearer":                {[]string{"Authorization", "Bearer " + ownToken}, true},
-		"bearer in lower case":         {[]string{"Authorization", "bearer " + ownToken}, true},
-		"another bearer":               {[]string{"Authorization", "Bearer IGAA"}, false},
-		"two bearers":                  {[]string{"Authorization", "Bearer " + ownToken, "Authorization", "Bearer " + ownToken}, false},
-		"a wrong header, right bearer": {[]string{"X-Igproxy-Token", "x", "Authorization", "Bearer " + ownToken}, false},
-		"for a proxy":                  {[]string{"Proxy-Authorization", "Bearer " + ownToken}, false},
-		"in a cookie":                  {[]string{"Cookie", "X-Igproxy-Token=" + ownToken}, false},
+		"its own header":                {[]string{"X-Igproxy-Token", ownToken}, true},
+		"a base URL's password":         {[]string{"Authorization", basic("igproxy", ownToken)}, true},
+		"any user name":                 {[]string{"Authorization", basic("", ownToken)}, true},
+		"basic in lower case":           {[]string{"Authorization", strings.Replace(basic("u", ownToken), "B", "b", 1)}, true},
+		"with Instagram's bearer":       {[]string{"X-Igproxy-Token", ownToken, "Authorization", "Bearer IGAA"}, true},
+		"with another Basic credential": {[]string{"X-Igproxy-Token", ownToken, "Authorization", basic("u", "p")}, true},
+		"nothing":                       {nil, false},
+		"empty":                         {[]string{"X-Igproxy-Token", ""}, false},
+		"wrong":                         {[]string{"X-Igproxy-Token", ownToken + "x"}, false},
+		"cut short":                     {[]string{"X-Igproxy-Token", ownToken[:len(ownToken)-1]}, false},
+		"its digest":                    {[]string{"X-Igproxy-Token", string(digest[:])}, false},
+		"twice":                         {[]string{"X-Igproxy-Token", ownToken, "X-Igproxy-Token", ownToken}, false},
+		"a right and a wrong header":    {[]string{"X-Igproxy-Token", ownToken, "X-Igproxy-Token", "x"}, false},
+		"a wrong header, right basic":   {[]string{"X-Igproxy-Token", "x", "Authorization", basic("u", ownToken)}, false},
+		"as the user name":              {[]string{"Authorization", basic(ownToken, "")}, false},
+		"a wrong password":              {[]string{"Authorization", basic("igproxy", "x")}, false},
+		"two correct Basic headers":     {[]string{"Authorization", basic("u", ownToken), "Authorization", basic("u", ownToken)}, false},
+		"basic, not encoded":            {[]string{"Authorization", "Basic " + ownToken}, false},
+		"as the bearer":                 {[]string{"Authorization", "Bearer " + ownToken}, true},
+		"bearer in lower case":          {[]string{"Authorization", "bearer " + ownToken}, true},
+		"another bearer":                {[]string{"Authorization", "Bearer IGAA"}, false},
+		"two bearers":                   {[]string{"Authorization", "Bearer " + ownToken, "Authorization", "Bearer " + ownToken}, false},
+		"a wrong header, right bearer":  {[]string{"X-Igproxy-Token", "x", "Authorization", "Bearer " + ownToken}, false},
+		"in Proxy-Authorization":        {[]string{"Proxy-Authorization", "Bearer " + ownToken}, false},
+		"in a cookie":                   {[]string{"Cookie", "X-Igproxy-Token=" + ownToken}, false},
 	} {
 		r := get(wireOK)
 		for i := 0; i < len(c.fields); i += 2 {
 			r.Header.Add(c.fields[i], c.fields[i+1])
 		}
-		if got := asks.check(r, destination{}); (got == nil) != c.right || got != nil && got != errUntrusted {
+		if got := required.check(r, destination{}); (got == nil) != c.right || got != nil && got != errUntrusted {
 			t.Errorf("%s: got %v, want accepted: %v", name, got, c.right)
 		}
 		if got := open.check(r, destination{}); got != nil {
@@ -71,9 +71,10 @@ func TestSidecarTokenComesInOneOfThreeForms(t *testing.T) {
 	}
 }
 
-// A bearer token counts as the sidecar's own only where Meta's token is elsewhere. It never reaches
-// Meta: not with the check, and not after the check was turned off while apps still send it.
-func TestOwnTokenAsBearerIsNeverTakenForMetas(t *testing.T) {
+// A bearer token counts as the sidecar's own only if Meta's token is elsewhere in the request. The
+// sidecar's own token never reaches Meta, even if apps still send it after the check was turned
+// off.
+func TestOwnTokenAsBearerIsNeverSentToMeta(t *testing.T) {
 	const token = "access_token?grant_type=ig_exchange_token"
 	form := codeForm("CODE").Encode()
 	for name, c := range map[string]struct {
@@ -93,7 +94,7 @@ func TestOwnTokenAsBearerIsNeverTakenForMetas(t *testing.T) {
 	} {
 		for checked, want := range map[bool]int{true: c.with, false: c.without} {
 			if want == 0 {
-				continue // without the check, igproxy cannot tell
+				continue // without the check, igproxy cannot tell whose token it is
 			}
 			graph := newService(t)
 			o := optionsFor(t, graph.url.String(), nil)
@@ -124,12 +125,12 @@ func TestOwnTokenAsBearerIsNeverTakenForMetas(t *testing.T) {
 	}
 }
 
-// A bearer token that is not the sidecar's own may be Meta's, and is not a guess.
+// A bearer token that is not the sidecar's own may be Meta's, so it is not counted as a guess.
 func TestMetasBearerIsNotCountedAsAGuess(t *testing.T) {
-	asks, counted := trusting(sha256.Sum256([]byte(ownToken))), map[bearerResult]int{}
-	asks.count = func(r bearerResult) { counted[r]++ }
+	required, counted := trusting(sha256.Sum256([]byte(ownToken))), map[bearerResult]int{}
+	required.count = func(r bearerResult) { counted[r]++ }
 	for _, token := range []string{"IGAA", ownToken} {
-		_ = asks.check(with(get(wireOK), "Authorization", "Bearer "+token), destination{})
+		_ = required.check(with(get(wireOK), "Authorization", "Bearer "+token), destination{})
 	}
 	if want := map[bearerResult]int{bearerMissing: 1, bearerCurrent: 1}; !maps.Equal(counted, want) {
 		t.Errorf("counted %v, want %v", counted, want)
@@ -144,17 +145,17 @@ func trusting(digests ...[sha256.Size]byte) trust {
 // During a rotation both tokens are accepted, and the counter shows whether an app still sends the
 // previous one.
 func TestBothTokensAreAcceptedDuringARotation(t *testing.T) {
-	asks := trusting(sha256.Sum256([]byte("the next one")), sha256.Sum256([]byte(ownToken)))
+	required := trusting(sha256.Sum256([]byte("the next one")), sha256.Sum256([]byte(ownToken)))
 	counted := map[bearerResult]int{}
-	asks.count = func(r bearerResult) { counted[r]++ }
+	required.count = func(r bearerResult) { counted[r]++ }
 	for name, c := range map[string]struct {
-		fields []string // of the token
+		fields []string // the values of X-Igproxy-Token
 		right  bool
 	}{"current": {[]string{"the next one"}, true}, "previous": {[]string{ownToken}, true}, "both": {[]string{"the next one", ownToken}, false},
 		"another": {[]string{"x"}, false}, "none": {nil, false}} {
 		r := get(wireOK)
 		r.Header[trustHeader] = c.fields
-		if got := asks.check(r, destination{}); (got == nil) != c.right {
+		if got := required.check(r, destination{}); (got == nil) != c.right {
 			t.Errorf("%s: got %v, want accepted: %v", name, got, c.right)
 		}
 	}
@@ -212,9 +213,9 @@ func TestUnauthenticatedRequestsAreRefusedInTheEnvelope(t *testing.T) {
 	if want := `igproxy_requests_total{app="none",grant="none",outcome="rejected",source="none"} 4`; !strings.Contains(rec.Body.String(), want) {
 		t.Errorf("the metrics do not contain %s", want)
 	}
-	s.Close() // the last line is written after the answer
+	s.Close() // waits for the last log line, which is written after the answer
 	if got := strings.Count(log.String(), "outcome=rejected"); got != len(targets) || strings.Contains(log.String(), guess) {
-		t.Errorf("%d lines, want %d, without the guess:\n%s", got, len(targets), log)
+		t.Errorf("%d log lines, want %d, none of them with the guess:\n%s", got, len(targets), log)
 	}
 }
 
@@ -235,7 +236,7 @@ func TestChangedSidecarTokenAppliesToTheNextRequest(t *testing.T) {
 	current.Store(&old)
 	s, _, _ := trusted(t, &current, func(_ context.Context, c call) (answer, error) {
 		if got := c.token.Reveal(); got != "t" {
-			t.Errorf("the token exchanged is %q", got)
+			t.Errorf("the token %q was exchanged, want t", got)
 		}
 		return tokenAnswer(t, "long", time.Hour), nil
 	})

@@ -75,8 +75,8 @@ func (g gate) absolute(r *http.Request) bool {
 	return r.URL.Scheme == scheme(r) && r.URL.User == nil && g.serves(r.URL.Host)
 }
 
-// serves reports whether an authority is served: a known name, or a loopback address, with any
-// port, because a container may publish the listener's port under another one.
+// serves reports whether an authority is a known name or a loopback address. Any port is accepted,
+// because a container may publish the listener's port under another number.
 func (g gate) serves(authority string) bool {
 	name, ok := hostName(authority)
 	if !ok || g.hosts[name] {
@@ -116,7 +116,8 @@ func normalHost(name string) string { return strings.TrimSuffix(strings.ToLower(
 // fromWebPage reports whether a browser sent the request on behalf of a web page. Browsers say so
 // in Sec-Fetch-Site (W3C Fetch Metadata), at least to loopback and over HTTPS. They also send
 // Origin, but so do server-side clients: SvelteKit, and undici with a global origin. Therefore an
-// Origin counts only if something else in the request is a browser's.
+// Origin that could be a server's counts only if another header shows that a browser sent the
+// request.
 func fromWebPage(h http.Header) bool {
 	foreign := func(site string) bool { return site != "none" && site != "same-origin" }
 	if slices.ContainsFunc(h["Sec-Fetch-Site"], foreign) || len(h["Access-Control-Request-Method"]) > 0 {
@@ -126,7 +127,7 @@ func fromWebPage(h http.Header) bool {
 	return len(origin) > 0 && (!isServerOrigin(origin) || isBrowser(h))
 }
 
-// isServerOrigin reports whether an Origin can be that of a server-side app. Only browsers send
+// isServerOrigin reports whether a server-side app could have sent this Origin. Only browsers send
 // null and the origins of extensions, files and embedded browsers.
 func isServerOrigin(origin []string) bool {
 	return len(origin) == 1 && (strings.HasPrefix(origin[0], "http://") || strings.HasPrefix(origin[0], "https://"))
@@ -134,7 +135,8 @@ func isServerOrigin(origin []string) bool {
 
 // isBrowser reports whether a header has fields that only browsers send. Sec-Fetch-Mode is not one
 // of them: the fetch function of Node.js sends it. A browser without Sec-Fetch-Site is recognised
-// by its User-Agent; a page that replaces it causes a preflight request, which is refused.
+// by its User-Agent. If a page replaces the User-Agent, the browser first sends a preflight
+// request, which is refused.
 func isBrowser(h http.Header) bool {
 	return len(h["Sec-Fetch-Site"]) > 0 || len(h["Sec-Fetch-Dest"]) > 0 || len(h["Sec-Fetch-User"]) > 0 ||
 		slices.ContainsFunc(h["User-Agent"], func(agent string) bool { return strings.HasPrefix(agent, "Mozilla/") })
@@ -158,27 +160,27 @@ const (
 	dropTime = 2 * time.Second
 )
 
-// dropBody reads and drops a small body of a GET request: some clients send an empty one in chunks,
-// or {}, which means nothing. It returns the error for any other body. After an error the bytes
-// that follow must not be read as a request.
+// dropBody reads and drops a small body of a GET request, because some clients send an empty body
+// in chunks, or {}, which means nothing. It returns the error for any other body. After an error
+// the bytes that follow must not be read as a request.
 func dropBody(w http.ResponseWriter, r *http.Request) *graph.Error {
 	if r.ContentLength > maxDropped || r.Header.Get("Expect") != "" { // reading would send 100 Continue
 		return errBody
 	}
-	// Without a deadline an incomplete body would hold the answer until the server's ReadTimeout.
+	// Without a deadline an incomplete body would delay the answer until the server's ReadTimeout.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(dropTime)) // the server supports it
 	n, err := io.Copy(io.Discard, io.LimitReader(r.Body, maxDropped+1))
 	if err != nil || n > maxDropped {
 		return errBody // the deadline stays, because net/http reads the rest of the body after the answer
 	}
-	_ = control.SetReadDeadline(time.Time{}) // net/http reads on to notice that the client leaves
+	_ = control.SetReadDeadline(time.Time{}) // net/http keeps reading, to notice when the client disconnects
 	return nil
 }
 
 // lastAfterDrop reports whether the connection must be closed after the answer to a request whose
 // body was dropped. RFC 9112, section 6.1, requires it for a body in chunks if the request also has
-// a Content-Length, which net/http hides.
+// a Content-Length. net/http hides that header, so every body in chunks counts.
 func lastAfterDrop(r *http.Request) bool { return len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) }
 
 // last reports whether the connection must be closed after the answer. Otherwise net/http could

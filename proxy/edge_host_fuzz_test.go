@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// No authority makes the gate panic. If it serves an authority, net/url agrees that its name is an
-// allowed one or belongs to this machine.
+// FuzzHost checks that no authority makes the gate panic, and that the gate serves an authority
+// only if net/url, too, finds an allowed name, localhost or a loopback address in it.
 func FuzzHost(f *testing.F) {
 	for _, seed := range []string{"", "localhost", "LOCALHOST.:8080", "127.0.0.1:1", "[::1]:8080", "[::ffff:127.0.0.1]", "igproxy.internal", "evil.example", "127.0.0.1.evil.example",
 		"localhost:80@evil.example", "[::1", "::1", "127.1", "0x7f000001", "[::1%25lo]", "localhost:", ":", "[", "[]:", "localhost\x00"} {
@@ -34,9 +34,9 @@ func FuzzHost(f *testing.F) {
 	})
 }
 
-// No header makes trust panic. It accepts a request only if the token was sent once: in its own
-// header or, without that header, as the password of Basic, or as Bearer if the query has Meta's
-// token.
+// FuzzOwnToken checks that no header makes trust panic, and that trust accepts a request only if
+// the token was sent once: in its own header or, without that header, as the password of Basic, or
+// as Bearer if the query has Meta's token.
 func FuzzOwnToken(f *testing.F) {
 	const token = "0123456789abcdef"
 	basic := func(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }
@@ -45,7 +45,7 @@ func FuzzOwnToken(f *testing.F) {
 		f.Add(seed[0], seed[1])
 	}
 	digest := sha256.Sum256([]byte(token))
-	asks := trusting(digest)
+	required := trusting(digest)
 	f.Fuzz(func(t *testing.T, own, authorization string) { // each line is the value of one header field
 		r := &http.Request{Header: http.Header{}, URL: &url.URL{}}
 		if own != "" {
@@ -60,14 +60,14 @@ func FuzzOwnToken(f *testing.F) {
 			_, password, colon := strings.Cut(string(plain), ":")
 			want = err == nil && colon && password == token && !strings.Contains(authorization, "\n")
 		}
-		if got := asks.check(r, destination{}) == nil; got != want {
+		if got := required.check(r, destination{}) == nil; got != want {
 			t.Fatalf("%q, %q: accepted %v, want %v", own, authorization, got, want)
 		}
 		r.URL.RawQuery = "access_token=IGAA"
 		if scheme, sent, _ := strings.Cut(authorization, " "); own == "" && strings.EqualFold(scheme, "bearer") {
 			want = strings.TrimSpace(sent) == token && !strings.Contains(authorization, "\n")
 		}
-		if got := asks.check(r, destination{}) == nil; got != want {
+		if got := required.check(r, destination{}) == nil; got != want {
 			t.Fatalf("%q, %q, with Meta's token in the query: accepted %v, want %v", own, authorization, got, want)
 		}
 	})

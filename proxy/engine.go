@@ -22,15 +22,15 @@ type carried struct {
 	tracer   Tracer
 }
 
-// engine is built from Options. It is immutable and replaced as a whole; a request finishes on the
-// engine that it began with.
+// engine is built from Options. It is immutable and replaced as a whole. A request finishes with
+// the engine that it began with.
 type engine struct {
 	apps   []*app
 	grants []*grant
 	gate   gate
 	trust  trust
-	first  exchanger // recall, which leads to the other steps
-	guard  exchanger // guard, for the calls that test client secrets
+	first  exchanger // the step recall, which calls the other steps
+	guard  exchanger // the step guard, where calls that test client secrets begin
 	out    *outbound // used by ask
 	bypass *bypass   // nil: only token calls are answered
 
@@ -40,8 +40,8 @@ type engine struct {
 	plain *plainCall // nil: the lane answers nothing
 }
 
-// newEngine builds an engine. An app keeps its state if before, the list of the previous apps, has
-// an app with the same label.
+// newEngine builds an engine. The parameter before lists the apps of the previous engine; see
+// newApps.
 func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 }
 
 // compose builds the steps between decode and answer, and returns the first one and guard. If
-// requests are traced, each step is wrapped in another one that makes a span.
+// requests are traced, each step is wrapped in a step that makes a span.
 func compose(o Options, c carried, out *outbound) (first, guarded exchanger) {
 	recall := func(next exchanger) exchanger {
 		return traced(c.tracer, "recall", &recallStep{cache: c.cache, next: next})

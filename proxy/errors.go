@@ -10,10 +10,10 @@ import (
 	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
-// requestError returns a refusal of a request. The subcode identifies igproxy's own error for apps
-// and dashboards, and never changes; docs/errors.md lists all subcodes. Type and code are the ones
-// that Meta uses for similar errors. A message ends with the next step and never repeats what was
-// sent.
+// requestError returns a refusal of a request. The subcode tells apps and dashboards which of
+// igproxy's own errors it is, and never changes; docs/errors.md lists all subcodes. Type and code
+// are the ones that Meta uses for similar errors. A message ends with the next step and never
+// repeats what was sent.
 func requestError(status, code, subcode int, message string) *graph.Error {
 	kind := "IGApiException"
 	if code == 2500 {
@@ -114,7 +114,8 @@ func errOverloaded() *graph.Error {
 	return errBusy("too many exchanges at once", "Too many exchanges at once.")
 }
 
-// errSlowReader returns an error that is only logged, because part of the answer has been sent.
+// errSlowReader returns an error that is only logged, because a part of the answer has already been
+// sent.
 func errSlowReader() *graph.Error {
 	e := *errSlowRequest
 	e.Cause = passthrough.ErrSlowReader.Error()

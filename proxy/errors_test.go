@@ -74,7 +74,7 @@ func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
 		}
 		for _, e := range errs[subcode] {
 			if e.Status != status && (m[1] != "4xx" || e.Status/100 != 4) || e.Code != code {
-				t.Errorf("%d is %d with code %d, docs/errors.md has %s and %d", subcode, e.Status, e.Code, m[1], code)
+				t.Errorf("%d has status %d and code %d, docs/errors.md has %s and %d", subcode, e.Status, e.Code, m[1], code)
 			}
 			if promised := m[5] == "after `Retry-After`"; promised != !e.RetryAt.IsZero() {
 				t.Errorf("%d: RetryAt %v, docs/errors.md has %q", subcode, e.RetryAt, m[5])
@@ -94,7 +94,7 @@ func TestEachOwnErrorHasItsRowInTheDocs(t *testing.T) {
 	}
 }
 
-func TestOwnErrorsParseAsInstagramsDo(t *testing.T) {
+func TestOwnErrorsParseLikeInstagramsErrors(t *testing.T) {
 	for subcode, list := range ownErrors() {
 		for _, e := range list {
 			back, ok := graph.ReadError(e.Status, e.Encode(), func(s string) string { return s })
@@ -110,7 +110,7 @@ func TestOwnErrorsParseAsInstagramsDo(t *testing.T) {
 
 // An unread body closes the connection, and the answer announces this. A wrong method alone does
 // not close it.
-func TestABodyClosesTheConnection(t *testing.T) {
+func TestAnUnreadBodyClosesTheConnection(t *testing.T) {
 	p := proxyOf(t, nil, nil)
 	for want, r := range map[string]*http.Request{"": postRequest(), "close": withBody()} {
 		if got := ask(p, r).Header().Get("Connection"); got != want {

@@ -74,7 +74,7 @@ func newCacheWatchedBy(t testing.TB, o cache.Observer) *cache.Cache {
 	return c
 }
 
-// newInstagram starts the stand-in on a real socket and stops it after the test.
+// newInstagram starts the stand-in for Instagram on a real socket and stops it after the test.
 func newInstagram(t testing.TB, o mock.ServerOptions) (*mock.Instagram, *mock.Server) {
 	t.Helper()
 	i := mock.New(mock.Options{Secret: testSecret})
@@ -244,7 +244,8 @@ func (w *statusWriter) Header() http.Header         { return w.header }
 func (w *statusWriter) WriteHeader(status int)      { w.status = status }
 func (w *statusWriter) Write(b []byte) (int, error) { return len(b), nil }
 
-// passing returns o. Where o has no limit, passing sets one that no test reaches.
+// passing returns a copy of o in which each limit that is zero is replaced by one that no test
+// reaches.
 func passing(o PassthroughOptions) *PassthroughOptions {
 	o.Timeout, o.MaxBodyBytes = cmp.Or(o.Timeout, time.Minute), cmp.Or(o.MaxBodyBytes, 64<<20)
 	return &o

@@ -19,7 +19,7 @@ const (
 )
 
 // grant is one row of the table of token calls. The steps read the fields of the row and never
-// check its name, so a new grant is a new row and its test.
+// check its name, so a new grant needs only a new row and a test.
 type grant struct {
 	name       string        // metric label and cache scope: two grants never share entries
 	service    Service       // the service whose apps may make the call

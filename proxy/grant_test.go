@@ -151,7 +151,7 @@ func TestEachGrantUsesItsUpstreamAndParameters(t *testing.T) {
 		}
 		seen := c.of.asked()
 		if len(seen) != before+1 || seen[before] != c.want {
-			t.Errorf("%s: asked %v, want once\n%s", name, seen[before:], c.want)
+			t.Errorf("%s: requests to Meta: %v, want one:\n%s", name, seen[before:], c.want)
 		}
 		if now := len(w.graph.asked()) + len(w.login.asked()) + len(w.threads.asked()) - len(c.of.asked()); now != others {
 			t.Errorf("%s: another upstream was asked", name)
@@ -214,7 +214,7 @@ func TestDoubleCallbackGetsTheFirstAnswer(t *testing.T) {
 	}
 	wg.Wait()
 	if n := len(w.login.asked()); n != 1 {
-		t.Errorf("asked %d times", n)
+		t.Errorf("Meta was asked %d times, want once", n)
 	}
 	for status, body := range map[int]string{500: `{"error_type":"OAuthException","code":500,"error_message":"try later"}`, 503: "<html>"} {
 		w.login.say(status, body)
@@ -316,7 +316,7 @@ func TestFormsAreReadStrictly(t *testing.T) {
 }
 
 // The error for a token or a grant on the wrong call names the right call, and Meta is not asked.
-func TestErrorOfAWrongCallNamesTheRightOne(t *testing.T) {
+func TestTheErrorForAWrongCallNamesTheRightCall(t *testing.T) {
 	w := newWorld(t)
 	for path, says := range map[string]string{
 		"/access_token?grant_type=ig_exchange_token&code=abc":                      "POST /oauth/access_token",
@@ -330,7 +330,7 @@ func TestErrorOfAWrongCallNamesTheRightOne(t *testing.T) {
 		}
 	}
 	if n := len(w.graph.asked()) + len(w.threads.asked()); n != 0 {
-		t.Errorf("asked %d times", n)
+		t.Errorf("Meta was asked %d times, want never", n)
 	}
 }
 

@@ -16,7 +16,7 @@ type guardStep struct {
 	next     exchanger
 	circuits *circuits
 	failures *failures
-	timeout  time.Duration // of a call
+	timeout  time.Duration // how long a call may take
 	log      *slog.Logger
 }
 
@@ -42,7 +42,7 @@ func (s *guardStep) Exchange(ctx context.Context, c call) (answer, error) {
 	return s.ask(ctx, c, b, failedBefore)
 }
 
-// ask asks through the breaker and notes the result.
+// ask calls the step ask through the breaker and records the result.
 func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefore bool) (a answer, err error) {
 	// A flight that waited for a slot may have less time left than a call may take. If it times
 	// out, that says nothing about Meta.
@@ -50,7 +50,7 @@ func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefo
 	isLate := bounded && time.Until(end) < s.timeout
 	// The probe of a half-open breaker may be retried.
 	c.mayRetry = func() bool { return b.State() != breaker.Open && c.app.paused(time.Now()) == nil }
-	var e *graph.Error // of err
+	var e *graph.Error // err, if it is one
 	refused := b.Do(func() breaker.Verdict {
 		a, err = s.next.Exchange(ctx, c)
 		if errors.As(err, &e) && isLate && (e.Class == graph.ClassTimeout || e.Class == graph.ClassSilent) {
@@ -60,7 +60,7 @@ func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefo
 		switch {
 		case err == nil: // also a refusal or a rate limit
 			return breaker.Success
-		case e != nil && e.Class.IsFailure() && !(failedBefore && isOfToken(e)):
+		case e != nil && e.Class.IsFailure() && !(failedBefore && mayBeDueToToken(e)):
 			return breaker.Failure
 		}
 		return breaker.Ignored
@@ -72,13 +72,14 @@ func (s *guardStep) ask(ctx context.Context, c call, b *circuitState, failedBefo
 	case err == nil:
 		s.failures.forget(c.key.ID())
 		s.note(c, a)
-	case e != nil && isOfToken(e):
+	case e != nil && mayBeDueToToken(e):
 		err = s.failures.note(c.key.ID(), e, time.Now())
 	}
 	return a, err
 }
 
-// note notes what an answer says about the whole app.
+// note records what an answer says about the whole app: that it has reached a rate limit, or
+// whether Meta accepts its client secret.
 func (s *guardStep) note(c call, a answer) {
 	if a.is(graph.ClassAppLimit) {
 		if c.app.state.limit.begin(a.refusal, time.Now()) {

@@ -12,8 +12,8 @@ import (
 
 // A circuit is one way of asking Meta: an app's grant and, for a code, its redirect_uri. Each has
 // its own breaker and slots, so that a circuit whose calls always fail, or that asks for very many
-// tokens at once, takes no capacity from the others. All parts come from the configuration
-// and the table in grant.go, which limit the number of circuits.
+// tokens at once, takes no capacity from the others. The fields of a circuit come only from the
+// configuration and from the table in grant.go, so the number of circuits is limited.
 type circuit struct {
 	app, grant, redirect string
 	service              Service // of the app, which a reload may change
@@ -38,8 +38,8 @@ type circuitState struct {
 	upstream string
 }
 
-// newCircuits returns circuits with these options, except OnChange, which is not used. Its error
-// names an invalid option.
+// newCircuits returns an empty set of circuits, whose breakers will have the options o, except for
+// OnChange, which is ignored. Its error names an invalid option.
 func newCircuits(o breaker.Options, slots int, m *Metrics, log *slog.Logger) (*circuits, error) {
 	if _, err := breaker.New(o); err != nil {
 		return nil, err
@@ -61,8 +61,8 @@ func (s *circuits) of(c call) *circuitState {
 	return s.all[key]
 }
 
-// changed counts and logs a change of a breaker. The last calls of a circuit that a reload has
-// removed change nothing.
+// changed counts and logs a change of a breaker. It ignores the last calls of a circuit that a
+// reload has removed.
 func (s *circuits) changed(of circuit, upstream string, c breaker.Change) {
 	s.mu.Lock()
 	exists := s.all[of] != nil
@@ -80,8 +80,9 @@ func (s *circuits) changed(of circuit, upstream string, c breaker.Change) {
 	}
 }
 
-// outage returns the longest current outage of an upstream's breakers, with the probes of all of
-// them, and when the last outage ended. It returns zero for what there is not.
+// outage returns when the longest current outage of an upstream's breakers began, the number of
+// probes that all of these breakers have let through since then, and when the last outage ended.
+// Each of these is zero if there was no such outage.
 func (s *circuits) outage(upstream string) (o breaker.Outage, closedAt time.Time) {
 	for _, b := range s.states(upstream) {
 		one := b.Outage()
@@ -124,11 +125,11 @@ func (s *circuits) inFlight(upstream string) (n int) {
 	return n
 }
 
-// worst returns the worst state of an upstream's breakers: open before half-open before closed. An
-// empty name means all upstreams.
+// worst returns the worst state of an upstream's breakers: open is worse than half-open, and
+// half-open is worse than closed. An empty name means all upstreams.
 func (s *circuits) worst(upstream string) breaker.State {
 	worst := breaker.Closed
-	for _, b := range s.states(upstream) { // without the lock, because State may call changed
+	for _, b := range s.states(upstream) { // without the lock, because State may call changed, which takes it
 		switch state := b.State(); {
 		case state == breaker.Open, state == breaker.HalfOpen && worst == breaker.Closed:
 			worst = state

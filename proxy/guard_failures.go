@@ -14,7 +14,7 @@ import (
 // open the breaker for all tokens.
 //
 //   - After a failure igproxy does not ask Meta for the token during a pause, which doubles with
-//     each failure. Meanwhile it repeats the failure.
+//     each failure. During the pause it answers with the same failure.
 //   - The breaker counts only the token's first failure, until Meta answers for the token, or until
 //     the token has not failed for breaker.interval or twice its pause, whichever is longer.
 //   - The token cannot be the probe of a half-open breaker until twice its pause has passed, so
@@ -37,8 +37,8 @@ const (
 	firstPause = time.Second      // after a token's first failure; each further one doubles it
 	lastPause  = 30 * time.Second // the longest pause
 	// maxFailed is the largest number of tokens remembered. With the default settings, far fewer
-	// fail before a breaker opens. The breaker counts the failures of tokens beyond this limit, but
-	// they are not remembered.
+	// fail before a breaker opens. The breaker still counts the failures of further tokens, but
+	// these failures are not remembered.
 	maxFailed = 4096
 )
 
@@ -87,7 +87,7 @@ func (s *failures) forget(id cache.ID) {
 	delete(s.all, id)
 }
 
-// repeated returns the error that is repeated while the token's pause lasts, or nil.
+// repeated returns the error to repeat while the token's pause lasts, and nil after that.
 func (f tokenFailure) repeated(now time.Time) *graph.Error {
 	if now.Sub(f.at) >= f.pause {
 		return nil
@@ -100,9 +100,9 @@ func (f tokenFailure) repeated(now time.Time) *graph.Error {
 // mayProbe reports whether the token may be the probe of a half-open breaker.
 func (f tokenFailure) mayProbe(now time.Time) bool { return now.Sub(f.at) >= 2*f.pause }
 
-// isOfToken reports whether a failure may be due to the token: Meta answered, or may at least have
-// received the request. If a host cannot be reached, every token fails alike.
-func isOfToken(e *graph.Error) bool {
+// mayBeDueToToken reports whether a failure may be due to the token: Meta answered, or may at least
+// have received the request. If a host cannot be reached, every token fails alike.
+func mayBeDueToToken(e *graph.Error) bool {
 	switch e.Class {
 	case graph.ClassTransient, graph.ClassBroken, graph.ClassTimeout:
 		return true

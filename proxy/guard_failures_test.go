@@ -13,7 +13,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// metaFails returns a function that takes the place of ask. If fails returns true for a call, the
+// metaFails returns a function that replaces the step ask. If fails returns true for a call, the
 // function counts the call and returns a failure with code 2. It answers all other calls with a
 // refusal.
 func metaFails(fails func(call) bool, calls *int) exchangeFunc {
@@ -62,12 +62,12 @@ func TestTokenThatAlwaysFailsTakesNoCapacityFromOthers(t *testing.T) {
 			t.Errorf("the breaker is %s, want closed", state)
 		}
 		if calls > 5+3600/30 || calls+repeated != 3600 {
-			t.Errorf("Meta was asked %d times for the bad token, and %d failures were repeated, of 3600", calls, repeated)
+			t.Errorf("Meta was asked %d times for the bad token, and %d failures were repeated, in 3600 requests", calls, repeated)
 		}
 	})
 }
 
-// The pause of a token grows: 1, 2, 4, 8, 16, 30, 30 seconds. A success ends it.
+// The pause of a token grows: 1, 2, 4, 8, 16, 30, 30 seconds. An answer from Meta ends the pause.
 func TestFailedTokenIsRetriedAfterAGrowingPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, down := 0, true
@@ -87,7 +87,7 @@ func TestFailedTokenIsRetriedAfterAGrowingPause(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		if got := fmt.Sprint(pauses); got != "[1 2 4 8 16 30]" {
-			t.Errorf("asked again after %s seconds, want [1 2 4 8 16 30]", got)
+			t.Errorf("Meta was asked again after %s seconds, want [1 2 4 8 16 30]", got)
 		}
 		down = false
 		time.Sleep(lastPause)
@@ -95,7 +95,7 @@ func TestFailedTokenIsRetriedAfterAGrowingPause(t *testing.T) {
 			t.Errorf("after the pause: %v", err)
 		}
 		if _, ok := g.failures.last(c.key.ID(), time.Now()); ok {
-			t.Error("the failure is remembered after a success")
+			t.Error("the failure is still remembered after Meta has answered")
 		}
 	})
 }
@@ -130,7 +130,7 @@ func TestProbeIsNeverARecentlyFailedToken(t *testing.T) {
 	})
 }
 
-// A token that failed once in an outage may be the probe that ends it.
+// A token that failed once in an outage may be the probe that ends the outage.
 func TestTokenThatFailedInAnOutageMayBeTheProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, down := 0, true
@@ -218,7 +218,7 @@ func TestCircuitsDoNotShareSlots(t *testing.T) {
 	}
 }
 
-func TestTheFailuresRememberedAreBounded(t *testing.T) {
+func TestTheNumberOfRememberedFailuresIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newFailures(time.Minute)
 		id := func(n int) (id cache.ID) { id[0], id[1], id[2] = byte(n), byte(n>>8), byte(n>>16); return id }
@@ -240,11 +240,11 @@ func TestTheFailuresRememberedAreBounded(t *testing.T) {
 // If Meta did not receive the request, the token cannot be the reason.
 func TestUnreachableHostIsNotATokenFailure(t *testing.T) {
 	for kind, want := range map[string]bool{"reset": true, "closed": true, "refused": false, "resolve": false, "tls": false, "other": false} {
-		if got := isOfToken(errUnreachable(kind)); got != want {
+		if got := mayBeDueToToken(errUnreachable(kind)); got != want {
 			t.Errorf("%s: %v, want %v", kind, got, want)
 		}
 	}
-	if isOfToken(errSilent()) || !isOfToken(errTimeout()) || !isOfToken(errBadAnswer("x")) || isOfToken(errOverloaded()) {
-		t.Error("isOfToken is wrong about errSilent, errTimeout, errBadAnswer or errOverloaded")
+	if mayBeDueToToken(errSilent()) || !mayBeDueToToken(errTimeout()) || !mayBeDueToToken(errBadAnswer("x")) || mayBeDueToToken(errOverloaded()) {
+		t.Error("mayBeDueToToken is wrong about errSilent, errTimeout, errBadAnswer or errOverloaded")
 	}
 }

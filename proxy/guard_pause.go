@@ -17,8 +17,8 @@ type pause struct {
 	since time.Time    // when the pause began
 }
 
-// begin starts a pause, or extends the current one. It reports whether the log should say so: calls
-// that were in flight together extend a pause by moments.
+// begin starts a pause, or extends the current one. It reports whether to log that. Extending a
+// pause by a second or less is not logged: calls that were in flight together do that.
 func (p *pause) begin(limit *graph.Error, now time.Time) (notable bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -34,7 +34,8 @@ func (p *pause) begin(limit *graph.Error, now time.Time) (notable bool) {
 	return notable
 }
 
-// current returns the current pause without its app. It reports false if there is none.
+// current returns the current pause, without the label of the app. It reports false if there is
+// none.
 func (p *pause) current(now time.Time) (Pause, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

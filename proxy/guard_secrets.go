@@ -13,7 +13,7 @@ const (
 	// igproxy makes no token calls to Meta for this app.
 	refusedPause = 5 * time.Second
 	// firstProof is the time from a refusal to the next call that igproxy makes by itself to test
-	// the secrets. Each further one takes twice as long, up to lastProof.
+	// the secrets (a proof). The time doubles with each further proof, up to lastProof.
 	firstProof = 10 * time.Second
 	lastProof  = 5 * time.Minute
 )
@@ -25,9 +25,9 @@ const (
 	secretRefused  = "refused"  // Meta refuses all of them
 )
 
-// clientSecrets are an app's client secrets: one, or two during a rotation. The one that worked
-// last is sent first. If Meta refuses it, the call is repeated once with the other. The zero value
-// has no secrets; the method use sets them.
+// clientSecrets are an app's client secrets: one, or two during a rotation. The secret that worked
+// last is sent first. If Meta refuses it, the call is repeated once with the other secret. The zero
+// value has no secrets; the method use sets them.
 type clientSecrets struct {
 	mu        sync.Mutex    // protects all below
 	list      []Secret      // the current one, then the previous one
@@ -60,8 +60,9 @@ func (s *clientSecrets) use(list []Secret) {
 	s.list, s.inUse, s.refusal, s.testAt, s.testPause = list, max(0, inUse), nil, time.Time{}, 0
 }
 
-// pick returns the secret to ask with: the one in use, or another one if that was refused. It
-// reports false if there is no other. A reload may have added the other one since the call began.
+// pick returns the secret to send: the one in use, or another one if Meta has just refused the one
+// in use. It reports false if there is no other secret. The other secret may be one that a reload
+// has added since the call began.
 func (s *clientSecrets) pick(refused Secret) (one Secret, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,7 +103,7 @@ func (s *clientSecrets) standing() string {
 
 // dueProof reports whether igproxy should now make a call by itself to test the secrets: because
 // nothing is known about them and untested is set, or because they are refused. It reports true at
-// growing intervals, because the call may give no answer.
+// growing intervals, because Meta may not answer the call.
 func (s *clientSecrets) dueProof(untested bool, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

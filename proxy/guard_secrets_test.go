@@ -18,7 +18,8 @@ const (
 	oldSecret = testSecret
 )
 
-// rotating returns a Proxy with both secrets, in front of a stand-in that accepts the old one.
+// rotating returns a Proxy with both secrets, in front of a stand-in for Instagram that accepts the
+// old secret.
 func rotating(t *testing.T) (*Proxy, Options, *mock.Instagram, *bytes.Buffer) {
 	t.Helper()
 	i, s := newInstagram(t, overTLS)
@@ -49,9 +50,9 @@ func inUse(t *testing.T, m *Metrics) (which string) {
 	return which
 }
 
-func TestRefusedSecretIsRetriedWithTheOtherOne(t *testing.T) {
+func TestACallWithARefusedSecretIsRepeatedWithTheOtherSecret(t *testing.T) {
 	p, o, i, log := rotating(t)
-	o.Retries = 0 // not a retry: the refused call had no effect
+	o.Retries = 0 // a call with the other secret is not a retry: the refused call had no effect
 	if err := p.Reload(o); err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +76,7 @@ func TestRefusedSecretIsRetriedWithTheOtherOne(t *testing.T) {
 }
 
 // The secret that works stays in use after a reload that adds or removes another one.
-func TestTheSecretInUseStaysInUseOverAReload(t *testing.T) {
+func TestTheSecretInUseStaysInUseAcrossAReload(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
 	o.Cache, o.Metrics = newCache(t), NewMetrics()
@@ -121,9 +122,9 @@ func TestTwoRefusedSecretsPauseTheAppAndAreNotPrinted(t *testing.T) {
 	}
 }
 
-// A call that was in flight when the secret was replaced says nothing about the new one: it neither
-// pauses the app nor turns readiness off.
-func TestExchangeWithTheOldSecretDoesNotPauseTheNewOne(t *testing.T) {
+// The result of a call that was in flight when the secret was replaced says nothing about the new
+// secret: it neither pauses the app nor makes the Proxy unready.
+func TestACallWithTheOldSecretDoesNotPauseTheApp(t *testing.T) {
 	came, gate := make(chan string, 10), make(chan struct{})
 	upstream := newService(t)
 	upstream.says = func(r *http.Request, _ url.Values) (int, string) {
@@ -148,7 +149,7 @@ func TestExchangeWithTheOldSecretDoesNotPauseTheNewOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	close(gate)
-	if code := <-slow; code != 200 { // it is repeated with the new secret
+	if code := <-slow; code != 200 { // the call is repeated with the new secret
 		t.Errorf("the call in flight got %d, want 200", code)
 	}
 	if w := ask(p, get(target("IGAA-next"))); w.Code != 200 || !p.Readiness().Ready {
@@ -163,7 +164,7 @@ func TestAnAnswerAboutAReplacedSecretIsIgnored(t *testing.T) {
 	for name, c := range map[string]struct {
 		with, without Secret
 		want          bool
-	}{"gone": {gone, Secret{}, false}, "gone, then one of two": {next, gone, false}, "one of two": {next, Secret{}, false}, "both": {next, now, true}, "both, the other way round": {now, next, true}} {
+	}{"a replaced secret": {gone, Secret{}, false}, "a replaced secret, then one of two": {next, gone, false}, "one of two": {next, Secret{}, false}, "both": {next, now, true}, "both, in the other order": {now, next, true}} {
 		s := &clientSecrets{}
 		s.use([]Secret{next, now})
 		a := refused
@@ -184,8 +185,7 @@ func TestAnAnswerAboutAReplacedSecretIsIgnored(t *testing.T) {
 	}
 }
 
-// A late answer to a call with the secret that was in use before does not put that secret back in
-// use.
+// A late answer to a call with the previously used secret does not put that secret back in use.
 func TestALateAnswerDoesNotSwitchTheSecretBack(t *testing.T) {
 	s := &clientSecrets{}
 	one, two := NewSecret("one"), NewSecret("two")
@@ -286,6 +286,6 @@ func TestATooShortPreviousSecretIsRefused(t *testing.T) {
 	o := optionsFor(t, "https://graph.instagram.com", nil)
 	o.Cache, o.Apps[0].Previous = newCache(t), NewSecret("short")
 	if _, err := New(o); err == nil || strings.Contains(err.Error(), "short") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error without the secret", err)
 	}
 }

@@ -9,8 +9,8 @@ type slots struct {
 	queue    chan struct{} // calls in flight, and calls that wait
 }
 
-// waitersPerSlot limits the queue. A call further back in the queue would usually use up its
-// flight's budget while it waits.
+// waitersPerSlot limits the queue. In a longer queue, the last calls would usually use up the time
+// budget of their flights while they wait.
 const waitersPerSlot = 8
 
 func newSlots(n int) *slots {

@@ -40,7 +40,7 @@ func TestOnlyFailuresOpenTheBreaker(t *testing.T) {
 		"nonsense":    {func() (answer, error) { return answer{}, errBadAnswer("x") }, breaker.Open},
 		"expired":     {func() (answer, error) { return refusalAnswer(190, 463, "m"), nil }, breaker.Closed},
 		"rate limit":  {func() (answer, error) { return refusalAnswer(17, 0, "m"), nil }, breaker.Closed},
-		"our own bug": {func() (answer, error) { return answer{}, errInternal("x") }, breaker.Closed},
+		"igproxy bug": {func() (answer, error) { return answer{}, errInternal("x") }, breaker.Closed},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			g := newGuarded(t, 10, func(context.Context, call) (answer, error) { return c.give() })
@@ -54,7 +54,7 @@ func TestOnlyFailuresOpenTheBreaker(t *testing.T) {
 	}
 }
 
-func TestOpenBreakerIsAFast503WithRetryAfter(t *testing.T) {
+func TestAnOpenBreakerAnswers503WithRetryAfterAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		g := newGuarded(t, 10, func(context.Context, call) (answer, error) { asked++; return answer{}, errTimeout() })
@@ -65,15 +65,15 @@ func TestOpenBreakerIsAFast503WithRetryAfter(t *testing.T) {
 		_, err := g.Exchange(t.Context(), callFor(t, "another"))
 		var e *graph.Error
 		if !errors.As(err, &e) || e.Status != 503 || e.Code != 2 || !*e.Transient || time.Until(e.RetryAt) != 6*time.Second {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want 503 with RetryAt in 6s", err)
 		}
 		if asked != 3 {
-			t.Errorf("asked %d times, want 3", asked)
+			t.Errorf("Meta was asked %d times, want 3", asked)
 		}
 	})
 }
 
-func TestAppLimitPausesAllTokensForItsTime(t *testing.T) {
+func TestALimitOnTheAppPausesAllItsTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		g := newGuarded(t, 10, nil)
@@ -98,12 +98,12 @@ func TestAppLimitPausesAllTokensForItsTime(t *testing.T) {
 		}
 		time.Sleep(3 * time.Minute)
 		if a, err := g.Exchange(t.Context(), other); err != nil || a.refusal != nil || asked != 2 {
-			t.Errorf("after the pause: %v, %v, asked %d times", a.refusal, err, asked)
+			t.Errorf("after the pause: %v, %v, Meta was asked %d times", a.refusal, err, asked)
 		}
 	})
 }
 
-func TestRefusedSecretPausesForSecondsUntilProven(t *testing.T) {
+func TestARefusedSecretPausesTheAppForSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
 		asked, wrong := 0, true
@@ -126,7 +126,7 @@ func TestRefusedSecretPausesForSecondsUntilProven(t *testing.T) {
 			}
 		}
 		if asked != 1 || c.app.state.secrets.standing() != secretRefused {
-			t.Errorf("asked %d times, secret %s; want 1, refused", asked, c.app.state.secrets.standing())
+			t.Errorf("Meta was asked %d times, secret %s; want 1, refused", asked, c.app.state.secrets.standing())
 		}
 		time.Sleep(refusedPause)
 		_, _ = g.Exchange(t.Context(), c)
@@ -142,8 +142,8 @@ func TestRefusedSecretPausesForSecondsUntilProven(t *testing.T) {
 	})
 }
 
-// The timeout of a flight that spent its budget waiting for a slot says nothing about Meta. It must
-// not open the breaker.
+// A flight that spent its budget waiting for a slot may time out without Meta's fault. Such a
+// timeout must not open the breaker.
 func TestTimeoutAfterWaitingForASlotIsNotAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuarded(t, 1, func(ctx context.Context, _ call) (answer, error) {

@@ -19,8 +19,8 @@ import (
 // ServeHTTP takes one request through all steps; see the package comment.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.serveHTTP(w, r, false) }
 
-// OnLoopback returns the handler for a listener on loopback, which checks the Host name even with
-// AnyHost: a web page can rebind its DNS name to loopback.
+// OnLoopback returns the handler for a listener on loopback. It checks the Host name even with
+// AnyHost, because a web page can rebind its DNS name to loopback.
 func (p *Proxy) OnLoopback() http.Handler { return loopbackHandler{p} }
 
 type loopbackHandler struct{ proxy *Proxy }
@@ -47,8 +47,8 @@ func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request, onLoopback boo
 	p.carried.metrics.answered(&x, time.Since(start))
 	x.log(p.carried.lines, p.carried.log, time.Since(start))
 	if x.gone || x.cut {
-		// A caller that closed only its sending half still reads. If the handler returned, net/http
-		// would send an empty 200; the panic closes the connection instead.
+		// The caller may still read, if it closed only its sending half. If the handler returned,
+		// net/http would send it an empty 200. The panic closes the connection instead.
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -63,10 +63,10 @@ type reply struct {
 	app    string
 	result answer
 	err    *graph.Error      // nil: result is the answer
-	gone   bool              // the caller left before it had the whole answer to its passed-through call
+	gone   bool              // the caller of a passed-through call disconnected before it had the whole answer
 	flat   bool              // errors have the flat shape of the code exchange
 	last   bool              // the connection is closed after the answer
-	cut    bool              // the answer broke off after part of it was sent
+	cut    bool              // the answer broke off after a part of it was sent
 	passed *passthrough.Call // a call that is passed through; nil for a token call
 	slots  *slots            // for the app's passed-through calls
 	status int
@@ -77,7 +77,7 @@ func (x *reply) serve(e *engine, w http.ResponseWriter, r *http.Request, onLoopb
 	defer x.recover(shared.log)
 	gate := e.gate
 	gate.any = gate.any && !onLoopback
-	// These checks come before decode, whose errors say something about the token.
+	// These checks come before decode, whose errors reveal something about the token.
 	t := e.route(r)
 	if x.err = gate.check(r); x.err == nil {
 		x.err = e.trust.check(r, t)

@@ -20,7 +20,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// proxyOf returns a Proxy whose steps after decode are one function.
+// proxyOf returns a Proxy in which the function first replaces all steps between decode and answer.
 func proxyOf(t *testing.T, log *slog.Logger, first exchangeFunc) *Proxy {
 	t.Helper()
 	o := optionsFor(t, "https://127.0.0.1:1", nil)
@@ -110,7 +110,7 @@ func endings(t *testing.T) map[string]ending {
 	}
 }
 
-func TestEachEndingIsAnsweredWholeAndLoggedOnce(t *testing.T) {
+func TestEachOutcomeIsAnsweredInFullAndLoggedOnce(t *testing.T) {
 	for name, c := range endings(t) {
 		var log strings.Builder
 		p := proxyOf(t, slog.New(slog.NewJSONHandler(&log, nil)), func(context.Context, call) (answer, error) { return c.give() })
@@ -142,7 +142,7 @@ func TestEachEndingIsAnsweredWholeAndLoggedOnce(t *testing.T) {
 		checkCacheStatus(t, name, h.Get("Cache-Status"), c.cache)
 		checkLog(t, name, log.String(), c, id)
 		if n := counted(t, p.carried.metrics, "igproxy_requests_total"); n != 1 {
-			t.Errorf("%s: counted %v times", name, n)
+			t.Errorf("%s: the request was counted %v times, want once", name, n)
 		}
 	}
 }
@@ -229,7 +229,7 @@ func TestExpiresInIsTheTimeLeft(t *testing.T) {
 		first := left()
 		time.Sleep(59 * time.Minute)
 		if aged := left(); first != 60*24*3600 || aged != first-59*60 || asked != 1 {
-			t.Errorf("first %d, 59 minutes later %d, asked %d times", first, aged, asked)
+			t.Errorf("expires_in is %d, and %d after 59 minutes; Meta was asked %d times", first, aged, asked)
 		}
 	})
 }
@@ -249,7 +249,7 @@ func TestRetryAfterIsRoundedUpAndNeverInThePast(t *testing.T) {
 	})
 }
 
-// A caller that closes only its sending half looks as if it had left, but it still reads.
+// A caller that closes only its sending half looks as if it had disconnected, but it still reads.
 func TestAHalfClosedCallerGetsItsAnswer(t *testing.T) {
 	base, arrived, open := gated(t)
 	defer open()

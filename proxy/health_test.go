@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// A balancer has no token, uses an address as Host, and asks every few seconds. None of its checks
-// may reach Meta, be refused, or hide the requests of apps in the log and the metrics.
-func TestTheHealthCheckOnTheAppPortIsAnsweredByTheProcess(t *testing.T) {
+// A load balancer has no token, uses an address as Host, and checks every few seconds. None of its
+// checks may reach Meta, be refused, or hide the requests of apps in the log and the metrics.
+func TestHealthChecksOnTheAppPortAreAnsweredByIgproxyItself(t *testing.T) {
 	base, requests := saying(t, rawReply(http.StatusOK, "{}"))
 	var log bytes.Buffer
 	o := optionsFor(t, base, nil)

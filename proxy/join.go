@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// joinStep is the step "join": it runs one flight per token in this process, however many callers
-// ask at the same time. Only this file uses package singleflight.
+// joinStep is the step "join": it runs one exchange per token in this process, called a flight,
+// however many callers ask for it at the same time. Only this file uses package singleflight.
 //
-// A flight has its own time budget. If the caller that started it leaves, the flight continues,
-// because Meta may already have done the exchange, and the answer is remembered. If a caller
-// seems to have left, its handler still waits, because a client that has only closed its sending
-// half looks the same.
+// A flight has its own time budget. If the caller that started it disconnects, the flight
+// continues, because Meta may already have done the exchange, and the answer is remembered. If a
+// caller seems to have disconnected, its handler still waits, because a client that has only closed
+// its sending half looks the same.
 //
 // A flight recovers its own panics, which would otherwise end the process.
 type joinStep struct {

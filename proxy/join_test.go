@@ -19,7 +19,7 @@ func newJoin(budget time.Duration, next exchangeFunc) *joinStep {
 	return &joinStep{next: next, budget: budget, log: slog.New(slog.DiscardHandler), flights: &flights{}}
 }
 
-func TestManyCallersOfOneTokenAreOneFlight(t *testing.T) {
+func TestManyCallersOfOneTokenShareOneFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int32
 		want := tokenAnswer(t, "long", time.Hour)
@@ -44,12 +44,12 @@ func TestManyCallersOfOneTokenAreOneFlight(t *testing.T) {
 		}
 		wg.Wait()
 		if asked.Load() != 1 || joined.Load() != 199 {
-			t.Errorf("asked %d times and %d joined, want 1 and 199", asked.Load(), joined.Load())
+			t.Errorf("Meta was asked %d times and %d callers joined, want 1 and 199", asked.Load(), joined.Load())
 		}
 	})
 }
 
-func TestTheFlightContinuesWhenItsLeaderLeaves(t *testing.T) {
+func TestAFlightContinuesWhenItsLeaderDisconnects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var landed atomic.Bool
 		d := newJoin(time.Minute, func(ctx context.Context, _ call) (answer, error) {
@@ -75,7 +75,7 @@ func TestTheFlightContinuesWhenItsLeaderLeaves(t *testing.T) {
 		leave()
 		wg.Wait()
 		if !landed.Load() {
-			t.Error("the flight's context ended when its leader left")
+			t.Error("the flight's context ended when its leader disconnected")
 		}
 	})
 }
@@ -96,13 +96,13 @@ func TestCloseWaitsForTheFlight(t *testing.T) {
 			t.Errorf("with an ended context: got %v, want an error with the number of flights", err)
 		}
 		if err := d.flights.wait(t.Context()); err != nil || !landed.Load() {
-			t.Errorf("wait: %v, landed: %v", err, landed.Load())
+			t.Errorf("wait: %v, the flight has ended: %v; want no error and true", err, landed.Load())
 		}
 	})
 }
 
-// A second signal ends a drain early, so callers may still arrive while Close waits. The race
-// detector checks that this is safe.
+// A second signal ends a drain early, so callers may still arrive while Close waits. With the race
+// detector, this test shows that this is safe.
 func TestCallersMayArriveWhileCloseWaits(t *testing.T) {
 	d := newJoin(time.Minute, func(context.Context, call) (answer, error) { return tokenAnswer(t, "long", time.Hour), nil })
 	var all sync.WaitGroup
@@ -122,7 +122,7 @@ func TestCallersMayArriveWhileCloseWaits(t *testing.T) {
 	all.Wait()
 }
 
-func TestSlowFlightDelaysNoOther(t *testing.T) {
+func TestASlowFlightDoesNotDelayOtherFlights(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := callFor(t, "slow")
 		d := newJoin(time.Minute, func(_ context.Context, c call) (answer, error) {
@@ -141,7 +141,7 @@ func TestSlowFlightDelaysNoOther(t *testing.T) {
 	})
 }
 
-func TestAPanicInAFlightIsA500ForEveryMember(t *testing.T) {
+func TestAPanicInAFlightIsA500ForEachOfItsCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newJoin(time.Minute, func(context.Context, call) (answer, error) {
 			time.Sleep(time.Second)
@@ -162,7 +162,7 @@ func TestAPanicInAFlightIsA500ForEveryMember(t *testing.T) {
 	})
 }
 
-func TestAFlightBeyondItsBudgetIsA504(t *testing.T) {
+func TestAFlightThatExceedsItsBudgetIsA504(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
 		d := newJoin(time.Second, func(context.Context, call) (answer, error) { <-stuck; return answer{}, errTimeout() })

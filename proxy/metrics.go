@@ -15,12 +15,12 @@ import (
 )
 
 // Metrics counts what igproxy does, in a registry of its own. Names and labels are public:
-// docs/metrics.md lists them. Every label has a fixed set of values; none comes from a request.
-// Metrics is also the cache's Observer. Only this file and metrics_gauges.go use the Prometheus
-// client.
+// docs/metrics.md lists them. Every label has a fixed set of values, none of which comes from a
+// request. Metrics is also the cache's Observer. In this package, only this file and
+// metrics_gauges.go use the Prometheus client.
 type Metrics struct {
 	registry *prometheus.Registry // igproxy's own
-	runtime  *prometheus.Registry // of Go and the process
+	runtime  *prometheus.Registry // metrics of Go and of the process
 	limits   rateLimits
 	failures lastFailures
 	outages  outages
@@ -43,7 +43,7 @@ type Metrics struct {
 	reloaded  prometheus.Gauge
 	reloadAt  prometheus.Gauge
 
-	memoryHits prometheus.Counter // one counter of lookups, kept because a hit must be fast
+	memoryHits prometheus.Counter // the counter of lookups for memory hits, looked up once because a hit must be fast
 }
 
 var _ cache.Observer = (*Metrics)(nil)
@@ -156,7 +156,7 @@ func (m *Metrics) Operation(name, outcome string) { m.operated.WithLabelValues(n
 // bearerChecked counts a check of the sidecar's own token.
 func (m *Metrics) bearerChecked(result bearerResult) { m.bearers.WithLabelValues(string(result)).Inc() }
 
-// Reloaded notes whether a reload of the configuration succeeded.
+// Reloaded records whether a reload of the configuration succeeded.
 func (m *Metrics) Reloaded(ok bool) {
 	m.reloaded.Set(number(ok))
 	if ok {
@@ -187,7 +187,7 @@ func (m *Metrics) RedisError(operation, kind string) {
 	m.redisErrs.WithLabelValues(operation, kind).Inc()
 }
 
-// RedisState notes whether Redis is used.
+// RedisState records whether Redis is used.
 func (m *Metrics) RedisState(ok bool) {
 	m.redisUp.Set(number(ok))
 	m.outages.redis(ok, time.Now())

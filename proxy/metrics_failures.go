@@ -9,8 +9,9 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// Failure describes the requests of one kind that got no token or no answer from Meta. It contains
-// nothing that the client sent, and no text from Meta.
+// Failure describes the requests of one kind that got an error. Requests are of one kind if the
+// fields from App to Cause are the same. A Failure contains nothing that the client sent, and no
+// text from Meta.
 type Failure struct {
 	App     string `json:"app"`
 	Grant   string `json:"grant"`
@@ -23,7 +24,7 @@ type Failure struct {
 	Count uint64    `json:"count"`
 	First time.Time `json:"first"`
 	Last  time.Time `json:"last"`
-	// RequestID is the X-Request-Id of the last one.
+	// RequestID is the X-Request-Id of the last of these requests.
 	RequestID string `json:"request_id"`
 }
 
@@ -31,13 +32,14 @@ type Failure struct {
 const maxFailures = 20
 
 // lastFailures keeps the last failures. Failures of the same kind share an entry: during an outage
-// igproxy repeats one error for each request, and that must not hide what began it.
+// igproxy repeats one error for each request, and these repetitions must not push out the failure
+// with which the outage began.
 type lastFailures struct {
 	mu   sync.Mutex // protects list
 	list []Failure  // the latest first
 }
 
-// note keeps the failure of a request, if it failed. A caller that left is not a failure.
+// note records a request if it failed. A request whose caller disconnected is not a failure.
 func (s *lastFailures) note(x *reply, now time.Time) {
 	e := x.refusal()
 	if e == nil || x.gone {
@@ -74,7 +76,7 @@ func (p *Proxy) Failures() []Failure {
 	return slices.Clone(s.list)
 }
 
-// classCauses are the causes of the errors that have none: refusals by Meta.
+// classCauses are the causes to show for refusals by Meta, which have no Cause of their own.
 var classCauses = map[graph.Class]string{
 	graph.ClassToken:     "Meta refused the user's token",
 	graph.ClassStanding:  "the app has no access to the account",
@@ -84,8 +86,8 @@ var classCauses = map[graph.Class]string{
 	graph.ClassUserLimit: "rate limit of the user or page",
 }
 
-// causeOf returns the cause of an error in words. It uses a message only if igproxy wrote it: then
-// it is the first sentence.
+// causeOf returns the cause of an error in words. If igproxy wrote the message, the cause can be
+// its first sentence. Meta's messages are never used.
 func causeOf(e *graph.Error) string {
 	cause := e.Cause
 	switch {

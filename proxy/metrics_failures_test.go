@@ -37,7 +37,7 @@ func TestFailuresHaveCauseCodeAndRequestIDAndNoToken(t *testing.T) {
 	}
 	for i, f := range got {
 		if f.Count != 1 || f.First.IsZero() || !f.First.Equal(f.Last) {
-			t.Errorf("%+v: want one at one time", f)
+			t.Errorf("%+v: want one request, at one time", f)
 		}
 		f.Count, f.First, f.Last = 0, time.Time{}, time.Time{}
 		if f != want[i] {
@@ -49,7 +49,8 @@ func TestFailuresHaveCauseCodeAndRequestIDAndNoToken(t *testing.T) {
 	}
 }
 
-// An outage repeats one error for each request. It must not hide the failure that began it.
+// During an outage igproxy repeats one error for each request. These repetitions must not push out
+// the failure with which the outage began.
 func TestFailuresOfOneKindShareAnEntry(t *testing.T) {
 	s := &lastFailures{}
 	start := time.Now()
@@ -77,7 +78,7 @@ func TestFailuresOfOneKindShareAnEntry(t *testing.T) {
 	s.note(&reply{gone: true, err: errTimeout()}, start)
 	s.note(&reply{app: "shop"}, start)
 	if s.list[0].Subcode != 149 {
-		t.Errorf("a caller that left, or an answer, counts as a failure: %+v", s.list[0])
+		t.Errorf("a request whose caller disconnected, or one with a token, counts as a failure: %+v", s.list[0])
 	}
 }
 

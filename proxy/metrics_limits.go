@@ -13,8 +13,8 @@ import (
 )
 
 // RateLimit is what Meta last reported about an app's rate limits, within the past hour. It holds
-// numbers only, without the ids that came with them. All but the minutes are percentages of what
-// the app may use.
+// numbers only, without the ids that came with them. All numbers except the minutes are percentages
+// of what the app may use.
 type RateLimit struct {
 	App      string             `json:"app"`
 	At       time.Time          `json:"at"`
@@ -30,7 +30,7 @@ func (p *Proxy) RateLimits() []RateLimit { return p.carried.metrics.limits.all(t
 // usageKinds are the members that are read from both headers.
 var usageKinds = []string{"call_count", "call_volume", "total_cputime", "cpu_time", "total_time"}
 
-// maxUsageAge is how long a report is used: Meta's limits apply to rolling hours.
+// maxUsageAge is how long a report is used. Meta's limits apply to rolling hours.
 const maxUsageAge = time.Hour
 
 // rateLimits keeps what each of the two headers last reported about each app. A reply may have only
@@ -42,7 +42,7 @@ type rateLimits struct {
 
 type usageReport struct{ usage, business RateLimit }
 
-// note keeps the numbers in the headers of a reply to a call of the app.
+// note records the numbers in the headers of a reply to a call of the app.
 func (s *rateLimits) note(app string, h http.Header) {
 	now := time.Now()
 	usage, business := RateLimit{At: now}, RateLimit{At: now}
@@ -103,8 +103,8 @@ func (s *rateLimits) all(now time.Time) (list []RateLimit) {
 	return list
 }
 
-// mergeUsage returns the map highest, in which each number has been raised to that in members if
-// that is larger. highest may be nil.
+// mergeUsage replaces each number in the map highest by that in members if the latter is larger. It
+// returns the map. highest may be nil.
 func mergeUsage(highest map[string]float64, members map[string]any) map[string]float64 {
 	for _, kind := range usageKinds {
 		n, ok := members[kind].(float64)

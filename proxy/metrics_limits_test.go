@@ -72,8 +72,8 @@ func TestOneLimitHeaderDoesNotEraseTheOther(t *testing.T) {
 	})
 }
 
-// Of what Meta reports, only the numbers are kept, without the ids and words around them.
-func TestLimitsAreNumbersOnly(t *testing.T) {
+// Only the numbers in Meta's reports are kept, without the ids and words around them.
+func TestRateLimitsHoldOnlyNumbers(t *testing.T) {
 	h := http.Header{}
 	h.Set("X-App-Usage", `{"call_volume":28,"cpu_time":15.5,"total_time":"secret","canary":1,"call_count":-1}`)
 	h.Set("X-Business-Use-Case-Usage", `{"17841400000000001":[{"type":"canary","call_count":3,"total_time":9,"estimated_time_to_regain_access":4.2},{"call_count":70}],"2":[{"call_count":12}]}`)
@@ -99,8 +99,9 @@ func TestLimitsAreNumbersOnly(t *testing.T) {
 	}
 }
 
-// Limits are noted from token calls and from passed-through calls, for the app that made the call.
-func TestLimitsOfEveryCallAreNoted(t *testing.T) {
+// Limits are recorded from token calls and from passed-through calls, for the app that made the
+// call.
+func TestRateLimitsAreRecordedFromEveryCall(t *testing.T) {
 	used := make(chan string, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-App-Usage", <-used)

@@ -8,42 +8,43 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-// Outage is a time during which an upstream or Redis was not used, because it had failed: at least
-// one of its breakers was open or half-open.
+// Outage is a period during which at least one breaker of an upstream was open or half-open, or
+// during which Redis was not used because it had failed.
 type Outage struct {
 	Of     string    `json:"of"` // instagram, login, threads or redis
 	Start  time.Time `json:"start"`
-	End    time.Time `json:"end,omitzero"` // zero: it continues
-	Probes int       `json:"probes"`       // calls that tested whether it was over; not counted for redis
+	End    time.Time `json:"end,omitzero"` // zero: the outage continues
+	Probes int       `json:"probes"`       // calls that tested whether the outage was over; not counted for redis
 	// Breakers name the app and the grant of each breaker; none for redis.
 	Breakers []string `json:"breakers,omitempty"`
 }
 
-// outageOf is an Outage of one breaker.
-type outageOf struct {
+// circuitOutage is an Outage of one breaker.
+type circuitOutage struct {
 	Outage
 	circuit circuit
 }
 
-// maxOutages is how many outages of single breakers are kept.
+// maxOutages is how many outages of single breakers are kept. They are merged only when they are
+// read.
 const maxOutages = 64
 
 // outages keeps the last outages.
 type outages struct {
-	mu   sync.Mutex // protects list
-	list []outageOf // in the order in which they began
+	mu   sync.Mutex      // protects list
+	list []circuitOutage // in the order in which they began
 }
 
-// change notes a change of a breaker's state.
+// change records a change of a breaker's state.
 func (s *outages) change(of circuit, upstream string, c breaker.Change, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.list, func(o outageOf) bool { return o.circuit == of && o.Of == upstream && o.End.IsZero() })
+	i := slices.IndexFunc(s.list, func(o circuitOutage) bool { return o.circuit == of && o.Of == upstream && o.End.IsZero() })
 	if i < 0 {
 		if c.To == breaker.Closed {
 			return
 		}
-		s.list = append(s.list, outageOf{Outage{Of: upstream, Start: c.Since}, of})
+		s.list = append(s.list, circuitOutage{Outage{Of: upstream, Start: c.Since}, of})
 		s.list = slices.Delete(s.list, 0, max(0, len(s.list)-maxOutages))
 		return
 	}
@@ -63,7 +64,7 @@ func (s *outages) endOthers(exists func(circuit) bool, now time.Time) {
 	}
 }
 
-// outageOfRedis is the Of of an Outage of Redis.
+// outageOfRedis is the value of Outage.Of for Redis.
 const outageOfRedis = "redis"
 
 func (s *outages) redis(ok bool, now time.Time) {
@@ -74,8 +75,8 @@ func (s *outages) redis(ok bool, now time.Time) {
 	s.change(circuit{}, outageOfRedis, c, now)
 }
 
-// Outages returns the last outages since the start, the latest first. Outages of an upstream's
-// breakers that overlap are one.
+// Outages returns the last outages since the start, the latest first. Overlapping outages of the
+// breakers of one upstream are returned as one.
 func (p *Proxy) Outages() []Outage {
 	s := &p.carried.metrics.outages
 	s.mu.Lock()

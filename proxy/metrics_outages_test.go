@@ -9,7 +9,7 @@ import (
 	"github.com/igproxy/igproxy/breaker"
 )
 
-func TestAnOutageIsOneLineWithStartEndAndProbes(t *testing.T) {
+func TestAnOutageIsOneEntryWithStartEndAndProbes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := optionsFor(t, "http://127.0.0.1:1", nil)
 		o.Apps = []App{{Label: "shop", ID: "1", Secret: NewSecret(testSecret)}, {Label: "club", ID: "2", Secret: NewSecret(testSecret)}}
@@ -45,7 +45,7 @@ func TestAnOutageIsOneLineWithStartEndAndProbes(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		end(0, breaker.Success)
 		if got := p.Outages(); len(got) != 1 || !got[0].End.IsZero() {
-			t.Fatalf("one app still waits for its probe, and the outage has ended: %+v", got)
+			t.Fatalf("the outage has ended although one app still waits for its probe: %+v", got)
 		}
 		time.Sleep(time.Second)
 		end(1, breaker.Success)
@@ -57,11 +57,11 @@ func TestAnOutageIsOneLineWithStartEndAndProbes(t *testing.T) {
 		for range 3 {
 			end(1, breaker.Failure)
 		}
-		p.Metrics().RedisState(true) // at the start
+		p.Metrics().RedisState(true) // as at the start of igproxy, before any outage
 		p.Metrics().RedisState(false)
 		o.Apps = o.Apps[:1]
 		time.Sleep(time.Minute)
-		if err := p.Reload(o); err != nil { // nothing can end the outage of an app that is gone
+		if err := p.Reload(o); err != nil { // ends the outage of the removed app, whose breaker is gone
 			t.Fatal(err)
 		}
 		got := p.Outages()

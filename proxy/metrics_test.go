@@ -16,7 +16,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/passthrough"
 )
 
-// counted returns the sum of a metric over its labels.
+// counted returns the sum of a metric over all label values.
 func counted(t testing.TB, m *Metrics, name string) (sum float64) {
 	t.Helper()
 	families, err := m.registry.Gather()
@@ -33,7 +33,7 @@ func counted(t testing.TB, m *Metrics, name string) (sum float64) {
 	return sum
 }
 
-// countedAs returns the sum of a counter over the samples with this result.
+// countedAs returns the sum of a counter over all samples whose label result has this value.
 func countedAs(t testing.TB, m *Metrics, name, result string) (sum float64) {
 	t.Helper()
 	families, err := m.registry.Gather()
@@ -80,7 +80,7 @@ func documented(t *testing.T) map[string]metricRow {
 	return table
 }
 
-// readmeTable returns the rows of the table in README with this head.
+// readmeTable returns the rows of the table in README with this header row.
 func readmeTable(t *testing.T, head string) (rows []string) {
 	t.Helper()
 	return tableIn(t, "../README.md", head)
@@ -142,7 +142,7 @@ func exercised(t *testing.T) *Metrics {
 // free are the labels whose values come from the operator or the build.
 var free = []string{"app", "version", "commit", "go"}
 
-func TestExportedMetricsAreThoseDocumented(t *testing.T) {
+func TestExportedMetricsMatchTheDocs(t *testing.T) {
 	want := documented(t)
 	families, err := exercised(t).registry.Gather()
 	if err != nil {
@@ -231,7 +231,7 @@ func sortedWords(words []string) []string {
 
 // Each way in which a request can end is counted under label values that docs/metrics.md lists, and
 // no other values are listed.
-func TestOutcomesAndSourcesAreThoseDocumented(t *testing.T) {
+func TestOutcomesAndSourcesMatchTheDocs(t *testing.T) {
 	outcomeSet, sources := map[string]bool{}, map[string]bool{}
 	count := func(x reply) {
 		outcomeSet[x.outcome()] = true
@@ -261,7 +261,7 @@ func TestOutcomesAndSourcesAreThoseDocumented(t *testing.T) {
 var allClasses = []graph.Class{graph.ClassRequest, graph.ClassToken, graph.ClassStanding, graph.ClassSecret, graph.ClassRefused, graph.ClassAppLimit, graph.ClassUserLimit, graph.ClassTransient,
 	graph.ClassBroken, graph.ClassUnreached, graph.ClassTimeout, graph.ClassSilent, graph.ClassHeld, graph.ClassInternal}
 
-// The number of classes in class.go shows whether allClasses lacks one.
+// A class that is missing from allClasses would not be checked by the tests above.
 func TestAllClassesIsComplete(t *testing.T) {
 	text, err := os.ReadFile("graph/class.go")
 	if err != nil {
@@ -274,7 +274,7 @@ func TestAllClassesIsComplete(t *testing.T) {
 }
 
 // An operator must be able to see that tokens are refused.
-func TestTokensAndTheirRefusalsAreCountedApart(t *testing.T) {
+func TestTokensAndRefusalsAreCountedSeparately(t *testing.T) {
 	_, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
 	o.Metrics = NewMetrics()
@@ -288,8 +288,8 @@ func TestTokensAndTheirRefusalsAreCountedApart(t *testing.T) {
 	}
 }
 
-// A stand-in answers within milliseconds. Wide buckets could make an estimate of its median much
-// too high.
+// A stand-in for Instagram answers within milliseconds. Wide buckets would make estimates of its
+// median much too high.
 func TestTheBucketsOfAFastUpstreamAreNarrow(t *testing.T) {
 	for took, most := range map[time.Duration]float64{3 * time.Millisecond: 5, 8 * time.Millisecond: 10, 20 * time.Millisecond: 25} {
 		m := NewMetrics()

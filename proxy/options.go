@@ -39,8 +39,8 @@ type Options struct {
 	// MaxInFlight limits the calls in flight for each app and grant, and for each redirect URI of
 	// the code exchange.
 	MaxInFlight int
-	// MaxConnectionAge is how long a connection to Meta may be used for further calls. A limit
-	// makes igproxy follow changes in DNS. Zero: there is no limit.
+	// MaxConnectionAge is how long a connection to Meta may be used for further calls. With a
+	// limit, igproxy follows changes in DNS. Zero: there is no limit.
 	MaxConnectionAge time.Duration
 	// IgnoreProxy makes calls to Meta ignore HTTPS_PROXY and the related variables.
 	IgnoreProxy bool
@@ -54,8 +54,8 @@ type Options struct {
 	Retries int
 	// TTL is the longest time that a long-lived token is remembered.
 	TTL time.Duration
-	// RefreshTTL is the longest time that a refreshed or extended token is remembered, so that many
-	// processes that refresh one token cause one call.
+	// RefreshTTL is the longest time that a refreshed or extended token is remembered. It lets many
+	// processes refresh one token with a single call to Meta.
 	RefreshTTL time.Duration
 	// CodeTTL is the longest time that the response to a code exchange is remembered. A code works
 	// only once, so a repeated callback gets the first answer.
@@ -73,9 +73,9 @@ type Options struct {
 	// NewLaneOnLoopback still check it.
 	AnyHost bool
 	// Bearers returns the SHA-256 of the token that each request must carry: as X-Igproxy-Token, as
-	// the password of Basic authentication, or as a bearer token on calls where that place is not
-	// for Meta's token. During a rotation Bearers also returns the hash of the previous token,
-	// which is still accepted. It is called for each request. Nil: no token is required.
+	// the password of Basic authentication, or as a bearer token if Authorization cannot hold
+	// Meta's token. During a rotation Bearers also returns the hash of the previous token, which is
+	// still accepted. It is called for each request. Nil: no token is required.
 	Bearers func() [][sha256.Size]byte
 	// Passthrough configures the calls that are not token calls. Nil: they are refused.
 	Passthrough *PassthroughOptions
@@ -103,8 +103,8 @@ type Options struct {
 	Version string
 }
 
-// check returns an error if the options that an engine or a Probe needs are invalid. It does not
-// check each of Apps: newApps does.
+// check returns an error if the options that an engine or a Probe needs are invalid. newApps checks
+// the apps.
 func (o Options) check() error {
 	if len(o.Apps) == 0 {
 		return errors.New("apps: there is no app, so there is no client secret")

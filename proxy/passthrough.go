@@ -67,8 +67,8 @@ func (x *reply) pass(e *engine, r *http.Request, t destination, metrics *Metrics
 	}
 }
 
-// statusGone is logged as the status if the caller of a passed-through call left before it had the
-// whole answer. nginx uses the same number.
+// statusGone is logged as the status if the caller of a passed-through call disconnected before it
+// had the whole answer. nginx uses the same number.
 const statusGone = 499
 
 // stream passes the call through once it has a slot, and stores the outcome in x.
@@ -115,9 +115,9 @@ func (x *reply) stream(b *bypass, w http.ResponseWriter, r *http.Request) {
 	default:
 		x.err = noAnswer(r.Context(), got.Err).err
 	}
-	if got.Cut { // part of the answer was sent
+	if got.Cut { // a part of the answer was sent
 		return
 	}
-	x.last = true // part of the request may be unread
+	x.last = true // a part of the request may be unread
 	x.answer(w)
 }

@@ -65,7 +65,8 @@ func TestAnyOtherCallIsPassedThroughUnchanged(t *testing.T) {
 	}
 }
 
-// The sidecar's own token, sent as the password of the base URL, must not reach Instagram.
+// The sidecar's own token must not reach Instagram, whether it is sent as the password of the base
+// URL or in its own header.
 func TestTheSidecarsOwnTokenIsNotPassedOn(t *testing.T) {
 	w := newWorld(t)
 	o := optionsFor(t, w.graph.url.String(), nil)
@@ -116,7 +117,7 @@ func TestAnAnswerThatBreaksOffIsLoggedAndCutsTheConnection(t *testing.T) {
 	}
 }
 
-func TestThePathOfAnAppPassesThrough(t *testing.T) {
+func TestAPassedThroughPathMayNameTheApp(t *testing.T) {
 	w := newWorld(t)
 	s := overHTTP(t, w.p)
 	res, err := http.Get(s.URL + "/apps/threads/v1.0/me?fields=id")
@@ -125,7 +126,7 @@ func TestThePathOfAnAppPassesThrough(t *testing.T) {
 	}
 	_ = res.Body.Close()
 	if res.StatusCode != 200 || len(w.threads.asked()) != 1 || w.threads.asked()[0] != "GET /v1.0/me?fields=id|" {
-		t.Errorf("got %d, asked %v", res.StatusCode, w.threads.asked())
+		t.Errorf("got %d; requests to Meta: %v", res.StatusCode, w.threads.asked())
 	}
 }
 
@@ -145,7 +146,7 @@ func TestBodiesAreBounded(t *testing.T) {
 	}
 	w.graph.say(200, strings.Repeat("x", 5000))
 	body = nil
-	// An error means that the connection was cut before the header was sent.
+	// If http.Get fails, the connection was cut before the header was sent.
 	if res, err = http.Get(s.URL + "/large"); err == nil {
 		body, err = io.ReadAll(res.Body)
 		_ = res.Body.Close()
@@ -169,15 +170,15 @@ func TestAPassedCallThatFailsIsAnsweredInTheEnvelope(t *testing.T) {
 	o = optionsFor(t, upstream.URL, nil)
 	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{Timeout: 50 * time.Millisecond})
 	s := overHTTP(t, newProxy(t, o))
-	for range 20 { // if both deadlines were the same instant, the connection would usually be cut
+	for range 20 { // if the call and its connection had the same deadline, the connection would usually be cut
 		res, err := http.Get(s.URL + "/me")
 		if err != nil {
-			t.Fatalf("a hang: %v", err)
+			t.Fatalf("a call that hangs: %v", err)
 		}
 		body, _ := io.ReadAll(res.Body)
 		_ = res.Body.Close()
 		if res.StatusCode != 504 || !strings.Contains(string(body), `"error_subcode":990022`) || res.Header.Get("Cache-Status") != "" {
-			t.Errorf("a hang: %d %s %v", res.StatusCode, body, res.Header)
+			t.Errorf("a hang: got %d %s %v, want 504 with 990022", res.StatusCode, body, res.Header)
 		}
 	}
 }
@@ -194,7 +195,7 @@ func TestNothingAfterAnHTTP10RequestIsReadAsARequest(t *testing.T) {
 	_, _ = io.WriteString(c, "POST /me HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	answers, err := io.ReadAll(c)
 	if n := strings.Count(string(answers), "HTTP/1."); err != nil || n != 1 || strings.Contains(strings.Join(w.graph.asked(), " "), "smuggled") {
-		t.Errorf("%d answers, asked %v, %v", n, w.graph.asked(), err)
+		t.Errorf("%d answers; requests to Meta: %v, %v", n, w.graph.asked(), err)
 	}
 }
 
@@ -226,9 +227,9 @@ func TestPagingURLsCanBeRewritten(t *testing.T) {
 	}
 	o := optionsFor(t, base, nil)
 	o.Cache, o.Passthrough = newCache(t), passing(PassthroughOptions{RewritePaging: true})
-	asks := get("/apps/default/1/media")
-	asks.Header.Set("Accept-Encoding", "gzip") // as most clients do
-	got := ask(newProxy(t, o), asks)
+	r := get("/apps/default/1/media")
+	r.Header.Set("Accept-Encoding", "gzip") // as most clients do
+	got := ask(newProxy(t, o), r)
 	if sent := w.graph.head[len(w.graph.head)-1].Get("Accept-Encoding"); sent != "identity" {
 		t.Errorf("sent Accept-Encoding %q, want identity: a compressed answer cannot be rewritten", sent)
 	}
@@ -256,12 +257,13 @@ func TestTokenCallsCannotBeReachedThroughPassthrough(t *testing.T) {
 		}
 	}
 	if n := len(w.graph.asked()) + len(w.login.asked()); n != 0 {
-		t.Errorf("asked %d times", n)
+		t.Errorf("Meta was asked %d times, want never", n)
 	}
 }
 
-// If a path is passed through, no server can mistake it for the path of a token call, even if the
-// server decodes repeatedly, resolves dots and slashes, and ignores letter case and versions.
+// FuzzReachable checks that no server can mistake a passed-through path for the path of a token
+// call, even if the server decodes repeatedly, resolves dots and slashes, and ignores letter case
+// and versions.
 func FuzzReachable(f *testing.F) {
 	for _, seed := range []string{"/me", "/access_token", "/a/../access%5ftoken", "/%2561ccess_token", "//x//ACCESS_token/", "/v23.0/oauth/access_token", "/access_token;a=b", "/x%5caccess_token"} {
 		f.Add(seed)

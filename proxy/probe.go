@@ -12,7 +12,7 @@ import (
 // token.
 const probeToken = "igproxy-check-this-is-no-token"
 
-// Proof is the result of Probe for one part.
+// Proof is the result of Probe for one part of the way to Meta.
 type Proof struct {
 	Part string // such as "upstream https://graph.instagram.com"
 	Err  error  // what is wrong and what to do; nil: the part works

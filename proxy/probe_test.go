@@ -63,7 +63,7 @@ func TestProbeNamesTheProblemAndTheFix(t *testing.T) {
 			t.Errorf("%s: contains a secret: %v", name, err)
 		}
 	}
-	if strange := i.Strange(); len(strange) != 1 { // the wrong path, on purpose
+	if strange := i.Strange(); len(strange) != 1 { // the request with the wrong path
 		t.Errorf("strange requests: %v", strange)
 	}
 }
@@ -114,7 +114,7 @@ func TestProbeRequiresARefusalFromTheCodeExchange(t *testing.T) {
 
 // Probe tests each app, and the host that exchanges its codes. One failure does not hide the
 // others.
-func TestProbeProvesEveryAppAndTheHostOfCodes(t *testing.T) {
+func TestProbeTestsEveryAppAndTheHostThatExchangesCodes(t *testing.T) {
 	w := newWorld(t)
 	w.graph.say(400, `{"error":{"message":"Error validating client secret.","type":"OAuthException","code":100}}`)
 	w.login.say(400, `{"error_type":"OAuthException","code":400,"error_message":"Matching code was not found or was already used"}`)
@@ -133,7 +133,7 @@ func TestProbeProvesEveryAppAndTheHostOfCodes(t *testing.T) {
 		t.Fatalf("got %v, %v", proofs, err)
 	}
 	if want := "login host " + w.login.url.String() + " of app default"; proofs[1].Part != want {
-		t.Errorf("the host of the codes is called %q, want %q", proofs[1].Part, want)
+		t.Errorf("the host that exchanges codes is called %q, want %q", proofs[1].Part, want)
 	}
 	for i, want := range []bool{false, true, true, false} {
 		if (proofs[i].Err == nil) != want || !strings.Contains(proofs[i].Part, " of app ") {

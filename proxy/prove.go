@@ -45,7 +45,7 @@ func (p *Proxy) proveDue(ctx context.Context) {
 	calls.Wait()
 }
 
-// prove tests the secrets of one app. guard notes what the answer says about them.
+// prove tests the secrets of one app. The guard step records what the answer says about them.
 func (p *Proxy) prove(ctx context.Context, e *engine, a *app) {
 	ctx, cancel := context.WithTimeout(ctx, e.budget)
 	defer cancel()

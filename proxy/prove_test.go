@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// proving runs ProveSecrets in front of a Meta that accepts one secret. It returns the times of the
-// calls, counted from the start.
+// proving is a Proxy that runs ProveSecrets, in front of a simulated Meta that accepts one secret.
 type proving struct {
 	*Proxy
 	o     Options
@@ -18,8 +17,8 @@ type proving struct {
 
 	mu       sync.Mutex // protects the fields below
 	accepted string
-	silent   bool
-	calls    []time.Duration
+	silent   bool            // Meta does not answer
+	calls    []time.Duration // when Meta was called, counted from began
 }
 
 func startProving(t *testing.T, secret string, set func(*Options)) *proving {
@@ -83,8 +82,8 @@ func (m *proving) called(t *testing.T, want ...time.Duration) {
 	}
 }
 
-// A secret that no call has proven is not reported as good, and without CheckSecrets igproxy makes
-// no call before it has a request.
+// A secret that no call has proven is not reported as accepted, and without CheckSecrets igproxy
+// makes no call before an app sends a request.
 func TestAnUntestedSecretIsUnproven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := startProving(t, testSecret, func(*Options) {})
@@ -109,8 +108,8 @@ func TestASecretIsTestedAtTheStartAndAfterAChange(t *testing.T) {
 	})
 }
 
-// During a rollout, a sidecar with a wrong secret must not be ready for a moment first.
-func TestWithACheckTheSidecarIsNotReadyBeforeItsResult(t *testing.T) {
+// During a rollout, a sidecar with a wrong secret must not be ready even for a moment.
+func TestTheSidecarIsNotReadyUntilItsSecretsAreTested(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := startProving(t, testSecret, func(o *Options) { o.CheckSecrets = true; o.Timeout = 10 * time.Second })
 		if m.Readiness().Ready {
@@ -122,7 +121,7 @@ func TestWithACheckTheSidecarIsNotReadyBeforeItsResult(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		m.expect(t, "while Meta is silent", secretUnproven, false)
 		time.Sleep(6 * time.Second)
-		m.expect(t, "after upstream.timeout, so that Meta's outage is not the sidecar's", secretUnproven, true)
+		m.expect(t, "after upstream.timeout, because an outage of Meta must not keep the sidecar unready", secretUnproven, true)
 		m.mu.Lock()
 		m.silent = false
 		m.mu.Unlock()
@@ -131,7 +130,7 @@ func TestWithACheckTheSidecarIsNotReadyBeforeItsResult(t *testing.T) {
 	})
 }
 
-// Neither time nor silence makes a refused secret good, and the calls become rare.
+// A refused secret does not become good with time, and the calls that test it become rare.
 func TestARefusedSecretStaysRefusedUntilACallIsAccepted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := startProving(t, "a-secret-that-is-wrong", func(o *Options) { o.CheckSecrets = true })

@@ -1,7 +1,7 @@
 // Package proxy answers the token calls of Instagram and Threads apps. It adds the client secret,
 // asks Meta once (however many callers ask at the same time), remembers the answer, and keeps
-// serving known tokens when Redis or Meta fails. All other calls are passed through unchanged. It
-// never follows a redirect, and never prints a secret or a token.
+// serving known tokens when Redis or Meta fails. All other calls are passed through unchanged. The
+// package never follows a redirect, and never prints a secret or a token.
 //
 // # The steps of a request
 //
@@ -22,8 +22,8 @@
 //   - ask sends a request that is built from scratch, with the client secret if the call needs it,
 //     and limits the time of the call and the bytes of the reply.
 //   - remember keeps tokens, and refusals that concern only one token.
-//   - answer writes status, headers and body; expires_in is the time left. answer_lane.go writes
-//     the same bytes for a request in the lane.
+//   - answer writes status, headers and body; expires_in is the time left. For a request that
+//     package lane has read, answer_lane.go writes the same bytes.
 //
 // Only decode, ask and answer deal with HTTP. The steps from recall to ask have one method,
 // Exchange, and engine.go wraps them around each other: recall(join(claim(guard(ask)))). remember
@@ -45,14 +45,14 @@ import (
 type Proxy struct {
 	current  atomic.Pointer[engine]
 	carried  carried
-	draining atomic.Bool // readiness is off
+	draining atomic.Bool // a stop is in progress, so the Proxy is not ready
 	stopping atomic.Bool // each answer in the lane is the last one on its connection
 	tested   atomic.Bool // ProveSecrets has made its first calls
 	dates    dates       // for the lane
 }
 
-// New builds a Proxy. An error names the invalid option, or a few options of which one is invalid,
-// with their limits. New dials nothing.
+// New builds a Proxy. An error names the invalid option, or, if one of a group is invalid, all
+// options of the group and their limits. New opens no connection.
 func New(o Options) (*Proxy, error) {
 	if o.Cache == nil {
 		return nil, errors.New("proxy: Cache is nil: build one with cache.New")
@@ -75,7 +75,7 @@ func New(o Options) (*Proxy, error) {
 
 // Reload builds a new engine from o and switches to it, or returns an error and changes nothing.
 // The cache, the breakers, the flights, the retry budget, the metrics and what Meta has reported
-// about the apps are carried over. A request finishes on the engine that it began with. Calls to
+// about the apps are carried over. A request finishes with the engine that it began with. Calls to
 // Reload must not overlap.
 func (p *Proxy) Reload(o Options) error {
 	last := p.current.Load()
@@ -87,7 +87,7 @@ func (p *Proxy) Reload(o Options) error {
 	if err != nil {
 		return err
 	}
-	if last != nil { // other sidecars may have purged an app that is new here
+	if last != nil { // other sidecars may have purged an app that is new in this one
 		ctx, cancel := context.WithTimeout(context.Background(), learnTime)
 		p.carried.cache.Learn(ctx)
 		cancel()
@@ -117,7 +117,7 @@ func (p *Proxy) Metrics() *Metrics { return p.carried.metrics }
 // when the process has run out of them.
 func (p *Proxy) EndIdle() { p.current.Load().closeIdle() }
 
-// Drain turns readiness off. Requests are still answered.
+// Drain makes Readiness report that the Proxy is not ready. Requests are still answered.
 func (p *Proxy) Drain() { p.draining.Store(true) }
 
 // Stop drains the Proxy, and makes each answer in the lane the last one on its connection. Call it

@@ -9,8 +9,8 @@ import (
 )
 
 // badOptions returns changes that make good Options invalid, by name. The error must contain the
-// name, without "carried: " and up to the comma. Reload keeps the options named "carried", so it
-// does not check them.
+// name, without "carried: " and up to the comma. Reload does not check the options named "carried",
+// because it carries them over from New.
 func badOptions() map[string]func(*Options) {
 	return map[string]func(*Options){
 		"carried: Cache":                  func(o *Options) { o.Cache = nil },
@@ -61,7 +61,7 @@ func TestMetricsBelongToOneProxy(t *testing.T) {
 func TestTheBudgetIsTheSumOfItsParts(t *testing.T) {
 	o := Options{ClaimBudget: 50 * time.Millisecond, Timeout: 10 * time.Second}
 	if got := o.Budget(); got != 10150*time.Millisecond {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want 10.15s", got)
 	}
 }
 
@@ -100,12 +100,13 @@ func withEnded(t testing.TB) (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-// waitFor polls until done returns true. It is for events that come without a notification.
+// waitFor polls until done returns true. It is for events that a test cannot wait for in another
+// way.
 func waitFor(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }

@@ -67,8 +67,8 @@ func TestAPurgeCoversAnAppOrATokenUnderEachGrant(t *testing.T) {
 	}
 }
 
-// Other sidecars have purged an app that a reload adds here. The purged entries are not served, not
-// even to the first request.
+// Another sidecar purges an app, and then a reload adds that app to this sidecar. The purged
+// entries are not served, not even to the first request.
 func TestPurgedEntriesStayPurgedAfterAReload(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	redis := redistest.Start(t)
@@ -99,7 +99,7 @@ func TestPurgedEntriesStayPurgedAfterAReload(t *testing.T) {
 	if apps, err := other.Purge(t.Context(), "two", Secret{}); err != nil || !slices.Equal(apps, []string{"two"}) {
 		t.Fatalf("got %v, %v", apps, err)
 	}
-	for range 50 { // again if Redis answered too late, on a busy machine
+	for range 50 { // on a busy machine, Redis may answer too late for a reload
 		start := time.Now()
 		if err := p.Reload(both); err != nil {
 			t.Fatal(err)

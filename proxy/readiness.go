@@ -24,7 +24,7 @@ type Readiness struct {
 // Readiness returns the current readiness. An open breaker or a failed Redis leaves the Proxy
 // ready, because known tokens are still served. So does a refused client secret, unless the secrets
 // of all apps are refused. With CheckSecrets, the Proxy is not ready until ProveSecrets has tested
-// the secrets that New got. Under ReadyWhenRefused, secrets have no effect.
+// the secrets that New got. With ReadyWhenRefused, the state of the secrets has no effect.
 func (p *Proxy) Readiness() Readiness {
 	health := p.carried.cache.Health()
 	r := Readiness{
@@ -49,7 +49,8 @@ func (p *Proxy) Readiness() Readiness {
 }
 
 // clientSecretState returns the worst state of the secrets of all apps: "unproven", "accepted" or
-// "refused". If only some of the apps have it, their labels follow, as in "refused: shop, club".
+// "refused". If only some of the apps are in that state, their labels follow, as in "refused: shop,
+// club".
 func clientSecretState(labels map[string][]string, apps int) string {
 	for _, state := range []string{secretRefused, secretUnproven} {
 		switch n := len(labels[state]); {
@@ -68,8 +69,8 @@ type Upstream struct {
 	InFlight    int           `json:"in_flight"`
 	MaxInFlight int           `json:"max_in_flight"` // for each app and grant
 	Breaker     breaker.State `json:"breaker"`       // the worst state of its breakers
-	// Since is when the breaker last was closed, or, if it is closed, when its last outage ended.
-	// Zero: there was no outage. If several breakers are not closed, it is that of the longest
+	// Since is when the breaker was last closed or, if it is closed now, when its last outage
+	// ended. If several breakers are not closed, the longest outage decides. Zero: there was no
 	// outage.
 	Since  time.Time `json:"since,omitzero"`
 	Probes int       `json:"probes"` // calls that were let through during the outage

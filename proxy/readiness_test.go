@@ -50,7 +50,7 @@ func TestSinceIsWhenTheBreakerLastWasClosed(t *testing.T) {
 		check("with another breaker open", breaker.Open, opened, 720)
 		time.Sleep(10*time.Second + 1)
 		do(one, breaker.Success)
-		check("when only the other one is open", breaker.HalfOpen, laterOpened, 0)
+		check("when only the other breaker is not closed", breaker.HalfOpen, laterOpened, 0)
 		do(another, breaker.Success)
 		check("after the outage", breaker.Closed, time.Now(), 0)
 	})

@@ -47,14 +47,14 @@ func TestReloadIsAtomic(t *testing.T) {
 		o.Apps = slices.Clone(good.Apps)
 		spoil(&o)
 		if err := p.Reload(o); err == nil {
-			t.Errorf("%s: accepted", name)
+			t.Errorf("%s: the reload succeeded", name)
 		}
 		if p.current.Load() != before {
 			t.Fatalf("%s: the engine was replaced in spite of the error", name)
 		}
 	}
 	if w := ask(p, get(target("IGAAshort"))); w.Code != 200 || i.Calls() != 1 {
-		t.Errorf("after refused reloads: %d, asked %d times", w.Code, i.Calls())
+		t.Errorf("after refused reloads: got %d after %d calls, want 200 after 1", w.Code, i.Calls())
 	}
 	hosts := good
 	hosts.Hosts = []string{"new.example"}
@@ -84,10 +84,10 @@ func TestARequestFinishesOnTheEngineItBeganWith(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w := ask(p, get(target("IGAAnew"))); w.Code != 200 || i.CallsFor("IGAAnew") != 1 {
-		t.Errorf("on the new engine: %d", w.Code)
+		t.Errorf("on the new engine: got %d, want 200", w.Code)
 	}
 	if got := p.Readiness().Flights; got != 1 {
-		t.Errorf("got %d flights, want 1: the old engine's", got)
+		t.Errorf("got %d flights, want 1, which began on the old engine", got)
 	}
 	open()
 	if code := <-done; code != 200 || i.CallsFor("IGAAold") != 0 {
@@ -95,7 +95,7 @@ func TestARequestFinishesOnTheEngineItBeganWith(t *testing.T) {
 	}
 }
 
-// A process exchanges a token only once, even if a reload comes in between.
+// Two callers of a token share one exchange, even if a reload comes between them.
 func TestATokensSecondCallerJoinsTheFlightFromBeforeTheReload(t *testing.T) {
 	old, arrived, open := gated(t)
 	defer open()
@@ -140,14 +140,14 @@ func TestCloseWaitsForFlightsFromBeforeTheReload(t *testing.T) {
 	ended, cancel := withEnded(t)
 	defer cancel()
 	if err := p.Close(ended); err == nil || !strings.Contains(err.Error(), "1 flights") {
-		t.Errorf("Close did not see the flight: %v", err)
+		t.Errorf("Close did not wait for the flight: %v", err)
 	}
 	open()
 	if err := p.Close(t.Context()); err != nil || p.carried.circuits.inFlight("") != 0 {
 		t.Errorf("Close: %v, %d slots taken", err, p.carried.circuits.inFlight(""))
 	}
 	if code := <-answered; code != 200 {
-		t.Errorf("the caller got %d", code)
+		t.Errorf("the caller got %d, want 200", code)
 	}
 }
 
@@ -201,7 +201,7 @@ func TestTheOldEnginesConnectionsAreClosed(t *testing.T) {
 	}
 }
 
-func TestWhatIsKnownSurvivesAReload(t *testing.T) {
+func TestTheCachePausesAndBreakersSurviveAReload(t *testing.T) {
 	i, s := newInstagram(t, overTLS)
 	o := optionsFor(t, s.URL, s.CA())
 	o.Cache, o.Metrics = newCache(t), NewMetrics()

@@ -11,9 +11,10 @@ import (
 // that expires on the way.
 const margin = time.Minute
 
-// briefTTL is the longest time that a refusal is remembered whose reason may end at any moment: no
-// access to that account, a missing permission, or a code that igproxy does not know. It is long
-// enough that a program which keeps sending one token does not use up the app's rate limit.
+// briefTTL is the longest time that igproxy remembers a refusal whose reason may disappear at any
+// moment: no access to the account, a missing permission, or an error code that igproxy does not
+// know. It is long enough that a program which keeps sending one token does not use up the app's
+// rate limit.
 const briefTTL = 10 * time.Second
 
 // remember stores an answer for as long as its class permits, and returns the answer for the app.
@@ -23,9 +24,9 @@ func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 	left := s.ttl(c, a, now)
 	entry := cache.Entry{Value: encodeRecord(a), Expires: now.Add(left)}
 	switch {
-	case a.source == sourceHold, a.is(graph.ClassSecret): // these say nothing about the token
+	case a.source == sourceHold, a.is(graph.ClassSecret): // such refusals say nothing about the token
 		return a
-	case a.is(graph.ClassUserLimit): // in memory only, so that a limit that is wrong ends with the process
+	case a.is(graph.ClassUserLimit): // in memory only, so that a restart ends a limit that is wrong
 		s.cache.Keep(c.key, entry)
 		share(claim, a.refusal)
 	case left > 0:

@@ -33,7 +33,8 @@ type refusal struct {
 // encodeRecord encodes the token or the refusal of an answer.
 func encodeRecord(a answer) []byte {
 	if e := shortened(a.refusal); e != nil {
-		// Marshal fails only for a RetryAt beyond the year 9999. The record is then read as a miss.
+		// Marshal fails only for a RetryAt beyond the year 9999. The record then cannot be decoded,
+		// which counts as a miss.
 		text, _ := json.Marshal(refusal{e, e.Status, e.RetryAt, e.Class, e.Cause, e.Flat})
 		return append([]byte{refusalKind}, text...)
 	}

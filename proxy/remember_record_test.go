@@ -42,7 +42,7 @@ func TestLongRefusalsAreRememberedWithOneText(t *testing.T) {
 		t.Errorf("a record of %d bytes, %v, decodes to %.300s", len(record), ok, back.refusal.Encode())
 	}
 	if e.UserMsg != long {
-		t.Error("the refusal for this caller has lost a text, too")
+		t.Error("the refusal for this caller has lost a text")
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // The class of an answer decides how long it is remembered.
-func TestRememberByClass(t *testing.T) {
+func TestTheClassOfAnAnswerDecidesHowLongItIsRemembered(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer func(t testing.TB) answer
 		want   time.Duration
@@ -42,7 +42,7 @@ func TestRememberByClass(t *testing.T) {
 				short := callFor(t, "short")
 				a, err := s.Exchange(t.Context(), short)
 				if err != nil || a.left != c.want || a.stored != (c.want > 0) {
-					t.Fatalf("left %s, stored %v, %v; want %s", a.left, a.stored, err, c.want)
+					t.Fatalf("remembered for %s, stored %v, %v; want %s", a.left, a.stored, err, c.want)
 				}
 				if c.want > 0 {
 					time.Sleep(c.want - time.Second)
@@ -52,7 +52,7 @@ func TestRememberByClass(t *testing.T) {
 				}
 				time.Sleep(time.Second)
 				if _, _ = s.Exchange(t.Context(), short); asked != 2 {
-					t.Errorf("asked %d times, want 2", asked)
+					t.Errorf("Meta was asked %d times, want 2", asked)
 				}
 			})
 		})
@@ -97,7 +97,7 @@ func TestRefusalOfACodeIsNotRemembered(t *testing.T) {
 		}
 	}
 	if asked != 2 {
-		t.Errorf("asked %d times, want 2", asked)
+		t.Errorf("Meta was asked %d times, want 2", asked)
 	}
 }
 

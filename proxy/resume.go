@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Pause is a time during which igproxy makes no token calls for an app, because Meta has reported a
-// rate limit on the app.
+// Pause is a period during which igproxy makes no token calls for an app, because Meta has reported
+// a rate limit on the app.
 type Pause struct {
 	App   string    `json:"app"`
 	Since time.Time `json:"since"`

@@ -12,7 +12,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// limited pauses an app of a proxy, as a reply of its upstream with code 4 does.
+// limited pauses the app that path selects: it lets the upstream reply with code 4 once.
 func limited(t *testing.T, p *Proxy, upstream *service, path string) {
 	t.Helper()
 	upstream.say(400, `{"error":{"message":"Application request limit reached","type":"OAuthException","code":4}}`)
@@ -45,7 +45,7 @@ func TestResumeEndsThePauseOfOneAppOrOfAll(t *testing.T) {
 		t.Errorf("one app: got %v, %v; paused: %v", ended, err, paused())
 	}
 	if w := ask(p, get("/apps/shop"+target("COLD"))); w.Code != 200 {
-		t.Errorf("the resumed app got %d", w.Code)
+		t.Errorf("the resumed app got %d, want 200", w.Code)
 	}
 	if w := ask(p, get("/apps/club"+target("COLD"))); w.Code != 429 {
 		t.Errorf("the other app got %d, want 429", w.Code)
@@ -100,8 +100,8 @@ func TestTheLogSaysUntilWhenAndWhyAnAppIsPaused(t *testing.T) {
 	})
 }
 
-// A label that names another app, or an app at another upstream, after a reload does not inherit a
-// limit that Meta has set for the previous one.
+// If a label names another app after a reload, or an app at another upstream, that app does not
+// inherit the limit that Meta has set for the previous one.
 func TestAPauseEndsWithItsApp(t *testing.T) {
 	other, err := url.Parse("http://127.0.0.1:1")
 	if err != nil {
@@ -116,7 +116,7 @@ func TestAPauseEndsWithItsApp(t *testing.T) {
 		"another ID":           {func(o *Options) { o.Apps[0].ID = "99" }, false},
 		"another service":      {func(o *Options) { o.Apps[0].Service = Threads }, false},
 		"another upstream":     {func(o *Options) { o.UpstreamURL = other }, false},
-		"the other's upstream": {func(o *Options) { o.ThreadsURL = other }, true},
+		"the Threads upstream": {func(o *Options) { o.ThreadsURL = other }, true},
 	} {
 		upstream := newService(t)
 		o := optionsFor(t, upstream.url.String(), nil)
@@ -129,7 +129,7 @@ func TestAPauseEndsWithItsApp(t *testing.T) {
 			t.Fatal(err)
 		}
 		if kept := len(p.Pauses()) == 1; kept != c.kept {
-			t.Errorf("%s has changed: the pause was kept: %v, want %v", name, kept, c.kept)
+			t.Errorf("%s has changed: pause kept: %v, want %v", name, kept, c.kept)
 		}
 	}
 }

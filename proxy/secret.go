@@ -15,7 +15,7 @@ const redacted = "[secret]"
 // fields are not called, and the output shows an address instead of the text.
 type Secret struct{ text *string }
 
-// NewSecret wraps text. The caller drops its own copy.
+// NewSecret wraps text. The caller should drop its own copy.
 func NewSecret(text string) Secret { return Secret{text: &text} }
 
 // equal reports whether two secrets have the same text. It does not run in constant time, so it is

@@ -16,8 +16,8 @@ import (
 )
 
 // A trace shows one request: a server span, and below it the steps from recall to ask, nested as
-// they call each other. A flight belongs to the trace of the caller that began it. A call that is
-// passed through has only the server span.
+// they call each other. The spans of a flight belong to the trace of the caller that began it. A
+// call that is passed through has only the server span.
 //
 // Spans contain names and numbers from fixed sets or from the configuration, and never a value that
 // was sent: no path, query, header, token or text of an error. Attribute names come from
@@ -92,11 +92,11 @@ func markError(span trace.Span, c graph.Class) {
 	span.SetStatus(codes.Error, string(c))
 }
 
-// traceHeaders are never passed on: they describe the app's side of the sidecar.
+// traceHeaders are never passed on, because they describe the app's own traces.
 var traceHeaders = []string{"Traceparent", "Tracestate", "Baggage"}
 
-// beginTrace starts the server span of a request. Samplers see its name, which is made of fixed
-// words.
+// beginTrace starts the server span of a request. The span's name consists of fixed words, because
+// samplers see it.
 func beginTrace(t Tracer, e *engine, r *http.Request) (trace.Span, *http.Request) {
 	if t == nil {
 		return noop.Span{}, r

@@ -23,7 +23,7 @@ func recording(o *Options) *tracetest.SpanRecorder {
 	return r
 }
 
-// tracedProxy returns a Proxy in front of the stand-in, and the recorder of its spans.
+// tracedProxy returns a Proxy in front of a stand-in for Instagram, and the recorder of its spans.
 func tracedProxy(t *testing.T) (*Proxy, *tracetest.SpanRecorder) {
 	t.Helper()
 	_, s := newInstagram(t, overTLS)

@@ -45,7 +45,7 @@ func nested(last, failure, source, ask string) (lines []string) {
 	return lines
 }
 
-func TestEachStepHasASpanInsideTheOneBefore(t *testing.T) {
+func TestEachStepHasASpanInsideThatOfThePreviousStep(t *testing.T) {
 	p, r := tracedProxy(t)
 	want := append([]string{"GET /access_token " + fmt.Sprintf(inServer, 200, "token", "upstream")},
 		nested("ask", "", "upstream", " http.request.method=GET http.response.status_code=200")...)
@@ -62,7 +62,7 @@ func TestEachStepHasASpanInsideTheOneBefore(t *testing.T) {
 	}
 	wantTrace(t, "a hit", traceOf(t, r, p, get(target("IGAAshort"))), append([]string{"GET /access_token " + fmt.Sprintf(inServer, 200, "token", "memory")},
 		nested("recall", "", "memory", "")...)...)
-	wantTrace(t, "a call passed on", traceOf(t, r, p, get("/me?access_token=IGAAshort")),
+	wantTrace(t, "a passed-through call", traceOf(t, r, p, get("/me?access_token=IGAAshort")),
 		"GET http.request.method=GET http.response.status_code=200 igproxy.app=default igproxy.grant=passthrough igproxy.outcome=passed igproxy.source=upstream url.scheme=http")
 }
 
@@ -109,7 +109,7 @@ func TestAPanicEndsItsSpansWithoutItsValue(t *testing.T) {
 	}
 }
 
-func TestTheAppsTraceparentIsTheParentAndNothingElseIsRead(t *testing.T) {
+func TestOnlyTraceparentIsReadFromTheAppsTraceHeaders(t *testing.T) {
 	p, r := tracedProxy(t)
 	req := get(target("IGAAshort"))
 	req.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")

@@ -22,7 +22,7 @@ type call struct {
 	mayRetry func() bool
 }
 
-// exchanger is implemented by each step between decode and answer. A step calls the next one.
+// exchanger is implemented by each step between decode and answer. Each step calls the next one.
 type exchanger interface {
 	Exchange(context.Context, call) (answer, error)
 }
@@ -34,7 +34,7 @@ const (
 	sourceMemory   source = "memory"
 	sourceRedis    source = "redis"
 	sourceUpstream source = "upstream"
-	sourceFleet    source = "fleet" // another sidecar asked, and this one waited for its answer
+	sourceFleet    source = "fleet" // another sidecar asked Meta, and this one waited for its answer
 	sourceHold     source = "hold"  // a refusal of the whole app, repeated during its pause
 	sourceNone     source = "none"
 )
@@ -47,7 +47,7 @@ type answer struct {
 	joined  bool          // this caller waited for another caller's exchange
 	stored  bool          // this exchange stored the answer in the cache
 	left    time.Duration // how much longer the answer is remembered
-	usage   http.Header   // the app's rate limits, only from upstream
+	usage   http.Header   // the headers about rate limits; nil unless the answer comes from upstream
 	with    Secret        // the client secret that was sent, if the call has one
 	without Secret        // the client secret that was refused before, for the same call
 }

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// wireServer serves a Proxy whose steps after decode are one function.
+// wireServer serves a Proxy in which exchange replaces all steps between decode and answer.
 func wireServer(t *testing.T, exchange exchangeFunc) string {
 	t.Helper()
 	e := testEngine(t)
@@ -53,7 +53,7 @@ func sent(t *testing.T, addr, request string, half bool) string {
 const wireOK = "/access_token?grant_type=ig_exchange_token&access_token=t"
 
 // The bytes that net/http would read as the next request may be the body of the previous one.
-func TestBytesAfterABodyAreNotARequest(t *testing.T) {
+func TestBytesAfterABodyAreNotReadAsARequest(t *testing.T) {
 	addr := wireServer(t, func(context.Context, call) (answer, error) { return refusalAnswer(190, 0, "m"), nil })
 	const host, second = " HTTP/1.1\r\nHost: localhost\r\n", "GET " + wireOK + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	for name, request := range map[string]string{
@@ -65,7 +65,7 @@ func TestBytesAfterABodyAreNotARequest(t *testing.T) {
 	} {
 		got := sent(t, addr, request, true)
 		if n := strings.Count(got, "HTTP/1."); n != 1 || !strings.Contains(got, "\r\nConnection: close\r\n") {
-			t.Errorf("%s: %d answers, want one, which closes the connection: %s", name, n, got)
+			t.Errorf("%s: %d answers, want one with Connection: close: %s", name, n, got)
 		}
 	}
 }
@@ -76,7 +76,7 @@ func TestASmallBodyOfAGETIsDropped(t *testing.T) {
 	asked := 0
 	addr := wireServer(t, func(ctx context.Context, _ call) (answer, error) {
 		asked++
-		time.Sleep(10 * time.Millisecond) // the context would end if net/http took the client for gone
+		time.Sleep(10 * time.Millisecond) // the context would end if net/http believed that the client had disconnected
 		if ctx.Err() != nil {
 			return answer{}, errTimeout()
 		}
@@ -86,8 +86,8 @@ func TestASmallBodyOfAGETIsDropped(t *testing.T) {
 	const second = get + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 	for name, c := range map[string]struct {
 		request string
-		answers int  // to exchanges
-		kept    bool // the connection
+		answers int  // how many exchanges are answered
+		kept    bool // whether the connection is kept
 	}{
 		"empty":             {get + host + "Content-Length: 0\r\n\r\n" + second, 2, true},
 		"{}":                {get + host + "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}" + second, 2, true},
@@ -102,11 +102,11 @@ func TestASmallBodyOfAGETIsDropped(t *testing.T) {
 		"too many chunks":   {get + host + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("400\r\n"+strings.Repeat("x", 1024)+"\r\n", 5) + "0\r\n\r\n" + second, 0, false},
 		"malformed chunk":   {get + host + "Transfer-Encoding: chunked\r\n\r\nx\r\n\r\n" + second, 0, false},
 		"both framings":     {get + host + "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + second, 1, false},
-		"awaits a go-ahead": {get + host + "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}" + second, 0, false},
+		"expects continue":  {get + host + "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}" + second, 0, false},
 		"http/1.0":          {get + " HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}" + second, 1, false},
 	} {
 		asked = 0
-		got := sent(t, addr, c.request, name == "cut short") // otherwise the client waits
+		got := sent(t, addr, c.request, name == "cut short") // the end of the stream cuts the body short
 		if n := strings.Count(got, `"code":190`); n != c.answers || asked != c.answers {
 			t.Errorf("%s: %d answers and %d exchanges, want %d: %s", name, n, asked, c.answers, got)
 		}

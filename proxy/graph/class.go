@@ -27,8 +27,9 @@ const (
 	ClassInternal  Class = "internal"   // a fault of igproxy
 )
 
-// classify looks at the code, the subcode and is_transient, and at the status last. Except in
-// saysSecret, it ignores the message and the type, which are localised and vary.
+// classify returns the class of an error. It looks at the code, the subcode and is_transient, and
+// last at the status. Except in saysSecret, it ignores the message and the type, which are
+// localised and vary.
 func classify(e *Error) Class {
 	code := e.metaCode()
 	switch {

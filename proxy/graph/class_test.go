@@ -7,7 +7,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// Every error from Meta gets one of the classes that mean that Meta answered.
+// Every error from Meta gets one of the classes for replies from Meta.
 func TestEveryErrorFromMetaIsClassified(t *testing.T) {
 	all := []graph.Class{graph.ClassToken, graph.ClassStanding, graph.ClassSecret, graph.ClassRefused, graph.ClassAppLimit, graph.ClassUserLimit, graph.ClassTransient}
 	for code := -10; code < 100_000; code++ {

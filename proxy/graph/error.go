@@ -1,6 +1,7 @@
-// Package graph is Meta's vocabulary on the wire: errors and what they mean, tokens, rate limits,
-// and secrets in texts. It only reads and writes bytes and headers; it makes no calls and does not
-// depend on igproxy. Its readers take linear time and bounded memory, and never panic.
+// Package graph reads and writes what Meta's API sends: errors and what they mean, tokens, and rate
+// limits. It also finds secrets in texts. It works only on bytes and headers: it makes no calls and
+// does not depend on igproxy's other packages. Its readers take linear time and bounded memory, and
+// never panic.
 package graph
 
 import (
@@ -32,8 +33,8 @@ type Error struct {
 	Class Class `json:"-"`
 	// Flat says that the error has the shape of the code exchange.
 	Flat bool `json:"-"`
-	// Repeated says that Meta was not asked: the token failed a moment ago, and this is that
-	// failure.
+	// Repeated says that Meta was not asked: the token failed a moment ago, and this is the same
+	// failure again.
 	Repeated bool `json:"-"`
 	// Cause is the kind of a failure, for the log only. It is never a text from outside.
 	Cause string `json:"-"`

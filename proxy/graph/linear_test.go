@@ -9,7 +9,7 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// hostileReplies returns replies of about n bytes, each of which repeats one thing.
+// hostileReplies returns replies of about n bytes, each of which repeats one short text.
 func hostileReplies(n int) map[string]string {
 	filled := func(head, unit, tail string) string {
 		return head + strings.Repeat(unit, n/len(unit)) + tail
@@ -59,8 +59,9 @@ func TestReadersTakeLinearTime(t *testing.T) {
 	}
 }
 
-// Eight times as many bytes are read with about the same number of allocations: readers stop at
-// their bounds, or keep slices of what they read. Only buffers that grow by doubling need more.
+// Reading eight times as many bytes needs about the same number of allocations, because readers
+// stop at their bounds or keep slices of what they read. Only buffers that grow by doubling need a
+// few more.
 func TestReadersAllocateNothingForEachElement(t *testing.T) {
 	small, large := hostileReplies(8<<10), hostileReplies(64<<10)
 	for name := range small {

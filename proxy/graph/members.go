@@ -76,7 +76,7 @@ func objectMembers(body []byte) ([]member, error) {
 }
 
 // onlyElement returns the only element of a valid JSON array, or errNotJSON if the array has none
-// or several. It does not read the further elements: there may be very many.
+// or several. It does not read any further elements, because there may be very many.
 func onlyElement(array json.RawMessage) (one json.RawMessage, err error) {
 	dec := json.NewDecoder(bytes.NewReader(array))
 	if t, err := dec.Token(); err != nil || t != json.Delim('[') || !dec.More() {
@@ -94,7 +94,8 @@ var knownMembers = []string{"access_token", "token_type", "expires_in", "user_id
 
 // lookalike reports whether a name differs from a known one by letter case alone. An app that
 // ignores case when it decodes, as Go's encoding/json does, would read that member instead of the
-// one it asked for. EqualFold folds as encoding/json does, K and ſ included.
+// one it asked for. Like encoding/json, EqualFold also folds the Kelvin sign (U+212A) to k and the
+// long s (U+017F) to s.
 func lookalike(name string) bool {
 	return !slices.Contains(knownMembers, name) &&
 		slices.ContainsFunc(knownMembers, func(k string) bool { return strings.EqualFold(name, k) })

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// A rate limit is a pause and not a failure:
+// A rate limit leads to a pause and does not count as a failure of Meta:
 // https://developers.facebook.com/docs/graph-api/overview/rate-limiting.
 const (
-	DefaultPause = time.Minute // if Meta does not say how long to wait
-	MaxPause     = time.Hour   // after this time Meta is asked again, whatever it said
+	DefaultPause = time.Minute // the pause if Meta does not say how long to wait
+	MaxPause     = time.Hour   // the longest pause, whatever Meta says
 )
 
 // MaxUsage bounds a usage header, in bytes.
@@ -30,8 +30,8 @@ func ReadUsage(h http.Header, scrub func(string) string) http.Header {
 }
 
 // RetryAt returns the time at which to ask again after an error of class c, at most MaxPause from
-// now. If the headers do not say it, a rate limit gets DefaultPause, and any other error gets the
-// zero time.
+// now. If the headers give no time, RetryAt returns the end of DefaultPause for a rate limit, and
+// the zero time for any other error.
 func RetryAt(c Class, h http.Header, now time.Time) time.Time {
 	at := RetryAfter(h, now)
 	if c != ClassAppLimit && c != ClassUserLimit {

@@ -38,9 +38,9 @@ func TestRetryAtFollowsMetaWithinBounds(t *testing.T) {
 		"words":                     {graph.ClassAppLimit, "soon", "", graph.DefaultPause},
 		"minutes":                   {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":5}`), 5 * time.Minute},
 		"one and a half minutes":    {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":1.5}`), 90 * time.Second},
-		"the longest of them":       {graph.ClassUserLimit, "", minutes(`{"estimated_time_to_regain_access":5},{"estimated_time_to_regain_access":9},{}`), 9 * time.Minute},
-		"the longer of both":        {graph.ClassAppLimit, "7", minutes(`{"estimated_time_to_regain_access":5}`), 5 * time.Minute},
-		"the longer of both, again": {graph.ClassAppLimit, "600", minutes(`{"estimated_time_to_regain_access":5}`), 10 * time.Minute},
+		"the longest of several":    {graph.ClassUserLimit, "", minutes(`{"estimated_time_to_regain_access":5},{"estimated_time_to_regain_access":9},{}`), 9 * time.Minute},
+		"minutes are longer":        {graph.ClassAppLimit, "7", minutes(`{"estimated_time_to_regain_access":5}`), 5 * time.Minute},
+		"Retry-After is longer":     {graph.ClassAppLimit, "600", minutes(`{"estimated_time_to_regain_access":5}`), 10 * time.Minute},
 		"minutes of an outage":      {graph.ClassTransient, "", minutes(`{"estimated_time_to_regain_access":5}`), 0},
 		"no minutes left":           {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":0}`), graph.DefaultPause},
 		"negative minutes":          {graph.ClassAppLimit, "", minutes(`{"estimated_time_to_regain_access":-3}`), graph.DefaultPause},
@@ -63,7 +63,8 @@ func TestRetryAtFollowsMetaWithinBounds(t *testing.T) {
 	}
 }
 
-// For any headers there is no panic, and a limit's pause is more than zero and at most an hour.
+// FuzzRetryAfter checks that no header causes a panic, that the pause after a rate limit is more
+// than zero and at most an hour, and that no secret is passed on.
 func FuzzRetryAfter(f *testing.F) {
 	f.Add("7", `{"1":[{"estimated_time_to_regain_access":5}]}`, `{"call_count":100}`)
 	f.Add("Tue, 24 Nov 2026 12:00:00 GMT", `{"1":[{"estimated_time_to_regain_access":1e309}]}`, "")

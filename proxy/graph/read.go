@@ -25,10 +25,10 @@ const maxText = 2 << 10
 // maxMembers members is not read. Texts are scrubbed and bounded, and a missing code is filled in.
 // Reading takes linear time.
 //
-// A refusal without a readable error is read as one with SubcodeUnreadable. For any other status
-// without a readable error, ReadError reports false. A 5xx is read only if it is an envelope with a
-// code, or has the second shape: anything else comes from a failing host and says nothing about the
-// call.
+// If the status is that of a refusal and there is no readable error, ReadError returns an error
+// with SubcodeUnreadable. For any other status without a readable error, it reports false. The body
+// of a 5xx is read only if it is an envelope with a code, or has the shape of the code exchange.
+// Any other body comes from a failing host and says nothing about the call.
 func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool) {
 	e, usual := readBody(body)
 	if e == nil || status >= 500 && !usual {
@@ -52,10 +52,10 @@ func ReadError(status int, body []byte, scrub func(string) string) (*Error, bool
 	return e, true
 }
 
-// fillCode sets a missing code. In the flat shape it is the status, as in the code exchange's own
-// errors; in the envelope it follows from the class. SubcodeUnreadable marks a code that was filled
-// in, except for a rate limit, for a transient error, and for an error in the code exchange's own
-// shape, whose code normally repeats the status.
+// fillCode sets a missing code. In the flat shape the code becomes the status, as in the code
+// exchange's own errors. In the envelope it follows from the class. SubcodeUnreadable marks a code
+// that was filled in, except for a rate limit, for a transient error, and for an error in the code
+// exchange's own shape, whose code normally repeats the status.
 func (e *Error) fillCode(usual bool) {
 	switch {
 	case e.Flat && e.Code == 0:
@@ -111,8 +111,8 @@ func fieldsOf(value json.RawMessage) fields {
 	return f
 }
 
-// error reads an object whose members are those of an error. It returns nil if there is no message,
-// type or code.
+// error reads an object whose members are those of an error. It returns nil if the object has
+// neither a message nor a type nor a code.
 func (f fields) error() *Error {
 	e := &Error{
 		Message:   f.text("message", "error_message", "error_msg", "error_description"),
@@ -185,7 +185,7 @@ func statusMessage(status int, missing string) string {
 	return fmt.Sprintf("Meta answered this call with status %d, but without %s.", status, missing)
 }
 
-// StatusCause returns the cause of a failure that is a reply without a readable error.
+// StatusCause returns the cause to log for a reply with this status and without a readable error.
 func StatusCause(status int) string {
 	return fmt.Sprintf("status %d without a Graph error", status)
 }

@@ -160,7 +160,8 @@ func TestAnErrorIsReadInAnyShapeThatMetaHasUsed(t *testing.T) {
 	}
 }
 
-// Members that are not read are skipped: a body a hundred times as long costs no more allocations.
+// Members that are not read are skipped, so reading a body that is a hundred times as long needs no
+// more allocations.
 func TestUnreadMembersCostNoAllocations(t *testing.T) {
 	read := func(n int) float64 {
 		var worst float64
@@ -194,9 +195,9 @@ func TestEncodedErrorsCanBeRead(t *testing.T) {
 	}
 }
 
-// Whatever the body is, there is no panic, the result is valid JSON without a readable secret or
-// token, and reading the result gives the same error. A 4xx counts as a failure, or has
-// ClassStanding, only if its body says so.
+// FuzzGraphError checks that no body causes a panic, that the result is valid JSON without a
+// readable secret or token, and that reading the result gives the same error. A 4xx counts as a
+// failure, or has ClassStanding, only if its body says so.
 func FuzzGraphError(f *testing.F) {
 	for name, text := range spelled(testSecret) {
 		f.Add(`{"error":{"message":"`+name, text, `","type":"OAuthException","code":190,"is_transient":false}}`, 400)

@@ -24,12 +24,12 @@ const swallowed = 4 * MaxLayers
 
 // Contains reports whether a text contains a word in any spelling: as it is, percent-encoded, with
 // JSON's escapes, or in a mixture of these, up to MaxLayers deep. It takes linear time. If a word
-// has 24 bytes or more, it is enough that the text contains all but its first 12, so that a stray
-// escape hides nothing. Only a word that itself contains % or \ may be missed in a mixture of
+// has 24 bytes or more, Contains looks for all but its first 12, so that a stray escape in front of
+// the word cannot hide it. Only a word that itself contains % or \ may be missed in a mixture of
 // different depths.
 func Contains(text, word string) bool {
 	text, word = spaces(text), spaces(word)
-	plain := word // a word may itself look encoded
+	plain := word // the word decoded, because it may itself look encoded
 	for range MaxLayers {
 		plain = decode(plain)
 	}

@@ -124,9 +124,9 @@ func TestScrubbingATextOfEscapesTakesLinearTime(t *testing.T) {
 	}
 }
 
-// The app chooses its token. If a token ends with the first letters of the secret, replacing it
-// must not remove the start of the secret and leave the rest readable.
-func TestATokenThatOverlapsTheSecretLeavesNoneOfItReadable(t *testing.T) {
+// The app chooses its token. If a token ends with the first letters of the secret, replacing the
+// token must not remove the start of the secret and leave its rest readable.
+func TestATokenThatOverlapsTheSecretLeavesNoPartOfTheSecretReadable(t *testing.T) {
 	got := scrubber(testSecret, "client_secret="+testSecret[:4])("The URL was /access_token?client_secret=" + testSecret + "&x=1")
 	if want := "The URL was /access_token?client_secret=[client secret]&x=1"; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -152,7 +152,7 @@ func scrubber(secret, token string) func(string) string {
 }
 
 // A header that repeats the secret or the token, in any spelling, is not passed on.
-func TestUsageHeadersThatReflectAreDropped(t *testing.T) {
+func TestUsageHeadersThatRepeatASecretAreDropped(t *testing.T) {
 	for _, word := range []string{oddSecret, oddToken} {
 		for name, text := range spelled(word) {
 			if !json.Valid([]byte(`"` + text + `"`)) {

@@ -14,7 +14,8 @@ import (
 const maxLife = 10 * 365 * 24 * time.Hour
 
 // Token is a reply from Meta that has a token. It is ready to write except for the digits of
-// expires_in, which are filled in with the time left. Like a Secret, it never prints its text.
+// expires_in, which are filled in with the time left. Like a proxy.Secret, it never prints its
+// text.
 type Token struct {
 	text    *splitJSON
 	Expires time.Time // when the token itself expires

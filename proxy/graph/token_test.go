@@ -113,7 +113,7 @@ func TestTheMaximumNumberOfMembersIsAccepted(t *testing.T) {
 	}
 }
 
-// Each name was once compared with all others, which took 13 seconds.
+// Comparing each name with all others, as an earlier version did, took 13 seconds.
 func TestAMebibyteOfSmallMembersIsRefusedEarly(t *testing.T) {
 	body := []byte(`{"access_token":"t","expires_in":60` + smallMembers(100_000) + `}`)
 	start := time.Now()
@@ -178,8 +178,8 @@ func readsTheSame(t *testing.T, object []byte) {
 	}
 }
 
-// Whatever the reply is, there is no panic. A reply that is accepted becomes a JSON object with
-// exactly one token, and the object reads the same with and without regard to letter case.
+// FuzzUpstreamReply checks that no reply causes a panic, and that an accepted reply becomes a JSON
+// object with exactly one token, which reads the same with and without regard to letter case.
 func FuzzUpstreamReply(f *testing.F) {
 	for _, seed := range []string{`{"access_token":"IGAA","token_type":"bearer","expires_in":5183944}`, `{"access_token":"a","expires_in":1,"é":"\ud800"}`,
 		`{"error":{"message":"m","type":"OAuthException","code":190,"error_subcode":463,"fbtrace_id":"x"}}`, `[]`, `{"error":null}`, "\xff",

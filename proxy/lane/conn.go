@@ -20,13 +20,13 @@ type conn struct {
 	lane      *Lane
 	handler   Handler
 	watcher   watcher   // Conn, if it implements watcher, otherwise blind
-	socket    socket    // of Conn
+	socket    socket    // reads and writes Conn
 	begun     []byte    // the part of an incomplete request that has arrived
 	answered  int       // the number of answers, up to busyAfter
 	idleSince time.Time // when the last answer was written; zero: no answer yet
 	deadline  purpose
 	next      state // the result of work
-	err       error // of reading, in work
+	err       error // the error of the last read in work
 }
 
 // buffer has one half for requests and one for answers.
@@ -34,10 +34,11 @@ type buffer [4 << 10]byte
 
 const (
 	maxRequest = 2 << 10 // in bytes; a larger request is left to net/http
-	busyAfter  = 8       // from this number of answers on, a connection counts as busy
+	busyAfter  = 8       // a connection counts as busy after this number of answers
 
 	// shortest is the least number of bytes after an answer that counts as the start of a request.
-	// If fewer arrive in time, net/http closes the connection without a refusal.
+	// If fewer have arrived at the deadline, the connection is closed without a refusal, as
+	// net/http would do.
 	shortest = 4
 )
 
@@ -86,7 +87,7 @@ func (c *conn) serve() (rest io.Reader) {
 		case c.begun == nil || c.isTooShort(c.begun):
 			return nil
 		default:
-			return failed{err} // net/http refuses half a request
+			return failed{err} // net/http answers half a request with a refusal
 		}
 	}
 }
@@ -113,7 +114,7 @@ func (c *conn) work() (finished bool) {
 		}
 		c.await()
 		// On a busy connection a second read would find nothing, unless the client sent the end of
-		// the stream together with its request. The deadline called look covers that.
+		// the stream together with its request. At the deadline called look, serve reads that end.
 		if isBusy && c.begun == nil && n < maxRequest {
 			return false
 		}
@@ -189,7 +190,7 @@ type watcher interface {
 	// answered, because the connection is being closed.
 	Begin() bool
 	// Idle is called when all of these requests are answered and no part of another request has
-	// arrived, with the time of the last answer.
+	// arrived. since is the time of the last answer.
 	Idle(since time.Time)
 	// Incomplete is called when a part of a request has arrived, or a request for net/http.
 	Incomplete()

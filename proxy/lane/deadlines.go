@@ -13,8 +13,9 @@ const (
 )
 
 // await sets the read deadline for the rest of a request, or for the next request, and notifies the
-// watcher. On a new connection the header timeout begins at once, as in net/http. A busy connection
-// gets two deadlines a second at most, because setting one costs as much as looking up a token.
+// watcher. On a new connection the header timeout begins at once, as in net/http. On a busy
+// connection at most two deadlines a second are set, because setting one costs as much as looking
+// up a token.
 func (c *conn) await() {
 	between := c.begun == nil && !c.idleSince.IsZero()
 	if between && c.deadline != look {

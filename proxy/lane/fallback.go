@@ -6,7 +6,8 @@ import (
 	"net"
 )
 
-// fallback is the listener of the connections that net/http serves, until closed ends.
+// fallback is the listener that gives net/http the connections that leave the lane. It is open
+// until the context closed ends.
 type fallback struct {
 	handed chan net.Conn
 	closed context.Context
@@ -22,7 +23,7 @@ func (f *fallback) Accept() (net.Conn, error) {
 	}
 }
 
-// give hands a connection over, or closes it.
+// give hands a connection to net/http, or closes it if the listener is closed.
 func (f *fallback) give(c net.Conn) {
 	select {
 	case f.handed <- c:
@@ -33,7 +34,7 @@ func (f *fallback) give(c net.Conn) {
 
 func (f *fallback) Close() error { f.close(); return nil }
 
-// Addr returns an address without a name. Each connection has the address at which it was accepted.
+// Addr returns an empty address. Each connection has the address of the listener that accepted it.
 func (f *fallback) Addr() net.Addr { return &net.UnixAddr{} }
 
 // handed is a connection for net/http. Its reader begins with the bytes that the lane has read.
@@ -54,7 +55,7 @@ func (c *handed) CloseWrite() error {
 
 func (c *handed) NetConn() net.Conn { return c.Conn }
 
-// failed is a connection from which the lane could not read more.
+// failed is a reader that returns the error with which reading from a connection ended.
 type failed struct{ error }
 
 func (f failed) Read([]byte) (int, error) { return 0, f.error }

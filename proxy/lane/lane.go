@@ -2,16 +2,17 @@
 // connection itself, below net/http, at about half the cost.
 //
 // Connections move in one direction. Each begins in the lane, which reads it in a goroutine of its
-// own and recognises one form of request: GET /access_token as common clients write it
-// (request.go). The Handler answers these requests in order, hits and misses alike. When a request
-// of any other form arrives, the lane hands the connection, with the bytes that it has read, to
-// net/http for good: an http.Server serves Fallback. So the lane has to understand only one form,
-// and depends on nothing inside net/http. It is stricter than the rest of igproxy wherever the two
-// could differ. Its answers equal net/http's byte for byte, except for Date and the request id:
-// proxy.FuzzLane compares them.
+// own and recognises one form of request, a plain request: GET /access_token as common clients
+// write it (request.go). The Handler answers these requests in order, hits and misses alike. When a
+// request of any other form arrives, the lane hands the connection, with the bytes that it has
+// read, to net/http for good: an http.Server serves Fallback. So the lane has to understand only
+// one form, and depends on nothing inside net/http. It is stricter than the rest of igproxy
+// wherever the two could differ. Its answers equal net/http's byte for byte, except for Date and
+// the request id: proxy.FuzzLane compares them.
 //
 // The Handler declines requests that need more than the Host and the token: if igproxy requires a
-// token of its own, if it has several apps, or if it traces. A listener with TLS has no lane.
+// token of its own, if it has several apps, or if it traces requests. A listener with TLS has no
+// lane.
 package lane
 
 import (

@@ -49,7 +49,7 @@ func (e echo) Serve(b, host, token []byte, _ time.Time) ([]byte, bool) {
 
 func (e echo) Sent(time.Time, time.Duration) { e.sent.Add(1) }
 
-// testLane is a lane, and the connections that it has handed over.
+// testLane is a lane with its listener, and the connections that the lane has handed over.
 type testLane struct {
 	*lane.Lane
 	listener net.Listener
@@ -365,7 +365,7 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := d.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("got %v, want the end of the context", err)
+			t.Errorf("got %v, want context.DeadlineExceeded", err)
 		}
 	})
 }

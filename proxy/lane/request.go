@@ -11,7 +11,8 @@ type request struct {
 	length      int // in bytes
 }
 
-// recognise reads a plain request at the start of b. It accepts less than the rest of igproxy does:
+// recognise reads a plain request at the start of b. It accepts fewer forms than the rest of
+// igproxy does:
 //
 //   - GET /access_token in HTTP/1.1, in origin form, without an API version, a prefix or a trailing
 //     slash in the path;

@@ -7,7 +7,8 @@ import (
 	"syscall"
 )
 
-// socket reads and writes what is possible without waiting, and otherwise returns syscall.EAGAIN.
+// socket reads and writes a connection without waiting. If that is not possible now, Read and Write
+// return syscall.EAGAIN. See blocking for connections that cannot do that.
 type socket interface {
 	io.ReadWriter
 	// wait calls work at once, and again each time that something may have arrived, until work
@@ -31,8 +32,9 @@ type rawSocket struct {
 	descriptor int
 }
 
-// wait runs within one call of RawConn.Read, because each call begins by dropping the kernel's
-// earlier reports. Each arrival is reported once: what work leaves unread is not reported again.
+// wait calls work within a single call of RawConn.Read, because each new call would first discard
+// the kernel's earlier reports of arrived data. The kernel reports each arrival only once, so what
+// work leaves unread is not reported again.
 func (s *rawSocket) wait(work func() bool) error {
 	return s.raw.Read(func(descriptor uintptr) bool {
 		s.descriptor = int(descriptor)
@@ -41,23 +43,24 @@ func (s *rawSocket) wait(work func() bool) error {
 }
 
 func (s *rawSocket) Read(p []byte) (n int, err error) {
-	if n, err = again(syscall.Read, s.descriptor, p); n == 0 && err == nil {
+	if n, err = retry(syscall.Read, s.descriptor, p); n == 0 && err == nil {
 		err = io.EOF
 	}
 	return n, err
 }
 
-func (s *rawSocket) Write(p []byte) (n int, err error) { return again(syscall.Write, s.descriptor, p) }
+func (s *rawSocket) Write(p []byte) (n int, err error) { return retry(syscall.Write, s.descriptor, p) }
 
-// again repeats a call that a signal has interrupted.
-func again(call func(int, []byte) (int, error), descriptor int, p []byte) (n int, err error) {
+// retry makes a system call, and makes it again if a signal has interrupted it.
+func retry(call func(int, []byte) (int, error), descriptor int, p []byte) (n int, err error) {
 	for n, err = call(descriptor, p); errors.Is(err, syscall.EINTR); {
 		n, err = call(descriptor, p)
 	}
 	return n, err
 }
 
-// blocking is a connection without a socket. Read waits, and Write leaves it to net.Conn to write.
+// blocking is a connection that is not a TCP or Unix socket, such as net.Pipe in tests. Its Read
+// waits. Its Write writes nothing, so that conn.write writes to the net.Conn.
 type blocking struct{ net.Conn }
 
 func (blocking) Write([]byte) (int, error) { return 0, syscall.EAGAIN }

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// Sockets are not read in the same way as connections in memory.
+// overSockets runs a test over TCP and over a Unix socket. The lane does not read sockets in the
+// same way as connections in memory.
 func overSockets(t *testing.T, h echo, test func(t *testing.T, d *testLane, dial func() net.Conn)) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
@@ -98,12 +99,12 @@ func TestAnswersThatAClientReadsLateAreComplete(t *testing.T) {
 			_, _ = io.WriteString(c, strings.Repeat(request, requests))
 			_ = c.(interface{ CloseWrite() error }).CloseWrite()
 		}()
-		// Until the lane waits:
+		// Wait until the lane makes no progress.
 		for last := int64(0); last == 0 || last != served.Load(); time.Sleep(20 * time.Millisecond) {
 			last = served.Load()
 		}
 		if n := served.Load(); n == 0 || n == requests {
-			t.Fatalf("%d of %d answers were sent before the client has read any; want some", n, requests)
+			t.Fatalf("%d of %d answers were sent before the client has read any; want more than none and fewer than all", n, requests)
 		}
 		got, err := io.ReadAll(c)
 		if n := strings.Count(string(got), "Token: IGAA\r\n\r\n"); err != nil || n != requests {

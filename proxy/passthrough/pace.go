@@ -12,13 +12,13 @@ import (
 )
 
 // leastRate is the lowest average rate at which a body may arrive, from an app or from Meta. Both
-// are thousands of times faster; a slower sender is stuck, or wants to keep a connection busy. A
-// sender that is not behind may pause for up to patience, which is longer than recovery from a lost
-// packet or the handover between two mobile cells takes.
+// normally send thousands of times faster. A slower sender is stuck, or wants to keep a connection
+// busy. A sender that is not behind may pause for up to patience, which is longer than recovery
+// from a lost packet or the handover between two mobile cells takes.
 //
 // An app that reads an answer has readerPatience for each write of at most 32 KiB, which amounts to
 // about the same rate. The kernels at both ends buffer megabytes and report free space in large
-// steps, so a shorter time would cut off readers that are merely slow.
+// steps, so a shorter time would also cut off readers that are slow but fast enough.
 const (
 	leastRate      = 1 << 10 // bytes per second
 	patience       = 10 * time.Second
@@ -46,13 +46,13 @@ func (p *pace) waited(d time.Duration, n int) {
 	p.left = min(p.left-d+time.Duration(n)*time.Second/leastRate, patience)
 }
 
-// sides are the two sides of a call, the app and Meta. A read or a write that waits for one of them
-// has a deadline of its own.
+// sides controls how long a call waits for its two sides, the app and Meta. A read or a write that
+// waits for one of them has a deadline of its own.
 type sides struct {
 	control *http.ResponseController
-	end     time.Time          // of the call
-	stop    context.CancelFunc // ends the call to Meta
-	slow    atomic.Pointer[error]
+	end     time.Time             // of the call
+	stop    context.CancelFunc    // ends the call to Meta
+	slow    atomic.Pointer[error] // the address of one of the three errors above; nil: no side was too slow
 }
 
 // readEnd and writeEnd return the deadlines of the app's connection while the call is not waiting
@@ -61,7 +61,7 @@ type sides struct {
 func (s *sides) readEnd() time.Time  { return s.end.Add(time.Second) }
 func (s *sides) writeEnd() time.Time { return s.end.Add(2 * time.Second) }
 
-// explain sets the error of an incomplete call if it is incomplete because one side was too slow.
+// explain replaces result.Err if the call is incomplete because one side was too slow.
 func (s *sides) explain(result *Result) {
 	reason := s.slow.Load()
 	if reason == &ErrSlowReader { // the write may have failed in a flush, whose error ReverseProxy ignores
@@ -86,7 +86,7 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.pace.waited(time.Since(start), n)
 	switch {
-	case err == nil: // over HTTP/2 an expired deadline would end the body even if nothing reads it
+	case err == nil: // over HTTP/2 a deadline that passes ends the body, even while nothing reads it
 		_ = b.control.SetReadDeadline(b.readEnd())
 	case err != io.EOF && isOver(end) && end.Before(b.end):
 		b.slow.CompareAndSwap(nil, &ErrSlowRequest)

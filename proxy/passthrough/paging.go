@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// keepPaging replaces the base of paging URLs in an answer with Own. It reads the whole answer, up
-// to MaxJSONBytes; a longer one stays as it is.
-func (p *Proxy) keepPaging(res *http.Response, c Call) error {
+// rewritePaging replaces the base of the paging URLs in an answer with c.Own. It reads the whole
+// answer, up to MaxJSONBytes. A longer answer stays as it is.
+func (p *Proxy) rewritePaging(res *http.Response, c Call) error {
 	text, err := io.ReadAll(io.LimitReader(res.Body, p.options.MaxJSONBytes+1))
 	if err != nil {
 		return err
@@ -26,7 +26,7 @@ func (p *Proxy) keepPaging(res *http.Response, c Call) error {
 	text = pagingURLs(c).ReplaceAllFunc(text, func(found []byte) []byte {
 		name, _, _ := bytes.Cut(found, []byte("http"))
 		own := c.Own + "/"
-		if bytes.Contains(found, []byte(`\/`)) { // as PHP writes JSON
+		if bytes.Contains(found, []byte(`\/`)) { // PHP writes slashes in JSON like this
 			own = strings.ReplaceAll(own, "/", `\/`)
 		}
 		return append(slices.Clone(name), own...)
@@ -38,7 +38,7 @@ func (p *Proxy) keepPaging(res *http.Response, c Call) error {
 }
 
 // pagingURLs matches "next":"https://graph.instagram.com/ in JSON, for the host that was called and
-// the documented ones. Slashes may be escaped.
+// for the hosts that Meta documents. Slashes may be escaped.
 func pagingURLs(c Call) *regexp.Regexp {
 	hosts := regexp.QuoteMeta(strings.TrimSuffix(c.Base.String(), "/")) +
 		`|https://graph\.(?:instagram\.com|threads\.net)`

@@ -20,7 +20,7 @@ import (
 
 // Options configure a Proxy.
 type Options struct {
-	// Transport sends the calls. Required. It must not inflate answers.
+	// Transport sends the calls. Required. It must not decompress answers.
 	Transport http.RoundTripper
 	// Timeout bounds one call, bodies included. Required.
 	Timeout time.Duration
@@ -67,8 +67,8 @@ type Call struct {
 type Result struct {
 	// Status is the status sent to the app, or 0 if nothing was sent.
 	Status int
-	// Err is why there is no answer, or only a part of it. If it is set and Cut is not, nothing was
-	// sent to the app.
+	// Err says why there is no answer, or only a part of one. If it is set and Cut is not, nothing
+	// was sent to the app.
 	Err error
 	// Cut says that the answer broke off after a part of it was sent. The caller must close the
 	// connection to the app. Err may be nil.
@@ -135,8 +135,8 @@ const (
 	maxInformationalBytes = 16 << 10 // of all headers
 )
 
-// boundInformational returns a trace that ends a call whose 1xx answers exceed the limits. By the
-// time it does, ReverseProxy has passed on the 1xx answer that exceeds them.
+// boundInformational returns a trace that ends a call whose 1xx answers exceed the limits.
+// ReverseProxy has then already passed on the 1xx answer that exceeds them.
 func boundInformational() *httptrace.ClientTrace {
 	count, size := 0, 0
 	return &httptrace.ClientTrace{Got1xxResponse: func(_ int, header textproto.MIMEHeader) error {
@@ -153,7 +153,8 @@ func boundInformational() *httptrace.ClientTrace {
 	}}
 }
 
-// incoming returns the request with a bounded body and without what must not be passed on.
+// incoming returns the request with a bounded body and without the headers that must not be passed
+// on.
 func (p *Proxy) incoming(ctx context.Context, w http.ResponseWriter, r *http.Request, s *sides, c Call) *http.Request {
 	r = r.Clone(ctx)
 	r.Header.Del("Upgrade") // only HTTP is passed through
@@ -220,13 +221,13 @@ func (p *Proxy) modify(res *http.Response, c Call, s *sides) error {
 	res.Body = &boundedBody{ReadCloser: &pacedAnswer{ReadCloser: res.Body, sides: s, pace: newPace()}, left: p.options.MaxBodyBytes}
 	if p.options.RewritePaging && res.Header.Get("Content-Encoding") == "" &&
 		strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") {
-		return p.keepPaging(res, c)
+		return p.rewritePaging(res, c)
 	}
 	return nil
 }
 
-// boundedBody is the body of an answer. Read fails beyond the limit. http.MaxBytesReader would
-// return the same error for an answer as for a request.
+// boundedBody is the body of an answer. Read fails beyond the limit. http.MaxBytesReader cannot be
+// used, because it would return the same error for an answer as for a request.
 type boundedBody struct {
 	io.ReadCloser
 	left int64

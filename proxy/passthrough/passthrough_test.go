@@ -110,8 +110,8 @@ func TestACallIsSentAsTheAppWroteIt(t *testing.T) {
 
 const ownToken = "the-sidecars-own-token"
 
-// A call carries at most one bearer token, and never igproxy's own. TestOnlyOneBearerIsPassedOn
-// covers all spellings.
+// A call carries at most one bearer token, and never igproxy's own. TestOnlyOneBearerIsPassedOn in
+// ../../integration covers all spellings.
 func TestOnlyTheUsersBearerIsSentOn(t *testing.T) {
 	var authorization []string
 	s := newSidecar(t, passthrough.Options{}, func(_ http.ResponseWriter, r *http.Request) {
@@ -251,9 +251,9 @@ func TestProtocolUpgradesAreRefused(t *testing.T) {
 	}
 }
 
-// The app gets an answer after a timeout: the deadlines of its connection are later than the one of
-// the call to Meta.
-func TestATimeoutIsAnErrorWithAnAnswer(t *testing.T) {
+// The app gets an answer after a timeout, because the deadlines of its connection are later than
+// the deadline of the call to Meta.
+func TestTheAppGetsAnAnswerAfterATimeout(t *testing.T) {
 	hangs := make(chan struct{})
 	o := passthrough.Options{Timeout: 50 * time.Millisecond}
 	s := newSidecar(t, o, func(http.ResponseWriter, *http.Request) { <-hangs })
@@ -270,7 +270,7 @@ func TestAnUpstreamThatIsDownIsAnError(t *testing.T) {
 	s := newSidecar(t, passthrough.Options{}, func(http.ResponseWriter, *http.Request) {})
 	s.base = &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
 	if _, _, got, _ := s.call(t, s.request(t, http.MethodGet, "/me", "")); got.Err == nil || got.Status != 0 || got.Cut {
-		t.Errorf("got %+v", got)
+		t.Errorf("got %+v, want an error and no status", got)
 	}
 }
 
@@ -279,7 +279,7 @@ func TestPagingURLsPointAtTheSidecar(t *testing.T) {
 	answer := func(kind, encoding, text string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Accept-Encoding") != "identity" {
-				t.Errorf("asked for %q; a compressed answer cannot be rewritten", r.Header.Get("Accept-Encoding"))
+				t.Errorf("Accept-Encoding is %q, want identity: a compressed answer cannot be rewritten", r.Header.Get("Accept-Encoding"))
 			}
 			w.Header().Set("Content-Type", kind)
 			if encoding != "" {
