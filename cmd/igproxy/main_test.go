@@ -92,7 +92,7 @@ func TestRuntimeFailuresExitWithOne(t *testing.T) {
 }
 
 func TestWrongConfigurationIsOneLinePerProblem(t *testing.T) {
-	// The last variable only causes a warning.
+	// The last variable causes only a warning, which is not printed if there are errors.
 	environ := []string{"IGPROXY_LOG_LEVEL=loud", "IGPROXY_LOG_FORMAT=xml", "IGPROXY_ADMIN_LISTEN=0.0.0.0:1"}
 	code, stdout, stderr := command(t, environ, "serve")
 	want := `igproxy: environment: IGPROXY_LOG_FORMAT: "xml" is not an allowed value; write auto, json or text
