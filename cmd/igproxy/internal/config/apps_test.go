@@ -108,7 +108,6 @@ func TestTheExampleOfAppsIsValid(t *testing.T) {
 	}
 }
 
-// A file with the former name of a setting causes a problem that suggests the current name.
 func TestFormerNameOfASettingLeadsToTheNewOne(t *testing.T) {
 	_, problems := configOf(t, "cache:\n  max_entries: 100\n", "IGPROXY_CLIENT_SECRET=0123456789abcdef")
 	if got, want := len(problems), 1; got != want || !strings.Contains(problems[0].String(), "did you mean cache.max_bytes?") {
@@ -116,7 +115,7 @@ func TestFormerNameOfASettingLeadsToTheNewOne(t *testing.T) {
 	}
 }
 
-// Two apps with one key file and no ID would be answered with each other's tokens.
+// Two apps that share a key file and have no ID would get each other's tokens.
 func TestAKeyFileNeedsTheIDOfEveryApp(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(file, []byte(strings.Repeat("k", 32)), 0o600); err != nil {

@@ -97,10 +97,10 @@ type Config struct {
 	}
 	Log struct {
 		Level, Format string
-		Lines         int // of one kind per second
+		Lines         int // the maximum per second of one kind
 	}
-	origins map[string]string    // by key; a key without one has its default
-	digests [3][sha256.Size]byte // of plainFiles, in their order; zero: not read
+	origins map[string]string    // where each key was set; a key that is not in the map has its default
+	digests [3][sha256.Size]byte // of the contents of plainFiles, in that order; zero: not read
 }
 
 // App is one of several apps in one sidecar.
@@ -111,7 +111,7 @@ type App struct {
 	Hosts []string
 }
 
-// credentials are what Meta knows an app by.
+// credentials identify an app to Meta.
 type credentials struct {
 	AppID            string
 	ClientSecret     proxy.Secret // set also if it comes from ClientSecretFile

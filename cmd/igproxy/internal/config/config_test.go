@@ -22,7 +22,8 @@ import (
 // canary is the client secret of these tests. No message may contain it.
 const canary = "s3cr3t-canary-0123456789"
 
-// configFiles changes to a new folder, so that paths in messages are short and known, and fills it.
+// configFiles fills a new folder with the files that these tests name, and changes to that folder,
+// so that paths in messages are short and known.
 func configFiles(t *testing.T) {
 	t.Helper()
 	t.Chdir(t.TempDir())

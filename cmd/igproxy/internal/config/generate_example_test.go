@@ -42,8 +42,8 @@ const (
 const exampleApps = `
 # ------------------------------------------------------------------------------
 # Several apps in one sidecar, used instead of app_id, client_secret,
-# client_secret_file and redirect_uris. A call belongs to the app that its path
-# (/apps/shop/...), its client_id or its Host header names. Apps share no tokens.
+# client_secret_file and redirect_uris. The path (/apps/shop/...), the client_id
+# or the Host header of a call says which app it belongs to. Apps share no tokens.
 # apps:
 #   - name: shop                # in the path, and in metrics
 #     app_id: "17841400000000004"

@@ -46,8 +46,8 @@ func TestEffectiveHasEverySettingAndNoSecret(t *testing.T) {
 	}
 }
 
-// A setting that waits for a restart is shown as it is used, so its origin is that of the value in
-// use.
+// A setting that waits for a restart is shown with the value in use, so the origin that is shown
+// must be that of the same value.
 func TestAKeptSettingKeepsItsOrigin(t *testing.T) {
 	t.Chdir(t.TempDir())
 	origin := func(c Config, key string) string {
