@@ -207,7 +207,7 @@ func TestLongestIdleConnectionIsClosedFirst(t *testing.T) {
 	noneIsAccepted(t, accepted)
 }
 
-// The state that the order depends on changes without a lock.
+// The time since which a connection is idle changes without a lock, so the order may be outdated.
 func TestAConnectionInUseIsNotTheLongestIdle(t *testing.T) {
 	b := newBound(loopback(t), newConnections(2, 0))
 	accepted := accepting(t, b)
