@@ -134,7 +134,7 @@ func TestTheColumnsAreTheSameInEachState(t *testing.T) {
 	}
 }
 
-// A bar that still grows looks like a drop of the traffic.
+// A bar for five seconds that are not over yet would look like a drop in traffic.
 func TestTheChartsHaveNoBarThatStillGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProxy(t, optionsFor(t, nowhere))

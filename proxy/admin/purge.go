@@ -19,8 +19,8 @@ import (
 type PurgeReply struct {
 	Purged string   `json:"purged"` // all, token, nothing, or later
 	Apps   []string `json:"apps"`
-	// Entries is how many entries this sidecar had in memory for the apps; nil if one token was
-	// purged, or nothing yet.
+	// Entries is how many entries this sidecar had in memory for the apps; nil if only one token
+	// was purged, or if nothing has been purged yet.
 	Entries *int `json:"entries,omitempty"`
 	// InSeconds is the number of seconds until a merged purge takes effect; the status is then 202.
 	InSeconds int `json:"in_seconds,omitempty"`

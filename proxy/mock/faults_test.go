@@ -64,7 +64,7 @@ var wantBodies = map[string]string{
 	"slow":       `{"access_token":"LONG","token_type":"bearer","expires_in":SECONDS}`,
 }
 
-// The other faults have tests of their own, here or in wire_test.go.
+// wantElsewhere names the faults that have tests of their own, here or in wire_test.go.
 var wantElsewhere = strings.Fields("reflecterr invite html html200 html403 error200 redirect huge endless gzipbomb hugeheaders " +
 	"truncated hang hangbody drip reset close garbageline flaky flaky500")
 

@@ -51,8 +51,8 @@ func (x *call) strangeness() []string {
 	return o
 }
 
-// open checks a call passed through. It may contain anything that the app sent, but no client
-// secret and no headers of a hop.
+// open checks a call that igproxy passes through. It may contain anything that the app sent, except
+// a client secret and the headers in hopOnly.
 func (o *oddities) open(x *call) {
 	o.add(x.query.Has("client_secret") || x.form.Has("client_secret"), "parameter client_secret")
 	kind, _, _ := strings.Cut(x.r.Header.Get("Authorization"), " ")
