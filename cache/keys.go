@@ -24,8 +24,9 @@ const (
 	labelSeal   = "igproxy/v2/seal"
 )
 
-// ID names an entry. It is a keyed hash of the token: without the pepper it does not identify the
-// token, so it may be logged and stored. The names of keys in Redis are in redis_keys.go.
+// ID names an entry. It is a keyed hash of the token, whose key is derived from the pepper (see
+// NewKeys). Without the pepper an ID does not identify the token, so it may be logged and stored.
+// The names of keys in Redis are in redis_keys.go.
 type ID [sha256.Size]byte
 
 // String returns the ID in hex.
@@ -70,7 +71,8 @@ type generation struct {
 }
 
 // NewKeys derives the pepper with HKDF from the secret and from everything else that an entry was
-// obtained with. Each part is preceded by its length, so that no two KeysOptions encode the same.
+// obtained with. Each part is preceded by its length, so that no two KeysOptions have the same
+// encoding.
 func NewKeys(o KeysOptions) (*Keys, error) {
 	if len(o.Secret) == 0 {
 		return nil, errors.New("cache keys: the secret is empty; give the client secret or cache.key_file")

@@ -119,7 +119,8 @@ func pepperOf(t *testing.T, secret, app, scope string) []byte {
 	return pepper
 }
 
-// The hashes are shared between tokens, so what one token leaves in them must not change the next.
+// The hashes are shared between tokens, so what one token leaves in them must not change the key of
+// the next token.
 func TestDerivationEqualsHMACForEveryToken(t *testing.T) {
 	keys := keysOf(t, "secret", "app", "scope")
 	pepper := pepperOf(t, "secret", "app", "scope")
