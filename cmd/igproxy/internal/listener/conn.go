@@ -67,7 +67,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	if n > 0 && len(p) == 1 && c.state.Load() < quiet && c.state.Load() != reading {
-		c.early.Store(true) // net/http reads ahead by one byte to notice a disconnect; this byte begins the next request
+		c.early.Store(true) // net/http reads one byte ahead to notice a disconnect; it begins the next request
 	}
 	return n, err
 }
@@ -130,7 +130,7 @@ func (c *conn) end() {
 		if next == 0 {
 			next = answering
 			if c.frames.Load() {
-				next = time.Now().UnixNano() // HTTP/2 reads all the time, so a Read does not show that the answer is sent
+				next = time.Now().UnixNano() // HTTP/2 reads all the time; a Read does not show that the answer is sent
 			}
 		}
 		if c.state.CompareAndSwap(state, next) {
