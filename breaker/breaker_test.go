@@ -211,7 +211,7 @@ func TestChangesAreReportedInOrderOutsideTheLock(t *testing.T) {
 	})
 }
 
-func TestAnOutageBeginsWhenTheBreakerLastWasClosed(t *testing.T) {
+func TestAnOutageBeginsWhenTheBreakerOpens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var last breaker.Change
 		o := options()

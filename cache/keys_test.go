@@ -46,7 +46,7 @@ func TestDerivationIsPure(t *testing.T) {
 }
 
 // Options that are equal when concatenated must not give equal keys either.
-func TestKeysOfDifferentOptionsOrTokensNeverMeet(t *testing.T) {
+func TestKeysOfDifferentOptionsOrTokensNeverCollide(t *testing.T) {
 	type origin struct{ secret, app, scope, token string }
 	seen := map[string]origin{}
 	for _, o := range []origin{

@@ -33,7 +33,7 @@ func TestPurgePrintsItsReach(t *testing.T) {
 	for want, reply := range map[string]admin.PurgeReply{
 		"purged: everything for apps \"one\", \"two\"; the other sidecars on this Redis forget within seconds\n": {Purged: "all", Apps: []string{"one", "two"}, Fleet: "told"},
 		"purged: everything for app \"one\" (entries in this sidecar's memory: 62)\n":                            {Purged: "all", Apps: []string{"one"}, Fleet: "none", Entries: new(62)},
-		"purged: the token for app \"one\"\n":                                                                   {Purged: "token", Apps: []string{"one"}, Fleet: "none"},
+		"purged: the token for app \"one\"\n":                                                                    {Purged: "token", Apps: []string{"one"}, Fleet: "none"},
 		"everything was purged a moment ago: this purge takes effect in 7 s, merged with others\n":               {Purged: "later", InSeconds: 7, Fleet: "none"},
 	} {
 		var out bytes.Buffer
@@ -73,7 +73,7 @@ func TestAPurgeOfAnAppWithoutANameSendsNothing(t *testing.T) {
 }
 
 // A purge without --app or --token-stdin reaches every app of the whole fleet.
-func TestAPurgeOfEverythingNeedsAnAnswerOrAll(t *testing.T) {
+func TestAPurgeOfEverythingNeedsConfirmation(t *testing.T) {
 	asked := 0
 	at := serveAdmin(t, func(w http.ResponseWriter, _ *http.Request) {
 		asked++

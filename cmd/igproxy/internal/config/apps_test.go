@@ -30,7 +30,7 @@ func configOf(t *testing.T, yaml string, environ ...string) (config.Config, []co
 const twoApps = "apps:\n  - name: shop\n    app_id: \"1\"\n    client_secret_file: DIR/shop\n    redirect_uris: [https://shop.example/callback]\n    hosts: [shop.internal]\n" +
 	"  - name: club\n    service: threads\n    app_id: \"1\"\n    client_secret_file: DIR/club\n"
 
-func TestSeveralApps(t *testing.T) {
+func TestSeveralAppsAreLoaded(t *testing.T) {
 	c, problems := configOf(t, twoApps)
 	if len(problems) > 0 {
 		t.Fatalf("problems: %v", problems)
@@ -58,7 +58,7 @@ func TestOneAppNeedsNoList(t *testing.T) {
 	}
 }
 
-func TestAProblemOfAnAppIsReportedWithItsLine(t *testing.T) {
+func TestAProblemWithAnAppIsReportedWithItsLine(t *testing.T) {
 	for name, c := range map[string]struct{ yaml, want string }{
 		"not a list":            {"apps: shop\n", "igproxy.yaml:1: apps: not a list; write one app after each dash: - name: main"},
 		"too many":              {"apps: [" + strings.Repeat("{},", 64) + "{}]\n", "igproxy.yaml:1: apps: has more than 64 apps; run another sidecar for the rest"},

@@ -153,7 +153,7 @@ func TestAMissingConfigurationIsOneProblem(t *testing.T) {
 }
 
 // No mistake with a secret makes a message repeat it.
-func TestNoMessageHoldsASecret(t *testing.T) {
+func TestNoMessageContainsASecret(t *testing.T) {
 	for _, yaml := range []string{
 		"client_secret: %", "client_secert: %", "clientSecret: %", "client-secret: %", "secret: %", "upstream:\n  client_secret: %", "client_secret: [%]",
 		"client_secret: {a: %}", "client_secret: &%", "client_secret: *%", "client_secret: !%", "client_secret: \"%", "client_secret: '%\nlisten: 1", "client_secret:%",

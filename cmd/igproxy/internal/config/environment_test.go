@@ -8,7 +8,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-func TestAProblemOfAVariableIsReportedByItsName(t *testing.T) {
+func TestAProblemWithAVariableNamesTheVariable(t *testing.T) {
 	expect(t, []input{
 		{name: "a wrong variable", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=10"},
 			want: []string{`environment: IGPROXY_UPSTREAM_TIMEOUT: "10" is not a duration; write a duration from 100ms to 1m`}},

@@ -104,7 +104,7 @@ func TestARequestThatBeginsEarlyIsListedAsIncomplete(t *testing.T) {
 }
 
 // Clients send window updates and pings at any time, and streams overlap.
-func TestAnHTTP2ConnectionIsBusyWhileStreamsAre(t *testing.T) {
+func TestAnHTTP2ConnectionIsBusyUntilAllItsStreamsEnd(t *testing.T) {
 	c, client := tracked(t, 0)
 	go func() { _, _ = io.Copy(client, strings.NewReader("frame")) }() // ends with the read
 	c.begin(true)

@@ -128,7 +128,7 @@ func boundSocket(t *testing.T, path string, kind int) int {
 }
 
 // The path of the first socket was removed, and a second process listens there now.
-func TestOnlyOnesOwnSocketIsUnlinked(t *testing.T) {
+func TestCloseUnlinksOnlyItsOwnSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	first, err := listener.Open("listen", "unix:"+path, 0o660)
 	if err != nil {
@@ -158,7 +158,7 @@ func TestOnlyOnesOwnSocketIsUnlinked(t *testing.T) {
 
 // Without a lock, another process could replace the socket after this process has checked it and
 // before it listens. Then all but one of the processes would listen on a socket that has no path.
-func TestOfManyProcessesThatStartTogetherOneGetsTheSocket(t *testing.T) {
+func TestOnlyOneOfManyProcessesGetsTheSocket(t *testing.T) {
 	for range 50 {
 		path := filepath.Join(t.TempDir(), "s")
 		killed, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -225,7 +225,7 @@ func TestAFileOtherThanASocketIsNeverRemoved(t *testing.T) {
 	}
 }
 
-func TestASocketInAFolderThatIsMissing(t *testing.T) {
+func TestASocketInAMissingFolderIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "nowhere", "s")
 	refused(t, "listen", "unix:"+path, "listen: the folder of unix:"+path+" does not exist; create it or choose another path")
 }
@@ -238,7 +238,7 @@ type addressed struct {
 
 func (a *addressed) Addr() net.Addr { return a.addr }
 
-func TestURLIsThatOfTheListener(t *testing.T) {
+func TestURLHasTheAddressOfTheListener(t *testing.T) {
 	l := loopback(t)
 	socket := &addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}
 	for _, c := range []struct {

@@ -138,7 +138,7 @@ func TestEachReloadNamesWhatNeedsARestart(t *testing.T) {
 	}
 }
 
-func TestChangedContentOfAnAuthorityIsAChange(t *testing.T) {
+func TestAChangedAuthorityFileIsReloaded(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write(t, "ca", newPair(t, "one").cert)
 	write(t, "c", "upstream:\n  ca_file: ./ca\n")

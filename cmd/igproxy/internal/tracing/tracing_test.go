@@ -97,7 +97,7 @@ func TestWithoutTheVariablesThereIsNoTracerAndStopIsHarmless(t *testing.T) {
 
 // A platform sets OTEL_ variables for every program at once. A sidecar that refused to start
 // because of one of them would take its app down.
-func TestNoVariablePreventsStartOrIsRepeated(t *testing.T) {
+func TestNoVariablePreventsTheStartOrIsLogged(t *testing.T) {
 	for variables, traced := range map[string]bool{
 		"OTEL_EXPORTER_OTLP_PROTOCOL=grpc":                                      true,
 		"OTEL_TRACES_EXPORTER=CANARY":                                           true,
@@ -181,7 +181,7 @@ func TestAHungCollectorDoesNotDelayAStop(t *testing.T) {
 
 // A platform that has its own collector, protocol and sampler sets them for every program. A
 // variable that igproxy cannot use must cause a warning and never prevent the start.
-func TestAPlatformsVariablesThatDoNotFitOnlyWarn(t *testing.T) {
+func TestUnusableVariablesCauseOnlyAWarning(t *testing.T) {
 	for _, variables := range []string{
 		"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1 OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
 		"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1 OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=grpc",
