@@ -285,16 +285,12 @@ func (s *Sidecar) apply(conf config.Config) error {
 	return nil
 }
 
-// learnTimeout bounds how long a start waits for Redis to report what was purged. If Redis does not
-// reply, the sidecar starts anyway.
-const learnTimeout = 250 * time.Millisecond
-
 // Run serves until a signal or POST /quit arrives, then drains. A signal during the drain ends it
 // at once, with an error.
 func (s *Sidecar) Run(signals <-chan os.Signal) error {
-	ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
-	s.cache.Learn(ctx)
-	cancel()
+	// Learn ends within the budgets of its operations. If Redis does not reply, the sidecar starts
+	// anyway.
+	s.cache.Learn(context.Background())
 	servers := slices.Concat(s.admins, s.apps)
 	failed := make(chan error, 2*len(servers)) // each has at most two goroutines
 	for _, server := range servers {
