@@ -57,7 +57,7 @@ func hide(b [sha256.Size]byte) material { s := string(b[:]); return &s }
 
 // Keys derives the keys of entries from tokens. Safe for concurrent use.
 type Keys struct {
-	pepper  material // as it is before any purge
+	pepper  material // the pepper before any purge
 	purges  *Purges
 	current *atomic.Pointer[generation]
 }
@@ -98,7 +98,7 @@ func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[keys]") }
 type Key struct {
 	id     ID
 	secret material // the AES-256 key of the entry; nil in a key from Glance
-	token  ID       // the ID before any purge of this token alone
+	token  ID       // the ID that the token has if it was never purged by itself
 	purges *Purges  // nil: the key cannot be purged
 	marks  *marks   // the marks that the key was derived with
 }

@@ -147,7 +147,7 @@ func TestDerivationEqualsHMACForEveryToken(t *testing.T) {
 
 // With one key file for everything, entries of different origin have different keys, even if the
 // parts of their origins are equal when joined.
-func TestKeysDifferByWhatAnEntryWasObtainedWith(t *testing.T) {
+func TestEntriesOfDifferentOriginHaveDifferentKeys(t *testing.T) {
 	seen := map[ID]KeysOptions{}
 	for _, o := range []KeysOptions{
 		{Service: "instagram", Upstream: "https://a", AppID: "1", Scope: "exchange"},

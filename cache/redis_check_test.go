@@ -121,7 +121,7 @@ func TestTheCertificateMustHaveTheTLSServerName(t *testing.T) {
 }
 
 // The name of the breaker's state, open, means nothing to a person who runs a purge.
-func TestAFaultWhileRedisIsNotAskedDoesNotNameTheState(t *testing.T) {
+func TestAnErrorWhileTheBreakerIsOpenDoesNotNameItsState(t *testing.T) {
 	o := RedisOptions{Mode: ModeSingle, URL: "redis://localhost:1"}
 	err := &fault{"purge", kindOpen, o.advice(kindOpen, nil)}
 	if got := err.Error(); !strings.HasPrefix(got, "redis purge: Redis failed recently, so igproxy is not using it") {

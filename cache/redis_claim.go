@@ -10,8 +10,8 @@ import (
 )
 
 // The scripts. KEYS are the value, the lease and the failure marker. ARGV[1] is the owner. Every
-// reply repeats it, so that the reply to another command, from a connection that is out of step, is
-// detected. A reply is {owner, word} or {owner, word, payload}.
+// reply repeats the owner, so that igproxy detects a reply to another command, which a connection
+// that is out of step returns. A reply is {owner, word} or {owner, word, payload}.
 var (
 	// ARGV[2]: the lease in ms. ARGV[3]: a value that counts as absent because it is unusable, or
 	// empty.

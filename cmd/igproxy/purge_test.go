@@ -29,7 +29,7 @@ func TestPurgeReadsExactlyOneTokenFromStandardInput(t *testing.T) {
 	}
 }
 
-func TestPurgePrintsItsReach(t *testing.T) {
+func TestPurgePrintsWhatItPurgedAndWhere(t *testing.T) {
 	for want, reply := range map[string]admin.PurgeReply{
 		"purged: everything for apps \"one\", \"two\"; the other sidecars on this Redis forget within seconds\n": {Purged: "all", Apps: []string{"one", "two"}, Fleet: "told"},
 		"purged: everything for app \"one\" (entries in this sidecar's memory: 62)\n":                            {Purged: "all", Apps: []string{"one"}, Fleet: "none", Entries: new(62)},

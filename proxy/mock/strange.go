@@ -26,7 +26,8 @@ func (o *oddities) add(when bool, name string) {
 	}
 }
 
-// strangeness lists what a request contains that igproxy must not send. Values never appear in it.
+// strangeness lists what a request contains that igproxy must not send, and what it lacks. Values
+// never appear in the list.
 func (x *call) strangeness() []string {
 	var o oddities
 	o.add(!slices.Contains(x.endpoint.methods, x.r.Method), "method")

@@ -27,7 +27,7 @@ func TestAProblemWithAVariableNamesTheVariable(t *testing.T) {
 	})
 }
 
-// An operator who edits a hidden line must learn why nothing changes.
+// An operator who edits a line that a variable overrides must learn why nothing changes.
 func TestTheEnvironmentOverridesTheFileWithAWarning(t *testing.T) {
 	configFiles(t)
 	warning := []string{"warning: environment: IGPROXY_UPSTREAM_TIMEOUT: hides igproxy.yaml:3, which sets the same key; remove one of the two"}

@@ -34,8 +34,8 @@ type Options struct {
 	// WithPeer adds the user of a Unix socket's connection to the context of its requests. It is
 	// not called for other connections, or where the system does not report the user. May be nil.
 	WithPeer func(ctx context.Context, uid uint32) context.Context
-	// Lane serves the connections first, and hands some of them to net/http. Nil: net/http serves
-	// all.
+	// Lane is the fast lane. It serves the connections first, and hands some of them to net/http.
+	// Nil: net/http serves all.
 	Lane Lane
 	// Relieve is called when the process has no descriptor left, to close idle connections
 	// elsewhere. May be nil.

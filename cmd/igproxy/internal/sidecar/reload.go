@@ -90,9 +90,9 @@ func (r *reloader) look() config.Stamps {
 	return config.Stamp(paths)
 }
 
-// follow reloads the configuration if a file has changed or if the last reload was refused. It
-// waits until two looks in a row find the same files, so that it does not read a file that is being
-// written.
+// follow reads the configuration again if a file may have changed, or if the last reload was
+// refused. It waits until two looks in a row find the same files, so that it does not read a file
+// that is being written.
 func (r *reloader) follow() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
