@@ -13,7 +13,7 @@ import (
 func TestKeysThatNeedARestartExist(t *testing.T) {
 	for _, k := range slices.Concat(restartKeys, liveKeys) {
 		if !slices.ContainsFunc(settings(), func(s setting) bool { return s.key == k || strings.HasSuffix(k, ".") && strings.HasPrefix(s.key, k) }) {
-			t.Errorf("there is no %s", k)
+			t.Errorf("%s is not a key", k)
 		}
 	}
 	for key, want := range map[string]bool{"listen": true, "listening": false, "redis.url": true, "server.drain": false, "server.read_timeout": true, "upstream.url": false} {

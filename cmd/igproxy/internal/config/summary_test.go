@@ -21,7 +21,7 @@ func TestEffectiveHasEverySettingAndNoSecret(t *testing.T) {
 	}
 	pairs, set := c.Effective(), 0
 	if len(pairs) != len(rows) {
-		t.Fatalf("%d settings are shown, of %d", len(pairs), len(rows))
+		t.Fatalf("%d settings are shown, want %d", len(pairs), len(rows))
 	}
 	for i, p := range pairs {
 		if p[0] != rows[i].key || strings.Contains(p[1], canary) {
@@ -32,7 +32,7 @@ func TestEffectiveHasEverySettingAndNoSecret(t *testing.T) {
 		}
 	}
 	if set != secrets || secrets < 5 {
-		t.Errorf("%d secrets are shown as set, of %d", set, secrets)
+		t.Errorf("%d secrets are shown as set, want %d", set, secrets)
 	}
 	got := map[string]string{}
 	for _, p := range pairs {
