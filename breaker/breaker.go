@@ -3,7 +3,7 @@
 //
 // The library gobreaker provides the state machine and the rolling window. This package adds four
 // things: changes of state are reported in order and outside all locks, a refusal says when to try
-// again, a call that panics or ends its goroutine counts as a failure, and an outage is one outage
+// again, a call that panics or ends its goroutine counts as a failure, and an outage counts as one,
 // however many probes fail.
 package breaker
 
@@ -66,12 +66,12 @@ type Options struct {
 // Change is a change of a breaker's state.
 type Change struct {
 	From, To State
-	Outage   // that the change begins, continues or ends
+	Outage   // the outage that the change begins, continues or ends
 }
 
 // Outage is the time during which a breaker is not closed. A failed probe does not begin a new one.
 type Outage struct {
-	Since  time.Time // when the breaker last was closed
+	Since  time.Time // when the breaker stopped being closed
 	Probes int       // let through since then
 }
 
@@ -134,7 +134,7 @@ func New(o Options) (*Breaker, error) {
 }
 
 // Do runs call and counts its verdict, or returns an *OpenError without running it. A panic in call
-// counts as a failure and continues in the caller.
+// counts as a failure and reaches the caller.
 func (b *Breaker) Do(call func() Verdict) error {
 	done, err := b.inner.Allow()
 	b.notify()

@@ -40,7 +40,7 @@ func wantState(t *testing.T, b *breaker.Breaker, want breaker.State) {
 	}
 }
 
-func TestConsecutiveFailuresOpenItAndRefusalsHaveRetryAfter(t *testing.T) {
+func TestConsecutiveFailuresOpenTheBreakerAndRefusalsHaveRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(t, options())
 		for range 3 {
@@ -57,7 +57,7 @@ func TestConsecutiveFailuresOpenItAndRefusalsHaveRetryAfter(t *testing.T) {
 	})
 }
 
-func TestSuccessBetweenFailuresKeepsItClosed(t *testing.T) {
+func TestSuccessBetweenFailuresKeepsTheBreakerClosed(t *testing.T) {
 	b := newBreaker(t, options())
 	for range 4 {
 		_ = b.Do(returning(breaker.Failure))
@@ -211,7 +211,7 @@ func TestChangesAreReportedInOrderOutsideTheLock(t *testing.T) {
 	})
 }
 
-func TestAnOutageBeginsWhenTheBreakerLastWasClosed(t *testing.T) {
+func TestAnOutageBeginsWhenTheBreakerOpens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var last breaker.Change
 		o := options()

@@ -18,8 +18,8 @@ type shared interface {
 }
 
 // reply is the reply to a claim. At most one field is set. No field is set if the caller has to ask
-// upstream without a lease: processes do not wait for each other and there is no value, or the
-// failure cannot be decrypted.
+// upstream without a lease, either because processes do not wait for each other and there is no
+// value, or because the failure cannot be decrypted.
 type reply struct {
 	value, failure   []byte // sealed
 	leader, follower bool

@@ -104,7 +104,7 @@ func TestFollowersGetTheLeadersAnswer(t *testing.T) {
 
 // An answer larger than maxKept is stored in Redis only. An answer larger than maxStored is not
 // stored at all, and no process waits for it.
-func TestLargeValuesAreInRedisOnlyAndHugeOnesNowhere(t *testing.T) {
+func TestLargeValuesAreOnlyInRedisAndHugeValuesNowhere(t *testing.T) {
 	t.Parallel()
 	o, r := single(redistest.Start(t)), &recorder{}
 	o.Lease, o.Wait, o.Timeout, o.StoreTimeout = time.Second, 10*time.Second, patient, patient
@@ -267,7 +267,7 @@ func TestMissingPermissionIsLoggedOnce(t *testing.T) {
 
 // ACLs written for an earlier version lack the commands for purges. The denied commands used to
 // open the breaker.
-func TestMissingPurgePermissionsOnlyDisablePurges(t *testing.T) {
+func TestMissingPurgePermissionsDisableOnlyPurges(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	o := user(server, "old", "~igproxy:* +ping +get +set +del +eval +evalsha")

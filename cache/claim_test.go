@@ -322,8 +322,8 @@ func TestEveryWaiterIsAnsweredAndNoLeaseHasTwoOwners(t *testing.T) {
 	check(t, true, func(story, *run) {})
 }
 
-// While the shared tier works, at most one exchange is started in addition to one for each process
-// that is to end without a token.
+// While the shared tier works, each process that is to end without a token may start an exchange,
+// and all other processes together start at most one.
 func TestOneExchangeWhileTheSharedTierWorks(t *testing.T) {
 	check(t, false, func(s story, out *run) {
 		bad := 0

@@ -14,7 +14,7 @@ import (
 // patient is a timeout that a busy machine does not reach.
 const patient = 20 * time.Second
 
-// tier is one of the two tiers, as the contract sees it.
+// tier is what the contract needs to know about one of the two tiers.
 type tier struct {
 	store  func(Key, Entry)
 	settle func() // returns when everything stored so far can be found

@@ -24,8 +24,9 @@ const (
 	labelSeal   = "igproxy/v2/seal"
 )
 
-// ID names an entry. It is a keyed hash of the token: without the pepper it does not identify the
-// token, so it may be logged and stored. The names of keys in Redis are in redis_keys.go.
+// ID names an entry. It is a keyed hash of the token, whose key is derived from the pepper (see
+// NewKeys). Without the pepper an ID does not identify the token, so it may be logged and stored.
+// The names of keys in Redis are in redis_keys.go.
 type ID [sha256.Size]byte
 
 // String returns the ID in hex.
@@ -56,7 +57,7 @@ func hide(b [sha256.Size]byte) material { s := string(b[:]); return &s }
 
 // Keys derives the keys of entries from tokens. Safe for concurrent use.
 type Keys struct {
-	pepper  material // as it is before any purge
+	pepper  material // the pepper before any purge
 	purges  *Purges
 	current *atomic.Pointer[generation]
 }
@@ -70,7 +71,8 @@ type generation struct {
 }
 
 // NewKeys derives the pepper with HKDF from the secret and from everything else that an entry was
-// obtained with. Each part is preceded by its length, so that no two KeysOptions encode the same.
+// obtained with. Each part is preceded by its length, so that no two KeysOptions have the same
+// encoding.
 func NewKeys(o KeysOptions) (*Keys, error) {
 	if len(o.Secret) == 0 {
 		return nil, errors.New("cache keys: the secret is empty; give the client secret or cache.key_file")
@@ -96,7 +98,7 @@ func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[keys]") }
 type Key struct {
 	id     ID
 	secret material // the AES-256 key of the entry; nil in a key from Glance
-	token  ID       // the ID before any purge of this token alone
+	token  ID       // the ID that the token has if it was never purged by itself
 	purges *Purges  // nil: the key cannot be purged
 	marks  *marks   // the marks that the key was derived with
 }

@@ -46,7 +46,7 @@ func TestDerivationIsPure(t *testing.T) {
 }
 
 // Options that are equal when concatenated must not give equal keys either.
-func TestKeysOfDifferentOptionsOrTokensNeverMeet(t *testing.T) {
+func TestKeysOfDifferentOptionsOrTokensNeverCollide(t *testing.T) {
 	type origin struct{ secret, app, scope, token string }
 	seen := map[string]origin{}
 	for _, o := range []origin{
@@ -119,7 +119,8 @@ func pepperOf(t *testing.T, secret, app, scope string) []byte {
 	return pepper
 }
 
-// The hashes are shared between tokens, so what one token leaves in them must not change the next.
+// The hashes are shared between tokens, so what one token leaves in them must not change the key of
+// the next token.
 func TestDerivationEqualsHMACForEveryToken(t *testing.T) {
 	keys := keysOf(t, "secret", "app", "scope")
 	pepper := pepperOf(t, "secret", "app", "scope")
@@ -146,7 +147,7 @@ func TestDerivationEqualsHMACForEveryToken(t *testing.T) {
 
 // With one key file for everything, entries of different origin have different keys, even if the
 // parts of their origins are equal when joined.
-func TestKeysDifferByWhatAnEntryWasObtainedWith(t *testing.T) {
+func TestEntriesOfDifferentOriginHaveDifferentKeys(t *testing.T) {
 	seen := map[ID]KeysOptions{}
 	for _, o := range []KeysOptions{
 		{Service: "instagram", Upstream: "https://a", AppID: "1", Scope: "exchange"},

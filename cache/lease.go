@@ -7,8 +7,8 @@ import (
 )
 
 // lease makes other processes wait for a claim. While the caller asks upstream, the lease is
-// renewed at intervals of a third of its duration. So it lasts through a slow exchange, and ends
-// soon if the process is killed.
+// renewed at intervals of a third of its duration. The lease therefore lasts through a slow
+// exchange, and ends soon after the process is killed.
 type lease struct {
 	until atomic.Int64 // its end if it is not renewed, in Unix nanoseconds
 	gone  atomic.Bool  // the lease was lost to another process, or scripts are denied

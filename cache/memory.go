@@ -50,7 +50,8 @@ func weight(_ ID, e kept) uint32 {
 	return uint32(entryOverhead + len(e.Value)) //nolint:gosec // put has bounded it
 }
 
-// get checks the expiry itself, because the clock may jump and the library's timer may be late.
+// get returns the entry of a key, unless it was purged or has expired. It checks the expiry itself,
+// because the clock may jump and the library's timer may be late.
 func (m *memory) get(k Key) (Entry, bool) {
 	e, ok := m.entries.GetIfPresent(k.id)
 	if !ok || k.purged() || expired(e.Expires, time.Now()) {
@@ -66,9 +67,9 @@ func expired(end, now time.Time) bool {
 	return !now.Before(end) || !now.Round(0).Before(end.Round(0))
 }
 
-// put stores nothing for a token that was purged after its key was derived, and no value larger
-// than maxKept. If a purge comes right after this check, the entry is stored under a name that no
-// later key has.
+// put stores an entry, unless its token was purged after the key was derived, or its value is
+// larger than maxKept. If a purge comes right after this check, the entry is stored under a name
+// that no later key has.
 func (m *memory) put(k Key, e Entry) {
 	switch {
 	case k.purged():

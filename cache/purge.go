@@ -38,7 +38,7 @@ func (c *Cache) Retain(these []*Purges) {
 
 // PurgeAll makes the fleet forget all entries of an app: this process at once, and the other
 // processes when they next read the purges. An error means that Redis does not have the purge yet.
-// It is written as soon as Redis answers, if this process is still running.
+// The purge is written as soon as Redis answers, if this process is still running.
 func (c *Cache) PurgeAll(ctx context.Context, p *Purges) error {
 	return c.purge(ctx, p, []ID{everything}, nil)
 }

@@ -79,7 +79,7 @@ func TestUnusedPurgesAreDropped(t *testing.T) {
 	}
 }
 
-func TestPurgeOfOneTokenAffectsOnlyThatOne(t *testing.T) {
+func TestPurgeOfOneTokenAffectsOnlyThatToken(t *testing.T) {
 	c := newCache(t, Options{})
 	p := purgeableApp(t, c, "secret", "1")
 	p.store("this")
@@ -299,7 +299,7 @@ func TestPurgeIsLoggedWithoutTokens(t *testing.T) {
 
 // Regression test: the breaker ignores an error about one key, so a key of the purges that was not
 // a sorted set kept the probe from ever ending an outage.
-func TestWrongKeyOfPurgesDoesNotKeepRedisOutOfUse(t *testing.T) {
+func TestAKeyThatIsNotASortedSetDoesNotKeepRedisOutOfUse(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	c := fleet(t, single(server), nil)

@@ -39,8 +39,8 @@ const (
 	// faultsToOpen is how many faults in a row open the breaker.
 	faultsToOpen = 3
 
-	// leaveAlone is how long a failed Redis is left alone. After that, the list of purges, which is
-	// read every second, is what tries Redis again, so that no token request waits for a probe.
+	// leaveAlone is how long a failed Redis is left alone. After that, the next read of the purges,
+	// at most a second later, tries Redis again, so that no token request waits for a probe.
 	leaveAlone = 250 * time.Millisecond
 
 	// withoutScripts is how long scripts are avoided after Redis has denied one. Then they are
@@ -87,8 +87,8 @@ func (t *redisTier) probe(ctx context.Context, operation string, budget time.Dur
 	if (kind == kindTimeout || kind == kindBroken) && client.worked.Load() && t.replace(client) {
 		_, err = t.guarded(ctx, operation, budget, ask)
 	}
-	// After a timeout the library does not look up the nodes of a cluster again, as it does after
-	// other faults. So it is done here: the node that holds the purges may have just been lost.
+	// After other faults the library looks up the nodes of a cluster again, but not after a
+	// timeout. So probe does it: the node that holds the purges may have just been lost.
 	if cluster, ok := t.client.Load().UniversalClient.(*redis.ClusterClient); ok && err != nil {
 		cluster.ReloadState(ctx)
 	}

@@ -45,7 +45,8 @@ var sentinelSteps = map[string]string{
 	kindOther:      "redis.addrs must be the addresses of sentinels, which usually have port 26379; if they are, see the sentinels' own log",
 }
 
-// masterSteps replace steps in mode sentinel. With a timeout, it is not known who was silent.
+// masterSteps replace steps in mode sentinel. After a timeout, it is not known whether Redis or a
+// sentinel did not answer.
 var masterSteps = map[string]string{
 	kindTimeout:  "Redis or the sentinels do not answer in time; check the network, redis.addrs, whether one of them hangs, and whether they require TLS (TLS) or a client certificate",
 	kindRefused:  "nothing listens at the master's address that the sentinels report; check whether the master is running, and sentinel announce-ip",
@@ -56,8 +57,8 @@ var masterSteps = map[string]string{
 // seeLog is the next step for a kind of fault without one of its own.
 const seeLog = "see Redis's own log"
 
-// advice returns the next step for an operator. It names only settings that are in use. err tells
-// the sentinels from Redis; nil: it is Redis.
+// advice returns the next step for an operator. It names only settings that are in use. err shows
+// whether the fault is one of the sentinels or of Redis itself; nil means Redis.
 func (o *RedisOptions) advice(kind string, err error) string {
 	if kind == "" {
 		return ""

@@ -63,9 +63,10 @@ func (t *redisTier) check(ctx context.Context) error {
 	return fmt.Errorf("%s: Redis denies what igproxy needs; if Redis has an access list, give the user %s", firstKind, strings.Join(missing, " "))
 }
 
-// checkSentinels asks the sentinels for the master until one of them answers, however long the ones
-// before it take. A sidecar gets there by itself, because a sentinel that did not answer is asked
-// last the next time. In other modes it does nothing.
+// checkSentinels asks one sentinel after another for the master until one answers, even if each of
+// those before it uses up its whole budget. (A running sidecar reaches the sentinel that works
+// after a few attempts, because it moves a sentinel that did not answer to the end of its list.) In
+// modes other than sentinel, checkSentinels does nothing.
 func (t *redisTier) checkSentinels(ctx context.Context) error {
 	s := t.client.Load().sentinels
 	if s == nil {

@@ -33,7 +33,8 @@ func portOf(t *testing.T, s *redistest.Server) int {
 	return port
 }
 
-// An operator who reads one missing permission at a time runs the check eleven times.
+// If the check named one missing permission at a time, an operator would have to run it eleven
+// times.
 func TestCheckNamesAllMissingPermissionsAtOnce(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -91,7 +92,7 @@ func TestCheckWaitsForTheNextSentinelWhenOneHangs(t *testing.T) {
 	}
 }
 
-// In mode sentinel there is no redis.url.
+// In mode sentinel, for example, redis.url is not in use.
 func TestAdviceNamesTheSettingsThatAreInUse(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -144,8 +145,8 @@ func TestTheCertificateMustHaveTheTLSServerName(t *testing.T) {
 	}
 }
 
-// The name of that state is igproxy's own; a person who purges does not know it.
-func TestAFaultWhileRedisIsNotAskedDoesNotNameTheState(t *testing.T) {
+// The name of the breaker's state, open, means nothing to a person who runs a purge.
+func TestAnErrorWhileTheBreakerIsOpenDoesNotNameItsState(t *testing.T) {
 	o := RedisOptions{Mode: ModeSingle, URL: "redis://localhost:1"}
 	err := &fault{"purge", kindOpen, o.advice(kindOpen, nil)}
 	if got := err.Error(); !strings.HasPrefix(got, "redis purge: Redis failed recently, so igproxy is not using it") {

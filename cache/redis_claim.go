@@ -10,8 +10,8 @@ import (
 )
 
 // The scripts. KEYS are the value, the lease and the failure marker. ARGV[1] is the owner. Every
-// reply repeats it, so that the reply to another command, from a connection that is out of step, is
-// detected. A reply is {owner, word} or {owner, word, payload}.
+// reply repeats the owner, so that igproxy detects a reply to another command, which a connection
+// that is out of step returns. A reply is {owner, word} or {owner, word, payload}.
 var (
 	// ARGV[2]: the lease in ms. ARGV[3]: a value that counts as absent because it is unusable, or
 	// empty.
@@ -50,7 +50,7 @@ if ARGV[2] ~= '' then redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3]) end
 return {ARGV[1], 'done'}`)
 )
 
-// errDesync is a reply to another command, or a reply that no script returns.
+// errDesync is the error for a reply that belongs to another command, or that no script returns.
 var errDesync = errors.New("redis: a reply to another command")
 
 // claim returns, in one round trip, the value, the failure marker, or the lease if it is free. A
@@ -182,7 +182,7 @@ func (t *redisTier) plainPublish(ctx context.Context, c *client, k Key, sealed [
 	return nil, c.Set(ctx, key, sealed, ttl).Err()
 }
 
-// get returns nil if there is no value.
+// get returns the value of a key, or nil if there is none.
 func get(ctx context.Context, c redis.Cmdable, key string) ([]byte, error) {
 	value, err := c.Get(ctx, key).Bytes()
 	if errors.Is(err, redis.Nil) {

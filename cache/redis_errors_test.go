@@ -52,7 +52,7 @@ func fails(t *testing.T, o RedisOptions, budget time.Duration, want string) {
 }
 
 // The texts are from Redis's source (src/server.c, src/cluster.c, src/networking.c, src/acl.c).
-func TestKindsOfReplies(t *testing.T) {
+func TestEachErrorReplyHasItsKind(t *testing.T) {
 	for _, c := range []struct{ reply, want string }{
 		{"LOADING Redis is loading the dataset in memory", kindLoading},
 		{"READONLY You can't write against a read only replica.", kindReadOnly},
@@ -89,7 +89,7 @@ func TestKindsOfReplies(t *testing.T) {
 	}
 }
 
-func TestKindsOfConnections(t *testing.T) {
+func TestEachConnectionFaultHasItsKind(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		s := redistest.Start(t)
 		s.Kill()
@@ -141,7 +141,7 @@ func TestKindsOfConnections(t *testing.T) {
 	})
 }
 
-func TestKindsOfTLS(t *testing.T) {
+func TestEachTLSFaultHasItsKind(t *testing.T) {
 	plain, secure, stranger := redistest.Start(t), redistest.Start(t, redistest.Options{TLS: true}), redistest.Start(t, redistest.Options{TLS: true})
 	t.Run("an unknown authority", func(t *testing.T) {
 		fails(t, RedisOptions{URL: secure.URL(), CA: stranger.CA()}, patient, kindTLS)

@@ -13,7 +13,8 @@ import (
 	"github.com/igproxy/igproxy/cache/redistest"
 )
 
-// soon is well above the short timeouts here, and well below the client's default timeouts.
+// soon is well above the short timeouts in these tests, and well below the client's default
+// timeouts.
 const soon = time.Second
 
 func TestDeadRedisIsAnImmediateMiss(t *testing.T) {

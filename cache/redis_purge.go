@@ -12,8 +12,8 @@ const readTimeout = 250 * time.Millisecond
 
 // readMarks returns Redis's time in Unix milliseconds and the members of each sorted set, in one
 // round trip. It also probes a Redis that failed. If Redis denies one of the commands, or a key is
-// not a sorted set, a PING probes Redis instead. Then purges are not shared, and everything else
-// works.
+// not a sorted set, a PING probes Redis instead. In that case purges are not shared, and everything
+// else works.
 func (t *redisTier) readMarks(ctx context.Context, all []*Purges) (now int64, sets [][]string, err error) {
 	kind := ""
 	err = t.probe(ctx, "purge", max(t.options.Timeout, readTimeout), func(ctx context.Context, c *client) error {

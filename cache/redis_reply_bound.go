@@ -41,7 +41,8 @@ const (
 // askSlots is the command CLUSTER SLOTS, as the library writes it.
 var askSlots = []byte("*2\r\n$7\r\ncluster\r\n$5\r\nslots\r\n")
 
-// errOversize is a reply that exceeds the bounds, or whose size is not known in advance.
+// errOversize is the error for a reply that exceeds the bounds, or whose size is not known in
+// advance.
 var errOversize = errors.New("redis: a reply that is too large")
 
 // replyBound follows the replies on one connection, and refuses a reply that announces more than
@@ -109,8 +110,9 @@ func (g *replyBound) begin(kind byte) {
 	}
 }
 
-// within takes a byte within a line. The library parses a number in a header with strconv.Atoi.
-// Everything but digits and -1 is refused, whether or not Atoi accepts it.
+// within takes a byte that is neither the first byte of a line nor its LF. The library parses a
+// number in a header with strconv.Atoi. Everything but digits and -1 is refused, whether or not
+// Atoi accepts it.
 func (g *replyBound) within(c byte) {
 	if g.kind != '$' && g.kind != '*' {
 		return

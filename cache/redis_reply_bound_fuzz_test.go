@@ -15,8 +15,8 @@ import (
 )
 
 // FuzzReplyBound compares replyBound with a recursive parser, and with the library's reader.
-// Replies within the bounds pass, and are read as they are without replyBound. Nothing larger
-// reaches the reader, so its allocations are bounded.
+// Replies within the bounds pass, and the library reads them exactly as it would without
+// replyBound. Nothing larger reaches the reader, so its allocations are bounded.
 func FuzzReplyBound(f *testing.F) {
 	for _, seed := range []string{
 		"+OK\r\n", "-ERR no\r\n", ":1\r\n", "$3\r\nabc\r\n", "$-1\r\n", "*-1\r\n", "*0\r\n", "*2\r\n$1\r\na\r\n*1\r\n:2\r\n", "$0\r\n\r\n",
@@ -151,8 +151,8 @@ func (c *replayed) SetReadDeadline(time.Time) error  { return nil }
 func (c *replayed) SetWriteDeadline(time.Time) error { return nil }
 func (c *replayed) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
 
-// readOne returns what the library makes of the first reply on a connection, in words, and how many
-// bytes it allocated.
+// readOne returns, as text, the library's result for the first reply on a connection, and how many
+// bytes the library allocated.
 func readOne(t *testing.T, conn net.Conn) (what string, allocated uint64) {
 	client := redis.NewClient(&redis.Options{Protocol: 2, MaxRetries: -1, DialerRetries: 1, DisableIdentity: true, PoolSize: 1, ReadBufferSize: 4 << 10,
 		Dialer: func(context.Context, string, string) (net.Conn, error) { return conn, nil }})

@@ -117,8 +117,8 @@ func admitted(replies string, piece int) int {
 	return len(replies)
 }
 
-// Regression test: some of these replies ended the process. Each is sent in reply to every command:
-// once to all but HELLO, which is refused, and once to HELLO as well.
+// Regression test: some of these replies ended the process. Each is tested twice: as the reply to
+// every command except HELLO, which is refused, and as the reply to every command.
 func TestReplyOfAnyAnnouncedLengthIsOnlyAFault(t *testing.T) {
 	for _, reply := range []string{"$9223372036854775806\r\n", "$2000000000\r\nabc\r\n", "*1000000000000\r\n", "%4611686018427387904\r\n", strings.Repeat("*16384\r\n", 100),
 		"+" + strings.Repeat("x", 2<<20) + "\r\n"} {

@@ -49,7 +49,7 @@ func TestPurgeReachesEverySidecar(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), harness.Binary, "purge", "--token-stdin")
 	cmd.Env = ours[0].operator()
 	cmd.Stdin = strings.NewReader("IGAA-one\n")
-	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "purged: the token, for app \"default\"; the other sidecars on this Redis forget within seconds\n" {
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "purged: the token for app \"default\"; the other sidecars on this Redis forget within seconds\n" {
 		t.Fatalf("%v: %s", err, out)
 	}
 	eventually(t, "the other sidecar has forgotten it", func() bool { return len(ours[1].Log.Lines("purge received")) == 1 })

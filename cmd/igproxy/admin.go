@@ -35,7 +35,7 @@ func adminFlags(timeout time.Duration) []cli.Flag {
 // adminTarget is where a command reaches the running sidecar.
 type adminTarget struct {
 	listen string       // as in admin.listen
-	token  proxy.Secret // of admin.token_file; may be zero
+	token  proxy.Secret // read from admin.token_file; may be zero
 }
 
 // readTarget returns the address for reading from the running sidecar: admin.listen.
@@ -71,9 +71,9 @@ func operationTarget(c *cli.Context, env environment) (adminTarget, error) {
 	return to, nil
 }
 
-// loadTarget reads the configuration. A problem with one of the keys is an error. Other problems do
-// not concern these commands. If the file as a whole cannot be used, loadTarget prints a warning,
-// and the keys come from the environment or the defaults.
+// loadTarget reads the configuration. A problem with one of the given keys is an error. Problems
+// with other keys are ignored, because the commands do not use them. If the file as a whole cannot
+// be read, loadTarget prints a warning and takes the keys from the environment or the defaults.
 func loadTarget(c *cli.Context, env environment, keys ...string) (config.Config, error) {
 	conf, problems := config.Load(c.String("config"), env.environ)
 	for _, p := range problems {
@@ -91,7 +91,8 @@ func loadTarget(c *cli.Context, env environment, keys ...string) (config.Config,
 // maxReply bounds a sidecar's reply, in bytes.
 const maxReply = 1 << 20
 
-// readAdmin reads a path of the running sidecar, within --timeout, and decodes its JSON reply.
+// readAdmin sends a GET request to the running sidecar, waits at most --timeout, and decodes the
+// JSON reply.
 func readAdmin(c *cli.Context, env environment, path string, reply any) (status int, err error) {
 	to, err := readTarget(c, env)
 	if err != nil {
@@ -100,8 +101,8 @@ func readAdmin(c *cli.Context, env environment, path string, reply any) (status 
 	return to.call(c, http.MethodGet, path, "", reply)
 }
 
-// operate runs an operation of the running sidecar, within --timeout, and decodes its JSON reply. A
-// form is sent as the body.
+// operate runs an operation of the running sidecar, waits at most --timeout, and decodes the JSON
+// reply. It sends form as the body of the request.
 func operate(c *cli.Context, env environment, name, form string, reply any) error {
 	to, err := operationTarget(c, env)
 	if err != nil {
@@ -119,7 +120,8 @@ func (a adminTarget) call(c *cli.Context, method, path, form string, reply any) 
 		network, address = "unix", path
 	}
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		// If the listener is on all addresses, such as 0.0.0.0, a Dialer connects to this machine.
+		// If the listener is on all addresses, such as 0.0.0.0, the Dialer connects to this
+		// machine.
 		return dialLocal(ctx, network, address)
 	}}
 	r, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, strings.NewReader(form))

@@ -13,7 +13,7 @@ import (
 // returns the environment of a command that can reach both.
 func serveAdmin(t *testing.T, h http.HandlerFunc) (environ []string) {
 	t.Helper()
-	over := httptest.NewServer(h)
+	tcp := httptest.NewServer(h)
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path)
 	if err != nil {
@@ -21,8 +21,8 @@ func serveAdmin(t *testing.T, h http.HandlerFunc) (environ []string) {
 	}
 	socket := &httptest.Server{Listener: l, Config: &http.Server{Handler: h}}
 	socket.Start()
-	t.Cleanup(func() { over.Close(); socket.Close() })
-	return []string{"IGPROXY_ADMIN_LISTEN=" + over.Listener.Addr().String(), "IGPROXY_ADMIN_SOCKET=" + path}
+	t.Cleanup(func() { tcp.Close(); socket.Close() })
+	return []string{"IGPROXY_ADMIN_LISTEN=" + tcp.Listener.Addr().String(), "IGPROXY_ADMIN_SOCKET=" + path}
 }
 
 func TestOperationsPreferTheSocketAndOtherwiseSendTheToken(t *testing.T) {

@@ -23,7 +23,7 @@ func checkCommand(env environment) *cli.Command {
 			"--online it also tests Redis, and calls Meta with an invalid token for each app,\n" +
 			"which tests the connection, TLS and the client secret. If an app exchanges\n" +
 			"codes, a call with an invalid code tests the connection and TLS to the login\n" +
-			"host. With --show it also prints every setting, its value, and where that comes\n" +
+			"host. With --show it also prints every setting, its value, and where it comes\n" +
 			"from: a line of the file, a variable, or the default. No secret is printed.",
 		Flags: []cli.Flag{configFlag(),
 			&cli.BoolFlag{Name: "show", Usage: "print each setting with its value and where it comes from", DisableDefaultText: true},

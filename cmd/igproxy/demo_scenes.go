@@ -198,7 +198,8 @@ func (d *story) show(r reply) {
 
 func (d *story) say(format string, args ...any) { fmt.Fprintf(d.out, "   "+format+"\n", args...) }
 
-// longToken matches a token of realistic length, which would only fill the screen.
+// longToken matches a token of realistic length. shorten abbreviates it, because it would fill the
+// screen.
 var longToken = regexp.MustCompile(`[A-Za-z0-9_-]{60,}`)
 
 func shorten(text string) string {

@@ -31,7 +31,7 @@ func TestListenerOnEveryAddressIsReachedLocally(t *testing.T) {
 	}
 }
 
-// The name has no address here, as in a container without /etc/hosts.
+// In this test localhost has no address, as in a container without /etc/hosts.
 func TestHealthcheckDoesNotResolveLocalhost(t *testing.T) {
 	resolver := net.DefaultResolver
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {

@@ -49,7 +49,7 @@ func loopback(t *testing.T) net.Listener {
 
 var withSecret = []string{"IGPROXY_CLIENT_SECRET=" + canary}
 
-func TestAWrongCommandLineIsOneClearLine(t *testing.T) {
+func TestAWrongCommandLineIsReportedInOneLine(t *testing.T) {
 	for line, want := range map[string]string{
 		"srve":                            `unknown command "srve"; see igproxy --help. Did you mean "serve"?`,
 		"help nonsense":                   `No help topic for 'nonsense'. Did you mean "serve"?`,
@@ -91,8 +91,8 @@ func TestRuntimeFailuresExitWithOne(t *testing.T) {
 	}
 }
 
-func TestWrongConfigurationIsOneLinePerProblem(t *testing.T) {
-	// The last variable only causes a warning.
+func TestWrongConfigurationIsReportedInOneLinePerProblem(t *testing.T) {
+	// The last variable causes only a warning, which is not printed if there are errors.
 	environ := []string{"IGPROXY_LOG_LEVEL=loud", "IGPROXY_LOG_FORMAT=xml", "IGPROXY_ADMIN_LISTEN=0.0.0.0:1"}
 	code, stdout, stderr := command(t, environ, "serve")
 	want := `igproxy: environment: IGPROXY_LOG_FORMAT: "xml" is not an allowed value; write auto, json or text

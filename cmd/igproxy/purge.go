@@ -101,7 +101,7 @@ func printPurge(reply admin.PurgeReply, out io.Writer) error {
 		_, err := fmt.Fprintf(out, "everything was purged a moment ago: this purge takes effect in %d s, merged with others\n", reply.InSeconds)
 		return err
 	}
-	what := map[string]string{"all": "everything", "token": "the token,"}[reply.Purged]
+	what := map[string]string{"all": "everything", "token": "the token"}[reply.Purged]
 	if what == "" {
 		return fmt.Errorf("nothing was purged: %s", reply.Problem)
 	}

@@ -29,11 +29,11 @@ func TestPurgeReadsExactlyOneTokenFromStandardInput(t *testing.T) {
 	}
 }
 
-func TestPurgePrintsItsReach(t *testing.T) {
+func TestPurgePrintsWhatItPurgedAndWhere(t *testing.T) {
 	for want, reply := range map[string]admin.PurgeReply{
 		"purged: everything for apps \"one\", \"two\"; the other sidecars on this Redis forget within seconds\n": {Purged: "all", Apps: []string{"one", "two"}, Fleet: "told"},
 		"purged: everything for app \"one\" (entries in this sidecar's memory: 62)\n":                            {Purged: "all", Apps: []string{"one"}, Fleet: "none", Entries: new(62)},
-		"purged: the token, for app \"one\"\n":                                                                   {Purged: "token", Apps: []string{"one"}, Fleet: "none"},
+		"purged: the token for app \"one\"\n":                                                                    {Purged: "token", Apps: []string{"one"}, Fleet: "none"},
 		"everything was purged a moment ago: this purge takes effect in 7 s, merged with others\n":               {Purged: "later", InSeconds: 7, Fleet: "none"},
 	} {
 		var out bytes.Buffer
@@ -72,8 +72,8 @@ func TestAPurgeOfAnAppWithoutANameSendsNothing(t *testing.T) {
 	}
 }
 
-// A purge without a choice reaches every app of the whole fleet.
-func TestAPurgeOfEverythingNeedsAnAnswerOrAll(t *testing.T) {
+// A purge without --app or --token-stdin reaches every app of the whole fleet.
+func TestAPurgeOfEverythingNeedsConfirmation(t *testing.T) {
 	asked := 0
 	at := serveAdmin(t, func(w http.ResponseWriter, _ *http.Request) {
 		asked++

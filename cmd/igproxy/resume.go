@@ -15,12 +15,13 @@ import (
 func resumeCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "resume",
-		Usage: "make a running sidecar end pauses that rate limits began",
+		Usage: "end the pauses that rate limits caused in a running sidecar",
 		Description: "Sends POST /resume over admin.socket, or to admin.listen with the token in\n" +
-			"admin.token_file. When Meta limits an app, igproxy makes no token calls for it for as\n" +
-			"long as Meta says, but at most an hour, or for a minute if Meta does not say. Calls\n" +
-			"that are passed through continue. Use this when the limit ends earlier. If it has not\n" +
-			"ended, the next call begins another pause. Other sidecars are not affected.",
+			"admin.token_file. When Meta limits an app, igproxy makes no token calls for\n" +
+			"that app for a while: as long as Meta says, but at most an hour, or a minute if Meta\n" +
+			"does not say. Calls that are passed through continue. Use this if the limit has ended\n" +
+			"earlier. If it has not ended, the next call begins another pause. Other sidecars are\n" +
+			"not affected.",
 		Flags: append(adminFlags(10*time.Second),
 			&cli.StringFlag{Name: "app", Usage: "resume only the app `NAME`"}),
 		Action: func(c *cli.Context) error {

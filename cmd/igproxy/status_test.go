@@ -58,7 +58,7 @@ in flight   2 shared exchanges; 62 entries in memory
 app         shop: client secret accepted; token calls not held; breaker open (exchange)
 app         club: client secret refused; token calls held until 12:00:05 (Meta refused the client secret); breaker closed
 calls       token 50, transient 3
-instagram   breaker open, last closed at 11:59:00, 7 probes since then; 1 call in flight (at most 128 for each app and grant)
+instagram   breaker open, not closed since 11:59:00, 7 probes; 1 call in flight (at most 128 for each app and grant)
 login       breaker closed; 0 calls in flight (at most 128 for each app and grant)
 redis       not used since 12:00:00, because it fails; mode single; faults in 15 min:
             claim: 18 not sent (Redis had failed), 3 connection refused

@@ -120,7 +120,7 @@ func sinceOf(s admin.Status, u proxy.Upstream) string {
 	if u.Breaker == "closed" {
 		return "closed since " + s.Clock(u.Since)
 	}
-	return fmt.Sprintf("%s, last closed at %s, %s since then", u.Breaker, s.Clock(u.Since), plural(u.Probes, "probe", "probes"))
+	return fmt.Sprintf("%s, not closed since %s, %s", u.Breaker, s.Clock(u.Since), plural(u.Probes, "probe", "probes"))
 }
 
 // times puts the bounds of the median and of the 99th percentile into words.
@@ -131,7 +131,7 @@ func times(l admin.Latency) string {
 	return fmt.Sprintf("%d: half %s, 99 %% %s", l.Count, l.Median(), l.Most())
 }
 
-// countsOf lists the names with their counts, and their sum first.
+// countsOf returns the sum of the counts, then each name that has a count, with its count.
 func countsOf(counts map[string]uint64, names []string) string {
 	sum, parts := uint64(0), []string{}
 	for _, name := range names {

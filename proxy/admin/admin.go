@@ -4,10 +4,10 @@
 //	GET /healthz   whether the process answers
 //	GET /readyz    whether it should get traffic, as JSON
 //	GET /metrics   Prometheus' text format
-//	GET /          the status page, which needs no script and refreshes itself with one
+//	GET /          the status page, which a script refreshes; it also works without the script
 //	GET /status    the same, as JSON
 //	POST /purge    forgets remembered answers; for the operator only
-//	POST /resume   ends pauses that rate limits began; for the operator only
+//	POST /resume   ends the pauses that rate limits caused; for the operator only
 //	POST /reload   reads the configuration again; for the operator only
 //	POST /quit     ends the process; for the operator on this machine only, and off by default
 package admin
@@ -59,7 +59,7 @@ type Options struct {
 type Handler struct {
 	proxy    *proxy.Proxy
 	log      *slog.Logger
-	lines    map[string]*lineBudget // by outcome; other outcomes have no limit
+	lines    map[string]*lineBudget // by outcome; an outcome that is not in the map has no limit
 	merged   *merger
 	history  *history
 	routes   http.Handler

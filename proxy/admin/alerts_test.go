@@ -22,7 +22,7 @@ func TestTheBannerHasTheConditionsOfTheAlerts(t *testing.T) {
 	var names []string
 	for _, rule := range strings.Split(string(text), "- alert: ")[1:] {
 		name := regexp.MustCompile(`^\w+`).FindString(rule)
-		if name == "IgproxyDown" { // then there is no page; its script says that the connection is lost
+		if name == "IgproxyDown" { // while it fires, there is no page; the script says that the connection is lost
 			continue
 		}
 		names = append(names, name)
@@ -97,7 +97,8 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 	} {
 		i := slices.IndexFunc(conditions, func(one condition) bool { return one.alert == name })
 		window := conditions[i].window
-		// alerts returns the alerts for what was counted during the five seconds before that time.
+		// alerts returns the alerts for what was counted during five seconds that ended that long
+		// ago.
 		alerts := func(change func(*Status, *sample), ago time.Duration) []Alert {
 			s := Status{Now: now, State: proxy.Readiness{Ready: true, Redis: "ok"}}
 			before, after := emptySample(), emptySample()

@@ -54,8 +54,9 @@ func columnsOf(list []Bucket) (columns []column) {
 	return columns
 }
 
-// bars draws a value of each column as a bar, from the height at which the last bar of the column
-// ends if heights has any. A value is a share of the chart's height.
+// bars draws a bar in each column. value returns its height as a share of the chart's height. If
+// heights is not nil, it has the height of the bars that each column has already; the new bar
+// stands on top of them, and bars adds its height.
 func bars(name string, columns []column, heights map[int]float64, value func(column) float64) series {
 	var path strings.Builder
 	for _, c := range columns {
@@ -72,7 +73,7 @@ func bars(name string, columns []column, heights map[int]float64, value func(col
 	return series{name, path.String()}
 }
 
-// timesOf returns the whole five minutes of the last 15.
+// timesOf returns a tick for each multiple of five minutes, such as 12:05, in the last 15 minutes.
 func (s *Status) timesOf(columns []column) (list []tick) {
 	if len(columns) == 0 {
 		return nil
@@ -116,8 +117,8 @@ func (s *Status) charts() []chart {
 	return list
 }
 
-// latencies returns a chart of the bounds of half and of 99 % of the requests, on a scale from 0.1
-// ms to 10 s.
+// latencies returns a chart of the bounds of half and of 99 % of the requests, on a logarithmic
+// scale from 0.04 ms to 10 s.
 func latencies(title string, columns []column, of func(column) Latency) chart {
 	const low, decades = -1.4, 5.4 // of milliseconds, as powers of ten
 	height := func(ms float64) float64 { return (math.Log10(ms) - low) / decades }

@@ -134,8 +134,8 @@ func TestTheColumnsAreTheSameInEachState(t *testing.T) {
 	}
 }
 
-// A bar that still grows looks like a drop of the traffic.
-func TestTheChartsHaveNoBarThatStillGrows(t *testing.T) {
+// A bar for five seconds that are not over yet would look like a drop in traffic.
+func TestTheChartsShowOnlyCompleteBuckets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProxy(t, optionsFor(t, nowhere))
 		h := handlerOf(t, p)

@@ -18,7 +18,7 @@ type view struct {
 	Style   template.CSS
 	Script  template.JS
 	Clock   string
-	Problem string // how many there are
+	Problem string // the number of alerts or, if there are none, the readiness
 	Tiles   []tile
 	Rows    []appRow
 	Groups  []group
@@ -39,7 +39,7 @@ type tile struct{ Name, Value, Note string }
 // pair is a row of a list.
 type pair struct{ Name, Value string }
 
-// mark is a text with the severity of what it says: ok, warn, bad, or nothing.
+// mark is a text with the severity of what it says: ok, warn, bad, or empty.
 type mark struct{ Level, Text string }
 
 // appRow is an app's row.
@@ -103,7 +103,7 @@ func viewOf(s Status) view {
 	return v
 }
 
-// known joins an app and a grant, without those that are not known.
+// known joins names, such as an app and a grant. It leaves out names that are not known.
 func known(names ...string) string {
 	names = slices.DeleteFunc(names, func(name string) bool { return name == "none" })
 	return cmp.Or(strings.Join(names, " "), "–")
@@ -185,7 +185,7 @@ func (s *Status) appRow(a proxy.AppStatus) appRow {
 	return row
 }
 
-// meanings say what the outcomes are.
+// meanings explain the outcomes.
 var meanings = map[string]string{
 	"token": "the app got a token", "passed": "passed through to Meta", "refused": "Meta refused the token or the code",
 	"limited": "a rate limit applies", "rejected": "igproxy refused the request", "gone": "the caller left",

@@ -19,8 +19,8 @@ import (
 type PurgeReply struct {
 	Purged string   `json:"purged"` // all, token, nothing, or later
 	Apps   []string `json:"apps"`
-	// Entries is how many entries this sidecar had in memory for the apps; nil if one token was
-	// purged, or nothing yet.
+	// Entries is how many entries this sidecar had in memory for the apps; nil if only one token
+	// was purged, or if nothing has been purged yet.
 	Entries *int `json:"entries,omitempty"`
 	// InSeconds is the number of seconds until a merged purge takes effect; the status is then 202.
 	InSeconds int `json:"in_seconds,omitempty"`
@@ -95,9 +95,9 @@ func (h *Handler) forget(ctx context.Context, app string, token proxy.Secret) (s
 	return status, reply
 }
 
-// readPurge reads what to purge from the body, because proxies on the way log URLs. An empty body
-// means everything; otherwise the body must be a form with only known fields, each given once and
-// not empty.
+// readPurge reads what to purge from the body, because proxies on the way may log URLs. An empty
+// body means everything; otherwise the body must be a form with only known fields, each given once
+// and not empty.
 func readPurge(r *http.Request) (app string, token proxy.Secret, err error) {
 	const form = "application/x-www-form-urlencoded"
 	fail := func(problem string) (string, proxy.Secret, error) { return "", proxy.Secret{}, errors.New(problem) }

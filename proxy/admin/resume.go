@@ -15,7 +15,7 @@ type ResumeReply struct {
 	Problem string        `json:"problem,omitempty"`
 }
 
-// resume implements POST /resume: it ends the pauses that a rate limit has begun.
+// resume implements POST /resume: it ends the pauses that rate limits caused.
 func (h *Handler) resume(r *http.Request) (status int, _ any) {
 	reply := ResumeReply{Resumed: []proxy.Pause{}}
 	app, err := readResume(r)

@@ -106,12 +106,12 @@ func (s *sample) add(metric string, labels map[string]string, value uint64, dura
 	}
 }
 
-// maps returns the counts by name.
+// maps returns the maps of counts, so that a loop can handle all of them.
 func (s *sample) maps() [5]*map[string]uint64 {
 	return [...]*map[string]uint64{&s.sources, &s.results, &s.limited, &s.standing, &s.faults}
 }
 
-// histograms returns the durations.
+// histograms returns the histograms, so that a loop can handle all of them.
 func (s *sample) histograms() [4]*histogram {
 	return [...]*histogram{&s.memory, &s.redis, &s.exchanges, &s.calls}
 }

@@ -45,7 +45,7 @@ type Status struct {
 	Outcomes []string        `json:"outcomes"`          // the columns of the buckets
 	Buckets  []Bucket        `json:"buckets,omitempty"` // complete ones, the oldest first
 	Requests Requests        `json:"requests"`
-	HitRatio *float64        `json:"hit_ratio"` // the share of token requests answered by memory or Redis
+	HitRatio *float64        `json:"hit_ratio"` // the share of token requests answered from memory or Redis
 	Saved    Saved           `json:"saved"`
 	Latency  struct {
 		Hits      Latency `json:"hits"`
@@ -79,7 +79,7 @@ type Bucket struct {
 // Requests counts requests.
 type Requests struct {
 	Window    uint64            `json:"window"`
-	PerSecond float64           `json:"per_second"` // since the begin of the last bucket
+	PerSecond float64           `json:"per_second"` // since the last complete bucket began
 	ByOutcome map[string]uint64 `json:"by_outcome"`
 }
 
@@ -105,7 +105,8 @@ func (h *Handler) serveStatus(w http.ResponseWriter, _ *http.Request) {
 // status computes the current status.
 func (h *Handler) status(about About) Status {
 	samples, started := h.history.window(), h.history.started
-	// The current sample is read last, so that the last bucket does not end before it begins.
+	// The current sample is read after the history, so that the last bucket does not end before it
+	// begins.
 	last := readSample(h.proxy.Metrics())
 	shown := samples[max(0, len(samples)-buckets-1):]
 	grown := last.since(shown[0])
@@ -126,7 +127,7 @@ func (h *Handler) status(about About) Status {
 
 func (s sample) fromCache() uint64 { return s.sources["memory"] + s.sources["redis"] }
 
-// hitRatio returns the share of token requests answered by memory or Redis, or nil if there were
+// hitRatio returns the share of token requests answered from memory or Redis, or nil if there were
 // none.
 func (s sample) hitRatio() *float64 {
 	if s.tokenRequests == 0 {
@@ -169,8 +170,7 @@ type Group struct {
 	Outcomes []string
 }
 
-// groups are the outcomes in three groups: what apps got, what was refused to them, and what
-// failed.
+// groups divide the outcomes into three: what apps got, what they were refused, and what failed.
 var groups = []Group{
 	{"served", []string{"token", "passed"}},
 	{"refused", []string{"refused", "limited", "rejected", "gone"}},

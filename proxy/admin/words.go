@@ -11,8 +11,8 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
-// Clock returns a time on the sidecar's clock, which is also the log's, with the date if it is not
-// today's.
+// Clock returns a time in the sidecar's time zone, which the log uses too. It adds the date if the
+// time is not today.
 func (s *Status) Clock(t time.Time) string {
 	now, t := s.Now, t.In(s.Now.Location())
 	if t.IsZero() {
@@ -76,7 +76,7 @@ func (s *Status) FaultsInWords() (list []string) {
 	return list
 }
 
-// faultWords are the kinds of a fault of Redis whose names do not explain themselves.
+// faultWords explain the kinds of Redis faults whose names do not explain themselves.
 var faultWords = map[string]string{
 	"open": "not sent (Redis had failed)", "backlog": "not sent (too many were waiting)",
 	"refused": "connection refused", "timeout": "without an answer in time", "pool": "without a free connection",
@@ -85,7 +85,8 @@ var faultWords = map[string]string{
 	"clusterdown": "cluster down", "noreplicas": "too few replicas", "other": "other fault",
 }
 
-// highest returns the largest used share of an app's rate limits in percent, and its name.
+// highest returns the name of the rate limit of which the app has used the largest share, and that
+// share in percent.
 func highest(l proxy.RateLimit) (kind string, percent float64) {
 	for _, used := range []map[string]float64{l.Usage, l.Business} {
 		for _, name := range slices.Sorted(maps.Keys(used)) {

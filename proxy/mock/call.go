@@ -120,8 +120,8 @@ func (x *call) end() {
 	x.instagram.log.LogAttrs(x.r.Context(), slog.LevelInfo, "request", attrs...)
 }
 
-// answer checks in Instagram's order: method, path, the endpoint's own checks, then the faults, and
-// finally what is known about the token.
+// answer checks the request in Instagram's order: method, path, the endpoint's own checks, then the
+// faults, and finally what is known about the token.
 func (x *call) answer() {
 	x.wait(x.latency)
 	if !slices.Contains(x.endpoint.methods, x.r.Method) {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// control serves the endpoints that Instagram does not have. It reports whether the request was for
-// one of them.
+// control serves the control endpoints, which Instagram does not have. It reports whether the
+// request was for one of them.
 func (i *Instagram) control(w http.ResponseWriter, r *http.Request) bool {
 	serve, method := i.controlAt(r.URL.Path)
 	switch {

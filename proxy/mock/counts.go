@@ -33,8 +33,8 @@ func (i *Instagram) MaxConcurrent(short string) int {
 // responses: long-lived ones for a token, short-lived ones for a code.
 func (i *Instagram) Issued(short string) []string { return i.currentCounters().issued(short) }
 
-// Strange lists what requests contained that igproxy must not send, one string per request. Values
-// never appear in it.
+// Strange lists what requests contained that igproxy must not send, and what they lacked, in one
+// string for each such request. Values never appear in it.
 func (i *Instagram) Strange() []string { return i.currentCounters().stats().Strange }
 
 // Requests returns the latest requests, at most 256, in the order of arrival.

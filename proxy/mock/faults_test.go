@@ -64,7 +64,7 @@ var wantBodies = map[string]string{
 	"slow":       `{"access_token":"LONG","token_type":"bearer","expires_in":SECONDS}`,
 }
 
-// The other faults have tests of their own, here or in wire_test.go.
+// wantElsewhere names the faults that have tests of their own, here or in wire_test.go.
 var wantElsewhere = strings.Fields("reflecterr invite html html200 html403 error200 redirect huge endless gzipbomb hugeheaders " +
 	"truncated hang hangbody drip reset close garbageline flaky flaky500")
 
@@ -94,7 +94,7 @@ func TestEveryFaultIsListedOnceDescribedAndTested(t *testing.T) {
 	}
 }
 
-func TestRefusals(t *testing.T) {
+func TestEachRefusalHasItsStatusAndEnvelope(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for name, want := range wantRefusals {
 		a := s.exchange(t, name+"-1")
@@ -123,7 +123,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func TestBodies(t *testing.T) {
+func TestEachFaultyBodyIsExact(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	seconds := regexp.MustCompile(`\b518(39[4-9]|4000)\d?\b`)
 	for name, want := range wantBodies {
@@ -150,7 +150,7 @@ func TestBodies(t *testing.T) {
 	}
 }
 
-func TestPages(t *testing.T) {
+func TestHTMLPagesAndRedirectsAreSent(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for name, status := range map[string]int{"html": 503, "html200": 200, "html403": 403} {
 		a := s.exchange(t, name+"-1")
@@ -205,7 +205,7 @@ func TestReflectErrRepeatsTokenAndSecretEverywhere(t *testing.T) {
 	}
 }
 
-func TestSizes(t *testing.T) {
+func TestOversizedResponsesHaveTheirSizes(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	if a := s.exchange(t, "huge-1"); a.err != nil || a.status != 200 || len(a.body) < hugeBytes || !json.Valid([]byte(a.body)) {
 		t.Errorf("huge: got %d, %d bytes, %v", a.status, len(a.body), a.err)

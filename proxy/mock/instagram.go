@@ -13,7 +13,8 @@
 //
 // The responses follow Meta's documentation
 // (https://developers.facebook.com/docs/instagram-platform/reference/access_token and the pages
-// next to it) and real responses that people have published. Comments say where there is neither.
+// next to it) and real responses that people have published. A comment says so where a response is
+// based on neither.
 package mock
 
 import (

@@ -171,7 +171,7 @@ func TestStrangeRequestsAreListedAndStillAnswered(t *testing.T) {
 	}
 }
 
-func TestCountersUnderConcurrency(t *testing.T) {
+func TestConcurrentCallsAreCountedExactly(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	s.SetFault("hang")
 	var wg sync.WaitGroup
@@ -206,7 +206,7 @@ func TestCountersUnderConcurrency(t *testing.T) {
 
 // Requests in flight during a reset are subtracted from the old counters when they end, so no new
 // counter becomes negative.
-func TestResetWithRequestsInFlight(t *testing.T) {
+func TestAResetForgetsRequestsInFlight(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	done := make(chan struct{})
 	go func() { s.exchange(t, "hang-1"); close(done) }()

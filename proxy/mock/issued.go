@@ -12,7 +12,7 @@ const (
 	shortLife  = time.Hour
 	codeLife   = time.Hour
 	refreshAge = 24 * time.Hour // minimum age of a long-lived token for a refresh
-	maxEntries = 1 << 20        // when it is reached, all records are dropped, as if nothing was issued
+	maxEntries = 1 << 20        // when it is reached, all records are dropped, as if nothing had been issued
 )
 
 // issuedRecords records by hash which tokens and codes were issued and used, and holds the clock.

@@ -6,9 +6,10 @@ import (
 	"strings"
 )
 
-// The refusals of the code exchange, as published. Which of them a wrong secret gets is not known
-// for certain; in most reports of "Error validating verification code", the secret was wrong. The
-// fault wrongsecret- has the other wording. The message for an expired code is made up.
+// The refusals of the code exchange, as published. It is not known for certain which of them a
+// wrong secret causes. In most reports of "Error validating verification code", the secret was
+// wrong, so the stand-in uses that message. The fault wrongsecret- uses "Error validating client
+// secret" instead. The message for an expired code is made up.
 var (
 	codeUsed       = codeError("This authorization code has been used")
 	codeExpired    = codeError("This authorization code has expired")

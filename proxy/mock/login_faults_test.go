@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestFaultsOfACode(t *testing.T) {
+func TestFaultsApplyToCodeExchanges(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for name, want := range wantRefusals {
 		var inside graphError
@@ -61,7 +61,7 @@ func TestBrokenConnectionConsumesTheCode(t *testing.T) {
 	}
 }
 
-func TestStrangeLogins(t *testing.T) {
+func TestStrangeCodeExchangesAreListed(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	good := loginForm("AQcode").Encode()
 	for _, c := range []struct {

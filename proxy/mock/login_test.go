@@ -60,7 +60,7 @@ func TestConcurrentUsesOfACodeYieldOneToken(t *testing.T) {
 	}
 }
 
-func TestBothShapesOfACodeResponse(t *testing.T) {
+func TestCodeResponsesHaveTheChosenShape(t *testing.T) {
 	flat := regexp.MustCompile(`^\{"access_token":"IGAA\w{176}","user_id":17841400000000001,"permissions":\["instagram_business_basic",` +
 		`"instagram_business_content_publish"\]\}$`)
 	s := newStandOf(t, Options{FlatCodes: true}, ServerOptions{})

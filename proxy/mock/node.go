@@ -14,7 +14,7 @@ func splitNode(path string) (node, edge string, known bool) {
 	return node, edge, (node == "me" || digits(node)) && (!deeper || slices.Contains(edges, edge))
 }
 
-// refuseNode only requires a token. judgeAny checks it.
+// refuseNode refuses a call without a token. judgeAny checks the token later.
 func (x *call) refuseNode() *graphError {
 	if x.short == "" {
 		return &noToken

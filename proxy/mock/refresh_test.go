@@ -52,7 +52,7 @@ func TestTokenThatWasNotIssuedHereIsOldEnoughForARefresh(t *testing.T) {
 	}
 }
 
-func TestOrderOfRefreshChecks(t *testing.T) {
+func TestRefreshChecksHaveInstagramsOrder(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	wantCode(t, "method", s.post(t, "/refresh_access_token", urlencoded, ""), 400, 100, 0)
 	wantCode(t, "token before grant", s.get(t, "/refresh_access_token?grant_type=x"), 400, 2500, 0)

@@ -126,7 +126,7 @@ func TestTheLatestRequestsAreKept(t *testing.T) {
 	}
 }
 
-// The log and counters of the other endpoints contain no tokens or secrets either.
+// TestLogContainsNoTokenOrSecret checks the exchange; this test checks the other endpoints.
 func TestOtherEndpointsLogNoTokenOrSecret(t *testing.T) {
 	var log strings.Builder
 	i := New(Options{Secret: testSecret, Logger: slog.New(slog.NewTextHandler(&log, nil))})

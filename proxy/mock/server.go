@@ -16,8 +16,8 @@ type ServerOptions struct {
 	// Addr is the address to listen on. Empty means 127.0.0.1:0, a free port on loopback.
 	Addr string
 	// TLS makes the server serve HTTPS and HTTP/2, with a certificate from an authority that Start
-	// creates. It is valid for 127.0.0.1, ::1, localhost, the hosts that the function Hosts
-	// returns, and the name and address in Addr.
+	// creates. The certificate is valid for 127.0.0.1, ::1, localhost, the hosts that the function
+	// Hosts returns, and the name and address in Addr.
 	TLS bool
 	// Expired makes Start use an expired certificate. It needs TLS.
 	Expired bool

@@ -43,7 +43,7 @@ func TestCertificateCoversInstagramsAndLocalNames(t *testing.T) {
 	}
 }
 
-func TestDefectiveCertificates(t *testing.T) {
+func TestClientsRefuseDefectiveCertificates(t *testing.T) {
 	for name, c := range map[string]struct {
 		o     ServerOptions
 		wrong func(error) bool
@@ -139,7 +139,7 @@ func TestInstagramCloseReleasesHandlersOfAnyServer(t *testing.T) {
 	}
 }
 
-func TestAddresses(t *testing.T) {
+func TestTheServersAddressIsReachable(t *testing.T) {
 	s := newStand(t, ServerOptions{Addr: ":0"})
 	if !strings.HasPrefix(s.server.URL, "http://127.0.0.1:") || s.server.CA() != nil || s.server.CAPEM != nil {
 		t.Errorf("URL %s, CA %v", s.server.URL, s.server.CA())

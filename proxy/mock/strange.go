@@ -26,7 +26,8 @@ func (o *oddities) add(when bool, name string) {
 	}
 }
 
-// strangeness lists what a request contains that igproxy must not send. Values never appear in it.
+// strangeness lists what a request contains that igproxy must not send, and what it lacks. Values
+// never appear in the list.
 func (x *call) strangeness() []string {
 	var o oddities
 	o.add(!slices.Contains(x.endpoint.methods, x.r.Method), "method")
@@ -51,8 +52,8 @@ func (x *call) strangeness() []string {
 	return o
 }
 
-// open checks a call passed through. It may contain anything that the app sent, but no client
-// secret and no headers of a hop.
+// open checks a call that igproxy passes through. It may contain anything that the app sent, except
+// a client secret and the headers in hopOnly.
 func (o *oddities) open(x *call) {
 	o.add(x.query.Has("client_secret") || x.form.Has("client_secret"), "parameter client_secret")
 	kind, _, _ := strings.Cut(x.r.Header.Get("Authorization"), " ")

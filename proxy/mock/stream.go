@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// streamPath does not exist at Instagram, but is requested through igproxy like a path that does.
-// It serves a download of ?bytes=N bytes, needs no token, and announces its length unless
+// streamPath does not exist at Instagram, but clients request it through igproxy like a path that
+// does. It serves a download of ?bytes=N bytes, needs no token, and announces its length unless
 // ?chunked=1.
 const streamPath = "/__stream"
 

@@ -16,8 +16,9 @@ const tokenLength = 180
 // letters replaces the two characters of base64url that Instagram writes as letters.
 var letters = strings.NewReplacer("-", "ZA", "_", "ZD")
 
-// newToken derives the nth token for a token or code that was received. It looks real and does not
-// contain short, unless short has fewer than 5 characters, which can occur in any string.
+// newToken derives the nth token that is issued for short, a token or code that was received. The
+// new token looks real and does not contain short, unless short has fewer than 5 characters, which
+// can occur in any string.
 func newToken(key []byte, short, prefix string, n int) string {
 	mac := hmac.New(sha256.New, key)
 	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(n)))

@@ -29,7 +29,7 @@ func (s *stand) raw(t *testing.T, token string) (string, error) {
 	return string(got), err
 }
 
-func TestConnectionFaults(t *testing.T) {
+func TestConnectionFaultsBreakTheConnection(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	if got, err := s.raw(t, "close-1"); got != "" || err != nil {
 		t.Errorf("close: got %q, %v; want an orderly end", got, err)
@@ -76,7 +76,7 @@ func TestFlakyFailsOnceForEachToken(t *testing.T) {
 
 // Faults that hang send their first bytes, if they send any, at once. They continue until the
 // client disconnects.
-func TestHangs(t *testing.T) {
+func TestHangingFaultsEndWithTheirClient(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	for token, want := range map[string]string{"hang-1": "", "hangbody-1": "HTTP/1.1 200 OK", "drip-1": "HTTP/1.1 200 OK"} {
 		conn, err := net.Dial("tcp", s.server.Addr)
@@ -98,7 +98,7 @@ func TestHangs(t *testing.T) {
 }
 
 // With HTTP/2 a fault of the connection only resets the stream.
-func TestConnectionFaultsOverHTTP2(t *testing.T) {
+func TestConnectionFaultsResetTheStreamOverHTTP2(t *testing.T) {
 	s := newStand(t, ServerOptions{TLS: true})
 	if a := s.exchange(t, "IGAA-1"); a.status != 200 || a.proto != 2 {
 		t.Fatalf("got %d over HTTP/%d %v", a.status, a.proto, a.err)
@@ -127,7 +127,7 @@ func TestConnectionFaultsOverHTTP2(t *testing.T) {
 }
 
 // With TLS and HTTP/1.1 the faults affect the TCP connection.
-func TestConnectionFaultsOverTLS(t *testing.T) {
+func TestConnectionFaultsBreakTheTCPConnectionBelowTLS(t *testing.T) {
 	s := newStand(t, ServerOptions{TLS: true})
 	s.transport.ForceAttemptHTTP2 = false
 	for _, token := range []string{"close-1", "reset-1", "garbageline-1", "truncated-1"} {

@@ -37,7 +37,7 @@ func (c *Config) allCredentials() map[string]*credentials {
 	return all
 }
 
-// validateApps checks that each app is complete and that no two are the same.
+// validateApps checks that each app is complete and that no two have the same name or ID.
 func (l *loader) validateApps() {
 	c := &l.config
 	anySet := func(keys ...string) bool { return l.place(keys...) != byDefault }
@@ -85,8 +85,8 @@ func (l *loader) validateApps() {
 	}
 }
 
-// validateCredentials checks that there is a secret if one is needed, that there are never two, and
-// that there is an ID where something depends on it.
+// validateCredentials checks that a secret is set if one is needed, that it is not set in two ways,
+// and that an ID is set if another setting needs it.
 func (l *loader) validateCredentials(section string, needed bool) {
 	text, file := section+"client_secret", section+"client_secret_file"
 	switch inText, inFile := l.isSet(text), l.isSet(file); {

@@ -30,7 +30,7 @@ func configOf(t *testing.T, yaml string, environ ...string) (config.Config, []co
 const twoApps = "apps:\n  - name: shop\n    app_id: \"1\"\n    client_secret_file: DIR/shop\n    redirect_uris: [https://shop.example/callback]\n    hosts: [shop.internal]\n" +
 	"  - name: club\n    service: threads\n    app_id: \"1\"\n    client_secret_file: DIR/club\n"
 
-func TestSeveralApps(t *testing.T) {
+func TestSeveralAppsAreLoaded(t *testing.T) {
 	c, problems := configOf(t, twoApps)
 	if len(problems) > 0 {
 		t.Fatalf("problems: %v", problems)
@@ -58,7 +58,7 @@ func TestOneAppNeedsNoList(t *testing.T) {
 	}
 }
 
-func TestAProblemOfAnAppIsReportedWithItsLine(t *testing.T) {
+func TestAProblemWithAnAppIsReportedWithItsLine(t *testing.T) {
 	for name, c := range map[string]struct{ yaml, want string }{
 		"not a list":             {"apps: shop\n", "igproxy.yaml:1: apps: not a list; write one app after each dash: - name: main"},
 		"too many":               {"apps: [" + strings.Repeat("{},", 64) + "{}]\n", "igproxy.yaml:1: apps: has more than 64 apps; run another sidecar for the rest"},
@@ -110,7 +110,6 @@ func TestTheExampleOfAppsIsValid(t *testing.T) {
 	}
 }
 
-// A file with the former name of a setting causes a problem that suggests the current name.
 func TestFormerNameOfASettingLeadsToTheNewOne(t *testing.T) {
 	_, problems := configOf(t, "cache:\n  max_entries: 100\n", "IGPROXY_CLIENT_SECRET=0123456789abcdef")
 	if got, want := len(problems), 1; got != want || !strings.Contains(problems[0].String(), "did you mean cache.max_bytes?") {
@@ -118,7 +117,7 @@ func TestFormerNameOfASettingLeadsToTheNewOne(t *testing.T) {
 	}
 }
 
-// Two apps with one key file and no ID would be answered with each other's tokens.
+// Two apps that share a key file and have no ID would get each other's tokens.
 func TestAKeyFileNeedsTheIDOfEveryApp(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(file, []byte(strings.Repeat("k", 32)), 0o600); err != nil {

@@ -10,7 +10,8 @@ import (
 )
 
 // Checks of texts that have a fixed form. Their faults do not repeat the value, which may be a
-// secret: the dashboard shows an app's ID next to its secret.
+// secret: Meta's dashboard shows an app's ID next to its secret, so it is easy to copy the wrong
+// one.
 var (
 	checkAppID = matches(`[0-9]{1,32}`, "not an app ID",
 		"write the number that Meta's dashboard shows as Instagram app ID, Threads app ID or, for Facebook Login, App ID (not the secret)")
@@ -144,13 +145,15 @@ func isLoopback(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
 }
 
-// The database is the path of a Redis URL, or the parameter db if the path is that of a socket.
+// A Redis URL names the database in its path or, if the path is that of a Unix socket, in the
+// parameter db.
 var (
 	databasePath  = regexp.MustCompile(`^/?([0-9]{1,9}/?)?$`)
 	databaseQuery = regexp.MustCompile(`^(db=[0-9]{1,9})?$`)
 )
 
-// checkRedisURL never repeats the value, nor the errors of net/url, which repeat it.
+// checkRedisURL accepts the URL of a Redis. Its fault contains neither the value, which may have a
+// password, nor an error of net/url, which would repeat the value.
 func checkRedisURL(text string) *fault {
 	u, err := url.Parse(text)
 	switch {

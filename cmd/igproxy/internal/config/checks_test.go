@@ -24,7 +24,7 @@ func TestNamesHaveAMaximumLength(t *testing.T) {
 	}
 }
 
-func TestEveryAddressBeyondLoopbackIsRecognised(t *testing.T) {
+func TestEveryAddressBeyondLoopbackIsRecognized(t *testing.T) {
 	for address, want := range map[string]bool{"127.0.0.1:1": false, "localhost:1": false, "[::1]:1": false, "[::ffff:127.0.0.1]:1": false, "unix:/s": false,
 		":1": true, "0.0.0.0:1": true, "[::]:1": true, "10.0.0.1:1": true, "igproxy.internal:1": true} {
 		if got := beyondLoopback(address); got != want {

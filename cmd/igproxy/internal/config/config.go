@@ -98,10 +98,10 @@ type Config struct {
 	}
 	Log struct {
 		Level, Format string
-		Lines         int // of one kind per second
+		Lines         int // the maximum per second of one kind
 	}
-	origins map[string]string    // by key; a key without one has its default
-	digests [3][sha256.Size]byte // of plainFiles, in their order; zero: not read
+	origins map[string]string    // where each key was set; a key that is not in the map has its default
+	digests [3][sha256.Size]byte // of the contents of plainFiles, in that order; zero: not read
 }
 
 // service configures the only app of a service that is not Instagram.
@@ -119,7 +119,7 @@ type App struct {
 	AppsecretProof bool
 }
 
-// credentials are what Meta knows an app by.
+// credentials identify an app to Meta.
 type credentials struct {
 	AppID            string
 	ClientSecret     proxy.Secret // set also if it comes from ClientSecretFile

@@ -22,7 +22,8 @@ import (
 // canary is the client secret of these tests. No message may contain it.
 const canary = "s3cr3t-canary-0123456789"
 
-// configFiles changes to a new folder, so that paths in messages are short and known, and fills it.
+// configFiles fills a new folder with the files that these tests name, and changes to that folder,
+// so that paths in messages are short and known.
 func configFiles(t *testing.T) {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -152,7 +153,7 @@ func TestAMissingConfigurationIsOneProblem(t *testing.T) {
 }
 
 // No mistake with a secret makes a message repeat it.
-func TestNoMessageHoldsASecret(t *testing.T) {
+func TestNoMessageContainsASecret(t *testing.T) {
 	for _, yaml := range []string{
 		"client_secret: %", "client_secert: %", "clientSecret: %", "client-secret: %", "secret: %", "upstream:\n  client_secret: %", "client_secret: [%]",
 		"client_secret: {a: %}", "client_secret: &%", "client_secret: *%", "client_secret: !%", "client_secret: \"%", "client_secret: '%\nlisten: 1", "client_secret:%",

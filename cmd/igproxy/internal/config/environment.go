@@ -25,7 +25,8 @@ func envName(key string) string {
 var injected = regexp.MustCompile(`^IGPROXY_([A-Z0-9_]+_)?` +
 	`(SERVICE_HOST=|SERVICE_PORT(_[A-Z0-9_]+)?=|PORT=\w+://|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=)`)
 
-// comma separates the items of a list. Where the list may also be one text, spaces do so too.
+// comma separates the items of a list. commaOrSpace separates them if the list may also be written
+// as one text.
 var (
 	comma        = regexp.MustCompile(` *, *`)
 	commaOrSpace = regexp.MustCompile(`[ ,]+`)

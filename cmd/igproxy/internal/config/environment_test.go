@@ -8,7 +8,7 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
-func TestAProblemOfAVariableIsReportedByItsName(t *testing.T) {
+func TestAProblemWithAVariableNamesTheVariable(t *testing.T) {
 	expect(t, []input{
 		{name: "a wrong variable", env: []string{"IGPROXY_UPSTREAM_TIMEOUT=10"},
 			want: []string{`environment: IGPROXY_UPSTREAM_TIMEOUT: "10" is not a duration; write a duration from 100ms to 1m`}},
@@ -27,7 +27,7 @@ func TestAProblemOfAVariableIsReportedByItsName(t *testing.T) {
 	})
 }
 
-// An operator who edits a hidden line must learn why nothing changes.
+// An operator who edits a line that a variable overrides must learn why nothing changes.
 func TestTheEnvironmentOverridesTheFileWithAWarning(t *testing.T) {
 	configFiles(t)
 	warning := []string{"warning: environment: IGPROXY_UPSTREAM_TIMEOUT: hides igproxy.yaml:3, which sets the same key; remove one of the two"}

@@ -73,8 +73,8 @@ func linesOfRotation(text string, check func(string) *fault) ([]string, *fault) 
 	return lines, nil
 }
 
-// readKeyFile reads random bytes as they are, including a newline at the end. Its error is a
-// *fileError.
+// readKeyFile reads a file of random bytes as it is: a newline at the end is part of the key. Its
+// error is a *fileError.
 func readKeyFile(path string) (proxy.Secret, error) {
 	return parseFile(path, maxSecretFile, func(text string) (proxy.Secret, *fault) {
 		if len(text) < minKeyFile {
@@ -98,7 +98,7 @@ func ReadBearers(path string) (digests [][sha256.Size]byte, err error) {
 	})
 }
 
-// ReadCertPool reads authorities in PEM. Its error is a *fileError.
+// ReadCertPool reads the certificates of authorities in PEM. Its error is a *fileError.
 func ReadCertPool(path string) (*x509.CertPool, error) {
 	return parseFile(path, maxCertFile, func(text string) (*x509.CertPool, *fault) {
 		pool := x509.NewCertPool()
@@ -125,8 +125,8 @@ func ReadKeyPair(certPath, keyPath string) (*tls.Certificate, error) {
 	})
 }
 
-// parseFile reads a regular file of at most max bytes, or for a secret also a pipe, and returns its
-// parsed contents. Its error is a *fileError.
+// parseFile reads a regular file (or, if it holds a secret, a pipe) of at most max bytes, and
+// returns its parsed contents. Its error is a *fileError.
 func parseFile[T any](path string, max int64, parse func(text string) (T, *fault)) (T, error) {
 	var none T
 	read := readRegular
@@ -177,7 +177,7 @@ func readAtMost(f io.Reader, path string, max int64) ([]byte, error) {
 	return content, nil
 }
 
-// unreadable replaces the message of the system's error, which repeats the path.
+// unreadable returns an error without the system's message, which repeats the path.
 func unreadable(path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return &fileError{path, fault{"does not exist", "create it, or correct the path"}}
@@ -199,13 +199,14 @@ func shownPath(path string) string {
 	return hiddenPath
 }
 
-// escaped replaces the characters of a path that would disturb a line.
+// escaped escapes the characters of a path that would garble the line of a message, such as
+// newlines.
 func escaped(path string) string { return strings.Trim(strconv.Quote(path), `"`) }
 
 // trimNewline removes one newline from the end, written as \n, \r\n or \r.
 func trimNewline(text string) string { return strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r") }
 
-// faultOfSecret finds what copied secrets often contain and real ones do not.
+// faultOfSecret finds characters that badly copied secrets contain and real secrets do not.
 func faultOfSecret(text string) *fault {
 	switch {
 	case text == "":
@@ -219,8 +220,8 @@ func faultOfSecret(text string) *fault {
 // assignment matches a line of an env file, such as CLIENT_SECRET=text.
 var assignment = regexp.MustCompile(`^(export )?([A-Za-z0-9]+_[A-Za-z0-9_]*|(?i:secret|token|password|key))=[^=]`)
 
-// faultOfWrapping finds what belongs to an env file and not to the secret in it: a shell removes
-// both, but Docker and Kubernetes keep them.
+// faultOfWrapping finds a NAME= before the secret, or quotation marks around it. They belong to an
+// env file, not to the secret: a shell removes them, but Docker and Kubernetes keep them.
 func faultOfWrapping(text string) *fault {
 	quoted := len(text) > 1 && text[0] == text[len(text)-1] && strings.ContainsRune("\"'`", rune(text[0]))
 	switch {
@@ -233,7 +234,7 @@ func faultOfWrapping(text string) *fault {
 }
 
 // faultOfToken finds what faultOfWrapping and faultOfSecret find, characters that are not ASCII,
-// and a text that is shorter than the least length.
+// and a text of fewer than least characters.
 func faultOfToken(text string, least int, fix string) *fault {
 	if f := faultOfWrapping(text); f != nil {
 		return f

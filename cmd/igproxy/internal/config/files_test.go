@@ -26,7 +26,7 @@ func refusesPipe(t *testing.T, read func() error) {
 	if err := syscall.Mkfifo("fifo", 0o600); err != nil {
 		t.Fatal(err)
 	}
-	writer, err := os.OpenFile("fifo", os.O_RDWR, 0) // a reader that does open the pipe ends when this is closed
+	writer, err := os.OpenFile("fifo", os.O_RDWR, 0) // closing this ends a reader that did open the pipe
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,9 +39,9 @@ type followed[T any] struct {
 
 // Follow calls read, and returns a function that returns the current value of the files at paths.
 // At most once every LookEvery, a call of that function looks at the files, and calls read again if
-// they have changed. A pipe is not looked at again. A read that fails leaves the previous value in
-// use, and is logged under key if the next read fails too. If the first read of all fails, Follow
-// returns its error.
+// they have changed. Pipes are never looked at again, because they can be read only once. A read
+// that fails leaves the previous value in use, and is logged under key if the next read fails too.
+// If the first read fails, Follow returns its error.
 func Follow[T any](key string, log *slog.Logger, read func() (T, error), paths ...string) (func() T, error) {
 	f := &followed[T]{key: key, paths: watchable(paths), read: read, log: log, began: time.Now()}
 	seen := Stamp(f.paths)
@@ -109,8 +109,8 @@ func Stamp(paths []string) Stamps {
 	return seen
 }
 
-// Settled reports whether every file exists and is old enough for its time to distinguish it from a
-// later write.
+// Settled reports whether every file exists and is so old that a later write would change its
+// modification time.
 func (s Stamps) Settled() bool {
 	return !slices.ContainsFunc(s, func(info fs.FileInfo) bool { return info == nil || time.Since(info.ModTime()) <= settleTime })
 }

@@ -31,7 +31,8 @@ func FuzzConfig(f *testing.F) {
 	f.Add("a: &a [1]\nb: *a", "? {c: d}\n: !!set {e}", "")
 	f.Add("log: {level: ", "}", "IGPROXY_ALLOWED_HOSTS=a,,b")
 	f.Add("upstream:\n  timeout: 20s\nbreaker:\n  interval: 1m\n  ratio: 1e-3", "---\nlisten: x", "IGPROXY_BREAKER_RATIO=NaN")
-	path := filepath.Join(f.TempDir(), "igproxy.yaml") // each worker is a process, and takes one input at a time
+	// No two inputs share this path: each worker is a process that takes one input at a time.
+	path := filepath.Join(f.TempDir(), "igproxy.yaml")
 	f.Fuzz(func(t *testing.T, before, after, environment string) {
 		text := before + "\nclient_secret: " + canary + "\n" + after
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -42,10 +42,11 @@ const (
 const exampleApps = `
 # ------------------------------------------------------------------------------
 # Several apps in one sidecar, used instead of app_id, client_secret,
-# client_secret_file and redirect_uris. A call belongs to the app that its path
-# (/apps/shop/...), its client_id or its Host header names, in this order. If
-# none of them names an app, a token call must fit only one app by its
-# grant_type, and every other call belongs to the first app. Apps share no tokens.
+# client_secret_file and redirect_uris. The path (/apps/shop/...), the client_id
+# or the Host header of a call says which app it belongs to; the first of them
+# that names an app counts. If none of them does, a token call must fit only one
+# app by its grant_type, and every other call belongs to the first app. Apps
+# share no tokens.
 # apps:
 #   - name: shop                # in the path, and in metrics
 #     app_id: "17841400000000004"

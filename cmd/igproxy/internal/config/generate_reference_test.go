@@ -25,7 +25,7 @@ This page lists all keys of the configuration. It is generated from the table of
   [operations.md](operations.md) has more.
 - **Editors** that support JSON Schema complete and validate the file with [config.schema.json](config.schema.json) if this is its first line:
   ` + "`# yaml-language-server: $schema=PATH`" + `. The schema accepts what igproxy accepts, except for an unquoted text that looks like a number.
-  igproxy checks more than the schema does, and also how keys fit together.
+  igproxy checks more than the schema does, including how keys fit together.
 `
 )
 

@@ -31,7 +31,7 @@ var sectionDocs = map[string]string{
 	"":            "The sidecar itself.",
 	"auth":        "Who may use igproxy. By default that is every program on this machine. A listener that other machines can reach does not start until bearer_file, client_ca or none is set.",
 	"tls":         "TLS for apps. Without it igproxy speaks plain HTTP.",
-	"admin":       "The listener for operators and orchestrators. Reading from it requires no authentication and shows no secret; keep it where only they can reach it.",
+	"admin":       "The listener for operators and orchestrators. Reading from it requires no authentication, so make sure that only they can reach it. It shows no secret.",
 	"upstream":    "Calls to Instagram, and their limits.",
 	"threads":     "A Threads app, which has its own ID and secret. Its calls have the same paths as Instagram's.",
 	"facebook":    "An app of Facebook Login, whose calls go to graph.facebook.com. Its app_id is required.",
@@ -48,7 +48,7 @@ var sectionDocs = map[string]string{
 }
 
 // appsDoc describes the list of apps, whose rows are in appSettings.
-const appsDoc = "Several apps in one sidecar, used instead of app_id, client_secret, client_secret_file and redirect_uris. A call belongs to the app that its path (/apps/shop/...), its client_id or its Host header names, in this order. If none of them names an app, a token call must fit only one app by its grant_type, and every other call belongs to the first app. Apps share no tokens."
+const appsDoc = "Several apps in one sidecar, used instead of app_id, client_secret, client_secret_file and redirect_uris. The path (/apps/shop/...), the client_id or the Host header of a call says which app it belongs to; the first of them that names an app counts. If none of them names an app, a token call must fit only one app by its grant_type, and every other call belongs to the first app. Apps share no tokens."
 
 // sectionOf splits a key into its section, which is empty for a top-level key, and its name there.
 func (s setting) sectionOf() (section, name string) {

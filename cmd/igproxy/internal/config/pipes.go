@@ -19,7 +19,8 @@ var pipes = struct {
 	contents map[string][]byte
 }{contents: map[string][]byte{}}
 
-// isPipe reports whether a path leads to a pipe, as of process substitution in a shell: <(command).
+// isPipe reports whether a path leads to a pipe, such as the one that a shell creates for
+// <(command).
 func isPipe(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode()&fs.ModeNamedPipe != 0
@@ -50,7 +51,7 @@ func readPipe(path string, max int64) ([]byte, error) {
 	return content, err
 }
 
-// watchable returns the paths that can change, which excludes pipes.
+// watchable returns the paths to watch for changes: all except pipes, which can be read only once.
 func watchable(paths []string) []string {
 	return slices.DeleteFunc(slices.Clone(paths), isPipe)
 }

@@ -13,15 +13,15 @@ import (
 )
 
 // Problem is one thing that is wrong with the configuration, and what to do about it. It never
-// contains the value of a key that holds a secret, nor the value of an unknown key, which may be
-// the misspelt name of such a key.
+// contains the value of a key that holds a secret, nor the value of an unknown key, which may be a
+// misspelling of such a key.
 type Problem struct {
 	Where   string // "igproxy.yaml:7", "environment" or "default"
 	Key     string // such as upstream.timeout; an unknown key as it is written; empty: the whole file
 	What    string // what is wrong
 	Fix     string // the next step
 	Warning bool   // igproxy can run with the problem
-	order   int    // of the place
+	order   int    // of the place, for sorting
 }
 
 // String returns the problem in one line: place, key, what is wrong, what to do.
@@ -77,10 +77,10 @@ func (l *loader) sorted() []Problem {
 const maxQuoted = 60
 const hiddenValue = "this value" // shown instead of a value that may be a secret
 
-// quote returns a refused value as a message shows it, escaped and shortened. It stops at a space:
-// after a missing quotation mark a value contains the lines below, and with them perhaps a secret.
-// It hides a value that looks like a URL with credentials or parameters, or like a secret in the
-// wrong place.
+// quote returns a refused value as a message shows it, escaped and shortened. It cuts the value at
+// its first space: if a quotation mark is missing, the value includes the lines below it, which may
+// contain a secret. It hides a value that looks like a URL with credentials or parameters, or like
+// a secret in the wrong place.
 func quote(value string) string {
 	if strings.ContainsAny(value, "@?") || mayBeSecret(value) {
 		return hiddenValue
@@ -110,8 +110,8 @@ func mayBeSecret(value string) bool {
 	})
 }
 
-// keyForm is what an unknown key must look like to be repeated in a message. Everything else may be
-// a value in the place of a key; secrets have more than four digits.
+// keyForm is the form that an unknown key must have to be repeated in a message. Any other text may
+// be a value, perhaps a secret, in the place of a key. Secrets have more than four digits.
 var keyForm = regexp.MustCompile(`^[A-Za-z][A-Za-z_.-]*([0-9][A-Za-z_.-]*){0,4}$`)
 
 func looksLikeKey(name string) bool { return len(name) <= 48 && keyForm.MatchString(name) }
@@ -125,8 +125,8 @@ func nearest(name string, known []string) string {
 	return best
 }
 
-// distance returns the number of edits between two names. It is small if name is known in the wrong
-// section, or known without its section or its ending.
+// distance returns the number of edits between two names. It is small if name is a known name in
+// the wrong section, or a known name without its section or its ending.
 func distance(name, known string) int {
 	n, k := normalized(name), normalized(known)
 	switch {

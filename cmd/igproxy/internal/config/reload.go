@@ -13,8 +13,8 @@ import (
 
 // restartKeys are the keys, or sections with a dot at the end, that take effect only after a
 // restart: they are built into parts that a reload keeps, such as listeners, servers, breakers and
-// the Redis client. The files that redis.password_file, redis.cert_file and redis.key_file name are
-// read again for each new connection.
+// the Redis client. New contents of the files that redis.password_file, redis.cert_file and
+// redis.key_file name need no restart: these files are read again for each new connection.
 var restartKeys = []string{"listen", "admin.listen", "admin.socket", "auth.uids", "upstream.max_in_flight", "log.format",
 	"server.", "redis.", "coalesce.", "breaker."}
 

@@ -24,7 +24,7 @@ func compiled(t *testing.T) *jsonschema.Schema {
 	return s
 }
 
-// schemaRefuses validates YAML as an editor does.
+// schemaRefuses validates YAML as an editor does, and returns why the schema refuses it.
 func schemaRefuses(schema *jsonschema.Schema, text string) error {
 	var v any
 	if err := yaml.Load([]byte(text), &v); err != nil {

@@ -32,7 +32,7 @@ type setting struct {
 	example   string              // for the documentation of a setting without a default
 	low, high float64             // the range of a number; nanoseconds for a duration, bytes for a size
 	words     []string            // the allowed values of a kindWord
-	orText    bool                // a kindList that may be one text, and whose variable may have spaces
+	orText    bool                // a kindList that may be one text; in a variable, spaces may separate the items
 	check     func(string) *fault // returns what is wrong with a text or an item of a list; nil: no check
 }
 
@@ -81,7 +81,7 @@ func settings() []setting {
 				"9090 is also Prometheus' own port: if it runs on the same machine, change one of the two."},
 		{key: "admin.socket", kind: kindText, check: checkSocket, example: "/run/igproxy/admin.sock",
 			doc: "A Unix socket, mode 0660, that serves the same as admin.listen. Root, igproxy's own user and the UIDs in admin.uids can " +
-				"run operations (reload, purge, resume, quit) over it, and over admin.listen if that is a Unix socket too. They can do so " +
+				"run operations (reload, purge, resume, quit) over it, and over admin.listen if that is a Unix socket too. This works " +
 				"on Linux only; elsewhere use admin.token_file."},
 		{key: "admin.uids", kind: kindList, check: checkUID, example: "[1000]",
 			doc: "More UIDs that can run operations over the Unix socket, on Linux. Their users must also be in the socket's group."},
@@ -111,26 +111,26 @@ func settings() []setting {
 		{key: "upstream.retries", kind: kindCount, value: "1", low: 0, high: 1,
 			doc: "How many times igproxy retries an exchange that got no response or a temporary error from Meta, within upstream.timeout."},
 		{key: "upstream.max_connection_age", kind: kindDuration, value: "5m", low: second, high: 24 * hour,
-			doc: "How long a kept connection to Instagram is used for further calls. For a new connection the name is resolved again, so this is " +
-				"how long igproxy may keep calling an address that the name no longer has."},
+			doc: "How long a kept connection to Instagram is used for further calls. The host name is resolved again for each new connection, so this " +
+				"also limits how long igproxy may keep calling an address that the name no longer has."},
 		{key: "upstream.proxy", kind: kindWord, value: "environment", words: []string{"environment", ProxyNone},
 			doc: "Whether calls to Instagram go through the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY select. igproxy check and the " +
 				"log line \"listening\" show which proxy is used. none means that no proxy is used."},
 		{key: "upstream.check_at_start", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy tests each app's client secret when it starts, and when a reload changes the secret, by a call to Meta with an " +
-				"invalid token. After the start it is then not ready until the answer has come, or upstream.timeout has passed, " +
+				"invalid token. If so, the sidecar is not ready after its start until the answer has come or upstream.timeout has passed, " +
 				"unless admin.ready_when_refused is true. If false, the first request shows whether the secret is right."},
 
 		{key: "cache.ttl", kind: kindDuration, value: "1h", low: second, high: 59 * 24 * hour,
 			doc: "How long a long-lived token is cached. The cache finds it by the short-lived token, which is valid for one hour."},
 		{key: "cache.negative_ttl", kind: kindDuration, value: "1m", low: 0, high: 59 * 24 * hour,
-			doc: "How long it is cached that a token is invalid. Other definite refusals of a token are cached for at most 10s. 0 turns both off."},
+			doc: "How long igproxy remembers that a token is invalid. It remembers other definite refusals of a token for at most 10s. 0 turns both off."},
 		{key: "cache.max_bytes", kind: kindSize, example: "32MiB", low: 1 << 10, high: 1 << 40,
 			doc: "How much memory the cache may take; a token takes about 600 bytes, and answers above 8 KiB are kept in Redis only. " +
 				"Without it: an eighth of the memory limit, at least 8 MiB and at most 64 MiB."},
 		{key: "cache.key_file", kind: kindText, example: "/run/secrets/igproxy-cache-key",
 			doc: "A file of 32 to 4096 random bytes from which cache keys and seals are derived, so that entries survive a change " +
-				"of the client secret. With it, every app needs an app_id. Without it, keys and seals are derived from the client secret (if there are two, from the previous one)."},
+				"of the client secret. With it, every app needs an app_id. Without it, keys and seals are derived from the client secret (while client_secret_file has two lines, from the previous secret)."},
 
 		{key: "refresh.ttl", kind: kindDuration, value: "5m", low: second, high: hour,
 			doc: "How long a refreshed token is cached, so that many processes that refresh the same token cost one call."},
@@ -237,7 +237,7 @@ func settings() []setting {
 		{key: "server.drain", kind: kindDuration, value: "20s", low: 0, high: 10 * minute,
 			doc: "How long a shutdown waits for requests, and for writes to Redis, to finish."},
 		{key: "server.drain_delay", kind: kindDuration, value: "0s", low: 0, high: 10 * minute,
-			doc: "How long igproxy continues as before after SIGTERM, except that it is not ready, before server.drain begins. Set it for " +
+			doc: "How long after SIGTERM igproxy keeps serving as before, except that it is not ready. Then server.drain begins. Set it for " +
 				"apps that get SIGTERM at the same time and need tokens while they shut down, and for balancers that need time to notice."},
 		{key: "server.socket_mode", kind: kindText, value: "0660", check: checkMode,
 			doc: "The mode of the Unix socket in listen, in octal. Every user who may write to the socket may connect."},

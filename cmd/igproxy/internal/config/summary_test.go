@@ -21,7 +21,7 @@ func TestEffectiveHasEverySettingAndNoSecret(t *testing.T) {
 	}
 	pairs, set := c.Effective(), 0
 	if len(pairs) != len(rows) {
-		t.Fatalf("%d settings are shown, of %d", len(pairs), len(rows))
+		t.Fatalf("%d settings are shown, want %d", len(pairs), len(rows))
 	}
 	for i, p := range pairs {
 		if p[0] != rows[i].key || strings.Contains(p[1], canary) {
@@ -32,7 +32,7 @@ func TestEffectiveHasEverySettingAndNoSecret(t *testing.T) {
 		}
 	}
 	if set != secrets || secrets < 5 {
-		t.Errorf("%d secrets are shown as set, of %d", set, secrets)
+		t.Errorf("%d secrets are shown as set, want %d", set, secrets)
 	}
 	got := map[string]string{}
 	for _, p := range pairs {
@@ -46,9 +46,9 @@ func TestEffectiveHasEverySettingAndNoSecret(t *testing.T) {
 	}
 }
 
-// A setting that waits for a restart is shown as it is used, so its origin is that of the value in
-// use.
-func TestAKeptSettingKeepsItsOrigin(t *testing.T) {
+// A setting that waits for a restart is shown with the value in use, so the origin that is shown
+// must be that of the same value.
+func TestASettingThatWaitsForARestartKeepsItsOrigin(t *testing.T) {
 	t.Chdir(t.TempDir())
 	origin := func(c Config, key string) string {
 		for _, s := range c.Effective() {

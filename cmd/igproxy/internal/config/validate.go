@@ -140,7 +140,7 @@ func (l *loader) validateReachable(hasTLS bool) {
 	case l.config.Auth.None:
 		l.warn(at, "listen", fault{"reachable by other machines: every program that reaches it can exchange tokens with your secret",
 			"listen on 127.0.0.1 or unix:/path, or block other machines at the network level"})
-	case !bearer && !l.isSet("auth.client_ca") && !l.bad["auth.none"]: // a refused choice is reported already
+	case !bearer && !l.isSet("auth.client_ca") && !l.bad["auth.none"]: // an invalid auth.none is reported already
 		l.report(at, "listen", fault{"reachable by other machines without authentication", TrustChoices})
 	case bearer && !hasTLS:
 		l.warn(at, "listen", fault{"reachable by other machines without TLS: tokens can be read on the network",
@@ -148,7 +148,7 @@ func (l *loader) validateReachable(hasTLS bool) {
 	}
 }
 
-// validateTimes checks the durations that depend on others. Merge needs it too.
+// validateTimes checks the durations that depend on others. Merge uses it too.
 func (l *loader) validateTimes() {
 	c := &l.config
 	atLeast := func(d, least time.Duration, because string, keys ...string) {
@@ -213,8 +213,9 @@ func (l *loader) validateRedis() {
 	l.warnOfReadablePasswords()
 }
 
-// warnOfWrapping warns of a password that looks like a line of an env file. It may be right.
-// path is that of its file, or empty.
+// warnOfWrapping warns of a password that looks like a line of an env file. That is not an error,
+// because the password may really look like this. path is the path of the password's file, or
+// empty.
 func (l *loader) warnOfWrapping(key, path string, password proxy.Secret) {
 	f := faultOfWrapping(password.Reveal())
 	if f == nil {

@@ -96,7 +96,7 @@ func TestADecisionThatContradictsItselfIsRefused(t *testing.T) {
 	})
 }
 
-func TestOperationsHaveOneWayThatWorks(t *testing.T) {
+func TestSettingsOfOperationsMustFitTogether(t *testing.T) {
 	const socket = "admin:\n  socket: /run/igproxy/admin.sock\n"
 	expect(t, []input{
 		{name: "a socket", yaml: socket + "  uids: [1000]\n"},

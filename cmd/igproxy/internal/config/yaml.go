@@ -101,7 +101,8 @@ func (l *loader) mapping(section string, n *yaml.Node) {
 	}
 }
 
-// unknownKey never shows the value, which may be a secret under a misspelt name.
+// unknownKey reports an unknown key. It never shows the value, which may be a secret under a
+// misspelt name.
 func (l *loader) unknownKey(at place, name string) {
 	f := fault{"unknown key", seeExample}
 	switch near := nearest(name, l.known()); near {

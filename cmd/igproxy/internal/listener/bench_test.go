@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// BenchmarkKeptRequest measures what this package adds to a request on a kept connection: to a
-// request that the lane answers, and to one that a handler answers.
+// BenchmarkKeptRequest measures what this package adds to the cost of a request on a kept
+// connection, first for a request that the fast lane answers, then for a request that a handler
+// answers.
 func BenchmarkKeptRequest(b *testing.B) {
 	c := &conn{Conn: remote{}, open: newConnections(1, time.Second)}
 	c.open.add(c)

@@ -47,8 +47,8 @@ const (
 //
 // A server reads again when it has sent its answer and has no further request in its buffer, or
 // when the header that it reads is incomplete. A server that watches for the client to disconnect
-// while a handler works may call Read a little too early; an eviction therefore also needs a moment
-// in which nothing happens.
+// while a handler works may call Read a little too early; an eviction therefore also requires that
+// nothing has happened for a moment.
 func (c *conn) Read(p []byte) (int, error) {
 	switch c.state.Load() {
 	case answering:
@@ -67,7 +67,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	if n > 0 && len(p) == 1 && c.state.Load() < quiet && c.state.Load() != reading {
-		c.early.Store(true) // to watch for the client, a server reads a single byte: of the next request
+		c.early.Store(true) // net/http reads one byte ahead to notice a disconnect; it begins the next request
 	}
 	return n, err
 }
@@ -130,7 +130,7 @@ func (c *conn) end() {
 		if next == 0 {
 			next = answering
 			if c.frames.Load() {
-				next = time.Now().UnixNano() // HTTP/2 reads all the time
+				next = time.Now().UnixNano() // HTTP/2 reads all the time; a Read does not show that the answer is sent
 			}
 		}
 		if c.state.CompareAndSwap(state, next) {
@@ -139,7 +139,7 @@ func (c *conn) end() {
 	}
 }
 
-// Begin, Idle and Incomplete are for the lane, which reads the socket itself.
+// Begin, Idle and Incomplete are for the fast lane, which reads the socket itself.
 
 // Begin records that a request is complete. It reports false after an eviction: then no answer
 // could be sent.
@@ -157,7 +157,7 @@ func (c *conn) Incomplete() {
 	}
 }
 
-// SyscallConn returns the socket, for the lane.
+// SyscallConn returns the socket, for the fast lane.
 func (c *conn) SyscallConn() (syscall.RawConn, error) {
 	socket, ok := c.Conn.(syscall.Conn)
 	if !ok {
@@ -189,7 +189,7 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
-// under returns the conn in c, which TLS or the lane may have wrapped.
+// under returns the conn in c, which TLS or the fast lane may have wrapped.
 func under(c net.Conn) *conn {
 	for {
 		if own, ok := c.(*conn); ok {

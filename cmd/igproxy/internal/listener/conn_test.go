@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// tracked returns a conn over a pipe for a test that plays the server, and the client's end.
+// tracked returns a conn on one end of a pipe, and the client's end. The test plays the server.
 func tracked(t *testing.T, headerTimeout time.Duration) (c *conn, client net.Conn) {
 	t.Helper()
 	here, there := net.Pipe()
@@ -88,7 +88,8 @@ func TestAConnectionIsBusyUntilTheServerReadsAgain(t *testing.T) {
 }
 
 // A client that has read its answer may begin the next request before net/http has noticed that the
-// answer is sent. net/http then has its first byte, and no later read tells of it.
+// answer is sent. net/http has then already read the first byte of that request, and no later read
+// shows that it has arrived.
 func TestARequestThatBeginsEarlyIsListedAsIncomplete(t *testing.T) {
 	c, client := tracked(t, 0)
 	c.begin(false)
@@ -103,7 +104,7 @@ func TestARequestThatBeginsEarlyIsListedAsIncomplete(t *testing.T) {
 }
 
 // Clients send window updates and pings at any time, and streams overlap.
-func TestAnHTTP2ConnectionIsBusyWhileStreamsAre(t *testing.T) {
+func TestAnHTTP2ConnectionIsBusyUntilAllItsStreamsEnd(t *testing.T) {
 	c, client := tracked(t, 0)
 	go func() { _, _ = io.Copy(client, strings.NewReader("frame")) }() // ends with the read
 	c.begin(true)

@@ -33,7 +33,7 @@ const (
 	// By default that is megabytes for each connection. Token answers are below 1 KiB, metrics are
 	// about 10 KiB.
 	sendBuffer = 64 << 10
-	// evictTries bounds how many connections with unread bytes are passed over at once.
+	// evictTries bounds how many connections with unread bytes one call of evict passes over.
 	evictTries = 64
 )
 

@@ -207,7 +207,7 @@ func TestLongestIdleConnectionIsClosedFirst(t *testing.T) {
 	noneIsAccepted(t, accepted)
 }
 
-// The state that the order depends on changes without a lock.
+// The time since which a connection is idle changes without a lock, so the order may be outdated.
 func TestAConnectionInUseIsNotTheLongestIdle(t *testing.T) {
 	b := newBound(loopback(t), newConnections(2, 0))
 	accepted := accepting(t, b)
@@ -300,7 +300,7 @@ func TestTheAddressWithMostIncompleteHeadersLosesFirst(t *testing.T) {
 	}
 }
 
-func TestAnAddressIsThatOfOneClient(t *testing.T) {
+func TestAddressOfReturnsTheNetworkOfOneClient(t *testing.T) {
 	for address, want := range map[string]string{
 		"192.0.2.7": "192.0.2.7/32", "::ffff:192.0.2.7": "192.0.2.7/32", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64",
 		"127.0.0.1": "invalid Prefix", "::1": "invalid Prefix",
@@ -371,7 +371,7 @@ func (l *short) Accept() (net.Conn, error) {
 
 // Regression: kept connections to Instagram held the last descriptors for 90 s, and no request
 // could come in to use them.
-func TestOutOfDescriptorsOtherConnectionsAreClosed(t *testing.T) {
+func TestWithoutFreeDescriptorsOtherConnectionsAreClosed(t *testing.T) {
 	l := &short{Listener: loopback(t), out: true}
 	b := newBound(l, newConnections(4, 0))
 	if _, err := b.Accept(); !errors.Is(err, syscall.EMFILE) {

@@ -23,19 +23,19 @@ type Options struct {
 	HTTP *http.Server
 	// MaxConnections bounds the connections open at once; at least 1.
 	MaxConnections int
-	// Beside is a Server whose connections count towards the same bound, which is then that
-	// Server's; MaxConnections is ignored. Nil: the bound is for this listener only.
+	// Beside is another Server that shares its bound with this one: the connections of both count
+	// together, and MaxConnections is ignored. Nil: the bound is for this listener only.
 	Beside *Server
-	// UIDs are the users, in decimal, whose processes may connect to a Unix socket; none: all
-	// users.
+	// UIDs are the users, in decimal, whose processes may connect to a Unix socket. If there are
+	// none, all users may.
 	UIDs []string
 	// PeerRefused is called for each connection from another user. Required with UIDs.
 	PeerRefused func()
 	// WithPeer adds the user of a Unix socket's connection to the context of its requests. It is
 	// not called for other connections, or where the system does not report the user. May be nil.
 	WithPeer func(ctx context.Context, uid uint32) context.Context
-	// Lane serves the connections first, and hands some of them to net/http. Nil: net/http serves
-	// all.
+	// Lane is the fast lane. It serves the connections first, and hands some of them to net/http.
+	// Nil: net/http serves all.
 	Lane Lane
 	// Relieve is called when the process has no descriptor left, to close idle connections
 	// elsewhere. May be nil.
@@ -60,7 +60,7 @@ type Server struct {
 	log      *slog.Logger
 	ending   atomic.Bool
 	accepted chan struct{} // closed when nothing more is accepted
-	handed   chan struct{} // closed when net/http has every connection that it will ever have
+	handed   chan struct{} // closed when net/http gets no more connections
 }
 
 // New returns a Server that is not serving yet.
@@ -75,7 +75,7 @@ func New(o Options) *Server {
 	s := &Server{http: o.HTTP, bound: newBound(o.Listener, open), secure: o.HTTP.TLSConfig != nil,
 		lane: o.Lane, log: o.Logger, accepted: make(chan struct{}), handed: make(chan struct{})}
 	s.http.ErrorLog = logging.ForNetHTTP(o.Logger, slog.LevelWarn)
-	// That handler answers OPTIONS * for any Host, and waits for an announced body.
+	// net/http's own handler of OPTIONS * answers for any Host, and waits for an announced body.
 	s.http.DisableGeneralOptionsHandler = true
 	s.http.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		if uid, err := socketPeer(c); err == nil && o.WithPeer != nil {
@@ -93,8 +93,9 @@ func New(o Options) *Server {
 // connKey is the key of a request's *conn in its context.
 type connKey struct{}
 
-// track returns a handler that records on its connection when a request begins and ends. During a
-// drain every answer says Connection: close, which net/http turns into a GOAWAY in HTTP/2.
+// track returns a handler that records, on the connection of a request, when the request begins and
+// ends. During a drain every answer says Connection: close, which net/http turns into a GOAWAY in
+// HTTP/2.
 func (s *Server) track(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := r.Context().Value(connKey{}).(*conn)
@@ -151,14 +152,14 @@ const (
 // Shutdown ends the server within ctx, without dropping a request of an accepted connection.
 //
 // net/http's Shutdown closes idle connections without looking for a request that has arrived, and
-// drops a request that it reads after it was called. So it may only be called when no connection is
-// left that can still send a request. In order:
+// drops a request that it reads after it was called. So it must not be called while a connection
+// can still send a request. In order:
 //
 //  1. No more connections are accepted. A new one waits in the socket's queue if systemd holds the
 //     socket, and is refused otherwise.
 //  2. Every answer says Connection: close. That ends a connection that is in use.
 //  3. A connection that stays quiet for a second, and has nothing left to read, is closed.
-//  4. net/http's Shutdown waits for what takes longer, and for HTTP/2, which ends with a GOAWAY.
+//  4. net/http's Shutdown waits for requests that take longer, and ends HTTP/2 with a GOAWAY.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.ending.Store(true)
 	_ = s.bound.Close()
@@ -193,8 +194,8 @@ func (s *Server) endLane(ctx context.Context, start time.Time) error {
 	}
 }
 
-// Close ends every connection now, and waits for the goroutines of Serve, and a moment for requests
-// in the lane. It is harmless after Shutdown.
+// Close closes every connection at once. It waits for the goroutines of Serve and, for at most
+// closeTimeout, for requests in the lane. It is harmless after Shutdown.
 func (s *Server) Close() {
 	s.ending.Store(true)
 	_ = s.bound.Close()

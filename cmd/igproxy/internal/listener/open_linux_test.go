@@ -11,8 +11,8 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
 
-// Whether a socket has an owner is unknown to a user who may not connect to it. Root may connect to
-// every socket, so a test that root runs looks for the socket with the rights of another user.
+// A user who may not connect to a socket cannot find out whether a process still listens on it.
+// Root may connect to every socket, so if root runs this test, it takes the rights of another user.
 func TestASocketThatOnlyOthersMayUseIsLeftAlone(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "s")
@@ -31,7 +31,7 @@ func TestASocketThatOnlyOthersMayUseIsLeftAlone(t *testing.T) {
 			}
 		}
 		const otherUser = 65534
-		runtime.LockOSThread() // the rights are those of a thread
+		runtime.LockOSThread() // Setfsuid changes the rights of one thread only
 		defer runtime.UnlockOSThread()
 		if err := syscall.Setfsuid(otherUser); err != nil {
 			t.Fatal(err)

@@ -63,8 +63,8 @@ func TestASocketOfAnotherProcessIsLeftAlone(t *testing.T) {
 	_ = c.Close()
 }
 
-// A live owner does not always answer a connect: its queue can be full, or it can listen for
-// another kind of connection.
+// A process that listens does not always accept a connection: its queue can be full, or it can
+// listen for another kind of connection.
 func TestASocketThatCannotBeProbedIsLeftAlone(t *testing.T) {
 	for name, occupy := range map[string]func(t *testing.T, path string){
 		"its queue is full": func(t *testing.T, path string) {
@@ -127,8 +127,8 @@ func boundSocket(t *testing.T, path string, kind int) int {
 	return fd
 }
 
-// Someone removed the path, and another process listens there now.
-func TestOnlyOnesOwnSocketIsUnlinked(t *testing.T) {
+// The path of the first socket was removed, and a second process listens there now.
+func TestCloseUnlinksOnlyItsOwnSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	first, err := listener.Open("listen", "unix:"+path, 0o660)
 	if err != nil {
@@ -150,15 +150,15 @@ func TestOnlyOnesOwnSocketIsUnlinked(t *testing.T) {
 		t.Fatalf("the first process removed the socket of the second: %v", err)
 	}
 	_ = c.Close()
-	_ = first.Close() // once more, as closers do
+	_ = first.Close() // closed twice, as Sidecar.closeAll may do
 	if _, err := os.Lstat(path); err != nil {
 		t.Errorf("a second Close removed the socket of the second: %v", err)
 	}
 }
 
-// Between the check and the new socket, another process could do the same: without a lock, several
-// of them replace each other, and all but one listen on a socket without a path.
-func TestOfManyProcessesThatStartTogetherOneGetsTheSocket(t *testing.T) {
+// Without a lock, another process could replace the socket after this process has checked it and
+// before it listens. Then all but one of the processes would listen on a socket that has no path.
+func TestOnlyOneOfManyProcessesGetsTheSocket(t *testing.T) {
 	for range 50 {
 		path := filepath.Join(t.TempDir(), "s")
 		killed, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -225,7 +225,7 @@ func TestAFileOtherThanASocketIsNeverRemoved(t *testing.T) {
 	}
 }
 
-func TestASocketInAFolderThatIsMissing(t *testing.T) {
+func TestASocketInAMissingFolderIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "nowhere", "s")
 	refused(t, "listen", "unix:"+path, "listen: the folder of unix:"+path+" does not exist; create it or choose another path")
 }
@@ -238,7 +238,7 @@ type addressed struct {
 
 func (a *addressed) Addr() net.Addr { return a.addr }
 
-func TestURLIsThatOfTheListener(t *testing.T) {
+func TestURLHasTheAddressOfTheListener(t *testing.T) {
 	l := loopback(t)
 	socket := &addressed{l, &net.UnixAddr{Name: "/s", Net: "unix"}}
 	for _, c := range []struct {

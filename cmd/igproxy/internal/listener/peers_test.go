@@ -2,6 +2,7 @@ package listener
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -88,12 +89,31 @@ func TestASocketAcceptsOnlyItsUsers(t *testing.T) {
 	}
 }
 
+// piped is a listener that accepts one end of a pipe, and then fails.
+type piped struct {
+	net.Listener
+	conn net.Conn
+}
+
+func (p *piped) Accept() (net.Conn, error) {
+	if c := p.conn; c != nil {
+		p.conn = nil
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+// The system reports no user for a connection that is not a socket, such as a pipe.
 func TestAConnectionOfAnUnknownUserIsRefused(t *testing.T) {
 	here, there := net.Pipe()
-	defer here.Close()
 	defer there.Close()
-	if uid, err := peerUID(here); err == nil {
-		t.Errorf("got uid %d for a connection without one", uid)
+	refused := 0
+	l := &peers{Listener: &piped{conn: here}, uids: []string{"0", strconv.Itoa(os.Getuid())}, refused: func() { refused++ }, log: slog.New(slog.DiscardHandler)}
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) || refused != 1 {
+		t.Errorf("got %v and %d refusals, want the error of the next Accept and 1", err, refused)
+	}
+	if _, err := there.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("got %v, want the connection to be closed", err)
 	}
 }
 

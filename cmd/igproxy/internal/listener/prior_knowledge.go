@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// http2Refusal is the text of the GOAWAY for HTTP/2 that was not negotiated. It has less than 120
+// http2Refusal is the text of the GOAWAY for HTTP/2 that was not negotiated. It has fewer than 120
 // bytes, so that one byte holds the length of its frame.
 const http2Refusal = "igproxy speaks HTTP/2 only if TLS negotiates it (ALPN); use HTTP/1.1 here"
 
@@ -20,8 +20,8 @@ const http2RefusalFrames = "\x00\x00\x00\x04\x00\x00\x00\x00\x00" +
 const http2RefusalTime = time.Second
 
 // refuseHTTP2 refuses a client that speaks HTTP/2 with prior knowledge (RFC 9113, section 3.3), and
-// reports whether r is the beginning of that: net/http passes the client's preface on as a request.
-// Such a client does not understand an answer in HTTP/1.1, so it gets one in HTTP/2.
+// reports whether it did. net/http passes the preface of such a client on as a request. The client
+// does not understand an answer in HTTP/1.1, so it gets one in HTTP/2.
 func refuseHTTP2(w http.ResponseWriter, r *http.Request) bool {
 	hijacker, ok := w.(http.Hijacker) // not on a connection that negotiated HTTP/2
 	if !ok || r.Method != "PRI" || r.RequestURI != "*" || r.ProtoMajor != 2 {

@@ -43,7 +43,8 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 		return nil, err
 	}
 	return &unixSocket{l, sync.OnceValue(func() error {
-		// Before the socket is closed: afterwards, another file could get its inode number.
+		// The path is removed before the socket is closed, because afterwards another file could
+		// get the socket's inode number.
 		if now, err := os.Lstat(path); err == nil && os.SameFile(own, now) {
 			_ = os.Remove(path)
 		}
@@ -62,8 +63,8 @@ const (
 func lockFolder(folder string) (unlock func()) {
 	f, err := os.Open(folder)
 	if err != nil {
-		// If the folder is missing, listening reports that better. If it cannot be read, listening
-		// needs only the right to write.
+		// If the folder is missing, net.Listen reports that better. If it cannot be read,
+		// net.Listen may still succeed, because it needs only the right to write.
 		return func() {}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lockTimeout)

@@ -57,9 +57,9 @@ const closeTimeout = time.Second
 // Close writes what is queued, and reports whether the writer accepted it within a second.
 func (l *Log) Close() bool { return l.queue.close(closeTimeout) }
 
-// ForNetHTTP returns a logger for net/http, which logs through package log. Each message is cut at
-// its first quotation mark, because net/http quotes data that a peer sent without being asked, and
-// that data may contain a token. A connection that ends before its TLS handshake is not logged,
+// ForNetHTTP returns a logger of the type that net/http uses. It writes to log. Each message is cut
+// at its first quotation mark, because net/http quotes data that a peer sent without being asked,
+// and that data may contain a token. A connection that ends before its TLS handshake is not logged,
 // because watchdogs and load balancers open such connections.
 func ForNetHTTP(log *slog.Logger, level slog.Level) *stdlog.Logger {
 	to := slog.NewLogLogger(log.With("from", "net/http").Handler(), level)

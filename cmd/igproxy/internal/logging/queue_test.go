@@ -82,7 +82,7 @@ func TestStuckLogBlocksNoWriterAndReportsDroppedLines(t *testing.T) {
 		l := newQueue(to)
 		l.report = func(n int) { fmt.Fprintf(l, "lost %d\n", n) }
 		fmt.Fprintln(l, "first")
-		synctest.Wait() // the line is in the pipe
+		synctest.Wait() // the first line is stuck in the pipe
 		line := []byte(strings.Repeat("x", 1023) + "\n")
 		for range maxPending/len(line) + 7 {
 			if n, err := l.Write(line); n != len(line) || err != nil {

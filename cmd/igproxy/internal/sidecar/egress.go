@@ -56,13 +56,13 @@ func Egress(c config.Config) (string, error) {
 	return strings.Join(ways, "; "), nil
 }
 
-// isProxyText reports whether net/http can read a variable, which may be empty. It ignores a
-// variable that it cannot read, and then calls directly.
+// isProxyText reports whether net/http can parse the value of a proxy variable, which may be empty.
+// net/http ignores a value that it cannot parse, and connects without a proxy.
 func isProxyText(text string) bool {
 	if u, err := url.Parse(text); err == nil && slices.Contains([]string{"", "http", "https", "socks5", "socks5h"}, u.Scheme) {
 		return true
 	}
-	_, err := url.Parse("http://" + text) // it may have no scheme
+	_, err := url.Parse("http://" + text) // the value may have no scheme
 	return err == nil
 }
 

@@ -17,7 +17,8 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/sidecar"
 )
 
-// running starts a sidecar and stops it after the test. It returns where each listener for apps is.
+// running starts a sidecar and stops it after the test. It returns the URL of each listener for
+// apps.
 func running(t *testing.T, o sidecar.Options) (urls []string) {
 	t.Helper()
 	o.Config.Upstream.URL = "http://127.0.0.1:1" // refuses connections
@@ -67,8 +68,8 @@ func ask(t *testing.T, c net.Conn, host, target string) int {
 
 const exchange = "/access_token?grant_type=ig_exchange_token&access_token=IGAAx"
 
-// A web page can rebind its DNS name to loopback, also if another listener beside it serves every
-// name.
+// A web page can rebind its DNS name to loopback, so a listener on loopback checks host names even
+// if another listener of the same sidecar accepts every name.
 func TestEachListenerChecksHostNamesAsItsAddressRequires(t *testing.T) {
 	for name, c := range map[string]struct {
 		allowed []string

@@ -56,7 +56,8 @@ func readPassword(path string) func() (string, error) {
 	}
 }
 
-// proxyOptions turns configuration into the proxy's Options, and adds the parts of this sidecar.
+// proxyOptions turns configuration into the proxy's Options, and adds the cache, the metrics, the
+// logger and the tokens of this sidecar.
 func (s *Sidecar) proxyOptions(conf config.Config) (proxy.Options, error) {
 	o, err := upstreamOptions(conf, s.build.Version)
 	if err != nil {

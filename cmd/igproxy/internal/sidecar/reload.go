@@ -29,10 +29,10 @@ type reloader struct {
 
 	mu      sync.Mutex // protects all below: one reload at a time
 	running config.Config
-	read    config.Config // the last one read: in use, refused, or waiting for a restart
-	refused []string      // its problems, if it was refused
-	seen    config.Stamps // of the files when it was read
-	settled bool          // whether every later write is sure to change those stamps
+	read    config.Config // what was read last; it may be refused, or wait for a restart
+	refused []string      // the problems of read, if it was refused
+	seen    config.Stamps // of the files when read was loaded
+	settled bool          // whether every later write is sure to change seen
 	last    config.Stamps // at the last look
 }
 
@@ -49,7 +49,7 @@ func newReloader(o Options, metrics *proxy.Metrics, apply func(config.Config) er
 	r := &reloader{path: o.Path, load: o.Load, signals: o.Reloads, apply: apply, metrics: metrics, log: o.Log.Logger}
 	r.running, r.read = o.Config, o.Config
 	r.seen = r.look()
-	r.settled = r.seen.Settled() // if not, the file is read again soon: it may have changed since it was loaded
+	r.settled = r.seen.Settled() // if not, the files are read again soon: one may have changed since it was loaded
 	return r
 }
 
@@ -90,8 +90,9 @@ func (r *reloader) look() config.Stamps {
 	return config.Stamp(paths)
 }
 
-// follow reads what has changed. A file that is being written is left alone until two looks in a
-// row find it unchanged.
+// follow reads the configuration again if a file may have changed, or if the last reload was
+// refused. It waits until two looks in a row find the same files, so that it does not read a file
+// that is being written.
 func (r *reloader) follow() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

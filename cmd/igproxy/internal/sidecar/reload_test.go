@@ -110,7 +110,7 @@ func TestABrokenFileIsLoggedOnceAndRetriedUntilItIsRight(t *testing.T) {
 		if strings.Count(n.log.String(), "reload failed") != 2 || !strings.Contains(n.log.String(), "it cannot be") {
 			t.Errorf("not applied: %s", n.log.String())
 		}
-		n.refuse = nil // though the file is the same
+		n.refuse = nil // the file stays the same
 		n.pass(2)
 		if len(n.applied) != 1 || n.conf().Cache.TTL != 10*time.Minute {
 			t.Errorf("applied %d times, in use: %s", len(n.applied), n.conf().Cache.TTL)
@@ -138,7 +138,7 @@ func TestEachReloadNamesWhatNeedsARestart(t *testing.T) {
 	}
 }
 
-func TestChangedContentOfAnAuthorityIsAChange(t *testing.T) {
+func TestAChangedAuthorityFileIsReloaded(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write(t, "ca", newPair(t, "one").cert)
 	write(t, "c", "upstream:\n  ca_file: ./ca\n")

@@ -1,5 +1,5 @@
-// Package sidecar is one running igproxy: built whole or not at all, reloaded, and drained. It also
-// runs the tests of `igproxy check --online`.
+// Package sidecar runs one igproxy. It builds either all of it or nothing, reloads it, and drains
+// it. It also runs the tests of `igproxy check --online`.
 package sidecar
 
 import (
@@ -45,8 +45,8 @@ type Options struct {
 // Build is what the Go toolchain wrote into the binary.
 type Build struct{ Version, Commit, Go string }
 
-// Sidecar is one running igproxy: the proxy on its listeners, the admin handler on its own, and the
-// cache.
+// Sidecar is one running igproxy: the proxy and the admin handler, each on listeners of its own,
+// and the cache.
 type Sidecar struct {
 	conf       config.Config
 	log        *slog.Logger
@@ -230,7 +230,7 @@ func (s *Sidecar) adminOptions(conf config.Config) (admin.Options, error) {
 		UIDs:       conf.Admin.UIDs,
 		Logger:     s.log,
 	}
-	o.About.Host, _ = os.Hostname() // without a name the page has none
+	o.About.Host, _ = os.Hostname() // if it fails, the page shows no name
 	for _, one := range conf.Effective() {
 		o.About.Configuration = append(o.About.Configuration, admin.Setting{Name: one[0], Value: one[1], Origin: one[2]})
 	}
@@ -244,7 +244,7 @@ func (s *Sidecar) adminOptions(conf config.Config) (admin.Options, error) {
 		o.Quit = func() {
 			select {
 			case s.quits <- struct{}{}:
-			default: // it was asked before
+			default: // a quit is pending already
 			}
 		}
 	}
@@ -285,15 +285,12 @@ func (s *Sidecar) apply(conf config.Config) error {
 	return nil
 }
 
-// learnTimeout bounds how long a start waits for Redis to report what was purged. If Redis does not
-// reply, the sidecar starts anyway.
-const learnTimeout = 250 * time.Millisecond
-
-// Run serves until a signal arrives, then drains. A second signal ends it at once, with an error.
+// Run serves until a signal or POST /quit arrives, then drains. A signal during the drain ends it
+// at once, with an error.
 func (s *Sidecar) Run(signals <-chan os.Signal) error {
-	ctx, cancel := context.WithTimeout(context.Background(), learnTimeout)
-	s.cache.Learn(ctx)
-	cancel()
+	// Learn ends within the budgets of its operations. If Redis does not reply, the sidecar starts
+	// anyway.
+	s.cache.Learn(context.Background())
 	servers := slices.Concat(s.admins, s.apps)
 	failed := make(chan error, 2*len(servers)) // each has at most two goroutines
 	for _, server := range servers {
@@ -360,5 +357,5 @@ func (s *Sidecar) URL() string {
 	return strings.Join(urls, ", ")
 }
 
-// AdminURL returns where operators reach it.
+// AdminURL returns where operators reach the sidecar.
 func (s *Sidecar) AdminURL() string { return s.admins[0].URL() }

@@ -11,7 +11,8 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
 )
 
-// delay continues as before for a while, with readiness off. POST /quit ends it early.
+// delay keeps serving for the given time, while /readyz reports that the sidecar is not ready. POST
+// /quit ends the delay early.
 func (s *Sidecar) delay(signals <-chan os.Signal, failed <-chan error, delay time.Duration) error {
 	select {
 	case <-time.After(delay):

@@ -41,9 +41,9 @@ func listenerTLS(current *atomic.Pointer[currentTLS]) *tls.Config {
 	}
 }
 
-// followTLS returns the TLS configuration of the app's listener, or nil if it uses no TLS. It reads
-// certificate, key and client authorities again when they change: new connections use the new ones,
-// open ones continue.
+// followTLS returns the TLS configuration of the listeners for apps, or nil if they use no TLS. It
+// reads the certificate, the key and the client authorities again when their files change. New
+// connections use the new contents; open connections continue.
 func followTLS(c config.Config, log *slog.Logger) (currentTLS, error) {
 	cert, key, ca := c.TLS.CertFile, c.TLS.KeyFile, c.Auth.ClientCA
 	if cert == "" {
@@ -61,8 +61,8 @@ func followTLS(c config.Config, log *slog.Logger) (currentTLS, error) {
 	if ca == "" {
 		return func() *tls.Config { return conf }, nil
 	}
-	// Without session tickets, a client shows its certificate on each connection. A resumed session
-	// would be trusted even if its authority had been removed since.
+	// Without session tickets, a client presents its certificate on each connection. A resumed
+	// session would be trusted even if its authority had been removed since.
 	f, err := config.Follow("auth.client_ca", log, func() (*tls.Config, error) {
 		pool, err := config.ReadCertPool(ca)
 		requiring := conf.Clone()

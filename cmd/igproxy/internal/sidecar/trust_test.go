@@ -54,8 +54,9 @@ func (p pemPair) certificate(t *testing.T) tls.Certificate {
 	return c
 }
 
-// shake does a handshake through a pipe and returns the name in the server's certificate. The error
-// is the client's; in TLS 1.3 the client learns of a refusal with its first read.
+// shake does a handshake through a pipe. It returns the name in the server's certificate, the
+// negotiated protocol and the client's error. In TLS 1.3 the client learns of a refusal only with
+// its first read.
 func shake(t *testing.T, server *tls.Config, client *tls.Config) (name, protocol string, err error) {
 	t.Helper()
 	here, there := net.Pipe()

@@ -42,8 +42,8 @@ func Collector(getenv func(string) string) string {
 	return u.Host
 }
 
-// Misfits says which variables ask for something that igproxy does not do. A platform sets these
-// variables for every program, so they are no reason not to start. The result contains no values,
+// Misfits says which variables ask for something that igproxy does not do. A platform may set these
+// variables for every program, so igproxy starts in spite of them. The result contains no values,
 // and is empty if tracing is off.
 func Misfits(getenv func(string) string) (problems []string) {
 	if Collector(getenv) == "" {
@@ -80,11 +80,11 @@ func endpointIn(getenv func(string) string) string {
 	return cmp.Or(getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), getenv("OTEL_EXPORTER_OTLP_ENDPOINT"))
 }
 
-// Start reads the environment and returns the tracer it asks for; nil means that tracing is off.
-// The version becomes the resource attribute service.version. The log never has the value of a
-// variable, except the host of the collector, and never an error's text. stop sends what is queued,
-// until ctx ends and for at most three seconds; it may be called more than once. The library's
-// error handler and logger are global, so call Start only once in a process.
+// Start returns the tracer that the environment asks for, or nil if tracing is off. The version
+// becomes the resource attribute service.version. Start never logs the value of a variable, except
+// for the host of the collector, and never the text of an error. stop sends what is queued, until
+// ctx ends and for at most three seconds; it may be called more than once. The library's error
+// handler and logger are global, so call Start only once in a process.
 func Start(version string, log *slog.Logger) (tracer trace.Tracer, stop func(context.Context)) {
 	off := func(context.Context) {}
 	collector := Collector(os.Getenv)

@@ -95,9 +95,9 @@ func TestWithoutTheVariablesThereIsNoTracerAndStopIsHarmless(t *testing.T) {
 	}
 }
 
-// A platform sets these for every program at once: a sidecar that refused to start because of one
-// would take its app down.
-func TestNoVariablePreventsStartOrIsRepeated(t *testing.T) {
+// A platform sets OTEL_ variables for every program at once. A sidecar that refused to start
+// because of one of them would take its app down.
+func TestNoVariablePreventsTheStartOrIsLogged(t *testing.T) {
 	for variables, traced := range map[string]bool{
 		"OTEL_EXPORTER_OTLP_PROTOCOL=grpc":                                                    true,
 		"OTEL_TRACES_EXPORTER=CANARY":                                                         true,
@@ -154,9 +154,9 @@ func TestExporterFollowsTheVariables(t *testing.T) {
 }
 
 func TestLostSpansAreLoggedOnceAMinute(t *testing.T) {
-	unwilling := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "CANARY", http.StatusForbidden) }))
-	defer unwilling.Close()
-	for _, endpoint := range []string{"http://127.0.0.1:1/CANARY", unwilling.URL + "/CANARY"} {
+	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "CANARY", http.StatusForbidden) }))
+	defer refusing.Close()
+	for _, endpoint := range []string{"http://127.0.0.1:1/CANARY", refusing.URL + "/CANARY"} {
 		tracer, stop, l := start(t, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE=1 OTEL_EXPORTER_OTLP_HEADERS=api-key=CANARY OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="+endpoint)
 		spans(tracer, 5)
 		stop(t.Context())
@@ -182,9 +182,9 @@ func TestAHungCollectorDoesNotDelayAStop(t *testing.T) {
 	}
 }
 
-// A platform that has its own collector, protocol and sampler sets them for every program. What
-// igproxy cannot use must cost a warning and never the start.
-func TestAPlatformsVariablesThatDoNotFitOnlyWarn(t *testing.T) {
+// A platform that has its own collector, protocol and sampler sets them for every program. A
+// variable that igproxy cannot use must cause a warning and never prevent the start.
+func TestUnusableVariablesCauseOnlyAWarning(t *testing.T) {
 	for _, variables := range []string{
 		"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1 OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
 		"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1 OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=grpc",
