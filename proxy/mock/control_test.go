@@ -131,7 +131,7 @@ func TestSecretsAreSetByAControlEndpoint(t *testing.T) {
 		{"/__secret", "secret=one-secret&secret=another-one", 200, []string{"one-secret", "another-one"}, []string{"a-third"}},
 		{"/__secret", "app=threads&secret=a-third", 200, []string{"one-secret", "another-one"}, []string{"a-third"}},
 		{"/__secret?secret=a-third", "", 400, []string{"one-secret"}, []string{"a-third"}},
-		{"/__secret", "app=facebook&secret=a-third", 400, []string{"one-secret"}, []string{"a-third"}},
+		{"/__secret", "app=whatsapp&secret=a-third", 400, []string{"one-secret"}, []string{"a-third"}},
 		{"/__secret", "", 200, []string{"one-secret", "a-third"}, []string{""}},
 	} {
 		if a := s.send(t, "POST", c.target, strings.NewReader(c.body), form); a.status != c.status || strings.Contains(a.body, "one") {

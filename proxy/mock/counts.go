@@ -9,16 +9,21 @@ import (
 func (i *Instagram) Calls() int { return i.currentCounters().stats().Total }
 
 // CallsTo returns the number of requests to one endpoint: exchange, refresh, code, read, write,
-// other (any unknown path), or the same name prefixed with threads_ for Threads. A request with a
-// body counts once its body has arrived. CallsTo panics on any other name, as SetFault does.
+// app_token, debug_token, other (any unknown path), or the same name prefixed with threads_ or
+// facebook_. A request with a body counts once its body has arrived. CallsTo panics on any other
+// name, as SetFault does.
 func (i *Instagram) CallsTo(endpoint string) int {
-	if !slices.Contains(endpointNames, strings.TrimPrefix(endpoint, threadsFamily.prefix)) {
+	known := slices.ContainsFunc(families, func(f *family) bool {
+		name, found := strings.CutPrefix(endpoint, f.prefix)
+		return found && slices.Contains(endpointNames, name)
+	})
+	if !known {
 		panic("mock: unknown endpoint " + endpoint)
 	}
 	return i.currentCounters().stats().Endpoints[endpoint]
 }
 
-var endpointNames = []string{"exchange", "refresh", "code", "read", "write", "other"}
+var endpointNames = []string{"exchange", "refresh", "code", "app_token", "debug_token", "read", "write", "other"}
 
 // CallsFor returns the number of requests that carried this token or code.
 func (i *Instagram) CallsFor(short string) int { return i.currentCounters().token(short).Calls }

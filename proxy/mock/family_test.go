@@ -13,7 +13,8 @@ const (
 	threadsApp    = "1234567890"
 )
 
-var bothApps = Options{AppID: testApp, Secret: testSecret, Threads: App{AppID: threadsApp, Secret: threadsSecret}}
+var allApps = Options{AppID: testApp, Secret: testSecret, Threads: App{AppID: threadsApp, Secret: threadsSecret},
+	Facebook: App{AppID: facebookApp, Secret: facebookSecret}}
 
 func threadsQuery(token string) string {
 	return "grant_type=th_exchange_token&client_secret=" + threadsSecret + "&access_token=" + url.QueryEscape(token)
@@ -24,7 +25,7 @@ func threadsLogin(code string) url.Values {
 }
 
 func TestThreadsFromCodeToRefreshOnOneListenerWithInstagram(t *testing.T) {
-	s := newStandOf(t, bothApps, ServerOptions{})
+	s := newStandOf(t, allApps, ServerOptions{})
 	a := s.login(t, threadsLogin("AQcode"))
 	if !regexp.MustCompile(`^\{"access_token":"THQV\w{176}","user_id":24000000000000001\}$`).MatchString(a.body) {
 		t.Fatalf("got %d %s", a.status, a.body)
@@ -57,7 +58,7 @@ func TestThreadsFromCodeToRefreshOnOneListenerWithInstagram(t *testing.T) {
 }
 
 func TestEachAppAcceptsOnlyItsOwnSecret(t *testing.T) {
-	s := newStandOf(t, bothApps, ServerOptions{})
+	s := newStandOf(t, allApps, ServerOptions{})
 	swapped := strings.NewReplacer(testSecret, threadsSecret, threadsSecret, testSecret)
 	wantCode(t, "Threads' secret at Instagram", s.get(t, "/access_token?"+swapped.Replace(query("IGAA-1"))), 400, 100, 0)
 	wantCode(t, "Instagram's secret at Threads", s.get(t, "/access_token?"+swapped.Replace(threadsQuery("THQV1"))), 400, 100, 0)
@@ -76,7 +77,7 @@ func TestEachAppAcceptsOnlyItsOwnSecret(t *testing.T) {
 
 // With Options.Host, the paths of other hosts are unknown and their grant types are refused.
 func TestHostServesOnlyItsOwnEndpoints(t *testing.T) {
-	of := bothApps
+	of := allApps
 	targets := map[string]func(*stand) answer{
 		"exchange":         func(s *stand) answer { return s.get(t, "/access_token?"+query("IGAA1")) },
 		"refresh":          func(s *stand) answer { return s.refresh(t, "IGAA1") },
@@ -87,12 +88,22 @@ func TestHostServesOnlyItsOwnEndpoints(t *testing.T) {
 		"threads_refresh": func(s *stand) answer {
 			return s.get(t, "/refresh_access_token?grant_type=th_refresh_token&access_token=THAA1")
 		},
-		"threads_code": func(s *stand) answer { return s.login(t, threadsLogin("AQ2")) },
-		"threads_read": func(s *stand) answer { return s.get(t, "/me?access_token=THAA1") },
+		"threads_code":       func(s *stand) answer { return s.login(t, threadsLogin("AQ2")) },
+		"threads_read":       func(s *stand) answer { return s.get(t, "/me?access_token=THAA1") },
+		"threads_app_token":  func(s *stand) answer { return s.get(t, appTokenQuery(threadsApp, threadsSecret)) },
+		"facebook_exchange":  func(s *stand) answer { return s.get(t, extendQuery("EAAG1")) },
+		"facebook_code":      func(s *stand) answer { return s.get(t, facebookCodeQuery("AQ3")) },
+		"facebook_app_token": func(s *stand) answer { return s.get(t, appTokenQuery(facebookApp, facebookSecret)) },
+		"facebook_read":      func(s *stand) answer { return s.get(t, "/me/accounts?access_token=EAAG1") },
+		"facebook_debug_token": func(s *stand) answer {
+			return s.get(t, "/debug_token?input_token=EAAG1&access_token="+url.QueryEscape(facebookApp+"|"+facebookSecret))
+		},
 	}
+	const instagram, threads = "exchange refresh read write", "threads_exchange threads_refresh threads_code threads_read threads_app_token"
+	const facebook = "facebook_exchange facebook_code facebook_app_token facebook_read facebook_debug_token"
 	for name, served := range map[string]string{
-		"": "exchange refresh code read write threads_exchange threads_refresh threads_code threads_read", "graph.instagram.com": "exchange refresh read write",
-		"api.instagram.com": "code", "graph.threads.net": "threads_exchange threads_refresh threads_code threads_read",
+		"": instagram + " code " + threads + " " + facebook, "graph.instagram.com": instagram, "api.instagram.com": "code",
+		"graph.threads.net": threads, "graph.threads.com": threads, "graph.facebook.com": facebook,
 	} {
 		of.Host = name
 		s := newStandOf(t, of, ServerOptions{})
@@ -116,7 +127,7 @@ func TestHostServesOnlyItsOwnEndpoints(t *testing.T) {
 }
 
 func TestHostsAreListed(t *testing.T) {
-	if got := strings.Join(Hosts(), " "); got != "api.instagram.com graph.instagram.com graph.threads.net" {
+	if got := strings.Join(Hosts(), " "); got != "api.instagram.com graph.facebook.com graph.instagram.com graph.threads.com graph.threads.net" {
 		t.Errorf("got %s", got)
 	}
 }

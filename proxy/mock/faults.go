@@ -31,7 +31,7 @@ var faults = []Fault{
 	{"longlived", "400, code 452/4279019: the token is already long-lived", refusing(longLived)},
 	{"standing", "400, code 100: the misleading \"Unsupported request - method type: get\" for an app without access", refusing(standing)},
 	{"permission", "403, code 10: a permission is missing", refusing(permission)},
-	{"wrongsecret", "400, code 100: the client secret is refused", refusing(wrongSecret)},
+	{"wrongsecret", "400, code 100, at Facebook code 1: the client secret is refused", (*call).refuseSecret},
 	{"limit4", "400, code 4: the app's rate limit, with the usage headers", refusing(limit4)},
 	{"limit17", "403, code 17: the user's rate limit", refusing(limit17)},
 	{"limit32", "400, code 32: the page's rate limit", refusing(limit32)},
