@@ -52,6 +52,10 @@ func (i *Instagram) controlAt(path string) (http.HandlerFunc, string) {
 		return i.serveProof, http.MethodPost
 	case "/__revoke":
 		return i.serveRevoke, http.MethodPost
+	case "/__webhook":
+		return i.serveWebhook, http.MethodPost
+	case "/__signed_request":
+		return i.serveSignedRequest, http.MethodPost
 	case "/__reset":
 		return i.serveReset, http.MethodPost
 	case trap:

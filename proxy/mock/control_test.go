@@ -91,7 +91,8 @@ func TestControlEndpointsTakeOneMethod(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	other := map[string]string{"GET": "POST", "POST": "GET"}
 	for target, allowed := range map[string]string{"/__stats": "GET", "/__faults": "GET", "/__reset": "POST",
-		"/__fault?mode=down": "POST", "/__latency?d=1s": "POST", "/__age?d=25h": "POST", "/__code": "POST", "/__shape?mode=flat": "POST", "/__secret": "POST"} {
+		"/__fault?mode=down": "POST", "/__latency?d=1s": "POST", "/__age?d=25h": "POST", "/__code": "POST", "/__shape?mode=flat": "POST", "/__secret": "POST",
+		"/__proof?mode=required": "POST", "/__revoke": "POST", "/__webhook": "POST", "/__signed_request": "POST"} {
 		a := s.send(t, other[allowed], target, nil, nil)
 		if a.status != 405 || a.header.Get("Allow") != allowed {
 			t.Errorf("%s: got %d, Allow %q", target, a.status, a.header.Get("Allow"))

@@ -75,28 +75,34 @@ func (x *call) chooseByApp() *family {
 	return instagramFamily
 }
 
-// chooseByToken chooses by the tokens of a read or a write: by what is known about them, then by
-// how they look. A token of Facebook's look is also accepted by Instagram, as before Facebook was
-// here, unless the request shows that it is for Facebook.
+// chooseByToken chooses by the tokens of a read or a write, then by what only Facebook has. Tokens
+// that begin with EAA are accepted by Instagram too, which gets them if nothing else decides.
 func (x *call) chooseByToken() *family {
-	tokens := []string{x.short}
-	if x.endpoint == debugEndpoint {
-		tokens = []string{x.secret, x.short}
+	inspecting := x.endpoint == debugEndpoint
+	if f := x.familyOf(x.secret); inspecting && f != nil { // an app token, or a token of the caller
+		return f
 	}
-	for _, token := range tokens {
-		if t, _, issued := x.instagram.issued.token(token); issued {
-			return t.family
-		}
+	if f := x.familyOf(x.short); f != nil {
+		return f
 	}
-	for _, token := range tokens {
-		if threadsFamily.own(token) {
-			return threadsFamily
-		}
-	}
-	switch {
-	case x.endpoint == debugEndpoint, strings.Contains(x.short, "|"), slices.Contains(facebookEdges, x.edge),
-		facebookFamily.own(x.short) && (x.value("appsecret_proof") != "" || x.instagram.requiresProof()):
+	proven := facebookFamily.own(x.short) && (x.value("appsecret_proof") != "" || x.instagram.requiresProof())
+	if inspecting || proven || slices.Contains(facebookEdges, x.edge) {
 		return facebookFamily
 	}
 	return instagramFamily
+}
+
+// familyOf returns the family that issued a token, or the one that the token's look shows. It
+// returns nil if the token shows none.
+func (x *call) familyOf(token string) *family {
+	t, _, issued := x.instagram.issued.token(token)
+	switch {
+	case issued:
+		return t.family
+	case threadsFamily.own(token):
+		return threadsFamily
+	case strings.Contains(token, "|"): // an app token
+		return facebookFamily
+	}
+	return nil
 }
