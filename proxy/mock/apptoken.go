@@ -31,6 +31,11 @@ func (x *call) isAppToken(token string) bool {
 	return x.family != instagramFamily && strings.HasPrefix(token, x.family.app) && strings.Contains(token[len(x.family.app):], "|")
 }
 
+func (x *call) splitAppToken(token string) (id, secret string) {
+	id, secret, _ = strings.Cut(strings.TrimPrefix(token, x.family.app), "|")
+	return id, secret
+}
+
 // judgeAppToken accepts app tokens that were issued here, and those made by hand of the app's id
 // and secret.
 func (x *call) judgeAppToken(token string) *graphError {
@@ -39,7 +44,7 @@ func (x *call) judgeAppToken(token string) *graphError {
 		return dead
 	}
 	app := x.instagram.app(x.family)
-	id, secret, _ := strings.Cut(strings.TrimPrefix(token, x.family.app), "|")
+	id, secret := x.splitAppToken(token)
 	switch {
 	case !app.has(id):
 		return &wrongAppToken

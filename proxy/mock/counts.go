@@ -25,7 +25,8 @@ func (i *Instagram) CallsTo(endpoint string) int {
 
 var endpointNames = []string{"exchange", "refresh", "code", "app_token", "debug_token", "read", "write", "other"}
 
-// CallsFor returns the number of requests that carried this token or code.
+// CallsFor returns the number of requests that carried this token or code, or the input_token. A
+// request for an app token counts for the app's id.
 func (i *Instagram) CallsFor(short string) int { return i.currentCounters().token(short).Calls }
 
 // MaxConcurrent returns the largest number of requests with this token or code that were in flight
@@ -35,7 +36,7 @@ func (i *Instagram) MaxConcurrent(short string) int {
 }
 
 // Issued returns the tokens issued for this token or code, in order and including those in broken
-// responses: long-lived ones for a token, short-lived ones for a code.
+// responses: long-lived ones for a token, short-lived ones for a code, app tokens for an app's id.
 func (i *Instagram) Issued(short string) []string { return i.currentCounters().issued(short) }
 
 // Strange lists what requests contained that igproxy must not send, one string per request. Values

@@ -1,9 +1,6 @@
 package mock
 
-import (
-	"cmp"
-	"time"
-)
+import "time"
 
 // Refusals of debug_token, as published.
 var (
@@ -74,7 +71,11 @@ func (x *call) debugBody(_, _, members string) string {
 	case !issued:
 		t, age = issuedToken{life: time.Duration(expiresIn(0)) * time.Second, app: app}, 24*time.Hour
 	}
-	about := inspection{AppID: cmp.Or(x.instagram.app(x.family).id, "17"), Type: "APP", Application: "Anna's app", Valid: dead == nil, Scopes: []string{}}
+	id := x.instagram.app(x.family).id
+	if id == "" {
+		id, _ = x.splitAppToken(x.secret)
+	}
+	about := inspection{AppID: id, Type: "APP", Application: "Anna's app", Valid: dead == nil, Scopes: []string{}}
 	if !t.app {
 		begun := time.Now().Add(-age)
 		about.Type, about.User, about.Scopes = "USER", x.family.user, x.family.scopes

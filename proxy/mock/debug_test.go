@@ -38,6 +38,10 @@ func TestDebugTokenDescribesATokenAsMetaDoes(t *testing.T) {
 	if data := s.inspect(t, facebookKey); data["type"] != "APP" || data["is_valid"] != true || data["user_id"] != nil || data["expires_at"] != nil {
 		t.Errorf("an app token: got %v", data)
 	}
+	anyApp := newStandOf(t, Options{}, ServerOptions{})
+	if data := anyApp.inspect(t, "EAAelsewhere"); data["app_id"] != facebookApp {
+		t.Errorf("any app: got %v", data)
+	}
 	if data := s.inspect(t, "EAAelsewhere"); data["is_valid"] != true {
 		t.Errorf("a token that was not issued here: got %v", data)
 	}
