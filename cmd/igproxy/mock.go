@@ -20,7 +20,7 @@ func mockCommand(env environment) *cli.Command {
 	hosts := strings.Join(mock.Hosts(), ", ")
 	return &cli.Command{
 		Name:        "mock",
-		Usage:       "run a stand-in for Instagram, with faults and counters",
+		Usage:       "run a stand-in for Instagram, Threads and Facebook, with faults and counters",
 		Description: mock.Guide(),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8081", Usage: "listen on `ADDRESS`; port 0 picks a free port"},
@@ -30,7 +30,9 @@ func mockCommand(env environment) *cli.Command {
 			&cli.StringFlag{Name: "secret", Usage: "accept only the client secret `TEXT`; make one up, because other users can read command lines"},
 			&cli.StringFlag{Name: "app-id", Usage: "accept a code only with client_id=`ID`"},
 			&cli.StringFlag{Name: "threads-secret", Usage: "accept only the Threads client secret `TEXT`"},
-			&cli.StringFlag{Name: "threads-app-id", Usage: "accept a Threads code only with client_id=`ID`"},
+			&cli.StringFlag{Name: "threads-app-id", Usage: "accept a Threads login only with client_id=`ID`"},
+			&cli.StringFlag{Name: "facebook-secret", Aliases: []string{"facebook-client-secret"}, Usage: "accept only the Facebook client secret `TEXT`"},
+			&cli.StringFlag{Name: "facebook-app-id", Usage: "accept Facebook calls only with client_id=`ID`"},
 			&cli.StringFlag{Name: "host", Usage: "act only as `HOST`, one of " + hosts},
 		},
 		Action: func(c *cli.Context) error {
@@ -53,8 +55,9 @@ func serveMock(c *cli.Context, env environment) error {
 	log := lines.Logger
 	instagram := mock.New(mock.Options{
 		AppID: c.String("app-id"), Secret: c.String("secret"),
-		Threads: mock.App{AppID: c.String("threads-app-id"), Secret: c.String("threads-secret")},
-		Host:    c.String("host"), Latency: c.Duration("latency"), Logger: log,
+		Threads:  mock.App{AppID: c.String("threads-app-id"), Secret: c.String("threads-secret")},
+		Facebook: mock.App{AppID: c.String("facebook-app-id"), Secret: c.String("facebook-client-secret")},
+		Host:     c.String("host"), Latency: c.Duration("latency"), Logger: log,
 	})
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)

@@ -6,8 +6,8 @@ import (
 )
 
 func TestMockActsOnlyAsAHostOfMeta(t *testing.T) {
-	code, stdout, stderr := command(t, nil, "mock", "--host", "graph.facebook.com")
-	want := `igproxy: --host: "graph.facebook.com" is not one of api.instagram.com, graph.instagram.com, graph.threads.net` + "\n"
+	code, stdout, stderr := command(t, nil, "mock", "--host", "www.facebook.com")
+	want := `igproxy: --host: "www.facebook.com" is not one of api.instagram.com, graph.facebook.com, graph.instagram.com, graph.threads.com, graph.threads.net` + "\n"
 	if code != exitUsage || stdout != "" || stderr != want {
 		t.Errorf("exit code %d\ngot  %s%swant %s", code, stdout, stderr, want)
 	}
@@ -16,7 +16,8 @@ func TestMockActsOnlyAsAHostOfMeta(t *testing.T) {
 func TestTheHelpOfMockNamesEveryEndpoint(t *testing.T) {
 	_, stdout, _ := command(t, nil, "mock", "--help")
 	for _, want := range []string{"/access_token", "/refresh_access_token", "/oauth/access_token", "/me/media", "/__stats", "/__reset", "/__fault?",
-		"/__latency", "/__code", "/__secret", "/__shape", "/__age", "/__stream", "/__faults", "--threads-secret TEXT", "--threads-app-id ID", "--app-id ID"} {
+		"/__latency", "/__code", "/__secret", "/__shape", "/__age", "/__stream", "/__faults", "--threads-secret TEXT", "--threads-app-id ID",
+		"--facebook-secret TEXT", "--facebook-client-secret TEXT", "--facebook-app-id ID", "/debug_token", "/__proof", "/__revoke", "/__webhook", "/__signed_request", "--app-id ID"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("%s is not in the help", want)
 		}

@@ -45,25 +45,47 @@ func unsupported(method string) graphError {
 	return graphError{status: 400, Message: "Unsupported request - method type: " + strings.ToLower(method), Type: "IGApiException", Code: 100}
 }
 
-func unknownPath(path string) graphError {
-	return graphError{status: 500, Message: "Unknown path components: " + path, Type: "IGApiException", Code: 2500}
+func (x *call) unsupportedMethod() graphError {
+	method := strings.ToLower(x.r.Method)
+	if x.family == facebookFamily {
+		return graphError{status: 400, Message: "Unsupported " + method + " request.", Type: "GraphMethodException", Code: 100}
+	}
+	return unsupported(method)
+}
+
+func (x *call) unknownPath() graphError {
+	e := graphError{status: 500, Message: "Unknown path components: " + x.r.URL.Path, Type: "IGApiException", Code: 2500}
+	if x.family == facebookFamily {
+		e.status, e.Type = 400, "OAuthException"
+	}
+	return e
+}
+
+// wrongSecret returns the refusal of a client secret.
+func (x *call) wrongSecret() graphError {
+	if x.family == facebookFamily {
+		return wrongKey
+	}
+	return wrongSecret
 }
 
 // refuse sends e as the response.
 func (x *call) refuse(e graphError) {
+	e = x.worded(e)
 	h := x.w.Header()
 	for name, value := range e.header {
 		h.Set(name, value)
 	}
-	if e.status == http.StatusBadRequest && !x.endpoint.codes {
-		h.Set("WWW-Authenticate", fmt.Sprintf(`OAuth "Facebook Platform" "%s" "%s"`, kind(e.Code), e.Message))
+	if e.status == http.StatusBadRequest && !x.endpoint.oldErrors {
+		h.Set("WWW-Authenticate", fmt.Sprintf(`OAuth "Facebook Platform" "%s" "%s"`, x.kind(e.Code), e.Message))
 	}
 	x.reply(e.status, jsonType, x.envelope(e))
 }
 
 // envelope returns the body of an error response in the endpoint's format.
 func (x *call) envelope(e graphError) string {
-	if x.endpoint.codes {
+	e = x.worded(e)
+	if x.endpoint.oldErrors {
 		return codeEnvelope(e)
 	}
 	e.TraceID = "A" + traceID(22)
@@ -71,9 +93,12 @@ func (x *call) envelope(e graphError) string {
 }
 
 // kind returns the name of the error that WWW-Authenticate contains for code.
-func kind(code int) string {
-	if code == 190 || code == 452 {
+func (x *call) kind(code int) string {
+	switch {
+	case code == 190 || code == 452:
 		return "invalid_token"
+	case code == 100 && x.endpoint == facebookCodeEndpoint:
+		return "invalid_code"
 	}
 	return "invalid_request"
 }
@@ -102,17 +127,21 @@ func (x *call) reply(status int, contentType, body string) {
 	_, _ = x.w.Write([]byte(body)) // the client may have disconnected
 }
 
-// head sends the status line and the headers. It adds Instagram's usual headers, unless they are
+// head sends the status line and the headers. It adds Meta's usual headers, unless they are
 // set already.
 func (x *call) head(status int, contentType string) {
 	h := x.w.Header()
+	version := "Instagram-Api-Version"
+	if x.family == facebookFamily {
+		version = "Facebook-Api-Version"
+	}
 	for name, value := range map[string]string{
-		"Content-Type":          contentType,
-		"Instagram-Api-Version": x.version,
-		"X-App-Usage":           `{"call_volume":0,"cpu_time":0}`,
-		"X-Fb-Request-Id":       "A" + traceID(22),
-		"X-Fb-Rev":              "1029384756",
-		"X-Fb-Trace-Id":         traceID(11),
+		"Content-Type":    contentType,
+		version:           x.version,
+		"X-App-Usage":     `{"call_volume":0,"cpu_time":0}`,
+		"X-Fb-Request-Id": "A" + traceID(22),
+		"X-Fb-Rev":        "1029384756",
+		"X-Fb-Trace-Id":   traceID(11),
 	} {
 		if h.Get(name) == "" {
 			h.Set(name, value)

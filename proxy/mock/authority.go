@@ -54,7 +54,7 @@ func (a *authority) leaf(o ServerOptions, ip net.IP) (tls.Certificate, error) {
 	template := newTemplate("igproxy stand-in")
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	template.DNSNames = []string{"localhost", "graph.instagram.com", "api.instagram.com", "graph.threads.net"}
+	template.DNSNames = append(Hosts(), "localhost")
 	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, ip}
 	if host, _, err := net.SplitHostPort(o.Addr); err == nil && host != "" && net.ParseIP(host) == nil {
 		template.DNSNames = append(template.DNSNames, host)

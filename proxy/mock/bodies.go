@@ -57,7 +57,7 @@ func (x *call) twoTokens() {
 
 func (x *call) extra() {
 	members := extraMembers
-	if x.endpoint.codes || x.endpoint.open { // their responses already have members with these names
+	if x.endpoint.oldErrors || x.endpoint.open { // their responses already have members with these names
 		members = strings.NewReplacer("user_id", "owner_id", "permissions", "granted").Replace(members)
 	}
 	x.reply(200, jsonType, x.success(members))

@@ -1,6 +1,7 @@
 package mock
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -58,19 +59,24 @@ func (i *Instagram) begin(w http.ResponseWriter, r *http.Request) *call {
 // identify finds the token, the secret, the family and the fault of a call. It is called once
 // everything that the endpoint reads has arrived.
 func (x *call) identify() {
-	parameters, token := x.query, "access_token"
-	if x.endpoint.codes {
-		parameters, token = x.form, "code"
+	x.grant, x.client = x.value("grant_type"), x.value("client_id")
+	if x.endpoint == loginEndpoint {
+		x.family = x.chooseFamily()
+		x.endpoint = x.loginCall()
+		x.grant, x.client = x.value("grant_type"), x.value("client_id") // the endpoint may read only the form
 	}
-	x.grant, x.client = last(parameters, "grant_type"), last(parameters, "client_id")
-	x.short, x.secret = last(parameters, token), last(parameters, "client_secret")
-	if x.endpoint.open && x.short == "" {
-		x.short = last(x.form, token)
+	x.short, x.secret = x.value(x.endpoint.token), x.value("client_secret")
+	if x.endpoint.open {
+		access := cmp.Or(x.value("access_token"), bearer(x.r.Header.Get("Authorization")))
+		if x.endpoint == debugEndpoint {
+			x.secret = access // it contains the client secret, or is an app token
+		} else {
+			x.short = access
+		}
 	}
-	if x.endpoint.open && x.short == "" {
-		x.short = bearer(x.r.Header.Get("Authorization"))
+	if x.family == nil {
+		x.family = x.chooseFamily()
 	}
-	x.family = x.chooseFamily()
 	if x.short != "" {
 		x.hash = hashOf(x.short)
 		x.fault = chooseFault(x.forAll, x.short)
@@ -125,7 +131,7 @@ func (x *call) end() {
 func (x *call) answer() {
 	x.wait(x.latency)
 	if !slices.Contains(x.endpoint.methods, x.r.Method) {
-		x.refuse(unsupported(x.r.Method))
+		x.refuse(x.unsupportedMethod())
 		return
 	}
 	if e := x.endpoint.refusal(x); e != nil {

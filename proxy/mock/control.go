@@ -26,6 +26,8 @@ func (i *Instagram) control(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
+const badApp = "app must be instagram, threads or facebook"
+
 // controlAt returns the handler of a control endpoint and its method; "" allows every method. The
 // handler is nil if path is not a control endpoint.
 func (i *Instagram) controlAt(path string) (http.HandlerFunc, string) {
@@ -46,6 +48,14 @@ func (i *Instagram) controlAt(path string) (http.HandlerFunc, string) {
 		return i.serveSecret, http.MethodPost
 	case "/__shape":
 		return i.serveShape, http.MethodPost
+	case "/__proof":
+		return i.serveProof, http.MethodPost
+	case "/__revoke":
+		return i.serveRevoke, http.MethodPost
+	case "/__webhook":
+		return i.serveWebhook, http.MethodPost
+	case "/__signed_request":
+		return i.serveSignedRequest, http.MethodPost
 	case "/__reset":
 		return i.serveReset, http.MethodPost
 	case trap:
@@ -131,12 +141,12 @@ func (i *Instagram) serveShape(w http.ResponseWriter, r *http.Request) {
 // serveSecret takes the secrets only from the body, because URLs may be logged on the way.
 func (i *Instagram) serveSecret(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil || r.URL.RawQuery != "" {
-		writeMember(w, http.StatusBadRequest, "error", "send the secrets in the body, as a form: secret=..., repeatable; app=threads for the Threads app")
+		writeMember(w, http.StatusBadRequest, "error", "send the secrets in the body, as a form: secret=..., repeatable; app=threads or app=facebook for another app")
 		return
 	}
-	f, known := map[string]*family{"": instagramFamily, "instagram": instagramFamily, "threads": threadsFamily}[r.PostForm.Get("app")]
-	if !known {
-		writeMember(w, http.StatusBadRequest, "error", "app must be instagram or threads")
+	f := familyNamed(r.PostForm.Get("app"))
+	if f == nil {
+		writeMember(w, http.StatusBadRequest, "error", badApp)
 		return
 	}
 	secrets := r.PostForm["secret"]

@@ -91,7 +91,8 @@ func TestControlEndpointsTakeOneMethod(t *testing.T) {
 	s := newStand(t, ServerOptions{})
 	other := map[string]string{"GET": "POST", "POST": "GET"}
 	for target, allowed := range map[string]string{"/__stats": "GET", "/__faults": "GET", "/__reset": "POST",
-		"/__fault?mode=down": "POST", "/__latency?d=1s": "POST", "/__age?d=25h": "POST", "/__code": "POST", "/__shape?mode=flat": "POST", "/__secret": "POST"} {
+		"/__fault?mode=down": "POST", "/__latency?d=1s": "POST", "/__age?d=25h": "POST", "/__code": "POST", "/__shape?mode=flat": "POST", "/__secret": "POST",
+		"/__proof?mode=required": "POST", "/__revoke": "POST", "/__webhook": "POST", "/__signed_request": "POST"} {
 		a := s.send(t, other[allowed], target, nil, nil)
 		if a.status != 405 || a.header.Get("Allow") != allowed {
 			t.Errorf("%s: got %d, Allow %q", target, a.status, a.header.Get("Allow"))
@@ -131,7 +132,7 @@ func TestSecretsAreSetByAControlEndpoint(t *testing.T) {
 		{"/__secret", "secret=one-secret&secret=another-one", 200, []string{"one-secret", "another-one"}, []string{"a-third"}},
 		{"/__secret", "app=threads&secret=a-third", 200, []string{"one-secret", "another-one"}, []string{"a-third"}},
 		{"/__secret?secret=a-third", "", 400, []string{"one-secret"}, []string{"a-third"}},
-		{"/__secret", "app=facebook&secret=a-third", 400, []string{"one-secret"}, []string{"a-third"}},
+		{"/__secret", "app=whatsapp&secret=a-third", 400, []string{"one-secret"}, []string{"a-third"}},
 		{"/__secret", "", 200, []string{"one-secret", "a-third"}, []string{""}},
 	} {
 		if a := s.send(t, "POST", c.target, strings.NewReader(c.body), form); a.status != c.status || strings.Contains(a.body, "one") {

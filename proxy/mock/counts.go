@@ -9,18 +9,24 @@ import (
 func (i *Instagram) Calls() int { return i.currentCounters().stats().Total }
 
 // CallsTo returns the number of requests to one endpoint: exchange, refresh, code, read, write,
-// other (any unknown path), or the same name prefixed with threads_ for Threads. A request with a
-// body counts once its body has arrived. CallsTo panics on any other name, as SetFault does.
+// app_token, debug_token, other (any unknown path), or the same name prefixed with threads_ or
+// facebook_. A request with a body counts once its body has arrived. CallsTo panics on any other
+// name, as SetFault does.
 func (i *Instagram) CallsTo(endpoint string) int {
-	if !slices.Contains(endpointNames, strings.TrimPrefix(endpoint, threadsFamily.prefix)) {
+	known := slices.ContainsFunc(families, func(f *family) bool {
+		name, found := strings.CutPrefix(endpoint, f.prefix)
+		return found && slices.Contains(endpointNames, name)
+	})
+	if !known {
 		panic("mock: unknown endpoint " + endpoint)
 	}
 	return i.currentCounters().stats().Endpoints[endpoint]
 }
 
-var endpointNames = []string{"exchange", "refresh", "code", "read", "write", "other"}
+var endpointNames = []string{"exchange", "refresh", "code", "app_token", "debug_token", "read", "write", "other"}
 
-// CallsFor returns the number of requests that carried this token or code.
+// CallsFor returns the number of requests that carried this token or code, or the input_token. A
+// request for an app token counts for the app's id.
 func (i *Instagram) CallsFor(short string) int { return i.currentCounters().token(short).Calls }
 
 // MaxConcurrent returns the largest number of requests with this token or code that were in flight
@@ -30,7 +36,7 @@ func (i *Instagram) MaxConcurrent(short string) int {
 }
 
 // Issued returns the tokens issued for this token or code, in order and including those in broken
-// responses: long-lived ones for a token, short-lived ones for a code.
+// responses: long-lived ones for a token, short-lived ones for a code, app tokens for an app's id.
 func (i *Instagram) Issued(short string) []string { return i.currentCounters().issued(short) }
 
 // Strange lists what requests contained that igproxy must not send, and what they lacked, in one

@@ -2,17 +2,22 @@ package mock
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
 // endpoint is one kind of call that Meta serves: what it accepts and how it answers.
 type endpoint struct {
-	name    string   // in the counters, after the family's prefix
-	methods []string // accepted
-	must    []string // parameters required exactly once; others are strange, unless open
-	codes   bool     // a code exchange: parameters in a form, errors in a shape of their own
-	open    bool     // takes any parameters, and the token as a bearer token too
-	bodied  bool     // its body is read
+	name      string   // in the counters, after the family's prefix
+	methods   []string // accepted; unless open, igproxy must use the first
+	token     string   // the parameter with the token or code, or what else identifies the call
+	must      []string // parameters required exactly once; others are strange, unless open
+	login     bool     // at /oauth/access_token
+	form      bool     // igproxy must send the parameters in a form, otherwise in the query
+	strict    bool     // parameters are accepted only in a form
+	oldErrors bool     // errors have the shape of api.instagram.com
+	open      bool     // takes any parameters, and the token as a bearer token too
+	bodied    bool     // its body is read
 
 	refusal func(*call) *graphError             // checks the request, before any fault
 	verdict func(*call) *graphError             // checks the token, after any fault
@@ -22,30 +27,29 @@ type endpoint struct {
 }
 
 var (
-	exchangeEndpoint = &endpoint{name: "exchange", methods: []string{http.MethodGet},
+	exchangeEndpoint = &endpoint{name: "exchange", methods: []string{http.MethodGet}, token: "access_token",
 		must:    []string{"grant_type", "client_secret", "access_token"},
 		refusal: (*call).refuseExchange, verdict: (*call).judgeShort,
 		issue: (*call).issueLong, body: (*call).tokenBody, succeed: (*call).sendSuccess}
-	refreshEndpoint = &endpoint{name: "refresh", methods: []string{http.MethodGet},
+	refreshEndpoint = &endpoint{name: "refresh", methods: []string{http.MethodGet}, token: "access_token",
 		must:    []string{"grant_type", "access_token"},
 		refusal: (*call).refuseRefresh, verdict: (*call).judgeLong,
 		issue: (*call).issueLong, body: (*call).tokenBody, succeed: (*call).sendSuccess}
-	codeEndpoint = &endpoint{name: "code", methods: []string{http.MethodPost}, codes: true, bodied: true,
-		must:    []string{"client_id", "client_secret", "grant_type", "redirect_uri", "code"},
-		refusal: (*call).refuseCode, verdict: accept,
-		issue: (*call).issueShort, body: (*call).loginBody, succeed: (*call).sendSuccess}
-	readEndpoint = &endpoint{name: "read", methods: []string{http.MethodGet}, open: true,
+	readEndpoint = &endpoint{name: "read", methods: []string{http.MethodGet}, token: "access_token", open: true,
 		refusal: (*call).refuseNode, verdict: (*call).judgeAny,
 		issue: issueNothing, body: (*call).nodeBody, succeed: (*call).sendSuccess}
-	writeEndpoint = &endpoint{name: "write", methods: []string{http.MethodPost, http.MethodDelete}, open: true, bodied: true,
+	writeEndpoint = &endpoint{name: "write", methods: []string{http.MethodPost, http.MethodDelete}, token: "access_token", open: true, bodied: true,
 		refusal: (*call).refuseNode, verdict: (*call).judgeAny,
 		issue: issueNothing, body: (*call).writtenBody, succeed: (*call).sendSuccess}
-	streamEndpoint = &endpoint{name: "read", methods: []string{http.MethodGet}, open: true,
+	debugEndpoint = &endpoint{name: "debug_token", methods: []string{http.MethodGet}, token: "input_token", open: true,
+		refusal: (*call).refuseDebug, verdict: accept,
+		issue: issueNothing, body: (*call).debugBody, succeed: (*call).sendSuccess}
+	streamEndpoint = &endpoint{name: "read", methods: []string{http.MethodGet}, token: "access_token", open: true,
 		refusal: (*call).refuseStream, verdict: accept,
 		issue: issueNothing, body: (*call).writtenBody, succeed: (*call).stream}
 	// otherEndpoint stands for every unknown path. Its requests are checked by the rules of the
 	// exchange.
-	otherEndpoint = &endpoint{name: "other", methods: []string{http.MethodGet}, must: exchangeEndpoint.must,
+	otherEndpoint = &endpoint{name: "other", methods: []string{http.MethodGet}, token: "access_token", must: exchangeEndpoint.must,
 		refusal: (*call).refusePath, verdict: accept,
 		issue: issueNothing, body: (*call).writtenBody, succeed: (*call).sendSuccess}
 )
@@ -65,18 +69,21 @@ func (x *call) find() {
 }
 
 func (x *call) endpointAt(path string) *endpoint {
-	switch path {
-	case "/access_token":
+	h := x.instagram.host
+	switch {
+	case path == "/access_token" && h.may(instagramFamily, threadsFamily):
 		return exchangeEndpoint
-	case "/refresh_access_token":
+	case path == "/refresh_access_token" && h.may(instagramFamily, threadsFamily):
 		return refreshEndpoint
-	case "/oauth/access_token":
-		return codeEndpoint
-	case streamPath:
+	case path == "/debug_token" && h.may(threadsFamily, facebookFamily):
+		return debugEndpoint
+	case path == "/oauth/access_token":
+		return loginEndpoint
+	case path == streamPath:
 		return streamEndpoint
 	}
 	known := false
-	if x.node, x.edge, known = splitNode(path); !known {
+	if x.node, x.edge, known = splitNode(path); !known || slices.Contains(facebookEdges, x.edge) && !h.may(facebookFamily) {
 		return otherEndpoint
 	}
 	if x.r.Method == http.MethodPost || x.r.Method == http.MethodDelete {
@@ -106,7 +113,10 @@ func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == 
 var edges = strings.Fields("children comments content_publishing_limit conversations insights live_media media media_publish mentions " +
 	"messages replies stories subscribed_apps tags threads threads_insights threads_publish threads_publishing_limit")
 
+// facebookEdges lists edges that only Facebook has.
+var facebookEdges = strings.Fields("accounts businesses feed permissions picture posts")
+
 func (x *call) refusePath() *graphError {
-	e := unknownPath(x.r.URL.Path)
+	e := x.unknownPath()
 	return &e
 }

@@ -13,7 +13,8 @@ const (
 	threadsApp    = "1234567890"
 )
 
-var bothApps = Options{AppID: testApp, Secret: testSecret, Threads: App{AppID: threadsApp, Secret: threadsSecret}}
+var allApps = Options{AppID: testApp, Secret: testSecret, Threads: App{AppID: threadsApp, Secret: threadsSecret},
+	Facebook: App{AppID: facebookApp, Secret: facebookSecret}}
 
 func threadsQuery(token string) string {
 	return "grant_type=th_exchange_token&client_secret=" + threadsSecret + "&access_token=" + url.QueryEscape(token)
@@ -24,7 +25,7 @@ func threadsLogin(code string) url.Values {
 }
 
 func TestThreadsFromCodeToRefreshOnOneListenerWithInstagram(t *testing.T) {
-	s := newStandOf(t, bothApps, ServerOptions{})
+	s := newStandOf(t, allApps, ServerOptions{})
 	a := s.login(t, threadsLogin("AQcode"))
 	if !regexp.MustCompile(`^\{"access_token":"THQV\w{176}","user_id":24000000000000001\}$`).MatchString(a.body) {
 		t.Fatalf("got %d %s", a.status, a.body)
@@ -57,7 +58,7 @@ func TestThreadsFromCodeToRefreshOnOneListenerWithInstagram(t *testing.T) {
 }
 
 func TestEachAppAcceptsOnlyItsOwnSecret(t *testing.T) {
-	s := newStandOf(t, bothApps, ServerOptions{})
+	s := newStandOf(t, allApps, ServerOptions{})
 	swapped := strings.NewReplacer(testSecret, threadsSecret, threadsSecret, testSecret)
 	wantCode(t, "Threads' secret at Instagram", s.get(t, "/access_token?"+swapped.Replace(query("IGAA-1"))), 400, 100, 0)
 	wantCode(t, "Instagram's secret at Threads", s.get(t, "/access_token?"+swapped.Replace(threadsQuery("THQV1"))), 400, 100, 0)
@@ -76,7 +77,7 @@ func TestEachAppAcceptsOnlyItsOwnSecret(t *testing.T) {
 
 // With Options.Host, the paths of other hosts are unknown and their grant types are refused.
 func TestHostServesOnlyItsOwnEndpoints(t *testing.T) {
-	of := bothApps
+	of := allApps
 	targets := map[string]func(*stand) answer{
 		"exchange":         func(s *stand) answer { return s.get(t, "/access_token?"+query("IGAA1")) },
 		"refresh":          func(s *stand) answer { return s.refresh(t, "IGAA1") },
@@ -87,12 +88,22 @@ func TestHostServesOnlyItsOwnEndpoints(t *testing.T) {
 		"threads_refresh": func(s *stand) answer {
 			return s.get(t, "/refresh_access_token?grant_type=th_refresh_token&access_token=THAA1")
 		},
-		"threads_code": func(s *stand) answer { return s.login(t, threadsLogin("AQ2")) },
-		"threads_read": func(s *stand) answer { return s.get(t, "/me?access_token=THAA1") },
+		"threads_code":       func(s *stand) answer { return s.login(t, threadsLogin("AQ2")) },
+		"threads_read":       func(s *stand) answer { return s.get(t, "/me?access_token=THAA1") },
+		"threads_app_token":  func(s *stand) answer { return s.get(t, appTokenQuery(threadsApp, threadsSecret)) },
+		"facebook_exchange":  func(s *stand) answer { return s.get(t, extendQuery("EAAG1")) },
+		"facebook_code":      func(s *stand) answer { return s.get(t, facebookCodeQuery("AQ3")) },
+		"facebook_app_token": func(s *stand) answer { return s.get(t, appTokenQuery(facebookApp, facebookSecret)) },
+		"facebook_read":      func(s *stand) answer { return s.get(t, "/me/accounts?access_token=EAAG1") },
+		"facebook_debug_token": func(s *stand) answer {
+			return s.get(t, "/debug_token?input_token=EAAG1&access_token="+url.QueryEscape(facebookApp+"|"+facebookSecret))
+		},
 	}
+	const instagram, threads = "exchange refresh read write", "threads_exchange threads_refresh threads_code threads_read threads_app_token"
+	const facebook = "facebook_exchange facebook_code facebook_app_token facebook_read facebook_debug_token"
 	for name, served := range map[string]string{
-		"": "exchange refresh code read write threads_exchange threads_refresh threads_code threads_read", "graph.instagram.com": "exchange refresh read write",
-		"api.instagram.com": "code", "graph.threads.net": "threads_exchange threads_refresh threads_code threads_read",
+		"": instagram + " code " + threads + " " + facebook, "graph.instagram.com": instagram, "api.instagram.com": "code",
+		"graph.threads.net": threads, "graph.threads.com": threads, "graph.facebook.com": facebook,
 	} {
 		of.Host = name
 		s := newStandOf(t, of, ServerOptions{})
@@ -115,8 +126,40 @@ func TestHostServesOnlyItsOwnEndpoints(t *testing.T) {
 	}
 }
 
+// Without ids of apps, the form of a login call and the look of a token show the family.
+func TestOneListenerForAllHostsTellsTheFamiliesApart(t *testing.T) {
+	s := newStandOf(t, Options{}, ServerOptions{})
+	issued := tokenOf(t, s.get(t, extendQuery("EAAG1")))
+	path, login, _ := strings.Cut(facebookCodeQuery("AQ2"), "?")
+	for name, c := range map[string]struct {
+		endpoint string
+		send     func() answer
+	}{
+		"a code in a form":                   {"code", func() answer { return s.login(t, loginForm("AQ1")) }},
+		"a code in a form without its grant": {"facebook_code", func() answer { return s.post(t, path, urlencoded, login) }},
+		"a code by GET":                      {"facebook_code", func() answer { return s.get(t, facebookCodeQuery("AQ3")) }},
+		"an extension":                       {"facebook_exchange", func() answer { return s.sendAs(t, "POST JSON", extendQuery("x")) }},
+		"an app token":                       {"facebook_app_token", func() answer { return s.get(t, appTokenQuery("17", "x")) }},
+		"a token that Facebook issued":       {"facebook_read", func() answer { return s.get(t, "/me?access_token="+issued) }},
+		"Facebook's look":                    {"read", func() answer { return s.get(t, "/me?access_token=EAAelsewhere") }},
+		"a proof": {"facebook_read", func() answer {
+			return s.get(t, "/me?access_token=EAAelsewhere&appsecret_proof="+Proof("any", "EAAelsewhere"))
+		}},
+		"an edge":                {"facebook_read", func() answer { return s.get(t, "/me/accounts?access_token=EAAelsewhere") }},
+		"a write with a token":   {"threads_write", func() answer { return s.post(t, "/me/threads", urlencoded, "access_token=TH1") }},
+		"an inspected token":     {"facebook_debug_token", func() answer { return s.get(t, "/debug_token?input_token=EAA1&access_token=17%7Cx") }},
+		"Threads' app token":     {"threads_debug_token", func() answer { return s.get(t, "/debug_token?input_token=TH1&access_token=TH%7C17%7Cx") }},
+		"Facebook's own request": {"facebook_debug_token", func() answer { return s.get(t, "/debug_token?input_token=EAA1&access_token="+issued) }},
+	} {
+		s.Reset()
+		if a := c.send(); a.status != 200 || s.CallsTo(c.endpoint) != 1 {
+			t.Errorf("%s: got %d %s, %v", name, a.status, a.body, s.currentCounters().stats().Endpoints)
+		}
+	}
+}
+
 func TestHostsAreListed(t *testing.T) {
-	if got := strings.Join(Hosts(), " "); got != "api.instagram.com graph.instagram.com graph.threads.net" {
+	if got := strings.Join(Hosts(), " "); got != "api.instagram.com graph.facebook.com graph.instagram.com graph.threads.com graph.threads.net" {
 		t.Errorf("got %s", got)
 	}
 }

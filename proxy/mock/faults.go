@@ -6,9 +6,9 @@ import (
 )
 
 // Fault is one thing that can go wrong. It applies to every token or code that starts with its name
-// and a hyphen (expired-1), at every endpoint; after SetFault, it applies to all tokens and codes.
-// If a fault is about something that a response does not contain, such as expires_in in the
-// response to a code exchange, that response is good.
+// and a hyphen (expired-1), at every endpoint, and to requests for an app token with such an app
+// id; after SetFault, it applies to all of them. If a fault is about something that a response does
+// not contain, such as expires_in in the response to a code exchange, that response is good.
 type Fault struct {
 	Name        string
 	Description string // one line, for help texts
@@ -31,7 +31,7 @@ var faults = []Fault{
 	{"longlived", "400, code 452/4279019: the token is already long-lived", refusing(longLived)},
 	{"standing", "400, code 100: the misleading \"Unsupported request - method type: get\" for an app without access", refusing(standing)},
 	{"permission", "403, code 10: a permission is missing", refusing(permission)},
-	{"wrongsecret", "400, code 100: the client secret is refused", refusing(wrongSecret)},
+	{"wrongsecret", "400, code 100, at Facebook code 1: the client secret is refused", (*call).refuseSecret},
 	{"limit4", "400, code 4: the app's rate limit, with the usage headers", refusing(limit4)},
 	{"limit17", "403, code 17: the user's rate limit", refusing(limit17)},
 	{"limit32", "400, code 32: the page's rate limit", refusing(limit32)},

@@ -5,16 +5,22 @@ import (
 	"strings"
 )
 
-const guide = `Meta has no sandbox for tokens. This is one, for Instagram and Threads. Any token
-can be exchanged, unless its prefix names a fault (access_token=expired-1) or it
-looks like a token of the other API. Refreshing, reading and writing need a token
-that begins with IG or EAA, or for Threads with TH.
+const guide = `Meta has no sandbox for tokens. This is one, for Instagram, Threads and Facebook.
+Any token can be exchanged, unless its prefix names a fault (access_token=expired-1)
+or it looks like a token of another API. Refreshing, reading and writing need a token
+that begins with IG or EAA, for Threads with TH, for Facebook with EAA.
 
 Meta's endpoints, with or without a leading version (/v23.0):
   GET  /access_token           return a long-lived token for a short-lived one
   GET  /refresh_access_token   return a new token for one that is at least a day old
-  POST /oauth/access_token     return a short-lived token for a code, once
-  GET  /me, /ID, /me/media     return data page by page; POST and DELETE write
+  POST /oauth/access_token     return a short-lived token for a code, once; Threads and
+                               Facebook also take a GET
+  GET  /oauth/access_token     Facebook: extend a token (grant_type=fb_exchange_token);
+                               Facebook and Threads: return an app token
+                               (grant_type=client_credentials)
+  GET  /debug_token            Threads and Facebook: describe the token in input_token
+  GET  /me, /ID, /me/media     return data page by page; POST and DELETE write. Facebook
+                               checks appsecret_proof if it is sent
 
 Control endpoints:
   GET  /__stats                return the number of calls, in all and per token
@@ -22,7 +28,14 @@ Control endpoints:
   POST /__fault?mode=down      set a fault for every token and code; mode= ends it
   POST /__latency?d=200ms      wait before each response
   POST /__code                 issue a code, valid only with the client_id= and redirect_uri= given here
-  POST /__secret               accept only the secrets in the body, such as secret=A&secret=B
+  POST /__secret               accept only the secrets in the body, such as secret=A&secret=B;
+                               app=threads or app=facebook for another app
+  POST /__proof?mode=required  refuse Facebook's reads and writes without appsecret_proof;
+                               mode=optional ends it
+  POST /__revoke               make the token in the body (token=A) invalid; subcode=467 for a logout
+  POST /__webhook?to=URL       deliver a signed webhook to an http URL on this machine
+  POST /__signed_request       return a signed_request, as for a deauthorize callback; here
+                               and for a webhook app= names the app that signs
   POST /__shape?mode=flat      set the form of the response to a code: flat (as seen on the wire) or
                                data (as documented)
   POST /__age?d=25h            make all tokens and codes older

@@ -1,13 +1,15 @@
-// Package mock is a stand-in for Instagram and Threads, because Meta has no sandbox for tokens. It
-// serves the token exchange, the refresh, the code exchange and a small part of reading and
-// writing, with the real responses and errors byte for byte, counters of the calls it received, and
-// the faults that Instagram or the network in front of it can have.
+// Package mock is a stand-in for the logins and tokens of Instagram, Threads and Facebook, because
+// Meta has no sandbox for tokens. It serves the token exchange, the refresh, the code exchange, app
+// tokens, debug_token and a small part of reading and writing, with the real responses and errors
+// byte for byte, counters of the calls it received, and the faults that Instagram or the network in
+// front of it can have. It also signs webhooks and signed requests as Meta does.
 //
 // Any token can be exchanged, with three exceptions: a token whose prefix names a fault (see
-// Faults), a token with a prefix of the other API, and a token that the stand-in itself issued and
-// that is expired or long-lived. For a refresh, a read or a write, a token must begin like a real
-// one: with IG or EAA, or for Threads with TH. A code works once. A new token reveals nothing about
-// the token or code that it was issued for, and every call gets a new token.
+// Faults), a token with a prefix of another API, and a token that the stand-in itself issued and
+// that is expired, revoked or, except at Facebook, long-lived. For a refresh, a read or a write, a
+// token must begin like a real one: with IG or EAA, for Threads with TH, for Facebook with EAA. A
+// code works once. A new token reveals nothing about the token or code that it was issued for, and
+// every call gets a new token.
 // Tokens and secrets never appear in log lines or counters. The package imports nothing from
 // igproxy, so the two cannot share a mistake.
 //
@@ -18,8 +20,6 @@
 package mock
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,11 +34,14 @@ type Options struct {
 	// AppID and Secret are the only client_id and client secret accepted. Empty accepts any value
 	// except "".
 	AppID, Secret string
-	// Threads has the AppID and the Secret of a Threads app. If Host is empty, a code exchange with
-	// this AppID goes to Threads; every other one goes to Instagram.
-	Threads App
-	// Host limits the stand-in to one of Meta's hosts: graph.instagram.com, api.instagram.com or
-	// graph.threads.net. Paths of the other hosts are then unknown. Empty means all hosts.
+	// Threads and Facebook have the AppID and the Secret of a Threads app and of a Facebook app. If
+	// Host is empty, a login call with one of these AppIDs goes to that API.
+	Threads, Facebook App
+	// RequireProof makes reads and writes at Facebook need an appsecret_proof, as "Require App
+	// Secret" does in Meta's dashboard. SetRequireProof changes this.
+	RequireProof bool
+	// Host limits the stand-in to one of Meta's hosts; the function Hosts lists them. Paths of the
+	// other hosts are then unknown. Empty means all hosts.
 	Host string
 	// PagingBase is the scheme and host of the URLs in paging.next and paging.previous. Empty means
 	// those of the request.
@@ -50,15 +53,6 @@ type Options struct {
 	Latency time.Duration
 	// Logger receives one line per request. Nil means no log.
 	Logger *slog.Logger
-}
-
-// App is an app in Meta's dashboard. An empty field accepts any value except "".
-type App struct{ AppID, Secret string }
-
-// app is an App as an Instagram stores it.
-type app struct {
-	id      string
-	accepts func(secret string) bool
 }
 
 // Instagram is the stand-in. It is an http.Handler; Start serves it on a listener. It is safe for
@@ -76,6 +70,7 @@ type Instagram struct {
 	apps     map[*family]app
 	shape    string // of the responses to code exchanges
 	latency  time.Duration
+	proof    bool      // reads and writes at Facebook need an appsecret_proof
 	fault    *Fault    // for every token; nil: the prefix decides
 	counters *counters // since the last Reset
 }
@@ -87,10 +82,11 @@ func New(o Options) *Instagram {
 		panic("mock: unknown host " + o.Host)
 	}
 	i := &Instagram{host: h, pagingBase: o.PagingBase, log: o.Logger, latency: o.Latency, issued: newIssuedRecords(), requests: &requests{},
-		closed: make(chan struct{}), counters: newCounters(), shape: dataShape}
+		closed: make(chan struct{}), counters: newCounters(), shape: dataShape, proof: o.RequireProof}
 	i.apps = map[*family]app{
-		instagramFamily: {o.AppID, accepting(o.Secret)},
-		threadsFamily:   {o.Threads.AppID, accepting(o.Threads.Secret)},
+		instagramFamily: newApp(o.AppID, o.Secret),
+		threadsFamily:   newApp(o.Threads.AppID, o.Threads.Secret),
+		facebookFamily:  newApp(o.Facebook.AppID, o.Facebook.Secret),
 	}
 	if o.FlatCodes {
 		i.shape = flatShape
@@ -100,45 +96,6 @@ func New(o Options) *Instagram {
 		i.log = slog.New(slog.DiscardHandler)
 	}
 	return i
-}
-
-// accepting returns a function that reports whether its argument is one of secrets. Empty secrets
-// are ignored; if none remain, every value except "" is accepted. It keeps only digests of the
-// secrets, so that no dump of an Instagram can show them.
-func accepting(secrets ...string) func(string) bool {
-	var wanted [][sha256.Size]byte
-	for _, s := range secrets {
-		if s != "" {
-			wanted = append(wanted, sha256.Sum256([]byte(s)))
-		}
-	}
-	if len(wanted) == 0 {
-		return func(given string) bool { return given != "" }
-	}
-	return func(given string) bool {
-		got, found := sha256.Sum256([]byte(given)), 0
-		for _, want := range wanted {
-			found |= subtle.ConstantTimeCompare(got[:], want[:])
-		}
-		return found == 1
-	}
-}
-
-// SetSecrets sets the client secrets that the Instagram app accepts, as "Reset" does in Meta's
-// dashboard. Without arguments, the app accepts any secret except "".
-func (i *Instagram) SetSecrets(secrets ...string) { i.setSecrets(instagramFamily, secrets) }
-
-func (i *Instagram) setSecrets(f *family, secrets []string) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.apps[f] = app{i.apps[f].id, accepting(secrets...)}
-}
-
-// app returns the family's app.
-func (i *Instagram) app(f *family) app {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.apps[f]
 }
 
 // ServeHTTP serves the control endpoints directly and everything else as Instagram does. Faults

@@ -11,25 +11,29 @@ import (
 const (
 	shortLife  = time.Hour
 	codeLife   = time.Hour
-	refreshAge = 24 * time.Hour // minimum age of a long-lived token for a refresh
-	maxEntries = 1 << 20        // when it is reached, all records are dropped, as if nothing had been issued
+	refreshAge = 24 * time.Hour      // minimum age of a long-lived token for a refresh
+	dataLife   = 90 * 24 * time.Hour // how long an app may use the data of a user who does not come back
+	maxEntries = 1 << 20             // when it is reached, all records are dropped, as if nothing had been issued
 )
 
 // issuedRecords records by hash which tokens and codes were issued and used, and holds the clock.
 // Unlike the counters, it is not affected by Reset.
 type issuedRecords struct {
-	mu     sync.Mutex // protects the fields below
-	ahead  time.Duration
-	tokens map[digest]issuedToken
-	codes  map[digest]issuedCode
+	mu      sync.Mutex // protects the fields below
+	ahead   time.Duration
+	tokens  map[digest]issuedToken
+	revoked map[digest]int // subcodes
+	codes   map[digest]issuedCode
 }
 
 type digest [16]byte
 
 type issuedToken struct {
+	family *family
 	issued time.Time
-	life   time.Duration
+	life   time.Duration // zero: it does not expire
 	long   bool
+	app    bool // an app token
 }
 
 type issuedCode struct {
@@ -40,7 +44,7 @@ type issuedCode struct {
 }
 
 func newIssuedRecords() *issuedRecords {
-	return &issuedRecords{tokens: map[digest]issuedToken{}, codes: map[digest]issuedCode{}}
+	return &issuedRecords{tokens: map[digest]issuedToken{}, revoked: map[digest]int{}, codes: map[digest]issuedCode{}}
 }
 
 // digestOf returns the digest of text; it is zero if text is empty.
@@ -61,13 +65,15 @@ func (r *issuedRecords) age(d time.Duration) {
 	r.ahead += d
 }
 
-func (r *issuedRecords) add(token string, life time.Duration, long bool) {
+// add records that a token was issued now.
+func (r *issuedRecords) add(token string, t issuedToken) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.tokens) >= maxEntries {
 		clear(r.tokens)
 	}
-	r.tokens[digestOf(token)] = issuedToken{r.now(), life, long}
+	t.issued = r.now()
+	r.tokens[digestOf(token)] = t
 }
 
 // token returns what is known about a token: its record, its age, and whether it was issued here.
@@ -76,6 +82,30 @@ func (r *issuedRecords) token(token string) (t issuedToken, age time.Duration, i
 	defer r.mu.Unlock()
 	t, issued = r.tokens[digestOf(token)]
 	return t, r.now().Sub(t.issued), issued
+}
+
+// dead returns the refusal of a token that is revoked or expired, or nil.
+func (r *issuedRecords) dead(token string) *graphError {
+	t, age, issued := r.token(token)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch subcode, is := r.revoked[digestOf(token)]; {
+	case is:
+		e := revocations[subcode]
+		return &e
+	case issued && t.life > 0 && age >= t.life:
+		return &expired
+	}
+	return nil
+}
+
+func (r *issuedRecords) revoke(token string, subcode int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.revoked) >= maxEntries {
+		clear(r.revoked)
+	}
+	r.revoked[digestOf(token)] = subcode
 }
 
 // newCode issues a code that looks like Instagram's, for an app and a redirect_uri. An empty

@@ -2,8 +2,24 @@ package mock
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+)
+
+// The code exchanges of Instagram and Threads. Instagram's accepts only a form. Meta documents a
+// form for Threads too, but its own samples and many apps send the parameters in the query.
+var (
+	codeEndpoint = &endpoint{name: "code", methods: []string{http.MethodPost}, token: "code", login: true, form: true, strict: true,
+		oldErrors: true, bodied: true,
+		must:    []string{"client_id", "client_secret", "grant_type", "redirect_uri", "code"},
+		refusal: (*call).refuseCode, verdict: accept,
+		issue: (*call).issueShort, body: (*call).loginBody, succeed: (*call).sendSuccess}
+	threadsCodeEndpoint = &endpoint{name: "code", methods: []string{http.MethodPost, http.MethodGet}, token: "code", login: true, form: true,
+		oldErrors: true, bodied: true, must: codeEndpoint.must,
+		refusal: (*call).refuseCode, verdict: accept,
+		issue: (*call).issueShort, body: (*call).loginBody, succeed: (*call).sendSuccess}
 )
 
 // The refusals of the code exchange, as published. It is not known for certain which of them a
@@ -31,14 +47,14 @@ func codeError(message string) graphError {
 // use the code again.
 func (x *call) refuseCode() *graphError {
 	for _, name := range x.endpoint.must {
-		if last(x.form, name) == "" {
+		if x.value(name) == "" {
 			e := codeError("You must provide a " + name)
 			return &e
 		}
 	}
-	app, redirect := x.instagram.app(x.family), last(x.form, "redirect_uri")
+	app, redirect := x.instagram.app(x.family), x.value("redirect_uri")
 	switch u, err := url.Parse(redirect); {
-	case app.id != "" && x.client != app.id:
+	case !app.has(x.client):
 		return &unknownApp
 	case !app.accepts(x.secret):
 		return &codeUnverified
@@ -54,15 +70,8 @@ func (x *call) refuseCode() *graphError {
 	return e
 }
 
-// codeEnvelope returns an error in the format of the code exchange. Messages about tokens become
-// the corresponding messages about codes.
+// codeEnvelope returns an error in the format of the code exchange.
 func codeEnvelope(e graphError) string {
-	switch e.Message {
-	case expired.Message:
-		e.Message = codeExpired.Message
-	case garbage.Message:
-		e.Message = codeUnmatched.Message
-	}
 	return encoded(struct {
 		Type    string `json:"error_type"`
 		Code    int    `json:"code"`
@@ -70,10 +79,11 @@ func codeEnvelope(e graphError) string {
 	}{e.Type, e.status, e.Message})
 }
 
+// issueShort issues a short-lived token. Only Facebook's response says when it expires.
 func (x *call) issueShort() (token, expires string) {
 	token, _ = x.counters.issue(x.short, x.family.short)
-	x.instagram.issued.add(token, shortLife, false)
-	return token, ""
+	x.instagram.issued.add(token, issuedToken{family: x.family, life: shortLife})
+	return token, strconv.Itoa(int(shortLife.Seconds()))
 }
 
 // loginBody returns the response to a code exchange: the documented shape, the flat one seen on the

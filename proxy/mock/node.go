@@ -11,7 +11,7 @@ import (
 // splitNode splits /me or /{id}, with or without an edge. known is false for any other path.
 func splitNode(path string) (node, edge string, known bool) {
 	node, edge, deeper := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	return node, edge, (node == "me" || digits(node)) && (!deeper || slices.Contains(edges, edge))
+	return node, edge, (node == "me" || digits(node)) && (!deeper || slices.Contains(edges, edge) || slices.Contains(facebookEdges, edge))
 }
 
 // refuseNode refuses a call without a token. judgeAny checks the token later.
@@ -20,6 +20,24 @@ func (x *call) refuseNode() *graphError {
 		return &noToken
 	}
 	return nil
+}
+
+// judgeAny accepts every token that looks like a token of the family and is alive, and for nodes
+// other than /me an app token.
+func (x *call) judgeAny() *graphError {
+	if x.isAppToken(x.short) {
+		if x.node == "me" {
+			return &noToken
+		}
+		return x.judgeAppToken(x.short)
+	}
+	if !x.family.own(x.short) {
+		return &garbage
+	}
+	if dead := x.instagram.issued.dead(x.short); dead != nil {
+		return dead
+	}
+	return x.judgeProof()
 }
 
 // field is one field of a node. Its value is already JSON.

@@ -33,14 +33,15 @@ func (x *call) refuseRefresh() *graphError {
 	return nil
 }
 
-// judgeShort accepts every token except those known to be foreign, expired or long-lived.
+// judgeShort accepts every token except those known to be foreign, dead or long-lived.
 func (x *call) judgeShort() *graphError {
-	t, age, issued := x.instagram.issued.token(x.short)
+	t, _, issued := x.instagram.issued.token(x.short)
+	dead := x.instagram.issued.dead(x.short)
 	switch {
 	case beginsWith(x.short, x.family.foreign):
 		return &garbage
-	case issued && age >= t.life:
-		return &expired
+	case dead != nil:
+		return dead
 	case issued && t.long:
 		return &longLived
 	}
@@ -51,11 +52,12 @@ func (x *call) judgeShort() *graphError {
 // as such if it looks like a token of the family.
 func (x *call) judgeLong() *graphError {
 	t, age, issued := x.instagram.issued.token(x.short)
+	dead := x.instagram.issued.dead(x.short)
 	switch {
 	case !x.family.own(x.short):
 		return &garbage
-	case issued && age >= t.life:
-		return &expired
+	case dead != nil:
+		return dead
 	case issued && !t.long:
 		return &standing // not published; this is Instagram's catch-all
 	case issued && age < refreshAge:
@@ -64,21 +66,9 @@ func (x *call) judgeLong() *graphError {
 	return nil
 }
 
-// judgeAny accepts every token that looks like a token of the family and has not expired.
-func (x *call) judgeAny() *graphError {
-	t, age, issued := x.instagram.issued.token(x.short)
-	switch {
-	case !x.family.own(x.short):
-		return &garbage
-	case issued && age >= t.life:
-		return &expired
-	}
-	return nil
-}
-
 func (x *call) issueLong() (token, expires string) {
 	token, seconds := x.counters.issue(x.short, x.family.long)
-	x.instagram.issued.add(token, time.Duration(seconds)*time.Second, true)
+	x.instagram.issued.add(token, issuedToken{family: x.family, life: time.Duration(seconds) * time.Second, long: true})
 	return token, strconv.Itoa(seconds)
 }
 

@@ -41,6 +41,8 @@ func refusing(e graphError) func(*call) {
 	return func(x *call) { x.refuse(e) }
 }
 
+func (x *call) refuseSecret() { x.refuse(x.wrongSecret()) }
+
 // reflectError sends an error that repeats the token and the secret, which a proxy must not pass
 // on.
 func (x *call) reflectError() {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"reflect"
 	"strings"
@@ -129,13 +130,17 @@ func TestTheLatestRequestsAreKept(t *testing.T) {
 // TestLogContainsNoTokenOrSecret checks the exchange; this test checks the other endpoints.
 func TestOtherEndpointsLogNoTokenOrSecret(t *testing.T) {
 	var log strings.Builder
-	i := New(Options{Secret: testSecret, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	i := New(Options{Secret: testSecret, Facebook: App{facebookApp, facebookSecret}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	code := i.Code("", "")
+	i.Revoke("EAA-canary", 460)
 	for _, r := range []*http.Request{
 		httptest.NewRequest("POST", "/oauth/access_token", strings.NewReader(loginForm(code).Encode())),
 		httptest.NewRequest("GET", "/refresh_access_token?grant_type=ig_refresh_token&access_token=IGAA-canary", nil),
 		httptest.NewRequest("GET", "/me/media?access_token=IGAA-canary", nil),
 		httptest.NewRequest("POST", "/me/media?access_token=IGAA-canary", strings.NewReader("caption=IGAA-canary")),
+		httptest.NewRequest("GET", extendQuery("fb-canary"), nil),
+		httptest.NewRequest("GET", appTokenQuery(facebookApp, facebookSecret), nil),
+		httptest.NewRequest("GET", "/debug_token?input_token=EAAfb-canary&access_token="+url.QueryEscape(facebookKey), nil),
 	} {
 		r.Header.Set("Content-Type", urlencoded)
 		w := httptest.NewRecorder()
@@ -143,8 +148,9 @@ func TestOtherEndpointsLogNoTokenOrSecret(t *testing.T) {
 			t.Fatalf("%s: got %d %s", r.URL.Path, w.Code, w.Body)
 		}
 	}
-	everything := log.String() + fmt.Sprintf("%+v %#v %+v %+v", *i.currentCounters(), i.currentCounters().fullStats(), i.issued.tokens, i.issued.codes)
-	for _, secret := range []string{code, "IGAA-canary", testSecret, i.Issued(code)[0], i.Issued("IGAA-canary")[0]} {
+	everything := log.String() + fmt.Sprintf("%+v %#v %+v %+v %#v %+v", *i.currentCounters(), i.currentCounters().fullStats(), i.issued.tokens, i.issued.codes, i.apps, i.issued.revoked)
+	for _, secret := range []string{code, "IGAA-canary", testSecret, i.Issued(code)[0], i.Issued("IGAA-canary")[0], facebookSecret, "fb-canary", "EAA-canary",
+		i.Issued("fb-canary")[0], i.Issued(facebookApp)[0]} {
 		if strings.Contains(everything, secret) {
 			t.Errorf("%s... was printed", secret[:8])
 		}

@@ -20,7 +20,7 @@ func clientTLS(s *Server) *tls.Config {
 
 func TestCertificateCoversInstagramsAndLocalNames(t *testing.T) {
 	s := newStand(t, ServerOptions{TLS: true})
-	for _, name := range []string{"127.0.0.1", "::1", "localhost", "graph.instagram.com"} {
+	for _, name := range []string{"127.0.0.1", "::1", "localhost", "graph.instagram.com", "graph.threads.com", "graph.facebook.com"} {
 		c := clientTLS(s.server)
 		c.ServerName = name
 		conn, err := tls.Dial("tcp", s.server.Addr, c)

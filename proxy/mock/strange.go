@@ -30,13 +30,13 @@ func (o *oddities) add(when bool, name string) {
 // never appear in the list.
 func (x *call) strangeness() []string {
 	var o oddities
-	o.add(!slices.Contains(x.endpoint.methods, x.r.Method), "method")
+	o.add(x.r.Method != x.endpoint.methods[0] && !(x.endpoint.open && slices.Contains(x.endpoint.methods, x.r.Method)), "method")
 	o.add(x.endpoint == otherEndpoint, "path")
 	o.add(x.badQuery, "malformed query")
 	switch {
 	case x.endpoint.open:
 		o.open(x)
-	case x.endpoint.codes:
+	case x.endpoint.form:
 		o.others(x.query, nil, " in the query")
 		o.exactly(x.form, x.endpoint.must)
 		o.others(x.form, x.endpoint.must, "")

@@ -10,25 +10,31 @@ import (
 	"strings"
 )
 
-// tokenLength is the length of every issued token.
-const tokenLength = 180
+const (
+	tokenLength = 180 // of every issued token, except app tokens
+	appRandom   = 27  // characters of an app token after its prefix, which ends with "|"
+)
 
 // letters replaces the two characters of base64url that Instagram writes as letters.
 var letters = strings.NewReplacer("-", "ZA", "_", "ZD")
 
-// newToken derives the nth token that is issued for short, a token or code that was received. The
-// new token looks real and does not contain short, unless short has fewer than 5 characters, which
-// can occur in any string.
+// newToken derives the nth token for a token or code that was received. It looks real and does not
+// contain short, unless short has fewer than 5 characters, which can occur in any string, or is in
+// the prefix: an app token contains the app's id.
 func newToken(key []byte, short, prefix string, n int) string {
 	mac := hmac.New(sha256.New, key)
 	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(n)))
 	mac.Write([]byte(short))
 	stream := mathrand.NewChaCha8([sha256.Size]byte(mac.Sum(nil)))
-	raw := make([]byte, tokenLength)
+	length := tokenLength
+	if strings.HasSuffix(prefix, "|") {
+		length = len(prefix) + appRandom
+	}
+	raw := make([]byte, length)
 	for {
 		_, _ = stream.Read(raw) // never returns an error
-		token := (prefix + letters.Replace(base64.RawURLEncoding.EncodeToString(raw)))[:tokenLength]
-		if len(short) < 5 || !strings.Contains(token, short) {
+		token := (prefix + letters.Replace(base64.RawURLEncoding.EncodeToString(raw)))[:length]
+		if len(short) < 5 || strings.Contains(prefix, short) || !strings.Contains(token, short) {
 			return token
 		}
 	}

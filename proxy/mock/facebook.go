@@ -1,0 +1,116 @@
+package mock
+
+import (
+	"net/http"
+	"strings"
+)
+
+// Facebook's calls at /oauth/access_token. Meta documents GET with a query; apps also send POST
+// with a query, a form or JSON.
+var (
+	extendEndpoint = &endpoint{name: "exchange", methods: []string{http.MethodGet, http.MethodPost}, token: "fb_exchange_token",
+		login: true, bodied: true,
+		must:    []string{"grant_type", "client_id", "client_secret", "fb_exchange_token"},
+		refusal: (*call).refuseExtension, verdict: (*call).judgeExtendable,
+		issue: (*call).issueLong, body: (*call).tokenBody, succeed: (*call).sendSuccess}
+	facebookCodeEndpoint = &endpoint{name: "code", methods: []string{http.MethodGet, http.MethodPost}, token: "code",
+		login: true, bodied: true,
+		must:    []string{"client_id", "client_secret", "redirect_uri", "code"},
+		refusal: (*call).refuseFacebookCode, verdict: accept,
+		issue: (*call).issueShort, body: (*call).tokenBody, succeed: (*call).sendSuccess}
+)
+
+// Facebook's refusals of a login call, as published. Those of a missing code and of an unknown grant
+// type are made up.
+var (
+	noClient    = loginRefusal(101, 0, "Missing client_id parameter.")
+	wrongClient = loginRefusal(101, 0, "Error validating application. Invalid application ID.")
+	wrongKey    = loginRefusal(1, 0, "Error validating client secret.")
+	noExtension = loginRefusal(1, 0, "fb_exchange_token parameter not specified")
+	noCode      = loginRefusal(1, 0, "Missing authorization code")
+	oddGrant    = loginRefusal(100, 0, "Invalid grant_type")
+
+	oddCode       = loginRefusal(100, 0, "Invalid verification code format.")
+	lateCode      = loginRefusal(100, 36007, "This authorization code has expired.")
+	otherRedirect = loginRefusal(100, 36008, codeUnverified.Message)
+	spentCode     = loginRefusal(100, 36009, "This authorization code has been used.")
+)
+
+func loginRefusal(code, subcode int, message string) graphError {
+	return graphError{status: 400, Type: "OAuthException", Code: code, Subcode: subcode, Message: message}
+}
+
+// refuseClient checks the app's id, and then its secret.
+func (x *call) refuseClient() *graphError {
+	app := x.instagram.app(x.family)
+	switch {
+	case x.client == "":
+		return &noClient
+	case !app.has(x.client):
+		return &wrongClient
+	case !app.accepts(x.secret):
+		e := x.wrongSecret()
+		return &e
+	}
+	return nil
+}
+
+func (x *call) refuseExtension() *graphError {
+	if e := x.refuseClient(); e != nil {
+		return e
+	}
+	if x.short == "" {
+		return &noExtension
+	}
+	return nil
+}
+
+// judgeExtendable accepts short-lived and long-lived tokens. An app token cannot be extended.
+func (x *call) judgeExtendable() *graphError {
+	if beginsWith(x.short, x.family.foreign) || x.isAppToken(x.short) {
+		return &garbage
+	}
+	return x.instagram.issued.dead(x.short)
+}
+
+// refuseFacebookCode checks a code exchange and marks the code as used, as refuseCode does. The
+// grant type may be missing, and the redirect_uri may be missing or empty if the code is not bound
+// to one.
+func (x *call) refuseFacebookCode() *graphError {
+	if e := x.refuseClient(); e != nil {
+		return e
+	}
+	switch {
+	case x.grant != "" && x.grant != "authorization_code":
+		return &oddGrant
+	case x.short == "":
+		return &noCode
+	case strings.ContainsAny(x.short, "# "):
+		return &oddCode
+	}
+	e := x.instagram.issued.take(x.short, x.client, x.value("redirect_uri"))
+	x.usedCode = e == nil
+	return e
+}
+
+// facebookCodeErrors has Facebook's wording of errors that the endpoints share.
+var facebookCodeErrors = map[string]graphError{
+	expired.Message: lateCode, codeExpired.Message: lateCode, codeUsed.Message: spentCode, codeUnverified.Message: otherRedirect,
+	garbage.Message: oddCode, codeUnmatched.Message: oddCode,
+}
+
+// worded returns the error that the endpoint sends for e: a code exchange speaks of a code instead
+// of a token.
+func (x *call) worded(e graphError) graphError {
+	switch {
+	case x.endpoint == facebookCodeEndpoint:
+		if known, found := facebookCodeErrors[e.Message]; found {
+			return known
+		}
+	case x.endpoint.oldErrors && e.Message == expired.Message:
+		return codeExpired
+	case x.endpoint.oldErrors && e.Message == garbage.Message:
+		return codeUnmatched
+	}
+	return e
+}
