@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -61,9 +60,7 @@ func TestCheckNamesAllMissingPermissionsAtOnce(t *testing.T) {
 // operator who then gives the user what each command seems to lack changes nothing.
 func TestCheckOfAClusterNamesThePermissionsOfTheClientItself(t *testing.T) {
 	t.Parallel()
-	node := redistest.Start(t, redistest.Options{Args: []string{"--cluster-enabled", "yes"}})
-	node.Do("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-	eventually(t, "the cluster is up", func() bool { return strings.Contains(fmt.Sprint(node.Do("CLUSTER", "INFO")), "cluster_state:ok") })
+	node := redistest.StartClusterNode(t)
 	for name, c := range map[string]struct{ rules, want string }{
 		"all":    {documented + " +cluster|slots +asking", ""},
 		"asking": {documented + " +cluster|slots", "give the user +asking"},

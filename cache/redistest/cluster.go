@@ -55,6 +55,16 @@ func StartCluster(t testing.TB, options ...Options) *Cluster {
 	return c
 }
 
+// StartClusterNode starts a cluster of one node, which has all slots, and stops it at the end of the
+// test.
+func StartClusterNode(t testing.TB) *Server {
+	t.Helper()
+	node := Start(t, Options{Args: []string{"--cluster-enabled", "yes"}, port: freePort(t, busDistance)})
+	node.Do("CLUSTER", "ADDSLOTSRANGE", "0", strconv.Itoa(slots-1))
+	eventually(t, "the cluster is up", func() bool { return strings.Contains(fmt.Sprint(node.Do("CLUSTER", "INFO")), "cluster_state:ok") })
+	return node
+}
+
 func (c *Cluster) all(ok func(*Server) bool) bool {
 	return !slices.ContainsFunc(c.nodes, func(n *Server) bool { return !n.dead() && !ok(n) })
 }

@@ -15,7 +15,7 @@ var (
 		issue: (*call).issueLong, body: (*call).tokenBody, succeed: (*call).sendSuccess}
 	facebookCodeEndpoint = &endpoint{name: "code", methods: []string{http.MethodGet, http.MethodPost}, token: "code",
 		login: true, bodied: true,
-		must:    []string{"client_id", "client_secret", "redirect_uri", "code"},
+		must: []string{"client_id", "client_secret", "code"}, may: "redirect_uri",
 		refusal: (*call).refuseFacebookCode, verdict: accept,
 		issue: (*call).issueShort, body: (*call).tokenBody, succeed: (*call).sendSuccess}
 )

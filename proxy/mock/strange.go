@@ -45,7 +45,8 @@ func (x *call) strangeness() []string {
 		o.headers(x.r.Header, appHeaders)
 	default:
 		o.exactly(x.query, x.endpoint.must)
-		o.others(x.query, x.endpoint.must, "")
+		o.add(len(x.query[x.endpoint.may]) > 1, "repeated "+x.endpoint.may)
+		o.others(x.query, append([]string{x.endpoint.may}, x.endpoint.must...), "")
 		o.headers(x.r.Header, appHeaders)
 		o.add(x.r.ContentLength != 0, "body") // -1 means an unknown length
 	}
