@@ -11,8 +11,8 @@ import (
 )
 
 // check tries every Redis command that igproxy needs. The error names the kind of fault, or all
-// missing permissions. In mode cluster the client sends CLUSTER SLOTS before any of them, and if that
-// is denied, every command fails with its error.
+// missing permissions. In mode cluster the client sends CLUSTER SLOTS before any of them, and if
+// that is denied, every command fails with its error.
 func (t *redisTier) check(ctx context.Context) error {
 	if err := t.checkSentinels(ctx); err != nil {
 		return err

@@ -31,7 +31,7 @@ func TestAny4xxIsARefusal(t *testing.T) {
 			}
 		}
 		which := map[bool]string{false: upstreamGraph, true: upstreamLogin}[form]
-		if state := w.p.carried.circuits.worst(which); state != breaker.Closed { // newWorld's breakers open at five failures
+		if state := w.p.carried.circuits.worst(which); state != breaker.Closed { // five failures open a breaker
 			t.Errorf("the breaker is %s, want closed; code exchange %v", state, form)
 		}
 		for _, status := range []int{408, 425, 429} {

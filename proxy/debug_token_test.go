@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// debugWorld is facebookWorld with DebugToken, and with Meta's answer to /debug_token.
+// debugWorld returns what facebookWorld returns, but with DebugToken and two Facebook apps. Meta's
+// answer is debugAnswer.
 func debugWorld(t *testing.T) (w *world, facebook *service) {
 	w, facebook = newWorld(t), newService(t)
 	o := optionsFor(t, w.graph.url.String(), nil)

@@ -117,7 +117,8 @@ func facebookGrants(o Options) []*grant {
 		grant{name: "facebook_debug_token", path: debugPath, subject: debugSubject, appToken: true})
 }
 
-// family returns the rows of one service. Fields of a row that are zero get their values from common.
+// family returns the rows of one service. Fields of a row that are zero get their values from
+// common.
 func family(common grant, list ...grant) (all []*grant) {
 	for i := range list {
 		g := &list[i]

@@ -15,7 +15,8 @@ const (
 	pagesSecret = "facebook-secret-0123456789"
 )
 
-// facebookWorld is a proxy with one app of each service. service is Facebook.
+// facebookWorld returns a world with a Facebook app and these other apps, and the upstream that
+// stands for Facebook.
 func facebookWorld(t *testing.T, apps ...App) (w *world, facebook *service) {
 	t.Helper()
 	w, facebook = newWorld(t), newService(t)

@@ -80,8 +80,8 @@ func probe(ctx context.Context, ask *askStep, c call) error {
 		"check upstream.url and its path", refusal)
 }
 
-// refusesCode reports whether a refusal of a code exchange is the one for an invalid code. Instagram
-// and Threads do not say which parameter they refuse; Facebook uses code 100.
+// refusesCode reports whether a refusal of a code exchange is the one for an invalid code.
+// Instagram and Threads do not say which parameter they refuse; Facebook uses code 100.
 func refusesCode(e *graph.Error) bool {
 	return e.Class == graph.ClassRefused && (e.Flat && e.Subcode == 0 || !e.Flat && e.Code == 100 && e.Subcode != graph.SubcodeUnreadable)
 }

@@ -55,8 +55,8 @@ func StartCluster(t testing.TB, options ...Options) *Cluster {
 	return c
 }
 
-// StartClusterNode starts a cluster of one node, which has all slots, and stops it at the end of the
-// test.
+// StartClusterNode starts a cluster of one node, which has all slots, and stops it at the end of
+// the test.
 func StartClusterNode(t testing.TB) *Server {
 	t.Helper()
 	node := Start(t, Options{Args: []string{"--cluster-enabled", "yes"}, port: freePort(t, busDistance)})

@@ -52,12 +52,12 @@ var (
 func ReadToken(body []byte, now time.Time) (Token, error) { return readToken(body, now, true) }
 
 // ReadFacebookToken reads what ReadToken reads, but expires_in may be 0 or absent: app tokens and
-// some tokens of pages do not expire. The Token then has no expires_in, and Expires is as far away as
-// possible.
+// some tokens of pages do not expire. The Token then has no expires_in, and Expires is as far away
+// as possible.
 func ReadFacebookToken(body []byte, now time.Time) (Token, error) { return readToken(body, now, false) }
 
-// ReadObject reads a reply that is any JSON object without the member error. The Token is the object
-// itself, and Expires is as far away as possible.
+// ReadObject reads a reply that is any JSON object without the member error. The Token is the
+// object itself, and Expires is as far away as possible.
 func ReadObject(body []byte, now time.Time) (Token, error) {
 	members, err := objectMembers(body)
 	switch {

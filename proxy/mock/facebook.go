@@ -20,8 +20,8 @@ var (
 		issue: (*call).issueShort, body: (*call).tokenBody, succeed: (*call).sendSuccess}
 )
 
-// Facebook's refusals of a login call, as published. Those of a missing code and of an unknown grant
-// type are made up.
+// Facebook's refusals of a login call, as published. Those of a missing code and of an unknown
+// grant type are made up.
 var (
 	noClient    = loginRefusal(101, 0, "Missing client_id parameter.")
 	wrongClient = loginRefusal(101, 0, "Error validating application. Invalid application ID.")

@@ -215,7 +215,7 @@ func TestStrangeFacebookLoginsAreListed(t *testing.T) {
 		{"GET", extendQuery("EAAG1") + "&access_token=EAAG1", "parameter access_token"},
 		{"GET", extendQuery("EAAG1") + "&client_id=" + facebookApp, "repeated client_id"},
 		{"GET", facebookCodeQuery("AQ3") + "&grant_type=authorization_code", "parameter grant_type"},
-		{"GET", loginQuery("client_id", facebookApp, "client_secret", facebookSecret, "code", "AQ4"), "no redirect_uri"},
+		{"GET", loginQuery("client_id", facebookApp, "client_secret", facebookSecret, "code", "AQ4"), ""},
 		{"POST with a query", extendQuery("EAAG1"), "method"},
 		{"POST urlencoded", appTokenQuery(facebookApp, facebookSecret), "method, no grant_type, no client_id, no client_secret, body"},
 	} {

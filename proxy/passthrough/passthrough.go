@@ -1,7 +1,7 @@
 // Package passthrough streams an app's call to Meta and the answer back, unchanged: reads, uploads,
-// everything but the token calls. It adds nothing to a call, except an appsecret_proof where that is
-// configured; it remembers nothing, and never sees a client secret. Bodies have a maximum size and a minimum rate, and each call has a maximum
-// duration.
+// everything but the token calls. It adds nothing to a call, except an appsecret_proof where that
+// is configured; it remembers nothing, and never sees a client secret. Bodies have a maximum size
+// and a minimum rate, and each call has a maximum duration.
 package passthrough
 
 import (
@@ -56,8 +56,8 @@ type Call struct {
 	// DropAuthorization says that no Authorization is passed on. Set it if the call has its token
 	// elsewhere: a bearer token may then be igproxy's own, even if IsOwnToken does not know it.
 	DropAuthorization bool
-	// Proof returns the appsecret_proof of the token of the call. Nil: the call is passed on without
-	// one, or with the app's.
+	// Proof returns the appsecret_proof of the token of the call. Nil: the call is passed on
+	// without one, or with the app's.
 	Proof func(token string) string
 	// OnHeader is called with the header of an answer before it is passed on. Required.
 	OnHeader func(http.Header)

@@ -48,9 +48,9 @@ func addProof(r *http.Request, prove func(token string) string) {
 	}
 }
 
-// bufferForm reads a URL-encoded form of up to maxProvenForm bytes and returns it. The body of r can
-// still be read: it is the form, or whatever else the body is. Reading a body that fails reports the
-// same error again.
+// bufferForm reads a URL-encoded form of up to maxProvenForm bytes and returns it. The body of r
+// can still be read: it is the form, or whatever else the body is. Reading a body that fails
+// reports the same error again.
 func bufferForm(r *http.Request) (form string, ok bool) {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/x-www-form-urlencoded" || r.ContentLength == 0 || r.ContentLength > maxProvenForm {

@@ -98,11 +98,11 @@ func TestWithoutTheVariablesThereIsNoTracerAndStopIsHarmless(t *testing.T) {
 // A platform sets OTEL_ variables for every program at once. A sidecar that refused to start
 // because of one of them would take its app down.
 func TestNoVariablePreventsTheStartOrIsLogged(t *testing.T) {
-	for variables, traced := range map[string]bool{
+	for variables, traced := range map[string]bool{ // not traced: the library panics
 		"OTEL_EXPORTER_OTLP_PROTOCOL=grpc":                                                    true,
 		"OTEL_TRACES_EXPORTER=CANARY":                                                         true,
 		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=CANARY:4317":                                      true,
-		"OTEL_BSP_MAX_QUEUE_SIZE=-1":                                                          false, // the library panics
+		"OTEL_BSP_MAX_QUEUE_SIZE=-1":                                                          false,
 		"OTEL_EXPORTER_OTLP_CERTIFICATE=/CANARY":                                              true,
 		"OTEL_EXPORTER_OTLP_CLIENT_KEY=/CANARY OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE=/CANARY": true,
 		"OTEL_EXPORTER_OTLP_HEADERS=CANARY":                                                   true,
