@@ -149,10 +149,13 @@ func (a *app) isSame(b *app) bool {
 	return a.Service == b.Service && a.ID == b.ID && a.upstream == b.upstream
 }
 
+// loginHost is the name of the host at which Instagram exchanges codes.
+const loginHost = "api.instagram.com"
+
 // metaHosts are the names of Meta's own hosts, by service. A request for one of them, from an app
 // whose connections to Meta are directed to igproxy, belongs to an app of that service.
 var metaHosts = map[Service][]string{
-	Instagram: {"graph.instagram.com", "api.instagram.com"},
+	Instagram: {"graph.instagram.com", loginHost},
 	Threads:   {"graph.threads.net", "graph.threads.com"},
 	Facebook:  {"graph.facebook.com"},
 }
@@ -174,6 +177,17 @@ func (a *app) proof(token string) string {
 	mac := hmac.New(sha256.New, []byte(secret.Reveal()))
 	mac.Write([]byte(token))
 	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// serviceOf returns the service that has this host, or an empty Service.
+func serviceOf(authority string) Service {
+	name, _ := hostName(authority)
+	for service, hosts := range metaHosts {
+		if slices.Contains(hosts, name) {
+			return service
+		}
+	}
+	return ""
 }
 
 // hasHost reports whether a Host name, in its normal form, selects the app.

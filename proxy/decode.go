@@ -114,14 +114,18 @@ func narrow(apps []*app, r *http.Request, p *params) (fit []*app) {
 
 // likely returns the app that a passed-through call belongs to: the app with its client_id,
 // otherwise the app with its Host name, otherwise the first. With several apps, client_id may be
-// sent only once.
-func (e *engine) likely(r *http.Request) (*app, *graph.Error) {
+// sent only once. If the Host is one of Meta's, only the apps of its service come into question.
+func (e *engine) likely(r *http.Request, t destination) (*app, *graph.Error) {
 	p, _ := readQuery(r.URL.RawQuery)
 	if p.count[paramClientID] > 1 && len(e.apps) > 1 {
 		return nil, errTwice("client_id")
 	}
-	if fit := narrow(e.apps, r, &p); len(fit) > 0 {
+	apps := slices.DeleteFunc(slices.Clone(e.apps), func(a *app) bool { return t.service != "" && a.Service != t.service })
+	if len(apps) == 0 {
+		apps = e.apps
+	}
+	if fit := narrow(apps, r, &p); len(fit) > 0 {
 		return fit[0], nil
 	}
-	return narrow(e.apps, r, &params{})[0], nil
+	return narrow(apps, r, &params{})[0], nil
 }

@@ -15,12 +15,13 @@ type destination struct {
 	app        *app     // named by the prefix /apps/NAME; nil without the prefix
 	unknownApp bool     // no app has that NAME
 	path       string   // escaped as it was sent, without the prefix
+	service    Service  // whose host the request names as its Host; empty for any other Host
 	rows       []*grant // the token calls at this path; empty for any other call
 }
 
 // route returns the destination of a request.
 func (e *engine) route(r *http.Request) destination {
-	t := destination{path: r.URL.EscapedPath()}
+	t := destination{path: r.URL.EscapedPath(), service: serviceOf(r.Host)}
 	if rest, ok := strings.CutPrefix(t.path, "/apps/"); ok {
 		name, rest, _ := strings.Cut(rest, "/")
 		if t.app = appNamed(e.apps, name); t.app == nil {
@@ -30,7 +31,9 @@ func (e *engine) route(r *http.Request) destination {
 		t.path = "/" + rest
 	}
 	t.rows = slices.DeleteFunc(rowsAt(e.grants, unversioned(strings.TrimSuffix(t.path, "/"))),
-		func(g *grant) bool { return t.app != nil && g.service != t.app.Service })
+		func(g *grant) bool {
+			return t.app != nil && g.service != t.app.Service || t.app == nil && t.service != "" && g.service != t.service
+		})
 	if len(t.rows) > 0 && t.rows[0].appToken && !e.takesAppToken(r, &t) {
 		t.rows = nil
 	}

@@ -57,6 +57,8 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	for _, a := range apps {
 		hosts, meta = append(hosts, a.Hosts...), append(meta, metaHosts[a.Service]...)
 	}
+	slices.Sort(meta)
+	meta = slices.Compact(meta)
 	out := newOutbound(o, c.metrics.silentPool("tokens"))
 	e := &engine{
 		apps: apps, grants: table, out: out,
@@ -95,9 +97,12 @@ func compose(o Options, c carried, out *outbound) (first, guarded exchanger) {
 	return recall(join(claim(guarded))), guarded
 }
 
+// ownAgent begins the User-Agent of igproxy's own calls.
+const ownAgent = "igproxy/"
+
 func newAsk(o Options, c carried, out *outbound) *askStep {
 	return &askStep{out: out, timeout: o.Timeout, maxBytes: o.MaxResponseBytes, retries: o.Retries, budget: c.retries,
-		userAgent: "igproxy/" + cmp.Or(o.Version, "dev"), metrics: c.metrics}
+		userAgent: ownAgent + cmp.Or(o.Version, "dev"), metrics: c.metrics}
 }
 
 // closeIdle closes the connections to Meta that no call uses. A connection in use is closed when

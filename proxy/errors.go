@@ -33,6 +33,10 @@ var (
 		"igproxy is not a forward proxy. Use it as the base URL of the app's calls.")
 	errHost = requestError(http.StatusMisdirectedRequest, 100, 990004, "This Host name is not served here. "+
 		"Use localhost or a loopback address, or add the name to allowed_hosts.")
+	errOtherHost = requestError(http.StatusMisdirectedRequest, 100, 990004, "The Host of this request is not the host "+
+		"that the connection was made to. Send each request on a connection to its own host.")
+	errLoop = badRequest(990040, "This request came from igproxy itself. "+
+		"Let igproxy reach Meta directly: remove its own address from HTTPS_PROXY and from its hosts file.")
 	errBrowser = requestError(http.StatusForbidden, 100, 990005, "Requests from web pages are refused, "+
 		"because a token exchange belongs on a server. Call igproxy from your server.")
 	errBody = badRequest(990006,

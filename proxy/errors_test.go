@@ -15,7 +15,7 @@ import (
 // ownErrors returns all of igproxy's own errors by subcode. A subcode can have several messages.
 func ownErrors() map[int][]*graph.Error {
 	all := map[int][]*graph.Error{}
-	for _, e := range []*graph.Error{errPath, errProxyRequest, errHost, errBrowser, errBody, errQuery, errGrantType(nil),
+	for _, e := range []*graph.Error{errPath, errProxyRequest, errHost, errOtherHost, errLoop, errBrowser, errBody, errQuery, errGrantType(nil),
 		tokenSubject.missing, tokenSubject.kind, codeSubject.missing, codeSubject.kind, extendSubject.missing, extendSubject.kind, errToken(), errToken("a", "a"), errToken("a b"),
 		errToken(strings.Repeat("a", graph.MaxToken+1)), errUntrusted, errForm, errTwoPlaces, errWhichApp(nil), errRedirect, errTooLarge, errSlowRequest, errSlowReader(), errOwnToken, errPassedOverload(), errMethod,
 		errBreakerOpen(time.Second), errOverloaded(), errTimeout(), errUnreachable("refused"), errBadAnswer("x"), errInternal("x")} {

@@ -17,7 +17,7 @@ import (
 )
 
 // ServeHTTP takes one request through all steps; see the package comment.
-func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.serveHTTP(w, r, false) }
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.serveHTTP(w, r, entrance{}) }
 
 // OnLoopback returns the handler for a listener on loopback. It checks the Host name even with
 // AnyHost, because a web page can rebind its DNS name to loopback.
@@ -26,18 +26,24 @@ func (p *Proxy) OnLoopback() http.Handler { return loopbackHandler{p} }
 type loopbackHandler struct{ proxy *Proxy }
 
 func (h loopbackHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h.proxy.serveHTTP(w, r, true)
+	h.proxy.serveHTTP(w, r, entrance{onLoopback: true})
 }
 
-func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request, onLoopback bool) {
-	if p.serveHealth(w, r) {
+// entrance says which listener a request came from.
+type entrance struct {
+	onLoopback  bool
+	intercepted bool // the client believes that it is connected to Meta, and has been authenticated
+}
+
+func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request, from entrance) {
+	if !from.intercepted && p.serveHealth(w, r) {
 		return
 	}
 	start := time.Now()
 	e := p.current.Load()
 	x := reply{id: newRequestID(), grant: "none", app: noApp, last: last(r)}
 	server, r := beginTrace(p.carried.tracer, e, r)
-	x.serve(e, w, r, onLoopback, &p.carried)
+	x.serve(e, w, r, from, &p.carried)
 	if x.passed != nil {
 		x.stream(e.bypass, w, r)
 	} else {
@@ -73,16 +79,11 @@ type reply struct {
 }
 
 // serve runs the steps before answer and stores the outcome in x.
-func (x *reply) serve(e *engine, w http.ResponseWriter, r *http.Request, onLoopback bool, shared *carried) {
+func (x *reply) serve(e *engine, w http.ResponseWriter, r *http.Request, from entrance, shared *carried) {
 	defer x.recover(shared.log)
-	gate := e.gate
-	gate.any = gate.any && !onLoopback
 	// These checks come before decode, whose errors reveal something about the token.
 	t := e.route(r)
-	if x.err = gate.check(r); x.err == nil {
-		x.err = e.trust.check(r, t)
-	}
-	if x.err != nil {
+	if x.err = e.admit(r, t, from); x.err != nil {
 		return
 	}
 	if t.app != nil {

@@ -23,6 +23,7 @@ type bypass struct {
 	*passthrough.Proxy
 	out   *outbound
 	hosts map[Service]*url.URL
+	login *url.URL // for calls whose Host is loginHost
 }
 
 func newBypass(o Options, metrics *Metrics) *bypass {
@@ -34,7 +35,7 @@ func newBypass(o Options, metrics *Metrics) *bypass {
 	stream.Transport, stream.MaxJSONBytes = out, o.MaxResponseBytes
 	stream.DropHeaders = append([]string{trustHeader}, traceHeaders...)
 	stream.IsOwnToken = trust{digests: o.Bearers}.owns
-	return &bypass{passthrough.New(stream), out, baseURLs(o)}
+	return &bypass{passthrough.New(stream), out, baseURLs(o), o.LoginURL}
 }
 
 // passedQueue is the longest time that a call waits for a slot. After that the app gets an error
@@ -54,12 +55,16 @@ func passingSlots(n int, before *app) *slots {
 func (x *reply) pass(e *engine, r *http.Request, t destination, metrics *Metrics) {
 	a := t.app
 	if a == nil {
-		if a, x.err = e.likely(r); x.err != nil {
+		if a, x.err = e.likely(r, t); x.err != nil {
 			return
 		}
 	}
+	base := e.bypass.hosts[a.Service]
+	if name, _ := hostName(r.Host); name == loginHost {
+		base = e.bypass.login
+	}
 	x.grant, x.app, x.slots = passthroughGrant, a.Label, a.passing
-	x.passed = &passthrough.Call{DropAuthorization: !mayHoldMetasToken(r, t), Base: e.bypass.hosts[a.Service], Path: t.path,
+	x.passed = &passthrough.Call{DropAuthorization: !mayHoldMetasToken(r, t), Base: base, Path: t.path,
 		Own:      scheme(r) + "://" + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
 		OnHeader: func(h http.Header) { metrics.limits.note(a.Label, h) }}
 	if a.AppSecretProof {

@@ -1,0 +1,181 @@
+package authority_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/authority"
+)
+
+// created returns a new authority, its pair and its folder.
+func created(t *testing.T) (*authority.Authority, tls.Certificate, string) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "ca")
+	if err := authority.Create(dir); err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, authority.CertFile), filepath.Join(dir, authority.KeyFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := authority.New(&pair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, pair, dir
+}
+
+func rootsOf(t *testing.T, pair tls.Certificate) *x509.CertPool {
+	t.Helper()
+	root, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(root)
+	return pool
+}
+
+func TestTheKeyIsReadableByItsOwnerOnlyAndNeverReplaced(t *testing.T) {
+	_, _, dir := created(t)
+	for name, want := range map[string]os.FileMode{authority.KeyFile: 0o600, authority.CertFile: 0o644} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v; want %v", name, info.Mode(), err, want)
+		}
+	}
+	before, _ := os.ReadFile(filepath.Join(dir, authority.KeyFile))
+	if err := authority.Create(dir); err == nil || !strings.Contains(err.Error(), authority.KeyFile+" exists") {
+		t.Errorf("a second authority in the folder: %v", err)
+	}
+	_ = os.Remove(filepath.Join(dir, authority.KeyFile))
+	if err := authority.Create(dir); err == nil || !strings.Contains(err.Error(), authority.CertFile+" exists") {
+		t.Errorf("beside a certificate: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, authority.KeyFile)); err == nil {
+		t.Error("a key without its certificate was left")
+	}
+	if len(before) == 0 {
+		t.Error("the key is empty")
+	}
+}
+
+func TestAuthorityIsLimitedToMetasHosts(t *testing.T) {
+	a, pair, _ := created(t)
+	roots := rootsOf(t, pair)
+	for _, host := range []string{"graph.instagram.com", "api.instagram.com", "graph.threads.net", "graph.threads.com", "graph.facebook.com"} {
+		leaf, err := a.Leaf(host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := leaf.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: host}); err != nil {
+			t.Errorf("%s: %v", host, err)
+		}
+		if life := leaf.Leaf.NotAfter.Sub(leaf.Leaf.NotBefore); life > 8*24*time.Hour {
+			t.Errorf("%s: the certificate is valid for %v", host, life)
+		}
+	}
+	// Signing with the key directly, as a thief would, does not help either.
+	for _, template := range []*x509.Certificate{
+		{DNSNames: []string{"example.com"}},
+		{DNSNames: []string{"graph.facebook.com", "example.com"}},
+		{DNSNames: []string{"notfacebook.com"}},
+		{DNSNames: []string{"facebook.com.evil.example"}},
+		{DNSNames: []string{"*.com"}},
+		{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}},
+		{IPAddresses: []net.IP{net.IPv6loopback}},
+	} {
+		template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(2), time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
+		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+		root, _ := x509.ParseCertificate(pair.Certificate[0])
+		key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		der, err := x509.CreateCertificate(rand.Reader, template, root, &key.PublicKey, pair.PrivateKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		forged, _ := x509.ParseCertificate(der)
+		if _, err := forged.Verify(x509.VerifyOptions{Roots: roots}); err == nil {
+			t.Errorf("a certificate for %v %v is valid", template.DNSNames, template.IPAddresses)
+		}
+	}
+}
+
+func TestACertificateIsSignedAgainBeforeItEnds(t *testing.T) {
+	_, pair, _ := created(t)
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))) // within the life of the authority
+		a, err := authority.New(&pair)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, _ := a.Leaf("graph.facebook.com")
+		time.Sleep(5 * 24 * time.Hour)
+		if again, _ := a.Leaf("graph.facebook.com"); again != first {
+			t.Error("after five days there is another certificate")
+		}
+		time.Sleep(25 * time.Hour)
+		if again, err := a.Leaf("graph.facebook.com"); err != nil || again == first || !again.Leaf.NotAfter.After(first.Leaf.NotAfter) {
+			t.Errorf("a day before its end the certificate is still used: %v", err)
+		}
+		time.Sleep(time.Until(a.Ends()) - time.Hour)
+		last, err := a.Leaf("graph.facebook.com")
+		if err != nil || last.Leaf.NotAfter.After(a.Ends()) {
+			t.Errorf("a certificate outlives the authority: %v, %v", last.Leaf.NotAfter, err)
+		}
+		time.Sleep(2 * time.Hour)
+		if _, err := authority.New(&pair); err == nil || !strings.Contains(err.Error(), "it ended on ") {
+			t.Errorf("an authority that has ended: %v", err)
+		}
+	})
+}
+
+// An authority that could be used against other sites is refused.
+func TestAnAuthorityWithoutItsLimitsIsRefused(t *testing.T) {
+	all := []*net.IPNet{{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}, {IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}}
+	right := func() *x509.Certificate {
+		return &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+			KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true, MaxPathLenZero: true,
+			PermittedDNSDomainsCritical: true, PermittedDNSDomains: []string{"facebook.com"}, ExcludedIPRanges: all}
+	}
+	for want, spoil := range map[string]func(*x509.Certificate){
+		"":                                   func(*x509.Certificate) {},
+		"is not the certificate of an auth":  func(c *x509.Certificate) { c.IsCA, c.MaxPathLenZero = false, false },
+		"path length is not 0":               func(c *x509.Certificate) { c.MaxPathLenZero, c.MaxPathLen = false, 1 },
+		"no critical name constraints":       func(c *x509.Certificate) { c.PermittedDNSDomainsCritical = false },
+		"they permit other domains":          func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"facebook.com", "example.com"} },
+		"permit other domains than":          func(c *x509.Certificate) { c.PermittedDNSDomains = []string{""} },
+		"do not exclude all IP addresses":    func(c *x509.Certificate) { c.ExcludedIPRanges = all[:1] },
+		"it is valid only from":              func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) },
+		"it ended on":                        func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) },
+		"is not the certificate of an autho": func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature },
+	} {
+		template := right()
+		spoil(template)
+		key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = authority.New(&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	key, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	der, _ := x509.CreateCertificate(rand.Reader, right(), right(), &key.PublicKey, key)
+	if _, err := authority.New(&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}); err == nil {
+		t.Error("a key on P-384 is accepted")
+	}
+}

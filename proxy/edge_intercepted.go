@@ -1,0 +1,54 @@
+package proxy
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/igproxy/igproxy/proxy/graph"
+)
+
+// Intercepted returns the handler for connections that clients made to one of MetaHosts, and that
+// were led to igproxy instead. The connections use TLS, and their clients have been authenticated:
+// the handler requires no token of igproxy's own. A request must be for the host of its connection,
+// which says whose call it is. Otherwise it is handled as any other request is.
+func (p *Proxy) Intercepted() http.Handler { return interceptedHandler{p} }
+
+type interceptedHandler struct{ proxy *Proxy }
+
+func (h interceptedHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.proxy.serveHTTP(w, r, entrance{intercepted: true})
+}
+
+// MetaHosts returns the names of Meta's hosts whose calls the Proxy answers: those of the services
+// for which it has an app.
+func (p *Proxy) MetaHosts() []string { return slices.Clone(p.current.Load().gate.meta) }
+
+// admit returns the error for a request that must not be answered, whatever it asks for, or nil.
+func (e *engine) admit(r *http.Request, t destination, from entrance) *graph.Error {
+	if from.intercepted {
+		return e.gate.checkIntercepted(r)
+	}
+	gate := e.gate
+	gate.any = gate.any && !from.onLoopback
+	if refused := gate.check(r); refused != nil {
+		return refused
+	}
+	return e.trust.check(r, t)
+}
+
+// checkIntercepted returns the error for a request on an intercepted connection, or nil.
+func (g gate) checkIntercepted(r *http.Request) *graph.Error {
+	name, _ := hostName(r.Host)
+	switch {
+	case r.Method == http.MethodConnect || !strings.HasPrefix(r.RequestURI, "/"):
+		return errProxyRequest
+	case r.TLS == nil || name != normalHost(r.TLS.ServerName) || !g.isMeta(name):
+		return errOtherHost
+	case strings.HasPrefix(r.UserAgent(), ownAgent):
+		return errLoop
+	case fromWebPage(r.Header):
+		return errBrowser
+	}
+	return nil
+}
