@@ -1,0 +1,53 @@
+package intercept
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"syscall"
+)
+
+// errNotPublic means that a name resolved to an address that no tunnel may lead to.
+var errNotPublic = errors.New("not a public address")
+
+// notPublic are networks that Go does not know as private, but that lead to this machine, to its
+// provider, or nowhere: https://www.iana.org/assignments/iana-ipv4-special-registry and
+// https://www.iana.org/assignments/iana-ipv6-special-registry. Those for translation are here
+// because they can contain a private IPv4 address.
+var notPublic = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),
+	netip.MustParsePrefix("100.64.0.0/10"),    // shared by carriers; some clouds have their metadata here
+	netip.MustParsePrefix("168.63.129.16/32"), // metadata of Azure
+	netip.MustParsePrefix("192.0.0.0/24"),
+	netip.MustParsePrefix("192.0.2.0/24"),
+	netip.MustParsePrefix("192.88.99.0/24"),
+	netip.MustParsePrefix("198.18.0.0/15"),
+	netip.MustParsePrefix("198.51.100.0/24"),
+	netip.MustParsePrefix("203.0.113.0/24"),
+	netip.MustParsePrefix("240.0.0.0/4"),
+	netip.MustParsePrefix("::/96"),
+	netip.MustParsePrefix("64:ff9b::/96"),
+	netip.MustParsePrefix("64:ff9b:1::/48"),
+	netip.MustParsePrefix("100::/64"),
+	netip.MustParsePrefix("2001::/23"),
+	netip.MustParsePrefix("2001:db8::/32"),
+	netip.MustParsePrefix("2002::/16"),
+	netip.MustParsePrefix("3fff::/20"),
+	netip.MustParsePrefix("5f00::/16"),
+	netip.MustParsePrefix("fec0::/10"),
+}
+
+// isPublic reports whether a tunnel may lead to an address.
+func isPublic(a netip.Addr) bool {
+	a = a.Unmap().WithZone("")
+	return a.IsGlobalUnicast() && !a.IsPrivate() && !slices.ContainsFunc(notPublic, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// onlyPublic is the Control of a net.Dialer. It sees the very address that is dialled, so a name
+// that resolves to another address a moment later gains nothing.
+func (t *tunnels) onlyPublic(_, address string, _ syscall.RawConn) error {
+	if to, err := netip.ParseAddrPort(address); err != nil || !t.allowed(to.Addr()) {
+		return errNotPublic
+	}
+	return nil
+}

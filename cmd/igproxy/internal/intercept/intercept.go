@@ -1,0 +1,195 @@
+// Package intercept is an HTTP proxy for clients that cannot change their base URL. It leads their
+// connections to Meta's token hosts to igproxy itself, and refuses all others or passes them on
+// unread.
+package intercept
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Options configure New.
+type Options struct {
+	// Hosts returns the names of the hosts whose connections are intercepted. It is called for each
+	// CONNECT, because a reload may change them.
+	Hosts func() []string
+	// Addr is the address of the listener of CONNECT requests, for Listener.
+	Addr net.Addr
+	// Bearers returns the SHA-256 of each token that a client may send as the password in
+	// Proxy-Authorization. Nil: no token is required.
+	Bearers func() [][sha256.Size]byte
+	// Tunnels configures the connections to hosts that are not intercepted. MaxTunnels zero: they
+	// are refused.
+	Tunnels TunnelOptions
+	// Release is called with a connection that is no longer one of the listener of CONNECT requests.
+	Release func(net.Conn)
+	// Count counts a CONNECT by its host, one of Hosts or "other", and its result.
+	Count func(host, result string)
+	// Logger receives a line for each CONNECT that is refused, fails or becomes a tunnel.
+	Logger *slog.Logger
+}
+
+// The results of a CONNECT. They are metric labels.
+const (
+	Intercepted  = "intercepted"
+	Tunnelled    = "tunnelled"
+	Refused      = "refused"      // the configuration does not allow it
+	Unauthorized = "unauthorized" // the token is missing or wrong
+	Busy         = "busy"         // there are too many tunnels
+	Failed       = "failed"       // the host could not be reached
+)
+
+// Results are all results of a CONNECT.
+var Results = []string{Intercepted, Tunnelled, Refused, Unauthorized, Busy, Failed}
+
+// Handler answers CONNECT requests, and refuses all others. Serve it with HTTP/1 only.
+type Handler struct {
+	options Options
+	queue   *queue
+	tunnels *tunnels
+}
+
+// New returns a Handler.
+func New(o Options) *Handler {
+	return &Handler{options: o, queue: newQueue(o.Addr), tunnels: newTunnels(o.Tunnels)}
+}
+
+// Listener returns the listener whose connections are the intercepted ones: each begins with the
+// first byte that the client sends to Meta's host.
+func (h *Handler) Listener() net.Listener { return h.queue }
+
+// challenge is required in a 407 (RFC 9110, section 15.5.8).
+const challenge = `Basic realm="igproxy", charset="UTF-8"`
+
+// ServeHTTP implements http.Handler. Its errors are plain text, because most clients show their user
+// only the status.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodConnect {
+		h.refuse(w, "other", http.StatusMethodNotAllowed, Refused, "This listener of igproxy accepts only CONNECT. "+
+			"Use its address as HTTPS_PROXY, and not as HTTP_PROXY or as a base URL.")
+		return
+	}
+	host, port, err := net.SplitHostPort(r.Host)
+	name := strings.TrimSuffix(strings.ToLower(host), ".")
+	label := "other"
+	if err == nil && port == "443" && slices.Contains(h.options.Hosts(), name) {
+		label = name
+	}
+	if !h.authorized(r) {
+		w.Header().Set("Proxy-Authenticate", challenge)
+		h.refuse(w, label, http.StatusProxyAuthRequired, Unauthorized, "igproxy requires its own token here. "+
+			"Send the one from auth.bearer_file as the password of the proxy's URL: http://igproxy:TOKEN@host:port.")
+		return
+	}
+	switch {
+	case err != nil || name == "":
+		h.refuse(w, label, http.StatusBadRequest, Refused, "The target of this CONNECT is not host:port.")
+	case label != "other":
+		h.intercept(w, label)
+	case h.options.Tunnels.MaxTunnels == 0:
+		h.refuse(w, label, http.StatusForbidden, Refused, "igproxy intercepts only calls to "+strings.Join(h.options.Hosts(), ", ")+
+			". List other hosts in NO_PROXY, or set intercept.others: tunnel in igproxy's configuration.")
+	case port != "443":
+		h.refuse(w, label, http.StatusForbidden, Refused, "igproxy opens tunnels to port 443 only. List this host in NO_PROXY.")
+	default:
+		h.tunnel(w, r, name)
+	}
+}
+
+// authorized reports whether a request has the token that is required, if one is. It compares the
+// token with every accepted one, even after a match.
+func (h *Handler) authorized(r *http.Request) bool {
+	if h.options.Bearers == nil {
+		return true
+	}
+	fields := r.Header["Proxy-Authorization"]
+	if len(fields) != 1 {
+		return false
+	}
+	scheme, credentials, _ := strings.Cut(fields[0], " ")
+	plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(credentials))
+	_, token, _ := strings.Cut(string(plain), ":")
+	if err != nil || !strings.EqualFold(scheme, "Basic") {
+		return false
+	}
+	got, equal := sha256.Sum256([]byte(token)), 0
+	for _, want := range h.options.Bearers() {
+		equal |= subtle.ConstantTimeCompare(got[:], want[:])
+	}
+	return equal == 1
+}
+
+// refuse answers a request with an error.
+func (h *Handler) refuse(w http.ResponseWriter, host string, status int, result, text string) {
+	h.options.Count(host, result)
+	if result != Unauthorized { // the first CONNECT of many clients has no password; the metric counts them
+		h.options.Logger.Warn("connect refused", "host", host, "status", status, "result", result)
+	}
+	http.Error(w, text, status)
+}
+
+// intercept hands the connection to Listener.
+func (h *Handler) intercept(w http.ResponseWriter, host string) {
+	c, ok := h.hijack(w)
+	if !ok {
+		return
+	}
+	h.options.Count(host, Intercepted)
+	h.options.Release(c.Conn)
+	if h.queue.put(c) {
+		return
+	}
+	_ = c.Close()
+}
+
+// establishTimeout bounds the write of the answer to a CONNECT.
+const establishTimeout = 10 * time.Second
+
+// hijack takes a connection over and tells the client that it is connected. It reports false if the
+// client has left.
+func (h *Handler) hijack(w http.ResponseWriter) (*hijacked, bool) {
+	c, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, false
+	}
+	_ = c.SetDeadline(time.Now().Add(establishTimeout)) // a failure shows in the write
+	if _, err := c.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n")); err != nil {
+		_ = c.Close()
+		return nil, false
+	}
+	_ = c.SetDeadline(time.Time{})
+	return &hijacked{c, buffered.Reader}, true
+}
+
+// hijacked is a connection whose client may have sent its first bytes together with CONNECT.
+type hijacked struct {
+	net.Conn
+	buffered *bufio.Reader
+}
+
+// Read implements net.Conn.
+func (c *hijacked) Read(p []byte) (int, error) {
+	if n := c.buffered.Buffered(); n > 0 {
+		return c.buffered.Read(p[:min(n, len(p))])
+	}
+	return c.Conn.Read(p)
+}
+
+// NetConn returns the connection that was taken over.
+func (c *hijacked) NetConn() net.Conn { return c.Conn }
+
+// CloseWrite closes the sending half.
+func (c *hijacked) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Conn.Close()
+}

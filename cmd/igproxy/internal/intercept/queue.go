@@ -1,0 +1,58 @@
+package intercept
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+// queue is a net.Listener of connections that were accepted elsewhere.
+type queue struct {
+	addr   net.Addr
+	conns  chan net.Conn
+	closed chan struct{}
+	close  func()
+}
+
+func newQueue(addr net.Addr) *queue {
+	q := &queue{addr: addr, conns: make(chan net.Conn), closed: make(chan struct{})}
+	q.close = sync.OnceFunc(func() { close(q.closed) })
+	return q
+}
+
+// queueTimeout bounds how long a connection waits to be accepted: all connections that the server
+// allows may be waiting for answers.
+const queueTimeout = 10 * time.Second
+
+// put waits until the connection is accepted. It reports false after queueTimeout, or if the queue
+// is closed.
+func (q *queue) put(c net.Conn) bool {
+	timeout := time.NewTimer(queueTimeout)
+	defer timeout.Stop()
+	select {
+	case q.conns <- c:
+		return true
+	case <-q.closed:
+	case <-timeout.C:
+	}
+	return false
+}
+
+// Accept implements net.Listener.
+func (q *queue) Accept() (net.Conn, error) {
+	select {
+	case c := <-q.conns:
+		return c, nil
+	case <-q.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (q *queue) Close() error {
+	q.close()
+	return nil
+}
+
+// Addr implements net.Listener.
+func (q *queue) Addr() net.Addr { return q.addr }
