@@ -1,0 +1,139 @@
+package proxy
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/igproxy/igproxy/proxy/graph"
+	"github.com/igproxy/igproxy/proxy/signature"
+)
+
+// igproxy's own calls check what Meta signed with an app's secret, so that an app with webhooks
+// needs no secret. They take no step between decode and answer, and ask no one.
+
+// ownPrefix precedes the paths of these calls. Meta has no such path.
+const (
+	ownSegment = "_igproxy"
+	ownPrefix  = "/" + ownSegment + "/"
+)
+
+// verified is what such a call answers if one of the app's secrets signed what it got.
+type verified struct {
+	status  int
+	payload []byte // JSON; empty: there is no body
+}
+
+// ownCall is one of these calls.
+type ownCall struct {
+	name   string // in the path and, instead of a grant's name, in logs and metrics
+	verify func(*reply, *http.Request, []string) (*verified, *graph.Error)
+}
+
+// ownCalls are all of these calls. Each is a POST.
+var ownCalls = []ownCall{{"webhook", (*reply).verifyWebhook}, {"signed_request", (*reply).verifySignedRequest}}
+
+// ownCall returns the call at the destination, if there is one.
+func (t destination) ownCall() (c ownCall, ok bool) {
+	i := slices.IndexFunc(ownCalls, func(c ownCall) bool { return strings.TrimSuffix(t.path, "/") == ownPrefix+c.name })
+	if i < 0 {
+		return ownCall{}, false
+	}
+	return ownCalls[i], true
+}
+
+// verify answers a call below ownPrefix, or sets the error.
+func (x *reply) verify(e *engine, r *http.Request, t destination) {
+	c, ok := t.ownCall()
+	if !ok {
+		x.err = errOwnPath
+		return
+	}
+	x.grant = c.name
+	if r.Method != http.MethodPost {
+		x.err = errPostOnly
+		return
+	}
+	a := t.app
+	if a == nil {
+		fit := narrow(e.apps, r, &params{})
+		if len(fit) != 1 {
+			x.err = errWhoseSignature
+			return
+		}
+		a = fit[0]
+	}
+	x.app = a.Label
+	x.signed, x.err = c.verify(x, r, a.signingSecrets())
+}
+
+// signingSecrets returns the texts of the secrets that may have signed what Meta sends to the app.
+func (a *app) signingSecrets() (texts []string) {
+	for _, one := range a.signers {
+		texts = append(texts, one.Reveal())
+	}
+	return texts
+}
+
+// verifyWebhook checks the signature of a webhook. The body streams through the hash, and nothing
+// of it is kept. The time that it may take is the server's ReadTimeout.
+func (x *reply) verifyWebhook(r *http.Request, secrets []string) (*verified, *graph.Error) {
+	w, err := signature.ReadWebhook(r.Header["X-Hub-Signature-256"], r.Header["X-Hub-Signature"])
+	if err != nil {
+		return nil, errUnsignedWebhook
+	}
+	if r.ContentLength > signature.MaxWebhook { // reading would send 100 Continue
+		return nil, errWebhookTooLarge
+	}
+	signed, err := w.IsSigned(r.Body, secrets)
+	switch {
+	case errors.Is(err, signature.ErrTooLarge):
+		return nil, errWebhookTooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, errSlowBody
+	case err != nil:
+		return nil, errCutBody
+	}
+	x.last = lastAfterDrop(r) // the whole body has been read
+	if !signed {
+		return nil, errWrongWebhook()
+	}
+	return &verified{status: http.StatusNoContent}, nil
+}
+
+// verifySignedRequest checks the form field signed_request and answers with its payload.
+func (x *reply) verifySignedRequest(r *http.Request, secrets []string) (*verified, *graph.Error) {
+	text, refused := signedRequestIn(r)
+	if refused != nil {
+		return nil, refused
+	}
+	payload, err := signature.ReadRequest(text, secrets)
+	if err != nil {
+		return nil, errWrongRequest(err.Error())
+	}
+	return &verified{http.StatusOK, payload}, nil
+}
+
+// signedRequestIn returns the field of a form, or the error if there is not exactly one. The query
+// must not have such a parameter, because another server could read that one.
+func signedRequestIn(r *http.Request) (text string, refused *graph.Error) {
+	const field = "signed_request"
+	if r.ContentLength > maxForm || len(r.Header["Content-Type"]) != 1 || r.URL.Query().Has(field) {
+		return "", errSignedForm
+	}
+	r.Body = http.MaxBytesReader(nil, r.Body, maxForm)
+	err := r.ParseMultipartForm(maxForm) // calls ParseForm
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "", errSlowBody
+	case err != nil && !errors.Is(err, http.ErrNotMultipart), r.MultipartForm != nil && len(r.MultipartForm.File) > 0:
+		return "", errSignedForm
+	}
+	values := r.PostForm[field]
+	if len(values) != 1 || values[0] == "" {
+		return "", errSignedForm
+	}
+	return values[0], nil
+}
