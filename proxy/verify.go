@@ -124,7 +124,10 @@ func signedRequestIn(r *http.Request) (text string, refused *graph.Error) {
 		return "", errSignedForm
 	}
 	r.Body = http.MaxBytesReader(nil, r.Body, maxForm)
-	err := r.ParseMultipartForm(maxForm) // calls ParseForm
+	err := r.ParseForm() // ParseMultipartForm hides its error
+	if err == nil {
+		err = r.ParseMultipartForm(maxForm)
+	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "", errSlowBody
