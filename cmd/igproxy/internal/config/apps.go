@@ -40,10 +40,10 @@ func (l *loader) validateApps() {
 	anySet := func(keys ...string) bool { return l.place(keys...) != byDefault }
 	hasThreads := anySet("threads.client_secret", "threads.client_secret_file")
 	l.validateCredentials("", len(c.Apps) == 0 && !hasThreads)
-	l.validateCredentials("threads.", anySet("threads.app_id", "threads.redirect_uris"))
+	l.validateCredentials("threads.", anySet("threads.app_id", "threads.webhook_secret_file", "threads.redirect_uris"))
 	if len(c.Apps) > 0 {
 		l.refuse(fault{"set although apps are listed", "move it into an item of apps"},
-			"app_id", "client_secret", "client_secret_file", "redirect_uris")
+			"app_id", "client_secret", "client_secret_file", "webhook_secret_file", "redirect_uris")
 	}
 	names, ids := map[string]bool{"threads": hasThreads}, map[string]bool{}
 	for i, a := range c.Apps {
@@ -78,6 +78,8 @@ func (l *loader) validateCredentials(section string, needed bool) {
 	case needed && !inText && !inFile:
 		fix := "set " + envName(file) + " (or " + file + ") to the path of a file that holds it, or " + envName(text) + " to the secret itself"
 		l.contradiction(fault{"no client secret", fix}, text, strings.TrimSuffix(section, "."))
+	case !inText && !inFile && (section != "" || len(l.config.Apps) == 0): // a set one is reported anyway if apps are listed
+		l.refuse(fault{"set without " + file, "set " + file + " too, or move this to the section of its app"}, section+"webhook_secret_file")
 	}
 	if !l.isSet(section + "app_id") {
 		isListed := strings.HasPrefix(section, appsKey) // and its app_id is reported as missing anyway

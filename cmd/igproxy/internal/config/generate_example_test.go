@@ -42,8 +42,9 @@ const (
 const exampleApps = `
 # ------------------------------------------------------------------------------
 # Several apps in one sidecar, used instead of app_id, client_secret,
-# client_secret_file and redirect_uris. A call belongs to the app that its path
-# (/apps/shop/...), its client_id or its Host header names. Apps share no tokens.
+# client_secret_file, webhook_secret_file and redirect_uris. A call belongs to the
+# app that its path (/apps/shop/...), its client_id or its Host header names. Apps
+# share no tokens.
 # apps:
 #   - name: shop                # in the path, and in metrics
 #     app_id: "17841400000000004"
@@ -184,7 +185,8 @@ func TestEveryFieldOfConfigHasARow(t *testing.T) {
 	missing = func(v reflect.Value, name string) {
 		// Config.Apps has its rows in appSettings. The others are contents of files, and origins.
 		if slices.Contains([]string{"Config.Apps",
-			"Config.Cache.Key", "Config.origins", "Config.digests", "Config.credentials.PreviousSecret", "Config.Threads.credentials.PreviousSecret"}, name) {
+			"Config.Cache.Key", "Config.origins", "Config.digests", "Config.credentials.PreviousSecret", "Config.Threads.credentials.PreviousSecret",
+			"Config.credentials.WebhookSecrets", "Config.Threads.credentials.WebhookSecrets"}, name) {
 			return
 		}
 		if v.Kind() != reflect.Struct || v.Type() == reflect.TypeFor[proxy.Secret]() {

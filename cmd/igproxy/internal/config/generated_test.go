@@ -46,7 +46,7 @@ var sectionDocs = map[string]string{
 }
 
 // appsDoc describes the list of apps, whose rows are in appSettings.
-const appsDoc = "Several apps in one sidecar, used instead of app_id, client_secret, client_secret_file and redirect_uris. A call belongs to the app that its path (/apps/shop/...), its client_id or its Host header names. Apps share no tokens."
+const appsDoc = "Several apps in one sidecar, used instead of app_id, client_secret, client_secret_file, webhook_secret_file and redirect_uris. A call belongs to the app that its path (/apps/shop/...), its client_id or its Host header names. Apps share no tokens."
 
 // sectionOf splits a key into its section, which is empty for a top-level key, and its name there.
 func (s setting) sectionOf() (section, name string) {

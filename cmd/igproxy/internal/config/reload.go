@@ -68,8 +68,13 @@ func differences(running, next Config) (keys []string) {
 		}
 	}
 	differ := func(a, b proxy.Secret) bool { return !reflect.DeepEqual(a, b) }
-	add("client_secret_file", differ(running.PreviousSecret, next.PreviousSecret))
-	add("threads.client_secret_file", differ(running.Threads.PreviousSecret, next.Threads.PreviousSecret))
+	before, after := running.allCredentials(), next.allCredentials()
+	for _, section := range slices.Sorted(maps.Keys(after)) {
+		if was, is := before[section], after[section]; !strings.HasPrefix(section, appsKey) {
+			add(section+"client_secret_file", differ(was.PreviousSecret, is.PreviousSecret))
+			add(section+"webhook_secret_file", !reflect.DeepEqual(was.WebhookSecrets, is.WebhookSecrets))
+		}
+	}
 	add("cache.key_file", differ(running.Cache.Key, next.Cache.Key))
 	add(appsKey, !reflect.DeepEqual(running.Apps, next.Apps))
 	for i, f := range next.plainFiles() {
@@ -114,7 +119,7 @@ func (c *Config) keep(running Config) (kept []string) {
 func (c Config) Files() (paths []string) {
 	paths = append(paths, c.Cache.KeyFile)
 	for _, app := range c.allCredentials() {
-		paths = append(paths, app.ClientSecretFile)
+		paths = append(paths, app.ClientSecretFile, app.WebhookSecretFile)
 	}
 	for _, f := range c.plainFiles() {
 		paths = append(paths, f.path)

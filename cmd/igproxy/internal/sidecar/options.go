@@ -126,15 +126,15 @@ func upstreamOptions(c config.Config, version string) (proxy.Options, error) {
 func appsOf(c config.Config) (apps []proxy.App) {
 	for _, a := range c.Apps {
 		apps = append(apps, proxy.App{Label: a.Name, Service: proxy.Service(a.Service), ID: a.AppID,
-			Secret: a.ClientSecret, Previous: a.PreviousSecret, RedirectURIs: a.RedirectURIs, Hosts: a.Hosts})
+			Secret: a.ClientSecret, Previous: a.PreviousSecret, WebhookSecrets: a.WebhookSecrets, RedirectURIs: a.RedirectURIs, Hosts: a.Hosts})
 	}
 	if !c.ClientSecret.IsZero() {
-		apps = append(apps, proxy.App{ID: c.AppID, Secret: c.ClientSecret, Previous: c.PreviousSecret, RedirectURIs: c.RedirectURIs})
+		apps = append(apps, proxy.App{ID: c.AppID, Secret: c.ClientSecret, Previous: c.PreviousSecret, WebhookSecrets: c.WebhookSecrets, RedirectURIs: c.RedirectURIs})
 	}
 	if !c.Threads.ClientSecret.IsZero() {
 		t := c.Threads
 		apps = append(apps, proxy.App{Label: "threads", Service: proxy.Threads, ID: t.AppID,
-			Secret: t.ClientSecret, Previous: t.PreviousSecret, RedirectURIs: t.RedirectURIs})
+			Secret: t.ClientSecret, Previous: t.PreviousSecret, WebhookSecrets: t.WebhookSecrets, RedirectURIs: t.RedirectURIs})
 	}
 	for i := range apps {
 		apps[i].Key = c.Cache.Key
