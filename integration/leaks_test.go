@@ -1,16 +1,16 @@
 package integration
 
-// The client secrets of all apps, the secrets of their webhooks, the cache key, Redis's password, the
-// sidecar's own token, login codes, users' short-lived tokens and all long-lived tokens of Instagram
-// and Threads must not leak: not in logs at debug level, metrics, admin pages, answers and their
-// headers, the keys, values and channels of Redis, the output of check, healthcheck and the other
-// commands, a dump of all goroutines, or the command line; neither as they are nor in any form in
-// leaks_search_test.go. What webhooks and signed requests say must not leak either.
+// The client secrets of all apps, the secrets of their webhooks, the cache key, Redis's password,
+// the sidecar's own token, login codes, users' short-lived tokens and all long-lived tokens of
+// Instagram and Threads must not leak: not in logs at debug level, metrics, admin pages, answers
+// and their headers, the keys, values and channels of Redis, the output of check, healthcheck and
+// the other commands, a dump of all goroutines, or the command line; neither as they are nor in any
+// form in leaks_search_test.go. What webhooks and signed requests say must not leak either.
 //
 // There are three exceptions, which are removed before the search: the access_token of an answer to
-// the app that sent the token or code for which it was issued; the answer to a signed request, which
-// is what that request says; and what an app put into a passed-through call, or the token that it
-// refreshed, if Instagram repeats it in the answer to this app.
+// the app that sent the token or code for which it was issued; the answer to a signed request,
+// which is what that request says; and what an app put into a passed-through call, or the token
+// that it refreshed, if Instagram repeats it in the answer to this app.
 //
 // /proc/PID/environ is not searched: the operator put the secrets there, and it is as protected as
 // the memory of the process.

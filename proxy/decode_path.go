@@ -69,9 +69,10 @@ func (e *engine) mayPass(t destination) bool {
 }
 
 // reachable reports whether a path may be passed through. It may not be passed through if some
-// server could take it for a token call or for a call below ownPrefix, because servers differ in how they treat escapes, dot
-// segments, double slashes, letter case and version prefixes. Without the client secret such a call
-// does no harm, but an app that sends its own secret would bypass igproxy unnoticed.
+// server could take it for a token call or for a call below ownPrefix, because servers differ in
+// how they treat escapes, dot segments, double slashes, letter case and version prefixes. Without
+// the client secret a token call does no harm, but an app that sends its own secret would bypass
+// igproxy unnoticed.
 func reachable(escaped string) bool {
 	path := strings.ToLower(escaped)
 	for range graph.MaxLayers {

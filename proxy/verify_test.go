@@ -428,3 +428,33 @@ func TestSpansOfSignaturesHaveFixedNames(t *testing.T) {
 	wantTrace(t, "another path", traceOf(t, r, p, webhook("/_igproxy/canary", webhookBody, "")),
 		"POST error.type=request "+fmt.Sprintf(attributes, 404, "", "none", "none", "rejected"))
 }
+
+// Over HTTP/2 each request has the ReadTimeout, and a connection survives a request that exceeds it.
+func TestSignaturesOverHTTP2(t *testing.T) {
+	s := httptest.NewUnstartedServer(newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil)))
+	s.Config.ReadTimeout, s.Config.ErrorLog, s.EnableHTTP2 = 300*time.Millisecond, discardLog(), true
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	slow, hold := io.Pipe()
+	defer hold.Close()
+	for _, c := range []struct {
+		secret string
+		body   io.Reader
+		status int
+	}{{testSecret, strings.NewReader(webhookBody), 204}, {"another-secret", strings.NewReader(webhookBody), 403}, {testSecret, slow, 408}, {testSecret, strings.NewReader(webhookBody), 204}} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/_igproxy/webhook", c.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Hub-Signature-256", signatureOf(c.secret, webhookBody))
+		res, err := s.Client().Do(r)
+		if err != nil {
+			t.Fatalf("%d: %v", c.status, err)
+		}
+		text, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		if res.StatusCode != c.status || res.ProtoMajor != 2 {
+			t.Errorf("got %d %s over %s, want %d", res.StatusCode, text, res.Proto, c.status)
+		}
+	}
+}

@@ -53,7 +53,7 @@ func TestAWebhookIsSignedByOneOfTheSecrets(t *testing.T) {
 			{nil, []string{sha1Field(another, body)}, false},
 			{[]string{""}, []string{sha1Field(current, body)}, true},
 			{[]string{sha256Field(current, body)}, []string{sha1Field(another, body)}, true},
-			{[]string{sha256Field(another, body)}, []string{sha1Field(current, body)}, false}, // the older one does not count
+			{[]string{sha256Field(another, body)}, []string{sha1Field(current, body)}, false}, // not the newer one
 			{[]string{sha256Field(current, body)}, []string{"", ""}, true},
 		} {
 			w, err := signature.ReadWebhook(c.new, c.old)
