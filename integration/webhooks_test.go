@@ -87,7 +87,6 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 		"lower case header":          {"/apps/shop", webhookBody, []string{strings.ToLower(header), signs(appSecret, webhookBody)}, 204, 0},
 		"the largest":                {"/apps/shop", largest, []string{header, signs(appSecret, largest)}, 204, 0},
 		"an awaited go-ahead":        {"/apps/shop", webhookBody, []string{header, signs(appSecret, webhookBody), "Expect", "100-continue"}, 204, 0},
-		"larger than the largest":    {"/apps/shop", largest + "x", []string{header, signs(appSecret, largest+"x")}, 413, 990018},
 		"the largest, changed":       {"/apps/shop", largest[1:] + "x", []string{header, signs(appSecret, largest)}, 403, 990031},
 		"another app's secret":       {"/apps/club", webhookBody, []string{header, signs(appSecret, webhookBody)}, 403, 990031},
 		"an unknown secret":          {"/apps/shop", webhookBody, []string{header, signs(anotherSecret, webhookBody)}, 403, 990031},
@@ -106,6 +105,10 @@ func TestSignaturesAreCheckedWithTheSecretsOfEachApp(t *testing.T) {
 		} else if c.status != 204 && r.graphError(t).Subcode != c.subcode {
 			t.Errorf("%s: got %s, want %d", name, r.body, c.subcode)
 		}
+	}
+	// Over a connection that may be kept, net/http waits before it resets a client that sends.
+	if r := postBy(t, http.DefaultClient, p.URL+"/apps/shop/_igproxy/webhook", largest+"x", header, signs(appSecret, largest+"x")); r.status != 413 || r.graphError(t).Subcode != 990018 {
+		t.Errorf("larger than the largest: got %d %s", r.status, r.body)
 	}
 
 	const payload = `{"algorithm":"HMAC-SHA256","issued_at":1764280000,"user_id":"canary \u00e4"}`

@@ -89,7 +89,7 @@ func (x *reply) serve(e *engine, w http.ResponseWriter, r *http.Request, onLoopb
 		x.app = t.app.Label
 	}
 	if t.own {
-		x.verify(e, r, t)
+		x.verify(e, w, r, t)
 		return
 	}
 	if len(t.rows) == 0 {

@@ -2,10 +2,12 @@ package proxy
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/igproxy/igproxy/proxy/graph"
 	"github.com/igproxy/igproxy/proxy/signature"
@@ -45,7 +47,35 @@ func (t destination) ownCall() (c ownCall, ok bool) {
 }
 
 // verify answers a call below ownPrefix, or sets the error.
-func (x *reply) verify(e *engine, r *http.Request, t destination) {
+func (x *reply) verify(e *engine, w http.ResponseWriter, r *http.Request, t destination) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxRead) // its errors last
+	x.decide(e, r, t)
+	if x.last && dropRest(w, r) {
+		x.last = lastAfterDrop(r)
+	}
+}
+
+// maxRead is how many bytes of a body are read at most, dropped ones included.
+const maxRead = 2 * signature.MaxWebhook
+
+// dropRest reads and drops the rest of a body, and reports whether the connection can be kept. If
+// the body were left unread, net/http could reset the connection while the client sends, and the
+// client would not get the answer. dropRest waits no longer than dropTime.
+func dropRest(w http.ResponseWriter, r *http.Request) bool {
+	if r.ContentLength > signature.MaxWebhook || r.Header.Get("Expect") != "" { // reading would send 100 Continue
+		return false
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(dropTime)) // the server supports it
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return false
+	}
+	_ = control.SetReadDeadline(time.Time{})
+	return true
+}
+
+// decide answers the call, or sets the error.
+func (x *reply) decide(e *engine, r *http.Request, t destination) {
 	c, ok := t.ownCall()
 	if !ok {
 		x.err = errOwnPath

@@ -355,8 +355,8 @@ func verifyServer(t *testing.T, read time.Duration) string {
 	return s.Listener.Addr().String()
 }
 
-// The connection stays open after a webhook whose whole body was read, whether its signature was
-// right or wrong, and is closed otherwise. Bytes after a body are never lost or taken for a body.
+// The connection stays open after a call whose whole body arrived, whatever the answer is, and is
+// closed otherwise. Bytes after a body are never lost or taken for a body.
 func TestTheFramingOfAWebhook(t *testing.T) {
 	addr := verifyServer(t, 0)
 	const host = " HTTP/1.1\r\nHost: localhost\r\n"
@@ -374,7 +374,7 @@ func TestTheFramingOfAWebhook(t *testing.T) {
 	}{
 		"right":                    {post(good, length, webhookBody), "204", true},
 		"wrong":                    {post(bad, length, webhookBody), "403", true},
-		"missing":                  {post("", length, webhookBody), "400", false},
+		"missing":                  {post("", length, webhookBody), "400", true},
 		"in chunks":                {post(good, "Transfer-Encoding: chunked", chunked), "204", false},
 		"in chunks, wrong":         {post(bad, "Transfer-Encoding: chunked", chunked), "403", false},
 		"a malformed chunk":        {post(good, "Transfer-Encoding: chunked", "x\r\n"), "400", false},
@@ -387,8 +387,8 @@ func TestTheFramingOfAWebhook(t *testing.T) {
 		"waits, no signature":      {post("", length+"\r\nExpect: 100-continue", ""), "400", false},
 		"waits, too large":         {post(good, tooLarge+"\r\nExpect: 100-continue", ""), "413", false},
 		"waits for the go-ahead":   {post(good, length+"\r\nExpect: 100-continue", webhookBody), "100", true},
-		"GET with a body":          {strings.Replace(post(good, length, webhookBody), "POST", "GET", 1), "400", false},
-		"another path with a body": {strings.Replace(post(good, length, webhookBody), "webhook", "x", 1), "404", false},
+		"GET with a body":          {strings.Replace(post(good, length, webhookBody), "POST", "GET", 1), "400", true},
+		"another path with a body": {strings.Replace(post(good, length, webhookBody), "webhook", "x", 1), "404", true},
 	} {
 		got := sent(t, addr, c.request+second, true)
 		if !strings.HasPrefix(got, "HTTP/1.1 "+c.status) && !strings.HasPrefix(got, "HTTP/1.0 "+c.status) {
@@ -401,6 +401,26 @@ func TestTheFramingOfAWebhook(t *testing.T) {
 	cut := sent(t, addr, post(good, length, webhookBody[:20]), true)
 	if !strings.HasPrefix(cut, "HTTP/1.1 400") || !strings.Contains(cut, "990030") {
 		t.Errorf("a body that is cut short: %s", cut)
+	}
+}
+
+// A refusal reaches a client that still sends a large body and wants the connection closed.
+// net/http alone would reset it.
+func TestARefusalReachesAClientThatStillSends(t *testing.T) {
+	addr := verifyServer(t, 0)
+	body := strings.Repeat("x", 3<<20)
+	for range 5 {
+		for name, head := range map[string]string{
+			"990029": "POST /_igproxy/webhook",
+			"990015": "POST /_igproxy/signed_request",
+			"990002": "POST /_igproxy/x",
+			"990001": "PUT /_igproxy/webhook",
+		} {
+			got := sent(t, addr, fmt.Sprintf("%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", head, len(body), body), false)
+			if !strings.Contains(got, name) {
+				t.Errorf("%s: got %q", head, got)
+			}
+		}
 	}
 }
 
@@ -429,7 +449,8 @@ func TestSpansOfSignaturesHaveFixedNames(t *testing.T) {
 		"POST error.type=request "+fmt.Sprintf(attributes, 404, "", "none", "none", "rejected"))
 }
 
-// Over HTTP/2 each request has the ReadTimeout, and a connection survives a request that exceeds it.
+// Over HTTP/2 each request has the ReadTimeout, and a connection survives a request that exceeds
+// it.
 func TestSignaturesOverHTTP2(t *testing.T) {
 	s := httptest.NewUnstartedServer(newProxy(t, optionsFor(t, "https://127.0.0.1:1", nil)))
 	s.Config.ReadTimeout, s.Config.ErrorLog, s.EnableHTTP2 = 300*time.Millisecond, discardLog(), true
