@@ -146,17 +146,20 @@ func (x *reply) verifySignedRequest(r *http.Request, secrets []string) (*verifie
 	return &verified{http.StatusOK, payload}, nil
 }
 
+// maxSignedForm is the size of the largest form with a signed request, in bytes.
+const maxSignedForm = 64 << 10
+
 // signedRequestIn returns the field of a form, or the error if there is not exactly one. The query
 // must not have such a parameter, because another server could read that one.
 func signedRequestIn(r *http.Request) (text string, refused *graph.Error) {
 	const field = "signed_request"
-	if r.ContentLength > maxForm || len(r.Header["Content-Type"]) != 1 || r.URL.Query().Has(field) {
+	if r.ContentLength > maxSignedForm || len(r.Header["Content-Type"]) != 1 || r.URL.Query().Has(field) {
 		return "", errSignedForm
 	}
-	r.Body = http.MaxBytesReader(nil, r.Body, maxForm)
+	r.Body = http.MaxBytesReader(nil, r.Body, maxSignedForm)
 	err := r.ParseForm() // ParseMultipartForm hides its error
 	if err == nil {
-		err = r.ParseMultipartForm(maxForm)
+		err = r.ParseMultipartForm(maxSignedForm)
 	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
