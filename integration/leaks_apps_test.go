@@ -62,11 +62,11 @@ func (l *leaks) startMeta() {
 		l.meta, l.hosts = append(l.meta, ig), append(l.hosts, c[0]+"="+s.URL)
 		authorities += string(s.CAPEM)
 	}
-	config := fmt.Sprintf("apps:\n  - {name: shop, app_id: \"101\", redirect_uris: [%[1]q], client_secret_file: %[2]q}\n"+
+	config := fmt.Sprintf("apps:\n  - {name: shop, app_id: \"101\", redirect_uris: [%[1]q], client_secret_file: %[2]q, webhook_secret_file: %[5]q}\n"+
 		"  - {name: club, app_id: \"102\", redirect_uris: [%[1]q], client_secret: %[3]s, hosts: [club.example]}\n"+
 		"  - {name: circle, app_id: \"103\", service: threads, redirect_uris: [%[1]q], client_secret_file: %[4]q}\n",
-		callback, file(l.t, "shop", l.shop+"\n"), l.club, file(l.t, "circle", l.circle))
-	l.hosts = append(l.hosts, "UPSTREAM_CA_FILE="+file(l.t, "ca.pem", authorities), "CLIENT_SECRET=", "APP_ID=", "CONFIG="+file(l.t, "apps.yaml", config),
+		callback, file(l.t, "shop", l.shop+"\n"), l.club, file(l.t, "circle", l.circle), file(l.t, "webhooks", l.webhooks))
+	l.hosts = append(l.hosts, "UPSTREAM_CA_FILE="+file(l.t, "ca.pem", authorities), "CLIENT_SECRET=", "APP_ID=", "WEBHOOK_SECRET_FILE=", "CONFIG="+file(l.t, "apps.yaml", config),
 		"THREADS_APP_ID="+threadsID, "THREADS_CLIENT_SECRET="+l.threads, "THREADS_REDIRECT_URIS="+callback, "PASSTHROUGH_TIMEOUT=2s", "PASSTHROUGH_MAX_BODY_BYTES=1MiB",
 		"AUTH_BEARER_FILE="+file(l.t, "bearer", l.bearer), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
 }
@@ -77,6 +77,8 @@ func (l *leaks) apps() {
 	l.hanging() // first, because the calls of an app that a later fault pauses do not reach Instagram
 	p := l.sidecar(l.hosts...)
 	l.logins(p)
+	l.signatures(p, "/apps/shop", l.shop, l.webhooks)
+	l.signatures(p, "/apps/threads", l.threads)
 	crowd(2, func(i int) { []func(*process){l.everyFault, l.passes}[i](p) })
 	l.misplacedForms(p)
 	l.held(p)
