@@ -52,7 +52,7 @@ func TestReplyBoundRefusesOnlyOversizedReplies(t *testing.T) {
 		"large strings in one array":      {"*2\r\n" + bulk(maxReply/2) + fmt.Sprintf("$%d\r\n", maxReply/2), false},
 		"many small members":              {"*16384\r\n" + strings.Repeat("*64\r\n"+strings.Repeat(":1\r\n", 64), 5000), false},
 		"an empty line":                   {"\n", false},
-		"zero bytes":                      {strings.Repeat("\x00", maxReply+1), false},
+		"NUL bytes":                       {strings.Repeat("\x00", maxReply+1), false},
 		"a line beyond the bound":         {"+" + strings.Repeat("x", maxLine), false},
 		"a large reply after a good one":  {"+OK\r\n" + bulk(10) + "$30000000000\r\n", false},
 		"a string of unknown length":      {"$?\r\n;4\r\nabcd\r\n;0\r\n", false},

@@ -169,18 +169,17 @@ func documentedClusterACL(t *testing.T) string {
 	return " +cluster" + textInFleetPage(t, "ACL SETUSER igproxy +cluster", "#")
 }
 
-// textInFleetPage returns the text in docs/fleet.md that follows the string before and ends at the
-// string after.
-func textInFleetPage(t *testing.T, before, after string) string {
+// textInFleetPage returns the text in docs/fleet.md between the strings opening and closing.
+func textInFleetPage(t *testing.T, opening, closing string) string {
 	t.Helper()
 	page, err := os.ReadFile("../docs/fleet.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, text, found := strings.Cut(string(page), before)
-	text, _, ended := strings.Cut(text, after)
+	_, text, found := strings.Cut(string(page), opening)
+	text, _, ended := strings.Cut(text, closing)
 	if !found || !ended {
-		t.Fatalf("docs/fleet.md has no line %q", before)
+		t.Fatalf("docs/fleet.md has no line %q", opening)
 	}
 	return text
 }

@@ -31,9 +31,10 @@ var mayImport = map[string][]string{
 	"cmd/igproxy/internal/logging":  {"proxy/loglimit"},
 	"cmd/igproxy/internal/tracing":  {},
 
-	"proxy":               {"proxy/graph", "proxy/lane", "proxy/loglimit", "proxy/passthrough", "cache", "breaker"},
+	"proxy":               {"proxy/graph", "proxy/lane", "proxy/loglimit", "proxy/passthrough", "proxy/signature", "cache", "breaker"},
 	"proxy/admin":         {"proxy", "proxy/graph"},
 	"proxy/passthrough":   {},
+	"proxy/signature":     {},
 	"proxy/graph":         {},
 	"proxy/lane":          {},
 	"proxy/loglimit":      {},

@@ -20,8 +20,8 @@ import (
 // tokenCall is a code exchange, a token exchange or a refresh by one of the apps.
 type tokenCall struct {
 	name  string // of the app
-	kind  string // of what it sends
-	good  string // prefix of what it sends if that triggers no fault
+	kind  string // of the token or code that it sends
+	good  string // prefix of a token or code that triggers no fault
 	path  string
 	grant string // grant_type; "" for a code
 	id    string // client_id
@@ -62,11 +62,11 @@ func (l *leaks) startMeta() {
 		l.meta, l.hosts = append(l.meta, ig), append(l.hosts, c[0]+"="+s.URL)
 		authorities += string(s.CAPEM)
 	}
-	config := fmt.Sprintf("apps:\n  - {name: shop, app_id: \"101\", redirect_uris: [%[1]q], client_secret_file: %[2]q}\n"+
+	config := fmt.Sprintf("apps:\n  - {name: shop, app_id: \"101\", redirect_uris: [%[1]q], client_secret_file: %[2]q, webhook_secret_file: %[5]q}\n"+
 		"  - {name: club, app_id: \"102\", redirect_uris: [%[1]q], client_secret: %[3]s, hosts: [club.example]}\n"+
 		"  - {name: circle, app_id: \"103\", service: threads, redirect_uris: [%[1]q], client_secret_file: %[4]q}\n",
-		callback, file(l.t, "shop", l.shop+"\n"), l.club, file(l.t, "circle", l.circle))
-	l.hosts = append(l.hosts, "UPSTREAM_CA_FILE="+file(l.t, "ca.pem", authorities), "CLIENT_SECRET=", "APP_ID=", "CONFIG="+file(l.t, "apps.yaml", config),
+		callback, file(l.t, "shop", l.shop+"\n"), l.club, file(l.t, "circle", l.circle), file(l.t, "webhooks", l.webhooks))
+	l.hosts = append(l.hosts, "UPSTREAM_CA_FILE="+file(l.t, "ca.pem", authorities), "CLIENT_SECRET=", "APP_ID=", "WEBHOOK_SECRET_FILE=", "CONFIG="+file(l.t, "apps.yaml", config),
 		"THREADS_APP_ID="+threadsID, "THREADS_CLIENT_SECRET="+l.threads, "THREADS_REDIRECT_URIS="+callback, "PASSTHROUGH_TIMEOUT=2s", "PASSTHROUGH_MAX_BODY_BYTES=1MiB",
 		"AUTH_BEARER_FILE="+file(l.t, "bearer", l.bearer), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
 }
@@ -74,9 +74,11 @@ func (l *leaks) startMeta() {
 // apps sends the calls of all apps through a healthy sidecar, through a sidecar that is killed
 // while calls hang, and through a sidecar whose upstreams are unreachable. It also runs check.
 func (l *leaks) apps() {
-	l.hanging() // first, because the calls of an app that a later fault pauses do not reach Instagram
+	l.hanging() // first, because later faults pause apps, whose calls then do not reach Instagram
 	p := l.sidecar(l.hosts...)
 	l.logins(p)
+	l.signatures(p, "/apps/shop", l.shop, l.webhooks)
+	l.signatures(p, "/apps/threads", l.threads)
 	crowd(2, func(i int) { []func(*process){l.everyFault, l.passes}[i](p) })
 	l.misplacedForms(p)
 	l.held(p)
@@ -178,8 +180,8 @@ var pausingFaults = []string{"wrongsecret-", "limit4-", "limit613-", "limit429-"
 // closingFault is the fault that closes a connection, which ends all other calls on it.
 const closingFault = "hugeheaders-"
 
-// prefixes returns good, the prefix of tokens or codes without a fault, and the prefixes of all
-// faults that do not affect other calls.
+// prefixes returns the prefixes of all faults that do not affect other calls, after good, which is
+// the prefix of tokens or codes without a fault.
 func prefixes(good string) []string {
 	all := []string{good}
 	for _, f := range mock.Faults() {
@@ -206,8 +208,9 @@ func (l *leaks) everyFault(p *process) {
 }
 
 // held makes every token call with a fault that pauses its whole app. It must run last, because the
-// calls of a paused app no longer reach Instagram. An error of the code exchange cannot say that it
-// is a rate limit, so held makes code exchanges with all rate-limit faults.
+// calls of a paused app no longer reach Instagram. It makes each code exchange with all rate-limit
+// faults: only the last of them, status 429, pauses the app, because the other errors of the code
+// exchange do not say that they are rate limits.
 func (l *leaks) held(p *process) {
 	for i, w := range tokenCalls {
 		all := []string{pausingFaults[i%len(pausingFaults)], w.good}

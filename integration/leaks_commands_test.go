@@ -26,6 +26,7 @@ var wrongFiles = []string{
 	"log:\n  level: §\n", "log: §\n", "listen: §\n", "admin:\n  listen: §\n", "server:\n  max_header_bytes: §\n", "server:\n  socket_mode: §\n",
 	"app_id: §\n", "redirect_uris: [§]\n", "redirect_uris: §\n", "redirect_uris: [\"https://app.example/?code=§\"]\n", "redirect_uris: [\"https://u:§@app.example/\"]\n",
 	"threads:\n  client_secret: § §\n", "threads:\n  client_secret: [§]\n", "threads:\n  client_secret_file: §\n", "threads:\n  app_id: §\n", "threads:\n  §: x\n",
+	"webhook_secret_file: §\n", "webhook_secret: §\n", "webhook_secret_file: [§]\n", "threads:\n  webhook_secret_file: §\n", "apps:\n  - name: shop\n    webhook_secret_file: §\n",
 	"threads: §\n", "threads:\n  url: §\n", "threads:\n  redirect_uris: [§]\n", "threads:\n  client_secret: §\n  client_secret_file: §\n",
 	"apps: §\n", "apps: [§]\n", "apps:\n  - §: x\n", "apps:\n  §: x\n", "apps:\n  - name: §\n", "apps:\n  - name: shop\n    app_id: §\n",
 	"apps:\n  - name: shop\n    client_secret: § §\n", "apps:\n  - name: shop\n    client_secret: §\n", "apps:\n  - name: shop\n    client_secret_file: §\n",
@@ -42,7 +43,7 @@ var wrongVariables = []string{
 	"AUTH_BEARER_FILE=§", "AUTH_BEARER=§", "REDIS_PASSWORD=§", "REDIS_PASSWORD_FILE=§", "REDIS_URL=redis://:§@127.0.0.1:99999", "REDIS_URL=§", "REDIS_MODE=§",
 	"UPSTREAM_URL=https://x:§@h", "UPSTREAM_URL=§", "UPSTREAM_TIMEOUT=§", "LOG_LEVEL=§", "LISTEN=§", "ADMIN_LISTEN=§", "ALLOWED_HOSTS=§ §", "CONFIG=§", "TLS_CERT_FILE=§",
 	"THREADS_CLIENT_SECRET=§ §", "THREADS_CLIENT_SECRET_FILE=§", "THREADS_APP_ID=§", "THREADS_REDIRECT_URIS=§", "THREADS_URL=§", "THREADS_SECRET=§", "APP_ID=§", "REDIRECT_URIS=§ §",
-	"APPS=§", "APPS_0_CLIENT_SECRET=§", "UPSTREAM_LOGIN_URL=https://x:§@h", "CODE_TTL=§", "PASSTHROUGH_MAX_BODY_BYTES=§",
+	"APPS=§", "WEBHOOK_SECRET_FILE=§", "WEBHOOK_SECRET=§", "THREADS_WEBHOOK_SECRET_FILE=§ §", "APPS_0_CLIENT_SECRET=§", "UPSTREAM_LOGIN_URL=https://x:§@h", "CODE_TTL=§", "PASSTHROUGH_MAX_BODY_BYTES=§",
 	"SERVER_DRAIN=§", "AUTH_UIDS=§", "SERVER_MAX_CONNECTIONS=§",
 }
 

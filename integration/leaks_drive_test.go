@@ -102,6 +102,13 @@ func (l *leaks) misplaced(p *process) {
 			"GET http://" + escaped + ".example/access_token HTTP/1.1\r\nHost: " + host,
 			"CONNECT " + escaped + ":443 HTTP/1.1\r\nHost: " + host,
 			"POST /access_token HTTP/1.1\r\nHost: " + host + fmt.Sprintf("\r\nContent-Length: %d\r\n\r\n", len(raw)) + raw,
+			"POST /_igproxy/" + escaped + " HTTP/1.1\r\nHost: " + host + "\r\nContent-Length: 0",
+			"POST /_igproxy/webhook HTTP/1.1\r\nHost: " + host + "\r\nX-Hub-Signature-256: " + raw + "\r\nX-Hub-Signature: sha1=" + raw,
+			"POST /_igproxy/webhook HTTP/1.1\r\nHost: " + host + "\r\nX-Hub-Signature-256: " + signs(raw+"x", raw) + fmt.Sprintf("\r\nContent-Length: %d\r\n\r\n", len(raw)) + raw,
+			"POST /_igproxy/signed_request HTTP/1.1\r\nHost: " + host + "\r\nContent-Type: application/x-www-form-urlencoded" +
+				fmt.Sprintf("\r\nContent-Length: %d\r\n\r\nsigned_request=", len("signed_request="+escaped)) + escaped,
+			"POST /_igproxy/signed_request HTTP/1.1\r\nHost: " + host + "\r\nContent-Type: multipart/form-data; boundary=" + strings.Map(letter, raw) +
+				fmt.Sprintf("\r\nContent-Length: %d\r\n\r\n", len(raw)) + raw,
 			strings.Map(letter, raw) + " /access_token HTTP/1.1\r\nHost: " + host,
 			"GET /access_token " + raw + "\r\nHost: " + host,
 			"GET /access_token HTTP/1.1\r\nHost: " + strings.Map(letter, raw) + ".example",

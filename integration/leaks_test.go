@@ -1,14 +1,18 @@
 package integration
 
-// These must not leak: the client secrets of all apps, the cache key, Redis's password, the
-// sidecar's own token, login codes, users' short-lived tokens, and all long-lived tokens of
-// Instagram and Threads. They must not appear in logs at debug level, metrics, admin pages, answers
-// and their headers, the keys, values and channels of Redis, the output of commands, a dump of all
-// goroutines, or the command line, neither as they are nor in any form in leaks_search_test.go.
+// These must not leak: the client secrets of all apps, the secrets of their webhooks, the cache
+// key, Redis's password, the sidecar's own token, login codes, users' short-lived tokens, and all
+// long-lived tokens of Instagram and Threads. They must not appear in logs at debug level, metrics,
+// admin pages, answers and their headers, the keys, values and channels of Redis, the output of
+// commands, a dump of all goroutines, or the command line, neither as they are nor in any form in
+// leaks_search_test.go.
 //
-// Two exceptions are removed before the search. The first is the access_token in an answer to the
-// app that sent the token or code for which it was issued. The second is what an app itself sent in
-// a passed-through call or a refresh, if Instagram repeats it in the answer to that app.
+// What webhooks and signed requests say must not leak either.
+//
+// Three exceptions are removed before the search. The first is the access_token in an answer to the
+// app that sent the token or code for which it was issued. The second is the answer to a signed
+// request, which is what that request says. The third is what an app itself sent in a
+// passed-through call or a refresh, if Instagram repeats it in the answer to that app.
 //
 // /proc/PID/environ is not searched: the operator put the secrets there, and it is as protected as
 // the memory of the process.
@@ -30,7 +34,7 @@ import (
 )
 
 // configured is the number of secrets with which the sidecars are configured.
-const configured = 11
+const configured = 12
 
 // leaks is a run of sidecars with known secrets. It records everything that could reveal them.
 type leaks struct {
@@ -45,6 +49,7 @@ type leaks struct {
 	hosts []string
 
 	secret, otherSecret, key, password, poorPassword, wrongPassword, bearer string
+	webhooks                                                                string // a secret that only signs
 	shop, club, circle, threads                                             string // secrets of apps in one sidecar
 }
 
@@ -137,7 +142,7 @@ func (l *leaks) answered(short string, r reply) {
 // sidecar starts a sidecar with the common settings, which reaches the stand-in over TLS.
 func (l *leaks) sidecar(settings ...string) *process {
 	all := append([]string{"UPSTREAM_URL=" + l.upstream.URL, "UPSTREAM_CA_FILE=" + caFile(l.t, l.upstream), "UPSTREAM_TIMEOUT=2s",
-		"CLIENT_SECRET=" + l.secret, "APP_ID=1", "CACHE_KEY_FILE=" + file(l.t, "key", l.key), "BREAKER_FAILURES=1000000", "BREAKER_RATIO=1",
+		"CLIENT_SECRET=" + l.secret, "APP_ID=1", "WEBHOOK_SECRET_FILE=" + file(l.t, "webhooks", l.webhooks+"\n"), "CACHE_KEY_FILE=" + file(l.t, "key", l.key), "BREAKER_FAILURES=1000000", "BREAKER_RATIO=1",
 		"BREAKER_MIN_REQUESTS=1000000", "BREAKER_INTERVAL=10m"}, settings...)
 	p := start(l.t, append(environ(all...), "GOTRACEBACK=crash"), "serve")
 	if slices.Contains(settings, "LOG_FORMAT=text") {
@@ -171,6 +176,7 @@ func TestNoLeaks(t *testing.T) {
 	l.secret, l.otherSecret, l.key = l.hide("the client secret"), l.hide("a refused client secret"), l.hide("the cache key")
 	l.password, l.poorPassword, l.wrongPassword = l.hide("Redis's password"), l.hide("the password of a user with few permissions"), l.hide("a wrong password")
 	l.bearer = l.hide("the sidecar's own token")
+	l.webhooks = l.hide("the secret of webhooks")
 	l.shop, l.club, l.circle, l.threads = l.hide("the shop's secret"), l.hide("the club's secret"), l.hide("the circle's secret"), l.hide("the Threads secret")
 	l.ig = mock.New(mock.Options{Secret: l.secret})
 	server, err := mock.Start(l.ig, mock.ServerOptions{TLS: true})
@@ -214,6 +220,7 @@ func TestNoLeaks(t *testing.T) {
 // guarded drives a sidecar that requires apps to send its own token.
 func (l *leaks) guarded() {
 	p := l.sidecar("AUTH_BEARER_FILE="+file(l.t, "bearer", l.bearer+"\n"), "REDIS_MODE=single", "REDIS_URL="+l.redis.URL())
+	l.signatures(p, "", l.secret, l.webhooks)
 	l.faults(p)
 	l.strangers(p)
 	l.end(p)
@@ -223,6 +230,7 @@ func (l *leaks) guarded() {
 func (l *leaks) open(redis *redistest.Server) {
 	liar := redistest.StartLiar(l.t, redis)
 	p := l.sidecar("REDIS_MODE=single", "REDIS_URL="+liar.URL(), "REDIS_PASSWORD_FILE="+file(l.t, "password", l.password), "CACHE_MAX_BYTES=1KiB")
+	l.signatures(p, "/apps/default", l.webhooks, l.secret)
 	l.misplaced(p)
 	l.hostile(p)
 	l.redisFails(p, redis, liar)
@@ -258,6 +266,7 @@ func (l *leaks) endings() {
 	for _, p := range []*process{stopped, dumped} {
 		short, hanging := l.short("IGAA"), l.short("hang-")
 		l.answered(short, p.ask(t, short))
+		l.signatures(p, "", l.secret, l.webhooks)
 		go func() { // ends with the process
 			_, _ = p.try(t.Context(), hanging)
 			gone <- struct{}{}

@@ -24,6 +24,8 @@ func (x *reply) response(now time.Time) response {
 		if e.RetryAt.After(now) {
 			r.retryAfter = int((e.RetryAt.Sub(now) + time.Second - 1) / time.Second)
 		}
+	} else if x.signed != nil {
+		r.status, r.head = x.signed.status, x.signed.payload
 	} else {
 		r.status = http.StatusOK
 		r.head, r.tail = x.result.token.Parts()
@@ -50,10 +52,10 @@ func (x *reply) refusal() *graph.Error {
 }
 
 // appendCacheStatus appends the value of Cache-Status (RFC 9211). It appends nothing for a request
-// that was refused before the lookup or is passed through.
+// that was refused before the lookup, is passed through or only checks a signature.
 func (x *reply) appendCacheStatus(to []byte) []byte {
 	switch {
-	case x.passed != nil, x.err != nil && x.err.Class == graph.ClassRequest:
+	case x.passed != nil, x.signed != nil, x.err != nil && (x.err.Class == graph.ClassRequest || x.err.Class == graph.ClassSignature):
 		return to
 	case x.err != nil && x.err.Class == graph.ClassHeld:
 		return append(to, `igproxy; detail="`+x.err.Cause+`"`...)
@@ -86,12 +88,16 @@ func (x *reply) outcome() string {
 		return "gone"
 	case e == nil && x.passed != nil:
 		return "passed"
+	case e == nil && x.signed != nil:
+		return "verified"
 	case e == nil:
 		return "token"
 	}
 	switch e.Class {
 	case graph.ClassRequest:
 		return "rejected"
+	case graph.ClassSignature:
+		return "unverified"
 	case graph.ClassAppLimit, graph.ClassUserLimit:
 		return "limited"
 	case graph.ClassTimeout, graph.ClassSilent:
@@ -107,7 +113,7 @@ func (x *reply) outcome() string {
 // source returns where the answer came from. It is a metric label and a log field.
 func (x *reply) source() string {
 	switch {
-	case x.err != nil || x.gone:
+	case x.err != nil || x.gone || x.signed != nil:
 		return string(sourceNone)
 	case x.passed != nil:
 		return string(sourceUpstream)

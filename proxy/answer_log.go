@@ -91,6 +91,8 @@ const advicePaused = "Meta limits the app, so igproxy makes no token calls for i
 
 // advice tells the operator what to do about refusals whose message misleads.
 var advice = map[graph.Class]string{
+	graph.ClassSignature: "someone other than Meta sent it, or the app did not pass on the bytes as they came, or another app's " +
+		"secret signs it: add that secret with webhook_secret_file",
 	graph.ClassStanding: "code 100: the app has no access to this account (the account is not an accepted " +
 		"tester, the app is not live, or app ID and secret do not match); see Meta's dashboard",
 	graph.ClassSecret: "compare the app's ID and client secret with those in Meta's dashboard: " +

@@ -38,7 +38,7 @@ var (
 // writeTo writes the response with net/http.
 func (r *response) writeTo(w http.ResponseWriter) {
 	h := w.Header()
-	h["Cache-Control"], h["Content-Type"], h["X-Content-Type-Options"] = headerNoStore, headerJSON, headerNoSniff
+	h["Cache-Control"], h["X-Content-Type-Options"] = headerNoStore, headerNoSniff
 	maps.Copy(h, r.usage)
 	values := make([]string, 0, 6) // one allocation for all values
 	set := func(name, value string) {
@@ -46,7 +46,10 @@ func (r *response) writeTo(w http.ResponseWriter) {
 		h[name] = values[len(values)-1 : len(values) : len(values)]
 	}
 	set("X-Request-Id", r.id.String())
-	set("Content-Length", strconv.Itoa(r.bodyLength()))
+	if r.status != http.StatusNoContent { // RFC 9110, section 8.6
+		h["Content-Type"] = headerJSON
+		set("Content-Length", strconv.Itoa(r.bodyLength()))
+	}
 	if len(r.cacheStatus) > 0 {
 		set("Cache-Status", string(r.cacheStatus))
 	}

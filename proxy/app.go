@@ -41,6 +41,10 @@ type App struct {
 	// secret. An app with a Key needs an ID, because several apps may have the same Key. Zero:
 	// Previous if there is one, otherwise Secret.
 	Key Secret
+	// WebhookSecrets are more secrets that may sign the app's webhooks and signed requests, besides
+	// Secret and Previous: those of an Instagram app may be signed with the secret of its Facebook
+	// app. They are used for nothing else. Each has at least 8 bytes.
+	WebhookSecrets []Secret
 	// RedirectURIs are the values of redirect_uri with which a code may be exchanged. They are
 	// compared byte by byte. An item "" allows codes without a redirect_uri, which Facebook issues
 	// for embedded signup. Empty: no codes are exchanged.
@@ -57,6 +61,7 @@ type app struct {
 	App
 	upstream string                 // the base URL of its service
 	secrets  []Secret               // Secret, and Previous if it differs
+	signers  []Secret               // secrets, and WebhookSecrets that differ from them
 	keys     map[string]*cache.Keys // by the grant's name
 	purges   *cache.Purges
 	state    *appState
@@ -114,16 +119,26 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 	if !shared {
 		a.Key = secrets[len(secrets)-1]
 	}
+	signers := slices.Clone(secrets)
+	for _, one := range a.WebhookSecrets {
+		if !slices.ContainsFunc(signers, one.equal) {
+			signers = append(signers, one)
+		}
+	}
+	tooShort := func(s Secret) bool { return len(s.Reveal()) < minSecret }
 	switch {
 	case shared && a.ID == "":
 		return nil, errors.New("a cache key needs an app_id: without one, two apps with the same key would get each other's tokens")
-	case slices.ContainsFunc(secrets, func(s Secret) bool { return len(s.Reveal()) < minSecret }):
+	case slices.ContainsFunc(secrets, tooShort):
 		return nil, fmt.Errorf("client secret: it has fewer than %d characters; copy it from Meta's dashboard",
+			minSecret)
+	case slices.ContainsFunc(signers, tooShort):
+		return nil, fmt.Errorf("webhook secret: it has fewer than %d characters; copy it from Meta's dashboard",
 			minSecret)
 	case len(a.RedirectURIs) > 0 && a.ID == "":
 		return nil, errors.New("redirect_uris without an app_id: exchanging a code requires the app's id")
 	}
-	ready := &app{App: a, secrets: secrets, keys: map[string]*cache.Keys{}, state: &appState{}}
+	ready := &app{App: a, secrets: secrets, signers: signers, keys: map[string]*cache.Keys{}, state: &appState{}}
 	options := cache.KeysOptions{Secret: []byte(a.Key.Reveal()), Service: string(a.Service), AppID: a.ID}
 	if c != nil {
 		purges, err := c.Purges(options)

@@ -81,9 +81,9 @@ func readForm(r *http.Request) (p params, refused *graph.Error) {
 	return p, nil
 }
 
-// readJSON reads the members of one object. A value is a string or, because some apps store an ID
-// as one, a number, whose digits are kept. A member that is null counts as not sent. The value of a
-// name that igproxy does not know may be anything.
+// readJSON reads the members of one object. A value is a string or a number, because some apps
+// store an ID as a number; the digits of a number are kept. A member that is null counts as not
+// sent. The value of a name that igproxy does not know may be anything.
 func readJSON(body []byte) (p params, refused *graph.Error) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {

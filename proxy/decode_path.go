@@ -10,13 +10,15 @@ import (
 	"github.com/igproxy/igproxy/proxy/graph"
 )
 
-// destination is where the path of a request leads: to a token call, or to any other call.
+// destination is where the path of a request leads: to a token call, to a call that only igproxy
+// has, or to any other call.
 type destination struct {
 	app        *app     // named by the prefix /apps/NAME; nil without the prefix
 	unknownApp bool     // no app has that NAME
 	path       string   // escaped as it was sent, without the prefix
 	service    Service  // whose host the request names as its Host; empty for any other Host
 	rows       []*grant // the token calls at this path; empty for any other call
+	own        bool     // the path is below ownPrefix
 }
 
 // route returns the destination of a request.
@@ -30,6 +32,7 @@ func (e *engine) route(r *http.Request) destination {
 		}
 		t.path = "/" + rest
 	}
+	t.own = t.path+"/" == ownPrefix || strings.HasPrefix(t.path, ownPrefix)
 	t.rows = slices.DeleteFunc(rowsAt(e.grants, unversioned(strings.TrimSuffix(t.path, "/"))),
 		func(g *grant) bool {
 			return t.app != nil && g.service != t.app.Service || t.app == nil && t.service != "" && g.service != t.service
@@ -72,6 +75,18 @@ func (e *engine) takesAppToken(r *http.Request, t *destination) bool {
 	}
 }
 
+// fixedPath returns the path of a token call, or of a call that only igproxy has, as the tables
+// have it. It returns "" for any other call.
+func (t destination) fixedPath() string {
+	if c, ok := t.ownCall(); ok {
+		return ownPrefix + c.name
+	}
+	if len(t.rows) == 0 {
+		return ""
+	}
+	return t.rows[0].path
+}
+
 var version = regexp.MustCompile(`^/v\d{1,3}\.\d{1,3}/`)
 
 // unversioned cuts Meta's version prefix, such as /v23.0, off a path.
@@ -92,9 +107,10 @@ func (e *engine) mayPass(t destination) bool {
 }
 
 // reachable reports whether a path may be passed through. A path is refused if any server could
-// take it for a token call, because servers differ in how they treat escapes, dot segments, double
-// slashes, letter case and version prefixes. Without the client secret such a call does no harm,
-// but an app that sends its own secret would bypass igproxy unnoticed.
+// take it for a token call or for a call below ownPrefix, because servers differ in how they treat
+// escapes, dot segments, double slashes, letter case and version prefixes. Without the client
+// secret a token call does no harm, but an app that sends its own secret would bypass igproxy
+// unnoticed.
 func reachable(escaped string) bool {
 	path := strings.ToLower(escaped)
 	for range graph.MaxLayers {
@@ -110,7 +126,7 @@ func reachable(escaped string) bool {
 	for _, segment := range strings.FieldsFunc(path, func(c rune) bool { return c == '/' || c == '\\' }) {
 		name, _, _ := strings.Cut(segment, ";")
 		switch strings.TrimFunc(name, func(c rune) bool { return c <= ' ' || c == '.' || c == 0x7f }) {
-		case "access_token", "refresh_access_token":
+		case "access_token", "refresh_access_token", ownSegment:
 			return false
 		}
 	}

@@ -55,6 +55,20 @@ var (
 		"The body is larger than igproxy passes through. Send less, or raise passthrough.max_body_bytes.")
 	errSlowRequest = requestError(http.StatusRequestTimeout, 100, 990028, "The body of the request arrives too "+
 		"slowly. Send at least 1 KiB a second.")
+	errOwnPath = requestError(http.StatusNotFound, 2500, 990002, "Unknown path components. Below /_igproxy/ there "+
+		"are only POST /_igproxy/webhook and POST /_igproxy/signed_request. Correct the path.")
+	errPostOnly       = badRequest(990001, "This call does not support the method of the request. Send POST.")
+	errWhoseSignature = badRequest(990016, "This sidecar serves several apps. Call /apps/NAME/_igproxy/... with a name "+
+		"from igproxy's configuration, or use a Host name of the app.")
+	errUnsignedWebhook = badRequest(990029, "There is no signature, or it is malformed or was sent twice. Pass on "+
+		"the header X-Hub-Signature-256 of the webhook as it came, or X-Hub-Signature if that is the only one.")
+	errWebhookTooLarge = requestError(http.StatusRequestEntityTooLarge, 100, 990018,
+		"The body is larger than 3 MiB. Meta sends no such webhook, so refuse it.")
+	errSlowBody = requestError(http.StatusRequestTimeout, 100, 990028,
+		"The body of the request did not arrive within server.read_timeout. Send it faster.")
+	errCutBody    = badRequest(990030, "The body of the request is incomplete or malformed. Send all of it.")
+	errSignedForm = badRequest(990015, "This call takes a form of at most 64 KiB with one field signed_request. Send it "+
+		"in the body, as application/x-www-form-urlencoded or multipart/form-data.")
 	errOwnToken = requestError(http.StatusBadRequest, 2500, 990009, "The token is igproxy's own, which Meta does not know. "+
 		"Send the user's token, and igproxy's own in X-Igproxy-Token.")
 	// errUntrusted has code 100, not the 190 that status 401 suggests: to apps, 190 means that a
@@ -63,6 +77,23 @@ var (
 		"Send the one from auth.bearer_file as X-Igproxy-Token, or as the password of the base URL: "+
 		"http://igproxy:TOKEN@host.")
 )
+
+// errSignature returns the error for something that none of the app's secrets signed.
+func errSignature(subcode int, cause, message string) *graph.Error {
+	e := requestError(http.StatusForbidden, 100, subcode, message)
+	e.Class, e.Cause = graph.ClassSignature, cause
+	return e
+}
+
+func errWrongWebhook() *graph.Error {
+	return errSignature(990031, "signed with another secret", "None of the app's secrets signed this body. Do not process it. "+
+		"If Meta sent it, pass on its bytes as they came, and see webhook_secret_file in igproxy's configuration.")
+}
+
+func errWrongRequest(cause string) *graph.Error {
+	return errSignature(990032, cause, "None of the app's secrets signed this signed_request, or it is malformed. Do not process "+
+		"it. If Meta sent it, pass it on as it came, and see webhook_secret_file in igproxy's configuration.")
+}
 
 func errTwice(noun string) *graph.Error {
 	return badRequest(990010, "The "+noun+" was sent more than once. Send it once, in one place.")

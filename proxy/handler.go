@@ -74,6 +74,7 @@ type reply struct {
 	last   bool              // the connection is closed after the answer
 	cut    bool              // the answer broke off after a part of it was sent
 	passed *passthrough.Call // a call that is passed through; nil for a token call
+	signed *verified         // what Meta signed; nil for any other call
 	slots  *slots            // for the app's passed-through calls
 	status int
 }
@@ -88,6 +89,10 @@ func (x *reply) serve(e *engine, w http.ResponseWriter, r *http.Request, from en
 	}
 	if t.app != nil {
 		x.app = t.app.Label
+	}
+	if t.own {
+		x.verify(e, w, r, t)
+		return
 	}
 	if len(t.rows) == 0 {
 		if !e.mayPass(t) {

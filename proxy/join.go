@@ -12,8 +12,9 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// joinStep is the step "join": it runs one exchange per token in this process, called a flight,
-// however many callers ask for it at the same time. Only this file uses package singleflight.
+// joinStep is the step "join". In this process it runs one exchange per token, however many callers
+// ask for the token at the same time. Such an exchange is called a flight. Only this file uses
+// package singleflight.
 //
 // A flight has its own time budget. If the caller that started it disconnects, the flight
 // continues, because Meta may already have done the exchange, and the answer is remembered. If a
@@ -28,8 +29,8 @@ type joinStep struct {
 	flights *flights
 }
 
-// flights holds the flights of this process. Reloads carry them over: the second caller of a token
-// joins the first caller's flight, whichever engine the flight began on.
+// flights holds the flights of this process. A reload keeps them: if a flight for a token began
+// before the reload, callers that arrive after the reload join that flight.
 type flights struct {
 	group   singleflight.Group
 	running atomic.Int64

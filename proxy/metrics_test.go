@@ -201,7 +201,7 @@ func TestDocumentedLabelValuesAreComplete(t *testing.T) {
 	}
 	results := []string{"token"}
 	for _, c := range allClasses {
-		if c != graph.ClassRequest && c != graph.ClassHeld && c != graph.ClassInternal {
+		if c != graph.ClassRequest && c != graph.ClassSignature && c != graph.ClassHeld && c != graph.ClassInternal {
 			results = append(results, string(c))
 		}
 	}
@@ -209,11 +209,15 @@ func TestDocumentedLabelValuesAreComplete(t *testing.T) {
 		t.Errorf("results of calls: %v, docs/metrics.md says %v", results, said)
 	}
 	names := []string{passthroughGrant, "none"}
+	for _, c := range ownCalls {
+		names = append(names, c.name)
+	}
+	others := len(names)
 	for _, g := range grants(Options{DebugToken: true, Apps: []App{{}, {Service: Threads}, {Service: Facebook}}}) {
 		names = append(names, g.name)
 	}
-	for metric, all := range map[string][]string{"igproxy_requests_total": names, "igproxy_request_duration_seconds": names, "igproxy_upstream_requests_total": names[2:],
-		"igproxy_upstream_retries_total": names[2:], "igproxy_upstream_duration_seconds": names[2:]} {
+	for metric, all := range map[string][]string{"igproxy_requests_total": names, "igproxy_request_duration_seconds": names, "igproxy_upstream_requests_total": names[others:],
+		"igproxy_upstream_retries_total": names[others:], "igproxy_upstream_duration_seconds": names[others:]} {
 		if said := want[metric].labels["grant"]; !slices.Equal(sortedWords(all), sortedWords(said)) {
 			t.Errorf("grants of %s: %v, docs/metrics.md says %v", metric, all, said)
 		}
@@ -250,6 +254,7 @@ func TestOutcomesAndSourcesMatchTheDocs(t *testing.T) {
 	}
 	count(reply{gone: true})
 	count(reply{passed: &passthrough.Call{}})
+	count(reply{signed: &verified{}})
 	for label, got := range map[string]map[string]bool{"outcome": outcomeSet, "source": sources} {
 		want := sortedWords(documented(t)["igproxy_requests_total"].labels[label])
 		if have := slices.Sorted(maps.Keys(got)); !slices.Equal(have, want) {
@@ -258,7 +263,7 @@ func TestOutcomesAndSourcesMatchTheDocs(t *testing.T) {
 	}
 }
 
-var allClasses = []graph.Class{graph.ClassRequest, graph.ClassToken, graph.ClassStanding, graph.ClassSecret, graph.ClassRefused, graph.ClassAppLimit, graph.ClassUserLimit, graph.ClassTransient,
+var allClasses = []graph.Class{graph.ClassRequest, graph.ClassSignature, graph.ClassToken, graph.ClassStanding, graph.ClassSecret, graph.ClassRefused, graph.ClassAppLimit, graph.ClassUserLimit, graph.ClassTransient,
 	graph.ClassBroken, graph.ClassUnreached, graph.ClassTimeout, graph.ClassSilent, graph.ClassHeld, graph.ClassInternal}
 
 // A class that is missing from allClasses would not be checked by the tests above.

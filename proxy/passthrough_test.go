@@ -262,10 +262,10 @@ func TestTokenCallsCannotBeReachedThroughPassthrough(t *testing.T) {
 }
 
 // FuzzReachable checks that no server can mistake a passed-through path for the path of a token
-// call, even if the server decodes repeatedly, resolves dots and slashes, and ignores letter case
-// and versions.
+// call or of a call that only igproxy has, even if the server decodes repeatedly, resolves dots and
+// slashes, and ignores letter case and versions.
 func FuzzReachable(f *testing.F) {
-	for _, seed := range []string{"/me", "/access_token", "/a/../access%5ftoken", "/%2561ccess_token", "//x//ACCESS_token/", "/v23.0/oauth/access_token", "/access_token;a=b", "/x%5caccess_token"} {
+	for _, seed := range []string{"/me", "/access_token", "/a/../access%5ftoken", "/%2561ccess_token", "//x//ACCESS_token/", "/v23.0/oauth/access_token", "/access_token;a=b", "/x%5caccess_token", "/_igproxy/webhook", "/%5figproxy", "/a/..%2f_IGPROXY;x"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
@@ -275,7 +275,7 @@ func FuzzReachable(f *testing.F) {
 		for range 10 {
 			bare := strings.ToLower(strings.ReplaceAll(path, "\\", "/"))
 			for _, segment := range strings.Split(bare, "/") {
-				if s := strings.Trim(segment, " .\t"); s == "access_token" || s == "refresh_access_token" {
+				if s := strings.Trim(segment, " .\t"); s == "access_token" || s == "refresh_access_token" || s == "_igproxy" {
 					t.Fatalf("%q is passed through, and a server can read it as %q", path, bare)
 				}
 			}

@@ -19,6 +19,8 @@ func badOptions() map[string]func(*Options) {
 		"carried: breaker, interval":      func(o *Options) { o.Breaker.Interval = 0 },
 		"client secret":                   func(o *Options) { o.Apps[0].Secret = Secret{} },
 		"client secret, short":            func(o *Options) { o.Apps[0].Secret = NewSecret("canary1") },
+		"webhook secret":                  func(o *Options) { o.Apps[0].WebhookSecrets = []Secret{{}} },
+		"webhook secret, short":           func(o *Options) { o.Apps[0].WebhookSecrets = []Secret{NewSecret("canary1")} },
 		"upstream url":                    func(o *Options) { o.UpstreamURL = nil },
 		"upstream url, without a host":    func(o *Options) { o.UpstreamURL = &url.URL{Scheme: "https", Path: "/canary"} },
 		"upstream url, of another scheme": func(o *Options) { o.UpstreamURL = &url.URL{Scheme: "ftp", Host: "canary.example"} },

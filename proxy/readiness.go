@@ -69,7 +69,7 @@ type Upstream struct {
 	InFlight    int           `json:"in_flight"`
 	MaxInFlight int           `json:"max_in_flight"` // for each app and grant
 	Breaker     breaker.State `json:"breaker"`       // the worst state of its breakers
-	// Since is when the breaker was last closed or, if it is closed now, when its last outage
+	// Since is when the breaker stopped being closed or, if it is closed now, when its last outage
 	// ended. If several breakers are not closed, the longest outage decides. Zero: there was no
 	// outage.
 	Since  time.Time `json:"since,omitzero"`

@@ -108,9 +108,9 @@ func beginTrace(t Tracer, e *engine, r *http.Request) (trace.Span, *http.Request
 		method, name = r.Method, r.Method
 	}
 	attrs := []attribute.KeyValue{attribute.String("http.request.method", method), attribute.String("url.scheme", scheme(r))}
-	if rows := e.route(r).rows; len(rows) > 0 {
-		name += " " + rows[0].path
-		attrs = append(attrs, attribute.String("http.route", rows[0].path))
+	if route := e.route(r).fixedPath(); route != "" {
+		name += " " + route
+		attrs = append(attrs, attribute.String("http.route", route))
 	}
 	// Only traceparent is read: tracestate and baggage are free text that would end up in the
 	// spans.

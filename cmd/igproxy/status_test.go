@@ -57,7 +57,7 @@ in flight   2 shared exchanges; 62 entries in memory
 
 app         shop: client secret accepted; token calls not held; breaker open (exchange)
 app         club: client secret refused; token calls held until 12:00:05 (Meta refused the client secret); breaker closed
-calls       token 50, transient 3
+calls       token 50 (Meta issued a token), transient 3 (temporary failure of Meta)
 instagram   breaker open, not closed since 11:59:00, 7 probes; 1 call in flight (at most 128 for each app and grant)
 login       breaker closed; 0 calls in flight (at most 128 for each app and grant)
 redis       not used since 12:00:00, because it fails; mode single; faults in 15 min:
@@ -66,11 +66,11 @@ limits      app shop: call count 12 % used; business use cases: not reported; re
 
 outages     instagram, from 11:59:00, continues; 7 probes; shop exchange
             redis, from 2026-11-24 11:00:00, until 2026-11-24 12:00:00
-failures    12:00:00, shop exchange, 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
-            11:59:59, shop exchange, 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
-            11:59:58, shop exchange, 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
-            11:59:57, shop exchange, 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
-            11:59:56, shop exchange, 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
+failures    12:00:00, app shop, grant exchange, status 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
+            11:59:59, app shop, grant exchange, status 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
+            11:59:58, app shop, grant exchange, status 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
+            11:59:57, app shop, grant exchange, status 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
+            11:59:56, app shop, grant exchange, status 503, code 2/990020: breaker open (15 times; last request 0123456789abcdef)
             and 2 more: see the page, or --json
 
 process     21 goroutines, heap 1.0 MiB, 13.0 MiB in total

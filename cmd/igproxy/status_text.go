@@ -40,7 +40,7 @@ func statusText(s admin.Status) string {
 	for _, a := range s.Apps {
 		row("app", "%s: client secret %s; token calls %s; breaker %s", a.Name, a.ClientSecret, holdOf(s, a), breakerOf(a))
 	}
-	row("calls", "%s", counts(s.Results))
+	row("calls", "%s", s.CallsInWords())
 	for _, u := range s.Upstreams {
 		row(u.Name, "breaker %s; %s in flight (at most %d for each app and grant)", sinceOf(s, u), plural(u.InFlight, "call", "calls"), u.MaxInFlight)
 	}
@@ -91,8 +91,14 @@ func failureLine(s admin.Status, f proxy.Failure) string {
 	if f.Subcode != 0 {
 		code += fmt.Sprintf("/%d", f.Subcode)
 	}
-	of := strings.TrimSuffix(f.App+" "+f.Grant, " none")
-	return fmt.Sprintf("%s, %s, %d, code %s: %s (%s; last request %s)", s.Clock(f.Last), of, f.Status, code, f.Cause, plural(f.Count, "time", "times"), f.RequestID)
+	of := "app " + f.App
+	if f.App == "none" {
+		of = "no app"
+	}
+	if f.Grant != "none" {
+		of += ", grant " + f.Grant
+	}
+	return fmt.Sprintf("%s, %s, status %d, code %s: %s (%s; last request %s)", s.Clock(f.Last), of, f.Status, code, f.Cause, plural(f.Count, "time", "times"), f.RequestID)
 }
 
 func holdOf(s admin.Status, a proxy.AppStatus) string {
@@ -151,15 +157,6 @@ func plural[N int | int64 | uint64](n N, one, many string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %s", n, many)
-}
-
-// counts lists names with their counts, the largest first.
-func counts(of map[string]uint64) string {
-	names := slices.SortedFunc(maps.Keys(of), func(a, b string) int { return cmp.Or(cmp.Compare(of[b], of[a]), cmp.Compare(a, b)) })
-	for i, name := range names {
-		names[i] = fmt.Sprintf("%s %d", name, of[name])
-	}
-	return cmp.Or(strings.Join(names, ", "), "none")
 }
 
 func redisLine(s admin.Status) string {

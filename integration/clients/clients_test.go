@@ -33,7 +33,7 @@ const (
 type client struct {
 	name       string
 	command    []string // the last element is in clients/ or was built from there
-	reads      bool     // does not support codes and starts with a short-lived token
+	noCodes    bool     // does not support codes and starts with a short-lived token
 	codeError  string   // start of its error about a code
 	tokenError string   // start of its error about a token
 	note       string   // other output
@@ -47,8 +47,8 @@ var clients = []client{
 		tokenError: "400 190 463", note: "FetchUser: instagram responded with a 500 trying to fetch user information",
 		// A call to an API that has been shut down is passed through.
 		strange: []string{"path, no grant_type, no client_secret"}},
-	{name: "axios", command: []string{"node", "node/axios.mjs"}, reads: true, tokenError: "AxiosError 400 190 463"},
-	{name: "instagram-graph-api", command: []string{"node", "node/instagram-graph-api.mjs"}, reads: true, tokenError: "OAuthException 190 463"},
+	{name: "axios", command: []string{"node", "node/axios.mjs"}, noCodes: true, tokenError: "AxiosError 400 190 463"},
+	{name: "instagram-graph-api", command: []string{"node", "node/instagram-graph-api.mjs"}, noCodes: true, tokenError: "OAuthException 190 463"},
 	{name: "oauth4webapi", command: []string{"node", "node/oauth4webapi.mjs"}, note: "bearer",
 		codeError: "OperationProcessingError 400 This authorization code has expired", tokenError: "OAuthException 190 463"},
 	{name: "passport-instagram", command: []string{"node", "node/passport-instagram.mjs"},
@@ -91,7 +91,7 @@ func TestThirdPartyClients(t *testing.T) {
 			n := string(rune('a' + i))
 			code, short := ig.Code(appID, callback), "IGAA-short-"+n
 			g := c.run(t, dir, clientEnv(t, base, code, "SHORT="+short, "BAD_CODE=expired-code-"+n, "BAD_TOKEN=expired-token-"+n))
-			if !c.reads {
+			if !c.noCodes {
 				if issued := ig.Issued(code); len(issued) != 1 || g.Short != issued[0] {
 					t.Errorf("the code was exchanged %d times (want 1), or the client got a different token", len(issued))
 				}
@@ -109,7 +109,7 @@ func TestThirdPartyClients(t *testing.T) {
 			if strange := ig.Strange(); !slices.Equal(strange, c.strange) {
 				t.Errorf("Instagram received requests that igproxy must not send: %q", strange)
 			}
-			secretWhereItBelongs(t, ig, !c.reads)
+			secretWhereItBelongs(t, ig, !c.noCodes)
 		})
 	}
 	t.Run("without igproxy, passport-instagram fails on the documented response to a code exchange", func(t *testing.T) {

@@ -37,8 +37,8 @@ func NewAuthority(t testing.TB) Authority {
 	return a
 }
 
-// Sign returns a certificate for 127.0.0.1 and these hosts and URIs, and its key, both in PEM. The
-// first certificate is the authority's own.
+// Sign returns a certificate for 127.0.0.1 and these hosts and URIs, and its key, both in PEM. If
+// the authority has no certificate yet, Sign returns a self-signed one for the authority itself.
 func (a Authority) Sign(t testing.TB, name string, hosts ...string) (cert, key string) {
 	t.Helper()
 	fresh, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

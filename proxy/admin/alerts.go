@@ -123,7 +123,7 @@ func requestsFail(c condition, _ *Status, grown sample) []string {
 	failed, all := 0.0, 0.0
 	for i, n := range grown.outcomes {
 		switch outcomes[i] {
-		case "gone", "rejected":
+		case "gone", "rejected", "verified", "unverified":
 			continue
 		case "unavailable", "timeout", "failed":
 			failed += float64(n)

@@ -62,9 +62,9 @@ func TestEachAlertHasItsCondition(t *testing.T) {
 		"IgproxyNotReady": {func(s *Status, _ *sample) {}, func(s *Status, _ *sample) { s.State.Ready = false }, "not ready"},
 		"IgproxyClientSecretRefused": {func(s *Status, _ *sample) { s.Apps = []proxy.AppStatus{{Name: "shop", ClientSecret: "unproven"}} },
 			func(s *Status, _ *sample) { s.Apps = []proxy.AppStatus{{Name: "shop", ClientSecret: "refused"}} }, "the client secret of app shop"},
-		"IgproxyRequestsFail": {func(_ *Status, n *sample) { n.outcomes = [9]uint64{950, 0, 0, 0, 900, 900, 20, 30, 0} },
-			func(_ *Status, n *sample) { n.outcomes = [9]uint64{900, 0, 0, 0, 900, 900, 50, 50, 0} }, "10 % of the requests"},
-		"IgproxyInternalError": {func(_ *Status, n *sample) { n.outcomes[0] = 1 }, func(_ *Status, n *sample) { n.outcomes = [9]uint64{1000, 0, 0, 0, 0, 0, 0, 0, 2} }, "2 requests"},
+		"IgproxyRequestsFail": {func(_ *Status, n *sample) { n.outcomes = [11]uint64{950, 0, 900, 0, 0, 900, 900, 900, 20, 30, 0} },
+			func(_ *Status, n *sample) { n.outcomes = [11]uint64{900, 0, 900, 0, 0, 900, 900, 900, 50, 50, 0} }, "10 % of the requests"},
+		"IgproxyInternalError": {func(_ *Status, n *sample) { n.outcomes[0] = 1 }, func(_ *Status, n *sample) { n.outcomes = [11]uint64{1000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2} }, "2 requests"},
 		"IgproxyBreakerOpen": {func(s *Status, _ *sample) { s.Upstreams = []proxy.Upstream{{Name: "threads", Breaker: breaker.Closed}} },
 			func(s *Status, _ *sample) {
 				s.Upstreams = []proxy.Upstream{{Name: "threads", Breaker: breaker.HalfOpen, Since: s.Now.Add(-2 * time.Hour)}}

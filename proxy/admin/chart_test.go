@@ -20,7 +20,7 @@ func TestEachOutcomeIsInOneGroup(t *testing.T) {
 	if !slices.Equal(all, outcomes[:]) {
 		t.Errorf("groups have %v, outcomes are %v", all, outcomes)
 	}
-	if got := sumGroups(func(o string) uint64 { return uint64(len(o)) }); got != [3]uint64{5 + 6, 7 + 7 + 8 + 4, 11 + 7 + 6} {
+	if got := sumGroups(func(o string) uint64 { return uint64(len(o)) }); got != [3]uint64{5 + 6 + 8, 7 + 7 + 10 + 8 + 4, 11 + 7 + 6} {
 		t.Errorf("got %v", got)
 	}
 }
@@ -51,7 +51,7 @@ func TestChartsAreDrawnToScale(t *testing.T) {
 	}
 	at := time.Date(2026, 11, 26, 12, 3, 0, 0, time.FixedZone("CET", 3600))
 	half, most := 1.0, 10000.0
-	s := Status{Now: at, Buckets: []Bucket{{At: at, Seconds: 5, Counts: [9]uint64{20, 0, 10, 0, 0, 0, 10}, Calls: 5, HitRatio: &[]float64{.5}[0],
+	s := Status{Now: at, Buckets: []Bucket{{At: at, Seconds: 5, Counts: [11]uint64{20, 0, 0, 10, 0, 0, 0, 0, 10}, Calls: 5, HitRatio: &[]float64{.5}[0],
 		Hits: Latency{Count: 1, P50: &half, P99: &most}, Exchanges: Latency{Count: 1}}}}
 	charts := s.charts()
 	var got []string
@@ -78,8 +78,8 @@ func TestChartsAreDrawnToScale(t *testing.T) {
 }
 
 func TestFaultsOfRedisAreInWords(t *testing.T) {
-	s := Status{RedisFaults: map[string]uint64{"claim open": 18, "claim refused": 3, "publish strange": 1}}
-	want := []string{"claim: 18 not sent (Redis had failed), 3 connection refused", "publish: 1 strange"}
+	s := Status{RedisFaults: map[string]uint64{"claim open": 18, "claim refused": 3, "publish strange": 1, "purge refused": 7}}
+	want := []string{"claim: 18 not sent (Redis had failed), 3 connection refused", "publish: 1 strange", "looking for purges, or making one: 7 connection refused"}
 	if got := s.FaultsInWords(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -187,8 +187,8 @@ func (s *Status) appRow(a proxy.AppStatus) appRow {
 
 // meanings explain the outcomes.
 var meanings = map[string]string{
-	"token": "the app got a token", "passed": "passed through to Meta", "refused": "Meta refused the token or the code",
-	"limited": "a rate limit applies", "rejected": "igproxy refused the request", "gone": "the caller left",
+	"token": "the app got a token", "passed": "passed through to Meta", "verified": "a secret of the app signed it", "refused": "Meta refused the token or the code",
+	"limited": "a rate limit applies", "unverified": "no secret of the app signed it", "rejected": "igproxy refused the request", "gone": "the caller left",
 	"unavailable": "Meta failed, or was not called", "timeout": "Meta did not answer in time", "failed": "a bug in igproxy",
 }
 

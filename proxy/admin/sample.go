@@ -10,14 +10,14 @@ import (
 
 // outcomes are the values of the label outcome of igproxy_requests_total, in the order in which the
 // status lists them: by group, successes first.
-var outcomes = [...]string{"token", "passed", "refused", "limited", "rejected", "gone", "unavailable", "timeout", "failed"}
+var outcomes = [...]string{"token", "passed", "verified", "refused", "limited", "unverified", "rejected", "gone", "unavailable", "timeout", "failed"}
 
 // sample is the value of the counters at one moment. Counters only grow, so the count for any
 // period is one sample since another.
 type sample struct {
 	at            time.Time
 	outcomes      [len(outcomes)]uint64
-	tokenRequests uint64            // requests, except those passed through, rejected or abandoned
+	tokenRequests uint64            // requests for a token, except those rejected or abandoned
 	sources       map[string]uint64 // answers to token requests, by source
 	memory        histogram         // requests answered from memory
 	redis         histogram         // requests answered from Redis
@@ -66,7 +66,7 @@ func (s *sample) add(metric string, labels map[string]string, value uint64, dura
 		if i := slices.Index(outcomes[:], outcome); i >= 0 {
 			s.outcomes[i] += value
 		}
-		if !passed && outcome != "rejected" && outcome != "gone" {
+		if !passed && !slices.Contains([]string{"verified", "unverified", "rejected", "gone"}, outcome) {
 			s.tokenRequests += value
 		}
 		if !passed && source != "none" {

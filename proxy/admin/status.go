@@ -172,8 +172,8 @@ type Group struct {
 
 // groups divide the outcomes into three: what apps got, what they were refused, and what failed.
 var groups = []Group{
-	{"served", []string{"token", "passed"}},
-	{"refused", []string{"refused", "limited", "rejected", "gone"}},
+	{"served", []string{"token", "passed", "verified"}},
+	{"refused", []string{"refused", "limited", "unverified", "rejected", "gone"}},
 	{"failed", []string{"unavailable", "timeout", "failed"}},
 }
 

@@ -62,6 +62,15 @@ func upstreamName(name string) string {
 	return cmp.Or(map[string]string{"instagram": "Instagram", "login": "Instagram's login host", "threads": "Threads", "facebook": "Facebook", "redis": "Redis"}[name], name)
 }
 
+// CallsInWords returns the results of the token calls to Meta, each with its count and meaning.
+func (s *Status) CallsInWords() string {
+	var list []string
+	for _, c := range s.calls() {
+		list = append(list, fmt.Sprintf("%s %s (%s)", c.Name, c.Count, c.Meaning))
+	}
+	return cmp.Or(strings.Join(list, ", "), "none")
+}
+
 // FaultsInWords returns the faults of Redis, one text for each operation.
 func (s *Status) FaultsInWords() (list []string) {
 	byOperation := map[string][]string{}
@@ -71,10 +80,14 @@ func (s *Status) FaultsInWords() (list []string) {
 		byOperation[operation] = append(byOperation[operation], fmt.Sprintf("%d %s", n, cmp.Or(faultWords[kind], kind)))
 	}
 	for _, operation := range slices.Sorted(maps.Keys(byOperation)) {
-		list = append(list, operation+": "+strings.Join(byOperation[operation], ", "))
+		list = append(list, cmp.Or(operationWords[operation], operation)+": "+strings.Join(byOperation[operation], ", "))
 	}
 	return list
 }
+
+// operationWords explain the operations on Redis whose names do not explain themselves. A fault of
+// the operation "purge" does not mean that an operator purged anything.
+var operationWords = map[string]string{"purge": "looking for purges, or making one"}
 
 // faultWords explain the kinds of Redis faults whose names do not explain themselves.
 var faultWords = map[string]string{

@@ -12,6 +12,7 @@ type Class string
 // The classes.
 const (
 	ClassRequest   Class = "request"    // the app sent something that igproxy does not accept
+	ClassSignature Class = "signature"  // no secret of the app signed what the app sent
 	ClassToken     Class = "bad_token"  // the user's token is invalid: remembered
 	ClassStanding  Class = "standing"   // the app may not use that account: an operator must act
 	ClassSecret    Class = "secret"     // the client secret or the app's id is refused: an operator must act

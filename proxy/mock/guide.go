@@ -8,7 +8,7 @@ import (
 const guide = `Meta has no sandbox for tokens. This is one, for Instagram, Threads and Facebook.
 Any token can be exchanged, unless its prefix names a fault (access_token=expired-1)
 or it looks like a token of another API. Refreshing, reading and writing need a token
-that begins with IG or EAA, for Threads with TH, for Facebook with EAA.
+that begins with IG or EAA (Instagram), TH (Threads) or EAA (Facebook).
 
 Meta's endpoints, with or without a leading version (/v23.0):
   GET  /access_token           return a long-lived token for a short-lived one
@@ -34,8 +34,8 @@ Control endpoints:
                                mode=optional ends it
   POST /__revoke               make the token in the body (token=A) invalid; subcode=467 for a logout
   POST /__webhook?to=URL       deliver a signed webhook to an http URL on this machine
-  POST /__signed_request       return a signed_request, as for a deauthorize callback; here
-                               and for a webhook app= names the app that signs
+  POST /__signed_request       return a signed_request, as for a deauthorize callback. Here
+                               and in /__webhook, app= names the app that signs
   POST /__shape?mode=flat      set the form of the response to a code: flat (as seen on the wire) or
                                data (as documented)
   POST /__age?d=25h            make all tokens and codes older

@@ -7,7 +7,7 @@
 // Any token can be exchanged, with three exceptions: a token whose prefix names a fault (see
 // Faults), a token with a prefix of another API, and a token that the stand-in itself issued and
 // that is expired, revoked or, except at Facebook, long-lived. For a refresh, a read or a write, a
-// token must begin like a real one: with IG or EAA, for Threads with TH, for Facebook with EAA. A
+// token must begin like a real one: with IG or EAA (Instagram), TH (Threads) or EAA (Facebook). A
 // code works once. A new token reveals nothing about the token or code that it was issued for, and
 // every call gets a new token.
 // Tokens and secrets never appear in log lines or counters. The package imports nothing from

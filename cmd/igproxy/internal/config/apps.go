@@ -50,7 +50,7 @@ func (l *loader) validateApps() {
 	}
 	l.validateCredentials("", len(c.Apps) == 0 && len(names) == 0)
 	for _, s := range services {
-		l.validateCredentials(s+".", anySet(s+".app_id", s+".redirect_uris"))
+		l.validateCredentials(s+".", anySet(s+".app_id", s+".webhook_secret_file", s+".redirect_uris"))
 	}
 	if names["facebook"] && !l.isSet("facebook.app_id") {
 		l.contradiction(fault{"missing: every token call of Facebook Login needs it", "set it to the ID that Meta's dashboard shows"},
@@ -58,7 +58,7 @@ func (l *loader) validateApps() {
 	}
 	if len(c.Apps) > 0 {
 		l.refuse(fault{"set although apps are listed", "move it into an item of apps"},
-			"app_id", "client_secret", "client_secret_file", "redirect_uris")
+			"app_id", "client_secret", "client_secret_file", "webhook_secret_file", "redirect_uris")
 	}
 	for i, a := range c.Apps {
 		key := appKey(i)
@@ -95,6 +95,8 @@ func (l *loader) validateCredentials(section string, needed bool) {
 	case needed && !inText && !inFile:
 		fix := "set " + envName(file) + " (or " + file + ") to the path of a file that holds it, or " + envName(text) + " to the secret itself"
 		l.contradiction(fault{"no client secret", fix}, text, strings.TrimSuffix(section, "."))
+	case !inText && !inFile && (section != "" || len(l.config.Apps) == 0): // if apps are listed, it is refused anyway
+		l.refuse(fault{"set without " + file, "set " + file + " too, or move this to the section of its app"}, section+"webhook_secret_file")
 	}
 	if !l.isSet(section + "app_id") {
 		isListed := strings.HasPrefix(section, appsKey) // and its app_id is reported as missing anyway

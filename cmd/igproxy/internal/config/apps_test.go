@@ -79,6 +79,9 @@ func TestAProblemWithAnAppIsReportedWithItsLine(t *testing.T) {
 		"Facebook without an ID": {"facebook:\n  client_secret_file: DIR/shop\n", "facebook.app_id: missing: every token call of Facebook Login needs it; set it to the ID"},
 		"no redirect, Instagram": {"apps:\n  - name: shop\n    app_id: \"1\"\n    client_secret_file: DIR/shop\n    redirect_uris: [none]\n", "apps.0.redirect_uris: none is not a redirect URI; remove it: only apps of Facebook Login exchange codes without one"},
 		"Threads and no secret":  {"client_secret_file: DIR/shop\nthreads:\n  app_id: \"8\"\n", "threads.client_secret: no client secret; set IGPROXY_THREADS_CLIENT_SECRET_FILE"},
+		"webhooks too":           {twoApps + "webhook_secret_file: DIR/shop\n", "igproxy.yaml:11: webhook_secret_file: set although apps are listed; move it into an item of apps"},
+		"webhooks of no app":     {"webhook_secret_file: DIR/shop\nthreads:\n  client_secret_file: DIR/club\n", "igproxy.yaml:1: webhook_secret_file: set without client_secret_file; set client_secret_file too, or move this to the section of its app"},
+		"Threads' webhooks":      {"client_secret_file: DIR/shop\nthreads:\n  webhook_secret_file: DIR/club\n", "threads.client_secret: no client secret; set IGPROXY_THREADS_CLIENT_SECRET_FILE"},
 	} {
 		_, problems := configOf(t, c.yaml)
 		var lines []string

@@ -125,7 +125,11 @@ type credentials struct {
 	ClientSecret     proxy.Secret // set also if it comes from ClientSecretFile
 	ClientSecretFile string
 	PreviousSecret   proxy.Secret // the second line of ClientSecretFile
-	RedirectURIs     []string
+
+	WebhookSecretFile string
+	WebhookSecrets    []proxy.Secret // the contents of WebhookSecretFile
+
+	RedirectURIs []string
 }
 
 // Default returns the configuration of an empty file and an empty environment. It lacks a client

@@ -42,7 +42,7 @@ const (
 const exampleApps = `
 # ------------------------------------------------------------------------------
 # Several apps in one sidecar, used instead of app_id, client_secret,
-# client_secret_file and redirect_uris. The path (/apps/shop/...), the client_id
+# client_secret_file, webhook_secret_file and redirect_uris. The path (/apps/shop/...), the client_id
 # or the Host header of a call says which app it belongs to; the first of them
 # that names an app counts. If none of them does, a token call must fit only one
 # app by its grant_type, and every other call belongs to the first app. Apps
@@ -187,7 +187,9 @@ func TestEveryFieldOfConfigHasARow(t *testing.T) {
 	missing = func(v reflect.Value, name string) {
 		// Config.Apps has its rows in appSettings. The others are contents of files, and origins.
 		if slices.Contains([]string{"Config.Apps",
-			"Config.Cache.Key", "Config.origins", "Config.digests", "Config.credentials.PreviousSecret", "Config.Threads.credentials.PreviousSecret", "Config.Facebook.credentials.PreviousSecret"}, name) {
+			"Config.Cache.Key", "Config.origins", "Config.digests", "Config.credentials.PreviousSecret", "Config.Threads.credentials.PreviousSecret",
+			"Config.credentials.WebhookSecrets", "Config.Threads.credentials.WebhookSecrets",
+			"Config.Facebook.credentials.PreviousSecret", "Config.Facebook.credentials.WebhookSecrets"}, name) {
 			return
 		}
 		if v.Kind() != reflect.Struct || v.Type() == reflect.TypeFor[proxy.Secret]() {

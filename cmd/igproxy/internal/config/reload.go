@@ -68,9 +68,13 @@ func differences(running, next Config) (keys []string) {
 		}
 	}
 	differ := func(a, b proxy.Secret) bool { return !reflect.DeepEqual(a, b) }
-	add("client_secret_file", differ(running.PreviousSecret, next.PreviousSecret))
-	add("threads.client_secret_file", differ(running.Threads.PreviousSecret, next.Threads.PreviousSecret))
-	add("facebook.client_secret_file", differ(running.Facebook.PreviousSecret, next.Facebook.PreviousSecret))
+	before, after := running.allCredentials(), next.allCredentials()
+	for _, section := range slices.Sorted(maps.Keys(after)) {
+		if was, is := before[section], after[section]; !strings.HasPrefix(section, appsKey) {
+			add(section+"client_secret_file", differ(was.PreviousSecret, is.PreviousSecret))
+			add(section+"webhook_secret_file", !reflect.DeepEqual(was.WebhookSecrets, is.WebhookSecrets))
+		}
+	}
 	add("cache.key_file", differ(running.Cache.Key, next.Cache.Key))
 	add(appsKey, !reflect.DeepEqual(running.Apps, next.Apps))
 	for i, f := range next.plainFiles() {
@@ -116,7 +120,7 @@ func (c Config) Files() (paths []string) {
 	paths = append(paths, c.Cache.KeyFile, c.Auth.BearerFile, c.Auth.ClientCA, c.Admin.TokenFile, c.TLS.CertFile, c.TLS.KeyFile,
 		c.Redis.PasswordFile, c.Redis.CertFile, c.Redis.KeyFile)
 	for _, app := range c.allCredentials() {
-		paths = append(paths, app.ClientSecretFile)
+		paths = append(paths, app.ClientSecretFile, app.WebhookSecretFile)
 	}
 	for _, f := range c.plainFiles() {
 		paths = append(paths, f.path)

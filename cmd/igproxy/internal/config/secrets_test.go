@@ -5,9 +5,12 @@ package config
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/igproxy/igproxy/proxy"
 )
 
 // canary is the client secret of these tests. No message may contain it.
@@ -104,6 +107,57 @@ func TestAClientSecretFileMayHaveThePreviousSecretOnItsSecondLine(t *testing.T) 
 	next.PreviousSecret = c.ClientSecret
 	if got := differences(c, next); len(got) != 1 || got[0] != "client_secret_file" {
 		t.Errorf("with another previous secret: got %v", got)
+	}
+}
+
+func TestAWebhookSecretFileHasOneOrTwoSecrets(t *testing.T) {
+	t.Chdir(t.TempDir())
+	const first, second = "the-facebook-apps-secret", "its-previous-secret"
+	write(t, "secret", canary)
+	write(t, "shop", first+"\r\n")
+	write(t, "igproxy.yaml", "apps:\n  - {name: shop, app_id: \"1\", client_secret_file: ./secret, webhook_secret_file: ./shop}\n")
+	for text, want := range map[string][]string{first: {first}, first + "\n": {first}, first + "\n" + second + "\n": {first, second}} {
+		write(t, "webhooks", text)
+		environ := []string{"IGPROXY_CLIENT_SECRET_FILE=./secret", "IGPROXY_WEBHOOK_SECRET_FILE=./webhooks",
+			"IGPROXY_THREADS_CLIENT_SECRET_FILE=./secret", "IGPROXY_THREADS_WEBHOOK_SECRET_FILE=./webhooks"}
+		c, problems := Load("", environ)
+		for _, got := range [][]proxy.Secret{c.WebhookSecrets, c.Threads.WebhookSecrets} {
+			var texts []string
+			for _, one := range got {
+				texts = append(texts, one.Reveal())
+			}
+			if !slices.Equal(texts, want) || len(problems) > 0 {
+				t.Errorf("%q: got %q, %v", text, texts, problems)
+			}
+		}
+		if files := c.Files(); !slices.Contains(files, "./webhooks") {
+			t.Errorf("only %v are watched", files)
+		}
+		write(t, "webhooks", "another-secret")
+		next, _ := Load("", environ)
+		if got := differences(c, next); !slices.Equal(got, []string{"webhook_secret_file", "threads.webhook_secret_file"}) {
+			t.Errorf("after a change of the file: got %v", got)
+		}
+	}
+	c, problems := Load("igproxy.yaml", nil)
+	if len(problems) > 0 || len(c.Apps) != 1 || len(c.Apps[0].WebhookSecrets) != 1 || c.Apps[0].WebhookSecrets[0].Reveal() != first || !slices.Contains(c.Files(), "./shop") {
+		t.Errorf("got %d apps, %v, and watch %v", len(c.Apps), problems, c.Files())
+	}
+	write(t, "shop", second)
+	if next, _ := Load("igproxy.yaml", nil); !slices.Equal(differences(c, next), []string{"apps"}) {
+		t.Errorf("after a change of an app's file: got %v", differences(c, next))
+	}
+	for text, want := range map[string]string{
+		"":      "./webhooks contains no secret",
+		"short": "./webhooks contains fewer than 8 characters",
+		first + "\n" + second + "\n" + "third-secret": "./webhooks has more than two lines",
+		"FACEBOOK_SECRET=" + first:                    "./webhooks begins with NAME=",
+	} {
+		write(t, "webhooks", text)
+		_, problems := Load("", []string{"IGPROXY_CLIENT_SECRET=" + canary, "IGPROXY_WEBHOOK_SECRET_FILE=./webhooks"})
+		if all := fmt.Sprint(problems); len(problems) != 1 || !strings.Contains(all, "WEBHOOK_SECRET_FILE: "+want) || strings.Contains(all, first) {
+			t.Errorf("%q: got %v, want %q", text, problems, want)
+		}
 	}
 }
 

@@ -270,6 +270,9 @@ func credentialSettings(section, secret string) []setting {
 		{key: section + "client_secret_file", kind: kindText, example: "/run/secrets/" + secret,
 			doc: "The file that holds the app's secret and, while it is being rotated, the previous one on a second line. " +
 				"One newline at the end is removed. The file is reloaded when it changes. A pipe, such as <(command) in a shell, is read once."},
+		{key: section + "webhook_secret_file", kind: kindText, example: "/run/secrets/" + secret + "-webhooks",
+			doc: "A file with one or two more secrets, one a line, that may sign the app's webhooks and signed requests besides client_secret_file's. " +
+				"Meta may sign those of an Instagram app with the secret of the Facebook app to which it belongs. Reloaded when it changes."},
 		codes,
 	}
 }

@@ -280,6 +280,9 @@ func (l *loader) openFiles() {
 		if secrets, ok := openSecret(l, section+"client_secret_file", app.ClientSecretFile, readClientSecrets); ok {
 			app.ClientSecret, app.PreviousSecret = secrets[0], secrets[1]
 		}
+		if secrets, ok := openSecret(l, section+"webhook_secret_file", app.WebhookSecretFile, readClientSecrets); ok {
+			app.WebhookSecrets = slices.DeleteFunc(secrets[:], proxy.Secret.IsZero)
+		}
 	}
 	c.Cache.Key, _ = openSecret(l, "cache.key_file", c.Cache.KeyFile, readKeyFile)
 	openSecret(l, "auth.bearer_file", c.Auth.BearerFile, ReadBearers)

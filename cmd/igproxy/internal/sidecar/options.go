@@ -141,18 +141,18 @@ func redirectsOf(uris []string) (list []string) {
 func appsOf(c config.Config) (apps []proxy.App) {
 	for _, a := range c.Apps {
 		apps = append(apps, proxy.App{Label: a.Name, Service: proxy.Service(a.Service), ID: a.AppID,
-			Secret: a.ClientSecret, Previous: a.PreviousSecret, RedirectURIs: redirectsOf(a.RedirectURIs), Hosts: a.Hosts, AppSecretProof: a.AppsecretProof})
+			Secret: a.ClientSecret, Previous: a.PreviousSecret, WebhookSecrets: a.WebhookSecrets, RedirectURIs: redirectsOf(a.RedirectURIs), Hosts: a.Hosts, AppSecretProof: a.AppsecretProof})
 	}
 	if !c.ClientSecret.IsZero() {
-		apps = append(apps, proxy.App{ID: c.AppID, Secret: c.ClientSecret, Previous: c.PreviousSecret, RedirectURIs: c.RedirectURIs})
+		apps = append(apps, proxy.App{ID: c.AppID, Secret: c.ClientSecret, Previous: c.PreviousSecret, WebhookSecrets: c.WebhookSecrets, RedirectURIs: c.RedirectURIs})
 	}
 	if a := c.Threads; !a.ClientSecret.IsZero() {
 		apps = append(apps, proxy.App{Label: "threads", Service: proxy.Threads, ID: a.AppID,
-			Secret: a.ClientSecret, Previous: a.PreviousSecret, RedirectURIs: redirectsOf(a.RedirectURIs)})
+			Secret: a.ClientSecret, Previous: a.PreviousSecret, WebhookSecrets: a.WebhookSecrets, RedirectURIs: redirectsOf(a.RedirectURIs)})
 	}
 	if a := c.Facebook; !a.ClientSecret.IsZero() {
 		apps = append(apps, proxy.App{Label: "facebook", Service: proxy.Facebook, ID: a.AppID,
-			Secret: a.ClientSecret, Previous: a.PreviousSecret, RedirectURIs: redirectsOf(a.RedirectURIs)})
+			Secret: a.ClientSecret, Previous: a.PreviousSecret, WebhookSecrets: a.WebhookSecrets, RedirectURIs: redirectsOf(a.RedirectURIs)})
 	}
 	for i := range apps {
 		apps[i].Key = c.Cache.Key

@@ -1,0 +1,50 @@
+package integration
+
+// Webhooks and signed requests in TestNoLeaks: what signs them, and what they say.
+
+import (
+	"crypto/sha1"
+	"encoding/hex"
+	"strings"
+)
+
+// signatures sends webhooks and signed requests that these secrets signed, and others that the
+// secret of no app signed. prefix names the app in the path. Nothing that they say may appear
+// anywhere, except in the answer to a signed request.
+func (l *leaks) signatures(p *process, prefix string, secrets ...string) {
+	ask := func(what, path, body string, want int, fields ...string) reply {
+		r, err := sendRequest(l.t.Context(), "POST", p.URL+prefix+path, body, append(fields, "X-Igproxy-Token", l.bearer)...)
+		if err != nil || r.status != want {
+			l.t.Errorf("%s: got %d %s, %v, want %d", what, r.status, r.body, err, want)
+		}
+		return r
+	}
+	said := l.hide("what a webhook says")
+	body := `{"object":"instagram","entry":[{"id":"` + said + `"}]}`
+	payload := `{"algorithm":"HMAC-SHA256","user_id":"` + l.hide("what a signed request says") + `"}`
+	const form = "application/x-www-form-urlencoded"
+	for i, secret := range append(secrets, l.otherSecret) {
+		accepted, answered := 204, 200
+		if i == len(secrets) {
+			accepted, answered = 403, 403
+		}
+		older := "sha1=" + hex.EncodeToString(macOf(sha1.New, secret, body))
+		for _, r := range []reply{
+			ask("a webhook", "/_igproxy/webhook", body, accepted, "X-Hub-Signature-256", signs(secret, body)),
+			ask("a webhook with the older signature", "/_igproxy/webhook", body, accepted, "X-Hub-Signature", older),
+			ask("another body", "/_igproxy/webhook", body+said, 403, "X-Hub-Signature-256", signs(secret, body)),
+			ask("a webhook without a signature", "/_igproxy/webhook", body, 400),
+			ask("a webhook to nowhere", "/_igproxy/"+said, body, 404, "X-Hub-Signature-256", signs(secret, body)),
+			ask("a secret instead of a signature", "/_igproxy/webhook", body, 400, "X-Hub-Signature-256", "sha256="+secret),
+			ask("a secret instead of a signed request", "/_igproxy/signed_request", "signed_request="+secret, 403, "Content-Type", form),
+			ask("a form with other fields", "/_igproxy/signed_request", "payload="+said, 400, "Content-Type", form),
+		} {
+			l.record("answers", r.status, r.body, r.header)
+		}
+		r := ask("a signed request", "/_igproxy/signed_request", signedForm(secret, payload), answered, "Content-Type", form)
+		if r.status == 200 && r.body != payload {
+			l.t.Errorf("a signed request is answered with %s", r.body)
+		}
+		l.record("answers", r.status, strings.Replace(r.body, payload, "", 1), r.header)
+	}
+}

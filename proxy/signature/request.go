@@ -1,0 +1,64 @@
+package signature
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"hash"
+	"strings"
+)
+
+// The reasons for refusing a signed request.
+var (
+	// ErrForm means that the text is not two parts in base64url with a dot between them.
+	ErrForm = errors.New("a malformed signed request")
+	// ErrUnsigned means that none of the secrets signed it.
+	ErrUnsigned = errors.New("signed with another secret")
+	// ErrPayload means that its payload is not a JSON object.
+	ErrPayload = errors.New("a payload that is not a JSON object")
+	// ErrAlgorithm means that its payload does not name HMAC-SHA256 as its algorithm.
+	ErrAlgorithm = errors.New("another algorithm than HMAC-SHA256")
+)
+
+// ReadRequest returns the payload of a signed request that one of the secrets signed. A signed
+// request is base64url(MAC) "." base64url(payload), with or without padding. The MAC is the
+// HMAC-SHA256 of the second part as it was sent; the payload is a JSON object with the member
+// algorithm. Nothing of the payload is looked at before the MAC has been found right.
+func ReadRequest(text string, secrets []string) (payload []byte, err error) {
+	first, second, ok := strings.Cut(text, ".")
+	mac, macErr := decode(first)
+	payload, payloadErr := decode(second)
+	if !ok || macErr != nil || payloadErr != nil || len(mac) != sha256.Size {
+		return nil, ErrForm
+	}
+	macs := make([]hash.Hash, len(secrets))
+	for i, secret := range secrets {
+		macs[i] = hmac.New(sha256.New, []byte(secret))
+		_, _ = macs[i].Write([]byte(second)) // a hash never fails
+	}
+	if !isOneOf(mac, macs) {
+		return nil, ErrUnsigned
+	}
+	var members map[string]json.RawMessage
+	if json.Unmarshal(payload, &members) != nil || members == nil { // null is no error
+		return nil, ErrPayload
+	}
+	var algorithm string
+	if json.Unmarshal(members["algorithm"], &algorithm) != nil || !strings.EqualFold(algorithm, "HMAC-SHA256") {
+		return nil, ErrAlgorithm
+	}
+	return payload, nil
+}
+
+// decode decodes base64url strictly. Package base64 would skip line breaks.
+func decode(text string) ([]byte, error) {
+	if strings.ContainsAny(text, "\r\n") {
+		return nil, ErrForm
+	}
+	if strings.HasSuffix(text, "=") {
+		return base64.URLEncoding.Strict().DecodeString(text)
+	}
+	return base64.RawURLEncoding.Strict().DecodeString(text)
+}

@@ -1,0 +1,89 @@
+// Package signature checks what Meta signs with an app's secret: webhooks and signed requests. It
+// keeps nothing of what it reads, and imports nothing of igproxy.
+package signature
+
+import (
+	"crypto/hmac"
+	"crypto/sha1" // Meta still sends the older header
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"hash"
+	"io"
+	"strings"
+)
+
+// MaxWebhook is the size of the largest body of a webhook, in bytes.
+const MaxWebhook = 3 << 20
+
+// The reasons for not checking a webhook.
+var (
+	// ErrMissing means that there is no signature.
+	ErrMissing = errors.New("no signature")
+	// ErrMalformed means that there are several signatures, or one of another form.
+	ErrMalformed = errors.New("a malformed signature")
+	// ErrTooLarge means that the body is larger than MaxWebhook.
+	ErrTooLarge = errors.New("a body of more than 3 MiB")
+)
+
+// Webhook is the signature of a webhook: the HMAC of its body under one of the app's secrets.
+type Webhook struct {
+	mac  []byte
+	hash func() hash.Hash
+}
+
+// ReadWebhook reads the fields X-Hub-Signature-256 and X-Hub-Signature of a webhook, whose values
+// are sha256=HEX and sha1=HEX. The older field counts only if the other one was not sent. A single
+// empty field counts as not sent, because an app may forward a field that it did not receive.
+func ReadWebhook(sha256Fields, sha1Fields []string) (Webhook, error) {
+	if isSent(sha256Fields) {
+		return readField(sha256Fields, "sha256=", sha256.New)
+	}
+	if isSent(sha1Fields) {
+		return readField(sha1Fields, "sha1=", sha1.New)
+	}
+	return Webhook{}, ErrMissing
+}
+
+func isSent(fields []string) bool { return len(fields) > 1 || len(fields) == 1 && fields[0] != "" }
+
+func readField(fields []string, algorithm string, hash func() hash.Hash) (Webhook, error) {
+	digits, ok := strings.CutPrefix(fields[0], algorithm)
+	mac, err := hex.DecodeString(digits)
+	if len(fields) > 1 || !ok || err != nil || len(mac) != hash().Size() {
+		return Webhook{}, ErrMalformed
+	}
+	return Webhook{mac, hash}, nil
+}
+
+// chunk is how many bytes of a body are in memory at a time.
+const chunk = 8 << 10
+
+// IsSigned reads a body to its end and reports whether one of the secrets signed it. The time that
+// it takes depends on the length of the body and the number of secrets only. It returns ErrTooLarge
+// or the error of the reader.
+func (w Webhook) IsSigned(body io.Reader, secrets []string) (bool, error) {
+	macs, writers := make([]hash.Hash, len(secrets)), make([]io.Writer, len(secrets))
+	for i, secret := range secrets {
+		macs[i] = hmac.New(w.hash, []byte(secret))
+		writers[i] = macs[i]
+	}
+	n, err := io.CopyBuffer(io.MultiWriter(writers...), io.LimitReader(body, MaxWebhook+1), make([]byte, chunk))
+	switch {
+	case err != nil:
+		return false, err
+	case n > MaxWebhook:
+		return false, ErrTooLarge
+	}
+	return isOneOf(w.mac, macs), nil
+}
+
+// isOneOf compares a MAC with every other one, even after a match.
+func isOneOf(mac []byte, macs []hash.Hash) (found bool) {
+	for _, one := range macs {
+		if hmac.Equal(mac, one.Sum(nil)) {
+			found = true
+		}
+	}
+	return found
+}
