@@ -38,6 +38,7 @@ type Metrics struct {
 	changes   *prometheus.CounterVec
 	silent    *prometheus.CounterVec
 	peers     prometheus.Counter
+	connects  *prometheus.CounterVec
 	operated  *prometheus.CounterVec
 	bearers   *prometheus.CounterVec
 	reloaded  prometheus.Gauge
@@ -80,6 +81,7 @@ func NewMetrics() *Metrics {
 		"Kept connections to Meta that stayed silent; the idle ones were then closed.", "pool")
 	m.peers = auto.NewCounter(prometheus.CounterOpts{Name: "igproxy_peers_refused_total",
 		Help: "Connections to a Unix socket that were closed because their user is not allowed."})
+	m.connects = counter("intercept_connects_total", "CONNECT requests on the listener for interception, by result.", "host", "result")
 	m.operated = counter("operations_total", "Operations that were requested on an admin listener, by outcome.", "operation", "outcome")
 	m.bearers = counter("bearer_checks_total", "Checks of the sidecar's own token in requests, by result.", "result")
 	m.reloaded = gauge("config_last_reload_successful", "0 if the last reload of the configuration was refused, otherwise 1.")
@@ -149,6 +151,15 @@ func (m *Metrics) silentPool(name string) func() { return m.silent.WithLabelValu
 
 // PeerRefused counts a connection that was closed because its user is not allowed.
 func (m *Metrics) PeerRefused() { m.peers.Inc() }
+
+// Connected counts a CONNECT on the listener for interception. host is one of MetaHosts or "other".
+func (m *Metrics) Connected(host, result string) { m.connects.WithLabelValues(host, result).Inc() }
+
+// Tunnels publishes the number of open tunnels. The function read returns that number.
+func (m *Metrics) Tunnels(read func() int) {
+	promauto.With(m.registry).NewGaugeFunc(prometheus.GaugeOpts{Name: "igproxy_intercept_tunnels",
+		Help: "Open tunnels to hosts that are not intercepted."}, func() float64 { return float64(read()) })
+}
 
 // Operation counts an operation that was requested on an admin listener.
 func (m *Metrics) Operation(name, outcome string) { m.operated.WithLabelValues(name, outcome).Inc() }

@@ -7,6 +7,9 @@ import (
 	"github.com/igproxy/igproxy/proxy"
 )
 
+// InterceptTunnel is the value of intercept.others that passes other connections on.
+const InterceptTunnel = "tunnel"
+
 // ProxyNone is the value of upstream.proxy that forbids a proxy.
 const ProxyNone = "none"
 
@@ -32,6 +35,15 @@ type Config struct {
 		Quit           bool
 
 		ReadyWhenRefused bool
+	}
+	Intercept struct {
+		Listen     string // empty: off
+		CAFile     string
+		CAKeyFile  string
+		TLS        bool
+		Others     string
+		MaxTunnels int
+		TunnelIdle time.Duration
 	}
 	Upstream struct {
 		URL, LoginURL    string

@@ -15,7 +15,7 @@ import (
 // restart: they are built into parts that a reload keeps, such as listeners, servers, breakers and
 // the Redis client. New contents of the files that redis.password_file, redis.cert_file and
 // redis.key_file name need no restart: these files are read again for each new connection.
-var restartKeys = []string{"listen", "admin.listen", "admin.socket", "auth.uids", "upstream.max_in_flight", "log.format",
+var restartKeys = []string{"listen", "intercept.listen", "intercept.tls", "intercept.others", "intercept.max_tunnels", "intercept.tunnel_idle", "admin.listen", "admin.socket", "auth.uids", "upstream.max_in_flight", "log.format",
 	"server.", "redis.", "coalesce.", "breaker."}
 
 // liveKeys are the keys in those sections that take effect without a restart.
@@ -117,7 +117,7 @@ func (c *Config) keep(running Config) (kept []string) {
 // admin.token_file take effect through the code that uses them. They are watched too, because a
 // restart would fail if they cannot be used. Pipes are left out, because they cannot change.
 func (c Config) Files() (paths []string) {
-	paths = append(paths, c.Cache.KeyFile, c.Auth.BearerFile, c.Auth.ClientCA, c.Admin.TokenFile, c.TLS.CertFile, c.TLS.KeyFile,
+	paths = append(paths, c.Cache.KeyFile, c.Auth.BearerFile, c.Auth.ClientCA, c.Admin.TokenFile, c.TLS.CertFile, c.TLS.KeyFile, c.Intercept.CAFile, c.Intercept.CAKeyFile,
 		c.Redis.PasswordFile, c.Redis.CertFile, c.Redis.KeyFile)
 	for _, app := range c.allCredentials() {
 		paths = append(paths, app.ClientSecretFile, app.WebhookSecretFile)

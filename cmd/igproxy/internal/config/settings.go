@@ -95,6 +95,23 @@ func settings() []setting {
 			doc: "Whether POST /quit on an admin listener stops igproxy, for a program on the same machine that may run operations. Use it " +
 				"for a Kubernetes Job whose sidecar is an ordinary container: the job calls it when its work is done."},
 
+		{key: "intercept.listen", kind: kindText, check: checkListen, example: "127.0.0.1:8081",
+			doc: "Where clients that cannot change their base URL reach igproxy as their HTTPS_PROXY: host:port, [::1]:port or unix:/path. " +
+				"Without it, nothing is intercepted. See docs/intercept.md."},
+		{key: "intercept.ca_file", kind: kindText, example: "/etc/igproxy/ca/igproxy-ca.pem",
+			doc: "The certificate, in PEM, of the authority that igproxy ca init has made. Clients must trust it. Reloaded when it changes."},
+		{key: "intercept.ca_key_file", kind: kindText, example: "/run/secrets/igproxy-ca.key",
+			doc: "The private key of intercept.ca_file, in PEM. Reloaded when it changes."},
+		{key: "intercept.tls", kind: kindSwitch, value: "false",
+			doc: "Whether clients speak TLS to intercept.listen, as with HTTPS_PROXY=https://host:port. It then uses tls.cert_file and, if it is set, " +
+				"auth.client_ca. Few clients can."},
+		{key: "intercept.others", kind: kindWord, value: "refuse", words: []string{"refuse", InterceptTunnel},
+			doc: "What happens to connections to all other hosts than Meta's token hosts. tunnel passes them on unread, to port 443 of public addresses only."},
+		{key: "intercept.max_tunnels", kind: kindCount, value: "256", low: 1, high: 100_000,
+			doc: "How many tunnels to other hosts may be open at once. Further ones get 503."},
+		{key: "intercept.tunnel_idle", kind: kindDuration, value: "5m", low: second, high: 24 * hour,
+			doc: "How long a tunnel may be idle before igproxy closes it."},
+
 		{key: "upstream.url", kind: kindText, value: "https://graph.instagram.com", check: checkUpstreamURL,
 			doc: "Instagram's base URL. Plain http is allowed only on loopback, for use with igproxy mock."},
 		{key: "upstream.login_url", kind: kindText, value: "https://api.instagram.com", check: checkUpstreamURL,

@@ -19,6 +19,7 @@ func (l *loader) validate() {
 	l.validateOperators(runtime.GOOS == "linux")
 	l.validateTrust(runtime.GOOS == "linux")
 	l.validateTimes()
+	l.validateIntercept()
 	l.validateRedis()
 }
 
@@ -300,6 +301,7 @@ func (l *loader) openFiles() {
 		}
 	}
 	pair("tls.key_file", c.TLS.CertFile, c.TLS.KeyFile)
+	l.openAuthority()
 	pair("redis.key_file", c.Redis.CertFile, c.Redis.KeyFile)
 }
 

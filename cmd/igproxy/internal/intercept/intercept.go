@@ -24,7 +24,7 @@ type Options struct {
 	// Addr is the address of the listener of CONNECT requests, for Listener.
 	Addr net.Addr
 	// Bearers returns the SHA-256 of each token that a client may send as the password in
-	// Proxy-Authorization. Nil: no token is required.
+	// Proxy-Authorization, or none if no token is required. It is called for each CONNECT.
 	Bearers func() [][sha256.Size]byte
 	// Tunnels configures the connections to hosts that are not intercepted. MaxTunnels zero: they
 	// are refused.
@@ -107,7 +107,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // authorized reports whether a request has the token that is required, if one is. It compares the
 // token with every accepted one, even after a match.
 func (h *Handler) authorized(r *http.Request) bool {
-	if h.options.Bearers == nil {
+	accepted := h.options.Bearers()
+	if len(accepted) == 0 {
 		return true
 	}
 	fields := r.Header["Proxy-Authorization"]
@@ -121,7 +122,7 @@ func (h *Handler) authorized(r *http.Request) bool {
 		return false
 	}
 	got, equal := sha256.Sum256([]byte(token)), 0
-	for _, want := range h.options.Bearers() {
+	for _, want := range accepted {
 		equal |= subtle.ConstantTimeCompare(got[:], want[:])
 	}
 	return equal == 1

@@ -22,6 +22,7 @@ type conn struct {
 	listed  atomic.Bool // it is in open.incomplete
 	frames  atomic.Bool // it is HTTP/2, where not everything that arrives belongs to a request
 	closing atomic.Bool // the answer to its latest request says Connection: close
+	freed   atomic.Bool // a handler has taken it over; see Release
 	early   atomic.Bool // the next request began before the answer to this one was finished
 
 	// open.mu protects the fields below.
@@ -124,6 +125,9 @@ func (c *conn) begin(frames bool) bool {
 
 // end records that a handler has ended.
 func (c *conn) end() {
+	if c.freed.Load() {
+		return
+	}
 	for {
 		state := c.state.Load()
 		next := state - 1
@@ -164,6 +168,14 @@ func (c *conn) SyscallConn() (syscall.RawConn, error) {
 		return nil, errors.ErrUnsupported
 	}
 	return socket.SyscallConn()
+}
+
+// Release stops counting a connection that a handler has taken over (hijacked) towards the limit. Its
+// Server closes it neither to make room nor at the end.
+func Release(c net.Conn) {
+	own := under(c)
+	own.freed.Store(true)
+	own.open.remove(own)
 }
 
 // evict closes the connection if it is still in the given state, in which no request can be lost.

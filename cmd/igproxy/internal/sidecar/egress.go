@@ -3,6 +3,7 @@ package sidecar
 import (
 	"cmp"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -36,6 +37,9 @@ func Egress(c config.Config) (string, error) {
 		if err != nil || via != nil && !isProxy(via) {
 			return "", errProxy
 		}
+		if via != nil && sameListener(via.Host, c.Intercept.Listen) {
+			return "", errLoop
+		}
 		way := direct
 		if via != nil {
 			way = "through proxy " + via.Host
@@ -54,6 +58,20 @@ func Egress(c config.Config) (string, error) {
 		ways[i] = way + " (" + strings.Join(hosts[way], ", ") + ")"
 	}
 	return strings.Join(ways, "; "), nil
+}
+
+// errLoop means that igproxy would send its calls to itself.
+var errLoop = errors.New("HTTPS_PROXY is igproxy's own intercept.listen; set it for the app only, and not for igproxy, or set upstream.proxy: none")
+
+// sameListener reports whether the address of a proxy is that of a listener of this machine.
+func sameListener(proxy, listen string) bool {
+	host, port, err := net.SplitHostPort(proxy)
+	on, onPort, errListen := net.SplitHostPort(listen)
+	if err != nil || errListen != nil || port != onPort {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == on || strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // isProxyText reports whether net/http can parse the value of a proxy variable, which may be empty.

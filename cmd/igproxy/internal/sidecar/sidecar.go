@@ -59,12 +59,17 @@ type Sidecar struct {
 	appNets    []net.Listener
 	adminNets  []net.Listener     // admin.listen, and admin.socket if there is one
 	apps       []*listener.Server // on appNets
-	admins     []*listener.Server // on adminNets
-	tls        atomic.Pointer[currentTLS]
-	operator   *admin.Handler
-	reloads    *reloader
-	quits      chan struct{} // POST /quit sends to it
-	closers    []func()      // close what was opened; called in reverse order, perhaps twice
+
+	interceptNets []net.Listener // intercept.listen, or none
+
+	admins    []*listener.Server // on adminNets
+	intercept *interception      // nil: off
+	tls       atomic.Pointer[currentTLS]
+	bearers   atomic.Pointer[currentBearers]
+	operator  *admin.Handler
+	reloads   *reloader
+	quits     chan struct{} // POST /quit sends to it
+	closers   []func()      // close what was opened; called in reverse order, perhaps twice
 }
 
 // New builds and opens everything, or nothing: on an error it closes what it has opened.
@@ -95,6 +100,7 @@ func New(o Options) (s *Sidecar, err error) {
 	}
 	po.Tracer, s.endTracing = tracing.Start(o.Build.Version, s.log)
 	s.closers = append(s.closers, func() { s.endTracing(expired()) })
+	s.bearers.Store(&currentBearers{po.Bearers})
 	if s.proxy, err = proxy.New(po); err != nil {
 		return s, err
 	}
@@ -159,7 +165,16 @@ func (s *Sidecar) listen() error {
 		return err
 	}
 	if path := s.conf.Admin.Socket; path != "" {
-		return open(&s.adminNets, "admin.socket", "unix:"+path, adminSocketMode)
+		if err := open(&s.adminNets, "admin.socket", "unix:"+path, adminSocketMode); err != nil {
+			return err
+		}
+	}
+	if address := s.conf.Intercept.Listen; address != "" {
+		if err := open(&s.interceptNets, "intercept.listen", address, s.conf.SocketMode()); err != nil {
+			return err
+		}
+		s.conf.Intercept.Listen = addresses(s.interceptNets)[0]
+		return requireInterceptTrust(s.interceptNets[0], s.conf)
 	}
 	return nil
 }
@@ -196,6 +211,12 @@ func (s *Sidecar) buildServers() error {
 		return err
 	}
 	s.tls.Store(&current)
+	s.serveApps(server, current != nil)
+	return s.buildIntercept(server)
+}
+
+// serveApps builds the servers for apps.
+func (s *Sidecar) serveApps(server func(http.Handler) *http.Server, secure bool) {
 	for _, l := range s.appNets {
 		o := listener.Options{Listener: l, HTTP: server(s.proxy), MaxConnections: s.conf.Server.MaxConnections, Logger: s.log, Relieve: s.proxy.EndIdle}
 		if len(s.apps) > 0 {
@@ -208,7 +229,7 @@ func (s *Sidecar) buildServers() error {
 		if isUnix(l) {
 			o.UIDs, o.PeerRefused = s.conf.Auth.UIDs, s.metrics.PeerRefused
 		}
-		if current != nil && !isUnix(l) {
+		if secure && !isUnix(l) {
 			o.HTTP.TLSConfig = listenerTLS(&s.tls)
 		} else if s.conf.Server.FastLane {
 			c := s.conf.Server
@@ -216,7 +237,6 @@ func (s *Sidecar) buildServers() error {
 		}
 		s.apps = append(s.apps, listener.New(o))
 	}
-	return nil
 }
 
 // adminOptions turns configuration into the admin handler's Options.
@@ -269,7 +289,11 @@ func (s *Sidecar) apply(conf config.Config) error {
 	if err := requireTrust(s.appNets, conf); err != nil { // the open listeners, whatever conf.Listen says
 		return err
 	}
-	conf.Listen, conf.Admin.Listen = s.conf.Listen, s.conf.Admin.Listen // the open listeners
+	signer, err := s.followAuthority(conf)
+	if err != nil {
+		return err
+	}
+	conf.Listen, conf.Admin.Listen, conf.Intercept.Listen = s.conf.Listen, s.conf.Admin.Listen, s.conf.Intercept.Listen // the open listeners
 	ao, err := s.adminOptions(conf)
 	if err != nil {
 		return err
@@ -278,6 +302,10 @@ func (s *Sidecar) apply(conf config.Config) error {
 		return err
 	}
 	s.tls.Store(&current)
+	s.bearers.Store(&currentBearers{o.Bearers})
+	if s.intercept != nil {
+		s.intercept.signer.Store(&signer)
+	}
 	s.operator.Reload(ao)
 	s.cache.Resize(cacheBytes(conf))
 	s.lines.SetLevel(conf.Log.Level)
@@ -291,7 +319,7 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	// Learn ends within the budgets of its operations. If Redis does not reply, the sidecar starts
 	// anyway.
 	s.cache.Learn(context.Background())
-	servers := slices.Concat(s.admins, s.apps)
+	servers := slices.Concat(s.admins, s.apps, s.intercept.servers())
 	failed := make(chan error, 2*len(servers)) // each has at most two goroutines
 	for _, server := range servers {
 		server.Serve(failed)
@@ -299,7 +327,7 @@ func (s *Sidecar) Run(signals <-chan os.Signal) error {
 	}
 	egress, _ := Egress(s.conf) // New has checked it
 	s.log.Info("listening", "url", s.URL(), "admin", s.AdminURL(), "upstream", s.conf.Upstream.URL, "egress", egress,
-		"open_to", s.conf.OpenTo(), "operations", s.conf.Operations(), "cache", s.conf.CacheTiers(), "version", s.build.Version, "go", s.build.Go)
+		"open_to", s.conf.OpenTo(), "intercept", s.InterceptURL(), "operations", s.conf.Operations(), "cache", s.conf.CacheTiers(), "version", s.build.Version, "go", s.build.Go)
 	s.notifyReady()
 	stopReloads := s.reloads.start()
 	defer stopReloads()

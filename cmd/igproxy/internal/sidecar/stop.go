@@ -44,7 +44,7 @@ func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 	done := make(chan error, 1)
 	go func() { // ends when drained, or soon after ctx
 		s.operator.Close()
-		err := errors.Join(shutdown(ctx, s.apps), s.proxy.Close(ctx), s.cache.Close(ctx))
+		err := errors.Join(s.shutdownApps(ctx), s.proxy.Close(ctx), s.cache.Close(ctx))
 		s.endTracing(ctx) // lost spans are not a failure
 		done <- errors.Join(err, shutdown(ctx, s.admins))
 	}()
@@ -62,6 +62,13 @@ func (s *Sidecar) drain(signals <-chan os.Signal, within time.Duration) error {
 		<-done
 		return secondSignal(sig)
 	}
+}
+
+// shutdownApps ends the servers for apps and those for interception, at the same time.
+func (s *Sidecar) shutdownApps(ctx context.Context) error {
+	intercepted := make(chan error, 1)
+	go func() { intercepted <- s.intercept.shutdown(ctx) }() // is waited for below
+	return errors.Join(shutdown(ctx, s.apps), <-intercepted)
 }
 
 // shutdown ends servers within ctx, all at the same time.

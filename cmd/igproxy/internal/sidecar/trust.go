@@ -30,6 +30,11 @@ func followTokens(key, path string, log *slog.Logger) (func() [][sha256.Size]byt
 	return f, nil
 }
 
+// currentBearers has the tokens that apps must send, or nil if they need none.
+type currentBearers struct {
+	digests func() [][sha256.Size]byte
+}
+
 // currentTLS returns the TLS configuration for a new connection.
 type currentTLS func() *tls.Config
 

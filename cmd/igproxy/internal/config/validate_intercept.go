@@ -1,0 +1,87 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/authority"
+)
+
+// validateIntercept checks the keys of interception, and the authority.
+func (l *loader) validateIntercept() {
+	c := &l.config.Intercept
+	if c.Listen == "" {
+		l.refuse(fault{"set without intercept.listen, so nothing would be intercepted", "set intercept.listen, or remove it"},
+			"intercept.ca_file", "intercept.ca_key_file")
+		return
+	}
+	if slices.Contains(l.config.Listen, c.Listen) || c.Listen == l.config.Admin.Listen || c.Listen == "unix:"+l.config.Admin.Socket {
+		if !strings.HasSuffix(c.Listen, ":0") {
+			l.contradiction(fault{"the same address as listen, admin.listen or admin.socket", "give each its own"}, "intercept.listen")
+		}
+	}
+	for _, key := range []string{"intercept.ca_file", "intercept.ca_key_file"} {
+		if !l.isSet(key) {
+			l.contradiction(fault{"missing", "run igproxy ca init --dir DIR, and set it to the file in DIR"}, key, "intercept.listen")
+		}
+	}
+	if c.TLS && l.config.TLS.CertFile == "" {
+		l.contradiction(fault{"set without tls.cert_file and tls.key_file", "set all three, or remove it"}, "intercept.tls")
+	}
+	l.validateInterceptTrust()
+}
+
+// validateInterceptTrust checks who may use a listener that other machines can reach.
+func (l *loader) validateInterceptTrust() {
+	c, auth := &l.config.Intercept, &l.config.Auth
+	if !beyondLoopback(c.Listen) {
+		return
+	}
+	byCertificate := c.TLS && auth.ClientCA != ""
+	switch {
+	case auth.None:
+		l.warn(l.place("intercept.listen"), "intercept.listen", fault{"reachable by other machines: every program that reaches it can exchange tokens with your secret",
+			"listen on 127.0.0.1 or unix:/path, or block other machines at the network level"})
+	case auth.BearerFile == "" && !byCertificate:
+		l.contradiction(fault{"reachable by other machines without authentication", InterceptChoices}, "intercept.listen")
+	case auth.BearerFile != "" && !c.TLS:
+		l.warn(l.place("intercept.listen"), "intercept.listen", fault{"reachable by other machines without TLS: the token in auth.bearer_file can be read on the network",
+			"set intercept.tls: true, or use a network that encrypts traffic"})
+	}
+}
+
+// InterceptChoices is the next step for an intercept listener that other machines can reach without
+// authentication.
+const InterceptChoices = "set auth.bearer_file, or auth.client_ca with intercept.tls: true, " +
+	"or auth.none: true if the network keeps others out; or listen on 127.0.0.1 or unix:/path"
+
+// endsSoon is how long before the end of an authority check warns.
+const endsSoon = 60 * 24 * time.Hour
+
+// openAuthority reads the authority and warns if it ends soon.
+func (l *loader) openAuthority() {
+	c := &l.config.Intercept
+	if c.Listen == "" || c.CAFile == "" || c.CAKeyFile == "" {
+		return
+	}
+	a, ok := openSecret(l, "intercept.ca_key_file", c.CAKeyFile, func(path string) (*authority.Authority, error) { return ReadAuthority(c.CAFile, path) })
+	if ok && time.Until(a.Ends()) < endsSoon {
+		l.warn(l.place("intercept.ca_file"), "intercept.ca_file", fault{shownPath(c.CAFile) + " ends on " + a.Ends().Format(time.DateOnly),
+			"make another authority with igproxy ca init, and let clients trust both before you change to it"})
+	}
+}
+
+// ReadAuthority reads the certificate and the key of the authority for interception. Its error is a
+// *fileError.
+func ReadAuthority(certPath, keyPath string) (*authority.Authority, error) {
+	pair, err := ReadKeyPair(certPath, keyPath)
+	if err != nil {
+		return nil, err
+	}
+	a, err := authority.New(pair)
+	if err != nil {
+		return nil, &fileError{certPath, fault{"cannot be used: " + err.Error(), "make an authority with igproxy ca init"}}
+	}
+	return a, nil
+}

@@ -1,0 +1,135 @@
+package sidecar
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/authority"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/intercept"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/listener"
+)
+
+// interception is the HTTP proxy for clients that cannot change their base URL. Its outer server
+// answers CONNECT, and its inner server the requests on the connections that the outer one has
+// intercepted.
+type interception struct {
+	handler *intercept.Handler
+	outer   *listener.Server
+	inner   *listener.Server
+	signer  atomic.Pointer[currentAuthority]
+}
+
+// currentAuthority returns the authority for the next connection.
+type currentAuthority func() *authority.Authority
+
+// followAuthority returns the authority, which is read again when its files change. It returns nil
+// if interception is off.
+func (s *Sidecar) followAuthority(c config.Config) (currentAuthority, error) {
+	cert, key := c.Intercept.CAFile, c.Intercept.CAKeyFile
+	if len(s.interceptNets) == 0 {
+		return nil, nil
+	}
+	f, err := config.Follow("intercept.ca_file", s.log, func() (*authority.Authority, error) { return config.ReadAuthority(cert, key) }, cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("intercept.ca_file: %w", err)
+	}
+	return f, nil
+}
+
+// buildIntercept builds the servers for interception, if it is on.
+func (s *Sidecar) buildIntercept(server func(http.Handler) *http.Server) error {
+	if len(s.interceptNets) == 0 {
+		return nil
+	}
+	signer, err := s.followAuthority(s.conf)
+	if err != nil {
+		return err
+	}
+	c, l := s.conf.Intercept, s.interceptNets[0]
+	i := &interception{}
+	i.signer.Store(&signer)
+	o := intercept.Options{Hosts: s.proxy.MetaHosts, Addr: l.Addr(), Release: listener.Release, Count: s.metrics.Connected, Logger: s.log,
+		Bearers: func() [][sha256.Size]byte {
+			if f := s.bearers.Load().digests; f != nil {
+				return f()
+			}
+			return nil
+		}}
+	if c.Others == config.InterceptTunnel {
+		o.Tunnels = intercept.TunnelOptions{MaxTunnels: c.MaxTunnels, IdleTimeout: c.TunnelIdle}
+	}
+	i.handler = intercept.New(o)
+	s.metrics.Tunnels(i.handler.Tunnels)
+	s.closers = append(s.closers, i.handler.Close)
+
+	outer := listener.Options{Listener: l, HTTP: server(i.handler), Beside: s.apps[0], Logger: s.log, Relieve: s.proxy.EndIdle}
+	outer.HTTP.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){} // a stream of HTTP/2 cannot be taken over
+	if isUnix(l) {
+		outer.UIDs, outer.PeerRefused = s.conf.Auth.UIDs, s.metrics.PeerRefused
+	} else if c.TLS {
+		outer.HTTP.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			conf := (*s.tls.Load())().Clone()
+			conf.NextProtos = []string{"http/1.1"}
+			return conf, nil
+		}}
+	}
+	i.outer = listener.New(outer)
+	inner := listener.Options{Listener: i.handler.Listener(), HTTP: server(s.proxy.Intercepted()), Beside: s.apps[0], Logger: s.log, Relieve: s.proxy.EndIdle}
+	inner.HTTP.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			name := strings.ToLower(hello.ServerName)
+			if !slices.Contains(s.proxy.MetaHosts(), name) {
+				return nil, errors.New("the client asks for a host that is not intercepted")
+			}
+			return (*i.signer.Load())().Leaf(name)
+		}}
+	i.inner = listener.New(inner)
+	s.intercept = i
+	return nil
+}
+
+// servers returns the servers of an interception; none if it is off.
+func (i *interception) servers() []*listener.Server {
+	if i == nil {
+		return nil
+	}
+	return []*listener.Server{i.outer, i.inner}
+}
+
+// shutdown ends an interception within ctx: first the server that accepts connections, then the one
+// that it hands them to, and the tunnels.
+func (i *interception) shutdown(ctx context.Context) error {
+	if i == nil {
+		return nil
+	}
+	tunnels := make(chan error, 1)
+	go func() { tunnels <- i.handler.Shutdown(ctx) }() // is waited for below
+	return errors.Join(i.outer.Shutdown(ctx), i.inner.Shutdown(ctx), <-tunnels)
+}
+
+// InterceptURL returns where clients reach the interception, or "off".
+func (s *Sidecar) InterceptURL() string {
+	if s.intercept == nil {
+		return "off"
+	}
+	return s.intercept.outer.URL()
+}
+
+// requireInterceptTrust checks the address of the open listener, because a name in the configuration
+// may resolve to any address.
+func requireInterceptTrust(l net.Listener, c config.Config) error {
+	byCertificate := c.Intercept.TLS && c.Auth.ClientCA != ""
+	if !isUnix(l) && !listener.OnlyLoopback(l) && c.Auth.BearerFile == "" && !byCertificate && !c.Auth.None {
+		return fmt.Errorf("intercept.listen: %s is reachable by other machines without authentication; %s", l.Addr(), config.InterceptChoices)
+	}
+	return nil
+}
