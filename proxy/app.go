@@ -58,6 +58,7 @@ type app struct {
 	upstream string                 // the base URL of its service
 	secrets  []Secret               // Secret, and Previous if it differs
 	keys     map[string]*cache.Keys // by the grant's name
+	index    *cache.Keys            // see indexKey
 	purges   *cache.Purges
 	state    *appState
 	passing  *slots // for passed-through calls; nil: no calls are passed through
@@ -140,6 +141,12 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 		}
 		ready.keys[g.name] = keys
 	}
+	options.Scope, options.Upstream = indexScope, ""
+	index, err := cache.NewKeys(options)
+	if err != nil {
+		return nil, fmt.Errorf("cache keys of the app: %w", err)
+	}
+	ready.index = index
 	return ready, nil
 }
 

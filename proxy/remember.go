@@ -30,6 +30,9 @@ func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 		s.cache.Keep(c.key, entry)
 		share(claim, a.refusal)
 	case left > 0:
+		if s.index && a.refusal == nil && c.grant.isIndexed() {
+			claim.Index(c.app.indexKey(c.grant, a.token.Access()))
+		}
 		if winner, lost := claim.Remember(entry, beats(a)); lost {
 			if b, ok := remembered(winner, sourceFleet); ok {
 				return b

@@ -34,6 +34,16 @@ func NewToken(head, tail []byte, expires time.Time) Token {
 // no expires_in.
 func (t Token) Parts() (head, tail []byte) { return t.text.head, t.text.tail }
 
+// Access returns the access_token, or "" if it cannot be read.
+func (t Token) Access() (access string) {
+	body := slices.Clone(t.text.head)
+	if len(t.text.tail) > 0 {
+		body = append(append(body, '0'), t.text.tail...)
+	}
+	_ = json.Unmarshal(fieldsOf(body)["access_token"], &access)
+	return access
+}
+
 // Format implements fmt.Formatter and prints no text, whatever the verb.
 func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[token]") }
 
