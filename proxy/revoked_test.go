@@ -121,7 +121,9 @@ func (x *revoking) countedAs(result cache.Revocation) float64 {
 func TestTokenThatMetaRefusesWith190IsForgotten(t *testing.T) {
 	const exchange, refresh = "/access_token?grant_type=ig_exchange_token&access_token=", "/refresh_access_token?grant_type=ig_refresh_token&access_token="
 	const threads = "/apps/threads/access_token?grant_type=th_exchange_token&access_token="
-	query := func(long string) (string, []string) { return "/me?fields=id&access_token=" + url.QueryEscape(long), nil }
+	query := func(long string) (string, []string) {
+		return "/me?fields=id&access_token=" + url.QueryEscape(long), nil
+	}
 	bearer := func(long string) (string, []string) { return "/v23.0/me", []string{"Authorization", "Bearer " + long} }
 	packed := refusing(400, gzipped(revokedBody))
 	for name, c := range map[string]struct {

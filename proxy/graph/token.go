@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,13 +35,14 @@ func NewToken(head, tail []byte, expires time.Time) Token {
 // no expires_in.
 func (t Token) Parts() (head, tail []byte) { return t.text.head, t.text.tail }
 
-// Access returns the access_token, or "" if it cannot be read.
+// headStart is the beginning of the head of a Token from ReadToken.
+const headStart = `{"access_token":`
+
+// Access returns the access_token of a Token from ReadToken. For any other it may return "".
 func (t Token) Access() (access string) {
-	body := slices.Clone(t.text.head)
-	if len(t.text.tail) > 0 {
-		body = append(append(body, '0'), t.text.tail...)
+	if value, ok := bytes.CutPrefix(t.text.head, []byte(headStart)); ok {
+		_ = json.NewDecoder(bytes.NewReader(value)).Decode(&access) // reads one value
 	}
-	_ = json.Unmarshal(fieldsOf(body)["access_token"], &access)
 	return access
 }
 
@@ -117,7 +119,7 @@ func readToken(body []byte, now time.Time, mustExpire bool) (Token, error) {
 		head := fmt.Appendf(nil, `{"access_token":%s,"token_type":%s`, encode(token), encode(kind))
 		return NewToken(append(append(head, extra...), '}'), nil, now.Add(maxLife)), nil
 	}
-	head := fmt.Appendf(nil, `{"access_token":%s,"token_type":%s,"expires_in":`, encode(token), encode(kind))
+	head := fmt.Appendf(nil, headStart+`%s,"token_type":%s,"expires_in":`, encode(token), encode(kind))
 	return NewToken(head, append(extra, '}'), now.Add(time.Duration(seconds)*time.Second)), nil
 }
 

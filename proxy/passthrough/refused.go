@@ -5,14 +5,15 @@ import (
 	"compress/gzip"
 	"io"
 	"net/http"
+	"strings"
 )
 
 // maxRefusal bounds how much of a refusal is read for OnRefused, before and after decompression.
 // Meta's have a few hundred bytes.
 const maxRefusal = 64 << 10
 
-// watch calls OnRefused with the body of a refusal when the app has got all of it. The app gets the
-// same bytes as without it, and no later.
+// watch makes OnRefused get the body of a refusal when all of it has been read. The app gets the same
+// bytes as without it, and no later.
 func (c Call) watch(res *http.Response) {
 	if c.OnRefused == nil || res.StatusCode != http.StatusBadRequest && res.StatusCode != http.StatusUnauthorized ||
 		res.ContentLength > maxRefusal {
@@ -53,7 +54,7 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 // inflate undoes the Content-Encoding of a body. It reports false for an encoding other than gzip,
 // and for a body that is invalid or too long.
 func inflate(encoding string, body []byte) ([]byte, bool) {
-	switch encoding {
+	switch strings.ToLower(encoding) {
 	case "", "identity":
 		return body, true
 	case "gzip", "x-gzip":
