@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// indexing is a pipeline that also stores what the index has for an entry. In a cluster, the library
-// sends the commands of a pipeline to the nodes that they belong to.
+// indexing is a pipeline that also stores what the index has for an entry. In a cluster, the
+// library sends each command of a pipeline to the node that it belongs to.
 type indexing struct {
 	redis.Pipeliner
 	tier  *redisTier

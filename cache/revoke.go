@@ -47,17 +47,17 @@ func (r *revoking) mayLookUp(now time.Time) bool {
 	return r.lookups <= maxLookups
 }
 
-// Index makes Remember put the entry into the index under this key, with which Revoke finds it. Derive
-// the key, in a scope of its own, from a token that the value of the entry contains. Call Index
-// before Remember.
+// Index makes Remember put the entry into the index under this key, with which Revoke finds it.
+// Derive the key, in a scope of its own, from a token that the value of the entry contains. Call
+// Index before Remember.
 func (cl *Claim) Index(k Key) { cl.index = k }
 
 // Revoke makes the fleet forget the entries that are in the index under one of these keys, because
 // the token that they contain is no longer valid. It is a purge of single entries, except that it
 // is remembered only until the entries would have expired.
 //
-// Revoke returns at once and works in the background, within limits. It calls done with the result
-// at most once; not at all if the cache is closed or Revoke panics.
+// Revoke returns at once and works in the background, within limits. Then it calls done with the
+// result, from this goroutine or another one.
 func (c *Cache) Revoke(p *Purges, index []Key, done func(Revocation)) {
 	inMemory := c.memory.tags.mayHave(index)
 	switch {

@@ -250,13 +250,19 @@ func TestIndexInMemoryShrinksWithMemory(t *testing.T) {
 		for i := range 2000 { // most are evicted, and some are replaced
 			p.exchange(fmt.Sprint("short-", i%1500), fmt.Sprint("long-", i))
 		}
+		tags := func() int {
+			c.memory.tags.mu.Lock()
+			defer c.memory.tags.mu.Unlock()
+			return len(c.memory.tags.count)
+		}
 		c.memory.entries.CleanUp()
-		if n := len(c.memory.tags.count); n != c.Len() || n == 0 {
+		synctest.Wait()
+		if n := tags(); n != c.Len() || n == 0 {
 			t.Errorf("%d tags for %d entries", n, c.Len())
 		}
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
-		if n := len(c.memory.tags.count); n != 0 || c.Len() != 0 {
+		if n := tags(); n != 0 || c.Len() != 0 {
 			t.Errorf("%d tags for %d entries after their end", n, c.Len())
 		}
 	})

@@ -116,7 +116,7 @@ func readToken(body []byte, now time.Time, mustExpire bool) (Token, error) {
 	case seconds == 0 && mustExpire:
 		return Token{}, errBadExpires
 	case seconds == 0:
-		head := fmt.Appendf(nil, `{"access_token":%s,"token_type":%s`, encode(token), encode(kind))
+		head := fmt.Appendf(nil, headStart+`%s,"token_type":%s`, encode(token), encode(kind))
 		return NewToken(append(append(head, extra...), '}'), nil, now.Add(maxLife)), nil
 	}
 	head := fmt.Appendf(nil, headStart+`%s,"token_type":%s,"expires_in":`, encode(token), encode(kind))

@@ -12,8 +12,8 @@ import (
 // Meta's have a few hundred bytes.
 const maxRefusal = 64 << 10
 
-// watch makes OnRefused get the body of a refusal when all of it has been read. The app gets the same
-// bytes as without it, and no later.
+// watch makes OnRefused get the body of a refusal when all of it has been read. The app gets the
+// same bytes as without it, and no later.
 func (c Call) watch(res *http.Response) {
 	if c.OnRefused == nil || res.StatusCode != http.StatusBadRequest && res.StatusCode != http.StatusUnauthorized ||
 		res.ContentLength > maxRefusal {
