@@ -9,12 +9,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/cache/redistest"
 )
 
 const (
@@ -49,7 +51,8 @@ func newRevoking(t *testing.T, change func(*Options)) *revoking {
 	}))
 	t.Cleanup(upstream.Close)
 	o := optionsFor(t, upstream.URL, nil)
-	o.Apps = []App{{Secret: NewSecret(testSecret)}, {Label: "threads", Service: Threads, Secret: NewSecret("threads-secret-0123456789")}}
+	o.Apps = []App{{Secret: NewSecret(testSecret)}, {Label: "threads", Service: Threads, Secret: NewSecret("threads-secret-0123456789")},
+		{Label: "pages", Service: Facebook, ID: pagesID, Secret: NewSecret(pagesSecret)}}
 	o.Passthrough = passing(PassthroughOptions{})
 	o.Logger, o.Metrics = slog.New(slog.NewTextHandler(&x.log, nil)), NewMetrics()
 	if change != nil {
@@ -138,6 +141,10 @@ func TestTokenThatMetaRefusesWith190IsForgotten(t *testing.T) {
 		"threads": {threads, func(long string) (string, []string) {
 			target, header := bearer(long)
 			return "/apps/threads" + target, header
+		}, refusing(400, revokedBody)},
+		"facebook": {"/apps/pages/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=", func(long string) (string, []string) {
+			target, header := query(long)
+			return "/apps/pages" + target, header
 		}, refusing(400, revokedBody)},
 		"gzip": {exchange, query, func(w http.ResponseWriter) { w.Header().Set("Content-Encoding", "gzip"); packed(w) }},
 	} {
@@ -266,5 +273,49 @@ func TestCodesAreNotInTheIndex(t *testing.T) {
 	w.get("/me?access_token=IGAAshort")
 	if r := w.post("/oauth/access_token", codeForm("CODE")); r.Code != 200 || len(w.login.asked()) != 1 {
 		t.Errorf("got %d after %d calls: the code works only once", r.Code, len(w.login.asked()))
+	}
+}
+
+// With appsecret_proof, igproxy has read the form anyway.
+func TestTokenInAFormIsForgottenIfTheCallGetsAProof(t *testing.T) {
+	const exchange = "/apps/pages/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAAshort"
+	for _, proven := range []bool{true, false} {
+		x := newRevoking(t, func(o *Options) { o.Apps[2].AppSecretProof = proven })
+		long, _ := x.exchange(exchange)
+		r := httptest.NewRequest(http.MethodPost, "/apps/pages/me/feed", strings.NewReader(url.Values{"access_token": {long}}.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if w := ask(x.Proxy, r); w.Code != 400 || w.Body.String() != revokedBody {
+			t.Fatalf("the app got %d %s", w.Code, w.Body)
+		}
+		for start := time.Now(); proven && x.countedAs(cache.Dropped) == 0; time.Sleep(time.Millisecond) {
+			if time.Since(start) > 10*time.Second {
+				t.Fatal("the token was not forgotten within 10 s")
+			}
+		}
+		if _, asked := x.exchange(exchange); asked != proven {
+			t.Errorf("with a proof: %v; asked again: %v", proven, asked)
+		}
+	}
+}
+
+func TestWithoutPassthroughThereIsNoIndex(t *testing.T) {
+	for _, pass := range []bool{true, false} {
+		redis := redistest.Start(t)
+		c, err := cache.New(cache.Options{MaxBytes: 1 << 20, Redis: &cache.RedisOptions{Mode: cache.ModeSingle, URL: redis.URL(), Timeout: 10 * time.Second}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := newRevoking(t, func(o *Options) {
+			if o.Cache, o.ClaimBudget = c, 20*time.Second; !pass {
+				o.Passthrough = nil
+			}
+		})
+		x.exchange("/access_token?grant_type=ig_exchange_token&access_token=short")
+		if err := c.Close(t.Context()); err != nil { // waits for the store
+			t.Fatal(err)
+		}
+		if keys := redis.Keys(); slices.ContainsFunc(keys, func(k string) bool { return strings.HasSuffix(k, ":i") }) != pass {
+			t.Errorf("passthrough %v: Redis has %q", pass, keys)
+		}
 	}
 }
