@@ -215,7 +215,7 @@ func TestUnknownTokensCostLittle(t *testing.T) {
 	_, stats, _ := strings.Cut(fmt.Sprint(redis.Do("INFO", "commandstats")), "cmdstat_get:calls=")
 	gets := 0
 	_, _ = fmt.Sscan(strings.SplitN(stats, ",", 2)[0], &gets)
-	if gets > most || count[Dropped] > 0 || count[Skipped] < tokens-most || count[NotFound] != gets {
+	if gets > most || gets == 0 || count[Dropped] > 0 || count[Skipped] < tokens-most {
 		t.Errorf("%d commands, results %v, want at most %d commands", gets, count, most)
 	}
 	if p.Health().State != "ok" {
