@@ -59,6 +59,9 @@ type tag uint64
 
 func (k Key) tag() tag { return tag(binary.BigEndian.Uint64(k.id[:])) }
 
+// half returns the lower half of a tag.
+func (t tag) half() uint32 { return uint32(t) } //nolint:gosec // the upper half is dropped on purpose
+
 // tags counts the entries in memory by the lower half of their tags.
 type tags struct {
 	mu    sync.Mutex // protects count
@@ -74,7 +77,7 @@ func (t *tags) add(one tag) {
 	if t.count == nil {
 		t.count = map[uint32]uint32{}
 	}
-	t.count[uint32(one)]++
+	t.count[one.half()]++
 }
 
 func (t *tags) remove(one tag) {
@@ -83,8 +86,8 @@ func (t *tags) remove(one tag) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.count[uint32(one)]--; t.count[uint32(one)] == 0 {
-		delete(t.count, uint32(one))
+	if t.count[one.half()]--; t.count[one.half()] == 0 {
+		delete(t.count, one.half())
 	}
 }
 
@@ -93,7 +96,7 @@ func (t *tags) mayHave(keys []Key) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, k := range keys {
-		if t.count[uint32(k.tag())] > 0 {
+		if t.count[k.tag().half()] > 0 {
 			return true
 		}
 	}

@@ -250,7 +250,7 @@ func (m *marks) list() (all []mark) {
 func (p *Purges) seal(m mark) (string, error) {
 	value := m.token[:]
 	if m.until > 0 {
-		value = binary.BigEndian.AppendUint64(value, uint64(m.until)) //nolint:gosec // it is positive
+		value = binary.BigEndian.AppendUint64(value, uint64(m.until))
 	}
 	sealed, err := seal(p.key, sealedMark, Entry{Value: value, Expires: time.UnixMilli(m.number)})
 	return string(sealed), err
