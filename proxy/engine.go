@@ -85,7 +85,8 @@ func compose(o Options, c carried, out *outbound) (first, guarded exchanger) {
 		return traced(c.tracer, "join", &joinStep{next: next, budget: o.Budget(), log: c.log, flights: c.flights})
 	}
 	claim := func(next exchanger) exchanger { // and remember
-		return traced(c.tracer, "claim", &claimStep{cache: c.cache, negativeTTL: o.NegativeTTL, next: next})
+		return traced(c.tracer, "claim", &claimStep{cache: c.cache, negativeTTL: o.NegativeTTL,
+			index: o.Passthrough != nil, next: next})
 	}
 	guard := func(next exchanger) exchanger {
 		return traced(c.tracer, "guard", &guardStep{next: next, circuits: c.circuits, failures: c.failures,

@@ -40,6 +40,7 @@ type Metrics struct {
 	peers     prometheus.Counter
 	operated  *prometheus.CounterVec
 	bearers   *prometheus.CounterVec
+	revokes   *prometheus.CounterVec
 	reloaded  prometheus.Gauge
 	reloadAt  prometheus.Gauge
 
@@ -82,6 +83,8 @@ func NewMetrics() *Metrics {
 		Help: "Connections to a Unix socket that were closed because their user is not allowed."})
 	m.operated = counter("operations_total", "Operations that were requested on an admin listener, by outcome.", "operation", "outcome")
 	m.bearers = counter("bearer_checks_total", "Checks of the sidecar's own token in requests, by result.", "result")
+	m.revokes = counter("revoked_tokens_total",
+		"Passed-through calls that came back with code 190, by what became of the remembered answer with their token.", "app", "result")
 	m.reloaded = gauge("config_last_reload_successful", "0 if the last reload of the configuration was refused, otherwise 1.")
 	m.reloadAt = gauge("config_last_reload_success_timestamp_seconds", "Time of the last successful load of the configuration.")
 	m.runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -155,6 +158,11 @@ func (m *Metrics) Operation(name, outcome string) { m.operated.WithLabelValues(n
 
 // bearerChecked counts a check of the sidecar's own token.
 func (m *Metrics) bearerChecked(result bearerResult) { m.bearers.WithLabelValues(string(result)).Inc() }
+
+// revoked counts a passed-through call that came back with code 190.
+func (m *Metrics) revoked(app string, result cache.Revocation) {
+	m.revokes.WithLabelValues(app, string(result)).Inc()
+}
 
 // Reloaded records whether a reload of the configuration succeeded.
 func (m *Metrics) Reloaded(ok bool) {
