@@ -72,6 +72,9 @@ func TestDebugTokenKeepsTheSecret(t *testing.T) {
 	facebook.say(200, debugAnswer)
 	w.get("/debug_token?input_token=EAA&access_token=APP")
 	w.get("/debug_token?input_token=EAA")
+	if n := len(facebook.asked()); n != 2 {
+		t.Errorf("without the setting, Facebook was asked %d times, want 2", n)
+	}
 	for _, asked := range facebook.asked() {
 		if strings.Contains(asked, pagesSecret) {
 			t.Errorf("without the setting, Facebook got %s", asked)
