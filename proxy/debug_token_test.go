@@ -72,20 +72,26 @@ func TestDebugTokenKeepsTheSecret(t *testing.T) {
 	facebook.say(200, debugAnswer)
 	w.get("/debug_token?input_token=EAA&access_token=APP")
 	w.get("/debug_token?input_token=EAA")
+	if n := len(facebook.asked()); n != 2 {
+		t.Errorf("without the setting, Facebook was asked %d times, want 2", n)
+	}
 	for _, asked := range facebook.asked() {
 		if strings.Contains(asked, pagesSecret) {
 			t.Errorf("without the setting, Facebook got %s", asked)
 		}
 	}
 	w, facebook = debugWorld(t)
-	for status, body := range map[int]string{
-		200: `{"data":{"secret":"` + pagesID + `|` + pagesSecret + `"}}`,
-		400: `{"error":{"message":"wrong token ` + pagesID + `|` + pagesSecret + ` or EAAinput0","type":"OAuthException","code":190}}`,
+	for input, c := range map[string]struct { // each with its own token, because a failure is repeated
+		status, want int
+		body         string
+	}{
+		"EAAinput0": {200, 502, `{"data":{"secret":"` + pagesID + `|` + pagesSecret + `"}}`},
+		"EAAinput1": {400, 400, `{"error":{"message":"wrong token ` + pagesID + `|` + pagesSecret + ` or EAAinput1","type":"OAuthException","code":190}}`},
 	} {
-		facebook.say(status, body)
-		got := w.get("/apps/pages/debug_token?input_token=EAAinput0")
-		if strings.Contains(got.Body.String(), pagesSecret) || strings.Contains(got.Body.String(), "EAAinput0") {
-			t.Errorf("%d: the answer repeats the secret or the token: %s", status, got.Body)
+		facebook.say(c.status, c.body)
+		got := w.get("/apps/pages/debug_token?input_token=" + input)
+		if got.Code != c.want || strings.Contains(got.Body.String(), pagesSecret) || strings.Contains(got.Body.String(), input) {
+			t.Errorf("%d: got %d %s, want %d without the secret and the token", c.status, got.Code, got.Body, c.want)
 		}
 	}
 	// A refusal of the app token does not prove the secret, whatever its code.

@@ -236,6 +236,23 @@ func TestTheProbeProvesAFacebookApp(t *testing.T) {
 	}
 }
 
+// Only an app whose list has an empty redirect_uri exchanges codes without one.
+func TestACodeWithoutARedirectURIMustBeAllowed(t *testing.T) {
+	w, facebook := facebookWorld(t, App{Label: "strict", Service: Facebook, ID: "1787", Secret: NewSecret("secret-of-strict-0123456789"), RedirectURIs: []string{callback}})
+	facebook.say(200, facebookAnswer)
+	for target, want := range map[string]int{
+		"/apps/pages/oauth/access_token?code=C": 200, "/apps/pages/oauth/access_token?code=D&redirect_uri=": 200,
+		"/apps/strict/oauth/access_token?code=C": 400, "/apps/strict/oauth/access_token?code=D&redirect_uri=": 400,
+	} {
+		if got := w.get(target); got.Code != want || want == 400 && !strings.Contains(got.Body.String(), "990017") {
+			t.Errorf("%s: got %d %s, want %d", target, got.Code, got.Body, want)
+		}
+	}
+	if n := len(facebook.asked()); n != 2 {
+		t.Errorf("Facebook was asked %d times, want 2", n)
+	}
+}
+
 // A form is read to its end, so its connection can be used again.
 func TestAConnectionIsKeptAfterAForm(t *testing.T) {
 	w, facebook := facebookWorld(t)
