@@ -195,7 +195,7 @@ func (m *marks) take(one mark) bool {
 	}
 	purged := known.number > 0 && known.until == 0
 	m.tokens[one.token] = one.number
-	if one.until == 0 || purged { // if the revocation of a purged token ended, the entries from before the purge would be found
+	if one.until == 0 || purged { // otherwise the end of the revocation would end the purge too
 		delete(m.until, one.token)
 	} else {
 		m.until[one.token] = max(one.until, known.until)

@@ -90,7 +90,7 @@ func (c *Cache) revoke(ctx context.Context, p *Purges, index []Key, inMemory boo
 		c.memory.entries.Invalidate(e.id)
 	}
 	c.forget(p, added)
-	if c.redis != nil && err == nil { // otherwise the other processes learn it when Redis is back
+	if c.redis != nil && err == nil { // otherwise the others learn it when Redis is back
 		_ = errors.Join(c.redis.writeMarks(ctx, p, added, nil), c.redis.removeIndexed(ctx, entries)) // faults are counted
 	}
 	if len(entries) == 0 {

@@ -75,7 +75,8 @@ func TestLoginsPageCallsWorkAsWritten(t *testing.T) {
 	}
 }
 
-// curl does what curl would do with one of the command lines of the page: it knows -d, -X and a URL.
+// curl does what curl would do with one of the command lines of the page: it knows -d, -X and a
+// URL.
 func curl(t *testing.T, p *process, line string) reply {
 	t.Helper()
 	var form []string

@@ -1,7 +1,7 @@
 package integration
 
-// When a user revokes a token, igproxy learns it from the first passed-through call that Meta refuses
-// with code 190. From then on, no sidecar of the fleet answers an exchange with that token.
+// When a user revokes a token, igproxy learns it from the first passed-through call that Meta
+// refuses with code 190. From then on, no sidecar of the fleet answers an exchange with that token.
 
 import (
 	"fmt"
@@ -48,7 +48,9 @@ func newRevocable(t *testing.T) *revocable {
 }
 
 // long returns the latest token for a short-lived token. The caller holds mu.
-func (u *revocable) long(short string) string { return fmt.Sprintf("%s-long-%d", short, u.issued[short]) }
+func (u *revocable) long(short string) string {
+	return fmt.Sprintf("%s-long-%d", short, u.issued[short])
+}
 
 func (u *revocable) revoke(token string) {
 	u.mu.Lock()

@@ -119,3 +119,39 @@ func TestDebugTokenNeedsAnInputToken(t *testing.T) {
 		t.Errorf("a POST is passed through as it is: %d, %q", post.Code, asked)
 	}
 }
+
+// During a rotation Meta refuses the app token that is made with the secret it no longer knows, as
+// it refuses a user's token that has ended. Then the other secret is tried, and is used from then
+// on.
+func TestDebugTokenTriesTheOtherSecretDuringARotation(t *testing.T) {
+	w, facebook := newWorld(t), newService(t)
+	const previous = "previous-secret-0123456789"
+	o := optionsFor(t, w.graph.url.String(), nil)
+	o.FacebookURL, o.DebugToken = facebook.url, true
+	o.Apps = []App{{Label: "pages", Service: Facebook, ID: pagesID, Secret: NewSecret(pagesSecret), Previous: NewSecret(previous)}}
+	w.p = newProxy(t, o)
+	valid := previous
+	facebook.mu.Lock()
+	facebook.says = func(r *http.Request, _ url.Values) (int, string) {
+		switch q := r.URL.Query(); {
+		case q.Get("access_token") != pagesID+"|"+valid:
+			return 400, `{"error":{"message":"Invalid OAuth access token signature.","type":"OAuthException","code":190}}`
+		case q.Get("input_token") == "EAAforeign":
+			return 400, `{"error":{"message":"The input token is of another app.","type":"OAuthException","code":100}}`
+		}
+		return 200, debugAnswer
+	}
+	facebook.mu.Unlock()
+	if got := w.get("/debug_token?input_token=EAA1"); got.Code != 200 || len(facebook.asked()) != 2 {
+		t.Errorf("got %d %s after %d calls, want 200 after 2", got.Code, got.Body, len(facebook.asked()))
+	}
+	if got := w.get("/debug_token?input_token=EAA2"); got.Code != 200 || len(facebook.asked()) != 3 {
+		t.Errorf("got %d after %d calls: the secret that worked is used first", got.Code, len(facebook.asked()))
+	}
+	if got := w.get("/debug_token?input_token=EAAforeign"); got.Code != 400 || !strings.Contains(got.Body.String(), "of another app") {
+		t.Errorf("a refusal that has another reason: %d %s", got.Code, got.Body)
+	}
+	if state := w.p.Apps()[0].ClientSecret; state != "accepted" {
+		t.Errorf("the secret is %s", state)
+	}
+}

@@ -317,3 +317,22 @@ func TestExchangesInDifferentFormsAreJoined(t *testing.T) {
 		t.Errorf("got %d and %d after %d calls", a, b, len(facebook.asked()))
 	}
 }
+
+// Meta's SDK for Node.js adds its own access_token to the URL of each call, also of an exchange
+// whose parameters are in the body.
+func TestAnAccessTokenBesideAnExchangeInTheBodyIsIgnored(t *testing.T) {
+	w, facebook := facebookWorld(t)
+	facebook.say(200, facebookAnswer)
+	for target, code := range map[string]int{"?access_token=EAAother": 200, "?access_token=EAAother&client_id=" + pagesID: 400, "?access_token=a&access_token=b": 200} {
+		r := httptest.NewRequest(http.MethodPost, "/oauth/access_token"+target, strings.NewReader(`{"grant_type":"fb_exchange_token","fb_exchange_token":"EAA"}`))
+		r.Header.Set("Content-Type", "application/json")
+		if got := ask(w.p, r); got.Code != code {
+			t.Errorf("%s: got %d %s, want %d", target, got.Code, got.Body, code)
+		}
+	}
+	for _, asked := range facebook.asked() {
+		if strings.Contains(asked, "EAAother") {
+			t.Errorf("asked %s", asked)
+		}
+	}
+}

@@ -45,8 +45,8 @@ func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 	return a
 }
 
-// index puts the entry of a token into the index, so that it is forgotten when a call with that token
-// is refused.
+// index puts the entry of a token into the index, so that it is forgotten when a call with that
+// token is refused.
 func index(c call, claim *cache.Claim, a answer) {
 	if a.refusal != nil || !c.grant.isIndexed() {
 		return

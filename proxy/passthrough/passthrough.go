@@ -62,8 +62,8 @@ type Call struct {
 	// OnHeader is called with the header of an answer before it is passed on. Required.
 	OnHeader func(http.Header)
 	// OnRefused is called with the status, 400 or 401, and the body of an answer of up to 64 KiB,
-	// when all of it has been read. It must return quickly. A body compressed with gzip is decompressed; one with another
-	// encoding is left out. Nil: nothing is called.
+	// when all of it has been read. It must return quickly. A body compressed with gzip is
+	// decompressed; one with another encoding is left out. Nil: nothing is called.
 	OnRefused func(status int, body []byte)
 }
 
