@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 )
@@ -91,7 +90,8 @@ func (c *Cache) revoke(ctx context.Context, p *Purges, index []Key, inMemory boo
 	}
 	c.forget(p, added)
 	if c.redis != nil && err == nil { // otherwise the others learn it when Redis is back
-		_ = errors.Join(c.redis.writeMarks(ctx, p, added, nil), c.redis.removeIndexed(ctx, entries)) // faults are counted
+		_ = c.redis.writeMarks(ctx, p, added, nil) // faults of both are counted
+		_ = c.redis.removeIndexed(ctx, entries)
 	}
 	if len(entries) == 0 {
 		return NotFound

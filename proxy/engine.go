@@ -52,6 +52,7 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.metrics.expect(apps, table)
 	hosts := slices.Clone(o.Hosts)
 	var meta []string
 	for _, a := range apps {

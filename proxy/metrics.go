@@ -72,6 +72,7 @@ func NewMetrics() *Metrics {
 		[]float64{.005, .01, .025, .05, .1, .2, .3, .5, .75, 1, 2, 3, 5, 10}, "grant")
 	m.lookups = counter("cache_lookups_total", "Lookups, by tier and result.", "tier", "result")
 	m.memoryHits = m.lookups.WithLabelValues(string(cache.TierMemory), cache.Found)
+	m.lookups.WithLabelValues(string(cache.TierRedis), "unsealed") // see expect
 	m.claims = counter("claims_total", "Claims on tokens that are not in memory, by result.", "result")
 	m.stores = counter("cache_stores_total", "Stores, by tier and result.", "tier", "result")
 	m.redisErrs = counter("redis_errors_total", "Redis faults, by operation and kind.", "operation", "kind")
@@ -109,6 +110,24 @@ func (m *Metrics) Build(version, commit, goVersion string) {
 func (m *Metrics) LogLinesDropped(read func() int) {
 	promauto.With(m.registry).NewCounterFunc(prometheus.CounterOpts{Name: "igproxy_log_lines_dropped_total",
 		Help: "Log lines that standard error did not accept in time."}, func() float64 { return float64(read()) })
+}
+
+// expect exports, with the value 0, those counters of the apps for whose increase the alerts ask. In
+// a counter that appears with the value 1, Prometheus sees no increase.
+func (m *Metrics) expect(apps []*app, table []*grant) {
+	failed := func(app, grant string) { m.requests.WithLabelValues(app, grant, "failed", string(sourceNone)) }
+	failed(noApp, "none")
+	for _, a := range apps {
+		failed(a.Label, passthroughGrant)
+		for _, g := range table {
+			if g.service != a.Service {
+				continue
+			}
+			failed(a.Label, g.name)
+			m.upstream.WithLabelValues(a.Label, g.name, string(graph.ClassAppLimit))
+			m.upstream.WithLabelValues(a.Label, g.name, string(graph.ClassStanding))
+		}
+	}
 }
 
 func (m *Metrics) answered(x *reply, took time.Duration) {

@@ -117,7 +117,8 @@ func TestTablesOfClientsMatchTheTest(t *testing.T) {
 	for _, l := range logins {
 		_, table, _ := strings.Cut(page, "\n### "+l.heading+"\n")
 		table, _, _ = strings.Cut(table, "\n#")
-		if rows := strings.Count(table, "\n| ") - 1; rows != len(l.clients) && l.heading != "Instagram Login" { // it lists curl too
+		// Instagram Login's table lists curl too.
+		if rows := strings.Count(table, "\n| ") - 1; rows != len(l.clients) && l.heading != "Instagram Login" {
 			t.Errorf("the table of %s has %d rows, and the test has %d clients", l.heading, rows, len(l.clients))
 		}
 		for _, c := range l.clients {

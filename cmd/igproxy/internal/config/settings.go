@@ -107,7 +107,8 @@ func settings() []setting {
 			doc: "The largest response accepted from Meta, after decompression. A larger one counts as malformed."},
 		{key: "upstream.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
 			doc: "How many calls of one app and grant (exchange, refresh, or code for one redirect_uri) may be in flight. Eight times as many may wait, " +
-				"for at most upstream.timeout, until one of these ends; further calls get 503. Cached tokens are still served."},
+				"until one of these ends, for at most upstream.timeout; with Redis, redis.timeout is added, and with coalesce.enabled also coalesce.wait. " +
+				"Further calls get 503. Cached tokens are still served."},
 		{key: "upstream.retries", kind: kindCount, value: "1", low: 0, high: 1,
 			doc: "How many times igproxy retries an exchange that got no response or a temporary error from Meta, within upstream.timeout."},
 		{key: "upstream.max_connection_age", kind: kindDuration, value: "5m", low: second, high: 24 * hour,
