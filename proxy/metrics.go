@@ -112,8 +112,8 @@ func (m *Metrics) LogLinesDropped(read func() int) {
 		Help: "Log lines that standard error did not accept in time."}, func() float64 { return float64(read()) })
 }
 
-// expect exports, with the value 0, those counters of the apps for whose increase the alerts ask. In
-// a counter that appears with the value 1, Prometheus sees no increase.
+// expect exports, with the value 0, those counters of the apps for whose increase the alerts ask.
+// In a counter that appears with the value 1, Prometheus sees no increase.
 func (m *Metrics) expect(apps []*app, table []*grant) {
 	failed := func(app, grant string) { m.requests.WithLabelValues(app, grant, "failed", string(sourceNone)) }
 	failed(noApp, "none")
