@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	stdlog "log"
 	"log/slog"
@@ -86,7 +87,11 @@ func serve(o sidecar.Options, lines *logging.Log) error {
 	sidecar.TuneMemory(log)
 	o.Reloads, o.Log = reloads, lines
 	s, err := sidecar.New(o)
-	if err != nil {
+	var wrong sidecar.ConfigurationError
+	switch {
+	case errors.As(err, &wrong):
+		return usageError("%v", wrong)
+	case err != nil:
 		return err
 	}
 	return s.Run(signals)
