@@ -50,7 +50,7 @@ type Observer interface {
 	// Claim is called for each claim that memory cannot answer, if Redis is configured.
 	Claim(Outcome)
 	// RedisError is called for each fault of Redis, with the operation (claim, publish, renew,
-	// release or purge) and the kind of fault.
+	// release, purge or revoke) and the kind of fault.
 	RedisError(operation, kind string)
 	// RedisState is called with false when Redis is no longer used, and with true at the start and
 	// when Redis is used again.
@@ -114,6 +114,7 @@ type Cache struct {
 	pending  sync.WaitGroup // writes to Redis, and renewals of leases
 	watching sync.WaitGroup // watchRedis
 	room     chan struct{}  // has one element for each pending write to Redis
+	revoking revoking
 }
 
 // New builds a Cache. It does not dial, so it succeeds while Redis is down.
@@ -129,7 +130,8 @@ func New(o Options) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cache: the memory tier: %w", err)
 	}
-	c := &Cache{memory: memory, observer: o.Observer, log: o.Logger, room: make(chan struct{}, maxPending), closing: make(chan struct{}), purges: map[ID]*Purges{}}
+	c := &Cache{memory: memory, observer: o.Observer, log: o.Logger, room: make(chan struct{}, maxPending), closing: make(chan struct{}), purges: map[ID]*Purges{},
+		revoking: revoking{room: make(chan struct{}, maxRevoking)}}
 	if o.Redis == nil {
 		return c, nil
 	}
@@ -205,11 +207,13 @@ func (c *Cache) Holds(size int) bool { return size <= maxKept || c.shared != nil
 // Keep stores an entry in memory only, for entries that must not be stored in Redis. It stores
 // nothing if the entry has expired or is larger than 8 KiB, or if its token was purged after the
 // key was derived.
-func (c *Cache) Keep(k Key, e Entry) {
+func (c *Cache) Keep(k Key, e Entry) { c.keep(k, e, 0) }
+
+func (c *Cache) keep(k Key, e Entry, index tag) {
 	if !time.Now().Before(e.Expires) || k.purged() {
 		return
 	}
-	c.memory.put(k, e)
+	c.memory.put(k, e, index)
 	result := "stored"
 	if len(e.Value) > maxKept {
 		result = "oversize"
@@ -217,23 +221,27 @@ func (c *Cache) Keep(k Key, e Entry) {
 	c.observer.Store(TierMemory, result)
 }
 
-// later runs work in the background. It returns false, and runs nothing, if too much work is
-// pending or the cache is closed. The work must end within the budgets of a few operations, because
-// Close waits for it.
-func (c *Cache) later(work func()) bool {
+// later runs a store in the background. It returns false, and runs nothing, if too many are pending
+// or the cache is closed.
+func (c *Cache) later(store func()) bool { return c.background("store", c.room, store) }
+
+// background runs work in the background if there is room for it. It returns false, and runs
+// nothing, if there is no room or the cache is closed. The work must end within the budgets of a
+// few operations, because Close waits for it.
+func (c *Cache) background(what string, room chan struct{}, work func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return false
 	}
 	select {
-	case c.room <- struct{}{}:
+	case room <- struct{}{}:
 	default:
 		return false
 	}
 	c.pending.Go(func() {
-		defer func() { <-c.room }()
-		contain(c.log, "store", work)
+		defer func() { <-room }()
+		contain(c.log, what, work)
 	})
 	return true
 }

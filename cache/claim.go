@@ -12,9 +12,15 @@ import (
 // sealed bytes only.
 type shared interface {
 	claim(ctx context.Context, k Key, owner string, unusable []byte) (reply, error)
-	publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte) (winner []byte, err error)
+	publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte, index sealedIndex) (winner []byte, err error)
 	renew(k Key, owner string) (held bool, err error)
 	release(k Key, owner string, failure []byte, ttl time.Duration) error
+}
+
+// sealedIndex is what the index has for an entry. Without a key there is nothing.
+type sealedIndex struct {
+	key    Key
+	sealed []byte
 }
 
 // reply is the reply to a claim. At most one field is set. No field is set if the caller has to ask
@@ -54,6 +60,7 @@ type Claim struct {
 
 	cache    *Cache
 	key      Key
+	index    Key // the entry's key in the index; the zero Key: the entry is not in the index
 	owner    string
 	lease    *lease
 	over     []byte // a stored value that the answer replaces if the caller asks upstream anyway
@@ -80,7 +87,7 @@ func (c *Cache) Claim(ctx context.Context, k Key) *Claim {
 		cl.Outcome, cl.Entry, cl.Tier = Alone, Entry{}, ""
 	}
 	if cl.Outcome == Hit || cl.Outcome == Followed {
-		c.memory.put(k, cl.Entry)
+		c.memory.put(k, cl.Entry, 0) // the process that stored it has put it into the index in Redis
 	}
 	c.observer.Claim(cl.Outcome)
 	return cl

@@ -346,7 +346,7 @@ func TestPlainPublishReplacesOnlyUnreadableValues(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	winner, err := late.publish(k, "owner", sealed, time.Hour, nil)
+	winner, err := late.publish(k, "owner", sealed, time.Hour, nil, sealedIndex{})
 	if e, errOpen := open(k, sealedValue, winner, time.Now()); err != nil || errOpen != nil || string(e.Value) != "first" {
 		t.Errorf("the winner is %q, %v, %v", e.Value, err, errOpen)
 	}

@@ -94,7 +94,7 @@ func (m *model) claim(_ context.Context, _ Key, owner string, unusable []byte) (
 	return r, nil
 }
 
-func (m *model) publish(_ Key, owner string, sealed []byte, _ time.Duration, over []byte) (winner []byte, err error) {
+func (m *model) publish(_ Key, owner string, sealed []byte, _ time.Duration, over []byte, _ sealedIndex) (winner []byte, err error) {
 	err = m.do(func(time.Time) {
 		if m.holder == owner {
 			m.holder = ""

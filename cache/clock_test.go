@@ -51,7 +51,7 @@ func TestClockJumpServesNoExpiredEntry(t *testing.T) {
 		"an entry from Redis, with the wall clock only": {now.Add(time.Hour).Round(0), true},
 	} {
 		k := keyOf(t, name)
-		m.put(k, Entry{Value: []byte("v"), Expires: c.expires})
+		m.put(k, Entry{Value: []byte("v"), Expires: c.expires}, 0)
 		if _, got := m.get(k); got != c.want {
 			t.Errorf("%s: served %v, want %v", name, got, c.want)
 		}

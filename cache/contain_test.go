@@ -22,7 +22,7 @@ func (p panicking) claim(context.Context, Key, string, []byte) (reply, error) {
 	return reply{leader: true}, nil
 }
 
-func (p panicking) publish(Key, string, []byte, time.Duration, []byte) ([]byte, error) {
+func (p panicking) publish(Key, string, []byte, time.Duration, []byte, sealedIndex) ([]byte, error) {
 	p.panics("publish")
 	return nil, nil
 }

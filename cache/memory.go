@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -21,28 +22,39 @@ const (
 )
 
 // memory is the memory tier, bounded in bytes.
-type memory struct{ entries *otter.Cache[ID, kept] }
+type memory struct {
+	entries *otter.Cache[ID, kept]
+	tags    tags
+}
 
-// kept is an entry, with the two fields that drop needs.
+// kept is an entry, with the fields that drop and indexedBy need.
 type kept struct {
 	Entry
 	purges *Purges
-	all    int64 // the number of the last purge of everything when the entry was stored
+	all    int64   // the number of the last purge of everything when the entry was stored
+	tag    tag     // zero: the entry is not in the index
+	purged *purged // nil: the token was never purged
+}
+
+// purged is a token that was purged alone before its entry was stored.
+type purged struct {
+	token  ID
+	number int64 // of the purge
 }
 
 func newMemory(maxBytes int64, log *slog.Logger) (*memory, error) {
+	m := &memory{}
 	entries, err := otter.New(&otter.Options[ID, kept]{
 		MaximumWeight: uint64(maxBytes), //nolint:gosec // New has checked that it is positive
 		Weigher:       weight,
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[ID, kept]) time.Duration {
 			return time.Until(e.Value.Expires)
 		}),
-		Logger: otterLog{log}, // otter's default is slog's global logger
+		OnAtomicDeletion: func(e otter.DeletionEvent[ID, kept]) { m.tags.remove(e.Value.tag) },
+		Logger:           otterLog{log}, // otter's default is slog's global logger
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &memory{entries: entries}, nil
+	m.entries = entries
+	return m, err
 }
 
 // weight returns the bytes that an entry takes.
@@ -70,14 +82,37 @@ func expired(end, now time.Time) bool {
 // put stores an entry, unless its token was purged after the key was derived, or its value is
 // larger than maxKept. If a purge comes right after this check, the entry is stored under a name
 // that no later key has.
-func (m *memory) put(k Key, e Entry) {
+func (m *memory) put(k Key, e Entry, index tag) {
 	switch {
 	case k.purged():
 	case len(e.Value) > maxKept:
 		m.entries.Invalidate(k.id) // or an earlier, outdated entry would be found
 	default:
-		m.entries.Set(k.id, kept{e, k.purges, k.marks.all})
+		one := kept{Entry: e, purges: k.purges, all: k.marks.all, tag: index}
+		if number := k.number(); number > 0 {
+			one.purged = &purged{k.token, number}
+		}
+		m.tags.add(index) // before Set, because the entry may be removed at any moment after it
+		m.entries.Set(k.id, one)
 	}
+}
+
+// indexedBy returns the app's entries that are in the index under one of these keys. It visits all
+// entries.
+func (m *memory) indexedBy(p *Purges, index []Key) (found []indexed) {
+	all := p.current().all
+	for id, entry := range m.entries.All() {
+		at := slices.IndexFunc(index, func(k Key) bool { return k.tag() == entry.tag })
+		if at < 0 || entry.purges != p || entry.all != all {
+			continue
+		}
+		one := indexed{id: id, token: id, expires: entry.Expires, key: index[at]}
+		if entry.purged != nil {
+			one.token, one.number = entry.purged.token, entry.purged.number
+		}
+		found = append(found, one)
+	}
+	return found
 }
 
 // drop frees the memory of the entries from before the last purge of everything.

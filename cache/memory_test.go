@@ -174,17 +174,22 @@ func TestLargeValuesAreNotKeptInMemory(t *testing.T) {
 // entryOverhead is close to what an entry really takes in addition to its value.
 func TestEntryWeighsWhatItTakes(t *testing.T) {
 	const entries = 20_000
-	keys := keysOf(t, "secret", "app", "scope")
-	for _, size := range []int{100, 350, 1000, 4000} {
+	keys, index := keysOf(t, "secret", "app", "scope"), keysOf(t, "secret", "app", "index")
+	for i, size := range []int{100, 100, 350, 350, 1000, 1000, 4000, 4000} {
+		indexed := i%2 == 1
 		c := newCache(t, Options{MaxBytes: 1 << 30})
 		before := heap()
 		for i := range entries {
-			c.Keep(keys.Derive(fmt.Sprint(i)), Entry{Value: make([]byte, size), Expires: time.Now().Add(time.Hour)})
+			tag := tag(0)
+			if indexed {
+				tag = index.Derive(fmt.Sprint(i)).tag()
+			}
+			c.keep(keys.Derive(fmt.Sprint(i)), Entry{Value: make([]byte, size), Expires: time.Now().Add(time.Hour)}, tag)
 		}
 		eventually(t, "all entries are held", func() bool { return c.Len() == entries })
 		took := float64(heap()-before) / entries
 		weight := float64(c.Bytes()) / entries
-		t.Logf("%d bytes: an entry takes %.0f and weighs %.0f", size, took, weight)
+		t.Logf("%d bytes, indexed %v: an entry takes %.0f and weighs %.0f", size, indexed, took, weight)
 		if took > 1.15*weight || took < 0.7*weight {
 			t.Errorf("%d bytes: an entry takes %.0f bytes and weighs %.0f", size, took, weight)
 		}

@@ -102,9 +102,10 @@ func (c *Cache) readPurges(ctx context.Context, all ...*Purges) (now int64, err 
 	}
 	for i, p := range all {
 		learned, missing, stale := p.merge(now, sets[i])
-		if len(learned) > 0 {
-			c.forget(p, learned)
-			c.redis.log.Info("purge received", "marks", len(learned))
+		c.forget(p, learned)
+		purges := slices.DeleteFunc(learned, func(m mark) bool { return m.until > 0 })
+		if len(purges) > 0 {
+			c.redis.log.Info("purge received", "marks", len(purges))
 		}
 		err = errors.Join(err, c.redis.writeMarks(ctx, p, missing, stale))
 	}

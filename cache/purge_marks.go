@@ -1,7 +1,10 @@
 package cache
 
 import (
+	"cmp"
+	"encoding/binary"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,12 +34,14 @@ type Purges struct {
 type marks struct {
 	all    int64        // of everything; zero: never
 	tokens map[ID]int64 // of single tokens, by Key.token; each is higher than all
+	until  map[ID]int64 // of those tokens, the ones whose mark is a revocation: mark.until
 }
 
-// mark is one purge.
+// mark is one purge, or one revocation: a purge that igproxy makes by itself, see Revoke.
 type mark struct {
 	token  ID    // the zero ID stands for everything
 	number int64 // Unix milliseconds of Redis's clock, or more, to exceed the number of an earlier purge
+	until  int64 // of a revocation: the time at which it is forgotten, in Unix milliseconds; zero: a purge
 }
 
 const (
@@ -46,6 +51,14 @@ const (
 	// keepMarks is how long a purge is remembered. No entry lives longer than a long-lived token of
 	// Meta, which lives for 60 days.
 	keepMarks = 61 * 24 * time.Hour
+
+	// maxRevoked bounds the revocations of an app. Beyond it, the oldest are forgotten, so that
+	// users who revoke their tokens cannot cause a purge of everything. A forgotten revocation only
+	// means that a copy of its entry, if one is left anywhere, can be found again.
+	maxRevoked = 500
+
+	// clockMargin is added to the life of a revocation, because the clocks of the fleet differ.
+	clockMargin = time.Minute
 
 	purgesScope = "igproxy/purges" // no caller uses a scope of this name
 )
@@ -81,13 +94,28 @@ func (p *Purges) add(now int64, tokens ...ID) (added []mark) {
 	defer p.mu.Unlock()
 	next := p.known.Load().clone()
 	for _, token := range tokens {
-		m := mark{token, max(now, next.number(token)+1, next.all+1)}
-		next.take(m)
-		added = append(added, m)
+		added = append(added, next.add(now, mark{token: token}))
 	}
 	added = append(added, next.prune(now)...)
 	p.known.Store(next)
 	return added
+}
+
+// revoke marks the tokens of entries as revoked, and returns the entries that it marked. It skips
+// entries whose tokens have been purged since: their answers are no longer given.
+func (p *Purges) revoke(now int64, entries []indexed) (revoked []indexed, added []mark) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	next := p.known.Load().clone()
+	for _, e := range entries {
+		if next.tokens[e.token] == e.number {
+			added = append(added, next.add(now, mark{token: e.token, until: e.expires.Add(clockMargin).UnixMilli()}))
+			revoked = append(revoked, e)
+		}
+	}
+	added = append(added, next.prune(now)...)
+	p.known.Store(next)
+	return revoked, added
 }
 
 // merge adds the marks from the sorted set in Redis. It returns the marks that were new, the marks
@@ -98,25 +126,27 @@ func (p *Purges) merge(now int64, members []string) (learned, missing []mark, st
 	defer p.mu.Unlock()
 	next := p.known.Load().clone()
 	found := make(map[string]mark, len(members))
-	stored := make(map[ID]int64, len(members))
+	stored := make(map[ID]mark, len(members))
 	for _, member := range members {
 		m, ok := p.open(member)
 		if !ok {
 			continue
 		}
-		found[member], stored[m.token] = m, max(m.number, stored[m.token])
+		if found[member] = m; m.after(stored[m.token]) {
+			stored[m.token] = m
+		}
 		if next.take(m) {
 			learned = append(learned, m)
 		}
 	}
 	learned = append(learned, next.prune(now)...)
 	for member, m := range found {
-		if m.number != next.number(m.token) {
+		if m != next.mark(m.token) {
 			stale = append(stale, member)
 		}
 	}
 	for _, m := range next.list() {
-		if m.number > stored[m.token] {
+		if m.after(stored[m.token]) {
 			missing = append(missing, m)
 		}
 	}
@@ -124,72 +154,117 @@ func (p *Purges) merge(now int64, members []string) (learned, missing []mark, st
 	return learned, missing, stale
 }
 
-func (m *marks) clone() *marks { return &marks{m.all, maps.Clone(m.tokens)} }
+func (m *marks) clone() *marks { return &marks{m.all, maps.Clone(m.tokens), maps.Clone(m.until)} }
 
-// number returns the number of a token's own purge (or of the purge of everything), or zero if
-// there was none.
-func (m *marks) number(token ID) int64 {
+// mark returns the mark of a token (or of everything). Its number is zero if there is none.
+func (m *marks) mark(token ID) mark {
 	if token == everything {
-		return m.all
+		return mark{token: token, number: m.all}
 	}
-	return m.tokens[token]
+	return mark{token, m.tokens[token], m.until[token]}
+}
+
+// after reports whether a mark replaces another mark of the same token: its number is higher, or
+// the number is the same and it is remembered for longer.
+func (m mark) after(other mark) bool {
+	if m.number != other.number {
+		return m.number > other.number
+	}
+	return other.until > 0 && (m.until == 0 || m.until > other.until)
+}
+
+// add adds a mark, and returns it with its number.
+func (m *marks) add(now int64, one mark) mark {
+	one.number = max(now, m.mark(one.token).number+1, m.all+1)
+	m.take(one)
+	return m.mark(one.token)
 }
 
 // take adds a mark if it is newer than what is known, and reports whether it did.
 func (m *marks) take(one mark) bool {
+	known := m.mark(one.token)
 	switch {
-	case one.number <= max(m.all, m.number(one.token)):
+	case one.number <= m.all || !one.after(known):
 		return false
 	case one.token == everything:
 		m.all = one.number
-	default:
-		if m.tokens == nil {
-			m.tokens = map[ID]int64{}
-		}
-		m.tokens[one.token] = one.number
+		return true
+	}
+	if m.tokens == nil {
+		m.tokens, m.until = map[ID]int64{}, map[ID]int64{}
+	}
+	purged := known.number > 0 && known.until == 0
+	m.tokens[one.token] = one.number
+	if one.until == 0 || purged { // otherwise the end of the revocation would end the purge too
+		delete(m.until, one.token)
+	} else {
+		m.until[one.token] = max(one.until, known.until)
 	}
 	return true
 }
 
 // prune forgets the marks that a purge of everything has replaced, and the marks that are so old
-// that every entry from before them has expired. If too many are left, it purges everything and
-// returns the mark of that purge.
+// that every entry from before them has expired. If too many purges are left, it purges everything
+// and returns the mark of that purge. If too many revocations are left, it forgets the oldest.
 func (m *marks) prune(now int64) (added []mark) {
-	maps.DeleteFunc(m.tokens, func(_ ID, number int64) bool {
-		return number <= m.all || number+keepMarks.Milliseconds() < now
-	})
-	if len(m.tokens) <= maxMarks {
+	for token, number := range m.tokens {
+		until := m.until[token]
+		if number <= m.all || number+keepMarks.Milliseconds() < now || until > 0 && until < now {
+			m.forget(token)
+		}
+	}
+	if revoked := len(m.until); revoked > maxRevoked {
+		oldest := slices.SortedFunc(maps.Keys(m.until), func(a, b ID) int { return cmp.Compare(m.tokens[a], m.tokens[b]) })
+		for _, token := range oldest[:revoked-maxRevoked] {
+			m.forget(token)
+		}
+	}
+	if len(m.tokens)-len(m.until) <= maxMarks {
 		return nil
 	}
 	last := now
 	for _, number := range m.tokens {
 		last = max(last, number+1)
 	}
-	m.all, m.tokens = last, nil
-	return []mark{{everything, last}}
+	m.all, m.tokens, m.until = last, nil, nil
+	return []mark{{token: everything, number: last}}
+}
+
+func (m *marks) forget(token ID) {
+	delete(m.tokens, token)
+	delete(m.until, token)
 }
 
 func (m *marks) list() (all []mark) {
 	if m.all > 0 {
-		all = append(all, mark{everything, m.all})
+		all = append(all, m.mark(everything))
 	}
-	for token, number := range m.tokens {
-		all = append(all, mark{token, number})
+	for token := range m.tokens {
+		all = append(all, m.mark(token))
 	}
 	return all
 }
 
-// seal returns the member of the sorted set that stands for a mark.
+// seal returns the member of the sorted set that stands for a mark. A revocation has its end after
+// the token. Versions of igproxy that know no revocations ignore such a member.
 func (p *Purges) seal(m mark) (string, error) {
-	sealed, err := seal(p.key, sealedMark, Entry{Value: m.token[:], Expires: time.UnixMilli(m.number)})
+	value := m.token[:]
+	if m.until > 0 {
+		value = binary.BigEndian.AppendUint64(value, uint64(m.until))
+	}
+	sealed, err := seal(p.key, sealedMark, Entry{Value: value, Expires: time.UnixMilli(m.number)})
 	return string(sealed), err
 }
 
 func (p *Purges) open(member string) (m mark, ok bool) {
 	// The zero time is before every number, so that no mark counts as expired.
 	e, err := open(p.key, sealedMark, []byte(member), time.Time{})
-	if err != nil || len(e.Value) != len(m.token) {
+	if err != nil || len(e.Value) != len(m.token) && len(e.Value) != len(m.token)+8 {
 		return m, false
 	}
-	return mark{ID(e.Value), e.Expires.UnixMilli()}, true
+	m = mark{token: ID(e.Value[:len(m.token)]), number: e.Expires.UnixMilli()}
+	if end := e.Value[len(m.token):]; len(end) > 0 {
+		m.until = int64(binary.BigEndian.Uint64(end)) //nolint:gosec // seal wrote it
+	}
+	return m, true
 }

@@ -77,7 +77,11 @@ func TestPurgesConverge(t *testing.T) {
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
 			p := all[rapid.IntRange(0, len(all)-1).Draw(t, "process")]
 			now += int64(rapid.IntRange(0, 3).Draw(t, "ms"))
-			switch rapid.IntRange(0, 5).Draw(t, "what") {
+			switch rapid.IntRange(0, 6).Draw(t, "what") {
+			case 6:
+				revoked := revocation(ID{byte(rapid.IntRange(1, 4).Draw(t, "token"))}, now+int64(rapid.IntRange(0, 9).Draw(t, "life"))-clockMargin.Milliseconds())
+				revoked[0].number = p.current().tokens[revoked[0].token]
+				p.revoke(now, revoked)
 			case 0:
 				p.add(now, everything)
 			case 1, 2:
@@ -177,5 +181,78 @@ func TestPurgeRenamesOnlyItsToken(t *testing.T) {
 	p.add(2000, everything)
 	if !two.purged() || keys.Derive("two").id == two.id || seen[keys.Derive("one").id] {
 		t.Error("a purge of everything does not rename all entries")
+	}
+}
+
+// revocation returns an entry of a token that expires after this many milliseconds of Unix time.
+func revocation(token ID, expires int64) []indexed {
+	return []indexed{{id: token, token: token, expires: time.UnixMilli(expires)}}
+}
+
+func TestRevocationIsForgottenWhenItsEntryHasExpired(t *testing.T) {
+	p, other := newTestPurges(t, "secret"), newTestPurges(t, "secret")
+	p.revoke(1000, revocation(ID{1}, 5000))
+	members := sealedMarks(t, p)
+	end := 5000 + clockMargin.Milliseconds()
+	if learned, _, _ := other.merge(end, members); len(learned) != 1 || other.current().tokens[ID{1}] == 0 {
+		t.Fatalf("learned %v", learned)
+	}
+	for _, one := range []*Purges{p, other} {
+		_, missing, stale := one.merge(end+1, members)
+		if len(one.current().tokens)+len(one.current().until)+len(missing) > 0 || len(stale) != 1 {
+			t.Errorf("%v, missing %v, %d stale", one.current(), missing, len(stale))
+		}
+	}
+}
+
+// Otherwise the entries from before the purge would be found again when the revocation ends.
+func TestRevocationOfAPurgedTokenLastsAsLongAsThePurge(t *testing.T) {
+	p, other := newTestPurges(t, "secret"), newTestPurges(t, "secret")
+	number := p.add(1000, ID{1})[0].number
+	revoked := revocation(ID{1}, 5000)
+	revoked[0].number = number
+	if _, added := p.revoke(2000, revoked); len(added) != 1 || added[0].until != 0 {
+		t.Errorf("added %v", added)
+	}
+	other.merge(3000, sealedMarks(t, p))
+	for _, one := range []*Purges{p, other} {
+		one.merge(time.Hour.Milliseconds(), nil)
+		if one.current().tokens[ID{1}] != 2000 {
+			t.Errorf("the purge was forgotten: %v", one.current())
+		}
+	}
+	// A process that did not know of the purge has revoked the token later.
+	late := newTestPurges(t, "secret")
+	late.revoke(4000, revocation(ID{1}, 5000))
+	p.merge(4000, sealedMarks(t, late))
+	late.merge(4000, sealedMarks(t, p))
+	for _, one := range []*Purges{p, late} {
+		if got := one.current().mark(ID{1}); got != (mark{ID{1}, 4000, 0}) {
+			t.Errorf("got %v", got)
+		}
+	}
+}
+
+func TestRevocationsNeverPurgeEverything(t *testing.T) {
+	p := newTestPurges(t, "secret")
+	p.add(500, ID{9})
+	for i := range maxRevoked + 10 {
+		p.revoke(int64(1000+i), revocation(ID{1, byte(i), byte(i >> 8)}, time.Hour.Milliseconds()))
+	}
+	now := p.current()
+	if now.all != 0 || len(now.until) != maxRevoked || len(now.tokens) != maxRevoked+1 || now.tokens[ID{9}] == 0 {
+		t.Errorf("everything purged at %d; %d revocations and %d tokens", now.all, len(now.until), len(now.tokens))
+	}
+	if now.tokens[ID{1, 9}] != 0 || now.tokens[ID{1, 10}] == 0 {
+		t.Error("not the oldest revocations were forgotten")
+	}
+}
+
+// A revocation of an entry whose token was purged since would only forget its successor.
+func TestEntryFromBeforeAPurgeIsNotRevoked(t *testing.T) {
+	p := newTestPurges(t, "secret")
+	p.add(1000, ID{1})
+	if revoked, added := p.revoke(2000, revocation(ID{1}, 5000)); len(revoked)+len(added) > 0 {
+		t.Errorf("revoked %v, added %v", revoked, added)
 	}
 }

@@ -267,7 +267,7 @@ func TestEntryFromBeforeAPurgeIsNeverFound(t *testing.T) {
 				t.Error("an entry that was published late is found")
 			}
 			eventually(t, "the other process forgets the token", func() bool { return cold.tier("token") == "" })
-			if _, err := cold.redis.publish(before, "owner", []byte(stored[redis.Keys()[0]]), time.Hour, nil); err != nil {
+			if _, err := cold.redis.publish(before, "owner", []byte(stored[redis.Keys()[0]]), time.Hour, nil, sealedIndex{}); err != nil {
 				t.Fatal(err)
 			}
 			if cold.tier("token") != "" {

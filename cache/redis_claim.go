@@ -73,13 +73,13 @@ func (t *redisTier) claim(ctx context.Context, k Key, owner string, unusable []b
 
 // publish stores a sealed value and ends the owner's lease. If a value is stored already, publish
 // returns it, because the first value that was stored wins. A stored value that equals over is
-// replaced.
-func (t *redisTier) publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte) (winner []byte, err error) {
+// replaced. In the same round trip, publish stores what the index has for the entry.
+func (t *redisTier) publish(k Key, owner string, sealed []byte, ttl time.Duration, over []byte, index sealedIndex) (winner []byte, err error) {
 	err = t.do(context.Background(), "publish", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
 		if t.scripted() {
-			winner, err = t.scriptedPublish(ctx, c, k, owner, sealed, ttl, over)
+			winner, err = t.scriptedPublish(ctx, c, k, owner, sealed, ttl, over, index)
 		} else {
-			winner, err = t.plainPublish(ctx, c, k, sealed, ttl, over)
+			winner, err = t.plainPublish(ctx, c, k, sealed, ttl, over, index)
 		}
 		return err
 	})
@@ -123,6 +123,11 @@ func (t *redisTier) release(k Key, owner string, failure []byte, ttl time.Durati
 func (t *redisTier) run(ctx context.Context, c *client, s *redis.Script, k Key, owner string, args ...any) (word string, payload []byte, err error) {
 	value, lease, failure := t.keys(k)
 	reply, err := c.run(ctx, s, []string{value, lease, failure}, append([]any{owner}, args...))
+	return readReply(reply, err, owner)
+}
+
+// readReply returns the word and the payload of the reply to a script.
+func readReply(reply any, err error, owner string) (word string, payload []byte, _ error) {
 	if err != nil {
 		return "", nil, scriptError(err)
 	}
@@ -155,8 +160,17 @@ func (t *redisTier) scriptedClaim(ctx context.Context, c *client, k Key, owner s
 	return reply{}, errDesync
 }
 
-func (t *redisTier) scriptedPublish(ctx context.Context, c *client, k Key, owner string, sealed []byte, ttl time.Duration, over []byte) ([]byte, error) {
-	word, winner, err := t.run(ctx, c, publishScript, k, owner, sealed, ttl.Milliseconds(), over)
+func (t *redisTier) scriptedPublish(ctx context.Context, c *client, k Key, owner string, sealed []byte, ttl time.Duration, over []byte, index sealedIndex) ([]byte, error) {
+	value, lease, failure := t.keys(k)
+	keys, args := []string{value, lease, failure}, []any{owner, sealed, ttl.Milliseconds(), over}
+	store := t.indexing(c, index, ttl)
+	stored := publishScript.EvalSha(ctx, store, keys, args...)
+	store.exec(ctx, stored)
+	reply, err := stored.Result()
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		reply, err = publishScript.Eval(ctx, c, keys, args...).Result()
+	}
+	word, winner, err := readReply(reply, err, owner)
 	switch {
 	case err != nil:
 		return nil, err
@@ -170,10 +184,12 @@ func (t *redisTier) scriptedPublish(ctx context.Context, c *client, k Key, owner
 
 // plainPublish stores a value without a script. It is not atomic, which can cost an exchange, but
 // no process can get a wrong entry, because entries are sealed.
-func (t *redisTier) plainPublish(ctx context.Context, c *client, k Key, sealed []byte, ttl time.Duration, over []byte) (winner []byte, err error) {
+func (t *redisTier) plainPublish(ctx context.Context, c *client, k Key, sealed []byte, ttl time.Duration, over []byte, index sealedIndex) (winner []byte, err error) {
 	key, _, _ := t.keys(k)
-	err = c.SetArgs(ctx, key, sealed, redis.SetArgs{Mode: "NX", TTL: ttl}).Err()
-	if !errors.Is(err, redis.Nil) { // stored, or failed
+	store := t.indexing(c, index, ttl)
+	stored := store.SetArgs(ctx, key, sealed, redis.SetArgs{Mode: "NX", TTL: ttl})
+	store.exec(ctx, stored)
+	if err = stored.Err(); !errors.Is(err, redis.Nil) { // stored, or failed
 		return nil, err
 	}
 	if winner, err = get(ctx, c, key); err != nil || winner != nil && !bytes.Equal(winner, over) {

@@ -239,7 +239,7 @@ func TestErrorsDoNotContainRedisText(t *testing.T) {
 	}
 	defer tier.close()
 	_, claim := tier.claim(context.Background(), keyOf(t, "token"), "owner", nil)
-	_, publish := tier.publish(keyOf(t, "token"), "owner", []byte("sealed"), time.Minute, nil)
+	_, publish := tier.publish(keyOf(t, "token"), "owner", []byte("sealed"), time.Minute, nil, sealedIndex{})
 	for what, err := range map[string]error{"claim": claim, "publish": publish, "check": tier.check(context.Background())} {
 		if err == nil || strings.Contains(err.Error(), "canary") || !strings.Contains(err.Error(), kindOther) || errors.Unwrap(err) != nil {
 			t.Errorf("%s: got %v, want the kind alone", what, err)

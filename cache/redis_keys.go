@@ -6,6 +6,9 @@ package cache
 //	PREFIX:{ID}:l   the lease on its token: the owner's random name
 //	PREFIX:{ID}:f   the sealed failure of the last leader
 //	PREFIX:{ID}:p   the sorted set of an app's purges
+//	PREFIX:{ID}:i   the index: the sealed name of the entry that has a long-lived token
+//
+// In the names of the index, ID is the first half of the ID.
 //
 // PREFIX is RedisOptions.Prefix, and ID is in hex. The braces are a hash tag: in a cluster, all
 // keys of one entry are in the same slot.
@@ -14,6 +17,11 @@ func (t *redisTier) name(id, kind string) string { return t.options.Prefix + ":{
 func (t *redisTier) keys(k Key) (value, lease, failure string) {
 	id := k.id.String()
 	return t.name(id, "v"), t.name(id, "l"), t.name(id, "f")
+}
+
+func (t *redisTier) indexKey(k Key) string {
+	id := k.id.String()
+	return t.name(id[:len(id)/2], "i")
 }
 
 func (t *redisTier) marksKey(p *Purges) string { return t.name(p.key.id.String(), "p") }

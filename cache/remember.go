@@ -12,7 +12,7 @@ func (cl *Claim) Remember(e Entry, better func(stored Entry) bool) (winner Entry
 		cl.Release()
 		return e, false
 	}
-	cl.cache.Keep(cl.key, e)
+	cl.cache.keep(cl.key, e, cl.index.tag())
 	if cl.cache.shared == nil {
 		cl.ended = true
 		return e, false
@@ -54,13 +54,14 @@ func (cl *Claim) Remember(e Entry, better func(stored Entry) bool) (winner Entry
 func (cl *Claim) publish(e Entry, better func(Entry) bool) (winner Entry, lost bool) {
 	cl.lease.stop()
 	sealed, err := seal(cl.key, sealedValue, e)
+	index := cl.sealIndex(e.Expires)
 	for range 3 { // each round replaces the value that the previous one found: it was unusable, or e is better
 		ttl := time.Until(e.Expires).Truncate(time.Millisecond)
 		if err != nil || ttl <= 0 {
 			break
 		}
 		var winner []byte
-		if winner, err = cl.cache.shared.publish(cl.key, cl.owner, sealed, ttl, cl.over); err != nil {
+		if winner, err = cl.cache.shared.publish(cl.key, cl.owner, sealed, ttl, cl.over, index); err != nil {
 			break
 		}
 		if winner == nil {
@@ -69,13 +70,26 @@ func (cl *Claim) publish(e Entry, better func(Entry) bool) (winner Entry, lost b
 		}
 		if stored, err := open(cl.key, sealedValue, winner, time.Now()); err == nil && (better == nil || !better(stored)) {
 			cl.cache.observer.Store(TierRedis, "lost")
-			cl.cache.memory.put(cl.key, stored)
+			cl.cache.memory.put(cl.key, stored, 0)
 			return stored, true
 		}
 		cl.over = winner
 	}
 	cl.cache.observer.Store(TierRedis, "error")
 	return e, false
+}
+
+// sealIndex returns what the index in Redis has for the entry. If it cannot be sealed, the entry is
+// not in the index.
+func (cl *Claim) sealIndex(expires time.Time) sealedIndex {
+	if cl.index.secret == nil {
+		return sealedIndex{}
+	}
+	sealed, err := seal(cl.index, sealedRecord, Entry{Value: cl.key.record(), Expires: expires})
+	if err != nil {
+		return sealedIndex{}
+	}
+	return sealedIndex{cl.index, sealed}
 }
 
 // Fail ends the claim with a failure. If the claim has the lease, its followers and all later

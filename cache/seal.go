@@ -28,6 +28,7 @@ const (
 	sealedValue   sealKind = ""
 	sealedFailure sealKind = "failure"
 	sealedMark    sealKind = "purge"
+	sealedRecord  sealKind = "index"
 )
 
 var (

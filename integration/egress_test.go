@@ -87,7 +87,7 @@ func TestInvalidProxyIsReportedWithoutItsValue(t *testing.T) {
 		env = append(environ(), "HTTPS_PROXY="+value)
 		for _, args := range [][]string{{"check"}, {"serve"}} {
 			code, stdout, stderr := command(t, env, args...)
-			if said := stdout + stderr; code <= 0 || !strings.Contains(said, "HTTPS_PROXY") || !strings.Contains(said, "upstream.proxy") || strings.Contains(said, "canary") || strings.Contains(said, "can#") || strings.Contains(said, "can%") {
+			if said := stdout + stderr; code != 2 || !strings.Contains(said, "HTTPS_PROXY") || !strings.Contains(said, "upstream.proxy") || strings.Contains(said, "canary") || strings.Contains(said, "can#") || strings.Contains(said, "can%") {
 				t.Errorf("%s, %v: exit code %d\n%s", value, args, code, said)
 			}
 		}

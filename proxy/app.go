@@ -63,6 +63,7 @@ type app struct {
 	secrets  []Secret               // Secret, and Previous if it differs
 	signers  []Secret               // secrets, and WebhookSecrets that differ from them
 	keys     map[string]*cache.Keys // by the grant's name
+	index    *cache.Keys            // see indexKey
 	purges   *cache.Purges
 	state    *appState
 	passing  *slots // for passed-through calls; nil: no calls are passed through
@@ -155,6 +156,12 @@ func newApp(a App, table []*grant, c *cache.Cache) (*app, error) {
 		}
 		ready.keys[g.name] = keys
 	}
+	options.Scope, options.Upstream = indexScope, ""
+	index, err := cache.NewKeys(options)
+	if err != nil {
+		return nil, fmt.Errorf("cache keys of the app: %w", err)
+	}
+	ready.index = index
 	return ready, nil
 }
 

@@ -38,13 +38,13 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	}
 	c.secret, _ = c.app.state.secrets.pick(Secret{}) // no secret has been refused yet
 	first, err := u.repeatedly(ctx, c)
-	if !c.grant.appToken { // Meta's refusals of an app token do not say whether the secret is wrong
+	if !c.grant.appToken || first.refusal == nil { // a refusal of an app token does not say what is wrong with it
 		first.with = c.secret
 	}
 	// The code exchange does not say which parameter it refuses, so the client secret may be the
 	// reason for any refusal. A refused call had no effect, so asking again with the other secret
 	// is not a retry, and the settings for retries do not apply.
-	suspect := first.is(graph.ClassSecret) || c.grant.flat && first.is(graph.ClassRefused)
+	suspect := first.is(graph.ClassSecret) || c.grant.flat && first.is(graph.ClassRefused) || c.grant.appToken && first.refusal != nil
 	if err != nil || !suspect || !c.mayRetry() {
 		return first, err
 	}
@@ -52,12 +52,13 @@ func (u *askStep) Exchange(ctx context.Context, c call) (answer, error) {
 	if !ok {
 		return first, nil
 	}
+	refused := c.secret
 	c.secret = other
 	second, err := u.repeatedly(ctx, c)
-	if err == nil && second.refusal != nil && !first.is(graph.ClassSecret) {
+	if err == nil && second.refusal != nil && (!first.is(graph.ClassSecret) || c.grant.appToken) {
 		return first, nil // the secret was not the reason
 	}
-	second.with, second.without = other, first.with
+	second.with, second.without = other, refused
 	return second, err
 }
 

@@ -20,6 +20,7 @@ const failureTTL = time.Second
 type claimStep struct {
 	cache       *cache.Cache
 	negativeTTL time.Duration
+	index       bool // calls are passed through, so igproxy can learn that a token was revoked
 	next        exchanger
 }
 

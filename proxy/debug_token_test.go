@@ -72,20 +72,26 @@ func TestDebugTokenKeepsTheSecret(t *testing.T) {
 	facebook.say(200, debugAnswer)
 	w.get("/debug_token?input_token=EAA&access_token=APP")
 	w.get("/debug_token?input_token=EAA")
+	if n := len(facebook.asked()); n != 2 {
+		t.Errorf("without the setting, Facebook was asked %d times, want 2", n)
+	}
 	for _, asked := range facebook.asked() {
 		if strings.Contains(asked, pagesSecret) {
 			t.Errorf("without the setting, Facebook got %s", asked)
 		}
 	}
 	w, facebook = debugWorld(t)
-	for status, body := range map[int]string{
-		200: `{"data":{"secret":"` + pagesID + `|` + pagesSecret + `"}}`,
-		400: `{"error":{"message":"wrong token ` + pagesID + `|` + pagesSecret + ` or EAAinput0","type":"OAuthException","code":190}}`,
+	for input, c := range map[string]struct { // each with its own token, because a failure is repeated
+		status, want int
+		body         string
+	}{
+		"EAAinput0": {200, 502, `{"data":{"secret":"` + pagesID + `|` + pagesSecret + `"}}`},
+		"EAAinput1": {400, 400, `{"error":{"message":"wrong token ` + pagesID + `|` + pagesSecret + ` or EAAinput1","type":"OAuthException","code":190}}`},
 	} {
-		facebook.say(status, body)
-		got := w.get("/apps/pages/debug_token?input_token=EAAinput0")
-		if strings.Contains(got.Body.String(), pagesSecret) || strings.Contains(got.Body.String(), "EAAinput0") {
-			t.Errorf("%d: the answer repeats the secret or the token: %s", status, got.Body)
+		facebook.say(c.status, c.body)
+		got := w.get("/apps/pages/debug_token?input_token=" + input)
+		if got.Code != c.want || strings.Contains(got.Body.String(), pagesSecret) || strings.Contains(got.Body.String(), input) {
+			t.Errorf("%d: got %d %s, want %d without the secret and the token", c.status, got.Code, got.Body, c.want)
 		}
 	}
 	// A refusal of the app token does not prove the secret, whatever its code.
@@ -111,5 +117,41 @@ func TestDebugTokenNeedsAnInputToken(t *testing.T) {
 	post := w.post("/apps/pages/debug_token", url.Values{"input_token": {"EAA"}, "access_token": {"APP"}})
 	if asked := facebook.asked(); post.Code != 200 || len(asked) != 1 || !strings.HasPrefix(asked[0], http.MethodPost) || strings.Contains(asked[0], pagesSecret) {
 		t.Errorf("a POST is passed through as it is: %d, %q", post.Code, asked)
+	}
+}
+
+// During a rotation Meta refuses the app token that is made with the secret it no longer knows, as
+// it refuses a user's token that has ended. Then the other secret is tried, and is used from then
+// on.
+func TestDebugTokenTriesTheOtherSecretDuringARotation(t *testing.T) {
+	w, facebook := newWorld(t), newService(t)
+	const previous = "previous-secret-0123456789"
+	o := optionsFor(t, w.graph.url.String(), nil)
+	o.FacebookURL, o.DebugToken = facebook.url, true
+	o.Apps = []App{{Label: "pages", Service: Facebook, ID: pagesID, Secret: NewSecret(pagesSecret), Previous: NewSecret(previous)}}
+	w.p = newProxy(t, o)
+	valid := previous
+	facebook.mu.Lock()
+	facebook.says = func(r *http.Request, _ url.Values) (int, string) {
+		switch q := r.URL.Query(); {
+		case q.Get("access_token") != pagesID+"|"+valid:
+			return 400, `{"error":{"message":"Invalid OAuth access token signature.","type":"OAuthException","code":190}}`
+		case q.Get("input_token") == "EAAforeign":
+			return 400, `{"error":{"message":"The input token is of another app.","type":"OAuthException","code":100}}`
+		}
+		return 200, debugAnswer
+	}
+	facebook.mu.Unlock()
+	if got := w.get("/debug_token?input_token=EAA1"); got.Code != 200 || len(facebook.asked()) != 2 {
+		t.Errorf("got %d %s after %d calls, want 200 after 2", got.Code, got.Body, len(facebook.asked()))
+	}
+	if got := w.get("/debug_token?input_token=EAA2"); got.Code != 200 || len(facebook.asked()) != 3 {
+		t.Errorf("got %d after %d calls: the secret that worked is used first", got.Code, len(facebook.asked()))
+	}
+	if got := w.get("/debug_token?input_token=EAAforeign"); got.Code != 400 || !strings.Contains(got.Body.String(), "of another app") {
+		t.Errorf("a refusal that has another reason: %d %s", got.Code, got.Body)
+	}
+	if state := w.p.Apps()[0].ClientSecret; state != "accepted" {
+		t.Errorf("the secret is %s", state)
 	}
 }

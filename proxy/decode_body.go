@@ -16,8 +16,9 @@ import (
 const maxBody = 64 << 10
 
 // readParams reads the parameters of a token call from the query or from the body, but not from
-// both. Meta documents one form for each call; clients also use the others: GET with a query, and
-// POST with a query, a form or a JSON object.
+// both; with fb_exchange_token in the body, an access_token in the query is ignored. Meta documents
+// one form for each call; clients also use the others: GET with a query, and POST with a query, a
+// form or a JSON object.
 func readParams(r *http.Request) (p params, refused *graph.Error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return p, errMethod
@@ -32,10 +33,18 @@ func readParams(r *http.Request) (p params, refused *graph.Error) {
 		return p, refused
 	case sent == params{}:
 		return p, nil
+	case sent.count[paramExtend] > 0 && p == p.only(paramToken): // as Meta's SDK for Node.js sends it
+		return sent, nil
 	case p != params{}:
 		return p, errTwoPlaces
 	}
 	return sent, nil
+}
+
+// only returns the parameters without all but one.
+func (p params) only(one param) (left params) {
+	left.count[one], left.value[one] = p.count[one], p.value[one]
+	return left
 }
 
 // readBody reads the body of a request: URL-encoded as in RFC 6749, multipart as curl -F sends it

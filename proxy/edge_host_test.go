@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/igproxy/igproxy/proxy/graph"
@@ -92,5 +93,49 @@ func TestHostAndBrowserChecksComeFirst(t *testing.T) {
 	}
 	if i.Calls() != 0 {
 		t.Errorf("Instagram was asked %d times", i.Calls())
+	}
+}
+
+// An app whose connections to Meta lead to igproxy sends the names of Meta's hosts. They are served
+// only for services that have an app, and never to a web page, a client of a forward proxy, or on
+// an admin listener. No owner of another name can make a browser send them.
+func TestMetasHostNamesAreServedOnlyToServersOfTheirService(t *testing.T) {
+	w, facebook := facebookWorld(t) // with no app of another service
+	facebook.say(200, facebookAnswer)
+	const exchange = "/v23.0/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAA"
+	for host, want := range map[string]int{
+		"graph.facebook.com": 200, "GRAPH.facebook.com.:443": 200, "localhost": 200,
+		"graph.instagram.com": 421, "api.instagram.com": 421, "graph.threads.net": 421, "graph.threads.com": 421,
+		"facebook.com": 421, "www.facebook.com": 421, "x.graph.facebook.com": 421, "graph.facebook.com.evil.example": 421,
+		"evil.example": 421, "graph.facebook.com@evil.example": 421,
+	} {
+		for path, onLoopback := range map[string]bool{exchange: false, "/v23.0/me?access_token=EAA": true} {
+			handler := http.Handler(w.p)
+			if onLoopback {
+				handler = w.p.OnLoopback()
+			}
+			r, got := get(path), httptest.NewRecorder()
+			r.Host = host
+			if handler.ServeHTTP(got, r); got.Code != want {
+				t.Errorf("%s%s: got %d %s, want %d", host, path, got.Code, got.Body, want)
+			}
+		}
+	}
+	asked := len(facebook.asked())
+	page := with(get(exchange), "Sec-Fetch-Site", "cross-site")
+	proxied := httptest.NewRequest(http.MethodGet, "http://graph.facebook.com"+exchange, nil)
+	for subcode, r := range map[string]*http.Request{"990005": page, "990003": proxied} {
+		r.Host = "graph.facebook.com"
+		if got := ask(w.p, r); !strings.Contains(got.Body.String(), subcode) {
+			t.Errorf("got %d %s, want %s", got.Code, got.Body, subcode)
+		}
+	}
+	r, got := get("/status"), httptest.NewRecorder()
+	r.Host = "graph.facebook.com"
+	if CheckHosts(nil, false, http.NotFoundHandler()).ServeHTTP(got, r); got.Code != 421 {
+		t.Errorf("an admin listener: got %d", got.Code)
+	}
+	if n := len(facebook.asked()); n != asked {
+		t.Errorf("refused requests made %d calls", n-asked)
 	}
 }

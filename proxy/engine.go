@@ -52,6 +52,7 @@ func newEngine(o Options, c carried, before []*app) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.metrics.expect(apps, table)
 	hosts := slices.Clone(o.Hosts)
 	var meta []string
 	for _, a := range apps {
@@ -87,7 +88,8 @@ func compose(o Options, c carried, out *outbound) (first, guarded exchanger) {
 		return traced(c.tracer, "join", &joinStep{next: next, budget: o.Budget(), log: c.log, flights: c.flights})
 	}
 	claim := func(next exchanger) exchanger { // and remember
-		return traced(c.tracer, "claim", &claimStep{cache: c.cache, negativeTTL: o.NegativeTTL, next: next})
+		return traced(c.tracer, "claim", &claimStep{cache: c.cache, negativeTTL: o.NegativeTTL,
+			index: o.Passthrough != nil, next: next})
 	}
 	guard := func(next exchanger) exchanger {
 		return traced(c.tracer, "guard", &guardStep{next: next, circuits: c.circuits, failures: c.failures,

@@ -236,6 +236,23 @@ func TestTheProbeProvesAFacebookApp(t *testing.T) {
 	}
 }
 
+// Only an app whose list has an empty redirect_uri exchanges codes without one.
+func TestACodeWithoutARedirectURIMustBeAllowed(t *testing.T) {
+	w, facebook := facebookWorld(t, App{Label: "strict", Service: Facebook, ID: "1787", Secret: NewSecret("secret-of-strict-0123456789"), RedirectURIs: []string{callback}})
+	facebook.say(200, facebookAnswer)
+	for target, want := range map[string]int{
+		"/apps/pages/oauth/access_token?code=C": 200, "/apps/pages/oauth/access_token?code=D&redirect_uri=": 200,
+		"/apps/strict/oauth/access_token?code=C": 400, "/apps/strict/oauth/access_token?code=D&redirect_uri=": 400,
+	} {
+		if got := w.get(target); got.Code != want || want == 400 && !strings.Contains(got.Body.String(), "990017") {
+			t.Errorf("%s: got %d %s, want %d", target, got.Code, got.Body, want)
+		}
+	}
+	if n := len(facebook.asked()); n != 2 {
+		t.Errorf("Facebook was asked %d times, want 2", n)
+	}
+}
+
 // A form is read to its end, so its connection can be used again.
 func TestAConnectionIsKeptAfterAForm(t *testing.T) {
 	w, facebook := facebookWorld(t)
@@ -298,5 +315,24 @@ func TestExchangesInDifferentFormsAreJoined(t *testing.T) {
 	time.AfterFunc(50*time.Millisecond, func() { close(release) })
 	if a, b := <-done, <-done; a != 200 || b != 200 || len(facebook.asked()) != 1 {
 		t.Errorf("got %d and %d after %d calls", a, b, len(facebook.asked()))
+	}
+}
+
+// Meta's SDK for Node.js adds its own access_token to the URL of each call, also of an exchange
+// whose parameters are in the body.
+func TestAnAccessTokenBesideAnExchangeInTheBodyIsIgnored(t *testing.T) {
+	w, facebook := facebookWorld(t)
+	facebook.say(200, facebookAnswer)
+	for target, code := range map[string]int{"?access_token=EAAother": 200, "?access_token=EAAother&client_id=" + pagesID: 400, "?access_token=a&access_token=b": 200} {
+		r := httptest.NewRequest(http.MethodPost, "/oauth/access_token"+target, strings.NewReader(`{"grant_type":"fb_exchange_token","fb_exchange_token":"EAA"}`))
+		r.Header.Set("Content-Type", "application/json")
+		if got := ask(w.p, r); got.Code != code {
+			t.Errorf("%s: got %d %s, want %d", target, got.Code, got.Body, code)
+		}
+	}
+	for _, asked := range facebook.asked() {
+		if strings.Contains(asked, "EAAother") {
+			t.Errorf("asked %s", asked)
+		}
 	}
 }

@@ -99,7 +99,7 @@ func (x *reply) serve(e *engine, w http.ResponseWriter, r *http.Request, from en
 			x.err = errPath
 			return
 		}
-		x.pass(e, r, t, shared.metrics)
+		x.pass(e, r, t, shared)
 		return
 	}
 	x.flat = slices.ContainsFunc(t.rows, func(g *grant) bool { return g.flat }) // until the grant is known

@@ -41,6 +41,7 @@ type Metrics struct {
 	connects  *prometheus.CounterVec
 	operated  *prometheus.CounterVec
 	bearers   *prometheus.CounterVec
+	revokes   *prometheus.CounterVec
 	reloaded  prometheus.Gauge
 	reloadAt  prometheus.Gauge
 
@@ -72,6 +73,7 @@ func NewMetrics() *Metrics {
 		[]float64{.005, .01, .025, .05, .1, .2, .3, .5, .75, 1, 2, 3, 5, 10}, "grant")
 	m.lookups = counter("cache_lookups_total", "Lookups, by tier and result.", "tier", "result")
 	m.memoryHits = m.lookups.WithLabelValues(string(cache.TierMemory), cache.Found)
+	m.lookups.WithLabelValues(string(cache.TierRedis), "unsealed") // see expect
 	m.claims = counter("claims_total", "Claims on tokens that are not in memory, by result.", "result")
 	m.stores = counter("cache_stores_total", "Stores, by tier and result.", "tier", "result")
 	m.redisErrs = counter("redis_errors_total", "Redis faults, by operation and kind.", "operation", "kind")
@@ -84,6 +86,8 @@ func NewMetrics() *Metrics {
 	m.connects = counter("intercept_connects_total", "CONNECT requests on the listener for interception, by result.", "host", "result")
 	m.operated = counter("operations_total", "Operations that were requested on an admin listener, by outcome.", "operation", "outcome")
 	m.bearers = counter("bearer_checks_total", "Checks of the sidecar's own token in requests, by result.", "result")
+	m.revokes = counter("revoked_tokens_total",
+		"Passed-through calls that came back with code 190, by what became of the remembered answer with their token.", "app", "result")
 	m.reloaded = gauge("config_last_reload_successful", "0 if the last reload of the configuration was refused, otherwise 1.")
 	m.reloadAt = gauge("config_last_reload_success_timestamp_seconds", "Time of the last successful load of the configuration.")
 	m.runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -108,6 +112,24 @@ func (m *Metrics) Build(version, commit, goVersion string) {
 func (m *Metrics) LogLinesDropped(read func() int) {
 	promauto.With(m.registry).NewCounterFunc(prometheus.CounterOpts{Name: "igproxy_log_lines_dropped_total",
 		Help: "Log lines that standard error did not accept in time."}, func() float64 { return float64(read()) })
+}
+
+// expect exports, with the value 0, those counters of the apps for whose increase the alerts ask.
+// In a counter that appears with the value 1, Prometheus sees no increase.
+func (m *Metrics) expect(apps []*app, table []*grant) {
+	failed := func(app, grant string) { m.requests.WithLabelValues(app, grant, "failed", string(sourceNone)) }
+	failed(noApp, "none")
+	for _, a := range apps {
+		failed(a.Label, passthroughGrant)
+		for _, g := range table {
+			if g.service != a.Service {
+				continue
+			}
+			failed(a.Label, g.name)
+			m.upstream.WithLabelValues(a.Label, g.name, string(graph.ClassAppLimit))
+			m.upstream.WithLabelValues(a.Label, g.name, string(graph.ClassStanding))
+		}
+	}
 }
 
 func (m *Metrics) answered(x *reply, took time.Duration) {
@@ -166,6 +188,11 @@ func (m *Metrics) Operation(name, outcome string) { m.operated.WithLabelValues(n
 
 // bearerChecked counts a check of the sidecar's own token.
 func (m *Metrics) bearerChecked(result bearerResult) { m.bearers.WithLabelValues(string(result)).Inc() }
+
+// revoked counts a passed-through call that came back with code 190.
+func (m *Metrics) revoked(app string, result cache.Revocation) {
+	m.revokes.WithLabelValues(app, string(result)).Inc()
+}
 
 // Reloaded records whether a reload of the configuration succeeded.
 func (m *Metrics) Reloaded(ok bool) {

@@ -135,6 +135,7 @@ func exercised(t *testing.T) *Metrics {
 	m.Lookup(cache.TierRedis, "unsealed")
 	m.Claim(cache.Leader)
 	m.bearerChecked(bearerCurrent)
+	m.revoked("default", cache.Dropped)
 	m.limits.note("default", http.Header{"X-App-Usage": {`{"call_count":1}`}})
 	return m
 }

@@ -52,7 +52,7 @@ func passingSlots(n int, before *app) *slots {
 }
 
 // pass finds the app and the host of a call that is passed through, or sets the error.
-func (x *reply) pass(e *engine, r *http.Request, t destination, metrics *Metrics) {
+func (x *reply) pass(e *engine, r *http.Request, t destination, shared *carried) {
 	a := t.app
 	if a == nil {
 		if a, x.err = e.likely(r, t); x.err != nil {
@@ -64,11 +64,13 @@ func (x *reply) pass(e *engine, r *http.Request, t destination, metrics *Metrics
 		base = e.bypass.login
 	}
 	x.grant, x.app, x.slots = passthroughGrant, a.Label, a.passing
+	c := &passedCall{engine: e, app: a, request: r, shared: shared}
 	x.passed = &passthrough.Call{DropAuthorization: !mayHoldMetasToken(r, t), Base: base, Path: t.path,
-		Own:      scheme(r) + "://" + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
-		OnHeader: func(h http.Header) { metrics.limits.note(a.Label, h) }}
+		Own:       scheme(r) + "://" + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), t.path),
+		OnHeader:  func(h http.Header) { shared.metrics.limits.note(a.Label, h) },
+		OnRefused: c.refused}
 	if a.AppSecretProof {
-		x.passed.Proof = a.proof
+		x.passed.Proof = c.prove
 	}
 }
 

@@ -30,6 +30,9 @@ func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 		s.cache.Keep(c.key, entry)
 		share(claim, a.refusal)
 	case left > 0:
+		if s.index {
+			index(c, claim, a)
+		}
 		if winner, lost := claim.Remember(entry, beats(a)); lost {
 			if b, ok := remembered(winner, sourceFleet); ok {
 				return b
@@ -40,6 +43,17 @@ func (s *claimStep) remember(c call, claim *cache.Claim, a answer) answer {
 	}
 	a.left, a.stored = left, left > 0 && s.cache.Holds(len(entry.Value))
 	return a
+}
+
+// index puts the entry of a token into the index, so that it is forgotten when a call with that
+// token is refused.
+func index(c call, claim *cache.Claim, a answer) {
+	if a.refusal != nil || !c.grant.isIndexed() {
+		return
+	}
+	if token := a.token.Access(); token != "" {
+		claim.Index(c.app.indexKey(c.grant, token))
+	}
 }
 
 // ttl returns how long an answer is remembered. Zero: not at all.

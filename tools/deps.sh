@@ -31,8 +31,11 @@ missing() {
   has node || need node nodejs
   has npm || need npm npm
   module python3 requests_oauthlib || module /usr/bin/python3 requests_oauthlib || need "Python's requests-oauthlib" python3 python3-requests-oauthlib
+  module python3 social_core || module /usr/bin/python3 social_core || need "Python's social-auth-core" python3 python3-social-auth-core
   perl -MNet::OAuth2 -e1 2>/dev/null || need "Perl's Net::OAuth2" libnet-oauth2-perl
+  perl -MNet::Facebook::Oauth2 -e1 2>/dev/null || need "Perl's Net::Facebook::Oauth2" libnet-facebook-oauth2-perl
   ruby -e 'require "oauth2"' 2>/dev/null || need "Ruby's oauth2" ruby ruby-oauth2
+  ruby -e 'require "omniauth-oauth2"' 2>/dev/null || need "Ruby's omniauth-oauth2" ruby ruby-omniauth-oauth2
   # integration/load
   has wrk || need wrk wrk
   has hey || need hey hey

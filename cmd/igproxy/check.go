@@ -27,7 +27,7 @@ func checkCommand(env environment) *cli.Command {
 			"from: a line of the file, a variable, or the default. No secret is printed.",
 		Flags: []cli.Flag{configFlag(),
 			&cli.BoolFlag{Name: "show", Usage: "print each setting with its value and where it comes from", DisableDefaultText: true},
-			&cli.BoolFlag{Name: "online", Usage: "also test Redis, TLS to Instagram and the client secret", DisableDefaultText: true}},
+			&cli.BoolFlag{Name: "online", Usage: "also test Redis, TLS to Meta and the client secrets", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
 			r := &report{out: env.stdout}
 			conf, problems := config.Load(c.String("config"), env.environ)

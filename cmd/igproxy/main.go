@@ -1,5 +1,5 @@
-// Command igproxy is a caching sidecar for Instagram's token endpoint: an app points its base URL
-// at it, and igproxy adds the client secret, asks Instagram once, and remembers the answer. This
+// Command igproxy is a caching sidecar for Meta's token endpoints: an app points its base URL at
+// it, and igproxy adds the client secret, asks Meta once, and remembers the answer. This
 // package is the command line, one file per command; package internal/sidecar is what the serve
 // command runs.
 package main
@@ -67,15 +67,16 @@ func newApp(env environment) *cli.App {
 	build := readBuild()
 	app := &cli.App{
 		Name:                 "igproxy",
-		Usage:                "the sidecar that holds the Instagram app secret so that no app has to",
+		Usage:                "the sidecar that holds the client secret that Meta gave an app, so that the app does not have to",
 		Version:              build.Version + " (commit " + build.Commit + ", " + build.Go + ")",
 		EnableBashCompletion: true,
 		Suggest:              true,
 		Writer:               env.stdout,
 		ErrWriter:            env.stderr,
-		Description: "Point an app's base URL at igproxy and call GET /access_token as you would call\n" +
-			"Instagram. igproxy adds the client secret, joins concurrent exchanges into one,\n" +
-			"remembers the answer, and keeps serving known tokens when Redis or Instagram\nfail.\n\n" +
+		Description: "Point an app's base URL at igproxy, and make token calls such as GET /access_token\n" +
+			"as you would make them to Meta, for Instagram Login, Facebook Login or Threads.\n" +
+			"igproxy adds the client secret, joins concurrent exchanges into one, remembers the\n" +
+			"answer, and keeps serving known tokens when Redis or Meta fails.\n\n" +
 			"To see it work:  igproxy demo\n" +
 			"Exit codes: 0 ok, 1 failed, 2 wrong command line or configuration.",
 		Commands: []*cli.Command{serveCommand(env), demoCommand(env), mockCommand(env), checkCommand(env), healthcheckCommand(env),

@@ -26,7 +26,7 @@ func purgeCommand(env environment) *cli.Command {
 			"admin.token_file. With --app, clears everything that is remembered for that app; with\n" +
 			"--all, for all apps; with --token-stdin, only the entries for one token or code.\n" +
 			"Without any of these it asks whether to purge all apps; where it cannot ask, it purges\n" +
-			"nothing. Later requests go to Instagram again. The other sidecars on the same Redis\n" +
+			"nothing. Later requests go to Meta again. The other sidecars on the same Redis\n" +
 			"follow within about a second. If Redis cannot be reached, the command exits with 1.\n" +
 			"Purges of everything take effect at most once every ten seconds; a purge that comes\n" +
 			"sooner is merged into the next one.",

@@ -21,7 +21,7 @@ function quantile(source, q,  want, i, below, lower) {
   }
 }
 
-/^igproxy_requests_total\{/ {
+/^igproxy_requests_total\{/ && $NF > 0 {
   n = ++rows
   outcome[n] = label("outcome"); from[n] = label("source"); grant[n] = label("grant"); requests[n] = $NF
 }

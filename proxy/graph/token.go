@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,6 +34,17 @@ func NewToken(head, tail []byte, expires time.Time) Token {
 // Parts returns the JSON before and after the digits of expires_in. The tail is empty if there is
 // no expires_in.
 func (t Token) Parts() (head, tail []byte) { return t.text.head, t.text.tail }
+
+// headStart is the beginning of the head of a Token from ReadToken.
+const headStart = `{"access_token":`
+
+// Access returns the access_token of a Token from ReadToken. For any other it may return "".
+func (t Token) Access() (access string) {
+	if value, ok := bytes.CutPrefix(t.text.head, []byte(headStart)); ok {
+		_ = json.NewDecoder(bytes.NewReader(value)).Decode(&access) // reads one value
+	}
+	return access
+}
 
 // Format implements fmt.Formatter and prints no text, whatever the verb.
 func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[token]") }
@@ -104,10 +116,10 @@ func readToken(body []byte, now time.Time, mustExpire bool) (Token, error) {
 	case seconds == 0 && mustExpire:
 		return Token{}, errBadExpires
 	case seconds == 0:
-		head := fmt.Appendf(nil, `{"access_token":%s,"token_type":%s`, encode(token), encode(kind))
+		head := fmt.Appendf(nil, headStart+`%s,"token_type":%s`, encode(token), encode(kind))
 		return NewToken(append(append(head, extra...), '}'), nil, now.Add(maxLife)), nil
 	}
-	head := fmt.Appendf(nil, `{"access_token":%s,"token_type":%s,"expires_in":`, encode(token), encode(kind))
+	head := fmt.Appendf(nil, headStart+`%s,"token_type":%s,"expires_in":`, encode(token), encode(kind))
 	return NewToken(head, append(extra, '}'), now.Add(time.Duration(seconds)*time.Second)), nil
 }
 

@@ -222,3 +222,16 @@ func FuzzUpstreamReply(f *testing.F) {
 		}
 	})
 }
+
+func TestAccessReturnsTheToken(t *testing.T) {
+	for _, access := range []string{"IGAAlong", `quote"back\slash<&>|`, strings.Repeat("x", graph.MaxToken)} {
+		body, _ := json.Marshal(map[string]any{"z": `"access_token":"other"`, "access_token": access, "expires_in": 100})
+		token, err := graph.ReadToken(body, time.Now())
+		if err != nil || token.Access() != access {
+			t.Errorf("got %q, %v, want %q", token.Access(), err, access)
+		}
+	}
+	if got := graph.NewToken([]byte(`{"user_id":1}`), nil, time.Now()).Access(); got != "" {
+		t.Errorf("without a token: %q", got)
+	}
+}

@@ -61,6 +61,10 @@ type Call struct {
 	Proof func(token string) string
 	// OnHeader is called with the header of an answer before it is passed on. Required.
 	OnHeader func(http.Header)
+	// OnRefused is called with the status, 400 or 401, and the body of an answer of up to 64 KiB,
+	// when all of it has been read. It must return quickly. A body compressed with gzip is
+	// decompressed; one with another encoding is left out. Nil: nothing is called.
+	OnRefused func(status int, body []byte)
 }
 
 // Result is the outcome of a call.
@@ -221,8 +225,11 @@ func (p *Proxy) modify(res *http.Response, c Call, s *sides) error {
 	res.Body = &boundedBody{ReadCloser: &pacedAnswer{ReadCloser: res.Body, sides: s, pace: newPace()}, left: p.options.MaxBodyBytes}
 	if p.options.RewritePaging && res.Header.Get("Content-Encoding") == "" &&
 		strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") {
-		return p.rewritePaging(res, c)
+		if err := p.rewritePaging(res, c); err != nil {
+			return err
+		}
 	}
+	c.watch(res)
 	return nil
 }
 

@@ -12,6 +12,6 @@ const error = await refused(() => exchange(BAD_TOKEN));
 report({
   long: long.access_token,
   expires_in: long.expires_in,
-  username: me.username,
+  user_id: me.id,
   token_error: `${error.name} ${error.response.status} ${error.response.data.error.code} ${error.response.data.error.error_subcode}`,
 });

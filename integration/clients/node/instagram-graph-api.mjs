@@ -1,6 +1,7 @@
 // instagram-graph-api: the base URL is in the exported object Constants, and can be assigned. The
 // library can read data with Instagram's tokens as well as with Facebook's. Its token request is
-// Facebook's (fb_exchange_token), so this program exchanges the token with fetch.
+// Facebook's (fb_exchange_token; see instagram-graph-api-facebook.mjs), so this program exchanges
+// the token with fetch.
 import instagram from 'instagram-graph-api';
 import { IGPROXY, SHORT, BAD_TOKEN, report } from './shared.mjs';
 
@@ -26,6 +27,6 @@ const me = await new Account(long.access_token, '17841400000000001').withApiVers
 report({
   long: long.access_token,
   expires_in: long.expires_in,
-  username: me.getUsername(),
+  user_id: me.getId(),
   token_error: `${error.type} ${error.code} ${error.error_subcode}`,
 });

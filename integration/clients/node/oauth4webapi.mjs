@@ -30,7 +30,7 @@ report({
   short: short.access_token,
   long: long.access_token,
   expires_in: long.expires_in,
-  username: me.username,
+  user_id: me.id,
   code_error: `${codeError.name} ${codeError.cause.status} ${(await codeError.cause.json()).error_message}`,
   token_error: `${error.type} ${error.code} ${error.error_subcode}`,
   note: short.token_type,

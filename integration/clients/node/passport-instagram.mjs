@@ -38,7 +38,7 @@ report({
   short: user.token,
   long: long.access_token,
   expires_in: long.expires_in,
-  username: me.username,
+  user_id: me.id,
   code_error: `${codeError.name} ${codeError.oauthError.statusCode} ${codeError.oauthError.data}`,
   token_error: `${statusCode} ${JSON.parse(data).error.code} ${JSON.parse(data).error.error_subcode}`,
 });

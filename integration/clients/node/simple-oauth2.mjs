@@ -25,7 +25,7 @@ report({
   short: token.access_token,
   long: long.access_token,
   expires_in: long.expires_in,
-  username: me.username,
+  user_id: me.id,
   code_error: `${codeError.output.statusCode} ${codeError.data.payload.error_type} ${codeError.data.payload.error_message}`,
   token_error: `${error.type} ${error.code} ${error.error_subcode}`,
 });

@@ -32,7 +32,7 @@ print encode_json({
     short       => $short->access_token,
     long        => $long->{access_token},
     expires_in  => $long->{expires_in},
-    username    => $me->{username},
+    user_id     => $me->{id},
     code_error  => $code_error,
     token_error => join(' ', $answer->code, @$error{qw(code error_subcode)}),
 }), "\n";

@@ -34,7 +34,7 @@ print(
             "short": short["access_token"],
             "long": long["access_token"],
             "expires_in": long["expires_in"],
-            "username": me["username"],
+            "user_id": me["id"],
             "code_error": code_error,
             "token_error": f"{answer.status_code} {error['code']} {error['error_subcode']}",
         }

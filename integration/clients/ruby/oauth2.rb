@@ -26,7 +26,7 @@ puts JSON.generate(
   short: short.token,
   long: long.token,
   expires_in: long.expires_in,
-  username: me['username'],
+  user_id: me['id'],
   code_error: "#{code_error.class} #{code_error.response.status} #{code_error.response.parsed['error_message']}",
   token_error: "#{token_error.class} #{token_error.response.status} #{token_error.code['code']} #{token_error.code['error_subcode']}"
 )

@@ -42,11 +42,12 @@ const (
 const exampleApps = `
 # ------------------------------------------------------------------------------
 # Several apps in one sidecar, used instead of app_id, client_secret,
-# client_secret_file, webhook_secret_file and redirect_uris. The path (/apps/shop/...), the client_id
-# or the Host header of a call says which app it belongs to; the first of them
-# that names an app counts. If none of them does, a token call must fit only one
-# app by its grant_type, and every other call belongs to the first app. Apps
-# share no tokens.
+# client_secret_file, webhook_secret_file and redirect_uris. The path
+# (/apps/shop/...) says which app a call belongs to. Without it, a token call belongs to the only app that its
+# grant_type fits. If it fits several apps, its client_id selects one of them or,
+# without a client_id, its Host header; otherwise the call is refused. Every
+# other call belongs to the app with its client_id, otherwise to the app with its
+# Host name, otherwise to the first app. Apps share no tokens.
 # apps:
 #   - name: shop                # in the path, and in metrics
 #     app_id: "17841400000000004"

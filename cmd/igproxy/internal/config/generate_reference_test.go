@@ -18,7 +18,7 @@ This page lists all keys of the configuration. It is generated from the table of
 - **Durations** have a unit: 250ms, 10s, 1h30m. **Sizes** are in bytes, or have a unit: 65536, 64KiB, 1MiB. **Switches** are true or false.
   **Lists** are written as [a, b] or as one item per line in the file, and as a,b in the environment; they have at most 64 items. A **text** has
   at most 4096 bytes.
-- ` + "`igproxy check`" + ` reports all problems at once, with file and line. ` + "`igproxy check --online`" + ` also tests Redis, the connection to Instagram and
+- ` + "`igproxy check`" + ` reports all problems at once, with file and line. ` + "`igproxy check --online`" + ` also tests Redis, the connection to Meta and
   the client secret.
 - **Changes**: a key marked live takes effect as soon as the file, or a file that it names, changes. A key marked restart takes effect after a
   restart, as do all environment variables and turning TLS on or off. The log and ` + "`igproxy reload`" + ` name the keys that wait for a restart.

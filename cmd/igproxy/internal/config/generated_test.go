@@ -33,23 +33,23 @@ var sectionDocs = map[string]string{
 	"tls":         "TLS for apps. Without it igproxy speaks plain HTTP.",
 	"admin":       "The listener for operators and orchestrators. Reading from it requires no authentication, so make sure that only they can reach it. It shows no secret.",
 	"intercept":   "For clients that cannot change their base URL: an HTTP proxy that answers in the place of Meta's token hosts.",
-	"upstream":    "Calls to Instagram, and their limits.",
+	"upstream":    "Calls to Meta, and their limits.",
 	"threads":     "A Threads app, which has its own ID and secret. Its calls have the same paths as Instagram's.",
 	"facebook":    "An app of Facebook Login, whose calls go to graph.facebook.com. Its app_id is required.",
 	"refresh":     "Calls of GET /refresh_access_token, which refresh a long-lived token.",
-	"code":        "Calls of POST /oauth/access_token, which exchange the code that a login returns. The app needs no secret for them.",
+	"code":        "Calls of /oauth/access_token that exchange the code which a login returns. The app needs no secret for them.",
 	"debug_token": "The inspection of tokens, which Facebook and Threads allow with the app's own token only.",
-	"passthrough": "All other calls of an app go to Instagram unchanged, so that an app needs only one base URL.",
+	"passthrough": "All other calls of an app go to Meta unchanged, so that an app needs only one base URL.",
 	"cache":       "What is cached, and for how long.",
 	"redis":       "A second cache tier that several sidecars share and that survives a restart. Values are sealed. igproxy never needs Redis to start or to answer.",
 	"coalesce":    "How sidecars on the same Redis share an exchange. Without redis.mode, exchanges are shared within this process only.",
-	"breaker":     "The circuit breaker. After repeated failures igproxy stops calling Instagram for a while: unknown tokens then get a fast 503, and cached tokens are still served.",
+	"breaker":     "The circuit breaker. After repeated failures igproxy stops calling Meta for a while: unknown tokens then get a fast 503, and cached tokens are still served.",
 	"server":      "Limits for requests from apps.",
 	"log":         "One line per request on standard error, without secrets or tokens.",
 }
 
 // appsDoc describes the list of apps, whose rows are in appSettings.
-const appsDoc = "Several apps in one sidecar, used instead of app_id, client_secret, client_secret_file, webhook_secret_file and redirect_uris. The path (/apps/shop/...), the client_id or the Host header of a call says which app it belongs to; the first of them that names an app counts. If none of them names an app, a token call must fit only one app by its grant_type, and every other call belongs to the first app. Apps share no tokens."
+const appsDoc = "Several apps in one sidecar, used instead of app_id, client_secret, client_secret_file, webhook_secret_file and redirect_uris. The path (/apps/shop/...) says which app a call belongs to. Without it, a token call belongs to the only app that its grant_type fits. If it fits several apps, its client_id selects one of them or, without a client_id, its Host header; otherwise the call is refused. Every other call belongs to the app with its client_id, otherwise to the app with its Host name, otherwise to the first app. Apps share no tokens."
 
 // sectionOf splits a key into its section, which is empty for a top-level key, and its name there.
 func (s setting) sectionOf() (section, name string) {

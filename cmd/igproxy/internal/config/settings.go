@@ -47,7 +47,8 @@ func settings() []setting {
 				"unix:/run/igproxy/app.sock]. Port 0 picks a free port, which the log shows."},
 		{key: "allowed_hosts", kind: kindList, check: checkHost, example: "[igproxy.internal]",
 			doc: "Host names, without a port, that requests may use. A listener on loopback always allows the names of loopback; " +
-				"any other listener allows every name while this list is empty. An admin listener beyond loopback always allows every name: probes use the address of a pod."},
+				"any other listener for apps allows every name while this list is empty. An admin listener beyond loopback always allows every name: probes use the address of a pod. " +
+				"admin.socket allows the same names as admin.listen."},
 	}, credentialSettings("", "instagram"), credentialSettings("threads.", "threads"), []setting{
 		{key: "threads.url", kind: kindText, value: "https://graph.threads.net", check: checkUpstreamURL,
 			doc: "The base URL of Threads, which is also reachable as https://graph.threads.com. Plain http is allowed only on loopback."},
@@ -117,21 +118,22 @@ func settings() []setting {
 		{key: "upstream.login_url", kind: kindText, value: "https://api.instagram.com", check: checkUpstreamURL,
 			doc: "The base URL at which Instagram exchanges codes. Plain http is allowed only on loopback."},
 		{key: "upstream.timeout", kind: kindDuration, value: "10s", low: 100 * ms, high: minute,
-			doc: "How long one exchange with Instagram may take, including retries and the whole response."},
+			doc: "How long one exchange with Meta may take, including retries and the whole response."},
 		{key: "upstream.ca_file", kind: kindText, example: "/etc/igproxy/upstream-ca.pem",
 			doc: "The only certificate authorities, in PEM, that igproxy trusts for calls to Meta. Without it, igproxy trusts the system's authorities."},
 		{key: "upstream.max_response_bytes", kind: kindSize, value: "64KiB", low: 1 << 10, high: 16 << 20,
-			doc: "The largest response accepted from Instagram, after decompression. A larger one counts as malformed."},
+			doc: "The largest response accepted from Meta, after decompression. A larger one counts as malformed."},
 		{key: "upstream.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
 			doc: "How many calls of one app and grant (exchange, refresh, or code for one redirect_uri) may be in flight. Eight times as many may wait, " +
-				"for at most upstream.timeout, until one of these ends; further calls get 503. Cached tokens are still served."},
+				"until one of these ends, for at most upstream.timeout; with Redis, redis.timeout is added, and with coalesce.enabled also coalesce.wait. " +
+				"Further calls get 503. Cached tokens are still served."},
 		{key: "upstream.retries", kind: kindCount, value: "1", low: 0, high: 1,
 			doc: "How many times igproxy retries an exchange that got no response or a temporary error from Meta, within upstream.timeout."},
 		{key: "upstream.max_connection_age", kind: kindDuration, value: "5m", low: second, high: 24 * hour,
-			doc: "How long a kept connection to Instagram is used for further calls. The host name is resolved again for each new connection, so this " +
+			doc: "How long a kept connection to Meta is used for further calls. The host name is resolved again for each new connection, so this " +
 				"also limits how long igproxy may keep calling an address that the name no longer has."},
 		{key: "upstream.proxy", kind: kindWord, value: "environment", words: []string{"environment", ProxyNone},
-			doc: "Whether calls to Instagram go through the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY select. igproxy check and the " +
+			doc: "Whether calls to Meta go through the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY select. igproxy check and the " +
 				"log line \"listening\" show which proxy is used. none means that no proxy is used."},
 		{key: "upstream.check_at_start", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy tests each app's client secret when it starts, and when a reload changes the secret, by a call to Meta with an " +
@@ -139,7 +141,7 @@ func settings() []setting {
 				"unless admin.ready_when_refused is true. If false, the first request shows whether the secret is right."},
 
 		{key: "cache.ttl", kind: kindDuration, value: "1h", low: second, high: 59 * 24 * hour,
-			doc: "How long a long-lived token is cached. The cache finds it by the short-lived token, which is valid for one hour."},
+			doc: "How long a long-lived token is cached. The cache finds it by the short-lived token, which is valid for one hour. App tokens are cached as long."},
 		{key: "cache.negative_ttl", kind: kindDuration, value: "1m", low: 0, high: 59 * 24 * hour,
 			doc: "How long igproxy remembers that a token is invalid. It remembers other definite refusals of a token for at most 10s. 0 turns both off."},
 		{key: "cache.max_bytes", kind: kindSize, example: "32MiB", low: 1 << 10, high: 1 << 40,
@@ -150,7 +152,7 @@ func settings() []setting {
 				"of the client secret. With it, every app needs an app_id. Without it, keys and seals are derived from the client secret (while client_secret_file has two lines, from the previous secret)."},
 
 		{key: "refresh.ttl", kind: kindDuration, value: "5m", low: second, high: hour,
-			doc: "How long a refreshed token is cached, so that many processes that refresh the same token cost one call."},
+			doc: "How long a refreshed token, or one that Facebook's exchange returned, is cached, so that many processes that refresh the same token cost one call."},
 		{key: "code.ttl", kind: kindDuration, value: "2m", low: second, high: 50 * minute,
 			doc: "How long the response to a code exchange is cached. A code works once; a repeated callback gets the first answer again."},
 
@@ -160,7 +162,7 @@ func settings() []setting {
 				"Then every program that may use igproxy can inspect tokens."},
 
 		{key: "passthrough.enabled", kind: kindSwitch, value: "true",
-			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to Instagram unchanged. If false, they get 404."},
+			doc: "Whether requests to other paths (/me, /{id}/media, uploads, paging) go to the host of the app's service unchanged, except for appsecret_proof. If false, they get 404."},
 		{key: "passthrough.timeout", kind: kindDuration, value: "1m", low: second, high: hour,
 			doc: "How long a call that is passed through may take, including both bodies."},
 		{key: "passthrough.max_in_flight", kind: kindCount, value: "128", low: 1, high: 100_000,
@@ -168,7 +170,7 @@ func settings() []setting {
 		{key: "passthrough.max_body_bytes", kind: kindSize, value: "64MiB", low: 1 << 10, high: 1 << 40,
 			doc: "The largest body, of a request or a response, that is passed through."},
 		{key: "passthrough.rewrite_paging", kind: kindSwitch, value: "false",
-			doc: "Whether paging links in responses are changed to point at igproxy. Instagram's links contain the user's token."},
+			doc: "Whether paging links in responses are changed to point at igproxy. Meta's links contain the user's token."},
 
 		{key: "passthrough.appsecret_proof", kind: kindSwitch, value: "false",
 			doc: "Whether igproxy adds appsecret_proof to calls that are passed through with a token, or replaces the one that the app sent. " +
@@ -216,15 +218,15 @@ func settings() []setting {
 			doc: "The prefix of every Redis key."},
 
 		{key: "coalesce.enabled", kind: kindSwitch, value: "true",
-			doc: "Whether sidecars on the same Redis share an exchange: one asks Instagram, and the others poll Redis, at first every few " +
+			doc: "Whether sidecars on the same Redis share an exchange: one asks Meta, and the others poll Redis, at first every few " +
 				"milliseconds. If false, or if Redis denies scripts, sidecars share answers but do not wait for each other."},
 		{key: "coalesce.lease", kind: kindDuration, value: "1.5s", low: 200 * ms, high: minute,
 			doc: "How long other sidecars wait for one that died during an exchange; a running sidecar renews its lease. At least six times redis.timeout."},
 		{key: "coalesce.wait", kind: kindDuration, value: "5s", low: 100 * ms, high: minute,
-			doc: "How long a sidecar waits for another's answer before it asks Instagram itself."},
+			doc: "How long a sidecar waits for another's answer before it asks Meta itself."},
 
 		{key: "breaker.failures", kind: kindCount, value: "5", low: 1, high: million,
-			doc: "How many failures in a row open a breaker, so that Instagram is not asked for a while. Each combination of app, grant " +
+			doc: "How many failures in a row open a breaker, so that Meta is not asked for a while. Each combination of app, grant " +
 				"and redirect_uri has its own breaker, and each token counts once."},
 		{key: "breaker.ratio", kind: kindRatio, value: "0.5", low: 0, high: 1,
 			doc: "The share of failures within breaker.interval that also opens a breaker."},

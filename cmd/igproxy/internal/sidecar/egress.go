@@ -2,7 +2,6 @@ package sidecar
 
 import (
 	"cmp"
-	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -13,8 +12,14 @@ import (
 	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
 )
 
+// ConfigurationError is an error in the configuration that config.Load cannot find, because it
+// depends on more than the settings.
+type ConfigurationError string
+
+func (e ConfigurationError) Error() string { return string(e) }
+
 // errProxy does not repeat the value, which may have a password.
-var errProxy = errors.New("HTTPS_PROXY or HTTP_PROXY is not the URL of a proxy; correct it (in a user name or a password, write % as %25, " +
+const errProxy = ConfigurationError("HTTPS_PROXY or HTTP_PROXY is not the URL of a proxy; correct it (in a user name or a password, write % as %25, " +
 	"and @ : / ? # as %40 %3A %2F %3F %23), or set upstream.proxy: none")
 
 // Egress returns how calls reach Meta: "direct", or "through proxy HOST:PORT (HOSTS)" with the
@@ -61,7 +66,7 @@ func Egress(c config.Config) (string, error) {
 }
 
 // errLoop means that igproxy would send its calls to itself.
-var errLoop = errors.New("HTTPS_PROXY is igproxy's own intercept.listen; set it for the app only, and not for igproxy, or set upstream.proxy: none")
+const errLoop = ConfigurationError("HTTPS_PROXY is igproxy's own intercept.listen; set it for the app only, and not for igproxy, or set upstream.proxy: none")
 
 // sameListener reports whether the address of a proxy is that of a listener of this machine.
 func sameListener(proxy, listen string) bool {

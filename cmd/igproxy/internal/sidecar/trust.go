@@ -101,7 +101,7 @@ func checkName(cert *x509.Certificate, names []string) error {
 func requireTrust(listeners []net.Listener, c config.Config) error {
 	for _, l := range listeners {
 		if !isUnix(l) && !listener.OnlyLoopback(l) && !c.RequiresAuth() && !c.Auth.None {
-			return fmt.Errorf("listen: %s is reachable by other machines without authentication; %s", l.Addr(), config.TrustChoices)
+			return ConfigurationError(fmt.Sprintf("listen: %s is reachable by other machines without authentication; %s", l.Addr(), config.TrustChoices))
 		}
 	}
 	return nil

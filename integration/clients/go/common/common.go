@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 )
 
 // Result is the output of a client, which clients_test.go reads.
@@ -15,7 +16,7 @@ type Result struct {
 	Short      string `json:"short,omitempty"`
 	Long       string `json:"long"`
 	ExpiresIn  int    `json:"expires_in"`
-	Username   string `json:"username"`
+	UserID     string `json:"user_id"`
 	CodeError  string `json:"code_error,omitempty"`
 	TokenError string `json:"token_error"`
 	Note       string `json:"note,omitempty"`
@@ -47,25 +48,74 @@ func Get(client *http.Client, base, path string, query url.Values, into any) int
 	return res.StatusCode
 }
 
+// Detour returns a client that sends requests for these hosts to igproxy, for libraries whose URLs
+// are constants.
+func Detour(hosts ...string) *http.Client {
+	base, err := url.Parse(Env("IGPROXY"))
+	Must(err)
+	return &http.Client{Transport: detour{base, hosts}}
+}
+
+type detour struct {
+	base  *url.URL
+	hosts []string
+}
+
+func (d detour) RoundTrip(r *http.Request) (*http.Response, error) {
+	if slices.Contains(d.hosts, r.URL.Host) {
+		r = r.Clone(r.Context())
+		r.URL.Scheme, r.URL.Host, r.URL.Path, r.Host = d.base.Scheme, d.base.Host, d.base.Path+r.URL.Path, ""
+	}
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// longLived is the answer to an exchange.
+type longLived struct {
+	AccessToken string `json:"access_token"`
+	ExpiresIn   int    `json:"expires_in"`
+}
+
+// failure is Meta's error.
+type failure struct {
+	Error struct {
+		Code    int
+		Subcode int `json:"error_subcode"`
+	}
+}
+
+func (f *failure) text(status int) string {
+	return fmt.Sprint(status, " ", f.Error.Code, " ", f.Error.Subcode)
+}
+
 // Rest does what follows a login: an exchange, a read, and an exchange that fails. The function as
 // returns a client that adds the token to its requests.
 func (g *Result) Rest(base string, as func(token string) *http.Client) {
 	exchange := url.Values{"grant_type": {"ig_exchange_token"}}
-	var long struct {
-		AccessToken string `json:"access_token"`
-		ExpiresIn   int    `json:"expires_in"`
-	}
+	var long longLived
 	Get(as(g.Short), base, "/access_token", exchange, &long)
 	g.Long, g.ExpiresIn = long.AccessToken, long.ExpiresIn
-	var me struct{ Username string }
+	var me struct{ ID string }
 	Get(as(g.Long), base, "/me", url.Values{"fields": {"id,username"}}, &me)
-	g.Username = me.Username
-	var failed struct {
-		Error struct {
-			Code    int
-			Subcode int `json:"error_subcode"`
-		}
+	g.UserID = me.ID
+	var failed failure
+	g.TokenError = failed.text(Get(as(Env("BAD_TOKEN")), base, "/access_token", exchange, &failed))
+}
+
+// Extend does what follows a login with Facebook: an exchange, and one that fails. If UserID is
+// empty, it also reads the user.
+func (g *Result) Extend(base string, as func(token string) *http.Client) {
+	exchange := func(token string) url.Values {
+		return url.Values{"grant_type": {"fb_exchange_token"}, "client_id": {Env("CLIENT_ID")}, "fb_exchange_token": {token}}
 	}
-	status := Get(as(Env("BAD_TOKEN")), base, "/access_token", exchange, &failed)
-	g.TokenError = fmt.Sprint(status, " ", failed.Error.Code, " ", failed.Error.Subcode)
+	var long longLived
+	Get(as(g.Short), base, "/oauth/access_token", exchange(g.Short), &long)
+	g.Long, g.ExpiresIn = long.AccessToken, long.ExpiresIn
+	if g.UserID == "" {
+		var me struct{ ID string }
+		Get(as(g.Long), base, "/v23.0/me", url.Values{"fields": {"id,name"}}, &me)
+		g.UserID = me.ID
+	}
+	var failed failure
+	bad := Env("BAD_TOKEN")
+	g.TokenError = failed.text(Get(as(bad), base, "/oauth/access_token", exchange(bad), &failed))
 }

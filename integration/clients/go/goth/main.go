@@ -17,22 +17,9 @@ import (
 	"github.com/igproxy/igproxy/integration/clients/go/common"
 )
 
-// detour sends requests for Instagram's hosts to base.
-type detour struct{ base *url.URL }
-
-func (d detour) RoundTrip(r *http.Request) (*http.Response, error) {
-	if host := r.URL.Host; host == "api.instagram.com" || host == "graph.instagram.com" {
-		r = r.Clone(r.Context())
-		r.URL.Scheme, r.URL.Host, r.URL.Path, r.Host = d.base.Scheme, d.base.Host, d.base.Path+r.URL.Path, ""
-	}
-	return http.DefaultTransport.RoundTrip(r)
-}
-
 func main() {
-	base, err := url.Parse(common.Env("IGPROXY"))
-	common.Must(err)
 	provider := instagram.New(common.Env("CLIENT_ID"), "", common.Env("REDIRECT_URI"))
-	provider.HTTPClient = &http.Client{Transport: detour{base}}
+	provider.HTTPClient = common.Detour("api.instagram.com", "graph.instagram.com")
 
 	session, err := provider.BeginAuth("state")
 	common.Must(err)

@@ -1,0 +1,84 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// indexing is a pipeline that also stores what the index has for an entry. In a cluster, the
+// library sends each command of a pipeline to the node that it belongs to.
+type indexing struct {
+	redis.Pipeliner
+	tier  *redisTier
+	index sealedIndex
+	ttl   time.Duration
+}
+
+func (t *redisTier) indexing(c *client, index sealedIndex, ttl time.Duration) indexing {
+	return indexing{c.Pipeline(), t, index, ttl}
+}
+
+// exec sends the pipeline, whose other command is store. Each of the two has its own error. If only
+// the index could not be stored, exec counts the fault.
+func (p indexing) exec(ctx context.Context, store redis.Cmder) {
+	if p.index.sealed == nil {
+		_, _ = p.Exec(ctx)
+		return
+	}
+	set := p.Set(ctx, p.tier.indexKey(p.index.key), p.index.sealed, p.ttl)
+	_, _ = p.Exec(ctx)
+	if err := set.Err(); err != nil && store.Err() == nil {
+		kind := kindOf(err)
+		_ = p.tier.report("publish", kind, p.tier.options.advice(kind, err))
+	}
+}
+
+// indexedBy returns the entries that are in the index under these keys. A value that does not open
+// under its key counts as missing: whatever Redis returns, no other entry is found.
+func (t *redisTier) indexedBy(ctx context.Context, index []Key) (found []indexed, err error) {
+	err = t.do(ctx, "revoke", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
+		pipe := c.Pipeline()
+		var gets []*redis.StringCmd
+		for _, k := range index {
+			gets = append(gets, pipe.Get(ctx, t.indexKey(k)))
+		}
+		_, _ = pipe.Exec(ctx) // each command has its own error
+		found = nil
+		for i, got := range gets {
+			sealed, err := got.Bytes()
+			switch {
+			case errors.Is(err, redis.Nil):
+				continue
+			case err != nil:
+				return err
+			}
+			e, err := open(index[i], sealedRecord, sealed, time.Now())
+			if err != nil {
+				continue
+			}
+			if one, err := readRecord(e); err == nil {
+				one.key = index[i]
+				found = append(found, one)
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+// removeIndexed deletes entries, and what the index has for them.
+func (t *redisTier) removeIndexed(ctx context.Context, entries []indexed) error {
+	return t.do(ctx, "revoke", t.options.StoreTimeout, func(ctx context.Context, c *client) error {
+		pipe := c.Pipeline()
+		for _, e := range entries {
+			value, _, failure := t.keys(Key{id: e.id})
+			pipe.Del(ctx, value, failure)
+			pipe.Del(ctx, t.indexKey(e.key)) // in a cluster, on another node
+		}
+		_, err := pipe.Exec(ctx)
+		return err
+	})
+}

@@ -1,0 +1,283 @@
+package cache
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/igproxy/igproxy/cache/redistest"
+)
+
+// issuing is a process's cache and the keys of one app, with the index of its entries.
+type issuing struct {
+	purgeable
+	index *Keys
+}
+
+func issuingApp(t *testing.T, c *Cache) issuing {
+	t.Helper()
+	p := purgeableApp(t, c, "secret", "1")
+	index, err := NewKeys(KeysOptions{Secret: []byte("secret"), AppID: "1", Scope: "index", Purges: p.purges})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return issuing{p, index}
+}
+
+// exchange stores what a short token was exchanged for.
+func (p issuing) exchange(short, long string) {
+	p.t.Helper()
+	cl := p.Claim(p.t.Context(), p.keys.Derive(short))
+	cl.Index(p.index.Derive(long))
+	cl.Remember(lasting(long), nil)
+	p.pending.Wait()
+}
+
+// revoke returns the result of Revoke.
+func (p issuing) revoke(long string) Revocation {
+	p.t.Helper()
+	result := make(chan Revocation, 1)
+	p.Revoke(p.purges, []Key{p.index.Derive("nothing"), p.index.Derive(long)}, func(r Revocation) { result <- r })
+	select {
+	case r := <-result:
+		return r
+	case <-time.After(10 * time.Second):
+		p.t.Fatal("Revoke has no result")
+		return ""
+	}
+}
+
+func (p issuing) wantRevocation(long string, want Revocation) {
+	p.t.Helper()
+	if got := p.revoke(long); got != want {
+		p.t.Errorf("revoking %s: got %s, want %s", long, got, want)
+	}
+}
+
+func TestRevokedTokenIsForgottenAndNoOther(t *testing.T) {
+	p := issuingApp(t, newCache(t, Options{}))
+	for i := range 100 {
+		p.exchange(fmt.Sprint("short-", i), fmt.Sprint("long-", i))
+	}
+	p.store("short-not-indexed")
+	p.wantRevocation("long-7", Dropped)
+	p.wantRevocation("garbage", NotFound)
+	p.wantRevocation("short-not-indexed", NotFound)
+	for i := range 100 {
+		if got := p.tier(fmt.Sprint("short-", i)); (got == "") != (i == 7) {
+			t.Errorf("token %d is found in %q", i, got)
+		}
+	}
+	p.exchange("short-7", "long-new")
+	p.wantRevocation("long-7", NotFound)
+	if p.tier("short-7") != TierMemory {
+		t.Error("a new answer was forgotten because of the old token")
+	}
+	p.wantRevocation("long-new", Dropped)
+	if p.tier("short-7") != "" {
+		t.Error("the second answer is still found after its token was revoked")
+	}
+}
+
+// revokeInAFleet revokes a token in a process that got its entry from Redis.
+func revokeInAFleet(t *testing.T, o RedisOptions) {
+	t.Helper()
+	var all []issuing
+	for range 3 {
+		all = append(all, issuingApp(t, fleet(t, o, nil)))
+	}
+	for round := range 2 {
+		long := fmt.Sprint("long-", round)
+		all[0].exchange("short", long)
+		all[0].exchange("other", "other-long")
+		for _, p := range all {
+			if p.tier("short") == "" || p.tier("other") == "" {
+				t.Fatal("the entries are not found everywhere")
+			}
+		}
+		all[1].wantRevocation(long, Dropped)
+		for i, p := range all {
+			eventually(t, fmt.Sprintf("process %d forgets the revoked token", i), func() bool { return p.tier("short") == "" })
+			if p.tier("other") != TierMemory {
+				t.Errorf("process %d forgot the other token", i)
+			}
+			p.wantRevocation(long, NotFound)
+		}
+	}
+}
+
+func TestRevokedTokenIsForgottenByTheWholeFleet(t *testing.T) {
+	t.Parallel()
+	t.Run("single", func(t *testing.T) { revokeInAFleet(t, single(redistest.Start(t))) })
+	t.Run("cluster", func(t *testing.T) {
+		cluster := redistest.StartCluster(t)
+		revokeInAFleet(t, RedisOptions{Mode: ModeCluster, Addrs: strings.Split(cluster.Addrs(), ",")})
+	})
+	t.Run("no scripts", func(t *testing.T) {
+		revokeInAFleet(t, user(redistest.Start(t), "noscripts", strings.Replace(documented, "+eval +evalsha", "", 1)))
+	})
+}
+
+func TestRevokedEntryIsDeletedFromRedis(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	p := issuingApp(t, fleet(t, single(redis), nil))
+	p.exchange("short", "long")
+	keys, sealed := redis.Keys(), redis.Dump()
+	if len(keys) != 2 || strings.Contains(fmt.Sprint(sealed), "long") || strings.Contains(fmt.Sprint(sealed), "short") {
+		t.Fatalf("want an entry and its index, sealed, got %q", sealed)
+	}
+	for _, key := range keys {
+		if redis.TTL(key) <= 0 {
+			t.Errorf("%s has no TTL", key)
+		}
+	}
+	p.wantRevocation("long", Dropped)
+	if got := redis.Keys(); !slices.Equal(got, []string{p.redis.marksKey(p.purges)}) {
+		t.Errorf("Redis still has %q", got)
+	}
+}
+
+// One round trip stores the entry and its index.
+func TestIndexCostsNoRoundTrip(t *testing.T) {
+	t.Parallel()
+	p := issuingApp(t, fleet(t, single(redistest.Start(t)), nil))
+	p.exchange("first", "so that the script is loaded and a connection is open")
+	uses := func() uint32 { s := p.redis.client.Load().PoolStats(); return s.Hits + s.Misses }
+	least := uint32(100)
+	for i := range 20 { // the purges are read meanwhile
+		before := uses()
+		p.exchange(fmt.Sprint("short-", i), fmt.Sprint("long-", i))
+		least = min(least, uses()-before)
+	}
+	if least != 2 {
+		t.Errorf("an exchange took %d round trips, want 2: the claim and the publish", least)
+	}
+}
+
+// A connection that is out of step returns values of other users, and anyone with write access to
+// Redis can put any value under any name.
+func TestForeignIndexForgetsNothing(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	p := issuingApp(t, fleet(t, single(redis), nil))
+	p.exchange("short", "long")
+	p.exchange("victim", "victim-long")
+	reader := issuingApp(t, fleet(t, single(redis), nil)) // has nothing in memory
+	own, victim := p.redis.indexKey(p.index.Derive("long")), p.redis.indexKey(p.index.Derive("victim-long"))
+	stored := redis.Dump()
+	plain := p.keys.Derive("victim").record()
+	asValue, err := seal(p.index.Derive("long"), sealedValue, Entry{Value: plain, Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tooShort, err := seal(p.index.Derive("long"), sealedRecord, Entry{Value: plain[1:], Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"of another token": stored[victim], "plain": string(plain), "empty": "",
+		"of another kind": string(asValue), "too short": string(tooShort)} {
+		redis.Set(own, value)
+		if got := reader.revoke("long"); got != NotFound {
+			t.Errorf("%s: got %s", name, got)
+		}
+	}
+	if reader.tier("victim") == "" || reader.tier("short") == "" || fmt.Sprint(redis.Do("ZCARD", p.redis.marksKey(p.purges))) != "0" {
+		t.Error("an entry was forgotten")
+	}
+	redis.Set(own, stored[own])
+	reader.wantRevocation("long", Dropped)
+	if reader.tier("victim") == "" {
+		t.Error("the other entry was forgotten")
+	}
+}
+
+// Tokens that igproxy has never seen cost at most a bounded number of commands.
+func TestUnknownTokensCostLittle(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	p := issuingApp(t, fleet(t, single(redis), nil))
+	redis.Do("CONFIG", "RESETSTAT")
+	const tokens = 5000
+	results := make(chan Revocation, tokens)
+	start := time.Now()
+	for i := range tokens {
+		p.Revoke(p.purges, []Key{p.index.Derive(fmt.Sprint("garbage", i))}, func(r Revocation) { results <- r })
+	}
+	most := maxLookups * (2 + int(time.Since(start)/time.Second))
+	count := map[Revocation]int{}
+	for range tokens {
+		count[<-results]++
+	}
+	_, stats, _ := strings.Cut(fmt.Sprint(redis.Do("INFO", "commandstats")), "cmdstat_get:calls=")
+	gets := 0
+	_, _ = fmt.Sscan(strings.SplitN(stats, ",", 2)[0], &gets)
+	if gets > most || gets == 0 || count[Dropped] > 0 || count[Skipped] < tokens-most {
+		t.Errorf("%d commands, results %v, want at most %d commands", gets, count, most)
+	}
+	if p.Health().State != "ok" {
+		t.Error("Redis is no longer used")
+	}
+}
+
+// With Redis gone, a process forgets what it exchanged itself, and tells the others later.
+func TestRevocationDuringARedisOutageIsSharedLater(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	p, other := issuingApp(t, fleet(t, single(redis), nil)), issuingApp(t, fleet(t, single(redis), nil))
+	p.exchange("short", "long")
+	if other.tier("short") == "" {
+		t.Fatal("the entry is not shared")
+	}
+	redis.Kill()
+	other.wantRevocation("long", NoLookup)
+	p.wantRevocation("long", Dropped)
+	if p.tier("short") != "" {
+		t.Error("the entry is still found")
+	}
+	redis.Restart()
+	eventually(t, "the other process forgets it", func() bool { return other.tier("short") == "" })
+}
+
+// The set of tags has exactly the entries that memory holds.
+func TestIndexInMemoryShrinksWithMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, Options{MaxBytes: 100 << 10})
+		p := issuingApp(t, c)
+		for i := range 2000 { // most are evicted, and some are replaced
+			p.exchange(fmt.Sprint("short-", i%1500), fmt.Sprint("long-", i))
+		}
+		tags := func() int {
+			c.memory.tags.mu.Lock()
+			defer c.memory.tags.mu.Unlock()
+			return len(c.memory.tags.count)
+		}
+		c.memory.entries.CleanUp()
+		synctest.Wait()
+		if n := tags(); n != c.Len() || n == 0 {
+			t.Errorf("%d tags for %d entries", n, c.Len())
+		}
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if n := tags(); n != 0 || c.Len() != 0 {
+			t.Errorf("%d tags for %d entries after their end", n, c.Len())
+		}
+	})
+}
+
+func TestEntryIsFoundUnderEachOfItsNames(t *testing.T) {
+	p := issuingApp(t, newCache(t, Options{}))
+	for round := range 3 { // the token is purged alone before the second and the third round
+		long := fmt.Sprint("long-", round)
+		p.exchange("short", long)
+		p.wantRevocation(long, Dropped)
+	}
+	p.exchange("short", "long")
+	if err := p.PurgeAll(t.Context(), p.purges); err != nil {
+		t.Fatal(err)
+	}
+	p.wantRevocation("long", NotFound)
+}

@@ -1,0 +1,44 @@
+// Command goth-facebook uses goth's provider for Facebook. The provider's URLs are constants, so
+// this program gives it an HTTPClient whose transport sends requests for Facebook's host to
+// igproxy. The provider adds an appsecret_proof to its call for the user, made of what it has for a
+// secret; igproxy replaces it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/markbates/goth/providers/facebook"
+	"golang.org/x/oauth2"
+
+	"github.com/igproxy/igproxy/integration/clients/go/common"
+)
+
+func main() {
+	provider := facebook.New(common.Env("CLIENT_ID"), "none", common.Env("REDIRECT_URI"))
+	provider.HTTPClient = common.Detour("graph.facebook.com")
+
+	session, err := provider.BeginAuth("state")
+	common.Must(err)
+	var got common.Result
+	got.Short, err = session.Authorize(provider, url.Values{"code": {common.Env("CODE")}})
+	common.Must(err)
+	user, err := provider.FetchUser(session)
+	common.Must(err)
+	got.UserID = user.UserID
+
+	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, provider.HTTPClient)
+	got.Extend("https://graph.facebook.com", func(token string) *http.Client {
+		return oauth2.NewClient(ctx, oauth2.StaticTokenSource(&oauth2.Token{AccessToken: token}))
+	})
+	_, err = session.Authorize(provider, url.Values{"code": {common.Env("BAD_CODE")}})
+	var refused *oauth2.RetrieveError
+	if !errors.As(err, &refused) {
+		common.Must(fmt.Errorf("no RetrieveError: %v", err))
+	}
+	got.CodeError = fmt.Sprintf("%T %d %s", refused, refused.Response.StatusCode, refused.Body)
+	got.Print()
+}

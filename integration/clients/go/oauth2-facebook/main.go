@@ -1,0 +1,34 @@
+// Command oauth2-facebook uses golang.org/x/oauth2 with its endpoint for Facebook, whose token URL
+// is a variable. The HTTP client that the library makes for a token sends a Bearer header.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/facebook"
+
+	"github.com/igproxy/igproxy/integration/clients/go/common"
+)
+
+func main() {
+	ctx, base := context.Background(), common.Env("IGPROXY")
+	config := oauth2.Config{ClientID: common.Env("CLIENT_ID"), RedirectURL: common.Env("REDIRECT_URI"), Endpoint: facebook.Endpoint}
+	config.Endpoint.TokenURL = base + "/oauth/access_token"
+	token, err := config.Exchange(ctx, common.Env("CODE"))
+	common.Must(err)
+	got := common.Result{Short: token.AccessToken}
+	got.Extend(base, func(token string) *http.Client {
+		return oauth2.NewClient(ctx, oauth2.StaticTokenSource(&oauth2.Token{AccessToken: token}))
+	})
+	_, err = config.Exchange(ctx, common.Env("BAD_CODE"))
+	var refused *oauth2.RetrieveError
+	if !errors.As(err, &refused) {
+		common.Must(fmt.Errorf("no RetrieveError: %v", err))
+	}
+	got.CodeError = fmt.Sprintf("%T %d %s", refused, refused.Response.StatusCode, refused.Body)
+	got.Print()
+}

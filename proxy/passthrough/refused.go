@@ -1,0 +1,70 @@
+package passthrough
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// maxRefusal bounds how much of a refusal is read for OnRefused, before and after decompression.
+// Meta's have a few hundred bytes.
+const maxRefusal = 64 << 10
+
+// watch makes OnRefused get the body of a refusal when all of it has been read. The app gets the
+// same bytes as without it, and no later.
+func (c Call) watch(res *http.Response) {
+	if c.OnRefused == nil || res.StatusCode != http.StatusBadRequest && res.StatusCode != http.StatusUnauthorized ||
+		res.ContentLength > maxRefusal {
+		return
+	}
+	encoding := res.Header.Get("Content-Encoding")
+	res.Body = &watchedBody{ReadCloser: res.Body, whole: func(body []byte) {
+		if body, ok := inflate(encoding, body); ok {
+			c.OnRefused(res.StatusCode, body)
+		}
+	}}
+}
+
+// watchedBody is a body that is copied while it is read.
+type watchedBody struct {
+	io.ReadCloser
+	copied []byte
+	whole  func([]byte) // called at the end; nil: the body is too long, or whole has been called
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	switch {
+	case b.whole == nil:
+		return n, err
+	case len(b.copied)+n > maxRefusal:
+		b.copied, b.whole = nil, nil
+		return n, err
+	}
+	b.copied = append(b.copied, p[:n]...)
+	if err == io.EOF {
+		b.whole(b.copied)
+		b.whole = nil
+	}
+	return n, err
+}
+
+// inflate undoes the Content-Encoding of a body. It reports false for an encoding other than gzip,
+// and for a body that is invalid or too long.
+func inflate(encoding string, body []byte) ([]byte, bool) {
+	switch strings.ToLower(encoding) {
+	case "", "identity":
+		return body, true
+	case "gzip", "x-gzip":
+	default:
+		return nil, false
+	}
+	z, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil, false
+	}
+	body, err = io.ReadAll(io.LimitReader(z, maxRefusal+1))
+	return body, err == nil && len(body) <= maxRefusal
+}

@@ -1,0 +1,321 @@
+package proxy
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/igproxy/igproxy/cache"
+	"github.com/igproxy/igproxy/cache/redistest"
+)
+
+const (
+	revokedBody = `{"error":{"message":"Error validating access token: The user has not authorized application 1.","type":"OAuthException","code":190,"error_subcode":467,"fbtrace_id":"A"}}`
+	ownBearer   = "the-sidecars-own-token"
+)
+
+// revoking is a proxy in front of an upstream that issues a new token for each exchange and
+// refresh, and refuses other calls as answer says.
+type revoking struct {
+	*Proxy
+	t      *testing.T
+	log    bytes.Buffer
+	answer func(w http.ResponseWriter)
+
+	mu     sync.Mutex // protects issued
+	issued int
+}
+
+func newRevoking(t *testing.T, change func(*Options)) *revoking {
+	t.Helper()
+	x := &revoking{t: t, answer: refusing(400, revokedBody)}
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "access_token") {
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			x.issued++
+			_, _ = fmt.Fprintf(w, `{"access_token":"long|%d-<&","token_type":"bearer","expires_in":5183944}`, x.issued)
+			return
+		}
+		x.answer(w)
+	}))
+	t.Cleanup(upstream.Close)
+	o := optionsFor(t, upstream.URL, nil)
+	o.Apps = []App{{Secret: NewSecret(testSecret)}, {Label: "threads", Service: Threads, Secret: NewSecret("threads-secret-0123456789")},
+		{Label: "pages", Service: Facebook, ID: pagesID, Secret: NewSecret(pagesSecret)}}
+	o.Passthrough = passing(PassthroughOptions{})
+	o.Logger, o.Metrics = slog.New(slog.NewTextHandler(&x.log, nil)), NewMetrics()
+	if change != nil {
+		change(&o)
+	}
+	x.Proxy = newProxy(t, o)
+	return x
+}
+
+func refusing(status int, body string) func(http.ResponseWriter) {
+	return func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", "application/json; charset=UTF-8")
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body))
+	}
+}
+
+// exchange returns the long-lived token for a token, and whether the upstream was asked.
+func (x *revoking) exchange(path string) (long string, asked bool) {
+	x.t.Helper()
+	x.mu.Lock()
+	before := x.issued
+	x.mu.Unlock()
+	r := get(path)
+	r.Header.Set(trustHeader, ownBearer)
+	w := ask(x.Proxy, r)
+	if w.Code != 200 {
+		x.t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return fmt.Sprintf("long|%d-<&", x.issued), x.issued > before
+}
+
+// read passes a call through, and waits until the counter of its result has changed if counted.
+func (x *revoking) read(target string, counted bool, header ...string) *httptest.ResponseRecorder {
+	x.t.Helper()
+	r := get(target)
+	r.Header.Set(trustHeader, ownBearer)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Add(header[i], header[i+1])
+	}
+	before := x.counted()
+	w := ask(x.Proxy, r)
+	for start := time.Now(); counted && x.counted() == before; time.Sleep(time.Millisecond) {
+		if time.Since(start) > 10*time.Second {
+			x.t.Fatal("the refusal was not counted within 10 s")
+		}
+	}
+	if n := x.counted() - before; !counted && n > 0 {
+		x.t.Errorf("%s was counted as a revoked token", target)
+	}
+	return w
+}
+
+func (x *revoking) counted() (n float64) {
+	x.t.Helper()
+	for _, result := range []cache.Revocation{cache.Dropped, cache.NotFound, cache.Skipped, cache.NoLookup} {
+		n += x.countedAs(result)
+	}
+	return n
+}
+
+func (x *revoking) countedAs(result cache.Revocation) float64 {
+	x.t.Helper()
+	return countedAs(x.t, x.Metrics(), "igproxy_revoked_tokens_total", string(result))
+}
+
+func TestTokenThatMetaRefusesWith190IsForgotten(t *testing.T) {
+	const exchange, refresh = "/access_token?grant_type=ig_exchange_token&access_token=", "/refresh_access_token?grant_type=ig_refresh_token&access_token="
+	const threads = "/apps/threads/access_token?grant_type=th_exchange_token&access_token="
+	query := func(long string) (string, []string) {
+		return "/me?fields=id&access_token=" + url.QueryEscape(long), nil
+	}
+	bearer := func(long string) (string, []string) { return "/v23.0/me", []string{"Authorization", "Bearer " + long} }
+	packed := refusing(400, gzipped(revokedBody))
+	for name, c := range map[string]struct {
+		grant  string
+		call   func(long string) (target string, header []string)
+		answer func(http.ResponseWriter)
+	}{
+		"query":   {exchange, query, refusing(400, revokedBody)},
+		"bearer":  {exchange, bearer, refusing(400, revokedBody)},
+		"401":     {exchange, query, refusing(401, revokedBody)},
+		"refresh": {refresh, query, refusing(400, revokedBody)},
+		"threads": {threads, func(long string) (string, []string) {
+			target, header := bearer(long)
+			return "/apps/threads" + target, header
+		}, refusing(400, revokedBody)},
+		"facebook": {"/apps/pages/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=", func(long string) (string, []string) {
+			target, header := query(long)
+			return "/apps/pages" + target, header
+		}, refusing(400, revokedBody)},
+		"gzip": {exchange, query, func(w http.ResponseWriter) { w.Header().Set("Content-Encoding", "gzip"); packed(w) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newRevoking(t, nil)
+			x.answer = c.answer
+			other, _ := x.exchange(c.grant + "other-short")
+			long, _ := x.exchange(c.grant + "short")
+			target, header := c.call(long)
+			w, want := x.read(target, true, header...), httptest.NewRecorder()
+			if c.answer(want); w.Code != want.Code || w.Body.String() != want.Body.String() {
+				t.Errorf("the app got %d %q, want it unchanged: %d %q", w.Code, w.Body, want.Code, want.Body)
+			}
+			if _, asked := x.exchange(c.grant + "other-short"); asked {
+				t.Error("another token was forgotten")
+			}
+			if x.countedAs(cache.Dropped) != 1 || strings.Count(x.log.String(), "revoked token forgotten") != 1 {
+				t.Errorf("counted %v; the log:\n%s", x.countedAs(cache.Dropped), &x.log)
+			}
+			second, asked := x.exchange(c.grant + "short")
+			if !asked || second == long {
+				t.Error("the revoked token was answered again")
+			}
+			target, header = c.call(long) // other workers still use it
+			x.read(target, true, header...)
+			if _, asked := x.exchange(c.grant + "short"); asked {
+				t.Error("the new token was forgotten because of the old one")
+			}
+			if strings.Contains(x.log.String(), "long|") || strings.Contains(x.log.String(), other) {
+				t.Errorf("the log has a token:\n%s", &x.log)
+			}
+		})
+	}
+}
+
+func gzipped(text string) string {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, _ = z.Write([]byte(text))
+	_ = z.Close()
+	return b.String()
+}
+
+func TestNothingElseMakesATokenForgotten(t *testing.T) {
+	digest := sha256.Sum256([]byte(ownBearer))
+	x := newRevoking(t, func(o *Options) { o.Bearers = func() [][sha256.Size]byte { return [][sha256.Size]byte{digest} } })
+	const exchange = "/access_token?grant_type=ig_exchange_token&access_token=short"
+	long, _ := x.exchange(exchange)
+	escaped := url.QueryEscape(long)
+	query := "/me?access_token=" + escaped
+	code := func(n int) string { return strings.Replace(revokedBody, "190", fmt.Sprint(n), 1) }
+	for name, c := range map[string]struct {
+		status  int
+		body    string
+		target  string
+		counted bool
+		header  []string
+	}{
+		"another code":             {400, code(100), query, false, nil},
+		"a session key":            {400, code(102), query, false, nil},
+		"a rate limit":             {400, code(4), query, false, nil},
+		"190 is the subcode":       {400, strings.NewReplacer("190", "100", "467", "190").Replace(revokedBody), query, false, nil},
+		"a success":                {200, revokedBody, query, false, nil},
+		"a failure":                {500, revokedBody, query, false, nil},
+		"status 403":               {403, revokedBody, query, false, nil},
+		"no JSON":                  {400, "<html>190</html>", query, false, nil},
+		"no body":                  {400, "", query, false, nil},
+		"cut":                      {400, revokedBody[:len(revokedBody)-2], query, false, nil},
+		"too long":                 {400, revokedBody + strings.Repeat(" ", 64<<10), query, false, nil},
+		"an unknown encoding":      {400, revokedBody, query, false, []string{"X-Answer-Encoding", "br"}},
+		"no gzip":                  {400, revokedBody, query, false, []string{"X-Answer-Encoding", "gzip"}},
+		"two tokens":               {400, revokedBody, query + "&access_token=" + escaped, false, nil},
+		"no token":                 {400, revokedBody, "/me", false, nil},
+		"an empty token":           {400, revokedBody, "/me?access_token=", false, nil},
+		"a long token":             {400, revokedBody, "/me?access_token=" + strings.Repeat("x", 5000), false, nil},
+		"a malformed query":        {400, revokedBody, query + "&x=%zz", false, nil},
+		"the sidecar's own bearer": {400, revokedBody, "/me", false, []string{"Authorization", "Bearer " + ownBearer}},
+		"another token":            {400, revokedBody, "/me?access_token=other", true, []string{"Authorization", "Bearer " + long}},
+		"the token of another app": {400, revokedBody, "/apps/threads" + query, true, nil},
+		"the short-lived token":    {400, revokedBody, "/me?access_token=short", true, nil},
+	} {
+		refuse := refusing(c.status, c.body)
+		x.answer = func(w http.ResponseWriter) {
+			if len(c.header) > 0 && c.header[0] == "X-Answer-Encoding" {
+				w.Header().Set("Content-Encoding", c.header[1])
+			}
+			refuse(w)
+		}
+		if w := x.read(c.target, c.counted, c.header...); w.Code != c.status || w.Body.String() != c.body {
+			t.Errorf("%s: the app got %d and %d bytes, want %d and %d", name, w.Code, w.Body.Len(), c.status, len(c.body))
+		}
+		if _, asked := x.exchange(exchange); asked {
+			t.Fatalf("%s: the token was forgotten", name)
+		}
+	}
+	if x.countedAs(cache.NotFound) != 3 || x.countedAs(cache.Dropped) != 0 {
+		t.Errorf("%v unknown and %v dropped", x.countedAs(cache.NotFound), x.countedAs(cache.Dropped))
+	}
+}
+
+func TestFirstTokenIsForgottenAfterARefreshThatReturnsIt(t *testing.T) {
+	x := newRevoking(t, nil)
+	long, _ := x.exchange("/access_token?grant_type=ig_exchange_token&access_token=short")
+	x.mu.Lock()
+	x.issued-- // so that the refresh returns the same token
+	x.mu.Unlock()
+	refresh := "/refresh_access_token?grant_type=ig_refresh_token&access_token=" + url.QueryEscape(long)
+	if again, _ := x.exchange(refresh); again != long {
+		t.Fatalf("the refresh returned %q", again)
+	}
+	x.read("/me?access_token="+url.QueryEscape(long), true)
+	for _, path := range []string{"/access_token?grant_type=ig_exchange_token&access_token=short", refresh} {
+		if _, asked := x.exchange(path); !asked {
+			t.Errorf("%s is answered with the revoked token", path)
+		}
+	}
+}
+
+func TestCodesAreNotInTheIndex(t *testing.T) {
+	w := newWorld(t)
+	w.login.say(200, codeAnswer)
+	if r := w.post("/oauth/access_token", codeForm("CODE")); r.Code != 200 {
+		t.Fatal(r.Code)
+	}
+	w.graph.say(400, revokedBody)
+	w.get("/me?access_token=IGAAshort")
+	if r := w.post("/oauth/access_token", codeForm("CODE")); r.Code != 200 || len(w.login.asked()) != 1 {
+		t.Errorf("got %d after %d calls: the code works only once", r.Code, len(w.login.asked()))
+	}
+}
+
+// With appsecret_proof, igproxy has read the form anyway.
+func TestTokenInAFormIsForgottenIfTheCallGetsAProof(t *testing.T) {
+	const exchange = "/apps/pages/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token=EAAshort"
+	for _, proven := range []bool{true, false} {
+		x := newRevoking(t, func(o *Options) { o.Apps[2].AppSecretProof = proven })
+		long, _ := x.exchange(exchange)
+		r := httptest.NewRequest(http.MethodPost, "/apps/pages/me/feed", strings.NewReader(url.Values{"access_token": {long}}.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if w := ask(x.Proxy, r); w.Code != 400 || w.Body.String() != revokedBody {
+			t.Fatalf("the app got %d %s", w.Code, w.Body)
+		}
+		for start := time.Now(); proven && x.countedAs(cache.Dropped) == 0; time.Sleep(time.Millisecond) {
+			if time.Since(start) > 10*time.Second {
+				t.Fatal("the token was not forgotten within 10 s")
+			}
+		}
+		if _, asked := x.exchange(exchange); asked != proven {
+			t.Errorf("with a proof: %v; asked again: %v", proven, asked)
+		}
+	}
+}
+
+func TestWithoutPassthroughThereIsNoIndex(t *testing.T) {
+	for _, pass := range []bool{true, false} {
+		redis := redistest.Start(t)
+		c, err := cache.New(cache.Options{MaxBytes: 1 << 20, Redis: &cache.RedisOptions{Mode: cache.ModeSingle, URL: redis.URL(), Timeout: 10 * time.Second}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := newRevoking(t, func(o *Options) {
+			if o.Cache, o.ClaimBudget = c, 20*time.Second; !pass {
+				o.Passthrough = nil
+			}
+		})
+		x.exchange("/access_token?grant_type=ig_exchange_token&access_token=short")
+		if err := c.Close(t.Context()); err != nil { // waits for the store
+			t.Fatal(err)
+		}
+		if keys := redis.Keys(); slices.ContainsFunc(keys, func(k string) bool { return strings.HasSuffix(k, ":i") }) != pass {
+			t.Errorf("passthrough %v: Redis has %q", pass, keys)
+		}
+	}
+}
