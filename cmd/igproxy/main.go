@@ -80,7 +80,7 @@ func newApp(env environment) *cli.App {
 			"To see it work:  igproxy demo\n" +
 			"Exit codes: 0 ok, 1 failed, 2 wrong command line or configuration.",
 		Commands: []*cli.Command{serveCommand(env), demoCommand(env), mockCommand(env), checkCommand(env), healthcheckCommand(env),
-			statusCommand(env), reloadCommand(env), purgeCommand(env), resumeCommand(env)},
+			statusCommand(env), reloadCommand(env), purgeCommand(env), resumeCommand(env), caCommand(env)},
 		ExitErrHandler: func(*cli.Context, error) {}, // run returns the code
 		OnUsageError:   onUsageError,
 	}

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -73,7 +74,7 @@ const challenge = `Basic realm="igproxy", charset="UTF-8"`
 // only the status.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodConnect {
-		h.refuse(w, "other", http.StatusMethodNotAllowed, Refused, "This listener of igproxy accepts only CONNECT. "+
+		h.refuse(w, "", "other", http.StatusMethodNotAllowed, Refused, "This listener of igproxy accepts only CONNECT. "+
 			"Use its address as HTTPS_PROXY, and not as HTTP_PROXY or as a base URL.")
 		return
 	}
@@ -85,20 +86,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if !h.authorized(r) {
 		w.Header().Set("Proxy-Authenticate", challenge)
-		h.refuse(w, label, http.StatusProxyAuthRequired, Unauthorized, "igproxy requires its own token here. "+
+		h.refuse(w, name, label, http.StatusProxyAuthRequired, Unauthorized, "igproxy requires its own token here. "+
 			"Send the one from auth.bearer_file as the password of the proxy's URL: http://igproxy:TOKEN@host:port.")
 		return
 	}
 	switch {
 	case err != nil || name == "":
-		h.refuse(w, label, http.StatusBadRequest, Refused, "The target of this CONNECT is not host:port.")
+		h.refuse(w, name, label, http.StatusBadRequest, Refused, "The target of this CONNECT is not host:port.")
 	case label != "other":
 		h.intercept(w, label)
 	case h.options.Tunnels.MaxTunnels == 0:
-		h.refuse(w, label, http.StatusForbidden, Refused, "igproxy intercepts only calls to "+strings.Join(h.options.Hosts(), ", ")+
+		h.refuse(w, name, label, http.StatusForbidden, Refused, "igproxy intercepts only calls to "+strings.Join(h.options.Hosts(), ", ")+
 			". List other hosts in NO_PROXY, or set intercept.others: tunnel in igproxy's configuration.")
 	case port != "443":
-		h.refuse(w, label, http.StatusForbidden, Refused, "igproxy opens tunnels to port 443 only. List this host in NO_PROXY.")
+		h.refuse(w, name, label, http.StatusForbidden, Refused, "igproxy opens tunnels to port 443 only. List this host in NO_PROXY.")
 	default:
 		h.tunnel(w, r, name)
 	}
@@ -128,11 +129,17 @@ func (h *Handler) authorized(r *http.Request) bool {
 	return equal == 1
 }
 
-// refuse answers a request with an error.
-func (h *Handler) refuse(w http.ResponseWriter, host string, status int, result, text string) {
-	h.options.Count(host, result)
+// hostName matches what is logged of a target. A text that is not a host name could be a secret.
+var hostName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
+
+// refuse answers a request with an error. label is the host in the metric.
+func (h *Handler) refuse(w http.ResponseWriter, target, label string, status int, result, text string) {
+	h.options.Count(label, result)
+	if !hostName.MatchString(target) {
+		target = "invalid"
+	}
 	if result != Unauthorized { // the first CONNECT of many clients has no password; the metric counts them
-		h.options.Logger.Warn("connect refused", "host", host, "status", status, "result", result)
+		h.options.Logger.Warn("connect refused", "target", target, "status", status, "result", result)
 	}
 	http.Error(w, text, status)
 }

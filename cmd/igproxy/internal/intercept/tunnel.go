@@ -58,17 +58,17 @@ func (h *Handler) tunnel(w http.ResponseWriter, r *http.Request, host string) {
 	case t.slots <- struct{}{}:
 	default:
 		w.Header().Set("Retry-After", "1")
-		h.refuse(w, "other", http.StatusServiceUnavailable, Busy, "Too many tunnels at once. Retry later, or raise intercept.max_tunnels.")
+		h.refuse(w, host, "other", http.StatusServiceUnavailable, Busy, "Too many tunnels at once. Retry later, or raise intercept.max_tunnels.")
 		return
 	}
 	defer func() { <-t.slots }()
 	out, err := t.dialer.DialContext(r.Context(), "tcp", net.JoinHostPort(host, "443"))
 	switch {
 	case errors.Is(err, errNotPublic):
-		h.refuse(w, "other", http.StatusForbidden, Refused, "igproxy opens no tunnels to addresses of this machine or of private networks. List this host in NO_PROXY.")
+		h.refuse(w, host, "other", http.StatusForbidden, Refused, "igproxy opens no tunnels to addresses of this machine or of private networks. List this host in NO_PROXY.")
 		return
 	case err != nil:
-		h.refuse(w, "other", http.StatusBadGateway, Failed, "The host could not be reached.")
+		h.refuse(w, host, "other", http.StatusBadGateway, Failed, "The host could not be reached.")
 		return
 	}
 	in, ok := h.hijack(w)

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/authority"
+	"github.com/igproxy/igproxy/cmd/igproxy/internal/config"
+)
+
+func caCommand(env environment) *cli.Command {
+	dir := &cli.StringFlag{Name: "dir", Value: ".", Usage: "the `FOLDER` with " + authority.CertFile + " and " + authority.KeyFile}
+	initialise := &cli.Command{
+		Name:  "init",
+		Usage: "make an authority",
+		Description: "Writes " + authority.CertFile + ", which clients must trust, and " + authority.KeyFile + ", which\n" +
+			"only igproxy may read. Its name constraints limit the authority to Meta's\n" +
+			"domains, so that no other site can be imitated with its key. It never replaces\na file.",
+		Flags: []cli.Flag{dir},
+		Action: func(c *cli.Context) error {
+			if err := authority.Create(c.String("dir")); err != nil {
+				return err
+			}
+			return showAuthority(env, c.String("dir"))
+		},
+	}
+	show := &cli.Command{
+		Name:        "show",
+		Usage:       "show an authority, and how clients trust it",
+		Description: "Checks the files in the folder, and prints the authority's fingerprint, end and\nconstraints, and what to set for each kind of client.",
+		Flags:       []cli.Flag{dir},
+		Action:      func(c *cli.Context) error { return showAuthority(env, c.String("dir")) },
+	}
+	for _, c := range []*cli.Command{initialise, show} {
+		refuseArguments(c)
+	}
+	return &cli.Command{
+		Name:  "ca",
+		Usage: "make and show the authority for clients that cannot change their base URL",
+		Description: "Such clients reach Meta through intercept.listen as their HTTPS_PROXY, and trust\n" +
+			"this authority. docs/intercept.md explains how.",
+		Subcommands: []*cli.Command{initialise, show},
+		Action: func(c *cli.Context) error {
+			if name := c.Args().First(); name != "" {
+				return usageError("unknown command ca %q; write igproxy ca init or igproxy ca show", name)
+			}
+			return cli.ShowSubcommandHelp(c)
+		},
+	}
+}
+
+// trustLines say what to set for each kind of client. They are a format for the path of the
+// certificate, and for that of a file with the system's authorities and this one.
+const trustLines = `Clients reach it with  HTTPS_PROXY=http://127.0.0.1:8081  (intercept.listen), and trust it with:
+
+  Node.js         NODE_EXTRA_CA_CERTS=%[1]s NODE_USE_ENV_PROXY=1
+  Python          REQUESTS_CA_BUNDLE=%[2]s SSL_CERT_FILE=%[2]s
+  PHP             openssl.cafile=%[2]s and curl.cainfo=%[2]s in php.ini
+  Ruby, Perl, Go  SSL_CERT_FILE=%[2]s
+  Java            keytool -importcert -cacerts -alias igproxy -file %[1]s
+  .NET            SSL_CERT_FILE=%[2]s
+  curl            --cacert %[1]s, or CURL_CA_BUNDLE=%[2]s
+
+That bundle replaces the system's authorities, so it must contain them too:
+
+  cat /etc/ssl/certs/ca-certificates.crt %[1]s > %[2]s
+`
+
+// showAuthority prints the authority in a folder.
+func showAuthority(env environment, dir string) error {
+	cert, key := filepath.Join(dir, authority.CertFile), filepath.Join(dir, authority.KeyFile)
+	a, err := config.ReadAuthority(cert, key)
+	if err != nil {
+		return usageError("%v", err)
+	}
+	path, err := filepath.Abs(cert)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(env.stdout, "certificate  %s\nkey          %s\nSHA-256      %s\nends         %s\npermits      %s and their subdomains; no IP address; no other authority\n\n",
+		path, filepath.Join(filepath.Dir(path), authority.KeyFile), a.Fingerprint(), a.Ends().UTC().Format(time.DateOnly), strings.Join(authority.Domains, ", "))
+	fmt.Fprintf(env.stdout, "For igproxy:\n\n  intercept:\n    listen: 127.0.0.1:8081\n    ca_file: %s\n    ca_key_file: %s\n\n", path, filepath.Join(filepath.Dir(path), authority.KeyFile))
+	bundle := filepath.Join(filepath.Dir(path), "bundle.pem")
+	fmt.Fprintf(env.stdout, trustLines, path, bundle)
+	return nil
+}
