@@ -57,10 +57,11 @@ func caCommand(env environment) *cli.Command {
 // certificate, and for that of a file with the system's authorities and this one.
 const trustLines = `Clients reach it with  HTTPS_PROXY=http://127.0.0.1:8081  (intercept.listen), and trust it with:
 
-  Node.js         NODE_EXTRA_CA_CERTS=%[1]s NODE_USE_ENV_PROXY=1
+  Node.js         NODE_EXTRA_CA_CERTS=%[1]s NODE_USE_ENV_PROXY=1 (Node.js 22.21 or 24.5, or later)
   Python          REQUESTS_CA_BUNDLE=%[2]s SSL_CERT_FILE=%[2]s
   PHP             openssl.cafile=%[2]s and curl.cainfo=%[2]s in php.ini
-  Ruby, Perl, Go  SSL_CERT_FILE=%[2]s
+  Ruby, Go        SSL_CERT_FILE=%[2]s (Ruby's net/http reads http_proxy instead of HTTPS_PROXY)
+  Perl            SSL_CERT_FILE=%[2]s PERL_LWP_SSL_CA_FILE=%[2]s PERL_LWP_ENV_PROXY=1
   Java            keytool -importcert -cacerts -alias igproxy -file %[1]s
   .NET            SSL_CERT_FILE=%[2]s
   curl            --cacert %[1]s, or CURL_CA_BUNDLE=%[2]s

@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -19,6 +20,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -192,34 +194,42 @@ func pythonWith(t *testing.T, module string) string {
 	return ""
 }
 
-// installClients installs the programs and their libraries into a temporary folder.
+// installClients installs the programs and their libraries, once for all tests, into a temporary
+// folder.
 func installClients(t *testing.T) (dir string) {
 	t.Helper()
-	dir = t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(".")); err != nil {
+	dir, err := installOnce()
+	if err != nil {
 		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	install := func(in, program string, args ...string) {
-		cmd := exec.CommandContext(ctx, program, args...)
-		cmd.Dir = filepath.Join(dir, in)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%s %v: %v (make test-all installs what is missing)\n%s", program, args, err, out)
-		}
-	}
-	harness.Crowd(2, func(i int) {
-		if i == 0 {
-			install("go", "go", "build", "-o", filepath.Join(dir, "bin")+"/", "./oauth2", "./oauth2-facebook", "./goth", "./goth-facebook")
-		} else {
-			install("node", "npm", "ci", "--ignore-scripts")
-		}
-	})
-	if t.Failed() {
-		t.FailNow()
 	}
 	return dir
 }
+
+var installOnce = sync.OnceValues(func() (dir string, err error) {
+	dir = filepath.Join(filepath.Dir(harness.Binary), "clients") // Main removes it
+	if err := os.CopyFS(dir, os.DirFS(".")); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	install := func(in, program string, args ...string) error {
+		cmd := exec.CommandContext(ctx, program, args...)
+		cmd.Dir = filepath.Join(dir, in)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s %v: %w (make test-all installs what is missing)\n%s", program, args, err, out)
+		}
+		return nil
+	}
+	var errs [2]error
+	harness.Crowd(2, func(i int) {
+		if i == 0 {
+			errs[i] = install("go", "go", "build", "-o", filepath.Join(dir, "bin")+"/", "./oauth2", "./oauth2-facebook", "./goth", "./goth-facebook", "./intercepted")
+		} else {
+			errs[i] = install("node", "npm", "ci", "--ignore-scripts")
+		}
+	})
+	return dir, errors.Join(errs[:]...)
+})
 
 // secretWhereItBelongs checks that Meta got the real secret with the calls that need it, and with
 // no others. The stand-in has checked the proofs.

@@ -1,0 +1,5 @@
+# Faraday with Meta's URLs.
+require 'faraday'
+require_relative 'intercepted'
+
+intercepted(->(url, params) { Faraday.get(url, params).body }, ->(url, form) { Faraday.post(url, form).body })

@@ -1,0 +1,6 @@
+# net/http with Meta's URLs. It reads http_proxy, even for https URLs.
+require 'net/http'
+require_relative 'intercepted'
+
+get = ->(url, params) { Net::HTTP.get(URI("#{url}?#{URI.encode_www_form(params)}")) }
+intercepted(get, ->(url, form) { Net::HTTP.post_form(URI(url), form).body })

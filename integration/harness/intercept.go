@@ -1,0 +1,108 @@
+package harness
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Interceptor is a running igproxy that intercepts Meta's hosts.
+type Interceptor struct {
+	*Process
+	Proxy string // the URL for HTTPS_PROXY, without a token
+	Made  MadeAuthority
+}
+
+// MadeAuthority is what `igproxy ca init` has made.
+type MadeAuthority struct {
+	Cert, Key string // paths
+	Bundle    string // path of a file with the system's authorities and this one
+	Shown     string // the output of `igproxy ca show`
+}
+
+// MakeAuthority makes an authority with igproxy's own commands.
+func MakeAuthority(t testing.TB) MadeAuthority {
+	t.Helper()
+	dir := t.TempDir()
+	a := MadeAuthority{Cert: filepath.Join(dir, "igproxy-ca.pem"), Key: filepath.Join(dir, "igproxy-ca.key"), Bundle: filepath.Join(dir, "bundle.pem")}
+	for _, command := range []string{"init", "show"} {
+		code, out, errs := RunPlain(t, Environ(), "ca", command, "--dir", dir)
+		if code != 0 {
+			t.Fatalf("igproxy ca %s: %d\n%s%s", command, code, out, errs)
+		}
+		a.Shown = out
+	}
+	_, command, found := strings.Cut(a.Shown, "\n  cat /etc/ssl")
+	if !found {
+		t.Fatalf("igproxy ca show prints no command for the bundle:\n%s", a.Shown)
+	}
+	line, _, _ := strings.Cut("cat /etc/ssl"+command, "\n")
+	if out, err := exec.Command("sh", "-c", line).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+	return a
+}
+
+// Settings returns what `igproxy ca show` prints for a kind of client, as "name=value".
+func (a MadeAuthority) Settings(t testing.TB, kind string) (set []string) {
+	t.Helper()
+	for line := range strings.Lines(a.Shown) {
+		kinds, rest, _ := strings.Cut(strings.TrimPrefix(line, "  "), "  ")
+		if !strings.HasPrefix(line, "  ") || !slices.Contains(strings.Split(kinds, ", "), kind) {
+			continue
+		}
+		for _, word := range strings.Fields(rest) {
+			if strings.Contains(word, "=") {
+				set = append(set, strings.TrimSuffix(word, ","))
+			}
+		}
+	}
+	if len(set) == 0 {
+		t.Fatalf("igproxy ca show prints nothing for %s:\n%s", kind, a.Shown)
+	}
+	return set
+}
+
+// Intercept starts an igproxy that also intercepts, on a free port of loopback. binary is Binary or
+// Plain.
+func Intercept(t testing.TB, binary string, settings ...string) *Interceptor {
+	t.Helper()
+	i := &Interceptor{Made: MakeAuthority(t)}
+	i.Process = StartCommand(t, Environ(append(settings, "INTERCEPT_LISTEN=127.0.0.1:0", "INTERCEPT_CA_FILE="+i.Made.Cert, "INTERCEPT_CA_KEY_FILE="+i.Made.Key)...),
+		exec.Command(binary, "serve"))
+	i.Listening(t)
+	i.Proxy, _ = i.Log.Lines("listening")[0]["intercept"].(string)
+	return i
+}
+
+// Client returns a client that reaches Meta's hosts through the interception, and trusts only its
+// authority.
+func (i *Interceptor) Client(t testing.TB, http2 bool) *http.Client {
+	t.Helper()
+	via, err := url.Parse(i.Proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(via), TLSClientConfig: i.Made.Trust(t), ForceAttemptHTTP2: http2}}
+	t.Cleanup(client.CloseIdleConnections)
+	return client
+}
+
+// Trust returns a configuration that trusts only this authority.
+func (a MadeAuthority) Trust(t testing.TB) *tls.Config {
+	t.Helper()
+	text, err := os.ReadFile(a.Cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(text)
+	return &tls.Config{RootCAs: roots}
+}
