@@ -1,0 +1,51 @@
+package integration
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"testing"
+
+	"github.com/igproxy/igproxy/integration/harness"
+)
+
+// Somebody who steals the authority's key can sign a certificate for another site or for an
+// address. Go refuses it because of the name constraints; the tests in integration/clients show that OpenSSL and Node.js do too.
+func TestTheAuthorityIsUselessBeyondMetasNames(t *testing.T) {
+	t.Parallel()
+	made := harness.MakeAuthority(t)
+	dial := func(name string) error {
+		pair, err := tls.X509KeyPair(pemPair(made.Sign(t, name)))
+		must(t, err)
+		l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
+		must(t, err)
+		defer l.Close()
+		go func() { // ends with the connection, or with l
+			if c, err := l.Accept(); err == nil {
+				_ = c.(*tls.Conn).Handshake()
+				_ = c.Close()
+			}
+		}()
+		conf := made.Trust(t)
+		conf.ServerName = name
+		c, err := tls.Dial("tcp", l.Addr().String(), conf)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err
+	}
+	for _, host := range []string{"graph.instagram.com", "graph.threads.net", "graph.threads.com", "graph.facebook.com"} {
+		if err := dial(host); err != nil {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+	for _, host := range []string{"example.com", "instagram.com.example", "notinstagram.com", "127.0.0.1"} {
+		var invalid x509.CertificateInvalidError
+		if err := dial(host); !errors.As(err, &invalid) || invalid.Reason != x509.CANotAuthorizedForThisName {
+			t.Errorf("%s: %v, want a refusal because of the constraints", host, err)
+		}
+	}
+}
+
+// pemPair returns a certificate and its key for tls.X509KeyPair.
+func pemPair(cert, key string) ([]byte, []byte) { return []byte(cert), []byte(key) }
