@@ -178,6 +178,7 @@ func TestOddConnectsAreRefusedOrClosed(t *testing.T) {
 		{"CONNECT with chunks", head + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "", "access_token"},
 		{"a path for a target", "CONNECT /access_token HTTP/1.1\r\nHost: graph.instagram.com\r\n\r\n", "HTTP/1.1 40", "established"},
 		{"an absolute target", "GET https://graph.instagram.com" + exchangePath("IGAA-absolute") + " HTTP/1.1\r\nHost: graph.instagram.com\r\n\r\n", "HTTP/1.1 405 ", "access_token\""},
+		{"an absolute target of an old axios", "GET https://graph.instagram.com/me?access_token=IGAA-absolute HTTP/1.1\r\nHost: graph.instagram.com\r\n\r\n", "HTTP/1.1 405 ", "base URL"},
 		{"the listener as a base URL", plain, "HTTP/1.1 405 ", "access_token\""},
 		{"another port", strings.ReplaceAll(head, ":443", ":80") + "\r\n", "HTTP/1.1 403 ", "established"},
 		{"another host", strings.ReplaceAll(head, "graph.instagram", "graph.example") + "\r\n", "HTTP/1.1 403 ", "established"},

@@ -4,9 +4,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"net/http"
+	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/igproxy/igproxy/integration/harness"
+	"github.com/igproxy/igproxy/proxy/mock"
 )
 
 // Somebody who steals the authority's key can sign a certificate for another site or for an
@@ -49,3 +53,33 @@ func TestTheAuthorityIsUselessBeyondMetasNames(t *testing.T) {
 
 // pemPair returns a certificate and its key for tls.X509KeyPair.
 func pemPair(cert, key string) ([]byte, []byte) { return []byte(cert), []byte(key) }
+
+func TestClientsMustTrustTheAuthorityAndSendTheToken(t *testing.T) {
+	t.Parallel()
+	ig, upstream := instagram(t, mock.ServerOptions{})
+	const token = "the-token-of-the-sidecar-0123456789"
+	i := harness.Intercept(t, harness.Binary, "UPSTREAM_URL="+upstream.URL, "AUTH_BEARER_FILE="+file(t, "bearer", token))
+	ask := func(roots *tls.Config, user *url.Userinfo) (reply, error) {
+		via, err := url.Parse(i.Proxy)
+		must(t, err)
+		via.User = user
+		client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(via), TLSClientConfig: roots, DisableKeepAlives: true}}
+		return fetch(t.Context(), client, "https://"+metaHost+exchangePath("IGAA-trust"))
+	}
+	good := url.UserPassword("igproxy", token)
+	var unknown x509.UnknownAuthorityError
+	if r, err := ask(nil, good); !errors.As(err, &unknown) {
+		t.Errorf("only the system's authorities: %d, %v", r.status, err)
+	}
+	for _, user := range []*url.Userinfo{nil, url.UserPassword("igproxy", "wrong"), url.UserPassword(token, "")} {
+		if r, err := ask(i.Made.Trust(t), user); err == nil || !strings.Contains(err.Error(), "Proxy Authentication Required") {
+			t.Errorf("%v: %d, %v", user, r.status, err)
+		}
+	}
+	if ig.Calls() != 0 {
+		t.Errorf("%d calls to Instagram, want 0", ig.Calls())
+	}
+	if r, err := ask(i.Made.Trust(t), good); err != nil || r.token() == "" {
+		t.Errorf("with both: %d, %v", r.status, err)
+	}
+}

@@ -34,6 +34,11 @@ missing() {
   module python3 social_core || module /usr/bin/python3 social_core || need "Python's social-auth-core" python3 python3-social-auth-core
   perl -MNet::OAuth2 -e1 2>/dev/null || need "Perl's Net::OAuth2" libnet-oauth2-perl
   perl -MNet::Facebook::Oauth2 -e1 2>/dev/null || need "Perl's Net::Facebook::Oauth2" libnet-facebook-oauth2-perl
+  module python3 httpx || module /usr/bin/python3 httpx || need "Python's httpx" python3-httpx
+  module python3 h2 || module /usr/bin/python3 h2 || need "Python's h2" python3-h2
+  perl -MLWP::Protocol::https -e1 2>/dev/null || need "Perl's LWP::Protocol::https" liblwp-protocol-https-perl
+  php -r 'exit(extension_loaded("curl") ? 0 : 1);' 2>/dev/null || need "PHP with curl" php-cli php-curl
+  has openssl || need openssl openssl
   ruby -e 'require "oauth2"' 2>/dev/null || need "Ruby's oauth2" ruby ruby-oauth2
   ruby -e 'require "omniauth-oauth2"' 2>/dev/null || need "Ruby's omniauth-oauth2" ruby ruby-omniauth-oauth2
   # integration/load
@@ -59,13 +64,13 @@ if has apt-get; then
 elif has dnf; then
   case $what in
     test) install=(dnf install -y -q gcc redis nginx) ;;
-    all) install=(dnf install -y -q gcc redis nginx curl python3-requests-oauthlib nodejs npm perl ruby wrk httpd-tools chromium golang-github-prometheus) ;;
+    all) install=(dnf install -y -q gcc redis nginx curl openssl python3-requests-oauthlib python3-httpx python3-h2 nodejs npm perl perl-LWP-Protocol-https php-cli ruby wrk httpd-tools chromium golang-github-prometheus) ;;
     peers) install=(dnf install -y -q gcc redis nginx varnish wrk util-linux) ;;
   esac
 elif has apk; then
   case $what in
     test) install=(apk add --quiet build-base redis nginx) ;;
-    all) install=(apk add --quiet build-base redis nginx curl python3 nodejs npm perl ruby wrk apache2-utils hey chromium prometheus) ;;
+    all) install=(apk add --quiet build-base redis nginx curl openssl python3 nodejs npm perl perl-lwp-protocol-https php php-curl ruby wrk apache2-utils hey chromium prometheus) ;;
     peers) install=(apk add --quiet build-base redis nginx varnish wrk util-linux) ;;
   esac
 elif has brew; then

@@ -74,8 +74,11 @@ const challenge = `Basic realm="igproxy", charset="UTF-8"`
 // only the status.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodConnect {
-		h.refuse(w, "", "other", http.StatusMethodNotAllowed, Refused, "This listener of igproxy accepts only CONNECT. "+
-			"Use its address as HTTPS_PROXY, and not as HTTP_PROXY or as a base URL.")
+		text := "This listener of igproxy accepts only CONNECT. Use its address as HTTPS_PROXY, and not as HTTP_PROXY or as a base URL."
+		if strings.HasPrefix(r.RequestURI, "https://") {
+			text = "This client sends its calls to https URLs without CONNECT, and thus readable by its proxy. axios does so before version 1.16.1: update it."
+		}
+		h.refuse(w, "", "other", http.StatusMethodNotAllowed, Refused, text)
 		return
 	}
 	host, port, err := net.SplitHostPort(r.Host)
