@@ -1,5 +1,12 @@
-// Node's fetch with Meta's URLs.
+// Node's fetch with Meta's URLs. fetch does not tell the protocol, but undici, which it is made of,
+// publishes its connections.
+import { subscribe } from 'node:diagnostics_channel';
 import { intercepted } from './intercepted.mjs';
+
+let protocol;
+subscribe('undici:client:connected', ({ socket }) => {
+  protocol = { h2: 'HTTP/2', 'http/1.1': 'HTTP/1.1' }[socket?.alpnProtocol] ?? protocol;
+});
 
 const read = async (res) => {
   if (!res.ok) throw new Error(`${res.status} ${await res.text()}`);
@@ -9,4 +16,5 @@ const read = async (res) => {
 await intercepted({
   get: async (url, params) => read(await fetch(`${url}?${new URLSearchParams(params)}`)),
   post: async (url, params) => read(await fetch(url, { method: 'POST', body: new URLSearchParams(params) })),
+  protocol: () => protocol,
 });
